@@ -1,0 +1,158 @@
+package crdt
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Address names a cell, or a range of cells that share it as a prefix. It is made of names (a key, the
+// fields of maps, a set's elements), each escaped and ended so that addresses sort as their names do,
+// and of one Type byte after each name that is a container or a leaf:
+//
+//	key v                   a register, counter or string
+//	key s elem              an element of a set
+//	key m field v           a string in a map
+//	key m field m field s elem
+//
+// The same name under two types is two addresses, so what two replicas create at once under one name
+// never mixes, and what they create with the same type always merges.
+type Address string
+
+// Type tells what is stored under a name.
+type Type byte
+
+const (
+	// TypeValue is a cell that holds register entries, counter shares, or both: a string.
+	TypeValue Type = 'v'
+	// TypeFlag is a cell that holds enabling entries.
+	TypeFlag Type = 'f'
+	// TypeSet has a cell for each element.
+	TypeSet Type = 's'
+	// TypeMap has a name for each field, and under it any type.
+	TypeMap Type = 'm'
+)
+
+// Limits of addresses, in bytes. A longer name or address is refused with ErrTooLong.
+const (
+	MaxName    = 64 << 10  // a key, a field, an element
+	MaxAddress = 256 << 10 // the whole address, escaped
+	MaxDepth   = 32        // names in one address
+)
+
+// ErrTooLong is returned for a key, field or element beyond MaxName and for a path beyond MaxDepth or MaxAddress.
+var ErrTooLong = errors.New("too long")
+
+const (
+	escape     = 0x00
+	escapedNul = 0xff
+	endOfName  = 0x01
+)
+
+// Name returns the address of name under a: a key if a is empty, else an element or field.
+func (a Address) Name(name string) Address {
+	var b strings.Builder
+	b.Grow(len(a) + len(name) + 3)
+	b.WriteString(string(a))
+	for {
+		i := strings.IndexByte(name, escape)
+		if i < 0 {
+			break
+		}
+		b.WriteString(name[:i])
+		b.Write([]byte{escape, escapedNul})
+		name = name[i+1:]
+	}
+	b.WriteString(name)
+	b.Write([]byte{escape, endOfName})
+	return Address(b.String())
+}
+
+// Type returns the address of what is stored with type t under the name that a ends with.
+func (a Address) Type(t Type) Address { return a + Address([]byte{byte(t)}) }
+
+// KeyAddress returns the prefix of every cell of a key.
+func KeyAddress(key string) Address { return Address("").Name(key) }
+
+// CutName returns the first name of the address and what follows it. ok is false if a does not begin
+// with a whole name.
+func (a Address) CutName() (name string, rest Address, ok bool) {
+	end := 0
+	escaped := false
+	for {
+		i := strings.IndexByte(string(a[end:]), escape)
+		if i < 0 || end+i+1 >= len(a) {
+			return "", a, false
+		}
+		end += i
+		switch a[end+1] {
+		case endOfName:
+			name = string(a[:end])
+			if escaped {
+				name = strings.ReplaceAll(name, "\x00\xff", "\x00")
+			}
+			return name, a[end+2:], true
+		case escapedNul:
+			escaped = true
+			end += 2
+		default:
+			return "", a, false
+		}
+	}
+}
+
+// CutType returns the type byte that a begins with, and what follows it.
+func (a Address) CutType() (t Type, rest Address, ok bool) {
+	if a == "" {
+		return 0, "", false
+	}
+	return Type(a[0]), a[1:], true
+}
+
+// Key returns the key that the address belongs to.
+func (a Address) Key() string {
+	key, _, _ := a.CutName()
+	return key
+}
+
+// Shape returns the types along the address: "v" for a string, "s" for an element, "mv" for a string
+// in a map. It is "" for a bare key.
+func (a Address) Shape() string {
+	var shape []byte
+	for {
+		_, rest, ok := a.CutName()
+		if !ok {
+			return string(shape)
+		}
+		t, rest, ok := rest.CutType()
+		if !ok {
+			return string(shape)
+		}
+		shape = append(shape, byte(t))
+		a = rest
+	}
+}
+
+// Check returns an error unless a is a key's name, or begins with one and keeps to the limits. What
+// follows a type that this version does not know is left alone.
+func (a Address) Check() error {
+	if len(a) > MaxAddress {
+		return fmt.Errorf("%w: an address of %d bytes (limit %d)", ErrTooLong, len(a), MaxAddress)
+	}
+	for depth := 1; ; depth++ {
+		name, rest, ok := a.CutName()
+		switch {
+		case !ok:
+			return errors.New("not an address: a name does not end")
+		case len(name) > MaxName:
+			return fmt.Errorf("%w: a name of %d bytes (limit %d)", ErrTooLong, len(name), MaxName)
+		case depth > MaxDepth:
+			return fmt.Errorf("%w: more than %d names in one address", ErrTooLong, MaxDepth)
+		}
+		t, rest, ok := rest.CutType()
+		if !ok || rest == "" || (t != TypeSet && t != TypeMap) {
+			return nil
+		}
+		a = rest
+	}
+}

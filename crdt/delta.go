@@ -1,0 +1,285 @@
+package crdt
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/peerd/peerd/internal/wire"
+)
+
+// Limits of one delta, which every store can apply in one transaction. They are part of the protocol.
+const (
+	MaxOps       = 8192    // mutations in a transaction
+	MaxDeltaSize = 4 << 20 // bytes, encoded
+	MaxPayload   = 1<<20 + 64
+	maxReplicas  = 1 << 20 // entries of a version vector
+)
+
+// ErrTooLarge is returned for a transaction beyond MaxOps or MaxDeltaSize.
+var ErrTooLarge = errors.New("transaction too large")
+
+// OpKind tells what an operation does.
+type OpKind byte
+
+const (
+	OpPut    OpKind = 0 // put an entry into a cell and remove the dots it replaces
+	OpRemove OpKind = 1 // remove dots from a cell
+	OpClear  OpKind = 2 // remove every dot seen from every cell under a prefix
+)
+
+// Op is one mutation. It has a dot of its own, removals too: the First of its delta plus its index.
+type Op struct {
+	Kind    OpKind
+	Address Address // a cell; for OpClear a prefix
+	Payload []byte  // OpPut
+	Removes []Dot   // OpPut, OpRemove: in the order of dots
+}
+
+// Delta is what one transaction did: a run of dots of one replica.
+type Delta struct {
+	Replica ReplicaID
+	First   uint64 // counter of the first op's dot
+	Time    Time
+	// Prev is the hash of the replica's previous delta; 0 for its first.
+	Prev Hash
+	// Deps is what the replica's context had gained since its previous delta, others' dots only: with
+	// the dots before First it is everything that this delta may have seen.
+	Deps VersionVector
+	// Seen is the whole context at the start of the transaction. It is there only if an op is OpClear,
+	// which removes the dots in Seen and those of the delta's earlier ops.
+	Seen VersionVector
+	Ops  []Op
+
+	encoded []byte
+	hash    Hash
+}
+
+// Hash is the first 8 bytes of a SHA-256. It chains the deltas of a replica so that a dot that was
+// issued twice is noticed; it is no defence against a member that lies.
+type Hash uint64
+
+// Last returns the counter of the last op's dot.
+func (d *Delta) Last() uint64 { return d.First + uint64(len(d.Ops)) - 1 }
+
+// Dot returns the dot of the i-th op.
+func (d *Delta) Dot(i int) Dot { return Dot{d.Replica, d.First + uint64(i)} }
+
+// SeenBy returns the dots that the i-th op, an OpClear, removes.
+func (d *Delta) SeenBy(i int) ClearSet {
+	return ClearSet{Seen: d.Seen, Replica: d.Replica, Below: d.First + uint64(i)}
+}
+
+// ClearSet is what an OpClear saw: the context of its transaction and the ops before it.
+type ClearSet struct {
+	Seen    VersionVector
+	Replica ReplicaID // the issuer, whose dots below Below are seen too
+	Below   uint64
+}
+
+// Has reports whether the clear removes d.
+func (s ClearSet) Has(d Dot) bool {
+	return s.Seen.Has(d) || d.Replica == s.Replica && d.Counter < s.Below
+}
+
+// Ready reports whether a replica with context seen has everything that d may have seen.
+func (d *Delta) Ready(seen VersionVector) bool {
+	return seen[d.Replica] == d.First-1 && seen.Contains(d.Deps)
+}
+
+// Encode returns the canonical bytes of d, made once. d must not change afterwards.
+func (d *Delta) Encode() []byte {
+	if d.encoded == nil {
+		d.encoded = wire.Encode(d.write)
+		d.hash = hashOf(d.encoded)
+	}
+	return d.encoded
+}
+
+// Hash returns the hash of the encoded delta, which chains the next one.
+func (d *Delta) Hash() Hash {
+	d.Encode()
+	return d.hash
+}
+
+func hashOf(b []byte) Hash {
+	sum := sha256.Sum256(b)
+	return Hash(binary.BigEndian.Uint64(sum[:8]))
+}
+
+const deltaFields = 7
+
+func (d *Delta) write(w *wire.Writer) {
+	w.Array(deltaFields)
+	w.Uint(uint64(d.Replica))
+	w.Uint(d.First)
+	w.Uint(uint64(d.Time))
+	w.Uint(uint64(d.Prev))
+	WriteVector(w, d.Deps)
+	WriteVector(w, d.Seen)
+	w.Array(len(d.Ops))
+	for i := range d.Ops {
+		d.Ops[i].write(w)
+	}
+}
+
+func (o *Op) write(w *wire.Writer) {
+	switch o.Kind {
+	case OpPut:
+		w.Array(4)
+		w.Uint(uint64(o.Kind))
+		w.String(string(o.Address))
+		WriteDots(w, o.Removes)
+		w.Bytes(o.Payload)
+	case OpRemove:
+		w.Array(3)
+		w.Uint(uint64(o.Kind))
+		w.String(string(o.Address))
+		WriteDots(w, o.Removes)
+	default:
+		w.Array(2)
+		w.Uint(uint64(o.Kind))
+		w.String(string(o.Address))
+	}
+}
+
+// DecodeDelta reads a delta and checks that it keeps to the limits. The result points into data, which
+// must not change. Fields that a newer version appended are kept: Encode returns data.
+func DecodeDelta(data []byte) (*Delta, error) {
+	if len(data) > MaxDeltaSize {
+		return nil, fmt.Errorf("%w: %d bytes (limit %d)", ErrTooLarge, len(data), MaxDeltaSize)
+	}
+	d := &Delta{}
+	if err := wire.Decode(data, d.read); err != nil {
+		return nil, fmt.Errorf("delta: %w", err)
+	}
+	d.encoded = data
+	d.hash = hashOf(data)
+	return d, nil
+}
+
+func (d *Delta) read(r *wire.Reader) {
+	extra := readFields(r, deltaFields)
+	d.Replica = ReplicaID(r.Uint())
+	d.First = r.Uint()
+	d.Time = Time(r.Uint())
+	d.Prev = Hash(r.Uint())
+	d.Deps = ReadVector(r)
+	d.Seen = ReadVector(r)
+	n := r.Array(MaxOps)
+	if n > 0 {
+		d.Ops = make([]Op, 0, min(n, 1024))
+	}
+	for i := 0; i < n && r.Err() == nil; i++ {
+		d.Ops = append(d.Ops, readOp(r))
+	}
+	r.Skip(extra)
+	switch {
+	case r.Err() != nil:
+	case d.Replica == 0 || d.First == 0 || n == 0 || d.First > 1<<62:
+		r.Fail("no replica, dot or operation")
+	case (d.First == 1) != (d.Prev == 0):
+		r.Fail("the chain of hashes does not begin at the first dot")
+	case d.Deps[d.Replica] != 0:
+		r.Fail("a delta that depends on its own replica")
+	}
+}
+
+// readFields reads an array header of at least n fields and returns how many there are beyond them.
+func readFields(r *wire.Reader, n int) (extra int) {
+	got := r.Array(64)
+	if got < n {
+		r.Fail("%d fields, want %d", got, n)
+		return 0
+	}
+	return got - n
+}
+
+func readOp(r *wire.Reader) Op {
+	fields := r.Array(64)
+	o := Op{Kind: OpKind(r.Uint()), Address: Address(r.String(MaxAddress))}
+	known := 2
+	switch o.Kind {
+	case OpPut:
+		known = 4
+		o.Removes = ReadDots(r)
+		o.Payload = r.Bytes(MaxPayload)
+		if len(o.Payload) == 0 {
+			r.Fail("an entry without payload")
+		}
+	case OpRemove:
+		known = 3
+		o.Removes = ReadDots(r)
+	case OpClear:
+	default:
+		r.Fail("operation of unknown kind %d: written by a newer version", o.Kind)
+	}
+	if fields < known {
+		r.Fail("operation with %d fields, want %d", fields, known)
+	}
+	r.Skip(fields - known)
+	if r.Err() == nil {
+		if err := o.Address.Check(); err != nil {
+			r.Fail("%v", err)
+		}
+	}
+	return o
+}
+
+// WriteVector writes v in the order of replicas.
+func WriteVector(w *wire.Writer, v VersionVector) {
+	w.Array(2 * len(v))
+	for _, id := range v.Replicas() {
+		w.Uint(uint64(id))
+		w.Uint(v[id])
+	}
+}
+
+// ReadVector reads what WriteVector wrote; nil for an empty one.
+func ReadVector(r *wire.Reader) VersionVector {
+	n := r.Array(2 * maxReplicas)
+	if n == 0 {
+		return nil
+	}
+	v := make(VersionVector, min(n/2, 1024))
+	last := ReplicaID(0)
+	for i := 0; i < n/2 && r.Err() == nil; i++ {
+		id, count := ReplicaID(r.Uint()), r.Uint()
+		if id <= last || count == 0 || count > 1<<62 {
+			r.Fail("version vector out of order")
+			return nil
+		}
+		v[id], last = count, id
+	}
+	if n%2 != 0 {
+		r.Fail("version vector of odd length")
+	}
+	return v
+}
+
+// WriteDots writes dots in the given order.
+func WriteDots(w *wire.Writer, dots []Dot) {
+	w.Array(2 * len(dots))
+	for _, d := range dots {
+		w.Uint(uint64(d.Replica))
+		w.Uint(d.Counter)
+	}
+}
+
+// ReadDots reads what WriteDots wrote; nil for none.
+func ReadDots(r *wire.Reader) []Dot {
+	n := r.Array(MaxDeltaSize)
+	if n == 0 {
+		return nil
+	}
+	if n%2 != 0 {
+		r.Fail("dots of odd length")
+		return nil
+	}
+	dots := make([]Dot, 0, min(n/2, 1024))
+	for i := 0; i < n/2 && r.Err() == nil; i++ {
+		dots = append(dots, Dot{ReplicaID(r.Uint()), r.Uint()})
+	}
+	return dots
+}

@@ -1,0 +1,276 @@
+// Package wire writes and reads peerd's messages and stored records: msgpack, one field after the other.
+//
+// Everything that peerd reads may come from a hostile peer or a rotten disk. A Reader therefore works on a
+// slice whose size is already bounded, makes only primitive calls, checks every declared length against
+// the bytes that are left before anything is allocated, and never recurses. Its errors stick: callers
+// read a whole record and look at Err once.
+//
+// A record on disk is sealed: version, body, and a CRC-32C of the key it is stored under and of the body,
+// so that a flipped bit and a record under the wrong key are both noticed.
+package wire
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"sync"
+
+	"github.com/vmihailenco/msgpack/v5"
+	"github.com/vmihailenco/msgpack/v5/msgpcode"
+)
+
+// ErrMalformed is wrapped by every error about bytes that do not parse.
+var ErrMalformed = errors.New("malformed bytes")
+
+// ErrChecksum is returned for a sealed record whose checksum does not match.
+var ErrChecksum = errors.New("checksum mismatch")
+
+// Writer appends msgpack values to a buffer. Writing cannot fail.
+type Writer struct {
+	buf bytes.Buffer
+	enc *msgpack.Encoder
+}
+
+var writers = sync.Pool{New: func() any {
+	w := &Writer{}
+	w.enc = msgpack.NewEncoder(&w.buf)
+	return w
+}}
+
+// Encode runs fn on a fresh writer and returns the bytes written, owned by the caller.
+func Encode(fn func(w *Writer)) []byte {
+	w := writers.Get().(*Writer)
+	w.buf.Reset()
+	fn(w)
+	out := bytes.Clone(w.buf.Bytes())
+	if w.buf.Cap() <= 1<<16 {
+		writers.Put(w)
+	}
+	return out
+}
+
+// must panics on an error of the encoder: a bytes.Buffer has none.
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+// Array starts an array of n values, which the caller then writes.
+func (w *Writer) Array(n int) { must(w.enc.EncodeArrayLen(n)) }
+
+// Uint writes an unsigned integer in its shortest form.
+func (w *Writer) Uint(u uint64) { must(w.enc.EncodeUint(u)) }
+
+// Int writes a signed integer in its shortest form.
+func (w *Writer) Int(i int64) { must(w.enc.EncodeInt(i)) }
+
+// Bool writes a boolean.
+func (w *Writer) Bool(b bool) { must(w.enc.EncodeBool(b)) }
+
+// Bytes writes a byte string; nil and empty are the same.
+func (w *Writer) Bytes(b []byte) {
+	must(w.enc.EncodeBytesLen(len(b)))
+	w.buf.Write(b)
+}
+
+// String writes a string as a byte string: keys and values need not be UTF-8.
+func (w *Writer) String(s string) {
+	must(w.enc.EncodeBytesLen(len(s)))
+	w.buf.WriteString(s)
+}
+
+// Raw appends bytes that are msgpack already.
+func (w *Writer) Raw(b []byte) { w.buf.Write(b) }
+
+// Reader reads msgpack values from a slice. After the first error every call returns a zero value.
+// Slices that it returns point into the input.
+type Reader struct {
+	data []byte
+	src  bytes.Reader
+	dec  *msgpack.Decoder
+	err  error
+}
+
+var readers = sync.Pool{New: func() any {
+	r := &Reader{}
+	r.dec = msgpack.NewDecoder(&r.src)
+	return r
+}}
+
+// Decode runs fn on a reader of data and returns fn's first error, or one if bytes are left over.
+func Decode(data []byte, fn func(r *Reader)) error {
+	r := readers.Get().(*Reader)
+	r.data, r.err = data, nil
+	r.src.Reset(data)
+	r.dec.Reset(&r.src)
+	fn(r)
+	err := r.err
+	if err == nil && r.src.Len() != 0 {
+		err = fmt.Errorf("%w: %d bytes after the end", ErrMalformed, r.src.Len())
+	}
+	r.data = nil
+	readers.Put(r)
+	return err
+}
+
+// Err returns the first error.
+func (r *Reader) Err() error { return r.err }
+
+// Left returns how many bytes are unread.
+func (r *Reader) Left() int { return r.src.Len() }
+
+// Offset returns how many bytes were read.
+func (r *Reader) Offset() int { return len(r.data) - r.src.Len() }
+
+// Since returns the bytes between an earlier Offset and here.
+func (r *Reader) Since(offset int) []byte { return r.data[offset:r.Offset():r.Offset()] }
+
+// Fail records an error of the caller's, unless there is one already.
+func (r *Reader) Fail(format string, args ...any) {
+	if r.err == nil {
+		r.err = fmt.Errorf("%w: "+format, append([]any{ErrMalformed}, args...)...)
+	}
+}
+
+func (r *Reader) check(err error) bool {
+	if err != nil {
+		r.Fail("%v", err)
+	}
+	return r.err == nil
+}
+
+// Array reads an array header of at most max values. Each value takes a byte at least, so a header that
+// promises more than is left is refused before the caller allocates for it.
+func (r *Reader) Array(max int) int {
+	if r.err != nil {
+		return 0
+	}
+	n, err := r.dec.DecodeArrayLen()
+	if !r.check(err) {
+		return 0
+	}
+	if n < 0 || n > max || n > r.src.Len() {
+		r.Fail("array of %d values (limit %d, %d bytes left)", n, max, r.src.Len())
+		return 0
+	}
+	return n
+}
+
+// Uint reads an unsigned integer.
+func (r *Reader) Uint() uint64 {
+	if r.err != nil {
+		return 0
+	}
+	u, err := r.dec.DecodeUint64()
+	if !r.check(err) {
+		return 0
+	}
+	return u
+}
+
+// Int reads a signed integer.
+func (r *Reader) Int() int64 {
+	if r.err != nil {
+		return 0
+	}
+	i, err := r.dec.DecodeInt64()
+	if !r.check(err) {
+		return 0
+	}
+	return i
+}
+
+// Bool reads a boolean.
+func (r *Reader) Bool() bool {
+	if r.err != nil {
+		return false
+	}
+	b, err := r.dec.DecodeBool()
+	return r.check(err) && b
+}
+
+// Bytes reads a byte string of at most max bytes. The slice points into the input.
+func (r *Reader) Bytes(max int) []byte {
+	if r.err != nil {
+		return nil
+	}
+	n, err := r.dec.DecodeBytesLen()
+	if !r.check(err) {
+		return nil
+	}
+	return r.take(n, max)
+}
+
+// String reads a byte string of at most max bytes as a string.
+func (r *Reader) String(max int) string { return string(r.Bytes(max)) }
+
+func (r *Reader) take(n, max int) []byte {
+	if n < 0 || n > max || n > r.src.Len() {
+		r.Fail("string of %d bytes (limit %d, %d bytes left)", n, max, r.src.Len())
+		return nil
+	}
+	from := r.Offset()
+	if _, err := r.src.Seek(int64(n), 1); !r.check(err) {
+		return nil
+	}
+	return r.data[from : from+n : from+n]
+}
+
+// Skip passes over n values of any kind: fields that a newer version added. It does not recurse.
+func (r *Reader) Skip(n int) {
+	for left := uint64(max(n, 0)); left > 0 && r.err == nil; left-- {
+		c, err := r.dec.PeekCode()
+		if !r.check(err) {
+			return
+		}
+		switch {
+		case msgpcode.IsFixedArray(c) || c == msgpcode.Array16 || c == msgpcode.Array32:
+			left += uint64(r.Array(r.src.Len()))
+		case msgpcode.IsFixedMap(c) || c == msgpcode.Map16 || c == msgpcode.Map32:
+			m, err := r.dec.DecodeMapLen()
+			if !r.check(err) {
+				return
+			}
+			left += 2 * uint64(max(m, 0))
+		case msgpcode.IsExt(c):
+			_, m, err := r.dec.DecodeExtHeader()
+			if !r.check(err) {
+				return
+			}
+			r.take(m, r.src.Len())
+		case msgpcode.IsString(c) || msgpcode.IsBin(c):
+			r.Bytes(r.src.Len())
+		default:
+			r.check(r.dec.Skip())
+		}
+	}
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// sealSize is what sealing adds: a version byte and a CRC-32C.
+const sealSize = 1 + 4
+
+// Seal returns a stored record: the version, the body and a checksum over key, version and body.
+func Seal(version byte, key, body []byte) []byte {
+	out := make([]byte, 0, len(body)+sealSize)
+	out = append(append(out, version), body...)
+	sum := crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, out)
+	return binary.BigEndian.AppendUint32(out, sum)
+}
+
+// Unseal returns version and body of a record that Seal made for the same key. The body points into it.
+func Unseal(key, record []byte) (version byte, body []byte, err error) {
+	if len(record) < sealSize {
+		return 0, nil, ErrChecksum
+	}
+	end := len(record) - 4
+	sum := crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, record[:end])
+	if sum != binary.BigEndian.Uint32(record[end:]) {
+		return 0, nil, ErrChecksum
+	}
+	return record[0], record[1:end], nil
+}

@@ -1,0 +1,99 @@
+// Package store is the contract between the replica core and what keeps its records: snapshots to
+// read, ordered scans, and batches that are applied whole or not at all.
+//
+// A store knows nothing of cells, dots or deltas. Implementations are in store/badger (durable) and
+// store/mem (in memory); both pass the conformance suite in store/storetest, and so must any other.
+package store
+
+import "errors"
+
+// Limits that every implementation accepts.
+const (
+	MaxKey        = 32 << 10 // bytes of a key
+	MaxValue      = 8 << 20  // bytes of a value
+	MaxBatchOps   = 80_000   // operations in one batch
+	MaxBatchBytes = 9 << 20  // bytes of keys and values in one batch
+)
+
+var (
+	// ErrClosed is returned after Close.
+	ErrClosed = errors.New("store is closed")
+	// ErrBatchTooLarge is returned for a batch beyond the limits. Nothing was applied.
+	ErrBatchTooLarge = errors.New("batch too large")
+	// ErrCorrupt is wrapped by errors that say the medium returned something else than was stored.
+	ErrCorrupt = errors.New("store is damaged")
+	// ErrLocked is wrapped when another process has the store open.
+	ErrLocked = errors.New("store is in use by another process")
+)
+
+// Store is an ordered map of byte strings. All methods may be called by many goroutines at once.
+type Store interface {
+	// Snapshot returns a read-only view of everything committed so far, which later commits do not
+	// change. It must be closed.
+	Snapshot() Snapshot
+	// Commit applies the batch whole or not at all and makes it visible to later snapshots. With sync
+	// it returns only when the batch survives a power failure. After an error nothing was applied,
+	// unless the error says that the outcome is unknown, in which case the store must be closed. The
+	// batch may be reused afterwards; the store keeps none of its slices.
+	Commit(b *Batch, sync bool) error
+	// Sync returns when everything committed before survives a power failure.
+	Sync() error
+	// Size returns roughly how many bytes the store takes on its medium.
+	Size() int64
+	// Close releases everything. Snapshots must be closed before. A second Close does nothing.
+	Close() error
+}
+
+// Snapshot is a consistent view. Its methods may be called by many goroutines at once.
+type Snapshot interface {
+	// Get returns the value of key, and false if there is none. The value belongs to the caller.
+	Get(key []byte) (value []byte, ok bool, err error)
+	// Scan calls fn with the keys in [start, end) in ascending order and their values, until fn
+	// returns false. A nil end means no bound. key and value are valid only during the call and must not be
+	// changed.
+	Scan(start, end []byte, fn func(key, value []byte) bool) error
+	// ScanKeys is Scan without the values.
+	ScanKeys(start, end []byte, fn func(key []byte) bool) error
+	// Close ends the view. A second Close does nothing.
+	Close()
+}
+
+// Batch is a list of writes. The last one to a key counts. The zero Batch is empty and ready to use.
+type Batch struct {
+	Ops   []Op
+	bytes int
+}
+
+// Op is one write of a batch: Value is stored under Key, or Key is deleted.
+type Op struct {
+	Key    []byte
+	Value  []byte
+	Delete bool
+}
+
+// Set stores value under key. The batch keeps both slices.
+func (b *Batch) Set(key, value []byte) {
+	b.Ops = append(b.Ops, Op{Key: key, Value: value})
+	b.bytes += len(key) + len(value)
+}
+
+// Delete removes key; a key that is not there is no error. The batch keeps the slice.
+func (b *Batch) Delete(key []byte) {
+	b.Ops = append(b.Ops, Op{Key: key, Delete: true})
+	b.bytes += len(key)
+}
+
+// Len returns the number of writes.
+func (b *Batch) Len() int { return len(b.Ops) }
+
+// Bytes returns the size of all keys and values.
+func (b *Batch) Bytes() int { return b.bytes }
+
+// Fits reports whether the batch keeps to the limits.
+func (b *Batch) Fits() bool { return b.Len() <= MaxBatchOps && b.bytes <= MaxBatchBytes }
+
+// Reset empties the batch and keeps its memory.
+func (b *Batch) Reset() {
+	clear(b.Ops)
+	b.Ops, b.bytes = b.Ops[:0], 0
+}
