@@ -60,6 +60,9 @@ type Delta struct {
 // issued twice is noticed; it is no defence against a member that lies.
 type Hash uint64
 
+// Heads holds, for the replicas of a version vector, the hash of the delta that ends at their counter.
+type Heads map[ReplicaID]Hash
+
 // Last returns the counter of the last op's dot.
 func (d *Delta) Last() uint64 { return d.First + uint64(len(d.Ops)) - 1 }
 
@@ -282,4 +285,34 @@ func ReadDots(r *wire.Reader) []Dot {
 		dots = append(dots, Dot{ReplicaID(r.Uint()), r.Uint()})
 	}
 	return dots
+}
+
+// WriteContext writes a version vector together with its heads, in the order of replicas.
+func WriteContext(w *wire.Writer, v VersionVector, heads Heads) {
+	w.Array(3 * len(v))
+	for _, id := range v.Replicas() {
+		w.Uint(uint64(id))
+		w.Uint(v[id])
+		w.Uint(uint64(heads[id]))
+	}
+}
+
+// ReadContext reads what WriteContext wrote. The maps are never nil.
+func ReadContext(r *wire.Reader) (VersionVector, Heads) {
+	n := r.Array(3 * maxReplicas)
+	v := make(VersionVector, min(n/3, 1024))
+	heads := make(Heads, min(n/3, 1024))
+	last := ReplicaID(0)
+	for i := 0; i < n/3 && r.Err() == nil; i++ {
+		id, count, head := ReplicaID(r.Uint()), r.Uint(), Hash(r.Uint())
+		if id <= last || count == 0 || count > 1<<62 {
+			r.Fail("context out of order")
+			break
+		}
+		v[id], heads[id], last = count, head, id
+	}
+	if n%3 != 0 {
+		r.Fail("context of odd length")
+	}
+	return v, heads
 }
