@@ -1,0 +1,84 @@
+package crdt
+
+// fewCells is up to how many cells are removed one by one: an operation for each, whose delta names
+// the dots, instead of one clear, whose delta carries the whole context.
+const fewCells = 16
+
+type addressed struct {
+	at   Address
+	cell Cell
+}
+
+// clear removes everything that readers see at and under n, whatever its types, and reports whether
+// there was anything. Writes that it has not seen survive it.
+func (n node) clear() (existed bool, err error) {
+	visible, known, err := n.summary()
+	if err != nil || known && visible == 0 {
+		return false, err
+	}
+	if !known || visible <= fewCells {
+		cells, err := n.visibleCells(fewCells + 1)
+		if err != nil || len(cells) == 0 {
+			return false, err
+		}
+		if len(cells) <= fewCells {
+			return true, n.clearEach(cells)
+		}
+	}
+	return true, n.clearAll()
+}
+
+// visibleCells returns the first cells at and under n that readers see, at most limit.
+func (n node) visibleCells(limit int) ([]addressed, error) {
+	var cells []addressed
+	err := n.scan("", func(a Address, c Cell) bool {
+		if c.Visible() {
+			cells = append(cells, addressed{a, c})
+		}
+		return len(cells) < limit
+	})
+	return cells, err
+}
+
+func (n node) clearEach(cells []addressed) error {
+	for _, c := range cells {
+		n.at = c.at
+		if err := n.replace(c.cell, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// clearAll clears by context. That wipes baselines out as well, so those that must stay are put again.
+// Cells are looked at only if the key holds counters: O(1) without any.
+func (n node) clearAll() error {
+	s, err := n.tx.Summary(n.key)
+	if err != nil {
+		return err
+	}
+	var counters []addressed
+	if s.Tallies > 0 {
+		err := n.scan("", func(a Address, c Cell) bool {
+			if c.Tallies() {
+				counters = append(counters, addressed{a, c})
+			}
+			return true
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if err := n.tx.Clear(n.at); err != nil {
+		return err
+	}
+	for _, c := range counters {
+		n.at = c.at
+		for _, b := range talliesOf(c.cell).carried(n.tx.Replica()) {
+			if err := n.put(b.payload(), nil); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,172 @@
+package crdt
+
+import (
+	"fmt"
+	"slices"
+)
+
+// node is a place in the tree of addresses within a transaction: what every handle is made of. A node
+// beyond the limits carries its error, which the first read or write returns.
+type node struct {
+	tx    Tx
+	at    Address
+	key   string // the first name of at
+	depth int    // names in at
+	typ   Type   // the type that at ends with; zero if it ends with a name
+	err   error
+}
+
+// named returns the node of a name under n.
+func (n node) named(name string) node {
+	if n.err != nil {
+		return n
+	}
+	if n.err = checkName(name, n.depth+1); n.err != nil {
+		return n
+	}
+	if n.depth == 0 {
+		n.key = name
+	}
+	n.at, n.typ = n.at.Name(name), 0
+	n.depth++
+	if size := len(n.at) + 1; size > MaxAddress {
+		n.err = fmt.Errorf("%w: an address of %d bytes (limit %d)", ErrTooLong, size, MaxAddress)
+	}
+	return n
+}
+
+func checkName(name string, depth int) error {
+	switch {
+	case len(name) > MaxName:
+		return fmt.Errorf("%w: a name of %d bytes (limit %d)", ErrTooLong, len(name), MaxName)
+	case depth > MaxDepth:
+		return fmt.Errorf("%w: a path of %d names (limit %d)", ErrTooLong, depth, MaxDepth)
+	}
+	return nil
+}
+
+// typed returns the node of what is stored with type t under the name that n ends with.
+func (n node) typed(t Type) node {
+	n.at, n.typ = n.at.Type(t), t
+	return n
+}
+
+func (n node) cell() (Cell, error) {
+	if n.err != nil {
+		return nil, n.err
+	}
+	return n.tx.Cell(n.at)
+}
+
+func (n node) scan(after Address, fn func(Address, Cell) bool) error {
+	if n.err != nil {
+		return n.err
+	}
+	return n.tx.Scan(n.at, after, fn)
+}
+
+// summary counts the visible cells at and under n and returns true, if that needs no scan.
+func (n node) summary() (visible int, ok bool, err error) {
+	if n.err != nil || n.depth != 1 {
+		return 0, false, n.err
+	}
+	s, err := n.tx.Summary(n.key)
+	if err != nil {
+		return 0, false, err
+	}
+	if n.typ != 0 {
+		return s.Count(n.typ), true, nil
+	}
+	for _, count := range s.Visible {
+		visible += count
+	}
+	return visible, true, nil
+}
+
+// exists reports whether any cell at or under n is visible. O(log cells) but for the hidden cells that
+// stand before the first visible one.
+func (n node) exists() (bool, error) {
+	if visible, ok, err := n.summary(); ok || err != nil {
+		return visible > 0, err
+	}
+	found := false
+	err := n.scan("", func(_ Address, c Cell) bool {
+		found = c.Visible()
+		return !found
+	})
+	return found, err
+}
+
+// put adds an entry to the cell at n in place of the given ones.
+func (n node) put(payload []byte, removes []Dot) error {
+	if n.err != nil {
+		return n.err
+	}
+	slices.SortFunc(removes, Dot.Compare)
+	_, err := n.tx.Put(n.at, payload, removes)
+	return err
+}
+
+// remove removes the given entries from the cell at n.
+func (n node) remove(dots []Dot) error {
+	if n.err != nil || len(dots) == 0 {
+		return n.err
+	}
+	slices.SortFunc(dots, Dot.Compare)
+	return n.tx.Remove(n.at, dots)
+}
+
+// replace removes everything that readers see in the cell c at n and puts payload in its place, or
+// nothing if it is nil. Of counters' shares it leaves the baselines that they need.
+func (n node) replace(c Cell, payload []byte) error {
+	removes := c.dotsOf(func(e Entry) bool { return !e.has(PayloadHidden) })
+	return n.retire(c, removes, payload)
+}
+
+// retire removes entries of the cell c at n, all shares among them, leaves the baselines that these
+// need, and puts payload, unless it is nil.
+func (n node) retire(c Cell, removes []Dot, payload []byte) error {
+	superseded, baselines := talliesOf(c).retire(n.tx.Replica())
+	removes = append(removes, superseded...)
+	if payload == nil && len(baselines) == 0 {
+		return n.remove(removes)
+	}
+	puts := make([][]byte, 0, len(baselines)+1)
+	if payload != nil {
+		puts = append(puts, payload)
+	}
+	for _, b := range baselines {
+		puts = append(puts, b.payload())
+	}
+	for _, p := range puts {
+		if err := n.put(p, removes); err != nil {
+			return err
+		}
+		removes = nil
+	}
+	return nil
+}
+
+// dotsOf returns the dots of the entries for which keep holds.
+func (c Cell) dotsOf(keep func(Entry) bool) []Dot {
+	var dots []Dot
+	for _, e := range c {
+		if keep(e) {
+			dots = append(dots, e.Dot)
+		}
+	}
+	return dots
+}
+
+// kind is the first byte of a payload.
+type kind byte
+
+const (
+	kindWrite    kind = 0x01                                // a register's: time, value
+	kindMember   kind = 0x02                                // an element of a set
+	kindEnabled  kind = 0x03                                // a flag's
+	kindShare    kind = PayloadTally | 0x04                 // a counter's: see share
+	kindBaseline kind = PayloadHidden | PayloadTally | 0x05 // a counter's: see baseline
+)
+
+func (e Entry) is(k kind) bool { return len(e.Payload) > 0 && kind(e.Payload[0]) == k }

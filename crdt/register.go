@@ -1,0 +1,129 @@
+package crdt
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+)
+
+// MaxValue is how many bytes a register or string may hold. A longer one is refused with ErrTooLong.
+const MaxValue = 1 << 20
+
+// Register holds a value that is replaced as a whole. Concurrent writes all stay, until a write that
+// has seen them replaces them: Get shows the latest of them, Values all.
+type Register struct {
+	node
+}
+
+// Set replaces the values it sees.
+func (r Register) Set(value []byte) error {
+	c, err := r.cell()
+	if err != nil {
+		return err
+	}
+	if err := checkValue(value); err != nil {
+		return err
+	}
+	return r.put(writePayload(r.tx.Time(), value), c.dotsOf(isWrite))
+}
+
+// Get returns the value with the greatest time, and among equal times the greatest dot. ok is false if
+// there is none. The value must not be changed.
+func (r Register) Get() (value []byte, ok bool, err error) {
+	c, err := r.cell()
+	if err != nil {
+		return nil, false, err
+	}
+	value, ok = latestWrite(c)
+	return value, ok, nil
+}
+
+// Values returns all concurrent values, in the order of their dots. They must not be changed.
+func (r Register) Values() ([][]byte, error) {
+	c, err := r.cell()
+	if err != nil {
+		return nil, err
+	}
+	var values [][]byte
+	for _, e := range c {
+		if isWrite(e) {
+			_, value := splitWrite(e)
+			values = append(values, value)
+		}
+	}
+	return values, nil
+}
+
+// Clear removes the values it sees.
+func (r Register) Clear() error {
+	c, err := r.cell()
+	if err != nil {
+		return err
+	}
+	return r.remove(c.dotsOf(isWrite))
+}
+
+func checkValue(value []byte) error {
+	if len(value) > MaxValue {
+		return fmt.Errorf("%w: a value of %d bytes (limit %d)", ErrTooLong, len(value), MaxValue)
+	}
+	return nil
+}
+
+// writeHeader is what stands before the value in a payload: the kind, and the time big-endian.
+const writeHeader = 1 + 8
+
+func writePayload(t Time, value []byte) []byte {
+	p := make([]byte, 0, writeHeader+len(value))
+	p = append(p, byte(kindWrite))
+	p = binary.BigEndian.AppendUint64(p, uint64(t))
+	return append(p, value...)
+}
+
+func isWrite(e Entry) bool { return e.is(kindWrite) && len(e.Payload) >= writeHeader }
+
+func splitWrite(e Entry) (Time, []byte) {
+	return Time(binary.BigEndian.Uint64(e.Payload[1:])), e.Payload[writeHeader:]
+}
+
+// latestWrite returns the value that wins among the concurrent ones in c. A cell is in the order of
+// dots, so that of equal times the last one wins.
+func latestWrite(c Cell) (value []byte, ok bool) {
+	latest := Time(0)
+	for _, e := range c {
+		if !isWrite(e) {
+			continue
+		}
+		if t, v := splitWrite(e); !ok || t >= latest {
+			latest, value, ok = t, v, true
+		}
+	}
+	return value, ok
+}
+
+// parseInteger reads a decimal as Redis does: a minus sign or none, no leading zeros, nothing else.
+func parseInteger(text []byte) (n int64, ok bool) {
+	digits := text
+	negative := len(text) > 0 && text[0] == '-'
+	if negative {
+		digits = text[1:]
+	}
+	if len(digits) == 0 || digits[0] == '0' && len(text) > 1 {
+		return 0, false
+	}
+	limit := uint64(math.MaxInt64)
+	if negative {
+		limit++
+	}
+	var u uint64
+	for _, d := range digits {
+		if d < '0' || d > '9' || u > (limit-uint64(d-'0'))/10 {
+			return 0, false
+		}
+		u = u*10 + uint64(d-'0')
+	}
+	if negative {
+		return -int64(u), true
+	}
+	return int64(u), true
+}

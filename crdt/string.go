@@ -1,0 +1,115 @@
+package crdt
+
+import (
+	"errors"
+	"strconv"
+)
+
+// ErrNotInteger is returned by Add for a string that is no decimal 64-bit integer. Nothing changed.
+var ErrNotInteger = errors.New("value is not an integer or out of range")
+
+// String is a register and a counter in one cell, with the meaning of a Redis string: Set replaces
+// it, Add increments the integer that it spells. Adding never rewrites what was set, but puts shares
+// beside it: so increments that replicas make at the same time all count, and those that are
+// concurrent with a Set count on top of it.
+type String struct {
+	node
+}
+
+// Set replaces everything that it sees, texts and increments.
+func (s String) Set(value []byte) error {
+	c, err := s.cell()
+	if err != nil {
+		return err
+	}
+	if err := checkValue(value); err != nil {
+		return err
+	}
+	return s.replace(c, writePayload(s.tx.Time(), value))
+}
+
+// Get returns the latest text (see Register.Get), with the increments added if it is an integer, or
+// if there are increments alone their sum. A text that is no integer is shown as it is, and the
+// increments, made while it was another, wait beside it. Sums beyond 64 bits show the nearest bound.
+// The value must not be changed.
+func (s String) Get() (value []byte, ok bool, err error) {
+	c, err := s.cell()
+	if err != nil {
+		return nil, false, err
+	}
+	value, ok = latestWrite(c)
+	t := talliesOf(c)
+	if len(t.shares) == 0 {
+		return value, ok, nil
+	}
+	return t.show(value, ok), true, nil
+}
+
+// show returns how a text reads with the increments of t. written is false if there is no text.
+func (t tallies) show(text []byte, written bool) []byte {
+	start, ok := startingAt(text, written)
+	if !ok || len(t.shares) == 0 {
+		return text
+	}
+	n, _ := start.add(t.total()).value()
+	return strconv.AppendInt(nil, n, 10)
+}
+
+// startingAt returns what increments of a text begin with: the integer it spells, or zero without one.
+func startingAt(text []byte, written bool) (start amounts, ok bool) {
+	if !written {
+		return start, true
+	}
+	n, ok := parseInteger(text)
+	return start.plus(n), ok
+}
+
+// Values returns how the string reads with each of the concurrent texts, in the order of their dots.
+func (s String) Values() ([][]byte, error) {
+	c, err := s.cell()
+	if err != nil {
+		return nil, err
+	}
+	var values [][]byte
+	t := talliesOf(c)
+	for _, e := range c {
+		if isWrite(e) {
+			_, text := splitWrite(e)
+			values = append(values, t.show(text, true))
+		}
+	}
+	if len(values) == 0 && len(t.shares) > 0 {
+		values = append(values, t.show(nil, false))
+	}
+	return values, nil
+}
+
+// Add adds n and returns the new value; an absent string counts as 0. It returns ErrNotInteger if the
+// latest text is no integer, and ErrOverflow if n takes the value as seen here out of 64 bits.
+func (s String) Add(n int64) (int64, error) {
+	c, err := s.cell()
+	if err != nil {
+		return 0, err
+	}
+	start, ok := startingAt(latestWrite(c))
+	if !ok {
+		return 0, ErrNotInteger
+	}
+	return s.add(talliesOf(c), start, n)
+}
+
+// Exists reports whether there is a text or an increment.
+func (s String) Exists() (bool, error) {
+	c, err := s.cell()
+	return c.Visible(), err
+}
+
+// Delete removes everything that it sees, texts and increments, and reports whether there was
+// anything. What is concurrent survives it.
+func (s String) Delete() (existed bool, err error) {
+	c, err := s.cell()
+	if err != nil || !c.Visible() {
+		return false, err
+	}
+	return true, s.replace(c, nil)
+}
