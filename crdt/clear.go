@@ -1,7 +1,7 @@
 package crdt
 
-// fewCells is up to how many cells are removed one by one: an operation for each, whose delta names
-// the dots, instead of one clear, whose delta carries the whole context.
+// fewCells is up to how many cells are removed one by one: an operation for each, whose delta
+// names the dots, instead of one clear, whose delta carries the whole context.
 const fewCells = 16
 
 type addressed struct {
@@ -9,8 +9,8 @@ type addressed struct {
 	cell Cell
 }
 
-// clear removes everything that readers see at and under n, whatever its types, and reports whether
-// there was anything. Writes that it has not seen survive it.
+// clear removes everything that readers see at and under n, whatever its types, and reports
+// whether there was anything. Writes that it has not seen survive it.
 func (n node) clear() (existed bool, err error) {
 	visible, known, err := n.summary()
 	if err != nil || known && visible == 0 {
@@ -50,8 +50,8 @@ func (n node) clearEach(cells []addressed) error {
 	return nil
 }
 
-// clearAll clears by context. That wipes baselines out as well, so those that must stay are put again.
-// Cells are looked at only if the key holds counters: O(1) without any.
+// clearAll clears by context. That wipes baselines out as well, so those that must stay are put
+// again. Cells are looked at only if the key holds counters: O(1) without any.
 func (n node) clearAll() error {
 	s, err := n.tx.Summary(n.key)
 	if err != nil {

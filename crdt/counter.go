@@ -5,18 +5,19 @@ import (
 	"math"
 )
 
-// ErrOverflow is returned for an increment that would take the value beyond 64 bits. Nothing changed.
+// ErrOverflow is returned for an increment that would take the value beyond 64 bits. Nothing
+// changed.
 var ErrOverflow = errors.New("increment would overflow 64 bits")
 
-// Counter is a sum to which replicas add. Each has one entry, its share, so a counter's size depends
-// on how many replicas have counted and not on how often. A reset takes away exactly the increments
-// that it has seen; see share and baseline for how.
+// Counter is a sum to which replicas add. Each has one entry, its share, so a counter's size
+// depends on how many replicas have counted and not on how often. A reset takes away exactly the
+// increments that it has seen; see share and baseline for how.
 type Counter struct {
 	node
 }
 
-// Add adds n, which may be negative or zero, and returns the new value. It returns ErrOverflow if n
-// takes the value as seen here out of 64 bits.
+// Add adds n, which may be negative or zero, and returns the new value. It returns ErrOverflow if
+// n takes the value as seen here out of 64 bits.
 func (c Counter) Add(n int64) (int64, error) {
 	cell, err := c.cell()
 	if err != nil {
@@ -25,7 +26,8 @@ func (c Counter) Add(n int64) (int64, error) {
 	return c.add(talliesOf(cell), amounts{}, n)
 }
 
-// Value returns the sum; beyond 64 bits, where concurrent increments can take it, the nearest bound.
+// Value returns the sum; beyond 64 bits, where concurrent increments can take it, the nearest
+// bound.
 func (c Counter) Value() (int64, error) {
 	cell, err := c.cell()
 	if err != nil {

@@ -2,9 +2,10 @@ package crdt
 
 import "strings"
 
-// Fields is a set of names, each of which may hold a value of every type: the keys of a database, or
-// the fields of a map. Its methods return handles, which cost nothing and read or write only when
-// asked to. A handle of a name or path beyond the limits returns ErrTooLong from everything it does.
+// Fields is a set of names, each of which may hold a value of every type: the keys of a database,
+// or the fields of a map. Its methods return handles, which cost nothing and read or write only
+// when asked to. A handle of a name or path beyond the limits returns ErrTooLong from everything
+// it does.
 //
 // A name exists while something visible is stored under it. What two replicas store under one name
 // with two types at the same time stays, both of it.
@@ -15,10 +16,12 @@ type Fields struct {
 // Root returns the keys.
 func Root(tx Tx) Fields { return Fields{node{tx: tx}} }
 
-// Register returns the register under name. It shares its cell with the counter and string of that name.
+// Register returns the register under name. It shares its cell with the counter and string of that
+// name.
 func (f Fields) Register(name string) Register { return Register{f.named(name).typed(TypeValue)} }
 
-// Counter returns the counter under name. It shares its cell with the register and string of that name.
+// Counter returns the counter under name. It shares its cell with the register and string of that
+// name.
 func (f Fields) Counter(name string) Counter { return Counter{f.named(name).typed(TypeValue)} }
 
 // String returns the string under name.
@@ -36,10 +39,10 @@ func (f Fields) Map(name string) Map { return Map{Fields{f.named(name).typed(Typ
 // Exists reports whether anything is stored under name. O(1) for a key; for a field O(log cells).
 func (f Fields) Exists(name string) (bool, error) { return f.named(name).exists() }
 
-// Types returns the types of what is stored under name: none, one, or several if replicas disagreed.
-// They come in the order of types below. Cost as Exists.
+// Types returns the types of what is stored under name: none, one, or several if replicas
+// disagreed. They come in the order of types below. Cost as Exists.
 func (f Fields) Types(name string) ([]Type, error) {
-	var held []Type
+	held := make([]Type, 0, len(types))
 	for _, t := range types {
 		ok, err := f.named(name).typed(t).exists()
 		if err != nil {
@@ -56,15 +59,17 @@ func (f Fields) Types(name string) ([]Type, error) {
 // first. A front-end that can show only one shows the first.
 var types = [...]Type{TypeMap, TypeSet, TypeValue, TypeFlag}
 
-// Delete removes everything under name, whatever its types, and reports whether there was anything.
-// Concurrent writes survive it. One small operation, and no scan for a key of many cells without counters.
+// Delete removes everything under name, whatever its types, and reports whether there was
+// anything. Concurrent writes survive it. One small operation, and no scan for a key of many cells
+// without counters.
 func (f Fields) Delete(name string) (existed bool, err error) { return f.named(name).clear() }
 
-// Range calls fn for each name in order, once for each type under it, until fn returns false. fn must
-// not write. O(names · log cells): the cells inside a container are skipped.
+// Range calls fn for each name in order, once for each type under it, until fn returns false. fn
+// must not write. O(names · log cells): the cells inside a container are skipped.
 func (f Fields) Range(fn func(name string, t Type) bool) error { return f.walk("", fn) }
 
-// RangeAfter is Range from the first name greater than after: how a scan goes on in another transaction.
+// RangeAfter is Range from the first name greater than after: how a scan goes on in another
+// transaction.
 func (f Fields) RangeAfter(after string, fn func(name string, t Type) bool) error {
 	if err := checkName(after, f.depth+1); err != nil {
 		return err
@@ -103,7 +108,8 @@ func (f Fields) walk(after Address, fn func(name string, t Type) bool) error {
 const walkSteps = 32
 
 // end returns an address greater than all that begin with a, and not greater than any other that
-// follows them. No cell may have it: so the byte after a container's type, n or t, is never a type.
+// follows them. No cell may have it: so the byte after a container's type, n or t, is never a
+// type.
 func (a Address) end() Address {
 	end := []byte(a)
 	for len(end) > 0 && end[len(end)-1] == 0xff {
@@ -115,9 +121,9 @@ func (a Address) end() Address {
 	return Address(end)
 }
 
-// Map is a map from names to values of any type, nested to any depth within MaxDepth. Its fields have
-// no cell of their own: a field is there as long as something under it is. So an update inside a
-// field wins over a concurrent removal of the field, or of the whole map.
+// Map is a map from names to values of any type, nested to any depth within MaxDepth. Its fields
+// have no cell of their own: a field is there as long as something under it is. So an update
+// inside a field wins over a concurrent removal of the field, or of the whole map.
 type Map struct {
 	Fields
 }

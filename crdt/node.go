@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// node is a place in the tree of addresses within a transaction: what every handle is made of. A node
-// beyond the limits carries its error, which the first read or write returns.
+// node is a place in the tree of addresses within a transaction: what every handle is made of. A
+// node beyond the limits carries its error, which the first read or write returns.
 type node struct {
 	tx    Tx
 	at    Address
@@ -83,8 +83,8 @@ func (n node) summary() (visible int, ok bool, err error) {
 	return visible, true, nil
 }
 
-// exists reports whether any cell at or under n is visible. O(log cells) but for the hidden cells that
-// stand before the first visible one.
+// exists reports whether any cell at or under n is visible. O(log cells) but for the hidden cells
+// that stand before the first visible one.
 func (n node) exists() (bool, error) {
 	if visible, ok, err := n.summary(); ok || err != nil {
 		return visible > 0, err
@@ -123,8 +123,8 @@ func (n node) replace(c Cell, payload []byte) error {
 	return n.retire(c, removes, payload)
 }
 
-// retire removes entries of the cell c at n, all shares among them, leaves the baselines that these
-// need, and puts payload, unless it is nil.
+// retire removes entries of the cell c at n, all shares among them, leaves the baselines that
+// these need, and puts payload, unless it is nil.
 func (n node) retire(c Cell, removes []Dot, payload []byte) error {
 	superseded, baselines := talliesOf(c).retire(n.tx.Replica())
 	removes = append(removes, superseded...)

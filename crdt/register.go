@@ -6,11 +6,12 @@ import (
 	"math"
 )
 
-// MaxValue is how many bytes a register or string may hold. A longer one is refused with ErrTooLong.
+// MaxValue is how many bytes a register or string may hold. A longer one is refused with
+// ErrTooLong.
 const MaxValue = 1 << 20
 
-// Register holds a value that is replaced as a whole. Concurrent writes all stay, until a write that
-// has seen them replaces them: Get shows the latest of them, Values all.
+// Register holds a value that is replaced as a whole. Concurrent writes all stay, until a write
+// that has seen them replaces them: Get shows the latest of them, Values all.
 type Register struct {
 	node
 }
@@ -27,8 +28,8 @@ func (r Register) Set(value []byte) error {
 	return r.put(writePayload(r.tx.Time(), value), c.dotsOf(isWrite))
 }
 
-// Get returns the value with the greatest time, and among equal times the greatest dot. ok is false if
-// there is none. The value must not be changed.
+// Get returns the value with the greatest time, and among equal times the greatest dot. ok is
+// false if there is none. The value must not be changed.
 func (r Register) Get() (value []byte, ok bool, err error) {
 	c, err := r.cell()
 	if err != nil {
@@ -86,8 +87,8 @@ func splitWrite(e Entry) (Time, []byte) {
 	return Time(binary.BigEndian.Uint64(e.Payload[1:])), e.Payload[writeHeader:]
 }
 
-// latestWrite returns the value that wins among the concurrent ones in c. A cell is in the order of
-// dots, so that of equal times the last one wins.
+// latestWrite returns the value that wins among the concurrent ones in c. A cell is in the order
+// of dots, so that of equal times the last one wins.
 func latestWrite(c Cell) (value []byte, ok bool) {
 	latest := Time(0)
 	for _, e := range c {
@@ -101,7 +102,8 @@ func latestWrite(c Cell) (value []byte, ok bool) {
 	return value, ok
 }
 
-// parseInteger reads a decimal as Redis does: a minus sign or none, no leading zeros, nothing else.
+// parseInteger reads a decimal as Redis does: a minus sign or none, no leading zeros, nothing
+// else.
 func parseInteger(text []byte) (n int64, ok bool) {
 	digits := text
 	negative := len(text) > 0 && text[0] == '-'

@@ -6,8 +6,8 @@ type Set struct {
 	node
 }
 
-// Add puts elem into the set and reports whether it was not there. It writes either way, so that it
-// wins over a concurrent Remove. O(log cells).
+// Add puts elem into the set and reports whether it was not there. It writes either way, so that
+// it wins over a concurrent Remove. O(log cells).
 func (s Set) Add(elem string) (added bool, err error) {
 	e := s.named(elem)
 	c, err := e.cell()
@@ -74,6 +74,6 @@ func (s Set) Elements() ([]string, error) {
 	return elems, err
 }
 
-// Clear removes all elements and reports whether there were any. Concurrent additions survive it. For
-// a key of many elements one small operation that looks at none of them.
+// Clear removes all elements and reports whether there were any. Concurrent additions survive it.
+// For a key of many elements one small operation that looks at none of them.
 func (s Set) Clear() (existed bool, err error) { return s.clear() }

@@ -5,13 +5,14 @@ import (
 	"strconv"
 )
 
-// ErrNotInteger is returned by Add for a string that is no decimal 64-bit integer. Nothing changed.
+// ErrNotInteger is returned by Add for a string that is no decimal 64-bit integer. Nothing
+// changed.
 var ErrNotInteger = errors.New("value is not an integer or out of range")
 
 // String is a register and a counter in one cell, with the meaning of a Redis string: Set replaces
-// it, Add increments the integer that it spells. Adding never rewrites what was set, but puts shares
-// beside it: so increments that replicas make at the same time all count, and those that are
-// concurrent with a Set count on top of it.
+// it, Add increments the integer that it spells. Adding never rewrites what was set, but puts
+// shares beside it: so increments that replicas make at the same time all count, and those that
+// are concurrent with a Set count on top of it.
 type String struct {
 	node
 }
@@ -28,10 +29,10 @@ func (s String) Set(value []byte) error {
 	return s.replace(c, writePayload(s.tx.Time(), value))
 }
 
-// Get returns the latest text (see Register.Get), with the increments added if it is an integer, or
-// if there are increments alone their sum. A text that is no integer is shown as it is, and the
-// increments, made while it was another, wait beside it. Sums beyond 64 bits show the nearest bound.
-// The value must not be changed.
+// Get returns the latest text (see Register.Get), with the increments added if it is an integer,
+// or if there are increments alone their sum. A text that is no integer is shown as it is, and the
+// increments, made while it was another, wait beside it. Sums beyond 64 bits show the nearest
+// bound. The value must not be changed.
 func (s String) Get() (value []byte, ok bool, err error) {
 	c, err := s.cell()
 	if err != nil {
@@ -55,7 +56,8 @@ func (t tallies) show(text []byte, written bool) []byte {
 	return strconv.AppendInt(nil, n, 10)
 }
 
-// startingAt returns what increments of a text begin with: the integer it spells, or zero without one.
+// startingAt returns what increments of a text begin with: the integer it spells, or zero without
+// one.
 func startingAt(text []byte, written bool) (start amounts, ok bool) {
 	if !written {
 		return start, true
@@ -64,7 +66,8 @@ func startingAt(text []byte, written bool) (start amounts, ok bool) {
 	return start.plus(n), ok
 }
 
-// Values returns how the string reads with each of the concurrent texts, in the order of their dots.
+// Values returns how the string reads with each of the concurrent texts, in the order of their
+// dots.
 func (s String) Values() ([][]byte, error) {
 	c, err := s.cell()
 	if err != nil {
@@ -84,8 +87,8 @@ func (s String) Values() ([][]byte, error) {
 	return values, nil
 }
 
-// Add adds n and returns the new value; an absent string counts as 0. It returns ErrNotInteger if the
-// latest text is no integer, and ErrOverflow if n takes the value as seen here out of 64 bits.
+// Add adds n and returns the new value; an absent string counts as 0. It returns ErrNotInteger if
+// the latest text is no integer, and ErrOverflow if n takes the value as seen here out of 64 bits.
 func (s String) Add(n int64) (int64, error) {
 	c, err := s.cell()
 	if err != nil {

@@ -61,8 +61,8 @@ func (a amounts) add(b amounts) amounts { return amounts{a.pos.add(b.pos), a.neg
 func (a amounts) sub(b amounts) amounts { return amounts{a.pos.sub(b.pos), a.neg.sub(b.neg)} }
 func (a amounts) max(b amounts) amounts { return amounts{a.pos.max(b.pos), a.neg.max(b.neg)} }
 
-// value returns what was added less what was subtracted, and false if that was beyond 64 bits and the
-// bound is returned instead.
+// value returns what was added less what was subtracted, and false if that was beyond 64 bits and
+// the bound is returned instead.
 func (a amounts) value() (n int64, exact bool) {
 	const minMagnitude = 1 << 63
 	if a.pos.less(a.neg) {
@@ -77,8 +77,8 @@ func (a amounts) value() (n int64, exact bool) {
 	return math.MaxInt64, false
 }
 
-// share is what one replica has counted, all its increments in one entry. Its owner is the replica of
-// its dot, which alone replaces it.
+// share is what one replica has counted, all its increments in one entry. Its owner is the replica
+// of its dot, which alone replaces it.
 type share struct {
 	dot   Dot
 	epoch uint64  // counter of the owner's dot that began it; on the wire 0 for this very dot
@@ -87,9 +87,9 @@ type share struct {
 	last  int64   // what this very entry added: to issue it again after a fork
 }
 
-// baseline is left by a reset for each share that it removed: of what the owner counted in that epoch,
-// the reset saw so much. An increment that the owner made meanwhile carries it too, as its share is
-// cumulative, and the baseline takes it away again.
+// baseline is left by a reset for each share that it removed: of what the owner counted in that
+// epoch, the reset saw so much. An increment that the owner made meanwhile carries it too, as its
+// share is cumulative, and the baseline takes it away again.
 type baseline struct {
 	dot   Dot
 	owner ReplicaID
@@ -155,8 +155,8 @@ func parseBaseline(e Entry) (b baseline, ok bool) {
 	return b, err == nil
 }
 
-// tallies is the counter in a cell: shares and baselines in the order of their dots. Entries that do
-// not parse count nothing; what they show is removed as everything else.
+// tallies is the counter in a cell: shares and baselines in the order of their dots. Entries that
+// do not parse count nothing; what they show is removed as everything else.
 type tallies struct {
 	shares    []share
 	baselines []baseline
@@ -199,9 +199,9 @@ func (t tallies) base(s share) amounts {
 	return base
 }
 
-// add returns the share with which owner adds n, and the entries that it replaces: the owner's share
-// so far and the baselines for it, which the new share takes in. Without a share an epoch begins, and
-// baselines of earlier ones have nothing left to take away.
+// add returns the share with which owner adds n, and the entries that it replaces: the owner's
+// share so far and the baselines for it, which the new share takes in. Without a share an epoch
+// begins, and baselines of earlier ones have nothing left to take away.
 func (t tallies) add(owner ReplicaID, n int64) (next share, removes []Dot) {
 	for _, s := range t.shares {
 		if s.dot.Replica == owner {
@@ -246,8 +246,8 @@ func (t tallies) carried(self ReplicaID) []baseline {
 	return out
 }
 
-// retire tells what to do with the baselines when self removes all shares: which to remove and which
-// to put, so that those of carried are there, each once.
+// retire tells what to do with the baselines when self removes all shares: which to remove and
+// which to put, so that those of carried are there, each once.
 func (t tallies) retire(self ReplicaID) (removes []Dot, puts []baseline) {
 	puts = t.carried(self)
 	for _, b := range t.baselines {

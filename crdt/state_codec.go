@@ -1,0 +1,133 @@
+package crdt
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/peerd/peerd/internal/wire"
+)
+
+// stateVersion is the version of an encoded State. Another one is refused.
+const stateVersion = 1
+
+// stateSeal is what stands for the key under which a record is sealed.
+const stateSeal = "peerd state"
+
+const (
+	stateFields = 4 // delta, vector, exceptions, cells
+	cellFields  = 2 // address, entries
+	entryFields = 3 // replica, counter, payload
+)
+
+// MarshalBinary returns the canonical, versioned and checksummed bytes of the state or delta.
+// Equal whole states have equal bytes. It never fails.
+func (s *State) MarshalBinary() ([]byte, error) {
+	body := wire.Encode(func(w *wire.Writer) {
+		w.Array(stateFields)
+		w.Bool(s.delta)
+		WriteVector(w, s.context.vector)
+		WriteDots(w, s.context.Exceptions())
+		w.Array(s.cells.Len())
+		s.cells.Scan(func(a Address, c Cell) bool {
+			w.Array(cellFields)
+			w.String(string(a))
+			writeCell(w, c)
+			return true
+		})
+	})
+	return wire.Seal(stateVersion, []byte(stateSeal), body), nil
+}
+
+func writeCell(w *wire.Writer, c Cell) {
+	w.Array(entryFields * len(c))
+	for _, e := range c {
+		w.Uint(uint64(e.Dot.Replica))
+		w.Uint(e.Dot.Counter)
+		w.Bytes(e.Payload)
+	}
+}
+
+// UnmarshalBinary replaces the state with the one that MarshalBinary wrote. After an error, which
+// wraps wire's ErrMalformed or ErrChecksum, s is as it was. data is not kept. Memory is bounded by
+// a small multiple of len(data).
+func (s *State) UnmarshalBinary(data []byte) error {
+	version, body, err := wire.Unseal([]byte(stateSeal), data)
+	if err != nil {
+		return fmt.Errorf("state: %w", err)
+	}
+	if version != stateVersion {
+		return fmt.Errorf("state: %w: version %d (known: %d)",
+			wire.ErrMalformed, version, stateVersion)
+	}
+	read := &State{}
+	if err := wire.Decode(append([]byte(nil), body...), read.read); err != nil {
+		return fmt.Errorf("state: %w", err)
+	}
+	*s = *read
+	return nil
+}
+
+func (s *State) read(r *wire.Reader) {
+	extra := readFields(r, stateFields)
+	s.delta = r.Bool()
+	s.context = readContext(r)
+	last := Address("")
+	for left := r.Array(math.MaxInt32); left > 0 && r.Err() == nil; left-- {
+		more := readFields(r, cellFields)
+		a := Address(r.String(MaxAddress))
+		c := s.readCell(r)
+		r.Skip(more)
+		if r.Err() != nil {
+			return
+		}
+		if err := checkCell(a); err != nil {
+			r.Fail("%v", err)
+			return
+		}
+		if a <= last || len(c) == 0 && !s.delta {
+			r.Fail("cells out of order, or one without entries")
+			return
+		}
+		last = a
+		s.set(a, c)
+	}
+	r.Skip(extra)
+}
+
+// readContext reads a vector and exceptions, of which none may be in the vector or next in line.
+func readContext(r *wire.Reader) Context {
+	c := ContextOf(ReadVector(r))
+	exceptions := ReadDots(r)
+	last := Dot{}
+	for _, d := range exceptions {
+		redundant := d.Counter <= c.Next(d.Replica)
+		if redundant || d.Compare(last) <= 0 || d.Replica == 0 || d.Counter > 1<<62 {
+			r.Fail("exceptions of a context out of order")
+			return Context{}
+		}
+		c.Add(d)
+		last = d
+	}
+	return c
+}
+
+// readCell reads the entries of a cell, whose dots must be in the context.
+func (s *State) readCell(r *wire.Reader) Cell {
+	n := r.Array(math.MaxInt32)
+	if n%entryFields != 0 {
+		r.Fail("a cell with a part of an entry")
+		return nil
+	}
+	n /= entryFields
+	c := make(Cell, 0, min(n, 1024))
+	last := Dot{}
+	for ; n > 0 && r.Err() == nil; n-- {
+		e := Entry{Dot{ReplicaID(r.Uint()), r.Uint()}, r.Bytes(MaxPayload)}
+		if e.Dot.Compare(last) <= 0 || len(e.Payload) == 0 || !s.context.Has(e.Dot) {
+			r.Fail("entry %v out of order, without payload, or not in the context", e.Dot)
+			return nil
+		}
+		c, last = append(c, e), e.Dot
+	}
+	return c
+}

@@ -1,0 +1,123 @@
+package crdt
+
+import "fmt"
+
+// stateTx is a transaction on a State. It changes the state at once and remembers what it changed,
+// to take it back, or to make the delta from it.
+type stateTx struct {
+	state   *State
+	replica ReplicaID // zero: reads only
+	time    Time
+	next    uint64           // counter of the next dot
+	before  map[Address]Cell // the cells touched, as they were
+}
+
+func (t *stateTx) Cell(a Address) (Cell, error) { return t.state.cell(a), nil }
+
+func (t *stateTx) Scan(prefix, after Address, fn func(Address, Cell) bool) error {
+	t.state.scan(prefix, after, fn)
+	return nil
+}
+
+func (t *stateTx) Summary(key string) (Summary, error) { return t.state.summary(key), nil }
+
+func (t *stateTx) Replica() ReplicaID { return t.replica }
+
+func (t *stateTx) Time() Time { return t.time }
+
+func (t *stateTx) Put(a Address, payload []byte, removes []Dot) (Dot, error) {
+	switch {
+	case t.replica == 0:
+		return Dot{}, ErrReadOnly
+	case len(payload) == 0 || len(payload) > MaxPayload:
+		return Dot{}, fmt.Errorf("%w: a payload of %d bytes (1 to %d)",
+			ErrTooLarge, len(payload), MaxPayload)
+	}
+	if err := checkCell(a); err != nil {
+		return Dot{}, err
+	}
+	d := Dot{t.replica, t.next}
+	t.next++
+	t.set(a, t.state.cell(a).Without(removes).With(Entry{d, payload}))
+	return d, nil
+}
+
+func (t *stateTx) Remove(a Address, dots []Dot) error {
+	if t.replica == 0 {
+		return ErrReadOnly
+	}
+	if len(dots) > 0 {
+		t.set(a, t.state.cell(a).Without(dots))
+	}
+	return nil
+}
+
+// Clear empties the cells one by one: a value has no log in which one operation could stand for
+// them.
+func (t *stateTx) Clear(prefix Address) error {
+	if t.replica == 0 {
+		return ErrReadOnly
+	}
+	var cells []Address
+	t.state.scan(prefix, "", func(a Address, _ Cell) bool {
+		cells = append(cells, a)
+		return true
+	})
+	for _, a := range cells {
+		t.set(a, nil)
+	}
+	return nil
+}
+
+func (t *stateTx) set(a Address, c Cell) {
+	if _, ok := t.before[a]; !ok {
+		t.before[a] = t.state.cell(a)
+	}
+	t.state.set(a, c)
+}
+
+func (t *stateTx) rollback() {
+	for a, c := range t.before {
+		t.state.set(a, c)
+	}
+}
+
+// commit adds the transaction's dots to the context and returns its delta: the cells that it
+// touched with their new entries, under a context of the dots that it issued and those that it
+// removed. A dot that was both is in the context as well, or merging the delta twice would differ
+// from merging it once.
+func (t *stateTx) commit() *State {
+	delta := &State{delta: true}
+	for n := t.state.context.Next(t.replica); n < t.next; n++ {
+		d := Dot{t.replica, n}
+		t.state.context.Add(d)
+		delta.context.Add(d)
+	}
+	for a, before := range t.before {
+		after := t.state.cell(a)
+		for _, e := range before {
+			if !after.Has(e.Dot) {
+				delta.context.Add(e.Dot)
+			}
+		}
+		var added Cell
+		for _, e := range after {
+			if !before.Has(e.Dot) {
+				added = append(added, e)
+			}
+		}
+		delta.set(a, added)
+	}
+	return delta
+}
+
+// checkCell returns an error unless a can be the address of a cell.
+func checkCell(a Address) error {
+	if err := a.Check(); err != nil {
+		return err
+	}
+	if a.Shape() == "" {
+		return fmt.Errorf("not a cell: %q has no type", string(a))
+	}
+	return nil
+}
