@@ -71,7 +71,7 @@ func (c *Context) Merge(o *Context) {
 			delete(c.cloud, d)
 		}
 	}
-	for r := range c.vector {
+	for r := range o.vector {
 		c.compact(r)
 	}
 	for _, d := range o.Exceptions() {
