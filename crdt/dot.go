@@ -3,6 +3,7 @@ package crdt
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 )
@@ -64,7 +65,7 @@ func (v VersionVector) Contains(o VersionVector) bool {
 }
 
 // Equal reports whether both hold the same dots.
-func (v VersionVector) Equal(o VersionVector) bool { return len(v) == len(o) && v.Contains(o) }
+func (v VersionVector) Equal(o VersionVector) bool { return maps.Equal(v, o) }
 
 // Merge adds the dots of o.
 func (v VersionVector) Merge(o VersionVector) {
