@@ -1,0 +1,442 @@
+package gossip
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+
+	"github.com/peerd/peerd/crdt"
+)
+
+// NeighbourID names a neighbour: its peer id.
+type NeighbourID string
+
+// Core is the replica that a Mesh spreads deltas from.
+type Core interface {
+	// ID returns the id under which the replica writes.
+	ID() crdt.ReplicaID
+	// Context returns the context, which the mesh does not change.
+	Context() (crdt.VersionVector, crdt.Heads)
+	// State returns the digest; settled is false while the root says nothing.
+	State() (d Digest, settled bool)
+	// Heard is told what another replica's context is.
+	Heard(seen crdt.VersionVector, heads crdt.Heads)
+	// LogStart returns where someone with the given context begins to read the log, and whether the
+	// log covers all that they lack.
+	LogStart(theirs crdt.VersionVector) (record uint64, covered bool)
+	// LogRead calls fn with the deltas of at most maxRecords records from one on, until fn returns
+	// false, and returns the record to go on with; covered is false if the log was cut beyond it.
+	LogRead(record uint64, maxRecords int, fn func(*crdt.Delta) bool) (
+		next uint64, covered bool, err error)
+}
+
+// Outcome is what became of a delta that arrived.
+type Outcome int
+
+const (
+	Applied Outcome = iota // it is in the context now
+	Known                  // it was already
+	Early                  // something that it may have seen is missing: it may be offered again
+	Refused                // it was dropped
+)
+
+// Event is something that the mesh's owner must act on.
+type Event struct {
+	Kind EventKind
+	From NeighbourID
+}
+
+// EventKind tells what happened.
+type EventKind int
+
+const (
+	// Behind: the neighbour has what this replica lacks and its log does not reach it. Repair from it.
+	Behind EventKind = iota
+	// Damaged: this replica and the neighbour have the same context over different cells.
+	Damaged
+)
+
+// Mesh is the state of dissemination. One goroutine owns it.
+type Mesh struct {
+	core       Core
+	id         crdt.ReplicaID // of the core when the neighbours were last told
+	neighbours map[NeighbourID]*neighbour
+	waiting    []waiting // deltas that overtook what they depend on
+	waitBytes  int
+	events     []Event
+}
+
+// waiting is a delta that could not be applied when it came.
+type waiting struct {
+	from  NeighbourID
+	delta *crdt.Delta
+}
+
+// Limits of what waits.
+const (
+	maxWaiting      = 1024    // deltas
+	maxWaitingBytes = 4 << 20 // bytes of them
+)
+
+// neighbour is one open link.
+type neighbour struct {
+	greeted bool               // its hello has arrived
+	replica crdt.ReplicaID     // under which it wrote when it said hello
+	known   crdt.VersionVector // what it has
+	told    crdt.VersionVector // what it knows that we have
+	cursor  uint64             // the log's record to serve it next
+	behind  bool               // the log does not cover what it lacks
+	missing int                // ticks for which it has had what we lack
+
+	unwanted map[crdt.ReplicaID]bool // whose deltas it asked us to leave out
+	prune    map[crdt.ReplicaID]bool // whose deltas it is to be asked to leave out
+
+	// What is due to it. Flags, not queues: a message is made when the link takes it.
+	hello, answer, graft, tellBehind, have, digest bool
+}
+
+// NewMesh returns a mesh without neighbours.
+func NewMesh(core Core) *Mesh {
+	return &Mesh{core: core, id: core.ID(), neighbours: map[NeighbourID]*neighbour{}}
+}
+
+// Connect opens a link, in place of one that there may be.
+func (m *Mesh) Connect(id NeighbourID) {
+	m.neighbours[id] = &neighbour{
+		hello:    true,
+		told:     crdt.VersionVector{},
+		unwanted: map[crdt.ReplicaID]bool{},
+		prune:    map[crdt.ReplicaID]bool{},
+	}
+}
+
+// Disconnect forgets a link.
+func (m *Mesh) Disconnect(id NeighbourID) { delete(m.neighbours, id) }
+
+// Neighbours returns the open links in order.
+func (m *Mesh) Neighbours() []NeighbourID { return slices.Sorted(maps.Keys(m.neighbours)) }
+
+// Known returns what a neighbour has, as far as is known, and whether it has said so. The vector must
+// not be changed.
+func (m *Mesh) Known(id NeighbourID) (crdt.VersionVector, bool) {
+	n := m.neighbours[id]
+	if n == nil {
+		return nil, false
+	}
+	return n.known, n.greeted
+}
+
+// Events returns what happened since the last call.
+func (m *Mesh) Events() []Event {
+	e := m.events
+	m.events = nil
+	return e
+}
+
+// Receive takes a frame from a neighbour. Deltas in it are handed to apply. An error wraps ErrFrame if the
+// neighbour does not keep to the protocol, and is apply's own otherwise.
+func (m *Mesh) Receive(id NeighbourID, data []byte,
+	apply func(*crdt.Delta) (Outcome, error)) error {
+	n := m.neighbours[id]
+	if n == nil {
+		return nil
+	}
+	if len(data) == 0 || len(data) > MaxFrame {
+		return fmt.Errorf("%w: %d bytes", ErrFrame, len(data))
+	}
+	k, body := kind(data[0]), data[1:]
+	if !n.greeted && k != kindHello {
+		return fmt.Errorf("%w: a message before hello", ErrFrame)
+	}
+	switch k {
+	case kindHello:
+		return m.receiveHello(n, body)
+	case kindDeltas:
+		return m.receiveDeltas(id, n, body, apply)
+	case kindHave:
+		v, err := decodeHave(body)
+		n.known.Merge(v)
+		return err
+	case kindPrune:
+		ids, err := decodePrune(body)
+		for _, r := range ids {
+			n.unwanted[r] = true
+		}
+		return err
+	case kindBehind:
+		m.events = append(m.events, Event{Behind, id})
+	case kindDigest:
+		return m.receiveDigest(id, n, body)
+	}
+	return nil
+}
+
+func (m *Mesh) receiveHello(n *neighbour, body []byte) error {
+	h, err := decodeHello(body)
+	if err != nil {
+		return err
+	}
+	n.greeted, n.replica, n.known, n.missing = true, h.replica, h.seen, 0
+	for _, r := range h.graft {
+		delete(n.unwanted, r)
+	}
+	n.hello = n.hello || h.answer
+	m.core.Heard(h.seen, h.heads)
+	m.place(n)
+	return nil
+}
+
+// place finds where in the log a neighbour must be served from.
+func (m *Mesh) place(n *neighbour) {
+	record, covered := m.core.LogStart(n.known)
+	n.cursor, n.behind, n.tellBehind = record, !covered, !covered
+}
+
+func (m *Mesh) receiveDeltas(from NeighbourID, n *neighbour, body []byte,
+	apply func(*crdt.Delta) (Outcome, error)) error {
+	deltas, err := decodeDeltas(body)
+	if err != nil {
+		return err
+	}
+	progress := false
+	for _, d := range deltas {
+		outcome, err := apply(d)
+		if err != nil {
+			return err
+		}
+		n.known.Raise(d.Replica, d.Last())
+		switch outcome {
+		case Applied:
+			progress = true
+			n.told.Raise(d.Replica, d.Last())
+		case Known:
+			n.told.Raise(d.Replica, d.Last())
+			if d.Replica != n.replica {
+				n.prune[d.Replica] = true
+			}
+		case Early:
+			m.wait(from, d)
+		}
+	}
+	if progress {
+		return m.retry(apply)
+	}
+	return nil
+}
+
+// wait keeps a delta until what it depends on is here. Without room it is dropped: ticks notice that
+// it is missing.
+func (m *Mesh) wait(from NeighbourID, d *crdt.Delta) {
+	size := len(d.Encode())
+	if len(m.waiting) < maxWaiting && m.waitBytes+size <= maxWaitingBytes {
+		m.waiting = append(m.waiting, waiting{from, d})
+		m.waitBytes += size
+	}
+}
+
+// retry applies what waits, for as long as that makes progress.
+func (m *Mesh) retry(apply func(*crdt.Delta) (Outcome, error)) error {
+	for progress := true; progress; {
+		progress = false
+		rest := m.waiting[:0]
+		for i, w := range m.waiting {
+			outcome, err := apply(w.delta)
+			if err != nil {
+				m.waiting = append(rest, m.waiting[i:]...)
+				return err
+			}
+			if outcome == Early {
+				rest = append(rest, w)
+				continue
+			}
+			progress = progress || outcome == Applied
+			m.waitBytes -= len(w.delta.Encode())
+		}
+		clear(m.waiting[len(rest):])
+		m.waiting = rest
+	}
+	return nil
+}
+
+// Waiting returns how many deltas wait for what they depend on.
+func (m *Mesh) Waiting() int { return len(m.waiting) }
+
+func (m *Mesh) receiveDigest(id NeighbourID, n *neighbour, body []byte) error {
+	theirs, err := decodeDigest(body)
+	if err != nil {
+		return err
+	}
+	ours, settled := m.core.State()
+	switch {
+	case ours.Context != theirs.Context:
+		n.have = true
+	case settled && ours.Root != theirs.Root:
+		m.events = append(m.events, Event{Damaged, id})
+	}
+	return nil
+}
+
+// Rebase begins all links again: after a repair the log has holes, and the context has grown beside it.
+func (m *Mesh) Rebase() {
+	for _, n := range m.neighbours {
+		n.hello, n.answer = true, true
+		if n.greeted {
+			m.place(n)
+		}
+	}
+}
+
+// Ticks for which a neighbour may have what we lack before it is asked, and between two such requests.
+const (
+	patience = 2
+	askEvery = 10
+)
+
+// Tick is due several times a second: it has the neighbours told what we have, and asks for what they
+// have and nobody sent. While the replica is being repaired it does not ask.
+func (m *Mesh) Tick(repairing bool) {
+	seen, _ := m.core.Context()
+	renamed := m.core.ID() != m.id
+	m.id = m.core.ID()
+	for _, n := range m.neighbours {
+		n.hello = n.hello || renamed
+		if !n.greeted {
+			continue
+		}
+		n.have = true
+		switch {
+		case seen.Contains(n.known):
+			n.missing = 0
+		case !repairing:
+			if n.missing++; n.missing%askEvery == patience {
+				n.hello, n.graft = true, true
+			}
+		}
+	}
+}
+
+// SendDigest has a random neighbour told the digest: due every second.
+func (m *Mesh) SendDigest(rng *rand.Rand) {
+	ids := m.Neighbours()
+	if len(ids) == 0 {
+		return
+	}
+	if n := m.neighbours[ids[rng.IntN(len(ids))]]; n.greeted {
+		n.digest = true
+	}
+}
+
+// Next returns the next frame for a neighbour, nil if there is none now. What the frame tells is taken for
+// told: if it is not delivered, the link must be closed.
+func (m *Mesh) Next(id NeighbourID) ([]byte, error) {
+	n := m.neighbours[id]
+	if n == nil {
+		return nil, nil
+	}
+	if n.hello {
+		return m.nextHello(n), nil
+	}
+	if !n.greeted {
+		return nil, nil
+	}
+	if len(n.prune) > 0 {
+		ids := slices.Sorted(maps.Keys(n.prune))
+		clear(n.prune)
+		return encodePrune(ids), nil
+	}
+	if n.tellBehind {
+		n.tellBehind = false
+		return encodeEmpty(kindBehind), nil
+	}
+	if !n.behind {
+		if data, err := m.nextDeltas(n); data != nil || err != nil {
+			return data, err
+		}
+	}
+	if n.have {
+		if data := m.nextHave(n); data != nil {
+			return data, nil
+		}
+	}
+	if n.digest {
+		n.digest = false
+		if d, settled := m.core.State(); settled {
+			return encodeDigest(d), nil
+		}
+	}
+	return nil, nil
+}
+
+func (m *Mesh) nextHello(n *neighbour) []byte {
+	seen, heads := m.core.Context()
+	h := hello{version: protocolVersion, replica: m.core.ID(), seen: seen, heads: heads,
+		answer: n.answer}
+	if n.graft {
+		for id, count := range n.known {
+			if count > seen[id] && len(h.graft) < maxReplicas {
+				h.graft = append(h.graft, id)
+			}
+		}
+		slices.Sort(h.graft)
+	}
+	n.hello, n.graft, n.answer = false, false, false
+	n.told = seen.Clone()
+	return h.encode()
+}
+
+// maxRecords bounds how much of the log is read for one frame.
+const maxRecords = 4096
+
+func (m *Mesh) nextDeltas(n *neighbour) ([]byte, error) {
+	var deltas [][]byte
+	size := 0
+	for {
+		from := n.cursor
+		next, covered, err := m.core.LogRead(from, maxRecords, func(d *crdt.Delta) bool {
+			if d.Last() <= n.known[d.Replica] || n.unwanted[d.Replica] {
+				return true
+			}
+			data := d.Encode()
+			if size > 0 && size+len(data) > frameSize || len(deltas) == maxFrameDeltas {
+				return false
+			}
+			deltas = append(deltas, data)
+			size += len(data)
+			n.known.Raise(d.Replica, d.Last())
+			n.told.Raise(d.Replica, d.Last())
+			return true
+		})
+		if err != nil {
+			return nil, err
+		}
+		if !covered {
+			m.place(n)
+			return nil, nil
+		}
+		n.cursor = next
+		if len(deltas) > 0 {
+			return encodeDeltas(deltas), nil
+		}
+		if next == from {
+			return nil, nil
+		}
+	}
+}
+
+// nextHave returns what we have and the neighbour was not told.
+func (m *Mesh) nextHave(n *neighbour) []byte {
+	n.have = false
+	seen, _ := m.core.Context()
+	news := crdt.VersionVector{}
+	for id, count := range seen {
+		if count > n.told[id] {
+			news[id] = count
+		}
+	}
+	if len(news) == 0 {
+		return nil
+	}
+	n.told.Merge(news)
+	return encodeHave(news)
+}

@@ -1,0 +1,192 @@
+package gossip
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/wire"
+)
+
+// Limits of frames, in bytes.
+const (
+	// MaxFrame is the largest frame. A longer one is refused unread.
+	MaxFrame = crdt.MaxDeltaSize + 1024
+	// frameSize is about how much goes into one frame of deltas. A larger delta goes alone.
+	frameSize = 64 << 10
+	// maxFrameDeltas bounds the deltas of one frame.
+	maxFrameDeltas = 4096
+)
+
+// ErrFrame is wrapped by errors about frames that do not parse. The link should be closed.
+var ErrFrame = errors.New("bad frame")
+
+// protocolVersion is this program's version of the messages. Newer ones add fields and kinds of
+// messages, which older programs pass over.
+const protocolVersion = 1
+
+// kind is the first byte of a frame.
+type kind byte
+
+const (
+	kindHello  kind = 1
+	kindDeltas kind = 2
+	kindHave   kind = 3
+	kindPrune  kind = 4
+	kindBehind kind = 5
+	kindDigest kind = 6
+)
+
+// Fingerprint is 16 bytes of a digest. Mesh only compares them.
+type Fingerprint struct{ Hi, Lo uint64 }
+
+// Digest sums up a replica's state at one moment.
+type Digest struct {
+	Context Fingerprint
+	Root    Fingerprint
+}
+
+// hello opens a link, and begins it again after a repair or a loss.
+type hello struct {
+	version uint64
+	replica crdt.ReplicaID
+	seen    crdt.VersionVector
+	heads   crdt.Heads
+	answer  bool // send me your hello
+	// graft lists replicas whose deltas the sender wants again, though it may have pruned them.
+	graft []crdt.ReplicaID
+}
+
+func frame(k kind, fn func(w *wire.Writer)) []byte {
+	return wire.Encode(func(w *wire.Writer) {
+		w.Raw([]byte{byte(k)})
+		fn(w)
+	})
+}
+
+func (h hello) encode() []byte {
+	return frame(kindHello, func(w *wire.Writer) {
+		w.Array(5)
+		w.Uint(h.version)
+		w.Uint(uint64(h.replica))
+		crdt.WriteContext(w, h.seen, h.heads)
+		w.Bool(h.answer)
+		writeReplicas(w, h.graft)
+	})
+}
+
+func decodeHello(body []byte) (h hello, err error) {
+	err = decode(body, 5, func(r *wire.Reader) {
+		h.version = r.Uint()
+		h.replica = crdt.ReplicaID(r.Uint())
+		h.seen, h.heads = crdt.ReadContext(r)
+		h.answer = r.Bool()
+		h.graft = readReplicas(r)
+	})
+	return h, err
+}
+
+// maxReplicas bounds the replicas that one message lists.
+const maxReplicas = 1 << 16
+
+func writeReplicas(w *wire.Writer, ids []crdt.ReplicaID) {
+	w.Array(len(ids))
+	for _, id := range ids {
+		w.Uint(uint64(id))
+	}
+}
+
+func readReplicas(r *wire.Reader) (ids []crdt.ReplicaID) {
+	n := r.Array(maxReplicas)
+	for i := 0; i < n && r.Err() == nil; i++ {
+		ids = append(ids, crdt.ReplicaID(r.Uint()))
+	}
+	return ids
+}
+
+// A prune lists replicas whose deltas the sender gets sooner from others.
+func encodePrune(ids []crdt.ReplicaID) []byte {
+	return frame(kindPrune, func(w *wire.Writer) {
+		w.Array(1)
+		writeReplicas(w, ids)
+	})
+}
+
+func decodePrune(body []byte) (ids []crdt.ReplicaID, err error) {
+	err = decode(body, 1, func(r *wire.Reader) { ids = readReplicas(r) })
+	return ids, err
+}
+
+func encodeDeltas(deltas [][]byte) []byte {
+	return frame(kindDeltas, func(w *wire.Writer) {
+		w.Array(1)
+		w.Array(len(deltas))
+		for _, d := range deltas {
+			w.Bytes(d)
+		}
+	})
+}
+
+func decodeDeltas(body []byte) (deltas []*crdt.Delta, err error) {
+	var bad error
+	err = decode(body, 1, func(r *wire.Reader) {
+		n := r.Array(maxFrameDeltas)
+		for i := 0; i < n && r.Err() == nil && bad == nil; i++ {
+			var d *crdt.Delta
+			if d, bad = crdt.DecodeDelta(r.Bytes(crdt.MaxDeltaSize)); bad == nil {
+				deltas = append(deltas, d)
+			}
+		}
+	})
+	if bad != nil {
+		return nil, fmt.Errorf("%w: %w", ErrFrame, bad)
+	}
+	return deltas, err
+}
+
+func encodeHave(v crdt.VersionVector) []byte {
+	return frame(kindHave, func(w *wire.Writer) {
+		w.Array(1)
+		crdt.WriteVector(w, v)
+	})
+}
+
+func decodeHave(body []byte) (v crdt.VersionVector, err error) {
+	err = decode(body, 1, func(r *wire.Reader) { v = crdt.ReadVector(r) })
+	return v, err
+}
+
+func encodeEmpty(k kind) []byte { return frame(k, func(w *wire.Writer) { w.Array(0) }) }
+
+func encodeDigest(d Digest) []byte {
+	return frame(kindDigest, func(w *wire.Writer) {
+		w.Array(4)
+		for _, u := range []uint64{d.Context.Hi, d.Context.Lo, d.Root.Hi, d.Root.Lo} {
+			w.Uint(u)
+		}
+	})
+}
+
+func decodeDigest(body []byte) (d Digest, err error) {
+	err = decode(body, 4, func(r *wire.Reader) {
+		d.Context = Fingerprint{r.Uint(), r.Uint()}
+		d.Root = Fingerprint{r.Uint(), r.Uint()}
+	})
+	return d, err
+}
+
+// decode reads a message of at least n fields and passes over those that a newer version added.
+func decode(body []byte, n int, fn func(r *wire.Reader)) error {
+	err := wire.Decode(body, func(r *wire.Reader) {
+		fields := r.Array(64)
+		if fields < n {
+			r.Fail("%d fields, want %d", fields, n)
+		}
+		fn(r)
+		r.Skip(fields - n)
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrFrame, err)
+	}
+	return nil
+}

@@ -1,0 +1,89 @@
+package replica
+
+import (
+	"slices"
+
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/gossip"
+)
+
+// Apply takes a delta of another replica into the group. A delta whose dependencies are not all here is
+// dropped, and so is one that a running repair will bring: the sender offers it again.
+func (g *Group) Apply(d *crdt.Delta) (gossip.Outcome, error) {
+	r := g.r
+	switch {
+	case d.Last() <= r.seen[d.Replica]:
+		if d.Last() == r.seen[d.Replica] && d.Hash() != r.heads[d.Replica] {
+			r.forked(d.Replica)
+			return gossip.Refused, nil
+		}
+		return gossip.Known, nil
+	case r.repair != nil && r.repair.covers(d):
+		return gossip.Refused, nil
+	case !d.Ready(r.seen):
+		return gossip.Early, nil
+	case d.Prev != r.heads[d.Replica]:
+		r.forked(d.Replica)
+		return gossip.Refused, nil
+	case d.Replica == r.id:
+		// A peer knows more of this replica's than the replica itself: it lost a tail, and must not
+		// issue those dots again.
+		r.id = 0
+	}
+	for i := range d.Ops {
+		if err := g.applyOp(d, i); err != nil {
+			return gossip.Early, err
+		}
+	}
+	r.observe(d.Time, g.now)
+	r.advance(d)
+	g.deltas = append(g.deltas, d)
+	g.cost += d.Cost()
+	return gossip.Applied, nil
+}
+
+func (g *Group) applyOp(d *crdt.Delta, i int) error {
+	op := &d.Ops[i]
+	if op.Kind == crdt.OpClear {
+		set := d.SeenBy(i)
+		return g.clear(op.Address, set, seesAll(set, g.r.seen))
+	}
+	c, err := g.load(op.Address)
+	if err != nil {
+		return err
+	}
+	now := c.now.Without(op.Removes)
+	if op.Kind == crdt.OpPut {
+		now = now.With(crdt.Entry{Dot: d.Dot(i), Payload: op.Payload})
+	}
+	if slices.Equal(now.Dots(), c.now.Dots()) {
+		return nil
+	}
+	return g.set(c, now)
+}
+
+// seesAll reports whether a clear saw everything that is in the context, so that nothing in its range
+// survives.
+func seesAll(set crdt.ClearSet, seen crdt.VersionVector) bool {
+	for id, n := range seen {
+		if !set.Has(crdt.Dot{Replica: id, Counter: n}) {
+			return false
+		}
+	}
+	return true
+}
+
+// advance puts a delta that was just applied into the context.
+func (r *Replica) advance(d *crdt.Delta) {
+	r.raise(d.Replica, d.Last(), d.Hash())
+}
+
+// raise sets a replica's entry of the context.
+func (r *Replica) raise(id crdt.ReplicaID, counter uint64, head crdt.Hash) {
+	if old := r.seen[id]; old > 0 {
+		r.digest = r.digest.Sub(contextEntry(id, old, r.heads[id]))
+	}
+	r.seen[id], r.heads[id] = counter, head
+	r.digest = r.digest.Add(contextEntry(id, counter, head))
+	r.gained[id] = counter
+}

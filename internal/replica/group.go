@@ -1,0 +1,402 @@
+package replica
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/peerd/peerd/antientropy"
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/store"
+)
+
+// groupCost is how much a commit group may cost (see crdt.Delta.Cost) before it is full. One more
+// delta of crdt.MaxCost still fits into a store's batch.
+const groupCost = 1 << 20
+
+// groupCells is how many cells a group may have looked at before it is full.
+const groupCells = 1 << 14
+
+// Group is a commit group: transactions and deltas that are applied one after the other on one snapshot,
+// each seeing those before it, and become visible and durable together.
+type Group struct {
+	r     *Replica
+	now   time.Time
+	view  *View // the state before the group
+	cells map[crdt.Address]*cellState
+	sums  map[string]*summaryState
+
+	clears []pendingClear // in force: those before the group, and its own
+	deltas []*crdt.Delta
+	cost   int
+	local  int // transactions of this replica
+}
+
+// cellState is a cell that the group has looked at.
+type cellState struct {
+	address crdt.Address
+	key     []byte
+	stored  crdt.Cell // in the store, with what pending clears hide
+	now     crdt.Cell
+}
+
+// summaryState is a key's summary that the group has looked at.
+type summaryState struct {
+	name   string
+	key    []byte
+	before bool // whether the key existed
+	now    crdt.Summary
+	dirty  bool
+}
+
+// Begin starts a group. now is the wall clock's time. The group must be ended with Commit or Discard.
+func (r *Replica) Begin(now time.Time) *Group {
+	return &Group{
+		r: r, now: now,
+		view:   r.View(),
+		cells:  map[crdt.Address]*cellState{},
+		sums:   map[string]*summaryState{},
+		clears: r.clears[:len(r.clears):len(r.clears)],
+	}
+}
+
+// Full reports whether the group should be committed before anything more goes in.
+func (g *Group) Full() bool { return g.cost >= groupCost || len(g.cells) >= groupCells }
+
+// Empty reports whether the group has nothing to commit.
+func (g *Group) Empty() bool { return len(g.deltas) == 0 }
+
+// load returns the group's state of a cell.
+func (g *Group) load(a crdt.Address) (*cellState, error) {
+	if c, ok := g.cells[a]; ok {
+		return c, nil
+	}
+	c := &cellState{address: a, key: place(prefixCell, a)}
+	var err error
+	if c.stored, err = g.view.stored(a, c.key); err != nil {
+		return nil, err
+	}
+	c.now = hide(g.clears, a, c.stored)
+	g.cells[a] = c
+	return c, nil
+}
+
+// set changes a cell and what its key's summary says of it.
+func (g *Group) set(c *cellState, now crdt.Cell) error {
+	before := c.now
+	wasVisible, isVisible := before.Visible(), now.Visible()
+	tallied, tallies := before.Tallies(), now.Tallies()
+	if wasVisible != isVisible || tallied != tallies {
+		s, err := g.summary(c.address.Key())
+		if err != nil {
+			return err
+		}
+		s.count(c.address.Shape(), delta(wasVisible, isVisible), delta(tallied, tallies))
+	}
+	c.now = now
+	return nil
+}
+
+// delta returns how a count changes when one member's condition goes from before to after.
+func delta(before, after bool) int {
+	switch {
+	case before == after:
+		return 0
+	case after:
+		return 1
+	}
+	return -1
+}
+
+func (s *summaryState) count(shape string, visible, tallies int) {
+	s.dirty = true
+	if s.now.Visible == nil {
+		s.now.Visible = map[string]int{}
+	}
+	if s.now.Visible[shape] += visible; s.now.Visible[shape] == 0 {
+		delete(s.now.Visible, shape)
+	}
+	s.now.Tallies += tallies
+}
+
+// summary returns the group's state of a key's summary.
+func (g *Group) summary(key string) (*summaryState, error) {
+	if s, ok := g.sums[key]; ok {
+		return s, nil
+	}
+	sum, err := g.view.Summary(key)
+	if err != nil {
+		return nil, err
+	}
+	s := &summaryState{name: key, key: place(prefixSummary, crdt.KeyAddress(key)), now: sum}
+	s.before = sum.Exists()
+	g.sums[key] = s
+	return s, nil
+}
+
+// scan merges the store's cells with the group's own.
+func (g *Group) scan(prefix, beyond crdt.Address, fn func(crdt.Address, crdt.Cell) bool) error {
+	var own []*cellState
+	from := place(prefixCell, beyond)
+	for a, c := range g.cells {
+		if hasPrefix(a, prefix) && (beyond == "" || string(c.key) > string(from)) {
+			own = append(own, c)
+		}
+	}
+	sort.Slice(own, func(i, j int) bool { return string(own[i].key) < string(own[j].key) })
+	stopped := false
+	emit := func(a crdt.Address, c crdt.Cell) bool {
+		if len(c) > 0 && !fn(a, c) {
+			stopped = true
+		}
+		return !stopped
+	}
+	err := g.view.scanStored(prefix, beyond, func(a crdt.Address, stored crdt.Cell) bool {
+		key := place(prefixCell, a)
+		for len(own) > 0 && string(own[0].key) < string(key) {
+			if !emit(own[0].address, own[0].now) {
+				return false
+			}
+			own = own[1:]
+		}
+		if len(own) > 0 && string(own[0].key) == string(key) {
+			c := own[0]
+			own = own[1:]
+			return emit(c.address, c.now)
+		}
+		return emit(a, hide(g.clears, a, stored))
+	})
+	for _, c := range own {
+		if err != nil || stopped || !emit(c.address, c.now) {
+			break
+		}
+	}
+	return err
+}
+
+// keys merges the store's keys with the group's own.
+func (g *Group) keys(prefix, beyond string, fn func(string, crdt.Summary) bool) error {
+	own := slices.DeleteFunc(sortedKeys(g.sums), func(name string) bool {
+		return !strings.HasPrefix(name, prefix) || beyond != "" && name <= beyond ||
+			g.sums[name].before || !g.sums[name].now.Exists()
+	})
+	stopped := false
+	emit := func(name string, s crdt.Summary) bool {
+		stopped = stopped || !fn(name, s)
+		return !stopped
+	}
+	err := g.view.Keys(prefix, beyond, func(name string, s crdt.Summary) bool {
+		for len(own) > 0 && own[0] < name {
+			if !emit(own[0], g.sums[own[0]].now) {
+				return false
+			}
+			own = own[1:]
+		}
+		if mine, ok := g.sums[name]; ok {
+			s = mine.now
+		}
+		return !s.Exists() || emit(name, s)
+	})
+	for _, name := range own {
+		if err != nil || stopped || !emit(name, g.sums[name].now) {
+			break
+		}
+	}
+	return err
+}
+
+// clear removes what set holds from every cell under prefix: at once for readers, later from the store.
+// exact says that nothing under prefix survives.
+func (g *Group) clear(prefix crdt.Address, set crdt.ClearSet, exact bool) error {
+	if err := g.discount(prefix, set, exact); err != nil {
+		return err
+	}
+	for a, c := range g.cells {
+		if hasPrefix(a, prefix) {
+			c.now = c.now.Outside(set)
+		}
+	}
+	g.clears = append(g.clears, pendingClear{prefix, set})
+	return nil
+}
+
+// discount takes the cells that a clear removes off their key's summary. Where nothing survives under
+// a key, or under a key's type, that needs no look at the cells.
+func (g *Group) discount(prefix crdt.Address, set crdt.ClearSet, exact bool) error {
+	s, err := g.summary(prefix.Key())
+	if err != nil {
+		return err
+	}
+	_, rest, _ := prefix.CutName()
+	switch {
+	case exact && rest == "":
+		s.now, s.dirty = crdt.Summary{}, true
+		return nil
+	case exact && len(rest) == 1 && s.now.Tallies == 0:
+		for shape := range s.now.Visible {
+			if shape[0] == rest[0] {
+				delete(s.now.Visible, shape)
+			}
+		}
+		s.dirty = true
+		return nil
+	}
+	return g.scan(prefix, "", func(a crdt.Address, c crdt.Cell) bool {
+		left := c.Outside(set)
+		s.count(a.Shape(), delta(c.Visible(), left.Visible()), delta(c.Tallies(), left.Tallies()))
+		return true
+	})
+}
+
+// Discard ends the group without effect.
+func (g *Group) Discard() { g.view.Close() }
+
+// Committed is what a commit did.
+type Committed struct {
+	Deltas []*crdt.Delta // in the order of applying
+	Clears bool          // whether the set of pending clears changed
+}
+
+// Commit writes the group's changes in one storage transaction, and only then takes them into the
+// replica's own state. With sync it returns when they survive a power failure. After an error the
+// replica must be closed.
+func (g *Group) Commit(sync bool) (Committed, error) {
+	defer g.view.Close()
+	if g.Empty() {
+		return Committed{}, nil
+	}
+	r := g.r
+	changed := g.changed()
+	batch := &store.Batch{}
+	g.writeCells(batch, changed)
+	g.writeSummaries(batch)
+	rec := g.writeLog(batch)
+	clears := len(g.clears) != len(r.clears)
+	if clears {
+		batch.Set(keyClears, encodeClears(g.clears))
+	}
+	if !batch.Fits() {
+		return g.commitLarge(changed, rec, sync)
+	}
+	if err := r.commit(batch, sync); err != nil {
+		return Committed{}, err
+	}
+	g.publishCells(changed)
+	r.log.append(rec)
+	r.clears = g.clears
+	return Committed{Deltas: g.deltas, Clears: clears}, nil
+}
+
+// changed returns the cells that the group changed, in the order of their keys.
+func (g *Group) changed() []*cellState {
+	var out []*cellState
+	for _, c := range g.cells {
+		if !sameDots(c.stored, c.now) {
+			out = append(out, c)
+		}
+	}
+	sort.Slice(out, func(i, j int) bool { return string(out[i].key) < string(out[j].key) })
+	return out
+}
+
+func sameDots(a, b crdt.Cell) bool {
+	return slices.EqualFunc(a, b, func(x, y crdt.Entry) bool { return x.Dot == y.Dot })
+}
+
+func (g *Group) writeCells(batch *store.Batch, changed []*cellState) {
+	for _, c := range changed {
+		switch {
+		case len(c.now) == 0:
+			batch.Delete(c.key)
+			batch.Delete(leafKey(leafOf(c.address), c.key))
+		default:
+			batch.Set(c.key, encodeCell(c.key, c.address, c.now))
+			if len(c.stored) == 0 {
+				batch.Set(leafKey(leafOf(c.address), c.key), nil)
+			}
+		}
+		difference(c.stored, c.now, func(e crdt.Entry, live bool) {
+			switch key := blobKey(e.Dot); {
+			case len(e.Payload) <= maxInline:
+			case live:
+				batch.Set(key, sealBlob(key, e.Payload))
+			default:
+				batch.Delete(key)
+			}
+		})
+	}
+}
+
+// difference calls fn with the entries of before that are not in now, and of now that are not in before.
+func difference(before, now crdt.Cell, fn func(e crdt.Entry, live bool)) {
+	for _, e := range before {
+		if !now.Has(e.Dot) {
+			fn(e, false)
+		}
+	}
+	for _, e := range now {
+		if !before.Has(e.Dot) {
+			fn(e, true)
+		}
+	}
+}
+
+func (g *Group) writeSummaries(batch *store.Batch) {
+	for _, name := range sortedKeys(g.sums) {
+		s := g.sums[name]
+		if !s.dirty {
+			continue
+		}
+		if record := encodeSummary(s.key, s.name, s.now); record != nil {
+			batch.Set(s.key, record)
+		} else {
+			batch.Delete(s.key)
+		}
+	}
+}
+
+func (g *Group) writeLog(batch *store.Batch) logged {
+	rec := logged{lsn: g.r.log.last + 1, time: g.now, deltas: g.deltas}
+	key := numbered(prefixLog, rec.lsn)
+	record := encodeLogged(key, rec)
+	rec.bytes = len(record)
+	batch.Set(key, record)
+	return rec
+}
+
+// publishCells takes committed cells and summaries into the replica's own state.
+func (g *Group) publishCells(changed []*cellState) {
+	for _, c := range changed {
+		g.r.account(c)
+	}
+	for _, s := range g.sums {
+		g.r.keys += delta(s.before, s.now.Exists())
+	}
+}
+
+// account takes a cell's change into the tree and the counts.
+func (r *Replica) account(c *cellState) {
+	leaf := antientropy.LeafIndex(leafOf(c.address))
+	difference(c.stored, c.now, func(e crdt.Entry, live bool) {
+		if f := fingerprint(c.address, e); live {
+			r.tree.Add(leaf, f)
+		} else {
+			r.tree.Sub(leaf, f)
+		}
+	})
+	r.cells += delta(len(c.stored) > 0, len(c.now) > 0)
+}
+
+// check reports whether a delta's cost keeps to the protocol's limits.
+func checkCost(ops, cost int) error {
+	switch {
+	case ops > crdt.MaxOps:
+		return fmt.Errorf("%w: %d changes (limit %d)", crdt.ErrTooLarge, ops, crdt.MaxOps)
+	case cost > crdt.MaxCost:
+		return fmt.Errorf("%w: it would write about %d bytes (limit %d)",
+			crdt.ErrTooLarge, cost, crdt.MaxCost)
+	}
+	return nil
+}

@@ -1,0 +1,67 @@
+package replica
+
+import (
+	"encoding/binary"
+
+	"github.com/peerd/peerd/crdt"
+)
+
+// The store's key space. Every record is sealed with the version of its format and a checksum.
+const (
+	prefixCell    = 'c' // c <place> : the live entries of a cell
+	prefixSummary = 'k' // k <place of the key> : what is visible under a key
+	prefixLeaf    = 't' // t <leaf hash> <place> : which cells a leaf of the tree holds
+	prefixBlob    = 'b' // b <dot> : a payload too large for its cell's record
+	prefixLog     = 'l' // l <lsn> : the deltas of one commit group
+	prefixStage   = 's' // s <number> : a change that a repair staged
+	prefixOldLog  = 'o' // o <lsn> : the log of a replica that rebuilds itself
+)
+
+// The single records.
+var (
+	keyCheckpoint = []byte("mcheckpoint") // context, heads, clock and the log's index as of an lsn
+	keyClears     = []byte("mclears")     // clears that are not swept yet
+	keyFlip       = []byte("mflip")       // a repair that must be completed before anything else
+	keyRebuild    = []byte("mrebuild")    // this replica found itself damaged
+)
+
+// place returns where the store keeps what is at address a. The place of a prefix is a prefix.
+func place(kind byte, a crdt.Address) []byte {
+	at := a.Place()
+	out := make([]byte, 0, len(at)+1)
+	return append(append(out, kind), at...)
+}
+
+// isShortened reports whether key is not the address itself, so that the record must name it.
+func isShortened(key []byte, a crdt.Address) bool { return string(key[1:]) != string(a) }
+
+// after returns the first key that does not begin with prefix; nil if there is none.
+func after(prefix []byte) []byte {
+	end := append([]byte(nil), prefix...)
+	for i := len(end) - 1; i >= 0; i-- {
+		if end[i]++; end[i] != 0 {
+			return end[:i+1]
+		}
+	}
+	return nil
+}
+
+func numbered(kind byte, n uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{kind}, n)
+}
+
+func numberOf(key []byte) uint64 {
+	if len(key) != 9 {
+		return 0
+	}
+	return binary.BigEndian.Uint64(key[1:])
+}
+
+func blobKey(d crdt.Dot) []byte {
+	return binary.BigEndian.AppendUint64(numbered(prefixBlob, uint64(d.Replica)), d.Counter)
+}
+
+// leafKey returns the index entry of the cell stored at key.
+func leafKey(leaf uint64, key []byte) []byte {
+	return append(numbered(prefixLeaf, leaf), key[1:]...)
+}

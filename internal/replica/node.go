@@ -1,0 +1,51 @@
+package replica
+
+import (
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/gossip"
+)
+
+// Node is a replica with its neighbours: what a host runs.
+type Node struct {
+	*Replica
+	*gossip.Mesh
+}
+
+// NewNode returns a node without neighbours.
+func NewNode(r *Replica) *Node { return &Node{Replica: r, Mesh: gossip.NewMesh(r)} }
+
+// Receive takes a frame from a neighbour into the group. See gossip.Mesh.Receive for its errors.
+func (n *Node) Receive(g *Group, from gossip.NeighbourID, frame []byte) error {
+	return n.Mesh.Receive(from, frame, g.Apply)
+}
+
+// FinishRepair is Replica.FinishRepair; neighbours are told, and what they lack is looked up anew.
+func (n *Node) FinishRepair(p *Repair, sync bool) error {
+	if err := n.Replica.FinishRepair(p, sync); err != nil {
+		return err
+	}
+	n.Rebase()
+	return nil
+}
+
+// State returns the digest for the mesh.
+func (r *Replica) State() (d gossip.Digest, settled bool) {
+	context, root, settled := r.Digest()
+	return gossip.Digest{
+		Context: gossip.Fingerprint(context),
+		Root:    gossip.Fingerprint(root),
+	}, settled
+}
+
+// Heard is told what another replica's context is. If it holds more of this replica's dots than the
+// replica issued, then this store lost a tail: it must not issue them again, and takes a new id.
+func (r *Replica) Heard(seen crdt.VersionVector, heads crdt.Heads) {
+	for id, n := range seen {
+		switch own := r.seen[id]; {
+		case n == own && heads[id] != r.heads[id]:
+			r.forked(id)
+		case n > own && id == r.id && r.id != 0:
+			r.id = 0
+		}
+	}
+}

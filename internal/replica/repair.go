@@ -1,0 +1,409 @@
+package replica
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/peerd/peerd/antientropy"
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/wire"
+	"github.com/peerd/peerd/store"
+)
+
+// Pinned is one moment of the replica: context, cells and tree together. It implements
+// antientropy.Snapshot and may be used by any goroutine until it is closed.
+type Pinned struct {
+	view  *View
+	seen  crdt.VersionVector
+	heads crdt.Heads
+	tree  *antientropy.Tree
+}
+
+// Pin takes the present moment. It returns ErrBusy while clears are swept or a repair runs.
+func (r *Replica) Pin() (*Pinned, error) {
+	if len(r.clears) > 0 || r.repair != nil {
+		return nil, ErrBusy
+	}
+	return r.pin(), nil
+}
+
+func (r *Replica) pin() *Pinned {
+	heads := make(crdt.Heads, len(r.heads))
+	for id, h := range r.heads {
+		heads[id] = h
+	}
+	return &Pinned{view: r.View(), seen: r.seen.Clone(), heads: heads, tree: r.tree.Clone()}
+}
+
+// Close releases the moment.
+func (p *Pinned) Close() { p.view.Close() }
+
+// Context returns the context and the hashes of its heads.
+func (p *Pinned) Context() (crdt.VersionVector, crdt.Heads) { return p.seen, p.heads }
+
+// Node returns a node of the tree.
+func (p *Pinned) Node(level, index int) antientropy.Fingerprint { return p.tree.Node(level, index) }
+
+// Cell returns one cell.
+func (p *Pinned) Cell(a crdt.Address) (crdt.Cell, error) { return p.view.Cell(a) }
+
+// Cells calls fn with all cells beyond after, in the store's order, until fn returns false.
+func (p *Pinned) Cells(after crdt.Address, fn func(crdt.Address, crdt.Cell) bool) error {
+	return p.view.Scan("", after, fn)
+}
+
+// Leaf calls fn with the cells of one leaf beyond after in the order of their places, until fn returns
+// false. It keeps the places of the whole leaf in memory.
+func (p *Pinned) Leaf(leaf int, beyond crdt.Address,
+	fn func(crdt.Address, crdt.Cell) bool) error {
+	start := numbered(prefixLeaf, uint64(leaf)<<leafShift)
+	from := place(prefixCell, beyond)
+	var keys []string
+	err := p.view.snap.ScanKeys(start, after(start[:3]), func(key []byte) bool {
+		if at := string(prefixCell) + string(key[9:]); beyond == "" || at > string(from) {
+			keys = append(keys, at)
+		}
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	slices.Sort(keys)
+	for _, key := range keys {
+		a, c, err := p.view.at([]byte(key))
+		if err != nil {
+			return err
+		}
+		if !fn(a, c) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// at returns the cell that the tree's index says is stored at key.
+func (v *View) at(key []byte) (crdt.Address, crdt.Cell, error) {
+	record, ok, err := v.snap.Get(key)
+	if err == nil && !ok {
+		err = damaged(key, fmt.Errorf("the tree's index names a cell that is not there"))
+	}
+	if err != nil {
+		return "", nil, err
+	}
+	return decodeCell(v.snap, key, record)
+}
+
+// leafShift takes a leaf's number to the first hash in it: leaves are the first two bytes of a hash.
+const leafShift = 48
+
+// Repair is a repair under way: this replica compares itself with another's pinned moment, stages what
+// differs, and takes it over at once. There is one at a time. Meanwhile deltas with dots in the other's
+// context are dropped, so that what was compared stays compared.
+type Repair struct {
+	r      *Replica
+	Local  *Pinned // what is compared with the other's moment
+	target crdt.VersionVector
+	heads  crdt.Heads
+
+	batch store.Batch
+	next  uint64
+}
+
+// covers reports whether the repair will bring dots of d.
+func (p *Repair) covers(d *crdt.Delta) bool { return p.target[d.Replica] >= d.First }
+
+// BeginRepair starts a repair with another replica's pinned context. It returns ErrBusy while clears are
+// swept or another repair runs.
+func (r *Replica) BeginRepair(target crdt.VersionVector, heads crdt.Heads) (*Repair, error) {
+	if len(r.clears) > 0 || r.repair != nil {
+		return nil, ErrBusy
+	}
+	if err := r.dropStaged(); err != nil {
+		return nil, err
+	}
+	for id, n := range target {
+		if r.seen[id] == n && r.heads[id] != heads[id] {
+			r.forked(id)
+			return nil, fmt.Errorf("replica %v issued its dots twice", id)
+		}
+	}
+	r.repair = &Repair{r: r, Local: r.pin(), target: target, heads: heads}
+	return r.repair, nil
+}
+
+// Repairing reports whether a repair runs.
+func (r *Replica) Repairing() bool { return r.repair != nil }
+
+// Add stages entries that a cell is to gain. It may be called by the goroutine that drives the repair.
+func (p *Repair) Add(a crdt.Address, entries []crdt.Entry) error {
+	for len(entries) > 0 {
+		n, size := 0, 0
+		for n < len(entries) && (n == 0 || size+len(entries[n].Payload) <= stageBytes) {
+			size += len(entries[n].Payload)
+			n++
+		}
+		if err := p.stage(change{address: a, adds: entries[:n]}); err != nil {
+			return err
+		}
+		entries = entries[n:]
+	}
+	return nil
+}
+
+// Remove stages dots that a cell is to lose. It may be called by the goroutine that drives the repair.
+func (p *Repair) Remove(a crdt.Address, dots []crdt.Dot) error {
+	return p.stage(change{address: a, removes: dots})
+}
+
+// stageBytes is about how many bytes of payload one storage transaction of a repair takes.
+const stageBytes = 1 << 20
+
+func (p *Repair) stage(c change) error {
+	p.next++
+	key := numbered(prefixStage, p.next)
+	p.batch.Set(key, c.encode(key))
+	if p.batch.Bytes() < stageBytes {
+		return nil
+	}
+	return p.flush()
+}
+
+func (p *Repair) flush() error {
+	err := p.r.st.Commit(&p.batch, false)
+	p.batch.Reset()
+	return err
+}
+
+// AbortRepair ends a repair without effect. A second call, or one after FinishRepair, does nothing.
+func (r *Replica) AbortRepair(p *Repair) error {
+	if r.repair != p {
+		return nil
+	}
+	r.repair = nil
+	p.Local.Close()
+	return r.dropStaged()
+}
+
+// FinishRepair takes everything staged over, and the other's context with it. Readers must not open new
+// views while it runs, since they would see a part.
+func (r *Replica) FinishRepair(p *Repair, sync bool) error {
+	if r.repair != p {
+		return ErrBusy
+	}
+	if err := p.flush(); err != nil {
+		return err
+	}
+	r.repair = nil
+	p.Local.Close()
+	if p.target[r.id] > r.seen[r.id] {
+		r.id = 0
+	}
+	for id, n := range p.target {
+		if n > r.seen[id] {
+			r.raise(id, n, p.heads[id])
+		}
+	}
+	mark := &store.Batch{}
+	mark.Set(keyCheckpoint, r.checkpoint())
+	mark.Set(keyFlip, wire.Seal(formatVersion, keyFlip, nil))
+	if err := r.commit(mark, true); err != nil {
+		return err
+	}
+	r.saved = r.log.last
+	return r.replay(sync)
+}
+
+// change is what happens to one cell when staged changes are taken over. Doing it twice is doing it once.
+type change struct {
+	address crdt.Address
+	adds    []crdt.Entry
+	removes []crdt.Dot
+}
+
+func (c change) encode(key []byte) []byte {
+	return wire.Seal(formatVersion, key, wire.Encode(func(w *wire.Writer) {
+		w.Array(3)
+		w.String(string(c.address))
+		crdt.WriteDots(w, c.removes)
+		w.Array(3 * len(c.adds))
+		for _, e := range c.adds {
+			w.Uint(uint64(e.Dot.Replica))
+			w.Uint(e.Dot.Counter)
+			w.Bytes(e.Payload)
+		}
+	}))
+}
+
+func decodeChange(key, record []byte) (c change, err error) {
+	body, err := unseal(key, record)
+	if err != nil {
+		return c, err
+	}
+	err = wire.Decode(body, func(r *wire.Reader) {
+		r.Array(3)
+		c.address = crdt.Address(r.String(crdt.MaxAddress))
+		c.removes = crdt.ReadDots(r)
+		n := r.Array(3*maxEntries) / 3
+		for i := 0; i < n && r.Err() == nil; i++ {
+			d := crdt.Dot{Replica: crdt.ReplicaID(r.Uint()), Counter: r.Uint()}
+			c.adds = append(c.adds, crdt.Entry{Dot: d, Payload: r.Bytes(crdt.MaxPayload)})
+		}
+	})
+	if err != nil {
+		return c, damaged(key, err)
+	}
+	return c, nil
+}
+
+// replay takes staged changes over, batch by batch, and then removes the mark that they must be.
+func (r *Replica) replay(sync bool) error {
+	for more := true; more; {
+		var err error
+		if more, err = r.replaySome(); err != nil {
+			return err
+		}
+	}
+	end := &store.Batch{}
+	end.Delete(keyFlip)
+	return r.commit(end, sync)
+}
+
+// replayItems and replayBytes bound the staged changes of one batch.
+const (
+	replayItems = 1024
+	replayBytes = 1 << 20
+)
+
+func (r *Replica) replaySome() (more bool, err error) {
+	g := r.Begin(r.clock.Last().Wall())
+	defer g.Discard()
+	batch := &store.Batch{}
+	var failed error
+	items, bytes := 0, 0
+	err = g.view.snap.Scan([]byte{prefixStage}, []byte{prefixStage + 1}, func(k, v []byte) bool {
+		key := append([]byte(nil), k...)
+		c, err := decodeChange(key, append([]byte(nil), v...))
+		if err == nil {
+			err = g.take(c)
+		}
+		if err != nil {
+			failed = err
+			return false
+		}
+		batch.Delete(key)
+		items++
+		bytes += len(v) + 4*len(c.address)
+		return items < replayItems && bytes < replayBytes
+	})
+	if err == nil {
+		err = failed
+	}
+	if err != nil || items == 0 {
+		return false, err
+	}
+	return true, g.commitState(batch)
+}
+
+// take applies a staged change to the group.
+func (g *Group) take(c change) error {
+	state, err := g.load(c.address)
+	if err != nil {
+		return err
+	}
+	now := state.now.Without(c.removes)
+	for _, e := range c.adds {
+		now = now.With(e)
+	}
+	return g.set(state, now)
+}
+
+// commitState commits the group's cells and summaries, and what is in batch already, without a log record.
+func (g *Group) commitState(batch *store.Batch) error {
+	changed := g.changed()
+	g.writeCells(batch, changed)
+	g.writeSummaries(batch)
+	if err := g.r.commit(batch, false); err != nil {
+		return err
+	}
+	g.publishCells(changed)
+	return nil
+}
+
+// commitLarge commits a group whose batch a store does not take at once: its changes are staged, committed
+// by one transaction, and replayed.
+func (g *Group) commitLarge(changed []*cellState, rec logged, sync bool) (Committed, error) {
+	r := g.r
+	if r.repair != nil {
+		return Committed{}, fmt.Errorf("a group of %d cells during a repair: %w", len(changed), ErrBusy)
+	}
+	p := &Repair{r: r}
+	for _, c := range changed {
+		if err := p.stageCell(c); err != nil {
+			return Committed{}, err
+		}
+	}
+	if err := p.flush(); err != nil {
+		return Committed{}, err
+	}
+	mark := &store.Batch{}
+	key := numbered(prefixLog, rec.lsn)
+	mark.Set(key, encodeLogged(key, rec))
+	mark.Set(keyClears, encodeClears(g.clears))
+	mark.Set(keyFlip, wire.Seal(formatVersion, keyFlip, nil))
+	if err := r.commit(mark, sync); err != nil {
+		return Committed{}, err
+	}
+	clears := len(g.clears) != len(r.clears)
+	r.clears = g.clears
+	r.log.append(rec)
+	return Committed{Deltas: g.deltas, Clears: clears}, r.replay(sync)
+}
+
+func (p *Repair) stageCell(c *cellState) error {
+	var removes []crdt.Dot
+	var adds []crdt.Entry
+	difference(c.stored, c.now, func(e crdt.Entry, live bool) {
+		if live {
+			adds = append(adds, e)
+		} else {
+			removes = append(removes, e.Dot)
+		}
+	})
+	if err := p.Remove(c.address, removes); err != nil {
+		return err
+	}
+	return p.Add(c.address, adds)
+}
+
+// finishFlip completes at open what a crash interrupted after its mark, and drops what was only staged.
+func (r *Replica) finishFlip() error {
+	snap := r.st.Snapshot()
+	_, marked, err := snap.Get(keyFlip)
+	snap.Close()
+	if err != nil {
+		return err
+	}
+	if marked {
+		return r.replay(true)
+	}
+	return r.dropStaged()
+}
+
+// dropStaged removes staged changes.
+func (r *Replica) dropStaged() error {
+	for {
+		batch := &store.Batch{}
+		snap := r.st.Snapshot()
+		err := snap.ScanKeys([]byte{prefixStage}, []byte{prefixStage + 1}, func(key []byte) bool {
+			batch.Delete(append([]byte(nil), key...))
+			return batch.Len() < replayItems
+		})
+		snap.Close()
+		if err != nil || batch.Len() == 0 {
+			return err
+		}
+		if err := r.commit(batch, false); err != nil {
+			return err
+		}
+	}
+}

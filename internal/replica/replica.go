@@ -1,0 +1,328 @@
+// Package replica is the core of peerd: one replica of the data, without I/O of its own.
+//
+// A Replica keeps cells (see package crdt) in a store, under one causal context, with a log of the deltas
+// that it applied and a tree of fingerprints over its cells. Its callers hand it transactions, deltas from
+// other replicas, and the time; it answers with what is to be sent. It starts no goroutine, opens no
+// socket, reads no clock and takes no lock, so that a seed replays everything that it does.
+//
+// # Contract
+//
+// One goroutine owns a Replica and calls its methods, those of its Groups included. A View may be used by
+// any goroutine. What a Group did is visible to later Views when Commit returns, never in part. After an
+// error of Commit, Sweep, Maintain or a repair's end the Replica must be closed: what the store holds is
+// then whole, before or after that step.
+//
+// # Context
+//
+// "A dot is in the context" means that every effect of its whole delta is in the cells. The context grows
+// in three ways only: a local transaction, an applied delta, a completed repair. A delta is applied only
+// when everything that its origin may have seen is in the context, which makes a Clear, that removes
+// "all I saw" by naming its context, sound.
+//
+// # Large changes
+//
+// A Clear of a million cells is one operation: it is committed together with a note that hides the cells
+// from every reader, and Sweep removes them from the store bit by bit. A repair, and a group that does not
+// fit into one storage transaction, is staged unseen, committed by one transaction that also notes
+// that it must be finished, and then replayed; a crash before that transaction discards it, after it the
+// replay is completed before the store opens.
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/peerd/peerd/antientropy"
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/wire"
+	"github.com/peerd/peerd/store"
+)
+
+// Config says how a Replica behaves. The zero value is not valid: see each field.
+type Config struct {
+	// NewID draws a random replica id that was never used before. Required.
+	NewID func() crdt.ReplicaID
+	// KeepID says that the store was closed cleanly and has not been copied since, so that the replica
+	// may go on under its old id. False is always safe; it costs an entry in every version vector.
+	KeepID bool
+	// MaxSkew is how far ahead another replica's clock may be before it is ignored. Default 500 ms.
+	MaxSkew time.Duration
+	// MaxLogBytes bounds the log of deltas. A peer that was away for longer than it reaches back is
+	// repaired by comparing cells instead. Default 256 MiB.
+	MaxLogBytes int64
+	// MaxLogAge bounds the age of the log's deltas. Default 7 days.
+	MaxLogAge time.Duration
+}
+
+// withDefaults returns c with defaults in place of zeros.
+func (c Config) withDefaults() Config {
+	if c.MaxSkew == 0 {
+		c.MaxSkew = 500 * time.Millisecond
+	}
+	if c.MaxLogBytes == 0 {
+		c.MaxLogBytes = 256 << 20
+	}
+	if c.MaxLogAge == 0 {
+		c.MaxLogAge = 7 * 24 * time.Hour
+	}
+	return c
+}
+
+// ErrBusy is returned where a moment of rest is needed: while clears are swept or a repair runs.
+var ErrBusy = errors.New("the replica is sweeping or being repaired: try again")
+
+// Replica is one replica. See the package's contract.
+type Replica struct {
+	st  store.Store
+	cfg Config
+
+	id     crdt.ReplicaID // zero until the first write after an unclean start
+	seen   crdt.VersionVector
+	heads  crdt.Heads
+	gained crdt.VersionVector      // what the context gained since this replica's last delta
+	digest antientropy.Fingerprint // of seen and heads
+	clock  crdt.Clock
+
+	log        deltaLog
+	saved      uint64 // last lsn that the stored checkpoint covers
+	clears     []pendingClear
+	sweepAfter crdt.Address
+
+	tree  *antientropy.Tree
+	cells int
+	keys  int
+
+	repair *Repair
+	forks  map[crdt.ReplicaID]bool
+	skewed int // remote timestamps that were too far ahead
+}
+
+// Open opens the replica that st holds; an empty store is a new one. It reads every cell once, to
+// build the tree. The replica does not own st, and must be used by no one else.
+func Open(st store.Store, cfg Config) (*Replica, error) {
+	r := &Replica{
+		st: st, cfg: cfg.withDefaults(),
+		seen: crdt.VersionVector{}, heads: crdt.Heads{}, gained: crdt.VersionVector{},
+		log: newDeltaLog(), tree: &antientropy.Tree{}, forks: map[crdt.ReplicaID]bool{},
+	}
+	for _, step := range []func() error{r.loadContext, r.loadClears, r.finishFlip, r.loadCells} {
+		if err := step(); err != nil {
+			return nil, err
+		}
+	}
+	if !cfg.KeepID {
+		r.id = 0
+	}
+	return r, nil
+}
+
+// loadContext reads the checkpoint and the log behind it.
+func (r *Replica) loadContext() error {
+	snap := r.st.Snapshot()
+	defer snap.Close()
+	record, ok, err := snap.Get(keyCheckpoint)
+	if err != nil {
+		return err
+	}
+	if ok {
+		c, err := decodeCheckpoint(record)
+		if err != nil {
+			return err
+		}
+		r.id, r.log, r.saved = c.id, c.log, c.log.last
+		for id, n := range c.seen {
+			r.raise(id, n, c.heads[id])
+		}
+		r.clock.Observe(c.time, c.time.Wall(), 0)
+	}
+	var broken error
+	err = readLog(snap, prefixLog, r.saved+1, func(rec logged) bool {
+		if rec.lsn != r.log.last+1 {
+			broken = damaged(numbered(prefixLog, rec.lsn),
+				fmt.Errorf("the log jumps from %d to %d", r.log.last, rec.lsn))
+			return false
+		}
+		for _, d := range rec.deltas {
+			r.raise(d.Replica, d.Last(), d.Hash())
+			r.clock.Observe(d.Time, d.Time.Wall(), 0)
+		}
+		r.log.index(rec)
+		return true
+	})
+	delete(r.gained, r.id)
+	return errors.Join(err, broken)
+}
+
+// loadCells builds the tree and counts what is there.
+func (r *Replica) loadCells() error {
+	r.tree, r.cells, r.keys = &antientropy.Tree{}, 0, 0
+	v := r.View()
+	defer v.Close()
+	err := v.scanStored("", "", func(a crdt.Address, c crdt.Cell) bool {
+		r.account(&cellState{address: a, now: c})
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	return v.Keys("", "", func(string, crdt.Summary) bool {
+		r.keys++
+		return true
+	})
+}
+
+// View returns a view of what is committed. It must be closed.
+func (r *Replica) View() *View { return &View{snap: r.st.Snapshot(), clears: r.clears} }
+
+// ID returns the id under which the replica writes; zero if it has not written since it drew a new one.
+func (r *Replica) ID() crdt.ReplicaID { return r.id }
+
+// Context returns the context and the hashes of its heads. They must not be changed.
+func (r *Replica) Context() (crdt.VersionVector, crdt.Heads) { return r.seen, r.heads }
+
+// Digest returns fingerprints of the context and of all cells. settled is false while cells that are
+// removed already are still swept, and then root says nothing.
+func (r *Replica) Digest() (context, root antientropy.Fingerprint, settled bool) {
+	return r.digest, r.tree.Root(), len(r.clears) == 0
+}
+
+// Counts returns the number of keys that exist and of cells in the store.
+func (r *Replica) Counts() (keys, cells int) { return r.keys, r.cells }
+
+// drawID begins a new incarnation.
+func (r *Replica) drawID() {
+	r.id = r.cfg.NewID()
+	r.gained = r.seen.Clone()
+}
+
+// observe takes a remote clock into account.
+func (r *Replica) observe(t crdt.Time, now time.Time) {
+	if !r.clock.Observe(t, now, r.cfg.MaxSkew) {
+		r.skewed++
+	}
+}
+
+// forked notes that a replica's dots were issued twice.
+func (r *Replica) forked(id crdt.ReplicaID) { r.forks[id] = true }
+
+// Forks returns the replicas whose dots were found to be issued twice, in order.
+func (r *Replica) Forks() []crdt.ReplicaID { return sortedKeys(r.forks) }
+
+// commit writes a batch.
+func (r *Replica) commit(b *store.Batch, sync bool) error { return r.st.Commit(b, sync) }
+
+// checkpoint returns the record of the present context and log.
+func (r *Replica) checkpoint() []byte {
+	c := checkpoint{id: r.id, seen: r.seen, heads: r.heads, time: r.clock.Last(), log: r.log}
+	return c.encode()
+}
+
+const (
+	checkpointEvery = 4096    // log records between two checkpoints
+	cutAtOnce       = 512     // log records removed in one step
+	cutBytes        = 8 << 20 // bytes of them read in one step
+)
+
+// Maintain writes a checkpoint and cuts the log where it is due. It does a bounded amount of work and
+// reports whether there is more.
+func (r *Replica) Maintain(now time.Time) (more bool, err error) {
+	oversize := r.log.bytes > r.cfg.MaxLogBytes
+	if !oversize && r.log.last-r.saved < checkpointEvery {
+		return false, nil
+	}
+	return r.save(now, false)
+}
+
+// Save writes a checkpoint that survives a power failure: the last thing to do before closing.
+func (r *Replica) Save(now time.Time) error {
+	_, err := r.save(now, true)
+	return err
+}
+
+func (r *Replica) save(now time.Time, sync bool) (more bool, err error) {
+	batch := &store.Batch{}
+	cut, err := r.cuttable(now)
+	if err != nil {
+		return false, err
+	}
+	// The log's index changes only in memory until the commit; after an error the replica is closed.
+	for _, rec := range cut {
+		batch.Delete(numbered(prefixLog, rec.lsn))
+		r.log.forget(rec)
+	}
+	batch.Set(keyCheckpoint, r.checkpoint())
+	if err := r.commit(batch, sync); err != nil {
+		return false, err
+	}
+	r.saved = r.log.last
+	return len(cut) > 0 && r.log.bytes > r.cfg.MaxLogBytes, nil
+}
+
+// cuttable returns the oldest records that the log's bounds no longer admit. The newest one stays.
+func (r *Replica) cuttable(now time.Time) (cut []logged, err error) {
+	left := r.log.bytes
+	read := 0
+	err = r.log.read(r.st, r.log.first, func(rec logged) bool {
+		old := now.Sub(rec.time) > r.cfg.MaxLogAge
+		due := old || left > r.cfg.MaxLogBytes
+		if !due || rec.lsn >= r.log.last || len(cut) == cutAtOnce || read > cutBytes {
+			return false
+		}
+		left -= int64(rec.bytes)
+		read += rec.bytes
+		cut = append(cut, rec)
+		return true
+	})
+	return cut, err
+}
+
+// LogStart returns where in the log someone with the given context must begin to read, and whether the
+// log covers all that they lack.
+func (r *Replica) LogStart(theirs crdt.VersionVector) (lsn uint64, covered bool) {
+	return r.log.start(r.seen, theirs)
+}
+
+// LogRead calls fn with the deltas from record lsn on, in the order in which they were applied here,
+// until fn returns false, and returns the record to go on with. At most maxRecords are read. covered is
+// false if the log no longer has record lsn.
+func (r *Replica) LogRead(lsn uint64, maxRecords int,
+	fn func(d *crdt.Delta) bool) (next uint64, covered bool, err error) {
+	if lsn < r.log.first {
+		return lsn, false, nil
+	}
+	next = lsn
+	err = r.log.read(r.st, lsn, func(rec logged) bool {
+		for _, d := range rec.deltas {
+			if !fn(d) {
+				return false
+			}
+		}
+		next = rec.lsn + 1
+		maxRecords--
+		return maxRecords > 0
+	})
+	return next, true, err
+}
+
+// LogEnd returns the number of the record that will be written next.
+func (r *Replica) LogEnd() uint64 { return r.log.last + 1 }
+
+// LogBytes returns the size of the log.
+func (r *Replica) LogBytes() int64 { return r.log.bytes }
+
+func sortedKeys[K interface{ ~string | ~uint64 }, V any](m map[K]V) []K {
+	return slices.Sorted(maps.Keys(m))
+}
+
+func leafOf(a crdt.Address) uint64 { return antientropy.LeafOf(a) }
+
+func fingerprint(a crdt.Address, e crdt.Entry) antientropy.Fingerprint { return antientropy.Of(a, e) }
+
+func contextEntry(id crdt.ReplicaID, n uint64, h crdt.Hash) antientropy.Fingerprint {
+	return antientropy.ContextEntry(id, n, h)
+}
+
+func sealBlob(key, payload []byte) []byte { return wire.Seal(formatVersion, key, payload) }

@@ -1,0 +1,94 @@
+package replica
+
+import (
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/wire"
+	"github.com/peerd/peerd/store"
+)
+
+// sweepCells is how many cells one step of a sweep looks at.
+const sweepCells = 512
+
+// Clears returns how many clears are not swept yet. They cost every reader a little.
+func (r *Replica) Clears() int { return len(r.clears) }
+
+// Sweep removes cells that a committed clear hides from the store. It does a bounded amount of work and
+// reports whether there is more. Readers see no difference.
+func (r *Replica) Sweep() (more bool, err error) {
+	if len(r.clears) == 0 {
+		return false, nil
+	}
+	g := r.Begin(r.clock.Last().Wall())
+	defer g.Discard()
+	first := r.clears[0]
+	seen := 0
+	err = g.view.scanStored(first.prefix, r.sweepAfter, func(a crdt.Address, c crdt.Cell) bool {
+		g.cells[a] = &cellState{
+			address: a, key: place(prefixCell, a), stored: c, now: hide(r.clears, a, c),
+		}
+		r.sweepAfter = a
+		seen++
+		return seen < sweepCells
+	})
+	if err != nil {
+		return false, err
+	}
+	batch := &store.Batch{}
+	changed := g.changed()
+	g.writeCells(batch, changed)
+	done := seen < sweepCells
+	rest := r.clears
+	if done {
+		rest = r.clears[1:]
+		batch.Set(keyClears, encodeClears(rest))
+		r.sweepAfter = ""
+	}
+	if err := r.commit(batch, false); err != nil {
+		return false, err
+	}
+	for _, c := range changed {
+		r.account(c)
+	}
+	r.clears = rest
+	return len(rest) > 0, nil
+}
+
+func encodeClears(clears []pendingClear) []byte {
+	return wire.Seal(formatVersion, keyClears, wire.Encode(func(w *wire.Writer) {
+		w.Array(4 * len(clears))
+		for _, c := range clears {
+			w.String(string(c.prefix))
+			w.Uint(uint64(c.set.Replica))
+			w.Uint(c.set.Below)
+			crdt.WriteVector(w, c.set.Seen)
+		}
+	}))
+}
+
+// loadClears reads the clears that were not swept when the store was closed.
+func (r *Replica) loadClears() error {
+	snap := r.st.Snapshot()
+	defer snap.Close()
+	record, ok, err := snap.Get(keyClears)
+	if err != nil || !ok {
+		return err
+	}
+	body, err := unseal(keyClears, record)
+	if err != nil {
+		return err
+	}
+	err = wire.Decode(body, func(rd *wire.Reader) {
+		n := rd.Array(len(body)) / 4
+		for i := 0; i < n && rd.Err() == nil; i++ {
+			c := pendingClear{prefix: crdt.Address(rd.String(crdt.MaxAddress))}
+			c.set.Replica = crdt.ReplicaID(rd.Uint())
+			c.set.Below = rd.Uint()
+			c.set.Seen = crdt.ReadVector(rd)
+			r.clears = append(r.clears, c)
+		}
+	})
+	if err != nil {
+		return damaged(keyClears, err)
+	}
+	return nil
+}

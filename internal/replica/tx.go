@@ -1,0 +1,252 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/peerd/peerd/crdt"
+)
+
+// Tx is a transaction of this replica, inside a commit group. It implements crdt.Tx.
+type Tx struct {
+	g     *Group
+	delta crdt.Delta
+	cost  int
+	undo  []undo
+	saved int // pending clears before the transaction
+	fresh map[crdt.Address]bool
+	err   error
+}
+
+// undo is one step back: a cell's or a summary's state before a change.
+type undo struct {
+	cell *cellState
+	now  crdt.Cell
+	sum  *summaryState
+	was  crdt.Summary
+}
+
+// Update runs fn as one transaction: its writes become one delta. If fn returns an error, or the
+// transaction grows beyond its limits, nothing of it stays.
+func (g *Group) Update(fn func(tx *Tx) error) (err error) {
+	r := g.r
+	if r.id == 0 {
+		r.drawID()
+	}
+	tx := &Tx{g: g, saved: len(g.clears)}
+	tx.delta = crdt.Delta{
+		Replica: r.id,
+		First:   r.seen[r.id] + 1,
+		Time:    r.clock.Now(g.now),
+		Prev:    r.heads[r.id],
+	}
+	tx.cost = 20 * len(r.gained)
+	defer func() {
+		if err != nil {
+			tx.rollback()
+		}
+	}()
+	if err := fn(tx); err != nil {
+		return err
+	}
+	if tx.err != nil {
+		return tx.err
+	}
+	if len(tx.delta.Ops) > 0 {
+		g.accept(&tx.delta, tx.cost)
+		g.local++
+	}
+	return nil
+}
+
+// accept puts a finished delta of this replica into the group.
+func (g *Group) accept(d *crdt.Delta, cost int) {
+	r := g.r
+	d.Deps = maps.Clone(r.gained)
+	clear(r.gained)
+	d.Encode()
+	r.advance(d)
+	delete(r.gained, r.id)
+	g.deltas = append(g.deltas, d)
+	g.cost += cost
+}
+
+// rollback takes the transaction's changes out of the group.
+func (tx *Tx) rollback() {
+	for _, u := range slices.Backward(tx.undo) {
+		if u.cell != nil {
+			u.cell.now = u.now
+		}
+		if u.sum != nil {
+			u.sum.now = u.was
+		}
+	}
+	tx.g.clears = tx.g.clears[:tx.saved]
+	for a := range tx.fresh {
+		delete(tx.g.cells, a)
+	}
+}
+
+// op checks that the transaction may do one thing more, and gives it its dot.
+func (tx *Tx) op(o crdt.Op) (crdt.Dot, error) {
+	if err := o.Address.Check(); err != nil {
+		return crdt.Dot{}, tx.fail(err)
+	}
+	cost := tx.cost + o.Cost()
+	if err := checkCost(len(tx.delta.Ops)+1, cost); err != nil {
+		return crdt.Dot{}, tx.fail(err)
+	}
+	tx.cost = cost
+	tx.delta.Ops = append(tx.delta.Ops, o)
+	return tx.delta.Dot(len(tx.delta.Ops) - 1), nil
+}
+
+// fail makes the whole transaction fail, even if its function goes on as if nothing were: a store that
+// could not be read or a limit must not leave half of a change.
+func (tx *Tx) fail(err error) error {
+	if tx.err == nil {
+		tx.err = err
+	}
+	return err
+}
+
+// Cell returns the live entries of one cell.
+func (tx *Tx) Cell(a crdt.Address) (crdt.Cell, error) {
+	c, err := tx.load(a)
+	if err != nil {
+		return nil, tx.fail(err)
+	}
+	return c.now, nil
+}
+
+// load is the group's load. What is read first after a clear of this transaction is forgotten if the
+// transaction fails, because the clear took part in it.
+func (tx *Tx) load(a crdt.Address) (*cellState, error) {
+	_, known := tx.g.cells[a]
+	c, err := tx.g.load(a)
+	if !known && err == nil && len(tx.g.clears) > tx.saved {
+		if tx.fresh == nil {
+			tx.fresh = map[crdt.Address]bool{}
+		}
+		tx.fresh[a] = true
+	}
+	return c, err
+}
+
+// Scan calls fn with the cells under prefix beyond after, in the order of View.Scan.
+func (tx *Tx) Scan(prefix, after crdt.Address, fn func(crdt.Address, crdt.Cell) bool) error {
+	if err := tx.g.scan(prefix, after, fn); err != nil {
+		return tx.fail(err)
+	}
+	return nil
+}
+
+// Summary tells what is visible under a key.
+func (tx *Tx) Summary(key string) (crdt.Summary, error) {
+	s, err := tx.g.summary(key)
+	if err != nil {
+		return crdt.Summary{}, tx.fail(err)
+	}
+	return s.now, nil
+}
+
+// Put adds an entry to a cell and removes the ones with the given dots.
+func (tx *Tx) Put(a crdt.Address, payload []byte, removes []crdt.Dot) (crdt.Dot, error) {
+	if len(payload) == 0 || len(payload) > crdt.MaxPayload {
+		return crdt.Dot{}, tx.fail(fmt.Errorf("%w: a payload of %d bytes (limit %d)",
+			crdt.ErrTooLong, len(payload), crdt.MaxPayload))
+	}
+	d, err := tx.op(crdt.Op{Kind: crdt.OpPut, Address: a, Payload: payload, Removes: removes})
+	if err != nil {
+		return crdt.Dot{}, err
+	}
+	return d, tx.change(a, func(c crdt.Cell) crdt.Cell {
+		return c.Without(removes).With(crdt.Entry{Dot: d, Payload: payload})
+	})
+}
+
+// Remove removes entries from a cell.
+func (tx *Tx) Remove(a crdt.Address, dots []crdt.Dot) error {
+	if len(dots) == 0 {
+		return nil
+	}
+	if _, err := tx.op(crdt.Op{Kind: crdt.OpRemove, Address: a, Removes: dots}); err != nil {
+		return err
+	}
+	return tx.change(a, func(c crdt.Cell) crdt.Cell { return c.Without(dots) })
+}
+
+func (tx *Tx) change(a crdt.Address, fn func(crdt.Cell) crdt.Cell) error {
+	c, err := tx.load(a)
+	if err != nil {
+		return tx.fail(err)
+	}
+	was := c.now
+	now := fn(was)
+	u := undo{cell: c, now: was}
+	if was.Visible() != now.Visible() || was.Tallies() != now.Tallies() {
+		if u.sum, u.was, err = tx.saveSummary(a.Key()); err != nil {
+			return tx.fail(err)
+		}
+	}
+	tx.undo = append(tx.undo, u)
+	if err := tx.g.set(c, now); err != nil {
+		return tx.fail(err)
+	}
+	return nil
+}
+
+func (tx *Tx) saveSummary(key string) (*summaryState, crdt.Summary, error) {
+	s, err := tx.g.summary(key)
+	if err != nil {
+		return nil, crdt.Summary{}, err
+	}
+	return s, crdt.Summary{Visible: maps.Clone(s.now.Visible), Tallies: s.now.Tallies}, nil
+}
+
+// Clear removes every entry of every cell under prefix.
+func (tx *Tx) Clear(prefix crdt.Address) error {
+	if prefix == "" {
+		return tx.fail(errors.New("cannot clear everything at once: name a key"))
+	}
+	r := tx.g.r
+	i := len(tx.delta.Ops)
+	if tx.delta.Seen == nil {
+		tx.delta.Seen = r.seen.Clone()
+		tx.cost += 20 * len(r.seen)
+	}
+	if _, err := tx.op(crdt.Op{Kind: crdt.OpClear, Address: prefix}); err != nil {
+		return err
+	}
+	s, was, err := tx.saveSummary(prefix.Key())
+	if err != nil {
+		return tx.fail(err)
+	}
+	tx.undo = append(tx.undo, undo{sum: s, was: was})
+	for a, c := range tx.g.cells {
+		if hasPrefix(a, prefix) {
+			tx.undo = append(tx.undo, undo{cell: c, now: c.now})
+		}
+	}
+	if err := tx.g.clear(prefix, tx.delta.SeenBy(i), true); err != nil {
+		return tx.fail(err)
+	}
+	return nil
+}
+
+// Replica returns who issues the transaction's dots.
+func (tx *Tx) Replica() crdt.ReplicaID { return tx.g.r.id }
+
+// Time returns the transaction's timestamp.
+func (tx *Tx) Time() crdt.Time { return tx.delta.Time }
+
+// Keys calls fn with the keys that exist, begin with prefix and come after the given one, in the order
+// of View.Keys.
+func (tx *Tx) Keys(prefix, after string, fn func(string, crdt.Summary) bool) error {
+	if err := tx.g.keys(prefix, after, fn); err != nil {
+		return tx.fail(err)
+	}
+	return nil
+}

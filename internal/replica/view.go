@@ -1,0 +1,151 @@
+package replica
+
+import (
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/store"
+)
+
+// View reads the state of one moment. It implements crdt.Tx for transactions that only read.
+type View struct {
+	snap   store.Snapshot
+	clears []pendingClear
+}
+
+// pendingClear is a clear that is committed, and so in force for every reader, while the cells that it
+// removed are still in the store. See sweep.
+type pendingClear struct {
+	prefix crdt.Address
+	set    crdt.ClearSet
+}
+
+// hide returns what the clears leave of a cell.
+func hide(clears []pendingClear, a crdt.Address, c crdt.Cell) crdt.Cell {
+	for _, p := range clears {
+		if len(c) > 0 && hasPrefix(a, p.prefix) {
+			c = c.Outside(p.set)
+		}
+	}
+	return c
+}
+
+func hasPrefix(a, prefix crdt.Address) bool {
+	return len(a) >= len(prefix) && a[:len(prefix)] == prefix
+}
+
+// Close ends the view.
+func (v *View) Close() { v.snap.Close() }
+
+// Cell returns the live entries of one cell.
+func (v *View) Cell(a crdt.Address) (crdt.Cell, error) {
+	stored, err := v.stored(a, place(prefixCell, a))
+	return hide(v.clears, a, stored), err
+}
+
+// stored returns a cell as the store has it, with what pending clears hide.
+func (v *View) stored(a crdt.Address, key []byte) (crdt.Cell, error) {
+	record, ok, err := v.snap.Get(key)
+	if err != nil || !ok {
+		return nil, err
+	}
+	_, c, err := decodeCell(v.snap, key, record)
+	return c, err
+}
+
+// Scan calls fn with the cells under prefix beyond after. Names of more than 256 bytes sort by their
+// first 128, and then in an order of the store's own.
+func (v *View) Scan(prefix, after crdt.Address, fn func(crdt.Address, crdt.Cell) bool) error {
+	return v.scanStored(prefix, after, func(a crdt.Address, c crdt.Cell) bool {
+		if c = hide(v.clears, a, c); len(c) == 0 {
+			return true
+		}
+		return fn(a, c)
+	})
+}
+
+func (v *View) scanStored(prefix, beyond crdt.Address,
+	fn func(crdt.Address, crdt.Cell) bool) error {
+	start := place(prefixCell, prefix)
+	end := after(start)
+	if beyond != "" {
+		start = append(place(prefixCell, beyond), 0)
+	}
+	var failed error
+	err := v.snap.Scan(start, end, func(key, value []byte) bool {
+		// The key and value are the store's: the cell needs copies, since it points into them.
+		k, record := append([]byte(nil), key...), append([]byte(nil), value...)
+		a, c, err := decodeCell(v.snap, k, record)
+		if err != nil {
+			failed = err
+			return false
+		}
+		return fn(a, c)
+	})
+	if failed != nil {
+		return failed
+	}
+	return err
+}
+
+// Summary tells what is visible under a key. O(log keys).
+func (v *View) Summary(key string) (crdt.Summary, error) {
+	at := place(prefixSummary, crdt.KeyAddress(key))
+	record, ok, err := v.snap.Get(at)
+	if err != nil || !ok {
+		return crdt.Summary{}, err
+	}
+	_, s, err := decodeSummary(at, record)
+	return s, err
+}
+
+// Keys calls fn with the keys that exist, begin with prefix and come after the given one, in their
+// order, until fn returns false.
+func (v *View) Keys(prefix, beyond string, fn func(string, crdt.Summary) bool) error {
+	start := nameStart(prefix)
+	end := after(start)
+	if beyond != "" && beyond >= prefix {
+		start = append(place(prefixSummary, crdt.KeyAddress(beyond)), 0)
+	}
+	var failed error
+	err := v.snap.Scan(start, end, func(key, value []byte) bool {
+		name, s, err := decodeSummary(append([]byte(nil), key...), value)
+		if err != nil {
+			failed = err
+			return false
+		}
+		if !s.Exists() || len(name) < len(prefix) || name[:len(prefix)] != prefix {
+			return true
+		}
+		return fn(name, s)
+	})
+	if failed != nil {
+		return failed
+	}
+	return err
+}
+
+// nameStart returns where the summaries of keys begin that begin with prefix: before those of long keys,
+// of which the place keeps only the beginning.
+func nameStart(prefix string) []byte {
+	escaped := crdt.KeyAddress(prefix[:min(len(prefix), placeKeeps)])
+	return append([]byte{prefixSummary}, escaped[:len(escaped)-2]...)
+}
+
+// placeKeeps is how many bytes of a name its place has at least.
+const placeKeeps = 128
+
+// Put refuses: a view only reads.
+func (v *View) Put(crdt.Address, []byte, []crdt.Dot) (crdt.Dot, error) {
+	return crdt.Dot{}, crdt.ErrReadOnly
+}
+
+// Remove refuses: a view only reads.
+func (v *View) Remove(crdt.Address, []crdt.Dot) error { return crdt.ErrReadOnly }
+
+// Clear refuses: a view only reads.
+func (v *View) Clear(crdt.Address) error { return crdt.ErrReadOnly }
+
+// Replica returns zero: a view issues no dots.
+func (v *View) Replica() crdt.ReplicaID { return 0 }
+
+// Time returns zero: a view has no timestamp.
+func (v *View) Time() crdt.Time { return 0 }
