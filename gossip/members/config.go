@@ -1,0 +1,216 @@
+package members
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+)
+
+// DefaultPort is the gossip port, UDP and TCP, of a host to join whose address names none.
+const DefaultPort = 7946
+
+// Limits of a Config. Validate refuses what is beyond.
+const (
+	MaxID       = 128 // bytes of an id
+	MaxP2P      = 16  // addresses
+	MaxP2PBytes = 128 // bytes of one address
+	MaxJoin     = 256 // hosts to join
+)
+
+// Preset is a set of intervals and timeouts.
+type Preset int
+
+const (
+	// LAN is for hosts of one network or region: a crash is seen within 10 s, an absent host is
+	// tried again every 10 to 15 s.
+	LAN Preset = iota
+	// Fast is for tests and demonstrations on one machine: some ten times faster, and too nervous
+	// for a real network.
+	Fast
+)
+
+// Config says who this host is, where it listens, and whom it looks for. Open copies it.
+type Config struct {
+	// ID is the peer id, which other members know this one by. It must be what IDOf says.
+	ID string
+	// IDOf derives a peer id from a public key. It must be pure; it is called under locks.
+	IDOf func(ed25519.PublicKey) (string, error)
+	// PrivateKey signs what this host tells about itself.
+	PrivateKey ed25519.PrivateKey
+	// Label is a name for people, as the host's name. Cut off after MaxLabel bytes; need not be unique.
+	Label string
+	// P2P are the addresses at which this host takes data streams, best first. Opaque here. Those that
+	// do not fit into the 512 bytes of metadata are left out from the end on, with a warning.
+	P2P []string
+	// Versions are the wire formats that this host speaks, for its peers to choose from.
+	Versions Versions
+
+	// Bind is the "ip:port" to listen on, UDP and TCP. Port 0 takes a free one.
+	Bind string
+	// Advertise is the "ip:port" that others reach Bind at. Empty: the address of Bind; where that is
+	// 0.0.0.0 or ::, the first private address of the host, else a public one, else loopback. Fixed
+	// for the life of Members: a host whose address changes is restarted.
+	Advertise string
+	// Key is the cluster's gossip key. A host with another one neither joins nor is joined.
+	Key [32]byte
+
+	// Join are hosts to look for: "host:port", "host" or "ip:port", of names all addresses. It may name
+	// this host itself, so that all hosts of a cluster can have the same list.
+	Join []string
+	// KnownFile keeps the members seen so far, to find them again without Join. Empty: none.
+	KnownFile string
+	// Preset sets all intervals and timeouts.
+	Preset Preset
+	// Log takes warnings and, at debug level, what memberlist says. Nil: nothing.
+	Log *slog.Logger
+	// Blocked is fault injection: packets and streams to, and packets from, the gossip addresses
+	// ("ip:port") that it names are dropped. A stream's source port tells nothing, so a stream is cut
+	// at the end that dials it: give both ends of a cut link the same Blocked. Called by many
+	// goroutines at once. Nil: none.
+	Blocked func(addr string) bool
+}
+
+// Versions is a range of wire formats, both ends included.
+type Versions struct{ Min, Max uint64 }
+
+// Format implements fmt.Formatter: a Config holds keys, and is never printed.
+func (Config) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "(members.Config)") }
+
+// Validate returns every problem of the configuration, joined into one error, or nil.
+func (c *Config) Validate() error {
+	var problems []error
+	wrong := func(format string, args ...any) {
+		problems = append(problems, fmt.Errorf(format, args...))
+	}
+	c.validateIdentity(wrong)
+	if _, err := netip.ParseAddrPort(c.Bind); err != nil {
+		wrong("bind %q: must be ip:port", c.Bind)
+	}
+	if c.Advertise != "" {
+		a, err := netip.ParseAddrPort(c.Advertise)
+		if err != nil || a.Port() == 0 || a.Addr().IsUnspecified() {
+			wrong("advertise %q: must be ip:port, as other hosts reach this one", c.Advertise)
+		}
+	}
+	if c.Key == [32]byte{} {
+		wrong("key: must be the cluster's gossip key")
+	}
+	if len(c.Join) > MaxJoin {
+		wrong("join: %d hosts, at most %d", len(c.Join), MaxJoin)
+	}
+	for _, host := range c.Join {
+		if _, _, err := splitHost(host); err != nil {
+			wrong("join %q: must be host:port", host)
+		}
+	}
+	if c.Preset != LAN && c.Preset != Fast {
+		wrong("preset: there is none with number %d", c.Preset)
+	}
+	return errors.Join(problems...)
+}
+
+func (c *Config) validateIdentity(wrong func(format string, args ...any)) {
+	if c.ID == "" || len(c.ID) > MaxID {
+		wrong("id: must have 1 to %d bytes, has %d", MaxID, len(c.ID))
+	}
+	switch {
+	case len(c.PrivateKey) != ed25519.PrivateKeySize:
+		wrong("private key: must be an ed25519 key")
+	case c.IDOf == nil:
+		wrong("id: IDOf is missing")
+	default:
+		id, err := c.IDOf(c.PrivateKey.Public().(ed25519.PublicKey))
+		if err != nil || id != c.ID {
+			wrong("id %q: does not belong to the private key", c.ID)
+		}
+	}
+	if c.Versions.Min > c.Versions.Max {
+		wrong("versions: %d to %d is no range", c.Versions.Min, c.Versions.Max)
+	}
+	if len(c.P2P) > MaxP2P {
+		wrong("p2p: %d addresses, at most %d", len(c.P2P), MaxP2P)
+	}
+	for _, addr := range c.P2P {
+		if addr == "" || len(addr) > MaxP2PBytes {
+			wrong("p2p %q: must have 1 to %d bytes", addr, MaxP2PBytes)
+		}
+	}
+}
+
+// clone returns a copy that shares nothing with the caller's.
+func (c *Config) clone() Config {
+	out := *c
+	out.PrivateKey = bytes.Clone(c.PrivateKey)
+	out.P2P, out.Join = slices.Clone(c.P2P), slices.Clone(c.Join)
+	if out.Log == nil {
+		out.Log = slog.New(slog.DiscardHandler)
+	}
+	return out
+}
+
+// splitHost returns host and port of a host to join, with DefaultPort if it names none.
+func splitHost(hostPort string) (host string, port uint16, err error) {
+	if ip, err := netip.ParseAddr(hostPort); err == nil {
+		return ip.String(), DefaultPort, nil
+	}
+	host, text, err := net.SplitHostPort(hostPort)
+	if err != nil {
+		// Without a port: what is left must be a name, as "a:b:c" is not.
+		host, text, err = net.SplitHostPort(hostPort + ":" + strconv.Itoa(DefaultPort))
+	}
+	if err != nil {
+		return "", 0, err
+	}
+	n, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || n == 0 || host == "" {
+		return "", 0, fmt.Errorf("%q is not host:port", hostPort)
+	}
+	return host, uint16(n), nil
+}
+
+// timing is what a Preset stands for, as far as memberlist's own Config does not hold it.
+type timing struct {
+	rejoinMin time.Duration // between the first rounds of joining
+	rejoinMax time.Duration // between later ones, before jitter of a fifth either way
+	resolve   time.Duration // to look a name up
+	leave     time.Duration // to tell the others goodbye
+	save      time.Duration // at least between two writes of the known file
+}
+
+// tune sets the intervals of a memberlist configuration and returns ours.
+func (p Preset) tune(c *memberlist.Config) timing {
+	// A member that died may come back under another address at once: its metadata is signed, so
+	// nobody else can.
+	c.DeadNodeReclaimTime = time.Nanosecond
+	if p == LAN {
+		c.TCPTimeout = 5 * time.Second
+		return timing{
+			rejoinMin: time.Second, rejoinMax: 12500 * time.Millisecond,
+			resolve: 3 * time.Second, leave: 2 * time.Second, save: time.Second,
+		}
+	}
+	c.TCPTimeout = time.Second
+	c.RetransmitMult = 3
+	c.SuspicionMult = 3
+	c.SuspicionMaxTimeoutMult = 2
+	c.AwarenessMaxMultiplier = 2
+	c.PushPullInterval = 2 * time.Second
+	c.ProbeInterval = 200 * time.Millisecond
+	c.ProbeTimeout = 100 * time.Millisecond
+	c.GossipInterval = 20 * time.Millisecond
+	c.GossipToTheDeadTime = 500 * time.Millisecond
+	return timing{
+		rejoinMin: 100 * time.Millisecond, rejoinMax: time.Second,
+		resolve: time.Second, leave: 500 * time.Millisecond, save: 20 * time.Millisecond,
+	}
+}

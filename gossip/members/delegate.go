@@ -1,0 +1,112 @@
+package members
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+)
+
+// delegate is what memberlist calls. It does so from many goroutines, mostly with its own lock held: no
+// method may call memberlist or block.
+//
+// There is no MergeDelegate on purpose: it can only refuse a whole join, so that one bad record among
+// a thousand would keep everybody out. NotifyAlive refuses that record alone.
+type delegate struct {
+	self     string // own id
+	cfg      *Config
+	metadata []byte // own, signed
+	table    *table
+	journal  *journal
+	disputed func() // called when someone else is taken for this host
+}
+
+var (
+	_ memberlist.Delegate         = (*delegate)(nil)
+	_ memberlist.AliveDelegate    = (*delegate)(nil)
+	_ memberlist.EventDelegate    = (*delegate)(nil)
+	_ memberlist.ConflictDelegate = (*delegate)(nil)
+	_ memberlist.PingDelegate     = (*delegate)(nil)
+)
+
+// NotifyAlive refuses members whose name, address, key and signature do not agree.
+func (d *delegate) NotifyAlive(n *memberlist.Node) error {
+	addr, err := addrOf(n)
+	if err == nil && d.table.verified(n.Name, addr, n.Meta) {
+		return nil
+	}
+	if err == nil {
+		_, err = openMetadata(n.Meta, n.Name, addr, d.cfg.IDOf)
+	}
+	if err != nil {
+		d.journal.warn("refused a member whose metadata is not its own",
+			"id", cutLine(n.Name), "addr", addr, "error", err)
+	}
+	return err
+}
+
+// NotifyJoin notes a member that came, or came back.
+func (d *delegate) NotifyJoin(n *memberlist.Node) { d.NotifyUpdate(n) }
+
+// NotifyUpdate notes a member that tells something new about itself. NotifyAlive let it pass.
+func (d *delegate) NotifyUpdate(n *memberlist.Node) {
+	if n.Name == d.self {
+		return
+	}
+	addr, err := addrOf(n)
+	if err != nil {
+		return
+	}
+	if m, _, _, err := decodeMetadata(n.Meta); err == nil {
+		d.table.alive(n.Name, addr, m, n.Meta, time.Now())
+	}
+}
+
+// NotifyLeave notes a member that left, or that no longer answers.
+func (d *delegate) NotifyLeave(n *memberlist.Node) { d.table.gone(n.Name, time.Now()) }
+
+// NotifyConflict is called when a member is said to be at two addresses. If it is this host, then
+// either others have not noticed yet that it was restarted at a new address, or its key was copied.
+func (d *delegate) NotifyConflict(existing, other *memberlist.Node) {
+	if existing.Name != d.self {
+		return
+	}
+	d.disputed()
+	addr, _ := addrOf(other)
+	d.journal.warn("others know this host under another address: "+
+		"it was restarted there a moment ago, or another host runs with a copy of its host key",
+		"addr", addr)
+}
+
+// NotifyPingComplete notes a round trip time.
+func (d *delegate) NotifyPingComplete(n *memberlist.Node, rtt time.Duration, _ []byte) {
+	d.table.measured(n.Name, rtt)
+}
+
+// AckPayload adds nothing to answers.
+func (d *delegate) AckPayload() []byte { return nil }
+
+// NodeMeta returns what this host tells about itself.
+func (d *delegate) NodeMeta(int) []byte { return d.metadata }
+
+// NotifyMsg drops user data: none travels here.
+func (d *delegate) NotifyMsg([]byte) {}
+
+// GetBroadcasts has none.
+func (d *delegate) GetBroadcasts(int, int) [][]byte { return nil }
+
+// LocalState has none.
+func (d *delegate) LocalState(bool) []byte { return nil }
+
+// MergeRemoteState drops user data: none travels here.
+func (d *delegate) MergeRemoteState([]byte, bool) {}
+
+// addrOf returns a node's gossip address in the one form that is signed.
+func addrOf(n *memberlist.Node) (string, error) {
+	ip, ok := netip.AddrFromSlice(n.Addr)
+	if !ok || n.Port == 0 || len(n.Name) > MaxID {
+		return "", fmt.Errorf("a gossip address of %d bytes, port %d", len(n.Addr), n.Port)
+	}
+	return netip.AddrPortFrom(ip.Unmap(), n.Port).String(), nil
+}

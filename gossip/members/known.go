@@ -1,0 +1,130 @@
+package members
+
+import (
+	"crypto/ed25519"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+)
+
+const (
+	knownVersion = 1
+	// maxKnownFile bounds what is read, in bytes: MaxKnown members with 512 bytes of metadata each, were
+	// each byte of it escaped.
+	maxKnownFile = 16 << 20
+)
+
+// knownFile is the file of members seen so far: JSON, so that it can be read and mended by hand.
+type knownFile struct {
+	Version int           `json:"version"`
+	Members []knownMember `json:"members"`
+}
+
+type knownMember struct {
+	ID    string    `json:"id"`
+	Addr  string    `json:"gossip_addr"`
+	Label string    `json:"label,omitempty"`
+	Key   []byte    `json:"public_key"`
+	P2P   []string  `json:"p2p_addrs"`
+	Seen  time.Time `json:"last_seen"`
+}
+
+// loadKnown returns the members that the file holds, none of them alive, and how many entries were
+// no valid members. No file is no error. Never more than MaxKnown.
+func loadKnown(
+	path string, idOf func(ed25519.PublicKey) (string, error), now time.Time,
+) (known []record, invalid int, err error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, 0, nil
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	defer f.Close()
+	var file knownFile
+	if err := json.NewDecoder(io.LimitReader(f, maxKnownFile)).Decode(&file); err != nil {
+		return nil, 0, fmt.Errorf("%s: %w", path, err)
+	}
+	if file.Version != knownVersion {
+		return nil, 0, fmt.Errorf("%s: of version %d, not %d", path, file.Version, knownVersion)
+	}
+	for _, k := range file.Members {
+		if len(known) >= MaxKnown || !k.valid(idOf) {
+			invalid++
+			continue
+		}
+		seen := k.Seen
+		if seen.After(now) {
+			seen = now // a clock was wrong; it must not be last to be forgotten for ever
+		}
+		known = append(known, record{seen: seen, Member: Member{
+			ID: k.ID, Addr: k.Addr, Label: cutLabel(k.Label), PublicKey: k.Key, P2P: k.P2P, Since: seen,
+		}})
+	}
+	return known, invalid, nil
+}
+
+func (k *knownMember) valid(idOf func(ed25519.PublicKey) (string, error)) bool {
+	if len(k.Key) != ed25519.PublicKeySize || len(k.ID) > MaxID || len(k.P2P) > MaxP2P {
+		return false
+	}
+	for _, addr := range k.P2P {
+		if len(addr) > MaxP2PBytes {
+			return false
+		}
+	}
+	_, err := netip.ParseAddrPort(k.Addr)
+	id, idErr := idOf(k.Key)
+	return err == nil && idErr == nil && id == k.ID
+}
+
+// saveKnown replaces the file at once and durably: after a crash there is the old or the new one.
+func saveKnown(path string, records []record) error {
+	file := knownFile{Version: knownVersion, Members: []knownMember{}}
+	for _, r := range records[:min(len(records), MaxKnown)] {
+		file.Members = append(file.Members, knownMember{
+			ID: r.ID, Addr: r.Addr, Label: r.Label, Key: r.PublicKey, P2P: r.P2P, Seen: r.seen.UTC(),
+		})
+	}
+	text, err := json.MarshalIndent(file, "", "\t")
+	if err != nil {
+		return err
+	}
+	aside := path + ".tmp"
+	if err := writeSynced(aside, append(text, '\n')); err != nil {
+		return err
+	}
+	if err := os.Rename(aside, path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+func writeSynced(path string, content []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// syncDir makes a rename in dir survive a power failure. Windows cannot, and need not.
+func syncDir(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

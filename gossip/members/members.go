@@ -1,0 +1,199 @@
+// Package members finds the other hosts of the cluster and tells which of them answer: discovery and
+// liveness, and nothing else.
+//
+// It wraps hashicorp/memberlist, an implementation of SWIM (Das, Gupta, Motivala: SWIM, 2002) with the
+// Lifeguard extensions. No user data travels on it. Each member tells at most 512 bytes about itself:
+// a label, its public key, the addresses of its data streams, the wire formats it speaks.
+//
+// What this package adds:
+//
+//   - Identity. All gossip is encrypted with the cluster's key, but to memberlist whoever has the key
+//     can be anyone. Here a member's metadata is signed, together with its id and gossip address, by
+//     the key that the id is derived from; members for whom that does not hold are refused.
+//   - Memory. A dead member is not forgotten: it stays listed with Alive false, and in a file.
+//   - Healing. memberlist never merges two halves again after a partition longer than
+//     GossipToTheDeadTime. Here hosts that are absent are looked for, for ever: see rejoin.go.
+//
+// Membership is a hint. Liveness is the opinion of a failure detector, which errs both ways; whether a
+// member may have data is decided where its stream is authenticated, not here.
+//
+// Caveats: holders of the cluster's key are trusted not to lie about others' liveness. A replayed old
+// record of a member can bring back its old addresses until it speaks again. An advertised
+// address is fixed when the host starts. On one machine all members share an IP, so fault
+// injection (Config.Blocked) cuts streams where they are dialed; a third member that reaches both
+// ends of a cut link keeps them alive for each other, as it should.
+//
+// Tests run real members on loopback with the Fast preset; the decoder of metadata is fuzzed.
+package members
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"log"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+)
+
+// saveEvery is how often the known file is written though nobody came or went: for "last seen".
+const saveEvery = 10 * time.Minute
+
+// Members is this host's view of the cluster. Its methods may be called by many goroutines at once.
+type Members struct {
+	// Fixed after Open.
+	cfg     Config
+	timing  timing
+	addr    string // own gossip address, as others are told
+	table   *table
+	journal *journal
+	list    *memberlist.Memberlist
+
+	disputed atomic.Bool    // our address is: the next round of joining is eager
+	running  sync.WaitGroup // goroutines of ours
+	stop     context.CancelFunc
+	closing  sync.Once
+	closeErr error
+}
+
+// Open starts to listen, to look for others and to be found. It waits for nobody: a host alone is a
+// cluster. Errors are about the configuration, all problems at once, and about the gossip address;
+// after one nothing runs. A known file that cannot be read is put aside and warned about.
+func Open(cfg Config) (*Members, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("membership: %w", err)
+	}
+	m := &Members{cfg: cfg.clone()}
+	m.journal = &journal{to: m.cfg.Log, limit: limiter{now: time.Now}}
+	m.table = newTable(m.loadKnown())
+	if err := m.create(); err != nil {
+		return nil, fmt.Errorf("membership: %w", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	m.stop = cancel
+	m.running.Go(func() { m.rejoin(ctx) })
+	m.running.Go(func() { m.save(ctx) })
+	return m, nil
+}
+
+// create starts memberlist.
+func (m *Members) create() error {
+	lines := log.New(m.journal, "", 0)
+	transport, err := listen(&m.cfg, lines)
+	if err != nil {
+		return err
+	}
+	m.addr = transport.advertise.String()
+	d := &delegate{
+		self: m.cfg.ID, cfg: &m.cfg, metadata: m.signMetadata(), table: m.table, journal: m.journal,
+		disputed: func() { m.disputed.Store(true) },
+	}
+	c := memberlist.DefaultLANConfig()
+	m.timing = m.cfg.Preset.tune(c)
+	c.Name = m.cfg.ID
+	c.Transport = transport
+	c.SecretKey = m.cfg.Key[:]
+	c.EnableCompression = false // keys and signatures do not shrink
+	c.Logger = lines
+	c.Delegate, c.Alive, c.Events, c.Conflict, c.Ping = d, d, d, d, d
+	if m.list, err = memberlist.Create(c); err != nil {
+		return errors.Join(err, transport.Shutdown())
+	}
+	return nil
+}
+
+// signMetadata returns what this host tells about itself.
+func (m *Members) signMetadata() []byte {
+	public := m.cfg.PrivateKey.Public()
+	own := metadata{
+		label: m.cfg.Label, key: public.(ed25519.PublicKey), p2p: m.cfg.P2P, versions: m.cfg.Versions,
+	}
+	encoded, kept := own.sign(m.cfg.PrivateKey, m.cfg.ID, m.addr)
+	if kept < len(m.cfg.P2P) {
+		m.journal.warn("too many addresses to tell them all to others",
+			"told", m.cfg.P2P[:kept], "left_out", m.cfg.P2P[kept:])
+	}
+	return encoded
+}
+
+// Addr returns the gossip address that others are told, as "ip:port".
+func (m *Members) Addr() string { return m.addr }
+
+// List returns all members that were ever seen, this one excepted, sorted by ID. O(n log n).
+func (m *Members) List() []Member { return m.table.list() }
+
+// Changed returns a channel, always the same, that holds a token when List may return something new
+// since the token before, round trip times aside. Many changes leave one token, so it is of use to
+// one receiver. Close closes it.
+func (m *Members) Changed() <-chan struct{} { return m.table.changed }
+
+// Close says goodbye to the others, for a second or two at most, stops listening and writes the known
+// file. It returns when all is done, but for probes of memberlist's that wait for their timers: they
+// end within seconds, unheard. A second Close returns the same error.
+func (m *Members) Close() error {
+	m.closing.Do(func() {
+		m.stop()
+		if err := m.list.Leave(m.timing.leave); err != nil {
+			m.journal.debug("left without being heard", "error", err)
+		}
+		err := m.list.Shutdown()
+		m.running.Wait()
+		m.table.close()
+		m.closeErr = errors.Join(err, m.saveKnown())
+		m.journal.silent.Store(true)
+	})
+	return m.closeErr
+}
+
+// save writes the known file after changes, but not more often than timing.save.
+func (m *Members) save(ctx context.Context) {
+	every := time.NewTicker(saveEvery)
+	defer every.Stop()
+	for {
+		select {
+		case <-m.table.dirty:
+		case <-every.C:
+		case <-ctx.Done():
+			return
+		}
+		if err := m.saveKnown(); err != nil {
+			m.journal.warn("cannot write the file of known members", "error", err)
+		}
+		select {
+		case <-time.After(m.timing.save):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (m *Members) saveKnown() error {
+	if m.cfg.KnownFile == "" {
+		return nil
+	}
+	return saveKnown(m.cfg.KnownFile, m.table.records(time.Now()))
+}
+
+// loadKnown reads the known file. One that cannot be read must not keep the host from starting.
+func (m *Members) loadKnown() []record {
+	path := m.cfg.KnownFile
+	if path == "" {
+		return nil
+	}
+	known, invalid, err := loadKnown(path, m.cfg.IDOf, time.Now())
+	if err != nil {
+		m.journal.warn("cannot read the file of known members: it is put aside",
+			"error", err, "aside", path+".damaged")
+		_ = os.Rename(path, path+".damaged")
+	}
+	known = slices.DeleteFunc(known, func(r record) bool { return r.ID == m.cfg.ID })
+	if invalid > 0 {
+		m.journal.warn("left out invalid entries of the file of known members", "count", invalid)
+	}
+	return known
+}

@@ -1,0 +1,152 @@
+package members
+
+import (
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"unicode/utf8"
+
+	"github.com/hashicorp/memberlist"
+
+	"github.com/peerd/peerd/internal/wire"
+)
+
+// MaxLabel is the size of a label in bytes; a longer one is cut off.
+const MaxLabel = 64
+
+const (
+	metadataFormat = 1  // raised when older hosts must not try to read it
+	metadataFields = 6  // those that format 1 began with; later ones may follow
+	maxFields      = 32 // that a newer host may send
+
+	// signatureDomain keeps a signature from meaning anything elsewhere that the host key signs.
+	signatureDomain = "peerd member metadata 1"
+)
+
+// errForged is wrapped when name, address, key and signature do not belong together.
+var errForged = errors.New("forged metadata")
+
+// metadata is what a member tells about itself, in at most 512 bytes, signed together with its name and
+// gossip address: a holder of the cluster key cannot take another member's name, or lure its traffic.
+//
+// Encoded it is an array of two byte strings: the body and the signature. The body is an array of its
+// own, at whose end newer hosts may put fields that this one passes over.
+type metadata struct {
+	label    string
+	key      ed25519.PublicKey
+	p2p      []string
+	versions Versions
+}
+
+// sign returns the encoded metadata of the member name at the gossip address addr. As many addresses
+// as fit are put in; kept says how many.
+func (m *metadata) sign(private ed25519.PrivateKey, name, addr string) (encoded []byte, kept int) {
+	for kept = len(m.p2p); ; kept-- {
+		body := m.body(kept)
+		signature := ed25519.Sign(private, signed(name, addr, body))
+		encoded = wire.Encode(func(w *wire.Writer) {
+			w.Array(2)
+			w.Bytes(body)
+			w.Bytes(signature)
+		})
+		if len(encoded) <= memberlist.MetaMaxSize || kept == 0 {
+			return encoded, kept
+		}
+	}
+}
+
+func (m *metadata) body(addresses int) []byte {
+	return wire.Encode(func(w *wire.Writer) {
+		w.Array(metadataFields)
+		w.Uint(metadataFormat)
+		w.String(cutLabel(m.label))
+		w.Bytes(m.key)
+		w.Array(addresses)
+		for _, addr := range m.p2p[:addresses] {
+			w.String(addr)
+		}
+		w.Uint(m.versions.Min)
+		w.Uint(m.versions.Max)
+	})
+}
+
+// signed returns the bytes that the signature covers. Each part has its length before it.
+func signed(name, addr string, body []byte) []byte {
+	return wire.Encode(func(w *wire.Writer) {
+		w.String(signatureDomain)
+		w.String(name)
+		w.String(addr)
+		w.Bytes(body)
+	})
+}
+
+// openMetadata decodes what the member name at addr is said to have told about itself, and checks that
+// it did: its name is idOf its key, and the key signed name, address and body.
+func openMetadata(
+	encoded []byte, name, addr string, idOf func(ed25519.PublicKey) (string, error),
+) (metadata, error) {
+	m, body, signature, err := decodeMetadata(encoded)
+	if err != nil {
+		return metadata{}, err
+	}
+	id, err := idOf(m.key)
+	switch {
+	case err != nil:
+		return metadata{}, fmt.Errorf("%w: %w", errForged, err)
+	case id != name:
+		return metadata{}, fmt.Errorf("%w: the key is that of %s", errForged, id)
+	case !ed25519.Verify(m.key, signed(name, addr, body), signature):
+		return metadata{}, fmt.Errorf("%w: wrong signature", errForged)
+	}
+	return m, nil
+}
+
+// decodeMetadata decodes without believing: see openMetadata. What it returns shares nothing with
+// encoded but body and signature.
+func decodeMetadata(encoded []byte) (m metadata, body, signature []byte, err error) {
+	if len(encoded) > memberlist.MetaMaxSize {
+		return m, nil, nil, fmt.Errorf("%w: %d bytes of metadata", wire.ErrMalformed, len(encoded))
+	}
+	err = wire.Decode(encoded, func(r *wire.Reader) {
+		if n := r.Array(2); n != 2 {
+			r.Fail("%d parts, not 2", n)
+		}
+		body = r.Bytes(len(encoded))
+		signature = r.Bytes(ed25519.SignatureSize)
+	})
+	if err == nil {
+		err = wire.Decode(body, m.read)
+	}
+	return m, body, signature, err
+}
+
+func (m *metadata) read(r *wire.Reader) {
+	n := r.Array(maxFields)
+	if format := r.Uint(); format != metadataFormat || n < metadataFields {
+		r.Fail("metadata format %d with %d fields: of another peerd version", format, n)
+		return
+	}
+	m.label = r.String(MaxLabel)
+	m.key = append(ed25519.PublicKey(nil), r.Bytes(ed25519.PublicKeySize)...)
+	m.p2p = make([]string, 0, MaxP2P)
+	for range r.Array(MaxP2P) {
+		m.p2p = append(m.p2p, r.String(MaxP2PBytes))
+	}
+	m.versions = Versions{Min: r.Uint(), Max: r.Uint()}
+	r.Skip(n - metadataFields)
+	if len(m.key) != ed25519.PublicKeySize {
+		r.Fail("a key of %d bytes", len(m.key))
+	}
+}
+
+// cutLabel returns the label's first MaxLabel bytes, without a torn character at the end.
+func cutLabel(label string) string {
+	if len(label) <= MaxLabel {
+		return label
+	}
+	end := MaxLabel
+	for end > MaxLabel-utf8.UTFMax && !utf8.RuneStart(label[end]) {
+		end--
+	}
+	return label[:end]
+}

@@ -1,0 +1,303 @@
+package members
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+)
+
+const (
+	// maxStreams bounds the gossip streams taken at once; more are closed at once. Each may make us
+	// hold 20 MB before its key is checked.
+	maxStreams = 128
+	// bindAttempts is how often a free port is looked for that is free for both UDP and TCP.
+	bindAttempts = 10
+)
+
+var errBlocked = errors.New("blocked by fault injection")
+
+// transport is memberlist's own over UDP and TCP, but for three things: it drops what Config.Blocked
+// names, it advertises the address that the metadata is signed for, and when it is shut down its
+// streams end at once instead of at their timeouts.
+type transport struct {
+	*memberlist.NetTransport
+	advertise netip.AddrPort
+	blocked   func(addr string) bool // never nil
+	packets   chan *memberlist.Packet
+	streams   chan net.Conn
+	dial      func(addr string, timeout time.Duration) (net.Conn, error)
+	stop      func()          // ends the forwarding goroutines and dials under way
+	stopped   <-chan struct{} // closed by stop
+	forwards  sync.WaitGroup
+
+	mu     sync.Mutex
+	open   map[*trackedConn]struct{} // nil when shut down
+	inward int                       // how many of them others dialed
+}
+
+var _ memberlist.NodeAwareTransport = (*transport)(nil)
+
+// listen opens the sockets. Its errors are one line and say what to do.
+func listen(cfg *Config, lines *log.Logger) (*transport, error) {
+	bind := netip.MustParseAddrPort(cfg.Bind)
+	sockets := &memberlist.NetTransportConfig{
+		BindAddrs: []string{bind.Addr().String()},
+		BindPort:  int(bind.Port()),
+		Logger:    lines,
+	}
+	var inner *memberlist.NetTransport
+	var err error
+	for range bindAttempts {
+		inner, err = memberlist.NewNetTransport(sockets)
+		if err == nil || bind.Port() != 0 {
+			break
+		}
+	}
+	if err != nil {
+		return nil, explainBind(cfg.Bind, err)
+	}
+	t := newTransport(inner, cfg.Blocked)
+	t.advertise = advertised(cfg, bind.Addr(), uint16(inner.GetAutoBindPort()))
+	return t, nil
+}
+
+// explainBind says what to do about an address that cannot be had. memberlist does not wrap the
+// system's error, so its text is all there is.
+func explainBind(bind string, err error) error {
+	says := func(e syscall.Errno) bool { return strings.Contains(err.Error(), e.Error()) }
+	switch {
+	case says(syscall.EADDRINUSE):
+		return fmt.Errorf("gossip address %s is in use: "+
+			"stop the process that listens there, or choose another port", bind)
+	case says(syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("gossip address %s is not an address of this host: "+
+			"choose one that is, or 0.0.0.0", bind)
+	}
+	return fmt.Errorf("gossip address %s: %w", bind, err)
+}
+
+func newTransport(inner *memberlist.NetTransport, blocked func(string) bool) *transport {
+	if blocked == nil {
+		blocked = func(string) bool { return false }
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	t := &transport{
+		NetTransport: inner,
+		blocked:      blocked,
+		packets:      make(chan *memberlist.Packet),
+		streams:      make(chan net.Conn),
+		stop:         cancel,
+		stopped:      ctx.Done(),
+		open:         map[*trackedConn]struct{}{},
+	}
+	t.dial = func(addr string, timeout time.Duration) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
+		var d net.Dialer
+		return d.DialContext(ctx, "tcp", addr)
+	}
+	t.forwards.Go(t.forwardPackets)
+	t.forwards.Go(t.forwardStreams)
+	return t
+}
+
+func (t *transport) forwardPackets() {
+	for {
+		select {
+		case p := <-t.NetTransport.PacketCh():
+			if t.blocked(p.From.String()) {
+				continue
+			}
+			select {
+			case t.packets <- p:
+			case <-t.stopped:
+			}
+		case <-t.stopped:
+			return
+		}
+	}
+}
+
+func (t *transport) forwardStreams() {
+	for {
+		select {
+		case conn := <-t.NetTransport.StreamCh():
+			tracked, ok := t.track(conn, true)
+			if !ok {
+				continue
+			}
+			select {
+			case t.streams <- tracked:
+			case <-t.stopped:
+				_ = tracked.Close()
+			}
+		case <-t.stopped:
+			return
+		}
+	}
+}
+
+// PacketCh implements memberlist.Transport.
+func (t *transport) PacketCh() <-chan *memberlist.Packet { return t.packets }
+
+// StreamCh implements memberlist.Transport.
+func (t *transport) StreamCh() <-chan net.Conn { return t.streams }
+
+// FinalAdvertiseAddr implements memberlist.Transport.
+func (t *transport) FinalAdvertiseAddr(string, int) (net.IP, int, error) {
+	return t.advertise.Addr().AsSlice(), int(t.advertise.Port()), nil
+}
+
+// WriteTo implements memberlist.Transport.
+func (t *transport) WriteTo(b []byte, addr string) (time.Time, error) {
+	return t.WriteToAddress(b, memberlist.Address{Addr: addr})
+}
+
+// WriteToAddress implements memberlist.NodeAwareTransport. A blocked packet is lost without an error,
+// as on a network.
+func (t *transport) WriteToAddress(b []byte, addr memberlist.Address) (time.Time, error) {
+	if t.blocked(addr.Addr) {
+		return time.Now(), nil
+	}
+	return t.NetTransport.WriteToAddress(b, addr)
+}
+
+// DialTimeout implements memberlist.Transport.
+func (t *transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, error) {
+	return t.DialAddressTimeout(memberlist.Address{Addr: addr}, timeout)
+}
+
+// DialAddressTimeout implements memberlist.NodeAwareTransport.
+func (t *transport) DialAddressTimeout(
+	addr memberlist.Address, timeout time.Duration,
+) (net.Conn, error) {
+	if t.blocked(addr.Addr) {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: errBlocked}
+	}
+	conn, err := t.dial(addr.Addr, timeout)
+	if err != nil {
+		return nil, err
+	}
+	tracked, ok := t.track(conn, false)
+	if !ok {
+		return nil, net.ErrClosed
+	}
+	return tracked, nil
+}
+
+// Shutdown implements memberlist.Transport.
+func (t *transport) Shutdown() error {
+	t.stop()
+	t.forwards.Wait()
+	closed := make(chan struct{})
+	t.forwards.Go(func() { t.drain(closed) })
+	err := t.NetTransport.Shutdown()
+	close(closed)
+	t.forwards.Wait()
+
+	t.mu.Lock()
+	open := t.open
+	t.open = nil
+	t.mu.Unlock()
+	for conn := range open {
+		_ = conn.Conn.Close()
+	}
+	return err
+}
+
+// drain drops what the sockets' readers still hand over: they do not end before they have.
+func (t *transport) drain(closed <-chan struct{}) {
+	for {
+		select {
+		case <-t.NetTransport.PacketCh():
+		case conn := <-t.NetTransport.StreamCh():
+			_ = conn.Close()
+		case <-closed:
+			return
+		}
+	}
+}
+
+// trackedConn is a stream that Shutdown closes.
+type trackedConn struct {
+	net.Conn
+	owner  *transport
+	inward bool
+}
+
+// track takes a stream over, or closes it if there are too many or after Shutdown.
+func (t *transport) track(conn net.Conn, inward bool) (*trackedConn, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.open == nil || inward && t.inward >= maxStreams {
+		_ = conn.Close()
+		return nil, false
+	}
+	c := &trackedConn{Conn: conn, owner: t, inward: inward}
+	t.open[c] = struct{}{}
+	if inward {
+		t.inward++
+	}
+	return c, true
+}
+
+// Close implements net.Conn.
+func (c *trackedConn) Close() error {
+	c.owner.mu.Lock()
+	if _, ok := c.owner.open[c]; ok {
+		delete(c.owner.open, c)
+		if c.inward {
+			c.owner.inward--
+		}
+	}
+	c.owner.mu.Unlock()
+	return c.Conn.Close()
+}
+
+// advertised returns the address that others reach this host at: see Config.Advertise.
+func advertised(cfg *Config, bind netip.Addr, port uint16) netip.AddrPort {
+	if cfg.Advertise != "" {
+		a := netip.MustParseAddrPort(cfg.Advertise)
+		return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+	}
+	if !bind.IsUnspecified() {
+		return netip.AddrPortFrom(bind.Unmap(), port)
+	}
+	host, err := net.InterfaceAddrs()
+	if err != nil {
+		cfg.Log.Warn("cannot list the addresses of this host", "error", err)
+	}
+	return netip.AddrPortFrom(reachable(host, bind.Is4()), port)
+}
+
+// reachable chooses among the addresses of a host: private before public before loopback, and within
+// each in the host's order. A host without a network is still a whole store for itself.
+func reachable(host []net.Addr, only4 bool) netip.Addr {
+	rank := func(a netip.Addr) int {
+		switch {
+		case a.IsPrivate():
+			return 0
+		case a.IsGlobalUnicast():
+			return 1
+		}
+		return 2
+	}
+	best := []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}
+	for _, addr := range host {
+		p, err := netip.ParsePrefix(addr.String())
+		if a := p.Addr().Unmap(); err == nil && rank(a) < 2 && (a.Is4() || !only4) {
+			best = append(best, a)
+		}
+	}
+	return slices.MinFunc(best, func(a, b netip.Addr) int { return rank(a) - rank(b) })
+}
