@@ -1,0 +1,217 @@
+package antientropy
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/peerd/peerd/crdt"
+)
+
+// replica is a model of a replica: it puts, removes and joins whole states, each by the book.
+type replica struct {
+	id      crdt.ReplicaID
+	context crdt.VersionVector
+	heads   crdt.Heads
+	cells   map[crdt.Address]crdt.Cell
+	tree    *Tree
+}
+
+func newReplica(id crdt.ReplicaID) *replica {
+	return &replica{
+		id:      id,
+		context: crdt.VersionVector{},
+		heads:   crdt.Heads{},
+		cells:   map[crdt.Address]crdt.Cell{},
+		tree:    new(Tree),
+	}
+}
+
+// issue returns the next dot. Heads are made up, but the same wherever the dot is known.
+func (r *replica) issue() crdt.Dot {
+	d := crdt.Dot{Replica: r.id, Counter: r.context[r.id] + 1}
+	r.context[r.id] = d.Counter
+	r.heads[r.id] = crdt.Hash(d.Counter * 1_000_003)
+	return d
+}
+
+// put writes an entry that replaces what the replica sees.
+func (r *replica) put(a crdt.Address, payload []byte) {
+	r.set(a, crdt.Cell{{Dot: r.issue(), Payload: payload}})
+}
+
+// add writes an entry beside what the replica sees, as a counter's share.
+func (r *replica) add(a crdt.Address, payload []byte) {
+	r.set(a, r.cells[a].With(crdt.Entry{Dot: r.issue(), Payload: payload}))
+}
+
+// remove empties a cell.
+func (r *replica) remove(a crdt.Address) {
+	r.issue()
+	r.set(a, nil)
+}
+
+// set replaces a cell and keeps the tree.
+func (r *replica) set(a crdt.Address, cell crdt.Cell) {
+	leaf := LeafIndex(LeafOf(a))
+	for _, e := range r.cells[a] {
+		r.tree.Sub(leaf, Of(a, e))
+	}
+	for _, e := range cell {
+		r.tree.Add(leaf, Of(a, e))
+	}
+	r.cells[a] = cell
+	if len(cell) == 0 {
+		delete(r.cells, a)
+	}
+}
+
+// join merges the whole state of o: what a repair must come to.
+func (r *replica) join(o *replica) {
+	for a := range o.cells {
+		if _, ok := r.cells[a]; !ok {
+			r.set(a, crdt.Join(nil, r.context, o.cells[a], o.context))
+		}
+	}
+	for _, a := range slices.Collect(maps.Keys(r.cells)) {
+		r.set(a, crdt.Join(r.cells[a], r.context, o.cells[a], o.context))
+	}
+	r.adopt(o.context, o.heads)
+}
+
+func (r *replica) adopt(v crdt.VersionVector, heads crdt.Heads) {
+	for id, n := range v {
+		if n > r.context[id] {
+			r.context[id], r.heads[id] = n, heads[id]
+		}
+	}
+}
+
+func (r *replica) clone() *replica {
+	return &replica{
+		id:      r.id,
+		context: r.context.Clone(),
+		heads:   maps.Clone(r.heads),
+		cells:   maps.Clone(r.cells),
+		tree:    r.tree.Clone(),
+	}
+}
+
+// state is what two converged replicas have in common, for comparing.
+type state struct {
+	Context crdt.VersionVector
+	Heads   crdt.Heads
+	Cells   map[crdt.Address]crdt.Cell
+	Root    Fingerprint
+}
+
+func (r *replica) state() state { return state{r.context, r.heads, r.cells, r.tree.Root()} }
+
+// moment is a Snapshot of a replica.
+type moment struct {
+	*replica
+	addresses []crdt.Address
+	leaves    map[int][]crdt.Address
+}
+
+func (r *replica) pin() *moment {
+	m := &moment{replica: r.clone(), leaves: map[int][]crdt.Address{}}
+	m.addresses = slices.Sorted(maps.Keys(m.cells))
+	for _, a := range m.addresses {
+		leaf := LeafIndex(LeafOf(a))
+		m.leaves[leaf] = append(m.leaves[leaf], a)
+	}
+	return m
+}
+
+func (m *moment) Context() (crdt.VersionVector, crdt.Heads) { return m.context, m.heads }
+
+func (m *moment) Node(level, index int) Fingerprint { return m.tree.Node(level, index) }
+
+func (m *moment) Cell(a crdt.Address) (crdt.Cell, error) { return m.cells[a], nil }
+
+func (m *moment) Cells(after crdt.Address, fn func(crdt.Address, crdt.Cell) bool) error {
+	return m.visit(m.addresses, after, fn)
+}
+
+func (m *moment) Leaf(leaf int, after crdt.Address, fn func(crdt.Address, crdt.Cell) bool) error {
+	return m.visit(m.leaves[leaf], after, fn)
+}
+
+func (m *moment) visit(
+	sorted []crdt.Address, after crdt.Address, fn func(crdt.Address, crdt.Cell) bool,
+) error {
+	i, found := slices.BinarySearch(sorted, after)
+	if found {
+		i++
+	}
+	for _, a := range sorted[i:] {
+		if !fn(a, m.cells[a]) {
+			break
+		}
+	}
+	return nil
+}
+
+// stage is a Staging in memory that refuses to be given anything twice.
+type stage struct {
+	Added   map[crdt.Address]crdt.Cell
+	Removed map[crdt.Address][]crdt.Dot
+}
+
+func newStage() *stage {
+	return &stage{map[crdt.Address]crdt.Cell{}, map[crdt.Address][]crdt.Dot{}}
+}
+
+func (s *stage) Add(a crdt.Address, entries []crdt.Entry) error {
+	for _, e := range entries {
+		if s.Added[a].Has(e.Dot) {
+			return fmt.Errorf("%v at %q was added twice", e.Dot, a)
+		}
+		s.Added[a] = s.Added[a].With(e)
+	}
+	return nil
+}
+
+func (s *stage) Remove(a crdt.Address, dots []crdt.Dot) error {
+	for _, d := range dots {
+		if slices.Contains(s.Removed[a], d) {
+			return fmt.Errorf("%v at %q was removed twice", d, a)
+		}
+		s.Removed[a] = append(s.Removed[a], d)
+	}
+	return nil
+}
+
+// flip applies what was staged, and the pinned context with it.
+func (s *stage) flip(r *replica, result Result) {
+	for a, dots := range s.Removed {
+		r.set(a, r.cells[a].Without(dots))
+	}
+	for a, entries := range s.Added {
+		cell := r.cells[a]
+		for _, e := range entries {
+			cell = cell.With(e)
+		}
+		r.set(a, cell)
+	}
+	r.adopt(result.Context, result.Heads)
+}
+
+// crowded are addresses that meet in few leaves, some of them neighbours: the tree would spread a
+// handful of ordinary ones so thinly that no leaf held two.
+var crowded = sync.OnceValue(func() []crdt.Address {
+	const each = 4
+	found := map[int][]crdt.Address{0: nil, 1: nil, 17: nil, 4096: nil, 40_000: nil}
+	var all []crdt.Address
+	for i := 0; len(all) < each*len(found); i++ {
+		a := crdt.KeyAddress(fmt.Sprint("key", i)).Type(crdt.TypeValue)
+		leaf := LeafIndex(LeafOf(a))
+		if in, ok := found[leaf]; ok && len(in) < each {
+			found[leaf] = append(in, a)
+			all = append(all, a)
+		}
+	}
+	return all
+})

@@ -1,0 +1,177 @@
+package antientropy
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/peerd/peerd/crdt"
+)
+
+var (
+	// ErrBadRequest is wrapped when a request makes no sense: the puller is broken.
+	ErrBadRequest = errors.New("bad repair request")
+	// ErrDamaged is wrapped when a leaf's cells are not what its fingerprint says: the source must
+	// check itself, and serve nobody meanwhile.
+	ErrDamaged = errors.New("cells and fingerprints disagree")
+	// ErrTooManyReplicas is wrapped when a context does not fit into a message.
+	ErrTooManyReplicas = errors.New("too many replicas for a message")
+)
+
+// Serve answers a request from a pinned snapshot. All requests of a session must be served from the
+// same one. It keeps nothing between calls; the response may share memory with the snapshot's cells.
+// Besides the sentinels above, errors are the snapshot's own.
+//
+// Its cost is what it sends, and for KindLeaves also a hash of each entry of the leaves that it begins.
+func Serve(src Snapshot, q Request) (Response, error) {
+	return serve(src, q, chunkSize)
+}
+
+func serve(src Snapshot, q Request, size int) (Response, error) {
+	if err := q.check(); err != nil {
+		return Response{}, err
+	}
+	switch q.Kind {
+	case KindPin:
+		return servePin(src)
+	case KindNodes:
+		return serveNodes(src, q), nil
+	case KindScan:
+		c := chunk{left: size}
+		err := walk(src, src.Cells, q.After, c.add)
+		return c.response(q.Kind), err
+	default:
+		return serveLeaves(src, q, size)
+	}
+}
+
+func servePin(src Snapshot) (Response, error) {
+	context, heads := src.Context()
+	if len(context) > maxContext {
+		return Response{}, fmt.Errorf("%w: %d (limit %d)", ErrTooManyReplicas, len(context), maxContext)
+	}
+	return Response{Kind: KindPin, Context: context, Heads: heads, Root: src.Node(0, 0)}, nil
+}
+
+func serveNodes(src Snapshot, q Request) Response {
+	children := make([]Fingerprint, 0, Fanout*len(q.Nodes))
+	for _, n := range q.Nodes {
+		for i := range Fanout {
+			children = append(children, src.Node(q.Level+1, n*Fanout+i))
+		}
+	}
+	return Response{Kind: KindNodes, Children: children}
+}
+
+func serveLeaves(src Snapshot, q Request, size int) (Response, error) {
+	c := chunk{left: size, seen: q.Seen}
+	after := q.After
+	for _, leaf := range q.Leaves {
+		if err := c.addLeaf(src, leaf, after); err != nil {
+			return Response{}, err
+		}
+		if c.more {
+			break
+		}
+		after = Cursor{}
+	}
+	return c.response(KindLeaves), nil
+}
+
+// check validates what a puller sent.
+func (q *Request) check() error {
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("%w: "+format, append([]any{ErrBadRequest}, args...)...)
+	}
+	switch q.Kind {
+	case KindPin, KindScan:
+		return nil
+	case KindNodes:
+		if q.Level < 0 || q.Level >= Levels {
+			return bad("level %d", q.Level)
+		}
+		if !ascending(q.Nodes, nodesAt(q.Level)) || len(q.Nodes) > MaxNodes {
+			return bad("%d nodes of level %d", len(q.Nodes), q.Level)
+		}
+		return nil
+	case KindLeaves:
+		if !ascending(q.Leaves, Leaves) || len(q.Leaves) > MaxLeaves {
+			return bad("%d leaves", len(q.Leaves))
+		}
+		if a := q.After.Address; q.After != (Cursor{}) && LeafIndex(LeafOf(a)) != q.Leaves[0] {
+			return bad("a cursor outside the first leaf")
+		}
+		return nil
+	}
+	return bad("kind %#x", byte(q.Kind))
+}
+
+// ascending reports whether indexes are in [0, end), in order, without repetition, and at least one.
+func ascending(indexes []int, end int) bool {
+	last := -1
+	for _, i := range indexes {
+		if i <= last || i >= end {
+			return false
+		}
+		last = i
+	}
+	return last >= 0
+}
+
+// chunk collects the parts of one response.
+type chunk struct {
+	left  int                // bytes until it is full
+	seen  crdt.VersionVector // entries whose payload is not wanted
+	parts []Part
+	more  bool // something did not fit
+}
+
+func (c *chunk) response(k Kind) Response {
+	return Response{Kind: k, Parts: c.parts, More: c.more}
+}
+
+// add takes as many entries as fit, at least one into an empty chunk, and reports whether there is room.
+func (c *chunk) add(a crdt.Address, cell crdt.Cell) bool {
+	for i, e := range cell {
+		if c.more {
+			break
+		}
+		if c.seen.Has(e.Dot) {
+			e.Payload = nil
+		}
+		size := entryOverhead + len(e.Payload)
+		if i == 0 {
+			size += partOverhead + len(a)
+		}
+		if size > c.left && len(c.parts) > 0 {
+			c.more = true
+			break
+		}
+		c.left -= size
+		if i == 0 {
+			c.parts = append(c.parts, Part{Address: a, Entries: make(crdt.Cell, 0, len(cell))})
+		}
+		part := &c.parts[len(c.parts)-1]
+		part.Entries = append(part.Entries, e)
+	}
+	return !c.more
+}
+
+// addLeaf adds the entries of a leaf. A leaf that is begun is read to its end, also when the chunk is
+// full, to compare the sum of what the disk holds with the fingerprint in memory.
+func (c *chunk) addLeaf(src Snapshot, leaf int, after Cursor) error {
+	if after != (Cursor{}) {
+		return walk(src, scanLeaf(src, leaf), after, c.add)
+	}
+	var sum Fingerprint
+	err := src.Leaf(leaf, "", func(a crdt.Address, cell crdt.Cell) bool {
+		for _, e := range cell {
+			sum = sum.Add(Of(a, e))
+		}
+		c.add(a, cell)
+		return true
+	})
+	if err == nil && sum != src.Node(Levels, leaf) {
+		err = fmt.Errorf("leaf %d: %w", leaf, ErrDamaged)
+	}
+	return err
+}
