@@ -1,0 +1,383 @@
+package crdt
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// drawAny draws a write of any type, at the root or in a map, or a removal of any extent. The names
+// are few, so that replicas meet on them, with other types too.
+func drawAny(choose chooser) action {
+	if choose.Intn(4) == 0 {
+		return drawRemoval(choose)
+	}
+	path, fields := drawPlace(choose)
+	name := []string{"k", "k\x00l"}[choose.Intn(2)]
+	at := path.Name(name)
+	switch choose.Intn(5) {
+	case 0:
+		return setText(choose, path, fields, name)
+	case 1:
+		n := int64(choose.Intn(7) - 3)
+		return action{
+			trace: fmt.Sprintf("add %d to %q", n, at),
+			do:    func(tx Tx) error { return second(fields(tx).String(name).Add(n)) },
+			cell:  at.Type(TypeValue), adds: n, count: true,
+		}
+	case 2:
+		text := strconv.Itoa(choose.Intn(3))
+		cell := at.Type(TypeValue)
+		return action{
+			trace: fmt.Sprintf("set register %q to %s", at, text),
+			do:    func(tx Tx) error { return fields(tx).Register(name).Set([]byte(text)) },
+			cell:  cell, text: text, write: true, clears: cell, keepsShares: true,
+		}
+	case 3:
+		cell := at.Type(TypeFlag)
+		return action{
+			trace: fmt.Sprintf("enable %q", at),
+			do:    func(tx Tx) error { return fields(tx).Flag(name).Enable() },
+			cell:  cell, write: true, clears: cell,
+		}
+	default:
+		elem := []string{"", "x"}[choose.Intn(2)]
+		cell := at.Type(TypeSet).Name(elem)
+		return action{
+			trace: fmt.Sprintf("add %q to set %q", elem, at),
+			do:    func(tx Tx) error { return second(fields(tx).Set(name).Add(elem)) },
+			cell:  cell, write: true, clears: cell,
+		}
+	}
+}
+
+func setText(choose chooser, path Address, fields func(Tx) Fields, name string) action {
+	text := []string{"7", "-12", "007", "soup"}[choose.Intn(4)]
+	cell := path.Name(name).Type(TypeValue)
+	return action{
+		trace: fmt.Sprintf("set %q to %s", cell, text),
+		do:    func(tx Tx) error { return fields(tx).String(name).Set([]byte(text)) },
+		cell:  cell, text: text, write: true, clears: cell,
+	}
+}
+
+// drawPlace draws where to write: the root, a map, a map in a map.
+func drawPlace(choose chooser) (Address, func(Tx) Fields) {
+	switch choose.Intn(3) {
+	case 0:
+		return "", Root
+	case 1:
+		return KeyAddress("k").Type(TypeMap), func(tx Tx) Fields { return Root(tx).Map("k").Fields }
+	default:
+		path := KeyAddress("k").Type(TypeMap).Name("k").Type(TypeMap)
+		return path, func(tx Tx) Fields { return Root(tx).Map("k").Map("k").Fields }
+	}
+}
+
+func drawRemoval(choose chooser) action {
+	path, fields := drawPlace(choose)
+	value, set := path.Name("k").Type(TypeValue), path.Name("k").Type(TypeSet)
+	remove := func(what string, at Address, do func(f Fields) error) action {
+		return action{
+			trace:  fmt.Sprintf("%s %q", what, at),
+			do:     func(tx Tx) error { return do(fields(tx)) },
+			clears: at,
+		}
+	}
+	switch choose.Intn(9) {
+	case 0:
+		return remove("delete name", path.Name("k"), func(f Fields) error {
+			return second(f.Delete("k"))
+		})
+	case 1:
+		return remove("clear by context", path.Name("k"), func(f Fields) error {
+			return f.named("k").clearAll()
+		})
+	case 2:
+		return remove("delete string", value, func(f Fields) error {
+			return second(f.String("k").Delete())
+		})
+	case 3:
+		a := remove("clear register", value, func(f Fields) error { return f.Register("k").Clear() })
+		a.keepsShares = true
+		return a
+	case 4:
+		a := remove("reset counter", value, func(f Fields) error { return f.Counter("k").Reset() })
+		a.keepsTexts = true
+		return a
+	case 5:
+		return remove("disable", path.Name("k").Type(TypeFlag), func(f Fields) error {
+			return f.Flag("k").Disable()
+		})
+	case 6:
+		return remove("clear set", set, func(f Fields) error { return second(f.Set("k").Clear()) })
+	case 7:
+		return remove("clear map", path.Name("k").Type(TypeMap), func(f Fields) error {
+			return second(f.Map("k").Clear())
+		})
+	default:
+		return remove("remove \"x\" from", set.Name("x"), func(f Fields) error {
+			return second(f.Set("k").Remove("x"))
+		})
+	}
+}
+
+// expected renders what the oracle says of replica i, as render does with what the handles say.
+func (h *history) expected(i int) map[string]string {
+	out := map[string]string{}
+	for a, r := range h.readings(i) {
+		shape := a.Shape()
+		if shape[len(shape)-1] != byte(TypeValue) {
+			out[fmt.Sprintf("%q", a)] = "there"
+			continue
+		}
+		values := slices.Clone(r.Texts)
+		for n, text := range r.Texts {
+			v, _ := strconv.ParseInt(text, 10, 64)
+			if r.Counts && strconv.FormatInt(v, 10) == text {
+				values[n] = strconv.FormatInt(v+r.Total, 10)
+			}
+		}
+		if len(values) == 0 {
+			values = []string{strconv.FormatInt(r.Total, 10)}
+		}
+		latest := values[len(values)-1]
+		sort.Strings(values)
+		out[fmt.Sprintf("%q", a)] = fmt.Sprintf("%s of %q", latest, values)
+	}
+	return out
+}
+
+// render reads everything through the handles, and checks that they agree with each other.
+func render(s *State) (out map[string]string, err error) {
+	out = map[string]string{}
+	err = s.View(func(tx Tx) error { return renderFields(Root(tx), out) })
+	return out, err
+}
+
+func renderFields(f Fields, out map[string]string) error {
+	held := map[string][]Type{}
+	var names []string
+	err := f.Range(func(name string, t Type) bool {
+		if held[name] == nil {
+			names = append(names, name)
+		}
+		held[name] = append(held[name], t)
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	if !slices.IsSorted(names) {
+		return fmt.Errorf("range of %q is out of order: %q", f.at, names)
+	}
+	if f.typ == TypeMap {
+		if n, err := (Map{f}).Len(); err != nil || n != len(names) {
+			return fmt.Errorf("length of map %q: %d, %w; it has %q", f.at, n, err, names)
+		}
+	}
+	for name, ranged := range held {
+		if err := renderName(f, name, ranged, out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func renderName(f Fields, name string, ranged []Type, out map[string]string) error {
+	listed, err := f.Types(name)
+	if err != nil {
+		return err
+	}
+	exists, err := f.Exists(name)
+	if err != nil || !exists {
+		return fmt.Errorf("%q in %q does not exist: %w", name, f.at, err)
+	}
+	sorted := slices.Sorted(slices.Values(listed))
+	if !slices.Equal(ranged, sorted) {
+		return fmt.Errorf("types of %q in %q: %q by range, %q listed", name, f.at, ranged, listed)
+	}
+	for _, t := range listed {
+		at := f.named(name).typed(t).at
+		switch t {
+		case TypeMap:
+			err = renderFields(f.Map(name).Fields, out)
+		case TypeSet:
+			err = renderSet(f.Set(name), out)
+		case TypeFlag:
+			out[fmt.Sprintf("%q", at)] = "there"
+		case TypeValue:
+			err = renderString(f.String(name), out)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func renderSet(s Set, out map[string]string) error {
+	elems, err := s.Elements()
+	if err != nil {
+		return err
+	}
+	if n, err := s.Len(); err != nil || n != len(elems) || !slices.IsSorted(elems) {
+		return fmt.Errorf("set %q of length %d, %w, has %q", s.at, n, err, elems)
+	}
+	for _, elem := range elems {
+		out[fmt.Sprintf("%q", s.at.Name(elem))] = "there"
+	}
+	return nil
+}
+
+func renderString(s String, out map[string]string) error {
+	got, ok, err := s.Get()
+	if err != nil || !ok {
+		return fmt.Errorf("string %q does not exist: %w", s.at, err)
+	}
+	values, err := s.Values()
+	if err != nil {
+		return err
+	}
+	texts := make([]string, len(values))
+	for i, v := range values {
+		texts[i] = string(v)
+	}
+	sort.Strings(texts)
+	out[fmt.Sprintf("%q", s.at)] = fmt.Sprintf("%s of %q", got, texts)
+	return nil
+}
+
+func (h *history) checkAll(i int) string {
+	got, err := render(h.states[i])
+	if err != nil {
+		return fmt.Sprintf("r%d: %v", i, err)
+	}
+	if diff := cmp.Diff(h.expected(i), got); diff != "" {
+		return fmt.Sprintf("r%d reads (-must be +is):\n%s", i, diff)
+	}
+	return ""
+}
+
+func modelTrial(h *history, steps int) string {
+	for range steps {
+		i, err := h.step(drawAny)
+		if err != nil && !errors.Is(err, ErrNotInteger) {
+			return err.Error()
+		}
+		if why := h.checkAll(i); h.causal && why != "" {
+			return why
+		}
+	}
+	h.syncAll()
+	for i := range h.states {
+		if why := h.checkAll(i); why != "" {
+			return "after the last sync " + why
+		}
+		if !h.states[i].Equal(h.states[0]) {
+			return fmt.Sprintf("r%d and r0 differ after the last sync", i)
+		}
+	}
+	return ""
+}
+
+func TestEveryTypeReadsWhatTheModelSaysAfterEveryStep(t *testing.T) {
+	runHistories(t, 2000, modelTrial, true)
+}
+
+func TestEveryTypeReadsWhatTheModelSaysAfterLossAndReordering(t *testing.T) {
+	runHistories(t, 2000, modelTrial, false)
+}
+
+func TestTypesThatMeetUnderOneNameBothStay(t *testing.T) {
+	a, b := NewState(), NewState()
+	mustUpdate(t, a, 1, func(tx Tx) error { return Root(tx).String("k").Set([]byte("text")) })
+	mustUpdate(t, b, 2, func(tx Tx) error { return second(Root(tx).Set("k").Add("elem")) })
+	mustUpdate(t, b, 2, func(tx Tx) error { return Root(tx).Map("k").Flag("on").Enable() })
+	a.Merge(b)
+	want := map[string]string{
+		`"k\x00\x01v"`:             `text of ["text"]`,
+		`"k\x00\x01selem\x00\x01"`: "there",
+		`"k\x00\x01mon\x00\x01f"`:  "there",
+	}
+	got, err := render(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Fatal(diff)
+	}
+	mustUpdate(t, a, 1, func(tx Tx) error {
+		types, err := Root(tx).Types("k")
+		if want := []Type{TypeMap, TypeSet, TypeValue}; !slices.Equal(types, want) {
+			t.Errorf("types %q, want %q", types, want)
+		}
+		return err
+	})
+	b.Merge(mustUpdate(t, a, 1, func(tx Tx) error { return second(Root(tx).Delete("k")) }))
+	if got, err := render(b); err != nil || len(got) != 0 {
+		t.Errorf("after the name was deleted: %v, %v", got, err)
+	}
+}
+
+func TestRangeSkipsWhatIsInsideAContainer(t *testing.T) {
+	s := NewState()
+	mustUpdate(t, s, 1, func(tx Tx) error {
+		for i := range 500 {
+			if err := second(Root(tx).Set("big").Add(strconv.Itoa(i))); err != nil {
+				return err
+			}
+			f := Root(tx).Map("deep").Map(strconv.Itoa(i % 3))
+			if err := f.Register(strconv.Itoa(i)).Set(nil); err != nil {
+				return err
+			}
+		}
+		return Root(tx).Flag("zzz").Enable()
+	})
+	tx := &countingTx{Tx: &stateTx{state: s}}
+	var names []string
+	err := Root(tx).Range(func(name string, typ Type) bool {
+		names = append(names, name+":"+string(typ))
+		return true
+	})
+	if want := "big:s deep:m zzz:f"; err != nil || strings.Join(names, " ") != want {
+		t.Errorf("range: %q, %v, want %s", names, err, want)
+	}
+	if limit := 2*(walkSteps+1) + 3; tx.scanned > limit {
+		t.Errorf("range looked at %d cells of 1001, limit %d", tx.scanned, limit)
+	}
+}
+
+// countingTx counts what is asked of a transaction.
+type countingTx struct {
+	Tx
+	scanned, puts, removes, clears int
+}
+
+func (c *countingTx) Scan(prefix, after Address, fn func(Address, Cell) bool) error {
+	return c.Tx.Scan(prefix, after, func(a Address, cell Cell) bool {
+		c.scanned++
+		return fn(a, cell)
+	})
+}
+
+func (c *countingTx) Put(a Address, payload []byte, removes []Dot) (Dot, error) {
+	c.puts++
+	return c.Tx.Put(a, payload, removes)
+}
+
+func (c *countingTx) Remove(a Address, dots []Dot) error {
+	c.removes++
+	return c.Tx.Remove(a, dots)
+}
+
+func (c *countingTx) Clear(prefix Address) error {
+	c.clears++
+	return c.Tx.Clear(prefix)
+}
