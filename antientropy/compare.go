@@ -60,7 +60,7 @@ func (p *Puller) compareLeaf(s section) error {
 	theirs := s.parts
 	var failed error
 	err := walk(p.local, scanLeaf(p.local, s.leaf), s.after, func(a crdt.Address, mine crdt.Cell) bool {
-		for len(theirs) > 0 && theirs[0].Address < a {
+		for len(theirs) > 0 && crdt.ComparePlaces(theirs[0].Address, a) < 0 {
 			theirs = theirs[1:]
 		}
 		var listed crdt.Cell
@@ -110,7 +110,7 @@ func (p *Puller) stageRemovals(a crdt.Address, mine, listed crdt.Cell) error {
 // behind a cursor and in the pinned context, with payloads where those are new.
 func (p *Puller) stageParts(parts []Part, after Cursor) error {
 	for i, part := range parts {
-		if len(part.Entries) == 0 || i > 0 && part.Address <= parts[i-1].Address {
+		if len(part.Entries) == 0 || i > 0 && crdt.ComparePlaces(part.Address, parts[i-1].Address) <= 0 {
 			return bad("%q is empty or out of order", part.Address)
 		}
 		var fresh []crdt.Entry

@@ -15,9 +15,9 @@ type Snapshot interface {
 	// Node returns a node of the tree, as Tree.Node does.
 	Node(level, index int) Fingerprint
 	// Leaf calls fn with the cells of one leaf whose address is greater than after, in the order of
-	// addresses, until fn returns false.
+	// their places (crdt.Address.Place), until fn returns false.
 	Leaf(leaf int, after crdt.Address, fn func(crdt.Address, crdt.Cell) bool) error
-	// Cells calls fn with all cells whose address is greater than after, in the order of addresses,
+	// Cells calls fn with all cells whose address is greater than after, in the order of places,
 	// until fn returns false.
 	Cells(after crdt.Address, fn func(crdt.Address, crdt.Cell) bool) error
 	// Cell returns one cell, nil if there is none.
@@ -34,7 +34,7 @@ type Staging interface {
 	Remove(a crdt.Address, dots []crdt.Dot) error
 }
 
-// Cursor is a position among entries in the order of addresses, then dots: just behind the entry that
+// Cursor is a position among entries in the order of places, then dots: just behind the entry that
 // it names. The zero Cursor is before everything.
 type Cursor struct {
 	Address crdt.Address
@@ -43,7 +43,7 @@ type Cursor struct {
 
 // Compare orders positions.
 func (c Cursor) Compare(o Cursor) int {
-	return cmp.Or(cmp.Compare(c.Address, o.Address), c.Dot.Compare(o.Dot))
+	return cmp.Or(crdt.ComparePlaces(c.Address, o.Address), c.Dot.Compare(o.Dot))
 }
 
 // Part is a cell, or some of its entries: a large cell is sent in parts.

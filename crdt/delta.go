@@ -12,12 +12,13 @@ import (
 // Limits of one delta, which every store can apply in one transaction. They are part of the protocol.
 const (
 	MaxOps       = 8192    // mutations in a transaction
+	MaxCost      = 7 << 20 // see Delta.Cost
 	MaxDeltaSize = 4 << 20 // bytes, encoded
 	MaxPayload   = 1<<20 + 64
 	maxReplicas  = 1 << 20 // entries of a version vector
 )
 
-// ErrTooLarge is returned for a transaction beyond MaxOps or MaxDeltaSize.
+// ErrTooLarge is returned for a transaction beyond MaxOps or MaxCost.
 var ErrTooLarge = errors.New("transaction too large")
 
 // OpKind tells what an operation does.
@@ -68,6 +69,21 @@ func (d *Delta) Last() uint64 { return d.First + uint64(len(d.Ops)) - 1 }
 
 // Dot returns the dot of the i-th op.
 func (d *Delta) Dot(i int) Dot { return Dot{d.Replica, d.First + uint64(i)} }
+
+// Cost bounds the bytes that a store writes for the op: its cell, the cell's place in the tree and in
+// its key's summary, and the log.
+func (o *Op) Cost() int {
+	return 128 + 4*len(o.Address) + 2*len(o.Payload) + 20*len(o.Removes)
+}
+
+// Cost is the sum of the costs of the ops. A delta that costs more than MaxCost is refused by all.
+func (d *Delta) Cost() int {
+	cost := 20 * (len(d.Deps) + len(d.Seen))
+	for i := range d.Ops {
+		cost += d.Ops[i].Cost()
+	}
+	return cost
+}
 
 // SeenBy returns the dots that the i-th op, an OpClear, removes.
 func (d *Delta) SeenBy(i int) ClearSet {
@@ -184,6 +200,8 @@ func (d *Delta) read(r *wire.Reader) {
 		r.Fail("no replica, dot or operation")
 	case (d.First == 1) != (d.Prev == 0):
 		r.Fail("the chain of hashes does not begin at the first dot")
+	case d.Cost() > MaxCost:
+		r.Fail("a transaction of cost %d (limit %d)", d.Cost(), MaxCost)
 	case d.Deps[d.Replica] != 0:
 		r.Fail("a delta that depends on its own replica")
 	}

@@ -1,0 +1,560 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/peerd/peerd/antientropy"
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/store"
+	"github.com/peerd/peerd/store/mem"
+)
+
+// world is a handful of nodes under one seed: their disks, the links between them, and everything that
+// any of them ever committed. All choices come from rng, so a seed replays a run.
+type world struct {
+	rng     *rand.Rand
+	now     time.Time
+	hosts   []*host
+	links   map[[2]int]*link // from, to
+	deltas  map[crdt.Dot]*crdt.Delta
+	order   []*crdt.Delta
+	nextID  crdt.ReplicaID
+	repairs []*session
+	cfg     worldConfig
+	trace   []string
+	done    map[string]int
+}
+
+type worldConfig struct {
+	hosts, steps int
+	crashes      bool
+	maxLog       int64
+	sync         bool
+}
+
+type host struct {
+	i     int
+	disk  *mem.Store
+	node  *Node
+	epoch int
+}
+
+type link struct{ frames [][]byte }
+
+// session is a repair under way.
+type session struct {
+	from, to           int
+	fromEpoch, toEpoch int
+	source             *Pinned
+	puller             *antientropy.Puller
+	repair             *Repair
+	response           antientropy.Response
+}
+
+func newWorld(t testing.TB, seed uint64, cfg worldConfig) *world {
+	w := &world{
+		rng: rand.New(rand.NewPCG(seed, 1)), now: time.UnixMilli(1e12), cfg: cfg,
+		links: map[[2]int]*link{}, deltas: map[crdt.Dot]*crdt.Delta{}, done: map[string]int{},
+	}
+	for i := range cfg.hosts {
+		h := &host{i: i, disk: mem.New()}
+		w.hosts = append(w.hosts, h)
+		w.open(t, h, false)
+	}
+	return w
+}
+
+func (w *world) say(format string, args ...any) {
+	w.trace = append(w.trace, fmt.Sprintf(format, args...))
+}
+
+func (w *world) newID() crdt.ReplicaID {
+	w.nextID++
+	return w.nextID
+}
+
+func (w *world) open(t testing.TB, h *host, keep bool) {
+	t.Helper()
+	r, err := Open(h.disk, Config{NewID: w.newID, KeepID: keep, MaxLogBytes: w.cfg.maxLog})
+	if err != nil {
+		t.Fatalf("open host %d: %v", h.i, err)
+	}
+	h.node = NewNode(r)
+	h.epoch++
+}
+
+func name(i int) gossip.NeighbourID { return gossip.NeighbourID(fmt.Sprint(i)) }
+
+func index(id gossip.NeighbourID) int {
+	var i int
+	_, _ = fmt.Sscan(string(id), &i)
+	return i
+}
+
+// transact does something random at a host.
+func (w *world) transact(t testing.TB, h *host) {
+	t.Helper()
+	g := h.node.Begin(w.now)
+	for range 1 + w.rng.IntN(2) {
+		err := g.Update(func(tx *Tx) error {
+			for range 1 + w.rng.IntN(3) {
+				if err := w.mutate(crdt.Root(tx)); err != nil {
+					return err
+				}
+			}
+			if w.rng.IntN(10) == 0 {
+				return errGaveUp
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, errGaveUp) {
+			t.Fatalf("host %d: %v", h.i, err)
+		}
+	}
+	w.commit(t, h, g)
+}
+
+var errGaveUp = errors.New("the transaction gives up")
+
+func (w *world) mutate(f crdt.Fields) error {
+	key := string(rune('a' + w.rng.IntN(4)))
+	if w.rng.IntN(25) == 0 {
+		key = strings.Repeat("long", 100) + key
+	}
+	elem := fmt.Sprint(w.rng.IntN(30))
+	var err error
+	switch w.rng.IntN(14) {
+	case 0, 1:
+		err = f.String(key).Set([]byte(fmt.Sprint(w.rng.IntN(100))))
+	case 2, 3:
+		_, err = f.Counter(key).Add(int64(w.rng.IntN(9) - 3))
+	case 4, 5, 6:
+		for range 1 + w.rng.IntN(12) {
+			if _, err = f.Set(key).Add(fmt.Sprint(w.rng.IntN(30))); err != nil {
+				return err
+			}
+		}
+	case 7:
+		_, err = f.Set(key).Remove(elem)
+	case 8:
+		err = f.Map(key).String(elem).Set([]byte("x"))
+	case 9:
+		_, err = f.Map(key).Map("nested").Counter(elem).Add(1)
+	case 10:
+		_, err = f.Map(key).Delete(elem)
+	case 11:
+		_, err = f.Delete(key)
+	case 12:
+		_, err = f.Set(key).Clear()
+	case 13:
+		err = f.Register(key).Set(make([]byte, 20_000))
+	}
+	return err
+}
+
+func (w *world) commit(t testing.TB, h *host, g *Group) {
+	t.Helper()
+	done, err := g.Commit(w.cfg.sync || w.rng.IntN(4) == 0)
+	if err != nil {
+		t.Fatalf("host %d: commit: %v", h.i, err)
+	}
+	for _, d := range done.Deltas {
+		first := d.Dot(0)
+		if old, ok := w.deltas[first]; ok {
+			if old.Hash() != d.Hash() {
+				t.Fatalf("dot %v was issued twice", first)
+			}
+			continue
+		}
+		w.deltas[first] = d
+		w.order = append(w.order, d)
+		w.say("host %d commits %v..%d, %d ops", h.i, first, d.Last(), len(d.Ops))
+	}
+}
+
+func (w *world) pump(t testing.TB, from, to int) bool {
+	t.Helper()
+	l := w.links[[2]int{from, to}]
+	if l == nil || len(l.frames) > 2 {
+		return false
+	}
+	frame, err := w.hosts[from].node.Next(name(to))
+	if err != nil {
+		t.Fatalf("host %d: next frame: %v", from, err)
+	}
+	if frame == nil {
+		return false
+	}
+	l.frames = append(l.frames, frame)
+	w.done[fmt.Sprintf("frame %d", frame[0])]++
+	return true
+}
+
+func (w *world) deliver(t testing.TB, from, to int) bool {
+	t.Helper()
+	l := w.links[[2]int{from, to}]
+	if l == nil || len(l.frames) == 0 {
+		return false
+	}
+	frame := l.frames[0]
+	l.frames = l.frames[1:]
+	h := w.hosts[to]
+	g := h.node.Begin(w.now)
+	if err := h.node.Receive(g, name(from), frame); err != nil {
+		t.Fatalf("host %d receives from %d: %v", to, from, err)
+	}
+	w.commit(t, h, g)
+	w.events(t, h)
+	return true
+}
+
+func (w *world) events(t testing.TB, h *host) {
+	t.Helper()
+	for _, e := range h.node.Events() {
+		switch e.Kind {
+		case gossip.Behind:
+			w.beginRepair(t, index(e.From), h.i)
+		case gossip.Damaged:
+			t.Fatalf("host %d and %s have one context and different cells", h.i, e.From)
+		}
+	}
+}
+
+func (w *world) connect(i, j int) {
+	if i == j || w.links[[2]int{i, j}] != nil {
+		return
+	}
+	for _, p := range [][2]int{{i, j}, {j, i}} {
+		w.links[p] = &link{}
+		w.hosts[p[0]].node.Connect(name(p[1]))
+	}
+}
+
+func (w *world) cut(i, j int) {
+	for _, p := range [][2]int{{i, j}, {j, i}} {
+		if w.links[p] != nil {
+			delete(w.links, p)
+			w.hosts[p[0]].node.Disconnect(name(p[1]))
+		}
+	}
+}
+
+func (w *world) restart(t testing.TB, h *host, how string) {
+	t.Helper()
+	for j := range w.hosts {
+		w.cut(h.i, j)
+	}
+	w.say("host %d %s", h.i, how)
+	w.done[how]++
+	switch how {
+	case "crashes":
+		h.disk = h.disk.Crash()
+	case "is killed":
+		h.disk = h.disk.Clone()
+	case "is wiped":
+		h.disk = mem.New()
+	case "closes":
+		if err := h.node.Save(w.now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.open(t, h, how == "closes")
+}
+
+func (w *world) beginRepair(t testing.TB, from, to int) {
+	t.Helper()
+	source, err := w.hosts[from].node.Pin()
+	if err != nil {
+		return
+	}
+	response, err := antientropy.Serve(source, antientropy.Request{Kind: antientropy.KindPin})
+	if err != nil {
+		t.Fatal(err)
+	}
+	repair, err := w.hosts[to].node.BeginRepair(response.Context, response.Heads)
+	if err != nil {
+		source.Close()
+		return
+	}
+	p := antientropy.NewPuller(repair.Local, repair)
+	p.Start()
+	w.say("host %d repairs from %d", to, from)
+	w.repairs = append(w.repairs, &session{
+		from: from, to: to, fromEpoch: w.hosts[from].epoch, toEpoch: w.hosts[to].epoch,
+		source: source, puller: p, repair: repair, response: response,
+	})
+}
+
+// repairStep moves a repair on by one message, and reports whether it is over.
+func (w *world) repairStep(t testing.TB, s *session) bool {
+	t.Helper()
+	to := w.hosts[s.to]
+	if to.epoch != s.toEpoch {
+		return true
+	}
+	if w.hosts[s.from].epoch != s.fromEpoch || w.cfg.crashes && w.rng.IntN(40) == 0 {
+		if err := to.node.AbortRepair(s.repair); err != nil {
+			t.Fatal(err)
+		}
+		w.done["repair aborted"]++
+		return true
+	}
+	request, done, err := s.puller.Handle(s.response)
+	if err != nil {
+		t.Fatalf("host %d repairs from %d: %v", s.to, s.from, err)
+	}
+	if done {
+		if err := to.node.FinishRepair(s.repair, false); err != nil {
+			t.Fatal(err)
+		}
+		w.done["repair"]++
+		w.say("host %d is repaired", s.to)
+		return true
+	}
+	if s.response, err = antientropy.Serve(s.source, request); err != nil {
+		t.Fatal(err)
+	}
+	return false
+}
+
+func (w *world) stepRepairs(t testing.TB) bool {
+	if len(w.repairs) == 0 {
+		return false
+	}
+	i := w.rng.IntN(len(w.repairs))
+	if s := w.repairs[i]; w.repairStep(t, s) {
+		s.source.Close()
+		w.repairs = slices.Delete(w.repairs, i, i+1)
+	}
+	return true
+}
+
+func (w *world) step(t testing.TB) {
+	w.now = w.now.Add(time.Duration(w.rng.IntN(20)) * time.Millisecond)
+	i, j := w.rng.IntN(len(w.hosts)), w.rng.IntN(len(w.hosts))
+	h := w.hosts[i]
+	switch p := w.rng.IntN(100); {
+	case p < 25:
+		w.transact(t, h)
+	case p < 50:
+		w.pump(t, i, j)
+	case p < 75:
+		w.deliver(t, i, j)
+	case p < 82:
+		h.node.Tick(h.node.Repairing())
+		h.node.SendDigest(w.rng)
+	case p < 86:
+		w.connect(i, j)
+	case p < 88:
+		w.cut(i, j)
+	case p < 94:
+		w.stepRepairs(t)
+	case p < 97:
+		w.upkeep(t, h)
+	default:
+		if w.cfg.crashes {
+			hows := []string{"crashes", "is killed", "closes", "closes", "is wiped"}
+			w.restart(t, h, hows[w.rng.IntN(len(hows))])
+		}
+	}
+}
+
+func (w *world) upkeep(t testing.TB, h *host) bool {
+	t.Helper()
+	more, err := h.node.Sweep()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.node.Maintain(w.now); err != nil {
+		t.Fatal(err)
+	}
+	return more
+}
+
+// settle heals everything and runs until nothing is left to say.
+func (w *world) settle(t testing.TB) {
+	t.Helper()
+	for i := range w.hosts {
+		for j := range i {
+			w.connect(i, j)
+		}
+	}
+	w.cfg.crashes = false
+	for round := 0; ; round++ {
+		busy := false
+		for i, h := range w.hosts {
+			busy = w.upkeep(t, h) || busy
+			for j := range w.hosts {
+				busy = w.pump(t, i, j) || busy
+				busy = w.deliver(t, i, j) || busy
+			}
+		}
+		busy = w.stepRepairs(t) || busy
+		if !busy {
+			if w.agreed() {
+				return
+			}
+			for _, h := range w.hosts {
+				h.node.Tick(h.node.Repairing())
+				h.node.SendDigest(w.rng)
+			}
+		}
+		if round > 20_000 {
+			t.Fatalf("no agreement after %d rounds: %s", round, w.describe())
+		}
+	}
+}
+
+func (w *world) agreed() bool {
+	context, root, _ := w.hosts[0].node.Digest()
+	for _, h := range w.hosts {
+		c, r, settled := h.node.Digest()
+		if c != context || r != root || !settled {
+			return false
+		}
+	}
+	return true
+}
+
+func (w *world) describe() string {
+	var b strings.Builder
+	for _, h := range w.hosts {
+		c, r, settled := h.node.Digest()
+		seen, _ := h.node.Context()
+		fmt.Fprintf(&b, "\nhost %d: context %v root %v settled %v repairing %v waiting %d: %v",
+			h.i, c, r, settled, h.node.Repairing(), h.node.Waiting(), seen)
+	}
+	return b.String()
+}
+
+// check compares a host's state with what its context says it must be.
+func (w *world) check(t testing.TB, h *host) {
+	t.Helper()
+	want := w.meaning(h)
+	got := map[crdt.Address]crdt.Cell{}
+	visible, keys := map[string]map[string]int{}, 0
+	v := h.node.View()
+	defer v.Close()
+	err := v.Scan("", "", func(a crdt.Address, c crdt.Cell) bool {
+		got[a] = c
+		if c.Visible() {
+			if visible[a.Key()] == nil {
+				visible[a.Key()] = map[string]int{}
+				keys++
+			}
+			visible[a.Key()][a.Shape()]++
+		}
+		return true
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for a, c := range want {
+		if !sameDots(c, got[a]) {
+			t.Fatalf("host %d: cell %q is %v, want %v", h.i, a, got[a].Dots(), c.Dots())
+		}
+	}
+	for a := range got {
+		if len(want[a]) == 0 {
+			t.Fatalf("host %d: cell %q should be gone", h.i, a)
+		}
+	}
+	for key, shapes := range visible {
+		s, err := v.Summary(key)
+		if err != nil || fmt.Sprint(s.Visible) != fmt.Sprint(shapes) {
+			t.Fatalf("host %d: key %q: summary %v (%v), counted %v", h.i, key, s.Visible, err, shapes)
+		}
+	}
+	if n, _ := h.node.Counts(); n != keys {
+		t.Fatalf("host %d: counts %d keys, there are %d", h.i, n, keys)
+	}
+	w.checkTree(t, h)
+}
+
+// checkTree compares the tree kept in place with one built anew.
+func (w *world) checkTree(t testing.TB, h *host) {
+	t.Helper()
+	fresh, err := Open(readOnly{h.disk}, Config{NewID: w.newID})
+	if err != nil && !errors.Is(err, errReadOnly) {
+		t.Fatal(err)
+	}
+	if err == nil && (!fresh.tree.Equal(h.node.tree) || fresh.cells != h.node.cells) {
+		t.Fatalf("host %d: the tree kept in place is not the tree of the cells", h.i)
+	}
+	if err == nil && (fresh.digest != h.node.digest || !fresh.seen.Equal(h.node.seen)) {
+		t.Fatalf("host %d: the context in memory is not the stored one", h.i)
+	}
+}
+
+var errReadOnly = errors.New("read only")
+
+type readOnly struct{ store.Store }
+
+func (readOnly) Commit(*store.Batch, bool) error { return errReadOnly }
+
+// meaning computes the cells that a host's context stands for, from all deltas ever committed.
+func (w *world) meaning(h *host) map[crdt.Address]crdt.Cell {
+	seen, _ := h.node.Context()
+	cells := map[crdt.Address]crdt.Cell{}
+	removed := map[crdt.Dot]bool{}
+	type clear struct {
+		prefix crdt.Address
+		set    crdt.ClearSet
+	}
+	var clears []clear
+	for _, d := range w.order {
+		if d.Last() > seen[d.Replica] {
+			continue
+		}
+		for i, op := range d.Ops {
+			if op.Kind == crdt.OpPut {
+				e := crdt.Entry{Dot: d.Dot(i), Payload: op.Payload}
+				cells[op.Address] = cells[op.Address].With(e)
+			}
+			for _, r := range op.Removes {
+				removed[r] = true
+			}
+			if op.Kind == crdt.OpClear {
+				clears = append(clears, clear{op.Address, d.SeenBy(i)})
+			}
+		}
+	}
+	for a, c := range cells {
+		c = slices.DeleteFunc(c, func(e crdt.Entry) bool { return removed[e.Dot] })
+		for _, clear := range clears {
+			if hasPrefix(a, clear.prefix) {
+				c = c.Outside(clear.set)
+			}
+		}
+		cells[a] = c
+	}
+	return cells
+}
+
+func runWorld(t testing.TB, seed uint64, cfg worldConfig) (trace uint64, done map[string]int) {
+	t.Helper()
+	w := newWorld(t, seed, cfg)
+	for i := range cfg.steps {
+		w.step(t)
+		if i%10 == 0 {
+			w.check(t, w.hosts[w.rng.IntN(len(w.hosts))])
+		}
+	}
+	w.settle(t)
+	for _, h := range w.hosts {
+		w.check(t, h)
+	}
+	sum := fnv.New64a()
+	for _, line := range w.trace {
+		_, _ = sum.Write([]byte(line))
+	}
+	return sum.Sum64(), w.done
+}
