@@ -60,22 +60,29 @@ func (c *Context) compact(r ReplicaID) {
 	}
 }
 
-// Merge adds the dots of o. O(len(o) + exceptions).
+// Merge adds the dots of o. O(len(o)), and if o raises the vector O(exceptions).
 func (c *Context) Merge(o *Context) {
+	if !c.vector.Contains(o.vector) {
+		c.raise(o.vector)
+	}
+	for d := range o.cloud {
+		c.Add(d)
+	}
+}
+
+// raise merges v into the vector and drops the exceptions that are then no longer any.
+func (c *Context) raise(v VersionVector) {
 	if c.vector == nil {
 		c.vector = VersionVector{}
 	}
-	c.vector.Merge(o.vector)
+	c.vector.Merge(v)
 	for d := range c.cloud {
 		if c.vector.Has(d) {
 			delete(c.cloud, d)
 		}
 	}
-	for r := range o.vector {
+	for r := range v {
 		c.compact(r)
-	}
-	for _, d := range o.Exceptions() {
-		c.Add(d)
 	}
 }
 

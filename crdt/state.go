@@ -51,7 +51,7 @@ func (s *State) View(fn func(tx Tx) error) error { return fn(&stateTx{state: s})
 // millisecond.
 //
 // A replica id must not be used by two copies of a state: each copy that writes draws its own. The
-// cost is that of fn, and of what it changed.
+// cost is that of fn, of what it changed, and of a look at each exception of the context.
 func (s *State) Update(
 	r ReplicaID, now time.Time, fn func(tx Tx) error,
 ) (delta *State, err error) {
