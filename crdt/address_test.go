@@ -1,0 +1,134 @@
+package crdt
+
+import (
+	"cmp"
+	"errors"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// drawName draws names full of the bytes that addresses are escaped with.
+func drawName(t *rapid.T, label string) string {
+	b := rapid.SliceOfN(rapid.SampledFrom([]byte{0, 1, 2, 0xfe, 0xff, 'a'}), 0, 5).Draw(t, label)
+	return string(b)
+}
+
+func TestAddressesSortAsTheirNames(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := drawName(t, "a"), drawName(t, "b")
+		x := KeyAddress(a).Type(Type(rapid.Byte().Draw(t, "type")))
+		y := KeyAddress(b).Type(Type(rapid.Byte().Draw(t, "type")))
+		if a != b && cmp.Compare(a, b) != cmp.Compare(x, y) {
+			t.Fatalf("%q and %q sort otherwise than %q and %q", a, b, x, y)
+		}
+		if a != b && strings.HasPrefix(string(x), string(KeyAddress(b))) {
+			t.Fatalf("%q of key %q has the prefix of key %q", x, a, b)
+		}
+	})
+}
+
+func TestAddressGivesBackItsNamesAndTypes(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		names := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) string {
+			return drawName(t, "name")
+		}), 1, 6).Draw(t, "names")
+		a := KeyAddress(names[0])
+		for _, name := range names[1:] {
+			a = a.Type(TypeMap).Name(name)
+		}
+		a = a.Type(TypeValue)
+		if want := strings.Repeat("m", len(names)-1) + "v"; a.Shape() != want {
+			t.Fatalf("shape %q, want %q", a.Shape(), want)
+		}
+		if a.Key() != names[0] {
+			t.Fatalf("key %q, want %q", a.Key(), names[0])
+		}
+		if err := a.Check(); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range names {
+			name, rest, ok := a.CutName()
+			if !ok || name != want {
+				t.Fatalf("name %q, %v, want %q", name, ok, want)
+			}
+			_, a, _ = rest.CutType()
+		}
+		if a != "" {
+			t.Fatalf("%q is left", a)
+		}
+	})
+}
+
+func TestAddressEndIsBeyondEverythingUnderIt(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := drawName(t, "a"), drawName(t, "b")
+		group, other := KeyAddress(a).Type(TypeSet), KeyAddress(b).Type(TypeValue)
+		if under := group.Name(drawName(t, "elem")); under >= group.end() {
+			t.Fatalf("%q is not before %q", under, group.end())
+		}
+		if other > group && other < group.end() {
+			t.Fatalf("%q is skipped with %q", other, group)
+		}
+		if name := KeyAddress(a); b > a && other <= name.end() {
+			t.Fatalf("%q is skipped with the name %q", other, a)
+		}
+	})
+}
+
+func TestNoTypeStandsRightAfterAContainer(t *testing.T) {
+	for _, container := range []Type{TypeMap, TypeSet} {
+		for _, typ := range types {
+			if typ == container+1 {
+				t.Errorf("type %q follows container %q: see Address.end", typ, container)
+			}
+		}
+	}
+}
+
+func TestHandlesRefuseNamesAndPathsBeyondTheLimits(t *testing.T) {
+	long := strings.Repeat("x", MaxName+1)
+	nuls := strings.Repeat("\x00", MaxName)
+	deep := func(tx Tx, depth int) Fields {
+		f := Root(tx)
+		for range depth {
+			f = f.Map("m").Fields
+		}
+		return f
+	}
+	cases := map[string]func(tx Tx) error{
+		"read": func(tx Tx) error { return second(Root(tx).Counter(long).Value()) },
+		"set":  func(tx Tx) error { return Root(tx).String(long).Set(nil) },
+		"get": func(tx Tx) error {
+			_, _, err := Root(tx).Register(long).Get()
+			return err
+		},
+		"values":      func(tx Tx) error { return second(Root(tx).String(long).Values()) },
+		"delete":      func(tx Tx) error { return second(Root(tx).Delete(long)) },
+		"types":       func(tx Tx) error { return second(Root(tx).Types(long)) },
+		"exists":      func(tx Tx) error { return second(Root(tx).Exists(long)) },
+		"flag":        func(tx Tx) error { return Root(tx).Flag(long).Disable() },
+		"clear":       func(tx Tx) error { return second(Root(tx).Map(long).Clear()) },
+		"length":      func(tx Tx) error { return second(Root(tx).Map(long).Len()) },
+		"set length":  func(tx Tx) error { return second(Root(tx).Set(long).Len()) },
+		"range after": func(tx Tx) error { return Root(tx).RangeAfter(long, nil) },
+		"element":     func(tx Tx) error { return second(Root(tx).Set("s").Add(long)) },
+		"under it":    func(tx Tx) error { return Root(tx).Map(long).Flag("f").Enable() },
+		"too deep":    func(tx Tx) error { return deep(tx, MaxDepth).Flag("f").Enable() },
+		"escaped": func(tx Tx) error {
+			return Root(tx).Map(nuls).Map(nuls).Flag("f").Enable()
+		},
+		"value": func(tx Tx) error { return Root(tx).String("k").Set(make([]byte, MaxValue+1)) },
+	}
+	for name, do := range cases {
+		s := NewState()
+		if _, err := s.Update(1, epochStart, do); !errors.Is(err, ErrTooLong) {
+			t.Errorf("%s: %v, want ErrTooLong", name, err)
+		}
+	}
+	s := NewState()
+	mustUpdate(t, s, 1, func(tx Tx) error { return deep(tx, MaxDepth-1).Flag("f").Enable() })
+	mustUpdate(t, s, 1, func(tx Tx) error { return Root(tx).Flag(long[1:]).Enable() })
+	mustUpdate(t, s, 1, func(tx Tx) error { return Root(tx).String("k").Set(make([]byte, MaxValue)) })
+}

@@ -1,0 +1,248 @@
+package crdt
+
+import (
+	"bytes"
+	"errors"
+	"maps"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// drawn makes rapid choose, so that it can shrink a history.
+type drawn struct{ t *rapid.T }
+
+func (d drawn) Intn(n int) int { return rapid.IntRange(0, n-1).Draw(d.t, "choice") }
+
+// drawStates draws three states of a history in which deltas come in any order, and its deltas.
+func drawStates(t *rapid.T) (states, deltas []*State) {
+	h := newHistory(drawn{t}, 3, false)
+	for range rapid.IntRange(0, 25).Draw(t, "steps") {
+		if _, err := h.step(drawAny); err != nil && !errors.Is(err, ErrNotInteger) {
+			t.Fatal(err)
+		}
+	}
+	for _, e := range h.events {
+		deltas = append(deltas, e.delta)
+	}
+	return h.states, deltas
+}
+
+func merged(states ...*State) *State {
+	out := NewState()
+	for _, s := range states {
+		out.Merge(s)
+	}
+	return out
+}
+
+func join(a, b *State) *State {
+	out := a.Clone()
+	out.Merge(b)
+	return out
+}
+
+// same fails unless a and b are equal and, if whole, have the same bytes.
+func same(t *rapid.T, a, b *State) {
+	t.Helper()
+	if !a.Equal(b) {
+		t.Fatalf("differ:\n%s\n%s", describe(a), describe(b))
+	}
+	if a.delta || b.delta {
+		return
+	}
+	x, _ := a.MarshalBinary()
+	y, _ := b.MarshalBinary()
+	if !bytes.Equal(x, y) {
+		t.Fatalf("equal, but with different bytes:\n%x\n%x", x, y)
+	}
+}
+
+func TestJoinOfStatesIsCommutativeAssociativeAndIdempotent(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s, _ := drawStates(t)
+		same(t, join(s[0], s[1]), join(s[1], s[0]))
+		same(t, join(join(s[0], s[1]), s[2]), join(s[0], join(s[1], s[2])))
+		same(t, join(s[0], s[0].Clone()), s[0])
+		same(t, join(join(s[0], s[1]), s[1]), join(s[0], s[1]))
+	})
+}
+
+func TestJoinOfDeltasIsCommutativeAssociativeAndIdempotent(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s, deltas := drawStates(t)
+		if len(deltas) == 0 {
+			return
+		}
+		// Groups of deltas and a whole state, in all mixtures.
+		pool := append(slices.Clone(deltas), s[0], join(deltas[0], deltas[len(deltas)-1]))
+		a := rapid.SampledFrom(pool).Draw(t, "a")
+		b := rapid.SampledFrom(pool).Draw(t, "b")
+		c := rapid.SampledFrom(pool).Draw(t, "c")
+		same(t, join(a, b), join(b, a))
+		same(t, join(join(a, b), c), join(a, join(b, c)))
+		same(t, join(a, a.Clone()), a)
+	})
+}
+
+func TestMergingADeltaEqualsMergingItAsAWholeState(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		states, deltas := drawStates(t)
+		for _, d := range deltas {
+			whole := d.Clone()
+			whole.becomeWhole()
+			for _, s := range states {
+				same(t, join(s, d), join(s, whole))
+			}
+		}
+	})
+}
+
+func TestDeltasInAnyOrderWithDuplicatesMakeTheSameState(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		states, deltas := drawStates(t)
+		all := merged(states...)
+		order := rapid.Permutation(append(slices.Clone(deltas), deltas...)).Draw(t, "order")
+		same(t, merged(order...), all)
+	})
+}
+
+func TestLostDeltasAreMadeUpForByOneWholeMerge(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		states, deltas := drawStates(t)
+		all := merged(states...)
+		late := NewState()
+		for _, d := range deltas {
+			if rapid.Bool().Draw(t, "arrives") {
+				late.Merge(d)
+			}
+		}
+		late.Merge(all)
+		same(t, late, all)
+	})
+}
+
+func TestUpdateIsTheJoinOfItsDelta(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		states, _ := drawStates(t)
+		s := merged(states...)
+		before := s.Clone()
+		a := drawAny(drawn{t})
+		delta, err := s.Update(9, epochStart, a.do)
+		if err != nil {
+			same(t, s, before)
+			return
+		}
+		same(t, join(before, delta), s)
+		checkDelta(t, delta)
+	})
+}
+
+// checkDelta fails unless every live dot of a delta is in its context, once.
+func checkDelta(t *rapid.T, delta *State) {
+	seen := map[Dot]Address{}
+	delta.cells.Scan(func(a Address, c Cell) bool {
+		for _, e := range c {
+			if other, twice := seen[e.Dot]; twice || !delta.context.Has(e.Dot) {
+				t.Fatalf("%v in %q: not in the context, or in %q too", e.Dot, a, other)
+			}
+			seen[e.Dot] = a
+		}
+		return true
+	})
+}
+
+func TestSummaryCountsWhatAScanFinds(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		states, deltas := drawStates(t)
+		for _, s := range append(states, deltas...) {
+			for _, key := range []string{"k", "k\x00l", "none"} {
+				want := Summary{Visible: map[string]int{}}
+				s.scan(KeyAddress(key), "", func(a Address, c Cell) bool {
+					if c.Visible() {
+						want.Visible[a.Shape()]++
+					}
+					if c.Tallies() {
+						want.Tallies++
+					}
+					return true
+				})
+				got := s.summary(key)
+				if got.Tallies != want.Tallies || !maps.Equal(got.Visible, want.Visible) {
+					t.Fatalf("summary of %q: %v, a scan finds %v", key, got, want)
+				}
+			}
+		}
+	})
+}
+
+// drawContext draws a context and the set of dots that it must hold.
+func drawContext(t *rapid.T) (Context, map[Dot]bool) {
+	var c Context
+	held := map[Dot]bool{}
+	for range rapid.IntRange(0, 30).Draw(t, "dots") {
+		d := Dot{
+			ReplicaID(rapid.IntRange(1, 3).Draw(t, "replica")),
+			uint64(rapid.IntRange(1, 12).Draw(t, "counter")),
+		}
+		c.Add(d)
+		held[d] = true
+	}
+	return c, held
+}
+
+func checkContext(t *rapid.T, c *Context, held map[Dot]bool) {
+	t.Helper()
+	for r := ReplicaID(0); r <= 4; r++ {
+		for n := uint64(0); n <= 14; n++ {
+			if d := (Dot{r, n}); c.Has(d) != held[d] {
+				t.Fatalf("has %v: %v, want %v", d, c.Has(d), held[d])
+			}
+		}
+	}
+	vector := c.Vector()
+	for _, d := range c.Exceptions() {
+		if d.Counter <= vector[d.Replica]+1 {
+			t.Fatalf("exception %v belongs into the vector %v", d, vector)
+		}
+	}
+	for r, n := range vector {
+		if n == 0 {
+			t.Fatalf("vector has zero for %v", r)
+		}
+	}
+}
+
+func TestContextHoldsExactlyTheDotsAddedAndMerged(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a, inA := drawContext(t)
+		b, inB := drawContext(t)
+		c, inC := drawContext(t)
+		checkContext(t, &a, inA)
+		union := maps.Clone(inA)
+		maps.Copy(union, inB)
+		ab, ba := a.Clone(), b.Clone()
+		ab.Merge(&b)
+		ba.Merge(&a)
+		checkContext(t, &ab, union)
+		if !ab.Equal(&ba) {
+			t.Fatalf("merge is not commutative: %v, %v", ab, ba)
+		}
+		bc := b.Clone()
+		bc.Merge(&c)
+		left, right := ab.Clone(), a.Clone()
+		left.Merge(&c)
+		right.Merge(&bc)
+		maps.Copy(union, inC)
+		checkContext(t, &left, union)
+		if !left.Equal(&right) {
+			t.Fatalf("merge is not associative: %v, %v", left, right)
+		}
+		again := left.Clone()
+		again.Merge(&left)
+		if !again.Equal(&left) {
+			t.Fatalf("merge is not idempotent: %v, %v", again, left)
+		}
+	})
+}

@@ -1,0 +1,222 @@
+package crdt
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// describe renders a state for a failure.
+func describe(s *State) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "vector %v, exceptions %v, delta %v\n",
+		s.context.vector, s.context.Exceptions(), s.delta)
+	s.cells.Scan(func(a Address, c Cell) bool {
+		fmt.Fprintf(&b, "  %q", a)
+		for _, e := range c {
+			fmt.Fprintf(&b, " %d:%d=%q", uint64(e.Dot.Replica), e.Dot.Counter, e.Payload)
+		}
+		b.WriteByte('\n')
+		return true
+	})
+	return b.String()
+}
+
+func TestUpdateThatFailsOrPanicsChangesNothing(t *testing.T) {
+	s := NewState()
+	mustUpdate(t, s, 1, func(tx Tx) error { return second(Root(tx).Set("s").Add("a")) })
+	before := s.Clone()
+	failure := errors.New("failure")
+	mess := func(tx Tx) error {
+		for i := range 20 {
+			if err := second(Root(tx).Counter("c" + strconv.Itoa(i)).Add(1)); err != nil {
+				return err
+			}
+		}
+		return second(Root(tx).Delete("s"))
+	}
+	_, err := s.Update(1, epochStart, func(tx Tx) error { return errors.Join(mess(tx), failure) })
+	if !errors.Is(err, failure) || !s.Equal(before) {
+		t.Errorf("after error %v:\n%s", err, describe(s))
+	}
+	func() {
+		defer func() { _ = recover() }()
+		_, _ = s.Update(1, epochStart, func(tx Tx) error {
+			_ = mess(tx)
+			panic("on purpose")
+		})
+	}()
+	if !s.Equal(before) || s.summary("c1").Exists() || s.summary("s").Count(TypeSet) != 1 {
+		t.Errorf("after a panic:\n%s", describe(s))
+	}
+}
+
+func TestViewRefusesToWrite(t *testing.T) {
+	err := NewState().View(func(tx Tx) error {
+		return errors.Join(
+			Root(tx).Flag("f").Enable(),
+			tx.Clear(KeyAddress("f")),
+			tx.Remove(KeyAddress("f").Type(TypeFlag), []Dot{{1, 1}}),
+		)
+	})
+	if got := strings.Count(fmt.Sprint(err), ErrReadOnly.Error()); got != 3 {
+		t.Errorf("%d of 3 writes refused: %v", got, err)
+	}
+}
+
+func TestUpdateRefusesAReplicaWhoseDotsAreMissing(t *testing.T) {
+	s := NewState()
+	enable := func(tx Tx) error { return Root(tx).Flag("f").Enable() }
+	mustUpdate(t, s, 1, enable)
+	restored := merged(mustUpdate(t, s, 1, func(tx Tx) error { return Root(tx).Flag("g").Enable() }),
+		mustUpdate(t, s, 1, func(tx Tx) error { return Root(tx).Flag("h").Enable() }))
+	if _, err := restored.Update(1, epochStart, enable); !errors.Is(err, ErrMissingDots) {
+		t.Errorf("with dots 2 and 3, but not 1: %v", err)
+	}
+	mustUpdate(t, restored, 2, enable)
+	restored.Merge(s)
+	mustUpdate(t, restored, 1, enable)
+}
+
+func TestCloneChangesIndependently(t *testing.T) {
+	s := NewState()
+	mustUpdate(t, s, 1, func(tx Tx) error { return second(Root(tx).Set("s").Add("a")) })
+	c := s.Clone()
+	mustUpdate(t, s, 1, func(tx Tx) error { return second(Root(tx).Set("s").Add("b")) })
+	mustUpdate(t, c, 2, func(tx Tx) error { return second(Root(tx).Set("s").Remove("a")) })
+	if got := s.summary("s").Count(TypeSet); got != 2 {
+		t.Errorf("the original has %d elements, want 2", got)
+	}
+	if got := c.summary("s").Count(TypeSet); got != 0 {
+		t.Errorf("the clone has %d elements, want 0", got)
+	}
+}
+
+func TestDeletingABigSetLooksAtNoneOfItsElements(t *testing.T) {
+	s := NewState()
+	mustUpdate(t, s, 1, func(tx Tx) error {
+		for i := range 1000 {
+			if err := second(Root(tx).Set("s").Add(strconv.Itoa(i))); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for name, remove := range map[string]func(tx Tx) error{
+		"Delete": func(tx Tx) error { return second(Root(tx).Delete("s")) },
+		"Clear":  func(tx Tx) error { return second(Root(tx).Set("s").Clear()) },
+	} {
+		var seen *countingTx
+		mustUpdate(t, s.Clone(), 1, func(tx Tx) error {
+			seen = &countingTx{Tx: tx}
+			return remove(seen)
+		})
+		if seen.scanned != 0 || seen.clears != 1 || seen.puts+seen.removes != 0 {
+			t.Errorf("%s: %+v, want one clear and no scan", name, *seen)
+		}
+	}
+}
+
+func TestDeletingFewCellsNamesTheirDots(t *testing.T) {
+	s := NewState()
+	fill := func(tx Tx) error {
+		for i := range fewCells {
+			f := Root(tx).Map("m").Map(strconv.Itoa(i % 4))
+			if err := second(f.Counter(strconv.Itoa(i)).Add(1)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	mustUpdate(t, s, 1, fill)
+	var seen *countingTx
+	remove := func(tx Tx) error {
+		seen = &countingTx{Tx: tx}
+		return second(Root(seen).Map("m").Clear())
+	}
+	mustUpdate(t, s.Clone(), 1, remove)
+	if seen.clears != 0 || seen.removes != fewCells || seen.puts != 0 {
+		t.Errorf("own counters: %+v, want %d removals", *seen, fewCells)
+	}
+	mustUpdate(t, s.Clone(), 2, remove)
+	if seen.clears != 0 || seen.removes != 0 || seen.puts != fewCells {
+		t.Errorf("others' counters: %+v, want %d baselines", *seen, fewCells)
+	}
+	mustUpdate(t, s, 2, func(tx Tx) error { return Root(tx).Map("m").Flag("f").Enable() })
+	mustUpdate(t, s, 2, remove)
+	if seen.clears != 1 || seen.removes != 0 || seen.puts != fewCells {
+		t.Errorf("one more: %+v, want one clear and %d baselines", *seen, fewCells)
+	}
+	if s.summary("m").Exists() || s.summary("m").Tallies != fewCells {
+		t.Errorf("left over: %v", s.summary("m"))
+	}
+}
+
+// benchmarkState returns a state of one map with the given number of fields.
+func benchmarkState(b *testing.B, fields int) *State {
+	s := NewState()
+	mustUpdate(b, s, 1, func(tx Tx) error {
+		for i := range fields {
+			if err := Root(tx).Map("m").String(strconv.Itoa(i)).Set([]byte("value")); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return s
+}
+
+func BenchmarkMergeOfAOneEntryDelta(b *testing.B) {
+	for _, fields := range []int{1000, 100_000} {
+		b.Run(fmt.Sprintf("fields=%d", fields), func(b *testing.B) {
+			s := benchmarkState(b, fields)
+			to := s.Clone()
+			deltas := make([]*State, 1000)
+			for i := range deltas {
+				deltas[i] = mustUpdate(b, s, 1, func(tx Tx) error {
+					return Root(tx).Map("m").String(strconv.Itoa(i)).Set([]byte("newer"))
+				})
+			}
+			b.ReportAllocs()
+			b.ResetTimer()
+			for i := range b.N {
+				if i%len(deltas) == 0 {
+					b.StopTimer()
+					fresh := to.Clone()
+					s = fresh
+					b.StartTimer()
+				}
+				s.Merge(deltas[i%len(deltas)])
+			}
+		})
+	}
+}
+
+func BenchmarkUpdateOfAField(b *testing.B) {
+	s := benchmarkState(b, 1000)
+	b.ReportAllocs()
+	for i := range b.N {
+		mustUpdate(b, s, 1, func(tx Tx) error {
+			return Root(tx).Map("m").String(strconv.Itoa(i % 1000)).Set([]byte("newer"))
+		})
+	}
+}
+
+func BenchmarkIncrement(b *testing.B) {
+	s := NewState()
+	b.ReportAllocs()
+	for range b.N {
+		mustUpdate(b, s, 1, func(tx Tx) error { return second(Root(tx).String("hits").Add(1)) })
+	}
+}
+
+func BenchmarkMergeOfAWholeState(b *testing.B) {
+	s := benchmarkState(b, 1000)
+	o := s.Clone()
+	b.ReportAllocs()
+	for range b.N {
+		s.Merge(o)
+	}
+}
