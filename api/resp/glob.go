@@ -1,8 +1,8 @@
 package resp
 
-// matchGlob reports whether s matches a pattern as Redis's KEYS knows them: * for any characters, ? for
-// one, [abc], [^abc] and [a-z] for one of some, and \ before a character that stands for itself.
-// O(len(pattern)·len(s)), whatever the pattern.
+// matchGlob reports whether s matches a pattern as Redis's KEYS knows them: * for any characters,
+// ? for one, [abc], [^abc] and [a-z] for one of some, and \ before a character that stands for
+// itself. O(len(pattern)·len(s)), whatever the pattern.
 func matchGlob(pattern, s string) bool {
 	// After a star it is enough to try again from the last one, one character further on: what an
 	// earlier star could take in addition, the last one can take as well.
@@ -31,8 +31,8 @@ func matchGlob(pattern, s string) bool {
 	return p == len(pattern)
 }
 
-// matchOne matches one character against the start of a pattern that is no star. width is how much of the
-// pattern stood for it.
+// matchOne matches one character against the start of a pattern that is no star. width is how much
+// of the pattern stood for it.
 func matchOne(pattern string, c byte) (width int, ok bool) {
 	if pattern == "" {
 		return 0, false

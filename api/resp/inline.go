@@ -1,8 +1,8 @@
 package resp
 
-// splitLine cuts a plain line into arguments, as a shell would: at blanks, except within quotes. It
-// unescapes in place, for an argument is never longer than what was typed, and appends to spans where
-// each argument lies in line. It returns false if quotes are not balanced.
+// splitLine cuts a plain line into arguments, as a shell would: at blanks, except within quotes.
+// It unescapes in place, for an argument is never longer than what was typed, and appends to spans
+// where each argument lies in line. It returns false if quotes are not balanced.
 //
 //	set greeting "hello\nworld"
 //	set greeting 'it\'s me'
@@ -69,7 +69,8 @@ func (s *lineSplitter) quoted(quote byte) bool {
 	return false
 }
 
-// escaped reads what follows a backslash: in double quotes what C knows, in single ones only the quote.
+// escaped reads what follows a backslash: in double quotes what C knows, in single ones only the
+// quote.
 func (s *lineSplitter) escaped(quote byte) {
 	c := s.line[s.in]
 	if quote == '\'' {

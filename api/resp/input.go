@@ -2,12 +2,12 @@ package resp
 
 import "sync"
 
-// input is what a connection has received and not executed yet. Commands are parsed where they lie,
-// so their arguments stay valid until the next call of reserve or rest.
+// input is what a connection has received and not executed yet. Commands are parsed where they
+// lie, so their arguments stay valid until the next call of reserve or rest.
 //
 // Memory follows the bytes that came, never a length that a client announced: while the connection
-// is busy the buffer is one of readSize from a pool, or twice the unfinished command if that is more;
-// while it waits, at most four times the unfinished bytes, or nothing.
+// is busy the buffer is one of readSize from a pool, or twice the unfinished command if that is
+// more; while it waits, at most four times the unfinished bytes, or nothing.
 type input struct {
 	buf   []byte
 	start int // the command being parsed begins here; what is before it may be dropped
@@ -16,7 +16,8 @@ type input struct {
 
 var readBuffers = sync.Pool{New: func() any { return new([readSize]byte) }}
 
-// free returns the room behind the received bytes, to read into; received tells how much of it was used.
+// free returns the room behind the received bytes, to read into; received tells how much of it was
+// used.
 func (in *input) free() []byte { return in.buf[len(in.buf):cap(in.buf)] }
 
 func (in *input) received(n int) { in.buf = in.buf[:len(in.buf)+n] }

@@ -1,36 +1,38 @@
 package resp
 
-// Limits of the protocol. A client that goes beyond one is told its name and value; unless the text
-// says otherwise its connection stays usable.
+// Limits of the protocol. A client that goes beyond one is told its name and value; unless the
+// text says otherwise its connection stays usable.
 const (
-	// MaxValue is the size in bytes of the longest argument: a value, key, field or element. A longer
-	// one is read and thrown away, and the command is answered with an error.
+	// MaxValue is the size in bytes of the longest argument: a value, key, field or element. A
+	// longer one is read and thrown away, and the command is answered with an error.
 	MaxValue = 1 << 20
-	// MaxCommand is the size in bytes of one command, each argument charged ArgumentCost besides its
-	// own bytes. The rest of a larger one is read and thrown away.
+	// MaxCommand is the size in bytes of one command, each argument charged ArgumentCost besides
+	// its own bytes. The rest of a larger one is read and thrown away.
 	MaxCommand = 8 << 20
 	// ArgumentCost is what an argument takes in memory besides its bytes.
 	ArgumentCost = 32
 	// MaxArguments is the number of arguments that a command may announce, as in Redis. More are a
 	// protocol error, which ends the connection. MaxCommand is reached long before.
 	MaxArguments = 1 << 20
-	// MaxSkip is how many bytes of one command are thrown away before the connection is ended instead.
+	// MaxSkip is how many bytes of one command are thrown away before the connection is ended
+	// instead.
 	MaxSkip = 64 << 20
 	// MaxInline is the size in bytes of a command written as a plain line. A longer one ends the
 	// connection.
 	MaxInline = 64 << 10
 
-	// MaxBatchCommands and MaxBatchBytes bound what is executed of a pipeline at once, in one commit
-	// group. The rest is executed next.
+	// MaxBatchCommands and MaxBatchBytes bound what is executed of a pipeline at once, in one
+	// commit group. The rest is executed next.
 	MaxBatchCommands = 1024
 	MaxBatchBytes    = 1 << 20
-	// MaxBatchOutput is the size in bytes of replies after which the rest of a batch waits until they
-	// are sent. A client that does not read its replies blocks itself and nobody else.
+	// MaxBatchOutput is the size in bytes of replies after which the rest of a batch waits until
+	// they are sent. A client that does not read its replies blocks itself and nobody else.
 	MaxBatchOutput = 1 << 20
-	// MaxReply is the size in bytes of the reply to one command. A longer one is replaced by an error.
+	// MaxReply is the size in bytes of the reply to one command. A longer one is replaced by an
+	// error.
 	MaxReply = 64 << 20
-	// MaxQueue is the size in bytes of the commands between MULTI and EXEC, counted as for MaxCommand.
-	// Beyond it EXEC refuses the transaction.
+	// MaxQueue is the size in bytes of the commands between MULTI and EXEC, counted as for
+	// MaxCommand. Beyond it EXEC refuses the transaction.
 	MaxQueue = 8 << 20
 
 	// MaxCursors is how many unfinished SCANs a server remembers; the one not used for longest is
@@ -40,6 +42,9 @@ const (
 	MaxCursorBytes = 8 << 20
 	// MaxScanCount is the number of keys that one SCAN looks at, whatever its COUNT.
 	MaxScanCount = 10_000
+	// MaxPattern is the size in bytes of the pattern of KEYS and SCAN: matching takes time in
+	// proportion.
+	MaxPattern = 4 << 10
 	// MaxClientName is the length in bytes of a connection's name.
 	MaxClientName = 1 << 10
 
@@ -49,8 +54,8 @@ const (
 )
 
 const (
-	// readSize is the size in bytes of the buffer that a busy connection reads into. One that waits
-	// for its client with nothing half read holds none.
+	// readSize is the size in bytes of the buffer that a busy connection reads into. One that
+	// waits for its client with nothing half read holds none.
 	readSize = 64 << 10
 	// restSize is the least buffer in bytes that keeps the half of a command that has come.
 	restSize = 512

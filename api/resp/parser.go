@@ -5,12 +5,12 @@ import (
 	"fmt"
 )
 
-// parser cuts the received bytes into commands: arrays of bulk strings, or plain lines. It keeps its
-// place in a command that is not complete, so each byte is looked at once however finely the bytes
-// come, and an array of a billion strings costs nothing until they do.
+// parser cuts the received bytes into commands: arrays of bulk strings, or plain lines. It keeps
+// its place in a command that is not complete, so each byte is looked at once however finely the
+// bytes come, and an array of a billion strings costs nothing until they do.
 //
-// Of a command beyond the limits the rest is thrown away as it comes: then rejected says why, there are
-// no arguments, and the next command is parsed as usual.
+// Of a command beyond the limits the rest is thrown away as it comes: then rejected says why,
+// there are no arguments, and the next command is parsed as usual.
 type parser struct {
 	input
 	spans    []span // the arguments, relative to start
@@ -34,8 +34,8 @@ type protocolError string
 func (e protocolError) Error() string { return "Protocol error: " + string(e) }
 
 // next parses one command and returns true, or false if it is not complete. A command may have no
-// arguments: an empty line, or an array of none. After an error, a protocolError or replyError, the
-// connection must be ended.
+// arguments: an empty line, or an array of none. After an error, a protocolError or replyError,
+// the connection must be ended.
 func (p *parser) next() (bool, error) {
 	if !p.open {
 		if ok, err := p.begin(); !ok {
@@ -207,8 +207,8 @@ func (p *parser) line(rest []byte) (bool, error) {
 	return true, nil
 }
 
-// length reads a number and the end of its line at the start of b. width is how many bytes that took, 0
-// if b ends too early. ok is false if it is something else.
+// length reads a number and the end of its line at the start of b. width is how many bytes that
+// took, 0 if b ends too early. ok is false if it is something else.
 func length(b []byte) (n int64, width int, ok bool) {
 	i, sign := 0, int64(1)
 	if len(b) > 0 && b[0] == '-' {

@@ -12,8 +12,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// conversation is what a parser makes of bytes: the commands, each as its quoted arguments or the reason
-// of its refusal, and the error that ended it.
+// conversation is what a parser makes of bytes: the commands, each as its quoted arguments or the
+// reason of its refusal, and the error that ended it.
 type conversation struct {
 	Commands []string
 	End      string
@@ -165,7 +165,8 @@ func TestACommandTooLongToSkipEndsTheConnection(t *testing.T) {
 	}
 }
 
-// TestAnAnnouncedLengthHoldsNoMemory is the attack on servers that allocate what a header promises.
+// TestAnAnnouncedLengthHoldsNoMemory is the attack on servers that allocate what a header
+// promises.
 func TestAnAnnouncedLengthHoldsNoMemory(t *testing.T) {
 	for _, data := range []string{
 		"*1000000000\r\n",
@@ -208,8 +209,8 @@ func TestAnyCommandsInAnyPiecesComeOutAsTheyWentIn(t *testing.T) {
 	})
 }
 
-// FuzzParse checks that the outcome does not depend on how the bytes come in pieces, and that memory is
-// in proportion to the bytes that came.
+// FuzzParse checks that the outcome does not depend on how the bytes come in pieces, and that
+// memory is in proportion to the bytes that came.
 func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte, seed uint64) {
 		dice := rand.New(rand.NewPCG(seed, 0))

@@ -6,16 +6,16 @@ import (
 )
 
 // replies is the bytes of replies that were not sent yet. What RESP3 has a type of its own for is
-// written in RESP2 as Redis does: maps and sets as arrays, booleans as 0 and 1, null as a bulk string of
-// length -1.
+// written in RESP2 as Redis does: maps and sets as arrays, booleans as 0 and 1, null as a bulk
+// string of length -1.
 type replies struct {
 	buf   []byte
 	resp3 bool
 }
 
 // replyError is an error that is shown to the client as it is, its first word being the code that
-// clients decide on. It is returned before anything was written, so that within MULTI the other commands
-// go on.
+// clients decide on. It is returned before anything was written, so that within MULTI the other
+// commands go on.
 type replyError string
 
 func (e replyError) Error() string { return string(e) }
@@ -138,5 +138,7 @@ func (w *replies) dictAt(at, n int) {
 func (w *replies) headerAt(at int, mark byte, n int64) {
 	var header [24]byte
 	text := append(strconv.AppendInt(append(header[:0], mark), n, 10), "\r\n"...)
-	w.buf = slices.Insert(w.buf, at, text...)
+	w.insert(at, text)
 }
+
+func (w *replies) insert(at int, b []byte) { w.buf = slices.Insert(w.buf, at, b...) }

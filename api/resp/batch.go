@@ -1,0 +1,225 @@
+package resp
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"sync"
+)
+
+// batch is a run of commands that were received together, and their replies. It is filled by the
+// connection and executed by it or, within DB.Update, by the database's goroutine, while the
+// connection waits.
+type batch struct {
+	client   *client
+	requests []request
+	args     [][]byte // of all requests
+	out      replies
+
+	next     int // the first request that is not executed
+	from, to int // the requests that one View or Update executes
+	base     int // where their replies begin in out
+
+	// The functions that are given to the database, made once: updates[i] executes
+	// requests[from+i].
+	updates []func(Tx) error
+	view    func(Tx) error
+	call    call
+}
+
+// request is one command of a batch.
+type request struct {
+	command  *command
+	rejected error // what makes it no command that could be executed
+	args     span  // in batch.args
+	access   access
+
+	done     bool
+	failed   bool // its reply is an error, and it changed nothing
+	at, stop int  // its reply in batch.out
+}
+
+// errLater is what the function of a request returns that waits until replies were sent.
+var errLater = errors.New("to be executed later")
+
+var batches = sync.Pool{New: func() any {
+	b := &batch{}
+	b.view = b.runAll
+	return b
+}}
+
+// release gives the batch back, without what it refers to.
+func (b *batch) release() {
+	b.client = nil
+	b.call = call{}
+	clear(b.args)
+	clear(b.requests)
+	b.args, b.requests = b.args[:0], b.requests[:0]
+	if cap(b.args) > 4*MaxBatchCommands {
+		b.args = nil
+	}
+	b.dropOutput()
+	batches.Put(b)
+}
+
+func (b *batch) dropOutput() {
+	if cap(b.out.buf) > keepOutput {
+		b.out.buf = nil
+	}
+	b.out.buf = b.out.buf[:0]
+}
+
+func (b *batch) done() bool { return b.next == len(b.requests) }
+
+// fill takes whole commands from what the client has sent. After an error the connection must be
+// closed, once the commands before it are answered.
+func (b *batch) fill() error {
+	in := &b.client.in
+	clear(b.args)
+	b.requests, b.args, b.next = b.requests[:0], b.args[:0], 0
+	for size := 0; size < MaxBatchBytes && len(b.requests) < MaxBatchCommands; {
+		ok, err := in.next()
+		if err != nil || !ok {
+			return err
+		}
+		r := request{rejected: in.rejected}
+		first := len(b.args)
+		b.args = in.arguments(b.args)
+		r.args = span{uint32(first), uint32(len(b.args))}
+		switch {
+		case r.rejected != nil:
+		case first == len(b.args):
+			continue // an empty line asks nothing
+		default:
+			r.command, r.rejected = resolve(b.args[first:])
+			if broken, ok := r.rejected.(protocolError); ok {
+				return broken
+			}
+		}
+		size += in.pos - in.start
+		b.requests = append(b.requests, r)
+	}
+	return nil
+}
+
+// execute runs requests until all are done, the client has quit, or there is so much to send that
+// the rest has to wait.
+func (b *batch) execute(ctx context.Context) {
+	c := b.client
+	start := b.next
+	b.out.resp3 = c.resp3
+	b.call = call{server: c.server, session: &c.session, out: &b.out}
+	for !b.done() && !b.mustSend() {
+		switch b.cut() {
+		case accessNone:
+			_ = b.runAll(nil)
+			b.settle(nil)
+		case accessRead, accessScan:
+			b.settle(b.spread(c.server.config.DB.View(ctx, b.view)))
+		case accessWrite:
+			b.settle(c.server.config.DB.Update(ctx, b.functions(b.to-b.from)))
+		}
+	}
+	c.server.counts.commands.Add(int64(b.next - start))
+}
+
+func (b *batch) mustSend() bool { return len(b.out.buf) >= MaxBatchOutput || b.client.quit }
+
+// cut chooses how many requests are executed at once and what access to the database they need,
+// all in all. It keeps scans out of updates: all other writers would wait for them.
+func (b *batch) cut() access {
+	need := accessNone
+	queueing := b.client.pending.open
+	b.from, b.base = b.next, len(b.out.buf)
+	for b.to = b.from; b.to < len(b.requests); b.to++ {
+		r := &b.requests[b.to]
+		r.access = accessNone
+		if r.rejected == nil {
+			r.access, queueing = r.command.accessWithin(queueing)
+		}
+		if min(need, r.access) == accessWrite && max(need, r.access) == accessScan {
+			return need
+		}
+		need = max(need, r.access)
+	}
+	return need
+}
+
+func (b *batch) functions(n int) []func(Tx) error {
+	for i := len(b.updates); i < n; i++ {
+		b.updates = append(b.updates, func(tx Tx) error { return b.run(b.from+i, tx) })
+	}
+	return b.updates[:n]
+}
+
+// runAll executes the requests of a cut on one snapshot.
+func (b *batch) runAll(tx Tx) error {
+	for i := b.from; i < b.to; i++ {
+		if errors.Is(b.run(i, tx), errLater) {
+			break
+		}
+	}
+	return nil
+}
+
+// run executes a request and writes its reply. Its error makes the database discard the
+// transaction.
+func (b *batch) run(i int, tx Tx) error {
+	if b.mustSend() {
+		return errLater
+	}
+	r := &b.requests[i]
+	b.call.tx = tx
+	b.call.args = b.args[r.args.from:r.args.to]
+	r.at = len(b.out.buf)
+	err := b.call.perform(r)
+	if err != nil {
+		r.failed = true
+		b.out.buf = b.out.buf[:r.at]
+		b.out.fail(errorText(err))
+	}
+	r.stop = len(b.out.buf)
+	r.done = true
+	return err
+}
+
+// spread returns an error of View as that of each request.
+func (b *batch) spread(err error) []error {
+	if err == nil {
+		return nil
+	}
+	errs := make([]error, b.to-b.from)
+	for i := range errs {
+		errs[i] = err
+	}
+	return errs
+}
+
+// settle moves next behind what was executed, and puts the database's errors in the place of the
+// replies to what it refused. Those to requests that do not need the database stay.
+func (b *batch) settle(errs []error) {
+	var old []byte // the replies as they were, from the first refusal on
+	end := b.base
+	for ; b.next < b.to; b.next++ {
+		r := &b.requests[b.next]
+		var err error
+		if len(errs) > 0 {
+			err = errs[b.next-b.from]
+		}
+		switch {
+		case r.done && (err == nil || r.failed || r.access == accessNone):
+			if old != nil {
+				b.out.buf = append(b.out.buf, old[r.at:r.stop]...)
+			}
+			end = r.stop
+		case !r.done && (err == nil || errors.Is(err, errLater)):
+			return
+		default:
+			if old == nil {
+				old = bytes.Clone(b.out.buf)
+				b.out.buf = b.out.buf[:end]
+			}
+			b.out.fail(errorText(err))
+		}
+	}
+}

@@ -1,0 +1,91 @@
+package resp
+
+import (
+	"context"
+	"net"
+	"syscall"
+)
+
+// client is a connection. One goroutine owns it; others may only set deadlines on conn and close
+// it.
+type client struct {
+	server *Server
+	conn   net.Conn
+	raw    syscall.RawConn // nil if conn has no file descriptor
+	read   rawRead
+	in     parser
+	session
+}
+
+// session is what commands see and change of a connection.
+type session struct {
+	id      int64
+	name    string
+	resp3   bool
+	quit    bool // no more commands are executed
+	pending transaction
+}
+
+func newClient(s *Server, conn net.Conn, id int64) *client {
+	c := &client{server: s, conn: conn, session: session{id: id}}
+	if sc, ok := conn.(syscall.Conn); ok {
+		if raw, err := sc.SyscallConn(); err == nil {
+			c.raw = raw
+		}
+	}
+	return c
+}
+
+// serve answers commands until the client leaves, breaks the protocol, or reading is stopped by a
+// deadline. All commands that have come whole by then are answered, unless ctx ends.
+func (c *client) serve(ctx context.Context) {
+	for c.receive() == nil {
+		if !c.answer(ctx) {
+			return
+		}
+	}
+	c.in.rest()
+}
+
+// answer executes every whole command that was received. It returns false if the connection is to
+// be closed.
+func (c *client) answer(ctx context.Context) bool {
+	b := batches.Get().(*batch)
+	b.client = c
+	defer b.release()
+	for {
+		end := b.fill()
+		if len(b.requests) == 0 && end == nil {
+			return true
+		}
+		for b.execute(ctx); !b.done() && !c.quit; b.execute(ctx) {
+			if !c.send(b) {
+				return false
+			}
+		}
+		if end != nil && !c.quit {
+			b.out.fail(errorText(end))
+		}
+		if !c.send(b) || end != nil || c.quit {
+			return false
+		}
+	}
+}
+
+// send writes the replies. A client that does not read them is waited for.
+func (c *client) send(b *batch) bool {
+	_, err := c.conn.Write(b.out.buf)
+	b.out.buf = b.out.buf[:0]
+	return err == nil
+}
+
+// receiveBuffered waits for bytes where only a blocking read is there: with a buffer in hand.
+func (c *client) receiveBuffered() error {
+	c.in.reserve()
+	n, err := c.conn.Read(c.in.free())
+	c.in.received(n)
+	if n > 0 {
+		return nil
+	}
+	return err
+}

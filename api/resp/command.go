@@ -1,0 +1,256 @@
+package resp
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/peerd/peerd/crdt"
+)
+
+// command is what the server knows of one of its commands.
+type command struct {
+	name  string // in lower case
+	arity int    // number of arguments, the name included; negative: that many at least
+	// access is what it needs of the database.
+	access access
+	// inTransaction tells what it does between MULTI and EXEC, where others are queued.
+	inTransaction transactionRole
+	// firstKey, lastKey and keyStep tell which arguments are keys, as COMMAND does; zero: none.
+	firstKey, lastKey, keyStep int
+
+	group, summary string // for COMMAND DOCS
+	run            func(c *call) error
+}
+
+// access is what a command needs of the database. The order matters to batch.cut.
+type access int
+
+const (
+	accessNone access = iota
+	accessRead
+	accessWrite
+	// accessScan is reading that may take long: it is kept out of updates.
+	accessScan
+)
+
+type transactionRole int
+
+const (
+	roleQueued transactionRole = iota
+	roleBegin                  // MULTI
+	roleEnd                    // EXEC, DISCARD
+	roleAtOnce                 // executed without waiting for EXEC
+)
+
+// accessWithin returns what executing the command needs when MULTI has been called or not, and
+// whether it has afterwards.
+func (c *command) accessWithin(queueing bool) (access, bool) {
+	switch {
+	case c.inTransaction == roleBegin:
+		return accessNone, true
+	case c.inTransaction == roleEnd && queueing:
+		return c.access, false
+	case queueing:
+		return accessNone, true
+	case c.inTransaction == roleEnd:
+		return accessNone, false
+	}
+	return c.access, false
+}
+
+// commands is filled by init, for COMMAND refers to it.
+var commands map[string]*command
+
+const longestName = 16 // bytes of a command's name
+
+// resolve returns the command that the arguments ask for, or why there is none.
+func resolve(args [][]byte) (*command, error) {
+	c := lookUp(args[0])
+	switch {
+	case c == nil && isBrowser(args[0]):
+		return nil, protocolError("this is no HTTP server")
+	case c == nil:
+		return nil, unknownCommand(args)
+	case c.arity > 0 && len(args) != c.arity, len(args) < -c.arity:
+		return nil, wrongArity(c.name)
+	}
+	for i, last := c.firstKey, c.lastOf(args); i > 0 && i <= last; i += c.keyStep {
+		if len(args[i]) > crdt.MaxName {
+			return nil, replyError(fmt.Sprintf(
+				"ERR a key of %d bytes exceeds the limit of %d bytes", len(args[i]), crdt.MaxName))
+		}
+	}
+	return c, nil
+}
+
+func lookUp(name []byte) *command {
+	if len(name) > longestName {
+		return nil
+	}
+	var lower [longestName]byte
+	for i, ch := range name {
+		if 'A' <= ch && ch <= 'Z' {
+			ch += 'a' - 'A'
+		}
+		lower[i] = ch
+	}
+	return commands[string(lower[:len(name)])]
+}
+
+func (c *command) lastOf(args [][]byte) int {
+	if c.lastKey < 0 {
+		return len(args) + c.lastKey
+	}
+	return c.lastKey
+}
+
+// isBrowser recognizes the first words of an HTTP request. A web page can make a browser send one
+// here, with commands of the page's choice in its body: the connection must end before they are
+// reached.
+func isBrowser(name []byte) bool {
+	return bytes.EqualFold(name, []byte("post")) || bytes.EqualFold(name, []byte("host:"))
+}
+
+// call is a command being executed.
+type call struct {
+	server  *Server
+	session *session
+	tx      Tx // nil if the command needs none
+	args    [][]byte
+	out     *replies
+}
+
+// perform executes or queues a request and writes its reply. If it returns an error, which is then
+// the reply, the transaction changes nothing.
+func (c *call) perform(r *request) error {
+	pending := &c.session.pending
+	if r.rejected != nil {
+		pending.broken = pending.open
+		return r.rejected
+	}
+	if pending.open && r.command.inTransaction == roleQueued {
+		return pending.add(c, r.command)
+	}
+	return c.run(r.command)
+}
+
+func (c *call) run(cmd *command) error {
+	at := len(c.out.buf)
+	if err := cmd.run(c); err != nil {
+		return err
+	}
+	if len(c.out.buf)-at > MaxReply {
+		return errReplyTooLarge
+	}
+	return nil
+}
+
+func (c *call) arg(i int) string { return string(c.args[i]) }
+
+// is reports whether argument i is the given word, in whatever case. The word is in lower case.
+func (c *call) is(i int, word string) bool {
+	if len(c.args[i]) != len(word) {
+		return false
+	}
+	for j, ch := range c.args[i] {
+		if 'A' <= ch && ch <= 'Z' {
+			ch += 'a' - 'A'
+		}
+		if ch != word[j] {
+			return false
+		}
+	}
+	return true
+}
+
+// integer reads argument i as Redis does: no plus sign, no zeros in front, no blanks.
+func (c *call) integer(i int) (int64, error) {
+	n, err := strconv.ParseInt(string(c.args[i]), 10, 64)
+	var canonical [24]byte
+	if err != nil || !bytes.Equal(strconv.AppendInt(canonical[:0], n, 10), c.args[i]) {
+		return 0, errNotInteger
+	}
+	return n, nil
+}
+
+// keys returns the handles of all keys.
+func (c *call) keys() crdt.Fields { return crdt.Root(c.tx) }
+
+// holds reports whether the key has a value of type t. It returns errWrongType if the key exists
+// without one.
+func (c *call) holds(key string, t crdt.Type) (bool, error) {
+	s, err := c.tx.Summary(key)
+	switch {
+	case err != nil:
+		return false, err
+	case s.Holds(t):
+		return true, nil
+	case s.Exists():
+		return false, errWrongType
+	}
+	return false, nil
+}
+
+const (
+	errSyntax      = replyError("ERR syntax error")
+	errNotInteger  = replyError("ERR value is not an integer or out of range")
+	errHashInteger = replyError("ERR hash value is not an integer")
+	errOverflow    = replyError("ERR increment or decrement would overflow")
+	errDecrement   = replyError("ERR decrement would overflow")
+	errWrongType   = replyError("WRONGTYPE Operation against a key holding the wrong kind of value")
+	errNoPassword  = replyError("ERR AUTH <password> called without any password configured for " +
+		"the default user. Are you sure your configuration is correct?")
+	longestErrorText = 512 // bytes
+)
+
+// errReplyTooLarge is no replyError: within MULTI it refuses the whole transaction, which may have
+// written by then.
+var errReplyTooLarge = fmt.Errorf(
+	"the reply exceeds the limit of %d bytes (MaxReply); ask for less at once", MaxReply)
+
+func unknownCommand(args [][]byte) error {
+	const shown = 128 // bytes of the name, and of the arguments
+	var text strings.Builder
+	for _, arg := range args[1:] {
+		if text.Len() >= shown {
+			break
+		}
+		fmt.Fprintf(&text, "'%s' ", clip(arg, shown-text.Len()))
+	}
+	return replyError(fmt.Sprintf("ERR unknown command '%s', with args beginning with: %s",
+		clip(args[0], shown), text.String()))
+}
+
+// clip returns what Redis shows of an argument: up to a number of bytes or the first zero.
+func clip(arg []byte, limit int) []byte {
+	arg = arg[:min(len(arg), limit)]
+	if i := bytes.IndexByte(arg, 0); i >= 0 {
+		return arg[:i]
+	}
+	return arg
+}
+
+func unknownSubcommand(c *call) error {
+	return replyError(fmt.Sprintf("ERR unknown subcommand '%s'. Try %s HELP.",
+		clip(c.args[1], 128), strings.ToUpper(c.arg(0))))
+}
+
+func wrongArity(name string) error {
+	return replyError("ERR wrong number of arguments for '" + name + "' command")
+}
+
+// errorText returns how an error reads in a reply.
+func errorText(err error) string {
+	if e, ok := err.(replyError); ok {
+		return string(e)
+	}
+	if errors.Is(err, context.Canceled) {
+		return "ERR the server is shutting down; the outcome is unknown"
+	}
+	text := err.Error()
+	return "ERR " + text[:min(len(text), longestErrorText)]
+}

@@ -1,0 +1,179 @@
+package resp
+
+import (
+	"fmt"
+	"strconv"
+)
+
+func runPing(c *call) error {
+	switch len(c.args) {
+	case 1:
+		c.out.status("PONG")
+	case 2:
+		c.out.bulk(c.args[1])
+	default:
+		return wrongArity("ping")
+	}
+	return nil
+}
+
+func runEcho(c *call) error {
+	c.out.bulk(c.args[1])
+	return nil
+}
+
+func runQuit(c *call) error {
+	c.session.quit = true
+	c.out.status("OK")
+	return nil
+}
+
+func runSelect(c *call) error {
+	n, err := c.integer(1)
+	switch {
+	case err != nil:
+		return err
+	case n != 0:
+		return replyError("ERR DB index is out of range")
+	}
+	c.out.status("OK")
+	return nil
+}
+
+func runAuth(*call) error { return errNoPassword }
+
+// runHello switches between RESP2 and RESP3. Nothing is changed unless all of its options are
+// good.
+func runHello(c *call) error {
+	resp3 := c.session.resp3
+	if len(c.args) > 1 {
+		version, err := c.integer(1)
+		switch {
+		case err != nil:
+			return replyError("ERR Protocol version is not an integer or out of range")
+		case version != 2 && version != 3:
+			return replyError("NOPROTO unsupported protocol version")
+		}
+		resp3 = version == 3
+	}
+	name := c.session.name
+	for i := 2; i < len(c.args); i++ {
+		switch {
+		case c.is(i, "auth") && i+2 < len(c.args):
+			return errNoPassword
+		case c.is(i, "setname") && i+1 < len(c.args):
+			i++
+			if err := checkClientName(c.args[i]); err != nil {
+				return err
+			}
+			name = c.arg(i)
+		default:
+			return replyError(fmt.Sprintf("ERR Syntax error in HELLO option '%s'", clip(c.args[i], 128)))
+		}
+	}
+	c.session.name, c.session.resp3, c.out.resp3 = name, resp3, resp3
+	c.describeServer()
+	return nil
+}
+
+func (c *call) describeServer() {
+	version := int64(2)
+	if c.session.resp3 {
+		version = 3
+	}
+	c.out.dict(7)
+	c.out.text("server")
+	c.out.text("peerd")
+	c.out.text("version")
+	c.out.text(redisVersion)
+	c.out.text("proto")
+	c.out.integer(version)
+	c.out.text("id")
+	c.out.integer(c.session.id)
+	c.out.text("mode")
+	c.out.text("standalone")
+	c.out.text("role")
+	c.out.text("master")
+	c.out.text("modules")
+	c.out.array(0)
+}
+
+func checkClientName(name []byte) error {
+	if len(name) > MaxClientName {
+		return replyError("ERR a client's name is limited to " + strconv.Itoa(MaxClientName) + " bytes")
+	}
+	for _, ch := range name {
+		if ch < '!' || ch > '~' {
+			return replyError(
+				"ERR Client names cannot contain spaces, newlines or special characters.")
+		}
+	}
+	return nil
+}
+
+func runClient(c *call) error {
+	sub := subcommand{c: c, name: "client"}
+	switch {
+	case sub.is("setname", 3):
+		if err := checkClientName(c.args[2]); err != nil {
+			return err
+		}
+		c.session.name = c.arg(2)
+		c.out.status("OK")
+	case sub.is("setinfo", 4):
+		return c.setClientInfo()
+	case sub.is("getname", 2):
+		if c.session.name == "" {
+			c.out.null()
+			return nil
+		}
+		c.out.text(c.session.name)
+	case sub.is("id", 2):
+		c.out.integer(c.session.id)
+	default:
+		return sub.refusal()
+	}
+	return nil
+}
+
+// setClientInfo takes what client libraries tell of themselves, and keeps nothing of it.
+func (c *call) setClientInfo() error {
+	if !c.is(2, "lib-name") && !c.is(2, "lib-ver") {
+		return replyError(fmt.Sprintf("ERR Unrecognized option '%s'", clip(c.args[2], 128)))
+	}
+	if err := checkClientName(c.args[3]); err != nil {
+		return replyError(fmt.Sprintf(
+			"ERR %s cannot contain spaces, newlines or special characters.", clip(c.args[2], 128)))
+	}
+	c.out.status("OK")
+	return nil
+}
+
+// subcommand finds out which subcommand a call asks for.
+type subcommand struct {
+	c     *call
+	name  string // of the command
+	wrong string // the subcommand, if it was called with a wrong number of arguments
+}
+
+// is reports whether the call is that subcommand with as many arguments as arity says, which
+// counts as command.arity does.
+func (s *subcommand) is(word string, arity int) bool {
+	if !s.c.is(1, word) {
+		return false
+	}
+	n := len(s.c.args)
+	if arity > 0 && n != arity || n < -arity {
+		s.wrong = word
+		return false
+	}
+	return true
+}
+
+// refusal returns the error for a call that is none of the subcommands asked for.
+func (s *subcommand) refusal() error {
+	if s.wrong != "" {
+		return wrongArity(s.name + "|" + s.wrong)
+	}
+	return unknownSubcommand(s.c)
+}

@@ -1,0 +1,32 @@
+package resp
+
+import (
+	"context"
+
+	"github.com/peerd/peerd/crdt"
+)
+
+// DB is the database behind a server. Its methods are called by many goroutines at once.
+type DB interface {
+	// View runs fn on a snapshot and returns fn's error or its own. fn has ended when View
+	// returns.
+	View(ctx context.Context, fn func(Tx) error) error
+	// Update runs the functions one after the other in order, each at most once and as a
+	// transaction of its own, and commits them as one group. It returns when they are as durable
+	// as configured, and none of them will run any more. The errors are one for each function, its
+	// own or the database's, or nil if there is none at all. A function with an error changed
+	// nothing.
+	Update(ctx context.Context, fns []func(Tx) error) []error
+}
+
+// Tx is a transaction on all keys. It is used by one goroutine, until the function it was given to
+// returns.
+type Tx interface {
+	crdt.Tx
+	// Keys calls fn with each key that exists, begins with prefix and is greater than after, in
+	// the order of names, until fn returns false. An empty after bounds nothing. fn must not
+	// write.
+	Keys(prefix, after string, fn func(key string, s crdt.Summary) bool) error
+	// KeyCount returns the number of keys that exist.
+	KeyCount() (int, error)
+}

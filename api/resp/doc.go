@@ -1,0 +1,33 @@
+// Package resp lets Redis clients talk to a peerd replica: it serves a subset of Redis's commands
+// over RESP2 and RESP3 on top of a DB.
+//
+// # The idea
+//
+// A connection is one goroutine. It reads what its client has sent, cuts off as many whole
+// commands as there are (a batch), and executes them in order. If any of them writes, the batch is
+// one DB.Update, each command a transaction of its own within one commit group, so a pipeline
+// costs one commit whatever its length; else it is one DB.View. Then all replies leave in one
+// write. A connection that waits for its client holds no buffer.
+//
+// # The contract
+//
+// A reply to a write is sent after DB.Update said that it is as durable as configured. Replies
+// come in the order of the commands. A command that fails changed nothing. MULTI/EXEC is one
+// transaction, visible at once and replicated as one delta; as in Redis, a command in it that
+// meets a wrong type does not undo the others. A server that shuts down finishes and answers the
+// commands it has read.
+//
+// A Redis string is a crdt.String, a set a crdt.Set, a hash a crdt.Map of strings.
+//
+// # Caveats
+//
+// Commands that are missing are answered as Redis answers unknown ones. There is one database, 0,
+// and no expiry. Replicas that give one key different types at once keep both: each command sees
+// the type it is for, TYPE names the first of hash, set, string, flag, and SET replaces them all.
+// INCR of a value that was SET counts beside it, so increments that are made elsewhere at the same
+// time add up. SCAN goes by the order of names; a cursor is forgotten when too many scans are left
+// unfinished.
+//
+// Every limit is a constant in limits.go. The command scripts in testdata are the manual of what
+// each command answers.
+package resp

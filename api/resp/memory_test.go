@@ -1,0 +1,83 @@
+package resp
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/peerd/peerd/crdt"
+)
+
+// memory is a DB in memory, for tests: one lock around a crdt.State.
+type memory struct {
+	mu      sync.Mutex
+	state   *crdt.State
+	replica crdt.ReplicaID
+	clock   int // milliseconds since 1970
+
+	views, updates int
+	deltas         []*crdt.State // of transactions that wrote
+	refusal        error         // if set, what Update returns for each transaction, which it undoes
+}
+
+func newMemory() *memory { return &memory{state: crdt.NewState(), replica: 1} }
+
+type memoryTx struct {
+	crdt.Tx
+}
+
+func (m *memory) View(_ context.Context, fn func(Tx) error) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.views++
+	return m.state.View(func(tx crdt.Tx) error { return fn(memoryTx{tx}) })
+}
+
+func (m *memory) Update(_ context.Context, fns []func(Tx) error) []error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.updates++
+	errs := make([]error, len(fns))
+	for i, fn := range fns {
+		errs[i] = m.update(fn)
+	}
+	return errs
+}
+
+func (m *memory) update(fn func(Tx) error) error {
+	m.clock++
+	refused := false
+	delta, err := m.state.Update(m.replica, time.UnixMilli(int64(m.clock)), func(tx crdt.Tx) error {
+		if err := fn(memoryTx{tx}); err != nil {
+			return err
+		}
+		refused = m.refusal != nil
+		return m.refusal
+	})
+	if err == nil && !delta.Equal(crdt.NewState()) && !refused {
+		m.deltas = append(m.deltas, delta)
+	}
+	return err
+}
+
+func (tx memoryTx) Keys(prefix, after string, fn func(string, crdt.Summary) bool) error {
+	last, started := "", false
+	visit := func(key string, _ crdt.Type) bool {
+		if started && key == last || !strings.HasPrefix(key, prefix) {
+			return true
+		}
+		last, started = key, true
+		s, err := tx.Summary(key)
+		return err == nil && fn(key, s)
+	}
+	if after == "" {
+		return crdt.Root(tx).Range(visit)
+	}
+	return crdt.Root(tx).RangeAfter(after, visit)
+}
+
+func (tx memoryTx) KeyCount() (n int, err error) {
+	err = tx.Keys("", "", func(string, crdt.Summary) bool { n++; return true })
+	return n, err
+}

@@ -1,0 +1,163 @@
+package resp
+
+import (
+	"container/list"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+
+	"github.com/peerd/peerd/crdt"
+)
+
+// cursors remembers at which key each unfinished SCAN stands. Redis's cursors are numbers, while
+// keys are gone through in the order of their names; so a number is given out for each place.
+//
+// A client that comes with a cursor has received it, and will not come with the one before. So a
+// scan holds two entries however long it takes: the last cursor given out, and the one before it,
+// should the reply have been lost. Scans that are never finished are forgotten, the longest unused
+// first.
+type cursors struct {
+	mu    sync.Mutex
+	last  uint64 // number given out last
+	byID  map[uint64]*list.Element
+	byUse list.List // of cursor, the latest used first
+	bytes int
+}
+
+type cursor struct {
+	id, previous uint64
+	after        string // the greatest key that was returned or passed over
+}
+
+// lookUp returns the key that a cursor stands at, and false if it is not known or forgotten.
+func (cs *cursors) lookUp(id uint64) (after string, ok bool) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	e, ok := cs.byID[id]
+	if !ok {
+		return "", false
+	}
+	cs.byUse.MoveToFront(e)
+	c := e.Value.(cursor)
+	cs.remove(c.previous)
+	return c.after, true
+}
+
+// add returns a new cursor for a scan that came with the previous one.
+func (cs *cursors) add(after string, previous uint64) uint64 {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if cs.byID == nil {
+		cs.byID = map[uint64]*list.Element{}
+		// Cursors of a server that ran here before should not be taken for ours. Some clients read
+		// them as signed or floating-point numbers, so they stay well below 2^53.
+		cs.last = rand.Uint64N(1 << 50)
+	}
+	cs.last++
+	cs.byID[cs.last] = cs.byUse.PushFront(cursor{cs.last, previous, after})
+	cs.bytes += len(after)
+	for len(cs.byID) > MaxCursors || cs.bytes > MaxCursorBytes {
+		cs.remove(cs.byUse.Back().Value.(cursor).id)
+	}
+	return cs.last
+}
+
+func (cs *cursors) remove(id uint64) {
+	e, ok := cs.byID[id]
+	if !ok {
+		return
+	}
+	cs.byUse.Remove(e)
+	delete(cs.byID, id)
+	cs.bytes -= len(e.Value.(cursor).after)
+}
+
+// scanOptions is what may follow SCAN's cursor.
+type scanOptions struct {
+	pattern string
+	typ     string
+	count   int64
+}
+
+func (c *call) scanOptions() (o scanOptions, err error) {
+	o = scanOptions{pattern: "*", count: 10}
+	for i := 2; i < len(c.args); i += 2 {
+		if i+1 == len(c.args) {
+			return o, errSyntax
+		}
+		switch {
+		case c.is(i, "match"):
+			o.pattern, err = c.pattern(i + 1)
+		case c.is(i, "type"):
+			o.typ = c.arg(i + 1)
+		case c.is(i, "count"):
+			o.count, err = c.integer(i + 1)
+			if err == nil && o.count < 1 {
+				err = errSyntax
+			}
+		default:
+			err = errSyntax
+		}
+		if err != nil {
+			return o, err
+		}
+	}
+	o.count = min(o.count, MaxScanCount)
+	return o, nil
+}
+
+// runScan goes through the keys in the order of their names, so a key that is there during the
+// whole scan is returned exactly once.
+func runScan(c *call) error {
+	id, err := strconv.ParseUint(c.arg(1), 10, 64)
+	if err != nil {
+		return replyError("ERR invalid cursor")
+	}
+	o, err := c.scanOptions()
+	if err != nil {
+		return err
+	}
+	after, ok := "", true
+	if id != 0 {
+		after, ok = c.server.cursors.lookUp(id)
+	}
+	if !ok {
+		return replyError("ERR invalid cursor: it was not given out by this server, or forgotten " +
+			"because of too many unfinished scans; begin again with 0")
+	}
+	at, n := len(c.out.buf), 0
+	seen, last, more := int64(0), after, false
+	err = c.tx.Keys(globPrefix(o.pattern), after, func(key string, s crdt.Summary) bool {
+		if seen == o.count || len(c.out.buf)-at > MaxBatchOutput {
+			more = true
+			return false
+		}
+		if key != "" { // no scan can go on after the empty key: "" bounds nothing
+			seen++
+		}
+		last = key
+		if matchGlob(o.pattern, key) && (o.typ == "" || o.typ == typeName(s)) {
+			c.out.text(key)
+			n++
+		}
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	next := uint64(0)
+	if more {
+		next = c.server.cursors.add(last, id)
+	}
+	c.scanReply(at, n, next)
+	return nil
+}
+
+// scanReply puts the cursor in front of the n keys written since at.
+func (c *call) scanReply(at, n int, next uint64) {
+	c.out.arrayAt(at, n)
+	var front replies
+	front.array(2)
+	front.text(strconv.FormatUint(next, 10))
+	c.out.insert(at, front.buf)
+}

@@ -1,0 +1,270 @@
+package resp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// ErrServerClosed is returned by Serve on a server that was shut down before.
+var ErrServerClosed = errors.New("server is closed")
+
+// Config is what a server is made with.
+type Config struct {
+	// DB is where the data is. Required.
+	DB DB
+	// MaxClients is the number of connections. Default DefaultMaxClients. Each takes a file
+	// descriptor and some 10 KB; one that is beyond is told so and closed.
+	MaxClients int
+	// DrainTimeout is how long Serve waits, after its context has ended, for clients to take the
+	// replies to what they had asked. Default 5 s.
+	DrainTimeout time.Duration
+	// Version is peerd's, shown by INFO.
+	Version string
+	// Settings are shown by CONFIG GET beside and instead of the default ones: for instance
+	// appendfsync.
+	Settings map[string]string
+	// Logger takes what an operator should know. Default: nothing is logged.
+	Logger *slog.Logger
+}
+
+// Validate reports every problem of the configuration.
+func (c Config) Validate() error {
+	var problems []error
+	if c.DB == nil {
+		problems = append(problems, errors.New("no DB"))
+	}
+	if c.MaxClients < 0 {
+		problems = append(problems, fmt.Errorf("MaxClients is %d: want 0 or more", c.MaxClients))
+	}
+	if c.DrainTimeout < 0 {
+		problems = append(problems, fmt.Errorf("DrainTimeout is %v: want 0 or more", c.DrainTimeout))
+	}
+	return errors.Join(problems...)
+}
+
+func (c Config) withDefaults() Config {
+	if c.MaxClients == 0 {
+		c.MaxClients = DefaultMaxClients
+	}
+	if c.DrainTimeout == 0 {
+		c.DrainTimeout = 5 * time.Second
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	settings := defaultSettings(c)
+	maps.Copy(settings, c.Settings)
+	c.Settings = settings
+	return c
+}
+
+// Server serves any number of listeners, which end together. All methods may be called by many
+// goroutines at once.
+type Server struct {
+	config  Config
+	started time.Time
+	runID   string
+	cursors cursors
+	counts  counts
+
+	mu        sync.Mutex // guards what follows; nothing is waited for while it is held
+	draining  bool
+	listeners []net.Listener
+	clients   map[*client]struct{}
+	cancels   []context.CancelFunc // of what connections wait for in the database
+
+	running sync.WaitGroup // connections; added to under mu, and never while draining
+}
+
+// counts is what INFO tells about the past.
+type counts struct {
+	clients, refused, commands atomic.Int64
+}
+
+// New returns a server that serves nothing yet, or what Config.Validate reports.
+func New(config Config) (*Server, error) {
+	if err := config.Validate(); err != nil {
+		return nil, err
+	}
+	return &Server{
+		config:  config.withDefaults(),
+		started: time.Now(),
+		runID:   fmt.Sprintf("%016x%016x%08x", rand.Uint64(), rand.Uint64(), rand.Uint32()),
+		clients: map[*client]struct{}{},
+	}, nil
+}
+
+// Serve accepts connections from l, and closes l in the end. It returns when ctx ends or the
+// server is shut down, and all connections of the server have ended: they finish the commands they
+// have read and take no more, and those that have not done so within DrainTimeout are cut. The
+// error tells why it could not go on; a shutdown is none.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	defer l.Close()
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	if !s.enter(l, cancel) {
+		return ErrServerClosed
+	}
+	ended := make(chan struct{})
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		select {
+		case <-ctx.Done():
+			s.drain()
+		case <-ended:
+		}
+	})
+	err := s.accept(work, l)
+	close(ended)
+	watch.Wait()
+	s.drain()
+
+	limit, stop := context.WithTimeout(context.WithoutCancel(ctx), s.config.DrainTimeout)
+	defer stop()
+	if s.wait(limit) != nil {
+		s.config.Logger.Warn("cut connections that did not take their replies in time",
+			"drain_timeout", s.config.DrainTimeout)
+	}
+	return err
+}
+
+// Shutdown lets every connection finish the commands it has read, and returns when all have ended.
+// When ctx ends before that, it cuts them and returns ctx's error.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.drain()
+	return s.wait(ctx)
+}
+
+// Close cuts all connections and returns when they have ended. Transactions that had begun are
+// finished or given up, as the database does when a context ends. A second Close does nothing.
+func (s *Server) Close() error {
+	s.drain()
+	s.cut()
+	s.running.Wait()
+	return nil
+}
+
+func (s *Server) enter(l net.Listener, cancel context.CancelFunc) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining {
+		return false
+	}
+	s.listeners = append(s.listeners, l)
+	s.cancels = append(s.cancels, cancel)
+	return true
+}
+
+// accept takes connections until the listener is closed.
+func (s *Server) accept(ctx context.Context, l net.Listener) error {
+	const longestPause = time.Second
+	pause := time.Duration(0)
+	for {
+		conn, err := l.Accept()
+		switch {
+		case err == nil:
+			pause = 0
+			s.start(ctx, conn)
+			continue
+		case s.isDraining():
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("accept redis clients: %w", err)
+		}
+		// Most likely there are no more file descriptors: wait for clients to leave.
+		pause = min(max(2*pause, 5*time.Millisecond), longestPause)
+		s.config.Logger.Warn("could not accept a client", "error", err, "retry_in", pause)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// start serves a connection in a goroutine of its own, or refuses it.
+func (s *Server) start(ctx context.Context, conn net.Conn) {
+	s.mu.Lock()
+	refused := len(s.clients) >= s.config.MaxClients
+	if s.draining || refused {
+		s.mu.Unlock()
+		if refused {
+			s.counts.refused.Add(1)
+			// It fits the socket's buffer, so it does not block.
+			_, _ = conn.Write([]byte("-ERR max number of clients reached\r\n"))
+		}
+		conn.Close()
+		return
+	}
+	c := newClient(s, conn, s.counts.clients.Add(1))
+	s.clients[c] = struct{}{}
+	s.running.Add(1)
+	s.mu.Unlock()
+
+	go func() {
+		defer s.running.Done()
+		c.serve(ctx)
+		s.mu.Lock()
+		delete(s.clients, c)
+		s.mu.Unlock()
+		conn.Close()
+	}()
+}
+
+func (s *Server) isDraining() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.draining
+}
+
+func (s *Server) clientCount() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.clients)
+}
+
+// drain stops accepting and reading. It does not wait.
+func (s *Server) drain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining {
+		return
+	}
+	s.draining = true
+	for _, l := range s.listeners {
+		l.Close()
+	}
+	for c := range s.clients {
+		_ = c.conn.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// wait returns when no connection is left, or cuts them when ctx ends and returns its error.
+func (s *Server) wait(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, s.cut)
+	s.running.Wait()
+	if !stop() {
+		return ctx.Err()
+	}
+	return nil
+}
+
+// cut ends what connections wait for, in the network and in the database.
+func (s *Server) cut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, cancel := range s.cancels {
+		cancel()
+	}
+	for c := range s.clients {
+		c.conn.Close()
+	}
+}
