@@ -43,7 +43,7 @@ func describeCommands(c *call, names []string) error {
 	for _, name := range names {
 		cmd := lookUp([]byte(name))
 		if cmd == nil {
-			c.out.nullArray()
+			c.out.null()
 			continue
 		}
 		cmd.describe(c.out)

@@ -57,14 +57,6 @@ func (w *replies) null() {
 	w.buf = append(w.buf, "$-1\r\n"...)
 }
 
-func (w *replies) nullArray() {
-	if w.resp3 {
-		w.buf = append(w.buf, "_\r\n"...)
-		return
-	}
-	w.buf = append(w.buf, "*-1\r\n"...)
-}
-
 func (w *replies) boolean(b bool) {
 	switch {
 	case w.resp3 && b:

@@ -19,7 +19,6 @@ func TestRepliesAreWrittenAsEachProtocolWantsThem(t *testing.T) {
 		{"bulk", func(w *replies) { w.bulk([]byte("a\r\n")) }, "$3\r\na\r\n\r\n", "$3\r\na\r\n\r\n"},
 		{"text", func(w *replies) { w.text("") }, "$0\r\n\r\n", "$0\r\n\r\n"},
 		{"null", func(w *replies) { w.null() }, "$-1\r\n", "_\r\n"},
-		{"null array", func(w *replies) { w.nullArray() }, "*-1\r\n", "_\r\n"},
 		{"true", func(w *replies) { w.boolean(true) }, ":1\r\n", "#t\r\n"},
 		{"false", func(w *replies) { w.boolean(false) }, ":0\r\n", "#f\r\n"},
 		{"double", func(w *replies) { w.double(1.5) }, "$3\r\n1.5\r\n", ",1.5\r\n"},
