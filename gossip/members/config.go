@@ -93,12 +93,12 @@ func (c *Config) Validate() error {
 		problems = append(problems, fmt.Errorf(format, args...))
 	}
 	c.validateIdentity(wrong)
-	if _, err := netip.ParseAddrPort(c.Bind); err != nil {
+	if a, err := netip.ParseAddrPort(c.Bind); err != nil || a.Addr().Zone() != "" {
 		wrong("bind %q: must be ip:port", c.Bind)
 	}
 	if c.Advertise != "" {
 		a, err := netip.ParseAddrPort(c.Advertise)
-		if err != nil || a.Port() == 0 || a.Addr().IsUnspecified() {
+		if err != nil || a.Port() == 0 || a.Addr().IsUnspecified() || a.Addr().Zone() != "" {
 			wrong("advertise %q: must be ip:port, as other hosts reach this one", c.Advertise)
 		}
 	}

@@ -35,6 +35,12 @@ func TestEveryProblemOfAConfigurationIsReportedAtOnce(t *testing.T) {
 		t.Errorf("another's id: %v", err)
 	}
 	c = config(0)
+	c.Bind, c.Advertise = "[fe80::1%eth0]:1", "[fe80::1%eth0]:1" // memberlist loses the zone
+	err = c.Validate()
+	if err == nil || !strings.Contains(err.Error(), "bind") || !strings.Contains(err.Error(), "advertise") {
+		t.Errorf("addresses of one link: %v", err)
+	}
+	c = config(0)
 	if err := c.Validate(); err != nil {
 		t.Error(err)
 	}

@@ -127,6 +127,9 @@ func (m *Members) Addr() string { return m.addr }
 // List returns all members that were ever seen, this one excepted, sorted by ID. O(n log n).
 func (m *Members) List() []Member { return m.table.list() }
 
+// Get returns the member with this id, and false if it was never seen. O(1).
+func (m *Members) Get(id string) (Member, bool) { return m.table.get(id) }
+
 // Changed returns a channel, always the same, that holds a token when List may return something new
 // since the token before, round trip times aside. Many changes leave one token, so it is of use to
 // one receiver. Close closes it.

@@ -98,12 +98,8 @@ func alive(m *Members) string {
 }
 
 func seesAlive(m *Members, id string) bool {
-	for _, other := range m.List() {
-		if other.ID == id {
-			return other.Alive
-		}
-	}
-	return false
+	other, ok := m.Get(id)
+	return ok && other.Alive
 }
 
 // memory is a log that can be searched.

@@ -114,6 +114,15 @@ func (t *table) measured(id string, rtt time.Duration) {
 	}
 }
 
+func (t *table) get(id string) (Member, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if r := t.known[id]; r != nil {
+		return r.Member, true
+	}
+	return Member{}, false
+}
+
 // list returns all members, sorted by id.
 func (t *table) list() []Member {
 	t.mu.Lock()

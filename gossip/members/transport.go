@@ -277,7 +277,12 @@ func advertised(cfg *Config, bind netip.Addr, port uint16) netip.AddrPort {
 	if err != nil {
 		cfg.Log.Warn("cannot list the addresses of this host", "error", err)
 	}
-	return netip.AddrPortFrom(reachable(host, bind.Is4()), port)
+	best := reachable(host, bind.Is4())
+	if best.IsLoopback() {
+		cfg.Log.Warn("this host has no network address: others cannot reach it until it is started " +
+			"again with one, or with an address to advertise")
+	}
+	return netip.AddrPortFrom(best, port)
 }
 
 // reachable chooses among the addresses of a host: private before public before loopback, and within
