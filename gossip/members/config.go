@@ -47,25 +47,27 @@ type Config struct {
 	IDOf func(ed25519.PublicKey) (string, error)
 	// PrivateKey signs what this host tells about itself.
 	PrivateKey ed25519.PrivateKey
-	// Label is a name for people, as the host's name. Cut off after MaxLabel bytes; need not be unique.
+	// Label is a name for people, as the host's name. Cut off after MaxLabel bytes; need not be
+	// unique.
 	Label string
-	// P2P are the addresses at which this host takes data streams, best first. Opaque here. Those that
-	// do not fit into the 512 bytes of metadata are left out from the end on, with a warning.
+	// P2P are the addresses at which this host takes data streams, best first. Opaque here. Those
+	// that do not fit into the 512 bytes of metadata are left out from the end on, with a
+	// warning.
 	P2P []string
 	// Versions are the wire formats that this host speaks, for its peers to choose from.
 	Versions Versions
 
 	// Bind is the "ip:port" to listen on, UDP and TCP. Port 0 takes a free one.
 	Bind string
-	// Advertise is the "ip:port" that others reach Bind at. Empty: the address of Bind; where that is
-	// 0.0.0.0 or ::, the first private address of the host, else a public one, else loopback. Fixed
-	// for the life of Members: a host whose address changes is restarted.
+	// Advertise is the "ip:port" that others reach Bind at. Empty: the address of Bind; where
+	// that is 0.0.0.0 or ::, the first private address of the host, else a public one, else
+	// loopback. Fixed for the life of Members: a host whose address changes is restarted.
 	Advertise string
 	// Key is the cluster's gossip key. A host with another one neither joins nor is joined.
 	Key [32]byte
 
-	// Join are hosts to look for: "host:port", "host" or "ip:port", of names all addresses. It may name
-	// this host itself, so that all hosts of a cluster can have the same list.
+	// Join are hosts to look for: "host:port", "host" or "ip:port", of names all addresses. It
+	// may name this host itself, so that all hosts of a cluster can have the same list.
 	Join []string
 	// KnownFile keeps the members seen so far, to find them again without Join. Empty: none.
 	KnownFile string
@@ -74,8 +76,8 @@ type Config struct {
 	// Log takes warnings and, at debug level, what memberlist says. Nil: nothing.
 	Log *slog.Logger
 	// Blocked is fault injection: packets and streams to, and packets from, the gossip addresses
-	// ("ip:port") that it names are dropped. A stream's source port tells nothing, so a stream is cut
-	// at the end that dials it: give both ends of a cut link the same Blocked. Called by many
+	// ("ip:port") that it names are dropped. A stream's source port tells nothing, so a stream is
+	// cut at the end that dials it: give both ends of a cut link the same Blocked. Called by many
 	// goroutines at once. Nil: none.
 	Blocked func(addr string) bool
 }

@@ -8,11 +8,11 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
-// delegate is what memberlist calls. It does so from many goroutines, mostly with its own lock held: no
-// method may call memberlist or block.
+// delegate is what memberlist calls. It does so from many goroutines, mostly with its own lock
+// held: no method may call memberlist or block.
 //
-// There is no MergeDelegate on purpose: it can only refuse a whole join, so that one bad record among
-// a thousand would keep everybody out. NotifyAlive refuses that record alone.
+// There is no MergeDelegate on purpose: it can only refuse a whole join, so that one bad record
+// among a thousand would keep everybody out. NotifyAlive refuses that record alone.
 type delegate struct {
 	self     string // own id
 	cfg      *Config

@@ -16,8 +16,8 @@ import (
 
 const (
 	knownVersion = 1
-	// maxKnownFile bounds what is read, in bytes: MaxKnown members with 512 bytes of metadata each, were
-	// each byte of it escaped.
+	// maxKnownFile bounds what is read, in bytes: MaxKnown members with 512 bytes of metadata
+	// each, were each byte of it escaped.
 	maxKnownFile = 16 << 20
 )
 

@@ -25,7 +25,8 @@ func goneRecord(n int) record {
 	}
 	seen := noon.Add(time.Duration(n) * time.Second)
 	return record{seen: seen, Member: Member{
-		ID: id, Label: "gone", PublicKey: key, Addr: testAddr, P2P: []string{"/ip4/127.0.0.1"}, Since: seen,
+		ID: id, Label: "gone", PublicKey: key, Addr: testAddr, P2P: []string{"/ip4/127.0.0.1"},
+		Since: seen,
 	}}
 }
 
@@ -89,7 +90,8 @@ func TestDamagedKnownFileIsPutAside(t *testing.T) {
 		if text.count("cannot read the file of known members") != 1 {
 			t.Errorf("%.9q: no warning", content)
 		}
-		if aside, err := os.ReadFile(cfg.KnownFile + ".damaged"); err != nil || string(aside) != content {
+		aside, err := os.ReadFile(cfg.KnownFile + ".damaged")
+		if err != nil || string(aside) != content {
 			t.Errorf("%.9q: not kept aside: %v", content, err)
 		}
 	}

@@ -79,8 +79,8 @@ func (j *journal) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// foreign reports whether a line of memberlist's, or an error of its Join, says that the other side's
-// messages could not be decrypted: it has another key, or none.
+// foreign reports whether a line of memberlist's, or an error of its Join, says that the other
+// side's messages could not be decrypted: it has another key, or none.
 func foreign(text string) bool {
 	text = strings.ToLower(text)
 	for _, sign := range []string{

@@ -1,24 +1,25 @@
-// Package members finds the other hosts of the cluster and tells which of them answer: discovery and
-// liveness, and nothing else.
+// Package members finds the other hosts of the cluster and tells which of them answer: discovery
+// and liveness, and nothing else.
 //
-// It wraps hashicorp/memberlist, an implementation of SWIM (Das, Gupta, Motivala: SWIM, 2002) with the
-// Lifeguard extensions. No user data travels on it. Each member tells at most 512 bytes about itself:
-// a label, its public key, the addresses of its data streams, the wire formats it speaks.
+// It wraps hashicorp/memberlist, an implementation of SWIM (Das, Gupta, Motivala: SWIM, 2002)
+// with the Lifeguard extensions. No user data travels on it. Each member tells at most 512 bytes
+// about itself: a label, its public key, the addresses of its data streams, the wire formats it
+// speaks.
 //
 // What this package adds:
 //
-//   - Identity. All gossip is encrypted with the cluster's key, but to memberlist whoever has the key
-//     can be anyone. Here a member's metadata is signed, together with its id and gossip address, by
-//     the key that the id is derived from; members for whom that does not hold are refused.
+//   - Identity. All gossip is encrypted with the cluster's key, but to memberlist whoever has that
+//     key can be anyone. Here a member's metadata is signed, together with its id and gossip
+//     address, by the key that the id is derived from; others are refused.
 //   - Memory. A dead member is not forgotten: it stays listed with Alive false, and in a file.
 //   - Healing. memberlist never merges two halves again after a partition longer than
 //     GossipToTheDeadTime. Here hosts that are absent are looked for, for ever: see rejoin.go.
 //
-// Membership is a hint. Liveness is the opinion of a failure detector, which errs both ways; whether a
-// member may have data is decided where its stream is authenticated, not here.
+// Membership is a hint. Liveness is the opinion of a failure detector, which errs both ways;
+// whether a member may have data is decided where its stream is authenticated, not here.
 //
-// Caveats: holders of the cluster's key are trusted not to lie about others' liveness. A replayed old
-// record of a member can bring back its old addresses until it speaks again. An advertised
+// Caveats: holders of the cluster's key are trusted not to lie about others' liveness. A replayed
+// old record of a member can bring back its old addresses until it speaks again. An advertised
 // address is fixed when the host starts. On one machine all members share an IP, so fault
 // injection (Config.Blocked) cuts streams where they are dialed; a third member that reaches both
 // ends of a cut link keeps them alive for each other, as it should.
@@ -135,9 +136,9 @@ func (m *Members) Get(id string) (Member, bool) { return m.table.get(id) }
 // one receiver. Close closes it.
 func (m *Members) Changed() <-chan struct{} { return m.table.changed }
 
-// Close says goodbye to the others, for a second or two at most, stops listening and writes the known
-// file. It returns when all is done, but for probes of memberlist's that wait for their timers: they
-// end within seconds, unheard. A second Close returns the same error.
+// Close says goodbye to the others, for a second or two at most, stops listening and writes the
+// known file. It returns when all is done, but for probes of memberlist's that wait for their
+// timers: they end within seconds, unheard. A second Close returns the same error.
 func (m *Members) Close() error {
 	m.closing.Do(func() {
 		m.stop()

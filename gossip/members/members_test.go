@@ -158,7 +158,9 @@ func TestThreeMembersDiscoverEachOther(t *testing.T) {
 
 	all := []*Members{a, b, c}
 	for i, m := range all {
-		eventually(t, "each sees the two others", func() bool { return strings.Count(alive(m), "host") == 2 })
+		eventually(t, "each sees the two others", func() bool {
+			return strings.Count(alive(m), "host") == 2
+		})
 		var want []Member
 		for j, other := range all {
 			if j == i {
@@ -181,7 +183,9 @@ func TestThreeMembersDiscoverEachOther(t *testing.T) {
 			t.Errorf("member %d was not told of changes", i)
 		}
 	}
-	eventually(t, "round trips are measured", func() bool { return a.List()[0].RTT > 0 && a.List()[1].RTT > 0 })
+	eventually(t, "round trips are measured", func() bool {
+		return a.List()[0].RTT > 0 && a.List()[1].RTT > 0
+	})
 }
 
 func TestWrongKeyGetsNothingAndTheLogSaysWhyOnce(t *testing.T) {
@@ -264,7 +268,7 @@ func TestForgedMetadataIsRejected(t *testing.T) {
 	cfg = victim
 	cfg.Join = []string{host.Addr()}
 	open(t, cfg)
-	eventually(t, "the true owner of the name is listed", func() bool { return seesAlive(host, victim.ID) })
+	eventually(t, "the name's true owner is listed", func() bool { return seesAlive(host, victim.ID) })
 }
 
 func TestPartitionLongerThanMemberlistRemembersHeals(t *testing.T) {
@@ -280,7 +284,8 @@ func TestPartitionLongerThanMemberlistRemembersHeals(t *testing.T) {
 	eventually(t, "both see each other", both)
 
 	net.setCut(true)
-	eventually(t, "each takes the other for dead", func() bool { return alive(a) == "" && alive(b) == "" })
+	neither := func() bool { return alive(a) == "" && alive(b) == "" }
+	eventually(t, "each takes the other for dead", neither)
 	eventually(t, "memberlist has forgotten the other", func() bool {
 		return forgotten(a) && forgotten(b)
 	})
@@ -368,7 +373,8 @@ func TestPortInUseIsSaidInOneLine(t *testing.T) {
 		t.Errorf("error %q, want %q", err, want)
 	}
 	cfg.Bind = "192.0.2.1:7946"
-	if _, err = Open(cfg); err == nil || !strings.Contains(err.Error(), "not an address of this host") {
+	_, err = Open(cfg)
+	if err == nil || !strings.Contains(err.Error(), "is not an address of this host") {
 		t.Errorf("a foreign address: %v", err)
 	}
 }

@@ -26,11 +26,12 @@ const (
 // errForged is wrapped when name, address, key and signature do not belong together.
 var errForged = errors.New("forged metadata")
 
-// metadata is what a member tells about itself, in at most 512 bytes, signed together with its name and
-// gossip address: a holder of the cluster key cannot take another member's name, or lure its traffic.
+// metadata is what a member tells about itself, in at most 512 bytes, signed together with its
+// name and gossip address: a holder of the cluster key cannot take another member's name, or lure
+// its traffic.
 //
-// Encoded it is an array of two byte strings: the body and the signature. The body is an array of its
-// own, at whose end newer hosts may put fields that this one passes over.
+// Encoded it is an array of two byte strings: the body and the signature. The body is an array of
+// its own, at whose end newer hosts may put fields that this one passes over.
 type metadata struct {
 	label    string
 	key      ed25519.PublicKey
@@ -38,8 +39,8 @@ type metadata struct {
 	versions Versions
 }
 
-// sign returns the encoded metadata of the member name at the gossip address addr. As many addresses
-// as fit are put in; kept says how many.
+// sign returns the encoded metadata of the member name at the gossip address addr. As many
+// addresses as fit are put in; kept says how many.
 func (m *metadata) sign(private ed25519.PrivateKey, name, addr string) (encoded []byte, kept int) {
 	for kept = len(m.p2p); ; kept-- {
 		body := m.body(kept)
@@ -80,8 +81,8 @@ func signed(name, addr string, body []byte) []byte {
 	})
 }
 
-// openMetadata decodes what the member name at addr is said to have told about itself, and checks that
-// it did: its name is idOf its key, and the key signed name, address and body.
+// openMetadata decodes what the member name at addr is said to have told about itself, and checks
+// that it did: its name is idOf its key, and the key signed name, address and body.
 func openMetadata(
 	encoded []byte, name, addr string, idOf func(ed25519.PublicKey) (string, error),
 ) (metadata, error) {

@@ -97,9 +97,9 @@ func jittered(d time.Duration) time.Duration {
 	return time.Duration(float64(d) * (1 - jitter + 2*jitter*rand.Float64()))
 }
 
-// wanted returns the hosts to join, without doubles: the configured ones, and the gossip addresses of
-// known members that are not alive, most recently seen first. With eager it also returns a few members
-// that are alive.
+// wanted returns the hosts to join, without doubles: the configured ones, and the gossip
+// addresses of known members that are not alive, most recently seen first. With eager it also
+// returns a few members that are alive.
 func (m *Members) wanted(eager bool) []string {
 	out := slices.Clone(m.cfg.Join)
 	alive := m.occupied()

@@ -59,7 +59,8 @@ func newTable(known []record) *table {
 	return t
 }
 
-// verified reports whether this very metadata was found good for this member at this address before.
+// verified reports whether this very metadata was found good for this member at this address
+// before.
 func (t *table) verified(id, addr string, encoded []byte) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()

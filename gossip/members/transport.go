@@ -26,9 +26,9 @@ const (
 
 var errBlocked = errors.New("blocked by fault injection")
 
-// transport is memberlist's own over UDP and TCP, but for three things: it drops what Config.Blocked
-// names, it advertises the address that the metadata is signed for, and when it is shut down its
-// streams end at once instead of at their timeouts.
+// transport is memberlist's own over UDP and TCP, but for three things: it drops what
+// Config.Blocked names, it advertises the address that the metadata is signed for, and when it is
+// shut down its streams end at once instead of at their timeouts.
 type transport struct {
 	*memberlist.NetTransport
 	advertise netip.AddrPort
@@ -163,8 +163,8 @@ func (t *transport) WriteTo(b []byte, addr string) (time.Time, error) {
 	return t.WriteToAddress(b, memberlist.Address{Addr: addr})
 }
 
-// WriteToAddress implements memberlist.NodeAwareTransport. A blocked packet is lost without an error,
-// as on a network.
+// WriteToAddress implements memberlist.NodeAwareTransport. A blocked packet is lost without an
+// error, as on a network.
 func (t *transport) WriteToAddress(b []byte, addr memberlist.Address) (time.Time, error) {
 	if t.blocked(addr.Addr) {
 		return time.Now(), nil
@@ -285,8 +285,8 @@ func advertised(cfg *Config, bind netip.Addr, port uint16) netip.AddrPort {
 	return netip.AddrPortFrom(best, port)
 }
 
-// reachable chooses among the addresses of a host: private before public before loopback, and within
-// each in the host's order. A host without a network is still a whole store for itself.
+// reachable chooses among the addresses of a host: private before public before loopback, and
+// within each in the host's order. A host without a network is still a whole store for itself.
 func reachable(host []net.Addr, only4 bool) netip.Addr {
 	rank := func(a netip.Addr) int {
 		switch {

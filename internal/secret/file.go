@@ -47,8 +47,8 @@ func checkPrivate(path string, f *os.File) error {
 	return nil
 }
 
-// writeNew stores a file that was not there before, readable by its owner alone. It is written aside
-// and synced first, so that a crash at any point leaves no file at path or a whole one.
+// writeNew stores a file that was not there before, readable by its owner alone. It is written
+// aside and synced first, so that a crash at any point leaves no file at path or a whole one.
 func writeNew(path string, content []byte) (err error) {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*") // mode 0600

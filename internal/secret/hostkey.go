@@ -27,8 +27,9 @@ func NewHostKey() HostKey {
 	return HostKey{private: private}
 }
 
-// CreateHostKey makes a key and stores it in a new file at path. The error wraps fs.ErrExist if there is
-// one: it is never overwritten. After any other error there is no file at path, or a whole one.
+// CreateHostKey makes a key and stores it in a new file at path. The error wraps fs.ErrExist if
+// there is one: it is never overwritten. After any other error there is no file at path, or a
+// whole one.
 func CreateHostKey(path string) (HostKey, error) {
 	k := NewHostKey()
 	der, err := x509.MarshalPKCS8PrivateKey(k.private)
@@ -41,8 +42,8 @@ func CreateHostKey(path string) (HostKey, error) {
 	return k, nil
 }
 
-// LoadHostKey reads a key: an ed25519 key as PKCS #8 in PEM. The error wraps fs.ErrNotExist if there is
-// no file.
+// LoadHostKey reads a key: an ed25519 key as PKCS #8 in PEM. The error wraps fs.ErrNotExist if
+// there is no file.
 func LoadHostKey(path string) (HostKey, error) {
 	text, err := readPrivate(path)
 	if err != nil {

@@ -1,9 +1,9 @@
-// Package secret keeps the two secrets of a host: the key that all hosts of a cluster share, and the
-// key that only this host has.
+// Package secret keeps the two secrets of a host: the key that all hosts of a cluster share, and
+// the key that only this host has.
 //
-// The cluster key is 32 random bytes, made once by `peerd init` and copied to every host. Nothing uses
-// it directly: each use has a key of its own, derived with HKDF-SHA256 (RFC 5869), so that what leaks
-// from one use tells nothing about another:
+// The cluster key is 32 random bytes, made once by `peerd init` and copied to every host. Nothing
+// uses it directly: each use has a key of its own, derived with HKDF-SHA256 (RFC 5869), so that
+// what leaks from one use tells nothing about another:
 //
 //   - GossipKey encrypts the membership gossip;
 //   - ClusterID names the cluster in protocol names; it is public, and tells nothing about the key;
@@ -15,8 +15,9 @@
 // does. Files appear whole or not at all, and survive a power failure once the call has returned. A
 // printed or logged secret shows as "(redacted)".
 //
-// Caveats: anyone who holds the cluster key is a full member; there is no way to exclude one host but
-// to give all others a new key. Windows has no permission bits, so they are not checked there.
+// Caveats: anyone who holds the cluster key is a full member; there is no way to exclude one host
+// but to give all others a new key. Windows has no permission bits, so they are not checked
+// there.
 package secret
 
 import (
@@ -32,7 +33,8 @@ import (
 	"strings"
 )
 
-// KeySize is the size of a cluster key and of everything derived from it, in bytes, ClusterID aside.
+// KeySize is the size of a cluster key and of everything derived from it, in bytes, ClusterID
+// aside.
 const KeySize = 32
 
 const (
@@ -61,8 +63,8 @@ func New() Key {
 	return k
 }
 
-// Create makes a key and stores it in a new file at path. The error wraps fs.ErrExist if there is one:
-// it is never overwritten. After any other error there is no file at path, or a whole one.
+// Create makes a key and stores it in a new file at path. The error wraps fs.ErrExist if there is
+// one: it is never overwritten. After any other error there is no file at path, or a whole one.
 func Create(path string) (Key, error) {
 	k := New()
 	if err := writeNew(path, []byte(k.line())); err != nil {
@@ -97,7 +99,7 @@ func parse(text string) (Key, error) {
 	case !ok || !hasVersion:
 		return Key{}, errors.New("not a cluster key: copy the file from another host of the cluster")
 	case v != version:
-		return Key{}, errors.New("a cluster key of another version: use the peerd that made it, or newer")
+		return Key{}, errors.New("a cluster key of another version: use the peerd that made it")
 	}
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(encoded)
 	if err != nil || len(raw) != KeySize || strings.ContainsAny(encoded, "\r\n") {
@@ -115,9 +117,9 @@ func (k Key) GossipKey() [KeySize]byte { return [KeySize]byte(k.derive(forGossip
 // ClusterID returns 16 hexadecimal digits that are the same on all hosts of the cluster.
 func (k Key) ClusterID() string { return hex.EncodeToString(k.derive(forID, clusterIDSize)) }
 
-// Proof returns a MAC over label and parts that only holders of the key can make. Use a label of its
-// own for each message and direction, and put both ids and fresh nonces in the parts, or the proof can
-// be replayed or reflected. The boundaries of the parts are covered.
+// Proof returns a MAC over label and parts that only holders of the key can make. Use a label of
+// its own for each message and direction, and put both ids and fresh nonces in the parts, or the
+// proof can be replayed or reflected. The boundaries of the parts are covered.
 func (k Key) Proof(label string, parts ...[]byte) []byte {
 	mac := hmac.New(sha256.New, k.derive(forProof, KeySize))
 	for _, part := range append([][]byte{[]byte(label)}, parts...) {
@@ -127,7 +129,8 @@ func (k Key) Proof(label string, parts ...[]byte) []byte {
 	return mac.Sum(nil)
 }
 
-// Verify reports whether proof is Proof(label, parts...), in time that does not depend on the answer.
+// Verify reports whether proof is Proof(label, parts...), in time that does not depend on the
+// answer.
 func (k Key) Verify(proof []byte, label string, parts ...[]byte) bool {
 	return hmac.Equal(proof, k.Proof(label, parts...))
 }

@@ -133,8 +133,8 @@ func TestMissingLargeAndIrregularFilesAreNamed(t *testing.T) {
 	}
 }
 
-// The golden values pin the derivations (computed with Python's hmac): changing one would split every
-// cluster in two.
+// The golden values pin the derivations (computed with Python's hmac): changing one would split
+// every cluster in two.
 const (
 	goldenGossip = "614814b872b8b431c7501fcc5f67773e161f01f5a292570d582d3e30a247ce93"
 	goldenID     = "ca9075493e80f11b"
@@ -230,7 +230,8 @@ func TestHostKeyFileIsCheckedAsTheClusterKeyIs(t *testing.T) {
 	if _, err := OpenHostKey(path); err == nil || !strings.Contains(err.Error(), "chmod 600 "+path) {
 		t.Fatalf("a readable host key: %v", err)
 	}
-	for _, text := range []string{"", "hello", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"} {
+	const damaged = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"
+	for _, text := range []string{"", "hello", damaged} {
 		if _, err := parseHostKey([]byte(text)); err == nil {
 			t.Errorf("%q was accepted", text)
 		}
