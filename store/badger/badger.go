@@ -1,0 +1,259 @@
+// Package badger keeps a store's records on disk, in Badger.
+//
+// # Idea
+//
+// Badger is a log-structured merge tree: a commit is appended to the log of the memtable, and full
+// memtables become sorted tables on disk. This package makes it keep the contract of package store,
+// which asks for more than Badger does by itself:
+//
+//   - A commit is one Badger transaction, whole or absent after any crash. The limits of package
+//     store are sized into the memtable, so that no batch within them is refused (settings.go).
+//   - A commit with sync, or a Sync, covers every commit before it, also those in a log that was
+//     full meanwhile; and one fsync serves all who wait for it (wal.go).
+//   - Values of any size live in the tree, large ones in parts: Badger's value log, which can lose a
+//     value alone, stays empty (large.go).
+//   - A table that rotted is found at Open, by its name, before Badger could crash over it
+//     (verify.go). A panic of Badger's on damaged bytes comes back as store.ErrCorrupt.
+//
+// # Caveats
+//
+// A full disk kills the process with SIGBUS, since Badger maps its files: ask Free and stop writing in
+// time. Nothing acknowledged is lost, and with room made the store opens again.
+//
+// Open reads every table once, at the speed of the disk. What rots after that is for the checksums of
+// the records to find: tables are not compressed, so damage stays where it is.
+//
+// A bit that flips in the log of a memtable, between a crash and the next Open, cuts off that log
+// there: it looks like the end of a write that the crash interrupted.
+//
+// Between the moment at which a log is full and its fsync, in the same commit, a power failure could
+// in theory keep later commits and lose earlier ones, if the kernel wrote the new log first.
+//
+// The conformance suite in store/storetest, a process that is killed, flipped bits and the settings
+// are tested in this directory, which holds the benchmarks as well.
+package badger
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	dgraph "github.com/dgraph-io/badger/v4"
+
+	"github.com/peerd/peerd/store"
+)
+
+// Options are the choices of whoever opens a store. The zero value is a good one.
+type Options struct {
+	// Logger takes Badger's own messages, cut to 200 bytes: warnings and errors at the level of a
+	// warning, the rest for debugging. The default drops them.
+	Logger *slog.Logger
+}
+
+// Store is a store.Store in a directory.
+type Store struct {
+	dir  string
+	db   *dgraph.DB
+	lock *os.File // holds the directory
+
+	gate  gate          // open while the store is
+	quiet chan struct{} // closed when no call is under way after Close
+
+	mu    sync.Mutex  // serializes commits
+	large largeValues // guarded by mu
+
+	wal    *wal
+	failed atomic.Pointer[error] // why the store takes no more commits
+}
+
+var _ store.Store = (*Store)(nil)
+
+// Open opens the store in dir, which is made if it is not there, and verifies what it holds: its time
+// grows with the store, about a second for every few GB. One process at a time can hold a store.
+//
+// The error wraps store.ErrLocked when another process does, and store.ErrCorrupt when the directory
+// does not hold what was written to it. After an error nothing was removed or repaired.
+func Open(dir string, opts Options) (*Store, error) {
+	s, err := open(dir, opts)
+	if err != nil {
+		return nil, fmt.Errorf("open store in %s: %w", dir, err)
+	}
+	return s, nil
+}
+
+func open(dir string, opts Options) (s *Store, err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	s = &Store{dir: dir, lock: lock, quiet: make(chan struct{})}
+	s.gate.drained = func() { close(s.quiet) }
+	defer func() {
+		if err != nil {
+			s.release()
+		}
+	}()
+	if err := verifyTables(dir); err != nil {
+		return nil, err
+	}
+	if s.db, err = openDB(settings(dir, opts.Logger)); err != nil {
+		return nil, err
+	}
+	if s.wal, err = openWAL(dir); err != nil {
+		return nil, err
+	}
+	if err := s.large.load(s.db); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func openDB(opts dgraph.Options) (db *dgraph.DB, err error) {
+	defer caught(&err)
+	db, err = dgraph.Open(opts)
+	return db, openError(err)
+}
+
+// release frees what open acquired, in the opposite order.
+func (s *Store) release() error {
+	var errs []error
+	if s.db != nil {
+		errs = append(errs, closeDB(s.db))
+	}
+	if s.wal != nil {
+		errs = append(errs, s.wal.close())
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func closeDB(db *dgraph.DB) (err error) {
+	defer caught(&err)
+	return brief(db.Close())
+}
+
+// Commit implements store.Store. Batches are applied one after the other; concurrent callers that ask
+// for sync share an fsync.
+func (s *Store) Commit(b *store.Batch, sync bool) error {
+	if !s.gate.enter() {
+		return store.ErrClosed
+	}
+	defer s.gate.leave()
+	if !fits(b) {
+		return store.ErrBatchTooLarge
+	}
+	if err := s.apply(b); err != nil {
+		return err
+	}
+	if sync {
+		return s.flush()
+	}
+	return nil
+}
+
+// fits reports whether the batch and each of its writes keep to the limits of package store.
+func fits(b *store.Batch) bool {
+	for _, op := range b.Ops {
+		if len(op.Key) > store.MaxKey || len(op.Value) > store.MaxValue {
+			return false
+		}
+	}
+	return b.Fits()
+}
+
+func (s *Store) apply(b *store.Batch) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.failed.Load(); err != nil {
+		return *err
+	}
+	if b.Len() == 0 {
+		return nil
+	}
+	txn := s.db.NewTransaction(true)
+	defer txn.Discard()
+	change, err := s.large.stage(txn, b)
+	if err != nil {
+		return stageError(err)
+	}
+	if err := txn.Commit(); err != nil {
+		if errors.Is(err, dgraph.ErrTxnTooBig) {
+			return store.ErrBatchTooLarge
+		}
+		return s.fail(err)
+	}
+	s.large.adopt(change)
+	if err := s.large.sweep(s.db); err != nil {
+		return s.fail(err)
+	}
+	if err := s.wal.committed(); err != nil {
+		return s.fail(err)
+	}
+	return nil
+}
+
+// fail makes the store refuse all further commits: after a failed write or fsync nobody knows what the
+// disk holds, and trying again would hide it.
+func (s *Store) fail(cause error) error {
+	err := fmt.Errorf("outcome of a commit unknown, the store must be closed: %w", brief(cause))
+	s.failed.CompareAndSwap(nil, &err)
+	return *s.failed.Load()
+}
+
+// Sync implements store.Store.
+func (s *Store) Sync() error {
+	if !s.gate.enter() {
+		return store.ErrClosed
+	}
+	defer s.gate.leave()
+	return s.flush()
+}
+
+func (s *Store) flush() error {
+	if err := s.failed.Load(); err != nil {
+		return *err
+	}
+	if err := s.wal.sync(); err != nil {
+		return s.fail(err)
+	}
+	return nil
+}
+
+// Size implements store.Store: the blocks that the directory takes on its disk. It costs a look at
+// every file.
+func (s *Store) Size() int64 {
+	var total int64
+	filepath.WalkDir(s.dir, func(_ string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return nil // A file may go at any time: the answer is rough anyway.
+		}
+		if info, err := entry.Info(); err == nil {
+			total += allocated(info)
+		}
+		return nil
+	})
+	return total
+}
+
+// Free returns how many bytes the file system of the store has left for it.
+func (s *Store) Free() (bytes uint64, err error) { return free(s.dir) }
+
+// Close implements store.Store. It waits for the calls that are under way and writes the memtable out,
+// so that the next Open has no log to replay.
+func (s *Store) Close() error {
+	if !s.gate.shut() {
+		return nil
+	}
+	<-s.quiet
+	return s.release()
+}

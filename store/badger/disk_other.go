@@ -1,0 +1,18 @@
+//go:build !(linux || darwin || freebsd || dragonfly)
+
+package badger
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+)
+
+// ownLock says that Badger locks the directory.
+const ownLock = false
+
+func lockDir(dir string) (*os.File, error) { return nil, nil }
+
+func free(dir string) (uint64, error) { return 0, errors.ErrUnsupported }
+
+func allocated(info fs.FileInfo) int64 { return info.Size() }

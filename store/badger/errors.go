@@ -1,0 +1,81 @@
+package badger
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	dgraph "github.com/dgraph-io/badger/v4"
+
+	"github.com/peerd/peerd/store"
+)
+
+// maxText is how many bytes of a message of Badger's are kept: some carry a kilobyte of a value.
+const maxText = 200
+
+// clip returns the first line of a message, at most maxText bytes of it.
+func clip(text string) string {
+	text, _, _ = strings.Cut(strings.TrimSpace(text), "\n")
+	if len(text) > maxText {
+		text = text[:maxText] + "..."
+	}
+	return strings.ToValidUTF8(text, "?")
+}
+
+// brief returns err with a clipped text, or nil. What it wrapped is lost, which for Badger's own errors
+// is little: most of them wrap nothing.
+func brief(err error) error {
+	if err == nil {
+		return nil
+	}
+	return errors.New("badger: " + clip(err.Error()))
+}
+
+// readError translates an error of reading. Badger reads from mapped files, so whatever fails is the
+// content.
+func readError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, dgraph.ErrDBClosed), errors.Is(err, dgraph.ErrDiscardedTxn):
+		return store.ErrClosed
+	}
+	return corrupt("%v", brief(err))
+}
+
+// stageError translates an error of filling a transaction. Nothing was applied.
+func stageError(err error) error {
+	switch {
+	case errors.Is(err, dgraph.ErrTxnTooBig):
+		return store.ErrBatchTooLarge
+	case errors.Is(err, store.ErrCorrupt):
+		return err
+	}
+	return brief(err)
+}
+
+// openError translates an error of opening a database whose directory is ours.
+func openError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case strings.Contains(err.Error(), "Cannot acquire directory lock"):
+		return store.ErrLocked
+	case errors.Is(err, fs.ErrPermission):
+		return err
+	}
+	return corrupt("%v", brief(err))
+}
+
+func corrupt(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{store.ErrCorrupt}, args...)...)
+}
+
+// caught turns a panic into an error. Badger panics where damaged bytes send it out of bounds. It may
+// only be deferred around calls into Badger: a panic of our own must not look like damage.
+func caught(err *error) {
+	if r := recover(); r != nil {
+		*err = corrupt("badger panicked: %s", clip(fmt.Sprint(r)))
+	}
+}

@@ -1,0 +1,174 @@
+package badger
+
+import (
+	"bytes"
+
+	dgraph "github.com/dgraph-io/badger/v4"
+
+	"github.com/peerd/peerd/store"
+)
+
+// snapshot is a read-only transaction of Badger's, whose reads change nothing in it and so may run at
+// once. Both gates are passed by every call: the store's, because Close unmaps what is read here, and
+// the snapshot's own, because Badger panics when a transaction ends before its iterators.
+type snapshot struct {
+	s    *Store
+	txn  *dgraph.Txn
+	gate gate
+}
+
+// Snapshot implements store.Store. That of a closed store answers store.ErrClosed.
+//
+// While a snapshot is open Badger keeps every version that it can see: open it late and close it soon.
+func (s *Store) Snapshot() store.Snapshot {
+	v := &snapshot{s: s}
+	v.gate.drained = v.discard
+	if !s.gate.enter() {
+		v.gate.shut()
+		return v
+	}
+	defer s.gate.leave()
+	v.txn = s.db.NewTransaction(false)
+	return v
+}
+
+func (v *snapshot) discard() {
+	// Badger that is closed has forgotten its transactions, and waits for ever if told of one.
+	if v.txn != nil && v.s.gate.enter() {
+		v.txn.Discard()
+		v.s.gate.leave()
+	}
+}
+
+func (v *snapshot) Close() { v.gate.shut() }
+
+func (v *snapshot) enter() error {
+	if !v.gate.enter() {
+		return store.ErrClosed
+	}
+	if !v.s.gate.enter() {
+		v.gate.leave()
+		return store.ErrClosed
+	}
+	return nil
+}
+
+func (v *snapshot) leave() {
+	v.s.gate.leave()
+	v.gate.leave()
+}
+
+func (v *snapshot) Get(key []byte) (value []byte, ok bool, err error) {
+	if err := v.enter(); err != nil {
+		return nil, false, err
+	}
+	defer v.leave()
+	return get(v.txn, spaceData.key(key))
+}
+
+func (v *snapshot) Scan(start, end []byte, fn func(key, value []byte) bool) error {
+	if err := v.enter(); err != nil {
+		return err
+	}
+	defer v.leave()
+	c := newCursor(v.txn, spaceData, start, end)
+	defer c.close()
+	for {
+		key, ok, err := c.next()
+		if err != nil || !ok {
+			return err
+		}
+		value, err := c.value()
+		if err != nil {
+			return err
+		}
+		if !fn(key, value) {
+			return nil
+		}
+	}
+}
+
+func (v *snapshot) ScanKeys(start, end []byte, fn func(key []byte) bool) error {
+	if err := v.enter(); err != nil {
+		return err
+	}
+	defer v.leave()
+	c := newCursor(v.txn, spaceData, start, end)
+	defer c.close()
+	for {
+		key, ok, err := c.next()
+		if err != nil || !ok {
+			return err
+		}
+		if !fn(key) {
+			return nil
+		}
+	}
+}
+
+// cursor goes through the records of one key space in ascending order.
+type cursor struct {
+	txn     *dgraph.Txn
+	it      *dgraph.Iterator
+	first   []byte // key of Badger's at which to start
+	end     []byte // key of Badger's before which to stop
+	started bool
+	buf     []byte // of the latest value
+}
+
+// newCursor returns a cursor over the keys of a space in [start, end); a nil end is no bound.
+func newCursor(txn *dgraph.Txn, in space, start, end []byte) *cursor {
+	c := &cursor{txn: txn, first: in.key(start), end: in.end()}
+	if end != nil {
+		c.end = in.key(end)
+	}
+	return c
+}
+
+// next moves to the first or next record and returns its key, which is valid until the call after.
+func (c *cursor) next() (key []byte, ok bool, err error) {
+	defer caught(&err)
+	if !c.started {
+		c.started = true
+		// Values are not fetched ahead: they lie beside their keys, and it takes a goroutine for each.
+		c.it = c.txn.NewIterator(dgraph.IteratorOptions{Prefix: sharedPrefix(c.first, c.end)})
+		c.it.Seek(c.first)
+	} else {
+		c.it.Next()
+	}
+	if !c.it.Valid() {
+		return nil, false, nil
+	}
+	key = c.it.Item().Key()
+	if bytes.Compare(key, c.end) >= 0 {
+		return nil, false, nil
+	}
+	return key[1:], true, nil
+}
+
+// value returns the value of the record, which is valid until the next call.
+func (c *cursor) value() (value []byte, err error) {
+	value, err = load(c.txn, c.it.Item(), c.buf)
+	c.buf = value
+	return value, err
+}
+
+func (c *cursor) close() {
+	if c.it != nil {
+		c.it.Close()
+	}
+}
+
+// sharedPrefix returns the longest prefix of all keys in [start, end), if it is one that can be seen:
+// Badger then looks only at the tables that can hold it, and a short scan takes 0.7 of the time.
+func sharedPrefix(start, end []byte) []byte {
+	n := 0
+	for n < len(start) && n < len(end) && start[n] == end[n] {
+		n++
+	}
+	// The usual end of a scan for a prefix is that prefix with its last byte one higher.
+	if n < len(start) && n+1 == len(end) && start[n]+1 == end[n] {
+		n++
+	}
+	return start[:n]
+}

@@ -1,0 +1,192 @@
+package badger
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	dgraph "github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/fb"
+	"github.com/dgraph-io/badger/v4/options"
+	"github.com/dgraph-io/badger/v4/pb"
+	"github.com/dgraph-io/badger/v4/table"
+	"github.com/dgraph-io/badger/v4/y"
+	"google.golang.org/protobuf/proto"
+)
+
+// verifyTables reads every table of the store in dir and compares it with its checksums. Badger can do
+// that itself, but ends the process over many a flipped bit: its tables are opened by goroutines of
+// its own, in which out-of-range offsets panic and failed assertions call log.Fatal.
+//
+// Only tables that the manifest lists count: others are left over from a crash, and Badger removes them.
+func verifyTables(dir string) error {
+	f, err := os.Open(filepath.Join(dir, dgraph.ManifestFilename))
+	if errors.Is(err, fs.ErrNotExist) {
+		return verifyNew(dir)
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := verifyFormat(f); err != nil {
+		return err
+	}
+	manifest, err := replay(f)
+	if err != nil {
+		return err
+	}
+	var v verifier
+	for _, id := range slices.Sorted(maps.Keys(manifest.Tables)) {
+		name := table.IDToFilename(id)
+		if manifest.Tables[id].Compression != options.None {
+			return fmt.Errorf("%s is compressed: this is not a store of ours", name)
+		}
+		if err := v.file(filepath.Join(dir, name)); err != nil {
+			return corrupt("%s: %v", name, err)
+		}
+	}
+	return nil
+}
+
+// verifyNew refuses a directory that has tables and no manifest: Badger would remove them.
+func verifyNew(dir string) error {
+	tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+	if err == nil && len(tables) > 0 {
+		err = corrupt("%d tables and no manifest", len(tables))
+	}
+	return err
+}
+
+// verifyFormat reads the versions at the start of a manifest: another format is not damage.
+func verifyFormat(f *os.File) error {
+	var header [8]byte // Magic text, our version, Badger's version.
+	if _, err := f.ReadAt(header[:], 0); err != nil {
+		return corrupt("manifest: %v", err)
+	}
+	if got := binary.BigEndian.Uint16(header[4:]); got != formatVersion {
+		return fmt.Errorf("format %d of the store, this program knows %d", got, formatVersion)
+	}
+	return nil
+}
+
+func replay(f *os.File) (m dgraph.Manifest, err error) {
+	defer caught(&err)
+	m, _, err = dgraph.ReplayManifestFile(f, formatVersion, dgraph.Options{})
+	if err != nil {
+		return m, corrupt("manifest: %v", clip(err.Error()))
+	}
+	return m, nil
+}
+
+// verifier checks one table after the other and keeps its buffer. A table is its blocks, an index of
+// them, and a footer:
+//
+//	block: entries, offsets of the entries and their number, checksum, its length (4 bytes)
+//	index: flatbuffer, its length (4 bytes), checksum, its length (4 bytes)
+//
+// A checksum is a small protobuf. Everything but the footer's two lengths is covered by one.
+type verifier struct{ buf []byte }
+
+var errTruncated = errors.New("a length points outside of the table")
+
+func (v *verifier) file(path string) (err error) {
+	defer caught(&err)
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	footer := section{f, info.Size()}
+	sum, err := footer.takeSized()
+	if err != nil {
+		return fmt.Errorf("index: %w", err)
+	}
+	data, err := footer.takeSized()
+	if err != nil {
+		return fmt.Errorf("index: %w", err)
+	}
+	if err := compare(data, sum); err != nil {
+		return fmt.Errorf("index: %w", err)
+	}
+	return v.blocks(f, fb.GetRootAsTableIndex(data, 0))
+}
+
+// blocks checks the blocks of an index that is sound.
+func (v *verifier) blocks(f *os.File, index *fb.TableIndex) error {
+	var at fb.BlockOffset
+	for i := range index.OffsetsLength() {
+		if !index.Offsets(&at, i) {
+			return errTruncated
+		}
+		if need := int(at.Len()); cap(v.buf) < need {
+			v.buf = make([]byte, need)
+		}
+		block := v.buf[:at.Len()]
+		if _, err := f.ReadAt(block, int64(at.Offset())); err != nil {
+			return fmt.Errorf("block %d: %w", i, err)
+		}
+		if err := verifyBlock(block); err != nil {
+			return fmt.Errorf("block %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+func verifyBlock(block []byte) error {
+	end := len(block) - 4
+	if end < 0 {
+		return errTruncated
+	}
+	size := int(binary.BigEndian.Uint32(block[end:]))
+	if size > end {
+		return errTruncated
+	}
+	return compare(block[:end-size], block[end-size:end])
+}
+
+// compare checks data against a marshaled checksum.
+func compare(data, sum []byte) error {
+	want := &pb.Checksum{}
+	if err := proto.Unmarshal(sum, want); err != nil {
+		return y.ErrChecksumMismatch // The message would say no more.
+	}
+	if want.Algo != pb.Checksum_CRC32C || y.CalculateChecksum(data, want.Algo) != want.Sum {
+		return y.ErrChecksumMismatch
+	}
+	return nil
+}
+
+// section is the part of a file before end, which is read backwards.
+type section struct {
+	f   io.ReaderAt
+	end int64
+}
+
+// takeSized reads what ends with its own length in four bytes.
+func (s *section) takeSized() ([]byte, error) {
+	var length [4]byte
+	if s.end < 4 {
+		return nil, errTruncated
+	}
+	if _, err := s.f.ReadAt(length[:], s.end-4); err != nil {
+		return nil, err
+	}
+	size := int64(binary.BigEndian.Uint32(length[:]))
+	if size > s.end-4 {
+		return nil, errTruncated
+	}
+	s.end -= 4 + size
+	out := make([]byte, size)
+	_, err := s.f.ReadAt(out, s.end)
+	return out, err
+}
