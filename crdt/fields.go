@@ -65,7 +65,8 @@ var types = [...]Type{TypeMap, TypeSet, TypeValue, TypeFlag}
 func (f Fields) Delete(name string) (existed bool, err error) { return f.named(name).clear() }
 
 // Range calls fn for each name in order, once for each type under it, until fn returns false. fn
-// must not write. O(names · log cells): the cells inside a container are skipped.
+// must not write. O(names · log cells): the cells inside a container are skipped. The order is that
+// of bytes; for names of more than 256 it may, after the first 128, be another one of Tx.Scan's own.
 func (f Fields) Range(fn func(name string, t Type) bool) error { return f.walk("", fn) }
 
 // RangeAfter is Range from the first name greater than after: how a scan goes on in another
@@ -74,25 +75,26 @@ func (f Fields) RangeAfter(after string, fn func(name string, t Type) bool) erro
 	if err := checkName(after, f.depth+1); err != nil {
 		return err
 	}
-	return f.walk(f.at.Name(after).end(), fn)
+	return f.walk(f.at.Name(after).Type(lastType), fn)
 }
 
 // walk calls fn for each name and type that has a visible cell after the given address.
 func (f Fields) walk(after Address, fn func(name string, t Type) bool) error {
 	var group Address // the name and type that fn was called for last
-	for steps, again := 0, true; again; {
+	var passed int    // cells of the group since then
+	for again := true; again; {
 		again = false
 		err := f.scan(after, func(a Address, c Cell) bool {
 			if group != "" && strings.HasPrefix(string(a), string(group)) {
-				steps++
-				again = steps >= walkSteps
+				passed++
+				again = passed == walkSteps
 				return !again
 			}
 			name, rest, ok := a[len(f.at):].CutName()
 			if !ok || rest == "" || !c.Visible() {
 				return true
 			}
-			group, steps = a[:len(a)-len(rest)+1], 0
+			group, passed = a[:len(a)-len(rest)+1], 0
 			return fn(name, Type(rest[0]))
 		})
 		if err != nil {
@@ -107,18 +109,17 @@ func (f Fields) walk(after Address, fn func(name string, t Type) bool) error {
 // costs as much as a few dozen steps.
 const walkSteps = 32
 
-// end returns an address greater than all that begin with a, and not greater than any other that
-// follows them. No cell may have it: so the byte after a container's type, n or t, is never a
-// type.
+// lastType sorts after every type: with it ends an address beyond all that is under a name.
+const lastType Type = 0xff
+
+// end returns, for an address that ends with a container's type, one beyond all that begin with it:
+// the same name with the next type. No cell may have it, so n and t are never types.
 func (a Address) end() Address {
-	end := []byte(a)
-	for len(end) > 0 && end[len(end)-1] == 0xff {
-		end = end[:len(end)-1]
+	last := len(a) - 1
+	if last < 0 || Type(a[last]) == lastType {
+		return a
 	}
-	if len(end) > 0 {
-		end[len(end)-1]++
-	}
-	return Address(end)
+	return a[:last].Type(Type(a[last]) + 1)
 }
 
 // Map is a map from names to values of any type, nested to any depth within MaxDepth. Its fields

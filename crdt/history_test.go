@@ -11,9 +11,10 @@ import (
 	"time"
 )
 
-// This file is a random history of replicas that write, merge whole states and exchange deltas, and
-// the oracle that says what each must read: not from dots and contexts, but from which action had
-// been seen by which. An action's effect on a cell is live until one that had seen it removed it.
+// This file is a random history of replicas that write, merge whole states and exchange deltas,
+// and the oracle that says what each must read: not from dots and contexts, but from which action
+// had been seen by which. An action's effect on a cell is live until one that had seen it removed
+// it.
 
 var replaySeed = flag.Int64("seed", -1, "run only this seed of the tests that draw histories")
 
@@ -50,8 +51,8 @@ type event struct {
 	delta   *State
 }
 
-// history is a run. In a causal one deltas are delivered after everything that they saw, as a database
-// does; else in any order and with losses, until syncAll.
+// history is a run. In a causal one deltas are delivered after everything that they saw, as a
+// database does; else in any order and with losses, until syncAll.
 type history struct {
 	choose chooser
 	causal bool
@@ -99,8 +100,8 @@ func (h *history) act(i int, a action) error {
 	return nil
 }
 
-// sawOf returns what an action at replica i sees. Who sees a share sees all increments in it, those too
-// whose own deltas were lost.
+// sawOf returns what an action at replica i sees. Who sees a share sees all increments in it,
+// those too whose own deltas were lost.
 func (h *history) sawOf(i int) eventSet {
 	saw := h.seen[i]
 	for n, e := range h.events {
@@ -250,7 +251,8 @@ func runHistories(t *testing.T, runs int, trial func(h *history, steps int) stri
 	}
 	failed, worst := countFailures(runs, trial, causal, nil)
 	if failed > 0 {
-		t.Fatalf("%d of %d histories failed; the shortest:\n%s\nreplay: go test ./crdt -run '^%s$' -seed %d",
+		t.Fatalf("%d of %d histories failed; the shortest:\n%s\n"+
+			"replay: go test ./crdt -run '^%s$' -seed %d",
 			failed, runs, worst.report, t.Name(), worst.seed)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"sort"
 	"strconv"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -323,34 +322,6 @@ func TestTypesThatMeetUnderOneNameBothStay(t *testing.T) {
 	b.Merge(mustUpdate(t, a, 1, func(tx Tx) error { return second(Root(tx).Delete("k")) }))
 	if got, err := render(b); err != nil || len(got) != 0 {
 		t.Errorf("after the name was deleted: %v, %v", got, err)
-	}
-}
-
-func TestRangeSkipsWhatIsInsideAContainer(t *testing.T) {
-	s := NewState()
-	mustUpdate(t, s, 1, func(tx Tx) error {
-		for i := range 500 {
-			if err := second(Root(tx).Set("big").Add(strconv.Itoa(i))); err != nil {
-				return err
-			}
-			f := Root(tx).Map("deep").Map(strconv.Itoa(i % 3))
-			if err := f.Register(strconv.Itoa(i)).Set(nil); err != nil {
-				return err
-			}
-		}
-		return Root(tx).Flag("zzz").Enable()
-	})
-	tx := &countingTx{Tx: &stateTx{state: s}}
-	var names []string
-	err := Root(tx).Range(func(name string, typ Type) bool {
-		names = append(names, name+":"+string(typ))
-		return true
-	})
-	if want := "big:s deep:m zzz:f"; err != nil || strings.Join(names, " ") != want {
-		t.Errorf("range: %q, %v, want %s", names, err, want)
-	}
-	if limit := 2*(walkSteps+1) + 3; tx.scanned > limit {
-		t.Errorf("range looked at %d cells of 1001, limit %d", tx.scanned, limit)
 	}
 }
 

@@ -31,7 +31,7 @@ func (t *stateTx) Put(a Address, payload []byte, removes []Dot) (Dot, error) {
 		return Dot{}, ErrReadOnly
 	case len(payload) == 0 || len(payload) > MaxPayload:
 		return Dot{}, fmt.Errorf("%w: a payload of %d bytes (1 to %d)",
-			ErrTooLarge, len(payload), MaxPayload)
+			ErrTooLong, len(payload), MaxPayload)
 	}
 	if err := checkCell(a); err != nil {
 		return Dot{}, err
