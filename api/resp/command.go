@@ -180,19 +180,13 @@ func (c *call) integer(i int) (int64, error) {
 // keys returns the handles of all keys.
 func (c *call) keys() crdt.Fields { return crdt.Root(c.tx) }
 
-// holds reports whether the key has a value of type t. It returns errWrongType if the key exists
-// without one.
-func (c *call) holds(key string, t crdt.Type) (bool, error) {
+// typeError returns errWrongType if the key exists, but without a value of type t.
+func (c *call) typeError(key string, t crdt.Type) error {
 	s, err := c.tx.Summary(key)
-	switch {
-	case err != nil:
-		return false, err
-	case s.Holds(t):
-		return true, nil
-	case s.Exists():
-		return false, errWrongType
+	if err == nil && s.Exists() && !s.Holds(t) {
+		return errWrongType
 	}
-	return false, nil
+	return err
 }
 
 const (
@@ -201,8 +195,9 @@ const (
 	errHashInteger = replyError("ERR hash value is not an integer")
 	errOverflow    = replyError("ERR increment or decrement would overflow")
 	errDecrement   = replyError("ERR decrement would overflow")
-	errWrongType   = replyError("WRONGTYPE Operation against a key holding the wrong kind of value")
-	errNoPassword  = replyError("ERR AUTH <password> called without any password configured for " +
+	errWrongType   = replyError("WRONGTYPE Operation against a key holding " +
+		"the wrong kind of value")
+	errNoPassword = replyError("ERR AUTH <password> called without any password configured for " +
 		"the default user. Are you sure your configuration is correct?")
 	longestErrorText = 512 // bytes
 )

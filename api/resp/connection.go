@@ -1,9 +1,6 @@
 package resp
 
-import (
-	"fmt"
-	"strconv"
-)
+import "fmt"
 
 func runPing(c *call) error {
 	switch len(c.args) {
@@ -68,7 +65,8 @@ func runHello(c *call) error {
 			}
 			name = c.arg(i)
 		default:
-			return replyError(fmt.Sprintf("ERR Syntax error in HELLO option '%s'", clip(c.args[i], 128)))
+			return replyError(fmt.Sprintf(
+				"ERR Syntax error in HELLO option '%s'", clip(c.args[i], 128)))
 		}
 	}
 	c.session.name, c.session.resp3, c.out.resp3 = name, resp3, resp3
@@ -100,7 +98,8 @@ func (c *call) describeServer() {
 
 func checkClientName(name []byte) error {
 	if len(name) > MaxClientName {
-		return replyError("ERR a client's name is limited to " + strconv.Itoa(MaxClientName) + " bytes")
+		return replyError(fmt.Sprintf(
+			"ERR a name of %d bytes exceeds the limit of %d bytes", len(name), MaxClientName))
 	}
 	for _, ch := range name {
 		if ch < '!' || ch > '~' {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -104,13 +105,13 @@ func (p *peer) expectEnd() {
 	p.t.Helper()
 	if text, err := readReply(p.in, ""); err == nil {
 		p.t.Errorf("the connection goes on with %q", text)
-	} else if errors.Is(err, context.DeadlineExceeded) {
+	} else if errors.Is(err, os.ErrDeadlineExceeded) {
 		p.t.Error("the connection was not closed")
 	}
 }
 
-// readReply reads a reply of RESP2 or RESP3 as lines that begin with its mark; bulk strings are quoted
-// in place of it.
+// readReply reads a reply of RESP2 or RESP3 as lines that begin with its mark; bulk strings are
+// quoted in place of it.
 func readReply(in *bufio.Reader, indent string) (string, error) {
 	line, err := in.ReadString('\n')
 	if err != nil {

@@ -2,23 +2,21 @@ package resp
 
 import "github.com/peerd/peerd/crdt"
 
-// hash returns the map of the key that the first argument names, and whether it exists. Fields
-// that are no strings, which other front-ends can make, are not shown.
-func (c *call) hash() (crdt.Map, bool, error) {
-	key := c.arg(1)
-	ok, err := c.holds(key, crdt.TypeMap)
-	return c.keys().Map(key), ok, err
-}
+// hash returns the map of the key that the first argument names. Fields that are no strings, which
+// other front-ends can make, are not shown.
+func (c *call) hash() crdt.Map { return c.keys().Map(c.arg(1)) }
+
+// hashError returns errWrongType if that key exists without a map.
+func (c *call) hashError() error { return c.typeError(c.arg(1), crdt.TypeMap) }
 
 func runHSet(c *call) error {
 	if len(c.args)%2 != 0 {
 		return wrongArity("hset")
 	}
-	hash, _, err := c.hash()
-	if err != nil {
+	if err := c.hashError(); err != nil {
 		return err
 	}
-	added := 0
+	hash, added := c.hash(), 0
 	for i := 2; i < len(c.args); i += 2 {
 		field := hash.String(c.arg(i))
 		existed, err := field.Exists()
@@ -37,11 +35,10 @@ func runHSet(c *call) error {
 }
 
 func runHGet(c *call) error {
-	hash, _, err := c.hash()
-	if err != nil {
-		return err
+	value, ok, err := c.hash().String(c.arg(2)).Get()
+	if !ok && err == nil {
+		err = c.hashError()
 	}
-	value, ok, err := hash.String(c.arg(2)).Get()
 	switch {
 	case err != nil:
 		return err
@@ -54,10 +51,10 @@ func runHGet(c *call) error {
 }
 
 func runHDel(c *call) error {
-	hash, _, err := c.hash()
-	if err != nil {
+	if err := c.hashError(); err != nil {
 		return err
 	}
+	hash := c.hash()
 	return c.countEach(2, func(field string) (bool, error) { return hash.String(field).Delete() })
 }
 
@@ -75,58 +72,56 @@ func runHLen(c *call) error {
 }
 
 func runHGetAll(c *call) error {
-	hash, ok, err := c.hash()
-	if err != nil {
-		return err
-	}
+	prefix := crdt.KeyAddress(c.arg(1)).Type(crdt.TypeMap)
 	at, n := len(c.out.buf), 0
-	var fields []string
-	if ok {
-		if fields, err = stringFields(hash); err != nil {
-			return err
+	err := c.tx.Scan(prefix, "", func(a crdt.Address, cell crdt.Cell) bool {
+		field, rest, _ := a[len(prefix):].CutName()
+		if rest != crdt.Address(crdt.TypeValue) {
+			return true
 		}
-	}
-	for _, field := range fields {
-		value, ok, err := hash.String(field).Get()
-		switch {
-		case err != nil:
-			return err
-		case !ok:
-			continue
+		value, ok := textOf(cell)
+		if !ok {
+			return true
 		}
 		c.out.text(field)
 		c.out.bulk(value)
 		n++
-		if len(c.out.buf)-at > MaxReply {
-			return errReplyTooLarge
-		}
+		return len(c.out.buf)-at <= MaxReply
+	})
+	if n == 0 && err == nil {
+		err = c.hashError()
+	}
+	if err != nil {
+		return err
 	}
 	c.out.dictAt(at, n)
 	return nil
 }
 
-func stringFields(hash crdt.Map) (fields []string, err error) {
-	size := 0
-	err = hash.Range(func(field string, t crdt.Type) bool {
-		if t == crdt.TypeValue {
-			fields = append(fields, field)
-			size += len(field)
-		}
-		return size <= MaxReply
-	})
-	return fields, err
+// textOf returns how a cell that a scan has at hand reads as a string.
+func textOf(cell crdt.Cell) (value []byte, ok bool) {
+	value, ok, _ = crdt.Root(scannedCell{cell: cell}).String("").Get()
+	return value, ok
 }
+
+// scannedCell is a transaction in which every cell is the same one: so that a handle reads what was
+// scanned, instead of a store once more.
+type scannedCell struct {
+	crdt.Tx
+	cell crdt.Cell
+}
+
+func (s scannedCell) Cell(crdt.Address) (crdt.Cell, error) { return s.cell, nil }
 
 func runHIncrBy(c *call) error {
 	n, err := c.integer(3)
 	if err != nil {
 		return err
 	}
-	hash, _, err := c.hash()
-	if err != nil {
+	if err := c.hashError(); err != nil {
 		return err
 	}
-	value, err := hash.String(c.arg(2)).Add(n)
+	value, err := c.hash().String(c.arg(2)).Add(n)
 	if err != nil {
 		return additionError(err, errHashInteger)
 	}

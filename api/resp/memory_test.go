@@ -2,6 +2,7 @@ package resp
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync"
 	"time"
@@ -18,7 +19,7 @@ type memory struct {
 
 	views, updates int
 	deltas         []*crdt.State // of transactions that wrote
-	refusal        error         // if set, what Update returns for each transaction, which it undoes
+	refusal        error         // if set, what View and each transaction return
 }
 
 func newMemory() *memory { return &memory{state: crdt.NewState(), replica: 1} }
@@ -31,7 +32,8 @@ func (m *memory) View(_ context.Context, fn func(Tx) error) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.views++
-	return m.state.View(func(tx crdt.Tx) error { return fn(memoryTx{tx}) })
+	err := m.state.View(func(tx crdt.Tx) error { return fn(memoryTx{tx}) })
+	return errors.Join(err, m.refusal)
 }
 
 func (m *memory) Update(_ context.Context, fns []func(Tx) error) []error {
@@ -47,15 +49,13 @@ func (m *memory) Update(_ context.Context, fns []func(Tx) error) []error {
 
 func (m *memory) update(fn func(Tx) error) error {
 	m.clock++
-	refused := false
 	delta, err := m.state.Update(m.replica, time.UnixMilli(int64(m.clock)), func(tx crdt.Tx) error {
 		if err := fn(memoryTx{tx}); err != nil {
 			return err
 		}
-		refused = m.refusal != nil
 		return m.refusal
 	})
-	if err == nil && !delta.Equal(crdt.NewState()) && !refused {
+	if err == nil && !delta.Equal(crdt.NewState()) {
 		m.deltas = append(m.deltas, delta)
 	}
 	return err

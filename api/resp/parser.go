@@ -153,7 +153,8 @@ func (p *parser) reject() {
 	switch {
 	case p.bulk > MaxValue:
 		p.rejected = replyError(fmt.Sprintf(
-			"ERR an argument of %d bytes exceeds the limit of %d bytes (MaxValue)", p.bulk, MaxValue))
+			"ERR an argument of %d bytes exceeds the limit of %d bytes (MaxValue)",
+			p.bulk, MaxValue))
 	case p.cost > MaxCommand:
 		p.rejected = replyError(fmt.Sprintf(
 			"ERR the command exceeds the limit of %d bytes (MaxCommand)", MaxCommand))

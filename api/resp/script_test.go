@@ -13,11 +13,12 @@ import (
 var (
 	update = flag.Bool("update", false, "write the replies into the scripts")
 	redis  = flag.String("redis", "",
-		"address of a Redis server, which is asked instead: go test -run Redis -redis 127.0.0.1:6379")
+		"address of a Redis server to ask instead: go test -run Redis -redis 127.0.0.1:6379")
 )
 
-// TestScripts runs the conversations in testdata. A line with a '>' is a command, with the name of the
-// connection in front; what stands below it is the reply. Lines with a '>>' are sent at once. "go test -run Scripts -update" writes these.
+// TestScripts runs the conversations in testdata. A line with a '>' is a command, with the name of
+// the connection in front; what stands below it is the reply. Lines with a '>>' are sent at once.
+// "go test -run Scripts -update" writes the replies.
 func TestScripts(t *testing.T) { runScripts(t, "testdata/*.txt") }
 
 // TestRedisScripts runs those that a real Redis answers in the same way: see -redis.
@@ -45,7 +46,8 @@ func runScripts(t *testing.T, pattern string) {
 				}
 				return
 			}
-			t.Errorf("%s: %s\nto accept: go test -run Scripts -update", file, firstDifference(want, got))
+			t.Errorf("%s: %s\nto accept: go test -run Scripts -update",
+				file, firstDifference(want, got))
 		})
 	}
 }

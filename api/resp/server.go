@@ -45,7 +45,8 @@ func (c Config) Validate() error {
 		problems = append(problems, fmt.Errorf("MaxClients is %d: want 0 or more", c.MaxClients))
 	}
 	if c.DrainTimeout < 0 {
-		problems = append(problems, fmt.Errorf("DrainTimeout is %v: want 0 or more", c.DrainTimeout))
+		problems = append(problems,
+			fmt.Errorf("DrainTimeout is %v: want 0 or more", c.DrainTimeout))
 	}
 	return errors.Join(problems...)
 }

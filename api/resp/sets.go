@@ -2,27 +2,24 @@ package resp
 
 import "github.com/peerd/peerd/crdt"
 
-// set returns the set of the key that the first argument names, and whether it exists.
-func (c *call) set() (crdt.Set, bool, error) {
-	key := c.arg(1)
-	ok, err := c.holds(key, crdt.TypeSet)
-	return c.keys().Set(key), ok, err
-}
+// set returns the set of the key that the first argument names.
+func (c *call) set() crdt.Set { return c.keys().Set(c.arg(1)) }
+
+// setError returns errWrongType if that key exists without a set.
+func (c *call) setError() error { return c.typeError(c.arg(1), crdt.TypeSet) }
 
 func runSAdd(c *call) error {
-	set, _, err := c.set()
-	if err != nil {
+	if err := c.setError(); err != nil {
 		return err
 	}
-	return c.countEach(2, set.Add)
+	return c.countEach(2, c.set().Add)
 }
 
 func runSRem(c *call) error {
-	set, _, err := c.set()
-	if err != nil {
+	if err := c.setError(); err != nil {
 		return err
 	}
-	return c.countEach(2, set.Remove)
+	return c.countEach(2, c.set().Remove)
 }
 
 // countEach calls fn with each argument from the given one on and replies how often it returned
@@ -30,11 +27,11 @@ func runSRem(c *call) error {
 func (c *call) countEach(first int, fn func(string) (bool, error)) error {
 	n := 0
 	for i := first; i < len(c.args); i++ {
-		changed, err := fn(c.arg(i))
+		counts, err := fn(c.arg(i))
 		if err != nil {
 			return err
 		}
-		if changed {
+		if counts {
 			n++
 		}
 	}
@@ -42,20 +39,29 @@ func (c *call) countEach(first int, fn func(string) (bool, error)) error {
 	return nil
 }
 
+// Commands that only read look at the key's type last, and only if they have found nothing.
+
 func runSIsMember(c *call) error {
-	set, _, err := c.set()
+	ok, err := c.set().Contains(c.arg(2))
+	if !ok && err == nil {
+		err = c.setError()
+	}
 	if err != nil {
 		return err
 	}
-	return c.countEach(2, set.Contains)
+	n := int64(0)
+	if ok {
+		n = 1
+	}
+	c.out.integer(n)
+	return nil
 }
 
 func runSCard(c *call) error {
-	set, _, err := c.set()
-	if err != nil {
-		return err
+	n, err := c.set().Len()
+	if n == 0 && err == nil {
+		err = c.setError()
 	}
-	n, err := set.Len()
 	if err != nil {
 		return err
 	}
@@ -64,16 +70,15 @@ func runSCard(c *call) error {
 }
 
 func runSMembers(c *call) error {
-	set, _, err := c.set()
-	if err != nil {
-		return err
-	}
 	at, n := len(c.out.buf), 0
-	err = set.Range(func(elem string) bool {
+	err := c.set().Range(func(elem string) bool {
 		c.out.text(elem)
 		n++
 		return len(c.out.buf)-at <= MaxReply
 	})
+	if n == 0 && err == nil {
+		err = c.setError()
+	}
 	if err != nil {
 		return err
 	}

@@ -26,8 +26,7 @@ func (c *call) getString(key string) (value []byte, ok bool, err error) {
 	if ok || err != nil {
 		return value, ok, err
 	}
-	_, err = c.holds(key, crdt.TypeValue)
-	return nil, false, err
+	return nil, false, c.typeError(key, crdt.TypeValue)
 }
 
 // setOptions is what may follow SET's key and value.
@@ -137,7 +136,7 @@ func runDecrBy(c *call) error {
 // add increments the string of the key that the first argument names.
 func (c *call) add(n int64) error {
 	key := c.arg(1)
-	if _, err := c.holds(key, crdt.TypeValue); err != nil {
+	if err := c.typeError(key, crdt.TypeValue); err != nil {
 		return err
 	}
 	value, err := c.keys().String(key).Add(n)

@@ -24,8 +24,8 @@ func allKeys(c command) command {
 
 // table returns every command. A summary is what COMMAND DOCS and redis-cli's help show.
 func table() []command {
-	return slices.Concat(connectionCommands(), serverCommands(), transactionCommands(), keyCommands(),
-		stringCommands(), setCommands(), hashCommands())
+	return slices.Concat(connectionCommands(), serverCommands(), transactionCommands(),
+		keyCommands(), stringCommands(), setCommands(), hashCommands())
 }
 
 func connectionCommands() []command {
@@ -65,7 +65,8 @@ func transactionCommands() []command {
 		{name: "multi", arity: 1, group: "transactions", run: runMulti, inTransaction: roleBegin,
 			summary: "Begins a transaction: what follows is queued."},
 		{name: "exec", arity: 1, group: "transactions", run: runExec, inTransaction: roleEnd,
-			access: accessWrite, summary: "Executes what was queued, all at once."},
+			access:  accessWrite,
+			summary: "Executes what was queued, all at once."},
 		{name: "discard", arity: 1, group: "transactions", run: runDiscard, inTransaction: roleEnd,
 			summary: "Drops what was queued."},
 	}
@@ -75,7 +76,8 @@ func keyCommands() []command {
 	return []command{
 		allKeys(command{name: "del", arity: -2, group: "generic", run: runDel, access: accessWrite,
 			summary: "Deletes keys and returns how many there were."}),
-		allKeys(command{name: "exists", arity: -2, group: "generic", run: runExists, access: accessRead,
+		allKeys(command{name: "exists", arity: -2, group: "generic", run: runExists,
+			access:  accessRead,
 			summary: "Returns how many of the keys exist."}),
 		keyed(command{name: "type", arity: 2, group: "generic", run: runType, access: accessRead,
 			summary: "Returns the type of a key's value."}),
@@ -94,11 +96,13 @@ func stringCommands() []command {
 			summary: "Makes a key hold a string, whatever it held."}),
 		keyed(command{name: "incr", arity: 2, group: "string", run: runIncr, access: accessWrite,
 			summary: "Adds 1 to an integer. Concurrent additions of all peers count."}),
-		keyed(command{name: "incrby", arity: 3, group: "string", run: runIncrBy, access: accessWrite,
+		keyed(command{name: "incrby", arity: 3, group: "string", run: runIncrBy,
+			access:  accessWrite,
 			summary: "Adds a number to an integer. Concurrent additions of all peers count."}),
 		keyed(command{name: "decr", arity: 2, group: "string", run: runDecr, access: accessWrite,
 			summary: "Subtracts 1 from an integer. Concurrent subtractions of all peers count."}),
-		keyed(command{name: "decrby", arity: 3, group: "string", run: runDecrBy, access: accessWrite,
+		keyed(command{name: "decrby", arity: 3, group: "string", run: runDecrBy,
+			access:  accessWrite,
 			summary: "Subtracts a number from an integer. Concurrent ones of all peers count."}),
 	}
 }
@@ -109,9 +113,11 @@ func setCommands() []command {
 			summary: "Adds members to a set. An addition wins over a concurrent removal."}),
 		keyed(command{name: "srem", arity: -3, group: "set", run: runSRem, access: accessWrite,
 			summary: "Removes members from a set."}),
-		keyed(command{name: "smembers", arity: 2, group: "set", run: runSMembers, access: accessScan,
+		keyed(command{name: "smembers", arity: 2, group: "set", run: runSMembers,
+			access:  accessScan,
 			summary: "Returns all members of a set, in order."}),
-		keyed(command{name: "sismember", arity: 3, group: "set", run: runSIsMember, access: accessRead,
+		keyed(command{name: "sismember", arity: 3, group: "set", run: runSIsMember,
+			access:  accessRead,
 			summary: "Returns whether a string is a member of a set."}),
 		keyed(command{name: "scard", arity: 2, group: "set", run: runSCard, access: accessRead,
 			summary: "Returns the number of members of a set."}),
@@ -126,11 +132,13 @@ func hashCommands() []command {
 			summary: "Returns the value of a field of a hash."}),
 		keyed(command{name: "hdel", arity: -3, group: "hash", run: runHDel, access: accessWrite,
 			summary: "Deletes fields of a hash."}),
-		keyed(command{name: "hgetall", arity: 2, group: "hash", run: runHGetAll, access: accessScan,
+		keyed(command{name: "hgetall", arity: 2, group: "hash", run: runHGetAll,
+			access:  accessScan,
 			summary: "Returns all fields of a hash and their values, in order."}),
 		keyed(command{name: "hlen", arity: 2, group: "hash", run: runHLen, access: accessRead,
 			summary: "Returns the number of fields of a hash."}),
-		keyed(command{name: "hincrby", arity: 4, group: "hash", run: runHIncrBy, access: accessWrite,
+		keyed(command{name: "hincrby", arity: 4, group: "hash", run: runHIncrBy,
+			access:  accessWrite,
 			summary: "Adds to an integer in a hash. Concurrent additions of all peers count."}),
 	}
 }

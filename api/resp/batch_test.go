@@ -1,0 +1,240 @@
+package resp
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/peerd/peerd/crdt"
+)
+
+func TestManyClientsCountTogether(t *testing.T) {
+	const clients, rounds, pipeline = 20, 10, 16
+	_, address := startServer(t, Config{DB: newMemory()})
+	var running sync.WaitGroup
+	for range clients {
+		p := dial(t, address)
+		running.Go(func() {
+			for range rounds {
+				commands := make([][]string, pipeline)
+				for i := range commands {
+					commands[i] = []string{"INCR", "n"}
+				}
+				p.send(commands...)
+				last := int64(0)
+				for range commands {
+					n, err := strconv.ParseInt(strings.TrimPrefix(p.reply(), ":"), 10, 64)
+					if err != nil || n <= last {
+						t.Errorf("INCR returned %d (%v) after %d", n, err, last)
+						return
+					}
+					last = n
+				}
+			}
+		})
+	}
+	running.Wait()
+	dial(t, address).expect("GET n", strconv.Quote(strconv.Itoa(clients*rounds*pipeline)))
+}
+
+func TestAPipelineWithAWriteIsOneUpdateAndOneWithoutIsOneView(t *testing.T) {
+	db := newMemory()
+	_, address := startServer(t, Config{DB: db})
+	p := dial(t, address)
+	tests := []struct {
+		pipeline       string
+		replies        string
+		views, updates int
+	}{
+		{"PING|ECHO x", `+PONG|"x"`, 0, 0},
+		{"GET a|PING|GET b", "$-1|+PONG|$-1", 1, 0},
+		{"GET a|SET a 1|GET a|INCR a", `$-1|+OK|"1"|:2`, 0, 1},
+		{"MULTI|SET a 3|GET a|EXEC", "+OK|+QUEUED|+QUEUED|*2\n  +OK\n  \"3\"", 0, 1},
+		{"MULTI|SET a 4|DISCARD", "+OK|+QUEUED|+OK", 0, 0},
+		{"SET a 5|KEYS *|SET a 6|GET a", "+OK|*1\n  \"a\"|+OK|\"6\"", 1, 2},
+		{"FOO|GET|SET a", "-ERR unknown command 'FOO', with args beginning with: " +
+			"|-ERR wrong number of arguments for 'get' command" +
+			"|-ERR wrong number of arguments for 'set' command", 0, 0},
+	}
+	for _, test := range tests {
+		t.Run(test.pipeline, func(t *testing.T) {
+			views, updates := db.counts()
+			var commands [][]string
+			for _, line := range strings.Split(test.pipeline, "|") {
+				commands = append(commands, strings.Fields(line))
+			}
+			p.send(commands...)
+			var got []string
+			for range commands {
+				got = append(got, p.reply())
+			}
+			if diff := cmp.Diff(test.replies, strings.Join(got, "|")); diff != "" {
+				t.Errorf("replies (-want +got):\n%s", diff)
+			}
+			v, u := db.counts()
+			if v-views != test.views || u-updates != test.updates {
+				t.Errorf("%d views and %d updates, want %d and %d",
+					v-views, u-updates, test.views, test.updates)
+			}
+		})
+	}
+}
+
+func (m *memory) counts() (views, updates int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.views, m.updates
+}
+
+// TestAPipelineIsAnsweredAsItsCommandsOneByOne compares two servers that are asked the same.
+func TestAPipelineIsAnsweredAsItsCommandsOneByOne(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		lines := rapid.SliceOfN(rapid.SampledFrom([]string{
+			"PING", "SET a 1", "SET a text", "SET a 2 GET", "GET a", "INCR a", "DEL a b", "KEYS *",
+			"SADD b x", "SADD b y z", "SREM b x", "SMEMBERS b", "INCR b", "TYPE a", "DBSIZE", "SCAN 0",
+			"HSET a f 1", "HGETALL a", "HELLO 2", "HELLO 3", "MULTI", "MULTI", "EXEC", "EXEC",
+			"DISCARD", "FOO", "GET",
+		}), 1, 40).Draw(rt, "commands")
+		// Both have the same id of a connection, which HELLO shows.
+		_, first := startServer(t, Config{DB: newMemory()})
+		_, second := startServer(t, Config{DB: newMemory()})
+		oneByOne, pipelined := dial(t, first), dial(t, second)
+		defer oneByOne.Close()
+		defer pipelined.Close()
+		var want, got []string
+		var commands [][]string
+		for _, line := range lines {
+			want = append(want, line+"\n"+oneByOne.ask(line))
+			commands = append(commands, strings.Fields(line))
+		}
+		pipelined.send(commands...)
+		for _, line := range lines {
+			got = append(got, line+"\n"+pipelined.reply())
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			rt.Fatalf("one by one and in a pipeline:\n%s", diff)
+		}
+	})
+}
+
+func TestATransactionIsOneDelta(t *testing.T) {
+	db := newMemory()
+	_, address := startServer(t, Config{DB: db})
+	p := dial(t, address)
+	for _, line := range []string{"MULTI", "SET a 1", "SADD s x y", "INCR a", "EXEC"} {
+		p.ask(line)
+	}
+	if len(db.deltas) != 1 {
+		t.Fatalf("%d deltas, want 1", len(db.deltas))
+	}
+	if n := contextSize(db.deltas[0]); n != 4 {
+		t.Errorf("the delta has %d dots, want 4: SET, SADD of two, INCR", n)
+	}
+}
+
+func contextSize(s *crdt.State) (n uint64) {
+	c := s.Context()
+	for counter := uint64(1); c.Has(crdt.Dot{Replica: 1, Counter: counter}); counter++ {
+		n++
+	}
+	return n
+}
+
+func TestWhatTheDatabaseRefusesIsAnsweredWithItsError(t *testing.T) {
+	db := newMemory()
+	db.refusal = errors.New("the disk is full")
+	_, address := startServer(t, Config{DB: db})
+	p := dial(t, address)
+	p.send([]string{"PING"}, []string{"SET", "a", "1"}, []string{"INCR", "a", "b"},
+		[]string{"SET", "a", "1", "FOO"}, []string{"ECHO", "x"}, []string{"GET", "a"})
+	for _, want := range []string{
+		"+PONG",
+		"-ERR the disk is full",
+		"-ERR wrong number of arguments for 'incr' command",
+		"-ERR syntax error",
+		`"x"`,
+		"-ERR the disk is full",
+	} {
+		if got := p.reply(); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	p.expect("GET a", "-ERR the disk is full")
+	p.expect("PING", "+PONG")
+}
+
+func TestAfterQuitNothingIsExecuted(t *testing.T) {
+	db := newMemory()
+	_, address := startServer(t, Config{DB: db})
+	p := dial(t, address)
+	p.send([]string{"SET", "a", "1"}, []string{"QUIT"}, []string{"SET", "a", "2"})
+	if first, second := p.reply(), p.reply(); first != "+OK" || second != "+OK" {
+		t.Errorf("got %s and %s", first, second)
+	}
+	p.expectEnd()
+	dial(t, address).expect("GET a", `"1"`)
+}
+
+// TestABatchOfLongRepliesIsSentInParts has more to send than MaxBatchOutput, within an update too.
+func TestABatchOfLongRepliesIsSentInParts(t *testing.T) {
+	_, address := startServer(t, Config{DB: newMemory()})
+	p := dial(t, address)
+	value := strings.Repeat("v", MaxValue/2)
+	p.send([]string{"SET", "a", value})
+	p.reply()
+	for _, write := range []bool{false, true} {
+		var commands [][]string
+		for range 20 {
+			commands = append(commands, []string{"GET", "a"})
+			if write {
+				commands = append(commands, []string{"INCR", "n"})
+			}
+		}
+		p.send(commands...)
+		n := 0
+		for i, c := range commands {
+			want := strconv.Quote(value)
+			if c[0] == "INCR" {
+				n++
+				want = ":" + strconv.Itoa(n)
+			}
+			if got := p.reply(); got != want {
+				t.Fatalf("reply %d (write %v) is %.40s, want %.40s", i, write, got, want)
+			}
+		}
+	}
+}
+
+func BenchmarkPipelineOfSixteenSets(b *testing.B) { benchmark(b, 16, "SET", "key", "value") }
+
+func BenchmarkPing(b *testing.B) { benchmark(b, 1, "PING") }
+
+func benchmark(b *testing.B, pipeline int, args ...string) {
+	_, address := startServer(b, Config{DB: newMemory()})
+	p := dial(b, address)
+	if err := p.SetDeadline(time.Time{}); err != nil {
+		b.Fatal(err)
+	}
+	data := bytes.Repeat(encodeCommand(args...), pipeline)
+	p.sendRaw(data)
+	size := pipeline * (len(p.reply()) + 2)
+	for range pipeline - 1 {
+		p.reply()
+	}
+	replies := make([]byte, size)
+	b.ReportAllocs()
+	for b.Loop() {
+		p.sendRaw(data)
+		if _, err := io.ReadFull(p.Conn, replies); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

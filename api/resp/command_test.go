@@ -1,0 +1,104 @@
+package resp
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/peerd/peerd/crdt"
+)
+
+// TestAKeyOfSeveralTypesAnswersTheCommandsOfEach is what two replicas make that create one key at
+// once.
+func TestAKeyOfSeveralTypesAnswersTheCommandsOfEach(t *testing.T) {
+	db := newMemory()
+	err := db.update(func(tx Tx) error {
+		root := crdt.Root(tx)
+		_, err := root.Set("k").Add("member")
+		return errors.Join(err,
+			root.String("k").Set([]byte("text")),
+			root.Map("k").String("f").Set([]byte("value")),
+			root.Flag("flag").Enable())
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, address := startServer(t, Config{DB: db})
+	p := dial(t, address)
+	p.expect("GET k", `"text"`)
+	p.expect("SISMEMBER k member", ":1")
+	p.expect("HGET k f", `"value"`)
+	p.expect("TYPE k", "+hash")
+	p.expect("TYPE flag", "+flag")
+	p.expect("GET flag", "-WRONGTYPE Operation against a key holding the wrong kind of value")
+	p.expect("EXISTS k", ":1")
+	p.expect("KEYS k", "*1\n  \"k\"")
+	p.expect("SET k new", "+OK")
+	p.expect("TYPE k", "+string")
+	p.expect("SCARD k", "-WRONGTYPE Operation against a key holding the wrong kind of value")
+	p.expect("DEL k flag", ":2")
+	p.expect("DBSIZE", ":0")
+}
+
+func TestASetOfAPlainStringTouchesOneCell(t *testing.T) {
+	db := newMemory()
+	_, address := startServer(t, Config{DB: db})
+	p := dial(t, address)
+	p.expect("SET k 1", "+OK")
+	p.expect("SET k 2", "+OK")
+	if n := contextSize(db.state); n != 2 {
+		t.Errorf("two SETs issued %d dots", n)
+	}
+}
+
+func TestInfoTellsWhatToolsReadFromIt(t *testing.T) {
+	_, address := startServer(t, Config{DB: newMemory(), Version: "1.2"})
+	p := dial(t, address)
+	p.expect("SET a 1", "+OK")
+	text, err := strconv.Unquote(p.ask("INFO"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"# Server\r\n", "redis_version:7.0.0\r\n", "peerd_version:1.2\r\n", "\r\n\r\n# Clients\r\n",
+		"connected_clients:1\r\n", "used_memory:", "total_commands_processed:1\r\n",
+		"role:master\r\n", "# Keyspace\r\ndb0:keys=1,expires=0,avg_ttl=0\r\n",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	p.expect("INFO replication", strconv.Quote(
+		"# Replication\r\nrole:master\r\nconnected_slaves:0\r\n"))
+}
+
+func TestConfigGetShowsTheSettingsOfTheOperator(t *testing.T) {
+	_, address := startServer(t, Config{
+		DB: newMemory(), Settings: map[string]string{"appendfsync": "always"},
+	})
+	p := dial(t, address)
+	p.expect("CONFIG GET appendfs*", "*2\n  \"appendfsync\"\n  \"always\"")
+	p.expect("CONFIG GET MAXCLIENTS save",
+		"*4\n  \"maxclients\"\n  \"10000\"\n  \"save\"\n  \"\"")
+}
+
+func TestCommandDescribesEveryCommand(t *testing.T) {
+	_, address := startServer(t, Config{DB: newMemory()})
+	p := dial(t, address)
+	n := len(commands)
+	p.expect("COMMAND COUNT", ":"+strconv.Itoa(n))
+	all := p.ask("COMMAND")
+	if !strings.HasPrefix(all, fmt.Sprintf("*%d\n  *10\n    \"auth\"\n", n)) {
+		t.Errorf("COMMAND begins with %.60s", all)
+	}
+	if docs := p.ask("COMMAND DOCS"); !strings.HasPrefix(docs, fmt.Sprintf("*%d\n", 2*n)) {
+		t.Errorf("COMMAND DOCS begins with %.60s", docs)
+	}
+	for name, c := range commands {
+		if len(name) > longestName || c.name != strings.ToLower(name) || c.run == nil {
+			t.Errorf("%s cannot be called", name)
+		}
+	}
+}

@@ -1,0 +1,142 @@
+package resp
+
+import (
+	"io"
+	"net"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/peerd/peerd/crdt"
+)
+
+func TestACommandBeyondALimitLeavesTheConnectionUsable(t *testing.T) {
+	_, address := startServer(t, Config{DB: newMemory()})
+	p := dial(t, address)
+	long := strings.Repeat("v", MaxValue)
+	p.send([]string{"SET", "a", long + "v"}, []string{"SET", "b", long}, []string{"GET", "b"})
+	want := "-ERR an argument of 1048577 bytes exceeds the limit of 1048576 bytes (MaxValue)"
+	if got := p.reply(); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if got := p.reply(); got != "+OK" {
+		t.Errorf("the longest value: %s", got)
+	}
+	if got := p.reply(); got != strconv.Quote(long) {
+		t.Errorf("the longest value came back as %.40s…", got)
+	}
+	p.send([]string{"GET", strings.Repeat("k", crdt.MaxName+1)})
+	want = "-ERR a key of 65537 bytes exceeds the limit of 65536 bytes"
+	if got := p.reply(); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	p.send([]string{"SADD", "s", "a", strings.Repeat("e", crdt.MaxName+1)})
+	if got := p.reply(); !strings.HasPrefix(got, "-ERR too long: a name of 65537 bytes") {
+		t.Errorf("a long element: %s", got)
+	}
+	p.expect("EXISTS s", ":0")
+}
+
+func TestATransactionBeyondItsLimitIsRefusedAsAWhole(t *testing.T) {
+	_, address := startServer(t, Config{DB: newMemory()})
+	p := dial(t, address)
+	p.expect("MULTI", "+OK")
+	long := strings.Repeat("v", MaxValue/2)
+	for i := range MaxQueue / (MaxValue / 2) {
+		p.send([]string{"SET", "a", long})
+		got := p.reply()
+		if last := i == MaxQueue/(MaxValue/2)-1; last != strings.HasPrefix(got, "-ERR") {
+			t.Errorf("command %d: %s", i, got)
+		}
+	}
+	p.expect("EXEC", "-EXECABORT Transaction discarded because of previous errors.")
+	p.expect("EXISTS a", ":0")
+}
+
+func TestAProtocolErrorIsToldAndEndsTheConnection(t *testing.T) {
+	_, address := startServer(t, Config{DB: newMemory()})
+	for _, test := range []struct{ name, sent, want string }{
+		{"malformed", "*1\r\n$4\r\nPING\r\n*x\r\n",
+			"+PONG\n-ERR Protocol error: invalid multibulk length"},
+		{"too long to skip", "*2\r\n$4\r\nECHO\r\n$100000000\r\n",
+			"-ERR an argument of 100000000 bytes exceeds the limit of 1048576 bytes (MaxValue)"},
+		{"a browser", "POST / HTTP/1.1\r\n", "-ERR Protocol error: this is no HTTP server"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := dial(t, address)
+			p.sendRaw([]byte(test.sent))
+			for _, want := range strings.Split(test.want, "\n") {
+				if got := p.reply(); got != want {
+					t.Errorf("got %s, want %s", got, want)
+				}
+			}
+			p.expectEnd()
+		})
+	}
+}
+
+func TestAClientTooManyIsToldSo(t *testing.T) {
+	_, address := startServer(t, Config{DB: newMemory(), MaxClients: 2})
+	first, second := dial(t, address), dial(t, address)
+	first.expect("PING", "+PONG")
+	second.expect("PING", "+PONG")
+	third := dial(t, address)
+	if got := third.reply(); got != "-ERR max number of clients reached" {
+		t.Errorf("got %s", got)
+	}
+	third.expectEnd()
+	second.expect("QUIT", "+OK")
+	second.expectEnd()
+	eventually(t, "a place becomes free", func() bool {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			return false
+		}
+		defer conn.Close()
+		_, err = conn.Write(encodeCommand("PING"))
+		reply := make([]byte, 7)
+		n, _ := conn.Read(reply)
+		return err == nil && string(reply[:n]) == "+PONG\r\n"
+	})
+}
+
+// eventually waits for a condition that other goroutines bring about.
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	limit := time.Now().Add(patience)
+	for !condition() {
+		if time.Now().After(limit) {
+			t.Fatalf("waited %v until %s", patience, what)
+		}
+		runtime.Gosched()
+	}
+}
+
+func TestAWaitingClientHoldsLittleMemory(t *testing.T) {
+	const clients, each = 200, 16 << 10
+	_, address := startServer(t, Config{DB: newMemory()})
+	before := memoryInUse()
+	big := strings.Repeat("v", 100_000)
+	for range clients {
+		p := dial(t, address)
+		p.in = nil // not the server's memory
+		p.Write(encodeCommand("ECHO", big))
+		reply := make([]byte, len(big)+len("$100000\r\n\r\n"))
+		if _, err := io.ReadFull(p.Conn, reply); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if used := (memoryInUse() - before) / clients; used > each {
+		t.Errorf("%d bytes a client, want at most %d", used, each)
+	}
+}
+
+func memoryInUse() int64 {
+	runtime.GC()
+	runtime.GC() // sync.Pool gives its buffers up at the second
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapInuse + m.StackInuse)
+}

@@ -1,0 +1,75 @@
+package resp
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/peerd/peerd/crdt"
+)
+
+// TestEveryKeyThatStaysIsReturnedByAScan writes and deletes other keys meanwhile.
+func TestEveryKeyThatStaysIsReturnedByAScan(t *testing.T) {
+	_, address := startServer(t, Config{DB: newMemory()})
+	p := dial(t, address)
+	p.send([]string{"SET", "", "the empty key"})
+	p.reply()
+	for i := range 100 {
+		p.ask(fmt.Sprintf("SET stays:%d x", i))
+		p.ask(fmt.Sprintf("SET goes:%d x", i))
+	}
+	seen := map[string]int{}
+	cursor := "0"
+	for round := 0; round == 0 || cursor != "0"; round++ {
+		p.ask(fmt.Sprintf("DEL goes:%d", round))
+		p.ask(fmt.Sprintf("SET comes:%d x", round))
+		// A cursor may be used again, should its reply have been lost.
+		p.ask("SCAN " + cursor + " COUNT 7")
+		lines := strings.Split(p.ask("SCAN "+cursor+" COUNT 7"), "\n")
+		cursor, _ = strconv.Unquote(strings.TrimSpace(lines[1]))
+		for _, line := range lines[3:] {
+			key, _ := strconv.Unquote(strings.TrimSpace(line))
+			seen[key]++
+		}
+	}
+	for i := range 100 {
+		if n := seen[fmt.Sprintf("stays:%d", i)]; n != 1 {
+			t.Errorf("stays:%d was returned %d times", i, n)
+		}
+	}
+	if seen[""] != 1 {
+		t.Errorf("the empty key was returned %d times", seen[""])
+	}
+}
+
+func TestCursorsAreBoundedAndTheLatestSurvive(t *testing.T) {
+	var cs cursors
+	slow := cs.add("slow", 0)
+	last := uint64(0)
+	for i := range 3 * MaxCursors {
+		last = cs.add(strconv.Itoa(i), last)
+		if after, ok := cs.lookUp(last); !ok || after != strconv.Itoa(i) {
+			t.Fatalf("cursor %d stands at %q, %v", i, after, ok)
+		}
+	}
+	if len(cs.byID) > 3 {
+		t.Errorf("a scan of %d steps left %d cursors", 3*MaxCursors, len(cs.byID))
+	}
+	if after, ok := cs.lookUp(slow); !ok || after != "slow" {
+		t.Errorf("a slow scan was forgotten while a fast one ran")
+	}
+	for i := range 3 * MaxCursors {
+		cs.add(strconv.Itoa(i), 0)
+	}
+	if len(cs.byID) != MaxCursors || cs.byUse.Len() != MaxCursors {
+		t.Errorf("%d cursors are held, want %d", len(cs.byID), MaxCursors)
+	}
+	long := strings.Repeat("k", crdt.MaxName)
+	for range 2 * MaxCursorBytes / crdt.MaxName {
+		cs.add(long, 0)
+	}
+	if cs.bytes > MaxCursorBytes {
+		t.Errorf("cursors hold %d bytes, want at most %d", cs.bytes, MaxCursorBytes)
+	}
+}
