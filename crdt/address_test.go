@@ -134,3 +134,26 @@ func TestHandlesRefuseNamesAndPathsBeyondTheLimits(t *testing.T) {
 		return Root(tx).String("k").Set(make([]byte, MaxValue))
 	})
 }
+
+func TestPlacesAreOneToOneAndKeepPrefixes(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		draw := func(label string) Address {
+			a := KeyAddress(drawLongName(t)).Type(TypeSet)
+			if rapid.Bool().Draw(t, label) {
+				a = a.Name(drawLongName(t))
+			}
+			return a
+		}
+		a, b := draw("a has an element"), draw("b has an element")
+		if (a == b) != (a.Place() == b.Place()) {
+			t.Fatalf("%q and %q are at %q and %q", a, b, a.Place(), b.Place())
+		}
+		covers := strings.HasPrefix(string(b), string(a))
+		if covers != strings.HasPrefix(string(b.Place()), string(a.Place())) {
+			t.Fatalf("%q is a prefix of %q: %v; of the places the opposite", a, b, covers)
+		}
+		if again := a.Place().Place(); len(a) <= longName && again != a.Place() {
+			t.Fatalf("%q has the place %q, that the place %q", a, a.Place(), again)
+		}
+	})
+}
