@@ -256,7 +256,6 @@ func (g *Group) Discard() { g.view.Close() }
 // Committed is what a commit did.
 type Committed struct {
 	Deltas []*crdt.Delta // in the order of applying
-	Clears bool          // whether the set of pending clears changed
 }
 
 // Commit writes the group's changes in one storage transaction, and only then takes them into the
@@ -277,16 +276,25 @@ func (g *Group) Commit(sync bool) (Committed, error) {
 	if clears {
 		batch.Set(keyClears, encodeClears(g.clears))
 	}
-	if !batch.Fits() {
-		return g.commitLarge(changed, rec, sync)
+	write := func() error {
+		if err := r.commit(batch, sync); err != nil {
+			return err
+		}
+		g.publishCells(changed)
+		r.log.append(rec)
+		r.clears = g.clears
+		return nil
 	}
-	if err := r.commit(batch, sync); err != nil {
-		return Committed{}, err
+	var err error
+	switch {
+	case !batch.Fits():
+		err = r.exclusively(func() error { return g.commitLarge(changed, rec, sync) })
+	case clears:
+		err = r.exclusively(write)
+	default:
+		err = write()
 	}
-	g.publishCells(changed)
-	r.log.append(rec)
-	r.clears = g.clears
-	return Committed{Deltas: g.deltas, Clears: clears}, nil
+	return Committed{Deltas: g.deltas}, err
 }
 
 // changed returns the cells that the group changed, in the order of their keys.

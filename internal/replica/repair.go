@@ -184,8 +184,7 @@ func (r *Replica) AbortRepair(p *Repair) error {
 	return r.dropStaged()
 }
 
-// FinishRepair takes everything staged over, and the other's context with it. Readers must not open new
-// views while it runs, since they would see a part.
+// FinishRepair takes everything staged over, and the other's context with it.
 func (r *Replica) FinishRepair(p *Repair, sync bool) error {
 	if r.repair != p {
 		return ErrBusy
@@ -210,7 +209,7 @@ func (r *Replica) FinishRepair(p *Repair, sync bool) error {
 		return err
 	}
 	r.saved = r.log.last
-	return r.replay(sync)
+	return r.exclusively(func() error { return r.replay(sync) })
 }
 
 // change is what happens to one cell when staged changes are taken over. Doing it twice is doing it once.
@@ -331,19 +330,19 @@ func (g *Group) commitState(batch *store.Batch) error {
 
 // commitLarge commits a group whose batch a store does not take at once: its changes are staged, committed
 // by one transaction, and replayed.
-func (g *Group) commitLarge(changed []*cellState, rec logged, sync bool) (Committed, error) {
+func (g *Group) commitLarge(changed []*cellState, rec logged, sync bool) error {
 	r := g.r
 	if r.repair != nil {
-		return Committed{}, fmt.Errorf("a group of %d cells during a repair: %w", len(changed), ErrBusy)
+		return fmt.Errorf("a group of %d cells during a repair: %w", len(changed), ErrBusy)
 	}
 	p := &Repair{r: r}
 	for _, c := range changed {
 		if err := p.stageCell(c); err != nil {
-			return Committed{}, err
+			return err
 		}
 	}
 	if err := p.flush(); err != nil {
-		return Committed{}, err
+		return err
 	}
 	mark := &store.Batch{}
 	key := numbered(prefixLog, rec.lsn)
@@ -351,12 +350,11 @@ func (g *Group) commitLarge(changed []*cellState, rec logged, sync bool) (Commit
 	mark.Set(keyClears, encodeClears(g.clears))
 	mark.Set(keyFlip, wire.Seal(formatVersion, keyFlip, nil))
 	if err := r.commit(mark, sync); err != nil {
-		return Committed{}, err
+		return err
 	}
-	clears := len(g.clears) != len(r.clears)
 	r.clears = g.clears
 	r.log.append(rec)
-	return Committed{Deltas: g.deltas, Clears: clears}, r.replay(sync)
+	return r.replay(sync)
 }
 
 func (p *Repair) stageCell(c *cellState) error {
@@ -391,19 +389,5 @@ func (r *Replica) finishFlip() error {
 
 // dropStaged removes staged changes.
 func (r *Replica) dropStaged() error {
-	for {
-		batch := &store.Batch{}
-		snap := r.st.Snapshot()
-		err := snap.ScanKeys([]byte{prefixStage}, []byte{prefixStage + 1}, func(key []byte) bool {
-			batch.Delete(append([]byte(nil), key...))
-			return batch.Len() < replayItems
-		})
-		snap.Close()
-		if err != nil || batch.Len() == 0 {
-			return err
-		}
-		if err := r.commit(batch, false); err != nil {
-			return err
-		}
-	}
+	return r.removeAll([]byte{prefixStage}, []byte{prefixStage + 1})
 }

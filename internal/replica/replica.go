@@ -55,6 +55,16 @@ type Config struct {
 	MaxLogBytes int64
 	// MaxLogAge bounds the age of the log's deltas. Default 7 days.
 	MaxLogAge time.Duration
+	// Exclusive runs fn, which commits something that readers could see a part of: it must let nobody
+	// open a view meanwhile, and give what fn returns to those opened later. Nil runs fn alone.
+	Exclusive func(fn func() (Published, error)) error
+}
+
+// Published is what a view needs beside the store's snapshot. It may be older than the snapshot, unless
+// a commit that ran under Config.Exclusive lies between them.
+type Published struct {
+	clears []pendingClear
+	keys   int
 }
 
 // withDefaults returns c with defaults in place of zeros.
@@ -95,9 +105,10 @@ type Replica struct {
 	cells int
 	keys  int
 
-	repair *Repair
-	forks  map[crdt.ReplicaID]bool
-	skewed int // remote timestamps that were too far ahead
+	repair     *Repair
+	rebuilding bool
+	forks      map[crdt.ReplicaID]bool
+	skewed     int // remote timestamps that were too far ahead
 }
 
 // Open opens the replica that st holds; an empty store is a new one. It reads every cell once, to
@@ -108,7 +119,9 @@ func Open(st store.Store, cfg Config) (*Replica, error) {
 		seen: crdt.VersionVector{}, heads: crdt.Heads{}, gained: crdt.VersionVector{},
 		log: newDeltaLog(), tree: &antientropy.Tree{}, forks: map[crdt.ReplicaID]bool{},
 	}
-	for _, step := range []func() error{r.loadContext, r.loadClears, r.finishFlip, r.loadCells} {
+	for _, step := range []func() error{
+		r.resumeRebuild, r.loadContext, r.loadClears, r.finishFlip, r.loadCells,
+	} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -175,7 +188,28 @@ func (r *Replica) loadCells() error {
 }
 
 // View returns a view of what is committed. It must be closed.
-func (r *Replica) View() *View { return &View{snap: r.st.Snapshot(), clears: r.clears} }
+func (r *Replica) View() *View { return NewView(r.st, r.Published()) }
+
+// NewView returns a view of a store. It may be called by any goroutine.
+func NewView(st store.Store, p Published) *View {
+	return &View{snap: st.Snapshot(), clears: p.clears, keys: p.keys}
+}
+
+// Published returns what views opened from now on need.
+func (r *Replica) Published() Published {
+	return Published{clears: r.clears[:len(r.clears):len(r.clears)], keys: r.keys}
+}
+
+// exclusively runs a commit that readers could see a part of.
+func (r *Replica) exclusively(fn func() error) error {
+	if r.cfg.Exclusive == nil {
+		return fn()
+	}
+	return r.cfg.Exclusive(func() (Published, error) {
+		err := fn()
+		return r.Published(), err
+	})
+}
 
 // ID returns the id under which the replica writes; zero if it has not written since it drew a new one.
 func (r *Replica) ID() crdt.ReplicaID { return r.id }

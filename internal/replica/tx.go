@@ -250,3 +250,12 @@ func (tx *Tx) Keys(prefix, after string, fn func(string, crdt.Summary) bool) err
 	}
 	return nil
 }
+
+// KeyCount returns the number of keys that exist. O(keys written by the group).
+func (tx *Tx) KeyCount() (int, error) {
+	n := tx.g.r.keys
+	for _, s := range tx.g.sums {
+		n += delta(s.before, s.now.Exists())
+	}
+	return n, nil
+}

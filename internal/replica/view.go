@@ -9,6 +9,7 @@ import (
 type View struct {
 	snap   store.Snapshot
 	clears []pendingClear
+	keys   int
 }
 
 // pendingClear is a clear that is committed, and so in force for every reader, while the cells that it
@@ -122,6 +123,9 @@ func (v *View) Keys(prefix, beyond string, fn func(string, crdt.Summary) bool) e
 	}
 	return err
 }
+
+// KeyCount returns the number of keys that exist. O(1).
+func (v *View) KeyCount() (int, error) { return v.keys, nil }
 
 // nameStart returns where the summaries of keys begin that begin with prefix: before those of long keys,
 // of which the place keeps only the beginning.

@@ -1,0 +1,211 @@
+package replica
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/peerd/peerd/antientropy"
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/wire"
+	"github.com/peerd/peerd/store"
+)
+
+// Two replicas with one context and different cells cannot both be right, and merging them would spread the
+// damage: a cell that rotted away here looks like one that was removed. So the replica that fails its own check
+// discards its cells and context, fills up from its peers under a new id, and then applies the deltas
+// of its own log again, for those that no peer had.
+
+// Verify reads every cell of the moment and compares their fingerprints with the tree that was kept in
+// place. It returns an error that wraps store.ErrCorrupt if they differ. It may be called by any
+// goroutine.
+func (p *Pinned) Verify() error {
+	var root antientropy.Fingerprint
+	err := p.view.scanStored("", "", func(a crdt.Address, c crdt.Cell) bool {
+		for _, e := range c {
+			root = root.Add(fingerprint(a, e))
+		}
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	if kept := p.tree.Root(); root != kept {
+		return fmt.Errorf("the cells sum to %v, the tree says %v: %w", root, kept, store.ErrCorrupt)
+	}
+	return nil
+}
+
+// Rebuilding reports whether the replica discarded its cells and has not got all of them back. What it
+// holds is then not to be read.
+func (r *Replica) Rebuilding() bool { return r.rebuilding }
+
+// Discard begins a rebuild: all cells and the context go, the log is put aside. A crash on the way is made up
+// for by Open. The node's neighbours must be told: see Node.Discard.
+func (r *Replica) Discard() error {
+	if r.repair != nil {
+		if err := r.AbortRepair(r.repair); err != nil {
+			return err
+		}
+	}
+	mark := &store.Batch{}
+	mark.Set(keyRebuild, wire.Seal(formatVersion, keyRebuild, []byte{rebuildDiscards}))
+	if err := r.commit(mark, true); err != nil {
+		return err
+	}
+	return r.discard()
+}
+
+// Discard begins a rebuild, and links again.
+func (n *Node) Discard() error {
+	err := n.Replica.Discard()
+	n.Rebase()
+	return err
+}
+
+// Phases of a rebuild, in its mark.
+const (
+	rebuildDiscards = 1
+	rebuildFills    = 2
+)
+
+// discard removes what is there. Doing it twice is doing it once.
+func (r *Replica) discard() error {
+	if err := r.putLogAside(); err != nil {
+		return err
+	}
+	kinds := []byte{prefixCell, prefixSummary, prefixLeaf, prefixBlob, prefixStage, prefixLog}
+	for _, kind := range kinds {
+		if err := r.removeAll([]byte{kind}, []byte{kind + 1}); err != nil {
+			return err
+		}
+	}
+	next := &store.Batch{}
+	for _, key := range [][]byte{keyCheckpoint, keyClears, keyFlip} {
+		next.Delete(key)
+	}
+	next.Set(keyRebuild, wire.Seal(formatVersion, keyRebuild, []byte{rebuildFills}))
+	if err := r.commit(next, true); err != nil {
+		return err
+	}
+	r.reset()
+	r.rebuilding = true
+	return nil
+}
+
+// reset makes the state in memory that of an empty store.
+func (r *Replica) reset() {
+	r.id = 0
+	r.seen, r.heads, r.gained = crdt.VersionVector{}, crdt.Heads{}, crdt.VersionVector{}
+	r.digest = antientropy.Fingerprint{}
+	r.log, r.saved = newDeltaLog(), 0
+	r.clears, r.sweepAfter = nil, ""
+	r.tree, r.cells, r.keys = &antientropy.Tree{}, 0, 0
+}
+
+// putLogAside moves the records of the log that can still be read.
+func (r *Replica) putLogAside() error {
+	for {
+		batch := &store.Batch{}
+		snap := r.st.Snapshot()
+		err := snap.Scan([]byte{prefixLog}, []byte{prefixLog + 1}, func(k, v []byte) bool {
+			key := append([]byte(nil), k...)
+			batch.Delete(key)
+			if rec, err := decodeLogged(key, append([]byte(nil), v...)); err == nil {
+				aside := numbered(prefixOldLog, rec.lsn)
+				batch.Set(aside, encodeLogged(aside, rec))
+			}
+			return batch.Len() < replayItems && batch.Bytes() < replayBytes
+		})
+		snap.Close()
+		if err != nil || batch.Len() == 0 {
+			return err
+		}
+		if err := r.commit(batch, false); err != nil {
+			return err
+		}
+	}
+}
+
+// removeAll deletes a range of keys, batch by batch.
+func (r *Replica) removeAll(start, end []byte) error {
+	for {
+		batch := &store.Batch{}
+		snap := r.st.Snapshot()
+		err := snap.ScanKeys(start, end, func(key []byte) bool {
+			batch.Delete(append([]byte(nil), key...))
+			return batch.Len() < replayItems
+		})
+		snap.Close()
+		if err != nil || batch.Len() == 0 {
+			return err
+		}
+		if err := r.commit(batch, false); err != nil {
+			return err
+		}
+	}
+}
+
+// Reapply ends a rebuild, once the replica has got from its peers what they have: it applies the
+// deltas of its own former log that none of them had.
+func (r *Replica) Reapply(now time.Time) error {
+	var lsn uint64
+	for more := true; more; {
+		g := r.Begin(now)
+		more = false
+		snap := r.st.Snapshot()
+		var failed error
+		err := readLog(snap, prefixOldLog, lsn, func(rec logged) bool {
+			for _, d := range rec.deltas {
+				if _, failed = g.Apply(d); failed != nil {
+					return false
+				}
+			}
+			lsn = rec.lsn + 1
+			more = g.Full()
+			return !more
+		})
+		snap.Close()
+		if err == nil {
+			err = failed
+		}
+		if err != nil {
+			g.Discard()
+			return err
+		}
+		if _, err := g.Commit(false); err != nil {
+			return err
+		}
+	}
+	if err := r.Save(now); err != nil {
+		return err
+	}
+	end := &store.Batch{}
+	end.Delete(keyRebuild)
+	if err := r.commit(end, true); err != nil {
+		return err
+	}
+	r.rebuilding = false
+	return r.removeAll([]byte{prefixOldLog}, []byte{prefixOldLog + 1})
+}
+
+// resumeRebuild continues at open what a crash interrupted.
+func (r *Replica) resumeRebuild() error {
+	snap := r.st.Snapshot()
+	record, ok, err := snap.Get(keyRebuild)
+	snap.Close()
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return r.removeAll([]byte{prefixOldLog}, []byte{prefixOldLog + 1})
+	}
+	phase, err := unseal(keyRebuild, record)
+	if err != nil {
+		return err
+	}
+	r.rebuilding = true
+	if len(phase) == 1 && phase[0] == rebuildFills {
+		return nil
+	}
+	return r.discard()
+}

@@ -1,0 +1,182 @@
+package peer
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"time"
+)
+
+// Durability says when an acknowledged write survives a power failure. A crash of the process alone loses
+// nothing with any of them, except in memory.
+type Durability string
+
+const (
+	// Always syncs before a write is answered. Groups of waiting writes share one sync.
+	Always Durability = "always"
+	// Interval syncs every second, as Redis's "everysec": a power failure loses at most about that.
+	Interval Durability = "interval"
+	// None leaves syncing to the operating system.
+	None Durability = "none"
+)
+
+// Config says how a peer runs. The zero value of each field stands for its default; only Dir is required,
+// or Memory. Open copies it.
+type Config struct {
+	// Dir is the directory for data and keys. It is created with mode 0700 if it is not there.
+	Dir string
+	// Memory keeps everything in memory instead of in Dir, for tests and examples.
+	Memory bool
+	// Offline starts no network: the peer is alone until it is opened without.
+	Offline bool
+
+	// Name is a label for people; names may repeat. Default: the host's name.
+	Name string
+	// ClusterKey is the file with the cluster's secret. Default: cluster.key in Dir, which is created if
+	// it is not there and Join is empty.
+	ClusterKey string
+	// Gossip is the "ip:port" for membership, TCP and UDP. Default 0.0.0.0:7946. Port 0 takes a free one.
+	Gossip string
+	// P2P is the "ip:port" for data, TCP and QUIC. Default 0.0.0.0:7947.
+	P2P string
+	// Advertise is the IP under which other hosts reach this one. Default: the address listened on; if
+	// that is 0.0.0.0, a private address of the host, else a public one, else loopback.
+	Advertise string
+	// Join lists "host:port" gossip addresses of other peers. Known ones are rejoined without it.
+	Join []string
+
+	// Durability is Interval by default.
+	Durability Durability
+	// LogBytes bounds the log of deltas on disk. A peer that was away for longer than the log reaches
+	// back is repaired by comparing cells, which costs more. Default 256 MiB.
+	LogBytes int64
+	// LogAge bounds the age of the log's deltas. Default 7 days.
+	LogAge time.Duration
+
+	// Logger takes the peer's log. Default: nothing is logged.
+	Logger *slog.Logger
+	// Cut is fault injection: it blocks all traffic with some peers. Nil blocks none.
+	Cut *Cut
+	// FastGossip notices and heals changes of membership ten times faster, for demonstrations and
+	// tests on one machine. Too nervous for a real network.
+	FastGossip bool
+}
+
+// Limits of a peer, beside those of package crdt.
+const (
+	// MaxQueue is how many transactions may wait for the commit loop. More block their callers.
+	MaxQueue = 4096
+	// MaxLinks is how many other peers a peer keeps a stream to. In a larger cluster each picks so
+	// many, and the rest is reached through them.
+	MaxLinks = 16
+	// MaxMembers is how many members are remembered.
+	MaxMembers = 4096
+	// MaxKey is how long a key, field or element may be, in bytes.
+	MaxKey = 64 << 10
+	// MaxValue is how long a value may be, in bytes.
+	MaxValue = 1 << 20
+)
+
+const (
+	defaultGossip = "0.0.0.0:7946"
+	defaultP2P    = "0.0.0.0:7947"
+)
+
+// withDefaults returns c with defaults in place of zeros.
+func (c Config) withDefaults() Config {
+	if c.Name == "" {
+		c.Name, _ = os.Hostname()
+	}
+	if c.Gossip == "" {
+		c.Gossip = defaultGossip
+	}
+	if c.P2P == "" {
+		c.P2P = defaultP2P
+	}
+	if c.Durability == "" {
+		c.Durability = Interval
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	c.Join = append([]string(nil), c.Join...)
+	return c
+}
+
+// Validate returns every problem of the configuration, joined into one error, or nil.
+func (c Config) Validate() error {
+	c = c.withDefaults()
+	var problems []error
+	wrong := func(format string, args ...any) {
+		problems = append(problems, fmt.Errorf(format, args...))
+	}
+	if c.Dir == "" && !c.Memory {
+		wrong("dir: name a directory for the data")
+	}
+	if c.Memory && !c.Offline && c.ClusterKey == "" {
+		wrong("cluster key: a peer in memory needs the file of a cluster's secret, or Offline")
+	}
+	for field, addr := range map[string]string{"gossip": c.Gossip, "p2p": c.P2P} {
+		if _, err := netip.ParseAddrPort(addr); err != nil {
+			wrong("%s %q: must be ip:port", field, addr)
+		}
+	}
+	if c.Advertise != "" {
+		if ip, err := netip.ParseAddr(c.Advertise); err != nil || ip.IsUnspecified() {
+			wrong("advertise %q: must be an IP address as other hosts reach it", c.Advertise)
+		}
+	}
+	switch c.Durability {
+	case Always, Interval, None:
+	default:
+		wrong("durability %q: must be always, interval or none", c.Durability)
+	}
+	if c.LogBytes < 0 || c.LogAge < 0 {
+		wrong("log: bytes and age must not be negative")
+	}
+	return errors.Join(problems...)
+}
+
+// advertised returns the IP that others reach this host at, listening on bind.
+func (c Config) advertised(bind string) (netip.Addr, error) {
+	if c.Advertise != "" {
+		return netip.ParseAddr(c.Advertise)
+	}
+	at, err := netip.ParseAddrPort(bind)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	if !at.Addr().IsUnspecified() {
+		return at.Addr(), nil
+	}
+	return hostAddress(), nil
+}
+
+// hostAddress returns a private address of the host, else a public one, else loopback.
+func hostAddress() netip.Addr {
+	best := netip.MustParseAddr("127.0.0.1")
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return best
+	}
+	for _, a := range addrs {
+		prefix, err := netip.ParsePrefix(a.String())
+		if err != nil || !prefix.Addr().IsGlobalUnicast() || !prefix.Addr().Is4() {
+			continue
+		}
+		if prefix.Addr().IsPrivate() {
+			return prefix.Addr()
+		}
+		best = prefix.Addr()
+	}
+	return best
+}
+
+func joinPort(ip netip.Addr, port int) string {
+	return net.JoinHostPort(ip.String(), strconv.Itoa(port))
+}

@@ -1,0 +1,36 @@
+// Package peer is peerd's embedded database: one peer of a leaderless cluster, in this process.
+//
+// A Peer reads and writes locally, whether or not it can reach others. Whenever it can, it exchanges
+// deltas with them, and all peers that have seen the same writes hold the same state: see package crdt
+// for what becomes of concurrent writes to the same thing.
+//
+//	p, err := peer.Open(ctx, peer.Config{Dir: "data"})
+//	...
+//	defer p.Close()
+//	err = p.Update(ctx, func(tx *peer.Tx) error {
+//		_, err := tx.Counter("visits").Add(1)
+//		return err
+//	})
+//
+// # Promises
+//
+//   - An acknowledged write is not lost: it survives a crash of the process, and of the machine as
+//     Config.Durability says; and no other peer's write silently takes its place, unless it saw it.
+//   - A transaction becomes visible whole, here and everywhere, and after everything that it had seen.
+//   - After an Update returned, every View of this peer sees it.
+//   - Peers that have received the same writes hold the same state.
+//
+// # Not promised
+//
+// There is no order between transactions of different peers other than causality, and so no
+// serializability: two peers may both take the last item of a stock. Use types whose concurrent changes
+// both mean something, or one peer as the place for such writes.
+//
+// # Inside
+//
+// One goroutine, the commit loop, owns the replica (package internal/replica): it runs waiting
+// transactions and received deltas in groups, one storage transaction each. Views read snapshots beside
+// it. For each neighbour a goroutine reads its stream and one writes it; see docs/architecture.md
+// for all of them. The tests are in this directory; those of the core, with a seeded driver of many
+// replicas, in internal/replica.
+package peer

@@ -1,0 +1,110 @@
+package peer
+
+import (
+	"hash/fnv"
+	"io"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/control"
+	libnet "github.com/libp2p/go-libp2p/core/network"
+	libpeer "github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/peerd/peerd/gossip/members"
+)
+
+// gate lets in the peers whose signed metadata was seen on the cluster's encrypted gossip. It implements
+// libp2p's ConnectionGater. Every stream then asks for a proof of the secret as well.
+type gate struct {
+	log *slog.Logger
+
+	mu      sync.Mutex
+	allowed map[libpeer.ID]bool
+	warned  time.Time
+}
+
+func newGate(log *slog.Logger) *gate { return &gate{log: log} }
+
+// allow replaces the set of peers that are let in.
+func (g *gate) allow(ids map[libpeer.ID]bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.allowed = ids
+}
+
+func (g *gate) admits(id libpeer.ID) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.allowed[id]
+}
+
+// warnEvery bounds how often a stranger is logged.
+const warnEvery = time.Minute
+
+// refuse logs a stranger, once a minute at most.
+func (g *gate) refuse(why string, id libpeer.ID, addr string) {
+	g.mu.Lock()
+	quiet := time.Since(g.warned) < warnEvery
+	if !quiet {
+		g.warned = time.Now()
+	}
+	g.mu.Unlock()
+	if !quiet {
+		g.log.Warn(why, "peer_id", id.String(), "addr", addr)
+	}
+}
+
+// InterceptPeerDial implements connmgr.ConnectionGater.
+func (g *gate) InterceptPeerDial(id libpeer.ID) bool { return g.admits(id) }
+
+// InterceptAddrDial implements connmgr.ConnectionGater.
+func (g *gate) InterceptAddrDial(libpeer.ID, ma.Multiaddr) bool { return true }
+
+// InterceptAccept implements connmgr.ConnectionGater.
+func (g *gate) InterceptAccept(libnet.ConnMultiaddrs) bool { return true }
+
+// InterceptSecured implements connmgr.ConnectionGater.
+func (g *gate) InterceptSecured(dir libnet.Direction, id libpeer.ID,
+	addrs libnet.ConnMultiaddrs) bool {
+	if g.admits(id) {
+		return true
+	}
+	if dir == libnet.DirInbound {
+		g.refuse("refused a connection: the host is not a member of this cluster "+
+			"(it needs the cluster's key), or is not known here yet", id,
+			addrs.RemoteMultiaddr().String())
+	}
+	return false
+}
+
+// InterceptUpgraded implements connmgr.ConnectionGater.
+func (g *gate) InterceptUpgraded(libnet.Conn) (bool, control.DisconnectReason) { return true, 0 }
+
+// rcmgrCloser closes a resource manager; libp2p takes it by its interface.
+type rcmgrCloser struct{ libnet.ResourceManager }
+
+var _ io.Closer = (*rcmgrCloser)(nil)
+
+// chosen returns the members that a peer keeps a stream to: all of them, or in a large cluster those that
+// a hash of both ids puts first, which spreads links evenly and stays the same while members do.
+func chosen(self string, all []members.Member) []members.Member {
+	alive := slices.DeleteFunc(slices.Clone(all), func(m members.Member) bool { return !m.Alive })
+	if len(alive) <= MaxLinks {
+		return alive
+	}
+	rank := func(m members.Member) uint64 {
+		h := fnv.New64a()
+		_, _ = io.WriteString(h, min(self, m.ID)+"\x00"+max(self, m.ID))
+		return h.Sum64()
+	}
+	slices.SortFunc(alive, func(a, b members.Member) int {
+		if rank(a) < rank(b) {
+			return -1
+		}
+		return 1
+	})
+	return alive[:MaxLinks]
+}

@@ -1,0 +1,133 @@
+package peer
+
+import (
+	"errors"
+	"time"
+
+	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/replica"
+	"github.com/peerd/peerd/store"
+)
+
+// Ready returns nil if the peer has caught up with those it knows and takes writes, and otherwise why not.
+// A peer that knows nobody is ready.
+func (p *Peer) Ready() error {
+	var err error
+	if callErr := p.call(func(l *loop) { err = l.readiness() }); callErr != nil {
+		return callErr
+	}
+	return err
+}
+
+var errCatchingUp = errors.New("catching up with the other peers")
+
+func (l *loop) readiness() error {
+	if err := l.refusal(); err != nil {
+		return err
+	}
+	if l.caughtUp || !l.someoneIsAhead() {
+		return nil
+	}
+	return errCatchingUp
+}
+
+// someoneIsAhead reports whether a neighbour has what this replica lacks.
+func (l *loop) someoneIsAhead() bool {
+	seen, _ := l.node.Context()
+	for id := range l.links {
+		if known, greeted := l.node.Known(id); greeted && !seen.Contains(known) {
+			return true
+		}
+	}
+	return false
+}
+
+// noticeCatchingUp notes that an empty or rebuilding replica has all that a neighbour has.
+func (l *loop) noticeCatchingUp() error {
+	if l.caughtUp && !l.node.Rebuilding() {
+		return nil
+	}
+	seen, _ := l.node.Context()
+	for id := range l.links {
+		known, greeted := l.node.Known(id)
+		if greeted && len(known) > 0 && seen.Contains(known) {
+			l.caughtUp = true
+			return l.endRebuild()
+		}
+	}
+	return nil
+}
+
+// suspectDamage checks this replica's own cells, after a neighbour with the same context was found to
+// have others.
+func (l *loop) suspectDamage(from gossip.NeighbourID) {
+	l.p.counters.mismatches.Add(1)
+	if l.verifying || l.node.Rebuilding() {
+		return
+	}
+	pinned, err := l.node.Pin()
+	if err != nil {
+		return // a repair or a sweep is under way: the next digest asks again
+	}
+	l.p.log.Error("this peer and another have seen the same writes and hold different data: "+
+		"checking the data here", "peer_id", string(from))
+	l.verify(pinned)
+}
+
+// verify reads all cells beside the loop, and rebuilds the replica if they are not what the tree says.
+func (l *loop) verify(pinned *replica.Pinned) {
+	l.verifying = true
+	l.p.background.Add(1)
+	go func() {
+		defer l.p.background.Done()
+		err := pinned.Verify()
+		pinned.Close()
+		_ = l.p.call(func(l *loop) {
+			l.verifying = false
+			l.verified(err)
+		})
+	}()
+}
+
+func (l *loop) verified(err error) {
+	switch {
+	case err == nil:
+		l.p.log.Error("the data here is as it was written: the other peer is damaged")
+	case !errors.Is(err, store.ErrCorrupt):
+		l.p.log.Error("could not check the data here", "error", err)
+	case len(l.links) == 0:
+		l.p.log.Error("the data here is damaged, and no peer is there to rebuild it from", "error", err)
+	default:
+		l.p.log.Error("the data here is damaged: discarding it and rebuilding from the other peers; "+
+			"reads and writes are refused until that is done", "error", err)
+		l.beginRebuild()
+	}
+}
+
+func (l *loop) beginRebuild() {
+	refusal := ErrRebuilding
+	l.p.refusing.Store(&refusal)
+	if err := l.p.mark.remove(); err != nil {
+		l.broken = err
+		return
+	}
+	l.caughtUp = false
+	if err := l.node.Discard(); err != nil {
+		l.broken = err
+	}
+	l.p.publish(l.node.Published())
+}
+
+func (l *loop) endRebuild() error {
+	if !l.node.Rebuilding() {
+		return nil
+	}
+	if err := l.node.Reapply(time.Now()); err != nil {
+		return err
+	}
+	l.p.publish(l.node.Published())
+	l.p.refusing.Store(nil)
+	l.p.watchers.notifyAll()
+	l.p.log.Info("the data here is rebuilt")
+	return nil
+}

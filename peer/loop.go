@@ -1,0 +1,353 @@
+package peer
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/replica"
+)
+
+// Intervals of the commit loop.
+const (
+	tickEvery   = 100 * time.Millisecond // neighbours are told what is new here, and asked for what is missing
+	digestEvery = time.Second            // a random neighbour gets a digest
+	syncEvery   = time.Second            // Durability Interval
+)
+
+// maxDrain is how many jobs one group takes before its links are served.
+const maxDrain = 1024
+
+// maxClears is how many clears may wait to be swept before writes wait for the sweep.
+const maxClears = 64
+
+// job is one thing for the commit loop to do: exactly one field is set.
+type job struct {
+	update *update
+	frame  *frame
+	call   func(l *loop)
+}
+
+// frame is a message from a neighbour.
+type frame struct {
+	link *link
+	data []byte
+	done chan error // buffered
+}
+
+// loop is the commit loop: the one goroutine that owns the replica. It collects what waits into a commit
+// group, commits it, and only then answers, wakes watchers and serves the links.
+type loop struct {
+	p     *Peer
+	node  *replica.Node
+	rng   *rand.Rand
+	wake  chan struct{} // a link has room
+	links map[gossip.NeighbourID]*link
+
+	group   *replica.Group
+	updates []*update // in the group, to be answered
+	frames  []*frame
+	dirty   bool // something was committed and not synced
+
+	caughtUp  bool  // has had all that a neighbour had, or began with data
+	repairing bool  // a repair was started and has not ended
+	verifying bool  // the cells are being checked
+	broken    error // what ends the loop after this step
+}
+
+func newLoop(p *Peer, node *replica.Node) *loop {
+	seen, _ := node.Context()
+	return &loop{
+		p: p, node: node,
+		rng:      rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
+		wake:     make(chan struct{}, 1),
+		links:    map[gossip.NeighbourID]*link{},
+		caughtUp: len(seen) > 0,
+	}
+}
+
+// errFailed is what callers get after the loop failed.
+func errFailed(err error) error { return fmt.Errorf("%w: %w", ErrClosed, err) }
+
+// run is the loop's goroutine.
+func (l *loop) run() {
+	defer close(l.p.stopped)
+	tick := time.NewTicker(tickEvery)
+	digest := time.NewTicker(digestEvery)
+	syncing := time.NewTicker(syncEvery)
+	defer tick.Stop()
+	defer digest.Stop()
+	defer syncing.Stop()
+	for {
+		var err error
+		select {
+		case j := <-l.p.jobs:
+			err = l.work(j)
+		case <-l.wake:
+		case <-tick.C:
+			l.node.Tick(l.repairing || l.node.Repairing())
+			_, err = l.node.Maintain(time.Now())
+		case <-digest.C:
+			l.node.SendDigest(l.rng)
+		case <-syncing.C:
+			err = l.sync()
+		case <-l.p.stop:
+			l.finish()
+			return
+		case <-l.idle():
+		}
+		if err == nil {
+			err = l.after()
+		}
+		if err != nil {
+			l.fail(err)
+			return
+		}
+	}
+}
+
+// ready is a channel that can always be read.
+var ready = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
+// idle can be read if the loop has work that waits for nobody.
+func (l *loop) idle() <-chan struct{} {
+	if l.node.Clears() > 0 {
+		return ready
+	}
+	return nil
+}
+
+// work does a job and those that wait behind it, in as few groups as they fit into.
+func (l *loop) work(j job) error {
+	for range maxDrain {
+		if err := l.do(j); err != nil {
+			return err
+		}
+		select {
+		case j = <-l.p.jobs:
+		default:
+			return l.commit()
+		}
+	}
+	return l.commit()
+}
+
+func (l *loop) do(j job) error {
+	if j.call != nil {
+		if err := l.commit(); err != nil {
+			return err
+		}
+		j.call(l)
+		return nil
+	}
+	if l.group != nil && l.group.Full() {
+		if err := l.commit(); err != nil {
+			return err
+		}
+	}
+	if l.group == nil {
+		l.group = l.node.Begin(time.Now())
+	}
+	if j.update != nil {
+		l.update(j.update)
+		return nil
+	}
+	return l.receive(j.frame)
+}
+
+// update runs transactions in the group.
+func (l *loop) update(u *update) {
+	if !u.begin() {
+		return
+	}
+	l.updates = append(l.updates, u)
+	for i, fn := range u.fns {
+		err := l.refusal()
+		if err == nil {
+			err = l.transact(u, fn)
+		}
+		u.fail(i, err)
+	}
+}
+
+// refusal returns why nothing may be written now.
+func (l *loop) refusal() error {
+	if why := l.p.refusing.Load(); why != nil {
+		return *why
+	}
+	return nil
+}
+
+// errPanic ends a transaction whose function panicked.
+var errPanic = errors.New("the transaction's function panicked")
+
+func (l *loop) transact(u *update, fn func(*Tx) error) error {
+	return l.group.Update(func(tx *replica.Tx) (err error) {
+		defer func() {
+			if thrown := recover(); thrown != nil {
+				u.thrown, err = thrown, errPanic
+			}
+		}()
+		return fn(newTx(tx))
+	})
+}
+
+// receive takes a frame into the group. Only errors of the store end the loop.
+func (l *loop) receive(f *frame) error {
+	if l.links[f.link.id] != f.link {
+		f.done <- errLinkReplaced
+		return nil
+	}
+	err := l.node.Receive(l.group, f.link.id, f.data)
+	if errors.Is(err, gossip.ErrFrame) {
+		f.done <- err
+		return nil
+	}
+	l.frames = append(l.frames, f)
+	return err
+}
+
+// commit commits the group, if there is one, and answers those in it.
+func (l *loop) commit() error {
+	g := l.group
+	if g == nil {
+		return nil
+	}
+	l.group = nil
+	empty := g.Empty()
+	if !empty {
+		if err := l.p.mark.remove(); err != nil {
+			g.Discard()
+			return err
+		}
+	}
+	done, err := g.Commit(l.p.cfg.Durability == Always)
+	if err != nil {
+		return err
+	}
+	if !empty {
+		l.dirty = true
+		l.p.counters.commits.Add(1)
+		l.p.counters.deltas.Add(uint64(len(done.Deltas)))
+	}
+	l.p.publish(l.node.Published())
+	l.p.watchers.notify(done.Deltas)
+	l.answer(nil)
+	return nil
+}
+
+func (l *loop) answer(err error) {
+	for _, u := range l.updates {
+		if err != nil {
+			u.failAll(err)
+		}
+		close(u.done)
+	}
+	for _, f := range l.frames {
+		f.done <- err
+	}
+	clear(l.updates)
+	clear(l.frames)
+	l.updates, l.frames = l.updates[:0], l.frames[:0]
+}
+
+// after does what follows from a step: it sweeps a little, acts on what the mesh found, and serves links.
+func (l *loop) after() error {
+	for l.node.Clears() > 0 {
+		if err := l.p.mark.remove(); err != nil {
+			return err
+		}
+		if _, err := l.node.Sweep(); err != nil {
+			return err
+		}
+		if l.node.Clears() <= maxClears {
+			l.p.publish(l.node.Published())
+			break
+		}
+	}
+	for _, e := range l.node.Events() {
+		l.act(e)
+	}
+	if err := l.noticeCatchingUp(); err != nil {
+		return err
+	}
+	if l.broken != nil {
+		return l.broken
+	}
+	return l.serve()
+}
+
+func (l *loop) act(e gossip.Event) {
+	switch e.Kind {
+	case gossip.Behind:
+		l.startRepair(e.From)
+	case gossip.Damaged:
+		l.suspectDamage(e.From)
+	}
+}
+
+// serve fills the links that have room.
+func (l *loop) serve() error {
+	for id, link := range l.links {
+		for len(link.out) < cap(link.out) {
+			data, err := l.node.Next(id)
+			if err != nil {
+				return err
+			}
+			if data == nil {
+				break
+			}
+			link.out <- data
+		}
+	}
+	return nil
+}
+
+// sync makes durable what was committed.
+func (l *loop) sync() error {
+	if !l.dirty || l.p.cfg.Durability != Interval {
+		return nil
+	}
+	l.dirty = false
+	return l.p.store.Sync()
+}
+
+// finish does what was accepted, and closes cleanly.
+func (l *loop) finish() {
+	var err error
+	for more := true; more && err == nil; {
+		select {
+		case j := <-l.p.jobs:
+			err = l.work(j)
+		default:
+			more = false
+		}
+	}
+	if err == nil {
+		err = l.node.Save(time.Now())
+	}
+	if err == nil {
+		err = l.p.store.Sync()
+	}
+	if err == nil {
+		err = l.p.mark.write()
+	}
+	if err != nil {
+		l.fail(err)
+	}
+}
+
+// fail ends the loop after an error of the store: nothing more is committed or acknowledged.
+func (l *loop) fail(err error) {
+	l.p.log.Error("the peer stops: its store failed", "error", err)
+	l.p.failed = err
+	failed := errFailed(err)
+	l.p.refusing.Store(&failed)
+	if l.group != nil {
+		l.group.Discard()
+		l.group = nil
+	}
+	l.answer(failed)
+}

@@ -1,0 +1,384 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"crypto/ed25519"
+
+	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/host"
+	libpeer "github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
+	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/gossip/members"
+	"github.com/peerd/peerd/internal/secret"
+)
+
+// File names in the data directory.
+const (
+	hostKeyFile    = "host.key"
+	clusterKeyFile = "cluster.key"
+	knownFile      = "members.json"
+)
+
+// network is a peer's connections to others: the libp2p host, membership, and the goroutines on them.
+type network struct {
+	p       *Peer
+	host    host.Host
+	id      libpeer.ID
+	key     secret.Key
+	members *members.Members
+	gate    *gate
+	syncID  protocol.ID
+	pullID  protocol.ID
+
+	ctx    context.Context // ends with the network; only for goroutines started here
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu      sync.Mutex
+	dialing map[libpeer.ID]bool
+	streams map[libpeer.ID]*link
+	sources int // repairs served
+}
+
+// Keys are the files that identify a host and its cluster.
+type Keys struct {
+	HostKey    string // path
+	ClusterKey string // path
+	Created    bool   // whether the cluster's key was made now
+	PeerID     string
+}
+
+// Init makes the data directory, the host's key, and the cluster's secret where it is missing, as Open does.
+// It returns ErrNoClusterKey if cfg.Join is set and there is no secret.
+func Init(cfg Config) (Keys, error) {
+	_, _, keys, err := loadKeys(cfg.withDefaults())
+	return keys, err
+}
+
+func loadKeys(cfg Config) (secret.HostKey, secret.Key, Keys, error) {
+	if cfg.Memory {
+		return memoryKeys(cfg)
+	}
+	keys := Keys{HostKey: filepath.Join(cfg.Dir, hostKeyFile), ClusterKey: cfg.ClusterKey}
+	named := keys.ClusterKey != ""
+	if !named {
+		keys.ClusterKey = filepath.Join(cfg.Dir, clusterKeyFile)
+	}
+	var none secret.HostKey
+	cluster, err := secret.Load(keys.ClusterKey)
+	missing := errors.Is(err, fs.ErrNotExist)
+	switch {
+	case missing && len(cfg.Join) > 0 && !named:
+		return none, cluster, keys, fmt.Errorf("%w: copy cluster.key from a peer of the cluster to %s, "+
+			"or name it with --cluster-key", ErrNoClusterKey, keys.ClusterKey)
+	case missing && !named:
+		if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+			return none, cluster, keys, fmt.Errorf("data directory: %w", err)
+		}
+		cluster, err = secret.Create(keys.ClusterKey)
+		keys.Created = true
+	}
+	if err != nil {
+		return none, cluster, keys, err
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return none, cluster, keys, fmt.Errorf("data directory: %w", err)
+	}
+	own, err := secret.OpenHostKey(keys.HostKey)
+	if err != nil {
+		return none, cluster, keys, err
+	}
+	keys.PeerID, err = peerIDOf(own.Public())
+	return own, cluster, keys, err
+}
+
+func memoryKeys(cfg Config) (own secret.HostKey, cluster secret.Key, keys Keys, err error) {
+	if cluster, err = secret.Load(cfg.ClusterKey); err != nil {
+		return own, cluster, keys, err
+	}
+	own = secret.NewHostKey()
+	keys.ClusterKey = cfg.ClusterKey
+	keys.PeerID, err = peerIDOf(own.Public())
+	return own, cluster, keys, err
+}
+
+// peerIDOf derives the libp2p id from a public key.
+func peerIDOf(public ed25519.PublicKey) (string, error) {
+	key, err := crypto.UnmarshalEd25519PublicKey(public)
+	if err != nil {
+		return "", err
+	}
+	id, err := libpeer.IDFromPublicKey(key)
+	return id.String(), err
+}
+
+// openNetwork opens the host and membership. Nothing is accepted before start.
+func openNetwork(ctx context.Context, p *Peer) (*network, error) {
+	own, cluster, keys, err := loadKeys(p.cfg)
+	if err != nil {
+		return nil, err
+	}
+	n := &network{
+		p: p, key: cluster, gate: newGate(p.log),
+		syncID:  protocol.ID("/peerd/" + cluster.ClusterID() + "/sync/1"),
+		pullID:  protocol.ID("/peerd/" + cluster.ClusterID() + "/pull/1"),
+		dialing: map[libpeer.ID]bool{}, streams: map[libpeer.ID]*link{},
+	}
+	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if n.id, err = libpeer.Decode(keys.PeerID); err != nil {
+		return nil, err
+	}
+	if err := n.listen(own); err != nil {
+		return nil, err
+	}
+	if err := n.join(own, keys); err != nil {
+		return nil, errors.Join(err, n.host.Close())
+	}
+	return n, nil
+}
+
+// listen opens the libp2p host.
+func (n *network) listen(own secret.HostKey) error {
+	key, err := crypto.UnmarshalEd25519PrivateKey(own.Private())
+	if err != nil {
+		return err
+	}
+	at, err := netip.ParseAddrPort(n.p.cfg.P2P)
+	if err != nil {
+		return err
+	}
+	resources, err := resourceManager()
+	if err != nil {
+		return err
+	}
+	tcp, quic := multiaddrs(at)
+	n.host, err = libp2p.New(
+		libp2p.Identity(key),
+		libp2p.ListenAddrStrings(tcp),
+		libp2p.ConnectionGater(n.gate),
+		libp2p.ResourceManager(resources),
+		libp2p.AddrsFactory(n.advertise),
+		libp2p.UserAgent("peerd"),
+		libp2p.DisableRelay(),
+		libp2p.DisableMetrics(),
+		libp2p.DisableIdentifyAddressDiscovery(),
+		libp2p.Ping(false),
+	)
+	if err != nil {
+		return fmt.Errorf("cannot listen on %s for data (is another peerd running? choose another "+
+			"address with --p2p): %w", n.p.cfg.P2P, errors.Join(err, resources.Close()))
+	}
+	// QUIC takes the number that TCP got, which was free to choose if the port is 0.
+	if at.Port() == 0 {
+		at = netip.AddrPortFrom(at.Addr(), n.tcpPort())
+		_, quic = multiaddrs(at)
+	}
+	udp, err := ma.NewMultiaddr(quic)
+	if err == nil {
+		err = n.host.Network().Listen(udp)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot listen on %v (UDP) for data (is another peerd running? choose "+
+			"another address with --p2p): %w", at, errors.Join(err, n.host.Close()))
+	}
+	return nil
+}
+
+// multiaddrs returns the addresses to listen on: TCP, and QUIC over UDP.
+func multiaddrs(at netip.AddrPort) (tcp, quic string) {
+	family := "ip4"
+	if at.Addr().Is6() && !at.Addr().Is4In6() {
+		family = "ip6"
+	}
+	base := "/" + family + "/" + at.Addr().Unmap().WithZone("").String()
+	return fmt.Sprintf("%s/tcp/%d", base, at.Port()),
+		fmt.Sprintf("%s/udp/%d/quic-v1", base, at.Port())
+}
+
+func (n *network) tcpPort() uint16 {
+	for _, a := range n.host.Network().ListenAddresses() {
+		if port, err := a.ValueForProtocol(ma.P_TCP); err == nil {
+			var p uint16
+			_, _ = fmt.Sscan(port, &p)
+			return p
+		}
+	}
+	return 0
+}
+
+// advertise returns the addresses at which others reach this host, best first.
+func (n *network) advertise([]ma.Multiaddr) []ma.Multiaddr {
+	if n.host == nil {
+		return nil
+	}
+	ip, err := n.p.cfg.advertised(n.p.cfg.P2P)
+	if err != nil {
+		return nil
+	}
+	tcp, quic := multiaddrs(netip.AddrPortFrom(ip, n.tcpPort()))
+	var out []ma.Multiaddr
+	for _, s := range []string{tcp, quic} {
+		if a, err := ma.NewMultiaddr(s); err == nil {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// resourceManager bounds what libp2p takes. Hosts behind one address are not limited among each other:
+// who is let in is decided by the gate.
+func resourceManager() (*rcmgrCloser, error) {
+	limits := rcmgr.DefaultLimits
+	limits.SystemBaseLimit.Conns = 4 * MaxMembers
+	limits.SystemBaseLimit.ConnsInbound = 2 * MaxMembers
+	limits.SystemBaseLimit.ConnsOutbound = 2 * MaxMembers
+	perHost := []rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: MaxMembers}}
+	perHost6 := []rcmgr.ConnLimitPerSubnet{{PrefixLength: 64, ConnCount: MaxMembers}}
+	m, err := rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(limits.AutoScale()),
+		rcmgr.WithMetricsDisabled(), rcmgr.WithLimitPerSubnet(perHost, perHost6))
+	return &rcmgrCloser{m}, err
+}
+
+// join opens membership.
+func (n *network) join(own secret.HostKey, keys Keys) error {
+	cfg := n.p.cfg
+	advertise := ""
+	at, err := netip.ParseAddrPort(cfg.Gossip)
+	if err != nil {
+		return err
+	}
+	if cfg.Advertise != "" && at.Port() != 0 {
+		advertise = joinPort(netip.MustParseAddr(cfg.Advertise), int(at.Port()))
+	}
+	var p2p []string
+	for _, a := range n.host.Addrs() {
+		p2p = append(p2p, a.String())
+	}
+	preset := members.LAN
+	if cfg.FastGossip {
+		preset = members.Fast
+	}
+	known := ""
+	if !cfg.Memory {
+		known = filepath.Join(cfg.Dir, knownFile)
+	}
+	n.members, err = members.Open(members.Config{
+		ID: keys.PeerID, IDOf: peerIDOf, PrivateKey: own.Private(), Label: cfg.Name,
+		P2P: p2p, Versions: members.Versions{Min: 1, Max: 1},
+		Bind: cfg.Gossip, Advertise: advertise, Key: n.key.GossipKey(),
+		Join: cfg.Join, KnownFile: known, Preset: preset, Log: n.p.log,
+		Blocked: cfg.Cut.blocks,
+	})
+	return err
+}
+
+// start lets others in and looks for them.
+func (n *network) start() {
+	n.host.SetStreamHandler(n.syncID, n.acceptSync)
+	n.host.SetStreamHandler(n.pullID, n.acceptPull)
+	n.spawn(n.keepLinks)
+}
+
+// spawn runs fn in a goroutine that close waits for.
+func (n *network) spawn(fn func()) {
+	n.wg.Add(1)
+	go func() {
+		defer n.wg.Done()
+		fn()
+	}()
+}
+
+// close ends all streams and goroutines.
+func (n *network) close() {
+	n.mu.Lock()
+	n.cancel()
+	n.mu.Unlock()
+	n.host.RemoveStreamHandler(n.syncID)
+	n.host.RemoveStreamHandler(n.pullID)
+	if err := errors.Join(n.members.Close(), n.host.Close()); err != nil {
+		n.p.log.Warn("closing the network", "error", err)
+	}
+	n.wg.Wait()
+}
+
+// relinkEvery is how often missing links are looked for, if membership does not change.
+const relinkEvery = time.Second
+
+// keepLinks keeps a stream to each peer that there should be one to.
+func (n *network) keepLinks() {
+	tick := time.NewTicker(relinkEvery)
+	defer tick.Stop()
+	if n.p.cfg.FastGossip {
+		tick.Reset(relinkEvery / 10)
+	}
+	for {
+		cut := n.p.cfg.Cut.wait()
+		n.relink()
+		select {
+		case <-n.ctx.Done():
+			return
+		case <-n.members.Changed():
+		case <-cut:
+		case <-tick.C:
+		}
+	}
+}
+
+// relink opens what is missing and closes what is blocked.
+func (n *network) relink() {
+	all := n.members.List()
+	allowed := make(map[libpeer.ID]bool, len(all))
+	for _, m := range all {
+		id, err := libpeer.Decode(m.ID)
+		if err != nil {
+			continue
+		}
+		blocked := n.p.cfg.Cut.blocks(m.Addr)
+		allowed[id] = !blocked
+		if blocked {
+			_ = n.host.Network().ClosePeer(id)
+		}
+	}
+	n.gate.allow(allowed)
+	for _, m := range chosen(n.id.String(), all) {
+		id, err := libpeer.Decode(m.ID)
+		if err == nil && allowed[id] && n.shouldDial(id, m) {
+			n.spawn(func() { n.dialSync(id, m.P2P) })
+		}
+	}
+}
+
+// shouldDial reports whether a stream is missing that this peer is to open, and notes that it does.
+// Of two peers the one with the smaller id opens it at once, and the other if that does not help.
+func (n *network) shouldDial(id libpeer.ID, m members.Member) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.ctx.Err() != nil || n.dialing[id] || n.streams[id] != nil {
+		return false
+	}
+	if n.id > id && time.Since(m.Since) < dialPatience {
+		return false
+	}
+	n.dialing[id] = true
+	return true
+}
+
+// dialPatience is how long the peer with the greater id waits for the other to open the stream.
+const dialPatience = 5 * time.Second
+
+// neighbourID is what the core calls a peer.
+func neighbourID(id libpeer.ID) gossip.NeighbourID { return gossip.NeighbourID(id.String()) }

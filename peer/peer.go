@@ -1,0 +1,286 @@
+package peer
+
+import (
+	"context"
+	crand "crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/replica"
+	"github.com/peerd/peerd/store"
+	"github.com/peerd/peerd/store/badger"
+	"github.com/peerd/peerd/store/mem"
+)
+
+var (
+	// ErrClosed is returned by a peer that was closed, or failed. Whether a transaction that was under
+	// way then took effect is unknown.
+	ErrClosed = errors.New("the peer is closed")
+	// ErrRebuilding is returned while a damaged peer rebuilds itself from others. Nothing changed.
+	ErrRebuilding = errors.New("the peer is damaged and rebuilds itself: try again later")
+	// ErrReadOnly is returned by writes in a View.
+	ErrReadOnly = crdt.ErrReadOnly
+	// ErrNoClusterKey is returned by Open if it is to join others and has no secret.
+	ErrNoClusterKey = errors.New("no cluster key: a host joins with the cluster's key in hand")
+)
+
+// Peer is one peer: a replica of the data on this host. Its methods may be called by many goroutines.
+type Peer struct {
+	cfg   Config
+	log   *slog.Logger
+	store store.Store
+	mark  *cleanMark
+
+	// Views. opening is held to open one, and exclusively by commits that one could see a part of.
+	opening   sync.RWMutex
+	views     sync.WaitGroup // open ones
+	published atomic.Pointer[replica.Published]
+	refusing  atomic.Pointer[error] // why nothing may be read or written; nil if it may
+
+	jobs    chan job
+	stop    chan struct{} // closed to end the commit loop
+	stopped chan struct{} // closed when it has ended
+	close   sync.Once
+	failed  error // why the loop ended; read after stopped
+
+	loop       *loop
+	net        *network       // nil offline
+	background sync.WaitGroup // goroutines started by the loop
+	watchers   watchers
+	counters   counters
+}
+
+// Open opens the peer in cfg.Dir and starts it. Joins that do not answer do not delay it. ctx bounds the
+// opening alone. The error says what to do; nothing is left running then.
+func Open(ctx context.Context, cfg Config) (*Peer, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	p := &Peer{
+		cfg:     cfg.withDefaults(),
+		jobs:    make(chan job, MaxQueue),
+		stop:    make(chan struct{}),
+		stopped: make(chan struct{}),
+	}
+	p.log = p.cfg.Logger
+	if err := p.openStore(); err != nil {
+		return nil, err
+	}
+	if err := p.openLoop(); err != nil {
+		return nil, errors.Join(err, p.store.Close())
+	}
+	if !p.cfg.Offline {
+		var err error
+		if p.net, err = openNetwork(ctx, p); err != nil {
+			return nil, errors.Join(err, p.store.Close())
+		}
+	}
+	go p.loop.run()
+	if p.net != nil {
+		p.net.start()
+	}
+	return p, nil
+}
+
+// openStore opens the directory and the store in it.
+func (p *Peer) openStore() error {
+	if p.cfg.Memory {
+		p.store = mem.New()
+		return nil
+	}
+	if err := os.MkdirAll(p.cfg.Dir, 0o700); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	st, err := badger.Open(filepath.Join(p.cfg.Dir, "store"), badger.Options{Logger: p.log})
+	if err != nil {
+		return fmt.Errorf("data directory %s: %w", p.cfg.Dir, err)
+	}
+	p.store = st
+	p.mark, err = openMark(p.cfg.Dir)
+	if err != nil {
+		return errors.Join(fmt.Errorf("data directory %s: %w", p.cfg.Dir, err), st.Close())
+	}
+	return nil
+}
+
+// openLoop opens the replica and the loop that will own it.
+func (p *Peer) openLoop() error {
+	r, err := replica.Open(p.store, replica.Config{
+		NewID:       newReplicaID,
+		KeepID:      p.mark.valid(),
+		MaxLogBytes: p.cfg.LogBytes,
+		MaxLogAge:   p.cfg.LogAge,
+		Exclusive:   p.exclusively,
+	})
+	if err != nil {
+		return fmt.Errorf("data directory %s: %w", p.cfg.Dir, err)
+	}
+	p.publish(r.Published())
+	p.loop = newLoop(p, replica.NewNode(r))
+	if r.Rebuilding() {
+		refusal := ErrRebuilding
+		p.refusing.Store(&refusal)
+	}
+	return nil
+}
+
+func newReplicaID() crdt.ReplicaID {
+	for {
+		var b [8]byte
+		_, _ = crand.Read(b[:]) // never fails
+		if id := crdt.ReplicaID(binary.BigEndian.Uint64(b[:])); id != 0 {
+			return id
+		}
+	}
+}
+
+// exclusively runs a commit of the core's that a view could see a part of.
+func (p *Peer) exclusively(fn func() (replica.Published, error)) error {
+	p.opening.Lock()
+	defer p.opening.Unlock()
+	published, err := fn()
+	p.publish(published)
+	return err
+}
+
+func (p *Peer) publish(pub replica.Published) { p.published.Store(&pub) }
+
+// view opens a view of what is committed.
+func (p *Peer) view() (*replica.View, error) {
+	if why := p.refusing.Load(); why != nil {
+		return nil, *why
+	}
+	p.opening.RLock()
+	defer p.opening.RUnlock()
+	select {
+	case <-p.stop:
+		return nil, ErrClosed
+	default:
+	}
+	p.views.Add(1)
+	return replica.NewView(p.store, *p.published.Load()), nil
+}
+
+// View runs fn on a snapshot of everything that is visible: all writes that this peer acknowledged,
+// and what it received, in causal order, transactions whole. fn's error is returned. Views do not wait
+// for writes.
+func (p *Peer) View(ctx context.Context, fn func(tx *Tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	v, err := p.view()
+	if err != nil {
+		return err
+	}
+	defer p.views.Done()
+	defer v.Close()
+	return fn(newTx(v))
+}
+
+// Update runs fn as one transaction and returns when it is as durable as configured. Its writes become
+// visible together, here and on every other peer. If fn returns an error, which is returned, or the
+// transaction goes beyond a limit, nothing of it takes effect.
+//
+// fn runs on the peer's commit loop: it must not wait for anything, least of all for the peer. If ctx ends
+// before fn began, fn does not run.
+func (p *Peer) Update(ctx context.Context, fn func(tx *Tx) error) error {
+	fns := [1]func(*Tx) error{fn}
+	if errs := p.UpdateAll(ctx, fns[:]); errs != nil {
+		return errs[0]
+	}
+	return nil
+}
+
+// UpdateAll runs several transactions one after the other, each seeing those before it, in one commit
+// group. It returns one error for each of them, or nil if there is none.
+func (p *Peer) UpdateAll(ctx context.Context, fns []func(tx *Tx) error) []error {
+	if err := ctx.Err(); err != nil {
+		return repeat(err, len(fns))
+	}
+	u := newUpdate(fns)
+	select {
+	case p.jobs <- job{update: u}:
+	case <-p.stop:
+		return repeat(ErrClosed, len(fns))
+	case <-ctx.Done():
+		return repeat(ctx.Err(), len(fns))
+	}
+	select {
+	case <-u.done:
+	case <-p.stopped:
+		select {
+		case <-u.done:
+		default:
+			return repeat(ErrClosed, len(fns))
+		}
+	case <-ctx.Done():
+		if u.cancel() {
+			return repeat(ctx.Err(), len(fns))
+		}
+		select {
+		case <-u.done:
+		case <-p.stopped:
+			return repeat(ErrClosed, len(fns))
+		}
+	}
+	return u.result()
+}
+
+func repeat(err error, n int) []error {
+	errs := make([]error, n)
+	for i := range errs {
+		errs[i] = err
+	}
+	return errs
+}
+
+// call runs fn on the commit loop, between two groups, and waits for it. It returns ErrClosed if the loop
+// ended before.
+func (p *Peer) call(fn func(l *loop)) error {
+	done := make(chan struct{})
+	select {
+	case p.jobs <- job{call: func(l *loop) { fn(l); close(done) }}:
+	case <-p.stopped:
+		return ErrClosed
+	}
+	select {
+	case <-done:
+		return nil
+	case <-p.stopped:
+		select {
+		case <-done:
+			return nil
+		default:
+			return ErrClosed
+		}
+	}
+}
+
+// Done is closed when the peer has ended: after Close, or by itself after a failure that Close returns.
+func (p *Peer) Done() <-chan struct{} { return p.stopped }
+
+// Close finishes what was accepted, leaves the cluster and releases everything; it returns when all is
+// quiet, with the failure that ended the peer before, if any. A second Close returns the same.
+func (p *Peer) Close() error {
+	p.close.Do(func() {
+		if p.net != nil {
+			p.net.close()
+		}
+		close(p.stop)
+		<-p.stopped
+		p.background.Wait()
+		p.watchers.closeAll()
+		p.opening.Lock() // whoever opens a view from here on finds the peer stopped
+		p.opening.Unlock()
+		p.views.Wait()
+		p.failed = errors.Join(p.failed, p.store.Close())
+	})
+	return p.failed
+}

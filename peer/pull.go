@@ -1,0 +1,206 @@
+package peer
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	libnet "github.com/libp2p/go-libp2p/core/network"
+	libpeer "github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/peerd/peerd/antientropy"
+	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/replica"
+)
+
+const (
+	// maxSources is how many repairs a peer serves at once. Each pins a snapshot and a copy of the
+	// tree, about 1 MiB.
+	maxSources = 2
+	// pullTimeout ends a repair whose other side is silent.
+	pullTimeout = 60 * time.Second
+)
+
+// startRepair begins to repair this replica from a neighbour whose log does not reach what is missing
+// here. If one runs already, or this one fails, the neighbour says again that it is needed.
+func (l *loop) startRepair(from gossip.NeighbourID) {
+	link := l.links[from]
+	if l.repairing || link == nil {
+		return
+	}
+	l.repairing = true
+	n := link.n
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.ctx.Err() != nil {
+		return
+	}
+	n.spawn(func() {
+		began := time.Now()
+		result, err := n.pull(link.peer)
+		_ = n.p.call(func(l *loop) { l.repairing = false })
+		switch {
+		case err == nil:
+			n.p.counters.repairs.Add(1)
+			n.p.log.Info("repaired from a peer whose log did not reach far enough",
+				"peer_id", string(from), "added", result.Added, "removed", result.Removed,
+				"bytes", result.Bytes, "seconds", time.Since(began).Seconds())
+		case errors.Is(err, replica.ErrBusy) || n.ctx.Err() != nil:
+		default:
+			n.p.log.Warn("repair failed and will be tried again", "peer_id", string(from), "error", err)
+		}
+	})
+}
+
+// pull runs a repair: see antientropy.Puller.
+func (n *network) pull(from libpeer.ID) (result antientropy.Result, err error) {
+	ctx, cancel := context.WithTimeout(n.ctx, dialTimeout)
+	defer cancel()
+	s, err := n.host.NewStream(ctx, from, n.pullID)
+	if err != nil {
+		return result, err
+	}
+	defer func() { _ = s.Reset() }()
+	if err := proveAsDialer(deadlined(s), n.key, n.id, from); err != nil {
+		return result, err
+	}
+	ask := n.asker(s)
+	pinned, err := ask(antientropy.Request{Kind: antientropy.KindPin})
+	if err != nil {
+		return result, err
+	}
+	var repair *replica.Repair
+	if callErr := n.p.call(func(l *loop) {
+		if err = l.p.mark.remove(); err == nil {
+			repair, err = l.node.BeginRepair(pinned.Context, pinned.Heads)
+		}
+	}); callErr != nil || err != nil {
+		return result, errors.Join(callErr, err)
+	}
+	p := antientropy.NewPuller(repair.Local, repair)
+	p.Start()
+	if err := drive(p, pinned, ask); err != nil {
+		callErr := n.p.call(func(l *loop) { err = errors.Join(err, l.node.AbortRepair(repair)) })
+		repair.Local.Close()
+		return result, errors.Join(err, callErr)
+	}
+	if callErr := n.p.call(func(l *loop) { err = l.finishRepair(repair) }); callErr != nil {
+		repair.Local.Close()
+		return result, callErr
+	}
+	return p.Result(), err
+}
+
+// drive asks for what the puller needs until it has all.
+func drive(p *antientropy.Puller, response antientropy.Response,
+	ask func(antientropy.Request) (antientropy.Response, error)) error {
+	for {
+		request, done, err := p.Handle(response)
+		if err != nil || done {
+			return err
+		}
+		if response, err = ask(request); err != nil {
+			return err
+		}
+	}
+}
+
+// asker returns a function that sends a request and waits for its response.
+func (n *network) asker(s libnet.Stream) func(antientropy.Request) (antientropy.Response, error) {
+	in := bufio.NewReaderSize(s, 64<<10)
+	return func(q antientropy.Request) (resp antientropy.Response, err error) {
+		_ = s.SetDeadline(time.Now().Add(pullTimeout))
+		out := antientropy.EncodeRequest(q)
+		if err := writeFrame(s, out); err != nil {
+			return resp, err
+		}
+		data, err := readFrame(in, antientropy.MaxMessage)
+		if err != nil {
+			return resp, err
+		}
+		n.p.counters.sent.Add(uint64(len(out) + frameHeader))
+		n.p.counters.received.Add(uint64(len(data) + frameHeader))
+		return antientropy.DecodeResponse(data)
+	}
+}
+
+// finishRepair takes a repair over. A failure ends the peer: what the store holds is whole, but the
+// replica in memory is not.
+func (l *loop) finishRepair(repair *replica.Repair) error {
+	err := l.node.FinishRepair(repair, l.p.cfg.Durability == Always)
+	if err != nil && !errors.Is(err, replica.ErrBusy) {
+		l.broken = err
+		return err
+	}
+	l.dirty = true
+	l.p.publish(l.node.Published())
+	l.p.watchers.notifyAll()
+	return err
+}
+
+// acceptPull serves a repair to another peer.
+func (n *network) acceptPull(s libnet.Stream) {
+	n.spawnFor(s, func() {
+		err := n.servePull(s)
+		_ = s.Reset()
+		if err != nil {
+			n.p.log.Debug("served a repair", "peer_id", s.Conn().RemotePeer().String(), "end", err)
+		}
+	})
+}
+
+func (n *network) servePull(s libnet.Stream) error {
+	if err := proveAsAcceptor(deadlined(s), n.key, n.id, s.Conn().RemotePeer()); err != nil {
+		return err
+	}
+	if !n.takeSource() {
+		return fmt.Errorf("%d repairs are served already", maxSources)
+	}
+	defer n.releaseSource()
+	var pinned *replica.Pinned
+	var err error
+	if callErr := n.p.call(func(l *loop) { pinned, err = l.node.Pin() }); callErr != nil || err != nil {
+		return errors.Join(callErr, err)
+	}
+	defer pinned.Close()
+	in := bufio.NewReaderSize(s, 4<<10)
+	for {
+		_ = s.SetDeadline(time.Now().Add(pullTimeout))
+		data, err := readFrame(in, antientropy.MaxMessage)
+		if err != nil {
+			return err
+		}
+		q, err := antientropy.DecodeRequest(data)
+		if err != nil {
+			return err
+		}
+		resp, err := antientropy.Serve(pinned, q)
+		if err != nil {
+			return err
+		}
+		out := antientropy.EncodeResponse(resp)
+		if err := writeFrame(s, out); err != nil {
+			return err
+		}
+		n.p.counters.received.Add(uint64(len(data) + frameHeader))
+		n.p.counters.sent.Add(uint64(len(out) + frameHeader))
+	}
+}
+
+func (n *network) takeSource() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.sources >= maxSources {
+		return false
+	}
+	n.sources++
+	return true
+}
+
+func (n *network) releaseSource() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.sources--
+}

@@ -1,0 +1,123 @@
+package peer
+
+import (
+	"time"
+
+	libpeer "github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/peerd/peerd/crdt"
+)
+
+// Status describes a peer at one moment. Its JSON is the daemon's /v1/status.
+type Status struct {
+	Name    string `json:"name"`
+	Replica string `json:"replica"` // its id; 16 zeros before the first write after an unclean start
+	PeerID  string `json:"peer_id"`
+	// VersionVector maps the id of each replica to how many of its mutations are here.
+	VersionVector map[string]uint64 `json:"version_vector"`
+	// ContextHash and Root are fingerprints of the version vector and of the data. Peers with the
+	// same ContextHash have the same Root, or one of them is damaged.
+	ContextHash string `json:"context_hash"`
+	Root        string `json:"root"`
+	// Settled is false while removed data is still swept: Root then says nothing.
+	Settled bool   `json:"settled"`
+	Ready   bool   `json:"ready"`
+	Reason  string `json:"reason,omitempty"` // why it is not ready
+	Keys    int    `json:"keys"`
+	Cells   int    `json:"cells"`
+
+	GossipAddr string   `json:"gossip_addr"`
+	P2PAddrs   []string `json:"p2p_addrs"`
+	Members    []Member `json:"members"`
+
+	LogBytes      int64    `json:"log_bytes"`
+	StoreBytes    int64    `json:"store_bytes"`
+	Commits       uint64   `json:"commits"`
+	Deltas        uint64   `json:"deltas"`
+	BytesSent     uint64   `json:"bytes_sent"`     // to other peers, in frames
+	BytesReceived uint64   `json:"bytes_received"` // from other peers, in frames
+	Repairs       uint64   `json:"repairs"`
+	Mismatches    uint64   `json:"mismatches"` // digests with the same context and another root
+	Forks         []string `json:"forks"`      // replicas whose mutations were issued twice
+}
+
+// Member is another peer, as this one knows it.
+type Member struct {
+	Name   string    `json:"name"`
+	PeerID string    `json:"peer_id"`
+	Addr   string    `json:"addr"` // gossip
+	Alive  bool      `json:"alive"`
+	Since  time.Time `json:"since"` // when Alive last changed
+	RTTms  float64   `json:"rtt_ms"`
+	Linked bool      `json:"linked"` // whether a stream is open
+	// TheyLack and WeLack count mutations that the member has not and we have, and the other way round, as
+	// far as is known; without a link 0.
+	TheyLack uint64 `json:"they_lack"`
+	WeLack   uint64 `json:"we_lack"`
+}
+
+// Status returns a description of the peer.
+func (p *Peer) Status() (Status, error) {
+	s := Status{Name: p.cfg.Name, VersionVector: map[string]uint64{}, Members: []Member{}, Forks: []string{}}
+	var seen crdt.VersionVector
+	known := map[string]crdt.VersionVector{}
+	err := p.call(func(l *loop) {
+		own, _ := l.node.Context()
+		seen = own.Clone()
+		context, root, settled := l.node.Digest()
+		s.Replica, s.ContextHash, s.Root = l.node.ID().String(), context.String(), root.String()
+		s.Settled = settled
+		s.Keys, s.Cells = l.node.Counts()
+		s.LogBytes = l.node.LogBytes()
+		if why := l.readiness(); why != nil {
+			s.Reason = why.Error()
+		}
+		for _, id := range l.node.Forks() {
+			s.Forks = append(s.Forks, id.String())
+		}
+		for id := range l.links {
+			if v, greeted := l.node.Known(id); greeted {
+				known[string(id)] = v.Clone()
+			}
+		}
+	})
+	if err != nil {
+		return s, err
+	}
+	s.Ready = s.Reason == ""
+	for id, n := range seen {
+		s.VersionVector[id.String()] = n
+	}
+	c := &p.counters
+	s.Commits, s.Deltas = c.commits.Load(), c.deltas.Load()
+	s.BytesSent, s.BytesReceived = c.sent.Load(), c.received.Load()
+	s.Repairs, s.Mismatches = c.repairs.Load(), c.mismatches.Load()
+	s.StoreBytes = p.store.Size()
+	if p.net != nil {
+		p.net.describe(&s, seen, known)
+	}
+	return s, nil
+}
+
+// describe fills in what the network knows.
+func (n *network) describe(s *Status, seen crdt.VersionVector, known map[string]crdt.VersionVector) {
+	s.PeerID, s.GossipAddr = n.id.String(), n.members.Addr()
+	for _, a := range n.host.Addrs() {
+		s.P2PAddrs = append(s.P2PAddrs, a.String())
+	}
+	for _, m := range n.members.List() {
+		out := Member{
+			Name: m.Label, PeerID: m.ID, Addr: m.Addr, Alive: m.Alive, Since: m.Since,
+			RTTms: float64(m.RTT.Microseconds()) / 1000,
+		}
+		if id, err := libpeer.Decode(m.ID); err == nil {
+			n.mu.Lock()
+			out.Linked = n.streams[id] != nil
+			n.mu.Unlock()
+		}
+		if theirs, ok := known[m.ID]; ok {
+			out.TheyLack, out.WeLack = theirs.Missing(seen), seen.Missing(theirs)
+		}
+		s.Members = append(s.Members, out)
+	}
+}

@@ -1,0 +1,57 @@
+package peer
+
+import "sync/atomic"
+
+// update is transactions that wait for the commit loop, which runs them in one group.
+type update struct {
+	fns    []func(*Tx) error
+	errs   []error // nil if none failed
+	state  atomic.Int32
+	thrown any // what a function panicked with
+	done   chan struct{}
+}
+
+// States of an update. It is begun by the loop or canceled by its caller, whoever is first.
+const (
+	queued int32 = iota
+	begun
+	canceled
+)
+
+func newUpdate(fns []func(*Tx) error) *update {
+	return &update{fns: fns, done: make(chan struct{})}
+}
+
+// begin reports whether the update is to be run.
+func (u *update) begin() bool { return u.state.CompareAndSwap(queued, begun) }
+
+// cancel reports whether the update will not be run.
+func (u *update) cancel() bool { return u.state.CompareAndSwap(queued, canceled) }
+
+// fail sets the error of the i-th function.
+func (u *update) fail(i int, err error) {
+	if err == nil {
+		return
+	}
+	if u.errs == nil {
+		u.errs = make([]error, len(u.fns))
+	}
+	u.errs[i] = err
+}
+
+// failAll sets an error for all functions that have none.
+func (u *update) failAll(err error) {
+	for i := range u.fns {
+		if u.errs == nil || u.errs[i] == nil {
+			u.fail(i, err)
+		}
+	}
+}
+
+// result returns the errors in the caller's goroutine, or panics there as one of the functions did.
+func (u *update) result() []error {
+	if u.thrown != nil {
+		panic(u.thrown)
+	}
+	return u.errs
+}
