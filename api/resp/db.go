@@ -23,9 +23,10 @@ type DB interface {
 // returns.
 type Tx interface {
 	crdt.Tx
-	// Keys calls fn with each key that exists, begins with prefix and is greater than after, in
-	// the order of names, until fn returns false. An empty after bounds nothing. fn must not
-	// write.
+	// Keys calls fn with each key that exists, begins with prefix and comes after the given one, until
+	// fn returns false: in one order that never changes, which for all but very long names is that of
+	// their bytes. An empty after bounds nothing; another begins with prefix, and may be gone by now.
+	// fn must not write.
 	Keys(prefix, after string, fn func(key string, s crdt.Summary) bool) error
 	// KeyCount returns the number of keys that exist.
 	KeyCount() (int, error)
