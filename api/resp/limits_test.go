@@ -55,6 +55,21 @@ func TestATransactionBeyondItsLimitIsRefusedAsAWhole(t *testing.T) {
 	p.expect("EXISTS a", ":0")
 }
 
+func TestATransactionWhoseReplyIsTooLongChangesNothing(t *testing.T) {
+	_, address := startServer(t, Config{DB: newMemory()})
+	p := dial(t, address)
+	p.send([]string{"SET", "a", strings.Repeat("v", MaxValue)})
+	p.reply()
+	p.expect("MULTI", "+OK")
+	p.expect("INCR n", "+QUEUED")
+	for range MaxReply / MaxValue {
+		p.expect("GET a", "+QUEUED")
+	}
+	p.expect("EXEC", "-ERR the reply exceeds the limit of 67108864 bytes (MaxReply); "+
+		"ask for less at once")
+	p.expect("EXISTS n", ":0")
+}
+
 func TestAProtocolErrorIsToldAndEndsTheConnection(t *testing.T) {
 	_, address := startServer(t, Config{DB: newMemory()})
 	for _, test := range []struct{ name, sent, want string }{
