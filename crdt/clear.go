@@ -16,16 +16,20 @@ func (n node) clear() (existed bool, err error) {
 	if err != nil || known && visible == 0 {
 		return false, err
 	}
-	if !known || visible <= fewCells {
-		cells, err := n.visibleCells(fewCells + 1)
-		if err != nil || len(cells) == 0 {
-			return false, err
-		}
-		if len(cells) <= fewCells {
-			return true, n.clearEach(cells)
-		}
+	if known && visible > fewCells {
+		return true, n.clearAll()
 	}
-	return true, n.clearAll()
+	if !known {
+		visible = fewCells + 1
+	}
+	cells, err := n.visibleCells(visible)
+	switch {
+	case err != nil || len(cells) == 0:
+		return false, err
+	case len(cells) > fewCells:
+		return true, n.clearAll()
+	}
+	return true, n.clearEach(cells)
 }
 
 // visibleCells returns the first cells at and under n that readers see, at most limit.

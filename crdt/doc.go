@@ -90,8 +90,10 @@
 //   - A replica id belongs to one writer. Two copies that issue dots under one id diverge silently
 //     in a State (a Delta's hash chain shows it in the database). A copy that writes draws its own
 //     id.
-//   - A baseline stays until its owner counts again. Owners that never return leave theirs: some
-//     thirty bytes for each counter and owner, which readers do not see.
+//   - A counter holds a share for each replica id that has counted since it was last set or reset,
+//     those of earlier incarnations of a store included. A baseline stays until its owner counts
+//     again: owners that never return leave some thirty bytes for each counter, which readers do not
+//     see.
 //   - A context grows by an entry for each replica that ever wrote.
 //   - Peers are trusted not to lie. What they send may be damaged or hostile as bytes: decoding
 //     never panics, recurses or allocates by a declared length. But a well-formed lie, such as a

@@ -104,6 +104,9 @@ func (h *history) act(i int, a action) error {
 // those too whose own deltas were lost.
 func (h *history) sawOf(i int) eventSet {
 	saw := h.seen[i]
+	if h.causal {
+		return saw
+	}
 	for n, e := range h.events {
 		if !e.count || !saw.has(n) {
 			continue
@@ -246,7 +249,7 @@ func (h *history) readings(i int) map[Address]reading {
 // trial returns what went wrong, or "".
 func runHistories(t *testing.T, runs int, trial func(h *history, steps int) string, causal bool) {
 	t.Helper()
-	if testing.Short() {
+	if testing.Short() || raceEnabled {
 		runs /= 10
 	}
 	failed, worst := countFailures(runs, trial, causal, nil)
