@@ -79,41 +79,32 @@ var _ store.Store = (*Store)(nil)
 // The error wraps store.ErrLocked when another process does, and store.ErrCorrupt when the directory
 // does not hold what was written to it. After an error nothing was removed or repaired.
 func Open(dir string, opts Options) (*Store, error) {
-	s, err := open(dir, opts)
-	if err != nil {
+	s := &Store{dir: dir, quiet: make(chan struct{})}
+	s.gate.drained = func() { close(s.quiet) }
+	if err := s.open(opts); err != nil {
+		s.release() // Its errors would only distract from the first.
 		return nil, fmt.Errorf("open store in %s: %w", dir, err)
 	}
 	return s, nil
 }
 
-func open(dir string, opts Options) (s *Store, err error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
+func (s *Store) open(opts Options) (err error) {
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return err
 	}
-	lock, err := lockDir(dir)
-	if err != nil {
-		return nil, err
+	if s.lock, err = lockDir(s.dir); err != nil {
+		return err
 	}
-	s = &Store{dir: dir, lock: lock, quiet: make(chan struct{})}
-	s.gate.drained = func() { close(s.quiet) }
-	defer func() {
-		if err != nil {
-			s.release()
-		}
-	}()
-	if err := verifyTables(dir); err != nil {
-		return nil, err
+	if err := verifyTables(s.dir); err != nil {
+		return err
 	}
-	if s.db, err = openDB(settings(dir, opts.Logger)); err != nil {
-		return nil, err
+	if s.db, err = openDB(settings(s.dir, opts.Logger)); err != nil {
+		return err
 	}
-	if s.wal, err = openWAL(dir); err != nil {
-		return nil, err
+	if s.wal, err = openWAL(s.dir); err != nil {
+		return err
 	}
-	if err := s.large.load(s.db); err != nil {
-		return nil, err
-	}
-	return s, nil
+	return s.large.load(s.db)
 }
 
 func openDB(opts dgraph.Options) (db *dgraph.DB, err error) {

@@ -4,9 +4,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -77,11 +79,30 @@ func verifyFormat(f *os.File) error {
 
 func replay(f *os.File) (m dgraph.Manifest, err error) {
 	defer caught(&err)
-	m, _, err = dgraph.ReplayManifestFile(f, formatVersion, dgraph.Options{})
+	m, end, err := dgraph.ReplayManifestFile(f, formatVersion, dgraph.Options{})
 	if err != nil {
 		return m, corrupt("manifest: %v", clip(err.Error()))
 	}
-	return m, nil
+	tail, err := io.ReadAll(io.NewSectionReader(f, end, math.MaxInt64-end))
+	if err == nil && wholeButForLength(tail) {
+		err = corrupt("manifest: the length of the change at %d is wrong", end)
+	}
+	return m, err
+}
+
+// wholeButForLength tells a change of which a crash left the beginning from one whose length is damaged.
+// Badger takes the second for the first as well, cuts the manifest there, and removes the tables that
+// it no longer lists.
+func wholeButForLength(tail []byte) bool {
+	const header = 4 + 4 // The change's length and checksum.
+	if len(tail) < header {
+		return false
+	}
+	want, sum := binary.BigEndian.Uint32(tail[4:]), uint32(0)
+	for i := header; i < len(tail) && sum != want; i++ {
+		sum = crc32.Update(sum, y.CastagnoliCrcTable, tail[i:i+1])
+	}
+	return sum == want
 }
 
 // verifier checks one table after the other and keeps its buffer. A table is its blocks, an index of

@@ -1,0 +1,161 @@
+package badger_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/peerd/peerd/store"
+	"github.com/peerd/peerd/store/badger"
+)
+
+// Sizes of the store that the tests damage.
+const (
+	damageRecords = 2000
+	damageFlips   = 60 // in tables, and as many in the manifest
+)
+
+func damageRecord(i int) (key, value []byte) {
+	return fmt.Appendf(nil, "key %06d", i), fmt.Appendf(nil, "secret %0200d", i)
+}
+
+// intactStore returns a directory with a closed store.
+func intactStore(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for half := range 2 { // Two tables, and a manifest with more than one change.
+		s := open(t, dir)
+		var b store.Batch
+		for i := half; i < damageRecords; i += 2 {
+			b.Set(damageRecord(i))
+		}
+		if err := s.Commit(&b, false); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// verdict opens the store in dir and reads all of it. It returns the error of either, or one that is
+// errSilent if the store came up with other contents than were written.
+func verdict(dir string) error {
+	s, err := badger.Open(dir, badger.Options{})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	view := s.Snapshot()
+	defer view.Close()
+	n := 0
+	err = view.Scan(nil, nil, func(key, value []byte) bool {
+		wantKey, wantValue := damageRecord(n)
+		n++
+		return string(key) == string(wantKey) && string(value) == string(wantValue)
+	})
+	if err == nil && n != damageRecords {
+		err = fmt.Errorf("%w: wrong at record %d", errSilent, n)
+	}
+	return err
+}
+
+var errSilent = errors.New("the damage went unnoticed")
+
+// flip changes one bit of a copy of dir and returns the copy.
+func flip(t *testing.T, dir, name string, bit int) string {
+	t.Helper()
+	damaged := t.TempDir()
+	if err := os.CopyFS(damaged, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(damaged, name)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[bit/8] ^= 1 << (bit % 8)
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return damaged
+}
+
+// bits returns the names in dir that match a pattern, and how many bits they have.
+func bits(t *testing.T, dir, pattern string) (names []string, sizes []int) {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(dir, pattern))
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no %s in the store: %v", pattern, err)
+	}
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names, sizes = append(names, filepath.Base(path)), append(sizes, int(info.Size())*8)
+	}
+	return names, sizes
+}
+
+func TestAFlippedBitInATableIsNamedWhenTheStoreOpens(t *testing.T) {
+	dir := intactStore(t)
+	if err := verdict(dir); err != nil {
+		t.Fatalf("the intact store: %v", err)
+	}
+	names, sizes := bits(t, dir, "*.sst")
+	seed := rand.Uint64()
+	rng := rand.New(rand.NewPCG(seed, 0))
+	for range damageFlips {
+		file := rng.IntN(len(names))
+		bit := rng.IntN(sizes[file])
+		err := verdict(flip(t, dir, names[file], bit))
+		if !errors.Is(err, store.ErrCorrupt) || !strings.Contains(fmt.Sprint(err), names[file]) ||
+			strings.Contains(fmt.Sprint(err), "secret") {
+			t.Errorf("seed %d: bit %d of %s: %v", seed, bit, names[file], err)
+		}
+	}
+}
+
+func TestAFlippedBitInTheManifestIsNoticed(t *testing.T) {
+	dir := intactStore(t)
+	names, sizes := bits(t, dir, "MANIFEST")
+	seed := rand.Uint64()
+	rng := rand.New(rand.NewPCG(seed, 0))
+	for range damageFlips {
+		bit := rng.IntN(sizes[0])
+		if err := verdict(flip(t, dir, names[0], bit)); err == nil || errors.Is(err, errSilent) {
+			t.Errorf("seed %d: bit %d: %v", seed, bit, err)
+		}
+	}
+}
+
+func TestAMissingTableIsNoticed(t *testing.T) {
+	dir := intactStore(t)
+	names, _ := bits(t, dir, "*.sst")
+	if err := os.Remove(filepath.Join(dir, names[0])); err != nil {
+		t.Fatal(err)
+	}
+	if err := verdict(dir); !errors.Is(err, store.ErrCorrupt) {
+		t.Errorf("%v, want %v", err, store.ErrCorrupt)
+	}
+}
+
+func TestAMissingManifestDoesNotCostTheTables(t *testing.T) {
+	dir := intactStore(t)
+	before, _ := bits(t, dir, "*.sst")
+	if err := os.Remove(filepath.Join(dir, "MANIFEST")); err != nil {
+		t.Fatal(err)
+	}
+	if err := verdict(dir); !errors.Is(err, store.ErrCorrupt) {
+		t.Errorf("%v, want %v", err, store.ErrCorrupt)
+	}
+	if after, _ := bits(t, dir, "*.sst"); len(after) != len(before) {
+		t.Errorf("%d tables, then %d", len(before), len(after))
+	}
+}

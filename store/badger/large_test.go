@@ -1,0 +1,121 @@
+package badger
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	dgraph "github.com/dgraph-io/badger/v4"
+
+	"github.com/peerd/peerd/store"
+)
+
+// keysIn counts Badger's keys in a space.
+func keysIn(t *testing.T, s *Store, in space) int {
+	t.Helper()
+	txn := s.db.NewTransaction(false)
+	defer txn.Discard()
+	c := newCursor(txn, in, nil, nil)
+	defer c.close()
+	for n := 0; ; n++ {
+		if _, ok, err := c.next(); err != nil || !ok {
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+	}
+}
+
+func expectParts(t *testing.T, s *Store, when string, owners, parts int) {
+	t.Helper()
+	if o, p := keysIn(t, s, spaceOwner), keysIn(t, s, spacePart); o != owners || p != parts {
+		t.Errorf("%s: %d owners and %d parts, want %d and %d", when, o, p, owners, parts)
+	}
+	if len(s.large.byKey) != owners {
+		t.Errorf("%s: %d large values known, want %d", when, len(s.large.byKey), owners)
+	}
+}
+
+func TestPartsOfAReplacedValueAreRemoved(t *testing.T) {
+	s := openTemp(t)
+	three := bytes.Repeat([]byte("x"), 2*partSize+1)
+	set(t, s, "a", three)
+	set(t, s, "b", three)
+	expectParts(t, s, "two values", 2, 6)
+	set(t, s, "a", three[:partSize+1])
+	expectParts(t, s, "one replaced by a shorter one", 2, 5)
+	set(t, s, "a", three[:partSize])
+	expectParts(t, s, "and by one of a single piece", 1, 3)
+	var b store.Batch
+	b.Delete([]byte("b"))
+	b.Set([]byte("c"), three)
+	b.Set([]byte("c"), three)
+	b.Delete([]byte("c"))
+	if err := s.Commit(&b, false); err != nil {
+		t.Fatal(err)
+	}
+	expectParts(t, s, "all deleted, some in the batch that wrote them", 0, 0)
+}
+
+func TestManyReplacedValuesAreRemovedOverSeveralCommits(t *testing.T) {
+	s := openTemp(t)
+	const values = 3 * sweepAtOnce
+	var b store.Batch
+	for i := range values {
+		set(t, s, string(rune('a'+i)), make([]byte, partSize+1))
+		b.Delete([]byte{byte('a' + i)})
+	}
+	if err := s.Commit(&b, false); err != nil {
+		t.Fatal(err)
+	}
+	if left := keysIn(t, s, spaceOwner); left != values-sweepAtOnce {
+		t.Errorf("%d owners after the delete, want %d", left, values-sweepAtOnce)
+	}
+	set(t, s, "other", nil)
+	set(t, s, "other", nil)
+	expectParts(t, s, "two commits later", 0, 0)
+}
+
+// TestPartsThatACrashLeftAreRemoved replaces a value behind the back of the store, which is what a
+// crash between a commit and its sweep leaves.
+func TestPartsThatACrashLeftAreRemoved(t *testing.T) {
+	s := openTemp(t)
+	set(t, s, "gone", make([]byte, 4*partSize))
+	set(t, s, "kept", make([]byte, 3*partSize))
+	err := s.db.Update(func(txn *dgraph.Txn) error {
+		return txn.Set(spaceData.key([]byte("gone")), []byte("small"))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, err = Open(s.dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	set(t, s, "other", nil)
+	expectParts(t, s, "after the next commit", 1, 3)
+}
+
+func TestAMissingPartIsDamage(t *testing.T) {
+	s := openTemp(t)
+	set(t, s, "a", make([]byte, 4*partSize))
+	l := s.large.byKey["a"]
+	err := s.db.Update(func(txn *dgraph.Txn) error { return txn.Delete(l.partKey(2)) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	view := s.Snapshot()
+	defer view.Close()
+	if _, _, err := view.Get([]byte("a")); !errors.Is(err, store.ErrCorrupt) {
+		t.Errorf("Get: %v, want %v", err, store.ErrCorrupt)
+	}
+	err = view.Scan(nil, nil, func(_, _ []byte) bool { t.Error("a damaged value is shown"); return true })
+	if !errors.Is(err, store.ErrCorrupt) {
+		t.Errorf("Scan: %v, want %v", err, store.ErrCorrupt)
+	}
+}

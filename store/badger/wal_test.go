@@ -1,0 +1,89 @@
+package badger
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/peerd/peerd/store"
+)
+
+func openTemp(t *testing.T) *Store {
+	t.Helper()
+	s, err := Open(t.TempDir(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// set commits one write.
+func set(t *testing.T, s *Store, key string, value []byte) {
+	t.Helper()
+	var b store.Batch
+	b.Set([]byte(key), value)
+	if err := s.Commit(&b, false); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestCommitsAreFollowedFromLogToLog guards what wal.go relies on: how Badger names its logs, and that
+// it makes the next one before the first commit goes there.
+func TestCommitsAreFollowedFromLogToLog(t *testing.T) {
+	s := openTemp(t)
+	first := s.wal.number
+	value := make([]byte, partSize)
+	for i := 0; s.wal.number < first+2; i++ {
+		if i > 3*memTableSize/partSize {
+			t.Fatalf("after %d commits the log is number %d, it began at %d", i, s.wal.number, first)
+		}
+		set(t, s, fmt.Sprint(i), value)
+		numbers, err := memTables(s.dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if newest := numbers[len(numbers)-1]; s.wal.number != newest {
+			t.Fatalf("commit %d was followed to log %d, the newest is %d", i, s.wal.number, newest)
+		}
+	}
+	if err := s.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	if s.wal.synced != s.wal.commits.Load() {
+		t.Errorf("%d of %d commits are durable", s.wal.synced, s.wal.commits.Load())
+	}
+}
+
+func TestASyncThatOthersDidIsNotDoneAgain(t *testing.T) {
+	s := openTemp(t)
+	set(t, s, "key", nil)
+	if err := s.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	s.wal.active.Close() // A second fsync would fail.
+	if err := s.Sync(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAStoreWhoseSyncFailedTakesNoMoreCommits(t *testing.T) {
+	s := openTemp(t)
+	s.wal.active.Close()
+	var b store.Batch
+	b.Set([]byte("key"), []byte("value"))
+	for _, sync := range []bool{true, false} {
+		err := s.Commit(&b, sync)
+		if err == nil || !strings.Contains(err.Error(), "must be closed") {
+			t.Errorf("commit with sync %v: %v", sync, err)
+		}
+	}
+	if err := s.Sync(); err == nil {
+		t.Error("Sync succeeds")
+	}
+	s.Close()
+	if err := s.Commit(&b, false); !errors.Is(err, store.ErrClosed) {
+		t.Errorf("a commit after Close: %v", err)
+	}
+}
