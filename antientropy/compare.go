@@ -4,8 +4,8 @@ import (
 	"github.com/peerd/peerd/crdt"
 )
 
-// section is what a response says about one leaf: all of its entries behind after, or if the response
-// ended in this leaf, all up to the last one listed.
+// section is what a response says about one leaf: all of its entries behind after, or if the
+// response ended in this leaf, all up to the last one listed.
 type section struct {
 	leaf  int
 	after Cursor
@@ -35,7 +35,7 @@ func (p *Puller) compare(resp Response) error {
 		after = Cursor{}
 	}
 	if len(parts) > 0 {
-		return bad("address %q is in none of the leaves asked for, or out of order", parts[0].Address)
+		return bad("%q is in none of the leaves asked for, or out of order", parts[0].Address)
 	}
 	return nil
 }
@@ -59,7 +59,7 @@ func (p *Puller) compareLeaf(s section) error {
 	}
 	theirs := s.parts
 	var failed error
-	err := walk(p.local, scanLeaf(p.local, s.leaf), s.after, func(a crdt.Address, mine crdt.Cell) bool {
+	compareCell := func(a crdt.Address, mine crdt.Cell) bool {
 		for len(theirs) > 0 && crdt.ComparePlaces(theirs[0].Address, a) < 0 {
 			theirs = theirs[1:]
 		}
@@ -75,8 +75,8 @@ func (p *Puller) compareLeaf(s section) error {
 		}
 		failed = p.stageRemovals(a, mine, listed)
 		return failed == nil
-	})
-	if err != nil {
+	}
+	if err := walk(p.local, scanLeaf(p.local, s.leaf), s.after, compareCell); err != nil {
 		return err
 	}
 	return failed
@@ -106,40 +106,53 @@ func (p *Puller) stageRemovals(a crdt.Address, mine, listed crdt.Cell) error {
 	return p.stage.Remove(a, gone)
 }
 
-// stageParts stages the entries that are new to us, after it has checked that parts are in order,
-// behind a cursor and in the pinned context, with payloads where those are new.
+// stageParts stages what is new to us in parts, after it has checked that they are in order, and
+// behind a cursor.
 func (p *Puller) stageParts(parts []Part, after Cursor) error {
 	for i, part := range parts {
-		if len(part.Entries) == 0 || i > 0 && crdt.ComparePlaces(part.Address, parts[i-1].Address) <= 0 {
-			return bad("%q is empty or out of order", part.Address)
+		var floor crdt.Dot
+		switch {
+		case len(part.Entries) == 0:
+			return bad("no entries at %q", part.Address)
+		case i == 0 && part.Address == after.Address:
+			floor = after.Dot // the rest of a cell
+		case crdt.ComparePlaces(part.Address, after.Address) <= 0:
+			return bad("%q is out of order", part.Address)
 		}
-		var fresh []crdt.Entry
-		for _, e := range part.Entries {
-			at := Cursor{part.Address, e.Dot}
-			switch seen := p.seen.Has(e.Dot); {
-			case at.Compare(after) <= 0:
-				return bad("%v at %q is out of order", e.Dot, part.Address)
-			case !p.result.Context.Has(e.Dot):
-				return bad("%v at %q is not in the pinned context", e.Dot, part.Address)
-			case seen != (len(e.Payload) == 0):
-				return bad("%v at %q: a payload where none is due, or none where one is", e.Dot, part.Address)
-			case !seen:
-				fresh = append(fresh, e)
-			}
-			p.result.Bytes += int64(len(e.Payload))
-			after = at
-		}
-		p.result.Bytes += int64(len(part.Address))
-		p.result.Cells++
-		if len(fresh) == 0 {
-			continue
-		}
-		p.result.Added += len(fresh)
-		if err := p.stage.Add(part.Address, fresh); err != nil {
+		if err := p.stagePart(part, floor); err != nil {
 			return err
 		}
+		after.Address = part.Address
 	}
 	return nil
+}
+
+// stagePart stages the entries that are new to us, after it has checked that all are in order,
+// beyond the dot floor and in the pinned context, and that those with a payload are the new ones.
+func (p *Puller) stagePart(part Part, floor crdt.Dot) error {
+	var fresh []crdt.Entry
+	for _, e := range part.Entries {
+		switch seen := p.seen.Has(e.Dot); {
+		case e.Dot.Compare(floor) <= 0:
+			return bad("%v at %q is out of order", e.Dot, part.Address)
+		case !p.result.Context.Has(e.Dot):
+			return bad("%v at %q is not in the pinned context", e.Dot, part.Address)
+		case seen != (len(e.Payload) == 0):
+			return bad("%v at %q: seen %v, payload of %d bytes",
+				e.Dot, part.Address, seen, len(e.Payload))
+		case !seen:
+			fresh = append(fresh, e)
+		}
+		floor = e.Dot
+		p.result.Bytes += int64(len(e.Payload))
+	}
+	p.result.Bytes += int64(len(part.Address))
+	p.result.Cells++
+	if len(fresh) == 0 {
+		return nil
+	}
+	p.result.Added += len(fresh)
+	return p.stage.Add(part.Address, fresh)
 }
 
 // last returns the position of the last entry of parts, which are not empty.

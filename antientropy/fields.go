@@ -63,8 +63,8 @@ func readFingerprints(r *wire.Reader) []Fingerprint {
 	return fs
 }
 
-// writeParts writes one flat array: for each part its address, and an array of replica, counter and
-// payload for each entry.
+// writeParts writes one flat array: for each part its address, and an array of replica, counter
+// and payload for each entry.
 func writeParts(w *wire.Writer, parts []Part) {
 	w.Array(2 * len(parts))
 	for _, p := range parts {

@@ -10,8 +10,8 @@ import (
 	"github.com/peerd/peerd/internal/wire"
 )
 
-// Fingerprint stands for a set: the sum modulo 2¹²⁸ of the hashes of its elements, so that adding and
-// removing an element costs the same at any size. Zero is the empty set.
+// Fingerprint stands for a set: the sum modulo 2¹²⁸ of the hashes of its elements, so that adding
+// and removing an element costs the same at any size. Zero is the empty set.
 type Fingerprint struct {
 	Hi, Lo uint64
 }
@@ -39,7 +39,8 @@ func (f Fingerprint) IsZero() bool { return f == Fingerprint{} }
 // String returns f as 32 hexadecimal digits.
 func (f Fingerprint) String() string { return fmt.Sprintf("%016x%016x", f.Hi, f.Lo) }
 
-// WriteFingerprint writes f as 16 bytes, big-endian; zero as none, because sparse trees are full of it.
+// WriteFingerprint writes f as 16 bytes, big-endian; zero as none, because sparse trees are full
+// of it.
 func WriteFingerprint(w *wire.Writer, f Fingerprint) {
 	if f.IsZero() {
 		w.Bytes(nil)
@@ -68,21 +69,21 @@ func ReadFingerprint(r *wire.Reader) Fingerprint {
 	return f
 }
 
-// The first byte of everything that is hashed tells what it is, so that no hash of one kind is ever
-// one of another.
+// The first byte of everything that is hashed tells what it is, so that no hash of one kind is
+// ever one of another.
 const (
 	domainEntry   = 1
 	domainContext = 2
 	domainAddress = 3
 )
 
-// HashedAbove is the size in bytes beyond which a payload enters fingerprints as its SHA-256: whoever
-// keeps that hash can subtract the entry without reading the payload again.
+// HashedAbove is the size in bytes beyond which a payload enters fingerprints as its SHA-256:
+// whoever keeps that hash can subtract the entry without reading the payload again.
 const HashedAbove = 4096
 
-// Of returns the fingerprint of one entry of the cell at a: 128 bits of a SHA-256 over address, dot
-// and payload. It allocates nothing if address and payload have less than a kilobyte together.
-// O(len(a) + len(payload)), 0.1 to 0.2 µs for small ones.
+// Of returns the fingerprint of one entry of the cell at a: 128 bits of a SHA-256 over address,
+// dot and payload. It allocates nothing if address and payload have less than a kilobyte
+// together. O(len(a) + len(payload)), 0.1 to 0.2 µs for small ones.
 func Of(a crdt.Address, e crdt.Entry) Fingerprint {
 	if len(e.Payload) > HashedAbove {
 		return OfHashed(a, e.Dot, sha256.Sum256(e.Payload))
@@ -96,8 +97,9 @@ func OfHashed(a crdt.Address, d crdt.Dot, payloadHash [sha256.Size]byte) Fingerp
 	return ofEntry(a, d, true, payloadHash[:])
 }
 
-// ofEntry hashes domain, len(address), address, replica, counter, the form of the payload, and the
-// payload or its hash. All but the last field have a known length, so no two entries share an input.
+// ofEntry hashes domain, len(address), address, replica, counter, the form of the payload, and
+// the payload or its hash. All but the last field have a known length, so no two entries share an
+// input.
 func ofEntry(a crdt.Address, d crdt.Dot, hashed bool, payload []byte) Fingerprint {
 	var stack [1024]byte
 	b := append(stack[:0], domainEntry)
@@ -118,8 +120,8 @@ func truncate(sum [sha256.Size]byte) Fingerprint {
 	return Fingerprint{binary.BigEndian.Uint64(sum[:8]), binary.BigEndian.Uint64(sum[8:16])}
 }
 
-// ContextEntry returns what one replica adds to the digest of a context. When a replica's counter and
-// head change, subtract its old entry and add the new one.
+// ContextEntry returns what one replica adds to the digest of a context. When a replica's counter
+// and head change, subtract its old entry and add the new one.
 func ContextEntry(r crdt.ReplicaID, counter uint64, head crdt.Hash) Fingerprint {
 	b := [25]byte{domainContext}
 	binary.BigEndian.PutUint64(b[1:], uint64(r))
@@ -128,8 +130,8 @@ func ContextEntry(r crdt.ReplicaID, counter uint64, head crdt.Hash) Fingerprint 
 	return truncate(sha256.Sum256(b[:]))
 }
 
-// ContextDigest returns the fingerprint of a context: the sum of its ContextEntry. Heads are part of
-// it, so two contexts with the same counters and different histories differ. O(len(v)).
+// ContextDigest returns the fingerprint of a context: the sum of its ContextEntry. Heads are part
+// of it, so two contexts with the same counters and different histories differ. O(len(v)).
 func ContextDigest(v crdt.VersionVector, heads crdt.Heads) Fingerprint {
 	var sum Fingerprint
 	for r, n := range v {

@@ -60,15 +60,16 @@ func TestZeroFingerprintHasOneEncoding(t *testing.T) {
 func TestEveryPartOfAnEntryChangesItsFingerprint(t *testing.T) {
 	at := crdt.KeyAddress("k").Type(crdt.TypeValue)
 	dot := crdt.Dot{Replica: 1, Counter: 2}
+	p := []byte("p")
 	large := bytes.Repeat([]byte("x"), HashedAbove+1)
 	hash := sha256.Sum256(large)
 	seen := map[Fingerprint]string{}
 	for name, f := range map[string]Fingerprint{
-		"plain":        Of(at, crdt.Entry{Dot: dot, Payload: []byte("p")}),
+		"plain":        Of(at, crdt.Entry{Dot: dot, Payload: p}),
 		"address":      Of(at+"p", crdt.Entry{Dot: dot}),
 		"no payload":   Of(at, crdt.Entry{Dot: dot}),
-		"replica":      Of(at, crdt.Entry{Dot: crdt.Dot{Replica: 2, Counter: 2}, Payload: []byte("p")}),
-		"counter":      Of(at, crdt.Entry{Dot: crdt.Dot{Replica: 1, Counter: 1}, Payload: []byte("p")}),
+		"replica":      Of(at, crdt.Entry{Dot: crdt.Dot{Replica: 2, Counter: 2}, Payload: p}),
+		"counter":      Of(at, crdt.Entry{Dot: crdt.Dot{Replica: 1, Counter: 1}, Payload: p}),
 		"hashed":       Of(at, crdt.Entry{Dot: dot, Payload: large}),
 		"hash inlined": Of(at, crdt.Entry{Dot: dot, Payload: hash[:]}),
 		"longest":      Of(at, crdt.Entry{Dot: dot, Payload: large[:HashedAbove]}),
@@ -105,10 +106,11 @@ func TestHashesOfTheProtocolNeverChange(t *testing.T) {
 	at := crdt.KeyAddress("greeting").Type(crdt.TypeValue)
 	e := crdt.Entry{Dot: crdt.Dot{Replica: 0xfeed, Counter: 7}, Payload: []byte("hello")}
 	large := crdt.Entry{Dot: e.Dot, Payload: []byte(strings.Repeat("a", HashedAbove+1))}
+	context := ContextEntry(0xfeed, 7, 9).String()
 	for _, c := range []struct{ what, got, want string }{
 		{"an entry", Of(at, e).String(), "e714710226396a51b3d0da6932c36ae9"},
 		{"a large entry", Of(at, large).String(), "762defc88bb55e686fc26b26944f7bce"},
-		{"a replica's context", ContextEntry(0xfeed, 7, 9).String(), "e452dcc328ffb9dc2de0aae5f68998eb"},
+		{"a replica's context", context, "e452dcc328ffb9dc2de0aae5f68998eb"},
 		{"an address", Fingerprint{Lo: LeafOf(at)}.String(), "0000000000000000eab31bdc51d843bb"},
 	} {
 		if c.got != c.want {
@@ -138,7 +140,8 @@ func BenchmarkOf(b *testing.B) {
 		bytes int
 	}{{"16B", 16}, {"256B", 256}, {"4KiB", 4096}, {"1MiB", 1 << 20}} {
 		b.Run(size.name, func(b *testing.B) {
-			e := crdt.Entry{Dot: crdt.Dot{Replica: 1, Counter: 2}, Payload: make([]byte, size.bytes)}
+			e := crdt.Entry{Dot: crdt.Dot{Replica: 1, Counter: 2}}
+			e.Payload = make([]byte, size.bytes)
 			b.SetBytes(int64(size.bytes))
 			b.ReportAllocs()
 			for b.Loop() {

@@ -2,20 +2,22 @@ package antientropy
 
 // Limits of messages. Both sides must agree on the first three: they are part of the protocol.
 const (
-	// MaxMessage is the size in bytes of an encoded message. Decoders refuse more unread. The largest
-	// messages are a context, and a cell's entry: MaxAddress and MaxPayload together are 1.3 MiB.
+	// MaxMessage is the size in bytes of an encoded message. Decoders refuse more unread. The
+	// largest messages are a context, and a cell's entry: MaxAddress and MaxPayload together are
+	// 1.3 MiB.
 	MaxMessage = 4 << 20
 	// MaxNodes is how many nodes one request opens. Its response is then 288 KiB.
 	MaxNodes = 1024
-	// MaxLeaves is how many leaves one request asks for. What does not fit into the response is asked
-	// for again.
+	// MaxLeaves is how many leaves one request asks for. What does not fit into the response is
+	// asked for again.
 	MaxLeaves = 1024
 
-	// chunkSize is where a response with cells ends, in bytes. Its first entry is sent at any size.
+	// chunkSize is where a response with cells ends, in bytes. Its first entry is sent at any
+	// size.
 	chunkSize = 512 << 10
 
-	// maxContext is how many replicas fit into a message with a context, each with its counter and
-	// head: 27 bytes at most. Serve refuses to pin a larger context.
+	// maxContext is how many replicas fit into a message with a context, each with its counter
+	// and head: 27 bytes at most. Serve refuses to pin a larger context.
 	maxContext = (MaxMessage - 1024) / 27
 )
 

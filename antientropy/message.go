@@ -14,7 +14,7 @@ type Kind byte
 const (
 	// KindPin asks for the context and root of the moment that the source will compare.
 	KindPin Kind = 0x10
-	// KindScan asks for cells in the order of addresses.
+	// KindScan asks for cells in the order of places (crdt.Address.Place).
 	KindScan Kind = 0x11
 	// KindNodes asks for the fingerprints below some nodes of the tree.
 	KindNodes Kind = 0x12
@@ -26,8 +26,8 @@ const (
 type Request struct {
 	Kind Kind
 
-	// Want is the ContextDigest of an earlier pin that the puller would like to go on with, if the
-	// source still has it; zero for any. (KindPin)
+	// Want is the ContextDigest of an earlier pin that the puller would like to go on with, if
+	// the source still has it; zero for any. (KindPin)
 	Want Fingerprint
 
 	// Level and Nodes name inner nodes of the tree, at most MaxNodes, ascending. (KindNodes)
@@ -38,8 +38,8 @@ type Request struct {
 	Leaves []int
 	// After is where to go on: in all cells, or in the first of Leaves. (KindScan, KindLeaves)
 	After Cursor
-	// Seen is what the puller has seen of the pinned context: of entries whose dots are in it, it wants
-	// to know that they are there, and not what they hold. (KindLeaves)
+	// Seen is what the puller has seen of the pinned context: of entries whose dots are in it, it
+	// wants to know that they are there, and not what they hold. (KindLeaves)
 	Seen crdt.VersionVector
 }
 
@@ -55,8 +55,8 @@ type Response struct {
 	// Children holds Fanout fingerprints for each node asked for. (KindNodes)
 	Children []Fingerprint
 
-	// Parts are cells in the order of leaves, then addresses, then dots. Entries whose dots the puller
-	// has seen come without payload. (KindScan, KindLeaves)
+	// Parts are cells in the order of leaves, then places, then dots. Entries whose dots the
+	// puller has seen come without payload. (KindScan, KindLeaves)
 	Parts []Part
 	// More says that the response ended for its size: go on behind the last of Parts.
 	More bool
@@ -87,8 +87,8 @@ func EncodeRequest(q Request) []byte {
 	})
 }
 
-// DecodeRequest reads a request. Its lengths are bounded; whether it makes sense, Serve checks. Errors
-// wrap wire.ErrMalformed.
+// DecodeRequest reads a request. Its lengths are bounded; whether it makes sense, Serve checks.
+// Errors wrap wire.ErrMalformed.
 func DecodeRequest(data []byte) (Request, error) {
 	var q Request
 	err := decode(data, func(r *wire.Reader, kind Kind, fields int) (known int) {
@@ -142,9 +142,9 @@ func EncodeResponse(p Response) []byte {
 	})
 }
 
-// DecodeResponse reads a response. Addresses, payloads and lengths keep to their limits; whether it
-// answers the request, the Puller checks. Payloads point into data, which must not change. Errors wrap
-// wire.ErrMalformed.
+// DecodeResponse reads a response. Addresses, payloads and lengths keep to their limits; whether
+// it answers the request, the Puller checks. Payloads point into data, which must not change.
+// Errors wrap wire.ErrMalformed.
 func DecodeResponse(data []byte) (Response, error) {
 	var p Response
 	err := decode(data, func(r *wire.Reader, kind Kind, fields int) (known int) {
@@ -179,7 +179,8 @@ func begin(w *wire.Writer, k Kind, fields int) {
 // maxFields bounds the fields of a message, those that later versions append included.
 const maxFields = 64
 
-// decode reads the kind of a message, lets fn read the fields that it knows, and skips the others.
+// decode reads the kind of a message, lets fn read the fields that it knows, and skips the
+// others.
 func decode(data []byte, fn func(r *wire.Reader, kind Kind, fields int) (known int)) error {
 	if len(data) > MaxMessage {
 		return fmt.Errorf("%w: %d bytes (limit %d)", wire.ErrMalformed, len(data), MaxMessage)

@@ -47,7 +47,10 @@ func samples() []sample {
 	elem := crdt.KeyAddress("set").Type(crdt.TypeSet).Name("one").Type(crdt.TypeFlag)
 	dot := crdt.Dot{Replica: 0x0123456789abcdef, Counter: 300}
 	parts := []Part{
-		{at, crdt.Cell{{Dot: crdt.Dot{Replica: 1, Counter: 1}}, {Dot: dot, Payload: []byte("value")}}},
+		{at, crdt.Cell{
+			{Dot: crdt.Dot{Replica: 1, Counter: 1}},
+			{Dot: dot, Payload: []byte("value")},
+		}},
 		{elem, crdt.Cell{{Dot: crdt.Dot{Replica: 2, Counter: 9}, Payload: []byte{0}}}},
 	}
 	f := Fingerprint{0x0011223344556677, 0x8899aabbccddeeff}
@@ -154,7 +157,7 @@ func TestMalformedMessagesAreRefused(t *testing.T) {
 		"empty":        nil,
 		"no kind":      {0x90},
 		"unknown kind": message(0x7f, 0, nothing),
-		"huge kind":    wire.Encode(func(w *wire.Writer) { w.Array(1); w.Uint(1<<8 | uint64(KindPin)) }),
+		"huge kind":    {0x91, 0xcd, 0x01, byte(KindPin)},
 		"no fields":    message(KindNodes, 0, nothing),
 		"too large":    make([]byte, MaxMessage+1),
 		"level": message(KindNodes, 2, func(w *wire.Writer) {

@@ -9,17 +9,20 @@ import (
 )
 
 var (
-	// ErrBadSource is wrapped when a response does not answer its request, or contradicts an earlier
-	// one: try another source.
+	// ErrBadSource is wrapped when a response does not answer its request, or contradicts an
+	// earlier one: try another source.
 	ErrBadSource = errors.New("bad repair source")
-	// ErrDiverged is wrapped when both sides have seen the same dots and hold different things: one
-	// is damaged, or a replica issued a dot twice. Another source may help, merging would not.
+	// ErrDiverged is wrapped when both sides have seen the same dots and hold different things:
+	// one is damaged, or a replica issued a dot twice. Another source may help, merging would
+	// not.
 	ErrDiverged = errors.New("same context, different contents")
-	// ErrPinMoved is wrapped when a resumed session finds the source at another moment: start again.
+	// ErrPinMoved is wrapped when a resumed session finds the source at another moment: start
+	// again.
 	ErrPinMoved = errors.New("the source's pinned moment has changed")
 )
 
-// Result is what a session did. It is final when the session is done; before, the counts are progress.
+// Result is what a session did. It is final when the session is done; before, the counts are
+// progress.
 type Result struct {
 	Context crdt.VersionVector // pinned at the source, to be joined into the local one at the flip
 	Heads   crdt.Heads         // of the pinned context
@@ -30,8 +33,9 @@ type Result struct {
 	Bytes   int64              // of addresses and payloads received
 }
 
-// Puller is the pulling side of a session, and lives for one. An error ends it, whereupon the stage
-// must be thrown away; every later call returns the same error. It is used by one goroutine.
+// Puller is the pulling side of a session, and lives for one. An error ends it, whereupon the
+// stage must be thrown away; every later call returns the same error. It is used by one
+// goroutine.
 type Puller struct {
 	local Snapshot
 	stage Staging
@@ -70,8 +74,8 @@ func NewPuller(local Snapshot, stage Staging) *Puller {
 func (p *Puller) Start() Request { return p.Resume() }
 
 // Resume returns the request with which to go on over a new stream, after one broke before the
-// response to the last request arrived. The source, which may be another one, must then answer from
-// a pin with the same context and root, else the session ends with ErrPinMoved.
+// response to the last request arrived. The source, which may be another one, must then answer
+// from a pin with the same context and root, else the session ends with ErrPinMoved.
 func (p *Puller) Resume() Request {
 	p.asked = Request{Kind: KindPin}
 	if p.pinned {
@@ -83,11 +87,12 @@ func (p *Puller) Resume() Request {
 // Result returns what was done so far.
 func (p *Puller) Result() Result { return p.result }
 
-// Handle takes the response to the last request and returns the next one, or done. Then everything
-// is staged. Errors are ErrBadSource, ErrDiverged, ErrPinMoved, and those of the snapshot and stage.
+// Handle takes the response to the last request and returns the next one, or done. Then
+// everything is staged. Errors are ErrBadSource, ErrDiverged, ErrPinMoved, and those of the
+// snapshot and stage.
 //
-// One call reads at most the local cells of MaxLeaves leaves, or those of one subtree that the source
-// has nothing in, and stages at most what the response holds and what these cells held.
+// One call reads at most the local cells of MaxLeaves leaves, or those of one subtree that the
+// source has nothing in, and stages at most what the response holds and what these cells held.
 func (p *Puller) Handle(resp Response) (next Request, done bool, err error) {
 	if p.err == nil {
 		p.err = p.take(resp)
@@ -102,7 +107,7 @@ func (p *Puller) Handle(resp Response) (next Request, done bool, err error) {
 func (p *Puller) take(resp Response) error {
 	switch {
 	case resp.Kind != p.asked.Kind:
-		return bad("a response of kind %#x to a request of kind %#x", byte(resp.Kind), byte(p.asked.Kind))
+		return bad("kind %#x in response to kind %#x", byte(resp.Kind), byte(p.asked.Kind))
 	case resp.Kind == KindPin && p.pinned:
 		return p.repin(resp)
 	case resp.Kind == KindPin:

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/peerd/peerd/crdt"
@@ -117,7 +118,7 @@ type moment struct {
 
 func (r *replica) pin() *moment {
 	m := &moment{replica: r.clone(), leaves: map[int][]crdt.Address{}}
-	m.addresses = slices.Sorted(maps.Keys(m.cells))
+	m.addresses = slices.SortedFunc(maps.Keys(m.cells), crdt.ComparePlaces)
 	for _, a := range m.addresses {
 		leaf := LeafIndex(LeafOf(a))
 		m.leaves[leaf] = append(m.leaves[leaf], a)
@@ -142,7 +143,7 @@ func (m *moment) Leaf(leaf int, after crdt.Address, fn func(crdt.Address, crdt.C
 func (m *moment) visit(
 	sorted []crdt.Address, after crdt.Address, fn func(crdt.Address, crdt.Cell) bool,
 ) error {
-	i, found := slices.BinarySearch(sorted, after)
+	i, found := slices.BinarySearchFunc(sorted, after, crdt.ComparePlaces)
 	if found {
 		i++
 	}
@@ -200,16 +201,21 @@ func (s *stage) flip(r *replica, result Result) {
 }
 
 // crowded are addresses that meet in few leaves, some of them neighbours: the tree would spread a
-// handful of ordinary ones so thinly that no leaf held two.
+// handful of ordinary ones so thinly that no leaf held two. Half of them are so long that the
+// order of their places is not that of the addresses.
 var crowded = sync.OnceValue(func() []crdt.Address {
-	const each = 4
-	found := map[int][]crdt.Address{0: nil, 1: nil, 17: nil, 4096: nil, 40_000: nil}
+	const each = 5
+	found := map[int]int{0: 0, 1: 0, 17: 0, 4096: 0, 40_000: 0}
 	var all []crdt.Address
 	for i := 0; len(all) < each*len(found); i++ {
-		a := crdt.KeyAddress(fmt.Sprint("key", i)).Type(crdt.TypeValue)
+		name := fmt.Sprint("key", i)
+		if i%2 == 1 {
+			name = strings.Repeat("long", 80) + name
+		}
+		a := crdt.KeyAddress(name).Type(crdt.TypeValue)
 		leaf := LeafIndex(LeafOf(a))
-		if in, ok := found[leaf]; ok && len(in) < each {
-			found[leaf] = append(in, a)
+		if n, ok := found[leaf]; ok && n < each {
+			found[leaf]++
 			all = append(all, a)
 		}
 	}

@@ -10,18 +10,19 @@ import (
 var (
 	// ErrBadRequest is wrapped when a request makes no sense: the puller is broken.
 	ErrBadRequest = errors.New("bad repair request")
-	// ErrDamaged is wrapped when a leaf's cells are not what its fingerprint says: the source must
-	// check itself, and serve nobody meanwhile.
+	// ErrDamaged is wrapped when a leaf's cells are not what its fingerprint says: the source
+	// must check itself, and serve nobody meanwhile.
 	ErrDamaged = errors.New("cells and fingerprints disagree")
 	// ErrTooManyReplicas is wrapped when a context does not fit into a message.
 	ErrTooManyReplicas = errors.New("too many replicas for a message")
 )
 
-// Serve answers a request from a pinned snapshot. All requests of a session must be served from the
-// same one. It keeps nothing between calls; the response may share memory with the snapshot's cells.
-// Besides the sentinels above, errors are the snapshot's own.
+// Serve answers a request from a pinned snapshot. All requests of a session must be served from
+// the same one. It keeps nothing between calls; the response may share memory with the snapshot's
+// cells. Besides the sentinels above, errors are the snapshot's own.
 //
-// Its cost is what it sends, and for KindLeaves also a hash of each entry of the leaves that it begins.
+// Its cost is what it sends, and for KindLeaves also a hash of each entry of the leaves that it
+// begins.
 func Serve(src Snapshot, q Request) (Response, error) {
 	return serve(src, q, chunkSize)
 }
@@ -47,7 +48,8 @@ func serve(src Snapshot, q Request, size int) (Response, error) {
 func servePin(src Snapshot) (Response, error) {
 	context, heads := src.Context()
 	if len(context) > maxContext {
-		return Response{}, fmt.Errorf("%w: %d (limit %d)", ErrTooManyReplicas, len(context), maxContext)
+		return Response{}, fmt.Errorf("%w: %d (limit %d)",
+			ErrTooManyReplicas, len(context), maxContext)
 	}
 	return Response{Kind: KindPin, Context: context, Heads: heads, Root: src.Node(0, 0)}, nil
 }
@@ -105,7 +107,8 @@ func (q *Request) check() error {
 	return bad("kind %#x", byte(q.Kind))
 }
 
-// ascending reports whether indexes are in [0, end), in order, without repetition, and at least one.
+// ascending reports whether indexes are in [0, end), in order, without repetition, and at least
+// one.
 func ascending(indexes []int, end int) bool {
 	last := -1
 	for _, i := range indexes {
@@ -129,7 +132,8 @@ func (c *chunk) response(k Kind) Response {
 	return Response{Kind: k, Parts: c.parts, More: c.more}
 }
 
-// add takes as many entries as fit, at least one into an empty chunk, and reports whether there is room.
+// add takes as many entries as fit, at least one into an empty chunk, and reports whether there
+// is room.
 func (c *chunk) add(a crdt.Address, cell crdt.Cell) bool {
 	for i, e := range cell {
 		if c.more {
@@ -156,8 +160,8 @@ func (c *chunk) add(a crdt.Address, cell crdt.Cell) bool {
 	return !c.more
 }
 
-// addLeaf adds the entries of a leaf. A leaf that is begun is read to its end, also when the chunk is
-// full, to compare the sum of what the disk holds with the fingerprint in memory.
+// addLeaf adds the entries of a leaf. A leaf that is begun is read to its end, also when the
+// chunk is full, to compare the sum of what the disk holds with the fingerprint in memory.
 func (c *chunk) addLeaf(src Snapshot, leaf int, after Cursor) error {
 	if after != (Cursor{}) {
 		return walk(src, scanLeaf(src, leaf), after, c.add)

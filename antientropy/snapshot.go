@@ -1,21 +1,17 @@
 package antientropy
 
-import (
-	"cmp"
+import "github.com/peerd/peerd/crdt"
 
-	"github.com/peerd/peerd/crdt"
-)
-
-// Snapshot is one pinned moment of a replica: its context, cells and tree belong together and never
-// change. It is used by one goroutine at a time. Cells passed or returned must not be changed, and
-// stay valid after the call.
+// Snapshot is one pinned moment of a replica: its context, cells and tree belong together and
+// never change. It is used by one goroutine at a time. Cells passed or returned must not be
+// changed, and stay valid after the call.
 type Snapshot interface {
 	// Context returns the pinned context and its heads, which the session does not change.
 	Context() (crdt.VersionVector, crdt.Heads)
 	// Node returns a node of the tree, as Tree.Node does.
 	Node(level, index int) Fingerprint
-	// Leaf calls fn with the cells of one leaf whose address is greater than after, in the order of
-	// their places (crdt.Address.Place), until fn returns false.
+	// Leaf calls fn with the cells of one leaf whose address is greater than after, in the order
+	// of their places (crdt.Address.Place), until fn returns false.
 	Leaf(leaf int, after crdt.Address, fn func(crdt.Address, crdt.Cell) bool) error
 	// Cells calls fn with all cells whose address is greater than after, in the order of places,
 	// until fn returns false.
@@ -24,9 +20,10 @@ type Snapshot interface {
 	Cell(a crdt.Address) (crdt.Cell, error)
 }
 
-// Staging takes what a session finds, to be applied in one flip or thrown away. Each entry is added
-// once and each dot removed once, but one cell may come in several calls. The slices and payloads
-// point into decoded messages: a stage that outlives them copies. An error ends the session.
+// Staging takes what a session finds, to be applied in one flip or thrown away. Each entry is
+// added once and each dot removed once, but one cell may come in several calls. The slices and
+// payloads point into decoded messages: a stage that outlives them copies. An error ends the
+// session.
 type Staging interface {
 	// Add stages entries that the local replica has not seen, in the order of their dots.
 	Add(a crdt.Address, entries []crdt.Entry) error
@@ -34,16 +31,11 @@ type Staging interface {
 	Remove(a crdt.Address, dots []crdt.Dot) error
 }
 
-// Cursor is a position among entries in the order of places, then dots: just behind the entry that
-// it names. The zero Cursor is before everything.
+// Cursor is a position among entries in the order of places, then dots: just behind the entry
+// that it names. The zero Cursor is before everything.
 type Cursor struct {
 	Address crdt.Address
 	Dot     crdt.Dot
-}
-
-// Compare orders positions.
-func (c Cursor) Compare(o Cursor) int {
-	return cmp.Or(crdt.ComparePlaces(c.Address, o.Address), c.Dot.Compare(o.Dot))
 }
 
 // Part is a cell, or some of its entries: a large cell is sent in parts.
@@ -61,8 +53,8 @@ func scanLeaf(s Snapshot, leaf int) scan {
 	}
 }
 
-// walk calls fn with the entries behind a cursor, cell by cell, until fn returns false. The first cell
-// may be the rest of the one that the cursor stands in.
+// walk calls fn with the entries behind a cursor, cell by cell, until fn returns false. The first
+// cell may be the rest of the one that the cursor stands in.
 func walk(s Snapshot, cells scan, after Cursor, fn func(crdt.Address, crdt.Cell) bool) error {
 	if after != (Cursor{}) {
 		cell, err := s.Cell(after.Address)

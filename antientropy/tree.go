@@ -21,11 +21,11 @@ const (
 	firstLeaf  = treeNodes - Leaves
 )
 
-// LeafOf returns the hash of an address that decides its place in the tree; LeafIndex(LeafOf(a)) is the
-// leaf. It is a SHA-256 under a fixed key, the domain byte: every replica computes the same place, and
-// it says nothing about other hashes of the address. The key is public. A client that searches for
-// addresses of one leaf will find them, and make that leaf long to compare; it gains nothing else,
-// because leaves of any length are compared in bounded pieces.
+// LeafOf returns the hash of an address that decides its place in the tree; LeafIndex(LeafOf(a))
+// is the leaf. It is a SHA-256 under a fixed key, the domain byte: every replica computes the
+// same place, and it says nothing about other hashes of the address. The key is public. A client
+// that searches for addresses of one leaf will find them, and make that leaf long to compare; it
+// gains nothing else, because leaves of any length are compared in bounded pieces.
 func LeafOf(a crdt.Address) uint64 {
 	var stack [512]byte
 	b := append(append(stack[:0], domainAddress), a...)
@@ -33,13 +33,13 @@ func LeafOf(a crdt.Address) uint64 {
 	return binary.BigEndian.Uint64(sum[:8])
 }
 
-// LeafIndex returns the leaf, from 0 to Leaves-1, of a hash that LeafOf returned: its top 16 bits.
-// Cells stored in the order of their hashes are therefore stored leaf by leaf.
+// LeafIndex returns the leaf, from 0 to Leaves-1, of a hash that LeafOf returned: its top 16
+// bits. Cells stored in the order of their hashes are therefore stored leaf by leaf.
 func LeafIndex(hash uint64) int { return int(hash >> (64 - fanoutBits*Levels)) }
 
-// Tree holds the fingerprint of every leaf and, in each inner node, the sum of its children. Updates
-// are in place and touch five nodes; the size is 1.1 MB, however many entries there are. The zero
-// Tree is empty and ready. It is not safe for concurrent use; a Clone is independent.
+// Tree holds the fingerprint of every leaf and, in each inner node, the sum of its children.
+// Updates are in place and touch five nodes; the size is 1.1 MB, however many entries there are.
+// The zero Tree is empty and ready. It is not safe for concurrent use; a Clone is independent.
 type Tree struct {
 	nodes [treeNodes]Fingerprint // level after level: the children of node n begin at Fanout*n + 1
 }
@@ -62,8 +62,8 @@ func (t *Tree) Sub(leaf int, f Fingerprint) {
 // Root returns the fingerprint of everything.
 func (t *Tree) Root() Fingerprint { return t.nodes[0] }
 
-// Node returns the index-th node of a level: level 0 is the root, level Levels the leaves. It panics
-// for a node that does not exist.
+// Node returns the index-th node of a level: level 0 is the root, level Levels the leaves. It
+// panics for a node that does not exist.
 func (t *Tree) Node(level, index int) Fingerprint {
 	if index < 0 || index >= nodesAt(level) {
 		panic("antientropy: node outside the tree")

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"crypto/ed25519"
@@ -43,6 +44,8 @@ type network struct {
 	gate    *gate
 	syncID  protocol.ID
 	pullID  protocol.ID
+
+	advertised atomic.Pointer[[]ma.Multiaddr]
 
 	ctx    context.Context // ends with the network; only for goroutines started here
 	cancel context.CancelFunc
@@ -171,7 +174,7 @@ func (n *network) listen(own secret.HostKey) error {
 		libp2p.ListenAddrStrings(tcp),
 		libp2p.ConnectionGater(n.gate),
 		libp2p.ResourceManager(resources),
-		libp2p.AddrsFactory(n.advertise),
+		libp2p.AddrsFactory(n.addrs),
 		libp2p.UserAgent("peerd"),
 		libp2p.DisableRelay(),
 		libp2p.DisableMetrics(),
@@ -195,7 +198,7 @@ func (n *network) listen(own secret.HostKey) error {
 		return fmt.Errorf("cannot listen on %v (UDP) for data (is another peerd running? choose "+
 			"another address with --p2p): %w", at, errors.Join(err, n.host.Close()))
 	}
-	return nil
+	return n.advertise()
 }
 
 // multiaddrs returns the addresses to listen on: TCP, and QUIC over UDP.
@@ -220,23 +223,31 @@ func (n *network) tcpPort() uint16 {
 	return 0
 }
 
-// advertise returns the addresses at which others reach this host, best first.
-func (n *network) advertise([]ma.Multiaddr) []ma.Multiaddr {
-	if n.host == nil {
-		return nil
-	}
+// advertise works out the addresses at which others reach this host, best first.
+func (n *network) advertise() error {
 	ip, err := n.p.cfg.advertised(n.p.cfg.P2P)
 	if err != nil {
-		return nil
+		return err
 	}
-	tcp, quic := multiaddrs(netip.AddrPortFrom(ip, n.tcpPort()))
 	var out []ma.Multiaddr
+	tcp, quic := multiaddrs(netip.AddrPortFrom(ip, n.tcpPort()))
 	for _, s := range []string{tcp, quic} {
-		if a, err := ma.NewMultiaddr(s); err == nil {
-			out = append(out, a)
+		a, err := ma.NewMultiaddr(s)
+		if err != nil {
+			return err
 		}
+		out = append(out, a)
 	}
-	return out
+	n.advertised.Store(&out)
+	return nil
+}
+
+// addrs tells libp2p what others are told; nothing before that is known.
+func (n *network) addrs([]ma.Multiaddr) []ma.Multiaddr {
+	if a := n.advertised.Load(); a != nil {
+		return *a
+	}
+	return nil
 }
 
 // resourceManager bounds what libp2p takes. Hosts behind one address are not limited among each other:
@@ -265,7 +276,7 @@ func (n *network) join(own secret.HostKey, keys Keys) error {
 		advertise = joinPort(netip.MustParseAddr(cfg.Advertise), int(at.Port()))
 	}
 	var p2p []string
-	for _, a := range n.host.Addrs() {
+	for _, a := range n.addrs(nil) {
 		p2p = append(p2p, a.String())
 	}
 	preset := members.LAN

@@ -102,12 +102,14 @@ func mustUpdate(t *testing.T, p *Peer, fn func(tx *Tx) error) {
 // eventually waits for a condition.
 func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	poll, deadline := time.NewTicker(5*time.Millisecond), time.After(30*time.Second)
+	defer poll.Stop()
 	for !cond() {
-		if time.Now().After(deadline) {
+		select {
+		case <-poll.C:
+		case <-deadline:
 			t.Fatalf("did not happen: %s", what)
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
 }
 
@@ -186,6 +188,7 @@ func TestALatecomerBootstraps(t *testing.T) {
 			return nil
 		})
 	}
+	eventually(t, "the log is cut", func() bool { s, _ := a.Status(); return s.LogBytes < 10_000 })
 	b := c.add()
 	c.converge(a, b)
 	if s, _ := b.Status(); s.Repairs == 0 || s.Keys != 1 || s.Cells != 5000 {

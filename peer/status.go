@@ -102,7 +102,7 @@ func (p *Peer) Status() (Status, error) {
 // describe fills in what the network knows.
 func (n *network) describe(s *Status, seen crdt.VersionVector, known map[string]crdt.VersionVector) {
 	s.PeerID, s.GossipAddr = n.id.String(), n.members.Addr()
-	for _, a := range n.host.Addrs() {
+	for _, a := range n.addrs(nil) {
 		s.P2PAddrs = append(s.P2PAddrs, a.String())
 	}
 	for _, m := range n.members.List() {
