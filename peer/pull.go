@@ -43,7 +43,6 @@ func (l *loop) startRepair(from gossip.NeighbourID) {
 		_ = n.p.call(func(l *loop) { l.repairing = false })
 		switch {
 		case err == nil:
-			n.p.counters.repairs.Add(1)
 			n.p.log.Info("repaired from a peer whose log did not reach far enough",
 				"peer_id", string(from), "added", result.Added, "removed", result.Removed,
 				"bytes", result.Bytes, "seconds", time.Since(began).Seconds())
@@ -135,6 +134,7 @@ func (l *loop) finishRepair(repair *replica.Repair) error {
 		return err
 	}
 	l.dirty = true
+	l.p.counters.repairs.Add(1)
 	l.p.publish(l.node.Published())
 	l.p.watchers.notifyAll()
 	return err
