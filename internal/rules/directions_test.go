@@ -1,0 +1,156 @@
+package rules
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// layer says which packages of the module a package may import. Arrows point down only: what is
+// not listed is forbidden, and siblings do not know each other. Patterns as in path.Match.
+type layer struct {
+	pkg    string
+	below  []string
+	reason string
+}
+
+var layers = []layer{
+	{"internal/wire", nil,
+		"the format's primitives stand below everything"},
+	{"internal/secret", nil,
+		"keys know nothing of the data they protect"},
+	{"crdt", []string{"internal/wire"},
+		"the types and the algebra are pure values, usable without a store or a network"},
+	{"store", nil,
+		"the storage contract knows records and nothing of what they mean"},
+	{"store/*", []string{"store", "internal/wire"},
+		"a store implements the contract, and knows nothing of its user or of other stores"},
+	{"gossip", []string{"crdt", "internal/wire"},
+		"dissemination knows deltas and neighbours, and leaves storage and repair to its siblings"},
+	{"gossip/members", []string{"internal/wire"},
+		"membership carries no user data: it need not know what data is"},
+	{"antientropy", []string{"crdt", "internal/wire"},
+		"sync sessions compare what they are handed, and know neither stores nor gossip"},
+	{"internal/replica", []string{"antientropy", "crdt", "gossip", "internal/wire", "store"},
+		"the core ties its parts together through their contracts, never to one implementation"},
+	{"peer", []string{"antientropy", "crdt", "gossip", "gossip/members", "internal/replica",
+		"internal/secret", "internal/wire", "store", "store/badger", "store/mem"},
+		"the shell runs the core over a real network and disk; front-ends are above it"},
+	{"api/*", []string{"crdt", "peer"},
+		"a front-end speaks a protocol over the database, and reaches nothing beneath it"},
+	{"cmd/peerd", []string{"api/*", "crdt", "peer"},
+		"the daemon is flags, configuration and signals: no logic, so nothing deep to import"},
+	{"examples/*", []string{"crdt", "peer"},
+		"examples show what a user can write, so they import what a user can"},
+	{"internal/e2e", nil,
+		"the end-to-end test knows the daemon from outside, as its users do"},
+	{"internal/rules", nil,
+		"the rules read source and run nothing"},
+}
+
+func layerOf(pkg string) *layer {
+	for i, l := range layers {
+		if ok, _ := path.Match(l.pkg, pkg); ok {
+			return &layers[i]
+		}
+	}
+	return nil
+}
+
+func matchesAny(patterns []string, pkg string) bool {
+	return slices.ContainsFunc(patterns, func(pattern string) bool {
+		ok, _ := path.Match(pattern, pkg)
+		return ok
+	})
+}
+
+func checkDirections(s *source) (problems []string) {
+	own := layerOf(s.pkg())
+	if own == nil {
+		return []string{fmt.Sprintf("%s: package %s has no row in layers: say what it may import "+
+			"and why (internal/rules/directions_test.go)", s.path, s.pkg())}
+	}
+	if s.isTest() {
+		return nil // a test may put a package together with any that it works with
+	}
+	for name, at := range s.imports() {
+		imported, ok := strings.CutPrefix(name, module+"/")
+		if ok && !matchesAny(own.below, imported) {
+			problems = append(problems, fmt.Sprintf("%s: %s must not import %s: %s",
+				at, s.pkg(), imported, own.reason))
+		}
+	}
+	return problems
+}
+
+func TestImportsPointDownOnly(t *testing.T) {
+	each(t, checkDirections)
+	breaks(t, checkDirections, "gossip/mesh.go",
+		"package gossip\n"+`import _ "github.com/peerd/peerd/crdt"`,
+		"package gossip\n"+`import _ "github.com/peerd/peerd/antientropy"`,
+		"package gossip\n"+`import _ "github.com/peerd/peerd/internal/replica"`)
+	breaks(t, checkDirections, "crdt/dot.go",
+		"package crdt\n"+`import _ "github.com/peerd/peerd/internal/wire"`,
+		"package crdt\n"+`import _ "github.com/peerd/peerd/store"`)
+	breaks(t, checkDirections, "peer/peer.go", "package peer",
+		"package peer\n"+`import _ "github.com/peerd/peerd/api/resp"`)
+	if layerOf("common") != nil {
+		t.Error("a package that nobody placed has a layer")
+	}
+}
+
+// owner says which packages may import a dependency, in code that is no test.
+type owner struct {
+	dependency string   // a prefix of import paths
+	pkgs       []string // patterns
+	reason     string
+}
+
+var owners = []owner{
+	{"github.com/dgraph-io/badger", []string{"store/badger"}, "another store could take its place"},
+	{"google.golang.org/protobuf", []string{"store/badger"}, "it reads Badger's own files"},
+	{"github.com/libp2p/go-libp2p", []string{"peer"}, "streams are the shell's business"},
+	{"github.com/multiformats/go-multiaddr", []string{"peer"}, "libp2p's addresses stay with it"},
+	{"github.com/hashicorp/memberlist", []string{"gossip/members"}, "membership is its business"},
+	{"github.com/vmihailenco/msgpack", []string{"internal/wire"},
+		"its own decoders trust their input: everything goes through internal/wire's bounds"},
+	{"github.com/tidwall/btree", []string{"crdt", "store/mem"}, "ordered cells and records in memory"},
+	{"github.com/spf13/cobra", []string{"cmd/peerd"}, "the command line is the daemon's"},
+	{"golang.org/x/net", []string{"api/*"}, "its connection limit is for servers"},
+	{"golang.org/x/sys", []string{"store/badger", "peer", "api/*", "cmd/peerd"},
+		"only what touches the operating system calls it"},
+	{"pgregory.net/rapid", []string{"store/storetest"}, "a library for tests"},
+	{"github.com/google/go-cmp", []string{"store/storetest"}, "a library for tests"},
+}
+
+func checkOwners(s *source) (problems []string) {
+	if s.isTest() {
+		return nil
+	}
+	for name, at := range s.imports() {
+		first, _, _ := strings.Cut(name, "/")
+		if !strings.Contains(first, ".") || name == module || strings.HasPrefix(name, module+"/") {
+			continue // the standard library, or ours
+		}
+		i := slices.IndexFunc(owners, func(o owner) bool { return strings.HasPrefix(name, o.dependency) })
+		switch {
+		case i < 0:
+			problems = append(problems, fmt.Sprintf("%s: %s has no row in owners: say who may use it "+
+				"and why (internal/rules/directions_test.go)", at, name))
+		case !matchesAny(owners[i].pkgs, s.pkg()):
+			problems = append(problems, fmt.Sprintf("%s: %s may be imported by %s only: %s",
+				at, name, strings.Join(owners[i].pkgs, ", "), owners[i].reason))
+		}
+	}
+	return problems
+}
+
+func TestEachDependencyStaysWithItsOwner(t *testing.T) {
+	each(t, checkOwners)
+	breaks(t, checkOwners, "peer/peer.go",
+		"package peer\n"+`import _ "github.com/libp2p/go-libp2p/core/host"`,
+		"package peer\n"+`import _ "github.com/dgraph-io/badger/v4"`,
+		"package peer\n"+`import _ "github.com/someone/something"`)
+}
