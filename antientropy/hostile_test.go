@@ -115,6 +115,29 @@ func edit(p *Response, fn func(e *crdt.Entry)) {
 	fn(&part.Entries[len(part.Entries)-1])
 }
 
+func TestRestOfACellMayNotBeginAgain(t *testing.T) {
+	local, source := newReplica(1), newReplica(2)
+	local.put(crowded()[0], []byte("mine"))
+	for range 3 {
+		source.add(crowded()[0], []byte("theirs"))
+	}
+	for name, local := range map[string]*replica{"repair": local, "bootstrap": newReplica(3)} {
+		var earlier []Part
+		_, err := pullFrom(local.pin(), source.pin(), 1, func(q Request, p *Response) {
+			if len(p.Parts) == 0 {
+				return
+			}
+			if earlier == nil {
+				earlier = p.Parts
+			}
+			p.Parts = earlier
+		})
+		if !errors.Is(err, ErrBadSource) {
+			t.Errorf("%s: got %v, want ErrBadSource", name, err)
+		}
+	}
+}
+
 func TestBootstrapThatDoesNotSumToItsRootIsRefused(t *testing.T) {
 	_, source := scene()
 	_, err := pullFrom(newReplica(3).pin(), source.pin(), chunkSize, func(q Request, p *Response) {

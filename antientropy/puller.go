@@ -3,7 +3,6 @@ package antientropy
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/peerd/peerd/crdt"
 )
@@ -54,7 +53,7 @@ type Puller struct {
 	level  int        // of nodes
 	nodes  []openNode // differ, to be opened, ascending
 	below  []openNode // found to differ at the next level, ascending
-	leaves []int      // to be compared; ascending once no node is left
+	leaves []int      // differ, to be compared, ascending
 
 	after Cursor // the last entry received, in all cells or in the first of leaves
 }
@@ -232,32 +231,27 @@ func (p *Puller) open(resp Response) error {
 // classify decides what is to do about one node, given the source's fingerprint of it.
 func (p *Puller) classify(level, index int, theirs Fingerprint) error {
 	mine := p.local.Node(level, index)
-	first, end := leavesBelow(level, index)
 	switch {
 	case mine == theirs:
 	case theirs.IsZero():
+		first, end := leavesBelow(level, index)
 		for leaf := first; leaf < end; leaf++ {
 			if err := p.compareLeaf(section{leaf: leaf}); err != nil {
 				return err
 			}
 		}
-	case mine.IsZero() || level == Levels:
-		for leaf := first; leaf < end; leaf++ {
-			p.leaves = append(p.leaves, leaf)
-		}
+	case level == Levels:
+		p.leaves = append(p.leaves, index)
 	default:
 		p.below = append(p.below, openNode{index, theirs})
 	}
 	return nil
 }
 
-// descend goes on to the next level, or to the leaves.
+// descend goes on to the next level; when it has no nodes, only leaves are left.
 func (p *Puller) descend() {
 	p.level++
 	p.nodes, p.below = p.below, nil
-	if len(p.nodes) == 0 {
-		slices.Sort(p.leaves) // those of empty subtrees were found early
-	}
 }
 
 func bad(format string, args ...any) error {

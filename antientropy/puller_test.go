@@ -237,6 +237,20 @@ func TestWhatTheLocalSideRemovedIsNotSentAgain(t *testing.T) {
 	}
 }
 
+func TestReplicaThatRemovedEverythingAsksOnlyForLeavesThatAreNotEmpty(t *testing.T) {
+	a, b := newReplica(1), newReplica(2)
+	a.put(crowded()[0], []byte("gone"))
+	a.remove(crowded()[0])
+	b.put(crowded()[1], []byte("wanted"))
+	c := converse(a.pin(), b.pin(), chunkSize)
+	if err := c.run(); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.puller.Result(); got.Added != 1 || c.trips != 2+Levels {
+		t.Fatalf("added %d in %d round trips", got.Added, c.trips)
+	}
+}
+
 func TestSourceThatIsBehindIsLeftAlone(t *testing.T) {
 	a, b := newReplica(1), newReplica(2)
 	b.put(crowded()[0], []byte("one"))
