@@ -1,0 +1,103 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/net/netutil"
+
+	"github.com/peerd/peerd/peer"
+)
+
+// Limits of a server.
+const (
+	// MaxConnections is how many connections are served at once. More wait to be accepted.
+	MaxConnections = 256
+	// MaxHeader is the size in bytes of a request's headers. A larger one is answered with 431.
+	MaxHeader = 16 << 10
+	// readTimeout is how long a client may take to send its request.
+	readTimeout = 5 * time.Second
+	// writeTimeout is how long answering may take, until the client has it all.
+	writeTimeout = 10 * time.Second
+	// idleTimeout is how long a connection may wait for its next request.
+	idleTimeout = time.Minute
+)
+
+// DrainTimeout is how long Serve waits, after its context has ended, for answers under way.
+const DrainTimeout = 5 * time.Second
+
+// Peer is what is told about: a *peer.Peer. Its methods are called by many goroutines at once.
+type Peer interface {
+	// Ready returns nil, or why the peer should get no requests.
+	Ready() error
+	Status() (peer.Status, error)
+}
+
+// Config is what a server is made with.
+type Config struct {
+	// Peer is required.
+	Peer Peer
+	// Logger takes what goes wrong in serving. Default: nothing is logged.
+	Logger *slog.Logger
+}
+
+// Server answers requests about a peer. It is an http.Handler, for tests and for servers of one's own.
+type Server struct {
+	peer   Peer
+	server http.Server
+}
+
+// New returns a server that serves nothing yet.
+func New(config Config) *Server {
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{peer: config.Peer}
+	s.server = http.Server{
+		Handler:           guard(s.routes()),
+		ReadHeaderTimeout: readTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    MaxHeader,
+		ErrorLog:          slog.NewLogLogger(config.Logger.Handler(), slog.LevelWarn),
+	}
+	return s
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.server.Handler.ServeHTTP(w, r)
+}
+
+// Serve accepts connections from l, and closes l in the end. It returns when ctx ends or the server is
+// shut down, and answers under way have been given, or DrainTimeout is over. The error tells why it
+// could not go on; a shutdown is none. A server serves once.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	drained := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(drained)
+		limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), DrainTimeout)
+		defer cancel()
+		if s.Shutdown(limit) != nil {
+			_ = s.server.Close()
+		}
+	})
+	err := s.server.Serve(netutil.LimitListener(l, MaxConnections))
+	if !stop() {
+		<-drained
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("serve http: %w", err)
+}
+
+// Shutdown stops accepting and returns when answers under way have been given. When ctx ends before
+// that, it returns ctx's error and leaves them to themselves.
+func (s *Server) Shutdown(ctx context.Context) error { return s.server.Shutdown(ctx) }

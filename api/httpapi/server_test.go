@@ -1,0 +1,205 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/peerd/peerd/peer"
+)
+
+// fakePeer answers what it is told to.
+type fakePeer struct {
+	ready, broken error
+	status        peer.Status
+}
+
+func (f *fakePeer) Ready() error                 { return f.ready }
+func (f *fakePeer) Status() (peer.Status, error) { return f.status, f.broken }
+
+func ask(s *Server, method, path, host string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, path, nil)
+	r.Host = host
+	w := httptest.NewRecorder()
+	s.ServeHTTP(w, r)
+	return w
+}
+
+func TestEachPathAnswersAsDocumented(t *testing.T) {
+	catchingUp := errors.New("catching up with the other peers")
+	tests := []struct {
+		method, path string
+		peer         fakePeer
+		code         int
+		body         string // a part of it
+		media        string
+	}{
+		{"GET", "/healthz", fakePeer{ready: catchingUp}, 200, "ok\n", "text/plain"},
+		{"HEAD", "/healthz", fakePeer{}, 200, "", "text/plain"},
+		{"GET", "/readyz", fakePeer{}, 200, "ready\n", "text/plain"},
+		{"GET", "/readyz", fakePeer{ready: catchingUp}, 503, "catching up", "text/plain"},
+		{"GET", "/v1/status", fakePeer{}, 200, `"version_vector"`, "application/json"},
+		{"GET", "/v1/status", fakePeer{broken: peer.ErrClosed}, 503, `"error": "the peer is`, "application/json"},
+		{"GET", "/", fakePeer{}, 200, "<!DOCTYPE html>", "text/html"},
+		{"GET", "/page.js", fakePeer{}, 200, "'use strict'", "text/javascript"},
+		{"GET", "/page.css", fakePeer{}, 200, "prefers-color-scheme", "text/css"},
+		{"GET", "/nothing", fakePeer{}, 404, `"error"`, "application/json"},
+		{"GET", "/v1/", fakePeer{}, 404, `"error"`, "application/json"},
+		{"POST", "/v1/status", fakePeer{}, 405, `"error"`, "application/json"},
+		{"DELETE", "/", fakePeer{}, 405, `"error"`, "application/json"},
+	}
+	for _, test := range tests {
+		t.Run(test.method+" "+test.path, func(t *testing.T) {
+			w := ask(New(Config{Peer: &test.peer}), test.method, test.path, "localhost")
+			if w.Code != test.code || !strings.Contains(w.Body.String(), test.body) {
+				t.Errorf("answered %d %q, want %d with %q", w.Code, w.Body, test.code, test.body)
+			}
+			if media := w.Header().Get("Content-Type"); !strings.HasPrefix(media, test.media) {
+				t.Errorf("the media type is %q, want %q", media, test.media)
+			}
+			if allow := w.Header().Get("Allow"); (test.code == 405) != (allow == "GET, HEAD") {
+				t.Errorf("Allow is %q", allow)
+			}
+			if w.Header().Get("Content-Security-Policy") != policy {
+				t.Error("no content security policy")
+			}
+		})
+	}
+}
+
+func TestTheStatusIsThePeersOwn(t *testing.T) {
+	want := peer.Status{
+		Name: "oslo", VersionVector: map[string]uint64{"00000000000000aa": 7}, ContextHash: "c0", Root: "f0",
+		Members: []peer.Member{{Name: "lima", Alive: true, TheyLack: 3, RTTms: 0.5}},
+	}
+	w := ask(New(Config{Peer: &fakePeer{status: want}}), "GET", "/v1/status", "127.0.0.1:7948")
+	var got peer.Status
+	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestRequestsInTheNameOfAnotherHostAreRefused(t *testing.T) {
+	s := New(Config{Peer: &fakePeer{}})
+	for host, code := range map[string]int{
+		"localhost": 200, "LOCALHOST:7948": 200, "127.0.0.1": 200, "127.8.0.1:80": 200, "[::1]:7948": 200,
+		"::1": 200, "": 421, "example.com": 421, "localhost.example.com": 421, "192.0.2.1:7948": 421,
+		"127.0.0.1.example.com:7948": 421,
+	} {
+		if w := ask(s, "GET", "/v1/status", host); w.Code != code {
+			t.Errorf("Host %q is answered with %d, want %d", host, w.Code, code)
+		}
+	}
+	r := httptest.NewRequest("GET", "http://192.0.2.1:7948/healthz", nil)
+	local := net.TCPAddrFromAddrPort(netip.MustParseAddrPort("192.0.2.1:7948"))
+	r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, local))
+	w := httptest.NewRecorder()
+	s.ServeHTTP(w, r)
+	if w.Code != 200 {
+		t.Errorf("the address that the connection came in on is answered with %d, want 200", w.Code)
+	}
+}
+
+func TestThePageNamesNoOtherServer(t *testing.T) {
+	for _, name := range []string{"page.html", "page.css", "page.js"} {
+		content, err := pageFiles.ReadFile("page/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, forbidden := range []string{"http://", "https://", "//cdn", "style=", "onclick", "innerHTML"} {
+			if strings.Contains(string(content), forbidden) {
+				t.Errorf("%s contains %q", name, forbidden)
+			}
+		}
+	}
+}
+
+func TestServingEndsWithItsContextAndFinishesWhatItAnswers(t *testing.T) {
+	asked, answer := make(chan struct{}), make(chan struct{})
+	s := New(Config{Peer: slowPeer{asked, answer}})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	var served, asking sync.WaitGroup
+	served.Go(func() {
+		if err := s.Serve(ctx, l); err != nil {
+			t.Error(err)
+		}
+	})
+	asking.Go(func() {
+		resp, err := http.Get("http://" + l.Addr().String() + "/readyz")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer resp.Body.Close()
+		if body, _ := io.ReadAll(resp.Body); string(body) != "ready\n" {
+			t.Errorf("the answer under way was %q", body)
+		}
+	})
+	<-asked
+	stop()
+	close(answer)
+	served.Wait()
+	asking.Wait()
+	if c, err := net.Dial("tcp", l.Addr().String()); err == nil {
+		c.Close()
+		t.Error("still accepting after Serve returned")
+	}
+}
+
+// slowPeer says when it is asked and waits to be let go.
+type slowPeer struct{ asked, answer chan struct{} }
+
+func (p slowPeer) Ready() error {
+	close(p.asked)
+	<-p.answer
+	return nil
+}
+
+func (p slowPeer) Status() (peer.Status, error) { return peer.Status{}, nil }
+
+func TestOversizedHeadersAreRefused(t *testing.T) {
+	s := New(Config{Peer: &fakePeer{}})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	var served sync.WaitGroup
+	served.Go(func() {
+		if err := s.Serve(ctx, l); err != nil {
+			t.Error(err)
+		}
+	})
+	defer served.Wait()
+	defer stop()
+	r, err := http.NewRequest("GET", "http://"+l.Addr().String()+"/healthz", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("X-Large", strings.Repeat("x", 2*MaxHeader))
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+		t.Errorf("answered with %d, want 431", resp.StatusCode)
+	}
+}
