@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/peerd/peerd/api/httpapi"
+	"github.com/peerd/peerd/api/resp"
+	"github.com/peerd/peerd/peer"
+)
+
+// settings are what a daemon is opened with.
+type settings struct {
+	peer peer.Config
+	resp string // "ip:port" on loopback; port 0 takes a free one
+	http string
+}
+
+// validate reports mistakes of the person who wrote the settings, as a usageError.
+func (s *settings) validate() error {
+	var errs [3]error
+	s.resp, errs[0] = loopback("--resp", s.resp)
+	s.http, errs[1] = loopback("--http", s.http)
+	errs[2] = s.peer.Validate()
+	if err := errors.Join(errs[:]...); err != nil {
+		return usageError{err}
+	}
+	return nil
+}
+
+// loopback returns addr as "ip:port", or an error if it is anything but a loopback address: there are no
+// passwords yet.
+func loopback(flag, addr string) (string, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", fmt.Errorf("%s %q: must be ip:port, as 127.0.0.1:6379", flag, addr)
+	}
+	if host == "localhost" {
+		host = "127.0.0.1"
+	}
+	at, err := netip.ParseAddrPort(net.JoinHostPort(host, port))
+	switch {
+	case err == nil && at.Addr().IsLoopback():
+		return at.String(), nil
+	case err == nil || host == "":
+		return "", fmt.Errorf("%s %s: refused beyond loopback, as long as there are no passwords "+
+			"(the next release brings them): listen on 127.0.0.1:%s", flag, addr, port)
+	}
+	return "", fmt.Errorf("%s %q: must be ip:port, as 127.0.0.1:6379", flag, addr)
+}
+
+// daemon is a peer and its front-ends.
+type daemon struct {
+	peer *peer.Peer
+	keys peer.Keys
+	log  *slog.Logger
+
+	redis, http net.Listener // open, served by serve
+	redisServer *resp.Server
+	httpServer  *httpapi.Server
+}
+
+// openDaemon takes the client ports, then opens the peer: what can fail for a mistake fails before anything
+// is made on disk. After an error nothing is left running.
+func openDaemon(ctx context.Context, s settings) (d *daemon, err error) {
+	if err := s.validate(); err != nil {
+		return nil, err
+	}
+	d = &daemon{log: s.peer.Logger}
+	defer func() {
+		if err != nil {
+			d.closeListeners()
+		}
+	}()
+	if d.redis, err = listen("--resp", s.resp); err != nil {
+		return nil, err
+	}
+	if d.http, err = listen("--http", s.http); err != nil {
+		return nil, err
+	}
+	if d.keys, err = peer.Init(s.peer); err != nil {
+		return nil, err
+	}
+	if d.peer, err = peer.Open(ctx, s.peer); err != nil {
+		return nil, err
+	}
+	d.httpServer = httpapi.New(httpapi.Config{Peer: d.peer, Logger: d.log})
+	d.redisServer, err = resp.New(resp.Config{
+		DB: resp.ForPeer(d.peer), Version: version(), Logger: d.log,
+		Settings: map[string]string{"appendfsync": appendfsync(s.peer.Durability)},
+	})
+	if err != nil {
+		return nil, errors.Join(err, d.peer.Close())
+	}
+	return d, nil
+}
+
+func listen(flag, addr string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		var op *net.OpError
+		if errors.As(err, &op) {
+			err = op.Err
+		}
+		return nil, fmt.Errorf("cannot listen on %s (%w): stop what uses it, or choose another address "+
+			"with %s", addr, err, flag)
+	}
+	return l, nil
+}
+
+func (d *daemon) closeListeners() {
+	for _, l := range []net.Listener{d.redis, d.http} {
+		if l != nil {
+			l.Close()
+		}
+	}
+}
+
+// appendfsync is what Redis calls a durability.
+func appendfsync(d peer.Durability) string {
+	switch d {
+	case peer.Always:
+		return "always"
+	case peer.None:
+		return "no"
+	}
+	return "everysec"
+}
+
+// serve serves clients until ctx ends or the peer fails, finishes what was accepted and closes the peer.
+func (d *daemon) serve(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return d.redisServer.Serve(ctx, d.redis) })
+	group.Go(func() error { return d.httpServer.Serve(ctx, d.http) })
+	group.Go(func() error {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.peer.Done():
+			return errPeerEnded
+		}
+	})
+	err := group.Wait()
+	failure := d.peer.Close()
+	if failure != nil && errors.Is(err, errPeerEnded) {
+		return fmt.Errorf("the peer ended by itself: %w", failure)
+	}
+	return errors.Join(err, failure)
+}
+
+var errPeerEnded = errors.New("the peer ended by itself")

@@ -1,0 +1,36 @@
+// Command peerd is the daemon of a leaderless, gossip-replicated data store, and its command line.
+//
+//	peerd run       run a peer: Redis protocol, HTTP, replication
+//	peerd init      make a data directory and its keys without starting
+//	peerd status    show how a running peer is
+//	peerd wait      wait until several peers hold the same data
+//	peerd demo      three peers, a broken network and what becomes of it
+//	peerd version   what this is
+//
+// Exit status: 0 is success, 1 a failure, 2 a mistake in the command line. An error is one line on the
+// standard error that says what is wrong and what to do. The log goes there too; what people asked for goes
+// to the standard output.
+//
+// This package holds flags, configuration, signals and assembly: a peer is package peer, its front-ends are
+// api/resp and api/httpapi. The tests run the command line in their own process, and once as a real one.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	os.Exit(realMain())
+}
+
+// realMain lets deferred calls happen before the process exits.
+func realMain() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// After the first signal, which asks to end, a second one ends at once.
+	defer context.AfterFunc(ctx, stop)()
+	return execute(ctx, os.Args[1:], os.Stdout, os.Stderr)
+}

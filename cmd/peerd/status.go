@@ -1,0 +1,125 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/peerd/peerd/peer"
+)
+
+func statusCommand() *cobra.Command {
+	var addr string
+	var raw bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show how a running peer is",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return printStatus(cmd.Context(), cmd.OutOrStdout(), addr, raw)
+		},
+	}
+	cmd.Flags().StringVar(&addr, "http", defaultHTTP, "HTTP `address` of the peer")
+	cmd.Flags().BoolVar(&raw, "json", false, "print everything, as JSON")
+	return cmd
+}
+
+func printStatus(ctx context.Context, out io.Writer, addr string, raw bool) error {
+	body, status, err := fetchStatus(ctx, addr)
+	if err != nil {
+		return err
+	}
+	if raw {
+		_, err = out.Write(body)
+		return err
+	}
+	return writeStatus(out, status, time.Now())
+}
+
+// writeStatus writes a status for people. now is what ages are counted from.
+func writeStatus(out io.Writer, s peer.Status, now time.Time) error {
+	state := "ready"
+	if !s.Ready {
+		state = "not ready: " + s.Reason
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "name\t%s (%s)\n", s.Name, state)
+	fmt.Fprintf(w, "peer\t%s\n", brief(s.PeerID))
+	fmt.Fprintf(w, "replica\t%s\n", s.Replica)
+	fmt.Fprintf(w, "gossip\t%s\n", cmp.Or(s.GossipAddr, "offline"))
+	fmt.Fprintf(w, "data\t%d keys in %d cells, %s on disk\n", s.Keys, s.Cells, size(s.StoreBytes))
+	fmt.Fprintf(w, "context\t%s of %d writes by %d replicas\n", short(s.ContextHash), writes(s),
+		len(s.VersionVector))
+	fmt.Fprintf(w, "root\t%s%s\n", short(s.Root), unsettled(s))
+	if len(s.Forks) > 0 {
+		fmt.Fprintf(w, "FORKS\t%d replicas had writes issued twice: see the log\n", len(s.Forks))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	return writeMembers(out, s.Members, now)
+}
+
+func writeMembers(out io.Writer, members []peer.Member, now time.Time) error {
+	if len(members) == 0 {
+		_, err := fmt.Fprintln(out, "\nThis peer knows no other yet.")
+		return err
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "\nMEMBER\tADDRESS\tALIVE\tSINCE\tRTT\tTHEY LACK\tWE LACK")
+	for _, m := range members {
+		alive, rtt := "no", "-"
+		if m.Alive {
+			alive = "yes"
+		}
+		if m.Alive && m.RTTms > 0 {
+			rtt = fmt.Sprintf("%.1f ms", m.RTTms)
+		}
+		fmt.Fprintf(w, "%s (%s)\t%s\t%s\t%s\t%s\t%d\t%d\n", m.Name, brief(m.PeerID), m.Addr, alive,
+			now.Sub(m.Since).Round(time.Second), rtt, m.TheyLack, m.WeLack)
+	}
+	return w.Flush()
+}
+
+func unsettled(s peer.Status) string {
+	if s.Settled {
+		return ""
+	}
+	return " (removed data is still swept)"
+}
+
+func writes(s peer.Status) (total uint64) {
+	for _, n := range s.VersionVector {
+		total += n
+	}
+	return total
+}
+
+// short returns the first digits of a hash: enough to compare by eye.
+func short(hash string) string { return hash[:min(len(hash), 8)] }
+
+// brief returns the end of a peer id: all of them begin alike.
+func brief(peerID string) string {
+	if len(peerID) <= 8 {
+		return peerID
+	}
+	return "…" + peerID[len(peerID)-8:]
+}
+
+// size returns a number of bytes for people.
+func size(n int64) string {
+	const unit = 1024
+	if n < unit {
+		return fmt.Sprintf("%d B", n)
+	}
+	value, prefix := float64(n)/unit, 0
+	for value >= unit && prefix < 3 {
+		value, prefix = value/unit, prefix+1
+	}
+	return fmt.Sprintf("%.1f %ciB", value, "KMGT"[prefix])
+}
