@@ -20,8 +20,13 @@ type Core interface {
 	Context() (crdt.VersionVector, crdt.Heads)
 	// State returns the digest; settled is false while the root says nothing.
 	State() (d Digest, settled bool)
-	// Heard is told what another replica's context is.
-	Heard(seen crdt.VersionVector, heads crdt.Heads)
+	// Heard is told what another replica's context is. It returns those of its own replica ids whose
+	// deltas may be others there than here: the neighbour is asked for their chains.
+	Heard(seen crdt.VersionVector, heads crdt.Heads) (suspects []crdt.ReplicaID)
+	// Chain returns the chain of a replica's deltas in the log.
+	Chain(id crdt.ReplicaID) (Chain, error)
+	// Compare is told another replica's chain of a suspect.
+	Compare(theirs Chain) error
 	// LogStart returns where someone with the given context begins to read the log, and whether the
 	// log covers all that they lack.
 	LogStart(theirs crdt.VersionVector) (record uint64, covered bool)
@@ -91,6 +96,8 @@ type neighbour struct {
 
 	unwanted map[crdt.ReplicaID]bool // whose deltas it asked us to leave out
 	prune    map[crdt.ReplicaID]bool // whose deltas it is to be asked to leave out
+	ask      map[crdt.ReplicaID]bool // whose chain it is to be asked for
+	chain    map[crdt.ReplicaID]bool // whose chain it asked for
 
 	// What is due to it. Flags, not queues: a message is made when the link takes it.
 	hello, answer, graft, tellBehind, have, digest bool
@@ -108,6 +115,8 @@ func (m *Mesh) Connect(id NeighbourID) {
 		told:     crdt.VersionVector{},
 		unwanted: map[crdt.ReplicaID]bool{},
 		prune:    map[crdt.ReplicaID]bool{},
+		ask:      map[crdt.ReplicaID]bool{},
+		chain:    map[crdt.ReplicaID]bool{},
 	}
 }
 
@@ -168,6 +177,18 @@ func (m *Mesh) Receive(id NeighbourID, data []byte,
 		m.events = append(m.events, Event{Behind, id})
 	case kindDigest:
 		return m.receiveDigest(id, n, body)
+	case kindAsk:
+		r, err := decodeAsk(body)
+		if len(n.chain) < maxAsked {
+			n.chain[r] = true
+		}
+		return err
+	case kindChain:
+		c, err := decodeChain(body)
+		if err != nil {
+			return err
+		}
+		return m.core.Compare(c)
 	}
 	return nil
 }
@@ -182,7 +203,9 @@ func (m *Mesh) receiveHello(n *neighbour, body []byte) error {
 		delete(n.unwanted, r)
 	}
 	n.hello = n.hello || h.answer
-	m.core.Heard(h.seen, h.heads)
+	for _, r := range m.core.Heard(h.seen, h.heads) {
+		n.ask[r] = true
+	}
 	m.place(n)
 	return nil
 }
@@ -345,6 +368,9 @@ func (m *Mesh) Next(id NeighbourID) ([]byte, error) {
 		clear(n.prune)
 		return encodePrune(ids), nil
 	}
+	if data, err := m.nextChain(n); data != nil || err != nil {
+		return data, err
+	}
 	if n.tellBehind {
 		n.tellBehind = false
 		return encodeEmpty(kindBehind), nil
@@ -383,6 +409,26 @@ func (m *Mesh) nextHello(n *neighbour) []byte {
 	n.hello, n.graft, n.answer = false, false, false
 	n.told = seen.Clone()
 	return h.encode()
+}
+
+// maxAsked bounds the chains that a neighbour may have asked for and not got.
+const maxAsked = 16
+
+// nextChain returns a question for a chain, or an answer to one.
+func (m *Mesh) nextChain(n *neighbour) ([]byte, error) {
+	for _, r := range slices.Sorted(maps.Keys(n.ask)) {
+		delete(n.ask, r)
+		return encodeAsk(r), nil
+	}
+	for _, r := range slices.Sorted(maps.Keys(n.chain)) {
+		delete(n.chain, r)
+		c, err := m.core.Chain(r)
+		if err != nil {
+			return nil, err
+		}
+		return encodeChain(c), nil
+	}
+	return nil, nil
 }
 
 // maxRecords bounds how much of the log is read for one frame.

@@ -35,6 +35,8 @@ const (
 	kindPrune  kind = 4
 	kindBehind kind = 5
 	kindDigest kind = 6
+	kindAsk    kind = 7
+	kindChain  kind = 8
 )
 
 // Fingerprint is 16 bytes of a digest. Mesh only compares them.
@@ -173,6 +175,57 @@ func decodeDigest(body []byte) (d Digest, err error) {
 		d.Root = Fingerprint{r.Uint(), r.Uint()}
 	})
 	return d, err
+}
+
+// An ask wants to know how the receiver's log says that a replica's deltas are chained.
+func encodeAsk(id crdt.ReplicaID) []byte {
+	return frame(kindAsk, func(w *wire.Writer) {
+		w.Array(1)
+		w.Uint(uint64(id))
+	})
+}
+
+func decodeAsk(body []byte) (id crdt.ReplicaID, err error) {
+	err = decode(body, 1, func(r *wire.Reader) { id = crdt.ReplicaID(r.Uint()) })
+	return id, err
+}
+
+// Chain is how a replica's deltas follow each other: the newest ones that a log has, in order.
+type Chain struct {
+	Replica crdt.ReplicaID
+	Links   []ChainLink
+}
+
+// ChainLink is one delta of a chain.
+type ChainLink struct {
+	Last uint64 // counter of its last dot
+	Hash crdt.Hash
+}
+
+// MaxChain bounds the links of one chain.
+const MaxChain = 16384
+
+func encodeChain(c Chain) []byte {
+	return frame(kindChain, func(w *wire.Writer) {
+		w.Array(2)
+		w.Uint(uint64(c.Replica))
+		w.Array(2 * len(c.Links))
+		for _, l := range c.Links {
+			w.Uint(l.Last)
+			w.Uint(uint64(l.Hash))
+		}
+	})
+}
+
+func decodeChain(body []byte) (c Chain, err error) {
+	err = decode(body, 2, func(r *wire.Reader) {
+		c.Replica = crdt.ReplicaID(r.Uint())
+		n := r.Array(2*MaxChain) / 2
+		for i := 0; i < n && r.Err() == nil; i++ {
+			c.Links = append(c.Links, ChainLink{r.Uint(), crdt.Hash(r.Uint())})
+		}
+	})
+	return c, err
 }
 
 // decode reads a message of at least n fields and passes over those that a newer version added.

@@ -104,6 +104,20 @@ func (l *loop) verified(err error) {
 	}
 }
 
+// noticeForks logs replicas whose dots were issued twice, and heals a fork of this store's own.
+func (l *loop) noticeForks() {
+	if forks := l.node.Forks(); len(forks) > l.alarmed {
+		l.alarmed = len(forks)
+		l.p.log.Error("writes of a replica exist in two versions: some host's data directory was put "+
+			"back from an image of its disk while it ran on elsewhere", "replicas", forks)
+	}
+	if fork, ok := l.node.Fork(); ok && !l.node.Rebuilding() {
+		l.p.log.Error("it was this host's: fetching the other version from the peers, and writing "+
+			"what was written here since again", "replica", fork.Replica.String(), "after", fork.Common)
+		l.beginRebuild()
+	}
+}
+
 func (l *loop) beginRebuild() {
 	refusal := ErrRebuilding
 	l.p.refusing.Store(&refusal)

@@ -54,6 +54,7 @@ type loop struct {
 	caughtUp  bool  // has had all that a neighbour had, or began with data
 	repairing bool  // a repair was started and has not ended
 	verifying bool  // the cells are being checked
+	alarmed   int   // forks that were logged
 	broken    error // what ends the loop after this step
 }
 
@@ -270,6 +271,7 @@ func (l *loop) after() error {
 	for _, e := range l.node.Events() {
 		l.act(e)
 	}
+	l.noticeForks()
 	if err := l.noticeCatchingUp(); err != nil {
 		return err
 	}

@@ -83,6 +83,12 @@ func (b *Batch) Delete(key []byte) {
 	b.bytes += len(key)
 }
 
+// Append adds the writes of o behind those of b.
+func (b *Batch) Append(o *Batch) {
+	b.Ops = append(b.Ops, o.Ops...)
+	b.bytes += o.bytes
+}
+
 // Len returns the number of writes.
 func (b *Batch) Len() int { return len(b.Ops) }
 

@@ -30,6 +30,7 @@ type Group struct {
 
 	clears []pendingClear // in force: those before the group, and its own
 	deltas []*crdt.Delta
+	also   store.Batch // further writes of the commit
 	cost   int
 	local  int // transactions of this replica
 }
@@ -276,6 +277,10 @@ func (g *Group) Commit(sync bool) (Committed, error) {
 	if clears {
 		batch.Set(keyClears, encodeClears(g.clears))
 	}
+	if r.named {
+		g.also.Set(keyOwn, r.encodeOwn())
+	}
+	batch.Append(&g.also)
 	write := func() error {
 		if err := r.commit(batch, sync); err != nil {
 			return err
@@ -283,6 +288,7 @@ func (g *Group) Commit(sync bool) (Committed, error) {
 		g.publishCells(changed)
 		r.log.append(rec)
 		r.clears = g.clears
+		r.named = false
 		return nil
 	}
 	var err error

@@ -1,7 +1,6 @@
 package replica
 
 import (
-	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip"
 )
 
@@ -35,17 +34,4 @@ func (r *Replica) State() (d gossip.Digest, settled bool) {
 		Context: gossip.Fingerprint(context),
 		Root:    gossip.Fingerprint(root),
 	}, settled
-}
-
-// Heard is told what another replica's context is. If it holds more of this replica's dots than the
-// replica issued, then this store lost a tail: it must not issue them again, and takes a new id.
-func (r *Replica) Heard(seen crdt.VersionVector, heads crdt.Heads) {
-	for id, n := range seen {
-		switch own := r.seen[id]; {
-		case n == own && heads[id] != r.heads[id]:
-			r.forked(id)
-		case n > own && id == r.id && r.id != 0:
-			r.id = 0
-		}
-	}
 }

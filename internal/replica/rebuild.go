@@ -39,8 +39,9 @@ func (p *Pinned) Verify() error {
 // holds is then not to be read.
 func (r *Replica) Rebuilding() bool { return r.rebuilding }
 
-// Discard begins a rebuild: all cells and the context go, the log is put aside. A crash on the way is made up
-// for by Open. The node's neighbours must be told: see Node.Discard.
+// Discard begins a rebuild, of a replica that is damaged or whose store forked: all cells and the context
+// go, the log is put aside. A crash on the way is made up for by Open. The node's neighbours must be told:
+// see Node.Discard.
 func (r *Replica) Discard() error {
 	if r.repair != nil {
 		if err := r.AbortRepair(r.repair); err != nil {
@@ -48,7 +49,7 @@ func (r *Replica) Discard() error {
 		}
 	}
 	mark := &store.Batch{}
-	mark.Set(keyRebuild, wire.Seal(formatVersion, keyRebuild, []byte{rebuildDiscards}))
+	mark.Set(keyRebuild, r.encodeRebuild(rebuildDiscards))
 	if err := r.commit(mark, true); err != nil {
 		return err
 	}
@@ -68,6 +69,15 @@ const (
 	rebuildFills    = 2
 )
 
+func (r *Replica) encodeRebuild(phase uint64) []byte {
+	return wire.Seal(formatVersion, keyRebuild, wire.Encode(func(w *wire.Writer) {
+		w.Array(3)
+		w.Uint(phase)
+		w.Uint(uint64(r.fork.Replica))
+		w.Uint(r.fork.Common)
+	}))
+}
+
 // discard removes what is there. Doing it twice is doing it once.
 func (r *Replica) discard() error {
 	if err := r.putLogAside(); err != nil {
@@ -83,7 +93,7 @@ func (r *Replica) discard() error {
 	for _, key := range [][]byte{keyCheckpoint, keyClears, keyFlip} {
 		next.Delete(key)
 	}
-	next.Set(keyRebuild, wire.Seal(formatVersion, keyRebuild, []byte{rebuildFills}))
+	next.Set(keyRebuild, r.encodeRebuild(rebuildFills))
 	if err := r.commit(next, true); err != nil {
 		return err
 	}
@@ -146,36 +156,16 @@ func (r *Replica) removeAll(start, end []byte) error {
 }
 
 // Reapply ends a rebuild, once the replica has got from its peers what they have: it applies the
-// deltas of its own former log that none of them had.
+// deltas of its own former log that none of them had, and issues those of an abandoned branch again.
 func (r *Replica) Reapply(now time.Time) error {
-	var lsn uint64
+	again := &crdt.Reissue{Replica: r.fork.Replica, Common: r.fork.Common}
 	for more := true; more; {
-		g := r.Begin(now)
-		more = false
-		snap := r.st.Snapshot()
-		var failed error
-		err := readLog(snap, prefixOldLog, lsn, func(rec logged) bool {
-			for _, d := range rec.deltas {
-				if _, failed = g.Apply(d); failed != nil {
-					return false
-				}
-			}
-			lsn = rec.lsn + 1
-			more = g.Full()
-			return !more
-		})
-		snap.Close()
-		if err == nil {
-			err = failed
-		}
-		if err != nil {
-			g.Discard()
-			return err
-		}
-		if _, err := g.Commit(false); err != nil {
+		var err error
+		if more, err = r.reapplySome(now, again); err != nil {
 			return err
 		}
 	}
+	r.fork = Fork{}
 	if err := r.Save(now); err != nil {
 		return err
 	}
@@ -185,7 +175,37 @@ func (r *Replica) Reapply(now time.Time) error {
 		return err
 	}
 	r.rebuilding = false
-	return r.removeAll([]byte{prefixOldLog}, []byte{prefixOldLog + 1})
+	return nil
+}
+
+// reapplySome takes records from the log that was put aside, as many as one group holds. They go with
+// the commit that applies them, so that a crash does not have anything issued twice.
+func (r *Replica) reapplySome(now time.Time, again *crdt.Reissue) (more bool, err error) {
+	g := r.Begin(now)
+	var failed error
+	err = readLog(g.view.snap, prefixOldLog, 0, func(rec logged) bool {
+		for _, d := range rec.deltas {
+			if failed = g.reapply(d, again); failed != nil {
+				return false
+			}
+		}
+		g.also.Delete(numbered(prefixOldLog, rec.lsn))
+		more = true
+		return !g.Full() && g.also.Len() < replayItems
+	})
+	if err == nil {
+		err = failed
+	}
+	if err != nil || !more {
+		g.Discard()
+		return false, err
+	}
+	if g.Empty() {
+		defer g.Discard()
+		return true, r.commit(&g.also, false)
+	}
+	_, err = g.Commit(false)
+	return true, err
 }
 
 // resumeRebuild continues at open what a crash interrupted.
@@ -199,12 +219,21 @@ func (r *Replica) resumeRebuild() error {
 	if !ok {
 		return r.removeAll([]byte{prefixOldLog}, []byte{prefixOldLog + 1})
 	}
-	phase, err := unseal(keyRebuild, record)
+	body, err := unseal(keyRebuild, record)
 	if err != nil {
 		return err
 	}
+	var phase uint64
+	err = wire.Decode(body, func(rd *wire.Reader) {
+		rd.Array(3)
+		phase = rd.Uint()
+		r.fork = Fork{crdt.ReplicaID(rd.Uint()), rd.Uint()}
+	})
+	if err != nil {
+		return damaged(keyRebuild, err)
+	}
 	r.rebuilding = true
-	if len(phase) == 1 && phase[0] == rebuildFills {
+	if phase == rebuildFills {
 		return nil
 	}
 	return r.discard()

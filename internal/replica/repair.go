@@ -348,11 +348,12 @@ func (g *Group) commitLarge(changed []*cellState, rec logged, sync bool) error {
 	key := numbered(prefixLog, rec.lsn)
 	mark.Set(key, encodeLogged(key, rec))
 	mark.Set(keyClears, encodeClears(g.clears))
+	mark.Append(&g.also)
 	mark.Set(keyFlip, wire.Seal(formatVersion, keyFlip, nil))
 	if err := r.commit(mark, sync); err != nil {
 		return err
 	}
-	r.clears = g.clears
+	r.clears, r.named = g.clears, false
 	r.log.append(rec)
 	return r.replay(sync)
 }

@@ -89,7 +89,9 @@ type Replica struct {
 	st  store.Store
 	cfg Config
 
-	id     crdt.ReplicaID // zero until the first write after an unclean start
+	id     crdt.ReplicaID   // zero until the first write after an unclean start
+	own    []crdt.ReplicaID // under which this store wrote, the present one last
+	named  bool             // own is not stored yet
 	seen   crdt.VersionVector
 	heads  crdt.Heads
 	gained crdt.VersionVector      // what the context gained since this replica's last delta
@@ -107,6 +109,7 @@ type Replica struct {
 
 	repair     *Repair
 	rebuilding bool
+	fork       Fork // this store's own, to be healed
 	forks      map[crdt.ReplicaID]bool
 	skewed     int // remote timestamps that were too far ahead
 }
@@ -120,7 +123,7 @@ func Open(st store.Store, cfg Config) (*Replica, error) {
 		log: newDeltaLog(), tree: &antientropy.Tree{}, forks: map[crdt.ReplicaID]bool{},
 	}
 	for _, step := range []func() error{
-		r.resumeRebuild, r.loadContext, r.loadClears, r.finishFlip, r.loadCells,
+		r.loadOwn, r.resumeRebuild, r.loadContext, r.loadClears, r.finishFlip, r.loadCells,
 	} {
 		if err := step(); err != nil {
 			return nil, err
@@ -229,6 +232,8 @@ func (r *Replica) Counts() (keys, cells int) { return r.keys, r.cells }
 // drawID begins a new incarnation.
 func (r *Replica) drawID() {
 	r.id = r.cfg.NewID()
+	r.own = append(r.own[max(0, len(r.own)+1-maxOwn):], r.id)
+	r.named = true
 	r.gained = r.seen.Clone()
 }
 

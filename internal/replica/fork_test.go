@@ -1,0 +1,94 @@
+package replica
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/peerd/peerd/crdt"
+)
+
+// TestAForkedStoreIssuesItsBranchAgain puts a store back from an image that nothing on its host can tell
+// from the original, lets it write under dots that others know already, and has it meet them.
+func TestAForkedStoreIssuesItsBranchAgain(t *testing.T) {
+	w := newWorld(t, 5, worldConfig{hosts: 2})
+	a, b := w.hosts[0], w.hosts[1]
+	count := func(n int64) func(f crdt.Fields) error {
+		return func(f crdt.Fields) error { _, err := f.Counter("n").Add(n); return err }
+	}
+	w.write(t, a, count(1))
+	w.write(t, a, func(f crdt.Fields) error {
+		for i := range 40 {
+			if _, err := f.Set("s").Add(fmt.Sprint(i)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	w.connect(0, 1)
+	w.settle(t)
+	w.restart(t, a, "closes")
+	image := a.disk.Clone()
+
+	w.write(t, a, count(10))
+	w.write(t, a, func(f crdt.Fields) error { return f.Register("r").Set([]byte("first branch")) })
+	w.write(t, a, func(f crdt.Fields) error { _, err := f.Set("s").Add("first"); return err })
+	w.settle(t)
+	w.cut(0, 1)
+
+	a.disk = image
+	w.open(t, a, true)
+	branch := &world{
+		rng: w.rng, now: w.now, cfg: w.cfg, deltas: map[crdt.Dot]*crdt.Delta{}, done: w.done,
+	}
+	branch.write(t, a, count(100))
+	branch.write(t, a, func(f crdt.Fields) error { _, err := f.Delete("s"); return err })
+	branch.write(t, a, func(f crdt.Fields) error { _, err := f.Set("s").Add("second"); return err })
+	branch.write(t, a, func(f crdt.Fields) error { return f.Register("r").Set([]byte("second branch")) })
+	branch.write(t, a, count(1000))
+
+	w.connect(0, 1)
+	exchange := func() {
+		for range 100 {
+			w.pump(t, 0, 1)
+			w.pump(t, 1, 0)
+			w.deliver(t, 0, 1)
+			w.deliver(t, 1, 0)
+			w.stepRepairs(t)
+			a.node.Tick(false)
+		}
+	}
+	exchange()
+	fork, ok := a.node.Fork()
+	if !ok {
+		t.Fatal("the fork was not noticed")
+	}
+	if len(b.node.Forks())+len(a.node.Forks()) == 0 {
+		t.Error("nobody is alarmed")
+	}
+	if want := uint64(41); fork.Common != want {
+		t.Fatalf("the branches part at dot %d, want %d", fork.Common, want)
+	}
+	if err := a.node.Discard(); err != nil {
+		t.Fatal(err)
+	}
+	exchange()
+	if err := a.node.Reapply(w.now); err != nil {
+		t.Fatal(err)
+	}
+	w.settle(t)
+	for _, h := range w.hosts {
+		v := h.node.View()
+		f := crdt.Root(v)
+		if n, err := f.Counter("n").Value(); err != nil || n != 1111 {
+			t.Errorf("host %d: n is %d (%v), want 1111", h.i, n, err)
+		}
+		if values, err := f.Register("r").Values(); err != nil || len(values) != 2 {
+			t.Errorf("host %d: r has %q (%v), want both branches' values", h.i, values, err)
+		}
+		elements, err := f.Set("s").Elements()
+		if err != nil || fmt.Sprint(elements) != "[first second]" {
+			t.Errorf("host %d: s is %q (%v), want first and second", h.i, elements, err)
+		}
+		v.Close()
+	}
+}
