@@ -1,0 +1,110 @@
+package e2e
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// loopback is a network of ports on 127.0.0.1, cut by the daemons themselves: each reads from a file
+// whose traffic it blocks.
+type loopback struct {
+	dir   string
+	at    [hosts]addresses
+	p2p   [hosts]string
+	isCut [hosts]bool
+}
+
+var _ network = (*loopback)(nil)
+
+func openLoopback(t *testing.T) *loopback {
+	n := &loopback{dir: t.TempDir()}
+	for i := range hosts {
+		n.at[i] = addresses{gossip: freePort(t), resp: freePort(t), http: freePort(t)}
+		n.p2p[i] = freePort(t)
+	}
+	if err := n.write(); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// freePort returns an address with a port that nobody has, TCP or UDP, below those that the system
+// gives to outgoing connections: a daemon that is killed must find its own again.
+func freePort(t *testing.T) string {
+	for range 1000 {
+		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))
+		tcp, err := net.Listen("tcp", address)
+		if err != nil {
+			continue
+		}
+		tcp.Close()
+		udp, err := net.ListenPacket("udp", address)
+		if err != nil {
+			continue
+		}
+		udp.Close()
+		return address
+	}
+	t.Fatal("no free port")
+	return ""
+}
+
+func (n *loopback) describe() string { return "loopback, cut by fault injection" }
+
+func (n *loopback) flags(host int) []string {
+	return []string{
+		"--gossip", n.at[host].gossip, "--p2p", n.p2p[host],
+		"--resp", n.at[host].resp, "--http", n.at[host].http, "--cut-file", n.file(host),
+	}
+}
+
+func (n *loopback) addresses(host int) addresses { return n.at[host] }
+
+func (n *loopback) start(_ int, cmd *exec.Cmd) error { return cmd.Start() }
+
+func (n *loopback) dial(_ int, address string) (net.Conn, error) {
+	return net.DialTimeout("tcp", address, patience)
+}
+
+func (n *loopback) cut(host int) error {
+	n.isCut[host] = true
+	return n.write()
+}
+
+func (n *loopback) heal(host int) error {
+	n.isCut[host] = false
+	return n.write()
+}
+
+func (n *loopback) file(host int) string {
+	return filepath.Join(n.dir, fmt.Sprintf("blocked-%d", host))
+}
+
+// write tells each host whom it does not reach. Files are replaced whole, as they are read at any
+// moment.
+func (n *loopback) write() error {
+	for i := range hosts {
+		var blocked strings.Builder
+		for j := range hosts {
+			if i != j && (n.isCut[i] || n.isCut[j]) {
+				fmt.Fprintln(&blocked, n.at[j].gossip)
+			}
+		}
+		next := n.file(i) + ".next"
+		if err := os.WriteFile(next, []byte(blocked.String()), 0o600); err != nil {
+			return err
+		}
+		if err := os.Rename(next, n.file(i)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (n *loopback) sent() (uint64, bool) { return 0, false }
