@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -66,29 +67,32 @@ type daemon struct {
 	httpServer  *httpapi.Server
 }
 
-// openDaemon takes the client ports, then opens the peer: what can fail for a mistake fails before anything
-// is made on disk. After an error nothing is left running.
-func openDaemon(ctx context.Context, s settings) (d *daemon, err error) {
+// openDaemon opens a peer and takes the ports of its front-ends. After an error nothing is left running.
+func openDaemon(ctx context.Context, s settings) (*daemon, error) {
 	if err := s.validate(); err != nil {
 		return nil, err
 	}
-	d = &daemon{log: s.peer.Logger}
-	defer func() {
-		if err != nil {
-			d.closeListeners()
-		}
-	}()
-	if d.redis, err = listen("--resp", s.resp); err != nil {
+	d := &daemon{log: s.peer.Logger}
+	if err := d.open(ctx, s); err != nil {
+		d.closeListeners()
 		return nil, err
+	}
+	return d, nil
+}
+
+// open opens the peer last: it is slow to open and to close, and what fails most fails before.
+func (d *daemon) open(ctx context.Context, s settings) (err error) {
+	if d.keys, err = initKeys(s.peer); err != nil {
+		return err
+	}
+	if d.redis, err = listen("--resp", s.resp); err != nil {
+		return err
 	}
 	if d.http, err = listen("--http", s.http); err != nil {
-		return nil, err
-	}
-	if d.keys, err = peer.Init(s.peer); err != nil {
-		return nil, err
+		return err
 	}
 	if d.peer, err = peer.Open(ctx, s.peer); err != nil {
-		return nil, err
+		return err
 	}
 	d.httpServer = httpapi.New(httpapi.Config{Peer: d.peer, Logger: d.log})
 	d.redisServer, err = resp.New(resp.Config{
@@ -96,9 +100,20 @@ func openDaemon(ctx context.Context, s settings) (d *daemon, err error) {
 		Settings: map[string]string{"appendfsync": appendfsync(s.peer.Durability)},
 	})
 	if err != nil {
-		return nil, errors.Join(err, d.peer.Close())
+		return errors.Join(err, d.peer.Close())
 	}
-	return d, nil
+	return nil
+}
+
+// initKeys makes the directory and the keys that are missing.
+func initKeys(cfg peer.Config) (peer.Keys, error) {
+	keys, err := peer.Init(cfg)
+	var file *fs.PathError
+	if errors.As(err, &file) && file.Path == cfg.ClusterKey && errors.Is(err, fs.ErrNotExist) {
+		return keys, fmt.Errorf("there is no cluster key in %s: copy it from a host of the cluster, or leave "+
+			"--cluster-key out to begin a cluster", cfg.ClusterKey)
+	}
+	return keys, err
 }
 
 func listen(flag, addr string) (net.Listener, error) {

@@ -17,7 +17,7 @@ func initCommand() *cobra.Command {
 			"as it is, so that init can be run again.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			keys, err := peer.Init(cfg)
+			keys, err := initKeys(cfg)
 			if err != nil {
 				return err
 			}

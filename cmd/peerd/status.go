@@ -52,12 +52,13 @@ func writeStatus(out io.Writer, s peer.Status, now time.Time) error {
 	fmt.Fprintf(w, "peer\t%s\n", brief(s.PeerID))
 	fmt.Fprintf(w, "replica\t%s\n", s.Replica)
 	fmt.Fprintf(w, "gossip\t%s\n", cmp.Or(s.GossipAddr, "offline"))
-	fmt.Fprintf(w, "data\t%d keys in %d cells, %s on disk\n", s.Keys, s.Cells, size(s.StoreBytes))
-	fmt.Fprintf(w, "context\t%s of %d writes by %d replicas\n", short(s.ContextHash), writes(s),
-		len(s.VersionVector))
+	fmt.Fprintf(w, "data\t%s in %s, %s on disk\n", plural(s.Keys, "key"), plural(s.Cells, "cell"),
+		size(s.StoreBytes))
+	fmt.Fprintf(w, "context\t%s of %s by %s\n", short(s.ContextHash), plural(writes(s), "write"),
+		plural(len(s.VersionVector), "replica"))
 	fmt.Fprintf(w, "root\t%s%s\n", short(s.Root), unsettled(s))
 	if len(s.Forks) > 0 {
-		fmt.Fprintf(w, "FORKS\t%d replicas had writes issued twice: see the log\n", len(s.Forks))
+		fmt.Fprintf(w, "FORKS\t%s issued writes twice: see the log\n", plural(len(s.Forks), "replica"))
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -98,6 +99,14 @@ func writes(s peer.Status) (total uint64) {
 		total += n
 	}
 	return total
+}
+
+// plural returns a count of things.
+func plural[N int | uint64](n N, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }
 
 // short returns the first digits of a hash: enough to compare by eye.

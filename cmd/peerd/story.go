@@ -63,7 +63,7 @@ func (d *demo) tell(ctx, serve context.Context) error {
 }
 
 func (d *demo) start(ctx, serve context.Context) error {
-	d.say("Three peers, each with its own directory under %s", d.dir)
+	d.say("Three peers start, each with its own directory under\n  %s", d.dir)
 	began := time.Now()
 	for _, name := range []string{"oslo", "lima", "kyoto"} {
 		if err := d.open(ctx, serve, name); err != nil {
@@ -73,7 +73,7 @@ func (d *demo) start(ctx, serve context.Context) error {
 	_, err := d.until(ctx, "the peers to find each other", func(all []peer.Status) bool {
 		return !slices.ContainsFunc(all, func(s peer.Status) bool { return linked(s) < len(all)-1 })
 	})
-	d.say("\n1. oslo, lima and kyoto are up and have found each other, after %s.", took(time.Since(began)))
+	d.say("1. oslo, lima and kyoto are up and have found each other, after %s.", took(time.Since(began)))
 	return err
 }
 
@@ -94,7 +94,7 @@ func (d *demo) writeTogether(ctx, _ context.Context) error {
 		}
 	}
 	after, err := d.until(ctx, "the first writes to arrive", agree)
-	d.say("2. Each is written to, and what one is told all know, after %s:", took(after))
+	d.say("2. One write here, one there; all three have seen them all after %s:", took(after))
 	for _, l := range together {
 		d.say("     %-7s %s", d.places[l.at].name, l.command)
 	}
@@ -110,7 +110,7 @@ func (d *demo) cutOff(ctx, _ context.Context) error {
 	after, err := d.until(ctx, "the cut", func(all []peer.Status) bool {
 		return linked(all[oslo]) == 1 && linked(all[lima]) == 1 && linked(all[kyoto]) == 0
 	})
-	d.say("3. The network to kyoto is cut, within %s. All three run on. Both sides take writes:", took(after))
+	d.say("3. The network to kyoto is cut, within %s. Nothing stops: both sides take writes,", took(after))
 	return err
 }
 
@@ -144,8 +144,8 @@ func (d *demo) showDifference() error {
 	if agree(all) {
 		return fmt.Errorf("the cut did not hold: all three peers hold the same")
 	}
-	d.say("   and now they differ:")
-	d.say("     %-9s%-34s| %s", "", "oslo and lima", "kyoto")
+	d.say("   and differ:")
+	d.say("     %-9s%-32s| %s", "", "oslo and lima", "kyoto")
 	for _, s := range shown {
 		here, err := d.read(oslo, s.read)
 		if err != nil {
@@ -155,9 +155,9 @@ func (d *demo) showDifference() error {
 		if err != nil {
 			return err
 		}
-		d.say("     %-9s%-34s| %s", s.key, here, there)
+		d.say("     %-9s%-32s| %s", s.key, here, there)
 	}
-	d.say("     %-9s%-34s| %s", "state", state(all[oslo]), state(all[kyoto]))
+	d.say("     %-9s%-32s| %s", "state", state(all[oslo]), state(all[kyoto]))
 	return nil
 }
 
@@ -185,7 +185,7 @@ func (d *demo) heal(ctx, _ context.Context) error {
 					p.name, s.want)
 			}
 		}
-		d.say("     %-9s%-34s  %s", s.key, s.want, s.why)
+		d.say("     %-9s%-32s  %s", s.key, s.want, s.why)
 	}
 	return d.showKept(ctx)
 }
@@ -202,7 +202,7 @@ func (d *demo) showKept(ctx context.Context) error {
 			texts[i] = string(v)
 		}
 		slices.Sort(texts)
-		d.say("   Nothing is lost unseen: until the next SET, programs still find both %s.",
+		d.say("   The write that lost is not gone: until the next SET programs find both, %s.",
 			strings.Join(texts, " and "))
 		return nil
 	})

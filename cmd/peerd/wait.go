@@ -36,8 +36,8 @@ func waitCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d peers agree after %v: context %s, root %s\n", len(all),
-				time.Since(began).Round(time.Millisecond), short(all[0].status.ContextHash),
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s in agreement after %s: context %s, root %s\n",
+				plural(len(all), "peer"), took(time.Since(began)), short(all[0].status.ContextHash),
 				short(all[0].status.Root))
 			return err
 		},
@@ -123,7 +123,7 @@ func differences(all []asked) (problems []string) {
 func between(a, b asked) (problems []string) {
 	lacks := func(one, other asked) {
 		if n := missing(one.status, other.status); n > 0 {
-			problems = append(problems, fmt.Sprintf("%v lacks %d writes that %v has", one, n, other))
+			problems = append(problems, fmt.Sprintf("%v lacks %s that %v has", one, plural(n, "write"), other))
 		}
 	}
 	lacks(a, b)

@@ -1,0 +1,217 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/peerd/peerd/peer"
+)
+
+func TestAPeerKeepsItsDataOverARestart(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	first := run(t, dir, "--name", "oslo", "--durability", "always")
+	for command, want := range map[string]string{
+		"PING": "PONG", "SET greeting hello": "OK", "INCRBY visits 41": "41", "SADD tags a b": "2",
+		"HSET ann mail x city y": "2", "CONFIG GET appendfsync": "appendfsync always",
+	} {
+		if got := first.ask(command); got != want {
+			t.Errorf("%s answered %q, want %q", command, got, want)
+		}
+	}
+	if status := first.end(); status != exitOK {
+		t.Fatalf("ended with status %d: %s", status, first.stderr)
+	}
+	if _, err := askRedis(first.redis, "PING"); err == nil {
+		t.Error("still serving after the end")
+	}
+
+	second := run(t, dir)
+	for command, want := range map[string]string{
+		"GET greeting": "hello", "GET visits": "41", "SMEMBERS tags": "a b", "HGET ann city": "y",
+		"DBSIZE": "4",
+	} {
+		if got := second.ask(command); got != want {
+			t.Errorf("after a restart %s answered %q, want %q", command, got, want)
+		}
+	}
+	for _, name := range []string{"host.key", "cluster.key"} {
+		info, err := os.Stat(filepath.Join(dir, name))
+		if err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v, want mode 0600", name, info, err)
+		}
+	}
+}
+
+func TestTheStatusIsTheSameByCommandAndByHTTP(t *testing.T) {
+	d := run(t, t.TempDir(), "--name", "oslo")
+	d.ask("INCR visits")
+	answer, err := http.Get("http://" + d.http + "/v1/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	byHTTP, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	byCommand := mustPeerd(t, "status", "--http", d.http, "--json")
+	if string(byHTTP) != byCommand {
+		t.Errorf("by HTTP:\n%s\nby command:\n%s", byHTTP, byCommand)
+	}
+	var fields map[string]any
+	if err := json.Unmarshal(byHTTP, &fields); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{
+		"name", "replica", "peer_id", "version_vector", "context_hash", "root", "keys", "cells", "members",
+	} {
+		if fields[name] == nil {
+			t.Errorf("no %q in the status", name)
+		}
+	}
+	for path, want := range map[string]string{"/healthz": "ok\n", "/readyz": "ready\n"} {
+		answer, err := http.Get("http://" + d.http + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(answer.Body)
+		answer.Body.Close()
+		if answer.StatusCode != 200 || string(body) != want {
+			t.Errorf("%s answered %d %q", path, answer.StatusCode, body)
+		}
+	}
+	if text := mustPeerd(t, "status", "--http", "http://"+d.http+"/"); !strings.Contains(text, "1 key in 1 cell") {
+		t.Errorf("the status reads %s", text)
+	}
+}
+
+func TestASecondHostJoinsWithACopyOfTheKey(t *testing.T) {
+	dir := t.TempDir()
+	a := run(t, filepath.Join(dir, "a"), "--name", "oslo", "--cut-file", filepath.Join(dir, "cut-a"))
+	key, err := os.ReadFile(filepath.Join(a.dir, "cluster.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "copy.key"), string(key))
+	b := run(t, filepath.Join(dir, "b"), "--name", "lima", "--cut-file", filepath.Join(dir, "cut-b"),
+		"--cluster-key", filepath.Join(dir, "copy.key"), "--join", a.gossip)
+	a.ask("SADD tags one")
+	wait := []string{"wait", "--http", a.http, "--http", b.http}
+	if text := mustPeerd(t, wait...); !strings.HasPrefix(text, "2 peers in agreement after ") {
+		t.Errorf("wait says %q", text)
+	}
+	if got := b.ask("SMEMBERS tags"); got != "one" {
+		t.Errorf("the set is %q at the second host", got)
+	}
+
+	write(t, filepath.Join(dir, "cut-a"), b.gossip+"\n")
+	write(t, filepath.Join(dir, "cut-b"), a.gossip+"\n")
+	a.stderr.waitFor(t, "link closed", a.ended)
+	b.stderr.waitFor(t, "link closed", b.ended)
+	a.ask("SADD tags two three")
+	b.ask("SADD tags four")
+	status, _, stderr := peerd(t, append(wait, "--timeout", "300ms")...)
+	lima, oslo := "lima ("+b.http+")", "oslo ("+a.http+")"
+	want := "peerd: no agreement after 300ms: " + oslo + " lacks 1 write that " + lima + " has; " +
+		lima + " lacks 2 writes that " + oslo + " has\n"
+	if status != exitFailure || stderr != want {
+		t.Errorf("wait ended with %d:\n%swant 1:\n%s", status, stderr, want)
+	}
+
+	write(t, filepath.Join(dir, "cut-a"), "")
+	if err := os.Remove(filepath.Join(dir, "cut-b")); err != nil {
+		t.Fatal(err)
+	}
+	mustPeerd(t, wait...)
+	for _, d := range []*daemonProcess{a, b} {
+		if got := d.ask("SMEMBERS tags"); got != "four one three two" {
+			t.Errorf("after healing the set is %q", got)
+		}
+	}
+}
+
+// write replaces a file at once, so that nobody reads a part of it.
+func write(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path+".new", []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAProcessEndsInOrderOnSIGTERM(t *testing.T) {
+	cmd := exec.Command(os.Args[0], append([]string{"run", "--dir", t.TempDir()}, anywhere...)...)
+	cmd.Env = append(os.Environ(), asPeerd+"=1")
+	stdout, stderr := newScreen(), &bytes.Buffer{}
+	cmd.Stdout, cmd.Stderr = stdout, stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	var failure error
+	go func() {
+		defer close(ended)
+		failure = cmd.Wait()
+	}()
+	defer func() {
+		_ = cmd.Process.Kill()
+		<-ended
+	}()
+	stdout.waitFor(t, "--join", ended)
+	redis, _, _ := addresses(t, stdout.String())
+	if got, err := askRedis(redis, "INCR visits"); err != nil || got != "1" {
+		t.Errorf("INCR answered %q, %v", got, err)
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	<-ended
+	if failure != nil {
+		t.Errorf("SIGTERM ended the process with %v: %s", failure, stderr)
+	}
+}
+
+func TestADaemonEndsWhenItsPeerDoes(t *testing.T) {
+	d, err := openDaemon(context.Background(), settings{
+		peer: peer.Config{Dir: t.TempDir(), Offline: true}, resp: "127.0.0.1:0", http: "127.0.0.1:0",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.peer.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.serve(context.Background()); !errors.Is(err, errPeerEnded) {
+		t.Errorf("serve returned %v, want %v", err, errPeerEnded)
+	}
+	if c, err := net.Dial("tcp", d.redis.Addr().String()); err == nil {
+		c.Close()
+		t.Error("still accepting Redis clients")
+	}
+}
+
+func TestJSONLogsLeaveTheStandardOutputAlone(t *testing.T) {
+	c := begin(t, append([]string{"run", "--dir", t.TempDir(), "--log-format", "json"}, anywhere...)...)
+	c.stderr.waitFor(t, `"msg":"serving"`, c.ended)
+	if status := c.end(); status != exitOK || c.stdout.String() != "" {
+		t.Errorf("status %d, standard output %q", status, c.stdout)
+	}
+	for line := range strings.Lines(c.stderr.String()) {
+		if !json.Valid([]byte(line)) {
+			t.Errorf("no JSON: %s", line)
+		}
+	}
+}

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/peerd/peerd/peer"
+)
+
+func TestAStatusReadsAsATable(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	status := peer.Status{
+		Name: "oslo", PeerID: "12D3KooWDJsiFu6F4Mxx7itGfCViDkrRneWnZnJrFXTaXnTXeRgP", Replica: "00000000000000aa",
+		VersionVector: map[string]uint64{"00000000000000aa": 40, "00000000000000bb": 2},
+		ContextHash:   "0123456789abcdef", Root: "fedcba9876543210", Settled: true, Ready: false,
+		Reason: "catching up with the other peers", Keys: 1, Cells: 1234, StoreBytes: 5 << 20,
+		GossipAddr: "10.0.0.1:7946", Forks: []string{"00000000000000bb"},
+		Members: []peer.Member{
+			{Name: "lima", PeerID: "12D3KooWlima0001", Addr: "10.0.0.2:7946", Alive: true,
+				Since: now.Add(-90 * time.Second), RTTms: 12.34, TheyLack: 3},
+			{Name: "kyoto", PeerID: "12D3KooWkyoto002", Addr: "10.0.0.3:7946", Since: now.Add(-time.Hour),
+				RTTms: 1, WeLack: 5},
+		},
+	}
+	want := `
+name     oslo (not ready: catching up with the other peers)
+peer     …XnTXeRgP
+replica  00000000000000aa
+gossip   10.0.0.1:7946
+data     1 key in 1234 cells, 5.0 MiB on disk
+context  01234567 of 42 writes by 2 replicas
+root     fedcba98
+FORKS    1 replica issued writes twice: see the log
+
+MEMBER             ADDRESS        ALIVE  SINCE   RTT      THEY LACK  WE LACK
+lima (…lima0001)   10.0.0.2:7946  yes    1m30s   12.3 ms  3          0
+kyoto (…kyoto002)  10.0.0.3:7946  no     1h0m0s  -        0          5
+`
+	var got strings.Builder
+	if err := writeStatus(&got, status, now); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want[1:], got.String()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestSizesAreShortAndHaveAUnit(t *testing.T) {
+	for n, want := range map[int64]string{
+		0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1 << 20: "1.0 MiB", 3 << 30: "3.0 GiB", 1 << 50: "1024.0 TiB",
+	} {
+		if got := size(n); got != want {
+			t.Errorf("%d bytes are %q, want %q", n, got, want)
+		}
+	}
+}
+
+func TestWaitingSaysWhatKeepsPeersFromAgreeing(t *testing.T) {
+	answer := func(name, context, root string, vector map[string]uint64) asked {
+		return asked{addr: "addr-" + name, status: peer.Status{
+			Name: name, ContextHash: context, Root: root, VersionVector: vector, Settled: true,
+		}}
+	}
+	one := map[string]uint64{"00000000000000aa": 2}
+	two := map[string]uint64{"00000000000000aa": 1, "00000000000000bb": 9}
+	sweeping := answer("b", "c1", "r2", one)
+	sweeping.status.Settled = false
+	tests := []struct {
+		name string
+		a, b asked
+		want []string
+	}{
+		{"agreement", answer("a", "c1", "r1", one), answer("b", "c1", "r1", one), nil},
+		{"both lack", answer("a", "c1", "r1", one), answer("b", "c2", "r2", two), []string{
+			"a (addr-a) lacks 9 writes that b (addr-b) has", "b (addr-b) lacks 1 write that a (addr-a) has",
+		}},
+		{"sweeping", answer("a", "c1", "r1", one), sweeping, []string{"b (addr-b) still sweeps removed data"}},
+		{"damage", answer("a", "c1", "r1", one), answer("b", "c1", "r2", one), []string{
+			"a (addr-a) and b (addr-b) have seen the same writes and hold different data: " +
+				"one of them is damaged, see their logs",
+		}},
+		{"a fork", answer("a", "c1", "r1", one), answer("b", "c2", "r2", one), []string{
+			"a (addr-a) and b (addr-b) count the same writes and differ in what they are: " +
+				"some were issued twice, see their logs",
+		}},
+	}
+	for _, test := range tests {
+		if diff := cmp.Diff(test.want, differences([]asked{test.a, test.b})); diff != "" {
+			t.Errorf("%s: %s", test.name, diff)
+		}
+	}
+}
