@@ -1,7 +1,7 @@
 // Package httpapi tells over HTTP how a peer is: to load balancers, to programs, and to people.
 //
 //	GET /healthz    200 and "ok" as long as the process serves
-//	GET /readyz     200 and "ready" if the peer has caught up and takes writes, else 503 and why not
+//	GET /readyz     200 and "ready" if it has caught up and takes writes, else 503 and why not
 //	GET /v1/status  peer.Status as JSON
 //	GET /           a page that shows the status and keeps itself up to date
 //
@@ -9,13 +9,14 @@
 //
 // # The contract
 //
-// Everything is read-only and answered from memory. The status is taken on the peer's commit loop, between
-// two groups, so that its fields belong together. Connections, headers and times are bounded by the
-// constants in server.go.
+// Everything is read-only and answered from memory. The status is taken on the peer's commit
+// loop, between two groups, so that its fields belong together. Connections, headers and times
+// are bounded by the constants in server.go.
 //
 // # Caveats
 //
-// There is no authentication yet, so the daemon listens on loopback only. Browsers on the same machine are
-// kept out of other sites' hands: a request must name this host in its Host header, as a page of another
-// site that points its own name at 127.0.0.1 does not; and the page runs no script but its own.
+// There is no authentication yet, so the daemon listens on loopback only. Browsers on the same
+// machine are kept out of other sites' hands: a request must name this host in its Host header,
+// as a page of another site that points its own name at 127.0.0.1 does not; and the page runs no
+// script but its own.
 package httpapi

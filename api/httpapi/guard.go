@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// policy lets the page use what comes from this server and nothing else: no inline script or style, no
-// frames around it, no other site.
+// policy lets the page use what comes from this server and nothing else: no inline script or
+// style, no frames around it, no other site.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; " +
 	"img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
@@ -30,9 +30,9 @@ func guard(next http.Handler) http.Handler {
 	})
 }
 
-// namesThisHost reports whether the Host header is a loopback name or the address that the connection
-// came in on. Against DNS rebinding: a page of example.com whose name suddenly means 127.0.0.1 sends
-// "example.com".
+// namesThisHost reports whether the Host header is a loopback name or the address that the
+// connection came in on. Against DNS rebinding: a page of example.com whose name suddenly means
+// 127.0.0.1 sends "example.com".
 func namesThisHost(r *http.Request) bool {
 	name := r.Host
 	if host, _, err := net.SplitHostPort(name); err == nil {

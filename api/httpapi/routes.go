@@ -43,7 +43,8 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 }
 
 func notFound(w http.ResponseWriter, _ *http.Request) {
-	answerError(w, http.StatusNotFound, "there is nothing here: see /healthz, /readyz, /v1/status and /")
+	answerError(w, http.StatusNotFound,
+		"there is nothing here: see /healthz, /readyz, /v1/status and /")
 }
 
 func notAllowed(w http.ResponseWriter, _ *http.Request) {

@@ -46,7 +46,8 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Server answers requests about a peer. It is an http.Handler, for tests and for servers of one's own.
+// Server answers requests about a peer. It is an http.Handler, for tests and for servers of one's
+// own.
 type Server struct {
 	peer   Peer
 	server http.Server
@@ -75,9 +76,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.server.Handler.ServeHTTP(w, r)
 }
 
-// Serve accepts connections from l, and closes l in the end. It returns when ctx ends or the server is
-// shut down, and answers under way have been given, or DrainTimeout is over. The error tells why it
-// could not go on; a shutdown is none. A server serves once.
+// Serve accepts connections from l, and closes l in the end. It returns when ctx ends or the
+// server is shut down, and answers under way have been given, or DrainTimeout is over. The error
+// tells why it could not go on; a shutdown is none. A server serves once.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	drained := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {

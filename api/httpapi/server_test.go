@@ -49,7 +49,8 @@ func TestEachPathAnswersAsDocumented(t *testing.T) {
 		{"GET", "/readyz", fakePeer{}, 200, "ready\n", "text/plain"},
 		{"GET", "/readyz", fakePeer{ready: catchingUp}, 503, "catching up", "text/plain"},
 		{"GET", "/v1/status", fakePeer{}, 200, `"version_vector"`, "application/json"},
-		{"GET", "/v1/status", fakePeer{broken: peer.ErrClosed}, 503, `"error": "the peer is`, "application/json"},
+		{"GET", "/v1/status", fakePeer{broken: peer.ErrClosed}, 503, `"error": "the peer is`,
+			"application/json"},
 		{"GET", "/", fakePeer{}, 200, "<!DOCTYPE html>", "text/html"},
 		{"GET", "/page.js", fakePeer{}, 200, "'use strict'", "text/javascript"},
 		{"GET", "/page.css", fakePeer{}, 200, "prefers-color-scheme", "text/css"},
@@ -79,7 +80,8 @@ func TestEachPathAnswersAsDocumented(t *testing.T) {
 
 func TestTheStatusIsThePeersOwn(t *testing.T) {
 	want := peer.Status{
-		Name: "oslo", VersionVector: map[string]uint64{"00000000000000aa": 7}, ContextHash: "c0", Root: "f0",
+		Name: "oslo", VersionVector: map[string]uint64{"00000000000000aa": 7},
+		ContextHash: "c0", Root: "f0",
 		Members: []peer.Member{{Name: "lima", Alive: true, TheyLack: 3, RTTms: 0.5}},
 	}
 	w := ask(New(Config{Peer: &fakePeer{status: want}}), "GET", "/v1/status", "127.0.0.1:7948")

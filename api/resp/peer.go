@@ -22,8 +22,8 @@ func (db peerDB) View(ctx context.Context, fn func(Tx) error) error {
 	return db.peer.View(ctx, c.view)
 }
 
-// Update implements DB. The peer runs none of the functions once it has returned, so that the call may
-// be used again.
+// Update implements DB. The peer runs none of the functions once it has returned, so that the
+// call may be used again.
 func (db peerDB) Update(ctx context.Context, fns []func(Tx) error) []error {
 	c := peerCalls.Get().(*peerCall)
 	defer c.release()

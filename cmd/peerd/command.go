@@ -28,12 +28,14 @@ func (e usageError) Unwrap() error { return e.error }
 
 func misuse(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-// execute runs one command line and returns the exit status. When ctx ends, the command ends in order.
+// execute runs one command line and returns the exit status. When ctx ends, the command ends in
+// order.
 func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := &cobra.Command{
-		Use:           "peerd",
-		Short:         "A leaderless, gossip-replicated data store",
-		Long:          "peerd is a leaderless, gossip-replicated data store: a daemon on every host takes reads and\nwrites locally, with or without the network, and all of them converge.",
+		Use:   "peerd",
+		Short: "A leaderless, gossip-replicated data store",
+		Long: "peerd is a leaderless, gossip-replicated data store: a daemon on every host takes\n" +
+			"reads and writes locally, with or without the network, and all of them converge.",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
@@ -67,15 +69,16 @@ func explain(err error) string {
 	case errors.Is(err, store.ErrLocked):
 		return err.Error() + ": stop it, or choose another directory with --dir"
 	case errors.Is(err, store.ErrCorrupt):
-		return err.Error() + ": move the directory's \"store\" away and start again: the peer gets the data " +
-			"from the others"
+		return err.Error() + ": if other peers have the data, move the directory \"store\" away " +
+			"and start again"
 	case errors.Is(err, fs.ErrPermission):
-		return err.Error() + ": run as the owner of the file, or choose another directory with --dir"
+		return err.Error() + ": run as its owner, or choose another directory with --dir"
 	}
 	return err.Error()
 }
 
-// oneLine returns a text without line breaks: errors that list several problems have one on each line.
+// oneLine returns a text without line breaks: errors that list several problems have one on each
+// line.
 func oneLine(text string) string {
 	lines := strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' })
 	for i := range lines {

@@ -14,8 +14,9 @@ import (
 // cutPoll is how often the file of --cut-file is read.
 const cutPoll = 50 * time.Millisecond
 
-// followCutFile blocks the gossip addresses in a file, one on each line, from when it returns on, and follows
-// the file as it changes. A file that is not there blocks nothing. The function it returns ends that.
+// followCutFile blocks the gossip addresses in a file, one on each line, from when it returns on,
+// and follows the file as it changes. A file that is not there blocks nothing. The function it
+// returns ends that.
 func followCutFile(path string, cut *peer.Cut, log *slog.Logger) (stop func()) {
 	read := func() []byte {
 		content, err := os.ReadFile(path)

@@ -35,8 +35,8 @@ func (s *settings) validate() error {
 	return nil
 }
 
-// loopback returns addr as "ip:port", or an error if it is anything but a loopback address: there are no
-// passwords yet.
+// loopback returns addr as "ip:port", or an error if it is anything but a loopback address: there
+// are no passwords yet.
 func loopback(flag, addr string) (string, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -67,7 +67,8 @@ type daemon struct {
 	httpServer  *httpapi.Server
 }
 
-// openDaemon opens a peer and takes the ports of its front-ends. After an error nothing is left running.
+// openDaemon opens a peer and takes the ports of its front-ends. After an error nothing is left
+// running.
 func openDaemon(ctx context.Context, s settings) (*daemon, error) {
 	if err := s.validate(); err != nil {
 		return nil, err
@@ -110,8 +111,8 @@ func initKeys(cfg peer.Config) (peer.Keys, error) {
 	keys, err := peer.Init(cfg)
 	var file *fs.PathError
 	if errors.As(err, &file) && file.Path == cfg.ClusterKey && errors.Is(err, fs.ErrNotExist) {
-		return keys, fmt.Errorf("there is no cluster key in %s: copy it from a host of the cluster, or leave "+
-			"--cluster-key out to begin a cluster", cfg.ClusterKey)
+		return keys, fmt.Errorf("there is no cluster key in %s: copy it from a host of the cluster, "+
+			"or leave --cluster-key out to begin a cluster", cfg.ClusterKey)
 	}
 	return keys, err
 }
@@ -123,8 +124,8 @@ func listen(flag, addr string) (net.Listener, error) {
 		if errors.As(err, &op) {
 			err = op.Err
 		}
-		return nil, fmt.Errorf("cannot listen on %s (%w): stop what uses it, or choose another address "+
-			"with %s", addr, err, flag)
+		return nil, fmt.Errorf("cannot listen on %s (%w): stop what uses it, or choose another "+
+			"address with %s", addr, err, flag)
 	}
 	return l, nil
 }
@@ -148,7 +149,8 @@ func appendfsync(d peer.Durability) string {
 	return "everysec"
 }
 
-// serve serves clients until ctx ends or the peer fails, finishes what was accepted and closes the peer.
+// serve serves clients until ctx ends or the peer fails, finishes what was accepted and closes
+// the peer.
 func (d *daemon) serve(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.redisServer.Serve(ctx, d.redis) })

@@ -21,9 +21,9 @@ func demoCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Start three peers, break the network between them, and show what becomes of it",
-		Long: "Start three peers in this process, each a full daemon with a directory of its own in a temporary\n" +
-			"folder; cut one off, write on both sides, heal the cut, and show what each conflict became. The peers\n" +
-			"stay up until Ctrl-C.",
+		Long: "Start three peers in this process, each a full daemon with a directory of its own in a\n" +
+			"temporary folder; cut one off, write on both sides, heal the cut, and show what each\n" +
+			"conflict became. The peers stay up until Ctrl-C.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runDemo(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), exit)
@@ -55,7 +55,8 @@ type place struct {
 	gossip string
 }
 
-// runDemo tells the story, and stays until ctx ends unless it is to exit. An interrupted story is no failure.
+// runDemo tells the story, and stays until ctx ends unless it is to exit. An interrupted story is
+// no failure.
 func runDemo(ctx context.Context, stdout, stderr io.Writer, exit bool) (err error) {
 	dir, err := os.MkdirTemp("", "peerd-demo-")
 	if err != nil {
@@ -139,8 +140,8 @@ const (
 )
 
 // until waits for a condition on the peers' statuses and returns how long that took.
-func (d *demo) until(ctx context.Context, what string, holds func(all []peer.Status) bool) (time.Duration,
-	error) {
+func (d *demo) until(ctx context.Context, what string, holds func(all []peer.Status) bool) (
+	time.Duration, error) {
 	began := time.Now()
 	limit := time.NewTimer(demoPatience)
 	defer limit.Stop()
@@ -159,8 +160,8 @@ func (d *demo) until(ctx context.Context, what string, holds func(all []peer.Sta
 		case <-ctx.Done():
 			return 0, ctx.Err()
 		case <-limit.C:
-			return 0, fmt.Errorf("gave up waiting for %s after %v: is this machine very busy?", what,
-				demoPatience)
+			return 0, fmt.Errorf("gave up waiting for %s after %v: is this machine very busy?",
+				what, demoPatience)
 		}
 	}
 }

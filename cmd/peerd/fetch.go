@@ -23,8 +23,8 @@ const (
 	maxStatus = 4 << 20
 )
 
-// fetchStatus asks the peer whose --http address is addr, with or without "http://", and returns the answer
-// as it came and as it reads.
+// fetchStatus asks the peer whose --http address is addr, with or without "http://", and returns
+// the answer as it came and as it reads.
 func fetchStatus(ctx context.Context, addr string) ([]byte, peer.Status, error) {
 	var status peer.Status
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
@@ -36,8 +36,8 @@ func fetchStatus(ctx context.Context, addr string) ([]byte, peer.Status, error) 
 	}
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
-		return nil, status, fmt.Errorf("no answer from %s (%w): is peerd running there with this --http?",
-			addr, cause(err))
+		return nil, status, fmt.Errorf("no answer from %s (%w): is peerd running there with this "+
+			"--http?", addr, cause(err))
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxStatus))

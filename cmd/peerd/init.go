@@ -8,13 +8,19 @@ import (
 	"github.com/peerd/peerd/peer"
 )
 
+const initText = `data         %s
+host key     %s
+cluster key  %s%s
+peer id      %s
+`
+
 func initCommand() *cobra.Command {
 	var cfg peer.Config
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Make a data directory, its host key and the cluster's secret, without starting",
-		Long: "Make a data directory, its host key and, where none is there, the cluster's secret. What is there stays\n" +
-			"as it is, so that init can be run again.",
+		Long: "Make a data directory, its host key and, where none is there, the cluster's secret.\n" +
+			"What is there stays as it is, so that init can be run again.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			keys, err := initKeys(cfg)
@@ -25,8 +31,8 @@ func initCommand() *cobra.Command {
 			if keys.Created {
 				made = " (new: copy it to the hosts that are to join)"
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "data         %s\nhost key     %s\ncluster key  %s%s\n"+
-				"peer id      %s\n", cfg.Dir, keys.HostKey, keys.ClusterKey, made, keys.PeerID)
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), initText, cfg.Dir, keys.HostKey, keys.ClusterKey,
+				made, keys.PeerID)
 			return err
 		},
 	}

@@ -7,12 +7,13 @@
 //	peerd demo      three peers, a broken network and what becomes of it
 //	peerd version   what this is
 //
-// Exit status: 0 is success, 1 a failure, 2 a mistake in the command line. An error is one line on the
-// standard error that says what is wrong and what to do. The log goes there too; what people asked for goes
-// to the standard output.
+// Exit status: 0 is success, 1 a failure, 2 a mistake in the command line. An error is one line
+// on the standard error that says what is wrong and what to do. The log goes there too; what
+// people asked for goes to the standard output.
 //
-// This package holds flags, configuration, signals and assembly: a peer is package peer, its front-ends are
-// api/resp and api/httpapi. The tests run the command line in their own process, and once as a real one.
+// This package holds flags, configuration, signals and assembly: a peer is package peer, its
+// front-ends are api/resp and api/httpapi. The tests run the command line in their own process,
+// and once as a real one.
 package main
 
 import (

@@ -104,7 +104,8 @@ type command struct {
 func begin(t *testing.T, args ...string) *command {
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &command{
-		t: t, stdout: newScreen(), stderr: newScreen(), interrupt: cancel, ended: make(chan struct{}),
+		t: t, stdout: newScreen(), stderr: newScreen(),
+		interrupt: cancel, ended: make(chan struct{}),
 	}
 	go func() {
 		defer close(c.ended)
@@ -126,7 +127,8 @@ func (c *command) end() int {
 
 // anywhere are the flags that keep a peer to loopback and free ports.
 var anywhere = []string{
-	"--gossip", "127.0.0.1:0", "--p2p", "127.0.0.1:0", "--resp", "127.0.0.1:0", "--http", "127.0.0.1:0",
+	"--gossip", "127.0.0.1:0", "--p2p", "127.0.0.1:0",
+	"--resp", "127.0.0.1:0", "--http", "127.0.0.1:0",
 }
 
 // daemonProcess is a "peerd run" beside the test.
@@ -139,7 +141,8 @@ type daemonProcess struct {
 // run starts a peer in dir and waits until it serves.
 func run(t *testing.T, dir string, args ...string) *daemonProcess {
 	t.Helper()
-	c := begin(t, append(append([]string{"run", "--dir", dir, "--fast-gossip"}, anywhere...), args...)...)
+	line := append([]string{"run", "--dir", dir, "--fast-gossip"}, anywhere...)
+	c := begin(t, append(line, args...)...)
 	d := &daemonProcess{command: c, dir: dir}
 	c.stdout.waitFor(t, "--join", c.ended)
 	d.redis, d.http, d.gossip = addresses(t, c.stdout.String())
@@ -159,7 +162,8 @@ func addresses(t *testing.T, greeting string) (redis, http, gossip string) {
 	return find(`redis +(\S+)`), find(`http +http://(\S+)/`), find(`gossip +(\S+)`)
 }
 
-// ask sends a Redis command to the peer and returns the parts of the reply, with spaces between them.
+// ask sends a Redis command to the peer and returns the parts of the reply, with spaces between
+// them.
 func (d *daemonProcess) ask(command string) string {
 	d.t.Helper()
 	reply, err := askRedis(d.redis, command)

@@ -19,32 +19,39 @@ func TestAMistakeInTheCommandLineIsToldInOneLine(t *testing.T) {
 	const loopbackOnly = "refused beyond loopback, as long as there are no passwords " +
 		"(the next release brings them): listen on 127.0.0.1:"
 	checkMistakes(t, t.TempDir(), []mistake{
-		{"an unknown command", []string{"rum"}, 2, `unknown command "rum" for "peerd" (see peerd --help)`},
-		{"an unknown flag", []string{"run", "--nope"}, 2, "unknown flag: --nope (see peerd run --help)"},
+		{"an unknown command", []string{"rum"}, 2,
+			`unknown command "rum" for "peerd" (see peerd --help)`},
+		{"an unknown flag", []string{"run", "--nope"}, 2,
+			"unknown flag: --nope (see peerd run --help)"},
 		{"an argument", []string{"status", "x"}, 2,
 			`unknown command "x" for "peerd status" (see peerd status --help)`},
 		{"a flag without value", []string{"init", "--dir"}, 2,
 			"flag needs an argument: --dir (see peerd init --help)"},
-		{"an address that is none", []string{"run", "--gossip", "here"}, 2, `gossip "here": must be ip:port`},
+		{"an address that is none", []string{"run", "--gossip", "here"}, 2,
+			`gossip "here": must be ip:port`},
 		{"no directory", []string{"run", "--dir", ""}, 2, "dir: name a directory for the data"},
 		{"a durability", []string{"run", "--durability", "some"}, 2,
 			`durability "some": must be always, interval or none`},
 		{"a log level", []string{"run", "--log-level", "loud"}, 2,
 			`--log-level "loud": must be debug, info, warn or error`},
-		{"a log format", []string{"run", "--log-format", "xml"}, 2, `--log-format "xml": must be text or json`},
+		{"a log format", []string{"run", "--log-format", "xml"}, 2,
+			`--log-format "xml": must be text or json`},
 		{"join without a key", []string{"run", "--dir", "DIR/new", "--join", "127.0.0.1:1"}, 2,
-			"no cluster key: a host joins with the cluster's key in hand: copy cluster.key from a peer of the " +
-				"cluster to DIR/new/cluster.key, or name it with --cluster-key"},
-		{"RESP on all interfaces", []string{"run", "--resp", ":6379"}, 2, "--resp :6379: " + loopbackOnly + "6379"},
+			"no cluster key: a host joins with the cluster's key in hand: copy cluster.key from a " +
+				"peer of the cluster to DIR/new/cluster.key, or name it with --cluster-key"},
+		{"RESP on all interfaces", []string{"run", "--resp", ":6379"}, 2,
+			"--resp :6379: " + loopbackOnly + "6379"},
 		{"RESP beyond loopback", []string{"run", "--resp", "192.0.2.1:7000"}, 2,
 			"--resp 192.0.2.1:7000: " + loopbackOnly + "7000"},
-		{"HTTP beyond loopback", []string{"run", "--http", "[::]:80"}, 2, "--http [::]:80: " + loopbackOnly + "80"},
+		{"HTTP beyond loopback", []string{"run", "--http", "[::]:80"}, 2,
+			"--http [::]:80: " + loopbackOnly + "80"},
 		{"RESP on a name", []string{"run", "--resp", "example.com:1"}, 2,
 			`--resp "example.com:1": must be ip:port, as 127.0.0.1:6379`},
 		{"two mistakes", []string{"run", "--http", "x", "--advertise", "y"}, 2,
 			`--http "x": must be ip:port, as 127.0.0.1:6379; ` +
 				`advertise "y": must be an IP address as other hosts reach it`},
-		{"waiting for nobody", []string{"wait"}, 2, "wait for whom? Name the peers: --http A --http B"},
+		{"waiting for nobody", []string{"wait"}, 2,
+			"wait for whom? Name the peers: --http A --http B"},
 		{"waiting for no address", []string{"wait", "--http", "a b"}, 2,
 			`--http "a b": must be ip:port, as 127.0.0.1:7948`},
 	})
@@ -61,26 +68,30 @@ func TestAFailureIsToldInOneLine(t *testing.T) {
 	start := func(args ...string) []string {
 		return append(append([]string{"run", "--dir", "DIR/other"}, anywhere...), args...)
 	}
+	const noKey = "there is no cluster key in DIR/no.key: copy it from a host of the cluster, " +
+		"or leave --cluster-key out to begin a cluster"
 	const silence = " (connect: connection refused): is peerd running there with this --http?"
 	checkMistakes(t, dir, []mistake{
 		{"a directory in use", start("--dir", there.dir), 1,
-			"data directory DIR/there: open store in DIR/there/store: store is in use by another process: " +
-				"stop it, or choose another directory with --dir"},
+			"data directory DIR/there: open store in DIR/there/store: store is in use by another " +
+				"process: stop it, or choose another directory with --dir"},
 		{"RESP port in use", start("--resp", there.redis), 1, "cannot listen on " + there.redis +
-			" (bind: address already in use): stop what uses it, or choose another address with --resp"},
+			" (bind: address already in use): stop what uses it, or choose another address with " +
+			"--resp"},
 		{"HTTP port in use", start("--http", there.http), 1, "cannot listen on " + there.http +
-			" (bind: address already in use): stop what uses it, or choose another address with --http"},
+			" (bind: address already in use): stop what uses it, or choose another address with " +
+			"--http"},
 		{"gossip port in use", start("--gossip", there.gossip), 1, "membership: gossip address " +
 			there.gossip + " is in use: stop the process that listens there, or choose another port"},
-		{"no key file", start("--cluster-key", "DIR/no.key"), 1, "there is no cluster key in DIR/no.key: copy it " +
-			"from a host of the cluster, or leave --cluster-key out to begin a cluster"},
-		{"no key file to init with", []string{"init", "--dir", "DIR/x", "--cluster-key", "DIR/no.key"}, 1,
-			"there is no cluster key in DIR/no.key: copy it from a host of the cluster, or leave " +
-				"--cluster-key out to begin a cluster"},
-		{"a wrong key file", start("--cluster-key", "DIR/wrong.key"), 1, "load cluster key: DIR/wrong.key: " +
-			"not a cluster key: copy the file from another host of the cluster"},
-		{"a key that others can read", start("--cluster-key", "DIR/open.key"), 1, "load cluster key: " +
-			"DIR/open.key can be read or changed by others: chmod 600 DIR/open.key"},
+		{"no key file", start("--cluster-key", "DIR/no.key"), 1, noKey},
+		{"no key file to init with",
+			[]string{"init", "--dir", "DIR/x", "--cluster-key", "DIR/no.key"}, 1, noKey},
+		{"a wrong key file", start("--cluster-key", "DIR/wrong.key"), 1,
+			"load cluster key: DIR/wrong.key: not a cluster key: copy the file from another host " +
+				"of the cluster"},
+		{"a key that others can read", start("--cluster-key", "DIR/open.key"), 1,
+			"load cluster key: DIR/open.key can be read or changed by others: " +
+				"chmod 600 DIR/open.key"},
 		{"status of nobody", []string{"status", "--http", "127.0.0.1:1"}, 1,
 			"no answer from 127.0.0.1:1" + silence},
 		{"status of something else", []string{"status", "--http", there.redis}, 1, ""},
@@ -101,8 +112,8 @@ func checkMistakes(t *testing.T, dir string, mistakes []mistake) {
 			status, stdout, stderr := peerd(t, args...)
 			want := "peerd: " + strings.ReplaceAll(m.line, "DIR", dir) + "\n"
 			if status != m.status || stdout != "" || m.line != "" && stderr != want {
-				t.Errorf("status %d, standard output %q, error\n%swant status %d and\n%s", status, stdout, stderr,
-					m.status, want)
+				t.Errorf("status %d, standard output %q, error\n%swant status %d and\n%s",
+					status, stdout, stderr, m.status, want)
 			}
 			if strings.Count(stderr, "\n") != 1 {
 				t.Errorf("the error is not one line: %s", stderr)

@@ -14,8 +14,8 @@ import (
 	"github.com/peerd/peerd/peer"
 )
 
-// redisClient is a connection to a Redis server: enough of RESP2 for the demo to talk to its peers as any
-// application would.
+// redisClient is a connection to a Redis server: enough of RESP2 for the demo to talk to its
+// peers as any application would.
 type redisClient struct {
 	conn net.Conn
 	in   *bufio.Reader
@@ -35,7 +35,8 @@ func dialRedis(ctx context.Context, addr string) (*redisClient, error) {
 
 func (c *redisClient) Close() error { return c.conn.Close() }
 
-// do sends a command, its words separated by spaces, and returns the reply: one text for each of its parts.
+// do sends a command, its words separated by spaces, and returns the reply: one text for each of
+// its parts.
 func (c *redisClient) do(command string) ([]string, error) {
 	_ = c.conn.SetDeadline(time.Now().Add(redisTimeout))
 	words := strings.Fields(command)

@@ -31,8 +31,8 @@ func runCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Run a peer until SIGTERM or Ctrl-C",
-		Long: "Run a peer. Without flags it starts a cluster of its own, which others can join: a second host needs a\n" +
-			"copy of the file cluster.key and --join with the gossip address of any peer.",
+		Long: "Run a peer. Without flags it starts a cluster of its own, which others can join: a second\n" +
+			"host needs a copy of the file cluster.key and --join with the gossip address of any peer.",
 		Example: "  peerd run\n  peerd run --cluster-key cluster.key --join 10.0.0.5:7946",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -40,23 +40,25 @@ func runCommand() *cobra.Command {
 		},
 	}
 	p, flags := &f.settings.peer, cmd.Flags()
-	flags.StringVar(&p.Dir, "dir", defaultDir, "`directory` for data and keys; made if it is not there")
+	flags.StringVar(&p.Dir, "dir", defaultDir, "`directory` for data and keys")
 	flags.StringVar(&p.ClusterKey, "cluster-key", "",
 		"`file` with the cluster's secret (default cluster.key in the directory)")
 	flags.StringSliceVar(&p.Join, "join", nil, "gossip `addresses` of other peers, host:port,…")
-	flags.StringVar(&p.Name, "name", "", "a label for people, need not be unique (default the host's name)")
+	flags.StringVar(&p.Name, "name", "", "a label for people, may repeat (default the host's name)")
 	flags.StringVar(&p.Gossip, "gossip", "0.0.0.0:7946", "`ip:port` for membership, TCP and UDP")
 	flags.StringVar(&p.P2P, "p2p", "0.0.0.0:7947", "`ip:port` for data between peers, TCP and QUIC")
 	flags.StringVar(&p.Advertise, "advertise", "",
-		"`ip` at which other hosts reach this one (default a private address of the host, else another)")
-	flags.StringVar(&f.settings.resp, "resp", "127.0.0.1:6379", "`ip:port` for Redis clients, on loopback")
+		"`ip` at which other hosts reach this one (default a private one of the host, else another)")
+	flags.StringVar(&f.settings.resp, "resp", "127.0.0.1:6379",
+		"`ip:port` for Redis clients, on loopback")
 	flags.StringVar(&f.settings.http, "http", "127.0.0.1:7948", "`ip:port` for HTTP, on loopback")
 	flags.StringVar(&f.durability, "durability", string(peer.Interval),
 		"when a write survives a power failure: always, interval (a second) or none")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&f.logFormat, "log-format", "text", "text or json")
-	flags.StringVar(&f.cutFile, "cut-file", "", "for tests: block the gossip addresses in this `file`")
-	flags.BoolVar(&p.FastGossip, "fast-gossip", false, "for tests: notice changes of membership faster")
+	flags.StringVar(&f.cutFile, "cut-file", "", "block the gossip addresses in this `file`")
+	flags.BoolVar(&p.FastGossip, "fast-gossip", false, "notice changes of membership faster")
+	// Those are for tests.
 	for _, hidden := range []string{"cut-file", "fast-gossip"} {
 		_ = flags.MarkHidden(hidden) // it exists
 	}
@@ -127,9 +129,9 @@ func (f *runFlags) greet(d *daemon, stdout io.Writer) error {
 	if err != nil {
 		dir = f.settings.peer.Dir
 	}
-	_, err = fmt.Fprintf(stdout, greeting, status.Name, version(), dir, d.keys.HostKey, d.keys.ClusterKey,
-		made, redis, portOf(redis), http, status.GossipAddr, filepath.Base(d.keys.ClusterKey),
-		status.GossipAddr, reach(status.GossipAddr))
+	_, err = fmt.Fprintf(stdout, greeting, status.Name, version(), dir, d.keys.HostKey,
+		d.keys.ClusterKey, made, redis, portOf(redis), http, status.GossipAddr,
+		filepath.Base(d.keys.ClusterKey), status.GossipAddr, reach(status.GossipAddr))
 	return err
 }
 
@@ -150,7 +152,7 @@ func reach(gossip string) string {
 	if err != nil || !at.Addr().IsLoopback() {
 		return ""
 	}
-	return "\nOnly this machine reaches that address: give --advertise the one that other hosts reach."
+	return "\nOnly this machine reaches that address: with --advertise IP other hosts do."
 }
 
 func portOf(addr string) string {

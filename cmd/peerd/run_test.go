@@ -74,7 +74,8 @@ func TestTheStatusIsTheSameByCommandAndByHTTP(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{
-		"name", "replica", "peer_id", "version_vector", "context_hash", "root", "keys", "cells", "members",
+		"name", "replica", "peer_id", "version_vector", "context_hash", "root", "keys", "cells",
+		"members",
 	} {
 		if fields[name] == nil {
 			t.Errorf("no %q in the status", name)
@@ -91,7 +92,8 @@ func TestTheStatusIsTheSameByCommandAndByHTTP(t *testing.T) {
 			t.Errorf("%s answered %d %q", path, answer.StatusCode, body)
 		}
 	}
-	if text := mustPeerd(t, "status", "--http", "http://"+d.http+"/"); !strings.Contains(text, "1 key in 1 cell") {
+	text := mustPeerd(t, "status", "--http", "http://"+d.http+"/")
+	if !strings.Contains(text, "1 key in 1 cell") {
 		t.Errorf("the status reads %s", text)
 	}
 }
@@ -137,6 +139,43 @@ func TestASecondHostJoinsWithACopyOfTheKey(t *testing.T) {
 	for _, d := range []*daemonProcess{a, b} {
 		if got := d.ask("SMEMBERS tags"); got != "four one three two" {
 			t.Errorf("after healing the set is %q", got)
+		}
+	}
+}
+
+func TestHostsThatDoNotAnswerDelayNothing(t *testing.T) {
+	dir := t.TempDir()
+	mustPeerd(t, "init", "--dir", dir)
+	d := run(t, dir, "--join", "127.0.0.1:1,127.0.0.1:2", "--join", "127.0.0.1:3")
+	for _, path := range []string{"/healthz", "/readyz"} {
+		answer, err := http.Get("http://" + d.http + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		if answer.StatusCode != 200 {
+			t.Errorf("%s answers %d", path, answer.StatusCode)
+		}
+	}
+	if got := d.ask("INCR visits"); got != "1" {
+		t.Errorf("INCR answered %q", got)
+	}
+}
+
+func TestAHostWithAnotherSecretGetsNowhereAndTheLogSaysWhy(t *testing.T) {
+	dir := t.TempDir()
+	a := run(t, filepath.Join(dir, "a"))
+	a.ask("SET secret x")
+	mustPeerd(t, "init", "--dir", filepath.Join(dir, "stranger"))
+	b := run(t, filepath.Join(dir, "stranger"), "--join", a.gossip)
+	a.stderr.waitFor(t, "a host with another cluster key", a.ended)
+	if got := b.ask("DBSIZE"); got != "0" {
+		t.Errorf("the stranger has %s keys", got)
+	}
+	for _, d := range []*daemonProcess{a, b} {
+		text := mustPeerd(t, "status", "--http", d.http)
+		if !strings.Contains(text, "This peer knows no other yet.") {
+			t.Errorf("a member: %s", text)
 		}
 	}
 }
@@ -204,7 +243,8 @@ func TestADaemonEndsWhenItsPeerDoes(t *testing.T) {
 }
 
 func TestJSONLogsLeaveTheStandardOutputAlone(t *testing.T) {
-	c := begin(t, append([]string{"run", "--dir", t.TempDir(), "--log-format", "json"}, anywhere...)...)
+	line := append([]string{"run", "--dir", t.TempDir(), "--log-format", "json"}, anywhere...)
+	c := begin(t, line...)
 	c.stderr.waitFor(t, `"msg":"serving"`, c.ended)
 	if status := c.end(); status != exitOK || c.stdout.String() != "" {
 		t.Errorf("status %d, standard output %q", status, c.stdout)

@@ -58,7 +58,8 @@ func writeStatus(out io.Writer, s peer.Status, now time.Time) error {
 		plural(len(s.VersionVector), "replica"))
 	fmt.Fprintf(w, "root\t%s%s\n", short(s.Root), unsettled(s))
 	if len(s.Forks) > 0 {
-		fmt.Fprintf(w, "FORKS\t%s issued writes twice: see the log\n", plural(len(s.Forks), "replica"))
+		fmt.Fprintf(w, "FORKS\t%s issued writes twice: see the log\n",
+			plural(len(s.Forks), "replica"))
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -99,36 +100,4 @@ func writes(s peer.Status) (total uint64) {
 		total += n
 	}
 	return total
-}
-
-// plural returns a count of things.
-func plural[N int | uint64](n N, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return fmt.Sprintf("%d %ss", n, thing)
-}
-
-// short returns the first digits of a hash: enough to compare by eye.
-func short(hash string) string { return hash[:min(len(hash), 8)] }
-
-// brief returns the end of a peer id: all of them begin alike.
-func brief(peerID string) string {
-	if len(peerID) <= 8 {
-		return peerID
-	}
-	return "…" + peerID[len(peerID)-8:]
-}
-
-// size returns a number of bytes for people.
-func size(n int64) string {
-	const unit = 1024
-	if n < unit {
-		return fmt.Sprintf("%d B", n)
-	}
-	value, prefix := float64(n)/unit, 0
-	for value >= unit && prefix < 3 {
-		value, prefix = value/unit, prefix+1
-	}
-	return fmt.Sprintf("%.1f %ciB", value, "KMGT"[prefix])
 }

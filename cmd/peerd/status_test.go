@@ -13,7 +13,8 @@ import (
 func TestAStatusReadsAsATable(t *testing.T) {
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	status := peer.Status{
-		Name: "oslo", PeerID: "12D3KooWDJsiFu6F4Mxx7itGfCViDkrRneWnZnJrFXTaXnTXeRgP", Replica: "00000000000000aa",
+		Name: "oslo", PeerID: "12D3KooWDJsiFu6F4Mxx7itGfCViDkrRneWnZnJrFXTaXnTXeRgP",
+		Replica:       "00000000000000aa",
 		VersionVector: map[string]uint64{"00000000000000aa": 40, "00000000000000bb": 2},
 		ContextHash:   "0123456789abcdef", Root: "fedcba9876543210", Settled: true, Ready: false,
 		Reason: "catching up with the other peers", Keys: 1, Cells: 1234, StoreBytes: 5 << 20,
@@ -21,8 +22,8 @@ func TestAStatusReadsAsATable(t *testing.T) {
 		Members: []peer.Member{
 			{Name: "lima", PeerID: "12D3KooWlima0001", Addr: "10.0.0.2:7946", Alive: true,
 				Since: now.Add(-90 * time.Second), RTTms: 12.34, TheyLack: 3},
-			{Name: "kyoto", PeerID: "12D3KooWkyoto002", Addr: "10.0.0.3:7946", Since: now.Add(-time.Hour),
-				RTTms: 1, WeLack: 5},
+			{Name: "kyoto", PeerID: "12D3KooWkyoto002", Addr: "10.0.0.3:7946",
+				Since: now.Add(-time.Hour), RTTms: 1, WeLack: 5},
 		},
 	}
 	want := `
@@ -50,7 +51,8 @@ kyoto (…kyoto002)  10.0.0.3:7946  no     1h0m0s  -        0          5
 
 func TestSizesAreShortAndHaveAUnit(t *testing.T) {
 	for n, want := range map[int64]string{
-		0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1 << 20: "1.0 MiB", 3 << 30: "3.0 GiB", 1 << 50: "1024.0 TiB",
+		0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1 << 20: "1.0 MiB", 3 << 30: "3.0 GiB",
+		1 << 50: "1024.0 TiB",
 	} {
 		if got := size(n); got != want {
 			t.Errorf("%d bytes are %q, want %q", n, got, want)
@@ -77,7 +79,9 @@ func TestWaitingSaysWhatKeepsPeersFromAgreeing(t *testing.T) {
 		{"both lack", answer("a", "c1", "r1", one), answer("b", "c2", "r2", two), []string{
 			"a (addr-a) lacks 9 writes that b (addr-b) has", "b (addr-b) lacks 1 write that a (addr-a) has",
 		}},
-		{"sweeping", answer("a", "c1", "r1", one), sweeping, []string{"b (addr-b) still sweeps removed data"}},
+		{"sweeping", answer("a", "c1", "r1", one), sweeping, []string{
+			"b (addr-b) still sweeps removed data",
+		}},
 		{"damage", answer("a", "c1", "r1", one), answer("b", "c1", "r2", one), []string{
 			"a (addr-a) and b (addr-b) have seen the same writes and hold different data: " +
 				"one of them is damaged, see their logs",

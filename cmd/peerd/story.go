@@ -41,7 +41,7 @@ var apart = []struct{ here, there line }{
 // The keys that are shown, how they are read, and what they must have become in the end, and why.
 var shown = []struct{ key, read, want, why string }{
 	{"visits", "GET visits", "16", "a counter: 1, and what both sides added"},
-	{"fruit", "SMEMBERS fruit", "apple cherry", "a set: an add wins over a removal at the same time"},
+	{"fruit", "SMEMBERS fruit", "apple cherry", "a set: an add wins over a removal meanwhile"},
 	{"ann", "HGETALL ann", "city=Lima mail=ann@example.com", "a map: each field for itself"},
 	{"greeting", "GET greeting", "konnichiwa", "a string: the later write wins"},
 	{"note:1", "GET note:1", "snow", "written on one side alone"},
@@ -73,7 +73,8 @@ func (d *demo) start(ctx, serve context.Context) error {
 	_, err := d.until(ctx, "the peers to find each other", func(all []peer.Status) bool {
 		return !slices.ContainsFunc(all, func(s peer.Status) bool { return linked(s) < len(all)-1 })
 	})
-	d.say("1. oslo, lima and kyoto are up and have found each other, after %s.", took(time.Since(began)))
+	d.say("1. oslo, lima and kyoto are up and have found each other, after %s.",
+		took(time.Since(began)))
 	return err
 }
 
@@ -110,7 +111,8 @@ func (d *demo) cutOff(ctx, _ context.Context) error {
 	after, err := d.until(ctx, "the cut", func(all []peer.Status) bool {
 		return linked(all[oslo]) == 1 && linked(all[lima]) == 1 && linked(all[kyoto]) == 0
 	})
-	d.say("3. The network to kyoto is cut, within %s. Nothing stops: both sides take writes,", took(after))
+	d.say("3. The network to kyoto is cut, within %s. Nothing stops: both sides take writes,",
+		took(after))
 	return err
 }
 
@@ -121,7 +123,9 @@ func (d *demo) writeApart(ctx, _ context.Context) error {
 			return err
 		}
 	}
-	_, err := d.until(ctx, "oslo and lima to agree", func(all []peer.Status) bool { return agree(all[:kyoto]) })
+	_, err := d.until(ctx, "oslo and lima to agree", func(all []peer.Status) bool {
+		return agree(all[:kyoto])
+	})
 	if err != nil {
 		return err
 	}
@@ -129,8 +133,8 @@ func (d *demo) writeApart(ctx, _ context.Context) error {
 		if _, err := d.run(w.there); err != nil {
 			return err
 		}
-		d.say("     %-7s %-26s| %-7s %s", d.places[w.here.at].name, w.here.command, d.places[w.there.at].name,
-			w.there.command)
+		d.say("     %-7s %-26s| %-7s %s", d.places[w.here.at].name, w.here.command,
+			d.places[w.there.at].name, w.there.command)
 	}
 	return d.showDifference()
 }
@@ -173,7 +177,8 @@ func (d *demo) heal(ctx, _ context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.say("4. The cut is healed. After %s all three hold the same, state %s:", took(after), state(all[oslo]))
+	d.say("4. The cut is healed. After %s all three hold the same, state %s:", took(after),
+		state(all[oslo]))
 	for _, s := range shown {
 		for at, p := range d.places {
 			got, err := d.read(at, s.read)
@@ -181,8 +186,8 @@ func (d *demo) heal(ctx, _ context.Context) error {
 				return err
 			}
 			if got != s.want {
-				return fmt.Errorf("%s became %q at %s and should be %q: this is a bug of peerd", s.key, got,
-					p.name, s.want)
+				return fmt.Errorf("%s became %q at %s and should be %q: this is a bug of peerd",
+					s.key, got, p.name, s.want)
 			}
 		}
 		d.say("     %-9s%-32s  %s", s.key, s.want, s.why)
@@ -212,7 +217,8 @@ func (d *demo) invite() {
 	d.say("\nTalk to them:")
 	for _, p := range d.places {
 		redis := p.daemon.redis.Addr().String()
-		d.say("     %-7s redis-cli -p %s    http://%s/", p.name, portOf(redis), p.daemon.http.Addr())
+		d.say("     %-7s redis-cli -p %s    http://%s/", p.name, portOf(redis),
+			p.daemon.http.Addr())
 	}
 }
 
@@ -255,10 +261,3 @@ func agree(all []peer.Status) bool {
 
 // state is what is compared to know whether peers hold the same, shortened.
 func state(s peer.Status) string { return short(s.ContextHash) + "/" + short(s.Root) }
-
-func took(d time.Duration) string {
-	if d < time.Second {
-		return fmt.Sprintf("%d ms", d.Milliseconds())
-	}
-	return fmt.Sprintf("%.1f s", d.Seconds())
-}

@@ -15,8 +15,8 @@ func versionCommand() *cobra.Command {
 		Short: "Print the version of peerd",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "peerd %s\ncommit %s\n%s %s/%s\n", version(), commit(),
-				runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "peerd %s\ncommit %s\n%s %s/%s\n",
+				version(), commit(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return err
 		},
 	}

@@ -21,7 +21,8 @@ func TestInitCanBeRunAgain(t *testing.T) {
 		t.Errorf("init says %s", first)
 	}
 	again := mustPeerd(t, "init", "--dir", dir)
-	if want := strings.ReplaceAll(first, " (new: copy it to the hosts that are to join)", ""); again != want {
+	want := strings.ReplaceAll(first, " (new: copy it to the hosts that are to join)", "")
+	if again != want {
 		t.Errorf("init says %swant %s", again, want)
 	}
 	d := run(t, dir)

@@ -23,8 +23,9 @@ func waitCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "wait",
 		Short: "Wait until several peers hold the same data",
-		Long: "Wait until all the peers named hold the same data: the same context hash and the same root. If that\n" +
-			"has not happened at the timeout, the exit status is 1, and the error says who lacks what.",
+		Long: "Wait until all the peers named hold the same data: the same context hash and the same\n" +
+			"root. If that has not happened at the timeout, the exit status is 1, and the error says\n" +
+			"who lacks what.",
 		Example: "  peerd wait --http 127.0.0.1:7948 --http 127.0.0.1:8948 --timeout 10s",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -36,9 +37,9 @@ func waitCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			s := all[0].status
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s in agreement after %s: context %s, root %s\n",
-				plural(len(all), "peer"), took(time.Since(began)), short(all[0].status.ContextHash),
-				short(all[0].status.Root))
+				plural(len(all), "peer"), took(time.Since(began)), short(s.ContextHash), short(s.Root))
 			return err
 		},
 	}
@@ -57,8 +58,8 @@ type asked struct {
 // String names the peer, by its address as well: labels may repeat.
 func (a asked) String() string { return fmt.Sprintf("%s (%s)", a.status.Name, a.addr) }
 
-// waitForAgreement asks all peers until they agree, and returns the answers. The error after the timeout says
-// who lacks what.
+// waitForAgreement asks all peers until they agree, and returns the answers. The error after the
+// timeout says who lacks what.
 func waitForAgreement(ctx context.Context, addrs []string, timeout time.Duration) ([]asked, error) {
 	limit := time.NewTimer(timeout)
 	defer limit.Stop()
@@ -78,7 +79,8 @@ func waitForAgreement(ctx context.Context, addrs []string, timeout time.Duration
 		select {
 		case <-tick.C:
 		case <-limit.C:
-			return nil, fmt.Errorf("no agreement after %v: %s", timeout, strings.Join(problems, "; "))
+			return nil, fmt.Errorf("no agreement after %v: %s", timeout,
+				strings.Join(problems, "; "))
 		case <-ctx.Done():
 			return nil, fmt.Errorf("interrupted before agreement: %s", strings.Join(problems, "; "))
 		}
@@ -100,13 +102,12 @@ func askAll(ctx context.Context, addrs []string) []asked {
 
 // differences says what keeps the peers from agreeing, or nil if they do.
 func differences(all []asked) (problems []string) {
-	say := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
 	for _, a := range all {
 		switch {
 		case a.err != nil:
-			say("%v", a.err)
+			problems = append(problems, a.err.Error())
 		case !a.status.Settled:
-			say("%v still sweeps removed data", a)
+			problems = append(problems, fmt.Sprintf("%v still sweeps removed data", a))
 		}
 	}
 	for i, a := range all {
@@ -121,9 +122,12 @@ func differences(all []asked) (problems []string) {
 
 // between compares two peers.
 func between(a, b asked) (problems []string) {
+	say := func(format string, args ...any) {
+		problems = append(problems, fmt.Sprintf(format, args...))
+	}
 	lacks := func(one, other asked) {
 		if n := missing(one.status, other.status); n > 0 {
-			problems = append(problems, fmt.Sprintf("%v lacks %s that %v has", one, plural(n, "write"), other))
+			say("%v lacks %s that %v has", one, plural(n, "write"), other)
 		}
 	}
 	lacks(a, b)
@@ -131,11 +135,11 @@ func between(a, b asked) (problems []string) {
 	switch {
 	case len(problems) > 0 || !a.status.Settled || !b.status.Settled:
 	case a.status.ContextHash != b.status.ContextHash:
-		problems = append(problems, fmt.Sprintf("%v and %v count the same writes and differ in what they are: "+
-			"some were issued twice, see their logs", a, b))
+		say("%v and %v count the same writes and differ in what they are: "+
+			"some were issued twice, see their logs", a, b)
 	case a.status.Root != b.status.Root:
-		problems = append(problems, fmt.Sprintf("%v and %v have seen the same writes and hold different data: "+
-			"one of them is damaged, see their logs", a, b))
+		say("%v and %v have seen the same writes and hold different data: "+
+			"one of them is damaged, see their logs", a, b)
 	}
 	return problems
 }
