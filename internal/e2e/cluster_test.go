@@ -135,8 +135,8 @@ func (c *cluster) heal(peer int) {
 	c.awaitAgreement(before, c.peers...)
 }
 
-// awaitAgreement waits until the peers have the same context and root, and prints how long that took
-// since the given moment and what crossed the network.
+// awaitAgreement waits until the peers have the same context and root, and prints how long that
+// took since the given moment and what crossed the network.
 func (c *cluster) awaitAgreement(since traffic, peers ...*daemon) {
 	c.t.Helper()
 	eventually(c.t, "the peers agree", func() error { return disagreement(peers) })
@@ -150,6 +150,18 @@ func (c *cluster) awaitAgreement(since traffic, peers ...*daemon) {
 }
 
 func kilobytes(n uint64) string { return fmt.Sprintf("%.1f kB", float64(n)/1000) }
+
+// checkHealth fails the test if a peer has raised an alarm: no data was damaged here, and no
+// mutation issued twice.
+func (c *cluster) checkHealth() {
+	c.t.Helper()
+	for _, p := range c.peers {
+		s, err := p.status()
+		if err != nil || s.Mismatches > 0 || len(s.Forks) > 0 {
+			c.t.Errorf("%s saw %d mismatches and the forks %v (%v)", p.name, s.Mismatches, s.Forks, err)
+		}
+	}
+}
 
 // disagreement returns nil if the peers are ready and hold the same.
 func disagreement(peers []*daemon) error {
@@ -249,7 +261,8 @@ func (c *client) keys() (keys []string, err error) {
 func (c *client) read(keys []string) (map[string]contents, error) {
 	var commands []command
 	for _, key := range keys {
-		commands = append(commands, command{"GET", key}, command{"SMEMBERS", key}, command{"HGETALL", key})
+		commands = append(commands,
+			command{"GET", key}, command{"SMEMBERS", key}, command{"HGETALL", key})
 	}
 	replies, err := c.pipeline(commands)
 	if err != nil {

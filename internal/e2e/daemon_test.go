@@ -149,9 +149,10 @@ type status struct {
 	Reason      string `json:"reason"`
 	Keys        int    `json:"keys"`
 	BytesSent   uint64 `json:"bytes_sent"`
-	Repairs     uint64 `json:"repairs"`
 	Mismatches  uint64 `json:"mismatches"`
-	Members     []struct {
+
+	Forks   []string `json:"forks"`
+	Members []struct {
 		Name   string    `json:"name"`
 		PeerID string    `json:"peer_id"`
 		Addr   string    `json:"addr"`

@@ -82,7 +82,9 @@ func wholeCategories(round int) (first, other []command) {
 
 // edit makes the two sides delete and change some of the same things. Each round begins at another
 // record, so that some are edited again and most are not.
-func (c *cluster) edit(records []record, round, first int, firstView view, other int, otherView view) {
+func (c *cluster) edit(
+	records []record, round, first int, firstView view, other int, otherView view,
+) {
 	c.t.Helper()
 	const every = 97 // of the records: a prime, so that all categories have their share
 	var one, two, again []command
@@ -91,7 +93,7 @@ func (c *cluster) edit(records []record, round, first int, firstView view, other
 		one, two, again = append(one, a...), append(two, b...), append(again, z...)
 	}
 	a, b := wholeCategories(round)
-	// Every word of these texts must be the latest or not by more than the clock's millisecond.
+	// Which of two concurrent texts is the later one must not depend on how fast this test runs.
 	c.do(first, firstView, append(one, a...)...)
 	nextMillisecond()
 	c.do(other, otherView, append(two, b...)...)

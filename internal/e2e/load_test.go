@@ -79,8 +79,8 @@ func (l *load) write(c *client) bool {
 	return err == nil && whole == len(sent)
 }
 
-// adopt puts the load into the view: what was acknowledged, and of the rest what is found on a peer,
-// which must be there whole.
+// adopt puts the load into the view: what was acknowledged, and of the rest what is found on a
+// peer, which must be there whole.
 func (c *cluster) adopt(l *load, v view, found *daemon) {
 	c.t.Helper()
 	for _, n := range l.done {

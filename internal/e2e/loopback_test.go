@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// loopback is a network of ports on 127.0.0.1, cut by the daemons themselves: each reads from a file
-// whose traffic it blocks.
+// loopback is a network of ports on 127.0.0.1, cut by the daemons themselves: each reads from a
+// file whose traffic it blocks.
 type loopback struct {
 	dir   string
 	at    [hosts]addresses

@@ -8,8 +8,8 @@ import (
 )
 
 // view is what one side of the network must read: of each key, for each of its cells, the writes
-// that are to be seen there. Two sides that cannot reach each other are two views; merged tells what
-// they show when they have met.
+// that are to be seen there. Two sides that cannot reach each other are two views; merged tells
+// what they show when they have met.
 type view map[string]map[place][]*write
 
 // place is a cell of a key: the string itself, a field of the hash, or an element of the set.

@@ -48,8 +48,9 @@ func receiverIsExported(f *ast.FuncDecl) bool {
 	return ok && id.IsExported()
 }
 
-// undocumented returns the exported name of a declaration without a comment, or nothing. The comment
-// of a group stands for its constants and variables, and so does one at the end of the line.
+// undocumented returns the exported name of a declaration without a comment, or nothing. The
+// comment of a group stands for its constants and variables, and so does one at the end of the
+// line.
 func undocumented(d *ast.GenDecl, spec ast.Spec) string {
 	switch spec := spec.(type) {
 	case *ast.TypeSpec:

@@ -85,7 +85,8 @@ func localName(spec *ast.ImportSpec, pkgPath string) string {
 func parse(name, text string) (*source, error) {
 	s := &source{path: name, text: text, fset: token.NewFileSet()}
 	var err error
-	s.syntax, err = parser.ParseFile(s.fset, name, text, parser.ParseComments|parser.SkipObjectResolution)
+	const mode = parser.ParseComments | parser.SkipObjectResolution
+	s.syntax, err = parser.ParseFile(s.fset, name, text, mode)
 	return s, err
 }
 
