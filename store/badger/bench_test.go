@@ -8,7 +8,9 @@ import (
 )
 
 // benchKey is of the length and shape of a cell's address.
-func benchKey(i int) []byte { return fmt.Appendf(nil, "user:%08d/field", i*2_654_435_761%100_000_000) }
+func benchKey(i int) []byte {
+	return fmt.Appendf(nil, "user:%08d/field", i*2_654_435_761%100_000_000)
+}
 
 // fill writes n records of 64 bytes.
 func fill(b *testing.B, s store.Store, n int) {

@@ -14,7 +14,8 @@ import (
 	"github.com/peerd/peerd/store/badger"
 )
 
-// childDir names the directory in which the test binary, started again by a test, commits for ever.
+// childDir names the directory in which the test binary, started again by a test, commits for
+// ever.
 const childDir = "PEERD_TEST_STORE"
 
 func TestMain(m *testing.M) {
@@ -25,8 +26,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// Each commit of the child writes its number under crashKeys keys, with values of which some are in
-// parts: 115 commits fill a memtable.
+// Each commit of the child writes its number under crashKeys keys, with values of which some are
+// in parts: 115 commits fill a memtable.
 const (
 	crashKeys    = 5
 	crashCommits = 150 // in each round, before the kill
@@ -99,7 +100,8 @@ func TestAKilledProcessLosesNothingThatWasAcknowledged(t *testing.T) {
 	}
 }
 
-// killAfter starts the child, kills it after some commits, and returns the last that it acknowledged.
+// killAfter starts the child, kills it after some commits, and returns the last that it
+// acknowledged.
 func killAfter(t *testing.T, dir string, commits int) (acknowledged uint64) {
 	t.Helper()
 	child := exec.Command(os.Args[0])

@@ -43,8 +43,8 @@ func intactStore(t *testing.T) string {
 	return dir
 }
 
-// verdict opens the store in dir and reads all of it. It returns the error of either, or one that is
-// errSilent if the store came up with other contents than were written.
+// verdict opens the store in dir and reads all of it. It returns the error of either, or one that
+// is errSilent if the store came up with other contents than were written.
 func verdict(dir string) error {
 	s, err := badger.Open(dir, badger.Options{})
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 // ownLock says that lockDir locks the directory, so that Badger need not.
 const ownLock = true
 
-// lockDir takes the lock that Badger would take, on the directory itself, but before anything in it is
-// read. Closing the file releases it.
+// lockDir takes the lock that Badger would take, on the directory itself, but before anything in
+// it is read. Closing the file releases it.
 func lockDir(dir string) (*os.File, error) {
 	f, err := os.Open(dir)
 	if err != nil {
@@ -43,8 +43,8 @@ func free(dir string) (uint64, error) {
 	return uint64(max(0, int64(stat.Bavail))) * uint64(stat.Bsize), nil
 }
 
-// allocated returns the bytes that a file takes on its disk, which for a memtable's log, mapped at its
-// largest size, is less than its length.
+// allocated returns the bytes that a file takes on its disk, which for a memtable's log, mapped at
+// its largest size, is less than its length.
 func allocated(info fs.FileInfo) int64 {
 	const block = 512 // The unit of st_blocks, whatever the file system.
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok {

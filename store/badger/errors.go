@@ -23,8 +23,8 @@ func clip(text string) string {
 	return strings.ToValidUTF8(text, "?")
 }
 
-// brief returns err with a clipped text, or nil. What it wrapped is lost, which for Badger's own errors
-// is little: most of them wrap nothing.
+// brief returns err with a clipped text, or nil. What it wrapped is lost, which for Badger's own
+// errors is little: most of them wrap nothing.
 func brief(err error) error {
 	if err == nil {
 		return nil
@@ -32,8 +32,8 @@ func brief(err error) error {
 	return errors.New("badger: " + clip(err.Error()))
 }
 
-// readError translates an error of reading. Badger reads from mapped files, so whatever fails is the
-// content.
+// readError translates an error of reading. Badger reads from mapped files, so whatever fails is
+// the content.
 func readError(err error) error {
 	switch {
 	case err == nil:
@@ -72,8 +72,8 @@ func corrupt(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{store.ErrCorrupt}, args...)...)
 }
 
-// caught turns a panic into an error. Badger panics where damaged bytes send it out of bounds. It may
-// only be deferred around calls into Badger: a panic of our own must not look like damage.
+// caught turns a panic into an error. Badger panics where damaged bytes send it out of bounds. It
+// may only be deferred around calls into Badger: a panic of our own must not look like damage.
 func caught(err *error) {
 	if r := recover(); r != nil {
 		*err = corrupt("badger panicked: %s", clip(fmt.Sprint(r)))

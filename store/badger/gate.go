@@ -5,8 +5,9 @@ import (
 	"sync/atomic"
 )
 
-// gate lets callers in until it is shut, and knows when the last of them has left. Unlike a lock it may
-// be entered again by who is inside; that fails, and does not block, once somebody has shut it.
+// gate lets callers in until it is shut, and knows when the last of them has left. Unlike a lock
+// it may be entered again by who is inside; that fails, and does not block, once somebody has shut
+// it.
 type gate struct {
 	drained func() // called once, when the gate is shut and nobody is inside
 	once    sync.Once

@@ -11,8 +11,9 @@ import (
 	"github.com/peerd/peerd/store"
 )
 
-// A space is the first byte of Badger's keys, so that this package has a place for keys of its own, and
-// users may use any key: Badger has no empty keys, and keeps those that begin with !badger! for itself.
+// A space is the first byte of Badger's keys, so that this package has a place for keys of its
+// own, and users may use any key: Badger has no empty keys, and keeps those that begin with
+// !badger! for itself.
 type space byte
 
 const (
@@ -34,8 +35,8 @@ const metaLarge = 1
 // recordVersion is that of the records below.
 const recordVersion = 1
 
-// large says where the parts of a value are. Ids are never reused while the store is open, so that the
-// parts of an old value stay for the snapshots that see it.
+// large says where the parts of a value are. Ids are never reused while the store is open, so that
+// the parts of an old value stay for the snapshots that see it.
 type large struct {
 	id    uint64
 	parts int
@@ -87,8 +88,8 @@ func unseal(key, record []byte) (l large, owner []byte, err error) {
 	return l, owner, nil
 }
 
-// largeValues knows every value that is stored in parts, so that a write which replaces one can have
-// the parts removed without reading. It takes some 100 bytes for each.
+// largeValues knows every value that is stored in parts, so that a write which replaces one can
+// have the parts removed without reading. It takes some 100 bytes for each.
 type largeValues struct {
 	byKey   map[string]large
 	lastID  uint64
@@ -275,7 +276,8 @@ func get(txn *dgraph.Txn, key []byte) (value []byte, ok bool, err error) {
 	return value, err == nil, err
 }
 
-// load returns the value of an item, put together if it is in parts, in buf if that is large enough.
+// load returns the value of an item, put together if it is in parts, in buf if that is large
+// enough.
 func load(txn *dgraph.Txn, item *dgraph.Item, buf []byte) (value []byte, err error) {
 	defer caught(&err)
 	value, err = item.ValueCopy(buf)

@@ -3,10 +3,12 @@ package badger
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"testing"
 
 	dgraph "github.com/dgraph-io/badger/v4"
 
+	"github.com/peerd/peerd/internal/wire"
 	"github.com/peerd/peerd/store"
 )
 
@@ -114,8 +116,57 @@ func TestAMissingPartIsDamage(t *testing.T) {
 	if _, _, err := view.Get([]byte("a")); !errors.Is(err, store.ErrCorrupt) {
 		t.Errorf("Get: %v, want %v", err, store.ErrCorrupt)
 	}
-	err = view.Scan(nil, nil, func(_, _ []byte) bool { t.Error("a damaged value is shown"); return true })
+	err = view.Scan(nil, nil, func(_, _ []byte) bool {
+		t.Error("a damaged value is shown")
+		return true
+	})
 	if !errors.Is(err, store.ErrCorrupt) {
 		t.Errorf("Scan: %v, want %v", err, store.ErrCorrupt)
 	}
+}
+
+// TestTheBatchWithTheMostOverheadCommits has as many writes as may be, and as many values in parts
+// as there is room for, under the longest keys.
+func TestTheBatchWithTheMostOverheadCommits(t *testing.T) {
+	s := openTemp(t)
+	var b store.Batch
+	const most = store.MaxBatchBytes - 3*store.MaxBatchOps - store.MaxKey - partSize
+	for i := byte(0); b.Bytes() < most; i++ {
+		b.Set(append(make([]byte, store.MaxKey-1), i), make([]byte, partSize+1))
+	}
+	for b.Len() < store.MaxBatchOps {
+		b.Set([]byte{byte(b.Len() >> 16), byte(b.Len() >> 8), byte(b.Len())}, nil)
+	}
+	if err := s.Commit(&b, false); err != nil {
+		t.Errorf("%d writes, %d bytes: %v", b.Len(), b.Bytes(), err)
+	}
+}
+
+func TestTheRecordOfALargeValueIsPinned(t *testing.T) {
+	l := large{id: 300, parts: 7}
+	got := fmt.Sprintf("%x", l.seal([]byte("key"), []byte("owner")))
+	if want := "0193cd012c07c4056f776e657285cca21c"; got != want {
+		t.Errorf("the record is %s, stored ones are %s", got, want)
+	}
+	if got, want := fmt.Sprintf("%x", l.partKey(1)), "70000000000000012c00000001"; got != want {
+		t.Errorf("the key of a part is %s, stored ones are %s", got, want)
+	}
+	if got, want := fmt.Sprintf("%x", l.ownerKey()), "6f000000000000012c"; got != want {
+		t.Errorf("the key of an owner is %s, stored ones are %s", got, want)
+	}
+}
+
+func FuzzRecordsOfLargeValues(f *testing.F) {
+	key := []byte("key")
+	f.Add(large{id: 300, parts: 7}.seal(key, []byte("owner")))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, body []byte) {
+		// Sealed again, for hardly any input gets past the checksum.
+		for _, record := range [][]byte{body, wire.Seal(recordVersion, key, body)} {
+			l, owner, err := unseal(key, record)
+			if err == nil && (l.parts < 1 || l.parts > maxParts || len(owner) > store.MaxKey) {
+				t.Errorf("%d parts of %d bytes of a key", l.parts, len(owner))
+			}
+		}
+	})
 }

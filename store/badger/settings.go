@@ -5,22 +5,35 @@ import (
 
 	dgraph "github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
+
+	"github.com/peerd/peerd/store"
 )
 
 const (
-	// formatVersion is written into Badger's manifest. It changes when this package lays out its keys
-	// or records in another way.
+	// formatVersion is written into Badger's manifest. It changes when this package lays out its
+	// keys or records in another way.
 	formatVersion = 1
 
-	// memTableSize is in bytes. Badger takes 15% of it in one transaction, and counts 13 bytes for
-	// each write beside its key and value: 68 MiB would just do for a batch at both limits of
-	// package store. Two memtables are in memory while the older one is written out.
-	memTableSize = 72 << 20
+	// memTableSize is in bytes. Badger takes a transaction of 15% of it, which has to hold the
+	// largest batch. While memtables are full and being written out, there are two or three of
+	// them.
+	memTableSize = 76 << 20
 
-	// partSize is the largest value, in bytes, that is stored in one piece. Badger would move values
-	// of 1 MiB to its value log; well below that, parts also keep tables from being lumpy.
+	// partSize is the largest value, in bytes, that is stored in one piece. Badger would move
+	// values of 1 MiB to its value log; well below that, parts also keep tables from being lumpy.
 	partSize = 256 << 10
+
+	// Bytes that Badger counts in a transaction beside a batch's keys and values, at most: for
+	// each write, and for each value in parts the records that say whose they are and where.
+	overheadPerWrite = 13
+	overheadPerLarge = store.MaxKey + 256
+
+	largestBatch = store.MaxBatchBytes + store.MaxBatchOps*overheadPerWrite +
+		store.MaxBatchBytes/partSize*overheadPerLarge
 )
+
+// A batch at the limits of package store fits: if it does not, this constant is negative.
+const _ = uint(memTableSize*15/100 - largestBatch)
 
 // settings returns Badger's options, each with its reason where it is not the default.
 func settings(dir string, logger *slog.Logger) dgraph.Options {
@@ -37,10 +50,10 @@ func settings(dir string, logger *slog.Logger) dgraph.Options {
 	opts.MetricsEnabled = false     // Nobody reads them, and each call would count.
 	opts.ValueLogFileSize = 1 << 20 // It stays empty, and is mapped at twice this size.
 
-	// Without compression a block is read in place, from the mapped table: reads took 0.6 of the time
-	// that they took with Snappy, and no cache doubles what the kernel's holds. And a flipped bit
-	// damages one record, whose own checksum tells, where a block that does not decompress makes
-	// Badger answer that none of its keys exist.
+	// Without compression a block is read in place, from the mapped table: reads took 0.6 of the
+	// time that they took with Snappy, and no cache doubles what the kernel's holds. And a flipped
+	// bit damages one record, whose own checksum tells, where a block that does not decompress
+	// makes Badger answer that none of its keys exist.
 	opts.Compression = options.None
 	opts.BlockCacheSize = 0
 	opts.ChecksumVerificationMode = options.NoVerification // verifyTables did it.

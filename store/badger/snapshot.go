@@ -8,9 +8,10 @@ import (
 	"github.com/peerd/peerd/store"
 )
 
-// snapshot is a read-only transaction of Badger's, whose reads change nothing in it and so may run at
-// once. Both gates are passed by every call: the store's, because Close unmaps what is read here, and
-// the snapshot's own, because Badger panics when a transaction ends before its iterators.
+// snapshot is a read-only transaction of Badger's, whose reads change nothing in it and so may run
+// at once. Both gates are passed by every call: the store's, because Close unmaps what is read
+// here, and the snapshot's own, because Badger panics when a transaction ends before its
+// iterators.
 type snapshot struct {
 	s    *Store
 	txn  *dgraph.Txn
@@ -19,7 +20,8 @@ type snapshot struct {
 
 // Snapshot implements store.Store. That of a closed store answers store.ErrClosed.
 //
-// While a snapshot is open Badger keeps every version that it can see: open it late and close it soon.
+// While a snapshot is open Badger keeps every version that it can see: open it late and close it
+// soon.
 func (s *Store) Snapshot() store.Snapshot {
 	v := &snapshot{s: s}
 	v.gate.drained = v.discard
@@ -130,7 +132,8 @@ func (c *cursor) next() (key []byte, ok bool, err error) {
 	defer caught(&err)
 	if !c.started {
 		c.started = true
-		// Values are not fetched ahead: they lie beside their keys, and it takes a goroutine for each.
+		// Values are not fetched ahead: they lie beside their keys, and it takes a goroutine for
+		// each.
 		c.it = c.txn.NewIterator(dgraph.IteratorOptions{Prefix: sharedPrefix(c.first, c.end)})
 		c.it.Seek(c.first)
 	} else {
@@ -159,8 +162,9 @@ func (c *cursor) close() {
 	}
 }
 
-// sharedPrefix returns the longest prefix of all keys in [start, end), if it is one that can be seen:
-// Badger then looks only at the tables that can hold it, and a short scan takes 0.7 of the time.
+// sharedPrefix returns the longest prefix of all keys in [start, end), if it is one that can be
+// seen: Badger then looks only at the tables that can hold it, and a short scan takes 0.7 of the
+// time.
 func sharedPrefix(start, end []byte) []byte {
 	n := 0
 	for n < len(start) && n < len(end) && start[n] == end[n] {

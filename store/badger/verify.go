@@ -22,11 +22,12 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// verifyTables reads every table of the store in dir and compares it with its checksums. Badger can do
-// that itself, but ends the process over many a flipped bit: its tables are opened by goroutines of
-// its own, in which out-of-range offsets panic and failed assertions call log.Fatal.
+// verifyTables reads every table of the store in dir and compares it with its checksums. Badger
+// can do that itself, but ends the process over many a flipped bit: its tables are opened by
+// goroutines of its own, in which out-of-range offsets panic and failed assertions call log.Fatal.
 //
-// Only tables that the manifest lists count: others are left over from a crash, and Badger removes them.
+// Only tables that the manifest lists count: others are left over from a crash, and Badger removes
+// them.
 func verifyTables(dir string) error {
 	f, err := os.Open(filepath.Join(dir, dgraph.ManifestFilename))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -90,9 +91,9 @@ func replay(f *os.File) (m dgraph.Manifest, err error) {
 	return m, err
 }
 
-// wholeButForLength tells a change of which a crash left the beginning from one whose length is damaged.
-// Badger takes the second for the first as well, cuts the manifest there, and removes the tables that
-// it no longer lists.
+// wholeButForLength tells a change of which a crash left the beginning from one whose length is
+// damaged. Badger takes the second for the first as well, cuts the manifest there, and removes the
+// tables that it no longer lists.
 func wholeButForLength(tail []byte) bool {
 	const header = 4 + 4 // The change's length and checksum.
 	if len(tail) < header {
@@ -105,8 +106,8 @@ func wholeButForLength(tail []byte) bool {
 	return sum == want
 }
 
-// verifier checks one table after the other and keeps its buffer. A table is its blocks, an index of
-// them, and a footer:
+// verifier checks one table after the other and keeps its buffer. A table is its blocks, an index
+// of them, and a footer:
 //
 //	block: entries, offsets of the entries and their number, checksum, its length (4 bytes)
 //	index: flatbuffer, its length (4 bytes), checksum, its length (4 bytes)

@@ -29,8 +29,8 @@ func set(t *testing.T, s *Store, key string, value []byte) {
 	}
 }
 
-// TestCommitsAreFollowedFromLogToLog guards what wal.go relies on: how Badger names its logs, and that
-// it makes the next one before the first commit goes there.
+// TestCommitsAreFollowedFromLogToLog guards what wal.go relies on: how Badger names its logs, and
+// that it makes the next one before the first commit goes there.
 func TestCommitsAreFollowedFromLogToLog(t *testing.T) {
 	s := openTemp(t)
 	first := s.wal.number

@@ -1,8 +1,8 @@
 // Package mem keeps a store's records in memory, for tests and for the simulator.
 //
 // The records lie in a copy-on-write B-tree: a snapshot is a copy that costs O(1) and shares every
-// node until one of the two changes it. Nothing here starts a goroutine, reads a clock or depends on
-// map order, so a simulated run replays from its seed.
+// node until one of the two changes it. Nothing here starts a goroutine, reads a clock or depends
+// on map order, so a simulated run replays from its seed.
 //
 // A medium that forgets can be simulated too. The store remembers what was last synced, and Crash
 // returns the store that a machine would find after a power failure: every commit up to the last
@@ -135,8 +135,8 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// Crash closes the store as a power failure would, and returns what is found after it: a new store that
-// holds what was synced, and nothing else. After Close that is everything.
+// Crash closes the store as a power failure would, and returns what is found after it: a new store
+// that holds what was synced, and nothing else. After Close that is everything.
 func (s *Store) Crash() *Store {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -144,8 +144,9 @@ func (s *Store) Crash() *Store {
 	return &Store{live: s.durable.copy(), durable: s.durable.copy()}
 }
 
-// Clone returns a new store with everything committed so far, all of it synced: the copy of a disk,
-// a restored backup, or, after Close, the store reopened. The store itself goes on unchanged.
+// Clone returns a new store with everything committed so far, all of it synced: the copy of a
+// disk, a restored backup, or, after Close, the store reopened. The store itself goes on
+// unchanged.
 func (s *Store) Clone() *Store {
 	s.mu.Lock()
 	defer s.mu.Unlock()

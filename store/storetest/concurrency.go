@@ -16,8 +16,8 @@ const (
 	keysPerCommit    = 8
 )
 
-// testConcurrency has writers that each give all their keys one number at a time, and readers to whom
-// every snapshot must show one number a writer, never lower than before.
+// testConcurrency has writers that each give all their keys one number at a time, and readers to
+// whom every snapshot must show one number a writer, never lower than before.
 func testConcurrency(t *testing.T, s store.Store) {
 	var writing, reading sync.WaitGroup
 	done := make(chan struct{})

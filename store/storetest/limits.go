@@ -10,8 +10,8 @@ import (
 	"github.com/peerd/peerd/store"
 )
 
-// testLargeValues replaces values on both sides of every size at which an implementation may change
-// the way it stores them.
+// testLargeValues replaces values on both sides of every size at which an implementation may
+// change the way it stores them.
 func testLargeValues(t *testing.T, s store.Store) {
 	const mib = 1 << 20
 	sizes := []int{mib, 300 << 10, 3*mib + 1, 10, store.MaxValue, 256 << 10, 256<<10 + 1, 0, 2 * mib}

@@ -65,7 +65,8 @@ func genBatch(t *rapid.T) *store.Batch {
 }
 
 // testModel makes random commits on one store and compares every open snapshot with its model. The
-// store is emptied between the runs: opening one may be dear. rapid prints how to replay a failure.
+// store is emptied between the runs: opening one may be dear. rapid prints how to replay a
+// failure.
 func testModel(t *testing.T, s store.Store) {
 	rapid.Check(t, func(t *rapid.T) {
 		empty(t, s)

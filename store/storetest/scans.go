@@ -69,7 +69,8 @@ func testScanStops(t *testing.T, s store.Store) {
 	})
 }
 
-// testNestedReads reads and commits in the middle of a scan, which has to go on as if nothing happened.
+// testNestedReads reads and commits in the middle of a scan, which has to go on as if nothing
+// happened.
 func testNestedReads(t *testing.T, s store.Store) {
 	set(t, s, "a", "1", "b", "2", "c", "3")
 	view := s.Snapshot()

@@ -1,5 +1,5 @@
-// Package storetest is the conformance suite of the contract in package store: what passes Run is a
-// store.Store, and what passes RunDurable as well keeps its records when it is opened again.
+// Package storetest is the conformance suite of the contract in package store: what passes Run is
+// a store.Store, and what passes RunDurable as well keeps its records when it is opened again.
 //
 // An implementation calls both from its own tests:
 //
@@ -20,8 +20,8 @@ import (
 	"github.com/peerd/peerd/store"
 )
 
-// Run tests everything in the contract that does not need a second opening. Each call of open returns
-// a new, empty store.
+// Run tests everything in the contract that does not need a second opening. Each call of open
+// returns a new, empty store.
 func Run(t *testing.T, open func(t *testing.T) store.Store) {
 	tests := []struct {
 		name string
@@ -87,8 +87,8 @@ func remove(t rapid.TB, s store.Store, keys ...string) {
 	commit(t, s, &b)
 }
 
-// scan returns the records in [start, end). It reads every key with Get and ScanKeys as well, which
-// have to agree.
+// scan returns the records in [start, end). It reads every key with Get and ScanKeys as well,
+// which have to agree.
 func scan(t rapid.TB, view store.Snapshot, start, end []byte) []record {
 	t.Helper()
 	var got []record
