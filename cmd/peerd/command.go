@@ -52,15 +52,14 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return exitOK
 	}
-	// What fails before a command began is about its flags and arguments.
-	if usage := (usageError{}); !began {
+	if !began { // it is about flags and arguments
 		err = misuse("%w (see %s --help)", err, command.CommandPath())
-	} else if !errors.As(err, &usage) && !errors.Is(err, peer.ErrNoClusterKey) {
-		fmt.Fprintln(stderr, "peerd:", oneLine(explain(err)))
-		return exitFailure
 	}
-	fmt.Fprintln(stderr, "peerd:", oneLine(err.Error()))
-	return exitUsage
+	fmt.Fprintln(stderr, "peerd:", oneLine(explain(err)))
+	if usage := (usageError{}); errors.As(err, &usage) || errors.Is(err, peer.ErrNoClusterKey) {
+		return exitUsage
+	}
+	return exitFailure
 }
 
 // explain adds what to do to errors of layers that do not know the command line.
