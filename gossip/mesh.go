@@ -236,7 +236,8 @@ func (m *Mesh) receiveDeltas(from NeighbourID, n *neighbour, body []byte,
 		case Known:
 			n.told.Raise(d.Replica, d.Last())
 			if d.Replica != n.replica {
-				n.prune[d.Replica] = true
+				// Both sides get this replica's deltas sooner from elsewhere.
+				n.prune[d.Replica], n.unwanted[d.Replica] = true, true
 			}
 		case Early:
 			m.wait(from, d)

@@ -10,6 +10,8 @@ import (
 	"os"
 	"strconv"
 	"time"
+
+	"github.com/peerd/peerd/gossip/members"
 )
 
 // Durability says when an acknowledged write survives a power failure. A crash of the process alone loses
@@ -121,9 +123,14 @@ func (c Config) Validate() error {
 	if c.Memory && !c.Offline && c.ClusterKey == "" {
 		wrong("cluster key: a peer in memory needs the file of a cluster's secret, or Offline")
 	}
-	for field, addr := range map[string]string{"gossip": c.Gossip, "p2p": c.P2P} {
-		if _, err := netip.ParseAddrPort(addr); err != nil {
-			wrong("%s %q: must be ip:port", field, addr)
+	for _, at := range [][2]string{{"gossip", c.Gossip}, {"p2p", c.P2P}} {
+		if _, err := netip.ParseAddrPort(at[1]); err != nil {
+			wrong("%s %q: must be ip:port", at[0], at[1])
+		}
+	}
+	for _, host := range c.Join {
+		if err := members.CheckHost(host); err != nil {
+			wrong("join %q: must be host:port", host)
 		}
 	}
 	if c.Advertise != "" {

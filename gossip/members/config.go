@@ -160,6 +160,12 @@ func (c *Config) clone() Config {
 	return out
 }
 
+// CheckHost returns an error unless host can be joined: see Config.Join.
+func CheckHost(host string) error {
+	_, _, err := splitHost(host)
+	return err
+}
+
 // splitHost returns host and port of a host to join, with DefaultPort if it names none.
 func splitHost(hostPort string) (host string, port uint16, err error) {
 	if ip, err := netip.ParseAddr(hostPort); err == nil {

@@ -1,0 +1,358 @@
+package gossip
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/peerd/peerd/crdt"
+)
+
+// fakeCore is a replica that keeps deltas and nothing else.
+type fakeCore struct {
+	id    crdt.ReplicaID
+	seen  crdt.VersionVector
+	heads crdt.Heads
+	log   []*crdt.Delta // records are numbered from 1, with a delta each
+	cut   uint64        // records up to this one are gone
+	root  uint64
+	heard int
+}
+
+func newFake(id crdt.ReplicaID) *fakeCore {
+	return &fakeCore{id: id, seen: crdt.VersionVector{}, heads: crdt.Heads{}}
+}
+
+func (c *fakeCore) ID() crdt.ReplicaID                        { return c.id }
+func (c *fakeCore) Context() (crdt.VersionVector, crdt.Heads) { return c.seen, c.heads }
+
+func (c *fakeCore) State() (Digest, bool) {
+	var sum uint64
+	for id, n := range c.seen {
+		sum += uint64(id) * 1000003 * n
+	}
+	return Digest{Context: Fingerprint{Hi: sum}, Root: Fingerprint{Hi: sum + c.root}}, true
+}
+
+func (c *fakeCore) Heard(crdt.VersionVector, crdt.Heads) []crdt.ReplicaID { c.heard++; return nil }
+func (c *fakeCore) Chain(id crdt.ReplicaID) (Chain, error)                { return Chain{Replica: id}, nil }
+func (c *fakeCore) Compare(Chain) error                                   { return nil }
+
+func (c *fakeCore) LogStart(theirs crdt.VersionVector) (uint64, bool) {
+	for i, d := range c.log {
+		if d.Last() > theirs[d.Replica] {
+			return uint64(i) + 1, uint64(i)+1 > c.cut
+		}
+	}
+	return uint64(len(c.log)) + 1, true
+}
+
+func (c *fakeCore) LogRead(record uint64, maxRecords int, fn func(*crdt.Delta) bool) (
+	uint64, bool, error) {
+	if record <= c.cut {
+		return record, false, nil
+	}
+	for ; record <= uint64(len(c.log)) && maxRecords > 0; record, maxRecords = record+1, maxRecords-1 {
+		if !fn(c.log[record-1]) {
+			break
+		}
+	}
+	return record, true, nil
+}
+
+func (c *fakeCore) write(n int) {
+	for range n {
+		d := &crdt.Delta{
+			Replica: c.id, First: c.seen[c.id] + 1, Prev: c.heads[c.id], Time: 1,
+			Deps: crdt.VersionVector{},
+			Ops:  []crdt.Op{{Kind: crdt.OpPut, Address: crdt.KeyAddress("k").Type('v'), Payload: []byte{1}}},
+		}
+		for id, n := range c.seen {
+			if id != c.id {
+				d.Deps[id] = n
+			}
+		}
+		c.take(d)
+	}
+}
+
+func (c *fakeCore) take(d *crdt.Delta) {
+	c.seen[d.Replica], c.heads[d.Replica] = d.Last(), d.Hash()
+	c.log = append(c.log, d)
+}
+
+func (c *fakeCore) apply(d *crdt.Delta) (Outcome, error) {
+	switch {
+	case d.Last() <= c.seen[d.Replica]:
+		return Known, nil
+	case !d.Ready(c.seen):
+		return Early, nil
+	}
+	c.take(d)
+	return Applied, nil
+}
+
+// net is meshes with links between all that are connected. Frames arrive in order.
+type net struct {
+	t      *testing.T
+	cores  []*fakeCore
+	meshes []*Mesh
+	frames map[[2]int][][]byte
+	sent   map[kind]int
+	deltas int // carried by frames
+}
+
+func newNet(t *testing.T, n int) *net {
+	w := &net{t: t, frames: map[[2]int][][]byte{}, sent: map[kind]int{}}
+	for i := range n {
+		c := newFake(crdt.ReplicaID(i + 1))
+		w.cores = append(w.cores, c)
+		w.meshes = append(w.meshes, NewMesh(c))
+	}
+	return w
+}
+
+func id(i int) NeighbourID { return NeighbourID(fmt.Sprint(i)) }
+
+func (w *net) connect(i, j int) {
+	w.meshes[i].Connect(id(j))
+	w.meshes[j].Connect(id(i))
+	w.frames[[2]int{i, j}], w.frames[[2]int{j, i}] = nil, nil
+}
+
+func (w *net) connectAll() {
+	for i := range w.cores {
+		for j := range i {
+			w.connect(i, j)
+		}
+	}
+}
+
+// run moves frames until none is left; it returns whether there were any.
+func (w *net) run() (moved bool) {
+	w.t.Helper()
+	for busy := true; busy; {
+		busy = false
+		for i, m := range w.meshes {
+			for _, to := range m.Neighbours() {
+				data, err := m.Next(to)
+				if err != nil {
+					w.t.Fatal(err)
+				}
+				if data == nil {
+					continue
+				}
+				busy, moved = true, true
+				w.sent[kind(data[0])]++
+				w.deliver(i, to, data)
+			}
+		}
+	}
+	return moved
+}
+
+func (w *net) deliver(from int, to NeighbourID, data []byte) {
+	w.t.Helper()
+	var j int
+	_, _ = fmt.Sscan(string(to), &j)
+	err := w.meshes[j].Receive(id(from), data, func(d *crdt.Delta) (Outcome, error) {
+		w.deltas++
+		return w.cores[j].apply(d)
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *net) tick(n int) {
+	for range n {
+		for _, m := range w.meshes {
+			m.Tick(false)
+		}
+		w.run()
+	}
+}
+
+func (w *net) mustAgree() {
+	w.t.Helper()
+	for i, c := range w.cores {
+		if !c.seen.Equal(w.cores[0].seen) {
+			w.t.Fatalf("peer %d has %v, peer 0 has %v", i, c.seen, w.cores[0].seen)
+		}
+	}
+}
+
+func TestNeighboursExchangeWhatTheyLackWhenTheyConnect(t *testing.T) {
+	w := newNet(t, 2)
+	w.cores[0].write(3)
+	w.cores[1].write(5)
+	w.connect(0, 1)
+	w.run()
+	w.mustAgree()
+	if w.deltas != 8 {
+		t.Errorf("%d deltas were sent, 8 were missing", w.deltas)
+	}
+}
+
+func TestAStableMeshSendsEachDeltaToEachPeerOnce(t *testing.T) {
+	const peers = 6
+	w := newNet(t, peers)
+	w.connectAll()
+	w.run()
+	for _, c := range w.cores { // the first deltas teach the mesh whose links are the short ones
+		c.write(1)
+		w.run()
+	}
+	w.tick(5)
+	w.mustAgree()
+	w.deltas = 0
+	const writes = 20
+	for i := range writes {
+		w.cores[i%peers].write(1)
+		w.run()
+		w.tick(1)
+	}
+	w.mustAgree()
+	if floor := writes * (peers - 1); w.deltas != floor {
+		t.Errorf("%d copies were sent of %d deltas to %d others: want %d", w.deltas, writes, peers-1, floor)
+	}
+}
+
+func TestALostLinkIsMadeUpForByAnother(t *testing.T) {
+	w := newNet(t, 3)
+	w.connectAll()
+	for range 3 {
+		for _, c := range w.cores {
+			c.write(1)
+		}
+		w.run()
+		w.tick(3)
+	}
+	w.meshes[0].Disconnect(id(1))
+	w.meshes[1].Disconnect(id(0))
+	w.cores[0].write(1)
+	w.run()
+	w.tick(patience + 1)
+	w.mustAgree()
+}
+
+func TestADeltaThatOvertookAnotherWaitsForIt(t *testing.T) {
+	w := newNet(t, 3)
+	w.connectAll()
+	w.run()
+	w.cores[0].write(1)
+	first := w.cores[0].log[0]
+	w.cores[1].take(first)
+	w.cores[1].write(1)
+	w.deliver(1, id(2), encodeDeltas([][]byte{w.cores[1].log[1].Encode()}))
+	if n := w.meshes[2].Waiting(); n != 1 {
+		t.Fatalf("%d deltas wait, want 1", n)
+	}
+	w.deliver(0, id(2), encodeDeltas([][]byte{first.Encode()}))
+	if n := w.meshes[2].Waiting(); n != 0 || w.cores[2].seen[2] != 1 {
+		t.Fatalf("%d deltas wait, and the context is %v", n, w.cores[2].seen)
+	}
+}
+
+func TestWaitingDeltasAreBounded(t *testing.T) {
+	w := newNet(t, 2)
+	w.connect(0, 1)
+	w.run()
+	other := newFake(9)
+	other.write(2 * maxWaiting)
+	for _, d := range other.log[1:] {
+		w.deliver(0, id(1), encodeDeltas([][]byte{d.Encode()}))
+	}
+	if n := w.meshes[1].Waiting(); n != maxWaiting {
+		t.Errorf("%d deltas wait, the limit is %d", n, maxWaiting)
+	}
+}
+
+func TestWhoeverTheLogDoesNotReachIsToldSo(t *testing.T) {
+	w := newNet(t, 2)
+	w.cores[0].write(10)
+	w.cores[0].cut = 5
+	w.connect(0, 1)
+	w.run()
+	events := w.meshes[1].Events()
+	if !slices.Contains(events, Event{Behind, id(0)}) {
+		t.Fatalf("events: %v", events)
+	}
+	if w.deltas != 0 {
+		t.Errorf("%d deltas were sent that cannot be applied", w.deltas)
+	}
+	for _, d := range w.cores[0].log { // the repair
+		w.cores[1].take(d)
+	}
+	w.meshes[1].Rebase()
+	w.run()
+	w.cores[0].write(1)
+	w.run()
+	w.mustAgree()
+}
+
+func TestOneContextOverDifferentCellsIsReported(t *testing.T) {
+	w := newNet(t, 2)
+	w.cores[0].write(1)
+	w.connect(0, 1)
+	w.run()
+	w.cores[1].root = 1
+	w.meshes[0].SendDigest(rand.New(rand.NewPCG(1, 1)))
+	w.run()
+	if events := w.meshes[1].Events(); !slices.Contains(events, Event{Damaged, id(0)}) {
+		t.Errorf("events: %v", events)
+	}
+}
+
+func TestAMessageBeforeHelloEndsTheLink(t *testing.T) {
+	m := NewMesh(newFake(1))
+	m.Connect("x")
+	err := m.Receive("x", encodeHave(crdt.VersionVector{1: 1}), nil)
+	if !errors.Is(err, ErrFrame) {
+		t.Errorf("error: %v", err)
+	}
+}
+
+func TestALinkThatBrokeAnywhereIsTakenUpAgain(t *testing.T) {
+	for seed := range uint64(200) {
+		rng := rand.New(rand.NewPCG(seed, 2))
+		w := newNet(t, 4)
+		for range 300 {
+			i, j := rng.IntN(4), rng.IntN(4)
+			switch rng.IntN(6) {
+			case 0:
+				w.cores[i].write(1 + rng.IntN(3))
+			case 1:
+				if i != j {
+					w.connect(i, j)
+				}
+			case 2:
+				w.meshes[i].Tick(false)
+			default: // one frame, delivered or lost together with its link
+				data, err := w.meshes[i].Next(id(j))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if data == nil || w.meshes[j].neighbours[id(i)] == nil {
+					continue
+				}
+				if rng.IntN(10) == 0 {
+					w.connect(i, j)
+					continue
+				}
+				w.deliver(i, id(j), data)
+			}
+		}
+		w.connectAll()
+		w.run()
+		w.tick(2 * askEvery)
+		for i, c := range w.cores {
+			if !c.seen.Equal(w.cores[0].seen) {
+				t.Fatalf("seed %d: peer %d has %v, peer 0 has %v (replay: the seed is the loop's variable)",
+					seed, i, c.seen, w.cores[0].seen)
+			}
+		}
+	}
+}

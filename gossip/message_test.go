@@ -1,0 +1,101 @@
+package gossip
+
+import (
+	"bytes"
+	"encoding/hex"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/peerd/peerd/crdt"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// samples has a frame of each kind.
+func samples() map[string][]byte {
+	c := newFake(7)
+	c.write(2)
+	v := crdt.VersionVector{1: 3, 2: 1 << 40}
+	return map[string][]byte{
+		"hello": hello{version: 1, replica: 7, seen: v, heads: crdt.Heads{1: 5, 2: 6},
+			answer: true, graft: []crdt.ReplicaID{2}}.encode(),
+		"deltas": encodeDeltas([][]byte{c.log[0].Encode(), c.log[1].Encode()}),
+		"have":   encodeHave(v),
+		"prune":  encodePrune([]crdt.ReplicaID{1, 2}),
+		"behind": encodeEmpty(kindBehind),
+		"digest": encodeDigest(Digest{Context: Fingerprint{1, 2}, Root: Fingerprint{3, 4}}),
+		"ask":    encodeAsk(7),
+		"chain":  encodeChain(Chain{Replica: 7, Links: []ChainLink{{1, 2}, {3, 4}}}),
+	}
+}
+
+func TestFramesAreEncodedAsTheyEverWere(t *testing.T) {
+	for name, data := range samples() {
+		path := filepath.Join("testdata", name+".golden")
+		got := strings.TrimSpace(hex.Dump(data)) + "\n"
+		if *update {
+			if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(want), got); diff != "" {
+			t.Errorf("%s: the format changed (-update if it is meant to, with a new version):\n%s", name, diff)
+		}
+	}
+}
+
+func TestADigestFrameHasAtMost64Bytes(t *testing.T) {
+	max := Fingerprint{^uint64(0), ^uint64(0)}
+	if n := len(encodeDigest(Digest{Context: max, Root: max})); n > 64 {
+		t.Errorf("%d bytes", n)
+	}
+}
+
+func TestFieldsOfANewerVersionArePassedOver(t *testing.T) {
+	want := samples()["have"]
+	body := append([]byte(nil), want[1:]...)
+	body[0]++ // one field more
+	body = append(body, 0x93, 1, 0xa1, 'x', 0x81, 1, 2)
+	v, err := decodeHave(body)
+	if err != nil || fmt.Sprint(v) != fmt.Sprint(crdt.VersionVector{1: 3, 2: 1 << 40}) {
+		t.Errorf("got %v, %v", v, err)
+	}
+}
+
+// FuzzReceive feeds a frame to a mesh that has said hello and to one that has not. Whatever it is, the
+// mesh must neither panic nor hang, and must go on working.
+func FuzzReceive(f *testing.F) {
+	for _, data := range samples() {
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		for _, greeted := range []bool{false, true} {
+			c := newFake(7)
+			c.write(3)
+			m := NewMesh(c)
+			m.Connect("x")
+			if greeted {
+				if err := m.Receive("x", samples()["hello"], c.apply); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_ = m.Receive("x", bytes.Clone(data), c.apply)
+			m.Tick(false)
+			for range 100 {
+				if data, err := m.Next("x"); err != nil || data == nil {
+					break
+				}
+			}
+		}
+	})
+}
