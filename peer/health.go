@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/gossip"
-	"github.com/peerd/peerd/internal/replica"
 	"github.com/peerd/peerd/store"
 )
 
@@ -62,20 +61,30 @@ func (l *loop) noticeCatchingUp() error {
 // have others.
 func (l *loop) suspectDamage(from gossip.NeighbourID) {
 	l.p.counters.mismatches.Add(1)
+	if l.verifying || l.node.Rebuilding() || l.node.Damaged() != nil {
+		return
+	}
+	l.p.log.Error("this peer and another have seen the same writes and hold different data: "+
+		"checking the data here", "peer_id", string(from))
+	l.verify()
+}
+
+// suspectRead checks the cells after a read found a record that is not what was written.
+func (p *Peer) suspectRead(err error) {
+	if errors.Is(err, store.ErrCorrupt) {
+		_ = p.call(func(l *loop) { l.verify() })
+	}
+}
+
+// verify reads all cells beside the loop, and rebuilds the replica if they are not what the tree says.
+func (l *loop) verify() {
 	if l.verifying || l.node.Rebuilding() {
 		return
 	}
 	pinned, err := l.node.Pin()
 	if err != nil {
-		return // a repair or a sweep is under way: the next digest asks again
+		return // a repair or a sweep is under way: what was noticed will be noticed again
 	}
-	l.p.log.Error("this peer and another have seen the same writes and hold different data: "+
-		"checking the data here", "peer_id", string(from))
-	l.verify(pinned)
-}
-
-// verify reads all cells beside the loop, and rebuilds the replica if they are not what the tree says.
-func (l *loop) verify(pinned *replica.Pinned) {
 	l.verifying = true
 	l.p.background.Add(1)
 	go func() {
@@ -95,12 +104,25 @@ func (l *loop) verified(err error) {
 		l.p.log.Error("the data here is as it was written: the other peer is damaged")
 	case !errors.Is(err, store.ErrCorrupt):
 		l.p.log.Error("could not check the data here", "error", err)
-	case len(l.links) == 0:
-		l.p.log.Error("the data here is damaged, and no peer is there to rebuild it from", "error", err)
 	default:
 		l.p.log.Error("the data here is damaged: discarding it and rebuilding from the other peers; "+
 			"reads and writes are refused until that is done", "error", err)
-		l.beginRebuild()
+		l.node.SetDamaged(err)
+		refusal := ErrRebuilding
+		l.p.refusing.Store(&refusal)
+	}
+}
+
+// noticeDamage begins to rebuild a damaged replica, once there is somebody to rebuild it from.
+func (l *loop) noticeDamage() {
+	if l.node.Damaged() == nil {
+		return
+	}
+	for id := range l.links {
+		if known, greeted := l.node.Known(id); greeted && len(known) > 0 {
+			l.beginRebuild()
+			return
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/internal/replica"
+	"github.com/peerd/peerd/store"
 )
 
 // Intervals of the commit loop.
@@ -170,6 +171,9 @@ func (l *loop) update(u *update) {
 			err = l.transact(u, fn)
 		}
 		u.fail(i, err)
+		if errors.Is(err, store.ErrCorrupt) {
+			l.verify()
+		}
 	}
 }
 
@@ -272,6 +276,7 @@ func (l *loop) after() error {
 		l.act(e)
 	}
 	l.noticeForks()
+	l.noticeDamage()
 	if err := l.noticeCatchingUp(); err != nil {
 		return err
 	}

@@ -23,8 +23,9 @@ var (
 	// ErrClosed is returned by a peer that was closed, or failed. Whether a transaction that was under
 	// way then took effect is unknown.
 	ErrClosed = errors.New("the peer is closed")
-	// ErrRebuilding is returned while a damaged peer rebuilds itself from others. Nothing changed.
-	ErrRebuilding = errors.New("the peer is damaged and rebuilds itself: try again later")
+	// ErrRebuilding is returned while a damaged peer rebuilds itself from others, or waits for one that it
+	// can rebuild itself from. Nothing changed.
+	ErrRebuilding = errors.New("the data here is damaged and is rebuilt from other peers: try again later")
 	// ErrReadOnly is returned by writes in a View.
 	ErrReadOnly = crdt.ErrReadOnly
 	// ErrNoClusterKey is returned by Open if it is to join others and has no secret.
@@ -124,7 +125,15 @@ func (p *Peer) openLoop() error {
 	}
 	p.publish(r.Published())
 	p.loop = newLoop(p, replica.NewNode(r))
-	if r.Rebuilding() {
+	if damage := r.Damaged(); damage != nil {
+		if p.cfg.Offline {
+			return fmt.Errorf("data directory %s: %w: open it with a network, to rebuild it from other "+
+				"peers, or move it away", p.cfg.Dir, damage)
+		}
+		p.log.Error("the data here is damaged: it will be rebuilt from the first peer that is found, "+
+			"and is refused until then", "error", damage)
+	}
+	if r.Rebuilding() || r.Damaged() != nil {
 		refusal := ErrRebuilding
 		p.refusing.Store(&refusal)
 	}
@@ -181,7 +190,9 @@ func (p *Peer) View(ctx context.Context, fn func(tx *Tx) error) error {
 	}
 	defer p.views.Done()
 	defer v.Close()
-	return fn(newTx(v))
+	err = fn(newTx(v))
+	p.suspectRead(err)
+	return err
 }
 
 // Update runs fn as one transaction and returns when it is as durable as configured. Its writes become

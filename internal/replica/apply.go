@@ -18,7 +18,7 @@ func (g *Group) Apply(d *crdt.Delta) (gossip.Outcome, error) {
 			return gossip.Refused, nil
 		}
 		return gossip.Known, nil
-	case r.repair != nil && r.repair.covers(d):
+	case r.damage != nil, r.repair != nil && r.repair.covers(d):
 		return gossip.Refused, nil
 	case !d.Ready(r.seen):
 		return gossip.Early, nil

@@ -272,7 +272,8 @@ func (g *Group) Commit(sync bool) (Committed, error) {
 	batch := &store.Batch{}
 	g.writeCells(batch, changed)
 	g.writeSummaries(batch)
-	rec := g.writeLog(batch)
+	moves, root := r.plan(changed)
+	rec := g.writeLog(batch, root)
 	clears := len(g.clears) != len(r.clears)
 	if clears {
 		batch.Set(keyClears, encodeClears(g.clears))
@@ -285,7 +286,7 @@ func (g *Group) Commit(sync bool) (Committed, error) {
 		if err := r.commit(batch, sync); err != nil {
 			return err
 		}
-		g.publishCells(changed)
+		g.publish(changed, moves)
 		r.log.append(rec)
 		r.clears = g.clears
 		r.named = false
@@ -371,8 +372,8 @@ func (g *Group) writeSummaries(batch *store.Batch) {
 	}
 }
 
-func (g *Group) writeLog(batch *store.Batch) logged {
-	rec := logged{lsn: g.r.log.last + 1, time: g.now, deltas: g.deltas}
+func (g *Group) writeLog(batch *store.Batch, root antientropy.Fingerprint) logged {
+	rec := logged{lsn: g.r.log.last + 1, time: g.now, deltas: g.deltas, root: root}
 	key := numbered(prefixLog, rec.lsn)
 	record := encodeLogged(key, rec)
 	rec.bytes = len(record)
@@ -380,30 +381,55 @@ func (g *Group) writeLog(batch *store.Batch) logged {
 	return rec
 }
 
-// publishCells takes committed cells and summaries into the replica's own state.
-func (g *Group) publishCells(changed []*cellState) {
-	for _, c := range changed {
-		g.r.account(c)
-	}
+// publish takes committed cells and summaries into the replica's own state.
+func (g *Group) publish(changed []*cellState, moves []move) {
+	g.r.account(changed, moves)
 	for _, s := range g.sums {
 		g.r.keys += delta(s.before, s.now.Exists())
 	}
 }
 
-// account takes a cell's change into the tree and the counts.
-func (r *Replica) account(c *cellState) {
-	leaf := antientropy.LeafIndex(leafOf(c.address))
-	difference(c.stored, c.now, func(e crdt.Entry, live bool) {
-		if f := fingerprint(c.address, e); live {
-			r.tree.Add(leaf, f)
-		} else {
-			r.tree.Sub(leaf, f)
-		}
-	})
-	r.cells += delta(len(c.stored) > 0, len(c.now) > 0)
+// move is an entry that comes into a leaf of the tree or leaves it.
+type move struct {
+	leaf        int
+	fingerprint antientropy.Fingerprint
+	live        bool
 }
 
-// check reports whether a delta's cost keeps to the protocol's limits.
+// plan returns what changes of cells mean for the tree, and its root after them.
+func (r *Replica) plan(changed []*cellState) (moves []move, root antientropy.Fingerprint) {
+	root = r.tree.Root()
+	moves = make([]move, 0, 2*len(changed))
+	for _, c := range changed {
+		leaf := antientropy.LeafIndex(leafOf(c.address))
+		difference(c.stored, c.now, func(e crdt.Entry, live bool) {
+			m := move{leaf, fingerprint(c.address, e), live}
+			if live {
+				root = root.Add(m.fingerprint)
+			} else {
+				root = root.Sub(m.fingerprint)
+			}
+			moves = append(moves, m)
+		})
+	}
+	return moves, root
+}
+
+// account takes committed changes of cells into the tree and the counts.
+func (r *Replica) account(changed []*cellState, moves []move) {
+	for _, m := range moves {
+		if m.live {
+			r.tree.Add(m.leaf, m.fingerprint)
+		} else {
+			r.tree.Sub(m.leaf, m.fingerprint)
+		}
+	}
+	for _, c := range changed {
+		r.cells += delta(len(c.stored) > 0, len(c.now) > 0)
+	}
+}
+
+// checkCost reports whether a delta's cost keeps to the protocol's limits.
 func checkCost(ops, cost int) error {
 	switch {
 	case ops > crdt.MaxOps:

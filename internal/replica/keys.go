@@ -23,6 +23,7 @@ var (
 	keyClears     = []byte("mclears")     // clears that are not swept yet
 	keyFlip       = []byte("mflip")       // a repair that must be completed before anything else
 	keyRebuild    = []byte("mrebuild")    // this replica found itself damaged
+	keyRoot       = []byte("mroot")       // the fingerprint of the stored cells, if no log record has it
 )
 
 // place returns where the store keeps what is at address a. The place of a prefix is a prefix.

@@ -6,6 +6,7 @@ import (
 	"sort"
 	"time"
 
+	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/wire"
 	"github.com/peerd/peerd/store"
@@ -33,6 +34,7 @@ type logged struct {
 	lsn    uint64
 	time   time.Time
 	deltas []*crdt.Delta
+	root   antientropy.Fingerprint // of the stored cells, once the record was applied
 	bytes  int
 }
 
@@ -160,8 +162,9 @@ func readLog(snap store.Snapshot, kind byte, lsn uint64, fn func(logged) bool) e
 
 func encodeLogged(key []byte, rec logged) []byte {
 	return wire.Seal(formatVersion, key, wire.Encode(func(w *wire.Writer) {
-		w.Array(2)
+		w.Array(3)
 		w.Uint(uint64(rec.time.UnixMilli()))
+		antientropy.WriteFingerprint(w, rec.root)
 		w.Array(len(rec.deltas))
 		for _, d := range rec.deltas {
 			w.Bytes(d.Encode())
@@ -177,8 +180,9 @@ func decodeLogged(key, record []byte) (logged, error) {
 	}
 	var bad error
 	err = wire.Decode(body, func(r *wire.Reader) {
-		r.Array(2)
+		r.Array(3)
 		rec.time = time.UnixMilli(int64(r.Uint()))
+		rec.root = antientropy.ReadFingerprint(r)
 		n := r.Array(len(body))
 		for i := 0; i < n && r.Err() == nil && bad == nil; i++ {
 			var d *crdt.Delta

@@ -90,7 +90,7 @@ func (r *Replica) discard() error {
 		}
 	}
 	next := &store.Batch{}
-	for _, key := range [][]byte{keyCheckpoint, keyClears, keyFlip} {
+	for _, key := range [][]byte{keyCheckpoint, keyClears, keyFlip, keyRoot} {
 		next.Delete(key)
 	}
 	next.Set(keyRebuild, r.encodeRebuild(rebuildFills))
@@ -110,6 +110,61 @@ func (r *Replica) reset() {
 	r.log, r.saved = newDeltaLog(), 0
 	r.clears, r.sweepAfter = nil, ""
 	r.tree, r.cells, r.keys = &antientropy.Tree{}, 0, 0
+	r.damage = nil
+}
+
+// Damaged returns why the store that was opened cannot be what was written; nil if it can. Then nothing may
+// be read or written before Discard.
+func (r *Replica) Damaged() error { return r.damage }
+
+// SetDamaged says that the cells were found not to be what was written. Nothing is written any more, so that
+// no later check takes the damage for right.
+func (r *Replica) SetDamaged(why error) { r.damage = why }
+
+// checkRoot compares the cells that are there with what the last commit said.
+func (r *Replica) checkRoot() error {
+	want := r.root
+	snap := r.st.Snapshot()
+	defer snap.Close()
+	record, ok, err := snap.Get(keyRoot)
+	if err != nil {
+		return err
+	}
+	if ok {
+		body, err := unseal(keyRoot, record)
+		if err != nil {
+			return err
+		}
+		var lsn uint64
+		var root antientropy.Fingerprint
+		err = wire.Decode(body, func(rd *wire.Reader) {
+			rd.Array(2)
+			lsn, root = rd.Uint(), antientropy.ReadFingerprint(rd)
+		})
+		if err != nil {
+			return damaged(keyRoot, err)
+		}
+		if lsn == r.log.last {
+			want = root
+		}
+	}
+	if got := r.tree.Root(); got != want {
+		return fmt.Errorf("the cells sum to %v, the last commit says %v: %w", got, want, store.ErrCorrupt)
+	}
+	return nil
+}
+
+// writeRoot notes the fingerprint of the stored cells in a commit that writes no log record.
+func (r *Replica) writeRoot(batch *store.Batch, root antientropy.Fingerprint) {
+	batch.Set(keyRoot, encodeRoot(r.log.last, root))
+}
+
+func encodeRoot(lsn uint64, root antientropy.Fingerprint) []byte {
+	return wire.Seal(formatVersion, keyRoot, wire.Encode(func(w *wire.Writer) {
+		w.Array(2)
+		w.Uint(lsn)
+		antientropy.WriteFingerprint(w, root)
+	}))
 }
 
 // putLogAside moves the records of the log that can still be read.

@@ -19,12 +19,18 @@ type Pinned struct {
 	tree  *antientropy.Tree
 }
 
-// Pin takes the present moment. It returns ErrBusy while clears are swept or a repair runs.
+// Pin takes the present moment. It returns ErrBusy while clears are swept or a repair runs, and of a
+// damaged replica.
 func (r *Replica) Pin() (*Pinned, error) {
-	if len(r.clears) > 0 || r.repair != nil {
+	if r.unsettled() {
 		return nil, ErrBusy
 	}
 	return r.pin(), nil
+}
+
+// unsettled reports whether the cells in the store are not those that the context stands for.
+func (r *Replica) unsettled() bool {
+	return len(r.clears) > 0 || r.repair != nil || r.damage != nil
 }
 
 func (r *Replica) pin() *Pinned {
@@ -115,7 +121,7 @@ func (p *Repair) covers(d *crdt.Delta) bool { return p.target[d.Replica] >= d.Fi
 // BeginRepair starts a repair with another replica's pinned context. It returns ErrBusy while clears are
 // swept or another repair runs.
 func (r *Replica) BeginRepair(target crdt.VersionVector, heads crdt.Heads) (*Repair, error) {
-	if len(r.clears) > 0 || r.repair != nil {
+	if r.unsettled() {
 		return nil, ErrBusy
 	}
 	if err := r.dropStaged(); err != nil {
@@ -204,6 +210,7 @@ func (r *Replica) FinishRepair(p *Repair, sync bool) error {
 	}
 	mark := &store.Batch{}
 	mark.Set(keyCheckpoint, r.checkpoint())
+	r.writeRoot(mark, r.tree.Root())
 	mark.Set(keyFlip, wire.Seal(formatVersion, keyFlip, nil))
 	if err := r.commit(mark, true); err != nil {
 		return err
@@ -321,10 +328,12 @@ func (g *Group) commitState(batch *store.Batch) error {
 	changed := g.changed()
 	g.writeCells(batch, changed)
 	g.writeSummaries(batch)
+	moves, root := g.r.plan(changed)
+	g.r.writeRoot(batch, root)
 	if err := g.r.commit(batch, false); err != nil {
 		return err
 	}
-	g.publishCells(changed)
+	g.publish(changed, moves)
 	return nil
 }
 
@@ -347,6 +356,7 @@ func (g *Group) commitLarge(changed []*cellState, rec logged, sync bool) error {
 	mark := &store.Batch{}
 	key := numbered(prefixLog, rec.lsn)
 	mark.Set(key, encodeLogged(key, rec))
+	mark.Set(keyRoot, encodeRoot(rec.lsn, r.tree.Root()))
 	mark.Set(keyClears, encodeClears(g.clears))
 	mark.Append(&g.also)
 	mark.Set(keyFlip, wire.Seal(formatVersion, keyFlip, nil))

@@ -109,13 +109,16 @@ type Replica struct {
 
 	repair     *Repair
 	rebuilding bool
-	fork       Fork // this store's own, to be healed
+	damage     error                   // found at open
+	root       antientropy.Fingerprint // of the newest log record; only at open
+	fork       Fork                    // this store's own, to be healed
 	forks      map[crdt.ReplicaID]bool
 	skewed     int // remote timestamps that were too far ahead
 }
 
 // Open opens the replica that st holds; an empty store is a new one. It reads every cell once, to
-// build the tree. The replica does not own st, and must be used by no one else.
+// build the tree. The replica does not own st, and must be used by no one else. If what it finds cannot be
+// what was written, Damaged says so, and only Discard may be called.
 func Open(st store.Store, cfg Config) (*Replica, error) {
 	r := &Replica{
 		st: st, cfg: cfg.withDefaults(),
@@ -123,13 +126,18 @@ func Open(st store.Store, cfg Config) (*Replica, error) {
 		log: newDeltaLog(), tree: &antientropy.Tree{}, forks: map[crdt.ReplicaID]bool{},
 	}
 	for _, step := range []func() error{
-		r.loadOwn, r.resumeRebuild, r.loadContext, r.loadClears, r.finishFlip, r.loadCells,
+		r.loadOwn, r.resumeRebuild, r.loadContext, r.loadClears, r.loadCells, r.checkRoot, r.finishFlip,
 	} {
-		if err := step(); err != nil {
+		err := step()
+		if errors.Is(err, store.ErrCorrupt) {
+			r.damage = err
+			break
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
-	if !cfg.KeepID {
+	if !cfg.KeepID || r.damage != nil {
 		r.id = 0
 	}
 	return r, nil
@@ -166,6 +174,7 @@ func (r *Replica) loadContext() error {
 			r.clock.Observe(d.Time, d.Time.Wall(), 0)
 		}
 		r.log.index(rec)
+		r.root = rec.root
 		return true
 	})
 	delete(r.gained, r.id)
@@ -178,7 +187,9 @@ func (r *Replica) loadCells() error {
 	v := r.View()
 	defer v.Close()
 	err := v.scanStored("", "", func(a crdt.Address, c crdt.Cell) bool {
-		r.account(&cellState{address: a, now: c})
+		cell := []*cellState{{address: a, now: c}}
+		moves, _ := r.plan(cell)
+		r.account(cell, moves)
 		return true
 	})
 	if err != nil {
@@ -223,7 +234,7 @@ func (r *Replica) Context() (crdt.VersionVector, crdt.Heads) { return r.seen, r.
 // Digest returns fingerprints of the context and of all cells. settled is false while cells that are
 // removed already are still swept, and then root says nothing.
 func (r *Replica) Digest() (context, root antientropy.Fingerprint, settled bool) {
-	return r.digest, r.tree.Root(), len(r.clears) == 0
+	return r.digest, r.tree.Root(), len(r.clears) == 0 && r.damage == nil
 }
 
 // Counts returns the number of keys that exist and of cells in the store.
@@ -268,6 +279,9 @@ const (
 // Maintain writes a checkpoint and cuts the log where it is due. It does a bounded amount of work and
 // reports whether there is more.
 func (r *Replica) Maintain(now time.Time) (more bool, err error) {
+	if r.damage != nil {
+		return false, nil
+	}
 	oversize := r.log.bytes > r.cfg.MaxLogBytes
 	if !oversize && r.log.last-r.saved < checkpointEvery {
 		return false, nil
@@ -277,6 +291,9 @@ func (r *Replica) Maintain(now time.Time) (more bool, err error) {
 
 // Save writes a checkpoint that survives a power failure: the last thing to do before closing.
 func (r *Replica) Save(now time.Time) error {
+	if r.damage != nil {
+		return nil
+	}
 	_, err := r.save(now, true)
 	return err
 }
@@ -293,6 +310,7 @@ func (r *Replica) save(now time.Time, sync bool) (more bool, err error) {
 		r.log.forget(rec)
 	}
 	batch.Set(keyCheckpoint, r.checkpoint())
+	r.writeRoot(batch, r.tree.Root())
 	if err := r.commit(batch, sync); err != nil {
 		return false, err
 	}

@@ -9,13 +9,18 @@ import (
 // sweepCells is how many cells one step of a sweep looks at.
 const sweepCells = 512
 
-// Clears returns how many clears are not swept yet. They cost every reader a little.
-func (r *Replica) Clears() int { return len(r.clears) }
+// Clears returns how many clears there are to be swept. They cost every reader a little.
+func (r *Replica) Clears() int {
+	if r.damage != nil {
+		return 0
+	}
+	return len(r.clears)
+}
 
 // Sweep removes cells that a committed clear hides from the store. It does a bounded amount of work and
 // reports whether there is more. Readers see no difference.
 func (r *Replica) Sweep() (more bool, err error) {
-	if len(r.clears) == 0 {
+	if r.Clears() == 0 {
 		return false, nil
 	}
 	g := r.Begin(r.clock.Last().Wall())
@@ -36,6 +41,8 @@ func (r *Replica) Sweep() (more bool, err error) {
 	batch := &store.Batch{}
 	changed := g.changed()
 	g.writeCells(batch, changed)
+	moves, root := r.plan(changed)
+	r.writeRoot(batch, root)
 	done := seen < sweepCells
 	rest := r.clears
 	if done {
@@ -46,9 +53,7 @@ func (r *Replica) Sweep() (more bool, err error) {
 	if err := r.commit(batch, false); err != nil {
 		return false, err
 	}
-	for _, c := range changed {
-		r.account(c)
-	}
+	r.account(changed, moves)
 	r.clears = rest
 	return len(rest) > 0, nil
 }

@@ -1,0 +1,244 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/store"
+)
+
+// crash ends a peer as kill -9 would: nothing is saved, and no mark is written.
+func crash(t *testing.T, p *Peer) {
+	t.Helper()
+	p.close.Do(func() {
+		if p.net != nil {
+			p.net.close()
+		}
+		if err := p.call(func(l *loop) { l.broken = errCrashed }); err != nil {
+			t.Fatal(err)
+		}
+		<-p.stopped
+		close(p.stop)
+		p.background.Wait()
+		if err := p.store.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+var errCrashed = fmt.Errorf("crashed by the test")
+
+func count(t *testing.T, p *Peer, n int64) {
+	t.Helper()
+	mustUpdate(t, p, func(tx *Tx) error { _, err := tx.Counter("n").Add(n); return err })
+}
+
+func wantCount(t *testing.T, p *Peer, want int64) {
+	t.Helper()
+	err := p.View(context.Background(), func(tx *Tx) error {
+		n, err := tx.Counter("n").Value()
+		if err == nil && n != want {
+			err = fmt.Errorf("n is %d, want %d", n, want)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func replicaOf(t *testing.T, p *Peer) string {
+	t.Helper()
+	s, err := p.Status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Replica
+}
+
+func reopen(t *testing.T, dir string) *Peer {
+	t.Helper()
+	p, err := Open(context.Background(), Config{Dir: dir, Offline: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func mustClose(t *testing.T, p *Peer) {
+	t.Helper()
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestACrashedPeerKeepsItsWritesAndTakesANewID(t *testing.T) {
+	dir := t.TempDir()
+	p := reopen(t, dir)
+	count(t, p, 1)
+	old := replicaOf(t, p)
+	crash(t, p)
+	p = reopen(t, dir)
+	wantCount(t, p, 1)
+	count(t, p, 1)
+	if now := replicaOf(t, p); now == old {
+		t.Error("the replica goes on under the id that it had before the crash")
+	}
+	wantCount(t, p, 2)
+	mustClose(t, p)
+}
+
+// TestACopiedOrRestoredDirectoryTakesANewID copies a cleanly closed directory with the tools that keep
+// everything that can be kept.
+func TestACopiedOrRestoredDirectoryTakesANewID(t *testing.T) {
+	base := t.TempDir()
+	dir, backup := filepath.Join(base, "data"), filepath.Join(base, "backup")
+	p := reopen(t, dir)
+	count(t, p, 1)
+	old := replicaOf(t, p)
+	mustClose(t, p)
+	copyAll(t, dir, backup)
+	for _, c := range []struct {
+		name string
+		prep func()
+		dir  string
+		same bool
+	}{
+		{"unchanged", func() {}, dir, true},
+		{"copied", func() {}, backup, false},
+		{"restored over the old files", func() { copyAll(t, backup+"/.", dir) }, dir, false},
+		{"restored in the place of the old directory", func() {
+			if err := os.RemoveAll(dir); err != nil {
+				t.Fatal(err)
+			}
+			copyAll(t, backup, dir)
+		}, dir, false},
+	} {
+		c.prep()
+		p := reopen(t, c.dir)
+		count(t, p, 1)
+		if now := replicaOf(t, p); (now == old) != c.same {
+			t.Errorf("%s: the replica is %s, was %s", c.name, now, old)
+		}
+		mustClose(t, p)
+	}
+}
+
+func copyAll(t *testing.T, from, to string) {
+	t.Helper()
+	if out, err := exec.Command("cp", "-a", from, to).CombinedOutput(); err != nil {
+		t.Skipf("cp -a: %v: %s", err, out)
+	}
+}
+
+func TestTheMarkIsGoneBeforeTheFirstWrite(t *testing.T) {
+	dir := t.TempDir()
+	p := reopen(t, dir)
+	count(t, p, 1)
+	mustClose(t, p)
+	mark := filepath.Join(dir, markFile)
+	if _, err := os.Stat(mark); err != nil {
+		t.Fatalf("after a clean close: %v", err)
+	}
+	p = reopen(t, dir)
+	defer mustClose(t, p)
+	if _, err := os.Stat(mark); err != nil {
+		t.Errorf("before the first write: %v", err)
+	}
+	count(t, p, 1)
+	if _, err := os.Stat(mark); !os.IsNotExist(err) {
+		t.Errorf("after the first write the mark is there (%v)", err)
+	}
+}
+
+func TestAWipedPeerFillsUpFromTheOthers(t *testing.T) {
+	c := newCluster(t)
+	a := c.add()
+	dir := t.TempDir()
+	b := c.start(c.config(dir))
+	count(t, a, 1)
+	count(t, b, 2)
+	c.converge(a, b)
+	mustClose(t, b)
+	for _, name := range []string{"store", markFile, witnessFile} {
+		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b = c.start(c.config(dir))
+	c.converge(a, b)
+	wantCount(t, b, 3)
+	count(t, b, 4)
+	c.converge(a, b)
+	wantCount(t, a, 7)
+}
+
+// TestAPeerThatWasDamagedWhileClosedRebuildsItself has a record vanish from a closed peer's store.
+func TestAPeerThatWasDamagedWhileClosedRebuildsItself(t *testing.T) {
+	c := newCluster(t)
+	a, b := c.add(), c.add()
+	count(t, a, 1)
+	mustUpdate(t, b, func(tx *Tx) error { return tx.String("k").Set([]byte("v")) })
+	c.converge(a, b)
+	dir := b.cfg.Dir
+	mustClose(t, b)
+	damage(t, dir)
+	if _, err := Open(context.Background(), Config{Dir: dir, Offline: true}); !errors.Is(err, store.ErrCorrupt) {
+		t.Errorf("opened alone: %v", err)
+	}
+	b = c.start(c.config(dir))
+	wantWhole(c, a, b)
+}
+
+// TestAReadThatFindsDamageHasThePeerRebuilt flips a bit under a running peer.
+func TestAReadThatFindsDamageHasThePeerRebuilt(t *testing.T) {
+	c := newCluster(t)
+	a, b := c.add(), c.add()
+	count(t, a, 1)
+	mustUpdate(t, b, func(tx *Tx) error { return tx.String("k").Set([]byte("v")) })
+	c.converge(a, b)
+	snap := b.store.Snapshot()
+	record, _, err := snap.Get([]byte("c" + keyOfK))
+	snap.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	record[len(record)/2] ^= 1
+	rot := &store.Batch{}
+	rot.Set([]byte("c"+keyOfK), record)
+	if err := b.store.Commit(rot, false); err != nil {
+		t.Fatal(err)
+	}
+	err = b.View(context.Background(), func(tx *Tx) error { _, _, err := tx.String("k").Get(); return err })
+	if !errors.Is(err, store.ErrCorrupt) {
+		t.Fatalf("the read returned %v", err)
+	}
+	wantWhole(c, a, b)
+}
+
+// wantWhole waits until a damaged peer has everything back.
+func wantWhole(c *cluster, a, b *Peer) {
+	t := c.t
+	t.Helper()
+	eventually(t, "the peer rebuilt itself", func() bool {
+		return b.View(context.Background(), func(tx *Tx) error {
+			if v, ok, err := tx.String("k").Get(); err != nil || !ok || string(v) != "v" {
+				return fmt.Errorf("k is %q, %v, %v", v, ok, err)
+			}
+			return nil
+		}) == nil
+	})
+	c.converge(a, b)
+	wantCount(t, b, 1)
+	if s, err := b.Status(); err != nil || s.Keys != 2 || !s.Ready {
+		t.Errorf("status %+v, error %v", s, err)
+	}
+}
+
+var keyOfK = string(crdt.KeyAddress("k").Type(crdt.TypeValue))
