@@ -104,7 +104,8 @@ var moduleSources = sync.OnceValues(func() ([]*source, error) {
 		}
 		name := entry.Name()
 		if entry.IsDir() {
-			if file != root && (strings.HasPrefix(name, ".") || name == "testdata") {
+			foreign := strings.HasPrefix(name, ".") || name == "testdata" || name == "vendor"
+			if foreign && file != root {
 				return filepath.SkipDir
 			}
 			return nil
