@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/store"
 )
@@ -71,7 +72,7 @@ func (l *loop) suspectDamage(from gossip.NeighbourID) {
 
 // suspectRead checks the cells after a read found a record that is not what was written.
 func (p *Peer) suspectRead(err error) {
-	if errors.Is(err, store.ErrCorrupt) {
+	if errors.Is(err, store.ErrCorrupt) || errors.Is(err, antientropy.ErrDamaged) {
 		_ = p.call(func(l *loop) { l.verify() })
 	}
 }
@@ -101,7 +102,7 @@ func (l *loop) verify() {
 func (l *loop) verified(err error) {
 	switch {
 	case err == nil:
-		l.p.log.Error("the data here is as it was written: the other peer is damaged")
+		l.p.log.Error("the data here is as it was written: if another peer's differs, that peer is damaged")
 	case !errors.Is(err, store.ErrCorrupt):
 		l.p.log.Error("could not check the data here", "error", err)
 	default:

@@ -339,7 +339,7 @@ func (l *loop) finish() {
 		err = l.p.store.Sync()
 	}
 	if err == nil {
-		err = l.p.mark.write()
+		err = l.p.mark.write(l.node.Token())
 	}
 	if err != nil {
 		l.fail(err)

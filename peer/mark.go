@@ -16,11 +16,12 @@ import (
 //
 // The mark names a second file, the witness, by inode and time of its last change, which no program can
 // set: a mark that was copied, or put back from a backup, does not fit its witness. What remains is
-// an image of the whole disk; that shows when the hashes of the deltas fork.
+// an image of the whole disk; that shows when the hashes of the deltas fork. It also names the state of the
+// store, for one whose files alone were put back.
 type cleanMark struct {
 	dir   string
-	found bool
-	there bool // the file may exist
+	token string // the store's state at the clean close; empty without a valid mark
+	there bool   // the file may exist
 }
 
 const (
@@ -39,16 +40,23 @@ func openMark(dir string) (*cleanMark, error) {
 		return nil, fmt.Errorf("clean mark: %w", err)
 	}
 	m.there = true
-	want, err := m.text()
-	m.found = err == nil && want != "" && want == string(text)
+	where, token, ok := strings.Cut(string(text), "state ")
+	if want, err := m.where(); ok && err == nil && want != "" && want == where {
+		m.token = strings.TrimSpace(token)
+	}
 	return m, nil
 }
 
-// valid reports whether the store was closed cleanly here. Nil, of a peer in memory, is not.
-func (m *cleanMark) valid() bool { return m != nil && m.found }
+// state returns the store's state at its clean close; empty if there was none here.
+func (m *cleanMark) state() string {
+	if m == nil {
+		return ""
+	}
+	return m.token
+}
 
-// text returns what a mark made now must say; empty where there is no telling.
-func (m *cleanMark) text() (string, error) {
+// where returns which directory and witness a mark made now names; empty where there is no telling.
+func (m *cleanMark) where() (string, error) {
 	dir, err := filepath.Abs(m.dir)
 	if err != nil {
 		return "", err
@@ -89,8 +97,8 @@ func (m *cleanMark) remove() error {
 	return nil
 }
 
-// write puts the mark, durably, after a clean close.
-func (m *cleanMark) write() error {
+// write puts the mark, durably, after a clean close of a store in the given state.
+func (m *cleanMark) write(token string) error {
 	if m == nil || m.there {
 		return nil
 	}
@@ -101,11 +109,11 @@ func (m *cleanMark) write() error {
 	if err := writeSynced(witness, "The file \"clean\" beside this one is valid only with it.\n"); err != nil {
 		return err
 	}
-	text, err := m.text()
-	if err != nil || text == "" {
+	where, err := m.where()
+	if err != nil || where == "" {
 		return err
 	}
-	if err := writeSynced(filepath.Join(m.dir, markFile), text); err != nil {
+	if err := writeSynced(filepath.Join(m.dir, markFile), where+"state "+token+"\n"); err != nil {
 		return err
 	}
 	m.there = true

@@ -115,7 +115,7 @@ func (p *Peer) openStore() error {
 func (p *Peer) openLoop() error {
 	r, err := replica.Open(p.store, replica.Config{
 		NewID:       newReplicaID,
-		KeepID:      p.mark.valid(),
+		KeepID:      p.mark.state(),
 		MaxLogBytes: p.cfg.LogBytes,
 		MaxLogAge:   p.cfg.LogAge,
 		Exclusive:   p.exclusively,

@@ -178,6 +178,7 @@ func (n *network) servePull(s libnet.Stream) error {
 		}
 		resp, err := antientropy.Serve(pinned, q)
 		if err != nil {
+			n.p.suspectRead(err)
 			return err
 		}
 		out := antientropy.EncodeResponse(resp)

@@ -112,6 +112,13 @@ func TestACopiedOrRestoredDirectoryTakesANewID(t *testing.T) {
 	}{
 		{"unchanged", func() {}, dir, true},
 		{"copied", func() {}, backup, false},
+		{"with an older store put back", func() {
+			store := filepath.Join(dir, "store")
+			if err := os.RemoveAll(store); err != nil {
+				t.Fatal(err)
+			}
+			copyAll(t, filepath.Join(backup, "store"), store)
+		}, dir, false},
 		{"restored over the old files", func() { copyAll(t, backup+"/.", dir) }, dir, false},
 		{"restored in the place of the old directory", func() {
 			if err := os.RemoveAll(dir); err != nil {

@@ -45,6 +45,7 @@ type host struct {
 	disk  *mem.Store
 	node  *Node
 	epoch int
+	token string // of the last clean close
 }
 
 type link struct{ frames [][]byte }
@@ -83,7 +84,11 @@ func (w *world) newID() crdt.ReplicaID {
 
 func (w *world) open(t testing.TB, h *host, keep bool) {
 	t.Helper()
-	r, err := Open(h.disk, Config{NewID: w.newID, KeepID: keep, MaxLogBytes: w.cfg.maxLog})
+	token := ""
+	if keep {
+		token = h.token
+	}
+	r, err := Open(h.disk, Config{NewID: w.newID, KeepID: token, MaxLogBytes: w.cfg.maxLog})
 	if err != nil {
 		t.Fatalf("open host %d: %v", h.i, err)
 	}
@@ -265,6 +270,7 @@ func (w *world) restart(t testing.TB, h *host, how string) {
 		if err := h.node.Save(w.now); err != nil {
 			t.Fatal(err)
 		}
+		h.token = h.node.Token()
 	}
 	w.open(t, h, how == "closes")
 }

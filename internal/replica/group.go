@@ -32,7 +32,6 @@ type Group struct {
 	deltas []*crdt.Delta
 	also   store.Batch // further writes of the commit
 	cost   int
-	local  int // transactions of this replica
 }
 
 // cellState is a cell that the group has looked at.

@@ -13,7 +13,7 @@ const (
 	prefixLeaf    = 't' // t <leaf hash> <place> : which cells a leaf of the tree holds
 	prefixBlob    = 'b' // b <dot> : a payload too large for its cell's record
 	prefixLog     = 'l' // l <lsn> : the deltas of one commit group
-	prefixStage   = 's' // s <number> : a change that a repair staged
+	prefixStage   = 's' // s <session> <number> : a change that a repair staged
 	prefixOldLog  = 'o' // o <lsn> : the log of a replica that rebuilds itself
 )
 

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"encoding/binary"
 	"fmt"
 	"slices"
 
@@ -111,8 +112,20 @@ type Repair struct {
 	target crdt.VersionVector
 	heads  crdt.Heads
 
-	batch store.Batch
-	next  uint64
+	batch   store.Batch
+	session uint64 // of staged changes, so that those of an aborted repair are never taken for another's
+	next    uint64
+}
+
+// newRepair begins a session of staged changes.
+func (r *Replica) newRepair() *Repair {
+	r.sessions++
+	return &Repair{r: r, session: r.sessions}
+}
+
+// stageKey returns where a session's n-th change is staged.
+func stageKey(session, n uint64) []byte {
+	return binary.BigEndian.AppendUint64(numbered(prefixStage, session), n)
 }
 
 // covers reports whether the repair will bring dots of d.
@@ -133,7 +146,8 @@ func (r *Replica) BeginRepair(target crdt.VersionVector, heads crdt.Heads) (*Rep
 			return nil, fmt.Errorf("replica %v issued its dots twice", id)
 		}
 	}
-	r.repair = &Repair{r: r, Local: r.pin(), target: target, heads: heads}
+	r.repair = r.newRepair()
+	r.repair.Local, r.repair.target, r.repair.heads = r.pin(), target, heads
 	return r.repair, nil
 }
 
@@ -166,7 +180,7 @@ const stageBytes = 1 << 20
 
 func (p *Repair) stage(c change) error {
 	p.next++
-	key := numbered(prefixStage, p.next)
+	key := stageKey(p.session, p.next)
 	p.batch.Set(key, c.encode(key))
 	if p.batch.Bytes() < stageBytes {
 		return nil
@@ -211,12 +225,12 @@ func (r *Replica) FinishRepair(p *Repair, sync bool) error {
 	mark := &store.Batch{}
 	mark.Set(keyCheckpoint, r.checkpoint())
 	r.writeRoot(mark, r.tree.Root())
-	mark.Set(keyFlip, wire.Seal(formatVersion, keyFlip, nil))
+	mark.Set(keyFlip, encodeFlip(p.session))
 	if err := r.commit(mark, true); err != nil {
 		return err
 	}
 	r.saved = r.log.last
-	return r.exclusively(func() error { return r.replay(sync) })
+	return r.exclusively(func() error { return r.replay(p.session, sync) })
 }
 
 // change is what happens to one cell when staged changes are taken over. Doing it twice is doing it once.
@@ -262,10 +276,10 @@ func decodeChange(key, record []byte) (c change, err error) {
 }
 
 // replay takes staged changes over, batch by batch, and then removes the mark that they must be.
-func (r *Replica) replay(sync bool) error {
+func (r *Replica) replay(session uint64, sync bool) error {
 	for more := true; more; {
 		var err error
-		if more, err = r.replaySome(); err != nil {
+		if more, err = r.replaySome(session); err != nil {
 			return err
 		}
 	}
@@ -280,13 +294,14 @@ const (
 	replayBytes = 1 << 20
 )
 
-func (r *Replica) replaySome() (more bool, err error) {
+func (r *Replica) replaySome(session uint64) (more bool, err error) {
 	g := r.Begin(r.clock.Last().Wall())
 	defer g.Discard()
 	batch := &store.Batch{}
 	var failed error
 	items, bytes := 0, 0
-	err = g.view.snap.Scan([]byte{prefixStage}, []byte{prefixStage + 1}, func(k, v []byte) bool {
+	staged := numbered(prefixStage, session)
+	err = g.view.snap.Scan(staged, after(staged), func(k, v []byte) bool {
 		key := append([]byte(nil), k...)
 		c, err := decodeChange(key, append([]byte(nil), v...))
 		if err == nil {
@@ -341,10 +356,7 @@ func (g *Group) commitState(batch *store.Batch) error {
 // by one transaction, and replayed.
 func (g *Group) commitLarge(changed []*cellState, rec logged, sync bool) error {
 	r := g.r
-	if r.repair != nil {
-		return fmt.Errorf("a group of %d cells during a repair: %w", len(changed), ErrBusy)
-	}
-	p := &Repair{r: r}
+	p := r.newRepair()
 	for _, c := range changed {
 		if err := p.stageCell(c); err != nil {
 			return err
@@ -359,13 +371,13 @@ func (g *Group) commitLarge(changed []*cellState, rec logged, sync bool) error {
 	mark.Set(keyRoot, encodeRoot(rec.lsn, r.tree.Root()))
 	mark.Set(keyClears, encodeClears(g.clears))
 	mark.Append(&g.also)
-	mark.Set(keyFlip, wire.Seal(formatVersion, keyFlip, nil))
+	mark.Set(keyFlip, encodeFlip(p.session))
 	if err := r.commit(mark, sync); err != nil {
 		return err
 	}
 	r.clears, r.named = g.clears, false
 	r.log.append(rec)
-	return r.replay(sync)
+	return r.replay(p.session, sync)
 }
 
 func (p *Repair) stageCell(c *cellState) error {
@@ -387,15 +399,43 @@ func (p *Repair) stageCell(c *cellState) error {
 // finishFlip completes at open what a crash interrupted after its mark, and drops what was only staged.
 func (r *Replica) finishFlip() error {
 	snap := r.st.Snapshot()
-	_, marked, err := snap.Get(keyFlip)
+	record, marked, err := snap.Get(keyFlip)
 	snap.Close()
 	if err != nil {
 		return err
 	}
 	if marked {
-		return r.replay(true)
+		session, err := decodeFlip(record)
+		if err == nil {
+			err = r.replay(session, true)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return r.dropStaged()
+}
+
+func encodeFlip(session uint64) []byte {
+	return wire.Seal(formatVersion, keyFlip, wire.Encode(func(w *wire.Writer) {
+		w.Array(1)
+		w.Uint(session)
+	}))
+}
+
+func decodeFlip(record []byte) (session uint64, err error) {
+	body, err := unseal(keyFlip, record)
+	if err != nil {
+		return 0, err
+	}
+	err = wire.Decode(body, func(r *wire.Reader) {
+		r.Array(1)
+		session = r.Uint()
+	})
+	if err != nil {
+		return 0, damaged(keyFlip, err)
+	}
+	return session, nil
 }
 
 // dropStaged removes staged changes.

@@ -45,9 +45,10 @@ import (
 type Config struct {
 	// NewID draws a random replica id that was never used before. Required.
 	NewID func() crdt.ReplicaID
-	// KeepID says that the store was closed cleanly and has not been copied since, so that the replica
-	// may go on under its old id. False is always safe; it costs an entry in every version vector.
-	KeepID bool
+	// KeepID is what Token returned when the store was closed cleanly, if it was and has not been copied
+	// since: if the store is still in that state, the replica goes on under its old id. Empty is always
+	// safe; it costs an entry in every version vector.
+	KeepID string
 	// MaxSkew is how far ahead another replica's clock may be before it is ignored. Default 500 ms.
 	MaxSkew time.Duration
 	// MaxLogBytes bounds the log of deltas. A peer that was away for longer than it reaches back is
@@ -99,7 +100,8 @@ type Replica struct {
 	clock  crdt.Clock
 
 	log        deltaLog
-	saved      uint64 // last lsn that the stored checkpoint covers
+	saved      uint64    // last lsn that the stored checkpoint covers
+	ages       time.Time // when the log's age is looked at next
 	clears     []pendingClear
 	sweepAfter crdt.Address
 
@@ -108,6 +110,7 @@ type Replica struct {
 	keys  int
 
 	repair     *Repair
+	sessions   uint64 // of staged changes, begun since the store was opened
 	rebuilding bool
 	damage     error                   // found at open
 	root       antientropy.Fingerprint // of the newest log record; only at open
@@ -137,7 +140,7 @@ func Open(st store.Store, cfg Config) (*Replica, error) {
 			return nil, err
 		}
 	}
-	if !cfg.KeepID || r.damage != nil {
+	if r.damage != nil || cfg.KeepID != r.Token() {
 		r.id = 0
 	}
 	return r, nil
@@ -225,6 +228,11 @@ func (r *Replica) exclusively(fn func() error) error {
 	})
 }
 
+// Token names the state of the store: its context, cells and log. It is never empty.
+func (r *Replica) Token() string {
+	return fmt.Sprintf("%v %v %d", r.digest, r.tree.Root(), r.log.last)
+}
+
 // ID returns the id under which the replica writes; zero if it has not written since it drew a new one.
 func (r *Replica) ID() crdt.ReplicaID { return r.id }
 
@@ -271,9 +279,10 @@ func (r *Replica) checkpoint() []byte {
 }
 
 const (
-	checkpointEvery = 4096    // log records between two checkpoints
-	cutAtOnce       = 512     // log records removed in one step
-	cutBytes        = 8 << 20 // bytes of them read in one step
+	checkpointEvery = 4096        // log records between two checkpoints
+	cutAtOnce       = 512         // log records removed in one step
+	cutBytes        = 8 << 20     // bytes of them read in one step
+	agesEvery       = time.Minute // between two looks at the age of the oldest
 )
 
 // Maintain writes a checkpoint and cuts the log where it is due. It does a bounded amount of work and
@@ -283,8 +292,15 @@ func (r *Replica) Maintain(now time.Time) (more bool, err error) {
 		return false, nil
 	}
 	oversize := r.log.bytes > r.cfg.MaxLogBytes
-	if !oversize && r.log.last-r.saved < checkpointEvery {
+	if !oversize && r.log.last-r.saved < checkpointEvery && now.Before(r.ages) {
 		return false, nil
+	}
+	if now.Before(r.ages) {
+		return r.save(now, false)
+	}
+	r.ages = now.Add(agesEvery)
+	if old, err := r.cuttable(now); err != nil || len(old) == 0 {
+		return false, err
 	}
 	return r.save(now, false)
 }

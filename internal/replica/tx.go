@@ -54,19 +54,21 @@ func (g *Group) Update(fn func(tx *Tx) error) (err error) {
 	if tx.err != nil {
 		return tx.err
 	}
-	if len(tx.delta.Ops) > 0 {
-		g.accept(&tx.delta, tx.cost)
-		g.local++
+	if len(tx.delta.Ops) == 0 {
+		return nil
 	}
+	tx.delta.Deps = maps.Clone(r.gained)
+	if size := len(tx.delta.Encode()); size > crdt.MaxDeltaSize {
+		return fmt.Errorf("%w: %d bytes (limit %d)", crdt.ErrTooLarge, size, crdt.MaxDeltaSize)
+	}
+	g.accept(&tx.delta, tx.cost)
 	return nil
 }
 
 // accept puts a finished delta of this replica into the group.
 func (g *Group) accept(d *crdt.Delta, cost int) {
 	r := g.r
-	d.Deps = maps.Clone(r.gained)
 	clear(r.gained)
-	d.Encode()
 	r.advance(d)
 	delete(r.gained, r.id)
 	g.deltas = append(g.deltas, d)
