@@ -74,9 +74,12 @@ func (g *Group) load(a crdt.Address) (*cellState, error) {
 		return c, nil
 	}
 	c := &cellState{address: a, key: place(prefixCell, a)}
-	var err error
-	if c.stored, err = g.view.stored(a, c.key); err != nil {
-		return nil, err
+	var cached bool
+	if c.stored, cached = g.r.cache.cell(a); !cached {
+		var err error
+		if c.stored, err = g.view.stored(a, c.key); err != nil {
+			return nil, err
+		}
 	}
 	c.now = hide(g.clears, a, c.stored)
 	g.cells[a] = c
@@ -126,9 +129,12 @@ func (g *Group) summary(key string) (*summaryState, error) {
 	if s, ok := g.sums[key]; ok {
 		return s, nil
 	}
-	sum, err := g.view.Summary(key)
-	if err != nil {
-		return nil, err
+	sum, cached := g.r.cache.summary(key)
+	if !cached {
+		var err error
+		if sum, err = g.view.Summary(key); err != nil {
+			return nil, err
+		}
 	}
 	s := &summaryState{name: key, key: place(prefixSummary, crdt.KeyAddress(key)), now: sum}
 	s.before = sum.Exists()
@@ -383,8 +389,12 @@ func (g *Group) writeLog(batch *store.Batch, root antientropy.Fingerprint) logge
 // publish takes committed cells and summaries into the replica's own state.
 func (g *Group) publish(changed []*cellState, moves []move) {
 	g.r.account(changed, moves)
-	for _, s := range g.sums {
+	for name, s := range g.sums {
 		g.r.keys += delta(s.before, s.now.Exists())
+		g.r.cache.keepSummary(name, s.now)
+	}
+	for a, c := range g.cells {
+		g.r.cache.keep(a, c.now)
 	}
 }
 

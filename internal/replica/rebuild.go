@@ -110,6 +110,7 @@ func (r *Replica) reset() {
 	r.log, r.saved = newDeltaLog(), 0
 	r.clears, r.sweepAfter = nil, ""
 	r.tree, r.cells, r.keys = &antientropy.Tree{}, 0, 0
+	r.cache = newCache()
 	r.damage = nil
 }
 

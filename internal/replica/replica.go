@@ -105,6 +105,7 @@ type Replica struct {
 	clears     []pendingClear
 	sweepAfter crdt.Address
 
+	cache *cache
 	tree  *antientropy.Tree
 	cells int
 	keys  int
@@ -126,7 +127,7 @@ func Open(st store.Store, cfg Config) (*Replica, error) {
 	r := &Replica{
 		st: st, cfg: cfg.withDefaults(),
 		seen: crdt.VersionVector{}, heads: crdt.Heads{}, gained: crdt.VersionVector{},
-		log: newDeltaLog(), tree: &antientropy.Tree{}, forks: map[crdt.ReplicaID]bool{},
+		log: newDeltaLog(), cache: newCache(), tree: &antientropy.Tree{}, forks: map[crdt.ReplicaID]bool{},
 	}
 	for _, step := range []func() error{
 		r.loadOwn, r.resumeRebuild, r.loadContext, r.loadClears, r.loadCells, r.checkRoot, r.finishFlip,

@@ -54,6 +54,9 @@ func (r *Replica) Sweep() (more bool, err error) {
 		return false, err
 	}
 	r.account(changed, moves)
+	for _, c := range changed {
+		r.cache.keep(c.address, c.now)
+	}
 	r.clears = rest
 	return len(rest) > 0, nil
 }

@@ -1,0 +1,99 @@
+package replica
+
+import "github.com/peerd/peerd/crdt"
+
+// Limits of the cache.
+const (
+	cacheCells   = 1 << 14 // cells of one generation; there are two
+	cachePayload = 1 << 10 // bytes of payload in a cell; larger ones are not kept
+)
+
+// cache keeps the cells and summaries that groups touched last, as the store has them, so that a hot cell
+// is not read from the store for every group. It has two generations: when the young one is full it
+// becomes the old one, and what is found there is young again.
+type cache struct {
+	young, old generation
+}
+
+type generation struct {
+	cells map[crdt.Address]crdt.Cell
+	sums  map[string]crdt.Summary
+}
+
+func newGeneration() generation {
+	return generation{cells: map[crdt.Address]crdt.Cell{}, sums: map[string]crdt.Summary{}}
+}
+
+func newCache() *cache { return &cache{young: newGeneration(), old: newGeneration()} }
+
+func (c *cache) cell(a crdt.Address) (crdt.Cell, bool) {
+	if cell, ok := c.young.cells[a]; ok {
+		return cell, true
+	}
+	cell, ok := c.old.cells[a]
+	return cell, ok
+}
+
+// keep notes what the store has for a cell now.
+func (c *cache) keep(a crdt.Address, cell crdt.Cell) {
+	size := 0
+	for _, e := range cell {
+		size += len(e.Payload)
+	}
+	if size > cachePayload {
+		delete(c.young.cells, a)
+		delete(c.old.cells, a)
+		return
+	}
+	c.young.cells[a] = copyCell(cell, size)
+	c.age()
+}
+
+// copyCell returns a cell whose payloads pin no larger buffer, as that of a frame they came in.
+func copyCell(cell crdt.Cell, size int) crdt.Cell {
+	if len(cell) == 0 {
+		return nil
+	}
+	out, buf := make(crdt.Cell, len(cell)), make([]byte, 0, size)
+	for i, e := range cell {
+		start := len(buf)
+		buf = append(buf, e.Payload...)
+		out[i] = crdt.Entry{Dot: e.Dot, Payload: buf[start:len(buf):len(buf)]}
+	}
+	return out
+}
+
+// summary returns a copy.
+func (c *cache) summary(key string) (crdt.Summary, bool) {
+	s, ok := c.young.sums[key]
+	if !ok {
+		s, ok = c.old.sums[key]
+	}
+	if !ok {
+		return s, false
+	}
+	return copySummary(s), true
+}
+
+// keepSummary notes what the store has for a key's summary now. It takes s over.
+func (c *cache) keepSummary(key string, s crdt.Summary) {
+	c.young.sums[key] = s
+	c.age()
+}
+
+func (c *cache) age() {
+	if len(c.young.cells) >= cacheCells || len(c.young.sums) >= cacheCells {
+		c.old, c.young = c.young, newGeneration()
+	}
+}
+
+func copySummary(s crdt.Summary) crdt.Summary {
+	out := crdt.Summary{Tallies: s.Tallies}
+	if len(s.Visible) > 0 {
+		out.Visible = make(map[string]int, len(s.Visible))
+		for shape, n := range s.Visible {
+			out.Visible[shape] = n
+		}
+	}
+	return out
+}
