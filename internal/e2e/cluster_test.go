@@ -111,7 +111,8 @@ type traffic struct {
 	wire  uint64
 	known bool
 	// frames is the sum of the peers' own counters, which restart with them.
-	frames uint64
+	frames  uint64
+	repairs uint64 // where a log did not reach, by comparing cells
 }
 
 func (c *cluster) traffic() traffic {
@@ -120,6 +121,7 @@ func (c *cluster) traffic() traffic {
 	for _, p := range c.peers {
 		if s, err := p.status(); err == nil {
 			now.frames += s.BytesSent
+			now.repairs += s.Repairs
 		}
 	}
 	return now
@@ -145,8 +147,9 @@ func (c *cluster) awaitAgreement(since traffic, peers ...*daemon) {
 	if now.known {
 		wire = kilobytes(now.wire - since.wire)
 	}
-	c.note("converged in %v; sent: %s in frames, %s on the wire",
-		now.at.Sub(since.at).Round(time.Millisecond), kilobytes(now.frames-since.frames), wire)
+	c.note("converged in %v; sent: %s in frames, %s on the wire; %d repairs",
+		now.at.Sub(since.at).Round(time.Millisecond), kilobytes(now.frames-since.frames), wire,
+		now.repairs-since.repairs)
 }
 
 func kilobytes(n uint64) string { return fmt.Sprintf("%.1f kB", float64(n)/1000) }

@@ -100,7 +100,8 @@ func (c *cluster) killUnderLoad(v view, peer int) {
 	c.checkAll(v, c.peers...)
 }
 
-// wipe kills a peer, removes all that it has on disk but the cluster's key, and starts it again.
+// wipe kills a peer, removes all that it has on disk but the cluster's key, and starts it again. It
+// is killed once more while others send it everything.
 func (c *cluster) wipe(v view, records []record, peer int) {
 	c.t.Helper()
 	p := c.peers[peer]
@@ -115,6 +116,17 @@ func (c *cluster) wipe(v view, records []record, peer int) {
 	c.do((peer+1)%len(c.peers), v, command{"DEL", records[0].key()},
 		command{"HSET", records[1].key(), "note", "written while a peer had no disk"})
 	c.note("wiped the disk of %s", p.name)
+	p.start()
+	const some = 500_000 // bytes: less than all that there is
+	p.eventually("receives its data", func() error {
+		s, err := p.status()
+		if err == nil && s.BytesReceived < some {
+			err = fmt.Errorf("%d bytes received", s.BytesReceived)
+		}
+		return err
+	})
+	p.kill()
+	c.note("killed %s while it received its data", p.name)
 	since := c.traffic()
 	p.start()
 	c.awaitAgreement(since, c.peers...)

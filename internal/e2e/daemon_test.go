@@ -148,10 +148,13 @@ type status struct {
 	Ready       bool   `json:"ready"`
 	Reason      string `json:"reason"`
 	Keys        int    `json:"keys"`
-	BytesSent   uint64 `json:"bytes_sent"`
+	Repairs     uint64 `json:"repairs"`
 	Mismatches  uint64 `json:"mismatches"`
 
-	Forks   []string `json:"forks"`
+	Forks         []string `json:"forks"`
+	BytesSent     uint64   `json:"bytes_sent"`
+	BytesReceived uint64   `json:"bytes_received"`
+
 	Members []struct {
 		Name   string    `json:"name"`
 		PeerID string    `json:"peer_id"`
