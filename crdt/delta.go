@@ -104,7 +104,7 @@ func (s ClearSet) Has(d Dot) bool {
 
 // Ready reports whether a replica with context seen has everything that d may have seen.
 func (d *Delta) Ready(seen VersionVector) bool {
-	return seen[d.Replica] == d.First-1 && seen.Contains(d.Deps)
+	return seen[d.Replica] == d.First-1 && seen.Contains(d.Deps) && seen.Contains(d.Seen)
 }
 
 // Encode returns the canonical bytes of d, made once. d must not change afterwards.
@@ -243,6 +243,9 @@ func readOp(r *wire.Reader) Op {
 	if r.Err() == nil {
 		if err := o.Address.Check(); err != nil {
 			r.Fail("%v", err)
+		}
+		if o.Kind != OpClear && o.Address.Shape() == "" {
+			r.Fail("an entry of a bare key")
 		}
 	}
 	return o

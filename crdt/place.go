@@ -10,6 +10,8 @@ import (
 const (
 	longName   = 256
 	namePrefix = 128
+	// maxPlace is how long a place may be, in bytes. No path of MaxDepth names comes close.
+	maxPlace = 20 << 10
 )
 
 // Place returns the address with its long names shortened to their first 128 bytes and their SHA-256:
@@ -20,6 +22,16 @@ func (a Address) Place() Address {
 	if len(a) <= longName {
 		return a
 	}
+	place := a.shortNames()
+	if len(place) <= maxPlace {
+		return place
+	}
+	// Of a type that this version does not know.
+	sum := sha256.Sum256([]byte(a))
+	return place[:maxPlace/2] + "\x00\x03" + Address(sum[:])
+}
+
+func (a Address) shortNames() Address {
 	var out strings.Builder
 	for rest := a; ; {
 		name, after, ok := rest.CutName()

@@ -29,6 +29,9 @@ func (r *Reissue) Op(tx Tx, op Op, was Dot, seen DotSet) (clears []Op, err error
 	if op.Kind == OpRemove {
 		return nil, tx.Remove(op.Address, removes)
 	}
+	if _, done := r.now[was]; done {
+		return nil, nil
+	}
 	payload := op.Payload
 	if e := (Entry{Dot: was, Payload: payload}); e.is(kindShare) {
 		s, ok := parseShare(e)
@@ -41,16 +44,24 @@ func (r *Reissue) Op(tx Tx, op Op, was Dot, seen DotSet) (clears []Op, err error
 	}
 	d, err := tx.Put(op.Address, payload, removes)
 	if err == nil {
-		r.moved(was, d)
+		r.Move(was, d)
 	}
 	return nil, err
 }
 
-func (r *Reissue) moved(was, now Dot) {
+// Move notes what a dot of the branch became. Op does so by itself; a caller who goes on with what it did
+// before a restart does it for what Moved returned then. A write is issued again only once.
+func (r *Reissue) Move(was, now Dot) {
 	if r.now == nil {
 		r.now, r.was = map[Dot]Dot{}, map[Dot]Dot{}
 	}
 	r.now[was], r.was[now] = now, was
+}
+
+// Moved returns what a dot of the branch became, and whether it was issued again.
+func (r *Reissue) Moved(was Dot) (now Dot, ok bool) {
+	now, ok = r.now[was]
+	return now, ok
 }
 
 // seen returns the entries under prefix that a clear of the branch saw.

@@ -82,6 +82,7 @@ type waiting struct {
 const (
 	maxWaiting      = 1024    // deltas
 	maxWaitingBytes = 4 << 20 // bytes of them
+	maxContext      = 1 << 20 // replicas in what a neighbour says it has
 )
 
 // neighbour is one open link.
@@ -97,6 +98,7 @@ type neighbour struct {
 	unwanted map[crdt.ReplicaID]bool // whose deltas it asked us to leave out
 	prune    map[crdt.ReplicaID]bool // whose deltas it is to be asked to leave out
 	ask      map[crdt.ReplicaID]bool // whose chain it is to be asked for
+	asked    map[crdt.ReplicaID]bool // whose chain it was asked for
 	chain    map[crdt.ReplicaID]bool // whose chain it asked for
 
 	// What is due to it. Flags, not queues: a message is made when the link takes it.
@@ -116,6 +118,7 @@ func (m *Mesh) Connect(id NeighbourID) {
 		unwanted: map[crdt.ReplicaID]bool{},
 		prune:    map[crdt.ReplicaID]bool{},
 		ask:      map[crdt.ReplicaID]bool{},
+		asked:    map[crdt.ReplicaID]bool{},
 		chain:    map[crdt.ReplicaID]bool{},
 	}
 }
@@ -166,11 +169,16 @@ func (m *Mesh) Receive(id NeighbourID, data []byte,
 	case kindHave:
 		v, err := decodeHave(body)
 		n.known.Merge(v)
+		if len(n.known) > maxContext {
+			return fmt.Errorf("%w: a context of %d replicas", ErrFrame, len(n.known))
+		}
 		return err
 	case kindPrune:
 		ids, err := decodePrune(body)
 		for _, r := range ids {
-			n.unwanted[r] = true
+			if len(n.unwanted) < maxReplicas {
+				n.unwanted[r] = true
+			}
 		}
 		return err
 	case kindBehind:
@@ -188,6 +196,10 @@ func (m *Mesh) Receive(id NeighbourID, data []byte,
 		if err != nil {
 			return err
 		}
+		if !n.asked[c.Replica] {
+			return fmt.Errorf("%w: a chain that was not asked for", ErrFrame)
+		}
+		delete(n.asked, c.Replica)
 		return m.core.Compare(c)
 	}
 	return nil
@@ -252,6 +264,11 @@ func (m *Mesh) receiveDeltas(from NeighbourID, n *neighbour, body []byte,
 // wait keeps a delta until what it depends on is here. Without room it is dropped: ticks notice that
 // it is missing.
 func (m *Mesh) wait(from NeighbourID, d *crdt.Delta) {
+	if slices.ContainsFunc(m.waiting, func(w waiting) bool {
+		return w.delta.Replica == d.Replica && w.delta.First == d.First
+	}) {
+		return
+	}
 	size := len(d.Encode())
 	if len(m.waiting) < maxWaiting && m.waitBytes+size <= maxWaitingBytes {
 		m.waiting = append(m.waiting, waiting{from, d})
@@ -419,6 +436,7 @@ const maxAsked = 16
 func (m *Mesh) nextChain(n *neighbour) ([]byte, error) {
 	for _, r := range slices.Sorted(maps.Keys(n.ask)) {
 		delete(n.ask, r)
+		n.asked[r] = true
 		return encodeAsk(r), nil
 	}
 	for _, r := range slices.Sorted(maps.Keys(n.chain)) {

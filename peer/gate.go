@@ -83,11 +83,6 @@ func (g *gate) InterceptSecured(dir libnet.Direction, id libpeer.ID,
 // InterceptUpgraded implements connmgr.ConnectionGater.
 func (g *gate) InterceptUpgraded(libnet.Conn) (bool, control.DisconnectReason) { return true, 0 }
 
-// rcmgrCloser closes a resource manager; libp2p takes it by its interface.
-type rcmgrCloser struct{ libnet.ResourceManager }
-
-var _ io.Closer = (*rcmgrCloser)(nil)
-
 // chosen returns the members that a peer keeps a stream to: all of them, or in a large cluster those that
 // a hash of both ids puts first, which spreads links evenly and stays the same while members do.
 func chosen(self string, all []members.Member) []members.Member {

@@ -42,20 +42,27 @@ func (l *loop) someoneIsAhead() bool {
 	return false
 }
 
-// noticeCatchingUp notes that an empty or rebuilding replica has all that a neighbour has.
+// noticeCatchingUp notes that an empty or rebuilding replica has all that its neighbours have.
 func (l *loop) noticeCatchingUp() error {
-	if l.caughtUp && !l.node.Rebuilding() {
+	if l.caughtUp && !l.node.Rebuilding() || l.repairing || l.node.Repairing() {
 		return nil
 	}
 	seen, _ := l.node.Context()
+	greetings := 0
 	for id := range l.links {
 		known, greeted := l.node.Known(id)
-		if greeted && len(known) > 0 && seen.Contains(known) {
-			l.caughtUp = true
-			return l.endRebuild()
+		if greeted && !seen.Contains(known) {
+			return nil
+		}
+		if greeted && (len(known) > 0 || l.node.Rebuilding()) {
+			greetings++
 		}
 	}
-	return nil
+	if greetings == 0 {
+		return nil
+	}
+	l.caughtUp = true
+	return l.endRebuild()
 }
 
 // suspectDamage checks this replica's own cells, after a neighbour with the same context was found to
@@ -79,7 +86,7 @@ func (p *Peer) suspectRead(err error) {
 
 // verify reads all cells beside the loop, and rebuilds the replica if they are not what the tree says.
 func (l *loop) verify() {
-	if l.verifying || l.node.Rebuilding() {
+	if l.verifying || l.node.Rebuilding() || time.Since(l.verified) < verifyEvery {
 		return
 	}
 	pinned, err := l.node.Pin()
@@ -94,14 +101,20 @@ func (l *loop) verify() {
 		pinned.Close()
 		_ = l.p.call(func(l *loop) {
 			l.verifying = false
-			l.verified(err)
+			l.judge(err)
 		})
 	}()
 }
 
-func (l *loop) verified(err error) {
+// verifyEvery bounds how often all cells are read because of a suspicion, while they are found right.
+const verifyEvery = 10 * time.Minute
+
+// judge acts on the outcome of a check.
+func (l *loop) judge(err error) {
 	switch {
+	case l.node.Rebuilding():
 	case err == nil:
+		l.verified = time.Now()
 		l.p.log.Error("the data here is as it was written: if another peer's differs, that peer is damaged")
 	case !errors.Is(err, store.ErrCorrupt):
 		l.p.log.Error("could not check the data here", "error", err)
@@ -109,60 +122,74 @@ func (l *loop) verified(err error) {
 		l.p.log.Error("the data here is damaged: discarding it and rebuilding from the other peers; "+
 			"reads and writes are refused until that is done", "error", err)
 		l.node.SetDamaged(err)
-		refusal := ErrRebuilding
-		l.p.refusing.Store(&refusal)
+		l.p.refuse(ErrRebuilding)
 	}
 }
 
 // noticeDamage begins to rebuild a damaged replica, once there is somebody to rebuild it from.
 func (l *loop) noticeDamage() {
-	if l.node.Damaged() == nil {
-		return
+	if l.node.Damaged() != nil && l.mayDiscard() {
+		l.beginRebuild()
 	}
+}
+
+// mayDiscard reports whether a neighbour has all that is here, but for what this replica's own log has:
+// then nothing is lost with what it discards.
+func (l *loop) mayDiscard() bool {
 	for id := range l.links {
-		if known, greeted := l.node.Known(id); greeted && len(known) > 0 {
-			l.beginRebuild()
-			return
+		known, greeted := l.node.Known(id)
+		if greeted && len(known) > 0 && l.node.Covers(known) {
+			return true
 		}
 	}
+	return false
 }
 
 // noticeForks logs replicas whose dots were issued twice, and heals a fork of this store's own.
 func (l *loop) noticeForks() {
-	if forks := l.node.Forks(); len(forks) > l.alarmed {
-		l.alarmed = len(forks)
+	forks := l.node.Forks()
+	alarmed := l.alarmed
+	l.alarmed = len(forks)
+	if len(forks) > alarmed {
 		l.p.log.Error("writes of a replica exist in two versions: some host's data directory was put "+
 			"back from an image of its disk while it ran on elsewhere", "replicas", forks)
 	}
-	if fork, ok := l.node.Fork(); ok && !l.node.Rebuilding() {
+	if fork, ok := l.node.Fork(); ok && !l.node.Rebuilding() && l.mayDiscard() {
 		l.p.log.Error("it was this host's: fetching the other version from the peers, and writing "+
 			"what was written here since again", "replica", fork.Replica.String(), "after", fork.Common)
 		l.beginRebuild()
 	}
 }
 
+// beginRebuild discards what is here. The peers' data and this replica's own log make it whole again.
 func (l *loop) beginRebuild() {
-	refusal := ErrRebuilding
-	l.p.refusing.Store(&refusal)
-	if err := l.p.mark.remove(); err != nil {
-		l.broken = err
+	l.p.refuse(ErrRebuilding)
+	if l.broken = l.p.mark.remove(); l.broken != nil {
 		return
 	}
-	l.caughtUp = false
-	if err := l.node.Discard(); err != nil {
-		l.broken = err
-	}
+	l.caughtUp, l.reapplied = false, nil
+	l.broken = l.node.Discard()
 	l.p.publish(l.node.Published())
 }
 
+// endRebuild applies what only this replica's own former log had. If that depends on what no neighbour has,
+// it is tried again whenever more has come.
 func (l *loop) endRebuild() error {
-	if !l.node.Rebuilding() {
+	seen, _ := l.node.Context()
+	if !l.node.Rebuilding() || l.reapplied != nil && l.reapplied.Equal(seen) {
 		return nil
 	}
-	if err := l.node.Reapply(time.Now()); err != nil {
-		return err
-	}
+	l.reapplied = seen.Clone()
+	done, err := l.node.Reapply(time.Now())
 	l.p.publish(l.node.Published())
+	switch {
+	case err != nil:
+		return err
+	case !done:
+		l.p.log.Warn("some writes that only this peer has depend on others that no peer here has: " +
+			"waiting for one that does")
+		return nil
+	}
 	l.p.refusing.Store(nil)
 	l.p.watchers.notifyAll()
 	l.p.log.Info("the data here is rebuilt")

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/internal/replica"
 	"github.com/peerd/peerd/store"
@@ -52,11 +53,13 @@ type loop struct {
 	frames  []*frame
 	dirty   bool // something was committed and not synced
 
-	caughtUp  bool  // has had all that a neighbour had, or began with data
-	repairing bool  // a repair was started and has not ended
-	verifying bool  // the cells are being checked
-	alarmed   int   // forks that were logged
-	broken    error // what ends the loop after this step
+	caughtUp  bool               // has had all that a neighbour had, or began with data
+	repairing bool               // a repair was started and has not ended
+	verifying bool               // the cells are being checked
+	alarmed   int                // forks that were logged
+	verified  time.Time          // when they were found right last
+	reapplied crdt.VersionVector // the context when a rebuild was last tried to be ended
+	broken    error              // what ends the loop after this step
 }
 
 func newLoop(p *Peer, node *replica.Node) *loop {
@@ -142,7 +145,7 @@ func (l *loop) do(j job) error {
 			return err
 		}
 		j.call(l)
-		return nil
+		return l.broken
 	}
 	if l.group != nil && l.group.Full() {
 		if err := l.commit(); err != nil {
@@ -153,19 +156,24 @@ func (l *loop) do(j job) error {
 		l.group = l.node.Begin(time.Now())
 	}
 	if j.update != nil {
-		l.update(j.update)
-		return nil
+		return l.update(j.update)
 	}
 	return l.receive(j.frame)
 }
 
-// update runs transactions in the group.
-func (l *loop) update(u *update) {
+// update runs transactions in the group, or in as many as they fill.
+func (l *loop) update(u *update) error {
 	if !u.begin() {
-		return
+		return nil
 	}
-	l.updates = append(l.updates, u)
 	for i, fn := range u.fns {
+		if l.group.Full() {
+			if err := l.commit(); err != nil {
+				l.updates = append(l.updates, u)
+				return err
+			}
+			l.group = l.node.Begin(time.Now())
+		}
 		err := l.refusal()
 		if err == nil {
 			err = l.transact(u, fn)
@@ -175,6 +183,8 @@ func (l *loop) update(u *update) {
 			l.verify()
 		}
 	}
+	l.updates = append(l.updates, u)
+	return nil
 }
 
 // refusal returns why nothing may be written now.
@@ -351,7 +361,7 @@ func (l *loop) fail(err error) {
 	l.p.log.Error("the peer stops: its store failed", "error", err)
 	l.p.failed = err
 	failed := errFailed(err)
-	l.p.refusing.Store(&failed)
+	l.p.refuse(failed)
 	if l.group != nil {
 		l.group.Discard()
 		l.group = nil

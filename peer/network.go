@@ -17,6 +17,7 @@ import (
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/host"
+	libnet "github.com/libp2p/go-libp2p/core/network"
 	libpeer "github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
@@ -252,16 +253,15 @@ func (n *network) addrs([]ma.Multiaddr) []ma.Multiaddr {
 
 // resourceManager bounds what libp2p takes. Hosts behind one address are not limited among each other:
 // who is let in is decided by the gate.
-func resourceManager() (*rcmgrCloser, error) {
+func resourceManager() (libnet.ResourceManager, error) {
 	limits := rcmgr.DefaultLimits
 	limits.SystemBaseLimit.Conns = 4 * MaxMembers
 	limits.SystemBaseLimit.ConnsInbound = 2 * MaxMembers
 	limits.SystemBaseLimit.ConnsOutbound = 2 * MaxMembers
 	perHost := []rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: MaxMembers}}
 	perHost6 := []rcmgr.ConnLimitPerSubnet{{PrefixLength: 64, ConnCount: MaxMembers}}
-	m, err := rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(limits.AutoScale()),
+	return rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(limits.AutoScale()),
 		rcmgr.WithMetricsDisabled(), rcmgr.WithLimitPerSubnet(perHost, perHost6))
-	return &rcmgrCloser{m}, err
 }
 
 // join opens membership.

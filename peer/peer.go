@@ -134,8 +134,7 @@ func (p *Peer) openLoop() error {
 			"and is refused until then", "error", damage)
 	}
 	if r.Rebuilding() || r.Damaged() != nil {
-		refusal := ErrRebuilding
-		p.refusing.Store(&refusal)
+		p.refuse(ErrRebuilding)
 	}
 	return nil
 }
@@ -161,13 +160,20 @@ func (p *Peer) exclusively(fn func() (replica.Published, error)) error {
 
 func (p *Peer) publish(pub replica.Published) { p.published.Store(&pub) }
 
+// refuse has reads and writes refused from now on. Views that are open stay.
+func (p *Peer) refuse(why error) {
+	p.opening.Lock()
+	defer p.opening.Unlock()
+	p.refusing.Store(&why)
+}
+
 // view opens a view of what is committed.
 func (p *Peer) view() (*replica.View, error) {
+	p.opening.RLock()
+	defer p.opening.RUnlock()
 	if why := p.refusing.Load(); why != nil {
 		return nil, *why
 	}
-	p.opening.RLock()
-	defer p.opening.RUnlock()
 	select {
 	case <-p.stop:
 		return nil, ErrClosed

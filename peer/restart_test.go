@@ -249,3 +249,23 @@ func wantWhole(c *cluster, a, b *Peer) {
 }
 
 var keyOfK = string(crdt.KeyAddress("k").Type(crdt.TypeValue))
+
+// TestAPipelineBeyondOneGroupIsCommittedInSeveral has writes that together exceed what a store takes.
+func TestAPipelineBeyondOneGroupIsCommittedInSeveral(t *testing.T) {
+	p := reopen(t, t.TempDir())
+	defer mustClose(t, p)
+	var fns []func(*Tx) error
+	for i := range 10 {
+		fns = append(fns, func(tx *Tx) error {
+			return tx.String(fmt.Sprint(i)).Set(make([]byte, MaxValue))
+		})
+	}
+	for i, err := range p.UpdateAll(context.Background(), fns) {
+		if err != nil {
+			t.Errorf("write %d: %v", i, err)
+		}
+	}
+	if s, err := p.Status(); err != nil || s.Keys != 10 {
+		t.Errorf("%d keys (%v), want 10", s.Keys, err)
+	}
+}

@@ -20,6 +20,9 @@ func (g *Group) Apply(d *crdt.Delta) (gossip.Outcome, error) {
 		return gossip.Known, nil
 	case r.damage != nil, r.repair != nil && r.repair.covers(d):
 		return gossip.Refused, nil
+	case d.First <= r.seen[d.Replica]:
+		r.forked(d.Replica)
+		return gossip.Refused, nil
 	case !d.Ready(r.seen):
 		return gossip.Early, nil
 	case d.Prev != r.heads[d.Replica]:
@@ -84,6 +87,7 @@ func (r *Replica) raise(id crdt.ReplicaID, counter uint64, head crdt.Hash) {
 		r.digest = r.digest.Sub(contextEntry(id, old, r.heads[id]))
 	}
 	r.seen[id], r.heads[id] = counter, head
+	r.ahead = true
 	r.digest = r.digest.Add(contextEntry(id, counter, head))
 	r.gained[id] = counter
 }

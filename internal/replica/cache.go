@@ -5,7 +5,7 @@ import "github.com/peerd/peerd/crdt"
 // Limits of the cache.
 const (
 	cacheCells   = 1 << 14 // cells of one generation; there are two
-	cachePayload = 1 << 10 // bytes of payload in a cell; larger ones are not kept
+	cachePayload = 1 << 10 // bytes of address and payload; larger cells are not kept
 )
 
 // cache keeps the cells and summaries that groups touched last, as the store has them, so that a hot cell
@@ -36,11 +36,8 @@ func (c *cache) cell(a crdt.Address) (crdt.Cell, bool) {
 
 // keep notes what the store has for a cell now.
 func (c *cache) keep(a crdt.Address, cell crdt.Cell) {
-	size := 0
-	for _, e := range cell {
-		size += len(e.Payload)
-	}
-	if size > cachePayload {
+	size := payloadOf(cell)
+	if len(a)+size > cachePayload {
 		delete(c.young.cells, a)
 		delete(c.old.cells, a)
 		return
@@ -77,6 +74,9 @@ func (c *cache) summary(key string) (crdt.Summary, bool) {
 
 // keepSummary notes what the store has for a key's summary now. It takes s over.
 func (c *cache) keepSummary(key string, s crdt.Summary) {
+	if len(key) > cachePayload {
+		return
+	}
 	c.young.sums[key] = s
 	c.age()
 }

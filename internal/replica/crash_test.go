@@ -250,8 +250,8 @@ func TestADamagedReplicaRebuildsItself(t *testing.T) {
 		w.deliver(t, 1, 0)
 		w.stepRepairs(t)
 	}
-	if err := b.node.Reapply(w.now); err != nil {
-		t.Fatal(err)
+	if done, err := b.node.Reapply(w.now); err != nil || !done {
+		t.Fatal(done, err)
 	}
 	w.settle(t)
 	for _, h := range w.hosts {

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"encoding/binary"
 	"fmt"
 	"slices"
 
@@ -65,7 +66,7 @@ func (r *Replica) agreesAt(id crdt.ReplicaID, last uint64, head crdt.Hash) bool 
 		if d.Last() < last {
 			return true
 		}
-		agrees = d.Last() == last && d.Hash() == head
+		agrees = d.First > last || d.Last() == last && d.Hash() == head
 		return false
 	})
 	return err != nil || agrees
@@ -121,7 +122,7 @@ func (r *Replica) Compare(theirs gossip.Chain) error {
 		}
 		if have[gossip.ChainLink{Last: d.Last(), Hash: d.Hash()}] {
 			common = d.Last()
-		} else if common > 0 || d.First == 1 {
+		} else if d.Last() >= theirs.Links[0].Last && (common > 0 || d.First == 1) {
 			diverged = true
 		}
 		return true
@@ -143,11 +144,14 @@ func (r *Replica) Compare(theirs gossip.Chain) error {
 
 // reapply applies a delta of the log that was put aside. Those of the branch that this store abandons are
 // issued again.
-func (g *Group) reapply(d *crdt.Delta, again *crdt.Reissue) error {
+func (g *Group) reapply(d *crdt.Delta, again *crdt.Reissue) (gossip.Outcome, error) {
 	if again.Replica == 0 || d.Replica != again.Replica || d.First <= again.Common {
-		_, err := g.Apply(d)
-		return err
+		return g.Apply(d)
 	}
+	return gossip.Applied, g.reissueAll(d, again)
+}
+
+func (g *Group) reissueAll(d *crdt.Delta, again *crdt.Reissue) error {
 	start := 0
 	for i, op := range d.Ops {
 		if op.Kind != crdt.OpClear {
@@ -169,7 +173,7 @@ func (g *Group) reissue(d *crdt.Delta, from, to int, again *crdt.Reissue) error 
 	if from == to {
 		return nil
 	}
-	return g.Update(func(tx *Tx) error {
+	err := g.Update(func(tx *Tx) error {
 		for i := from; i < to; i++ {
 			if _, err := again.Op(tx, d.Ops[i], d.Dot(i), nil); err != nil {
 				return err
@@ -177,6 +181,46 @@ func (g *Group) reissue(d *crdt.Delta, from, to int, again *crdt.Reissue) error 
 		}
 		return nil
 	})
+	for i := from; i < to && err == nil; i++ {
+		if now, ok := again.Moved(d.Dot(i)); ok {
+			key := movedKey(d.Dot(i))
+			g.also.Set(key, wire.Seal(formatVersion, key, wire.Encode(func(w *wire.Writer) {
+				crdt.WriteDots(w, []crdt.Dot{now})
+			})))
+		}
+	}
+	return err
+}
+
+func movedKey(was crdt.Dot) []byte {
+	return append([]byte{prefixMoved}, blobKey(was)[1:]...)
+}
+
+// loadMoved tells again what was issued before a restart.
+func (r *Replica) loadMoved(again *crdt.Reissue) error {
+	snap := r.st.Snapshot()
+	defer snap.Close()
+	var failed error
+	err := snap.Scan([]byte{prefixMoved}, []byte{prefixMoved + 1}, func(key, value []byte) bool {
+		var body []byte
+		if body, failed = unseal(key, value); failed != nil {
+			return false
+		}
+		was := crdt.Dot{
+			Replica: crdt.ReplicaID(binary.BigEndian.Uint64(key[1:9])),
+			Counter: binary.BigEndian.Uint64(key[9:]),
+		}
+		failed = wire.Decode(body, func(rd *wire.Reader) {
+			if dots := crdt.ReadDots(rd); len(dots) == 1 {
+				again.Move(was, dots[0])
+			}
+		})
+		return failed == nil
+	})
+	if failed != nil {
+		return failed
+	}
+	return err
 }
 
 // reissueClear issues a clear again: as removals, which may take several transactions.

@@ -72,8 +72,8 @@ func TestAForkedStoreIssuesItsBranchAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	exchange()
-	if err := a.node.Reapply(w.now); err != nil {
-		t.Fatal(err)
+	if done, err := a.node.Reapply(w.now); err != nil || !done {
+		t.Fatal(done, err)
 	}
 	w.settle(t)
 	for _, h := range w.hosts {

@@ -16,8 +16,11 @@ import (
 // delta of crdt.MaxCost still fits into a store's batch.
 const groupCost = 1 << 20
 
-// groupCells is how many cells a group may have looked at before it is full.
-const groupCells = 1 << 14
+// A group is also full when it has looked at so many cells, or at so many bytes of payload.
+const (
+	groupCells = 1 << 14
+	groupHeld  = 16 << 20
+)
 
 // Group is a commit group: transactions and deltas that are applied one after the other on one snapshot,
 // each seeing those before it, and become visible and durable together.
@@ -32,6 +35,7 @@ type Group struct {
 	deltas []*crdt.Delta
 	also   store.Batch // further writes of the commit
 	cost   int
+	held   int // bytes of payload in cells
 }
 
 // cellState is a cell that the group has looked at.
@@ -63,7 +67,9 @@ func (r *Replica) Begin(now time.Time) *Group {
 }
 
 // Full reports whether the group should be committed before anything more goes in.
-func (g *Group) Full() bool { return g.cost >= groupCost || len(g.cells) >= groupCells }
+func (g *Group) Full() bool {
+	return g.cost >= groupCost || g.held >= groupHeld || len(g.cells) >= groupCells
+}
 
 // Empty reports whether the group has nothing to commit.
 func (g *Group) Empty() bool { return len(g.deltas) == 0 }
@@ -83,7 +89,15 @@ func (g *Group) load(a crdt.Address) (*cellState, error) {
 	}
 	c.now = hide(g.clears, a, c.stored)
 	g.cells[a] = c
+	g.held += len(a) + payloadOf(c.stored)
 	return c, nil
+}
+
+func payloadOf(c crdt.Cell) (bytes int) {
+	for _, e := range c {
+		bytes += len(e.Payload)
+	}
+	return bytes
 }
 
 // set changes a cell and what its key's summary says of it.
@@ -242,7 +256,7 @@ func (g *Group) discount(prefix crdt.Address, set crdt.ClearSet, exact bool) err
 		return nil
 	case exact && len(rest) == 1 && s.now.Tallies == 0:
 		for shape := range s.now.Visible {
-			if shape[0] == rest[0] {
+			if strings.HasPrefix(shape, string(rest)) {
 				delete(s.now.Visible, shape)
 			}
 		}
@@ -298,9 +312,18 @@ func (g *Group) Commit(sync bool) (Committed, error) {
 		return nil
 	}
 	var err error
+	defer func() { r.ahead = err != nil }()
 	switch {
 	case !batch.Fits():
-		err = r.exclusively(func() error { return g.commitLarge(changed, rec, sync) })
+		err = r.exclusively(func() error {
+			err := g.r.commitLarge(batch, sync)
+			if err == nil {
+				g.publish(changed, moves)
+				r.log.append(rec)
+				r.clears, r.named = g.clears, false
+			}
+			return err
+		})
 	case clears:
 		err = r.exclusively(write)
 	default:

@@ -15,6 +15,7 @@ const (
 	prefixLog     = 'l' // l <lsn> : the deltas of one commit group
 	prefixStage   = 's' // s <session> <number> : a change that a repair staged
 	prefixOldLog  = 'o' // o <lsn> : the log of a replica that rebuilds itself
+	prefixMoved   = 'x' // x <dot> : what a dot of an abandoned branch became
 )
 
 // The single records.
@@ -22,6 +23,7 @@ var (
 	keyCheckpoint = []byte("mcheckpoint") // context, heads, clock and the log's index as of an lsn
 	keyClears     = []byte("mclears")     // clears that are not swept yet
 	keyFlip       = []byte("mflip")       // a repair that must be completed before anything else
+	keyLarge      = []byte("mlarge")      // a large group that must be, likewise
 	keyRebuild    = []byte("mrebuild")    // this replica found itself damaged
 	keyRoot       = []byte("mroot")       // the fingerprint of the stored cells, if no log record has it
 )

@@ -55,7 +55,8 @@ func (l *deltaLog) append(rec logged) {
 		l.recentBytes -= l.recent[drop].bytes
 		drop++
 	}
-	l.recent = slices.Delete(l.recent, 0, drop)
+	clear(l.recent[:drop])
+	l.recent = l.recent[drop:]
 }
 
 // index takes a record into account.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/internal/wire"
 	"github.com/peerd/peerd/store"
 )
@@ -170,6 +171,16 @@ func encodeRoot(lsn uint64, root antientropy.Fingerprint) []byte {
 
 // putLogAside moves the records of the log that can still be read.
 func (r *Replica) putLogAside() error {
+	var last uint64 // of what a rebuild before put aside and did not get to apply
+	snap := r.st.Snapshot()
+	err := snap.ScanKeys([]byte{prefixOldLog}, []byte{prefixOldLog + 1}, func(key []byte) bool {
+		last = numberOf(key)
+		return true
+	})
+	snap.Close()
+	if err != nil {
+		return err
+	}
 	for {
 		batch := &store.Batch{}
 		snap := r.st.Snapshot()
@@ -177,7 +188,8 @@ func (r *Replica) putLogAside() error {
 			key := append([]byte(nil), k...)
 			batch.Delete(key)
 			if rec, err := decodeLogged(key, append([]byte(nil), v...)); err == nil {
-				aside := numbered(prefixOldLog, rec.lsn)
+				last++
+				aside := numbered(prefixOldLog, last)
 				batch.Set(aside, encodeLogged(aside, rec))
 			}
 			return batch.Len() < replayItems && batch.Bytes() < replayBytes
@@ -212,56 +224,82 @@ func (r *Replica) removeAll(start, end []byte) error {
 }
 
 // Reapply ends a rebuild, once the replica has got from its peers what they have: it applies the
-// deltas of its own former log that none of them had, and issues those of an abandoned branch again.
-func (r *Replica) Reapply(now time.Time) error {
+// deltas of its own former log that none of them had, and issues those of an abandoned branch again. done
+// is false if some of them depend on what no peer has brought yet: they are kept, the replica goes on
+// rebuilding, and Reapply is to be called again when more has come.
+func (r *Replica) Reapply(now time.Time) (done bool, err error) {
 	again := &crdt.Reissue{Replica: r.fork.Replica, Common: r.fork.Common}
+	if err := r.loadMoved(again); err != nil {
+		return false, err
+	}
+	var lsn, early uint64
 	for more := true; more; {
-		var err error
-		if more, err = r.reapplySome(now, again); err != nil {
-			return err
+		if lsn, more, err = r.reapplySome(now, again, lsn, &early); err != nil {
+			return false, err
+		}
+		for len(r.clears) > reapplyClears {
+			if _, err := r.Sweep(); err != nil {
+				return false, err
+			}
 		}
 	}
+	if early > 0 {
+		return false, nil
+	}
+	delete(r.forks, r.fork.Replica)
 	r.fork = Fork{}
 	if err := r.Save(now); err != nil {
-		return err
+		return false, err
 	}
 	end := &store.Batch{}
 	end.Delete(keyRebuild)
 	if err := r.commit(end, true); err != nil {
-		return err
+		return false, err
 	}
 	r.rebuilding = false
-	return nil
+	return true, r.removeAll([]byte{prefixMoved}, []byte{prefixMoved + 1})
 }
 
-// reapplySome takes records from the log that was put aside, as many as one group holds. They go with
-// the commit that applies them, so that a crash does not have anything issued twice.
-func (r *Replica) reapplySome(now time.Time, again *crdt.Reissue) (more bool, err error) {
+// reapplyClears is how many clears may wait to be swept between two groups of Reapply.
+const reapplyClears = 16
+
+// reapplySome takes records from the log that was put aside, from lsn on, as many as one group holds. They
+// go with the commit that applies them. One with deltas that are early stays; what of it was applied is
+// known the next time, and what was issued again is not issued twice.
+func (r *Replica) reapplySome(now time.Time, again *crdt.Reissue, lsn uint64, early *uint64) (
+	next uint64, more bool, err error) {
 	g := r.Begin(now)
 	var failed error
-	err = readLog(g.view.snap, prefixOldLog, 0, func(rec logged) bool {
+	err = readLog(g.view.snap, prefixOldLog, lsn, func(rec logged) bool {
+		waits := false
 		for _, d := range rec.deltas {
-			if failed = g.reapply(d, again); failed != nil {
+			var outcome gossip.Outcome
+			if outcome, failed = g.reapply(d, again); failed != nil {
 				return false
 			}
+			waits = waits || outcome == gossip.Early
 		}
-		g.also.Delete(numbered(prefixOldLog, rec.lsn))
-		more = true
+		if waits {
+			*early++
+		} else {
+			g.also.Delete(numbered(prefixOldLog, rec.lsn))
+		}
+		lsn, more = rec.lsn+1, true
 		return !g.Full() && g.also.Len() < replayItems
 	})
 	if err == nil {
 		err = failed
 	}
-	if err != nil || !more {
+	if err != nil {
 		g.Discard()
-		return false, err
+		return lsn, false, err
 	}
 	if g.Empty() {
 		defer g.Discard()
-		return true, r.commit(&g.also, false)
+		return lsn, more, r.commit(&g.also, false)
 	}
 	_, err = g.Commit(false)
-	return true, err
+	return lsn, more, err
 }
 
 // resumeRebuild continues at open what a crash interrupted.

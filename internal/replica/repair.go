@@ -140,6 +140,9 @@ func (r *Replica) BeginRepair(target crdt.VersionVector, heads crdt.Heads) (*Rep
 	if err := r.dropStaged(); err != nil {
 		return nil, err
 	}
+	if target[r.id] > r.seen[r.id] {
+		r.id = 0 // these dots are not to be issued again
+	}
 	for id, n := range target {
 		if r.seen[id] == n && r.heads[id] != heads[id] {
 			r.forked(id)
@@ -214,9 +217,6 @@ func (r *Replica) FinishRepair(p *Repair, sync bool) error {
 	}
 	r.repair = nil
 	p.Local.Close()
-	if p.target[r.id] > r.seen[r.id] {
-		r.id = 0
-	}
 	for id, n := range p.target {
 		if n > r.seen[id] {
 			r.raise(id, n, p.heads[id])
@@ -225,11 +225,11 @@ func (r *Replica) FinishRepair(p *Repair, sync bool) error {
 	mark := &store.Batch{}
 	mark.Set(keyCheckpoint, r.checkpoint())
 	r.writeRoot(mark, r.tree.Root())
-	mark.Set(keyFlip, encodeFlip(p.session))
+	mark.Set(keyFlip, encodeSession(keyFlip, p.session))
 	if err := r.commit(mark, true); err != nil {
 		return err
 	}
-	r.saved = r.log.last
+	r.saved, r.ahead = r.log.last, false
 	return r.exclusively(func() error { return r.replay(p.session, sync) })
 }
 
@@ -314,6 +314,9 @@ func (r *Replica) replaySome(session uint64) (more bool, err error) {
 		batch.Delete(key)
 		items++
 		bytes += len(v) + 4*len(c.address)
+		for _, e := range g.cells[c.address].now {
+			bytes += min(len(e.Payload), maxInline)
+		}
 		return items < replayItems && bytes < replayBytes
 	})
 	if err == nil {
@@ -352,50 +355,6 @@ func (g *Group) commitState(batch *store.Batch) error {
 	return nil
 }
 
-// commitLarge commits a group whose batch a store does not take at once: its changes are staged, committed
-// by one transaction, and replayed.
-func (g *Group) commitLarge(changed []*cellState, rec logged, sync bool) error {
-	r := g.r
-	p := r.newRepair()
-	for _, c := range changed {
-		if err := p.stageCell(c); err != nil {
-			return err
-		}
-	}
-	if err := p.flush(); err != nil {
-		return err
-	}
-	mark := &store.Batch{}
-	key := numbered(prefixLog, rec.lsn)
-	mark.Set(key, encodeLogged(key, rec))
-	mark.Set(keyRoot, encodeRoot(rec.lsn, r.tree.Root()))
-	mark.Set(keyClears, encodeClears(g.clears))
-	mark.Append(&g.also)
-	mark.Set(keyFlip, encodeFlip(p.session))
-	if err := r.commit(mark, sync); err != nil {
-		return err
-	}
-	r.clears, r.named = g.clears, false
-	r.log.append(rec)
-	return r.replay(p.session, sync)
-}
-
-func (p *Repair) stageCell(c *cellState) error {
-	var removes []crdt.Dot
-	var adds []crdt.Entry
-	difference(c.stored, c.now, func(e crdt.Entry, live bool) {
-		if live {
-			adds = append(adds, e)
-		} else {
-			removes = append(removes, e.Dot)
-		}
-	})
-	if err := p.Remove(c.address, removes); err != nil {
-		return err
-	}
-	return p.Add(c.address, adds)
-}
-
 // finishFlip completes at open what a crash interrupted after its mark, and drops what was only staged.
 func (r *Replica) finishFlip() error {
 	snap := r.st.Snapshot()
@@ -405,7 +364,7 @@ func (r *Replica) finishFlip() error {
 		return err
 	}
 	if marked {
-		session, err := decodeFlip(record)
+		session, err := decodeSession(keyFlip, record)
 		if err == nil {
 			err = r.replay(session, true)
 		}
@@ -416,15 +375,15 @@ func (r *Replica) finishFlip() error {
 	return r.dropStaged()
 }
 
-func encodeFlip(session uint64) []byte {
-	return wire.Seal(formatVersion, keyFlip, wire.Encode(func(w *wire.Writer) {
+func encodeSession(key []byte, session uint64) []byte {
+	return wire.Seal(formatVersion, key, wire.Encode(func(w *wire.Writer) {
 		w.Array(1)
 		w.Uint(session)
 	}))
 }
 
-func decodeFlip(record []byte) (session uint64, err error) {
-	body, err := unseal(keyFlip, record)
+func decodeSession(key, record []byte) (session uint64, err error) {
+	body, err := unseal(key, record)
 	if err != nil {
 		return 0, err
 	}
@@ -433,7 +392,7 @@ func decodeFlip(record []byte) (session uint64, err error) {
 		session = r.Uint()
 	})
 	if err != nil {
-		return 0, damaged(keyFlip, err)
+		return 0, damaged(key, err)
 	}
 	return session, nil
 }

@@ -113,6 +113,7 @@ type Replica struct {
 	repair     *Repair
 	sessions   uint64 // of staged changes, begun since the store was opened
 	rebuilding bool
+	ahead      bool                    // a group raised the context and is not committed
 	damage     error                   // found at open
 	root       antientropy.Fingerprint // of the newest log record; only at open
 	fork       Fork                    // this store's own, to be healed
@@ -130,7 +131,8 @@ func Open(st store.Store, cfg Config) (*Replica, error) {
 		log: newDeltaLog(), cache: newCache(), tree: &antientropy.Tree{}, forks: map[crdt.ReplicaID]bool{},
 	}
 	for _, step := range []func() error{
-		r.loadOwn, r.resumeRebuild, r.loadContext, r.loadClears, r.loadCells, r.checkRoot, r.finishFlip,
+		r.loadOwn, r.finishLarge, r.resumeRebuild, r.loadContext, r.loadClears, r.loadCells,
+		r.checkRoot, r.finishFlip,
 	} {
 		err := step()
 		if errors.Is(err, store.ErrCorrupt) {
@@ -141,6 +143,7 @@ func Open(st store.Store, cfg Config) (*Replica, error) {
 			return nil, err
 		}
 	}
+	r.ahead = false
 	if r.damage != nil || cfg.KeepID != r.Token() {
 		r.id = 0
 	}
@@ -164,7 +167,7 @@ func (r *Replica) loadContext() error {
 		for id, n := range c.seen {
 			r.raise(id, n, c.heads[id])
 		}
-		r.clock.Observe(c.time, c.time.Wall(), 0)
+		r.clock.Observe(c.time, c.time.Wall(), time.Millisecond)
 	}
 	var broken error
 	err = readLog(snap, prefixLog, r.saved+1, func(rec logged) bool {
@@ -175,7 +178,7 @@ func (r *Replica) loadContext() error {
 		}
 		for _, d := range rec.deltas {
 			r.raise(d.Replica, d.Last(), d.Hash())
-			r.clock.Observe(d.Time, d.Time.Wall(), 0)
+			r.clock.Observe(d.Time, rec.time, r.cfg.MaxSkew)
 		}
 		r.log.index(rec)
 		r.root = rec.root
@@ -241,9 +244,9 @@ func (r *Replica) ID() crdt.ReplicaID { return r.id }
 func (r *Replica) Context() (crdt.VersionVector, crdt.Heads) { return r.seen, r.heads }
 
 // Digest returns fingerprints of the context and of all cells. settled is false while cells that are
-// removed already are still swept, and then root says nothing.
+// removed already are still swept, and within a group, and then root says nothing.
 func (r *Replica) Digest() (context, root antientropy.Fingerprint, settled bool) {
-	return r.digest, r.tree.Root(), len(r.clears) == 0 && r.damage == nil
+	return r.digest, r.tree.Root(), len(r.clears) == 0 && r.damage == nil && !r.ahead
 }
 
 // Counts returns the number of keys that exist and of cells in the store.
@@ -327,10 +330,12 @@ func (r *Replica) save(now time.Time, sync bool) (more bool, err error) {
 		r.log.forget(rec)
 	}
 	batch.Set(keyCheckpoint, r.checkpoint())
+	batch.Set(keyOwn, r.encodeOwn())
 	r.writeRoot(batch, r.tree.Root())
 	if err := r.commit(batch, sync); err != nil {
 		return false, err
 	}
+	r.named = false
 	r.saved = r.log.last
 	return len(cut) > 0 && r.log.bytes > r.cfg.MaxLogBytes, nil
 }
@@ -351,6 +356,13 @@ func (r *Replica) cuttable(now time.Time) (cut []logged, err error) {
 		return true
 	})
 	return cut, err
+}
+
+// Covers reports whether the log has all that someone with the given context lacks: if this replica
+// discards itself, nothing is lost then that they do not have.
+func (r *Replica) Covers(theirs crdt.VersionVector) bool {
+	_, covered := r.log.start(r.seen, theirs)
+	return covered
 }
 
 // LogStart returns where in the log someone with the given context must begin to read, and whether the

@@ -6,8 +6,11 @@ import (
 	"github.com/peerd/peerd/store"
 )
 
-// sweepCells is how many cells one step of a sweep looks at.
-const sweepCells = 512
+// sweepCells and sweepBytes are how many cells, and how much payload, one step of a sweep looks at.
+const (
+	sweepCells = 512
+	sweepBytes = 4 << 20
+)
 
 // Clears returns how many clears there are to be swept. They cost every reader a little.
 func (r *Replica) Clears() int {
@@ -26,14 +29,16 @@ func (r *Replica) Sweep() (more bool, err error) {
 	g := r.Begin(r.clock.Last().Wall())
 	defer g.Discard()
 	first := r.clears[0]
-	seen := 0
+	seen, bytes, full := 0, 0, false
 	err = g.view.scanStored(first.prefix, r.sweepAfter, func(a crdt.Address, c crdt.Cell) bool {
 		g.cells[a] = &cellState{
 			address: a, key: place(prefixCell, a), stored: c, now: hide(r.clears, a, c),
 		}
 		r.sweepAfter = a
 		seen++
-		return seen < sweepCells
+		bytes += payloadOf(c)
+		full = seen >= sweepCells || bytes >= sweepBytes
+		return !full
 	})
 	if err != nil {
 		return false, err
@@ -43,9 +48,8 @@ func (r *Replica) Sweep() (more bool, err error) {
 	g.writeCells(batch, changed)
 	moves, root := r.plan(changed)
 	r.writeRoot(batch, root)
-	done := seen < sweepCells
 	rest := r.clears
-	if done {
+	if !full {
 		rest = r.clears[1:]
 		batch.Set(keyClears, encodeClears(rest))
 		r.sweepAfter = ""

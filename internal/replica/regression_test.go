@@ -1,0 +1,532 @@
+package replica
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/store/mem"
+)
+
+func (w *world) try(h *host, fn func(f crdt.Fields) error) error {
+	g := h.node.Begin(w.now)
+	if err := g.Update(func(tx *Tx) error { return fn(crdt.Root(tx)) }); err != nil {
+		return err
+	}
+	_, err := g.Commit(false)
+	return err
+}
+
+func (w *world) exchangeAll(t *testing.T, rounds int) {
+	for range rounds {
+		for i := range w.hosts {
+			for j := range w.hosts {
+				w.pump(t, i, j)
+				w.deliver(t, i, j)
+			}
+		}
+		w.stepRepairs(t)
+		for _, h := range w.hosts {
+			h.node.Tick(h.node.Repairing())
+		}
+	}
+}
+
+func TestABackupThatMeetsACutLogIsNotTakenForAFork(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 2})
+	a, b := w.hosts[0], w.hosts[1]
+	b.disk = mem.New()
+	w.cfg.maxLog = 1000
+	w.open(t, b, false)
+	w.connect(0, 1)
+	inc := func(f crdt.Fields) error { _, err := f.Counter("n").Add(1); return err }
+	for range 50 {
+		w.write(t, a, inc)
+	}
+	w.settle(t)
+	backup := a.disk.Clone()
+	for range 2 {
+		for range 25 {
+			w.write(t, a, inc)
+		}
+		w.settle(t)
+	}
+	w.cut(0, 1)
+	a.disk = backup
+	w.cfg.maxLog = 0
+	w.open(t, a, false) // restored: not clean
+	w.connect(0, 1)
+	for range 50 {
+		w.pump(t, 0, 1)
+		w.pump(t, 1, 0)
+		w.deliver(t, 0, 1)
+		w.deliver(t, 1, 0)
+	}
+	if fork, ok := a.node.Fork(); ok {
+		t.Fatalf("taken for a fork: %v", fork)
+	}
+	w.settle(t)
+	for _, h := range w.hosts {
+		v := h.node.View()
+		if n, err := crdt.Root(v).Counter("n").Value(); err != nil || n != 100 {
+			t.Errorf("host %d: n is %d (%v), want 100", h.i, n, err)
+		}
+		v.Close()
+	}
+}
+
+func TestARebuildKeepsWhatDependsOnSomethingThatNoPeerHasYet(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 3})
+	a, c, x := w.hosts[0], w.hosts[1], w.hosts[2]
+	w.cfg.maxLog = 1
+	w.open(t, c, false)
+	w.cfg.maxLog = 0
+	for i := range 10 {
+		w.write(t, c, func(f crdt.Fields) error { return f.String("k").Set([]byte(fmt.Sprint(i))) })
+		w.upkeep(t, c)
+	}
+	w.connect(0, 1)
+	w.settle2(t, 0, 1)
+	if w.done["repair"] == 0 {
+		t.Fatal("a should have been bootstrapped by a repair")
+	}
+	w.cut(0, 1)
+	w.write(t, a, func(f crdt.Fields) error { return f.String("only a").Set([]byte("acknowledged")) })
+	if err := a.node.Discard(); err != nil { // found itself damaged
+		t.Fatal(err)
+	}
+	w.write(t, x, func(f crdt.Fields) error { return f.String("newcomer").Set([]byte("y")) })
+	w.connect(0, 2)
+	w.settle2(t, 0, 2)
+	if done, err := a.node.Reapply(w.now); err != nil || done {
+		t.Fatalf("with the newcomer alone: done %v, error %v", done, err)
+	}
+	w.settle(t)
+	if done, err := a.node.Reapply(w.now); err != nil || !done {
+		t.Fatalf("with all: done %v, error %v", done, err)
+	}
+	w.settle(t)
+	for _, h := range w.hosts {
+		v := h.node.View()
+		val, ok, _ := crdt.Root(v).String("only a").Get()
+		if !ok {
+			t.Errorf("host %d lost the acknowledged write: %q %v", h.i, val, ok)
+		}
+		v.Close()
+	}
+}
+
+func (w *world) settle2(t *testing.T, i, j int) {
+	for range 400 {
+		w.pump(t, i, j)
+		w.pump(t, j, i)
+		w.deliver(t, i, j)
+		w.deliver(t, j, i)
+		w.stepRepairs(t)
+	}
+}
+
+func TestAClearInALargeGroupIsCounted(t *testing.T) {
+	w := newWorld(t, 3, worldConfig{hosts: 1})
+	a := w.hosts[0]
+	w.write(t, a, func(f crdt.Fields) error {
+		for j := range 100 {
+			if _, err := f.Set("s").Add(fmt.Sprint(j)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for i := range 7 {
+		w.write(t, a, func(f crdt.Fields) error {
+			for j := range 100 {
+				if err := f.Map("m").Register(fmt.Sprint(i, j)).Set(make([]byte, 16_000)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	w.write(t, a, func(f crdt.Fields) error {
+		for i := range 700 {
+			if _, err := f.Map("m").Counter(fmt.Sprint(i/100, i%100)).Add(1); err != nil {
+				return err
+			}
+		}
+		_, err := f.Delete("s")
+		return err
+	})
+	v := a.node.View()
+	if ok, err := crdt.Root(v).Exists("s"); err != nil || ok {
+		t.Errorf("after the delete: exists %v, error %v", ok, err)
+	}
+	v.Close()
+}
+
+func TestALargeGroupMayCommitDuringARepair(t *testing.T) {
+	w := newWorld(t, 3, worldConfig{hosts: 1})
+	a := w.hosts[0]
+	for i := range 7 {
+		w.write(t, a, func(f crdt.Fields) error {
+			for j := range 100 {
+				if err := f.Map("m").Register(fmt.Sprint(i, j)).Set(make([]byte, 16_000)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if _, err := a.node.BeginRepair(crdt.VersionVector{77: 5}, crdt.Heads{77: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.try(a, func(f crdt.Fields) error {
+		for i := range 700 {
+			if _, err := f.Map("m").Counter(fmt.Sprint(i/100, i%100)).Add(1); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Errorf("an ordinary transaction: %v", err)
+	}
+}
+
+func TestARepairOfLargeCellsFitsIntoTheStoresBatches(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 2})
+	a, b := w.hosts[0], w.hosts[1]
+	for i := range 10 {
+		w.write(t, b, func(f crdt.Fields) error {
+			for j := range 100 {
+				if err := f.String(fmt.Sprint(i, " ", j)).Set(make([]byte, 16_000)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		w.write(t, a, func(f crdt.Fields) error {
+			for j := range 100 {
+				if err := f.String(fmt.Sprint(i, " ", j)).Set([]byte("x")); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := repairAll(a.node, b.node); err != nil {
+		t.Error(err)
+	}
+	if _, err := Open(b.disk.Clone(), Config{NewID: w.newID}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestADigestThatArrivesWithTheDeltasItIsAboutIsNoAlarm(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 3})
+	a, b, c := w.hosts[0], w.hosts[1], w.hosts[2]
+	w.write(t, a, func(f crdt.Fields) error { return f.String("k").Set([]byte("v")) })
+	w.connect(0, 1)
+	w.settle2(t, 0, 1) // b has it
+	w.connect(0, 2)
+	w.connect(1, 2)
+	for range 5 { // hellos only
+		w.pump(t, 2, 0)
+		w.deliver(t, 2, 0)
+		w.pump(t, 2, 1)
+		w.deliver(t, 2, 1)
+	}
+	hello := func(from int) {
+		frame, _ := w.hosts[from].node.Next(name(2))
+		g := c.node.Begin(w.now)
+		if err := c.node.Receive(g, name(from), frame); err != nil {
+			t.Fatal(err)
+		}
+		w.commit(t, c, g)
+	}
+	hello(0)
+	hello(1)
+	deltas, _ := a.node.Next(name(2))
+	for { // drain b's frames except for the digest
+		f, _ := b.node.Next(name(2))
+		if f == nil {
+			break
+		}
+	}
+	rng := rand.New(rand.NewPCG(1, 1))
+	var digest []byte
+	for digest == nil {
+		b.node.SendDigest(rng)
+		digest, _ = b.node.Next(name(2))
+		if digest != nil && digest[0] != 6 {
+			digest = nil
+		}
+	}
+	if deltas[0] != 2 || digest[0] != 6 {
+		t.Fatalf("frames of kinds %d and %d, want deltas and a digest", deltas[0], digest[0])
+	}
+	g := c.node.Begin(w.now)
+	if err := c.node.Receive(g, name(0), deltas); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.node.Receive(g, name(1), digest); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.Commit(false); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range c.node.Events() {
+		if e.Kind == gossip.Damaged {
+			t.Error("a false alarm: Damaged")
+		}
+	}
+}
+
+func TestALongAddressOfAnUnknownTypeIsKept(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 1})
+	a := w.hosts[0]
+	long := crdt.KeyAddress("k").Type('z') + crdt.Address(make([]byte, 100_000))
+	d := &crdt.Delta{Replica: 99, First: 1, Ops: []crdt.Op{
+		{Kind: crdt.OpPut, Address: long, Payload: []byte("x")},
+	}}
+	d, err := crdt.DecodeDelta(d.Encode())
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := a.node.Begin(w.now)
+	if out, err := g.Apply(d); err != nil || out != gossip.Applied {
+		t.Fatal(out, err)
+	}
+	w.commit(t, a, g)
+	w.check(t, a)
+}
+
+func TestAnEntryAtABareKeyIsRefused(t *testing.T) {
+	d := &crdt.Delta{Replica: 99, First: 1, Ops: []crdt.Op{
+		{Kind: crdt.OpPut, Address: crdt.KeyAddress("k"), Payload: []byte("\x01")},
+	}}
+	if _, err := crdt.DecodeDelta(d.Encode()); err == nil {
+		t.Error("accepted")
+	}
+}
+
+func TestTheClockSurvivesARestartAndAdoptsNoFarFuture(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 1})
+	a := w.hosts[0]
+	for range 3 {
+		w.write(t, a, func(f crdt.Fields) error { return f.String("k").Set([]byte("v")) })
+	}
+	before := a.node.clock.Last()
+	w.restart(t, a, "closes")
+	if after := a.node.clock.Last(); after < before {
+		t.Errorf("clock was %v, is %v", before, after)
+	}
+	future := crdt.TimeAt(w.now.Add(50 * 365 * 24 * time.Hour))
+	d := &crdt.Delta{Replica: 99, First: 1, Time: future, Ops: []crdt.Op{{Kind: crdt.OpPut, Address: crdt.KeyAddress("q").Type('v'), Payload: []byte("\x02")}}}
+	g := a.node.Begin(w.now)
+	if _, err := g.Apply(d); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.Commit(true); err != nil {
+		t.Fatal(err)
+	}
+	live := a.node.clock.Last()
+	w.restart(t, a, "is killed")
+	if after := a.node.clock.Last(); after.Wall().Sub(w.now) > time.Second {
+		t.Errorf("clock was %v; after a restart it has adopted %v", live, after)
+	}
+}
+
+func TestARepairThatBringsOurOwnDotsStopsUsFromIssuingThem(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 2})
+	a, b := w.hosts[0], w.hosts[1]
+	set := func(v string) func(f crdt.Fields) error {
+		return func(f crdt.Fields) error { return f.String("k").Set([]byte(v)) }
+	}
+	w.write(t, a, set("1"))
+	w.restart(t, a, "closes")
+	image := a.disk.Clone()
+	w.write(t, a, set("2"))
+	w.connect(0, 1)
+	w.settle(t)
+	w.cut(0, 1)
+	a.disk = image
+	w.open(t, a, true)
+	src, _ := b.node.Pin()
+	v, h := src.Context()
+	if _, err := a.node.BeginRepair(v, h); err != nil {
+		t.Fatal(err)
+	}
+	g := a.node.Begin(w.now)
+	if err := g.Update(func(tx *Tx) error { return set("mine")(crdt.Root(tx)) }); err != nil {
+		t.Fatal(err)
+	}
+	done, err := g.Commit(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range done.Deltas {
+		if v[d.Replica] >= d.First {
+			t.Errorf("dot %v issued although the pinned context has it", d.Dot(0))
+		}
+	}
+}
+
+func TestAForkWithOtherBoundariesIsNoticed(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 1})
+	a := w.hosts[0]
+	put := func(first uint64, n int, prev crdt.Hash) *crdt.Delta {
+		d := &crdt.Delta{Replica: 99, First: first, Prev: prev}
+		for i := range n {
+			d.Ops = append(d.Ops, crdt.Op{Kind: crdt.OpPut, Address: crdt.KeyAddress(fmt.Sprint(i)).Type('v'), Payload: []byte("\x02")})
+		}
+		return d
+	}
+	one := put(1, 1, 0)
+	g := a.node.Begin(w.now)
+	for _, d := range []*crdt.Delta{one, put(2, 1, one.Hash())} {
+		if out, _ := g.Apply(d); out != gossip.Applied {
+			t.Fatal(out)
+		}
+	}
+	out, _ := g.Apply(put(2, 3, one.Hash()))
+	if out != gossip.Refused || len(a.node.Forks()) == 0 {
+		t.Errorf("outcome %v, forks %v: the fork is not noticed", out, a.node.Forks())
+	}
+}
+
+func TestWhatAnAbortedRepairStagedIsNeverTakenOver(t *testing.T) {
+	w := newWorld(t, 3, worldConfig{hosts: 1})
+	a := w.hosts[0]
+	for i := range 7 {
+		w.write(t, a, func(f crdt.Fields) error {
+			for j := range 100 {
+				if err := f.Map("m").Register(fmt.Sprint(i, j)).Set(make([]byte, 16_000)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	p, err := a.node.BeginRepair(crdt.VersionVector{77: 5}, crdt.Heads{77: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.node.AbortRepair(p); err != nil { // as Discard does while the puller is under way
+		t.Fatal(err)
+	}
+	p.next = 5000
+	_ = p.Add(crdt.KeyAddress("ghost").Type('v'), []crdt.Entry{{Dot: crdt.Dot{Replica: 77, Counter: 3}, Payload: make([]byte, 2<<20)[:1<<20]}})
+	_ = p.flush()
+	w.write(t, a, func(f crdt.Fields) error {
+		for i := range 700 {
+			if _, err := f.Map("m").Counter(fmt.Sprint(i/100, i%100)).Add(1); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	v := a.node.View()
+	defer v.Close()
+	if c, _ := v.Cell(crdt.KeyAddress("ghost").Type('v')); len(c) > 0 {
+		t.Errorf("what an aborted repair staged is in the cells: %v", c.Dots())
+	}
+}
+
+func TestAStoreKnowsTheIDThatAFailedTransactionDrew(t *testing.T) {
+	w := newWorld(t, 3, worldConfig{hosts: 1})
+	a := w.hosts[0]
+	_ = w.try(a, func(f crdt.Fields) error { return errGaveUp })
+	id := a.node.ID()
+	w.restart(t, a, "closes")
+	w.write(t, a, func(f crdt.Fields) error { return f.String("k").Set([]byte("v")) })
+	w.restart(t, a, "closes")
+	if !slices.Contains(a.node.own, id) {
+		t.Errorf("the store wrote as %v and knows of %v", id, a.node.own)
+	}
+}
+
+func TestASecondDiscardKeepsTheLogOfTheFirst(t *testing.T) {
+	w := newWorld(t, 3, worldConfig{hosts: 2})
+	a, b := w.hosts[0], w.hosts[1]
+	w.write(t, a, func(f crdt.Fields) error { return f.String("mine").Set([]byte("v")) })
+	w.write(t, b, func(f crdt.Fields) error { return f.String("theirs").Set([]byte("v")) })
+	if err := a.node.Discard(); err != nil {
+		t.Fatal(err)
+	}
+	w.connect(0, 1)
+	w.settle2(t, 0, 1)
+	if err := a.node.Discard(); err != nil {
+		t.Fatal(err)
+	}
+	w.settle2(t, 0, 1)
+	if done, err := a.node.Reapply(w.now); err != nil || !done {
+		t.Fatal(done, err)
+	}
+	v := a.node.View()
+	defer v.Close()
+	if _, ok, _ := crdt.Root(v).String("mine").Get(); !ok {
+		t.Error("an acknowledged write is lost")
+	}
+}
+
+func TestAForkThatIsHealedWhileTheProcessDiesIsHealedOnce(t *testing.T) {
+	deaths := 0
+	for k := 0; ; k++ {
+		w := newWorld(t, 5, worldConfig{hosts: 2})
+		a := w.hosts[0]
+		w.write(t, a, func(f crdt.Fields) error { return f.String("k").Set([]byte("base")) })
+		w.connect(0, 1)
+		w.settle(t)
+		w.restart(t, a, "closes")
+		image := a.disk.Clone()
+		w.write(t, a, func(f crdt.Fields) error { return f.String("other").Set([]byte("first")) })
+		w.settle(t)
+		w.cut(0, 1)
+		a.disk = image
+		w.open(t, a, true)
+		branch := &world{rng: w.rng, now: w.now, cfg: w.cfg, deltas: map[crdt.Dot]*crdt.Delta{}}
+		branch.write(t, a, func(f crdt.Fields) error { _, err := f.Counter("n").Add(5); return err })
+		branch.write(t, a, func(f crdt.Fields) error { return f.String("k").Set([]byte("second")) })
+		branch.write(t, a, func(f crdt.Fields) error { return f.Register("fat").Set(make([]byte, 900_000)) })
+		branch.write(t, a, func(f crdt.Fields) error { _, err := f.Delete("k"); return err })
+		w.connect(0, 1)
+		w.settle2(t, 0, 1)
+		if _, ok := a.node.Fork(); !ok {
+			t.Fatal("not noticed")
+		}
+		if err := a.node.Discard(); err != nil {
+			t.Fatal(err)
+		}
+		w.settle2(t, 0, 1)
+		st := &failing{Store: a.disk, left: k}
+		a.node.st = st
+		_, died := a.node.Reapply(w.now)
+		if died != nil {
+			deaths++
+			a.disk = a.disk.Clone()
+			w.cut(0, 1)
+			w.open(t, a, false)
+			if done, err := a.node.Reapply(w.now); err != nil || !done && a.node.Rebuilding() {
+				t.Fatal(done, err)
+			}
+		}
+		v := a.node.View()
+		f := crdt.Root(v)
+		if values, err := f.String("k").Values(); err != nil || len(values) > 0 {
+			t.Errorf("death at commit %d: k has %q (%v)", k, values, err)
+		}
+		if n, err := f.Counter("n").Value(); err != nil || n != 5 {
+			t.Errorf("death at commit %d: n is %d (%v), want 5", k, n, err)
+		}
+		v.Close()
+		if died == nil {
+			break
+		}
+	}
+	if deaths < 3 {
+		t.Errorf("only %d deaths: too few to show anything", deaths)
+	}
+}
