@@ -72,19 +72,6 @@ type Mesh struct {
 	events     []Event
 }
 
-// waiting is a delta that could not be applied when it came.
-type waiting struct {
-	from  NeighbourID
-	delta *crdt.Delta
-}
-
-// Limits of what waits.
-const (
-	maxWaiting      = 1024    // deltas
-	maxWaitingBytes = 4 << 20 // bytes of them
-	maxContext      = 1 << 20 // replicas in what a neighbour says it has
-)
-
 // neighbour is one open link.
 type neighbour struct {
 	greeted bool               // its hello has arrived
@@ -104,6 +91,9 @@ type neighbour struct {
 	// What is due to it. Flags, not queues: a message is made when the link takes it.
 	hello, answer, graft, tellBehind, have, digest bool
 }
+
+// maxContext bounds the replicas in what a neighbour says that it has.
+const maxContext = 1 << 20
 
 // NewMesh returns a mesh without neighbours.
 func NewMesh(core Core) *Mesh {
@@ -261,48 +251,6 @@ func (m *Mesh) receiveDeltas(from NeighbourID, n *neighbour, body []byte,
 	return nil
 }
 
-// wait keeps a delta until what it depends on is here. Without room it is dropped: ticks notice that
-// it is missing.
-func (m *Mesh) wait(from NeighbourID, d *crdt.Delta) {
-	if slices.ContainsFunc(m.waiting, func(w waiting) bool {
-		return w.delta.Replica == d.Replica && w.delta.First == d.First
-	}) {
-		return
-	}
-	size := len(d.Encode())
-	if len(m.waiting) < maxWaiting && m.waitBytes+size <= maxWaitingBytes {
-		m.waiting = append(m.waiting, waiting{from, d})
-		m.waitBytes += size
-	}
-}
-
-// retry applies what waits, for as long as that makes progress.
-func (m *Mesh) retry(apply func(*crdt.Delta) (Outcome, error)) error {
-	for progress := true; progress; {
-		progress = false
-		rest := m.waiting[:0]
-		for i, w := range m.waiting {
-			outcome, err := apply(w.delta)
-			if err != nil {
-				m.waiting = append(rest, m.waiting[i:]...)
-				return err
-			}
-			if outcome == Early {
-				rest = append(rest, w)
-				continue
-			}
-			progress = progress || outcome == Applied
-			m.waitBytes -= len(w.delta.Encode())
-		}
-		clear(m.waiting[len(rest):])
-		m.waiting = rest
-	}
-	return nil
-}
-
-// Waiting returns how many deltas wait for what they depend on.
-func (m *Mesh) Waiting() int { return len(m.waiting) }
-
 func (m *Mesh) receiveDigest(id NeighbourID, n *neighbour, body []byte) error {
 	theirs, err := decodeDigest(body)
 	if err != nil {
@@ -434,20 +382,31 @@ const maxAsked = 16
 
 // nextChain returns a question for a chain, or an answer to one.
 func (m *Mesh) nextChain(n *neighbour) ([]byte, error) {
-	for _, r := range slices.Sorted(maps.Keys(n.ask)) {
+	if r, ok := least(n.ask); ok {
 		delete(n.ask, r)
 		n.asked[r] = true
 		return encodeAsk(r), nil
 	}
-	for _, r := range slices.Sorted(maps.Keys(n.chain)) {
-		delete(n.chain, r)
-		c, err := m.core.Chain(r)
-		if err != nil {
-			return nil, err
-		}
-		return encodeChain(c), nil
+	r, ok := least(n.chain)
+	if !ok {
+		return nil, nil
 	}
-	return nil, nil
+	delete(n.chain, r)
+	c, err := m.core.Chain(r)
+	if err != nil {
+		return nil, err
+	}
+	return encodeChain(c), nil
+}
+
+// least returns the first member of a set.
+func least(set map[crdt.ReplicaID]bool) (id crdt.ReplicaID, ok bool) {
+	for r := range set {
+		if !ok || r < id {
+			id, ok = r, true
+		}
+	}
+	return id, ok
 }
 
 // maxRecords bounds how much of the log is read for one frame.

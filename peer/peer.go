@@ -294,8 +294,7 @@ func (p *Peer) Close() error {
 		<-p.stopped
 		p.background.Wait()
 		p.watchers.closeAll()
-		p.opening.Lock() // whoever opens a view from here on finds the peer stopped
-		p.opening.Unlock()
+		p.refuse(ErrClosed) // views are opened no more, and those that are open end
 		p.views.Wait()
 		p.failed = errors.Join(p.failed, p.store.Close())
 	})

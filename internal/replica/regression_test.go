@@ -21,21 +21,6 @@ func (w *world) try(h *host, fn func(f crdt.Fields) error) error {
 	return err
 }
 
-func (w *world) exchangeAll(t *testing.T, rounds int) {
-	for range rounds {
-		for i := range w.hosts {
-			for j := range w.hosts {
-				w.pump(t, i, j)
-				w.deliver(t, i, j)
-			}
-		}
-		w.stepRepairs(t)
-		for _, h := range w.hosts {
-			h.node.Tick(h.node.Repairing())
-		}
-	}
-}
-
 func TestABackupThatMeetsACutLogIsNotTakenForAFork(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 2})
 	a, b := w.hosts[0], w.hosts[1]
