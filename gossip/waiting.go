@@ -1,0 +1,61 @@
+package gossip
+
+import (
+	"slices"
+
+	"github.com/peerd/peerd/crdt"
+)
+
+// waiting is a delta that could not be applied when it came.
+type waiting struct {
+	from  NeighbourID
+	delta *crdt.Delta
+}
+
+// Limits of what waits.
+const (
+	maxWaiting      = 1024    // deltas
+	maxWaitingBytes = 4 << 20 // bytes of them
+)
+
+// wait keeps a delta until what it depends on is here. Without room it is dropped: ticks notice that
+// it is missing.
+func (m *Mesh) wait(from NeighbourID, d *crdt.Delta) {
+	if slices.ContainsFunc(m.waiting, func(w waiting) bool {
+		return w.delta.Replica == d.Replica && w.delta.First == d.First
+	}) {
+		return
+	}
+	size := len(d.Encode())
+	if len(m.waiting) < maxWaiting && m.waitBytes+size <= maxWaitingBytes {
+		m.waiting = append(m.waiting, waiting{from, d})
+		m.waitBytes += size
+	}
+}
+
+// retry applies what waits, for as long as that makes progress.
+func (m *Mesh) retry(apply func(*crdt.Delta) (Outcome, error)) error {
+	for progress := true; progress; {
+		progress = false
+		rest := m.waiting[:0]
+		for i, w := range m.waiting {
+			outcome, err := apply(w.delta)
+			if err != nil {
+				m.waiting = append(rest, m.waiting[i:]...)
+				return err
+			}
+			if outcome == Early {
+				rest = append(rest, w)
+				continue
+			}
+			progress = progress || outcome == Applied
+			m.waitBytes -= len(w.delta.Encode())
+		}
+		clear(m.waiting[len(rest):])
+		m.waiting = rest
+	}
+	return nil
+}
+
+// Waiting returns how many deltas wait for what they depend on.
+func (m *Mesh) Waiting() int { return len(m.waiting) }
