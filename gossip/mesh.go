@@ -79,8 +79,12 @@ type neighbour struct {
 	known   crdt.VersionVector // what it has
 	told    crdt.VersionVector // what it knows that we have
 	cursor  uint64             // the log's record to serve it next
+	lost    bool               // cursor is to be found anew
 	behind  bool               // the log does not cover what it lacks
 	missing int                // ticks for which it has had what we lack
+
+	onTheWay uint64 // bytes of deltas sent to it and not acknowledged
+	owed     uint64 // bytes of deltas received from it and not acknowledged
 
 	unwanted map[crdt.ReplicaID]bool // whose deltas it asked us to leave out
 	prune    map[crdt.ReplicaID]bool // whose deltas it is to be asked to leave out
@@ -89,7 +93,7 @@ type neighbour struct {
 	chain    map[crdt.ReplicaID]bool // whose chain it asked for
 
 	// What is due to it. Flags, not queues: a message is made when the link takes it.
-	hello, answer, graft, tellBehind, have, digest bool
+	hello, answer, graft, tellBehind, have, digest, ack bool
 }
 
 // maxContext bounds the replicas in what a neighbour says that it has.
@@ -191,6 +195,10 @@ func (m *Mesh) Receive(id NeighbourID, data []byte,
 		}
 		delete(n.asked, c.Replica)
 		return m.core.Compare(c)
+	case kindAck:
+		bytes, err := decodeAck(body)
+		n.onTheWay -= min(bytes, n.onTheWay)
+		return err
 	}
 	return nil
 }
@@ -208,14 +216,15 @@ func (m *Mesh) receiveHello(n *neighbour, body []byte) error {
 	for _, r := range m.core.Heard(h.seen, h.heads) {
 		n.ask[r] = true
 	}
-	m.place(n)
+	n.lost = true
 	return nil
 }
 
-// place finds where in the log a neighbour must be served from.
+// place finds where in the log a neighbour must be served from. It is not done while a frame is received: the
+// context may then be ahead of the log by what is being committed.
 func (m *Mesh) place(n *neighbour) {
 	record, covered := m.core.LogStart(n.known)
-	n.cursor, n.behind, n.tellBehind = record, !covered, !covered
+	n.lost, n.cursor, n.behind, n.tellBehind = false, record, !covered, !covered
 }
 
 func (m *Mesh) receiveDeltas(from NeighbourID, n *neighbour, body []byte,
@@ -224,6 +233,7 @@ func (m *Mesh) receiveDeltas(from NeighbourID, n *neighbour, body []byte,
 	if err != nil {
 		return err
 	}
+	n.owed += uint64(len(body))
 	progress := false
 	for _, d := range deltas {
 		outcome, err := apply(d)
@@ -269,10 +279,7 @@ func (m *Mesh) receiveDigest(id NeighbourID, n *neighbour, body []byte) error {
 // Rebase begins all links again: after a repair the log has holes, and the context has grown beside it.
 func (m *Mesh) Rebase() {
 	for _, n := range m.neighbours {
-		n.hello, n.answer = true, true
-		if n.greeted {
-			m.place(n)
-		}
+		n.hello, n.answer, n.lost = true, true, true
 	}
 }
 
@@ -293,7 +300,7 @@ func (m *Mesh) Tick(repairing bool) {
 		if !n.greeted {
 			continue
 		}
-		n.have = true
+		n.have, n.ack = true, true
 		switch {
 		case seen.Contains(n.known):
 			n.missing = 0
@@ -337,11 +344,19 @@ func (m *Mesh) Next(id NeighbourID) ([]byte, error) {
 	if data, err := m.nextChain(n); data != nil || err != nil {
 		return data, err
 	}
+	if n.lost {
+		m.place(n)
+	}
 	if n.tellBehind {
 		n.tellBehind = false
 		return encodeEmpty(kindBehind), nil
 	}
-	if !n.behind {
+	if n.owed >= ackAfter || n.ack && n.owed > 0 {
+		bytes := int(n.owed)
+		n.owed, n.ack = 0, false
+		return encodeAck(bytes), nil
+	}
+	if !n.behind && n.onTheWay < window {
 		if data, err := m.nextDeltas(n); data != nil || err != nil {
 			return data, err
 		}
@@ -435,12 +450,14 @@ func (m *Mesh) nextDeltas(n *neighbour) ([]byte, error) {
 			return nil, err
 		}
 		if !covered {
-			m.place(n)
+			n.lost = true
 			return nil, nil
 		}
 		n.cursor = next
 		if len(deltas) > 0 {
-			return encodeDeltas(deltas), nil
+			data := encodeDeltas(deltas)
+			n.onTheWay += uint64(len(data) - 1) // its kind is not part of the body
+			return data, nil
 		}
 		if next == from {
 			return nil, nil

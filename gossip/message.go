@@ -16,6 +16,11 @@ const (
 	frameSize = 64 << 10
 	// maxFrameDeltas bounds the deltas of one frame.
 	maxFrameDeltas = 4096
+	// window is how many bytes of deltas may be on the way to a neighbour. What is on the way cannot be
+	// called back when it turns out that another neighbour was faster.
+	window = 512 << 10
+	// ackAfter is how many bytes of deltas are received before they are acknowledged; fewer are at a tick.
+	ackAfter = window / 4
 )
 
 // ErrFrame is wrapped by errors about frames that do not parse. The link should be closed.
@@ -37,6 +42,7 @@ const (
 	kindDigest kind = 6
 	kindAsk    kind = 7
 	kindChain  kind = 8
+	kindAck    kind = 9
 )
 
 // Fingerprint is 16 bytes of a digest. Mesh only compares them.
@@ -226,6 +232,19 @@ func decodeChain(body []byte) (c Chain, err error) {
 		}
 	})
 	return c, err
+}
+
+// An ack tells how many more bytes of deltas were received.
+func encodeAck(bytes int) []byte {
+	return frame(kindAck, func(w *wire.Writer) {
+		w.Array(1)
+		w.Uint(uint64(bytes))
+	})
+}
+
+func decodeAck(body []byte) (bytes uint64, err error) {
+	err = decode(body, 1, func(r *wire.Reader) { bytes = r.Uint() })
+	return bytes, err
 }
 
 // decode reads a message of at least n fields and passes over those that a newer version added.

@@ -31,6 +31,7 @@ func samples() map[string][]byte {
 		"behind": encodeEmpty(kindBehind),
 		"digest": encodeDigest(Digest{Context: Fingerprint{1, 2}, Root: Fingerprint{3, 4}}),
 		"ask":    encodeAsk(7),
+		"ack":    encodeAck(131072),
 		"chain":  encodeChain(Chain{Replica: 7, Links: []ChainLink{{1, 2}, {3, 4}}}),
 	}
 }

@@ -52,6 +52,7 @@ type loop struct {
 	updates []*update // in the group, to be answered
 	frames  []*frame
 	dirty   bool // something was committed and not synced
+	syncing bool // a sync is under way
 
 	caughtUp  bool               // has had all that a neighbour had, or began with data
 	repairing bool               // a repair was started and has not ended
@@ -97,7 +98,7 @@ func (l *loop) run() {
 		case <-digest.C:
 			l.node.SendDigest(l.rng)
 		case <-syncing.C:
-			err = l.sync()
+			l.sync()
 		case <-l.p.stop:
 			l.finish()
 			return
@@ -322,13 +323,21 @@ func (l *loop) serve() error {
 	return nil
 }
 
-// sync makes durable what was committed.
-func (l *loop) sync() error {
-	if !l.dirty || l.p.cfg.Durability != Interval {
-		return nil
+// sync has what was committed made durable, beside the loop: on a busy disk that can take seconds.
+func (l *loop) sync() {
+	if !l.dirty || l.syncing || l.p.cfg.Durability != Interval {
+		return
 	}
-	l.dirty = false
-	return l.p.store.Sync()
+	l.dirty, l.syncing = false, true
+	l.p.background.Add(1)
+	go func() {
+		defer l.p.background.Done()
+		err := l.p.store.Sync()
+		_ = l.p.call(func(l *loop) {
+			l.syncing = false
+			l.broken = errors.Join(l.broken, err)
+		})
+	}()
 }
 
 // finish does what was accepted, and closes cleanly.

@@ -515,3 +515,42 @@ func TestAForkThatIsHealedWhileTheProcessDiesIsHealedOnce(t *testing.T) {
 		t.Errorf("only %d deaths: too few to show anything", deaths)
 	}
 }
+
+// TestAHelloThatArrivesWithDeltasIsAnsweredFromTheLogAfterThem puts both into one group: while it is open
+// the context is ahead of the log, which then seems not to reach.
+func TestAHelloThatArrivesWithDeltasIsAnsweredFromTheLogAfterThem(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 3})
+	a, c := w.hosts[0], w.hosts[2]
+	w.connect(0, 2)
+	w.settle2(t, 0, 2)
+	w.write(t, a, func(f crdt.Fields) error { return f.String("k").Set([]byte("v")) })
+	deltas, err := a.node.Next(name(2))
+	if err != nil || deltas == nil || deltas[0] != 2 {
+		t.Fatalf("frame %v (%v), want deltas", deltas, err)
+	}
+	w.connect(1, 2)
+	hello, err := w.hosts[1].node.Next(name(2))
+	if err != nil || hello == nil || hello[0] != 1 {
+		t.Fatalf("frame %v (%v), want a hello", hello, err)
+	}
+	g := c.node.Begin(w.now)
+	if err := c.node.Receive(g, name(0), deltas); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.node.Receive(g, name(1), hello); err != nil {
+		t.Fatal(err)
+	}
+	w.commit(t, c, g)
+	for {
+		frame, err := c.node.Next(name(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if frame == nil {
+			break
+		}
+		if frame[0] == 5 {
+			t.Fatal("the neighbour was told that the log does not reach")
+		}
+	}
+}
