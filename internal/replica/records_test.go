@@ -1,0 +1,170 @@
+package replica
+
+import (
+	"encoding/hex"
+	"flag"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/peerd/peerd/antientropy"
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/store"
+	"github.com/peerd/peerd/store/mem"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// sample is a stored record of each kind, with the function that reads it.
+type sample struct {
+	key    []byte
+	record []byte
+	read   func(key, record []byte) error
+}
+
+func samples() map[string]sample {
+	dot := crdt.Dot{Replica: 7, Counter: 3}
+	address := crdt.KeyAddress("key").Type(crdt.TypeValue)
+	long := crdt.KeyAddress(strings.Repeat("long", 100)).Type(crdt.TypeValue)
+	small := crdt.Cell{{Dot: dot, Payload: []byte("\x01payload")}}
+	large := crdt.Cell{{Dot: dot, Payload: make([]byte, maxInline+1)}}
+	delta := &crdt.Delta{Replica: 7, First: 1, Time: 5, Deps: crdt.VersionVector{8: 2}, Ops: []crdt.Op{
+		{Kind: crdt.OpPut, Address: address, Payload: []byte("\x01x"), Removes: []crdt.Dot{dot}},
+	}}
+	rec := logged{time: time.UnixMilli(99), deltas: []*crdt.Delta{delta}, root: antientropy.Fingerprint{Hi: 1, Lo: 2}}
+	log := newDeltaLog()
+	log.addRun(7, run{1, 9, 2})
+	point := checkpoint{id: 7, seen: crdt.VersionVector{7: 9}, heads: crdt.Heads{7: 5}, time: 11, log: log}
+	clears := []pendingClear{{crdt.KeyAddress("key"), crdt.ClearSet{Seen: crdt.VersionVector{7: 9}, Replica: 8, Below: 4}}}
+	empty := mem.New().Snapshot()
+	cell := func(key, record []byte) error { _, _, err := decodeCell(empty, key, record); return err }
+	own := &Replica{own: []crdt.ReplicaID{7, 8}}
+	forked := &Replica{fork: Fork{Replica: 7, Common: 3}}
+	replicaWith := func(key, record []byte) *Replica {
+		st := mem.New()
+		b := &store.Batch{}
+		b.Set(key, record)
+		if err := st.Commit(b, true); err != nil {
+			panic(err)
+		}
+		return &Replica{st: st, log: newDeltaLog(), cache: newCache(), tree: &antientropy.Tree{}}
+	}
+	out := map[string]sample{}
+	add := func(name string, key []byte, record []byte, read func(key, record []byte) error) {
+		out[name] = sample{key, record, read}
+	}
+	at := place(prefixCell, address)
+	add("cell", at, encodeCell(at, address, small), cell)
+	at = place(prefixCell, long)
+	add("cell-long", at, encodeCell(at, long, small), cell)
+	at = place(prefixCell, address)
+	add("cell-large", at, encodeCell(at, address, large), nil)
+	at = place(prefixSummary, crdt.KeyAddress("key"))
+	summary := crdt.Summary{Visible: map[string]int{"v": 1, "s": 300}, Tallies: 2}
+	add("summary", at, encodeSummary(at, "key", summary), func(key, record []byte) error {
+		_, _, err := decodeSummary(key, record)
+		return err
+	})
+	at = numbered(prefixLog, 4)
+	add("log", at, encodeLogged(at, rec), func(key, record []byte) error {
+		_, err := decodeLogged(key, record)
+		return err
+	})
+	add("checkpoint", keyCheckpoint, point.encode(), func(_, record []byte) error {
+		_, err := decodeCheckpoint(record)
+		return err
+	})
+	add("clears", keyClears, encodeClears(clears), func(key, record []byte) error {
+		return replicaWith(key, record).loadClears()
+	})
+	at = stageKey(1, 2)
+	add("change", at, change{address, small, []crdt.Dot{dot}}.encode(at), func(key, record []byte) error {
+		_, err := decodeChange(key, record)
+		return err
+	})
+	add("write", at, encodeWrite(at, store.Op{Key: []byte("k"), Value: []byte("v")}),
+		func(key, record []byte) error { _, err := decodeWrite(key, record); return err })
+	add("session", keyFlip, encodeSession(keyFlip, 9), func(key, record []byte) error {
+		_, err := decodeSession(key, record)
+		return err
+	})
+	add("root", keyRoot, encodeRoot(4, antientropy.Fingerprint{Hi: 1, Lo: 2}), nil)
+	add("own", keyOwn, own.encodeOwn(), func(key, record []byte) error {
+		return replicaWith(key, record).loadOwn()
+	})
+	add("rebuild", keyRebuild, forked.encodeRebuild(rebuildFills), func(key, record []byte) error {
+		return replicaWith(key, record).resumeRebuild()
+	})
+	return out
+}
+
+// TestRecordsAreStoredAsTheyEverWere pins the format of the store: what is written today must be read by
+// every later version.
+func TestRecordsAreStoredAsTheyEverWere(t *testing.T) {
+	for name, s := range samples() {
+		path := filepath.Join("testdata", name+".golden")
+		got := strings.TrimSpace(hex.Dump(s.key)+"\n"+hex.Dump(s.record)) + "\n"
+		if *update {
+			if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(want), got); diff != "" {
+			t.Errorf("%s: the format changed (-update if it is meant to, with a new version):\n%s", name, diff)
+		}
+		if s.read == nil {
+			continue
+		}
+		if err := s.read(s.key, s.record); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := s.read(append(slices.Clone(s.key), 0), s.record); err == nil && name != "checkpoint" &&
+			name != "clears" && name != "own" && name != "rebuild" {
+			t.Errorf("%s: read under another key", name)
+		}
+	}
+}
+
+func TestEveryFlippedBitOfARecordIsNoticed(t *testing.T) {
+	for name, s := range samples() {
+		for i := 0; i < 8*len(s.record) && s.read != nil; i++ {
+			rotten := slices.Clone(s.record)
+			rotten[i/8] ^= 1 << (i % 8)
+			if s.read(s.key, rotten) == nil {
+				t.Fatalf("%s: bit %d", name, i)
+			}
+		}
+	}
+}
+
+// FuzzRecords gives each reader a record whose checksum is right and whose body is not its own: as a
+// program with a bug, or a later version, could have left it.
+func FuzzRecords(f *testing.F) {
+	all := samples()
+	names := slices.Sorted(maps.Keys(all))
+	for i, name := range names {
+		body, err := unseal(all[name].key, all[name].record)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(i, body)
+	}
+	f.Fuzz(func(t *testing.T, i int, body []byte) {
+		s := all[names[uint(i)%uint(len(names))]]
+		if s.read != nil {
+			_ = s.read(s.key, sealBody(s.key, body))
+		}
+	})
+}
+
+func sealBody(key, body []byte) []byte { return sealBlob(key, body) }
