@@ -227,49 +227,6 @@ func (g *Group) keys(prefix, beyond string, fn func(string, crdt.Summary) bool) 
 	return err
 }
 
-// clear removes what set holds from every cell under prefix: at once for readers, later from the store.
-// exact says that nothing under prefix survives.
-func (g *Group) clear(prefix crdt.Address, set crdt.ClearSet, exact bool) error {
-	if err := g.discount(prefix, set, exact); err != nil {
-		return err
-	}
-	for a, c := range g.cells {
-		if hasPrefix(a, prefix) {
-			c.now = c.now.Outside(set)
-		}
-	}
-	g.clears = append(g.clears, pendingClear{prefix, set})
-	return nil
-}
-
-// discount takes the cells that a clear removes off their key's summary. Where nothing survives under
-// a key, or under a key's type, that needs no look at the cells.
-func (g *Group) discount(prefix crdt.Address, set crdt.ClearSet, exact bool) error {
-	s, err := g.summary(prefix.Key())
-	if err != nil {
-		return err
-	}
-	_, rest, _ := prefix.CutName()
-	switch {
-	case exact && rest == "":
-		s.now, s.dirty = crdt.Summary{}, true
-		return nil
-	case exact && len(rest) == 1 && s.now.Tallies == 0:
-		for shape := range s.now.Visible {
-			if strings.HasPrefix(shape, string(rest)) {
-				delete(s.now.Visible, shape)
-			}
-		}
-		s.dirty = true
-		return nil
-	}
-	return g.scan(prefix, "", func(a crdt.Address, c crdt.Cell) bool {
-		left := c.Outside(set)
-		s.count(a.Shape(), delta(c.Visible(), left.Visible()), delta(c.Tallies(), left.Tallies()))
-		return true
-	})
-}
-
 // Discard ends the group without effect.
 func (g *Group) Discard() { g.view.Close() }
 
