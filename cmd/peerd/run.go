@@ -79,7 +79,6 @@ func boundMemory() {
 	}
 }
 
-
 func (f *runFlags) run(ctx context.Context, stdout, stderr io.Writer) error {
 	log, err := newLogger(stderr, f.logLevel, f.logFormat)
 	if err != nil {
