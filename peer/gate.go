@@ -21,18 +21,24 @@ import (
 type gate struct {
 	log *slog.Logger
 
-	mu      sync.Mutex
-	allowed map[libpeer.ID]bool
-	warned  time.Time
+	mu        sync.Mutex
+	allowed   map[libpeer.ID]bool
+	strangers map[libpeer.ID]time.Time // when they were refused first
+	warned    time.Time
 }
 
-func newGate(log *slog.Logger) *gate { return &gate{log: log} }
+func newGate(log *slog.Logger) *gate {
+	return &gate{log: log, strangers: map[libpeer.ID]time.Time{}}
+}
 
 // allow replaces the set of peers that are let in.
 func (g *gate) allow(ids map[libpeer.ID]bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.allowed = ids
+	for id := range ids {
+		delete(g.strangers, id)
+	}
 }
 
 func (g *gate) admits(id libpeer.ID) bool {
@@ -41,13 +47,28 @@ func (g *gate) admits(id libpeer.ID) bool {
 	return g.allowed[id]
 }
 
-// warnEvery bounds how often a stranger is logged.
-const warnEvery = time.Minute
+const (
+	// warnEvery bounds how often a stranger is logged.
+	warnEvery = time.Minute
+	// acquaintance is how long a host may be a stranger that only is not known here yet: gossip about a
+	// new member may reach it before it reaches us.
+	acquaintance = 5 * time.Second
+	// maxStrangers bounds the strangers that are remembered.
+	maxStrangers = 256
+)
 
-// refuse logs a stranger, once a minute at most.
+// refuse logs a stranger who goes on trying, once a minute at most.
 func (g *gate) refuse(why string, id libpeer.ID, addr string) {
 	g.mu.Lock()
-	quiet := time.Since(g.warned) < warnEvery
+	first, known := g.strangers[id]
+	if !known {
+		if len(g.strangers) >= maxStrangers {
+			clear(g.strangers)
+		}
+		first = time.Now()
+		g.strangers[id] = first
+	}
+	quiet := time.Since(g.warned) < warnEvery || time.Since(first) < acquaintance
 	if !quiet {
 		g.warned = time.Now()
 	}

@@ -349,7 +349,7 @@ func (n *network) keepLinks() {
 	}
 }
 
-// relink opens what is missing and closes what is blocked.
+// relink opens what is missing and closes what is blocked or dead.
 func (n *network) relink() {
 	all := n.members.List()
 	allowed := make(map[libpeer.ID]bool, len(all))
@@ -360,7 +360,9 @@ func (n *network) relink() {
 		}
 		blocked := n.p.cfg.Cut.blocks(m.Addr)
 		allowed[id] = !blocked
-		if blocked {
+		if blocked || !m.Alive && n.linked(id) {
+			// What waits in the connection to a member that does not answer would be sent again, after the
+			// network is back, only when TCP's backoff lets it.
 			_ = n.host.Network().ClosePeer(id)
 		}
 	}
@@ -371,6 +373,13 @@ func (n *network) relink() {
 			n.spawn(func() { n.dialSync(id, m.P2P) })
 		}
 	}
+}
+
+// linked reports whether a stream to a peer is open.
+func (n *network) linked(id libpeer.ID) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.streams[id] != nil
 }
 
 // shouldDial reports whether a stream is missing that this peer is to open, and notes that it does.

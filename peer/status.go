@@ -111,9 +111,7 @@ func (n *network) describe(s *Status, seen crdt.VersionVector, known map[string]
 			RTTms: float64(m.RTT.Microseconds()) / 1000,
 		}
 		if id, err := libpeer.Decode(m.ID); err == nil {
-			n.mu.Lock()
-			out.Linked = n.streams[id] != nil
-			n.mu.Unlock()
+			out.Linked = n.linked(id)
 		}
 		if theirs, ok := known[m.ID]; ok {
 			out.TheyLack, out.WeLack = theirs.Missing(seen), seen.Missing(theirs)
