@@ -16,6 +16,8 @@ type NeighbourID string
 type Core interface {
 	// ID returns the id under which the replica writes.
 	ID() crdt.ReplicaID
+	// Whole reports whether the replica has what its context says.
+	Whole() bool
 	// Context returns the context, which the mesh does not change.
 	Context() (crdt.VersionVector, crdt.Heads)
 	// State returns the digest; settled is false while the root says nothing.
@@ -75,6 +77,7 @@ type Mesh struct {
 // neighbour is one open link.
 type neighbour struct {
 	greeted bool               // its hello has arrived
+	whole   bool               // and said that it has what its context says
 	replica crdt.ReplicaID     // under which it wrote when it said hello
 	known   crdt.VersionVector // what it has
 	told    crdt.VersionVector // what it knows that we have
@@ -131,6 +134,12 @@ func (m *Mesh) Known(id NeighbourID) (crdt.VersionVector, bool) {
 		return nil, false
 	}
 	return n.known, n.greeted
+}
+
+// Whole reports whether a neighbour said, since the last Rebase, that it has what its context says.
+func (m *Mesh) Whole(id NeighbourID) bool {
+	n := m.neighbours[id]
+	return n != nil && n.greeted && n.whole
 }
 
 // Events returns what happened since the last call.
@@ -209,6 +218,7 @@ func (m *Mesh) receiveHello(n *neighbour, body []byte) error {
 		return err
 	}
 	n.greeted, n.replica, n.known, n.missing = true, h.replica, h.seen, 0
+	n.whole = h.whole
 	for _, r := range h.graft {
 		delete(n.unwanted, r)
 	}
@@ -279,7 +289,7 @@ func (m *Mesh) receiveDigest(id NeighbourID, n *neighbour, body []byte) error {
 // Rebase begins all links again: after a repair the log has holes, and the context has grown beside it.
 func (m *Mesh) Rebase() {
 	for _, n := range m.neighbours {
-		n.hello, n.answer, n.lost = true, true, true
+		n.hello, n.answer, n.lost, n.whole = true, true, true, false
 	}
 }
 
@@ -378,7 +388,7 @@ func (m *Mesh) Next(id NeighbourID) ([]byte, error) {
 func (m *Mesh) nextHello(n *neighbour) []byte {
 	seen, heads := m.core.Context()
 	h := hello{version: protocolVersion, replica: m.core.ID(), seen: seen, heads: heads,
-		answer: n.answer}
+		answer: n.answer, whole: m.core.Whole()}
 	if n.graft {
 		for id, count := range n.known {
 			if count > seen[id] && len(h.graft) < maxReplicas {

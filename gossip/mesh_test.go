@@ -25,6 +25,7 @@ func newFake(id crdt.ReplicaID) *fakeCore {
 	return &fakeCore{id: id, seen: crdt.VersionVector{}, heads: crdt.Heads{}}
 }
 
+func (c *fakeCore) Whole() bool                               { return true }
 func (c *fakeCore) ID() crdt.ReplicaID                        { return c.id }
 func (c *fakeCore) Context() (crdt.VersionVector, crdt.Heads) { return c.seen, c.heads }
 

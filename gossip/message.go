@@ -61,6 +61,7 @@ type hello struct {
 	seen    crdt.VersionVector
 	heads   crdt.Heads
 	answer  bool // send me your hello
+	whole   bool // the sender has what its context says: it is neither damaged nor rebuilding itself
 	// graft lists replicas whose deltas the sender wants again, though it may have pruned them.
 	graft []crdt.ReplicaID
 }
@@ -74,22 +75,24 @@ func frame(k kind, fn func(w *wire.Writer)) []byte {
 
 func (h hello) encode() []byte {
 	return frame(kindHello, func(w *wire.Writer) {
-		w.Array(5)
+		w.Array(6)
 		w.Uint(h.version)
 		w.Uint(uint64(h.replica))
 		crdt.WriteContext(w, h.seen, h.heads)
 		w.Bool(h.answer)
 		writeReplicas(w, h.graft)
+		w.Bool(h.whole)
 	})
 }
 
 func decodeHello(body []byte) (h hello, err error) {
-	err = decode(body, 5, func(r *wire.Reader) {
+	err = decode(body, 6, func(r *wire.Reader) {
 		h.version = r.Uint()
 		h.replica = crdt.ReplicaID(r.Uint())
 		h.seen, h.heads = crdt.ReadContext(r)
 		h.answer = r.Bool()
 		h.graft = readReplicas(r)
+		h.whole = r.Bool()
 	})
 	return h, err
 }

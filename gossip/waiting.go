@@ -15,7 +15,7 @@ type waiting struct {
 // Limits of what waits.
 const (
 	maxWaiting      = 1024    // deltas
-	maxWaitingBytes = 4 << 20 // bytes of them
+	maxWaitingBytes = 2 << 20 // bytes of them, so that all fit into one commit group
 )
 
 // wait keeps a delta until what it depends on is here. Without room it is dropped: ticks notice that

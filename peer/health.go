@@ -97,7 +97,7 @@ func (l *loop) verify() {
 	l.p.background.Add(1)
 	go func() {
 		defer l.p.background.Done()
-		err := pinned.Verify()
+		err := pinned.Verify(l.p.stopping)
 		pinned.Close()
 		_ = l.p.call(func(l *loop) {
 			l.verifying = false
@@ -128,17 +128,24 @@ func (l *loop) judge(err error) {
 
 // noticeDamage begins to rebuild a damaged replica, once there is somebody to rebuild it from.
 func (l *loop) noticeDamage() {
-	if l.node.Damaged() != nil && l.mayDiscard() {
+	switch {
+	case l.node.Damaged() == nil:
+	case l.mayDiscard():
 		l.beginRebuild()
+	case len(l.links) > 0 && time.Since(l.helpless) > warnEvery:
+		l.helpless = time.Now()
+		l.p.log.Error("the data here is damaged, and no peer that is linked has all but what the log "+
+			"here has: waiting for one; to give up what only this host has, stop it, move its store "+
+			"directory away and start it again", "error", l.node.Damaged())
 	}
 }
 
-// mayDiscard reports whether a neighbour has all that is here, but for what this replica's own log has:
+// mayDiscard reports whether a neighbour, itself whole, has all that is here, but for what this replica's own log has:
 // then nothing is lost with what it discards.
 func (l *loop) mayDiscard() bool {
 	for id := range l.links {
 		known, greeted := l.node.Known(id)
-		if greeted && len(known) > 0 && l.node.Covers(known) {
+		if greeted && len(known) > 0 && l.node.Whole(id) && l.node.Covers(known) {
 			return true
 		}
 	}

@@ -42,11 +42,12 @@ type frame struct {
 // loop is the commit loop: the one goroutine that owns the replica. It collects what waits into a commit
 // group, commits it, and only then answers, wakes watchers and serves the links.
 type loop struct {
-	p     *Peer
-	node  *replica.Node
-	rng   *rand.Rand
-	wake  chan struct{} // a link has room
-	links map[gossip.NeighbourID]*link
+	p      *Peer
+	node   *replica.Node
+	rng    *rand.Rand
+	wake   chan struct{} // a link has room
+	synced chan error    // of capacity 1: how the sync under way ended
+	links  map[gossip.NeighbourID]*link
 
 	group   *replica.Group
 	updates []*update // in the group, to be answered
@@ -58,6 +59,7 @@ type loop struct {
 	repairing bool               // a repair was started and has not ended
 	verifying bool               // the cells are being checked
 	alarmed   int                // forks that were logged
+	helpless  time.Time          // when it was last said that nobody can help a damaged replica
 	verified  time.Time          // when they were found right last
 	reapplied crdt.VersionVector // the context when a rebuild was last tried to be ended
 	broken    error              // what ends the loop after this step
@@ -69,6 +71,7 @@ func newLoop(p *Peer, node *replica.Node) *loop {
 		p: p, node: node,
 		rng:      rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
 		wake:     make(chan struct{}, 1),
+		synced:   make(chan error, 1),
 		links:    map[gossip.NeighbourID]*link{},
 		caughtUp: len(seen) > 0,
 	}
@@ -92,8 +95,10 @@ func (l *loop) run() {
 		case j := <-l.p.jobs:
 			err = l.work(j)
 		case <-l.wake:
+		case err = <-l.synced:
+			l.syncing = false
 		case <-tick.C:
-			l.node.Tick(l.repairing || l.node.Repairing())
+			l.node.Tick(l.repairing || l.node.Repairing() || l.node.Damaged() != nil)
 			_, err = l.node.Maintain(time.Now())
 		case <-digest.C:
 			l.node.SendDigest(l.rng)
@@ -332,11 +337,7 @@ func (l *loop) sync() {
 	l.p.background.Add(1)
 	go func() {
 		defer l.p.background.Done()
-		err := l.p.store.Sync()
-		_ = l.p.call(func(l *loop) {
-			l.syncing = false
-			l.broken = errors.Join(l.broken, err)
-		})
+		l.synced <- l.p.store.Sync()
 	}()
 }
 
@@ -351,13 +352,16 @@ func (l *loop) finish() {
 			more = false
 		}
 	}
+	if l.syncing {
+		err = errors.Join(err, <-l.synced)
+	}
 	if err == nil {
 		err = l.node.Save(time.Now())
 	}
 	if err == nil {
 		err = l.p.store.Sync()
 	}
-	if err == nil {
+	if err == nil && l.node.Damaged() == nil {
 		err = l.p.mark.write(l.node.Token())
 	}
 	if err != nil {

@@ -174,10 +174,8 @@ func (p *Peer) view() (*replica.View, error) {
 	if why := p.refusing.Load(); why != nil {
 		return nil, *why
 	}
-	select {
-	case <-p.stop:
+	if p.stopping() {
 		return nil, ErrClosed
-	default:
 	}
 	p.views.Add(1)
 	return replica.NewView(p.store, *p.published.Load()), nil
@@ -248,6 +246,16 @@ func (p *Peer) UpdateAll(ctx context.Context, fns []func(tx *Tx) error) []error 
 		}
 	}
 	return u.result()
+}
+
+// stopping reports whether the peer is being closed.
+func (p *Peer) stopping() bool {
+	select {
+	case <-p.stop:
+		return true
+	default:
+		return false
+	}
 }
 
 func repeat(err error, n int) []error {

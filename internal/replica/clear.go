@@ -109,11 +109,11 @@ func (g *Group) putOutside(prefix crdt.Address, set crdt.ClearSet) (
 	if !covered || r.log.last+1-lsn > maxConcurrent {
 		return nil, false, nil
 	}
-	err = r.log.read(r.st, lsn, func(rec logged) bool {
+	err = r.readLog(lsn, func(rec logged) bool {
 		for _, d := range rec.deltas {
 			look(d)
 		}
 		return true
 	})
-	return found, true, err
+	return found, lsn >= r.log.first, err
 }

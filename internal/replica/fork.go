@@ -80,7 +80,7 @@ func (r *Replica) chain(id crdt.ReplicaID, from uint64, fn func(d *crdt.Delta) b
 		return nil
 	}
 	more := true
-	return r.log.read(r.st, max(runs[i].lsn, r.log.first), func(rec logged) bool {
+	return r.readLog(max(runs[i].lsn, r.log.first), func(rec logged) bool {
 		for _, d := range rec.deltas {
 			if more && d.Replica == id {
 				more = fn(d)
@@ -232,6 +232,11 @@ func (g *Group) reissueClear(d *crdt.Delta, i int, again *crdt.Reissue) error {
 	})
 	for len(removals) > 0 && err == nil {
 		n := min(len(removals), crdt.MaxOps/4)
+		if g.Full() {
+			if err = g.renew(); err != nil {
+				return err
+			}
+		}
 		err = g.Update(func(tx *Tx) error {
 			for _, op := range removals[:n] {
 				if err := tx.Remove(op.Address, op.Removes); err != nil {
@@ -243,6 +248,15 @@ func (g *Group) reissueClear(d *crdt.Delta, i int, again *crdt.Reissue) error {
 		removals = removals[n:]
 	}
 	return err
+}
+
+// renew commits the group and makes it an empty one.
+func (g *Group) renew() error {
+	if _, err := g.Commit(false); err != nil {
+		return err
+	}
+	*g = *g.r.Begin(g.now)
+	return nil
 }
 
 // encodeOwn and loadOwn keep the list of the store's own ids.

@@ -106,7 +106,7 @@ func (l *deltaLog) start(seen, theirs crdt.VersionVector) (lsn uint64, covered b
 
 // forget removes the dots of a record that was cut off the beginning.
 func (l *deltaLog) forget(rec logged) {
-	l.first = rec.lsn + 1
+	l.first = max(l.first, rec.lsn+1)
 	l.bytes -= int64(rec.bytes)
 	for _, d := range rec.deltas {
 		runs := l.cover[d.Replica]
@@ -126,6 +126,17 @@ func (l *deltaLog) forget(rec logged) {
 	for len(l.recent) > 0 && l.recent[0].lsn <= rec.lsn {
 		l.recentBytes -= l.recent[0].bytes
 		l.recent = l.recent[1:]
+	}
+}
+
+// dropUpTo takes records to lsn out of the log, without looking at them.
+func (l *deltaLog) dropUpTo(lsn uint64) {
+	l.first = max(l.first, lsn+1)
+	for id, runs := range l.cover {
+		runs = slices.DeleteFunc(runs, func(r run) bool { return r.lsn <= lsn })
+		if l.cover[id] = runs; len(runs) == 0 {
+			delete(l.cover, id)
+		}
 	}
 }
 

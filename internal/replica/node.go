@@ -13,6 +13,15 @@ type Node struct {
 // NewNode returns a node without neighbours.
 func NewNode(r *Replica) *Node { return &Node{Replica: r, Mesh: gossip.NewMesh(r)} }
 
+// Whole reports whether a neighbour has what its context says.
+func (n *Node) Whole(id gossip.NeighbourID) bool { return n.Mesh.Whole(id) }
+
+// SetDamaged is Replica.SetDamaged; neighbours are asked anew how they are.
+func (n *Node) SetDamaged(why error) {
+	n.Replica.SetDamaged(why)
+	n.Rebase()
+}
+
 // Receive takes a frame from a neighbour into the group. See gossip.Mesh.Receive for its errors.
 func (n *Node) Receive(g *Group, from gossip.NeighbourID, frame []byte) error {
 	return n.Mesh.Receive(from, frame, g.Apply)

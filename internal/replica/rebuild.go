@@ -2,6 +2,7 @@ package replica
 
 import (
 	"fmt"
+	"hash/fnv"
 	"time"
 
 	"github.com/peerd/peerd/antientropy"
@@ -17,17 +18,22 @@ import (
 // of its own log again, for those that no peer had.
 
 // Verify reads every cell of the moment and compares their fingerprints with the tree that was kept in
-// place. It returns an error that wraps store.ErrCorrupt if they differ. It may be called by any
-// goroutine.
-func (p *Pinned) Verify() error {
+// place, and with the index of its leaves. It returns an error that wraps store.ErrCorrupt if they differ. It
+// may be called by any goroutine, and ends early, without an answer, once stop returns true.
+func (p *Pinned) Verify(stop func() bool) error {
 	var root antientropy.Fingerprint
+	var index uint64
 	err := p.view.scanStored("", "", func(a crdt.Address, c crdt.Cell) bool {
 		for _, e := range c {
 			root = root.Add(fingerprint(a, e))
 		}
-		return true
+		index += indexHash(leafKey(leafOf(a), place(prefixCell, a)))
+		return !stop()
 	})
-	if err != nil {
+	if err == nil && !stop() {
+		err = p.view.checkIndex(index)
+	}
+	if err != nil || stop() {
 		return err
 	}
 	if kept := p.tree.Root(); root != kept {
@@ -35,6 +41,28 @@ func (p *Pinned) Verify() error {
 	}
 	return nil
 }
+
+// checkIndex compares the sum of the hashes of the index's keys with what the cells give.
+func (v *View) checkIndex(want uint64) error {
+	var got uint64
+	err := v.snap.ScanKeys([]byte{prefixLeaf}, []byte{prefixLeaf + 1}, func(key []byte) bool {
+		got += indexHash(key)
+		return true
+	})
+	if err == nil && got != want {
+		err = fmt.Errorf("the index of the tree's leaves does not fit the cells: %w", store.ErrCorrupt)
+	}
+	return err
+}
+
+func indexHash(key []byte) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write(key)
+	return h.Sum64()
+}
+
+// Whole reports whether the replica has what its context says: it is neither damaged nor rebuilding.
+func (r *Replica) Whole() bool { return r.damage == nil && !r.rebuilding }
 
 // Rebuilding reports whether the replica discarded its cells and has not got all of them back. What it
 // holds is then not to be read.
@@ -91,9 +119,10 @@ func (r *Replica) discard() error {
 		}
 	}
 	next := &store.Batch{}
-	for _, key := range [][]byte{keyCheckpoint, keyClears, keyFlip, keyRoot} {
+	for _, key := range [][]byte{keyCheckpoint, keyClears, keyFlip, keyLarge, keyRoot} {
 		next.Delete(key)
 	}
+	next.Set(keyOwn, r.encodeOwn())
 	next.Set(keyRebuild, r.encodeRebuild(rebuildFills))
 	if err := r.commit(next, true); err != nil {
 		return err
@@ -269,15 +298,17 @@ const reapplyClears = 16
 func (r *Replica) reapplySome(now time.Time, again *crdt.Reissue, lsn uint64, early *uint64) (
 	next uint64, more bool, err error) {
 	g := r.Begin(now)
+	snap := r.st.Snapshot() // of its own: the group may be committed on the way
+	defer snap.Close()
 	var failed error
-	err = readLog(g.view.snap, prefixOldLog, lsn, func(rec logged) bool {
+	err = readLog(snap, prefixOldLog, lsn, func(rec logged) bool {
 		waits := false
 		for _, d := range rec.deltas {
 			var outcome gossip.Outcome
 			if outcome, failed = g.reapply(d, again); failed != nil {
 				return false
 			}
-			waits = waits || outcome == gossip.Early
+			waits = waits || outcome == gossip.Early || outcome == gossip.Refused
 		}
 		if waits {
 			*early++
@@ -311,6 +342,9 @@ func (r *Replica) resumeRebuild() error {
 		return err
 	}
 	if !ok {
+		if err := r.removeAll([]byte{prefixMoved}, []byte{prefixMoved + 1}); err != nil {
+			return err
+		}
 		return r.removeAll([]byte{prefixOldLog}, []byte{prefixOldLog + 1})
 	}
 	body, err := unseal(keyRebuild, record)

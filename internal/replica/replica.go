@@ -131,7 +131,7 @@ func Open(st store.Store, cfg Config) (*Replica, error) {
 		log: newDeltaLog(), cache: newCache(), tree: &antientropy.Tree{}, forks: map[crdt.ReplicaID]bool{},
 	}
 	for _, step := range []func() error{
-		r.loadOwn, r.finishLarge, r.resumeRebuild, r.loadContext, r.loadClears, r.loadCells,
+		r.resumeRebuild, r.loadOwn, r.finishLarge, r.loadContext, r.loadClears, r.loadCells,
 		r.checkRoot, r.finishFlip,
 	} {
 		err := step()
@@ -193,12 +193,17 @@ func (r *Replica) loadCells() error {
 	r.tree, r.cells, r.keys = &antientropy.Tree{}, 0, 0
 	v := r.View()
 	defer v.Close()
+	var index uint64
 	err := v.scanStored("", "", func(a crdt.Address, c crdt.Cell) bool {
+		index += indexHash(leafKey(leafOf(a), place(prefixCell, a)))
 		cell := []*cellState{{address: a, now: c}}
 		moves, _ := r.plan(cell)
 		r.account(cell, moves)
 		return true
 	})
+	if err == nil {
+		err = v.checkIndex(index)
+	}
 	if err != nil {
 		return err
 	}
@@ -344,7 +349,7 @@ func (r *Replica) save(now time.Time, sync bool) (more bool, err error) {
 func (r *Replica) cuttable(now time.Time) (cut []logged, err error) {
 	left := r.log.bytes
 	read := 0
-	err = r.log.read(r.st, r.log.first, func(rec logged) bool {
+	err = r.readLog(r.log.first, func(rec logged) bool {
 		old := now.Sub(rec.time) > r.cfg.MaxLogAge
 		due := old || left > r.cfg.MaxLogBytes
 		if !due || rec.lsn >= r.log.last || len(cut) == cutAtOnce || read > cutBytes {
@@ -380,7 +385,7 @@ func (r *Replica) LogRead(lsn uint64, maxRecords int,
 		return lsn, false, nil
 	}
 	next = lsn
-	err = r.log.read(r.st, lsn, func(rec logged) bool {
+	err = r.readLog(lsn, func(rec logged) bool {
 		for _, d := range rec.deltas {
 			if !fn(d) {
 				return false
@@ -390,7 +395,22 @@ func (r *Replica) LogRead(lsn uint64, maxRecords int,
 		maxRecords--
 		return maxRecords > 0
 	})
-	return next, true, err
+	return next, next >= r.log.first, err
+}
+
+// readLog calls fn with the log's records from lsn on. One that is damaged takes those before it with it: the
+// log then no longer covers them, and who needs them is repaired by comparing cells.
+func (r *Replica) readLog(lsn uint64, fn func(logged) bool) error {
+	next := lsn
+	err := r.log.read(r.st, lsn, func(rec logged) bool {
+		next = rec.lsn + 1
+		return fn(rec)
+	})
+	if errors.Is(err, store.ErrCorrupt) {
+		r.log.dropUpTo(next)
+		return nil
+	}
+	return err
 }
 
 // LogEnd returns the number of the record that will be written next.
