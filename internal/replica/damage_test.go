@@ -1,0 +1,183 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/store"
+)
+
+func TestDamagedHostsDoNotCountOnEachOther(t *testing.T) {
+	w := newWorld(t, 6, worldConfig{hosts: 2, maxLog: 2000})
+	a := w.hosts[0]
+	w.connect(0, 1)
+	for i := range 200 {
+		w.write(t, a, func(f crdt.Fields) error { return f.String(fmt.Sprint("k", i)).Set(make([]byte, 200)) })
+		w.settle(t)
+	}
+	w.cut(0, 1)
+	for n, h := range w.hosts {
+		rot := &store.Batch{}
+		rot.Delete(place(prefixCell, crdt.KeyAddress(fmt.Sprint("k", n)).Type(crdt.TypeValue)))
+		if err := h.disk.Commit(rot, true); err != nil {
+			t.Fatal(err)
+		}
+		w.open(t, h, false)
+		if h.node.Damaged() == nil {
+			t.Fatal("not noticed")
+		}
+	}
+	w.connect(0, 1)
+	w.pump(t, 0, 1)
+	w.pump(t, 1, 0)
+	w.deliver(t, 0, 1)
+	w.deliver(t, 1, 0)
+	for i, h := range w.hosts {
+		if h.node.Whole(name(1 - i)) {
+			t.Errorf("host %d takes a damaged neighbour for whole", h.i)
+		}
+	}
+}
+
+func TestARebuildRemovesARottenMark(t *testing.T) {
+	w := newWorld(t, 7, worldConfig{hosts: 1})
+	a := w.hosts[0]
+	w.write(t, a, func(f crdt.Fields) error { return f.String("k").Set([]byte("x")) })
+	mark := &store.Batch{}
+	mark.Set(keyLarge, []byte("rotten"))
+	if err := a.disk.Commit(mark, true); err != nil {
+		t.Fatal(err)
+	}
+	w.open(t, a, false)
+	if a.node.Damaged() == nil {
+		t.Fatal("not noticed")
+	}
+	if err := a.node.Discard(); err != nil {
+		t.Fatal(err)
+	}
+	if done, err := a.node.Reapply(w.now); !done || err != nil {
+		t.Fatal(done, err)
+	}
+	for i := range 2 {
+		w.open(t, a, false)
+		if a.node.Damaged() != nil {
+			t.Errorf("open %d after the rebuild: %v", i, a.node.Damaged())
+		}
+	}
+}
+
+func TestARottenLogRecordIsLeftOut(t *testing.T) {
+	w := newWorld(t, 9, worldConfig{hosts: 2})
+	a := w.hosts[0]
+	for i := range 5 {
+		w.write(t, a, func(f crdt.Fields) error { return f.String(fmt.Sprint(i)).Set([]byte("x")) })
+	}
+	if err := a.node.Save(w.now); err != nil {
+		t.Fatal(err)
+	}
+	rot := &store.Batch{}
+	rot.Set(numbered(prefixLog, 2), []byte("rot"))
+	if err := a.disk.Commit(rot, true); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 {
+		w.cut(0, 1)
+		w.open(t, a, false)
+		w.connect(0, 1)
+		for range 3 {
+			w.pump(t, 1, 0)
+			w.deliver(t, 1, 0)
+			if f, err := a.node.Next(name(1)); err != nil {
+				t.Fatalf("start %d: %v", i, err)
+			} else if f != nil {
+				w.links[[2]int{0, 1}].frames = append(w.links[[2]int{0, 1}].frames, f)
+				w.deliver(t, 0, 1)
+			}
+		}
+	}
+	w.settle(t)
+	if w.done["repair"] == 0 {
+		t.Error("nobody was repaired")
+	}
+}
+
+func TestARottenIndexOfLeavesIsNoticed(t *testing.T) {
+	w := newWorld(t, 9, worldConfig{hosts: 1})
+	a := w.hosts[0]
+	w.write(t, a, func(f crdt.Fields) error { return f.String("7").Set([]byte("x")) })
+	address := crdt.KeyAddress("7").Type(crdt.TypeValue)
+	rot := &store.Batch{}
+	rot.Delete(leafKey(leafOf(address), place(prefixCell, address)))
+	if err := a.disk.Commit(rot, true); err != nil {
+		t.Fatal(err)
+	}
+	pinned, err := a.node.Pin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pinned.Close()
+	if err := pinned.Verify(func() bool { return false }); !errors.Is(err, store.ErrCorrupt) {
+		t.Errorf("the check says: %v", err)
+	}
+	w.open(t, a, false)
+	if a.node.Damaged() == nil {
+		t.Error("not noticed at open")
+	}
+}
+
+func TestABranchThatClearedALargeSetIsIssuedAgain(t *testing.T) {
+	w := newWorld(t, 5, worldConfig{hosts: 2})
+	a, b := w.hosts[0], w.hosts[1]
+	for j := range 12 {
+		w.write(t, a, func(f crdt.Fields) error {
+			for i := range 4000 {
+				if _, err := f.Set("s").Add(strings.Repeat("x", 200) + fmt.Sprint(j, i)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	w.connect(0, 1)
+	w.settle(t)
+	w.restart(t, a, "closes")
+	image := a.disk.Clone()
+	w.connect(0, 1)
+	w.write(t, a, func(f crdt.Fields) error { return f.Register("r").Set([]byte("first branch")) })
+	w.settle(t)
+	w.cut(0, 1)
+	a.disk = image
+	w.open(t, a, true)
+	branch := &world{rng: w.rng, now: w.now, cfg: w.cfg, deltas: map[crdt.Dot]*crdt.Delta{}, done: w.done}
+	branch.write(t, a, func(f crdt.Fields) error { _, err := f.Delete("s"); return err })
+	w.connect(0, 1)
+	exchange := func() {
+		for range 300 {
+			w.pump(t, 0, 1)
+			w.pump(t, 1, 0)
+			w.deliver(t, 0, 1)
+			w.deliver(t, 1, 0)
+			w.stepRepairs(t)
+			a.node.Tick(false)
+			b.node.Tick(false)
+		}
+	}
+	exchange()
+	if _, ok := a.node.Fork(); !ok {
+		t.Fatal("the fork was not noticed")
+	}
+	if err := a.node.Discard(); err != nil {
+		t.Fatal(err)
+	}
+	exchange()
+	if done, err := a.node.Reapply(w.now); err != nil || !done {
+		t.Fatal(done, err)
+	}
+	w.settle(t)
+	if keys, cells := b.node.Counts(); keys != 1 || cells != 1 {
+		t.Errorf("%d keys in %d cells are left, want the register alone", keys, cells)
+	}
+}
