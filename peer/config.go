@@ -60,6 +60,10 @@ type Config struct {
 	// LogAge bounds the age of the log's deltas. Default 7 days.
 	LogAge time.Duration
 
+	// MaxSkew is by how much another peer's clock may be off before it is named, in the log and in Status,
+	// and its time is not adopted. Nothing is refused or delayed for it. Default 500 ms.
+	MaxSkew time.Duration
+
 	// Logger takes the peer's log. Default: nothing is logged.
 	Logger *slog.Logger
 	// Cut is fault injection: it blocks all traffic with some peers. Nil blocks none.
@@ -67,6 +71,8 @@ type Config struct {
 	// FastGossip notices and heals changes of membership ten times faster, for demonstrations and
 	// tests on one machine. Too nervous for a real network.
 	FastGossip bool
+
+	clockOffset time.Duration // fault injection, by tests here: this peer's clock is off by so much
 }
 
 // Limits of a peer, beside those of package crdt.
@@ -76,6 +82,8 @@ const (
 	// MaxLinks is how many other peers a peer keeps a stream to. In a larger cluster each picks so
 	// many, and the rest is reached through them.
 	MaxLinks = 16
+	// DefaultMaxSkew is how far a clock may be off unless Config says otherwise.
+	DefaultMaxSkew = 500 * time.Millisecond
 	// MaxMembers is how many members are remembered.
 	MaxMembers = 4096
 	// MaxKey is how long a key, field or element may be, in bytes.
@@ -102,6 +110,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Durability == "" {
 		c.Durability = Interval
+	}
+	if c.MaxSkew == 0 {
+		c.MaxSkew = DefaultMaxSkew
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
@@ -145,6 +156,9 @@ func (c Config) Validate() error {
 	}
 	if c.LogBytes < 0 || c.LogAge < 0 {
 		wrong("log: bytes and age must not be negative")
+	}
+	if c.MaxSkew < 0 {
+		wrong("max skew %v: must not be negative", c.MaxSkew)
 	}
 	return errors.Join(problems...)
 }

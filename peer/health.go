@@ -187,7 +187,7 @@ func (l *loop) endRebuild() error {
 		return nil
 	}
 	l.reapplied = seen.Clone()
-	done, err := l.node.Reapply(time.Now())
+	done, err := l.node.Reapply(l.p.now())
 	l.p.publish(l.node.Published())
 	switch {
 	case err != nil:

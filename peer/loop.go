@@ -99,7 +99,7 @@ func (l *loop) run() {
 			l.syncing = false
 		case <-tick.C:
 			l.node.Tick(l.repairing || l.node.Repairing() || l.node.Damaged() != nil)
-			_, err = l.node.Maintain(time.Now())
+			_, err = l.node.Maintain(l.p.now())
 		case <-digest.C:
 			l.node.SendDigest(l.rng)
 		case <-syncing.C:
@@ -159,7 +159,7 @@ func (l *loop) do(j job) error {
 		}
 	}
 	if l.group == nil {
-		l.group = l.node.Begin(time.Now())
+		l.group = l.node.Begin(l.p.now())
 	}
 	if j.update != nil {
 		return l.update(j.update)
@@ -178,7 +178,7 @@ func (l *loop) update(u *update) error {
 				l.updates = append(l.updates, u)
 				return err
 			}
-			l.group = l.node.Begin(time.Now())
+			l.group = l.node.Begin(l.p.now())
 		}
 		err := l.refusal()
 		if err == nil {
@@ -356,7 +356,7 @@ func (l *loop) finish() {
 		err = errors.Join(err, <-l.synced)
 	}
 	if err == nil {
-		err = l.node.Save(time.Now())
+		err = l.node.Save(l.p.now())
 	}
 	if err == nil {
 		err = l.p.store.Sync()

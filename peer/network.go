@@ -56,6 +56,8 @@ type network struct {
 	dialing map[libpeer.ID]bool
 	streams map[libpeer.ID]*link
 	sources int // repairs served
+
+	clocks clocks // owned by keepLinks
 }
 
 // Keys are the files that identify a host and its cluster.
@@ -291,7 +293,7 @@ func (n *network) join(own secret.HostKey, keys Keys) error {
 		ID: keys.PeerID, IDOf: peerIDOf, PrivateKey: own.Private(), Label: cfg.Name,
 		P2P: p2p, Versions: members.Versions{Min: 1, Max: 1},
 		Bind: cfg.Gossip, Advertise: advertise, Key: n.key.GossipKey(),
-		Join: cfg.Join, KnownFile: known, Preset: preset, Log: n.p.log,
+		Join: cfg.Join, KnownFile: known, Preset: preset, Now: n.p.now, Log: n.p.log,
 		Blocked: cfg.Cut.blocks,
 	})
 	return err
@@ -339,6 +341,7 @@ func (n *network) keepLinks() {
 	for {
 		cut := n.p.cfg.Cut.wait()
 		n.relink()
+		n.watchClocks()
 		select {
 		case <-n.ctx.Done():
 			return

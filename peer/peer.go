@@ -118,6 +118,7 @@ func (p *Peer) openLoop() error {
 		KeepID:      p.mark.state(),
 		MaxLogBytes: p.cfg.LogBytes,
 		MaxLogAge:   p.cfg.LogAge,
+		MaxSkew:     p.cfg.MaxSkew,
 		Exclusive:   p.exclusively,
 	})
 	if err != nil {

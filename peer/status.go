@@ -39,6 +39,11 @@ type Status struct {
 	Repairs       uint64   `json:"repairs"`
 	Mismatches    uint64   `json:"mismatches"` // digests with the same context and another root
 	Forks         []string `json:"forks"`      // replicas whose mutations were issued twice
+
+	// ClockSkewed names the members whose clocks are off by more than Config.MaxSkew, as seen from here.
+	ClockSkewed []string `json:"clock_skewed"`
+	// ClockWrong says that most members' clocks are off, seen from here: then it is this host's that is.
+	ClockWrong bool `json:"clock_wrong"`
 }
 
 // Member is another peer, as this one knows it.
@@ -49,7 +54,11 @@ type Member struct {
 	Alive  bool      `json:"alive"`
 	Since  time.Time `json:"since"` // when Alive last changed
 	RTTms  float64   `json:"rtt_ms"`
-	Linked bool      `json:"linked"` // whether a stream is open
+	// ClockOffsetMs is how far its clock is ahead of the one here, in milliseconds, and ClockErrorMs by how
+	// much that may be wrong, either way; 0 and 0 before it is measured.
+	ClockOffsetMs float64 `json:"clock_offset_ms"`
+	ClockErrorMs  float64 `json:"clock_error_ms"`
+	Linked        bool    `json:"linked"` // whether a stream is open
 	// TheyLack and WeLack count mutations that the member has not and we have, and the other way round, as
 	// far as is known; without a link 0.
 	TheyLack uint64 `json:"they_lack"`
@@ -58,7 +67,8 @@ type Member struct {
 
 // Status returns a description of the peer.
 func (p *Peer) Status() (Status, error) {
-	s := Status{Name: p.cfg.Name, VersionVector: map[string]uint64{}, Members: []Member{}, Forks: []string{}}
+	s := Status{Name: p.cfg.Name, VersionVector: map[string]uint64{}, Members: []Member{}, Forks: []string{},
+		ClockSkewed: []string{}}
 	var seen crdt.VersionVector
 	known := map[string]crdt.VersionVector{}
 	err := p.call(func(l *loop) {
@@ -105,10 +115,13 @@ func (n *network) describe(s *Status, seen crdt.VersionVector, known map[string]
 	for _, a := range n.addrs(nil) {
 		s.P2PAddrs = append(s.P2PAddrs, a.String())
 	}
-	for _, m := range n.members.List() {
+	all := n.members.List()
+	s.ClockSkewed, s.ClockWrong = namesOf(skewed(all, n.p.cfg.MaxSkew)), clockWrong(all, n.p.cfg.MaxSkew)
+	for _, m := range all {
 		out := Member{
 			Name: m.Label, PeerID: m.ID, Addr: m.Addr, Alive: m.Alive, Since: m.Since,
-			RTTms: float64(m.RTT.Microseconds()) / 1000,
+			RTTms: milliseconds(m.RTT), ClockOffsetMs: milliseconds(m.ClockOffset),
+			ClockErrorMs: milliseconds(m.ClockError),
 		}
 		if id, err := libpeer.Decode(m.ID); err == nil {
 			out.Linked = n.linked(id)

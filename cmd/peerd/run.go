@@ -56,6 +56,8 @@ func runCommand() *cobra.Command {
 	flags.StringVar(&f.settings.http, "http", "127.0.0.1:7948", "`ip:port` for HTTP, on loopback")
 	flags.StringVar(&f.durability, "durability", string(peer.Interval),
 		"when a write survives a power failure: always, interval (a second) or none")
+	flags.DurationVar(&p.MaxSkew, "max-skew", peer.DefaultMaxSkew,
+		"by how much another host's clock may be off before it is named and not adopted")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	flags.StringVar(&f.cutFile, "cut-file", "", "block the gossip addresses in this `file`")

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -60,6 +61,12 @@ func writeStatus(out io.Writer, s peer.Status, now time.Time) error {
 	if len(s.Forks) > 0 {
 		fmt.Fprintf(w, "FORKS\t%s issued writes twice: see the log\n",
 			plural(len(s.Forks), "replica"))
+	}
+	switch {
+	case s.ClockWrong:
+		fmt.Fprintln(w, "CLOCK\tthis host's is off: most members' clocks differ from it")
+	case len(s.ClockSkewed) > 0:
+		fmt.Fprintf(w, "CLOCKS\tdiffer from this host's: %s\n", strings.Join(s.ClockSkewed, ", "))
 	}
 	if err := w.Flush(); err != nil {
 		return err

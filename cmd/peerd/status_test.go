@@ -19,6 +19,7 @@ func TestAStatusReadsAsATable(t *testing.T) {
 		ContextHash:   "0123456789abcdef", Root: "fedcba9876543210", Settled: true, Ready: false,
 		Reason: "catching up with the other peers", Keys: 1, Cells: 1234, StoreBytes: 5 << 20,
 		GossipAddr: "10.0.0.1:7946", Forks: []string{"00000000000000bb"},
+		ClockSkewed: []string{"lima"},
 		Members: []peer.Member{
 			{Name: "lima", PeerID: "12D3KooWlima0001", Addr: "10.0.0.2:7946", Alive: true,
 				Since: now.Add(-90 * time.Second), RTTms: 12.34, TheyLack: 3},
@@ -35,6 +36,7 @@ data     1 key in 1234 cells, 5.0 MiB on disk
 context  01234567 of 42 writes by 2 replicas
 root     fedcba98
 FORKS    1 replica issued writes twice: see the log
+CLOCKS   differ from this host's: lima
 
 MEMBER             ADDRESS        ALIVE  SINCE   RTT      THEY LACK  WE LACK
 lima (…lima0001)   10.0.0.2:7946  yes    1m30s   12.3 ms  3          0

@@ -73,6 +73,8 @@ type Config struct {
 	KnownFile string
 	// Preset sets all intervals and timeouts.
 	Preset Preset
+	// Now is the clock that is compared with those of other members. Nil: time.Now.
+	Now func() time.Time
 	// Log takes warnings and, at debug level, what memberlist says. Nil: nothing.
 	Log *slog.Logger
 	// Blocked is fault injection: packets and streams to, and packets from, the gossip addresses
@@ -154,6 +156,9 @@ func (c *Config) clone() Config {
 	out := *c
 	out.PrivateKey = bytes.Clone(c.PrivateKey)
 	out.P2P, out.Join = slices.Clone(c.P2P), slices.Clone(c.Join)
+	if out.Now == nil {
+		out.Now = time.Now
+	}
 	if out.Log == nil {
 		out.Log = slog.New(slog.DiscardHandler)
 	}

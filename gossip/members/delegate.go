@@ -79,13 +79,18 @@ func (d *delegate) NotifyConflict(existing, other *memberlist.Node) {
 		"addr", addr)
 }
 
-// NotifyPingComplete notes a round trip time.
-func (d *delegate) NotifyPingComplete(n *memberlist.Node, rtt time.Duration, _ []byte) {
+// NotifyPingComplete notes a round trip time, and what the other's clock showed on the way.
+func (d *delegate) NotifyPingComplete(n *memberlist.Node, rtt time.Duration, payload []byte) {
+	now := d.cfg.Now()
 	d.table.measured(n.Name, rtt)
+	if theirs, ok := decodeClock(payload); ok {
+		offset, bound := offsetOf(theirs, now, rtt)
+		d.table.compared(n.Name, offset, bound)
+	}
 }
 
-// AckPayload adds nothing to answers.
-func (d *delegate) AckPayload() []byte { return nil }
+// AckPayload adds the time to answers.
+func (d *delegate) AckPayload() []byte { return encodeClock(d.cfg.Now()) }
 
 // NodeMeta returns what this host tells about itself.
 func (d *delegate) NodeMeta(int) []byte { return d.metadata }

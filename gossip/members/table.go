@@ -25,6 +25,10 @@ type Member struct {
 	Alive     bool              // whether the failure detector believes that it answers
 	Since     time.Time         // when Alive last changed; of one not seen since the start: last seen
 	RTT       time.Duration     // smoothed round trip time; 0 if not measured since Since
+
+	// ClockOffset is how far its clock is ahead of this host's, ClockError by how much that may be
+	// wrong, either way; both are 0 if not measured since Since.
+	ClockOffset, ClockError time.Duration
 }
 
 // record is a Member and what only this package needs of it.
@@ -83,6 +87,7 @@ func (t *table) alive(id, addr string, m metadata, encoded []byte, now time.Time
 	r.Member = Member{
 		ID: id, Label: m.label, PublicKey: m.key, Addr: addr, P2P: m.p2p, Versions: m.versions,
 		Alive: true, Since: r.Since, RTT: r.RTT,
+		ClockOffset: r.ClockOffset, ClockError: r.ClockError,
 	}
 	r.seen, r.metadata = now, bytes.Clone(encoded)
 	t.forgetOldest()
@@ -97,7 +102,7 @@ func (t *table) gone(id string, now time.Time) {
 	if r == nil || !r.Alive {
 		return
 	}
-	r.Alive, r.Since, r.seen, r.RTT = false, now, now, 0
+	r.Alive, r.Since, r.seen, r.RTT, r.ClockOffset, r.ClockError = false, now, now, 0, 0, 0
 	t.note()
 }
 

@@ -1,0 +1,56 @@
+package members
+
+import (
+	"testing"
+	"time"
+)
+
+func TestAClocksOffsetIsMeasuredToHalfOfTheRoundTrip(t *testing.T) {
+	for _, test := range []struct{ offset, there, back time.Duration }{
+		{0, time.Millisecond, time.Millisecond},
+		{time.Hour, 0, 0},
+		{-3 * time.Second, 40 * time.Millisecond, 0},
+		{700 * time.Millisecond, 0, 90 * time.Millisecond},
+	} {
+		sent := noon
+		theirs := sent.Add(test.there).Add(test.offset)
+		received := sent.Add(test.there + test.back)
+		got, bound := offsetOf(theirs, received, received.Sub(sent))
+		if wrong := (got - test.offset).Abs(); wrong > bound || bound <= 0 {
+			t.Errorf("%+v: measured %v ± %v", test, got, bound)
+		}
+	}
+}
+
+func TestAnAnswerWithoutATimeIsNoMeasurement(t *testing.T) {
+	if got, ok := decodeClock(encodeClock(noon)); !ok || !got.Equal(noon) {
+		t.Errorf("%v became %v, %v", noon, got, ok)
+	}
+	for _, payload := range [][]byte{nil, {0x90}, {0xc0}, {0x91}, {0x91, 0xcf}, []byte("time"),
+		{0x91, 0xcf, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}} {
+		if got, ok := decodeClock(payload); ok {
+			t.Errorf("%x is taken for %v", payload, got)
+		}
+	}
+	newer := append([]byte{0x92}, encodeClock(noon)[1:]...)
+	if got, ok := decodeClock(append(newer, 0x01)); !ok || !got.Equal(noon) {
+		t.Errorf("with a field more: %v, %v", got, ok)
+	}
+}
+
+func TestTheOffsetOfAClockIsForgottenWithTheMember(t *testing.T) {
+	table := newTable(nil)
+	m, name := sample(0)
+	table.compared(name, time.Second, time.Millisecond) // unknown: no effect
+	table.alive(name, testAddr, m, nil, noon)
+	table.compared(name, time.Hour, time.Millisecond)
+	table.alive(name, testAddr, m, nil, noon) // it tells something about itself
+	if got := table.list()[0]; got.ClockOffset != time.Hour || got.ClockError != time.Millisecond {
+		t.Errorf("off by %v ± %v", got.ClockOffset, got.ClockError)
+	}
+	table.gone(name, noon)
+	table.compared(name, time.Hour, time.Millisecond)
+	if got := table.list()[0]; got.ClockOffset != 0 || got.ClockError != 0 {
+		t.Errorf("one that is gone is off by %v ± %v", got.ClockOffset, got.ClockError)
+	}
+}

@@ -1,0 +1,110 @@
+package peer
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/peerd/peerd/gossip/members"
+)
+
+// memory is a log that a test reads.
+type memory struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (m *memory) Write(p []byte) (int, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.text.Write(p)
+}
+
+func (m *memory) says(text string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return strings.Contains(m.text.String(), text)
+}
+
+func (m *memory) logger() *slog.Logger { return slog.New(slog.NewTextHandler(m, nil)) }
+
+func TestAPeerWhoseClockIsOffIsNamedOnBothSidesAndNotHeldUp(t *testing.T) {
+	c := newCluster(t)
+	var logs [3]memory
+	for i := range logs {
+		cfg := c.config(t.TempDir())
+		cfg.Logger = logs[i].logger()
+		if i == 2 {
+			cfg.clockOffset = time.Hour
+		}
+		c.start(cfg)
+	}
+	for i, p := range c.peers {
+		want := []string{"peer2"}
+		if i == 2 {
+			want = []string{"peer0", "peer1"}
+		}
+		eventually(t, "the clock is named in the status and the log", func() bool {
+			s, err := p.Status()
+			if err != nil {
+				t.Fatal(err)
+			}
+			slices.Sort(s.ClockSkewed)
+			return slices.Equal(s.ClockSkewed, want) && s.ClockWrong == (i == 2) &&
+				logs[i].says("the clocks of this host and of a member differ") &&
+				logs[i].says("this host's clock is off") == (i == 2)
+		})
+	}
+	for range 2 { // what the peer ahead wrote is overwritten by one that saw it
+		for _, p := range c.peers {
+			mustUpdate(t, p, func(tx *Tx) error { return tx.String("last").Set([]byte(p.cfg.Name)) })
+			c.converge(c.peers...)
+			err := c.peers[0].View(context.Background(), func(tx *Tx) error {
+				if got, _, err := tx.String("last").Get(); err != nil || string(got) != p.cfg.Name {
+					t.Errorf("after %s wrote: %q, %v", p.cfg.Name, got, err)
+				}
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	mustUpdate(t, c.peers[0], func(tx *Tx) error {
+		if now := tx.Base().Time().Wall(); now.After(time.Now().Add(time.Minute)) {
+			t.Errorf("the time of the peer ahead was adopted: %v", now)
+		}
+		return nil
+	})
+}
+
+func TestMostMembersTellWhoseClockIsOff(t *testing.T) {
+	at := func(offset, bound time.Duration) members.Member {
+		return members.Member{ClockOffset: offset, ClockError: bound}
+	}
+	right, off := at(time.Millisecond, time.Millisecond), at(-time.Second, time.Millisecond)
+	for _, test := range []struct {
+		all    []members.Member
+		skewed int
+		wrong  bool
+	}{
+		{nil, 0, false},
+		{[]members.Member{off}, 1, false}, // either of the two
+		{[]members.Member{off, right}, 1, false},
+		{[]members.Member{off, off}, 2, true},
+		{[]members.Member{off, off, right}, 2, true},
+		{[]members.Member{off, right, right}, 1, false},
+		{[]members.Member{off, at(0, 0), at(0, 0)}, 1, false},               // two are not measured
+		{[]members.Member{at(600*time.Millisecond, time.Second)}, 0, false}, // or a slow answer
+	} {
+		got, wrong := len(skewed(test.all, DefaultMaxSkew)), clockWrong(test.all, DefaultMaxSkew)
+		if got != test.skewed || wrong != test.wrong {
+			t.Errorf("%+v: %d skewed, wrong %v", test, got, wrong)
+		}
+	}
+}
