@@ -41,7 +41,8 @@ type Peer struct {
 
 	// Views. opening is held to open one, and exclusively by commits that one could see a part of.
 	opening   sync.RWMutex
-	views     sync.WaitGroup // open ones
+	views     sync.WaitGroup // open ones, and a backup under way
+	backingUp atomic.Bool
 	published atomic.Pointer[replica.Published]
 	refusing  atomic.Pointer[error] // why nothing may be read or written; nil if it may
 
@@ -99,7 +100,10 @@ func (p *Peer) openStore() error {
 	if err := os.MkdirAll(p.cfg.Dir, 0o700); err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
-	st, err := badger.Open(filepath.Join(p.cfg.Dir, "store"), badger.Options{Logger: p.log})
+	if err := checkNotRestoring(p.cfg.Dir); err != nil {
+		return fmt.Errorf("data directory %s: %w", p.cfg.Dir, err)
+	}
+	st, err := badger.Open(filepath.Join(p.cfg.Dir, storeDir), badger.Options{Logger: p.log})
 	if err != nil {
 		return fmt.Errorf("data directory %s: %w", p.cfg.Dir, err)
 	}

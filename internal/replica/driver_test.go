@@ -28,6 +28,7 @@ type world struct {
 	order   []*crdt.Delta
 	nextID  crdt.ReplicaID
 	repairs []*session
+	backups []*mem.Store // stores made from backups of some time
 	cfg     worldConfig
 	trace   []string
 	done    map[string]int
@@ -266,6 +267,8 @@ func (w *world) restart(t testing.TB, h *host, how string) {
 		h.disk = h.disk.Clone()
 	case "is wiped":
 		h.disk = mem.New()
+	case "is restored":
+		h.disk = w.backups[w.rng.IntN(len(w.backups))].Clone()
 	case "closes":
 		if err := h.node.Save(w.now); err != nil {
 			t.Fatal(err)
@@ -273,6 +276,26 @@ func (w *world) restart(t testing.TB, h *host, how string) {
 		h.token = h.node.Token()
 	}
 	w.open(t, h, how == "closes")
+}
+
+// backUp takes a backup of a host, if it can be taken now, and restores it aside.
+func (w *world) backUp(t testing.TB, h *host) {
+	t.Helper()
+	moment, err := h.node.Moment()
+	if err != nil {
+		return
+	}
+	defer moment.Close()
+	b := &store.Batch{}
+	err = moment.Scan(func(key, value []byte) bool {
+		b.Set(slices.Clone(key), slices.Clone(value))
+		return true
+	})
+	restored := mem.New()
+	if err = errors.Join(err, restored.Commit(b, true)); err != nil {
+		t.Fatal(err)
+	}
+	w.backups = append(w.backups, restored)
 }
 
 func (w *world) beginRepair(t testing.TB, from, to int) {
@@ -368,6 +391,9 @@ func (w *world) step(t testing.TB) {
 	default:
 		if w.cfg.crashes {
 			hows := []string{"crashes", "is killed", "closes", "closes", "is wiped"}
+			if w.backUp(t, h); len(w.backups) > 0 {
+				hows = append(hows, "is restored")
+			}
 			w.restart(t, h, hows[w.rng.IntN(len(hows))])
 		}
 	}

@@ -56,7 +56,7 @@ func TestReplicasConvergeWhateverHappens(t *testing.T) {
 		t.Logf("%s: %d", what, total[what])
 	}
 	if *seedFlag == 0 && *seedsFlag >= 100 && !t.Failed() {
-		for _, what := range []string{"repair", "repair aborted", "crashes", "is killed", "closes"} {
+		for _, what := range []string{"repair", "repair aborted", "crashes", "is killed", "closes", "is restored"} {
 			if total[what] == 0 {
 				t.Errorf("no run did this: %s", what)
 			}

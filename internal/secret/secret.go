@@ -86,6 +86,21 @@ func Load(path string) (Key, error) {
 	return k, nil
 }
 
+// Copy stores the key of one file in a new file, as Create does.
+func Copy(from, to string) error {
+	if _, err := Load(from); err != nil {
+		return err
+	}
+	text, err := readPrivate(from)
+	if err == nil {
+		err = writeNew(to, text)
+	}
+	if err != nil {
+		return fmt.Errorf("copy cluster key: %w", err)
+	}
+	return nil
+}
+
 // line returns the file's content.
 func (k Key) line() string {
 	return prefix + version + ":" + base64.RawURLEncoding.EncodeToString(k.root[:]) + "\n"

@@ -1,0 +1,168 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/backup"
+	"github.com/peerd/peerd/internal/replica"
+)
+
+// ErrBackupRuns is returned by Backup while another one of this peer runs. Nothing was written.
+var ErrBackupRuns = errors.New("a backup of this peer runs already: wait for its end")
+
+// ErrBackupDamaged is wrapped by errors about a backup that is not what was written: it was changed, or cut
+// short.
+var ErrBackupDamaged = backup.ErrDamaged
+
+// ErrNoBackup is wrapped by errors about what is no backup, or one that another version of peerd made.
+var ErrNoBackup = backup.ErrFormat
+
+// BackupInfo says what a backup holds.
+type BackupInfo struct {
+	Made          time.Time         `json:"made"`
+	Name          string            `json:"name"` // of the peer that made it
+	Replica       string            `json:"replica"`
+	VersionVector map[string]uint64 `json:"version_vector"`
+	Keys          uint64            `json:"keys"`
+	Cells         uint64            `json:"cells"`
+	Records       uint64            `json:"records"`
+	Bytes         uint64            `json:"bytes"` // of the file
+}
+
+// BackupProgress is how far a backup, a check or a restore has come.
+type BackupProgress struct {
+	Records, Expected uint64 // of the store; about, for what is expected
+	Bytes             uint64 // of the file
+}
+
+// Backup writes a backup to w: everything that this peer holds at one moment. Reads and writes go on meanwhile,
+// but space that they free is given back only at the end. progress, unless it is nil, is called after each
+// block of about 1 MiB. Keys of the host and the cluster are not part of it.
+//
+// It takes a few MiB of memory. It ends with an error, and then what was written is no backup, when ctx ends,
+// when the peer is closed, and when w fails; ErrBackupRuns and ErrRebuilding say that nothing was written.
+func (p *Peer) Backup(ctx context.Context, w io.Writer, progress func(BackupProgress)) (
+	info BackupInfo, err error) {
+	if !p.backingUp.CompareAndSwap(false, true) {
+		return info, ErrBackupRuns
+	}
+	defer p.backingUp.Store(false)
+	header := backup.Header{Name: p.cfg.Name, Made: time.Now()}
+	moment, err := p.moment(&header)
+	if err != nil {
+		return info, err
+	}
+	defer p.views.Done()
+	defer moment.Close()
+	out, err := backup.NewWriter(w, header)
+	if err != nil {
+		return info, err
+	}
+	told := out.Bytes()
+	var failed error
+	err = moment.Scan(func(key, value []byte) bool {
+		failed = out.Add(key, value)
+		if failed != nil || out.Bytes() == told {
+			return failed == nil
+		}
+		if told = out.Bytes(); progress != nil {
+			progress(BackupProgress{out.Records(), header.Records, told})
+		}
+		if failed = ctx.Err(); failed == nil && p.stopping() {
+			failed = ErrClosed
+		}
+		return failed == nil
+	})
+	p.suspectRead(err)
+	if err = errors.Join(err, failed); err == nil {
+		err = out.Close()
+	}
+	return infoOf(header, out.Records(), out.Bytes()), err
+}
+
+// moment takes the present one, which counts as an open view, and describes it.
+func (p *Peer) moment(h *backup.Header) (moment *replica.Moment, err error) {
+	failed := p.call(func(l *loop) {
+		p.opening.RLock()
+		defer p.opening.RUnlock()
+		if err = l.refusal(); err != nil {
+			return
+		}
+		if moment, err = l.node.Moment(); err == nil {
+			p.views.Add(1)
+			h.Replica = l.node.ID()
+		}
+	})
+	if failed != nil || err != nil {
+		return nil, errors.Join(failed, err)
+	}
+	h.Seen, h.Keys, h.Cells = moment.Seen, uint64(moment.Keys), uint64(moment.Cells)
+	h.Records = moment.Records
+	return moment, nil
+}
+
+func infoOf(h backup.Header, records, bytes uint64) BackupInfo {
+	info := BackupInfo{
+		Made: h.Made, Name: h.Name, Replica: h.Replica.String(), VersionVector: map[string]uint64{},
+		Keys: h.Keys, Cells: h.Cells, Records: records, Bytes: bytes,
+	}
+	for id, n := range h.Seen {
+		info.VersionVector[id.String()] = n
+	}
+	return info
+}
+
+// VerifyBackup reads a backup to its end and returns what it holds. The error wraps ErrBackupDamaged or
+// ErrNoBackup if it is none that can be restored. It does not look into the records: Restore does.
+func VerifyBackup(ctx context.Context, r io.Reader, progress func(BackupProgress)) (BackupInfo, error) {
+	return readBackup(ctx, r, progress, func([]backup.Record) error { return nil })
+}
+
+// readBackup calls fn with all records of a backup, block by block.
+func readBackup(ctx context.Context, r io.Reader, progress func(BackupProgress),
+	fn func([]backup.Record) error) (info BackupInfo, err error) {
+	in, err := backup.NewReader(r)
+	if err != nil {
+		return info, err
+	}
+	defer in.Close()
+	h := in.Header()
+	for {
+		records, err := in.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return infoOf(h, in.Records(), in.Bytes()), nil
+		case err == nil:
+			err = ctx.Err()
+		}
+		if err == nil {
+			err = fn(records)
+		}
+		if err != nil {
+			return infoOf(h, in.Records(), in.Bytes()), err
+		}
+		if progress != nil {
+			progress(BackupProgress{in.Records(), h.Records, in.Bytes()})
+		}
+	}
+}
+
+// sameContext reports whether what was restored is what the backup says it holds.
+func sameContext(info BackupInfo, seen crdt.VersionVector) error {
+	if len(seen) != len(info.VersionVector) {
+		return fmt.Errorf("%w: it says it has %d replicas, its records have %d", ErrBackupDamaged,
+			len(info.VersionVector), len(seen))
+	}
+	for id, n := range seen {
+		if info.VersionVector[id.String()] != n {
+			return fmt.Errorf("%w: it says it has %d writes of replica %v, its records have %d",
+				ErrBackupDamaged, info.VersionVector[id.String()], id, n)
+		}
+	}
+	return nil
+}
