@@ -121,44 +121,58 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Validate returns every problem of the configuration, joined into one error, or nil.
+// ConfigError is one problem of a Config.
+type ConfigError struct {
+	Field  string // in lower case, with hyphens: "gossip", "cluster-key"
+	Value  string
+	Reason string // what the value must be, or what to do
+}
+
+// Error says it in one line.
+func (e *ConfigError) Error() string { return fmt.Sprintf("%s %q: %s", e.Field, e.Value, e.Reason) }
+
+// Validate returns every problem of the configuration as a ConfigError, joined into one error, or nil.
 func (c Config) Validate() error {
 	c = c.withDefaults()
 	var problems []error
-	wrong := func(format string, args ...any) {
-		problems = append(problems, fmt.Errorf(format, args...))
+	wrong := func(field, value, reason string) {
+		problems = append(problems, &ConfigError{field, value, reason})
 	}
 	if c.Dir == "" && !c.Memory {
-		wrong("dir: name a directory for the data")
+		wrong("dir", c.Dir, "name a directory for the data")
 	}
 	if c.Memory && !c.Offline && c.ClusterKey == "" {
-		wrong("cluster key: a peer in memory needs the file of a cluster's secret, or Offline")
+		wrong("cluster-key", c.ClusterKey,
+			"a peer in memory needs the file of a cluster's secret, or Offline")
 	}
 	for _, at := range [][2]string{{"gossip", c.Gossip}, {"p2p", c.P2P}} {
 		if _, err := netip.ParseAddrPort(at[1]); err != nil {
-			wrong("%s %q: must be ip:port", at[0], at[1])
+			wrong(at[0], at[1], "must be ip:port")
 		}
 	}
 	for _, host := range c.Join {
 		if err := members.CheckHost(host); err != nil {
-			wrong("join %q: must be host:port", host)
+			wrong("join", host, "must be host:port")
 		}
 	}
 	if c.Advertise != "" {
 		if ip, err := netip.ParseAddr(c.Advertise); err != nil || ip.IsUnspecified() {
-			wrong("advertise %q: must be an IP address as other hosts reach it", c.Advertise)
+			wrong("advertise", c.Advertise, "must be an IP address as other hosts reach it")
 		}
 	}
 	switch c.Durability {
 	case Always, Interval, None:
 	default:
-		wrong("durability %q: must be always, interval or none", c.Durability)
+		wrong("durability", string(c.Durability), "must be always, interval or none")
 	}
-	if c.LogBytes < 0 || c.LogAge < 0 {
-		wrong("log: bytes and age must not be negative")
+	if c.LogBytes < 0 {
+		wrong("log-bytes", strconv.FormatInt(c.LogBytes, 10), "must not be negative")
+	}
+	if c.LogAge < 0 {
+		wrong("log-age", c.LogAge.String(), "must not be negative")
 	}
 	if c.MaxSkew < 0 {
-		wrong("max skew %v: must not be negative", c.MaxSkew)
+		wrong("max-skew", c.MaxSkew.String(), "must not be negative")
 	}
 	return errors.Join(problems...)
 }

@@ -43,8 +43,9 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.PersistentPreRun = func(*cobra.Command, []string) { began = true }
 	root.DisableSuggestions = true // they take a second line
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(runCommand(), initCommand(), statusCommand(), waitCommand(), demoCommand(),
-		versionCommand())
+	root.SetFlagErrorFunc(flagError)
+	root.AddCommand(runCommand(), configCommand(), initCommand(), statusCommand(), waitCommand(),
+		demoCommand(), versionCommand())
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -52,7 +53,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return exitOK
 	}
-	if !began { // it is about flags and arguments
+	if !began && !errors.As(err, &usageError{}) { // it is about flags and arguments
 		err = misuse("%w (see %s --help)", err, command.CommandPath())
 	}
 	fmt.Fprintln(stderr, "peerd:", oneLine(explain(err)))

@@ -23,24 +23,25 @@ type settings struct {
 	http string
 }
 
-// validate reports mistakes of the person who wrote the settings, as a usageError.
+// validate reports mistakes of the person who wrote the settings, all at once: as peer.ConfigErrors
+// where they are about one of them.
 func (s *settings) validate() error {
 	var errs [3]error
-	s.resp, errs[0] = loopback("--resp", s.resp)
-	s.http, errs[1] = loopback("--http", s.http)
+	s.resp, errs[0] = loopback("resp", s.resp)
+	s.http, errs[1] = loopback("http", s.http)
 	errs[2] = s.peer.Validate()
-	if err := errors.Join(errs[:]...); err != nil {
-		return usageError{err}
-	}
-	return nil
+	return errors.Join(errs[:]...)
 }
 
 // loopback returns addr as "ip:port", or an error if it is anything but a loopback address: there
 // are no passwords yet.
-func loopback(flag, addr string) (string, error) {
+func loopback(setting, addr string) (string, error) {
+	wrong := func(reason string) error {
+		return &peer.ConfigError{Field: setting, Value: addr, Reason: reason}
+	}
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
-		return "", fmt.Errorf("%s %q: must be ip:port, as 127.0.0.1:6379", flag, addr)
+		return "", wrong("must be ip:port, as 127.0.0.1:6379")
 	}
 	if host == "localhost" {
 		host = "127.0.0.1"
@@ -50,10 +51,10 @@ func loopback(flag, addr string) (string, error) {
 	case err == nil && at.Addr().IsLoopback():
 		return at.String(), nil
 	case err == nil || host == "":
-		return "", fmt.Errorf("%s %s: refused beyond loopback, as long as there are no passwords "+
-			"(the next release brings them): listen on 127.0.0.1:%s", flag, addr, port)
+		return "", wrong("refused beyond loopback, as long as there are no passwords (the next " +
+			"release brings them): listen on 127.0.0.1:" + port)
 	}
-	return "", fmt.Errorf("%s %q: must be ip:port, as 127.0.0.1:6379", flag, addr)
+	return "", wrong("must be ip:port, as 127.0.0.1:6379")
 }
 
 // daemon is a peer and its front-ends.
@@ -71,7 +72,7 @@ type daemon struct {
 // running.
 func openDaemon(ctx context.Context, s settings) (*daemon, error) {
 	if err := s.validate(); err != nil {
-		return nil, err
+		return nil, usageError{err}
 	}
 	d := &daemon{log: s.peer.Logger}
 	if err := d.open(ctx, s); err != nil {

@@ -15,7 +15,7 @@ peer id      %s
 `
 
 func initCommand() *cobra.Command {
-	var cfg peer.Config
+	var g *given
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Make a data directory, its host key and the cluster's secret, without starting",
@@ -23,7 +23,11 @@ func initCommand() *cobra.Command {
 			"What is there stays as it is, so that init can be run again.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			keys, err := initKeys(cfg)
+			c, err := g.load()
+			if err != nil {
+				return err
+			}
+			keys, err := initKeys(peer.Config{Dir: c.peer.Dir, ClusterKey: c.peer.ClusterKey})
 			if err != nil {
 				return err
 			}
@@ -31,13 +35,11 @@ func initCommand() *cobra.Command {
 			if keys.Created {
 				made = " (new: copy it to the hosts that are to join)"
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), initText, cfg.Dir, keys.HostKey, keys.ClusterKey,
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), initText, c.peer.Dir, keys.HostKey, keys.ClusterKey,
 				made, keys.PeerID)
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&cfg.Dir, "dir", defaultDir, "`directory` for data and keys")
-	cmd.Flags().StringVar(&cfg.ClusterKey, "cluster-key", "",
-		"`file` with the secret of a cluster that is there (default cluster.key in the directory)")
+	g = flagsOf(cmd, "dir", "cluster-key")
 	return cmd
 }

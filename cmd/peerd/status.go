@@ -15,17 +15,22 @@ import (
 )
 
 func statusCommand() *cobra.Command {
-	var addr string
+	var g *given
 	var raw bool
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show how a running peer is",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return printStatus(cmd.Context(), cmd.OutOrStdout(), addr, raw)
+			c, err := g.merge()
+			if err != nil {
+				return err
+			}
+			return printStatus(cmd.Context(), cmd.OutOrStdout(), c.http, raw)
 		},
 	}
-	cmd.Flags().StringVar(&addr, "http", defaultHTTP, "HTTP `address` of the peer")
+	g = flagsOf(cmd, "http")
+	g.flags.Lookup("http").Usage = "HTTP `address` of the peer"
 	cmd.Flags().BoolVar(&raw, "json", false, "print everything, as JSON")
 	return cmd
 }

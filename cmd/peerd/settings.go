@@ -1,0 +1,106 @@
+package main
+
+import (
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/peerd/peerd/peer"
+)
+
+const (
+	defaultDir = "./peerd-data"
+	// minDeltaLog and minDeltaAge are the least that a log of deltas may be bounded to: with less,
+	// every pause of a neighbour would end in a repair.
+	minDeltaLog = 1 << 20
+	minDeltaAge = time.Minute
+	// minSkew is the least that clocks may be off: messages take about that long.
+	minSkew = time.Millisecond
+)
+
+// options are what "peerd run" can be told: what a daemon is opened with, and what is this
+// program's own.
+type options struct {
+	settings
+	logLevel  string
+	logFormat string
+	cutFile   string
+}
+
+// Annotations of flags in the table.
+const (
+	reloads = "reloads" // SIGHUP takes over a change
+	unset   = "unset"   // what stands for an empty value
+)
+
+// table defines the settings. Each is, from its one entry here, a flag of "peerd run", a key of the
+// YAML file, a variable PEERD_… of the environment, a line of "peerd config", and a row of the table
+// in docs/operations.md. Hidden ones are for tests, and flags only.
+//
+// A new setting is one entry. If SIGHUP can change it, it is named in reloadable as well, and taken
+// over in daemon.reload.
+func (o *options) table() *pflag.FlagSet {
+	t := pflag.NewFlagSet("settings", pflag.ContinueOnError)
+	t.SortFlags = false
+	p := &o.peer
+	t.StringVar(&p.Dir, "dir", defaultDir, "`directory` for data and keys")
+	t.StringVar(&p.ClusterKey, "cluster-key", "", "`file` with the cluster's secret")
+	t.StringSliceVar(&p.Join, "join", nil, "gossip `addresses` of other peers, host:port,…")
+	t.StringVar(&p.Name, "name", "", "a `label` for people, may repeat")
+	t.StringVar(&p.Gossip, "gossip", "0.0.0.0:7946", "`ip:port` for membership, TCP and UDP")
+	t.StringVar(&p.P2P, "p2p", "0.0.0.0:7947", "`ip:port` for data between peers, TCP and QUIC")
+	t.StringVar(&p.Advertise, "advertise", "", "`ip` at which other hosts reach this one")
+	t.StringVar(&o.resp, "resp", "127.0.0.1:6379", "`ip:port` for Redis clients, on loopback")
+	t.StringVar(&o.http, "http", defaultHTTP, "`ip:port` for HTTP, on loopback")
+	t.Var(choiceValue(&p.Durability, peer.Interval, peer.Always, peer.Interval, peer.None), "durability",
+		"when a write survives a power failure: always, interval (a second) or none")
+	t.Var(sizeValue(&p.LogBytes, 256<<20, minDeltaLog), "delta-log-size",
+		"how many bytes of deltas are kept for peers that were away; one away for longer is repaired, which "+
+			"costs more")
+	t.Var(durationValue(&p.LogAge, 7*24*time.Hour, minDeltaAge), "delta-log-age",
+		"how long deltas are kept for peers that were away")
+	t.Var(durationValue(&p.MaxSkew, peer.DefaultMaxSkew, minSkew), "max-skew",
+		"by how much another host's clock may be off before it is named and not adopted")
+	t.Var(choiceValue(&o.logLevel, "info", "debug", "info", "warn", "error"), "log-level",
+		"the least level that is logged: debug, info, warn or error")
+	t.Var(choiceValue(&o.logFormat, "text", "text", "json"), "log-format",
+		"format of the log: text or json")
+	t.StringVar(&o.cutFile, "cut-file", "", "block the gossip addresses in this `file`")
+	t.BoolVar(&p.FastGossip, "fast-gossip", false, "notice changes of membership faster")
+
+	annotate(t, unset, map[string]string{
+		"cluster-key": "cluster.key in the directory",
+		"name":        "the host's name",
+		"advertise":   "a private one of the host, else another",
+	})
+	annotate(t, reloads, map[string]string{"join": "", "log-level": ""})
+	for _, forTests := range []string{"cut-file", "fast-gossip"} {
+		t.Lookup(forTests).Hidden = true
+	}
+	return t
+}
+
+// annotate adds one annotation to several flags. What stands for an empty value is also part of the
+// flag's help.
+func annotate(t *pflag.FlagSet, annotation string, of map[string]string) {
+	for name, text := range of {
+		_ = t.SetAnnotation(name, annotation, []string{text}) // the flag is there: see table
+		if annotation == unset {
+			t.Lookup(name).Usage += " (default " + text + ")"
+		}
+	}
+}
+
+// variable returns the name of a setting's environment variable.
+func variable(name string) string {
+	return "PEERD_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+}
+
+// level returns what logLevel names.
+func (o *options) level() slog.Level {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(o.logLevel)) // the table admits only levels
+	return level
+}
