@@ -26,6 +26,12 @@
 // serializability: two peers may both take the last item of a stock. Use types whose concurrent changes
 // both mean something, or one peer as the place for such writes.
 //
+// # Tokens and watches
+//
+// A Token names what a moment has seen. A peer can be asked to Wait for one that another peer gave, so that a
+// client who moves finds its own writes; and a Watch goes on from one, at any peer, and tells each change
+// since exactly once. A log that was cut, and a repair, make it tell all keys anew: see Change.Reset.
+//
 // # Inside
 //
 // One goroutine, the commit loop, owns the replica (package internal/replica): it runs waiting

@@ -129,3 +129,30 @@ func ExamplePeer_Watch() {
 	fmt.Println(change.Keys, err)
 	// Output: [user:1 user:2] <nil>
 }
+
+// Who comes back with the token of the last change is told what came after it, and nothing twice.
+func ExamplePeer_WatchSince() {
+	ctx := context.Background()
+	p := openAlone()
+	defer p.Close()
+	enable := func(key string) peer.Token {
+		token, err := p.UpdateToken(ctx, func(tx *peer.Tx) error { return tx.Flag(key).Enable() })
+		if err != nil {
+			log.Fatal(err)
+		}
+		return token
+	}
+	last := enable("user:1")
+	enable("user:2")
+	enable("user:3")
+	w, err := p.WatchSince("user:", last)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer w.Close()
+	for change, err := range w.All(ctx) {
+		fmt.Println(change.Keys, err)
+		break
+	}
+	// Output: [user:2 user:3] <nil>
+}

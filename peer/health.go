@@ -197,8 +197,9 @@ func (l *loop) endRebuild() error {
 			"waiting for one that does")
 		return nil
 	}
+	l.jump()
 	l.p.refusing.Store(nil)
-	l.p.watchers.notifyAll()
+	l.p.feed.signal()
 	l.p.log.Info("the data here is rebuilt")
 	return nil
 }

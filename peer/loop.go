@@ -57,6 +57,7 @@ type loop struct {
 
 	caughtUp  bool               // has had all that a neighbour had, or began with data
 	repairing bool               // a repair was started and has not ended
+	flipping  bool               // a repair is being taken over
 	verifying bool               // the cells are being checked
 	alarmed   int                // forks that were logged
 	helpless  time.Time          // when it was last said that nobody can help a damaged replica
@@ -254,9 +255,17 @@ func (l *loop) commit() error {
 		l.p.counters.deltas.Add(uint64(len(done.Deltas)))
 	}
 	l.p.publish(l.node.Published())
-	l.p.watchers.notify(done.Deltas)
+	if !empty {
+		l.p.feed.committed(l.node.LogEnd()-1, done.Deltas)
+	}
 	l.answer(nil)
 	return nil
+}
+
+// jump tells watches that the content is no longer what the log says they have been told.
+func (l *loop) jump() {
+	seen, _ := l.node.Context()
+	l.p.feed.jump(seen, l.node.LogEnd())
 }
 
 func (l *loop) answer(err error) {

@@ -55,7 +55,7 @@ type Peer struct {
 	loop       *loop
 	net        *network       // nil offline
 	background sync.WaitGroup // goroutines started by the loop
-	watchers   watchers
+	feed       feed
 	counters   counters
 }
 
@@ -130,6 +130,7 @@ func (p *Peer) openLoop() error {
 	}
 	p.publish(r.Published())
 	p.loop = newLoop(p, replica.NewNode(r))
+	p.loop.jump()
 	if damage := r.Damaged(); damage != nil {
 		if p.cfg.Offline {
 			return fmt.Errorf("data directory %s: %w: open it with a network, to rebuild it from other "+
@@ -160,6 +161,9 @@ func (p *Peer) exclusively(fn func() (replica.Published, error)) error {
 	defer p.opening.Unlock()
 	published, err := fn()
 	p.publish(published)
+	if p.loop != nil && p.loop.flipping {
+		p.loop.jump()
+	}
 	return err
 }
 
@@ -174,16 +178,25 @@ func (p *Peer) refuse(why error) {
 
 // view opens a view of what is committed.
 func (p *Peer) view() (*replica.View, error) {
+	v, _, err := p.viewAfter(nil)
+	return v, err
+}
+
+// viewAfter is view; what before returns, unless it is nil, is of the same epoch and not newer.
+func (p *Peer) viewAfter(before func() place) (v *replica.View, at place, err error) {
 	p.opening.RLock()
 	defer p.opening.RUnlock()
 	if why := p.refusing.Load(); why != nil {
-		return nil, *why
+		return nil, at, *why
 	}
 	if p.stopping() {
-		return nil, ErrClosed
+		return nil, at, ErrClosed
+	}
+	if before != nil {
+		at = before()
 	}
 	p.views.Add(1)
-	return replica.NewView(p.store, *p.published.Load()), nil
+	return replica.NewView(p.store, *p.published.Load()), at, nil
 }
 
 // View runs fn on a snapshot of everything that is visible: all writes that this peer acknowledged,
@@ -306,7 +319,6 @@ func (p *Peer) Close() error {
 		close(p.stop)
 		<-p.stopped
 		p.background.Wait()
-		p.watchers.closeAll()
 		p.refuse(ErrClosed) // views are opened no more, and those that are open end
 		p.views.Wait()
 		p.failed = errors.Join(p.failed, p.store.Close())

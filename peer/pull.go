@@ -128,7 +128,9 @@ func (n *network) asker(s libnet.Stream) func(antientropy.Request) (antientropy.
 // finishRepair takes a repair over. A failure ends the peer: what the store holds is whole, but the
 // replica in memory is not.
 func (l *loop) finishRepair(repair *replica.Repair) error {
+	l.flipping = true
 	err := l.node.FinishRepair(repair, l.p.cfg.Durability == Always)
+	l.flipping = false
 	if err != nil && !errors.Is(err, replica.ErrBusy) {
 		l.broken = err
 		return err
@@ -136,7 +138,6 @@ func (l *loop) finishRepair(repair *replica.Repair) error {
 	l.dirty = true
 	l.p.counters.repairs.Add(1)
 	l.p.publish(l.node.Published())
-	l.p.watchers.notifyAll()
 	return err
 }
 

@@ -2,143 +2,242 @@ package peer
 
 import (
 	"context"
+	"errors"
+	"iter"
 	"slices"
 	"strings"
 	"sync"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/replica"
+	"github.com/peerd/peerd/store"
 )
 
-// maxPending is how many changed keys a watch holds for its reader. Beyond it the reader is told that it
-// missed some.
-const maxPending = 4096
-
-// Watch tells which keys change, by local transactions and by what arrives from other peers. It never
-// slows writers: keys that change again before they are read are told once.
-type Watch struct {
-	prefix string
-	from   *watchers
-	ready  chan struct{} // of capacity 1: there may be something to read
-
-	mu      sync.Mutex
-	pending map[string]struct{}
-	missed  bool
-	closed  bool
-}
+// Limits of one Change.
+const (
+	// MaxChangeKeys is how many keys a Change names before the rest is left to the next one. The keys of
+	// one transaction stay together, so there may be some thousands more.
+	MaxChangeKeys = 1024
+	// maxChangeBytes is the same in bytes of keys.
+	maxChangeBytes = 1 << 20
+	// maxChangeRecords is how many log records are read from the disk before a watch looks whether it was closed.
+	maxChangeRecords = 4096
+)
 
 // Change is what happened since the last one.
 type Change struct {
-	// Keys have changed, or may have: in order, each once.
+	// Keys were written or deleted, or may have been: in order, each once. A View then tells what they
+	// hold. All keys of a transaction are in one Change.
 	Keys []string
-	// Missed says that there were more than a watch holds, or that a repair changed an unknown number
-	// of keys: any key under the prefix may have changed.
-	Missed bool
+	// Reset says that what changed is not known: a repair took place, or the log of changes has been cut
+	// where the watch stood. Keys of this Change and of those that follow up to the next one with a
+	// Token are then all keys that exist; a key under the prefix that is not among them exists no more.
+	Reset bool
+	// Token names the moment after the change: WatchSince goes on from there, at any peer. It is empty
+	// while the keys after a Reset are not complete.
+	Token Token
 }
 
-// watchers is all watches of a peer.
-type watchers struct {
-	mu     sync.Mutex
-	open   map[*Watch]struct{}
-	closed bool
+// Watch tells which keys change, by local transactions and by what arrives from other peers. It is a
+// place in the log of what was applied, and reads on from there when it is asked: so it holds nothing for
+// its reader, and never slows writers, however slow it is. A reader that falls behind gets what it missed
+// from the log, each changed key once for many changes; one that falls further behind than the log
+// reaches (Config.LogBytes, LogAge) gets a Reset. Next and All are for one goroutine.
+type Watch struct {
+	p      *Peer
+	prefix string
+	closed chan struct{}
+	once   sync.Once
+
+	told      crdt.VersionVector // what is in it was told, or is not to be
+	epoch     uint64
+	next      uint64 // the log record to read
+	placed    bool   // epoch and next are known
+	listing   bool   // after a Reset, until all keys were told
+	restarted bool   // the Reset was told
+	after     string // the last key listed
 }
 
 // Watch begins to watch the keys that begin with prefix. It must be closed. What is committed after it
 // returned is told.
 func (p *Peer) Watch(prefix string) *Watch {
-	w := &Watch{
-		prefix: prefix, from: &p.watchers,
-		ready: make(chan struct{}, 1), pending: map[string]struct{}{},
-	}
-	ws := &p.watchers
-	ws.mu.Lock()
-	defer ws.mu.Unlock()
-	if ws.open == nil {
-		ws.open = map[*Watch]struct{}{}
-	}
-	w.closed = ws.closed
-	if !ws.closed {
-		ws.open[w] = struct{}{}
-	}
+	w := p.newWatch(prefix)
+	at := p.feed.now()
+	w.told, w.epoch, w.next, w.placed = at.seen, at.epoch, at.next, true
 	return w
+}
+
+// WatchSince begins to watch the keys that begin with prefix, from the moment that a token names: one of a
+// Change, a ViewToken, an UpdateToken, of this or another peer of the cluster. What came after that
+// moment is told, and nothing else. It must be closed. The error is ErrToken.
+func (p *Peer) WatchSince(prefix string, since Token) (*Watch, error) {
+	told, err := since.vector()
+	if err != nil {
+		return nil, err
+	}
+	w := p.newWatch(prefix)
+	w.told = told
+	return w, nil
+}
+
+func (p *Peer) newWatch(prefix string) *Watch {
+	p.feed.enter()
+	return &Watch{p: p, prefix: prefix, closed: make(chan struct{})}
+}
+
+// Close ends the watch, and a Next that waits. A second Close does nothing.
+func (w *Watch) Close() {
+	w.once.Do(func() {
+		close(w.closed)
+		w.p.feed.exit()
+	})
+}
+
+// Token names the moment up to which all changes were told. Beside the tokens of Changes it also moves when
+// keys change that are not watched: who wants to go on from here after a long silence keeps this one.
+func (w *Watch) Token() (Token, error) { return newToken(w.told) }
+
+// All returns the changes one after the other, until the loop ends, ctx ends, or the watch or the peer is
+// closed: the last pair has the error, ctx's or ErrClosed. The watch stays open.
+func (w *Watch) All(ctx context.Context) iter.Seq2[Change, error] {
+	return func(yield func(Change, error) bool) {
+		for {
+			c, err := w.Next(ctx)
+			if !yield(c, err) || err != nil {
+				return
+			}
+		}
+	}
 }
 
 // Next waits for a change. It returns ctx's error, or ErrClosed after Close of the watch or the peer.
 func (w *Watch) Next(ctx context.Context) (Change, error) {
 	for {
-		if c, ok, err := w.take(); ok || err != nil {
-			return c, err
+		if err := w.ended(ctx); err != nil {
+			return Change{}, err
+		}
+		c, wake, err := w.step()
+		if c != nil || err != nil {
+			return w.give(c, err)
+		}
+		if wake == nil {
+			continue
 		}
 		select {
-		case <-w.ready:
+		case <-wake:
 		case <-ctx.Done():
-			return Change{}, ctx.Err()
+		case <-w.closed:
+		case <-w.p.stopped:
 		}
 	}
 }
 
-func (w *Watch) take() (c Change, ok bool, err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if len(w.pending) == 0 && !w.missed {
-		if w.closed {
-			err = ErrClosed
-		}
-		return c, false, err
+func (w *Watch) ended(ctx context.Context) error {
+	select {
+	case <-w.closed:
+		return ErrClosed
+	case <-w.p.stopped:
+		return ErrClosed
+	default:
+		return ctx.Err()
 	}
-	for key := range w.pending {
-		c.Keys = append(c.Keys, key)
+}
+
+// give completes a change.
+func (w *Watch) give(c *Change, err error) (Change, error) {
+	if err != nil {
+		return Change{}, err
 	}
 	slices.Sort(c.Keys)
-	c.Missed = w.missed
-	clear(w.pending)
-	w.missed = false
-	return c, true, nil
-}
-
-// Close ends the watch. A second Close does nothing.
-func (w *Watch) Close() {
-	w.from.mu.Lock()
-	delete(w.from.open, w)
-	w.from.mu.Unlock()
-	w.end()
-}
-
-func (w *Watch) end() {
-	w.mu.Lock()
-	w.closed = true
-	w.mu.Unlock()
-	w.signal()
-}
-
-func (w *Watch) signal() {
-	select {
-	case w.ready <- struct{}{}:
-	default:
+	c.Keys = slices.Compact(c.Keys)
+	if !w.listing {
+		if c.Token, err = w.Token(); err != nil {
+			return Change{}, err
+		}
 	}
+	return *c, nil
 }
 
-func (w *Watch) add(key string) {
-	if !strings.HasPrefix(key, w.prefix) {
+// step reads on. It returns a change; or nothing, and a channel to wait for, or to go on at once.
+func (w *Watch) step() (*Change, <-chan struct{}, error) {
+	if !w.placed && !w.listing {
+		if err := w.place(); err != nil {
+			return nil, nil, err
+		}
+	}
+	if w.listing {
+		return w.list()
+	}
+	recs, ended, same, wake := w.p.feed.after(w.epoch, w.next)
+	switch {
+	case !same:
+		w.restart()
+		return nil, nil, nil
+	case ended:
+		return nil, wake, nil
+	}
+	var c Change
+	size := 0
+	for _, r := range recs {
+		if !w.take(r.number, r.deltas, &c, &size) {
+			break
+		}
+	}
+	if len(recs) == 0 {
+		w.readLog(&c, &size)
+	}
+	if len(c.Keys) == 0 {
+		return nil, nil, nil
+	}
+	return &c, nil, nil
+}
+
+// place looks up where in the log the watch begins.
+func (w *Watch) place() error {
+	covered := false
+	err := w.p.call(func(l *loop) {
+		w.next, covered = l.node.LogStart(w.told)
+		w.epoch = l.p.feed.now().epoch
+	})
+	w.placed = true
+	if !covered {
+		w.restart()
+	}
+	return err
+}
+
+// restart makes the next change a Reset.
+func (w *Watch) restart() { w.listing, w.restarted, w.after = true, false, "" }
+
+// readLog reads records from the log on the disk. If they are not there any more, the watch starts again.
+func (w *Watch) readLog(c *Change, size *int) {
+	v, _, err := w.p.viewAfter(nil)
+	if err != nil {
+		w.restart() // which waits until there is something to read
 		return
 	}
-	w.mu.Lock()
-	if len(w.pending) < maxPending {
-		w.pending[key] = struct{}{}
-	} else if _, told := w.pending[key]; !told {
-		w.missed = true
+	defer w.p.views.Done()
+	defer v.Close()
+	n := 0
+	err = v.Log(w.next, func(number uint64, deltas []*crdt.Delta) bool {
+		n++
+		return w.take(number, deltas, c, size) && n < maxChangeRecords
+	})
+	if n == 0 || err != nil && len(c.Keys) == 0 {
+		w.restart()
 	}
-	w.mu.Unlock()
-	w.signal()
 }
 
-// notify tells the watches what deltas changed.
-func (ws *watchers) notify(deltas []*crdt.Delta) {
-	ws.mu.Lock()
-	defer ws.mu.Unlock()
-	if len(ws.open) == 0 {
-		return
-	}
+// take adds what a record changed to the change. It returns false if the change is full; the rest of the
+// record is then taken next.
+func (w *Watch) take(number uint64, deltas []*crdt.Delta, c *Change, size *int) bool {
 	for _, d := range deltas {
+		if d.Last() <= w.told[d.Replica] {
+			continue
+		}
+		if len(c.Keys) >= MaxChangeKeys || *size >= maxChangeBytes {
+			return false
+		}
 		last := ""
 		for i := range d.Ops {
 			key := d.Ops[i].Address.Key()
@@ -146,31 +245,58 @@ func (ws *watchers) notify(deltas []*crdt.Delta) {
 				continue
 			}
 			last = key
-			for w := range ws.open {
-				w.add(key)
+			if strings.HasPrefix(key, w.prefix) {
+				c.Keys = append(c.Keys, strings.Clone(key)) // not the memory of its whole delta
+				*size += len(key)
 			}
 		}
+		w.told.Raise(d.Replica, d.Last())
 	}
+	w.next = number + 1
+	return true
 }
 
-// notifyAll tells the watches that anything may have changed.
-func (ws *watchers) notifyAll() {
-	ws.mu.Lock()
-	defer ws.mu.Unlock()
-	for w := range ws.open {
-		w.mu.Lock()
-		w.missed = true
-		w.mu.Unlock()
-		w.signal()
+// list tells some of the keys that exist. The first of them are of the moment from which the watch goes on:
+// what becomes of the others before they are told is a change after that.
+func (w *Watch) list() (*Change, <-chan struct{}, error) {
+	wake := w.p.feed.changed()
+	v, at, err := w.view()
+	switch {
+	case errors.Is(err, ErrRebuilding) || errors.Is(err, store.ErrCorrupt):
+		return nil, wake, nil
+	case err != nil:
+		return nil, nil, err
 	}
+	defer w.p.views.Done()
+	defer v.Close()
+	c := &Change{Reset: !w.restarted}
+	size, more := 0, false
+	err = v.Keys(w.prefix, w.after, func(key string, _ crdt.Summary) bool {
+		if more = len(c.Keys) == MaxChangeKeys || size >= maxChangeBytes; more {
+			return false
+		}
+		c.Keys = append(c.Keys, key)
+		size += len(key)
+		return true
+	})
+	if err != nil {
+		w.p.suspectRead(err)
+		return nil, nil, err
+	}
+	if !w.restarted {
+		w.told, w.epoch, w.next, w.placed = at.seen, at.epoch, at.next, true
+	}
+	w.restarted, w.listing = true, more
+	if more {
+		w.after = c.Keys[len(c.Keys)-1]
+	}
+	return c, nil, nil
 }
 
-func (ws *watchers) closeAll() {
-	ws.mu.Lock()
-	open := ws.open
-	ws.open, ws.closed = nil, true
-	ws.mu.Unlock()
-	for w := range open {
-		w.end()
+// view opens a view; the first one of a listing with its place.
+func (w *Watch) view() (*replica.View, place, error) {
+	if w.restarted {
+		return w.p.viewAfter(nil)
 	}
+	return w.p.viewPlace()
 }

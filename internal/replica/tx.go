@@ -241,6 +241,15 @@ func (tx *Tx) Clear(prefix crdt.Address) error {
 // Replica returns who issues the transaction's dots.
 func (tx *Tx) Replica() crdt.ReplicaID { return tx.g.r.id }
 
+// Context returns everything that the transaction sees, what it wrote so far included. The caller owns it.
+func (tx *Tx) Context() crdt.VersionVector {
+	seen := tx.g.r.seen.Clone()
+	if n := len(tx.delta.Ops); n > 0 {
+		seen[tx.delta.Replica] = tx.delta.Dot(n - 1).Counter
+	}
+	return seen
+}
+
 // Time returns the transaction's timestamp.
 func (tx *Tx) Time() crdt.Time { return tx.delta.Time }
 

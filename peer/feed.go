@@ -1,0 +1,225 @@
+package peer
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/peerd/peerd/crdt"
+)
+
+// feed is what the commit loop tells those who wait for changes: watches, and who waits for a token. It
+// costs the loop a few assignments for each commit group, however many wait and however slow they are.
+type feed struct {
+	mu     sync.Mutex
+	at     place
+	recent []record // the newest ones, without a gap, while there are watches
+	bytes  int      // of their deltas
+	open   int      // watches
+	wake   chan struct{}
+	wanted map[crdt.ReplicaID][]wanted
+}
+
+// place is a moment in the history of the store's content.
+type place struct {
+	// epoch is raised whenever the content changes by other than the log's deltas: by a repair. Places
+	// of different epochs have no history between them.
+	epoch uint64
+	next  uint64             // number of the log record that will be written next
+	seen  crdt.VersionVector // the context
+}
+
+// record is a record of the log: what one commit group applied.
+type record struct {
+	number uint64
+	deltas []*crdt.Delta
+}
+
+// maxFeedBytes is how many bytes of deltas are kept in memory for watches. They are those of the log's own
+// newest records. A watch that is further behind reads the log on the disk.
+const maxFeedBytes = 4 << 20
+
+// maxFeedRecords is how many records a watch takes at once.
+const maxFeedRecords = 64
+
+// wanted is somebody who waits for a dot.
+type wanted struct {
+	counter uint64
+	here    chan struct{}
+}
+
+// committed tells of one more record of the log.
+func (f *feed) committed(number uint64, deltas []*crdt.Delta) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, d := range deltas {
+		f.at.seen.Raise(d.Replica, d.Last())
+		f.serve(d.Replica)
+	}
+	if number != f.at.next {
+		f.at.epoch++
+		f.forget()
+	}
+	f.at.next = number + 1
+	if f.open > 0 {
+		f.keep(record{number, deltas})
+	}
+	f.rouse()
+}
+
+// jump tells that the content has changed by other than the log's deltas.
+func (f *feed) jump(seen crdt.VersionVector, next uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.at = place{epoch: f.at.epoch + 1, next: next, seen: seen.Clone()}
+	f.forget()
+	for id := range f.wanted {
+		f.serve(id)
+	}
+	f.rouse()
+}
+
+func (f *feed) keep(r record) {
+	f.recent = append(f.recent, r)
+	f.bytes += r.size()
+	drop := 0
+	for f.bytes > maxFeedBytes && drop < len(f.recent)-1 {
+		f.bytes -= f.recent[drop].size()
+		drop++
+	}
+	clear(f.recent[:drop])
+	f.recent = f.recent[drop:]
+}
+
+func (f *feed) forget() { f.recent, f.bytes = nil, 0 }
+
+func (r record) size() (bytes int) {
+	for _, d := range r.deltas {
+		bytes += len(d.Encode())
+	}
+	return bytes
+}
+
+// rouse wakes everybody who waits for the next change.
+func (f *feed) rouse() {
+	if f.wake != nil {
+		close(f.wake)
+		f.wake = nil
+	}
+}
+
+// signal is rouse for those who do not hold the lock.
+func (f *feed) signal() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.rouse()
+}
+
+// changed returns a channel that is closed at the next change.
+func (f *feed) changed() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.waker()
+}
+
+func (f *feed) waker() <-chan struct{} {
+	if f.wake == nil {
+		f.wake = make(chan struct{})
+	}
+	return f.wake
+}
+
+// now returns the present place. The caller owns it.
+func (f *feed) now() place {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	at := f.at
+	at.seen = f.at.seen.Clone()
+	return at
+}
+
+// enter begins a watch, exit ends it.
+func (f *feed) enter() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.open++
+}
+
+func (f *feed) exit() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.open--; f.open == 0 {
+		f.forget()
+	}
+}
+
+// after returns the records from number on that are in memory. If there is none, ended says that number is
+// the log's end, and wake will be closed when there is more; else the log on the disk has them.
+// same is false if the epoch is over.
+func (f *feed) after(epoch, number uint64) (recs []record, ended, same bool, wake <-chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case epoch != f.at.epoch:
+		return nil, false, false, nil
+	case number >= f.at.next:
+		return nil, true, true, f.waker()
+	case len(f.recent) == 0 || number < f.recent[0].number:
+		return nil, false, true, nil
+	}
+	recs = f.recent[number-f.recent[0].number:]
+	return slices.Clone(recs[:min(len(recs), maxFeedRecords)]), false, true, nil
+}
+
+// want returns a channel that is closed when the dot is here; nil if it is.
+func (f *feed) want(d crdt.Dot) chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.at.seen.Has(d) {
+		return nil
+	}
+	if f.wanted == nil {
+		f.wanted = map[crdt.ReplicaID][]wanted{}
+	}
+	here := make(chan struct{})
+	f.wanted[d.Replica] = append(f.wanted[d.Replica], wanted{d.Counter, here})
+	return here
+}
+
+// serve answers those who wait for a replica's dots that are here now.
+func (f *feed) serve(id crdt.ReplicaID) {
+	waiting := f.wanted[id]
+	if len(waiting) == 0 {
+		return
+	}
+	left := waiting[:0]
+	for _, w := range waiting {
+		if w.counter <= f.at.seen[id] {
+			close(w.here)
+		} else {
+			left = append(left, w)
+		}
+	}
+	clear(waiting[len(left):])
+	f.set(id, left)
+}
+
+func (f *feed) set(id crdt.ReplicaID, left []wanted) {
+	if len(left) == 0 {
+		delete(f.wanted, id)
+		return
+	}
+	f.wanted[id] = left
+}
+
+// drop takes back a want.
+func (f *feed) drop(d crdt.Dot, here chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var left []wanted
+	for _, w := range f.wanted[d.Replica] {
+		if w.here != here {
+			left = append(left, w)
+		}
+	}
+	f.set(d.Replica, left)
+}

@@ -1,0 +1,210 @@
+package peer
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/replica"
+	"github.com/peerd/peerd/internal/wire"
+)
+
+// Token names a moment of the data: everything that had been written and seen at one peer then. Given to
+// another peer of the cluster, it lets that one wait until it has seen all of it (Peer.Wait), or tell
+// what changed since (Peer.WatchSince). It is text without blanks or quotes, to be kept and handed on,
+// not to be looked into. The empty Token names the moment before the first write.
+type Token string
+
+// MaxToken is how long a token may be, in bytes. That is enough for some 800 replicas; a store counts as a
+// new replica after each unclean start.
+const MaxToken = 16 << 10
+
+var (
+	// ErrToken is returned for text that is no token: cut off, mistyped, or of a newer version.
+	ErrToken = errors.New("this is no token of peerd: pass one on as it was received")
+	// ErrTooManyReplicas is returned if more replicas have written than a token can name. What was to be
+	// done beside it was done.
+	ErrTooManyReplicas = fmt.Errorf(
+		"more replicas have written here than a token of %d bytes can name", MaxToken)
+)
+
+// tokenVersion is the version of the encoding, and tokenSeal what its checksum covers beside it.
+const (
+	tokenVersion = 1
+	tokenSeal    = "peerd token"
+)
+
+func newToken(seen crdt.VersionVector) (Token, error) {
+	if len(seen) == 0 {
+		return "", nil
+	}
+	body := wire.Encode(func(w *wire.Writer) { crdt.WriteVector(w, seen) })
+	text := base64.RawURLEncoding.EncodeToString(wire.Seal(tokenVersion, []byte(tokenSeal), body))
+	if len(text) > MaxToken {
+		return "", ErrTooManyReplicas
+	}
+	return Token(text), nil
+}
+
+// vector returns what the token names, or ErrToken. The vector is never nil.
+func (t Token) vector() (crdt.VersionVector, error) {
+	seen := crdt.VersionVector{}
+	if t == "" {
+		return seen, nil
+	}
+	if len(t) > MaxToken {
+		return nil, fmt.Errorf("%w (%d bytes, limit %d)", ErrToken, len(t), MaxToken)
+	}
+	sealed, err := base64.RawURLEncoding.Strict().DecodeString(string(t))
+	if err != nil {
+		return nil, ErrToken
+	}
+	version, body, err := wire.Unseal([]byte(tokenSeal), sealed)
+	if err != nil || version != tokenVersion {
+		return nil, ErrToken
+	}
+	err = wire.Decode(body, func(r *wire.Reader) {
+		if v := crdt.ReadVector(r); v != nil {
+			seen = v
+		}
+	})
+	if err != nil {
+		return nil, ErrToken
+	}
+	return seen, nil
+}
+
+// Check returns ErrToken unless t is a token.
+func (t Token) Check() error {
+	_, err := t.vector()
+	return err
+}
+
+// NotSeenError is returned by Wait if the peer has not seen all that a token names.
+type NotSeenError struct {
+	// Missing maps the id of each replica to how many of its writes are not here.
+	Missing map[string]uint64
+	cause   error
+}
+
+// Error implements error.
+func (e *NotSeenError) Error() string {
+	var n uint64
+	for _, missing := range e.Missing {
+		n += missing
+	}
+	return fmt.Sprintf("this peer has not seen %d of the writes that the token names, of %d replicas: "+
+		"ask again later, or the peer that gave the token", n, len(e.Missing))
+}
+
+// Unwrap returns why the wait ended.
+func (e *NotSeenError) Unwrap() error { return e.cause }
+
+// Wait returns when this peer has seen everything that t names: at once if it has. When ctx ends before
+// that it returns a *NotSeenError that wraps ctx's error. A write that only a lost disk held is waited for
+// in vain.
+func (p *Peer) Wait(ctx context.Context, t Token) error {
+	want, err := t.vector()
+	if err != nil {
+		return err
+	}
+	for _, id := range want.Replicas() {
+		if err := p.waitFor(ctx, crdt.Dot{Replica: id, Counter: want[id]}); err != nil {
+			if ctx.Err() == nil {
+				return err
+			}
+			if missing := p.lacks(want); len(missing) > 0 {
+				return &NotSeenError{Missing: missing, cause: err}
+			}
+			return nil
+		}
+	}
+	return nil
+}
+
+func (p *Peer) waitFor(ctx context.Context, d crdt.Dot) error {
+	here := p.feed.want(d)
+	if here == nil {
+		return nil
+	}
+	select {
+	case <-here:
+		return nil
+	case <-ctx.Done():
+		p.feed.drop(d, here)
+		return ctx.Err()
+	case <-p.stopped:
+		return ErrClosed
+	}
+}
+
+// lacks counts what is not here, for each replica.
+func (p *Peer) lacks(want crdt.VersionVector) map[string]uint64 {
+	missing := map[string]uint64{}
+	seen := p.feed.now().seen
+	for id, n := range want {
+		if have := seen[id]; have < n {
+			missing[id.String()] = n - have
+		}
+	}
+	return missing
+}
+
+// ViewToken is View, and returns the token of the moment that fn reads.
+func (p *Peer) ViewToken(ctx context.Context, fn func(tx *Tx) error) (Token, error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	v, at, err := p.viewPlace()
+	if err != nil {
+		return "", err
+	}
+	defer p.views.Done()
+	defer v.Close()
+	if err = fn(newTx(v)); err != nil {
+		p.suspectRead(err)
+		return "", err
+	}
+	return newToken(at.seen)
+}
+
+// UpdateToken is Update, and returns the token of the moment after the transaction: all that it saw and
+// wrote. If the error is ErrTooManyReplicas, the transaction took effect.
+func (p *Peer) UpdateToken(ctx context.Context, fn func(tx *Tx) error) (Token, error) {
+	var seen crdt.VersionVector
+	err := p.Update(ctx, func(tx *Tx) error {
+		if err := fn(tx); err != nil {
+			return err
+		}
+		seen = tx.base.(*replica.Tx).Context()
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	return newToken(seen)
+}
+
+// viewPlace opens a view, and tells the place of its moment.
+func (p *Peer) viewPlace() (*replica.View, place, error) {
+	v, at, err := p.viewAfter(p.feed.now)
+	if err != nil {
+		return nil, at, err
+	}
+	// What was committed between the two is in the view's log.
+	err = v.Log(at.next, func(number uint64, deltas []*crdt.Delta) bool {
+		at.next = number + 1
+		for _, d := range deltas {
+			at.seen.Raise(d.Replica, d.Last())
+		}
+		return true
+	})
+	if err != nil {
+		v.Close()
+		p.views.Done()
+		p.suspectRead(err)
+	}
+	return v, at, err
+}

@@ -1,0 +1,161 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/peerd/peerd/crdt"
+)
+
+func TestATokensTextIsTheSameForEver(t *testing.T) {
+	token, err := newToken(crdt.VersionVector{0xaa: 7, 0x0123456789abcdef: 1 << 40})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "AZTMqgfPASNFZ4mrze_PAAABAAAAAACoGZEo"
+	if token != want {
+		t.Errorf("the token is %q, was %q", token, want)
+	}
+	seen, err := Token(want).vector()
+	if err != nil || !seen.Equal(crdt.VersionVector{0xaa: 7, 0x0123456789abcdef: 1 << 40}) {
+		t.Errorf("it reads %v (%v)", seen, err)
+	}
+}
+
+func TestATokenThatWasChangedIsRefused(t *testing.T) {
+	p := alone(t, Config{})
+	token := enable(t, p, "k")
+	for i := range len(token) {
+		for _, c := range []byte{'A', '.', token[i] ^ 1} {
+			changed := Token(fmt.Sprint(token[:i], string(c), token[i+1:]))
+			if changed == token {
+				continue
+			}
+			if err := changed.Check(); !errors.Is(err, ErrToken) {
+				t.Errorf("%s for %s: %v", changed, token, err)
+			}
+		}
+	}
+	for _, cut := range []Token{token[:len(token)-1], token[1:], token + "A", "0", " "} {
+		if _, err := p.WatchSince("", cut); !errors.Is(err, ErrToken) {
+			t.Errorf("%q: %v", cut, err)
+		}
+	}
+}
+
+func TestMoreReplicasThanATokenNamesAreAnError(t *testing.T) {
+	many := crdt.VersionVector{}
+	for i := range 800 {
+		many[crdt.ReplicaID(1<<63+uint64(i))] = 1 << 20
+	}
+	if _, err := newToken(many); err != nil {
+		t.Errorf("800 replicas: %v", err)
+	}
+	for i := range 800 {
+		many[crdt.ReplicaID(1<<62+uint64(i))] = 1 << 20
+	}
+	if _, err := newToken(many); !errors.Is(err, ErrTooManyReplicas) {
+		t.Errorf("1600 replicas: %v", err)
+	}
+}
+
+func TestAPeerWaitsForAWriteOfAnotherOrSaysThatItHasNotSeenIt(t *testing.T) {
+	ctx := context.Background()
+	c := newCluster(t)
+	a, b := c.add(), c.add()
+	c.converge(a, b)
+	token := enable(t, a, "k")
+	if err := a.Wait(ctx, token); err != nil {
+		t.Errorf("where it was written: %v", err)
+	}
+	if err := b.Wait(ctx, token); err != nil {
+		t.Fatal(err)
+	}
+	err := b.View(ctx, func(tx *Tx) error {
+		if on, err := tx.Flag("k").Enabled(); err != nil || !on {
+			t.Errorf("after the wait the write is not visible (%v)", err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	c.split(1)
+	eventually(t, "the cut", func() bool { s, _ := b.Status(); return !s.Members[0].Linked })
+	token = enable(t, a, "l", "m")
+	short, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
+	defer cancel()
+	var unseen *NotSeenError
+	if err := b.Wait(short, token); !errors.As(err, &unseen) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("cut off: %v", err)
+	}
+	if s, _ := a.Status(); len(unseen.Missing) != 1 || unseen.Missing[s.Replica] != 2 {
+		t.Errorf("missing %v, want 2 of %s", unseen.Missing, s.Replica)
+	}
+	if len(b.feed.wanted) != 0 {
+		t.Error("who gave up is still waited for")
+	}
+	c.heal()
+	if err := b.Wait(ctx, token); err != nil {
+		t.Errorf("after the cut: %v", err)
+	}
+}
+
+// A token of a read names what was read, whatever is committed beside it.
+func TestTheTokenOfAViewNamesExactlyWhatItShows(t *testing.T) {
+	ctx := context.Background()
+	p := alone(t, Config{})
+	stop := make(chan struct{})
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				_ = p.Update(ctx, func(tx *Tx) error { _, err := tx.Counter("n").Add(1); return err })
+			}
+		}
+	}()
+	for n := int64(0); n < 1000; {
+		token, err := p.ViewToken(ctx, func(tx *Tx) (err error) { n, err = tx.Counter("n").Value(); return err })
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen, err := token.vector()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var dots uint64
+		for _, count := range seen {
+			dots += count
+		}
+		if int64(dots) != n { // a write is one dot
+			t.Fatalf("a view shows %d writes, and its token names %d", n, dots)
+		}
+	}
+	close(stop)
+	<-written
+}
+
+func FuzzToken(f *testing.F) {
+	f.Add("AZTMqgfPASNFZ4mrze_PAAABAAAAAACoGZEo")
+	f.Add("")
+	f.Fuzz(func(t *testing.T, text string) {
+		seen, err := Token(text).vector()
+		if err != nil {
+			return
+		}
+		again, err := newToken(seen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if back, err := again.vector(); err != nil || !back.Equal(seen) {
+			t.Errorf("%q reads %v, and written again %v (%v)", text, seen, back, err)
+		}
+	})
+}
