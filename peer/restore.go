@@ -187,7 +187,7 @@ func checkRestored(info BackupInfo, dir string) (err error) {
 		return err
 	}
 	if damage := r.Damaged(); damage != nil {
-		return fmt.Errorf("%w: %w", ErrBackupDamaged, damage)
+		return fmt.Errorf("%w: %v", ErrBackupDamaged, damage) // not a damaged store, to be moved away
 	}
 	seen, _ := r.Context()
 	return sameContext(info, seen)

@@ -3,13 +3,14 @@
 //	GET /healthz    200 and "ok" as long as the process serves
 //	GET /readyz     200 and "ready" if it has caught up and takes writes, else 503 and why not
 //	GET /v1/status  peer.Status as JSON
+//	GET /v1/backup  a backup of this moment, as peer.Restore reads it; one at a time
 //	GET /           a page that shows the status and keeps itself up to date
 //
 // What is missing or not allowed is answered as JSON: {"error": "..."}.
 //
 // # The contract
 //
-// Everything is read-only and answered from memory. The status is taken on the peer's commit
+// Everything is read-only and, but for a backup, answered from memory. The status is taken on the peer's commit
 // loop, between two groups, so that its fields belong together. Connections, headers and times
 // are bounded by the constants in server.go.
 //

@@ -16,6 +16,7 @@ func (s *Server) routes() http.Handler {
 	get("/healthz", health)
 	get("/readyz", s.ready)
 	get("/v1/status", s.status)
+	get("/v1/backup", s.backup)
 	get("/{$}", pageFile("page.html", "text/html"))
 	get("/page.css", pageFile("page.css", "text/css"))
 	get("/page.js", pageFile("page.js", "text/javascript"))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -36,6 +37,8 @@ type Peer interface {
 	// Ready returns nil, or why the peer should get no requests.
 	Ready() error
 	Status() (peer.Status, error)
+	// Backup writes a backup to w. See peer.Peer.
+	Backup(ctx context.Context, w io.Writer, progress func(peer.BackupProgress)) (peer.BackupInfo, error)
 }
 
 // Config is what a server is made with.
@@ -50,6 +53,7 @@ type Config struct {
 // own.
 type Server struct {
 	peer   Peer
+	log    *slog.Logger
 	server http.Server
 }
 
@@ -58,7 +62,7 @@ func New(config Config) *Server {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{peer: config.Peer}
+	s := &Server{peer: config.Peer, log: config.Logger}
 	s.server = http.Server{
 		Handler:           guard(s.routes()),
 		ReadHeaderTimeout: readTimeout,

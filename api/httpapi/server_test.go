@@ -22,10 +22,19 @@ import (
 type fakePeer struct {
 	ready, broken error
 	status        peer.Status
+	backup        string
 }
 
 func (f *fakePeer) Ready() error                 { return f.ready }
 func (f *fakePeer) Status() (peer.Status, error) { return f.status, f.broken }
+
+func (f *fakePeer) Backup(_ context.Context, w io.Writer, _ func(peer.BackupProgress)) (
+	info peer.BackupInfo, err error) {
+	if f.broken == nil || f.backup != "" {
+		_, err = io.WriteString(w, f.backup)
+	}
+	return info, errors.Join(f.broken, err)
+}
 
 func ask(s *Server, method, path, host string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, path, nil)
@@ -51,6 +60,10 @@ func TestEachPathAnswersAsDocumented(t *testing.T) {
 		{"GET", "/v1/status", fakePeer{}, 200, `"version_vector"`, "application/json"},
 		{"GET", "/v1/status", fakePeer{broken: peer.ErrClosed}, 503, `"error": "the peer is`,
 			"application/json"},
+		{"GET", "/v1/backup", fakePeer{backup: "all"}, 200, "all", backupType},
+		{"HEAD", "/v1/backup", fakePeer{backup: "all"}, 200, "", backupType},
+		{"GET", "/v1/backup", fakePeer{broken: peer.ErrBackupRuns}, 409, "runs already", "application/json"},
+		{"GET", "/v1/backup", fakePeer{broken: peer.ErrRebuilding}, 503, "is damaged", "application/json"},
 		{"GET", "/", fakePeer{}, 200, "<!DOCTYPE html>", "text/html"},
 		{"GET", "/page.js", fakePeer{}, 200, "'use strict'", "text/javascript"},
 		{"GET", "/page.css", fakePeer{}, 200, "prefers-color-scheme", "text/css"},
@@ -176,6 +189,10 @@ func (p slowPeer) Ready() error {
 
 func (p slowPeer) Status() (peer.Status, error) { return peer.Status{}, nil }
 
+func (p slowPeer) Backup(context.Context, io.Writer, func(peer.BackupProgress)) (peer.BackupInfo, error) {
+	return peer.BackupInfo{}, nil
+}
+
 func TestOversizedHeadersAreRefused(t *testing.T) {
 	s := New(Config{Peer: &fakePeer{}})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -203,5 +220,18 @@ func TestOversizedHeadersAreRefused(t *testing.T) {
 	resp.Body.Close()
 	if resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
 		t.Errorf("answered with %d, want 431", resp.StatusCode)
+	}
+}
+
+func TestABackupThatEndsEarlyIsABrokenAnswer(t *testing.T) {
+	server := httptest.NewServer(New(Config{Peer: &fakePeer{backup: "some", broken: peer.ErrClosed}}))
+	defer server.Close()
+	resp, err := http.Get(server.URL + "/v1/backup")
+	if err != nil {
+		return // broken before its headers came
+	}
+	defer resp.Body.Close()
+	if body, err := io.ReadAll(resp.Body); err == nil {
+		t.Errorf("the whole answer is %q", body)
 	}
 }

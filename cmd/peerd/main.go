@@ -4,6 +4,8 @@
 //	peerd init      make a data directory and its keys without starting
 //	peerd status    show how a running peer is
 //	peerd wait      wait until several peers hold the same data
+//	peerd backup    write a backup of a running peer to a file
+//	peerd restore   make a data directory from a backup
 //	peerd demo      three peers, a broken network and what becomes of it
 //	peerd version   what this is
 //

@@ -1,0 +1,56 @@
+package httpapi
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/peerd/peerd/peer"
+)
+
+// backupStall is how long a client may take to take a block of a backup, of about 1 MiB. One that is slower is
+// closed: its backup holds on to space in the store.
+const backupStall = time.Minute
+
+// backupType is the media type of a backup.
+const backupType = "application/vnd.peerd.backup"
+
+// backup answers with a backup of this moment. A client that goes away ends it. What ends before its end mark is no
+// backup: the client sees a broken answer.
+func (s *Server) backup(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodHead {
+		w.Header().Set("Content-Type", backupType)
+		return
+	}
+	out := &stream{w: w, control: http.NewResponseController(w)}
+	// The time to send a request is over for this connection, or the end of it would seem to be the client's.
+	_ = out.control.SetReadDeadline(time.Time{}) // a recorder has none
+	_, err := s.peer.Backup(r.Context(), out, nil)
+	switch {
+	case err == nil:
+	case out.begun:
+		s.log.Warn("a backup ended early", "error", err)
+		panic(http.ErrAbortHandler) // the only way to break an answer off
+	case errors.Is(err, peer.ErrBackupRuns):
+		answerError(w, http.StatusConflict, err.Error())
+	default:
+		answerError(w, http.StatusServiceUnavailable, err.Error())
+	}
+}
+
+// stream is a long answer: each part has its own deadline, and the headers go out with the first.
+type stream struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+	begun   bool
+}
+
+func (s *stream) Write(p []byte) (int, error) {
+	if !s.begun {
+		s.begun = true
+		s.w.Header().Set("Content-Type", backupType)
+		s.w.Header().Set("Content-Disposition", `attachment; filename="peerd.backup"`)
+	}
+	_ = s.control.SetWriteDeadline(time.Now().Add(backupStall)) // a recorder has none
+	return s.w.Write(p)
+}

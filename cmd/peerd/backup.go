@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/peerd/peerd/peer"
+)
+
+func backupCommand() *cobra.Command {
+	var addr string
+	var verify bool
+	cmd := &cobra.Command{
+		Use:   "backup FILE",
+		Short: "Write a backup of a running peer to a new file",
+		Long: "Write a backup to a new file: everything that a running peer holds at one moment, compressed\n" +
+			"and with checksums. Reads and writes go on meanwhile. The file appears when it is whole. It is\n" +
+			"not encrypted, and holds no keys: keep cluster.key apart.",
+		Example: "  peerd backup /backup/monday.peerd\n  peerd backup --verify /backup/monday.peerd",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			m := newMeter(cmd.ErrOrStderr())
+			if verify {
+				return verifyBackup(cmd.Context(), cmd.OutOrStdout(), m, args[0])
+			}
+			return takeBackup(cmd.Context(), cmd.OutOrStdout(), m, addr, args[0])
+		},
+	}
+	cmd.Flags().StringVar(&addr, "http", defaultHTTP, "HTTP `address` of the peer")
+	cmd.Flags().BoolVar(&verify, "verify", false, "only check that the file is a whole backup")
+	return cmd
+}
+
+func verifyBackup(ctx context.Context, stdout io.Writer, m *meter, file string) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := peer.VerifyBackup(ctx, f, m.show)
+	m.end()
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	_, err = fmt.Fprintf(stdout, "%s is whole: %s\n", file, describe(info))
+	return err
+}
+
+// describe says what a backup holds.
+func describe(info peer.BackupInfo) string {
+	return fmt.Sprintf("backup of peer %q (replica %s) of %s, %s, %s, %s", info.Name, info.Replica,
+		info.Made.UTC().Format(time.RFC3339), plural(info.Keys, "key"), plural(info.Records, "record"),
+		size(int64(info.Bytes)))
+}
+
+// takeBackup fetches a backup, checks it on the way, and only then gives it its name.
+func takeBackup(ctx context.Context, stdout io.Writer, m *meter, addr, file string) (err error) {
+	if _, err := os.Lstat(file); err == nil {
+		return fmt.Errorf("%s is there already: name a new file", file)
+	}
+	partial := file + ".partial"
+	out, err := os.OpenFile(partial, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("%s is there: another backup writes it, or was interrupted: if none runs, remove it",
+			partial)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write the backup: %s", err) // --dir, which others name, does not help
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(partial))
+		}
+	}()
+	began := time.Now()
+	info, err := receiveBackup(ctx, addr, out, m)
+	if err = errors.Join(err, out.Sync(), out.Close()); err != nil {
+		return err
+	}
+	if err := giveName(partial, file); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(stdout, "%s: %s, in %s\n", file, describe(info), took(time.Since(began)))
+	return err
+}
+
+// receiveBackup copies a peer's backup to out and checks it.
+func receiveBackup(ctx context.Context, addr string, out io.Writer, m *meter) (info peer.BackupInfo, err error) {
+	where := strings.TrimSuffix(strings.TrimPrefix(addr, "http://"), "/")
+	r, err := http.NewRequestWithContext(ctx, "GET", "http://"+where+"/v1/backup", nil)
+	if err != nil {
+		return info, misuse("--http %q: must be ip:port, as %s", addr, defaultHTTP)
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return info, fmt.Errorf("no answer from %s (%w): is peerd running there with this --http?", addr,
+			cause(err))
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		var refusal struct{ Error string }
+		err := json.NewDecoder(io.LimitReader(resp.Body, maxStatus)).Decode(&refusal)
+		if err != nil || refusal.Error == "" {
+			refusal.Error = resp.Status
+		}
+		return info, fmt.Errorf("%s refused a backup: %s", addr, refusal.Error)
+	}
+	info, err = peer.VerifyBackup(ctx, io.TeeReader(resp.Body, out), m.show)
+	m.end()
+	switch {
+	case ctx.Err() != nil:
+		return info, errors.New("interrupted: there is no backup")
+	case err != nil:
+		return info, fmt.Errorf("the backup from %s did not come whole: %w: see the log of the peer", addr, err)
+	}
+	return info, nil
+}
+
+// giveName renames a file that is whole to a name that is free, durably.
+func giveName(partial, file string) error {
+	if _, err := os.Lstat(file); err == nil {
+		return fmt.Errorf("%s appeared meanwhile: name a new file", file)
+	}
+	if err := os.Rename(partial, file); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(file))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/peerd/peerd/peer"
+)
+
+func restoreCommand() *cobra.Command {
+	var cfg peer.RestoreConfig
+	cmd := &cobra.Command{
+		Use:   "restore FILE",
+		Short: "Make a data directory from a backup",
+		Long: "Make a new data directory from a backup. The peer that is started there is a new replica with\n" +
+			"the data of the backup: it fetches what it lacks from the other peers, and gives them what they\n" +
+			"lack. What was removed since the backup was taken stays removed.\n\n" +
+			"The directory must be new, or hold nothing but host.key, cluster.key and members.json: with\n" +
+			"those of the host that was lost it is the same member again.",
+		Example: "  peerd restore monday.peerd --dir /var/lib/peerd --cluster-key cluster.key",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			m := newMeter(cmd.ErrOrStderr())
+			cfg.Progress = m.show
+			info, err := restoreFrom(cmd.Context(), args[0], cfg)
+			m.end()
+			if errors.Is(err, peer.ErrNotEmpty) {
+				return usageError{fmt.Errorf("%w (choose another directory with --dir)", err)}
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %w", args[0], err)
+			}
+			return sayRestored(cmd.OutOrStdout(), info, cfg.Dir)
+		},
+	}
+	cmd.Flags().StringVar(&cfg.Dir, "dir", defaultDir, "`directory` for data and keys")
+	cmd.Flags().StringVar(&cfg.ClusterKey, "cluster-key", "",
+		"`file` with the secret of the cluster to join, to be copied into the directory")
+	return cmd
+}
+
+func restoreFrom(ctx context.Context, file string, cfg peer.RestoreConfig) (peer.BackupInfo, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return peer.BackupInfo{}, errors.Unwrap(err) // the path is named by the caller
+	}
+	defer f.Close()
+	return peer.Restore(ctx, f, cfg)
+}
+
+func sayRestored(stdout io.Writer, info peer.BackupInfo, dir string) error {
+	next := "Start it: peerd run --dir " + dir + ", with --join and the address of a peer that is there"
+	key := filepath.Join(dir, "cluster.key")
+	if _, err := os.Stat(key); errors.Is(err, fs.ErrNotExist) {
+		next += "\nIt has no cluster key: copy that of its cluster to " + key + ", or it begins a cluster of its own"
+	}
+	_, err := fmt.Fprintf(stdout, "restored into %s: %s\n%s\n", dir, describe(info), next)
+	return err
+}
