@@ -23,11 +23,10 @@ func (s *Server) backup(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	out := &stream{w: w, control: http.NewResponseController(w)}
-	// The time to send a request is over for this connection, or the end of it would seem to be the client's.
-	_ = out.control.SetReadDeadline(time.Time{}) // a recorder has none
-	_, err := s.peer.Backup(r.Context(), out, nil)
+	info, err := s.peer.Backup(r.Context(), out, nil)
 	switch {
 	case err == nil:
+		s.log.Info("a backup was taken", "records", info.Records, "bytes", info.Bytes)
 	case out.begun:
 		s.log.Warn("a backup ended early", "error", err)
 		panic(http.ErrAbortHandler) // the only way to break an answer off

@@ -151,6 +151,8 @@ type status struct {
 	Repairs     uint64 `json:"repairs"`
 	Mismatches  uint64 `json:"mismatches"`
 
+	VersionVector map[string]uint64 `json:"version_vector"`
+
 	Forks         []string `json:"forks"`
 	BytesSent     uint64   `json:"bytes_sent"`
 	BytesReceived uint64   `json:"bytes_received"`
