@@ -71,6 +71,7 @@ type Mesh struct {
 	neighbours map[NeighbourID]*neighbour
 	waiting    []waiting // deltas that overtook what they depend on
 	waitBytes  int
+	paused     bool // deltas are not taken
 	events     []Event
 }
 
@@ -244,6 +245,10 @@ func (m *Mesh) receiveDeltas(from NeighbourID, n *neighbour, body []byte,
 		return err
 	}
 	n.owed += uint64(len(body))
+	if m.paused {
+		n.drop(deltas)
+		return nil
+	}
 	progress := false
 	for _, d := range deltas {
 		outcome, err := apply(d)
@@ -361,7 +366,7 @@ func (m *Mesh) Next(id NeighbourID) ([]byte, error) {
 		n.tellBehind = false
 		return encodeEmpty(kindBehind), nil
 	}
-	if n.owed >= ackAfter || n.ack && n.owed > 0 {
+	if !m.paused && (n.owed >= ackAfter || n.ack && n.owed > 0) {
 		bytes := int(n.owed)
 		n.owed, n.ack = 0, false
 		return encodeAck(bytes), nil

@@ -60,6 +60,11 @@ type Config struct {
 	// LogAge bounds the age of the log's deltas. Default 7 days.
 	LogAge time.Duration
 
+	// MinFree is how many bytes of the disk must stay free: with less, writes are refused, and what other
+	// peers write is not taken, until there is more. The store may need more than that for a while to do
+	// what it began; then that counts. Default a twentieth of the disk, DefaultMinFree at most.
+	MinFree int64
+
 	// MaxSkew is by how much another peer's clock may be off before it is named, in the log and in Status,
 	// and its time is not adopted. Nothing is refused or delayed for it. Default 500 ms.
 	MaxSkew time.Duration
@@ -170,6 +175,9 @@ func (c Config) Validate() error {
 	}
 	if c.LogAge < 0 {
 		wrong("log-age", c.LogAge.String(), "must not be negative")
+	}
+	if c.MinFree < 0 {
+		wrong("min-free", strconv.FormatInt(c.MinFree, 10), "must not be negative")
 	}
 	if c.MaxSkew < 0 {
 		wrong("max-skew", c.MaxSkew.String(), "must not be negative")

@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"cmp"
 	"errors"
 	"time"
 
@@ -22,7 +23,7 @@ func (p *Peer) Ready() error {
 var errCatchingUp = errors.New("catching up with the other peers")
 
 func (l *loop) readiness() error {
-	if err := l.refusal(); err != nil {
+	if err := cmp.Or(l.refusal(), l.p.space.refusal()); err != nil {
 		return err
 	}
 	if l.caughtUp || !l.someoneIsAhead() {
@@ -143,6 +144,9 @@ func (l *loop) noticeDamage() {
 // mayDiscard reports whether a neighbour, itself whole, has all that is here, but for what this replica's own log has:
 // then nothing is lost with what it discards.
 func (l *loop) mayDiscard() bool {
+	if l.p.space.left() != roomy {
+		return false
+	}
 	for id := range l.links {
 		known, greeted := l.node.Known(id)
 		if greeted && len(known) > 0 && l.node.Whole(id) && l.node.Covers(known) {
@@ -183,7 +187,7 @@ func (l *loop) beginRebuild() {
 // it is tried again whenever more has come.
 func (l *loop) endRebuild() error {
 	seen, _ := l.node.Context()
-	if !l.node.Rebuilding() || l.reapplied != nil && l.reapplied.Equal(seen) {
+	if !l.node.Rebuilding() || l.p.space.left() != roomy || l.reapplied != nil && l.reapplied.Equal(seen) {
 		return nil
 	}
 	l.reapplied = seen.Clone()

@@ -90,6 +90,7 @@ func (l *loop) run() {
 	defer tick.Stop()
 	defer digest.Stop()
 	defer syncing.Stop()
+	l.noticeSpace(l.p.space.left() != roomy)
 	for {
 		var err error
 		select {
@@ -99,9 +100,9 @@ func (l *loop) run() {
 		case err = <-l.synced:
 			l.syncing = false
 		case <-tick.C:
-			l.node.Tick(l.repairing || l.node.Repairing() || l.node.Damaged() != nil)
-			_, err = l.node.Maintain(l.p.now())
+			err = l.tick()
 		case <-digest.C:
+			l.watchSpace()
 			l.node.SendDigest(l.rng)
 		case <-syncing.C:
 			l.sync()
@@ -120,16 +121,30 @@ func (l *loop) run() {
 	}
 }
 
+// tick is what is due several times a second.
+func (l *loop) tick() error {
+	left := l.p.space.left()
+	l.node.Tick(l.repairing || l.node.Repairing() || l.node.Damaged() != nil || left != roomy)
+	if left == full {
+		return nil
+	}
+	_, err := l.node.Maintain(l.p.now())
+	return err
+}
+
 // ready is a channel that can always be read.
 var ready = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
 // idle can be read if the loop has work that waits for nobody.
 func (l *loop) idle() <-chan struct{} {
-	if l.node.Clears() > 0 {
+	if l.maySweep() {
 		return ready
 	}
 	return nil
 }
+
+// maySweep reports whether there is something to sweep, and room to do so.
+func (l *loop) maySweep() bool { return l.node.Clears() > 0 && l.p.space.left() != full }
 
 // work does a job and those that wait behind it, in as few groups as they fit into.
 func (l *loop) work(j job) error {
@@ -160,12 +175,19 @@ func (l *loop) do(j job) error {
 		}
 	}
 	if l.group == nil {
-		l.group = l.node.Begin(l.p.now())
+		l.begin()
 	}
 	if j.update != nil {
 		return l.update(j.update)
 	}
 	return l.receive(j.frame)
+}
+
+// begin begins a commit group.
+func (l *loop) begin() {
+	now := time.Now()
+	l.watchFree(now)
+	l.group = l.node.Begin(now.Add(l.p.cfg.clockOffset))
 }
 
 // update runs transactions in the group, or in as many as they fill.
@@ -179,7 +201,7 @@ func (l *loop) update(u *update) error {
 				l.updates = append(l.updates, u)
 				return err
 			}
-			l.group = l.node.Begin(l.p.now())
+			l.begin()
 		}
 		err := l.refusal()
 		if err == nil {
@@ -212,6 +234,9 @@ func (l *loop) transact(u *update, fn func(*Tx) error) error {
 				u.thrown, err = thrown, errPanic
 			}
 		}()
+		if refusal := l.p.space.refusal(); refusal != nil {
+			return transactReading(tx, refusal, fn)
+		}
 		return fn(newTx(tx))
 	})
 }
@@ -285,7 +310,7 @@ func (l *loop) answer(err error) {
 
 // after does what follows from a step: it sweeps a little, acts on what the mesh found, and serves links.
 func (l *loop) after() error {
-	for l.node.Clears() > 0 {
+	for l.maySweep() {
 		if err := l.p.mark.remove(); err != nil {
 			return err
 		}
@@ -363,6 +388,10 @@ func (l *loop) finish() {
 	}
 	if l.syncing {
 		err = errors.Join(err, <-l.synced)
+	}
+	if err == nil && l.p.space.left() == full {
+		l.p.log.Warn("closing on a full disk: the next start reads the log again and takes a new replica id")
+		return
 	}
 	if err == nil {
 		err = l.node.Save(l.p.now())

@@ -38,6 +38,7 @@ type Peer struct {
 	log   *slog.Logger
 	store store.Store
 	mark  *cleanMark
+	space *space
 
 	// Views. opening is held to open one, and exclusively by commits that one could see a part of.
 	opening   sync.RWMutex
@@ -95,6 +96,7 @@ func Open(ctx context.Context, cfg Config) (*Peer, error) {
 func (p *Peer) openStore() error {
 	if p.cfg.Memory {
 		p.store = mem.New()
+		p.space, _ = newSpace(nil, 0)
 		return nil
 	}
 	if err := os.MkdirAll(p.cfg.Dir, 0o700); err != nil {
@@ -109,6 +111,9 @@ func (p *Peer) openStore() error {
 	}
 	p.store = st
 	p.mark, err = openMark(p.cfg.Dir)
+	if err == nil {
+		p.space, err = newSpace(st, uint64(p.cfg.MinFree))
+	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("data directory %s: %w", p.cfg.Dir, err), st.Close())
 	}

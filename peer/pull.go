@@ -27,7 +27,7 @@ const (
 // here. If one runs already, or this one fails, the neighbour says again that it is needed.
 func (l *loop) startRepair(from gossip.NeighbourID) {
 	link := l.links[from]
-	if l.repairing || link == nil {
+	if l.repairing || link == nil || l.p.space.left() != roomy {
 		return
 	}
 	l.repairing = true
@@ -80,7 +80,11 @@ func (n *network) pull(from libpeer.ID) (result antientropy.Result, err error) {
 	}
 	p := antientropy.NewPuller(repair.Local, repair)
 	p.Start()
-	if err := drive(p, pinned, ask); err != nil {
+	err = drive(p, pinned, n.whileRoom(ask))
+	if err == nil {
+		err = n.p.space.refusalOf(p.Result().Bytes)
+	}
+	if err != nil {
 		callErr := n.p.call(func(l *loop) { err = errors.Join(err, l.node.AbortRepair(repair)) })
 		repair.Local.Close()
 		return result, errors.Join(err, callErr)
@@ -92,9 +96,21 @@ func (n *network) pull(from libpeer.ID) (result antientropy.Result, err error) {
 	return p.Result(), err
 }
 
+// whileRoom has a repair end before the disk is full.
+func (n *network) whileRoom(ask asking) asking {
+	return func(q antientropy.Request) (resp antientropy.Response, err error) {
+		if refusal := n.p.space.refusal(); refusal != nil {
+			return resp, refusal
+		}
+		return ask(q)
+	}
+}
+
+// asking sends a request and waits for its response.
+type asking func(antientropy.Request) (antientropy.Response, error)
+
 // drive asks for what the puller needs until it has all.
-func drive(p *antientropy.Puller, response antientropy.Response,
-	ask func(antientropy.Request) (antientropy.Response, error)) error {
+func drive(p *antientropy.Puller, response antientropy.Response, ask asking) error {
 	for {
 		request, done, err := p.Handle(response)
 		if err != nil || done {
@@ -107,7 +123,7 @@ func drive(p *antientropy.Puller, response antientropy.Response,
 }
 
 // asker returns a function that sends a request and waits for its response.
-func (n *network) asker(s libnet.Stream) func(antientropy.Request) (antientropy.Response, error) {
+func (n *network) asker(s libnet.Stream) asking {
 	in := bufio.NewReaderSize(s, 64<<10)
 	return func(q antientropy.Request) (resp antientropy.Response, err error) {
 		_ = s.SetDeadline(time.Now().Add(pullTimeout))

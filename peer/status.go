@@ -40,6 +40,11 @@ type Status struct {
 	Mismatches    uint64   `json:"mismatches"` // digests with the same context and another root
 	Forks         []string `json:"forks"`      // replicas whose mutations were issued twice
 
+	// FreeBytes is how much of the disk is free, and MinFreeBytes below how much of that writes are refused;
+	// both 0 for a peer in memory.
+	FreeBytes    uint64 `json:"free_bytes"`
+	MinFreeBytes uint64 `json:"min_free_bytes"`
+
 	// ClockSkewed names the members whose clocks are off by more than Config.MaxSkew, as seen from here.
 	ClockSkewed []string `json:"clock_skewed"`
 	// ClockWrong says that most members' clocks are off, seen from here: then it is this host's that is.
@@ -103,6 +108,7 @@ func (p *Peer) Status() (Status, error) {
 	s.BytesSent, s.BytesReceived = c.sent.Load(), c.received.Load()
 	s.Repairs, s.Mismatches = c.repairs.Load(), c.mismatches.Load()
 	s.StoreBytes = p.store.Size()
+	s.FreeBytes, s.MinFreeBytes = p.space.free.Load(), p.space.needed.Load()
 	if p.net != nil {
 		p.net.describe(&s, seen, known)
 	}

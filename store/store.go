@@ -22,6 +22,8 @@ var (
 	ErrBatchTooLarge = errors.New("batch too large")
 	// ErrCorrupt is wrapped by errors that say the medium returned something else than was stored.
 	ErrCorrupt = errors.New("store is damaged")
+	// ErrNoSpace is wrapped when the medium has no room to open the store. Nothing was changed.
+	ErrNoSpace = errors.New("there is no room on the disk")
 	// ErrLocked is wrapped when another process has the store open.
 	ErrLocked = errors.New("store is in use by another process")
 )

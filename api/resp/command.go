@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/peerd/peerd/crdt"
+	embedded "github.com/peerd/peerd/peer"
 )
 
 // command is what the server knows of one of its commands.
@@ -247,5 +248,8 @@ func errorText(err error) string {
 		return "ERR the server is shutting down; the outcome is unknown"
 	}
 	text := err.Error()
+	if errors.Is(err, embedded.ErrNoSpace) {
+		return "MISCONF " + text[:min(len(text), longestErrorText)]
+	}
 	return "ERR " + text[:min(len(text), longestErrorText)]
 }

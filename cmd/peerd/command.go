@@ -71,6 +71,8 @@ func explain(err error) string {
 	case errors.Is(err, store.ErrCorrupt):
 		return err.Error() + ": if other peers have the data, move the directory \"store\" away " +
 			"and start again"
+	case errors.Is(err, store.ErrNoSpace):
+		return err.Error() + ": make room and start again"
 	case errors.Is(err, fs.ErrPermission):
 		return err.Error() + ": run as its owner, or choose another directory with --dir"
 	}

@@ -61,6 +61,8 @@ func (o *options) table() *pflag.FlagSet {
 			"costs more")
 	t.Var(durationValue(&p.LogAge, 7*24*time.Hour, minDeltaAge), "delta-log-age",
 		"how long deltas are kept for peers that were away")
+	t.Var(sizeValue(&p.MinFree, 0, 0), "min-free",
+		"what must stay free on the disk, or writes are refused; 0 is 5% of it, 1GiB at most")
 	t.Var(durationValue(&p.MaxSkew, peer.DefaultMaxSkew, minSkew), "max-skew",
 		"by how much another host's clock may be off before it is named and not adopted")
 	t.Var(choiceValue(&o.logLevel, "info", "debug", "info", "warn", "error"), "log-level",

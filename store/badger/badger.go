@@ -25,8 +25,8 @@
 //
 // # Caveats
 //
-// A full disk kills the process with SIGBUS, since Badger maps its files: ask Free and stop
-// writing in time. Nothing acknowledged is lost, and with room made the store opens again.
+// A full disk kills the process with SIGBUS, since Badger maps its files: ask Space and Free, and
+// stop writing in time. Nothing acknowledged is lost, and with room made the store opens again.
 //
 // Open reads every table once, at the speed of the disk. What rots after that is for the checksums
 // of the records to find: tables are not compressed, so damage stays where it is.
@@ -68,6 +68,7 @@ type Store struct {
 	dir  string
 	db   *dgraph.DB
 	lock *os.File // holds the directory
+	log  *slog.Logger
 
 	gate  gate          // open while the store is
 	quiet chan struct{} // closed when no call is under way after Close
@@ -88,7 +89,7 @@ var _ store.Store = (*Store)(nil)
 // The error wraps store.ErrLocked when another process does, and store.ErrCorrupt when the
 // directory does not hold what was written to it. After an error nothing was removed or repaired.
 func Open(dir string, opts Options) (*Store, error) {
-	s := &Store{dir: dir, quiet: make(chan struct{})}
+	s := &Store{dir: dir, log: opts.Logger, quiet: make(chan struct{})}
 	s.gate.drained = func() { close(s.quiet) }
 	if err := s.open(opts); err != nil {
 		s.release() // Its errors would only distract from the first.
@@ -107,6 +108,9 @@ func (s *Store) open(opts Options) (err error) {
 	if err := verifyTables(s.dir); err != nil {
 		return err
 	}
+	if err := checkRoom(s.dir); err != nil {
+		return err
+	}
 	if s.db, err = openDB(settings(s.dir, opts.Logger)); err != nil {
 		return err
 	}
@@ -117,7 +121,7 @@ func (s *Store) open(opts Options) (err error) {
 }
 
 func openDB(opts dgraph.Options) (db *dgraph.DB, err error) {
-	defer caught(&err)
+	defer caught(&err, faultsPanic())
 	db, err = dgraph.Open(opts)
 	return db, openError(err)
 }
@@ -138,7 +142,7 @@ func (s *Store) release() error {
 }
 
 func closeDB(db *dgraph.DB) (err error) {
-	defer caught(&err)
+	defer caught(&err, faultsPanic())
 	return brief(db.Close())
 }
 
@@ -245,15 +249,17 @@ func (s *Store) Size() int64 {
 	return total
 }
 
-// Free returns how many bytes the file system of the store has left for it.
-func (s *Store) Free() (bytes uint64, err error) { return free(s.dir) }
-
 // Close implements store.Store. It waits for the calls that are under way and writes the memtable
-// out, so that the next Open has no log to replay.
+// out, so that the next Open has no log to replay. Without room for that it makes the log durable
+// and leaves the rest to the end of the process, which holds the directory until then.
 func (s *Store) Close() error {
 	if !s.gate.shut() {
 		return nil
 	}
 	<-s.quiet
+	if checkRoom(s.dir) != nil {
+		badgerLog{s.log}.Warningf("closed without room on the disk: the memtable stays in its log")
+		return s.wal.sync()
+	}
 	return s.release()
 }

@@ -159,3 +159,24 @@ func TestAMissingManifestDoesNotCostTheTables(t *testing.T) {
 		t.Errorf("%d tables, then %d", len(before), len(after))
 	}
 }
+
+func TestATableThatIsCutShortWhileTheStoreIsOpenIsDamageAndNoCrash(t *testing.T) {
+	dir := intactStore(t)
+	s := open(t, dir)
+	names, _ := bits(t, dir, "*.sst")
+	for _, name := range names {
+		if err := os.Truncate(filepath.Join(dir, name), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	view := s.Snapshot()
+	defer view.Close()
+	key, _ := damageRecord(damageRecords / 2)
+	if value, ok, err := view.Get(key); !errors.Is(err, store.ErrCorrupt) {
+		t.Errorf("a read returned %q, %v, %v; want %v", value, ok, err, store.ErrCorrupt)
+	}
+	err := view.Scan(nil, nil, func([]byte, []byte) bool { return true })
+	if !errors.Is(err, store.ErrCorrupt) {
+		t.Errorf("a scan returned %v, want %v", err, store.ErrCorrupt)
+	}
+}

@@ -13,6 +13,6 @@ const ownLock = false
 
 func lockDir(dir string) (*os.File, error) { return nil, nil }
 
-func free(dir string) (uint64, error) { return 0, errors.ErrUnsupported }
+func room(dir string) (free, total uint64, err error) { return 0, 0, errors.ErrUnsupported }
 
 func allocated(info fs.FileInfo) int64 { return info.Size() }

@@ -34,13 +34,15 @@ func lockDir(dir string) (*os.File, error) {
 	return nil, os.NewSyscallError("flock", err)
 }
 
-// free returns the bytes that an unprivileged process may still write to the file system of dir.
-func free(dir string) (uint64, error) {
+// room returns the bytes that an unprivileged process may still write to the file system of dir, and
+// its size.
+func room(dir string) (free, total uint64, err error) {
 	var stat unix.Statfs_t
 	if err := unix.Statfs(dir, &stat); err != nil {
-		return 0, os.NewSyscallError("statfs", err)
+		return 0, 0, os.NewSyscallError("statfs", err)
 	}
-	return uint64(max(0, int64(stat.Bavail))) * uint64(stat.Bsize), nil
+	block := uint64(stat.Bsize)
+	return uint64(max(0, int64(stat.Bavail))) * block, uint64(stat.Blocks) * block, nil
 }
 
 // allocated returns the bytes that a file takes on its disk, which for a memtable's log, mapped at

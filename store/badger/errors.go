@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"runtime/debug"
 	"strings"
 
 	dgraph "github.com/dgraph-io/badger/v4"
@@ -72,10 +73,18 @@ func corrupt(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{store.ErrCorrupt}, args...)...)
 }
 
-// caught turns a panic into an error. Badger panics where damaged bytes send it out of bounds. It
-// may only be deferred around calls into Badger: a panic of our own must not look like damage.
-func caught(err *error) {
+// caught turns a panic into an error. Badger panics where damaged bytes send it out of bounds, and,
+// with faultsPanic, where a mapped table is shorter than it was or its disk does not answer, which
+// would else end the process with SIGBUS. It may only be deferred around calls into Badger: a panic
+// of our own must not look like damage.
+//
+//	defer caught(&err, faultsPanic())
+func caught(err *error, faultsPanicked bool) {
+	debug.SetPanicOnFault(faultsPanicked)
 	if r := recover(); r != nil {
 		*err = corrupt("badger panicked: %s", clip(fmt.Sprint(r)))
 	}
 }
+
+// faultsPanic has faults of this goroutine panic, and returns whether they did before.
+func faultsPanic() bool { return debug.SetPanicOnFault(true) }

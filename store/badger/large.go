@@ -132,7 +132,7 @@ func (v *largeValues) load(db *dgraph.DB) error {
 
 // lookUp returns where the parts of key's value are; a zero large if it has none.
 func lookUp(txn *dgraph.Txn, key []byte) (l large, err error) {
-	defer caught(&err)
+	defer caught(&err, faultsPanic())
 	stored := spaceData.key(key)
 	item, err := txn.Get(stored)
 	if errors.Is(err, dgraph.ErrKeyNotFound) {
@@ -264,7 +264,7 @@ func remove(db *dgraph.DB, l large) error {
 
 // get returns the value under a key of Badger's.
 func get(txn *dgraph.Txn, key []byte) (value []byte, ok bool, err error) {
-	defer caught(&err)
+	defer caught(&err, faultsPanic())
 	item, err := txn.Get(key)
 	if errors.Is(err, dgraph.ErrKeyNotFound) {
 		return nil, false, nil
@@ -279,7 +279,7 @@ func get(txn *dgraph.Txn, key []byte) (value []byte, ok bool, err error) {
 // load returns the value of an item, put together if it is in parts, in buf if that is large
 // enough.
 func load(txn *dgraph.Txn, item *dgraph.Item, buf []byte) (value []byte, err error) {
-	defer caught(&err)
+	defer caught(&err, faultsPanic())
 	value, err = item.ValueCopy(buf)
 	if err != nil || item.UserMeta() != metaLarge {
 		return value, readError(err)

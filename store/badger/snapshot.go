@@ -129,7 +129,7 @@ func newCursor(txn *dgraph.Txn, in space, start, end []byte) *cursor {
 
 // next moves to the first or next record and returns its key, which is valid until the call after.
 func (c *cursor) next() (key []byte, ok bool, err error) {
-	defer caught(&err)
+	defer caught(&err, faultsPanic())
 	if !c.started {
 		c.started = true
 		// Values are not fetched ahead: they lie beside their keys, and it takes a goroutine for

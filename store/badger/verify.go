@@ -79,7 +79,7 @@ func verifyFormat(f *os.File) error {
 }
 
 func replay(f *os.File) (m dgraph.Manifest, err error) {
-	defer caught(&err)
+	defer caught(&err, faultsPanic())
 	m, end, err := dgraph.ReplayManifestFile(f, formatVersion, dgraph.Options{})
 	if err != nil {
 		return m, corrupt("manifest: %v", clip(err.Error()))
@@ -118,7 +118,7 @@ type verifier struct{ buf []byte }
 var errTruncated = errors.New("a length points outside of the table")
 
 func (v *verifier) file(path string) (err error) {
-	defer caught(&err)
+	defer caught(&err, faultsPanic())
 	f, err := os.Open(path)
 	if err != nil {
 		return err

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// process is a daemon in a process of its own.
+type process struct {
+	cmd            *exec.Cmd
+	stdout, stderr *screen
+	ended          chan struct{}
+	failure        error // after ended
+	redis          string
+}
+
+// start starts a daemon that listens anywhere, and does not wait for it.
+func start(t *testing.T, args ...string) *process {
+	t.Helper()
+	p := &process{
+		cmd:    exec.Command(os.Args[0], append(append([]string{"run"}, anywhere...), args...)...),
+		stdout: newScreen(), stderr: newScreen(), ended: make(chan struct{}),
+	}
+	p.cmd.Env = append(os.Environ(), asPeerd+"=1")
+	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(p.ended)
+		p.failure = p.cmd.Wait()
+	}()
+	t.Cleanup(func() {
+		_ = p.cmd.Process.Kill()
+		<-p.ended
+	})
+	return p
+}
+
+// serving waits until the daemon serves.
+func (p *process) serving(t *testing.T) *process {
+	t.Helper()
+	p.stdout.waitFor(t, "--join", p.ended)
+	p.redis, _, _ = addresses(t, p.stdout.String())
+	return p
+}
+
+// ask asks the daemon by the Redis protocol.
+func (p *process) ask(t *testing.T, command string) string {
+	t.Helper()
+	answer, err := askRedis(p.redis, command)
+	if err != nil {
+		return err.Error()
+	}
+	return answer
+}
+
+func (p *process) terminate(t *testing.T) error {
+	t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	<-p.ended
+	return p.failure
+}
+
+// fill takes all that is left of a disk, in a file of that name.
+func fill(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for chunk := make([]byte, 1<<20); len(chunk) > 0; {
+		if _, err := f.Write(chunk); err != nil {
+			chunk = chunk[:len(chunk)/2]
+		}
+	}
+}
+
+func TestADaemonOnAFullDiskReadsAndEndsInOrderAndStartsWithRoom(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("mounting a small disk takes root")
+	}
+	disk := t.TempDir()
+	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, fmt.Sprintf("size=%d", 512<<20)); err != nil {
+		t.Skipf("cannot mount a small disk: %v", err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(disk, syscall.MNT_DETACH) })
+	dir, filler := filepath.Join(disk, "data"), filepath.Join(disk, "filler")
+	first := start(t, "--dir", dir).serving(t)
+	for range 1000 {
+		first.ask(t, "INCR visits")
+	}
+	fill(t, filler)
+	first.stderr.waitFor(t, "the disk is full", first.ended)
+	if got := first.ask(t, "INCR visits"); !strings.Contains(got, ": MISCONF the disk is nearly full") {
+		t.Errorf("a write on a full disk is answered %q", got)
+	}
+	if got := first.ask(t, "GET visits"); got != "1000" {
+		t.Errorf("a read on a full disk is answered %q", got)
+	}
+	if err := first.terminate(t); err != nil {
+		t.Errorf("it ended with %v: %s", err, first.stderr)
+	}
+
+	second := start(t, "--dir", dir)
+	<-second.ended
+	text := second.stderr.String()
+	if second.failure == nil || strings.Count(text, "\n") != 1 ||
+		!strings.Contains(text, "there is no room on the disk") || !strings.Contains(text, "make room") {
+		t.Errorf("starting on a full disk ends with %v: %s", second.failure, text)
+	}
+
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	third := start(t, "--dir", dir).serving(t)
+	if got := third.ask(t, "INCR visits"); got != "1001" {
+		t.Errorf("with room again a write is answered %q", got)
+	}
+}

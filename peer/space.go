@@ -1,0 +1,210 @@
+package peer
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/replica"
+	"github.com/peerd/peerd/store/badger"
+)
+
+// ErrNoSpace is wrapped by the error of a write that is refused because the disk is nearly full. Nothing
+// changed. Reads go on, and so do writes as soon as there is room.
+var ErrNoSpace = errors.New("the disk is nearly full: writes are refused until there is room")
+
+// Limits of free space.
+const (
+	// DefaultMinFree is how much stays free of a large disk, in bytes; of one of less than 20 GiB it is a
+	// twentieth.
+	DefaultMinFree = 1 << 30
+	minFreeShare   = 20
+
+	// Free space is looked at once a second, and before a commit group if that was so long ago: another
+	// program can write some ten megabytes meanwhile.
+	freeEvery = 5 * time.Millisecond
+	// resumeShare of what must be free must be free beside it for writes to be taken again.
+	resumeShare = 8
+)
+
+// room is how much may be written.
+type room int32
+
+const (
+	roomy  room = iota
+	scarce      // no writes, nothing from other peers; what makes room goes on
+	full        // nothing at all: the store needs what is left to do what it began
+)
+
+// disk is what a store tells of its disk.
+type disk interface {
+	Space() (badger.Space, error)
+	Free() (uint64, error)
+}
+
+// space watches how much room a store has. A full disk would kill the process, as the store maps its files
+// into memory, so a peer stops writing well before. The commit loop owns it but for room.
+type space struct {
+	disk    disk // nil in memory
+	minimum uint64
+	room    atomic.Int32
+	free    atomic.Uint64 // bytes, when last looked
+	needed  atomic.Uint64 // bytes below which it is scarce
+	working uint64        // bytes below which it is full
+	looked  time.Time
+}
+
+// newSpace watches the disk of a store. A minimum of 0 stands for the default.
+func newSpace(d disk, minimum uint64) (*space, error) {
+	s := &space{disk: d, minimum: minimum}
+	if d == nil {
+		return s, nil
+	}
+	now, err := d.Space()
+	switch {
+	case errors.Is(err, errors.ErrUnsupported):
+		s.disk = nil
+		return s, nil
+	case err != nil:
+		return nil, err
+	}
+	if minimum == 0 {
+		s.minimum = min(now.Total/minFreeShare, DefaultMinFree)
+	}
+	s.judge(now)
+	return s, nil
+}
+
+// judge works out the room from a look at the disk, and reports whether that changed.
+func (s *space) judge(now badger.Space) (changed bool) {
+	s.working = now.Working
+	s.needed.Store(max(s.minimum, now.Working))
+	return s.judgeFree(now.Free)
+}
+
+func (s *space) judgeFree(free uint64) (changed bool) {
+	s.free.Store(free)
+	was := room(s.room.Load())
+	// Once below a limit, it takes some more than that limit to come back.
+	above := func(limit uint64, below room) bool {
+		if was >= below {
+			limit += limit / resumeShare
+		}
+		return free >= limit
+	}
+	is := full
+	switch {
+	case above(s.needed.Load(), scarce):
+		is = roomy
+	case above(s.working, full):
+		is = scarce
+	}
+	s.room.Store(int32(is))
+	return is != was
+}
+
+// left returns how much may be written.
+func (s *space) left() room { return room(s.room.Load()) }
+
+// refusal returns why writes are refused, or nil.
+func (s *space) refusal() error {
+	if s.left() == roomy {
+		return nil
+	}
+	advice := "make room"
+	if s.needed.Load() == s.minimum {
+		advice += ", or lower --min-free"
+	}
+	return fmt.Errorf("%w: %d MiB are free and %d MiB must stay so: %s", ErrNoSpace, s.free.Load()>>20,
+		s.needed.Load()>>20, advice)
+}
+
+// refusalOf returns why so many bytes must not be written at once, or nil.
+func (s *space) refusalOf(bytes int64) error {
+	if free := s.free.Load(); s.disk != nil && free < s.needed.Load()+uint64(bytes) {
+		return fmt.Errorf("%w: %d MiB are to be written and %d MiB are free", ErrNoSpace, bytes>>20, free>>20)
+	}
+	return nil
+}
+
+// watchSpace looks at the disk, and pauses or resumes what needs room.
+func (l *loop) watchSpace() {
+	s := l.p.space
+	if s.disk == nil {
+		return
+	}
+	now, err := s.disk.Space()
+	s.looked = time.Now()
+	if err == nil {
+		l.noticeSpace(s.judge(now))
+	}
+}
+
+// watchFree is watchSpace before a commit group: without a look at the store.
+func (l *loop) watchFree(now time.Time) {
+	s := l.p.space
+	if s.disk == nil || now.Sub(s.looked) < freeEvery {
+		return
+	}
+	s.looked = now
+	if free, err := s.disk.Free(); err == nil {
+		l.noticeSpace(s.judgeFree(free))
+	}
+}
+
+func (l *loop) noticeSpace(changed bool) {
+	if !changed {
+		return
+	}
+	s := l.p.space
+	l.node.Pause(s.left() != roomy)
+	log := l.p.log.With("free_mib", s.free.Load()>>20, "needed_mib", s.needed.Load()>>20,
+		"dir", l.p.cfg.Dir)
+	switch s.left() {
+	case roomy:
+		log.Info("there is room on the disk again: writes and replication go on")
+	case scarce:
+		log.Error("the disk is nearly full: writes are refused and replication pauses until there is room")
+	case full:
+		log.Error("the disk is full: nothing is written until there is room")
+	}
+}
+
+// transactReading runs a transaction that may not write for want of room.
+func transactReading(tx *replica.Tx, refusal error, fn func(*Tx) error) error {
+	reading := &readingTx{keyed: tx, refusal: refusal}
+	if err := fn(newTx(reading)); err != nil {
+		return err
+	}
+	return reading.refused
+}
+
+// readingTx is a transaction whose writes are refused, and which fails if it tried one.
+type readingTx struct {
+	keyed
+	refusal error
+	refused error
+}
+
+func (t *readingTx) refuse() error {
+	t.refused = t.refusal
+	return t.refusal
+}
+
+// Put implements crdt.Tx.
+func (t *readingTx) Put(crdt.Address, []byte, []crdt.Dot) (crdt.Dot, error) {
+	return crdt.Dot{}, t.refuse()
+}
+
+// Remove implements crdt.Tx.
+func (t *readingTx) Remove(_ crdt.Address, dots []crdt.Dot) error {
+	if len(dots) == 0 {
+		return nil
+	}
+	return t.refuse()
+}
+
+// Clear implements crdt.Tx.
+func (t *readingTx) Clear(crdt.Address) error { return t.refuse() }

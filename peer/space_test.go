@@ -1,0 +1,149 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/peerd/peerd/store/badger"
+)
+
+// fakeDisk is a disk whose fill a test sets.
+type fakeDisk struct{ space badger.Space }
+
+func (d *fakeDisk) Space() (badger.Space, error) { return d.space, nil }
+func (d *fakeDisk) Free() (uint64, error)        { return d.space.Free, nil }
+
+func TestWritesStopBelowTheLimitAndGoOnWellAboveIt(t *testing.T) {
+	const gib = 1 << 30
+	for _, test := range []struct {
+		name           string
+		minimum, total uint64
+		working        uint64
+		steps          []uint64 // free space, one after the other
+		want           []room
+	}{
+		{"a large disk", 0, 100 * gib, gib / 4,
+			[]uint64{2 * gib, gib, gib - 1, gib, gib + gib/8, gib / 5, gib / 4, gib/4 + gib/32, 2 * gib},
+			[]room{roomy, roomy, scarce, scarce, roomy, full, full, scarce, roomy}},
+		{"a small disk", 0, 10 * gib, gib / 4,
+			[]uint64{gib / 2, gib/2 - 1, gib}, []room{roomy, scarce, roomy}},
+		{"a limit below what the store needs", 1, 100 * gib, gib / 4,
+			[]uint64{gib / 4, gib/4 - 1, gib/4 + gib/32}, []room{roomy, full, roomy}},
+	} {
+		disk := &fakeDisk{badger.Space{Free: 50 * gib, Total: test.total, Working: test.working}}
+		s, err := newSpace(disk, test.minimum)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, free := range test.steps {
+			s.judgeFree(free)
+			if got := s.left(); got != test.want[i] {
+				t.Errorf("%s, step %d, %d MiB free: %d, want %d", test.name, i, free>>20, got, test.want[i])
+			}
+			if err := s.refusal(); (err == nil) != (test.want[i] == roomy) {
+				t.Errorf("%s, step %d: %v", test.name, i, err)
+			}
+		}
+	}
+}
+
+// smallDisk returns a directory on a file system of so many bytes, and a function that fills it with a
+// file, to the last byte; the file is returned.
+func smallDisk(t *testing.T, size int64) (dir string, fill func() string) {
+	t.Helper()
+	dir = t.TempDir()
+	mountSmall(t, dir, size)
+	return dir, func() string {
+		path := filepath.Join(dir, "filler")
+		f, err := os.Create(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		for chunk := make([]byte, 1<<20); len(chunk) > 0; {
+			if _, err := f.Write(chunk); err != nil {
+				chunk = chunk[:len(chunk)/2]
+			}
+		}
+		return path
+	}
+}
+
+// TestAFullDiskStopsWritesAndNothingElse fills the disk of one of two peers while both write.
+func TestAFullDiskStopsWritesAndNothingElse(t *testing.T) {
+	dir, fill := smallDisk(t, 512<<20)
+	c := newCluster(t)
+	cfg := c.config(filepath.Join(dir, "peer"))
+	var log memory
+	cfg.Logger = log.logger()
+	a := c.start(cfg)
+	b := c.add()
+	ctx := context.Background()
+	write := func(p *Peer, i int64) error {
+		return p.Update(ctx, func(tx *Tx) error {
+			return tx.Map("writes").String(fmt.Sprint(i)).Set([]byte("of " + p.cfg.Name))
+		})
+	}
+	var last atomic.Int64 // of the writes to a that were acknowledged
+	var writing sync.WaitGroup
+	writing.Go(func() {
+		i := int64(1)
+		err := write(a, i)
+		for ; err == nil; err = write(a, i) {
+			last.Store(i)
+			i++
+		}
+		if !errors.Is(err, ErrNoSpace) {
+			t.Errorf("the writer ended with %v, want %v", err, ErrNoSpace)
+		}
+	})
+	eventually(t, "some writes", func() bool { return last.Load() > 100 })
+	filler := fill()
+	writing.Wait()
+	for range 100 { // more than once, as the disk is full to the last byte now
+		if err := write(a, 0); !errors.Is(err, ErrNoSpace) {
+			t.Fatalf("a write on a full disk returned %v", err)
+		}
+	}
+	if err := a.Ready(); !errors.Is(err, ErrNoSpace) {
+		t.Errorf("the peer is ready: %v", err)
+	}
+	if s, err := a.Status(); err != nil || s.Ready || s.FreeBytes >= s.MinFreeBytes || s.MinFreeBytes == 0 {
+		t.Errorf("the status is ready %v, %d of %d bytes free, %v", s.Ready, s.FreeBytes, s.MinFreeBytes, err)
+	}
+	read := func() error {
+		return a.Update(ctx, func(tx *Tx) error { // as in a pipeline of reads and writes
+			_, ok, err := tx.Map("writes").String(fmt.Sprint(last.Load())).Get()
+			if err == nil && !ok {
+				err = errors.New("the last acknowledged write is not there")
+			}
+			return err
+		})
+	}
+	if err := read(); err != nil {
+		t.Errorf("a read on a full disk: %v", err)
+	}
+	for i := range int64(2000) { // a takes none of them
+		if err := write(b, -i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	c.converge(a, b)
+	if err := errors.Join(write(a, last.Load()+1), a.Ready(), read()); err != nil {
+		t.Errorf("with room again: %v", err)
+	}
+	for _, text := range []string{"the disk is full", "there is room on the disk again"} {
+		if !log.says(text) {
+			t.Errorf("the log does not say that %s", text)
+		}
+	}
+}

@@ -1,0 +1,93 @@
+package badger
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/peerd/peerd/store"
+)
+
+// Space is how much room there is for a store, in bytes.
+type Space struct {
+	Free  uint64 // left on its file system for it
+	Total uint64 // of its file system
+	// Working is what the store may take for a while on its own account, beyond what it is given to
+	// commit: to write out full memtables, and to merge tables, which are removed only afterwards.
+	// With less than that left a full disk can kill the process, since Badger maps its files.
+	Working uint64
+}
+
+// Space returns how much room there is. It costs a call of the system, and a look at the levels.
+func (s *Store) Space() (space Space, err error) {
+	if !s.gate.enter() {
+		return space, store.ErrClosed
+	}
+	defer s.gate.leave()
+	space.Free, space.Total, err = room(s.dir)
+	space.Working = s.working()
+	return space, err
+}
+
+// Free returns how many bytes the file system of the store has left for it. It costs a call of the
+// system.
+func (s *Store) Free() (bytes uint64, err error) {
+	bytes, _, err = room(s.dir)
+	return bytes, err
+}
+
+// memTables is how many of them may be written out at once: the active one, and one that waits.
+const memTablesAtOnce = 2
+
+// overlap is how many tables a merge of one table into the next level reads, at most, for levels
+// that are kept in Badger's proportion of 1 to 10.
+const overlap = 12
+
+func (s *Store) working() uint64 {
+	need := int64(memTablesAtOnce * memTableSize)
+	levels := s.db.Levels()
+	merge := int64(0)
+	for _, level := range levels[1:] {
+		merge = max(merge, overlap*level.TargetFileSize)
+	}
+	// The first level is merged as a whole into the base level, as soon as it has so many tables.
+	if levels[0].NumTables+memTablesAtOnce >= s.db.Opts().NumLevelZeroTables {
+		for _, level := range levels[1:] {
+			if level.IsBaseLevel {
+				merge = max(merge, levels[0].Size+level.Size)
+			}
+		}
+	}
+	return uint64(need + merge)
+}
+
+// openingRoom is what opening takes beside the tables of old memtables, in bytes.
+const openingRoom = 16 << 20
+
+// checkRoom returns an error that wraps store.ErrNoSpace unless there is room to open the store in
+// dir: the logs of its memtables become tables.
+func checkRoom(dir string) error {
+	free, _, err := room(dir)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	need := uint64(openingRoom)
+	logs, err := filepath.Glob(filepath.Join(dir, "*.mem"))
+	if err != nil {
+		return err
+	}
+	for _, path := range logs {
+		if info, err := os.Stat(path); err == nil {
+			need += uint64(allocated(info))
+		}
+	}
+	if free < need {
+		return fmt.Errorf("%w: %d MiB are free and %d MiB needed to open", store.ErrNoSpace,
+			free>>20, need>>20)
+	}
+	return nil
+}
