@@ -13,8 +13,9 @@ import (
 // maxFile bounds what is read of a file, in bytes. A larger one is no secret of ours.
 const maxFile = 4 << 10
 
-// readPrivate returns the content of a file that only its owner can read.
-func readPrivate(path string) ([]byte, error) {
+// ReadPrivate returns the content of a file of at most 4 KiB that only its owner can read. The error
+// says what to do.
+func ReadPrivate(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err

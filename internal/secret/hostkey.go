@@ -45,7 +45,7 @@ func CreateHostKey(path string) (HostKey, error) {
 // LoadHostKey reads a key: an ed25519 key as PKCS #8 in PEM. The error wraps fs.ErrNotExist if
 // there is no file.
 func LoadHostKey(path string) (HostKey, error) {
-	text, err := readPrivate(path)
+	text, err := ReadPrivate(path)
 	if err != nil {
 		return HostKey{}, fmt.Errorf("load host key: %w", err)
 	}

@@ -75,7 +75,7 @@ func Create(path string) (Key, error) {
 
 // Load reads the key that Create stored. The error wraps fs.ErrNotExist if there is no file.
 func Load(path string) (Key, error) {
-	text, err := readPrivate(path)
+	text, err := ReadPrivate(path)
 	if err != nil {
 		return Key{}, fmt.Errorf("load cluster key: %w", err)
 	}
