@@ -16,8 +16,10 @@
 //
 // # Caveats
 //
-// There is no authentication yet, so the daemon listens on loopback only. Browsers on the same
-// machine are kept out of other sites' hands: a request must name this host in its Host header,
-// as a page of another site that points its own name at 127.0.0.1 does not; and the page runs no
-// script but its own.
+// With Config.Auth all but health is answered to those alone who send the password, as a bearer
+// token or in the way of Basic; each request is looked at, so connections carry no trust. Without
+// it, anybody who reaches the port may ask. Browsers on the same machine are kept out of other
+// sites' hands: a request without a password must name this host in its Host header, as a page of
+// another site that points its own name at 127.0.0.1 does not; and the page runs no script but its
+// own.
 package httpapi

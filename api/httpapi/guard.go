@@ -12,8 +12,9 @@ import (
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; " +
 	"img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// guard refuses requests for other hosts and adds the headers that browsers obey.
-func guard(next http.Handler) http.Handler {
+// guard refuses requests for other hosts and without a password, and adds the headers that browsers
+// obey. Who has the password may use any name for this host: a page of another site has not.
+func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Security-Policy", policy)
@@ -21,9 +22,17 @@ func guard(next http.Handler) http.Handler {
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store")
-		if !namesThisHost(r) {
+		refused := s.authenticate(r)
+		if refused != nil {
+			h.Set("Connection", "close") // its place is for others
+		}
+		if (s.auth == nil || refused != nil) && !namesThisHost(r) {
 			answerError(w, http.StatusMisdirectedRequest,
 				"this peer answers to localhost and to the address it listens on")
+			return
+		}
+		if refused != nil && !isOpen(r.URL.Path) {
+			answerUnauthorized(w, refused)
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/net/netutil"
 
+	"github.com/peerd/peerd/internal/auth"
 	"github.com/peerd/peerd/peer"
 )
 
@@ -45,6 +46,8 @@ type Peer interface {
 type Config struct {
 	// Peer is required.
 	Peer Peer
+	// Auth knows the passwords. Nil: clients need none.
+	Auth *auth.Guard
 	// Logger takes what goes wrong in serving. Default: nothing is logged.
 	Logger *slog.Logger
 }
@@ -54,6 +57,7 @@ type Config struct {
 type Server struct {
 	peer   Peer
 	log    *slog.Logger
+	auth   *auth.Guard // nil if clients need no password
 	server http.Server
 }
 
@@ -62,9 +66,9 @@ func New(config Config) *Server {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{peer: config.Peer, log: config.Logger}
+	s := &Server{peer: config.Peer, auth: config.Auth, log: config.Logger}
 	s.server = http.Server{
-		Handler:           guard(s.routes()),
+		Handler:           s.guard(s.routes()),
 		ReadHeaderTimeout: readTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,

@@ -77,7 +77,11 @@ func (b *batch) fill() error {
 	in := &b.client.in
 	clear(b.args)
 	b.requests, b.args, b.next = b.requests[:0], b.args[:0], 0
-	for size := 0; size < MaxBatchBytes && len(b.requests) < MaxBatchCommands; {
+	most := MaxBatchCommands
+	if in.stranger {
+		most = 1 // it decides how the next is read
+	}
+	for size := 0; size < MaxBatchBytes && len(b.requests) < most; {
 		ok, err := in.next()
 		if err != nil || !ok {
 			return err
@@ -94,6 +98,9 @@ func (b *batch) fill() error {
 			r.command, r.rejected = resolve(b.args[first:])
 			if broken, ok := r.rejected.(protocolError); ok {
 				return broken
+			}
+			if r.rejected == nil && in.stranger && !r.command.forStrangers {
+				r.rejected = errNoAuth
 			}
 		}
 		size += in.pos - in.start
@@ -121,6 +128,9 @@ func (b *batch) execute(ctx context.Context) {
 		}
 	}
 	c.server.counts.commands.Add(int64(b.next - start))
+	if c.in.stranger && !c.stranger {
+		c.server.trust(c)
+	}
 }
 
 func (b *batch) mustSend() bool { return len(b.out.buf) >= MaxBatchOutput || b.client.quit }

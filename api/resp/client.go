@@ -2,7 +2,9 @@ package resp
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
+	"net/netip"
 	"syscall"
 )
 
@@ -13,21 +15,27 @@ type client struct {
 	conn   net.Conn
 	raw    syscall.RawConn // nil if conn has no file descriptor
 	read   rawRead
+	busy   bool // of receiveBuffered: the last read filled its buffer
 	in     parser
 	session
 }
 
 // session is what commands see and change of a connection.
 type session struct {
-	id      int64
-	name    string
-	resp3   bool
-	quit    bool // no more commands are executed
-	pending transaction
+	id       int64
+	from     netip.Addr // zero if the connection has none
+	stranger bool       // it has to send the password first
+	name     string
+	resp3    bool
+	quit     bool // no more commands are executed
+	pending  transaction
 }
 
 func newClient(s *Server, conn net.Conn, id int64) *client {
 	c := &client{server: s, conn: conn, session: session{id: id}}
+	if at, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
+		c.from = at.AddrPort().Addr()
+	}
 	if sc, ok := conn.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
 			c.raw = raw
@@ -39,12 +47,32 @@ func newClient(s *Server, conn net.Conn, id int64) *client {
 // serve answers commands until the client leaves, breaks the protocol, or reading is stopped by a
 // deadline. All commands that have come whole by then are answered, unless ctx ends.
 func (c *client) serve(ctx context.Context) {
+	if !c.shakeHands(ctx) {
+		return
+	}
 	for c.receive() == nil {
 		if !c.answer(ctx) {
 			return
 		}
 	}
 	c.in.rest()
+}
+
+// shakeHands ends the handshake of a connection over TLS, in which the client may have to show a
+// certificate.
+func (c *client) shakeHands(ctx context.Context) bool {
+	secured, ok := c.conn.(*tls.Conn)
+	if !ok {
+		return true
+	}
+	if err := secured.HandshakeContext(ctx); err != nil {
+		c.server.config.Logger.Debug("refused a redis client: no handshake", "error", err)
+		return false
+	}
+	if !c.stranger {
+		c.server.trust(c)
+	}
+	return true
 }
 
 // answer executes every whole command that was received. It returns false if the connection is to
@@ -79,11 +107,18 @@ func (c *client) send(b *batch) bool {
 	return err == nil
 }
 
-// receiveBuffered waits for bytes where only a blocking read is there: with a buffer in hand.
+// receiveBuffered waits for bytes where only a blocking read is there, as over TLS: with a buffer
+// in hand, a small one unless the client sends much.
 func (c *client) receiveBuffered() error {
-	c.in.reserve()
-	n, err := c.conn.Read(c.in.free())
+	if c.busy {
+		c.in.reserve()
+	} else {
+		c.in.reserveLittle()
+	}
+	room := c.in.free()
+	n, err := c.conn.Read(room)
 	c.in.received(n)
+	c.busy = n == len(room)
 	if n > 0 {
 		return nil
 	}

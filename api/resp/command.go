@@ -20,6 +20,8 @@ type command struct {
 	access access
 	// inTransaction tells what it does between MULTI and EXEC, where others are queued.
 	inTransaction transactionRole
+	// forStrangers tells that it may be used before authentication.
+	forStrangers bool
 	// firstKey, lastKey and keyStep tell which arguments are keys, as COMMAND does; zero: none.
 	firstKey, lastKey, keyStep int
 
@@ -200,6 +202,12 @@ const (
 		"the wrong kind of value")
 	errNoPassword = replyError("ERR AUTH <password> called without any password configured for " +
 		"the default user. Are you sure your configuration is correct?")
+	errNoAuth    = replyError("NOAUTH Authentication required.")
+	errNoAuthYet = replyError("NOAUTH HELLO must be called with the client already authenticated, " +
+		"otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the " +
+		"client and select the RESP protocol version at the same time")
+	errWrongPass = replyError("WRONGPASS invalid username-password pair or user is disabled.")
+
 	longestErrorText = 512 // bytes
 )
 

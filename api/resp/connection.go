@@ -1,6 +1,11 @@
 package resp
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+
+	"github.com/peerd/peerd/internal/auth"
+)
 
 func runPing(c *call) error {
 	switch len(c.args) {
@@ -37,7 +42,46 @@ func runSelect(c *call) error {
 	return nil
 }
 
-func runAuth(*call) error { return errNoPassword }
+// runAuth takes a password, alone or after the name of the only user.
+func runAuth(c *call) error {
+	name, password := []byte(onlyUser), c.args[1]
+	switch len(c.args) {
+	case 2:
+	case 3:
+		name, password = c.args[1], c.args[2]
+	default:
+		return errSyntax
+	}
+	if err := c.authenticate(name, password); err != nil {
+		return err
+	}
+	c.out.status("OK")
+	return nil
+}
+
+// onlyUser is the name of the user that every client is.
+const onlyUser = "default"
+
+// authenticate makes the connection that of a client who may do everything, or returns why not.
+// A connection that was authenticated before stays so.
+func (c *call) authenticate(name, password []byte) error {
+	guard := c.server.config.Auth
+	if guard == nil {
+		return errNoPassword
+	}
+	if string(name) != onlyUser {
+		password = nil // it counts as a failure
+	}
+	var wait auth.WaitError
+	switch err := guard.Check(c.session.from, password); {
+	case errors.As(err, &wait):
+		return replyError("ERR " + wait.Error())
+	case err != nil:
+		return errWrongPass
+	}
+	c.session.stranger = false
+	return nil
+}
 
 // runHello switches between RESP2 and RESP3. Nothing is changed unless all of its options are
 // good.
@@ -54,10 +98,12 @@ func runHello(c *call) error {
 		resp3 = version == 3
 	}
 	name := c.session.name
+	var user, password []byte
 	for i := 2; i < len(c.args); i++ {
 		switch {
 		case c.is(i, "auth") && i+2 < len(c.args):
-			return errNoPassword
+			user, password = c.args[i+1], c.args[i+2]
+			i += 2
 		case c.is(i, "setname") && i+1 < len(c.args):
 			i++
 			if err := checkClientName(c.args[i]); err != nil {
@@ -68,6 +114,14 @@ func runHello(c *call) error {
 			return replyError(fmt.Sprintf(
 				"ERR Syntax error in HELLO option '%s'", clip(c.args[i], 128)))
 		}
+	}
+	if password != nil {
+		if err := c.authenticate(user, password); err != nil {
+			return err
+		}
+	}
+	if c.session.stranger {
+		return errNoAuthYet
 	}
 	c.session.name, c.session.resp3, c.out.resp3 = name, resp3, resp3
 	c.describeServer()

@@ -59,6 +59,9 @@ func dial(t testing.TB, address string) *peer {
 	return &peer{t, conn, bufio.NewReader(conn)}
 }
 
+// newPipePeer returns the client's end of a pipe.
+func newPipePeer(t testing.TB, conn net.Conn) *peer { return &peer{t, conn, bufio.NewReader(conn)} }
+
 // send writes commands in one piece.
 func (p *peer) send(commands ...[]string) {
 	p.t.Helper()

@@ -28,6 +28,10 @@
 // time add up. SCAN goes by the order of names; a cursor is forgotten when too many scans are left
 // unfinished.
 //
+// With Config.Auth a client has to send the password first, by AUTH or HELLO; on a TLS listener it
+// has to complete the handshake. Until then it is a stranger, with limits of its own. There is one
+// user, "default", who may do everything.
+//
 // Every limit is a constant in limits.go. The command scripts in testdata are the manual of what
 // each command answers.
 package resp

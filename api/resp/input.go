@@ -41,6 +41,18 @@ func (in *input) reserve() {
 	}
 }
 
+// reserveLittle makes room for a read that may have to wait.
+func (in *input) reserveLittle() {
+	switch {
+	case len(in.buf) > in.start:
+		in.reserve() // the rest of a command is on its way
+	case cap(in.buf) == waitSize:
+		in.buf, in.start, in.pos = in.buf[:0], 0, 0
+	default:
+		in.moveTo(make([]byte, 0, waitSize))
+	}
+}
+
 // rest gives back what is not needed while the client is waited for.
 func (in *input) rest() {
 	pending := len(in.buf) - in.start

@@ -1,5 +1,7 @@
 package resp
 
+import "time"
+
 // Limits of the protocol. A client that goes beyond one is told its name and value; unless the
 // text says otherwise its connection stays usable.
 const (
@@ -53,10 +55,26 @@ const (
 	DefaultMaxClients = 10_000
 )
 
+// Limits of a client that has to authenticate, or to end the handshake of TLS, and has not. One that goes beyond is closed.
+const (
+	// MaxStrangerArguments is the number of arguments of its commands, as in Redis.
+	MaxStrangerArguments = 10
+	// MaxStrangerCommand is the size in bytes of one of its commands, counted as for MaxCommand.
+	MaxStrangerCommand = 16 << 10
+	// StrangerPatience is how long it may take, from connecting on.
+	StrangerPatience = 10 * time.Second
+	// MaxStrangers is how many such clients there may be at once. One more is answered with an
+	// error and closed.
+	MaxStrangers = 1024
+)
+
 const (
 	// readSize is the size in bytes of the buffer that a busy connection reads into. One that
 	// waits for its client with nothing half read holds none.
 	readSize = 64 << 10
+	// waitSize is the size in bytes of the buffer that a connection without a file descriptor
+	// holds while it waits.
+	waitSize = 4 << 10
 	// restSize is the least buffer in bytes that keeps the half of a command that has come.
 	restSize = 512
 	// keepArguments is how many slots for arguments stay allocated from one command to the next.

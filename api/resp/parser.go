@@ -16,6 +16,8 @@ type parser struct {
 	spans    []span // the arguments, relative to start
 	rejected error  // why the command is not executed
 
+	stranger bool // the smaller limits of who has not authenticated hold
+
 	open     bool  // inside a command
 	argsLeft int   // arguments still to come
 	bulk     int64 // bytes of the argument whose header was read, else -1
@@ -76,6 +78,8 @@ func (p *parser) begin() (bool, error) {
 	switch {
 	case !ok || n > MaxArguments:
 		return false, protocolError("invalid multibulk length")
+	case p.stranger && n > MaxStrangerArguments:
+		return false, protocolError("unauthenticated multibulk length")
 	case width == 0:
 		return false, nil
 	}
@@ -134,6 +138,9 @@ func (p *parser) bulkHeader() (bool, error) {
 	p.pos += 1 + width
 	p.bulk = n
 	p.cost += n + ArgumentCost
+	if p.stranger && p.cost > MaxStrangerCommand {
+		return false, protocolError("unauthenticated bulk length")
+	}
 	if p.rejected == nil {
 		p.reject()
 	}
@@ -185,17 +192,21 @@ func (p *parser) endArgument(size int) {
 
 // line reads a command that is a plain line, as typed by a person.
 func (p *parser) line(rest []byte) (bool, error) {
+	most := MaxInline
+	if p.stranger {
+		most = MaxStrangerCommand
+	}
 	end := bytes.IndexByte(rest[p.searched:], '\n')
 	if end < 0 {
 		p.searched = len(rest)
-		if len(rest) > MaxInline {
+		if len(rest) > most {
 			return false, protocolError("too big inline request")
 		}
 		return false, nil
 	}
 	end += p.searched
 	p.searched = 0
-	if end > MaxInline {
+	if end > most {
 		return false, protocolError("too big inline request")
 	}
 	spans, ok := splitLine(rest[:end], p.spans)

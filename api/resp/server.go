@@ -2,6 +2,7 @@ package resp
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/peerd/peerd/internal/auth"
 )
 
 // ErrServerClosed is returned by Serve on a server that was shut down before.
@@ -20,6 +23,8 @@ var ErrServerClosed = errors.New("server is closed")
 type Config struct {
 	// DB is where the data is. Required.
 	DB DB
+	// Auth knows the passwords. Nil: clients need none.
+	Auth *auth.Guard
 	// MaxClients is the number of connections. Default DefaultMaxClients. Each takes a file
 	// descriptor and some 10 KB; one that is beyond is told so and closed.
 	MaxClients int
@@ -80,6 +85,7 @@ type Server struct {
 	draining  bool
 	listeners []net.Listener
 	clients   map[*client]struct{}
+	strangers int                  // clients that have not authenticated, or not ended the handshake of TLS
 	cancels   []context.CancelFunc // of what connections wait for in the database
 
 	running sync.WaitGroup // connections; added to under mu, and never while draining
@@ -193,31 +199,64 @@ func (s *Server) accept(ctx context.Context, l net.Listener) error {
 
 // start serves a connection in a goroutine of its own, or refuses it.
 func (s *Server) start(ctx context.Context, conn net.Conn) {
-	s.mu.Lock()
-	refused := len(s.clients) >= s.config.MaxClients
-	if s.draining || refused {
-		s.mu.Unlock()
-		if refused {
+	c, refusal := s.admit(conn)
+	if c == nil {
+		if refusal != "" {
 			s.counts.refused.Add(1)
 			// It fits the socket's buffer, so it does not block.
-			_, _ = conn.Write([]byte("-ERR max number of clients reached\r\n"))
+			_, _ = conn.Write([]byte(refusal))
 		}
 		conn.Close()
 		return
 	}
-	c := newClient(s, conn, s.counts.clients.Add(1))
-	s.clients[c] = struct{}{}
-	s.running.Add(1)
-	s.mu.Unlock()
-
 	go func() {
 		defer s.running.Done()
 		c.serve(ctx)
 		s.mu.Lock()
 		delete(s.clients, c)
+		if c.in.stranger {
+			s.strangers--
+		}
 		s.mu.Unlock()
 		conn.Close()
 	}()
+}
+
+// admit returns a client for a connection, or nil and what to tell it.
+func (s *Server) admit(conn net.Conn) (c *client, refusal string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, secured := conn.(*tls.Conn)
+	stranger := s.config.Auth != nil || secured
+	switch {
+	case s.draining:
+		return nil, ""
+	case len(s.clients) >= s.config.MaxClients:
+		return nil, "-ERR max number of clients reached\r\n"
+	case stranger && s.strangers >= MaxStrangers:
+		return nil, "-ERR max number of clients that have not authenticated reached\r\n"
+	}
+	c = newClient(s, conn, s.counts.clients.Add(1))
+	if stranger {
+		s.strangers++
+		c.stranger, c.in.stranger = s.config.Auth != nil, true
+		_ = conn.SetDeadline(time.Now().Add(StrangerPatience))
+	}
+	s.clients[c] = struct{}{}
+	s.running.Add(1)
+	return c, ""
+}
+
+// trust lifts the limits of a client that has authenticated. Called by its goroutine.
+func (s *Server) trust(c *client) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.strangers--
+	c.in.stranger = false
+	_ = c.conn.SetWriteDeadline(time.Time{})
+	if !s.draining {
+		_ = c.conn.SetReadDeadline(time.Time{})
+	}
 }
 
 func (s *Server) isDraining() bool {
