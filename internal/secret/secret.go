@@ -91,7 +91,7 @@ func Copy(from, to string) error {
 	if _, err := Load(from); err != nil {
 		return err
 	}
-	text, err := readPrivate(from)
+	text, err := ReadPrivate(from)
 	if err == nil {
 		err = writeNew(to, text)
 	}
