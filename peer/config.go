@@ -155,6 +155,9 @@ func (c Config) Validate() error {
 			wrong(at[0], at[1], "must be ip:port")
 		}
 	}
+	if n := len(c.Join); n > members.MaxJoin {
+		wrong("join", c.Join[0]+",…", fmt.Sprintf("names %d hosts, at most %d", n, members.MaxJoin))
+	}
 	for _, host := range c.Join {
 		if err := members.CheckHost(host); err != nil {
 			wrong("join", host, "must be host:port")

@@ -314,6 +314,17 @@ func (p *Peer) call(fn func(l *loop)) error {
 // Done is closed when the peer has ended: after Close, or by itself after a failure that Close returns.
 func (p *Peer) Done() <-chan struct{} { return p.stopped }
 
+// SetJoin puts other hosts in the place of Config.Join, and begins to look for those that are absent.
+// Members that are there, or were, stay known. Errors are ConfigErrors; nothing has changed then.
+func (p *Peer) SetJoin(hosts []string) error {
+	cfg := p.cfg
+	cfg.Join = hosts
+	if err := cfg.Validate(); err != nil || p.net == nil {
+		return err
+	}
+	return p.net.members.SetJoin(hosts)
+}
+
 // Close finishes what was accepted, leaves the cluster and releases everything; it returns when all is
 // quiet, with the failure that ended the peer before, if any. A second Close returns the same.
 func (p *Peer) Close() error {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -43,6 +44,7 @@ func flagsOf(cmd *cobra.Command, names ...string) *given {
 // config is what is in effect: the settings, and who set each.
 type config struct {
 	options
+	given *given
 	flags *pflag.FlagSet    // the table
 	from  map[string]string // "--join", "PEERD_JOIN" or "peerd.yaml:3", by setting; none is the default
 	stray []string          // variables that look like misspelt ones, each a sentence
@@ -64,7 +66,7 @@ func (g *given) load() (*config, error) {
 // merge takes each setting from the first that has it: the command line, the environment, the file,
 // the default. A value is read even where another goes before it.
 func (g *given) merge() (*config, error) {
-	c := &config{from: map[string]string{}}
+	c := &config{given: g, from: map[string]string{}}
 	c.flags = c.options.table()
 	problems := []error{c.takeFile(g.file), c.takeEnvironment()}
 	g.flags.VisitAll(func(f *pflag.Flag) {
@@ -87,6 +89,9 @@ func (c *config) public(fn func(*pflag.Flag)) {
 		}
 	})
 }
+
+// sourceOf says who set a setting.
+func (c *config) sourceOf(name string) string { return cmp.Or(c.from[name], "default") }
 
 // takeFile takes the settings of a file, if one is named.
 func (c *config) takeFile(path string) error {

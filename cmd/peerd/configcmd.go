@@ -51,10 +51,7 @@ func (c *config) print(to io.Writer) error {
 		if err != nil {
 			failure = err
 		}
-		from, ok := c.from[f.Name]
-		if !ok {
-			from = "default"
-		}
+		from := c.sourceOf(f.Name)
 		if stands := f.Annotations[unset]; len(stands) > 0 && f.Value.String() == "" {
 			from += ": " + stands[0]
 		}

@@ -1,6 +1,7 @@
 // Command peerd is the daemon of a leaderless, gossip-replicated data store, and its command line.
 //
 //	peerd run       run a peer: Redis protocol, HTTP, replication
+//	peerd config    print the settings of a run, and who set each
 //	peerd init      make a data directory and its keys without starting
 //	peerd status    show how a running peer is
 //	peerd wait      wait until several peers hold the same data

@@ -50,11 +50,17 @@ func (s *screen) String() string {
 // waitFor waits until the screen shows a text, or the command has ended.
 func (s *screen) waitFor(t *testing.T, text string, ended <-chan struct{}) {
 	t.Helper()
+	s.waitForAfter(t, 0, text, ended)
+}
+
+// waitForAfter is waitFor without what the screen showed first, in bytes.
+func (s *screen) waitForAfter(t *testing.T, first int, text string, ended <-chan struct{}) {
+	t.Helper()
 	limit := time.NewTimer(patience)
 	defer limit.Stop()
 	for {
 		s.mu.Lock()
-		found, changed := strings.Contains(s.text.String(), text), s.changed
+		found, changed := strings.Contains(s.text.String()[first:], text), s.changed
 		s.mu.Unlock()
 		if found {
 			return
@@ -62,7 +68,7 @@ func (s *screen) waitFor(t *testing.T, text string, ended <-chan struct{}) {
 		select {
 		case <-changed:
 		case <-ended:
-			if !strings.Contains(s.String(), text) {
+			if !strings.Contains(s.String()[first:], text) {
 				t.Fatalf("ended without %q: %s", text, s)
 			}
 			return

@@ -8,9 +8,11 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -52,7 +54,12 @@ func boundMemory() {
 }
 
 func (c *config) run(ctx context.Context, stdout, stderr io.Writer) error {
-	log := newLogger(stderr, c.level(), c.logFormat)
+	hangups := make(chan os.Signal, 1) // one that waits stands for all
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	level := new(slog.LevelVar)
+	level.Set(c.level())
+	log := newLogger(stderr, level, c.logFormat)
 	for _, what := range c.stray {
 		log.Warn("the environment has what may be a misspelt setting", "problem", what)
 	}
@@ -60,8 +67,7 @@ func (c *config) run(ctx context.Context, stdout, stderr io.Writer) error {
 	c.peer.Logger = log
 	if c.cutFile != "" {
 		c.peer.Cut = &peer.Cut{}
-		stop := followCutFile(c.cutFile, c.peer.Cut, log)
-		defer stop()
+		defer followCutFile(c.cutFile, c.peer.Cut, log)()
 	}
 	d, err := openDaemon(ctx, c.settings)
 	if err != nil {
@@ -70,7 +76,9 @@ func (c *config) run(ctx context.Context, stdout, stderr io.Writer) error {
 	if err := c.greet(d, stdout); err != nil {
 		log.Warn("cannot say where the peer is", "error", err)
 	}
+	stop := (&reloader{running: c, daemon: d, level: level}).follow(hangups)
 	err = d.serve(ctx)
+	stop()
 	if err == nil {
 		log.Info("stopped: everything accepted is done")
 	}

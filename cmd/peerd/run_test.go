@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -191,35 +190,54 @@ func write(t *testing.T, path, content string) {
 	}
 }
 
-func TestAProcessEndsInOrderOnSIGTERM(t *testing.T) {
-	cmd := exec.Command(os.Args[0], append([]string{"run", "--dir", t.TempDir()}, anywhere...)...)
-	cmd.Env = append(os.Environ(), asPeerd+"=1")
-	stdout, stderr := newScreen(), &bytes.Buffer{}
-	cmd.Stdout, cmd.Stderr = stdout, stderr
-	if err := cmd.Start(); err != nil {
+// process is a "peerd run" that is a real process.
+type process struct {
+	*exec.Cmd
+	dir                 string
+	redis, http, gossip string // addresses
+	stdout, stderr      *screen
+	ended               chan struct{}
+	failure             error // once ended
+}
+
+// startProcess runs a peer in a process and waits until it serves. It is killed at the end of the
+// test.
+func startProcess(t *testing.T, args ...string) *process {
+	t.Helper()
+	p := &process{
+		dir: t.TempDir(), stdout: newScreen(), stderr: newScreen(), ended: make(chan struct{}),
+	}
+	line := append([]string{"run", "--dir", p.dir, "--fast-gossip"}, anywhere...)
+	p.Cmd = exec.Command(os.Args[0], append(line, args...)...)
+	p.Env = append(os.Environ(), asPeerd+"=1")
+	p.Stdout, p.Stderr = p.stdout, p.stderr
+	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan struct{})
-	var failure error
 	go func() {
-		defer close(ended)
-		failure = cmd.Wait()
+		defer close(p.ended)
+		p.failure = p.Wait()
 	}()
-	defer func() {
-		_ = cmd.Process.Kill()
-		<-ended
-	}()
-	stdout.waitFor(t, "--join", ended)
-	redis, _, _ := addresses(t, stdout.String())
-	if got, err := askRedis(redis, "INCR visits"); err != nil || got != "1" {
+	t.Cleanup(func() {
+		_ = p.Process.Kill()
+		<-p.ended
+	})
+	p.stdout.waitFor(t, "--join", p.ended)
+	p.redis, p.http, p.gossip = addresses(t, p.stdout.String())
+	return p
+}
+
+func TestAProcessEndsInOrderOnSIGTERM(t *testing.T) {
+	p := startProcess(t)
+	if got, err := askRedis(p.redis, "INCR visits"); err != nil || got != "1" {
 		t.Errorf("INCR answered %q, %v", got, err)
 	}
-	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	<-ended
-	if failure != nil {
-		t.Errorf("SIGTERM ended the process with %v: %s", failure, stderr)
+	<-p.ended
+	if p.failure != nil {
+		t.Errorf("SIGTERM ended the process with %v: %s", p.failure, p.stderr)
 	}
 }
 

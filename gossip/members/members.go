@@ -55,6 +55,9 @@ type Members struct {
 	journal *journal
 	list    *memberlist.Memberlist
 
+	join   atomic.Pointer[[]string] // Config.Join, or what SetJoin put in its place
+	joinIt chan struct{}            // holds a token when join was replaced
+
 	disputed atomic.Bool    // our address is: the next round of joining is eager
 	running  sync.WaitGroup // goroutines of ours
 	stop     context.CancelFunc
@@ -69,7 +72,8 @@ func Open(cfg Config) (*Members, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("membership: %w", err)
 	}
-	m := &Members{cfg: cfg.clone()}
+	m := &Members{cfg: cfg.clone(), joinIt: make(chan struct{}, 1)}
+	m.join.Store(&m.cfg.Join)
 	m.journal = &journal{to: m.cfg.Log, limit: limiter{now: time.Now}}
 	m.table = newTable(m.loadKnown())
 	if err := m.create(); err != nil {
@@ -130,6 +134,23 @@ func (m *Members) List() []Member { return m.table.list() }
 
 // Get returns the member with this id, and false if it was never seen. O(1).
 func (m *Members) Get(id string) (Member, bool) { return m.table.get(id) }
+
+// SetJoin puts other hosts in the place of Config.Join, and begins to look for those that are absent.
+// Members that are there, or were, stay known. After an error, which names every host that cannot
+// be, nothing has changed.
+func (m *Members) SetJoin(hosts []string) error {
+	cfg := m.cfg
+	cfg.Join = slices.Clone(hosts)
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	m.join.Store(&cfg.Join)
+	select {
+	case m.joinIt <- struct{}{}:
+	default: // the round to come sees both changes
+	}
+	return nil
+}
 
 // Changed returns a channel, always the same, that holds a token when List may return something new
 // since the token before, round trip times aside. Many changes leave one token, so it is of use to

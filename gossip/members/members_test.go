@@ -188,6 +188,20 @@ func TestThreeMembersDiscoverEachOther(t *testing.T) {
 	})
 }
 
+func TestHostsToJoinCanBeReplaced(t *testing.T) {
+	a, b := open(t, config(0)), open(t, config(1))
+	if err := b.SetJoin([]string{"127.0.0.1:none", a.Addr()}); err == nil {
+		t.Error("a host that is none is accepted")
+	}
+	if alive(b) != "" {
+		t.Errorf("after an error there are members: %s", alive(b))
+	}
+	if err := b.SetJoin([]string{a.Addr()}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the new host is joined", func() bool { return alive(b) != "" })
+}
+
 func TestWrongKeyGetsNothingAndTheLogSaysWhyOnce(t *testing.T) {
 	var hostLog, strangerLog memory
 	cfg := config(0)

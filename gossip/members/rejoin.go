@@ -42,7 +42,7 @@ func (m *Members) rejoin(ctx context.Context) {
 		if r.number >= eagerRounds {
 			pause = min(time.Duration(float64(pause)*growth), m.timing.rejoinMax)
 		}
-		if !r.wait(ctx, jittered(pause), finished) {
+		if !r.wait(ctx, jittered(pause), finished, m.joinIt) {
 			return
 		}
 	}
@@ -77,8 +77,10 @@ func (r *rounds) choose(wanted []string) []string {
 	return chosen
 }
 
-// wait returns after pause, or false when ctx is done. It takes finished hosts meanwhile.
-func (r *rounds) wait(ctx context.Context, pause time.Duration, finished <-chan string) bool {
+// wait returns after pause or at a token, or false when ctx is done. It takes finished hosts
+// meanwhile.
+func (r *rounds) wait(ctx context.Context, pause time.Duration, finished <-chan string,
+	token <-chan struct{}) bool {
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	for {
@@ -86,6 +88,8 @@ func (r *rounds) wait(ctx context.Context, pause time.Duration, finished <-chan 
 		case host := <-finished:
 			delete(r.busy, host)
 		case <-timer.C:
+			return true
+		case <-token:
 			return true
 		case <-ctx.Done():
 			return false
@@ -101,7 +105,7 @@ func jittered(d time.Duration) time.Duration {
 // addresses of known members that are not alive, most recently seen first. With eager it also
 // returns a few members that are alive.
 func (m *Members) wanted(eager bool) []string {
-	out := slices.Clone(m.cfg.Join)
+	out := slices.Clone(*m.join.Load())
 	alive := m.occupied()
 	var present []string
 	for _, r := range m.table.records(time.Now()) {
@@ -179,7 +183,7 @@ func (m *Members) joinFailed(ctx context.Context, host string, err error) {
 	case foreign(err.Error()):
 		m.journal.warn("a host to join has another cluster key: "+
 			"give both the same cluster key file", "addr", host)
-	case slices.Contains(m.cfg.Join, host) && len(m.occupied()) == 1:
+	case slices.Contains(*m.join.Load(), host) && len(m.occupied()) == 1:
 		m.journal.warn("no host to join answers yet: trying on", "addr", host, "error", err)
 	default:
 		m.journal.debug("cannot join a host: trying on", "addr", host, "error", err)
