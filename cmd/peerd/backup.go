@@ -18,7 +18,7 @@ import (
 )
 
 func backupCommand() *cobra.Command {
-	var addr string
+	var g *given
 	var verify bool
 	cmd := &cobra.Command{
 		Use:   "backup FILE",
@@ -33,10 +33,14 @@ func backupCommand() *cobra.Command {
 			if verify {
 				return verifyBackup(cmd.Context(), cmd.OutOrStdout(), m, args[0])
 			}
-			return takeBackup(cmd.Context(), cmd.OutOrStdout(), m, addr, args[0])
+			c, err := g.merge()
+			if err != nil {
+				return err
+			}
+			return takeBackup(cmd.Context(), cmd.OutOrStdout(), m, c.http, args[0])
 		},
 	}
-	cmd.Flags().StringVar(&addr, "http", defaultHTTP, "HTTP `address` of the peer")
+	g = peerFlags(cmd)
 	cmd.Flags().BoolVar(&verify, "verify", false, "only check that the file is a whole backup")
 	return cmd
 }

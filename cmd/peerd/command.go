@@ -28,9 +28,8 @@ func (e usageError) Unwrap() error { return e.error }
 
 func misuse(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-// execute runs one command line and returns the exit status. When ctx ends, the command ends in
-// order.
-func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+// rootCommand returns the whole command line.
+func rootCommand(stdout, stderr io.Writer) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "peerd",
 		Short: "A leaderless, gossip-replicated data store",
@@ -39,16 +38,43 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	began := false
-	root.PersistentPreRun = func(*cobra.Command, []string) { began = true }
-	root.DisableSuggestions = true // they take a second line
-	root.CompletionOptions.HiddenDefaultCmd = true
-	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(runCommand(), configCommand(), initCommand(), statusCommand(), waitCommand(),
-		backupCommand(), restoreCommand(), demoCommand(), versionCommand())
-	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
+	root.DisableSuggestions = true // they take a second line
+	root.SetFlagErrorFunc(flagError)
+	root.AddCommand(runCommand(), configCommand(), initCommand(), statusCommand(), waitCommand(),
+		backupCommand(), restoreCommand(), demoCommand(), manCommand(), versionCommand())
+	root.SetHelpCommand(helpCommand())
+	root.InitDefaultCompletionCmd()
+	completion, _, _ := root.Find([]string{"completion"}) // it is there now
+	completion.RunE = func(*cobra.Command, []string) error {
+		return misuse("completion for which shell? bash, zsh, fish or powershell")
+	}
+	return root
+}
+
+// helpCommand is cobra's, but that it ends with an error if there is no such command.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Say what a command does",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			about, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return misuse("there is no command %q (see peerd --help)", strings.Join(args, " "))
+			}
+			return about.Help()
+		},
+	}
+}
+
+// execute runs one command line and returns the exit status. When ctx ends, the command ends in
+// order.
+func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := rootCommand(stdout, stderr)
+	began := false
+	root.PersistentPreRun = func(*cobra.Command, []string) { began = true }
+	root.SetArgs(args)
 	command, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK

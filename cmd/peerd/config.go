@@ -38,7 +38,33 @@ func flagsOf(cmd *cobra.Command, names ...string) *given {
 	for _, name := range names {
 		flags.AddFlag(g.flags.Lookup(name))
 	}
+	complete(cmd)
 	return g
+}
+
+// peerFlags gives a command that asks a running peer the flags to find it: its own settings.
+func peerFlags(cmd *cobra.Command) *given {
+	g := flagsOf(cmd, "http")
+	g.flags.Lookup("http").Usage = "HTTP `address` of the peer"
+	return g
+}
+
+// complete tells shells what may stand behind the flags.
+func complete(cmd *cobra.Command) {
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		fn := cobra.NoFileCompletions
+		switch kind, _ := pflag.UnquoteUsage(f); kind {
+		case "file":
+			return // which shells complete by themselves
+		case "directory":
+			_ = cmd.MarkFlagDirname(f.Name) // it is there
+			return
+		}
+		if few, ok := f.Value.(interface{ Choices() []string }); ok && len(few.Choices()) > 0 {
+			fn = cobra.FixedCompletions(few.Choices(), cobra.ShellCompDirectiveNoFileComp)
+		}
+		_ = cmd.RegisterFlagCompletionFunc(f.Name, fn) // once for each
+	})
 }
 
 // config is what is in effect: the settings, and who set each.

@@ -8,6 +8,7 @@
 //	peerd backup    write a backup of a running peer to a file
 //	peerd restore   make a data directory from a backup
 //	peerd demo      three peers, a broken network and what becomes of it
+//	peerd man       write manual pages
 //	peerd version   what this is
 //
 // Exit status: 0 is success, 1 a failure, 2 a mistake in the command line. An error is one line

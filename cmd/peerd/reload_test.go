@@ -11,13 +11,16 @@ func TestSIGHUPTakesOverWhatCanChangeAndNamesWhatCannot(t *testing.T) {
 	file := configFile(t, "log-level: warn", "name: oslo")
 	key := filepath.Join(t.TempDir(), "cluster.key")
 	mustPeerd(t, "init", "--dir", filepath.Dir(key))
-	other := startProcess(t, "--cluster-key", key)
-	p := startProcess(t, "--cluster-key", key, "--config", file)
+	peer := func(args ...string) *process {
+		args = append(args, "--dir", t.TempDir(), "--cluster-key", key, "--fast-gossip")
+		return start(t, args...).serving(t)
+	}
+	other, p := peer(), peer("--config", file)
 	seen := 0 // of the log
 	reload := func(want string) (logged string) {
 		t.Helper()
 		seen = len(p.stderr.String())
-		if err := p.Process.Signal(syscall.SIGHUP); err != nil {
+		if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
 		p.stderr.waitForAfter(t, seen, want, p.ended)
@@ -40,9 +43,7 @@ func TestSIGHUPTakesOverWhatCanChangeAndNamesWhatCannot(t *testing.T) {
 		`level=WARN msg="setting changes at a restart only" setting=name running=oslo wanted=lima `+
 			"set_by="+file+":2\n",
 		`setting=delta-log-age running=168h wanted=24h set_by=`+file+":4\n")
-	if _, err := askRedis(other.redis, "INCR visits"); err != nil {
-		t.Fatal(err)
-	}
+	other.ask(t, "INCR visits")
 	mustPeerd(t, "wait", "--http", p.http, "--http", other.http)
 	p.stderr.waitFor(t, "level=DEBUG", p.ended)
 

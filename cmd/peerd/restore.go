@@ -15,7 +15,7 @@ import (
 )
 
 func restoreCommand() *cobra.Command {
-	var cfg peer.RestoreConfig
+	var g *given
 	cmd := &cobra.Command{
 		Use:   "restore FILE",
 		Short: "Make a data directory from a backup",
@@ -27,8 +27,14 @@ func restoreCommand() *cobra.Command {
 		Example: "  peerd restore monday.peerd --dir /var/lib/peerd --cluster-key cluster.key",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := g.load()
+			if err != nil {
+				return err
+			}
 			m := newMeter(cmd.ErrOrStderr())
-			cfg.Progress = m.show
+			cfg := peer.RestoreConfig{
+				Dir: c.peer.Dir, ClusterKey: c.peer.ClusterKey, Progress: m.show,
+			}
 			info, err := restoreFrom(cmd.Context(), args[0], cfg)
 			m.end()
 			if errors.Is(err, peer.ErrNotEmpty) {
@@ -40,9 +46,9 @@ func restoreCommand() *cobra.Command {
 			return sayRestored(cmd.OutOrStdout(), info, cfg.Dir)
 		},
 	}
-	cmd.Flags().StringVar(&cfg.Dir, "dir", defaultDir, "`directory` for data and keys")
-	cmd.Flags().StringVar(&cfg.ClusterKey, "cluster-key", "",
-		"`file` with the secret of the cluster to join, to be copied into the directory")
+	g = flagsOf(cmd, "dir", "cluster-key")
+	g.flags.Lookup("cluster-key").Usage =
+		"`file` with the secret of the cluster to join, to be copied into the directory"
 	return cmd
 }
 

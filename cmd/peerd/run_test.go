@@ -8,10 +8,8 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/peerd/peerd/peer"
@@ -190,54 +188,13 @@ func write(t *testing.T, path, content string) {
 	}
 }
 
-// process is a "peerd run" that is a real process.
-type process struct {
-	*exec.Cmd
-	dir                 string
-	redis, http, gossip string // addresses
-	stdout, stderr      *screen
-	ended               chan struct{}
-	failure             error // once ended
-}
-
-// startProcess runs a peer in a process and waits until it serves. It is killed at the end of the
-// test.
-func startProcess(t *testing.T, args ...string) *process {
-	t.Helper()
-	p := &process{
-		dir: t.TempDir(), stdout: newScreen(), stderr: newScreen(), ended: make(chan struct{}),
-	}
-	line := append([]string{"run", "--dir", p.dir, "--fast-gossip"}, anywhere...)
-	p.Cmd = exec.Command(os.Args[0], append(line, args...)...)
-	p.Env = append(os.Environ(), asPeerd+"=1")
-	p.Stdout, p.Stderr = p.stdout, p.stderr
-	if err := p.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		defer close(p.ended)
-		p.failure = p.Wait()
-	}()
-	t.Cleanup(func() {
-		_ = p.Process.Kill()
-		<-p.ended
-	})
-	p.stdout.waitFor(t, "--join", p.ended)
-	p.redis, p.http, p.gossip = addresses(t, p.stdout.String())
-	return p
-}
-
 func TestAProcessEndsInOrderOnSIGTERM(t *testing.T) {
-	p := startProcess(t)
-	if got, err := askRedis(p.redis, "INCR visits"); err != nil || got != "1" {
-		t.Errorf("INCR answered %q, %v", got, err)
+	p := start(t, "--dir", t.TempDir()).serving(t)
+	if got := p.ask(t, "INCR visits"); got != "1" {
+		t.Errorf("INCR answered %q", got)
 	}
-	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	<-p.ended
-	if p.failure != nil {
-		t.Errorf("SIGTERM ended the process with %v: %s", p.failure, p.stderr)
+	if err := p.terminate(t); err != nil {
+		t.Errorf("SIGTERM ended the process with %v: %s", err, p.stderr)
 	}
 }
 

@@ -29,8 +29,7 @@ func statusCommand() *cobra.Command {
 			return printStatus(cmd.Context(), cmd.OutOrStdout(), c.http, raw)
 		},
 	}
-	g = flagsOf(cmd, "http")
-	g.flags.Lookup("http").Usage = "HTTP `address` of the peer"
+	g = peerFlags(cmd)
 	cmd.Flags().BoolVar(&raw, "json", false, "print everything, as JSON")
 	return cmd
 }

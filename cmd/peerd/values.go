@@ -17,12 +17,13 @@ type value[T comparable] struct {
 	to     *T
 	parse  func(text string) (T, error) // errors begin with "must be"
 	format func(T) string               // parse takes it back to the same
+	words  []string                     // all that parse takes, if they are few
 }
 
 func newValue[T comparable](kind string, to *T, initial T, parse func(string) (T, error),
-	format func(T) string) pflag.Value {
+	format func(T) string, words ...string) pflag.Value {
 	*to = initial
-	return &value[T]{kind, to, parse, format}
+	return &value[T]{kind: kind, to: to, parse: parse, format: format, words: words}
 }
 
 func (v *value[T]) String() string {
@@ -40,33 +41,25 @@ func (v *value[T]) Set(text string) error {
 	return err
 }
 
+// Choices returns all that can be set, if it is one of a few words.
+func (v *value[T]) Choices() []string { return v.words }
+
 func (v *value[T]) Type() string { return v.kind }
 
 // choiceValue is one of a few words.
-func choiceValue[S ~string](to *S, initial S, words ...S) pflag.Value {
+func choiceValue[S ~string](to *S, initial S, choices ...S) pflag.Value {
+	words := make([]string, len(choices))
+	for i, choice := range choices {
+		words[i] = string(choice)
+	}
 	parse := func(text string) (S, error) {
-		if slices.Contains(words, S(text)) {
+		if slices.Contains(words, text) {
 			return S(text), nil
 		}
-		return "", fmt.Errorf("must be %s", listed(words))
+		last := len(words) - 1
+		return "", fmt.Errorf("must be %s or %s", strings.Join(words[:last], ", "), words[last])
 	}
-	return newValue("choice", to, initial, parse, func(s S) string { return string(s) })
-}
-
-// listed returns "a, b or c".
-func listed[S ~string](words []S) string {
-	var list strings.Builder
-	for i, word := range words {
-		switch i {
-		case 0:
-		case len(words) - 1:
-			list.WriteString(" or ")
-		default:
-			list.WriteString(", ")
-		}
-		list.WriteString(string(word))
-	}
-	return list.String()
+	return newValue("choice", to, initial, parse, func(s S) string { return string(s) }, words...)
 }
 
 // sizeValue is a number of bytes, at least least: 256MiB, 1.5 GB, or a bare number.

@@ -32,15 +32,21 @@ func version() string {
 
 // commit returns what this was built from.
 func commit() string {
+	settings := buildSettings()
+	text := cmp.Or(settings["vcs.revision"], "unknown")
+	if settings["vcs.modified"] == "true" {
+		text += " with changes"
+	}
+	return text
+}
+
+// buildSettings returns what the Go tool recorded of the build.
+func buildSettings() map[string]string {
 	settings := map[string]string{}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
 			settings[s.Key] = s.Value
 		}
 	}
-	text := cmp.Or(settings["vcs.revision"], "unknown")
-	if settings["vcs.modified"] == "true" {
-		text += " with changes"
-	}
-	return text
+	return settings
 }

@@ -44,7 +44,7 @@ func waitCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringSliceVar(&addrs, "http", nil, "HTTP `address` of a peer; once for each")
-	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "how long to wait")
+	cmd.Flags().Var(durationValue(&timeout, 30*time.Second, 0), "timeout", "how long to wait")
 	return cmd
 }
 

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+)
+
+// process is a daemon in a process of its own.
+type process struct {
+	cmd                 *exec.Cmd
+	stdout, stderr      *screen
+	ended               chan struct{}
+	failure             error  // after ended
+	redis, http, gossip string // addresses
+}
+
+// start starts a daemon that listens anywhere, and does not wait for it.
+func start(t *testing.T, args ...string) *process {
+	t.Helper()
+	p := &process{
+		cmd:    exec.Command(os.Args[0], append(append([]string{"run"}, anywhere...), args...)...),
+		stdout: newScreen(), stderr: newScreen(), ended: make(chan struct{}),
+	}
+	p.cmd.Env = append(os.Environ(), asPeerd+"=1")
+	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(p.ended)
+		p.failure = p.cmd.Wait()
+	}()
+	t.Cleanup(func() {
+		_ = p.cmd.Process.Kill()
+		<-p.ended
+	})
+	return p
+}
+
+// serving waits until the daemon serves.
+func (p *process) serving(t *testing.T) *process {
+	t.Helper()
+	p.stdout.waitFor(t, "--join", p.ended)
+	p.redis, p.http, p.gossip = addresses(t, p.stdout.String())
+	return p
+}
+
+// ask asks the daemon by the Redis protocol.
+func (p *process) ask(t *testing.T, command string) string {
+	t.Helper()
+	answer, err := askRedis(p.redis, command)
+	if err != nil {
+		return err.Error()
+	}
+	return answer
+}
+
+func (p *process) terminate(t *testing.T) error {
+	t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	<-p.ended
+	return p.failure
+}
