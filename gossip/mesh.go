@@ -414,8 +414,10 @@ const maxAsked = 16
 func (m *Mesh) nextChain(n *neighbour) ([]byte, error) {
 	if r, ok := least(n.ask); ok {
 		delete(n.ask, r)
-		n.asked[r] = true
-		return encodeAsk(r), nil
+		if !n.asked[r] { // the answer to a second question would be one that nobody asked for
+			n.asked[r] = true
+			return encodeAsk(r), nil
+		}
 	}
 	r, ok := least(n.chain)
 	if !ok {

@@ -49,6 +49,7 @@ func (l *loop) startRepair(from gossip.NeighbourID) {
 		case errors.Is(err, replica.ErrBusy) || n.ctx.Err() != nil:
 		default:
 			n.p.log.Warn("repair failed and will be tried again", "peer_id", string(from), "error", err)
+			n.p.suspectRead(err) // a record here that cannot be compared would stop every repair
 		}
 	})
 }

@@ -49,6 +49,10 @@ var layers = []layer{
 	{"cmd/peerd", []string{"api/*", "crdt", "internal/auth", "peer", "store"},
 		"the daemon is flags, configuration and signals; of what is deep it knows only the storage " +
 			"contract's errors, to tell people what to do"},
+	{"internal/sim", []string{"antientropy", "crdt", "gossip", "internal/replica", "store", "store/mem"},
+		"the simulator runs the core that ships, over a network, disks and clocks of its own"},
+	{"cmd/peersim", []string{"internal/sim"},
+		"the simulator's command line knows worlds from outside"},
 	{"examples/*", []string{"crdt", "peer"},
 		"examples show what a user can write, so they import what a user can"},
 	{"internal/e2e", nil,

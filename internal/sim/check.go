@@ -1,0 +1,190 @@
+package sim
+
+import (
+	"errors"
+	"time"
+
+	"github.com/peerd/peerd/antientropy"
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/replica"
+	"github.com/peerd/peerd/store"
+)
+
+// maxSkew is how far a replica lets another's clock move its own: replica.Config's default.
+const maxSkew = 500 * time.Millisecond
+
+// checkPromise holds a host that was opened against what it promised before.
+func (h *host) checkPromise() {
+	if h.aside != nil {
+		return // it is rebuilding itself
+	}
+	if !h.held.Contains(h.promised) {
+		h.w.fail("%s had promised %v and has %v after a restart", h.id, h.promised, h.held)
+	}
+}
+
+// checkOpened checks a process that has just started.
+func (h *host) checkOpened() {
+	if why := h.node.Damaged(); why != nil {
+		if !h.disk.rotten && !h.disk.rotLog {
+			h.w.fail("%s is damaged, and nothing damaged it: %v", h.id, why)
+		}
+		return
+	}
+	before := h.held
+	seen, _ := h.node.Context()
+	h.held = seen.Clone()
+	h.checkPromise()
+	h.noteLoss(before)
+	if h.aside != nil && !h.node.Rebuilding() {
+		h.noteRebuilt()
+	}
+	h.check()
+}
+
+// noteContext notes that the context grew.
+func (h *host) noteContext() {
+	seen, _ := h.node.Context()
+	if !seen.Contains(h.held) {
+		h.w.fail("%s had %v and has %v", h.id, h.held, seen)
+	}
+	h.held = seen.Clone()
+}
+
+// noteRebuilt checks that a rebuild lost nothing that only this host had.
+func (h *host) noteRebuilt() {
+	seen, _ := h.node.Context()
+	h.held, h.promised = seen.Clone(), seen.Clone()
+	hist := h.w.hist
+	was, is := hist.dense(h.aside), hist.dense(h.held)
+	others := h.others()
+	for _, t := range hist.all {
+		if !has(was, t) || has(is, t) || t.lost || anyHas(others, t) {
+			continue
+		}
+		if !h.disk.rotLog {
+			h.w.fail("the rebuild of %s lost transaction %d", h.id, t.id)
+		}
+		t.lost = true
+	}
+	h.aside, h.disk.rotLog = nil, false
+}
+
+// checkTime checks that no clock but the host's own moved its timestamps far ahead.
+func (h *host) checkTime(t *transaction) {
+	if limit := h.disk.highest.Add(maxSkew + time.Millisecond); t.time.Wall().After(limit) {
+		h.w.fail("%s writes at %v, and its clock never showed more than %v", h.id, t.time,
+			h.disk.highest.UTC())
+	}
+}
+
+// checkKey has a client read what it has just written.
+func (h *host) checkKey(m mutation) {
+	at := m.cell
+	if at == "" {
+		at = m.clears
+	}
+	v := h.node.View()
+	defer v.Close()
+	seen, _ := h.node.Context()
+	h.compare(v, at.Key(), h.w.hist.dense(seen))
+}
+
+// check compares all that can be read at a host with the oracle, and the fingerprints kept in place with
+// those of what the disk holds. Now and then it leaves a view open, to be read again later.
+func (h *host) check() {
+	if h.refusing != nil || h.node.Damaged() != nil || h.node.Rebuilding() {
+		return
+	}
+	seen, _ := h.node.Context()
+	dense := h.w.hist.dense(seen)
+	if err := h.w.hist.causal(dense); err != nil {
+		h.w.fail("%s: %v", h.id, err)
+	}
+	v := h.node.View()
+	h.checkView(v, dense)
+	h.checkRoot()
+	if !h.w.chance(4) || h.w.calm {
+		v.Close()
+		return
+	}
+	h.w.after(time.Duration(h.w.rng.IntN(1000))*time.Millisecond, func() {
+		h.checkView(v, dense)
+		v.Close()
+	})
+}
+
+// checkView compares what a view shows with the oracle.
+func (h *host) checkView(v *replica.View, seen []uint64) {
+	exist := 0
+	for _, key := range h.w.hist.keys {
+		if h.compare(v, key, seen) > 0 {
+			exist++
+		}
+	}
+	listed := 0
+	err := v.Keys("", "", func(string, crdt.Summary) bool { listed++; return true })
+	if h.tolerates(err) {
+		return
+	}
+	if n, _ := v.KeyCount(); listed != exist || n != exist {
+		h.w.fail("%s lists %d keys and counts %d, want %d", h.id, listed, n, exist)
+	}
+}
+
+// compare reads a key in a view and returns how many cells it has.
+func (h *host) compare(v *replica.View, key string, seen []uint64) int {
+	h.w.totals.Reads++
+	want := h.w.hist.expected(key, seen)
+	got, err := read(crdt.Root(v), key)
+	if h.tolerates(err) {
+		return len(want)
+	}
+	if d := difference(want, got); d != "" {
+		h.w.fail("%s reads key %q: %s", h.id, key, d)
+	}
+	return len(want)
+}
+
+// tolerates reports whether a read failed as it may, on this disk.
+func (h *host) tolerates(err error) bool {
+	if err == nil {
+		return false
+	}
+	if h.disk.scarred && errors.Is(err, store.ErrCorrupt) {
+		if h.up() {
+			h.verify()
+		}
+		return true
+	}
+	if errors.Is(err, errRead) || errors.Is(err, errDied) {
+		return true
+	}
+	h.w.fail("%s cannot read: %v", h.id, err)
+	return true
+}
+
+// checkRoot compares the root kept in place with that of the cells on the disk.
+func (h *host) checkRoot() {
+	if h.disk.rotten {
+		return
+	}
+	var sum antientropy.Fingerprint
+	cells := 0
+	raw := replica.NewView(h.volume, replica.Published{})
+	defer raw.Close()
+	err := raw.Scan("", "", func(a crdt.Address, c crdt.Cell) bool {
+		for _, e := range c {
+			sum = sum.Add(antientropy.Of(a, e))
+		}
+		cells++
+		return true
+	})
+	if h.tolerates(err) {
+		return
+	}
+	_, root, _ := h.node.Digest()
+	if _, n := h.node.Counts(); sum != root || n != cells {
+		h.w.fail("%s keeps root %v of %d cells, its disk holds %v of %d", h.id, root, n, sum, cells)
+	}
+}

@@ -1,0 +1,183 @@
+package sim
+
+import (
+	"errors"
+	"time"
+
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/replica"
+	"github.com/peerd/peerd/store"
+)
+
+// ending is how a process is to end when its disk lets it die.
+type ending int
+
+const (
+	killed ending = iota
+	powerless
+)
+
+// dies has the process die at one of its next commits, or if there is none soon, anyway.
+func (h *host) dies(how ending) {
+	if !h.up() {
+		return
+	}
+	h.ending = how
+	h.disk.dieIn, h.disk.dieAfter = h.w.rng.IntN(3), h.w.chance(2)
+	epoch := h.epoch
+	h.w.after(time.Duration(h.w.rng.IntN(1000))*time.Millisecond, func() {
+		if h.epoch == epoch && h.up() && !h.w.calm {
+			h.fails(errDied)
+		}
+	})
+}
+
+// fails ends the process after an error of its store.
+func (h *host) fails(err error) {
+	h.say("fails: %v", err)
+	switch {
+	case errors.Is(err, errDied):
+		if h.ending == powerless {
+			h.losePower()
+		}
+	case errors.Is(err, errFsync):
+		if h.w.chance(2) {
+			h.losePower() // the kernel dropped the pages that it could not write
+		}
+	case errors.Is(err, errFull), errors.Is(err, errRead):
+	case errors.Is(err, store.ErrCorrupt) && h.disk.rotten:
+	default:
+		h.w.fail("%s fails: %v", h.id, err)
+	}
+	h.stopped(err)
+}
+
+// losePower leaves of what was not synced as much as chance leaves.
+func (h *host) losePower() {
+	d := h.disk
+	keep := 0
+	if h.w.chance(2) {
+		keep = h.w.rng.IntN(len(d.tail) + 1)
+	}
+	if keep > 0 && keep < len(d.tail) {
+		h.w.totals.Faults[Torn]++
+	}
+	h.say("loses %d of %d commits that were not synced", len(d.tail)-keep, len(d.tail))
+	if keep < len(d.tail) && (h.aside != nil || d.rotten) {
+		h.excuse(h.promised)
+	}
+	d.powerFails(keep)
+}
+
+// stopped is after the end of the process. It is started again after a while.
+func (h *host) stopped(why error) {
+	if h.node != nil {
+		for _, id := range sortedIDs(h.links) {
+			h.links[id].breaks()
+		}
+		for _, p := range h.serves {
+			h.w.after(h.w.delay(), p.failed)
+		}
+	}
+	h.node = nil
+	h.volume.dead = true
+	h.epoch++
+	full := h.disk.full && errors.Is(why, errFull)
+	h.disk.heal()
+	h.disk.full = full
+	if full {
+		h.w.after(time.Duration(h.w.rng.IntN(4000))*time.Millisecond, func() { h.disk.full = false })
+	}
+	h.takeStock()
+	h.w.after(time.Duration(50+h.w.rng.IntN(3000))*time.Millisecond, h.start)
+}
+
+// takeStock finds out what a host that is down still holds, and notes what nobody holds any more.
+func (h *host) takeStock() {
+	before := h.held
+	d := h.disk.clone()
+	r, err := replica.Open(&volume{d: d}, replica.Config{NewID: func() crdt.ReplicaID { return 1 }})
+	switch {
+	case err != nil:
+		h.w.fail("the store of %s does not open: %v", h.id, err)
+	case r.Damaged() != nil && !d.rotten && !d.rotLog:
+		h.w.fail("%s is damaged, and nothing damaged it: %v", h.id, r.Damaged())
+	}
+	seen, _ := r.Context()
+	h.held = seen
+	h.checkPromise()
+	h.noteLoss(before)
+}
+
+// noteLoss notes the transactions that the host held, and now neither it nor anybody else does.
+func (h *host) noteLoss(before crdt.VersionVector) {
+	if h.held.Contains(before) {
+		return
+	}
+	hist := h.w.hist
+	was, is, aside := hist.dense(before), hist.dense(h.held), hist.dense(h.aside)
+	others := h.others()
+	for _, t := range hist.all {
+		if has(was, t) && !has(is, t) && !has(aside, t) && !t.lost && !anyHas(others, t) {
+			t.lost = true
+			h.say("was the last to have transaction %d", t.id)
+		}
+	}
+}
+
+// excuse notes that what only this host had, beside what it promised to keep, may be gone: a second fault
+// met a host that was damaged.
+func (h *host) excuse(but crdt.VersionVector) {
+	hist := h.w.hist
+	has1, has2, keeps := hist.dense(h.held), hist.dense(h.aside), hist.dense(but)
+	others := h.others()
+	for _, t := range hist.all {
+		if (has(has1, t) || has(has2, t)) && !has(keeps, t) && !anyHas(others, t) {
+			t.lost = true
+		}
+	}
+}
+
+// others returns what other hosts hold that are whole.
+func (h *host) others() (held [][]uint64) {
+	for _, o := range h.w.members() {
+		if o != h && o.aside == nil {
+			held = append(held, h.w.hist.dense(o.held))
+		}
+	}
+	return held
+}
+
+func anyHas(held [][]uint64, t *transaction) bool {
+	for _, seen := range held {
+		if has(seen, t) {
+			return true
+		}
+	}
+	return false
+}
+
+// close ends the process cleanly, and leaves the mark that says so.
+func (h *host) close() {
+	if !h.up() {
+		return
+	}
+	h.step(func() error {
+		if err := h.work(); err != nil {
+			return err
+		}
+		if err := h.node.Save(h.wall()); err != nil {
+			return err
+		}
+		if err := h.volume.Sync(); err != nil {
+			return err
+		}
+		h.promised = h.held
+		if h.node.Damaged() == nil {
+			h.disk.mark = h.node.Token()
+		}
+		h.say("closes as %v", h.node.ID())
+		h.stopped(nil)
+		return nil
+	})
+}

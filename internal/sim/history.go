@@ -1,0 +1,149 @@
+package sim
+
+import (
+	"fmt"
+
+	"github.com/peerd/peerd/crdt"
+)
+
+// mutation is one thing that a transaction does, and what it is meant to do: not in terms of dots and
+// cells' entries, but of what it writes and what it removes of what it had seen.
+type mutation struct {
+	what string // for the trace
+	do   func(f crdt.Fields) error
+
+	cell  crdt.Address // where it writes; "" for nowhere
+	text  string       // what it writes
+	adds  int64        // what it adds
+	write bool         // whether it writes text
+	count bool         // whether it counts adds
+
+	clears      crdt.Address // the prefix of cells of which it removes what it had seen
+	keepsCounts bool         // but not increments
+	keepsTexts  bool         // but not texts
+}
+
+// transaction is one that a client asked for and a replica accepted.
+type transaction struct {
+	id    int
+	host  *host
+	muts  []mutation
+	time  crdt.Time
+	first crdt.Dot // its delta's dots are first to last
+	last  uint64
+	owner int      // index of first.Replica
+	saw   []uint64 // what its replica had seen, by replica index
+	acked bool
+	lost  bool // nobody is left who had it, and nobody promised that it would last
+}
+
+// history is every transaction of a world, and what each of them had seen. It knows of a delta only its
+// dots: they name the transaction in a replica's context.
+type history struct {
+	all      []*transaction
+	replicas map[crdt.ReplicaID]int // index by id
+	hashes   map[crdt.Dot]crdt.Hash // of deltas, by their first dots
+	byKey    map[string][]effect
+	keys     []string // of byKey, in the order of first use
+}
+
+// effect is one mutation of a transaction.
+type effect struct {
+	*mutation
+	of *transaction
+	n  int // its place in the transaction
+}
+
+func newHistory() *history {
+	return &history{
+		replicas: map[crdt.ReplicaID]int{},
+		hashes:   map[crdt.Dot]crdt.Hash{},
+		byKey:    map[string][]effect{},
+	}
+}
+
+// index returns the index of a replica id.
+func (h *history) index(id crdt.ReplicaID) int {
+	i, ok := h.replicas[id]
+	if !ok {
+		i = len(h.replicas)
+		h.replicas[id] = i
+	}
+	return i
+}
+
+// dense returns a context by replica index.
+func (h *history) dense(v crdt.VersionVector) []uint64 {
+	out := make([]uint64, len(h.replicas), len(h.replicas)+1)
+	for id, n := range v {
+		i, ok := h.replicas[id]
+		if ok {
+			out[i] = n
+		}
+	}
+	return out
+}
+
+// has reports whether a dense context holds a transaction.
+func has(seen []uint64, t *transaction) bool {
+	return t.owner < len(seen) && seen[t.owner] >= t.last
+}
+
+// sees reports whether an effect had seen another one.
+func (e effect) sees(o effect) bool {
+	if e.of == o.of {
+		return o.n < e.n
+	}
+	return has(e.of.saw, o.of)
+}
+
+// add notes a transaction that a replica accepted.
+func (h *history) add(t *transaction) {
+	t.id = len(h.all)
+	t.owner = h.index(t.first.Replica)
+	h.all = append(h.all, t)
+	for i := range t.muts {
+		m := &t.muts[i]
+		for _, at := range []crdt.Address{m.cell, m.clears} {
+			if at == "" {
+				continue
+			}
+			key := at.Key()
+			if h.byKey[key] == nil {
+				h.keys = append(h.keys, key)
+			}
+			h.byKey[key] = append(h.byKey[key], effect{m, t, i})
+			break // both are of one key
+		}
+	}
+}
+
+// committed notes a delta that some replica committed. It returns an error if its dots were given to
+// another one before.
+func (h *history) committed(d *crdt.Delta) error {
+	first := d.Dot(0)
+	old, known := h.hashes[first]
+	if known && old != d.Hash() {
+		return fmt.Errorf("dot %v names two deltas", first)
+	}
+	h.hashes[first] = d.Hash()
+	return nil
+}
+
+// causal returns an error if a context holds a transaction and not all that this had seen.
+func (h *history) causal(seen []uint64) error {
+	for _, t := range h.all {
+		if !has(seen, t) {
+			if t.owner < len(seen) && seen[t.owner] >= t.first.Counter {
+				return fmt.Errorf("the context holds half of transaction %d", t.id)
+			}
+			continue
+		}
+		for i, n := range t.saw {
+			if n > 0 && (i >= len(seen) || seen[i] < n) {
+				return fmt.Errorf("the context holds transaction %d and not all that it had seen", t.id)
+			}
+		}
+	}
+	return nil
+}

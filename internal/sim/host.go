@@ -1,0 +1,421 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/replica"
+	"github.com/peerd/peerd/store"
+)
+
+// Intervals and limits of the shell around the core, as in package peer.
+const (
+	tickEvery   = 100 * time.Millisecond
+	digestEvery = time.Second
+	syncEvery   = time.Second
+	linkEvery   = time.Second
+	maxClears   = 64
+	maxSources  = 2
+	verifyEvery = 10 * time.Minute
+)
+
+// host is a machine with a peer's process on it: what package peer does with goroutines, streams and
+// Badger around the core, a host does with events.
+type host struct {
+	w     *world
+	i     int
+	id    gossip.NeighbourID
+	disk  *disk
+	clock wallClock
+
+	// The process.
+	node   *replica.Node // nil while it is down
+	volume *volume
+	epoch  int // how often it was started
+	inbox  []job
+	due    bool          // an event to work is planned
+	paused time.Duration // until when it stands still
+	slow   bool          // its disk is
+	ending ending        // of the process, when its disk lets it die
+	gone   bool          // for good
+	absent bool          // from the network, for a while
+
+	links   map[gossip.NeighbourID]*end
+	dialing map[gossip.NeighbourID]bool
+
+	refusing  error // why nothing may be read or written now
+	repairing bool
+	verifying bool
+	verified  time.Duration
+	caughtUp  bool
+	sources   int
+	serves    []*pull // that have this host as their source
+	dirty     bool
+	syncing   bool
+	reapplied crdt.VersionVector
+
+	// What the checks know of it.
+	promised crdt.VersionVector // what it must hold after a crash
+	held     crdt.VersionVector // what it held last
+	aside    crdt.VersionVector // what it held before it discarded its cells
+}
+
+// job is one thing for the host's commit loop to do: one field is set.
+type job struct {
+	update []mutation
+	frame  []byte
+	from   *end // of the frame
+}
+
+func newHost(w *world, i int, d *disk) *host {
+	h := &host{w: w, i: i, id: gossip.NeighbourID(fmt.Sprintf("h%02d", i)), disk: d}
+	h.promised, h.held = crdt.VersionVector{}, crdt.VersionVector{}
+	return h
+}
+
+func (h *host) say(format string, args ...any) {
+	if h.w.trace != nil {
+		h.w.say("%s "+format, append([]any{h.id}, args...)...)
+	}
+}
+
+// wall returns what the host's clock shows.
+func (h *host) wall() time.Time {
+	t := h.clock.read(h.w.now)
+	if t.After(h.disk.highest) {
+		h.disk.highest = t
+	}
+	return t
+}
+
+// up reports whether the process runs.
+func (h *host) up() bool { return h.node != nil }
+
+// start starts the process. It may fail, and is then tried again later.
+func (h *host) start() {
+	if h.up() || h.gone {
+		return
+	}
+	h.epoch++
+	h.volume = &volume{d: h.disk}
+	r, err := replica.Open(h.volume, replica.Config{
+		NewID: h.w.newID, KeepID: h.disk.mark,
+		MaxLogBytes: h.w.plan.maxLog, MaxLogAge: h.w.plan.maxLogAge,
+	})
+	if err != nil {
+		h.say("does not open: %v", err)
+		h.stopped(err)
+		return
+	}
+	h.node = replica.NewNode(r)
+	h.inbox, h.due = nil, false
+	h.links, h.dialing = map[gossip.NeighbourID]*end{}, map[gossip.NeighbourID]bool{}
+	h.refusing, h.repairing, h.verifying, h.verified = nil, false, false, -verifyEvery
+	h.sources, h.serves, h.dirty, h.syncing, h.reapplied = 0, nil, false, false, nil
+	seen, _ := h.node.Context()
+	h.caughtUp = len(seen) > 0
+	if why := r.Damaged(); why != nil || r.Rebuilding() {
+		h.refusing = errRebuilding
+	}
+	h.say("starts as %v with %v, damage: %v", r.ID(), seen, r.Damaged())
+	h.checkOpened()
+	h.every(tickEvery, func() error {
+		h.node.Tick(h.repairing || h.node.Repairing() || h.node.Damaged() != nil)
+		_, err := h.node.Maintain(h.wall())
+		return err
+	})
+	h.every(digestEvery, func() error { h.node.SendDigest(h.w.rng); return nil })
+	h.every(syncEvery, func() error { h.sync(); return nil })
+	h.every(linkEvery, func() error { h.keepLinks(); return nil })
+	h.later(0, func() error { h.keepLinks(); return nil })
+}
+
+var errRebuilding = errors.New("rebuilding")
+
+// later does something in this life of the process, after it is no longer paused. What follows from any
+// step of the commit loop follows from it.
+func (h *host) later(d time.Duration, fn func() error) {
+	epoch := h.epoch
+	h.w.after(d, func() {
+		switch {
+		case h.epoch != epoch || !h.up():
+		case h.paused > h.w.now:
+			h.later(h.paused-h.w.now, fn)
+		default:
+			h.step(fn)
+		}
+	})
+}
+
+// every does something again and again.
+func (h *host) every(d time.Duration, fn func() error) {
+	h.later(h.w.spread(d), func() error {
+		var again func() error
+		again = func() error {
+			h.later(d, again)
+			return fn()
+		}
+		return again()
+	})
+}
+
+// step does something on the commit loop and what follows from it.
+func (h *host) step(fn func() error) {
+	err := fn()
+	if err == nil && h.up() {
+		err = h.after()
+	}
+	if err != nil {
+		h.fails(err)
+	}
+}
+
+// put gives the commit loop a job.
+func (h *host) put(j job) {
+	h.inbox = append(h.inbox, j)
+	h.wake()
+}
+
+// wake has the commit loop look at what waits. While its disk is slow, that takes longer.
+func (h *host) wake() {
+	if h.due {
+		return
+	}
+	h.due = true
+	delay := time.Duration(h.w.rng.IntN(3000)) * time.Microsecond
+	if h.slow {
+		delay += time.Duration(h.w.rng.IntN(800)) * time.Millisecond
+	}
+	h.later(delay, func() error {
+		h.due = false
+		return h.work()
+	})
+}
+
+// ask asks the host for a transaction, if it is there to be asked.
+func (h *host) ask(muts []mutation) {
+	if h.up() && len(h.inbox) < 64 {
+		h.put(job{update: muts})
+	}
+}
+
+// work does what waits as one commit group.
+func (h *host) work() error {
+	jobs := h.inbox
+	h.inbox = nil
+	var asked []*transaction
+	g := h.node.Begin(h.wall())
+	for _, j := range jobs {
+		if g.Full() {
+			if err := h.commit(g, asked); err != nil {
+				return err
+			}
+			g, asked = h.node.Begin(h.wall()), nil
+		}
+		if j.update != nil {
+			t, err := h.transact(g, j.update)
+			if err != nil {
+				return err
+			}
+			if t != nil {
+				asked = append(asked, t)
+			}
+			continue
+		}
+		if err := h.receive(g, j); err != nil {
+			return err
+		}
+	}
+	if err := h.commit(g, asked); err != nil {
+		return err
+	}
+	for _, j := range jobs {
+		if j.from != nil {
+			j.from.handled()
+		}
+	}
+	return nil
+}
+
+// transact runs a client's transaction in a group.
+func (h *host) transact(g *replica.Group, muts []mutation) (*transaction, error) {
+	if h.refusing != nil {
+		return nil, nil
+	}
+	t := &transaction{host: h}
+	giveUp := !h.w.calm && h.w.chance(12)
+	err := g.Update(func(tx *replica.Tx) error {
+		seen, _ := h.node.Context()
+		t.saw = h.w.hist.dense(seen)
+		t.first = crdt.Dot{Replica: tx.Replica(), Counter: seen[tx.Replica()] + 1}
+		t.time = tx.Time()
+		for _, m := range muts {
+			err := m.do(crdt.Root(tx))
+			if errors.Is(err, crdt.ErrNotInteger) || errors.Is(err, crdt.ErrOverflow) {
+				continue
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %w", m.what, err)
+			}
+			t.muts = append(t.muts, m)
+		}
+		if giveUp {
+			return errGaveUp
+		}
+		return nil
+	})
+	switch {
+	case errors.Is(err, errGaveUp), errors.Is(err, crdt.ErrTooLarge):
+		return nil, nil
+	case errors.Is(err, store.ErrCorrupt) && h.disk.rotten:
+		h.verify()
+		return nil, nil
+	case errors.Is(err, errRead):
+		return nil, nil // the client is told
+	case err != nil:
+		return nil, err
+	}
+	seen, _ := h.node.Context()
+	if t.last = seen[t.first.Replica]; t.last < t.first.Counter {
+		return nil, nil // nothing was there to be changed
+	}
+	h.checkTime(t)
+	h.w.hist.add(t)
+	if h.w.trace != nil {
+		for _, m := range t.muts {
+			h.say("transaction %d %v: %s", t.id, t.first, m.what)
+		}
+	}
+	return t, nil
+}
+
+// receive takes a neighbour's frame into a group.
+func (h *host) receive(g *replica.Group, j job) error {
+	if h.links[j.from.peer.host.id] != j.from {
+		return nil // the link was replaced
+	}
+	err := h.node.Receive(g, j.from.peer.host.id, j.frame)
+	if errors.Is(err, gossip.ErrFrame) && h.w.plan.unordered {
+		j.from.breaks()
+		return nil
+	}
+	if errors.Is(err, gossip.ErrFrame) {
+		h.w.fail("%s got a bad frame from %s: %v", h.id, j.from.peer.host.id, err)
+	}
+	return err
+}
+
+// commit commits a group and acknowledges what was asked for.
+func (h *host) commit(g *replica.Group, asked []*transaction) error {
+	if !g.Empty() {
+		h.disk.mark = ""
+	}
+	done, err := g.Commit(h.w.plan.durability == always)
+	if err != nil {
+		return err
+	}
+	if len(done.Deltas) == 0 {
+		return nil
+	}
+	h.dirty = true
+	for _, d := range done.Deltas {
+		if err := h.w.hist.committed(d); err != nil {
+			h.w.fail("%s: %v", h.id, err)
+		}
+	}
+	h.say("commits %d deltas", len(done.Deltas))
+	h.noteContext()
+	if h.w.plan.durability == always {
+		h.promised = h.held
+	}
+	for _, t := range asked {
+		t.acked = true
+		h.w.totals.Operations++
+	}
+	if len(asked) > 0 {
+		h.checkKey(asked[0].muts[0])
+	}
+	if h.w.chance(h.w.plan.checkEvery) {
+		h.check()
+	}
+	return nil
+}
+
+// after does what follows from a step.
+func (h *host) after() error {
+	for h.node.Clears() > 0 {
+		h.disk.mark = ""
+		if _, err := h.node.Sweep(); err != nil {
+			return err
+		}
+		if h.node.Clears() <= maxClears {
+			break
+		}
+	}
+	if h.node.Clears() > 0 {
+		h.wake()
+	}
+	for _, e := range h.node.Events() {
+		switch e.Kind {
+		case gossip.Behind:
+			h.startRepair(e.From)
+		case gossip.Damaged:
+			h.suspectDamage(e.From)
+		}
+	}
+	if err := h.lookAfterItself(); err != nil {
+		return err
+	}
+	return h.serve()
+}
+
+// serve fills the links that have room.
+func (h *host) serve() error {
+	for _, id := range sortedIDs(h.links) {
+		for e := h.links[id]; e.hasRoom(); {
+			data, err := h.node.Next(id)
+			if err != nil {
+				return err
+			}
+			if data == nil {
+				break
+			}
+			e.send(data)
+		}
+	}
+	return nil
+}
+
+func sortedIDs[V any](m map[gossip.NeighbourID]V) []gossip.NeighbourID {
+	ids := make([]gossip.NeighbourID, 0, len(m))
+	for id := range m {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// sync has what was committed made durable, beside the loop.
+func (h *host) sync() {
+	if !h.dirty || h.syncing || h.w.plan.durability != everySecond {
+		return
+	}
+	h.dirty, h.syncing = false, true
+	sync := h.disk.beginSync()
+	promise := h.held
+	h.later(time.Duration(1+h.w.rng.IntN(200))*time.Millisecond, func() error {
+		h.syncing = false
+		if h.disk.fsyncs {
+			return errFsync
+		}
+		h.disk.endSync(sync)
+		if h.refusing == nil {
+			h.promised = promise
+		}
+		return nil
+	})
+}

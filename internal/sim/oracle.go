@@ -1,0 +1,249 @@
+package sim
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+
+	"github.com/peerd/peerd/crdt"
+)
+
+// The oracle says what a reader must get, as a plain function of the history and of which transactions the
+// reader's replica has: an effect on a cell is live until one that had seen it removed it. It knows
+// nothing of dots in cells, contexts in clears, shares or baselines. (Burckhardt, Gotsman, Yang,
+// Zawirski: Replicated Data Types: Specification, Verification, Optimality, 2014.)
+
+// reading is what a reader gets at one cell, in words that can be compared.
+type reading map[string]string
+
+// expected returns what must be read of a key by a replica that has seen what it has.
+func (h *history) expected(key string, seen []uint64) reading {
+	var writes, removers []effect
+	for _, e := range h.byKey[key] {
+		if !has(seen, e.of) {
+			continue
+		}
+		if e.cell != "" {
+			writes = append(writes, e)
+		}
+		if e.clears != "" {
+			removers = append(removers, e)
+		}
+	}
+	cells := map[crdt.Address][]effect{}
+	for _, e := range writes {
+		if !removed(e, removers) {
+			cells[e.cell] = append(cells[e.cell], e)
+		}
+	}
+	out := reading{}
+	for a, live := range cells {
+		out[string(a)] = describe(a, live)
+	}
+	return out
+}
+
+// removed reports whether a write was removed by a mutation that had seen it.
+func removed(e effect, removers []effect) bool {
+	for i := len(removers) - 1; i >= 0; i-- {
+		x := removers[i]
+		switch {
+		case e.count && x.keepsCounts, e.write && x.keepsTexts:
+		case !strings.HasPrefix(string(e.cell), string(x.clears)):
+		case x.sees(e):
+			return true
+		}
+	}
+	return false
+}
+
+// describe says how a cell with the given live effects reads.
+func describe(a crdt.Address, live []effect) string {
+	shape := a.Shape()
+	if shape[len(shape)-1] != byte(crdt.TypeValue) {
+		return "there"
+	}
+	slices.SortFunc(live, func(x, y effect) int {
+		if x.of.time != y.of.time {
+			return int(int64(x.of.time) - int64(y.of.time))
+		}
+		return crdt.Dot{Replica: x.of.first.Replica, Counter: x.of.first.Counter + uint64(x.n)}.Compare(
+			crdt.Dot{Replica: y.of.first.Replica, Counter: y.of.first.Counter + uint64(y.n)})
+	})
+	var texts []string
+	var total int64
+	counts := false
+	for _, e := range live {
+		if e.write {
+			texts = append(texts, e.text)
+		}
+		total += e.adds
+		counts = counts || e.count
+	}
+	return sayValue(texts, total, counts)
+}
+
+// sayValue says how a value cell reads: texts, the latest last, and the sum of the increments.
+func sayValue(texts []string, total int64, counts bool) string {
+	values := slices.Clone(texts)
+	for i, text := range texts {
+		n, err := strconv.ParseInt(text, 10, 64)
+		if counts && err == nil && strconv.FormatInt(n, 10) == text {
+			values[i] = strconv.FormatInt(n+total, 10)
+		}
+	}
+	if len(values) == 0 {
+		values = []string{strconv.FormatInt(total, 10)}
+	}
+	return say(values[len(values)-1], values, total)
+}
+
+// say renders a value cell. Long texts are told by their length and ends.
+func say(latest string, values []string, total int64) string {
+	short := make([]string, len(values))
+	for i, v := range values {
+		short[i] = abbreviate(v)
+	}
+	sort.Strings(short)
+	return fmt.Sprintf("%s of %q, counted %d", abbreviate(latest), short, total)
+}
+
+func abbreviate(v string) string {
+	if len(v) <= 40 {
+		return v
+	}
+	return fmt.Sprintf("%s…%s (%d bytes)", v[:12], v[len(v)-12:], len(v))
+}
+
+// read returns what a reader gets of a key, through the types' own methods.
+func read(f crdt.Fields, key string) (reading, error) {
+	out := reading{}
+	at := crdt.KeyAddress(key)
+	kinds, err := f.Types(key)
+	if err != nil {
+		return nil, err
+	}
+	exists, err := f.Exists(key)
+	if err == nil && exists != (len(kinds) > 0) {
+		err = fmt.Errorf("key %q: exists %v, types %q", key, exists, kinds)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range kinds {
+		if err := readType(f, key, at.Type(t), t, out); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// readType reads one type under a name.
+func readType(f crdt.Fields, name string, at crdt.Address, t crdt.Type, out reading) error {
+	switch t {
+	case crdt.TypeSet:
+		return readSet(f.Set(name), at, out)
+	case crdt.TypeMap:
+		return readMap(f.Map(name), at, out)
+	case crdt.TypeFlag:
+		on, err := f.Flag(name).Enabled()
+		if err == nil && !on {
+			err = fmt.Errorf("flag %q is listed and not enabled", at)
+		}
+		out[string(at)] = "there"
+		return err
+	}
+	return readValue(f, name, at, out)
+}
+
+func readValue(f crdt.Fields, name string, at crdt.Address, out reading) error {
+	latest, ok, err := f.String(name).Get()
+	if err != nil || !ok {
+		return fmt.Errorf("string %q is listed and not there: %w", at, err)
+	}
+	texts, err := f.String(name).Values()
+	if err != nil {
+		return err
+	}
+	total, err := f.Counter(name).Value()
+	if err != nil {
+		return err
+	}
+	values := make([]string, len(texts))
+	for i, t := range texts {
+		values[i] = string(t)
+	}
+	out[string(at)] = say(string(latest), values, total)
+	return nil
+}
+
+func readSet(s crdt.Set, at crdt.Address, out reading) error {
+	elems, err := s.Elements()
+	if err != nil {
+		return err
+	}
+	if n, err := s.Len(); err != nil || n != len(elems) {
+		return fmt.Errorf("set %q: length %d (%w), %d elements", at, n, err, len(elems))
+	}
+	for _, e := range elems {
+		out[string(at.Name(e))] = "there"
+	}
+	return nil
+}
+
+func readMap(m crdt.Map, at crdt.Address, out reading) error {
+	type field struct {
+		name string
+		t    crdt.Type
+	}
+	var fields []field
+	names := 0
+	err := m.Range(func(name string, t crdt.Type) bool {
+		if len(fields) == 0 || fields[len(fields)-1].name != name {
+			names++
+		}
+		fields = append(fields, field{name, t})
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	if n, err := m.Len(); err != nil || n != names {
+		return fmt.Errorf("map %q: length %d (%w), %d names", at, n, err, names)
+	}
+	for _, x := range fields {
+		if err := readType(m.Fields, x.name, at.Name(x.name).Type(x.t), x.t, out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// difference says where two readings differ; "" if they do not.
+func difference(want, got reading) string {
+	var names []string
+	for a := range want {
+		names = append(names, a)
+	}
+	for a := range got {
+		if _, both := want[a]; !both {
+			names = append(names, a)
+		}
+	}
+	sort.Strings(names)
+	for _, a := range names {
+		w, wanted := want[a]
+		g, there := got[a]
+		switch {
+		case wanted && !there:
+			return fmt.Sprintf("%q is gone, want %s", a, w)
+		case !wanted && there:
+			return fmt.Sprintf("%q is there and should not be: %s", a, g)
+		case w != g:
+			return fmt.Sprintf("%q reads %s, want %s", a, g, w)
+		}
+	}
+	return ""
+}

@@ -1,0 +1,108 @@
+package sim
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/peerd/peerd/crdt"
+)
+
+// durability says what an acknowledgement promises, as in package peer.
+type durability int
+
+const (
+	never durability = iota
+	everySecond
+	always
+)
+
+func (d durability) String() string { return [...]string{"none", "interval", "always"}[d] }
+
+// plan is what a world is like. Each world draws a few kinds of fault and none of the others: a bug that
+// needs two of them, and is hidden by a third, is found so too.
+type plan struct {
+	hosts      int
+	durability durability
+	lasts      time.Duration // the time of writes and faults
+	writeEvery time.Duration // on average, over all hosts
+	faultEvery time.Duration // on average
+	faults     []Fault       // that happen, once and again
+	mix        mix
+	maxLog     int64         // bytes of log that each replica keeps
+	maxLogAge  time.Duration // and its age
+	links      int           // that each host opens
+	inFlight   int           // frames on the way on one link
+	latency    time.Duration // one way
+	jitter     time.Duration
+	lossy      float64 // of messages
+	unordered  bool    // links deliver frames twice, and out of order
+	checkEvery int     // groups, on average
+	markers    bool    // each transaction leaves an element of a set, to be counted at the end
+	emptied    bool    // everything is deleted in the end
+}
+
+func drawPlan(rng *rand.Rand) plan {
+	p := plan{
+		hosts:      2 + rng.IntN(3),
+		durability: durability(rng.IntN(3)),
+		lasts:      time.Duration(2000+rng.IntN(10_000)) * time.Millisecond,
+		writeEvery: time.Duration(40+rng.IntN(400)) * time.Millisecond,
+		faultEvery: time.Duration(300+rng.IntN(3000)) * time.Millisecond,
+		maxLog:     []int64{1 << 30, 20_000, 2_000, 1}[rng.IntN(4)],
+		maxLogAge:  7 * 24 * time.Hour,
+		inFlight:   1 + rng.IntN(8),
+		latency:    time.Duration(rng.IntN(1<<rng.IntN(9))) * time.Millisecond,
+		checkEvery: 4 + rng.IntN(30),
+		emptied:    rng.IntN(8) == 0,
+	}
+	switch rng.IntN(20) { // a heavy tail
+	case 0:
+		p.hosts = 5 + rng.IntN(8)
+	case 1:
+		p.lasts *= 4
+	case 2:
+		p.writeEvery /= 8
+	}
+	if rng.IntN(10) == 0 {
+		p.maxLogAge = time.Duration(1+rng.IntN(5)) * time.Second
+	}
+	p.jitter = time.Duration(rng.IntN(2)) * p.latency
+	p.links = 1 + rng.IntN(p.hosts)
+	if rng.IntN(2) == 0 {
+		p.lossy = rng.Float64() * 0.2
+	}
+	p.unordered = rng.IntN(8) == 0
+	p.markers = rng.IntN(8) == 0
+	p.mix = drawMix(rng)
+	p.faults = drawFaults(rng)
+	return p
+}
+
+// drawable are the faults that are planned; the others come with the network, or along with these.
+var drawable = []Fault{
+	Reset, Partition, OneWay, Flapping, Alone, Kill, PowerFailure, Restart, Pause, SlowDisk, FullDisk,
+	ReadError, FsyncError, BitFlip, OldBackup, Copy, DiskLoss, ClockAhead, ClockBehind, ClockJump,
+	ClockStill, Join, Leave, ComeBack,
+}
+
+func drawFaults(rng *rand.Rand) []Fault {
+	var out []Fault
+	for range 1 + rng.IntN(6) {
+		out = append(out, drawable[rng.IntN(len(drawable))])
+	}
+	return out
+}
+
+// spread draws a time about d.
+func (w *world) spread(d time.Duration) time.Duration {
+	if d <= 0 {
+		return 0
+	}
+	return d/2 + time.Duration(w.rng.Int64N(int64(d)))
+}
+
+// chance reports true once in n times.
+func (w *world) chance(n int) bool { return w.rng.IntN(n) == 0 }
+
+// newID draws a replica id.
+func (w *world) newID() crdt.ReplicaID { return crdt.ReplicaID(w.rng.Uint64() | 1) }

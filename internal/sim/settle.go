@@ -1,0 +1,208 @@
+package sim
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/replica"
+)
+
+// Bounds of the end of a world.
+const (
+	// agreeWithin is how long after the last fault all must hold the same. A source that fell silent
+	// may hold a repair up, and a false suspicion keeps a host from checking itself again.
+	agreeWithin = 2 * time.Minute
+	// quietFor is how long nothing may change once all hold the same.
+	quietFor = 3 * time.Second
+)
+
+// settle ends all faults, waits until all hosts hold the same, and checks what that is.
+func (w *world) settle() {
+	w.calm = true
+	clear(w.blocked)
+	for _, h := range w.members() {
+		h.absent, h.slow, h.paused = false, false, 0
+		h.disk.heal()
+	}
+	w.say("the faults end")
+	w.agree()
+	w.checkEnd()
+	if w.plan.emptied {
+		w.empty()
+	}
+}
+
+// agree waits until all hosts hold the same.
+func (w *world) agree() {
+	for _, h := range w.members() {
+		for _, id := range sortedIDs(h.links) {
+			if w.plan.unordered {
+				h.links[id].breaks()
+			}
+		}
+	}
+	end := w.now + agreeWithin
+	for !w.agreed() {
+		if w.now >= end {
+			w.fail("no agreement within %v:%s", agreeWithin, w.describe())
+		}
+		if w.now >= end-agreeWithin/2 {
+			w.giveUpHelpless()
+		}
+		w.pass(time.Second / 4)
+	}
+	w.pass(quietFor)
+	if !w.agreed() && !w.rotten {
+		w.fail("the agreement did not last:%s", w.describe())
+	}
+}
+
+// giveUpHelpless does what the log tells people to do: a damaged host that waits in vain for somebody who
+// has what only it has gets an empty disk.
+func (w *world) giveUpHelpless() {
+	for _, h := range w.members() {
+		if h.up() && h.node.Damaged() != nil && !h.mayDiscard() {
+			h.replaceDisk(newDisk(), "an empty disk, as it is helpless")
+		}
+	}
+}
+
+// pass lets time pass.
+func (w *world) pass(d time.Duration) {
+	for until := w.now + d; w.advance(until); {
+	}
+}
+
+// agreed reports whether all hosts are well and hold the same.
+func (w *world) agreed() bool {
+	members := w.members()
+	if !members[0].up() {
+		return false
+	}
+	context, root, _ := members[0].node.Digest()
+	for _, h := range members {
+		if !h.up() || h.refusing != nil || h.node.Rebuilding() {
+			return false
+		}
+		c, r, settled := h.node.Digest()
+		if c != context || r != root || !settled {
+			return false
+		}
+	}
+	return true
+}
+
+func (w *world) describe() string {
+	var b strings.Builder
+	for _, h := range w.members() {
+		if !h.up() {
+			fmt.Fprintf(&b, "\n%s is down", h.id)
+			continue
+		}
+		_, root, settled := h.node.Digest()
+		seen, _ := h.node.Context()
+		fmt.Fprintf(&b, "\n%s: root %v settled %v repairing %v rebuilding %v damaged %v "+
+			"refusing %v waiting %d links %v: %v", h.id, root, settled, h.repairing, h.node.Rebuilding(),
+			h.node.Damaged(), h.refusing, h.node.Waiting(), sortedIDs(h.links), seen)
+	}
+	return b.String()
+}
+
+// checkEnd checks the state that all agree on, and that nothing is left over.
+func (w *world) checkEnd() {
+	for _, h := range w.members() {
+		h.check()
+		h.checkReopened()
+		h.checkBounds()
+	}
+	if len(w.members()) == 0 {
+		return
+	}
+	seen := w.hist.dense(w.members()[0].held)
+	for _, t := range w.hist.all {
+		if t.acked && !t.lost && !has(seen, t) {
+			w.fail("transaction %d, acknowledged by %s, is lost", t.id, t.host.id)
+		}
+	}
+}
+
+// checkReopened compares the state in memory with what a process finds that opens the disk anew.
+func (h *host) checkReopened() {
+	if h.disk.rotten || h.disk.rotLog {
+		return
+	}
+	fresh, err := replica.Open(&volume{d: h.disk.clone()}, replica.Config{NewID: h.w.newID})
+	if err != nil || fresh.Damaged() != nil {
+		h.w.fail("the store of %s does not open: %v %v", h.id, err, fresh.Damaged())
+	}
+	context, root, _ := h.node.Digest()
+	c, r, _ := fresh.Digest()
+	keys, cells := h.node.Counts()
+	k, n := fresh.Counts()
+	if c != context || r != root || k != keys || n != cells {
+		h.w.fail("%s keeps context %v, root %v, %d keys, %d cells; its disk holds %v, %v, %d, %d",
+			h.id, context, root, keys, cells, c, r, k, n)
+	}
+}
+
+// maxLogSlack is how far the log may be beyond its limit: by its newest record.
+const maxLogSlack = 4 << 20
+
+// checkBounds checks that nothing is kept but what is live, and the log.
+func (h *host) checkBounds() {
+	kinds := map[byte]int{}
+	snap := h.volume.Snapshot()
+	defer snap.Close()
+	err := snap.ScanKeys(nil, nil, func(key []byte) bool { kinds[key[0]]++; return true })
+	if h.tolerates(err) {
+		return
+	}
+	keys, cells := h.node.Counts()
+	switch {
+	case kinds['c'] != cells || kinds['t'] != cells:
+		h.w.fail("%s has %d cells, and stores %d and %d places", h.id, cells, kinds['c'], kinds['t'])
+	case kinds['k'] < keys || kinds['k'] > cells:
+		h.w.fail("%s has %d keys in %d cells, and stores %d", h.id, keys, cells, kinds['k'])
+	case kinds['s']+kinds['o']+kinds['x'] > 0:
+		h.w.fail("%s keeps leftovers: %v", h.id, kinds)
+	case h.node.LogBytes() > max(h.w.plan.maxLog, 0)+maxLogSlack:
+		h.w.fail("%s keeps a log of %d bytes", h.id, h.node.LogBytes())
+	case len(h.held) > len(h.w.hist.replicas):
+		h.w.fail("%s knows of %d replicas, there were %d", h.id, len(h.held), len(h.w.hist.replicas))
+	}
+}
+
+// empty deletes everything, and checks that then nothing is left but counters' baselines.
+func (w *world) empty() {
+	h := w.members()[0]
+	var muts []mutation
+	for _, key := range w.hist.keys {
+		muts = append(muts, mutation{what: fmt.Sprintf("delete %q", key), clears: crdt.KeyAddress(key),
+			do: func(f crdt.Fields) error { return second(f.Delete(key)) }})
+	}
+	h.ask(muts)
+	w.pass(time.Second)
+	w.agree()
+	w.checkEnd()
+	for _, h := range w.members() {
+		if keys, _ := h.node.Counts(); keys > 0 {
+			w.fail("%s has %d keys after all were deleted", h.id, keys)
+		}
+		w.checkEmptied(h)
+	}
+}
+
+// checkEmptied checks that the cells that are left hold baselines, each of some incarnation.
+func (w *world) checkEmptied(h *host) {
+	v := h.node.View()
+	defer v.Close()
+	err := v.Scan("", "", func(a crdt.Address, c crdt.Cell) bool {
+		if c.Visible() || len(c) > 2*len(w.hist.replicas) {
+			w.fail("%s still has %d entries at %q", h.id, len(c), a)
+		}
+		return true
+	})
+	h.tolerates(err)
+}

@@ -1,0 +1,132 @@
+package sim
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"runtime/debug"
+	"time"
+)
+
+// world is a few hosts under one seed. Everything that happens in it is decided by rng, in the order of
+// virtual time.
+type world struct {
+	seed    uint64
+	rng     *rand.Rand
+	plan    plan
+	now     time.Duration
+	agenda  agenda
+	planned uint64
+	totals  Totals
+	trace   *bufio.Writer // nil: nobody reads it
+
+	hosts   []*host
+	hist    *history
+	blocked map[[2]*host]int // how many partitions block the way from one host to another
+	calm    bool             // no more faults are injected
+	rotten  bool             // some stored record was changed behind a replica's back
+	markers int              // drawn so far
+}
+
+// Run runs the world of a seed. It returns what happened there, and the invariant that broke, if one did.
+// A trace, if it is not nil, gets a line an event; the world does not depend on it.
+func Run(seed uint64, trace io.Writer) (totals Totals, violation error) {
+	w := newWorld(seed, trace)
+	defer func() {
+		thrown := recover()
+		if v, ok := thrown.(violated); ok {
+			violation = v
+		} else if thrown != nil {
+			violation = fmt.Errorf("panic: %v\n%s", thrown, debug.Stack())
+		}
+		w.totals.Worlds, w.totals.Time = 1, w.now
+		if violation != nil {
+			w.totals.Violations = 1
+			w.say("VIOLATION %v", violation)
+		}
+		if w.trace != nil {
+			_ = w.trace.Flush()
+		}
+		totals = w.totals
+	}()
+	w.run()
+	return totals, nil
+}
+
+func newWorld(seed uint64, trace io.Writer) *world {
+	w := &world{
+		seed: seed, rng: rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15)),
+		hist: newHistory(), blocked: map[[2]*host]int{},
+	}
+	if trace != nil {
+		w.trace = bufio.NewWriter(trace)
+	}
+	w.plan = drawPlan(w.rng)
+	return w
+}
+
+// violated is a broken invariant. It is thrown, and caught by Run.
+type violated struct{ error }
+
+// fail ends the world: an invariant broke.
+func (w *world) fail(format string, args ...any) {
+	panic(violated{fmt.Errorf("at %v: "+format, append([]any{w.now}, args...)...)})
+}
+
+// say writes a line into the trace.
+func (w *world) say(format string, args ...any) {
+	if w.trace != nil {
+		_, _ = fmt.Fprintf(w.trace, "%12.6f ", w.now.Seconds())
+		_, _ = fmt.Fprintf(w.trace, format+"\n", args...)
+	}
+}
+
+// run lets the world begin, go through its faults, and end in peace.
+func (w *world) run() {
+	p := &w.plan
+	w.say("seed %d: %d hosts, durability %v, %v, log %d bytes %v, latency %v, unordered %v, faults %v",
+		w.seed, p.hosts, p.durability, p.lasts, p.maxLog, p.maxLogAge, p.latency, p.unordered, p.faults)
+	for range p.hosts {
+		w.addHost(newDisk())
+	}
+	w.planWrite()
+	w.planFault()
+	w.planLoss()
+	for w.advance(p.lasts) {
+	}
+	w.settle()
+}
+
+// addHost lets a host with a disk come into the world.
+func (w *world) addHost(d *disk) *host {
+	h := newHost(w, len(w.hosts), d)
+	w.hosts = append(w.hosts, h)
+	h.start()
+	return h
+}
+
+// planWrite has clients write, once and again.
+func (w *world) planWrite() {
+	w.after(w.spread(w.plan.writeEvery), func() {
+		if w.calm {
+			return
+		}
+		h := w.hosts[w.rng.IntN(len(w.hosts))]
+		for range 1 + w.rng.IntN(2) {
+			h.ask(w.plan.mix.drawTransaction(w.rng))
+		}
+		w.planWrite()
+	})
+}
+
+// members returns the hosts that have not left for good.
+func (w *world) members() []*host {
+	var out []*host
+	for _, h := range w.hosts {
+		if !h.gone {
+			out = append(out, h)
+		}
+	}
+	return out
+}
