@@ -69,6 +69,11 @@ func (b *batch) dropOutput() {
 	b.out.buf = b.out.buf[:0]
 }
 
+// size returns how much memory the batch holds, in bytes.
+func (b *batch) size() int {
+	return cap(b.out.buf) + cap(b.args)*argumentSize + cap(b.requests)*requestSize
+}
+
 func (b *batch) done() bool { return b.next == len(b.requests) }
 
 // fill takes whole commands from what the client has sent. After an error the connection must be
@@ -121,8 +126,10 @@ func (b *batch) execute(ctx context.Context) {
 		case accessNone:
 			_ = b.runAll(nil)
 			b.settle(nil)
-		case accessRead, accessScan:
+		case accessRead:
 			b.settle(b.spread(c.server.config.DB.View(ctx, b.view)))
+		case accessScan:
+			b.settle(b.spread(c.server.scan(ctx, b.view)))
 		case accessWrite:
 			b.settle(c.server.config.DB.Update(ctx, b.functions(b.to-b.from)))
 		}

@@ -3,9 +3,13 @@ package resp
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"net/netip"
+	"os"
+	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // client is a connection. One goroutine owns it; others may only set deadlines on conn and close
@@ -17,6 +21,7 @@ type client struct {
 	read   rawRead
 	busy   bool // of receiveBuffered: the last read filled its buffer
 	in     parser
+	held   atomic.Int64 // bytes, as noted in server.held; evicted once it is to be closed
 	session
 }
 
@@ -44,18 +49,20 @@ func newClient(s *Server, conn net.Conn, id int64) *client {
 	return c
 }
 
-// serve answers commands until the client leaves, breaks the protocol, or reading is stopped by a
-// deadline. All commands that have come whole by then are answered, unless ctx ends.
+// serve answers commands until the client leaves, breaks the protocol, takes no replies, or reading
+// is stopped by a deadline. All commands that have come whole by then are answered, unless ctx ends.
 func (c *client) serve(ctx context.Context) {
 	if !c.shakeHands(ctx) {
 		return
 	}
 	for c.receive() == nil {
-		if !c.answer(ctx) {
-			return
+		if !c.hold(c.in.size()+c.pending.size) || !c.answer(ctx) {
+			break
 		}
 	}
 	c.in.rest()
+	c.pending = transaction{}
+	c.hold(0)
 }
 
 // shakeHands ends the handshake of a connection over TLS, in which the client may have to show a
@@ -100,21 +107,38 @@ func (c *client) answer(ctx context.Context) bool {
 	}
 }
 
-// send writes the replies. A client that does not read them is waited for.
+// send writes the replies. A client that does not read them is waited for until it has taken nothing
+// for WriteTimeout.
 func (c *client) send(b *batch) bool {
-	_, err := c.conn.Write(b.out.buf)
+	c.hold(c.in.size() + c.pending.size + b.size())
+	for rest := b.out.buf; len(rest) > 0; {
+		n := min(len(rest), writeSize)
+		if !c.in.stranger { // who has a deadline already
+			_ = c.conn.SetWriteDeadline(time.Now().Add(WriteTimeout))
+		}
+		if c.evicted() { // whose deadline may just have been replaced
+			return false
+		}
+		if _, err := c.conn.Write(rest[:n]); err != nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) && !c.evicted() {
+				c.server.unread(c)
+			}
+			return false
+		}
+		rest = rest[n:]
+	}
 	b.out.buf = b.out.buf[:0]
-	return err == nil
+	return true
 }
 
 // receiveBuffered waits for bytes where only a blocking read is there, as over TLS: with a buffer
 // in hand, a small one unless the client sends much.
 func (c *client) receiveBuffered() error {
-	if c.busy {
-		c.in.reserve()
-	} else {
-		c.in.reserveLittle()
+	if !c.busy && c.in.pending() == 0 {
+		c.in.rest()
+		c.in.large = false
 	}
+	c.in.reserve()
 	room := c.in.free()
 	n, err := c.conn.Read(room)
 	c.in.received(n)

@@ -83,9 +83,10 @@ func (c *call) infoMemory() (string, error) {
 func (c *call) infoStats() (string, error) {
 	counts := &c.server.counts
 	return fmt.Sprintf("total_connections_received:%d\r\ntotal_commands_processed:%d\r\n"+
-		"rejected_connections:%d\r\n",
+		"rejected_connections:%d\r\nevicted_clients:%d\r\n"+
+		"client_output_buffer_limit_disconnections:%d\r\n",
 		counts.clients.Load()+counts.refused.Load(), counts.commands.Load(),
-		counts.refused.Load()), nil
+		counts.refused.Load(), counts.evicted.Load(), counts.unread.Load()), nil
 }
 
 // infoReplication says what Redis's tools expect of a server that takes writes. Every peer is one.

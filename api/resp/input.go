@@ -6,56 +6,71 @@ import "sync"
 // lie, so their arguments stay valid until the next call of reserve or rest.
 //
 // Memory follows the bytes that came, never a length that a client announced: while the connection
-// is busy the buffer is one of readSize from a pool, or twice the unfinished command if that is
-// more; while it waits, at most four times the unfinished bytes, or nothing.
+// is busy the buffer is one of firstSize from a pool, one of readSize if the client sends much at
+// once, or twice the unfinished command if that is more; while it waits, at most four times the
+// unfinished bytes, or nothing.
 type input struct {
 	buf   []byte
 	start int // the command being parsed begins here; what is before it may be dropped
 	pos   int // next byte to parse
+
+	burst int  // bytes received since the client was last waited for
+	large bool // the burst before that was longer than firstSize, so that this one may be
 }
 
-var readBuffers = sync.Pool{New: func() any { return new([readSize]byte) }}
+var (
+	firstBuffers = sync.Pool{New: func() any { return new([firstSize]byte) }}
+	readBuffers  = sync.Pool{New: func() any { return new([readSize]byte) }}
+)
 
 // free returns the room behind the received bytes, to read into; received tells how much of it was
 // used.
 func (in *input) free() []byte { return in.buf[len(in.buf):cap(in.buf)] }
 
-func (in *input) received(n int) { in.buf = in.buf[:len(in.buf)+n] }
+func (in *input) received(n int) {
+	in.buf = in.buf[:len(in.buf)+n]
+	in.burst += n
+}
+
+// size returns how much memory the input holds, in bytes.
+func (in *input) size() int { return cap(in.buf) }
+
+// pending returns how many bytes of a command have come that is not complete.
+func (in *input) pending() int { return len(in.buf) - in.start }
 
 // reserve makes room for the next read. Amortized O(1) for a byte received.
 func (in *input) reserve() {
-	if cap(in.buf)-len(in.buf) >= readSize/4 {
-		return
+	pending := in.pending()
+	want := firstSize
+	if in.large || in.burst >= firstSize {
+		want = readSize
 	}
-	pending := len(in.buf) - in.start
-	switch want := max(readSize, 2*pending); {
-	case cap(in.buf) >= want:
+	want = max(want, 2*pending)
+	switch {
+	case cap(in.buf) < want:
+		in.moveTo(takeBuffer(want))
+	case cap(in.buf)-len(in.buf) < want/4:
 		n := copy(in.buf, in.buf[in.start:])
 		in.buf = in.buf[:n]
 		in.pos -= in.start
 		in.start = 0
-	case want == readSize:
-		in.moveTo(readBuffers.Get().(*[readSize]byte)[:0])
-	default:
-		in.moveTo(make([]byte, 0, want))
 	}
 }
 
-// reserveLittle makes room for a read that may have to wait.
-func (in *input) reserveLittle() {
-	switch {
-	case len(in.buf) > in.start:
-		in.reserve() // the rest of a command is on its way
-	case cap(in.buf) == waitSize:
-		in.buf, in.start, in.pos = in.buf[:0], 0, 0
-	default:
-		in.moveTo(make([]byte, 0, waitSize))
+func takeBuffer(size int) []byte {
+	switch size {
+	case firstSize:
+		return firstBuffers.Get().(*[firstSize]byte)[:0]
+	case readSize:
+		return readBuffers.Get().(*[readSize]byte)[:0]
 	}
+	return make([]byte, 0, size)
 }
 
 // rest gives back what is not needed while the client is waited for.
 func (in *input) rest() {
-	pending := len(in.buf) - in.start
+	in.large, in.burst = in.burst > firstSize, 0
+	pending := in.pending()
 	switch {
 	case pending == 0:
 		in.moveTo(nil)
@@ -70,7 +85,10 @@ func (in *input) moveTo(dst []byte) {
 	in.buf = append(dst, old[in.start:]...)
 	in.pos -= in.start
 	in.start = 0
-	if cap(old) == readSize {
+	switch cap(old) {
+	case firstSize:
+		firstBuffers.Put((*[firstSize]byte)(old[:firstSize]))
+	case readSize:
 		readBuffers.Put((*[readSize]byte)(old[:readSize]))
 	}
 }

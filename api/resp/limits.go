@@ -27,15 +27,27 @@ const (
 	// commit group. The rest is executed next.
 	MaxBatchCommands = 1024
 	MaxBatchBytes    = 1 << 20
-	// MaxBatchOutput is the size in bytes of replies after which the rest of a batch waits until
-	// they are sent. A client that does not read its replies blocks itself and nobody else.
+	// MaxBatchOutput is the size in bytes of replies at which nothing more is executed for a client
+	// until they are sent. A client that does not read its replies blocks itself and nobody else,
+	// and is closed when it has taken none of them for WriteTimeout.
 	MaxBatchOutput = 1 << 20
+	// WriteTimeout is how long a client may take none of its replies.
+	WriteTimeout = 30 * time.Second
 	// MaxReply is the size in bytes of the reply to one command. A longer one is replaced by an
 	// error.
 	MaxReply = 64 << 20
 	// MaxQueue is the size in bytes of the commands between MULTI and EXEC, counted as for
 	// MaxCommand. Beyond it EXEC refuses the transaction.
 	MaxQueue = 8 << 20
+
+	// MaxHeld is the memory in bytes that all clients together may hold: commands that have come in
+	// part, what MULTI queued, what is executed, and replies that were not sent. Beyond it the
+	// client that holds most is closed. What is less than FreeHold of one client is not counted.
+	MaxHeld  = 256 << 20
+	FreeHold = 16 << 10
+	// MaxScans is how many commands run at once that look at many keys or members: KEYS, SCAN,
+	// SMEMBERS and HGETALL, each with a reply of up to MaxReply in the making. More wait.
+	MaxScans = 4
 
 	// MaxCursors is how many unfinished SCANs a server remembers; the one not used for longest is
 	// forgotten first.
@@ -69,12 +81,16 @@ const (
 )
 
 const (
-	// readSize is the size in bytes of the buffer that a busy connection reads into. One that
-	// waits for its client with nothing half read holds none.
-	readSize = 64 << 10
-	// waitSize is the size in bytes of the buffer that a connection without a file descriptor
-	// holds while it waits.
-	waitSize = 4 << 10
+	// firstSize and readSize are the sizes in bytes of the buffers that a busy connection reads
+	// into: the second if its client sends more at once than the first holds. One that waits for
+	// its client with nothing half read holds none.
+	firstSize = 4 << 10
+	readSize  = 64 << 10
+	// writeSize is how many bytes of replies a client must take within WriteTimeout.
+	writeSize = 64 << 10
+	// argumentSize and requestSize are what a batch holds for an argument and for a command.
+	argumentSize = 24
+	requestSize  = 192
 	// restSize is the least buffer in bytes that keeps the half of a command that has come.
 	restSize = 512
 	// keepArguments is how many slots for arguments stay allocated from one command to the next.

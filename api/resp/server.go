@@ -80,6 +80,8 @@ type Server struct {
 	runID   string
 	cursors cursors
 	counts  counts
+	held    atomic.Int64  // by all clients, in bytes: see client.hold
+	scans   chan struct{} // holds a token for each scan under way
 
 	mu        sync.Mutex // guards what follows; nothing is waited for while it is held
 	draining  bool
@@ -94,6 +96,7 @@ type Server struct {
 // counts is what INFO tells about the past.
 type counts struct {
 	clients, refused, commands atomic.Int64
+	evicted, unread            atomic.Int64 // clients that were closed
 }
 
 // New returns a server that serves nothing yet, or what Config.Validate reports.
@@ -106,6 +109,7 @@ func New(config Config) (*Server, error) {
 		started: time.Now(),
 		runID:   fmt.Sprintf("%016x%016x%08x", rand.Uint64(), rand.Uint64(), rand.Uint32()),
 		clients: map[*client]struct{}{},
+		scans:   make(chan struct{}, MaxScans),
 	}, nil
 }
 
@@ -203,8 +207,10 @@ func (s *Server) start(ctx context.Context, conn net.Conn) {
 	if c == nil {
 		if refusal != "" {
 			s.counts.refused.Add(1)
-			// It fits the socket's buffer, so it does not block.
-			_, _ = conn.Write([]byte(refusal))
+			// It fits the socket's buffer, so it does not block. Over TLS it would, for the handshake.
+			if _, secured := conn.(*tls.Conn); !secured {
+				_, _ = conn.Write([]byte(refusal))
+			}
 		}
 		conn.Close()
 		return
@@ -254,7 +260,7 @@ func (s *Server) trust(c *client) {
 	s.strangers--
 	c.in.stranger = false
 	_ = c.conn.SetWriteDeadline(time.Time{})
-	if !s.draining {
+	if !s.draining && !c.evicted() {
 		_ = c.conn.SetReadDeadline(time.Time{})
 	}
 }
