@@ -3,12 +3,10 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,41 +15,10 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// process is a "peerd run" in a process of its own.
-type process struct {
-	pid   int
-	redis string // address
-}
-
-// start runs a daemon as a process, until the test ends.
-func start(t *testing.T, args ...string) process {
-	t.Helper()
-	cmd := exec.Command(os.Args[0],
-		append(append([]string{"run", "--dir", t.TempDir()}, anywhere...), args...)...)
-	cmd.Env = append(os.Environ(), asPeerd+"=1")
-	stdout, stderr := newScreen(), &bytes.Buffer{}
-	cmd.Stdout, cmd.Stderr = stdout, stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = cmd.Wait()
-	}()
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		<-ended
-	})
-	stdout.waitFor(t, "--join", ended)
-	redis, _, _ := addresses(t, stdout.String())
-	return process{cmd.Process.Pid, redis}
-}
-
 // resident returns how much memory the process holds, in bytes.
-func (p process) resident(t *testing.T) int64 {
+func (p *process) resident(t *testing.T) int64 {
 	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.pid))
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +42,7 @@ func TestTenThousandIdleClientsTakeLessThan200MB(t *testing.T) {
 	if files.Max < clients+500 {
 		t.Skipf("a process may open %d files here, and %d clients need more", files.Max, clients)
 	}
-	daemon := start(t)
+	daemon := start(t, "--dir", t.TempDir()).serving(t)
 	before := daemon.resident(t)
 	greet := func() error {
 		conn, err := net.DialTimeout("tcp", daemon.redis, patience)
