@@ -2,14 +2,12 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -37,7 +35,11 @@ func backupCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return takeBackup(cmd.Context(), cmd.OutOrStdout(), m, c.http, args[0])
+			w, err := c.web()
+			if err != nil {
+				return err
+			}
+			return w.takeBackup(cmd.Context(), cmd.OutOrStdout(), m, c.http, args[0])
 		},
 	}
 	g = peerFlags(cmd)
@@ -68,7 +70,7 @@ func describe(info peer.BackupInfo) string {
 }
 
 // takeBackup fetches a backup, checks it on the way, and only then gives it its name.
-func takeBackup(ctx context.Context, stdout io.Writer, m *meter, addr, file string) (err error) {
+func (w *web) takeBackup(ctx context.Context, stdout io.Writer, m *meter, addr, file string) (err error) {
 	if _, err := os.Lstat(file); err == nil {
 		return fmt.Errorf("%s is there already: name a new file", file)
 	}
@@ -87,7 +89,7 @@ func takeBackup(ctx context.Context, stdout io.Writer, m *meter, addr, file stri
 		}
 	}()
 	began := time.Now()
-	info, err := receiveBackup(ctx, addr, out, m)
+	info, err := w.receiveBackup(ctx, addr, out, m)
 	if err = errors.Join(err, out.Sync(), out.Close()); err != nil {
 		return err
 	}
@@ -99,26 +101,13 @@ func takeBackup(ctx context.Context, stdout io.Writer, m *meter, addr, file stri
 }
 
 // receiveBackup copies a peer's backup to out and checks it.
-func receiveBackup(ctx context.Context, addr string, out io.Writer, m *meter) (info peer.BackupInfo, err error) {
-	where := strings.TrimSuffix(strings.TrimPrefix(addr, "http://"), "/")
-	r, err := http.NewRequestWithContext(ctx, "GET", "http://"+where+"/v1/backup", nil)
+func (w *web) receiveBackup(ctx context.Context, addr string, out io.Writer, m *meter) (
+	info peer.BackupInfo, err error) {
+	resp, err := w.ask(ctx, http.MethodGet, addr, "/v1/backup", "a backup")
 	if err != nil {
-		return info, misuse("--http %q: must be ip:port, as %s", addr, defaultHTTP)
-	}
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return info, fmt.Errorf("no answer from %s (%w): is peerd running there with this --http?", addr,
-			cause(err))
+		return info, err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		var refusal struct{ Error string }
-		err := json.NewDecoder(io.LimitReader(resp.Body, maxStatus)).Decode(&refusal)
-		if err != nil || refusal.Error == "" {
-			refusal.Error = resp.Status
-		}
-		return info, fmt.Errorf("%s refused a backup: %s", addr, refusal.Error)
-	}
 	info, err = peer.VerifyBackup(ctx, io.TeeReader(resp.Body, out), m.show)
 	m.end()
 	switch {

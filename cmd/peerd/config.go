@@ -42,9 +42,10 @@ func flagsOf(cmd *cobra.Command, names ...string) *given {
 	return g
 }
 
-// peerFlags gives a command that asks a running peer the flags to find it: its own settings.
+// peerFlags gives a command that asks a running peer the flags to find it and to be let in: its own
+// settings.
 func peerFlags(cmd *cobra.Command) *given {
-	g := flagsOf(cmd, "http")
+	g := flagsOf(cmd, append([]string{"http"}, trustFlags...)...)
 	g.flags.Lookup("http").Usage = "HTTP `address` of the peer"
 	return g
 }

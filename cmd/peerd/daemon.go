@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
-	"net/netip"
 
 	"golang.org/x/sync/errgroup"
 
@@ -19,42 +18,19 @@ import (
 // settings are what a daemon is opened with.
 type settings struct {
 	peer peer.Config
-	resp string // "ip:port" on loopback; port 0 takes a free one
+	resp string // "ip:port"; port 0 takes a free one
 	http string
+	trust
 }
 
 // validate reports mistakes of the person who wrote the settings, all at once: as peer.ConfigErrors
 // where they are about one of them.
 func (s *settings) validate() error {
 	var errs [3]error
-	s.resp, errs[0] = loopback("resp", s.resp)
-	s.http, errs[1] = loopback("http", s.http)
+	s.resp, errs[0] = s.checkAddr("resp", s.resp)
+	s.http, errs[1] = s.checkAddr("http", s.http)
 	errs[2] = s.peer.Validate()
 	return errors.Join(errs[:]...)
-}
-
-// loopback returns addr as "ip:port", or an error if it is anything but a loopback address: there
-// are no passwords yet.
-func loopback(setting, addr string) (string, error) {
-	wrong := func(reason string) error {
-		return &peer.ConfigError{Field: setting, Value: addr, Reason: reason}
-	}
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return "", wrong("must be ip:port, as 127.0.0.1:6379")
-	}
-	if host == "localhost" {
-		host = "127.0.0.1"
-	}
-	at, err := netip.ParseAddrPort(net.JoinHostPort(host, port))
-	switch {
-	case err == nil && at.Addr().IsLoopback():
-		return at.String(), nil
-	case err == nil || host == "":
-		return "", wrong("refused beyond loopback, as long as there are no passwords (the next " +
-			"release brings them): listen on 127.0.0.1:" + port)
-	}
-	return "", wrong("must be ip:port, as 127.0.0.1:6379")
 }
 
 // daemon is a peer and its front-ends.
@@ -62,6 +38,7 @@ type daemon struct {
 	peer *peer.Peer
 	keys peer.Keys
 	log  *slog.Logger
+	credentials
 
 	redis, http net.Listener // open, served by serve
 	redisServer *resp.Server
@@ -87,18 +64,22 @@ func (d *daemon) open(ctx context.Context, s settings) (err error) {
 	if d.keys, err = initKeys(s.peer); err != nil {
 		return err
 	}
+	if d.credentials, err = s.trust.load(); err != nil {
+		return usageError{err}
+	}
 	if d.redis, err = listen("--resp", s.resp); err != nil {
 		return err
 	}
 	if d.http, err = listen("--http", s.http); err != nil {
 		return err
 	}
+	d.warn(d.log, d.redis, d.http)
 	if d.peer, err = peer.Open(ctx, s.peer); err != nil {
 		return err
 	}
-	d.httpServer = httpapi.New(httpapi.Config{Peer: d.peer, Logger: d.log})
+	d.httpServer = httpapi.New(httpapi.Config{Peer: d.peer, Auth: d.guard, Logger: d.log})
 	d.redisServer, err = resp.New(resp.Config{
-		DB: resp.ForPeer(d.peer), Version: version(), Logger: d.log,
+		DB: resp.ForPeer(d.peer), Auth: d.guard, Version: version(), Logger: d.log,
 		Settings: map[string]string{"appendfsync": appendfsync(s.peer.Durability)},
 	})
 	if err != nil {
@@ -154,8 +135,8 @@ func appendfsync(d peer.Durability) string {
 // the peer.
 func (d *daemon) serve(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return d.redisServer.Serve(ctx, d.redis) })
-	group.Go(func() error { return d.httpServer.Serve(ctx, d.http) })
+	group.Go(func() error { return d.redisServer.Serve(ctx, d.secure(d.redis)) })
+	group.Go(func() error { return d.httpServer.Serve(ctx, d.secure(d.http)) })
 	group.Go(func() error {
 		select {
 		case <-ctx.Done():

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/peerd/peerd/internal/auth"
 	"github.com/peerd/peerd/peer"
 )
 
@@ -23,33 +24,89 @@ const (
 	maxStatus = 4 << 20
 )
 
-// fetchStatus asks the peer whose --http address is addr, with or without "http://", and returns
-// the answer as it came and as it reads.
-func fetchStatus(ctx context.Context, addr string) ([]byte, peer.Status, error) {
+// web asks running peers over HTTP.
+type web struct {
+	client   *http.Client
+	scheme   string // for an address that names none
+	password string // empty: none
+}
+
+// web returns one that shows what the settings name.
+func (t trust) web() (*web, error) {
+	w := &web{client: http.DefaultClient, scheme: t.scheme()}
+	if t.passwordFile != "" {
+		var err error
+		if w.password, err = auth.LoadPassword(t.passwordFile); err != nil {
+			return nil, err
+		}
+	}
+	if !t.tls.Empty() {
+		config, err := t.tls.ClientConfig()
+		if err != nil {
+			return nil, err
+		}
+		transport := http.DefaultTransport.(*http.Transport).Clone()
+		transport.TLSClientConfig = config
+		w.client = &http.Client{Transport: transport}
+	}
+	return w, nil
+}
+
+// ask sends a request to the peer whose --http address is addr, with or without "http://" or
+// "https://". An answer other than 200 is an error, which says that the peer refused what.
+func (w *web) ask(ctx context.Context, method, addr, path, what string) (*http.Response, error) {
+	base := addr
+	if !strings.Contains(addr, "://") {
+		base = w.scheme + addr
+	}
+	r, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(base, "/")+path, nil)
+	if err != nil {
+		return nil, misuse("--http %q: must be ip:port, as %s", addr, defaultHTTP)
+	}
+	if w.password != "" {
+		r.Header.Set("Authorization", "Bearer "+w.password)
+	}
+	resp, err := w.client.Do(r)
+	if err != nil {
+		return nil, fmt.Errorf("no answer from %s (%w): is peerd running there with this --http%s?", addr,
+			cause(err), w.hint(err))
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	var refusal struct{ Error string }
+	err = json.NewDecoder(io.LimitReader(resp.Body, maxStatus)).Decode(&refusal)
+	if err != nil || refusal.Error == "" {
+		refusal.Error = resp.Status
+	}
+	if resp.StatusCode == http.StatusUnauthorized {
+		refusal.Error += " (name it with --password-file)"
+	}
+	return nil, fmt.Errorf("%s refused %s: %s", addr, what, refusal.Error)
+}
+
+// hint says what may be missing if the two ends do not understand each other.
+func (w *web) hint(err error) string {
+	if text := err.Error(); strings.Contains(text, "malformed HTTP") || strings.Contains(text, "tls:") {
+		return ", and with the same --tls-cert, --tls-key and --tls-ca"
+	}
+	return ""
+}
+
+// status returns what a peer tells about itself, as it came and as it reads.
+func (w *web) status(ctx context.Context, addr string) ([]byte, peer.Status, error) {
 	var status peer.Status
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	where := strings.TrimSuffix(strings.TrimPrefix(addr, "http://"), "/")
-	r, err := http.NewRequestWithContext(ctx, "GET", "http://"+where+"/v1/status", nil)
+	resp, err := w.ask(ctx, http.MethodGet, addr, "/v1/status", "to tell its status")
 	if err != nil {
-		return nil, status, misuse("--http %q: must be ip:port, as %s", addr, defaultHTTP)
-	}
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return nil, status, fmt.Errorf("no answer from %s (%w): is peerd running there with this "+
-			"--http?", addr, cause(err))
+		return nil, status, err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxStatus))
 	if err != nil {
 		return nil, status, fmt.Errorf("no whole answer from %s: %w", addr, cause(err))
-	}
-	if resp.StatusCode != http.StatusOK {
-		var refusal struct{ Error string }
-		if json.Unmarshal(body, &refusal) != nil || refusal.Error == "" {
-			refusal.Error = resp.Status
-		}
-		return nil, status, fmt.Errorf("%s refused to tell its status: %s", addr, refusal.Error)
 	}
 	if err := json.Unmarshal(body, &status); err != nil || status.ContextHash == "" {
 		return nil, status, fmt.Errorf("what answers on %s is no peerd", addr)

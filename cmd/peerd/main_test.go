@@ -165,7 +165,7 @@ func addresses(t *testing.T, greeting string) (redis, http, gossip string) {
 		}
 		return found[1]
 	}
-	return find(`redis +(\S+)`), find(`http +http://(\S+)/`), find(`gossip +(\S+)`)
+	return find(`redis +(\S+)`), find(`http +https?://(\S+)/`), find(`gossip +(\S+)`)
 }
 
 // ask sends a Redis command to the peer and returns the parts of the reply, with spaces between

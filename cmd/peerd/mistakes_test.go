@@ -16,8 +16,9 @@ type mistake struct {
 }
 
 func TestAMistakeInTheCommandLineIsToldInOneLine(t *testing.T) {
-	const loopbackOnly = "refused beyond loopback, as long as there are no passwords " +
-		"(the next release brings them): listen on 127.0.0.1:"
+	const loopbackOnly = "refused beyond loopback as long as everybody there would be let in: ask for " +
+		"a password with --password-file, or for certificates with --tls-cert, --tls-key and --tls-ca; " +
+		"or listen on 127.0.0.1:"
 	checkMistakes(t, t.TempDir(), []mistake{
 		{"an unknown command", []string{"rum"}, 2,
 			`unknown command "rum" for "peerd" (see peerd --help)`},
@@ -45,6 +46,12 @@ func TestAMistakeInTheCommandLineIsToldInOneLine(t *testing.T) {
 			`--resp "192.0.2.1:7000": ` + loopbackOnly + "7000"},
 		{"HTTP beyond loopback", []string{"run", "--http", "[::]:80"}, 2,
 			`--http "[::]:80": ` + loopbackOnly + "80"},
+		{"beyond loopback with a certificate of its own alone", []string{"run", "--resp", ":6379",
+			"--tls-cert", "c", "--tls-key", "k"}, 2, `--resp ":6379": ` + loopbackOnly + "6379"},
+		{"a password file that is not there", []string{"run", "--dir", "DIR/p", "--resp", ":6379",
+			"--password-file", "DIR/none"}, 2, "password file: open DIR/none: no such file or directory"},
+		{"an authority without a certificate", []string{"run", "--dir", "DIR/p", "--tls-ca", "DIR/none"},
+			2, "tls: a server needs a certificate and its key, both: name --tls-cert and --tls-key"},
 		{"RESP on a name", []string{"run", "--resp", "example.com:1"}, 2,
 			`--resp "example.com:1": must be ip:port, as 127.0.0.1:6379`},
 		{"two mistakes", []string{"run", "--http", "x", "--advertise", "y"}, 2,

@@ -69,8 +69,11 @@ func (r *reloader) reload() {
 }
 
 // reload takes over the settings that can change while the daemon runs. It is called at each SIGHUP,
-// also if no setting has changed: a file that one of them names may have. After an error nothing has
-// changed.
+// also if no setting has changed: a file that one of them names may have. After an error what it names
+// is as it was.
 func (d *daemon) reload(next settings) error {
+	if err := d.credentials.reload(); err != nil {
+		return err
+	}
 	return d.peer.SetJoin(next.peer.Join)
 }

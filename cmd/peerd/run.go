@@ -116,7 +116,7 @@ func (c *config) greet(d *daemon, stdout io.Writer) error {
 		dir = c.peer.Dir
 	}
 	_, err = fmt.Fprintf(stdout, greeting, status.Name, version(), dir, d.keys.HostKey,
-		d.keys.ClusterKey, made, redis, portOf(redis), http, status.GossipAddr,
+		d.keys.ClusterKey, made, redis, portOf(redis), c.redisFlags(), c.scheme(), http, status.GossipAddr,
 		filepath.Base(d.keys.ClusterKey), status.GossipAddr, reach(status.GossipAddr))
 	return err
 }
@@ -125,8 +125,8 @@ const greeting = `peer %q is up (peerd %s)
   data         %s
   host key     %s
   cluster key  %s%s
-  redis        %s (redis-cli -p %s)
-  http         http://%s/
+  redis        %s (redis-cli -p %s%s)
+  http         %s%s/
   gossip       %s
 A second host joins with a copy of the cluster key's file:
   peerd run --cluster-key %s --join %s%s

@@ -52,8 +52,15 @@ func (o *options) table() *pflag.FlagSet {
 	t.StringVar(&p.Gossip, "gossip", "0.0.0.0:7946", "`ip:port` for membership, TCP and UDP")
 	t.StringVar(&p.P2P, "p2p", "0.0.0.0:7947", "`ip:port` for data between peers, TCP and QUIC")
 	t.StringVar(&p.Advertise, "advertise", "", "`ip` at which other hosts reach this one")
-	t.StringVar(&o.resp, "resp", "127.0.0.1:6379", "`ip:port` for Redis clients, on loopback")
-	t.StringVar(&o.http, "http", defaultHTTP, "`ip:port` for HTTP, on loopback")
+	t.StringVar(&o.resp, "resp", "127.0.0.1:6379", "`ip:port` for Redis clients; beyond loopback only with a "+
+		"password file or a TLS authority")
+	t.StringVar(&o.http, "http", defaultHTTP, "`ip:port` for HTTP; beyond loopback as for resp")
+	t.StringVar(&o.passwordFile, "password-file", "",
+		"`file` with the passwords of clients, a line each; the first is the one that commands send")
+	t.StringVar(&o.tls.Cert, "tls-cert", "", "`file` with the certificate for clients, PEM")
+	t.StringVar(&o.tls.Key, "tls-key", "", "`file` with the certificate's key, PEM")
+	t.StringVar(&o.tls.CA, "tls-ca", "",
+		"`file` with the authority whose certificates clients must show, PEM")
 	t.Var(choiceValue(&p.Durability, peer.Interval, peer.Always, peer.Interval, peer.None), "durability",
 		"when a write survives a power failure: always, interval (a second) or none")
 	t.Var(sizeValue(&p.LogBytes, 256<<20, minDeltaLog), "delta-log-size",
@@ -76,6 +83,10 @@ func (o *options) table() *pflag.FlagSet {
 		"cluster-key": "cluster.key in the directory",
 		"name":        "the host's name",
 		"advertise":   "a private one of the host, else another",
+
+		"password-file": "clients need no password",
+		"tls-cert":      "no TLS",
+		"tls-ca":        "clients need no certificate",
 	})
 	annotate(t, reloads, map[string]string{"join": "", "log-level": ""})
 	for _, forTests := range []string{"cut-file", "fast-gossip"} {

@@ -26,7 +26,7 @@ func statusCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return printStatus(cmd.Context(), cmd.OutOrStdout(), c.http, raw)
+			return printStatus(cmd.Context(), cmd.OutOrStdout(), c.trust, c.http, raw)
 		},
 	}
 	g = peerFlags(cmd)
@@ -34,8 +34,12 @@ func statusCommand() *cobra.Command {
 	return cmd
 }
 
-func printStatus(ctx context.Context, out io.Writer, addr string, raw bool) error {
-	body, status, err := fetchStatus(ctx, addr)
+func printStatus(ctx context.Context, out io.Writer, t trust, addr string, raw bool) error {
+	w, err := t.web()
+	if err != nil {
+		return err
+	}
+	body, status, err := w.status(ctx, addr)
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 const waitPoll = 100 * time.Millisecond
 
 func waitCommand() *cobra.Command {
+	var g *given
 	var addrs []string
 	var timeout time.Duration
 	cmd := &cobra.Command{
@@ -32,8 +33,16 @@ func waitCommand() *cobra.Command {
 			if len(addrs) == 0 {
 				return misuse("wait for whom? Name the peers: --http A --http B")
 			}
+			c, err := g.merge()
+			if err != nil {
+				return err
+			}
+			w, err := c.web()
+			if err != nil {
+				return err
+			}
 			began := time.Now()
-			all, err := waitForAgreement(cmd.Context(), addrs, timeout)
+			all, err := w.waitForAgreement(cmd.Context(), addrs, timeout)
 			if err != nil {
 				return err
 			}
@@ -43,6 +52,7 @@ func waitCommand() *cobra.Command {
 			return err
 		},
 	}
+	g = flagsOf(cmd, trustFlags...)
 	cmd.Flags().StringSliceVar(&addrs, "http", nil, "HTTP `address` of a peer; once for each")
 	cmd.Flags().Var(durationValue(&timeout, 30*time.Second, 0), "timeout", "how long to wait")
 	return cmd
@@ -60,13 +70,13 @@ func (a asked) String() string { return fmt.Sprintf("%s (%s)", a.status.Name, a.
 
 // waitForAgreement asks all peers until they agree, and returns the answers. The error after the
 // timeout says who lacks what.
-func waitForAgreement(ctx context.Context, addrs []string, timeout time.Duration) ([]asked, error) {
+func (w *web) waitForAgreement(ctx context.Context, addrs []string, timeout time.Duration) ([]asked, error) {
 	limit := time.NewTimer(timeout)
 	defer limit.Stop()
 	tick := time.NewTicker(waitPoll)
 	defer tick.Stop()
 	for {
-		all := askAll(ctx, addrs)
+		all := w.askAll(ctx, addrs)
 		problems := differences(all)
 		if problems == nil {
 			return all, nil
@@ -87,12 +97,12 @@ func waitForAgreement(ctx context.Context, addrs []string, timeout time.Duration
 	}
 }
 
-func askAll(ctx context.Context, addrs []string) []asked {
+func (w *web) askAll(ctx context.Context, addrs []string) []asked {
 	all := make([]asked, len(addrs))
 	var asking sync.WaitGroup
 	for i, addr := range addrs {
 		asking.Go(func() {
-			_, status, err := fetchStatus(ctx, addr)
+			_, status, err := w.status(ctx, addr)
 			all[i] = asked{addr, status, err}
 		})
 	}

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+
+	"github.com/peerd/peerd/internal/auth"
+	"github.com/peerd/peerd/peer"
+)
+
+// trust says whom a daemon takes for a client, and how a command shows that it is one.
+type trust struct {
+	passwordFile string // empty: no password
+	tls          auth.Files
+}
+
+// trustFlags are the settings of trust.
+var trustFlags = []string{"password-file", "tls-cert", "tls-key", "tls-ca"}
+
+// beyondLoopback reports whether clients are asked who they are, so that others than those on this
+// host may connect.
+func (t trust) beyondLoopback() bool { return t.passwordFile != "" || t.tls.CA != "" }
+
+// checkAddr returns the address of a front-end as "ip:port", or an error if it is none or one that
+// others reach without saying who they are.
+func (t trust) checkAddr(setting, addr string) (string, error) {
+	wrong := func(reason string) error {
+		return &peer.ConfigError{Field: setting, Value: addr, Reason: reason}
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", wrong("must be ip:port, as 127.0.0.1:6379")
+	}
+	switch host {
+	case "localhost":
+		host = "127.0.0.1"
+	case "":
+		host = "::"
+	}
+	at, err := netip.ParseAddrPort(net.JoinHostPort(host, port))
+	switch {
+	case err != nil:
+		return "", wrong("must be ip:port, as 127.0.0.1:6379")
+	case at.Addr().IsLoopback() || t.beyondLoopback():
+		return at.String(), nil
+	}
+	return "", wrong("refused beyond loopback as long as everybody there would be let in: ask for a " +
+		"password with --password-file, or for certificates with --tls-cert, --tls-key and --tls-ca; or " +
+		"listen on 127.0.0.1:" + port)
+}
+
+// scheme returns how a URL of the daemon begins.
+func (t trust) scheme() string {
+	if t.tls.Empty() {
+		return "http://"
+	}
+	return "https://"
+}
+
+// redisFlags returns what redis-cli needs besides the port.
+func (t trust) redisFlags() (flags string) {
+	if !t.tls.Empty() {
+		flags += " --tls"
+	}
+	if t.passwordFile != "" {
+		flags += " --askpass"
+	}
+	return flags
+}
+
+// credentials are the files of trust, as read. Nil are those that are not used.
+type credentials struct {
+	guard *auth.Guard
+	tls   *auth.TLS
+}
+
+// load reads the files.
+func (t trust) load() (c credentials, err error) {
+	var errs [2]error
+	if t.passwordFile != "" {
+		c.guard, errs[0] = auth.LoadPasswords(t.passwordFile)
+	}
+	if !t.tls.Empty() {
+		c.tls, errs[1] = auth.LoadTLS(t.tls)
+	}
+	return c, errors.Join(errs[:]...)
+}
+
+// reload reads the files again. What has an error stays as it was.
+func (c credentials) reload() error {
+	var errs [2]error
+	if c.guard != nil {
+		errs[0] = c.guard.Reload()
+	}
+	if c.tls != nil {
+		errs[1] = c.tls.Reload()
+	}
+	return errors.Join(errs[:]...)
+}
+
+// secure returns a listener for TLS, or l itself without.
+func (c credentials) secure(l net.Listener) net.Listener {
+	if c.tls == nil {
+		return l
+	}
+	return tls.NewListener(l, c.tls.Config())
+}
+
+// warn says what is risky in the addresses.
+func (c credentials) warn(log *slog.Logger, listeners ...net.Listener) {
+	for _, l := range listeners {
+		at, err := netip.ParseAddrPort(l.Addr().String())
+		if err == nil && !at.Addr().IsLoopback() && c.tls == nil {
+			log.Warn("passwords and data of clients cross the network in the clear: "+
+				"use --tls-cert and --tls-key", "addr", at.String())
+		}
+	}
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"bufio"
+	"crypto/tls"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/peerd/peerd/internal/auth/authtest"
+)
+
+func TestADaemonWithAPasswordAsksEveryClientForIt(t *testing.T) {
+	file := authtest.PasswordFile(t, "correct-horse-battery\n")
+	d := run(t, t.TempDir(), "--password-file", file)
+	if !strings.Contains(d.stdout.String(), " --askpass)") {
+		t.Errorf("the greeting says nothing of the password: %s", d.stdout)
+	}
+	if _, err := askRedis(d.redis, "SET x 1"); err == nil || !strings.Contains(err.Error(), "NOAUTH") {
+		t.Errorf("without the password Redis answers %v", err)
+	}
+	c, err := dialRedis(t.Context(), d.redis)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for _, command := range []string{"AUTH correct-horse-battery", "SET x 1"} {
+		if reply, err := c.do(command); err != nil || strings.Join(reply, "") != "OK" {
+			t.Errorf("%s: %v %v", command, reply, err)
+		}
+	}
+	wrong := authtest.PasswordFile(t, "staple-and-more-of-it")
+	backup := filepath.Join(t.TempDir(), "backup")
+	for _, line := range [][]string{
+		{"status"}, {"wait", "--timeout", "1s"}, {"backup", backup},
+	} {
+		line = append(line, "--http", d.http)
+		const need = "(name it with --password-file)"
+		if status, _, stderr := peerd(t, line...); status != exitFailure || !strings.Contains(stderr, need) {
+			t.Errorf("%s: status %d, %s", line, status, stderr)
+		}
+		status, _, stderr := peerd(t, append(line, "--password-file", wrong)...)
+		if status != exitFailure || !strings.Contains(stderr, "wrong password") {
+			t.Errorf("%s with a wrong password: status %d, %s", line, status, stderr)
+		}
+		mustPeerd(t, append(line, "--password-file", file)...)
+	}
+}
+
+func TestADaemonWithAnAuthorityServesOnlyClientsWithACertificate(t *testing.T) {
+	authority := authtest.NewAuthority(t)
+	server, client := authority.Issue("server"), authority.Issue("client")
+	d := run(t, t.TempDir(), "--tls-cert", server.Cert, "--tls-key", server.Key, "--tls-ca", server.CA)
+	mine := []string{"--http", d.http, "--tls-cert", client.Cert, "--tls-key", client.Key,
+		"--tls-ca", client.CA}
+	mustPeerd(t, append([]string{"status"}, mine...)...)
+	mustPeerd(t, append([]string{"wait"}, mine...)...)
+	for name, line := range map[string][]string{
+		"plain HTTP":     {"status", "--http", d.http},
+		"no certificate": {"status", "--http", d.http, "--tls-ca", client.CA},
+	} {
+		const need = "with the same --tls-cert, --tls-key and --tls-ca"
+		if status, _, stderr := peerd(t, line...); status != exitFailure || !strings.Contains(stderr, need) {
+			t.Errorf("%s: status %d, %s", name, status, stderr)
+		}
+	}
+	config, err := client.ClientConfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := tls.Dial("tcp", d.redis, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprint(conn, "PING\r\n")
+	if reply, err := bufio.NewReader(conn).ReadString('\n'); err != nil || reply != "+PONG\r\n" {
+		t.Errorf("PING over TLS: %q, %v", reply, err)
+	}
+	if _, err := askRedis(d.redis, "PING"); err == nil {
+		t.Error("Redis is served without TLS")
+	}
+}
+
+func TestBeyondLoopbackClientsMustSayWhoTheyAre(t *testing.T) {
+	const addr = "192.0.2.1:6379"
+	guarded := trust{passwordFile: "passwords"}
+	certified := trust{}
+	certified.tls.CA = "ca.pem"
+	secured := trust{}
+	secured.tls.Cert, secured.tls.Key = "cert.pem", "key.pem"
+	for _, test := range []struct {
+		name string
+		trust
+		allowed bool
+	}{{"nothing", trust{}, false}, {"a certificate of its own", secured, false},
+		{"a password", guarded, true}, {"client certificates", certified, true}} {
+		if at, err := test.checkAddr("resp", addr); (err == nil) != test.allowed {
+			t.Errorf("with %s: %q, %v", test.name, at, err)
+		}
+	}
+	if at, err := guarded.checkAddr("resp", ":6379"); err != nil || at != "[::]:6379" {
+		t.Errorf("all interfaces: %q, %v", at, err)
+	}
+}
