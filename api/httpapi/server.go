@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -48,6 +49,8 @@ type Config struct {
 	Peer Peer
 	// Auth knows the passwords. Nil: clients need none.
 	Auth *auth.Guard
+	// TLS makes Serve speak HTTPS. Nil: it speaks HTTP.
+	TLS *auth.TLS
 	// Logger takes what goes wrong in serving. Default: nothing is logged.
 	Logger *slog.Logger
 }
@@ -58,6 +61,7 @@ type Server struct {
 	peer   Peer
 	log    *slog.Logger
 	auth   *auth.Guard // nil if clients need no password
+	tls    *auth.TLS   // nil for HTTP without
 	server http.Server
 }
 
@@ -66,7 +70,7 @@ func New(config Config) *Server {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{peer: config.Peer, auth: config.Auth, log: config.Logger}
+	s := &Server{peer: config.Peer, auth: config.Auth, tls: config.TLS, log: config.Logger}
 	s.server = http.Server{
 		Handler:           s.guard(s.routes()),
 		ReadHeaderTimeout: readTimeout,
@@ -97,7 +101,11 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			_ = s.server.Close()
 		}
 	})
-	err := s.server.Serve(netutil.LimitListener(l, MaxConnections))
+	l = netutil.LimitListener(l, MaxConnections)
+	if s.tls != nil {
+		l = tls.NewListener(l, s.tls.Config())
+	}
+	err := s.server.Serve(l)
 	if !stop() {
 		<-drained
 	}

@@ -77,7 +77,7 @@ func (d *daemon) open(ctx context.Context, s settings) (err error) {
 	if d.peer, err = peer.Open(ctx, s.peer); err != nil {
 		return err
 	}
-	d.httpServer = httpapi.New(httpapi.Config{Peer: d.peer, Auth: d.guard, Logger: d.log})
+	d.httpServer = httpapi.New(httpapi.Config{Peer: d.peer, Auth: d.guard, TLS: d.tls, Logger: d.log})
 	d.redisServer, err = resp.New(resp.Config{
 		DB: resp.ForPeer(d.peer), Auth: d.guard, Version: version(), Logger: d.log,
 		Settings: map[string]string{"appendfsync": appendfsync(s.peer.Durability)},
@@ -136,7 +136,7 @@ func appendfsync(d peer.Durability) string {
 func (d *daemon) serve(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.redisServer.Serve(ctx, d.secure(d.redis)) })
-	group.Go(func() error { return d.httpServer.Serve(ctx, d.secure(d.http)) })
+	group.Go(func() error { return d.httpServer.Serve(ctx, d.http) })
 	group.Go(func() error {
 		select {
 		case <-ctx.Done():

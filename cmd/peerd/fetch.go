@@ -80,16 +80,21 @@ func (w *web) ask(ctx context.Context, method, addr, path, what string) (*http.R
 	if err != nil || refusal.Error == "" {
 		refusal.Error = resp.Status
 	}
-	if resp.StatusCode == http.StatusUnauthorized {
+	switch {
+	case resp.StatusCode == http.StatusUnauthorized:
 		refusal.Error += " (name it with --password-file)"
+	case resp.StatusCode == http.StatusBadRequest && w.scheme == "http://":
+		refusal.Error += " (if it speaks HTTPS, ask" + sameTLS + ")"
 	}
 	return nil, fmt.Errorf("%s refused %s: %s", addr, what, refusal.Error)
 }
 
+const sameTLS = " with the same --tls-cert, --tls-key and --tls-ca"
+
 // hint says what may be missing if the two ends do not understand each other.
 func (w *web) hint(err error) string {
 	if text := err.Error(); strings.Contains(text, "malformed HTTP") || strings.Contains(text, "tls:") {
-		return ", and with the same --tls-cert, --tls-key and --tls-ca"
+		return ", and" + sameTLS
 	}
 	return ""
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/peerd/peerd/internal/auth/authtest"
@@ -103,4 +104,37 @@ func TestBeyondLoopbackClientsMustSayWhoTheyAre(t *testing.T) {
 	if at, err := guarded.checkAddr("resp", ":6379"); err != nil || at != "[::]:6379" {
 		t.Errorf("all interfaces: %q, %v", at, err)
 	}
+}
+
+func TestSIGHUPTakesOverANewPasswordAndANewCertificate(t *testing.T) {
+	authority := authtest.NewAuthority(t)
+	server, file := authority.Issue("server"), authtest.PasswordFile(t, "correct-horse-battery\n")
+	p := start(t, "--dir", t.TempDir(), "--password-file", file, "--tls-cert", server.Cert,
+		"--tls-key", server.Key).serving(t)
+	ask := func() int {
+		status, _, _ := peerd(t, "status", "--http", p.http, "--password-file", file, "--tls-ca", server.CA)
+		return status
+	}
+	hangUp := func(want string) {
+		t.Helper()
+		seen := len(p.stderr.String())
+		if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		p.stderr.waitForAfter(t, seen, want, p.ended)
+	}
+	if ask() != exitOK {
+		t.Fatal("the first password is refused")
+	}
+	authority.Issue("server") // in the same files
+	write(t, file, "staple-and-more-of-it\n")
+	if ask() == exitOK {
+		t.Error("a new password is accepted before SIGHUP")
+	}
+	hangUp(`msg="settings reloaded"`)
+	if ask() != exitOK {
+		t.Errorf("a new password is refused after SIGHUP: %s", p.stderr)
+	}
+	write(t, file, "short\n")
+	hangUp("a password has 16 to 512")
 }
