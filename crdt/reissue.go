@@ -1,20 +1,20 @@
 package crdt
 
 // Reissue issues the mutations of deltas again under new dots, after a fork: two stores went on from one
-// past and gave the same dots to different things, and one of them must give its own new ones. One is used
-// for all deltas of its branch, in their order.
+// past and gave the same dots to different things, and one of them must give its own new ones. Deltas that
+// may have seen those are issued again too. One is used for all deltas of its branches, in their order.
 //
 // What is issued again means what it meant: a write replaces what it had seen, a removal removes what it
 // had seen, an increment counts on top of what the other branch counted.
 type Reissue struct {
-	Replica ReplicaID // whose dots were issued twice
-	Common  uint64    // its last dot before the fork
+	// Common has, for each replica with a branch that is abandoned, its last dot before that.
+	Common VersionVector
 
 	now map[Dot]Dot // what the branch's dots became
 	was map[Dot]Dot // and the other way round
 }
 
-// Op issues one operation of the branch again; was is its dot there. For an OpClear it only returns what
+// Op issues one operation of a branch again; was is its dot there. For an OpClear it only returns what
 // must be removed, cell by cell, which may be more than fits into one transaction: pass it to Op in
 // turn. seen is what the clear saw, in the branch's dots.
 func (r *Reissue) Op(tx Tx, op Op, was Dot, seen DotSet) (clears []Op, err error) {
@@ -64,6 +64,13 @@ func (r *Reissue) Moved(was Dot) (now Dot, ok bool) {
 	return now, ok
 }
 
+// Moves calls fn with every dot that was issued again, in no order.
+func (r *Reissue) Moves(fn func(was, now Dot)) {
+	for was, now := range r.now {
+		fn(was, now)
+	}
+}
+
 // seen returns the entries under prefix that a clear of the branch saw.
 func (r *Reissue) seen(tx Tx, prefix Address, seen DotSet) (ops []Op, err error) {
 	err = tx.Scan(prefix, "", func(a Address, c Cell) bool {
@@ -82,8 +89,11 @@ func (r *Reissue) seen(tx Tx, prefix Address, seen DotSet) (ops []Op, err error)
 	return ops, err
 }
 
-// forked reports whether d stands for different things in the two branches.
-func (r *Reissue) forked(d Dot) bool { return d.Replica == r.Replica && d.Counter > r.Common }
+// forked reports whether d stands for something else in the branches than where they are abandoned.
+func (r *Reissue) forked(d Dot) bool {
+	common, abandoned := r.Common[d.Replica]
+	return abandoned && d.Counter > common
+}
 
 // live returns the dots that are in the cell, as they are called now.
 func (r *Reissue) live(c Cell, dots []Dot) []Dot {
