@@ -59,6 +59,7 @@ type Members struct {
 	joinIt chan struct{}            // holds a token when join was replaced
 
 	disputed atomic.Bool    // our address is: the next round of joining is eager
+	tried    atomic.Bool    // every host of a round was joined, or could not be
 	running  sync.WaitGroup // goroutines of ours
 	stop     context.CancelFunc
 	closing  sync.Once
@@ -151,6 +152,9 @@ func (m *Members) SetJoin(hosts []string) error {
 	}
 	return nil
 }
+
+// Tried reports whether the hosts to join at the start have been joined, or could not be.
+func (m *Members) Tried() bool { return m.tried.Load() }
 
 // Changed returns a channel, always the same, that holds a token when List may return something new
 // since the token before, round trip times aside. Many changes leave one token, so it is of use to

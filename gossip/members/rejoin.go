@@ -45,6 +45,9 @@ func (m *Members) rejoin(ctx context.Context) {
 		if !r.wait(ctx, jittered(pause), finished, m.joinIt) {
 			return
 		}
+		if len(r.busy) == 0 {
+			m.tried.Store(true)
+		}
 	}
 }
 
