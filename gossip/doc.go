@@ -23,6 +23,10 @@
 // If the log does not reach what a neighbour lacks, it is told so (Behind), and repairs itself by comparing
 // cells (package antientropy); its next Hello begins the stream again.
 //
+// Where a replica's dots stand for two things (package replica says how that comes about), the two
+// neighbours are strange to each other: they exchange no deltas until one has healed. What it abandoned for
+// that is told to everyone (Abandoned).
+//
 // Discovery and liveness are in package gossip/members. Tests: mesh_test.go here, and the seeded driver
 // of whole replicas in internal/replica.
 package gossip

@@ -1,7 +1,6 @@
 package gossip
 
 import (
-	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -16,19 +15,26 @@ type NeighbourID string
 type Core interface {
 	// ID returns the id under which the replica writes.
 	ID() crdt.ReplicaID
-	// Whole reports whether the replica has what its context says.
+	// Whole reports whether the replica has what its context says, so that others may rely on it.
 	Whole() bool
+	// Lacks reports whether the replica lacks something of a context, but for what was abandoned.
+	Lacks(known crdt.VersionVector) bool
+	// Branches returns the healed branches that are known to be abandoned, oldest first.
+	Branches() []Branch
+	// Abandon is told of such branches. stranded reports whether the replica itself is on one.
+	Abandon(all []Branch) (stranded bool)
 	// Context returns the context, which the mesh does not change.
 	Context() (crdt.VersionVector, crdt.Heads)
 	// State returns the digest; settled is false while the root says nothing.
 	State() (d Digest, settled bool)
 	// Heard is told what another replica's context is. It returns those of its own replica ids whose
-	// deltas may be others there than here: the neighbour is asked for their chains.
-	Heard(seen crdt.VersionVector, heads crdt.Heads) (suspects []crdt.ReplicaID)
+	// deltas may be others there than here: the neighbour is asked for their chains. strange is true if
+	// any replica's are: then the two exchange no deltas before one of them has healed.
+	Heard(seen crdt.VersionVector, heads crdt.Heads) (suspects []crdt.ReplicaID, strange bool)
 	// Chain returns the chain of a replica's deltas in the log.
 	Chain(id crdt.ReplicaID) (Chain, error)
-	// Compare is told another replica's chain of a suspect.
-	Compare(theirs Chain) error
+	// Compare is told another replica's chain of a suspect, and reports whether the two fork.
+	Compare(theirs Chain) (forks bool, err error)
 	// LogStart returns where someone with the given context begins to read the log, and whether the
 	// log covers all that they lack.
 	LogStart(theirs crdt.VersionVector) (record uint64, covered bool)
@@ -79,6 +85,7 @@ type Mesh struct {
 type neighbour struct {
 	greeted bool               // its hello has arrived
 	whole   bool               // and said that it has what its context says
+	strange bool               // dots stand for other things there than here
 	replica crdt.ReplicaID     // under which it wrote when it said hello
 	known   crdt.VersionVector // what it has
 	told    crdt.VersionVector // what it knows that we have
@@ -95,6 +102,8 @@ type neighbour struct {
 	ask      map[crdt.ReplicaID]bool // whose chain it is to be asked for
 	asked    map[crdt.ReplicaID]bool // whose chain it was asked for
 	chain    map[crdt.ReplicaID]bool // whose chain it asked for
+
+	branches map[crdt.Dot]bool // abandoned ones that it knows of, by their last common dot
 
 	// What is due to it. Flags, not queues: a message is made when the link takes it.
 	hello, answer, graft, tellBehind, have, digest, ack bool
@@ -118,6 +127,7 @@ func (m *Mesh) Connect(id NeighbourID) {
 		ask:      map[crdt.ReplicaID]bool{},
 		asked:    map[crdt.ReplicaID]bool{},
 		chain:    map[crdt.ReplicaID]bool{},
+		branches: map[crdt.Dot]bool{},
 	}
 }
 
@@ -143,152 +153,18 @@ func (m *Mesh) Whole(id NeighbourID) bool {
 	return n != nil && n.greeted && n.whole
 }
 
+// Strange reports whether dots stand for other things at a neighbour than here, so that no deltas are
+// exchanged with it before one of the two has healed.
+func (m *Mesh) Strange(id NeighbourID) bool {
+	n := m.neighbours[id]
+	return n != nil && n.strange
+}
+
 // Events returns what happened since the last call.
 func (m *Mesh) Events() []Event {
 	e := m.events
 	m.events = nil
 	return e
-}
-
-// Receive takes a frame from a neighbour. Deltas in it are handed to apply. An error wraps ErrFrame if the
-// neighbour does not keep to the protocol, and is apply's own otherwise.
-func (m *Mesh) Receive(id NeighbourID, data []byte,
-	apply func(*crdt.Delta) (Outcome, error)) error {
-	n := m.neighbours[id]
-	if n == nil {
-		return nil
-	}
-	if len(data) == 0 || len(data) > MaxFrame {
-		return fmt.Errorf("%w: %d bytes", ErrFrame, len(data))
-	}
-	k, body := kind(data[0]), data[1:]
-	if !n.greeted && k != kindHello {
-		return fmt.Errorf("%w: a message before hello", ErrFrame)
-	}
-	switch k {
-	case kindHello:
-		return m.receiveHello(n, body)
-	case kindDeltas:
-		return m.receiveDeltas(id, n, body, apply)
-	case kindHave:
-		v, err := decodeHave(body)
-		n.known.Merge(v)
-		if len(n.known) > maxContext {
-			return fmt.Errorf("%w: a context of %d replicas", ErrFrame, len(n.known))
-		}
-		return err
-	case kindPrune:
-		ids, err := decodePrune(body)
-		for _, r := range ids {
-			if len(n.unwanted) < maxReplicas {
-				n.unwanted[r] = true
-			}
-		}
-		return err
-	case kindBehind:
-		m.events = append(m.events, Event{Behind, id})
-	case kindDigest:
-		return m.receiveDigest(id, n, body)
-	case kindAsk:
-		r, err := decodeAsk(body)
-		if len(n.chain) < maxAsked {
-			n.chain[r] = true
-		}
-		return err
-	case kindChain:
-		c, err := decodeChain(body)
-		if err != nil {
-			return err
-		}
-		if !n.asked[c.Replica] {
-			return fmt.Errorf("%w: a chain that was not asked for", ErrFrame)
-		}
-		delete(n.asked, c.Replica)
-		return m.core.Compare(c)
-	case kindAck:
-		bytes, err := decodeAck(body)
-		n.onTheWay -= min(bytes, n.onTheWay)
-		return err
-	}
-	return nil
-}
-
-func (m *Mesh) receiveHello(n *neighbour, body []byte) error {
-	h, err := decodeHello(body)
-	if err != nil {
-		return err
-	}
-	n.greeted, n.replica, n.known, n.missing = true, h.replica, h.seen, 0
-	n.whole = h.whole
-	for _, r := range h.graft {
-		delete(n.unwanted, r)
-	}
-	n.hello = n.hello || h.answer
-	for _, r := range m.core.Heard(h.seen, h.heads) {
-		n.ask[r] = true
-	}
-	n.lost = true
-	return nil
-}
-
-// place finds where in the log a neighbour must be served from. It is not done while a frame is received: the
-// context may then be ahead of the log by what is being committed.
-func (m *Mesh) place(n *neighbour) {
-	record, covered := m.core.LogStart(n.known)
-	n.lost, n.cursor, n.behind, n.tellBehind = false, record, !covered, !covered
-}
-
-func (m *Mesh) receiveDeltas(from NeighbourID, n *neighbour, body []byte,
-	apply func(*crdt.Delta) (Outcome, error)) error {
-	deltas, err := decodeDeltas(body)
-	if err != nil {
-		return err
-	}
-	n.owed += uint64(len(body))
-	if m.paused {
-		n.drop(deltas)
-		return nil
-	}
-	progress := false
-	for _, d := range deltas {
-		outcome, err := apply(d)
-		if err != nil {
-			return err
-		}
-		n.known.Raise(d.Replica, d.Last())
-		switch outcome {
-		case Applied:
-			progress = true
-			n.told.Raise(d.Replica, d.Last())
-		case Known:
-			n.told.Raise(d.Replica, d.Last())
-			if d.Replica != n.replica {
-				// Both sides get this replica's deltas sooner from elsewhere.
-				n.prune[d.Replica], n.unwanted[d.Replica] = true, true
-			}
-		case Early:
-			m.wait(from, d)
-		}
-	}
-	if progress {
-		return m.retry(apply)
-	}
-	return nil
-}
-
-func (m *Mesh) receiveDigest(id NeighbourID, n *neighbour, body []byte) error {
-	theirs, err := decodeDigest(body)
-	if err != nil {
-		return err
-	}
-	ours, settled := m.core.State()
-	switch {
-	case ours.Context != theirs.Context:
-		n.have = true
-	case settled && ours.Root != theirs.Root:
-		m.events = append(m.events, Event{Damaged, id})
-	}
-	return nil
 }
 
 // Rebase begins all links again: after a repair the log has holes, and the context has grown beside it.
@@ -307,7 +183,6 @@ const (
 // Tick is due several times a second: it has the neighbours told what we have, and asks for what they
 // have and nobody sent. While the replica is being repaired it does not ask.
 func (m *Mesh) Tick(repairing bool) {
-	seen, _ := m.core.Context()
 	renamed := m.core.ID() != m.id
 	m.id = m.core.ID()
 	for _, n := range m.neighbours {
@@ -317,7 +192,7 @@ func (m *Mesh) Tick(repairing bool) {
 		}
 		n.have, n.ack = true, true
 		switch {
-		case seen.Contains(n.known):
+		case !m.core.Lacks(n.known):
 			n.missing = 0
 		case !repairing:
 			if n.missing++; n.missing%askEvery == patience {
@@ -351,6 +226,9 @@ func (m *Mesh) Next(id NeighbourID) ([]byte, error) {
 	if !n.greeted {
 		return nil, nil
 	}
+	if b := m.nextBranches(n); b != nil {
+		return b, nil
+	}
 	if len(n.prune) > 0 {
 		ids := slices.Sorted(maps.Keys(n.prune))
 		clear(n.prune)
@@ -371,7 +249,7 @@ func (m *Mesh) Next(id NeighbourID) ([]byte, error) {
 		n.owed, n.ack = 0, false
 		return encodeAck(bytes), nil
 	}
-	if !n.behind && n.onTheWay < window {
+	if !n.behind && !n.strange && n.onTheWay < window {
 		if data, err := m.nextDeltas(n); data != nil || err != nil {
 			return data, err
 		}
@@ -405,6 +283,26 @@ func (m *Mesh) nextHello(n *neighbour) []byte {
 	n.hello, n.graft, n.answer = false, false, false
 	n.told = seen.Clone()
 	return h.encode()
+}
+
+// nextBranches returns abandoned branches that the neighbour was not told of.
+func (m *Mesh) nextBranches(n *neighbour) []byte {
+	var news []Branch
+	size := 0
+	for _, b := range m.core.Branches() {
+		size += b.size()
+		if size > MaxFrame && len(news) > 0 {
+			break
+		}
+		if !n.branches[b.common()] {
+			n.branches[b.common()] = true
+			news = append(news, b)
+		}
+	}
+	if news == nil {
+		return nil
+	}
+	return encodeAbandoned(news)
 }
 
 // maxAsked bounds the chains that a neighbour may have asked for and not got.

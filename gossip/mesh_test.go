@@ -19,6 +19,9 @@ type fakeCore struct {
 	cut   uint64        // records up to this one are gone
 	root  uint64
 	heard int
+
+	branches []Branch
+	strange  bool
 }
 
 func newFake(id crdt.ReplicaID) *fakeCore {
@@ -37,9 +40,20 @@ func (c *fakeCore) State() (Digest, bool) {
 	return Digest{Context: Fingerprint{Hi: sum}, Root: Fingerprint{Hi: sum + c.root}}, true
 }
 
-func (c *fakeCore) Heard(crdt.VersionVector, crdt.Heads) []crdt.ReplicaID { c.heard++; return nil }
-func (c *fakeCore) Chain(id crdt.ReplicaID) (Chain, error)                { return Chain{Replica: id}, nil }
-func (c *fakeCore) Compare(Chain) error                                   { return nil }
+func (c *fakeCore) Heard(crdt.VersionVector, crdt.Heads) ([]crdt.ReplicaID, bool) {
+	c.heard++
+	return nil, c.strange
+}
+
+func (c *fakeCore) Chain(id crdt.ReplicaID) (Chain, error) { return Chain{Replica: id}, nil }
+func (c *fakeCore) Compare(Chain) (bool, error)            { return false, nil }
+func (c *fakeCore) Lacks(known crdt.VersionVector) bool    { return !c.seen.Contains(known) }
+func (c *fakeCore) Branches() []Branch                     { return c.branches }
+
+func (c *fakeCore) Abandon(all []Branch) bool {
+	c.branches = append(c.branches, all...)
+	return false
+}
 
 func (c *fakeCore) LogStart(theirs crdt.VersionVector) (uint64, bool) {
 	for i, d := range c.log {

@@ -43,6 +43,8 @@ const (
 	kindAsk    kind = 7
 	kindChain  kind = 8
 	kindAck    kind = 9
+
+	kindAbandoned kind = 10
 )
 
 // Fingerprint is 16 bytes of a digest. Mesh only compares them.
@@ -61,7 +63,7 @@ type hello struct {
 	seen    crdt.VersionVector
 	heads   crdt.Heads
 	answer  bool // send me your hello
-	whole   bool // the sender has what its context says: it is neither damaged nor rebuilding itself
+	whole   bool // the sender has what its context says, and may be repaired from
 	// graft lists replicas whose deltas the sender wants again, though it may have pruned them.
 	graft []crdt.ReplicaID
 }
@@ -218,21 +220,14 @@ func encodeChain(c Chain) []byte {
 	return frame(kindChain, func(w *wire.Writer) {
 		w.Array(2)
 		w.Uint(uint64(c.Replica))
-		w.Array(2 * len(c.Links))
-		for _, l := range c.Links {
-			w.Uint(l.Last)
-			w.Uint(uint64(l.Hash))
-		}
+		writeLinks(w, c.Links)
 	})
 }
 
 func decodeChain(body []byte) (c Chain, err error) {
 	err = decode(body, 2, func(r *wire.Reader) {
 		c.Replica = crdt.ReplicaID(r.Uint())
-		n := r.Array(2*MaxChain) / 2
-		for i := 0; i < n && r.Err() == nil; i++ {
-			c.Links = append(c.Links, ChainLink{r.Uint(), crdt.Hash(r.Uint())})
-		}
+		c.Links = readLinks(r)
 	})
 	return c, err
 }

@@ -1,0 +1,179 @@
+package gossip
+
+import (
+	"fmt"
+
+	"github.com/peerd/peerd/crdt"
+)
+
+// Receive takes a frame from a neighbour. Deltas in it are handed to apply. An error wraps ErrFrame if the
+// neighbour does not keep to the protocol, and is apply's own otherwise.
+func (m *Mesh) Receive(id NeighbourID, data []byte,
+	apply func(*crdt.Delta) (Outcome, error)) error {
+	n := m.neighbours[id]
+	if n == nil {
+		return nil
+	}
+	if len(data) == 0 || len(data) > MaxFrame {
+		return fmt.Errorf("%w: %d bytes", ErrFrame, len(data))
+	}
+	k, body := kind(data[0]), data[1:]
+	if !n.greeted && k != kindHello {
+		return fmt.Errorf("%w: a message before hello", ErrFrame)
+	}
+	switch k {
+	case kindHello:
+		return m.receiveHello(n, body)
+	case kindDeltas:
+		return m.receiveDeltas(id, n, body, apply)
+	case kindHave:
+		v, err := decodeHave(body)
+		n.known.Merge(v)
+		if len(n.known) > maxContext {
+			return fmt.Errorf("%w: a context of %d replicas", ErrFrame, len(n.known))
+		}
+		return err
+	case kindPrune:
+		ids, err := decodePrune(body)
+		for _, r := range ids {
+			if len(n.unwanted) < maxReplicas {
+				n.unwanted[r] = true
+			}
+		}
+		return err
+	case kindBehind:
+		if !n.strange {
+			m.events = append(m.events, Event{Behind, id})
+		}
+	case kindDigest:
+		return m.receiveDigest(id, n, body)
+	case kindAsk:
+		r, err := decodeAsk(body)
+		if len(n.chain) < maxAsked {
+			n.chain[r] = true
+		}
+		return err
+	case kindChain:
+		return m.receiveChain(n, body)
+	case kindAbandoned:
+		return m.receiveAbandoned(n, body)
+	case kindAck:
+		bytes, err := decodeAck(body)
+		n.onTheWay -= min(bytes, n.onTheWay)
+		return err
+	}
+	return nil
+}
+
+func (m *Mesh) receiveHello(n *neighbour, body []byte) error {
+	h, err := decodeHello(body)
+	if err != nil {
+		return err
+	}
+	n.greeted, n.replica, n.known, n.missing = true, h.replica, h.seen, 0
+	n.whole = h.whole
+	for _, r := range h.graft {
+		delete(n.unwanted, r)
+	}
+	n.hello = n.hello || h.answer
+	suspects, strange := m.core.Heard(h.seen, h.heads)
+	for _, r := range suspects {
+		n.ask[r] = true
+	}
+	n.strange = strange
+	n.lost = true
+	return nil
+}
+
+// place finds where in the log a neighbour must be served from. It is not done while a frame is received: the
+// context may then be ahead of the log by what is being committed.
+func (m *Mesh) place(n *neighbour) {
+	record, covered := m.core.LogStart(n.known)
+	n.lost, n.cursor, n.behind, n.tellBehind = false, record, !covered, !covered && !n.strange
+}
+
+func (m *Mesh) receiveDeltas(from NeighbourID, n *neighbour, body []byte,
+	apply func(*crdt.Delta) (Outcome, error)) error {
+	deltas, err := decodeDeltas(body)
+	if err != nil {
+		return err
+	}
+	n.owed += uint64(len(body))
+	if m.paused {
+		n.drop(deltas)
+		return nil
+	}
+	progress := false
+	if n.strange {
+		return nil
+	}
+	for _, d := range deltas {
+		outcome, err := apply(d)
+		if err != nil {
+			return err
+		}
+		n.known.Raise(d.Replica, d.Last())
+		switch outcome {
+		case Applied:
+			progress = true
+			n.told.Raise(d.Replica, d.Last())
+		case Known:
+			n.told.Raise(d.Replica, d.Last())
+			if d.Replica != n.replica {
+				// Both sides get this replica's deltas sooner from elsewhere.
+				n.prune[d.Replica], n.unwanted[d.Replica] = true, true
+			}
+		case Early:
+			m.wait(from, d)
+		}
+	}
+	if progress {
+		return m.retry(apply)
+	}
+	return nil
+}
+
+func (m *Mesh) receiveDigest(id NeighbourID, n *neighbour, body []byte) error {
+	theirs, err := decodeDigest(body)
+	if err != nil {
+		return err
+	}
+	ours, settled := m.core.State()
+	switch {
+	case ours.Context != theirs.Context:
+		n.have = true
+	case settled && ours.Root != theirs.Root && !n.strange:
+		m.events = append(m.events, Event{Damaged, id})
+	}
+	return nil
+}
+
+func (m *Mesh) receiveChain(n *neighbour, body []byte) error {
+	c, err := decodeChain(body)
+	if err != nil {
+		return err
+	}
+	if !n.asked[c.Replica] {
+		return fmt.Errorf("%w: a chain that was not asked for", ErrFrame)
+	}
+	delete(n.asked, c.Replica)
+	forks, err := m.core.Compare(c)
+	n.strange = n.strange || forks
+	return err
+}
+
+func (m *Mesh) receiveAbandoned(n *neighbour, body []byte) error {
+	all, err := decodeAbandoned(body)
+	if err != nil {
+		return err
+	}
+	for _, b := range all {
+		if len(n.branches) < maxReplicas {
+			n.branches[b.common()] = true
+		}
+	}
+	if m.core.Abandon(all) {
+		m.Rebase() // we are not whole any more
+	}
+	return nil
+}
