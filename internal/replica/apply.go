@@ -12,6 +12,8 @@ import (
 func (g *Group) Apply(d *crdt.Delta) (gossip.Outcome, error) {
 	r := g.r
 	switch {
+	case r.abandoned(d.Replica, d.Last(), d.Hash()):
+		return gossip.Refused, nil
 	case d.Last() <= r.seen[d.Replica]:
 		if d.Last() == r.seen[d.Replica] && d.Hash() != r.heads[d.Replica] {
 			r.forked(d.Replica)

@@ -166,7 +166,7 @@ func TestABranchThatClearedALargeSetIsIssuedAgain(t *testing.T) {
 		}
 	}
 	exchange()
-	if _, ok := a.node.Fork(); !ok {
+	if left, _ := a.node.Leaves(); len(left) == 0 {
 		t.Fatal("the fork was not noticed")
 	}
 	if err := a.node.Discard(); err != nil {
@@ -179,5 +179,34 @@ func TestABranchThatClearedALargeSetIsIssuedAgain(t *testing.T) {
 	w.settle(t)
 	if keys, cells := b.node.Counts(); keys != 1 || cells != 1 {
 		t.Errorf("%d keys in %d cells are left, want the register alone", keys, cells)
+	}
+}
+
+func TestARebuildIssuesAgainWhatFollowsOnARottenRecord(t *testing.T) {
+	w := newWorld(t, 11, worldConfig{hosts: 2, maxLog: 1 << 30})
+	a := w.hosts[0]
+	w.write(t, a, counted(1))
+	w.connect(0, 1)
+	w.settle(t)
+	w.cut(0, 1)
+	w.write(t, a, put("lost"))
+	lost := a.node.LogEnd() - 1
+	w.write(t, a, counted(10))
+	w.write(t, a, added("s", "kept"))
+	rot := &store.Batch{}
+	rot.Delete(place(prefixCell, crdt.KeyAddress("r").Type(crdt.TypeValue)))
+	rot.Set(numbered(prefixLog, lost), []byte("rot"))
+	if err := a.disk.Commit(rot, true); err != nil {
+		t.Fatal(err)
+	}
+	w.open(t, a, false)
+	if a.node.Damaged() == nil {
+		t.Fatal("not noticed")
+	}
+	w.connect(0, 1)
+	w.heal(t)
+	w.settle(t)
+	if got, want := w.values(t), "11 [kept] []"; got[0] != want || got[1] != want {
+		t.Errorf("got %q, want %q twice", got, want)
 	}
 }

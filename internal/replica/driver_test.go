@@ -32,6 +32,7 @@ type world struct {
 	cfg     worldConfig
 	trace   []string
 	done    map[string]int
+	forked  bool // dots stand for two things
 }
 
 type worldConfig struct {
@@ -175,7 +176,7 @@ func (w *world) commit(t testing.TB, h *host, g *Group) {
 	for _, d := range done.Deltas {
 		first := d.Dot(0)
 		if old, ok := w.deltas[first]; ok {
-			if old.Hash() != d.Hash() {
+			if old.Hash() != d.Hash() && !w.forked {
 				t.Fatalf("dot %v was issued twice", first)
 			}
 			continue
@@ -457,14 +458,24 @@ func (w *world) agreed() bool {
 }
 
 func (w *world) describe() string {
-	var b strings.Builder
+	var b0 strings.Builder
 	for _, h := range w.hosts {
 		c, r, settled := h.node.Digest()
 		seen, _ := h.node.Context()
-		fmt.Fprintf(&b, "\nhost %d: context %v root %v settled %v repairing %v waiting %d: %v",
+		fmt.Fprintf(&b0, "\nhost %d: context %v root %v settled %v repairing %v waiting %d: %v",
 			h.i, c, r, settled, h.node.Repairing(), h.node.Waiting(), seen)
+		for _, b := range h.node.branches {
+			fmt.Fprintf(&b0, "\n\tbranch %v beyond %d to %d, healed by %v", b.Replica, b.Common, b.Last(), b.Healed)
+		}
+		left, _ := h.node.Leaves()
+		fmt.Fprintf(&b0, "\n\town %v, leaves %v, left %v, rebuilding %v", h.node.own, left, h.node.left, h.node.rebuilding)
+		for j := range w.hosts {
+			if h.node.Strange(name(j)) {
+				fmt.Fprintf(&b0, ", %d is strange", j)
+			}
+		}
 	}
-	return b.String()
+	return b0.String()
 }
 
 // check compares a host's state with what its context says it must be.

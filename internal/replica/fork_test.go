@@ -58,10 +58,11 @@ func TestAForkedStoreIssuesItsBranchAgain(t *testing.T) {
 		}
 	}
 	exchange()
-	fork, ok := a.node.Fork()
-	if !ok {
+	left, _ := a.node.Leaves()
+	if len(left) != 1 {
 		t.Fatal("the fork was not noticed")
 	}
+	fork := left[0]
 	if len(b.node.Forks())+len(a.node.Forks()) == 0 {
 		t.Error("nobody is alarmed")
 	}

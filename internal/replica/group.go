@@ -254,8 +254,8 @@ func (g *Group) Commit(sync bool) (Committed, error) {
 	if clears {
 		batch.Set(keyClears, encodeClears(g.clears))
 	}
-	if r.named {
-		g.also.Set(keyOwn, r.encodeOwn())
+	if r.unsaved {
+		r.writeNames(&g.also)
 	}
 	batch.Append(&g.also)
 	write := func() error {
@@ -265,7 +265,7 @@ func (g *Group) Commit(sync bool) (Committed, error) {
 		g.publish(changed, moves)
 		r.log.append(rec)
 		r.clears = g.clears
-		r.named = false
+		r.unsaved = false
 		return nil
 	}
 	var err error
@@ -277,7 +277,7 @@ func (g *Group) Commit(sync bool) (Committed, error) {
 			if err == nil {
 				g.publish(changed, moves)
 				r.log.append(rec)
-				r.clears, r.named = g.clears, false
+				r.clears, r.unsaved = g.clears, false
 			}
 			return err
 		})

@@ -16,6 +16,38 @@ func NewNode(r *Replica) *Node { return &Node{Replica: r, Mesh: gossip.NewMesh(r
 // Whole reports whether a neighbour has what its context says.
 func (n *Node) Whole(id gossip.NeighbourID) bool { return n.Mesh.Whole(id) }
 
+// MayDiscard reports whether a neighbour, itself whole, has all that is here, but for what this replica's own
+// log has, and all that it must have for what this replica leaves: then nothing is lost with a Discard. After
+// a fork it must be on the other branch.
+func (n *Node) MayDiscard() bool {
+	_, healed := n.Leaves()
+	for _, id := range n.Neighbours() {
+		known, greeted := n.Known(id)
+		if greeted && len(known) > 0 && n.Whole(id) && known.Contains(healed) && n.Covers(known) &&
+			(n.fork.Replica == 0 || n.Strange(id)) {
+			return true
+		}
+	}
+	return false
+}
+
+// CaughtUp reports whether neighbours have said what they have, and none has what this replica lacks, but
+// for those that must heal first. An empty neighbour says nothing to an empty replica.
+func (n *Node) CaughtUp() bool {
+	greetings := 0
+	for _, id := range n.Neighbours() {
+		known, greeted := n.Known(id)
+		switch {
+		case !greeted, n.Strange(id):
+		case n.Lacks(known):
+			return false
+		case len(known) > 0 || n.Rebuilding():
+			greetings++
+		}
+	}
+	return greetings > 0
+}
+
 // SetDamaged is Replica.SetDamaged; neighbours are asked anew how they are.
 func (n *Node) SetDamaged(why error) {
 	n.Replica.SetDamaged(why)

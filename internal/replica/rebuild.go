@@ -3,6 +3,7 @@ package replica
 import (
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"time"
 
 	"github.com/peerd/peerd/antientropy"
@@ -61,8 +62,9 @@ func indexHash(key []byte) uint64 {
 	return h.Sum64()
 }
 
-// Whole reports whether the replica has what its context says: it is neither damaged nor rebuilding.
-func (r *Replica) Whole() bool { return r.damage == nil && !r.rebuilding }
+// Whole reports whether the replica has what its context says, so that others may rely on it: it is neither
+// damaged nor rebuilding, nor on a branch that was abandoned.
+func (r *Replica) Whole() bool { return r.damage == nil && !r.rebuilding && !r.stranded() }
 
 // Rebuilding reports whether the replica discarded its cells and has not got all of them back. What it
 // holds is then not to be read.
@@ -77,9 +79,10 @@ func (r *Replica) Discard() error {
 			return err
 		}
 	}
-	mark := &store.Batch{}
-	mark.Set(keyRebuild, r.encodeRebuild(rebuildDiscards))
-	if err := r.commit(mark, true); err != nil {
+	if err := r.leave(); err != nil {
+		return err
+	}
+	if err := r.markRebuild(rebuildDiscards); err != nil {
 		return err
 	}
 	return r.discard()
@@ -92,19 +95,57 @@ func (n *Node) Discard() error {
 	return err
 }
 
-// Phases of a rebuild, in its mark.
+// rebuildPhase is how far a rebuild has come, in its mark.
+type rebuildPhase uint64
+
 const (
-	rebuildDiscards = 1
-	rebuildFills    = 2
+	rebuildDiscards rebuildPhase = 1 // what is there goes
+	rebuildFills    rebuildPhase = 2 // the peers' data comes
+	rebuildSettled  rebuildPhase = 3 // it has come, and what is to be issued again is known
 )
 
-func (r *Replica) encodeRebuild(phase uint64) []byte {
+func encodeRebuild(phase rebuildPhase, left []Fork) []byte {
 	return wire.Seal(formatVersion, keyRebuild, wire.Encode(func(w *wire.Writer) {
-		w.Array(3)
-		w.Uint(phase)
-		w.Uint(uint64(r.fork.Replica))
-		w.Uint(r.fork.Common)
+		w.Array(2)
+		w.Uint(uint64(phase))
+		w.Array(2 * len(left))
+		for _, f := range left {
+			w.Uint(uint64(f.Replica))
+			w.Uint(f.Common)
+		}
 	}))
+}
+
+func decodeRebuild(record []byte) (phase rebuildPhase, left []Fork, err error) {
+	body, err := unseal(keyRebuild, record)
+	if err != nil {
+		return 0, nil, err
+	}
+	err = wire.Decode(body, func(rd *wire.Reader) {
+		rd.Array(2)
+		phase = rebuildPhase(rd.Uint())
+		n := rd.Array(2*maxBranches) / 2
+		for i := 0; i < n && rd.Err() == nil; i++ {
+			left = append(left, Fork{crdt.ReplicaID(rd.Uint()), rd.Uint()})
+		}
+	})
+	if err != nil {
+		return 0, nil, damaged(keyRebuild, err)
+	}
+	return phase, left, nil
+}
+
+// markRebuild notes durably how far the rebuild has come, and what it abandons.
+func (r *Replica) markRebuild(phase rebuildPhase) error {
+	mark := &store.Batch{}
+	mark.Set(keyRebuild, encodeRebuild(phase, r.left))
+	mark.Set(keyOwn, r.encodeOwn())
+	mark.Set(keyBranches, r.encodeBranches())
+	if err := r.commit(mark, true); err != nil {
+		return err
+	}
+	r.phase = phase
+	return nil
 }
 
 // discard removes what is there. Doing it twice is doing it once.
@@ -122,9 +163,10 @@ func (r *Replica) discard() error {
 	for _, key := range [][]byte{keyCheckpoint, keyClears, keyFlip, keyLarge, keyRoot} {
 		next.Delete(key)
 	}
-	next.Set(keyOwn, r.encodeOwn())
-	next.Set(keyRebuild, r.encodeRebuild(rebuildFills))
-	if err := r.commit(next, true); err != nil {
+	if err := r.commit(next, false); err != nil {
+		return err
+	}
+	if err := r.markRebuild(rebuildFills); err != nil {
 		return err
 	}
 	r.reset()
@@ -253,12 +295,23 @@ func (r *Replica) removeAll(start, end []byte) error {
 }
 
 // Reapply ends a rebuild, once the replica has got from its peers what they have: it applies the
-// deltas of its own former log that none of them had, and issues those of an abandoned branch again. done
+// deltas of its own former log that none of them had, and issues those of abandoned branches again. done
 // is false if some of them depend on what no peer has brought yet: they are kept, the replica goes on
 // rebuilding, and Reapply is to be called again when more has come.
 func (r *Replica) Reapply(now time.Time) (done bool, err error) {
-	again := &crdt.Reissue{Replica: r.fork.Replica, Common: r.fork.Common}
-	if err := r.loadMoved(again); err != nil {
+	if r.phase != rebuildSettled && r.hasLeft() {
+		if err := r.settle(); err != nil {
+			return false, err
+		}
+		if err := r.markRebuild(rebuildSettled); err != nil {
+			return false, err
+		}
+	}
+	if r.phase != rebuildSettled || !r.hasLeft() {
+		return false, nil
+	}
+	again, err := r.again()
+	if err != nil {
 		return false, err
 	}
 	var lsn, early uint64
@@ -275,18 +328,40 @@ func (r *Replica) Reapply(now time.Time) (done bool, err error) {
 	if early > 0 {
 		return false, nil
 	}
-	delete(r.forks, r.fork.Replica)
-	r.fork = Fork{}
-	if err := r.Save(now); err != nil {
-		return false, err
+	return true, r.endRebuild(now, again)
+}
+
+// hasLeft reports whether the context has, by their new names, the branches of others that were left.
+func (r *Replica) hasLeft() bool {
+	for _, b := range r.branches {
+		if slices.Contains(r.left, Fork{b.Replica, b.Common}) && !r.seen.Contains(b.Healed) {
+			return false
+		}
 	}
+	return true
+}
+
+func (r *Replica) endRebuild(now time.Time, again *crdt.Reissue) error {
+	if err := r.Save(now); err != nil {
+		return err
+	}
+	r.heal(again)
 	end := &store.Batch{}
 	end.Delete(keyRebuild)
+	end.Set(keyBranches, r.encodeBranches())
 	if err := r.commit(end, true); err != nil {
-		return false, err
+		return err
 	}
-	r.rebuilding = false
-	return true, r.removeAll([]byte{prefixMoved}, []byte{prefixMoved + 1})
+	r.rebuilding, r.phase = false, 0
+	return r.removeAll([]byte{prefixMoved}, []byte{prefixMoved + 1})
+}
+
+// Reapply is Replica.Reapply; neighbours are told when it is done.
+func (n *Node) Reapply(now time.Time) (done bool, err error) {
+	if done, err = n.Replica.Reapply(now); done && err == nil {
+		n.Rebase()
+	}
+	return done, err
 }
 
 // reapplyClears is how many clears may wait to be swept between two groups of Reapply.
@@ -347,21 +422,12 @@ func (r *Replica) resumeRebuild() error {
 		}
 		return r.removeAll([]byte{prefixOldLog}, []byte{prefixOldLog + 1})
 	}
-	body, err := unseal(keyRebuild, record)
+	phase, left, err := decodeRebuild(record)
 	if err != nil {
 		return err
 	}
-	var phase uint64
-	err = wire.Decode(body, func(rd *wire.Reader) {
-		rd.Array(3)
-		phase = rd.Uint()
-		r.fork = Fork{crdt.ReplicaID(rd.Uint()), rd.Uint()}
-	})
-	if err != nil {
-		return damaged(keyRebuild, err)
-	}
-	r.rebuilding = true
-	if phase == rebuildFills {
+	r.rebuilding, r.phase, r.left = true, phase, left
+	if phase != rebuildDiscards {
 		return nil
 	}
 	return r.discard()

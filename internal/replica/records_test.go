@@ -15,6 +15,7 @@ import (
 
 	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/store"
 	"github.com/peerd/peerd/store/mem"
 )
@@ -45,7 +46,10 @@ func samples() map[string]sample {
 	empty := mem.New().Snapshot()
 	cell := func(key, record []byte) error { _, _, err := decodeCell(empty, key, record); return err }
 	own := &Replica{own: []crdt.ReplicaID{7, 8}}
-	forked := &Replica{fork: Fork{Replica: 7, Common: 3}}
+	branches := &Replica{branches: []gossip.Branch{{
+		Replica: 7, Common: 3, Links: []gossip.ChainLink{{Last: 4, Hash: 5}, {Last: 6, Hash: 7}},
+		Healed: crdt.VersionVector{8: 9}, Moves: []gossip.Move{{Was: 4, N: 2, Now: dot}},
+	}}}
 	replicaWith := func(key, record []byte) *Replica {
 		st := mem.New()
 		b := &store.Batch{}
@@ -98,7 +102,10 @@ func samples() map[string]sample {
 	add("own", keyOwn, own.encodeOwn(), func(key, record []byte) error {
 		return replicaWith(key, record).loadOwn()
 	})
-	add("rebuild", keyRebuild, forked.encodeRebuild(rebuildFills), func(key, record []byte) error {
+	add("branches", keyBranches, branches.encodeBranches(), func(key, record []byte) error {
+		return replicaWith(key, record).loadBranches()
+	})
+	add("rebuild", keyRebuild, encodeRebuild(rebuildFills, []Fork{{Replica: 7, Common: 3}}), func(key, record []byte) error {
 		return replicaWith(key, record).resumeRebuild()
 	})
 	return out
@@ -129,7 +136,7 @@ func TestRecordsAreStoredAsTheyEverWere(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if err := s.read(append(slices.Clone(s.key), 0), s.record); err == nil && name != "checkpoint" &&
-			name != "clears" && name != "own" && name != "rebuild" {
+			name != "clears" && name != "own" && name != "rebuild" && name != "branches" {
 			t.Errorf("%s: read under another key", name)
 		}
 	}

@@ -132,9 +132,9 @@ func stageKey(session, n uint64) []byte {
 func (p *Repair) covers(d *crdt.Delta) bool { return p.target[d.Replica] >= d.First }
 
 // BeginRepair starts a repair with another replica's pinned context. It returns ErrBusy while clears are
-// swept or another repair runs.
+// swept, another repair runs, or this replica must be discarded first (see Leaves).
 func (r *Replica) BeginRepair(target crdt.VersionVector, heads crdt.Heads) (*Repair, error) {
-	if r.unsettled() {
+	if r.unsettled() || r.stranded() {
 		return nil, ErrBusy
 	}
 	if err := r.dropStaged(); err != nil {
@@ -144,6 +144,9 @@ func (r *Replica) BeginRepair(target crdt.VersionVector, heads crdt.Heads) (*Rep
 		r.id = 0 // these dots are not to be issued again
 	}
 	for id, n := range target {
+		if r.abandoned(id, n, heads[id]) {
+			return nil, fmt.Errorf("the peer has writes of replica %v that were abandoned", id)
+		}
 		if r.seen[id] == n && r.heads[id] != heads[id] {
 			r.forked(id)
 			return nil, fmt.Errorf("replica %v issued its dots twice", id)

@@ -37,6 +37,7 @@ import (
 
 	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/internal/wire"
 	"github.com/peerd/peerd/store"
 )
@@ -90,14 +91,14 @@ type Replica struct {
 	st  store.Store
 	cfg Config
 
-	id     crdt.ReplicaID   // zero until the first write after an unclean start
-	own    []crdt.ReplicaID // under which this store wrote, the present one last
-	named  bool             // own is not stored yet
-	seen   crdt.VersionVector
-	heads  crdt.Heads
-	gained crdt.VersionVector      // what the context gained since this replica's last delta
-	digest antientropy.Fingerprint // of seen and heads
-	clock  crdt.Clock
+	id      crdt.ReplicaID   // zero until the first write after an unclean start
+	own     []crdt.ReplicaID // under which this store wrote, the present one last
+	unsaved bool             // own or branches are not stored yet
+	seen    crdt.VersionVector
+	heads   crdt.Heads
+	gained  crdt.VersionVector      // what the context gained since this replica's last delta
+	digest  antientropy.Fingerprint // of seen and heads
+	clock   crdt.Clock
 
 	log        deltaLog
 	saved      uint64    // last lsn that the stored checkpoint covers
@@ -113,12 +114,15 @@ type Replica struct {
 	repair     *Repair
 	sessions   uint64 // of staged changes, begun since the store was opened
 	rebuilding bool
+	phase      rebuildPhase
+	left       []Fork                  // branches that the rebuild leaves
 	ahead      bool                    // a group raised the context and is not committed
 	damage     error                   // found at open
 	root       antientropy.Fingerprint // of the newest log record; only at open
 	fork       Fork                    // this store's own, to be healed
 	forks      map[crdt.ReplicaID]bool
-	skewed     int // remote timestamps that were too far ahead
+	branches   []gossip.Branch // abandoned ones; those that are not healed are this store's own
+	skewed     int             // remote timestamps that were too far ahead
 }
 
 // Open opens the replica that st holds; an empty store is a new one. It reads every cell once, to
@@ -131,7 +135,7 @@ func Open(st store.Store, cfg Config) (*Replica, error) {
 		log: newDeltaLog(), cache: newCache(), tree: &antientropy.Tree{}, forks: map[crdt.ReplicaID]bool{},
 	}
 	for _, step := range []func() error{
-		r.resumeRebuild, r.loadOwn, r.finishLarge, r.loadContext, r.loadClears, r.loadCells,
+		r.loadOwn, r.loadBranches, r.resumeRebuild, r.finishLarge, r.loadContext, r.loadClears, r.loadCells,
 		r.checkRoot, r.finishFlip,
 	} {
 		err := step()
@@ -261,7 +265,7 @@ func (r *Replica) Counts() (keys, cells int) { return r.keys, r.cells }
 func (r *Replica) drawID() {
 	r.id = r.cfg.NewID()
 	r.own = append(r.own[max(0, len(r.own)+1-maxOwn):], r.id)
-	r.named = true
+	r.unsaved = true
 	r.gained = r.seen.Clone()
 }
 
@@ -335,12 +339,12 @@ func (r *Replica) save(now time.Time, sync bool) (more bool, err error) {
 		r.log.forget(rec)
 	}
 	batch.Set(keyCheckpoint, r.checkpoint())
-	batch.Set(keyOwn, r.encodeOwn())
+	r.writeNames(batch)
 	r.writeRoot(batch, r.tree.Root())
 	if err := r.commit(batch, sync); err != nil {
 		return false, err
 	}
-	r.named = false
+	r.unsaved = false
 	r.saved = r.log.last
 	return len(cut) > 0 && r.log.bytes > r.cfg.MaxLogBytes, nil
 }

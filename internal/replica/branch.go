@@ -1,0 +1,338 @@
+package replica
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/wire"
+)
+
+// keyBranches is the list of branches that are known to be abandoned.
+var keyBranches = []byte("mbranches")
+
+// maxBranches is how many abandoned branches are remembered. The oldest healed ones are forgotten first: a
+// host that is on one of those is only alarmed.
+const maxBranches = 64
+
+// abandoned reports whether the delta of a replica that ends at a counter with this hash is one of those
+// that were abandoned.
+func (r *Replica) abandoned(id crdt.ReplicaID, last uint64, hash crdt.Hash) bool {
+	for i := range r.branches {
+		if r.branches[i].Has(id, last, hash) {
+			return true
+		}
+	}
+	return false
+}
+
+// Lacks reports whether the replica lacks something of a context, but for what was abandoned.
+func (r *Replica) Lacks(known crdt.VersionVector) bool {
+	for id, n := range known {
+		if r.seen[id] < n && !slices.ContainsFunc(r.branches, func(b gossip.Branch) bool {
+			return b.Replica == id && b.Common < n && n <= b.Last()
+		}) {
+			return true
+		}
+	}
+	return false
+}
+
+// Branches returns the healed branches that are known to be abandoned, oldest first.
+func (r *Replica) Branches() (healed []gossip.Branch) {
+	for _, b := range r.branches {
+		if len(b.Healed) > 0 {
+			healed = append(healed, b)
+		}
+	}
+	return healed
+}
+
+// Abandon is told of abandoned branches by a neighbour, and reports whether this replica is on one that it
+// did not know. They are stored with the next commit; if none comes, they are told again after a restart.
+func (r *Replica) Abandon(all []gossip.Branch) (stranded bool) {
+	for _, b := range all {
+		known := slices.ContainsFunc(r.branches, func(o gossip.Branch) bool {
+			return o.Replica == b.Replica && o.Common == b.Common && slices.Equal(o.Links, b.Links)
+		})
+		if known || len(b.Healed) == 0 || len(b.Links) == 0 {
+			continue
+		}
+		r.addBranch(b)
+		r.unsaved = true
+		delete(r.forks, b.Replica)
+		stranded = stranded || b.Has(b.Replica, r.seen[b.Replica], r.heads[b.Replica])
+	}
+	return stranded
+}
+
+func (r *Replica) addBranch(b gossip.Branch) {
+	if len(r.branches) >= maxBranches {
+		i := slices.IndexFunc(r.branches, func(b gossip.Branch) bool { return len(b.Healed) > 0 })
+		r.branches = slices.Delete(r.branches, max(i, 0), max(i, 0)+1)
+	}
+	r.branches = append(r.branches, b)
+}
+
+// Leaves returns the branches that this replica is on and must leave with Node.Discard, and what
+// somebody must have for that: a fork of this store's own, and those that others abandoned.
+func (r *Replica) Leaves() (left []Fork, healed crdt.VersionVector) {
+	healed = crdt.VersionVector{}
+	if r.fork.Replica != 0 {
+		left = append(left, r.fork)
+	}
+	for _, b := range r.branches {
+		if len(b.Healed) > 0 && b.Has(b.Replica, r.seen[b.Replica], r.heads[b.Replica]) {
+			left = append(left, Fork{b.Replica, b.Common})
+			healed.Merge(b.Healed)
+		}
+	}
+	return left, healed
+}
+
+func (r *Replica) stranded() bool {
+	left, _ := r.Leaves()
+	return len(left) > 0
+}
+
+// leave notes, for a rebuild, which branches it leaves.
+func (r *Replica) leave() error {
+	left, _ := r.Leaves()
+	for _, f := range left {
+		if !slices.Contains(r.left, f) {
+			r.left = append(r.left, f)
+		}
+	}
+	if r.fork.Replica == 0 {
+		return nil
+	}
+	b := gossip.Branch{Replica: r.fork.Replica, Common: r.fork.Common}
+	err := r.chain(b.Replica, b.Common+1, func(d *crdt.Delta) bool {
+		addLink(&b, d)
+		return true
+	})
+	if err == nil {
+		r.addBranch(b)
+		r.fork = Fork{}
+	}
+	return err
+}
+
+func addLink(b *gossip.Branch, d *crdt.Delta) {
+	if d.Last() <= b.Last() {
+		return
+	}
+	if len(b.Links) == gossip.MaxChain {
+		b.Links = b.Links[1:]
+	}
+	b.Links = append(b.Links, gossip.ChainLink{Last: d.Last(), Hash: d.Hash()})
+}
+
+// abandons returns the branch that a delta is in and that this store must issue again; nil if it is in none.
+func (r *Replica) abandons(d *crdt.Delta) *gossip.Branch {
+	for i := range r.branches {
+		b := &r.branches[i]
+		if len(b.Healed) == 0 && b.Replica == d.Replica && d.First > b.Common {
+			return b
+		}
+	}
+	return nil
+}
+
+// leaves reports whether a delta of the log that was put aside is in a branch that another store issues
+// again.
+func (r *Replica) leaves(d *crdt.Delta) bool {
+	return r.abandoned(d.Replica, d.Last(), d.Hash()) ||
+		slices.ContainsFunc(r.left, func(f Fork) bool {
+			return f.Replica == d.Replica && f.Common < d.First && !slices.Contains(r.own, d.Replica)
+		})
+}
+
+// settle finds out what becomes of the deltas in the log that was put aside and that no peer has, where they
+// may have seen what is left behind, or follow on one that was lost: they cannot stay as they are. This
+// store issues its own again, and if it is the one that forked, those of others too. Otherwise those are
+// left to the others.
+func (r *Replica) settle() error {
+	s := settling{Replica: r, has: map[crdt.ReplicaID]gossip.ChainLink{}, saw: map[crdt.ReplicaID]bool{}}
+	for _, b := range r.branches {
+		s.forker = s.forker || len(b.Healed) == 0
+	}
+	snap := r.st.Snapshot()
+	defer snap.Close()
+	return readLog(snap, prefixOldLog, 0, func(rec logged) bool {
+		for _, d := range rec.deltas {
+			s.delta(d)
+		}
+		return true
+	})
+}
+
+// settling is settle at work.
+type settling struct {
+	*Replica
+	forker bool                                // this store forked
+	has    map[crdt.ReplicaID]gossip.ChainLink // where the chain ends that peers have, and what follows on it
+	saw    map[crdt.ReplicaID]bool             // replicas that may have seen what is left
+}
+
+func (s *settling) delta(d *crdt.Delta) {
+	id := d.Replica
+	end, met := s.has[id]
+	if !met {
+		end = gossip.ChainLink{Last: s.seen[id], Hash: s.heads[id]}
+		s.has[id] = end
+		s.saw[id] = d.First > 1 && len(s.left) > 0 // in what was cut off the log
+	}
+	s.saw[id] = s.saw[id] || s.sawBranch(d)
+	if b := s.abandons(d); b != nil {
+		addLink(b, d)
+		return
+	}
+	own := slices.Contains(s.own, id)
+	follows := d.First == end.Last+1 && d.Prev == end.Hash
+	switch {
+	case d.Last() <= end.Last:
+	case s.leaves(d):
+		s.leave(d)
+		s.saw[id] = true
+		s.has[id] = gossip.ChainLink{Last: d.Last(), Hash: d.Hash()}
+	case s.saw[id] && (own || s.forker) || own && !follows:
+		b := gossip.Branch{Replica: id, Common: end.Last}
+		addLink(&b, d)
+		s.addBranch(b)
+	case s.saw[id]:
+		s.left = append(s.left, Fork{id, end.Last})
+	case follows:
+		s.has[id] = gossip.ChainLink{Last: d.Last(), Hash: d.Hash()}
+	}
+}
+
+// leave notes whose branch a delta is in: what it became is needed for what follows.
+func (s *settling) leave(d *crdt.Delta) {
+	for i := range s.branches {
+		f := Fork{s.branches[i].Replica, s.branches[i].Common}
+		if s.branches[i].Has(d.Replica, d.Last(), d.Hash()) && !slices.Contains(s.left, f) {
+			s.left = append(s.left, f)
+		}
+	}
+}
+
+// sawBranch reports whether a delta may have seen what is left.
+func (r *Replica) sawBranch(d *crdt.Delta) bool {
+	saw := func(id crdt.ReplicaID, common uint64) bool {
+		return id != d.Replica && (d.Deps[id] > common || d.Seen[id] > common)
+	}
+	return slices.ContainsFunc(r.left, func(f Fork) bool { return saw(f.Replica, f.Common) }) ||
+		slices.ContainsFunc(r.branches, func(b gossip.Branch) bool {
+			return len(b.Healed) == 0 && saw(b.Replica, b.Common)
+		})
+}
+
+// again returns what issues the abandoned deltas again, or goes on with it.
+func (r *Replica) again() (*crdt.Reissue, error) {
+	again := &crdt.Reissue{Common: crdt.VersionVector{}}
+	for _, b := range r.branches {
+		left := slices.Contains(r.left, Fork{b.Replica, b.Common})
+		if len(b.Healed) > 0 && !left {
+			continue
+		}
+		if common, there := again.Common[b.Replica]; !there || b.Common < common {
+			again.Common[b.Replica] = b.Common
+		}
+		for _, m := range b.Moves {
+			for i := range m.N {
+				again.Move(crdt.Dot{Replica: b.Replica, Counter: m.Was + i},
+					crdt.Dot{Replica: m.Now.Replica, Counter: m.Now.Counter + i})
+			}
+		}
+	}
+	return again, r.loadMoved(again)
+}
+
+// heal notes that this store's branches are issued again.
+func (r *Replica) heal(again *crdt.Reissue) {
+	healed := crdt.VersionVector{}
+	for _, id := range r.own {
+		if n := r.seen[id]; n > 0 {
+			healed[id] = n
+		}
+	}
+	if len(healed) == 0 {
+		healed = r.seen.Clone()
+	}
+	moves := movesOf(again)
+	for i := range r.branches {
+		b := &r.branches[i]
+		if len(b.Healed) > 0 {
+			continue
+		}
+		b.Healed = healed
+		left := uint64(gossip.MaxMoved)
+		for _, m := range moves[b.Replica] {
+			if m.Was > b.Common && len(b.Moves) < gossip.MaxChain && m.N <= left {
+				b.Moves = append(b.Moves, m)
+				left -= m.N
+			}
+		}
+		delete(r.forks, b.Replica)
+	}
+	r.left = nil
+}
+
+// movesOf returns what was issued again as runs, in order.
+func movesOf(again *crdt.Reissue) map[crdt.ReplicaID][]gossip.Move {
+	now := map[crdt.Dot]crdt.Dot{}
+	var dots []crdt.Dot
+	again.Moves(func(was, is crdt.Dot) {
+		now[was] = is
+		dots = append(dots, was)
+	})
+	slices.SortFunc(dots, crdt.Dot.Compare)
+	moves := map[crdt.ReplicaID][]gossip.Move{}
+	for _, was := range dots {
+		is, all := now[was], moves[was.Replica]
+		if n := len(all); n > 0 {
+			end := &all[n-1]
+			if end.Was+end.N == was.Counter && end.Now.Replica == is.Replica &&
+				end.Now.Counter+end.N == is.Counter {
+				end.N++
+				continue
+			}
+		}
+		moves[was.Replica] = append(all, gossip.Move{Was: was.Counter, N: 1, Now: is})
+	}
+	return moves
+}
+
+func (r *Replica) encodeBranches() []byte {
+	return wire.Seal(formatVersion, keyBranches, wire.Encode(func(w *wire.Writer) {
+		w.Array(len(r.branches))
+		for _, b := range r.branches {
+			gossip.WriteBranch(w, b)
+		}
+	}))
+}
+
+func (r *Replica) loadBranches() error {
+	snap := r.st.Snapshot()
+	defer snap.Close()
+	record, ok, err := snap.Get(keyBranches)
+	if err != nil || !ok {
+		return err
+	}
+	body, err := unseal(keyBranches, record)
+	if err != nil {
+		return err
+	}
+	err = wire.Decode(body, func(rd *wire.Reader) {
+		n := rd.Array(maxBranches)
+		for i := 0; i < n && rd.Err() == nil; i++ {
+			r.branches = append(r.branches, gossip.ReadBranch(rd))
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("abandoned branches: %w", damaged(keyBranches, err))
+	}
+	return nil
+}
