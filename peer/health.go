@@ -3,6 +3,7 @@ package peer
 import (
 	"cmp"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/peerd/peerd/antientropy"
@@ -20,27 +21,58 @@ func (p *Peer) Ready() error {
 	return err
 }
 
-var errCatchingUp = errors.New("catching up with the other peers")
+var (
+	errCatchingUp = errors.New("catching up with the other peers")
+	errLooking    = errors.New("looking for the other peers")
+)
 
 func (l *loop) readiness() error {
 	if err := cmp.Or(l.refusal(), l.p.space.refusal()); err != nil {
 		return err
 	}
-	if l.caughtUp || !l.someoneIsAhead() {
+	switch {
+	case l.caughtUp:
 		return nil
+	case l.someoneIsAhead():
+		return errCatchingUp
+	case l.expectsSomeone():
+		return errLooking
 	}
-	return errCatchingUp
+	return nil
+}
+
+// How long an empty peer that was told of others, and is reached by none, waits before it takes itself for
+// the first.
+const (
+	joinGrace = 2 * time.Second  // from its start, unless all joins have ended before
+	linkGrace = 10 * time.Second // from when a member that is alive became so
+)
+
+// expectsSomeone reports whether a neighbour may still turn up that has data.
+func (l *loop) expectsSomeone() bool {
+	n := l.p.net
+	if n == nil {
+		return false
+	}
+	for id := range l.links {
+		if _, greeted := l.node.Known(id); greeted {
+			return false
+		}
+	}
+	for _, m := range n.members.List() {
+		if m.Alive && time.Since(m.Since) < linkGrace {
+			return true
+		}
+	}
+	return !n.members.Tried() && time.Since(l.opened) < joinGrace
 }
 
 // someoneIsAhead reports whether a neighbour has what this replica lacks.
 func (l *loop) someoneIsAhead() bool {
-	seen, _ := l.node.Context()
-	for id := range l.links {
-		if known, greeted := l.node.Known(id); greeted && !seen.Contains(known) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(l.node.Neighbours(), func(id gossip.NeighbourID) bool {
+		known, greeted := l.node.Known(id)
+		return greeted && l.node.Lacks(known)
+	})
 }
 
 // noticeCatchingUp notes that an empty or rebuilding replica has all that its neighbours have.
@@ -48,18 +80,7 @@ func (l *loop) noticeCatchingUp() error {
 	if l.caughtUp && !l.node.Rebuilding() || l.repairing || l.node.Repairing() {
 		return nil
 	}
-	seen, _ := l.node.Context()
-	greetings := 0
-	for id := range l.links {
-		known, greeted := l.node.Known(id)
-		if greeted && !seen.Contains(known) {
-			return nil
-		}
-		if greeted && (len(known) > 0 || l.node.Rebuilding()) {
-			greetings++
-		}
-	}
-	if greetings == 0 {
+	if !l.node.CaughtUp() {
 		return nil
 	}
 	l.caughtUp = true
@@ -131,7 +152,7 @@ func (l *loop) judge(err error) {
 func (l *loop) noticeDamage() {
 	switch {
 	case l.node.Damaged() == nil:
-	case l.mayDiscard():
+	case l.node.MayDiscard():
 		l.beginRebuild()
 	case len(l.links) > 0 && time.Since(l.helpless) > warnEvery:
 		l.helpless = time.Now()
@@ -139,21 +160,6 @@ func (l *loop) noticeDamage() {
 			"here has: waiting for one; to give up what only this host has, stop it, move its store "+
 			"directory away and start it again", "error", l.node.Damaged())
 	}
-}
-
-// mayDiscard reports whether a neighbour, itself whole, has all that is here, but for what this replica's own log has:
-// then nothing is lost with what it discards.
-func (l *loop) mayDiscard() bool {
-	if l.p.space.left() != roomy {
-		return false
-	}
-	for id := range l.links {
-		known, greeted := l.node.Known(id)
-		if greeted && len(known) > 0 && l.node.Whole(id) && l.node.Covers(known) {
-			return true
-		}
-	}
-	return false
 }
 
 // noticeForks logs replicas whose dots were issued twice, and heals a fork of this store's own.
@@ -165,9 +171,10 @@ func (l *loop) noticeForks() {
 		l.p.log.Error("writes of a replica exist in two versions: some host's data directory was put "+
 			"back from an image of its disk while it ran on elsewhere", "replicas", forks)
 	}
-	if fork, ok := l.node.Fork(); ok && !l.node.Rebuilding() && l.mayDiscard() {
-		l.p.log.Error("it was this host's: fetching the other version from the peers, and writing "+
-			"what was written here since again", "replica", fork.Replica.String(), "after", fork.Common)
+	if left, _ := l.node.Leaves(); len(left) > 0 && !l.node.Rebuilding() && l.node.MayDiscard() {
+		l.p.log.Error("this host has the version that is given up: fetching the other from the peers, "+
+			"and writing again what was written here since", "replica", left[0].Replica.String(),
+			"after", left[0].Common)
 		l.beginRebuild()
 	}
 }

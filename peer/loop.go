@@ -55,6 +55,7 @@ type loop struct {
 	dirty   bool // something was committed and not synced
 	syncing bool // a sync is under way
 
+	opened    time.Time
 	caughtUp  bool               // has had all that a neighbour had, or began with data
 	repairing bool               // a repair was started and has not ended
 	flipping  bool               // a repair is being taken over
@@ -74,6 +75,7 @@ func newLoop(p *Peer, node *replica.Node) *loop {
 		wake:     make(chan struct{}, 1),
 		synced:   make(chan error, 1),
 		links:    map[gossip.NeighbourID]*link{},
+		opened:   time.Now(),
 		caughtUp: len(seen) > 0,
 	}
 }
