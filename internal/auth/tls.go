@@ -38,7 +38,8 @@ func LoadTLS(files Files) (*TLS, error) {
 // Reload reads the files again. After an error those read before stay in use.
 func (t *TLS) Reload() error {
 	if t.files.Cert == "" || t.files.Key == "" {
-		return errors.New("tls: a server needs a certificate and its key, both")
+		return errors.New("tls: a server needs a certificate and its key, both: name " +
+			"--tls-cert and --tls-key")
 	}
 	config, err := t.files.load()
 	if err != nil {
