@@ -120,7 +120,8 @@ func (c *config) public(fn func(*pflag.Flag)) {
 // sourceOf says who set a setting.
 func (c *config) sourceOf(name string) string { return cmp.Or(c.from[name], "default") }
 
-// takeFile takes the settings of a file, if one is named.
+// takeFile takes the settings of the file of that name, or of the one that the environment names, if
+// any.
 func (c *config) takeFile(path string) error {
 	if path == "" {
 		path = os.Getenv(configVariable)
@@ -132,6 +133,11 @@ func (c *config) takeFile(path string) error {
 	if err != nil {
 		return err
 	}
+	return c.take(entries)
+}
+
+// take takes the settings of a file.
+func (c *config) take(entries []entry) error {
 	var problems []error
 	for _, e := range entries {
 		f := c.flags.Lookup(e.key)

@@ -24,12 +24,17 @@ type entry struct {
 	value ast.Node
 }
 
-// readConfig returns the entries of a file, in its order. Errors say where in it.
+// readConfig returns the entries of a file.
 func readConfig(path string) ([]entry, error) {
 	text, err := readBounded(path)
 	if err != nil {
 		return nil, err
 	}
+	return parseConfig(path, text)
+}
+
+// parseConfig returns the entries of a text, in its order. Errors say where in the file path it is.
+func parseConfig(path string, text []byte) ([]entry, error) {
 	at := func(line int) string { return fmt.Sprintf("%s:%d", path, line) }
 	file, err := parser.ParseBytes(text, 0)
 	var syntax *yaml.SyntaxError
