@@ -54,9 +54,12 @@ func namesOf(all []members.Member) []string {
 	return names
 }
 
+// skewLimit is by how much a clock may be off.
+func (p *Peer) skewLimit() time.Duration { return time.Duration(p.maxSkew.Load()) }
+
 // watchClocks logs whose clock is off, and whose is right again: once each.
 func (n *network) watchClocks() {
-	all, limit := n.members.List(), n.p.cfg.MaxSkew
+	all, limit := n.members.List(), n.p.skewLimit()
 	named := map[string]bool{}
 	for _, m := range all {
 		was, off := n.clocks.named[m.ID], isSkewed(m, limit)
@@ -80,7 +83,7 @@ func (n *network) watchClocks() {
 
 func (n *network) tellClock(m members.Member, off bool) {
 	log := n.p.log.With("name", m.Label, "peer_id", m.ID, "ahead_ms", m.ClockOffset.Milliseconds(),
-		"limit_ms", n.p.cfg.MaxSkew.Milliseconds())
+		"limit_ms", n.p.skewLimit().Milliseconds())
 	if off {
 		log.Warn("the clocks of this host and of a member differ: its time is not adopted, its writes are")
 		return

@@ -28,7 +28,7 @@ const (
 )
 
 // Config says how a peer runs. The zero value of each field stands for its default; only Dir is required,
-// or Memory. Open copies it.
+// or Memory. Open copies it; Reload changes some of it.
 type Config struct {
 	// Dir is the directory for data and keys. It is created with mode 0700 if it is not there.
 	Dir string

@@ -40,6 +40,8 @@ type Peer struct {
 	mark  *cleanMark
 	space *space
 
+	maxSkew atomic.Int64 // Config.MaxSkew, in nanoseconds
+
 	// Views. opening is held to open one, and exclusively by commits that one could see a part of.
 	opening   sync.RWMutex
 	views     sync.WaitGroup // open ones, and a backup under way
@@ -73,6 +75,7 @@ func Open(ctx context.Context, cfg Config) (*Peer, error) {
 		stopped: make(chan struct{}),
 	}
 	p.log = p.cfg.Logger
+	p.maxSkew.Store(int64(p.cfg.MaxSkew))
 	if err := p.openStore(); err != nil {
 		return nil, err
 	}
@@ -314,15 +317,24 @@ func (p *Peer) call(fn func(l *loop)) error {
 // Done is closed when the peer has ended: after Close, or by itself after a failure that Close returns.
 func (p *Peer) Done() <-chan struct{} { return p.stopped }
 
-// SetJoin puts other hosts in the place of Config.Join, and begins to look for those that are absent.
-// Members that are there, or were, stay known. Errors are ConfigErrors; nothing has changed then.
-func (p *Peer) SetJoin(hosts []string) error {
-	cfg := p.cfg
-	cfg.Join = hosts
-	if err := cfg.Validate(); err != nil || p.net == nil {
+// Reload takes over what can change while a peer runs: Join, LogBytes, LogAge, MinFree and MaxSkew. The
+// other fields of cfg are checked, and have no effect. Hosts that are new in Join are looked for; members
+// that are there, or were, stay known. After an error, ErrClosed or ConfigErrors, nothing has changed.
+func (p *Peer) Reload(cfg Config) error {
+	if err := cfg.Validate(); err != nil {
 		return err
 	}
-	return p.net.members.SetJoin(hosts)
+	cfg = cfg.withDefaults()
+	err := p.call(func(l *loop) {
+		l.node.SetLimits(cfg.MaxSkew, cfg.LogBytes, cfg.LogAge)
+		p.maxSkew.Store(int64(cfg.MaxSkew))
+		p.space.wanted = uint64(cfg.MinFree)
+		l.watchSpace()
+	})
+	if err != nil || p.net == nil {
+		return err
+	}
+	return p.net.members.SetJoin(cfg.Join)
 }
 
 // Close finishes what was accepted, leaves the cluster and releases everything; it returns when all is

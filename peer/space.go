@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -45,10 +46,12 @@ type disk interface {
 }
 
 // space watches how much room a store has. A full disk would kill the process, as the store maps its files
-// into memory, so a peer stops writing well before. The commit loop owns it but for room.
+// into memory, so a peer stops writing well before. The commit loop owns it but for what is
+// atomic.
 type space struct {
-	disk    disk // nil in memory
-	minimum uint64
+	disk    disk   // nil in memory
+	wanted  uint64 // Config.MinFree
+	minimum atomic.Uint64
 	room    atomic.Int32
 	free    atomic.Uint64 // bytes, when last looked
 	needed  atomic.Uint64 // bytes below which it is scarce
@@ -58,7 +61,7 @@ type space struct {
 
 // newSpace watches the disk of a store. A minimum of 0 stands for the default.
 func newSpace(d disk, minimum uint64) (*space, error) {
-	s := &space{disk: d, minimum: minimum}
+	s := &space{disk: d, wanted: minimum}
 	if d == nil {
 		return s, nil
 	}
@@ -70,9 +73,6 @@ func newSpace(d disk, minimum uint64) (*space, error) {
 	case err != nil:
 		return nil, err
 	}
-	if minimum == 0 {
-		s.minimum = min(now.Total/minFreeShare, DefaultMinFree)
-	}
 	s.judge(now)
 	return s, nil
 }
@@ -80,7 +80,8 @@ func newSpace(d disk, minimum uint64) (*space, error) {
 // judge works out the room from a look at the disk, and reports whether that changed.
 func (s *space) judge(now badger.Space) (changed bool) {
 	s.working = now.Working
-	s.needed.Store(max(s.minimum, now.Working))
+	s.minimum.Store(cmp.Or(s.wanted, min(now.Total/minFreeShare, DefaultMinFree)))
+	s.needed.Store(max(s.minimum.Load(), now.Working))
 	return s.judgeFree(now.Free)
 }
 
@@ -114,7 +115,7 @@ func (s *space) refusal() error {
 		return nil
 	}
 	advice := "make room"
-	if s.needed.Load() == s.minimum {
+	if s.needed.Load() == s.minimum.Load() {
 		advice += ", or lower --min-free"
 	}
 	return fmt.Errorf("%w: %d MiB are free and %d MiB must stay so: %s", ErrNoSpace, s.free.Load()>>20,

@@ -122,7 +122,7 @@ func (n *network) describe(s *Status, seen crdt.VersionVector, known map[string]
 		s.P2PAddrs = append(s.P2PAddrs, a.String())
 	}
 	all := n.members.List()
-	s.ClockSkewed, s.ClockWrong = namesOf(skewed(all, n.p.cfg.MaxSkew)), clockWrong(all, n.p.cfg.MaxSkew)
+	s.ClockSkewed, s.ClockWrong = namesOf(skewed(all, n.p.skewLimit())), clockWrong(all, n.p.skewLimit())
 	for _, m := range all {
 		out := Member{
 			Name: m.Label, PeerID: m.ID, Addr: m.Addr, Alive: m.Alive, Since: m.Since,

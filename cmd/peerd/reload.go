@@ -75,5 +75,5 @@ func (d *daemon) reload(next settings) error {
 	if err := d.credentials.reload(); err != nil {
 		return err
 	}
-	return d.peer.SetJoin(next.peer.Join)
+	return d.peer.Reload(next.peer)
 }

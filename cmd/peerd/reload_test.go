@@ -35,14 +35,14 @@ func TestSIGHUPTakesOverWhatCanChangeAndNamesWhatCannot(t *testing.T) {
 		}
 	}
 
-	write(t, file, "log-level: debug\nname: lima\njoin: ["+other.gossip+"]\ndelta-log-age: 24h\n")
+	write(t, file, "log-level: debug\nname: lima\njoin: ["+other.gossip+"]\ndurability: always\n")
 	logged := reload(`msg="settings reloaded" changed=2`)
 	expect(logged,
 		`level=INFO msg="setting changed" setting=log-level was=warn is=debug set_by=`+file+":1\n",
 		`level=INFO msg="setting changed" setting=join was=[] is=[`+other.gossip+"] set_by="+file+":3\n",
 		`level=WARN msg="setting changes at a restart only" setting=name running=oslo wanted=lima `+
 			"set_by="+file+":2\n",
-		`setting=delta-log-age running=168h wanted=24h set_by=`+file+":4\n")
+		`setting=durability running=interval wanted=always set_by=`+file+":4\n")
 	other.ask(t, "INCR visits")
 	mustPeerd(t, "wait", "--http", p.http, "--http", other.http)
 	p.stderr.waitFor(t, "level=DEBUG", p.ended)

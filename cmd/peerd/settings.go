@@ -88,7 +88,10 @@ func (o *options) table() *pflag.FlagSet {
 		"tls-cert":      "no TLS",
 		"tls-ca":        "clients need no certificate",
 	})
-	annotate(t, reloads, map[string]string{"join": "", "log-level": ""})
+	annotate(t, reloads, map[string]string{
+		"join": "", "delta-log-size": "", "delta-log-age": "", "min-free": "", "max-skew": "",
+		"log-level": "",
+	})
 	for _, forTests := range []string{"cut-file", "fast-gossip"} {
 		t.Lookup(forTests).Hidden = true
 	}

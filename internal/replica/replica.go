@@ -420,6 +420,12 @@ func (r *Replica) readLog(lsn uint64, fn func(logged) bool) error {
 // LogEnd returns the number of the record that will be written next.
 func (r *Replica) LogEnd() uint64 { return r.log.last + 1 }
 
+// SetLimits puts others in the place of Config.MaxSkew, MaxLogBytes and MaxLogAge. Zeros are the defaults.
+func (r *Replica) SetLimits(skew time.Duration, logBytes int64, logAge time.Duration) {
+	r.cfg.MaxSkew, r.cfg.MaxLogBytes, r.cfg.MaxLogAge = skew, logBytes, logAge
+	r.cfg = r.cfg.withDefaults()
+}
+
 // LogBytes returns the size of the log.
 func (r *Replica) LogBytes() int64 { return r.log.bytes }
 
