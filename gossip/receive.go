@@ -127,6 +127,9 @@ func (m *Mesh) receiveDeltas(from NeighbourID, n *neighbour, body []byte,
 			m.wait(from, d)
 		}
 	}
+	if len(n.known) > maxContext {
+		return fmt.Errorf("%w: a context of %d replicas", ErrFrame, len(n.known))
+	}
 	if progress {
 		return m.retry(apply)
 	}

@@ -22,12 +22,16 @@ import (
 const (
 	dialTimeout  = 10 * time.Second
 	proofTimeout = 10 * time.Second
-	writeTimeout = 30 * time.Second // for one frame; a neighbour that reads slower is cut off
+	writeTimeout = 30 * time.Second // for a piece of a frame; a neighbour that reads slower is cut off
 )
 
 // linkFrames is how many frames wait in a link for its stream. What comes after them is made when they
 // are gone.
 const linkFrames = 2
+
+// maxNeighbours is how many streams there are to others, those included that others opened because
+// this peer is one of their MaxLinks. One more is closed.
+const maxNeighbours = 4 * MaxLinks
 
 var errLinkReplaced = errors.New("the link was replaced by a newer one")
 
@@ -120,6 +124,11 @@ func (n *network) runLink(s libnet.Stream, proven error) {
 	}
 	n.mu.Lock()
 	old := n.streams[id]
+	if old == nil && len(n.streams) >= maxNeighbours {
+		n.mu.Unlock()
+		_ = s.Reset()
+		return
+	}
 	n.streams[id] = l
 	n.mu.Unlock()
 	if old != nil {
@@ -185,11 +194,11 @@ func (l *link) read() error {
 
 // write sends what the commit loop puts into the link.
 func (l *link) write() {
+	out := patient{l.stream, writeTimeout}
 	for {
 		select {
 		case data := <-l.out:
-			_ = l.stream.SetWriteDeadline(time.Now().Add(writeTimeout))
-			if err := writeFrame(l.stream, data); err != nil {
+			if err := writeFrame(out, data); err != nil {
 				_ = l.stream.Reset()
 				return
 			}

@@ -65,6 +65,16 @@ type Peer struct {
 // Open opens the peer in cfg.Dir and starts it. Joins that do not answer do not delay it. ctx bounds the
 // opening alone. The error says what to do; nothing is left running then.
 func Open(ctx context.Context, cfg Config) (*Peer, error) {
+	p, err := open(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	p.start()
+	return p, nil
+}
+
+// open opens everything and starts nothing.
+func open(ctx context.Context, cfg Config) (*Peer, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -88,11 +98,14 @@ func Open(ctx context.Context, cfg Config) (*Peer, error) {
 			return nil, errors.Join(err, p.store.Close())
 		}
 	}
+	return p, nil
+}
+
+func (p *Peer) start() {
 	go p.loop.run()
 	if p.net != nil {
 		p.net.start()
 	}
-	return p, nil
 }
 
 // openStore opens the directory and the store in it.

@@ -55,6 +55,12 @@ func (c *cluster) start(cfg Config) *Peer {
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	c.adopt(p, cfg)
+	return p
+}
+
+// adopt makes an open peer one of the cluster.
+func (c *cluster) adopt(p *Peer, cfg Config) {
 	c.peers = append(c.peers, p)
 	c.cuts = append(c.cuts, cfg.Cut)
 	c.t.Cleanup(func() {
@@ -62,7 +68,6 @@ func (c *cluster) start(cfg Config) *Peer {
 			c.t.Errorf("close: %v", err)
 		}
 	})
-	return p
 }
 
 func (c *cluster) add() *Peer { return c.start(c.config(c.t.TempDir())) }

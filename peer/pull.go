@@ -125,11 +125,11 @@ func drive(p *antientropy.Puller, response antientropy.Response, ask asking) err
 
 // asker returns a function that sends a request and waits for its response.
 func (n *network) asker(s libnet.Stream) asking {
-	in := bufio.NewReaderSize(s, 64<<10)
+	both := patient{s, pullTimeout}
+	in := bufio.NewReaderSize(both, 64<<10)
 	return func(q antientropy.Request) (resp antientropy.Response, err error) {
-		_ = s.SetDeadline(time.Now().Add(pullTimeout))
 		out := antientropy.EncodeRequest(q)
-		if err := writeFrame(s, out); err != nil {
+		if err := writeFrame(both, out); err != nil {
 			return resp, err
 		}
 		data, err := readFrame(in, antientropy.MaxMessage)
@@ -183,9 +183,9 @@ func (n *network) servePull(s libnet.Stream) error {
 		return errors.Join(callErr, err)
 	}
 	defer pinned.Close()
-	in := bufio.NewReaderSize(s, 4<<10)
+	both := patient{s, pullTimeout}
+	in := bufio.NewReaderSize(both, 4<<10)
 	for {
-		_ = s.SetDeadline(time.Now().Add(pullTimeout))
 		data, err := readFrame(in, antientropy.MaxMessage)
 		if err != nil {
 			return err
@@ -200,7 +200,7 @@ func (n *network) servePull(s libnet.Stream) error {
 			return err
 		}
 		out := antientropy.EncodeResponse(resp)
-		if err := writeFrame(s, out); err != nil {
+		if err := writeFrame(both, out); err != nil {
 			return err
 		}
 		n.p.counters.received.Add(uint64(len(data) + frameHeader))

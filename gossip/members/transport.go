@@ -17,9 +17,12 @@ import (
 )
 
 const (
-	// maxStreams bounds the gossip streams taken at once; more are closed at once. Each may make us
-	// hold 20 MB before its key is checked.
+	// maxStreams bounds the gossip streams taken at once; more are closed at once.
 	maxStreams = 128
+	// maxStreamBytes bounds what those streams together have sent. memberlist holds it in memory, up
+	// to 20 MB of each, before it checks the key. What all of MaxKnown members tell of themselves is
+	// 3 MB. A stream that goes beyond is closed.
+	maxStreamBytes = 64 << 20
 	// bindAttempts is how often a free port is looked for that is free for both UDP and TCP.
 	bindAttempts = 10
 )
@@ -43,6 +46,7 @@ type transport struct {
 	mu     sync.Mutex
 	open   map[*trackedConn]struct{} // nil when shut down
 	inward int                       // how many of them others dialed
+	taken  int                       // bytes that those have sent
 }
 
 var _ memberlist.NodeAwareTransport = (*transport)(nil)
@@ -233,6 +237,28 @@ type trackedConn struct {
 	net.Conn
 	owner  *transport
 	inward bool
+	taken  int // bytes, of one that others dialed; guarded by owner.mu
+}
+
+var errStreamBytes = errors.New("gossip streams have sent too much at once")
+
+// Read implements net.Conn.
+func (c *trackedConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if !c.inward {
+		return n, err
+	}
+	c.owner.mu.Lock()
+	defer c.owner.mu.Unlock()
+	if _, ok := c.owner.open[c]; !ok {
+		return n, err
+	}
+	c.taken += n
+	c.owner.taken += n
+	if c.owner.taken > maxStreamBytes {
+		return 0, errStreamBytes
+	}
+	return n, err
 }
 
 // track takes a stream over, or closes it if there are too many or after Shutdown.
@@ -258,6 +284,7 @@ func (c *trackedConn) Close() error {
 		delete(c.owner.open, c)
 		if c.inward {
 			c.owner.inward--
+			c.owner.taken -= c.taken
 		}
 	}
 	c.owner.mu.Unlock()

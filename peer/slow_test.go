@@ -1,0 +1,139 @@
+package peer
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/host"
+	libnet "github.com/libp2p/go-libp2p/core/network"
+	libpeer "github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+)
+
+// slowHost is a host that reads its streams slowly, until it is cured.
+type slowHost struct {
+	host.Host
+	cured chan struct{}
+}
+
+func (h slowHost) NewStream(ctx context.Context, id libpeer.ID, protocols ...protocol.ID) (
+	libnet.Stream, error) {
+	s, err := h.Host.NewStream(ctx, id, protocols...)
+	return slowStream{s, h.cured}, err
+}
+
+func (h slowHost) SetStreamHandler(id protocol.ID, handle libnet.StreamHandler) {
+	h.Host.SetStreamHandler(id, func(s libnet.Stream) { handle(slowStream{s, h.cured}) })
+}
+
+type slowStream struct {
+	libnet.Stream
+	cured chan struct{}
+}
+
+// Read reads 10 KB a second.
+func (s slowStream) Read(b []byte) (int, error) {
+	const piece = 1 << 10
+	pause := time.NewTimer(time.Second * piece / 10_000)
+	defer pause.Stop()
+	select {
+	case <-pause.C:
+		b = b[:min(len(b), piece)]
+	case <-s.cured:
+	}
+	return s.Stream.Read(b)
+}
+
+// links returns how many neighbours have said what they have.
+func links(p *Peer) (n int) {
+	_ = p.call(func(l *loop) {
+		for id := range l.links {
+			if _, greeted := l.node.Known(id); greeted {
+				n++
+			}
+		}
+	})
+	return n
+}
+
+// lacks returns how many writes of another peer a peer has not.
+func lacks(t *testing.T, p, other *Peer) (n uint64) {
+	t.Helper()
+	ours, err := p.Status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs, err := other.Status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, count := range theirs.VersionVector {
+		n += count - ours.VersionVector[id]
+	}
+	return n
+}
+
+func heapInUse() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+func TestAPeerThatReadsSlowlySlowsNobodyAndTakesNoMemory(t *testing.T) {
+	const (
+		keys, size = 64, 4 << 10
+		log        = 4 << 20  // bytes of deltas that each peer keeps
+		written    = 24 << 20 // bytes, of which no more than the log and keys*size stay
+		allowed    = 8 << 20  // bytes of heap that three peers may take meanwhile
+	)
+	c := newCluster(t)
+	config := func() Config {
+		cfg := c.config("")
+		cfg.Memory, cfg.LogBytes = true, log
+		return cfg
+	}
+	writer := c.start(config())
+	reader := c.start(config())
+	cfg := config()
+	slow, err := open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cured := make(chan struct{})
+	slow.net.host = slowHost{slow.net.host, cured}
+	slow.start()
+	c.adopt(slow, cfg)
+	for _, p := range c.peers {
+		eventually(t, "all are linked", func() bool { return links(p) == 2 })
+	}
+
+	value := make([]byte, size)
+	write := func(i int) {
+		mustUpdate(t, writer, func(tx *Tx) error { return tx.String(fmt.Sprint("k", i%keys)).Set(value) })
+	}
+	for i := range 2 * log / size {
+		write(i)
+	}
+	before := heapInUse()
+	for i := range written / size {
+		write(i)
+	}
+	c.converge(writer, reader)
+	used := heapInUse() - before
+	t.Logf("%d bytes of heap after %d were written", used, written)
+	if used > allowed {
+		t.Errorf("%d bytes of heap after %d were written, limit %d", used, written, allowed)
+	}
+	if lacking := lacks(t, slow, writer); lacking == 0 {
+		t.Error("the slow peer was not slow")
+	}
+	if n := links(writer); n != 2 {
+		t.Errorf("the writer has %d links: the slow peer is to be served on", n)
+	}
+	close(cured)
+	c.converge(writer, reader, slow)
+}
