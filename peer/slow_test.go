@@ -87,8 +87,8 @@ func TestAPeerThatReadsSlowlySlowsNobodyAndTakesNoMemory(t *testing.T) {
 	const (
 		keys, size = 64, 4 << 10
 		log        = 4 << 20  // bytes of deltas that each peer keeps
-		written    = 24 << 20 // bytes, of which no more than the log and keys*size stay
-		allowed    = 8 << 20  // bytes of heap that three peers may take meanwhile
+		written    = 64 << 20 // bytes, of which no more than the log and keys*size stay
+		allowed    = 32 << 20 // bytes of heap that three peers may take meanwhile
 	)
 	c := newCluster(t)
 	config := func() Config {
