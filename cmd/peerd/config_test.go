@@ -113,17 +113,7 @@ func TestEveryFlagOfRunIsAKeyAndAVariable(t *testing.T) {
 	}
 }
 
-func TestWhatConfigPrintsIsAFileOfSettings(t *testing.T) {
-	args := []string{
-		"config", "--name", `a "b": # c`, "--join", "a:1,b:2", "--delta-log-size", "1500000",
-		"--delta-log-age", "90m",
-	}
-	printed := mustPeerd(t, args...)
-	again, _ := effective(t, "--config", configFile(t, printed))
-	want, _ := effective(t, args[1:]...)
-	if diff := cmp.Diff(want, again); diff != "" {
-		t.Error(diff)
-	}
+func TestTheEnvironmentCanNameTheFile(t *testing.T) {
 	t.Setenv("PEERD_CONFIG", configFile(t, "name: lima"))
 	if values, _ := effective(t); values["name"] != "lima" {
 		t.Errorf("PEERD_CONFIG names a file with the name lima, config says %s", values["name"])

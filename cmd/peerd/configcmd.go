@@ -1,12 +1,13 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"text/tabwriter"
 
-	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -45,30 +46,44 @@ func configCommand() *cobra.Command {
 // print writes the settings as YAML, with a comment each.
 func (c *config) print(to io.Writer) error {
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
-	var failure error
 	c.public(func(f *pflag.Flag) {
-		value, err := yamlValue(f)
-		if err != nil {
-			failure = err
-		}
 		from := c.sourceOf(f.Name)
 		if stands := f.Annotations[unset]; len(stands) > 0 && f.Value.String() == "" {
 			from += ": " + stands[0]
 		}
-		fmt.Fprintf(w, "%s: %s\t# %s\n", f.Name, value, from)
+		fmt.Fprintf(w, "%s: %s\t# %s\n", f.Name, yamlValue(f), from)
 	})
-	if failure != nil {
-		return failure
-	}
 	return w.Flush()
 }
 
+// word is a value that YAML takes as it is.
+var word = regexp.MustCompile(`^[a-zA-Z0-9./][\w./-]*$`)
+
 // yamlValue returns the value of a setting on one line.
-func yamlValue(f *pflag.Flag) (string, error) {
-	var value any = f.Value.String()
-	if list, ok := f.Value.(pflag.SliceValue); ok {
-		value = list.GetSlice()
+func yamlValue(f *pflag.Flag) string {
+	if _, ok := f.Value.(pflag.SliceValue); !ok {
+		return yamlText(f.Value.String())
 	}
-	text, err := yaml.MarshalWithOptions(value, yaml.Flow(true))
-	return strings.TrimSpace(string(text)), err
+	var items []string
+	for _, item := range textOf(f) {
+		items = append(items, quoted(item))
+	}
+	return "[" + strings.Join(items, ", ") + "]"
+}
+
+// yamlText returns a text as it is where YAML takes it so.
+func yamlText(text string) string {
+	if word.MatchString(text) && !strings.EqualFold(text, "null") {
+		return text
+	}
+	return quoted(text)
+}
+
+// quoted returns a text as JSON, which is YAML too.
+func quoted(text string) string {
+	var out strings.Builder
+	encoder := json.NewEncoder(&out)
+	encoder.SetEscapeHTML(false)
+	_ = encoder.Encode(text) // any string can be
+	return strings.TrimSpace(out.String())
 }

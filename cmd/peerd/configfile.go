@@ -109,7 +109,8 @@ func (e entry) setTo(f *pflag.Flag) error {
 // plain returns a value as it is written, but for its quotes.
 func plain(n ast.Node) (string, error) {
 	switch n.(type) {
-	case *ast.StringNode, *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
+	case *ast.StringNode, *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.NanNode,
+		*ast.InfinityNode:
 		return n.GetToken().Value, nil
 	case *ast.NullNode:
 		return "", errors.New("has no value: leave the key out for its default")

@@ -56,7 +56,7 @@ func (r *reloader) reload() {
 			return
 		}
 		from := next.sourceOf(f.Name)
-		if f.Annotations[reloads] == nil {
+		if reloadOf(f) != ofSetting {
 			log.Warn("setting changes at a restart only", "setting", f.Name,
 				"running", old.Value, "wanted", f.Value, "set_by", from)
 			return

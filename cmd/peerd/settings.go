@@ -31,16 +31,19 @@ type options struct {
 
 // Annotations of flags in the table.
 const (
-	reloads = "reloads" // SIGHUP takes over a change
+	reloads = "reloads" // SIGHUP takes over a change: of the setting, or of the file that it names
 	unset   = "unset"   // what stands for an empty value
+
+	ofSetting = "yes"
+	ofFile    = "its content"
 )
 
 // table defines the settings. Each is, from its one entry here, a flag of "peerd run", a key of the
 // YAML file, a variable PEERD_… of the environment, a line of "peerd config", and a row of the table
 // in docs/operations.md. Hidden ones are for tests, and flags only.
 //
-// A new setting is one entry. If SIGHUP can change it, it is named in reloadable as well, and taken
-// over in daemon.reload.
+// A new setting is one entry. If SIGHUP can change it, it is annotated so, and daemon.reload takes it
+// over.
 func (o *options) table() *pflag.FlagSet {
 	t := pflag.NewFlagSet("settings", pflag.ContinueOnError)
 	t.SortFlags = false
@@ -89,8 +92,9 @@ func (o *options) table() *pflag.FlagSet {
 		"tls-ca":        "clients need no certificate",
 	})
 	annotate(t, reloads, map[string]string{
-		"join": "", "delta-log-size": "", "delta-log-age": "", "min-free": "", "max-skew": "",
-		"log-level": "",
+		"join": ofSetting, "delta-log-size": ofSetting, "delta-log-age": ofSetting,
+		"min-free": ofSetting, "max-skew": ofSetting, "log-level": ofSetting,
+		"password-file": ofFile, "tls-cert": ofFile, "tls-key": ofFile, "tls-ca": ofFile,
 	})
 	for _, forTests := range []string{"cut-file", "fast-gossip"} {
 		t.Lookup(forTests).Hidden = true
@@ -108,6 +112,9 @@ func annotate(t *pflag.FlagSet, annotation string, of map[string]string) {
 		}
 	}
 }
+
+// reloadOf says what SIGHUP changes of a setting: ofSetting, ofFile or nothing.
+func reloadOf(f *pflag.Flag) string { return strings.Join(f.Annotations[reloads], "") }
 
 // variable returns the name of a setting's environment variable.
 func variable(name string) string {

@@ -30,12 +30,8 @@ func settingsTable() string {
 		if initial == "``" {
 			initial = "none"
 		}
-		reload := ""
-		if f.Annotations[reloads] != nil {
-			reload = "yes"
-		}
 		fmt.Fprintf(&table, "| `%s` | `%s` | %s | %s | %s |\n", f.Name, variable(f.Name), initial,
-			cmp.Or(reload, "no"), what)
+			cmp.Or(reloadOf(f), "no"), what)
 	})
 	return table.String()
 }
