@@ -211,6 +211,7 @@ func (l *loop) endRebuild() error {
 	l.jump()
 	l.p.refusing.Store(nil)
 	l.p.feed.signal()
+	l.p.counters.rebuilds.Add(1)
 	l.p.log.Info("the data here is rebuilt")
 	return nil
 }

@@ -38,8 +38,9 @@ var errLinkReplaced = errors.New("the link was replaced by a newer one")
 // counters are a peer's statistics.
 type counters struct {
 	commits, deltas     atomic.Uint64
-	sent, received      atomic.Uint64 // bytes of frames
+	sent, received      traffic
 	repairs, mismatches atomic.Uint64
+	monitored
 }
 
 // link is a stream to a neighbour.
@@ -174,7 +175,7 @@ func (l *link) read() error {
 		if err != nil {
 			return err
 		}
-		l.n.p.counters.received.Add(uint64(len(data) + frameHeader))
+		l.n.p.counters.received.add(gossip.LayerOf(data), len(data)+frameHeader)
 		f.data = data
 		select {
 		case l.n.p.jobs <- job{frame: f}:
@@ -202,7 +203,7 @@ func (l *link) write() {
 				_ = l.stream.Reset()
 				return
 			}
-			l.n.p.counters.sent.Add(uint64(len(data) + frameHeader))
+			l.n.p.counters.sent.add(gossip.LayerOf(data), len(data)+frameHeader)
 			select {
 			case l.n.p.loop.wake <- struct{}{}:
 			default:

@@ -210,6 +210,7 @@ func (l *loop) update(u *update) error {
 			err = l.transact(u, fn)
 		}
 		u.fail(i, err)
+		l.p.counters.transacted(err)
 		if errors.Is(err, store.ErrCorrupt) {
 			l.verify()
 		}
@@ -272,12 +273,14 @@ func (l *loop) commit() error {
 			return err
 		}
 	}
+	began := time.Now()
 	done, err := g.Commit(l.p.cfg.Durability == Always)
 	if err != nil {
 		return err
 	}
 	if !empty {
 		l.dirty = true
+		l.p.counters.commitTimes.Observe(time.Since(began), 1)
 		l.p.counters.commits.Add(1)
 		l.p.counters.deltas.Add(uint64(len(done.Deltas)))
 	}
@@ -373,7 +376,10 @@ func (l *loop) sync() {
 	l.p.background.Add(1)
 	go func() {
 		defer l.p.background.Done()
-		l.synced <- l.p.store.Sync()
+		began := time.Now()
+		err := l.p.store.Sync()
+		l.p.counters.syncTimes.Observe(time.Since(began), 1)
+		l.synced <- err
 	}()
 }
 

@@ -94,7 +94,11 @@ func (n *network) pull(from libpeer.ID) (result antientropy.Result, err error) {
 		repair.Local.Close()
 		return result, callErr
 	}
-	return p.Result(), err
+	if result = p.Result(); err == nil {
+		n.p.counters.entriesIn.Add(uint64(result.Added))
+		n.p.counters.entriesOut.Add(uint64(result.Removed))
+	}
+	return result, err
 }
 
 // whileRoom has a repair end before the disk is full.
@@ -136,8 +140,8 @@ func (n *network) asker(s libnet.Stream) asking {
 		if err != nil {
 			return resp, err
 		}
-		n.p.counters.sent.Add(uint64(len(out) + frameHeader))
-		n.p.counters.received.Add(uint64(len(data) + frameHeader))
+		n.p.counters.sent.add(repairLayer, len(out)+frameHeader)
+		n.p.counters.received.add(repairLayer, len(data)+frameHeader)
 		return antientropy.DecodeResponse(data)
 	}
 }
@@ -203,8 +207,8 @@ func (n *network) servePull(s libnet.Stream) error {
 		if err := writeFrame(both, out); err != nil {
 			return err
 		}
-		n.p.counters.received.Add(uint64(len(data) + frameHeader))
-		n.p.counters.sent.Add(uint64(len(out) + frameHeader))
+		n.p.counters.received.add(repairLayer, len(data)+frameHeader)
+		n.p.counters.sent.add(repairLayer, len(out)+frameHeader)
 	}
 }
 

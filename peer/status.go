@@ -105,7 +105,7 @@ func (p *Peer) Status() (Status, error) {
 	}
 	c := &p.counters
 	s.Commits, s.Deltas = c.commits.Load(), c.deltas.Load()
-	s.BytesSent, s.BytesReceived = c.sent.Load(), c.received.Load()
+	s.BytesSent, s.BytesReceived = c.sent.total(), c.received.total()
 	s.Repairs, s.Mismatches = c.repairs.Load(), c.mismatches.Load()
 	s.StoreBytes = p.store.Size()
 	s.FreeBytes, s.MinFreeBytes = p.space.free.Load(), p.space.needed.Load()

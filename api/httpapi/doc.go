@@ -2,6 +2,7 @@
 //
 //	GET /healthz    200 and "ok" as long as the process serves
 //	GET /readyz     200 and "ready" if it has caught up and takes writes, else 503 and why not
+//	GET /metrics    figures for Prometheus: see api/metrics
 //	GET /v1/status  peer.Status as JSON
 //	GET /v1/backup  a backup of this moment, as peer.Restore reads it; one at a time
 //	GET /           a page that shows the status and keeps itself up to date

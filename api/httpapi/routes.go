@@ -17,6 +17,9 @@ func (s *Server) routes() http.Handler {
 	get("/readyz", s.ready)
 	get("/v1/status", s.status)
 	get("/v1/backup", s.backup)
+	if s.metrics != nil {
+		get("/metrics", s.metrics.ServeHTTP)
+	}
 	get("/{$}", pageFile("page.html", "text/html"))
 	get("/page.css", pageFile("page.css", "text/css"))
 	get("/page.js", pageFile("page.js", "text/javascript"))

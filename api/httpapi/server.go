@@ -14,6 +14,7 @@ import (
 	"golang.org/x/net/netutil"
 
 	"github.com/peerd/peerd/internal/auth"
+	"github.com/peerd/peerd/internal/latency"
 	"github.com/peerd/peerd/peer"
 )
 
@@ -51,6 +52,10 @@ type Config struct {
 	Auth *auth.Guard
 	// TLS makes Serve speak HTTPS. Nil: it speaks HTTP.
 	TLS *auth.TLS
+	// Metrics answers scrapes at /metrics. Nil: nothing is there.
+	Metrics http.Handler
+	// SlowLog is how long a request may take to be answered before it is logged. 0: none is.
+	SlowLog time.Duration
 	// Logger takes what goes wrong in serving. Default: nothing is logged.
 	Logger *slog.Logger
 }
@@ -63,6 +68,9 @@ type Server struct {
 	auth   *auth.Guard // nil if clients need no password
 	tls    *auth.TLS   // nil for HTTP without
 	server http.Server
+
+	metrics  http.Handler // nil if there is none
+	requests requests
 }
 
 // New returns a server that serves nothing yet.
@@ -70,9 +78,15 @@ func New(config Config) *Server {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{peer: config.Peer, auth: config.Auth, tls: config.TLS, log: config.Logger}
+	s := &Server{
+		peer: config.Peer, auth: config.Auth, tls: config.TLS, log: config.Logger,
+		metrics: config.Metrics,
+	}
+	s.requests = requests{
+		log: config.Logger, slow: config.SlowLog, times: map[string]*latency.Histogram{},
+	}
 	s.server = http.Server{
-		Handler:           s.guard(s.routes()),
+		Handler:           s.guard(s.requests.observe(s.routes())),
 		ReadHeaderTimeout: readTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,

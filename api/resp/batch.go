@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 )
 
 // batch is a run of commands that were received together, and their replies. It is filled by the
@@ -122,6 +123,7 @@ func (b *batch) execute(ctx context.Context) {
 	b.out.resp3 = c.resp3
 	b.call = call{server: c.server, session: &c.session, out: &b.out}
 	for !b.done() && !b.mustSend() {
+		began := time.Now()
 		switch b.cut() {
 		case accessNone:
 			_ = b.runAll(nil)
@@ -133,6 +135,7 @@ func (b *batch) execute(ctx context.Context) {
 		case accessWrite:
 			b.settle(c.server.config.DB.Update(ctx, b.functions(b.to-b.from)))
 		}
+		b.observe(time.Since(began))
 	}
 	c.server.counts.commands.Add(int64(b.next - start))
 	if c.in.stranger && !c.stranger {

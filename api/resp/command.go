@@ -25,6 +25,7 @@ type command struct {
 	// firstKey, lastKey and keyStep tell which arguments are keys, as COMMAND does; zero: none.
 	firstKey, lastKey, keyStep int
 
+	number         int    // from 0 on, for what is counted by command
 	group, summary string // for COMMAND DOCS
 	run            func(c *call) error
 }

@@ -59,6 +59,10 @@ const (
 	// MaxPattern is the size in bytes of the pattern of KEYS and SCAN: matching takes time in
 	// proportion.
 	MaxPattern = 4 << 10
+	// MaxSlowLog is the number of slow commands that SLOWLOG remembers: the latest.
+	MaxSlowLog = 128
+	// MaxSlowLines is the number of slow commands that are logged in a second. The rest is counted.
+	MaxSlowLines = 10
 	// MaxClientName is the length in bytes of a connection's name.
 	MaxClientName = 1 << 10
 

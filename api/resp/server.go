@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/internal/auth"
+	"github.com/peerd/peerd/internal/latency"
 )
 
 // ErrServerClosed is returned by Serve on a server that was shut down before.
@@ -36,6 +37,8 @@ type Config struct {
 	// Settings are shown by CONFIG GET beside and instead of the default ones: for instance
 	// appendfsync.
 	Settings map[string]string
+	// SlowLog is how long a command may take before it is logged and shown by SLOWLOG. 0: none is.
+	SlowLog time.Duration
 	// Logger takes what an operator should know. Default: nothing is logged.
 	Logger *slog.Logger
 }
@@ -48,6 +51,9 @@ func (c Config) Validate() error {
 	}
 	if c.MaxClients < 0 {
 		problems = append(problems, fmt.Errorf("MaxClients is %d: want 0 or more", c.MaxClients))
+	}
+	if c.SlowLog < 0 {
+		problems = append(problems, fmt.Errorf("SlowLog is %v: want 0 or more", c.SlowLog))
 	}
 	if c.DrainTimeout < 0 {
 		problems = append(problems,
@@ -80,8 +86,10 @@ type Server struct {
 	runID   string
 	cursors cursors
 	counts  counts
-	held    atomic.Int64  // by all clients, in bytes: see client.hold
-	scans   chan struct{} // holds a token for each scan under way
+	held    atomic.Int64        // by all clients, in bytes: see client.hold
+	scans   chan struct{}       // holds a token for each scan under way
+	times   []latency.Histogram // by command.number
+	slow    slowLog
 
 	mu        sync.Mutex // guards what follows; nothing is waited for while it is held
 	draining  bool
@@ -110,6 +118,7 @@ func New(config Config) (*Server, error) {
 		runID:   fmt.Sprintf("%016x%016x%08x", rand.Uint64(), rand.Uint64(), rand.Uint32()),
 		clients: map[*client]struct{}{},
 		scans:   make(chan struct{}, MaxScans),
+		times:   make([]latency.Histogram, len(commands)),
 	}, nil
 }
 

@@ -21,7 +21,8 @@ func defaultSettings(c Config) map[string]string {
 		"timeout":                 "0",
 		"cluster-enabled":         "no",
 		"requirepass":             "",
-		"slowlog-log-slower-than": "-1",
+		"slowlog-log-slower-than": slowerThan(c.SlowLog),
+		"slowlog-max-len":         strconv.Itoa(MaxSlowLog),
 	}
 }
 

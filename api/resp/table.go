@@ -6,6 +6,7 @@ func init() {
 	all := table()
 	commands = make(map[string]*command, len(all))
 	for i := range all {
+		all[i].number = i
 		commands[all[i].name] = &all[i]
 	}
 }
@@ -55,6 +56,8 @@ func serverCommands() []command {
 			summary: "COUNT, INFO, DOCS: describes the commands."},
 		{name: "config", arity: -2, group: "server", run: runConfig,
 			summary: "GET: returns the settings that match a pattern."},
+		{name: "slowlog", arity: -2, group: "server", run: runSlowLog,
+			summary: "GET, LEN, RESET: shows the commands that took long."},
 		{name: "dbsize", arity: 1, group: "server", run: runDBSize, access: accessRead,
 			summary: "Returns the number of keys."},
 	}

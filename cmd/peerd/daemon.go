@@ -7,10 +7,13 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/http"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/peerd/peerd/api/httpapi"
+	"github.com/peerd/peerd/api/metrics"
 	"github.com/peerd/peerd/api/resp"
 	"github.com/peerd/peerd/peer"
 )
@@ -21,6 +24,9 @@ type settings struct {
 	resp string // "ip:port"; port 0 takes a free one
 	http string
 	trust
+
+	slowLog     time.Duration // 0: nothing is slow
+	pprofSocket string        // path; empty: none
 }
 
 // validate reports mistakes of the person who wrote the settings, all at once: as peer.ConfigErrors
@@ -43,6 +49,7 @@ type daemon struct {
 	redis, http net.Listener // open, served by serve
 	redisServer *resp.Server
 	httpServer  *httpapi.Server
+	profiler    *profiler // nil if there is none
 }
 
 // openDaemon opens a peer and takes the ports of its front-ends. After an error nothing is left
@@ -74,18 +81,40 @@ func (d *daemon) open(ctx context.Context, s settings) (err error) {
 		return err
 	}
 	d.warn(d.log, d.redis, d.http)
+	if d.profiler, err = openProfiler(s.pprofSocket); err != nil {
+		return err
+	}
 	if d.peer, err = peer.Open(ctx, s.peer); err != nil {
 		return err
 	}
-	d.httpServer = httpapi.New(httpapi.Config{Peer: d.peer, Auth: d.guard, TLS: d.tls, Logger: d.log})
+	d.httpServer = httpapi.New(httpapi.Config{
+		Peer: d.peer, Auth: d.guard, TLS: d.tls, Metrics: d.metrics(), SlowLog: s.slowLog, Logger: d.log,
+	})
 	d.redisServer, err = resp.New(resp.Config{
-		DB: resp.ForPeer(d.peer), Auth: d.guard, Version: version(), Logger: d.log,
+		DB: resp.ForPeer(d.peer), Auth: d.guard, Version: version(), SlowLog: s.slowLog, Logger: d.log,
 		Settings: map[string]string{"appendfsync": appendfsync(s.peer.Durability)},
 	})
 	if err != nil {
 		return errors.Join(err, d.peer.Close())
 	}
 	return nil
+}
+
+// metrics returns what answers scrapes.
+func (d *daemon) metrics() http.Handler {
+	return metrics.New(metrics.Config{
+		Peer: d.peer, Version: version(),
+		Redis: func() metrics.Frontend {
+			m := d.redisServer.Metrics()
+			return metrics.Frontend{
+				Clients: m.Clients, Accepted: m.Accepted, Refused: m.Refused, Slow: m.Slow, Times: m.Times,
+			}
+		},
+		HTTP: func() metrics.Frontend {
+			m := d.httpServer.Metrics()
+			return metrics.Frontend{Slow: m.Slow, Times: m.Times}
+		},
+	})
 }
 
 // initKeys makes the directory and the keys that are missing.
@@ -118,6 +147,7 @@ func (d *daemon) closeListeners() {
 			l.Close()
 		}
 	}
+	d.profiler.close()
 }
 
 // appendfsync is what Redis calls a durability.
@@ -137,6 +167,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.redisServer.Serve(ctx, d.secure(d.redis)) })
 	group.Go(func() error { return d.httpServer.Serve(ctx, d.http) })
+	group.Go(func() error { return d.profiler.serve(ctx) })
 	group.Go(func() error {
 		select {
 		case <-ctx.Done():

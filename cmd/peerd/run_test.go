@@ -91,6 +91,19 @@ func TestTheStatusIsTheSameByCommandAndByHTTP(t *testing.T) {
 			t.Errorf("%s answered %d %q", path, answer.StatusCode, body)
 		}
 	}
+	answer, err = http.Get("http://" + d.http + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	figures, _ := io.ReadAll(answer.Body)
+	for _, line := range []string{"peerd_ready 1", "peerd_keys 1", "peerd_transactions_total 1",
+		`peerd_redis_command_seconds_count{command="incr"} 1`,
+		`peerd_http_request_seconds_count{route="GET /healthz"} 1`} {
+		if !strings.Contains(string(figures), "\n"+line+"\n") {
+			t.Errorf("no %s in the metrics", line)
+		}
+	}
 	text := mustPeerd(t, "status", "--http", "http://"+d.http+"/")
 	if !strings.Contains(text, "1 key in 1 cell") {
 		t.Errorf("the status reads %s", text)

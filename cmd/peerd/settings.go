@@ -18,6 +18,8 @@ const (
 	minDeltaAge = time.Minute
 	// minSkew is the least that clocks may be off: messages take about that long.
 	minSkew = time.Millisecond
+	// defaultSlowLog is far above what a command takes on a disk that is well.
+	defaultSlowLog = 100 * time.Millisecond
 )
 
 // options are what "peerd run" can be told: what a daemon is opened with, and what is this
@@ -75,6 +77,9 @@ func (o *options) table() *pflag.FlagSet {
 		"what must stay free on the disk, or writes are refused; 0 is 5% of it, 1GiB at most")
 	t.Var(durationValue(&p.MaxSkew, peer.DefaultMaxSkew, minSkew), "max-skew",
 		"by how much another host's clock may be off before it is named and not adopted")
+	t.Var(durationValue(&o.slowLog, defaultSlowLog, 0), "slow-log",
+		"how long a command or request may take before it is logged as slow; 0s logs none")
+	t.StringVar(&o.pprofSocket, "pprof-socket", "", "`file` of a unix socket to serve Go's profiles on")
 	t.Var(choiceValue(&o.logLevel, "info", "debug", "info", "warn", "error"), "log-level",
 		"the least level that is logged: debug, info, warn or error")
 	t.Var(choiceValue(&o.logFormat, "text", "text", "json"), "log-format",

@@ -8,6 +8,7 @@ import (
 type Node struct {
 	*Replica
 	*gossip.Mesh
+	offered Offered
 }
 
 // NewNode returns a node without neighbours.
@@ -56,7 +57,7 @@ func (n *Node) SetDamaged(why error) {
 
 // Receive takes a frame from a neighbour into the group. See gossip.Mesh.Receive for its errors.
 func (n *Node) Receive(g *Group, from gossip.NeighbourID, frame []byte) error {
-	return n.Mesh.Receive(from, frame, g.Apply)
+	return n.Mesh.Receive(from, frame, n.offer(g))
 }
 
 // FinishRepair is Replica.FinishRepair; neighbours are told, and what they lack is looked up anew.

@@ -1,0 +1,172 @@
+package metrics
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/peerd/peerd/peer"
+)
+
+// figure is a metric without labels. What to do when it moves stands in docs/operations.md.
+type figure[T any] struct {
+	kind  prometheus.ValueType
+	name  string
+	help  string
+	value func(of T) float64
+}
+
+var peerFigures = []figure[*peer.Metrics]{
+	{gauge, "ready", "Whether the peer has caught up and takes writes.",
+		func(m *peer.Metrics) float64 { return truth(m.Ready) }},
+	{counter, "transactions_total", "Transactions that succeeded, reading ones included.",
+		func(m *peer.Metrics) float64 { return float64(m.Transactions) }},
+	{counter, "transactions_failed_total", "Transactions that failed and changed nothing.",
+		func(m *peer.Metrics) float64 { return float64(m.Failed) }},
+	{counter, "commit_groups_total", "Storage transactions, each of many deltas.",
+		func(m *peer.Metrics) float64 { return float64(m.Commits) }},
+	{counter, "deltas_total", "Deltas that were written, of this peer and of others.",
+		func(m *peer.Metrics) float64 { return float64(m.Deltas) }},
+
+	{gauge, "dots", "Mutations that are here, of all replicas.",
+		func(m *peer.Metrics) float64 { return float64(mutations(m)) }},
+	{gauge, "stable_dots", "Mutations here that all linked members are known to have.",
+		func(m *peer.Metrics) float64 { return float64(m.Stable) }},
+	{gauge, "replicas", "Entries of the version vector.",
+		func(m *peer.Metrics) float64 { return float64(len(m.VersionVector)) }},
+	{gauge, "deltas_waiting", "Deltas that overtook what they depend on.",
+		func(m *peer.Metrics) float64 { return float64(m.Waiting) }},
+
+	{counter, "mismatches_total", "Digests of members with the same writes and different data.",
+		func(m *peer.Metrics) float64 { return float64(m.Mismatches) }},
+	{gauge, "forks", "Replicas whose mutations were issued twice.",
+		func(m *peer.Metrics) float64 { return float64(len(m.Forks)) }},
+	{counter, "rebuilds_total", "Times that this peer was rebuilt from others.",
+		func(m *peer.Metrics) float64 { return float64(m.Rebuilds) }},
+	{counter, "repairs_total", "Repairs of this peer by comparing cells.",
+		func(m *peer.Metrics) float64 { return float64(m.Repairs) }},
+	{counter, "repair_entries_added_total", "Entries that repairs brought.",
+		func(m *peer.Metrics) float64 { return float64(m.EntriesAdded) }},
+	{counter, "repair_entries_removed_total", "Entries that repairs removed.",
+		func(m *peer.Metrics) float64 { return float64(m.EntriesRemoved) }},
+	{gauge, "repairing", "Whether this peer is being repaired.",
+		func(m *peer.Metrics) float64 { return truth(m.Repairing) }},
+	{gauge, "repairs_served", "Repairs of other peers that are served.",
+		func(m *peer.Metrics) float64 { return float64(m.RepairsServed) }},
+
+	{gauge, "log_bytes", "Size of the log of deltas.",
+		func(m *peer.Metrics) float64 { return float64(m.LogBytes) }},
+	{gauge, "log_records", "Records of the log of deltas, one a commit group.",
+		func(m *peer.Metrics) float64 { return float64(m.LogRecords) }},
+	{gauge, "log_age_seconds", "Age of the oldest record of the log of deltas.",
+		func(m *peer.Metrics) float64 { return m.LogAge.Seconds() }},
+
+	{gauge, "commit_queue_length", "Transactions and frames that wait for the commit loop.",
+		func(m *peer.Metrics) float64 { return float64(m.Queue) }},
+	{gauge, "clears_sweeping", "Deletes whose cells are still removed from the disk.",
+		func(m *peer.Metrics) float64 { return float64(m.Sweeping) }},
+
+	{gauge, "keys", "Keys.", func(m *peer.Metrics) float64 { return float64(m.Keys) }},
+	{gauge, "cells", "Cells: elements, fields and values.",
+		func(m *peer.Metrics) float64 { return float64(m.Cells) }},
+	{gauge, "store_bytes", "What the store takes on its disk.",
+		func(m *peer.Metrics) float64 { return float64(m.StoreBytes) }},
+	{gauge, "disk_free_bytes", "What is free on the store's disk.",
+		func(m *peer.Metrics) float64 { return float64(m.FreeBytes) }},
+	{gauge, "disk_min_free_bytes", "Free space below which writes are refused.",
+		func(m *peer.Metrics) float64 { return float64(m.MinFreeBytes) }},
+
+	{gauge, "clock_wrong", "Whether most members' clocks say that this host's is off.",
+		func(m *peer.Metrics) float64 { return truth(m.ClockWrong) }},
+	{counter, "clock_not_adopted_total", "Times in deltas that were too far ahead.",
+		func(m *peer.Metrics) float64 { return float64(m.NotAdopted) }},
+}
+
+// memberFigures are labelled with the member's name and peer id.
+var memberFigures = []figure[*peer.Member]{
+	{gauge, "member_alive", "Whether the member answers probes.",
+		func(m *peer.Member) float64 { return truth(m.Alive) }},
+	{gauge, "member_linked", "Whether a stream to the member is open.",
+		func(m *peer.Member) float64 { return truth(m.Linked) }},
+	{gauge, "member_behind_dots", "Mutations that are here and not at the member.",
+		func(m *peer.Member) float64 { return float64(m.TheyLack) }},
+	{gauge, "member_ahead_dots", "Mutations that are at the member and not here.",
+		func(m *peer.Member) float64 { return float64(m.WeLack) }},
+	{gauge, "member_rtt_seconds", "Round trip to the member, smoothed.",
+		func(m *peer.Member) float64 { return m.RTTms / 1000 }},
+	{gauge, "member_clock_offset_seconds", "How far the member's clock is ahead.",
+		func(m *peer.Member) float64 { return m.ClockOffsetMs / 1000 }},
+}
+
+var redisFigures = []figure[Frontend]{
+	{gauge, "redis_clients", "Connected Redis clients.",
+		func(f Frontend) float64 { return float64(f.Clients) }},
+	{counter, "redis_connections_total", "Redis clients that were served.",
+		func(f Frontend) float64 { return float64(f.Accepted) }},
+	{counter, "redis_connections_refused_total", "Redis clients beyond the limit.",
+		func(f Frontend) float64 { return float64(f.Refused) }},
+	{counter, "redis_slow_commands_total", "Redis commands that took longer than --slow-log.",
+		func(f Frontend) float64 { return float64(f.Slow) }},
+}
+
+// peer sends the figures of a peer.
+func (s sink) peer(m *peer.Metrics) {
+	for _, f := range peerFigures {
+		s.send(f.kind, f.name, f.help, f.value(m))
+	}
+	s.times("commit_seconds", "How long commit groups took to be written.", m.CommitTimes)
+	s.times("sync_seconds", "How long fsyncs took, with durability interval.", m.SyncTimes)
+	for _, t := range m.Traffic {
+		layer := label{"layer", t.Layer}
+		s.send(counter, "sent_bytes_total", "Bytes sent to members, by layer.", float64(t.Sent), layer)
+		s.send(counter, "received_bytes_total", "Bytes received from members, by layer.",
+			float64(t.Received), layer)
+	}
+	const offered = "Deltas that members sent, by what became of them."
+	s.send(counter, "deltas_received_total", offered, float64(m.Offered.Applied), label{"outcome", "applied"})
+	s.send(counter, "deltas_received_total", offered, float64(m.Offered.Copies), label{"outcome", "copy"})
+	s.send(counter, "deltas_received_total", offered, float64(m.Offered.Refused), label{"outcome", "refused"})
+	for i := range m.Members {
+		member := &m.Members[i]
+		for _, f := range memberFigures {
+			s.send(f.kind, f.name, f.help, f.value(member),
+				label{"name", member.Name}, label{"peer_id", member.PeerID})
+		}
+	}
+}
+
+// redis sends the figures of the Redis server.
+func (s sink) redis(f Frontend) {
+	for _, figure := range redisFigures {
+		s.send(figure.kind, figure.name, figure.help, figure.value(f))
+	}
+	for _, command := range slices.Sorted(maps.Keys(f.Times)) {
+		s.times("redis_command_seconds", "How long Redis commands took, by command.", f.Times[command],
+			label{"command", command})
+	}
+}
+
+// http sends the figures of the HTTP server.
+func (s sink) http(f Frontend) {
+	s.send(counter, "http_slow_requests_total", "HTTP requests that took longer than --slow-log.",
+		float64(f.Slow))
+	for _, route := range slices.Sorted(maps.Keys(f.Times)) {
+		s.times("http_request_seconds", "How long HTTP requests took until they were answered, by route.",
+			f.Times[route], label{"route", route})
+	}
+}
+
+func mutations(m *peer.Metrics) (total uint64) {
+	for _, n := range m.VersionVector {
+		total += n
+	}
+	return total
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,72 @@
+package replica
+
+import (
+	"time"
+
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/gossip"
+)
+
+// Figures are counts for monitoring.
+type Figures struct {
+	LogRecords   uint64
+	OldestLogged time.Time // when the oldest record of the log was written; zero without one
+	Waiting      int       // deltas that overtook what they depend on
+	NotAdopted   int       // times of other replicas that were too far ahead
+	Deltas       Offered
+}
+
+// Offered counts the deltas that neighbours sent, by what became of them.
+type Offered struct {
+	Applied uint64 // new here
+	Copies  uint64 // here already
+	Refused uint64 // dropped: a repair brings them, or they are of a fork
+}
+
+// Figures returns the present counts. It reads one record of the log.
+func (n *Node) Figures() (Figures, error) {
+	f := Figures{Waiting: n.Waiting(), NotAdopted: n.skewed, Deltas: n.offered}
+	if n.log.last < n.log.first {
+		return f, nil
+	}
+	f.LogRecords = n.log.last - n.log.first + 1
+	err := n.readLog(n.log.first, func(rec logged) bool {
+		f.OldestLogged = rec.time
+		return false
+	})
+	return f, err
+}
+
+// Stable returns how many of the mutations here all of the linked neighbours are known to have too.
+func (n *Node) Stable() (total uint64) {
+	least := n.seen.Clone()
+	for _, id := range n.Neighbours() {
+		known, greeted := n.Known(id)
+		for r, count := range least {
+			if greeted && known[r] < count {
+				least[r] = known[r]
+			}
+		}
+	}
+	for _, count := range least {
+		total += count
+	}
+	return total
+}
+
+// offer applies a delta of a neighbour's to a group, and counts what becomes of it.
+func (n *Node) offer(g *Group) func(*crdt.Delta) (gossip.Outcome, error) {
+	return func(d *crdt.Delta) (gossip.Outcome, error) {
+		outcome, err := g.Apply(d)
+		switch {
+		case err != nil:
+		case outcome == gossip.Applied:
+			n.offered.Applied++
+		case outcome == gossip.Known:
+			n.offered.Copies++
+		case outcome == gossip.Refused:
+			n.offered.Refused++
+		}
+		return outcome, err
+	}
+}

@@ -1,0 +1,122 @@
+package peer
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/latency"
+	"github.com/peerd/peerd/internal/replica"
+)
+
+// Metrics are a peer's figures for monitoring. What counts up does so since the peer was opened.
+type Metrics struct {
+	Status
+
+	// Transactions are the Updates that succeeded, reading ones included, Failed those that did not. Commits
+	// (see Status) are the groups that they, and other peers' deltas, were written in.
+	Transactions, Failed uint64
+	CommitTimes          latency.Counts // of commit groups; with durability Always, the fsync included
+	SyncTimes            latency.Counts // of the fsyncs of durability Interval
+
+	Traffic []Traffic       // bytes of frames, by layer
+	Offered replica.Offered // deltas that other peers sent
+
+	Rebuilds       uint64 // of this peer, after damage or a fork of its own
+	EntriesAdded   uint64 // by repairs
+	EntriesRemoved uint64
+	RepairsServed  int  // to other peers, now
+	Repairing      bool // this peer, now
+
+	LogRecords uint64
+	LogAge     time.Duration // of the oldest record
+	Stable     uint64        // mutations here that all linked peers are known to have
+	Waiting    int           // deltas that overtook what they depend on
+	Queue      int           // transactions and frames that wait for the commit loop
+	Sweeping   int           // clears whose cells are still removed from the disk
+	NotAdopted int           // times of other peers that were too far ahead
+}
+
+// Traffic is what one layer of replication cost.
+type Traffic struct {
+	Layer          string // "push", "vector", "digest" or "repair"
+	Sent, Received uint64 // bytes of frames
+}
+
+// repairLayer is beside the layers of gossip: comparing cells, over streams of its own.
+const repairLayer = gossip.Layers
+
+// traffic counts bytes by layer.
+type traffic [gossip.Layers + 1]atomic.Uint64
+
+func (t *traffic) add(layer gossip.Layer, bytes int) { t[layer].Add(uint64(bytes)) }
+
+func (t *traffic) total() (bytes uint64) {
+	for i := range t {
+		bytes += t[i].Load()
+	}
+	return bytes
+}
+
+// monitored are statistics that Metrics alone shows.
+type monitored struct {
+	transactions, failed  atomic.Uint64
+	commitTimes           latency.Histogram
+	syncTimes             latency.Histogram
+	rebuilds              atomic.Uint64
+	entriesIn, entriesOut atomic.Uint64
+}
+
+// transacted counts a transaction.
+func (m *monitored) transacted(err error) {
+	if err != nil {
+		m.failed.Add(1)
+		return
+	}
+	m.transactions.Add(1)
+}
+
+// Metrics returns the peer's figures. It costs what Status does, and a read of the log.
+func (p *Peer) Metrics() (m Metrics, err error) {
+	if m.Status, err = p.Status(); err != nil {
+		return m, err
+	}
+	callErr := p.call(func(l *loop) {
+		var f replica.Figures
+		if f, err = l.node.Figures(); err != nil {
+			return
+		}
+		m.LogRecords, m.Waiting, m.NotAdopted, m.Offered = f.LogRecords, f.Waiting, f.NotAdopted, f.Deltas
+		if !f.OldestLogged.IsZero() {
+			m.LogAge = max(0, p.now().Sub(f.OldestLogged))
+		}
+		m.Stable, m.Sweeping = l.node.Stable(), l.node.Clears()
+		m.Repairing = l.repairing || l.node.Repairing()
+	})
+	if callErr != nil {
+		return m, callErr
+	}
+	c := &p.counters
+	m.Transactions, m.Failed = c.transactions.Load(), c.failed.Load()
+	m.CommitTimes, m.SyncTimes = c.commitTimes.Counts(), c.syncTimes.Counts()
+	m.Rebuilds, m.EntriesAdded, m.EntriesRemoved = c.rebuilds.Load(), c.entriesIn.Load(), c.entriesOut.Load()
+	m.Queue = len(p.jobs)
+	for layer := range c.sent {
+		name := "repair"
+		if layer != repairLayer {
+			name = gossip.Layer(layer).String()
+		}
+		m.Traffic = append(m.Traffic, Traffic{name, c.sent[layer].Load(), c.received[layer].Load()})
+	}
+	if p.net != nil {
+		m.RepairsServed = p.net.served()
+	}
+	return m, err
+}
+
+// served returns how many repairs are served now.
+func (n *network) served() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.sources
+}
