@@ -21,7 +21,7 @@ const (
 	exitUsage   = 2
 )
 
-// usageError is a mistake in the command line. Nothing was done.
+// usageError is a mistake in the command line or the settings. Nothing was done.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }

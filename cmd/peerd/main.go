@@ -1,19 +1,23 @@
 // Command peerd is the daemon of a leaderless, gossip-replicated data store, and its command line.
 //
-//	peerd run       run a peer: Redis protocol, HTTP, replication
-//	peerd config    print the settings of a run, and who set each
-//	peerd init      make a data directory and its keys without starting
-//	peerd status    show how a running peer is
-//	peerd wait      wait until several peers hold the same data
-//	peerd backup    write a backup of a running peer to a file
-//	peerd restore   make a data directory from a backup
-//	peerd demo      three peers, a broken network and what becomes of it
-//	peerd man       write manual pages
-//	peerd version   what this is
+//	peerd run         run a peer: Redis protocol, HTTP, replication
+//	peerd config      print the settings of a run, and who set each
+//	peerd init        make a data directory and its keys without starting
+//	peerd status      show how a running peer is
+//	peerd wait        wait until several peers hold the same data
+//	peerd backup      write a backup of a running peer to a file
+//	peerd restore     make a data directory from a backup
+//	peerd demo        three peers, a broken network and what becomes of it
+//	peerd man         write manual pages
+//	peerd completion  print a script that completes commands in a shell
+//	peerd version     what this is
 //
-// Exit status: 0 is success, 1 a failure, 2 a mistake in the command line. An error is one line
-// on the standard error that says what is wrong and what to do. The log goes there too; what
-// people asked for goes to the standard output.
+// Settings of run come from flags, the environment and a file, in this order: settings.go has the
+// one table of them, config.go puts them together, reload.go changes them at SIGHUP.
+//
+// Exit status: 0 is success, 1 a failure, 2 a mistake in the command line or the settings. An
+// error is one line on the standard error that says what is wrong and what to do. The log goes
+// there too; what people asked for goes to the standard output.
 //
 // This package holds flags, configuration, signals and assembly: a peer is package peer, its
 // front-ends are api/resp and api/httpapi. The tests run the command line in their own process,

@@ -58,4 +58,7 @@ func TestSIGHUPTakesOverWhatCanChangeAndNamesWhatCannot(t *testing.T) {
 	if strings.Contains(logged, "restart") {
 		t.Errorf("settings that are as they run are said to need a restart:\n%s", logged)
 	}
+	if err := p.terminate(t); err != nil {
+		t.Errorf("it ended with %v", err)
+	}
 }
