@@ -73,7 +73,7 @@ func verifyFormat(f *os.File) error {
 		return corrupt("manifest: %v", err)
 	}
 	if got := binary.BigEndian.Uint16(header[4:]); got != formatVersion {
-		return fmt.Errorf("format %d of the store, this program knows %d", got, formatVersion)
+		return fmt.Errorf("it has format %d, this program knows %d: use a newer one", got, formatVersion)
 	}
 	return nil
 }
