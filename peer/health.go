@@ -59,10 +59,14 @@ func (l *loop) expectsSomeone() bool {
 			return false
 		}
 	}
-	for _, m := range n.members.List() {
+	others := n.members.List()
+	for _, m := range others {
 		if m.Alive && time.Since(m.Since) < linkGrace {
 			return true
 		}
+	}
+	if len(others) == 0 && len(l.p.cfg.Join) == 0 {
+		return false
 	}
 	return !n.members.Tried() && time.Since(l.opened) < joinGrace
 }
