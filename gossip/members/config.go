@@ -63,8 +63,11 @@ type Config struct {
 	// that is 0.0.0.0 or ::, the first private address of the host, else a public one, else
 	// loopback. Fixed for the life of Members: a host whose address changes is restarted.
 	Advertise string
-	// Key is the cluster's gossip key. A host with another one neither joins nor is joined.
+	// Key is the cluster's gossip key. A host with another one neither joins nor is joined. See
+	// Members.SetKeys.
 	Key [32]byte
+	// Accepted are other keys, which others may use. Most are none.
+	Accepted [][32]byte
 
 	// Join are hosts to look for: "host:port", "host" or "ip:port", of names all addresses. It
 	// may name this host itself, so that all hosts of a cluster can have the same list.
@@ -156,6 +159,7 @@ func (c *Config) clone() Config {
 	out := *c
 	out.PrivateKey = bytes.Clone(c.PrivateKey)
 	out.P2P, out.Join = slices.Clone(c.P2P), slices.Clone(c.Join)
+	out.Accepted = slices.Clone(c.Accepted)
 	if out.Now == nil {
 		out.Now = time.Now
 	}

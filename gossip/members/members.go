@@ -54,6 +54,7 @@ type Members struct {
 	table   *table
 	journal *journal
 	list    *memberlist.Memberlist
+	keyring *memberlist.Keyring
 
 	join   atomic.Pointer[[]string] // Config.Join, or what SetJoin put in its place
 	joinIt chan struct{}            // holds a token when join was replaced
@@ -103,7 +104,13 @@ func (m *Members) create() error {
 	m.timing = m.cfg.Preset.tune(c)
 	c.Name = m.cfg.ID
 	c.Transport = transport
-	c.SecretKey = m.cfg.Key[:]
+	if m.keyring, err = memberlist.NewKeyring(nil, m.cfg.Key[:]); err == nil {
+		err = m.SetKeys(m.cfg.Key, m.cfg.Accepted...)
+	}
+	if err != nil {
+		return errors.Join(err, transport.Shutdown())
+	}
+	c.Keyring = m.keyring
 	c.EnableCompression = false // keys and signatures do not shrink
 	c.Logger = lines
 	c.Delegate, c.Alive, c.Events, c.Conflict, c.Ping = d, d, d, d, d

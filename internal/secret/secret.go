@@ -15,12 +15,16 @@
 // does. Files appear whole or not at all, and survive a power failure once the call has returned. A
 // printed or logged secret shows as "(redacted)".
 //
+// A cluster key is replaced while the cluster runs: a Ring is the keys that a host accepts, one of
+// which is in use.
+//
 // Caveats: anyone who holds the cluster key is a full member; there is no way to exclude one host
 // but to give all others a new key. Windows has no permission bits, so they are not checked
 // there.
 package secret
 
 import (
+	"bytes"
 	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/rand"
@@ -73,20 +77,7 @@ func Create(path string) (Key, error) {
 	return k, nil
 }
 
-// Load reads the key that Create stored. The error wraps fs.ErrNotExist if there is no file.
-func Load(path string) (Key, error) {
-	text, err := ReadPrivate(path)
-	if err != nil {
-		return Key{}, fmt.Errorf("load cluster key: %w", err)
-	}
-	k, err := parse(string(text))
-	if err != nil {
-		return Key{}, fmt.Errorf("load cluster key: %s: %w", path, err)
-	}
-	return k, nil
-}
-
-// Copy stores the key of one file in a new file, as Create does.
+// Copy stores the keys of one file in a new file, as Create does.
 func Copy(from, to string) error {
 	if _, err := Load(from); err != nil {
 		return err
@@ -119,6 +110,18 @@ func parse(text string) (Key, error) {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(encoded)
 	if err != nil || len(raw) != KeySize || strings.ContainsAny(encoded, "\r\n") {
 		return Key{}, errors.New("the cluster key is damaged: copy the file from another host again")
+	}
+	return Key{root: [KeySize]byte(raw)}, nil
+}
+
+// Expose returns the key itself, for another host of the cluster: to be sent on a stream that is
+// encrypted and authenticated, and nowhere else.
+func (k Key) Expose() []byte { return bytes.Clone(k.root[:]) }
+
+// FromBytes returns the key that Expose exposed.
+func FromBytes(raw []byte) (Key, error) {
+	if len(raw) != KeySize || bytes.Equal(raw, make([]byte, KeySize)) {
+		return Key{}, errors.New("not a cluster key")
 	}
 	return Key{root: [KeySize]byte(raw)}, nil
 }

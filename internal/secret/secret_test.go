@@ -35,7 +35,7 @@ func TestCreatedKeyIsLoadedAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if loaded != created || loaded.IsZero() {
+	if loaded.InUse() != created || loaded.InUse().IsZero() || len(loaded.Keys()) != 1 {
 		t.Fatal("loaded another key than was created")
 	}
 	info, err := os.Stat(path)
