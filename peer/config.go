@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"time"
 
+	libpeer "github.com/libp2p/go-libp2p/core/peer"
+
 	"github.com/peerd/peerd/gossip/members"
 )
 
@@ -51,6 +53,10 @@ type Config struct {
 	Advertise string
 	// Join lists "host:port" gossip addresses of other peers. Known ones are rejoined without it.
 	Join []string
+	// Allow narrows the cluster to the peers with these ids, as Init returns them; this peer's own may be
+	// among them. Others are not connected to, and refused, though they hold the cluster's key. Empty
+	// allows every member.
+	Allow []string
 
 	// Durability is Interval by default.
 	Durability Durability
@@ -123,6 +129,7 @@ func (c Config) withDefaults() Config {
 		c.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
 	c.Join = append([]string(nil), c.Join...)
+	c.Allow = append([]string(nil), c.Allow...)
 	return c
 }
 
@@ -161,6 +168,11 @@ func (c Config) Validate() error {
 	for _, host := range c.Join {
 		if err := members.CheckHost(host); err != nil {
 			wrong("join", host, "must be host:port")
+		}
+	}
+	for _, id := range c.Allow {
+		if _, err := libpeer.Decode(id); err != nil {
+			wrong("allow", id, "must be a peer id, as peerd init prints it")
 		}
 	}
 	if c.Advertise != "" {

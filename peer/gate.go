@@ -16,10 +16,11 @@ import (
 	"github.com/peerd/peerd/gossip/members"
 )
 
-// gate lets in the peers whose signed metadata was seen on the cluster's encrypted gossip. It implements
-// libp2p's ConnectionGater. Every stream then asks for a proof of the secret as well.
+// gate lets in the peers whose signed metadata was seen on the cluster's encrypted gossip, and of those
+// only the ones that Config.Allow names, if it names any. It implements libp2p's ConnectionGater. Every stream then asks for a proof of the secret as well.
 type gate struct {
-	log *slog.Logger
+	log  *slog.Logger
+	only map[libpeer.ID]bool // Config.Allow; nil lets in every member
 
 	mu        sync.Mutex
 	allowed   map[libpeer.ID]bool
@@ -27,17 +28,32 @@ type gate struct {
 	warned    time.Time
 }
 
-func newGate(log *slog.Logger) *gate {
-	return &gate{log: log, strangers: map[libpeer.ID]time.Time{}}
+// newGate returns a gate that lets nobody in yet. only are valid ids.
+func newGate(log *slog.Logger, only []string) *gate {
+	g := &gate{log: log, strangers: map[libpeer.ID]time.Time{}}
+	for _, text := range only {
+		if g.only == nil {
+			g.only = map[libpeer.ID]bool{}
+		}
+		if id, err := libpeer.Decode(text); err == nil {
+			g.only[id] = true
+		}
+	}
+	return g
 }
+
+// permits reports whether Config.Allow lets a peer in, member or not.
+func (g *gate) permits(id libpeer.ID) bool { return g.only == nil || g.only[id] }
 
 // allow replaces the set of peers that are let in.
 func (g *gate) allow(ids map[libpeer.ID]bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.allowed = ids
-	for id := range ids {
-		delete(g.strangers, id)
+	for id, in := range ids {
+		if in {
+			delete(g.strangers, id)
+		}
 	}
 }
 
@@ -94,9 +110,12 @@ func (g *gate) InterceptSecured(dir libnet.Direction, id libpeer.ID,
 		return true
 	}
 	if dir == libnet.DirInbound {
-		g.refuse("refused a connection: the host is not a member of this cluster "+
-			"(it needs the cluster's key), or is not known here yet", id,
-			addrs.RemoteMultiaddr().String())
+		why := "refused a connection: the host is not a member of this cluster " +
+			"(it needs the cluster's key), or is not known here yet"
+		if !g.permits(id) {
+			why = "refused a connection: the host is not on this one's list of allowed peers"
+		}
+		g.refuse(why, id, addrs.RemoteMultiaddr().String())
 	}
 	return false
 }

@@ -16,6 +16,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/secret"
 )
 
 // Timeouts of streams.
@@ -51,10 +52,13 @@ type link struct {
 	stream libnet.Stream
 	out    chan []byte // filled by the commit loop
 	ended  chan struct{}
+	key    secret.Key // that both sides proved to hold
+
+	renewed bool // a stream with the key in use was tried in its place; guarded by network.mu
 }
 
-// dialSync opens the stream to a peer and keeps it until it breaks.
-func (n *network) dialSync(id libpeer.ID, addrs []string) {
+// dialSync opens the stream to a peer, with one of the keys, and keeps it until it breaks.
+func (n *network) dialSync(id libpeer.ID, addrs []string, keys []secret.Key) {
 	defer func() {
 		n.mu.Lock()
 		delete(n.dialing, id)
@@ -66,12 +70,12 @@ func (n *network) dialSync(id libpeer.ID, addrs []string) {
 		n.p.log.Debug("cannot connect", "peer_id", id.String(), "error", err)
 		return
 	}
-	s, err := n.host.NewStream(ctx, id, n.syncID)
+	s, key, err := n.openStream(ctx, id, syncStream, keys)
 	if err != nil {
 		n.p.log.Debug("cannot open a stream", "peer_id", id.String(), "error", err)
 		return
 	}
-	n.runLink(s, proveAsDialer(deadlined(s), n.key, n.id, id))
+	n.runLink(s, key, proveAsDialer(deadlined(s), key, n.id, id))
 }
 
 func (n *network) connect(ctx context.Context, id libpeer.ID, addrs []string) error {
@@ -85,10 +89,8 @@ func (n *network) connect(ctx context.Context, id libpeer.ID, addrs []string) er
 }
 
 // acceptSync takes a stream that another peer opened.
-func (n *network) acceptSync(s libnet.Stream) {
-	n.spawnFor(s, func() {
-		n.runLink(s, proveAsAcceptor(deadlined(s), n.key, n.id, s.Conn().RemotePeer()))
-	})
+func (n *network) acceptSync(s libnet.Stream, key secret.Key) {
+	n.spawnFor(s, func() { n.runLink(s, key, n.prove(s, key)) })
 }
 
 // spawnFor runs a stream's handler so that close waits for it; after close it resets the stream.
@@ -108,11 +110,11 @@ func deadlined(s libnet.Stream) libnet.Stream {
 	return s
 }
 
-// runLink serves a stream whose proof ended with proven, until it breaks.
-func (n *network) runLink(s libnet.Stream, proven error) {
+// runLink serves a stream whose proof of the key ended with proven, until it breaks.
+func (n *network) runLink(s libnet.Stream, key secret.Key, proven error) {
 	id := s.Conn().RemotePeer()
 	if proven != nil {
-		if errors.Is(proven, errNoProof) {
+		if errors.Is(proven, errNoProof) || errors.Is(proven, errNotAllowed) {
 			n.gate.refuse("refused a stream: "+proven.Error(), id, s.Conn().RemoteMultiaddr().String())
 		}
 		_ = s.Reset()
@@ -120,7 +122,7 @@ func (n *network) runLink(s libnet.Stream, proven error) {
 	}
 	_ = s.SetDeadline(time.Time{})
 	l := &link{
-		n: n, id: neighbourID(id), peer: id, stream: s,
+		n: n, id: neighbourID(id), peer: id, stream: s, key: key,
 		out: make(chan []byte, linkFrames), ended: make(chan struct{}),
 	}
 	n.mu.Lock()

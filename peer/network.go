@@ -4,15 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
-	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"crypto/ed25519"
 
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/crypto"
@@ -28,23 +25,17 @@ import (
 	"github.com/peerd/peerd/internal/secret"
 )
 
-// File names in the data directory.
-const (
-	hostKeyFile    = "host.key"
-	clusterKeyFile = "cluster.key"
-	knownFile      = "members.json"
-)
+// knownFile is the name, in the data directory, of the file of known members.
+const knownFile = "members.json"
 
 // network is a peer's connections to others: the libp2p host, membership, and the goroutines on them.
 type network struct {
 	p       *Peer
 	host    host.Host
 	id      libpeer.ID
-	key     secret.Key
+	keys    *keyring
 	members *members.Members
 	gate    *gate
-	syncID  protocol.ID
-	pullID  protocol.ID
 
 	advertised atomic.Pointer[[]ma.Multiaddr]
 
@@ -55,81 +46,10 @@ type network struct {
 	mu      sync.Mutex
 	dialing map[libpeer.ID]bool
 	streams map[libpeer.ID]*link
-	sources int // repairs served
+	sources int           // repairs served
+	served  []protocol.ID // streams accepted
 
 	clocks clocks // owned by keepLinks
-}
-
-// Keys are the files that identify a host and its cluster.
-type Keys struct {
-	HostKey    string // path
-	ClusterKey string // path
-	Created    bool   // whether the cluster's key was made now
-	PeerID     string
-}
-
-// Init makes the data directory, the host's key, and the cluster's secret where it is missing, as Open does.
-// It returns ErrNoClusterKey if cfg.Join is set and there is no secret.
-func Init(cfg Config) (Keys, error) {
-	_, _, keys, err := loadKeys(cfg.withDefaults())
-	return keys, err
-}
-
-func loadKeys(cfg Config) (secret.HostKey, secret.Key, Keys, error) {
-	if cfg.Memory {
-		return memoryKeys(cfg)
-	}
-	keys := Keys{HostKey: filepath.Join(cfg.Dir, hostKeyFile), ClusterKey: cfg.ClusterKey}
-	named := keys.ClusterKey != ""
-	if !named {
-		keys.ClusterKey = filepath.Join(cfg.Dir, clusterKeyFile)
-	}
-	var none secret.HostKey
-	cluster, err := secret.Load(keys.ClusterKey)
-	missing := errors.Is(err, fs.ErrNotExist)
-	switch {
-	case missing && len(cfg.Join) > 0 && !named:
-		return none, cluster, keys, fmt.Errorf("%w: copy cluster.key from a peer of the cluster to %s, "+
-			"or name it with --cluster-key", ErrNoClusterKey, keys.ClusterKey)
-	case missing && !named:
-		if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
-			return none, cluster, keys, fmt.Errorf("data directory: %w", err)
-		}
-		cluster, err = secret.Create(keys.ClusterKey)
-		keys.Created = true
-	}
-	if err != nil {
-		return none, cluster, keys, err
-	}
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
-		return none, cluster, keys, fmt.Errorf("data directory: %w", err)
-	}
-	own, err := secret.OpenHostKey(keys.HostKey)
-	if err != nil {
-		return none, cluster, keys, err
-	}
-	keys.PeerID, err = peerIDOf(own.Public())
-	return own, cluster, keys, err
-}
-
-func memoryKeys(cfg Config) (own secret.HostKey, cluster secret.Key, keys Keys, err error) {
-	if cluster, err = secret.Load(cfg.ClusterKey); err != nil {
-		return own, cluster, keys, err
-	}
-	own = secret.NewHostKey()
-	keys.ClusterKey = cfg.ClusterKey
-	keys.PeerID, err = peerIDOf(own.Public())
-	return own, cluster, keys, err
-}
-
-// peerIDOf derives the libp2p id from a public key.
-func peerIDOf(public ed25519.PublicKey) (string, error) {
-	key, err := crypto.UnmarshalEd25519PublicKey(public)
-	if err != nil {
-		return "", err
-	}
-	id, err := libpeer.IDFromPublicKey(key)
-	return id.String(), err
 }
 
 // openNetwork opens the host and membership. Nothing is accepted before start.
@@ -139,9 +59,7 @@ func openNetwork(ctx context.Context, p *Peer) (*network, error) {
 		return nil, err
 	}
 	n := &network{
-		p: p, key: cluster, gate: newGate(p.log),
-		syncID:  protocol.ID("/peerd/" + cluster.ClusterID() + "/sync/1"),
-		pullID:  protocol.ID("/peerd/" + cluster.ClusterID() + "/pull/1"),
+		p: p, keys: newKeyring(keys.ClusterKey, cluster), gate: newGate(p.log, p.cfg.Allow),
 		dialing: map[libpeer.ID]bool{}, streams: map[libpeer.ID]*link{},
 	}
 	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -289,10 +207,11 @@ func (n *network) join(own secret.HostKey, keys Keys) error {
 	if !cfg.Memory {
 		known = filepath.Join(cfg.Dir, knownFile)
 	}
+	inUse, accepted := gossipKeys(n.keys.ring())
 	n.members, err = members.Open(members.Config{
 		ID: keys.PeerID, IDOf: peerIDOf, PrivateKey: own.Private(), Label: cfg.Name,
 		P2P: p2p, Versions: members.Versions{Min: 1, Max: 1},
-		Bind: cfg.Gossip, Advertise: advertise, Key: n.key.GossipKey(),
+		Bind: cfg.Gossip, Advertise: advertise, Key: inUse, Accepted: accepted,
 		Join: cfg.Join, KnownFile: known, Preset: preset, Now: n.p.now, Log: n.p.log,
 		Blocked: cfg.Cut.blocks,
 	})
@@ -301,8 +220,7 @@ func (n *network) join(own secret.HostKey, keys Keys) error {
 
 // start lets others in and looks for them.
 func (n *network) start() {
-	n.host.SetStreamHandler(n.syncID, n.acceptSync)
-	n.host.SetStreamHandler(n.pullID, n.acceptPull)
+	n.serveStreams(n.keys.ring())
 	n.spawn(n.keepLinks)
 }
 
@@ -320,8 +238,7 @@ func (n *network) close() {
 	n.mu.Lock()
 	n.cancel()
 	n.mu.Unlock()
-	n.host.RemoveStreamHandler(n.syncID)
-	n.host.RemoveStreamHandler(n.pullID)
+	n.serveStreams(secret.Ring{})
 	if err := errors.Join(n.members.Close(), n.host.Close()); err != nil {
 		n.p.log.Warn("closing the network", "error", err)
 	}
@@ -346,6 +263,7 @@ func (n *network) keepLinks() {
 		case <-n.ctx.Done():
 			return
 		case <-n.members.Changed():
+		case <-n.keys.changed:
 		case <-cut:
 		case <-tick.C:
 		}
@@ -361,7 +279,7 @@ func (n *network) relink() {
 		if err != nil {
 			continue
 		}
-		blocked := n.p.cfg.Cut.blocks(m.Addr)
+		blocked := n.p.cfg.Cut.blocks(m.Addr) || !n.gate.permits(id)
 		allowed[id] = !blocked
 		if blocked || !m.Alive && n.linked(id) {
 			// What waits in the connection to a member that does not answer would be sent again, after the
@@ -370,12 +288,23 @@ func (n *network) relink() {
 		}
 	}
 	n.gate.allow(allowed)
-	for _, m := range chosen(n.id.String(), all) {
+	for _, m := range chosen(n.id.String(), n.permitted(all)) {
 		id, err := libpeer.Decode(m.ID)
-		if err == nil && allowed[id] && n.shouldDial(id, m) {
-			n.spawn(func() { n.dialSync(id, m.P2P) })
+		if err != nil || !allowed[id] {
+			continue
+		}
+		if keys := n.keysToDial(id, m); keys != nil {
+			n.spawn(func() { n.dialSync(id, m.P2P, keys) })
 		}
 	}
+}
+
+// permitted returns the members that Config.Allow lets in.
+func (n *network) permitted(all []members.Member) []members.Member {
+	return slices.DeleteFunc(slices.Clone(all), func(m members.Member) bool {
+		id, err := libpeer.Decode(m.ID)
+		return err != nil || !n.gate.permits(id)
+	})
 }
 
 // linked reports whether a stream to a peer is open.
@@ -385,19 +314,29 @@ func (n *network) linked(id libpeer.ID) bool {
 	return n.streams[id] != nil
 }
 
-// shouldDial reports whether a stream is missing that this peer is to open, and notes that it does.
-// Of two peers the one with the smaller id opens it at once, and the other if that does not help.
-func (n *network) shouldDial(id libpeer.ID, m members.Member) bool {
+// keysToDial returns the keys to open a stream with, best first, and notes that it is opened; nil if
+// none is missing that this peer is to open. Of two peers the one with the smaller id opens it at
+// once, and the other if that does not help. A stream that was opened with a key that is no longer in
+// use is replaced by one with the key that is, once, and stays until then.
+func (n *network) keysToDial(id libpeer.ID, m members.Member) []secret.Key {
+	ring := n.keys.ring()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.ctx.Err() != nil || n.dialing[id] || n.streams[id] != nil {
-		return false
+	if n.ctx.Err() != nil {
+		return nil
 	}
-	if n.id > id && time.Since(m.Since) < dialPatience {
-		return false
+	if l := n.streams[id]; l != nil {
+		if l.key == ring.InUse() || l.renewed || n.id > id {
+			return nil
+		}
+		l.renewed, n.dialing[id] = true, true
+		return []secret.Key{ring.InUse()}
+	}
+	if n.dialing[id] || n.id > id && time.Since(m.Since) < dialPatience {
+		return nil
 	}
 	n.dialing[id] = true
-	return true
+	return ring.Keys()
 }
 
 // dialPatience is how long the peer with the greater id waits for the other to open the stream.

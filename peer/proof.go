@@ -24,6 +24,9 @@ const (
 	labelAnswers = "peerd stream acceptor"
 )
 
+// errNotAllowed is returned for a host that Config.Allow does not name.
+var errNotAllowed = errors.New("the other host is not on the list of allowed peers")
+
 // errNoProof is returned when the other side does not prove that it holds the secret.
 var errNoProof = errors.New("the other host did not prove that it holds the cluster's key")
 

@@ -13,6 +13,7 @@ import (
 	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/internal/replica"
+	"github.com/peerd/peerd/internal/secret"
 )
 
 const (
@@ -58,12 +59,12 @@ func (l *loop) startRepair(from gossip.NeighbourID) {
 func (n *network) pull(from libpeer.ID) (result antientropy.Result, err error) {
 	ctx, cancel := context.WithTimeout(n.ctx, dialTimeout)
 	defer cancel()
-	s, err := n.host.NewStream(ctx, from, n.pullID)
+	s, key, err := n.openStream(ctx, from, pullStream, n.keys.ring().Keys())
 	if err != nil {
 		return result, err
 	}
 	defer func() { _ = s.Reset() }()
-	if err := proveAsDialer(deadlined(s), n.key, n.id, from); err != nil {
+	if err := proveAsDialer(deadlined(s), key, n.id, from); err != nil {
 		return result, err
 	}
 	ask := n.asker(s)
@@ -163,9 +164,9 @@ func (l *loop) finishRepair(repair *replica.Repair) error {
 }
 
 // acceptPull serves a repair to another peer.
-func (n *network) acceptPull(s libnet.Stream) {
+func (n *network) acceptPull(s libnet.Stream, key secret.Key) {
 	n.spawnFor(s, func() {
-		err := n.servePull(s)
+		err := n.servePull(s, key)
 		_ = s.Reset()
 		if err != nil {
 			n.p.log.Debug("served a repair", "peer_id", s.Conn().RemotePeer().String(), "end", err)
@@ -173,8 +174,8 @@ func (n *network) acceptPull(s libnet.Stream) {
 	})
 }
 
-func (n *network) servePull(s libnet.Stream) error {
-	if err := proveAsAcceptor(deadlined(s), n.key, n.id, s.Conn().RemotePeer()); err != nil {
+func (n *network) servePull(s libnet.Stream, key secret.Key) error {
+	if err := n.prove(s, key); err != nil {
 		return err
 	}
 	if !n.takeSource() {

@@ -26,6 +26,9 @@ type Status struct {
 	Keys    int    `json:"keys"`
 	Cells   int    `json:"cells"`
 
+	ClusterKey   string   `json:"cluster_key"`   // id of the key in use; it is no secret
+	AcceptedKeys []string `json:"accepted_keys"` // ids of the others that are accepted
+
 	GossipAddr string   `json:"gossip_addr"`
 	P2PAddrs   []string `json:"p2p_addrs"`
 	Members    []Member `json:"members"`
@@ -73,7 +76,7 @@ type Member struct {
 // Status returns a description of the peer.
 func (p *Peer) Status() (Status, error) {
 	s := Status{Name: p.cfg.Name, VersionVector: map[string]uint64{}, Members: []Member{}, Forks: []string{},
-		ClockSkewed: []string{}}
+		AcceptedKeys: []string{}, ClockSkewed: []string{}}
 	var seen crdt.VersionVector
 	known := map[string]crdt.VersionVector{}
 	err := p.call(func(l *loop) {
@@ -118,6 +121,13 @@ func (p *Peer) Status() (Status, error) {
 // describe fills in what the network knows.
 func (n *network) describe(s *Status, seen crdt.VersionVector, known map[string]crdt.VersionVector) {
 	s.PeerID, s.GossipAddr = n.id.String(), n.members.Addr()
+	for i, key := range n.keys.ring().Keys() {
+		if i == 0 {
+			s.ClusterKey = key.ClusterID()
+			continue
+		}
+		s.AcceptedKeys = append(s.AcceptedKeys, key.ClusterID())
+	}
 	for _, a := range n.addrs(nil) {
 		s.P2PAddrs = append(s.P2PAddrs, a.String())
 	}

@@ -87,6 +87,7 @@ func TestEveryFlagOfRunIsAKeyAndAVariable(t *testing.T) {
 		"slow-log": "1s", "pprof-socket": "my.socket",
 		"log-level": "warn", "log-format": "json", "password-file": "secret.txt",
 		"tls-cert": "c.pem", "tls-key": "k.pem", "tls-ca": "ca.pem",
+		"allow": `["12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA"]`,
 	}
 	var lines []string
 	c := &config{flags: table}

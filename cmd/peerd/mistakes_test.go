@@ -30,6 +30,8 @@ func TestAMistakeInTheCommandLineIsToldInOneLine(t *testing.T) {
 			"flag needs an argument: --dir (see peerd init --help)"},
 		{"an address that is none", []string{"run", "--gossip", "here"}, 2,
 			`--gossip "here": must be ip:port`},
+		{"a peer id that is none", []string{"run", "--allow", "oslo"}, 2,
+			`--allow "oslo": must be a peer id, as peerd init prints it`},
 		{"no directory", []string{"run", "--dir", ""}, 2, `--dir "": name a directory for the data`},
 		{"a durability", []string{"run", "--durability", "some"}, 2,
 			`--durability "some": must be always, interval or none`},

@@ -53,6 +53,8 @@ func (o *options) table() *pflag.FlagSet {
 	t.StringVar(&p.Dir, "dir", defaultDir, "`directory` for data and keys")
 	t.StringVar(&p.ClusterKey, "cluster-key", "", "`file` with the cluster's secret")
 	t.StringSliceVar(&p.Join, "join", nil, "gossip `addresses` of other peers, host:port,…")
+	t.StringSliceVar(&p.Allow, "allow", nil,
+		"`ids` of the only peers to let in, of those that hold the cluster's key; none lets in all")
 	t.StringVar(&p.Name, "name", "", "a `label` for people, may repeat")
 	t.StringVar(&p.Gossip, "gossip", "0.0.0.0:7946", "`ip:port` for membership, TCP and UDP")
 	t.StringVar(&p.P2P, "p2p", "0.0.0.0:7947", "`ip:port` for data between peers, TCP and QUIC")

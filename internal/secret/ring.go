@@ -125,6 +125,11 @@ func (r Ring) Get(id string) (Key, bool) {
 
 func (r Ring) holds(k Key) bool { return slices.Contains(r.keys, k) }
 
+// Equal reports whether two rings hold the same keys, in the same order, for the same use.
+func (r Ring) Equal(other Ring) bool {
+	return slices.Equal(r.keys, other.keys) && r.next == other.next
+}
+
 // Hold returns a ring that accepts k as well, as the next one. A ring that holds it already is
 // returned as it is. The error is ErrTooManyKeys.
 func (r Ring) Hold(k Key) (Ring, error) {

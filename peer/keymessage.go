@@ -1,0 +1,108 @@
+package peer
+
+import (
+	"errors"
+
+	"github.com/peerd/peerd/internal/secret"
+	"github.com/peerd/peerd/internal/wire"
+)
+
+// keyRequest asks another member to change its keys. It travels on a stream of its own, after the
+// proofs; a keyAnswer follows.
+type keyRequest struct {
+	step keyStep
+	key  []byte // to hold: the key itself
+	id   string // to use, or to be left alone with: the key's ClusterID
+}
+
+// keyStep is a step of the change of a cluster's key.
+type keyStep uint64
+
+const (
+	stepHold   keyStep = 1 // accept a key
+	stepUse    keyStep = 2 // begin what you begin with it
+	stepRetire keyStep = 3 // accept no other any more
+)
+
+// Limits of messages about keys, in bytes.
+const (
+	maxKeyMessage = 1 << 10
+	maxKeyID      = 64
+	maxKeyProblem = 512
+)
+
+func (q keyRequest) encode() []byte {
+	return wire.Encode(func(w *wire.Writer) {
+		w.Array(3)
+		w.Uint(uint64(q.step))
+		w.Bytes(q.key)
+		w.String(q.id)
+	})
+}
+
+// decodeKeyRequest reads what encode wrote. Fields that a newer version added are passed over.
+func decodeKeyRequest(data []byte) (q keyRequest, err error) {
+	err = wire.Decode(data, func(r *wire.Reader) {
+		n := r.Array(16)
+		if n < 3 {
+			r.Fail("a request about keys of %d fields", n)
+			return
+		}
+		q.step = keyStep(r.Uint())
+		q.key = r.Bytes(secret.KeySize)
+		q.id = r.String(maxKeyID)
+		r.Skip(n - 3)
+	})
+	return q, err
+}
+
+// encodeKeyAnswer encodes how a request ended.
+func encodeKeyAnswer(problem error) []byte {
+	text := ""
+	if problem != nil {
+		text = problem.Error()
+		text = text[:min(len(text), maxKeyProblem)]
+	}
+	return wire.Encode(func(w *wire.Writer) {
+		w.Array(1)
+		w.String(text)
+	})
+}
+
+// decodeKeyAnswer returns how the request ended at the other side, or that the answer is none.
+func decodeKeyAnswer(data []byte) error {
+	text := ""
+	err := wire.Decode(data, func(r *wire.Reader) {
+		n := r.Array(16)
+		if n < 1 {
+			r.Fail("an answer about keys of %d fields", n)
+			return
+		}
+		text = r.String(maxKeyProblem)
+		r.Skip(n - 1)
+	})
+	if err == nil && text != "" {
+		err = errors.New(text)
+	}
+	return err
+}
+
+// apply returns the change of keys that a request asks for.
+func (q keyRequest) apply(ring secret.Ring) (secret.Ring, error) {
+	switch q.step {
+	case stepHold:
+		key, err := secret.FromBytes(q.key)
+		if err != nil {
+			return ring, err
+		}
+		return ring.Hold(key)
+	case stepUse:
+		return ring.Use(q.id)
+	case stepRetire:
+		if ring.InUse().ClusterID() != q.id {
+			return ring, errors.New("this host uses another cluster key")
+		}
+		return ring.Retire(), nil
+	}
+	return ring, errors.New("this host does not know that step: it runs an older peerd")
+}

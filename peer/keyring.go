@@ -1,0 +1,147 @@
+package peer
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+
+	libnet "github.com/libp2p/go-libp2p/core/network"
+	libpeer "github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+
+	"github.com/peerd/peerd/internal/secret"
+)
+
+// keyring is the cluster keys that this peer accepts: those of its gossip and of its streams, and
+// the file that keeps them.
+type keyring struct {
+	path    string
+	held    atomic.Pointer[secret.Ring]
+	changed chan struct{} // holds a token after a change
+
+	changing sync.Mutex // held by a change
+	turn     sync.Mutex // held by what this peer begins for all: one at a time
+}
+
+func newKeyring(path string, ring secret.Ring) *keyring {
+	k := &keyring{path: path, changed: make(chan struct{}, 1)}
+	k.held.Store(&ring)
+	return k
+}
+
+func (k *keyring) ring() secret.Ring { return *k.held.Load() }
+
+// gossipKeys returns what membership derives from a ring.
+func gossipKeys(ring secret.Ring) (inUse [secret.KeySize]byte, accepted [][secret.KeySize]byte) {
+	for _, k := range ring.Keys()[1:] {
+		accepted = append(accepted, k.GossipKey())
+	}
+	return ring.InUse().GossipKey(), accepted
+}
+
+// changeKeys replaces the ring by what change makes of it: in the file first, so that what this peer
+// tells others to hold survives a crash. After an error nothing has changed.
+func (n *network) changeKeys(change func(secret.Ring) (secret.Ring, error)) error {
+	n.keys.changing.Lock()
+	defer n.keys.changing.Unlock()
+	old := n.keys.ring()
+	ring, err := change(old)
+	if err != nil || ring.Equal(old) {
+		return err
+	}
+	if err := ring.Save(n.keys.path); err != nil {
+		return err
+	}
+	inUse, accepted := gossipKeys(ring)
+	if err := n.members.SetKeys(inUse, accepted...); err != nil {
+		return err
+	}
+	n.keys.held.Store(&ring)
+	n.serveStreams(ring)
+	n.endLinks(ring)
+	select {
+	case n.keys.changed <- struct{}{}:
+	default:
+	}
+	n.p.log.Info("the cluster's keys changed", "in_use", ring.InUse().ClusterID(),
+		"accepted", len(accepted))
+	return nil
+}
+
+// Kinds of streams, each with its version.
+const (
+	syncStream = "sync/1" // deltas: see link.go
+	pullStream = "pull/1" // a repair: see pull.go
+	keyStream  = "key/1"  // a change of keys: see rotate.go
+)
+
+// streamID returns the protocol of a kind of stream on which both sides prove to hold the key.
+func streamID(kind string, key secret.Key) protocol.ID {
+	return protocol.ID("/peerd/" + key.ClusterID() + "/" + kind)
+}
+
+// serveStreams accepts the streams of a ring's keys, and no others any more. Keys are changed by
+// those alone who hold the one in use.
+func (n *network) serveStreams(ring secret.Ring) {
+	n.mu.Lock()
+	served := n.served
+	n.served = nil
+	wanted := map[protocol.ID]func(libnet.Stream){}
+	for i, key := range ring.Keys() {
+		wanted[streamID(syncStream, key)] = func(s libnet.Stream) { n.acceptSync(s, key) }
+		wanted[streamID(pullStream, key)] = func(s libnet.Stream) { n.acceptPull(s, key) }
+		if i == 0 {
+			wanted[streamID(keyStream, key)] = func(s libnet.Stream) { n.acceptKey(s, key) }
+		}
+	}
+	for id := range wanted {
+		n.served = append(n.served, id)
+	}
+	n.mu.Unlock()
+	for id, handler := range wanted {
+		n.host.SetStreamHandler(id, handler)
+	}
+	for _, id := range served {
+		if wanted[id] == nil {
+			n.host.RemoveStreamHandler(id)
+		}
+	}
+}
+
+// endLinks ends the links that were opened with a key that is not accepted any more.
+func (n *network) endLinks(ring secret.Ring) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, l := range n.streams {
+		if _, held := ring.Get(l.key.ClusterID()); !held {
+			_ = l.stream.Reset()
+		}
+		l.renewed = false
+	}
+}
+
+// openStream opens a stream with the first of the keys that the other side accepts. Nothing is
+// proven yet.
+func (n *network) openStream(ctx context.Context, id libpeer.ID, kind string, keys []secret.Key) (
+	libnet.Stream, secret.Key, error) {
+	var ids []protocol.ID
+	of := map[protocol.ID]secret.Key{}
+	for _, key := range keys {
+		ids = append(ids, streamID(kind, key))
+		of[streamID(kind, key)] = key
+	}
+	s, err := n.host.NewStream(ctx, id, ids...)
+	if err != nil {
+		return nil, secret.Key{}, err
+	}
+	return s, of[s.Protocol()], nil
+}
+
+// prove proves to the peer that opened a stream that this one holds the key, and checks the peer.
+func (n *network) prove(s libnet.Stream, key secret.Key) error {
+	id := s.Conn().RemotePeer()
+	if !n.gate.permits(id) {
+		return errNotAllowed
+	}
+	return proveAsAcceptor(deadlined(s), key, n.id, id)
+}

@@ -1,0 +1,469 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/peerd/peerd/internal/secret"
+)
+
+// keyCluster is peers with a key file of their own each, and the pace of a real network.
+func keyCluster(t *testing.T, size int) *cluster {
+	c := newCluster(t)
+	for range size {
+		c.start(c.ownKey(c.config(t.TempDir())))
+	}
+	c.meet(c.peers...)
+	return c
+}
+
+// ownKey gives a peer a copy of the cluster's key file as it is.
+func (c *cluster) ownKey(cfg Config) Config {
+	c.t.Helper()
+	cfg.ClusterKey = filepath.Join(cfg.Dir, clusterKeyFile)
+	if _, err := os.Stat(cfg.ClusterKey); errors.Is(err, os.ErrNotExist) {
+		if err := secret.Copy(c.key, cfg.ClusterKey); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	cfg.FastGossip = false
+	return cfg
+}
+
+// meet waits until all of these peers have links to each other.
+func (c *cluster) meet(peers ...*Peer) {
+	c.t.Helper()
+	eventually(c.t, "links between all", func() bool {
+		for _, p := range peers {
+			linked := 0
+			for _, m := range mustStatus(c.t, p).Members {
+				if m.Linked && m.Alive {
+					linked++
+				}
+			}
+			if linked < len(peers)-1 {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+func mustStatus(t *testing.T, p *Peer) Status {
+	t.Helper()
+	s, err := p.Status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// changeKey runs a change to its end.
+func changeKey(t *testing.T, p *Peer, without []string,
+	change func(*Peer, context.Context, []string) (KeyChange, error)) KeyChange {
+	t.Helper()
+	done, err := change(p, t.Context(), without)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return done
+}
+
+// linksWith returns the links that were opened with a key.
+func (n *network) linksWith(key string) (links []*link) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, l := range n.streams {
+		if l.key.ClusterID() == key {
+			links = append(links, l)
+		}
+	}
+	return links
+}
+
+// load writes at every peer until it is ended, and watches what each sees of the others.
+type load struct {
+	t       *testing.T
+	stop    chan struct{}
+	running sync.WaitGroup
+	mu      sync.Mutex
+	written int64
+	pauses  map[string]time.Duration // the longest in which a peer got no delta
+	deaths  []string
+}
+
+func (c *cluster) load(peers ...*Peer) *load {
+	l := &load{t: c.t, stop: make(chan struct{}), pauses: map[string]time.Duration{}}
+	for _, p := range peers {
+		l.running.Go(func() { l.write(p) })
+		l.running.Go(func() { l.watch(p) })
+	}
+	c.t.Cleanup(l.end)
+	return l
+}
+
+func (l *load) end() {
+	select {
+	case <-l.stop:
+	default:
+		close(l.stop)
+	}
+	l.running.Wait()
+}
+
+func (l *load) stopped(pause <-chan time.Time) bool {
+	select {
+	case <-l.stop:
+		return true
+	case <-pause:
+		return false
+	}
+}
+
+func (l *load) write(p *Peer) {
+	every := time.NewTicker(5 * time.Millisecond)
+	defer every.Stop()
+	for !l.stopped(every.C) {
+		err := p.Update(context.Background(), func(tx *Tx) error {
+			_, err := tx.Counter("n").Add(1)
+			return err
+		})
+		if err != nil {
+			l.t.Error(err)
+			return
+		}
+		l.mu.Lock()
+		l.written++
+		l.mu.Unlock()
+	}
+}
+
+// watch notes when a peer takes a member for dead, and how long it sees nothing new from others.
+func (l *load) watch(p *Peer) {
+	every := time.NewTicker(10 * time.Millisecond)
+	defer every.Stop()
+	var seen uint64
+	since := time.Now()
+	for !l.stopped(every.C) {
+		s, err := p.Status()
+		if err != nil {
+			l.t.Error(err)
+			return
+		}
+		foreign := uint64(0)
+		for id, n := range s.VersionVector {
+			if id != s.Replica {
+				foreign += n
+			}
+		}
+		l.mu.Lock()
+		for _, m := range s.Members {
+			if !m.Alive {
+				l.deaths = append(l.deaths, s.Name+" took "+m.Name+" for dead")
+			}
+		}
+		l.pauses[s.Name] = max(l.pauses[s.Name], time.Since(since))
+		l.mu.Unlock()
+		if foreign > seen {
+			seen, since = foreign, time.Now()
+		}
+	}
+}
+
+func TestTheKeyIsRotatedUnderLoadWithoutASplit(t *testing.T) {
+	c := keyCluster(t, 3)
+	a, b, d := c.peers[0], c.peers[1], c.peers[2]
+	l := c.load(a, b, d)
+	began := mustStatus(t, a)
+	// As the others join and the first deltas flow.
+	eventually(t, "deltas of all at all", func() bool {
+		return len(mustStatus(t, a).VersionVector)+len(mustStatus(t, b).VersionVector)+
+			len(mustStatus(t, d).VersionVector) == 9
+	})
+
+	rotated := changeKey(t, b, nil, (*Peer).RotateKey)
+	if !rotated.Done || len(rotated.Hosts) != 3 || rotated.Key == began.ClusterKey {
+		t.Fatalf("rotated: %+v", rotated)
+	}
+	for _, p := range c.peers {
+		if s := mustStatus(t, p); s.ClusterKey != rotated.Key || !slices.Contains(s.AcceptedKeys, began.ClusterKey) {
+			t.Errorf("%s uses %s and accepts %s", s.Name, s.ClusterKey, s.AcceptedKeys)
+		}
+	}
+	eventually(t, "links with the new key", func() bool {
+		for _, p := range c.peers {
+			if len(p.net.linksWith(rotated.Key)) != 2 {
+				return false
+			}
+		}
+		return true
+	})
+	retired := changeKey(t, a, nil, (*Peer).RetireKeys)
+	if !retired.Done || retired.Key != rotated.Key {
+		t.Fatalf("retired: %+v", retired)
+	}
+	// Longer than it takes to suspect a member whose gossip is not understood, and to bury it.
+	flows, ended := mustStatus(t, d).Deltas, time.Now()
+	eventually(t, "nobody is buried", func() bool { return time.Since(ended) > 7*time.Second })
+	if now := mustStatus(t, d).Deltas; now < flows+100 {
+		t.Errorf("only %d deltas since the old key was retired", now-flows)
+	}
+	l.end()
+	c.converge(a, b, d)
+	for _, p := range c.peers {
+		s := mustStatus(t, p)
+		if s.ClusterKey != rotated.Key || len(s.AcceptedKeys) != 0 {
+			t.Errorf("%s uses %s and accepts %s after the old key was retired", s.Name, s.ClusterKey, s.AcceptedKeys)
+		}
+	}
+	if len(l.deaths) > 0 {
+		t.Errorf("%d times a member was taken for dead: %s", len(l.deaths), l.deaths[0])
+	}
+	for name, pause := range l.pauses {
+		if pause > 5*time.Second {
+			t.Errorf("%s got nothing new for %v", name, pause)
+		}
+	}
+	t.Logf("%d writes, longest pauses %v", l.written, l.pauses)
+	err := a.View(t.Context(), func(tx *Tx) error {
+		if n, err := tx.Counter("n").Value(); err != nil || n != l.written {
+			t.Errorf("%d of %d writes are there (%v)", n, l.written, err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+
+	// A host that has only the old key is refused.
+	var log memory
+	old := c.config(t.TempDir())
+	old.Logger, old.Name, old.FastGossip = log.logger(), "old", false
+	stranger := c.start(old)
+	eventually(t, "the stranger is told", func() bool { return log.says("another cluster key") })
+	if s := mustStatus(t, stranger); len(s.Members) != 0 {
+		t.Errorf("a host with the old key sees %+v", s.Members)
+	}
+	if s := mustStatus(t, a); len(s.Members) != 2 {
+		t.Errorf("with a stranger outside a member sees %+v", s.Members)
+	}
+}
+
+// states returns the state of each host by its name.
+func states(change KeyChange) map[string]string {
+	out := map[string]string{}
+	for _, h := range change.Hosts {
+		out[h.Name] = h.State
+	}
+	return out
+}
+
+func TestARotationWaitsForAMemberThatIsDownAndGoesOnWhenItIsBack(t *testing.T) {
+	c := keyCluster(t, 2)
+	a, b := c.peers[0], c.peers[1]
+	cfg := b.cfg
+	old := mustStatus(t, a).ClusterKey
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a member is missed", func() bool { return !mustStatus(t, a).Members[0].Alive })
+
+	first := changeKey(t, a, nil, (*Peer).RotateKey)
+	want := map[string]string{"peer0": KeyAccepted, "peer1": "does not answer"}
+	if diff := cmp.Diff(want, states(first)); first.Done || diff != "" {
+		t.Errorf("with a member down: done %v, %s", first.Done, diff)
+	}
+	if s := mustStatus(t, a); s.ClusterKey != old || !slices.Equal(s.AcceptedKeys, []string{first.Key}) {
+		t.Errorf("with a member down: uses %s, accepts %s", s.ClusterKey, s.AcceptedKeys)
+	}
+	if _, err := a.RetireKeys(t.Context(), nil); !errors.Is(err, ErrKeyChangeOpen) {
+		t.Errorf("a rotation that is open can be ended by retiring its key: %v", err)
+	}
+
+	b = c.start(cfg) // with the old key alone
+	c.meet(a, b)
+	again := changeKey(t, a, nil, (*Peer).RotateKey)
+	if !again.Done || again.Key != first.Key {
+		t.Fatalf("with all there: %+v", again)
+	}
+	// It crashes, as it were, and comes back with what its file holds.
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a member is missed", func() bool { return !mustStatus(t, a).Members[0].Alive })
+	if retired := changeKey(t, a, nil, (*Peer).RetireKeys); retired.Done {
+		t.Errorf("a key is retired with a member down: %+v", retired)
+	}
+	b = c.start(cfg)
+	c.meet(a, b)
+	if retired := changeKey(t, b, nil, (*Peer).RetireKeys); !retired.Done {
+		t.Errorf("retired: %+v", retired)
+	}
+	for _, p := range []*Peer{a, b} {
+		if s := mustStatus(t, p); s.ClusterKey != first.Key || len(s.AcceptedKeys) != 0 {
+			t.Errorf("%s uses %s and accepts %s", s.Name, s.ClusterKey, s.AcceptedKeys)
+		}
+	}
+}
+
+func TestAMemberThatIsLeftOutOfARotationIsAStrangerAfterIt(t *testing.T) {
+	c := keyCluster(t, 3)
+	a, b, stolen := c.peers[0], c.peers[1], c.peers[2]
+	without := []string{mustStatus(t, stolen).PeerID}
+	if _, err := a.RotateKey(t.Context(), []string{"12D3KooWnobody"}); !errors.Is(err, ErrUnknownMember) {
+		t.Errorf("leaving out nobody: %v", err)
+	}
+	rotated := changeKey(t, a, without, (*Peer).RotateKey)
+	want := map[string]string{"peer0": KeyUsed, "peer1": KeyUsed, "peer2": KeyLeftOut}
+	if diff := cmp.Diff(want, states(rotated)); !rotated.Done || diff != "" {
+		t.Errorf("rotated: done %v, %s", rotated.Done, diff)
+	}
+	if retired := changeKey(t, a, without, (*Peer).RetireKeys); !retired.Done {
+		t.Errorf("retired: %+v", retired)
+	}
+	if s := mustStatus(t, stolen); s.ClusterKey == rotated.Key || len(s.AcceptedKeys) != 0 {
+		t.Errorf("the one left out uses %s and accepts %s", s.ClusterKey, s.AcceptedKeys)
+	}
+	eventually(t, "its links end", func() bool {
+		for _, m := range mustStatus(t, stolen).Members {
+			if m.Linked {
+				return false
+			}
+		}
+		return true
+	})
+	mustUpdate(t, a, func(tx *Tx) error { return tx.String("s").Set([]byte("after")) })
+	c.converge(a, b)
+	mustUpdate(t, stolen, func(tx *Tx) error { return tx.String("s").Set([]byte("stolen")) })
+	if err := stolen.net.host.Connect(t.Context(), a.net.host.Peerstore().PeerInfo(a.net.id)); err == nil {
+		for _, kind := range []string{syncStream, pullStream, keyStream} {
+			s, _, err := stolen.net.openStream(t.Context(), a.net.id, kind, stolen.net.keys.ring().Keys())
+			if err != nil {
+				continue
+			}
+			_ = s.SetDeadline(time.Now().Add(time.Minute))
+			if err := proveAsDialer(s, stolen.net.keys.ring().InUse(), stolen.net.id, a.net.id); err == nil {
+				t.Errorf("a stream %s is opened with the old key", kind)
+			}
+		}
+	}
+}
+
+func TestTwoRotationsAtOnceSplitNothing(t *testing.T) {
+	c := keyCluster(t, 3)
+	var both sync.WaitGroup
+	var changes [2]KeyChange
+	for i := range changes {
+		both.Go(func() { changes[i] = changeKey(t, c.peers[i], nil, (*Peer).RotateKey) })
+	}
+	both.Wait()
+	for _, p := range c.peers {
+		s := mustStatus(t, p)
+		accepted := append(s.AcceptedKeys, s.ClusterKey)
+		for _, other := range c.peers {
+			if inUse := mustStatus(t, other).ClusterKey; !slices.Contains(accepted, inUse) {
+				t.Errorf("%s does not accept the key that %s uses", s.Name, mustStatus(t, other).Name)
+			}
+		}
+	}
+	last := changeKey(t, c.peers[2], nil, (*Peer).RotateKey)
+	if !last.Done || !changeKey(t, c.peers[2], nil, (*Peer).RetireKeys).Done {
+		t.Errorf("afterwards: %+v", last)
+	}
+	for _, p := range c.peers {
+		if s := mustStatus(t, p); s.ClusterKey != last.Key || len(s.AcceptedKeys) != 0 {
+			t.Errorf("%s uses %s and accepts %s", s.Name, s.ClusterKey, s.AcceptedKeys)
+		}
+	}
+}
+
+func TestAMemberThatCannotStoreTheKeySaysSoAndNothingIsUsed(t *testing.T) {
+	c := keyCluster(t, 2)
+	a, b := c.peers[0], c.peers[1]
+	old := mustStatus(t, a).ClusterKey
+	b.net.keys.path = filepath.Join(b.cfg.Dir, "gone", "cluster.key")
+	change := changeKey(t, a, nil, (*Peer).RotateKey)
+	state := states(change)["peer1"]
+	if change.Done || !strings.Contains(state, "the file of the cluster key") {
+		t.Errorf("done %v, %s", change.Done, state)
+	}
+	for _, p := range c.peers {
+		if s := mustStatus(t, p); s.ClusterKey != old {
+			t.Errorf("%s uses %s", s.Name, s.ClusterKey)
+		}
+	}
+}
+
+func TestOnlyPeersOnTheListAreLetIn(t *testing.T) {
+	c := newCluster(t)
+	var log memory
+	cfg := c.config(t.TempDir())
+	invited := c.config(t.TempDir())
+	own, err := Init(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	guest, err := Init(invited)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Allow, cfg.Logger = []string{own.PeerID, guest.PeerID}, log.logger()
+	host := c.start(cfg)
+	invited.Join, invited.Name = []string{host.net.members.Addr()}, "invited"
+	friend := c.start(invited)
+	other := c.config(t.TempDir())
+	other.Join, other.Name = other.Join[:1], "other"
+	stranger := c.start(other)
+	mustUpdate(t, stranger, func(tx *Tx) error { return tx.String("s").Set([]byte("stranger")) })
+	mustUpdate(t, host, func(tx *Tx) error { return tx.String("h").Set([]byte("host")) })
+	eventually(t, "the invited one is served", func() bool { return mustStatus(t, friend).Keys >= 1 })
+	eventually(t, "the stranger is refused and named", func() bool {
+		return log.says("not on this one's list of allowed peers") && log.says(stranger.net.id.String())
+	})
+	for _, m := range mustStatus(t, host).Members {
+		if m.Linked && m.PeerID != guest.PeerID {
+			t.Errorf("%s is linked", m.Name)
+		}
+	}
+	// What the stranger proves makes no difference.
+	s, key, err := stranger.net.openStream(t.Context(), host.net.id, syncStream, stranger.net.keys.ring().Keys())
+	if err == nil {
+		_ = s.SetDeadline(time.Now().Add(time.Minute))
+		if proveAsDialer(s, key, stranger.net.id, host.net.id) == nil {
+			t.Error("the stranger has a stream")
+		}
+	}
+	change := changeKey(t, host, nil, (*Peer).RotateKey)
+	if _, told := states(change)["other"]; told || !change.Done {
+		t.Errorf("who is not let in is given the new key: %+v", change)
+	}
+}
+
+func FuzzKeyMessages(f *testing.F) {
+	f.Add(keyRequest{step: stepHold, key: secret.New().Expose()}.encode())
+	f.Add(keyRequest{step: stepUse, id: "0123456789abcdef"}.encode())
+	f.Add(encodeKeyAnswer(errors.New("no")))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		_ = decodeKeyAnswer(data)
+		q, err := decodeKeyRequest(data)
+		if err != nil {
+			return
+		}
+		if _, err := decodeKeyRequest(q.encode()); err != nil {
+			t.Errorf("%+v is not read again: %v", q, err)
+		}
+		ring := secret.NewRing(secret.New())
+		if after, err := q.apply(ring); err == nil && len(after.Keys()) == 0 {
+			t.Error("no key is left")
+		}
+	})
+}
