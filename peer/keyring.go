@@ -84,8 +84,8 @@ func streamID(kind string, key secret.Key) protocol.ID {
 // those alone who hold the one in use.
 func (n *network) serveStreams(ring secret.Ring) {
 	n.mu.Lock()
-	served := n.served
-	n.served = nil
+	served := n.protocols
+	n.protocols = nil
 	wanted := map[protocol.ID]func(libnet.Stream){}
 	for i, key := range ring.Keys() {
 		wanted[streamID(syncStream, key)] = func(s libnet.Stream) { n.acceptSync(s, key) }
@@ -95,7 +95,7 @@ func (n *network) serveStreams(ring secret.Ring) {
 		}
 	}
 	for id := range wanted {
-		n.served = append(n.served, id)
+		n.protocols = append(n.protocols, id)
 	}
 	n.mu.Unlock()
 	for id, handler := range wanted {

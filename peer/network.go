@@ -43,11 +43,11 @@ type network struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
-	mu      sync.Mutex
-	dialing map[libpeer.ID]bool
-	streams map[libpeer.ID]*link
-	sources int           // repairs served
-	served  []protocol.ID // streams accepted
+	mu        sync.Mutex
+	dialing   map[libpeer.ID]bool
+	streams   map[libpeer.ID]*link
+	sources   int           // repairs served
+	protocols []protocol.ID // of streams that are accepted
 
 	clocks clocks // owned by keepLinks
 }
