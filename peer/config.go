@@ -14,6 +14,7 @@ import (
 	libpeer "github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/peerd/peerd/gossip/members"
+	"github.com/peerd/peerd/store"
 )
 
 // Durability says when an acknowledged write survives a power failure. A crash of the process alone loses
@@ -83,7 +84,9 @@ type Config struct {
 	// tests on one machine. Too nervous for a real network.
 	FastGossip bool
 
-	clockOffset time.Duration // fault injection, by tests here: this peer's clock is off by so much
+	// Fault injection, by tests here.
+	clockOffset time.Duration                 // this peer's clock is off by so much
+	faulty      func(store.Store) store.Store // puts faults in front of the store
 }
 
 // Limits of a peer, beside those of package crdt.

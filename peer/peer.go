@@ -126,6 +126,9 @@ func (p *Peer) openStore() error {
 		return fmt.Errorf("data directory %s: %w", p.cfg.Dir, err)
 	}
 	p.store = st
+	if p.cfg.faulty != nil {
+		p.store = p.cfg.faulty(st)
+	}
 	p.mark, err = openMark(p.cfg.Dir)
 	if err == nil {
 		p.space, err = newSpace(st, uint64(p.cfg.MinFree))

@@ -24,6 +24,9 @@ var (
 	ErrCorrupt = errors.New("store is damaged")
 	// ErrNoSpace is wrapped when the medium has no room to open the store. Nothing was changed.
 	ErrNoSpace = errors.New("there is no room on the disk")
+	// ErrFailed is wrapped when the medium did not take what was written to it. What it holds of the
+	// last commits is unknown, nothing more is committed, and the store must be closed.
+	ErrFailed = errors.New("writing to the disk failed")
 	// ErrLocked is wrapped when another process has the store open.
 	ErrLocked = errors.New("store is in use by another process")
 )

@@ -97,6 +97,9 @@ func explain(err error) string {
 	case errors.Is(err, store.ErrCorrupt):
 		return err.Error() + ": if other peers have the data, move the directory \"store\" away " +
 			"and start again"
+	case errors.Is(err, store.ErrFailed):
+		return err.Error() + ": look for the disk's error in the kernel's log; on a disk that is well, " +
+			"start again"
 	case errors.Is(err, store.ErrNoSpace):
 		return err.Error() + ": make room and start again"
 	case errors.Is(err, fs.ErrPermission):

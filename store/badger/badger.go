@@ -209,7 +209,8 @@ func (s *Store) apply(b *store.Batch) error {
 // fail makes the store refuse all further commits: after a failed write or fsync nobody knows what
 // the disk holds, and trying again would hide it.
 func (s *Store) fail(cause error) error {
-	err := fmt.Errorf("outcome of a commit unknown, the store must be closed: %w", brief(cause))
+	err := fmt.Errorf("%w, so that the outcome of a commit is unknown, and the store must be closed: %w",
+		store.ErrFailed, brief(cause))
 	s.failed.CompareAndSwap(nil, &err)
 	return *s.failed.Load()
 }

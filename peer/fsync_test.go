@@ -1,0 +1,109 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/peerd/peerd/store"
+)
+
+// failingStore is a store whose disk does not take what is to be durable, once it is broken.
+type failingStore struct {
+	store.Store
+	broken atomic.Bool
+	syncs  atomic.Int32 // that were asked for since
+}
+
+var errDisk = fmt.Errorf("%w: input/output error", store.ErrFailed)
+
+func (s *failingStore) Commit(b *store.Batch, sync bool) error {
+	if sync && s.broken.Load() {
+		s.syncs.Add(1)
+		return errDisk
+	}
+	return s.Store.Commit(b, sync)
+}
+
+func (s *failingStore) Sync() error {
+	if s.broken.Load() {
+		s.syncs.Add(1)
+		return errDisk
+	}
+	return s.Store.Sync()
+}
+
+// TestAFailedFsyncEndsThePeerAndIsNotTriedAgain: after one, the kernel may have dropped what it was to
+// write, and a second fsync would succeed without it.
+func TestAFailedFsyncEndsThePeerAndIsNotTriedAgain(t *testing.T) {
+	for _, durability := range []Durability{Always, Interval} {
+		t.Run(string(durability), func(t *testing.T) {
+			var log memory
+			var disk *failingStore
+			cfg := Config{Dir: t.TempDir(), Offline: true, Durability: durability, Logger: log.logger()}
+			cfg.faulty = func(st store.Store) store.Store {
+				disk = &failingStore{Store: st}
+				return disk
+			}
+			ctx := context.Background()
+			p, err := Open(ctx, cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			add := func() error {
+				return p.Update(ctx, func(tx *Tx) error { _, err := tx.Counter("n").Add(1); return err })
+			}
+			acknowledged := 1
+			if err := add(); err != nil {
+				t.Fatal(err)
+			}
+			disk.broken.Store(true)
+			if err = add(); durability == Interval && err == nil {
+				acknowledged++ // as it may be, up to a second before
+				<-p.Done()
+				err = add()
+			}
+			if !errors.Is(err, ErrClosed) {
+				t.Errorf("a write returned %v, want %v", err, ErrClosed)
+			}
+			<-p.Done()
+			err = p.View(ctx, func(*Tx) error { return nil })
+			if !errors.Is(err, ErrClosed) {
+				t.Errorf("a read returned %v, want %v", err, ErrClosed)
+			}
+			err = p.Close()
+			if !errors.Is(err, store.ErrFailed) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("Close returned %v", err)
+			}
+			if n := disk.syncs.Load(); n != 1 {
+				t.Errorf("%d fsyncs were tried on a broken disk", n)
+			}
+			if !log.says("the peer stops: its store failed") {
+				t.Error("the log does not say why")
+			}
+			wantAcknowledged(t, cfg, acknowledged)
+		})
+	}
+}
+
+// wantAcknowledged opens a peer again, on a disk that is well: what was acknowledged is there.
+func wantAcknowledged(t *testing.T, cfg Config, atLeast int) {
+	t.Helper()
+	cfg.faulty = nil
+	p, err := Open(context.Background(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustUpdate(t, p, func(tx *Tx) error {
+		if n, err := tx.Counter("n").Value(); err != nil || n < int64(atLeast) {
+			t.Errorf("n is %d (%v), %d were acknowledged", n, err, atLeast)
+		}
+		return nil
+	})
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+}
