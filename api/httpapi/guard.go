@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 )
 
@@ -12,8 +13,8 @@ import (
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; " +
 	"img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// guard refuses requests for other hosts and without a password, and adds the headers that browsers
-// obey. Who has the password may use any name for this host: a page of another site has not.
+// guard refuses requests for other hosts, from other sites and without a password, and adds the
+// headers that browsers obey. Who has the password may use any name for this host: a page of another site has not.
 func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -31,12 +32,38 @@ func (s *Server) guard(next http.Handler) http.Handler {
 				"this peer answers to localhost and to the address it listens on")
 			return
 		}
+		if !fromThisSite(r) {
+			answerError(w, http.StatusForbidden, "a page of another site asks in a browser: "+
+				"only pages of this peer, and programs that are no browsers, are answered")
+			return
+		}
 		if refused != nil && !isOpen(r.URL.Path) {
 			answerUnauthorized(w, refused)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// fromThisSite reports whether a browser says that the request is this server's own page's, or its
+// user's. Programs send neither header. Only the page itself may be opened by a link on another site.
+func fromThisSite(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "", "same-origin", "none":
+	default:
+		opened := r.Method == http.MethodGet && r.URL.Path == "/" &&
+			r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document"
+		if !opened {
+			return false
+		}
+	}
+	for _, origin := range r.Header.Values("Origin") {
+		at, err := url.Parse(origin)
+		if err != nil || at.Host == "" || !strings.EqualFold(at.Host, r.Host) {
+			return false
+		}
+	}
+	return true
 }
 
 // namesThisHost reports whether the Host header is a loopback name or the address that the

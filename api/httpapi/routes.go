@@ -4,27 +4,63 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"strings"
 )
 
-// routes answers GET, and with it HEAD, for each path.
+// route is one thing that is answered, in the form of http.ServeMux. GET answers HEAD too.
+type route struct {
+	method, path string
+	handle       http.HandlerFunc
+}
+
+func (s *Server) table() []route {
+	routes := []route{
+		{"GET", "/healthz", health},
+		{"GET", "/readyz", s.ready},
+		{"GET", "/v1/status", s.status},
+		{"GET", "/v1/backup", s.backup},
+		{"GET", "/v1/openapi.yaml", openAPI},
+		{"GET", "/v1/keys", orProblem(s.listKeys)},
+		{"GET", "/v1/keys/{key...}", orProblem(s.getKey)},
+		{"PUT", "/v1/keys/{key...}", orProblem(s.putKey)},
+		{"DELETE", "/v1/keys/{key...}", orProblem(s.deleteKey)},
+		{"POST", "/v1/tx", orProblem(s.runTransaction)},
+		{"GET", "/v1/watch", orProblem(s.watch)},
+		{"GET", "/{$}", pageFile("page.html", "text/html")},
+		{"GET", "/page.css", pageFile("page.css", "text/css")},
+		{"GET", "/page.js", pageFile("page.js", "text/javascript")},
+	}
+	if s.metrics != nil {
+		routes = append(routes, route{"GET", "/metrics", s.metrics.ServeHTTP})
+	}
+	return routes
+}
+
+// routes answers what the table has, and says of other methods and paths that they are not there.
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
-	get := func(path string, fn http.HandlerFunc) {
-		mux.HandleFunc("GET "+path, fn)
-		mux.HandleFunc(path, notAllowed)
+	allowed := map[string][]string{}
+	for _, r := range s.table() {
+		mux.HandleFunc(r.method+" "+r.path, r.handle)
+		allowed[r.path] = append(allowed[r.path], r.method)
+		if r.method == http.MethodGet {
+			allowed[r.path] = append(allowed[r.path], http.MethodHead)
+		}
 	}
-	get("/healthz", health)
-	get("/readyz", s.ready)
-	get("/v1/status", s.status)
-	get("/v1/backup", s.backup)
-	if s.metrics != nil {
-		get("/metrics", s.metrics.ServeHTTP)
+	for path, methods := range allowed {
+		mux.HandleFunc(path, notAllowed(strings.Join(methods, ", ")))
 	}
-	get("/{$}", pageFile("page.html", "text/html"))
-	get("/page.css", pageFile("page.css", "text/css"))
-	get("/page.js", pageFile("page.js", "text/javascript"))
 	mux.HandleFunc("/", notFound)
 	return mux
+}
+
+// orProblem answers the error of a handler that has answered nothing.
+func orProblem(fn func(w http.ResponseWriter, r *http.Request) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if err := fn(w, r); err != nil {
+			answerProblem(w, err)
+		}
+	}
 }
 
 func health(w http.ResponseWriter, _ *http.Request) { answerText(w, http.StatusOK, "ok\n") }
@@ -48,21 +84,21 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 
 func notFound(w http.ResponseWriter, _ *http.Request) {
 	answerError(w, http.StatusNotFound,
-		"there is nothing here: see /healthz, /readyz, /v1/status and /")
+		"there is nothing here: /v1/openapi.yaml lists what there is")
 }
 
-func notAllowed(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Allow", "GET, HEAD")
-	answerError(w, http.StatusMethodNotAllowed, "only GET and HEAD are answered here")
-}
-
-func answerError(w http.ResponseWriter, code int, text string) {
-	answerJSON(w, code, map[string]string{"error": text})
+func notAllowed(methods string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Allow", methods)
+		answerError(w, http.StatusMethodNotAllowed, "only "+methods+" are answered here")
+	}
 }
 
 // answerJSON writes v, indented: people read it too.
-func answerJSON(w http.ResponseWriter, code int, v any) {
-	w.Header().Set("Content-Type", "application/json")
+func answerJSON(w http.ResponseWriter, code int, v any) { answerAs(w, code, "application/json", v) }
+
+func answerAs(w http.ResponseWriter, code int, media string, v any) {
+	w.Header().Set("Content-Type", media)
 	w.WriteHeader(code)
 	out := json.NewEncoder(w)
 	out.SetIndent("", "  ")

@@ -23,7 +23,8 @@ const (
 	// MaxConnections is how many connections are served at once. More wait to be accepted.
 	MaxConnections = 256
 	// MaxHeader is the size in bytes of a request's headers. A larger one is answered with 431.
-	MaxHeader = 16 << 10
+	// A token may take half of it.
+	MaxHeader = 32 << 10
 	// readTimeout is how long a client may take to send its request.
 	readTimeout = 5 * time.Second
 	// writeTimeout is how long answering may take, until the client has it all.
@@ -35,11 +36,18 @@ const (
 // DrainTimeout is how long Serve waits, after its context has ended, for answers under way.
 const DrainTimeout = 5 * time.Second
 
-// Peer is what is told about: a *peer.Peer. Its methods are called by many goroutines at once.
+// Peer is what is read, written and told about: a *peer.Peer. Its methods are called by many goroutines at once.
 type Peer interface {
 	// Ready returns nil, or why the peer should get no requests.
 	Ready() error
 	Status() (peer.Status, error)
+	// ViewToken and UpdateToken run a transaction and return the token of its moment.
+	ViewToken(ctx context.Context, fn func(*peer.Tx) error) (peer.Token, error)
+	UpdateToken(ctx context.Context, fn func(*peer.Tx) error) (peer.Token, error)
+	// Wait waits until the peer has seen what a token names.
+	Wait(ctx context.Context, t peer.Token) error
+	Watch(prefix string) *peer.Watch
+	WatchSince(prefix string, since peer.Token) (*peer.Watch, error)
 	// Backup writes a backup to w. See peer.Peer.
 	Backup(ctx context.Context, w io.Writer, progress func(peer.BackupProgress)) (peer.BackupInfo, error)
 }
@@ -71,6 +79,7 @@ type Server struct {
 
 	metrics  http.Handler // nil if there is none
 	requests requests
+	watches  watches
 }
 
 // New returns a server that serves nothing yet.
@@ -94,6 +103,7 @@ func New(config Config) *Server {
 		MaxHeaderBytes:    MaxHeader,
 		ErrorLog:          slog.NewLogLogger(config.Logger.Handler(), slog.LevelWarn),
 	}
+	s.server.RegisterOnShutdown(s.watches.end)
 	return s
 }
 

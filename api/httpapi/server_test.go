@@ -20,6 +20,7 @@ import (
 
 // fakePeer answers what it is told to.
 type fakePeer struct {
+	Peer          // nil: no test asks it for data
 	ready, broken error
 	status        peer.Status
 	backup        string
@@ -58,19 +59,19 @@ func TestEachPathAnswersAsDocumented(t *testing.T) {
 		{"GET", "/readyz", fakePeer{}, 200, "ready\n", "text/plain"},
 		{"GET", "/readyz", fakePeer{ready: catchingUp}, 503, "catching up", "text/plain"},
 		{"GET", "/v1/status", fakePeer{}, 200, `"version_vector"`, "application/json"},
-		{"GET", "/v1/status", fakePeer{broken: peer.ErrClosed}, 503, `"error": "the peer is`,
-			"application/json"},
+		{"GET", "/v1/status", fakePeer{broken: peer.ErrClosed}, 503, `"detail": "the peer is`,
+			"application/problem+json"},
 		{"GET", "/v1/backup", fakePeer{backup: "all"}, 200, "all", backupType},
 		{"HEAD", "/v1/backup", fakePeer{backup: "all"}, 200, "", backupType},
-		{"GET", "/v1/backup", fakePeer{broken: peer.ErrBackupRuns}, 409, "runs already", "application/json"},
-		{"GET", "/v1/backup", fakePeer{broken: peer.ErrRebuilding}, 503, "is damaged", "application/json"},
+		{"GET", "/v1/backup", fakePeer{broken: peer.ErrBackupRuns}, 409, "runs already", "application/problem+json"},
+		{"GET", "/v1/backup", fakePeer{broken: peer.ErrRebuilding}, 503, "is damaged", "application/problem+json"},
 		{"GET", "/", fakePeer{}, 200, "<!DOCTYPE html>", "text/html"},
 		{"GET", "/page.js", fakePeer{}, 200, "'use strict'", "text/javascript"},
 		{"GET", "/page.css", fakePeer{}, 200, "prefers-color-scheme", "text/css"},
-		{"GET", "/nothing", fakePeer{}, 404, `"error"`, "application/json"},
-		{"GET", "/v1/", fakePeer{}, 404, `"error"`, "application/json"},
-		{"POST", "/v1/status", fakePeer{}, 405, `"error"`, "application/json"},
-		{"DELETE", "/", fakePeer{}, 405, `"error"`, "application/json"},
+		{"GET", "/nothing", fakePeer{}, 404, `"no-such-path"`, "application/problem+json"},
+		{"GET", "/v1/", fakePeer{}, 404, `"no-such-path"`, "application/problem+json"},
+		{"POST", "/v1/status", fakePeer{}, 405, `"method-not-allowed"`, "application/problem+json"},
+		{"DELETE", "/", fakePeer{}, 405, `"method-not-allowed"`, "application/problem+json"},
 	}
 	for _, test := range tests {
 		t.Run(test.method+" "+test.path, func(t *testing.T) {
@@ -144,7 +145,7 @@ func TestThePageNamesNoOtherServer(t *testing.T) {
 
 func TestServingEndsWithItsContextAndFinishesWhatItAnswers(t *testing.T) {
 	asked, answer := make(chan struct{}), make(chan struct{})
-	s := New(Config{Peer: slowPeer{asked, answer}})
+	s := New(Config{Peer: slowPeer{asked: asked, answer: answer}})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -179,7 +180,10 @@ func TestServingEndsWithItsContextAndFinishesWhatItAnswers(t *testing.T) {
 }
 
 // slowPeer says when it is asked and waits to be let go.
-type slowPeer struct{ asked, answer chan struct{} }
+type slowPeer struct {
+	Peer
+	asked, answer chan struct{}
+}
 
 func (p slowPeer) Ready() error {
 	close(p.asked)

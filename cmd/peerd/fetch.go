@@ -75,18 +75,18 @@ func (w *web) ask(ctx context.Context, method, addr, path, what string) (*http.R
 		return resp, nil
 	}
 	defer resp.Body.Close()
-	var refusal struct{ Error string }
+	var refusal struct{ Detail string }
 	err = json.NewDecoder(io.LimitReader(resp.Body, maxStatus)).Decode(&refusal)
-	if err != nil || refusal.Error == "" {
-		refusal.Error = resp.Status
+	if err != nil || refusal.Detail == "" {
+		refusal.Detail = resp.Status
 	}
 	switch {
 	case resp.StatusCode == http.StatusUnauthorized:
-		refusal.Error += " (name it with --password-file)"
+		refusal.Detail += " (name it with --password-file)"
 	case resp.StatusCode == http.StatusBadRequest && w.scheme == "http://":
-		refusal.Error += " (if it speaks HTTPS, ask" + sameTLS + ")"
+		refusal.Detail += " (if it speaks HTTPS, ask" + sameTLS + ")"
 	}
-	return nil, fmt.Errorf("%s refused %s: %s", addr, what, refusal.Error)
+	return nil, fmt.Errorf("%s refused %s: %s", addr, what, refusal.Detail)
 }
 
 const sameTLS = " with the same --tls-cert, --tls-key and --tls-ca"

@@ -1,0 +1,259 @@
+package httpapi
+
+import (
+	"fmt"
+	"net/http"
+
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/peer"
+)
+
+// entry is what is stored under a key, or under a path in it.
+type entry struct {
+	Key  octets   `json:"key"`
+	Path []octets `json:"path,omitempty"` // of fields in it
+	value
+	// Also is what is there of other types, which peers stored at the same time. Only with conflicts.
+	Also []value `json:"also,omitempty"`
+	// Cursor is there if there are more elements or fields: the next request brings it.
+	Cursor string     `json:"cursor,omitempty"`
+	Token  peer.Token `json:"token"`
+}
+
+// getKey answers what is stored under a key.
+func (s *Server) getKey(w http.ResponseWriter, r *http.Request) error {
+	q := queryOf(r, "path", "conflicts", "limit", "cursor")
+	path, after, limit := q.path(r), q.cursor(), q.limit()
+	in := newReader(q.boolean("conflicts"))
+	if err := s.await(w, r, q); err != nil {
+		return err
+	}
+	e := entry{Key: path[0], Path: path[1:]}
+	found := false
+	token, err := s.peer.ViewToken(r.Context(), func(tx *peer.Tx) (err error) {
+		found, err = e.read(in, tx.Fields, path, after, limit)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	e.Token = token
+	w.Header().Set(tokenHeader, string(token))
+	if !found {
+		return refuse(http.StatusNotFound, "not-found", "nothing is stored there")
+	}
+	answerJSON(w, http.StatusOK, e)
+	return nil
+}
+
+// read reads what is stored at the path. It returns false if that is nothing.
+func (e *entry) read(in *reader, keys crdt.Fields, path []octets, after *string, limit int) (
+	found bool, err error) {
+	at, err := walk(keys, path)
+	if err != nil {
+		return false, err
+	}
+	types, err := at.in.Types(at.name)
+	if err != nil || len(types) == 0 {
+		return false, err
+	}
+	if e.value, err = in.page(at, types[0], after, limit, &e.Cursor); err != nil {
+		return false, err
+	}
+	for _, t := range in.shown(types)[1:] {
+		v, err := in.read(at.in, at.name, t)
+		if err != nil {
+			return false, err
+		}
+		e.Also = append(e.Also, v)
+	}
+	return true, nil
+}
+
+// page reads what has type t at a spot; of a set or a map at most limit members after the given one.
+func (r *reader) page(at spot, t crdt.Type, after *string, limit int, cursor *string) (value, error) {
+	v := value{Type: typeNames[t]}
+	var next *string
+	var err error
+	switch t {
+	case crdt.TypeSet:
+		next, err = r.elements(at.in.Set(at.name), after, limit, &v)
+	case crdt.TypeMap:
+		next, err = r.fields(at.in.Map(at.name), after, limit, &v)
+	default:
+		return r.read(at.in, at.name, t)
+	}
+	*cursor = cursorAt(next)
+	return v, err
+}
+
+// putKey makes a key, or a path in it, hold what the body says and nothing else that is seen there.
+func (s *Server) putKey(w http.ResponseWriter, r *http.Request) error {
+	q := queryOf(r, "path")
+	path := q.path(r)
+	var e entry
+	if err := decodeBody(w, r, &e); err != nil {
+		return err
+	}
+	if len(e.Also) > 0 || e.Cursor != "" {
+		return badRequest("also and cursor: this is a part of a value; send a whole one, of one type")
+	}
+	if err := e.check(len(path)); err != nil {
+		return err
+	}
+	return s.change(w, r, q, func(tx *peer.Tx) (changes, error) {
+		at, err := walk(tx.Fields, path)
+		if err != nil {
+			return changes{}, err
+		}
+		return changes{Changed: []octets{path[0]}}, e.put(at)
+	})
+}
+
+// deleteKey deletes a key, or a path in it.
+func (s *Server) deleteKey(w http.ResponseWriter, r *http.Request) error {
+	q := queryOf(r, "path")
+	path := q.path(r)
+	return s.change(w, r, q, func(tx *peer.Tx) (c changes, err error) {
+		at, err := walk(tx.Fields, path)
+		if err != nil {
+			return c, err
+		}
+		existed, err := at.in.Delete(at.name)
+		if existed {
+			c.Changed = []octets{path[0]}
+		}
+		return c, err
+	})
+}
+
+// listing is some of the keys.
+type listing struct {
+	Keys   []listed   `json:"keys"`
+	Cursor string     `json:"cursor,omitempty"`
+	Token  peer.Token `json:"token"`
+}
+
+type listed struct {
+	Key   octets   `json:"key"`
+	Types []string `json:"types"`
+}
+
+// listKeys answers some keys that begin with a prefix, in order.
+func (s *Server) listKeys(w http.ResponseWriter, r *http.Request) error {
+	q := queryOf(r, "prefix", "limit", "cursor")
+	after, limit, prefix := q.cursor(), q.limit(), q.values.Get("prefix")
+	if err := s.await(w, r, q); err != nil {
+		return err
+	}
+	var l listing
+	token, err := s.peer.ViewToken(r.Context(), func(tx *peer.Tx) error {
+		return l.read(tx, prefix, after, limit)
+	})
+	if err != nil {
+		return err
+	}
+	l.Token = token
+	w.Header().Set(tokenHeader, string(token))
+	answerJSON(w, http.StatusOK, l)
+	return nil
+}
+
+func (l *listing) read(tx *peer.Tx, prefix string, after *string, limit int) error {
+	from, size := "", 0
+	if after != nil {
+		from = *after
+	}
+	l.Keys = []listed{}
+	return tx.Keys(prefix, from, func(key string, s crdt.Summary) bool {
+		// No list can go on after the empty key, so it is never the last of a page.
+		if n := len(l.Keys); n > 0 && l.Keys[n-1].Key != "" && (n >= limit || size > MaxAnswer) {
+			last := string(l.Keys[n-1].Key)
+			l.Cursor = cursorAt(&last)
+			return false
+		}
+		size += len(key)
+		one := listed{Key: octets(key)}
+		for _, t := range byPriority {
+			if s.Holds(t) {
+				one.Types = append(one.Types, typeNames[t])
+			}
+		}
+		l.Keys = append(l.Keys, one)
+		return true
+	})
+}
+
+// check returns a problem unless v says of one type what it needs, and nothing else. depth is how many
+// names are above what v holds.
+func (v *value) check(depth int) error {
+	members := map[string]bool{
+		"string": v.Value != nil, "flag": v.Enabled != nil, "set": v.Elements != nil, "map": v.Fields != nil,
+	}
+	given, known := members[v.Type]
+	switch {
+	case !known:
+		return badRequest(fmt.Sprintf("type %q: must be string, flag, set or map", v.Type))
+	case !given:
+		return badRequest(map[string]string{
+			"string": "a string needs value", "flag": "a flag needs enabled",
+			"set": "a set needs elements", "map": "a map needs fields",
+		}[v.Type])
+	case depth > crdt.MaxDepth:
+		return badRequest(fmt.Sprintf("maps nested deeper than %d names", crdt.MaxDepth))
+	}
+	for typ, given := range members {
+		if given && typ != v.Type {
+			return badRequest(fmt.Sprintf("a %s has nothing of a %s", v.Type, typ))
+		}
+	}
+	if v.Fields != nil {
+		for _, f := range *v.Fields {
+			if err := f.check(depth + 1); err != nil {
+				return fmt.Errorf("field %.64q: %w", string(f.Name), err)
+			}
+		}
+	}
+	return nil
+}
+
+// put makes a name hold v and nothing else.
+func (v *value) put(at spot) error {
+	types, err := at.in.Types(at.name)
+	if err != nil {
+		return err
+	}
+	overwrites := v.Type == "string" && len(types) == 1 && types[0] == crdt.TypeValue
+	if len(types) > 0 && !overwrites { // writing a string replaces the one that is there
+		if _, err := at.in.Delete(at.name); err != nil {
+			return err
+		}
+	}
+	return v.write(at)
+}
+
+// write adds v to what a name holds.
+func (v *value) write(at spot) error {
+	switch v.Type {
+	case "string":
+		return at.in.String(at.name).Set([]byte(*v.Value))
+	case "flag":
+		if *v.Enabled {
+			return at.in.Flag(at.name).Enable()
+		}
+	case "set":
+		for _, elem := range *v.Elements {
+			if _, err := at.in.Set(at.name).Add(string(elem)); err != nil {
+				return err
+			}
+		}
+	case "map":
+		fields := at.in.Map(at.name).Fields
+		for _, f := range *v.Fields {
+			if err := f.write(spot{fields, string(f.Name)}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

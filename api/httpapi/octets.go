@@ -1,0 +1,97 @@
+package httpapi
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"strconv"
+	"unicode/utf8"
+)
+
+// octets is a byte string: a key, a field, an element, a value. In JSON it is a string if it is UTF-8,
+// and else {"base64": "…"}. Either form is read, so every byte string has one that is written, and all
+// that was written reads back as it was.
+type octets string
+
+// MarshalJSON implements json.Marshaler.
+func (o octets) MarshalJSON() ([]byte, error) {
+	if utf8.ValidString(string(o)) {
+		return json.Marshal(string(o))
+	}
+	return json.Marshal(binary{base64.StdEncoding.EncodeToString([]byte(o))})
+}
+
+type binary struct {
+	Base64 string `json:"base64"`
+}
+
+var (
+	errOctets = errors.New(`must be a string, or {"base64": "…"} with standard base64`)
+	errUTF16  = errors.New(`a string has half a surrogate pair (\ud800 to \udfff), which is no text: ` +
+		`send {"base64": "…"}`)
+)
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (o *octets) UnmarshalJSON(data []byte) error {
+	if data[0] == '"' {
+		var text string
+		if err := json.Unmarshal(data, &text); err != nil {
+			return err
+		}
+		if halfSurrogate(data) {
+			return errUTF16
+		}
+		*o = octets(text)
+		return nil
+	}
+	var form map[string]*string
+	if json.Unmarshal(data, &form) != nil || len(form) != 1 || form["base64"] == nil {
+		return errOctets
+	}
+	bytes, err := base64.StdEncoding.Strict().DecodeString(*form["base64"])
+	if err != nil {
+		return errOctets
+	}
+	*o = octets(bytes)
+	return nil
+}
+
+// halfSurrogate reports whether a JSON string has an escape that stands for half a character, in the place
+// of which encoding/json puts U+FFFD. The string is well-formed JSON.
+func halfSurrogate(data []byte) bool {
+	for i := 0; i < len(data); i++ {
+		if data[i] != '\\' {
+			continue
+		}
+		i++
+		if data[i] != 'u' {
+			continue
+		}
+		switch unit := unit16(data[i+1:]); {
+		case unit < 0xd800 || unit > 0xdfff:
+			i += 4
+		case unit < 0xdc00 && unit16(second(data[i+5:])) >= 0xdc00 && unit16(second(data[i+5:])) <= 0xdfff:
+			i += 10
+		default:
+			return true
+		}
+	}
+	return false
+}
+
+// second returns the digits of an escape that data begins with, nil if it begins otherwise.
+func second(data []byte) []byte {
+	if len(data) < 6 || data[0] != '\\' || data[1] != 'u' {
+		return nil
+	}
+	return data[2:]
+}
+
+// unit16 reads four hexadecimal digits; 0 if there are none.
+func unit16(data []byte) uint64 {
+	if len(data) < 4 {
+		return 0
+	}
+	u, _ := strconv.ParseUint(string(data[:4]), 16, 16)
+	return u
+}

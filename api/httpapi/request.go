@@ -1,0 +1,187 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/peerd/peerd/peer"
+)
+
+// Limits of requests and answers.
+const (
+	// MaxBody is the size in bytes of a request's body. A larger one is answered with 413.
+	MaxBody = 8 << 20
+	// MaxOperations is how many operations a transaction may have, and how many keys a delete by
+	// prefix. The mutations that they amount to are bounded by crdt.MaxOps and MaxCost.
+	MaxOperations = 4096
+	// MaxItems is how many keys, elements and fields an answer has.
+	MaxItems = 10_000
+	// MaxAnswer is the size in bytes of the names and values in an answer.
+	MaxAnswer = 16 << 20
+	// defaultLimit is how many keys, elements or fields are answered unless the request says otherwise.
+	defaultLimit = 1000
+	// MaxWait is how long a request may ask to wait for a token. A longer one is cut to it.
+	MaxWait = 30 * time.Second
+	// defaultWait is how long a request waits for a token unless it says otherwise.
+	defaultWait = 5 * time.Second
+	// maxBodyTime is how long a client may take to send a body.
+	maxBodyTime = 30 * time.Second
+)
+
+// tokenHeader names the token in requests and answers.
+const tokenHeader = "X-Peerd-Token"
+
+// decodeBody reads a request's body into v. What v has no place for is an error, unless it is in extra.
+func decodeBody(w http.ResponseWriter, r *http.Request, v any) error {
+	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil ||
+		media != "application/json" {
+		return refuse(http.StatusUnsupportedMediaType, "not-json",
+			"send the body as JSON, with Content-Type: application/json")
+	}
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(maxBodyTime)) // a test's recorder has none
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return refuse(http.StatusRequestEntityTooLarge, "too-large",
+			fmt.Sprintf("the body exceeds %d bytes (MaxBody)", MaxBody))
+	case err != nil:
+		return badRequest("the body did not come whole: " + err.Error())
+	case !utf8.Valid(body):
+		return badRequest(`the body is not UTF-8: send other bytes as {"base64": "…"}`)
+	}
+	in := json.NewDecoder(bytes.NewReader(body))
+	in.DisallowUnknownFields()
+	err = in.Decode(v)
+	if err == nil && in.Decode(new(any)) != io.EOF {
+		err = errors.New("there is something after the end of the JSON")
+	}
+	if err != nil {
+		return badRequest("the body: " + err.Error())
+	}
+	return nil
+}
+
+// query is what a request asks for beside its path.
+type query struct {
+	values url.Values
+	err    error // the first mistake
+}
+
+// queryOf returns the query of a request, in which only the given names are allowed.
+func queryOf(r *http.Request, names ...string) *query {
+	q := &query{}
+	q.values, q.err = url.ParseQuery(r.URL.RawQuery)
+	if q.err != nil {
+		q.err = badRequest("the query: " + q.err.Error())
+		return q
+	}
+	known := map[string]bool{"token": true, "wait": true}
+	for _, name := range names {
+		known[name] = true
+	}
+	for name := range q.values {
+		if !known[name] {
+			q.fail(fmt.Sprintf("the query has %q, which means nothing here", name))
+		}
+	}
+	return q
+}
+
+func (q *query) fail(detail string) {
+	if q.err == nil {
+		q.err = badRequest(detail)
+	}
+}
+
+func (q *query) limit() int {
+	text := q.values.Get("limit")
+	if text == "" {
+		return defaultLimit
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > MaxItems {
+		q.fail(fmt.Sprintf("limit=%s: must be a number from 1 to %d", text, MaxItems))
+	}
+	return n
+}
+
+func (q *query) boolean(name string) bool {
+	text := q.values.Get(name)
+	if text == "" {
+		return false
+	}
+	b, err := strconv.ParseBool(text)
+	if err != nil {
+		q.fail(fmt.Sprintf("%s=%s: must be true or false", name, text))
+	}
+	return b
+}
+
+// cursor returns the name that a cursor stands at; nil without one.
+func (q *query) cursor() *string {
+	text := q.values.Get("cursor")
+	if text == "" {
+		return nil
+	}
+	name, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	if err != nil {
+		q.fail("cursor: pass on what the answer before had, as it was")
+	}
+	after := string(name[min(1, len(name)):])
+	return &after
+}
+
+// cursorAt returns the cursor of a name. It is never empty, as the name may be.
+func cursorAt(name *string) string {
+	if name == nil {
+		return ""
+	}
+	return base64.RawURLEncoding.EncodeToString([]byte("n" + *name))
+}
+
+// path returns the key of the request, and the fields that the query names in it.
+func (q *query) path(r *http.Request) []octets {
+	path := []octets{octets(r.PathValue("key"))}
+	for _, name := range q.values["path"] {
+		path = append(path, octets(name))
+	}
+	if q.err == nil {
+		q.err = checkPath(path)
+	}
+	return path
+}
+
+// await waits until the peer has seen the token that a request brings.
+func (s *Server) await(w http.ResponseWriter, r *http.Request, q *query) error {
+	token, wait := peer.Token(r.Header.Get(tokenHeader)), defaultWait
+	if given := q.values.Get("token"); given != "" {
+		token = peer.Token(given)
+	}
+	if text := q.values.Get("wait"); text != "" {
+		var err error
+		if wait, err = time.ParseDuration(text); err != nil || wait < 0 {
+			q.fail(fmt.Sprintf("wait=%s: must be a time as 500ms or 5s; 0s asks not to wait", text))
+		}
+	}
+	if q.err != nil || token == "" {
+		return q.err
+	}
+	wait = min(wait, MaxWait)
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(wait + writeTimeout))
+	ctx, cancel := context.WithTimeout(r.Context(), wait)
+	defer cancel()
+	return s.peer.Wait(ctx, token)
+}

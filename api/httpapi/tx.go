@@ -1,0 +1,93 @@
+package httpapi
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/peerd/peerd/peer"
+)
+
+// transaction is the body of POST /v1/tx.
+type transaction struct {
+	Ops []operation `json:"ops"`
+}
+
+// changes is what a request changed.
+type changes struct {
+	// Results has one result for each operation of a transaction, in their order.
+	Results []result `json:"results,omitempty"`
+	// Changed is the keys that were written to, in order.
+	Changed []octets   `json:"changed"`
+	Token   peer.Token `json:"token"`
+}
+
+// workTimeout is how long a transaction may wait for its turn. It ends before writeTimeout.
+const workTimeout = 8 * time.Second
+
+// runTransaction does a list of operations as one transaction: all of them, or none.
+func (s *Server) runTransaction(w http.ResponseWriter, r *http.Request) error {
+	q := queryOf(r)
+	var t transaction
+	if err := decodeBody(w, r, &t); err != nil {
+		return err
+	}
+	if n := len(t.Ops); n == 0 || n > MaxOperations {
+		return badRequest(fmt.Sprintf("ops: %d operations; send from 1 to %d (MaxOperations)", n,
+			MaxOperations))
+	}
+	for i := range t.Ops {
+		if err := t.Ops[i].check(); err != nil {
+			return fmt.Errorf("ops[%d]: %w", i, err)
+		}
+	}
+	return s.change(w, r, q, t.run)
+}
+
+func (t *transaction) run(tx *peer.Tx) (changes, error) {
+	var c changes
+	changed := map[octets]bool{}
+	for i := range t.Ops {
+		o := &t.Ops[i]
+		done, keys, err := o.do(tx)
+		if err != nil {
+			return c, fmt.Errorf("nothing was done, because of ops[%d], %s: %w", i, o.Op, err)
+		}
+		c.Results = append(c.Results, done)
+		for _, key := range keys {
+			if done.Changed {
+				changed[octets(key)] = true
+			}
+		}
+	}
+	c.Changed = slices.Sorted(maps.Keys(changed))
+	return c, nil
+}
+
+// change runs fn as a transaction, once the peer has seen the token of the request, and answers what it
+// changed. fn may be run on another goroutine, but not after change returned.
+func (s *Server) change(w http.ResponseWriter, r *http.Request, q *query,
+	fn func(*peer.Tx) (changes, error)) error {
+	if err := s.await(w, r, q); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
+	defer cancel()
+	var c changes
+	token, err := s.peer.UpdateToken(ctx, func(tx *peer.Tx) (err error) {
+		c, err = fn(tx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if c.Token = token; c.Changed == nil {
+		c.Changed = []octets{}
+	}
+	w.Header().Set(tokenHeader, string(token))
+	answerJSON(w, http.StatusOK, c)
+	return nil
+}

@@ -1,0 +1,179 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/peerd/peerd/peer"
+)
+
+const (
+	// MaxWatches is how many watches are served at once: the other connections stay free for requests.
+	// One more is answered with 503.
+	MaxWatches = 128
+	// keepAlive is how often a silent watch sends its token: a connection that is gone is noticed, and
+	// who comes back after a long silence asks for no more of the log than need be.
+	keepAlive = 15 * time.Second
+	// reconnect is how long an EventSource waits before it comes back, in milliseconds.
+	reconnect = 1000
+)
+
+// event is the data of an event. Keys and token have the meaning of peer.Change.
+type event struct {
+	Keys  []octets   `json:"keys"`
+	Token peer.Token `json:"token,omitempty"`
+}
+
+// watch sends which keys change, as server-sent events, until the client leaves or the server ends.
+func (s *Server) watch(w http.ResponseWriter, r *http.Request) error {
+	q := queryOf(r, "prefix", "since")
+	if err := s.await(w, r, q); err != nil {
+		return err
+	}
+	watch, err := s.openWatch(r, q)
+	if err != nil {
+		return err
+	}
+	defer watch.Close()
+	if err := s.watches.add(watch); err != nil {
+		return err
+	}
+	defer s.watches.remove(watch)
+	w.Header().Set("Content-Type", "text/event-stream")
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	out := events{w: w, control: http.NewResponseController(w)}
+	_ = out.control.SetReadDeadline(time.Time{}) // the client sends nothing more
+	out.follow(r.Context(), watch)
+	return nil
+}
+
+// watches is the open ones.
+type watches struct {
+	mu    sync.Mutex
+	open  map[*peer.Watch]struct{}
+	ended bool
+}
+
+func (ws *watches) add(w *peer.Watch) error {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	switch {
+	case ws.ended:
+		return peer.ErrClosed
+	case len(ws.open) >= MaxWatches:
+		return refuse(http.StatusServiceUnavailable, "too-many-watches", fmt.Sprintf(
+			"%d watches are open already (MaxWatches): close some, or watch at another peer", MaxWatches))
+	case ws.open == nil:
+		ws.open = map[*peer.Watch]struct{}{}
+	}
+	ws.open[w] = struct{}{}
+	return nil
+}
+
+func (ws *watches) remove(w *peer.Watch) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	delete(ws.open, w)
+}
+
+// end ends all of them: a server that shuts down waits for its answers.
+func (ws *watches) end() {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	ws.ended = true
+	for w := range ws.open {
+		w.Close()
+	}
+}
+
+// openWatch begins where the client was: at the event that it had last, or at the token that it names, or
+// now.
+func (s *Server) openWatch(r *http.Request, q *query) (*peer.Watch, error) {
+	prefix := q.values.Get("prefix")
+	switch last := r.Header.Get("Last-Event-ID"); {
+	case last != "":
+		return s.peer.WatchSince(prefix, peer.Token(last))
+	case q.values.Has("since"):
+		return s.peer.WatchSince(prefix, peer.Token(q.values.Get("since")))
+	}
+	return s.peer.Watch(prefix), nil
+}
+
+// events writes server-sent events. A client that does not take one within writeTimeout is cut off.
+type events struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+}
+
+// follow sends the changes. After an error of the connection or the watch it returns: a client comes back
+// with the last token that it got.
+func (s *events) follow(ctx context.Context, watch *peer.Watch) {
+	token, err := watch.Token()
+	if err != nil || s.send("open", event{Keys: []octets{}, Token: token}) != nil {
+		return
+	}
+	for {
+		limited, cancel := context.WithTimeout(ctx, keepAlive)
+		c, err := watch.Next(limited)
+		cancel()
+		switch {
+		case err == nil:
+			err = s.change(c)
+		case ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):
+			err = s.idle(watch)
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (s *events) change(c peer.Change) error {
+	e := event{Keys: make([]octets, len(c.Keys)), Token: c.Token}
+	for i, key := range c.Keys {
+		e.Keys[i] = octets(key)
+	}
+	if c.Reset {
+		return s.send("reset", e)
+	}
+	return s.send("change", e)
+}
+
+func (s *events) send(name string, e event) error {
+	data, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	text := fmt.Sprintf("event: %s\ndata: %s\n", name, data)
+	if name == "open" {
+		text = fmt.Sprintf("retry: %d\n%s", reconnect, text)
+	}
+	return s.write(text, e.Token)
+}
+
+// idle sends the token alone: an event without data only changes where the client will go on.
+func (s *events) idle(watch *peer.Watch) error {
+	token, err := watch.Token()
+	if err != nil {
+		return err
+	}
+	return s.write(": nothing has changed\n", token)
+}
+
+func (s *events) write(text string, token peer.Token) error {
+	if token != "" {
+		text += fmt.Sprintf("id: %s\n", token)
+	}
+	_ = s.control.SetWriteDeadline(time.Now().Add(writeTimeout))
+	if _, err := fmt.Fprintf(s.w, "%s\n", text); err != nil {
+		return err
+	}
+	return s.control.Flush()
+}
