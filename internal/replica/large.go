@@ -35,13 +35,15 @@ func (r *Replica) commitLarge(batch *store.Batch, sync bool) error {
 
 // carryOut does the staged writes of a session and then removes the mark that they must be done.
 func (r *Replica) carryOut(session uint64, sync bool) error {
-	staged := numbered(prefixStage, session)
+	next := numbered(prefixStage, session)
+	end := after(next)
 	for {
 		batch := &store.Batch{}
 		var failed error
 		snap := r.st.Snapshot()
-		err := snap.Scan(staged, after(staged), func(k, v []byte) bool {
+		err := snap.Scan(next, end, func(k, v []byte) bool {
 			key := append([]byte(nil), k...)
+			next = append(key, 0)
 			op, err := decodeWrite(key, append([]byte(nil), v...))
 			if err != nil {
 				failed = err

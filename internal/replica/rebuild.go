@@ -281,7 +281,9 @@ func (r *Replica) removeAll(start, end []byte) error {
 		batch := &store.Batch{}
 		snap := r.st.Snapshot()
 		err := snap.ScanKeys(start, end, func(key []byte) bool {
-			batch.Delete(append([]byte(nil), key...))
+			key = append([]byte(nil), key...)
+			start = append(key, 0) // what is deleted takes time to pass over
+			batch.Delete(key)
 			return batch.Len() < replayItems
 		})
 		snap.Close()

@@ -137,7 +137,7 @@ func (r *Replica) BeginRepair(target crdt.VersionVector, heads crdt.Heads) (*Rep
 	if r.unsettled() || r.stranded() {
 		return nil, ErrBusy
 	}
-	if err := r.dropStaged(); err != nil {
+	if err := r.dropStaged(r.repaired); err != nil {
 		return nil, err
 	}
 	if target[r.id] > r.seen[r.id] {
@@ -153,6 +153,7 @@ func (r *Replica) BeginRepair(target crdt.VersionVector, heads crdt.Heads) (*Rep
 		}
 	}
 	r.repair = r.newRepair()
+	r.repaired = r.repair.session
 	r.repair.Local, r.repair.target, r.repair.heads = r.pin(), target, heads
 	return r.repair, nil
 }
@@ -207,7 +208,7 @@ func (r *Replica) AbortRepair(p *Repair) error {
 	}
 	r.repair = nil
 	p.Local.Close()
-	return r.dropStaged()
+	return r.dropStaged(p.session)
 }
 
 // FinishRepair takes everything staged over, and the other's context with it.
@@ -280,9 +281,9 @@ func decodeChange(key, record []byte) (c change, err error) {
 
 // replay takes staged changes over, batch by batch, and then removes the mark that they must be.
 func (r *Replica) replay(session uint64, sync bool) error {
-	for more := true; more; {
+	for next := numbered(prefixStage, session); next != nil; {
 		var err error
-		if more, err = r.replaySome(session); err != nil {
+		if next, err = r.replaySome(session, next); err != nil {
 			return err
 		}
 	}
@@ -297,15 +298,18 @@ const (
 	replayBytes = 1 << 20
 )
 
-func (r *Replica) replaySome(session uint64) (more bool, err error) {
+// replaySome takes over one batch of a session's staged changes, from a key on, and returns the key to go on
+// from, nil after the last. Each batch deletes what it took, so the scan does not begin at the first again:
+// a store on disk would pass over all that was deleted before.
+func (r *Replica) replaySome(session uint64, from []byte) (next []byte, err error) {
 	g := r.Begin(r.clock.Last().Wall())
 	defer g.Discard()
 	batch := &store.Batch{}
 	var failed error
 	items, bytes := 0, 0
-	staged := numbered(prefixStage, session)
-	err = g.view.snap.Scan(staged, after(staged), func(k, v []byte) bool {
+	err = g.view.snap.Scan(from, after(numbered(prefixStage, session)), func(k, v []byte) bool {
 		key := append([]byte(nil), k...)
+		next = append(key, 0)
 		c, err := decodeChange(key, append([]byte(nil), v...))
 		if err == nil {
 			err = g.take(c)
@@ -326,9 +330,9 @@ func (r *Replica) replaySome(session uint64) (more bool, err error) {
 		err = failed
 	}
 	if err != nil || items == 0 {
-		return false, err
+		return nil, err
 	}
-	return true, g.commitState(batch)
+	return next, g.commitState(batch)
 }
 
 // take applies a staged change to the group.
@@ -375,7 +379,7 @@ func (r *Replica) finishFlip() error {
 			return err
 		}
 	}
-	return r.dropStaged()
+	return r.dropStaged(0)
 }
 
 func encodeSession(key []byte, session uint64) []byte {
@@ -400,7 +404,7 @@ func decodeSession(key, record []byte) (session uint64, err error) {
 	return session, nil
 }
 
-// dropStaged removes staged changes.
-func (r *Replica) dropStaged() error {
-	return r.removeAll([]byte{prefixStage}, []byte{prefixStage + 1})
+// dropStaged removes the staged changes of a session and of those after it.
+func (r *Replica) dropStaged(session uint64) error {
+	return r.removeAll(numbered(prefixStage, session), []byte{prefixStage + 1})
 }

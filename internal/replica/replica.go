@@ -113,6 +113,7 @@ type Replica struct {
 
 	repair     *Repair
 	sessions   uint64 // of staged changes, begun since the store was opened
+	repaired   uint64 // that of the last repair; those before it have staged nothing that is left
 	rebuilding bool
 	phase      rebuildPhase
 	left       []Fork                  // branches that the rebuild leaves
