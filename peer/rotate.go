@@ -17,7 +17,7 @@ import (
 
 // A cluster's key is replaced in steps, each of which all members have taken before the next begins:
 // hold the new key, use it, hold no other. So any two members understand each other at any moment,
-// wherever a change ends early, and two changes at once do no harm: see docs/decisions/0011.
+// wherever a change ends early, and two changes at once do no harm: see docs/decisions/0013.
 
 var (
 	// ErrKeyChangeRuns is returned while another change of the cluster's key is begun at this peer.

@@ -1,7 +1,9 @@
 package peer
 
 import (
+	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"os"
 	"path/filepath"
@@ -445,6 +447,21 @@ func TestOnlyPeersOnTheListAreLetIn(t *testing.T) {
 	change := changeKey(t, host, nil, (*Peer).RotateKey)
 	if _, told := states(change)["other"]; told || !change.Done {
 		t.Errorf("who is not let in is given the new key: %+v", change)
+	}
+}
+
+func TestEncodedKeyMessagesNeverChange(t *testing.T) {
+	key := bytes.Repeat([]byte{7}, secret.KeySize)
+	for want, got := range map[string][]byte{
+		"9301c420" + strings.Repeat("07", secret.KeySize) + "c400": keyRequest{step: stepHold, key: key}.encode(),
+		"9302c400c4026964": keyRequest{step: stepUse, id: "id"}.encode(),
+		"9303c400c4026964": keyRequest{step: stepRetire, id: "id"}.encode(),
+		"91c400":           encodeKeyAnswer(nil),
+		"91c4026e6f":       encodeKeyAnswer(errors.New("no")),
+	} {
+		if hex.EncodeToString(got) != want {
+			t.Errorf("%x is written, want %s", got, want)
+		}
 	}
 }
 

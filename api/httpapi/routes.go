@@ -19,6 +19,8 @@ func (s *Server) table() []route {
 		{"GET", "/readyz", s.ready},
 		{"GET", "/v1/status", s.status},
 		{"GET", "/v1/backup", s.backup},
+		{"POST", "/v1/cluster-key/rotate", orProblem(s.rotateKey)},
+		{"POST", "/v1/cluster-key/retire", orProblem(s.retireKeys)},
 		{"GET", "/v1/openapi.yaml", openAPI},
 		{"GET", "/v1/keys", orProblem(s.listKeys)},
 		{"GET", "/v1/keys/{key...}", orProblem(s.getKey)},

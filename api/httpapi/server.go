@@ -48,6 +48,7 @@ type Peer interface {
 	Wait(ctx context.Context, t peer.Token) error
 	Watch(prefix string) *peer.Watch
 	WatchSince(prefix string, since peer.Token) (*peer.Watch, error)
+	KeyKeeper
 	// Backup writes a backup to w. See peer.Peer.
 	Backup(ctx context.Context, w io.Writer, progress func(peer.BackupProgress)) (peer.BackupInfo, error)
 }

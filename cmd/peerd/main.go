@@ -7,6 +7,7 @@
 //	peerd wait        wait until several peers hold the same data
 //	peerd backup      write a backup of a running peer to a file
 //	peerd restore     make a data directory from a backup
+//	peerd key         replace the cluster's key while it runs
 //	peerd demo        three peers, a broken network and what becomes of it
 //	peerd man         write manual pages
 //	peerd completion  print a script that completes commands in a shell

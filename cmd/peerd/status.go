@@ -66,6 +66,10 @@ func writeStatus(out io.Writer, s peer.Status, now time.Time) error {
 	fmt.Fprintf(w, "context\t%s of %s by %s\n", short(s.ContextHash), plural(writes(s), "write"),
 		plural(len(s.VersionVector), "replica"))
 	fmt.Fprintf(w, "root\t%s%s\n", short(s.Root), unsettled(s))
+	if n := len(s.AcceptedKeys); n > 0 {
+		fmt.Fprintf(w, "KEYS\t%s besides the cluster's one accepted: peerd key rotate, then peerd key retire\n",
+			plural(n, "key"))
+	}
 	if len(s.Forks) > 0 {
 		fmt.Fprintf(w, "FORKS\t%s issued writes twice: see the log\n",
 			plural(len(s.Forks), "replica"))

@@ -4,12 +4,16 @@ import (
 	"bufio"
 	"crypto/tls"
 	"fmt"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/peerd/peerd/internal/auth/authtest"
+	"github.com/peerd/peerd/peer"
 )
 
 func TestADaemonWithAPasswordAsksEveryClientForIt(t *testing.T) {
@@ -137,4 +141,82 @@ func TestSIGHUPTakesOverANewPasswordAndANewCertificate(t *testing.T) {
 	}
 	write(t, file, "short\n")
 	hangUp("a password has 16 to 512")
+}
+
+func TestTheKeyIsRotatedByOneCommand(t *testing.T) {
+	base := t.TempDir()
+	a := run(t, filepath.Join(base, "a"), "--name", "oslo")
+	key := filepath.Join(base, "b.key")
+	text, err := os.ReadFile(filepath.Join(a.dir, "cluster.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, key, string(text))
+	if err := os.Chmod(key, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	line := []string{"--name", "lima", "--cluster-key", key, "--join", a.gossip}
+	b := run(t, filepath.Join(base, "b"), line...)
+	mustPeerd(t, "wait", "--http", a.http, "--http", b.http)
+	b.ask("INCR visits")
+	mustPeerd(t, "wait", "--http", a.http, "--http", b.http)
+
+	status := statusOf(t, b.http)
+	said := mustPeerd(t, "key", "rotate", "--http", b.http)
+	if !strings.Contains(said, "oslo") || strings.Count(said, "uses the new key") != 2 ||
+		!strings.Contains(said, "accepted until: peerd key retire") {
+		t.Errorf("rotated:\n%s", said)
+	}
+	if said := mustPeerd(t, "status", "--http", a.http); !strings.Contains(said, "KEYS") {
+		t.Errorf("the status says nothing of a second key:\n%s", said)
+	}
+	said = mustPeerd(t, "key", "retire", "--http", a.http)
+	renewed := statusOf(t, a.http).ClusterKey
+	if renewed == status.ClusterKey || !strings.Contains(said, "accepts key "+renewed+" alone") {
+		t.Errorf("retired:\n%s", said)
+	}
+	b.ask("INCR visits")
+	mustPeerd(t, "wait", "--http", a.http, "--http", b.http)
+
+	if status := b.end(); status != exitOK {
+		t.Fatalf("status %d: %s", status, b.stderr)
+	}
+	eventuallyAlone(t, a)
+	code, said, stderr := peerd(t, "key", "rotate", "--http", a.http)
+	if code != exitFailure || !strings.Contains(said, "does not answer") ||
+		!strings.Contains(stderr, "mend 1 host and run peerd key rotate again") {
+		t.Errorf("with a host down: status %d, %s%s", code, said, stderr)
+	}
+	b = run(t, b.dir, line...) // with what its file holds
+	mustPeerd(t, "wait", "--http", a.http, "--http", b.http)
+	if got := b.ask("GET visits"); got != "2" {
+		t.Errorf("after a restart with the new key visits is %s", got)
+	}
+}
+
+func statusOf(t *testing.T, addr string) peer.Status {
+	t.Helper()
+	w, err := trust{}.web()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, status, err := w.status(t.Context(), addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return status
+}
+
+// eventuallyAlone waits until a peer misses all others.
+func eventuallyAlone(t *testing.T, d *daemonProcess) {
+	t.Helper()
+	tick, limit := time.NewTicker(20*time.Millisecond), time.After(patience)
+	defer tick.Stop()
+	for slices.ContainsFunc(statusOf(t, d.http).Members, func(m peer.Member) bool { return m.Alive }) {
+		select {
+		case <-tick.C:
+		case <-limit:
+			t.Fatal("a host that left is not missed")
+		}
+	}
 }

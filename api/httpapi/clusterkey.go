@@ -1,0 +1,46 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/peerd/peerd/peer"
+)
+
+// maxKeyChange is how long a change of the cluster's key may take. One that takes longer ends between two
+// steps, which is safe.
+const maxKeyChange = 2 * time.Minute
+
+// KeyKeeper changes the cluster's key: a *peer.Peer.
+type KeyKeeper interface {
+	RotateKey(ctx context.Context, without []string) (peer.KeyChange, error)
+	RetireKeys(ctx context.Context, without []string) (peer.KeyChange, error)
+}
+
+func (s *Server) rotateKey(w http.ResponseWriter, r *http.Request) error {
+	return changeKey(w, r, s.peer.RotateKey)
+}
+
+func (s *Server) retireKeys(w http.ResponseWriter, r *http.Request) error {
+	return changeKey(w, r, s.peer.RetireKeys)
+}
+
+// changeKey answers with how far a change of the cluster's key has come. The key itself is never told.
+func changeKey(w http.ResponseWriter, r *http.Request,
+	change func(context.Context, []string) (peer.KeyChange, error)) error {
+	q := queryOf(r, "without")
+	if q.err != nil {
+		return q.err
+	}
+	control := http.NewResponseController(w)
+	_ = control.SetWriteDeadline(time.Now().Add(maxKeyChange + writeTimeout)) // a recorder has none
+	ctx, cancel := context.WithTimeout(r.Context(), maxKeyChange)
+	defer cancel()
+	done, err := change(ctx, q.values["without"])
+	if err != nil {
+		return err
+	}
+	answerJSON(w, http.StatusOK, done)
+	return nil
+}

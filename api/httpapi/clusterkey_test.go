@@ -1,0 +1,71 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http/httptest"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/peerd/peerd/peer"
+)
+
+var halfWay = peer.KeyChange{Key: "0123456789abcdef", Hosts: []peer.KeyHost{
+	{Name: "oslo", PeerID: "a", State: peer.KeyAccepted},
+	{Name: "lima", PeerID: "b", State: "does not answer", Problem: true},
+}}
+
+// change answers both changes of a key, and knows the members a and b.
+func (f *fakePeer) change(without []string) (peer.KeyChange, error) {
+	for _, id := range without {
+		if !slices.Contains([]string{"a", "b"}, id) {
+			return peer.KeyChange{}, fmt.Errorf("%q: %w", id, peer.ErrUnknownMember)
+		}
+	}
+	return halfWay, f.broken
+}
+
+func (f *fakePeer) RotateKey(_ context.Context, without []string) (peer.KeyChange, error) {
+	return f.change(without)
+}
+
+func (f *fakePeer) RetireKeys(_ context.Context, without []string) (peer.KeyChange, error) {
+	return f.change(without)
+}
+
+func TestAChangeOfTheKeyIsAnsweredWithHowFarItHasCome(t *testing.T) {
+	for _, test := range []struct {
+		method, path string
+		peer         fakePeer
+		code         int
+	}{
+		{"POST", "/v1/cluster-key/rotate", fakePeer{}, 200},
+		{"POST", "/v1/cluster-key/retire?without=a&without=b", fakePeer{}, 200},
+		{"POST", "/v1/cluster-key/rotate?without=c", fakePeer{}, 400},
+		{"POST", "/v1/cluster-key/rotate", fakePeer{broken: peer.ErrKeyChangeRuns}, 409},
+		{"POST", "/v1/cluster-key/retire", fakePeer{broken: peer.ErrKeyChangeOpen}, 409},
+		{"POST", "/v1/cluster-key/rotate", fakePeer{broken: peer.ErrClosed}, 503},
+	} {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest(test.method, test.path, nil)
+		r.Host = "localhost"
+		New(Config{Peer: &test.peer}).ServeHTTP(w, r)
+		if w.Code != test.code {
+			t.Errorf("%s %s: answered %d: %s", test.method, test.path, w.Code, w.Body)
+		}
+		conforms(t, r, "", w)
+		if w.Code != 200 {
+			continue
+		}
+		var got peer.KeyChange
+		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(halfWay, got); diff != "" {
+			t.Error(diff)
+		}
+	}
+}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/peerd/peerd/peer"
+)
+
+func keyCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "key",
+		Short: "Replace the cluster's key while the cluster runs",
+		Long: "Replace the cluster's key while the cluster runs: rotate has all hosts use a new one, and\n" +
+			"accept the old one as well; retire ends that. Hosts that are to join later need a new copy of\n" +
+			"cluster.key.",
+	}
+	cmd.AddCommand(
+		keyChangeCommand(keyStep{
+			name: "rotate", done: "The cluster uses key %s. The old one is accepted until: peerd key retire\n",
+			short: "Give the cluster a new key, and go on accepting the old one",
+			long: "Give the cluster a new key. All hosts get it over their encrypted streams and store it in\n" +
+				"cluster.key; when all have, all use it. If a host does not answer, the old key stays in use\n" +
+				"everywhere: start the host, and run this again to go on with the same new key. A host that\n" +
+				"will not come back, or is not to be trusted any more, is left out by its peer id.",
+		}),
+		keyChangeCommand(keyStep{
+			name: "retire", done: "The cluster accepts key %s alone.\n",
+			short: "Accept no cluster key but the one in use",
+			long: "Have all hosts accept no key but the one in use. If a host does not answer, nothing is\n" +
+				"retired: start it and run this again, or leave it out by its peer id.",
+		}))
+	return cmd
+}
+
+// keyStep is one of the commands below "peerd key".
+type keyStep struct{ name, short, long, done string }
+
+func keyChangeCommand(k keyStep) *cobra.Command {
+	var g *given
+	var without []string
+	cmd := &cobra.Command{
+		Use:     k.name,
+		Short:   k.short,
+		Long:    k.long,
+		Example: "  peerd key " + k.name + "\n  peerd key " + k.name + " --without 12D3KooW…",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := g.merge()
+			if err != nil {
+				return err
+			}
+			w, err := c.web()
+			if err != nil {
+				return err
+			}
+			change, err := w.changeKey(cmd.Context(), c.http, k.name, without)
+			if err != nil {
+				return err
+			}
+			return k.tell(cmd.OutOrStdout(), change)
+		},
+	}
+	g = peerFlags(cmd)
+	cmd.Flags().StringSliceVar(&without, "without", nil, "peer `ids` of hosts to leave out")
+	return cmd
+}
+
+func (w *web) changeKey(ctx context.Context, addr, step string, without []string) (
+	change peer.KeyChange, err error) {
+	query := url.Values{"without": without}.Encode()
+	resp, err := w.ask(ctx, http.MethodPost, addr, "/v1/cluster-key/"+step+"?"+query, "to "+step+" the key")
+	if err != nil {
+		return change, err
+	}
+	defer resp.Body.Close()
+	err = json.NewDecoder(io.LimitReader(resp.Body, maxStatus)).Decode(&change)
+	if err != nil {
+		err = fmt.Errorf("no whole answer from %s: %w", addr, err)
+	}
+	return change, err
+}
+
+// tell says how far each host has come. The error says what to do if that is not far enough.
+func (k keyStep) tell(out io.Writer, change peer.KeyChange) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "HOST\tPEER ID\tSTATE")
+	behind := 0
+	for _, h := range change.Hosts {
+		fmt.Fprintf(w, "%s\t%s\t%s\n", h.Name, h.PeerID, h.State)
+		if h.Problem {
+			behind++
+		}
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if !change.Done {
+		return fmt.Errorf("not done, and nothing is split: the old key is still accepted everywhere: mend "+
+			"%s and run peerd key %s again, or leave out for ever with --without", plural(behind, "host"), k.name)
+	}
+	_, err := fmt.Fprintf(out, k.done, change.Key)
+	return err
+}
