@@ -1,0 +1,274 @@
+package resp
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+
+	embedded "github.com/peerd/peerd/peer"
+)
+
+var linearSeed = flag.Uint64("linear.seed", 0,
+	"seed of what clients ask in TestReadsAndWritesAtOnePeerAreLinearizable; 0 draws one")
+
+// What one history holds.
+const (
+	linearClients  = 8
+	linearCommands = 150 // of each client
+	checkTime      = 30 * time.Second
+)
+
+// asked is one command, or several in MULTI and EXEC, on keys of one group.
+type asked [][]string
+
+func (r asked) String() string {
+	lines := make([]string, len(r))
+	for i, command := range r {
+		lines[i] = strings.Join(command, " ")
+	}
+	return strings.Join(lines, "; ")
+}
+
+// group returns the part of a key that says which keys share transactions. Histories of different
+// groups are checked apart.
+func group(key string) string { name, _, _ := strings.Cut(key, ":"); return name }
+
+// keysOfOnePeer is the specification: what a single map, asked one command after the other, answers.
+var keysOfOnePeer = porcupine.Model{
+	Partition: func(history []porcupine.Operation) [][]porcupine.Operation {
+		parts := map[string][]porcupine.Operation{}
+		for _, op := range history {
+			name := group(op.Input.(asked)[0][1])
+			parts[name] = append(parts[name], op)
+		}
+		var out [][]porcupine.Operation
+		for _, part := range parts {
+			out = append(out, part)
+		}
+		return out
+	},
+	Init: func() any { return contents{} },
+	Step: func(state, input, output any) (bool, any) {
+		after := maps.Clone(state.(contents))
+		return after.answer(input.(asked)) == output.(string), after
+	},
+	Equal: func(a, b any) bool { return maps.Equal(a.(contents), b.(contents)) },
+	DescribeOperation: func(input, output any) string {
+		return fmt.Sprintf("%v → %v", input, output)
+	},
+}
+
+// contents are the strings under their keys, and the elements of sets under key/element.
+type contents map[string]string
+
+// answer executes a request and returns its reply as the scripts show it.
+func (c contents) answer(r asked) string {
+	if len(r) == 1 {
+		return c.execute(r[0])
+	}
+	lines := []string{"*" + strconv.Itoa(len(r))}
+	for _, command := range r {
+		lines = append(lines, "  "+c.execute(command))
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (c contents) execute(command []string) string {
+	name, key := command[0], command[1]
+	switch name {
+	case "GET":
+		if value, ok := c[key]; ok {
+			return strconv.Quote(value)
+		}
+		return "$-1"
+	case "SET":
+		c[key] = command[2]
+		return "+OK"
+	case "INCR":
+		n, _ := strconv.Atoi(c[key])
+		c[key] = strconv.Itoa(n + 1)
+		return ":" + c[key]
+	case "DEL":
+		before := len(c)
+		maps.DeleteFunc(c, func(at, _ string) bool { return at == key || strings.HasPrefix(at, key+"/") })
+		return integer(len(c) < before)
+	}
+	_, there := c[key+"/"+command[2]]
+	if name == "SISMEMBER" {
+		return integer(there)
+	}
+	c[key+"/"+command[2]] = "" // SADD
+	return integer(!there)
+}
+
+func integer(yes bool) string {
+	if yes {
+		return ":1"
+	}
+	return ":0"
+}
+
+// anything draws what to ask.
+func anything(rng *rand.Rand) asked {
+	if rng.IntN(4) > 0 {
+		if rng.IntN(2) == 0 {
+			return asked{onString(rng, fmt.Sprint("n", rng.IntN(2)))}
+		}
+		return asked{onSet(rng, "s")}
+	}
+	r := asked{onString(rng, "pair:n"), onSet(rng, "pair:s")}
+	if rng.IntN(3) == 0 {
+		r = append(r, onString(rng, "pair:n"))
+	}
+	return r[:1+rng.IntN(len(r))]
+}
+
+func onString(rng *rand.Rand, key string) []string {
+	switch rng.IntN(10) {
+	case 0:
+		return []string{"DEL", key}
+	case 1, 2:
+		return []string{"SET", key, strconv.Itoa(rng.IntN(1000))}
+	case 3, 4, 5:
+		return []string{"INCR", key}
+	}
+	return []string{"GET", key}
+}
+
+func onSet(rng *rand.Rand, key string) []string {
+	element := strconv.Itoa(rng.IntN(3))
+	switch rng.IntN(8) {
+	case 0:
+		return []string{"DEL", key}
+	case 1, 2, 3:
+		return []string{"SADD", key, element}
+	}
+	return []string{"SISMEMBER", key, element}
+}
+
+// do sends a request in one piece and returns the reply that counts.
+func (p *peer) do(r asked) string {
+	if len(r) == 1 {
+		p.send(r[0])
+		return p.reply()
+	}
+	p.send(append(append([][]string{{"MULTI"}}, r...), []string{"EXEC"})...)
+	for range len(r) + 1 {
+		p.reply()
+	}
+	return p.reply()
+}
+
+// record has clients ask a server at once, and returns what they asked, when, and what it answered.
+func record(t *testing.T, address string, seed uint64) (history []porcupine.Operation) {
+	var running sync.WaitGroup
+	var mu sync.Mutex
+	began := time.Now()
+	for id := range linearClients {
+		p := dial(t, address)
+		rng := rand.New(rand.NewPCG(seed, uint64(id)))
+		running.Go(func() {
+			for range linearCommands {
+				op := porcupine.Operation{ClientId: id, Input: anything(rng)}
+				op.Call = int64(time.Since(began))
+				op.Output = p.do(op.Input.(asked))
+				op.Return = int64(time.Since(began))
+				mu.Lock()
+				history = append(history, op)
+				mu.Unlock()
+			}
+		})
+	}
+	running.Wait()
+	return history
+}
+
+func openOffline(t *testing.T, cfg embedded.Config) *embedded.Peer {
+	cfg.Offline = true
+	p, err := embedded.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Close() })
+	return p
+}
+
+func TestReadsAndWritesAtOnePeerAreLinearizable(t *testing.T) {
+	seed := *linearSeed
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	for name, cfg := range map[string]embedded.Config{
+		"in memory":            {Memory: true},
+		"on a disk":            {Dir: t.TempDir()},
+		"on a disk that syncs": {Dir: t.TempDir(), Durability: embedded.Always},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, address := startServer(t, Config{DB: ForPeer(openOffline(t, cfg))})
+			history := record(t, address, seed)
+			result, info := porcupine.CheckOperationsVerbose(keysOfOnePeer, history, checkTime)
+			t.Logf("%d requests of %d clients: %s", len(history), linearClients, result)
+			if result == porcupine.Ok {
+				return
+			}
+			picture := filepath.Join(t.ArtifactDir(), "history.html")
+			if err := porcupine.VisualizePath(keysOfOnePeer, info, picture); err != nil {
+				t.Error(err)
+			}
+			t.Errorf("the history is %s: draw it with\n"+
+				"go test ./api/resp -run Linearizable -linear.seed %d -artifacts", result, seed)
+		})
+	}
+}
+
+// staleDB answers one read in ten from a snapshot that was taken at the start.
+type staleDB struct {
+	DB
+	reads atomic.Int64
+	mu    sync.Mutex // held by the user of old
+	old   Tx
+}
+
+func (db *staleDB) View(ctx context.Context, fn func(Tx) error) error {
+	if db.reads.Add(1)%10 != 0 {
+		return db.DB.View(ctx, fn)
+	}
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return fn(db.old)
+}
+
+func TestAStaleReadIsFound(t *testing.T) {
+	db := &staleDB{DB: ForPeer(openOffline(t, embedded.Config{Memory: true}))}
+	pinned, leave, left := make(chan Tx), make(chan struct{}), make(chan error)
+	go func() {
+		left <- db.DB.View(context.Background(), func(tx Tx) error {
+			pinned <- tx
+			<-leave
+			return nil
+		})
+	}()
+	db.old = <-pinned
+	defer func() {
+		close(leave)
+		if err := <-left; err != nil {
+			t.Error(err)
+		}
+	}()
+	_, address := startServer(t, Config{DB: db})
+	history := record(t, address, rand.Uint64())
+	if porcupine.CheckOperationsTimeout(keysOfOnePeer, history, checkTime) != porcupine.Illegal {
+		t.Error("reads of an old snapshot pass as linearizable: the check finds nothing")
+	}
+}
