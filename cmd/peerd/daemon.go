@@ -25,6 +25,7 @@ type settings struct {
 	http string
 	trust
 
+	maxClients  int           // of the Redis protocol
 	slowLog     time.Duration // 0: nothing is slow
 	pprofSocket string        // path; empty: none
 }
@@ -92,12 +93,29 @@ func (d *daemon) open(ctx context.Context, s settings) (err error) {
 	})
 	d.redisServer, err = resp.New(resp.Config{
 		DB: resp.ForPeer(d.peer), Auth: d.guard, Version: version(), SlowLog: s.slowLog, Logger: d.log,
-		Settings: map[string]string{"appendfsync": appendfsync(s.peer.Durability)},
+		MaxClients: d.clientsWithFiles(s.maxClients),
+		Settings:   map[string]string{"appendfsync": appendfsync(s.peer.Durability)},
 	})
 	if err != nil {
 		return errors.Join(err, d.peer.Close())
 	}
 	return nil
+}
+
+// filesBeside is how many files may be open beside Redis clients: tables of the store, other
+// connections. A store that cannot open a file fails, so clients must not take them all.
+const filesBeside = 1024
+
+// clientsWithFiles returns how many clients there can be with the files that the process may open.
+func (d *daemon) clientsWithFiles(wanted int) int {
+	files, known := openFiles()
+	room := max(files-min(files, filesBeside), files/2)
+	if !known || uint64(wanted) <= room {
+		return wanted
+	}
+	d.log.Warn("fewer redis clients are admitted than max-clients says: the process may not open more "+
+		"files (ulimit -n, LimitNOFILE)", "max_clients", wanted, "files", files, "admitted", room)
+	return int(room)
 }
 
 // metrics returns what answers scrapes.

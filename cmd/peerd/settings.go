@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/peerd/peerd/api/resp"
 	"github.com/peerd/peerd/peer"
 )
 
@@ -68,6 +69,8 @@ func (o *options) table() *pflag.FlagSet {
 	t.StringVar(&o.tls.Key, "tls-key", "", "`file` with the certificate's key, PEM")
 	t.StringVar(&o.tls.CA, "tls-ca", "",
 		"`file` with the authority whose certificates clients must show, PEM")
+	t.Var(countValue(&o.maxClients, resp.DefaultMaxClients), "max-clients",
+		"how many Redis clients are served at once; one more gets an error")
 	t.Var(choiceValue(&p.Durability, peer.Interval, peer.Always, peer.Interval, peer.None), "durability",
 		"when a write survives a power failure: always, interval (a second) or none")
 	t.Var(sizeValue(&p.LogBytes, 256<<20, minDeltaLog), "delta-log-size",

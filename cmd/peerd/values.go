@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -45,6 +46,21 @@ func (v *value[T]) Set(text string) error {
 func (v *value[T]) Choices() []string { return v.words }
 
 func (v *value[T]) Type() string { return v.kind }
+
+// maxCount is the largest number of anything that can be set.
+const maxCount = 1_000_000
+
+// countValue is a number of things, one at least.
+func countValue(to *int, initial int) pflag.Value {
+	parse := func(text string) (int, error) {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > maxCount {
+			return 0, fmt.Errorf("must be a number from 1 to %d", maxCount)
+		}
+		return n, nil
+	}
+	return newValue("number", to, initial, parse, strconv.Itoa)
+}
 
 // choiceValue is one of a few words.
 func choiceValue[S ~string](to *S, initial S, choices ...S) pflag.Value {
