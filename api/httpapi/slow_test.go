@@ -1,0 +1,76 @@
+package httpapi
+
+import (
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// pipes is a listener whose connections are pipes, so that time in them can be a test's own.
+type pipes struct {
+	conns chan net.Conn
+	once  sync.Once
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	if conn, ok := <-p.conns; ok {
+		return conn, nil
+	}
+	return nil, net.ErrClosed
+}
+
+func (p *pipes) Close() error {
+	p.once.Do(func() { close(p.conns) })
+	return nil
+}
+
+func (*pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
+// onPipe serves one connection under a clock of the test's own and runs fn with its far end.
+func onPipe(t *testing.T, fn func(t *testing.T, far net.Conn)) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		l := &pipes{conns: make(chan net.Conn, 1)}
+		l.conns <- near
+		s := New(Config{Peer: &fakePeer{}})
+		var serving sync.WaitGroup
+		serving.Go(func() { _ = s.Serve(t.Context(), l) })
+		fn(t, far)
+		far.Close()
+		l.Close()
+		_ = s.server.Close()
+		serving.Wait()
+	})
+}
+
+func TestAClientThatTakesTooLongIsClosed(t *testing.T) {
+	for _, test := range []struct {
+		name, sent string
+		read       bool
+		after      time.Duration
+	}{
+		{"to begin a request", "", true, readTimeout},
+		{"to send its headers", "GET /healthz HTTP/1.1\r\nHost: local", true, readTimeout},
+		{"to send its next request", "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", true, idleTimeout},
+		{"to read the answer", "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", false, writeTimeout},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			onPipe(t, func(t *testing.T, far net.Conn) {
+				began := time.Now()
+				if _, err := io.WriteString(far, test.sent); err != nil {
+					t.Fatal(err)
+				}
+				if !test.read {
+					<-time.After(test.after) // and not a byte before
+				}
+				_, err := io.Copy(io.Discard, far)
+				if waited := time.Since(began); err != nil || waited != test.after {
+					t.Errorf("closed after %v, want %v (%v)", waited, test.after, err)
+				}
+			})
+		})
+	}
+}
