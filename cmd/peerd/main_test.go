@@ -48,13 +48,13 @@ func (s *screen) String() string {
 }
 
 // waitFor waits until the screen shows a text, or the command has ended.
-func (s *screen) waitFor(t *testing.T, text string, ended <-chan struct{}) {
+func (s *screen) waitFor(t testing.TB, text string, ended <-chan struct{}) {
 	t.Helper()
 	s.waitForAfter(t, 0, text, ended)
 }
 
 // waitForAfter is waitFor without what the screen showed first, in bytes.
-func (s *screen) waitForAfter(t *testing.T, first int, text string, ended <-chan struct{}) {
+func (s *screen) waitForAfter(t testing.TB, first int, text string, ended <-chan struct{}) {
 	t.Helper()
 	limit := time.NewTimer(patience)
 	defer limit.Stop()
@@ -156,7 +156,7 @@ func run(t *testing.T, dir string, args ...string) *daemonProcess {
 }
 
 // addresses reads them from what "peerd run" prints.
-func addresses(t *testing.T, greeting string) (redis, http, gossip string) {
+func addresses(t testing.TB, greeting string) (redis, http, gossip string) {
 	t.Helper()
 	find := func(pattern string) string {
 		found := regexp.MustCompile(`(?m)^  ` + pattern).FindStringSubmatch(greeting)

@@ -17,7 +17,7 @@ type process struct {
 }
 
 // start starts a daemon that listens anywhere, and does not wait for it.
-func start(t *testing.T, args ...string) *process {
+func start(t testing.TB, args ...string) *process {
 	t.Helper()
 	p := &process{
 		cmd:    exec.Command(os.Args[0], append(append([]string{"run"}, anywhere...), args...)...),
@@ -40,7 +40,7 @@ func start(t *testing.T, args ...string) *process {
 }
 
 // serving waits until the daemon serves.
-func (p *process) serving(t *testing.T) *process {
+func (p *process) serving(t testing.TB) *process {
 	t.Helper()
 	p.stdout.waitFor(t, "--join", p.ended)
 	p.redis, p.http, p.gossip = addresses(t, p.stdout.String())
@@ -57,7 +57,7 @@ func (p *process) ask(t *testing.T, command string) string {
 	return answer
 }
 
-func (p *process) terminate(t *testing.T) error {
+func (p *process) terminate(t testing.TB) error {
 	t.Helper()
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
