@@ -353,3 +353,19 @@ func wantStrings(t *testing.T, p *Peer) {
 		t.Errorf("the strings (-want +got): %s", diff)
 	}
 }
+
+func TestARestoreEndsBeforeTheDiskIsFull(t *testing.T) {
+	p := reopen(t, t.TempDir())
+	defer mustClose(t, p)
+	count(t, p, 5)
+	whole := backUp(t, p)
+	dir := t.TempDir()
+	mountSmall(t, dir, 100<<20)
+	_, err := Restore(context.Background(), bytes.NewReader(whole), RestoreConfig{Dir: dir})
+	if !errors.Is(err, ErrNoSpace) {
+		t.Errorf("restored with %v", err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}

@@ -148,6 +148,10 @@ func unpack(ctx context.Context, r io.Reader, dir string, progress func(BackupPr
 		return info, err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
+	disk, err := newSpace(st, 0)
+	if err != nil {
+		return info, err
+	}
 	batch := &store.Batch{}
 	info, err = readBackup(ctx, r, progress, func(records []backup.Record) error {
 		for _, rec := range records {
@@ -161,12 +165,31 @@ func unpack(ctx context.Context, r io.Reader, dir string, progress func(BackupPr
 			}
 			batch.Set(rec.Key, rec.Value)
 		}
-		return commit(st, batch) // the records are valid until the next block
+		if err := commit(st, batch); err != nil { // the records are valid until the next block
+			return err
+		}
+		return enough(disk)
 	})
 	if err != nil {
 		return info, err
 	}
 	return info, st.Sync()
+}
+
+// enough returns an error before the disk is so full that the store could not go on.
+func enough(s *space) error {
+	if s.disk == nil {
+		return nil
+	}
+	now, err := s.disk.Space()
+	if err != nil {
+		return err
+	}
+	if s.judge(now); s.left() == roomy {
+		return nil
+	}
+	return fmt.Errorf("%w: %d MiB are free and %d MiB must stay so: make room, or restore to another disk",
+		ErrNoSpace, now.Free>>20, s.needed.Load()>>20)
 }
 
 func commit(st store.Store, batch *store.Batch) error {
