@@ -48,6 +48,7 @@ var knownProblems = []struct {
 	{peer.ErrKeyChangeRuns, http.StatusConflict, "key-change-runs"},
 	{peer.ErrKeyChangeOpen, http.StatusConflict, "key-change-open"},
 	{peer.ErrUnknownMember, http.StatusBadRequest, "unknown-member"},
+	{peer.ErrNoSpace, http.StatusInsufficientStorage, "disk-full"},
 	{peer.ErrRebuilding, http.StatusServiceUnavailable, "rebuilding"},
 	{peer.ErrClosed, http.StatusServiceUnavailable, "closing"},
 	{context.DeadlineExceeded, http.StatusServiceUnavailable, "busy"},

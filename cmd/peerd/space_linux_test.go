@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,6 +26,27 @@ func fill(t *testing.T, path string) {
 	}
 }
 
+// putString writes a string over HTTP, and returns how that is answered.
+func putString(t *testing.T, addr string) (status int, body string) {
+	t.Helper()
+	put, err := http.NewRequest("PUT", "http://"+addr+"/v1/keys/k",
+		strings.NewReader(`{"type": "string", "value": "v"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	put.Header.Set("Content-Type", "application/json")
+	answer, err := http.DefaultClient.Do(put)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer.StatusCode, string(text)
+}
+
 func TestADaemonOnAFullDiskReadsAndEndsInOrderAndStartsWithRoom(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("mounting a small disk takes root")
@@ -42,6 +65,10 @@ func TestADaemonOnAFullDiskReadsAndEndsInOrderAndStartsWithRoom(t *testing.T) {
 	first.stderr.waitFor(t, "the disk is full", first.ended)
 	if got := first.ask(t, "INCR visits"); !strings.Contains(got, ": MISCONF the disk is nearly full") {
 		t.Errorf("a write on a full disk is answered %q", got)
+	}
+	if status, body := putString(t, first.http); status != http.StatusInsufficientStorage ||
+		!strings.Contains(body, "disk-full") {
+		t.Errorf("a write over HTTP is answered %d %s", status, body)
 	}
 	if got := first.ask(t, "GET visits"); got != "1000" {
 		t.Errorf("a read on a full disk is answered %q", got)
