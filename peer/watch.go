@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/replica"
@@ -19,9 +20,12 @@ const (
 	// one transaction stay together, so there may be some thousands more.
 	MaxChangeKeys = 1024
 	// maxChangeBytes is the same in bytes of keys.
-	maxChangeBytes = 1 << 20
+	maxChangeBytes = 256 << 10
 	// maxChangeRecords is how many log records are read from the disk before a watch looks whether it was closed.
 	maxChangeRecords = 4096
+	// watchPause is how long a watch that was woken leaves the next change to come together with others.
+	// The first change after a silence is told at once.
+	watchPause = 5 * time.Millisecond
 )
 
 // Change is what happened since the last one.
@@ -56,6 +60,8 @@ type Watch struct {
 	listing   bool   // after a Reset, until all keys were told
 	restarted bool   // the Reset was told
 	after     string // the last key listed
+
+	woken time.Time // when it was woken last
 }
 
 // Watch begins to watch the keys that begin with prefix. It must be closed. What is committed after it
@@ -123,12 +129,23 @@ func (w *Watch) Next(ctx context.Context) (Change, error) {
 		if wake == nil {
 			continue
 		}
-		select {
-		case <-wake:
-		case <-ctx.Done():
-		case <-w.closed:
-		case <-w.p.stopped:
+		wait(ctx, w, wake)
+		if pause := watchPause - time.Since(w.woken); pause > 0 {
+			timer := time.NewTimer(pause)
+			wait(ctx, w, timer.C)
+			timer.Stop()
 		}
+		w.woken = time.Now()
+	}
+}
+
+// wait returns when the channel does, or when the watch is to end.
+func wait[T any](ctx context.Context, w *Watch, on <-chan T) {
+	select {
+	case <-on:
+	case <-ctx.Done():
+	case <-w.closed:
+	case <-w.p.stopped:
 	}
 }
 

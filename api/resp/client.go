@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -22,6 +23,8 @@ type client struct {
 	busy   bool // of receiveBuffered: the last read filled its buffer
 	in     parser
 	held   atomic.Int64 // bytes, as noted in server.held; evicted once it is to be closed
+
+	writing sync.Mutex // held while commands are answered, and while a message is sent
 	session
 }
 
@@ -34,7 +37,11 @@ type session struct {
 	resp3    bool
 	quit     bool // no more commands are executed
 	pending  transaction
+	subs     subscriptions
 }
+
+// size returns how much memory the session holds, in bytes.
+func (s *session) size() int { return s.pending.size + s.subs.bytes }
 
 func newClient(s *Server, conn net.Conn, id int64) *client {
 	c := &client{server: s, conn: conn, session: session{id: id}}
@@ -56,10 +63,11 @@ func (c *client) serve(ctx context.Context) {
 		return
 	}
 	for c.receive() == nil {
-		if !c.hold(c.in.size()+c.pending.size) || !c.answer(ctx) {
+		if !c.hold(c.in.size()+c.size()) || !c.answer(ctx) {
 			break
 		}
 	}
+	c.unfollow(ctx)
 	c.in.rest()
 	c.pending = transaction{}
 	c.hold(0)
@@ -85,19 +93,26 @@ func (c *client) shakeHands(ctx context.Context) bool {
 // answer executes every whole command that was received. It returns false if the connection is to
 // be closed.
 func (c *client) answer(ctx context.Context) bool {
+	c.writing.Lock()
+	defer c.writing.Unlock()
 	b := batches.Get().(*batch)
 	b.client = c
 	defer b.release()
 	for {
 		end := b.fill()
+		if errors.Is(end, errBrowser) {
+			c.server.noteBrowser(c)
+		}
 		if len(b.requests) == 0 && end == nil {
 			return true
 		}
 		for b.execute(ctx); !b.done() && !c.quit; b.execute(ctx) {
+			c.follow(ctx)
 			if !c.send(b) {
 				return false
 			}
 		}
+		c.follow(ctx)
 		if end != nil && !c.quit {
 			b.out.fail(errorText(end))
 		}
@@ -110,25 +125,31 @@ func (c *client) answer(ctx context.Context) bool {
 // send writes the replies. A client that does not read them is waited for until it has taken nothing
 // for WriteTimeout.
 func (c *client) send(b *batch) bool {
-	c.hold(c.in.size() + c.pending.size + b.size())
-	for rest := b.out.buf; len(rest) > 0; {
+	c.hold(c.in.size() + c.size() + b.size())
+	err := c.write(b.out.buf)
+	b.out.buf = b.out.buf[:0]
+	return err == nil
+}
+
+// write writes what is due to the client, to whom nothing else is being written.
+func (c *client) write(rest []byte) error {
+	for len(rest) > 0 {
 		n := min(len(rest), writeSize)
 		if !c.in.stranger { // who has a deadline already
 			_ = c.conn.SetWriteDeadline(time.Now().Add(WriteTimeout))
 		}
 		if c.evicted() { // whose deadline may just have been replaced
-			return false
+			return os.ErrDeadlineExceeded
 		}
 		if _, err := c.conn.Write(rest[:n]); err != nil {
 			if errors.Is(err, os.ErrDeadlineExceeded) && !c.evicted() {
 				c.server.unread(c)
 			}
-			return false
+			return err
 		}
 		rest = rest[n:]
 	}
-	b.out.buf = b.out.buf[:0]
-	return true
+	return nil
 }
 
 // receiveBuffered waits for bytes where only a blocking read is there, as over TLS: with a buffer

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/peerd/peerd/crdt"
 	embedded "github.com/peerd/peerd/peer"
@@ -22,6 +23,8 @@ type command struct {
 	inTransaction transactionRole
 	// forStrangers tells that it may be used before authentication.
 	forStrangers bool
+	// forSubscribers tells that it may be used by a subscriber over RESP2.
+	forSubscribers bool
 	// firstKey, lastKey and keyStep tell which arguments are keys, as COMMAND does; zero: none.
 	firstKey, lastKey, keyStep int
 
@@ -76,7 +79,7 @@ func resolve(args [][]byte) (*command, error) {
 	c := lookUp(args[0])
 	switch {
 	case c == nil && isBrowser(args[0]):
-		return nil, protocolError("this is no HTTP server")
+		return nil, errBrowser
 	case c == nil:
 		return nil, unknownCommand(args)
 	case c.arity > 0 && len(args) != c.arity, len(args) < -c.arity:
@@ -112,11 +115,25 @@ func (c *command) lastOf(args [][]byte) int {
 	return c.lastKey
 }
 
+// errBrowser ends a connection that speaks HTTP.
+const errBrowser = protocolError("this is no HTTP server")
+
 // isBrowser recognizes the first words of an HTTP request. A web page can make a browser send one
 // here, with commands of the page's choice in its body: the connection must end before they are
 // reached.
 func isBrowser(name []byte) bool {
 	return bytes.EqualFold(name, []byte("post")) || bytes.EqualFold(name, []byte("host:"))
+}
+
+// noteBrowser logs that HTTP was spoken here, at most once a minute: a web page may be trying to have a
+// browser send commands.
+func (s *Server) noteBrowser(c *client) {
+	now, last := time.Now().Unix(), s.aliens.Load()
+	if now-last < 60 || !s.aliens.CompareAndSwap(last, now) {
+		return
+	}
+	s.config.Logger.Warn("closed a client that speaks HTTP to the redis port: a program with a wrong "+
+		"address, or a web page that wants to send commands", "client", c.conn.RemoteAddr().String())
 }
 
 // call is a command being executed.
@@ -135,6 +152,9 @@ func (c *call) perform(r *request) error {
 	if r.rejected != nil {
 		pending.broken = pending.open
 		return r.rejected
+	}
+	if c.session.subs.count() > 0 && !c.session.resp3 && !r.command.forSubscribers {
+		return errSubscribed(r.command.name)
 	}
 	if pending.open && r.command.inTransaction == roleQueued {
 		return pending.add(c, r.command)

@@ -1,6 +1,7 @@
 package resp
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -8,6 +9,16 @@ import (
 )
 
 func runPing(c *call) error {
+	subscriber := c.session.subs.count() > 0 && !c.session.resp3
+	switch len(c.args) {
+	case 1, 2:
+		if subscriber { // the reply has the form of a message
+			c.out.array(2)
+			c.out.text("pong")
+			c.out.text(string(bytes.Join(c.args[1:], nil)))
+			return nil
+		}
+	}
 	switch len(c.args) {
 	case 1:
 		c.out.status("PONG")

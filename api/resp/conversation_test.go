@@ -129,7 +129,7 @@ func readReply(in *bufio.Reader, indent string) (string, error) {
 		return indent + line + "\n", nil
 	case '$':
 		return readBulk(in, indent, line)
-	case '*', '~', '%':
+	case '*', '~', '%', '>':
 		return readAggregate(in, indent, line)
 	}
 	return "", fmt.Errorf("a reply that begins with %q", line)

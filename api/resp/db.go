@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/peerd/peerd/crdt"
+	embedded "github.com/peerd/peerd/peer"
 )
 
 // DB is the database behind a server. Its methods are called by many goroutines at once.
@@ -17,6 +18,15 @@ type DB interface {
 	// own or the database's, or nil if there is none at all. A function with an error changed
 	// nothing.
 	Update(ctx context.Context, fns []func(Tx) error) []error
+	// Watch begins to tell which keys change. It does not wait.
+	Watch() Watch
+}
+
+// Watch tells which keys change. It must be closed. *peer.Watch is one.
+type Watch interface {
+	// Next waits for a change. After Close it returns an error.
+	Next(ctx context.Context) (embedded.Change, error)
+	Close()
 }
 
 // Tx is a transaction on all keys. It is used by one goroutine, until the function it was given to

@@ -32,6 +32,12 @@
 // has to complete the handshake. Until then it is a stranger, with limits of its own. There is one
 // user, "default", who may do everything.
 //
+// Beside the replies, one more goroutine of a connection sends messages, if it has subscribed to
+// changes of keys: to __keyspace@0__:KEY or __keyevent@0__:EVENT, by SUBSCRIBE or PSUBSCRIBE. It
+// follows a Watch, which holds nothing for it: one that is slow gets fewer messages, with each key
+// once; one that falls behind the log of changes is closed. The event is set, hset or sadd, for
+// what the key is, or del if it is gone; it does not say which command made it. There is no PUBLISH.
+//
 // Every limit is a constant in limits.go. The command scripts in testdata are the manual of what
 // each command answers.
 package resp

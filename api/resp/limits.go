@@ -59,6 +59,10 @@ const (
 	// MaxPattern is the size in bytes of the pattern of KEYS and SCAN: matching takes time in
 	// proportion.
 	MaxPattern = 4 << 10
+	// MaxSubscriptions is the number of channels and patterns that a client may subscribe to, and
+	// MaxSubscribers the number of clients that do: each change is matched with all of them.
+	MaxSubscriptions = 256
+	MaxSubscribers   = 512
 	// MaxSlowLog is the number of slow commands that SLOWLOG remembers: the latest.
 	MaxSlowLog = 128
 	// MaxSlowLines is the number of slow commands that are logged in a second. The rest is counted.

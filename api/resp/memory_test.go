@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/crdt"
+	embedded "github.com/peerd/peerd/peer"
 )
 
 // memory is a DB in memory, for tests: one lock around a crdt.State.
@@ -46,6 +47,21 @@ func (m *memory) Update(_ context.Context, fns []func(Tx) error) []error {
 	}
 	return errs
 }
+
+// Watch implements DB. It tells nothing.
+func (m *memory) Watch() Watch { return &silence{closed: make(chan struct{})} }
+
+type silence struct {
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (s *silence) Next(context.Context) (embedded.Change, error) {
+	<-s.closed
+	return embedded.Change{}, embedded.ErrClosed
+}
+
+func (s *silence) Close() { s.once.Do(func() { close(s.closed) }) }
 
 func (m *memory) update(fn func(Tx) error) error {
 	m.clock++

@@ -31,6 +31,9 @@ func (db peerDB) Update(ctx context.Context, fns []func(Tx) error) []error {
 	return db.peer.UpdateAll(ctx, c.functions(len(fns)))
 }
 
+// Watch implements DB.
+func (db peerDB) Watch() Watch { return db.peer.Watch("") }
+
 // peerCall is one call of a peer: the functions of ours that it is to run, as functions of its own.
 // They run one after the other, so that one transaction serves them all.
 type peerCall struct {

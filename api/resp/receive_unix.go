@@ -38,7 +38,7 @@ func (c *client) tryRead(fd uintptr) bool {
 			continue
 		case err == syscall.EAGAIN:
 			c.in.rest()
-			c.note(c.in.size() + c.pending.size)
+			c.note(c.in.size() + c.size())
 			return false
 		case err == nil && n == 0:
 			err = io.EOF

@@ -83,6 +83,15 @@ func (w *replies) double(f float64) {
 // array begins an array: the caller writes n replies.
 func (w *replies) array(n int) { w.header('*', int64(n)) }
 
+// push begins a message that is no reply: the caller writes n replies.
+func (w *replies) push(n int) {
+	if w.resp3 {
+		w.header('>', int64(n))
+		return
+	}
+	w.array(n)
+}
+
 // set begins a set: the caller writes n replies.
 func (w *replies) set(n int) { w.header(w.setMark(), int64(n)) }
 

@@ -91,6 +91,9 @@ type Server struct {
 	times   []latency.Histogram // by command.number
 	slow    slowLog
 
+	subscribers atomic.Int64 // clients with subscriptions
+	aliens      atomic.Int64 // time of the last line about HTTP, in Unix seconds
+
 	mu        sync.Mutex // guards what follows; nothing is waited for while it is held
 	draining  bool
 	listeners []net.Listener

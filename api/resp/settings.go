@@ -20,6 +20,7 @@ func defaultSettings(c Config) map[string]string {
 		"tcp-keepalive":           "15",
 		"timeout":                 "0",
 		"cluster-enabled":         "no",
+		"notify-keyspace-events":  "AKE",
 		"requirepass":             "",
 		"slowlog-log-slower-than": slowerThan(c.SlowLog),
 		"slowlog-max-len":         strconv.Itoa(MaxSlowLog),

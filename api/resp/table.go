@@ -31,18 +31,26 @@ func table() []command {
 
 func connectionCommands() []command {
 	return []command{
-		{name: "ping", arity: -1, group: "connection", run: runPing,
+		{name: "ping", arity: -1, group: "connection", run: runPing, forSubscribers: true,
 			summary: "Returns PONG, or the given message."},
 		{name: "echo", arity: 2, group: "connection", run: runEcho,
 			summary: "Returns the given string."},
 		{name: "quit", arity: -1, group: "connection", run: runQuit, inTransaction: roleAtOnce,
-			forStrangers: true, summary: "Closes the connection."},
+			forStrangers: true, forSubscribers: true, summary: "Closes the connection."},
 		{name: "select", arity: 2, group: "connection", run: runSelect,
 			summary: "Changes the database: there is only 0."},
 		{name: "hello", arity: -1, group: "connection", run: runHello, forStrangers: true,
 			summary: "Chooses between RESP2 and RESP3, and authenticates."},
 		{name: "auth", arity: -2, group: "connection", run: runAuth, forStrangers: true,
 			summary: "Authenticates the connection by a password."},
+		{name: "subscribe", arity: -2, group: "pubsub", run: runSubscribe, forSubscribers: true, inTransaction: roleAtOnce,
+			summary: "Tells of changes of keys: " + keyspace + "KEY or " + keyevent + "EVENT."},
+		{name: "psubscribe", arity: -2, group: "pubsub", run: runPSubscribe, forSubscribers: true,
+			inTransaction: roleAtOnce, summary: "Tells of changes of keys, by patterns of channels."},
+		{name: "unsubscribe", arity: -1, group: "pubsub", run: runUnsubscribe, forSubscribers: true,
+			inTransaction: roleAtOnce, summary: "Ends subscriptions, or all."},
+		{name: "punsubscribe", arity: -1, group: "pubsub", run: runPUnsubscribe, forSubscribers: true,
+			inTransaction: roleAtOnce, summary: "Ends subscriptions to patterns, or all."},
 		{name: "client", arity: -2, group: "connection", run: runClient,
 			summary: "SETNAME, GETNAME, SETINFO, ID: names the connection."},
 	}

@@ -1,0 +1,266 @@
+package resp
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/peerd/peerd/crdt"
+)
+
+// Redis tells of changed keys on two channels for each change: one named for the key, which says what
+// happened, and one named for what happened, which says the key.
+const (
+	keyspace = "__keyspace@0__:"
+	keyevent = "__keyevent@0__:"
+)
+
+// subscriptions is what a connection has subscribed to. Its own goroutine changes them, while it holds
+// client.writing; the goroutine that sends messages reads them, while it does.
+type subscriptions struct {
+	channels nameSet
+	patterns nameSet
+	bytes    int // of their names, each charged ArgumentCost besides
+	watch    Watch
+	sending  bool           // the goroutine was started
+	sender   sync.WaitGroup // it
+}
+
+// nameSet is a set of names, in order.
+type nameSet []string
+
+func (s nameSet) has(name string) bool {
+	_, ok := slices.BinarySearch(s, name)
+	return ok
+}
+
+func (s *subscriptions) count() int { return len(s.channels) + len(s.patterns) }
+
+// add subscribes, to a channel or pattern.
+func (s *subscriptions) add(set *nameSet, name string) {
+	if i, ok := slices.BinarySearch(*set, name); !ok {
+		*set = slices.Insert(*set, i, name)
+		s.bytes += len(name) + ArgumentCost
+	}
+}
+
+func (s *subscriptions) remove(set *nameSet, name string) {
+	if i, ok := slices.BinarySearch(*set, name); ok {
+		*set = slices.Delete(*set, i, i+1)
+		s.bytes -= len(name) + ArgumentCost
+	}
+}
+
+func runSubscribe(c *call) error {
+	return c.subscribe("subscribe", &c.session.subs.channels, func(name string) bool {
+		return strings.HasPrefix(name, keyspace) || strings.HasPrefix(name, keyevent)
+	})
+}
+
+func runPSubscribe(c *call) error {
+	return c.subscribe("psubscribe", &c.session.subs.patterns, func(pattern string) bool {
+		plain := globPrefix(pattern)
+		for _, channel := range []string{keyspace, keyevent} {
+			if n := min(len(plain), len(channel)); plain[:n] == channel[:n] {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+func (c *call) subscribe(reply string, set *nameSet, hasMessages func(string) bool) error {
+	subs := &c.session.subs
+	if c.session.pending.open {
+		return replyError("ERR " + strings.ToUpper(reply) + " is not allowed in transactions")
+	}
+	for i := range c.args[1:] {
+		name, err := c.pattern(i + 1)
+		switch {
+		case err != nil:
+			return err
+		case !hasMessages(name):
+			return replyError(fmt.Sprintf("ERR '%s' will never have a message, as there is no PUBLISH: "+
+				"subscribe to %sKEY or %sEVENT", clip(c.args[i+1], 128), keyspace, keyevent))
+		}
+	}
+	if subs.count()+len(c.args)-1 > MaxSubscriptions {
+		return replyError(fmt.Sprintf(
+			"ERR more than %d subscriptions of a client (MaxSubscriptions)", MaxSubscriptions))
+	}
+	if subs.watch == nil {
+		if c.server.subscribers.Add(1) > MaxSubscribers {
+			c.server.subscribers.Add(-1)
+			return replyError(fmt.Sprintf(
+				"ERR more than %d clients with subscriptions (MaxSubscribers)", MaxSubscribers))
+		}
+		subs.watch = c.server.config.DB.Watch()
+	}
+	for i := range c.args[1:] {
+		subs.add(set, c.arg(i+1))
+		c.out.push(3)
+		c.out.text(reply)
+		c.out.text(c.arg(i + 1))
+		c.out.integer(int64(subs.count()))
+	}
+	return nil
+}
+
+func runUnsubscribe(c *call) error {
+	return c.unsubscribe("unsubscribe", &c.session.subs.channels)
+}
+
+func runPUnsubscribe(c *call) error {
+	return c.unsubscribe("punsubscribe", &c.session.subs.patterns)
+}
+
+// unsubscribe ends the subscriptions that are named, or all in the set.
+func (c *call) unsubscribe(reply string, set *nameSet) error {
+	names := make([]string, 0, len(c.args))
+	for i := range c.args[1:] {
+		names = append(names, c.arg(i+1))
+	}
+	if len(names) == 0 {
+		names = slices.Clone(*set)
+	}
+	subs := &c.session.subs
+	for _, name := range names {
+		subs.remove(set, name)
+		c.out.push(3)
+		c.out.text(reply)
+		c.out.text(name)
+		c.out.integer(int64(subs.count()))
+	}
+	if len(names) == 0 {
+		c.out.push(3)
+		c.out.text(reply)
+		c.out.null()
+		c.out.integer(int64(subs.count()))
+	}
+	return nil
+}
+
+// errSubscribed is the reply to other commands of a subscriber over RESP2, whose client could not tell a
+// reply from a message.
+func errSubscribed(name string) error {
+	return replyError(fmt.Sprintf("ERR Can't execute '%s': only (P)SUBSCRIBE / (P)UNSUBSCRIBE / PING / "+
+		"QUIT are allowed in this context", name))
+}
+
+// follow starts and ends the goroutine that sends messages, as the subscriptions ask for. The connection's
+// goroutine calls it before it sends the replies to them; messages wait until that is done.
+func (c *client) follow(ctx context.Context) {
+	subs := &c.subs
+	switch {
+	case subs.watch == nil:
+	case subs.count() == 0:
+		subs.watch.Close()
+		subs.watch, subs.sending = nil, false
+		c.server.subscribers.Add(-1)
+	case !subs.sending:
+		subs.sending = true
+		watch := subs.watch
+		subs.sender.Go(func() { c.sendMessages(ctx, watch) })
+	}
+}
+
+// unfollow ends the subscriptions of a connection that is to be closed.
+func (c *client) unfollow(ctx context.Context) {
+	if c.subs.watch == nil {
+		return
+	}
+	c.subs.watch.Close() // a message under way ends by its deadline, or by the connection's end
+	c.subs.sender.Wait()
+	c.subs.channels, c.subs.patterns, c.subs.bytes = nil, nil, 0
+	c.follow(ctx)
+}
+
+// sendMessages sends what changes to a subscriber, until its watch is closed. The watch holds nothing for
+// it: one that is slow gets fewer messages, with each key once. One that falls behind the log of changes
+// is closed, as Redis closes one beyond its output limit: it knows then that it missed some.
+func (c *client) sendMessages(ctx context.Context, watch Watch) {
+	for {
+		change, err := watch.Next(ctx)
+		switch {
+		case err != nil:
+			return
+		case change.Reset:
+			c.server.config.Logger.Warn("closed a redis subscriber: what changed is not known, after a "+
+				"repair or because it was too slow", "client", c.conn.RemoteAddr().String())
+			c.conn.Close()
+			return
+		}
+		if err := c.tell(ctx, watch, change.Keys); err != nil {
+			c.conn.Close()
+			return
+		}
+	}
+}
+
+// tell sends the messages about some keys.
+func (c *client) tell(ctx context.Context, watch Watch, keys []string) error {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	if c.subs.watch != watch {
+		return nil // it has ended since
+	}
+	out := replies{resp3: c.resp3}
+	for len(keys) > 0 {
+		err := c.server.config.DB.View(ctx, func(tx Tx) error {
+			for len(keys) > 0 && len(out.buf) < writeSize {
+				s, err := tx.Summary(keys[0])
+				if err != nil {
+					return err
+				}
+				c.subs.message(&out, keys[0], eventOf(s))
+				keys = keys[1:]
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if err := c.write(out.buf); err != nil {
+			return err
+		}
+		out.buf = out.buf[:0]
+	}
+	return nil
+}
+
+// eventOf names what happened to a key, in Redis's words. Changes that came together, or from other peers,
+// are told as one, so it is not the command that made it.
+func eventOf(s crdt.Summary) string {
+	switch typeName(s) {
+	case "none":
+		return "del"
+	case "hash":
+		return "hset"
+	case "set":
+		return "sadd"
+	}
+	return "set"
+}
+
+// message writes the messages about one key.
+func (s *subscriptions) message(out *replies, key, event string) {
+	for _, m := range [2]struct{ channel, payload string }{{keyspace + key, event}, {keyevent + event, key}} {
+		if s.channels.has(m.channel) {
+			out.push(3)
+			out.text("message")
+			out.text(m.channel)
+			out.text(m.payload)
+		}
+		for _, pattern := range s.patterns {
+			if matchGlob(pattern, m.channel) {
+				out.push(4)
+				out.text("pmessage")
+				out.text(pattern)
+				out.text(m.channel)
+				out.text(m.payload)
+			}
+		}
+	}
+}

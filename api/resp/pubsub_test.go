@@ -1,0 +1,166 @@
+package resp
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"testing"
+
+	embedded "github.com/peerd/peerd/peer"
+)
+
+// startPeer serves an embedded peer that is in memory.
+func startPeer(t *testing.T, cfg embedded.Config, log *slog.Logger) (*embedded.Peer, string) {
+	t.Helper()
+	cfg.Memory, cfg.Offline = true, true
+	p, err := embedded.Open(context.Background(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	_, address := startServer(t, Config{DB: ForPeer(p), Logger: log})
+	return p, address
+}
+
+// flat returns a reply on one line.
+func flat(reply string) string { return strings.Join(strings.Fields(reply), " ") }
+
+func (p *peer) expectMessages(want ...string) {
+	p.t.Helper()
+	for _, w := range want {
+		if got := flat(p.reply()); got != w {
+			p.t.Errorf("the message is %s, want %s", got, w)
+		}
+	}
+}
+
+func TestASubscriberIsToldOfChangedKeys(t *testing.T) {
+	_, address := startPeer(t, embedded.Config{}, nil)
+	writer, two, three := dial(t, address), dial(t, address), dial(t, address)
+	two.ask("SUBSCRIBE __keyspace@0__:a")
+	two.ask("PSUBSCRIBE __keyevent@0__:*")
+	three.ask("HELLO 3")
+	three.ask("PSUBSCRIBE __keyspace@0__:a*")
+	writer.expect("SET b 1", "+OK")
+	two.expectMessages(`*4 "pmessage" "__keyevent@0__:*" "__keyevent@0__:set" "b"`)
+	writer.expect("SADD a x", ":1")
+	two.expectMessages(`*3 "message" "__keyspace@0__:a" "sadd"`,
+		`*4 "pmessage" "__keyevent@0__:*" "__keyevent@0__:sadd" "a"`)
+	three.expectMessages(`>4 "pmessage" "__keyspace@0__:a*" "__keyspace@0__:a" "sadd"`)
+	writer.expect("DEL a", ":1")
+	two.expectMessages(`*3 "message" "__keyspace@0__:a" "del"`,
+		`*4 "pmessage" "__keyevent@0__:*" "__keyevent@0__:del" "a"`)
+	three.expectMessages(`>4 "pmessage" "__keyspace@0__:a*" "__keyspace@0__:a" "del"`)
+
+	// Over RESP3 a subscriber goes on with commands, and is told of its own.
+	three.expect("HSET ab f v", ":1")
+	three.expectMessages(`>4 "pmessage" "__keyspace@0__:a*" "__keyspace@0__:ab" "hset"`)
+	two.expectMessages(`*4 "pmessage" "__keyevent@0__:*" "__keyevent@0__:hset" "ab"`)
+
+	two.ask("PUNSUBSCRIBE")
+	two.ask("UNSUBSCRIBE")
+	writer.expect("SET a 1", "+OK")
+	three.expectMessages(`>4 "pmessage" "__keyspace@0__:a*" "__keyspace@0__:a" "set"`)
+	two.expect("GET a", `"1"`) // and no message before it
+	two.ask("SUBSCRIBE __keyspace@0__:a")
+	writer.expect("SET a 2", "+OK")
+	two.expectMessages(`*3 "message" "__keyspace@0__:a" "set"`)
+}
+
+func TestASubscriptionThatMakesNoSenseIsRefused(t *testing.T) {
+	s, address := startServer(t, Config{DB: newMemory()})
+	p := dial(t, address)
+	p.expect("SUBSCRIBE news", "-ERR 'news' will never have a message, as there is no PUBLISH: "+
+		"subscribe to __keyspace@0__:KEY or __keyevent@0__:EVENT")
+	for _, bad := range []string{"PSUBSCRIBE news*", "SUBSCRIBE __keyspace@1__:k"} {
+		if got := p.ask(bad); !strings.HasPrefix(got, "-ERR") {
+			t.Errorf("%s: %s", bad, got)
+		}
+	}
+	p.expect("MULTI", "+OK")
+	p.expect("SUBSCRIBE __keyspace@0__:k", "-ERR SUBSCRIBE is not allowed in transactions")
+	p.expect("DISCARD", "+OK")
+	var many strings.Builder
+	for i := range MaxSubscriptions {
+		fmt.Fprint(&many, " __keyspace@0__:", i)
+	}
+	p.send(strings.Fields("SUBSCRIBE" + many.String()))
+	for range MaxSubscriptions {
+		p.reply()
+	}
+	p.expect("SUBSCRIBE __keyspace@0__:k", "-ERR more than 256 subscriptions of a client (MaxSubscriptions)")
+	s.subscribers.Add(MaxSubscribers - 1)
+	other := dial(t, address)
+	other.expect("PSUBSCRIBE *", "-ERR more than 512 clients with subscriptions (MaxSubscribers)")
+	other.expect("PING", "+PONG")
+	p.expect("QUIT", "+OK")
+	p.expectEnd()
+	for s.subscribers.Load() == MaxSubscribers {
+		other.expect("PING", "+PONG") // until the connection's end was noticed
+	}
+	if got := other.ask("PSUBSCRIBE *"); strings.HasPrefix(got, "-") {
+		t.Errorf("in the place of one that left: %s", got)
+	}
+}
+
+// A subscriber that does not read holds nobody up. When the log of changes no longer has what it missed, it
+// is closed, and so knows.
+func TestASubscriberThatDoesNotReadIsClosed(t *testing.T) {
+	p, address := startPeer(t, embedded.Config{LogBytes: 1000}, nil)
+	slow := dial(t, address)
+	slow.ask("PSUBSCRIBE __key*")
+	long := strings.Repeat("x", 10_000)
+	for i := range 40 {
+		err := p.Update(context.Background(), func(tx *embedded.Tx) error {
+			for j := range 100 {
+				if err := tx.Flag(fmt.Sprint(long, i, ":", j)).Enable(); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for s, err := p.Status(); s.LogBytes > 4_000_000; s, err = p.Status() {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	n, err := io.Copy(io.Discard, slow)
+	if err != nil && !strings.Contains(err.Error(), "reset") {
+		t.Error(err)
+	}
+	t.Logf("took %d bytes, then its end", n)
+}
+
+func TestHTTPIsRefusedLoggedAndNotExecuted(t *testing.T) {
+	var log bytes.Buffer
+	_, address := startPeer(t, embedded.Config{}, slog.New(slog.NewTextHandler(&log, nil)))
+	for _, request := range []string{
+		"POST / HTTP/1.1\r\nHost: 127.0.0.1:6379\r\nContent-Length: 12\r\n\r\nSET k evil\r\n",
+		"GET / HTTP/1.1\r\nHost: 127.0.0.1:6379\r\n\r\nSET k evil\r\n",
+		"PUT /k HTTP/1.1\r\nHost: 127.0.0.1:6379\r\n\r\nSET k evil\r\n",
+	} {
+		p := dial(t, address)
+		p.sendRaw([]byte(request))
+		if all, err := io.ReadAll(p); err != nil && !errors.Is(err, io.EOF) &&
+			!strings.Contains(err.Error(), "reset") {
+			t.Errorf("%q: %v", all, err)
+		}
+	}
+	p := dial(t, address)
+	p.expect("EXISTS k", ":0")
+	if n := strings.Count(log.String(), "speaks HTTP to the redis port"); n != 1 {
+		t.Errorf("logged %d times, want once in a minute: %s", n, &log)
+	}
+}
