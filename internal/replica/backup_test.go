@@ -1,0 +1,116 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/wire"
+	"github.com/peerd/peerd/store"
+	"github.com/peerd/peerd/store/mem"
+)
+
+// TestABackupOfAnAbandonedBranchHealsWhenItIsRestored takes a backup of a host that is on one branch of a fork,
+// has the fork healed, and restores it: nothing counts twice, and nothing comes back.
+func TestABackupOfAnAbandonedBranchHealsWhenItIsRestored(t *testing.T) {
+	for of, name := range []string{"the store that forked", "one on the other branch", "one that took it"} {
+		t.Run(name, func(t *testing.T) {
+			w := forkedWorld(t, 1<<30)
+			w.backUp(t, w.hosts[of])
+			connect := func() {
+				for _, l := range [][2]int{{0, 1}, {0, 2}, {1, 2}} {
+					w.connect(l[0], l[1])
+				}
+				w.heal(t)
+			}
+			connect()
+			want := w.values(t)
+			h := w.hosts[of]
+			w.restart(t, h, "is restored")
+			w.write(t, h, counted(100_000))
+			connect()
+			w.settle(t)
+			total := strings.Replace(want[0], "11113 ", "111113 ", 1)
+			if got := w.values(t); !slices.Equal(got, []string{total, total, total}) {
+				t.Errorf("got %q, want %q thrice", got, total)
+			}
+		})
+	}
+}
+
+// TestAMomentIsRefusedWhereItWouldNotBeWhole asks for one in a group, and of a replica that rebuilds itself.
+func TestAMomentIsRefusedWhereItWouldNotBeWhole(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 1})
+	h := w.hosts[0]
+	g := h.node.Begin(w.now)
+	if err := g.Update(func(tx *Tx) error { return counted(1)(crdt.Root(tx)) }); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.node.Moment(); !errors.Is(err, ErrBusy) {
+		t.Errorf("in a group: %v", err)
+	}
+	w.commit(t, h, g)
+	moment, err := h.node.Moment()
+	if err != nil {
+		t.Fatal(err)
+	}
+	moment.Close()
+	if err := h.node.Discard(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.node.Moment(); !errors.Is(err, ErrBusy) {
+		t.Errorf("of one that rebuilds itself: %v", err)
+	}
+}
+
+// TestABackupIsRefusedWhereARecordRotted flips a bit in each record, one after the other, but for those of the
+// log and the index, which have checks of their own.
+func TestABackupIsRefusedWhereARecordRotted(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 1})
+	h := w.hosts[0]
+	w.write(t, h, func(f crdt.Fields) error { return f.Register("large").Set(make([]byte, 2*maxInline)) })
+	w.restart(t, h, "closes")
+	rotted := 0
+	snap := h.disk.Snapshot()
+	defer snap.Close()
+	err := snap.Scan(nil, nil, func(key, value []byte) bool {
+		if !InBackup(key) || key[0] == prefixLog || key[0] == prefixLeaf {
+			return true
+		}
+		rot := &store.Batch{}
+		bad := slices.Clone(value)
+		bad[len(bad)/2] ^= 1
+		rot.Set(slices.Clone(key), bad)
+		disk := h.disk.Clone()
+		if err := disk.Commit(rot, true); err != nil {
+			t.Fatal(err)
+		}
+		m := &Moment{snap: disk.Snapshot()}
+		defer m.Close()
+		if err := m.Scan(func(_, _ []byte) bool { return true }); !errors.Is(err, store.ErrCorrupt) {
+			t.Errorf("record %q: %v", shown(key), err)
+		}
+		rotted++
+		return true
+	})
+	if err != nil || rotted < 4 {
+		t.Errorf("%d records looked at (%v)", rotted, err)
+	}
+}
+
+func TestARecordOfANewerFormatIsRefusedAndNotTakenForDamage(t *testing.T) {
+	st := mem.New()
+	newer := &store.Batch{}
+	newer.Set(keyCheckpoint, wire.Seal(formatVersion+1, keyCheckpoint, []byte{0x90}))
+	if err := st.Commit(newer, true); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Open(st, Config{NewID: func() crdt.ReplicaID { return 1 }})
+	why := fmt.Sprintf("has format %d, this program knows %d: use a newer one", formatVersion+1, formatVersion)
+	if err == nil || errors.Is(err, store.ErrCorrupt) || !strings.Contains(err.Error(), why) {
+		t.Errorf("opened with %v", err)
+	}
+}
