@@ -24,7 +24,7 @@ type entry struct {
 func (s *Server) getKey(w http.ResponseWriter, r *http.Request) error {
 	q := queryOf(r, "path", "conflicts", "limit", "cursor")
 	path, after, limit := q.path(r), q.cursor(), q.limit()
-	in := newReader(q.boolean("conflicts"))
+	in := newReader(q.boolean("conflicts"), shareOf(r))
 	if err := s.await(w, r, q); err != nil {
 		return err
 	}
@@ -148,7 +148,7 @@ func (s *Server) listKeys(w http.ResponseWriter, r *http.Request) error {
 	}
 	var l listing
 	token, err := s.peer.ViewToken(r.Context(), func(tx *peer.Tx) error {
-		return l.read(tx, prefix, after, limit)
+		return l.read(shareOf(r), tx, prefix, after, limit)
 	})
 	if err != nil {
 		return err
@@ -159,13 +159,16 @@ func (s *Server) listKeys(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func (l *listing) read(tx *peer.Tx, prefix string, after *string, limit int) error {
+func (l *listing) read(
+	share *share, tx *peer.Tx, prefix string, after *string, limit int,
+) error {
+	var busy error
 	from, size := "", 0
 	if after != nil {
 		from = *after
 	}
 	l.Keys = []listed{}
-	return tx.Keys(prefix, from, func(key string, s crdt.Summary) bool {
+	err := tx.Keys(prefix, from, func(key string, s crdt.Summary) bool {
 		// No list can go on after the empty key, so it is never the last of a page.
 		if n := len(l.Keys); n > 0 && l.Keys[n-1].Key != "" && (n >= limit || size > MaxAnswer) {
 			last := string(l.Keys[n-1].Key)
@@ -173,6 +176,9 @@ func (l *listing) read(tx *peer.Tx, prefix string, after *string, limit int) err
 			return false
 		}
 		size += len(key)
+		if busy = share.take(len(key)); busy != nil {
+			return false
+		}
 		one := listed{Key: octets(key)}
 		for _, t := range byPriority {
 			if s.Holds(t) {
@@ -182,6 +188,10 @@ func (l *listing) read(tx *peer.Tx, prefix string, after *string, limit int) err
 		l.Keys = append(l.Keys, one)
 		return true
 	})
+	if busy != nil {
+		return busy
+	}
+	return err
 }
 
 // check returns a problem unless v says of one type what it needs, and nothing else. depth is how many

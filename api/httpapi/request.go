@@ -51,9 +51,11 @@ func decodeBody(w http.ResponseWriter, r *http.Request, v any) error {
 	}
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(maxBodyTime)) // a test's recorder has none
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
+	body, err := io.ReadAll(rationed{http.MaxBytesReader(w, r.Body, MaxBody), shareOf(r)})
 	var large *http.MaxBytesError
 	switch {
+	case errors.Is(err, errBusy):
+		return err
 	case errors.As(err, &large):
 		return refuse(http.StatusRequestEntityTooLarge, "too-large",
 			fmt.Sprintf("the body exceeds %d bytes (MaxBody)", MaxBody))

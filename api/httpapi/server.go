@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -81,6 +82,7 @@ type Server struct {
 	metrics  http.Handler // nil if there is none
 	requests requests
 	watches  watches
+	held     atomic.Int64 // by all requests, in bytes: see share
 }
 
 // New returns a server that serves nothing yet.
@@ -96,7 +98,7 @@ func New(config Config) *Server {
 		log: config.Logger, slow: config.SlowLog, times: map[string]*latency.Histogram{},
 	}
 	s.server = http.Server{
-		Handler:           s.guard(s.requests.observe(s.routes())),
+		Handler:           s.guard(s.ration(s.requests.observe(s.routes()))),
 		ReadHeaderTimeout: readTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,

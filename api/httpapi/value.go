@@ -46,10 +46,11 @@ type reader struct {
 	conflicts bool
 	items     int // left
 	bytes     int
+	share     *share
 }
 
-func newReader(conflicts bool) *reader {
-	return &reader{conflicts: conflicts, items: MaxItems, bytes: MaxAnswer}
+func newReader(conflicts bool, share *share) *reader {
+	return &reader{conflicts: conflicts, items: MaxItems, bytes: MaxAnswer, share: share}
 }
 
 // spend counts what goes into the answer.
@@ -59,7 +60,7 @@ func (r *reader) spend(items, bytes int) error {
 	if r.items < 0 || r.bytes < 0 {
 		return errTooMuch
 	}
-	return nil
+	return r.share.take(bytes)
 }
 
 // read returns what has type t under a name.

@@ -1,0 +1,67 @@
+package httpapi
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"sync/atomic"
+)
+
+const (
+	// MaxHeld is how many bytes of bodies and answers all requests together may hold, each counted
+	// copies times. A request that would go beyond is answered with 503.
+	MaxHeld = 256 << 20
+	// copies is in how many forms a body or an answer is in memory at once: as read, decoded or
+	// encoded, and its strings.
+	copies = 4
+)
+
+var errBusy = refuse(http.StatusServiceUnavailable, "busy", fmt.Sprintf(
+	"all requests together hold more than %d bytes (MaxHeld): try again, or send and ask for less at once",
+	MaxHeld))
+
+// share is what one request holds. One goroutine at a time uses it.
+type share struct {
+	all   *atomic.Int64 // bytes that all requests hold
+	bytes int64
+}
+
+// take adds bytes of a body or an answer.
+func (s *share) take(n int) error {
+	cost := int64(n) * copies
+	s.bytes += cost
+	if s.all.Add(cost) > MaxHeld {
+		return errBusy
+	}
+	return nil
+}
+
+// shareKey is the context's key of a request's share.
+type shareKey struct{}
+
+// ration gives each request a share, and takes it back in the end.
+func (s *Server) ration(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		own := &share{all: &s.held}
+		defer func() { s.held.Add(-own.bytes) }()
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), shareKey{}, own)))
+	})
+}
+
+// shareOf returns the share that ration gave a request.
+func shareOf(r *http.Request) *share { return r.Context().Value(shareKey{}).(*share) }
+
+// rationed is a reader whose bytes count.
+type rationed struct {
+	io.Reader
+	share *share
+}
+
+func (r rationed) Read(b []byte) (int, error) {
+	n, err := r.Reader.Read(b)
+	if busy := r.share.take(n); busy != nil {
+		return n, busy
+	}
+	return n, err
+}
