@@ -24,8 +24,8 @@ type Branch struct {
 // maxBranches bounds the branches of one message.
 const maxBranches = 1024
 
-// size is about how many bytes a branch takes in a message.
-func (b *Branch) size() int { return 64 + 16*len(b.Links) + 16*len(b.Healed) + 32*len(b.Moves) }
+// Size is at most how many bytes the branch takes in a message.
+func (b *Branch) Size() int { return 64 + 18*len(b.Links) + 18*len(b.Healed) + 36*len(b.Moves) }
 
 // MaxMoved bounds the dots that the moves of one branch name.
 const MaxMoved = 1 << 20
@@ -55,7 +55,21 @@ func (b *Branch) Last() uint64 {
 	return b.Links[len(b.Links)-1].Last
 }
 
-func (b *Branch) common() crdt.Dot { return crdt.Dot{Replica: b.Replica, Counter: b.Common} }
+// BranchName tells a branch from others that began at the same dot, as those of one image restored twice.
+type BranchName struct {
+	Replica crdt.ReplicaID
+	Common  uint64
+	Head    ChainLink // its newest delta
+}
+
+// Name returns the branch's name.
+func (b *Branch) Name() BranchName {
+	n := BranchName{Replica: b.Replica, Common: b.Common}
+	if len(b.Links) > 0 {
+		n.Head = b.Links[len(b.Links)-1]
+	}
+	return n
+}
 
 // WriteBranch writes b.
 func WriteBranch(w *wire.Writer, b Branch) {

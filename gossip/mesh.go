@@ -17,9 +17,10 @@ type Core interface {
 	ID() crdt.ReplicaID
 	// Whole reports whether the replica has what its context says, so that others may rely on it.
 	Whole() bool
-	// Lacks reports whether the replica lacks something of a context, but for what was abandoned.
+	// Lacks reports whether the replica lacks something of a context.
 	Lacks(known crdt.VersionVector) bool
-	// Branches returns the healed branches that are known to be abandoned, oldest first.
+	// Branches returns the branches that are known to be abandoned, oldest first. Those without Healed are
+	// not told to others yet.
 	Branches() []Branch
 	// Abandon is told of such branches. stranded reports whether the replica itself is on one.
 	Abandon(all []Branch) (stranded bool)
@@ -31,8 +32,8 @@ type Core interface {
 	// deltas may be others there than here: the neighbour is asked for their chains. strange is true if
 	// any replica's are: then the two exchange no deltas before one of them has healed.
 	Heard(seen crdt.VersionVector, heads crdt.Heads) (suspects []crdt.ReplicaID, strange bool)
-	// Chain returns the chain of a replica's deltas in the log.
-	Chain(id crdt.ReplicaID) (Chain, error)
+	// Chain returns the chain of a replica's deltas in the log, up to the first that ends beyond a counter.
+	Chain(id crdt.ReplicaID, upTo uint64) (Chain, error)
 	// Compare is told another replica's chain of a suspect, and reports whether the two fork.
 	Compare(theirs Chain) (forks bool, err error)
 	// LogStart returns where someone with the given context begins to read the log, and whether the
@@ -103,7 +104,7 @@ type neighbour struct {
 	asked    map[crdt.ReplicaID]bool // whose chain it was asked for
 	chain    map[crdt.ReplicaID]bool // whose chain it asked for
 
-	branches map[crdt.Dot]bool // abandoned ones that it knows of, by their last common dot
+	branches map[BranchName]bool // abandoned ones that it knows of
 
 	// What is due to it. Flags, not queues: a message is made when the link takes it.
 	hello, answer, graft, tellBehind, have, digest, ack bool
@@ -127,7 +128,7 @@ func (m *Mesh) Connect(id NeighbourID) {
 		ask:      map[crdt.ReplicaID]bool{},
 		asked:    map[crdt.ReplicaID]bool{},
 		chain:    map[crdt.ReplicaID]bool{},
-		branches: map[crdt.Dot]bool{},
+		branches: map[BranchName]bool{},
 	}
 }
 
@@ -192,7 +193,7 @@ func (m *Mesh) Tick(repairing bool) {
 		}
 		n.have, n.ack = true, true
 		switch {
-		case !m.core.Lacks(n.known):
+		case n.strange, !m.core.Lacks(n.known):
 			n.missing = 0
 		case !repairing:
 			if n.missing++; n.missing%askEvery == patience {
@@ -290,14 +291,15 @@ func (m *Mesh) nextBranches(n *neighbour) []byte {
 	var news []Branch
 	size := 0
 	for _, b := range m.core.Branches() {
-		size += b.size()
-		if size > MaxFrame && len(news) > 0 {
+		name := b.Name()
+		if len(b.Healed) == 0 || n.branches[name] {
+			continue
+		}
+		if size += b.Size(); size > MaxFrame && len(news) > 0 {
 			break
 		}
-		if !n.branches[b.common()] {
-			n.branches[b.common()] = true
-			news = append(news, b)
-		}
+		n.branches[name] = true
+		news = append(news, b)
 	}
 	if news == nil {
 		return nil
@@ -322,7 +324,7 @@ func (m *Mesh) nextChain(n *neighbour) ([]byte, error) {
 		return nil, nil
 	}
 	delete(n.chain, r)
-	c, err := m.core.Chain(r)
+	c, err := m.core.Chain(r, n.known[r])
 	if err != nil {
 		return nil, err
 	}

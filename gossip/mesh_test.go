@@ -45,10 +45,10 @@ func (c *fakeCore) Heard(crdt.VersionVector, crdt.Heads) ([]crdt.ReplicaID, bool
 	return nil, c.strange
 }
 
-func (c *fakeCore) Chain(id crdt.ReplicaID) (Chain, error) { return Chain{Replica: id}, nil }
-func (c *fakeCore) Compare(Chain) (bool, error)            { return false, nil }
-func (c *fakeCore) Lacks(known crdt.VersionVector) bool    { return !c.seen.Contains(known) }
-func (c *fakeCore) Branches() []Branch                     { return c.branches }
+func (c *fakeCore) Chain(id crdt.ReplicaID, _ uint64) (Chain, error) { return Chain{Replica: id}, nil }
+func (c *fakeCore) Compare(Chain) (bool, error)                      { return false, nil }
+func (c *fakeCore) Lacks(known crdt.VersionVector) bool              { return !c.seen.Contains(known) }
+func (c *fakeCore) Branches() []Branch                               { return c.branches }
 
 func (c *fakeCore) Abandon(all []Branch) bool {
 	c.branches = append(c.branches, all...)

@@ -172,7 +172,7 @@ func (m *Mesh) receiveAbandoned(n *neighbour, body []byte) error {
 	}
 	for _, b := range all {
 		if len(n.branches) < maxReplicas {
-			n.branches[b.common()] = true
+			n.branches[b.Name()] = true
 		}
 	}
 	if m.core.Abandon(all) {

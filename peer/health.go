@@ -156,7 +156,7 @@ func (l *loop) judge(err error) {
 func (l *loop) noticeDamage() {
 	switch {
 	case l.node.Damaged() == nil:
-	case l.node.MayDiscard():
+	case l.node.MayDiscard() && l.p.space.left() == roomy:
 		l.beginRebuild()
 	case len(l.links) > 0 && time.Since(l.helpless) > warnEvery:
 		l.helpless = time.Now()
@@ -175,12 +175,30 @@ func (l *loop) noticeForks() {
 		l.p.log.Error("writes of a replica exist in two versions: some host's data directory was put "+
 			"back from an image of its disk while it ran on elsewhere", "replicas", forks)
 	}
-	if left, _ := l.node.Leaves(); len(left) > 0 && !l.node.Rebuilding() && l.node.MayDiscard() {
+	l.noticeStrangers()
+	if left, _ := l.node.Leaves(); len(left) > 0 && l.p.space.left() == roomy && l.node.MayDiscard() {
 		l.p.log.Error("this host has the version that is given up: fetching the other from the peers, "+
 			"and writing again what was written here since", "replica", left[0].Replica.String(),
 			"after", left[0].Common)
 		l.beginRebuild()
 	}
+}
+
+// noticeStrangers says, now and then, with whom no writes are exchanged because of a fork.
+func (l *loop) noticeStrangers() {
+	var strangers []string
+	for _, id := range l.node.Neighbours() {
+		if l.node.Strange(id) {
+			strangers = append(strangers, string(id))
+		}
+	}
+	if len(strangers) == 0 || time.Since(l.estranged) < warnEvery {
+		return
+	}
+	l.estranged = time.Now()
+	l.p.log.Error("no writes are exchanged with peers that have another version of a replica's writes, until "+
+		"the host that was put back from an image has given its version up; if that host is gone for good, stop "+
+		"the hosts of one side, move their store directories away and start them", "peer_ids", strangers)
 }
 
 // beginRebuild discards what is here. The peers' data and this replica's own log make it whole again.

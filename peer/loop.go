@@ -61,6 +61,7 @@ type loop struct {
 	flipping  bool               // a repair is being taken over
 	verifying bool               // the cells are being checked
 	alarmed   int                // forks that were logged
+	estranged time.Time          // when strangers were named last
 	helpless  time.Time          // when it was last said that nobody can help a damaged replica
 	verified  time.Time          // when they were found right last
 	reapplied crdt.VersionVector // the context when a rebuild was last tried to be ended

@@ -16,6 +16,9 @@ var keyBranches = []byte("mbranches")
 // host that is on one of those is only alarmed.
 const maxBranches = 64
 
+// maxBranchBytes is how large their list may grow before that, in bytes.
+const maxBranchBytes = 2 << 20
+
 // abandoned reports whether the delta of a replica that ends at a counter with this hash is one of those
 // that were abandoned.
 func (r *Replica) abandoned(id crdt.ReplicaID, last uint64, hash crdt.Hash) bool {
@@ -27,64 +30,87 @@ func (r *Replica) abandoned(id crdt.ReplicaID, last uint64, hash crdt.Hash) bool
 	return false
 }
 
-// Lacks reports whether the replica lacks something of a context, but for what was abandoned.
-func (r *Replica) Lacks(known crdt.VersionVector) bool {
-	for id, n := range known {
-		if r.seen[id] < n && !slices.ContainsFunc(r.branches, func(b gossip.Branch) bool {
-			return b.Replica == id && b.Common < n && n <= b.Last()
-		}) {
-			return true
-		}
-	}
-	return false
-}
+// Lacks reports whether the replica lacks something of a context.
+func (r *Replica) Lacks(known crdt.VersionVector) bool { return !r.seen.Contains(known) }
 
-// Branches returns the healed branches that are known to be abandoned, oldest first.
-func (r *Replica) Branches() (healed []gossip.Branch) {
-	for _, b := range r.branches {
-		if len(b.Healed) > 0 {
-			healed = append(healed, b)
-		}
-	}
-	return healed
-}
+// Branches returns the branches that are known to be abandoned, oldest first. They must not be changed.
+func (r *Replica) Branches() []gossip.Branch { return r.branches }
 
 // Abandon is told of abandoned branches by a neighbour, and reports whether this replica is on one that it
 // did not know. They are stored with the next commit; if none comes, they are told again after a restart.
 func (r *Replica) Abandon(all []gossip.Branch) (stranded bool) {
 	for _, b := range all {
-		known := slices.ContainsFunc(r.branches, func(o gossip.Branch) bool {
-			return o.Replica == b.Replica && o.Common == b.Common && slices.Equal(o.Links, b.Links)
-		})
+		known := slices.ContainsFunc(r.branches, func(o gossip.Branch) bool { return o.Name() == b.Name() })
 		if known || len(b.Healed) == 0 || len(b.Links) == 0 {
 			continue
 		}
 		r.addBranch(b)
 		r.unsaved = true
-		delete(r.forks, b.Replica)
-		stranded = stranded || b.Has(b.Replica, r.seen[b.Replica], r.heads[b.Replica])
+		if !r.mayBeAbandoned(b.Replica, r.seen[b.Replica]) {
+			delete(r.forks, b.Replica)
+		}
+		r.findBranch(&b)
+		stranded = stranded || r.isOn(&b)
 	}
 	return stranded
 }
 
+// isOn reports whether this replica took a branch.
+func (r *Replica) isOn(b *gossip.Branch) bool {
+	return r.on[b.Name()] || b.Has(b.Replica, r.seen[b.Replica], r.heads[b.Replica])
+}
+
+// findBranch looks for the end of a branch in the log: its store may have lost a tail that is here.
+func (r *Replica) findBranch(b *gossip.Branch) {
+	if r.seen[b.Replica] <= b.Last() {
+		return
+	}
+	head := b.Name().Head
+	err := r.chain(b.Replica, head.Last, func(d *crdt.Delta) bool {
+		r.on[b.Name()] = d.Last() == head.Last && d.Hash() == head.Hash
+		return d.Last() < head.Last
+	})
+	if err != nil {
+		delete(r.on, b.Name())
+	}
+}
+
+func (r *Replica) findBranches() error {
+	for i := range r.branches {
+		r.findBranch(&r.branches[i])
+	}
+	return nil
+}
+
+// addBranch adds a branch, and makes room for it.
 func (r *Replica) addBranch(b gossip.Branch) {
-	if len(r.branches) >= maxBranches {
-		i := slices.IndexFunc(r.branches, func(b gossip.Branch) bool { return len(b.Healed) > 0 })
-		r.branches = slices.Delete(r.branches, max(i, 0), max(i, 0)+1)
+	size := b.Size()
+	for _, o := range r.branches {
+		size += o.Size()
+	}
+	for len(r.branches) >= maxBranches || size > maxBranchBytes {
+		i := slices.IndexFunc(r.branches, func(o gossip.Branch) bool { return len(o.Healed) > 0 })
+		if i < 0 {
+			break
+		}
+		size -= r.branches[i].Size()
+		r.branches = slices.Delete(r.branches, i, i+1)
 	}
 	r.branches = append(r.branches, b)
 }
 
 // Leaves returns the branches that this replica is on and must leave with Node.Discard, and what
 // somebody must have for that: a fork of this store's own, and those that others abandoned.
-func (r *Replica) Leaves() (left []Fork, healed crdt.VersionVector) {
-	healed = crdt.VersionVector{}
+func (r *Replica) Leaves() (left []gossip.BranchName, healed crdt.VersionVector) {
 	if r.fork.Replica != 0 {
 		left = append(left, r.fork)
 	}
-	for _, b := range r.branches {
-		if len(b.Healed) > 0 && b.Has(b.Replica, r.seen[b.Replica], r.heads[b.Replica]) {
-			left = append(left, Fork{b.Replica, b.Common})
+	for i := range r.branches {
+		b := &r.branches[i]
+		if len(b.Healed) > 0 && r.isOn(b) {
+			if left = append(left, b.Name()); healed == nil {
+				healed = crdt.VersionVector{}
+			}
 			healed.Merge(b.Healed)
 		}
 	}
@@ -99,24 +125,24 @@ func (r *Replica) stranded() bool {
 // leave notes, for a rebuild, which branches it leaves.
 func (r *Replica) leave() error {
 	left, _ := r.Leaves()
-	for _, f := range left {
-		if !slices.Contains(r.left, f) {
-			r.left = append(r.left, f)
+	for _, name := range left {
+		if name == r.fork {
+			b := gossip.Branch{Replica: name.Replica, Common: name.Common}
+			err := r.chain(b.Replica, b.Common+1, func(d *crdt.Delta) bool {
+				addLink(&b, d)
+				return true
+			})
+			if err != nil {
+				return err
+			}
+			r.addBranch(b)
+			r.fork, name = gossip.BranchName{}, b.Name()
+		}
+		if !slices.Contains(r.left, name) {
+			r.left = append(r.left, name)
 		}
 	}
-	if r.fork.Replica == 0 {
-		return nil
-	}
-	b := gossip.Branch{Replica: r.fork.Replica, Common: r.fork.Common}
-	err := r.chain(b.Replica, b.Common+1, func(d *crdt.Delta) bool {
-		addLink(&b, d)
-		return true
-	})
-	if err == nil {
-		r.addBranch(b)
-		r.fork = Fork{}
-	}
-	return err
+	return nil
 }
 
 func addLink(b *gossip.Branch, d *crdt.Delta) {
@@ -144,7 +170,7 @@ func (r *Replica) abandons(d *crdt.Delta) *gossip.Branch {
 // again.
 func (r *Replica) leaves(d *crdt.Delta) bool {
 	return r.abandoned(d.Replica, d.Last(), d.Hash()) ||
-		slices.ContainsFunc(r.left, func(f Fork) bool {
+		slices.ContainsFunc(r.left, func(f gossip.BranchName) bool {
 			return f.Replica == d.Replica && f.Common < d.First && !slices.Contains(r.own, d.Replica)
 		})
 }
@@ -180,9 +206,8 @@ func (s *settling) delta(d *crdt.Delta) {
 	id := d.Replica
 	end, met := s.has[id]
 	if !met {
-		end = gossip.ChainLink{Last: s.seen[id], Hash: s.heads[id]}
-		s.has[id] = end
-		s.saw[id] = d.First > 1 && len(s.left) > 0 // in what was cut off the log
+		end = s.end(id)
+		s.saw[id] = d.First > end.Last+1 && len(s.left) > 0 // in what was cut off the log
 	}
 	s.saw[id] = s.saw[id] || s.sawBranch(d)
 	if b := s.abandons(d); b != nil {
@@ -190,30 +215,49 @@ func (s *settling) delta(d *crdt.Delta) {
 		return
 	}
 	own := slices.Contains(s.own, id)
-	follows := d.First == end.Last+1 && d.Prev == end.Hash
 	switch {
 	case d.Last() <= end.Last:
 	case s.leaves(d):
 		s.leave(d)
 		s.saw[id] = true
 		s.has[id] = gossip.ChainLink{Last: d.Last(), Hash: d.Hash()}
-	case s.saw[id] && (own || s.forker) || own && !follows:
-		b := gossip.Branch{Replica: id, Common: end.Last}
+	case s.saw[id] && (own || s.forker) || own && s.orphaned(d):
+		b := gossip.Branch{Replica: id, Common: d.First - 1}
 		addLink(&b, d)
 		s.addBranch(b)
 	case s.saw[id]:
-		s.left = append(s.left, Fork{id, end.Last})
-	case follows:
+		s.left = append(s.left, gossip.BranchName{Replica: id, Common: d.First - 1})
+	case s.follows(d):
 		s.has[id] = gossip.ChainLink{Last: d.Last(), Hash: d.Hash()}
 	}
+}
+
+// end returns where a replica's chain ends, of what came from peers and of what follows on it.
+func (s *settling) end(id crdt.ReplicaID) gossip.ChainLink {
+	if _, met := s.has[id]; !met {
+		s.has[id] = gossip.ChainLink{Last: s.seen[id], Hash: s.heads[id]}
+	}
+	return s.has[id]
+}
+
+func (s *settling) follows(d *crdt.Delta) bool {
+	end := s.end(d.Replica)
+	return d.First == end.Last+1 && d.Prev == end.Hash
+}
+
+// orphaned reports whether a delta of this store's own follows on another one that is nowhere.
+func (s *settling) orphaned(d *crdt.Delta) bool {
+	return !s.follows(d) || slices.ContainsFunc(s.own, func(id crdt.ReplicaID) bool {
+		return d.Deps[id] > s.end(id).Last
+	})
 }
 
 // leave notes whose branch a delta is in: what it became is needed for what follows.
 func (s *settling) leave(d *crdt.Delta) {
 	for i := range s.branches {
-		f := Fork{s.branches[i].Replica, s.branches[i].Common}
-		if s.branches[i].Has(d.Replica, d.Last(), d.Hash()) && !slices.Contains(s.left, f) {
-			s.left = append(s.left, f)
+		b := &s.branches[i]
+		if b.Has(d.Replica, d.Last(), d.Hash()) && !slices.Contains(s.left, b.Name()) {
+			s.left = append(s.left, b.Name())
 		}
 	}
 }
@@ -223,7 +267,7 @@ func (r *Replica) sawBranch(d *crdt.Delta) bool {
 	saw := func(id crdt.ReplicaID, common uint64) bool {
 		return id != d.Replica && (d.Deps[id] > common || d.Seen[id] > common)
 	}
-	return slices.ContainsFunc(r.left, func(f Fork) bool { return saw(f.Replica, f.Common) }) ||
+	return slices.ContainsFunc(r.left, func(f gossip.BranchName) bool { return saw(f.Replica, f.Common) }) ||
 		slices.ContainsFunc(r.branches, func(b gossip.Branch) bool {
 			return len(b.Healed) == 0 && saw(b.Replica, b.Common)
 		})
@@ -233,8 +277,7 @@ func (r *Replica) sawBranch(d *crdt.Delta) bool {
 func (r *Replica) again() (*crdt.Reissue, error) {
 	again := &crdt.Reissue{Common: crdt.VersionVector{}}
 	for _, b := range r.branches {
-		left := slices.Contains(r.left, Fork{b.Replica, b.Common})
-		if len(b.Healed) > 0 && !left {
+		if len(b.Healed) > 0 && !slices.Contains(r.left, b.Name()) {
 			continue
 		}
 		if common, there := again.Common[b.Replica]; !there || b.Common < common {
@@ -277,7 +320,6 @@ func (r *Replica) heal(again *crdt.Reissue) {
 		}
 		delete(r.forks, b.Replica)
 	}
-	r.left = nil
 }
 
 // movesOf returns what was issued again as runs, in order.

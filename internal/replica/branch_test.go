@@ -33,7 +33,7 @@ func (w *world) heal(t *testing.T) {
 			w.stepRepairs(t)
 			h.node.Tick(h.node.Repairing())
 			left, _ := h.node.Leaves()
-			if (len(left) > 0 || h.node.Damaged() != nil) && !h.node.Rebuilding() && h.node.MayDiscard() {
+			if (len(left) > 0 || h.node.Damaged() != nil) && h.node.MayDiscard() {
 				if err := h.node.Discard(); err != nil {
 					t.Fatal(err)
 				}

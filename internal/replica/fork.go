@@ -23,12 +23,6 @@ var keyOwn = []byte("mown")
 // maxOwn is how many of its former ids a store remembers.
 const maxOwn = 64
 
-// Fork says that dots of a replica, beyond Common, stand for something else elsewhere.
-type Fork struct {
-	Replica crdt.ReplicaID
-	Common  uint64
-}
-
 // maxCompared is how many replicas of a neighbour's context are looked up in the log for a fork. An own id
 // always is.
 const maxCompared = 64
@@ -73,50 +67,80 @@ func (r *Replica) Heard(seen crdt.VersionVector, heads crdt.Heads) (
 	return suspects, strange
 }
 
+// maxSearched bounds the bytes of the log that are read to find one delta.
+const maxSearched = 2 << 20
+
 // agreesAt reports whether the log has a delta of a replica that ends at a counter with this hash. If the
-// log does not reach there, or cannot be read, there is nothing to suspect.
+// log does not reach there, or would have to be read for long, there is nothing to suspect.
 func (r *Replica) agreesAt(id crdt.ReplicaID, last uint64, head crdt.Hash) bool {
 	if last > r.seen[id] {
 		return false
 	}
 	agrees := true
-	err := r.chain(id, last, func(d *crdt.Delta) bool {
-		if d.Last() < last {
+	compare := func(d *crdt.Delta) (more bool) {
+		if d.Replica != id || d.Last() < last {
 			return true
 		}
 		agrees = d.First > last || d.Last() == last && d.Hash() == head
 		return false
+	}
+	recent := r.log.recent
+	for i := len(recent) - 1; i >= 0; i-- {
+		for _, d := range recent[i].deltas {
+			if d.Replica == id && d.First <= last {
+				compare(d)
+				if d.Last() >= last {
+					return agrees
+				}
+			}
+		}
+	}
+	read := 0
+	err := r.search(id, last, func(rec logged) bool {
+		read += rec.bytes
+		return !slices.ContainsFunc(rec.deltas, func(d *crdt.Delta) bool { return !compare(d) }) &&
+			read < maxSearched
 	})
 	return err != nil || agrees
 }
 
-// chain calls fn with the deltas of a replica in the log, from about the one with dot from.
-func (r *Replica) chain(id crdt.ReplicaID, from uint64, fn func(d *crdt.Delta) bool) error {
+// search calls fn with the log's records from the one that dot from is in, or a little before.
+func (r *Replica) search(id crdt.ReplicaID, from uint64, fn func(logged) bool) error {
 	runs := r.log.cover[id]
 	i := slices.IndexFunc(runs, func(run run) bool { return run.last >= from })
 	if i < 0 {
 		return nil
 	}
-	more := true
-	return r.readLog(max(runs[i].lsn, r.log.first), func(rec logged) bool {
+	return r.readLog(max(runs[i].lsn, r.log.first), fn)
+}
+
+// chain calls fn with the deltas of a replica in the log, from about the one with dot from.
+func (r *Replica) chain(id crdt.ReplicaID, from uint64, fn func(d *crdt.Delta) bool) error {
+	return r.search(id, from, func(rec logged) bool {
 		for _, d := range rec.deltas {
-			if more && d.Replica == id {
-				more = fn(d)
+			if d.Replica == id && !fn(d) {
+				return false
 			}
 		}
-		return more
+		return true
 	})
 }
 
-// Chain returns the chain of a replica's deltas in the log, the newest gossip.MaxChain of them.
-func (r *Replica) Chain(id crdt.ReplicaID) (gossip.Chain, error) {
+// Chain returns the chain of a replica's deltas in the log, up to the first that ends beyond a counter:
+// the newest gossip.MaxChain of them, and only those behind the last hole.
+func (r *Replica) Chain(id crdt.ReplicaID, upTo uint64) (gossip.Chain, error) {
 	c := gossip.Chain{Replica: id}
+	var last uint64
 	err := r.chain(id, 1, func(d *crdt.Delta) bool {
+		if d.First != last+1 {
+			c.Links = c.Links[:0] // whether what is in the hole differs is not known
+		}
+		last = d.Last()
 		if len(c.Links) == gossip.MaxChain {
 			c.Links = c.Links[1:]
 		}
-		c.Links = append(c.Links, gossip.ChainLink{Last: d.Last(), Hash: d.Hash()})
-		return true
+		c.Links = append(c.Links, gossip.ChainLink{Last: last, Hash: d.Hash()})
+		return last <= upTo
 	})
 	return c, err
 }
@@ -128,8 +152,10 @@ func (r *Replica) Compare(theirs gossip.Chain) (forks bool, err error) {
 	if !slices.Contains(r.own, id) || len(theirs.Links) == 0 {
 		return false, nil
 	}
-	if end := theirs.Links[len(theirs.Links)-1]; r.abandoned(id, end.Last, end.Hash) {
-		return true, nil
+	if slices.ContainsFunc(theirs.Links, func(l gossip.ChainLink) bool {
+		return r.abandoned(id, l.Last, l.Hash)
+	}) || r.mayBeAbandoned(id, theirs.Links[len(theirs.Links)-1].Last) {
+		return true, nil // its fork is known
 	}
 	have := make(map[gossip.ChainLink]bool, len(theirs.Links))
 	for _, l := range theirs.Links {
@@ -157,12 +183,19 @@ func (r *Replica) Compare(theirs gossip.Chain) (forks bool, err error) {
 	}
 	r.forked(id)
 	if r.fork.Replica == 0 || r.fork.Replica == id {
-		r.fork = Fork{Replica: id, Common: common}
+		r.fork = gossip.BranchName{Replica: id, Common: common}
 	}
 	if r.id == id {
 		r.id = 0
 	}
 	return true, nil
+}
+
+// mayBeAbandoned reports whether a counter is in a branch so long that its older deltas are not remembered.
+func (r *Replica) mayBeAbandoned(id crdt.ReplicaID, last uint64) bool {
+	return slices.ContainsFunc(r.branches, func(b gossip.Branch) bool {
+		return b.Replica == id && len(b.Links) == gossip.MaxChain && b.Common < last && last < b.Links[0].Last
+	})
 }
 
 // writeNames writes the lists of the store's own ids and of abandoned branches.

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip"
 )
 
@@ -21,15 +22,39 @@ func (n *Node) Whole(id gossip.NeighbourID) bool { return n.Mesh.Whole(id) }
 // log has, and all that it must have for what this replica leaves: then nothing is lost with a Discard. After
 // a fork it must be on the other branch.
 func (n *Node) MayDiscard() bool {
-	_, healed := n.Leaves()
+	_, may := n.reliable()
+	return may
+}
+
+// reliable returns the context of such a neighbour.
+func (n *Node) reliable() (known crdt.VersionVector, ok bool) {
+	left, healed := n.Leaves()
 	for _, id := range n.Neighbours() {
 		known, greeted := n.Known(id)
-		if greeted && len(known) > 0 && n.Whole(id) && known.Contains(healed) && n.Covers(known) &&
-			(n.fork.Replica == 0 || n.Strange(id)) {
-			return true
+		if !greeted || len(known) == 0 || !n.Whole(id) || !known.Contains(healed) ||
+			n.fork.Replica != 0 && !n.Strange(id) {
+			continue
+		}
+		covered := known.Clone()
+		for _, b := range left {
+			covered.Raise(b.Replica, b.Head.Last) // it is here by other names
+		}
+		if n.Covers(covered) {
+			return known, true
 		}
 	}
-	return false
+	return nil, false
+}
+
+// Discard begins a rebuild, and links again. It ends only when all has come that the neighbour has because of
+// which the replica could be discarded.
+func (n *Node) Discard() error {
+	if known, ok := n.reliable(); ok {
+		n.must.Merge(known)
+	}
+	err := n.Replica.Discard()
+	n.Rebase()
+	return err
 }
 
 // CaughtUp reports whether neighbours have said what they have, and none has what this replica lacks, but

@@ -88,13 +88,6 @@ func (r *Replica) Discard() error {
 	return r.discard()
 }
 
-// Discard begins a rebuild, and links again.
-func (n *Node) Discard() error {
-	err := n.Replica.Discard()
-	n.Rebase()
-	return err
-}
-
 // rebuildPhase is how far a rebuild has come, in its mark.
 type rebuildPhase uint64
 
@@ -104,48 +97,59 @@ const (
 	rebuildSettled  rebuildPhase = 3 // it has come, and what is to be issued again is known
 )
 
-func encodeRebuild(phase rebuildPhase, left []Fork) []byte {
+// rebuild is its mark.
+type rebuild struct {
+	phase rebuildPhase
+	left  []gossip.BranchName // branches that are left: another store issues them again
+	must  crdt.VersionVector  // what must have come before it may end
+}
+
+func (b *rebuild) encode() []byte {
 	return wire.Seal(formatVersion, keyRebuild, wire.Encode(func(w *wire.Writer) {
-		w.Array(2)
-		w.Uint(uint64(phase))
-		w.Array(2 * len(left))
-		for _, f := range left {
-			w.Uint(uint64(f.Replica))
-			w.Uint(f.Common)
+		w.Array(3)
+		w.Uint(uint64(b.phase))
+		w.Array(4 * len(b.left))
+		for _, n := range b.left {
+			w.Uint(uint64(n.Replica))
+			w.Uint(n.Common)
+			w.Uint(n.Head.Last)
+			w.Uint(uint64(n.Head.Hash))
 		}
+		crdt.WriteVector(w, b.must)
 	}))
 }
 
-func decodeRebuild(record []byte) (phase rebuildPhase, left []Fork, err error) {
+func decodeRebuild(record []byte) (b rebuild, err error) {
 	body, err := unseal(keyRebuild, record)
 	if err != nil {
-		return 0, nil, err
+		return b, err
 	}
 	err = wire.Decode(body, func(rd *wire.Reader) {
-		rd.Array(2)
-		phase = rebuildPhase(rd.Uint())
-		n := rd.Array(2*maxBranches) / 2
+		rd.Array(3)
+		b.phase = rebuildPhase(rd.Uint())
+		n := rd.Array(len(body)) / 4
 		for i := 0; i < n && rd.Err() == nil; i++ {
-			left = append(left, Fork{crdt.ReplicaID(rd.Uint()), rd.Uint()})
+			name := gossip.BranchName{Replica: crdt.ReplicaID(rd.Uint()), Common: rd.Uint()}
+			name.Head = gossip.ChainLink{Last: rd.Uint(), Hash: crdt.Hash(rd.Uint())}
+			b.left = append(b.left, name)
 		}
+		b.must = crdt.VersionVector{}
+		b.must.Merge(crdt.ReadVector(rd))
 	})
 	if err != nil {
-		return 0, nil, damaged(keyRebuild, err)
+		return b, damaged(keyRebuild, err)
 	}
-	return phase, left, nil
+	return b, nil
 }
 
 // markRebuild notes durably how far the rebuild has come, and what it abandons.
 func (r *Replica) markRebuild(phase rebuildPhase) error {
+	r.phase = phase
 	mark := &store.Batch{}
-	mark.Set(keyRebuild, encodeRebuild(phase, r.left))
+	mark.Set(keyRebuild, r.rebuild.encode())
 	mark.Set(keyOwn, r.encodeOwn())
 	mark.Set(keyBranches, r.encodeBranches())
-	if err := r.commit(mark, true); err != nil {
-		return err
-	}
-	r.phase = phase
-	return nil
+	return r.commit(mark, true)
 }
 
 // discard removes what is there. Doing it twice is doing it once.
@@ -184,6 +188,7 @@ func (r *Replica) reset() {
 	r.tree, r.cells, r.keys = &antientropy.Tree{}, 0, 0
 	r.cache = newCache()
 	r.damage = nil
+	clear(r.on)
 }
 
 // Damaged returns why the store that was opened cannot be what was written; nil if it can. Then nothing may
@@ -301,7 +306,7 @@ func (r *Replica) removeAll(start, end []byte) error {
 // is false if some of them depend on what no peer has brought yet: they are kept, the replica goes on
 // rebuilding, and Reapply is to be called again when more has come.
 func (r *Replica) Reapply(now time.Time) (done bool, err error) {
-	if r.phase != rebuildSettled && r.hasLeft() {
+	if r.phase != rebuildSettled && r.filled() {
 		if err := r.settle(); err != nil {
 			return false, err
 		}
@@ -309,7 +314,7 @@ func (r *Replica) Reapply(now time.Time) (done bool, err error) {
 			return false, err
 		}
 	}
-	if r.phase != rebuildSettled || !r.hasLeft() {
+	if r.phase != rebuildSettled || !r.filled() {
 		return false, nil
 	}
 	again, err := r.again()
@@ -333,10 +338,17 @@ func (r *Replica) Reapply(now time.Time) (done bool, err error) {
 	return true, r.endRebuild(now, again)
 }
 
-// hasLeft reports whether the context has, by their new names, the branches of others that were left.
-func (r *Replica) hasLeft() bool {
-	for _, b := range r.branches {
-		if slices.Contains(r.left, Fork{b.Replica, b.Common}) && !r.seen.Contains(b.Healed) {
+// filled reports whether all has come that must, but for what was abandoned meanwhile; that by its new names.
+func (r *Replica) filled() bool {
+	for i := range r.branches {
+		if slices.Contains(r.left, r.branches[i].Name()) && !r.seen.Contains(r.branches[i].Healed) {
+			return false
+		}
+	}
+	for id, n := range r.must {
+		if n > r.seen[id] && !slices.ContainsFunc(r.branches, func(b gossip.Branch) bool {
+			return b.Replica == id && b.Common < n && n <= b.Last()
+		}) {
 			return false
 		}
 	}
@@ -354,7 +366,7 @@ func (r *Replica) endRebuild(now time.Time, again *crdt.Reissue) error {
 	if err := r.commit(end, true); err != nil {
 		return err
 	}
-	r.rebuilding, r.phase = false, 0
+	r.rebuilding, r.rebuild = false, rebuild{must: crdt.VersionVector{}}
 	return r.removeAll([]byte{prefixMoved}, []byte{prefixMoved + 1})
 }
 
@@ -424,12 +436,11 @@ func (r *Replica) resumeRebuild() error {
 		}
 		return r.removeAll([]byte{prefixOldLog}, []byte{prefixOldLog + 1})
 	}
-	phase, left, err := decodeRebuild(record)
-	if err != nil {
+	if r.rebuild, err = decodeRebuild(record); err != nil {
 		return err
 	}
-	r.rebuilding, r.phase, r.left = true, phase, left
-	if phase != rebuildDiscards {
+	r.rebuilding = true
+	if r.phase != rebuildDiscards {
 		return nil
 	}
 	return r.discard()

@@ -46,6 +46,8 @@ func samples() map[string]sample {
 	empty := mem.New().Snapshot()
 	cell := func(key, record []byte) error { _, _, err := decodeCell(empty, key, record); return err }
 	own := &Replica{own: []crdt.ReplicaID{7, 8}}
+	mark := &rebuild{phase: rebuildFills, must: crdt.VersionVector{8: 9}, left: []gossip.BranchName{
+		{Replica: 7, Common: 3, Head: gossip.ChainLink{Last: 6, Hash: 7}}}}
 	branches := &Replica{branches: []gossip.Branch{{
 		Replica: 7, Common: 3, Links: []gossip.ChainLink{{Last: 4, Hash: 5}, {Last: 6, Hash: 7}},
 		Healed: crdt.VersionVector{8: 9}, Moves: []gossip.Move{{Was: 4, N: 2, Now: dot}},
@@ -105,7 +107,7 @@ func samples() map[string]sample {
 	add("branches", keyBranches, branches.encodeBranches(), func(key, record []byte) error {
 		return replicaWith(key, record).loadBranches()
 	})
-	add("rebuild", keyRebuild, encodeRebuild(rebuildFills, []Fork{{Replica: 7, Common: 3}}), func(key, record []byte) error {
+	add("rebuild", keyRebuild, mark.encode(), func(key, record []byte) error {
 		return replicaWith(key, record).resumeRebuild()
 	})
 	return out

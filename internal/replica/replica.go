@@ -115,15 +115,15 @@ type Replica struct {
 	sessions   uint64 // of staged changes, begun since the store was opened
 	repaired   uint64 // that of the last repair; those before it have staged nothing that is left
 	rebuilding bool
-	phase      rebuildPhase
-	left       []Fork                  // branches that the rebuild leaves
-	ahead      bool                    // a group raised the context and is not committed
-	damage     error                   // found at open
-	root       antientropy.Fingerprint // of the newest log record; only at open
-	fork       Fork                    // this store's own, to be healed
-	forks      map[crdt.ReplicaID]bool
-	branches   []gossip.Branch // abandoned ones; those that are not healed are this store's own
-	skewed     int             // remote timestamps that were too far ahead
+	rebuild
+	ahead    bool                    // a group raised the context and is not committed
+	damage   error                   // found at open
+	root     antientropy.Fingerprint // of the newest log record; only at open
+	fork     gossip.BranchName       // this store's own, to be healed; without its head
+	forks    map[crdt.ReplicaID]bool
+	on       map[gossip.BranchName]bool // abandoned branches whose end is in the log
+	branches []gossip.Branch            // abandoned ones; those that are not healed are this store's own
+	skewed   int                        // remote timestamps that were too far ahead
 }
 
 // Open opens the replica that st holds; an empty store is a new one. It reads every cell once, to
@@ -134,10 +134,11 @@ func Open(st store.Store, cfg Config) (*Replica, error) {
 		st: st, cfg: cfg.withDefaults(),
 		seen: crdt.VersionVector{}, heads: crdt.Heads{}, gained: crdt.VersionVector{},
 		log: newDeltaLog(), cache: newCache(), tree: &antientropy.Tree{}, forks: map[crdt.ReplicaID]bool{},
+		on: map[gossip.BranchName]bool{}, rebuild: rebuild{must: crdt.VersionVector{}},
 	}
 	for _, step := range []func() error{
 		r.loadOwn, r.loadBranches, r.resumeRebuild, r.finishLarge, r.loadContext, r.loadClears, r.loadCells,
-		r.checkRoot, r.finishFlip,
+		r.checkRoot, r.finishFlip, r.findBranches,
 	} {
 		err := step()
 		if errors.Is(err, store.ErrCorrupt) {

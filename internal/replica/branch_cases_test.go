@@ -1,0 +1,510 @@
+package replica
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/store"
+	"github.com/peerd/peerd/store/mem"
+)
+
+// TestAHoleInAPeersChainIsNoFork puts a directory back from a copy. The peer's chain of its id has
+// a hole, from a repair: what is in it must not be taken for another branch and be issued again.
+func TestAHoleInAPeersChainIsNoFork(t *testing.T) {
+	w := newWorld(t, 5, worldConfig{hosts: 3, maxLog: 1 << 30})
+	a, b := w.hosts[0], w.hosts[2]
+	for range 3 {
+		w.write(t, a, counted(1))
+	}
+	w.connect(0, 1)
+	w.settle2(t, 0, 1)
+	w.cut(0, 1)
+	for range 3 {
+		w.write(t, a, counted(1))
+	}
+	copied := a.disk.Clone() // rsync, LVM or ZFS snapshot of the directory
+	w.write(t, a, counted(1))
+	w.write(t, a, counted(1))
+	if err := repairAll(a.node, b.node); err != nil { // a newcomer, bootstrapped
+		t.Fatal(err)
+	}
+	w.connect(1, 2) // its log serves nobody: c is repaired
+	w.settle2(t, 1, 2)
+	w.cut(1, 2)
+	w.connect(0, 1)
+	w.write(t, a, counted(1))
+	w.write(t, a, counted(1))
+	w.settle2(t, 0, 1)
+	w.cut(0, 1)
+	a.disk = copied
+	w.open(t, a, false) // no clean mark: draws a new id
+	w.forked = true
+	w.connect(0, 1)
+	w.heal(t)
+	if f := a.node.Forks(); len(f)+len(a.node.branches) > 0 {
+		t.Errorf("a takes itself for forked: %v, %v", f, a.node.branches)
+	}
+	if v := w.values(t)[0]; v != "10 [] []" {
+		t.Errorf("counts %q, want 10", v)
+	}
+}
+
+// TestOneImageRestoredTwiceHealsOnAllHosts has a third host follow the second of two branches that
+// begin at one dot.
+func TestOneImageRestoredTwiceHealsOnAllHosts(t *testing.T) {
+	w := newWorld(t, 5, worldConfig{hosts: 3, maxLog: 1 << 30})
+	a, d := w.hosts[0], w.hosts[2]
+	w.write(t, a, counted(1))
+	w.settle(t)
+	w.cut(0, 2)
+	w.cut(1, 2)
+	w.restart(t, a, "closes")
+	image, token := a.disk.Clone(), a.token
+	w.forked = true
+	w.connect(0, 1)
+	w.write(t, a, counted(10))
+	w.settle2(t, 0, 1)
+	w.cut(0, 1)
+	restore := func() {
+		w.cut(0, 1)
+		w.cut(0, 2)
+		w.cut(1, 2)
+		a.disk, a.token = image.Clone(), token
+		w.now = w.now.Add(time.Second)
+		w.open(t, a, true)
+	}
+	restore()
+	w.write(t, a, counted(100))
+	w.connect(0, 1)
+	w.connect(0, 2)
+	w.connect(1, 2)
+	w.heal(t)
+	if got := w.values(t); got[0] != "111 [] []" || got[2] != got[0] {
+		t.Fatalf("after the first: %q", got)
+	}
+	w.cut(1, 2)
+	restore()
+	w.write(t, a, counted(1000))
+	// a fresh follower: an empty host
+	w.restart(t, d, "is wiped")
+	w.connect(0, 2)
+	w.settle2(t, 0, 2)
+	w.write(t, d, counted(10000))
+	w.connect(0, 1)
+	w.connect(1, 2)
+	w.heal(t)
+	for i := range 3 {
+		for j := range i {
+			w.cut(i, j)
+			w.connect(i, j)
+		}
+	}
+	w.heal(t)
+	for i, v := range w.values(t) {
+		if v != "11111 [] []" {
+			t.Errorf("host %d: %s, want 11111", i, v)
+		}
+	}
+	if t.Failed() {
+		t.Log(w.describe())
+	}
+}
+
+// TestNothingIsReappliedBeforeAllHasCome has one writer alone, and the beginning of its log cut:
+// the good branch must come before removals are issued again.
+func TestNothingIsReappliedBeforeAllHasCome(t *testing.T) {
+	w := newWorld(t, 5, worldConfig{hosts: 2, maxLog: 1 << 30})
+	a := w.hosts[0]
+	w.write(t, a, put("base"))
+	w.write(t, a, added("s", "base"))
+	w.settle(t)
+	w.restart(t, a, "closes")
+	image := a.disk.Clone()
+	w.connect(0, 1)
+	w.write(t, a, added("s", "first"))
+	w.write(t, a, added("s", "first2"))
+	w.settle2(t, 0, 1)
+	w.cut(0, 1)
+	a.disk = image
+	w.open(t, a, true)
+	w.forked = true
+	// the log's beginning was cut by age
+	for lsn := a.node.log.first; lsn < a.node.log.last; lsn++ {
+		_ = a.node.readLog(lsn, func(rec logged) bool {
+			a.node.log.forget(rec)
+			del := &store.Batch{}
+			del.Delete(numbered(prefixLog, rec.lsn))
+			if err := a.disk.Commit(del, true); err != nil {
+				t.Fatal(err)
+			}
+			return false
+		})
+	}
+	w.write(t, a, put("second"))
+	w.write(t, a, removed("s", "base"))
+	w.write(t, a, added("s", "second"))
+	w.connect(0, 1)
+	// as peer/loop.go does: after each step Discard, then CaughtUp, then Reapply
+	for range 3000 {
+		for i := range 2 {
+			w.pump(t, i, 1-i)
+			w.deliver(t, i, 1-i)
+			for _, h := range w.hosts {
+				left, _ := h.node.Leaves()
+				if len(left) > 0 && !h.node.Rebuilding() && h.node.MayDiscard() {
+					if err := h.node.Discard(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if h.node.Rebuilding() && !h.node.Repairing() && h.node.CaughtUp() {
+					seen, _ := h.node.Context()
+					before := seen.Clone()
+					done, err := h.node.Reapply(w.now)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if w.done["reapply"]++; w.done["reapply"] < 4 {
+						after, _ := h.node.Context()
+						t.Logf("reapply at context %v, now %v: done %v", before, after, done)
+					}
+				}
+			}
+		}
+		w.stepRepairs(t)
+		for _, h := range w.hosts {
+			h.node.Tick(h.node.Repairing())
+		}
+	}
+	v := w.values(t)
+	if want := "0 [first first2 second] [second]"; v[0] != want || v[1] != want {
+		t.Errorf("got %q, want %q; %s", v, want, w.describe())
+	}
+}
+
+// TestAHostThatIsStrandedWhileItRebuildsBeginsAnew fills a damaged host up with a branch that is
+// then abandoned.
+func TestAHostThatIsStrandedWhileItRebuildsBeginsAnew(t *testing.T) {
+	w := forkedWorld(t, 1<<30)
+	// host 2, on the abandoned branch, is what a damaged newcomer fills up from
+	d := &host{i: 3, disk: w.hosts[2].disk.Clone()}
+	w.hosts = append(w.hosts, d)
+	w.open(t, d, false)
+	d.node.SetDamaged(fmt.Errorf("rot: %w", store.ErrCorrupt))
+	w.connect(2, 3)
+	for range 6 {
+		w.pump(t, 2, 3)
+		w.deliver(t, 2, 3)
+		w.pump(t, 3, 2)
+		w.deliver(t, 3, 2)
+	}
+	if !d.node.MayDiscard() {
+		t.Fatal("may not discard")
+	}
+	if err := d.node.Discard(); err != nil {
+		t.Fatal(err)
+	}
+	for range 20 { // some of it came
+		w.pump(t, 2, 3)
+		w.deliver(t, 2, 3)
+		w.pump(t, 3, 2)
+		w.deliver(t, 3, 2)
+	}
+	w.cut(2, 3)
+	w.connect(0, 1)
+	w.connect(0, 2)
+	w.connect(1, 2)
+	w.heal2(3)(t)
+	for i := range 3 {
+		w.connect(i, 3)
+	}
+	w.heal(t)
+}
+
+// heal2 heals the first n hosts only.
+
+func (w *world) heal2(n int) func(t *testing.T) {
+	return func(t *testing.T) {
+		all := w.hosts
+		w.hosts = all[:n]
+		w.heal(t)
+		w.hosts = all
+	}
+}
+
+// TestABranchIsComparedWhereItBegan has more deltas on the other branch than a chain names.
+func TestABranchIsComparedWhereItBegan(t *testing.T) {
+	w := newWorld(t, 5, worldConfig{hosts: 2, maxLog: 1 << 30})
+	a := w.hosts[0]
+	w.write(t, a, counted(1))
+	w.settle(t)
+	w.restart(t, a, "closes")
+	image := a.disk.Clone()
+	for range gossip.MaxChain + 100 {
+		w.write(t, a, counted(1))
+	}
+	w.connect(0, 1)
+	for range 20 {
+		w.settle2(t, 0, 1)
+		for _, h := range w.hosts {
+			h.node.Tick(false)
+		}
+	}
+	w.cut(0, 1)
+	a.disk = image
+	w.open(t, a, true)
+	w.forked = true
+	w.write(t, a, added("s", "x"))
+	w.connect(0, 1)
+	for range 20 {
+		w.heal(t)
+	}
+	if v := w.values(t); v[0] != v[1] {
+		t.Errorf("%q %s", v, w.describe())
+	}
+	w.write(t, a, added("s", "y"))
+	w.write(t, w.hosts[1], added("s", "z"))
+	w.heal(t)
+	t.Logf("%q", w.values(t))
+}
+
+// TestARottenRecordThatAnAbsentPeerHasComesBack has the record that rotted at a peer that was away.
+func TestARottenRecordThatAnAbsentPeerHasComesBack(t *testing.T) {
+	w := newWorld(t, 11, worldConfig{hosts: 3, maxLog: 1 << 30})
+	a := w.hosts[0]
+	w.write(t, a, counted(1))
+	w.connect(0, 1)
+	w.connect(0, 2)
+	w.connect(1, 2)
+	w.settle(t)
+	w.cut(0, 1)
+	w.cut(1, 2)
+	w.write(t, a, put("at host 2"))
+	lost := a.node.LogEnd() - 1
+	w.write(t, a, counted(10))
+	w.settle2(t, 0, 2)
+	w.cut(0, 2)
+	rot := &store.Batch{}
+	rot.Delete(place(prefixCell, crdt.KeyAddress("r").Type(crdt.TypeValue)))
+	rot.Set(numbered(prefixLog, lost), []byte("rot"))
+	if err := a.disk.Commit(rot, true); err != nil {
+		t.Fatal(err)
+	}
+	w.forked = true
+	w.open(t, a, false)
+	if a.node.Damaged() == nil {
+		t.Fatal("not noticed")
+	}
+	w.connect(0, 1)
+	w.heal(t)
+	t.Logf("%q", w.values(t))
+	w.connect(0, 2)
+	w.connect(1, 2)
+	w.heal(t)
+	w.settle(t)
+	want := "11 [] [at host 2]"
+	for i, v := range w.values(t) {
+		if v != want {
+			t.Errorf("host %d: %s, want %s", i, v, want)
+		}
+	}
+}
+
+// TestARottenRecordAndALostTailHeal has the absent peer hold a tail too that a power failure took
+// from the damaged host.
+func TestARottenRecordAndALostTailHeal(t *testing.T) {
+	w := newWorld(t, 11, worldConfig{hosts: 3, maxLog: 1 << 30})
+	a := w.hosts[0]
+	w.write(t, a, counted(1))
+	w.settle(t)
+	w.cut(0, 1)
+	w.cut(1, 2)
+	w.write(t, a, put("at host 2"))
+	lost := a.node.LogEnd() - 1
+	w.write(t, a, counted(10))
+	disk := a.disk.Clone()
+	w.write(t, a, counted(100)) // a tail that a power failure takes
+	w.settle2(t, 0, 2)
+	w.cut(0, 2)
+	a.disk = disk
+	rot := &store.Batch{}
+	rot.Delete(place(prefixCell, crdt.KeyAddress("r").Type(crdt.TypeValue)))
+	rot.Set(numbered(prefixLog, lost), []byte("rot"))
+	if err := a.disk.Commit(rot, true); err != nil {
+		t.Fatal(err)
+	}
+	w.forked = true
+	w.open(t, a, false)
+	w.connect(0, 1)
+	w.heal(t)
+	w.connect(0, 2)
+	w.connect(1, 2)
+	w.heal(t)
+	want := "11 [] [at host 2]"
+	for i, v := range w.values(t) {
+		if v != want {
+			t.Errorf("host %d: %s, want %s", i, v, want)
+		}
+	}
+	if t.Failed() {
+		t.Log(w.describe())
+	}
+}
+
+// TestAFollowerThatWasBootstrappedLeavesTheBranch has a follower without a log of the branch.
+func TestAFollowerThatWasBootstrappedLeavesTheBranch(t *testing.T) {
+	w := forkedWorld(t, 1<<30)
+	a := w.hosts[0]
+	w.write(t, a, counted(100000))
+	d := &host{i: 3, disk: mem.New()}
+	w.hosts = append(w.hosts, d)
+	w.open(t, d, false)
+	if err := repairAll(a.node, d.node); err != nil {
+		t.Fatal(err)
+	}
+	w.write(t, d, counted(1000000))
+	w.connect(0, 1)
+	w.heal2(3)(t)
+	w.connect(0, 2)
+	w.connect(1, 2)
+	w.heal2(3)(t)
+	t.Logf("%q", w.values(t))
+	for i := range 3 {
+		w.connect(i, 3)
+	}
+	w.heal(t)
+	for i, v := range w.values(t) {
+		if v != "1111113 [first third] [first third]" {
+			t.Errorf("host %d: %s", i, v)
+		}
+	}
+	if t.Failed() {
+		t.Log(w.describe())
+	}
+}
+
+// TestAFollowerKeepsWhatHasNothingToDoWithTheFork has a follower with a cut log hold the only copy
+// of a third host's write.
+func TestAFollowerKeepsWhatHasNothingToDoWithTheFork(t *testing.T) {
+	w := newWorld(t, 5, worldConfig{hosts: 4, maxLog: 1 << 30})
+	a, c, e := w.hosts[0], w.hosts[2], w.hosts[3]
+	w.write(t, a, counted(1))
+	w.write(t, e, counted(2))
+	w.settle(t)
+	for i := range 4 {
+		for j := range i {
+			w.cut(i, j)
+		}
+	}
+	w.restart(t, a, "closes")
+	image := a.disk.Clone()
+	w.connect(0, 1)
+	w.write(t, a, counted(10))
+	w.settle2(t, 0, 1)
+	w.cut(0, 1)
+	a.disk = image
+	w.open(t, a, true)
+	w.forked = true
+	w.write(t, a, counted(100))
+	w.connect(0, 2)
+	w.settle2(t, 0, 2)
+	w.cut(0, 2)
+	w.write(t, e, counted(5)) // never saw the fork
+	a2 := w.hosts[3].node.seen.Clone()
+	w.connect(2, 3)
+	for range 50 {
+		w.pump(t, 3, 2)
+		w.deliver(t, 3, 2)
+		if w.hosts[2].node.seen[2] < 2 {
+			w.pump(t, 2, 3)
+			if l := w.links[[2]int{2, 3}]; len(l.frames) > 0 && l.frames[0][0] == 1 {
+				w.deliver(t, 2, 3)
+			}
+		}
+	}
+	t.Log(a2, w.hosts[2].node.seen)
+	w.cut(2, 3)                 // and its host burns down: c alone has it
+	if cutLog := true; cutLog { // the beginning of c's log was cut: both replicas' first deltas
+		_ = c.node.readLog(c.node.log.first, func(rec logged) bool {
+			if rec.deltas[0].First != 1 || len(rec.deltas) != 1 {
+				return false
+			}
+			c.node.log.forget(rec)
+			del := &store.Batch{}
+			del.Delete(numbered(prefixLog, rec.lsn))
+			if err := c.disk.Commit(del, true); err != nil {
+				t.Fatal(err)
+			}
+			return true
+		})
+	}
+	w.connect(0, 1)
+	w.heal2(3)(t)
+	w.connect(0, 2)
+	w.connect(1, 2)
+	w.heal2(3)(t)
+	for i, v := range w.values(t)[:3] {
+		if v != "118 [] []" {
+			t.Errorf("host %d: %s, want 118 (with the 5 of the lost host)", i, v)
+		}
+	}
+}
+
+// TestAFollowerThatHasMoreOfTheBranchLeavesItToo takes a tail of the branch from the store that
+// forked, as a power failure may.
+func TestAFollowerThatHasMoreOfTheBranchLeavesItToo(t *testing.T) {
+	w := forkedWorld(t, 1<<30)
+	a := w.hosts[0]
+	disk := a.disk.Clone()
+	w.write(t, a, counted(100000))
+	w.connect(0, 2)
+	w.settle2(t, 0, 2)
+	w.cut(0, 2)
+	a.disk = disk // power failure
+	w.open(t, a, false)
+	w.connect(0, 1)
+	w.heal(t)
+	w.connect(0, 2)
+	w.connect(1, 2)
+	w.heal(t)
+	v := w.values(t)
+	if v[0] != v[1] || v[1] != v[2] || v[0] != "11113 [first third] [first third]" {
+		t.Errorf("%q, want 11113 [first third] [first third] %s", v, w.describe())
+	}
+}
+
+func TestAHoleAtTheEndOfAPeersChainIsNoFork(t *testing.T) {
+	w := newWorld(t, 5, worldConfig{hosts: 3, maxLog: 1 << 30})
+	a, b := w.hosts[0], w.hosts[2]
+	for range 3 {
+		w.write(t, a, counted(1))
+	}
+	w.connect(0, 1)
+	w.settle2(t, 0, 1)
+	w.cut(0, 1)
+	for range 3 {
+		w.write(t, a, counted(1))
+	}
+	copied := a.disk.Clone()
+	w.write(t, a, counted(1))
+	if err := repairAll(a.node, b.node); err != nil {
+		t.Fatal(err)
+	}
+	w.connect(1, 2)
+	w.settle2(t, 1, 2)
+	w.cut(1, 2)
+	w.write(t, a, counted(1))
+	w.connect(0, 1)
+	w.settle2(t, 0, 1)
+	w.cut(0, 1)
+	a.disk = copied
+	w.open(t, a, false)
+	w.forked = true
+	w.connect(0, 1)
+	w.heal(t)
+	if v := w.values(t); v[0] != "8 [] []" || v[1] != v[0] {
+		t.Errorf("counts %q, want 8", v)
+	}
+}

@@ -1,0 +1,405 @@
+package replica
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/wire"
+	"github.com/peerd/peerd/store"
+	"github.com/peerd/peerd/store/mem"
+)
+
+// TestADamagedHostWaitsForWhatItReliedOn has a damaged host meet a peer that lags, after it was
+// discarded because of one that does not.
+func TestADamagedHostWaitsForWhatItReliedOn(t *testing.T) {
+	w := newWorld(t, 5, worldConfig{hosts: 3, maxLog: 1 << 30})
+	a := w.hosts[0]
+	w.write(t, a, counted(1))
+	w.write(t, a, put("x"))
+	w.settle(t)
+	w.cut(0, 2)
+	w.cut(1, 2) // host 2 is away
+	w.write(t, a, counted(10))
+	w.settle2(t, 0, 1)
+	for range 3 { // both logs' beginnings are cut by age
+		for _, h := range w.hosts[:2] {
+			_ = h.node.readLog(h.node.log.first, func(rec logged) bool {
+				h.node.log.forget(rec)
+				del := &store.Batch{}
+				del.Delete(numbered(prefixLog, rec.lsn))
+				if err := h.disk.Commit(del, true); err != nil {
+					t.Fatal(err)
+				}
+				return false
+			})
+		}
+	}
+	w.write(t, a, counted(100))
+	w.settle2(t, 0, 1)
+	if err := a.node.Save(w.now); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.hosts[1].node.Save(w.now); err != nil {
+		t.Fatal(err)
+	}
+	rot := &store.Batch{}
+	rot.Delete(place(prefixCell, crdt.KeyAddress("r").Type(crdt.TypeValue)))
+	if err := a.disk.Commit(rot, true); err != nil {
+		t.Fatal(err)
+	}
+	w.cut(0, 1)
+	w.open(t, a, false)
+	if a.node.Damaged() == nil {
+		t.Fatal("not noticed")
+	}
+	w.connect(0, 1)
+	for range 200 {
+		for i := range 2 {
+			w.pump(t, i, 1-i)
+			w.deliver(t, i, 1-i)
+		}
+		if a.node.Damaged() != nil && a.node.MayDiscard() {
+			if err := a.node.Discard(); err != nil {
+				t.Fatal(err)
+			}
+			break
+		}
+	}
+	if !a.node.Rebuilding() {
+		t.Fatal("it was not discarded")
+	}
+	w.cut(0, 1) // the good peer restarts just then
+	w.forked = true
+	w.connect(0, 2)
+	for range 100 {
+		w.pump(t, 0, 2)
+		w.deliver(t, 0, 2)
+		w.pump(t, 2, 0)
+		w.deliver(t, 2, 0)
+		w.stepRepairs(t)
+		if a.node.Rebuilding() && !a.node.Repairing() && a.node.CaughtUp() {
+			if _, err := a.node.Reapply(w.now); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	t.Logf("rebuilding %v; context %v", a.node.Rebuilding(), a.node.seen)
+	w.connect(0, 1)
+	w.connect(1, 2)
+	w.heal(t)
+	for i, v := range w.values(t) {
+		if v != "111 [] [x]" {
+			t.Errorf("host %d: %s, want 111", i, v)
+		}
+	}
+	if t.Failed() {
+		t.Log(w.describe())
+	}
+}
+
+// TestWhatIsMissingOfTheGoodBranchIsAskedFor has dots of the good branch missing that have the
+// numbers of abandoned ones.
+func TestWhatIsMissingOfTheGoodBranchIsAskedFor(t *testing.T) {
+	w := newWorld(t, 5, worldConfig{hosts: 2, maxLog: 1 << 30})
+	a, b := w.hosts[0], w.hosts[1]
+	w.write(t, a, counted(1))
+	w.settle(t)
+	// b knows of a branch of a's id that was abandoned, and is at the common dot
+	branch := gossip.Branch{Replica: a.node.ID(), Common: 1, Healed: crdt.VersionVector{99: 1},
+		Links: []gossip.ChainLink{{Last: 2, Hash: 1}, {Last: 3, Hash: 2}, {Last: 4, Hash: 3}}}
+	b.node.Abandon([]gossip.Branch{branch})
+	// a prune is on the way, as it is when another link was faster before it died
+	if err := a.node.Mesh.Receive(name(1), prune(a.node.ID()), nil); err != nil {
+		t.Fatal(err)
+	}
+	w.write(t, a, counted(10))
+	w.write(t, a, counted(100))
+	for range 2000 {
+		w.settle2ticks(t)
+	}
+	if v := w.values(t); v[0] != v[1] {
+		t.Errorf("%q", v)
+	}
+}
+
+func prune(id crdt.ReplicaID) []byte {
+	return wire.Encode(func(w *wire.Writer) {
+		w.Raw([]byte{4})
+		w.Array(1)
+		w.Array(1)
+		w.Uint(uint64(id))
+	})
+}
+
+func (w *world) settle2ticks(t *testing.T) {
+	w.pump(t, 0, 1)
+	w.pump(t, 1, 0)
+	w.deliver(t, 0, 1)
+	w.deliver(t, 1, 0)
+	for _, h := range w.hosts {
+		h.node.Tick(false)
+		h.node.SendDigest(w.rng)
+	}
+}
+
+// TestNobodyIsStrangeWithoutAFork runs healthy hosts through crashes, wipes, copies put back, cut
+// logs and repairs.
+func TestNobodyIsStrangeWithoutAFork(t *testing.T) {
+	bad := map[string]int{}
+	for seed := uint64(1); seed <= max(10, *seedsFlag/10); seed++ {
+		w := newWorld(t, seed, worldConfig{hosts: 3 + int(seed%3), maxLog: []int64{500, 2000, 8000, 1 << 30}[seed%4], crashes: true})
+		copies := map[int][]*mem.Store{}
+		first := true
+		for i := range 1500 {
+			w.step(t)
+			h := w.hosts[w.rng.IntN(len(w.hosts))]
+			if seed%2 == 0 && w.rng.IntN(60) == 0 && !h.node.Repairing() {
+				copies[h.i] = append(copies[h.i], h.disk.Clone())
+			}
+			if c := copies[h.i]; len(c) > 0 && w.rng.IntN(80) == 0 {
+				for j := range w.hosts {
+					w.cut(h.i, j)
+				}
+				w.say("host %d is put back from a copy", h.i)
+				h.disk = c[w.rng.IntN(len(c))].Clone()
+				w.open(t, h, false)
+			}
+			for _, h := range w.hosts {
+				for j := range w.hosts {
+					if h.node.Strange(name(j)) && first {
+						bad["strange"]++
+						first = false
+						t.Logf("seed %d step %d: host %d takes %d for strange: forks %v", seed, i, h.i, j, h.node.Forks())
+					}
+				}
+				if left, _ := h.node.Leaves(); (len(left) > 0 || len(h.node.Forks()) > 0) && first {
+					first = false
+					bad["forks"]++
+					t.Logf("seed %d step %d: host %d leaves %v, forks %v", seed, i, h.i, left, h.node.Forks())
+				}
+			}
+			if !first {
+				break
+			}
+		}
+	}
+	if len(bad) > 0 {
+		t.Error(bad)
+	}
+}
+
+// TestOneImageRestoredTwiceLosesNothing has two branches that begin at one dot.
+func TestOneImageRestoredTwiceLosesNothing(t *testing.T) {
+	w := newWorld(t, 5, worldConfig{hosts: 2, maxLog: 1 << 30})
+	a := w.hosts[0]
+	w.write(t, a, counted(1))
+	w.settle(t)
+	w.restart(t, a, "closes")
+	image, token := a.disk.Clone(), a.token
+	w.forked = true
+	w.connect(0, 1)
+	w.write(t, a, counted(10))
+	w.settle2(t, 0, 1)
+	for _, n := range []int64{100, 1000} {
+		w.cut(0, 1)
+		a.disk, a.token = image.Clone(), token
+		w.now = w.now.Add(time.Second)
+		w.open(t, a, true)
+		w.write(t, a, counted(n))
+		w.connect(0, 1)
+		w.heal(t)
+	}
+	for i, v := range w.values(t) {
+		if v != "1111 [] []" {
+			t.Errorf("host %d: %s, want 1111", i, v)
+		}
+	}
+	if t.Failed() {
+		t.Log(w.describe())
+	}
+}
+
+func TestTheMarkOfARebuildNamesAllThatIsLeft(t *testing.T) {
+	var left []gossip.BranchName
+	for i := range maxBranches + 1 {
+		left = append(left, gossip.BranchName{Replica: crdt.ReplicaID(i + 1), Common: 1})
+	}
+	mark := &rebuild{left: left}
+	if got, err := decodeRebuild(mark.encode()); err != nil || len(got.left) != len(left) {
+		t.Errorf("the mark of a rebuild that leaves %d branches cannot be read: %v", len(left), err)
+	}
+}
+
+// TestDeathAtEveryCommitOfHealingLosesNothing kills the store that forked, and one that followed
+// it.
+func TestDeathAtEveryCommitOfHealingLosesNothing(t *testing.T) {
+	for _, who := range []int{0, 2} {
+		deaths := 0
+		for k := 0; ; k++ {
+			w := forkedWorld(t, 1<<30)
+			h := w.hosts[who]
+			st := &failing{Store: h.disk, left: k}
+			keep := Config{NewID: w.newID, KeepID: h.node.Token(), MaxLogBytes: 1 << 30}
+			if err := h.node.Save(w.now); err != nil {
+				t.Fatal(err)
+			}
+			r, err := Open(h.disk, keep)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.st = st
+			h.node = NewNode(r)
+			h.epoch++
+			w.connect(0, 1)
+			w.connect(0, 2)
+			w.connect(1, 2)
+			died := w.healOrDie(t, h)
+			if !died {
+				t.Logf("host %d: %d deaths", who, deaths)
+				break
+			}
+			deaths++
+			h.disk = h.disk.Clone()
+			for j := range w.hosts {
+				w.cut(h.i, j)
+			}
+			w.open(t, h, false)
+			w.connect(0, 1)
+			w.connect(0, 2)
+			w.connect(1, 2)
+			w.heal(t)
+			want := "11113 [first third] [first third]"
+			if got := w.values(t); !slices.Equal(got, []string{want, want, want}) {
+				t.Fatalf("host %d, commit %d: got %q, want %q", who, k, got, want)
+			}
+		}
+	}
+}
+
+func (w *world) healOrDie(t *testing.T, h *host) (died bool) {
+	try := func(err error) bool {
+		if err != nil && !errors.Is(err, errDied) {
+			t.Fatal(err)
+		}
+		return err != nil
+	}
+	for range 600 {
+		for i, o := range w.hosts {
+			for j := range w.hosts {
+				w.pump(t, i, j)
+				l := w.links[[2]int{i, j}]
+				if l == nil || len(l.frames) == 0 {
+					continue
+				}
+				if w.hosts[j] != h {
+					w.deliver(t, i, j)
+					continue
+				}
+				frame := l.frames[0]
+				l.frames = l.frames[1:]
+				g := h.node.Begin(w.now)
+				if try(h.node.Receive(g, name(i), frame)) {
+					return true
+				}
+				if _, err := g.Commit(false); try(err) {
+					return true
+				}
+				for _, e := range h.node.Events() {
+					if e.Kind == gossip.Behind {
+						if err := repairAll(w.hosts[index(e.From)].node, h.node); errors.Is(err, errDied) {
+							return true
+						}
+					}
+				}
+			}
+			o.node.Tick(o.node.Repairing())
+			left, _ := o.node.Leaves()
+			if len(left) > 0 && !o.node.Rebuilding() && o.node.MayDiscard() {
+				if try(o.node.Discard()) {
+					return true
+				}
+			}
+			if o.node.Rebuilding() && !o.node.Repairing() && o.node.CaughtUp() {
+				if _, err := o.node.Reapply(w.now); try(err) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// TestARottenRecordBeforeANewIDEndsNoRebuild has the last record of an id rot, and deltas of the
+// next id that saw it.
+func TestARottenRecordBeforeANewIDEndsNoRebuild(t *testing.T) {
+	w := newWorld(t, 11, worldConfig{hosts: 2, maxLog: 1 << 30})
+	a := w.hosts[0]
+	w.write(t, a, counted(1))
+	w.settle(t)
+	w.cut(0, 1)
+	w.write(t, a, put("lost"))
+	lost := a.node.LogEnd() - 1
+	w.restart(t, a, "is killed")
+	w.write(t, a, counted(10))
+	w.write(t, a, added("s", "kept"))
+	rot := &store.Batch{}
+	rot.Delete(place(prefixCell, crdt.KeyAddress("r").Type(crdt.TypeValue)))
+	rot.Set(numbered(prefixLog, lost), []byte("rot"))
+	if err := a.disk.Commit(rot, true); err != nil {
+		t.Fatal(err)
+	}
+	w.open(t, a, false)
+	if a.node.Damaged() == nil {
+		t.Fatal("not noticed")
+	}
+	w.connect(0, 1)
+	w.heal(t)
+	w.settle(t)
+	if got, want := w.values(t), "11 [kept] []"; got[0] != want || got[1] != want {
+		t.Errorf("got %q, want %q twice", got, want)
+	}
+}
+
+// TestAnOldHeadOfALongBranchIsNotTakenForAnotherFork abandons more deltas than are remembered. A
+// follower whose head is older stays strange and alarmed; nothing is counted twice.
+func TestAnOldHeadOfALongBranchIsNotTakenForAnotherFork(t *testing.T) {
+	w := newWorld(t, 5, worldConfig{hosts: 3, maxLog: 1 << 30})
+	a := w.hosts[0]
+	w.write(t, a, counted(1))
+	w.settle(t)
+	w.cut(0, 2)
+	w.cut(1, 2)
+	w.restart(t, a, "closes")
+	image := a.disk.Clone()
+	w.connect(0, 1)
+	w.write(t, a, counted(10))
+	w.settle2(t, 0, 1)
+	w.cut(0, 1)
+	a.disk = image
+	w.forked = true
+	w.open(t, a, true)
+	w.write(t, a, counted(100))
+	w.connect(0, 2)
+	w.settle2(t, 0, 2)
+	w.write(t, w.hosts[2], counted(1000))
+	w.cut(0, 2)
+	for range gossip.MaxChain + 100 {
+		w.write(t, a, put("y"))
+	}
+	w.connect(0, 1)
+	w.heal(t)
+	w.connect(0, 2)
+	w.connect(1, 2)
+	w.heal(t)
+	want := []string{"111 [] [y]", "111 [] [y]", "1101 [] []"}
+	if got := w.values(t); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if len(w.hosts[2].node.Forks()) == 0 {
+		t.Error("the follower is not alarmed")
+	}
+}
