@@ -450,6 +450,26 @@ func TestOnlyPeersOnTheListAreLetIn(t *testing.T) {
 	}
 }
 
+func TestAKeyThatIsNotInUseChangesNoKeys(t *testing.T) {
+	c := keyCluster(t, 2)
+	a, b := c.peers[0], c.peers[1]
+	old := a.net.keys.ring().InUse()
+	rotated := changeKey(t, a, nil, (*Peer).RotateKey)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	// What a holder of the old key alone can do.
+	s, _, err := b.net.openStream(ctx, a.net.id, keyStream, []secret.Key{old})
+	if err == nil {
+		_ = s.SetDeadline(time.Now().Add(10 * time.Second))
+		if err = proveAsDialer(s, old, b.net.id, a.net.id); err == nil {
+			t.Error("the old key opens a stream for changes of keys")
+		}
+	}
+	if s := mustStatus(t, a); s.ClusterKey != rotated.Key || len(s.AcceptedKeys) != 1 {
+		t.Errorf("uses %s and accepts %s", s.ClusterKey, s.AcceptedKeys)
+	}
+}
+
 func TestEncodedKeyMessagesNeverChange(t *testing.T) {
 	key := bytes.Repeat([]byte{7}, secret.KeySize)
 	for want, got := range map[string][]byte{

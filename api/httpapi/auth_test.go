@@ -63,6 +63,15 @@ func TestOnlyHealthIsToldWithoutThePassword(t *testing.T) {
 	}
 }
 
+func TestOverTLSAHostHasTheNamesOfItsCertificate(t *testing.T) {
+	r := httptest.NewRequest("GET", "https://db.example.com/v1/status", nil)
+	w := httptest.NewRecorder()
+	New(Config{Peer: &fakePeer{}}).ServeHTTP(w, r)
+	if w.Code != 200 {
+		t.Errorf("answered %d: %s", w.Code, w.Body)
+	}
+}
+
 func TestWhoGuessesIsToldToWait(t *testing.T) {
 	s := guarded(t)
 	for range 20 {

@@ -14,7 +14,8 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect
 	"img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // guard refuses requests for other hosts, from other sites and without a password, and adds the
-// headers that browsers obey. Who has the password may use any name for this host: a page of another site has not.
+// headers that browsers obey. Who has the password, or has checked this host's certificate, may use any
+// name for it: with a name of its own a page of another site has neither.
 func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -27,7 +28,8 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		if refused != nil {
 			h.Set("Connection", "close") // its place is for others
 		}
-		if (s.auth == nil || refused != nil) && !namesThisHost(r) {
+		trusted := r.TLS != nil || s.auth != nil && refused == nil
+		if !trusted && !namesThisHost(r) {
 			answerError(w, http.StatusMisdirectedRequest,
 				"this peer answers to localhost and to the address it listens on")
 			return
