@@ -88,7 +88,8 @@ type neighbour struct {
 	whole   bool               // and said that it has what its context says
 	strange bool               // dots stand for other things there than here
 	replica crdt.ReplicaID     // under which it wrote when it said hello
-	known   crdt.VersionVector // what it has
+	known   crdt.VersionVector // what it has, or was sent
+	said    crdt.VersionVector // what it has, by its own word
 	told    crdt.VersionVector // what it knows that we have
 	cursor  uint64             // the log's record to serve it next
 	lost    bool               // cursor is to be found anew
@@ -146,6 +147,14 @@ func (m *Mesh) Known(id NeighbourID) (crdt.VersionVector, bool) {
 		return nil, false
 	}
 	return n.known, n.greeted
+}
+
+// Said is Known without what was only sent to the neighbour.
+func (m *Mesh) Said(id NeighbourID) crdt.VersionVector {
+	if n := m.neighbours[id]; n != nil {
+		return n.said
+	}
+	return nil
 }
 
 // Whole reports whether a neighbour said, since the last Rebase, that it has what its context says.

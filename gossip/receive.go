@@ -29,6 +29,7 @@ func (m *Mesh) Receive(id NeighbourID, data []byte,
 	case kindHave:
 		v, err := decodeHave(body)
 		n.known.Merge(v)
+		n.said.Merge(v)
 		if len(n.known) > maxContext {
 			return fmt.Errorf("%w: a context of %d replicas", ErrFrame, len(n.known))
 		}
@@ -71,6 +72,7 @@ func (m *Mesh) receiveHello(n *neighbour, body []byte) error {
 		return err
 	}
 	n.greeted, n.replica, n.known, n.missing = true, h.replica, h.seen, 0
+	n.said = h.seen.Clone()
 	n.whole = h.whole
 	for _, r := range h.graft {
 		delete(n.unwanted, r)
@@ -113,6 +115,7 @@ func (m *Mesh) receiveDeltas(from NeighbourID, n *neighbour, body []byte,
 			return err
 		}
 		n.known.Raise(d.Replica, d.Last())
+		n.said.Raise(d.Replica, d.Last())
 		switch outcome {
 		case Applied:
 			progress = true

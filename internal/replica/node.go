@@ -30,8 +30,8 @@ func (n *Node) MayDiscard() bool {
 func (n *Node) reliable() (known crdt.VersionVector, ok bool) {
 	left, healed := n.Leaves()
 	for _, id := range n.Neighbours() {
-		known, greeted := n.Known(id)
-		if !greeted || len(known) == 0 || !n.Whole(id) || !known.Contains(healed) ||
+		known := n.Said(id)
+		if len(known) == 0 || !n.Whole(id) || !known.Contains(healed) ||
 			n.fork.Replica != 0 && !n.Strange(id) {
 			continue
 		}
