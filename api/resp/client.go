@@ -24,7 +24,8 @@ type client struct {
 	in     parser
 	held   atomic.Int64 // bytes, as noted in server.held; evicted once it is to be closed
 
-	writing sync.Mutex // held while commands are answered, and while a message is sent
+	writing  sync.Mutex // held while commands are answered, and while a message is sent
+	deadline time.Time  // of writing
 	session
 }
 
@@ -131,13 +132,22 @@ func (c *client) send(b *batch) bool {
 	return err == nil
 }
 
+// extendDeadline gives the client WriteTimeout for the next piece. Most pieces need no new deadline
+// for that: it is set writeSlack further than need be.
+func (c *client) extendDeadline() {
+	now := time.Now()
+	if c.in.stranger || c.deadline.Sub(now) >= WriteTimeout { // a stranger has one already
+		return
+	}
+	c.deadline = now.Add(WriteTimeout + writeSlack)
+	_ = c.conn.SetWriteDeadline(c.deadline)
+}
+
 // write writes what is due to the client, to whom nothing else is being written.
 func (c *client) write(rest []byte) error {
 	for len(rest) > 0 {
 		n := min(len(rest), writeSize)
-		if !c.in.stranger { // who has a deadline already
-			_ = c.conn.SetWriteDeadline(time.Now().Add(WriteTimeout))
-		}
+		c.extendDeadline()
 		if c.evicted() { // whose deadline may just have been replaced
 			return os.ErrDeadlineExceeded
 		}

@@ -45,7 +45,7 @@ func TestAClientThatDoesNotReadIsClosed(t *testing.T) {
 	onPipe(t, func(t *testing.T, s *Server, far net.Conn) {
 		began := time.Now()
 		sent, err := far.Write(largeReplies(10))
-		if after := time.Since(began); err == nil || after != WriteTimeout {
+		if after := time.Since(began); err == nil || after < WriteTimeout || after > WriteTimeout+writeSlack {
 			t.Errorf("closed after %v with %v, want %v", after, err, WriteTimeout)
 		}
 		if sent > 3*MaxBatchOutput {

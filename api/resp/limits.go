@@ -96,6 +96,8 @@ const (
 	readSize  = 64 << 10
 	// writeSize is how many bytes of replies a client must take within WriteTimeout.
 	writeSize = 64 << 10
+	// writeSlack is how much later a client may be closed.
+	writeSlack = 5 * time.Second
 	// argumentSize and requestSize are what a batch holds for an argument and for a command.
 	argumentSize = 24
 	requestSize  = 192
