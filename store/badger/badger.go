@@ -252,12 +252,17 @@ func (s *Store) Size() int64 {
 
 // Close implements store.Store. It waits for the calls that are under way and writes the memtable
 // out, so that the next Open has no log to replay. Without room for that it makes the log durable
-// and leaves the rest to the end of the process, which holds the directory until then.
+// and leaves the rest to the end of the process, which holds the directory until then. So it does, and
+// writes nothing, after a write or fsync has failed: Badger would try for ever to write the memtable to a
+// disk that takes nothing.
 func (s *Store) Close() error {
 	if !s.gate.shut() {
 		return nil
 	}
 	<-s.quiet
+	if s.failed.Load() != nil {
+		return nil // whoever was told knows that what it had written last is uncertain
+	}
 	if checkRoom(s.dir) != nil {
 		badgerLog{s.log}.Warningf("closed without room on the disk: the memtable stays in its log")
 		return s.wal.sync()

@@ -3,6 +3,7 @@ package badger
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -82,8 +83,14 @@ func TestAStoreWhoseSyncFailedTakesNoMoreCommits(t *testing.T) {
 	if err := s.Sync(); !errors.Is(err, store.ErrFailed) {
 		t.Errorf("Sync returns %v", err)
 	}
-	s.Close()
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
 	if err := s.Commit(&b, false); !errors.Is(err, store.ErrClosed) {
 		t.Errorf("a commit after Close: %v", err)
+	}
+	// On a disk that takes nothing Badger would try again for ever.
+	if tables, err := filepath.Glob(filepath.Join(s.dir, "*.sst")); err != nil || len(tables) > 0 {
+		t.Errorf("Close wrote %v (%v)", tables, err)
 	}
 }
