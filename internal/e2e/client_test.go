@@ -27,8 +27,8 @@ func (e replyError) Error() string { return string(e) }
 // replies to all of them fit into the buffers between client and server.
 const pipelined = 256
 
-// patience bounds how long one pipeline may take.
-const patience = 30 * time.Second
+// patience bounds how long one pipeline may take: longer than a daemon is stopped by a test.
+const patience = 2 * time.Minute
 
 func newClient(conn net.Conn) *client {
 	return &client{conn, bufio.NewReaderSize(conn, 64<<10), bufio.NewWriterSize(conn, 64<<10)}

@@ -70,8 +70,26 @@ func newDaemon(t *testing.T, n network, host int, program, name string, args ...
 	return d
 }
 
+// moveTo has the daemon keep its data in another directory.
+func (d *daemon) moveTo(dir string) {
+	d.dir = dir
+	d.args = append(d.args, "--dir", dir)
+}
+
 // start starts the daemon and waits until it serves.
 func (d *daemon) start() {
+	d.t.Helper()
+	d.launch()
+	d.eventually("serves", func() error {
+		if ended, err := d.ended(); ended {
+			d.t.Fatalf("%s ended: %v", d.name, err)
+		}
+		return d.get("/healthz", nil)
+	})
+}
+
+// launch starts the daemon.
+func (d *daemon) launch() {
 	d.t.Helper()
 	log, err := os.OpenFile(d.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -86,15 +104,17 @@ func (d *daemon) start() {
 	exited := make(chan error, 1)
 	d.exited = exited
 	go func(cmd *exec.Cmd) { exited <- cmd.Wait() }(d.cmd)
-	d.eventually("serves", func() error {
-		select {
-		case err := <-exited:
-			exited <- err
-			d.t.Fatalf("%s ended: %v", d.name, err)
-		default:
-		}
-		return d.get("/healthz", nil)
-	})
+}
+
+// ended reports whether the daemon has ended since it was started, and how.
+func (d *daemon) ended() (ended bool, err error) {
+	select {
+	case err := <-d.exited:
+		d.exited <- err
+		return true, err
+	default:
+		return false, nil
+	}
 }
 
 // command runs another command of the program on the daemon's host, and returns what it prints.
@@ -217,6 +237,12 @@ func (d *daemon) logTail() string {
 	const tail = 40
 	lines := strings.Split(strings.TrimSpace(d.logged()), "\n")
 	return strings.Join(lines[max(0, len(lines)-tail):], "\n")
+}
+
+// lastLine returns the last line that the daemon printed.
+func (d *daemon) lastLine() string {
+	lines := strings.Split(strings.TrimSpace(d.logged()), "\n")
+	return lines[len(lines)-1]
 }
 
 func (d *daemon) logged() string {

@@ -15,18 +15,18 @@ import (
 // file whose traffic it blocks.
 type loopback struct {
 	dir   string
-	at    [hosts]addresses
-	p2p   [hosts]string
-	isCut [hosts]bool
+	at    []addresses
+	p2p   []string
+	isCut []bool
 }
 
 var _ network = (*loopback)(nil)
 
-func openLoopback(t *testing.T) *loopback {
-	n := &loopback{dir: t.TempDir()}
-	for i := range hosts {
-		n.at[i] = addresses{gossip: freePort(t), resp: freePort(t), http: freePort(t)}
-		n.p2p[i] = freePort(t)
+func openLoopback(t *testing.T, hosts int) *loopback {
+	n := &loopback{dir: t.TempDir(), isCut: make([]bool, hosts)}
+	for range hosts {
+		n.at = append(n.at, addresses{gossip: freePort(t), resp: freePort(t), http: freePort(t)})
+		n.p2p = append(n.p2p, freePort(t))
 	}
 	if err := n.write(); err != nil {
 		t.Fatal(err)
@@ -89,9 +89,9 @@ func (n *loopback) file(host int) string {
 // write tells each host whom it does not reach. Files are replaced whole, as they are read at any
 // moment.
 func (n *loopback) write() error {
-	for i := range hosts {
+	for i := range n.at {
 		var blocked strings.Builder
-		for j := range hosts {
+		for j := range n.at {
 			if i != j && (n.isCut[i] || n.isCut[j]) {
 				fmt.Fprintln(&blocked, n.at[j].gossip)
 			}

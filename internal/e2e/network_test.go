@@ -43,7 +43,7 @@ func openNetwork(t *testing.T) (n network, namespaced bool) {
 		t.Fatalf("no network namespaces: %v", err)
 	}
 	t.Logf("no network namespaces (%v): using loopback", err)
-	return openLoopback(t), false
+	return openLoopback(t, hosts), false
 }
 
 // printMode prints what .ci/run looks for.
