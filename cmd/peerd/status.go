@@ -63,6 +63,9 @@ func writeStatus(out io.Writer, s peer.Status, now time.Time) error {
 	fmt.Fprintf(w, "gossip\t%s\n", cmp.Or(s.GossipAddr, "offline"))
 	fmt.Fprintf(w, "data\t%s in %s, %s on disk\n", plural(s.Keys, "key"), plural(s.Cells, "cell"),
 		size(s.StoreBytes))
+	if s.MinFreeBytes > 0 {
+		fmt.Fprintf(w, "disk\t%s free, %s must be\n", size(int64(s.FreeBytes)), size(int64(s.MinFreeBytes)))
+	}
 	fmt.Fprintf(w, "context\t%s of %s by %s\n", short(s.ContextHash), plural(writes(s), "write"),
 		plural(len(s.VersionVector), "replica"))
 	fmt.Fprintf(w, "root\t%s%s\n", short(s.Root), unsettled(s))

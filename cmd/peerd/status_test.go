@@ -18,6 +18,7 @@ func TestAStatusReadsAsATable(t *testing.T) {
 		VersionVector: map[string]uint64{"00000000000000aa": 40, "00000000000000bb": 2},
 		ContextHash:   "0123456789abcdef", Root: "fedcba9876543210", Settled: true, Ready: false,
 		Reason: "catching up with the other peers", Keys: 1, Cells: 1234, StoreBytes: 5 << 20,
+		FreeBytes: 3 << 30, MinFreeBytes: 1 << 30,
 		GossipAddr: "10.0.0.1:7946", Forks: []string{"00000000000000bb"},
 		ClockSkewed: []string{"lima"},
 		Members: []peer.Member{
@@ -33,6 +34,7 @@ peer     …XnTXeRgP
 replica  00000000000000aa
 gossip   10.0.0.1:7946
 data     1 key in 1234 cells, 5.0 MiB on disk
+disk     3.0 GiB free, 1.0 GiB must be
 context  01234567 of 42 writes by 2 replicas
 root     fedcba98
 FORKS    1 replica issued writes twice: see the log

@@ -1,6 +1,7 @@
 package members
 
 import (
+	"encoding/hex"
 	"testing"
 	"time"
 )
@@ -53,4 +54,29 @@ func TestTheOffsetOfAClockIsForgottenWithTheMember(t *testing.T) {
 	if got := table.list()[0]; got.ClockOffset != 0 || got.ClockError != 0 {
 		t.Errorf("one that is gone is off by %v ± %v", got.ClockOffset, got.ClockError)
 	}
+}
+
+// TestAnAnswerToAProbeIsWrittenAsItAlwaysWas pins the bytes that other versions read.
+func TestAnAnswerToAProbeIsWrittenAsItAlwaysWas(t *testing.T) {
+	const want = "91cf18b1ed9e2a7e8000"
+	if got := hex.EncodeToString(encodeClock(time.Unix(0, 0x18b1ed9e2a7e8000))); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+func FuzzClock(f *testing.F) {
+	f.Add(encodeClock(noon))
+	f.Add(append([]byte{0x92}, append(encodeClock(noon)[1:], 0x01)...))
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		theirs, ok := decodeClock(payload)
+		if !ok {
+			return
+		}
+		if again, ok := decodeClock(encodeClock(theirs)); !ok || !again.Equal(theirs) {
+			t.Errorf("%v became %v, %v", theirs, again, ok)
+		}
+		if _, bound := offsetOf(theirs, noon, time.Second); bound != time.Second/2 {
+			t.Errorf("off by more than %v", bound)
+		}
+	})
 }
