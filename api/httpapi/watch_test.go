@@ -59,6 +59,12 @@ func (a *api) events(at, query, last string) *source {
 	if last != "" {
 		r.Header.Set("Last-Event-ID", last)
 	}
+	return a.source(r)
+}
+
+// source sends the request for a watch.
+func (a *api) source(r *http.Request) *source {
+	a.t.Helper()
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
 		a.t.Fatal(err)
