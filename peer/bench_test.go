@@ -3,6 +3,7 @@ package peer
 import (
 	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -66,6 +67,34 @@ func BenchmarkUpdate(b *testing.B) {
 			p := openBench(b, Interval)
 			parallel(b, 64, func(i int64) error {
 				return p.Update(context.Background(), func(tx *Tx) error { return op.fn(tx, i) })
+			})
+		})
+	}
+}
+
+// BenchmarkUpdateBesideWatches measures writers while watches read what they change: on two cores the
+// watches' own work takes time as well.
+func BenchmarkUpdateBesideWatches(b *testing.B) {
+	for _, watches := range []int{0, 1, 100} {
+		b.Run(fmt.Sprint("watches=", watches), func(b *testing.B) {
+			p := openBench(b, Interval)
+			ctx, stop := context.WithCancel(context.Background())
+			var reading sync.WaitGroup
+			defer reading.Wait()
+			defer stop()
+			for i := range watches {
+				w := p.Watch(fmt.Sprint("k", i))
+				reading.Go(func() {
+					defer w.Close()
+					for _, err := range w.All(ctx) {
+						if err != nil {
+							return
+						}
+					}
+				})
+			}
+			parallel(b, 64, func(i int64) error {
+				return p.Update(context.Background(), func(tx *Tx) error { return setOne(tx, i) })
 			})
 		})
 	}
