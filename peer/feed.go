@@ -7,8 +7,9 @@ import (
 	"github.com/peerd/peerd/crdt"
 )
 
-// feed is what the commit loop tells those who wait for changes: watches, and who waits for a token. It
-// costs the loop a few assignments for each commit group, however many wait and however slow they are.
+// feed is what the commit loop tells those who wait for changes: watches, and who waits for a
+// token. It costs the loop a few assignments for each commit group, however many wait and however
+// slow they are.
 type feed struct {
 	mu     sync.Mutex
 	at     place
@@ -34,8 +35,8 @@ type record struct {
 	deltas []*crdt.Delta
 }
 
-// maxFeedBytes is how many bytes of deltas are kept in memory for watches. They are those of the log's own
-// newest records. A watch that is further behind reads the log on the disk.
+// maxFeedBytes is how many bytes of deltas are kept in memory for watches. They are those of the
+// log's own newest records. A watch that is further behind reads the log on the disk.
 const maxFeedBytes = 4 << 20
 
 // maxFeedRecords is how many records a watch takes at once.
@@ -152,9 +153,9 @@ func (f *feed) exit() {
 	}
 }
 
-// after returns the records from number on that are in memory. If there is none, ended says that number is
-// the log's end, and wake will be closed when there is more; else the log on the disk has them.
-// same is false if the epoch is over.
+// after returns the records from number on that are in memory. If there is none, ended says that
+// number is the log's end, and wake will be closed when there is more; else the log on the disk has
+// them. same is false if the epoch is over.
 func (f *feed) after(epoch, number uint64) (recs []record, ended, same bool, wake <-chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -11,21 +11,22 @@ import (
 	"github.com/peerd/peerd/internal/wire"
 )
 
-// Token names a moment of the data: everything that had been written and seen at one peer then. Given to
-// another peer of the cluster, it lets that one wait until it has seen all of it (Peer.Wait), or tell
-// what changed since (Peer.WatchSince). It is text without blanks or quotes, to be kept and handed on,
-// not to be looked into. The empty Token names the moment before the first write.
+// Token names a moment of the data: everything that had been written and seen at one peer then.
+// Given to another peer of the cluster, it lets that one wait until it has seen all of it
+// (Peer.Wait), or tell what changed since (Peer.WatchSince). It is text without blanks or quotes,
+// to be kept and handed on, not to be looked into. The empty Token names the moment before the
+// first write.
 type Token string
 
-// MaxToken is how long a token may be, in bytes. That is enough for some 800 replicas; a store counts as a
-// new replica after each unclean start.
+// MaxToken is how long a token may be, in bytes. That is enough for some 800 replicas; a store
+// counts as a new replica after each unclean start.
 const MaxToken = 16 << 10
 
 var (
 	// ErrToken is returned for text that is no token: cut off, mistyped, or of a newer version.
 	ErrToken = errors.New("this is no token of peerd: pass one on as it was received")
-	// ErrTooManyReplicas is returned if more replicas have written than a token can name. What was to be
-	// done beside it was done.
+	// ErrTooManyReplicas is returned if more replicas have written than a token can name. What was to
+	// be done beside it was done.
 	ErrTooManyReplicas = fmt.Errorf(
 		"more replicas have written here than a token of %d bytes can name", MaxToken)
 )
@@ -95,16 +96,16 @@ func (e *NotSeenError) Error() string {
 	for _, missing := range e.Missing {
 		n += missing
 	}
-	return fmt.Sprintf("this peer has not seen %d of the writes that the token names, of %d replicas: "+
-		"ask again later, or the peer that gave the token", n, len(e.Missing))
+	return fmt.Sprintf("this peer has not seen %d of the writes that the token names, of %d "+
+		"replicas: ask again later, or the peer that gave the token", n, len(e.Missing))
 }
 
 // Unwrap returns why the wait ended.
 func (e *NotSeenError) Unwrap() error { return e.cause }
 
-// Wait returns when this peer has seen everything that t names: at once if it has. When ctx ends before
-// that it returns a *NotSeenError that wraps ctx's error. A write that only a lost disk held is waited for
-// in vain.
+// Wait returns when this peer has seen everything that t names: at once if it has. When ctx ends
+// before that it returns a *NotSeenError that wraps ctx's error. A write that only a lost disk held
+// is waited for in vain.
 func (p *Peer) Wait(ctx context.Context, t Token) error {
 	want, err := t.vector()
 	if err != nil {
@@ -170,8 +171,8 @@ func (p *Peer) ViewToken(ctx context.Context, fn func(tx *Tx) error) (Token, err
 	return newToken(at.seen)
 }
 
-// UpdateToken is Update, and returns the token of the moment after the transaction: all that it saw and
-// wrote. If the error is ErrTooManyReplicas, the transaction took effect.
+// UpdateToken is Update, and returns the token of the moment after the transaction: all that it saw
+// and wrote. If the error is ErrTooManyReplicas, the transaction took effect.
 func (p *Peer) UpdateToken(ctx context.Context, fn func(tx *Tx) error) (Token, error) {
 	var seen crdt.VersionVector
 	err := p.Update(ctx, func(tx *Tx) error {

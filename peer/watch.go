@@ -16,15 +16,16 @@ import (
 
 // Limits of one Change.
 const (
-	// MaxChangeKeys is how many keys a Change names before the rest is left to the next one. The keys of
-	// one transaction stay together, so there may be some thousands more.
+	// MaxChangeKeys is how many keys a Change names before the rest is left to the next one. The keys
+	// of one transaction stay together, so there may be some thousands more.
 	MaxChangeKeys = 1024
 	// maxChangeBytes is the same in bytes of keys.
 	maxChangeBytes = 256 << 10
-	// maxChangeRecords is how many log records are read from the disk before a watch looks whether it was closed.
+	// maxChangeRecords is how many log records are read from the disk before a watch looks whether it
+	// was closed.
 	maxChangeRecords = 4096
-	// watchPause is how long a watch that was woken leaves the next change to come together with others.
-	// The first change after a silence is told at once.
+	// watchPause is how long a watch that was woken leaves the next change to come together with
+	// others. The first change after a silence is told at once.
 	watchPause = 5 * time.Millisecond
 )
 
@@ -33,20 +34,22 @@ type Change struct {
 	// Keys were written or deleted, or may have been: in order, each once. A View then tells what they
 	// hold. All keys of a transaction are in one Change.
 	Keys []string
-	// Reset says that what changed is not known: a repair took place, or the log of changes has been cut
-	// where the watch stood. Keys of this Change and of those that follow up to the next one with a
-	// Token are then all keys that exist; a key under the prefix that is not among them exists no more.
+	// Reset says that what changed is not known: a repair took place, or the log of changes has been
+	// cut where the watch stood. Keys of this Change and of those that follow up to the next one with
+	// a Token are then all keys that exist; a key under the prefix that is not among them exists no
+	// more.
 	Reset bool
 	// Token names the moment after the change: WatchSince goes on from there, at any peer. It is empty
 	// while the keys after a Reset are not complete.
 	Token Token
 }
 
-// Watch tells which keys change, by local transactions and by what arrives from other peers. It is a
-// place in the log of what was applied, and reads on from there when it is asked: so it holds nothing for
-// its reader, and never slows writers, however slow it is. A reader that falls behind gets what it missed
-// from the log, each changed key once for many changes; one that falls further behind than the log
-// reaches (Config.LogBytes, LogAge) gets a Reset. Next and All are for one goroutine.
+// Watch tells which keys change, by local transactions and by what arrives from other peers. It is
+// a place in the log of what was applied, and reads on from there when it is asked: so it holds
+// nothing for its reader, and never slows writers, however slow it is. A reader that falls behind
+// gets what it missed from the log, each changed key once for many changes; one that falls further
+// behind than the log reaches (Config.LogBytes, LogAge) gets a Reset. Next and All are for one
+// goroutine.
 type Watch struct {
 	p      *Peer
 	prefix string
@@ -64,8 +67,8 @@ type Watch struct {
 	woken time.Time // when it was woken last
 }
 
-// Watch begins to watch the keys that begin with prefix. It must be closed. What is committed after it
-// returned is told.
+// Watch begins to watch the keys that begin with prefix. It must be closed. What is committed after
+// it returned is told.
 func (p *Peer) Watch(prefix string) *Watch {
 	w := p.newWatch(prefix)
 	at := p.feed.now()
@@ -73,9 +76,9 @@ func (p *Peer) Watch(prefix string) *Watch {
 	return w
 }
 
-// WatchSince begins to watch the keys that begin with prefix, from the moment that a token names: one of a
-// Change, a ViewToken, an UpdateToken, of this or another peer of the cluster. What came after that
-// moment is told, and nothing else. It must be closed. The error is ErrToken.
+// WatchSince begins to watch the keys that begin with prefix, from the moment that a token names:
+// one of a Change, a ViewToken, an UpdateToken, of this or another peer of the cluster. What came
+// after that moment is told, and nothing else. It must be closed. The error is ErrToken.
 func (p *Peer) WatchSince(prefix string, since Token) (*Watch, error) {
 	told, err := since.vector()
 	if err != nil {
@@ -99,12 +102,13 @@ func (w *Watch) Close() {
 	})
 }
 
-// Token names the moment up to which all changes were told. Beside the tokens of Changes it also moves when
-// keys change that are not watched: who wants to go on from here after a long silence keeps this one.
+// Token names the moment up to which all changes were told. Beside the tokens of Changes it also
+// moves when keys change that are not watched: who wants to go on from here after a long silence
+// keeps this one.
 func (w *Watch) Token() (Token, error) { return newToken(w.told) }
 
-// All returns the changes one after the other, until the loop ends, ctx ends, or the watch or the peer is
-// closed: the last pair has the error, ctx's or ErrClosed. The watch stays open.
+// All returns the changes one after the other, until the loop ends, ctx ends, or the watch or the
+// peer is closed: the last pair has the error, ctx's or ErrClosed. The watch stays open.
 func (w *Watch) All(ctx context.Context) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
 		for {
@@ -116,7 +120,8 @@ func (w *Watch) All(ctx context.Context) iter.Seq2[Change, error] {
 	}
 }
 
-// Next waits for a change. It returns ctx's error, or ErrClosed after Close of the watch or the peer.
+// Next waits for a change. It returns ctx's error, or ErrClosed after Close of the watch or the
+// peer.
 func (w *Watch) Next(ctx context.Context) (Change, error) {
 	for {
 		if err := w.ended(ctx); err != nil {
@@ -226,7 +231,8 @@ func (w *Watch) place() error {
 // restart makes the next change a Reset.
 func (w *Watch) restart() { w.listing, w.restarted, w.after = true, false, "" }
 
-// readLog reads records from the log on the disk. If they are not there any more, the watch starts again.
+// readLog reads records from the log on the disk. If they are not there any more, the watch starts
+// again.
 func (w *Watch) readLog(c *Change, size *int) {
 	v, _, err := w.p.viewAfter(nil)
 	if err != nil {
@@ -245,8 +251,8 @@ func (w *Watch) readLog(c *Change, size *int) {
 	}
 }
 
-// take adds what a record changed to the change. It returns false if the change is full; the rest of the
-// record is then taken next.
+// take adds what a record changed to the change. It returns false if the change is full; the rest
+// of the record is then taken next.
 func (w *Watch) take(number uint64, deltas []*crdt.Delta, c *Change, size *int) bool {
 	for _, d := range deltas {
 		if d.Last() <= w.told[d.Replica] {
@@ -273,8 +279,8 @@ func (w *Watch) take(number uint64, deltas []*crdt.Delta, c *Change, size *int) 
 	return true
 }
 
-// list tells some of the keys that exist. The first of them are of the moment from which the watch goes on:
-// what becomes of the others before they are told is a change after that.
+// list tells some of the keys that exist. The first of them are of the moment from which the watch
+// goes on: what becomes of the others before they are told is a change after that.
 func (w *Watch) list() (*Change, <-chan struct{}, error) {
 	wake := w.p.feed.changed()
 	v, at, err := w.view()

@@ -16,21 +16,21 @@
 //
 // # The contract
 //
-// A request is one transaction or one view of the peer. Bytes come back as they were sent (octets). Each
-// answer about data has a token, and waits for the one that the request brings (await). A watch is a
-// peer.Watch: it holds nothing for a slow client. Errors are problems (problem.go), whose codes are
-// listed in openapi.yaml.
+// A request is one transaction or one view of the peer. Bytes come back as they were sent (octets).
+// Each answer about data has a token, and waits for the one that the request brings (await). A
+// watch is a peer.Watch: it holds nothing for a slow client. Errors are problems (problem.go),
+// whose codes are listed in openapi.yaml.
 //
-// Connections, headers, bodies, answers and times are bounded by the constants in server.go, request.go and
-// watch.go. A new route is a line in routes.go and a path in openapi.yaml: a test compares them, and
-// all tests of data check what they send and get against the document.
+// Connections, headers, bodies, answers and times are bounded by the constants in server.go,
+// request.go and watch.go. A new route is a line in routes.go and a path in openapi.yaml: a test
+// compares them, and all tests of data check what they send and get against the document.
 //
 // # Caveats
 //
 // With Config.Auth all but health is answered to those alone who send the password, as a bearer
 // token or in the way of Basic; each request is looked at, so connections carry no trust. Without
 // it, anybody who reaches the port may ask. Browsers on the same machine are kept out of other
-// sites' hands (guard.go): a request without a password must name this host in its Host header, as a
-// page of another site that points its own name at 127.0.0.1 does not; it must not come from another
-// site's page; and the page runs no script but its own.
+// sites' hands (guard.go): a request without a password must name this host in its Host header, as
+// a page of another site that points its own name at 127.0.0.1 does not; it must not come from
+// another site's page; and the page runs no script but its own.
 package httpapi

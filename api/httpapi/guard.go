@@ -14,8 +14,8 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect
 	"img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // guard refuses requests for other hosts, from other sites and without a password, and adds the
-// headers that browsers obey. Who has the password, or has checked this host's certificate, may use any
-// name for it: with a name of its own a page of another site has neither.
+// headers that browsers obey. Who has the password, or has checked this host's certificate, may use
+// any name for it: with a name of its own a page of another site has neither.
 func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -48,7 +48,8 @@ func (s *Server) guard(next http.Handler) http.Handler {
 }
 
 // fromThisSite reports whether a browser says that the request is this server's own page's, or its
-// user's. Programs send neither header. Only the page itself may be opened by a link on another site.
+// user's. Programs send neither header. Only the page itself may be opened by a link on another
+// site.
 func fromThisSite(r *http.Request) bool {
 	switch r.Header.Get("Sec-Fetch-Site") {
 	case "", "same-origin", "none":

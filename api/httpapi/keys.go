@@ -70,8 +70,10 @@ func (e *entry) read(in *reader, keys crdt.Fields, path []octets, after *string,
 	return true, nil
 }
 
-// page reads what has type t at a spot; of a set or a map at most limit members after the given one.
-func (r *reader) page(at spot, t crdt.Type, after *string, limit int, cursor *string) (value, error) {
+// page reads what has type t at a spot; of a set or a map at most limit members after the given
+// one.
+func (r *reader) page(at spot, t crdt.Type, after *string, limit int, cursor *string) (
+	value, error) {
 	v := value{Type: typeNames[t]}
 	var next *string
 	var err error
@@ -194,11 +196,12 @@ func (l *listing) read(
 	return err
 }
 
-// check returns a problem unless v says of one type what it needs, and nothing else. depth is how many
-// names are above what v holds.
+// check returns a problem unless v says of one type what it needs, and nothing else. depth is how
+// many names are above what v holds.
 func (v *value) check(depth int) error {
 	members := map[string]bool{
-		"string": v.Value != nil, "flag": v.Enabled != nil, "set": v.Elements != nil, "map": v.Fields != nil,
+		"string": v.Value != nil, "flag": v.Enabled != nil,
+		"set": v.Elements != nil, "map": v.Fields != nil,
 	}
 	given, known := members[v.Type]
 	switch {

@@ -8,9 +8,9 @@ import (
 	"unicode/utf8"
 )
 
-// octets is a byte string: a key, a field, an element, a value. In JSON it is a string if it is UTF-8,
-// and else {"base64": "…"}. Either form is read, so every byte string has one that is written, and all
-// that was written reads back as it was.
+// octets is a byte string: a key, a field, an element, a value. In JSON it is a string if it is
+// UTF-8, and else {"base64": "…"}. Either form is read, so every byte string has one that is
+// written, and all that was written reads back as it was.
 type octets string
 
 // MarshalJSON implements json.Marshaler.
@@ -27,8 +27,8 @@ type binary struct {
 
 var (
 	errOctets = errors.New(`must be a string, or {"base64": "…"} with standard base64`)
-	errUTF16  = errors.New(`a string has half a surrogate pair (\ud800 to \udfff), which is no text: ` +
-		`send {"base64": "…"}`)
+	errUTF16  = errors.New(`a string has half a surrogate pair (\ud800 to \udfff), ` +
+		`which is no text: send {"base64": "…"}`)
 )
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -56,8 +56,8 @@ func (o *octets) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// halfSurrogate reports whether a JSON string has an escape that stands for half a character, in the place
-// of which encoding/json puts U+FFFD. The string is well-formed JSON.
+// halfSurrogate reports whether a JSON string has an escape that stands for half a character, in
+// the place of which encoding/json puts U+FFFD. The string is well-formed JSON.
 func halfSurrogate(data []byte) bool {
 	for i := 0; i < len(data); i++ {
 		if data[i] != '\\' {
@@ -70,7 +70,7 @@ func halfSurrogate(data []byte) bool {
 		switch unit := unit16(data[i+1:]); {
 		case unit < 0xd800 || unit > 0xdfff:
 			i += 4
-		case unit < 0xdc00 && unit16(second(data[i+5:])) >= 0xdc00 && unit16(second(data[i+5:])) <= 0xdfff:
+		case unit < 0xdc00 && isSecond(data[i+5:]):
 			i += 10
 		default:
 			return true
@@ -79,12 +79,13 @@ func halfSurrogate(data []byte) bool {
 	return false
 }
 
-// second returns the digits of an escape that data begins with, nil if it begins otherwise.
-func second(data []byte) []byte {
+// isSecond reports whether data begins with an escape for the second half of a character.
+func isSecond(data []byte) bool {
 	if len(data) < 6 || data[0] != '\\' || data[1] != 'u' {
-		return nil
+		return false
 	}
-	return data[2:]
+	unit := unit16(data[2:])
+	return 0xdc00 <= unit && unit <= 0xdfff
 }
 
 // unit16 reads four hexadecimal digits; 0 if there are none.

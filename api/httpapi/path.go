@@ -14,8 +14,8 @@ type spot struct {
 	name string
 }
 
-// walk follows a path: a key, and the names of fields in nested maps. It returns a problem if a name on
-// the way stands for something that is no map.
+// walk follows a path: a key, and the names of fields in nested maps. It returns a problem if a
+// name on the way stands for something that is no map.
 func walk(keys crdt.Fields, path []octets) (spot, error) {
 	in := keys
 	for i, name := range path[:len(path)-1] {
@@ -33,8 +33,9 @@ func checkType(in crdt.Fields, name string, t crdt.Type) error {
 	if err != nil || len(types) == 0 || slices.Contains(types, t) {
 		return err
 	}
-	return refuse(http.StatusConflict, "wrong-type", fmt.Sprintf("this is a %s and no %s: delete it first, "+
-		"or use another name", typeNames[types[0]], typeNames[t]))
+	return refuse(http.StatusConflict, "wrong-type", fmt.Sprintf(
+		"this is a %s and no %s: delete it first, or use another name",
+		typeNames[types[0]], typeNames[t]))
 }
 
 // checkPath returns a problem unless the path can be walked.

@@ -10,8 +10,8 @@ import (
 	"github.com/peerd/peerd/peer"
 )
 
-// problem is an error as it is answered: application/problem+json (RFC 9457). Its code is for programs,
-// its detail for people: it says what to do.
+// problem is an error as it is answered: application/problem+json (RFC 9457). Its code is for
+// programs, its detail for people: it says what to do.
 type problem struct {
 	Title  string `json:"title"` // the status in words
 	Status int    `json:"status"`
@@ -28,9 +28,12 @@ func refuse(status int, code, detail string) *problem {
 	return &problem{Title: http.StatusText(status), Status: status, Code: code, Detail: detail}
 }
 
-func badRequest(detail string) *problem { return refuse(http.StatusBadRequest, "bad-request", detail) }
+func badRequest(detail string) *problem {
+	return refuse(http.StatusBadRequest, "bad-request", detail)
+}
 
-// retryAfter is how many seconds a client may wait before it asks again what cannot be answered now.
+// retryAfter is how many seconds a client may wait before it asks again what cannot be answered
+// now.
 const retryAfter = 1
 
 // knownProblems are the errors of the layers below that have a status of their own.
@@ -54,8 +57,8 @@ var knownProblems = []struct {
 	{context.DeadlineExceeded, http.StatusServiceUnavailable, "busy"},
 }
 
-// problemOf returns how an error is answered. One that is not known is answered as it reads: it is the
-// store's, which says what to do.
+// problemOf returns how an error is answered. One that is not known is answered as it reads: it is
+// the store's, which says what to do.
 func problemOf(err error) *problem {
 	var p *problem
 	if errors.As(err, &p) {

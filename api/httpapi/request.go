@@ -29,7 +29,8 @@ const (
 	MaxItems = 10_000
 	// MaxAnswer is the size in bytes of the names and values in an answer.
 	MaxAnswer = 16 << 20
-	// defaultLimit is how many keys, elements or fields are answered unless the request says otherwise.
+	// defaultLimit is how many keys, elements or fields are answered unless the request says
+	// otherwise.
 	defaultLimit = 1000
 	// MaxWait is how long a request may ask to wait for a token. A longer one is cut to it.
 	MaxWait = 30 * time.Second
@@ -42,7 +43,8 @@ const (
 // tokenHeader names the token in requests and answers.
 const tokenHeader = "X-Peerd-Token"
 
-// decodeBody reads a request's body into v. What v has no place for is an error, unless it is in extra.
+// decodeBody reads a request's body into v. What v has no place for is an error, unless it is in
+// extra.
 func decodeBody(w http.ResponseWriter, r *http.Request, v any) error {
 	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil ||
 		media != "application/json" {

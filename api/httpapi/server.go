@@ -37,7 +37,8 @@ const (
 // DrainTimeout is how long Serve waits, after its context has ended, for answers under way.
 const DrainTimeout = 5 * time.Second
 
-// Peer is what is read, written and told about: a *peer.Peer. Its methods are called by many goroutines at once.
+// Peer is what is read, written and told about: a *peer.Peer. Its methods are called by many
+// goroutines at once.
 type Peer interface {
 	// Ready returns nil, or why the peer should get no requests.
 	Ready() error

@@ -8,8 +8,8 @@ import (
 	"github.com/peerd/peerd/crdt"
 )
 
-// value is what is stored under a name, of one type: "string", "flag", "set" or "map", and with it the
-// member that the type has. PUT takes what GET answers.
+// value is what is stored under a name, of one type: "string", "flag", "set" or "map", and with it
+// the member that the type has. PUT takes what GET answers.
 type value struct {
 	Type string `json:"type"`
 	// Value is a string as it reads, the increments that were counted on it included.
@@ -102,8 +102,10 @@ func (r *reader) text(s crdt.String, v *value) error {
 	return r.spend(0, size)
 }
 
-// elements reads at most limit elements after the given one. It returns the last one if there are more.
-func (r *reader) elements(s crdt.Set, after *string, limit int, v *value) (next *string, err error) {
+// elements reads at most limit elements after the given one. It returns the last one if there are
+// more.
+func (r *reader) elements(s crdt.Set, after *string, limit int, v *value) (
+	next *string, err error) {
 	all := []octets{}
 	v.Elements = &all
 	size := 0
@@ -157,7 +159,8 @@ type named struct {
 	types []crdt.Type
 }
 
-func (r *reader) names(m crdt.Map, after *string, limit int) (all []named, next *string, err error) {
+func (r *reader) names(m crdt.Map, after *string, limit int) (
+	all []named, next *string, err error) {
 	size := 0
 	visit := func(name string, t crdt.Type) bool {
 		if n := len(all); n > 0 && all[n-1].name == name {

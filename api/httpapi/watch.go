@@ -93,8 +93,8 @@ func (ws *watches) end() {
 	}
 }
 
-// openWatch begins where the client was: at the event that it had last, or at the token that it names, or
-// now.
+// openWatch begins where the client was: at the event that it had last, or at the token that it
+// names, or now.
 func (s *Server) openWatch(r *http.Request, q *query) (*peer.Watch, error) {
 	prefix := q.values.Get("prefix")
 	switch last := r.Header.Get("Last-Event-ID"); {
@@ -112,8 +112,8 @@ type events struct {
 	control *http.ResponseController
 }
 
-// follow sends the changes. After an error of the connection or the watch it returns: a client comes back
-// with the last token that it got.
+// follow sends the changes. After an error of the connection or the watch it returns: a client
+// comes back with the last token that it got.
 func (s *events) follow(ctx context.Context, watch *peer.Watch) {
 	token, err := watch.Token()
 	if err != nil || s.send("open", event{Keys: []octets{}, Token: token}) != nil {

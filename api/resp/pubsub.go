@@ -10,15 +10,15 @@ import (
 	"github.com/peerd/peerd/crdt"
 )
 
-// Redis tells of changed keys on two channels for each change: one named for the key, which says what
-// happened, and one named for what happened, which says the key.
+// Redis tells of changed keys on two channels for each change: one named for the key, which says
+// what happened, and one named for what happened, which says the key.
 const (
 	keyspace = "__keyspace@0__:"
 	keyevent = "__keyevent@0__:"
 )
 
-// subscriptions is what a connection has subscribed to. Its own goroutine changes them, while it holds
-// client.writing; the goroutine that sends messages reads them, while it does.
+// subscriptions is what a connection has subscribed to. Its own goroutine changes them, while it
+// holds client.writing; the goroutine that sends messages reads them, while it does.
 type subscriptions struct {
 	channels nameSet
 	patterns nameSet
@@ -142,15 +142,16 @@ func (c *call) unsubscribe(reply string, set *nameSet) error {
 	return nil
 }
 
-// errSubscribed is the reply to other commands of a subscriber over RESP2, whose client could not tell a
-// reply from a message.
+// errSubscribed is the reply to other commands of a subscriber over RESP2, whose client could not
+// tell a reply from a message.
 func errSubscribed(name string) error {
-	return replyError(fmt.Sprintf("ERR Can't execute '%s': only (P)SUBSCRIBE / (P)UNSUBSCRIBE / PING / "+
-		"QUIT are allowed in this context", name))
+	return replyError(fmt.Sprintf("ERR Can't execute '%s': only (P)SUBSCRIBE / (P)UNSUBSCRIBE / "+
+		"PING / QUIT are allowed in this context", name))
 }
 
-// follow starts and ends the goroutine that sends messages, as the subscriptions ask for. The connection's
-// goroutine calls it before it sends the replies to them; messages wait until that is done.
+// follow starts and ends the goroutine that sends messages, as the subscriptions ask for. The
+// connection's goroutine calls it before it sends the replies to them; messages wait until that is
+// done.
 func (c *client) follow(ctx context.Context) {
 	subs := &c.subs
 	switch {
@@ -177,9 +178,10 @@ func (c *client) unfollow(ctx context.Context) {
 	c.follow(ctx)
 }
 
-// sendMessages sends what changes to a subscriber, until its watch is closed. The watch holds nothing for
-// it: one that is slow gets fewer messages, with each key once. One that falls behind the log of changes
-// is closed, as Redis closes one beyond its output limit: it knows then that it missed some.
+// sendMessages sends what changes to a subscriber, until its watch is closed. The watch holds
+// nothing for it: one that is slow gets fewer messages, with each key once. One that falls behind
+// the log of changes is closed, as Redis closes one beyond its output limit: it knows then that it
+// missed some.
 func (c *client) sendMessages(ctx context.Context, watch Watch) {
 	for {
 		change, err := watch.Next(ctx)
@@ -230,8 +232,8 @@ func (c *client) tell(ctx context.Context, watch Watch, keys []string) error {
 	return nil
 }
 
-// eventOf names what happened to a key, in Redis's words. Changes that came together, or from other peers,
-// are told as one, so it is not the command that made it.
+// eventOf names what happened to a key, in Redis's words. Changes that came together, or from other
+// peers, are told as one, so it is not the command that made it.
 func eventOf(s crdt.Summary) string {
 	switch typeName(s) {
 	case "none":
@@ -246,7 +248,9 @@ func eventOf(s crdt.Summary) string {
 
 // message writes the messages about one key.
 func (s *subscriptions) message(out *replies, key, event string) {
-	for _, m := range [2]struct{ channel, payload string }{{keyspace + key, event}, {keyevent + event, key}} {
+	for _, m := range [2]struct{ channel, payload string }{
+		{keyspace + key, event}, {keyevent + event, key},
+	} {
 		if s.channels.has(m.channel) {
 			out.push(3)
 			out.text("message")

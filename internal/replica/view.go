@@ -127,9 +127,9 @@ func (v *View) Keys(prefix, beyond string, fn func(string, crdt.Summary) bool) e
 // KeyCount returns the number of keys that exist. O(1).
 func (v *View) KeyCount() (int, error) { return v.keys, nil }
 
-// Log calls fn with the records of the moment's log from number on, each with its deltas in the order in which
-// they were applied here, until fn returns false. It stops where a record is missing: fn is not called at
-// all if that is the first one.
+// Log calls fn with the records of the moment's log from number on, each with its deltas in the order
+// in which they were applied here, until fn returns false. It stops where a record is missing: fn is
+// not called at all if that is the first one.
 func (v *View) Log(number uint64, fn func(number uint64, deltas []*crdt.Delta) bool) error {
 	// Most callers are at the log's end: a look at one key is cheaper than a scan.
 	if _, ok, err := v.snap.Get(numbered(prefixLog, number)); err != nil || !ok {
