@@ -86,6 +86,7 @@ func heapInUse() int64 {
 func TestAPeerThatReadsSlowlySlowsNobodyAndTakesNoMemory(t *testing.T) {
 	const (
 		keys, size = 64, 4 << 10
+		together   = 8        // keys that a transaction writes
 		log        = 4 << 20  // bytes of deltas that each peer keeps
 		written    = 64 << 20 // bytes, of which no more than the log and keys*size stay
 		allowed    = 32 << 20 // bytes of heap that three peers may take meanwhile
@@ -112,16 +113,21 @@ func TestAPeerThatReadsSlowlySlowsNobodyAndTakesNoMemory(t *testing.T) {
 	}
 
 	value := make([]byte, size)
-	write := func(i int) {
-		mustUpdate(t, writer, func(tx *Tx) error { return tx.String(fmt.Sprint("k", i%keys)).Set(value) })
+	write := func(bytes int) {
+		for i := 0; i < bytes/size; i += together {
+			mustUpdate(t, writer, func(tx *Tx) error {
+				for n := range together {
+					if err := tx.String(fmt.Sprint("k", (i+n)%keys)).Set(value); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}
 	}
-	for i := range 2 * log / size {
-		write(i)
-	}
+	write(2 * log)
 	before := heapInUse()
-	for i := range written / size {
-		write(i)
-	}
+	write(written)
 	c.converge(writer, reader)
 	used := heapInUse() - before
 	t.Logf("%d bytes of heap after %d were written", used, written)
