@@ -106,6 +106,12 @@ var redisFigures = []figure[Frontend]{
 		func(f Frontend) float64 { return float64(f.Accepted) }},
 	{counter, "redis_connections_refused_total", "Redis clients beyond the limit.",
 		func(f Frontend) float64 { return float64(f.Refused) }},
+	{gauge, "redis_held_bytes", "Memory that Redis clients hold, without little ones.",
+		func(f Frontend) float64 { return float64(f.Held) }},
+	{counter, "redis_clients_evicted_total", "Redis clients closed for the memory that they held.",
+		func(f Frontend) float64 { return float64(f.Evicted) }},
+	{counter, "redis_clients_unread_total", "Redis clients closed because they took no replies.",
+		func(f Frontend) float64 { return float64(f.Unread) }},
 	{counter, "redis_slow_commands_total", "Redis commands that took longer than --slow-log.",
 		func(f Frontend) float64 { return float64(f.Slow) }},
 }

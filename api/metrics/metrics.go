@@ -40,6 +40,9 @@ type Frontend struct {
 	Clients  int                       // connected now
 	Accepted uint64                    // connections that were served, those of now included
 	Refused  uint64                    // connections beyond the limit
+	Held     int64                     // bytes that clients hold
+	Evicted  uint64                    // clients closed for the memory that they held
+	Unread   uint64                    // clients closed because they took no replies
 	Slow     uint64                    // what the slow log had reason to name
 	Times    map[string]latency.Counts // of answers, by command or route
 }

@@ -10,6 +10,8 @@ import (
 type Metrics struct {
 	Clients           int    // connected now
 	Accepted, Refused uint64 // connections
+	Held              int64  // bytes that clients hold, what is below FreeHold of each not counted
+	Evicted, Unread   uint64 // clients that were closed: beyond MaxHeld, beyond WriteTimeout
 	Slow              uint64 // commands that took longer than Config.SlowLog
 	Times             map[string]latency.Counts
 }
@@ -19,7 +21,8 @@ func (s *Server) Metrics() Metrics {
 	m := Metrics{
 		Clients: s.clientCount(), Accepted: uint64(s.counts.clients.Load()),
 		Refused: uint64(s.counts.refused.Load()), Slow: uint64(s.slow.count()),
-		Times: map[string]latency.Counts{},
+		Held: s.held.Load(), Evicted: uint64(s.counts.evicted.Load()),
+		Unread: uint64(s.counts.unread.Load()), Times: map[string]latency.Counts{},
 	}
 	for name, c := range commands {
 		if counts := s.times[c.number].Counts(); counts.Total > 0 {

@@ -125,7 +125,8 @@ func (d *daemon) metrics() http.Handler {
 		Redis: func() metrics.Frontend {
 			m := d.redisServer.Metrics()
 			return metrics.Frontend{
-				Clients: m.Clients, Accepted: m.Accepted, Refused: m.Refused, Slow: m.Slow, Times: m.Times,
+				Clients: m.Clients, Accepted: m.Accepted, Refused: m.Refused, Held: m.Held,
+				Evicted: m.Evicted, Unread: m.Unread, Slow: m.Slow, Times: m.Times,
 			}
 		},
 		HTTP: func() metrics.Frontend {
