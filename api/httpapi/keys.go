@@ -34,7 +34,7 @@ func (s *Server) getKey(w http.ResponseWriter, r *http.Request) error {
 		found, err = e.read(in, tx.Fields, path, after, limit)
 		return err
 	})
-	if err != nil {
+	if err = orNoToken(err); err != nil {
 		return err
 	}
 	e.Token = token
@@ -152,7 +152,7 @@ func (s *Server) listKeys(w http.ResponseWriter, r *http.Request) error {
 	token, err := s.peer.ViewToken(r.Context(), func(tx *peer.Tx) error {
 		return l.read(shareOf(r), tx, prefix, after, limit)
 	})
-	if err != nil {
+	if err = orNoToken(err); err != nil {
 		return err
 	}
 	l.Token = token

@@ -47,7 +47,7 @@ var knownProblems = []struct {
 	{crdt.ErrTooLong, http.StatusRequestEntityTooLarge, "too-long"},
 	{crdt.ErrTooLarge, http.StatusRequestEntityTooLarge, "too-large"},
 	{peer.ErrToken, http.StatusBadRequest, "bad-token"},
-	{peer.ErrTooManyReplicas, http.StatusInternalServerError, "too-many-replicas"},
+	{peer.ErrTooManyReplicas, http.StatusNotImplemented, "too-many-replicas"},
 	{peer.ErrKeyChangeRuns, http.StatusConflict, "key-change-runs"},
 	{peer.ErrKeyChangeOpen, http.StatusConflict, "key-change-open"},
 	{peer.ErrUnknownMember, http.StatusBadRequest, "unknown-member"},

@@ -168,6 +168,15 @@ func (q *query) path(r *http.Request) []octets {
 	return path
 }
 
+// orNoToken returns the error of a transaction, but for that of a token which cannot be made: what was
+// asked for was done, and is answered with an empty one.
+func orNoToken(err error) error {
+	if errors.Is(err, peer.ErrTooManyReplicas) {
+		return nil
+	}
+	return err
+}
+
 // await waits until the peer has seen the token that a request brings.
 func (s *Server) await(w http.ResponseWriter, r *http.Request, q *query) error {
 	token, wait := peer.Token(r.Header.Get(tokenHeader)), defaultWait

@@ -239,3 +239,23 @@ func TestABackupThatEndsEarlyIsABrokenAnswer(t *testing.T) {
 		t.Errorf("the whole answer is %q", body)
 	}
 }
+
+// manyReplicas is a peer at which more replicas have written than a token can name.
+type manyReplicas struct{ *peer.Peer }
+
+func (p manyReplicas) ViewToken(ctx context.Context, fn func(*peer.Tx) error) (peer.Token, error) {
+	return "", errors.Join(p.View(ctx, fn), peer.ErrTooManyReplicas)
+}
+
+func (p manyReplicas) UpdateToken(ctx context.Context, fn func(*peer.Tx) error) (peer.Token, error) {
+	return "", errors.Join(p.Update(ctx, fn), peer.ErrTooManyReplicas)
+}
+
+func TestWhereNoTokenCanBeMadeDataIsAnsweredWithoutOne(t *testing.T) {
+	a := newAPI(t, peer.Config{})
+	a.s = New(Config{Peer: manyReplicas{a.p}})
+	a.want(200, `{"changed":["k"]}`, "PUT", "/v1/keys/k", `{"type":"string","value":"v"}`)
+	a.want(200, `{"key":"k","type":"string","value":"v"}`, "GET", "/v1/keys/k", "")
+	a.want(200, `{"keys":[{"key":"k","types":["string"]}]}`, "GET", "/v1/keys", "")
+	a.refused(404, "not-found", "GET", "/v1/keys/l", "")
+}

@@ -81,7 +81,7 @@ func (s *Server) change(w http.ResponseWriter, r *http.Request, q *query,
 		c, err = fn(tx)
 		return err
 	})
-	if err != nil {
+	if err = orNoToken(err); err != nil {
 		return err
 	}
 	if c.Token = token; c.Changed == nil {

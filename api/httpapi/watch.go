@@ -40,6 +40,9 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer watch.Close()
+	if _, err := watch.Token(); err != nil {
+		return err
+	}
 	if err := s.watches.add(watch); err != nil {
 		return err
 	}
