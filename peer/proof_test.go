@@ -131,6 +131,7 @@ func TestAProofThatWasHeardIsOfNoUseAgain(t *testing.T) {
 }
 
 func TestAHostThatIsNoMemberCannotConnect(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	var log memory
 	cfg := c.config(t.TempDir())

@@ -163,6 +163,27 @@ func TestClientsThatDoNotAuthenticateAreFewAndDoNotStay(t *testing.T) {
 	})
 }
 
+func TestAClientThatDoesNotEndTheHandshakeIsClosed(t *testing.T) {
+	secured, err := auth.LoadTLS(authtest.NewAuthority(t).Issue("server"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		s, err := New(Config{DB: newMemory()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		local, remote := net.Pipe()
+		s.start(t.Context(), tls.Server(remote, secured.Config()))
+		began := time.Now()
+		newPipePeer(t, local).expectEnd()
+		if waited := time.Since(began); waited != StrangerPatience {
+			t.Errorf("closed after %v, want %v", waited, StrangerPatience)
+		}
+	})
+}
+
 func TestOverTLSClientsWithACertificateAreServed(t *testing.T) {
 	authority := authtest.NewAuthority(t)
 	secured, err := auth.LoadTLS(authority.Issue("server"))
