@@ -42,6 +42,12 @@ func newGate(log *slog.Logger, only []string) *gate {
 	return g
 }
 
+// permitsText is permits for an id as text; what is none is not let in.
+func (g *gate) permitsText(text string) bool {
+	id, err := libpeer.Decode(text)
+	return err == nil && g.permits(id)
+}
+
 // permits reports whether Config.Allow lets a peer in, member or not.
 func (g *gate) permits(id libpeer.ID) bool { return g.only == nil || g.only[id] }
 

@@ -22,12 +22,15 @@ const (
 	stepHold   keyStep = 1 // accept a key
 	stepUse    keyStep = 2 // begin what you begin with it
 	stepRetire keyStep = 3 // accept no other any more
+	stepTell   keyStep = 4 // change nothing, and tell whom you know
 )
 
 // Limits of messages about keys, in bytes.
 const (
-	maxKeyMessage = 1 << 10
+	maxKeyRequest = 1 << 10
+	maxKeyAnswer  = MaxMembers*(maxPeerID+4) + 1<<10
 	maxKeyID      = 64
+	maxPeerID     = 128
 	maxKeyProblem = 512
 )
 
@@ -56,35 +59,38 @@ func decodeKeyRequest(data []byte) (q keyRequest, err error) {
 	return q, err
 }
 
-// encodeKeyAnswer encodes how a request ended.
-func encodeKeyAnswer(problem error) []byte {
-	text := ""
-	if problem != nil {
-		text = problem.Error()
-		text = text[:min(len(text), maxKeyProblem)]
-	}
+// keyAnswer is how a request ended at the other side.
+type keyAnswer struct {
+	problem string   // empty if it was done
+	members []string // whom the other side knows, by peer id; only to stepTell
+}
+
+func (a keyAnswer) encode() []byte {
 	return wire.Encode(func(w *wire.Writer) {
-		w.Array(1)
-		w.String(text)
+		w.Array(2)
+		w.String(a.problem[:min(len(a.problem), maxKeyProblem)])
+		w.Array(len(a.members))
+		for _, id := range a.members {
+			w.String(id)
+		}
 	})
 }
 
-// decodeKeyAnswer returns how the request ended at the other side, or that the answer is none.
-func decodeKeyAnswer(data []byte) error {
-	text := ""
-	err := wire.Decode(data, func(r *wire.Reader) {
+// decodeKeyAnswer reads what encode wrote.
+func decodeKeyAnswer(data []byte) (a keyAnswer, err error) {
+	err = wire.Decode(data, func(r *wire.Reader) {
 		n := r.Array(16)
-		if n < 1 {
+		if n < 2 {
 			r.Fail("an answer about keys of %d fields", n)
 			return
 		}
-		text = r.String(maxKeyProblem)
-		r.Skip(n - 1)
+		a.problem = r.String(maxKeyProblem)
+		for range r.Array(MaxMembers) {
+			a.members = append(a.members, r.String(maxPeerID))
+		}
+		r.Skip(n - 2)
 	})
-	if err == nil && text != "" {
-		err = errors.New(text)
-	}
-	return err
+	return a, err
 }
 
 // apply returns the change of keys that a request asks for.
@@ -103,6 +109,8 @@ func (q keyRequest) apply(ring secret.Ring) (secret.Ring, error) {
 			return ring, errors.New("this host uses another cluster key")
 		}
 		return ring.Retire(), nil
+	case stepTell:
+		return ring, nil
 	}
 	return ring, errors.New("this host does not know that step: it runs an older peerd")
 }

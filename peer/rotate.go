@@ -24,6 +24,10 @@ var (
 	ErrKeyChangeRuns = errors.New("the cluster's key is being changed here already: wait for that to end")
 	// ErrKeyChangeOpen is returned by RetireKeys if a new key is held that is not in use yet.
 	ErrKeyChangeOpen = errors.New("a new key is not in use yet: end its rotation first, with peerd key rotate")
+	// ErrKeyAlone is returned by a peer that was told of others and has not found any: it would give
+	// itself a key that they do not have.
+	ErrKeyAlone = errors.New("this peer was told of others to join and knows none yet: wait until peerd " +
+		"status lists them")
 	// ErrUnknownMember is wrapped by the error for an id that is none of a known member's.
 	ErrUnknownMember = errors.New("no member has this peer id")
 
@@ -41,7 +45,7 @@ const (
 
 // KeyChange is how far a change of the cluster's key has come.
 type KeyChange struct {
-	// Key is the id of the key that the cluster goes over to.
+	// Key is the id of the key that the cluster goes over to; empty if nothing was begun.
 	Key string `json:"key"`
 	// Done says that all members but those left out have taken every step.
 	Done  bool      `json:"done"`
@@ -58,6 +62,7 @@ type KeyHost struct {
 
 // States of a KeyHost, beside what keeps it from going on.
 const (
+	KeyAnswers  = "answers"
 	KeyAccepted = "accepts the new key"
 	KeyUsed     = "uses the new key"
 	KeyAlone    = "accepts the new key alone"
@@ -66,8 +71,8 @@ const (
 
 // RotateKey gives the cluster a new key, and has all members use it once all hold it. The old one is
 // accepted until RetireKeys. Members named in without are left out: when the old key is retired they
-// are strangers. If a member does not answer, the old key stays in use everywhere, KeyChange says
-// so, and another call goes on with the same new key.
+// are strangers. If a member does not answer, nothing changes, and KeyChange says so; if it fails later,
+// the old key stays in use or accepted everywhere, and another call goes on with the same new key.
 func (p *Peer) RotateKey(ctx context.Context, without []string) (KeyChange, error) {
 	return p.changeClusterKey(ctx, without, (*keyChange).rotate)
 }
@@ -88,13 +93,11 @@ func (p *Peer) changeClusterKey(ctx context.Context, without []string,
 		return KeyChange{}, ErrKeyChangeRuns
 	}
 	defer n.keys.turn.Unlock()
-	for _, id := range without {
-		if _, known := n.members.Get(id); !known {
-			return KeyChange{}, fmt.Errorf("%q: %w", id, ErrUnknownMember)
-		}
-	}
 	c := &keyChange{n: n, without: without, states: map[string]KeyHost{}}
-	err := run(c, ctx)
+	ok, err := c.gather(ctx)
+	if ok && err == nil {
+		err = run(c, ctx)
+	}
 	return c.result(), err
 }
 
@@ -105,6 +108,39 @@ type keyChange struct {
 	key     secret.Key
 	done    bool
 	states  map[string]KeyHost // by peer id
+}
+
+// gather finds out who is to take part: the members that are known here, or to one of those. It reports
+// whether all answer and are known here; nothing has changed.
+func (c *keyChange) gather(ctx context.Context) (ok bool, err error) {
+	c.note(c.n.id.String(), c.n.p.cfg.Name, KeyAnswers, nil)
+	known := c.n.permitted(c.n.members.List())
+	if len(known) == 0 && len(c.n.p.cfg.Join) > 0 {
+		return false, ErrKeyAlone
+	}
+	knows := map[string]string{c.n.id.String(): ""} // the name of one who does, by peer id
+	for _, m := range known {
+		knows[m.ID] = ""
+	}
+	answers, ok := c.all(ctx, keyRequest{step: stepTell}, KeyAnswers)
+	for name, answer := range answers {
+		for _, id := range answer.members {
+			if _, here := knows[id]; here || !c.n.gate.permitsText(id) {
+				continue
+			}
+			knows[id] = name
+			if !slices.Contains(c.without, id) {
+				c.note(id, "?", "", fmt.Errorf("is known to %s and not here", name))
+				ok = false
+			}
+		}
+	}
+	for _, id := range c.without {
+		if _, somewhere := knows[id]; !somewhere {
+			return false, fmt.Errorf("%q: %w", id, ErrUnknownMember)
+		}
+	}
+	return ok, ctx.Err()
 }
 
 func (c *keyChange) rotate(ctx context.Context) error {
@@ -118,7 +154,7 @@ func (c *keyChange) rotate(ctx context.Context) error {
 	if err := c.here(hold, KeyAccepted); err != nil {
 		return err
 	}
-	if !c.all(ctx, hold, KeyAccepted) || !c.all(ctx, use, KeyUsed) {
+	if !c.have(ctx, hold, KeyAccepted) || !c.have(ctx, use, KeyUsed) {
 		return ctx.Err()
 	}
 	c.done = true
@@ -133,9 +169,9 @@ func (c *keyChange) retire(ctx context.Context) error {
 	c.key = ring.InUse()
 	id := c.key.ClusterID()
 	c.note(c.n.id.String(), c.n.p.cfg.Name, KeyUsed, nil)
-	if !c.all(ctx, keyRequest{step: stepHold, key: c.key.Expose()}, KeyAccepted) ||
-		!c.all(ctx, keyRequest{step: stepUse, id: id}, KeyUsed) ||
-		!c.all(ctx, keyRequest{step: stepRetire, id: id}, KeyAlone) {
+	if !c.have(ctx, keyRequest{step: stepHold, key: c.key.Expose()}, KeyAccepted) ||
+		!c.have(ctx, keyRequest{step: stepUse, id: id}, KeyUsed) ||
+		!c.have(ctx, keyRequest{step: stepRetire, id: id}, KeyAlone) {
 		return ctx.Err()
 	}
 	c.done = true
@@ -150,10 +186,18 @@ func (c *keyChange) here(q keyRequest, state string) error {
 	return err
 }
 
-// all has the other members take a step, and reports whether all have. Those that joined meanwhile are
-// asked as well.
-func (c *keyChange) all(ctx context.Context, q keyRequest, state string) bool {
-	asked, ok := map[string]bool{}, true
+// have has the other members take a step, and reports whether all have.
+func (c *keyChange) have(ctx context.Context, q keyRequest, state string) bool {
+	_, ok := c.all(ctx, q, state)
+	return ok
+}
+
+// all has the other members take a step. It returns the answers by the members' names, and whether all
+// have taken it. Those that joined meanwhile are asked as well.
+func (c *keyChange) all(ctx context.Context, q keyRequest, state string) (
+	answers map[string]keyAnswer, ok bool) {
+	answers, ok = map[string]keyAnswer{}, true
+	asked := map[string]bool{}
 	for range keyRounds {
 		var hosts []members.Member
 		for _, m := range c.n.permitted(c.n.members.List()) {
@@ -168,12 +212,14 @@ func (c *keyChange) all(ctx context.Context, q keyRequest, state string) bool {
 		if len(hosts) == 0 {
 			break
 		}
-		for i, err := range c.n.tellAll(ctx, hosts, q) {
-			c.note(hosts[i].ID, hosts[i].Label, state, err)
-			ok = ok && err == nil
+		got, problems := c.n.tellAll(ctx, hosts, q)
+		for i, m := range hosts {
+			c.note(m.ID, m.Label, state, problems[i])
+			answers[m.Label+" ("+m.ID+")"] = got[i]
+			ok = ok && problems[i] == nil
 		}
 	}
-	return ok
+	return answers, ok
 }
 
 func (c *keyChange) note(id, name, state string, problem error) {
@@ -184,7 +230,10 @@ func (c *keyChange) note(id, name, state string, problem error) {
 }
 
 func (c *keyChange) result() KeyChange {
-	out := KeyChange{Key: c.key.ClusterID(), Done: c.done}
+	out := KeyChange{Done: c.done}
+	if !c.key.IsZero() {
+		out.Key = c.key.ClusterID()
+	}
 	self := c.n.id.String()
 	for _, h := range c.states {
 		out.Hosts = append(out.Hosts, h)
@@ -201,39 +250,44 @@ func (c *keyChange) result() KeyChange {
 	return out
 }
 
-// tellAll has members take a step, several at once, and returns what kept each from it.
-func (n *network) tellAll(ctx context.Context, hosts []members.Member, q keyRequest) []error {
-	problems := make([]error, len(hosts))
+// tellAll has members take a step, several at once. It returns the answer of each, or what kept it from
+// that.
+func (n *network) tellAll(ctx context.Context, hosts []members.Member, q keyRequest) (
+	answers []keyAnswer, problems []error) {
+	answers, problems = make([]keyAnswer, len(hosts)), make([]error, len(hosts))
 	free := make(chan struct{}, keyAtOnce)
 	var asking sync.WaitGroup
 	for i, m := range hosts {
 		free <- struct{}{}
 		asking.Go(func() {
-			problems[i] = n.tell(ctx, m, q)
+			answers[i], problems[i] = n.tell(ctx, m, q)
 			<-free
 		})
 	}
 	asking.Wait()
-	return problems
+	return answers, problems
 }
 
 // tell has a member take a step. It is tried again for what passes: the other side may just have gone
 // over to another key, and this one not know of it yet.
-func (n *network) tell(ctx context.Context, m members.Member, q keyRequest) error {
+func (n *network) tell(ctx context.Context, m members.Member, q keyRequest) (keyAnswer, error) {
 	id, err := libpeer.Decode(m.ID)
 	if err != nil || !m.Alive {
-		return errNoAnswer
+		return keyAnswer{}, errNoAnswer
 	}
 	ctx, cancel := context.WithTimeout(ctx, keyTimeout)
 	defer cancel()
 	for attempt := 1; ; attempt++ {
 		answer, err := n.tellOnce(ctx, id, m.P2P, q)
+		if err == nil && answer.problem != "" {
+			return answer, errors.New(answer.problem)
+		}
 		if err == nil {
-			return decodeKeyAnswer(answer)
+			return answer, nil
 		}
 		n.p.log.Debug("cannot tell a member of a key", "peer_id", m.ID, "error", err)
 		if attempt == keyAttempts || ctx.Err() != nil {
-			return errNoAnswer
+			return answer, errNoAnswer
 		}
 		select {
 		case <-time.After(keyPause):
@@ -244,22 +298,26 @@ func (n *network) tell(ctx context.Context, m members.Member, q keyRequest) erro
 
 // tellOnce sends a request on a stream of its own and returns the answer.
 func (n *network) tellOnce(ctx context.Context, id libpeer.ID, addrs []string, q keyRequest) (
-	[]byte, error) {
+	answer keyAnswer, err error) {
 	if err := n.connect(ctx, id, addrs); err != nil {
-		return nil, err
+		return answer, err
 	}
 	s, key, err := n.openStream(ctx, id, keyStream, n.keys.ring().Keys())
 	if err != nil {
-		return nil, err
+		return answer, err
 	}
 	defer func() { _ = s.Reset() }()
 	if err := proveAsDialer(deadlined(s), key, n.id, id); err != nil {
-		return nil, err
+		return answer, err
 	}
 	if err := writeFrame(s, q.encode()); err != nil {
-		return nil, err
+		return answer, err
 	}
-	return readFrame(s, maxKeyMessage)
+	data, err := readFrame(s, maxKeyAnswer)
+	if err != nil {
+		return answer, err
+	}
+	return decodeKeyAnswer(data)
 }
 
 // acceptKey takes a request of another member about keys.
@@ -280,7 +338,7 @@ func (n *network) serveKey(s libnet.Stream, key secret.Key) error {
 	if err := n.prove(s, key); err != nil {
 		return err
 	}
-	data, err := readFrame(s, maxKeyMessage)
+	data, err := readFrame(s, maxKeyRequest)
 	if err != nil {
 		return err
 	}
@@ -288,6 +346,16 @@ func (n *network) serveKey(s libnet.Stream, key secret.Key) error {
 	if err != nil {
 		return err
 	}
-	n.p.log.Info("a member changes the cluster's keys", "peer_id", s.Conn().RemotePeer().String())
-	return writeFrame(s, encodeKeyAnswer(n.changeKeys(q.apply)))
+	var answer keyAnswer
+	if q.step == stepTell {
+		for _, m := range n.members.List() {
+			answer.members = append(answer.members, m.ID)
+		}
+	} else {
+		n.p.log.Info("a member changes the cluster's keys", "peer_id", s.Conn().RemotePeer().String())
+	}
+	if err := n.changeKeys(q.apply); err != nil {
+		answer.problem = err.Error()
+	}
+	return writeFrame(s, answer.encode())
 }

@@ -282,21 +282,18 @@ func TestARotationWaitsForAMemberThatIsDownAndGoesOnWhenItIsBack(t *testing.T) {
 	eventually(t, "a member is missed", func() bool { return !mustStatus(t, a).Members[0].Alive })
 
 	first := changeKey(t, a, nil, (*Peer).RotateKey)
-	want := map[string]string{"peer0": KeyAccepted, "peer1": "does not answer"}
-	if diff := cmp.Diff(want, states(first)); first.Done || diff != "" {
+	want := map[string]string{"peer0": KeyAnswers, "peer1": "does not answer"}
+	if diff := cmp.Diff(want, states(first)); first.Done || first.Key != "" || diff != "" {
 		t.Errorf("with a member down: done %v, %s", first.Done, diff)
 	}
-	if s := mustStatus(t, a); s.ClusterKey != old || !slices.Equal(s.AcceptedKeys, []string{first.Key}) {
+	if s := mustStatus(t, a); s.ClusterKey != old || len(s.AcceptedKeys) != 0 {
 		t.Errorf("with a member down: uses %s, accepts %s", s.ClusterKey, s.AcceptedKeys)
-	}
-	if _, err := a.RetireKeys(t.Context(), nil); !errors.Is(err, ErrKeyChangeOpen) {
-		t.Errorf("a rotation that is open can be ended by retiring its key: %v", err)
 	}
 
 	b = c.start(cfg) // with the old key alone
 	c.meet(a, b)
 	again := changeKey(t, a, nil, (*Peer).RotateKey)
-	if !again.Done || again.Key != first.Key {
+	if !again.Done {
 		t.Fatalf("with all there: %+v", again)
 	}
 	// It crashes, as it were, and comes back with what its file holds.
@@ -313,7 +310,7 @@ func TestARotationWaitsForAMemberThatIsDownAndGoesOnWhenItIsBack(t *testing.T) {
 		t.Errorf("retired: %+v", retired)
 	}
 	for _, p := range []*Peer{a, b} {
-		if s := mustStatus(t, p); s.ClusterKey != first.Key || len(s.AcceptedKeys) != 0 {
+		if s := mustStatus(t, p); s.ClusterKey != again.Key || len(s.AcceptedKeys) != 0 {
 			t.Errorf("%s uses %s and accepts %s", s.Name, s.ClusterKey, s.AcceptedKeys)
 		}
 	}
@@ -397,6 +394,7 @@ func TestAMemberThatCannotStoreTheKeySaysSoAndNothingIsUsed(t *testing.T) {
 	c := keyCluster(t, 2)
 	a, b := c.peers[0], c.peers[1]
 	old := mustStatus(t, a).ClusterKey
+	path := b.net.keys.path
 	b.net.keys.path = filepath.Join(b.cfg.Dir, "gone", "cluster.key")
 	change := changeKey(t, a, nil, (*Peer).RotateKey)
 	state := states(change)["peer1"]
@@ -407,6 +405,60 @@ func TestAMemberThatCannotStoreTheKeySaysSoAndNothingIsUsed(t *testing.T) {
 		if s := mustStatus(t, p); s.ClusterKey != old {
 			t.Errorf("%s uses %s", s.Name, s.ClusterKey)
 		}
+	}
+	if _, err := a.RetireKeys(t.Context(), nil); !errors.Is(err, ErrKeyChangeOpen) {
+		t.Errorf("a rotation that is open can be ended by retiring its key: %v", err)
+	}
+	b.net.keys.path = path
+	if again := changeKey(t, a, nil, (*Peer).RotateKey); !again.Done || again.Key != change.Key {
+		t.Errorf("when it can: %+v, began with %s", again, change.Key)
+	}
+}
+
+func TestAPeerThatDoesNotKnowAllMembersRotatesNothing(t *testing.T) {
+	t.Parallel()
+	c := keyCluster(t, 1)
+	lonely := c.ownKey(c.config(t.TempDir()))
+	lonely.Join = []string{"127.0.0.1:1"} // nobody answers there
+	p := c.start(lonely)
+	if _, err := p.RotateKey(t.Context(), nil); !errors.Is(err, ErrKeyAlone) {
+		t.Errorf("a peer that has not found the others: %v", err)
+	}
+
+	// One of two knows a third, from its file, that the other has never heard of.
+	a := c.peers[0]
+	second := c.ownKey(c.config(t.TempDir()))
+	second.Join = []string{a.net.members.Addr()}
+	third := c.ownKey(c.config(t.TempDir()))
+	b := c.start(second)
+	third.Join, third.Name = []string{b.net.members.Addr()}, "third"
+	d := c.start(third)
+	c.meet(a, b, d)
+	id := mustStatus(t, d).PeerID
+	for _, p := range []*Peer{d, a} {
+		if err := p.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Remove(filepath.Join(a.cfg.Dir, knownFile)); err != nil {
+		t.Fatal(err)
+	}
+	again := a.cfg
+	again.Join = []string{b.net.members.Addr()}
+	a = c.start(again)
+	eventually(t, "the two see each other", func() bool {
+		return len(mustStatus(t, a).Members) == 1 && mustStatus(t, a).Members[0].Linked
+	})
+	old := mustStatus(t, a).ClusterKey
+	change := changeKey(t, a, nil, (*Peer).RotateKey)
+	if change.Done || !strings.Contains(states(change)["?"], "and not here") {
+		t.Errorf("a member unknown here: %+v", change)
+	}
+	if s := mustStatus(t, b); s.ClusterKey != old || len(s.AcceptedKeys) != 0 {
+		t.Errorf("%s uses %s and accepts %s", s.Name, s.ClusterKey, s.AcceptedKeys)
+	}
+	if change := changeKey(t, a, []string{id}, (*Peer).RotateKey); !change.Done {
+		t.Errorf("with the unknown member left out: %+v", change)
 	}
 }
 
@@ -481,10 +533,11 @@ func TestEncodedKeyMessagesNeverChange(t *testing.T) {
 	key := bytes.Repeat([]byte{7}, secret.KeySize)
 	for want, got := range map[string][]byte{
 		"9301c420" + strings.Repeat("07", secret.KeySize) + "c400": keyRequest{step: stepHold, key: key}.encode(),
-		"9302c400c4026964": keyRequest{step: stepUse, id: "id"}.encode(),
-		"9303c400c4026964": keyRequest{step: stepRetire, id: "id"}.encode(),
-		"91c400":           encodeKeyAnswer(nil),
-		"91c4026e6f":       encodeKeyAnswer(errors.New("no")),
+		"9302c400c4026964":     keyRequest{step: stepUse, id: "id"}.encode(),
+		"9303c400c4026964":     keyRequest{step: stepRetire, id: "id"}.encode(),
+		"9304c400c400":         keyRequest{step: stepTell}.encode(),
+		"92c40090":             keyAnswer{}.encode(),
+		"92c4026e6f91c4026964": keyAnswer{problem: "no", members: []string{"id"}}.encode(),
 	} {
 		if hex.EncodeToString(got) != want {
 			t.Errorf("%x is written, want %s", got, want)
@@ -495,9 +548,13 @@ func TestEncodedKeyMessagesNeverChange(t *testing.T) {
 func FuzzKeyMessages(f *testing.F) {
 	f.Add(keyRequest{step: stepHold, key: bytes.Repeat([]byte{7}, secret.KeySize)}.encode())
 	f.Add(keyRequest{step: stepUse, id: "0123456789abcdef"}.encode())
-	f.Add(encodeKeyAnswer(errors.New("no")))
+	f.Add(keyAnswer{problem: "no", members: []string{"id"}}.encode())
 	f.Fuzz(func(t *testing.T, data []byte) {
-		_ = decodeKeyAnswer(data)
+		if a, err := decodeKeyAnswer(data); err == nil {
+			if _, err := decodeKeyAnswer(a.encode()); err != nil {
+				t.Errorf("%+v is not read again: %v", a, err)
+			}
+		}
 		q, err := decodeKeyRequest(data)
 		if err != nil {
 			return

@@ -27,9 +27,10 @@ func keyCommand() *cobra.Command {
 			name: "rotate", done: "The cluster uses key %s. The old one is accepted until: peerd key retire\n",
 			short: "Give the cluster a new key, and go on accepting the old one",
 			long: "Give the cluster a new key. All hosts get it over their encrypted streams and store it in\n" +
-				"cluster.key; when all have, all use it. If a host does not answer, the old key stays in use\n" +
-				"everywhere: start the host, and run this again to go on with the same new key. A host that\n" +
-				"will not come back, or is not to be trusted any more, is left out by its peer id.",
+				"cluster.key; when all have, all use it. If a host does not answer, nothing changes: start it,\n" +
+				"and run this again. If one fails half-way, all still understand each other: run this again to\n" +
+				"go on with the same new key. A host that will not come back, or is not to be trusted any more,\n" +
+				"is left out by its peer id.",
 		}),
 		keyChangeCommand(keyStep{
 			name: "retire", done: "The cluster accepts key %s alone.\n",
