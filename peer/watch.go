@@ -58,11 +58,12 @@ type Watch struct {
 
 	told      crdt.VersionVector // what is in it was told, or is not to be
 	epoch     uint64
-	next      uint64 // the log record to read
-	placed    bool   // epoch and next are known
-	listing   bool   // after a Reset, until all keys were told
-	restarted bool   // the Reset was told
-	after     string // the last key listed
+	next      uint64             // the log record to read
+	placed    bool               // epoch and next are known
+	listing   bool               // after a Reset, until all keys were told
+	restarted bool               // the Reset was told
+	after     string             // the last key listed
+	since     crdt.VersionVector // what was told before the Reset
 
 	woken time.Time // when it was woken last
 }
@@ -102,10 +103,15 @@ func (w *Watch) Close() {
 	})
 }
 
-// Token names the moment up to which all changes were told. Beside the tokens of Changes it also
-// moves when keys change that are not watched: who wants to go on from here after a long silence
-// keeps this one.
-func (w *Watch) Token() (Token, error) { return newToken(w.told) }
+// Token names the moment up to which all changes were told. Beside the tokens of Changes it also moves
+// when keys change that are not watched: who wants to go on from here after a long silence keeps
+// this one. Until the keys after a Reset are complete it is the one before the Reset.
+func (w *Watch) Token() (Token, error) {
+	if w.listing {
+		return newToken(w.since)
+	}
+	return newToken(w.told)
+}
 
 // All returns the changes one after the other, until the loop ends, ctx ends, or the watch or the
 // peer is closed: the last pair has the error, ctx's or ErrClosed. The watch stays open.
@@ -229,7 +235,9 @@ func (w *Watch) place() error {
 }
 
 // restart makes the next change a Reset.
-func (w *Watch) restart() { w.listing, w.restarted, w.after = true, false, "" }
+func (w *Watch) restart() {
+	w.listing, w.restarted, w.after, w.since = true, false, "", w.told.Clone()
+}
 
 // readLog reads records from the log on the disk. If they are not there any more, the watch starts
 // again.

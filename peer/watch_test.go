@@ -153,6 +153,9 @@ func TestAWatchWhoseTokenTheLogDoesNotReachIsReset(t *testing.T) {
 		if c.Token != "" {
 			break
 		}
+		if kept, err := w.Token(); err != nil || kept != old {
+			t.Errorf("before the listing is complete the token is %q (%v), want the old one", kept, err)
+		}
 		if i == 0 { // a change while the listing is under way is told after it
 			enable(t, p, "k000:00")
 		}
