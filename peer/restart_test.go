@@ -222,11 +222,21 @@ func TestAReadThatFindsDamageHasThePeerRebuilt(t *testing.T) {
 	if err := b.store.Commit(rot, false); err != nil {
 		t.Fatal(err)
 	}
+	w := b.Watch("")
+	defer w.Close()
+	told := make(chan Change, 1)
+	go func() {
+		c, _ := w.Next(context.Background())
+		told <- c
+	}()
 	err = b.View(context.Background(), func(tx *Tx) error { _, _, err := tx.String("k").Get(); return err })
 	if !errors.Is(err, store.ErrCorrupt) {
 		t.Fatalf("the read returned %v", err)
 	}
 	wantWhole(c, a, b)
+	if change := <-told; !change.Reset || len(change.Keys) != 2 || change.Token == "" {
+		t.Errorf("a watch was told %+v, want a reset with both keys", change)
+	}
 }
 
 // wantWhole waits until a damaged peer has everything back.
