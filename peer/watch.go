@@ -40,7 +40,7 @@ type Change struct {
 	// more.
 	Reset bool
 	// Token names the moment after the change: WatchSince goes on from there, at any peer. It is empty
-	// while the keys after a Reset are not complete.
+	// while the keys after a Reset are not complete, and where ErrTooManyReplicas stands against it.
 	Token Token
 }
 
@@ -179,9 +179,7 @@ func (w *Watch) give(c *Change, err error) (Change, error) {
 	slices.Sort(c.Keys)
 	c.Keys = slices.Compact(c.Keys)
 	if !w.listing {
-		if c.Token, err = w.Token(); err != nil {
-			return Change{}, err
-		}
+		c.Token, _ = w.Token() // empty if it cannot be made
 	}
 	return *c, nil
 }

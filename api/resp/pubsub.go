@@ -2,12 +2,14 @@ package resp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
 
 	"github.com/peerd/peerd/crdt"
+	embedded "github.com/peerd/peerd/peer"
 )
 
 // Redis tells of changed keys on two channels for each change: one named for the key, which says
@@ -186,7 +188,10 @@ func (c *client) sendMessages(ctx context.Context, watch Watch) {
 	for {
 		change, err := watch.Next(ctx)
 		switch {
+		case errors.Is(err, embedded.ErrClosed):
+			return
 		case err != nil:
+			c.conn.Close()
 			return
 		case change.Reset:
 			c.server.config.Logger.Warn("closed a redis subscriber: what changed is not known, after a "+
