@@ -60,7 +60,7 @@ func TestADamagedPeerHealsOrSaysWhatToDo(t *testing.T) {
 			outcomes[outcome] += n
 		}
 	}
-	t.Logf("%d rounds: %v", rounds, outcomes)
+	t.Logf("injected: %d damaged files: %v", rounds, outcomes)
 }
 
 // infirmary is a cluster of healthy peers and victims.
