@@ -17,7 +17,8 @@
 // Eurocrypt 1997, call such sums incremental hashes. They are for members that do not lie.
 // Whoever chooses all that is hashed can find sums that collide (Wagner, Crypto 2002); a client
 // chooses payloads but not dots or who lacks them, and the most that it could win is that a
-// repair overlooks its own writes.) The tree has the same size at any number of entries: 1.1 MB.
+// repair overlooks its own writes.) The tree has 1.1 MB at most, at any number of entries, and is
+// pinned by a copy of 7 KB.
 //
 // # A repair session
 //

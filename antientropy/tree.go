@@ -17,8 +17,11 @@ const (
 	Leaves = 1 << (fanoutBits * Levels)
 
 	fanoutBits = 4
-	treeNodes  = (Leaves*Fanout - 1) / (Fanout - 1)
-	firstLeaf  = treeNodes - Leaves
+	topLevels  = 2 // below the root, that are not in pages
+	pages      = 1 << (fanoutBits * topLevels)
+	topNodes   = (pages*Fanout - 1) / (Fanout - 1)
+	pageLeaves = Leaves / pages
+	pageNodes  = Fanout + pageLeaves
 )
 
 // LeafOf returns the hash of an address that decides its place in the tree; LeafIndex(LeafOf(a))
@@ -38,20 +41,44 @@ func LeafOf(a crdt.Address) uint64 {
 func LeafIndex(hash uint64) int { return int(hash >> (64 - fanoutBits*Levels)) }
 
 // Tree holds the fingerprint of every leaf and, in each inner node, the sum of its children.
-// Updates are in place and touch five nodes; the size is 1.1 MB, however many entries there are.
-// The zero Tree is empty and ready. It is not safe for concurrent use; a Clone is independent.
+// Updates are in place and touch five nodes; the size is 1.1 MB at most, however many entries there
+// are. The zero Tree is empty and ready. It is not safe for concurrent use.
+//
+// Below level 2 its nodes lie in pages, one for each node of that level, which clones share until one
+// of them changes.
 type Tree struct {
-	nodes [treeNodes]Fingerprint // level after level: the children of node n begin at Fanout*n + 1
+	top   [topNodes]Fingerprint // level after level: the children of node n begin at Fanout*n + 1
+	pages [pages]*page          // nil: all its nodes are zero
+	owned [pages]bool           // no other tree has this page
 }
+
+// page is the children of a node, and then theirs.
+type page [pageNodes]Fingerprint
 
 // Add puts an entry's fingerprint into a leaf.
 func (t *Tree) Add(leaf int, f Fingerprint) {
-	for n := firstLeaf + leaf; ; n = (n - 1) / Fanout {
-		t.nodes[n] = t.nodes[n].Add(f)
+	i, below := leaf/pageLeaves, leaf%pageLeaves
+	p := t.own(i)
+	p[Fanout+below] = p[Fanout+below].Add(f)
+	p[below/Fanout] = p[below/Fanout].Add(f)
+	for n := topNodes - pages + i; ; n = (n - 1) / Fanout {
+		t.top[n] = t.top[n].Add(f)
 		if n == 0 {
 			return
 		}
 	}
+}
+
+// own returns a page that may be changed.
+func (t *Tree) own(i int) *page {
+	if !t.owned[i] {
+		p := new(page)
+		if old := t.pages[i]; old != nil {
+			*p = *old
+		}
+		t.pages[i], t.owned[i] = p, true
+	}
+	return t.pages[i]
 }
 
 // Sub takes an entry's fingerprint out of a leaf.
@@ -60,7 +87,7 @@ func (t *Tree) Sub(leaf int, f Fingerprint) {
 }
 
 // Root returns the fingerprint of everything.
-func (t *Tree) Root() Fingerprint { return t.nodes[0] }
+func (t *Tree) Root() Fingerprint { return t.top[0] }
 
 // Node returns the index-th node of a level: level 0 is the root, level Levels the leaves. It
 // panics for a node that does not exist.
@@ -68,7 +95,18 @@ func (t *Tree) Node(level, index int) Fingerprint {
 	if index < 0 || index >= nodesAt(level) {
 		panic("antientropy: node outside the tree")
 	}
-	return t.nodes[(nodesAt(level)-1)/(Fanout-1)+index]
+	if level <= topLevels {
+		return t.top[(nodesAt(level)-1)/(Fanout-1)+index]
+	}
+	first, each := 0, Fanout // of the level in a page
+	if level == Levels {
+		first, each = Fanout, pageLeaves
+	}
+	p := t.pages[index/each]
+	if p == nil {
+		return Fingerprint{}
+	}
+	return p[first+index%each]
 }
 
 // nodesAt returns the number of nodes of a level, 0 for one that does not exist.
@@ -85,11 +123,31 @@ func leavesBelow(level, index int) (first, end int) {
 	return index * each, (index + 1) * each
 }
 
-// Clone returns a copy that later updates of t do not change: one memory copy of 1.1 MB.
+// Clone returns a copy that later updates of t do not change: one memory copy of 7 KB, and later one
+// of 4 KB for each page that changes. It may be read by another goroutine while t changes.
 func (t *Tree) Clone() *Tree {
+	t.owned = [pages]bool{}
 	c := *t
 	return &c
 }
 
 // Equal reports whether every node is the same.
-func (t *Tree) Equal(o *Tree) bool { return t.nodes == o.nodes }
+func (t *Tree) Equal(o *Tree) bool {
+	if t.top != o.top {
+		return false
+	}
+	for i, p := range t.pages {
+		q := o.pages[i]
+		if p != q && orZero(p) != orZero(q) {
+			return false
+		}
+	}
+	return true
+}
+
+func orZero(p *page) page {
+	if p == nil {
+		return page{}
+	}
+	return *p
+}

@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	// maxSources is how many repairs a peer serves at once. Each pins a snapshot and a copy of the
-	// tree, about 1 MiB.
+	// maxSources is how many repairs a peer serves at once. Each pins a snapshot, and
+	// what changes of the tree meanwhile, 1.1 MB at most, is copied.
 	maxSources = 2
 	// pullTimeout ends a repair whose other side is silent.
 	pullTimeout = 60 * time.Second
