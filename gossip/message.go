@@ -201,9 +201,11 @@ func decodeAsk(body []byte) (id crdt.ReplicaID, err error) {
 	return id, err
 }
 
-// Chain is how a replica's deltas follow each other: the newest ones that a log has, in order.
+// Chain is how a replica's deltas follow each other: the newest ones that a log has, in order and without a
+// hole.
 type Chain struct {
 	Replica crdt.ReplicaID
+	First   uint64 // counter of the first link's first dot
 	Links   []ChainLink
 }
 
@@ -218,16 +220,18 @@ const MaxChain = 16384
 
 func encodeChain(c Chain) []byte {
 	return frame(kindChain, func(w *wire.Writer) {
-		w.Array(2)
+		w.Array(3)
 		w.Uint(uint64(c.Replica))
 		writeLinks(w, c.Links)
+		w.Uint(c.First)
 	})
 }
 
 func decodeChain(body []byte) (c Chain, err error) {
-	err = decode(body, 2, func(r *wire.Reader) {
+	err = decode(body, 3, func(r *wire.Reader) {
 		c.Replica = crdt.ReplicaID(r.Uint())
 		c.Links = readLinks(r)
+		c.First = r.Uint()
 	})
 	return c, err
 }

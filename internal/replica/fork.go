@@ -135,9 +135,11 @@ func (r *Replica) Chain(id crdt.ReplicaID, upTo uint64) (gossip.Chain, error) {
 		if d.First != last+1 {
 			c.Links = c.Links[:0] // whether what is in the hole differs is not known
 		}
-		last = d.Last()
+		if last = d.Last(); len(c.Links) == 0 {
+			c.First = d.First
+		}
 		if len(c.Links) == gossip.MaxChain {
-			c.Links = c.Links[1:]
+			c.First, c.Links = c.Links[0].Last+1, c.Links[1:]
 		}
 		c.Links = append(c.Links, gossip.ChainLink{Last: last, Hash: d.Hash()})
 		return last <= upTo
@@ -161,20 +163,18 @@ func (r *Replica) Compare(theirs gossip.Chain) (forks bool, err error) {
 	for _, l := range theirs.Links {
 		have[l] = true
 	}
-	var common, first uint64
+	theirLast := theirs.Links[len(theirs.Links)-1].Last
+	var common uint64
 	diverged := false
 	err = r.chain(id, 1, func(d *crdt.Delta) bool {
-		if first == 0 {
-			first = d.First
-		}
+		known := common > 0 || d.First == 1 && theirs.First == 1 // where the two were one
 		if have[gossip.ChainLink{Last: d.Last(), Hash: d.Hash()}] {
 			common = d.Last()
-		} else if d.Last() >= theirs.Links[0].Last && (common > 0 || d.First == 1) {
+		} else if known && d.Last() >= theirs.First && d.First <= theirLast {
 			diverged = true
 		}
 		return true
 	})
-	theirLast := theirs.Links[len(theirs.Links)-1].Last
 	switch {
 	case err != nil:
 		return false, err

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/gossip"
 )
 
 // TestAForkedStoreIssuesItsBranchAgain puts a store back from an image that nothing on its host can tell
@@ -91,5 +92,27 @@ func TestAForkedStoreIssuesItsBranchAgain(t *testing.T) {
 			t.Errorf("host %d: s is %q (%v), want first and second", h.i, elements, err)
 		}
 		v.Close()
+	}
+}
+
+// TestAForkIsFoundWhereItBegins compares chains that part at the first dot, where the two first deltas have
+// different sizes, and chains of which the beginning is not known.
+func TestAForkIsFoundWhereItBegins(t *testing.T) {
+	for _, c := range []struct {
+		theirs gossip.Chain
+		forks  bool
+	}{
+		{gossip.Chain{First: 1, Links: []gossip.ChainLink{{Last: 50, Hash: 7}}}, true},
+		{gossip.Chain{First: 2, Links: []gossip.ChainLink{{Last: 50, Hash: 7}}}, false},
+		{gossip.Chain{First: 40, Links: []gossip.ChainLink{{Last: 50, Hash: 7}}}, false},
+	} {
+		w := newWorld(t, 1, worldConfig{hosts: 2})
+		a := w.hosts[0]
+		w.write(t, a, func(f crdt.Fields) error { return f.String("a").Set([]byte("x")) })
+		w.write(t, a, func(f crdt.Fields) error { return f.String("b").Set([]byte("x")) })
+		c.theirs.Replica = a.node.ID()
+		if forks, err := a.node.Compare(c.theirs); forks != c.forks || err != nil {
+			t.Errorf("%+v: forks %v, %v", c.theirs, forks, err)
+		}
 	}
 }
