@@ -218,8 +218,7 @@ func (b *batch) spread(err error) []error {
 // settle moves next behind what was executed, and puts the database's errors in the place of the
 // replies to what it refused. Those to requests that do not need the database stay.
 func (b *batch) settle(errs []error) {
-	var old []byte // the replies as they were, once one of them is replaced
-	replacing := false
+	var old []byte // the replies as they were, from the first refusal on
 	end := b.base
 	for ; b.next < b.to; b.next++ {
 		r := &b.requests[b.next]
@@ -229,15 +228,14 @@ func (b *batch) settle(errs []error) {
 		}
 		switch {
 		case r.done && (err == nil || r.failed || r.access == accessNone):
-			if replacing {
+			if old != nil {
 				b.out.buf = append(b.out.buf, old[r.at:r.stop]...)
 			}
 			end = r.stop
 		case !r.done && (err == nil || errors.Is(err, errLater)):
 			return
 		default:
-			if !replacing {
-				replacing = true
+			if old == nil {
 				old = bytes.Clone(b.out.buf)
 				b.out.buf = b.out.buf[:end]
 			}

@@ -58,7 +58,7 @@ func TestAPeerThatIsStoppedForAMinuteHoldsNobodyUp(t *testing.T) {
 	c.awaitLinks()
 	c.awaitCalm()
 	c.checkHealth()
-	c.note("injected: stopped for %v; %d writes acknowledged", length, acknowledged(ws.all))
+	c.note("stopped for %v, %d writes acknowledged", length, acknowledged(ws.all))
 }
 
 // awaitCalm waits until the peers have seen all others alive for some time without a break.

@@ -49,12 +49,19 @@ func (h *host) noteContext() {
 		h.w.fail("%s had %v and has %v", h.id, h.held, seen)
 	}
 	h.held = seen.Clone()
+	if h.w.chance(8) {
+		h.w.contexts[h.w.rng.IntN(len(h.w.contexts))] = h.held
+	}
 }
 
 // noteRebuilt checks that a rebuild lost nothing that only this host had.
 func (h *host) noteRebuilt() {
 	seen, _ := h.node.Context()
 	h.held, h.promised = seen.Clone(), seen.Clone()
+	if h.w.blind {
+		h.aside = nil
+		return
+	}
 	hist := h.w.hist
 	was, is := hist.dense(h.aside), hist.dense(h.held)
 	others := h.others()
@@ -80,6 +87,9 @@ func (h *host) checkTime(t *transaction) {
 
 // checkKey has a client read what it has just written.
 func (h *host) checkKey(m mutation) {
+	if h.w.blind {
+		return
+	}
 	at := m.cell
 	if at == "" {
 		at = m.clears
@@ -98,12 +108,17 @@ func (h *host) check() {
 	}
 	seen, _ := h.node.Context()
 	dense := h.w.hist.dense(seen)
+	if h.w.blind {
+		h.checkRoot() // what a dot stands for is no longer one thing
+		return
+	}
 	if err := h.w.hist.causal(dense); err != nil {
 		h.w.fail("%s: %v", h.id, err)
 	}
 	v := h.node.View()
 	h.checkView(v, dense)
 	h.checkRoot()
+	h.checkLog()
 	if !h.w.chance(4) || h.w.calm {
 		v.Close()
 		return
@@ -116,6 +131,9 @@ func (h *host) check() {
 
 // checkView compares what a view shows with the oracle.
 func (h *host) checkView(v *replica.View, seen []uint64) {
+	if h.w.blind {
+		return
+	}
 	exist := 0
 	for _, key := range h.w.hist.keys {
 		if h.compare(v, key, seen) > 0 {
@@ -162,6 +180,32 @@ func (h *host) tolerates(err error) bool {
 	}
 	h.w.fail("%s cannot read: %v", h.id, err)
 	return true
+}
+
+// checkLog checks that what the log says that it covers, for somebody with a context that a host once had, it
+// has.
+func (h *host) checkLog() {
+	theirs := h.w.contexts[h.w.rng.IntN(len(h.w.contexts))]
+	from, covered := h.node.LogStart(theirs)
+	if !covered || theirs == nil {
+		return
+	}
+	got := theirs.Clone()
+	for more := true; more; {
+		next, there, err := h.node.LogRead(from, 64, func(d *crdt.Delta) bool {
+			if d.First <= got[d.Replica]+1 {
+				got.Raise(d.Replica, d.Last())
+			}
+			return true
+		})
+		if h.tolerates(err) || !there && h.disk.scarred {
+			return
+		}
+		more, from = next > from, next
+	}
+	if seen, _ := h.node.Context(); !got.Contains(seen) {
+		h.w.fail("%s says that its log covers what follows %v, and has only %v", h.id, theirs, got)
+	}
 }
 
 // checkRoot compares the root kept in place with that of the cells on the disk.

@@ -89,7 +89,11 @@ func (h *host) stopped(why error) {
 		h.w.after(time.Duration(h.w.rng.IntN(4000))*time.Millisecond, func() { h.disk.full = false })
 	}
 	h.takeStock()
-	h.w.after(time.Duration(50+h.w.rng.IntN(3000))*time.Millisecond, h.start)
+	down := 3000
+	if why == nil {
+		down = 300
+	}
+	h.w.after(time.Duration(50+h.w.rng.IntN(down))*time.Millisecond, h.start)
 }
 
 // takeStock finds out what a host that is down still holds, and notes what nobody holds any more.
@@ -102,6 +106,8 @@ func (h *host) takeStock() {
 		h.w.fail("the store of %s does not open: %v", h.id, err)
 	case r.Damaged() != nil && !d.rotten && !d.rotLog:
 		h.w.fail("%s is damaged, and nothing damaged it: %v", h.id, r.Damaged())
+	case r.Damaged() != nil:
+		return // it will show what it holds when it has rebuilt itself
 	}
 	seen, _ := r.Context()
 	h.held = seen
@@ -111,7 +117,7 @@ func (h *host) takeStock() {
 
 // noteLoss notes the transactions that the host held, and now neither it nor anybody else does.
 func (h *host) noteLoss(before crdt.VersionVector) {
-	if h.held.Contains(before) {
+	if h.held.Contains(before) || h.w.blind {
 		return
 	}
 	hist := h.w.hist

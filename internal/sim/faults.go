@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"strings"
 	"time"
 
 	"github.com/peerd/peerd/crdt"
@@ -44,8 +45,10 @@ func (w *world) inject(f Fault) {
 		h.close()
 	case Pause:
 		h.paused = w.now + time.Duration(w.rng.IntN(5000))*time.Millisecond
-	case SlowDisk, FullDisk, ReadError, FsyncError, BitFlip:
+	case SlowDisk, FullDisk, ScarceDisk, ReadError, FsyncError, BitFlip:
 		w.injectDisk(f, h)
+	case Image:
+		w.takeImage(h)
 	case OldBackup, Copy, DiskLoss:
 		w.injectStore(f, h)
 	case ClockAhead, ClockBehind, ClockJump, ClockStill:
@@ -117,6 +120,9 @@ func (w *world) injectDisk(f Fault, h *host) {
 		h.disk.full = true
 		d := h.disk
 		w.after(w.span(), func() { d.full = false })
+	case ScarceDisk:
+		h.scarcity(true)
+		w.after(w.span(), func() { h.scarcity(false) })
 	case ReadError:
 		h.disk.readsIn = w.rng.IntN(50)
 	case FsyncError:
@@ -142,12 +148,23 @@ func (w *world) mayRot(h *host) bool {
 	return h.aside == nil && len(w.members()) > 1
 }
 
-// flipBit changes a bit of some stored record. Cells rot, and what is derived from them.
+// scarcity tells the process that its disk has little room left, or has room again: as package peer does, it
+// refuses writes and takes no deltas meanwhile.
+func (h *host) scarcity(scarce bool) {
+	h.scarce = scarce
+	if h.up() {
+		h.node.Pause(scarce)
+	}
+}
+
+// flipBit changes a bit of some stored record: of a cell or what is derived from it, of the log, or of what
+// there is one of.
 func (h *host) flipBit() {
+	kinds := []string{"cbk", "cbk", "cbk", "l", "m"}[h.w.rng.IntN(5)]
 	var keys [][]byte
 	snap := h.disk.written.Snapshot()
 	_ = snap.ScanKeys(nil, nil, func(key []byte) bool {
-		if key[0] == 'c' || key[0] == 'b' || key[0] == 'k' {
+		if strings.IndexByte(kinds, key[0]) >= 0 {
 			keys = append(keys, append([]byte(nil), key...))
 		}
 		return true
@@ -166,6 +183,7 @@ func (h *host) flipBit() {
 	value[i/8] ^= 1 << (i % 8)
 	h.disk.overwrite(key, value)
 	h.disk.rotten, h.disk.scarred, h.w.rotten = true, true, true
+	h.disk.rotLog = h.disk.rotLog || kinds == "l"
 	h.say("a bit of record %q flips", key[:min(len(key), 40)])
 }
 

@@ -72,10 +72,11 @@ func (h *host) judge(err error) {
 
 // lookAfterItself does what a step may have made possible: begin or end a rebuild.
 func (h *host) lookAfterItself() error {
-	if forks := h.node.Forks(); len(forks) > 0 && h.w.totals.Faults[Copy] == 0 {
-		h.w.fail("%s raises an alarm about a fork of %v, and there was none", h.id, forks)
+	if forks := h.node.Forks(); len(forks) > 0 {
+		h.w.noticeFork(h, forks)
 	}
-	if h.node.Damaged() != nil && h.mayDiscard() {
+	left, _ := h.node.Leaves()
+	if (h.node.Damaged() != nil || len(left) > 0) && !h.scarce && h.node.MayDiscard() {
 		if err := h.beginRebuild(); err != nil {
 			return err
 		}
@@ -83,25 +84,15 @@ func (h *host) lookAfterItself() error {
 	return h.noticeCatchingUp()
 }
 
-// mayDiscard reports whether a neighbour, itself whole, has all that is here, but for what this replica's
-// own log has.
-func (h *host) mayDiscard() bool {
-	for id := range h.links {
-		known, greeted := h.node.Known(id)
-		if greeted && len(known) > 0 && h.node.Whole(id) && h.node.Covers(known) {
-			return true
-		}
-	}
-	return false
-}
-
 // beginRebuild discards what is here.
 func (h *host) beginRebuild() error {
-	h.say("discards its cells: %v", h.node.Damaged())
+	h.say("discards its cells, damage: %v", h.node.Damaged())
 	h.refusing = errRebuilding
 	h.disk.mark = ""
 	h.caughtUp, h.reapplied = false, nil
-	h.aside = h.held
+	if h.aside == nil || len(h.held) > 0 {
+		h.aside = h.held
+	}
 	h.promised = crdt.VersionVector{}
 	err := h.node.Discard()
 	h.disk.rotten = err != nil
@@ -114,18 +105,7 @@ func (h *host) noticeCatchingUp() error {
 	if h.caughtUp && !h.node.Rebuilding() || h.repairing || h.node.Repairing() {
 		return nil
 	}
-	seen, _ := h.node.Context()
-	greetings := 0
-	for id := range h.links {
-		known, greeted := h.node.Known(id)
-		if greeted && !seen.Contains(known) {
-			return nil
-		}
-		if greeted && (len(known) > 0 || h.node.Rebuilding()) {
-			greetings++
-		}
-	}
-	if greetings == 0 {
+	if !h.node.CaughtUp() {
 		return nil
 	}
 	h.caughtUp = true
@@ -135,12 +115,13 @@ func (h *host) noticeCatchingUp() error {
 // endRebuild applies what only this replica's own former log had.
 func (h *host) endRebuild() error {
 	seen, _ := h.node.Context()
-	if !h.node.Rebuilding() || h.reapplied != nil && h.reapplied.Equal(seen) {
+	if !h.node.Rebuilding() || h.scarce || h.reapplied != nil && h.reapplied.Equal(seen) {
 		return nil
 	}
 	h.reapplied = seen.Clone()
 	done, err := h.node.Reapply(h.wall())
 	h.say("applies its own log again: done %v, %v", done, err)
+	h.noticeReissue()
 	if err != nil || !done {
 		return err
 	}
@@ -148,4 +129,18 @@ func (h *host) endRebuild() error {
 	h.w.totals.Rebuilds++
 	h.noteRebuilt()
 	return nil
+}
+
+// noticeReissue notes that the rebuild issued writes again under a new id, since a rotten record of the log
+// took what they followed.
+func (h *host) noticeReissue() {
+	seen, _ := h.node.Context()
+	_, known := h.w.hist.replicas[h.node.ID()]
+	if seen[h.node.ID()] == 0 || known || h.w.blind {
+		return
+	}
+	if !h.disk.rotLog {
+		h.w.fail("%s issues writes again, and its log has all that they followed", h.id)
+	}
+	h.w.blind = true
 }

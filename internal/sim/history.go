@@ -25,16 +25,17 @@ type mutation struct {
 
 // transaction is one that a client asked for and a replica accepted.
 type transaction struct {
-	id    int
-	host  *host
-	muts  []mutation
-	time  crdt.Time
-	first crdt.Dot // its delta's dots are first to last
-	last  uint64
-	owner int      // index of first.Replica
-	saw   []uint64 // what its replica had seen, by replica index
-	acked bool
-	lost  bool // nobody is left who had it, and nobody promised that it would last
+	id     int
+	host   *host
+	muts   []mutation
+	time   crdt.Time
+	first  crdt.Dot // its delta's dots are first to last
+	last   uint64
+	owner  int      // index of first.Replica
+	saw    []uint64 // what its replica had seen, by replica index
+	acked  bool
+	lost   bool   // nobody is left who had it, and nobody promised that it would last
+	marker string // which it leaves in a world of forks
 }
 
 // history is every transaction of a world, and what each of them had seen. It knows of a delta only its
@@ -118,16 +119,13 @@ func (h *history) add(t *transaction) {
 	}
 }
 
-// committed notes a delta that some replica committed. It returns an error if its dots were given to
-// another one before.
-func (h *history) committed(d *crdt.Delta) error {
+// committed notes a delta that some replica committed. It reports whether its dots were given to another one
+// before.
+func (h *history) committed(d *crdt.Delta) (again bool) {
 	first := d.Dot(0)
 	old, known := h.hashes[first]
-	if known && old != d.Hash() {
-		return fmt.Errorf("dot %v names two deltas", first)
-	}
 	h.hashes[first] = d.Hash()
-	return nil
+	return known && old != d.Hash()
 }
 
 // causal returns an error if a context holds a transaction and not all that this had seen.

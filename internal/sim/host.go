@@ -40,6 +40,7 @@ type host struct {
 	due    bool          // an event to work is planned
 	paused time.Duration // until when it stands still
 	slow   bool          // its disk is
+	scarce bool          // and this is room on it
 	ending ending        // of the process, when its disk lets it die
 	gone   bool          // for good
 	absent bool          // from the network, for a while
@@ -122,9 +123,10 @@ func (h *host) start() {
 		h.refusing = errRebuilding
 	}
 	h.say("starts as %v with %v, damage: %v", r.ID(), seen, r.Damaged())
+	h.node.Pause(h.scarce)
 	h.checkOpened()
 	h.every(tickEvery, func() error {
-		h.node.Tick(h.repairing || h.node.Repairing() || h.node.Damaged() != nil)
+		h.node.Tick(h.repairing || h.node.Repairing() || h.node.Damaged() != nil || h.scarce)
 		_, err := h.node.Maintain(h.wall())
 		return err
 	})
@@ -243,10 +245,13 @@ func (h *host) work() error {
 
 // transact runs a client's transaction in a group.
 func (h *host) transact(g *replica.Group, muts []mutation) (*transaction, error) {
-	if h.refusing != nil {
+	if h.refusing != nil || h.scarce {
 		return nil, nil
 	}
 	t := &transaction{host: h}
+	if h.w.plan.forks {
+		muts = append(muts, h.w.mark(t)...)
+	}
 	giveUp := !h.w.calm && h.w.chance(12)
 	err := g.Update(func(tx *replica.Tx) error {
 		seen, _ := h.node.Context()
@@ -323,8 +328,8 @@ func (h *host) commit(g *replica.Group, asked []*transaction) error {
 	}
 	h.dirty = true
 	for _, d := range done.Deltas {
-		if err := h.w.hist.committed(d); err != nil {
-			h.w.fail("%s: %v", h.id, err)
+		if h.w.hist.committed(d) {
+			h.w.noteFork(h, d.Dot(0))
 		}
 	}
 	h.say("commits %d deltas", len(done.Deltas))

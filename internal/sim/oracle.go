@@ -160,8 +160,11 @@ func readType(f crdt.Fields, name string, at crdt.Address, t crdt.Type, out read
 
 func readValue(f crdt.Fields, name string, at crdt.Address, out reading) error {
 	latest, ok, err := f.String(name).Get()
-	if err != nil || !ok {
-		return fmt.Errorf("string %q is listed and not there: %w", at, err)
+	if err == nil && !ok {
+		err = fmt.Errorf("string %q is listed and not there", at)
+	}
+	if err != nil {
+		return err
 	}
 	texts, err := f.String(name).Values()
 	if err != nil {
@@ -184,8 +187,12 @@ func readSet(s crdt.Set, at crdt.Address, out reading) error {
 	if err != nil {
 		return err
 	}
-	if n, err := s.Len(); err != nil || n != len(elems) {
-		return fmt.Errorf("set %q: length %d (%w), %d elements", at, n, err, len(elems))
+	n, err := s.Len()
+	if err == nil && n != len(elems) {
+		err = fmt.Errorf("set %q: length %d, %d elements", at, n, len(elems))
+	}
+	if err != nil {
+		return err
 	}
 	for _, e := range elems {
 		out[string(at.Name(e))] = "there"
@@ -210,8 +217,12 @@ func readMap(m crdt.Map, at crdt.Address, out reading) error {
 	if err != nil {
 		return err
 	}
-	if n, err := m.Len(); err != nil || n != names {
-		return fmt.Errorf("map %q: length %d (%w), %d names", at, n, err, names)
+	n, err := m.Len()
+	if err == nil && n != names {
+		err = fmt.Errorf("map %q: length %d, %d names", at, n, names)
+	}
+	if err != nil {
+		return err
 	}
 	for _, x := range fields {
 		if err := readType(m.Fields, x.name, at.Name(x.name).Type(x.t), x.t, out); err != nil {

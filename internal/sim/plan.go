@@ -37,8 +37,9 @@ type plan struct {
 	lossy      float64 // of messages
 	unordered  bool    // links deliver frames twice, and out of order
 	checkEvery int     // groups, on average
-	markers    bool    // each transaction leaves an element of a set, to be counted at the end
 	emptied    bool    // everything is deleted in the end
+	putBacks   int     // of machines to images, at most
+	forks      bool    // machines are put back from images: see forks.go
 }
 
 func drawPlan(rng *rand.Rand) plan {
@@ -48,7 +49,7 @@ func drawPlan(rng *rand.Rand) plan {
 		lasts:      time.Duration(2000+rng.IntN(10_000)) * time.Millisecond,
 		writeEvery: time.Duration(40+rng.IntN(400)) * time.Millisecond,
 		faultEvery: time.Duration(300+rng.IntN(3000)) * time.Millisecond,
-		maxLog:     []int64{1 << 30, 20_000, 2_000, 1}[rng.IntN(4)],
+		maxLog:     []int64{1 << 30, 1 << (9 + rng.IntN(8)), 1 << (9 + rng.IntN(8)), 1}[rng.IntN(4)],
 		maxLogAge:  7 * 24 * time.Hour,
 		inFlight:   1 + rng.IntN(8),
 		latency:    time.Duration(rng.IntN(1<<rng.IntN(9))) * time.Millisecond,
@@ -72,15 +73,17 @@ func drawPlan(rng *rand.Rand) plan {
 		p.lossy = rng.Float64() * 0.2
 	}
 	p.unordered = rng.IntN(8) == 0
-	p.markers = rng.IntN(8) == 0
 	p.mix = drawMix(rng)
 	p.faults = drawFaults(rng)
+	if p.forks = rng.IntN(10) == 0; p.forks {
+		p.drawForks(rng)
+	}
 	return p
 }
 
 // drawable are the faults that are planned; the others come with the network, or along with these.
 var drawable = []Fault{
-	Reset, Partition, OneWay, Flapping, Alone, Kill, PowerFailure, Restart, Pause, SlowDisk, FullDisk,
+	Reset, Partition, OneWay, Flapping, Alone, Kill, PowerFailure, Restart, Pause, SlowDisk, FullDisk, ScarceDisk,
 	ReadError, FsyncError, BitFlip, OldBackup, Copy, DiskLoss, ClockAhead, ClockBehind, ClockJump,
 	ClockStill, Join, Leave, ComeBack,
 }
@@ -105,4 +108,7 @@ func (w *world) spread(d time.Duration) time.Duration {
 func (w *world) chance(n int) bool { return w.rng.IntN(n) == 0 }
 
 // newID draws a replica id.
-func (w *world) newID() crdt.ReplicaID { return crdt.ReplicaID(w.rng.Uint64() | 1) }
+func (w *world) newID() crdt.ReplicaID {
+	w.incarnations++
+	return crdt.ReplicaID(w.rng.Uint64() | 1)
+}

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,12 +25,13 @@ func (w *world) settle() {
 	clear(w.blocked)
 	for _, h := range w.members() {
 		h.absent, h.slow, h.paused = false, false, 0
+		h.scarcity(false)
 		h.disk.heal()
 	}
 	w.say("the faults end")
 	w.agree()
 	w.checkEnd()
-	if w.plan.emptied {
+	if w.plan.emptied && !w.rotten {
 		w.empty()
 	}
 }
@@ -60,10 +62,13 @@ func (w *world) agree() {
 }
 
 // giveUpHelpless does what the log tells people to do: a damaged host that waits in vain for somebody who
-// has what only it has gets an empty disk.
+// has what only it has, or what it lost, gets an empty disk.
 func (w *world) giveUpHelpless() {
 	for _, h := range w.members() {
-		if h.up() && h.node.Damaged() != nil && !h.mayDiscard() {
+		if !h.up() {
+			continue
+		}
+		if h.node.Damaged() != nil && !h.node.MayDiscard() || h.node.Rebuilding() && h.disk.rotLog {
 			h.replaceDisk(newDisk(), "an empty disk, as it is helpless")
 		}
 	}
@@ -83,7 +88,7 @@ func (w *world) agreed() bool {
 	}
 	context, root, _ := members[0].node.Digest()
 	for _, h := range members {
-		if !h.up() || h.refusing != nil || h.node.Rebuilding() {
+		if !h.up() || h.refusing != nil || h.node.Rebuilding() || h.isAsked() {
 			return false
 		}
 		c, r, settled := h.node.Digest()
@@ -118,6 +123,13 @@ func (w *world) checkEnd() {
 		h.checkBounds()
 	}
 	if len(w.members()) == 0 {
+		return
+	}
+	if w.plan.forks {
+		w.checkMarkers()
+		return
+	}
+	if w.blind {
 		return
 	}
 	seen := w.hist.dense(w.members()[0].held)
@@ -169,8 +181,8 @@ func (h *host) checkBounds() {
 		h.w.fail("%s keeps leftovers: %v", h.id, kinds)
 	case h.node.LogBytes() > max(h.w.plan.maxLog, 0)+maxLogSlack:
 		h.w.fail("%s keeps a log of %d bytes", h.id, h.node.LogBytes())
-	case len(h.held) > len(h.w.hist.replicas):
-		h.w.fail("%s knows of %d replicas, there were %d", h.id, len(h.held), len(h.w.hist.replicas))
+	case len(h.held) > h.w.incarnations:
+		h.w.fail("%s knows of %d replicas, there were %d", h.id, len(h.held), h.w.incarnations)
 	}
 }
 
@@ -194,12 +206,17 @@ func (w *world) empty() {
 	}
 }
 
+// isAsked reports whether a client waits for the host.
+func (h *host) isAsked() bool {
+	return slices.ContainsFunc(h.inbox, func(j job) bool { return j.update != nil })
+}
+
 // checkEmptied checks that the cells that are left hold baselines, each of some incarnation.
 func (w *world) checkEmptied(h *host) {
 	v := h.node.View()
 	defer v.Close()
 	err := v.Scan("", "", func(a crdt.Address, c crdt.Cell) bool {
-		if c.Visible() || len(c) > 2*len(w.hist.replicas) {
+		if c.Visible() || len(c) > 2*w.incarnations {
 			w.fail("%s still has %d entries at %q", h.id, len(c), a)
 		}
 		return true

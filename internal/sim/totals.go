@@ -28,6 +28,7 @@ const (
 	Pause
 	SlowDisk
 	FullDisk
+	ScarceDisk
 	ReadError
 	FsyncError
 	BitFlip
@@ -49,7 +50,7 @@ var faultNames = [faultKinds]string{
 	"loss", "duplication", "reordering", "delay", "corruption", "reset",
 	"partition", "one-way", "flapping", "alone",
 	"kill", "power-failure", "torn", "restart", "pause",
-	"slow-disk", "full-disk", "read-error", "fsync-error", "bit-flip",
+	"slow-disk", "full-disk", "scarce-disk", "read-error", "fsync-error", "bit-flip",
 	"old-backup", "image", "copy", "disk-loss",
 	"clock-ahead", "clock-behind", "clock-jump", "clock-still",
 	"join", "leave", "come-back",

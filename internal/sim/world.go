@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"runtime/debug"
 	"time"
+
+	"github.com/peerd/peerd/crdt"
 )
 
 // world is a few hosts under one seed. Everything that happens in it is decided by rng, in the order of
@@ -21,12 +23,18 @@ type world struct {
 	totals  Totals
 	trace   *bufio.Writer // nil: nobody reads it
 
-	hosts   []*host
-	hist    *history
-	blocked map[[2]*host]int // how many partitions block the way from one host to another
-	calm    bool             // no more faults are injected
-	rotten  bool             // some stored record was changed behind a replica's back
-	markers int              // drawn so far
+	hosts        []*host
+	hist         *history
+	blocked      map[[2]*host]int      // how many partitions block the way from one host to another
+	calm         bool                  // no more faults are injected
+	rotten       bool                  // some stored record was changed behind a replica's back
+	incarnations int                   // replica ids drawn
+	markers      int                   // drawn so far
+	putBacks     int                   // of machines to images
+	contexts     [8]crdt.VersionVector // that some host had once
+	blind        bool                  // the oracle is: it does not know all dots by their names
+	doubled      bool                  // some dots were issued twice
+	alarmed      bool                  // and somebody noticed
 }
 
 // Run runs the world of a seed. It returns what happened there, and the invariant that broke, if one did.
@@ -63,6 +71,7 @@ func newWorld(seed uint64, trace io.Writer) *world {
 		w.trace = bufio.NewWriter(trace)
 	}
 	w.plan = drawPlan(w.rng)
+	w.blind = w.plan.forks
 	return w
 }
 
