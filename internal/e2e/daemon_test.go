@@ -170,6 +170,7 @@ type status struct {
 	Keys        int    `json:"keys"`
 	Repairs     uint64 `json:"repairs"`
 	Mismatches  uint64 `json:"mismatches"`
+	MinFree     uint64 `json:"min_free_bytes"`
 
 	VersionVector map[string]uint64 `json:"version_vector"`
 

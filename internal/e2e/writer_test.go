@@ -21,6 +21,7 @@ type writer struct {
 	rng      *rand.Rand
 	maxValue int           // bytes of padding
 	pause    time.Duration // after each batch
+	batches  int           // over one connection; 0 is no limit
 
 	sets      [writerSets]map[string]presence
 	registers [writerRegisters]bounds // which write of the register is seen
@@ -29,8 +30,9 @@ type writer struct {
 	elements  int    // that were ever tried
 
 	acknowledged atomic.Int64
-	deaf         atomic.Bool // answers do not count: see image.cutPower
-	last         error       // why it stopped writing to its peer most recently
+	refused      atomic.Int64 // for want of room on the disk
+	deaf         atomic.Bool  // answers do not count: see image.cutPower
+	last         error        // why it stopped writing to its peer most recently
 }
 
 const (
@@ -190,6 +192,9 @@ func (w *writer) write(c *client) error {
 		}
 		refused, is := replies[len(a.commands)-1].(replyError)
 		if is {
+			if strings.HasPrefix(string(refused), "MISCONF") {
+				w.refused.Add(1)
+			}
 			return fmt.Errorf("%.200q: %w", a.commands, refused)
 		}
 		if w.deaf.Load() {
@@ -234,7 +239,7 @@ func (w *writer) session(stop <-chan struct{}) error {
 	}
 	w.compare(w.d.t, w.d, seen)
 	w.settle(seen)
-	for {
+	for n := 0; w.batches == 0 || n < w.batches; n++ {
 		select {
 		case <-stop:
 			return nil
@@ -245,6 +250,7 @@ func (w *writer) session(stop <-chan struct{}) error {
 		}
 		wait(w.pause)
 	}
+	return nil
 }
 
 // seen is what a peer shows of a writer's things.
@@ -367,11 +373,11 @@ func (w *writer) settle(s seen) {
 	for i, set := range w.sets {
 		for elem, p := range set {
 			switch {
-			case p != perhaps:
+			case p == present:
 			case s.sets[i][elem]:
 				set[elem] = present
 			default:
-				set[elem] = absent
+				delete(set, elem) // should it come back, nobody added it
 			}
 		}
 	}
