@@ -164,6 +164,15 @@ func TestATransactionHasOperationsForEveryTypeAndNestedPaths(t *testing.T) {
 		`{"op":"delete","prefix":"fr"}`, `{"op":"delete","prefix":"fr"}`)
 }
 
+func TestAddingZeroChangesOnlyWhatWasNotThere(t *testing.T) {
+	a := newAPI(t, peer.Config{})
+	a.tx(`{"changed":["n","z"],"results":[{"changed":true,"value":0},{"changed":false,"value":0},
+			{"changed":true,"value":0},{"changed":false,"value":0}]}`,
+		`{"op":"string.add","path":["z"],"by":0}`, `{"op":"string.add","path":["z"],"by":0}`,
+		`{"op":"counter.add","path":["n"],"by":0}`, `{"op":"counter.add","path":["n"],"by":0}`)
+	a.want(200, `{"keys":[{"key":"n","types":["string"]},{"key":"z","types":["string"]}]}`, "GET", "/v1/keys", "")
+}
+
 func TestATransactionThatFailsChangesNothing(t *testing.T) {
 	a := newAPI(t, peer.Config{})
 	a.tx(`{"changed":["s","text"],"results":[{"changed":true,"count":1},{"changed":true}]}`,

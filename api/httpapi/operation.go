@@ -106,8 +106,7 @@ func setString(o *operation, at spot) (result, error) {
 }
 
 func addString(o *operation, at spot) (result, error) {
-	n, err := at.in.String(at.name).Add(*o.By)
-	return result{Changed: *o.By != 0, Value: &n}, err
+	return add(o, at, at.in.String(at.name).Add)
 }
 
 func setRegister(o *operation, at spot) (result, error) {
@@ -123,8 +122,17 @@ func clearRegister(_ *operation, at spot) (result, error) {
 }
 
 func addCounter(o *operation, at spot) (result, error) {
-	n, err := at.in.Counter(at.name).Add(*o.By)
-	return result{Changed: *o.By != 0, Value: &n}, err
+	return add(o, at, at.in.Counter(at.name).Add)
+}
+
+// add adds. To add 0 to what is not there makes it, as in Redis.
+func add(o *operation, at spot, fn func(int64) (int64, error)) (result, error) {
+	existed, err := at.in.String(at.name).Exists()
+	if err != nil {
+		return result{}, err
+	}
+	n, err := fn(*o.By)
+	return result{Changed: *o.By != 0 || !existed, Value: &n}, err
 }
 
 func resetCounter(_ *operation, at spot) (result, error) {
