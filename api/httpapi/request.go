@@ -54,6 +54,7 @@ func decodeBody(w http.ResponseWriter, r *http.Request, v any) error {
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(maxBodyTime)) // a test's recorder has none
 	body, err := io.ReadAll(rationed{http.MaxBytesReader(w, r.Body, MaxBody), shareOf(r)})
+	_ = control.SetWriteDeadline(time.Now().Add(writeTimeout)) // which began with the headers
 	var large *http.MaxBytesError
 	switch {
 	case errors.Is(err, errBusy):

@@ -1,8 +1,10 @@
 package httpapi
 
 import (
+	"bufio"
 	"io"
 	"net"
+	"net/http"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -75,4 +77,22 @@ func TestAClientThatTakesTooLongIsClosed(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestABodyThatComesSlowlyIsAnswered(t *testing.T) {
+	onPipe(t, func(t *testing.T, far net.Conn) {
+		const head = "POST /v1/tx HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" +
+			"Content-Length: 2\r\n\r\n"
+		if _, err := io.WriteString(far, head); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(maxBodyTime - time.Second)
+		if _, err := io.WriteString(far, "{}"); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := http.ReadResponse(bufio.NewReader(far), nil)
+		if err != nil || answer.StatusCode != http.StatusBadRequest { // it has no operations
+			t.Errorf("answered %v (%v)", answer, err)
+		}
+	})
 }
