@@ -15,6 +15,10 @@ const (
 	// copies is in how many forms a body or an answer is in memory at once: as read, decoded or
 	// encoded, and its strings.
 	copies = 4
+	// memberSize and objectSize are the bytes that a member of a list and an object of a body take when
+	// they are decoded, however short they are, each counted copies times.
+	memberSize = 16
+	objectSize = 64
 )
 
 var errBusy = refuse(http.StatusServiceUnavailable, "busy", fmt.Sprintf(
@@ -51,6 +55,25 @@ func (s *Server) ration(next http.Handler) http.Handler {
 
 // shareOf returns the share that ration gave a request.
 func shareOf(r *http.Request) *share { return r.Context().Value(shareKey{}).(*share) }
+
+// weigh returns how many bytes a body of JSON takes beside its own when it is decoded.
+func weigh(body []byte) (n int) {
+	inText := false
+	for i := 0; i < len(body); i++ {
+		switch c := body[i]; {
+		case c == '\\': // the next is a part of the text
+			i++
+		case c == '"':
+			inText = !inText
+		case inText:
+		case c == ',':
+			n += memberSize
+		case c == '{':
+			n += objectSize
+		}
+	}
+	return n
+}
 
 // rationed is a reader whose bytes count.
 type rationed struct {

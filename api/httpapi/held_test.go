@@ -1,11 +1,17 @@
 package httpapi
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
+
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/peer"
 )
 
 // halting is a body that says when it has been read up to its middle, and ends when it is told.
@@ -57,5 +63,54 @@ func TestAllRequestsTogetherHoldABoundedMemory(t *testing.T) {
 	}
 	if left := s.held.Load(); left != 0 {
 		t.Errorf("%d bytes are still held", left)
+	}
+}
+
+func TestABodyCountsForWhatItIsDecodedTo(t *testing.T) {
+	a := newAPI(t, peer.Config{})
+	empty := `{"ops":[` + strings.Repeat("{},", 2<<20) + `{}]}`
+	braces := `{"ops":[{"op":"string.set","path":["x"],"value":"` +
+		strings.Repeat(`{,\"`, crdt.MaxValue/3) + `"}]}`
+	for code, body := range map[int]string{
+		http.StatusServiceUnavailable: empty,
+		http.StatusOK:                 braces,
+	} {
+		if w := a.do("POST", "/v1/tx", body); w.Code != code {
+			t.Errorf("a body that begins with %s is answered with %d, want %d", body[:50], w.Code, code)
+		}
+	}
+}
+
+func TestWhatIsReadCountsBeforeAllOfItIs(t *testing.T) {
+	a := newAPI(t, peer.Config{})
+	ops := `{"op":"set.add","path":["s"],"elements":["%[1]s"]},{"op":"string.set","path":["m","%[1]s"],"value":""},`
+	body := ""
+	for i := range 100 {
+		body += fmt.Sprintf(ops, fmt.Sprintf("%01000d", i))
+	}
+	a.do("POST", "/v1/tx", `{"ops":[`+strings.TrimSuffix(body, ",")+`]}`)
+	const left = 10_000
+	var held atomic.Int64
+	var v value
+	reads := map[string]func(r *reader, f crdt.Fields) error{
+		"elements": func(r *reader, f crdt.Fields) error {
+			_, err := r.elements(f.Set("s"), nil, MaxItems, &v)
+			return err
+		},
+		"names": func(r *reader, f crdt.Fields) error {
+			names, _, err := r.names(f.Map("m"), nil, MaxItems)
+			all := make([]octets, len(names))
+			v.Elements = &all
+			return err
+		},
+	}
+	for what, read := range reads {
+		held.Store(MaxHeld - left)
+		err := a.p.View(t.Context(), func(tx *peer.Tx) error {
+			return read(newReader(false, &share{all: &held}), tx.Fields)
+		})
+		if n := len(*v.Elements); !errors.Is(err, errBusy) || n > left/1000/copies+1 {
+			t.Errorf("%d %s of 1,000 bytes were read with %d bytes left: %v", n, what, left, err)
+		}
 	}
 }

@@ -67,6 +67,9 @@ func decodeBody(w http.ResponseWriter, r *http.Request, v any) error {
 	case !utf8.Valid(body):
 		return badRequest(`the body is not UTF-8: send other bytes as {"base64": "…"}`)
 	}
+	if err := shareOf(r).take(weigh(body)); err != nil {
+		return err
+	}
 	in := json.NewDecoder(bytes.NewReader(body))
 	in.DisallowUnknownFields()
 	err = in.Decode(v)

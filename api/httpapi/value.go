@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"slices"
@@ -108,7 +109,7 @@ func (r *reader) elements(s crdt.Set, after *string, limit int, v *value) (
 	next *string, err error) {
 	all := []octets{}
 	v.Elements = &all
-	size := 0
+	var full error
 	visit := func(elem string) bool {
 		if len(all) == limit {
 			last := string(all[limit-1])
@@ -116,18 +117,15 @@ func (r *reader) elements(s crdt.Set, after *string, limit int, v *value) (
 			return false
 		}
 		all = append(all, octets(elem))
-		size += len(elem)
-		return len(all) <= r.items && size <= r.bytes
+		full = r.spend(1, len(elem))
+		return full == nil
 	}
 	if after == nil {
 		err = s.Range(visit)
 	} else {
 		err = s.RangeAfter(*after, visit)
 	}
-	if err != nil {
-		return nil, err
-	}
-	return next, r.spend(len(all), size)
+	return next, cmp.Or(err, full)
 }
 
 // fields reads at most limit fields after the given one, as elements does.
@@ -140,7 +138,7 @@ func (r *reader) fields(m crdt.Map, after *string, limit int, v *value) (next *s
 	}
 	for _, n := range names {
 		for _, t := range r.shown(n.types) {
-			if err := r.spend(1, len(n.name)); err != nil {
+			if err := r.spend(1, 0); err != nil {
 				return nil, err
 			}
 			inner, err := r.read(m.Fields, n.name, t)
@@ -159,9 +157,10 @@ type named struct {
 	types []crdt.Type
 }
 
+// names reads the names of at most limit fields, and spends what they take.
 func (r *reader) names(m crdt.Map, after *string, limit int) (
 	all []named, next *string, err error) {
-	size := 0
+	var full error
 	visit := func(name string, t crdt.Type) bool {
 		if n := len(all); n > 0 && all[n-1].name == name {
 			all[n-1].types = append(all[n-1].types, t)
@@ -172,15 +171,15 @@ func (r *reader) names(m crdt.Map, after *string, limit int) (
 			return false
 		}
 		all = append(all, named{name, []crdt.Type{t}})
-		size += len(name)
-		return len(all) <= r.items && size <= r.bytes
+		full = r.spend(0, len(name))
+		return full == nil && len(all) <= r.items
 	}
 	if after == nil {
 		err = m.Range(visit)
 	} else {
 		err = m.RangeAfter(*after, visit)
 	}
-	return all, next, err
+	return all, next, cmp.Or(err, full)
 }
 
 // shown returns which of the types under a name are read, in their order.
