@@ -9,9 +9,10 @@
 // Which links carry whose deltas follows Plumtree (Leitão, Pereira, Rodrigues: Epidemic Broadcast Trees,
 // 2007), with a tree for each origin and version vectors in place of message ids: every link begins
 // eager; a neighbour that sent a replica's delta when it was known already is asked to leave
-// that replica's out (Prune); every tick neighbours tell what they have (Have); and whoever sees there what
-// nobody has sent for two ticks asks for it (a Hello that grafts). In a stable mesh each delta
-// reaches each peer once, from its origin directly where there is a link.
+// that replica's out (Prune); neighbours tell what they have along with deltas, or by itself (Have); and
+// whoever sees there what nobody has sent for a while asks for it (a Hello that grafts). In a stable mesh
+// each delta reaches each peer once, from its origin directly where there is a link. Own deltas may be
+// held back for a while, so that many travel in few frames (Hold).
 //
 // A delta that overtakes one that it depends on waits, within bounds; beyond them it is dropped and asked
 // for again.

@@ -13,7 +13,7 @@ type NeighbourID string
 
 // Core is the replica that a Mesh spreads deltas from.
 type Core interface {
-	// ID returns the id under which the replica writes.
+	// ID returns the id under which the replica writes, or will.
 	ID() crdt.ReplicaID
 	// Whole reports whether the replica has what its context says, so that others may rely on it.
 	Whole() bool
@@ -76,9 +76,11 @@ type Mesh struct {
 	core       Core
 	id         crdt.ReplicaID // of the core when the neighbours were last told
 	neighbours map[NeighbourID]*neighbour
-	waiting    []waiting // deltas that overtook what they depend on
+	source     map[crdt.ReplicaID]NeighbourID // who sent the newest delta of each replica first
+	waiting    []waiting                      // deltas that overtook what they depend on
 	waitBytes  int
 	paused     bool // deltas are not taken
+	held       bool // own deltas wait for Release
 	events     []Event
 }
 
@@ -91,16 +93,20 @@ type neighbour struct {
 	known   crdt.VersionVector // what it has, or was sent
 	said    crdt.VersionVector // what it has, by its own word
 	told    crdt.VersionVector // what it knows that we have
+	came    crdt.VersionVector // what it sent
 	cursor  uint64             // the log's record to serve it next
 	lost    bool               // cursor is to be found anew
 	behind  bool               // the log does not cover what it lacks
 	missing int                // ticks for which it has had what we lack
+	quiet   int                // ticks since it was told what is new here
+	due     bool               // deltas that are held back are to go to it
 
 	onTheWay uint64 // bytes of deltas sent to it and not acknowledged
 	owed     uint64 // bytes of deltas received from it and not acknowledged
 
 	unwanted map[crdt.ReplicaID]bool // whose deltas it asked us to leave out
 	prune    map[crdt.ReplicaID]bool // whose deltas it is to be asked to leave out
+	pruned   map[crdt.ReplicaID]bool // and was asked to, or is to be
 	ask      map[crdt.ReplicaID]bool // whose chain it is to be asked for
 	asked    map[crdt.ReplicaID]bool // whose chain it was asked for
 	chain    map[crdt.ReplicaID]bool // whose chain it asked for
@@ -108,7 +114,7 @@ type neighbour struct {
 	branches map[BranchName]bool // abandoned ones that it knows of
 
 	// What is due to it. Flags, not queues: a message is made when the link takes it.
-	hello, answer, graft, tellBehind, have, digest, ack bool
+	hello, answer, graft, tellBehind, have, digest bool
 }
 
 // maxContext bounds the replicas in what a neighbour says that it has.
@@ -116,7 +122,8 @@ const maxContext = 1 << 20
 
 // NewMesh returns a mesh without neighbours.
 func NewMesh(core Core) *Mesh {
-	return &Mesh{core: core, id: core.ID(), neighbours: map[NeighbourID]*neighbour{}}
+	return &Mesh{core: core, id: core.ID(), neighbours: map[NeighbourID]*neighbour{},
+		source: map[crdt.ReplicaID]NeighbourID{}}
 }
 
 // Connect opens a link, in place of one that there may be.
@@ -124,8 +131,10 @@ func (m *Mesh) Connect(id NeighbourID) {
 	m.neighbours[id] = &neighbour{
 		hello:    true,
 		told:     crdt.VersionVector{},
+		came:     crdt.VersionVector{},
 		unwanted: map[crdt.ReplicaID]bool{},
 		prune:    map[crdt.ReplicaID]bool{},
+		pruned:   map[crdt.ReplicaID]bool{},
 		ask:      map[crdt.ReplicaID]bool{},
 		asked:    map[crdt.ReplicaID]bool{},
 		chain:    map[crdt.ReplicaID]bool{},
@@ -184,14 +193,21 @@ func (m *Mesh) Rebase() {
 	}
 }
 
-// Ticks for which a neighbour may have what we lack before it is asked, and between two such requests.
+// Ticks, of 100 ms.
 const (
-	patience = 2
+	// patience is for how long a neighbour may have what we lack before it is asked: what is on the way
+	// from elsewhere, and was held there, comes sooner.
+	patience = 5
+	// askEvery is between two such requests.
 	askEvery = 10
+	// tellAfter is after how long what is new here goes along with deltas again, and tellAlone when it
+	// does not wait for any. In a mesh that works it tells nothing that does not come anyway.
+	tellAfter = 10
+	tellAlone = 20
 )
 
-// Tick is due several times a second: it has the neighbours told what we have, and asks for what they
-// have and nobody sent. While the replica is being repaired it does not ask.
+// Tick is due every 100 ms: it has the neighbours told what we have, and asks for what they have and
+// nobody sent. While the replica is being repaired it does not ask.
 func (m *Mesh) Tick(repairing bool) {
 	renamed := m.core.ID() != m.id
 	m.id = m.core.ID()
@@ -200,7 +216,8 @@ func (m *Mesh) Tick(repairing bool) {
 		if !n.greeted {
 			continue
 		}
-		n.have, n.ack = true, true
+		n.quiet++
+		n.have = n.have || n.quiet >= tellAlone
 		switch {
 		case n.strange, !m.core.Lacks(n.known):
 			n.missing = 0
@@ -254,15 +271,16 @@ func (m *Mesh) Next(id NeighbourID) ([]byte, error) {
 		n.tellBehind = false
 		return encodeEmpty(kindBehind), nil
 	}
-	if !m.paused && (n.owed >= ackAfter || n.ack && n.owed > 0) {
+	if !m.paused && n.owed >= ackAfter {
 		bytes := int(n.owed)
-		n.owed, n.ack = 0, false
+		n.owed = 0
 		return encodeAck(bytes), nil
 	}
-	if !n.behind && !n.strange && n.onTheWay < window {
+	if !n.behind && !n.strange && n.onTheWay < window && (n.due || !m.held) {
 		if data, err := m.nextDeltas(n); data != nil || err != nil {
 			return data, err
 		}
+		n.due = false
 	}
 	if n.have {
 		if data := m.nextHave(n); data != nil {
@@ -286,12 +304,14 @@ func (m *Mesh) nextHello(n *neighbour) []byte {
 		for id, count := range n.known {
 			if count > seen[id] && len(h.graft) < maxReplicas {
 				h.graft = append(h.graft, id)
+				delete(n.pruned, id)
+				delete(n.prune, id)
 			}
 		}
 		slices.Sort(h.graft)
 	}
 	n.hello, n.graft, n.answer = false, false, false
-	n.told = seen.Clone()
+	n.told, n.quiet = seen.Clone(), 0
 	return h.encode()
 }
 
@@ -359,7 +379,7 @@ func (m *Mesh) nextDeltas(n *neighbour) ([]byte, error) {
 	for {
 		from := n.cursor
 		next, covered, err := m.core.LogRead(from, maxRecords, func(d *crdt.Delta) bool {
-			if d.Last() <= n.known[d.Replica] || n.unwanted[d.Replica] {
+			if !n.lacks(d) {
 				return true
 			}
 			data := d.Encode()
@@ -381,7 +401,11 @@ func (m *Mesh) nextDeltas(n *neighbour) ([]byte, error) {
 		}
 		n.cursor = next
 		if len(deltas) > 0 {
-			data := encodeDeltas(deltas)
+			var news crdt.VersionVector
+			if n.quiet >= tellAfter {
+				news = m.news(n, frameSize-size)
+			}
+			data := encodeDeltas(deltas, news)
 			n.onTheWay += uint64(len(data) - 1) // its kind is not part of the body
 			return data, nil
 		}
@@ -394,16 +418,29 @@ func (m *Mesh) nextDeltas(n *neighbour) ([]byte, error) {
 // nextHave returns what we have and the neighbour was not told.
 func (m *Mesh) nextHave(n *neighbour) []byte {
 	n.have = false
+	if news := m.news(n, MaxFrame); len(news) > 0 {
+		return encodeHave(news)
+	}
+	return nil
+}
+
+// news returns what we have and the neighbour was not told, which it now is; none if it may take more
+// than size bytes.
+func (m *Mesh) news(n *neighbour, size int) crdt.VersionVector {
 	seen, _ := m.core.Context()
 	news := crdt.VersionVector{}
 	for id, count := range seen {
-		if count > n.told[id] {
+		if count > n.told[id] && !(m.held && id == m.id) {
 			news[id] = count
 		}
 	}
-	if len(news) == 0 {
+	if len(news)*maxEntry > size {
 		return nil
 	}
 	n.told.Merge(news)
-	return encodeHave(news)
+	n.quiet = 0
+	return news
 }
+
+// maxEntry is how many bytes a replica takes in a vector, at most.
+const maxEntry = 18

@@ -19,7 +19,8 @@ const (
 	// window is how many bytes of deltas may be on the way to a neighbour. What is on the way cannot be
 	// called back when it turns out that another neighbour was faster.
 	window = 512 << 10
-	// ackAfter is how many bytes of deltas are received before they are acknowledged; fewer are at a tick.
+	// ackAfter is how many bytes of deltas are received before they are acknowledged: few enough that
+	// those which are not yet never fill a window.
 	ackAfter = window / 4
 )
 
@@ -130,19 +131,21 @@ func decodePrune(body []byte) (ids []crdt.ReplicaID, err error) {
 	return ids, err
 }
 
-func encodeDeltas(deltas [][]byte) []byte {
+// A deltas message also tells what is new at the sender, as a have does, when that is due.
+func encodeDeltas(deltas [][]byte, news crdt.VersionVector) []byte {
 	return frame(kindDeltas, func(w *wire.Writer) {
-		w.Array(1)
+		w.Array(2)
 		w.Array(len(deltas))
 		for _, d := range deltas {
 			w.Bytes(d)
 		}
+		crdt.WriteVector(w, news)
 	})
 }
 
-func decodeDeltas(body []byte) (deltas []*crdt.Delta, err error) {
+func decodeDeltas(body []byte) (deltas []*crdt.Delta, news crdt.VersionVector, err error) {
 	var bad error
-	err = decode(body, 1, func(r *wire.Reader) {
+	err = decode(body, 2, func(r *wire.Reader) {
 		n := r.Array(maxFrameDeltas)
 		for i := 0; i < n && r.Err() == nil && bad == nil; i++ {
 			var d *crdt.Delta
@@ -150,11 +153,14 @@ func decodeDeltas(body []byte) (deltas []*crdt.Delta, err error) {
 				deltas = append(deltas, d)
 			}
 		}
+		if bad == nil {
+			news = crdt.ReadVector(r)
+		}
 	})
 	if bad != nil {
-		return nil, fmt.Errorf("%w: %w", ErrFrame, bad)
+		return nil, nil, fmt.Errorf("%w: %w", ErrFrame, bad)
 	}
-	return deltas, err
+	return deltas, news, err
 }
 
 func encodeHave(v crdt.VersionVector) []byte {

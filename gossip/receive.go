@@ -28,10 +28,8 @@ func (m *Mesh) Receive(id NeighbourID, data []byte,
 		return m.receiveDeltas(id, n, body, apply)
 	case kindHave:
 		v, err := decodeHave(body)
-		n.known.Merge(v)
-		n.said.Merge(v)
-		if len(n.known) > maxContext {
-			return fmt.Errorf("%w: a context of %d replicas", ErrFrame, len(n.known))
+		if err == nil {
+			err = n.hears(v)
 		}
 		return err
 	case kindPrune:
@@ -39,6 +37,7 @@ func (m *Mesh) Receive(id NeighbourID, data []byte,
 		for _, r := range ids {
 			if len(n.unwanted) < maxReplicas {
 				n.unwanted[r] = true
+				m.offered(id, n, r)
 			}
 		}
 		return err
@@ -66,11 +65,22 @@ func (m *Mesh) Receive(id NeighbourID, data []byte,
 	return nil
 }
 
+// hears notes what a neighbour says that it has.
+func (n *neighbour) hears(v crdt.VersionVector) error {
+	n.known.Merge(v)
+	n.said.Merge(v)
+	if len(n.known) > maxContext {
+		return fmt.Errorf("%w: a context of %d replicas", ErrFrame, len(n.known))
+	}
+	return nil
+}
+
 func (m *Mesh) receiveHello(n *neighbour, body []byte) error {
 	h, err := decodeHello(body)
 	if err != nil {
 		return err
 	}
+	first := !n.greeted || n.replica != h.replica
 	n.greeted, n.replica, n.known, n.missing = true, h.replica, h.seen, 0
 	n.said = h.seen.Clone()
 	n.whole = h.whole
@@ -83,7 +93,10 @@ func (m *Mesh) receiveHello(n *neighbour, body []byte) error {
 		n.ask[r] = true
 	}
 	n.strange = strange
-	n.lost = true
+	if first && !strange {
+		m.linked(n)
+	}
+	n.lost, n.due = true, true
 	return nil
 }
 
@@ -96,42 +109,44 @@ func (m *Mesh) place(n *neighbour) {
 
 func (m *Mesh) receiveDeltas(from NeighbourID, n *neighbour, body []byte,
 	apply func(*crdt.Delta) (Outcome, error)) error {
-	deltas, err := decodeDeltas(body)
+	deltas, news, err := decodeDeltas(body)
 	if err != nil {
 		return err
 	}
 	n.owed += uint64(len(body))
 	if m.paused {
 		n.drop(deltas)
-		return nil
+		return n.hears(news)
 	}
 	progress := false
 	if n.strange {
-		return nil
+		return n.hears(news)
 	}
 	for _, d := range deltas {
 		outcome, err := apply(d)
 		if err != nil {
 			return err
 		}
+		again := d.Last() <= n.came[d.Replica] // it was on the way when our hello asked for it
+		n.came.Raise(d.Replica, d.Last())
 		n.known.Raise(d.Replica, d.Last())
 		n.said.Raise(d.Replica, d.Last())
 		switch outcome {
 		case Applied:
 			progress = true
 			n.told.Raise(d.Replica, d.Last())
+			m.arrived(from, d)
 		case Known:
 			n.told.Raise(d.Replica, d.Last())
-			if d.Replica != n.replica {
-				// Both sides get this replica's deltas sooner from elsewhere.
-				n.prune[d.Replica], n.unwanted[d.Replica] = true, true
+			if !again {
+				m.surplus(n, d.Replica)
 			}
 		case Early:
 			m.wait(from, d)
 		}
 	}
-	if len(n.known) > maxContext {
-		return fmt.Errorf("%w: a context of %d replicas", ErrFrame, len(n.known))
+	if err := n.hears(news); err != nil {
+		return err
 	}
 	if progress {
 		return m.retry(apply)
@@ -147,7 +162,7 @@ func (m *Mesh) receiveDigest(id NeighbourID, n *neighbour, body []byte) error {
 	ours, settled := m.core.State()
 	switch {
 	case ours.Context != theirs.Context:
-		n.have = true
+		n.quiet = max(n.quiet, tellAfter)
 	case settled && ours.Root != theirs.Root && !n.strange:
 		m.events = append(m.events, Event{Damaged, id})
 	}

@@ -48,7 +48,10 @@ func (m *Mesh) retry(apply func(*crdt.Delta) (Outcome, error)) error {
 				rest = append(rest, w)
 				continue
 			}
-			progress = progress || outcome == Applied
+			if outcome == Applied {
+				progress = true
+				m.arrived(w.from, w.delta)
+			}
 			m.waitBytes -= len(w.delta.Encode())
 		}
 		clear(m.waiting[len(rest):])

@@ -29,6 +29,7 @@
 package replica
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -92,6 +93,7 @@ type Replica struct {
 	cfg Config
 
 	id      crdt.ReplicaID   // zero until the first write after an unclean start
+	next    crdt.ReplicaID   // that it takes then; zero if that is not drawn
 	own     []crdt.ReplicaID // under which this store wrote, the present one last
 	unsaved bool             // own or branches are not stored yet
 	seen    crdt.VersionVector
@@ -248,8 +250,13 @@ func (r *Replica) Token() string {
 	return fmt.Sprintf("%v %v %d", r.digest, r.tree.Root(), r.log.last)
 }
 
-// ID returns the id under which the replica writes; zero if it has not written since it drew a new one.
-func (r *Replica) ID() crdt.ReplicaID { return r.id }
+// ID returns the id under which the replica writes, or will if it does.
+func (r *Replica) ID() crdt.ReplicaID {
+	if r.id == 0 && r.next == 0 {
+		r.next = r.cfg.NewID()
+	}
+	return cmp.Or(r.id, r.next)
+}
 
 // Context returns the context and the hashes of its heads. They must not be changed.
 func (r *Replica) Context() (crdt.VersionVector, crdt.Heads) { return r.seen, r.heads }
@@ -265,7 +272,7 @@ func (r *Replica) Counts() (keys, cells int) { return r.keys, r.cells }
 
 // drawID begins a new incarnation.
 func (r *Replica) drawID() {
-	r.id = r.cfg.NewID()
+	r.id, r.next = r.ID(), 0
 	r.own = append(r.own[max(0, len(r.own)+1-maxOwn):], r.id)
 	r.unsaved = true
 	r.gained = r.seen.Clone()
