@@ -13,6 +13,8 @@ import (
 
 	libpeer "github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/libp2p/go-libp2p"
+
 	"github.com/peerd/peerd/gossip/members"
 	"github.com/peerd/peerd/store"
 )
@@ -61,6 +63,10 @@ type Config struct {
 
 	// Durability is Interval by default.
 	Durability Durability
+	// PushDelay is for how long a write waits, before it is sent to the other peers, for others here that
+	// go along with it: fewer messages for a later arrival. What is passed on for other peers does not
+	// wait again. At most MaxPushDelay; default 0.
+	PushDelay time.Duration
 	// LogBytes bounds the log of deltas on disk. A peer that was away for longer than the log reaches
 	// back is repaired by comparing cells, which costs more. Default 256 MiB.
 	LogBytes int64
@@ -85,8 +91,16 @@ type Config struct {
 	FastGossip bool
 
 	// Fault injection, by tests here.
+	// Fault injection, by tests here.
 	clockOffset time.Duration                 // this peer's clock is off by so much
 	faulty      func(store.Store) store.Store // puts faults in front of the store
+	simulated   *simulated
+}
+
+// simulated is a network in memory, in the place of the system's.
+type simulated struct {
+	streams libp2p.Option         // makes QUIC over it the host's one transport
+	members func(*members.Config) // sets its transport for membership
 }
 
 // Limits of a peer, beside those of package crdt.
@@ -96,6 +110,8 @@ const (
 	// MaxLinks is how many other peers a peer keeps a stream to. In a larger cluster each picks so
 	// many, and the rest is reached through them.
 	MaxLinks = 16
+	// MaxPushDelay is how long a write may be kept from the other peers so that more go along.
+	MaxPushDelay = 10 * time.Second
 	// DefaultMaxSkew is how far a clock may be off unless Config says otherwise.
 	DefaultMaxSkew = 500 * time.Millisecond
 	// MaxMembers is how many members are remembered.
@@ -187,6 +203,9 @@ func (c Config) Validate() error {
 	case Always, Interval, None:
 	default:
 		wrong("durability", string(c.Durability), "must be always, interval or none")
+	}
+	if c.PushDelay < 0 || c.PushDelay > MaxPushDelay {
+		wrong("push-delay", c.PushDelay.String(), fmt.Sprintf("must be from 0 to %v", MaxPushDelay))
 	}
 	if c.LogBytes < 0 {
 		wrong("log-bytes", strconv.FormatInt(c.LogBytes, 10), "must not be negative")

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/peerd/peerd/crdt"
@@ -49,6 +50,9 @@ type loop struct {
 	synced chan error    // of capacity 1: how the sync under way ended
 	links  map[gossip.NeighbourID]*link
 
+	push    *time.Timer // own deltas that are held back are sent
+	pushing bool        // when it fires
+
 	group   *replica.Group
 	updates []*update // in the group, to be answered
 	frames  []*frame
@@ -70,12 +74,16 @@ type loop struct {
 
 func newLoop(p *Peer, node *replica.Node) *loop {
 	seen, _ := node.Context()
+	if p.cfg.PushDelay > 0 {
+		node.Hold()
+	}
 	return &loop{
 		p: p, node: node,
 		rng:      rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
 		wake:     make(chan struct{}, 1),
 		synced:   make(chan error, 1),
 		links:    map[gossip.NeighbourID]*link{},
+		push:     time.NewTimer(time.Hour),
 		opened:   time.Now(),
 		caughtUp: len(seen) > 0,
 	}
@@ -93,6 +101,7 @@ func (l *loop) run() {
 	defer tick.Stop()
 	defer digest.Stop()
 	defer syncing.Stop()
+	defer l.push.Stop()
 	l.noticeSpace(l.p.space.left() != roomy)
 	for {
 		var err error
@@ -109,6 +118,9 @@ func (l *loop) run() {
 			l.node.SendDigest(l.rng)
 		case <-syncing.C:
 			l.sync()
+		case <-l.push.C:
+			l.pushing = false
+			l.node.Release()
 		case <-l.p.stop:
 			l.finish()
 			return
@@ -287,10 +299,20 @@ func (l *loop) commit() error {
 	}
 	l.p.publish(l.node.Published())
 	if !empty {
+		l.schedule(done.Deltas)
 		l.p.feed.committed(l.node.LogEnd()-1, done.Deltas)
 	}
 	l.answer(nil)
 	return nil
+}
+
+// schedule has own deltas sent at the end of the time for which they are held back.
+func (l *loop) schedule(deltas []*crdt.Delta) {
+	own := func(d *crdt.Delta) bool { return d.Replica == l.node.ID() }
+	if delay := l.p.cfg.PushDelay; delay > 0 && !l.pushing && slices.ContainsFunc(deltas, own) {
+		l.pushing = true
+		l.push.Reset(delay)
+	}
 }
 
 // jump tells watches that the content is no longer what the log says they have been told.

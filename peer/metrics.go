@@ -41,19 +41,24 @@ type Metrics struct {
 type Traffic struct {
 	Layer          string // "push", "vector", "digest" or "repair"
 	Sent, Received uint64 // bytes of frames
+	FramesSent     uint64
+	FramesReceived uint64
 }
 
 // repairLayer is beside the layers of gossip: comparing cells, over streams of its own.
 const repairLayer = gossip.Layers
 
-// traffic counts bytes by layer.
-type traffic [gossip.Layers + 1]atomic.Uint64
+// traffic counts frames and their bytes by layer.
+type traffic [gossip.Layers + 1]struct{ frames, bytes atomic.Uint64 }
 
-func (t *traffic) add(layer gossip.Layer, bytes int) { t[layer].Add(uint64(bytes)) }
+func (t *traffic) add(layer gossip.Layer, bytes int) {
+	t[layer].frames.Add(1)
+	t[layer].bytes.Add(uint64(bytes))
+}
 
 func (t *traffic) total() (bytes uint64) {
 	for i := range t {
-		bytes += t[i].Load()
+		bytes += t[i].bytes.Load()
 	}
 	return bytes
 }
@@ -106,7 +111,10 @@ func (p *Peer) Metrics() (m Metrics, err error) {
 		if layer != repairLayer {
 			name = gossip.Layer(layer).String()
 		}
-		m.Traffic = append(m.Traffic, Traffic{name, c.sent[layer].Load(), c.received[layer].Load()})
+		sent, received := &c.sent[layer], &c.received[layer]
+		m.Traffic = append(m.Traffic, Traffic{Layer: name,
+			Sent: sent.bytes.Load(), Received: received.bytes.Load(),
+			FramesSent: sent.frames.Load(), FramesReceived: received.frames.Load()})
 	}
 	if p.net != nil {
 		m.RepairsServed = p.net.served()

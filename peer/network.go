@@ -90,9 +90,13 @@ func (n *network) listen(own secret.HostKey) error {
 		return err
 	}
 	tcp, quic := multiaddrs(at)
+	streams := libp2p.ListenAddrStrings(tcp)
+	if n.p.cfg.simulated != nil {
+		streams = n.p.cfg.simulated.streams
+	}
 	n.host, err = libp2p.New(
 		libp2p.Identity(key),
-		libp2p.ListenAddrStrings(tcp),
+		streams,
 		libp2p.ConnectionGater(n.gate),
 		libp2p.ResourceManager(resources),
 		libp2p.AddrsFactory(n.addrs),
@@ -119,7 +123,7 @@ func (n *network) listen(own secret.HostKey) error {
 		return fmt.Errorf("cannot listen on %v (UDP) for data (is another peerd running? choose "+
 			"another address with --p2p): %w", at, errors.Join(err, n.host.Close()))
 	}
-	return n.advertise()
+	return n.advertise(at.Port())
 }
 
 // multiaddrs returns the addresses to listen on: TCP, and QUIC over UDP.
@@ -145,13 +149,13 @@ func (n *network) tcpPort() uint16 {
 }
 
 // advertise works out the addresses at which others reach this host, best first.
-func (n *network) advertise() error {
+func (n *network) advertise(port uint16) error {
 	ip, err := n.p.cfg.advertised(n.p.cfg.P2P)
 	if err != nil {
 		return err
 	}
 	var out []ma.Multiaddr
-	tcp, quic := multiaddrs(netip.AddrPortFrom(ip, n.tcpPort()))
+	tcp, quic := multiaddrs(netip.AddrPortFrom(ip, port))
 	for _, s := range []string{tcp, quic} {
 		a, err := ma.NewMultiaddr(s)
 		if err != nil {
@@ -208,13 +212,17 @@ func (n *network) join(own secret.HostKey, keys Keys) error {
 		known = filepath.Join(cfg.Dir, knownFile)
 	}
 	inUse, accepted := gossipKeys(n.keys.ring())
-	n.members, err = members.Open(members.Config{
+	with := members.Config{
 		ID: keys.PeerID, IDOf: peerIDOf, PrivateKey: own.Private(), Label: cfg.Name,
 		P2P: p2p, Versions: members.Versions{Min: 1, Max: 1},
 		Bind: cfg.Gossip, Advertise: advertise, Key: inUse, Accepted: accepted,
 		Join: cfg.Join, KnownFile: known, Preset: preset, Now: n.p.now, Log: n.p.log,
 		Blocked: cfg.Cut.blocks,
-	})
+	}
+	if cfg.simulated != nil {
+		cfg.simulated.members(&with)
+	}
+	n.members, err = members.Open(with)
 	return err
 }
 

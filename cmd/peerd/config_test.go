@@ -83,7 +83,7 @@ func TestEveryFlagOfRunIsAKeyAndAVariable(t *testing.T) {
 		"dir": "elsewhere", "cluster-key": "my.key", "join": `["a:1"]`, "name": "oslo",
 		"gossip": `"127.0.0.1:1"`, "p2p": `"127.0.0.1:2"`, "advertise": "10.0.0.5",
 		"resp": `"127.0.0.1:3"`, "http": `"127.0.0.1:4"`, "durability": "always",
-		"delta-log-size": "1GiB", "delta-log-age": "36h", "max-skew": "2s", "min-free": "512MiB",
+		"push-delay": "500ms", "delta-log-size": "1GiB", "delta-log-age": "36h", "max-skew": "2s", "min-free": "512MiB",
 		"max-clients": "7", "slow-log": "1s", "pprof-socket": "my.socket",
 		"log-level": "warn", "log-format": "json", "password-file": "secret.txt",
 		"tls-cert": "c.pem", "tls-key": "k.pem", "tls-ca": "ca.pem",

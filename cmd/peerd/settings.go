@@ -73,6 +73,8 @@ func (o *options) table() *pflag.FlagSet {
 		"how many Redis clients are served at once; one more gets an error")
 	t.Var(choiceValue(&p.Durability, peer.Interval, peer.Always, peer.Interval, peer.None), "durability",
 		"when a write survives a power failure: always, interval (a second) or none")
+	t.Var(durationValue(&p.PushDelay, 0, 0), "push-delay",
+		"how long a write waits for others that go along to the other peers; 0s sends each at once")
 	t.Var(sizeValue(&p.LogBytes, 256<<20, minDeltaLog), "delta-log-size",
 		"how many bytes of deltas are kept for peers that were away; one away for longer is repaired, which "+
 			"costs more")

@@ -80,6 +80,9 @@ type Config struct {
 	Now func() time.Time
 	// Log takes warnings and, at debug level, what memberlist says. Nil: nothing.
 	Log *slog.Logger
+	// Transport is what memberlist sends and receives through, for tests of whole clusters in memory.
+	// Its address is Bind. Nil: sockets there.
+	Transport memberlist.NodeAwareTransport
 	// Blocked is fault injection: packets and streams to, and packets from, the gossip addresses
 	// ("ip:port") that it names are dropped. A stream's source port tells nothing, so a stream is
 	// cut at the end that dials it: give both ends of a cut link the same Blocked. Called by many

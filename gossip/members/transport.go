@@ -29,11 +29,11 @@ const (
 
 var errBlocked = errors.New("blocked by fault injection")
 
-// transport is memberlist's own over UDP and TCP, but for three things: it drops what
-// Config.Blocked names, it advertises the address that the metadata is signed for, and when it is
-// shut down its streams end at once instead of at their timeouts.
+// transport is memberlist's own over UDP and TCP, or Config.Transport, but for three things: it
+// drops what Config.Blocked names, it advertises the address that the metadata is signed for, and
+// when it is shut down its streams end at once instead of at their timeouts.
 type transport struct {
-	*memberlist.NetTransport
+	memberlist.NodeAwareTransport
 	advertise netip.AddrPort
 	blocked   func(addr string) bool // never nil
 	packets   chan *memberlist.Packet
@@ -54,6 +54,12 @@ var _ memberlist.NodeAwareTransport = (*transport)(nil)
 // listen opens the sockets. Its errors are one line and say what to do.
 func listen(cfg *Config, lines *log.Logger) (*transport, error) {
 	bind := netip.MustParseAddrPort(cfg.Bind)
+	if cfg.Transport != nil {
+		t := newTransport(cfg.Transport, cfg.Blocked)
+		t.dial = cfg.Transport.DialTimeout
+		t.advertise = advertised(cfg, bind.Addr(), bind.Port())
+		return t, nil
+	}
 	sockets := &memberlist.NetTransportConfig{
 		BindAddrs: []string{bind.Addr().String()},
 		BindPort:  int(bind.Port()),
@@ -90,19 +96,21 @@ func explainBind(bind string, err error) error {
 	return fmt.Errorf("gossip address %s: %w", bind, err)
 }
 
-func newTransport(inner *memberlist.NetTransport, blocked func(string) bool) *transport {
+func newTransport(
+	inner memberlist.NodeAwareTransport, blocked func(string) bool,
+) *transport {
 	if blocked == nil {
 		blocked = func(string) bool { return false }
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	t := &transport{
-		NetTransport: inner,
-		blocked:      blocked,
-		packets:      make(chan *memberlist.Packet),
-		streams:      make(chan net.Conn),
-		stop:         cancel,
-		stopped:      ctx.Done(),
-		open:         map[*trackedConn]struct{}{},
+		NodeAwareTransport: inner,
+		blocked:            blocked,
+		packets:            make(chan *memberlist.Packet),
+		streams:            make(chan net.Conn),
+		stop:               cancel,
+		stopped:            ctx.Done(),
+		open:               map[*trackedConn]struct{}{},
 	}
 	t.dial = func(addr string, timeout time.Duration) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, timeout)
@@ -118,7 +126,7 @@ func newTransport(inner *memberlist.NetTransport, blocked func(string) bool) *tr
 func (t *transport) forwardPackets() {
 	for {
 		select {
-		case p := <-t.NetTransport.PacketCh():
+		case p := <-t.NodeAwareTransport.PacketCh():
 			if t.blocked(p.From.String()) {
 				continue
 			}
@@ -135,7 +143,7 @@ func (t *transport) forwardPackets() {
 func (t *transport) forwardStreams() {
 	for {
 		select {
-		case conn := <-t.NetTransport.StreamCh():
+		case conn := <-t.NodeAwareTransport.StreamCh():
 			tracked, ok := t.track(conn, true)
 			if !ok {
 				continue
@@ -173,7 +181,7 @@ func (t *transport) WriteToAddress(b []byte, addr memberlist.Address) (time.Time
 	if t.blocked(addr.Addr) {
 		return time.Now(), nil
 	}
-	return t.NetTransport.WriteToAddress(b, addr)
+	return t.NodeAwareTransport.WriteToAddress(b, addr)
 }
 
 // DialTimeout implements memberlist.Transport.
@@ -205,7 +213,7 @@ func (t *transport) Shutdown() error {
 	t.forwards.Wait()
 	closed := make(chan struct{})
 	t.forwards.Go(func() { t.drain(closed) })
-	err := t.NetTransport.Shutdown()
+	err := t.NodeAwareTransport.Shutdown()
 	close(closed)
 	t.forwards.Wait()
 
@@ -223,8 +231,8 @@ func (t *transport) Shutdown() error {
 func (t *transport) drain(closed <-chan struct{}) {
 	for {
 		select {
-		case <-t.NetTransport.PacketCh():
-		case conn := <-t.NetTransport.StreamCh():
+		case <-t.NodeAwareTransport.PacketCh():
+		case conn := <-t.NodeAwareTransport.StreamCh():
 			_ = conn.Close()
 		case <-closed:
 			return
