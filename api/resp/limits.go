@@ -98,6 +98,8 @@ const (
 	writeSize = 64 << 10
 	// writeSlack is how much later a client may be closed.
 	writeSlack = 5 * time.Second
+	// spanSize is what the place of an argument takes in a command that has come in part.
+	spanSize = 8
 	// argumentSize and requestSize are what a batch holds for an argument and for a command.
 	argumentSize = 24
 	requestSize  = 192

@@ -30,6 +30,9 @@ type parser struct {
 // span is an argument's place. A buffer is never as large as 4 GiB: MaxCommand.
 type span struct{ from, to uint32 }
 
+// size returns how much memory the parser holds, in bytes.
+func (p *parser) size() int { return p.input.size() + cap(p.spans)*spanSize }
+
 // protocolError ends the connection: what follows cannot be told apart any more.
 type protocolError string
 

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -251,5 +252,23 @@ func BenchmarkParseAPipelineOfSixteen(b *testing.B) {
 	}
 	if len(args) != 3 {
 		b.Fatalf("the last command has %d arguments", len(args))
+	}
+}
+
+func TestTheArgumentsOfAnUnfinishedCommandCountAsHeld(t *testing.T) {
+	const arguments = 100_000
+	var p parser
+	text := "*1000000\r\n" + strings.Repeat("$0\r\n\r\n", arguments)
+	for len(text) > 0 {
+		p.reserve()
+		n := copy(p.free(), text)
+		p.received(n)
+		text = text[n:]
+		if _, err := p.next(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, want := p.size()-cap(p.buf), arguments*int(unsafe.Sizeof(span{})); got < want {
+		t.Errorf("%d arguments count for %d bytes, want %d", arguments, got, want)
 	}
 }
