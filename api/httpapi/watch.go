@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,6 +22,8 @@ const (
 	keepAlive = 15 * time.Second
 	// reconnect is how long an EventSource waits before it comes back, in milliseconds.
 	reconnect = 1000
+	// beginning is the id that stands for the empty token: an EventSource sends no empty id back.
+	beginning = "0"
 )
 
 // event is the data of an event. Keys and token have the meaning of peer.Change.
@@ -100,13 +103,18 @@ func (ws *watches) end() {
 // names, or now.
 func (s *Server) openWatch(r *http.Request, q *query) (*peer.Watch, error) {
 	prefix := q.values.Get("prefix")
-	switch last := r.Header.Get("Last-Event-ID"); {
-	case last != "":
-		return s.peer.WatchSince(prefix, peer.Token(last))
+	since := r.Header.Get("Last-Event-ID")
+	switch {
+	case since != "":
 	case q.values.Has("since"):
-		return s.peer.WatchSince(prefix, peer.Token(q.values.Get("since")))
+		since = q.values.Get("since")
+	default:
+		return s.peer.Watch(prefix), nil
 	}
-	return s.peer.Watch(prefix), nil
+	if since == beginning {
+		since = ""
+	}
+	return s.peer.WatchSince(prefix, peer.Token(since))
 }
 
 // events writes server-sent events. A client that does not take one within writeTimeout is cut off.
@@ -156,10 +164,13 @@ func (s *events) send(name string, e event) error {
 	}
 	text := fmt.Sprintf("event: %s\ndata: %s\n", name, data)
 	if name == "open" {
-		text = fmt.Sprintf("retry: %d\n%s", reconnect, text)
+		return s.write(fmt.Sprintf("retry: %d\n%s", reconnect, text), idOf(e.Token))
 	}
-	return s.write(text, e.Token)
+	return s.write(text, string(e.Token)) // none while a listing is not complete
 }
+
+// idOf returns the id of an event up to whose token all was told.
+func idOf(token peer.Token) string { return cmp.Or(string(token), beginning) }
 
 // idle sends the token alone: an event without data only changes where the client will go on.
 func (s *events) idle(watch *peer.Watch) error {
@@ -167,12 +178,12 @@ func (s *events) idle(watch *peer.Watch) error {
 	if err != nil {
 		return err
 	}
-	return s.write(": nothing has changed\n", token)
+	return s.write(": nothing has changed\n", idOf(token))
 }
 
-func (s *events) write(text string, token peer.Token) error {
-	if token != "" {
-		text += fmt.Sprintf("id: %s\n", token)
+func (s *events) write(text, id string) error {
+	if id != "" {
+		text += fmt.Sprintf("id: %s\n", id)
 	}
 	_ = s.control.SetWriteDeadline(time.Now().Add(writeTimeout))
 	if _, err := fmt.Fprintf(s.w, "%s\n", text); err != nil {
