@@ -63,23 +63,35 @@ func TestADiskThatFillsCostsNothingAcknowledged(t *testing.T) {
 		wait(time.Duration(rng.Int64N(int64(time.Second))))
 		leave(t, disk, filler, 0)
 		awaitWrites(t, ws.of(c.peers[0]), 100)
-		ended, _ := p.ended()
 		if err := os.Remove(filler); err != nil {
 			t.Fatal(err)
 		}
-		if ended {
-			ends++
-			p.kill()
-			p.start()
-		}
+		ends += p.resume(ws)
 	}
-	awaitWrites(t, ws.of(p), 100)
 	ws.pause()
 	c.awaitAgreement(c.traffic(), c.peers...)
 	ws.check(t, c.peers...)
 	c.checkHealth()
 	c.note("injected: %d disks filled at once, %d of which ended the process; %d writes acknowledged",
 		injected(diskFills), ends, acknowledged(ws.all))
+}
+
+// resume waits until a peer takes writes again, and starts it if it has ended.
+func (d *daemon) resume(ws *writers) (ended int) {
+	d.t.Helper()
+	before := acknowledged(ws.of(d))
+	d.eventually("takes writes again", func() error {
+		if gone, _ := d.ended(); gone {
+			ended++
+			d.kill()
+			d.start()
+		}
+		if acknowledged(ws.of(d)) < before+100 {
+			return errors.New("it does not")
+		}
+		return nil
+	})
+	return ended
 }
 
 // leave fills a disk with a file until no more than so many bytes are free.

@@ -14,7 +14,7 @@ const (
 	calm = 5 * time.Second
 	// writePause after each batch of a writer keeps what the stopped one misses small enough for it to
 	// be fetched while the test waits.
-	writePause = 20 * time.Millisecond
+	writePause = 100 * time.Millisecond
 )
 
 // TestAPeerThatIsStoppedForAMinuteHoldsNobodyUp stops the process of a peer as a whole, its clients'
@@ -58,7 +58,7 @@ func TestAPeerThatIsStoppedForAMinuteHoldsNobodyUp(t *testing.T) {
 	c.awaitLinks()
 	c.awaitCalm()
 	c.checkHealth()
-	c.note("stopped for %v, %d writes acknowledged", length, acknowledged(ws.all))
+	c.note("injected: stopped for %v; %d writes acknowledged", length, acknowledged(ws.all))
 }
 
 // awaitCalm waits until the peers have seen all others alive for some time without a break.
