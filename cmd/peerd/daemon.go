@@ -33,10 +33,11 @@ type settings struct {
 // validate reports mistakes of the person who wrote the settings, all at once: as peer.ConfigErrors
 // where they are about one of them.
 func (s *settings) validate() error {
-	var errs [3]error
+	var errs [4]error
 	s.resp, errs[0] = s.checkAddr("resp", s.resp)
 	s.http, errs[1] = s.checkAddr("http", s.http)
-	errs[2] = s.peer.Validate()
+	errs[2] = s.trust.validate()
+	errs[3] = s.peer.Validate()
 	return errors.Join(errs[:]...)
 }
 

@@ -53,7 +53,7 @@ func TestAMistakeInTheCommandLineIsToldInOneLine(t *testing.T) {
 		{"a password file that is not there", []string{"run", "--dir", "DIR/p", "--resp", ":6379",
 			"--password-file", "DIR/none"}, 2, "password file: open DIR/none: no such file or directory"},
 		{"an authority without a certificate", []string{"run", "--dir", "DIR/p", "--tls-ca", "DIR/none"},
-			2, "tls: a server needs a certificate and its key, both: name --tls-cert and --tls-key"},
+			2, `--tls-ca "DIR/none": needs a certificate of this host: name --tls-cert and --tls-key`},
 		{"RESP on a name", []string{"run", "--resp", "example.com:1"}, 2,
 			`--resp "example.com:1": must be ip:port, as 127.0.0.1:6379`},
 		{"two mistakes", []string{"run", "--http", "x", "--advertise", "y"}, 2,

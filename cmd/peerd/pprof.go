@@ -100,7 +100,10 @@ func (p *profiler) serve(ctx context.Context) error {
 	if errors.Is(err, http.ErrServerClosed) {
 		err = nil
 	}
-	return errors.Join(err, os.Remove(p.path))
+	if removed := os.Remove(p.path); !errors.Is(removed, fs.ErrNotExist) { // or it was cleaned away
+		err = errors.Join(err, removed)
+	}
+	return err
 }
 
 // close ends one that was not served.

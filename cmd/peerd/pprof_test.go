@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"io/fs"
 	"net"
@@ -76,6 +77,14 @@ func TestASocketThatIsLeftOverIsReplacedAndAnotherFileIsNot(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.close()
+	if p, err = openProfiler(left); err != nil {
+		t.Fatal(err)
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if err := errors.Join(os.Remove(left), p.serve(ended)); err != nil {
+		t.Errorf("when somebody had cleaned the socket away it ended with %v", err)
+	}
 	file := filepath.Join(dir, "file")
 	write(t, file, "precious")
 	if _, err := openProfiler(file); err == nil || !strings.Contains(err.Error(), "another file") {

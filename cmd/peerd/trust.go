@@ -52,6 +52,22 @@ func (t trust) checkAddr(setting, addr string) (string, error) {
 		"listen on 127.0.0.1:" + port)
 }
 
+// validate reports a file of TLS that is of no use to a daemon without another.
+func (t trust) validate() error {
+	wrong := func(setting, file, reason string) error {
+		return &peer.ConfigError{Field: setting, Value: file, Reason: reason}
+	}
+	switch {
+	case t.tls.Cert != "" && t.tls.Key == "":
+		return wrong("tls-cert", t.tls.Cert, "needs the certificate's key: name it with --tls-key")
+	case t.tls.Key != "" && t.tls.Cert == "":
+		return wrong("tls-key", t.tls.Key, "needs its certificate: name it with --tls-cert")
+	case t.tls.CA != "" && t.tls.Cert == "":
+		return wrong("tls-ca", t.tls.CA, "needs a certificate of this host: name --tls-cert and --tls-key")
+	}
+	return nil
+}
+
 // scheme returns how a URL of the daemon begins.
 func (t trust) scheme() string {
 	if t.tls.Empty() {
