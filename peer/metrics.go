@@ -30,7 +30,7 @@ type Metrics struct {
 
 	LogRecords uint64
 	LogAge     time.Duration // of the oldest record
-	Stable     uint64        // mutations here that all linked peers are known to have
+	Stable     uint64        // mutations here that all linked peers are known to have; 0 without one
 	Waiting    int           // deltas that overtook what they depend on
 	Queue      int           // transactions and frames that wait for the commit loop
 	Sweeping   int           // clears whose cells are still removed from the disk

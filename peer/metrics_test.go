@@ -2,6 +2,15 @@ package peer
 
 import "testing"
 
+func TestNothingIsStableWhereNobodyElseIsKnownToHaveIt(t *testing.T) {
+	c := newCluster(t)
+	a := c.add()
+	count(t, a, 1)
+	if m, err := a.Metrics(); err != nil || m.Stable != 0 {
+		t.Errorf("alone, %d mutations are stable, %v", m.Stable, err)
+	}
+}
+
 func TestMetricsCountWhatWasDone(t *testing.T) {
 	c := newCluster(t)
 	a, b := c.add(), c.add()

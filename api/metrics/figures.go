@@ -31,7 +31,7 @@ var peerFigures = []figure[*peer.Metrics]{
 
 	{gauge, "dots", "Mutations that are here, of all replicas.",
 		func(m *peer.Metrics) float64 { return float64(mutations(m)) }},
-	{gauge, "stable_dots", "Mutations here that all linked members are known to have.",
+	{gauge, "stable_dots", "Mutations here that all linked members are known to have; 0 if none is linked.",
 		func(m *peer.Metrics) float64 { return float64(m.Stable) }},
 	{gauge, "replicas", "Entries of the version vector.",
 		func(m *peer.Metrics) float64 { return float64(len(m.VersionVector)) }},

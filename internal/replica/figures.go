@@ -37,16 +37,21 @@ func (n *Node) Figures() (Figures, error) {
 	return f, err
 }
 
-// Stable returns how many of the mutations here all of the linked neighbours are known to have too.
+// Stable returns how many of the mutations here all of the linked neighbours are known to have too. Without
+// a neighbour there is none of which that is known.
 func (n *Node) Stable() (total uint64) {
-	least := n.seen.Clone()
+	least, someone := n.seen.Clone(), false
 	for _, id := range n.Neighbours() {
 		known, greeted := n.Known(id)
+		someone = someone || greeted
 		for r, count := range least {
 			if greeted && known[r] < count {
 				least[r] = known[r]
 			}
 		}
+	}
+	if !someone {
+		return 0
 	}
 	for _, count := range least {
 		total += count
