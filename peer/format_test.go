@@ -154,7 +154,7 @@ func TestAStoreOfANewerFormatIsRefusedInOneLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = Open(context.Background(), Config{Dir: dir, Offline: true})
-	const why = "it has format 2, this program knows 1: use a newer one"
+	const why = "it has format 2, this program knows 1: use the newer one that wrote it"
 	if err == nil || !strings.Contains(err.Error(), why) || strings.Contains(err.Error(), "\n") {
 		t.Errorf("opened with %v", err)
 	}

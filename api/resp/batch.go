@@ -218,7 +218,8 @@ func (b *batch) spread(err error) []error {
 // settle moves next behind what was executed, and puts the database's errors in the place of the
 // replies to what it refused. Those to requests that do not need the database stay.
 func (b *batch) settle(errs []error) {
-	var old []byte // the replies as they were, from the first refusal on
+	var old []byte // the replies as they were, once one of them is replaced
+	replacing := false
 	end := b.base
 	for ; b.next < b.to; b.next++ {
 		r := &b.requests[b.next]
@@ -228,14 +229,15 @@ func (b *batch) settle(errs []error) {
 		}
 		switch {
 		case r.done && (err == nil || r.failed || r.access == accessNone):
-			if old != nil {
+			if replacing {
 				b.out.buf = append(b.out.buf, old[r.at:r.stop]...)
 			}
 			end = r.stop
 		case !r.done && (err == nil || errors.Is(err, errLater)):
 			return
 		default:
-			if old == nil {
+			if !replacing {
+				replacing = true
 				old = bytes.Clone(b.out.buf)
 				b.out.buf = b.out.buf[:end]
 			}

@@ -171,6 +171,16 @@ func TestWhatTheDatabaseRefusesIsAnsweredWithItsError(t *testing.T) {
 	p.expect("PING", "+PONG")
 }
 
+// TestARefusalBeforeAnyReplyAnswersEachCommand: the buffer of replies does not exist yet, and the first of
+// them must not be lost.
+func TestARefusalBeforeAnyReplyAnswersEachCommand(t *testing.T) {
+	b := &batch{requests: make([]request, 3), to: 3}
+	b.settle(b.spread(errors.New("later")))
+	if got, want := string(b.out.buf), strings.Repeat("-ERR later\r\n", 3); got != want {
+		t.Errorf("3 commands are answered %q, want %q", got, want)
+	}
+}
+
 func TestAfterQuitNothingIsExecuted(t *testing.T) {
 	db := newMemory()
 	_, address := startServer(t, Config{DB: db})

@@ -34,7 +34,7 @@ func TestKillsAtRandomMomentsLoseNothing(t *testing.T) {
 	c.awaitAgreement(c.traffic(), c.peers...)
 	ws.check(t, c.peers...)
 	c.checkHealth()
-	c.note("%d kills, %d writes acknowledged", injected(kills), acknowledged(ws.all))
+	c.note("injected: %d kills; %d writes acknowledged", injected(kills), acknowledged(ws.all))
 	for _, p := range c.peers {
 		p.stop()
 	}

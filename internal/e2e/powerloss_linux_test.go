@@ -113,7 +113,7 @@ func TestWhatWasAcknowledgedSurvivesPowerLosses(t *testing.T) {
 	ws.pause()
 	ws.check(t, d)
 	d.stop()
-	t.Logf("%d power losses, %d writes acknowledged", injected(powerLosses), acknowledged(ws.all))
+	t.Logf("injected: %d power losses; %d writes acknowledged", injected(powerLosses), acknowledged(ws.all))
 }
 
 // awaitWrong waits until a daemon whose disk takes nothing more has ended and said why.

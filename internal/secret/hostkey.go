@@ -51,7 +51,8 @@ func LoadHostKey(path string) (HostKey, error) {
 	}
 	k, err := parseHostKey(text)
 	if err != nil {
-		return HostKey{}, fmt.Errorf("load host key: %s: %w", path, err)
+		return HostKey{}, fmt.Errorf("load host key: %s: %w: put back a copy of the file, or remove it: "+
+			"this host is then a new member", path, err)
 	}
 	return k, nil
 }

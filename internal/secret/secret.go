@@ -105,7 +105,8 @@ func parse(text string) (Key, error) {
 	case !ok || !hasVersion:
 		return Key{}, errors.New("not a cluster key: copy the file from another host of the cluster")
 	case v != version:
-		return Key{}, errors.New("a cluster key of another version: use the peerd that made it")
+		return Key{}, errors.New("a cluster key of another version: use the peerd that made it, or copy " +
+			"the file from another host again")
 	}
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(encoded)
 	if err != nil || len(raw) != KeySize || strings.ContainsAny(encoded, "\r\n") {

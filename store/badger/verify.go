@@ -73,7 +73,9 @@ func verifyFormat(f *os.File) error {
 		return corrupt("manifest: %v", err)
 	}
 	if got := binary.BigEndian.Uint16(header[4:]); got != formatVersion {
-		return fmt.Errorf("it has format %d, this program knows %d: use a newer one", got, formatVersion)
+		return fmt.Errorf("it has format %d, this program knows %d: use the newer one that wrote it; if "+
+			"none did, its manifest is damaged: move the directory \"store\" away if other peers have "+
+			"the data", got, formatVersion)
 	}
 	return nil
 }
