@@ -332,6 +332,19 @@ func TestEveryByteStringComesBackAsItWasSent(t *testing.T) {
 	})
 }
 
+func TestAKeyInAPathIsTakenAsItIs(t *testing.T) {
+	a := newAPI(t, peer.Config{})
+	for _, path := range []string{"a//b", "/x", "a/", "//", "a/./b", "a/../b", ".", "..", "../tx", "a%2Fb", "a/%2E"} {
+		key, err := url.PathUnescape(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.want(200, fmt.Sprintf(`{"changed":[%q]}`, key), "PUT", "/v1/keys/"+path, `{"type":"flag","enabled":true}`)
+		a.want(200, fmt.Sprintf(`{"key":%q,"type":"flag","enabled":true}`, key), "GET", "/v1/keys/"+path, "")
+		a.want(200, fmt.Sprintf(`{"changed":[%q]}`, key), "DELETE", "/v1/keys/"+path, "")
+	}
+}
+
 func TestPagesGoThroughAllKeysElementsAndFieldsOnce(t *testing.T) {
 	a := newAPI(t, peer.Config{})
 	var keys, members []string

@@ -53,7 +53,26 @@ func (s *Server) routes() http.Handler {
 		mux.HandleFunc(path, notAllowed(strings.Join(methods, ", ")))
 	}
 	mux.HandleFunc("/", notFound)
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		keepKey(r)
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// keepKey makes the key in a request's path one part of it. The mux would take "a//b" or "a/../b" for
+// mistyped and send the client to another key.
+func keepKey(r *http.Request) {
+	const before = "/v1/keys/"
+	key, ok := strings.CutPrefix(r.URL.EscapedPath(), before)
+	if !ok {
+		return
+	}
+	if key == "." || key == ".." {
+		key = strings.ReplaceAll(key, ".", "%2E")
+	}
+	u := *r.URL
+	u.RawPath = before + strings.ReplaceAll(key, "/", "%2F")
+	r.URL = &u
 }
 
 // orProblem answers the error of a handler that has answered nothing.
