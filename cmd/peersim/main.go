@@ -22,8 +22,8 @@ import (
 	"github.com/peerd/peerd/internal/sim"
 )
 
-// heapGrowth is how far the heap grows between two collections, in percent: worlds make much garbage, and
-// little of it lives long.
+// heapGrowth is how far the heap grows between two collections, in percent: worlds make much
+// garbage, and little of it lives long.
 const heapGrowth = 400
 
 // options are what the command line says.

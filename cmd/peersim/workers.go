@@ -14,8 +14,8 @@ type outcome struct {
 	violation error
 }
 
-// runMany runs worlds, several at once, each in one goroutine. Violations are printed in the order of seeds,
-// whichever world ended first.
+// runMany runs worlds, several at once, each in one goroutine. Violations are printed in the order
+// of seeds, whichever world ended first.
 func runMany(o options, out io.Writer) sim.Totals {
 	began := time.Now()
 	seeds := make(chan uint64)

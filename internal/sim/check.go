@@ -13,6 +13,9 @@ import (
 // maxSkew is how far a replica lets another's clock move its own: replica.Config's default.
 const maxSkew = 500 * time.Millisecond
 
+// maxWaiting is how many deltas may wait for what they depend on, as in package gossip.
+const maxWaiting = 1024
+
 // checkPromise holds a host that was opened against what it promised before.
 func (h *host) checkPromise() {
 	if h.aside != nil {
@@ -100,14 +103,18 @@ func (h *host) checkKey(m mutation) {
 	h.compare(v, at.Key(), h.w.hist.dense(seen))
 }
 
-// check compares all that can be read at a host with the oracle, and the fingerprints kept in place with
-// those of what the disk holds. Now and then it leaves a view open, to be read again later.
+// check compares all that can be read at a host with the oracle, and the fingerprints kept in
+// place with those of what the disk holds. Now and then it leaves a view open, to be read again
+// later.
 func (h *host) check() {
 	if h.refusing != nil || h.node.Damaged() != nil || h.node.Rebuilding() {
 		return
 	}
 	seen, _ := h.node.Context()
 	dense := h.w.hist.dense(seen)
+	if n := h.node.Waiting(); n > maxWaiting {
+		h.w.fail("%s keeps %d deltas that wait for others", h.id, n)
+	}
 	if h.w.blind {
 		h.checkRoot() // what a dot stands for is no longer one thing
 		return
@@ -182,8 +189,8 @@ func (h *host) tolerates(err error) bool {
 	return true
 }
 
-// checkLog checks that what the log says that it covers, for somebody with a context that a host once had, it
-// has.
+// checkLog checks that what the log says that it covers, for somebody with a context that a host
+// once had, it has.
 func (h *host) checkLog() {
 	theirs := h.w.contexts[h.w.rng.IntN(len(h.w.contexts))]
 	from, covered := h.node.LogStart(theirs)

@@ -131,8 +131,8 @@ func (h *host) noteLoss(before crdt.VersionVector) {
 	}
 }
 
-// excuse notes that what only this host had, beside what it promised to keep, may be gone: a second fault
-// met a host that was damaged.
+// excuse notes that what only this host had, beside what it promised to keep, may be gone: a
+// second fault met a host that was damaged.
 func (h *host) excuse(but crdt.VersionVector) {
 	hist := h.w.hist
 	has1, has2, keeps := hist.dense(h.held), hist.dense(h.aside), hist.dense(but)

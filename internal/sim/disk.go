@@ -17,8 +17,8 @@ var (
 	errFsync = errors.New("fsync failed")
 )
 
-// disk is a host's data directory: the store, and the mark of a clean close beside it. It keeps apart what
-// the process wrote and what would survive a power failure.
+// disk is a host's data directory: the store, and the mark of a clean close beside it. It keeps
+// apart what the process wrote and what would survive a power failure.
 type disk struct {
 	written  *mem.Store
 	durable  *mem.Store

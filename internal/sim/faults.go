@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"strings"
 	"time"
 
@@ -137,8 +138,8 @@ func (w *world) injectDisk(f Fault, h *host) {
 	}
 }
 
-// mayRot reports whether a host may lose records without anything being lost for good: others must have what
-// it has.
+// mayRot reports whether a host may lose records without anything being lost for good: others must
+// have what it has.
 func (w *world) mayRot(h *host) bool {
 	for _, o := range w.members() {
 		if o != h && (o.disk.rotten || o.aside != nil) {
@@ -148,8 +149,8 @@ func (w *world) mayRot(h *host) bool {
 	return h.aside == nil && len(w.members()) > 1
 }
 
-// scarcity tells the process that its disk has little room left, or has room again: as package peer does, it
-// refuses writes and takes no deltas meanwhile.
+// scarcity tells the process that its disk has little room left, or has room again: as package
+// peer does, it refuses writes and takes no deltas meanwhile.
 func (h *host) scarcity(scarce bool) {
 	h.scarce = scarce
 	if h.up() {
@@ -157,8 +158,8 @@ func (h *host) scarcity(scarce bool) {
 	}
 }
 
-// flipBit changes a bit of some stored record: of a cell or what is derived from it, of the log, or of what
-// there is one of.
+// flipBit changes a bit of some stored record: of a cell or what is derived from it, of the log,
+// or of what there is one of.
 func (h *host) flipBit() {
 	kinds := []string{"cbk", "cbk", "cbk", "l", "m"}[h.w.rng.IntN(5)]
 	var keys [][]byte
@@ -204,7 +205,7 @@ func (d *disk) overwrite(key, value []byte) {
 func (w *world) injectStore(f Fault, h *host) {
 	switch f {
 	case OldBackup:
-		backup := h.disk.clone()
+		backup := h.backUp()
 		w.after(w.span(), func() {
 			if !h.gone && !w.calm {
 				h.replaceDisk(backup, "an old backup")
@@ -218,6 +219,31 @@ func (w *world) injectStore(f Fault, h *host) {
 			o.say("runs on a copy of the directory of %s", h.id)
 		}
 	}
+}
+
+// backUp returns a copy of the directory's files, or what "peerd backup" makes of the running peer.
+func (h *host) backUp() *disk {
+	whole := h.disk.clone()
+	if !h.up() || h.w.chance(2) {
+		return whole
+	}
+	m, err := h.node.Moment()
+	if err != nil {
+		return whole
+	}
+	defer m.Close()
+	records := &store.Batch{}
+	err = m.Scan(func(key, value []byte) bool {
+		records.Set(bytes.Clone(key), bytes.Clone(value))
+		return true
+	})
+	d := newDisk()
+	d.highest, d.rotten, d.rotLog, d.scarred = whole.highest, whole.rotten, whole.rotLog, whole.scarred
+	if h.tolerates(err) || d.written.Commit(records, false) != nil {
+		return whole
+	}
+	d.persist()
+	return d
 }
 
 // maxHosts is how many hosts a world may have.

@@ -8,21 +8,24 @@ import (
 	"github.com/peerd/peerd/crdt"
 )
 
-// In some worlds a machine is put back from an image of it that was taken while its peer was closed: the mark
-// of the clean close is in the image, so the peer goes on under its old id and gives dots a second time.
-// What a dot stands for is then no longer one thing, and the oracle, which knows transactions by their dots,
-// has nothing to say. Instead each transaction leaves a marker and a count, both of which nothing removes:
-// in the end each acknowledged one is there, and counted once.
+// In some worlds a machine is put back from an image of it that was taken while its peer was
+// closed: the mark of the clean close is in the image, so the peer goes on under its old id and
+// gives dots a second time. What a dot stands for is then no longer one thing, and the oracle,
+// which knows transactions by their dots, has nothing to say. Instead each transaction leaves a
+// marker and a count, both of which nothing removes: in the end each acknowledged one is there,
+// and counted once.
 
 const (
 	markerKey = "markers" // a set
 	ledgerKey = "ledger"  // a counter
 )
 
-// drawForks makes the plan one of forks: without faults that lose writes, so that none may be missing.
+// drawForks makes the plan one of forks: without faults that lose writes, so that none may be
+// missing.
 func (p *plan) drawForks(rng *rand.Rand) {
 	p.faults = []Fault{Image}
-	others := []Fault{Reset, Partition, OneWay, Kill, Restart, Pause, Join, ComeBack, ClockBehind, SlowDisk}
+	others := []Fault{Reset, Partition, OneWay, Kill, Restart, Pause, Join, ComeBack, ClockBehind,
+		SlowDisk}
 	for range rng.IntN(4) {
 		p.faults = append(p.faults, others[rng.IntN(len(others))])
 	}
@@ -101,7 +104,8 @@ func (w *world) undisturbed() bool {
 	return true
 }
 
-// putBack puts the host's machine back to an image. What was acknowledged since and is nowhere else is lost.
+// putBack puts the host's machine back to an image. What was acknowledged since and is nowhere
+// else is lost.
 func (h *host) putBack(image *disk) {
 	w := h.w
 	there := map[string]bool{}

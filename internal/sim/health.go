@@ -10,8 +10,8 @@ import (
 	"github.com/peerd/peerd/store"
 )
 
-// What package peer decides about damage, forks and rebuilds (peer/health.go), with events in place of
-// goroutines.
+// What package peer decides about damage, forks and rebuilds (peer/health.go), with events in
+// place of goroutines.
 
 // suspectDamage checks the cells, after a neighbour with the same context was found to have others.
 func (h *host) suspectDamage(from gossip.NeighbourID) {
@@ -131,8 +131,8 @@ func (h *host) endRebuild() error {
 	return nil
 }
 
-// noticeReissue notes that the rebuild issued writes again under a new id, since a rotten record of the log
-// took what they followed.
+// noticeReissue notes that the rebuild issued writes again under a new id, since a rotten record
+// of the log took what they followed.
 func (h *host) noticeReissue() {
 	seen, _ := h.node.Context()
 	_, known := h.w.hist.replicas[h.node.ID()]

@@ -6,8 +6,8 @@ import (
 	"github.com/peerd/peerd/crdt"
 )
 
-// mutation is one thing that a transaction does, and what it is meant to do: not in terms of dots and
-// cells' entries, but of what it writes and what it removes of what it had seen.
+// mutation is one thing that a transaction does, and what it is meant to do: not in terms of dots
+// and cells' entries, but of what it writes and what it removes of what it had seen.
 type mutation struct {
 	what string // for the trace
 	do   func(f crdt.Fields) error
@@ -38,8 +38,8 @@ type transaction struct {
 	marker string // which it leaves in a world of forks
 }
 
-// history is every transaction of a world, and what each of them had seen. It knows of a delta only its
-// dots: they name the transaction in a replica's context.
+// history is every transaction of a world, and what each of them had seen. It knows of a delta
+// only its dots: they name the transaction in a replica's context.
 type history struct {
 	all      []*transaction
 	replicas map[crdt.ReplicaID]int // index by id
@@ -119,8 +119,8 @@ func (h *history) add(t *transaction) {
 	}
 }
 
-// committed notes a delta that some replica committed. It reports whether its dots were given to another one
-// before.
+// committed notes a delta that some replica committed. It reports whether its dots were given to
+// another one before.
 func (h *history) committed(d *crdt.Delta) (again bool) {
 	first := d.Dot(0)
 	old, known := h.hashes[first]

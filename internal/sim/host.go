@@ -23,8 +23,8 @@ const (
 	verifyEvery = 10 * time.Minute
 )
 
-// host is a machine with a peer's process on it: what package peer does with goroutines, streams and
-// Badger around the core, a host does with events.
+// host is a machine with a peer's process on it: what package peer does with goroutines, streams
+// and Badger around the core, a host does with events.
 type host struct {
 	w     *world
 	i     int
@@ -138,8 +138,8 @@ func (h *host) start() {
 
 var errRebuilding = errors.New("rebuilding")
 
-// later does something in this life of the process, after it is no longer paused. What follows from any
-// step of the commit loop follows from it.
+// later does something in this life of the process, after it is no longer paused. What follows
+// from any step of the commit loop follows from it.
 func (h *host) later(d time.Duration, fn func() error) {
 	epoch := h.epoch
 	h.w.after(d, func() {

@@ -15,7 +15,7 @@ import (
 	"testing"
 )
 
-var mutants = flag.String("mutants", "", "build and run the mutants whose names match this regular expression")
+var mutants = flag.String("mutants", "", "hunt for the mutants whose names match this expression")
 
 // Where mutants are looked for, and how long.
 const (
@@ -111,8 +111,8 @@ func (m mutant) hunt(root, overlay, dir string) (seeds int, found string, err er
 	return seed - mutantFrom + 1, match[2], err
 }
 
-// TestTheWorldsFindEachMutant tests that each of the mutants can be planted, and with -mutants that it is
-// found.
+// TestTheWorldsFindEachMutant tests that each of the mutants can be planted, and with -mutants
+// that it is found.
 func TestTheWorldsFindEachMutant(t *testing.T) {
 	root, err := filepath.Abs(filepath.Join("..", ".."))
 	if err != nil {

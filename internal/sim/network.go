@@ -7,10 +7,11 @@ import (
 	"github.com/peerd/peerd/gossip"
 )
 
-// The network carries packets, which it loses, delays, swaps and doubles. Hosts talk over streams, which
-// retransmit, put in order and check what arrives, as TCP with TLS and QUIC do: so what a packet suffers
-// shows as delay, or as a stream that breaks, and each end learns of that in its own time. In an unordered
-// world there is nothing in between, and frames arrive twice and swapped.
+// The network carries packets, which it loses, delays, swaps and doubles. Hosts talk over streams,
+// which retransmit, put in order and check what arrives, as TCP with TLS and QUIC do: so what a
+// packet suffers shows as delay, or as a stream that breaks, and each end learns of that in its
+// own time. In an unordered world there is nothing in between, and frames arrive twice and
+// swapped.
 
 // Times of the network.
 const (
@@ -66,8 +67,8 @@ func (w *world) loses() bool {
 	return true
 }
 
-// carry takes a message from one host to another: arrive is called when it is there, failed if it does not
-// get there in time.
+// carry takes a message from one host to another: arrive is called when it is there, failed if it
+// does not get there in time.
 func (w *world) carry(from, to *host, arrive, failed func()) {
 	sent, pause := w.now, retransmit
 	var try func()
@@ -86,8 +87,8 @@ func (w *world) carry(from, to *host, arrive, failed func()) {
 	w.after(w.delay(), try)
 }
 
-// keepLinks dials the hosts to which this one wants a link and has none: those that come after it, in a
-// ring, so that the links join all hosts.
+// keepLinks dials the hosts to which this one wants a link and has none: those that come after it,
+// in a ring, so that the links join all hosts.
 func (h *host) keepLinks() {
 	members := h.w.members()
 	self := slices.Index(members, h)
@@ -225,6 +226,7 @@ func (e *end) arrive(pause time.Duration) {
 		return
 	}
 	p := e.queue[0]
+	to.host.say("gets %d bytes of kind %d from %s", len(p.data), p.data[0], e.host.id)
 	if w.plan.unordered && !w.calm {
 		p = e.disorder()
 	} else {

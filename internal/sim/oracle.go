@@ -10,10 +10,11 @@ import (
 	"github.com/peerd/peerd/crdt"
 )
 
-// The oracle says what a reader must get, as a plain function of the history and of which transactions the
-// reader's replica has: an effect on a cell is live until one that had seen it removed it. It knows
-// nothing of dots in cells, contexts in clears, shares or baselines. (Burckhardt, Gotsman, Yang,
-// Zawirski: Replicated Data Types: Specification, Verification, Optimality, 2014.)
+// The oracle says what a reader must get, as a plain function of the history and of which
+// transactions the reader's replica has: an effect on a cell is live until one that had seen it
+// removed it. It knows nothing of dots in cells, contexts in clears, shares or baselines.
+// (Burckhardt, Gotsman, Yang, Zawirski: Replicated Data Types: Specification, Verification,
+// Optimality, 2014.)
 
 // reading is what a reader gets at one cell, in words that can be compared.
 type reading map[string]string

@@ -18,8 +18,8 @@ const (
 
 func (d durability) String() string { return [...]string{"none", "interval", "always"}[d] }
 
-// plan is what a world is like. Each world draws a few kinds of fault and none of the others: a bug that
-// needs two of them, and is hidden by a third, is found so too.
+// plan is what a world is like. Each world draws a few kinds of fault and none of the others: a
+// bug that needs two of them, and is hidden by a third, is found so too.
 type plan struct {
 	hosts      int
 	durability durability
@@ -83,7 +83,8 @@ func drawPlan(rng *rand.Rand) plan {
 
 // drawable are the faults that are planned; the others come with the network, or along with these.
 var drawable = []Fault{
-	Reset, Partition, OneWay, Flapping, Alone, Kill, PowerFailure, Restart, Pause, SlowDisk, FullDisk, ScarceDisk,
+	Reset, Partition, OneWay, Flapping, Alone, Kill, PowerFailure, Restart, Pause, SlowDisk, FullDisk,
+	ScarceDisk,
 	ReadError, FsyncError, BitFlip, OldBackup, Copy, DiskLoss, ClockAhead, ClockBehind, ClockJump,
 	ClockStill, Join, Leave, ComeBack,
 }

@@ -25,7 +25,8 @@ type pull struct {
 	over              bool
 }
 
-// startRepair begins to repair the host from a neighbour whose log does not reach what is missing here.
+// startRepair begins to repair the host from a neighbour whose log does not reach what is missing
+// here.
 func (h *host) startRepair(from gossip.NeighbourID) {
 	source := h.linked(from)
 	if h.repairing || source == nil {

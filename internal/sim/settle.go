@@ -61,8 +61,8 @@ func (w *world) agree() {
 	}
 }
 
-// giveUpHelpless does what the log tells people to do: a damaged host that waits in vain for somebody who
-// has what only it has, or what it lost, gets an empty disk.
+// giveUpHelpless does what the log tells people to do: a damaged host that waits in vain for
+// somebody who has what only it has, or what it lost, gets an empty disk.
 func (w *world) giveUpHelpless() {
 	for _, h := range w.members() {
 		if !h.up() {

@@ -92,8 +92,8 @@ func (t *Totals) Add(o Totals) {
 // String returns the totals as one line.
 func (t Totals) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "worlds=%d hours=%.2f events=%d operations=%d reads=%d messages=%d repairs=%d rebuilds=%d",
-		t.Worlds, t.Time.Hours(), t.Events, t.Operations, t.Reads, t.Messages, t.Repairs, t.Rebuilds)
+	fmt.Fprintf(&b, "worlds=%d hours=%.2f events=%d operations=%d reads=%d messages=%d repairs=%d "+
+		"rebuilds=%d", t.Worlds, t.Time.Hours(), t.Events, t.Operations, t.Reads, t.Messages, t.Repairs, t.Rebuilds)
 	for f, n := range t.Faults {
 		fmt.Fprintf(&b, " %v=%d", Fault(f), n)
 	}

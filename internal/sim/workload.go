@@ -10,8 +10,8 @@ import (
 	"github.com/peerd/peerd/crdt"
 )
 
-// mix is what a world's clients do: each world draws its own, so that some hammer one key with clears
-// and others build nested maps.
+// mix is what a world's clients do: each world draws its own, so that some hammer one key with
+// clears and others build nested maps.
 type mix struct {
 	keys     []string
 	hot      int // percent of mutations that go to the first key

@@ -11,8 +11,8 @@ import (
 	"github.com/peerd/peerd/crdt"
 )
 
-// world is a few hosts under one seed. Everything that happens in it is decided by rng, in the order of
-// virtual time.
+// world is a few hosts under one seed. Everything that happens in it is decided by rng, in the
+// order of virtual time.
 type world struct {
 	seed    uint64
 	rng     *rand.Rand
@@ -37,8 +37,8 @@ type world struct {
 	alarmed      bool                  // and somebody noticed
 }
 
-// Run runs the world of a seed. It returns what happened there, and the invariant that broke, if one did.
-// A trace, if it is not nil, gets a line an event; the world does not depend on it.
+// Run runs the world of a seed. It returns what happened there, and the invariant that broke, if
+// one did. A trace, if it is not nil, gets a line an event; the world does not depend on it.
 func Run(seed uint64, trace io.Writer) (totals Totals, violation error) {
 	w := newWorld(seed, trace)
 	defer func() {
