@@ -53,6 +53,8 @@ type effect struct {
 	*mutation
 	of *transaction
 	n  int // its place in the transaction
+
+	at, span string // cell and clears, without the key that begins both
 }
 
 func newHistory() *history {
@@ -113,11 +115,16 @@ func (h *history) add(t *transaction) {
 			if h.byKey[key] == nil {
 				h.keys = append(h.keys, key)
 			}
-			h.byKey[key] = append(h.byKey[key], effect{m, t, i})
+			skip := len(crdt.KeyAddress(key))
+			e := effect{mutation: m, of: t, n: i}
+			e.at, e.span = cut(m.cell, skip), cut(m.clears, skip)
+			h.byKey[key] = append(h.byKey[key], e)
 			break // both are of one key
 		}
 	}
 }
+
+func cut(a crdt.Address, skip int) string { return string(a[min(len(a), skip):]) }
 
 // committed notes a delta that some replica committed. It reports whether its dots were given to
 // another one before.

@@ -52,8 +52,7 @@ func removed(e effect, removers []effect) bool {
 		x := removers[i]
 		switch {
 		case e.count && x.keepsCounts, e.write && x.keepsTexts:
-		case !strings.HasPrefix(string(e.cell), string(x.clears)):
-		case x.sees(e):
+		case x.sees(e) && strings.HasPrefix(e.at, x.span):
 			return true
 		}
 	}
