@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"sync"
 	"testing"
@@ -12,7 +13,18 @@ import (
 	"time"
 )
 
-var meshSeed = flag.Uint64("mesh.seed", 0, "seed of the simulated clusters; 0 draws one")
+var (
+	meshSeed = flag.Uint64("mesh.seed", 0, "seed of the simulated clusters; 0 draws one")
+	meshLong = flag.Bool("mesh.long", false, "split and deafen simulated clusters for long")
+)
+
+// lasting is how long a fault lasts: a part of it unless -mesh.long is set.
+func lasting(long time.Duration) time.Duration {
+	if *meshLong {
+		return long
+	}
+	return long / 5
+}
 
 // simulatedCluster is peers on one simulated network.
 type simulatedCluster struct {
@@ -50,7 +62,7 @@ func simulate(t *testing.T, n int, like Config, fn func(c *simulatedCluster)) {
 		c.within(2*time.Minute, "all know each other", c.complete)
 		fn(c)
 		if t.Failed() {
-			t.Logf("go test ./peer -run '^%s$' -mesh.seed %d", t.Name(), seed)
+			t.Logf("go test ./peer -run '^%s$' -mesh.seed %d -mesh.long=%v", t.Name(), seed, *meshLong)
 		}
 	})
 }
@@ -185,6 +197,24 @@ func (c *simulatedCluster) write(perSecond int, during time.Duration) (s spread)
 	return s
 }
 
+// converged reports whether all peers have the same context and cells.
+func (c *simulatedCluster) converged() bool {
+	var first Status
+	for i, p := range c.peers {
+		s, err := p.Status()
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		if i == 0 {
+			first = s
+		}
+		if !s.Settled || s.ContextHash != first.ContextHash || s.Root != first.Root {
+			return false
+		}
+	}
+	return true
+}
+
 // The Gossip Glomers' bounds on broadcast among 25 nodes, over links of 100 ms.
 func TestWritesReachAllPeersSoonAndCheaply(t *testing.T) {
 	simulate(t, 25, Config{}, func(c *simulatedCluster) {
@@ -206,4 +236,86 @@ func (s spread) within(t *testing.T, median, most time.Duration, messages float6
 		t.Errorf("all peers after %v (median), %v (most), in %.1f messages an operation, "+
 			"want at most %v, %v and %.1f", s.median, s.most, s.messages, median, most, messages)
 	}
+}
+
+func TestAClusterIsWholeSoonAfterALongSplit(t *testing.T) {
+	const peers, side = 25, 12
+	apart := lasting(10 * time.Minute)
+	simulate(t, peers, Config{}, func(c *simulatedCluster) {
+		first := map[netip.Addr]bool{}
+		for i := range side {
+			first[hostIP(i)] = true
+		}
+		c.u.lose(func(from, to netip.Addr) float64 {
+			if first[from] != first[to] {
+				return 1
+			}
+			return 0
+		})
+		for n := range 20 {
+			<-time.After(apart / 20)
+			for i, p := range c.peers {
+				mustUpdate(t, p, func(tx *Tx) error {
+					return tx.String(fmt.Sprint("key", i, n)).Set([]byte("value"))
+				})
+			}
+		}
+		for i, p := range c.peers {
+			want := side - 1
+			if i >= side {
+				want = peers - side - 1
+			}
+			if alive := c.alive(p); alive != want {
+				t.Errorf("host %d sees %d others alive while split, want %d", i, alive, want)
+			}
+		}
+		c.u.lose(func(from, to netip.Addr) float64 { return 0 })
+		data := c.within(time.Minute, "agreement", c.converged)
+		all := data + c.within(time.Minute, "all see all", func() bool {
+			return !slices.ContainsFunc(c.peers, func(p *Peer) bool { return c.alive(p) < peers-1 })
+		})
+		t.Logf("after %v apart, the data was whole after %v, and all saw all after %v", apart, data, all)
+		if limit := 30 * time.Second; data > limit || all > limit {
+			t.Errorf("whole after %v and %v, want %v", data, all, limit)
+		}
+	})
+}
+
+// alive returns how many others a peer sees alive.
+func (c *simulatedCluster) alive(p *Peer) (n int) {
+	for _, m := range p.net.members.List() {
+		if m.Alive {
+			n++
+		}
+	}
+	return n
+}
+
+func TestAHalfDeafPeerDoesNotMakeOthersFlap(t *testing.T) {
+	const peers, deaf = 25, 7
+	during := lasting(5 * time.Minute)
+	simulate(t, peers, Config{}, func(c *simulatedCluster) {
+		c.u.lose(func(_, to netip.Addr) float64 {
+			if to == hostIP(deaf) {
+				return 0.5
+			}
+			return 0
+		})
+		began := time.Now()
+		s := c.write(2, during)
+		flaps := 0
+		for i, p := range c.peers {
+			for _, m := range p.net.members.List() {
+				other := m.Addr == c.peers[deaf].net.members.Addr()
+				if i != deaf && !other && (!m.Alive || m.Since.After(began)) {
+					flaps++
+				}
+			}
+		}
+		t.Logf("one peer lost half of what was sent to it for %v: %d others flapped; median %v",
+			during, flaps, s.median)
+		if flaps > 0 {
+			t.Errorf("%d times a peer that hears well was taken for dead", flaps)
+		}
+	})
 }
