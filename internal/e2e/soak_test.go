@@ -28,7 +28,7 @@ const (
 	// shortestSoak has quarters that are longer than the store takes from one great merge of tables to the
 	// next, in which memory rises and falls.
 	shortestSoak = 10 * time.Minute
-	soakLines   = 60 // lines of figures that are printed for each peer, at most
+	soakLines    = 60 // lines of figures that are printed for each peer, at most
 	// restartEvery is how often one peer is restarted: ended in order and killed by turns.
 	restartEvery = 30 * time.Second
 )
