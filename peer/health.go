@@ -14,11 +14,8 @@ import (
 // Ready returns nil if the peer has caught up with those it knows and takes writes, and otherwise why not.
 // A peer that knows nobody is ready.
 func (p *Peer) Ready() error {
-	var err error
-	if callErr := p.call(func(l *loop) { err = l.readiness() }); callErr != nil {
-		return callErr
-	}
-	return err
+	why, err := ask(p, (*loop).readiness)
+	return errors.Join(err, why)
 }
 
 var (

@@ -83,24 +83,16 @@ func (m *monitored) transacted(err error) {
 
 // Metrics returns the peer's figures. It costs what Status does, and a read of the log.
 func (p *Peer) Metrics() (m Metrics, err error) {
-	if m.Status, err = p.Status(); err != nil {
+	status, err := p.Status()
+	if err != nil {
 		return m, err
 	}
-	callErr := p.call(func(l *loop) {
-		var f replica.Figures
-		if f, err = l.node.Figures(); err != nil {
-			return
-		}
-		m.LogRecords, m.Waiting, m.NotAdopted, m.Offered = f.LogRecords, f.Waiting, f.NotAdopted, f.Deltas
-		if !f.OldestLogged.IsZero() {
-			m.LogAge = max(0, p.now().Sub(f.OldestLogged))
-		}
-		m.Stable, m.Sweeping = l.node.Stable(), l.node.Clears()
-		m.Repairing = l.repairing || l.node.Repairing()
-	})
-	if callErr != nil {
-		return m, callErr
+	told, err := ask(p, (*loop).figures)
+	if err != nil {
+		return m, err
 	}
+	m, err = told.metrics, told.err
+	m.Status = status
 	c := &p.counters
 	m.Transactions, m.Failed = c.transactions.Load(), c.failed.Load()
 	m.CommitTimes, m.SyncTimes = c.commitTimes.Counts(), c.syncTimes.Counts()
@@ -120,6 +112,25 @@ func (p *Peer) Metrics() (m Metrics, err error) {
 		m.RepairsServed = p.net.served()
 	}
 	return m, err
+}
+
+// figured is what the commit loop tells for Metrics.
+type figured struct {
+	metrics Metrics
+	err     error
+}
+
+func (l *loop) figures() figured {
+	f, err := l.node.Figures()
+	if err != nil {
+		return figured{err: err}
+	}
+	m := Metrics{LogRecords: f.LogRecords, Waiting: f.Waiting, NotAdopted: f.NotAdopted, Offered: f.Deltas,
+		Stable: l.node.Stable(), Sweeping: l.node.Clears(), Repairing: l.repairing || l.node.Repairing()}
+	if !f.OldestLogged.IsZero() {
+		m.LogAge = max(0, l.p.now().Sub(f.OldestLogged))
+	}
+	return figured{m, nil}
 }
 
 // served returns how many repairs are served now.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/replica"
@@ -327,6 +328,39 @@ func (p *Peer) call(fn func(l *loop)) error {
 		default:
 			return ErrClosed
 		}
+	}
+}
+
+// busyAfter is how long Ready, Status and Metrics wait for the commit loop, which takes a repair of 10⁶ cells
+// over in one go: for half a minute, or more. Clients of HTTP are cut off after 10 s.
+const busyAfter = 4 * time.Second
+
+var errBusy = errors.New("the peer is busy: it takes a repair over, or its disk is slow")
+
+// ask returns what fn tells of the loop, or errBusy.
+func ask[T any](p *Peer, fn func(l *loop) T) (told T, err error) {
+	limit := time.NewTimer(busyAfter)
+	defer limit.Stop()
+	answer := make(chan T, 1) // so that the loop never waits for who went away
+	select {
+	case p.jobs <- job{call: func(l *loop) { answer <- fn(l) }}:
+	case <-p.stopped:
+		return told, ErrClosed
+	case <-limit.C:
+		return told, errBusy
+	}
+	select {
+	case told = <-answer:
+		return told, nil
+	case <-limit.C:
+		return told, errBusy
+	case <-p.stopped:
+	}
+	select {
+	case told = <-answer:
+		return told, nil
+	default:
+		return told, ErrClosed
 	}
 }
 

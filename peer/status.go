@@ -75,33 +75,11 @@ type Member struct {
 
 // Status returns a description of the peer.
 func (p *Peer) Status() (Status, error) {
-	s := Status{Name: p.cfg.Name, VersionVector: map[string]uint64{}, Members: []Member{}, Forks: []string{},
-		AcceptedKeys: []string{}, ClockSkewed: []string{}}
-	var seen crdt.VersionVector
-	known := map[string]crdt.VersionVector{}
-	err := p.call(func(l *loop) {
-		own, _ := l.node.Context()
-		seen = own.Clone()
-		context, root, settled := l.node.Digest()
-		s.Replica, s.ContextHash, s.Root = l.node.ID().String(), context.String(), root.String()
-		s.Settled = settled
-		s.Keys, s.Cells = l.node.Counts()
-		s.LogBytes = l.node.LogBytes()
-		if why := l.readiness(); why != nil {
-			s.Reason = why.Error()
-		}
-		for _, id := range l.node.Forks() {
-			s.Forks = append(s.Forks, id.String())
-		}
-		for id := range l.links {
-			if v, greeted := l.node.Known(id); greeted {
-				known[string(id)] = v.Clone()
-			}
-		}
-	})
+	told, err := ask(p, (*loop).tell)
 	if err != nil {
-		return s, err
+		return Status{}, err
 	}
+	s, seen, known := told.status, told.seen, told.known
 	s.Ready = s.Reason == ""
 	for id, n := range seen {
 		s.VersionVector[id.String()] = n
@@ -116,6 +94,36 @@ func (p *Peer) Status() (Status, error) {
 		p.net.describe(&s, seen, known)
 	}
 	return s, nil
+}
+
+// told is what the commit loop tells for a Status.
+type told struct {
+	status Status
+	seen   crdt.VersionVector
+	known  map[string]crdt.VersionVector // of neighbours, by peer id
+}
+
+func (l *loop) tell() told {
+	seen, _ := l.node.Context()
+	context, root, settled := l.node.Digest()
+	keys, cells := l.node.Counts()
+	s := Status{Name: l.p.cfg.Name, VersionVector: map[string]uint64{}, Members: []Member{}, Forks: []string{},
+		AcceptedKeys: []string{}, ClockSkewed: []string{}, Replica: l.node.ID().String(),
+		ContextHash: context.String(), Root: root.String(), Settled: settled, Keys: keys, Cells: cells,
+		LogBytes: l.node.LogBytes()}
+	if why := l.readiness(); why != nil {
+		s.Reason = why.Error()
+	}
+	for _, id := range l.node.Forks() {
+		s.Forks = append(s.Forks, id.String())
+	}
+	known := map[string]crdt.VersionVector{}
+	for id := range l.links {
+		if v, greeted := l.node.Known(id); greeted {
+			known[string(id)] = v.Clone()
+		}
+	}
+	return told{s, seen.Clone(), known}
 }
 
 // describe fills in what the network knows.
