@@ -274,7 +274,6 @@ type streamEnd struct {
 
 	mu       sync.Mutex
 	deadline time.Time
-	ended    bool
 }
 
 func (s *streamEnd) Write(b []byte) (int, error) {
