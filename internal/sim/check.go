@@ -125,7 +125,9 @@ func (h *host) check() {
 	v := h.node.View()
 	h.checkView(v, dense)
 	h.checkRoot()
-	h.checkLog()
+	for _, theirs := range h.w.contexts {
+		h.checkLog(theirs)
+	}
 	if !h.w.chance(4) || h.w.calm {
 		v.Close()
 		return
@@ -191,8 +193,7 @@ func (h *host) tolerates(err error) bool {
 
 // checkLog checks that what the log says that it covers, for somebody with a context that a host
 // once had, it has.
-func (h *host) checkLog() {
-	theirs := h.w.contexts[h.w.rng.IntN(len(h.w.contexts))]
+func (h *host) checkLog(theirs crdt.VersionVector) {
 	from, covered := h.node.LogStart(theirs)
 	if !covered || theirs == nil {
 		return
