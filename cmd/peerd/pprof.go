@@ -16,6 +16,10 @@ import (
 // maxProfile is how long a profile or trace may be taken, with what it takes to send it.
 const maxProfile = 5 * time.Minute
 
+// maxSocketDir is how long the path of a socket's directory may be, in bytes: the system takes 107 for a socket, and
+// it is made under a longer name first.
+const maxSocketDir = 107 - len("/.peerd-4294967295/s")
+
 // profiler serves Go's profiles on a unix socket, and nowhere else: they show what is in memory, so the
 // rights of a file guard them. It is nil without a socket.
 type profiler struct {
@@ -73,6 +77,9 @@ func listenPrivately(path string) (*net.UnixListener, error) {
 
 // checkSocket returns an error if there is anything in the socket's place but one that nobody serves.
 func checkSocket(path string) error {
+	if dir := filepath.Dir(path); len(dir) > maxSocketDir {
+		return fmt.Errorf("its directory's path has %d bytes, limit %d", len(dir), maxSocketDir)
+	}
 	info, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

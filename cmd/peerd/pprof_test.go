@@ -30,8 +30,30 @@ func askSocket(path, what string) (string, error) {
 	return string(body), err
 }
 
+// shortDir returns a directory with a path that is short enough for a socket, as a test's own may not be.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "peerd-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+func TestASocketWhosePathIsTooLongIsRefused(t *testing.T) {
+	_, err := openProfiler(filepath.Join(t.TempDir(), strings.Repeat("long", 30), "s"))
+	if err == nil || !strings.Contains(err.Error(), "limit 87") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestProfilesAreServedOnASocketOfTheOwnerAndNowhereElse(t *testing.T) {
-	dir := t.TempDir()
+	dir := shortDir(t)
 	socket := filepath.Join(dir, "pprof")
 	d := run(t, filepath.Join(dir, "data"), "--pprof-socket", socket)
 	info, err := os.Stat(socket)
@@ -64,7 +86,7 @@ func TestProfilesAreServedOnASocketOfTheOwnerAndNowhereElse(t *testing.T) {
 }
 
 func TestASocketThatIsLeftOverIsReplacedAndAnotherFileIsNot(t *testing.T) {
-	dir := t.TempDir()
+	dir := shortDir(t)
 	left := filepath.Join(dir, "left")
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: left, Net: "unix"})
 	if err != nil {
