@@ -210,3 +210,35 @@ func TestARebuildIssuesAgainWhatFollowsOnARottenRecord(t *testing.T) {
 		t.Errorf("got %q, want %q twice", got, want)
 	}
 }
+
+// TestAHostThatCannotReadItsContextGivesNothingUp rots a checkpoint. The log before it is cut, and only this host has a
+// write.
+func TestAHostThatCannotReadItsContextGivesNothingUp(t *testing.T) {
+	w := newWorld(t, 12, worldConfig{hosts: 2, maxLog: 500})
+	a := w.hosts[0]
+	w.write(t, a, counted(1))
+	w.connect(0, 1)
+	w.settle(t)
+	w.cut(0, 1)
+	w.write(t, a, put("only here"))
+	for i := range 20 {
+		w.write(t, a, added("s", fmt.Sprint(i)))
+	}
+	if err := a.node.Save(w.now); err != nil {
+		t.Fatal(err)
+	}
+	rot := &store.Batch{}
+	rot.Set(keyCheckpoint, []byte("rot"))
+	if err := a.disk.Commit(rot, true); err != nil {
+		t.Fatal(err)
+	}
+	w.open(t, a, false)
+	if a.node.Damaged() == nil {
+		t.Fatal("not noticed")
+	}
+	w.connect(0, 1)
+	w.settle2(t, 0, 1)
+	if a.node.MayDiscard() {
+		t.Error("it would discard what only it has")
+	}
+}

@@ -187,7 +187,7 @@ func (r *Replica) reset() {
 	r.clears, r.sweepAfter = nil, ""
 	r.tree, r.cells, r.keys = &antientropy.Tree{}, 0, 0
 	r.cache = newCache()
-	r.damage = nil
+	r.damage, r.blind = nil, false
 	clear(r.on)
 }
 

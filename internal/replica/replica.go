@@ -119,6 +119,7 @@ type Replica struct {
 	rebuilding bool
 	rebuild
 	ahead    bool                    // a group raised the context and is not committed
+	blind    bool                    // the context could not be read: what only this replica has is unknown
 	damage   error                   // found at open
 	root     antientropy.Fingerprint // of the newest log record; only at open
 	fork     gossip.BranchName       // this store's own, to be healed; without its head
@@ -138,16 +139,19 @@ func Open(st store.Store, cfg Config) (*Replica, error) {
 		log: newDeltaLog(), cache: newCache(), tree: &antientropy.Tree{}, forks: map[crdt.ReplicaID]bool{},
 		on: map[gossip.BranchName]bool{}, rebuild: rebuild{must: crdt.VersionVector{}},
 	}
-	for _, step := range []func() error{
+	for i, step := range []func() error{
 		r.loadOwn, r.loadBranches, r.resumeRebuild, r.finishLarge, r.loadContext, r.loadClears, r.loadCells,
 		r.checkRoot, r.finishFlip, r.findBranches,
 	} {
-		err := step()
-		if errors.Is(err, store.ErrCorrupt) {
-			r.damage = err
-			break
+		const loadsContext = 4
+		if r.damage != nil && i != loadsContext {
+			continue // what is here must be known all the same: see Covers
 		}
-		if err != nil {
+		err := step()
+		switch {
+		case errors.Is(err, store.ErrCorrupt):
+			r.damage = cmp.Or(r.damage, err)
+		case err != nil:
 			return nil, err
 		}
 	}
@@ -169,6 +173,7 @@ func (r *Replica) loadContext() error {
 	if ok {
 		c, err := decodeCheckpoint(record)
 		if err != nil {
+			r.blind = true
 			return err
 		}
 		r.id, r.log, r.saved = c.id, c.log, c.log.last
@@ -379,6 +384,9 @@ func (r *Replica) cuttable(now time.Time) (cut []logged, err error) {
 // Covers reports whether the log has all that someone with the given context lacks: if this replica
 // discards itself, nothing is lost then that they do not have.
 func (r *Replica) Covers(theirs crdt.VersionVector) bool {
+	if r.blind {
+		return false
+	}
 	_, covered := r.log.start(r.seen, theirs)
 	return covered
 }
