@@ -97,19 +97,20 @@ func (l *loop) suspectDamage(from gossip.NeighbourID) {
 	}
 	l.p.log.Error("this peer and another have seen the same writes and hold different data: "+
 		"checking the data here", "peer_id", string(from))
-	l.verify()
+	l.verify(verifyEvery)
 }
 
 // suspectRead checks the cells after a read found a record that is not what was written.
 func (p *Peer) suspectRead(err error) {
 	if errors.Is(err, store.ErrCorrupt) || errors.Is(err, antientropy.ErrDamaged) {
-		_ = p.call(func(l *loop) { l.verify() })
+		_ = p.call(func(l *loop) { l.verify(proofEvery) })
 	}
 }
 
-// verify reads all cells beside the loop, and rebuilds the replica if they are not what the tree says.
-func (l *loop) verify() {
-	if l.verifying || l.node.Rebuilding() || time.Since(l.verified) < verifyEvery {
+// verify reads all cells beside the loop, and rebuilds the replica if they are not what the tree says, but not if
+// they were found right less than a time ago.
+func (l *loop) verify(every time.Duration) {
+	if l.verifying || l.node.Rebuilding() || time.Since(l.verified) < every {
 		return
 	}
 	pinned, err := l.node.Pin()
@@ -129,8 +130,12 @@ func (l *loop) verify() {
 	}()
 }
 
-// verifyEvery bounds how often all cells are read because of a suspicion, while they are found right.
-const verifyEvery = 10 * time.Minute
+// How often all cells are read while they are found right: because of a suspicion, and because a record here
+// was found broken.
+const (
+	verifyEvery = 10 * time.Minute
+	proofEvery  = 15 * time.Second
+)
 
 // judge acts on the outcome of a check.
 func (l *loop) judge(err error) {

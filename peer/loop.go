@@ -225,7 +225,7 @@ func (l *loop) update(u *update) error {
 		u.fail(i, err)
 		l.p.counters.transacted(err)
 		if errors.Is(err, store.ErrCorrupt) {
-			l.verify()
+			l.verify(proofEvery)
 		}
 	}
 	l.updates = append(l.updates, u)

@@ -20,7 +20,7 @@ func (h *host) suspectDamage(from gossip.NeighbourID) {
 		h.w.fail("%s and %s have one context and different cells", h.id, from)
 	}
 	if !h.node.Rebuilding() && h.node.Damaged() == nil {
-		h.verify()
+		h.verify(verifyEvery)
 	}
 }
 
@@ -32,12 +32,12 @@ func (h *host) suspectRead(err error) {
 	if !h.w.rotten {
 		h.w.fail("%s is damaged, and nothing damaged it: %v", h.id, err)
 	}
-	h.verify()
+	h.verify(proofEvery)
 }
 
 // verify reads all cells and rebuilds the replica if they are not what the tree says.
-func (h *host) verify() {
-	if h.verifying || h.node.Rebuilding() || h.w.now-h.verified < verifyEvery {
+func (h *host) verify(every time.Duration) {
+	if h.verifying || h.node.Rebuilding() || h.w.now-h.verified < every {
 		return
 	}
 	pinned, err := h.node.Pin()

@@ -21,6 +21,7 @@ const (
 	maxClears   = 64
 	maxSources  = 2
 	verifyEvery = 10 * time.Minute
+	proofEvery  = 15 * time.Second
 )
 
 // host is a machine with a peer's process on it: what package peer does with goroutines, streams
@@ -277,7 +278,7 @@ func (h *host) transact(g *replica.Group, muts []mutation) (*transaction, error)
 	case errors.Is(err, errGaveUp), errors.Is(err, crdt.ErrTooLarge):
 		return nil, nil
 	case errors.Is(err, store.ErrCorrupt) && h.disk.rotten:
-		h.verify()
+		h.verify(proofEvery)
 		return nil, nil
 	case errors.Is(err, errRead):
 		return nil, nil // the client is told
