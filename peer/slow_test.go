@@ -89,7 +89,7 @@ func TestAPeerThatReadsSlowlySlowsNobodyAndTakesNoMemory(t *testing.T) {
 		together   = 8        // keys that a transaction writes
 		log        = 4 << 20  // bytes of deltas that each peer keeps
 		written    = 64 << 20 // bytes, of which no more than the log and keys*size stay
-		allowed    = 32 << 20 // bytes of heap that three peers may take meanwhile
+		allowed    = 48 << 20 // bytes of heap that three peers may take meanwhile
 	)
 	c := newCluster(t)
 	config := func() Config {
