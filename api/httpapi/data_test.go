@@ -468,6 +468,8 @@ func FuzzTransaction(f *testing.F) {
 	f.Add(`{"ops":[{"op":"string.set","path":["k"],"value":"v"}]}`)
 	f.Add(`{"ops":[{"op":"set.add","path":["k",{"base64":"/w=="}],"elements":["e"]},{"op":"delete","prefix":""}]}`)
 	f.Add(`{"ops":[{"op":"string.add","path":["k"],"by":-1}]}`)
+	f.Add(`{"ops":[{"op":"string.set","paTh":["k"],"value":"v"}]}`)
+	f.Add(`{"op\u0073":[{"\u006fp":"string.set","path":["k\""],"value":"a:b\\"}]}`)
 	f.Add(`{"ops":[{"op":"delete","path":["\ud83e\udde9\ud800"]}]}`)
 	a := newAPI(f, peer.Config{})
 	f.Fuzz(func(t *testing.T, body string) {

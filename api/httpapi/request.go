@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -72,12 +73,42 @@ func decodeBody(w http.ResponseWriter, r *http.Request, v any) error {
 	}
 	in := json.NewDecoder(bytes.NewReader(body))
 	in.DisallowUnknownFields()
-	err = in.Decode(v)
+	if err = checkNames(body); err == nil {
+		err = in.Decode(v)
+	}
 	if err == nil && in.Decode(new(any)) != io.EOF {
 		err = errors.New("there is something after the end of the JSON")
 	}
 	if err != nil {
 		return badRequest("the body: " + err.Error())
+	}
+	return nil
+}
+
+// checkNames returns an error if a name in JSON has other than small letters and digits, of which all names
+// here are: encoding/json takes a name for another that differs in the case of letters alone.
+func checkNames(body []byte) error {
+	for i := 0; i < len(body); i++ {
+		if body[i] != '"' {
+			continue
+		}
+		begin := i
+		for i++; i < len(body) && body[i] != '"'; i++ {
+			if body[i] == '\\' {
+				i++
+			}
+		}
+		rest := bytes.TrimLeft(body[min(i+1, len(body)):], " \t\r\n")
+		if len(rest) == 0 || rest[0] != ':' {
+			continue
+		}
+		var name string
+		if err := json.Unmarshal(body[begin:i+1], &name); err != nil {
+			return err
+		}
+		if strings.ContainsFunc(name, func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') }) {
+			return fmt.Errorf("unknown field %q", name)
+		}
 	}
 	return nil
 }
