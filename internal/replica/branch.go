@@ -1,7 +1,6 @@
 package replica
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/peerd/peerd/crdt"
@@ -357,24 +356,11 @@ func (r *Replica) encodeBranches() []byte {
 }
 
 func (r *Replica) loadBranches() error {
-	snap := r.st.Snapshot()
-	defer snap.Close()
-	record, ok, err := snap.Get(keyBranches)
-	if err != nil || !ok {
-		return err
-	}
-	body, err := unseal(keyBranches, record)
-	if err != nil {
-		return err
-	}
-	err = wire.Decode(body, func(rd *wire.Reader) {
-		n := rd.Array(maxBranches)
+	_, err := r.load(keyBranches, func(rd *wire.Reader) {
+		n := rd.Array(maxListed) // there may be more than maxBranches that are not healed
 		for i := 0; i < n && rd.Err() == nil; i++ {
 			r.branches = append(r.branches, gossip.ReadBranch(rd))
 		}
 	})
-	if err != nil {
-		return fmt.Errorf("abandoned branches: %w", damaged(keyBranches, err))
-	}
-	return nil
+	return err
 }

@@ -1,7 +1,6 @@
 package replica
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/peerd/peerd/crdt"
@@ -217,24 +216,11 @@ func (r *Replica) encodeOwn() []byte {
 }
 
 func (r *Replica) loadOwn() error {
-	snap := r.st.Snapshot()
-	defer snap.Close()
-	record, ok, err := snap.Get(keyOwn)
-	if err != nil || !ok {
-		return err
-	}
-	body, err := unseal(keyOwn, record)
-	if err != nil {
-		return err
-	}
-	err = wire.Decode(body, func(rd *wire.Reader) {
-		n := rd.Array(len(body))
+	_, err := r.load(keyOwn, func(rd *wire.Reader) {
+		n := rd.Array(maxListed)
 		for i := 0; i < n && rd.Err() == nil; i++ {
 			r.own = append(r.own, crdt.ReplicaID(rd.Uint()))
 		}
 	})
-	if err != nil {
-		return fmt.Errorf("own ids: %w", damaged(keyOwn, err))
-	}
-	return nil
+	return err
 }

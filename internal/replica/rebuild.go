@@ -202,29 +202,17 @@ func (r *Replica) SetDamaged(why error) { r.damage = why }
 // checkRoot compares the cells that are there with what the last commit said.
 func (r *Replica) checkRoot() error {
 	want := r.root
-	snap := r.st.Snapshot()
-	defer snap.Close()
-	record, ok, err := snap.Get(keyRoot)
+	var lsn uint64
+	var root antientropy.Fingerprint
+	found, err := r.load(keyRoot, func(rd *wire.Reader) {
+		rd.Array(2)
+		lsn, root = rd.Uint(), antientropy.ReadFingerprint(rd)
+	})
 	if err != nil {
 		return err
 	}
-	if ok {
-		body, err := unseal(keyRoot, record)
-		if err != nil {
-			return err
-		}
-		var lsn uint64
-		var root antientropy.Fingerprint
-		err = wire.Decode(body, func(rd *wire.Reader) {
-			rd.Array(2)
-			lsn, root = rd.Uint(), antientropy.ReadFingerprint(rd)
-		})
-		if err != nil {
-			return damaged(keyRoot, err)
-		}
-		if lsn == r.log.last {
-			want = root
-		}
+	if found && lsn == r.log.last {
+		want = root
 	}
 	if got := r.tree.Root(); got != want {
 		return fmt.Errorf("the cells sum to %v, the last commit says %v: %w", got, want, store.ErrCorrupt)

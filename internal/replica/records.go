@@ -35,6 +35,27 @@ func unseal(key, record []byte) ([]byte, error) {
 	return body, nil
 }
 
+// maxListed bounds the entries of a list in a single record. The record's size bounds it closer.
+const maxListed = 1 << 20
+
+// load reads one of the single records, and reports whether it is there.
+func (r *Replica) load(key []byte, read func(*wire.Reader)) (found bool, err error) {
+	snap := r.st.Snapshot()
+	defer snap.Close()
+	record, found, err := snap.Get(key)
+	if err != nil || !found {
+		return false, err
+	}
+	body, err := unseal(key, record)
+	if err != nil {
+		return false, err
+	}
+	if err := wire.Decode(body, read); err != nil {
+		return false, damaged(key, err)
+	}
+	return true, nil
+}
+
 // shown returns the beginning of a key, for an error.
 func shown(key []byte) []byte { return key[:min(len(key), 40)] }
 

@@ -139,27 +139,49 @@ func Open(st store.Store, cfg Config) (*Replica, error) {
 		log: newDeltaLog(), cache: newCache(), tree: &antientropy.Tree{}, forks: map[crdt.ReplicaID]bool{},
 		on: map[gossip.BranchName]bool{}, rebuild: rebuild{must: crdt.VersionVector{}},
 	}
-	for i, step := range []func() error{
-		r.loadOwn, r.loadBranches, r.resumeRebuild, r.finishLarge, r.loadContext, r.loadClears, r.loadCells,
-		r.checkRoot, r.finishFlip, r.findBranches,
-	} {
-		const loadsContext = 4
-		if r.damage != nil && i != loadsContext {
-			continue // what is here must be known all the same: see Covers
-		}
-		err := step()
-		switch {
-		case errors.Is(err, store.ErrCorrupt):
-			r.damage = cmp.Or(r.damage, err)
-		case err != nil:
-			return nil, err
-		}
+	before := []func() error{r.loadOwn, r.loadBranches, r.resumeRebuild, r.finishLarge}
+	after := []func() error{r.loadClears, r.loadCells, r.checkRoot, r.finishFlip, r.findBranches}
+	err := r.open(before)
+	if err == nil {
+		// Also of a damaged store: it must be known what is here. See Covers.
+		err = r.step(r.loadContext)
+	}
+	if err == nil {
+		err = r.open(after)
+	}
+	if err != nil {
+		return nil, err
 	}
 	r.ahead = false
 	if r.damage != nil || cfg.KeepID != r.Token() {
 		r.id = 0
 	}
 	return r, nil
+}
+
+// open takes steps of Open until one finds damage.
+func (r *Replica) open(steps []func() error) error {
+	for _, step := range steps {
+		if r.damage != nil {
+			return nil
+		}
+		if err := r.step(step); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// step takes a step of Open, and notes the first damage.
+func (r *Replica) step(step func() error) error {
+	err := step()
+	if !errors.Is(err, store.ErrCorrupt) {
+		return err
+	}
+	if r.damage == nil {
+		r.damage = err
+	}
+	return nil
 }
 
 // loadContext reads the checkpoint and the log behind it.

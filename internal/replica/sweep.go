@@ -79,18 +79,8 @@ func encodeClears(clears []pendingClear) []byte {
 
 // loadClears reads the clears that were not swept when the store was closed.
 func (r *Replica) loadClears() error {
-	snap := r.st.Snapshot()
-	defer snap.Close()
-	record, ok, err := snap.Get(keyClears)
-	if err != nil || !ok {
-		return err
-	}
-	body, err := unseal(keyClears, record)
-	if err != nil {
-		return err
-	}
-	err = wire.Decode(body, func(rd *wire.Reader) {
-		n := rd.Array(len(body)) / 4
+	_, err := r.load(keyClears, func(rd *wire.Reader) {
+		n := rd.Array(maxListed) / 4
 		for i := 0; i < n && rd.Err() == nil; i++ {
 			c := pendingClear{prefix: crdt.Address(rd.String(crdt.MaxAddress))}
 			c.set.Replica = crdt.ReplicaID(rd.Uint())
@@ -99,8 +89,5 @@ func (r *Replica) loadClears() error {
 			r.clears = append(r.clears, c)
 		}
 	})
-	if err != nil {
-		return damaged(keyClears, err)
-	}
-	return nil
+	return err
 }
