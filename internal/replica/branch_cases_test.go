@@ -103,14 +103,7 @@ func TestOneImageRestoredTwiceHealsOnAllHosts(t *testing.T) {
 		}
 	}
 	w.heal(t)
-	for i, v := range w.values(t) {
-		if v != "11111 [] []" {
-			t.Errorf("host %d: %s, want 11111", i, v)
-		}
-	}
-	if t.Failed() {
-		t.Log(w.describe())
-	}
+	w.wantEach(t, "11111 [] []")
 }
 
 // TestNothingIsReappliedBeforeAllHasCome has one writer alone, and the beginning of its log cut:
@@ -132,17 +125,7 @@ func TestNothingIsReappliedBeforeAllHasCome(t *testing.T) {
 	w.open(t, a, true)
 	w.forked = true
 	// the log's beginning was cut by age
-	for lsn := a.node.log.first; lsn < a.node.log.last; lsn++ {
-		_ = a.node.readLog(lsn, func(rec logged) bool {
-			a.node.log.forget(rec)
-			del := &store.Batch{}
-			del.Delete(numbered(prefixLog, rec.lsn))
-			if err := a.disk.Commit(del, true); err != nil {
-				t.Fatal(err)
-			}
-			return false
-		})
-	}
+	a.cutLog(t, int(a.node.log.last-a.node.log.first))
 	w.write(t, a, put("second"))
 	w.write(t, a, removed("s", "base"))
 	w.write(t, a, added("s", "second"))
@@ -286,12 +269,10 @@ func TestARottenRecordThatAnAbsentPeerHasComesBack(t *testing.T) {
 	w.write(t, a, counted(10))
 	w.settle2(t, 0, 2)
 	w.cut(0, 2)
-	rot := &store.Batch{}
-	rot.Delete(place(prefixCell, crdt.KeyAddress("r").Type(crdt.TypeValue)))
-	rot.Set(numbered(prefixLog, lost), []byte("rot"))
-	if err := a.disk.Commit(rot, true); err != nil {
-		t.Fatal(err)
-	}
+	a.spoil(t, func(rot *store.Batch) {
+		rot.Delete(place(prefixCell, crdt.KeyAddress("r").Type(crdt.TypeValue)))
+		rot.Set(numbered(prefixLog, lost), []byte("rot"))
+	})
 	w.forked = true
 	w.open(t, a, false)
 	if a.node.Damaged() == nil {
@@ -305,11 +286,7 @@ func TestARottenRecordThatAnAbsentPeerHasComesBack(t *testing.T) {
 	w.heal(t)
 	w.settle(t)
 	want := "11 [] [at host 2]"
-	for i, v := range w.values(t) {
-		if v != want {
-			t.Errorf("host %d: %s, want %s", i, v, want)
-		}
-	}
+	w.wantEach(t, want)
 }
 
 // TestARottenRecordAndALostTailHeal has the absent peer hold a tail too that a power failure took
@@ -329,12 +306,10 @@ func TestARottenRecordAndALostTailHeal(t *testing.T) {
 	w.settle2(t, 0, 2)
 	w.cut(0, 2)
 	a.disk = disk
-	rot := &store.Batch{}
-	rot.Delete(place(prefixCell, crdt.KeyAddress("r").Type(crdt.TypeValue)))
-	rot.Set(numbered(prefixLog, lost), []byte("rot"))
-	if err := a.disk.Commit(rot, true); err != nil {
-		t.Fatal(err)
-	}
+	a.spoil(t, func(rot *store.Batch) {
+		rot.Delete(place(prefixCell, crdt.KeyAddress("r").Type(crdt.TypeValue)))
+		rot.Set(numbered(prefixLog, lost), []byte("rot"))
+	})
 	w.forked = true
 	w.open(t, a, false)
 	w.connect(0, 1)
@@ -343,14 +318,7 @@ func TestARottenRecordAndALostTailHeal(t *testing.T) {
 	w.connect(1, 2)
 	w.heal(t)
 	want := "11 [] [at host 2]"
-	for i, v := range w.values(t) {
-		if v != want {
-			t.Errorf("host %d: %s, want %s", i, v, want)
-		}
-	}
-	if t.Failed() {
-		t.Log(w.describe())
-	}
+	w.wantEach(t, want)
 }
 
 // TestAFollowerThatWasBootstrappedLeavesTheBranch has a follower without a log of the branch.
@@ -375,14 +343,7 @@ func TestAFollowerThatWasBootstrappedLeavesTheBranch(t *testing.T) {
 		w.connect(i, 3)
 	}
 	w.heal(t)
-	for i, v := range w.values(t) {
-		if v != "1111113 [first third] [first third]" {
-			t.Errorf("host %d: %s", i, v)
-		}
-	}
-	if t.Failed() {
-		t.Log(w.describe())
-	}
+	w.wantEach(t, "1111113 [first third] [first third]")
 }
 
 // TestAFollowerKeepsWhatHasNothingToDoWithTheFork has a follower with a cut log hold the only copy
@@ -425,21 +386,8 @@ func TestAFollowerKeepsWhatHasNothingToDoWithTheFork(t *testing.T) {
 		}
 	}
 	t.Log(a2, w.hosts[2].node.seen)
-	w.cut(2, 3)                 // and its host burns down: c alone has it
-	if cutLog := true; cutLog { // the beginning of c's log was cut: both replicas' first deltas
-		_ = c.node.readLog(c.node.log.first, func(rec logged) bool {
-			if rec.deltas[0].First != 1 || len(rec.deltas) != 1 {
-				return false
-			}
-			c.node.log.forget(rec)
-			del := &store.Batch{}
-			del.Delete(numbered(prefixLog, rec.lsn))
-			if err := c.disk.Commit(del, true); err != nil {
-				t.Fatal(err)
-			}
-			return true
-		})
-	}
+	w.cut(2, 3)    // and its host burns down: c alone has it
+	c.cutLog(t, 2) // both replicas' first deltas
 	w.connect(0, 1)
 	w.heal2(3)(t)
 	w.connect(0, 2)

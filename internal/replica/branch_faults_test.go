@@ -25,18 +25,8 @@ func TestADamagedHostWaitsForWhatItReliedOn(t *testing.T) {
 	w.cut(1, 2) // host 2 is away
 	w.write(t, a, counted(10))
 	w.settle2(t, 0, 1)
-	for range 3 { // both logs' beginnings are cut by age
-		for _, h := range w.hosts[:2] {
-			_ = h.node.readLog(h.node.log.first, func(rec logged) bool {
-				h.node.log.forget(rec)
-				del := &store.Batch{}
-				del.Delete(numbered(prefixLog, rec.lsn))
-				if err := h.disk.Commit(del, true); err != nil {
-					t.Fatal(err)
-				}
-				return false
-			})
-		}
+	for _, h := range w.hosts[:2] {
+		h.cutLog(t, 3)
 	}
 	w.write(t, a, counted(100))
 	w.settle2(t, 0, 1)
@@ -46,11 +36,9 @@ func TestADamagedHostWaitsForWhatItReliedOn(t *testing.T) {
 	if err := w.hosts[1].node.Save(w.now); err != nil {
 		t.Fatal(err)
 	}
-	rot := &store.Batch{}
-	rot.Delete(place(prefixCell, crdt.KeyAddress("r").Type(crdt.TypeValue)))
-	if err := a.disk.Commit(rot, true); err != nil {
-		t.Fatal(err)
-	}
+	a.spoil(t, func(rot *store.Batch) {
+		rot.Delete(place(prefixCell, crdt.KeyAddress("r").Type(crdt.TypeValue)))
+	})
 	w.cut(0, 1)
 	w.open(t, a, false)
 	if a.node.Damaged() == nil {
@@ -91,14 +79,7 @@ func TestADamagedHostWaitsForWhatItReliedOn(t *testing.T) {
 	w.connect(0, 1)
 	w.connect(1, 2)
 	w.heal(t)
-	for i, v := range w.values(t) {
-		if v != "111 [] [x]" {
-			t.Errorf("host %d: %s, want 111", i, v)
-		}
-	}
-	if t.Failed() {
-		t.Log(w.describe())
-	}
+	w.wantEach(t, "111 [] [x]")
 }
 
 // TestWhatIsMissingOfTheGoodBranchIsAskedFor has dots of the good branch missing that have the
@@ -213,14 +194,7 @@ func TestOneImageRestoredTwiceLosesNothing(t *testing.T) {
 		w.connect(0, 1)
 		w.heal(t)
 	}
-	for i, v := range w.values(t) {
-		if v != "1111 [] []" {
-			t.Errorf("host %d: %s, want 1111", i, v)
-		}
-	}
-	if t.Failed() {
-		t.Log(w.describe())
-	}
+	w.wantEach(t, "1111 [] []")
 }
 
 func TestTheMarkOfARebuildNamesAllThatIsLeft(t *testing.T) {
@@ -231,6 +205,24 @@ func TestTheMarkOfARebuildNamesAllThatIsLeft(t *testing.T) {
 	mark := &rebuild{left: left}
 	if got, err := decodeRebuild(mark.encode()); err != nil || len(got.left) != len(left) {
 		t.Errorf("the mark of a rebuild that leaves %d branches cannot be read: %v", len(left), err)
+	}
+}
+
+// TestBranchesThatAreNotHealedAreNeverForgotten has more of them than are remembered of the healed
+// ones: a store that has them opens again, and has all.
+func TestBranchesThatAreNotHealedAreNeverForgotten(t *testing.T) {
+	w := newWorld(t, 12, worldConfig{hosts: 1})
+	a := w.hosts[0]
+	r := a.node.Replica
+	for i := range 2 * maxBranches {
+		r.addBranch(gossip.Branch{
+			Replica: crdt.ReplicaID(i + 1), Common: 1, Links: []gossip.ChainLink{{Last: 2, Hash: 3}},
+		})
+	}
+	a.spoil(t, func(b *store.Batch) { b.Set(keyBranches, r.encodeBranches()) })
+	w.open(t, a, true)
+	if got := len(a.node.branches); got != 2*maxBranches {
+		t.Errorf("%d of %d branches were read again", got, 2*maxBranches)
 	}
 }
 
@@ -346,12 +338,10 @@ func TestARottenRecordBeforeANewIDEndsNoRebuild(t *testing.T) {
 	w.restart(t, a, "is killed")
 	w.write(t, a, counted(10))
 	w.write(t, a, added("s", "kept"))
-	rot := &store.Batch{}
-	rot.Delete(place(prefixCell, crdt.KeyAddress("r").Type(crdt.TypeValue)))
-	rot.Set(numbered(prefixLog, lost), []byte("rot"))
-	if err := a.disk.Commit(rot, true); err != nil {
-		t.Fatal(err)
-	}
+	a.spoil(t, func(rot *store.Batch) {
+		rot.Delete(place(prefixCell, crdt.KeyAddress("r").Type(crdt.TypeValue)))
+		rot.Set(numbered(prefixLog, lost), []byte("rot"))
+	})
 	w.open(t, a, false)
 	if a.node.Damaged() == nil {
 		t.Fatal("not noticed")

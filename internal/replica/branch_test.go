@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/store"
 )
 
 // heal runs all links, and does for each host what its shell would, until nothing is left to heal.
@@ -99,6 +100,34 @@ func (w *world) values(t *testing.T) (all []string) {
 		all = append(all, fmt.Sprintf("%v %v %s", n, s, r))
 	}
 	return all
+}
+
+// cutLog removes the oldest records of a host's log, as their age does.
+func (h *host) cutLog(t *testing.T, records int) {
+	t.Helper()
+	for range records {
+		err := h.node.readLog(h.node.log.first, func(rec logged) bool {
+			h.node.log.forget(rec)
+			h.spoil(t, func(b *store.Batch) { b.Delete(numbered(prefixLog, rec.lsn)) })
+			return false
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// wantEach fails unless every host says want.
+func (w *world) wantEach(t *testing.T, want string) {
+	t.Helper()
+	for i, v := range w.values(t) {
+		if v != want {
+			t.Errorf("host %d: %s, want %s", i, v, want)
+		}
+	}
+	if t.Failed() {
+		t.Log(w.describe())
+	}
 }
 
 // forkedWorld returns hosts 0, 1 and 2: 0 was closed, wrote one branch to 1, was put back from an image of

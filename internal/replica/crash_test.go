@@ -219,11 +219,9 @@ func TestADamagedReplicaRebuildsItself(t *testing.T) {
 		})
 	}
 	w.settle(t)
-	rot := &store.Batch{}
-	rot.Delete(place(prefixCell, crdt.KeyAddress("7").Type(crdt.TypeValue)))
-	if err := b.disk.Commit(rot, true); err != nil {
-		t.Fatal(err)
-	}
+	b.spoil(t, func(rot *store.Batch) {
+		rot.Delete(place(prefixCell, crdt.KeyAddress("7").Type(crdt.TypeValue)))
+	})
 	w.cut(0, 1)
 	w.write(t, b, func(f crdt.Fields) error { return f.String("only here").Set([]byte("y")) })
 	w.write(t, a, func(f crdt.Fields) error { return f.String("only there").Set([]byte("z")) })

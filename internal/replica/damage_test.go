@@ -10,6 +10,16 @@ import (
 	"github.com/peerd/peerd/store"
 )
 
+// spoil changes the records on a host's disk under it.
+func (h *host) spoil(t *testing.T, change func(*store.Batch)) {
+	t.Helper()
+	rot := &store.Batch{}
+	change(rot)
+	if err := h.disk.Commit(rot, true); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestDamagedHostsDoNotCountOnEachOther(t *testing.T) {
 	w := newWorld(t, 6, worldConfig{hosts: 2, maxLog: 2000})
 	a := w.hosts[0]
@@ -20,11 +30,9 @@ func TestDamagedHostsDoNotCountOnEachOther(t *testing.T) {
 	}
 	w.cut(0, 1)
 	for n, h := range w.hosts {
-		rot := &store.Batch{}
-		rot.Delete(place(prefixCell, crdt.KeyAddress(fmt.Sprint("k", n)).Type(crdt.TypeValue)))
-		if err := h.disk.Commit(rot, true); err != nil {
-			t.Fatal(err)
-		}
+		h.spoil(t, func(rot *store.Batch) {
+			rot.Delete(place(prefixCell, crdt.KeyAddress(fmt.Sprint("k", n)).Type(crdt.TypeValue)))
+		})
 		w.open(t, h, false)
 		if h.node.Damaged() == nil {
 			t.Fatal("not noticed")
@@ -78,11 +86,9 @@ func TestARottenLogRecordIsLeftOut(t *testing.T) {
 	if err := a.node.Save(w.now); err != nil {
 		t.Fatal(err)
 	}
-	rot := &store.Batch{}
-	rot.Set(numbered(prefixLog, 2), []byte("rot"))
-	if err := a.disk.Commit(rot, true); err != nil {
-		t.Fatal(err)
-	}
+	a.spoil(t, func(rot *store.Batch) {
+		rot.Set(numbered(prefixLog, 2), []byte("rot"))
+	})
 	for i := range 2 {
 		w.cut(0, 1)
 		w.open(t, a, false)
@@ -109,11 +115,9 @@ func TestARottenIndexOfLeavesIsNoticed(t *testing.T) {
 	a := w.hosts[0]
 	w.write(t, a, func(f crdt.Fields) error { return f.String("7").Set([]byte("x")) })
 	address := crdt.KeyAddress("7").Type(crdt.TypeValue)
-	rot := &store.Batch{}
-	rot.Delete(leafKey(leafOf(address), place(prefixCell, address)))
-	if err := a.disk.Commit(rot, true); err != nil {
-		t.Fatal(err)
-	}
+	a.spoil(t, func(rot *store.Batch) {
+		rot.Delete(leafKey(leafOf(address), place(prefixCell, address)))
+	})
 	pinned, err := a.node.Pin()
 	if err != nil {
 		t.Fatal(err)
@@ -193,12 +197,10 @@ func TestARebuildIssuesAgainWhatFollowsOnARottenRecord(t *testing.T) {
 	lost := a.node.LogEnd() - 1
 	w.write(t, a, counted(10))
 	w.write(t, a, added("s", "kept"))
-	rot := &store.Batch{}
-	rot.Delete(place(prefixCell, crdt.KeyAddress("r").Type(crdt.TypeValue)))
-	rot.Set(numbered(prefixLog, lost), []byte("rot"))
-	if err := a.disk.Commit(rot, true); err != nil {
-		t.Fatal(err)
-	}
+	a.spoil(t, func(rot *store.Batch) {
+		rot.Delete(place(prefixCell, crdt.KeyAddress("r").Type(crdt.TypeValue)))
+		rot.Set(numbered(prefixLog, lost), []byte("rot"))
+	})
 	w.open(t, a, false)
 	if a.node.Damaged() == nil {
 		t.Fatal("not noticed")
@@ -227,11 +229,9 @@ func TestAHostThatCannotReadItsContextGivesNothingUp(t *testing.T) {
 	if err := a.node.Save(w.now); err != nil {
 		t.Fatal(err)
 	}
-	rot := &store.Batch{}
-	rot.Set(keyCheckpoint, []byte("rot"))
-	if err := a.disk.Commit(rot, true); err != nil {
-		t.Fatal(err)
-	}
+	a.spoil(t, func(rot *store.Batch) {
+		rot.Set(keyCheckpoint, []byte("rot"))
+	})
 	w.open(t, a, false)
 	if a.node.Damaged() == nil {
 		t.Fatal("not noticed")
