@@ -44,7 +44,7 @@ type history struct {
 	all      []*transaction
 	replicas map[crdt.ReplicaID]int // index by id
 	hashes   map[crdt.Dot]crdt.Hash // of deltas, by their first dots
-	byKey    map[string][]effect
+	byKey    map[string][]*effect
 	keys     []string // of byKey, in the order of first use
 }
 
@@ -54,14 +54,15 @@ type effect struct {
 	of *transaction
 	n  int // its place in the transaction
 
-	at, span string // cell and clears, without the key that begins both
+	at, span string         // cell and clears, without the key that begins both
+	removers []*transaction // that remove what it wrote
 }
 
 func newHistory() *history {
 	return &history{
 		replicas: map[crdt.ReplicaID]int{},
 		hashes:   map[crdt.Dot]crdt.Hash{},
-		byKey:    map[string][]effect{},
+		byKey:    map[string][]*effect{},
 	}
 }
 
@@ -93,7 +94,7 @@ func has(seen []uint64, t *transaction) bool {
 }
 
 // sees reports whether an effect had seen another one.
-func (e effect) sees(o effect) bool {
+func (e *effect) sees(o *effect) bool {
 	if e.of == o.of {
 		return o.n < e.n
 	}
@@ -116,8 +117,13 @@ func (h *history) add(t *transaction) {
 				h.keys = append(h.keys, key)
 			}
 			skip := len(crdt.KeyAddress(key))
-			e := effect{mutation: m, of: t, n: i}
+			e := &effect{mutation: m, of: t, n: i}
 			e.at, e.span = cut(m.cell, skip), cut(m.clears, skip)
+			for _, o := range h.byKey[key] {
+				if e.removes(o) {
+					o.removers = append(o.removers, t)
+				}
+			}
 			h.byKey[key] = append(h.byKey[key], e)
 			break // both are of one key
 		}

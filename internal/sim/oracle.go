@@ -21,51 +21,42 @@ type reading map[string]string
 
 // expected returns what must be read of a key by a replica that has seen what it has.
 func (h *history) expected(key string, seen []uint64) reading {
-	var writes, removers []effect
+	cells := map[crdt.Address][]*effect{}
 	for _, e := range h.byKey[key] {
-		if !has(seen, e.of) {
-			continue
-		}
-		if e.cell != "" {
-			writes = append(writes, e)
-		}
-		if e.clears != "" {
-			removers = append(removers, e)
-		}
-	}
-	cells := map[crdt.Address][]effect{}
-	for _, e := range writes {
-		if !removed(e, removers) {
+		if e.cell != "" && has(seen, e.of) && !e.removedBy(seen) {
 			cells[e.cell] = append(cells[e.cell], e)
 		}
 	}
-	out := reading{}
+	out := make(reading, len(cells))
 	for a, live := range cells {
 		out[string(a)] = describe(a, live)
 	}
 	return out
 }
 
-// removed reports whether a write was removed by a mutation that had seen it.
-func removed(e effect, removers []effect) bool {
-	for i := len(removers) - 1; i >= 0; i-- {
-		x := removers[i]
-		switch {
-		case e.count && x.keepsCounts, e.write && x.keepsTexts:
-		case x.sees(e) && strings.HasPrefix(e.at, x.span):
+// removedBy reports whether somebody who has seen this much has seen the effect removed.
+func (e *effect) removedBy(seen []uint64) bool {
+	for _, x := range e.removers {
+		if has(seen, x) {
 			return true
 		}
 	}
 	return false
 }
 
+// removes reports whether a mutation removes another one's effect: it had seen it.
+func (e *effect) removes(o *effect) bool {
+	return e.clears != "" && o.cell != "" && !(o.count && e.keepsCounts) && !(o.write && e.keepsTexts) &&
+		e.sees(o) && strings.HasPrefix(o.at, e.span)
+}
+
 // describe says how a cell with the given live effects reads.
-func describe(a crdt.Address, live []effect) string {
+func describe(a crdt.Address, live []*effect) string {
 	shape := a.Shape()
 	if shape[len(shape)-1] != byte(crdt.TypeValue) {
 		return "there"
 	}
-	slices.SortFunc(live, func(x, y effect) int {
+	slices.SortFunc(live, func(x, y *effect) int {
 		if x.of.time != y.of.time {
 			return int(int64(x.of.time) - int64(y.of.time))
 		}
