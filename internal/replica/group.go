@@ -271,7 +271,7 @@ func (g *Group) Commit(sync bool) (Committed, error) {
 	var err error
 	defer func() { r.ahead = err != nil }()
 	switch {
-	case !batch.Fits():
+	case !batch.Fits() || batch.Len() > r.cfg.MaxBatch:
 		err = r.exclusively(func() error {
 			err := g.r.commitLarge(batch, sync)
 			if err == nil {

@@ -17,7 +17,7 @@ func (r *Replica) commitLarge(batch *store.Batch, sync bool) error {
 	chunk := &store.Batch{}
 	for i, op := range batch.Ops {
 		chunk.Set(stageKey(session, uint64(i)), encodeWrite(stageKey(session, uint64(i)), op))
-		if chunk.Bytes() < stageBytes && chunk.Len() < replayItems && i+1 < len(batch.Ops) {
+		if chunk.Bytes() < stageBytes && chunk.Len() < r.perBatch() && i+1 < len(batch.Ops) {
 			continue
 		}
 		if err := r.commit(chunk, false); err != nil {
@@ -51,7 +51,7 @@ func (r *Replica) carryOut(session uint64, sync bool) error {
 			}
 			batch.Ops = append(batch.Ops, op)
 			batch.Delete(key)
-			return batch.Len() < 2*replayItems && batch.Bytes()+len(v) < stageBytes
+			return batch.Len() < 2*r.perBatch() && batch.Bytes()+len(v) < stageBytes
 		})
 		snap.Close()
 		if err == nil {

@@ -256,7 +256,7 @@ func (r *Replica) putLogAside() error {
 				aside := numbered(prefixOldLog, last)
 				batch.Set(aside, encodeLogged(aside, rec))
 			}
-			return batch.Len() < replayItems && batch.Bytes() < replayBytes
+			return batch.Len() < r.perBatch() && batch.Bytes() < replayBytes
 		})
 		snap.Close()
 		if err != nil || batch.Len() == 0 {
@@ -277,7 +277,7 @@ func (r *Replica) removeAll(start, end []byte) error {
 			key = append([]byte(nil), key...)
 			start = append(key, 0) // what is deleted takes time to pass over
 			batch.Delete(key)
-			return batch.Len() < replayItems
+			return batch.Len() < r.perBatch()
 		})
 		snap.Close()
 		if err != nil || batch.Len() == 0 {
@@ -393,7 +393,7 @@ func (r *Replica) reapplySome(now time.Time, again *crdt.Reissue, lsn uint64, ea
 			g.also.Delete(numbered(prefixOldLog, rec.lsn))
 		}
 		lsn, more = rec.lsn+1, true
-		return !g.Full() && g.also.Len() < replayItems
+		return !g.Full() && g.also.Len() < r.perBatch()
 	})
 	if err == nil {
 		err = failed

@@ -298,6 +298,9 @@ const (
 	replayBytes = 1 << 20
 )
 
+// perBatch returns how many staged changes one batch takes.
+func (r *Replica) perBatch() int { return min(replayItems, r.cfg.MaxBatch) }
+
 // replaySome takes over one batch of a session's staged changes, from a key on, and returns the key to go on
 // from, nil after the last. Each batch deletes what it took, so the scan does not begin at the first again:
 // a store on disk would pass over all that was deleted before.
@@ -324,7 +327,7 @@ func (r *Replica) replaySome(session uint64, from []byte) (next []byte, err erro
 		for _, e := range g.cells[c.address].now {
 			bytes += min(len(e.Payload), maxInline)
 		}
-		return items < replayItems && bytes < replayBytes
+		return items < r.perBatch() && bytes < replayBytes
 	})
 	if err == nil {
 		err = failed

@@ -58,6 +58,9 @@ type Config struct {
 	MaxLogBytes int64
 	// MaxLogAge bounds the age of the log's deltas. Default 7 days.
 	MaxLogAge time.Duration
+	// MaxBatch is about how many writes one storage transaction takes; what needs more is committed in
+	// several, as if in one. Default store.MaxBatchOps.
+	MaxBatch int
 	// Exclusive runs fn, which commits something that readers could see a part of: it must let nobody
 	// open a view meanwhile, and give what fn returns to those opened later. Nil runs fn alone.
 	Exclusive func(fn func() (Published, error)) error
@@ -80,6 +83,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxLogAge == 0 {
 		c.MaxLogAge = 7 * 24 * time.Hour
+	}
+	if c.MaxBatch == 0 {
+		c.MaxBatch = store.MaxBatchOps
 	}
 	return c
 }

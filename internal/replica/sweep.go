@@ -37,7 +37,7 @@ func (r *Replica) Sweep() (more bool, err error) {
 		r.sweepAfter = a
 		seen++
 		bytes += payloadOf(c)
-		full = seen >= sweepCells || bytes >= sweepBytes
+		full = seen >= min(sweepCells, r.cfg.MaxBatch) || bytes >= sweepBytes
 		return !full
 	})
 	if err != nil {

@@ -24,8 +24,13 @@ func (h *host) dies(how ending) {
 	}
 	h.ending = how
 	h.disk.dieIn, h.disk.dieAfter = h.w.rng.IntN(3), h.w.chance(2)
+	soon := time.Duration(h.w.rng.IntN(1000)) * time.Millisecond
+	if h.w.plan.maxBatch < store.MaxBatchOps { // one step may take many commits
+		h.disk.dieIn *= 1 + h.w.rng.IntN(6)
+		soon *= 4
+	}
 	epoch := h.epoch
-	h.w.after(time.Duration(h.w.rng.IntN(1000))*time.Millisecond, func() {
+	h.w.after(soon, func() {
 		if h.epoch == epoch && h.up() && !h.w.calm {
 			h.fails(errDied)
 		}

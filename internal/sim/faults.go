@@ -184,7 +184,7 @@ func (h *host) flipBit() {
 	value[i/8] ^= 1 << (i % 8)
 	h.disk.overwrite(key, value)
 	h.disk.rotten, h.disk.scarred, h.w.rotten = true, true, true
-	h.disk.rotLog = h.disk.rotLog || kinds != "cbk" // with its checkpoint a context is lost
+	h.disk.rotLog = h.disk.rotLog || kinds == "l"
 	h.say("a bit of record %q flips", key[:min(len(key), 40)])
 }
 

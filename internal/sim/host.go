@@ -106,7 +106,7 @@ func (h *host) start() {
 	h.volume = &volume{d: h.disk}
 	r, err := replica.Open(h.volume, replica.Config{
 		NewID: h.w.newID, KeepID: h.disk.mark,
-		MaxLogBytes: h.w.plan.maxLog, MaxLogAge: h.w.plan.maxLogAge,
+		MaxLogBytes: h.w.plan.maxLog, MaxLogAge: h.w.plan.maxLogAge, MaxBatch: h.w.plan.maxBatch,
 	})
 	if err != nil {
 		h.say("does not open: %v", err)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/store"
 )
 
 // durability says what an acknowledgement promises, as in package peer.
@@ -37,6 +38,7 @@ type plan struct {
 	lossy      float64 // of messages
 	unordered  bool    // links deliver frames twice, and out of order
 	checkEvery int     // groups, on average
+	maxBatch   int     // writes that a storage transaction takes
 	emptied    bool    // everything is deleted in the end
 	putBacks   int     // of machines to images, at most
 	forks      bool    // machines are put back from images: see forks.go
@@ -79,6 +81,15 @@ func drawPlan(rng *rand.Rand) plan {
 		p.drawForks(rng)
 	}
 	return p
+}
+
+// drawLater draws what was added to plans later, apart, so that seeds keep their worlds.
+func (p *plan) drawLater(rng *rand.Rand) {
+	p.maxBatch = store.MaxBatchOps
+	if rng.IntN(8) == 0 {
+		p.maxBatch = 4 + rng.IntN(60)
+		p.faults = append(p.faults, Kill) // there are many more moments to die at
+	}
 }
 
 // drawable are the faults that are planned; the others come with the network, or along with these.

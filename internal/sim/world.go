@@ -71,6 +71,7 @@ func newWorld(seed uint64, trace io.Writer) *world {
 		w.trace = bufio.NewWriter(trace)
 	}
 	w.plan = drawPlan(w.rng)
+	w.plan.drawLater(rand.New(rand.NewPCG(seed, 1)))
 	w.blind = w.plan.forks
 	return w
 }
