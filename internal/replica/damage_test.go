@@ -132,6 +132,38 @@ func TestARottenIndexOfLeavesIsNoticed(t *testing.T) {
 	}
 }
 
+// TestARottenSummaryIsNoticed has the summary of a key broken, lost, and left from before.
+func TestARottenSummaryIsNoticed(t *testing.T) {
+	key := place(prefixSummary, crdt.KeyAddress("7"))
+	stale := encodeSummary(key, "7", crdt.Summary{Visible: map[string]int{"v": 2}})
+	for name, spoil := range map[string]func(*store.Batch){
+		"broken": func(rot *store.Batch) { rot.Set(key, []byte("rot")) },
+		"lost":   func(rot *store.Batch) { rot.Delete(key) },
+		"stale":  func(rot *store.Batch) { rot.Set(key, stale) },
+	} {
+		w := newWorld(t, 9, worldConfig{hosts: 1})
+		a := w.hosts[0]
+		for _, key := range []string{"6", "7", "8"} {
+			w.write(t, a, func(f crdt.Fields) error { return f.String(key).Set([]byte("x")) })
+		}
+		check := func() error {
+			pinned, err := a.node.Pin()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer pinned.Close()
+			return pinned.Verify(func() bool { return false })
+		}
+		if err := check(); err != nil {
+			t.Fatal(err)
+		}
+		a.spoil(t, spoil)
+		if err := check(); !errors.Is(err, store.ErrCorrupt) {
+			t.Errorf("%s: the check says: %v", name, err)
+		}
+	}
+}
+
 func TestABranchThatClearedALargeSetIsIssuedAgain(t *testing.T) {
 	w := newWorld(t, 5, worldConfig{hosts: 2})
 	a, b := w.hosts[0], w.hosts[1]

@@ -19,20 +19,30 @@ import (
 // of its own log again, for those that no peer had.
 
 // Verify reads every cell of the moment and compares their fingerprints with the tree that was kept in
-// place, and with the index of its leaves. It returns an error that wraps store.ErrCorrupt if they differ. It
-// may be called by any goroutine, and ends early, without an answer, once stop returns true.
+// place, and with what is derived from them: the index of its leaves, and the keys' summaries. It returns an
+// error that wraps store.ErrCorrupt if they differ. It may be called by any goroutine, and ends early, without
+// an answer, once stop returns true.
 func (p *Pinned) Verify(stop func() bool) error {
 	var root antientropy.Fingerprint
-	var index uint64
+	var index, summaries uint64
+	var of summaryState // the key whose cells are read
 	err := p.view.scanStored("", "", func(a crdt.Address, c crdt.Cell) bool {
 		for _, e := range c {
 			root = root.Add(fingerprint(a, e))
 		}
-		index += indexHash(leafKey(leafOf(a), place(prefixCell, a)))
+		index += recordHash(leafKey(leafOf(a), place(prefixCell, a)), nil)
+		if key := a.Key(); of.key == nil || key != of.name {
+			summaries += of.hash()
+			of = summaryState{name: key, key: place(prefixSummary, crdt.KeyAddress(key))}
+		}
+		of.count(a.Shape(), delta(false, c.Visible()), delta(false, c.Tallies()))
 		return !stop()
 	})
 	if err == nil && !stop() {
-		err = p.view.checkIndex(index)
+		err = p.view.checkDerived(prefixLeaf, "index of the tree's leaves", index)
+	}
+	if err == nil && !stop() {
+		err = p.view.checkDerived(prefixSummary, "keys' summaries", summaries+of.hash())
 	}
 	if err != nil || stop() {
 		return err
@@ -43,22 +53,31 @@ func (p *Pinned) Verify(stop func() bool) error {
 	return nil
 }
 
-// checkIndex compares the sum of the hashes of the index's keys with what the cells give.
-func (v *View) checkIndex(want uint64) error {
+// checkDerived compares the sum of the hashes of all records of a kind with what the cells give.
+func (v *View) checkDerived(kind byte, what string, want uint64) error {
 	var got uint64
-	err := v.snap.ScanKeys([]byte{prefixLeaf}, []byte{prefixLeaf + 1}, func(key []byte) bool {
-		got += indexHash(key)
+	err := v.snap.Scan([]byte{kind}, []byte{kind + 1}, func(key, value []byte) bool {
+		got += recordHash(key, value)
 		return true
 	})
 	if err == nil && got != want {
-		err = fmt.Errorf("the index of the tree's leaves does not fit the cells: %w", store.ErrCorrupt)
+		err = fmt.Errorf("the cells do not fit the %s: %w", what, store.ErrCorrupt)
 	}
 	return err
 }
 
-func indexHash(key []byte) uint64 {
+// hash returns the hash of the summary's record; zero if it has none.
+func (s *summaryState) hash() uint64 {
+	if record := encodeSummary(s.key, s.name, s.now); record != nil {
+		return recordHash(s.key, record)
+	}
+	return 0
+}
+
+func recordHash(key, value []byte) uint64 {
 	h := fnv.New64a()
 	_, _ = h.Write(key)
+	_, _ = h.Write(value)
 	return h.Sum64()
 }
 

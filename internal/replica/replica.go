@@ -236,14 +236,14 @@ func (r *Replica) loadCells() error {
 	defer v.Close()
 	var index uint64
 	err := v.scanStored("", "", func(a crdt.Address, c crdt.Cell) bool {
-		index += indexHash(leafKey(leafOf(a), place(prefixCell, a)))
+		index += recordHash(leafKey(leafOf(a), place(prefixCell, a)), nil)
 		cell := []*cellState{{address: a, now: c}}
 		moves, _ := r.plan(cell)
 		r.account(cell, moves)
 		return true
 	})
 	if err == nil {
-		err = v.checkIndex(index)
+		err = v.checkDerived(prefixLeaf, "index of the tree's leaves", index)
 	}
 	if err != nil {
 		return err

@@ -120,6 +120,7 @@ func (w *world) checkEnd() {
 	for _, h := range w.members() {
 		h.check()
 		h.checkReopened()
+		h.checkVerified()
 		h.checkBounds()
 	}
 	if len(w.members()) == 0 {
@@ -156,6 +157,19 @@ func (h *host) checkReopened() {
 	if c != context || r != root || k != keys || n != cells {
 		h.w.fail("%s keeps context %v, root %v, %d keys, %d cells; its disk holds %v, %v, %d, %d",
 			h.id, context, root, keys, cells, c, r, k, n)
+	}
+}
+
+// checkVerified has the replica check itself, as it does when damage is suspected.
+func (h *host) checkVerified() {
+	pinned, err := h.node.Pin()
+	if err != nil {
+		h.w.fail("%s cannot be pinned: %v", h.id, err)
+	}
+	defer pinned.Close()
+	err = pinned.Verify(func() bool { return false })
+	if err != nil && !h.disk.rotten && !h.disk.rotLog {
+		h.w.fail("%s takes itself for damaged: %v", h.id, err)
 	}
 }
 
