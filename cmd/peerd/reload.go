@@ -37,7 +37,8 @@ func (r *reloader) follow(hangups <-chan os.Signal) (stop func()) {
 }
 
 // reload reads file and environment again, behind the same flags, takes over what can change, and
-// says in the log what cannot. With a mistake in the settings nothing changes.
+// says in the log what cannot. With a mistake in the settings, or in a file that they name, nothing
+// changes.
 func (r *reloader) reload() {
 	log := r.daemon.log
 	next, err := r.running.given.load()
@@ -45,7 +46,8 @@ func (r *reloader) reload() {
 		err = r.daemon.reload(next.settings)
 	}
 	if err != nil {
-		log.Error("settings are left as they were", "error", oneLine(err.Error()))
+		log.Error("settings, passwords and certificates are left as they were",
+			"error", oneLine(err.Error()))
 		return
 	}
 	r.level.Set(next.level())
@@ -69,11 +71,16 @@ func (r *reloader) reload() {
 }
 
 // reload takes over the settings that can change while the daemon runs. It is called at each SIGHUP,
-// also if no setting has changed: a file that one of them names may have. After an error what it names
-// is as it was.
+// also if no setting has changed: a file that one of them names may have. After an error, which
+// names every file that cannot be used, all is as it was.
 func (d *daemon) reload(next settings) error {
-	if err := d.credentials.reload(); err != nil {
+	use, err := d.credentials.reload()
+	if err != nil {
 		return err
 	}
-	return d.peer.Reload(next.peer)
+	if err := d.peer.Reload(next.peer); err != nil {
+		return err
+	}
+	use()
+	return nil
 }

@@ -48,8 +48,8 @@ func TestSIGHUPTakesOverWhatCanChangeAndNamesWhatCannot(t *testing.T) {
 	p.stderr.waitFor(t, "level=DEBUG", p.ended)
 
 	write(t, file, "log-level: error\nnam: lima\n")
-	logged = reload("settings are left as they were")
-	expect(logged, `level=ERROR msg="settings are left as they were" error="`+file+
+	logged = reload("settings, passwords and certificates are left as they were")
+	expect(logged, `level=ERROR msg="settings, passwords and certificates are left as they were" error="`+file+
 		`:2: unknown key \"nam\": the nearest is \"name\" (peerd config lists all)"`)
 
 	write(t, file, "name: oslo\njoin: ["+other.gossip+"]\n")

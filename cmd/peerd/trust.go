@@ -105,16 +105,17 @@ func (t trust) load() (c credentials, err error) {
 	return c, errors.Join(errs[:]...)
 }
 
-// reload reads the files again. What has an error stays as it was.
-func (c credentials) reload() error {
+// reload reads the files again. All are as before until use is called, and after an error in one.
+func (c credentials) reload() (use func(), err error) {
+	usePasswords, useTLS := func() {}, func() {}
 	var errs [2]error
 	if c.guard != nil {
-		errs[0] = c.guard.Reload()
+		usePasswords, errs[0] = c.guard.Reload()
 	}
 	if c.tls != nil {
-		errs[1] = c.tls.Reload()
+		useTLS, errs[1] = c.tls.Reload()
 	}
-	return errors.Join(errs[:]...)
+	return func() { usePasswords(); useTLS() }, errors.Join(errs[:]...)
 }
 
 // secure returns a listener for TLS, or l itself without.

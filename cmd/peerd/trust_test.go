@@ -141,6 +141,17 @@ func TestSIGHUPTakesOverANewPasswordAndANewCertificate(t *testing.T) {
 	}
 	write(t, file, "short\n")
 	hangUp("a password has 16 to 512")
+
+	write(t, file, "a-third-one-for-today\n") // which is good, and its certificate is not
+	write(t, server.Cert, "no certificate\n")
+	hangUp(`msg="settings, passwords and certificates are left as they were" error="tls: certificate`)
+	if ask() == exitOK {
+		t.Error("a new password is taken over though its certificate cannot be")
+	}
+	write(t, file, "staple-and-more-of-it\n")
+	if ask() != exitOK {
+		t.Errorf("the old password is refused after a reload that failed: %s", p.stderr)
+	}
 }
 
 func TestTheKeyIsRotatedByOneCommand(t *testing.T) {

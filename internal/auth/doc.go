@@ -17,8 +17,8 @@
 //
 // # The contract
 //
-// All methods may be called by many goroutines at once. Reload reads the files again: it takes
-// all of them or, with an error, none.
+// All methods may be called by many goroutines at once. Reload reads the files again, and leaves
+// it to its caller when they are used: so passwords and TLS change together, or not at all.
 //
 // # Caveats
 //

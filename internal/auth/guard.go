@@ -50,24 +50,25 @@ type Guard struct {
 func LoadPasswords(path string) (*Guard, error) {
 	g := &Guard{path: path, delays: delays{now: time.Now, failed: map[netip.Prefix]failure{}}}
 	_, _ = rand.Read(g.key[:]) // never fails: it ends the program instead
-	if err := g.Reload(); err != nil {
+	use, err := g.Reload()
+	if err != nil {
 		return nil, err
 	}
+	use()
 	return g, nil
 }
 
-// Reload reads the file again. After an error the passwords are as before.
-func (g *Guard) Reload() error {
+// Reload reads the file again. The passwords are as before until use is called, and after an error.
+func (g *Guard) Reload() (use func(), err error) {
 	passwords, err := readPasswords(g.path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	sums := make([][]byte, len(passwords))
 	for i, password := range passwords {
 		sums[i] = g.sum([]byte(password))
 	}
-	g.sums.Store(&sums)
-	return nil
+	return func() { g.sums.Store(&sums) }, nil
 }
 
 // LoadPassword returns the first password of a file, for a client to send. Errors as of

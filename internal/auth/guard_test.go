@@ -62,8 +62,12 @@ func TestAPasswordIsReplacedWithoutAPause(t *testing.T) {
 		if err := os.WriteFile(path, []byte(step.text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := g.Reload(); (err != nil) != (step.text == "short") {
+		use, err := g.Reload()
+		if (err != nil) != (step.text == "short") {
 			t.Errorf("%q: %v", step.text, err)
+		}
+		if err == nil {
+			use()
 		}
 		if g.knows([]byte(first)) != step.old || g.knows([]byte(second)) != step.renewed {
 			t.Errorf("with %q in the file: first %v, second %v", step.text, step.old, step.renewed)

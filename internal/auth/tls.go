@@ -29,28 +29,29 @@ type TLS struct {
 // clients.
 func LoadTLS(files Files) (*TLS, error) {
 	t := &TLS{files: files}
-	if err := t.Reload(); err != nil {
+	use, err := t.Reload()
+	if err != nil {
 		return nil, err
 	}
+	use()
 	return t, nil
 }
 
-// Reload reads the files again. After an error those read before stay in use.
-func (t *TLS) Reload() error {
+// Reload reads the files again. Those read before stay in use until use is called, and after an error.
+func (t *TLS) Reload() (use func(), err error) {
 	if t.files.Cert == "" || t.files.Key == "" {
-		return errors.New("tls: a server needs a certificate and its key, both: name " +
+		return nil, errors.New("tls: a server needs a certificate and its key, both: name " +
 			"--tls-cert and --tls-key")
 	}
 	config, err := t.files.load()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if config.RootCAs != nil {
 		config.ClientCAs, config.RootCAs = config.RootCAs, nil
 		config.ClientAuth = tls.RequireAndVerifyClientCert
 	}
-	t.config.Store(config)
-	return nil
+	return func() { t.config.Store(config) }, nil
 }
 
 // Config returns a configuration that follows Reload.

@@ -99,16 +99,18 @@ func TestANewCertificateIsTakenOverAndADamagedOneIsNot(t *testing.T) {
 	client := authority.Issue("client")
 	renewed := authority.Issue("renewed")
 	replaceFile(t, renewed.Cert, files.Cert)
-	if err := server.Reload(); err == nil {
+	if _, err := server.Reload(); err == nil {
 		t.Error("a certificate was taken over without its key")
 	}
 	if name, errs := shakeHands(t, server, client); name != "server" {
 		t.Errorf("after a failed reload the server shows %q (%v)", name, errs)
 	}
 	replaceFile(t, renewed.Key, files.Key)
-	if err := server.Reload(); err != nil {
+	use, err := server.Reload()
+	if err != nil {
 		t.Fatal(err)
 	}
+	use()
 	if name, errs := shakeHands(t, server, client); name != "renewed" {
 		t.Errorf("after a reload the server shows %q (%v)", name, errs)
 	}
