@@ -231,6 +231,10 @@ func TestARequestThatMakesNoSenseIsToldWhatWouldBe(t *testing.T) {
 		{"PUT", "/v1/keys/k", `{"type":"string"}`, "needs value"},
 		{"PUT", "/v1/keys/k", `{"type":"string","value":"v","enabled":true}`, "has nothing of a flag"},
 		{"PUT", "/v1/keys/k", `{"type":"set","elements":["e"],"cursor":"c"}`, "a part"},
+		{"PUT", "/v1/keys/k", `{"key":"other","type":"flag","enabled":true}`, "another place than the URL"},
+		{"PUT", "/v1/keys/k", `{"key":"","type":"flag","enabled":true}`, "another place than the URL"},
+		{"PUT", "/v1/keys/k", `{"path":["f"],"type":"flag","enabled":true}`, "another place than the URL"},
+		{"PUT", "/v1/keys/k?path=f", `{"path":["g"],"type":"flag","enabled":true}`, "another place than the URL"},
 		{"PUT", "/v1/keys/k", `{"type":"map","fields":[{"name":"f","type":"set"}]}`, `field "f": a set needs`},
 		{"PUT", "/v1/keys/k", "{" + deep + `"type":"flag","enabled":true}` + strings.Repeat("]}", 40), "nested deeper"},
 		{"GET", "/v1/keys?limit=0", "", "from 1 to 10000"},
@@ -265,9 +269,11 @@ func TestAKeyIsPutReadAndDeleted(t *testing.T) {
 		{"name":"on","type":"flag","enabled":true},{"name":"tags","type":"set","elements":["x"]}]}`
 	a.want(200, `{"changed":["k"]}`, "PUT", "/v1/keys/k", person)
 	a.want(200, `{"key":"k",`+person[1:], "GET", "/v1/keys/k", "")
+	a.want(200, `{"changed":["k"]}`, "PUT", "/v1/keys/k", a.do("GET", "/v1/keys/k", "").Body.String())
 	a.want(200, `{"changed":["k"]}`, "PUT", "/v1/keys/k?path=inner&path=deep", `{"type":"string","value":"1"}`)
-	a.want(200, `{"key":"k","path":["inner"],"type":"map","fields":[{"name":"deep","type":"string","value":"1"}]}`,
-		"GET", "/v1/keys/k?path=inner", "")
+	const inner = `{"key":"k","path":["inner"],"type":"map","fields":[{"name":"deep","type":"string","value":"1"}]}`
+	a.want(200, inner, "GET", "/v1/keys/k?path=inner", "")
+	a.want(200, `{"changed":["k"]}`, "PUT", "/v1/keys/k?path=inner", inner)
 	a.refused(409, "wrong-type", "PUT", "/v1/keys/k?path=mail&path=x", `{"type":"string","value":"1"}`)
 	a.want(200, `{"changed":["k"]}`, "DELETE", "/v1/keys/k?path=inner", "")
 	a.want(200, `{"key":"k",`+person[1:], "GET", "/v1/keys/k", "")
@@ -322,8 +328,8 @@ func TestEveryByteStringComesBackAsItWasSent(t *testing.T) {
 		if err := json.Unmarshal(w.Body.Bytes(), &e); err != nil || e.Elements == nil {
 			rt.Fatalf("%v: %d %s", err, w.Code, w.Body)
 		}
-		if string(e.Key) != key || string(e.Path[0]) != field || string((*e.Elements)[0]) != value {
-			rt.Errorf("%q %q %q came back as %q %q %q", key, field, value, e.Key, e.Path[0], *e.Elements)
+		if string(*e.Key) != key || string(e.Path[0]) != field || string((*e.Elements)[0]) != value {
+			rt.Errorf("%q %q %q came back as %q %q %q", key, field, value, *e.Key, e.Path[0], *e.Elements)
 		}
 		w = a.do("GET", at+"?path="+url.QueryEscape("v"+field), "")
 		if err := json.Unmarshal(w.Body.Bytes(), &e); err != nil || string(*e.Value) != value {

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/peer"
@@ -10,8 +11,9 @@ import (
 
 // entry is what is stored under a key, or under a path in it.
 type entry struct {
-	Key  octets   `json:"key"`
-	Path []octets `json:"path,omitempty"` // of fields in it
+	// Key and Path, of fields in it, may be left out of a body, and say the same as its URL.
+	Key  *octets  `json:"key"`
+	Path []octets `json:"path,omitempty"`
 	value
 	// Also is what is there of other types, which peers stored at the same time. Only with conflicts.
 	Also []value `json:"also,omitempty"`
@@ -28,7 +30,7 @@ func (s *Server) getKey(w http.ResponseWriter, r *http.Request) error {
 	if err := s.await(w, r, q); err != nil {
 		return err
 	}
-	e := entry{Key: path[0], Path: path[1:]}
+	e := entry{Key: &path[0], Path: path[1:]}
 	found := false
 	token, err := s.peer.ViewToken(r.Context(), func(tx *peer.Tx) (err error) {
 		found, err = e.read(in, tx.Fields, path, after, limit)
@@ -99,6 +101,10 @@ func (s *Server) putKey(w http.ResponseWriter, r *http.Request) error {
 	}
 	if len(e.Also) > 0 || e.Cursor != "" {
 		return badRequest("also and cursor: this is a part of a value; send a whole one, of one type")
+	}
+	if e.Key != nil && *e.Key != path[0] || e.Path != nil && !slices.Equal(e.Path, path[1:]) {
+		return badRequest("key and path: the body names another place than the URL; " +
+			"leave them out, or send it to the place that it names")
 	}
 	if err := e.check(len(path)); err != nil {
 		return err
