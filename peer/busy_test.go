@@ -1,7 +1,9 @@
 package peer
 
 import (
+	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 )
@@ -27,5 +29,48 @@ func TestABusyPeerSaysSoInsteadOfNothing(t *testing.T) {
 		case <-time.After(2 * busyAfter):
 			t.Fatalf("no answer for %v", time.Since(began))
 		}
+	}
+}
+
+func TestAWatchOfABusyPeerEndsWithItsContextOrWhenItIsClosed(t *testing.T) {
+	p := alone(t, Config{})
+	token := enable(t, p, "before")
+	enable(t, p, "after")
+	watch := func() *Watch {
+		w, err := p.WatchSince("", token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(w.Close)
+		return w
+	}
+	begun, free := make(chan struct{}), make(chan struct{})
+	go p.call(func(*loop) { close(begun); <-free })
+	<-begun
+
+	ctx, cancel := context.WithCancel(t.Context())
+	ended, closed := watch(), watch()
+	answers := make(chan error, 2)
+	go func() { _, err := ended.Next(ctx); answers <- err }()
+	go func() { _, err := closed.Next(t.Context()); answers <- err }()
+	eventually(t, "both wait for the loop", func() bool { return len(p.jobs) == 2 })
+	cancel()
+	expect := func(want error) {
+		t.Helper()
+		select {
+		case err := <-answers:
+			if !errors.Is(err, want) {
+				t.Errorf("Next returned %v, want %v", err, want)
+			}
+		case <-time.After(2 * busyAfter):
+			t.Errorf("Next has not returned, want %v", want)
+		}
+	}
+	expect(context.Canceled)
+	closed.Close()
+	expect(ErrClosed)
+	close(free)
+	if c := next(t, ended); !slices.Equal(c.Keys, []string{"after"}) {
+		t.Errorf("the next Next tells %+v", c)
 	}
 }

@@ -133,7 +133,7 @@ func (w *Watch) Next(ctx context.Context) (Change, error) {
 		if err := w.ended(ctx); err != nil {
 			return Change{}, err
 		}
-		c, wake, err := w.step()
+		c, wake, err := w.step(ctx)
 		if c != nil || err != nil {
 			return w.give(c, err)
 		}
@@ -185,9 +185,9 @@ func (w *Watch) give(c *Change, err error) (Change, error) {
 }
 
 // step reads on. It returns a change; or nothing, and a channel to wait for, or to go on at once.
-func (w *Watch) step() (*Change, <-chan struct{}, error) {
+func (w *Watch) step(ctx context.Context) (*Change, <-chan struct{}, error) {
 	if !w.placed && !w.listing {
-		if err := w.place(); err != nil {
+		if err := w.place(ctx); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -218,18 +218,30 @@ func (w *Watch) step() (*Change, <-chan struct{}, error) {
 	return &c, nil, nil
 }
 
-// place looks up where in the log the watch begins.
-func (w *Watch) place() error {
-	covered := false
-	err := w.p.call(func(l *loop) {
-		w.next, covered = l.node.LogStart(w.told)
-		w.epoch = l.p.feed.now().epoch
-	})
-	w.placed = true
-	if !covered {
+// place looks up where in the log the watch begins. If the watch is to end before the commit loop has
+// had time for that, the error is Next's, and the next one looks again.
+func (w *Watch) place(ctx context.Context) error {
+	var next, epoch uint64
+	covered, looked := false, make(chan struct{})
+	look := job{call: func(l *loop) {
+		next, covered = l.node.LogStart(w.told)
+		epoch = l.p.feed.now().epoch
+		close(looked)
+	}}
+	select {
+	case w.p.jobs <- look:
+		wait(ctx, w, looked)
+	case <-ctx.Done():
+	case <-w.closed:
+	case <-w.p.stopped:
+	}
+	if err := w.ended(ctx); err != nil {
+		return err
+	}
+	if w.next, w.epoch, w.placed = next, epoch, true; !covered {
 		w.restart()
 	}
-	return err
+	return nil
 }
 
 // restart makes the next change a Reset.
