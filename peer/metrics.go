@@ -29,7 +29,7 @@ type Metrics struct {
 	Repairing      bool // this peer, now
 
 	LogRecords uint64
-	LogAge     time.Duration // of the oldest record
+	LogAge     time.Duration // of the oldest record; 0 if it cannot be read
 	Stable     uint64        // mutations here that all linked peers are known to have; 0 without one
 	Waiting    int           // deltas that overtook what they depend on
 	Queue      int           // transactions and frames that wait for the commit loop
@@ -87,11 +87,9 @@ func (p *Peer) Metrics() (m Metrics, err error) {
 	if err != nil {
 		return m, err
 	}
-	told, err := ask(p, (*loop).figures)
-	if err != nil {
+	if m, err = ask(p, (*loop).figures); err != nil {
 		return m, err
 	}
-	m, err = told.metrics, told.err
 	m.Status = status
 	c := &p.counters
 	m.Transactions, m.Failed = c.transactions.Load(), c.failed.Load()
@@ -111,26 +109,18 @@ func (p *Peer) Metrics() (m Metrics, err error) {
 	if p.net != nil {
 		m.RepairsServed = p.net.served()
 	}
-	return m, err
+	return m, nil
 }
 
-// figured is what the commit loop tells for Metrics.
-type figured struct {
-	metrics Metrics
-	err     error
-}
-
-func (l *loop) figures() figured {
-	f, err := l.node.Figures()
-	if err != nil {
-		return figured{err: err}
-	}
+// figures returns what the commit loop tells for Metrics.
+func (l *loop) figures() Metrics {
+	f := l.node.Figures()
 	m := Metrics{LogRecords: f.LogRecords, Waiting: f.Waiting, NotAdopted: f.NotAdopted, Offered: f.Deltas,
 		Stable: l.node.Stable(), Sweeping: l.node.Clears(), Repairing: l.repairing || l.node.Repairing()}
 	if !f.OldestLogged.IsZero() {
 		m.LogAge = max(0, l.p.now().Sub(f.OldestLogged))
 	}
-	return figured{m, nil}
+	return m
 }
 
 // served returns how many repairs are served now.

@@ -10,7 +10,7 @@ import (
 // Figures are counts for monitoring.
 type Figures struct {
 	LogRecords   uint64
-	OldestLogged time.Time // when the oldest record of the log was written; zero without one
+	OldestLogged time.Time // when the oldest record of the log was written; zero if none can be read
 	Waiting      int       // deltas that overtook what they depend on
 	NotAdopted   int       // times of other replicas that were too far ahead
 	Deltas       Offered
@@ -23,18 +23,18 @@ type Offered struct {
 	Refused uint64 // dropped: a repair brings them, or they are of a fork
 }
 
-// Figures returns the present counts. It reads one record of the log.
-func (n *Node) Figures() (Figures, error) {
+// Figures returns the present counts. It reads one record of the log. That it cannot be read is an error
+// where the log is needed, and none here: one figure is missing then, and not all.
+func (n *Node) Figures() Figures {
 	f := Figures{Waiting: n.Waiting(), NotAdopted: n.skewed, Deltas: n.offered}
-	if n.log.last < n.log.first {
-		return f, nil
+	if n.log.first <= n.log.last {
+		_ = n.readLog(n.log.first, func(rec logged) bool {
+			f.OldestLogged = rec.time
+			return false
+		})
 	}
-	f.LogRecords = n.log.last - n.log.first + 1
-	err := n.readLog(n.log.first, func(rec logged) bool {
-		f.OldestLogged = rec.time
-		return false
-	})
-	return f, err
+	f.LogRecords = n.log.last + 1 - n.log.first // a rotten one was taken out
+	return f
 }
 
 // Stable returns how many of the mutations here all of the linked neighbours are known to have too. Without
