@@ -31,15 +31,11 @@ func backupCommand() *cobra.Command {
 			if verify {
 				return verifyBackup(cmd.Context(), cmd.OutOrStdout(), m, args[0])
 			}
-			c, err := g.merge()
+			w, addr, err := g.web()
 			if err != nil {
 				return err
 			}
-			w, err := c.web()
-			if err != nil {
-				return err
-			}
-			return w.takeBackup(cmd.Context(), cmd.OutOrStdout(), m, c.http, args[0])
+			return w.takeBackup(cmd.Context(), cmd.OutOrStdout(), m, addr, args[0])
 		},
 	}
 	g = peerFlags(cmd)

@@ -52,6 +52,16 @@ func (t trust) web() (*web, error) {
 	return w, nil
 }
 
+// web returns what asks a peer, and the address of the one that the settings name.
+func (g *given) web() (w *web, addr string, err error) {
+	c, err := g.merge()
+	if err != nil {
+		return nil, "", err
+	}
+	w, err = c.trust.web()
+	return w, c.http, err
+}
+
 // ask sends a request to the peer whose --http address is addr, with or without "http://" or
 // "https://". An answer other than 200 is an error, which says that the peer refused what.
 func (w *web) ask(ctx context.Context, method, addr, path, what string) (*http.Response, error) {

@@ -54,15 +54,11 @@ func keyChangeCommand(k keyStep) *cobra.Command {
 		Example: "  peerd key " + k.name + "\n  peerd key " + k.name + " --without 12D3KooW…",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := g.merge()
+			w, addr, err := g.web()
 			if err != nil {
 				return err
 			}
-			w, err := c.web()
-			if err != nil {
-				return err
-			}
-			change, err := w.changeKey(cmd.Context(), c.http, k.name, without)
+			change, err := w.changeKey(cmd.Context(), addr, k.name, without)
 			if err != nil {
 				return err
 			}

@@ -22,11 +22,11 @@ func statusCommand() *cobra.Command {
 		Short: "Show how a running peer is",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := g.merge()
+			w, addr, err := g.web()
 			if err != nil {
 				return err
 			}
-			return printStatus(cmd.Context(), cmd.OutOrStdout(), c.trust, c.http, raw)
+			return w.printStatus(cmd.Context(), cmd.OutOrStdout(), addr, raw)
 		},
 	}
 	g = peerFlags(cmd)
@@ -34,11 +34,7 @@ func statusCommand() *cobra.Command {
 	return cmd
 }
 
-func printStatus(ctx context.Context, out io.Writer, t trust, addr string, raw bool) error {
-	w, err := t.web()
-	if err != nil {
-		return err
-	}
+func (w *web) printStatus(ctx context.Context, out io.Writer, addr string, raw bool) error {
 	body, status, err := w.status(ctx, addr)
 	if err != nil {
 		return err

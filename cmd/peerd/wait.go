@@ -33,11 +33,7 @@ func waitCommand() *cobra.Command {
 			if len(addrs) == 0 {
 				return misuse("wait for whom? Name the peers: --http A --http B")
 			}
-			c, err := g.merge()
-			if err != nil {
-				return err
-			}
-			w, err := c.web()
+			w, _, err := g.web()
 			if err != nil {
 				return err
 			}
