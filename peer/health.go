@@ -3,11 +3,11 @@ package peer
 import (
 	"cmp"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/replica"
 	"github.com/peerd/peerd/store"
 )
 
@@ -28,9 +28,9 @@ func (l *loop) readiness() error {
 		return err
 	}
 	switch {
-	case l.caughtUp:
+	case l.node.CaughtUp():
 		return nil
-	case l.someoneIsAhead():
+	case l.node.SomeoneIsAhead():
 		return errCatchingUp
 	case l.expectsSomeone():
 		return errLooking
@@ -68,107 +68,90 @@ func (l *loop) expectsSomeone() bool {
 	return !n.members.Tried() && time.Since(l.opened) < joinGrace
 }
 
-// someoneIsAhead reports whether a neighbour has what this replica lacks.
-func (l *loop) someoneIsAhead() bool {
-	return slices.ContainsFunc(l.node.Neighbours(), func(id gossip.NeighbourID) bool {
-		known, greeted := l.node.Known(id)
-		return greeted && l.node.Lacks(known)
-	})
-}
-
-// noticeCatchingUp notes that an empty or rebuilding replica has all that its neighbours have.
-func (l *loop) noticeCatchingUp() error {
-	if l.caughtUp && !l.node.Rebuilding() || l.repairing || l.node.Repairing() {
-		return nil
-	}
-	if !l.node.CaughtUp() {
-		return nil
-	}
-	l.caughtUp = true
-	return l.endRebuild()
-}
-
 // suspectDamage checks this replica's own cells, after a neighbour with the same context was found to
 // have others.
 func (l *loop) suspectDamage(from gossip.NeighbourID) {
 	l.p.counters.mismatches.Add(1)
-	if l.verifying || l.node.Rebuilding() || l.node.Damaged() != nil {
-		return
+	if l.node.Damaged() == nil && l.verify(replica.VerifyEvery) {
+		l.p.log.Error("this peer and another have seen the same writes and hold different data: "+
+			"checking the data here", "peer_id", string(from))
 	}
-	l.p.log.Error("this peer and another have seen the same writes and hold different data: "+
-		"checking the data here", "peer_id", string(from))
-	l.verify(verifyEvery)
 }
 
 // suspectRead checks the cells after a read found a record that is not what was written.
 func (p *Peer) suspectRead(err error) {
 	if errors.Is(err, store.ErrCorrupt) || errors.Is(err, antientropy.ErrDamaged) {
-		_ = p.call(func(l *loop) { l.verify(proofEvery) })
+		_ = p.call(func(l *loop) { l.verify(replica.ProofEvery) })
 	}
 }
 
 // verify reads all cells beside the loop, and rebuilds the replica if they are not what the tree says, but not if
-// they were found right less than a time ago.
-func (l *loop) verify(every time.Duration) {
-	if l.verifying || l.node.Rebuilding() || time.Since(l.verified) < every {
-		return
+// they were found right less than a time ago. It reports whether it began to.
+func (l *loop) verify(every time.Duration) bool {
+	pinned := l.node.Suspect(time.Now(), every)
+	if pinned == nil {
+		return false
 	}
-	pinned, err := l.node.Pin()
-	if err != nil {
-		return // a repair or a sweep is under way: what was noticed will be noticed again
-	}
-	l.verifying = true
 	l.p.background.Add(1)
 	go func() {
 		defer l.p.background.Done()
 		err := pinned.Verify(l.p.stopping)
 		pinned.Close()
-		_ = l.p.call(func(l *loop) {
-			l.verifying = false
-			l.judge(err)
-		})
+		_ = l.p.call(func(l *loop) { l.judge(err) })
 	}()
+	return true
 }
-
-// How often all cells are read while they are found right: because of a suspicion, and because a record here
-// was found broken.
-const (
-	verifyEvery = 10 * time.Minute
-	proofEvery  = 15 * time.Second
-)
 
 // judge acts on the outcome of a check.
 func (l *loop) judge(err error) {
+	damaged := l.node.Judge(time.Now(), err)
 	switch {
-	case l.node.Rebuilding():
-	case err == nil:
-		l.verified = time.Now()
-		l.p.log.Error("the data here is as it was written: if another peer's differs, that peer is damaged")
-	case !errors.Is(err, store.ErrCorrupt):
-		l.p.log.Error("could not check the data here", "error", err)
-	default:
+	case damaged:
+		l.p.refuse(ErrRebuilding)
 		l.p.log.Error("the data here is damaged: discarding it and rebuilding from the other peers; "+
 			"reads and writes are refused until that is done", "error", err)
-		l.node.SetDamaged(err)
-		l.p.refuse(ErrRebuilding)
+	case l.node.Rebuilding():
+	case err == nil:
+		l.p.log.Error("the data here is as it was written: if another peer's differs, that peer is damaged")
+	default:
+		l.p.log.Error("could not check the data here", "error", err)
 	}
 }
 
-// noticeDamage begins to rebuild a damaged replica, once there is somebody to rebuild it from.
-func (l *loop) noticeDamage() {
-	switch {
-	case l.node.Damaged() == nil:
-	case l.node.MayDiscard() && l.p.space.left() == roomy:
-		l.beginRebuild()
-	case len(l.links) > 0 && time.Since(l.helpless) > warnEvery:
-		l.helpless = time.Now()
-		l.p.log.Error("the data here is damaged, and no peer that is linked has all but what the log "+
-			"here has: waiting for one; to give up what only this host has, stop it, move its store "+
-			"directory away and start it again", "error", l.node.Damaged())
+// lookAfterData does what a step may have made possible: begin or end a rebuild.
+func (l *loop) lookAfterData() error {
+	l.noticeForks()
+	if l.p.space.left() == roomy && l.node.DiscardDue() {
+		if err := l.beginRebuild(); err != nil {
+			return err
+		}
 	}
+	if err := l.catchUp(); err != nil {
+		return err
+	}
+	l.noticeHelplessness()
+	return nil
 }
 
-// noticeForks logs replicas whose dots were issued twice, and heals a fork of this store's own.
+// noticeHelplessness says, now and then, that nobody can help a replica that is damaged or rebuilding.
+func (l *loop) noticeHelplessness() {
+	damage := l.node.Damaged()
+	if damage == nil && !l.node.Waits() || len(l.links) == 0 || time.Since(l.helpless) < warnEvery {
+		return
+	}
+	l.helpless = time.Now()
+	const givingUp = "; to give up what only this host has, stop it, move its store directory away and start " +
+		"it again"
+	if damage == nil {
+		l.p.log.Warn("some writes that only this peer has depend on others that no peer here has: " +
+			"waiting for one that does" + givingUp)
+		return
+	}
+	l.p.log.Error("the data here is damaged, and no peer that is linked has all but what the log here has: "+
+		"waiting for one"+givingUp, "error", damage)
+}
+
+// noticeForks logs replicas whose dots were issued twice.
 func (l *loop) noticeForks() {
 	forks := l.node.Forks()
 	alarmed := l.alarmed
@@ -177,23 +160,7 @@ func (l *loop) noticeForks() {
 		l.p.log.Error("writes of a replica exist in two versions: some host's data directory was put "+
 			"back from an image of its disk while it ran on elsewhere", "replicas", forks)
 	}
-	l.noticeStrangers()
-	if left, _ := l.node.Leaves(); len(left) > 0 && l.p.space.left() == roomy && l.node.MayDiscard() {
-		l.p.log.Error("this host has the version that is given up: fetching the other from the peers, "+
-			"and writing again what was written here since", "replica", left[0].Replica.String(),
-			"after", left[0].Common)
-		l.beginRebuild()
-	}
-}
-
-// noticeStrangers says, now and then, with whom no writes are exchanged because of a fork.
-func (l *loop) noticeStrangers() {
-	var strangers []string
-	for _, id := range l.node.Neighbours() {
-		if l.node.Strange(id) {
-			strangers = append(strangers, string(id))
-		}
-	}
+	strangers := l.node.Strangers()
 	if len(strangers) == 0 || time.Since(l.estranged) < warnEvery {
 		return
 	}
@@ -204,34 +171,33 @@ func (l *loop) noticeStrangers() {
 }
 
 // beginRebuild discards what is here. The peers' data and this replica's own log make it whole again.
-func (l *loop) beginRebuild() {
-	l.p.refuse(ErrRebuilding)
-	if l.broken = l.p.mark.remove(); l.broken != nil {
-		return
+func (l *loop) beginRebuild() error {
+	if left, _ := l.node.Leaves(); len(left) > 0 {
+		l.p.log.Error("this host has the version that is given up: fetching the other from the peers, "+
+			"and writing again what was written here since", "replica", left[0].Replica.String(),
+			"after", left[0].Common)
 	}
-	l.caughtUp, l.reapplied = false, nil
-	l.broken = l.node.Discard()
+	l.p.refuse(ErrRebuilding)
+	if err := l.p.mark.remove(); err != nil {
+		return err
+	}
+	err := l.node.Discard()
 	l.p.publish(l.node.Published())
+	return err
 }
 
-// endRebuild applies what only this replica's own former log had. If that depends on what no neighbour has,
-// it is tried again whenever more has come.
-func (l *loop) endRebuild() error {
-	seen, _ := l.node.Context()
-	if !l.node.Rebuilding() || l.p.space.left() != roomy || l.reapplied != nil && l.reapplied.Equal(seen) {
+// catchUp notes whether all is here that the neighbours have, and ends a rebuild then: what only this
+// replica's own former log had is applied. If that depends on what no neighbour has, it is tried again
+// whenever more has come.
+func (l *loop) catchUp() error {
+	if l.repairing {
 		return nil
 	}
-	l.reapplied = seen.Clone()
-	done, err := l.node.Reapply(l.p.now())
-	l.p.publish(l.node.Published())
-	switch {
-	case err != nil:
+	rebuilt, err := l.node.CatchUp(l.p.now(), l.p.space.left() == roomy)
+	if err != nil || !rebuilt {
 		return err
-	case !done:
-		l.p.log.Warn("some writes that only this peer has depend on others that no peer here has: " +
-			"waiting for one that does")
-		return nil
 	}
+	l.p.publish(l.node.Published())
 	l.jump()
 	l.p.refusing.Store(nil)
 	l.p.feed.signal()

@@ -60,32 +60,26 @@ type loop struct {
 	syncing bool // a sync is under way
 
 	opened    time.Time
-	caughtUp  bool               // has had all that a neighbour had, or began with data
-	repairing bool               // a repair was started and has not ended
-	flipping  bool               // a repair is being taken over
-	verifying bool               // the cells are being checked
-	alarmed   int                // forks that were logged
-	estranged time.Time          // when strangers were named last
-	helpless  time.Time          // when it was last said that nobody can help a damaged replica
-	verified  time.Time          // when they were found right last
-	reapplied crdt.VersionVector // the context when a rebuild was last tried to be ended
-	broken    error              // what ends the loop after this step
+	repairing bool      // a repair was started and has not ended
+	flipping  bool      // a repair is being taken over
+	alarmed   int       // forks that were logged
+	estranged time.Time // when strangers were named last
+	helpless  time.Time // when it was last said that nobody can help a damaged replica
+	broken    error     // what ends the loop after this step
 }
 
 func newLoop(p *Peer, node *replica.Node) *loop {
-	seen, _ := node.Context()
 	if p.cfg.PushDelay > 0 {
 		node.Hold()
 	}
 	return &loop{
 		p: p, node: node,
-		rng:      rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
-		wake:     make(chan struct{}, 1),
-		synced:   make(chan error, 1),
-		links:    map[gossip.NeighbourID]*link{},
-		push:     time.NewTimer(time.Hour),
-		opened:   time.Now(),
-		caughtUp: len(seen) > 0,
+		rng:    rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
+		wake:   make(chan struct{}, 1),
+		synced: make(chan error, 1),
+		links:  map[gossip.NeighbourID]*link{},
+		push:   time.NewTimer(time.Hour),
+		opened: time.Now(),
 	}
 }
 
@@ -225,7 +219,7 @@ func (l *loop) update(u *update) error {
 		u.fail(i, err)
 		l.p.counters.transacted(err)
 		if errors.Is(err, store.ErrCorrupt) {
-			l.verify(proofEvery)
+			l.verify(replica.ProofEvery)
 		}
 	}
 	l.updates = append(l.updates, u)
@@ -353,9 +347,7 @@ func (l *loop) after() error {
 	for _, e := range l.node.Events() {
 		l.act(e)
 	}
-	l.noticeForks()
-	l.noticeDamage()
-	if err := l.noticeCatchingUp(); err != nil {
+	if err := l.lookAfterData(); err != nil {
 		return err
 	}
 	if l.broken != nil {

@@ -130,29 +130,13 @@ func TestNothingIsReappliedBeforeAllHasCome(t *testing.T) {
 	w.write(t, a, removed("s", "base"))
 	w.write(t, a, added("s", "second"))
 	w.connect(0, 1)
-	// as peer/loop.go does: after each step Discard, then CaughtUp, then Reapply
 	for range 3000 {
 		for i := range 2 {
 			w.pump(t, i, 1-i)
 			w.deliver(t, i, 1-i)
 			for _, h := range w.hosts {
-				left, _ := h.node.Leaves()
-				if len(left) > 0 && !h.node.Rebuilding() && h.node.MayDiscard() {
-					if err := h.node.Discard(); err != nil {
-						t.Fatal(err)
-					}
-				}
-				if h.node.Rebuilding() && !h.node.Repairing() && h.node.CaughtUp() {
-					seen, _ := h.node.Context()
-					before := seen.Clone()
-					done, err := h.node.Reapply(w.now)
-					if err != nil {
-						t.Fatal(err)
-					}
-					if w.done["reapply"]++; w.done["reapply"] < 4 {
-						after, _ := h.node.Context()
-						t.Logf("reapply at context %v, now %v: done %v", before, after, done)
-					}
+				if err := w.lookAfter(h); err != nil {
+					t.Fatal(err)
 				}
 			}
 		}
@@ -183,7 +167,7 @@ func TestAHostThatIsStrandedWhileItRebuildsBeginsAnew(t *testing.T) {
 		w.pump(t, 3, 2)
 		w.deliver(t, 3, 2)
 	}
-	if !d.node.MayDiscard() {
+	if !d.node.DiscardDue() {
 		t.Fatal("may not discard")
 	}
 	if err := d.node.Discard(); err != nil {

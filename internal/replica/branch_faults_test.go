@@ -50,10 +50,10 @@ func TestADamagedHostWaitsForWhatItReliedOn(t *testing.T) {
 			w.pump(t, i, 1-i)
 			w.deliver(t, i, 1-i)
 		}
-		if a.node.Damaged() != nil && a.node.MayDiscard() {
-			if err := a.node.Discard(); err != nil {
-				t.Fatal(err)
-			}
+		if err := w.lookAfter(a); err != nil {
+			t.Fatal(err)
+		}
+		if a.node.Rebuilding() {
 			break
 		}
 	}
@@ -69,10 +69,8 @@ func TestADamagedHostWaitsForWhatItReliedOn(t *testing.T) {
 		w.pump(t, 2, 0)
 		w.deliver(t, 2, 0)
 		w.stepRepairs(t)
-		if a.node.Rebuilding() && !a.node.Repairing() && a.node.CaughtUp() {
-			if _, err := a.node.Reapply(w.now); err != nil {
-				t.Fatal(err)
-			}
+		if err := w.lookAfter(a); err != nil {
+			t.Fatal(err)
 		}
 	}
 	t.Logf("rebuilding %v; context %v", a.node.Rebuilding(), a.node.seen)
@@ -309,16 +307,8 @@ func (w *world) healOrDie(t *testing.T, h *host) (died bool) {
 				}
 			}
 			o.node.Tick(o.node.Repairing())
-			left, _ := o.node.Leaves()
-			if len(left) > 0 && !o.node.Rebuilding() && o.node.MayDiscard() {
-				if try(o.node.Discard()) {
-					return true
-				}
-			}
-			if o.node.Rebuilding() && !o.node.Repairing() && o.node.CaughtUp() {
-				if _, err := o.node.Reapply(w.now); try(err) {
-					return true
-				}
+			if try(w.lookAfter(o)) {
+				return true
 			}
 		}
 	}

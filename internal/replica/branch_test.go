@@ -33,16 +33,8 @@ func (w *world) heal(t *testing.T) {
 			}
 			w.stepRepairs(t)
 			h.node.Tick(h.node.Repairing())
-			left, _ := h.node.Leaves()
-			if (len(left) > 0 || h.node.Damaged() != nil) && h.node.MayDiscard() {
-				if err := h.node.Discard(); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if h.node.Rebuilding() && !h.node.Repairing() && h.node.CaughtUp() {
-				if _, err := h.node.Reapply(w.now); err != nil {
-					t.Fatal(err)
-				}
+			if err := w.lookAfter(h); err != nil {
+				t.Fatal(err)
 			}
 		}
 	}
@@ -51,6 +43,17 @@ func (w *world) heal(t *testing.T) {
 			t.Fatalf("host %d is still rebuilding: %s", h.i, w.describe())
 		}
 	}
+}
+
+// lookAfter does what a shell does after each step.
+func (w *world) lookAfter(h *host) error {
+	if h.node.DiscardDue() {
+		if err := h.node.Discard(); err != nil {
+			return err
+		}
+	}
+	_, err := h.node.CatchUp(w.now, true)
+	return err
 }
 
 // kill ends a host's process, and starts it and its links again.

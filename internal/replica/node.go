@@ -9,24 +9,19 @@ import (
 type Node struct {
 	*Replica
 	*gossip.Mesh
+	health
 	offered Offered
 }
 
 // NewNode returns a node without neighbours.
-func NewNode(r *Replica) *Node { return &Node{Replica: r, Mesh: gossip.NewMesh(r)} }
+func NewNode(r *Replica) *Node {
+	return &Node{Replica: r, Mesh: gossip.NewMesh(r), health: health{caughtUp: len(r.seen) > 0}}
+}
 
 // Whole reports whether a neighbour has what its context says.
 func (n *Node) Whole(id gossip.NeighbourID) bool { return n.Mesh.Whole(id) }
 
-// MayDiscard reports whether a neighbour, itself whole, has all that is here, but for what this replica's own
-// log has, and all that it must have for what this replica leaves: then nothing is lost with a Discard. After
-// a fork it must be on the other branch.
-func (n *Node) MayDiscard() bool {
-	_, may := n.reliable()
-	return may
-}
-
-// reliable returns the context of such a neighbour.
+// reliable returns the context of a neighbour because of which the replica may be discarded. See DiscardDue.
 func (n *Node) reliable() (known crdt.VersionVector, ok bool) {
 	left, healed := n.Leaves()
 	for _, id := range n.Neighbours() {
@@ -44,40 +39,6 @@ func (n *Node) reliable() (known crdt.VersionVector, ok bool) {
 		}
 	}
 	return nil, false
-}
-
-// Discard begins a rebuild, and links again. It ends only when all has come that the neighbour has because of
-// which the replica could be discarded.
-func (n *Node) Discard() error {
-	if known, ok := n.reliable(); ok {
-		n.must.Merge(known)
-	}
-	err := n.Replica.Discard()
-	n.Rebase()
-	return err
-}
-
-// CaughtUp reports whether neighbours have said what they have, and none has what this replica lacks, but
-// for those that must heal first. An empty neighbour says nothing to an empty replica.
-func (n *Node) CaughtUp() bool {
-	greetings := 0
-	for _, id := range n.Neighbours() {
-		known, greeted := n.Known(id)
-		switch {
-		case !greeted, n.Strange(id):
-		case n.Lacks(known):
-			return false
-		case len(known) > 0 || n.Rebuilding():
-			greetings++
-		}
-	}
-	return greetings > 0
-}
-
-// SetDamaged is Replica.SetDamaged; neighbours are asked anew how they are.
-func (n *Node) SetDamaged(why error) {
-	n.Replica.SetDamaged(why)
-	n.Rebase()
 }
 
 // Receive takes a frame from a neighbour into the group. See gossip.Mesh.Receive for its errors.

@@ -121,6 +121,7 @@ type rebuild struct {
 	phase rebuildPhase
 	left  []gossip.BranchName // branches that are left: another store issues them again
 	must  crdt.VersionVector  // what must have come before it may end
+	tried crdt.VersionVector  // the context when it was last tried to be ended; not stored
 }
 
 func (b *rebuild) encode() []byte {

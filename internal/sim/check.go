@@ -180,7 +180,7 @@ func (h *host) tolerates(err error) bool {
 	}
 	if h.disk.scarred && errors.Is(err, store.ErrCorrupt) {
 		if h.up() {
-			h.verify(proofEvery)
+			h.verify(replica.ProofEvery)
 		}
 		return true
 	}

@@ -20,8 +20,6 @@ const (
 	linkEvery   = time.Second
 	maxClears   = 64
 	maxSources  = 2
-	verifyEvery = 10 * time.Minute
-	proofEvery  = 15 * time.Second
 )
 
 // host is a machine with a peer's process on it: what package peer does with goroutines, streams
@@ -51,14 +49,10 @@ type host struct {
 
 	refusing  error // why nothing may be read or written now
 	repairing bool
-	verifying bool
-	verified  time.Duration
-	caughtUp  bool
 	sources   int
 	serves    []*pull // that have this host as their source
 	dirty     bool
 	syncing   bool
-	reapplied crdt.VersionVector
 
 	// What the checks know of it.
 	promised crdt.VersionVector // what it must hold after a crash
@@ -116,10 +110,9 @@ func (h *host) start() {
 	h.node = replica.NewNode(r)
 	h.inbox, h.due = nil, false
 	h.links, h.dialing = map[gossip.NeighbourID]*end{}, map[gossip.NeighbourID]bool{}
-	h.refusing, h.repairing, h.verifying, h.verified = nil, false, false, -verifyEvery
-	h.sources, h.serves, h.dirty, h.syncing, h.reapplied = 0, nil, false, false, nil
+	h.refusing, h.repairing = nil, false
+	h.sources, h.serves, h.dirty, h.syncing = 0, nil, false, false
 	seen, _ := h.node.Context()
-	h.caughtUp = len(seen) > 0
 	if why := r.Damaged(); why != nil || r.Rebuilding() {
 		h.refusing = errRebuilding
 	}
@@ -278,7 +271,7 @@ func (h *host) transact(g *replica.Group, muts []mutation) (*transaction, error)
 	case errors.Is(err, errGaveUp), errors.Is(err, crdt.ErrTooLarge):
 		return nil, nil
 	case errors.Is(err, store.ErrCorrupt) && h.disk.rotten:
-		h.verify(proofEvery)
+		h.verify(replica.ProofEvery)
 		return nil, nil
 	case errors.Is(err, errRead):
 		return nil, nil // the client is told

@@ -68,7 +68,7 @@ func (w *world) giveUpHelpless() {
 		if !h.up() {
 			continue
 		}
-		if h.node.Damaged() != nil && !h.node.MayDiscard() || h.node.Rebuilding() && w.rotten {
+		if h.node.Damaged() != nil && !h.node.DiscardDue() || h.node.Rebuilding() && w.rotten {
 			h.replaceDisk(newDisk(), "an empty disk, as it is helpless")
 		}
 	}
