@@ -26,8 +26,8 @@ var (
 //
 // It is stored as a line for each key, in that order, and "next" behind the next one:
 //
-//	peerd-cluster-key-1:…
-//	peerd-cluster-key-1:… next
+//	peerd-cluster-key-2:…
+//	peerd-cluster-key-2:… next
 type Ring struct {
 	redacted
 	keys []Key

@@ -34,6 +34,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"strings"
 )
 
@@ -42,9 +43,10 @@ import (
 const KeySize = 32
 
 const (
-	prefix        = "peerd-cluster-key-" // of the file's one line; a version and a colon follow
-	version       = "1"
-	clusterIDSize = 8 // bytes; chance of two clusters with one id among a million: 3e-8
+	prefix        = "peerd-cluster-key-" // of a line of the file; a version and a colon follow
+	version       = "2"                  // the key and its checksum
+	bareVersion   = "1"                  // the key alone, as it was stored before: read, and not written
+	clusterIDSize = 8                    // bytes; chance that two of a million clusters share one: 3e-8
 )
 
 // What a derived key is for. Changing one splits the cluster in two.
@@ -94,7 +96,14 @@ func Copy(from, to string) error {
 
 // line returns the file's content.
 func (k Key) line() string {
-	return prefix + version + ":" + base64.RawURLEncoding.EncodeToString(k.root[:]) + "\n"
+	return prefix + version + ":" + base64.RawURLEncoding.EncodeToString(summed(k.root[:])) + "\n"
+}
+
+// summed returns a key's bytes and their checksum. Any 32 bytes are a key: without it a flipped bit
+// would make a host a stranger to its cluster, and nothing would tell why.
+func summed(raw []byte) []byte {
+	sum := crc32.Checksum(raw, crc32.MakeTable(crc32.Castagnoli))
+	return binary.BigEndian.AppendUint32(bytes.Clone(raw), sum)
 }
 
 // parse reads what line wrote. Its errors never hold a part of the text, which may be a secret.
@@ -104,15 +113,21 @@ func parse(text string) (Key, error) {
 	switch {
 	case !ok || !hasVersion:
 		return Key{}, errors.New("not a cluster key: copy the file from another host of the cluster")
-	case v != version:
+	case v != version && v != bareVersion:
 		return Key{}, errors.New("a cluster key of another version: use the peerd that made it, or copy " +
 			"the file from another host again")
 	}
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(encoded)
-	if err != nil || len(raw) != KeySize || strings.ContainsAny(encoded, "\r\n") {
+	key := raw[:min(len(raw), KeySize)]
+	want := key
+	if v == version {
+		want = summed(key)
+	}
+	if err != nil || len(key) != KeySize || !bytes.Equal(raw, want) ||
+		strings.ContainsAny(encoded, "\r\n") {
 		return Key{}, errors.New("the cluster key is damaged: copy the file from another host again")
 	}
-	return Key{root: [KeySize]byte(raw)}, nil
+	return Key{root: [KeySize]byte(key)}, nil
 }
 
 // Expose returns the key itself, for another host of the cluster: to be sent on a stream that is

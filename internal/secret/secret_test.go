@@ -1,6 +1,7 @@
 package secret
 
 import (
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -24,6 +25,9 @@ func fixed() Key {
 	}
 	return k
 }
+
+// bareLine is how the fixed key was stored before lines had a checksum.
+const bareLine = "peerd-cluster-key-1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\n"
 
 func TestCreatedKeyIsLoadedAgain(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cluster.key")
@@ -94,8 +98,10 @@ func TestWhatIsNoKeyIsRefusedWithoutShowingIt(t *testing.T) {
 	for _, text := range []string{
 		"",
 		encoded,
-		"peerd-cluster-key-1",
-		"peerd-cluster-key-2:" + encoded,
+		"peerd-cluster-key-2",
+		"peerd-cluster-key-3:" + encoded,
+		"peerd-cluster-key-1:" + encoded,
+		strings.Replace(bareLine, "key-1", "key-2", 1),
 		valid[:len(valid)-1],
 		valid + "A",
 		valid + "\n" + valid,
@@ -109,9 +115,20 @@ func TestWhatIsNoKeyIsRefusedWithoutShowingIt(t *testing.T) {
 			t.Errorf("the error shows a part of the key: %v", err)
 		}
 	}
-	for _, text := range []string{valid, valid + "\r\n", " " + valid + "\n\n"} {
+	for _, text := range []string{valid, valid + "\r\n", " " + valid + "\n\n", bareLine} {
 		if k, err := parse(text); err != nil || k != fixed() {
 			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+func TestAKeyWithAFlippedBitIsNoOtherKey(t *testing.T) {
+	line := strings.TrimSpace(fixed().line())
+	for bit := range 8 * len(line) {
+		flipped := []byte(line)
+		flipped[bit/8] ^= 1 << (bit % 8)
+		if _, err := parse(string(flipped)); err == nil {
+			t.Errorf("with bit %d flipped the line is taken for a key: %q", bit, flipped)
 		}
 	}
 }
@@ -133,8 +150,8 @@ func TestMissingLargeAndIrregularFilesAreNamed(t *testing.T) {
 	}
 }
 
-// The golden values pin the derivations (computed with Python's hmac): changing one would split
-// every cluster in two.
+// The golden values pin the derivations and the file (computed with Python): changing one would
+// split every cluster in two.
 const (
 	goldenGossip = "614814b872b8b431c7501fcc5f67773e161f01f5a292570d582d3e30a247ce93"
 	goldenID     = "ca9075493e80f11b"
@@ -144,7 +161,7 @@ const (
 func TestDerivedValuesNeverChange(t *testing.T) {
 	gossip := fixed().GossipKey()
 	for _, c := range []struct{ name, got, want string }{
-		{"line", fixed().line(), "peerd-cluster-key-1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\n"},
+		{"line", fixed().line(), "peerd-cluster-key-2:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh9G3XlO\n"},
 		{"gossip key", hex.EncodeToString(gossip[:]), goldenGossip},
 		{"cluster id", fixed().ClusterID(), goldenID},
 		{"proof", hex.EncodeToString(fixed().Proof("hello", []byte("a"), []byte("bc"))), goldenProof},
@@ -240,10 +257,13 @@ func TestHostKeyFileIsCheckedAsTheClusterKeyIs(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add(fixed().line())
+	f.Add(bareLine)
 	f.Add("peerd-cluster-key-1:")
 	f.Fuzz(func(t *testing.T, text string) {
 		k, err := parse(text)
-		if err == nil && strings.TrimSpace(text) != strings.TrimSpace(k.line()) {
+		bare := prefix + bareVersion + ":" + base64.RawURLEncoding.EncodeToString(k.root[:])
+		text = strings.TrimSpace(text)
+		if err == nil && text != strings.TrimSpace(k.line()) && text != bare {
 			t.Fatalf("%q is accepted as the key of another line", text)
 		}
 	})
