@@ -43,6 +43,9 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			answerUnauthorized(w, refused)
 			return
 		}
+		if refused == nil {
+			keepPlace(r)
+		}
 		next.ServeHTTP(w, r)
 	})
 }

@@ -12,8 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/net/netutil"
-
 	"github.com/peerd/peerd/internal/auth"
 	"github.com/peerd/peerd/internal/latency"
 	"github.com/peerd/peerd/peer"
@@ -21,7 +19,8 @@ import (
 
 // Limits of a server.
 const (
-	// MaxConnections is how many connections are served at once. More wait to be accepted.
+	// MaxConnections is how many connections are served at once. More wait, and strangers give way to
+	// them: see places.
 	MaxConnections = 256
 	// MaxHeader is the size in bytes of a request's headers. A larger one is answered with 431.
 	// A token may take half of it.
@@ -105,6 +104,7 @@ func New(config Config) *Server {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    MaxHeader,
+		ConnContext:       withPlace,
 		ErrorLog:          slog.NewLogLogger(config.Logger.Handler(), slog.LevelWarn),
 	}
 	s.server.RegisterOnShutdown(s.watches.end)
@@ -129,7 +129,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			_ = s.server.Close()
 		}
 	})
-	l = netutil.LimitListener(l, MaxConnections)
+	l = newPlaces(l)
 	if s.tls != nil {
 		l = tls.NewListener(l, s.tls.Config())
 	}

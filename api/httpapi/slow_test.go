@@ -31,20 +31,31 @@ func (p *pipes) Close() error {
 
 func (*pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
-// onPipe serves one connection under a clock of the test's own and runs fn with its far end.
-func onPipe(t *testing.T, fn func(t *testing.T, far net.Conn)) {
+// onPipes serves connections under a clock of the test's own, and runs fn with a function that makes one
+// and returns its far end.
+func onPipes(t *testing.T, config Config, fn func(t *testing.T, connect func() net.Conn)) {
 	synctest.Test(t, func(t *testing.T) {
-		near, far := net.Pipe()
-		l := &pipes{conns: make(chan net.Conn, 1)}
-		l.conns <- near
-		s := New(Config{Peer: &fakePeer{}})
+		l := &pipes{conns: make(chan net.Conn, 2*MaxConnections)}
+		s := New(config)
 		var serving sync.WaitGroup
 		serving.Go(func() { _ = s.Serve(t.Context(), l) })
-		fn(t, far)
-		far.Close()
+		fn(t, func() net.Conn {
+			near, far := net.Pipe()
+			l.conns <- near
+			return far
+		})
 		l.Close()
 		_ = s.server.Close()
 		serving.Wait()
+	})
+}
+
+// onPipe is onPipes for one connection.
+func onPipe(t *testing.T, fn func(t *testing.T, far net.Conn)) {
+	onPipes(t, Config{Peer: &fakePeer{}}, func(t *testing.T, connect func() net.Conn) {
+		far := connect()
+		fn(t, far)
+		far.Close()
 	})
 }
 
