@@ -25,8 +25,8 @@
 // cells (package antientropy); its next Hello begins the stream again.
 //
 // Where a replica's dots stand for two things (package replica says how that comes about), the two
-// neighbours are strange to each other: they exchange no deltas until one has healed. What it abandoned for
-// that is told to everyone (Abandoned).
+// neighbours are strange to each other: they exchange no deltas until one has healed. Everyone is told that two
+// hosts differ (Rift), so that the store that must heal can meet them, and of what it abandoned (Abandoned).
 //
 // Discovery and liveness are in package gossip/members. Tests: mesh_test.go here, and the seeded driver
 // of whole replicas in internal/replica.

@@ -28,10 +28,10 @@ type Core interface {
 	Context() (crdt.VersionVector, crdt.Heads)
 	// State returns the digest; settled is false while the root says nothing.
 	State() (d Digest, settled bool)
-	// Heard is told what another replica's context is. It returns those of its own replica ids whose
-	// deltas may be others there than here: the neighbour is asked for their chains. strange is true if
-	// any replica's are: then the two exchange no deltas before one of them has healed.
-	Heard(seen crdt.VersionVector, heads crdt.Heads) (suspects []crdt.ReplicaID, strange bool)
+	// Heard is told what another replica's context is, and compares its deltas with those here.
+	Heard(seen crdt.VersionVector, heads crdt.Heads) Differences
+	// Owns reports whether the replica's store wrote under an id.
+	Owns(id crdt.ReplicaID) bool
 	// Chain returns the chain of a replica's deltas in the log, up to the first that ends beyond a counter.
 	Chain(id crdt.ReplicaID, upTo uint64) (Chain, error)
 	// Compare is told another replica's chain of a suspect, and reports whether the two fork.
@@ -43,6 +43,13 @@ type Core interface {
 	// false, and returns the record to go on with; covered is false if the log was cut beyond it.
 	LogRead(record uint64, maxRecords int, fn func(*crdt.Delta) bool) (
 		next uint64, covered bool, err error)
+}
+
+// Differences says which replicas' deltas are others, or may be, at a neighbour than here.
+type Differences struct {
+	Suspects []crdt.ReplicaID // this store's own ids: the neighbour is asked for their chains
+	Forked   []crdt.ReplicaID // of other stores: they must hear of it
+	Strange  bool             // some are: no deltas are exchanged before one of the two has healed
 }
 
 // Outcome is what became of a delta that arrived.
@@ -69,6 +76,8 @@ const (
 	Behind EventKind = iota
 	// Damaged: this replica and the neighbour have the same context over different cells.
 	Damaged
+	// Meet: a link is to be opened to a host that is no neighbour, so that this store's fork heals.
+	Meet
 )
 
 // Mesh is the state of dissemination. One goroutine owns it.
@@ -82,6 +91,7 @@ type Mesh struct {
 	paused     bool // deltas are not taken
 	held       bool // own deltas wait for Release
 	events     []Event
+	rifts      map[rift]int // that everyone is told of, with the ticks for which they are remembered
 }
 
 // neighbour is one open link.
@@ -112,6 +122,7 @@ type neighbour struct {
 	chain    map[crdt.ReplicaID]bool // whose chain it asked for
 
 	branches map[BranchName]bool // abandoned ones that it knows of
+	rifts    map[rift]bool       // that it knows of
 
 	// What is due to it. Flags, not queues: a message is made when the link takes it.
 	hello, answer, graft, tellBehind, have, digest bool
@@ -123,7 +134,7 @@ const maxContext = 1 << 20
 // NewMesh returns a mesh without neighbours.
 func NewMesh(core Core) *Mesh {
 	return &Mesh{core: core, id: core.ID(), neighbours: map[NeighbourID]*neighbour{},
-		source: map[crdt.ReplicaID]NeighbourID{}}
+		source: map[crdt.ReplicaID]NeighbourID{}, rifts: map[rift]int{}}
 }
 
 // Connect opens a link, in place of one that there may be.
@@ -139,6 +150,7 @@ func (m *Mesh) Connect(id NeighbourID) {
 		asked:    map[crdt.ReplicaID]bool{},
 		chain:    map[crdt.ReplicaID]bool{},
 		branches: map[BranchName]bool{},
+		rifts:    map[rift]bool{},
 	}
 }
 
@@ -211,6 +223,7 @@ const (
 func (m *Mesh) Tick(repairing bool) {
 	renamed := m.core.ID() != m.id
 	m.id = m.core.ID()
+	m.forgetRifts()
 	for _, n := range m.neighbours {
 		n.hello = n.hello || renamed
 		if !n.greeted {
@@ -255,6 +268,9 @@ func (m *Mesh) Next(id NeighbourID) ([]byte, error) {
 	}
 	if b := m.nextBranches(n); b != nil {
 		return b, nil
+	}
+	if r := m.nextRift(n); r != nil {
+		return r, nil
 	}
 	if len(n.prune) > 0 {
 		ids := slices.Sorted(maps.Keys(n.prune))

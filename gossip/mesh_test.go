@@ -22,6 +22,7 @@ type fakeCore struct {
 
 	branches []Branch
 	strange  bool
+	forked   []crdt.ReplicaID
 }
 
 func newFake(id crdt.ReplicaID) *fakeCore {
@@ -40,10 +41,12 @@ func (c *fakeCore) State() (Digest, bool) {
 	return Digest{Context: Fingerprint{Hi: sum}, Root: Fingerprint{Hi: sum + c.root}}, true
 }
 
-func (c *fakeCore) Heard(crdt.VersionVector, crdt.Heads) ([]crdt.ReplicaID, bool) {
+func (c *fakeCore) Heard(crdt.VersionVector, crdt.Heads) Differences {
 	c.heard++
-	return nil, c.strange
+	return Differences{Strange: c.strange, Forked: c.forked}
 }
+
+func (c *fakeCore) Owns(id crdt.ReplicaID) bool { return id == c.id }
 
 func (c *fakeCore) Chain(id crdt.ReplicaID, _ uint64) (Chain, error) { return Chain{Replica: id}, nil }
 func (c *fakeCore) Compare(Chain) (bool, error)                      { return false, nil }

@@ -46,6 +46,7 @@ const (
 	kindAck    kind = 9
 
 	kindAbandoned kind = 10
+	kindRift      kind = 11
 )
 
 // Fingerprint is 16 bytes of a digest. Mesh only compares them.

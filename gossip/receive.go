@@ -23,7 +23,7 @@ func (m *Mesh) Receive(id NeighbourID, data []byte,
 	}
 	switch k {
 	case kindHello:
-		return m.receiveHello(n, body)
+		return m.receiveHello(id, n, body)
 	case kindDeltas:
 		return m.receiveDeltas(id, n, body, apply)
 	case kindHave:
@@ -57,6 +57,8 @@ func (m *Mesh) Receive(id NeighbourID, data []byte,
 		return m.receiveChain(n, body)
 	case kindAbandoned:
 		return m.receiveAbandoned(n, body)
+	case kindRift:
+		return m.receiveRift(id, n, body)
 	case kindAck:
 		bytes, err := decodeAck(body)
 		n.onTheWay -= min(bytes, n.onTheWay)
@@ -75,7 +77,7 @@ func (n *neighbour) hears(v crdt.VersionVector) error {
 	return nil
 }
 
-func (m *Mesh) receiveHello(n *neighbour, body []byte) error {
+func (m *Mesh) receiveHello(from NeighbourID, n *neighbour, body []byte) error {
 	h, err := decodeHello(body)
 	if err != nil {
 		return err
@@ -88,12 +90,15 @@ func (m *Mesh) receiveHello(n *neighbour, body []byte) error {
 		delete(n.unwanted, r)
 	}
 	n.hello = n.hello || h.answer
-	suspects, strange := m.core.Heard(h.seen, h.heads)
-	for _, r := range suspects {
+	differ := m.core.Heard(h.seen, h.heads)
+	for _, r := range differ.Suspects {
 		n.ask[r] = true
 	}
-	n.strange = strange
-	if first && !strange {
+	for _, r := range differ.Forked {
+		m.noticeRift(newRift(r, "", from))
+	}
+	n.strange = differ.Strange
+	if first && !n.strange {
 		m.linked(n)
 	}
 	n.lost, n.due = true, true

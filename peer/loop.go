@@ -362,6 +362,10 @@ func (l *loop) act(e gossip.Event) {
 		l.startRepair(e.From)
 	case gossip.Damaged:
 		l.suspectDamage(e.From)
+	case gossip.Meet:
+		if l.p.net != nil {
+			l.p.net.meet(e.From)
+		}
 	}
 }
 

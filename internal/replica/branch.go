@@ -39,8 +39,12 @@ func (r *Replica) Branches() []gossip.Branch { return r.branches }
 // did not know. They are stored with the next commit; if none comes, they are told again after a restart.
 func (r *Replica) Abandon(all []gossip.Branch) (stranded bool) {
 	for _, b := range all {
-		known := slices.ContainsFunc(r.branches, func(o gossip.Branch) bool { return o.Name() == b.Name() })
-		if known || len(b.Healed) == 0 || len(b.Links) == 0 {
+		if len(b.Healed) == 0 || len(b.Links) == 0 {
+			continue
+		}
+		i := slices.IndexFunc(r.branches, func(o gossip.Branch) bool { return o.Name() == b.Name() })
+		if i >= 0 {
+			r.healedBefore(&r.branches[i], b)
 			continue
 		}
 		r.addBranch(b)
@@ -52,6 +56,17 @@ func (r *Replica) Abandon(all []gossip.Branch) (stranded bool) {
 		stranded = stranded || r.isOn(&b)
 	}
 	return stranded
+}
+
+// healedBefore is told of a branch that it knows. If this store was still to issue it again, it was put back to
+// a moment before it did: what it issued then is fetched instead.
+func (r *Replica) healedBefore(mine *gossip.Branch, b gossip.Branch) {
+	if len(mine.Healed) > 0 {
+		return
+	}
+	*mine = b
+	r.left = append(r.left, b.Name())
+	r.tried, r.unsaved = nil, true
 }
 
 // isOn reports whether this replica took a branch.

@@ -195,6 +195,58 @@ func TestOneImageRestoredTwiceLosesNothing(t *testing.T) {
 	w.wantEach(t, "1111 [] []")
 }
 
+// TestAnImageOfAHostThatHealsIsNotHealedTwice takes an image of the host at each moment of its healing, and puts
+// it back once all have healed.
+func TestAnImageOfAHostThatHealsIsNotHealedTwice(t *testing.T) {
+	for _, who := range []int{0, 2} { // the one that forked, and one that followed it
+		images := 0
+		for round := range 60 {
+			w := forkedWorld(t, 1<<30)
+			h := w.hosts[who]
+			for _, l := range [][2]int{{0, 1}, {0, 2}, {1, 2}} {
+				w.connect(l[0], l[1])
+			}
+			for range round {
+				w.healRound(t)
+			}
+			if !h.node.Rebuilding() {
+				continue
+			}
+			images++
+			w.restart(t, h, "closes")
+			image, token := h.disk.Clone(), h.token
+			for j := range w.hosts {
+				if j != who {
+					w.connect(who, j)
+				}
+			}
+			w.heal(t)
+			w.wantEach(t, "11113 [first third] [first third]")
+			w.write(t, h, counted(100_000))
+			w.settle(t)
+			for j := range w.hosts {
+				w.cut(who, j)
+			}
+			h.disk, h.token = image, token
+			w.open(t, h, true)
+			for j := range w.hosts {
+				if j != who {
+					w.connect(who, j)
+				}
+			}
+			w.heal(t)
+			w.wantEach(t, "111113 [first third] [first third]")
+			if t.Failed() {
+				t.Fatalf("host %d, image in round %d", who, round)
+			}
+		}
+		if images == 0 {
+			t.Errorf("host %d was never seen healing", who)
+		}
+		t.Logf("%d images of host %d", images, who)
+	}
+}
+
 func TestTheMarkOfARebuildNamesAllThatIsLeft(t *testing.T) {
 	var left []gossip.BranchName
 	for i := range maxBranches + 1 {

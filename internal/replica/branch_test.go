@@ -23,24 +23,29 @@ func (w *world) heal(t *testing.T) {
 		if round > 400 && !slices.ContainsFunc(w.hosts, func(h *host) bool { return h.node.Rebuilding() }) {
 			break // not all are connected
 		}
-		for i, h := range w.hosts {
-			if w.cfg.crashes && w.rng.IntN(200) == 0 {
-				w.kill(t, h)
-			}
-			for j := range w.hosts {
-				w.pump(t, i, j)
-				w.deliver(t, i, j)
-			}
-			w.stepRepairs(t)
-			h.node.Tick(h.node.Repairing())
-			if err := w.lookAfter(h); err != nil {
-				t.Fatal(err)
-			}
-		}
+		w.healRound(t)
 	}
 	for _, h := range w.hosts {
 		if h.node.Rebuilding() {
 			t.Fatalf("host %d is still rebuilding: %s", h.i, w.describe())
+		}
+	}
+}
+
+func (w *world) healRound(t *testing.T) {
+	t.Helper()
+	for i, h := range w.hosts {
+		if w.cfg.crashes && w.rng.IntN(200) == 0 {
+			w.kill(t, h)
+		}
+		for j := range w.hosts {
+			w.pump(t, i, j)
+			w.deliver(t, i, j)
+		}
+		w.stepRepairs(t)
+		h.node.Tick(h.node.Repairing())
+		if err := w.lookAfter(h); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

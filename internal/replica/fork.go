@@ -27,11 +27,10 @@ const maxOwn = 64
 const maxCompared = 64
 
 // Heard is told what another replica's context is. If it holds more of this replica's dots than the
-// replica issued, or others, then the store lost a tail or forked: it takes a new id at once, and
-// those of its ids are returned whose chains must be compared. strange reports that dots stand for other
-// things there than here: a write there that removes what it saw would remove something else here.
-func (r *Replica) Heard(seen crdt.VersionVector, heads crdt.Heads) (
-	suspects []crdt.ReplicaID, strange bool) {
+// replica issued, or others, then the store lost a tail or forked: it takes a new id at once. Where dots
+// stand for other things there than here, a write there that removes what it saw would remove something else
+// here.
+func (r *Replica) Heard(seen crdt.VersionVector, heads crdt.Heads) (d gossip.Differences) {
 	compared := 0
 	for _, id := range seen.Replicas() {
 		theirs, mine := seen[id], r.seen[id]
@@ -39,13 +38,13 @@ func (r *Replica) Heard(seen crdt.VersionVector, heads crdt.Heads) (
 			continue
 		}
 		if r.abandoned(id, theirs, heads[id]) || r.abandoned(id, mine, r.heads[id]) {
-			strange = true // who is there knows, or will be told
+			d.Strange = true // who is there knows, or will be told
 			continue
 		}
 		if mine == 0 {
 			continue
 		}
-		own := slices.Contains(r.own, id)
+		own := r.Owns(id)
 		if id == r.id && theirs > mine {
 			r.id = 0
 		}
@@ -53,18 +52,24 @@ func (r *Replica) Heard(seen crdt.VersionVector, heads crdt.Heads) (
 			continue
 		}
 		compared++
-		if theirs == mine || !r.agreesAt(id, theirs, heads[id]) {
-			if own {
-				suspects = append(suspects, id)
-			}
-			if theirs <= mine {
-				strange = true
-				r.forked(id)
-			}
+		if theirs != mine && r.agreesAt(id, theirs, heads[id]) {
+			continue
+		}
+		if own {
+			d.Suspects = append(d.Suspects, id)
+		} else {
+			d.Forked = append(d.Forked, id)
+		}
+		if theirs <= mine {
+			d.Strange = true
+			r.forked(id)
 		}
 	}
-	return suspects, strange
+	return d
 }
+
+// Owns reports whether this store wrote under an id.
+func (r *Replica) Owns(id crdt.ReplicaID) bool { return slices.Contains(r.own, id) }
 
 // maxSearched bounds the bytes of the log that are read to find one delta.
 const maxSearched = 2 << 20
@@ -150,7 +155,7 @@ func (r *Replica) Chain(id crdt.ReplicaID, upTo uint64) (gossip.Chain, error) {
 // the two fork.
 func (r *Replica) Compare(theirs gossip.Chain) (forks bool, err error) {
 	id := theirs.Replica
-	if !slices.Contains(r.own, id) || len(theirs.Links) == 0 {
+	if !r.Owns(id) || len(theirs.Links) == 0 {
 		return false, nil
 	}
 	if slices.ContainsFunc(theirs.Links, func(l gossip.ChainLink) bool {
@@ -197,11 +202,15 @@ func (r *Replica) mayBeAbandoned(id crdt.ReplicaID, last uint64) bool {
 	})
 }
 
-// writeNames writes the lists of the store's own ids and of abandoned branches.
+// writeNames writes the lists of the store's own ids and of abandoned branches, and with them which of those
+// a rebuild leaves.
 func (r *Replica) writeNames(batch *store.Batch) {
 	batch.Set(keyOwn, r.encodeOwn())
 	if len(r.branches) > 0 {
 		batch.Set(keyBranches, r.encodeBranches())
+	}
+	if r.rebuilding {
+		batch.Set(keyRebuild, r.rebuild.encode())
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/gossip"
 )
 
 // In some worlds a machine is put back from an image of it that was taken while its peer was
@@ -78,20 +79,49 @@ func (w *world) noticeFork(h *host, ids []crdt.ReplicaID) {
 
 // takeImage closes a host's peer, keeps an image of the machine, and puts it back after a while.
 func (w *world) takeImage(h *host) {
-	if h.up() && h.node.Rebuilding() {
-		return // an image of a host that is healing a fork would heal it twice
-	}
+	healing := h.up() && h.node.Rebuilding()
 	h.close()
 	if h.up() || h.disk.mark == "" {
 		return
 	}
 	image := h.disk.image()
+	attempts := 1
+	if healing {
+		attempts = 10 // it is put back when all know that it has healed
+	}
+	w.planPutBack(h, image, healing, attempts)
+}
+
+func (w *world) planPutBack(h *host, image *disk, healing bool, attempts int) {
 	w.after(time.Duration(500+w.rng.IntN(4000))*time.Millisecond, func() {
-		if !w.calm && !h.gone && w.putBacks < w.plan.putBacks && w.undisturbed() {
+		switch {
+		case w.calm || h.gone || w.putBacks == w.plan.putBacks:
+		case w.undisturbed() && (!healing || w.allKnowBranches()):
 			w.putBacks++
 			h.putBack(image)
+		case attempts > 1:
+			w.planPutBack(h, image, healing, attempts-1)
 		}
 	})
+}
+
+// allKnowBranches reports whether all hosts know of the same branches, each of them healed: a host
+// that is put back to when it was at that learns it from whomever it meets first.
+func (w *world) allKnowBranches() bool {
+	all := map[gossip.BranchName]int{}
+	for _, h := range w.members() {
+		for _, b := range h.node.Branches() {
+			if all[b.Name()]++; len(b.Healed) == 0 {
+				return false
+			}
+		}
+	}
+	for _, n := range all {
+		if n < len(w.members()) {
+			return false
+		}
+	}
+	return true
 }
 
 // undisturbed reports whether each host's data can be read.
@@ -126,6 +156,13 @@ func (h *host) putBack(image *disk) {
 	}
 	for _, t := range w.hist.all {
 		t.lost = t.lost || !there[t.marker]
+	}
+	for range 2 {
+		w.after(time.Duration(w.rng.IntN(1500))*time.Millisecond, func() {
+			if !w.calm && !h.gone && h.up() && h.node.Rebuilding() {
+				w.takeImage(h)
+			}
+		})
 	}
 }
 

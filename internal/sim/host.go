@@ -46,6 +46,7 @@ type host struct {
 
 	links   map[gossip.NeighbourID]*end
 	dialing map[gossip.NeighbourID]bool
+	meets   map[gossip.NeighbourID]time.Duration // since when it is to be linked to others than it would be
 
 	refusing  error // why nothing may be read or written now
 	repairing bool
@@ -110,6 +111,7 @@ func (h *host) start() {
 	h.node = replica.NewNode(r)
 	h.inbox, h.due = nil, false
 	h.links, h.dialing = map[gossip.NeighbourID]*end{}, map[gossip.NeighbourID]bool{}
+	h.meets = map[gossip.NeighbourID]time.Duration{}
 	h.refusing, h.repairing = nil, false
 	h.sources, h.serves, h.dirty, h.syncing = 0, nil, false, false
 	seen, _ := h.node.Context()
@@ -364,6 +366,9 @@ func (h *host) after() error {
 			h.startRepair(e.From)
 		case gossip.Damaged:
 			h.suspectDamage(e.From)
+		case gossip.Meet:
+			h.say("is to meet %s", e.From)
+			h.meets[e.From] = h.w.now
 		}
 	}
 	if err := h.lookAfterItself(); err != nil {
