@@ -28,7 +28,7 @@ func (e replyError) Error() string { return string(e) }
 const pipelined = 256
 
 // patience bounds how long one pipeline may take: longer than a daemon is stopped by a test.
-const patience = 2 * time.Minute
+func patience() time.Duration { return 2*time.Minute + stopLength() }
 
 func newClient(conn net.Conn) *client {
 	return &client{conn, bufio.NewReaderSize(conn, 64<<10), bufio.NewWriterSize(conn, 64<<10)}
@@ -50,7 +50,7 @@ func (c *client) pipeline(commands []command) (replies []any, err error) {
 }
 
 func (c *client) exchange(commands []command) (replies []any, err error) {
-	if err := c.conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := c.conn.SetDeadline(time.Now().Add(patience())); err != nil {
 		return nil, err
 	}
 	for _, cmd := range commands {

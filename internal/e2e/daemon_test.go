@@ -55,7 +55,7 @@ func newDaemon(t *testing.T, n network, host int, program, name string, args ...
 	}
 	d.args = append([]string{"run", "--dir", d.dir, "--name", name, "--fast-gossip"}, args...)
 	d.args = append(d.args, n.flags(host)...)
-	d.web = &http.Client{Timeout: patience, Transport: &http.Transport{
+	d.web = &http.Client{Timeout: patience(), Transport: &http.Transport{
 		DialContext: func(_ context.Context, _, address string) (net.Conn, error) {
 			return n.dial(host, address)
 		},
@@ -152,7 +152,7 @@ func (d *daemon) stop() {
 		if err != nil {
 			d.t.Errorf("%s ended after SIGTERM with %v", d.name, err)
 		}
-	case <-time.After(patience):
+	case <-time.After(patience()):
 		d.t.Errorf("%s did not end after SIGTERM", d.name)
 	}
 }

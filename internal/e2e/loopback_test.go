@@ -69,7 +69,7 @@ func (n *loopback) addresses(host int) addresses { return n.at[host] }
 func (n *loopback) start(_ int, cmd *exec.Cmd) error { return cmd.Start() }
 
 func (n *loopback) dial(_ int, address string) (net.Conn, error) {
-	return net.DialTimeout("tcp", address, patience)
+	return net.DialTimeout("tcp", address, patience())
 }
 
 func (n *loopback) cut(host int) error {

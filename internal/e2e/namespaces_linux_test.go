@@ -147,7 +147,7 @@ func (n *namespaces) start(host int, cmd *exec.Cmd) error {
 
 func (n *namespaces) dial(host int, address string) (conn net.Conn, err error) {
 	err = n.hosts[host].do(func() error {
-		conn, err = net.DialTimeout("tcp", address, patience)
+		conn, err = net.DialTimeout("tcp", address, patience())
 		return err
 	})
 	return conn, err

@@ -17,6 +17,11 @@ const (
 	writePause = 100 * time.Millisecond
 )
 
+// stopLength is how long a process is stopped: ten minutes at most.
+func stopLength() time.Duration {
+	return max(3*time.Second, time.Duration(float64(stopTime)*min(*faults, 10)))
+}
+
 // TestAPeerThatIsStoppedForAMinuteHoldsNobodyUp stops the process of a peer as a whole, its clients'
 // writes half done, and lets it go on: to itself no time has passed.
 func TestAPeerThatIsStoppedForAMinuteHoldsNobodyUp(t *testing.T) {
@@ -26,8 +31,7 @@ func TestAPeerThatIsStoppedForAMinuteHoldsNobodyUp(t *testing.T) {
 	ws.start()
 	stopped, others := c.peers[0], c.peers[1:]
 	awaitWrites(t, ws.all, 1000)
-	length := max(3*time.Second, time.Duration(float64(stopTime)*min(*faults, 10)))
-
+	length := stopLength()
 	if err := stopped.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}

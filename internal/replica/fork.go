@@ -41,13 +41,13 @@ func (r *Replica) Heard(seen crdt.VersionVector, heads crdt.Heads) (d gossip.Dif
 			d.Strange = true // who is there knows, or will be told
 			continue
 		}
+		if id == r.id && theirs > mine {
+			r.id = 0
+		}
 		if mine == 0 {
 			continue
 		}
 		own := r.Owns(id)
-		if id == r.id && theirs > mine {
-			r.id = 0
-		}
 		if theirs < mine && compared == maxCompared && !own || theirs > mine && !own {
 			continue
 		}

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 
@@ -115,4 +116,37 @@ func TestAForkIsFoundWhereItBegins(t *testing.T) {
 			t.Errorf("%+v: forks %v, %v", c.theirs, forks, err)
 		}
 	}
+}
+
+// TestAnImageFromBeforeAnIDsFirstDotTakesItsWrites puts a store back to when it had drawn its id and written
+// nothing under it.
+func TestAnImageFromBeforeAnIDsFirstDotTakesItsWrites(t *testing.T) {
+	w := newWorld(t, 5, worldConfig{hosts: 2})
+	a := w.hosts[0]
+	w.write(t, w.hosts[1], counted(1))
+	w.connect(0, 1)
+	w.settle(t)
+	g := a.node.Begin(w.now)
+	gaveUp := errors.New("no")
+	if err := g.Update(func(*Tx) error { return gaveUp }); !errors.Is(err, gaveUp) {
+		t.Fatal(err)
+	}
+	g.Discard()
+	w.restart(t, a, "closes")
+	image, token := a.disk.Clone(), a.token
+	w.connect(0, 1)
+	w.write(t, a, counted(10))
+	w.settle(t)
+	w.cut(0, 1)
+	a.disk, a.token = image, token
+	w.open(t, a, true)
+	if a.node.id == 0 {
+		t.Fatal("the store does not go on under its old id, which this test is about")
+	}
+	w.connect(0, 1)
+	w.settle(t)
+	w.wantEach(t, "11 [] []")
+	w.write(t, a, counted(100))
+	w.settle(t)
+	w.wantEach(t, "111 [] []")
 }

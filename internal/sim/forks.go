@@ -146,6 +146,7 @@ func (h *host) putBack(image *disk) {
 			}
 		}
 	}
+	w.blind = true
 	h.replaceDisk(image, "an image of its machine")
 	h.start()
 	if !h.up() {

@@ -72,7 +72,6 @@ func newWorld(seed uint64, trace io.Writer) *world {
 	}
 	w.plan = drawPlan(w.rng)
 	w.plan.drawLater(rand.New(rand.NewPCG(seed, 1)))
-	w.blind = w.plan.forks
 	return w
 }
 
