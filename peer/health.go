@@ -133,10 +133,16 @@ func (l *loop) lookAfterData() error {
 	return nil
 }
 
+// helpGrace is how long neighbours have to say how they are, before it is said that none can help.
+const helpGrace = 5 * time.Second
+
 // noticeHelplessness says, now and then, that nobody can help a replica that is damaged or rebuilding.
 func (l *loop) noticeHelplessness() {
 	damage := l.node.Damaged()
-	if damage == nil && !l.node.Waits() || len(l.links) == 0 || time.Since(l.helpless) < warnEvery {
+	if damage == nil && !l.node.Waits() || len(l.links) == 0 {
+		l.helped = time.Now()
+	}
+	if time.Since(l.helped) < helpGrace || time.Since(l.helpless) < warnEvery {
 		return
 	}
 	l.helpless = time.Now()

@@ -64,7 +64,8 @@ type loop struct {
 	flipping  bool      // a repair is being taken over
 	alarmed   int       // forks that were logged
 	estranged time.Time // when strangers were named last
-	helpless  time.Time // when it was last said that nobody can help a damaged replica
+	helped    time.Time // when a damaged replica last had somebody to help it, or needed nobody
+	helpless  time.Time // when it was last said that nobody can
 	broken    error     // what ends the loop after this step
 }
 

@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/peerd/peerd/crdt"
@@ -210,7 +212,52 @@ func TestAReadThatFindsDamageHasThePeerRebuilt(t *testing.T) {
 	count(t, a, 1)
 	mustUpdate(t, b, func(tx *Tx) error { return tx.String("k").Set([]byte("v")) })
 	c.converge(a, b)
-	snap := b.store.Snapshot()
+	flip(t, b)
+	w := b.Watch("")
+	defer w.Close()
+	told := make(chan Change, 1)
+	go func() {
+		c, _ := w.Next(context.Background())
+		told <- c
+	}()
+	err := b.View(context.Background(), func(tx *Tx) error { _, _, err := tx.String("k").Get(); return err })
+	if !errors.Is(err, store.ErrCorrupt) {
+		t.Fatalf("the read returned %v", err)
+	}
+	wantWhole(c, a, b)
+	if change := <-told; !change.Reset || len(change.Keys) != 2 || change.Token == "" {
+		t.Errorf("a watch was told %+v, want a reset with both keys", change)
+	}
+}
+
+// TestARepairThatFindsDamageHereHasThePeerRebuilt has the record rotten that a repair must compare: each of its
+// attempts would fail at it.
+func TestARepairThatFindsDamageHereHasThePeerRebuilt(t *testing.T) {
+	c := newCluster(t)
+	cfg := c.config(t.TempDir())
+	cfg.LogBytes = 1000
+	a := c.start(cfg)
+	b := c.add()
+	count(t, a, 1)
+	mustUpdate(t, b, func(tx *Tx) error { return tx.String("k").Set([]byte("old")) })
+	c.converge(a, b)
+	c.split(1)
+	flip(t, b)
+	for _, v := range append(slices.Repeat([]string{strings.Repeat("x", 1000)}, 30), "v") {
+		mustUpdate(t, a, func(tx *Tx) error { return tx.String("k").Set([]byte(v)) })
+	}
+	eventually(t, "the log is cut", func() bool { s, _ := a.Status(); return s.LogBytes < 10_000 })
+	c.heal()
+	wantWhole(c, a, b)
+	if m, err := b.Metrics(); err != nil || m.Rebuilds != 1 {
+		t.Errorf("%d rebuilds (%v), want 1", m.Rebuilds, err)
+	}
+}
+
+// flip changes a bit of the cell of key "k" in a running peer's store.
+func flip(t *testing.T, p *Peer) {
+	t.Helper()
+	snap := p.store.Snapshot()
 	record, _, err := snap.Get([]byte("c" + keyOfK))
 	snap.Close()
 	if err != nil {
@@ -219,23 +266,8 @@ func TestAReadThatFindsDamageHasThePeerRebuilt(t *testing.T) {
 	record[len(record)/2] ^= 1
 	rot := &store.Batch{}
 	rot.Set([]byte("c"+keyOfK), record)
-	if err := b.store.Commit(rot, false); err != nil {
+	if err := p.store.Commit(rot, false); err != nil {
 		t.Fatal(err)
-	}
-	w := b.Watch("")
-	defer w.Close()
-	told := make(chan Change, 1)
-	go func() {
-		c, _ := w.Next(context.Background())
-		told <- c
-	}()
-	err = b.View(context.Background(), func(tx *Tx) error { _, _, err := tx.String("k").Get(); return err })
-	if !errors.Is(err, store.ErrCorrupt) {
-		t.Fatalf("the read returned %v", err)
-	}
-	wantWhole(c, a, b)
-	if change := <-told; !change.Reset || len(change.Keys) != 2 || change.Token == "" {
-		t.Errorf("a watch was told %+v, want a reset with both keys", change)
 	}
 }
 
