@@ -14,41 +14,44 @@ import (
 // TestAHoleInAPeersChainIsNoFork puts a directory back from a copy. The peer's chain of its id has
 // a hole, from a repair: what is in it must not be taken for another branch and be issued again.
 func TestAHoleInAPeersChainIsNoFork(t *testing.T) {
-	w := newWorld(t, 5, worldConfig{hosts: 3, maxLog: 1 << 30})
-	a, b := w.hosts[0], w.hosts[2]
-	for range 3 {
-		w.write(t, a, counted(1))
-	}
-	w.connect(0, 1)
-	w.settle2(t, 0, 1)
-	w.cut(0, 1)
-	for range 3 {
-		w.write(t, a, counted(1))
-	}
-	copied := a.disk.Clone() // rsync, LVM or ZFS snapshot of the directory
-	w.write(t, a, counted(1))
-	w.write(t, a, counted(1))
-	if err := repairAll(a.node, b.node); err != nil { // a newcomer, bootstrapped
-		t.Fatal(err)
-	}
-	w.connect(1, 2) // its log serves nobody: c is repaired
-	w.settle2(t, 1, 2)
-	w.cut(1, 2)
-	w.connect(0, 1)
-	w.write(t, a, counted(1))
-	w.write(t, a, counted(1))
-	w.settle2(t, 0, 1)
-	w.cut(0, 1)
-	a.disk = copied
-	w.open(t, a, false) // no clean mark: draws a new id
-	w.forked = true
-	w.connect(0, 1)
-	w.heal(t)
-	if f := a.node.Forks(); len(f)+len(a.node.branches) > 0 {
-		t.Errorf("a takes itself for forked: %v, %v", f, a.node.branches)
-	}
-	if v := w.values(t)[0]; v != "10 [] []" {
-		t.Errorf("counts %q, want 10", v)
+	for _, behind := range []int{0, 1} { // deltas that the peer has behind the hole, beside the newest
+		w := newWorld(t, 5, worldConfig{hosts: 3, maxLog: 1 << 30})
+		a, b := w.hosts[0], w.hosts[2]
+		write := func(times int) {
+			for range times {
+				w.write(t, a, counted(1))
+			}
+		}
+		write(3)
+		w.connect(0, 1)
+		w.settle2(t, 0, 1)
+		w.cut(0, 1)
+		write(3)
+		copied := a.disk.Clone() // rsync, LVM or ZFS snapshot of the directory
+		write(1 + behind)
+		if err := repairAll(a.node, b.node); err != nil { // a newcomer, bootstrapped
+			t.Fatal(err)
+		}
+		w.connect(1, 2) // its log serves nobody: the peer is repaired
+		w.settle2(t, 1, 2)
+		w.cut(1, 2)
+		write(1)
+		w.connect(0, 1)
+		write(behind)
+		w.settle2(t, 0, 1)
+		w.cut(0, 1)
+		a.disk = copied
+		w.open(t, a, false) // no clean mark: draws a new id
+		w.forked = true
+		w.connect(0, 1)
+		w.heal(t)
+		if f := a.node.Forks(); len(f)+len(a.node.branches) > 0 {
+			t.Errorf("a takes itself for forked: %v, %v", f, a.node.branches)
+		}
+		want := fmt.Sprint(8+2*behind, " [] []")
+		if v := w.values(t); v[0] != want || v[1] != want {
+			t.Errorf("counts %q, want %s", v, want)
+		}
 	}
 }
 
@@ -404,39 +407,5 @@ func TestAFollowerThatHasMoreOfTheBranchLeavesItToo(t *testing.T) {
 	v := w.values(t)
 	if v[0] != v[1] || v[1] != v[2] || v[0] != "11113 [first third] [first third]" {
 		t.Errorf("%q, want 11113 [first third] [first third] %s", v, w.describe())
-	}
-}
-
-func TestAHoleAtTheEndOfAPeersChainIsNoFork(t *testing.T) {
-	w := newWorld(t, 5, worldConfig{hosts: 3, maxLog: 1 << 30})
-	a, b := w.hosts[0], w.hosts[2]
-	for range 3 {
-		w.write(t, a, counted(1))
-	}
-	w.connect(0, 1)
-	w.settle2(t, 0, 1)
-	w.cut(0, 1)
-	for range 3 {
-		w.write(t, a, counted(1))
-	}
-	copied := a.disk.Clone()
-	w.write(t, a, counted(1))
-	if err := repairAll(a.node, b.node); err != nil {
-		t.Fatal(err)
-	}
-	w.connect(1, 2)
-	w.settle2(t, 1, 2)
-	w.cut(1, 2)
-	w.write(t, a, counted(1))
-	w.connect(0, 1)
-	w.settle2(t, 0, 1)
-	w.cut(0, 1)
-	a.disk = copied
-	w.open(t, a, false)
-	w.forked = true
-	w.connect(0, 1)
-	w.heal(t)
-	if v := w.values(t); v[0] != "8 [] []" || v[1] != v[0] {
-		t.Errorf("counts %q, want 8", v)
 	}
 }

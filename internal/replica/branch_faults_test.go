@@ -367,35 +367,6 @@ func (w *world) healOrDie(t *testing.T, h *host) (died bool) {
 	return false
 }
 
-// TestARottenRecordBeforeANewIDEndsNoRebuild has the last record of an id rot, and deltas of the
-// next id that saw it.
-func TestARottenRecordBeforeANewIDEndsNoRebuild(t *testing.T) {
-	w := newWorld(t, 11, worldConfig{hosts: 2, maxLog: 1 << 30})
-	a := w.hosts[0]
-	w.write(t, a, counted(1))
-	w.settle(t)
-	w.cut(0, 1)
-	w.write(t, a, put("lost"))
-	lost := a.node.LogEnd() - 1
-	w.restart(t, a, "is killed")
-	w.write(t, a, counted(10))
-	w.write(t, a, added("s", "kept"))
-	a.spoil(t, func(rot *store.Batch) {
-		rot.Delete(place(prefixCell, crdt.KeyAddress("r").Type(crdt.TypeValue)))
-		rot.Set(numbered(prefixLog, lost), []byte("rot"))
-	})
-	w.open(t, a, false)
-	if a.node.Damaged() == nil {
-		t.Fatal("not noticed")
-	}
-	w.connect(0, 1)
-	w.heal(t)
-	w.settle(t)
-	if got, want := w.values(t), "11 [kept] []"; got[0] != want || got[1] != want {
-		t.Errorf("got %q, want %q twice", got, want)
-	}
-}
-
 // TestAnOldHeadOfALongBranchIsNotTakenForAnotherFork abandons more deltas than are remembered. A
 // follower whose head is older stays strange and alarmed; nothing is counted twice.
 func TestAnOldHeadOfALongBranchIsNotTakenForAnotherFork(t *testing.T) {
