@@ -59,6 +59,7 @@ type host struct {
 	promised crdt.VersionVector // what it must hold after a crash
 	held     crdt.VersionVector // what it held last
 	aside    crdt.VersionVector // what it held before it discarded its cells
+	checked  string             // the state that was checked last, where each is
 }
 
 // job is one thing for the host's commit loop to do: one field is set.
@@ -169,6 +170,11 @@ func (h *host) step(fn func() error) {
 	}
 	if err != nil {
 		h.fails(err)
+		return
+	}
+	if h.w.plan.checkAll && h.up() && h.node.Token() != h.checked {
+		h.checked = h.node.Token()
+		h.check()
 	}
 }
 
