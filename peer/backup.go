@@ -88,8 +88,6 @@ func (p *Peer) Backup(ctx context.Context, w io.Writer, progress func(BackupProg
 // moment takes the present one, which counts as an open view, and describes it.
 func (p *Peer) moment(h *backup.Header) (moment *replica.Moment, err error) {
 	failed := p.call(func(l *loop) {
-		p.opening.RLock()
-		defer p.opening.RUnlock()
 		if err = l.refusal(); err != nil {
 			return
 		}

@@ -139,23 +139,42 @@ func commitBare(b *testing.B, writers int, sync bool) float64 {
 	})
 }
 
-// BenchmarkView measures reading one string of a thousand.
+// BenchmarkView measures reading one string of a thousand: by one goroutine, and by one a core.
 func BenchmarkView(b *testing.B) {
 	p := openBench(b, Interval)
 	for i := range 1000 {
 		mustSet(b, p, fmt.Sprint("k", i))
 	}
-	i := 0
-	for b.Loop() {
-		i++
+	view := func(b *testing.B, i int) {
 		err := p.View(context.Background(), func(tx *Tx) error {
 			_, _, err := tx.String(fmt.Sprint("k", i%1000)).Get()
 			return err
 		})
 		if err != nil {
-			b.Fatal(err)
+			b.Error(err)
 		}
 	}
+	b.Run("one", func(b *testing.B) {
+		for i := 0; b.Loop(); i++ {
+			view(b, i)
+		}
+	})
+	b.Run("parallel", func(b *testing.B) {
+		b.RunParallel(func(pb *testing.PB) {
+			for i := 0; pb.Next(); i++ {
+				view(b, i)
+			}
+		})
+	})
+	b.Run("parallel of nothing", func(b *testing.B) {
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				if err := p.View(context.Background(), func(*Tx) error { return nil }); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	})
 }
 
 func mustSet(b *testing.B, p *Peer, key string) {

@@ -43,8 +43,8 @@ type Peer struct {
 
 	maxSkew atomic.Int64 // Config.MaxSkew, in nanoseconds
 
-	// Views. opening is held to open one, and exclusively by commits that one could see a part of.
-	opening   sync.RWMutex
+	// Views.
+	opening   opening
 	views     sync.WaitGroup // open ones, and a backup under way
 	backingUp atomic.Bool
 	published atomic.Pointer[replica.Published]
@@ -181,14 +181,15 @@ func newReplicaID() crdt.ReplicaID {
 }
 
 // exclusively runs a commit of the core's that a view could see a part of.
-func (p *Peer) exclusively(fn func() (replica.Published, error)) error {
-	p.opening.Lock()
-	defer p.opening.Unlock()
-	published, err := fn()
-	p.publish(published)
-	if p.loop != nil && p.loop.flipping {
-		p.loop.jump()
-	}
+func (p *Peer) exclusively(fn func() (replica.Published, error)) (err error) {
+	p.opening.alone(func() {
+		var published replica.Published
+		published, err = fn()
+		p.publish(published)
+		if p.loop != nil && p.loop.flipping {
+			p.loop.jump()
+		}
+	})
 	return err
 }
 
@@ -196,21 +197,23 @@ func (p *Peer) publish(pub replica.Published) { p.published.Store(&pub) }
 
 // refuse has reads and writes refused from now on. Views that are open stay.
 func (p *Peer) refuse(why error) {
-	p.opening.Lock()
-	defer p.opening.Unlock()
-	p.refusing.Store(&why)
+	p.opening.alone(func() { p.refusing.Store(&why) })
 }
 
-// view opens a view of what is committed.
-func (p *Peer) view() (*replica.View, error) {
-	v, _, err := p.viewAfter(nil)
+// view opens a view of what is committed. If a commit lets nobody do so it waits: until ctx ends, closed
+// is closed, or the peer is.
+func (p *Peer) view(ctx context.Context, closed <-chan struct{}) (*replica.View, error) {
+	v, _, err := p.viewAfter(ctx, closed, nil)
 	return v, err
 }
 
 // viewAfter is view; what before returns, unless it is nil, is of the same epoch and not newer.
-func (p *Peer) viewAfter(before func() place) (v *replica.View, at place, err error) {
-	p.opening.RLock()
-	defer p.opening.RUnlock()
+func (p *Peer) viewAfter(ctx context.Context, closed <-chan struct{}, before func() place) (
+	v *replica.View, at place, err error) {
+	if err := p.opening.enter(ctx, closed, p.stop); err != nil {
+		return nil, at, err
+	}
+	defer p.opening.leave()
 	if why := p.refusing.Load(); why != nil {
 		return nil, at, *why
 	}
@@ -226,12 +229,12 @@ func (p *Peer) viewAfter(before func() place) (v *replica.View, at place, err er
 
 // View runs fn on a snapshot of everything that is visible: all writes that this peer acknowledged,
 // and what it received, in causal order, transactions whole. fn's error is returned. Views do not wait
-// for writes.
+// for writes, but for a repair that is being taken over, unless ctx ends before.
 func (p *Peer) View(ctx context.Context, fn func(tx *Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	v, err := p.view()
+	v, err := p.view(ctx, nil)
 	if err != nil {
 		return err
 	}

@@ -192,7 +192,7 @@ func (w *Watch) step(ctx context.Context) (*Change, <-chan struct{}, error) {
 		}
 	}
 	if w.listing {
-		return w.list()
+		return w.list(ctx)
 	}
 	recs, ended, same, wake := w.p.feed.after(w.epoch, w.next)
 	switch {
@@ -210,7 +210,7 @@ func (w *Watch) step(ctx context.Context) (*Change, <-chan struct{}, error) {
 		}
 	}
 	if len(recs) == 0 {
-		w.readLog(&c, &size)
+		w.readLog(ctx, &c, &size)
 	}
 	if len(c.Keys) == 0 {
 		return nil, nil, nil
@@ -250,11 +250,13 @@ func (w *Watch) restart() {
 }
 
 // readLog reads records from the log on the disk. If they are not there any more, the watch starts
-// again.
-func (w *Watch) readLog(c *Change, size *int) {
-	v, _, err := w.p.viewAfter(nil)
+// again. If it is to end before they can be read, it stays where it is.
+func (w *Watch) readLog(ctx context.Context, c *Change, size *int) {
+	v, err := w.p.view(ctx, w.closed)
 	if err != nil {
-		w.restart() // which waits until there is something to read
+		if w.ended(ctx) == nil {
+			w.restart() // which waits until there is something to read
+		}
 		return
 	}
 	defer w.p.views.Done()
@@ -299,9 +301,9 @@ func (w *Watch) take(number uint64, deltas []*crdt.Delta, c *Change, size *int) 
 
 // list tells some of the keys that exist. The first of them are of the moment from which the watch
 // goes on: what becomes of the others before they are told is a change after that.
-func (w *Watch) list() (*Change, <-chan struct{}, error) {
+func (w *Watch) list(ctx context.Context) (*Change, <-chan struct{}, error) {
 	wake := w.p.feed.changed()
-	v, at, err := w.view()
+	v, at, err := w.view(ctx)
 	switch {
 	case errors.Is(err, ErrRebuilding) || errors.Is(err, store.ErrCorrupt):
 		return nil, wake, nil
@@ -335,9 +337,9 @@ func (w *Watch) list() (*Change, <-chan struct{}, error) {
 }
 
 // view opens a view; the first one of a listing with its place.
-func (w *Watch) view() (*replica.View, place, error) {
+func (w *Watch) view(ctx context.Context) (*replica.View, place, error) {
 	if w.restarted {
-		return w.p.viewAfter(nil)
+		return w.p.viewAfter(ctx, w.closed, nil)
 	}
-	return w.p.viewPlace()
+	return w.p.viewPlace(ctx, w.closed)
 }
