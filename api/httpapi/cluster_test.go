@@ -112,6 +112,8 @@ func TestConflictsShowEveryConcurrentValue(t *testing.T) {
 				t.Errorf("%s", w.Body)
 			}
 		}
+		shown := side.do("GET", "/v1/keys/text?conflicts=true", "").Body.String()
+		side.refused(400, "bad-request", "PUT", "/v1/keys/text", shown)
 		side.want(200, `{"key":"n","type":"set","elements":["e"]}`, "GET", "/v1/keys/n", "")
 		side.want(200, `{"key":"n","type":"set","elements":["e"],
 			"also":[{"type":"string","value":"s","values":["s"]}]}`, "GET", "/v1/keys/n?conflicts=true", "")
@@ -123,6 +125,9 @@ func TestConflictsShowEveryConcurrentValue(t *testing.T) {
 		side.want(200, `{"keys":[{"key":"m","types":["map"]},{"key":"n","types":["set","string"]},
 			{"key":"text","types":["string"]}]}`, "GET", "/v1/keys", "")
 	}
+	token := a.put("text", "both", "")
+	b.want(200, `{"key":"text","type":"string","value":"both","values":["both"]}`,
+		"GET", "/v1/keys/text?conflicts=true&wait=20s&token="+token, "")
 }
 
 // A client whose connection ends again and again, and who goes on with its last id at whichever peer, is told

@@ -280,6 +280,8 @@ func TestAKeyIsPutReadAndDeleted(t *testing.T) {
 	a.want(200, `{"changed":["k"]}`, "PUT", "/v1/keys/k", `{"type":"string","value":"text"}`)
 	a.want(200, `{"key":"k","type":"string","value":"text","values":["text"]}`,
 		"GET", "/v1/keys/k?conflicts=true", "")
+	a.want(200, `{"changed":["k"]}`, "PUT", "/v1/keys/k",
+		a.do("GET", "/v1/keys/k?conflicts=true", "").Body.String())
 	a.want(200, `{"changed":["k"]}`, "DELETE", "/v1/keys/k", "")
 	a.want(200, `{"changed":[]}`, "DELETE", "/v1/keys/k", "")
 	a.refused(404, "not-found", "GET", "/v1/keys/k", "")
@@ -289,6 +291,20 @@ func TestAKeyIsPutReadAndDeleted(t *testing.T) {
 		a.want(200, `{"key":`+mustJSON(t, key)+`,"type":"flag","enabled":true}`, "GET", at, "")
 	}
 	a.want(200, `{"key":"a/b","type":"flag","enabled":true}`, "GET", "/v1/keys/a/b", "")
+}
+
+func TestAPutWithConcurrentTextsIsRefused(t *testing.T) {
+	a := newAPI(t, peer.Config{})
+	a.put("k", "was", "")
+	for _, body := range []string{
+		`{"type":"string","value":"mine","values":["mine","theirs"]}`,
+		`{"type":"string","value":"both","values":["mine"]}`,
+		`{"type":"map","fields":[{"name":"f","type":"string","value":"mine","values":["theirs","mine"]}]}`,
+		`{"type":"set","elements":["e"],"values":["mine"]}`,
+	} {
+		a.refused(400, "bad-request", "PUT", "/v1/keys/k", body)
+		a.want(200, `{"key":"k","type":"string","value":"was"}`, "GET", "/v1/keys/k", "")
+	}
 }
 
 func mustJSON(t testing.TB, v any) string {

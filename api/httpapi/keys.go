@@ -221,10 +221,15 @@ func (v *value) check(depth int) error {
 	case depth > crdt.MaxDepth:
 		return badRequest(fmt.Sprintf("maps nested deeper than %d names", crdt.MaxDepth))
 	}
+	members["string"] = members["string"] || v.Values != nil
 	for typ, given := range members {
 		if given && typ != v.Type {
 			return badRequest(fmt.Sprintf("a %s has nothing of a %s", v.Type, typ))
 		}
+	}
+	if slices.ContainsFunc(v.Values, func(text octets) bool { return text != *v.Value }) {
+		return badRequest("values: a string is put as one text, which replaces those that are there; " +
+			"send it as value, and leave values out")
 	}
 	if v.Fields != nil {
 		for _, f := range *v.Fields {

@@ -15,7 +15,8 @@ type value struct {
 	Type string `json:"type"`
 	// Value is a string as it reads, the increments that were counted on it included.
 	Value *octets `json:"value,omitempty"`
-	// Values is how a string reads with each of the concurrent texts, in the order of their dots.
+	// Values is how a string reads with each of the concurrent texts, in the order of their dots. In a
+	// body they may be there if they say what Value says: others would be lost without a word.
 	Values  []octets `json:"values,omitempty"`
 	Enabled *bool    `json:"enabled,omitempty"`
 	// Elements are in order.
