@@ -47,6 +47,11 @@ func (b *Branch) Has(id crdt.ReplicaID, last uint64, hash crdt.Hash) bool {
 	return found && b.Links[i].Hash == hash
 }
 
+// Forgot reports whether the branch is so long that its delta that ends at a counter is not remembered.
+func (b *Branch) Forgot(last uint64) bool {
+	return len(b.Links) == MaxChain && b.Common < last && last < b.Links[0].Last
+}
+
 // Last returns the newest of the branch's dots.
 func (b *Branch) Last() uint64 {
 	if len(b.Links) == 0 {

@@ -169,15 +169,13 @@ func addLink(b *gossip.Branch, d *crdt.Delta) {
 	b.Links = append(b.Links, gossip.ChainLink{Last: d.Last(), Hash: d.Hash()})
 }
 
-// abandons returns the branch that a delta is in and that this store must issue again; nil if it is in none.
-func (r *Replica) abandons(d *crdt.Delta) *gossip.Branch {
-	for i := range r.branches {
-		b := &r.branches[i]
-		if len(b.Healed) == 0 && b.Replica == d.Replica && d.First > b.Common {
-			return b
-		}
-	}
-	return nil
+// abandons reports whether a delta is in a branch that this store must issue again. That of a branch so long
+// that its older deltas are not remembered is taken for one of them; of the others the hash tells.
+func (r *Replica) abandons(d *crdt.Delta) bool {
+	return slices.ContainsFunc(r.branches, func(b gossip.Branch) bool {
+		return len(b.Healed) == 0 && (b.Has(d.Replica, d.Last(), d.Hash()) ||
+			b.Replica == d.Replica && b.Forgot(d.Last()))
+	})
 }
 
 // leaves reports whether a delta of the log that was put aside is in a branch that another store issues
@@ -224,8 +222,7 @@ func (s *settling) delta(d *crdt.Delta) {
 		s.saw[id] = d.First > end.Last+1 && len(s.left) > 0 // in what was cut off the log
 	}
 	s.saw[id] = s.saw[id] || s.sawBranch(d)
-	if b := s.abandons(d); b != nil {
-		addLink(b, d)
+	if s.abandons(d) || s.extends(d) {
 		return
 	}
 	own := slices.Contains(s.own, id)
@@ -244,6 +241,19 @@ func (s *settling) delta(d *crdt.Delta) {
 	case s.follows(d):
 		s.has[id] = gossip.ChainLink{Last: d.Last(), Hash: d.Hash()}
 	}
+}
+
+// extends adds a delta to the branch that it follows on, if this store is to issue that again.
+func (s *settling) extends(d *crdt.Delta) bool {
+	for i := range s.branches {
+		b := &s.branches[i]
+		follows := gossip.ChainLink{Last: d.First - 1, Hash: d.Prev} == b.Name().Head
+		if follows && len(b.Links) > 0 && len(b.Healed) == 0 && b.Replica == d.Replica {
+			addLink(b, d)
+			return true
+		}
+	}
+	return false
 }
 
 // end returns where a replica's chain ends, of what came from peers and of what follows on it.

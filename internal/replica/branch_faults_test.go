@@ -247,6 +247,51 @@ func TestAnImageOfAHostThatHealsIsNotHealedTwice(t *testing.T) {
 	}
 }
 
+// TestARebuildThatBeginsAgainIssuesNothingTwice has a host discard what it has got of the other branch, at each
+// moment of its healing: what it then puts aside has its dots from both branches.
+func TestARebuildThatBeginsAgainIssuesNothingTwice(t *testing.T) {
+	full := 0
+	for round := range 40 {
+		w := newWorld(t, 5, worldConfig{hosts: 2, maxLog: 1 << 30})
+		a := w.hosts[0]
+		w.write(t, a, counted(1))
+		w.settle(t)
+		w.restart(t, a, "closes")
+		image, token := a.disk.Clone(), a.token
+		w.forked = true
+		w.connect(0, 1)
+		for range 5 {
+			w.write(t, a, counted(10))
+		}
+		w.settle2(t, 0, 1)
+		w.cut(0, 1)
+		a.disk, a.token = image, token
+		w.open(t, a, true)
+		w.write(t, a, counted(100))
+		w.connect(0, 1)
+		for range round {
+			w.healRound(t)
+		}
+		if !a.node.Rebuilding() {
+			continue
+		}
+		if a.node.seen[1] == 6 {
+			full++
+		}
+		if err := a.node.Discard(); err != nil {
+			t.Fatal(err)
+		}
+		w.heal(t)
+		w.wantEach(t, "151 [] []")
+		if t.Failed() {
+			t.Fatalf("in round %d", round)
+		}
+	}
+	if full == 0 {
+		t.Error("the host never had the other branch")
+	}
+}
+
 func TestTheMarkOfARebuildNamesAllThatIsLeft(t *testing.T) {
 	var left []gossip.BranchName
 	for i := range maxBranches + 1 {

@@ -198,7 +198,7 @@ func (r *Replica) Compare(theirs gossip.Chain) (forks bool, err error) {
 // mayBeAbandoned reports whether a counter is in a branch so long that its older deltas are not remembered.
 func (r *Replica) mayBeAbandoned(id crdt.ReplicaID, last uint64) bool {
 	return slices.ContainsFunc(r.branches, func(b gossip.Branch) bool {
-		return b.Replica == id && len(b.Links) == gossip.MaxChain && b.Common < last && last < b.Links[0].Last
+		return b.Replica == id && b.Forgot(last)
 	})
 }
 

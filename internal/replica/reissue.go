@@ -12,7 +12,7 @@ import (
 // issued again; those of another's are here by another name.
 func (g *Group) reapply(d *crdt.Delta, again *crdt.Reissue) (gossip.Outcome, error) {
 	switch {
-	case g.r.abandons(d) != nil:
+	case g.r.abandons(d):
 		return gossip.Applied, g.reissueAll(d, again)
 	case g.r.leaves(d):
 		return gossip.Known, nil
