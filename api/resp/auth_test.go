@@ -122,47 +122,6 @@ func TestWhoGuessesHasToWaitAndOthersDoNot(t *testing.T) {
 	other.expect("AUTH "+password, "+OK")
 }
 
-func TestClientsThatDoNotAuthenticateAreFewAndDoNotStay(t *testing.T) {
-	guard := guarded(t)
-	synctest.Test(t, func(t *testing.T) {
-		s, err := New(Config{DB: newMemory(), Auth: guard})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer s.Close()
-		connect := func() *peer {
-			local, remote := net.Pipe()
-			go s.start(t.Context(), remote)
-			return newPipePeer(t, local)
-		}
-		first := connect()
-		first.expect("AUTH "+password, "+OK")
-		var strangers []*peer
-		for range MaxStrangers {
-			strangers = append(strangers, connect())
-		}
-		synctest.Wait()
-		refused := connect()
-		if got := refused.reply(); got != "-ERR max number of clients that have not authenticated reached" {
-			t.Errorf("one too many: %s", got)
-		}
-		began := time.Now()
-		for _, p := range strangers {
-			p.expectEnd()
-		}
-		if waited := time.Since(began); waited != StrangerPatience {
-			t.Errorf("a stranger stays for %v, want %v", waited, StrangerPatience)
-		}
-		synctest.Wait()
-		first.expect("PING", "+PONG")
-		again := connect()
-		again.expect("AUTH "+password, "+OK")
-		for _, p := range []*peer{first, again} {
-			p.Close()
-		}
-	})
-}
-
 func TestAClientThatDoesNotEndTheHandshakeIsClosed(t *testing.T) {
 	secured, err := auth.LoadTLS(authtest.NewAuthority(t).Issue("server"))
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 type client struct {
 	server *Server
 	conn   net.Conn
+	came   time.Time
 	raw    syscall.RawConn // nil if conn has no file descriptor
 	read   rawRead
 	busy   bool // of receiveBuffered: the last read filled its buffer
@@ -45,7 +46,7 @@ type session struct {
 func (s *session) size() int { return s.pending.size + s.subs.bytes }
 
 func newClient(s *Server, conn net.Conn, id int64) *client {
-	c := &client{server: s, conn: conn, session: session{id: id}}
+	c := &client{server: s, conn: conn, came: time.Now(), session: session{id: id}}
 	if at, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
 		c.from = at.AddrPort().Addr()
 	}

@@ -29,8 +29,8 @@
 // unfinished.
 //
 // With Config.Auth a client has to send the password first, by AUTH or HELLO; on a TLS listener it
-// has to complete the handshake. Until then it is a stranger, with limits of its own. There is one
-// user, "default", who may do everything.
+// has to complete the handshake. Until then it is a stranger, with limits of its own, and gives way to
+// others when places are short. There is one user, "default", who may do everything.
 //
 // Beside the replies, one more goroutine of a connection sends messages, if it has subscribed to
 // changes of keys: to __keyspace@0__:KEY or __keyevent@0__:EVENT, by SUBSCRIBE or PSUBSCRIBE. It

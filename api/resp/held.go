@@ -50,12 +50,19 @@ func (s *Server) evict() {
 		if worst == nil {
 			return
 		}
-		s.held.Add(-worst.held.Swap(evicted))
-		_ = worst.conn.SetDeadline(time.Unix(1, 0))
+		s.expel(worst)
 		s.counts.evicted.Add(1)
 		s.config.Logger.Warn("closed the client that held most of the memory for clients",
 			"client", worst.conn.RemoteAddr().String(), "bytes", most, "limit", MaxHeld)
 	}
+}
+
+// expel has a client closed. It does not wait for it. Called under mu.
+func (s *Server) expel(c *client) {
+	if held := c.held.Swap(evicted); held > 0 {
+		s.held.Add(-held)
+	}
+	_ = c.conn.SetDeadline(time.Unix(1, 0))
 }
 
 // unread notes that a client is closed because it takes no replies.

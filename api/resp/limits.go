@@ -83,9 +83,12 @@ const (
 	MaxStrangerCommand = 16 << 10
 	// StrangerPatience is how long it may take, from connecting on.
 	StrangerPatience = 10 * time.Second
-	// MaxStrangers is how many such clients there may be at once. One more is answered with an
-	// error and closed.
+	// MaxStrangers is how many such clients there may be at once. When there are as many, or no place
+	// for a client is left, the one who came first gives way to the next who comes: so those without
+	// the password cannot keep out those who have it.
 	MaxStrangers = 1024
+	// strangerTurn is how long a stranger may keep another waiting, from connecting on.
+	strangerTurn = time.Second
 )
 
 const (

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -98,7 +99,7 @@ type Server struct {
 	draining  bool
 	listeners []net.Listener
 	clients   map[*client]struct{}
-	strangers int                  // clients that have not authenticated, or not ended the handshake of TLS
+	strangers []*client            // those that are: see limits.go. In the order in which they came
 	cancels   []context.CancelFunc // of what connections wait for in the database
 
 	running sync.WaitGroup // connections; added to under mu, and never while draining
@@ -213,9 +214,18 @@ func (s *Server) accept(ctx context.Context, l net.Listener) error {
 	}
 }
 
-// start serves a connection in a goroutine of its own, or refuses it.
+// start serves a connection in a goroutine of its own, or refuses it. It waits if a stranger is about to
+// give way to it.
 func (s *Server) start(ctx context.Context, conn net.Conn) {
-	c, refusal := s.admit(conn)
+	c, wait, refusal := s.admit(conn)
+	for ; wait > 0; c, wait, refusal = s.admit(conn) {
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			conn.Close()
+			return
+		}
+	}
 	if c == nil {
 		if refusal != "" {
 			s.counts.refused.Add(1)
@@ -231,45 +241,60 @@ func (s *Server) start(ctx context.Context, conn net.Conn) {
 		defer s.running.Done()
 		c.serve(ctx)
 		s.mu.Lock()
-		delete(s.clients, c)
-		if c.in.stranger {
-			s.strangers--
-		}
+		s.forget(c)
 		s.mu.Unlock()
 		conn.Close()
 	}()
 }
 
-// admit returns a client for a connection, or nil and what to tell it.
-func (s *Server) admit(conn net.Conn) (c *client, refusal string) {
+// admit returns a client for a connection; or nil, and for how long to wait before it is called again, or
+// what to tell the connection.
+func (s *Server) admit(conn net.Conn) (c *client, wait time.Duration, refusal string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_, secured := conn.(*tls.Conn)
 	stranger := s.config.Auth != nil || secured
+	full := len(s.clients) >= s.config.MaxClients
 	switch {
 	case s.draining:
-		return nil, ""
-	case len(s.clients) >= s.config.MaxClients:
-		return nil, "-ERR max number of clients reached\r\n"
-	case stranger && s.strangers >= MaxStrangers:
-		return nil, "-ERR max number of clients that have not authenticated reached\r\n"
+		return nil, 0, ""
+	case full && len(s.strangers) == 0:
+		return nil, 0, "-ERR max number of clients reached\r\n"
+	case full || stranger && len(s.strangers) >= MaxStrangers:
+		first := s.strangers[0]
+		if wait = strangerTurn - time.Since(first.came); wait > 0 {
+			return nil, wait, ""
+		}
+		s.expel(first)
+		s.forget(first)
 	}
 	c = newClient(s, conn, s.counts.clients.Add(1))
 	if stranger {
-		s.strangers++
+		s.strangers = append(s.strangers, c)
 		c.stranger, c.in.stranger = s.config.Auth != nil, true
-		_ = conn.SetDeadline(time.Now().Add(StrangerPatience))
+		_ = conn.SetDeadline(c.came.Add(StrangerPatience))
 	}
 	s.clients[c] = struct{}{}
 	s.running.Add(1)
-	return c, ""
+	return c, 0, ""
+}
+
+// forget takes a client out of those that take a place. Called under mu.
+func (s *Server) forget(c *client) {
+	delete(s.clients, c)
+	s.welcome(c)
+}
+
+// welcome takes a client out of the strangers. Called under mu.
+func (s *Server) welcome(c *client) {
+	s.strangers = slices.DeleteFunc(s.strangers, func(other *client) bool { return other == c })
 }
 
 // trust lifts the limits of a client that has authenticated. Called by its goroutine.
 func (s *Server) trust(c *client) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.strangers--
+	s.welcome(c)
 	c.in.stranger = false
 	_ = c.conn.SetWriteDeadline(time.Time{})
 	if !s.draining && !c.evicted() {

@@ -1,0 +1,150 @@
+package resp
+
+import (
+	"bufio"
+	"crypto/tls"
+	"net"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/peerd/peerd/internal/auth"
+	"github.com/peerd/peerd/internal/auth/authtest"
+)
+
+// pipes is a listener to whom connections are sent.
+type pipes struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (l *pipes) Accept() (net.Conn, error) {
+	select {
+	case conn := <-l.conns:
+		return conn, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipes) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (l *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipes", Net: "unix"} }
+
+// onPipes serves an empty database under a clock of the test's own. connect makes a connection, whose
+// far end it gives to secure unless that is nil, and returns the near one.
+func onPipes(t *testing.T, config Config, secure func(net.Conn) net.Conn,
+	fn func(t *testing.T, connect func() *peer)) {
+	synctest.Test(t, func(t *testing.T) {
+		config.DB = newMemory()
+		s, err := New(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := &pipes{conns: make(chan net.Conn, 2*MaxStrangers), closed: make(chan struct{})}
+		var serving sync.WaitGroup
+		serving.Go(func() { _ = s.Serve(t.Context(), l) })
+		fn(t, func() *peer {
+			near, far := net.Pipe()
+			if secure != nil {
+				far = secure(far)
+			}
+			l.conns <- far
+			return newPipePeer(t, near)
+		})
+		s.Close()
+		serving.Wait()
+	})
+}
+
+func TestStrangersGiveWayToClients(t *testing.T) {
+	onPipes(t, Config{Auth: guarded(t)}, nil, func(t *testing.T, connect func() *peer) {
+		first := connect()
+		first.expect("AUTH "+password, "+OK")
+		var strangers []*peer
+		for range 2 * MaxStrangers { // as many wait as have a place
+			strangers = append(strangers, connect())
+		}
+		synctest.Wait()
+		began := time.Now()
+		second := connect()
+		second.expect("AUTH "+password, "+OK")
+		if waited := time.Since(began); waited != 2*strangerTurn {
+			t.Errorf("a client that comes after them waits for %v, want %v", waited, 2*strangerTurn)
+		}
+		for i, p := range strangers[:MaxStrangers+1] {
+			p.expectEnd()
+			if waited := time.Since(began); waited != 2*strangerTurn {
+				t.Errorf("stranger %d leaves after %v, want when another waits for its place", i, waited)
+			}
+		}
+		strangers[2*MaxStrangers-1].expectEnd() // whom nobody waits for
+		if waited := time.Since(began); waited != strangerTurn+StrangerPatience {
+			t.Errorf("the last stranger leaves after %v, want %v", waited, strangerTurn+StrangerPatience)
+		}
+		first.expect("PING", "+PONG")
+		second.expect("PING", "+PONG")
+	})
+}
+
+func TestStrangersGiveWayWhenNoPlaceForAClientIsLeft(t *testing.T) {
+	const places = 3
+	config := Config{Auth: guarded(t), MaxClients: places}
+	onPipes(t, config, nil, func(t *testing.T, connect func() *peer) {
+		var clients []*peer
+		for range places - 1 {
+			clients = append(clients, connect())
+			clients[len(clients)-1].expect("AUTH "+password, "+OK")
+		}
+		stranger := connect()
+		synctest.Wait()
+		began := time.Now()
+		clients = append(clients, connect())
+		clients[places-1].expect("AUTH "+password, "+OK")
+		if waited := time.Since(began); waited != strangerTurn {
+			t.Errorf("the last client waits for %v, want %v", waited, strangerTurn)
+		}
+		stranger.expectEnd()
+		if got := connect().reply(); got != "-ERR max number of clients reached" {
+			t.Errorf("one too many: %s", got)
+		}
+		for _, p := range clients {
+			p.expect("PING", "+PONG")
+		}
+	})
+}
+
+func TestOverTLSStrangersGiveWayToClients(t *testing.T) {
+	files := authtest.NewAuthority(t).Issue("server")
+	secured, err := auth.LoadTLS(auth.Files{Cert: files.Cert, Key: files.Key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := auth.Files{CA: files.CA}.ClientConfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now() // of which the certificate is, and not of the bubble
+	config.ServerName, config.Time = "127.0.0.1", func() time.Time { return now }
+	secure := func(c net.Conn) net.Conn { return tls.Server(c, secured.Config()) }
+	onPipes(t, Config{}, secure, func(t *testing.T, connect func() *peer) {
+		for range MaxStrangers {
+			connect()
+		}
+		synctest.Wait()
+		began := time.Now()
+		p := connect()
+		p.Conn = tls.Client(p.Conn, config)
+		p.in = bufio.NewReader(p.Conn)
+		p.expect("PING", "+PONG")
+		if waited := time.Since(began); waited != strangerTurn {
+			t.Errorf("a client that comes after them waits for %v, want %v", waited, strangerTurn)
+		}
+		p.Close()
+	})
+}
