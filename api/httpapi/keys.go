@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -32,11 +33,11 @@ func (s *Server) getKey(w http.ResponseWriter, r *http.Request) error {
 	}
 	e := entry{Key: &path[0], Path: path[1:]}
 	found := false
-	token, err := s.peer.ViewToken(r.Context(), func(tx *peer.Tx) (err error) {
+	token, err := s.view(r, func(tx *peer.Tx) (err error) {
 		found, err = e.read(in, tx.Fields, path, after, limit)
 		return err
 	})
-	if err = orNoToken(err); err != nil {
+	if err != nil {
 		return err
 	}
 	e.Token = token
@@ -89,6 +90,14 @@ func (r *reader) page(at spot, t crdt.Type, after *string, limit int, cursor *st
 	}
 	*cursor = cursorAt(next)
 	return v, err
+}
+
+// view runs fn on a snapshot, once the peer lets one be taken. It returns the token of its moment.
+func (s *Server) view(r *http.Request, fn func(*peer.Tx) error) (peer.Token, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
+	defer cancel()
+	token, err := s.peer.ViewToken(ctx, fn)
+	return token, orNoToken(err)
 }
 
 // putKey makes a key, or a path in it, hold what the body says and nothing else that is seen there.
@@ -155,10 +164,10 @@ func (s *Server) listKeys(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	var l listing
-	token, err := s.peer.ViewToken(r.Context(), func(tx *peer.Tx) error {
+	token, err := s.view(r, func(tx *peer.Tx) error {
 		return l.read(shareOf(r), tx, prefix, after, limit)
 	})
-	if err = orNoToken(err); err != nil {
+	if err != nil {
 		return err
 	}
 	l.Token = token

@@ -2,13 +2,17 @@ package httpapi
 
 import (
 	"bufio"
+	"context"
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/peerd/peerd/peer"
 )
 
 // pipes is a listener whose connections are pipes, so that time in them can be a test's own.
@@ -106,4 +110,28 @@ func TestABodyThatComesSlowlyIsAnswered(t *testing.T) {
 			t.Errorf("answered %v (%v)", answer, err)
 		}
 	})
+}
+
+// busyPeer opens no view, as while it takes a large repair over.
+type busyPeer struct{ fakePeer }
+
+func (*busyPeer) ViewToken(ctx context.Context, _ func(*peer.Tx) error) (peer.Token, error) {
+	<-ctx.Done()
+	return "", ctx.Err()
+}
+
+func TestAReadThatHasToWaitIsAnsweredBeforeItsConnectionIsCutOff(t *testing.T) {
+	for _, path := range []string{"/v1/keys", "/v1/keys/k"} {
+		synctest.Test(t, func(t *testing.T) {
+			began := time.Now()
+			w := ask(New(Config{Peer: &busyPeer{}}), "GET", path, "localhost")
+			waited := time.Since(began)
+			if w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), `"busy"`) {
+				t.Errorf("GET %s: %d %s", path, w.Code, w.Body)
+			}
+			if waited >= writeTimeout {
+				t.Errorf("GET %s was answered after %v, and is cut off after %v", path, waited, writeTimeout)
+			}
+		})
+	}
 }

@@ -25,7 +25,7 @@ type changes struct {
 	Token   peer.Token `json:"token"`
 }
 
-// workTimeout is how long a transaction may wait for its turn. It ends before writeTimeout.
+// workTimeout is how long a transaction, or a read, may wait for its turn. It ends before writeTimeout.
 const workTimeout = 8 * time.Second
 
 // runTransaction does a list of operations as one transaction: all of them, or none.
