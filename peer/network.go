@@ -315,6 +315,9 @@ const meetFor = time.Minute
 
 // meet has this peer link to another one, chosen or not. See gossip.Meet.
 func (n *network) meet(id gossip.NeighbourID) {
+	if string(id) == n.id.String() {
+		return // it is itself one of the two hosts
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	maps.DeleteFunc(n.meets, func(_ gossip.NeighbourID, since time.Time) bool {

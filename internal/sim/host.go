@@ -373,8 +373,10 @@ func (h *host) after() error {
 		case gossip.Damaged:
 			h.suspectDamage(e.From)
 		case gossip.Meet:
-			h.say("is to meet %s", e.From)
-			h.meets[e.From] = h.w.now
+			if e.From != h.id {
+				h.say("is to meet %s", e.From)
+				h.meets[e.From] = h.w.now
+			}
 		}
 	}
 	if err := h.lookAfterItself(); err != nil {
