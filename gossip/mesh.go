@@ -76,7 +76,8 @@ const (
 	Behind EventKind = iota
 	// Damaged: this replica and the neighbour have the same context over different cells.
 	Damaged
-	// Meet: a link is to be opened to a host that is no neighbour, so that this store's fork heals.
+	// Meet: a link is to be opened to a host that is no neighbour, so that this store's fork heals. It may
+	// be the owner itself, whose name the mesh does not know.
 	Meet
 )
 
@@ -88,6 +89,7 @@ type Mesh struct {
 	source     map[crdt.ReplicaID]NeighbourID // who sent the newest delta of each replica first
 	waiting    []waiting                      // deltas that overtook what they depend on
 	waitBytes  int
+	grown      bool // the context grew otherwise than by deltas: what waits may be ready
 	paused     bool // deltas are not taken
 	held       bool // own deltas wait for Release
 	events     []Event
@@ -122,7 +124,7 @@ type neighbour struct {
 	chain    map[crdt.ReplicaID]bool // whose chain it asked for
 
 	branches map[BranchName]bool // abandoned ones that it knows of
-	rifts    map[rift]bool       // that it knows of
+	rifts    map[rift]bool       // that it knows of, among those that are remembered
 
 	// What is due to it. Flags, not queues: a message is made when the link takes it.
 	hello, answer, graft, tellBehind, have, digest bool
@@ -200,6 +202,7 @@ func (m *Mesh) Events() []Event {
 
 // Rebase begins all links again: after a repair the log has holes, and the context has grown beside it.
 func (m *Mesh) Rebase() {
+	m.grown = true
 	for _, n := range m.neighbours {
 		n.hello, n.answer, n.lost, n.whole = true, true, true, false
 	}

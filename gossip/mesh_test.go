@@ -267,6 +267,30 @@ func TestADeltaThatOvertookAnotherWaitsForIt(t *testing.T) {
 	}
 }
 
+// TestADeltaThatWaitedForARepairIsAppliedAndPassedOn has only host 2 hold a delta, whose writer is gone, and
+// what it depends on come by a repair.
+func TestADeltaThatWaitedForARepairIsAppliedAndPassedOn(t *testing.T) {
+	w := newNet(t, 4)
+	w.connect(1, 2)
+	w.connect(2, 3)
+	w.run()
+	w.cores[0].write(1)
+	first := w.cores[0].log[0]
+	w.cores[1].take(first)
+	w.cores[1].write(1)
+	w.deliver(1, id(2), encodeDeltas([][]byte{w.cores[1].log[1].Encode()}, nil))
+	w.meshes[2].Disconnect(id(1))
+	w.meshes[1].Disconnect(id(2))
+	for _, i := range []int{2, 3} {
+		w.cores[i].take(first)
+		w.meshes[i].Rebase()
+	}
+	w.run()
+	if n := w.meshes[2].Waiting(); n != 0 || w.cores[3].seen[2] != 1 {
+		t.Fatalf("%d deltas wait, and its neighbour's context is %v", n, w.cores[3].seen)
+	}
+}
+
 func TestWaitingDeltasAreBounded(t *testing.T) {
 	w := newNet(t, 2)
 	w.connect(0, 1)

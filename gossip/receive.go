@@ -21,6 +21,12 @@ func (m *Mesh) Receive(id NeighbourID, data []byte,
 	if !n.greeted && k != kindHello {
 		return fmt.Errorf("%w: a message before hello", ErrFrame)
 	}
+	if m.grown && !m.paused && m.core.Whole() {
+		m.grown = false
+		if err := m.retry(apply); err != nil {
+			return err
+		}
+	}
 	switch k {
 	case kindHello:
 		return m.receiveHello(id, n, body)

@@ -66,7 +66,7 @@ func (m *Mesh) forgetRifts() {
 
 // nextRift returns a rift that the neighbour was not told of.
 func (m *Mesh) nextRift(n *neighbour) []byte {
-	if len(m.rifts) == 0 {
+	if len(n.rifts) == len(m.rifts) {
 		return nil
 	}
 	for _, r := range slices.SortedFunc(maps.Keys(m.rifts), rift.compare) {
