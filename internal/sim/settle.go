@@ -208,6 +208,9 @@ func (w *world) empty() {
 		muts = append(muts, mutation{what: fmt.Sprintf("delete %q", key), clears: crdt.KeyAddress(key),
 			do: func(f crdt.Fields) error { return second(f.Delete(key)) }})
 	}
+	if len(muts) == 0 {
+		return
+	}
 	h.ask(muts)
 	w.pass(time.Second)
 	w.agree()
