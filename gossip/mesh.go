@@ -109,7 +109,7 @@ type neighbour struct {
 	cursor  uint64             // the log's record to serve it next
 	lost    bool               // cursor is to be found anew
 	behind  bool               // the log does not cover what it lacks
-	missing int                // ticks for which it has had what we lack
+	missing int                // ticks for which it has had what we lack, or been strange
 	quiet   int                // ticks since it was told what is new here
 	due     bool               // deltas that are held back are to go to it
 
@@ -235,7 +235,11 @@ func (m *Mesh) Tick(repairing bool) {
 		n.quiet++
 		n.have = n.have || n.quiet >= tellAlone
 		switch {
-		case n.strange, !m.core.Lacks(n.known):
+		case n.strange:
+			if n.missing++; n.missing%riftAgain == 0 {
+				n.hello, n.answer = true, true
+			}
+		case !m.core.Lacks(n.known):
 			n.missing = 0
 		case !repairing:
 			if n.missing++; n.missing%askEvery == patience {

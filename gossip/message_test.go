@@ -34,7 +34,7 @@ func samples() map[string][]byte {
 		"ack":    encodeAck(131072),
 		"abandoned": encodeAbandoned([]Branch{{Replica: 7, Common: 3, Links: []ChainLink{{4, 5}, {6, 7}},
 			Healed: crdt.VersionVector{8: 9}, Moves: []Move{{Was: 4, N: 2, Now: crdt.Dot{Replica: 8, Counter: 1}}}}}),
-		"rift":  encodeRift(newRift(7, "", "12D3KooW")),
+		"rift":  encodeRift(newRift(7, "", "12D3KooW"), riftTicks),
 		"chain": encodeChain(Chain{Replica: 7, First: 1, Links: []ChainLink{{1, 2}, {3, 4}}}),
 	}
 }

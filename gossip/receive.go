@@ -101,7 +101,7 @@ func (m *Mesh) receiveHello(from NeighbourID, n *neighbour, body []byte) error {
 		n.ask[r] = true
 	}
 	for _, r := range differ.Forked {
-		m.noticeRift(newRift(r, "", from))
+		m.noticeRift(newRift(r, "", from), riftTicks)
 	}
 	n.strange = differ.Strange
 	if first && !n.strange {
@@ -203,6 +203,7 @@ func (m *Mesh) receiveAbandoned(n *neighbour, body []byte) error {
 		if len(n.branches) < maxReplicas {
 			n.branches[b.Name()] = true
 		}
+		m.healedRifts(b.Replica)
 	}
 	if m.core.Abandon(all) {
 		m.Rebase() // we are not whole any more

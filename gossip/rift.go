@@ -22,8 +22,11 @@ type rift struct {
 
 const (
 	maxRifts       = 64  // that are remembered
-	riftTicks      = 600 // for how long, and not told again: a minute
+	riftTicks      = 600 // for how long since it was seen: a minute
 	maxNeighbourID = 128 // bytes
+	// riftAgain is after how many ticks strange neighbours say hello again, and tell anew of the rift that
+	// is still there: then all have forgotten it, also those who heard it ten seconds late.
+	riftAgain = riftTicks + 100
 )
 
 // newRift puts the hosts in order.
@@ -35,12 +38,13 @@ func (r rift) compare(o rift) int {
 	return cmp.Or(cmp.Compare(r.replica, o.replica), slices.Compare(r.hosts[:], o.hosts[:]))
 }
 
-// noticeRift has everyone told of a rift.
-func (m *Mesh) noticeRift(r rift) {
-	if m.rifts[r] > 0 || len(m.rifts) == maxRifts {
+// noticeRift has everyone told of a rift. It is remembered for some ticks: riftTicks by who sees it, and by who
+// hears of it for as long as by who told. Were that longer, the rift would be told for ever.
+func (m *Mesh) noticeRift(r rift, ticks int) {
+	if ticks == 0 || m.rifts[r] > 0 || len(m.rifts) == maxRifts {
 		return
 	}
-	m.rifts[r] = riftTicks
+	m.rifts[r] = ticks
 	if !m.core.Owns(r.replica) {
 		return
 	}
@@ -54,13 +58,26 @@ func (m *Mesh) noticeRift(r rift) {
 // forgetRifts is due with each tick.
 func (m *Mesh) forgetRifts() {
 	for r := range m.rifts {
-		if m.rifts[r]--; m.rifts[r] > 0 {
-			continue
+		if m.rifts[r]--; m.rifts[r] == 0 {
+			m.forgetRift(r)
 		}
-		delete(m.rifts, r)
-		for _, n := range m.neighbours {
-			delete(n.rifts, r)
+	}
+}
+
+// healedRifts forgets those of a replica of which a branch was healed. If another is still there, the hosts
+// that are on it say hello again.
+func (m *Mesh) healedRifts(id crdt.ReplicaID) {
+	for r := range m.rifts {
+		if r.replica == id {
+			m.forgetRift(r)
 		}
+	}
+}
+
+func (m *Mesh) forgetRift(r rift) {
+	delete(m.rifts, r)
+	for _, n := range m.neighbours {
+		delete(n.rifts, r)
 	}
 }
 
@@ -72,21 +89,21 @@ func (m *Mesh) nextRift(n *neighbour) []byte {
 	for _, r := range slices.SortedFunc(maps.Keys(m.rifts), rift.compare) {
 		if !n.rifts[r] {
 			n.rifts[r] = true
-			return encodeRift(r)
+			return encodeRift(r, m.rifts[r])
 		}
 	}
 	return nil
 }
 
 func (m *Mesh) receiveRift(from NeighbourID, n *neighbour, body []byte) error {
-	r, err := decodeRift(body)
+	r, ticks, err := decodeRift(body)
 	if err != nil {
 		return err
 	}
 	if r.hosts[0] == "" {
 		r = newRift(r.replica, from, r.hosts[1])
 	}
-	m.noticeRift(r)
+	m.noticeRift(r, ticks)
 	if m.rifts[r] > 0 {
 		n.rifts[r] = true
 	}
@@ -94,19 +111,22 @@ func (m *Mesh) receiveRift(from NeighbourID, n *neighbour, body []byte) error {
 }
 
 // The sender's own name is left empty: whoever hears it from the host itself knows that.
-func encodeRift(r rift) []byte {
+func encodeRift(r rift, ticks int) []byte {
 	return frame(kindRift, func(w *wire.Writer) {
-		w.Array(3)
+		w.Array(4)
 		w.Uint(uint64(r.replica))
 		w.String(string(r.hosts[0]))
 		w.String(string(r.hosts[1]))
+		w.Uint(uint64(ticks))
 	})
 }
 
-func decodeRift(body []byte) (r rift, err error) {
-	err = decode(body, 3, func(rd *wire.Reader) {
+// decodeRift returns a rift, and for how long it is to be remembered: riftTicks at most.
+func decodeRift(body []byte) (r rift, ticks int, err error) {
+	err = decode(body, 4, func(rd *wire.Reader) {
 		id := crdt.ReplicaID(rd.Uint())
 		r = newRift(id, NeighbourID(rd.String(maxNeighbourID)), NeighbourID(rd.String(maxNeighbourID)))
+		ticks = int(min(rd.Uint(), riftTicks))
 	})
-	return r, err
+	return r, ticks, err
 }

@@ -51,13 +51,83 @@ func TestAForkedStoreHearsWhomToMeet(t *testing.T) {
 	}
 }
 
+// TestAStoreThatWasAwayHearsOfTheRiftThatIsStillThere has the store that forked link to the others only when
+// they have forgotten the rift between two of them.
+func TestAStoreThatWasAwayHearsOfTheRiftThatIsStillThere(t *testing.T) {
+	w := newNet(t, 4)
+	w.cores[2].forked, w.cores[2].strange = []crdt.ReplicaID{1}, true
+	w.connect(1, 2)
+	w.connect(2, 3)
+	w.run()
+	w.tick(riftTicks + 10)
+	w.connect(0, 1)
+	w.run()
+	if all := meetings(w.meshes[0]); all != nil {
+		t.Fatalf("it is to meet %v, of which this test has it hear later", all)
+	}
+	w.tick(2 * riftAgain)
+	if meetings(w.meshes[0]) == nil {
+		t.Error("it never hears of the rift that is still there")
+	}
+}
+
+// TestARiftThatIsGoneIsForgotten has a link break and open again for half an hour.
+func TestARiftThatIsGoneIsForgotten(t *testing.T) {
+	w := newNet(t, 4)
+	w.cores[1].forked, w.cores[1].strange = []crdt.ReplicaID{1}, true
+	w.connect(0, 1)
+	w.connect(1, 3)
+	w.run()
+	w.cores[1].forked, w.cores[1].strange = nil, false
+	w.tick(riftTicks / 2)
+	w.connect(1, 2)
+	w.run()
+	for range 50 {
+		w.tick(riftTicks/2 + 50)
+		w.connect(1, 2)
+		w.run()
+	}
+	for i, m := range w.meshes {
+		if len(m.rifts) > 0 {
+			t.Errorf("half an hour later host %d remembers %v; %d frames told of it", i, m.rifts, w.sent[kindRift])
+		}
+	}
+}
+
+func TestNobodyIsToldOfARiftOfABranchThatWasHealed(t *testing.T) {
+	w := newNet(t, 3)
+	w.connect(0, 1)
+	w.run()
+	w.deliver(0, id(1), encodeRift(newRift(9, "", "x"), riftTicks))
+	w.deliver(0, id(1), encodeRift(newRift(8, "", "x"), riftTicks))
+	w.deliver(0, id(1), encodeAbandoned([]Branch{{
+		Replica: 9, Links: []ChainLink{{1, 2}}, Healed: crdt.VersionVector{10: 1},
+	}}))
+	w.connect(1, 2)
+	w.run()
+	if n := w.sent[kindRift]; n != 1 {
+		t.Errorf("%d rifts are told of, want one: the other branch was healed", n)
+	}
+}
+
+func TestNobodyHasARiftRememberedForMoreThanAMinute(t *testing.T) {
+	w := newNet(t, 2)
+	w.connect(0, 1)
+	w.run()
+	w.deliver(0, id(1), encodeRift(newRift(9, "", "x"), 1<<40))
+	w.tick(riftTicks)
+	if rifts := w.meshes[1].rifts; len(rifts) > 0 {
+		t.Errorf("a minute later it remembers %v", rifts)
+	}
+}
+
 func TestRiftsAreBounded(t *testing.T) {
 	w := newNet(t, 3)
 	w.connect(0, 1)
 	w.connect(1, 2)
 	w.run()
 	for i := range 2 * maxRifts {
-		w.deliver(0, id(1), encodeRift(newRift(crdt.ReplicaID(100+i), "", "x")))
+		w.deliver(0, id(1), encodeRift(newRift(crdt.ReplicaID(100+i), "", "x"), riftTicks))
 	}
 	w.run()
 	if n := len(w.meshes[1].rifts); n != maxRifts {

@@ -229,6 +229,8 @@ func (w *world) events(t testing.TB, h *host) {
 		switch e.Kind {
 		case gossip.Behind:
 			w.beginRepair(t, index(e.From), h.i)
+		case gossip.Meet:
+			w.connect(h.i, index(e.From))
 		case gossip.Damaged:
 			t.Fatalf("host %d and %s have one context and different cells", h.i, e.From)
 		}

@@ -150,3 +150,45 @@ func TestAnImageFromBeforeAnIDsFirstDotTakesItsWrites(t *testing.T) {
 	w.settle(t)
 	w.wantEach(t, "111 [] []")
 }
+
+// TestAForkThatOthersFoundWhileTheStoreWasAwayHeals has hosts of the two branches meet while the store that
+// forked is away for longer than they remember it.
+func TestAForkThatOthersFoundWhileTheStoreWasAwayHeals(t *testing.T) {
+	for name, second := range map[string][]int64{"as long": {100}, "longer": {100, 1000}} {
+		for _, ticks := range []int{100, 700} {
+			t.Run(fmt.Sprintf("%s, away for %d ticks", name, ticks), func(t *testing.T) {
+				w := newWorld(t, 5, worldConfig{hosts: 3, maxLog: 1 << 30})
+				a := w.hosts[0]
+				w.write(t, a, counted(1))
+				w.settle(t)
+				w.cut(0, 2)
+				w.cut(1, 2)
+				w.restart(t, a, "closes")
+				image := a.disk.Clone()
+				w.connect(0, 1)
+				w.write(t, a, counted(10))
+				w.settle2(t, 0, 1)
+				w.cut(0, 1)
+				a.disk, w.forked = image, true
+				w.open(t, a, true)
+				want := int64(11)
+				for _, n := range second {
+					w.write(t, a, counted(n))
+					want += n
+				}
+				w.connect(0, 2)
+				w.settle2(t, 0, 2)
+				w.cut(0, 2)
+				w.connect(1, 2)
+				for range ticks {
+					w.healRound(t)
+				}
+				w.connect(0, 2) // not to 1, which it is to meet
+				for range 1500 {
+					w.healRound(t)
+				}
+				w.wantEach(t, fmt.Sprintf("%d [] []", want))
+			})
+		}
+	}
+}
