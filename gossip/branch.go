@@ -19,6 +19,8 @@ type Branch struct {
 	// while the store that abandons the branch is at it.
 	Healed crdt.VersionVector
 	Moves  []Move // what the dots became, in order, at most MaxChain
+	// Tries is how often it was healed before: again, if what it became was lost.
+	Tries uint64
 }
 
 // maxBranches bounds the branches of one message.
@@ -78,7 +80,7 @@ func (b *Branch) Name() BranchName {
 
 // WriteBranch writes b.
 func WriteBranch(w *wire.Writer, b Branch) {
-	w.Array(5)
+	w.Array(6)
 	w.Uint(uint64(b.Replica))
 	w.Uint(b.Common)
 	writeLinks(w, b.Links)
@@ -90,11 +92,13 @@ func WriteBranch(w *wire.Writer, b Branch) {
 		w.Uint(uint64(m.Now.Replica))
 		w.Uint(m.Now.Counter)
 	}
+	w.Uint(b.Tries)
 }
 
 // ReadBranch reads what WriteBranch wrote.
 func ReadBranch(r *wire.Reader) (b Branch) {
-	if fields := r.Array(64); fields < 5 {
+	fields := r.Array(64)
+	if fields < 5 {
 		r.Fail("%d fields of a branch, want 5", fields)
 	}
 	b.Replica, b.Common = crdt.ReplicaID(r.Uint()), r.Uint()
@@ -111,6 +115,9 @@ func ReadBranch(r *wire.Reader) (b Branch) {
 		moved += m.N
 		m.Now = crdt.Dot{Replica: crdt.ReplicaID(r.Uint()), Counter: r.Uint()}
 		b.Moves = append(b.Moves, m)
+	}
+	if fields > 5 {
+		b.Tries = r.Uint()
 	}
 	last := b.Common
 	for _, l := range b.Links {

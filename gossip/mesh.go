@@ -49,7 +49,7 @@ type Core interface {
 type Differences struct {
 	Suspects []crdt.ReplicaID // this store's own ids: the neighbour is asked for their chains
 	Forked   []crdt.ReplicaID // of other stores: they must hear of it
-	Strange  bool             // some are: no deltas are exchanged before one of the two has healed
+	Strange  []crdt.ReplicaID // that are: if any, no deltas are exchanged before one of the two has healed
 }
 
 // Outcome is what became of a delta that arrived.
@@ -101,6 +101,7 @@ type neighbour struct {
 	greeted bool               // its hello has arrived
 	whole   bool               // and said that it has what its context says
 	strange bool               // dots stand for other things there than here
+	differs []crdt.ReplicaID   // those of these replicas
 	replica crdt.ReplicaID     // under which it wrote when it said hello
 	known   crdt.VersionVector // what it has, or was sent
 	said    crdt.VersionVector // what it has, by its own word
@@ -113,6 +114,10 @@ type neighbour struct {
 	quiet   int                // ticks since it was told what is new here
 	due     bool               // deltas that are held back are to go to it
 
+	// Hellos on this link: those sent to it, those heard from it, and how many it must have heard before
+	// what it says of itself counts. See Rebase.
+	hellos, heard, confirm uint64
+
 	onTheWay uint64 // bytes of deltas sent to it and not acknowledged
 	owed     uint64 // bytes of deltas received from it and not acknowledged
 
@@ -123,8 +128,8 @@ type neighbour struct {
 	asked    map[crdt.ReplicaID]bool // whose chain it was asked for
 	chain    map[crdt.ReplicaID]bool // whose chain it asked for
 
-	branches map[BranchName]bool // abandoned ones that it knows of
-	rifts    map[rift]bool       // that it knows of, among those that are remembered
+	branches map[BranchName]uint64 // abandoned ones that it knows of: one more than their tries
+	rifts    map[rift]bool         // that it knows of, among those that are remembered
 
 	// What is due to it. Flags, not queues: a message is made when the link takes it.
 	hello, answer, graft, tellBehind, have, digest bool
@@ -141,7 +146,7 @@ func NewMesh(core Core) *Mesh {
 
 // Connect opens a link, in place of one that there may be.
 func (m *Mesh) Connect(id NeighbourID) {
-	m.neighbours[id] = &neighbour{
+	n := &neighbour{
 		hello:    true,
 		told:     crdt.VersionVector{},
 		came:     crdt.VersionVector{},
@@ -151,8 +156,12 @@ func (m *Mesh) Connect(id NeighbourID) {
 		ask:      map[crdt.ReplicaID]bool{},
 		asked:    map[crdt.ReplicaID]bool{},
 		chain:    map[crdt.ReplicaID]bool{},
-		branches: map[BranchName]bool{},
+		branches: map[BranchName]uint64{},
 		rifts:    map[rift]bool{},
+	}
+	m.neighbours[id] = n
+	if !m.core.Whole() {
+		n.mustConfirm()
 	}
 }
 
@@ -180,7 +189,8 @@ func (m *Mesh) Said(id NeighbourID) crdt.VersionVector {
 	return nil
 }
 
-// Whole reports whether a neighbour said, since the last Rebase, that it has what its context says.
+// Whole reports whether a neighbour said, once it had heard of the last Rebase, that it has what its context
+// says.
 func (m *Mesh) Whole(id NeighbourID) bool {
 	n := m.neighbours[id]
 	return n != nil && n.greeted && n.whole
@@ -193,6 +203,14 @@ func (m *Mesh) Strange(id NeighbourID) bool {
 	return n != nil && n.strange
 }
 
+// Differs returns the replicas whose dots stand for other things at a neighbour than here.
+func (m *Mesh) Differs(id NeighbourID) []crdt.ReplicaID {
+	if n := m.neighbours[id]; n != nil {
+		return n.differs
+	}
+	return nil
+}
+
 // Events returns what happened since the last call.
 func (m *Mesh) Events() []Event {
 	e := m.events
@@ -200,12 +218,30 @@ func (m *Mesh) Events() []Event {
 	return e
 }
 
-// Rebase begins all links again: after a repair the log has holes, and the context has grown beside it.
+// Rebase begins all links again: after a repair the log has holes, and the context has grown beside it. What a
+// neighbour says of itself counts again once it has heard how this replica is now: of two that rely on each
+// other to give up what they hold, each would do so on an old word of the other.
 func (m *Mesh) Rebase() {
 	m.grown = true
 	for _, n := range m.neighbours {
-		n.hello, n.answer, n.lost, n.whole = true, true, true, false
+		n.lost = true
+		n.mustConfirm()
 	}
+}
+
+func (n *neighbour) mustConfirm() {
+	n.hello, n.answer, n.whole = true, true, false
+	n.confirm = n.hellos + 1
+}
+
+// suspected reports whether it is open whether this store forked: a neighbour was asked for a chain of its.
+func (m *Mesh) suspected() bool {
+	for _, n := range m.neighbours {
+		if len(n.ask)+len(n.asked) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // Ticks, of 100 ms.
@@ -322,7 +358,8 @@ func (m *Mesh) Next(id NeighbourID) ([]byte, error) {
 func (m *Mesh) nextHello(n *neighbour) []byte {
 	seen, heads := m.core.Context()
 	h := hello{version: protocolVersion, replica: m.core.ID(), seen: seen, heads: heads,
-		answer: n.answer, whole: m.core.Whole()}
+		answer: n.answer, whole: m.core.Whole() && !m.suspected(), heard: n.heard}
+	n.hellos++
 	if n.graft {
 		for id, count := range n.known {
 			if count > seen[id] && len(h.graft) < maxReplicas {
@@ -344,13 +381,13 @@ func (m *Mesh) nextBranches(n *neighbour) []byte {
 	size := 0
 	for _, b := range m.core.Branches() {
 		name := b.Name()
-		if len(b.Healed) == 0 || n.branches[name] {
+		if len(b.Healed) == 0 || n.branches[name] > b.Tries {
 			continue
 		}
 		if size += b.Size(); size > MaxFrame && len(news) > 0 {
 			break
 		}
-		n.branches[name] = true
+		n.branches[name] = b.Tries + 1
 		news = append(news, b)
 	}
 	if news == nil {

@@ -43,7 +43,11 @@ func (c *fakeCore) State() (Digest, bool) {
 
 func (c *fakeCore) Heard(crdt.VersionVector, crdt.Heads) Differences {
 	c.heard++
-	return Differences{Strange: c.strange, Forked: c.forked}
+	d := Differences{Forked: c.forked}
+	if c.strange {
+		d.Strange = []crdt.ReplicaID{99}
+	}
+	return d
 }
 
 func (c *fakeCore) Owns(id crdt.ReplicaID) bool { return id == c.id }
@@ -338,6 +342,28 @@ func TestOneContextOverDifferentCellsIsReported(t *testing.T) {
 	w.run()
 	if events := w.meshes[1].Events(); !slices.Contains(events, Event{Damaged, id(0)}) {
 		t.Errorf("events: %v", events)
+	}
+}
+
+// TestAnOldWordOfANeighbourDoesNotCount has a neighbour's hello on the way while this replica finds itself damaged:
+// the neighbour may give up what it holds because of this one.
+func TestAnOldWordOfANeighbourDoesNotCount(t *testing.T) {
+	w := newNet(t, 2)
+	w.connect(0, 1)
+	w.run()
+	w.meshes[1].neighbours["0"].hello = true
+	old, err := w.meshes[1].Next("0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.meshes[0].Rebase()
+	w.deliver(1, "0", old)
+	if w.meshes[0].Whole("1") {
+		t.Error("what the neighbour said before it heard of that counts")
+	}
+	w.run()
+	if !w.meshes[0].Whole("1") {
+		t.Error("what it says then does not count")
 	}
 }
 

@@ -64,8 +64,9 @@ type hello struct {
 	replica crdt.ReplicaID
 	seen    crdt.VersionVector
 	heads   crdt.Heads
-	answer  bool // send me your hello
-	whole   bool // the sender has what its context says, and may be repaired from
+	answer  bool   // send me your hello
+	whole   bool   // the sender has what its context says, and may be repaired from
+	heard   uint64 // how many of the receiver's hellos the sender has heard on this link
 	// graft lists replicas whose deltas the sender wants again, though it may have pruned them.
 	graft []crdt.ReplicaID
 }
@@ -79,24 +80,26 @@ func frame(k kind, fn func(w *wire.Writer)) []byte {
 
 func (h hello) encode() []byte {
 	return frame(kindHello, func(w *wire.Writer) {
-		w.Array(6)
+		w.Array(7)
 		w.Uint(h.version)
 		w.Uint(uint64(h.replica))
 		crdt.WriteContext(w, h.seen, h.heads)
 		w.Bool(h.answer)
 		writeReplicas(w, h.graft)
 		w.Bool(h.whole)
+		w.Uint(h.heard)
 	})
 }
 
 func decodeHello(body []byte) (h hello, err error) {
-	err = decode(body, 6, func(r *wire.Reader) {
+	err = decode(body, 7, func(r *wire.Reader) {
 		h.version = r.Uint()
 		h.replica = crdt.ReplicaID(r.Uint())
 		h.seen, h.heads = crdt.ReadContext(r)
 		h.answer = r.Bool()
 		h.graft = readReplicas(r)
 		h.whole = r.Bool()
+		h.heard = r.Uint()
 	})
 	return h, err
 }

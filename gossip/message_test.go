@@ -24,7 +24,7 @@ func samples() map[string][]byte {
 	v := crdt.VersionVector{1: 3, 2: 1 << 40}
 	return map[string][]byte{
 		"hello": hello{version: 1, replica: 7, seen: v, heads: crdt.Heads{1: 5, 2: 6},
-			answer: true, whole: true, graft: []crdt.ReplicaID{2}}.encode(),
+			answer: true, whole: true, heard: 3, graft: []crdt.ReplicaID{2}}.encode(),
 		"deltas": encodeDeltas([][]byte{c.log[0].Encode(), c.log[1].Encode()}, nil),
 		"have":   encodeHave(v),
 		"prune":  encodePrune([]crdt.ReplicaID{1, 2}),

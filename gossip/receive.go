@@ -91,7 +91,8 @@ func (m *Mesh) receiveHello(from NeighbourID, n *neighbour, body []byte) error {
 	first := !n.greeted || n.replica != h.replica
 	n.greeted, n.replica, n.known, n.missing = true, h.replica, h.seen, 0
 	n.said = h.seen.Clone()
-	n.whole = h.whole
+	n.heard++
+	n.whole = h.whole && h.heard >= n.confirm
 	for _, r := range h.graft {
 		delete(n.unwanted, r)
 	}
@@ -103,7 +104,7 @@ func (m *Mesh) receiveHello(from NeighbourID, n *neighbour, body []byte) error {
 	for _, r := range differ.Forked {
 		m.noticeRift(newRift(r, "", from), riftTicks)
 	}
-	n.strange = differ.Strange
+	n.differs, n.strange = differ.Strange, len(differ.Strange) > 0
 	if first && !n.strange {
 		m.linked(n)
 	}
@@ -189,8 +190,19 @@ func (m *Mesh) receiveChain(n *neighbour, body []byte) error {
 		return fmt.Errorf("%w: a chain that was not asked for", ErrFrame)
 	}
 	delete(n.asked, c.Replica)
+	whole := m.core.Whole()
 	forks, err := m.core.Compare(c)
-	n.strange = n.strange || forks
+	if forks {
+		n.differs, n.strange = append(n.differs, c.Replica), true
+	}
+	switch {
+	case whole && !m.core.Whole():
+		m.Rebase()
+	case !m.suspected():
+		for _, o := range m.neighbours {
+			o.hello = true // it was told that this replica may not be relied on
+		}
+	}
 	return err
 }
 
@@ -201,7 +213,7 @@ func (m *Mesh) receiveAbandoned(n *neighbour, body []byte) error {
 	}
 	for _, b := range all {
 		if len(n.branches) < maxReplicas {
-			n.branches[b.Name()] = true
+			n.branches[b.Name()] = b.Tries + 1
 		}
 		m.healedRifts(b.Replica)
 	}

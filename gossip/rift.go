@@ -23,7 +23,7 @@ type rift struct {
 const (
 	maxRifts       = 64  // that are remembered
 	riftTicks      = 600 // for how long since it was seen: a minute
-	maxNeighbourID = 128 // bytes
+	MaxNeighbourID = 128 // bytes
 	// riftAgain is after how many ticks strange neighbours say hello again, and tell anew of the rift that
 	// is still there: then all have forgotten it, also those who heard it ten seconds late.
 	riftAgain = riftTicks + 100
@@ -125,7 +125,7 @@ func encodeRift(r rift, ticks int) []byte {
 func decodeRift(body []byte) (r rift, ticks int, err error) {
 	err = decode(body, 4, func(rd *wire.Reader) {
 		id := crdt.ReplicaID(rd.Uint())
-		r = newRift(id, NeighbourID(rd.String(maxNeighbourID)), NeighbourID(rd.String(maxNeighbourID)))
+		r = newRift(id, NeighbourID(rd.String(MaxNeighbourID)), NeighbourID(rd.String(MaxNeighbourID)))
 		ticks = int(min(rd.Uint(), riftTicks))
 	})
 	return r, ticks, err

@@ -209,5 +209,9 @@ func (l *loop) catchUp() error {
 	l.p.feed.signal()
 	l.p.counters.rebuilds.Add(1)
 	l.p.log.Info("the data here is rebuilt")
+	if left := l.node.Entrusted(); len(left) > 0 {
+		l.p.log.Warn("some writes of other hosts followed on a version that is given up: those hosts write them "+
+			"again; of one that is gone for good they are lost", "replicas", left)
+	}
 	return nil
 }

@@ -44,11 +44,11 @@ func (r *Replica) Abandon(all []gossip.Branch) (stranded bool) {
 		}
 		i := slices.IndexFunc(r.branches, func(o gossip.Branch) bool { return o.Name() == b.Name() })
 		if i >= 0 {
-			r.healedBefore(&r.branches[i], b)
+			r.healedAnew(&r.branches[i], b)
 			continue
 		}
 		r.addBranch(b)
-		r.unsaved = true
+		r.tried, r.unsaved = nil, true
 		if !r.mayBeAbandoned(b.Replica, r.seen[b.Replica]) {
 			delete(r.forks, b.Replica)
 		}
@@ -58,15 +58,49 @@ func (r *Replica) Abandon(all []gossip.Branch) (stranded bool) {
 	return stranded
 }
 
-// healedBefore is told of a branch that it knows. If this store was still to issue it again, it was put back to
-// a moment before it did: what it issued then is fetched instead.
-func (r *Replica) healedBefore(mine *gossip.Branch, b gossip.Branch) {
-	if len(mine.Healed) > 0 {
+// healedAnew is told of a branch that it knows. If this store is still to issue it again, it was put back to a
+// moment before it did: what it issued then is fetched instead, if it is not lost. If another store issued it a
+// second time, what it became the first time is.
+func (r *Replica) healedAnew(mine *gossip.Branch, b gossip.Branch) {
+	switch {
+	case len(mine.Healed) == 0:
+		r.adopted = append(r.adopted, b.Name())
+		if !slices.Contains(r.left, b.Name()) {
+			r.left = append(r.left, b.Name())
+		}
+	case b.Tries <= mine.Tries || r.seen.Contains(mine.Healed):
 		return
 	}
-	*mine = b
-	r.left = append(r.left, b.Name())
-	r.tried, r.unsaved = nil, true
+	*mine, r.tried, r.unsaved = b, nil, true
+}
+
+// misses reports whether something is not here that this store issued again before it was put back.
+func (r *Replica) misses() bool {
+	return slices.ContainsFunc(r.branches, func(b gossip.Branch) bool {
+		return slices.Contains(r.adopted, b.Name()) && !r.seen.Contains(b.Healed)
+	})
+}
+
+// reclaim takes that for lost, and has this store issue it again: all that it issued then at once, also
+// branches that it had not found out at the moment to which it was put back.
+func (r *Replica) reclaim() error {
+	var lost []crdt.VersionVector
+	for _, b := range r.branches {
+		if slices.Contains(r.adopted, b.Name()) && !r.seen.Contains(b.Healed) {
+			lost = append(lost, b.Healed)
+		}
+	}
+	for i := range r.branches {
+		b := &r.branches[i]
+		if !slices.ContainsFunc(lost, b.Healed.Equal) {
+			continue
+		}
+		ours := func(n gossip.BranchName) bool { return n == b.Name() }
+		r.left, r.adopted = slices.DeleteFunc(r.left, ours), slices.DeleteFunc(r.adopted, ours)
+		b.Healed, b.Moves = nil, nil
+		b.Tries++
+	}
+	return r.markRebuild(r.phase)
 }
 
 // isOn reports whether this replica took a branch.
@@ -206,6 +240,10 @@ func (r *Replica) settle() error {
 	})
 }
 
+// Entrusted returns the replicas of which the last rebuild had deltas that followed on an abandoned branch: it left
+// them out for their own stores to issue again. If one of those is gone for good, its deltas are lost.
+func (r *Replica) Entrusted() []crdt.ReplicaID { return sortedKeys(r.entrusted) }
+
 // settling is settle at work.
 type settling struct {
 	*Replica
@@ -238,6 +276,7 @@ func (s *settling) delta(d *crdt.Delta) {
 		s.addBranch(b)
 	case s.saw[id]:
 		s.left = append(s.left, gossip.BranchName{Replica: id, Common: d.First - 1})
+		s.entrusted[id] = true
 	case s.follows(d):
 		s.has[id] = gossip.ChainLink{Last: d.Last(), Hash: d.Hash()}
 	}

@@ -38,7 +38,7 @@ func (r *Replica) Heard(seen crdt.VersionVector, heads crdt.Heads) (d gossip.Dif
 			continue
 		}
 		if r.abandoned(id, theirs, heads[id]) || r.abandoned(id, mine, r.heads[id]) {
-			d.Strange = true // who is there knows, or will be told
+			d.Strange = append(d.Strange, id) // who is there knows, or will be told
 			continue
 		}
 		if id == r.id && theirs > mine {
@@ -61,7 +61,7 @@ func (r *Replica) Heard(seen crdt.VersionVector, heads crdt.Heads) (d gossip.Dif
 			d.Forked = append(d.Forked, id)
 		}
 		if theirs <= mine {
-			d.Strange = true
+			d.Strange = append(d.Strange, id)
 			r.forked(id)
 		}
 	}

@@ -14,6 +14,7 @@ type health struct {
 	caughtUp  bool      // it has had all that its neighbours had, or began with data
 	verifying bool      // its cells are being read
 	verified  time.Time // when they were last found right
+	missing   time.Time // since when a rebuild has all that the neighbours have, but not what it was told of
 }
 
 // How often all cells are read while they are found right: because of a suspicion, and because a record here
@@ -60,23 +61,24 @@ func (n *Node) SetDamaged(why error) {
 
 // DiscardDue reports whether what is here must go, because it is damaged or on an abandoned branch, and may:
 // a neighbour, itself whole, has all of it but for what this replica's own log has, and all that it must have
-// for what this replica leaves. Then nothing is lost with a Discard. After a fork that neighbour must be on
-// the other branch.
+// for what this replica leaves, and differs from it in nothing else. Then nothing is lost with a Discard. After a
+// fork that neighbour must be on the other branch.
 func (n *Node) DiscardDue() bool {
 	if n.damage == nil && !n.stranded() {
 		return false
 	}
-	_, may := n.reliable()
-	return may
+	id, _ := n.reliable()
+	return id != ""
 }
 
 // Discard begins a rebuild, and links again. It ends only when all has come that the neighbour has because of
 // which the replica could be discarded.
 func (n *Node) Discard() error {
-	if known, ok := n.reliable(); ok {
+	if id, known := n.reliable(); id != "" {
+		n.from = id
 		n.must.Merge(known)
 	}
-	n.caughtUp, n.tried = false, nil
+	n.caughtUp, n.tried, n.missing = false, nil, time.Time{}
 	err := n.Replica.Discard()
 	n.Rebase()
 	return err
@@ -92,11 +94,44 @@ func (n *Node) CatchUp(now time.Time, roomy bool) (rebuilt bool, err error) {
 		return false, nil
 	}
 	n.caughtUp = true
-	if !n.rebuilding || !roomy || n.Waits() {
+	if !n.rebuilding || !roomy {
 		return false, nil
+	}
+	n.lower()
+	if waits, err := n.waitsForOld(now); waits || err != nil || n.Waits() {
+		return false, err
 	}
 	n.tried = n.seen.Clone()
 	return n.Reapply(now)
+}
+
+// lower takes back of what must come for a rebuild to end what the neighbour, because of which the replica could be
+// discarded, has lost meanwhile, as in a power failure.
+func (n *Node) lower() {
+	known := n.Said(n.from)
+	if !n.Whole(n.from) || known.Contains(n.must) {
+		return
+	}
+	n.must = known.Clone()
+	n.tried, n.unsaved = nil, true
+}
+
+// healPatience is how long a store that was put back to when it healed a fork waits for what it issued then: who
+// tells of that may not have it yet. After that it is taken for lost, and issued again.
+const healPatience = time.Minute
+
+// waitsForOld reports whether such a store still waits.
+func (n *Node) waitsForOld(now time.Time) (bool, error) {
+	switch {
+	case !n.misses():
+		return false, nil
+	case n.missing.IsZero():
+		n.missing = now
+	}
+	if now.Sub(n.missing) < healPatience {
+		return true, nil
+	}
+	return false, n.reclaim()
 }
 
 // Waits reports whether a rebuild has all that the neighbours have and needs more: what only this

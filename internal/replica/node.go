@@ -1,6 +1,8 @@
 package replica
 
 import (
+	"slices"
+
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip"
 )
@@ -21,13 +23,12 @@ func NewNode(r *Replica) *Node {
 // Whole reports whether a neighbour has what its context says.
 func (n *Node) Whole(id gossip.NeighbourID) bool { return n.Mesh.Whole(id) }
 
-// reliable returns the context of a neighbour because of which the replica may be discarded. See DiscardDue.
-func (n *Node) reliable() (known crdt.VersionVector, ok bool) {
+// reliable returns a neighbour because of which the replica may be discarded, and its context. See DiscardDue.
+func (n *Node) reliable() (id gossip.NeighbourID, known crdt.VersionVector) {
 	left, healed := n.Leaves()
 	for _, id := range n.Neighbours() {
 		known := n.Said(id)
-		if len(known) == 0 || !n.Whole(id) || !known.Contains(healed) ||
-			n.fork.Replica != 0 && !n.Strange(id) {
+		if len(known) == 0 || !n.Whole(id) || !known.Contains(healed) || !n.differsOnlyIn(id, left) {
 			continue
 		}
 		covered := known.Clone()
@@ -35,10 +36,22 @@ func (n *Node) reliable() (known crdt.VersionVector, ok bool) {
 			covered.Raise(b.Replica, b.Head.Last) // it is here by other names
 		}
 		if n.Covers(covered) {
-			return known, true
+			return id, known
 		}
 	}
-	return nil, false
+	return "", nil
+}
+
+// differsOnlyIn reports whether a neighbour has other deltas only of replicas whose branches are left, and of this
+// store's own that forked. Of any other replica, what is here would be lost with a Discard.
+func (n *Node) differsOnlyIn(id gossip.NeighbourID, left []gossip.BranchName) bool {
+	differs := n.Differs(id)
+	for _, d := range differs {
+		if !slices.ContainsFunc(left, func(b gossip.BranchName) bool { return b.Replica == d }) {
+			return false
+		}
+	}
+	return n.fork.Replica == 0 || slices.Contains(differs, n.fork.Replica)
 }
 
 // Receive takes a frame from a neighbour into the group. See gossip.Mesh.Receive for its errors.

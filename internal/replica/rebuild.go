@@ -98,6 +98,7 @@ func (r *Replica) Discard() error {
 			return err
 		}
 	}
+	clear(r.entrusted)
 	if err := r.leave(); err != nil {
 		return err
 	}
@@ -121,40 +122,60 @@ type rebuild struct {
 	phase rebuildPhase
 	left  []gossip.BranchName // branches that are left: another store issues them again
 	must  crdt.VersionVector  // what must have come before it may end
-	tried crdt.VersionVector  // the context when it was last tried to be ended; not stored
+	from  gossip.NeighbourID  // who had that when the replica was discarded
+	// adopted are branches that this store was to issue again, and had issued before it was put back.
+	adopted []gossip.BranchName
+	tried   crdt.VersionVector // the context when it was last tried to be ended; not stored
 }
+
+func newRebuild() rebuild { return rebuild{must: crdt.VersionVector{}} }
 
 func (b *rebuild) encode() []byte {
 	return wire.Seal(formatVersion, keyRebuild, wire.Encode(func(w *wire.Writer) {
-		w.Array(3)
+		w.Array(5)
 		w.Uint(uint64(b.phase))
-		w.Array(4 * len(b.left))
-		for _, n := range b.left {
-			w.Uint(uint64(n.Replica))
-			w.Uint(n.Common)
-			w.Uint(n.Head.Last)
-			w.Uint(uint64(n.Head.Hash))
-		}
+		writeBranchNames(w, b.left)
 		crdt.WriteVector(w, b.must)
+		w.String(string(b.from))
+		writeBranchNames(w, b.adopted)
 	}))
 }
 
+func writeBranchNames(w *wire.Writer, names []gossip.BranchName) {
+	w.Array(4 * len(names))
+	for _, n := range names {
+		w.Uint(uint64(n.Replica))
+		w.Uint(n.Common)
+		w.Uint(n.Head.Last)
+		w.Uint(uint64(n.Head.Hash))
+	}
+}
+
+func readBranchNames(rd *wire.Reader) (names []gossip.BranchName) {
+	n := rd.Array(maxListed) / 4
+	for i := 0; i < n && rd.Err() == nil; i++ {
+		name := gossip.BranchName{Replica: crdt.ReplicaID(rd.Uint()), Common: rd.Uint()}
+		name.Head = gossip.ChainLink{Last: rd.Uint(), Hash: crdt.Hash(rd.Uint())}
+		names = append(names, name)
+	}
+	return names
+}
+
 func decodeRebuild(record []byte) (b rebuild, err error) {
+	b = newRebuild()
 	body, err := unseal(keyRebuild, record)
 	if err != nil {
 		return b, err
 	}
 	err = wire.Decode(body, func(rd *wire.Reader) {
-		rd.Array(3)
+		fields := rd.Array(64)
 		b.phase = rebuildPhase(rd.Uint())
-		n := rd.Array(len(body)) / 4
-		for i := 0; i < n && rd.Err() == nil; i++ {
-			name := gossip.BranchName{Replica: crdt.ReplicaID(rd.Uint()), Common: rd.Uint()}
-			name.Head = gossip.ChainLink{Last: rd.Uint(), Hash: crdt.Hash(rd.Uint())}
-			b.left = append(b.left, name)
-		}
-		b.must = crdt.VersionVector{}
+		b.left = readBranchNames(rd)
 		b.must.Merge(crdt.ReadVector(rd))
+		if fields > 4 {
+			b.from = gossip.NeighbourID(rd.String(gossip.MaxNeighbourID))
+			b.adopted = readBranchNames(rd)
+		}
 	})
 	if err != nil {
 		return b, damaged(keyRebuild, err)
@@ -374,7 +395,7 @@ func (r *Replica) endRebuild(now time.Time, again *crdt.Reissue) error {
 	if err := r.commit(end, true); err != nil {
 		return err
 	}
-	r.rebuilding, r.rebuild = false, rebuild{must: crdt.VersionVector{}}
+	r.rebuilding, r.rebuild = false, newRebuild()
 	return r.removeAll([]byte{prefixMoved}, []byte{prefixMoved + 1})
 }
 

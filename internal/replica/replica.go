@@ -124,15 +124,16 @@ type Replica struct {
 	repaired   uint64 // that of the last repair; those before it have staged nothing that is left
 	rebuilding bool
 	rebuild
-	ahead    bool                    // a group raised the context and is not committed
-	blind    bool                    // the context could not be read: what only this replica has is unknown
-	damage   error                   // found at open
-	root     antientropy.Fingerprint // of the newest log record; only at open
-	fork     gossip.BranchName       // this store's own, to be healed; without its head
-	forks    map[crdt.ReplicaID]bool
-	on       map[gossip.BranchName]bool // abandoned branches whose end is in the log
-	branches []gossip.Branch            // abandoned ones; those that are not healed are this store's own
-	skewed   int                        // remote timestamps that were too far ahead
+	ahead     bool                    // a group raised the context and is not committed
+	blind     bool                    // the context could not be read: what only this replica has is unknown
+	damage    error                   // found at open
+	root      antientropy.Fingerprint // of the newest log record; only at open
+	fork      gossip.BranchName       // this store's own, to be healed; without its head
+	forks     map[crdt.ReplicaID]bool
+	on        map[gossip.BranchName]bool // abandoned branches whose end is in the log
+	branches  []gossip.Branch            // abandoned ones; those that are not healed are this store's own
+	entrusted map[crdt.ReplicaID]bool    // whose deltas the last rebuild left to their own stores
+	skewed    int                        // remote timestamps that were too far ahead
 }
 
 // Open opens the replica that st holds; an empty store is a new one. It reads every cell once, to
@@ -143,7 +144,8 @@ func Open(st store.Store, cfg Config) (*Replica, error) {
 		st: st, cfg: cfg.withDefaults(),
 		seen: crdt.VersionVector{}, heads: crdt.Heads{}, gained: crdt.VersionVector{},
 		log: newDeltaLog(), cache: newCache(), tree: &antientropy.Tree{}, forks: map[crdt.ReplicaID]bool{},
-		on: map[gossip.BranchName]bool{}, rebuild: rebuild{must: crdt.VersionVector{}},
+		on: map[gossip.BranchName]bool{}, rebuild: newRebuild(),
+		entrusted: map[crdt.ReplicaID]bool{},
 	}
 	before := []func() error{r.loadOwn, r.loadBranches, r.resumeRebuild, r.finishLarge}
 	after := []func() error{r.loadClears, r.loadCells, r.checkRoot, r.finishFlip, r.findBranches}
