@@ -146,6 +146,27 @@ func readLinks(r *wire.Reader) (links []ChainLink) {
 	return links
 }
 
+// nextBranches returns abandoned branches that the neighbour was not told of.
+func (m *Mesh) nextBranches(n *neighbour) []byte {
+	var news []Branch
+	size := 0
+	for _, b := range m.core.Branches() {
+		name := b.Name()
+		if len(b.Healed) == 0 || n.branches[name] > b.Tries {
+			continue
+		}
+		if size += b.Size(); size > MaxFrame && len(news) > 0 {
+			break
+		}
+		n.branches[name] = b.Tries + 1
+		news = append(news, b)
+	}
+	if news == nil {
+		return nil
+	}
+	return encodeAbandoned(news)
+}
+
 // An abandoned message tells of branches that the sender knows to be abandoned and healed. Those of one
 // healing go together, unless they do not fit.
 func encodeAbandoned(all []Branch) []byte {

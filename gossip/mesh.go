@@ -375,27 +375,6 @@ func (m *Mesh) nextHello(n *neighbour) []byte {
 	return h.encode()
 }
 
-// nextBranches returns abandoned branches that the neighbour was not told of.
-func (m *Mesh) nextBranches(n *neighbour) []byte {
-	var news []Branch
-	size := 0
-	for _, b := range m.core.Branches() {
-		name := b.Name()
-		if len(b.Healed) == 0 || n.branches[name] > b.Tries {
-			continue
-		}
-		if size += b.Size(); size > MaxFrame && len(news) > 0 {
-			break
-		}
-		n.branches[name] = b.Tries + 1
-		news = append(news, b)
-	}
-	if news == nil {
-		return nil
-	}
-	return encodeAbandoned(news)
-}
-
 // maxAsked bounds the chains that a neighbour may have asked for and not got.
 const maxAsked = 16
 
