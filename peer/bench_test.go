@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	dgraph "github.com/dgraph-io/badger/v4"
 	"golang.org/x/sync/errgroup"
@@ -277,5 +278,38 @@ func deleteKey(b *testing.B, p *Peer, key string) {
 	err := p.Update(context.Background(), func(tx *Tx) error { _, err := tx.Delete(key); return err })
 	if err != nil {
 		b.Fatal(err)
+	}
+}
+
+// BenchmarkClearAndFillAgain has a set of 100 elements, other ones each time, be cleared again and again, as a queue
+// is. The last 200 times are measured beside the first 200: what was deleted must not slow it down for ever.
+func BenchmarkClearAndFillAgain(b *testing.B) {
+	for range b.N {
+		p := openBench(b, None)
+		const rounds = 2000
+		took := map[bool]time.Duration{}
+		for i := range rounds {
+			began := time.Now()
+			for _, fn := range []func(tx *Tx) error{
+				func(tx *Tx) error {
+					for j := range 100 {
+						if _, err := tx.Set("s").Add(fmt.Sprint(i, " ", j)); err != nil {
+							return err
+						}
+					}
+					return nil
+				},
+				func(tx *Tx) error { _, err := tx.Set("s").Clear(); return err },
+			} {
+				if err := p.Update(context.Background(), fn); err != nil {
+					b.Fatal(err)
+				}
+			}
+			if i < 200 || i >= rounds-200 {
+				took[i < 200] += time.Since(began)
+			}
+		}
+		b.ReportMetric(float64(took[true].Microseconds())/200, "first-µs/clear")
+		b.ReportMetric(float64(took[false].Microseconds())/200, "last-µs/clear")
 	}
 }

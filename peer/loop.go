@@ -60,6 +60,7 @@ type loop struct {
 	syncing bool // a sync is under way
 
 	opened    time.Time
+	sweepAt   time.Time // when the next sweep may begin, but for too many clears
 	repairing bool      // a repair was started and has not ended
 	flipping  bool      // a repair is being taken over
 	alarmed   int       // forks that were logged
@@ -153,8 +154,27 @@ func (l *loop) idle() <-chan struct{} {
 	return nil
 }
 
-// maySweep reports whether there is something to sweep, and room to do so.
-func (l *loop) maySweep() bool { return l.node.Clears() > 0 && l.p.space.left() != full }
+// maySweep reports whether there is something to sweep, and room and time to do so.
+func (l *loop) maySweep() bool {
+	n := l.node.Clears()
+	rests := n <= maxClears && !l.node.Sweeping() && time.Now().Before(l.sweepAt)
+	return n > 0 && !rests && l.p.space.left() != full
+}
+
+// sweepRest is for how many times as long as a sweep took the next one is put off. A key that is cleared and filled
+// again and again has many deleted cells, and each sweep passes over all that the store has not merged away:
+// it then sweeps for several clears at once.
+const sweepRest = 4
+
+// sweep removes some of what clears hide.
+func (l *loop) sweep() error {
+	began := time.Now()
+	_, err := l.node.Sweep()
+	if !l.node.Sweeping() {
+		l.sweepAt = time.Now().Add(sweepRest * time.Since(began))
+	}
+	return err
+}
 
 // work does a job and those that wait behind it, in as few groups as they fit into.
 func (l *loop) work(j job) error {
@@ -337,7 +357,7 @@ func (l *loop) after() error {
 		if err := l.p.mark.remove(); err != nil {
 			return err
 		}
-		if _, err := l.node.Sweep(); err != nil {
+		if err := l.sweep(); err != nil {
 			return err
 		}
 		if l.node.Clears() <= maxClears {

@@ -112,7 +112,8 @@ type Replica struct {
 	saved      uint64    // last lsn that the stored checkpoint covers
 	ages       time.Time // when the log's age is looked at next
 	clears     []pendingClear
-	sweepAfter crdt.Address
+	sweepAfter crdt.Address // the last cell that was looked at, of those under the first clear
+	sweeping   int          // how many clears there were when that was begun
 
 	cache *cache
 	tree  *antientropy.Tree

@@ -20,8 +20,9 @@ func (r *Replica) Clears() int {
 	return len(r.clears)
 }
 
-// Sweep removes cells that a committed clear hides from the store. It does a bounded amount of work and
-// reports whether there is more. Readers see no difference.
+// Sweep removes cells that a committed clear hides from the store, and with them those that others hide in the
+// same place. It does a bounded amount of work, but for passing over what was deleted there before, and reports
+// whether there is more. Readers see no difference.
 func (r *Replica) Sweep() (more bool, err error) {
 	if r.Clears() == 0 {
 		return false, nil
@@ -29,6 +30,9 @@ func (r *Replica) Sweep() (more bool, err error) {
 	g := r.Begin(r.clock.Last().Wall())
 	defer g.Discard()
 	first := r.clears[0]
+	if r.sweepAfter == "" {
+		r.sweeping = len(r.clears)
+	}
 	seen, bytes, full := 0, 0, false
 	err = g.view.scanStored(first.prefix, r.sweepAfter, func(a crdt.Address, c crdt.Cell) bool {
 		g.cells[a] = &cellState{
@@ -50,7 +54,7 @@ func (r *Replica) Sweep() (more bool, err error) {
 	r.writeRoot(batch, root)
 	rest := r.clears
 	if !full {
-		rest = r.clears[1:]
+		rest = r.unswept(first.prefix)
 		batch.Set(keyClears, encodeClears(rest))
 		r.sweepAfter = ""
 	}
@@ -64,6 +68,20 @@ func (r *Replica) Sweep() (more bool, err error) {
 	r.clears = rest
 	return len(rest) > 0, nil
 }
+
+// unswept returns the clears that are left when all cells under prefix were swept: those elsewhere, and those
+// that came while it was done.
+func (r *Replica) unswept(prefix crdt.Address) (rest []pendingClear) {
+	for i, c := range r.clears {
+		if i >= r.sweeping || !hasPrefix(c.prefix, prefix) {
+			rest = append(rest, c)
+		}
+	}
+	return rest
+}
+
+// Sweeping reports whether a clear is swept in part.
+func (r *Replica) Sweeping() bool { return r.sweepAfter != "" }
 
 func encodeClears(clears []pendingClear) []byte {
 	return wire.Seal(formatVersion, keyClears, wire.Encode(func(w *wire.Writer) {

@@ -132,8 +132,11 @@ func (h *host) check() {
 		v.Close()
 		return
 	}
+	d := h.disk
 	h.w.after(time.Duration(h.w.rng.IntN(1000))*time.Millisecond, func() {
-		h.checkView(v, dense)
+		if h.disk == d { // it may have rotted before it was replaced
+			h.checkView(v, dense)
+		}
 		v.Close()
 	})
 }

@@ -354,7 +354,7 @@ func (h *host) commit(g *replica.Group, asked []*transaction) error {
 
 // after does what follows from a step.
 func (h *host) after() error {
-	for h.node.Clears() > 0 {
+	for h.node.Clears() > 0 && !h.rests() {
 		h.disk.mark = ""
 		if _, err := h.node.Sweep(); err != nil {
 			return err
@@ -383,6 +383,11 @@ func (h *host) after() error {
 		return err
 	}
 	return h.serve()
+}
+
+// rests draws whether the next sweep is put off, in a world where that happens.
+func (h *host) rests() bool {
+	return h.w.plan.restful && !h.node.Sweeping() && h.node.Clears() <= maxClears && !h.w.chance(4)
 }
 
 // serve fills the links that have room.

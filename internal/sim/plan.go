@@ -38,6 +38,7 @@ type plan struct {
 	lossy      float64 // of messages
 	unordered  bool    // links deliver frames twice, and out of order
 	checkEvery int     // groups, on average
+	restful    bool    // sweeps take rests, so that clears pile up
 	checkAll   bool    // every step that changes anything is checked
 	maxBatch   int     // writes that a storage transaction takes
 	emptied    bool    // everything is deleted in the end
@@ -92,6 +93,7 @@ func (p *plan) drawLater(rng *rand.Rand) {
 		p.faults = append(p.faults, Kill) // there are many more moments to die at
 	}
 	p.checkAll = rng.IntN(32) == 0
+	p.restful = rng.IntN(4) == 0
 }
 
 // drawable are the faults that are planned; the others come with the network, or along with these.
