@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	smallDisk = 640 << 20 // bytes
+	smallDisk = 640 << 20 // bytes, and
+	eachFill  = 16 << 20  // for what is written from one fault to the next
 	diskFills = 4         // in one measure of faults
 	// ownWrites are how many bytes a peer may write, about, until it refuses more.
 	ownWrites = 24 << 20
@@ -26,7 +27,8 @@ func TestADiskThatFillsCostsNothingAcknowledged(t *testing.T) {
 		t.Skip("mounting a small disk takes root")
 	}
 	disk := t.TempDir()
-	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, fmt.Sprintf("size=%d", smallDisk)); err != nil {
+	size := smallDisk + injected(diskFills)*eachFill
+	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, fmt.Sprintf("size=%d", size)); err != nil {
 		t.Skipf("cannot mount a small disk: %v", err)
 	}
 	t.Cleanup(func() { _ = unix.Unmount(disk, unix.MNT_DETACH) })
