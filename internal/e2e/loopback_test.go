@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -34,11 +35,16 @@ func openLoopback(t *testing.T, hosts int) *loopback {
 	return n
 }
 
+var given sync.Map // addresses that freePort returned
+
 // freePort returns an address with a port that nobody has, TCP or UDP, below those that the system
-// gives to outgoing connections: a daemon that is killed must find its own again.
+// gives to outgoing connections: a daemon that is killed must find its own again. None is given twice.
 func freePort(t *testing.T) string {
 	for range 1000 {
 		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))
+		if _, taken := given.LoadOrStore(address, true); taken {
+			continue
+		}
 		tcp, err := net.Listen("tcp", address)
 		if err != nil {
 			continue
