@@ -117,6 +117,7 @@ type neighbour struct {
 	// Hellos on this link: those sent to it, those heard from it, and how many it must have heard before
 	// what it says of itself counts. See Rebase.
 	hellos, heard, confirm uint64
+	toldWhole              bool // that this replica may be relied on, by the last one sent
 
 	onTheWay uint64 // bytes of deltas sent to it and not acknowledged
 	owed     uint64 // bytes of deltas received from it and not acknowledged
@@ -126,6 +127,7 @@ type neighbour struct {
 	pruned   map[crdt.ReplicaID]bool // and was asked to, or is to be
 	ask      map[crdt.ReplicaID]bool // whose chain it is to be asked for
 	asked    map[crdt.ReplicaID]bool // whose chain it was asked for
+	silent   int                     // ticks for which it has not answered that
 	chain    map[crdt.ReplicaID]bool // whose chain it asked for
 
 	branches map[BranchName]uint64 // abandoned ones that it knows of: one more than their tries
@@ -251,6 +253,9 @@ const (
 	patience = 5
 	// askEvery is between two such requests.
 	askEvery = 10
+	// chainTicks is for how long a neighbour is waited for that was asked for a chain. Meanwhile nobody may
+	// rely on this replica.
+	chainTicks = 600
 	// tellAfter is after how long what is new here goes along with deltas again, and tellAlone when it
 	// does not wait for any. In a mesh that works it tells nothing that does not come anyway.
 	tellAfter = 10
@@ -269,6 +274,10 @@ func (m *Mesh) Tick(repairing bool) {
 			continue
 		}
 		n.quiet++
+		if n.silent++; len(n.asked) == 0 || n.silent == chainTicks {
+			clear(n.asked)
+			n.silent = 0
+		}
 		n.have = n.have || n.quiet >= tellAlone
 		switch {
 		case n.strange:
@@ -360,6 +369,7 @@ func (m *Mesh) nextHello(n *neighbour) []byte {
 	h := hello{version: protocolVersion, replica: m.core.ID(), seen: seen, heads: heads,
 		answer: n.answer, whole: m.core.Whole() && !m.suspected(), heard: n.heard}
 	n.hellos++
+	n.toldWhole = h.whole
 	if n.graft {
 		for id, count := range n.known {
 			if count > seen[id] && len(h.graft) < maxReplicas {

@@ -23,13 +23,14 @@ type fakeCore struct {
 	branches []Branch
 	strange  bool
 	forked   []crdt.ReplicaID
+	doubts   bool // it forked, and finds its own id different at all others
 }
 
 func newFake(id crdt.ReplicaID) *fakeCore {
 	return &fakeCore{id: id, seen: crdt.VersionVector{}, heads: crdt.Heads{}}
 }
 
-func (c *fakeCore) Whole() bool                               { return true }
+func (c *fakeCore) Whole() bool                               { return !c.doubts }
 func (c *fakeCore) ID() crdt.ReplicaID                        { return c.id }
 func (c *fakeCore) Context() (crdt.VersionVector, crdt.Heads) { return c.seen, c.heads }
 
@@ -47,13 +48,16 @@ func (c *fakeCore) Heard(crdt.VersionVector, crdt.Heads) Differences {
 	if c.strange {
 		d.Strange = []crdt.ReplicaID{99}
 	}
+	if c.doubts {
+		d.Suspects = []crdt.ReplicaID{c.id}
+	}
 	return d
 }
 
 func (c *fakeCore) Owns(id crdt.ReplicaID) bool { return id == c.id }
 
 func (c *fakeCore) Chain(id crdt.ReplicaID, _ uint64) (Chain, error) { return Chain{Replica: id}, nil }
-func (c *fakeCore) Compare(Chain) (bool, error)                      { return false, nil }
+func (c *fakeCore) Compare(Chain) (bool, error)                      { return c.doubts, nil }
 func (c *fakeCore) Lacks(known crdt.VersionVector) bool              { return !c.seen.Contains(known) }
 func (c *fakeCore) Branches() []Branch                               { return c.branches }
 
@@ -364,6 +368,41 @@ func TestAnOldWordOfANeighbourDoesNotCount(t *testing.T) {
 	w.run()
 	if !w.meshes[0].Whole("1") {
 		t.Error("what it says then does not count")
+	}
+}
+
+// TestAChainThatNeverComesIsNotWaitedForForEver has a neighbour that does not answer: nobody may rely on who asked,
+// for a minute.
+func TestAChainThatNeverComesIsNotWaitedForForEver(t *testing.T) {
+	w := newNet(t, 2)
+	w.connect(0, 1)
+	w.run()
+	w.meshes[0].neighbours["1"].asked[7] = true
+	w.meshes[1].Rebase()
+	w.run()
+	if w.meshes[1].Whole("0") {
+		t.Error("who waits for a chain is relied on")
+	}
+	w.tick(chainTicks + 1)
+	w.meshes[1].Rebase()
+	w.run()
+	if !w.meshes[1].Whole("0") {
+		t.Error("it still waits")
+	}
+}
+
+// TestTwoHostsThatForkedFallSilent has two hosts that cannot heal, each with another branch of its own at the other.
+func TestTwoHostsThatForkedFallSilent(t *testing.T) {
+	w := newNet(t, 2)
+	w.cores[0].doubts, w.cores[1].doubts = true, true
+	w.connect(0, 1)
+	w.run() // ends
+	if n := w.sent[kindHello]; n > 6 {
+		t.Errorf("%d hellos were said", n)
+	}
+	w.tick(50)
+	if n := w.sent[kindChain]; n > 10 {
+		t.Errorf("after five seconds %d chains were sent", n)
 	}
 }
 

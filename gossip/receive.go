@@ -198,9 +198,9 @@ func (m *Mesh) receiveChain(n *neighbour, body []byte) error {
 	switch {
 	case whole && !m.core.Whole():
 		m.Rebase()
-	case !m.suspected():
+	case m.core.Whole() && !m.suspected():
 		for _, o := range m.neighbours {
-			o.hello = true // it was told that this replica may not be relied on
+			o.hello = o.hello || !o.toldWhole
 		}
 	}
 	return err

@@ -60,7 +60,7 @@ type loop struct {
 	syncing bool // a sync is under way
 
 	opened    time.Time
-	sweepAt   time.Time // when the next sweep may begin, but for too many clears
+	sweeping  sweeping
 	repairing bool      // a repair was started and has not ended
 	flipping  bool      // a repair is being taken over
 	alarmed   int       // forks that were logged
@@ -76,12 +76,13 @@ func newLoop(p *Peer, node *replica.Node) *loop {
 	}
 	return &loop{
 		p: p, node: node,
-		rng:    rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
-		wake:   make(chan struct{}, 1),
-		synced: make(chan error, 1),
-		links:  map[gossip.NeighbourID]*link{},
-		push:   time.NewTimer(time.Hour),
-		opened: time.Now(),
+		rng:      rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
+		wake:     make(chan struct{}, 1),
+		synced:   make(chan error, 1),
+		links:    map[gossip.NeighbourID]*link{},
+		push:     time.NewTimer(time.Hour),
+		sweeping: sweeping{rest: time.NewTimer(time.Hour)},
+		opened:   time.Now(),
 	}
 }
 
@@ -98,6 +99,7 @@ func (l *loop) run() {
 	defer digest.Stop()
 	defer syncing.Stop()
 	defer l.push.Stop()
+	defer l.sweeping.rest.Stop()
 	l.noticeSpace(l.p.space.left() != roomy)
 	for {
 		var err error
@@ -111,7 +113,7 @@ func (l *loop) run() {
 			err = l.tick()
 		case <-digest.C:
 			l.watchSpace()
-			l.node.SendDigest(l.rng)
+			err = l.sendDigest()
 		case <-syncing.C:
 			l.sync()
 		case <-l.push.C:
@@ -120,6 +122,7 @@ func (l *loop) run() {
 		case <-l.p.stop:
 			l.finish()
 			return
+		case <-l.sweeping.rest.C:
 		case <-l.idle():
 		}
 		if err == nil {
@@ -152,28 +155,6 @@ func (l *loop) idle() <-chan struct{} {
 		return ready
 	}
 	return nil
-}
-
-// maySweep reports whether there is something to sweep, and room and time to do so.
-func (l *loop) maySweep() bool {
-	n := l.node.Clears()
-	rests := n <= maxClears && !l.node.Sweeping() && time.Now().Before(l.sweepAt)
-	return n > 0 && !rests && l.p.space.left() != full
-}
-
-// sweepRest is for how many times as long as a sweep took the next one is put off. A key that is cleared and filled
-// again and again has many deleted cells, and each sweep passes over all that the store has not merged away:
-// it then sweeps for several clears at once.
-const sweepRest = 4
-
-// sweep removes some of what clears hide.
-func (l *loop) sweep() error {
-	began := time.Now()
-	_, err := l.node.Sweep()
-	if !l.node.Sweeping() {
-		l.sweepAt = time.Now().Add(sweepRest * time.Since(began))
-	}
-	return err
 }
 
 // work does a job and those that wait behind it, in as few groups as they fit into.
@@ -353,17 +334,8 @@ func (l *loop) answer(err error) {
 
 // after does what follows from a step: it sweeps a little, acts on what the mesh found, and serves links.
 func (l *loop) after() error {
-	for l.maySweep() {
-		if err := l.p.mark.remove(); err != nil {
-			return err
-		}
-		if err := l.sweep(); err != nil {
-			return err
-		}
-		if l.node.Clears() <= maxClears {
-			l.p.publish(l.node.Published())
-			break
-		}
+	if err := l.sweepSome(); err != nil {
+		return err
 	}
 	for _, e := range l.node.Events() {
 		l.act(e)

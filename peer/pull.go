@@ -75,7 +75,7 @@ func (n *network) pull(from libpeer.ID) (result antientropy.Result, err error) {
 	var repair *replica.Repair
 	if callErr := n.p.call(func(l *loop) {
 		if err = l.p.mark.remove(); err == nil {
-			repair, err = l.node.BeginRepair(pinned.Context, pinned.Heads)
+			repair, err = l.beginRepair(pinned)
 		}
 	}); callErr != nil || err != nil {
 		return result, errors.Join(callErr, err)
@@ -184,7 +184,7 @@ func (n *network) servePull(s libnet.Stream, key secret.Key) error {
 	defer n.releaseSource()
 	var pinned *replica.Pinned
 	var err error
-	if callErr := n.p.call(func(l *loop) { pinned, err = l.node.Pin() }); callErr != nil || err != nil {
+	if callErr := n.p.call(func(l *loop) { pinned, err = l.pin() }); callErr != nil || err != nil {
 		return errors.Join(callErr, err)
 	}
 	defer pinned.Close()
@@ -211,6 +211,22 @@ func (n *network) servePull(s libnet.Stream, key secret.Key) error {
 		n.p.counters.received.add(repairLayer, len(data)+frameHeader)
 		n.p.counters.sent.add(repairLayer, len(out)+frameHeader)
 	}
+}
+
+// pin pins a moment that another peer is repaired from.
+func (l *loop) pin() (*replica.Pinned, error) {
+	if l.broken = l.settle(); l.broken != nil {
+		return nil, l.broken
+	}
+	return l.node.Pin()
+}
+
+// beginRepair begins one of this peer from another's moment.
+func (l *loop) beginRepair(from antientropy.Response) (*replica.Repair, error) {
+	if l.broken = l.settle(); l.broken != nil {
+		return nil, l.broken
+	}
+	return l.node.BeginRepair(from.Context, from.Heads)
 }
 
 func (n *network) takeSource() bool {

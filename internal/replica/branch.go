@@ -63,6 +63,8 @@ func (r *Replica) Abandon(all []gossip.Branch) (stranded bool) {
 // second time, what it became the first time is.
 func (r *Replica) healedAnew(mine *gossip.Branch, b gossip.Branch) {
 	switch {
+	case len(mine.Healed) == 0 && b.Tries < mine.Tries:
+		return // that is what was lost
 	case len(mine.Healed) == 0:
 		r.adopted = append(r.adopted, b.Name())
 		if !slices.Contains(r.left, b.Name()) {

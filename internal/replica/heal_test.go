@@ -79,10 +79,11 @@ func TestARebuildDoesNotWaitForWhatItsNeighbourLost(t *testing.T) {
 	}
 }
 
-// TestAnImageOfAHostThatHealsIssuesAgainWhatWasLost puts a host back to the middle of its healing, after it told of
-// that and before what it issued again went out.
-func TestAnImageOfAHostThatHealsIssuesAgainWhatWasLost(t *testing.T) {
-	w := forkedWorld(t, 1<<30)
+// toldOnly returns a forkedWorld in which host 0 has healed with host 1, and told it so, but not what it issued
+// again; and a function that puts it back to when it was at that.
+func toldOnly(t *testing.T) (w *world, putBack func()) {
+	t.Helper()
+	w = forkedWorld(t, 1<<30)
 	h := w.hosts[0]
 	w.connect(0, 1)
 	for !h.node.Rebuilding() {
@@ -106,20 +107,77 @@ func TestAnImageOfAHostThatHealsIssuesAgainWhatWasLost(t *testing.T) {
 		t.Fatal("what was issued again went out")
 	}
 	w.cut(0, 1)
-	h.disk, h.token = image, token
-	w.open(t, h, true)
-	for _, l := range [][2]int{{0, 1}, {0, 2}, {1, 2}} {
-		w.connect(l[0], l[1])
+	return w, func() {
+		h.disk, h.token = image, token
+		w.open(t, h, true)
+		w.connect(0, 1)
+		for range 20 {
+			w.healRound(t)
+		}
+		if !h.node.Rebuilding() {
+			t.Fatal("it does not wait for what it issued before")
+		}
 	}
-	for range 100 {
-		w.healRound(t)
-	}
-	if !h.node.Rebuilding() {
-		t.Fatal("it does not wait for what it issued before")
-	}
+}
+
+// TestAnImageOfAHostThatHealsIssuesAgainWhatWasLost puts a host back to the middle of its healing, after it told of
+// that and before what it issued again went out.
+func TestAnImageOfAHostThatHealsIssuesAgainWhatWasLost(t *testing.T) {
+	w, putBack := toldOnly(t)
+	putBack()
+	w.connect(0, 2)
+	w.connect(1, 2)
 	w.now = w.now.Add(healPatience)
 	w.heal(t)
 	w.wantEach(t, "11113 [first third] [first third]")
+}
+
+// TestAHostThatWaitsForWhatItIssuedDoesNotCountTimeAlone has what it issued at a host that it meets late.
+func TestAHostThatWaitsForWhatItIssuedDoesNotCountTimeAlone(t *testing.T) {
+	w, putBack := toldOnly(t)
+	w.connect(0, 2)
+	for range 300 {
+		w.healRound(t)
+	}
+	w.cut(0, 2)
+	putBack()
+	w.cut(0, 1)
+	w.healRound(t)
+	w.now = w.now.Add(healPatience)
+	w.connect(0, 1)
+	for range 20 {
+		w.healRound(t)
+	}
+	if !w.hosts[0].node.Rebuilding() {
+		t.Error("it took what it issued for lost")
+	}
+	w.connect(0, 2)
+	w.connect(1, 2)
+	w.heal(t)
+	w.wantEach(t, "11113 [first third] [first third]")
+}
+
+// TestWhatWasLostIsNotTakenUpAgain tells a host of what it issued and took for lost, while it is still rebuilding.
+func TestWhatWasLostIsNotTakenUpAgain(t *testing.T) {
+	w, putBack := toldOnly(t)
+	putBack()
+	h := w.hosts[0]
+	h.node.must.Raise(777, 3) // something else keeps it from ending
+	h.node.from = ""
+	w.now = w.now.Add(healPatience)
+	for range 10 {
+		w.healRound(t)
+	}
+	w.cut(0, 1)
+	w.connect(0, 1) // tells all branches again
+	for range 10 {
+		w.healRound(t)
+	}
+	for _, b := range h.node.branches {
+		if b.Tries != 1 || len(b.Healed) != 0 {
+			t.Errorf("branch %v was healed %d times before, by %v", b.Name(), b.Tries, b.Healed)
+		}
+	}
 }
 
 // TestTwoMachinesThatArePutBackHeal puts two of three back, the second to a moment a little later. Frames arrive

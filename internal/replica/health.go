@@ -2,6 +2,7 @@ package replica
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/peerd/peerd/gossip"
@@ -90,6 +91,9 @@ func (n *Node) CaughtUp() bool { return n.caughtUp }
 // CatchUp notes whether the node has all that its neighbours have, and then ends a rebuild if that is all
 // that it needs. It reports whether it did. roomy says that there is room on the disk for what that writes.
 func (n *Node) CatchUp(now time.Time, roomy bool) (rebuilt bool, err error) {
+	if !n.hasGreeted() {
+		n.missing = time.Time{} // it was not among others
+	}
 	if n.caughtUp && !n.rebuilding || n.Repairing() || !n.hasAll() {
 		return false, nil
 	}
@@ -109,7 +113,7 @@ func (n *Node) CatchUp(now time.Time, roomy bool) (rebuilt bool, err error) {
 // discarded, has lost meanwhile, as in a power failure.
 func (n *Node) lower() {
 	known := n.Said(n.from)
-	if !n.Whole(n.from) || known.Contains(n.must) {
+	if len(known) == 0 || !n.Whole(n.from) || known.Contains(n.must) {
 		return
 	}
 	n.must = known.Clone()
@@ -124,6 +128,7 @@ const healPatience = time.Minute
 func (n *Node) waitsForOld(now time.Time) (bool, error) {
 	switch {
 	case !n.misses():
+		n.missing = time.Time{}
 		return false, nil
 	case n.missing.IsZero():
 		n.missing = now
@@ -137,6 +142,14 @@ func (n *Node) waitsForOld(now time.Time) (bool, error) {
 // Waits reports whether a rebuild has all that the neighbours have and needs more: what only this
 // replica's own former log has depends on what none of them has.
 func (n *Node) Waits() bool { return n.rebuilding && n.tried != nil && n.tried.Equal(n.seen) }
+
+// hasGreeted reports whether any neighbour has said what it has.
+func (n *Node) hasGreeted() bool {
+	return slices.ContainsFunc(n.Neighbours(), func(id gossip.NeighbourID) bool {
+		_, greeted := n.Known(id)
+		return greeted
+	})
+}
 
 // hasAll reports whether neighbours have said what they have, and none has what this replica lacks, but
 // for those that must heal first. An empty neighbour says nothing to an empty replica.

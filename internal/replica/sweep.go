@@ -80,6 +80,14 @@ func (r *Replica) unswept(prefix crdt.Address) (rest []pendingClear) {
 	return rest
 }
 
+// NextSwept returns where the next step sweeps; empty if there is nothing to sweep.
+func (r *Replica) NextSwept() crdt.Address {
+	if r.Clears() == 0 {
+		return ""
+	}
+	return r.clears[0].prefix
+}
+
 // Sweeping reports whether a clear is swept in part.
 func (r *Replica) Sweeping() bool { return r.sweepAfter != "" }
 

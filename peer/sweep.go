@@ -1,0 +1,103 @@
+package peer
+
+import (
+	"time"
+
+	"github.com/peerd/peerd/crdt"
+)
+
+// What clears hide is swept from the store between other work. A key that is cleared and filled again and again has
+// many deleted cells, and each sweep passes over all that the store has not merged away. So after a sweep its
+// place rests for a while; the next one then does for several clears at once.
+
+// sweepRest is for how many times as long as the last step of a sweep took its place rests.
+const sweepRest = 4
+
+// settleTime is how long the loop may sweep at once where something needs a moment with nothing left to be swept.
+// What is left then is swept without rests.
+const settleTime = 250 * time.Millisecond
+
+// unsettledDigests is how many digests in a row may be left out because something is to be swept.
+const unsettledDigests = 10
+
+// sweeping is what the loop knows of its sweeps.
+type sweeping struct {
+	place   crdt.Address // that was swept last
+	until   time.Time    // until when it rests
+	rest    *time.Timer  // fires then
+	hurried bool         // nothing rests until all is swept
+	skipped int          // digests
+}
+
+// maySweep reports whether there is something to sweep, and room and time to do so.
+func (l *loop) maySweep() bool {
+	n, s := l.node.Clears(), &l.sweeping
+	if n == 0 || l.p.space.left() == full {
+		return false
+	}
+	return n > maxClears || s.hurried || l.node.Sweeping() || l.node.NextSwept() != s.place ||
+		!time.Now().Before(s.until)
+}
+
+// sweep takes one step.
+func (l *loop) sweep() error {
+	if err := l.p.mark.remove(); err != nil {
+		return err
+	}
+	s, place, began := &l.sweeping, l.node.NextSwept(), time.Now()
+	if _, err := l.node.Sweep(); err != nil {
+		return err
+	}
+	if !l.node.Sweeping() {
+		rest := sweepRest * time.Since(began)
+		s.place, s.until = place, began.Add(rest)
+		s.rest.Reset(rest)
+	}
+	s.hurried = s.hurried && l.node.Clears() > 0
+	return nil
+}
+
+// sweepSome takes a step, and more while too many clears wait.
+func (l *loop) sweepSome() error {
+	for l.maySweep() {
+		if err := l.sweep(); err != nil {
+			return err
+		}
+		if l.node.Clears() <= maxClears {
+			l.p.publish(l.node.Published())
+			break
+		}
+	}
+	return nil
+}
+
+// settle sweeps all that there is, if that does not take long, and else hurries.
+func (l *loop) settle() error {
+	began := time.Now()
+	if l.sweeping.hurried = l.node.Clears() > 0; !l.sweeping.hurried {
+		return nil
+	}
+	for l.maySweep() && time.Since(began) < settleTime {
+		if err := l.sweep(); err != nil {
+			return err
+		}
+	}
+	l.p.publish(l.node.Published())
+	return nil
+}
+
+// sendDigest has a neighbour told the digest. If there was none for long, because something was to be swept, it is
+// swept now.
+func (l *loop) sendDigest() error {
+	l.sweeping.skipped++
+	if l.node.Clears() > 0 && l.sweeping.skipped > unsettledDigests {
+		if err := l.settle(); err != nil {
+			return err
+		}
+	}
+	if l.node.Clears() == 0 {
+		l.sweeping.skipped = 0
+	}
+	l.node.SendDigest(l.rng)
+	return nil
+}
