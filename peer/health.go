@@ -88,7 +88,7 @@ func (p *Peer) suspectRead(err error) {
 // verify reads all cells beside the loop, and rebuilds the replica if they are not what the tree says, but not if
 // they were found right less than a time ago. It reports whether it began to.
 func (l *loop) verify(every time.Duration) bool {
-	if l.broken = l.settle(); l.broken != nil {
+	if !l.settled() {
 		return false
 	}
 	pinned := l.node.Suspect(time.Now(), every)

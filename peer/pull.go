@@ -215,7 +215,7 @@ func (n *network) servePull(s libnet.Stream, key secret.Key) error {
 
 // pin pins a moment that another peer is repaired from.
 func (l *loop) pin() (*replica.Pinned, error) {
-	if l.broken = l.settle(); l.broken != nil {
+	if !l.settled() {
 		return nil, l.broken
 	}
 	return l.node.Pin()
@@ -223,7 +223,7 @@ func (l *loop) pin() (*replica.Pinned, error) {
 
 // beginRepair begins one of this peer from another's moment.
 func (l *loop) beginRepair(from antientropy.Response) (*replica.Repair, error) {
-	if l.broken = l.settle(); l.broken != nil {
+	if !l.settled() {
 		return nil, l.broken
 	}
 	return l.node.BeginRepair(from.Context, from.Heads)

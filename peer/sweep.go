@@ -71,10 +71,11 @@ func (l *loop) sweepSome() error {
 	return nil
 }
 
-// settle sweeps all that there is, if that does not take long, and else hurries.
+// settle sweeps all that there is, if that does not take long, and else hurries; as it does while a group is
+// open, which has seen the cells as they are.
 func (l *loop) settle() error {
 	began := time.Now()
-	if l.sweeping.hurried = l.node.Clears() > 0; !l.sweeping.hurried {
+	if l.sweeping.hurried = l.node.Clears() > 0; !l.sweeping.hurried || l.group != nil {
 		return nil
 	}
 	for l.maySweep() && time.Since(began) < settleTime {
@@ -84,6 +85,14 @@ func (l *loop) settle() error {
 	}
 	l.p.publish(l.node.Published())
 	return nil
+}
+
+// settled settles, and reports whether the loop may go on.
+func (l *loop) settled() bool {
+	if err := l.settle(); err != nil {
+		l.broken = err
+	}
+	return l.broken == nil
 }
 
 // sendDigest has a neighbour told the digest. If there was none for long, because something was to be swept, it is

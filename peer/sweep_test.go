@@ -2,8 +2,11 @@ package peer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
+
+	"github.com/peerd/peerd/internal/replica"
 )
 
 // TestANewcomerIsRepairedWhileKeysAreDeleted has two large keys deleted all the time at the peer that it is
@@ -51,4 +54,60 @@ func TestANewcomerIsRepairedWhileKeysAreDeleted(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.converge(a, b)
+}
+
+// TestNothingIsSweptUnderAnOpenGroup has something need a moment of rest in the middle of a commit group, as a
+// transaction does that reads a broken record.
+func TestNothingIsSweptUnderAnOpenGroup(t *testing.T) {
+	p, err := Open(context.Background(), Config{Memory: true, Offline: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	fill := func(tx *Tx) error {
+		for i := range 100 {
+			if _, err := tx.Set("s").Add(fmt.Sprint(i)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	mustUpdate(t, p, fill)
+	err = p.call(func(l *loop) {
+		group := func(fn func(tx *Tx) error, then func()) {
+			l.begin()
+			err := l.group.Update(func(tx *replica.Tx) error { return fn(newTx(tx)) })
+			then()
+			if err := errors.Join(err, l.commit()); err != nil {
+				t.Error(err)
+			}
+		}
+		group(func(tx *Tx) error { _, err := tx.Set("s").Clear(); return err }, func() {})
+		if l.node.Clears() != 1 {
+			t.Error("nothing is to be swept")
+		}
+		group(fill, func() {
+			if err := l.settle(); err != nil {
+				t.Error(err)
+			}
+		})
+		if err := l.settle(); err != nil {
+			t.Error(err)
+		}
+		pinned, err := l.node.Pin()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer pinned.Close()
+		if err := pinned.Verify(func() bool { return false }); err != nil {
+			t.Error(err)
+		}
+		if _, cells := l.node.Counts(); cells != 100 {
+			t.Errorf("%d cells are counted, want 100", cells)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
