@@ -64,8 +64,7 @@ func TestOneImageRestoredTwiceHealsOnAllHosts(t *testing.T) {
 	w.settle(t)
 	w.cut(0, 2)
 	w.cut(1, 2)
-	w.restart(t, a, "closes")
-	image, token := a.disk.Clone(), a.token
+	putBack := w.image(t, a)
 	w.forked = true
 	w.connect(0, 1)
 	w.write(t, a, counted(10))
@@ -75,9 +74,8 @@ func TestOneImageRestoredTwiceHealsOnAllHosts(t *testing.T) {
 		w.cut(0, 1)
 		w.cut(0, 2)
 		w.cut(1, 2)
-		a.disk, a.token = image.Clone(), token
 		w.now = w.now.Add(time.Second)
-		w.open(t, a, true)
+		putBack()
 	}
 	restore()
 	w.write(t, a, counted(100))
@@ -117,15 +115,13 @@ func TestNothingIsReappliedBeforeAllHasCome(t *testing.T) {
 	w.write(t, a, put("base"))
 	w.write(t, a, added("s", "base"))
 	w.settle(t)
-	w.restart(t, a, "closes")
-	image := a.disk.Clone()
+	putBack := w.image(t, a)
 	w.connect(0, 1)
 	w.write(t, a, added("s", "first"))
 	w.write(t, a, added("s", "first2"))
 	w.settle2(t, 0, 1)
 	w.cut(0, 1)
-	a.disk = image
-	w.open(t, a, true)
+	putBack()
 	w.forked = true
 	// the log's beginning was cut by age
 	a.cutLog(t, int(a.node.log.last-a.node.log.first))
@@ -210,8 +206,7 @@ func TestABranchIsComparedWhereItBegan(t *testing.T) {
 	a := w.hosts[0]
 	w.write(t, a, counted(1))
 	w.settle(t)
-	w.restart(t, a, "closes")
-	image := a.disk.Clone()
+	putBack := w.image(t, a)
 	for range gossip.MaxChain + 100 {
 		w.write(t, a, counted(1))
 	}
@@ -223,8 +218,7 @@ func TestABranchIsComparedWhereItBegan(t *testing.T) {
 		}
 	}
 	w.cut(0, 1)
-	a.disk = image
-	w.open(t, a, true)
+	putBack()
 	w.forked = true
 	w.write(t, a, added("s", "x"))
 	w.connect(0, 1)
@@ -346,14 +340,12 @@ func TestAFollowerKeepsWhatHasNothingToDoWithTheFork(t *testing.T) {
 			w.cut(i, j)
 		}
 	}
-	w.restart(t, a, "closes")
-	image := a.disk.Clone()
+	putBack := w.image(t, a)
 	w.connect(0, 1)
 	w.write(t, a, counted(10))
 	w.settle2(t, 0, 1)
 	w.cut(0, 1)
-	a.disk = image
-	w.open(t, a, true)
+	putBack()
 	w.forked = true
 	w.write(t, a, counted(100))
 	w.connect(0, 2)

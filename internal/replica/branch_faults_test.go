@@ -177,17 +177,15 @@ func TestOneImageRestoredTwiceLosesNothing(t *testing.T) {
 	a := w.hosts[0]
 	w.write(t, a, counted(1))
 	w.settle(t)
-	w.restart(t, a, "closes")
-	image, token := a.disk.Clone(), a.token
+	putBack := w.image(t, a)
 	w.forked = true
 	w.connect(0, 1)
 	w.write(t, a, counted(10))
 	w.settle2(t, 0, 1)
 	for _, n := range []int64{100, 1000} {
 		w.cut(0, 1)
-		a.disk, a.token = image.Clone(), token
 		w.now = w.now.Add(time.Second)
-		w.open(t, a, true)
+		putBack()
 		w.write(t, a, counted(n))
 		w.connect(0, 1)
 		w.heal(t)
@@ -213,8 +211,7 @@ func TestAnImageOfAHostThatHealsIsNotHealedTwice(t *testing.T) {
 				continue
 			}
 			images++
-			w.restart(t, h, "closes")
-			image, token := h.disk.Clone(), h.token
+			putBack := w.image(t, h)
 			for j := range w.hosts {
 				if j != who {
 					w.connect(who, j)
@@ -227,8 +224,7 @@ func TestAnImageOfAHostThatHealsIsNotHealedTwice(t *testing.T) {
 			for j := range w.hosts {
 				w.cut(who, j)
 			}
-			h.disk, h.token = image, token
-			w.open(t, h, true)
+			putBack()
 			for j := range w.hosts {
 				if j != who {
 					w.connect(who, j)
@@ -256,8 +252,7 @@ func TestARebuildThatBeginsAgainIssuesNothingTwice(t *testing.T) {
 		a := w.hosts[0]
 		w.write(t, a, counted(1))
 		w.settle(t)
-		w.restart(t, a, "closes")
-		image, token := a.disk.Clone(), a.token
+		putBack := w.image(t, a)
 		w.forked = true
 		w.connect(0, 1)
 		for range 5 {
@@ -265,8 +260,7 @@ func TestARebuildThatBeginsAgainIssuesNothingTwice(t *testing.T) {
 		}
 		w.settle2(t, 0, 1)
 		w.cut(0, 1)
-		a.disk, a.token = image, token
-		w.open(t, a, true)
+		putBack()
 		w.write(t, a, counted(100))
 		w.connect(0, 1)
 		for range round {
@@ -421,15 +415,12 @@ func TestAnOldHeadOfALongBranchIsNotTakenForAnotherFork(t *testing.T) {
 	w.settle(t)
 	w.cut(0, 2)
 	w.cut(1, 2)
-	w.restart(t, a, "closes")
-	image := a.disk.Clone()
+	putBack := w.image(t, a)
 	w.connect(0, 1)
 	w.write(t, a, counted(10))
 	w.settle2(t, 0, 1)
 	w.cut(0, 1)
-	a.disk = image
-	w.forked = true
-	w.open(t, a, true)
+	putBack()
 	w.write(t, a, counted(100))
 	w.connect(0, 2)
 	w.settle2(t, 0, 2)

@@ -110,6 +110,22 @@ func (w *world) values(t *testing.T) (all []string) {
 	return all
 }
 
+// image closes a host's process, and takes an image of its machine, which nothing on the host tells from what it then
+// is. putBack puts that in place.
+func (w *world) image(t *testing.T, h *host) (putBack func()) {
+	t.Helper()
+	w.restart(t, h, "closes")
+	disk, token := h.disk.Clone(), h.token
+	return func() {
+		t.Helper()
+		for j := range w.hosts {
+			w.cut(h.i, j)
+		}
+		h.disk, h.token, w.forked = disk.Clone(), token, true
+		w.open(t, h, true)
+	}
+}
+
 // cutLog removes the oldest records of a host's log, as their age does.
 func (h *host) cutLog(t *testing.T, records int) {
 	t.Helper()
@@ -149,8 +165,7 @@ func forkedWorld(t *testing.T, maxLog int64) *world {
 	w.settle(t)
 	w.cut(0, 2)
 	w.cut(1, 2)
-	w.restart(t, a, "closes")
-	image := a.disk.Clone()
+	putBack := w.image(t, a)
 	w.connect(0, 1)
 	w.write(t, a, put("first"))
 	w.write(t, a, counted(10))
@@ -159,8 +174,7 @@ func forkedWorld(t *testing.T, maxLog int64) *world {
 	w.settle2(t, 0, 1)
 	w.cut(0, 1)
 
-	a.disk = image
-	w.open(t, a, true)
+	putBack()
 	w.forked = true
 	w.write(t, a, put("second"))
 	w.write(t, a, counted(100))
@@ -270,8 +284,7 @@ func (w *forks) run(t *testing.T) {
 		a := w.hosts[w.rng.IntN(len(w.hosts))]
 		w.act(t, a, 3)
 		w.mingle(t)
-		w.restart(t, a, "closes")
-		image := a.disk.Clone()
+		putBack := w.image(t, a)
 		w.forkers[a.i] = true
 		for range 2 {
 			w.act(t, a, 4)
@@ -283,9 +296,8 @@ func (w *forks) run(t *testing.T) {
 		for j := range w.hosts {
 			w.cut(a.i, j)
 		}
-		a.disk = image
 		w.now = w.now.Add(time.Second) // else both branches may come to be the same
-		w.open(t, a, true)
+		putBack()
 		for range 3 {
 			w.act(t, a, 4)
 			w.mingle(t)

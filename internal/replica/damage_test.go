@@ -179,14 +179,12 @@ func TestABranchThatClearedALargeSetIsIssuedAgain(t *testing.T) {
 	}
 	w.connect(0, 1)
 	w.settle(t)
-	w.restart(t, a, "closes")
-	image := a.disk.Clone()
+	putBack := w.image(t, a)
 	w.connect(0, 1)
 	w.write(t, a, func(f crdt.Fields) error { return f.Register("r").Set([]byte("first branch")) })
 	w.settle(t)
 	w.cut(0, 1)
-	a.disk = image
-	w.open(t, a, true)
+	putBack()
 	branch := &world{rng: w.rng, now: w.now, cfg: w.cfg, deltas: map[crdt.Dot]*crdt.Delta{}, done: w.done}
 	branch.write(t, a, func(f crdt.Fields) error { _, err := f.Delete("s"); return err })
 	w.connect(0, 1)

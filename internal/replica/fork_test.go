@@ -28,8 +28,7 @@ func TestAForkedStoreIssuesItsBranchAgain(t *testing.T) {
 	})
 	w.connect(0, 1)
 	w.settle(t)
-	w.restart(t, a, "closes")
-	image := a.disk.Clone()
+	putBack := w.image(t, a)
 
 	w.write(t, a, count(10))
 	w.write(t, a, func(f crdt.Fields) error { return f.Register("r").Set([]byte("first branch")) })
@@ -37,8 +36,7 @@ func TestAForkedStoreIssuesItsBranchAgain(t *testing.T) {
 	w.settle(t)
 	w.cut(0, 1)
 
-	a.disk = image
-	w.open(t, a, true)
+	putBack()
 	branch := &world{
 		rng: w.rng, now: w.now, cfg: w.cfg, deltas: map[crdt.Dot]*crdt.Delta{}, done: w.done,
 	}
@@ -132,14 +130,12 @@ func TestAnImageFromBeforeAnIDsFirstDotTakesItsWrites(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.Discard()
-	w.restart(t, a, "closes")
-	image, token := a.disk.Clone(), a.token
+	putBack := w.image(t, a)
 	w.connect(0, 1)
 	w.write(t, a, counted(10))
 	w.settle(t)
 	w.cut(0, 1)
-	a.disk, a.token = image, token
-	w.open(t, a, true)
+	putBack()
 	if a.node.id == 0 {
 		t.Fatal("the store does not go on under its old id, which this test is about")
 	}
@@ -163,14 +159,12 @@ func TestAForkThatOthersFoundWhileTheStoreWasAwayHeals(t *testing.T) {
 				w.settle(t)
 				w.cut(0, 2)
 				w.cut(1, 2)
-				w.restart(t, a, "closes")
-				image := a.disk.Clone()
+				putBack := w.image(t, a)
 				w.connect(0, 1)
 				w.write(t, a, counted(10))
 				w.settle2(t, 0, 1)
 				w.cut(0, 1)
-				a.disk, w.forked = image, true
-				w.open(t, a, true)
+				putBack()
 				want := int64(11)
 				for _, n := range second {
 					w.write(t, a, counted(n))

@@ -89,8 +89,7 @@ func toldOnly(t *testing.T) (w *world, putBack func()) {
 	for !h.node.Rebuilding() {
 		w.healRound(t)
 	}
-	w.restart(t, h, "closes")
-	image, token := h.disk.Clone(), h.token
+	back := w.image(t, h)
 	w.connect(0, 1)
 	for h.node.Rebuilding() {
 		w.healRound(t)
@@ -108,8 +107,7 @@ func toldOnly(t *testing.T) (w *world, putBack func()) {
 	}
 	w.cut(0, 1)
 	return w, func() {
-		h.disk, h.token = image, token
-		w.open(t, h, true)
+		back()
 		w.connect(0, 1)
 		for range 20 {
 			w.healRound(t)
@@ -189,25 +187,16 @@ func TestTwoMachinesThatArePutBackHeal(t *testing.T) {
 		w.write(t, a, counted(1))
 		w.write(t, b, counted(1))
 		w.settle(t)
-		w.restart(t, a, "closes")
-		imageOfA, tokenOfA := a.disk.Clone(), a.token
+		putBackA := w.image(t, a)
 		w.settle(t)
 		w.write(t, a, counted(10))
 		w.settle(t)
-		w.restart(t, b, "closes")
-		imageOfB, tokenOfB := b.disk.Clone(), b.token
+		putBackB := w.image(t, b)
 		w.settle(t)
 		w.write(t, b, counted(100))
 		w.settle(t)
-		for i := range 3 {
-			for j := range i {
-				w.cut(i, j)
-			}
-		}
-		w.forked = true
-		a.disk, a.token, b.disk, b.token = imageOfA, tokenOfA, imageOfB, tokenOfB
-		w.open(t, a, true)
-		w.open(t, b, true)
+		putBackA()
+		putBackB()
 		w.write(t, a, counted(1000))
 		w.write(t, b, counted(10000))
 		for _, l := range [][2]int{{0, 1}, {0, 2}, {1, 2}} {

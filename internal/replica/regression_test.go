@@ -334,14 +334,12 @@ func TestARepairThatBringsOurOwnDotsStopsUsFromIssuingThem(t *testing.T) {
 		return func(f crdt.Fields) error { return f.String("k").Set([]byte(v)) }
 	}
 	w.write(t, a, set("1"))
-	w.restart(t, a, "closes")
-	image := a.disk.Clone()
+	putBack := w.image(t, a)
 	w.write(t, a, set("2"))
 	w.connect(0, 1)
 	w.settle(t)
 	w.cut(0, 1)
-	a.disk = image
-	w.open(t, a, true)
+	putBack()
 	src, _ := b.node.Pin()
 	v, h := src.Context()
 	if _, err := a.node.BeginRepair(v, h); err != nil {
@@ -468,13 +466,11 @@ func TestAForkThatIsHealedWhileTheProcessDiesIsHealedOnce(t *testing.T) {
 		w.write(t, a, func(f crdt.Fields) error { return f.String("k").Set([]byte("base")) })
 		w.connect(0, 1)
 		w.settle(t)
-		w.restart(t, a, "closes")
-		image := a.disk.Clone()
+		putBack := w.image(t, a)
 		w.write(t, a, func(f crdt.Fields) error { return f.String("other").Set([]byte("first")) })
 		w.settle(t)
 		w.cut(0, 1)
-		a.disk = image
-		w.open(t, a, true)
+		putBack()
 		branch := &world{rng: w.rng, now: w.now, cfg: w.cfg, deltas: map[crdt.Dot]*crdt.Delta{}}
 		branch.write(t, a, func(f crdt.Fields) error { _, err := f.Counter("n").Add(5); return err })
 		branch.write(t, a, func(f crdt.Fields) error { return f.String("k").Set([]byte("second")) })
