@@ -72,7 +72,7 @@ func (l *loop) expectsSomeone() bool {
 // have others.
 func (l *loop) suspectDamage(from gossip.NeighbourID) {
 	l.p.counters.mismatches.Add(1)
-	if l.node.Damaged() == nil && l.verify(replica.VerifyEvery) {
+	if l.verify(replica.VerifyEvery) {
 		l.p.log.Error("this peer and another have seen the same writes and hold different data: "+
 			"checking the data here", "peer_id", string(from))
 	}
@@ -152,8 +152,8 @@ func (l *loop) noticeHelplessness() {
 	const givingUp = "; to give up what only this host has, stop it, move its store directory away and start " +
 		"it again"
 	if damage == nil {
-		l.p.log.Warn("some writes that only this peer has depend on others that no peer here has: " +
-			"waiting for one that does" + givingUp)
+		l.p.log.Warn("rebuilding the data here takes writes that no peer that is linked has: waiting for one that " +
+			"does" + givingUp)
 		return
 	}
 	l.p.log.Error("the data here is damaged, and no peer that is linked has all but what the log here has: "+

@@ -120,9 +120,7 @@ func TestNothingIsReappliedBeforeAllHasCome(t *testing.T) {
 	w.write(t, a, added("s", "first"))
 	w.write(t, a, added("s", "first2"))
 	w.settle2(t, 0, 1)
-	w.cut(0, 1)
 	putBack()
-	w.forked = true
 	// the log's beginning was cut by age
 	a.cutLog(t, int(a.node.log.last-a.node.log.first))
 	w.write(t, a, put("second"))
@@ -217,9 +215,7 @@ func TestABranchIsComparedWhereItBegan(t *testing.T) {
 			h.node.Tick(false)
 		}
 	}
-	w.cut(0, 1)
 	putBack()
-	w.forked = true
 	w.write(t, a, added("s", "x"))
 	w.connect(0, 1)
 	for range 20 {
@@ -344,9 +340,7 @@ func TestAFollowerKeepsWhatHasNothingToDoWithTheFork(t *testing.T) {
 	w.connect(0, 1)
 	w.write(t, a, counted(10))
 	w.settle2(t, 0, 1)
-	w.cut(0, 1)
 	putBack()
-	w.forked = true
 	w.write(t, a, counted(100))
 	w.connect(0, 2)
 	w.settle2(t, 0, 2)

@@ -259,7 +259,6 @@ func TestARebuildThatBeginsAgainIssuesNothingTwice(t *testing.T) {
 			w.write(t, a, counted(10))
 		}
 		w.settle2(t, 0, 1)
-		w.cut(0, 1)
 		putBack()
 		w.write(t, a, counted(100))
 		w.connect(0, 1)
@@ -419,7 +418,6 @@ func TestAnOldHeadOfALongBranchIsNotTakenForAnotherFork(t *testing.T) {
 	w.connect(0, 1)
 	w.write(t, a, counted(10))
 	w.settle2(t, 0, 1)
-	w.cut(0, 1)
 	putBack()
 	w.write(t, a, counted(100))
 	w.connect(0, 2)

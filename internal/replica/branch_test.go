@@ -175,7 +175,6 @@ func forkedWorld(t *testing.T, maxLog int64) *world {
 	w.cut(0, 1)
 
 	putBack()
-	w.forked = true
 	w.write(t, a, put("second"))
 	w.write(t, a, counted(100))
 	w.write(t, a, added("s", "second"))

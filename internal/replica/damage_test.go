@@ -183,7 +183,6 @@ func TestABranchThatClearedALargeSetIsIssuedAgain(t *testing.T) {
 	w.connect(0, 1)
 	w.write(t, a, func(f crdt.Fields) error { return f.Register("r").Set([]byte("first branch")) })
 	w.settle(t)
-	w.cut(0, 1)
 	putBack()
 	branch := &world{rng: w.rng, now: w.now, cfg: w.cfg, deltas: map[crdt.Dot]*crdt.Delta{}, done: w.done}
 	branch.write(t, a, func(f crdt.Fields) error { _, err := f.Delete("s"); return err })

@@ -134,7 +134,6 @@ func TestAnImageFromBeforeAnIDsFirstDotTakesItsWrites(t *testing.T) {
 	w.connect(0, 1)
 	w.write(t, a, counted(10))
 	w.settle(t)
-	w.cut(0, 1)
 	putBack()
 	if a.node.id == 0 {
 		t.Fatal("the store does not go on under its old id, which this test is about")
@@ -163,7 +162,6 @@ func TestAForkThatOthersFoundWhileTheStoreWasAwayHeals(t *testing.T) {
 				w.connect(0, 1)
 				w.write(t, a, counted(10))
 				w.settle2(t, 0, 1)
-				w.cut(0, 1)
 				putBack()
 				want := int64(11)
 				for _, n := range second {

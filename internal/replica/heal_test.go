@@ -137,7 +137,6 @@ func TestAHostThatWaitsForWhatItIssuedDoesNotCountTimeAlone(t *testing.T) {
 	for range 300 {
 		w.healRound(t)
 	}
-	w.cut(0, 2)
 	putBack()
 	w.cut(0, 1)
 	w.healRound(t)

@@ -338,7 +338,6 @@ func TestARepairThatBringsOurOwnDotsStopsUsFromIssuingThem(t *testing.T) {
 	w.write(t, a, set("2"))
 	w.connect(0, 1)
 	w.settle(t)
-	w.cut(0, 1)
 	putBack()
 	src, _ := b.node.Pin()
 	v, h := src.Context()
@@ -469,7 +468,6 @@ func TestAForkThatIsHealedWhileTheProcessDiesIsHealedOnce(t *testing.T) {
 		putBack := w.image(t, a)
 		w.write(t, a, func(f crdt.Fields) error { return f.String("other").Set([]byte("first")) })
 		w.settle(t)
-		w.cut(0, 1)
 		putBack()
 		branch := &world{rng: w.rng, now: w.now, cfg: w.cfg, deltas: map[crdt.Dot]*crdt.Delta{}}
 		branch.write(t, a, func(f crdt.Fields) error { _, err := f.Counter("n").Add(5); return err })

@@ -20,9 +20,7 @@ func (h *host) suspectDamage(from gossip.NeighbourID) {
 	if !h.w.rotten {
 		h.w.fail("%s and %s have one context and different cells", h.id, from)
 	}
-	if !h.node.Rebuilding() && h.node.Damaged() == nil {
-		h.verify(replica.VerifyEvery)
-	}
+	h.verify(replica.VerifyEvery)
 }
 
 // suspectRead checks the cells after a read found a record that is not what was written.
