@@ -10,7 +10,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/peerd/peerd/internal/auth"
 	"github.com/peerd/peerd/internal/auth/authtest"
 )
 
@@ -35,17 +34,7 @@ func askOn(t *testing.T, conn net.Conn) int {
 
 func TestStrangersGiveWayToClients(t *testing.T) {
 	plain := func(c net.Conn) net.Conn { return c }
-	files := authtest.NewAuthority(t).Issue("server")
-	secured, err := auth.LoadTLS(auth.Files{Cert: files.Cert, Key: files.Key})
-	if err != nil {
-		t.Fatal(err)
-	}
-	config, err := auth.Files{CA: files.CA}.ClientConfig()
-	if err != nil {
-		t.Fatal(err)
-	}
-	now := time.Now() // of which the certificate is, and not of the bubble
-	config.ServerName, config.Time = "127.0.0.1", func() time.Time { return now }
+	secured, config := authtest.Pair(t)
 	overTLS := func(c net.Conn) net.Conn { return tls.Client(c, config) }
 	t.Run("without TLS", func(t *testing.T) {
 		strangersGiveWay(t, Config{Peer: &fakePeer{}, Auth: authtest.Guard(t, password)}, plain)

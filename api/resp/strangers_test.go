@@ -9,7 +9,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/peerd/peerd/internal/auth"
 	"github.com/peerd/peerd/internal/auth/authtest"
 )
 
@@ -120,17 +119,7 @@ func TestStrangersGiveWayWhenNoPlaceForAClientIsLeft(t *testing.T) {
 }
 
 func TestOverTLSStrangersGiveWayToClients(t *testing.T) {
-	files := authtest.NewAuthority(t).Issue("server")
-	secured, err := auth.LoadTLS(auth.Files{Cert: files.Cert, Key: files.Key})
-	if err != nil {
-		t.Fatal(err)
-	}
-	config, err := auth.Files{CA: files.CA}.ClientConfig()
-	if err != nil {
-		t.Fatal(err)
-	}
-	now := time.Now() // of which the certificate is, and not of the bubble
-	config.ServerName, config.Time = "127.0.0.1", func() time.Time { return now }
+	secured, config := authtest.Pair(t)
 	secure := func(c net.Conn) net.Conn { return tls.Server(c, secured.Config()) }
 	onPipes(t, Config{}, secure, func(t *testing.T, connect func() *peer) {
 		for range MaxStrangers {

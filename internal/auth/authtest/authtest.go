@@ -6,6 +6,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -79,6 +80,20 @@ func (a *Authority) Issue(name string) auth.Files {
 	write(a.t, files.Cert, encode("CERTIFICATE", der))
 	write(a.t, files.Key, encode("PRIVATE KEY", private))
 	return files
+}
+
+// Pair returns both sides of TLS, for connections in a testing/synctest bubble too: the certificate is of the time
+// of the call, and not of the bubble.
+func Pair(t testing.TB) (server *auth.TLS, client *tls.Config) {
+	t.Helper()
+	files := NewAuthority(t).Issue("server")
+	server, err := auth.LoadTLS(auth.Files{Cert: files.Cert, Key: files.Key})
+	check(t, err)
+	client, err = auth.Files{CA: files.CA}.ClientConfig()
+	check(t, err)
+	now := time.Now()
+	client.ServerName, client.Time = "127.0.0.1", func() time.Time { return now }
+	return server, client
 }
 
 func certificate(name string) *x509.Certificate {
