@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,22 +26,23 @@ func TestAStoreThatRottedIsNamedInOneLineAndPutAsideForTheOthersToFillAgain(t *t
 	}
 
 	quarantined := filepath.Join(b.dir, "store")
-	tables, err := filepath.Glob(filepath.Join(quarantined, "*.sst"))
+	tables, err := fs.Glob(os.DirFS(quarantined), "*.sst")
 	if err != nil || len(tables) == 0 {
 		t.Fatalf("no tables: %v", err)
 	}
-	data, err := os.ReadFile(tables[0])
+	rotten := filepath.Join(quarantined, tables[0])
+	data, err := os.ReadFile(rotten)
 	if err != nil {
 		t.Fatal(err)
 	}
 	data[len(data)/3] ^= 4
-	if err := os.WriteFile(tables[0], data, 0o600); err != nil {
+	if err := os.WriteFile(rotten, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	line := append(append([]string{"run", "--dir", b.dir}, anywhere...), again...)
 	status, _, stderr := peerd(t, line...)
 	if status != exitFailure || strings.Count(stderr, "\n") != 1 ||
-		!strings.Contains(stderr, filepath.Base(tables[0])) ||
+		!strings.Contains(stderr, tables[0]) ||
 		!strings.HasSuffix(stderr, "move the directory \"store\" away and start again\n") {
 		t.Fatalf("starting on a rotten store ends with %d: %s", status, stderr)
 	}

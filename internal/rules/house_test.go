@@ -108,6 +108,28 @@ func TestNamesNameAConcept(t *testing.T) {
 	}
 }
 
+// checkPatterns finds file names that are taken for patterns. Tests may name files of their own so.
+func checkPatterns(s *source) (problems []string) {
+	if s.isTest() {
+		return nil
+	}
+	s.uses("path/filepath", func(name string, at token.Pos) {
+		if name == "Glob" {
+			problems = append(problems, s.at(at)+": filepath.Glob takes the directory's name for a "+
+				"pattern: a user may call it data[1]; read the directory and look at each name")
+		}
+	})
+	return problems
+}
+
+func TestADirectorysNameIsNoPattern(t *testing.T) {
+	each(t, checkPatterns)
+	breaks(t, checkPatterns, "p/p.go",
+		"package p\nimport \"path/filepath\"\nvar x = filepath.Join(\"a\", \"b\")",
+		"package p\nimport \"path/filepath\"\nvar x, _ = filepath.Glob(\"a\")",
+		"package p\nimport fp \"path/filepath\"\nvar x = fp.Glob")
+}
+
 // checkSleeps forbids time.Sleep everywhere: code waits for something, and so do tests, which would
 // otherwise be slow, or fail on a slow machine.
 func checkSleeps(s *source) (problems []string) {

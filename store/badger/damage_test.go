@@ -3,6 +3,7 @@ package badger_test
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -89,16 +90,16 @@ func flip(t *testing.T, dir, name string, bit int) string {
 // bits returns the names in dir that match a pattern, and how many bits they have.
 func bits(t *testing.T, dir, pattern string) (names []string, sizes []int) {
 	t.Helper()
-	paths, err := filepath.Glob(filepath.Join(dir, pattern))
-	if err != nil || len(paths) == 0 {
+	names, err := fs.Glob(os.DirFS(dir), pattern)
+	if err != nil || len(names) == 0 {
 		t.Fatalf("no %s in the store: %v", pattern, err)
 	}
-	for _, path := range paths {
-		info, err := os.Stat(path)
+	for _, name := range names {
+		info, err := os.Stat(filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)
 		}
-		names, sizes = append(names, filepath.Base(path)), append(sizes, int(info.Size())*8)
+		sizes = append(sizes, int(info.Size())*8)
 	}
 	return names, sizes
 }
@@ -146,17 +147,22 @@ func TestAMissingTableIsNoticed(t *testing.T) {
 	}
 }
 
-func TestAMissingManifestDoesNotCostTheTables(t *testing.T) {
-	dir := intactStore(t)
-	before, _ := bits(t, dir, "*.sst")
-	if err := os.Remove(filepath.Join(dir, "MANIFEST")); err != nil {
-		t.Fatal(err)
-	}
-	if err := verdict(dir); !errors.Is(err, store.ErrCorrupt) {
-		t.Errorf("%v, want %v", err, store.ErrCorrupt)
-	}
-	if after, _ := bits(t, dir, "*.sst"); len(after) != len(before) {
-		t.Errorf("%d tables, then %d", len(before), len(after))
+func TestAMissingManifestDoesNotCostTheTablesWhateverTheDirectoryIsCalled(t *testing.T) {
+	for _, name := range []string{"data", "data[1]", "data[", `d\ata`, "d?t*"} {
+		dir := filepath.Join(t.TempDir(), name)
+		if err := os.Rename(intactStore(t), dir); err != nil {
+			t.Fatal(err)
+		}
+		before, _ := bits(t, dir, "*.sst")
+		if err := os.Remove(filepath.Join(dir, "MANIFEST")); err != nil {
+			t.Fatal(err)
+		}
+		if err := verdict(dir); !errors.Is(err, store.ErrCorrupt) {
+			t.Errorf("%s: %v, want %v", name, err, store.ErrCorrupt)
+		}
+		if after, _ := fs.Glob(os.DirFS(dir), "*.sst"); len(after) != len(before) {
+			t.Errorf("%s: %d tables, then %d", name, len(before), len(after))
+		}
 	}
 }
 

@@ -3,8 +3,6 @@ package badger
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 
 	"github.com/peerd/peerd/store"
 )
@@ -76,12 +74,12 @@ func checkRoom(dir string) error {
 		return err
 	}
 	need := uint64(openingRoom)
-	logs, err := filepath.Glob(filepath.Join(dir, "*.mem"))
+	logs, err := filesOf(dir, ".mem")
 	if err != nil {
 		return err
 	}
-	for _, path := range logs {
-		if info, err := os.Stat(path); err == nil {
+	for _, log := range logs {
+		if info, err := log.Info(); err == nil {
 			need += uint64(allocated(info))
 		}
 	}

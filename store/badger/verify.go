@@ -59,11 +59,20 @@ func verifyTables(dir string) error {
 
 // verifyNew refuses a directory that has tables and no manifest: Badger would remove them.
 func verifyNew(dir string) error {
-	tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+	tables, err := filesOf(dir, ".sst")
 	if err == nil && len(tables) > 0 {
 		err = corrupt("%d tables and no manifest", len(tables))
 	}
 	return err
+}
+
+// filesOf returns what lies in dir and ends with ext. It is not filepath.Glob: the name of a user's
+// directory may have brackets or stars in it, which that takes for a pattern.
+func filesOf(dir, ext string) ([]fs.DirEntry, error) {
+	entries, err := os.ReadDir(dir)
+	return slices.DeleteFunc(entries, func(e fs.DirEntry) bool {
+		return filepath.Ext(e.Name()) != ext
+	}), err
 }
 
 // verifyFormat reads the versions at the start of a manifest: another format is not damage.

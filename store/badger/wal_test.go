@@ -3,7 +3,6 @@ package badger
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -90,7 +89,7 @@ func TestAStoreWhoseSyncFailedTakesNoMoreCommits(t *testing.T) {
 		t.Errorf("a commit after Close: %v", err)
 	}
 	// On a disk that takes nothing Badger would try again for ever.
-	if tables, err := filepath.Glob(filepath.Join(s.dir, "*.sst")); err != nil || len(tables) > 0 {
+	if tables, err := filesOf(s.dir, ".sst"); err != nil || len(tables) > 0 {
 		t.Errorf("Close wrote %v (%v)", tables, err)
 	}
 }
