@@ -106,7 +106,7 @@ func (c *call) scanOptions() (o scanOptions, err error) {
 	return o, nil
 }
 
-// runScan goes through the keys in the order of their names, so a key that is there during the
+// runScan goes through the keys in the order of Tx.Keys, so a key that is there during the
 // whole scan is returned exactly once.
 func runScan(c *call) error {
 	id, err := strconv.ParseUint(c.arg(1), 10, 64)

@@ -196,20 +196,28 @@ func (g *Group) scan(prefix, beyond crdt.Address, fn func(crdt.Address, crdt.Cel
 	return err
 }
 
-// keys merges the store's keys with the group's own.
+// keys merges the store's keys with the group's own. Both are in the order of places: that of names
+// differs from it where they are longer than a place keeps.
 func (g *Group) keys(prefix, beyond string, fn func(string, crdt.Summary) bool) error {
-	own := slices.DeleteFunc(sortedKeys(g.sums), func(name string) bool {
-		return !strings.HasPrefix(name, prefix) || beyond != "" && name <= beyond ||
-			g.sums[name].before || !g.sums[name].now.Exists()
-	})
+	var own []*summaryState
+	from := place(prefixSummary, crdt.KeyAddress(beyond))
+	for name, s := range g.sums {
+		if !s.before && s.now.Exists() && strings.HasPrefix(name, prefix) &&
+			(beyond == "" || string(s.key) > string(from)) {
+			own = append(own, s)
+		}
+	}
+	sort.Slice(own, func(i, j int) bool { return string(own[i].key) < string(own[j].key) })
 	stopped := false
 	emit := func(name string, s crdt.Summary) bool {
-		stopped = stopped || !fn(name, s)
+		if s.Exists() && !fn(name, s) { // what fn itself wrote may have removed one
+			stopped = true
+		}
 		return !stopped
 	}
-	err := g.view.Keys(prefix, beyond, func(name string, s crdt.Summary) bool {
-		for len(own) > 0 && own[0] < name {
-			if !emit(own[0], g.sums[own[0]].now) {
+	err := g.view.keysStored(prefix, beyond, func(at []byte, name string, s crdt.Summary) bool {
+		for len(own) > 0 && string(own[0].key) < string(at) {
+			if !emit(own[0].name, own[0].now) {
 				return false
 			}
 			own = own[1:]
@@ -217,10 +225,10 @@ func (g *Group) keys(prefix, beyond string, fn func(string, crdt.Summary) bool) 
 		if mine, ok := g.sums[name]; ok {
 			s = mine.now
 		}
-		return !s.Exists() || emit(name, s)
+		return emit(name, s)
 	})
-	for _, name := range own {
-		if err != nil || stopped || !emit(name, g.sums[name].now) {
+	for _, s := range own {
+		if err != nil || stopped || !emit(s.name, s.now) {
 			break
 		}
 	}

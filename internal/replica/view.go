@@ -68,7 +68,9 @@ func (v *View) scanStored(prefix, beyond crdt.Address,
 	start := place(prefixCell, prefix)
 	end := after(start)
 	if beyond != "" {
-		start = append(place(prefixCell, beyond), 0)
+		if from := append(place(prefixCell, beyond), 0); string(from) > string(start) {
+			start = from
+		}
 	}
 	var failed error
 	err := v.snap.Scan(start, end, func(key, value []byte) bool {
@@ -98,17 +100,29 @@ func (v *View) Summary(key string) (crdt.Summary, error) {
 	return s, err
 }
 
-// Keys calls fn with the keys that exist, begin with prefix and come after the given one, in their
-// order, until fn returns false.
+// Keys calls fn with the keys that exist, begin with prefix and come after the given one, in the order of
+// their places, until fn returns false.
 func (v *View) Keys(prefix, beyond string, fn func(string, crdt.Summary) bool) error {
+	return v.keysStored(prefix, beyond, func(_ []byte, name string, s crdt.Summary) bool {
+		return fn(name, s)
+	})
+}
+
+// keysStored is Keys that also tells where the store has each summary.
+func (v *View) keysStored(prefix, beyond string,
+	fn func(at []byte, name string, s crdt.Summary) bool) error {
 	start := nameStart(prefix)
 	end := after(start)
-	if beyond != "" && beyond >= prefix {
-		start = append(place(prefixSummary, crdt.KeyAddress(beyond)), 0)
+	if beyond != "" {
+		// One before all that begins with the prefix bounds nothing.
+		if from := append(place(prefixSummary, crdt.KeyAddress(beyond)), 0); string(from) > string(start) {
+			start = from
+		}
 	}
 	var failed error
 	err := v.snap.Scan(start, end, func(key, value []byte) bool {
-		name, s, err := decodeSummary(append([]byte(nil), key...), value)
+		at := append([]byte(nil), key...)
+		name, s, err := decodeSummary(at, value)
 		if err != nil {
 			failed = err
 			return false
@@ -116,7 +130,7 @@ func (v *View) Keys(prefix, beyond string, fn func(string, crdt.Summary) bool) e
 		if !s.Exists() || len(name) < len(prefix) || name[:len(prefix)] != prefix {
 			return true
 		}
-		return fn(name, s)
+		return fn(at, name, s)
 	})
 	if failed != nil {
 		return failed
