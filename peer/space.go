@@ -175,7 +175,7 @@ func (l *loop) noticeSpace(changed bool) {
 
 // transactReading runs a transaction that may not write for want of room.
 func transactReading(tx *replica.Tx, refusal error, fn func(*Tx) error) error {
-	reading := &readingTx{keyed: tx, refusal: refusal}
+	reading := &readingTx{updating: tx, refusal: refusal}
 	if err := fn(newTx(reading)); err != nil {
 		return err
 	}
@@ -184,7 +184,7 @@ func transactReading(tx *replica.Tx, refusal error, fn func(*Tx) error) error {
 
 // readingTx is a transaction whose writes are refused, and which fails if it tried one.
 type readingTx struct {
-	keyed
+	updating
 	refusal error
 	refused error
 }

@@ -179,7 +179,7 @@ func (p *Peer) UpdateToken(ctx context.Context, fn func(tx *Tx) error) (Token, e
 		if err := fn(tx); err != nil {
 			return err
 		}
-		seen = tx.base.(*replica.Tx).Context()
+		seen = tx.base.(updating).Context()
 		return nil
 	})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/store/badger"
 )
 
 func TestATokensTextIsTheSameForEver(t *testing.T) {
@@ -158,4 +159,31 @@ func FuzzToken(f *testing.F) {
 			t.Errorf("%q reads %v, and written again %v (%v)", text, seen, back, err)
 		}
 	})
+}
+
+// TestATokenOfWhatOnlyReadsIsGivenOnAnAlmostFullDisk and a write is refused as any other.
+func TestATokenOfWhatOnlyReadsIsGivenOnAnAlmostFullDisk(t *testing.T) {
+	p := alone(t, Config{})
+	want := enable(t, p, "k")
+	err := p.call(func(l *loop) {
+		l.p.space.disk = &fakeDisk{badger.Space{Free: 1 << 20, Total: 1 << 40, Working: 1 << 10}}
+		l.watchSpace()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := p.UpdateToken(t.Context(), func(tx *Tx) error {
+		on, err := tx.Flag("k").Enabled()
+		if err == nil && !on {
+			err = errors.New("what was written is not there")
+		}
+		return err
+	})
+	if err != nil || token != want {
+		t.Errorf("reading gives the token %q (%v), want %q", token, err, want)
+	}
+	token, err = p.UpdateToken(t.Context(), func(tx *Tx) error { return tx.Flag("l").Enable() })
+	if !errors.Is(err, ErrNoSpace) {
+		t.Errorf("writing gives the token %q (%v), want %v", token, err, ErrNoSpace)
+	}
 }

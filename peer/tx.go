@@ -20,9 +20,16 @@ type keyed interface {
 	KeyCount() (int, error)
 }
 
+// updating is what an Update's function works on, also where its writes are refused.
+type updating interface {
+	keyed
+	Context() crdt.VersionVector
+}
+
 var (
-	_ keyed = (*replica.Tx)(nil)
-	_ keyed = (*replica.View)(nil)
+	_ updating = (*replica.Tx)(nil)
+	_ updating = (*readingTx)(nil)
+	_ keyed    = (*replica.View)(nil)
 )
 
 func newTx(base keyed) *Tx { return &Tx{Fields: crdt.Root(base), base: base} }
