@@ -29,8 +29,8 @@ type undo struct {
 }
 
 // Update runs fn as one transaction: its writes become one delta. If fn returns an error, or the
-// transaction grows beyond its limits, nothing of it stays.
-func (g *Group) Update(fn func(tx *Tx) error) (err error) {
+// transaction grows beyond its limits, nothing of it stays; nor if fn panics or ends its goroutine.
+func (g *Group) Update(fn func(tx *Tx) error) error {
 	r := g.r
 	if r.id == 0 {
 		r.drawID()
@@ -43,8 +43,9 @@ func (g *Group) Update(fn func(tx *Tx) error) (err error) {
 		Prev:    r.heads[r.id],
 	}
 	tx.cost = 20 * len(r.gained)
+	whole := false
 	defer func() {
-		if err != nil {
+		if !whole {
 			tx.rollback()
 		}
 	}()
@@ -55,6 +56,7 @@ func (g *Group) Update(fn func(tx *Tx) error) (err error) {
 		return tx.err
 	}
 	if len(tx.delta.Ops) == 0 {
+		whole = true
 		return nil
 	}
 	tx.delta.Deps = maps.Clone(r.gained)
@@ -62,6 +64,7 @@ func (g *Group) Update(fn func(tx *Tx) error) (err error) {
 		return fmt.Errorf("%w: %d bytes (limit %d)", crdt.ErrTooLarge, size, crdt.MaxDeltaSize)
 	}
 	g.accept(&tx.delta, tx.cost)
+	whole = true
 	return nil
 }
 
