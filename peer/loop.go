@@ -54,6 +54,7 @@ type loop struct {
 	pushing bool        // when it fires
 
 	group   *replica.Group
+	running *update   // whose function runs now
 	updates []*update // in the group, to be answered
 	frames  []*frame
 	dirty   bool // something was committed and not synced
@@ -89,7 +90,8 @@ func newLoop(p *Peer, node *replica.Node) *loop {
 // errFailed is what callers get after the loop failed.
 func errFailed(err error) error { return fmt.Errorf("%w: %w", ErrClosed, err) }
 
-// run is the loop's goroutine.
+// run is the loop. Its steps have a goroutine of their own, and get another one if a function of a user's
+// transaction ends that.
 func (l *loop) run() {
 	defer close(l.p.stopped)
 	tick := time.NewTicker(tickEvery)
@@ -101,20 +103,30 @@ func (l *loop) run() {
 	defer l.push.Stop()
 	defer l.sweeping.rest.Stop()
 	l.noticeSpace(l.p.space.left() != roomy)
-	for {
-		var err error
+	for !apart(func() { l.steps(tick.C, digest.C, syncing.C) }) {
+		if l.running == nil {
+			l.fail(errExitedElsewhere)
+			return
+		}
+	}
+}
+
+// steps does one step after the other until the peer is closed or fails.
+func (l *loop) steps(tick, digest, syncing <-chan time.Time) {
+	err := l.resume()
+	for err == nil {
 		select {
 		case j := <-l.p.jobs:
 			err = l.work(j)
 		case <-l.wake:
 		case err = <-l.synced:
 			l.syncing = false
-		case <-tick.C:
+		case <-tick:
 			err = l.tick()
-		case <-digest.C:
+		case <-digest:
 			l.watchSpace()
 			err = l.sendDigest()
-		case <-syncing.C:
+		case <-syncing:
 			l.sync()
 		case <-l.push.C:
 			l.pushing = false
@@ -128,11 +140,8 @@ func (l *loop) run() {
 		if err == nil {
 			err = l.after()
 		}
-		if err != nil {
-			l.fail(err)
-			return
-		}
 	}
+	l.fail(err)
 }
 
 // tick is what is due several times a second.
@@ -206,7 +215,12 @@ func (l *loop) update(u *update) error {
 	if !u.begin() {
 		return nil
 	}
-	for i, fn := range u.fns {
+	return l.proceed(u)
+}
+
+// proceed runs the functions of an update that have not run yet.
+func (l *loop) proceed(u *update) error {
+	for u.next < len(u.fns) {
 		if l.group.Full() {
 			if err := l.commit(); err != nil {
 				l.updates = append(l.updates, u)
@@ -214,9 +228,11 @@ func (l *loop) update(u *update) error {
 			}
 			l.begin()
 		}
+		i := u.next
+		u.next++
 		err := l.refusal()
 		if err == nil {
-			err = l.transact(u, fn)
+			err = l.transact(u, u.fns[i])
 		}
 		u.fail(i, err)
 		l.p.counters.transacted(err)
@@ -240,7 +256,8 @@ func (l *loop) refusal() error {
 var errPanic = errors.New("the transaction's function panicked")
 
 func (l *loop) transact(u *update, fn func(*Tx) error) error {
-	return l.group.Update(func(tx *replica.Tx) (err error) {
+	l.running = u
+	err := l.group.Update(func(tx *replica.Tx) (err error) {
 		defer func() {
 			if thrown := recover(); thrown != nil {
 				u.thrown, err = thrown, errPanic
@@ -251,6 +268,23 @@ func (l *loop) transact(u *update, fn func(*Tx) error) error {
 		}
 		return fn(newTx(tx))
 	})
+	l.running = nil // not if fn ended this goroutine: see resume
+	return err
+}
+
+// resume goes on where a transaction's function ended the goroutine of the steps before.
+func (l *loop) resume() error {
+	u := l.running
+	if u == nil {
+		return nil
+	}
+	l.running = nil
+	u.fail(u.next-1, ErrExited)
+	l.p.counters.transacted(ErrExited)
+	if err := l.proceed(u); err != nil {
+		return err
+	}
+	return l.commit()
 }
 
 // receive takes a frame into the group. Only errors of the store end the loop.

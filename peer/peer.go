@@ -249,8 +249,9 @@ func (p *Peer) View(ctx context.Context, fn func(tx *Tx) error) error {
 // visible together, here and on every other peer. If fn returns an error, which is returned, or the
 // transaction goes beyond a limit, nothing of it takes effect.
 //
-// fn runs on the peer's commit loop: it must not wait for anything, least of all for the peer. If ctx ends
-// before fn began, fn does not run.
+// fn runs on the peer's commit loop: it must not wait for anything, least of all for the peer. If it panics,
+// nothing of it takes effect, and Update panics with the same value; if it ends its goroutine, the error is
+// ErrExited. If ctx ends before fn began, fn does not run.
 func (p *Peer) Update(ctx context.Context, fn func(tx *Tx) error) error {
 	fns := [1]func(*Tx) error{fn}
 	if errs := p.UpdateAll(ctx, fns[:]); errs != nil {

@@ -1,11 +1,23 @@
 package peer
 
-import "sync/atomic"
+import (
+	"errors"
+	"sync/atomic"
+)
+
+// ErrExited is returned for a transaction whose function ended its goroutine: with runtime.Goexit, or with
+// FailNow, Fatal or Skip of a test. Nothing changed.
+var ErrExited = errors.New("the transaction's function ended its goroutine, which is not its own " +
+	"(runtime.Goexit, or FailNow in a test): it took no effect")
+
+// errExitedElsewhere ends a peer of which something else did.
+var errExitedElsewhere = errors.New("the goroutine of the commit loop was ended: a logger must not do that")
 
 // update is transactions that wait for the commit loop, which runs them in one group.
 type update struct {
 	fns    []func(*Tx) error
 	errs   []error // nil if none failed
+	next   int     // the function to be run next
 	state  atomic.Int32
 	thrown any // what a function panicked with
 	done   chan struct{}
@@ -54,4 +66,22 @@ func (u *update) result() []error {
 		panic(u.thrown)
 	}
 	return u.errs
+}
+
+// apart runs fn on a goroutine of its own, waits for it, and reports whether it returned: if not, something
+// that it called ended the goroutine. A panic ends the process, and nothing goes on meanwhile.
+func apart(fn func()) (returned bool) {
+	ended := make(chan struct{})
+	go func() {
+		defer func() {
+			if broken := recover(); broken != nil {
+				panic(broken)
+			}
+			close(ended)
+		}()
+		fn()
+		returned = true
+	}()
+	<-ended
+	return returned
 }

@@ -1,0 +1,212 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/peerd/peerd/crdt"
+)
+
+// within fails the test if fn, run beside it, takes as long as if the peer were dead.
+func within(t *testing.T, what string, fn func()) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		fn()
+	}()
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+		t.Fatalf("%s has not ended after 20 s", what)
+	}
+}
+
+// keysOf returns the keys that exist, in order.
+func keysOf(t *testing.T, p *Peer) (keys []string) {
+	t.Helper()
+	err := p.View(t.Context(), func(tx *Tx) error {
+		return tx.Keys("", "", func(key string, _ crdt.Summary) bool {
+			keys = append(keys, key)
+			return true
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
+}
+
+// enabling returns a function that makes a key and then ends as then does.
+func enabling(key string, then func()) func(*Tx) error {
+	return func(tx *Tx) error {
+		if err := tx.Flag(key).Enable(); err != nil {
+			return err
+		}
+		then()
+		return nil
+	}
+}
+
+// TestAFunctionThatEndsItsGoroutineFailsAlone has it happen at once, between others of its update, in a
+// list of keys, again and again, and beside other writers.
+func TestAFunctionThatEndsItsGoroutineFailsAlone(t *testing.T) {
+	p := alone(t, Config{})
+	enable(t, p, "a")
+	within(t, "the updates", func() {
+		var others sync.WaitGroup
+		for i := range 4 {
+			others.Go(func() {
+				for range 50 {
+					if err := p.Update(t.Context(), enabling(string(rune('w'+i)), func() {})); err != nil {
+						t.Errorf("another update: %v", err)
+					}
+				}
+			})
+		}
+		for range 50 {
+			if err := p.Update(t.Context(), enabling("lost", runtime.Goexit)); !errors.Is(err, ErrExited) {
+				t.Errorf("the update returned %v, want %v", err, ErrExited)
+			}
+			errs := p.UpdateAll(t.Context(), []func(*Tx) error{
+				enabling("b", func() {}), enabling("lost", runtime.Goexit),
+				func(tx *Tx) error {
+					return tx.Keys("", "", func(string, crdt.Summary) bool { runtime.Goexit(); return true })
+				},
+				enabling("c", func() {}),
+			})
+			want := []error{nil, ErrExited, ErrExited, nil}
+			if !slices.EqualFunc(errs, want, func(err, want error) bool { return errors.Is(err, want) }) {
+				t.Errorf("the updates returned %q, want %q", errs, want)
+			}
+		}
+		others.Wait()
+	})
+	if got, want := keysOf(t, p), []string{"a", "b", "c", "w", "x", "y", "z"}; !slices.Equal(got, want) {
+		t.Errorf("there are %q, want %q", got, want)
+	}
+}
+
+// TestAFunctionMayEndItsGoroutineWhileThePeerCloses has one do so in what the loop does last.
+func TestAFunctionMayEndItsGoroutineWhileThePeerCloses(t *testing.T) {
+	p, err := Open(t.Context(), Config{Memory: true, Offline: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun, closing := make(chan struct{}), make(chan struct{})
+	first, second := make(chan error, 1), make(chan error, 1)
+	go func() {
+		first <- p.Update(context.Background(), func(*Tx) error {
+			close(begun)
+			<-closing
+			runtime.Goexit()
+			return nil
+		})
+	}()
+	<-begun
+	go func() { second <- p.Update(context.Background(), enabling("k", runtime.Goexit)) }()
+	eventually(t, "the second update waits", func() bool { return len(p.jobs) == 1 })
+	within(t, "closing", func() {
+		closed := make(chan error, 1)
+		go func() { closed <- p.Close() }()
+		<-p.stop
+		close(closing)
+		if err := errors.Join(<-closed, p.Close()); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	for _, answer := range []chan error{first, second} {
+		if err := <-answer; !errors.Is(err, ErrExited) {
+			t.Errorf("an update returned %v, want %v", err, ErrExited)
+		}
+	}
+}
+
+// TestAFunctionThatPanicsDoesSoInItsCaller and the others of its update, and the loop, go on.
+func TestAFunctionThatPanicsDoesSoInItsCaller(t *testing.T) {
+	p := alone(t, Config{})
+	within(t, "the updates", func() {
+		defer func() {
+			if thrown := recover(); thrown != "thrown" {
+				t.Errorf("the caller recovers %v", thrown)
+			}
+		}()
+		p.UpdateAll(t.Context(), []func(*Tx) error{
+			enabling("a", func() {}), enabling("lost", func() { panic("thrown") }),
+			func(tx *Tx) error {
+				return tx.Keys("", "", func(string, crdt.Summary) bool { panic("thrown") })
+			},
+			enabling("b", func() {}),
+		})
+		t.Error("the caller goes on")
+	})
+	if got := keysOf(t, p); !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("there are %q", got)
+	}
+}
+
+// TestAViewMayEndInAnyWay is followed by a close, which waits for views.
+func TestAViewMayEndInAnyWay(t *testing.T) {
+	p := alone(t, Config{})
+	enable(t, p, "k")
+	for _, end := range []func(){runtime.Goexit, func() { panic("thrown") }} {
+		read := func(tx *Tx) error {
+			return tx.Keys("", "", func(string, crdt.Summary) bool { end(); return true })
+		}
+		for _, view := range []func(){
+			func() { _ = p.View(t.Context(), read) },
+			func() { _, _ = p.ViewToken(t.Context(), read) },
+		} {
+			within(t, "the view", func() {
+				defer func() { _ = recover() }()
+				view()
+			})
+		}
+	}
+	within(t, "closing", func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// exiting is a handler of logs that ends the goroutine of the first message.
+type exiting struct {
+	slog.Handler
+	once *sync.Once
+}
+
+func (exiting) Enabled(context.Context, slog.Level) bool { return true }
+
+func (e exiting) Handle(context.Context, slog.Record) error {
+	e.once.Do(runtime.Goexit)
+	return nil
+}
+
+func (e exiting) WithAttrs([]slog.Attr) slog.Handler { return e }
+
+// TestALoggerThatEndsTheLoopsGoroutineEndsThePeer with an error, as nobody knows what it was about to do.
+func TestALoggerThatEndsTheLoopsGoroutineEndsThePeer(t *testing.T) {
+	p, err := Open(t.Context(), Config{Memory: true, Offline: true,
+		Logger: slog.New(exiting{slog.DiscardHandler, &sync.Once{}})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = p.call(func(l *loop) { l.p.log.Error("the first message") })
+	if !errors.Is(err, ErrClosed) {
+		t.Errorf("the call returned %v, want %v", err, ErrClosed)
+	}
+	within(t, "the peer", func() { <-p.Done() })
+	if err := p.Update(t.Context(), enabling("k", func() {})); !errors.Is(err, ErrClosed) {
+		t.Errorf("an update returned %v, want %v", err, ErrClosed)
+	}
+	if err := p.Close(); !errors.Is(err, errExitedElsewhere) {
+		t.Errorf("close: %v, want %v", err, errExitedElsewhere)
+	}
+}
