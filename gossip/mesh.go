@@ -60,6 +60,7 @@ const (
 	Known                  // it was already
 	Early                  // something that it may have seen is missing: it may be offered again
 	Refused                // it was dropped
+	Later                  // it was not looked at: it is to be offered again by Resume
 )
 
 // Event is something that the mesh's owner must act on.
@@ -89,6 +90,7 @@ type Mesh struct {
 	source     map[crdt.ReplicaID]NeighbourID // who sent the newest delta of each replica first
 	waiting    []waiting                      // deltas that overtook what they depend on
 	waitBytes  int
+	looked     int  // how many of those were looked at since one was applied
 	grown      bool // the context grew otherwise than by deltas: what waits may be ready
 	paused     bool // deltas are not taken
 	held       bool // own deltas wait for Release
@@ -108,6 +110,7 @@ type neighbour struct {
 	told    crdt.VersionVector // what it knows that we have
 	came    crdt.VersionVector // what it sent
 	cursor  uint64             // the log's record to serve it next
+	seeking bool               // records before that had nothing for it, and more are to be read
 	lost    bool               // cursor is to be found anew
 	behind  bool               // the log does not cover what it lacks
 	missing int                // ticks for which it has had what we lack, or been strange
@@ -121,6 +124,11 @@ type neighbour struct {
 
 	onTheWay uint64 // bytes of deltas sent to it and not acknowledged
 	owed     uint64 // bytes of deltas received from it and not acknowledged
+
+	rest     []*crdt.Delta      // of its last frame, not looked at
+	news     crdt.VersionVector // that came along with it
+	applied  bool               // some of that frame's deltas were
+	retrying bool               // what waited is being looked at because of that
 
 	unwanted map[crdt.ReplicaID]bool // whose deltas it asked us to leave out
 	prune    map[crdt.ReplicaID]bool // whose deltas it is to be asked to leave out
@@ -224,7 +232,7 @@ func (m *Mesh) Events() []Event {
 // neighbour says of itself counts again once it has heard how this replica is now: of two that rely on each
 // other to give up what they hold, each would do so on an old word of the other.
 func (m *Mesh) Rebase() {
-	m.grown = true
+	m.grown, m.looked = true, 0
 	for _, n := range m.neighbours {
 		n.lost = true
 		n.mustConfirm()
@@ -348,7 +356,7 @@ func (m *Mesh) Next(id NeighbourID) ([]byte, error) {
 		if data, err := m.nextDeltas(n); data != nil || err != nil {
 			return data, err
 		}
-		n.due = false
+		n.due = n.due && n.seeking
 	}
 	if n.have {
 		if data := m.nextHave(n); data != nil {
@@ -422,46 +430,52 @@ func least(set map[crdt.ReplicaID]bool) (id crdt.ReplicaID, ok bool) {
 // maxRecords bounds how much of the log is read for one frame.
 const maxRecords = 4096
 
+// Seeking reports whether Next returned no frame only because it has to read on in the log.
+func (m *Mesh) Seeking(id NeighbourID) bool {
+	n := m.neighbours[id]
+	return n != nil && n.seeking
+}
+
+// nextDeltas returns a frame of deltas that the neighbour lacks. If there is none in what it may read of the log at
+// once, it goes on there the next time.
 func (m *Mesh) nextDeltas(n *neighbour) ([]byte, error) {
 	var deltas [][]byte
 	size := 0
-	for {
-		from := n.cursor
-		next, covered, err := m.core.LogRead(from, maxRecords, func(d *crdt.Delta) bool {
-			if !n.lacks(d) {
-				return true
-			}
-			data := d.Encode()
-			if size > 0 && size+len(data) > frameSize || len(deltas) == maxFrameDeltas {
-				return false
-			}
-			deltas = append(deltas, data)
-			size += len(data)
-			n.known.Raise(d.Replica, d.Last())
-			n.told.Raise(d.Replica, d.Last())
+	from := n.cursor
+	n.seeking = false
+	next, covered, err := m.core.LogRead(from, maxRecords, func(d *crdt.Delta) bool {
+		if !n.lacks(d) {
 			return true
-		})
-		if err != nil {
-			return nil, err
 		}
-		if !covered {
-			n.lost = true
-			return nil, nil
+		data := d.Encode()
+		if size > 0 && size+len(data) > frameSize || len(deltas) == maxFrameDeltas {
+			return false
 		}
-		n.cursor = next
-		if len(deltas) > 0 {
-			var news crdt.VersionVector
-			if n.quiet >= tellAfter {
-				news = m.news(n, frameSize-size)
-			}
-			data := encodeDeltas(deltas, news)
-			n.onTheWay += uint64(len(data) - 1) // its kind is not part of the body
-			return data, nil
-		}
-		if next == from {
-			return nil, nil
-		}
+		deltas = append(deltas, data)
+		size += len(data)
+		n.known.Raise(d.Replica, d.Last())
+		n.told.Raise(d.Replica, d.Last())
+		return true
+	})
+	if err != nil {
+		return nil, err
 	}
+	if !covered {
+		n.lost = true
+		return nil, nil
+	}
+	n.cursor = next
+	if len(deltas) == 0 {
+		n.seeking = next != from
+		return nil, nil
+	}
+	var news crdt.VersionVector
+	if n.quiet >= tellAfter {
+		news = m.news(n, frameSize-size)
+	}
+	data := encodeDeltas(deltas, news)
+	n.onTheWay += uint64(len(data) - 1) // its kind is not part of the body
+	return data, nil
 }
 
 // nextHave returns what we have and the neighbour was not told.

@@ -6,7 +6,8 @@ import (
 	"github.com/peerd/peerd/crdt"
 )
 
-// Receive takes a frame from a neighbour. Deltas in it are handed to apply. An error wraps ErrFrame if the
+// Receive takes a frame from a neighbour. Deltas in it are handed to apply, until it answers Later: then Unfinished
+// says so, and Resume must be called before the neighbour's next frame is received. An error wraps ErrFrame if the
 // neighbour does not keep to the protocol, and is apply's own otherwise.
 func (m *Mesh) Receive(id NeighbourID, data []byte,
 	apply func(*crdt.Delta) (Outcome, error)) error {
@@ -21,11 +22,8 @@ func (m *Mesh) Receive(id NeighbourID, data []byte,
 	if !n.greeted && k != kindHello {
 		return fmt.Errorf("%w: a message before hello", ErrFrame)
 	}
-	if m.grown && !m.paused && m.core.Whole() {
-		m.grown = false
-		if err := m.retry(apply); err != nil {
-			return err
-		}
+	if err := m.retryGrown(n, apply); err != nil {
+		return err
 	}
 	switch k {
 	case kindHello:
@@ -126,26 +124,66 @@ func (m *Mesh) receiveDeltas(from NeighbourID, n *neighbour, body []byte,
 		return err
 	}
 	n.owed += uint64(len(body))
-	if m.paused {
-		n.drop(deltas)
-		return n.hears(news)
+	n.rest, n.news, n.applied = deltas, news, false
+	return m.takeRest(from, n, apply)
+}
+
+// Unfinished reports whether something is left of a neighbour's last frame, for Resume.
+func (m *Mesh) Unfinished(id NeighbourID) bool {
+	n := m.neighbours[id]
+	return n != nil && (len(n.rest) > 0 || n.retrying)
+}
+
+// Resume goes on with a neighbour's frame for which apply had no room. Its errors are those of Receive.
+func (m *Mesh) Resume(id NeighbourID, apply func(*crdt.Delta) (Outcome, error)) error {
+	n := m.neighbours[id]
+	if n == nil {
+		return nil
 	}
-	progress := false
-	if n.strange {
-		return n.hears(news)
+	if err := m.retryGrown(n, apply); err != nil || len(n.rest) == 0 {
+		return err
 	}
-	for _, d := range deltas {
+	return m.takeRest(id, n, apply)
+}
+
+// retryGrown looks at what waits, if the context grew since that was done last.
+func (m *Mesh) retryGrown(n *neighbour, apply func(*crdt.Delta) (Outcome, error)) error {
+	n.retrying = false
+	if !m.grown || m.paused || !m.core.Whole() {
+		return nil
+	}
+	return m.retry(n, apply)
+}
+
+// takeRest hands what is left of a frame to apply.
+func (m *Mesh) takeRest(from NeighbourID, n *neighbour,
+	apply func(*crdt.Delta) (Outcome, error)) error {
+	switch {
+	case m.paused:
+		n.drop(n.rest)
+		n.rest = nil
+		return n.hears(n.news)
+	case n.strange:
+		n.rest = nil
+		return n.hears(n.news)
+	}
+	for len(n.rest) > 0 {
+		d := n.rest[0]
 		outcome, err := apply(d)
 		if err != nil {
 			return err
 		}
+		if outcome == Later {
+			return nil
+		}
+		n.rest = n.rest[1:]
 		again := d.Last() <= n.came[d.Replica] // it was on the way when our hello asked for it
 		n.came.Raise(d.Replica, d.Last())
 		n.known.Raise(d.Replica, d.Last())
 		n.said.Raise(d.Replica, d.Last())
 		switch outcome {
 		case Applied:
-			progress = true
+			n.applied = true
 			n.told.Raise(d.Replica, d.Last())
 			m.arrived(from, d)
 		case Known:
@@ -157,11 +195,13 @@ func (m *Mesh) receiveDeltas(from NeighbourID, n *neighbour, body []byte,
 			m.wait(from, d)
 		}
 	}
-	if err := n.hears(news); err != nil {
+	n.rest = nil
+	if err := n.hears(n.news); err != nil {
 		return err
 	}
-	if progress {
-		return m.retry(apply)
+	if n.applied {
+		m.looked = 0
+		return m.retry(n, apply)
 	}
 	return nil
 }

@@ -33,30 +33,33 @@ func (m *Mesh) wait(from NeighbourID, d *crdt.Delta) {
 	}
 }
 
-// retry applies what waits, for as long as that makes progress.
-func (m *Mesh) retry(apply func(*crdt.Delta) (Outcome, error)) error {
-	for progress := true; progress; {
-		progress = false
-		rest := m.waiting[:0]
-		for i, w := range m.waiting {
-			outcome, err := apply(w.delta)
-			if err != nil {
-				m.waiting = append(rest, m.waiting[i:]...)
-				return err
-			}
-			if outcome == Early {
-				rest = append(rest, w)
-				continue
-			}
-			if outcome == Applied {
-				progress = true
-				m.arrived(w.from, w.delta)
-			}
-			m.waitBytes -= len(w.delta.Encode())
+// retry applies what waits, for as long as that makes progress. If apply has no more room it is gone on with when the
+// neighbour's frame is, or whenever the next one comes.
+func (m *Mesh) retry(n *neighbour, apply func(*crdt.Delta) (Outcome, error)) error {
+	for m.grown = false; m.looked < len(m.waiting); {
+		w := m.waiting[0]
+		outcome, err := apply(w.delta)
+		if err != nil {
+			return err
 		}
-		clear(m.waiting[len(rest):])
-		m.waiting = rest
+		if outcome == Later {
+			m.grown, n.retrying = true, true
+			return nil
+		}
+		m.waiting[0] = waiting{}
+		m.waiting = m.waiting[1:]
+		if outcome == Early {
+			m.waiting = append(m.waiting, w)
+			m.looked++
+			continue
+		}
+		if outcome == Applied {
+			m.looked = 0
+			m.arrived(w.from, w.delta)
+		}
+		m.waitBytes -= len(w.delta.Encode())
 	}
+	m.looked = 0
 	return nil
 }
 

@@ -3,6 +3,7 @@ package peer
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -10,6 +11,9 @@ import (
 
 	dgraph "github.com/dgraph-io/badger/v4"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/secret"
 )
 
 var value [64]byte
@@ -312,4 +316,89 @@ func BenchmarkClearAndFillAgain(b *testing.B) {
 		b.ReportMetric(float64(took[true].Microseconds())/200, "first-µs/clear")
 		b.ReportMetric(float64(took[false].Microseconds())/200, "last-µs/clear")
 	}
+}
+
+// BenchmarkPipelines has 16 clients pipeline 1,000 SETs each at a time to a peer with a neighbour, and reports how
+// often what does not wait for clients is done beside them: frames of deltas to the neighbour, and fsyncs. idle-ms is
+// the longest time without a frame. An op is one pipeline.
+func BenchmarkPipelines(b *testing.B) {
+	for _, d := range []Durability{Interval, Always} {
+		b.Run(string(d), func(b *testing.B) { benchPipelines(b, d) })
+	}
+}
+
+func benchPipelines(b *testing.B, d Durability) {
+	const clients, length = 16, 1000
+	p, _ := openLinked(b, d)
+	spread := &p.counters.sent[gossip.Push].frames
+	fsyncs := func() uint64 { return p.counters.syncTimes.Counts().Total }
+	framesBefore, fsyncsBefore, commitsBefore := spread.Load(), fsyncs(), p.counters.commits.Load()
+	measured := make(chan time.Duration)
+	ended := make(chan struct{})
+	go func() { measured <- longestPause(spread, ended) }()
+	rate := parallel(b, clients, func(i int64) error {
+		fns := make([]func(*Tx) error, length)
+		for j := range fns {
+			fns[j] = func(tx *Tx) error { return setOne(tx, i*length+int64(j)) }
+		}
+		for _, err := range p.UpdateAll(context.Background(), fns) {
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	b.StopTimer()
+	close(ended)
+	seconds := b.Elapsed().Seconds()
+	b.ReportMetric(rate*length, "set/s")
+	b.ReportMetric(float64(spread.Load()-framesBefore)/seconds, "frame/s")
+	b.ReportMetric(float64(fsyncs()-fsyncsBefore)/seconds, "fsync/s")
+	b.ReportMetric(float64(p.counters.commits.Load()-commitsBefore)/seconds, "commit/s")
+	b.ReportMetric(float64((<-measured).Milliseconds()), "idle-ms")
+}
+
+// longestPause returns the longest time for which a counter stood still, until ended is closed.
+func longestPause(counter *atomic.Uint64, ended <-chan struct{}) (longest time.Duration) {
+	look := time.NewTicker(time.Millisecond)
+	defer look.Stop()
+	seen, since := counter.Load(), time.Now()
+	for {
+		select {
+		case <-look.C:
+		case <-ended:
+			return max(longest, time.Since(since))
+		}
+		if n := counter.Load(); n != seen {
+			longest = max(longest, time.Since(since))
+			seen, since = n, time.Now()
+		}
+	}
+}
+
+// openLinked opens a peer on disk and a neighbour in memory, linked over loopback.
+func openLinked(b *testing.B, d Durability) (p, neighbour *Peer) {
+	b.Helper()
+	key := filepath.Join(b.TempDir(), "cluster.key")
+	if _, err := secret.Create(key); err != nil {
+		b.Fatal(err)
+	}
+	open := func(cfg Config) *Peer {
+		cfg.ClusterKey, cfg.Gossip, cfg.P2P, cfg.FastGossip = key, "127.0.0.1:0", "127.0.0.1:0", true
+		p, err := Open(context.Background(), cfg)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { _ = p.Close() })
+		return p
+	}
+	p = open(Config{Name: "a", Dir: b.TempDir(), Durability: d})
+	neighbour = open(Config{Name: "b", Memory: true, Join: []string{p.net.members.Addr()}})
+	for deadline := time.Now().Add(30 * time.Second); links(p) == 0; {
+		if time.Now().After(deadline) {
+			b.Fatal("the two peers are not linked")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return p, neighbour
 }

@@ -3,6 +3,7 @@ package peer
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -20,28 +21,44 @@ const (
 	syncEvery   = time.Second            // Durability Interval
 )
 
-// maxDrain is how many jobs one group takes before its links are served.
-const maxDrain = 1024
-
 // maxClears is how many clears may wait to be swept before writes wait for the sweep.
 const maxClears = 64
 
-// job is one thing for the commit loop to do: exactly one field is set.
+// job is one thing beside updates for the commit loop to do: exactly one field is set.
 type job struct {
-	update *update
-	frame  *frame
-	call   func(l *loop)
+	frame *frame
+	call  func(l *loop)
 }
 
 // frame is a message from a neighbour.
 type frame struct {
-	link *link
-	data []byte
-	done chan error // buffered
+	link  *link
+	data  []byte
+	begun bool       // a part of it was received
+	done  chan error // buffered
 }
 
-// loop is the commit loop: the one goroutine that owns the replica. It collects what waits into a commit
-// group, commits it, and only then answers, wakes watchers and serves the links.
+// deadlines are when the loop's timers are due.
+type deadlines struct {
+	tick, digest, sync time.Time
+	push               time.Time // own deltas that are held back are sent; zero if there are none
+}
+
+// next returns the first.
+func (d *deadlines) next() time.Time {
+	first := d.tick
+	for _, t := range []time.Time{d.digest, d.sync, d.push} {
+		if !t.IsZero() && t.Before(first) {
+			first = t
+		}
+	}
+	return first
+}
+
+// loop is the commit loop: the one goroutine that owns the replica. It goes round: what is due by the clock, a step of
+// jobs, a step of the sweep, a step of serving links. The core bounds each step by a count of work, so that
+// none of those waits for long however much clients and neighbours ask. In a step of jobs it collects what waits into a
+// commit group, commits it, and only then answers and wakes watchers.
 type loop struct {
 	p      *Peer
 	node   *replica.Node
@@ -50,8 +67,17 @@ type loop struct {
 	synced chan error    // of capacity 1: how the sync under way ended
 	links  map[gossip.NeighbourID]*link
 
-	push    *time.Timer // own deltas that are held back are sent
-	pushing bool        // when it fires
+	clock func() time.Time
+	due   deadlines
+	alarm *time.Timer // fires at the first of them
+
+	// What waits for its turn.
+	arrived  []*frame // one of each link at most; the first may be received in part
+	hand     *update  // taken, and run in part
+	clients  bool     // have the first turn in the next step
+	cutting  bool     // there is more of the log to be cut
+	unserved bool     // links have room, and the last step of serving them was spent
+	lastFed  gossip.NeighbourID
 
 	group   *replica.Group
 	running *update   // whose function runs now
@@ -75,15 +101,17 @@ func newLoop(p *Peer, node *replica.Node) *loop {
 	if p.cfg.PushDelay > 0 {
 		node.Hold()
 	}
+	now := time.Now()
 	return &loop{
-		p: p, node: node,
+		p: p, node: node, clock: time.Now,
+		due:      deadlines{tick: now.Add(tickEvery), digest: now.Add(digestEvery), sync: now.Add(syncEvery)},
 		rng:      rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
 		wake:     make(chan struct{}, 1),
 		synced:   make(chan error, 1),
 		links:    map[gossip.NeighbourID]*link{},
-		push:     time.NewTimer(time.Hour),
+		alarm:    time.NewTimer(time.Hour),
 		sweeping: sweeping{rest: time.NewTimer(time.Hour)},
-		opened:   time.Now(),
+		opened:   now,
 	}
 }
 
@@ -94,16 +122,10 @@ func errFailed(err error) error { return fmt.Errorf("%w: %w", ErrClosed, err) }
 // transaction ends that.
 func (l *loop) run() {
 	defer close(l.p.stopped)
-	tick := time.NewTicker(tickEvery)
-	digest := time.NewTicker(digestEvery)
-	syncing := time.NewTicker(syncEvery)
-	defer tick.Stop()
-	defer digest.Stop()
-	defer syncing.Stop()
-	defer l.push.Stop()
+	defer l.alarm.Stop()
 	defer l.sweeping.rest.Stop()
 	l.noticeSpace(l.p.space.left() != roomy)
-	for !apart(func() { l.steps(tick.C, digest.C, syncing.C) }) {
+	for !apart(l.steps) {
 		if l.running == nil {
 			l.fail(errExitedElsewhere)
 			return
@@ -111,122 +133,192 @@ func (l *loop) run() {
 	}
 }
 
-// steps does one step after the other until the peer is closed or fails.
-func (l *loop) steps(tick, digest, syncing <-chan time.Time) {
-	err := l.resume()
-	for err == nil {
-		select {
-		case j := <-l.p.jobs:
-			err = l.work(j)
-		case <-l.wake:
-		case err = <-l.synced:
-			l.syncing = false
-		case <-tick:
-			err = l.tick()
-		case <-digest:
-			l.watchSpace()
-			err = l.sendDigest()
-		case <-syncing:
-			l.sync()
-		case <-l.push.C:
-			l.pushing = false
-			l.node.Release()
-		case <-l.p.stop:
-			l.finish()
-			return
-		case <-l.sweeping.rest.C:
-		case <-l.idle():
-		}
+// steps does one round after the other until the peer is closed or fails.
+func (l *loop) steps() {
+	l.resume()
+	for !l.p.stopping() {
+		err := l.round()
 		if err == nil {
-			err = l.after()
+			err = l.wait()
+		}
+		if err != nil {
+			l.fail(err)
+			return
 		}
 	}
-	l.fail(err)
+	l.finish()
 }
 
-// tick is what is due several times a second.
-func (l *loop) tick() error {
-	left := l.p.space.left()
-	l.node.Tick(l.repairing || l.node.Repairing() || l.node.Damaged() != nil || left != roomy)
-	if left == full {
-		return nil
-	}
-	_, err := l.node.Maintain(l.p.now())
-	return err
-}
+// parts are the parts of a round, in order.
+func (l *loop) parts() [3]func() error { return [...]func() error{l.keepTime, l.step, l.after} }
 
-// ready is a channel that can always be read.
-var ready = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
-
-// idle can be read if the loop has work that waits for nobody.
-func (l *loop) idle() <-chan struct{} {
-	if l.maySweep() {
-		return ready
+// round does some of everything that is to be done: in each of its parts no more than the core lets a step do.
+func (l *loop) round() error {
+	for _, part := range l.parts() {
+		if err := part(); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// work does a job and those that wait behind it, in as few groups as they fit into.
-func (l *loop) work(j job) error {
-	for range maxDrain {
-		if err := l.do(j); err != nil {
+// wait waits until there is something to do.
+func (l *loop) wait() (err error) {
+	if l.hand != nil || len(l.arrived) > 0 || l.cutting || l.unserved || l.maySweep() {
+		return nil
+	}
+	l.alarm.Reset(l.due.next().Sub(l.clock()))
+	select {
+	case j := <-l.p.jobs:
+		err = l.accept(j)
+	case l.hand = <-l.p.updates:
+	case err = <-l.synced:
+		l.syncing = false
+	case <-l.wake:
+	case <-l.alarm.C:
+	case <-l.sweeping.rest.C:
+	case <-l.p.stop:
+	}
+	return err
+}
+
+// keepTime does what is due by the clock. Nothing that waits in a queue can keep it from its turn, as it could if one
+// select chose among all.
+func (l *loop) keepTime() error {
+	now, d := l.clock(), &l.due
+	reached := func(t *time.Time, every time.Duration) bool {
+		if t.IsZero() || now.Before(*t) {
+			return false
+		}
+		*t = now.Add(every)
+		return true
+	}
+	select {
+	case err := <-l.synced:
+		if l.syncing = false; err != nil {
 			return err
 		}
+	default:
+	}
+	if reached(&d.sync, syncEvery) {
+		l.sync()
+	}
+	if reached(&d.push, 0) {
+		d.push = time.Time{}
+		l.node.Release()
+	}
+	if reached(&d.digest, digestEvery) {
+		l.watchSpace()
+		if err := l.sendDigest(); err != nil {
+			return err
+		}
+	}
+	if reached(&d.tick, tickEvery) {
+		l.tick()
+	}
+	return l.cut()
+}
+
+// tick is what is due several times a second.
+func (l *loop) tick() {
+	left := l.p.space.left()
+	l.node.Tick(l.repairing || l.node.Repairing() || l.node.Damaged() != nil || left != roomy)
+	l.cutting = left != full
+}
+
+// cut takes a step of cutting the log, if there is something to be cut.
+func (l *loop) cut() (err error) {
+	if l.cutting {
+		l.node.BeginStep()
+		l.cutting, err = l.node.Maintain(l.p.now())
+	}
+	return err
+}
+
+// accept takes a job: a call is made, a frame waits for its turn. No group is open.
+func (l *loop) accept(j job) error {
+	if j.frame != nil {
+		l.arrived = append(l.arrived, j.frame)
+		return nil
+	}
+	j.call(l)
+	return l.broken
+}
+
+// acceptSome takes jobs up to the first call.
+func (l *loop) acceptSome() error {
+	for {
 		select {
-		case j = <-l.p.jobs:
+		case j := <-l.p.jobs:
+			if err := l.accept(j); err != nil || j.call != nil {
+				return err
+			}
 		default:
-			return l.commit()
+			return nil
+		}
+	}
+}
+
+// step does what neighbours sent and clients ask, in turn, until the step is spent or nothing is left, as one group.
+func (l *loop) step() error {
+	if err := l.acceptSome(); err != nil {
+		return err
+	}
+	if l.crowded() {
+		return nil
+	}
+	l.node.BeginStep()
+	for idle := 0; idle < 2 && !l.full(); {
+		l.clients = !l.clients
+		turn := l.receive
+		if l.clients {
+			turn = l.update
+		}
+		did, err := turn()
+		if err != nil {
+			return err
+		}
+		if idle++; did {
+			idle = 0
 		}
 	}
 	return l.commit()
 }
 
-func (l *loop) do(j job) error {
-	if j.call != nil {
-		if err := l.commit(); err != nil {
-			return err
-		}
-		j.call(l)
-		return l.broken
-	}
-	if l.group != nil && l.group.Full() {
-		if err := l.commit(); err != nil {
-			return err
-		}
-	}
-	if l.group == nil {
-		l.begin()
-	}
-	if j.update != nil {
-		return l.update(j.update)
-	}
-	return l.receive(j.frame)
-}
+// full reports whether the step is spent.
+func (l *loop) full() bool { return l.node.Spent() || l.group != nil && l.group.Full() }
 
-// begin begins a commit group.
+// crowded reports whether so many clears wait to be swept that no more may come before.
+func (l *loop) crowded() bool { return l.node.Clears() > maxClears && l.maySweep() }
+
+// begin begins a commit group, unless one is open.
 func (l *loop) begin() {
+	if l.group != nil {
+		return
+	}
 	now := time.Now()
 	l.watchFree(now)
 	l.group = l.node.Begin(now.Add(l.p.cfg.clockOffset))
 }
 
-// update runs transactions in the group, or in as many as they fill.
-func (l *loop) update(u *update) error {
-	if !u.begin() {
-		return nil
+// update runs transactions of the first update that waits, in the group, until it is full: the others are run in the
+// next step. It reports whether there was one.
+func (l *loop) update() (did bool, err error) {
+	if l.hand == nil {
+		select {
+		case l.hand = <-l.p.updates:
+		default:
+			return false, nil
+		}
 	}
-	return l.proceed(u)
-}
-
-// proceed runs the functions of an update that have not run yet.
-func (l *loop) proceed(u *update) error {
-	for u.next < len(u.fns) {
-		if l.group.Full() {
-			if err := l.commit(); err != nil {
-				l.updates = append(l.updates, u)
-				return err
-			}
-			l.begin()
+	u := l.hand
+	if !u.begin() {
+		l.hand = nil
+		return true, nil
+	}
+	for l.begin(); u.next < len(u.fns); {
+		if l.full() {
+			return true, nil
 		}
 		i := u.next
 		u.next++
@@ -241,7 +333,8 @@ func (l *loop) proceed(u *update) error {
 		}
 	}
 	l.updates = append(l.updates, u)
-	return nil
+	l.hand = nil
+	return true, nil
 }
 
 // refusal returns why nothing may be written now.
@@ -273,33 +366,53 @@ func (l *loop) transact(u *update, fn func(*Tx) error) error {
 }
 
 // resume goes on where a transaction's function ended the goroutine of the steps before.
-func (l *loop) resume() error {
-	u := l.running
-	if u == nil {
-		return nil
+func (l *loop) resume() {
+	if u := l.running; u != nil {
+		l.running = nil
+		u.fail(u.next-1, ErrExited)
+		l.p.counters.transacted(ErrExited)
 	}
-	l.running = nil
-	u.fail(u.next-1, ErrExited)
-	l.p.counters.transacted(ErrExited)
-	if err := l.proceed(u); err != nil {
-		return err
-	}
-	return l.commit()
 }
 
-// receive takes a frame into the group. Only errors of the store end the loop.
-func (l *loop) receive(f *frame) error {
-	if l.links[f.link.id] != f.link {
-		f.done <- errLinkReplaced
-		return nil
+// receive takes the first frame that waits into the group, as far as there is room. It reports whether there was one.
+// Only errors of the store end the loop.
+func (l *loop) receive() (did bool, err error) {
+	if len(l.arrived) == 0 {
+		return false, nil
 	}
-	err := l.node.Receive(l.group, f.link.id, f.data)
+	f := l.arrived[0]
+	id := f.link.id
+	switch {
+	case l.links[id] != f.link:
+		l.frameDone()
+		f.done <- errLinkReplaced
+		return true, nil
+	case f.begun:
+		l.begin()
+		err = l.node.Resume(l.group, id)
+	default:
+		l.begin()
+		f.begun = true
+		err = l.node.Receive(l.group, id, f.data)
+	}
 	if errors.Is(err, gossip.ErrFrame) {
+		l.frameDone()
 		f.done <- err
-		return nil
+		return true, nil
+	}
+	if err == nil && l.node.Unfinished(id) {
+		return true, nil // the group is full
 	}
 	l.frames = append(l.frames, f)
-	return err
+	l.frameDone()
+	return true, err
+}
+
+// frameDone ends the first frame that waited.
+func (l *loop) frameDone() {
+	l.arrived[0].begun = false
+	l.arrived[0] = nil
+	l.arrived = l.arrived[1:]
 }
 
 // commit commits the group, if there is one, and answers those in it.
@@ -339,9 +452,8 @@ func (l *loop) commit() error {
 // schedule has own deltas sent at the end of the time for which they are held back.
 func (l *loop) schedule(deltas []*crdt.Delta) {
 	own := func(d *crdt.Delta) bool { return d.Replica == l.node.ID() }
-	if delay := l.p.cfg.PushDelay; delay > 0 && !l.pushing && slices.ContainsFunc(deltas, own) {
-		l.pushing = true
-		l.push.Reset(delay)
+	if delay := l.p.cfg.PushDelay; delay > 0 && l.due.push.IsZero() && slices.ContainsFunc(deltas, own) {
+		l.due.push = l.clock().Add(delay)
 	}
 }
 
@@ -396,18 +508,30 @@ func (l *loop) act(e gossip.Event) {
 	}
 }
 
-// serve fills the links that have room.
+// serve fills the links that have room, until the step is spent: the next one then begins with the link after the last
+// that was served.
 func (l *loop) serve() error {
-	for id, link := range l.links {
+	l.node.BeginStep()
+	ids := slices.Sorted(maps.Keys(l.links))
+	first, _ := slices.BinarySearch(ids, l.lastFed+"\x00")
+	l.unserved = false
+	for i := range ids {
+		id := ids[(first+i)%len(ids)]
+		link := l.links[id]
 		for len(link.out) < cap(link.out) {
+			if l.unserved = l.node.Spent(); l.unserved {
+				return nil
+			}
 			data, err := l.node.Next(id)
 			if err != nil {
 				return err
 			}
-			if data == nil {
+			l.lastFed = id
+			if data != nil {
+				link.out <- data
+			} else if !l.node.Seeking(id) {
 				break
 			}
-			link.out <- data
 		}
 	}
 	return nil
@@ -432,12 +556,9 @@ func (l *loop) sync() {
 // finish does what was accepted, and closes cleanly.
 func (l *loop) finish() {
 	var err error
-	for more := true; more && err == nil; {
-		select {
-		case j := <-l.p.jobs:
-			err = l.work(j)
-		default:
-			more = false
+	for err == nil && (l.hand != nil || len(l.arrived)+len(l.p.jobs)+len(l.p.updates) > 0) {
+		if err = l.step(); err == nil && l.crowded() {
+			err = l.sweepSome()
 		}
 	}
 	if l.syncing {
@@ -470,6 +591,9 @@ func (l *loop) fail(err error) {
 	if l.group != nil {
 		l.group.Discard()
 		l.group = nil
+	}
+	if l.hand != nil {
+		l.updates = append(l.updates, l.hand)
 	}
 	l.answer(failed)
 }

@@ -95,7 +95,7 @@ func (p *Peer) Metrics() (m Metrics, err error) {
 	m.Transactions, m.Failed = c.transactions.Load(), c.failed.Load()
 	m.CommitTimes, m.SyncTimes = c.commitTimes.Counts(), c.syncTimes.Counts()
 	m.Rebuilds, m.EntriesAdded, m.EntriesRemoved = c.rebuilds.Load(), c.entriesIn.Load(), c.entriesOut.Load()
-	m.Queue = len(p.jobs)
+	m.Queue = len(p.jobs) + len(p.updates)
 	for layer := range c.sent {
 		name := "repair"
 		if layer != repairLayer {

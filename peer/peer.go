@@ -50,7 +50,8 @@ type Peer struct {
 	published atomic.Pointer[replica.Published]
 	refusing  atomic.Pointer[error] // why nothing may be read or written; nil if it may
 
-	jobs    chan job
+	updates chan *update
+	jobs    chan job      // what does not wait behind updates
 	stop    chan struct{} // closed to end the commit loop
 	stopped chan struct{} // closed when it has ended
 	close   sync.Once
@@ -81,6 +82,7 @@ func open(ctx context.Context, cfg Config) (*Peer, error) {
 	}
 	p := &Peer{
 		cfg:     cfg.withDefaults(),
+		updates: make(chan *update, MaxQueue),
 		jobs:    make(chan job, MaxQueue),
 		stop:    make(chan struct{}),
 		stopped: make(chan struct{}),
@@ -260,15 +262,16 @@ func (p *Peer) Update(ctx context.Context, fn func(tx *Tx) error) error {
 	return nil
 }
 
-// UpdateAll runs several transactions one after the other, each seeing those before it, in one commit
-// group. It returns one error for each of them, or nil if there is none.
+// UpdateAll runs several transactions one after the other, each seeing those before it. They share commit groups, but
+// many of them need several, and transactions of others may come between. It returns when all are as durable as
+// configured: it returns one error for each of them, or nil if there is none.
 func (p *Peer) UpdateAll(ctx context.Context, fns []func(tx *Tx) error) []error {
 	if err := ctx.Err(); err != nil {
 		return repeat(err, len(fns))
 	}
 	u := newUpdate(fns)
 	select {
-	case p.jobs <- job{update: u}:
+	case p.updates <- u:
 	case <-p.stop:
 		return repeat(ErrClosed, len(fns))
 	case <-ctx.Done():

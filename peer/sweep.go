@@ -57,17 +57,15 @@ func (l *loop) sweep() error {
 	return nil
 }
 
-// sweepSome takes a step, and more while too many clears wait.
+// sweepSome takes a step.
 func (l *loop) sweepSome() error {
-	for l.maySweep() {
-		if err := l.sweep(); err != nil {
-			return err
-		}
-		if l.node.Clears() <= maxClears {
-			l.p.publish(l.node.Published())
-			break
-		}
+	if !l.maySweep() {
+		return nil
 	}
+	if err := l.sweep(); err != nil {
+		return err
+	}
+	l.p.publish(l.node.Published())
 	return nil
 }
 

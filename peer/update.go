@@ -13,11 +13,12 @@ var ErrExited = errors.New("the transaction's function ended its goroutine, whic
 // errExitedElsewhere ends a peer of which something else did.
 var errExitedElsewhere = errors.New("the goroutine of the commit loop was ended: a logger must not do that")
 
-// update is transactions that wait for the commit loop, which runs them in one group.
+// update is transactions that wait for the commit loop, which runs them in order, in as many groups as they fill. It is
+// answered when all are committed.
 type update struct {
 	fns    []func(*Tx) error
+	next   int     // the first that has not run
 	errs   []error // nil if none failed
-	next   int     // the function to be run next
 	state  atomic.Int32
 	thrown any // what a function panicked with
 	done   chan struct{}
@@ -34,8 +35,10 @@ func newUpdate(fns []func(*Tx) error) *update {
 	return &update{fns: fns, done: make(chan struct{})}
 }
 
-// begin reports whether the update is to be run.
-func (u *update) begin() bool { return u.state.CompareAndSwap(queued, begun) }
+// begin reports whether the update is to be run. Once it is, it does not change.
+func (u *update) begin() bool {
+	return u.state.CompareAndSwap(queued, begun) || u.state.Load() == begun
+}
 
 // cancel reports whether the update will not be run.
 func (u *update) cancel() bool { return u.state.CompareAndSwap(queued, canceled) }

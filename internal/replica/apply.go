@@ -11,6 +11,8 @@ import (
 // dropped, and so is one that a running repair will bring: the sender offers it again.
 func (g *Group) Apply(d *crdt.Delta) (gossip.Outcome, error) {
 	r := g.r
+	defer r.transacted(r.work)
+	r.spend(workTransaction)
 	switch {
 	case r.abandoned(d.Replica, d.Last(), d.Hash()):
 		return gossip.Refused, nil
@@ -49,6 +51,7 @@ func (g *Group) Apply(d *crdt.Delta) (gossip.Outcome, error) {
 
 func (g *Group) applyOp(d *crdt.Delta, i int) error {
 	op := &d.Ops[i]
+	g.r.spend(workOfOp(op))
 	if op.Kind == crdt.OpClear {
 		set := d.SeenBy(i)
 		return g.clear(op.Address, set, seesAll(set, g.r.seen))

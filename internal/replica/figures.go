@@ -62,6 +62,9 @@ func (n *Node) Stable() (total uint64) {
 // offer applies a delta of a neighbour's to a group, and counts what becomes of it.
 func (n *Node) offer(g *Group) func(*crdt.Delta) (gossip.Outcome, error) {
 	return func(d *crdt.Delta) (gossip.Outcome, error) {
+		if g.Full() {
+			return gossip.Later, nil
+		}
 		outcome, err := g.Apply(d)
 		switch {
 		case err != nil:

@@ -16,12 +16,6 @@ import (
 // delta of crdt.MaxCost still fits into a store's batch.
 const groupCost = 1 << 20
 
-// A group is also full when it has looked at so many cells, or at so many bytes of payload.
-const (
-	groupCells = 1 << 14
-	groupHeld  = 16 << 20
-)
-
 // Group is a commit group: transactions and deltas that are applied one after the other on one snapshot,
 // each seeing those before it, and become visible and durable together.
 type Group struct {
@@ -35,7 +29,7 @@ type Group struct {
 	deltas []*crdt.Delta
 	also   store.Batch // further writes of the commit
 	cost   int
-	held   int // bytes of payload in cells
+	began  int // Replica.work at its beginning
 }
 
 // cellState is a cell that the group has looked at.
@@ -63,25 +57,26 @@ func (r *Replica) Begin(now time.Time) *Group {
 		cells:  map[crdt.Address]*cellState{},
 		sums:   map[string]*summaryState{},
 		clears: r.clears[:len(r.clears):len(r.clears)],
+		began:  r.work,
 	}
 }
 
-// Full reports whether the group should be committed before anything more goes in.
-func (g *Group) Full() bool {
-	return g.cost >= groupCost || g.held >= groupHeld || len(g.cells) >= groupCells
-}
+// Full reports whether the group should be committed before anything more goes in: it has as much as a step does.
+func (g *Group) Full() bool { return g.cost >= groupCost || g.r.spentSince(g.began) }
 
 // Empty reports whether the group has nothing to commit.
 func (g *Group) Empty() bool { return len(g.deltas) == 0 }
 
 // load returns the group's state of a cell.
 func (g *Group) load(a crdt.Address) (*cellState, error) {
+	g.r.spend(workCell)
 	if c, ok := g.cells[a]; ok {
 		return c, nil
 	}
 	c := &cellState{address: a, key: place(prefixCell, a)}
 	var cached bool
 	if c.stored, cached = g.r.cache.cell(a); !cached {
+		g.r.spend(workMiss)
 		var err error
 		if c.stored, err = g.view.stored(a, c.key); err != nil {
 			return nil, err
@@ -89,7 +84,7 @@ func (g *Group) load(a crdt.Address) (*cellState, error) {
 	}
 	c.now = hide(g.clears, a, c.stored)
 	g.cells[a] = c
-	g.held += len(a) + payloadOf(c.stored)
+	g.r.spend(workOf(len(a) + payloadOf(c.stored)))
 	return c, nil
 }
 
@@ -140,11 +135,13 @@ func (s *summaryState) count(shape string, visible, tallies int) {
 
 // summary returns the group's state of a key's summary.
 func (g *Group) summary(key string) (*summaryState, error) {
+	g.r.spend(workCell)
 	if s, ok := g.sums[key]; ok {
 		return s, nil
 	}
 	sum, cached := g.r.cache.summary(key)
 	if !cached {
+		g.r.spend(workMiss)
 		var err error
 		if sum, err = g.view.Summary(key); err != nil {
 			return nil, err
@@ -167,7 +164,9 @@ func (g *Group) scan(prefix, beyond crdt.Address, fn func(crdt.Address, crdt.Cel
 	}
 	sort.Slice(own, func(i, j int) bool { return string(own[i].key) < string(own[j].key) })
 	stopped := false
+	g.r.spend(workOf(len(g.cells)))
 	emit := func(a crdt.Address, c crdt.Cell) bool {
+		g.r.spend(workCell + workOf(payloadOf(c)))
 		if len(c) > 0 && !fn(a, c) {
 			stopped = true
 		}
@@ -210,6 +209,7 @@ func (g *Group) keys(prefix, beyond string, fn func(string, crdt.Summary) bool) 
 	sort.Slice(own, func(i, j int) bool { return string(own[i].key) < string(own[j].key) })
 	stopped := false
 	emit := func(name string, s crdt.Summary) bool {
+		g.r.spend(workCell)
 		if s.Exists() && !fn(name, s) { // what fn itself wrote may have removed one
 			stopped = true
 		}

@@ -54,9 +54,14 @@ func (n *Node) differsOnlyIn(id gossip.NeighbourID, left []gossip.BranchName) bo
 	return n.fork.Replica == 0 || slices.Contains(differs, n.fork.Replica)
 }
 
-// Receive takes a frame from a neighbour into the group. See gossip.Mesh.Receive for its errors.
+// Receive takes a frame from a neighbour into the group, until that is full. See gossip.Mesh.Receive for its errors.
 func (n *Node) Receive(g *Group, from gossip.NeighbourID, frame []byte) error {
 	return n.Mesh.Receive(from, frame, n.offer(g))
+}
+
+// Resume goes on in another group with a frame for which the last one had no room. See Mesh.Unfinished.
+func (n *Node) Resume(g *Group, from gossip.NeighbourID) error {
+	return n.Mesh.Resume(from, n.offer(g))
 }
 
 // FinishRepair is Replica.FinishRepair; neighbours are told, and what they lack is looked up anew.

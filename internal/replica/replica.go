@@ -61,6 +61,9 @@ type Config struct {
 	// MaxBatch is about how many writes one storage transaction takes; what needs more is committed in
 	// several, as if in one. Default store.MaxBatchOps.
 	MaxBatch int
+	// StepWork is how much work a step of the host does before others have their turn (see BeginStep), in units of
+	// about a microsecond. Default 5,000.
+	StepWork int
 	// Exclusive runs fn, which commits something that readers could see a part of: it must let nobody
 	// open a view meanwhile, and give what fn returns to those opened later. Nil runs fn alone.
 	Exclusive func(fn func() (Published, error)) error
@@ -83,6 +86,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxLogAge == 0 {
 		c.MaxLogAge = 7 * 24 * time.Hour
+	}
+	if c.StepWork == 0 {
+		c.StepWork = stepWork
 	}
 	if c.MaxBatch == 0 {
 		c.MaxBatch = store.MaxBatchOps
@@ -114,6 +120,9 @@ type Replica struct {
 	clears     []pendingClear
 	sweepAfter crdt.Address // the last cell that was looked at, of those under the first clear
 	sweeping   int          // how many clears there were when that was begun
+
+	work int // done since the store was opened: see BeginStep
+	turn step
 
 	cache *cache
 	tree  *antientropy.Tree
@@ -338,13 +347,11 @@ func (r *Replica) checkpoint() []byte {
 
 const (
 	checkpointEvery = 4096        // log records between two checkpoints
-	cutAtOnce       = 512         // log records removed in one step
-	cutBytes        = 8 << 20     // bytes of them read in one step
 	agesEvery       = time.Minute // between two looks at the age of the oldest
 )
 
-// Maintain writes a checkpoint and cuts the log where it is due. It does a bounded amount of work and
-// reports whether there is more.
+// Maintain writes a checkpoint and cuts the log where it is due. It does no more work than a step may, and
+// reports whether there is more: then it is to be called again soon.
 func (r *Replica) Maintain(now time.Time) (more bool, err error) {
 	if r.damage != nil {
 		return false, nil
@@ -357,7 +364,7 @@ func (r *Replica) Maintain(now time.Time) (more bool, err error) {
 		return r.save(now, false)
 	}
 	r.ages = now.Add(agesEvery)
-	if old, err := r.cuttable(now); err != nil || len(old) == 0 {
+	if old, _, err := r.cuttable(now); err != nil || len(old) == 0 {
 		return false, err
 	}
 	return r.save(now, false)
@@ -374,7 +381,7 @@ func (r *Replica) Save(now time.Time) error {
 
 func (r *Replica) save(now time.Time, sync bool) (more bool, err error) {
 	batch := &store.Batch{}
-	cut, err := r.cuttable(now)
+	cut, more, err := r.cuttable(now)
 	if err != nil {
 		return false, err
 	}
@@ -391,25 +398,29 @@ func (r *Replica) save(now time.Time, sync bool) (more bool, err error) {
 	}
 	r.unsaved = false
 	r.saved = r.log.last
-	return len(cut) > 0 && r.log.bytes > r.cfg.MaxLogBytes, nil
+	return more, nil
 }
 
-// cuttable returns the oldest records that the log's bounds no longer admit. The newest one stays.
-func (r *Replica) cuttable(now time.Time) (cut []logged, err error) {
+// cuttable returns the oldest records that the log's bounds no longer admit, and whether there are more than a step
+// may cut. The newest one stays.
+func (r *Replica) cuttable(now time.Time) (cut []logged, more bool, err error) {
 	left := r.log.bytes
-	read := 0
+	began := r.work
 	err = r.readLog(r.log.first, func(rec logged) bool {
 		old := now.Sub(rec.time) > r.cfg.MaxLogAge
 		due := old || left > r.cfg.MaxLogBytes
-		if !due || rec.lsn >= r.log.last || len(cut) == cutAtOnce || read > cutBytes {
+		if !due || rec.lsn >= r.log.last {
 			return false
 		}
+		if more = r.spentSince(began) || len(cut) == r.cfg.MaxBatch; more {
+			return false
+		}
+		r.spend(workCut + workOf(rec.bytes))
 		left -= int64(rec.bytes)
-		read += rec.bytes
 		cut = append(cut, rec)
 		return true
 	})
-	return cut, err
+	return cut, more, err
 }
 
 // Covers reports whether the log has all that someone with the given context lacks: if this replica
@@ -429,15 +440,19 @@ func (r *Replica) LogStart(theirs crdt.VersionVector) (lsn uint64, covered bool)
 }
 
 // LogRead calls fn with the deltas from record lsn on, in the order in which they were applied here,
-// until fn returns false, and returns the record to go on with. At most maxRecords are read. covered is
-// false if the log no longer has record lsn.
+// until fn returns false, and returns the record to go on with. At most maxRecords are read, and no more than a step
+// may; one in any case. covered is false if the log no longer has record lsn.
 func (r *Replica) LogRead(lsn uint64, maxRecords int,
 	fn func(d *crdt.Delta) bool) (next uint64, covered bool, err error) {
 	if lsn < r.log.first {
 		return lsn, false, nil
 	}
 	next = lsn
+	began := r.work
 	err = r.readLog(lsn, func(rec logged) bool {
+		last := r.work
+		r.spend(workRecord + workOf(rec.bytes))
+		r.transacted(last)
 		for _, d := range rec.deltas {
 			if !fn(d) {
 				return false
@@ -445,7 +460,7 @@ func (r *Replica) LogRead(lsn uint64, maxRecords int,
 		}
 		next = rec.lsn + 1
 		maxRecords--
-		return maxRecords > 0
+		return maxRecords > 0 && !r.spentSince(began)
 	})
 	return next, next >= r.log.first, err
 }

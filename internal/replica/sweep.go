@@ -6,12 +6,6 @@ import (
 	"github.com/peerd/peerd/store"
 )
 
-// sweepCells and sweepBytes are how many cells, and how much payload, one step of a sweep looks at.
-const (
-	sweepCells = 512
-	sweepBytes = 4 << 20
-)
-
 // Clears returns how many clears there are to be swept. They cost every reader a little.
 func (r *Replica) Clears() int {
 	if r.damage != nil {
@@ -21,7 +15,7 @@ func (r *Replica) Clears() int {
 }
 
 // Sweep removes cells that a committed clear hides from the store, and with them those that others hide in the
-// same place. It does a bounded amount of work, but for passing over what was deleted there before, and reports
+// same place. It does no more work than a step may, but for passing over what was deleted there before, and reports
 // whether there is more. Readers see no difference.
 func (r *Replica) Sweep() (more bool, err error) {
 	if r.Clears() == 0 {
@@ -33,15 +27,17 @@ func (r *Replica) Sweep() (more bool, err error) {
 	if r.sweepAfter == "" {
 		r.sweeping = len(r.clears)
 	}
-	seen, bytes, full := 0, 0, false
+	seen, began, full := 0, r.work, false
 	err = g.view.scanStored(first.prefix, r.sweepAfter, func(a crdt.Address, c crdt.Cell) bool {
 		g.cells[a] = &cellState{
 			address: a, key: place(prefixCell, a), stored: c, now: hide(r.clears, a, c),
 		}
 		r.sweepAfter = a
 		seen++
-		bytes += payloadOf(c)
-		full = seen >= min(sweepCells, r.cfg.MaxBatch) || bytes >= sweepBytes
+		last := r.work
+		r.spend(workOp + workOf(payloadOf(c)))
+		r.transacted(last)
+		full = seen >= r.cfg.MaxBatch || r.spentSince(began)
 		return !full
 	})
 	if err != nil {

@@ -32,6 +32,8 @@ type undo struct {
 // transaction grows beyond its limits, nothing of it stays; nor if fn panics or ends its goroutine.
 func (g *Group) Update(fn func(tx *Tx) error) error {
 	r := g.r
+	defer r.transacted(r.work)
+	r.spend(workTransaction)
 	if r.id == 0 {
 		r.drawID()
 	}
@@ -104,6 +106,7 @@ func (tx *Tx) op(o crdt.Op) (crdt.Dot, error) {
 		return crdt.Dot{}, tx.fail(err)
 	}
 	tx.cost = cost
+	tx.g.r.spend(workOfOp(&o))
 	tx.delta.Ops = append(tx.delta.Ops, o)
 	return tx.delta.Dot(len(tx.delta.Ops) - 1), nil
 }

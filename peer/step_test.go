@@ -1,0 +1,149 @@
+package peer
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/peerd/peerd/gossip"
+)
+
+// byHand is a peer whose commit loop does a round when the test says so, by a clock that the test sets.
+type byHand struct {
+	*Peer
+	t    *testing.T
+	now  time.Time
+	link *link // to the other
+}
+
+func newByHand(t *testing.T, durability Durability) *byHand {
+	p, err := open(context.Background(), Config{Memory: true, Offline: true, Durability: durability})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &byHand{Peer: p, t: t, now: p.loop.opened}
+	p.loop.clock = func() time.Time { return h.now }
+	t.Cleanup(func() {
+		p.start()
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return h
+}
+
+// round has the loop do a round, and checks that no step of it goes beyond its budget.
+func (h *byHand) round() {
+	h.t.Helper()
+	for i, part := range h.loop.parts() {
+		if err := part(); err != nil {
+			h.t.Fatal(err)
+		}
+		if done, largest, budget := h.loop.node.StepWork(); done > budget+largest {
+			h.t.Fatalf("part %d of a round did %d units of work (limit %d, largest transaction %d)",
+				i, done, budget, largest)
+		}
+	}
+}
+
+// hand gives the frames that a peer has for the other to it.
+func (h *byHand) hand(to *byHand) (deltas int) {
+	for len(h.link.out) > 0 && len(to.jobs) == 0 {
+		data := <-h.link.out
+		if gossip.LayerOf(data) == gossip.Push {
+			deltas++
+		}
+		to.jobs <- job{frame: &frame{link: to.link, data: data, done: make(chan error, 1)}}
+	}
+	return deltas
+}
+
+// linkByHand links two peers, and returns once they have said hello.
+func linkByHand(a, b *byHand) {
+	a.link = &link{id: "b", out: make(chan []byte, linkFrames)}
+	b.link = &link{id: "a", out: make(chan []byte, linkFrames)}
+	a.loop.connect(a.link)
+	b.loop.connect(b.link)
+	for range 4 {
+		a.round()
+		a.hand(b)
+		b.round()
+		b.hand(a)
+	}
+}
+
+// pipelines has clients send as many transactions at once, each of which writes the number of those before it in its
+// pipeline to a key of its own and to one of all.
+func (h *byHand) pipelines(clients, length int) (all []*update) {
+	for c := range clients {
+		fns := make([]func(*Tx) error, length)
+		for i := range fns {
+			fns[i] = func(tx *Tx) error {
+				if err := tx.String("last").Set(fmt.Appendf(nil, "%d of %d", i, c)); err != nil {
+					return err
+				}
+				n, err := tx.Counter(fmt.Sprint("client", c)).Add(1)
+				if err == nil && n != int64(i)+1 {
+					err = fmt.Errorf("transaction %d of client %d is the %dth", i, c, n)
+				}
+				return err
+			}
+		}
+		u := newUpdate(fns)
+		h.updates <- u
+		all = append(all, u)
+	}
+	return all
+}
+
+func answered(u *update) bool {
+	select {
+	case <-u.done:
+		return true
+	default:
+		return false
+	}
+}
+
+func TestPipelinesHoldUpNeitherFsyncsNorFramesNorTheClockNorCalls(t *testing.T) {
+	a, b := newByHand(t, Interval), newByHand(t, Interval)
+	linkByHand(a, b)
+	pipelines := a.pipelines(16, 1000)
+	called := false
+	a.round() // the first of the 16,000 are committed
+	a.jobs <- job{call: func(*loop) { called = true }}
+	a.now = a.now.Add(syncEvery)
+	ticked := a.loop.due.tick
+	a.round()
+	switch {
+	case !a.loop.syncing && len(a.loop.synced) == 0:
+		t.Error("no fsync has begun a round after it was due")
+	case len(a.link.out) == 0:
+		t.Error("the neighbour has got no frame two rounds after the first commit")
+	case a.loop.due.tick == ticked:
+		t.Error("the clock was not looked at")
+	case !called:
+		t.Error("a call waits behind the pipelines")
+	case answered(pipelines[0]):
+		t.Error("a pipeline of 1,000 was run in two steps")
+	}
+	frames, rounds := a.hand(b), 2
+	for ; !answered(pipelines[len(pipelines)-1]); rounds++ {
+		a.now = a.now.Add(5 * time.Millisecond)
+		a.round()
+		frames += a.hand(b)
+		b.round()
+		b.hand(a)
+	}
+	for c, u := range pipelines {
+		for i, err := range u.result() {
+			if err != nil {
+				t.Fatalf("transaction %d of client %d: %v", i, c, err)
+			}
+		}
+	}
+	if frames < rounds/4 {
+		t.Errorf("the neighbour got %d frames of deltas in %d rounds", frames, rounds)
+	}
+}
