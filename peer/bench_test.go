@@ -394,11 +394,14 @@ func openLinked(b *testing.B, d Durability) (p, neighbour *Peer) {
 	}
 	p = open(Config{Name: "a", Dir: b.TempDir(), Durability: d})
 	neighbour = open(Config{Name: "b", Memory: true, Join: []string{p.net.members.Addr()}})
-	for deadline := time.Now().Add(30 * time.Second); links(p) == 0; {
-		if time.Now().After(deadline) {
+	poll, deadline := time.NewTicker(10*time.Millisecond), time.After(30*time.Second)
+	defer poll.Stop()
+	for links(p) == 0 {
+		select {
+		case <-poll.C:
+		case <-deadline:
 			b.Fatal("the two peers are not linked")
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
 	return p, neighbour
 }

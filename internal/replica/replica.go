@@ -345,84 +345,6 @@ func (r *Replica) checkpoint() []byte {
 	return c.encode()
 }
 
-const (
-	checkpointEvery = 4096        // log records between two checkpoints
-	agesEvery       = time.Minute // between two looks at the age of the oldest
-)
-
-// Maintain writes a checkpoint and cuts the log where it is due. It does no more work than a step may, and
-// reports whether there is more: then it is to be called again soon.
-func (r *Replica) Maintain(now time.Time) (more bool, err error) {
-	if r.damage != nil {
-		return false, nil
-	}
-	oversize := r.log.bytes > r.cfg.MaxLogBytes
-	if !oversize && r.log.last-r.saved < checkpointEvery && now.Before(r.ages) {
-		return false, nil
-	}
-	if now.Before(r.ages) {
-		return r.save(now, false)
-	}
-	r.ages = now.Add(agesEvery)
-	if old, _, err := r.cuttable(now); err != nil || len(old) == 0 {
-		return false, err
-	}
-	return r.save(now, false)
-}
-
-// Save writes a checkpoint that survives a power failure: the last thing to do before closing.
-func (r *Replica) Save(now time.Time) error {
-	if r.damage != nil {
-		return nil
-	}
-	_, err := r.save(now, true)
-	return err
-}
-
-func (r *Replica) save(now time.Time, sync bool) (more bool, err error) {
-	batch := &store.Batch{}
-	cut, more, err := r.cuttable(now)
-	if err != nil {
-		return false, err
-	}
-	// The log's index changes only in memory until the commit; after an error the replica is closed.
-	for _, rec := range cut {
-		batch.Delete(numbered(prefixLog, rec.lsn))
-		r.log.forget(rec)
-	}
-	batch.Set(keyCheckpoint, r.checkpoint())
-	r.writeNames(batch)
-	r.writeRoot(batch, r.tree.Root())
-	if err := r.commit(batch, sync); err != nil {
-		return false, err
-	}
-	r.unsaved = false
-	r.saved = r.log.last
-	return more, nil
-}
-
-// cuttable returns the oldest records that the log's bounds no longer admit, and whether there are more than a step
-// may cut. The newest one stays.
-func (r *Replica) cuttable(now time.Time) (cut []logged, more bool, err error) {
-	left := r.log.bytes
-	began := r.work
-	err = r.readLog(r.log.first, func(rec logged) bool {
-		old := now.Sub(rec.time) > r.cfg.MaxLogAge
-		due := old || left > r.cfg.MaxLogBytes
-		if !due || rec.lsn >= r.log.last {
-			return false
-		}
-		if more = r.spentSince(began) || len(cut) == r.cfg.MaxBatch; more {
-			return false
-		}
-		r.spend(workCut + workOf(rec.bytes))
-		left -= int64(rec.bytes)
-		cut = append(cut, rec)
-		return true
-	})
-	return cut, more, err
-}
-
 // Covers reports whether the log has all that someone with the given context lacks: if this replica
 // discards itself, nothing is lost then that they do not have.
 func (r *Replica) Covers(theirs crdt.VersionVector) bool {
@@ -440,8 +362,8 @@ func (r *Replica) LogStart(theirs crdt.VersionVector) (lsn uint64, covered bool)
 }
 
 // LogRead calls fn with the deltas from record lsn on, in the order in which they were applied here,
-// until fn returns false, and returns the record to go on with. At most maxRecords are read, and no more than a step
-// may; one in any case. covered is false if the log no longer has record lsn.
+// until fn returns false, and returns the record to go on with. At most maxRecords are read, and what is left
+// of the step; one in any case. covered is false if the log no longer has record lsn.
 func (r *Replica) LogRead(lsn uint64, maxRecords int,
 	fn func(d *crdt.Delta) bool) (next uint64, covered bool, err error) {
 	if lsn < r.log.first {
@@ -449,6 +371,9 @@ func (r *Replica) LogRead(lsn uint64, maxRecords int,
 	}
 	next = lsn
 	began := r.work
+	if !r.Spent() {
+		began = r.turn.began
+	}
 	err = r.readLog(lsn, func(rec logged) bool {
 		last := r.work
 		r.spend(workRecord + workOf(rec.bytes))

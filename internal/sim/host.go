@@ -66,6 +66,7 @@ type host struct {
 type job struct {
 	update []mutation
 	frame  []byte
+	begun  bool // a part of the frame was received
 	from   *end // of the frame
 }
 
@@ -103,6 +104,7 @@ func (h *host) start() {
 	r, err := replica.Open(h.volume, replica.Config{
 		NewID: h.w.newID, KeepID: h.disk.mark,
 		MaxLogBytes: h.w.plan.maxLog, MaxLogAge: h.w.plan.maxLogAge, MaxBatch: h.w.plan.maxBatch,
+		StepWork: h.w.plan.stepWork,
 	})
 	if err != nil {
 		h.say("does not open: %v", err)
@@ -124,13 +126,31 @@ func (h *host) start() {
 	h.checkOpened()
 	h.every(tickEvery, func() error {
 		h.node.Tick(h.repairing || h.node.Repairing() || h.node.Damaged() != nil || h.scarce)
-		_, err := h.node.Maintain(h.wall())
-		return err
+		return h.maintain()
 	})
 	h.every(digestEvery, func() error { h.node.SendDigest(h.w.rng); return nil })
 	h.every(syncEvery, func() error { h.sync(); return nil })
 	h.every(linkEvery, func() error { h.keepLinks(); return nil })
 	h.later(0, func() error { h.keepLinks(); return nil })
+}
+
+// maintain takes a step of cutting the log.
+func (h *host) maintain() error {
+	h.node.BeginStep()
+	more, err := h.node.Maintain(h.wall())
+	h.checkStep("cutting the log")
+	if more {
+		h.later(0, h.maintain)
+	}
+	return err
+}
+
+// checkStep checks that a step of the commit loop ended when its budget was spent.
+func (h *host) checkStep(what string) {
+	if done, largest, budget := h.node.StepWork(); done > budget+largest {
+		h.w.fail("%s did %d units of work in one step of %s (limit %d, and %d for the largest transaction)",
+			h.id, done, what, budget, largest)
+	}
 }
 
 var errRebuilding = errors.New("rebuilding")
@@ -207,19 +227,25 @@ func (h *host) ask(muts []mutation) {
 	}
 }
 
-// work does what waits as one commit group.
+// work does what waits as one commit group, until the step is spent: the rest waits for the next one.
 func (h *host) work() error {
-	jobs := h.inbox
-	h.inbox = nil
 	var asked []*transaction
+	var handled []*end
+	h.node.BeginStep()
 	g := h.node.Begin(h.wall())
-	for _, j := range jobs {
-		if g.Full() {
-			if err := h.commit(g, asked); err != nil {
+	for len(h.inbox) > 0 && !h.node.Spent() && !g.Full() {
+		j := h.inbox[0]
+		if j.frame != nil {
+			h.inbox[0].begun = true
+			if err := h.receive(g, j); err != nil {
 				return err
 			}
-			g, asked = h.node.Begin(h.wall()), nil
+			if h.holds(j) {
+				break
+			}
+			handled = append(handled, j.from)
 		}
+		h.inbox = h.inbox[1:]
 		if j.update != nil {
 			t, err := h.transact(g, j.update)
 			if err != nil {
@@ -228,21 +254,24 @@ func (h *host) work() error {
 			if t != nil {
 				asked = append(asked, t)
 			}
-			continue
-		}
-		if err := h.receive(g, j); err != nil {
-			return err
 		}
 	}
 	if err := h.commit(g, asked); err != nil {
 		return err
 	}
-	for _, j := range jobs {
-		if j.from != nil {
-			j.from.handled()
-		}
+	for _, from := range handled {
+		from.handled()
+	}
+	if len(h.inbox) > 0 {
+		h.wake()
 	}
 	return nil
+}
+
+// holds reports whether a frame was received in part: the group is full.
+func (h *host) holds(j job) bool {
+	id := j.from.peer.host.id
+	return h.links[id] == j.from && h.node.Unfinished(id)
 }
 
 // transact runs a client's transaction in a group.
@@ -305,7 +334,12 @@ func (h *host) receive(g *replica.Group, j job) error {
 	if h.links[j.from.peer.host.id] != j.from {
 		return nil // the link was replaced
 	}
-	err := h.node.Receive(g, j.from.peer.host.id, j.frame)
+	var err error
+	if id := j.from.peer.host.id; j.begun {
+		err = h.node.Resume(g, id)
+	} else {
+		err = h.node.Receive(g, id, j.frame)
+	}
 	if errors.Is(err, gossip.ErrFrame) && h.w.plan.unordered {
 		j.from.breaks()
 		return nil
@@ -321,6 +355,7 @@ func (h *host) commit(g *replica.Group, asked []*transaction) error {
 	if !g.Empty() {
 		h.disk.mark = ""
 	}
+	h.checkStep("jobs")
 	done, err := g.Commit(h.w.plan.durability == always)
 	if err != nil {
 		return err
@@ -356,9 +391,11 @@ func (h *host) commit(g *replica.Group, asked []*transaction) error {
 func (h *host) after() error {
 	for h.node.Clears() > 0 && !h.rests() {
 		h.disk.mark = ""
+		h.node.BeginStep()
 		if _, err := h.node.Sweep(); err != nil {
 			return err
 		}
+		h.checkStep("the sweep")
 		if h.node.Clears() <= maxClears {
 			break
 		}
@@ -390,18 +427,25 @@ func (h *host) rests() bool {
 	return h.w.plan.restful && !h.node.Sweeping() && h.node.Clears() <= maxClears && !h.w.chance(4)
 }
 
-// serve fills the links that have room.
+// serve fills the links that have room, until the step is spent.
 func (h *host) serve() error {
+	h.node.BeginStep()
+	defer h.checkStep("serving links")
 	for _, id := range sortedIDs(h.links) {
 		for e := h.links[id]; e.hasRoom(); {
+			if h.node.Spent() {
+				h.wake()
+				return nil
+			}
 			data, err := h.node.Next(id)
 			if err != nil {
 				return err
 			}
-			if data == nil {
+			if data != nil {
+				e.send(data)
+			} else if !h.node.Seeking(id) {
 				break
 			}
-			e.send(data)
 		}
 	}
 	return nil

@@ -41,6 +41,7 @@ type plan struct {
 	restful    bool    // sweeps take rests, so that clears pile up
 	checkAll   bool    // every step that changes anything is checked
 	maxBatch   int     // writes that a storage transaction takes
+	stepWork   int     // of a host's loop; 0 is the core's own bound
 	emptied    bool    // everything is deleted in the end
 	putBacks   int     // of machines to images, at most
 	forks      bool    // machines are put back from images: see forks.go
@@ -94,6 +95,9 @@ func (p *plan) drawLater(rng *rand.Rand) {
 	}
 	p.checkAll = rng.IntN(32) == 0
 	p.restful = rng.IntN(4) == 0
+	if rng.IntN(8) == 0 {
+		p.stepWork = 20 << rng.IntN(7) // so that frames and what waits take several steps
+	}
 }
 
 // drawable are the faults that are planned; the others come with the network, or along with these.

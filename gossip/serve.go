@@ -1,0 +1,84 @@
+package gossip
+
+import "github.com/peerd/peerd/crdt"
+
+// maxRecords bounds how much of the log is read for one frame.
+const maxRecords = 4096
+
+// Seeking reports whether Next returned no frame only because it has to read on in the log.
+func (m *Mesh) Seeking(id NeighbourID) bool {
+	n := m.neighbours[id]
+	return n != nil && n.seeking
+}
+
+// nextDeltas returns a frame of deltas that the neighbour lacks. If there is none in what it may read of the log at
+// once, it goes on there the next time.
+func (m *Mesh) nextDeltas(n *neighbour) ([]byte, error) {
+	var deltas [][]byte
+	size := 0
+	from := n.cursor
+	n.seeking = false
+	next, covered, err := m.core.LogRead(from, maxRecords, func(d *crdt.Delta) bool {
+		if !n.lacks(d) {
+			return true
+		}
+		data := d.Encode()
+		if size > 0 && size+len(data) > frameSize || len(deltas) == maxFrameDeltas {
+			return false
+		}
+		deltas = append(deltas, data)
+		size += len(data)
+		n.known.Raise(d.Replica, d.Last())
+		n.told.Raise(d.Replica, d.Last())
+		return true
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !covered {
+		n.lost = true
+		return nil, nil
+	}
+	n.cursor = next
+	if len(deltas) == 0 {
+		n.seeking = next != from
+		return nil, nil
+	}
+	var news crdt.VersionVector
+	if n.quiet >= tellAfter {
+		news = m.news(n, frameSize-size)
+	}
+	data := encodeDeltas(deltas, news)
+	n.onTheWay += uint64(len(data) - 1) // its kind is not part of the body
+	return data, nil
+}
+
+// nextHave returns what we have and the neighbour was not told.
+func (m *Mesh) nextHave(n *neighbour) []byte {
+	n.have = false
+	if news := m.news(n, MaxFrame); len(news) > 0 {
+		return encodeHave(news)
+	}
+	return nil
+}
+
+// news returns what we have and the neighbour was not told, which it now is; none if it may take more
+// than size bytes.
+func (m *Mesh) news(n *neighbour, size int) crdt.VersionVector {
+	seen, _ := m.core.Context()
+	news := crdt.VersionVector{}
+	for id, count := range seen {
+		if count > n.told[id] && !(m.held && id == m.id) {
+			news[id] = count
+		}
+	}
+	if len(news)*maxEntry > size {
+		return nil
+	}
+	n.told.Merge(news)
+	n.quiet = 0
+	return news
+}
+
+// maxEntry is how many bytes a replica takes in a vector, at most.
+const maxEntry = 18
