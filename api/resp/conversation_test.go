@@ -2,6 +2,7 @@ package resp
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,8 +15,19 @@ import (
 	"time"
 )
 
-// patience is how long a test waits for what must happen, in place of hanging.
+// patience is how long before the time of go test is over a test no longer waits for what must happen:
+// its failure says then what it waited for. How long that takes on a busy machine tells nothing.
 const patience = 20 * time.Second
+
+// tooLate returns when a test no longer waits, zero for never.
+func tooLate(t testing.TB) time.Time {
+	if limited, ok := t.(interface{ Deadline() (time.Time, bool) }); ok {
+		if end, ok := limited.Deadline(); ok {
+			return end.Add(-patience)
+		}
+	}
+	return time.Time{}
+}
 
 // startServer serves db on a loopback port until the test ends, and returns the address.
 func startServer(t testing.TB, config Config) (*Server, string) {
@@ -53,7 +65,7 @@ func dial(t testing.TB, address string) *peer {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := conn.SetDeadline(tooLate(t)); err != nil {
 		t.Fatal(err)
 	}
 	return &peer{t, conn, bufio.NewReader(conn)}
@@ -90,6 +102,17 @@ func (p *peer) expect(line, want string) {
 	p.t.Helper()
 	if got := p.ask(line); got != want {
 		p.t.Errorf("%s\n got %s\nwant %s", line, got, want)
+	}
+}
+
+// expectText reports an error unless the next reply is that bulk string. It takes little time for a long
+// one.
+func (p *peer) expectText(want string) {
+	p.t.Helper()
+	reply := fmt.Appendf(nil, "$%d\r\n%s\r\n", len(want), want)
+	got := make([]byte, len(reply))
+	if n, err := io.ReadFull(p.in, got); err != nil || !bytes.Equal(got, reply) {
+		p.t.Fatalf("the reply is %.40q (%v), want %.40q", got[:n], err, reply)
 	}
 }
 

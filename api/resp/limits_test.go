@@ -117,14 +117,13 @@ func TestAClientTooManyIsToldSo(t *testing.T) {
 	})
 }
 
-// eventually waits for a condition that other goroutines bring about.
-// eventually waits for a condition, as long as go test lets the tests run: how long it takes on a busy
-// machine tells nothing.
+// eventually waits for a condition that other goroutines bring about and that stays. One that may pass
+// by between two looks is none to wait for.
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
 	began, late := time.Now(), (<-chan time.Time)(nil)
-	if end, ok := t.Deadline(); ok {
-		late = time.After(time.Until(end.Add(-patience)))
+	if end := tooLate(t); !end.IsZero() {
+		late = time.After(time.Until(end))
 	}
 	poll := time.NewTicker(time.Millisecond)
 	defer poll.Stop()
