@@ -95,7 +95,9 @@ type Server struct {
 	subscribers atomic.Int64 // clients with subscriptions
 	aliens      atomic.Int64 // time of the last line about HTTP, in Unix seconds
 
-	mu        sync.Mutex // guards what follows; nothing is waited for while it is held
+	// mu guards what follows. While it is held nothing is waited for, and no connection is closed:
+	// that waits for its reader, who may be waiting for mu to expel somebody.
+	mu        sync.Mutex
 	draining  bool
 	listeners []net.Listener
 	clients   map[*client]struct{}
@@ -243,8 +245,26 @@ func (s *Server) start(ctx context.Context, conn net.Conn) {
 		s.mu.Lock()
 		s.forget(c)
 		s.mu.Unlock()
-		conn.Close()
+		hangUp(ctx, conn)
 	}()
+}
+
+// hangUp closes a connection. Over TLS it tells the other end so; one that takes nothing is waited for
+// until ctx ends, and 5 s at most.
+func hangUp(ctx context.Context, conn net.Conn) {
+	if _, secured := conn.(*tls.Conn); secured {
+		stop := context.AfterFunc(ctx, func() { cutOff(conn) })
+		defer stop()
+	}
+	conn.Close()
+}
+
+// cutOff closes a connection without a word.
+func cutOff(conn net.Conn) {
+	if secured, ok := conn.(*tls.Conn); ok {
+		conn = secured.NetConn()
+	}
+	conn.Close()
 }
 
 // admit returns a client for a connection; or nil, and for how long to wait before it is called again, or
@@ -296,8 +316,11 @@ func (s *Server) trust(c *client) {
 	defer s.mu.Unlock()
 	s.welcome(c)
 	c.in.stranger = false
+	if c.evicted() {
+		return // the deadlines close it
+	}
 	_ = c.conn.SetWriteDeadline(time.Time{})
-	if !s.draining && !c.evicted() {
+	if !s.draining {
 		_ = c.conn.SetReadDeadline(time.Time{})
 	}
 }
@@ -343,11 +366,12 @@ func (s *Server) wait(ctx context.Context) error {
 // cut ends what connections wait for, in the network and in the database.
 func (s *Server) cut() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, cancel := range s.cancels {
+	cancels, clients := slices.Clone(s.cancels), slices.Collect(maps.Keys(s.clients))
+	s.mu.Unlock()
+	for _, cancel := range cancels {
 		cancel()
 	}
-	for c := range s.clients {
-		c.conn.Close()
+	for _, c := range clients {
+		cutOff(c.conn)
 	}
 }

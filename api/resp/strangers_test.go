@@ -2,6 +2,7 @@ package resp
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"net"
 	"sync"
@@ -136,4 +137,43 @@ func TestOverTLSStrangersGiveWayToClients(t *testing.T) {
 		}
 		p.Close()
 	})
+}
+
+// TestACutOverTLSWaitsForNobody has clients that take nothing, not even the good-bye of TLS.
+func TestACutOverTLSWaitsForNobody(t *testing.T) {
+	secured, config := authtest.Pair(t)
+	for _, test := range []struct {
+		name string
+		end  func(s *Server, cancel context.CancelFunc)
+		want time.Duration
+	}{
+		{"Close", func(s *Server, _ context.CancelFunc) { s.Close() }, 0},
+		{"context", func(_ *Server, cancel context.CancelFunc) { cancel() }, time.Second},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, err := New(Config{DB: newMemory(), DrainTimeout: time.Second})
+				if err != nil {
+					t.Fatal(err)
+				}
+				l := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				var serving sync.WaitGroup
+				serving.Go(func() { _ = s.Serve(ctx, l) })
+				for range 3 {
+					near, far := net.Pipe()
+					l.conns <- tls.Server(far, secured.Config())
+					newPipePeer(t, tls.Client(near, config)).expect("PING", "+PONG")
+				}
+				synctest.Wait()
+				began := time.Now()
+				test.end(s, cancel)
+				serving.Wait()
+				if waited := time.Since(began); waited != test.want {
+					t.Errorf("the server ended after %v, want %v", waited, test.want)
+				}
+			})
+		})
+	}
 }
