@@ -171,6 +171,9 @@ func (c *client) receiveBuffered() error {
 		c.in.large = false
 	}
 	c.in.reserve()
+	if !c.hold(c.in.size() + c.size()) {
+		return os.ErrDeadlineExceeded
+	}
 	room := c.in.free()
 	n, err := c.conn.Read(room)
 	c.in.received(n)

@@ -9,7 +9,8 @@ import (
 const evicted = -1
 
 // hold notes how much memory the client holds, in bytes, and has clients closed if that is too
-// much. It returns false if this client is one of them.
+// much. It returns false if this client is one of them. A client calls it whenever it holds more than
+// before, and before it waits for the network: then it may hold what it does for ever.
 func (c *client) hold(size int) bool {
 	if c.note(size) && c.server.held.Load() > MaxHeld {
 		c.server.evict()
@@ -37,9 +38,25 @@ func (c *client) evicted() bool { return c.held.Load() == evicted }
 // evict has the clients closed that hold most, until the rest is within MaxHeld. It does not wait
 // for them.
 func (s *Server) evict() {
+	for c, held := range s.expelLargest() {
+		s.counts.evicted.Add(1)
+		s.config.Logger.Warn("closed the client that held most of the memory for clients",
+			"client", c.conn.RemoteAddr().String(), "bytes", held, "limit", MaxHeld)
+	}
+}
+
+// expelLargest expels the clients that hold most, until the rest is within MaxHeld, and returns what
+// each held. It adds up what the clients say themselves: Server.held lags behind a client that gave
+// memory back, and others would be closed in its place.
+func (s *Server) expelLargest() map[*client]int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.held.Load() > MaxHeld {
+	all := int64(0)
+	for c := range s.clients {
+		all += max(0, c.held.Load())
+	}
+	expelled := map[*client]int64{}
+	for all > MaxHeld {
 		var worst *client
 		most := int64(0)
 		for c := range s.clients {
@@ -48,21 +65,21 @@ func (s *Server) evict() {
 			}
 		}
 		if worst == nil {
-			return
+			break // they gave it back meanwhile
 		}
-		s.expel(worst)
-		s.counts.evicted.Add(1)
-		s.config.Logger.Warn("closed the client that held most of the memory for clients",
-			"client", worst.conn.RemoteAddr().String(), "bytes", most, "limit", MaxHeld)
+		held := s.expel(worst)
+		all -= held
+		expelled[worst] = held
 	}
+	return expelled
 }
 
-// expel has a client closed. It does not wait for it. Called under mu.
-func (s *Server) expel(c *client) {
-	if held := c.held.Swap(evicted); held > 0 {
-		s.held.Add(-held)
-	}
+// expel has a client closed, and returns how much it held. It does not wait for it. Called under mu.
+func (s *Server) expel(c *client) (held int64) {
+	held = max(0, c.held.Swap(evicted))
+	s.held.Add(-held)
 	_ = c.conn.SetDeadline(time.Unix(1, 0))
+	return held
 }
 
 // unread notes that a client is closed because it takes no replies.

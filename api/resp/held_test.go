@@ -119,3 +119,125 @@ func TestFewScansRunAtOnceAndOtherReadsBesideThem(t *testing.T) {
 		t.Errorf("GET answered %s", got)
 	}
 }
+
+// register adds a client to a server that does nothing but hold memory. Its connection is given.
+func register(t *testing.T, s *Server, conn net.Conn, held int) *client {
+	t.Helper()
+	c := newClient(s, conn, s.counts.clients.Add(1))
+	s.mu.Lock()
+	s.clients[c] = struct{}{}
+	s.mu.Unlock()
+	c.note(held)
+	return c
+}
+
+// idle returns a connection on which nothing happens.
+func idle(t *testing.T) net.Conn {
+	near, far := net.Pipe()
+	t.Cleanup(func() { far.Close() })
+	return near
+}
+
+// TestWhatAWaitingClientHoldsIsBounded: the room for the rest of a command grows when its client is
+// waited for, and nothing may come after that.
+func TestWhatAWaitingClientHoldsIsBounded(t *testing.T) {
+	half := encodeCommand("SET", "k", strings.Repeat("v", MaxValue))[:300_000]
+	const more = 1000
+	for _, by := range []string{"file descriptor", "blocking read"} {
+		t.Run(by, func(t *testing.T) {
+			s, address := startServer(t, Config{DB: newMemory()})
+			p := dial(t, address)
+			if by == "blocking read" {
+				near, far := net.Pipe()
+				s.start(t.Context(), near)
+				p = newPipePeer(t, far)
+			}
+			p.sendRaw(half)
+			eventually(t, "the server waits with room for as much again", func() bool {
+				return s.held.Load() >= int64(2*len(half))
+			})
+			before := s.held.Load()
+			other := register(t, s, idle(t), MaxHeld-int(before)-more)
+			if other.evicted() {
+				t.Fatal("closed while all hold less than the limit")
+			}
+			p.sendRaw(make([]byte, more))
+			eventually(t, "the one that holds most is closed", other.evicted)
+			eventually(t, "the rest is within the limit", func() bool {
+				return s.held.Load() == before+2*more
+			})
+		})
+	}
+}
+
+func TestAClientThatTookItsRepliesHoldsThemNoLonger(t *testing.T) {
+	onPipe(t, func(t *testing.T, s *Server, far net.Conn) {
+		p := newPipePeer(t, far)
+		p.sendRaw(largeReplies(1))
+		p.expectText(strings.Repeat("v", MaxBatchOutput))
+		synctest.Wait()
+		if held := s.held.Load(); held != 0 {
+			t.Errorf("%d bytes are held for a client that waits for nothing", held)
+		}
+	})
+}
+
+// TestNobodyIsClosedForMemoryThatWasGivenBack stops a client between the two steps of giving memory
+// back, where a busy machine may stop it.
+func TestNobodyIsClosedForMemoryThatWasGivenBack(t *testing.T) {
+	s, err := New(Config{DB: newMemory()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	large := register(t, s, idle(t), MaxHeld*3/4)
+	small := register(t, s, idle(t), MaxHeld/8)
+	large.held.Store(0) // the server does not know yet
+	if !small.hold(MaxHeld / 2) {
+		t.Error("a client was closed while all held half of the limit")
+	}
+	if third := register(t, s, idle(t), 0); !third.hold(MaxHeld/2) || small.evicted() || large.evicted() {
+		t.Error("a client was closed while all held the limit and no more")
+	}
+	if n := s.counts.evicted.Load(); n != 0 {
+		t.Errorf("%d clients were closed, want none", n)
+	}
+}
+
+// expelling is a connection whose client is expelled just before it sets a deadline for writing.
+type expelling struct {
+	net.Conn
+	expel func()
+}
+
+func (c *expelling) SetWriteDeadline(t time.Time) error {
+	c.expel()
+	return c.Conn.SetWriteDeadline(t)
+}
+
+func TestADeadlineThatIsSetAfterwardsDoesNotKeepAClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := New(Config{DB: newMemory()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		near, far := net.Pipe()
+		defer far.Close()
+		conn := &expelling{Conn: near}
+		c := register(t, s, conn, 0)
+		conn.expel = func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.expel(c)
+		}
+		began := time.Now()
+		var running sync.WaitGroup
+		running.Go(func() { c.serve(t.Context()) })
+		if _, err := far.Write(encodeCommand("PING")); err != nil {
+			t.Fatal(err)
+		}
+		running.Wait()
+		if waited := time.Since(began); waited != 0 {
+			t.Errorf("an expelled client was served for another %v", waited)
+		}
+	})
+}

@@ -38,7 +38,7 @@ func (c *client) tryRead(fd uintptr) bool {
 			continue
 		case err == syscall.EAGAIN:
 			c.in.rest()
-			c.note(c.in.size() + c.size())
+			c.hold(c.in.size() + c.size()) // if that closes the client, the wait ends at once
 			return false
 		case err == nil && n == 0:
 			err = io.EOF
