@@ -10,7 +10,6 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -153,7 +152,7 @@ func TestEventsGoOnAtEitherPeerWithoutGapOrRepeat(t *testing.T) {
 	told := map[octets]int{}
 	last, query := "", "prefix=k:&since="+url.QueryEscape(first)
 	for i := 0; len(told) < len(want); i++ {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithCancel(t.Context())
 		r, err := http.NewRequestWithContext(ctx, "GET", []string{atA, atB}[i%2]+"/v1/watch?"+query, nil)
 		if err != nil {
 			t.Fatal(err)

@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -469,7 +468,6 @@ func TestARequestWithATokenWaitsForItOrIsToldWhatIsMissing(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{"/v1/keys/k?wait=0s", "/v1/keys?wait=10ms", "/v1/watch?wait=0s"} {
-		began := time.Now()
 		w := other.do("GET", path, "", "X-Peerd-Token: "+token)
 		var p problem
 		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil {
@@ -478,9 +476,6 @@ func TestARequestWithATokenWaitsForItOrIsToldWhatIsMissing(t *testing.T) {
 		want := map[string]uint64{status.Replica: 1}
 		if diff := cmp.Diff(want, p.Missing); w.Code != 504 || p.Code != "not-seen" || diff != "" {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
-		}
-		if took := time.Since(began); took > defaultWait/2 {
-			t.Errorf("%s took %v", path, took)
 		}
 	}
 	other.refused(504, "not-seen", "POST", "/v1/tx?wait=0s&token="+token, `{"ops":[{"op":"delete","path":["k"]}]}`)

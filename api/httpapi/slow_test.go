@@ -135,3 +135,25 @@ func TestAReadThatHasToWaitIsAnsweredBeforeItsConnectionIsCutOff(t *testing.T) {
 		})
 	}
 }
+
+// deafPeer sees nothing of what others wrote.
+type deafPeer struct{ fakePeer }
+
+func (*deafPeer) Wait(ctx context.Context, _ peer.Token) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func TestARequestWaitsForItsTokenAsLongAsItSays(t *testing.T) {
+	for wait, want := range map[string]time.Duration{
+		"": defaultWait, "&wait=0s": 0, "&wait=10ms": 10 * time.Millisecond, "&wait=1h": MaxWait,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			began := time.Now()
+			w := ask(New(Config{Peer: &deafPeer{}}), "GET", "/v1/keys/k?token=x"+wait, "localhost")
+			if took := time.Since(began); took != want || w.Code != http.StatusServiceUnavailable {
+				t.Errorf("%q: answered with %d after %v, want it after %v", wait, w.Code, took, want)
+			}
+		})
+	}
+}
