@@ -93,7 +93,7 @@ func readParts(r *wire.Reader) []Part {
 		if r.Err() != nil {
 			break
 		}
-		if err := p.Address.Check(); err != nil {
+		if err := p.Address.CheckCell(); err != nil {
 			r.Fail("%v", err)
 		}
 		parts = append(parts, p)

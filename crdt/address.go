@@ -38,6 +38,10 @@ const (
 	MaxName    = 64 << 10  // a key, a field, an element
 	MaxAddress = 256 << 10 // the whole address, escaped
 	MaxDepth   = 32        // names in one address
+
+	// MaxShapes is how many shapes the cells of one key can have: maps and one other type, or what is
+	// below it.
+	MaxShapes = MaxDepth * 256 * 2
 )
 
 // ErrTooLong is returned for a key, field or element beyond MaxName and for a path beyond MaxDepth or MaxAddress.
@@ -116,7 +120,8 @@ func (a Address) Key() string {
 }
 
 // Shape returns the types along the address: "v" for a string, "s" for an element, "mv" for a string
-// in a map. It is "" for a bare key.
+// in a map. It is "" for a bare key. Below a type that is no map only the names of a set are known: of
+// what a newer version keeps there it has a zero byte, so that a key has at most MaxShapes.
 func (a Address) Shape() string {
 	var shape []byte
 	for {
@@ -129,7 +134,17 @@ func (a Address) Shape() string {
 			return string(shape)
 		}
 		shape = append(shape, byte(t))
-		a = rest
+		if t == TypeSet {
+			_, rest, _ = rest.CutName()
+		}
+		switch {
+		case t == TypeMap:
+			a = rest
+		case rest != "":
+			return string(append(shape, 0))
+		default:
+			return string(shape)
+		}
 	}
 }
 
@@ -155,4 +170,15 @@ func (a Address) Check() error {
 		}
 		a = rest
 	}
+}
+
+// CheckCell returns an error unless a can be the address of a cell: Check's, or that it has no type.
+func (a Address) CheckCell() error {
+	if err := a.Check(); err != nil {
+		return err
+	}
+	if a.Shape() == "" {
+		return fmt.Errorf("not a cell: %q has no type", string(a[:min(len(a), 40)]))
+	}
+	return nil
 }

@@ -48,9 +48,12 @@ func (c Cell) With(e Entry) Cell {
 
 // Without returns the cell without the given dots. The receiver is not changed.
 func (c Cell) Without(dots []Dot) Cell {
+	if !slices.IsSortedFunc(dots, Dot.Compare) {
+		dots = slices.SortedFunc(slices.Values(dots), Dot.Compare)
+	}
 	out := make(Cell, 0, len(c))
 	for _, e := range c {
-		if !slices.Contains(dots, e.Dot) {
+		if _, gone := slices.BinarySearchFunc(dots, e.Dot, Dot.Compare); !gone {
 			out = append(out, e)
 		}
 	}

@@ -15,10 +15,15 @@ const (
 	MaxCost      = 7 << 20 // see Delta.Cost
 	MaxDeltaSize = 4 << 20 // bytes, encoded
 	MaxPayload   = 1<<20 + 64
-	maxReplicas  = 1 << 20 // entries of a version vector
+	MaxReplicas  = 1 << 16 // that have written: entries of a replica's context
+
+	// maxReplicas bounds the entries of a vector that is read. Two contexts that are joined can have more than
+	// MaxReplicas.
+	maxReplicas = 1 << 20
 )
 
-// ErrTooLarge is returned for a transaction beyond MaxOps or MaxCost.
+// ErrTooLarge is returned for a transaction beyond MaxOps, MaxCost or MaxDeltaSize, and for the first one of a
+// replica where MaxReplicas have written already.
 var ErrTooLarge = errors.New("transaction too large")
 
 // OpKind tells what an operation does.
@@ -241,14 +246,29 @@ func readOp(r *wire.Reader) Op {
 	}
 	r.Skip(fields - known)
 	if r.Err() == nil {
-		if err := o.Address.Check(); err != nil {
+		if err := o.check(); err != nil {
 			r.Fail("%v", err)
-		}
-		if o.Kind != OpClear && o.Address.Shape() == "" {
-			r.Fail("an entry of a bare key")
 		}
 	}
 	return o
+}
+
+// check returns an error unless the op's address is one that its kind may have.
+func (o *Op) check() error {
+	if o.Kind == OpClear {
+		return o.Address.Check()
+	}
+	return o.Address.CheckCell()
+}
+
+// Check returns an error unless a delta may hold the op: what a transaction refuses, and what a decoder
+// does, are the same.
+func (o *Op) Check() error {
+	if o.Kind == OpPut && (len(o.Payload) == 0 || len(o.Payload) > MaxPayload) {
+		return fmt.Errorf("%w: a payload of %d bytes (at least 1, limit %d)",
+			ErrTooLong, len(o.Payload), MaxPayload)
+	}
+	return o.check()
 }
 
 // WriteVector writes v in the order of replicas.

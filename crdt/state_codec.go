@@ -80,7 +80,7 @@ func (s *State) read(r *wire.Reader) {
 		if r.Err() != nil {
 			return
 		}
-		if err := checkCell(a); err != nil {
+		if err := a.CheckCell(); err != nil {
 			r.Fail("%v", err)
 			return
 		}

@@ -33,7 +33,7 @@ func (t *stateTx) Put(a Address, payload []byte, removes []Dot) (Dot, error) {
 		return Dot{}, fmt.Errorf("%w: a payload of %d bytes (1 to %d)",
 			ErrTooLong, len(payload), MaxPayload)
 	}
-	if err := checkCell(a); err != nil {
+	if err := a.CheckCell(); err != nil {
 		return Dot{}, err
 	}
 	d := Dot{t.replica, t.next}
@@ -109,15 +109,4 @@ func (t *stateTx) commit() *State {
 		delta.set(a, added)
 	}
 	return delta
-}
-
-// checkCell returns an error unless a can be the address of a cell.
-func checkCell(a Address) error {
-	if err := a.Check(); err != nil {
-		return err
-	}
-	if a.Shape() == "" {
-		return fmt.Errorf("not a cell: %q has no type", string(a))
-	}
-	return nil
 }

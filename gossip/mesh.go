@@ -334,7 +334,10 @@ func (m *Mesh) Next(id NeighbourID) ([]byte, error) {
 	}
 	if len(n.prune) > 0 {
 		ids := slices.Sorted(maps.Keys(n.prune))
-		clear(n.prune)
+		ids = ids[:min(len(ids), maxReplicas)]
+		for _, id := range ids {
+			delete(n.prune, id)
+		}
 		return encodePrune(ids), nil
 	}
 	if data, err := m.nextChain(n); data != nil || err != nil {

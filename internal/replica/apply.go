@@ -27,6 +27,8 @@ func (g *Group) Apply(d *crdt.Delta) (gossip.Outcome, error) {
 	case d.First <= r.seen[d.Replica]:
 		r.forked(d.Replica)
 		return gossip.Refused, nil
+	case r.seen[d.Replica] == 0 && len(r.seen) >= crdt.MaxReplicas:
+		return gossip.Refused, nil
 	case !d.Ready(r.seen):
 		return gossip.Early, nil
 	case d.Prev != r.heads[d.Replica]:

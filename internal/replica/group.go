@@ -84,9 +84,12 @@ func (g *Group) load(a crdt.Address) (*cellState, error) {
 	}
 	c.now = hide(g.clears, a, c.stored)
 	g.cells[a] = c
-	g.r.spend(workOf(len(a) + payloadOf(c.stored)))
+	g.r.spend(workOf(len(a) + weightOf(c.stored)))
 	return c, nil
 }
+
+// weightOf bounds the bytes that a cell's entries take in its records.
+func weightOf(c crdt.Cell) (bytes int) { return payloadOf(c) + entryBytes*len(c) }
 
 func payloadOf(c crdt.Cell) (bytes int) {
 	for _, e := range c {
@@ -294,6 +297,10 @@ func (g *Group) Commit(sync bool) (Committed, error) {
 	default:
 		err = write()
 	}
+	if err == nil {
+		r.ahead = false
+		err = r.keepPace(g.now, rec.bytes)
+	}
 	return Committed{Deltas: g.deltas}, err
 }
 
@@ -320,10 +327,17 @@ func (g *Group) writeCells(batch *store.Batch, changed []*cellState) {
 			batch.Delete(c.key)
 			batch.Delete(leafKey(leafOf(c.address), c.key))
 		default:
-			batch.Set(c.key, encodeCell(c.key, c.address, c.now))
+			record, parts := encodeCell(c.key, c.address, c.now)
+			batch.Set(c.key, record)
+			for i, part := range parts {
+				batch.Set(partKey(c.key, i), part)
+			}
 			if len(c.stored) == 0 {
 				batch.Set(leafKey(leafOf(c.address), c.key), nil)
 			}
+		}
+		for i := len(splitCell(c.now)); i < len(splitCell(c.stored)); i++ {
+			batch.Delete(partKey(c.key, i-1))
 		}
 		difference(c.stored, c.now, func(e crdt.Entry, live bool) {
 			switch key := blobKey(e.Dot); {

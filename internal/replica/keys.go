@@ -9,6 +9,7 @@ import (
 // The store's key space. Every record is sealed with the version of its format and a checksum.
 const (
 	prefixCell    = 'c' // c <place> : the live entries of a cell
+	prefixPart    = 'p' // p <place> <number> : more entries of a cell that has very many
 	prefixSummary = 'k' // k <place of the key> : what is visible under a key
 	prefixLeaf    = 't' // t <leaf hash> <place> : which cells a leaf of the tree holds
 	prefixBlob    = 'b' // b <dot> : a payload too large for its cell's record
@@ -62,6 +63,12 @@ func numberOf(key []byte) uint64 {
 
 func blobKey(d crdt.Dot) []byte {
 	return binary.BigEndian.AppendUint64(numbered(prefixBlob, uint64(d.Replica)), d.Counter)
+}
+
+// partKey returns where the n-th part of the cell stored at key is. No place holds the bytes in the middle.
+func partKey(key []byte, n int) []byte {
+	part := append([]byte{prefixPart}, key[1:]...)
+	return binary.BigEndian.AppendUint32(append(part, 0, 4), uint32(n))
 }
 
 // leafKey returns the index entry of the cell stored at key.

@@ -33,6 +33,14 @@ func (r *Replica) commitLarge(batch *store.Batch, sync bool) error {
 	return r.carryOut(session, sync)
 }
 
+// commitWhole commits a batch that is as large as the cells that it changes, while nobody can see a part of it.
+func (r *Replica) commitWhole(batch *store.Batch) error {
+	if batch.Fits() {
+		return r.commit(batch, false)
+	}
+	return r.commitLarge(batch, false)
+}
+
 // carryOut does the staged writes of a session and then removes the mark that they must be done.
 func (r *Replica) carryOut(session uint64, sync bool) error {
 	next := numbered(prefixStage, session)

@@ -17,7 +17,8 @@ import (
 // peer lacks: its beginning is cut when it grows too large or old, and a repair leaves holes in it.
 type deltaLog struct {
 	first, last uint64 // lsn of the oldest and newest record; first > last if there is none
-	bytes       int64
+	oldest      uint64 // lsn of the oldest record in the store: before first are those that were dropped
+	bytes       int64  // of all records in the store
 	cover       map[crdt.ReplicaID][]run
 	recent      []logged // the newest records, so that peers who keep up are served from memory
 	recentBytes int
@@ -40,10 +41,11 @@ type logged struct {
 
 const (
 	maxRun         = 1024    // dots that one run spans, so that a search ends near its dot
+	maxRuns        = 1 << 17 // in the log's index, which a checkpoint holds: the log is cut to keep to it
 	maxRecentBytes = 4 << 20 // bytes of deltas kept in memory for peers who keep up
 )
 
-func newDeltaLog() deltaLog { return deltaLog{first: 1, cover: map[crdt.ReplicaID][]run{}} }
+func newDeltaLog() deltaLog { return deltaLog{first: 1, oldest: 1, cover: map[crdt.ReplicaID][]run{}} }
 
 // append adds a record that was just stored.
 func (l *deltaLog) append(rec logged) {
@@ -104,40 +106,65 @@ func (l *deltaLog) start(seen, theirs crdt.VersionVector) (lsn uint64, covered b
 	return max(lsn, l.first), true
 }
 
-// forget removes the dots of a record that was cut off the beginning.
-func (l *deltaLog) forget(rec logged) {
-	l.first = max(l.first, rec.lsn+1)
-	l.bytes -= int64(rec.bytes)
-	for _, d := range rec.deltas {
-		runs := l.cover[d.Replica]
-		for len(runs) > 0 && runs[0].last <= d.Last() {
-			runs = runs[1:]
-		}
-		if len(runs) > 0 && runs[0].first <= d.Last() {
-			runs[0].first = d.Last() + 1
-			runs[0].lsn = max(runs[0].lsn, l.first)
-		}
-		if len(runs) == 0 {
-			delete(l.cover, d.Replica)
-		} else {
-			l.cover[d.Replica] = runs
-		}
+// runs returns how many runs the index has. O(replicas).
+func (l *deltaLog) runs() (n int) {
+	for _, runs := range l.cover {
+		n += len(runs)
 	}
-	for len(l.recent) > 0 && l.recent[0].lsn <= rec.lsn {
+	return n
+}
+
+// dropped reports whether the store has records that the log no longer serves.
+func (l *deltaLog) dropped() bool { return l.oldest < l.first }
+
+// forget takes the oldest record, which is removed from the store, out of the log, and returns by how many runs
+// the index became smaller.
+func (l *deltaLog) forget(rec logged) (runs int) {
+	l.oldest = rec.lsn + 1
+	l.first = max(l.first, l.oldest)
+	if l.bytes -= int64(rec.bytes); l.oldest > l.last {
+		l.bytes = 0 // also if one could not be read
+	}
+	for _, d := range rec.deltas {
+		before := l.cover[d.Replica]
+		after := before
+		for len(after) > 0 && after[0].last <= d.Last() {
+			after = after[1:]
+		}
+		if len(after) > 0 && after[0].first <= d.Last() {
+			after[0].first = d.Last() + 1
+			after[0].lsn = max(after[0].lsn, l.first)
+		}
+		l.setRuns(d.Replica, after)
+		runs += len(before) - len(after)
+	}
+	l.trimRecent()
+	return runs
+}
+
+func (l *deltaLog) setRuns(id crdt.ReplicaID, runs []run) {
+	if l.cover[id] = runs; len(runs) == 0 {
+		delete(l.cover, id)
+	}
+}
+
+// trimRecent drops the records in memory that the log no longer serves.
+func (l *deltaLog) trimRecent() {
+	for len(l.recent) > 0 && l.recent[0].lsn < l.first {
 		l.recentBytes -= l.recent[0].bytes
+		l.recent[0] = logged{}
 		l.recent = l.recent[1:]
 	}
 }
 
-// dropUpTo takes records to lsn out of the log, without looking at them.
+// dropUpTo has the log serve no records to lsn any more, without looking at them. They stay in the store, and
+// count, until they are cut.
 func (l *deltaLog) dropUpTo(lsn uint64) {
 	l.first = max(l.first, lsn+1)
 	for id, runs := range l.cover {
-		runs = slices.DeleteFunc(runs, func(r run) bool { return r.lsn <= lsn })
-		if l.cover[id] = runs; len(runs) == 0 {
-			delete(l.cover, id)
-		}
+		l.setRuns(id, slices.DeleteFunc(runs, func(r run) bool { return r.lsn <= lsn }))
 	}
+	l.trimRecent()
 }
 
 // read calls fn with the records from lsn on until fn returns false.
@@ -227,7 +254,7 @@ func (c *checkpoint) encode() []byte {
 		w.Uint(uint64(c.id))
 		crdt.WriteContext(w, c.seen, c.heads)
 		w.Uint(uint64(c.time))
-		w.Uint(c.log.first)
+		w.Uint(c.log.oldest) // the index says which of them are served
 		w.Uint(c.log.last)
 		w.Uint(uint64(c.log.bytes))
 		ids := make(crdt.VersionVector, len(c.log.cover))
@@ -259,6 +286,7 @@ func decodeCheckpoint(record []byte) (*checkpoint, error) {
 		c.seen, c.heads = crdt.ReadContext(r)
 		c.time = crdt.Time(r.Uint())
 		c.log.first, c.log.last, c.log.bytes = r.Uint(), r.Uint(), int64(r.Uint())
+		c.log.oldest = c.log.first
 		ids := r.Array(len(body))
 		for i := 0; i < ids/2 && r.Err() == nil; i++ {
 			id := crdt.ReplicaID(r.Uint())

@@ -198,7 +198,7 @@ func (r *Replica) discard() error {
 	if err := r.putLogAside(); err != nil {
 		return err
 	}
-	kinds := []byte{prefixCell, prefixSummary, prefixLeaf, prefixBlob, prefixStage, prefixLog}
+	kinds := []byte{prefixCell, prefixPart, prefixSummary, prefixLeaf, prefixBlob, prefixStage, prefixLog}
 	for _, kind := range kinds {
 		if err := r.removeAll([]byte{kind}, []byte{kind + 1}); err != nil {
 			return err
@@ -419,7 +419,12 @@ func (r *Replica) reapplySome(now time.Time, again *crdt.Reissue, lsn uint64, ea
 	snap := r.st.Snapshot() // of its own: the group may be committed on the way
 	defer snap.Close()
 	var failed error
+	bytes := 0
 	err = readLog(snap, prefixOldLog, lsn, func(rec logged) bool {
+		if bytes += rec.bytes; bytes > groupCost && bytes > rec.bytes {
+			more = true // one record of the log takes no more than a group that was filled at once
+			return false
+		}
 		waits := false
 		for _, d := range rec.deltas {
 			var outcome gossip.Outcome

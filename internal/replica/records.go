@@ -19,8 +19,13 @@ const formatVersion = 1
 // cell's record stays small however many replicas wrote at once.
 const maxInline = 16 << 10
 
-// maxEntries bounds the entries of one cell: one for each replica that wrote concurrently.
-const maxEntries = 1 << 16
+// A cell has an entry for each write that no other has replaced: there is no limit to what can be concurrent. One
+// record holds about maxPart bytes of them, and maxEntries at most; what is beyond has records of its own.
+const (
+	maxPart    = 1 << 20
+	entryBytes = 32 + 32 // at most, with what stands for a large payload
+	maxEntries = maxPart/entryBytes + 1
+)
 
 // unseal checks a record and its version.
 func unseal(key, record []byte) ([]byte, error) {
@@ -63,32 +68,74 @@ func damaged(key []byte, err error) error {
 	return fmt.Errorf("record %q: %w: %w", shown(key), store.ErrCorrupt, err)
 }
 
-// encodeCell returns the record of a cell. Large payloads are left out: see blobs.
-func encodeCell(key []byte, a crdt.Address, c crdt.Cell) []byte {
-	return wire.Seal(formatVersion, key, wire.Encode(func(w *wire.Writer) {
-		w.Array(2)
+// encodeCell returns the records of a cell: its own, and those of its parts if it has more entries than fit
+// there. Large payloads are left out: see blobs.
+func encodeCell(key []byte, a crdt.Address, c crdt.Cell) (record []byte, parts [][]byte) {
+	split := splitCell(c)
+	record = wire.Seal(formatVersion, key, wire.Encode(func(w *wire.Writer) {
+		w.Array(2 + min(len(split)-1, 1))
 		if isShortened(key, a) {
 			w.String(string(a))
 		} else {
 			w.Bytes(nil)
 		}
-		w.Array(4 * len(c))
-		for _, e := range c {
-			w.Uint(uint64(e.Dot.Replica))
-			w.Uint(e.Dot.Counter)
-			if len(e.Payload) <= maxInline {
-				w.Uint(0)
-				w.Bytes(e.Payload)
-				continue
-			}
-			sum := sha256.Sum256(e.Payload)
-			w.Uint(uint64(len(e.Payload)))
-			w.Bytes(sum[:])
+		writeEntries(w, split[0])
+		if len(split) > 1 {
+			w.Uint(uint64(len(split) - 1))
 		}
 	}))
+	for i, c := range split[1:] {
+		parts = append(parts, wire.Seal(formatVersion, partKey(key, i), wire.Encode(func(w *wire.Writer) {
+			writeEntries(w, c)
+		})))
+	}
+	return record, parts
 }
 
-// decodeCell reads a cell's record and the large payloads that it names.
+// splitCell returns the entries of a cell's record and of its parts, about maxPart bytes of them in each.
+func splitCell(c crdt.Cell) (split []crdt.Cell) {
+	size, from := 0, 0
+	for i, e := range c {
+		if size > maxPart {
+			split = append(split, c[from:i:i])
+			size, from = 0, i
+		}
+		size += entryBytes + min(len(e.Payload), maxInline)
+	}
+	return append(split, c[from:])
+}
+
+func writeEntries(w *wire.Writer, c crdt.Cell) {
+	w.Array(4 * len(c))
+	for _, e := range c {
+		w.Uint(uint64(e.Dot.Replica))
+		w.Uint(e.Dot.Counter)
+		if len(e.Payload) <= maxInline {
+			w.Uint(0)
+			w.Bytes(e.Payload)
+			continue
+		}
+		sum := sha256.Sum256(e.Payload)
+		w.Uint(uint64(len(e.Payload)))
+		w.Bytes(sum[:])
+	}
+}
+
+// readEntries appends what writeEntries wrote to a cell. of large payloads it has the sums, and their positions.
+func readEntries(r *wire.Reader, c crdt.Cell, large []int) (crdt.Cell, []int) {
+	n := r.Array(4*maxEntries) / 4
+	c = slices.Grow(c, n)
+	for i := 0; i < n && r.Err() == nil; i++ {
+		d := crdt.Dot{Replica: crdt.ReplicaID(r.Uint()), Counter: r.Uint()}
+		if r.Uint() > 0 {
+			large = append(large, len(c))
+		}
+		c = append(c, crdt.Entry{Dot: d, Payload: r.Bytes(maxInline)})
+	}
+	return c, large
+}
+
+// decodeCell reads a cell's record, and the parts and large payloads that it names.
 func decodeCell(s store.Snapshot, key, record []byte) (crdt.Address, crdt.Cell, error) {
 	body, err := unseal(key, record)
 	if err != nil {
@@ -97,23 +144,24 @@ func decodeCell(s store.Snapshot, key, record []byte) (crdt.Address, crdt.Cell, 
 	address := crdt.Address(key[1:])
 	var cell crdt.Cell
 	var large []int
+	var parts uint64
 	err = wire.Decode(body, func(r *wire.Reader) {
-		r.Array(2)
+		fields := r.Array(3)
 		if a := r.Bytes(crdt.MaxAddress); len(a) > 0 {
 			address = crdt.Address(a)
 		}
-		n := r.Array(4*maxEntries) / 4
-		cell = make(crdt.Cell, 0, n)
-		for i := 0; i < n && r.Err() == nil; i++ {
-			d := crdt.Dot{Replica: crdt.ReplicaID(r.Uint()), Counter: r.Uint()}
-			if r.Uint() > 0 {
-				large = append(large, i)
-			}
-			cell = append(cell, crdt.Entry{Dot: d, Payload: r.Bytes(maxInline)})
+		cell, large = readEntries(r, nil, nil)
+		if fields > 2 {
+			parts = r.Uint()
 		}
 	})
 	if err != nil {
 		return "", nil, damaged(key, err)
+	}
+	for i := range parts {
+		if cell, large, err = readPart(s, partKey(key, int(i)), cell, large); err != nil {
+			return "", nil, err
+		}
 	}
 	for _, i := range large {
 		if cell[i].Payload, err = readBlob(s, cell[i].Dot, cell[i].Payload); err != nil {
@@ -121,6 +169,25 @@ func decodeCell(s store.Snapshot, key, record []byte) (crdt.Address, crdt.Cell, 
 		}
 	}
 	return address, cell, nil
+}
+
+func readPart(s store.Snapshot, key []byte, c crdt.Cell, large []int) (crdt.Cell, []int, error) {
+	record, ok, err := s.Get(key)
+	if err == nil && !ok {
+		err = damaged(key, fmt.Errorf("a part of a cell is missing"))
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	body, err := unseal(key, record)
+	if err != nil {
+		return nil, nil, err
+	}
+	err = wire.Decode(body, func(r *wire.Reader) { c, large = readEntries(r, c, large) })
+	if err != nil {
+		return nil, nil, damaged(key, err)
+	}
+	return c, large, nil
 }
 
 func readBlob(s store.Snapshot, d crdt.Dot, want []byte) ([]byte, error) {
@@ -175,7 +242,7 @@ func decodeSummary(key, record []byte) (name string, s crdt.Summary, err error) 
 		r.Array(3)
 		name = r.String(crdt.MaxName)
 		s.Tallies = int(r.Uint())
-		n := r.Array(1 << 16)
+		n := r.Array(2 * crdt.MaxShapes)
 		for i := 0; i < n/2 && r.Err() == nil; i++ {
 			shape := r.String(crdt.MaxAddress)
 			s.Visible[shape] = int(r.Uint())

@@ -152,6 +152,12 @@ func (r *Replica) BeginRepair(target crdt.VersionVector, heads crdt.Heads) (*Rep
 			return nil, fmt.Errorf("replica %v issued its dots twice", id)
 		}
 	}
+	if all := r.seen.Clone(); len(target) > crdt.MaxReplicas || len(all) > crdt.MaxReplicas-len(target) {
+		if all.Merge(target); len(all) > crdt.MaxReplicas {
+			return nil, fmt.Errorf("%d replicas have written here or there (limit %d)",
+				len(all), crdt.MaxReplicas)
+		}
+	}
 	r.repair = r.newRepair()
 	r.repaired = r.repair.session
 	r.repair.Local, r.repair.target, r.repair.heads = r.pin(), target, heads
@@ -165,7 +171,7 @@ func (r *Replica) Repairing() bool { return r.repair != nil }
 func (p *Repair) Add(a crdt.Address, entries []crdt.Entry) error {
 	for len(entries) > 0 {
 		n, size := 0, 0
-		for n < len(entries) && (n == 0 || size+len(entries[n].Payload) <= stageBytes) {
+		for n < min(len(entries), maxEntries) && (n == 0 || size+len(entries[n].Payload) <= stageBytes) {
 			size += len(entries[n].Payload)
 			n++
 		}
@@ -179,7 +185,12 @@ func (p *Repair) Add(a crdt.Address, entries []crdt.Entry) error {
 
 // Remove stages dots that a cell is to lose. It may be called by the goroutine that drives the repair.
 func (p *Repair) Remove(a crdt.Address, dots []crdt.Dot) error {
-	return p.stage(change{address: a, removes: dots})
+	for some := range slices.Chunk(dots, maxEntries) {
+		if err := p.stage(change{address: a, removes: some}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // stageBytes is about how many bytes of payload one storage transaction of a repair takes.
@@ -324,6 +335,7 @@ func (r *Replica) replaySome(session uint64, from []byte) (next []byte, err erro
 		batch.Delete(key)
 		items++
 		bytes += len(v) + 4*len(c.address)
+		bytes += entryBytes * len(g.cells[c.address].now)
 		for _, e := range g.cells[c.address].now {
 			bytes += min(len(e.Payload), maxInline)
 		}
@@ -358,7 +370,7 @@ func (g *Group) commitState(batch *store.Batch) error {
 	g.writeSummaries(batch)
 	moves, root := g.r.plan(changed)
 	g.r.writeRoot(batch, root)
-	if err := g.r.commit(batch, false); err != nil {
+	if err := g.r.commitWhole(batch); err != nil {
 		return err
 	}
 	g.publish(changed, moves)
@@ -376,6 +388,7 @@ func (r *Replica) finishFlip() error {
 	if marked {
 		session, err := decodeSession(keyFlip, record)
 		if err == nil {
+			r.sessions = max(r.sessions, session) // the replay may need some of its own
 			err = r.replay(session, true)
 		}
 		if err != nil {

@@ -116,6 +116,7 @@ type Replica struct {
 
 	log        deltaLog
 	saved      uint64    // last lsn that the stored checkpoint covers
+	saveCost   int       // bytes of that checkpoint
 	ages       time.Time // when the log's age is looked at next
 	clears     []pendingClear
 	sweepAfter crdt.Address // the last cell that was looked at, of those under the first clear
@@ -216,7 +217,7 @@ func (r *Replica) loadContext() error {
 			r.blind = true
 			return err
 		}
-		r.id, r.log, r.saved = c.id, c.log, c.log.last
+		r.id, r.log, r.saved, r.saveCost = c.id, c.log, c.log.last, len(record)
 		for id, n := range c.seen {
 			r.raise(id, n, c.heads[id])
 		}
@@ -391,7 +392,7 @@ func (r *Replica) LogRead(lsn uint64, maxRecords int,
 }
 
 // readLog calls fn with the log's records from lsn on. One that is damaged takes those before it with it: the
-// log then no longer covers them, and who needs them is repaired by comparing cells.
+// log then no longer covers them, Maintain removes them, and who needs them is repaired by comparing cells.
 func (r *Replica) readLog(lsn uint64, fn func(logged) bool) error {
 	next := lsn
 	err := r.log.read(r.st, lsn, func(rec logged) bool {

@@ -35,7 +35,7 @@ func (r *Replica) Sweep() (more bool, err error) {
 		r.sweepAfter = a
 		seen++
 		last := r.work
-		r.spend(workOp + workOf(payloadOf(c)))
+		r.spend(workOp + workOf(weightOf(c)))
 		r.transacted(last)
 		full = seen >= r.cfg.MaxBatch || r.spentSince(began)
 		return !full
@@ -54,7 +54,13 @@ func (r *Replica) Sweep() (more bool, err error) {
 		batch.Set(keyClears, encodeClears(rest))
 		r.sweepAfter = ""
 	}
-	if err := r.commit(batch, false); err != nil {
+	write := r.commit
+	if !batch.Fits() { // it is one cell with very many entries
+		write = func(b *store.Batch, sync bool) error {
+			return r.exclusively(func() error { return r.commitLarge(b, sync) })
+		}
+	}
+	if err := write(batch, false); err != nil {
 		return false, err
 	}
 	r.account(changed, moves)

@@ -62,6 +62,10 @@ func (g *Group) Update(fn func(tx *Tx) error) error {
 		return nil
 	}
 	tx.delta.Deps = maps.Clone(r.gained)
+	if r.seen[r.id] == 0 && len(r.seen) >= crdt.MaxReplicas {
+		return fmt.Errorf("%w: it would be this replica's first, and %d have written (limit %d)",
+			crdt.ErrTooLarge, len(r.seen), crdt.MaxReplicas)
+	}
 	if size := len(tx.delta.Encode()); size > crdt.MaxDeltaSize {
 		return fmt.Errorf("%w: %d bytes (limit %d)", crdt.ErrTooLarge, size, crdt.MaxDeltaSize)
 	}
@@ -98,7 +102,7 @@ func (tx *Tx) rollback() {
 
 // op checks that the transaction may do one thing more, and gives it its dot.
 func (tx *Tx) op(o crdt.Op) (crdt.Dot, error) {
-	if err := o.Address.Check(); err != nil {
+	if err := o.Check(); err != nil {
 		return crdt.Dot{}, tx.fail(err)
 	}
 	cost := tx.cost + o.Cost()
@@ -162,10 +166,6 @@ func (tx *Tx) Summary(key string) (crdt.Summary, error) {
 
 // Put adds an entry to a cell and removes the ones with the given dots.
 func (tx *Tx) Put(a crdt.Address, payload []byte, removes []crdt.Dot) (crdt.Dot, error) {
-	if len(payload) == 0 || len(payload) > crdt.MaxPayload {
-		return crdt.Dot{}, tx.fail(fmt.Errorf("%w: a payload of %d bytes (limit %d)",
-			crdt.ErrTooLong, len(payload), crdt.MaxPayload))
-	}
 	d, err := tx.op(crdt.Op{Kind: crdt.OpPut, Address: a, Payload: payload, Removes: removes})
 	if err != nil {
 		return crdt.Dot{}, err

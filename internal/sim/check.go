@@ -141,6 +141,30 @@ func (h *host) check() {
 	})
 }
 
+// checkLogSize checks that the log keeps to its bound after each commit, and counts right.
+func (h *host) checkLogSize() {
+	if !h.maintained || h.node.Damaged() != nil {
+		return
+	}
+	counts := h.node.LogBytes()
+	if bound := h.node.LogBound(); counts > bound {
+		h.w.fail("%s has a log of %d bytes, bound %d", h.id, counts, bound)
+	}
+	if !h.w.plan.checkAll {
+		return
+	}
+	var has int64
+	snap := h.disk.written.Snapshot()
+	defer snap.Close()
+	err := snap.Scan([]byte{'l'}, []byte{'l' + 1}, func(_, value []byte) bool {
+		has += int64(len(value))
+		return true
+	})
+	if err != nil || counts != has {
+		h.w.fail("%s counts %d bytes of log, its disk has %d (%v)", h.id, counts, has, err)
+	}
+}
+
 // checkView compares what a view shows with the oracle.
 func (h *host) checkView(v *replica.View, seen []uint64) {
 	if h.w.blind {

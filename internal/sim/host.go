@@ -54,6 +54,8 @@ type host struct {
 	serves    []*pull // that have this host as their source
 	dirty     bool
 	syncing   bool
+	// maintained says that the log keeps to its bound from now on.
+	maintained bool
 
 	// What the checks know of it.
 	promised crdt.VersionVector // what it must hold after a crash
@@ -115,7 +117,7 @@ func (h *host) start() {
 	h.inbox, h.due = nil, false
 	h.links, h.dialing = map[gossip.NeighbourID]*end{}, map[gossip.NeighbourID]bool{}
 	h.meets = map[gossip.NeighbourID]time.Duration{}
-	h.refusing, h.repairing = nil, false
+	h.refusing, h.repairing, h.maintained = nil, false, false
 	h.sources, h.serves, h.dirty, h.syncing = 0, nil, false, false
 	seen, _ := h.node.Context()
 	if why := r.Damaged(); why != nil || r.Rebuilding() {
@@ -134,13 +136,18 @@ func (h *host) start() {
 	h.later(0, func() error { h.keepLinks(); return nil })
 }
 
-// maintain takes a step of cutting the log.
+// maintain does a step of what the log needs, and plans the next one if there is more.
 func (h *host) maintain() error {
 	h.node.BeginStep()
 	more, err := h.node.Maintain(h.wall())
 	h.checkStep("cutting the log")
-	if more {
+	switch {
+	case err != nil:
+	case more:
 		h.later(0, h.maintain)
+	default:
+		h.maintained = true
+		h.checkLogSize()
 	}
 	return err
 }
@@ -364,6 +371,7 @@ func (h *host) commit(g *replica.Group, asked []*transaction) error {
 		return nil
 	}
 	h.dirty = true
+	h.checkLogSize()
 	for _, d := range done.Deltas {
 		if h.w.hist.committed(d) {
 			h.w.noteFork(h, d.Dot(0))
