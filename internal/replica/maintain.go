@@ -25,8 +25,8 @@ func (r *Replica) logSlack() int64 {
 // there is more to do. A newest record that is larger stays.
 func (r *Replica) LogBound() int64 {
 	bound := r.cfg.MaxLogBytes + r.logSlack()
-	if n := len(r.log.recent); n > 0 {
-		bound = max(bound, int64(r.log.recent[n-1].bytes))
+	if r.log.oldest >= r.log.last {
+		bound = max(bound, r.log.bytes)
 	}
 	return bound
 }
