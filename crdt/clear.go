@@ -57,21 +57,9 @@ func (n node) clearEach(cells []addressed) error {
 // clearAll clears by context. That wipes baselines out as well, so those that must stay are put
 // again. Cells are looked at only if the key holds counters: O(1) without any.
 func (n node) clearAll() error {
-	s, err := n.tx.Summary(n.key)
+	counters, err := n.counters()
 	if err != nil {
 		return err
-	}
-	var counters []addressed
-	if s.Tallies > 0 {
-		err := n.scan("", func(a Address, c Cell) bool {
-			if c.Tallies() {
-				counters = append(counters, addressed{a, c})
-			}
-			return true
-		})
-		if err != nil {
-			return err
-		}
 	}
 	if err := n.tx.Clear(n.at); err != nil {
 		return err
@@ -85,4 +73,38 @@ func (n node) clearAll() error {
 		}
 	}
 	return nil
+}
+
+// counters returns the cells at and under n that hold shares or baselines.
+func (n node) counters() (found []addressed, err error) {
+	if n.depth == 0 {
+		return n.allCounters()
+	}
+	s, err := n.tx.Summary(n.key)
+	if err != nil || s.Tallies == 0 {
+		return nil, err
+	}
+	err = n.scan("", func(a Address, c Cell) bool {
+		if c.Tallies() {
+			found = append(found, addressed{a, c})
+		}
+		return true
+	})
+	return found, err
+}
+
+// allCounters returns those of all keys.
+func (n node) allCounters() (found []addressed, err error) {
+	var keys []string
+	if err := n.tx.Tallied(func(key string) bool { keys = append(keys, key); return true }); err != nil {
+		return nil, err
+	}
+	for _, key := range keys {
+		more, err := n.named(key).counters()
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, more...)
+	}
+	return found, nil
 }

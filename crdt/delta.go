@@ -38,7 +38,7 @@ const (
 // Op is one mutation. It has a dot of its own, removals too: the First of its delta plus its index.
 type Op struct {
 	Kind    OpKind
-	Address Address // a cell; for OpClear a prefix
+	Address Address // a cell; for OpClear a prefix, empty for everything
 	Payload []byte  // OpPut
 	Removes []Dot   // OpPut, OpRemove: in the order of dots
 }
@@ -255,10 +255,13 @@ func readOp(r *wire.Reader) Op {
 
 // check returns an error unless the op's address is one that its kind may have.
 func (o *Op) check() error {
-	if o.Kind == OpClear {
-		return o.Address.Check()
+	switch {
+	case o.Kind != OpClear:
+		return o.Address.CheckCell()
+	case o.Address == "":
+		return nil
 	}
-	return o.Address.CheckCell()
+	return o.Address.Check()
 }
 
 // Check returns an error unless a delta may hold the op: what a transaction refuses, and what a decoder

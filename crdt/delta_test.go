@@ -26,7 +26,7 @@ func TestDecodeRefusesDeltasThatBreakTheRules(t *testing.T) {
 		"depends on itself":    with(func(d *Delta) { d.Deps = VersionVector{1: 1} }),
 		"no payload":           with(func(d *Delta) { d.Ops = []Op{{Kind: OpPut, Address: flag}} }),
 		"unknown operation":    with(func(d *Delta) { d.Ops = []Op{{Kind: 9, Address: flag}} }),
-		"no address":           with(func(d *Delta) { d.Ops = []Op{{Kind: OpClear}} }),
+		"no address":           with(func(d *Delta) { d.Ops = []Op{{Kind: OpRemove}} }),
 		"unended name":         with(func(d *Delta) { d.Ops = []Op{{Kind: OpClear, Address: "k"}} }),
 		"long name": with(func(d *Delta) {
 			d.Ops = []Op{{Kind: OpClear, Address: KeyAddress(strings.Repeat("k", MaxName+1))}}

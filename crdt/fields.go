@@ -64,6 +64,11 @@ var types = [...]Type{TypeMap, TypeSet, TypeValue, TypeFlag}
 // without counters.
 func (f Fields) Delete(name string) (existed bool, err error) { return f.named(name).clear() }
 
+// Clear removes all names, and reports whether there were any: the fields of a map, or everything there is.
+// Concurrent writes survive it. One small operation, and no scan of what holds no counters; each counter
+// that another replica has counted on costs one more, so that very many are too large for one transaction.
+func (f Fields) Clear() (existed bool, err error) { return f.clear() }
+
 // Range calls fn for each name in order, once for each type under it, until fn returns false. fn
 // must not write. O(names · log cells): the cells inside a container are skipped. The order is that
 // of bytes; for names of more than 256 it may, after the first 128, be another one of Tx.Scan's own.
@@ -157,6 +162,3 @@ func (m Map) flatLen() (n int, ok bool, err error) {
 	n = s.Visible[flat]
 	return n, s.Count(TypeMap) == n, nil
 }
-
-// Clear removes all fields and reports whether there were any. Concurrent updates survive it.
-func (m Map) Clear() (existed bool, err error) { return m.clear() }

@@ -21,6 +21,20 @@ func (t *stateTx) Scan(prefix, after Address, fn func(Address, Cell) bool) error
 
 func (t *stateTx) Summary(key string) (Summary, error) { return t.state.summary(key), nil }
 
+// Tallied looks at every cell.
+func (t *stateTx) Tallied(fn func(key string) bool) error {
+	last, found := "", false
+	t.state.scan("", "", func(a Address, c Cell) bool {
+		key := a.Key()
+		if !c.Tallies() || found && key == last {
+			return true
+		}
+		last, found = key, true
+		return fn(key)
+	})
+	return nil
+}
+
 func (t *stateTx) Replica() ReplicaID { return t.replica }
 
 func (t *stateTx) Time() Time { return t.time }

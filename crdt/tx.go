@@ -15,13 +15,15 @@ type Tx interface {
 	Scan(prefix, after Address, fn func(Address, Cell) bool) error
 	// Summary tells what is stored under a key without scanning its cells.
 	Summary(key string) (Summary, error)
+	// Tallied calls fn with each key whose Summary has Tallies, until fn returns false. At once if there is none.
+	Tallied(fn func(key string) bool) error
 
 	// Put adds an entry to a cell and removes the ones with the given dots. It returns the entry's dot.
 	Put(a Address, payload []byte, removes []Dot) (Dot, error)
 	// Remove removes entries from a cell. Without dots it does nothing.
 	Remove(a Address, dots []Dot) error
-	// Clear removes every entry of every cell under prefix that the transaction sees. One small
-	// operation, whatever it removes.
+	// Clear removes every entry of every cell under prefix that the transaction sees: of all cells, if it is
+	// empty. One small operation, whatever it removes.
 	Clear(prefix Address) error
 
 	// Replica returns who issues the transaction's dots; zero in one that only reads.

@@ -21,8 +21,9 @@ const (
 	syncEvery   = time.Second            // Durability Interval
 )
 
-// maxClears is how many clears may wait to be swept before writes wait for the sweep.
-const maxClears = 64
+// maxClears is how many clears may wait to be swept before writes wait for the sweep. Each costs some 300 bytes of
+// memory, and readers next to nothing.
+const maxClears = 1 << 16
 
 // job is one thing beside updates for the commit loop to do: exactly one field is set.
 type job struct {

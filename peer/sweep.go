@@ -1,16 +1,12 @@
 package peer
 
-import (
-	"time"
+import "time"
 
-	"github.com/peerd/peerd/crdt"
-)
+// What clears hide is swept from the store between other work, in rounds through all places that were cleared. A
+// key that is cleared and filled again and again has many deleted cells, and each sweep passes over all that the
+// store has not merged away. So after a round there is a rest; the next one then does for several clears at once.
 
-// What clears hide is swept from the store between other work. A key that is cleared and filled again and again has
-// many deleted cells, and each sweep passes over all that the store has not merged away. So after a sweep its
-// place rests for a while; the next one then does for several clears at once.
-
-// sweepRest is for how many times as long as the last step of a sweep took its place rests.
+// sweepRest is how long the rest is, in times of the round's last step.
 const sweepRest = 4
 
 // settleTime is how long the loop may sweep at once where something needs a moment with nothing left to be swept.
@@ -22,11 +18,10 @@ const unsettledDigests = 10
 
 // sweeping is what the loop knows of its sweeps.
 type sweeping struct {
-	place   crdt.Address // that was swept last
-	until   time.Time    // until when it rests
-	rest    *time.Timer  // fires then
-	hurried bool         // nothing rests until all is swept
-	skipped int          // digests
+	until   time.Time   // until when the rest lasts
+	rest    *time.Timer // fires then
+	hurried bool        // there is no rest until all is swept
+	skipped int         // digests
 }
 
 // maySweep reports whether there is something to sweep, and room and time to do so.
@@ -35,7 +30,7 @@ func (l *loop) maySweep() bool {
 	if n == 0 || l.p.space.left() == full {
 		return false
 	}
-	return n > maxClears || s.hurried || l.node.Sweeping() || l.node.NextSwept() != s.place ||
+	return n > maxClears || s.hurried || l.node.Sweeping() || !l.node.RoundEnded() ||
 		!time.Now().Before(s.until)
 }
 
@@ -44,13 +39,13 @@ func (l *loop) sweep() error {
 	if err := l.p.mark.remove(); err != nil {
 		return err
 	}
-	s, place, began := &l.sweeping, l.node.NextSwept(), time.Now()
+	s, began := &l.sweeping, time.Now()
 	if _, err := l.node.Sweep(); err != nil {
 		return err
 	}
-	if !l.node.Sweeping() {
+	if l.node.RoundEnded() {
 		rest := sweepRest * time.Since(began)
-		s.place, s.until = place, began.Add(rest)
+		s.until = began.Add(rest)
 		s.rest.Reset(rest)
 	}
 	s.hurried = s.hurried && l.node.Clears() > 0

@@ -281,6 +281,12 @@ func (w *Watch) take(number uint64, deltas []*crdt.Delta, c *Change, size *int) 
 		if len(c.Keys) >= MaxChangeKeys || *size >= maxChangeBytes {
 			return false
 		}
+		if clearsEverything(d) { // which names no keys
+			if len(c.Keys) == 0 {
+				w.restart()
+			}
+			return false
+		}
 		last := ""
 		for i := range d.Ops {
 			key := d.Ops[i].Address.Key()
@@ -297,6 +303,10 @@ func (w *Watch) take(number uint64, deltas []*crdt.Delta, c *Change, size *int) 
 	}
 	w.next = number + 1
 	return true
+}
+
+func clearsEverything(d *crdt.Delta) bool {
+	return slices.ContainsFunc(d.Ops, func(o crdt.Op) bool { return o.Kind == crdt.OpClear && o.Address == "" })
 }
 
 // list tells some of the keys that exist. The first of them are of the moment from which the watch

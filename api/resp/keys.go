@@ -2,6 +2,7 @@ package resp
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/peerd/peerd/crdt"
 )
@@ -41,6 +42,20 @@ func runDBSize(c *call) error {
 		return err
 	}
 	c.out.integer(int64(n))
+	return nil
+}
+
+// runFlush removes everything at once for every reader. ASYNC and SYNC make no difference: the disk is swept
+// later in either case.
+func runFlush(c *call) error {
+	if len(c.args) > 2 || len(c.args) == 2 && !strings.EqualFold(c.arg(1), "ASYNC") &&
+		!strings.EqualFold(c.arg(1), "SYNC") {
+		return errSyntax
+	}
+	if _, err := c.keys().Clear(); err != nil {
+		return err
+	}
+	c.out.status("OK")
 	return nil
 }
 

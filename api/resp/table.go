@@ -68,6 +68,10 @@ func serverCommands() []command {
 			summary: "GET, LEN, RESET: shows the commands that took long."},
 		{name: "dbsize", arity: 1, group: "server", run: runDBSize, access: accessRead,
 			summary: "Returns the number of keys."},
+		{name: "flushdb", arity: -1, group: "server", run: runFlush, access: accessWrite,
+			summary: "Removes all keys."},
+		{name: "flushall", arity: -1, group: "server", run: runFlush, access: accessWrite,
+			summary: "Removes all keys."},
 	}
 }
 

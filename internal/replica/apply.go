@@ -39,8 +39,9 @@ func (g *Group) Apply(d *crdt.Delta) (gossip.Outcome, error) {
 		// issue those dots again.
 		r.id = 0
 	}
+	exact := clearsAll(d, r.seen)
 	for i := range d.Ops {
-		if err := g.applyOp(d, i); err != nil {
+		if err := g.applyOp(d, i, exact); err != nil {
 			return gossip.Early, err
 		}
 	}
@@ -51,12 +52,11 @@ func (g *Group) Apply(d *crdt.Delta) (gossip.Outcome, error) {
 	return gossip.Applied, nil
 }
 
-func (g *Group) applyOp(d *crdt.Delta, i int) error {
+func (g *Group) applyOp(d *crdt.Delta, i int, exact bool) error {
 	op := &d.Ops[i]
 	g.r.spend(workOfOp(op))
 	if op.Kind == crdt.OpClear {
-		set := d.SeenBy(i)
-		return g.clear(op.Address, set, seesAll(set, g.r.seen))
+		return g.clear(d, i, exact)
 	}
 	c, err := g.load(op.Address)
 	if err != nil {
@@ -72,9 +72,13 @@ func (g *Group) applyOp(d *crdt.Delta, i int) error {
 	return g.set(c, now)
 }
 
-// seesAll reports whether a clear saw everything that is in the context, so that nothing in its range
-// survives.
-func seesAll(set crdt.ClearSet, seen crdt.VersionVector) bool {
+// clearsAll reports whether a delta that clears saw everything that is in the context, so that nothing in the
+// range of its clears survives.
+func clearsAll(d *crdt.Delta, seen crdt.VersionVector) bool {
+	if !slices.ContainsFunc(d.Ops, func(o crdt.Op) bool { return o.Kind == crdt.OpClear }) {
+		return false
+	}
+	set := d.SeenBy(0)
 	for id, n := range seen {
 		if !set.Has(crdt.Dot{Replica: id, Counter: n}) {
 			return false

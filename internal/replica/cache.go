@@ -81,6 +81,12 @@ func (c *cache) keepSummary(key string, s crdt.Summary) {
 	c.age()
 }
 
+// forgetSummaries is for when everything was cleared.
+func (c *cache) forgetSummaries() {
+	clear(c.young.sums)
+	clear(c.old.sums)
+}
+
 func (c *cache) age() {
 	if len(c.young.cells) >= cacheCells || len(c.young.sums) >= cacheCells {
 		c.old, c.young = c.young, newGeneration()

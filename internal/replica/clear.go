@@ -4,49 +4,83 @@ import (
 	"strings"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/tidwall/btree"
 )
 
-// clear removes what set holds from every cell under prefix: at once for readers, later from the store.
-// exact says that nothing under prefix survives.
-func (g *Group) clear(prefix crdt.Address, set crdt.ClearSet, exact bool) error {
-	if err := g.discount(prefix, set, exact); err != nil {
+// clear does a delta's i-th operation, a clear: at once for readers, later in the store. exact says that
+// nothing under its prefix survives.
+func (g *Group) clear(d *crdt.Delta, i int, exact bool) error {
+	prefix, set := d.Ops[i].Address, d.SeenBy(i)
+	survivors, known, err := g.survivors(d, i, exact)
+	switch {
+	case err != nil:
+	case prefix == "":
+		err = g.discountAll(set, survivors, known)
+	default:
+		err = g.discount(prefix, set, survivors, known)
+	}
+	if err != nil {
 		return err
 	}
-	for a, c := range g.cells {
-		if hasPrefix(a, prefix) {
-			c.now = c.now.Outside(set)
-		}
-	}
-	g.clears = append(g.clears, pendingClear{prefix, set})
+	g.under(prefix, func(c *cellState) bool {
+		c.now = c.now.Outside(set)
+		return true
+	})
+	g.pend(d, i)
 	return nil
 }
 
 // discount takes the cells that a clear removes off their key's summary. Under a key, or under a key's
-// type, only what survives has to be looked at: nothing, if the clear saw all, and else what was put
-// meanwhile, which the log tells.
-func (g *Group) discount(prefix crdt.Address, set crdt.ClearSet, exact bool) error {
+// type, only what survives has to be looked at, if that is known.
+func (g *Group) discount(prefix crdt.Address, set crdt.ClearSet, survivors []crdt.Address, known bool) error {
 	s, err := g.summary(prefix.Key())
 	if err != nil {
 		return err
 	}
 	_, rest, _ := prefix.CutName()
-	whole := rest == "" || len(rest) == 1 && s.now.Tallies == 0
-	if !whole {
-		return g.recount(s, prefix, set)
-	}
-	var survivors []crdt.Address
-	if !exact {
-		known := false
-		if survivors, known, err = g.putOutside(prefix, set); err != nil {
-			return err
-		}
-		if !known {
-			return g.recount(s, prefix, set)
-		}
+	if whole := rest == "" || len(rest) == 1 && s.now.Tallies == 0; !whole || !known {
+		return g.scan(prefix, "", func(a crdt.Address, c crdt.Cell) bool {
+			left := c.Outside(set)
+			s.count(a.Shape(), delta(c.Visible(), left.Visible()), delta(c.Tallies(), left.Tallies()))
+			return true
+		})
 	}
 	s.forget(string(rest))
+	return g.countLeft(survivors, set)
+}
+
+// discountAll takes everything off all summaries: those in the store are of another era then. What survives
+// is keyCounts anew, which takes a look at every cell if it is not known.
+func (g *Group) discountAll(set crdt.ClearSet, survivors []crdt.Address, known bool) error {
+	if !known {
+		err := g.scan("", "", func(a crdt.Address, c crdt.Cell) bool {
+			if len(c.Outside(set)) > 0 {
+				survivors = append(survivors, a)
+			}
+			return true
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if g.clears == g.r.clears {
+		g.clears = g.clears.copy()
+	}
+	g.clears.era++
+	for _, s := range g.sums {
+		s.before, s.now, s.dirty = keyCounts{}, crdt.Summary{}, true
+	}
+	return g.countLeft(survivors, set)
+}
+
+// countLeft counts what a clear leaves of cells.
+func (g *Group) countLeft(survivors []crdt.Address, set crdt.ClearSet) error {
 	for _, a := range survivors {
 		c, err := g.load(a)
+		if err != nil {
+			return err
+		}
+		s, err := g.summary(a.Key())
 		if err != nil {
 			return err
 		}
@@ -70,50 +104,88 @@ func (s *summaryState) forget(typ string) {
 	}
 }
 
-// recount looks at every cell under prefix.
-func (g *Group) recount(s *summaryState, prefix crdt.Address, set crdt.ClearSet) error {
-	return g.scan(prefix, "", func(a crdt.Address, c crdt.Cell) bool {
-		left := c.Outside(set)
-		s.count(a.Shape(), delta(c.Visible(), left.Visible()), delta(c.Tallies(), left.Tallies()))
-		return true
-	})
-}
-
-// maxConcurrent is how many log records are searched for what a clear did not see, before all cells that
-// it covers are looked at instead.
+// maxConcurrent is how many log records are searched for what a delta's clears did not see, before all cells
+// that they cover are looked at instead.
 const maxConcurrent = 4096
 
-// putOutside returns the addresses under prefix at which entries were put that are not in set. known is
-// false if the log cannot tell.
-func (g *Group) putOutside(prefix crdt.Address, set crdt.ClearSet) (
-	found []crdt.Address, known bool, err error) {
-	r := g.r
-	seen := map[crdt.Address]bool{}
-	look := func(d *crdt.Delta) {
-		for i, op := range d.Ops {
-			inside := op.Kind == crdt.OpPut && hasPrefix(op.Address, prefix)
-			if inside && !set.Has(d.Dot(i)) && !seen[op.Address] {
-				seen[op.Address] = true
-				found = append(found, op.Address)
-			}
+// unseen is what was put that the clears of a replica had not seen. It is found once a group: what its
+// later clears had seen of it is left out where it is looked up.
+type unseen struct {
+	known  bool // whether the log reaches back far enough
+	deltas int  // how many of the group's are in it
+	puts   btree.Map[crdt.Address, []crdt.Dot]
+}
+
+func (u *unseen) add(d *crdt.Delta, set crdt.ClearSet) {
+	for i, op := range d.Ops {
+		if dot := d.Dot(i); op.Kind == crdt.OpPut && !set.Has(dot) {
+			dots, _ := u.puts.Get(op.Address)
+			u.puts.Set(op.Address, append(dots, dot))
 		}
 	}
+}
+
+// survivors returns the addresses under the prefix of a delta's clear at which entries were put that it did
+// not see. known is false if the log cannot tell.
+func (g *Group) survivors(d *crdt.Delta, i int, exact bool) (found []crdt.Address, known bool, err error) {
+	if exact {
+		return nil, true, nil
+	}
+	prefix, set := d.Ops[i].Address, d.SeenBy(i)
+	u, err := g.putUnseen(d, set)
+	if err != nil || !u.known {
+		return nil, false, err
+	}
+	u.puts.Ascend(prefix, func(a crdt.Address, dots []crdt.Dot) bool {
+		if !hasPrefix(a, prefix) {
+			return false
+		}
+		for _, dot := range dots {
+			if !set.Has(dot) {
+				found = append(found, a)
+				break
+			}
+		}
+		return true
+	})
+	return found, true, nil
+}
+
+func (g *Group) putUnseen(d *crdt.Delta, set crdt.ClearSet) (u *unseen, err error) {
+	if u = g.unseen[d.Replica]; u == nil {
+		u = &unseen{}
+		if u.known, err = g.searchLog(u, set); err != nil {
+			return nil, err
+		}
+		if g.unseen == nil {
+			g.unseen = map[crdt.ReplicaID]*unseen{}
+		}
+		g.unseen[d.Replica] = u
+	}
+	for ; u.known && u.deltas < len(g.deltas); u.deltas++ {
+		u.add(g.deltas[u.deltas], set)
+	}
+	return u, nil
+}
+
+// searchLog finds in the log what set lacks.
+func (g *Group) searchLog(u *unseen, set crdt.ClearSet) (known bool, err error) {
+	r := g.r
 	stored := r.seen.Clone() // without what this group has applied so far
 	for _, d := range g.deltas {
-		look(d)
 		stored[d.Replica] = min(stored[d.Replica], d.First-1)
 	}
 	theirs := set.Seen.Clone()
 	theirs.Raise(set.Replica, set.Below-1)
 	lsn, covered := r.log.start(stored, theirs)
 	if !covered || r.log.last+1-lsn > maxConcurrent {
-		return nil, false, nil
+		return false, nil
 	}
 	err = r.readLog(lsn, func(rec logged) bool {
 		for _, d := range rec.deltas {
-			look(d)
+			u.add(d, set)
 		}
 		return true
 	})
-	return found, lsn >= r.log.first, err
+	return lsn >= r.log.first, err
 }

@@ -138,6 +138,10 @@ func (w *world) mutate(f crdt.Fields) error {
 	}
 	elem := fmt.Sprint(w.rng.IntN(30))
 	var err error
+	if w.rng.IntN(60) == 0 {
+		_, err = f.Clear()
+		return err
+	}
 	switch w.rng.IntN(14) {
 	case 0, 1:
 		err = f.String(key).Set([]byte(fmt.Sprint(w.rng.IntN(100))))

@@ -10,11 +10,15 @@ import (
 	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/store"
+	"github.com/tidwall/btree"
 )
 
 // groupCost is how much a commit group may cost (see crdt.Delta.Cost) before it is full. One more
 // delta of crdt.MaxCost still fits into a store's batch.
 const groupCost = 1 << 20
+
+// groupClears bounds what is to be swept after a group.
+const groupClears = 512
 
 // Group is a commit group: transactions and deltas that are applied one after the other on one snapshot,
 // each seeing those before it, and become visible and durable together.
@@ -25,7 +29,16 @@ type Group struct {
 	cells map[crdt.Address]*cellState
 	sums  map[string]*summaryState
 
-	clears []pendingClear // in force: those before the group, and its own
+	order *btree.Map[string, *cellState] // cells by their keys, once that is asked for
+
+	clears         *clears // in force: those before the group, and its own
+	firstClear     uint64  // the records of its own have numbers from here on
+	added, dropped []*pendingClear
+	sawLast        map[crdt.ReplicaID]*seenSet // see saw
+	sawBy          *crdt.Delta                 // which has sawSet
+	sawSet         *seenSet
+	unseen         map[crdt.ReplicaID]*unseen
+
 	deltas []*crdt.Delta
 	also   store.Batch // further writes of the commit
 	cost   int
@@ -44,9 +57,15 @@ type cellState struct {
 type summaryState struct {
 	name   string
 	key    []byte
-	before bool // whether the key existed
+	before keyCounts // as the store has it
 	now    crdt.Summary
 	dirty  bool
+}
+
+// keyCounts is what a key adds to the counts of all keys.
+type keyCounts struct {
+	exists  bool
+	tallies int
 }
 
 // Begin starts a group. now is the wall clock's time. The group must be ended with Commit or Discard.
@@ -56,13 +75,15 @@ func (r *Replica) Begin(now time.Time) *Group {
 		view:   r.View(),
 		cells:  map[crdt.Address]*cellState{},
 		sums:   map[string]*summaryState{},
-		clears: r.clears[:len(r.clears):len(r.clears)],
-		began:  r.work,
+		clears: r.clears, firstClear: r.lastClear + 1,
+		began: r.work,
 	}
 }
 
 // Full reports whether the group should be committed before anything more goes in: it has as much as a step does.
-func (g *Group) Full() bool { return g.cost >= groupCost || g.r.spentSince(g.began) }
+func (g *Group) Full() bool {
+	return g.cost >= groupCost || g.r.spentSince(g.began) || len(g.added) >= groupClears
+}
 
 // Empty reports whether the group has nothing to commit.
 func (g *Group) Empty() bool { return len(g.deltas) == 0 }
@@ -82,10 +103,35 @@ func (g *Group) load(a crdt.Address) (*cellState, error) {
 			return nil, err
 		}
 	}
-	c.now = hide(g.clears, a, c.stored)
+	c.now = g.clears.hide(a, c.stored)
 	g.cells[a] = c
+	if g.order != nil {
+		g.order.Set(string(c.key), c)
+	}
 	g.r.spend(workOf(len(a) + weightOf(c.stored)))
 	return c, nil
+}
+
+// under calls fn with the group's cells under prefix, in the order of their keys, until fn returns false.
+func (g *Group) under(prefix crdt.Address, fn func(*cellState) bool) {
+	if g.order == nil {
+		g.order = &btree.Map[string, *cellState]{}
+		for _, c := range g.cells {
+			g.order.Set(string(c.key), c)
+		}
+	}
+	start := string(place(prefixCell, prefix))
+	g.order.Ascend(start, func(key string, c *cellState) bool {
+		return strings.HasPrefix(key, start) && (!hasPrefix(c.address, prefix) || fn(c))
+	})
+}
+
+// forget takes a cell out of the group.
+func (g *Group) forget(a crdt.Address) {
+	if c := g.cells[a]; c != nil && g.order != nil {
+		g.order.Delete(string(c.key))
+	}
+	delete(g.cells, a)
 }
 
 // weightOf bounds the bytes that a cell's entries take in its records.
@@ -143,6 +189,9 @@ func (g *Group) summary(key string) (*summaryState, error) {
 		return s, nil
 	}
 	sum, cached := g.r.cache.summary(key)
+	if g.emptied() {
+		sum, cached = crdt.Summary{}, true // those in the store are of an earlier era
+	}
 	if !cached {
 		g.r.spend(workMiss)
 		var err error
@@ -151,21 +200,53 @@ func (g *Group) summary(key string) (*summaryState, error) {
 		}
 	}
 	s := &summaryState{name: key, key: place(prefixSummary, crdt.KeyAddress(key)), now: sum}
-	s.before = sum.Exists()
+	s.before = keyCounts{sum.Exists(), sum.Tallies}
 	g.sums[key] = s
 	return s, nil
+}
+
+// emptied reports whether the group clears everything.
+func (g *Group) emptied() bool { return g.clears.era != g.r.clears.era }
+
+// counts returns the number of keys that exist, and of all their tallies. O(keys written by the group).
+func (g *Group) counts() (keys, tallies int) {
+	if !g.emptied() {
+		keys, tallies = g.r.keys, g.r.tallies
+	}
+	for _, s := range g.sums {
+		keys += delta(s.before.exists, s.now.Exists())
+		tallies += s.now.Tallies - s.before.tallies
+	}
+	return keys, tallies
+}
+
+// tallied calls fn with each key that has tallies.
+func (g *Group) tallied(fn func(key string) bool) error {
+	if _, tallies := g.counts(); tallies == 0 {
+		return nil
+	}
+	more := true
+	for _, name := range sortedKeys(g.sums) {
+		if more && g.sums[name].now.Tallies > 0 {
+			more = fn(name)
+		}
+	}
+	if !more || g.emptied() {
+		return nil
+	}
+	return g.view.Tallied(func(key string) bool { return g.sums[key] != nil || fn(key) })
 }
 
 // scan merges the store's cells with the group's own.
 func (g *Group) scan(prefix, beyond crdt.Address, fn func(crdt.Address, crdt.Cell) bool) error {
 	var own []*cellState
 	from := place(prefixCell, beyond)
-	for a, c := range g.cells {
-		if hasPrefix(a, prefix) && (beyond == "" || string(c.key) > string(from)) {
+	g.under(prefix, func(c *cellState) bool {
+		if beyond == "" || string(c.key) > string(from) {
 			own = append(own, c)
 		}
-	}
-	sort.Slice(own, func(i, j int) bool { return string(own[i].key) < string(own[j].key) })
+		return true
+	})
 	stopped := false
 	g.r.spend(workOf(len(g.cells)))
 	emit := func(a crdt.Address, c crdt.Cell) bool {
@@ -188,7 +269,7 @@ func (g *Group) scan(prefix, beyond crdt.Address, fn func(crdt.Address, crdt.Cel
 			own = own[1:]
 			return emit(c.address, c.now)
 		}
-		return emit(a, hide(g.clears, a, stored))
+		return emit(a, g.clears.hide(a, stored))
 	})
 	for _, c := range own {
 		if err != nil || stopped || !emit(c.address, c.now) {
@@ -204,7 +285,7 @@ func (g *Group) keys(prefix, beyond string, fn func(string, crdt.Summary) bool) 
 	var own []*summaryState
 	from := place(prefixSummary, crdt.KeyAddress(beyond))
 	for name, s := range g.sums {
-		if !s.before && s.now.Exists() && strings.HasPrefix(name, prefix) &&
+		if !s.before.exists && s.now.Exists() && strings.HasPrefix(name, prefix) &&
 			(beyond == "" || string(s.key) > string(from)) {
 			own = append(own, s)
 		}
@@ -218,7 +299,7 @@ func (g *Group) keys(prefix, beyond string, fn func(string, crdt.Summary) bool) 
 		}
 		return !stopped
 	}
-	err := g.view.keysStored(prefix, beyond, func(at []byte, name string, s crdt.Summary) bool {
+	stored := func(at []byte, name string, s crdt.Summary) bool {
 		for len(own) > 0 && string(own[0].key) < string(at) {
 			if !emit(own[0].name, own[0].now) {
 				return false
@@ -229,7 +310,11 @@ func (g *Group) keys(prefix, beyond string, fn func(string, crdt.Summary) bool) 
 			s = mine.now
 		}
 		return emit(name, s)
-	})
+	}
+	var err error
+	if !g.emptied() {
+		err = g.view.keysStored(prefix, beyond, stored)
+	}
 	for _, s := range own {
 		if err != nil || stopped || !emit(s.name, s.now) {
 			break
@@ -261,9 +346,9 @@ func (g *Group) Commit(sync bool) (Committed, error) {
 	g.writeSummaries(batch)
 	moves, root := r.plan(changed)
 	rec := g.writeLog(batch, root)
-	clears := len(g.clears) != len(r.clears)
+	clears := g.clears != r.clears
 	if clears {
-		batch.Set(keyClears, encodeClears(g.clears))
+		g.writeClears(batch)
 	}
 	if r.unsaved {
 		r.writeNames(&g.also)
@@ -275,7 +360,6 @@ func (g *Group) Commit(sync bool) (Committed, error) {
 		}
 		g.publish(changed, moves)
 		r.log.append(rec)
-		r.clears = g.clears
 		r.unsaved = false
 		return nil
 	}
@@ -288,7 +372,7 @@ func (g *Group) Commit(sync bool) (Committed, error) {
 			if err == nil {
 				g.publish(changed, moves)
 				r.log.append(rec)
-				r.clears, r.unsaved = g.clears, false
+				r.unsaved = false
 			}
 			return err
 		})
@@ -371,7 +455,7 @@ func (g *Group) writeSummaries(batch *store.Batch) {
 		if !s.dirty {
 			continue
 		}
-		if record := encodeSummary(s.key, s.name, s.now); record != nil {
+		if record := encodeSummary(s.key, s.name, s.now, g.clears.era); record != nil {
 			batch.Set(s.key, record)
 		} else {
 			batch.Delete(s.key)
@@ -391,8 +475,12 @@ func (g *Group) writeLog(batch *store.Batch, root antientropy.Fingerprint) logge
 // publish takes committed cells and summaries into the replica's own state.
 func (g *Group) publish(changed []*cellState, moves []move) {
 	g.r.account(changed, moves)
+	g.r.keys, g.r.tallies = g.counts()
+	if g.emptied() {
+		g.r.cache.forgetSummaries()
+	}
+	g.r.clears = g.clears
 	for name, s := range g.sums {
-		g.r.keys += delta(s.before, s.now.Exists())
 		g.r.cache.keepSummary(name, s.now)
 	}
 	for a, c := range g.cells {

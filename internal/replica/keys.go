@@ -17,15 +17,17 @@ const (
 	prefixStage   = 's' // s <session> <number> : a change that a repair staged
 	prefixOldLog  = 'o' // o <lsn> : the log of a replica that rebuilds itself
 	prefixMoved   = 'x' // x <dot> : what a dot of an abandoned branch became
+	prefixClear   = 'y' // y <number> : a clear that is not swept yet
+	prefixSeen    = 'z' // z <number> : what clears saw
 )
 
 // The single records.
 var (
 	keyCheckpoint = []byte("mcheckpoint") // context, heads, clock and the log's index as of an lsn
-	keyClears     = []byte("mclears")     // clears that are not swept yet
 	keyFlip       = []byte("mflip")       // a repair that must be completed before anything else
 	keyLarge      = []byte("mlarge")      // a large group that must be, likewise
 	keyRebuild    = []byte("mrebuild")    // this replica found itself damaged
+	keyEra        = []byte("mera")        // how often everything was cleared
 	keyRoot       = []byte("mroot")       // the fingerprint of the stored cells, if no log record has it
 )
 

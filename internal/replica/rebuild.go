@@ -32,7 +32,7 @@ func (p *Pinned) Verify(stop func() bool) error {
 		}
 		index += recordHash(leafKey(leafOf(a), place(prefixCell, a)), nil)
 		if key := a.Key(); of.key == nil || key != of.name {
-			summaries += of.hash()
+			summaries += of.hash(p.view.clears.era)
 			of = summaryState{name: key, key: place(prefixSummary, crdt.KeyAddress(key))}
 		}
 		of.count(a.Shape(), delta(false, c.Visible()), delta(false, c.Tallies()))
@@ -42,7 +42,7 @@ func (p *Pinned) Verify(stop func() bool) error {
 		err = p.view.checkDerived(prefixLeaf, "index of the tree's leaves", index)
 	}
 	if err == nil && !stop() {
-		err = p.view.checkDerived(prefixSummary, "keys' summaries", summaries+of.hash())
+		err = p.view.checkDerived(prefixSummary, "keys' summaries", summaries+of.hash(p.view.clears.era))
 	}
 	if err != nil || stop() {
 		return err
@@ -67,8 +67,8 @@ func (v *View) checkDerived(kind byte, what string, want uint64) error {
 }
 
 // hash returns the hash of the summary's record; zero if it has none.
-func (s *summaryState) hash() uint64 {
-	if record := encodeSummary(s.key, s.name, s.now); record != nil {
+func (s *summaryState) hash(era uint64) uint64 {
+	if record := encodeSummary(s.key, s.name, s.now, era); record != nil {
 		return recordHash(s.key, record)
 	}
 	return 0
@@ -198,14 +198,15 @@ func (r *Replica) discard() error {
 	if err := r.putLogAside(); err != nil {
 		return err
 	}
-	kinds := []byte{prefixCell, prefixPart, prefixSummary, prefixLeaf, prefixBlob, prefixStage, prefixLog}
+	kinds := []byte{prefixCell, prefixPart, prefixSummary, prefixLeaf, prefixBlob, prefixStage, prefixLog,
+		prefixClear, prefixSeen}
 	for _, kind := range kinds {
 		if err := r.removeAll([]byte{kind}, []byte{kind + 1}); err != nil {
 			return err
 		}
 	}
 	next := &store.Batch{}
-	for _, key := range [][]byte{keyCheckpoint, keyClears, keyFlip, keyLarge, keyRoot} {
+	for _, key := range [][]byte{keyCheckpoint, keyEra, keyFlip, keyLarge, keyRoot} {
 		next.Delete(key)
 	}
 	if err := r.commit(next, false); err != nil {
@@ -225,8 +226,8 @@ func (r *Replica) reset() {
 	r.seen, r.heads, r.gained = crdt.VersionVector{}, crdt.Heads{}, crdt.VersionVector{}
 	r.digest = antientropy.Fingerprint{}
 	r.log, r.saved = newDeltaLog(), 0
-	r.clears, r.sweepAfter = nil, ""
-	r.tree, r.cells, r.keys = &antientropy.Tree{}, 0, 0
+	r.resetClears()
+	r.tree, r.cells, r.keys, r.tallies = &antientropy.Tree{}, 0, 0, 0
 	r.cache = newCache()
 	r.damage, r.blind = nil, false
 	clear(r.on)
@@ -355,7 +356,7 @@ func (r *Replica) Reapply(now time.Time) (done bool, err error) {
 		if lsn, more, err = r.reapplySome(now, again, lsn, &early); err != nil {
 			return false, err
 		}
-		for len(r.clears) > reapplyClears {
+		for r.clears.count > reapplyClears {
 			if _, err := r.Sweep(); err != nil {
 				return false, err
 			}

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -209,15 +210,23 @@ func readBlob(s store.Snapshot, d crdt.Dot, want []byte) ([]byte, error) {
 	return body, nil
 }
 
-// encodeSummary returns the record of what is visible under a key; nil if that is nothing.
-func encodeSummary(key []byte, name string, s crdt.Summary) []byte {
+// errMissing says that a record is not there that another one names.
+var errMissing = errors.New("the record is missing")
+
+// encodeSummary returns the record of what is visible under a key; nil if that is nothing. Records of the
+// first era do not name it.
+func encodeSummary(key []byte, name string, s crdt.Summary, era uint64) []byte {
 	shapes := slices.DeleteFunc(slices.Sorted(maps.Keys(s.Visible)),
 		func(shape string) bool { return s.Visible[shape] <= 0 })
 	if len(shapes) == 0 && s.Tallies <= 0 {
 		return nil
 	}
 	return wire.Seal(formatVersion, key, wire.Encode(func(w *wire.Writer) {
-		w.Array(3)
+		if era == 0 {
+			w.Array(3)
+		} else {
+			w.Array(4)
+		}
 		if isShortened(key, crdt.KeyAddress(name)) {
 			w.String(name)
 		} else {
@@ -229,17 +238,20 @@ func encodeSummary(key []byte, name string, s crdt.Summary) []byte {
 			w.String(shape)
 			w.Uint(uint64(s.Visible[shape]))
 		}
+		if era > 0 {
+			w.Uint(era)
+		}
 	}))
 }
 
-func decodeSummary(key, record []byte) (name string, s crdt.Summary, err error) {
+func decodeSummary(key, record []byte) (name string, s crdt.Summary, era uint64, err error) {
 	body, err := unseal(key, record)
 	if err != nil {
-		return "", s, err
+		return "", s, 0, err
 	}
 	s.Visible = map[string]int{}
 	err = wire.Decode(body, func(r *wire.Reader) {
-		r.Array(3)
+		fields := r.Array(4)
 		name = r.String(crdt.MaxName)
 		s.Tallies = int(r.Uint())
 		n := r.Array(2 * crdt.MaxShapes)
@@ -247,12 +259,15 @@ func decodeSummary(key, record []byte) (name string, s crdt.Summary, err error) 
 			shape := r.String(crdt.MaxAddress)
 			s.Visible[shape] = int(r.Uint())
 		}
+		if fields > 3 {
+			era = r.Uint()
+		}
 	})
 	if err != nil {
-		return "", s, damaged(key, err)
+		return "", s, 0, damaged(key, err)
 	}
 	if name == "" {
 		name = crdt.Address(key[1:]).Key()
 	}
-	return name, s, nil
+	return name, s, era, nil
 }

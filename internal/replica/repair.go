@@ -31,7 +31,7 @@ func (r *Replica) Pin() (*Pinned, error) {
 
 // unsettled reports whether the cells in the store are not those that the context stands for.
 func (r *Replica) unsettled() bool {
-	return len(r.clears) > 0 || r.repair != nil || r.damage != nil
+	return r.clears.count > 0 || r.repair != nil || r.damage != nil
 }
 
 func (r *Replica) pin() *Pinned {

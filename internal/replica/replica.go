@@ -72,8 +72,9 @@ type Config struct {
 // Published is what a view needs beside the store's snapshot. It may be older than the snapshot, unless
 // a commit that ran under Config.Exclusive lies between them.
 type Published struct {
-	clears []pendingClear
-	keys   int
+	clears  *clears
+	keys    int
+	tallies int
 }
 
 // withDefaults returns c with defaults in place of zeros.
@@ -114,21 +115,24 @@ type Replica struct {
 	digest  antientropy.Fingerprint // of seen and heads
 	clock   crdt.Clock
 
-	log        deltaLog
-	saved      uint64    // last lsn that the stored checkpoint covers
-	saveCost   int       // bytes of that checkpoint
-	ages       time.Time // when the log's age is looked at next
-	clears     []pendingClear
-	sweepAfter crdt.Address // the last cell that was looked at, of those under the first clear
-	sweeping   int          // how many clears there were when that was begun
+	log       deltaLog
+	saved     uint64    // last lsn that the stored checkpoint covers
+	saveCost  int       // bytes of that checkpoint
+	ages      time.Time // when the log's age is looked at next
+	clears    *clears
+	lastClear uint64         // number of the newest record of a clear, or of what one saw
+	uses      map[uint64]int // how many clears saw what has the number
+	sawLast   map[crdt.ReplicaID]*seenSet
+	sweep     sweep
 
 	work int // done since the store was opened: see BeginStep
 	turn step
 
-	cache *cache
-	tree  *antientropy.Tree
-	cells int
-	keys  int
+	cache   *cache
+	tree    *antientropy.Tree
+	cells   int
+	keys    int
+	tallies int // cells that count in a crdt.Summary's Tallies
 
 	repair     *Repair
 	sessions   uint64 // of staged changes, begun since the store was opened
@@ -158,6 +162,7 @@ func Open(st store.Store, cfg Config) (*Replica, error) {
 		on: map[gossip.BranchName]bool{}, rebuild: newRebuild(),
 		entrusted: map[crdt.ReplicaID]bool{},
 	}
+	r.resetClears()
 	before := []func() error{r.loadOwn, r.loadBranches, r.resumeRebuild, r.finishLarge}
 	after := []func() error{r.loadClears, r.loadCells, r.checkRoot, r.finishFlip, r.findBranches}
 	err := r.open(before)
@@ -244,7 +249,7 @@ func (r *Replica) loadContext() error {
 
 // loadCells builds the tree and counts what is there.
 func (r *Replica) loadCells() error {
-	r.tree, r.cells, r.keys = &antientropy.Tree{}, 0, 0
+	r.tree, r.cells, r.keys, r.tallies = &antientropy.Tree{}, 0, 0, 0
 	v := r.View()
 	defer v.Close()
 	var index uint64
@@ -261,8 +266,9 @@ func (r *Replica) loadCells() error {
 	if err != nil {
 		return err
 	}
-	return v.Keys("", "", func(string, crdt.Summary) bool {
-		r.keys++
+	return v.summaries([]byte{prefixSummary}, []byte{prefixSummary + 1}, func(_ []byte, _ string, s crdt.Summary) bool {
+		r.keys += delta(false, s.Exists())
+		r.tallies += s.Tallies
 		return true
 	})
 }
@@ -272,12 +278,15 @@ func (r *Replica) View() *View { return NewView(r.st, r.Published()) }
 
 // NewView returns a view of a store. It may be called by any goroutine.
 func NewView(st store.Store, p Published) *View {
-	return &View{snap: st.Snapshot(), clears: p.clears, keys: p.keys}
+	if p.clears == nil {
+		p.clears = &clears{}
+	}
+	return &View{snap: st.Snapshot(), clears: p.clears, keys: p.keys, tallies: p.tallies}
 }
 
 // Published returns what views opened from now on need.
 func (r *Replica) Published() Published {
-	return Published{clears: r.clears[:len(r.clears):len(r.clears)], keys: r.keys}
+	return Published{clears: r.clears, keys: r.keys, tallies: r.tallies}
 }
 
 // exclusively runs a commit that readers could see a part of.
@@ -310,7 +319,7 @@ func (r *Replica) Context() (crdt.VersionVector, crdt.Heads) { return r.seen, r.
 // Digest returns fingerprints of the context and of all cells. settled is false while cells that are
 // removed already are still swept, and within a group, and then root says nothing.
 func (r *Replica) Digest() (context, root antientropy.Fingerprint, settled bool) {
-	return r.digest, r.tree.Root(), len(r.clears) == 0 && r.damage == nil && !r.ahead
+	return r.digest, r.tree.Root(), r.clears.count == 0 && r.damage == nil && !r.ahead
 }
 
 // Counts returns the number of keys that exist and of cells in the store.

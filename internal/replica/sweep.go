@@ -1,121 +1,195 @@
 package replica
 
 import (
+	"slices"
+
 	"github.com/peerd/peerd/crdt"
-	"github.com/peerd/peerd/internal/wire"
 	"github.com/peerd/peerd/store"
 )
 
-// Clears returns how many clears there are to be swept. They cost every reader a little.
+// sweep is how far the sweep is. It goes through the prefixes of clears in their order, round after round.
+type sweep struct {
+	prefix crdt.Address // that is swept, or was last
+	upTo   uint64       // clears up to this number are done with then
+	phase  sweepPhase
+	after  crdt.Address // the last cell that was looked at; then the last clear
+	from   []byte       // where the search for summaries goes on
+}
+
+type sweepPhase int
+
+const (
+	sweepRests     sweepPhase = iota // nothing is swept in part
+	sweepsCells                      // cells are removed
+	sweepsSums                       // of everything: summaries of an earlier era are removed
+	sweepsItsNotes                   // the clears' own records are removed
+)
+
+// Clears returns how many clears there are to be swept.
 func (r *Replica) Clears() int {
 	if r.damage != nil {
 		return 0
 	}
-	return len(r.clears)
+	return r.clears.count
 }
 
-// Sweep removes cells that a committed clear hides from the store, and with them those that others hide in the
-// same place. It does no more work than a step may, but for passing over what was deleted there before, and reports
-// whether there is more. Readers see no difference.
+// Sweeping reports whether a clear is swept in part.
+func (r *Replica) Sweeping() bool { return r.sweep.phase != sweepRests }
+
+// RoundEnded reports whether the next sweep is at or before the place of the last one: what was cleared there
+// meanwhile can wait for more.
+func (r *Replica) RoundEnded() bool {
+	_, more := r.clears.next(r.sweep.prefix)
+	return !r.Sweeping() && !more
+}
+
+// sweepStep is what one step has done.
+type sweepStep struct {
+	r      *Replica
+	g      *Group
+	batch  *store.Batch
+	clears *clears
+	began  int // Replica.work at its beginning
+	looked int // at cells, places and records
+}
+
+// look counts work of the step.
+func (s *sweepStep) look(work int) {
+	last := s.r.work
+	s.r.spend(work)
+	s.r.transacted(last)
+	s.looked++
+}
+
+func (s *sweepStep) full() bool { return s.looked >= s.r.cfg.MaxBatch || s.r.spentSince(s.began) }
+
+// Sweep removes cells that committed clears hide from the store, and then the clears. It does no more work than a
+// step may, but for passing over what was deleted there before, and reports whether there is more. Readers see no
+// difference.
 func (r *Replica) Sweep() (more bool, err error) {
 	if r.Clears() == 0 {
 		return false, nil
 	}
-	g := r.Begin(r.clock.Last().Wall())
-	defer g.Discard()
-	first := r.clears[0]
-	if r.sweepAfter == "" {
-		r.sweeping = len(r.clears)
+	s := &sweepStep{
+		r: r, g: r.Begin(r.clock.Last().Wall()), batch: &store.Batch{}, clears: r.clears.copy(), began: r.work,
 	}
-	seen, began, full := 0, r.work, false
-	err = g.view.scanStored(first.prefix, r.sweepAfter, func(a crdt.Address, c crdt.Cell) bool {
-		g.cells[a] = &cellState{
-			address: a, key: place(prefixCell, a), stored: c, now: hide(r.clears, a, c),
+	defer s.g.Discard()
+	for !s.full() && s.clears.count > 0 {
+		if err := s.sweepOn(); err != nil {
+			return false, err
 		}
-		r.sweepAfter = a
-		seen++
-		last := r.work
-		r.spend(workOp + workOf(weightOf(c)))
-		r.transacted(last)
-		full = seen >= r.cfg.MaxBatch || r.spentSince(began)
-		return !full
-	})
-	if err != nil {
-		return false, err
 	}
-	batch := &store.Batch{}
-	changed := g.changed()
-	g.writeCells(batch, changed)
+	changed := s.g.changed()
+	s.g.writeCells(s.batch, changed)
 	moves, root := r.plan(changed)
-	r.writeRoot(batch, root)
-	rest := r.clears
-	if !full {
-		rest = r.unswept(first.prefix)
-		batch.Set(keyClears, encodeClears(rest))
-		r.sweepAfter = ""
-	}
+	r.writeRoot(s.batch, root)
 	write := r.commit
-	if !batch.Fits() { // it is one cell with very many entries
+	if !s.batch.Fits() { // it is one cell with very many entries
 		write = func(b *store.Batch, sync bool) error {
 			return r.exclusively(func() error { return r.commitLarge(b, sync) })
 		}
 	}
-	if err := write(batch, false); err != nil {
+	if err := write(s.batch, false); err != nil {
 		return false, err
 	}
 	r.account(changed, moves)
 	for _, c := range changed {
 		r.cache.keep(c.address, c.now)
 	}
-	r.clears = rest
-	return len(rest) > 0, nil
+	r.clears = s.clears
+	return r.clears.count > 0, nil
 }
 
-// unswept returns the clears that are left when all cells under prefix were swept: those elsewhere, and those
-// that came while it was done.
-func (r *Replica) unswept(prefix crdt.Address) (rest []pendingClear) {
-	for i, c := range r.clears {
-		if i >= r.sweeping || !hasPrefix(c.prefix, prefix) {
-			rest = append(rest, c)
+// sweepOn does what is next, until it is done or the step is full.
+func (s *sweepStep) sweepOn() error {
+	at := &s.r.sweep
+	switch at.phase {
+	case sweepRests:
+		prefix, found := s.clears.next(at.prefix)
+		if !found {
+			prefix = s.clears.first()
 		}
+		*at = sweep{prefix: prefix, upTo: s.r.lastClear, phase: sweepsCells}
+		return nil
+	case sweepsCells:
+		return s.sweepCells(at)
+	case sweepsSums:
+		return s.sweepSums(at)
 	}
-	return rest
+	s.dropClears(at)
+	return nil
 }
 
-// NextSwept returns where the next step sweeps; empty if there is nothing to sweep.
-func (r *Replica) NextSwept() crdt.Address {
-	if r.Clears() == 0 {
-		return ""
-	}
-	return r.clears[0].prefix
-}
-
-// Sweeping reports whether a clear is swept in part.
-func (r *Replica) Sweeping() bool { return r.sweepAfter != "" }
-
-func encodeClears(clears []pendingClear) []byte {
-	return wire.Seal(formatVersion, keyClears, wire.Encode(func(w *wire.Writer) {
-		w.Array(4 * len(clears))
-		for _, c := range clears {
-			w.String(string(c.prefix))
-			w.Uint(uint64(c.set.Replica))
-			w.Uint(c.set.Below)
-			crdt.WriteVector(w, c.set.Seen)
+func (s *sweepStep) sweepCells(at *sweep) error {
+	s.look(workOp) // there at all
+	stopped := false
+	err := s.g.view.scanStored(at.prefix, at.after, func(a crdt.Address, c crdt.Cell) bool {
+		s.g.cells[a] = &cellState{
+			address: a, key: place(prefixCell, a), stored: c, now: s.r.clears.hide(a, c),
 		}
-	}))
-}
-
-// loadClears reads the clears that were not swept when the store was closed.
-func (r *Replica) loadClears() error {
-	_, err := r.load(keyClears, func(rd *wire.Reader) {
-		n := rd.Array(maxListed) / 4
-		for i := 0; i < n && rd.Err() == nil; i++ {
-			c := pendingClear{prefix: crdt.Address(rd.String(crdt.MaxAddress))}
-			c.set.Replica = crdt.ReplicaID(rd.Uint())
-			c.set.Below = rd.Uint()
-			c.set.Seen = crdt.ReadVector(rd)
-			r.clears = append(r.clears, c)
-		}
+		at.after = a
+		s.look(workOp + workOf(weightOf(c)))
+		stopped = s.full()
+		return !stopped
 	})
+	switch {
+	case err != nil || stopped:
+	case at.prefix == "":
+		at.phase, at.after = sweepsSums, ""
+	default:
+		at.phase, at.after = sweepsItsNotes, ""
+	}
 	return err
+}
+
+// sweepSums removes summaries that nobody has seen since everything was cleared.
+func (s *sweepStep) sweepSums(at *sweep) error {
+	if at.from == nil {
+		at.from = []byte{prefixSummary}
+	}
+	stopped := false
+	var failed error
+	err := s.g.view.snap.Scan(at.from, []byte{prefixSummary + 1}, func(k, record []byte) bool {
+		key := slices.Clone(k)
+		_, _, era, err := decodeSummary(key, record)
+		if err != nil {
+			failed = err
+			return false
+		}
+		if era < s.clears.era {
+			s.batch.Delete(key)
+		}
+		at.from = append(slices.Clone(key), 0)
+		s.look(workOp)
+		stopped = s.full()
+		return !stopped
+	})
+	if failed != nil {
+		return failed
+	}
+	if err == nil && !stopped {
+		at.phase = sweepsItsNotes
+	}
+	return err
+}
+
+// dropClears removes the clears that are swept: those of the place and inside of it that were there when it
+// was begun.
+func (s *sweepStep) dropClears(at *sweep) {
+	var done []*pendingClear
+	s.clears.within(at.prefix, at.after, func(p *pendingClear) bool {
+		at.after = p.prefix
+		if p.number <= at.upTo {
+			done = append(done, p)
+			s.look(workOp)
+		}
+		return !s.full()
+	})
+	for _, p := range done {
+		s.clears.remove(p)
+		s.r.dropClear(s.batch, p)
+	}
+	if !s.full() || len(done) == 0 {
+		at.phase = sweepRests
+	}
 }

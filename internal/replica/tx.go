@@ -1,7 +1,6 @@
 package replica
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -15,9 +14,16 @@ type Tx struct {
 	delta crdt.Delta
 	cost  int
 	undo  []undo
-	saved int // pending clears before the transaction
+	saved *saved // once it clears
 	fresh map[crdt.Address]bool
 	err   error
+}
+
+// saved is the group's clears before the transaction's.
+type saved struct {
+	clears         *clears
+	added, dropped int
+	sums           map[string]*summaryState // before it cleared everything
 }
 
 // undo is one step back: a cell's or a summary's state before a change.
@@ -25,7 +31,7 @@ type undo struct {
 	cell *cellState
 	now  crdt.Cell
 	sum  *summaryState
-	was  crdt.Summary
+	was  summaryState
 }
 
 // Update runs fn as one transaction: its writes become one delta. If fn returns an error, or the
@@ -37,7 +43,7 @@ func (g *Group) Update(fn func(tx *Tx) error) error {
 	if r.id == 0 {
 		r.drawID()
 	}
-	tx := &Tx{g: g, saved: len(g.clears)}
+	tx := &Tx{g: g}
 	tx.delta = crdt.Delta{
 		Replica: r.id,
 		First:   r.seen[r.id] + 1,
@@ -91,12 +97,19 @@ func (tx *Tx) rollback() {
 			u.cell.now = u.now
 		}
 		if u.sum != nil {
-			u.sum.now = u.was
+			*u.sum = u.was
 		}
 	}
-	tx.g.clears = tx.g.clears[:tx.saved]
 	for a := range tx.fresh {
-		delete(tx.g.cells, a)
+		tx.g.forget(a)
+	}
+	s := tx.saved
+	if s == nil {
+		return
+	}
+	tx.g.clears, tx.g.added, tx.g.dropped = s.clears, tx.g.added[:s.added], tx.g.dropped[:s.dropped]
+	if s.sums != nil {
+		tx.g.sums = s.sums
 	}
 }
 
@@ -138,7 +151,7 @@ func (tx *Tx) Cell(a crdt.Address) (crdt.Cell, error) {
 func (tx *Tx) load(a crdt.Address) (*cellState, error) {
 	_, known := tx.g.cells[a]
 	c, err := tx.g.load(a)
-	if !known && err == nil && len(tx.g.clears) > tx.saved {
+	if !known && err == nil && tx.saved != nil {
 		if tx.fresh == nil {
 			tx.fresh = map[crdt.Address]bool{}
 		}
@@ -195,9 +208,11 @@ func (tx *Tx) change(a crdt.Address, fn func(crdt.Cell) crdt.Cell) error {
 	now := fn(was)
 	u := undo{cell: c, now: was}
 	if was.Visible() != now.Visible() || was.Tallies() != now.Tallies() {
-		if u.sum, u.was, err = tx.saveSummary(a.Key()); err != nil {
+		s, err := tx.g.summary(a.Key())
+		if err != nil {
 			return tx.fail(err)
 		}
+		u.sum, u.was = s, s.copy()
 	}
 	tx.undo = append(tx.undo, u)
 	if err := tx.g.set(c, now); err != nil {
@@ -206,41 +221,57 @@ func (tx *Tx) change(a crdt.Address, fn func(crdt.Cell) crdt.Cell) error {
 	return nil
 }
 
-func (tx *Tx) saveSummary(key string) (*summaryState, crdt.Summary, error) {
-	s, err := tx.g.summary(key)
-	if err != nil {
-		return nil, crdt.Summary{}, err
-	}
-	return s, crdt.Summary{Visible: maps.Clone(s.now.Visible), Tallies: s.now.Tallies}, nil
+// copy returns what s is now, whatever happens to it.
+func (s *summaryState) copy() summaryState {
+	c := *s
+	c.now.Visible = maps.Clone(s.now.Visible)
+	return c
 }
 
-// Clear removes every entry of every cell under prefix.
+// Clear removes every entry of every cell under prefix; of all cells, if it is empty.
 func (tx *Tx) Clear(prefix crdt.Address) error {
-	if prefix == "" {
-		return tx.fail(errors.New("cannot clear everything at once: name a key"))
-	}
-	r := tx.g.r
-	i := len(tx.delta.Ops)
+	g, i := tx.g, len(tx.delta.Ops)
 	if tx.delta.Seen == nil {
-		tx.delta.Seen = r.seen.Clone()
-		tx.cost += 20 * len(r.seen)
+		tx.delta.Seen = g.r.seen.Clone()
+		tx.cost += 20 * len(tx.delta.Seen)
 	}
 	if _, err := tx.op(crdt.Op{Kind: crdt.OpClear, Address: prefix}); err != nil {
 		return err
 	}
-	s, was, err := tx.saveSummary(prefix.Key())
-	if err != nil {
+	if err := tx.save(prefix); err != nil {
 		return tx.fail(err)
 	}
-	tx.undo = append(tx.undo, undo{sum: s, was: was})
-	for a, c := range tx.g.cells {
-		if hasPrefix(a, prefix) {
-			tx.undo = append(tx.undo, undo{cell: c, now: c.now})
+	if err := g.clear(&tx.delta, i, true); err != nil {
+		return tx.fail(err)
+	}
+	return nil
+}
+
+// save notes what a clear is about to change.
+func (tx *Tx) save(prefix crdt.Address) error {
+	g := tx.g
+	if tx.saved == nil {
+		tx.saved = &saved{clears: g.clears, added: len(g.added), dropped: len(g.dropped)}
+		g.clears = g.clears.copy()
+	}
+	if prefix == "" {
+		for _, s := range g.sums {
+			tx.undo = append(tx.undo, undo{sum: s, was: s.copy()})
 		}
+		if tx.saved.sums == nil {
+			tx.saved.sums = maps.Clone(g.sums)
+		}
+	} else {
+		s, err := g.summary(prefix.Key())
+		if err != nil {
+			return err
+		}
+		tx.undo = append(tx.undo, undo{sum: s, was: s.copy()})
 	}
-	if err := tx.g.clear(prefix, tx.delta.SeenBy(i), true); err != nil {
-		return tx.fail(err)
-	}
+	g.under(prefix, func(c *cellState) bool {
+		tx.undo = append(tx.undo, undo{cell: c, now: c.now})
+		return true
+	})
 	return nil
 }
 
@@ -268,11 +299,16 @@ func (tx *Tx) Keys(prefix, after string, fn func(string, crdt.Summary) bool) err
 	return nil
 }
 
+// Tallied calls fn with the keys that hold counters, or what is left of such. O(keys), unless there is none.
+func (tx *Tx) Tallied(fn func(key string) bool) error {
+	if err := tx.g.tallied(fn); err != nil {
+		return tx.fail(err)
+	}
+	return nil
+}
+
 // KeyCount returns the number of keys that exist. O(keys written by the group).
 func (tx *Tx) KeyCount() (int, error) {
-	n := tx.g.r.keys
-	for _, s := range tx.g.sums {
-		n += delta(s.before, s.now.Exists())
-	}
+	n, _ := tx.g.counts()
 	return n, nil
 }

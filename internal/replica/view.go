@@ -7,26 +7,10 @@ import (
 
 // View reads the state of one moment. It implements crdt.Tx for transactions that only read.
 type View struct {
-	snap   store.Snapshot
-	clears []pendingClear
-	keys   int
-}
-
-// pendingClear is a clear that is committed, and so in force for every reader, while the cells that it
-// removed are still in the store. See sweep.
-type pendingClear struct {
-	prefix crdt.Address
-	set    crdt.ClearSet
-}
-
-// hide returns what the clears leave of a cell.
-func hide(clears []pendingClear, a crdt.Address, c crdt.Cell) crdt.Cell {
-	for _, p := range clears {
-		if len(c) > 0 && hasPrefix(a, p.prefix) {
-			c = c.Outside(p.set)
-		}
-	}
-	return c
+	snap    store.Snapshot
+	clears  *clears
+	keys    int
+	tallies int // cells that count in a crdt.Summary's Tallies
 }
 
 func hasPrefix(a, prefix crdt.Address) bool {
@@ -39,7 +23,7 @@ func (v *View) Close() { v.snap.Close() }
 // Cell returns the live entries of one cell.
 func (v *View) Cell(a crdt.Address) (crdt.Cell, error) {
 	stored, err := v.stored(a, place(prefixCell, a))
-	return hide(v.clears, a, stored), err
+	return v.clears.hide(a, stored), err
 }
 
 // stored returns a cell as the store has it, with what pending clears hide.
@@ -56,7 +40,7 @@ func (v *View) stored(a crdt.Address, key []byte) (crdt.Cell, error) {
 // first 128, and then in an order of the store's own.
 func (v *View) Scan(prefix, after crdt.Address, fn func(crdt.Address, crdt.Cell) bool) error {
 	return v.scanStored(prefix, after, func(a crdt.Address, c crdt.Cell) bool {
-		if c = hide(v.clears, a, c); len(c) == 0 {
+		if c = v.clears.hide(a, c); len(c) == 0 {
 			return true
 		}
 		return fn(a, c)
@@ -96,7 +80,10 @@ func (v *View) Summary(key string) (crdt.Summary, error) {
 	if err != nil || !ok {
 		return crdt.Summary{}, err
 	}
-	_, s, err := decodeSummary(at, record)
+	_, s, era, err := decodeSummary(at, record)
+	if era < v.clears.era {
+		s = crdt.Summary{}
+	}
 	return s, err
 }
 
@@ -119,18 +106,36 @@ func (v *View) keysStored(prefix, beyond string,
 			start = from
 		}
 	}
-	var failed error
-	err := v.snap.Scan(start, end, func(key, value []byte) bool {
-		at := append([]byte(nil), key...)
-		name, s, err := decodeSummary(at, value)
-		if err != nil {
-			failed = err
-			return false
-		}
+	return v.summaries(start, end, func(at []byte, name string, s crdt.Summary) bool {
 		if !s.Exists() || len(name) < len(prefix) || name[:len(prefix)] != prefix {
 			return true
 		}
 		return fn(at, name, s)
+	})
+}
+
+// Tallied calls fn with the keys that hold counters, or what is left of such. O(keys), unless there is none.
+func (v *View) Tallied(fn func(key string) bool) error {
+	if v.tallies == 0 {
+		return nil
+	}
+	kind := []byte{prefixSummary}
+	return v.summaries(kind, after(kind), func(_ []byte, name string, s crdt.Summary) bool {
+		return s.Tallies == 0 || fn(name)
+	})
+}
+
+// summaries calls fn with the keys between two places that are written in this era, until fn returns false.
+func (v *View) summaries(start, end []byte, fn func(at []byte, name string, s crdt.Summary) bool) error {
+	var failed error
+	err := v.snap.Scan(start, end, func(key, value []byte) bool {
+		at := append([]byte(nil), key...)
+		name, s, era, err := decodeSummary(at, value)
+		if err != nil {
+			failed = err
+			return false
+		}
+		return era < v.clears.era || fn(at, name, s)
 	})
 	if failed != nil {
 		return failed

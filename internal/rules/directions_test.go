@@ -130,7 +130,7 @@ var owners = []owner{
 	{"github.com/hashicorp/memberlist", []string{"gossip/members"}, "membership is its business"},
 	{"github.com/vmihailenco/msgpack", []string{"internal/wire"},
 		"its own decoders trust their input: everything goes through internal/wire's bounds"},
-	{"github.com/tidwall/btree", []string{"crdt", "store/mem"}, "ordered cells and records in memory"},
+	{"github.com/tidwall/btree", []string{"crdt", "store/mem", "internal/replica"}, "ordered cells and records in memory"},
 	{"github.com/klauspost/compress", []string{"internal/backup"}, "nothing else is compressed"},
 	{"github.com/spf13/cobra", []string{"cmd/peerd"}, "the command line is the daemon's"},
 	{"github.com/spf13/pflag", []string{"cmd/peerd"}, "settings are the daemon's"},
