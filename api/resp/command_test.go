@@ -42,6 +42,22 @@ func TestAKeyOfSeveralTypesAnswersTheCommandsOfEach(t *testing.T) {
 	p.expect("DBSIZE", ":0")
 }
 
+func TestFlushRemovesAllKeys(t *testing.T) {
+	_, address := startServer(t, Config{DB: newMemory()})
+	p := dial(t, address)
+	for _, flush := range []string{"FLUSHALL", "FLUSHDB", "FLUSHALL ASYNC", "flushdb sync"} {
+		for i := range 20 {
+			p.expect(fmt.Sprint("SADD s ", i), ":1")
+			p.expect(fmt.Sprint("INCR n", i), ":1")
+		}
+		p.expect(flush, "+OK")
+		p.expect("DBSIZE", ":0")
+		p.expect("EXISTS s n1", ":0")
+	}
+	p.expect("FLUSHALL NOW", "-ERR syntax error")
+	p.expect("FLUSHALL ASYNC SYNC", "-ERR syntax error")
+}
+
 func TestASetOfAPlainStringTouchesOneCell(t *testing.T) {
 	db := newMemory()
 	_, address := startServer(t, Config{DB: db})

@@ -62,12 +62,6 @@ type summaryState struct {
 	dirty  bool
 }
 
-// keyCounts is what a key adds to the counts of all keys.
-type keyCounts struct {
-	exists  bool
-	tallies int
-}
-
 // Begin starts a group. now is the wall clock's time. The group must be ended with Commit or Discard.
 func (r *Replica) Begin(now time.Time) *Group {
 	return &Group{
@@ -203,38 +197,6 @@ func (g *Group) summary(key string) (*summaryState, error) {
 	s.before = keyCounts{sum.Exists(), sum.Tallies}
 	g.sums[key] = s
 	return s, nil
-}
-
-// emptied reports whether the group clears everything.
-func (g *Group) emptied() bool { return g.clears.era != g.r.clears.era }
-
-// counts returns the number of keys that exist, and of all their tallies. O(keys written by the group).
-func (g *Group) counts() (keys, tallies int) {
-	if !g.emptied() {
-		keys, tallies = g.r.keys, g.r.tallies
-	}
-	for _, s := range g.sums {
-		keys += delta(s.before.exists, s.now.Exists())
-		tallies += s.now.Tallies - s.before.tallies
-	}
-	return keys, tallies
-}
-
-// tallied calls fn with each key that has tallies.
-func (g *Group) tallied(fn func(key string) bool) error {
-	if _, tallies := g.counts(); tallies == 0 {
-		return nil
-	}
-	more := true
-	for _, name := range sortedKeys(g.sums) {
-		if more && g.sums[name].now.Tallies > 0 {
-			more = fn(name)
-		}
-	}
-	if !more || g.emptied() {
-		return nil
-	}
-	return g.view.Tallied(func(key string) bool { return g.sums[key] != nil || fn(key) })
 }
 
 // scan merges the store's cells with the group's own.

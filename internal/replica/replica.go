@@ -276,14 +276,6 @@ func (r *Replica) loadCells() error {
 // View returns a view of what is committed. It must be closed.
 func (r *Replica) View() *View { return NewView(r.st, r.Published()) }
 
-// NewView returns a view of a store. It may be called by any goroutine.
-func NewView(st store.Store, p Published) *View {
-	if p.clears == nil {
-		p.clears = &clears{}
-	}
-	return &View{snap: st.Snapshot(), clears: p.clears, keys: p.keys, tallies: p.tallies}
-}
-
 // Published returns what views opened from now on need.
 func (r *Replica) Published() Published {
 	return Published{clears: r.clears, keys: r.keys, tallies: r.tallies}

@@ -13,6 +13,14 @@ type View struct {
 	tallies int // cells that count in a crdt.Summary's Tallies
 }
 
+// NewView returns a view of a store. It may be called by any goroutine.
+func NewView(st store.Store, p Published) *View {
+	if p.clears == nil {
+		p.clears = &clears{}
+	}
+	return &View{snap: st.Snapshot(), clears: p.clears, keys: p.keys, tallies: p.tallies}
+}
+
 func hasPrefix(a, prefix crdt.Address) bool {
 	return len(a) >= len(prefix) && a[:len(prefix)] == prefix
 }

@@ -19,6 +19,7 @@ type mutation struct {
 	count bool         // whether it counts adds
 
 	clears      crdt.Address // the prefix of cells of which it removes what it had seen
+	all         bool         // it clears everything
 	keepsCounts bool         // but not increments
 	keepsTexts  bool         // but not texts
 }
@@ -108,6 +109,11 @@ func (h *history) add(t *transaction) {
 	h.all = append(h.all, t)
 	for i := range t.muts {
 		m := &t.muts[i]
+		if m.all {
+			for _, key := range h.keys {
+				h.remove(&effect{mutation: m, of: t, n: i}, key)
+			}
+		}
 		for _, at := range []crdt.Address{m.cell, m.clears} {
 			if at == "" {
 				continue
@@ -119,13 +125,18 @@ func (h *history) add(t *transaction) {
 			skip := len(crdt.KeyAddress(key))
 			e := &effect{mutation: m, of: t, n: i}
 			e.at, e.span = cut(m.cell, skip), cut(m.clears, skip)
-			for _, o := range h.byKey[key] {
-				if e.removes(o) {
-					o.removers = append(o.removers, t)
-				}
-			}
+			h.remove(e, key)
 			h.byKey[key] = append(h.byKey[key], e)
 			break // both are of one key
+		}
+	}
+}
+
+// remove notes what an effect removes of a key's.
+func (h *history) remove(e *effect, key string) {
+	for _, o := range h.byKey[key] {
+		if e.removes(o) {
+			o.removers = append(o.removers, e.of)
 		}
 	}
 }

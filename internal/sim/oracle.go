@@ -46,7 +46,7 @@ func (e *effect) removedBy(seen []uint64) bool {
 
 // removes reports whether a mutation removes another one's effect: it had seen it.
 func (e *effect) removes(o *effect) bool {
-	return e.clears != "" && o.cell != "" && !(o.count && e.keepsCounts) && !(o.write && e.keepsTexts) &&
+	return (e.all || e.clears != "") && o.cell != "" && !(o.count && e.keepsCounts) && !(o.write && e.keepsTexts) &&
 		e.sees(o) && strings.HasPrefix(o.at, e.span)
 }
 

@@ -98,6 +98,9 @@ func (p *plan) drawLater(rng *rand.Rand) {
 	if rng.IntN(8) == 0 {
 		p.stepWork = 20 << rng.IntN(7) // so that frames and what waits take several steps
 	}
+	if rng.IntN(3) == 0 && !p.forks { // markers must stay
+		p.mix.empties = 5 + rng.IntN(60)
+	}
 }
 
 // drawable are the faults that are planned; the others come with the network, or along with these.

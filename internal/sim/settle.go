@@ -191,7 +191,7 @@ func (h *host) checkBounds() {
 		h.w.fail("%s has %d cells, and stores %d and %d places", h.id, cells, kinds['c'], kinds['t'])
 	case kinds['k'] < keys || kinds['k'] > cells:
 		h.w.fail("%s has %d keys in %d cells, and stores %d", h.id, keys, cells, kinds['k'])
-	case kinds['s']+kinds['o']+kinds['x'] > 0:
+	case kinds['s']+kinds['o']+kinds['x']+kinds['p']+kinds['v'] > 0:
 		h.w.fail("%s keeps leftovers: %v", h.id, kinds)
 	case h.node.LogBytes() > max(h.w.plan.maxLog, 0)+maxLogSlack:
 		h.w.fail("%s keeps a log of %d bytes", h.id, h.node.LogBytes())

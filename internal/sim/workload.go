@@ -18,6 +18,7 @@ type mix struct {
 	elements int // different elements of a set
 	weights  [kindsOfMutation]int
 	huge     bool // values of up to a megabyte
+	empties  int  // one transaction in so many clears everything; zero: none does
 }
 
 // Kinds of mutation.
@@ -221,6 +222,10 @@ var errGaveUp = errors.New("the transaction gives up")
 // drawTransaction returns what a client asks for.
 func (m *mix) drawTransaction(rng *rand.Rand) []mutation {
 	var muts []mutation
+	if m.empties > 0 && rng.IntN(m.empties) == 0 {
+		muts = append(muts, mutation{what: "clear everything", all: true,
+			do: func(f crdt.Fields) error { return second(f.Clear()) }})
+	}
 	for range 1 + rng.IntN(3) {
 		mut := m.draw(rng)
 		muts = append(muts, mut)
