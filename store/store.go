@@ -3,6 +3,10 @@
 //
 // A store knows nothing of cells, dots or deltas. Implementations are in store/badger (durable) and
 // store/mem (in memory); both pass the conformance suite in store/storetest, and so must any other.
+//
+// Beside it stands the contract of a log (log.go): records that are appended, synced, read from a
+// position on, and dropped before one. It is what makes a commit durable in one write, and lets an
+// ordered store lag behind. Implementations are in store/segment (durable) and store/mem.
 package store
 
 import "errors"
@@ -22,7 +26,8 @@ var (
 	ErrBatchTooLarge = errors.New("batch too large")
 	// ErrCorrupt is wrapped by errors that say the medium returned something else than was stored.
 	ErrCorrupt = errors.New("store is damaged")
-	// ErrNoSpace is wrapped when the medium has no room to open the store. Nothing was changed.
+	// ErrNoSpace is wrapped when the medium has no room to open the store, or for what was to be
+	// appended to a log. Nothing was changed.
 	ErrNoSpace = errors.New("there is no room on the disk")
 	// ErrFailed is wrapped when the medium did not take what was written to it. What it holds of the
 	// last commits is unknown, nothing more is committed, and the store must be closed.

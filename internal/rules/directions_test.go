@@ -31,6 +31,8 @@ var layers = []layer{
 		"the types and the algebra are pure values, usable without a store or a network"},
 	{"store", nil,
 		"the storage contract knows records and nothing of what they mean"},
+	{"store/segment", []string{"store"},
+		"the log's frames are its own: what the records hold is its owner's affair"},
 	{"store/*", []string{"store", "internal/wire"},
 		"a store implements the contract, and knows nothing of its user or of other stores"},
 	{"gossip", []string{"crdt", "internal/wire"},
@@ -110,6 +112,10 @@ func TestImportsPointDownOnly(t *testing.T) {
 		"package crdt\n"+`import _ "github.com/peerd/peerd/store"`)
 	breaks(t, checkDirections, "peer/peer.go", "package peer",
 		"package peer\n"+`import _ "github.com/peerd/peerd/api/resp"`)
+	breaks(t, checkDirections, "store/segment/log.go",
+		"package segment\n"+`import _ "github.com/peerd/peerd/store"`,
+		"package segment\n"+`import _ "github.com/peerd/peerd/internal/wire"`,
+		"package segment\n"+`import _ "github.com/peerd/peerd/store/mem"`)
 	if layerOf("common") != nil {
 		t.Error("a package that nobody placed has a layer")
 	}

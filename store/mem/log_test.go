@@ -1,0 +1,42 @@
+package mem_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/peerd/peerd/store"
+	"github.com/peerd/peerd/store/mem"
+	"github.com/peerd/peerd/store/storetest"
+)
+
+// memory is a medium that keeps the log that was opened last.
+type memory struct{ log *mem.Log }
+
+func (m *memory) Open() (store.Log, error) {
+	if m.log == nil {
+		m.log = mem.NewLog()
+	} else {
+		m.log = m.log.Clone()
+	}
+	return m.log, nil
+}
+
+func (m *memory) LosePower(l store.Log, keep int64) error {
+	m.log = l.(*mem.Log).Crash(keep)
+	return nil
+}
+
+func (m *memory) Flip(l store.Log, p store.Position, _ int) error {
+	if !l.(*mem.Log).Flip(p) {
+		return fmt.Errorf("no record at %d", p)
+	}
+	return nil
+}
+
+func (m *memory) SetRoom(l store.Log, bytes int64) { l.(*mem.Log).SetRoom(bytes) }
+
+func (m *memory) Fail(l store.Log) { l.(*mem.Log).Fail() }
+
+func TestTheLogInMemoryKeepsTheContract(t *testing.T) {
+	storetest.RunLog(t, func(*testing.T) storetest.LogMedium { return &memory{} })
+}

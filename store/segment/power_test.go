@@ -1,0 +1,262 @@
+package segment
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"syscall"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/peerd/peerd/store"
+)
+
+// sector is what the simulated disk writes whole or not at all, in bytes: small, so that most records
+// lie in several.
+const sector = 16
+
+// platter is a directory on a disk that loses power. What was not synced it keeps in any part: each
+// sector of a write, each change of a size, each name.
+type platter struct {
+	files   map[string]*platterFile
+	durable map[string]*platterFile // the names that were synced
+	room    int                     // bytes that it takes until it is full; negative for no bound
+}
+
+type platterFile struct {
+	disk    *platter
+	content []byte
+	durable []byte
+	pending []change // since the last sync, in order
+}
+
+// change is a part of a write, or the size that a file was given.
+type change struct {
+	at   int64
+	data []byte // nil for a size
+}
+
+func newPlatter() *platter {
+	return &platter{map[string]*platterFile{}, map[string]*platterFile{}, -1}
+}
+
+func (d *platter) list() ([]string, error) { return slices.Sorted(maps.Keys(d.files)), nil }
+
+func (d *platter) create(name string) (file, error) {
+	if d.room == 0 {
+		return nil, syscall.ENOSPC
+	}
+	f := &platterFile{disk: d}
+	d.files[name] = f
+	return f, nil
+}
+
+func (d *platter) open(name string) (file, error) {
+	f, ok := d.files[name]
+	if !ok {
+		return nil, fs.ErrNotExist
+	}
+	return f, nil
+}
+
+func (d *platter) remove(name string) error {
+	if _, ok := d.files[name]; !ok {
+		return fs.ErrNotExist
+	}
+	delete(d.files, name)
+	return nil
+}
+
+func (d *platter) sync() error {
+	d.durable = maps.Clone(d.files)
+	return nil
+}
+
+func (f *platterFile) ReadAt(b []byte, at int64) (int, error) {
+	n := 0
+	if at < int64(len(f.content)) {
+		n = copy(b, f.content[at:])
+	}
+	if n < len(b) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+func (f *platterFile) WriteAt(b []byte, at int64) (n int, err error) {
+	if f.disk.room >= 0 {
+		if len(b) > f.disk.room {
+			b, err = b[:f.disk.room], syscall.ENOSPC
+		}
+		f.disk.room -= len(b)
+	}
+	for n < len(b) {
+		part := b[n:min(len(b), n+sector-int(at+int64(n))%sector)]
+		f.change(change{at + int64(n), slices.Clone(part)})
+		n += len(part)
+	}
+	return n, err
+}
+
+func (f *platterFile) Truncate(size int64) error {
+	f.change(change{at: size})
+	return nil
+}
+
+func (f *platterFile) change(c change) {
+	f.pending = append(f.pending, c)
+	f.content = c.apply(f.content)
+}
+
+func (c change) apply(to []byte) []byte {
+	if c.data == nil {
+		return append(slices.Clone(to[:min(len(to), int(c.at))]),
+			make([]byte, max(0, int(c.at)-len(to)))...)
+	}
+	end := int(c.at) + len(c.data)
+	to = append(slices.Clone(to), make([]byte, max(0, end-len(to)))...)
+	copy(to[c.at:], c.data)
+	return to
+}
+
+func (f *platterFile) Size() (int64, error) { return int64(len(f.content)), nil }
+
+func (f *platterFile) Sync() error {
+	f.durable, f.pending = slices.Clone(f.content), nil
+	return nil
+}
+
+func (f *platterFile) Close() error { return nil }
+
+// losePower returns what is found afterwards.
+func (d *platter) losePower(chance *rand.Rand) *platter {
+	found := newPlatter()
+	names := maps.Clone(d.files)
+	maps.Copy(names, d.durable)
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		now, before := d.files[name], d.durable[name]
+		f := now
+		if now != before && chance.IntN(2) == 0 {
+			f = before
+		}
+		if f == nil {
+			continue
+		}
+		content := f.durable
+		likely := chance.IntN(5) // of 4: from nothing of it to all
+		for _, c := range f.pending {
+			if chance.IntN(4) < likely {
+				content = c.apply(content)
+			}
+		}
+		found.files[name] = &platterFile{disk: found, content: content, durable: content}
+	}
+	found.durable = maps.Clone(found.files)
+	return found
+}
+
+// TestPowerFailuresLoseNothingThatWasSynced fills, drops, syncs and loses a log in every order that
+// rapid thinks of. After each power failure the log has every record that was synced, then a
+// beginning of the others, nothing that was refused, and no damage.
+func TestPowerFailuresLoseNothingThatWasSynced(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := &powerWorld{disk: newPlatter()}
+		w.open(t)
+		t.Repeat(map[string]func(*rapid.T){
+			"append": func(t *rapid.T) { w.append(t) },
+			"full": func(t *rapid.T) {
+				w.disk.room = rapid.IntRange(0, 100).Draw(t, "room")
+				w.append(t)
+				w.disk.room = -1
+			},
+			"sync": func(t *rapid.T) {
+				if err := w.log.Sync(); err != nil {
+					t.Fatal(err)
+				}
+			},
+			"drop": func(t *rapid.T) {
+				p := rapid.Uint64Range(0, uint64(w.log.Next())).Draw(t, "position")
+				if err := w.log.DropBefore(store.Position(p)); err != nil {
+					t.Fatal(err)
+				}
+				w.known = max(w.known, w.log.First())
+			},
+			"checkpoint": func(*rapid.T) { w.known = w.log.Synced() },
+			"lose power": func(t *rapid.T) {
+				synced := w.log.Synced()
+				seed := rapid.Uint64().Draw(t, "seed")
+				w.disk = w.disk.losePower(rand.New(rand.NewPCG(seed, 0)))
+				w.open(t)
+				w.check(t, synced)
+			},
+		})
+	})
+}
+
+type powerWorld struct {
+	disk    *platter
+	log     *Log
+	records []store.Record // appended, and not lost
+	known   store.Position // what the owner was told is synced
+}
+
+func (w *powerWorld) open(t *rapid.T) {
+	var err error
+	if w.log, err = open(w.disk, Options{SegmentSize: testSize, Synced: w.known}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// append appends records of which each is another, so that what comes back from the dead is seen.
+func (w *powerWorld) append(t *rapid.T) {
+	var batch [][]byte
+	for range rapid.IntRange(1, 4).Draw(t, "records") {
+		text := fmt.Sprint(rapid.Uint64().Draw(t, "record"))
+		batch = append(batch, []byte(text)[:min(len(text), 8)])
+	}
+	first, _, err := w.log.Append(batch...)
+	if errors.Is(err, store.ErrNoSpace) {
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, data := range batch {
+		next := first.After(data)
+		w.records = append(w.records, store.Record{Position: first, Next: next, Data: data})
+		first = next
+	}
+}
+
+func (w *powerWorld) check(t *rapid.T, synced store.Position) {
+	if w.log.Next() < synced || w.log.Synced() != w.log.Next() {
+		t.Fatalf("synced up to %d, then found up to %d, of it synced %d", synced, w.log.Next(),
+			w.log.Synced())
+	}
+	w.records = slices.DeleteFunc(w.records, func(r store.Record) bool {
+		return r.Next > w.log.Next()
+	})
+	r, err := w.log.Read(w.log.First(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for _, want := range w.records {
+		if want.Position < w.log.First() {
+			continue
+		}
+		got, err := r.Next()
+		if err != nil || got.Position != want.Position || string(got.Data) != string(want.Data) {
+			t.Fatalf("at %d stands %q, want %q at %d: %v", got.Position, got.Data, want.Data,
+				want.Position, err)
+		}
+	}
+	if _, err := r.Next(); err != io.EOF {
+		t.Fatalf("behind the last record: %v", err)
+	}
+}

@@ -1,0 +1,330 @@
+package storetest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/peerd/peerd/store"
+)
+
+// LogMedium is a place that keeps one log, and what can happen to it there.
+type LogMedium interface {
+	// Open opens the log that the medium holds, or an empty one.
+	Open() (store.Log, error)
+	// LosePower ends an open log without Close. Of what it had not synced the medium keeps so many
+	// bytes, frames included.
+	LosePower(l store.Log, keep int64) error
+	// Flip changes a bit in what the medium holds of the record at p of an open log: in byte i of its
+	// frame and data.
+	Flip(l store.Log, p store.Position, i int) error
+	// SetRoom has the medium take so many bytes more from an open log, as if it was full then;
+	// a negative number is no bound.
+	SetRoom(l store.Log, bytes int64)
+	// Fail has every later write and sync of an open log fail.
+	Fail(l store.Log)
+}
+
+// RunLog tests the contract of store.Log. Each call of medium returns one that is empty; one that has
+// segments should make them small, some hundred bytes, so that the tests see many.
+func RunLog(t *testing.T, medium func(t *testing.T) LogMedium) {
+	tests := []struct {
+		name string
+		run  func(t *testing.T, m LogMedium)
+	}{
+		{"what is appended is read back, also when it is opened again", testLogReadBack},
+		{"an empty log says so", testLogEmpty},
+		{"a record may be of any size within the limits", testLogSizes},
+		{"slices may be reused", testLogReuse},
+		{"a reader follows what is appended", testLogFollow},
+		{"dropping keeps what is wanted, and can be repeated", testLogDrop},
+		{"a reader outlives what it reads", testLogDropUnderReader},
+		{"a power failure leaves what was synced and a beginning of the rest", testLogPower},
+		{"a flipped bit is told of, and read past", testLogFlip},
+		{"a flipped bit in what was never synced is a torn tail", testLogFlipInTail},
+		{"a full medium changes nothing", testLogFull},
+		{"a failed write is final", testLogFailed},
+		{"a failed sync is final", testLogFailedSync},
+		{"a closed log and a closed reader say so", testLogClosed},
+		{"appends, syncs, reads and drops may run at once", testLogConcurrency},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) { test.run(t, medium(t)) })
+	}
+	t.Run("it agrees with a list", func(t *testing.T) {
+		rapid.Check(t, func(rt *rapid.T) { testLogModel(rt, medium(t)) })
+	})
+}
+
+// entry is a record as a string, and where it stands.
+type entry struct {
+	At   store.Position
+	Data string
+}
+
+func (e entry) next() store.Position { return e.At.After([]byte(e.Data)) }
+
+func openLog(t rapid.TB, m LogMedium) store.Log {
+	t.Helper()
+	l, err := m.Open()
+	if err != nil {
+		t.Fatalf("Open: %v", err)
+	}
+	return l
+}
+
+func closeLog(t rapid.TB, l store.Log) {
+	t.Helper()
+	if err := l.Close(); err != nil {
+		t.Fatalf("Close: %v", err)
+	}
+}
+
+// appendTo appends records and checks the positions that are returned.
+func appendTo(t rapid.TB, l store.Log, records ...string) (entries []entry) {
+	t.Helper()
+	var batch [][]byte
+	at := l.Next()
+	for _, record := range records {
+		batch = append(batch, []byte(record))
+		entries = append(entries, entry{at, record})
+		at = at.After([]byte(record))
+	}
+	want := l.Next()
+	first, next, err := l.Append(batch...)
+	if err != nil {
+		t.Fatalf("Append: %v", err)
+	}
+	if first != want || next != at || l.Next() != at {
+		t.Fatalf("Append returned %d, %d and Next is %d, want %d, %d, %d", first, next, l.Next(), want, at, at)
+	}
+	return entries
+}
+
+func syncLog(t rapid.TB, l store.Log) {
+	t.Helper()
+	if err := l.Sync(); err != nil {
+		t.Fatalf("Sync: %v", err)
+	}
+	if l.Synced() != l.Next() {
+		t.Fatalf("synced up to %d, and appended up to %d", l.Synced(), l.Next())
+	}
+}
+
+func reader(t rapid.TB, l store.Log, from store.Position, buffer int) store.LogReader {
+	t.Helper()
+	r, err := l.Read(from, make([]byte, buffer))
+	if err != nil {
+		t.Fatalf("Read(%d): %v", from, err)
+	}
+	return r
+}
+
+// drain reads to the end, and returns the records and the damage met.
+func drain(t rapid.TB, r store.LogReader) (entries []entry, damage []*store.Damage) {
+	t.Helper()
+	for {
+		record, err := r.Next()
+		var d *store.Damage
+		switch {
+		case err == io.EOF:
+			return entries, damage
+		case errors.As(err, &d):
+			if !errors.Is(err, store.ErrCorrupt) || d.From >= d.To || d.Place == "" {
+				t.Fatalf("an odd damage: %v", err)
+			}
+			damage = append(damage, d)
+		case err != nil:
+			t.Fatalf("Next: %v", err)
+		default:
+			e := entry{record.Position, string(record.Data)}
+			if record.Next != e.next() {
+				t.Fatalf("a record at %d of %d bytes, and the next at %d", e.At, len(e.Data), record.Next)
+			}
+			entries = append(entries, e)
+		}
+	}
+}
+
+// expectLog checks that the log holds these records from a position on, and nothing damaged.
+func expectLog(t rapid.TB, l store.Log, from store.Position, want []entry) {
+	t.Helper()
+	r := reader(t, l, from, 0)
+	defer r.Close()
+	got, damage := drain(t, r)
+	if len(damage) > 0 {
+		t.Fatalf("damage: %v", damage)
+	}
+	if diff := cmp.Diff(want, got); diff != "" && len(want)+len(got) > 0 {
+		t.Fatalf("records from %d on (-want +got):\n%s", from, diff)
+	}
+}
+
+// numberedRecords are records of growing size, with n of them in all.
+func numberedRecords(n int) (records []string) {
+	for i := range n {
+		records = append(records, fmt.Sprintf("record %d %s", i, filled(byte(i), i)))
+	}
+	return records
+}
+
+func testLogReadBack(t *testing.T, m LogMedium) {
+	l := openLog(t, m)
+	var want []entry
+	for i, record := range numberedRecords(60) {
+		if i%3 == 0 {
+			want = append(want, appendTo(t, l, record)...)
+		} else {
+			want = append(want, appendTo(t, l, record, "", "and "+record)...)
+		}
+	}
+	for range 3 {
+		expectLog(t, l, 0, want)
+		for i, e := range want {
+			expectLog(t, l, e.At, want[i:])
+		}
+		size, next := l.Size(), l.Next()
+		if size < int64(next) {
+			t.Errorf("%d bytes were appended, and the log has a size of %d", next, size)
+		}
+		closeLog(t, l)
+		l = openLog(t, m)
+		if l.Next() != next || l.Synced() != next || l.Size() != size {
+			t.Fatalf("opened again it ends at %d, synced up to %d, with %d bytes; want %d and %d", l.Next(),
+				l.Synced(), l.Size(), next, size)
+		}
+		want = append(want, appendTo(t, l, "after opening")...)
+	}
+	closeLog(t, l)
+}
+
+func testLogEmpty(t *testing.T, m LogMedium) {
+	l := openLog(t, m)
+	if l.First() != 0 || l.Next() != 0 || l.Synced() != 0 {
+		t.Errorf("an empty log reaches from %d to %d, synced %d", l.First(), l.Next(), l.Synced())
+	}
+	if first, next, err := l.Append(); first != 0 || next != 0 || err != nil {
+		t.Errorf("appending nothing: %d, %d, %v", first, next, err)
+	}
+	if err := l.DropBefore(100); err != nil {
+		t.Errorf("DropBefore: %v", err)
+	}
+	syncLog(t, l)
+	expectLog(t, l, 0, nil)
+	expectLog(t, l, 1000, nil)
+	closeLog(t, l)
+}
+
+func testLogSizes(t *testing.T, m LogMedium) {
+	l := openLog(t, m)
+	defer closeLog(t, l)
+	beyond := make([]byte, store.MaxRecord+1)
+	largest := beyond[:store.MaxRecord]
+	largest[0], largest[store.MaxRecord-1] = 1, 2
+	full := func(more int) [][]byte {
+		left := store.MaxAppend - store.MaxRecord - 3*store.RecordFrame
+		return [][]byte{largest, largest[:left+more], nil}
+	}
+	want := appendTo(t, l, "", string(filled(1, 70<<10)), "small")
+	for _, test := range []struct {
+		name  string
+		batch [][]byte
+	}{
+		{"a record that is too large", [][]byte{beyond}},
+		{"records that are too large together", full(1)},
+	} {
+		before := l.Next()
+		_, _, err := l.Append(test.batch...)
+		expectErr(t, test.name, err, store.ErrBatchTooLarge)
+		if l.Next() != before {
+			t.Fatalf("%s was refused, and the log ends at %d", test.name, l.Next())
+		}
+	}
+	batch := full(0)
+	first, next, err := l.Append(batch...)
+	if err != nil || next-first != store.MaxAppend {
+		t.Fatalf("an Append at the limit reaches from %d to %d: %v", first, next, err)
+	}
+	r := reader(t, l, first, 1<<20)
+	for i, data := range batch {
+		record, err := r.Next()
+		if err != nil || !bytes.Equal(data, record.Data) {
+			t.Fatalf("record %d has %d bytes, and is read with %d, or others: %v", i, len(data),
+				len(record.Data), err)
+		}
+	}
+	r.Close()
+	expectLog(t, l, next, appendTo(t, l, "another"))
+	r = reader(t, l, 0, 0)
+	defer r.Close()
+	for i, e := range want {
+		record, err := r.Next()
+		if err != nil || string(record.Data) != e.Data {
+			t.Fatalf("record %d has %d bytes, and is read with %d, or others: %v", i, len(e.Data),
+				len(record.Data), err)
+		}
+	}
+}
+
+func testLogReuse(t *testing.T, m LogMedium) {
+	l := openLog(t, m)
+	defer closeLog(t, l)
+	record := []byte("first")
+	batch := [][]byte{record}
+	for _, text := range []string{"first", "again", "third"} {
+		copy(record, text)
+		if _, _, err := l.Append(batch...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	clear(record)
+	r := reader(t, l, 0, 0)
+	defer r.Close()
+	got, _ := drain(t, r)
+	want := []entry{{0, "first"}, {21, "again"}, {42, "third"}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("records (-want +got):\n%s", diff)
+	}
+}
+
+func testLogFollow(t *testing.T, m LogMedium) {
+	l := openLog(t, m)
+	defer closeLog(t, l)
+	r := reader(t, l, 0, 0)
+	defer r.Close()
+	for _, record := range numberedRecords(40) {
+		want := appendTo(t, l, record, "and "+record)
+		got, _ := drain(t, r)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("what a reader saw of an append (-want +got):\n%s", diff)
+		}
+	}
+}
+
+func testLogClosed(t *testing.T, m LogMedium) {
+	l := openLog(t, m)
+	appendTo(t, l, "a", "b")
+	closed := reader(t, l, 0, 0)
+	closed.Close()
+	closed.Close()
+	_, err := closed.Next()
+	expectErr(t, "Next of a closed reader", err, store.ErrClosed)
+	left := reader(t, l, l.Next(), 0)
+	defer left.Close()
+
+	closeLog(t, l)
+	closeLog(t, l)
+	_, _, err = l.Append([]byte("c"))
+	expectErr(t, "Append", err, store.ErrClosed)
+	expectErr(t, "Sync", l.Sync(), store.ErrClosed)
+	expectErr(t, "DropBefore", l.DropBefore(1), store.ErrClosed)
+	_, err = l.Read(0, nil)
+	expectErr(t, "Read", err, store.ErrClosed)
+	_, err = left.Next()
+	expectErr(t, "Next of a reader at the end", err, store.ErrClosed)
+}
