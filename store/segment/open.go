@@ -142,7 +142,11 @@ func (l *Log) resume(s segment, end, known store.Position) error {
 	if err := l.last.Truncate(s.offset(whole)); err != nil {
 		return err
 	}
-	if err := rewrite(l.last, s.offset(min(synced, whole)), s.offset(whole), buffer); err != nil {
+	from := s.offset(min(synced, whole))
+	if synced == s.base {
+		from = 0 // the header was synced before the first record was written, and nothing else says so
+	}
+	if err := rewrite(l.last, from, s.offset(whole), buffer); err != nil {
 		return err
 	}
 	if err := l.last.Sync(); err != nil {

@@ -25,7 +25,9 @@ const sector = 16
 type platter struct {
 	files   map[string]*platterFile
 	durable map[string]*platterFile // the names that were synced
+	ghosts  map[string]*platterFile // names that were removed since
 	room    int                     // bytes that it takes until it is full; negative for no bound
+	failing bool                    // syncs fail
 }
 
 type platterFile struct {
@@ -42,7 +44,8 @@ type change struct {
 }
 
 func newPlatter() *platter {
-	return &platter{map[string]*platterFile{}, map[string]*platterFile{}, -1}
+	none := func() map[string]*platterFile { return map[string]*platterFile{} }
+	return &platter{files: none(), durable: none(), ghosts: none(), room: -1}
 }
 
 func (d *platter) list() ([]string, error) { return slices.Sorted(maps.Keys(d.files)), nil }
@@ -65,15 +68,21 @@ func (d *platter) open(name string) (file, error) {
 }
 
 func (d *platter) remove(name string) error {
-	if _, ok := d.files[name]; !ok {
+	f, ok := d.files[name]
+	if !ok {
 		return fs.ErrNotExist
 	}
+	d.ghosts[name] = f
 	delete(d.files, name)
 	return nil
 }
 
 func (d *platter) sync() error {
+	if d.failing {
+		return errDisk
+	}
 	d.durable = maps.Clone(d.files)
+	clear(d.ghosts)
 	return nil
 }
 
@@ -126,7 +135,13 @@ func (c change) apply(to []byte) []byte {
 
 func (f *platterFile) Size() (int64, error) { return int64(len(f.content)), nil }
 
+// Sync that fails forgets what it could not write, as Linux does: readers still see it, and the next
+// Sync succeeds without it.
 func (f *platterFile) Sync() error {
+	if f.disk.failing {
+		f.pending = nil
+		return errDisk
+	}
 	f.durable, f.pending = slices.Clone(f.content), nil
 	return nil
 }
@@ -138,12 +153,16 @@ func (d *platter) losePower(chance *rand.Rand) *platter {
 	found := newPlatter()
 	names := maps.Clone(d.files)
 	maps.Copy(names, d.durable)
+	maps.Copy(names, d.ghosts)
 	for _, name := range slices.Sorted(maps.Keys(names)) {
-		now, before := d.files[name], d.durable[name]
-		f := now
-		if now != before && chance.IntN(2) == 0 {
-			f = before
+		was := []*platterFile{d.files[name]}
+		if before := d.durable[name]; before != was[0] {
+			was = append(was, before)
 		}
+		if ghost := d.ghosts[name]; ghost != nil {
+			was = append(was, ghost)
+		}
+		f := was[chance.IntN(len(was))]
 		if f == nil {
 			continue
 		}
@@ -160,8 +179,8 @@ func (d *platter) losePower(chance *rand.Rand) *platter {
 	return found
 }
 
-// TestPowerFailuresLoseNothingThatWasSynced fills, drops, syncs and loses a log in every order that
-// rapid thinks of. After each power failure the log has every record that was synced, then a
+// TestPowerFailuresLoseNothingThatWasSynced fills, drops, syncs, fails and loses a log in every order
+// that rapid thinks of. After each power failure the log has every record that was synced, then a
 // beginning of the others, nothing that was refused, and no damage.
 func TestPowerFailuresLoseNothingThatWasSynced(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -187,6 +206,17 @@ func TestPowerFailuresLoseNothingThatWasSynced(t *testing.T) {
 				w.known = max(w.known, w.log.First())
 			},
 			"checkpoint": func(*rapid.T) { w.known = w.log.Synced() },
+			"end the process": func(t *rapid.T) {
+				if rapid.Bool().Draw(t, "sync fails") {
+					w.disk.failing = true
+					w.log.Sync()
+					w.append(t)
+					w.disk.failing = false
+				}
+				end := w.log.Next()
+				w.open(t)
+				w.check(t, end)
+			},
 			"lose power": func(t *rapid.T) {
 				synced := w.log.Synced()
 				seed := rapid.Uint64().Draw(t, "seed")
@@ -220,7 +250,7 @@ func (w *powerWorld) append(t *rapid.T) {
 		batch = append(batch, []byte(text)[:min(len(text), 8)])
 	}
 	first, _, err := w.log.Append(batch...)
-	if errors.Is(err, store.ErrNoSpace) {
+	if errors.Is(err, store.ErrNoSpace) || errors.Is(err, store.ErrFailed) {
 		return
 	}
 	if err != nil {
@@ -237,6 +267,13 @@ func (w *powerWorld) check(t *rapid.T, synced store.Position) {
 	if w.log.Next() < synced || w.log.Synced() != w.log.Next() {
 		t.Fatalf("synced up to %d, then found up to %d, of it synced %d", synced, w.log.Next(),
 			w.log.Synced())
+	}
+	size := int64(0)
+	for _, f := range w.disk.files {
+		size += int64(len(f.content))
+	}
+	if w.log.Size() != size {
+		t.Fatalf("the log has a size of %d, its files one of %d", w.log.Size(), size)
 	}
 	w.records = slices.DeleteFunc(w.records, func(r store.Record) bool {
 		return r.Next > w.log.Next()
