@@ -19,8 +19,8 @@
 //
 // Open cuts off what was torn, and Torn says how much. It leaves what rotted as it is: a reader gets a
 // *store.Damage with position and file, and then what stands behind it. If the frame is whole, the
-// damage is one record. Else the next whole record is looked for, byte by byte (0.1 s for 64 MiB), to
-// the end of the segment. Chance matches need two checksums, and the salt of the segment, which
+// damage is one record. Else the next whole record is looked for, byte by byte (BenchmarkSearch),
+// to the end of the segment. Chance matches need two checksums, and the salt of the segment, which
 // nobody outside knows, keeps a stored value from posing as records.
 //
 // Open writes again what it found and no record proves synced, and syncs that: a process that
