@@ -41,8 +41,8 @@ func (p Position) After(record []byte) Position {
 //
 // A log whose medium is full stays whole: the Append had no effect, and may be tried again. Any other
 // failed write, and each failed sync, is final: the kernel may have thrown away what it could not
-// write, and a second attempt would succeed without it. From then on every Append and Sync returns
-// the same error, which wraps ErrFailed; the owner stops as after a crash.
+// write, and a second attempt would succeed without it. From then on every Append, Sync and DropBefore
+// returns the same error, which wraps ErrFailed; the owner stops as after a crash.
 //
 // All methods may be called by many goroutines at once. Append does not wait for a Sync under way,
 // unless a new segment is begun, which syncs the one before.

@@ -69,7 +69,8 @@ const (
 type Options struct {
 	// SegmentSize is the size of the records in a file, in bytes; the default is 64 MiB, at most 1 GiB.
 	// What one Append writes stays together, so a large one makes a larger file. Space is given back by
-	// whole files, and each costs two fsyncs when it is begun.
+	// whole files, and each costs three fsyncs when it is begun: of the one before, of its header and of
+	// the directory.
 	SegmentSize int
 	// Synced is a position up to which the owner knows the log to have been synced, say by a
 	// checkpoint. What is bad or missing before it is damage. A log that was lost goes on from there.
