@@ -84,7 +84,7 @@ type share struct {
 	epoch uint64  // counter of the owner's dot that began it; on the wire 0 for this very dot
 	cum   amounts // counted since the epoch began
 	base  amounts // the part of cum that resets, seen by the owner, have taken away
-	last  int64   // what this very entry added: to issue it again after a fork
+	last  int64   // what this very entry added: so that a person can do it again: see Describe
 }
 
 // baseline is left by a reset for each share that it removed: of what the owner counted in that

@@ -8,8 +8,11 @@ import (
 	"github.com/peerd/peerd/crdt"
 )
 
-// NeighbourID names a neighbour: its peer id.
+// NeighbourID names a neighbour: its peer id, of at most MaxNeighbourID bytes.
 type NeighbourID string
+
+// MaxNeighbourID bounds a name.
+const MaxNeighbourID = 128
 
 // Core is the replica that a Mesh spreads deltas from.
 type Core interface {
@@ -19,23 +22,24 @@ type Core interface {
 	Whole() bool
 	// Lacks reports whether the replica lacks something of a context.
 	Lacks(known crdt.VersionVector) bool
-	// Branches returns the branches that are known to be abandoned, oldest first. Those without Healed are
-	// not told to others yet.
-	Branches() []Branch
-	// Abandon is told of such branches. stranded reports whether the replica itself is on one.
-	Abandon(all []Branch) (stranded bool)
 	// Context returns the context, which the mesh does not change.
 	Context() (crdt.VersionVector, crdt.Heads)
 	// State returns the digest; settled is false while the root says nothing.
 	State() (d Digest, settled bool)
-	// Heard is told what another replica's context is, and compares its deltas with those here.
+	// Heard is told what another replica has, and compares its deltas with those here.
 	Heard(seen crdt.VersionVector, heads crdt.Heads) Differences
-	// Owns reports whether the replica's store wrote under an id.
-	Owns(id crdt.ReplicaID) bool
+	// Confirm is told, after that, what of the replica's own writes a host is known to have. across says that
+	// it is in quarantine.
+	Confirm(host NeighbourID, seen crdt.VersionVector, heads crdt.Heads, across bool)
+	// Forked is told that a replica's deltas are others at some host.
+	Forked(id crdt.ReplicaID)
+	// Agrees reports whether a replica's delta that ends at a counter is known to have this hash here.
+	Agrees(id crdt.ReplicaID, last uint64, head crdt.Hash) bool
 	// Chain returns the chain of a replica's deltas in the log, up to the first that ends beyond a counter.
 	Chain(id crdt.ReplicaID, upTo uint64) (Chain, error)
-	// Compare is told another replica's chain of a suspect, and reports whether the two fork.
-	Compare(theirs Chain) (forks bool, err error)
+	// Compare is told a host's chain of a replica. It reports whether that and the one here are known to
+	// fork, and the last dot that they are known to have in common.
+	Compare(from NeighbourID, theirs Chain) (forks bool, last uint64, err error)
 	// LogStart returns where someone with the given context begins to read the log, and whether the
 	// log covers all that they lack.
 	LogStart(theirs crdt.VersionVector) (record uint64, covered bool)
@@ -47,9 +51,8 @@ type Core interface {
 
 // Differences says which replicas' deltas are others, or may be, at a neighbour than here.
 type Differences struct {
-	Suspects []crdt.ReplicaID // this store's own ids: the neighbour is asked for their chains
-	Forked   []crdt.ReplicaID // of other stores: they must hear of it
-	Strange  []crdt.ReplicaID // that are: if any, no deltas are exchanged before one of the two has healed
+	Forked []crdt.ReplicaID // that are: nothing is exchanged
+	Unsure []crdt.ReplicaID // that may be: the neighbour is asked for their chains
 }
 
 // Outcome is what became of a delta that arrived.
@@ -61,6 +64,7 @@ const (
 	Early                  // something that it may have seen is missing: it may be offered again
 	Refused                // it was dropped
 	Later                  // it was not looked at: it is to be offered again by Resume
+	Astray                 // it does not continue the chain of its replica's deltas that is here
 )
 
 // Event is something that the mesh's owner must act on.
@@ -77,9 +81,8 @@ const (
 	Behind EventKind = iota
 	// Damaged: this replica and the neighbour have the same context over different cells.
 	Damaged
-	// Meet: a link is to be opened to a host that is no neighbour, so that this store's fork heals. It may
-	// be the owner itself, whose name the mesh does not know.
-	Meet
+	// Forked: the neighbour is in quarantine, because a replica's deltas there are others than here.
+	Forked
 )
 
 // Mesh is the state of dissemination. One goroutine owns it.
@@ -95,54 +98,50 @@ type Mesh struct {
 	paused     bool // deltas are not taken
 	held       bool // own deltas wait for Release
 	events     []Event
-	rifts      map[rift]int // that everyone is told of, with the ticks for which they are remembered
+	apart      map[NeighbourID]map[crdt.ReplicaID]*parting // those in quarantine
 }
 
 // neighbour is one open link.
 type neighbour struct {
 	greeted bool               // its hello has arrived
 	whole   bool               // and said that it has what its context says
-	strange bool               // dots stand for other things there than here
-	differs []crdt.ReplicaID   // those of these replicas
 	replica crdt.ReplicaID     // under which it wrote when it said hello
 	known   crdt.VersionVector // what it has, or was sent
 	said    crdt.VersionVector // what it has, by its own word
+	stated  crdt.VersionVector // what it said that it has with the hashes of the heads
+	heads   crdt.Heads         // which are these
 	told    crdt.VersionVector // what it knows that we have
 	came    crdt.VersionVector // what it sent
 	cursor  uint64             // the log's record to serve it next
 	seeking bool               // records before that had nothing for it, and more are to be read
 	lost    bool               // cursor is to be found anew
 	behind  bool               // the log does not cover what it lacks
-	missing int                // ticks for which it has had what we lack, or been strange
+	missing int                // ticks for which it has had what we lack
 	quiet   int                // ticks since it was told what is new here
 	due     bool               // deltas that are held back are to go to it
 
 	// Hellos on this link: those sent to it, those heard from it, and how many it must have heard before
 	// what it says of itself counts. See Rebase.
 	hellos, heard, confirm uint64
-	toldWhole              bool // that this replica may be relied on, by the last one sent
 
 	onTheWay uint64 // bytes of deltas sent to it and not acknowledged
 	owed     uint64 // bytes of deltas received from it and not acknowledged
 
-	rest     []*crdt.Delta      // of its last frame, not looked at
-	news     crdt.VersionVector // that came along with it
-	applied  bool               // some of that frame's deltas were
-	retrying bool               // what waited is being looked at because of that
+	rest      []*crdt.Delta      // of its last frame, not looked at
+	news      crdt.VersionVector // that came along with it
+	newsHeads crdt.Heads
+	applied   bool // some of that frame's deltas were
+	retrying  bool // what waited is being looked at because of that
 
 	unwanted map[crdt.ReplicaID]bool // whose deltas it asked us to leave out
 	prune    map[crdt.ReplicaID]bool // whose deltas it is to be asked to leave out
 	pruned   map[crdt.ReplicaID]bool // and was asked to, or is to be
 	ask      map[crdt.ReplicaID]bool // whose chain it is to be asked for
 	asked    map[crdt.ReplicaID]bool // whose chain it was asked for
-	silent   int                     // ticks for which it has not answered that
 	chain    map[crdt.ReplicaID]bool // whose chain it asked for
 
-	branches map[BranchName]uint64 // abandoned ones that it knows of: one more than their tries
-	rifts    map[rift]bool         // that it knows of, among those that are remembered
-
 	// What is due to it. Flags, not queues: a message is made when the link takes it.
-	hello, answer, graft, tellBehind, have, digest bool
+	hello, answer, graft, tellBehind, tellFork, have, digest bool
 }
 
 // maxContext bounds the replicas in what a neighbour says that it has.
@@ -151,13 +150,16 @@ const maxContext = 1 << 20
 // NewMesh returns a mesh without neighbours.
 func NewMesh(core Core) *Mesh {
 	return &Mesh{core: core, id: core.ID(), neighbours: map[NeighbourID]*neighbour{},
-		source: map[crdt.ReplicaID]NeighbourID{}, rifts: map[rift]int{}}
+		source: map[crdt.ReplicaID]NeighbourID{},
+		apart:  map[NeighbourID]map[crdt.ReplicaID]*parting{}}
 }
 
 // Connect opens a link, in place of one that there may be.
 func (m *Mesh) Connect(id NeighbourID) {
 	n := &neighbour{
 		hello:    true,
+		stated:   crdt.VersionVector{},
+		heads:    crdt.Heads{},
 		told:     crdt.VersionVector{},
 		came:     crdt.VersionVector{},
 		unwanted: map[crdt.ReplicaID]bool{},
@@ -166,8 +168,6 @@ func (m *Mesh) Connect(id NeighbourID) {
 		ask:      map[crdt.ReplicaID]bool{},
 		asked:    map[crdt.ReplicaID]bool{},
 		chain:    map[crdt.ReplicaID]bool{},
-		branches: map[BranchName]uint64{},
-		rifts:    map[rift]bool{},
 	}
 	m.neighbours[id] = n
 	if !m.core.Whole() {
@@ -206,21 +206,6 @@ func (m *Mesh) Whole(id NeighbourID) bool {
 	return n != nil && n.greeted && n.whole
 }
 
-// Strange reports whether dots stand for other things at a neighbour than here, so that no deltas are
-// exchanged with it before one of the two has healed.
-func (m *Mesh) Strange(id NeighbourID) bool {
-	n := m.neighbours[id]
-	return n != nil && n.strange
-}
-
-// Differs returns the replicas whose dots stand for other things at a neighbour than here.
-func (m *Mesh) Differs(id NeighbourID) []crdt.ReplicaID {
-	if n := m.neighbours[id]; n != nil {
-		return n.differs
-	}
-	return nil
-}
-
 // Events returns what happened since the last call.
 func (m *Mesh) Events() []Event {
 	e := m.events
@@ -244,16 +229,6 @@ func (n *neighbour) mustConfirm() {
 	n.confirm = n.hellos + 1
 }
 
-// suspected reports whether it is open whether this store forked: a neighbour was asked for a chain of its.
-func (m *Mesh) suspected() bool {
-	for _, n := range m.neighbours {
-		if len(n.ask)+len(n.asked) > 0 {
-			return true
-		}
-	}
-	return false
-}
-
 // Ticks, of 100 ms.
 const (
 	// patience is for how long a neighbour may have what we lack before it is asked: what is on the way
@@ -261,9 +236,6 @@ const (
 	patience = 5
 	// askEvery is between two such requests.
 	askEvery = 10
-	// chainTicks is for how long a neighbour is waited for that was asked for a chain. Meanwhile nobody may
-	// rely on this replica.
-	chainTicks = 600
 	// tellAfter is after how long what is new here goes along with deltas again, and tellAlone when it
 	// does not wait for any. In a mesh that works it tells nothing that does not come anyway.
 	tellAfter = 10
@@ -275,24 +247,15 @@ const (
 func (m *Mesh) Tick(repairing bool) {
 	renamed := m.core.ID() != m.id
 	m.id = m.core.ID()
-	m.forgetRifts()
-	for _, n := range m.neighbours {
+	for id, n := range m.neighbours {
 		n.hello = n.hello || renamed
 		if !n.greeted {
 			continue
 		}
 		n.quiet++
-		if n.silent++; len(n.asked) == 0 || n.silent == chainTicks {
-			clear(n.asked)
-			n.silent = 0
-		}
 		n.have = n.have || n.quiet >= tellAlone
 		switch {
-		case n.strange:
-			if n.missing++; n.missing%riftAgain == 0 {
-				n.hello, n.answer = true, true
-			}
-		case !m.core.Lacks(n.known):
+		case m.Quarantined(id), !m.core.Lacks(n.known):
 			n.missing = 0
 		case !repairing:
 			if n.missing++; n.missing%askEvery == patience {
@@ -326,11 +289,14 @@ func (m *Mesh) Next(id NeighbourID) ([]byte, error) {
 	if !n.greeted {
 		return nil, nil
 	}
-	if b := m.nextBranches(n); b != nil {
-		return b, nil
+	if f := m.nextFork(id, n); f != nil {
+		return f, nil
 	}
-	if r := m.nextRift(n); r != nil {
-		return r, nil
+	if data, err := m.nextChain(n); data != nil || err != nil {
+		return data, err
+	}
+	if m.Quarantined(id) {
+		return nil, nil
 	}
 	if len(n.prune) > 0 {
 		ids := slices.Sorted(maps.Keys(n.prune))
@@ -339,9 +305,6 @@ func (m *Mesh) Next(id NeighbourID) ([]byte, error) {
 			delete(n.prune, id)
 		}
 		return encodePrune(ids), nil
-	}
-	if data, err := m.nextChain(n); data != nil || err != nil {
-		return data, err
 	}
 	if n.lost {
 		m.place(n)
@@ -355,7 +318,7 @@ func (m *Mesh) Next(id NeighbourID) ([]byte, error) {
 		n.owed = 0
 		return encodeAck(bytes), nil
 	}
-	if !n.behind && !n.strange && n.onTheWay < window && (n.due || !m.held) {
+	if !n.behind && n.onTheWay < window && (n.due || !m.held) {
 		if data, err := m.nextDeltas(n); data != nil || err != nil {
 			return data, err
 		}
@@ -378,9 +341,8 @@ func (m *Mesh) Next(id NeighbourID) ([]byte, error) {
 func (m *Mesh) nextHello(n *neighbour) []byte {
 	seen, heads := m.core.Context()
 	h := hello{version: protocolVersion, replica: m.core.ID(), seen: seen, heads: heads,
-		answer: n.answer, whole: m.core.Whole() && !m.suspected(), heard: n.heard}
+		answer: n.answer, whole: m.core.Whole(), heard: n.heard}
 	n.hellos++
-	n.toldWhole = h.whole
 	if n.graft {
 		for id, count := range n.known {
 			if count > seen[id] && len(h.graft) < maxReplicas {
@@ -394,38 +356,4 @@ func (m *Mesh) nextHello(n *neighbour) []byte {
 	n.hello, n.graft, n.answer = false, false, false
 	n.told, n.quiet = seen.Clone(), 0
 	return h.encode()
-}
-
-// maxAsked bounds the chains that a neighbour may have asked for and not got.
-const maxAsked = 16
-
-// nextChain returns a question for a chain, or an answer to one.
-func (m *Mesh) nextChain(n *neighbour) ([]byte, error) {
-	if r, ok := least(n.ask); ok {
-		delete(n.ask, r)
-		if !n.asked[r] { // the answer to a second question would be one that nobody asked for
-			n.asked[r] = true
-			return encodeAsk(r), nil
-		}
-	}
-	r, ok := least(n.chain)
-	if !ok {
-		return nil, nil
-	}
-	delete(n.chain, r)
-	c, err := m.core.Chain(r, n.known[r])
-	if err != nil {
-		return nil, err
-	}
-	return encodeChain(c), nil
-}
-
-// least returns the first member of a set.
-func least(set map[crdt.ReplicaID]bool) (id crdt.ReplicaID, ok bool) {
-	for r := range set {
-		if !ok || r < id {
-			id, ok = r, true
-		}
-	}
-	return id, ok
 }

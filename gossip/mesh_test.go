@@ -20,17 +20,15 @@ type fakeCore struct {
 	root  uint64
 	heard int
 
-	branches []Branch
-	strange  bool
-	forked   []crdt.ReplicaID
-	doubts   bool // it forked, and finds its own id different at all others
+	forked []crdt.ReplicaID // that it finds different at all others
+	unsure bool             // its log does not reach to the fork
 }
 
 func newFake(id crdt.ReplicaID) *fakeCore {
 	return &fakeCore{id: id, seen: crdt.VersionVector{}, heads: crdt.Heads{}}
 }
 
-func (c *fakeCore) Whole() bool                               { return !c.doubts }
+func (c *fakeCore) Whole() bool                               { return true }
 func (c *fakeCore) ID() crdt.ReplicaID                        { return c.id }
 func (c *fakeCore) Context() (crdt.VersionVector, crdt.Heads) { return c.seen, c.heads }
 
@@ -44,27 +42,17 @@ func (c *fakeCore) State() (Digest, bool) {
 
 func (c *fakeCore) Heard(crdt.VersionVector, crdt.Heads) Differences {
 	c.heard++
-	d := Differences{Forked: c.forked}
-	if c.strange {
-		d.Strange = []crdt.ReplicaID{99}
-	}
-	if c.doubts {
-		d.Suspects = []crdt.ReplicaID{c.id}
-	}
-	return d
+	return Differences{Forked: c.forked}
 }
 
-func (c *fakeCore) Owns(id crdt.ReplicaID) bool { return id == c.id }
-
+func (c *fakeCore) Confirm(NeighbourID, crdt.VersionVector, crdt.Heads, bool) {}
+func (c *fakeCore) Forked(crdt.ReplicaID)                                     {}
+func (c *fakeCore) Agrees(crdt.ReplicaID, uint64, crdt.Hash) bool {
+	return len(c.forked) == 0 && !c.unsure
+}
 func (c *fakeCore) Chain(id crdt.ReplicaID, _ uint64) (Chain, error) { return Chain{Replica: id}, nil }
-func (c *fakeCore) Compare(Chain) (bool, error)                      { return c.doubts, nil }
+func (c *fakeCore) Compare(NeighbourID, Chain) (bool, uint64, error) { return false, 3, nil }
 func (c *fakeCore) Lacks(known crdt.VersionVector) bool              { return !c.seen.Contains(known) }
-func (c *fakeCore) Branches() []Branch                               { return c.branches }
-
-func (c *fakeCore) Abandon(all []Branch) bool {
-	c.branches = append(c.branches, all...)
-	return false
-}
 
 func (c *fakeCore) LogStart(theirs crdt.VersionVector) (uint64, bool) {
 	for i, d := range c.log {
@@ -265,11 +253,11 @@ func TestADeltaThatOvertookAnotherWaitsForIt(t *testing.T) {
 	first := w.cores[0].log[0]
 	w.cores[1].take(first)
 	w.cores[1].write(1)
-	w.deliver(1, id(2), encodeDeltas([][]byte{w.cores[1].log[1].Encode()}, nil))
+	w.deliver(1, id(2), encodeDeltas([][]byte{w.cores[1].log[1].Encode()}, nil, nil))
 	if n := w.meshes[2].Waiting(); n != 1 {
 		t.Fatalf("%d deltas wait, want 1", n)
 	}
-	w.deliver(0, id(2), encodeDeltas([][]byte{first.Encode()}, nil))
+	w.deliver(0, id(2), encodeDeltas([][]byte{first.Encode()}, nil, nil))
 	if n := w.meshes[2].Waiting(); n != 0 || w.cores[2].seen[2] != 1 {
 		t.Fatalf("%d deltas wait, and the context is %v", n, w.cores[2].seen)
 	}
@@ -286,7 +274,7 @@ func TestADeltaThatWaitedForARepairIsAppliedAndPassedOn(t *testing.T) {
 	first := w.cores[0].log[0]
 	w.cores[1].take(first)
 	w.cores[1].write(1)
-	w.deliver(1, id(2), encodeDeltas([][]byte{w.cores[1].log[1].Encode()}, nil))
+	w.deliver(1, id(2), encodeDeltas([][]byte{w.cores[1].log[1].Encode()}, nil, nil))
 	w.meshes[2].Disconnect(id(1))
 	w.meshes[1].Disconnect(id(2))
 	for _, i := range []int{2, 3} {
@@ -306,7 +294,7 @@ func TestWaitingDeltasAreBounded(t *testing.T) {
 	other := newFake(9)
 	other.write(2 * maxWaiting)
 	for _, d := range other.log[1:] {
-		w.deliver(0, id(1), encodeDeltas([][]byte{d.Encode()}, nil))
+		w.deliver(0, id(1), encodeDeltas([][]byte{d.Encode()}, nil, nil))
 	}
 	if n := w.meshes[1].Waiting(); n != maxWaiting {
 		t.Errorf("%d deltas wait, the limit is %d", n, maxWaiting)
@@ -371,45 +359,10 @@ func TestAnOldWordOfANeighbourDoesNotCount(t *testing.T) {
 	}
 }
 
-// TestAChainThatNeverComesIsNotWaitedForForEver has a neighbour that does not answer: nobody may rely on who asked,
-// for a minute.
-func TestAChainThatNeverComesIsNotWaitedForForEver(t *testing.T) {
-	w := newNet(t, 2)
-	w.connect(0, 1)
-	w.run()
-	w.meshes[0].neighbours["1"].asked[7] = true
-	w.meshes[1].Rebase()
-	w.run()
-	if w.meshes[1].Whole("0") {
-		t.Error("who waits for a chain is relied on")
-	}
-	w.tick(chainTicks + 1)
-	w.meshes[1].Rebase()
-	w.run()
-	if !w.meshes[1].Whole("0") {
-		t.Error("it still waits")
-	}
-}
-
-// TestTwoHostsThatForkedFallSilent has two hosts that cannot heal, each with another branch of its own at the other.
-func TestTwoHostsThatForkedFallSilent(t *testing.T) {
-	w := newNet(t, 2)
-	w.cores[0].doubts, w.cores[1].doubts = true, true
-	w.connect(0, 1)
-	w.run() // ends
-	if n := w.sent[kindHello]; n > 6 {
-		t.Errorf("%d hellos were said", n)
-	}
-	w.tick(50)
-	if n := w.sent[kindChain]; n > 10 {
-		t.Errorf("after five seconds %d chains were sent", n)
-	}
-}
-
 func TestAMessageBeforeHelloEndsTheLink(t *testing.T) {
 	m := NewMesh(newFake(1))
 	m.Connect("x")
-	err := m.Receive("x", encodeHave(crdt.VersionVector{1: 1}), nil)
+	err := m.Receive("x", encodeHave(crdt.VersionVector{1: 1}, nil), nil)
 	if !errors.Is(err, ErrFrame) {
 		t.Errorf("error: %v", err)
 	}

@@ -44,9 +44,7 @@ const (
 	kindAsk    kind = 7
 	kindChain  kind = 8
 	kindAck    kind = 9
-
-	kindAbandoned kind = 10
-	kindRift      kind = 11
+	kindFork   kind = 10
 )
 
 // Fingerprint is 16 bytes of a digest. Mesh only compares them.
@@ -136,18 +134,19 @@ func decodePrune(body []byte) (ids []crdt.ReplicaID, err error) {
 }
 
 // A deltas message also tells what is new at the sender, as a have does, when that is due.
-func encodeDeltas(deltas [][]byte, news crdt.VersionVector) []byte {
+func encodeDeltas(deltas [][]byte, news crdt.VersionVector, heads crdt.Heads) []byte {
 	return frame(kindDeltas, func(w *wire.Writer) {
 		w.Array(2)
 		w.Array(len(deltas))
 		for _, d := range deltas {
 			w.Bytes(d)
 		}
-		crdt.WriteVector(w, news)
+		crdt.WriteContext(w, news, heads)
 	})
 }
 
-func decodeDeltas(body []byte) (deltas []*crdt.Delta, news crdt.VersionVector, err error) {
+func decodeDeltas(body []byte) (
+	deltas []*crdt.Delta, news crdt.VersionVector, heads crdt.Heads, err error) {
 	var bad error
 	err = decode(body, 2, func(r *wire.Reader) {
 		n := r.Array(maxFrameDeltas)
@@ -158,25 +157,40 @@ func decodeDeltas(body []byte) (deltas []*crdt.Delta, news crdt.VersionVector, e
 			}
 		}
 		if bad == nil {
-			news = crdt.ReadVector(r)
+			news, heads = crdt.ReadContext(r)
 		}
 	})
 	if bad != nil {
-		return nil, nil, fmt.Errorf("%w: %w", ErrFrame, bad)
+		return nil, nil, nil, fmt.Errorf("%w: %w", ErrFrame, bad)
 	}
-	return deltas, news, err
+	return deltas, news, heads, err
 }
 
-func encodeHave(v crdt.VersionVector) []byte {
+// A have tells what is new at the sender, with the hashes of the heads.
+func encodeHave(v crdt.VersionVector, heads crdt.Heads) []byte {
 	return frame(kindHave, func(w *wire.Writer) {
 		w.Array(1)
-		crdt.WriteVector(w, v)
+		crdt.WriteContext(w, v, heads)
 	})
 }
 
-func decodeHave(body []byte) (v crdt.VersionVector, err error) {
-	err = decode(body, 1, func(r *wire.Reader) { v = crdt.ReadVector(r) })
-	return v, err
+func decodeHave(body []byte) (v crdt.VersionVector, heads crdt.Heads, err error) {
+	err = decode(body, 1, func(r *wire.Reader) { v, heads = crdt.ReadContext(r) })
+	return v, heads, err
+}
+
+// A fork tells that the chains of these replicas' deltas are others at the sender than at the receiver, so that
+// nothing is to be exchanged.
+func encodeFork(ids []crdt.ReplicaID) []byte {
+	return frame(kindFork, func(w *wire.Writer) {
+		w.Array(1)
+		writeReplicas(w, ids)
+	})
+}
+
+func decodeFork(body []byte) (ids []crdt.ReplicaID, err error) {
+	err = decode(body, 1, func(r *wire.Reader) { ids = readReplicas(r) })
+	return ids, err
 }
 
 func encodeEmpty(k kind) []byte { return frame(k, func(w *wire.Writer) { w.Array(0) }) }
@@ -273,4 +287,20 @@ func decode(body []byte, n int, fn func(r *wire.Reader)) error {
 		return fmt.Errorf("%w: %w", ErrFrame, err)
 	}
 	return nil
+}
+
+func writeLinks(w *wire.Writer, links []ChainLink) {
+	w.Array(2 * len(links))
+	for _, l := range links {
+		w.Uint(l.Last)
+		w.Uint(uint64(l.Hash))
+	}
+}
+
+func readLinks(r *wire.Reader) (links []ChainLink) {
+	n := r.Array(2*MaxChain) / 2
+	for i := 0; i < n && r.Err() == nil; i++ {
+		links = append(links, ChainLink{r.Uint(), crdt.Hash(r.Uint())})
+	}
+	return links
 }

@@ -25,17 +25,15 @@ func samples() map[string][]byte {
 	return map[string][]byte{
 		"hello": hello{version: 1, replica: 7, seen: v, heads: crdt.Heads{1: 5, 2: 6},
 			answer: true, whole: true, heard: 3, graft: []crdt.ReplicaID{2}}.encode(),
-		"deltas": encodeDeltas([][]byte{c.log[0].Encode(), c.log[1].Encode()}, nil),
-		"have":   encodeHave(v),
+		"deltas": encodeDeltas([][]byte{c.log[0].Encode(), c.log[1].Encode()}, v, crdt.Heads{1: 5, 2: 6}),
+		"have":   encodeHave(v, crdt.Heads{1: 5, 2: 6}),
 		"prune":  encodePrune([]crdt.ReplicaID{1, 2}),
 		"behind": encodeEmpty(kindBehind),
 		"digest": encodeDigest(Digest{Context: Fingerprint{1, 2}, Root: Fingerprint{3, 4}}),
 		"ask":    encodeAsk(7),
 		"ack":    encodeAck(131072),
-		"abandoned": encodeAbandoned([]Branch{{Replica: 7, Common: 3, Links: []ChainLink{{4, 5}, {6, 7}},
-			Healed: crdt.VersionVector{8: 9}, Moves: []Move{{Was: 4, N: 2, Now: crdt.Dot{Replica: 8, Counter: 1}}}}}),
-		"rift":  encodeRift(newRift(7, "", "12D3KooW"), riftTicks),
-		"chain": encodeChain(Chain{Replica: 7, First: 1, Links: []ChainLink{{1, 2}, {3, 4}}}),
+		"fork":   encodeFork([]crdt.ReplicaID{7}),
+		"chain":  encodeChain(Chain{Replica: 7, First: 1, Links: []ChainLink{{1, 2}, {3, 4}}}),
 	}
 }
 
@@ -70,7 +68,7 @@ func TestFieldsOfANewerVersionArePassedOver(t *testing.T) {
 	body := append([]byte(nil), want[1:]...)
 	body[0]++ // one field more
 	body = append(body, 0x93, 1, 0xa1, 'x', 0x81, 1, 2)
-	v, err := decodeHave(body)
+	v, _, err := decodeHave(body)
 	if err != nil || fmt.Sprint(v) != fmt.Sprint(crdt.VersionVector{1: 3, 2: 1 << 40}) {
 		t.Errorf("got %v, %v", v, err)
 	}

@@ -22,6 +22,9 @@ func (m *Mesh) Receive(id NeighbourID, data []byte,
 	if !n.greeted && k != kindHello {
 		return fmt.Errorf("%w: a message before hello", ErrFrame)
 	}
+	if m.Quarantined(id) && !inQuarantine[k] {
+		return nil
+	}
 	if err := m.retryGrown(n, apply); err != nil {
 		return err
 	}
@@ -31,9 +34,9 @@ func (m *Mesh) Receive(id NeighbourID, data []byte,
 	case kindDeltas:
 		return m.receiveDeltas(id, n, body, apply)
 	case kindHave:
-		v, err := decodeHave(body)
+		seen, heads, err := decodeHave(body)
 		if err == nil {
-			err = n.hears(v)
+			err = m.hears(id, n, seen, heads)
 		}
 		return err
 	case kindPrune:
@@ -46,9 +49,7 @@ func (m *Mesh) Receive(id NeighbourID, data []byte,
 		}
 		return err
 	case kindBehind:
-		if !n.strange {
-			m.events = append(m.events, Event{Behind, id})
-		}
+		m.events = append(m.events, Event{Behind, id})
 	case kindDigest:
 		return m.receiveDigest(id, n, body)
 	case kindAsk:
@@ -58,11 +59,11 @@ func (m *Mesh) Receive(id NeighbourID, data []byte,
 		}
 		return err
 	case kindChain:
-		return m.receiveChain(n, body)
-	case kindAbandoned:
-		return m.receiveAbandoned(n, body)
-	case kindRift:
-		return m.receiveRift(id, n, body)
+		return m.receiveChain(id, n, body)
+	case kindFork:
+		ids, err := decodeFork(body)
+		m.Estrange(id, ids...)
+		return err
 	case kindAck:
 		bytes, err := decodeAck(body)
 		n.onTheWay -= min(bytes, n.onTheWay)
@@ -71,10 +72,17 @@ func (m *Mesh) Receive(id NeighbourID, data []byte,
 	return nil
 }
 
+// inQuarantine are the messages that are taken from a neighbour in quarantine.
+var inQuarantine = map[kind]bool{kindHello: true, kindFork: true, kindAsk: true, kindChain: true}
+
+// errUnasked ends the link to who sends an answer to nothing.
+var errUnasked = fmt.Errorf("%w: a chain that was not asked for", ErrFrame)
+
 // hears notes what a neighbour says that it has.
-func (n *neighbour) hears(v crdt.VersionVector) error {
+func (m *Mesh) hears(id NeighbourID, n *neighbour, v crdt.VersionVector, heads crdt.Heads) error {
 	n.known.Merge(v)
 	n.said.Merge(v)
+	m.compare(id, n, v, heads)
 	if len(n.known) > maxContext {
 		return fmt.Errorf("%w: a context of %d replicas", ErrFrame, len(n.known))
 	}
@@ -95,15 +103,10 @@ func (m *Mesh) receiveHello(from NeighbourID, n *neighbour, body []byte) error {
 		delete(n.unwanted, r)
 	}
 	n.hello = n.hello || h.answer
-	differ := m.core.Heard(h.seen, h.heads)
-	for _, r := range differ.Suspects {
-		n.ask[r] = true
-	}
-	for _, r := range differ.Forked {
-		m.noticeRift(newRift(r, "", from), riftTicks)
-	}
-	n.differs, n.strange = differ.Strange, len(differ.Strange) > 0
-	if first && !n.strange {
+	m.reconcile(from, h.seen, h.heads)
+	m.compare(from, n, h.seen, h.heads)
+	n.tellFork = n.tellFork || first && m.Quarantined(from) // it may have been started anew
+	if first && !m.Quarantined(from) {
 		m.linked(n)
 	}
 	n.lost, n.due = true, true
@@ -114,17 +117,17 @@ func (m *Mesh) receiveHello(from NeighbourID, n *neighbour, body []byte) error {
 // context may then be ahead of the log by what is being committed.
 func (m *Mesh) place(n *neighbour) {
 	record, covered := m.core.LogStart(n.known)
-	n.lost, n.cursor, n.behind, n.tellBehind = false, record, !covered, !covered && !n.strange
+	n.lost, n.cursor, n.behind, n.tellBehind = false, record, !covered, !covered
 }
 
 func (m *Mesh) receiveDeltas(from NeighbourID, n *neighbour, body []byte,
 	apply func(*crdt.Delta) (Outcome, error)) error {
-	deltas, news, err := decodeDeltas(body)
+	deltas, news, heads, err := decodeDeltas(body)
 	if err != nil {
 		return err
 	}
 	n.owed += uint64(len(body))
-	n.rest, n.news, n.applied = deltas, news, false
+	n.rest, n.news, n.newsHeads, n.applied = deltas, news, heads, false
 	return m.takeRest(from, n, apply)
 }
 
@@ -137,7 +140,11 @@ func (m *Mesh) Unfinished(id NeighbourID) bool {
 // Resume goes on with a neighbour's frame for which apply had no room. Its errors are those of Receive.
 func (m *Mesh) Resume(id NeighbourID, apply func(*crdt.Delta) (Outcome, error)) error {
 	n := m.neighbours[id]
-	if n == nil {
+	switch {
+	case n == nil:
+		return nil
+	case m.Quarantined(id):
+		n.rest, n.retrying = nil, false
 		return nil
 	}
 	if err := m.retryGrown(n, apply); err != nil || len(n.rest) == 0 {
@@ -158,14 +165,10 @@ func (m *Mesh) retryGrown(n *neighbour, apply func(*crdt.Delta) (Outcome, error)
 // takeRest hands what is left of a frame to apply.
 func (m *Mesh) takeRest(from NeighbourID, n *neighbour,
 	apply func(*crdt.Delta) (Outcome, error)) error {
-	switch {
-	case m.paused:
+	if m.paused {
 		n.drop(n.rest)
 		n.rest = nil
-		return n.hears(n.news)
-	case n.strange:
-		n.rest = nil
-		return n.hears(n.news)
+		return m.hears(from, n, n.news, n.newsHeads)
 	}
 	for len(n.rest) > 0 {
 		d := n.rest[0]
@@ -177,6 +180,11 @@ func (m *Mesh) takeRest(from NeighbourID, n *neighbour,
 			return nil
 		}
 		n.rest = n.rest[1:]
+		if outcome == Astray {
+			n.rest = nil // nor is what came with it taken
+			m.Estrange(from, d.Replica)
+			return nil
+		}
 		again := d.Last() <= n.came[d.Replica] // it was on the way when our hello asked for it
 		n.came.Raise(d.Replica, d.Last())
 		n.known.Raise(d.Replica, d.Last())
@@ -184,10 +192,10 @@ func (m *Mesh) takeRest(from NeighbourID, n *neighbour,
 		switch outcome {
 		case Applied:
 			n.applied = true
-			n.told.Raise(d.Replica, d.Last())
+			n.knows(d)
 			m.arrived(from, d)
 		case Known:
-			n.told.Raise(d.Replica, d.Last())
+			n.knows(d)
 			if !again {
 				m.surplus(n, d.Replica)
 			}
@@ -196,7 +204,7 @@ func (m *Mesh) takeRest(from NeighbourID, n *neighbour,
 		}
 	}
 	n.rest = nil
-	if err := n.hears(n.news); err != nil {
+	if err := m.hears(from, n, n.news, n.newsHeads); err != nil {
 		return err
 	}
 	if n.applied {
@@ -204,6 +212,14 @@ func (m *Mesh) takeRest(from NeighbourID, n *neighbour,
 		return m.retry(n, apply)
 	}
 	return nil
+}
+
+// knows notes that a neighbour knows that we have a delta which it sent. Of its own writes it is told that, with the
+// news: then it knows that they are on its chain here, and not lost with it.
+func (n *neighbour) knows(d *crdt.Delta) {
+	if d.Replica != n.replica {
+		n.told.Raise(d.Replica, d.Last())
+	}
 }
 
 func (m *Mesh) receiveDigest(id NeighbourID, n *neighbour, body []byte) error {
@@ -215,50 +231,8 @@ func (m *Mesh) receiveDigest(id NeighbourID, n *neighbour, body []byte) error {
 	switch {
 	case ours.Context != theirs.Context:
 		n.quiet = max(n.quiet, tellAfter)
-	case settled && ours.Root != theirs.Root && !n.strange:
+	case settled && ours.Root != theirs.Root:
 		m.events = append(m.events, Event{Damaged, id})
-	}
-	return nil
-}
-
-func (m *Mesh) receiveChain(n *neighbour, body []byte) error {
-	c, err := decodeChain(body)
-	if err != nil {
-		return err
-	}
-	if !n.asked[c.Replica] {
-		return fmt.Errorf("%w: a chain that was not asked for", ErrFrame)
-	}
-	delete(n.asked, c.Replica)
-	whole := m.core.Whole()
-	forks, err := m.core.Compare(c)
-	if forks {
-		n.differs, n.strange = append(n.differs, c.Replica), true
-	}
-	switch {
-	case whole && !m.core.Whole():
-		m.Rebase()
-	case m.core.Whole() && !m.suspected():
-		for _, o := range m.neighbours {
-			o.hello = o.hello || !o.toldWhole
-		}
-	}
-	return err
-}
-
-func (m *Mesh) receiveAbandoned(n *neighbour, body []byte) error {
-	all, err := decodeAbandoned(body)
-	if err != nil {
-		return err
-	}
-	for _, b := range all {
-		if len(n.branches) < maxReplicas {
-			n.branches[b.Name()] = b.Tries + 1
-		}
-		m.healedRifts(b.Replica)
-	}
-	if m.core.Abandon(all) {
-		m.Rebase() // we are not whole any more
 	}
 	return nil
 }

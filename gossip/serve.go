@@ -45,10 +45,11 @@ func (m *Mesh) nextDeltas(n *neighbour) ([]byte, error) {
 		return nil, nil
 	}
 	var news crdt.VersionVector
+	_, heads := m.core.Context()
 	if n.quiet >= tellAfter {
 		news = m.news(n, frameSize-size)
 	}
-	data := encodeDeltas(deltas, news)
+	data := encodeDeltas(deltas, news, heads)
 	n.onTheWay += uint64(len(data) - 1) // its kind is not part of the body
 	return data, nil
 }
@@ -57,7 +58,8 @@ func (m *Mesh) nextDeltas(n *neighbour) ([]byte, error) {
 func (m *Mesh) nextHave(n *neighbour) []byte {
 	n.have = false
 	if news := m.news(n, MaxFrame); len(news) > 0 {
-		return encodeHave(news)
+		_, heads := m.core.Context()
+		return encodeHave(news, heads)
 	}
 	return nil
 }
@@ -80,5 +82,5 @@ func (m *Mesh) news(n *neighbour, size int) crdt.VersionVector {
 	return news
 }
 
-// maxEntry is how many bytes a replica takes in a vector, at most.
-const maxEntry = 18
+// maxEntry is how many bytes a replica takes in a context, at most.
+const maxEntry = 27

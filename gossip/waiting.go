@@ -36,6 +36,12 @@ func (m *Mesh) wait(from NeighbourID, d *crdt.Delta) {
 // retry applies what waits, for as long as that makes progress. If apply has no more room it is gone on with when the
 // neighbour's frame is, or whenever the next one comes.
 func (m *Mesh) retry(n *neighbour, apply func(*crdt.Delta) (Outcome, error)) error {
+	var astray []waiting
+	defer func() {
+		for _, w := range astray {
+			m.Estrange(w.from, w.delta.Replica)
+		}
+	}()
 	for m.grown = false; m.looked < len(m.waiting); {
 		w := m.waiting[0]
 		outcome, err := apply(w.delta)
@@ -53,14 +59,27 @@ func (m *Mesh) retry(n *neighbour, apply func(*crdt.Delta) (Outcome, error)) err
 			m.looked++
 			continue
 		}
-		if outcome == Applied {
+		switch outcome {
+		case Applied:
 			m.looked = 0
 			m.arrived(w.from, w.delta)
+		case Astray:
+			astray = append(astray, w)
 		}
 		m.waitBytes -= len(w.delta.Encode())
 	}
 	m.looked = 0
 	return nil
+}
+
+// forgetWaiting drops what came from a neighbour and waits.
+func (m *Mesh) forgetWaiting(from NeighbourID) {
+	m.waiting = slices.DeleteFunc(m.waiting, func(w waiting) bool {
+		if w.from == from {
+			m.waitBytes -= len(w.delta.Encode())
+		}
+		return w.from == from
+	})
 }
 
 // Waiting returns how many deltas wait for what they depend on.

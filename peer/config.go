@@ -15,6 +15,7 @@ import (
 
 	"github.com/libp2p/go-libp2p"
 
+	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip/members"
 	"github.com/peerd/peerd/store"
 )
@@ -95,6 +96,7 @@ type Config struct {
 	clockOffset time.Duration                 // this peer's clock is off by so much
 	faulty      func(store.Store) store.Store // puts faults in front of the store
 	simulated   *simulated
+	memory      crdt.ReplicaID // the replica id in the image of memory that is started; zero without one
 }
 
 // simulated is a network in memory, in the place of the system's.

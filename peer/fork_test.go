@@ -1,37 +1,44 @@
 package peer
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/peerd/peerd/crdt"
 )
 
-// imageOf returns a function that puts a closed peer's directory back to what it is now, as an image of the
-// whole disk would: nothing on the host tells the difference.
-func imageOf(t *testing.T, dir string) (restore func()) {
-	t.Helper()
-	copied := filepath.Join(t.TempDir(), "store")
-	if err := os.CopyFS(copied, os.DirFS(filepath.Join(dir, "store"))); err != nil {
-		t.Fatal(err)
-	}
-	mark, err := os.ReadFile(filepath.Join(dir, markFile))
+// sleep stops a peer as its machine is suspended: it goes on with wake, under the id that it had in memory.
+func (c *cluster) sleep(p *Peer) (id crdt.ReplicaID, dir string) {
+	id, err := crdt.ParseReplicaID(replicaOf(c.t, p))
 	if err != nil {
-		t.Fatal(err)
+		c.t.Fatal(err)
 	}
-	_, token, _ := strings.Cut(string(mark), "state ")
-	return func() {
-		if err := os.RemoveAll(filepath.Join(dir, "store")); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.CopyFS(filepath.Join(dir, "store"), os.DirFS(copied)); err != nil {
-			t.Fatal(err)
-		}
-		if err := (&cleanMark{dir: dir}).write(strings.TrimSpace(token)); err != nil {
-			t.Fatal(err)
-		}
+	crash(c.t, p)
+	return id, p.cfg.Dir
+}
+
+func (c *cluster) wake(dir string, id crdt.ReplicaID) *Peer {
+	cfg := c.config(dir)
+	cfg.memory = id
+	return c.start(cfg)
+}
+
+// imageOf returns a copy of a directory, on another host.
+func (c *cluster) imageOf(dir string) string {
+	c.t.Helper()
+	image := filepath.Join(c.t.TempDir(), "image")
+	copyAll(c.t, dir, image)
+	if err := os.Remove(filepath.Join(image, hostKeyFile)); err != nil {
+		c.t.Fatal(err)
 	}
+	return image
 }
 
 func add(t *testing.T, p *Peer, element string) {
@@ -50,60 +57,6 @@ func wantElements(t *testing.T, p *Peer, want string) {
 	})
 	if err != nil {
 		t.Error(err)
-	}
-}
-
-// TestAForkHealsOnEveryHost puts a host back from an image after it wrote on. One peer has what it wrote first,
-// another what it writes then, and writes on top of that.
-func TestAForkHealsOnEveryHost(t *testing.T) {
-	c := newCluster(t)
-	dirs := []string{t.TempDir(), t.TempDir(), t.TempDir()}
-	a, b, third := c.start(c.config(dirs[0])), c.start(c.config(dirs[1])), c.start(c.config(dirs[2]))
-	count(t, a, 1)
-	c.converge(a, b, third)
-	mustClose(t, third)
-	mustClose(t, a)
-	restore := imageOf(t, dirs[0])
-
-	a = c.start(c.config(dirs[0]))
-	count(t, a, 10)
-	add(t, a, "first")
-	c.converge(a, b)
-	mustClose(t, a)
-	mustClose(t, b)
-
-	restore()
-	a, third = c.start(c.config(dirs[0])), c.start(c.config(dirs[2]))
-	count(t, a, 100)
-	add(t, a, "second")
-	c.converge(a, third)
-	count(t, third, 1000)
-	add(t, third, "third")
-	c.converge(a, third)
-
-	b = c.start(c.config(dirs[1]))
-	count(t, b, 10000)
-	all := []*Peer{a, b, third}
-	eventually(t, "all agree on everything", func() bool {
-		for _, p := range all {
-			var n int64
-			err := p.View(context.Background(), func(tx *Tx) (err error) {
-				n, err = tx.Counter("n").Value()
-				return err
-			})
-			if err != nil || n != 11111 {
-				return false
-			}
-		}
-		return true
-	})
-	c.converge(all...)
-	for _, p := range all {
-		wantCount(t, p, 11111)
-		wantElements(t, p, "first second third")
-		if s, err := p.Status(); err != nil || len(s.Forks) > 0 {
-			t.Errorf("%s is still alarmed: %v (%v)", s.Name, s.Forks, err)
-		}
 	}
 }
 
@@ -126,5 +79,80 @@ func TestAnEmptyPeerWhoseJoinsAreUnreachableIsReady(t *testing.T) {
 	cfg.Join = nil
 	if err := c.start(cfg).Ready(); err != nil {
 		t.Errorf("a peer that was told of nobody is not ready at once: %v", err)
+	}
+}
+
+// TestAForkIsNamedAndQuarantinedUntilOneSideIsEnded starts an image of a running machine beside it.
+func TestAForkIsNamedAndQuarantinedUntilOneSideIsEnded(t *testing.T) {
+	c := newCluster(t)
+	a, b := c.start(c.config(t.TempDir())), c.start(c.config(t.TempDir()))
+	count(t, a, 1)
+	c.converge(a, b)
+	id, original := c.sleep(a)
+	image := c.imageOf(original)
+
+	a = c.wake(original, id)
+	count(t, a, 10)
+	c.converge(a, b)
+	twin := c.wake(image, id)
+	count(t, twin, 100)
+	add(t, twin, "of the twin")
+	wantFork := func(p *Peer, there ...*Peer) {
+		var ids []string
+		for _, o := range there {
+			ids = append(ids, o.net.id.String())
+		}
+		slices.Sort(ids)
+		eventually(t, "the fork is named", func() bool {
+			s, err := p.Status()
+			return err == nil && len(s.Forks) == 1 && s.Forks[0].Replica == id.String() && s.Forks[0].Common == 1 &&
+				slices.Equal(s.Forks[0].There, ids)
+		})
+	}
+	wantFork(a, twin)
+	wantFork(b, twin)
+	wantFork(twin, a, b)
+	if m, err := twin.Metrics(); err != nil || len(m.Forks) != 1 || m.Mismatches > 0 {
+		t.Errorf("metrics say %v, %d mismatches (%v)", m.Forks, m.Mismatches, err)
+	}
+	count(t, b, 1000)
+	count(t, twin, 10_000)
+	c.converge(a, b)
+	wantCount(t, a, 1011)
+	wantCount(t, twin, 10_101)
+	if err := b.Ready(); err != nil {
+		t.Errorf("a host that names a fork is not ready: %v", err)
+	}
+
+	mustClose(t, twin)
+	wantSalvaged(t, image, `n add 100`, `s insert`, `n add 10000`)
+	if err := os.RemoveAll(filepath.Join(image, storeDir)); err != nil {
+		t.Fatal(err)
+	}
+	twin = c.start(c.config(image))
+	c.converge(a, b, twin)
+	wantCount(t, twin, 1011)
+	for _, p := range []*Peer{a, b, twin} {
+		eventually(t, "the alarm ends", func() bool { s, err := p.Status(); return err == nil && len(s.Forks) == 0 })
+	}
+}
+
+func wantSalvaged(t *testing.T, dir string, want ...string) {
+	t.Helper()
+	var got []string
+	err := Salvage(dir, func(w Salvaged) error {
+		line, err := json.Marshal(w)
+		if !bytes.Contains(line, []byte(`"replica":"`)) || !bytes.Contains(line, []byte(`"time":"`)) {
+			t.Errorf("a line without a name or time: %s", line)
+		}
+		what := string(w.Key) + " " + w.Operation
+		if w.Amount != 0 {
+			what += fmt.Sprint(" ", w.Amount)
+		}
+		got = append(got, what)
+		return err
+	})
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("salvaged %q (%v), want %q", got, err, want)
 	}
 }

@@ -123,7 +123,7 @@ func (l *loop) judge(err error) {
 
 // lookAfterData does what a step may have made possible: begin or end a rebuild.
 func (l *loop) lookAfterData() error {
-	l.noticeForks()
+	l.nameForks()
 	if l.p.space.left() == roomy && l.node.DiscardDue() {
 		if err := l.beginRebuild(); err != nil {
 			return err
@@ -149,8 +149,8 @@ func (l *loop) noticeHelplessness() {
 		return
 	}
 	l.helpless = time.Now()
-	const givingUp = "; to give up what only this host has, stop it, move its store directory away and start " +
-		"it again"
+	const givingUp = "; to give up what only this host has, stop it, keep what peerd salvage prints, move its store " +
+		"directory away and start it again"
 	if damage == nil {
 		l.p.log.Warn("rebuilding the data here takes writes that no peer that is linked has: waiting for one that " +
 			"does" + givingUp)
@@ -160,36 +160,36 @@ func (l *loop) noticeHelplessness() {
 		"waiting for one"+givingUp, "error", damage)
 }
 
-// noticeForks logs replicas whose dots were issued twice.
-func (l *loop) noticeForks() {
-	forks := l.node.Forks()
-	alarmed := l.alarmed
-	l.alarmed = len(forks)
-	if len(forks) > alarmed {
-		l.p.log.Error("writes of a replica exist in two versions: some host's data directory was put "+
-			"back from an image of its disk while it ran on elsewhere", "replicas", forks)
-	}
-	strangers := l.node.Strangers()
-	if len(strangers) == 0 || time.Since(l.estranged) < warnEvery {
+// noticeFork acts on a fork that was found with a peer: nothing is exchanged with it from now on. What of this replica's
+// own writes the other side has is stored at once, for Salvage.
+func (l *loop) noticeFork(with gossip.NeighbourID) {
+	l.alarmed = time.Time{}
+	if l.p.space.left() == full {
 		return
 	}
-	l.estranged = time.Now()
-	l.p.log.Error("no writes are exchanged with peers that have another version of a replica's writes, until "+
-		"the host that was put back from an image has given its version up; if that host is gone for good, stop "+
-		"the hosts of one side, move their store directories away and start them", "peer_ids", strangers)
+	if err := l.node.Save(l.p.now()); err != nil {
+		l.broken = err
+	}
+}
+
+// nameForks says, at once and now and then, which writes exist in two versions.
+func (l *loop) nameForks() {
+	if time.Since(l.alarmed) < warnEvery {
+		return
+	}
+	for _, f := range l.node.Forks() {
+		l.alarmed = time.Now()
+		l.p.log.Error("writes of a replica exist in two versions: a running machine was put back from an image of its "+
+			"memory, or such an image runs beside it; nothing is exchanged with the peers that have the other version, "+
+			"until one side is ended: for each of its hosts stop it, keep what peerd salvage prints, move its store "+
+			"directory away and start it", "replica", f.Replica.String(), "parts_after", f.Parts, "peer_ids", f.There,
+			"here_too", f.Here)
+	}
 }
 
 // beginRebuild discards what is here. The peers' data and this replica's own log make it whole again.
 func (l *loop) beginRebuild() error {
-	if left, _ := l.node.Leaves(); len(left) > 0 {
-		l.p.log.Error("this host has the version that is given up: fetching the other from the peers, "+
-			"and writing again what was written here since", "replica", left[0].Replica.String(),
-			"after", left[0].Common)
-	}
 	l.p.refuse(ErrRebuilding)
-	if err := l.p.mark.remove(); err != nil {
-		return err
-	}
 	err := l.node.Discard()
 	l.p.publish(l.node.Published())
 	return err
@@ -212,9 +212,5 @@ func (l *loop) catchUp() error {
 	l.p.feed.signal()
 	l.p.counters.rebuilds.Add(1)
 	l.p.log.Info("the data here is rebuilt")
-	if left := l.node.Entrusted(); len(left) > 0 {
-		l.p.log.Warn("some writes of other hosts followed on a version that is given up: those hosts write them "+
-			"again; of one that is gone for good they are lost", "replicas", left)
-	}
 	return nil
 }

@@ -74,8 +74,7 @@ type loop struct {
 	sweeping  sweeping
 	repairing bool      // a repair was started and has not ended
 	flipping  bool      // a repair is being taken over
-	alarmed   int       // forks that were logged
-	estranged time.Time // when strangers were named last
+	alarmed   time.Time // when forks were named last
 	helped    time.Time // when a damaged replica last had somebody to help it, or needed nobody
 	helpless  time.Time // when it was last said that nobody can
 	broken    error     // what ends the loop after this step
@@ -290,12 +289,6 @@ func (l *loop) commit() error {
 	}
 	l.group = nil
 	empty := g.Empty()
-	if !empty {
-		if err := l.p.mark.remove(); err != nil {
-			g.Discard()
-			return err
-		}
-	}
 	began := time.Now()
 	done, err := g.Commit(l.p.cfg.Durability == Always)
 	if err != nil {
@@ -368,10 +361,8 @@ func (l *loop) act(e gossip.Event) {
 		l.startRepair(e.From)
 	case gossip.Damaged:
 		l.suspectDamage(e.From)
-	case gossip.Meet:
-		if l.p.net != nil {
-			l.p.net.meet(e.From)
-		}
+	case gossip.Forked:
+		l.noticeFork(e.From)
 	}
 }
 
@@ -432,7 +423,7 @@ func (l *loop) finish() {
 		err = errors.Join(err, <-l.synced)
 	}
 	if err == nil && l.p.space.left() == full {
-		l.p.log.Warn("closing on a full disk: the next start reads the log again and takes a new replica id")
+		l.p.log.Warn("closing on a full disk: the next start reads the log again")
 		return
 	}
 	if err == nil {
@@ -440,9 +431,6 @@ func (l *loop) finish() {
 	}
 	if err == nil {
 		err = l.p.store.Sync()
-	}
-	if err == nil && l.node.Damaged() == nil {
-		err = l.p.mark.write(l.node.Token())
 	}
 	if err != nil {
 		l.fail(err)

@@ -22,7 +22,7 @@ type Metrics struct {
 	Traffic []Traffic       // bytes of frames, by layer
 	Offered replica.Offered // deltas that other peers sent
 
-	Rebuilds       uint64 // of this peer, after damage or a fork of its own
+	Rebuilds       uint64 // of this peer, after damage
 	EntriesAdded   uint64 // by repairs
 	EntriesRemoved uint64
 	RepairsServed  int  // to other peers, now

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -47,9 +46,8 @@ type network struct {
 	mu        sync.Mutex
 	dialing   map[libpeer.ID]bool
 	streams   map[libpeer.ID]*link
-	sources   int                              // repairs served
-	meets     map[gossip.NeighbourID]time.Time // peers to link to beside the chosen ones, since when
-	protocols []protocol.ID                    // of streams that are accepted
+	sources   int           // repairs served
+	protocols []protocol.ID // of streams that are accepted
 
 	clocks clocks // owned by keepLinks
 }
@@ -63,7 +61,6 @@ func openNetwork(ctx context.Context, p *Peer) (*network, error) {
 	n := &network{
 		p: p, keys: newKeyring(keys.ClusterKey, cluster), gate: newGate(p.log, p.cfg.Allow),
 		dialing: map[libpeer.ID]bool{}, streams: map[libpeer.ID]*link{},
-		meets: map[gossip.NeighbourID]time.Time{},
 	}
 	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if n.id, err = libpeer.Decode(keys.PeerID); err != nil {
@@ -299,7 +296,7 @@ func (n *network) relink() {
 		}
 	}
 	n.gate.allow(allowed)
-	for _, m := range n.wanted(n.permitted(all)) {
+	for _, m := range chosen(n.id.String(), n.permitted(all)) {
 		id, err := libpeer.Decode(m.ID)
 		if err != nil || !allowed[id] {
 			continue
@@ -308,38 +305,6 @@ func (n *network) relink() {
 			n.spawn(func() { n.dialSync(id, m.P2P, keys) })
 		}
 	}
-}
-
-// meetFor is for how long a peer that this one is to meet is linked to if it is not. A link that is open stays.
-const meetFor = time.Minute
-
-// meet has this peer link to another one, chosen or not. See gossip.Meet.
-func (n *network) meet(id gossip.NeighbourID) {
-	if string(id) == n.id.String() {
-		return // it is itself one of the two hosts
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	maps.DeleteFunc(n.meets, func(_ gossip.NeighbourID, since time.Time) bool {
-		return time.Since(since) >= meetFor
-	})
-	if len(n.meets) < MaxLinks {
-		n.meets[id] = time.Now()
-	}
-}
-
-// wanted returns the members that this peer keeps a stream to: the chosen ones, and those that it is to meet.
-func (n *network) wanted(all []members.Member) []members.Member {
-	wanted := chosen(n.id.String(), all)
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for _, m := range all {
-		since, met := n.meets[gossip.NeighbourID(m.ID)]
-		if m.Alive && met && time.Since(since) < meetFor {
-			wanted = append(wanted, m)
-		}
-	}
-	return wanted
 }
 
 // permitted returns the members that Config.Allow lets in.

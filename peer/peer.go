@@ -38,7 +38,6 @@ type Peer struct {
 	cfg   Config
 	log   *slog.Logger
 	store store.Store
-	mark  *cleanMark
 	space *space
 
 	maxSkew atomic.Int64 // Config.MaxSkew, in nanoseconds
@@ -132,11 +131,7 @@ func (p *Peer) openStore() error {
 	if p.cfg.faulty != nil {
 		p.store = p.cfg.faulty(st)
 	}
-	p.mark, err = openMark(p.cfg.Dir)
-	if err == nil {
-		p.space, err = newSpace(st, uint64(p.cfg.MinFree))
-	}
-	if err != nil {
+	if p.space, err = newSpace(st, uint64(p.cfg.MinFree)); err != nil {
 		return errors.Join(fmt.Errorf("data directory %s: %w", p.cfg.Dir, err), st.Close())
 	}
 	return nil
@@ -145,8 +140,7 @@ func (p *Peer) openStore() error {
 // openLoop opens the replica and the loop that will own it.
 func (p *Peer) openLoop() error {
 	r, err := replica.Open(p.store, replica.Config{
-		NewID:       newReplicaID,
-		KeepID:      p.mark.state(),
+		NewID:       p.drawID,
 		MaxLogBytes: p.cfg.LogBytes,
 		MaxLogAge:   p.cfg.LogAge,
 		MaxSkew:     p.cfg.MaxSkew,
@@ -170,6 +164,14 @@ func (p *Peer) openLoop() error {
 		p.refuse(ErrRebuilding)
 	}
 	return nil
+}
+
+// drawID draws a replica id for this start.
+func (p *Peer) drawID() crdt.ReplicaID {
+	if p.cfg.memory != 0 {
+		return p.cfg.memory
+	}
+	return newReplicaID()
 }
 
 func newReplicaID() crdt.ReplicaID {

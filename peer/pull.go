@@ -47,7 +47,7 @@ func (l *loop) startRepair(from gossip.NeighbourID) {
 			n.p.log.Info("repaired from a peer whose log did not reach far enough",
 				"peer_id", string(from), "added", result.Added, "removed", result.Removed,
 				"bytes", result.Bytes, "seconds", time.Since(began).Seconds())
-		case errors.Is(err, replica.ErrBusy) || n.ctx.Err() != nil:
+		case errors.Is(err, replica.ErrBusy) || errors.Is(err, replica.ErrForked) || n.ctx.Err() != nil:
 		default:
 			n.p.log.Warn("repair failed and will be tried again", "peer_id", string(from), "error", err)
 			n.p.suspectRead(err) // a record here that cannot be compared would stop every repair
@@ -74,9 +74,7 @@ func (n *network) pull(from libpeer.ID) (result antientropy.Result, err error) {
 	}
 	var repair *replica.Repair
 	if callErr := n.p.call(func(l *loop) {
-		if err = l.p.mark.remove(); err == nil {
-			repair, err = l.beginRepair(pinned)
-		}
+		repair, err = l.beginRepair(neighbourID(from), pinned)
 	}); callErr != nil || err != nil {
 		return result, errors.Join(callErr, err)
 	}
@@ -184,7 +182,8 @@ func (n *network) servePull(s libnet.Stream, key secret.Key) error {
 	defer n.releaseSource()
 	var pinned *replica.Pinned
 	var err error
-	if callErr := n.p.call(func(l *loop) { pinned, err = l.pin() }); callErr != nil || err != nil {
+	to := neighbourID(s.Conn().RemotePeer())
+	if callErr := n.p.call(func(l *loop) { pinned, err = l.pin(to) }); callErr != nil || err != nil {
 		return errors.Join(callErr, err)
 	}
 	defer pinned.Close()
@@ -214,19 +213,19 @@ func (n *network) servePull(s libnet.Stream, key secret.Key) error {
 }
 
 // pin pins a moment that another peer is repaired from.
-func (l *loop) pin() (*replica.Pinned, error) {
+func (l *loop) pin(to gossip.NeighbourID) (*replica.Pinned, error) {
 	if !l.settled() {
 		return nil, l.broken
 	}
-	return l.node.Pin()
+	return l.node.PinFor(to)
 }
 
 // beginRepair begins one of this peer from another's moment.
-func (l *loop) beginRepair(from antientropy.Response) (*replica.Repair, error) {
+func (l *loop) beginRepair(from gossip.NeighbourID, pinned antientropy.Response) (*replica.Repair, error) {
 	if !l.settled() {
 		return nil, l.broken
 	}
-	return l.node.BeginRepair(from.Context, from.Heads)
+	return l.node.BeginRepairFrom(from, pinned.Context, pinned.Heads)
 }
 
 func (n *network) takeSource() bool {

@@ -87,6 +87,14 @@ func publishRestored(cfg RestoreConfig, staged string) error {
 	return syncPath(cfg.Dir)
 }
 
+func syncPath(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
 // claim makes a directory that holds nothing but keys this restore's own.
 func claim(cfg RestoreConfig) error {
 	dir := cfg.Dir

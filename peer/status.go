@@ -6,12 +6,13 @@ import (
 	libpeer "github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/gossip"
 )
 
 // Status describes a peer at one moment. Its JSON is the daemon's /v1/status.
 type Status struct {
 	Name    string `json:"name"`
-	Replica string `json:"replica"` // its id; 16 zeros before the first write after an unclean start
+	Replica string `json:"replica"` // the id under which this start writes, or will
 	PeerID  string `json:"peer_id"`
 	// VersionVector maps the id of each replica to how many of its mutations are here.
 	VersionVector map[string]uint64 `json:"version_vector"`
@@ -33,15 +34,15 @@ type Status struct {
 	P2PAddrs   []string `json:"p2p_addrs"`
 	Members    []Member `json:"members"`
 
-	LogBytes      int64    `json:"log_bytes"`
-	StoreBytes    int64    `json:"store_bytes"`
-	Commits       uint64   `json:"commits"`
-	Deltas        uint64   `json:"deltas"`
-	BytesSent     uint64   `json:"bytes_sent"`     // to other peers, in frames
-	BytesReceived uint64   `json:"bytes_received"` // from other peers, in frames
-	Repairs       uint64   `json:"repairs"`
-	Mismatches    uint64   `json:"mismatches"` // digests with the same context and another root
-	Forks         []string `json:"forks"`      // replicas whose mutations were issued twice
+	LogBytes      int64  `json:"log_bytes"`
+	StoreBytes    int64  `json:"store_bytes"`
+	Commits       uint64 `json:"commits"`
+	Deltas        uint64 `json:"deltas"`
+	BytesSent     uint64 `json:"bytes_sent"`     // to other peers, in frames
+	BytesReceived uint64 `json:"bytes_received"` // from other peers, in frames
+	Repairs       uint64 `json:"repairs"`
+	Mismatches    uint64 `json:"mismatches"` // digests with the same context and another root
+	Forks         []Fork `json:"forks"`      // replicas whose mutations were issued twice
 
 	// FreeBytes is how much of the disk is free, and MinFreeBytes below how much of that writes are refused;
 	// both 0 for a peer in memory.
@@ -52,6 +53,30 @@ type Status struct {
 	ClockSkewed []string `json:"clock_skewed"`
 	// ClockWrong says that most members' clocks are off, seen from here: then it is this host's that is.
 	ClockWrong bool `json:"clock_wrong"`
+}
+
+// Fork is a replica whose writes exist in two versions. Nothing is exchanged with the peers that have the other one.
+type Fork struct {
+	Replica string   `json:"replica"`
+	Common  uint64   `json:"common"` // its last mutation that both versions have, as far as is known
+	Here    []string `json:"here"`   // peer ids of linked peers that have the version that is here
+	There   []string `json:"there"`  // peer ids of those that have the other one
+}
+
+// forksOf returns what the mesh knows of forks.
+func forksOf(all []gossip.Fork) []Fork {
+	out := []Fork{}
+	for _, f := range all {
+		fork := Fork{Replica: f.Replica.String(), Common: f.Parts, Here: []string{}, There: []string{}}
+		for _, id := range f.Here {
+			fork.Here = append(fork.Here, string(id))
+		}
+		for _, id := range f.There {
+			fork.There = append(fork.There, string(id))
+		}
+		out = append(out, fork)
+	}
+	return out
 }
 
 // Member is another peer, as this one knows it.
@@ -107,15 +132,12 @@ func (l *loop) tell() told {
 	seen, _ := l.node.Context()
 	context, root, settled := l.node.Digest()
 	keys, cells := l.node.Counts()
-	s := Status{Name: l.p.cfg.Name, VersionVector: map[string]uint64{}, Members: []Member{}, Forks: []string{},
+	s := Status{Name: l.p.cfg.Name, VersionVector: map[string]uint64{}, Members: []Member{}, Forks: forksOf(l.node.Forks()),
 		AcceptedKeys: []string{}, ClockSkewed: []string{}, Replica: l.node.ID().String(),
 		ContextHash: context.String(), Root: root.String(), Settled: settled, Keys: keys, Cells: cells,
 		LogBytes: l.node.LogBytes()}
 	if why := l.readiness(); why != nil {
 		s.Reason = why.Error()
-	}
-	for _, id := range l.node.Forks() {
-		s.Forks = append(s.Forks, id.String())
 	}
 	known := map[string]crdt.VersionVector{}
 	for id := range l.links {

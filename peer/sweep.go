@@ -36,9 +36,6 @@ func (l *loop) maySweep() bool {
 
 // sweep takes one step.
 func (l *loop) sweep() error {
-	if err := l.p.mark.remove(); err != nil {
-		return err
-	}
 	s, began := &l.sweeping, time.Now()
 	if _, err := l.node.Sweep(); err != nil {
 		return err

@@ -42,6 +42,8 @@ var peerFigures = []figure[*peer.Metrics]{
 		func(m *peer.Metrics) float64 { return float64(m.Mismatches) }},
 	{gauge, "forks", "Replicas whose mutations were issued twice.",
 		func(m *peer.Metrics) float64 { return float64(len(m.Forks)) }},
+	{gauge, "quarantined_peers", "Peers with which nothing is exchanged, because of a fork.",
+		func(m *peer.Metrics) float64 { return float64(quarantined(m)) }},
 	{counter, "rebuilds_total", "Times that this peer was rebuilt from others.",
 		func(m *peer.Metrics) float64 { return float64(m.Rebuilds) }},
 	{counter, "repairs_total", "Repairs of this peer by comparing cells.",
@@ -168,6 +170,16 @@ func mutations(m *peer.Metrics) (total uint64) {
 		total += n
 	}
 	return total
+}
+
+func quarantined(m *peer.Metrics) int {
+	peers := map[string]bool{}
+	for _, f := range m.Forks {
+		for _, id := range f.There {
+			peers[id] = true
+		}
+	}
+	return len(peers)
 }
 
 func truth(b bool) float64 {

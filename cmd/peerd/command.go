@@ -43,7 +43,8 @@ func rootCommand(stdout, stderr io.Writer) *cobra.Command {
 	root.DisableSuggestions = true // they take a second line
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(runCommand(), configCommand(), initCommand(), statusCommand(), waitCommand(),
-		backupCommand(), restoreCommand(), keyCommand(), demoCommand(), manCommand(), versionCommand())
+		backupCommand(), restoreCommand(), salvageCommand(), keyCommand(), demoCommand(), manCommand(),
+		versionCommand())
 	root.SetHelpCommand(helpCommand())
 	root.InitDefaultCompletionCmd()
 	completion, _, _ := root.Find([]string{"completion"}) // it is there now

@@ -69,9 +69,12 @@ func writeStatus(out io.Writer, s peer.Status, now time.Time) error {
 		fmt.Fprintf(w, "KEYS\t%s besides the cluster's one accepted: peerd key rotate, then peerd key retire\n",
 			plural(n, "key"))
 	}
-	if len(s.Forks) > 0 {
-		fmt.Fprintf(w, "FORKS\t%s issued writes twice: see the log\n",
-			plural(len(s.Forks), "replica"))
+	for _, f := range s.Forks {
+		fmt.Fprintf(w, "FORK\treplica %s has two versions after write %d: nothing is exchanged with %s\n",
+			f.Replica, f.Common, namesOf(f.There, s.Members))
+		if len(f.Here) > 0 {
+			fmt.Fprintf(w, "\tthe version that is here is also at %s\n", namesOf(f.Here, s.Members))
+		}
 	}
 	switch {
 	case s.ClockWrong:
@@ -104,6 +107,21 @@ func writeMembers(out io.Writer, members []peer.Member, now time.Time) error {
 			now.Sub(m.Since).Round(time.Second), rtt, m.TheyLack, m.WeLack)
 	}
 	return w.Flush()
+}
+
+// namesOf returns the names of members, by their peer ids.
+func namesOf(ids []string, members []peer.Member) string {
+	var names []string
+	for _, id := range ids {
+		name := brief(id)
+		for _, m := range members {
+			if m.PeerID == id {
+				name = fmt.Sprintf("%s (%s)", m.Name, brief(id))
+			}
+		}
+		names = append(names, name)
+	}
+	return strings.Join(names, ", ")
 }
 
 func unsettled(s peer.Status) string {

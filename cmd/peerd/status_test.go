@@ -19,7 +19,8 @@ func TestAStatusReadsAsATable(t *testing.T) {
 		ContextHash:   "0123456789abcdef", Root: "fedcba9876543210", Settled: true, Ready: false,
 		Reason: "catching up with the other peers", Keys: 1, Cells: 1234, StoreBytes: 5 << 20,
 		FreeBytes: 3 << 30, MinFreeBytes: 1 << 30,
-		GossipAddr: "10.0.0.1:7946", Forks: []string{"00000000000000bb"},
+		GossipAddr: "10.0.0.1:7946", Forks: []peer.Fork{{Replica: "00000000000000bb",
+			Common: 7, There: []string{"12D3KooWlima0001"}, Here: []string{"12D3KooWgone0009"}}},
 		ClockSkewed: []string{"lima"},
 		Members: []peer.Member{
 			{Name: "lima", PeerID: "12D3KooWlima0001", Addr: "10.0.0.2:7946", Alive: true,
@@ -37,7 +38,8 @@ data     1 key in 1234 cells, 5.0 MiB on disk
 disk     3.0 GiB free, 1.0 GiB must be
 context  01234567 of 42 writes by 2 replicas
 root     fedcba98
-FORKS    1 replica issued writes twice: see the log
+FORK     replica 00000000000000bb has two versions after write 7: nothing is exchanged with lima (…lima0001)
+         the version that is here is also at …gone0009
 CLOCKS   differ from this host's: lima
 
 MEMBER             ADDRESS        ALIVE  SINCE   RTT      THEY LACK  WE LACK

@@ -174,9 +174,9 @@ type status struct {
 
 	VersionVector map[string]uint64 `json:"version_vector"`
 
-	Forks         []string `json:"forks"`
-	BytesSent     uint64   `json:"bytes_sent"`
-	BytesReceived uint64   `json:"bytes_received"`
+	Forks         []any  `json:"forks"`
+	BytesSent     uint64 `json:"bytes_sent"`
+	BytesReceived uint64 `json:"bytes_received"`
 
 	Members []struct {
 		Name   string    `json:"name"`

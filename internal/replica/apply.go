@@ -8,36 +8,28 @@ import (
 )
 
 // Apply takes a delta of another replica into the group. A delta whose dependencies are not all here is
-// dropped, and so is one that a running repair will bring: the sender offers it again.
+// dropped, and so is one that a running repair will bring: the sender offers it again. One that does not continue the
+// chain of its replica's deltas changes nothing.
 func (g *Group) Apply(d *crdt.Delta) (gossip.Outcome, error) {
 	r := g.r
 	defer r.transacted(r.work)
 	r.spend(workTransaction)
 	switch {
-	case r.abandoned(d.Replica, d.Last(), d.Hash()):
-		return gossip.Refused, nil
 	case d.Last() <= r.seen[d.Replica]:
 		if d.Last() == r.seen[d.Replica] && d.Hash() != r.heads[d.Replica] {
-			r.forked(d.Replica)
-			return gossip.Refused, nil
+			return gossip.Astray, nil
 		}
 		return gossip.Known, nil
+	case d.Replica == r.current(), d.First <= r.seen[d.Replica]:
+		return gossip.Astray, nil // it was never issued here, or begins within another
 	case r.damage != nil, r.repair != nil && r.repair.covers(d):
-		return gossip.Refused, nil
-	case d.First <= r.seen[d.Replica]:
-		r.forked(d.Replica)
 		return gossip.Refused, nil
 	case r.seen[d.Replica] == 0 && len(r.seen) >= crdt.MaxReplicas:
 		return gossip.Refused, nil
 	case !d.Ready(r.seen):
 		return gossip.Early, nil
 	case d.Prev != r.heads[d.Replica]:
-		r.forked(d.Replica)
-		return gossip.Refused, nil
-	case d.Replica == r.id:
-		// A peer knows more of this replica's than the replica itself: it lost a tail, and must not
-		// issue those dots again.
-		r.id = 0
+		return gossip.Astray, nil
 	}
 	exact := clearsAll(d, r.seen)
 	for i := range d.Ops {

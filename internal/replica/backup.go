@@ -17,8 +17,8 @@ import (
 // between two steps of the replica are a part of what it holds; and the list of the ids under which the store
 // wrote, since the restored one wrote under none of them: it must not take itself for the culprit of a fork.
 var (
-	leftOutKinds = []byte{prefixStage, prefixOldLog, prefixMoved}
-	leftOut      = [][]byte{keyFlip, keyLarge, keyRebuild, keyOwn}
+	leftOutKinds = []byte{prefixStage, prefixOldLog}
+	leftOut      = [][]byte{keyFlip, keyLarge, keyRebuild}
 )
 
 // InBackup reports whether the record stored at key belongs into a backup.

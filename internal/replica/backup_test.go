@@ -13,34 +13,6 @@ import (
 	"github.com/peerd/peerd/store/mem"
 )
 
-// TestABackupOfAnAbandonedBranchHealsWhenItIsRestored takes a backup of a host that is on one branch of a fork,
-// has the fork healed, and restores it: nothing counts twice, and nothing comes back.
-func TestABackupOfAnAbandonedBranchHealsWhenItIsRestored(t *testing.T) {
-	for of, name := range []string{"the store that forked", "one on the other branch", "one that took it"} {
-		t.Run(name, func(t *testing.T) {
-			w := forkedWorld(t, 1<<30)
-			w.backUp(t, w.hosts[of])
-			connect := func() {
-				for _, l := range [][2]int{{0, 1}, {0, 2}, {1, 2}} {
-					w.connect(l[0], l[1])
-				}
-				w.heal(t)
-			}
-			connect()
-			want := w.values(t)
-			h := w.hosts[of]
-			w.restart(t, h, "is restored")
-			w.write(t, h, counted(100_000))
-			connect()
-			w.settle(t)
-			total := strings.Replace(want[0], "11113 ", "111113 ", 1)
-			if got := w.values(t); !slices.Equal(got, []string{total, total, total}) {
-				t.Errorf("got %q, want %q thrice", got, total)
-			}
-		})
-	}
-}
-
 // TestAMomentIsRefusedWhereItWouldNotBeWhole asks for one in a group, and of a replica that rebuilds itself.
 func TestAMomentIsRefusedWhereItWouldNotBeWhole(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 1})

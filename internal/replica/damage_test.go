@@ -3,7 +3,6 @@ package replica
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"testing"
 
 	"github.com/peerd/peerd/crdt"
@@ -33,7 +32,7 @@ func TestDamagedHostsDoNotCountOnEachOther(t *testing.T) {
 		h.spoil(t, func(rot *store.Batch) {
 			rot.Delete(place(prefixCell, crdt.KeyAddress(fmt.Sprint("k", n)).Type(crdt.TypeValue)))
 		})
-		w.open(t, h, false)
+		w.open(t, h)
 		if h.node.Damaged() == nil {
 			t.Fatal("not noticed")
 		}
@@ -59,7 +58,7 @@ func TestARebuildRemovesARottenMark(t *testing.T) {
 	if err := a.disk.Commit(mark, true); err != nil {
 		t.Fatal(err)
 	}
-	w.open(t, a, false)
+	w.open(t, a)
 	if a.node.Damaged() == nil {
 		t.Fatal("not noticed")
 	}
@@ -70,7 +69,7 @@ func TestARebuildRemovesARottenMark(t *testing.T) {
 		t.Fatal(done, err)
 	}
 	for i := range 2 {
-		w.open(t, a, false)
+		w.open(t, a)
 		if a.node.Damaged() != nil {
 			t.Errorf("open %d after the rebuild: %v", i, a.node.Damaged())
 		}
@@ -91,7 +90,7 @@ func TestARottenLogRecordIsLeftOut(t *testing.T) {
 	})
 	for i := range 2 {
 		w.cut(0, 1)
-		w.open(t, a, false)
+		w.open(t, a)
 		w.connect(0, 1)
 		for range 3 {
 			w.pump(t, 1, 0)
@@ -126,7 +125,7 @@ func TestARottenIndexOfLeavesIsNoticed(t *testing.T) {
 	if err := pinned.Verify(func() bool { return false }); !errors.Is(err, store.ErrCorrupt) {
 		t.Errorf("the check says: %v", err)
 	}
-	w.open(t, a, false)
+	w.open(t, a)
 	if a.node.Damaged() == nil {
 		t.Error("not noticed at open")
 	}
@@ -164,89 +163,6 @@ func TestARottenSummaryIsNoticed(t *testing.T) {
 	}
 }
 
-func TestABranchThatClearedALargeSetIsIssuedAgain(t *testing.T) {
-	w := newWorld(t, 5, worldConfig{hosts: 2})
-	a, b := w.hosts[0], w.hosts[1]
-	for j := range 12 {
-		w.write(t, a, func(f crdt.Fields) error {
-			for i := range 4000 {
-				if _, err := f.Set("s").Add(strings.Repeat("x", 200) + fmt.Sprint(j, i)); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
-	w.connect(0, 1)
-	w.settle(t)
-	putBack := w.image(t, a)
-	w.connect(0, 1)
-	w.write(t, a, func(f crdt.Fields) error { return f.Register("r").Set([]byte("first branch")) })
-	w.settle(t)
-	putBack()
-	branch := &world{rng: w.rng, now: w.now, cfg: w.cfg, deltas: map[crdt.Dot]*crdt.Delta{}, done: w.done}
-	branch.write(t, a, func(f crdt.Fields) error { _, err := f.Delete("s"); return err })
-	w.connect(0, 1)
-	exchange := func() {
-		for range 300 {
-			w.pump(t, 0, 1)
-			w.pump(t, 1, 0)
-			w.deliver(t, 0, 1)
-			w.deliver(t, 1, 0)
-			w.stepRepairs(t)
-			a.node.Tick(false)
-			b.node.Tick(false)
-		}
-	}
-	exchange()
-	if left, _ := a.node.Leaves(); len(left) == 0 {
-		t.Fatal("the fork was not noticed")
-	}
-	if err := a.node.Discard(); err != nil {
-		t.Fatal(err)
-	}
-	exchange()
-	if done, err := a.node.Reapply(w.now); err != nil || !done {
-		t.Fatal(done, err)
-	}
-	w.settle(t)
-	if keys, cells := b.node.Counts(); keys != 1 || cells != 1 {
-		t.Errorf("%d keys in %d cells are left, want the register alone", keys, cells)
-	}
-}
-
-// TestARebuildIssuesAgainWhatFollowsOnARottenRecord has a record of the log rot, and deltas that saw it: under
-// its own id, and under the one that the store takes after it was killed.
-func TestARebuildIssuesAgainWhatFollowsOnARottenRecord(t *testing.T) {
-	for _, killed := range []bool{false, true} {
-		w := newWorld(t, 11, worldConfig{hosts: 2, maxLog: 1 << 30})
-		a := w.hosts[0]
-		w.write(t, a, counted(1))
-		w.connect(0, 1)
-		w.settle(t)
-		w.cut(0, 1)
-		w.write(t, a, put("lost"))
-		lost := a.node.LogEnd() - 1
-		if killed {
-			w.restart(t, a, "is killed")
-		}
-		w.write(t, a, counted(10))
-		w.write(t, a, added("s", "kept"))
-		a.spoil(t, func(rot *store.Batch) {
-			rot.Delete(place(prefixCell, crdt.KeyAddress("r").Type(crdt.TypeValue)))
-			rot.Set(numbered(prefixLog, lost), []byte("rot"))
-		})
-		w.open(t, a, false)
-		if a.node.Damaged() == nil {
-			t.Fatal("not noticed")
-		}
-		w.connect(0, 1)
-		w.heal(t)
-		w.settle(t)
-		w.wantEach(t, "11 [kept] []")
-	}
-}
-
 // TestAHostThatCannotReadItsContextGivesNothingUp rots a checkpoint. The log before it is cut, and only this host has a
 // write.
 func TestAHostThatCannotReadItsContextGivesNothingUp(t *testing.T) {
@@ -266,7 +182,7 @@ func TestAHostThatCannotReadItsContextGivesNothingUp(t *testing.T) {
 	a.spoil(t, func(rot *store.Batch) {
 		rot.Set(keyCheckpoint, []byte("rot"))
 	})
-	w.open(t, a, false)
+	w.open(t, a)
 	if a.node.Damaged() == nil {
 		t.Fatal("not noticed")
 	}

@@ -47,7 +47,6 @@ type host struct {
 	disk  *mem.Store
 	node  *Node
 	epoch int
-	token string // of the last clean close
 }
 
 type link struct{ frames [][]byte }
@@ -70,7 +69,7 @@ func newWorld(t testing.TB, seed uint64, cfg worldConfig) *world {
 	for i := range cfg.hosts {
 		h := &host{i: i, disk: mem.New()}
 		w.hosts = append(w.hosts, h)
-		w.open(t, h, false)
+		w.open(t, h)
 	}
 	return w
 }
@@ -84,13 +83,9 @@ func (w *world) newID() crdt.ReplicaID {
 	return w.nextID
 }
 
-func (w *world) open(t testing.TB, h *host, keep bool) {
+func (w *world) open(t testing.TB, h *host) {
 	t.Helper()
-	token := ""
-	if keep {
-		token = h.token
-	}
-	r, err := Open(h.disk, Config{NewID: w.newID, KeepID: token, MaxLogBytes: w.cfg.maxLog})
+	r, err := Open(h.disk, Config{NewID: w.newID, MaxLogBytes: w.cfg.maxLog})
 	if err != nil {
 		t.Fatalf("open host %d: %v", h.i, err)
 	}
@@ -233,8 +228,10 @@ func (w *world) events(t testing.TB, h *host) {
 		switch e.Kind {
 		case gossip.Behind:
 			w.beginRepair(t, index(e.From), h.i)
-		case gossip.Meet:
-			w.connect(h.i, index(e.From))
+		case gossip.Forked:
+			if !w.forked {
+				t.Fatalf("host %d is alarmed about %s, and there was no fork: %+v", h.i, e.From, h.node.Forks())
+			}
 		case gossip.Damaged:
 			t.Fatalf("host %d and %s have one context and different cells", h.i, e.From)
 		}
@@ -280,9 +277,8 @@ func (w *world) restart(t testing.TB, h *host, how string) {
 		if err := h.node.Save(w.now); err != nil {
 			t.Fatal(err)
 		}
-		h.token = h.node.Token()
 	}
-	w.open(t, h, how == "closes")
+	w.open(t, h)
 }
 
 // backUp takes a backup of a host, if it can be taken now, and restores it aside.
@@ -315,7 +311,7 @@ func (w *world) beginRepair(t testing.TB, from, to int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	repair, err := w.hosts[to].node.BeginRepair(response.Context, response.Heads)
+	repair, err := w.hosts[to].node.BeginRepairFrom(name(from), response.Context, response.Heads)
 	if err != nil {
 		source.Close()
 		return
@@ -464,24 +460,15 @@ func (w *world) agreed() bool {
 }
 
 func (w *world) describe() string {
-	var b0 strings.Builder
+	var b strings.Builder
 	for _, h := range w.hosts {
 		c, r, settled := h.node.Digest()
 		seen, _ := h.node.Context()
-		fmt.Fprintf(&b0, "\nhost %d: context %v root %v settled %v repairing %v waiting %d: %v",
+		fmt.Fprintf(&b, "\nhost %d: context %v root %v settled %v repairing %v waiting %d: %v",
 			h.i, c, r, settled, h.node.Repairing(), h.node.Waiting(), seen)
-		for _, b := range h.node.branches {
-			fmt.Fprintf(&b0, "\n\tbranch %v beyond %d to %d, healed by %v", b.Replica, b.Common, b.Last(), b.Healed)
-		}
-		left, _ := h.node.Leaves()
-		fmt.Fprintf(&b0, "\n\town %v, leaves %v, left %v, rebuilding %v", h.node.own, left, h.node.left, h.node.rebuilding)
-		for j := range w.hosts {
-			if h.node.Strange(name(j)) {
-				fmt.Fprintf(&b0, ", %d is strange", j)
-			}
-		}
+		fmt.Fprintf(&b, "\n\trebuilding %v, forks %+v", h.node.rebuilding, h.node.Forks())
 	}
-	return b0.String()
+	return b.String()
 }
 
 // check compares a host's state with what its context says it must be.

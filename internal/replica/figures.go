@@ -43,6 +43,7 @@ func (n *Node) Stable() (total uint64) {
 	least, someone := n.seen.Clone(), false
 	for _, id := range n.Neighbours() {
 		known, greeted := n.Known(id)
+		greeted = greeted && !n.Quarantined(id)
 		someone = someone || greeted
 		for r, count := range least {
 			if greeted && known[r] < count {
@@ -72,7 +73,7 @@ func (n *Node) offer(g *Group) func(*crdt.Delta) (gossip.Outcome, error) {
 			n.offered.Applied++
 		case outcome == gossip.Known:
 			n.offered.Copies++
-		case outcome == gossip.Refused:
+		case outcome == gossip.Refused, outcome == gossip.Astray:
 			n.offered.Refused++
 		}
 		return outcome, err

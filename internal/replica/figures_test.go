@@ -33,7 +33,7 @@ func TestFiguresAreToldWhenTheOldestLogRecordCannotBeRead(t *testing.T) {
 	if err := a.node.Save(w.now); err != nil {
 		t.Fatal(err)
 	}
-	w.open(t, a, false) // without records in memory
+	w.open(t, a) // without records in memory
 	a.node.st = blind{a.disk}
 	if f := a.node.Figures(); f.LogRecords != records || !f.OldestLogged.IsZero() {
 		t.Errorf("after an error of the disk: %+v, want %d records and no time", f, records)

@@ -1,101 +1,87 @@
 package replica
 
 import (
+	"errors"
 	"slices"
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip"
-	"github.com/peerd/peerd/internal/wire"
-	"github.com/peerd/peerd/store"
 )
 
-// A replica whose store was put back from an image of the whole disk goes on from an old state under an id
-// whose later dots others have. Nothing on its host shows that. It shows when contexts meet: the deltas of a
-// replica are chained by hashes, and the chains fork. The store that forked then discards what it holds,
-// fills up from its peers, and issues the deltas of its own branch again under a new id (see
-// crdt.Reissue), so that neither branch's writes are lost. Then it tells everyone which branch it abandoned,
-// and a host that had taken that one leaves it too: see Replica.Leaves.
+// An id lives for one start: it is drawn in memory at the first write after the store was opened, and is stored only
+// with the writes that it names. So a store that is restored, copied, rolled back or crashed issues no dot again,
+// whatever it lost. Only an image of running memory does, started beside what it is an image of or in its place. That
+// shows when contexts meet: the deltas of a replica are chained by hashes, and the chains fork. What is compared here is
+// acted on by gossip: see gossip.Fork.
 
-// keyOwn is the list of ids under which this store wrote.
-var keyOwn = []byte("mown")
+// ErrForked is returned where something is wanted of a host whose chain of some replica's deltas is another.
+var ErrForked = errors.New("a replica's deltas are others there than here: nothing is exchanged until one side is ended")
 
-// maxOwn is how many of its former ids a store remembers.
-const maxOwn = 64
-
-// maxCompared is how many replicas of a neighbour's context are looked up in the log for a fork. An own id
-// always is.
+// maxCompared is how many replicas of a neighbour's context are looked up in the log for a fork. The own id always
+// is.
 const maxCompared = 64
 
-// Heard is told what another replica's context is. If it holds more of this replica's dots than the
-// replica issued, or others, then the store lost a tail or forked: it takes a new id at once. Where dots
-// stand for other things there than here, a write there that removes what it saw would remove something else
-// here.
+// Heard is told what another replica's context is. Where dots stand for other things there than here, a removal from
+// there would remove something else here.
 func (r *Replica) Heard(seen crdt.VersionVector, heads crdt.Heads) (d gossip.Differences) {
 	compared := 0
 	for _, id := range seen.Replicas() {
 		theirs, mine := seen[id], r.seen[id]
-		if theirs == mine && heads[id] == r.heads[id] {
-			continue
-		}
-		if r.abandoned(id, theirs, heads[id]) || r.abandoned(id, mine, r.heads[id]) {
-			d.Strange = append(d.Strange, id) // who is there knows, or will be told
-			continue
-		}
-		if id == r.id && theirs > mine {
-			r.id = 0
-		}
-		if mine == 0 {
-			continue
-		}
-		own := r.Owns(id)
-		if theirs < mine && compared == maxCompared && !own || theirs > mine && !own {
-			continue
-		}
-		compared++
-		if theirs != mine && r.agreesAt(id, theirs, heads[id]) {
-			continue
-		}
-		if own {
-			d.Suspects = append(d.Suspects, id)
-		} else {
-			d.Forked = append(d.Forked, id)
-		}
-		if theirs <= mine {
-			d.Strange = append(d.Strange, id)
-			r.forked(id)
+		switch {
+		case theirs > mine && id == r.current():
+			d.Forked = append(d.Forked, id) // dots that were never issued
+		case theirs > mine:
+			// Who has more finds out, when it hears what is here.
+		case theirs == mine || compared < maxCompared || id == r.current():
+			if theirs != mine {
+				compared++
+			}
+			same, known := r.compareAt(id, theirs, heads[id])
+			switch {
+			case known && !same:
+				d.Forked = append(d.Forked, id)
+			case !known && id == r.current():
+				d.Unsure = append(d.Unsure, id)
+			}
 		}
 	}
 	return d
 }
 
-// Owns reports whether this store wrote under an id.
-func (r *Replica) Owns(id crdt.ReplicaID) bool { return slices.Contains(r.own, id) }
+// Agrees reports whether a replica's delta that ends at a counter is known to have this hash here.
+func (r *Replica) Agrees(id crdt.ReplicaID, last uint64, head crdt.Hash) bool {
+	same, known := r.compareAt(id, last, head)
+	return same && known
+}
 
 // maxSearched bounds the bytes of the log that are read to find one delta.
 const maxSearched = 2 << 20
 
-// agreesAt reports whether the log has a delta of a replica that ends at a counter with this hash. If the
-// log does not reach there, or would have to be read for long, there is nothing to suspect.
-func (r *Replica) agreesAt(id crdt.ReplicaID, last uint64, head crdt.Hash) bool {
-	if last > r.seen[id] {
-		return false
+// compareAt reports whether a replica's delta that ends at a counter has this hash here. It is not known if the log
+// does not reach there, or would have to be read for long. A context ends where deltas do: one that goes on beyond the
+// counter is another.
+func (r *Replica) compareAt(id crdt.ReplicaID, last uint64, head crdt.Hash) (same, known bool) {
+	switch mine := r.seen[id]; {
+	case last == 0 || last > mine:
+		return false, false
+	case last == mine:
+		return head == r.heads[id], true
 	}
-	agrees := true
 	compare := func(d *crdt.Delta) (more bool) {
 		if d.Replica != id || d.Last() < last {
 			return true
 		}
-		agrees = d.First > last || d.Last() == last && d.Hash() == head
+		if d.First <= last {
+			same, known = d.Last() == last && d.Hash() == head, true
+		}
 		return false
 	}
 	recent := r.log.recent
 	for i := len(recent) - 1; i >= 0; i-- {
 		for _, d := range recent[i].deltas {
-			if d.Replica == id && d.First <= last {
+			if d.Replica == id && d.First <= last && last <= d.Last() {
 				compare(d)
-				if d.Last() >= last {
-					return agrees
-				}
+				return same, known
 			}
 		}
 	}
@@ -105,7 +91,7 @@ func (r *Replica) agreesAt(id crdt.ReplicaID, last uint64, head crdt.Hash) bool 
 		return !slices.ContainsFunc(rec.deltas, func(d *crdt.Delta) bool { return !compare(d) }) &&
 			read < maxSearched
 	})
-	return err != nil || agrees
+	return same, known && err == nil
 }
 
 // search calls fn with the log's records from the one that dot from is in, or a little before.
@@ -151,85 +137,33 @@ func (r *Replica) Chain(id crdt.ReplicaID, upTo uint64) (gossip.Chain, error) {
 	return c, err
 }
 
-// Compare is told another replica's chain of one of this store's ids, and finds out whether and where
-// the two fork.
-func (r *Replica) Compare(theirs gossip.Chain) (forks bool, err error) {
+// Compare is told a host's chain of a replica. It reports whether that and the one here are known to fork, and
+// the last dot that they are known to have in common.
+func (r *Replica) Compare(from gossip.NeighbourID, theirs gossip.Chain) (forks bool, last uint64, err error) {
 	id := theirs.Replica
-	if !r.Owns(id) || len(theirs.Links) == 0 {
-		return false, nil
-	}
-	if slices.ContainsFunc(theirs.Links, func(l gossip.ChainLink) bool {
-		return r.abandoned(id, l.Last, l.Hash)
-	}) || r.mayBeAbandoned(id, theirs.Links[len(theirs.Links)-1].Last) {
-		return true, nil // its fork is known
+	if len(theirs.Links) == 0 {
+		return false, 0, nil
 	}
 	have := make(map[gossip.ChainLink]bool, len(theirs.Links))
 	for _, l := range theirs.Links {
 		have[l] = true
 	}
 	theirLast := theirs.Links[len(theirs.Links)-1].Last
-	var common uint64
-	diverged := false
 	err = r.chain(id, 1, func(d *crdt.Delta) bool {
-		known := common > 0 || d.First == 1 && theirs.First == 1 // where the two were one
+		known := last > 0 || d.First == 1 && theirs.First == 1 // where the two were one
 		if have[gossip.ChainLink{Last: d.Last(), Hash: d.Hash()}] {
-			common = d.Last()
+			last = d.Last()
 		} else if known && d.Last() >= theirs.First && d.First <= theirLast {
-			diverged = true
+			forks = true
 		}
 		return true
 	})
-	switch {
-	case err != nil:
-		return false, err
-	case !diverged || theirLast == common:
-		return false, nil // one is the beginning of the other
+	if err != nil {
+		return false, 0, err
 	}
-	r.forked(id)
-	if r.fork.Replica == 0 || r.fork.Replica == id {
-		r.fork = gossip.BranchName{Replica: id, Common: common}
+	forks = forks && theirLast != last // else one is the beginning of the other
+	if o := r.ownID(id); o != nil && forks {
+		o.cross(from, last)
 	}
-	if r.id == id {
-		r.id = 0
-	}
-	return true, nil
-}
-
-// mayBeAbandoned reports whether a counter is in a branch so long that its older deltas are not remembered.
-func (r *Replica) mayBeAbandoned(id crdt.ReplicaID, last uint64) bool {
-	return slices.ContainsFunc(r.branches, func(b gossip.Branch) bool {
-		return b.Replica == id && b.Forgot(last)
-	})
-}
-
-// writeNames writes the lists of the store's own ids and of abandoned branches, and with them which of those
-// a rebuild leaves.
-func (r *Replica) writeNames(batch *store.Batch) {
-	batch.Set(keyOwn, r.encodeOwn())
-	if len(r.branches) > 0 {
-		batch.Set(keyBranches, r.encodeBranches())
-	}
-	if r.rebuilding {
-		batch.Set(keyRebuild, r.rebuild.encode())
-	}
-}
-
-// encodeOwn and loadOwn keep the list of the store's own ids.
-func (r *Replica) encodeOwn() []byte {
-	return wire.Seal(formatVersion, keyOwn, wire.Encode(func(w *wire.Writer) {
-		w.Array(len(r.own))
-		for _, id := range r.own {
-			w.Uint(uint64(id))
-		}
-	}))
-}
-
-func (r *Replica) loadOwn() error {
-	_, err := r.load(keyOwn, func(rd *wire.Reader) {
-		n := rd.Array(maxListed)
-		for i := 0; i < n && rd.Err() == nil; i++ {
-			r.own = append(r.own, crdt.ReplicaID(rd.Uint()))
-		}
-	})
-	return err
+	return forks, last, nil
 }

@@ -3,94 +3,325 @@ package replica
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/store"
+	"github.com/peerd/peerd/store/mem"
 )
 
-// TestAForkedStoreIssuesItsBranchAgain puts a store back from an image that nothing on its host can tell
-// from the original, lets it write under dots that others know already, and has it meet them.
-func TestAForkedStoreIssuesItsBranchAgain(t *testing.T) {
-	w := newWorld(t, 5, worldConfig{hosts: 2})
-	a, b := w.hosts[0], w.hosts[1]
-	count := func(n int64) func(f crdt.Fields) error {
-		return func(f crdt.Fields) error { _, err := f.Counter("n").Add(n); return err }
-	}
-	w.write(t, a, count(1))
-	w.write(t, a, func(f crdt.Fields) error {
-		for i := range 40 {
-			if _, err := f.Set("s").Add(fmt.Sprint(i)); err != nil {
-				return err
-			}
+// image takes an image of a host's running machine, memory and all. putBack starts it in the machine's place.
+func (w *world) image(t *testing.T, h *host) (putBack func()) {
+	t.Helper()
+	disk, id := h.disk.Clone(), h.node.ID()
+	return func() {
+		t.Helper()
+		for j := range w.hosts {
+			w.cut(h.i, j)
 		}
-		return nil
-	})
-	w.connect(0, 1)
-	w.settle(t)
-	putBack := w.image(t, a)
+		h.disk, w.forked = disk.Clone(), true
+		w.open(t, h)
+		h.node.Replica.id = id
+		delete(h.node.gained, id)
+	}
+}
 
-	w.write(t, a, count(10))
-	w.write(t, a, func(f crdt.Fields) error { return f.Register("r").Set([]byte("first branch")) })
-	w.write(t, a, func(f crdt.Fields) error { _, err := f.Set("s").Add("first"); return err })
+// forkedWorld returns hosts 0, 1 and 2: 0 wrote one branch to 1, was put back to an image of its memory, and wrote
+// another branch to 2, which wrote on top of it.
+func forkedWorld(t *testing.T) *world {
+	w := newWorld(t, 5, worldConfig{hosts: 3, maxLog: 1 << 30})
+	a, c := w.hosts[0], w.hosts[2]
+	w.write(t, a, counted(1))
+	w.write(t, a, added("s", "base"))
+	w.write(t, c, counted(2))
 	w.settle(t)
+	w.cut(0, 2)
+	w.cut(1, 2)
+	putBack := w.image(t, a)
+	w.write(t, a, put("first"))
+	w.write(t, a, counted(10))
+	w.write(t, a, added("s", "first"))
+	w.write(t, a, removed("s", "base"))
+	w.settle2(t, 0, 1)
 	w.cut(0, 1)
 
 	putBack()
-	branch := &world{
-		rng: w.rng, now: w.now, cfg: w.cfg, deltas: map[crdt.Dot]*crdt.Delta{}, done: w.done,
-	}
-	branch.write(t, a, count(100))
-	branch.write(t, a, func(f crdt.Fields) error { _, err := f.Delete("s"); return err })
-	branch.write(t, a, func(f crdt.Fields) error { _, err := f.Set("s").Add("second"); return err })
-	branch.write(t, a, func(f crdt.Fields) error { return f.Register("r").Set([]byte("second branch")) })
-	branch.write(t, a, count(1000))
+	w.write(t, a, put("second"))
+	w.write(t, a, counted(100))
+	w.write(t, a, added("s", "second"))
+	w.connect(0, 2)
+	w.settle2(t, 0, 2)
+	w.write(t, c, put("third"))
+	w.write(t, c, counted(1000))
+	w.settle2(t, 0, 2)
+	return w
+}
 
-	w.connect(0, 1)
-	exchange := func() {
-		for range 100 {
-			w.pump(t, 0, 1)
-			w.pump(t, 1, 0)
-			w.deliver(t, 0, 1)
-			w.deliver(t, 1, 0)
-			w.stepRepairs(t)
-			a.node.Tick(false)
+const (
+	firstSide  = "13 [first] [first]"
+	secondSide = "1103 [base second] [third]"
+)
+
+// pass lets time pass.
+func (w *world) pass(t *testing.T) {
+	t.Helper()
+	for range 300 {
+		w.healRound(t)
+		for _, h := range w.hosts {
+			h.node.SendDigest(w.rng)
 		}
 	}
-	exchange()
-	left, _ := a.node.Leaves()
-	if len(left) != 1 {
-		t.Fatal("the fork was not noticed")
+}
+
+func (w *world) connectAll() {
+	for i := range w.hosts {
+		for j := range i {
+			w.connect(i, j)
+		}
 	}
-	fork := left[0]
-	if len(b.node.Forks())+len(a.node.Forks()) == 0 {
-		t.Error("nobody is alarmed")
+}
+
+// TestHostsOnTwoSidesOfAForkExchangeNothing has all hosts meet, and write on.
+func TestHostsOnTwoSidesOfAForkExchangeNothing(t *testing.T) {
+	w := forkedWorld(t)
+	id := w.hosts[0].node.ID()
+	w.connectAll()
+	w.pass(t)
+	want := []string{secondSide, firstSide, secondSide}
+	if got := w.values(t); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
-	if want := uint64(41); fork.Common != want {
-		t.Fatalf("the branches part at dot %d, want %d", fork.Common, want)
+	w.write(t, w.hosts[1], counted(100_000))
+	w.write(t, w.hosts[2], counted(1_000_000))
+	w.pass(t)
+	want = []string{"1001103 [base second] [third]", "100013 [first] [first]", "1001103 [base second] [third]"}
+	if got := w.values(t); !slices.Equal(got, want) {
+		t.Errorf("after more writes got %q, want %q", got, want)
 	}
-	if err := a.node.Discard(); err != nil {
+	for i, there := range [][]gossip.NeighbourID{{"1"}, {"0", "2"}, {"1"}} {
+		forks := w.hosts[i].node.Forks()
+		if len(forks) != 1 || forks[0].Replica != id || !slices.Equal(forks[0].There, there) || forks[0].Parts != 2 {
+			t.Errorf("host %d says %+v, want replica %v, that parts after 2, at %v", i, forks, id, there)
+		}
+	}
+	if here := w.hosts[2].node.Forks()[0].Here; !slices.Equal(here, []gossip.NeighbourID{"0"}) {
+		t.Errorf("host 2 says that its side is at %v as well, want host 0", here)
+	}
+}
+
+// TestASideThatIsEndedIsTakenInAgain ends either side: what only it had is salvaged, and nothing else is lost.
+func TestASideThatIsEndedIsTakenInAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		ended    []int
+		stays    string
+		salvaged []string
+	}{
+		"the first":  {[]int{1}, secondSide, []string{"add 10", "first", "remove", "s first"}},
+		"the second": {[]int{0, 2}, firstSide, []string{"add 100", "add 1000", "s second", "second", "third"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := forkedWorld(t)
+			w.connectAll()
+			w.pass(t)
+			var salvaged []string
+			for _, i := range c.ended {
+				salvaged = append(salvaged, w.salvage(t, w.hosts[i])...)
+			}
+			for _, i := range c.ended {
+				w.restart(t, w.hosts[i], "is wiped")
+			}
+			slices.Sort(salvaged)
+			if got := slices.Compact(salvaged); !slices.Equal(got, c.salvaged) {
+				t.Errorf("salvaged %q, want %q", got, c.salvaged)
+			}
+			w.settle(t)
+			w.wantEach(t, c.stays)
+			for _, h := range w.hosts {
+				if f := h.node.Forks(); len(f) > 0 {
+					t.Errorf("host %d still says %+v", h.i, f)
+				}
+			}
+		})
+	}
+}
+
+// salvage closes a host and says what Salvage finds, in short.
+func (w *world) salvage(t *testing.T, h *host) (found []string) {
+	t.Helper()
+	if err := h.node.Save(w.now); err != nil {
 		t.Fatal(err)
 	}
-	exchange()
-	if done, err := a.node.Reapply(w.now); err != nil || !done {
-		t.Fatal(done, err)
+	err := Salvage(h.disk, func(s Salvaged) error {
+		d := crdt.Describe(s.Op)
+		what := d.Operation
+		switch d.Operation {
+		case "add":
+			what = fmt.Sprint("add ", d.Amount)
+		case "set":
+			what = string(d.Value)
+		case "insert":
+			what = fmt.Sprint(d.Key, " ", d.Path[0].Name)
+		}
+		found = append(found, what)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
+	return found
+}
+
+// TestAnImageThatMeetsItsOwnWritesIsAFork has a machine put back that wrote nothing since: a neighbour has dots of its
+// id that it never issued.
+func TestAnImageThatMeetsItsOwnWritesIsAFork(t *testing.T) {
+	w := newWorld(t, 5, worldConfig{hosts: 2, maxLog: 1 << 30})
+	a := w.hosts[0]
+	w.write(t, a, counted(1))
 	w.settle(t)
-	for _, h := range w.hosts {
-		v := h.node.View()
-		f := crdt.Root(v)
-		if n, err := f.Counter("n").Value(); err != nil || n != 1111 {
-			t.Errorf("host %d: n is %d (%v), want 1111", h.i, n, err)
+	putBack := w.image(t, a)
+	w.write(t, a, counted(10))
+	w.settle(t)
+	putBack()
+	w.connect(0, 1)
+	w.pass(t)
+	for i, h := range w.hosts {
+		if !h.node.Quarantined(name(1 - i)) {
+			t.Errorf("host %d has the other not in quarantine", i)
 		}
-		if values, err := f.Register("r").Values(); err != nil || len(values) != 2 {
-			t.Errorf("host %d: r has %q (%v), want both branches' values", h.i, values, err)
+	}
+}
+
+// TestARepairAcrossAForkIsRefused has the log of the one that has more reach no further than its newest delta.
+func TestARepairAcrossAForkIsRefused(t *testing.T) {
+	w := newWorld(t, 5, worldConfig{hosts: 2})
+	a, b := w.hosts[0], w.hosts[1]
+	w.write(t, a, counted(1))
+	putBack := w.image(t, a)
+	w.write(t, a, counted(10))
+	w.settle(t)
+	putBack()
+	w.write(t, a, counted(100))
+	for range 2 {
+		w.write(t, b, counted(1000))
+	}
+	source, err := b.node.Pin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer source.Close()
+	a.node.Connect("1")
+	if _, err := a.node.BeginRepairFrom("1", source.seen, source.heads); !errors.Is(err, ErrForked) {
+		t.Errorf("the repair begins: %v", err)
+	}
+	if !a.node.Quarantined("1") {
+		t.Error("the neighbour is not in quarantine")
+	}
+	if _, err := a.node.PinFor("1"); !errors.Is(err, ErrForked) {
+		t.Errorf("it would be served a repair: %v", err)
+	}
+}
+
+// TestNothingIsDiscardedWhileAForkIsKnown has a damaged host meet the other side.
+func TestNothingIsDiscardedWhileAForkIsKnown(t *testing.T) {
+	w := forkedWorld(t)
+	w.connectAll()
+	w.pass(t)
+	c := w.hosts[2]
+	c.node.SetDamaged(errors.New("rot"))
+	w.pass(t)
+	if c.node.Rebuilding() {
+		t.Error("it was discarded, and could not tell the two sides apart any more")
+	}
+}
+
+func TestAnIDLivesForOneStart(t *testing.T) {
+	w := newWorld(t, 5, worldConfig{hosts: 1})
+	a := w.hosts[0]
+	ids := map[crdt.ReplicaID]bool{}
+	for i, how := range []string{"closes", "is killed", "crashes", "closes"} {
+		w.write(t, a, counted(1))
+		ids[a.node.ID()] = true
+		if len(ids) != i+1 {
+			t.Errorf("start %d writes under an id that was there before: %v", i, ids)
 		}
-		elements, err := f.Set("s").Elements()
-		if err != nil || fmt.Sprint(elements) != "[first second]" {
-			t.Errorf("host %d: s is %q (%v), want first and second", h.i, elements, err)
-		}
-		v.Close()
+		w.restart(t, a, how)
+	}
+	w.write(t, a, counted(1))
+	if v := w.values(t); v[0] == "0 [] []" {
+		t.Error("nothing is left")
+	}
+	before, _ := a.node.Context()
+	replicas := len(before)
+	w.restart(t, a, "closes")
+	if seen, _ := a.node.Context(); len(seen) != replicas {
+		t.Errorf("a start without a write adds to the context: %v", seen)
+	}
+}
+
+// TestWhatOthersAreKnownToHaveIsNotSalvaged writes before and after a neighbour was told.
+func TestWhatOthersAreKnownToHaveIsNotSalvaged(t *testing.T) {
+	w := newWorld(t, 5, worldConfig{hosts: 2, maxLog: 1 << 30})
+	a := w.hosts[0]
+	w.write(t, a, put("known"))
+	w.settle(t)
+	w.pass(t)
+	w.cut(0, 1)
+	w.write(t, a, put("only here"))
+	if got := w.salvage(t, a); !slices.Equal(got, []string{"only here"}) {
+		t.Errorf("salvaged %q", got)
+	}
+	w.restart(t, a, "is killed") // the id is in no checkpoint, or in one
+	w.write(t, a, counted(5))
+	a.disk = a.disk.Clone()
+	found := 0
+	if err := Salvage(a.disk, func(Salvaged) error { found++; return nil }); err != nil || found != 2 {
+		t.Errorf("after a crash %d operations are found (%v), want 2 of two ids", found, err)
+	}
+}
+
+// TestWhatTheLogHasNoMoreIsSalvagedFromTheCells cuts the log.
+func TestWhatTheLogHasNoMoreIsSalvagedFromTheCells(t *testing.T) {
+	w := newWorld(t, 5, worldConfig{hosts: 1, maxLog: 1 << 30})
+	a := w.hosts[0]
+	w.write(t, a, put("cut off"))
+	w.write(t, a, added("s", "logged"))
+	a.cutLog(t, 1)
+	if got := w.salvage(t, a); !slices.Equal(got, []string{"s logged", "cut off"}) {
+		t.Errorf("salvaged %q", got)
+	}
+}
+
+// TestARebuildThatCannotEndIsSalvaged has a record of the log rot, and deltas of two ids that saw it: nobody has what
+// they follow.
+func TestARebuildThatCannotEndIsSalvaged(t *testing.T) {
+	w := newWorld(t, 11, worldConfig{hosts: 2, maxLog: 1 << 30})
+	a := w.hosts[0]
+	w.write(t, a, counted(1))
+	w.settle(t)
+	w.pass(t)
+	w.cut(0, 1)
+	w.write(t, a, put("lost"))
+	lost := a.node.LogEnd() - 1
+	w.write(t, a, counted(10))
+	w.restart(t, a, "is killed")
+	w.write(t, a, added("s", "kept"))
+	a.spoil(t, func(rot *store.Batch) {
+		rot.Delete(place(prefixCell, crdt.KeyAddress("r").Type(crdt.TypeValue)))
+		rot.Set(numbered(prefixLog, lost), []byte("rot"))
+	})
+	w.open(t, a)
+	if a.node.Damaged() == nil {
+		t.Fatal("not noticed")
+	}
+	w.connect(0, 1)
+	w.pass(t)
+	if !a.node.Rebuilding() || !a.node.Waits() {
+		t.Fatalf("rebuilding %v, waits %v", a.node.Rebuilding(), a.node.Waits())
+	}
+	if got := w.salvage(t, a); !slices.Equal(got, []string{"add 10", "s kept"}) {
+		t.Errorf("salvaged %q", got)
 	}
 }
 
@@ -110,77 +341,77 @@ func TestAForkIsFoundWhereItBegins(t *testing.T) {
 		w.write(t, a, func(f crdt.Fields) error { return f.String("a").Set([]byte("x")) })
 		w.write(t, a, func(f crdt.Fields) error { return f.String("b").Set([]byte("x")) })
 		c.theirs.Replica = a.node.ID()
-		if forks, err := a.node.Compare(c.theirs); forks != c.forks || err != nil {
+		if forks, _, err := a.node.Compare("x", c.theirs); forks != c.forks || err != nil {
 			t.Errorf("%+v: forks %v, %v", c.theirs, forks, err)
 		}
 	}
 }
 
-// TestAnImageFromBeforeAnIDsFirstDotTakesItsWrites puts a store back to when it had drawn its id and written
-// nothing under it.
-func TestAnImageFromBeforeAnIDsFirstDotTakesItsWrites(t *testing.T) {
-	w := newWorld(t, 5, worldConfig{hosts: 2})
-	a := w.hosts[0]
-	w.write(t, w.hosts[1], counted(1))
-	w.connect(0, 1)
-	w.settle(t)
-	g := a.node.Begin(w.now)
-	gaveUp := errors.New("no")
-	if err := g.Update(func(*Tx) error { return gaveUp }); !errors.Is(err, gaveUp) {
-		t.Fatal(err)
+// TestAHoleInAPeersChainIsNoFork puts a directory back from a copy. The peer's chain of its id has
+// a hole, from a repair: what is in it must not be taken for another branch and be issued again.
+func TestAHoleInAPeersChainIsNoFork(t *testing.T) {
+	for _, behind := range []int{0, 1} { // deltas that the peer has behind the hole, beside the newest
+		w := newWorld(t, 5, worldConfig{hosts: 3, maxLog: 1 << 30})
+		a, b := w.hosts[0], w.hosts[2]
+		write := func(times int) {
+			for range times {
+				w.write(t, a, counted(1))
+			}
+		}
+		write(3)
+		w.connect(0, 1)
+		w.settle2(t, 0, 1)
+		w.cut(0, 1)
+		write(3)
+		copied := a.disk.Clone() // rsync, LVM or ZFS snapshot of the directory
+		write(1 + behind)
+		if err := repairAll(a.node, b.node); err != nil { // a newcomer, bootstrapped
+			t.Fatal(err)
+		}
+		w.connect(1, 2) // its log serves nobody: the peer is repaired
+		w.settle2(t, 1, 2)
+		w.cut(1, 2)
+		write(1)
+		w.connect(0, 1)
+		write(behind)
+		w.settle2(t, 0, 1)
+		w.cut(0, 1)
+		a.disk = copied
+		w.open(t, a)
+		w.connect(0, 1)
+		w.heal(t)
+		want := fmt.Sprint(8+2*behind, " [] []")
+		if v := w.values(t); v[0] != want || v[1] != want {
+			t.Errorf("counts %q, want %s", v, want)
+		}
 	}
-	g.Discard()
-	putBack := w.image(t, a)
-	w.connect(0, 1)
-	w.write(t, a, counted(10))
-	w.settle(t)
-	putBack()
-	if a.node.id == 0 {
-		t.Fatal("the store does not go on under its old id, which this test is about")
-	}
-	w.connect(0, 1)
-	w.settle(t)
-	w.wantEach(t, "11 [] []")
-	w.write(t, a, counted(100))
-	w.settle(t)
-	w.wantEach(t, "111 [] []")
 }
 
-// TestAForkThatOthersFoundWhileTheStoreWasAwayHeals has hosts of the two branches meet while the store that
-// forked is away for longer than they remember it.
-func TestAForkThatOthersFoundWhileTheStoreWasAwayHeals(t *testing.T) {
-	for name, second := range map[string][]int64{"as long": {100}, "longer": {100, 1000}} {
-		for _, ticks := range []int{100, 700} {
-			t.Run(fmt.Sprintf("%s, away for %d ticks", name, ticks), func(t *testing.T) {
-				w := newWorld(t, 5, worldConfig{hosts: 3, maxLog: 1 << 30})
-				a := w.hosts[0]
-				w.write(t, a, counted(1))
-				w.settle(t)
-				w.cut(0, 2)
-				w.cut(1, 2)
-				putBack := w.image(t, a)
-				w.connect(0, 1)
-				w.write(t, a, counted(10))
-				w.settle2(t, 0, 1)
-				putBack()
-				want := int64(11)
-				for _, n := range second {
-					w.write(t, a, counted(n))
-					want += n
+// TestNobodyIsInQuarantineWithoutAFork runs healthy hosts through crashes, wipes, copies put back, cut
+// logs and repairs.
+func TestNobodyIsInQuarantineWithoutAFork(t *testing.T) {
+	for seed := uint64(1); seed <= max(10, *seedsFlag/10); seed++ {
+		w := newWorld(t, seed, worldConfig{hosts: 3 + int(seed%3), maxLog: []int64{500, 2000, 8000, 1 << 30}[seed%4], crashes: true})
+		copies := map[int][]*mem.Store{}
+		for i := range 1500 {
+			w.step(t)
+			h := w.hosts[w.rng.IntN(len(w.hosts))]
+			if seed%2 == 0 && w.rng.IntN(60) == 0 && !h.node.Repairing() {
+				copies[h.i] = append(copies[h.i], h.disk.Clone())
+			}
+			if c := copies[h.i]; len(c) > 0 && w.rng.IntN(80) == 0 {
+				for j := range w.hosts {
+					w.cut(h.i, j)
 				}
-				w.connect(0, 2)
-				w.settle2(t, 0, 2)
-				w.cut(0, 2)
-				w.connect(1, 2)
-				for range ticks {
-					w.healRound(t)
+				w.say("host %d is put back from a copy", h.i)
+				h.disk = c[w.rng.IntN(len(c))].Clone()
+				w.open(t, h)
+			}
+			for _, h := range w.hosts {
+				if f := h.node.Forks(); len(f) > 0 {
+					t.Fatalf("seed %d step %d: host %d says %+v", seed, i, h.i, f)
 				}
-				w.connect(0, 2) // not to 1, which it is to meet
-				for range 1500 {
-					w.healRound(t)
-				}
-				w.wantEach(t, fmt.Sprintf("%d [] []", want))
-			})
+			}
 		}
 	}
 }

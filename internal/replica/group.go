@@ -40,7 +40,8 @@ type Group struct {
 	unseen         map[crdt.ReplicaID]*unseen
 
 	deltas []*crdt.Delta
-	also   store.Batch // further writes of the commit
+	own    crdt.ReplicaID // under which some of them were written here; zero if none was
+	also   store.Batch    // further writes of the commit
 	cost   int
 	began  int // Replica.work at its beginning
 }
@@ -312,9 +313,6 @@ func (g *Group) Commit(sync bool) (Committed, error) {
 	if clears {
 		g.writeClears(batch)
 	}
-	if r.unsaved {
-		r.writeNames(&g.also)
-	}
 	batch.Append(&g.also)
 	write := func() error {
 		if err := r.commit(batch, sync); err != nil {
@@ -322,7 +320,6 @@ func (g *Group) Commit(sync bool) (Committed, error) {
 		}
 		g.publish(changed, moves)
 		r.log.append(rec)
-		r.unsaved = false
 		return nil
 	}
 	var err error
@@ -334,7 +331,6 @@ func (g *Group) Commit(sync bool) (Committed, error) {
 			if err == nil {
 				g.publish(changed, moves)
 				r.log.append(rec)
-				r.unsaved = false
 			}
 			return err
 		})
@@ -426,7 +422,7 @@ func (g *Group) writeSummaries(batch *store.Batch) {
 }
 
 func (g *Group) writeLog(batch *store.Batch, root antientropy.Fingerprint) logged {
-	rec := logged{lsn: g.r.log.last + 1, time: g.now, deltas: g.deltas, root: root}
+	rec := logged{lsn: g.r.log.last + 1, time: g.now, deltas: g.deltas, own: g.own, root: root}
 	key := numbered(prefixLog, rec.lsn)
 	record := encodeLogged(key, rec)
 	rec.bytes = len(record)

@@ -2,20 +2,17 @@ package replica
 
 import (
 	"errors"
-	"slices"
 	"time"
 
-	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/store"
 )
 
-// health is what a node knows of how it is, beyond its store. It decides about damage, forks and rebuilds;
+// health is what a node knows of how it is, beyond its store. It decides about damage and rebuilds;
 // its shell asks it after each step, and only carries out what it says.
 type health struct {
 	caughtUp  bool      // it has had all that its neighbours had, or began with data
 	verifying bool      // its cells are being read
 	verified  time.Time // when they were last found right
-	missing   time.Time // since when a rebuild has all that the neighbours have, but not what it was told of
 }
 
 // How often all cells are read while they are found right: because of a suspicion, and because a record here
@@ -60,12 +57,11 @@ func (n *Node) SetDamaged(why error) {
 	n.Rebase()
 }
 
-// DiscardDue reports whether what is here must go, because it is damaged or on an abandoned branch, and may:
-// a neighbour, itself whole, has all of it but for what this replica's own log has, and all that it must have
-// for what this replica leaves, and differs from it in nothing else. Then nothing is lost with a Discard. After a
-// fork that neighbour must be on the other branch.
+// DiscardDue reports whether what is here must go, because it is damaged, and may: a neighbour, itself whole, has
+// all of it but for what this replica's own log has. Then nothing is lost with a Discard. While a fork is known nothing is
+// discarded: an empty replica could not tell the two sides apart.
 func (n *Node) DiscardDue() bool {
-	if n.damage == nil && !n.stranded() {
+	if n.damage == nil || len(n.Forks()) > 0 {
 		return false
 	}
 	id, _ := n.reliable()
@@ -79,7 +75,7 @@ func (n *Node) Discard() error {
 		n.from = id
 		n.must.Merge(known)
 	}
-	n.caughtUp, n.tried, n.missing = false, nil, time.Time{}
+	n.caughtUp, n.tried = false, nil
 	err := n.Replica.Discard()
 	n.Rebase()
 	return err
@@ -91,9 +87,6 @@ func (n *Node) CaughtUp() bool { return n.caughtUp }
 // CatchUp notes whether the node has all that its neighbours have, and then ends a rebuild if that is all
 // that it needs. It reports whether it did. roomy says that there is room on the disk for what that writes.
 func (n *Node) CatchUp(now time.Time, roomy bool) (rebuilt bool, err error) {
-	if !n.hasGreeted() {
-		n.missing = time.Time{} // it was not among others
-	}
 	if n.caughtUp && !n.rebuilding || n.Repairing() || !n.hasAll() {
 		return false, nil
 	}
@@ -102,8 +95,8 @@ func (n *Node) CatchUp(now time.Time, roomy bool) (rebuilt bool, err error) {
 		return false, nil
 	}
 	n.lower()
-	if waits, err := n.waitsForOld(now); waits || err != nil || n.Waits() {
-		return false, err
+	if n.Waits() {
+		return false, nil
 	}
 	n.tried = n.seen.Clone()
 	return n.Reapply(now)
@@ -117,48 +110,21 @@ func (n *Node) lower() {
 		return
 	}
 	n.must = known.Clone()
-	n.tried, n.unsaved = nil, true
-}
-
-// healPatience is how long a store that was put back to when it healed a fork waits for what it issued then: who
-// tells of that may not have it yet. After that it is taken for lost, and issued again.
-const healPatience = time.Minute
-
-// waitsForOld reports whether such a store still waits.
-func (n *Node) waitsForOld(now time.Time) (bool, error) {
-	switch {
-	case !n.misses():
-		n.missing = time.Time{}
-		return false, nil
-	case n.missing.IsZero():
-		n.missing = now
-	}
-	if now.Sub(n.missing) < healPatience {
-		return true, nil
-	}
-	return false, n.reclaim()
+	n.tried = nil
 }
 
 // Waits reports whether a rebuild has all that the neighbours have and needs more: what only this
 // replica's own former log has depends on what none of them has.
 func (n *Node) Waits() bool { return n.rebuilding && n.tried != nil && n.tried.Equal(n.seen) }
 
-// hasGreeted reports whether any neighbour has said what it has.
-func (n *Node) hasGreeted() bool {
-	return slices.ContainsFunc(n.Neighbours(), func(id gossip.NeighbourID) bool {
-		_, greeted := n.Known(id)
-		return greeted
-	})
-}
-
 // hasAll reports whether neighbours have said what they have, and none has what this replica lacks, but
-// for those that must heal first. An empty neighbour says nothing to an empty replica.
+// for those in quarantine. An empty neighbour says nothing to an empty replica.
 func (n *Node) hasAll() bool {
 	greetings := 0
 	for _, id := range n.Neighbours() {
 		known, greeted := n.Known(id)
 		switch {
-		case !greeted, n.Strange(id):
+		case !greeted, n.Quarantined(id):
 		case n.Lacks(known):
 			return false
 		case len(known) > 0 || n.Rebuilding():
@@ -171,19 +137,9 @@ func (n *Node) hasAll() bool {
 // SomeoneIsAhead reports whether a neighbour has what this replica lacks.
 func (n *Node) SomeoneIsAhead() bool {
 	for _, id := range n.Neighbours() {
-		if known, greeted := n.Known(id); greeted && n.Lacks(known) {
+		if known, greeted := n.Known(id); greeted && !n.Quarantined(id) && n.Lacks(known) {
 			return true
 		}
 	}
 	return false
-}
-
-// Strangers returns the neighbours with which no writes are exchanged because of a fork.
-func (n *Node) Strangers() (strangers []gossip.NeighbourID) {
-	for _, id := range n.Neighbours() {
-		if n.Strange(id) {
-			strangers = append(strangers, id)
-		}
-	}
-	return strangers
 }

@@ -16,7 +16,6 @@ const (
 	prefixLog     = 'l' // l <lsn> : the deltas of one commit group
 	prefixStage   = 's' // s <session> <number> : a change that a repair staged
 	prefixOldLog  = 'o' // o <lsn> : the log of a replica that rebuilds itself
-	prefixMoved   = 'x' // x <dot> : what a dot of an abandoned branch became
 	prefixClear   = 'y' // y <number> : a clear that is not swept yet
 	prefixSeen    = 'z' // z <number> : what clears saw
 )

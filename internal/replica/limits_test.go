@@ -152,14 +152,14 @@ func runLimits(t *testing.T, script []byte) {
 	for i := range 2 {
 		for w.upkeep(t, w.hosts[i]) {
 		}
-		w.open(t, w.hosts[i], false)
+		w.open(t, w.hosts[i])
 	}
 	if err := repairAll(a.node, c.node); err != nil {
 		t.Fatal(err)
 	}
-	w.open(t, c, false)
+	w.open(t, c)
 	d := &host{i: 3, disk: backedUp(t, a)}
-	w.open(t, d, false)
+	w.open(t, d)
 	context, root, _ := a.node.Digest()
 	for _, h := range []*host{a, b, c, d} {
 		if why := h.node.Damaged(); why != nil {

@@ -35,6 +35,7 @@ type logged struct {
 	lsn    uint64
 	time   time.Time
 	deltas []*crdt.Delta
+	own    crdt.ReplicaID          // under which this store wrote some of them; zero if it wrote none
 	root   antientropy.Fingerprint // of the stored cells, once the record was applied
 	bytes  int
 }
@@ -201,9 +202,10 @@ func readLog(snap store.Snapshot, kind byte, lsn uint64, fn func(logged) bool) e
 
 func encodeLogged(key []byte, rec logged) []byte {
 	return wire.Seal(formatVersion, key, wire.Encode(func(w *wire.Writer) {
-		w.Array(3)
+		w.Array(4)
 		w.Uint(uint64(rec.time.UnixMilli()))
 		antientropy.WriteFingerprint(w, rec.root)
+		w.Uint(uint64(rec.own))
 		w.Array(len(rec.deltas))
 		for _, d := range rec.deltas {
 			w.Bytes(d.Encode())
@@ -219,9 +221,10 @@ func decodeLogged(key, record []byte) (logged, error) {
 	}
 	var bad error
 	err = wire.Decode(body, func(r *wire.Reader) {
-		r.Array(3)
+		r.Array(4)
 		rec.time = time.UnixMilli(int64(r.Uint()))
 		rec.root = antientropy.ReadFingerprint(r)
+		rec.own = crdt.ReplicaID(r.Uint())
 		n := r.Array(len(body))
 		for i := 0; i < n && r.Err() == nil && bad == nil; i++ {
 			var d *crdt.Delta
@@ -241,17 +244,17 @@ func decodeLogged(key, record []byte) (logged, error) {
 
 // checkpoint is what a store would otherwise have to read its whole log for.
 type checkpoint struct {
-	id    crdt.ReplicaID // of the replica that wrote here last
+	own   []ownID
 	seen  crdt.VersionVector
 	heads crdt.Heads
 	time  crdt.Time
 	log   deltaLog // without recent
 }
 
-func (c *checkpoint) encode() []byte {
+func (c *checkpoint) encode(writeOwn func(*wire.Writer)) []byte {
 	return wire.Seal(formatVersion, keyCheckpoint, wire.Encode(func(w *wire.Writer) {
 		w.Array(7)
-		w.Uint(uint64(c.id))
+		writeOwn(w)
 		crdt.WriteContext(w, c.seen, c.heads)
 		w.Uint(uint64(c.time))
 		w.Uint(c.log.oldest) // the index says which of them are served
@@ -282,7 +285,7 @@ func decodeCheckpoint(record []byte) (*checkpoint, error) {
 	c := &checkpoint{log: newDeltaLog()}
 	err = wire.Decode(body, func(r *wire.Reader) {
 		r.Array(7)
-		c.id = crdt.ReplicaID(r.Uint())
+		c.own = readOwn(r)
 		c.seen, c.heads = crdt.ReadContext(r)
 		c.time = crdt.Time(r.Uint())
 		c.log.first, c.log.last, c.log.bytes = r.Uint(), r.Uint(), int64(r.Uint())

@@ -62,7 +62,7 @@ func TestTheLogKeepsToItsBoundHoweverFastCommitsFollow(t *testing.T) {
 				h.checkLogSize(t)
 			}
 			if i == 2000 {
-				w.open(t, h, false)
+				w.open(t, h)
 				w.maintain(t, h)
 			}
 		}
@@ -111,7 +111,7 @@ func TestTheLogServesAgainAfterARottenRecord(t *testing.T) {
 	snap.Close()
 	record[len(record)/2] ^= 1
 	h.spoil(t, func(rot *store.Batch) { rot.Set(numbered(prefixLog, 70), record) })
-	w.open(t, h, false)
+	w.open(t, h)
 	before, _ := h.node.Context()
 	before = before.Clone()
 	if _, covered := h.node.LogStart(crdt.VersionVector{}); !covered {

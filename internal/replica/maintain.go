@@ -92,12 +92,10 @@ func (r *Replica) save(now time.Time, sync bool) (more bool, err error) {
 	point := r.checkpoint()
 	r.saveCost = len(point)
 	batch.Set(keyCheckpoint, point)
-	r.writeNames(batch)
 	r.writeRoot(batch, r.tree.Root())
 	if err := r.commit(batch, sync); err != nil {
 		return false, err
 	}
-	r.unsaved = false
 	r.saved = r.log.last
 	return more, nil
 }

@@ -1,7 +1,7 @@
 package replica
 
 import (
-	"slices"
+	"errors"
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip"
@@ -25,33 +25,34 @@ func (n *Node) Whole(id gossip.NeighbourID) bool { return n.Mesh.Whole(id) }
 
 // reliable returns a neighbour because of which the replica may be discarded, and its context. See DiscardDue.
 func (n *Node) reliable() (id gossip.NeighbourID, known crdt.VersionVector) {
-	left, healed := n.Leaves()
 	for _, id := range n.Neighbours() {
 		known := n.Said(id)
-		if len(known) == 0 || !n.Whole(id) || !known.Contains(healed) || !n.differsOnlyIn(id, left) {
-			continue
-		}
-		covered := known.Clone()
-		for _, b := range left {
-			covered.Raise(b.Replica, b.Head.Last) // it is here by other names
-		}
-		if n.Covers(covered) {
+		if len(known) > 0 && n.Whole(id) && !n.Quarantined(id) && n.Covers(known) {
 			return id, known
 		}
 	}
 	return "", nil
 }
 
-// differsOnlyIn reports whether a neighbour has other deltas only of replicas whose branches are left, and of this
-// store's own that forked. Of any other replica, what is here would be lost with a Discard.
-func (n *Node) differsOnlyIn(id gossip.NeighbourID, left []gossip.BranchName) bool {
-	differs := n.Differs(id)
-	for _, d := range differs {
-		if !slices.ContainsFunc(left, func(b gossip.BranchName) bool { return b.Replica == d }) {
-			return false
-		}
+// BeginRepairFrom is Replica.BeginRepair with a neighbour's context. If it returns ErrForked the neighbour is in
+// quarantine.
+func (n *Node) BeginRepairFrom(id gossip.NeighbourID, target crdt.VersionVector, heads crdt.Heads) (*Repair, error) {
+	if n.Quarantined(id) {
+		return nil, ErrForked
 	}
-	return n.fork.Replica == 0 || slices.Contains(differs, n.fork.Replica)
+	p, err := n.BeginRepair(target, heads)
+	if errors.Is(err, ErrForked) {
+		n.Estrange(id, n.Heard(target, heads).Forked...)
+	}
+	return p, err
+}
+
+// PinFor is Replica.Pin for a neighbour's repair. It returns ErrForked if the neighbour is in quarantine.
+func (n *Node) PinFor(id gossip.NeighbourID) (*Pinned, error) {
+	if n.Quarantined(id) {
+		return nil, ErrForked
+	}
+	return n.Pin()
 }
 
 // Receive takes a frame from a neighbour into the group, until that is full. See gossip.Mesh.Receive for its errors.

@@ -334,11 +334,19 @@ func (r *Replica) loadClears() error {
 	}
 	snap := r.st.Snapshot()
 	defer snap.Close()
+	return loadClears(snap, func(p *pendingClear) {
+		r.uses[p.seen.number]++
+		r.clears.add(p)
+	}, func(number uint64) { r.lastClear = max(r.lastClear, number) })
+}
+
+// loadClears calls add with the clears of a moment that are not swept, and used with the numbers that are taken.
+func loadClears(snap store.Snapshot, add func(*pendingClear), used func(number uint64)) error {
 	seen := map[uint64]*seenSet{}
 	err := scanRecords(snap, prefixSeen, func(key, record []byte) error {
 		s, err := decodeSeen(key, record)
 		seen[s.number] = s
-		r.lastClear = max(r.lastClear, s.number)
+		used(s.number)
 		return err
 	})
 	if err != nil {
@@ -352,9 +360,8 @@ func (r *Replica) loadClears() error {
 		if p.seen = seen[saw]; p.seen == nil {
 			return damaged(numbered(prefixSeen, saw), errMissing)
 		}
-		r.uses[saw]++
-		r.lastClear = max(r.lastClear, p.number)
-		r.clears.add(p)
+		used(p.number)
+		add(p)
 		return nil
 	})
 }

@@ -3,7 +3,6 @@ package replica
 import (
 	"fmt"
 	"hash/fnv"
-	"slices"
 	"time"
 
 	"github.com/peerd/peerd/antientropy"
@@ -15,8 +14,8 @@ import (
 
 // Two replicas with one context and different cells cannot both be right, and merging them would spread the
 // damage: a cell that rotted away here looks like one that was removed. So the replica that fails its own check
-// discards its cells and context, fills up from its peers under a new id, and then applies the deltas
-// of its own log again, for those that no peer had.
+// discards its cells and context, fills up from its peers, and then applies the deltas of its own log again, for
+// those that no peer had.
 
 // Verify reads every cell of the moment and compares their fingerprints with the tree that was kept in
 // place, and with what is derived from them: the index of its leaves, and the keys' summaries. It returns an
@@ -82,25 +81,23 @@ func recordHash(key, value []byte) uint64 {
 }
 
 // Whole reports whether the replica has what its context says, so that others may rely on it: it is neither
-// damaged nor rebuilding, nor on a branch that was abandoned.
-func (r *Replica) Whole() bool { return r.damage == nil && !r.rebuilding && !r.stranded() }
+// damaged nor rebuilding.
+func (r *Replica) Whole() bool { return r.damage == nil && !r.rebuilding }
+
+// Lacks reports whether the replica lacks something of a context.
+func (r *Replica) Lacks(known crdt.VersionVector) bool { return !r.seen.Contains(known) }
 
 // Rebuilding reports whether the replica discarded its cells and has not got all of them back. What it
 // holds is then not to be read.
 func (r *Replica) Rebuilding() bool { return r.rebuilding }
 
-// Discard begins a rebuild, of a replica that is damaged or whose store forked: all cells and the context
-// go, the log is put aside. A crash on the way is made up for by Open. The node's neighbours must be told:
+// Discard begins a rebuild, of a replica that is damaged: all cells and the context go, the log is put aside. A crash on the way is made up for by Open. The node's neighbours must be told:
 // see Node.Discard.
 func (r *Replica) Discard() error {
 	if r.repair != nil {
 		if err := r.AbortRepair(r.repair); err != nil {
 			return err
 		}
-	}
-	clear(r.entrusted)
-	if err := r.leave(); err != nil {
-		return err
 	}
 	if err := r.markRebuild(rebuildDiscards); err != nil {
 		return err
@@ -114,82 +111,53 @@ type rebuildPhase uint64
 const (
 	rebuildDiscards rebuildPhase = 1 // what is there goes
 	rebuildFills    rebuildPhase = 2 // the peers' data comes
-	rebuildSettled  rebuildPhase = 3 // it has come, and what is to be issued again is known
 )
 
 // rebuild is its mark.
 type rebuild struct {
 	phase rebuildPhase
-	left  []gossip.BranchName // branches that are left: another store issues them again
-	must  crdt.VersionVector  // what must have come before it may end
-	from  gossip.NeighbourID  // who had that when the replica was discarded
-	// adopted are branches that this store was to issue again, and had issued before it was put back.
-	adopted []gossip.BranchName
-	tried   crdt.VersionVector // the context when it was last tried to be ended; not stored
+	must  crdt.VersionVector // what must have come before it may end
+	from  gossip.NeighbourID // who had that when the replica was discarded
+	tried crdt.VersionVector // the context when it was last tried to be ended; not stored
 }
 
 func newRebuild() rebuild { return rebuild{must: crdt.VersionVector{}} }
 
-func (b *rebuild) encode() []byte {
+// encode returns the mark's record. The store's own ids stand in it as well: the checkpoint goes.
+func (b *rebuild) encode(writeOwn func(*wire.Writer)) []byte {
 	return wire.Seal(formatVersion, keyRebuild, wire.Encode(func(w *wire.Writer) {
-		w.Array(5)
+		w.Array(4)
 		w.Uint(uint64(b.phase))
-		writeBranchNames(w, b.left)
 		crdt.WriteVector(w, b.must)
 		w.String(string(b.from))
-		writeBranchNames(w, b.adopted)
+		writeOwn(w)
 	}))
 }
 
-func writeBranchNames(w *wire.Writer, names []gossip.BranchName) {
-	w.Array(4 * len(names))
-	for _, n := range names {
-		w.Uint(uint64(n.Replica))
-		w.Uint(n.Common)
-		w.Uint(n.Head.Last)
-		w.Uint(uint64(n.Head.Hash))
-	}
-}
-
-func readBranchNames(rd *wire.Reader) (names []gossip.BranchName) {
-	n := rd.Array(maxListed) / 4
-	for i := 0; i < n && rd.Err() == nil; i++ {
-		name := gossip.BranchName{Replica: crdt.ReplicaID(rd.Uint()), Common: rd.Uint()}
-		name.Head = gossip.ChainLink{Last: rd.Uint(), Hash: crdt.Hash(rd.Uint())}
-		names = append(names, name)
-	}
-	return names
-}
-
-func decodeRebuild(record []byte) (b rebuild, err error) {
+func decodeRebuild(record []byte) (b rebuild, own []ownID, err error) {
 	b = newRebuild()
 	body, err := unseal(keyRebuild, record)
 	if err != nil {
-		return b, err
+		return b, nil, err
 	}
 	err = wire.Decode(body, func(rd *wire.Reader) {
-		fields := rd.Array(64)
+		rd.Array(4)
 		b.phase = rebuildPhase(rd.Uint())
-		b.left = readBranchNames(rd)
 		b.must.Merge(crdt.ReadVector(rd))
-		if fields > 4 {
-			b.from = gossip.NeighbourID(rd.String(gossip.MaxNeighbourID))
-			b.adopted = readBranchNames(rd)
-		}
+		b.from = gossip.NeighbourID(rd.String(gossip.MaxNeighbourID))
+		own = readOwn(rd)
 	})
 	if err != nil {
-		return b, damaged(keyRebuild, err)
+		return b, nil, damaged(keyRebuild, err)
 	}
-	return b, nil
+	return b, own, nil
 }
 
-// markRebuild notes durably how far the rebuild has come, and what it abandons.
+// markRebuild notes durably how far the rebuild has come.
 func (r *Replica) markRebuild(phase rebuildPhase) error {
 	r.phase = phase
 	mark := &store.Batch{}
-	mark.Set(keyRebuild, r.rebuild.encode())
-	mark.Set(keyOwn, r.encodeOwn())
-	mark.Set(keyBranches, r.encodeBranches())
+	mark.Set(keyRebuild, r.rebuild.encode(r.writeOwn))
 	return r.commit(mark, true)
 }
 
@@ -230,7 +198,6 @@ func (r *Replica) reset() {
 	r.tree, r.cells, r.keys, r.tallies = &antientropy.Tree{}, 0, 0, 0
 	r.cache = newCache()
 	r.damage, r.blind = nil, false
-	clear(r.on)
 }
 
 // Damaged returns why the store that was opened cannot be what was written; nil if it can. Then nothing may
@@ -332,28 +299,15 @@ func (r *Replica) removeAll(start, end []byte) error {
 }
 
 // Reapply ends a rebuild, once the replica has got from its peers what they have: it applies the
-// deltas of its own former log that none of them had, and issues those of abandoned branches again. done
-// is false if some of them depend on what no peer has brought yet: they are kept, the replica goes on
-// rebuilding, and Reapply is to be called again when more has come.
+// deltas of its own former log that none of them had. done is false if some of them depend on what no peer has
+// brought yet: they are kept, the replica goes on rebuilding, and Reapply is to be called again when more has come.
 func (r *Replica) Reapply(now time.Time) (done bool, err error) {
-	if r.phase != rebuildSettled && r.filled() {
-		if err := r.settle(); err != nil {
-			return false, err
-		}
-		if err := r.markRebuild(rebuildSettled); err != nil {
-			return false, err
-		}
-	}
-	if r.phase != rebuildSettled || !r.filled() {
+	if !r.seen.Contains(r.must) {
 		return false, nil
-	}
-	again, err := r.again()
-	if err != nil {
-		return false, err
 	}
 	var lsn, early uint64
 	for more := true; more; {
-		if lsn, more, err = r.reapplySome(now, again, lsn, &early); err != nil {
+		if lsn, more, err = r.reapplySome(now, lsn, &early); err != nil {
 			return false, err
 		}
 		for r.clears.count > reapplyClears {
@@ -365,39 +319,20 @@ func (r *Replica) Reapply(now time.Time) (done bool, err error) {
 	if early > 0 {
 		return false, nil
 	}
-	return true, r.endRebuild(now, again)
+	return true, r.endRebuild(now)
 }
 
-// filled reports whether all has come that must, but for what was abandoned meanwhile; that by its new names.
-func (r *Replica) filled() bool {
-	for i := range r.branches {
-		if slices.Contains(r.left, r.branches[i].Name()) && !r.seen.Contains(r.branches[i].Healed) {
-			return false
-		}
-	}
-	for id, n := range r.must {
-		if n > r.seen[id] && !slices.ContainsFunc(r.branches, func(b gossip.Branch) bool {
-			return b.Replica == id && b.Common < n && n <= b.Last()
-		}) {
-			return false
-		}
-	}
-	return true
-}
-
-func (r *Replica) endRebuild(now time.Time, again *crdt.Reissue) error {
+func (r *Replica) endRebuild(now time.Time) error {
 	if err := r.Save(now); err != nil {
 		return err
 	}
-	r.heal(again)
 	end := &store.Batch{}
 	end.Delete(keyRebuild)
-	end.Set(keyBranches, r.encodeBranches())
 	if err := r.commit(end, true); err != nil {
 		return err
 	}
 	r.rebuilding, r.rebuild = false, newRebuild()
-	return r.removeAll([]byte{prefixMoved}, []byte{prefixMoved + 1})
+	return nil
 }
 
 // Reapply is Replica.Reapply; neighbours are told when it is done.
@@ -413,8 +348,8 @@ const reapplyClears = 16
 
 // reapplySome takes records from the log that was put aside, from lsn on, as many as one group holds. They
 // go with the commit that applies them. One with deltas that are early stays; what of it was applied is
-// known the next time, and what was issued again is not issued twice.
-func (r *Replica) reapplySome(now time.Time, again *crdt.Reissue, lsn uint64, early *uint64) (
+// known the next time.
+func (r *Replica) reapplySome(now time.Time, lsn uint64, early *uint64) (
 	next uint64, more bool, err error) {
 	g := r.Begin(now)
 	snap := r.st.Snapshot() // of its own: the group may be committed on the way
@@ -429,10 +364,10 @@ func (r *Replica) reapplySome(now time.Time, again *crdt.Reissue, lsn uint64, ea
 		waits := false
 		for _, d := range rec.deltas {
 			var outcome gossip.Outcome
-			if outcome, failed = g.reapply(d, again); failed != nil {
+			if outcome, failed = g.Apply(d); failed != nil {
 				return false
 			}
-			waits = waits || outcome == gossip.Early || outcome == gossip.Refused
+			waits = waits || outcome != gossip.Applied && outcome != gossip.Known
 		}
 		if waits {
 			*early++
@@ -466,12 +401,9 @@ func (r *Replica) resumeRebuild() error {
 		return err
 	}
 	if !ok {
-		if err := r.removeAll([]byte{prefixMoved}, []byte{prefixMoved + 1}); err != nil {
-			return err
-		}
 		return r.removeAll([]byte{prefixOldLog}, []byte{prefixOldLog + 1})
 	}
-	if r.rebuild, err = decodeRebuild(record); err != nil {
+	if r.rebuild, r.own, err = decodeRebuild(record); err != nil {
 		return err
 	}
 	r.rebuilding = true

@@ -132,25 +132,16 @@ func stageKey(session, n uint64) []byte {
 func (p *Repair) covers(d *crdt.Delta) bool { return p.target[d.Replica] >= d.First }
 
 // BeginRepair starts a repair with another replica's pinned context. It returns ErrBusy while clears are
-// swept, another repair runs, or this replica must be discarded first (see Leaves).
+// swept or another repair runs, and ErrForked if the other's dots are others than those here.
 func (r *Replica) BeginRepair(target crdt.VersionVector, heads crdt.Heads) (*Repair, error) {
-	if r.unsettled() || r.stranded() {
+	if r.unsettled() {
 		return nil, ErrBusy
 	}
 	if err := r.dropStaged(r.repaired); err != nil {
 		return nil, err
 	}
-	if target[r.id] > r.seen[r.id] {
-		r.id = 0 // these dots are not to be issued again
-	}
-	for id, n := range target {
-		if r.abandoned(id, n, heads[id]) {
-			return nil, fmt.Errorf("the peer has writes of replica %v that were abandoned", id)
-		}
-		if r.seen[id] == n && r.heads[id] != heads[id] {
-			r.forked(id)
-			return nil, fmt.Errorf("replica %v issued its dots twice", id)
-		}
+	if d := r.Heard(target, heads); len(d.Forked) > 0 {
+		return nil, fmt.Errorf("replica %v: %w", d.Forked[0], ErrForked)
 	}
 	if all := r.seen.Clone(); len(target) > crdt.MaxReplicas || len(all) > crdt.MaxReplicas-len(target) {
 		if all.Merge(target); len(all) > crdt.MaxReplicas {

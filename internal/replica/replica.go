@@ -45,12 +45,9 @@ import (
 
 // Config says how a Replica behaves. The zero value is not valid: see each field.
 type Config struct {
-	// NewID draws a random replica id that was never used before. Required.
+	// NewID draws a random replica id that was never used before. Required. It is called once for each start in
+	// which the replica writes, and once for each rebuild after which it does.
 	NewID func() crdt.ReplicaID
-	// KeepID is what Token returned when the store was closed cleanly, if it was and has not been copied
-	// since: if the store is still in that state, the replica goes on under its old id. Empty is always
-	// safe; it costs an entry in every version vector.
-	KeepID string
 	// MaxSkew is how far ahead another replica's clock may be before it is ignored. Default 500 ms.
 	MaxSkew time.Duration
 	// MaxLogBytes bounds the log of deltas. A peer that was away for longer than it reaches back is
@@ -105,15 +102,15 @@ type Replica struct {
 	st  store.Store
 	cfg Config
 
-	id      crdt.ReplicaID   // zero until the first write after an unclean start
-	next    crdt.ReplicaID   // that it takes then; zero if that is not drawn
-	own     []crdt.ReplicaID // under which this store wrote, the present one last
-	unsaved bool             // own or branches are not stored yet
-	seen    crdt.VersionVector
-	heads   crdt.Heads
-	gained  crdt.VersionVector      // what the context gained since this replica's last delta
-	digest  antientropy.Fingerprint // of seen and heads
-	clock   crdt.Clock
+	id     crdt.ReplicaID              // zero until the first write after the store was opened
+	next   crdt.ReplicaID              // that it takes then; zero if that is not drawn
+	own    []ownID                     // under which this store wrote, the newest last; see Salvage
+	across map[gossip.NeighbourID]bool // hosts on another side of a fork
+	seen   crdt.VersionVector
+	heads  crdt.Heads
+	gained crdt.VersionVector      // what the context gained since this replica's last delta
+	digest antientropy.Fingerprint // of seen and heads
+	clock  crdt.Clock
 
 	log       deltaLog
 	saved     uint64    // last lsn that the stored checkpoint covers
@@ -139,16 +136,11 @@ type Replica struct {
 	repaired   uint64 // that of the last repair; those before it have staged nothing that is left
 	rebuilding bool
 	rebuild
-	ahead     bool                    // a group raised the context and is not committed
-	blind     bool                    // the context could not be read: what only this replica has is unknown
-	damage    error                   // found at open
-	root      antientropy.Fingerprint // of the newest log record; only at open
-	fork      gossip.BranchName       // this store's own, to be healed; without its head
-	forks     map[crdt.ReplicaID]bool
-	on        map[gossip.BranchName]bool // abandoned branches whose end is in the log
-	branches  []gossip.Branch            // abandoned ones; those that are not healed are this store's own
-	entrusted map[crdt.ReplicaID]bool    // whose deltas the last rebuild left to their own stores
-	skewed    int                        // remote timestamps that were too far ahead
+	ahead  bool                    // a group raised the context and is not committed
+	blind  bool                    // the context could not be read: what only this replica has is unknown
+	damage error                   // found at open
+	root   antientropy.Fingerprint // of the newest log record; only at open
+	skewed int                     // remote timestamps that were too far ahead
 }
 
 // Open opens the replica that st holds; an empty store is a new one. It reads every cell once, to
@@ -158,13 +150,12 @@ func Open(st store.Store, cfg Config) (*Replica, error) {
 	r := &Replica{
 		st: st, cfg: cfg.withDefaults(),
 		seen: crdt.VersionVector{}, heads: crdt.Heads{}, gained: crdt.VersionVector{},
-		log: newDeltaLog(), cache: newCache(), tree: &antientropy.Tree{}, forks: map[crdt.ReplicaID]bool{},
-		on: map[gossip.BranchName]bool{}, rebuild: newRebuild(),
-		entrusted: map[crdt.ReplicaID]bool{},
+		log: newDeltaLog(), cache: newCache(), tree: &antientropy.Tree{}, rebuild: newRebuild(),
+		across: map[gossip.NeighbourID]bool{},
 	}
 	r.resetClears()
-	before := []func() error{r.loadOwn, r.loadBranches, r.resumeRebuild, r.finishLarge}
-	after := []func() error{r.loadClears, r.loadCells, r.checkRoot, r.finishFlip, r.findBranches}
+	before := []func() error{r.resumeRebuild, r.finishLarge}
+	after := []func() error{r.loadClears, r.loadCells, r.checkRoot, r.finishFlip}
 	err := r.open(before)
 	if err == nil {
 		// Also of a damaged store: it must be known what is here. See Covers.
@@ -177,9 +168,6 @@ func Open(st store.Store, cfg Config) (*Replica, error) {
 		return nil, err
 	}
 	r.ahead = false
-	if r.damage != nil || cfg.KeepID != r.Token() {
-		r.id = 0
-	}
 	return r, nil
 }
 
@@ -222,7 +210,7 @@ func (r *Replica) loadContext() error {
 			r.blind = true
 			return err
 		}
-		r.id, r.log, r.saved, r.saveCost = c.id, c.log, c.log.last, len(record)
+		r.own, r.log, r.saved, r.saveCost = c.own, c.log, c.log.last, len(record)
 		for id, n := range c.seen {
 			r.raise(id, n, c.heads[id])
 		}
@@ -235,6 +223,7 @@ func (r *Replica) loadContext() error {
 				fmt.Errorf("the log jumps from %d to %d", r.log.last, rec.lsn))
 			return false
 		}
+		r.noteOwn(rec.own)
 		for _, d := range rec.deltas {
 			r.raise(d.Replica, d.Last(), d.Hash())
 			r.clock.Observe(d.Time, rec.time, r.cfg.MaxSkew)
@@ -243,7 +232,6 @@ func (r *Replica) loadContext() error {
 		r.root = rec.root
 		return true
 	})
-	delete(r.gained, r.id)
 	return errors.Join(err, broken)
 }
 
@@ -292,18 +280,16 @@ func (r *Replica) exclusively(fn func() error) error {
 	})
 }
 
-// Token names the state of the store: its context, cells and log. It is never empty.
-func (r *Replica) Token() string {
-	return fmt.Sprintf("%v %v %d", r.digest, r.tree.Root(), r.log.last)
-}
-
 // ID returns the id under which the replica writes, or will if it does.
 func (r *Replica) ID() crdt.ReplicaID {
 	if r.id == 0 && r.next == 0 {
 		r.next = r.cfg.NewID()
 	}
-	return cmp.Or(r.id, r.next)
+	return r.current()
 }
+
+// current returns the id of this start; zero if none is drawn yet.
+func (r *Replica) current() crdt.ReplicaID { return cmp.Or(r.id, r.next) }
 
 // Context returns the context and the hashes of its heads. They must not be changed.
 func (r *Replica) Context() (crdt.VersionVector, crdt.Heads) { return r.seen, r.heads }
@@ -317,12 +303,12 @@ func (r *Replica) Digest() (context, root antientropy.Fingerprint, settled bool)
 // Counts returns the number of keys that exist and of cells in the store.
 func (r *Replica) Counts() (keys, cells int) { return r.keys, r.cells }
 
-// drawID begins a new incarnation.
+// drawID begins a new incarnation. The id becomes durable with the first write that it names.
 func (r *Replica) drawID() {
 	r.id, r.next = r.ID(), 0
-	r.own = append(r.own[max(0, len(r.own)+1-maxOwn):], r.id)
-	r.unsaved = true
+	r.noteOwn(r.id)
 	r.gained = r.seen.Clone()
+	delete(r.gained, r.id) // that an image of memory may have written under
 }
 
 // observe takes a remote clock into account.
@@ -332,19 +318,13 @@ func (r *Replica) observe(t crdt.Time, now time.Time) {
 	}
 }
 
-// forked notes that a replica's dots were issued twice.
-func (r *Replica) forked(id crdt.ReplicaID) { r.forks[id] = true }
-
-// Forks returns the replicas whose dots were found to be issued twice, in order.
-func (r *Replica) Forks() []crdt.ReplicaID { return sortedKeys(r.forks) }
-
 // commit writes a batch.
 func (r *Replica) commit(b *store.Batch, sync bool) error { return r.st.Commit(b, sync) }
 
 // checkpoint returns the record of the present context and log.
 func (r *Replica) checkpoint() []byte {
-	c := checkpoint{id: r.id, seen: r.seen, heads: r.heads, time: r.clock.Last(), log: r.log}
-	return c.encode()
+	c := checkpoint{seen: r.seen, heads: r.heads, time: r.clock.Last(), log: r.log}
+	return c.encode(r.writeOwn)
 }
 
 // Covers reports whether the log has all that someone with the given context lacks: if this replica

@@ -86,7 +86,7 @@ func (g *Group) accept(d *crdt.Delta, cost int) {
 	clear(r.gained)
 	r.advance(d)
 	delete(r.gained, r.id)
-	g.deltas = append(g.deltas, d)
+	g.deltas, g.own = append(g.deltas, d), r.id
 	g.cost += cost
 }
 

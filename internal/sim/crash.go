@@ -168,7 +168,7 @@ func anyHas(held [][]uint64, t *transaction) bool {
 	return false
 }
 
-// close ends the process cleanly, and leaves the mark that says so.
+// close ends the process cleanly.
 func (h *host) close() {
 	if !h.up() {
 		return
@@ -184,9 +184,6 @@ func (h *host) close() {
 			return err
 		}
 		h.promised = h.held
-		if h.node.Damaged() == nil {
-			h.disk.mark = h.node.Token()
-		}
 		h.say("closes as %v", h.node.ID())
 		h.stopped(nil)
 		return nil

@@ -17,14 +17,12 @@ var (
 	errFsync = errors.New("fsync failed")
 )
 
-// disk is a host's data directory: the store, and the mark of a clean close beside it. It keeps
-// apart what the process wrote and what would survive a power failure.
+// disk is a host's data directory. It keeps apart what the process wrote and what would survive a power failure.
 type disk struct {
 	written  *mem.Store
 	durable  *mem.Store
 	tail     [][]store.Op // commits that are written and not durable
 	persists int          // how often all that was written became durable
-	mark     string       // the store's state at its clean close; empty if it was written since
 
 	highest time.Time // that the clock of a process on it ever showed
 	rotten  bool      // a record was changed
@@ -48,13 +46,6 @@ func (d *disk) clone() *disk {
 	c := newDisk()
 	c.written, c.durable = d.written.Clone(), d.written.Clone()
 	c.highest, c.rotten, c.rotLog, c.scarred = d.highest, d.rotten, d.rotLog, d.scarred
-	return c
-}
-
-// image is clone with the mark, as only a copy of the whole machine has it.
-func (d *disk) image() *disk {
-	c := d.clone()
-	c.mark = d.mark
 	return c
 }
 

@@ -1,25 +1,33 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/replica"
+	"github.com/peerd/peerd/store"
 )
 
-// In some worlds a machine is put back from an image of it that was taken while its peer was
-// closed: the mark of the clean close is in the image, so the peer goes on under its old id and
-// gives dots a second time. What a dot stands for is then no longer one thing, and the oracle,
-// which knows transactions by their dots, has nothing to say. Instead each transaction leaves a
-// marker and a count, both of which nothing removes: in the end each acknowledged one is there,
-// and counted once.
+// In some worlds an image of a running machine, memory and all, is started again: in place of the
+// machine, or beside it. Both go on under one id and give its dots a second time. What a dot stands
+// for is then no longer one thing, and the oracle, which knows transactions by their dots, has
+// nothing to say. Instead each transaction leaves a marker and a count, both of which nothing
+// removes. Hosts on different sides must name the fork and exchange nothing. Then one side is ended,
+// as an operator does it: in the end each acknowledged transaction is there and was counted once, or
+// was salvaged from a host that was ended.
 
 const (
 	markerKey = "markers" // a set
 	ledgerKey = "ledger"  // a counter
 )
+
+// inQuarantine are the frames that may go to a neighbour in quarantine: hellos, questions for chains,
+// chains, and forks.
+var inQuarantine = map[byte]bool{1: true, 7: true, 8: true, 10: true}
 
 // drawForks makes the plan one of forks: without faults that lose writes, so that none may be
 // missing.
@@ -50,152 +58,234 @@ func (w *world) mark(t *transaction) []mutation {
 
 // noteFork notes that two deltas have the same dots.
 func (w *world) noteFork(h *host, first crdt.Dot) {
-	if !w.plan.forks {
+	if !w.images[first.Replica] {
 		w.fail("dot %v names two deltas; %s has the second one", first, h.id)
 	}
-	w.doubled = true
 	h.say("has a fork at %v", first)
 }
 
-// forkedAt returns a dot that stands for two transactions, neither of which is lost.
-func (w *world) forkedAt() (crdt.Dot, bool) {
-	there := map[crdt.Dot]bool{}
-	for _, t := range w.hist.all {
-		if t.acked && !t.lost && there[t.first] {
-			return t.first, true
+// noticeFork takes an alarm about a fork, as package peer does.
+func (h *host) noticeFork(with gossip.NeighbourID) error {
+	for _, f := range h.node.Forks() {
+		if !h.w.images[f.Replica] {
+			h.w.fail("%s raises an alarm about a fork of %v with %s, and there was none", h.id, f.Replica, with)
 		}
-		there[t.first] = there[t.first] || t.acked && !t.lost
 	}
-	return crdt.Dot{}, false
+	h.say("puts %s in quarantine", with)
+	return h.node.Save(h.wall())
 }
 
-// noticeFork takes an alarm about a fork.
-func (w *world) noticeFork(h *host, ids []crdt.ReplicaID) {
-	if !w.doubled {
-		w.fail("%s raises an alarm about a fork of %v, and there was none", h.id, ids)
+// drawID draws the host a replica id: the one in the memory that it was started from, if it was.
+func (h *host) drawID() crdt.ReplicaID {
+	id := h.memory
+	if h.memory = 0; id == 0 {
+		id = h.w.newID()
 	}
-	w.alarmed = true
+	return id
 }
 
-// takeImage closes a host's peer, keeps an image of the machine, and puts it back after a while.
+// takeImage takes an image of a running machine, which is started again after a while.
 func (w *world) takeImage(h *host) {
-	healing := h.up() && h.node.Rebuilding()
-	h.close()
-	if h.up() || h.disk.mark == "" {
+	if !h.up() || h.refusing != nil || w.putBacks == w.plan.putBacks {
 		return
 	}
-	image := h.disk.image()
-	attempts := 1
-	if healing {
-		attempts = 10 // it is put back when all know that it has healed
-	}
-	w.planPutBack(h, image, healing, attempts)
-}
-
-func (w *world) planPutBack(h *host, image *disk, healing bool, attempts int) {
+	image, id := h.disk.clone(), h.node.ID()
 	w.after(time.Duration(500+w.rng.IntN(4000))*time.Millisecond, func() {
-		switch {
-		case w.calm || h.gone || w.putBacks == w.plan.putBacks:
-		case w.undisturbed() && (!healing || w.allKnowBranches()):
-			w.putBacks++
-			h.putBack(image)
-		case attempts > 1:
-			w.planPutBack(h, image, healing, attempts-1)
+		if w.calm || h.gone || w.putBacks == w.plan.putBacks || len(w.hosts) == maxHosts {
+			return
 		}
+		w.putBacks++
+		w.images[id], w.blind = true, true
+		if w.chance(2) {
+			h.putBack(image, id)
+			return
+		}
+		o := newHost(w, len(w.hosts), image)
+		w.hosts = append(w.hosts, o)
+		o.say("is an image of %s", h.id)
+		o.wakeFrom(id)
 	})
-}
-
-// allKnowBranches reports whether all hosts know of the same branches, each of them healed: a host
-// that is put back to when it was at that learns it from whomever it meets first.
-func (w *world) allKnowBranches() bool {
-	all := map[gossip.BranchName]int{}
-	for _, h := range w.members() {
-		for _, b := range h.node.Branches() {
-			if all[b.Name()]++; len(b.Healed) == 0 {
-				return false
-			}
-		}
-	}
-	for _, n := range all {
-		if n < len(w.members()) {
-			return false
-		}
-	}
-	return true
-}
-
-// undisturbed reports whether each host's data can be read.
-func (w *world) undisturbed() bool {
-	for _, h := range w.members() {
-		if !h.up() || h.refusing != nil {
-			return false
-		}
-	}
-	return true
 }
 
 // putBack puts the host's machine back to an image. What was acknowledged since and is nowhere
 // else is lost.
-func (h *host) putBack(image *disk) {
+func (h *host) putBack(image *disk, id crdt.ReplicaID) {
 	w := h.w
 	there := map[string]bool{}
 	for _, o := range w.members() {
 		if o != h {
-			for _, m := range o.readMarkers() {
-				there[m] = true
-			}
+			w.tellMarkers(o.disk, there)
 		}
 	}
-	w.blind = true
 	h.replaceDisk(image, "an image of its machine")
-	h.start()
-	if !h.up() {
-		return
-	}
-	for _, m := range h.readMarkers() {
-		there[m] = true
-	}
+	w.tellMarkers(h.disk, there)
 	for _, t := range w.hist.all {
 		t.lost = t.lost || !there[t.marker]
 	}
-	for range 2 {
-		w.after(time.Duration(w.rng.IntN(1500))*time.Millisecond, func() {
-			if !w.calm && !h.gone && h.up() && h.node.Rebuilding() {
-				w.takeImage(h)
-			}
-		})
-	}
+	h.wakeFrom(id)
 }
 
-func (h *host) readMarkers() []string {
-	v := h.node.View()
+// wakeFrom starts the process with the id that it had in memory, under which it goes on writing.
+func (h *host) wakeFrom(id crdt.ReplicaID) {
+	h.memory = id
+	if h.start(); !h.up() {
+		return
+	}
+	h.step(func() error {
+		g := h.node.Begin(h.wall())
+		for {
+			t, err := h.transact(g, nil)
+			if err != nil {
+				return err
+			}
+			if t != nil {
+				return h.commit(g, []*transaction{t})
+			}
+		}
+	})
+}
+
+// tellMarkers notes the markers on a disk.
+func (w *world) tellMarkers(d *disk, there map[string]bool) {
+	v := replica.NewView(d.written, replica.Published{})
 	defer v.Close()
 	markers, err := crdt.Root(v).Set(markerKey).Elements()
-	h.tolerates(err)
-	return markers
+	if err != nil {
+		w.fail("markers cannot be read: %v", err)
+	}
+	for _, m := range markers {
+		there[m] = true
+	}
 }
 
-// checkMarkers checks that each acknowledged transaction is there and was counted once.
-func (w *world) checkMarkers() {
-	if first, forked := w.forkedAt(); forked && !w.alarmed {
-		w.fail("dot %v was issued twice, and nobody noticed", first)
-	}
-	for _, h := range w.members() {
-		markers := h.readMarkers()
-		there := make(map[string]bool, len(markers))
-		for _, m := range markers {
-			there[m] = true
+// apart returns a replica whose chains differ at two hosts.
+func (w *world) apart(a, b *host) (crdt.ReplicaID, bool) {
+	seen, heads := a.node.Context()
+	other, theirs := b.node.Context()
+	for id := range w.images {
+		if a.node.ID() == id && other[id] > seen[id] || b.node.ID() == id && seen[id] > other[id] {
+			return id, true // dots that the one whose they are never issued
 		}
+		if seen[id] == 0 || other[id] == 0 || w.follows(heads[id], theirs[id]) ||
+			w.follows(theirs[id], heads[id]) {
+			continue
+		}
+		return id, true
+	}
+	return 0, false
+}
+
+// follows reports whether a delta is another one, or comes after it in its replica's chain.
+func (w *world) follows(head, other crdt.Hash) bool {
+	for ; head != 0; head = w.hist.before[head] {
+		if head == other {
+			return true
+		}
+	}
+	return false
+}
+
+// endForks checks what the hosts say of forks, and ends all sides but one, as an operator does.
+func (w *world) endForks() {
+	w.pass(20 * time.Second)
+	for _, h := range w.members() {
+		if !h.up() {
+			w.fail("%s does not start", h.id)
+		}
+	}
+	w.checkForks()
+	var stay, end []*host
+	members := w.members()
+	w.rng.Shuffle(len(members), func(i, j int) { members[i], members[j] = members[j], members[i] })
+	for _, h := range members {
+		ends := false
+		for _, o := range stay {
+			_, apart := w.apart(h, o)
+			ends = ends || apart
+		}
+		if ends {
+			end = append(end, h)
+		} else {
+			stay = append(stay, h)
+		}
+	}
+	for _, h := range end {
+		w.end(h)
+	}
+}
+
+// checkForks checks that hosts on two sides, where they are linked, have each other in quarantine, and
+// that each host still has what it acknowledged.
+func (w *world) checkForks() {
+	apart, alarmed := false, false
+	for _, h := range w.members() {
+		for _, o := range w.members() {
+			id, forked := w.apart(h, o)
+			apart = apart || forked
+			if forked && h.links[o.id] != nil && o.links[h.id] != nil && !h.node.Quarantined(o.id) {
+				w.fail("%s and %s have two chains of %v, and the first does not say so", h.id, o.id, id)
+			}
+		}
+		alarmed = alarmed || len(h.node.Forks()) > 0
+		w.checkOwnMarkers(h)
+	}
+	if apart && !alarmed {
+		w.fail("dots were issued twice, and nobody noticed")
+	}
+}
+
+func (w *world) checkOwnMarkers(h *host) {
+	there := map[string]bool{}
+	w.tellMarkers(h.disk, there)
+	for _, t := range w.hist.all {
+		if t.acked && t.disk == h.disk && !there[t.marker] {
+			w.fail("%s lost transaction %d, which it acknowledged", h.id, t.id)
+		}
+	}
+	w.checkLedger(h, len(there))
+}
+
+// checkLedger checks that each transaction was counted once.
+func (w *world) checkLedger(h *host, markers int) {
+	v := h.node.View()
+	defer v.Close()
+	counted, err := crdt.Root(v).Counter(ledgerKey).Value()
+	if err != nil || int(counted) != markers {
+		w.fail("%s has %d transactions and counted %d (%v)", h.id, markers, counted, err)
+	}
+}
+
+// end stops a host, salvages what only it has, and gives it an empty disk.
+func (w *world) end(h *host) {
+	if w.chance(2) {
+		h.close()
+	}
+	set := crdt.KeyAddress(markerKey).Type(crdt.TypeSet)
+	err := replica.Salvage(h.disk.written, func(s replica.Salvaged) error {
+		if s.Op.Kind == crdt.OpPut && len(s.Op.Address) > len(set) && s.Op.Address[:len(set)] == set {
+			if name, _, ok := s.Op.Address[len(set):].CutName(); ok {
+				w.salvaged[name] = true
+			}
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, store.ErrCorrupt) {
+		w.fail("%s cannot be salvaged: %v", h.id, err)
+	}
+	h.replaceDisk(newDisk(), "an empty disk, as its side of the fork is ended")
+}
+
+// checkMarkers checks that each acknowledged transaction is there and was counted once, or was
+// salvaged.
+func (w *world) checkMarkers() {
+	for _, h := range w.members() {
+		there := map[string]bool{}
+		w.tellMarkers(h.disk, there)
 		for _, t := range w.hist.all {
-			if t.acked && !t.lost && !there[t.marker] {
+			if t.acked && !t.lost && !there[t.marker] && !w.salvaged[t.marker] {
 				w.fail("transaction %d, acknowledged by %s, is lost at %s", t.id, t.host.id, h.id)
 			}
 		}
-		v := h.node.View()
-		counted, err := crdt.Root(v).Counter(ledgerKey).Value()
-		v.Close()
-		if err != nil || int(counted) != len(markers) {
-			w.fail("%s has %d transactions and counted %d (%v)", h.id, len(markers), counted, err)
-		}
+		w.checkLedger(h, len(there))
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/peerd/peerd/store"
 )
 
-// What package peer does about damage, forks and rebuilds, as the node decides (peer/health.go), with
+// What package peer does about damage and rebuilds, as the node decides (peer/health.go), with
 // events in place of goroutines.
 
 // suspectDamage checks the cells, after a neighbour with the same context was found to have others.
@@ -59,9 +59,6 @@ func (h *host) now() time.Time { return time.Unix(0, 0).Add(h.w.now) }
 
 // lookAfterItself does what a step may have made possible: begin or end a rebuild.
 func (h *host) lookAfterItself() error {
-	if forks := h.node.Forks(); len(forks) > 0 {
-		h.w.noticeFork(h, forks)
-	}
 	if !h.scarce && h.node.DiscardDue() {
 		if err := h.beginRebuild(); err != nil {
 			return err
@@ -70,11 +67,7 @@ func (h *host) lookAfterItself() error {
 	if h.repairing {
 		return nil
 	}
-	rebuilding := h.node.Rebuilding()
 	done, err := h.node.CatchUp(h.wall(), !h.scarce)
-	if rebuilding {
-		h.noticeReissue()
-	}
 	if err != nil || !done {
 		return err
 	}
@@ -89,7 +82,6 @@ func (h *host) lookAfterItself() error {
 func (h *host) beginRebuild() error {
 	h.say("discards its cells, damage: %v", h.node.Damaged())
 	h.refusing = errRebuilding
-	h.disk.mark = ""
 	if h.aside == nil || len(h.held) > 0 {
 		h.aside = h.held
 	}
@@ -98,20 +90,4 @@ func (h *host) beginRebuild() error {
 	h.disk.rotten = err != nil
 	h.held = crdt.VersionVector{}
 	return err
-}
-
-// noticeReissue notes that the rebuild issued writes again under a new id, since a rotten record
-// of the log took what they followed.
-func (h *host) noticeReissue() {
-	seen, _ := h.node.Context()
-	if h.w.blind || seen[h.node.ID()] == 0 {
-		return
-	}
-	if _, known := h.w.hist.replicas[h.node.ID()]; known {
-		return
-	}
-	if !h.disk.rotLog {
-		h.w.fail("%s issues writes again, and its log has all that they followed", h.id)
-	}
-	h.w.blind = true
 }

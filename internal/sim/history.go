@@ -35,6 +35,7 @@ type transaction struct {
 	owner  int      // index of first.Replica
 	saw    []uint64 // what its replica had seen, by replica index
 	acked  bool
+	disk   *disk  // of the host, then
 	lost   bool   // nobody is left who had it, and nobody promised that it would last
 	marker string // which it leaves in a world of forks
 }
@@ -43,8 +44,9 @@ type transaction struct {
 // only its dots: they name the transaction in a replica's context.
 type history struct {
 	all      []*transaction
-	replicas map[crdt.ReplicaID]int // index by id
-	hashes   map[crdt.Dot]crdt.Hash // of deltas, by their first dots
+	replicas map[crdt.ReplicaID]int  // index by id
+	hashes   map[crdt.Dot]crdt.Hash  // of deltas, by their first dots
+	before   map[crdt.Hash]crdt.Hash // of deltas, the hash of the replica's delta before it
 	byKey    map[string][]*effect
 	keys     []string // of byKey, in the order of first use
 }
@@ -63,6 +65,7 @@ func newHistory() *history {
 	return &history{
 		replicas: map[crdt.ReplicaID]int{},
 		hashes:   map[crdt.Dot]crdt.Hash{},
+		before:   map[crdt.Hash]crdt.Hash{},
 		byKey:    map[string][]*effect{},
 	}
 }
@@ -148,7 +151,7 @@ func cut(a crdt.Address, skip int) string { return string(a[min(len(a), skip):])
 func (h *history) committed(d *crdt.Delta) (again bool) {
 	first := d.Dot(0)
 	old, known := h.hashes[first]
-	h.hashes[first] = d.Hash()
+	h.hashes[first], h.before[d.Hash()] = d.Hash(), d.Prev
 	return known && old != d.Hash()
 }
 

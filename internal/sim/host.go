@@ -36,17 +36,17 @@ type host struct {
 	volume *volume
 	epoch  int // how often it was started
 	inbox  []job
-	due    bool          // an event to work is planned
-	paused time.Duration // until when it stands still
-	slow   bool          // its disk is
-	scarce bool          // and this is room on it
-	ending ending        // of the process, when its disk lets it die
-	gone   bool          // for good
-	absent bool          // from the network, for a while
+	due    bool           // an event to work is planned
+	paused time.Duration  // until when it stands still
+	slow   bool           // its disk is
+	scarce bool           // and this is room on it
+	ending ending         // of the process, when its disk lets it die
+	gone   bool           // for good
+	memory crdt.ReplicaID // the id in the image of memory that it was started from; zero without one
+	absent bool           // from the network, for a while
 
 	links   map[gossip.NeighbourID]*end
 	dialing map[gossip.NeighbourID]bool
-	meets   map[gossip.NeighbourID]time.Duration // since when it is to be linked to others than it would be
 
 	refusing  error // why nothing may be read or written now
 	repairing bool
@@ -104,7 +104,7 @@ func (h *host) start() {
 	h.epoch++
 	h.volume = &volume{d: h.disk}
 	r, err := replica.Open(h.volume, replica.Config{
-		NewID: h.w.newID, KeepID: h.disk.mark,
+		NewID:       h.drawID,
 		MaxLogBytes: h.w.plan.maxLog, MaxLogAge: h.w.plan.maxLogAge, MaxBatch: h.w.plan.maxBatch,
 		StepWork: h.w.plan.stepWork,
 	})
@@ -116,7 +116,6 @@ func (h *host) start() {
 	h.node = replica.NewNode(r)
 	h.inbox, h.due = nil, false
 	h.links, h.dialing = map[gossip.NeighbourID]*end{}, map[gossip.NeighbourID]bool{}
-	h.meets = map[gossip.NeighbourID]time.Duration{}
 	h.refusing, h.repairing, h.maintained = nil, false, false
 	h.sources, h.serves, h.dirty, h.syncing = 0, nil, false, false
 	seen, _ := h.node.Context()
@@ -199,10 +198,18 @@ func (h *host) step(fn func() error) {
 		h.fails(err)
 		return
 	}
-	if h.w.plan.checkAll && h.up() && h.node.Token() != h.checked {
-		h.checked = h.node.Token()
-		h.check()
+	if h.w.plan.checkAll && h.up() {
+		if state := h.state(); state != h.checked {
+			h.checked = state
+			h.check()
+		}
 	}
+}
+
+// state names the context, the cells and the log.
+func (h *host) state() string {
+	context, root, _ := h.node.Digest()
+	return fmt.Sprint(context, root, h.node.LogEnd())
 }
 
 // put gives the commit loop a job.
@@ -327,6 +334,7 @@ func (h *host) transact(g *replica.Group, muts []mutation) (*transaction, error)
 		return nil, nil // nothing was there to be changed
 	}
 	h.checkTime(t)
+	t.disk = h.disk
 	h.w.hist.add(t)
 	if h.w.trace != nil {
 		for _, m := range t.muts {
@@ -342,10 +350,14 @@ func (h *host) receive(g *replica.Group, j job) error {
 		return nil // the link was replaced
 	}
 	var err error
+	apart, before := h.node.Quarantined(j.from.peer.host.id), h.state()
 	if id := j.from.peer.host.id; j.begun {
 		err = h.node.Resume(g, id)
 	} else {
 		err = h.node.Receive(g, id, j.frame)
+	}
+	if apart && h.state() != before {
+		h.w.fail("%s took something from %s, which is in quarantine", h.id, j.from.peer.host.id)
 	}
 	if errors.Is(err, gossip.ErrFrame) && h.w.plan.unordered {
 		j.from.breaks()
@@ -359,9 +371,6 @@ func (h *host) receive(g *replica.Group, j job) error {
 
 // commit commits a group and acknowledges what was asked for.
 func (h *host) commit(g *replica.Group, asked []*transaction) error {
-	if !g.Empty() {
-		h.disk.mark = ""
-	}
 	h.checkStep("jobs")
 	done, err := g.Commit(h.w.plan.durability == always)
 	if err != nil {
@@ -398,7 +407,6 @@ func (h *host) commit(g *replica.Group, asked []*transaction) error {
 // after does what follows from a step.
 func (h *host) after() error {
 	for h.node.Clears() > 0 && !h.rests() {
-		h.disk.mark = ""
 		h.node.BeginStep()
 		if _, err := h.node.Sweep(); err != nil {
 			return err
@@ -417,10 +425,9 @@ func (h *host) after() error {
 			h.startRepair(e.From)
 		case gossip.Damaged:
 			h.suspectDamage(e.From)
-		case gossip.Meet:
-			if e.From != h.id {
-				h.say("is to meet %s", e.From)
-				h.meets[e.From] = h.w.now
+		case gossip.Forked:
+			if err := h.noticeFork(e.From); err != nil {
+				return err
 			}
 		}
 	}
@@ -450,6 +457,9 @@ func (h *host) serve() error {
 				return err
 			}
 			if data != nil {
+				if h.node.Quarantined(id) && !inQuarantine[data[0]] {
+					h.w.fail("%s sends a frame of kind %d to %s, which is in quarantine", h.id, data[0], id)
+				}
 				e.send(data)
 			} else if !h.node.Seeking(id) {
 				break

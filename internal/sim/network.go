@@ -17,7 +17,6 @@ import (
 const (
 	retransmit = 200 * time.Millisecond // before the first retransmission; doubled at each
 	giveUp     = 8 * time.Second        // without progress a stream breaks
-	meetFor    = time.Minute            // a host tries to link to one that it is to meet
 	deafFor    = 10 * time.Second       // at most, until an end that cannot be told notices that it broke
 )
 
@@ -89,19 +88,17 @@ func (w *world) carry(from, to *host, arrive, failed func()) {
 }
 
 // keepLinks dials the hosts to which this one wants a link and has none: those that come after it,
-// in a ring, so that the links join all hosts, and those that it is to meet.
+// in a ring, so that the links join all hosts.
 func (h *host) keepLinks() {
 	members := h.w.members()
 	self := slices.Index(members, h)
 	wanted := h.w.plan.links
 	for i := 1; i < len(members); i++ {
 		to := members[(self+i)%len(members)]
-		since, met := h.meets[to.id]
-		met = met && h.w.now-since < meetFor
 		switch {
 		case h.links[to.id] != nil:
 			wanted--
-		case (wanted > 0 || met) && !h.dialing[to.id]:
+		case wanted > 0 && !h.dialing[to.id]:
 			h.dial(to)
 		}
 	}

@@ -75,7 +75,7 @@ func (p *pull) serve(data []byte) ([]byte, error) {
 		if p.from.sources >= maxSources {
 			return nil, errBusySource
 		}
-		pinned, err := p.from.node.Pin()
+		pinned, err := p.from.node.PinFor(p.to.id)
 		if err != nil {
 			return nil, err
 		}
@@ -118,8 +118,7 @@ func (p *pull) answered(data []byte) {
 func (p *pull) take(resp antientropy.Response) error {
 	h := p.to
 	if p.repair == nil {
-		h.disk.mark = ""
-		repair, err := h.node.BeginRepair(resp.Context, resp.Heads)
+		repair, err := h.node.BeginRepairFrom(p.from.id, resp.Context, resp.Heads)
 		if err != nil {
 			return p.ends(err)
 		}

@@ -29,6 +29,9 @@ func (w *world) settle() {
 		h.disk.heal()
 	}
 	w.say("the faults end")
+	if w.plan.forks {
+		w.endForks()
+	}
 	w.agree()
 	w.checkEnd()
 	if w.plan.emptied && !w.rotten {
@@ -191,7 +194,7 @@ func (h *host) checkBounds() {
 		h.w.fail("%s has %d cells, and stores %d and %d places", h.id, cells, kinds['c'], kinds['t'])
 	case kinds['k'] < keys || kinds['k'] > cells:
 		h.w.fail("%s has %d keys in %d cells, and stores %d", h.id, keys, cells, kinds['k'])
-	case kinds['s']+kinds['o']+kinds['x']+kinds['p']+kinds['v'] > 0:
+	case kinds['s']+kinds['o']+kinds['y']+kinds['z'] > 0:
 		h.w.fail("%s keeps leftovers: %v", h.id, kinds)
 	case h.node.LogBytes() > max(h.w.plan.maxLog, 0)+maxLogSlack:
 		h.w.fail("%s keeps a log of %d bytes", h.id, h.node.LogBytes())

@@ -1,0 +1,32 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"github.com/peerd/peerd/peer"
+)
+
+func salvageCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "salvage DIR",
+		Short: "Print the writes of a stopped peer that no other is known to have",
+		Long: "Print the writes in a stopped peer's data directory that no other peer is known to have, as JSON, a line\n" +
+			"for each: before the directory is given up, as one side of a fork is. After a fork these are the writes\n" +
+			"of the version that is there, of this host and of others. Enter by hand on the side that stays what is\n" +
+			"to be kept: a line that two hosts print with the same replica and dot is one write. What is not known\n" +
+			"is printed rather than left out. The directory is not changed.",
+		Example: "  peerd salvage /var/lib/peerd > lost.json",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			out := bufio.NewWriter(cmd.OutOrStdout())
+			lines := json.NewEncoder(out)
+			lines.SetEscapeHTML(false)
+			err := peer.Salvage(args[0], func(w peer.Salvaged) error { return lines.Encode(w) })
+			return errors.Join(err, out.Flush())
+		},
+	}
+}

@@ -1,0 +1,178 @@
+package gossip
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/peerd/peerd/crdt"
+)
+
+// A replica's deltas are chained by hashes. An image of running memory that is started again issues the dots of
+// its replica a second time, and the chain forks: a dot then names two deltas, and a removal that names it would
+// remove something else on the other side. So two hosts whose chains of any replica differ exchange nothing, in
+// quarantine, and both name it, until an operator ends one side. Whoever finds a fork tells the other (message
+// Fork), and asks for its chain to find where they part (Ask, Chain).
+
+// Fork is a replica whose deltas are others at some hosts than here.
+type Fork struct {
+	Replica crdt.ReplicaID
+	Parts   uint64        // the last dot that both sides have in common, as far as is known
+	Here    []NeighbourID // neighbours whose chain is the one here, beyond that dot
+	There   []NeighbourID // hosts that have the other one, or another
+}
+
+// parting is a host's fork from here, of one replica.
+type parting struct {
+	count uint64 // of the replica's dots at the host, when it was found
+	last  uint64 // that both have in common
+}
+
+// Limits of what is remembered of forks: of hosts, and of replicas at one host.
+const (
+	maxApart  = 1024
+	maxForked = 64
+)
+
+// Quarantined reports whether nothing is exchanged with a host, because a replica's chain there is another.
+func (m *Mesh) Quarantined(id NeighbourID) bool { return len(m.apart[id]) > 0 }
+
+// Forks returns the replicas of which hosts have other deltas, in order.
+func (m *Mesh) Forks() (forks []Fork) {
+	there := map[crdt.ReplicaID]*Fork{}
+	for _, id := range slices.Sorted(maps.Keys(m.apart)) {
+		for r, p := range m.apart[id] {
+			if there[r] == nil {
+				there[r] = &Fork{Replica: r}
+			}
+			there[r].There = append(there[r].There, id)
+			there[r].Parts = max(there[r].Parts, p.last)
+		}
+	}
+	for _, r := range slices.Sorted(maps.Keys(there)) {
+		f := there[r]
+		for _, id := range m.Neighbours() {
+			if n := m.neighbours[id]; !slices.Contains(f.There, id) && n.said[r] > f.Parts {
+				f.Here = append(f.Here, id)
+			}
+		}
+		forks = append(forks, *f)
+	}
+	return forks
+}
+
+// Estrange puts a host in quarantine, because of replicas whose chains there are others than here.
+func (m *Mesh) Estrange(id NeighbourID, replicas ...crdt.ReplicaID) {
+	n := m.neighbours[id]
+	if n == nil || len(replicas) == 0 {
+		return
+	}
+	for _, r := range replicas {
+		if m.apart[id][r] != nil || len(m.apart[id]) == maxForked {
+			continue
+		}
+		if m.apart[id] == nil {
+			if len(m.apart) == maxApart {
+				return
+			}
+			m.apart[id] = map[crdt.ReplicaID]*parting{}
+		}
+		m.apart[id][r] = &parting{count: n.said[r]}
+		n.tellFork, n.ask[r] = true, true
+		m.core.Forked(r)
+		m.events = append(m.events, Event{Forked, id})
+		m.core.Confirm(id, n.stated, n.heads, true)
+	}
+	m.forgetWaiting(id)
+}
+
+// compare is told what a neighbour says that it has, with the hashes of the heads.
+func (m *Mesh) compare(id NeighbourID, n *neighbour, seen crdt.VersionVector, heads crdt.Heads) {
+	for r, count := range seen {
+		if count >= n.stated[r] {
+			n.stated[r], n.heads[r] = count, heads[r]
+		}
+	}
+	d := m.core.Heard(seen, heads)
+	m.Estrange(id, d.Forked...)
+	for _, r := range d.Unsure {
+		n.ask[r] = true
+	}
+	m.core.Confirm(id, seen, heads, m.Quarantined(id))
+}
+
+// reconcile ends a quarantine whose reason is gone: the host was emptied, or has the chain that is here.
+func (m *Mesh) reconcile(id NeighbourID, seen crdt.VersionVector, heads crdt.Heads) {
+	for r, p := range m.apart[id] {
+		if seen[r] < p.count || m.core.Agrees(r, seen[r], heads[r]) {
+			delete(m.apart[id], r)
+		}
+	}
+	if len(m.apart[id]) == 0 {
+		delete(m.apart, id)
+	}
+}
+
+// nextFork returns the news that the chains of some replicas are others here than at a neighbour.
+func (m *Mesh) nextFork(id NeighbourID, n *neighbour) []byte {
+	if !n.tellFork {
+		return nil
+	}
+	n.tellFork = false
+	return encodeFork(slices.Sorted(maps.Keys(m.apart[id])))
+}
+
+// maxAsked bounds the chains that a neighbour may have asked for and not got.
+const maxAsked = 16
+
+// nextChain returns a question for a chain, or an answer to one.
+func (m *Mesh) nextChain(n *neighbour) ([]byte, error) {
+	if r, ok := least(n.ask); ok {
+		delete(n.ask, r)
+		if !n.asked[r] { // the answer to a second question would be one that nobody asked for
+			n.asked[r] = true
+			return encodeAsk(r), nil
+		}
+	}
+	r, ok := least(n.chain)
+	if !ok {
+		return nil, nil
+	}
+	delete(n.chain, r)
+	c, err := m.core.Chain(r, n.known[r])
+	if err != nil {
+		return nil, err
+	}
+	return encodeChain(c), nil
+}
+
+// least returns the first member of a set.
+func least(set map[crdt.ReplicaID]bool) (id crdt.ReplicaID, ok bool) {
+	for r := range set {
+		if !ok || r < id {
+			id, ok = r, true
+		}
+	}
+	return id, ok
+}
+
+func (m *Mesh) receiveChain(id NeighbourID, n *neighbour, body []byte) error {
+	c, err := decodeChain(body)
+	if err != nil {
+		return err
+	}
+	if !n.asked[c.Replica] {
+		return errUnasked
+	}
+	delete(n.asked, c.Replica)
+	forks, last, err := m.core.Compare(id, c)
+	if err != nil {
+		return err
+	}
+	if forks {
+		m.Estrange(id, c.Replica)
+	}
+	if p := m.apart[id][c.Replica]; p != nil {
+		p.last = max(p.last, last)
+	}
+	return nil
+}

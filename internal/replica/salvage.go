@@ -1,0 +1,157 @@
+package replica
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/store"
+)
+
+// Salvaged is one operation of a store's own that no other host is known to have.
+type Salvaged struct {
+	Dot  crdt.Dot
+	Time crdt.Time // zero if the log has it no more
+	Op   crdt.Op
+}
+
+// Salvage calls fn with what this store wrote, under its newest ids, and nobody else is known to have, and with what was
+// written under an id that forked and the other side is not known to have, whoever wrote it: first what its log
+// has, in the order of writing, then what only its cells have. After a fork was noticed that is what the other side is
+// not known to have, also where hosts on the side of this store have it. What is not known is told rather than left
+// out. It reads a store that nobody has open, whatever its state, and changes nothing. Records that cannot be read are
+// passed over; then, when all is told, the error names the first.
+func Salvage(st store.Store, fn func(Salvaged) error) error {
+	s := salvage{snap: st.Snapshot(), fn: fn, known: map[crdt.ReplicaID]uint64{}, told: map[crdt.Dot]bool{}}
+	defer s.snap.Close()
+	s.record(keyRebuild, func(record []byte) error {
+		_, own, err := decodeRebuild(record)
+		s.owns(own)
+		return err
+	})
+	s.record(keyCheckpoint, func(record []byte) error {
+		c, err := decodeCheckpoint(record)
+		if err == nil {
+			s.owns(c.own)
+		}
+		return err
+	})
+	for _, kind := range []byte{prefixOldLog, prefixLog} {
+		s.log(kind, func(rec logged) {
+			if _, there := s.known[rec.own]; !there && rec.own != 0 {
+				s.known[rec.own] = 0
+			}
+		})
+	}
+	for _, kind := range []byte{prefixOldLog, prefixLog} {
+		s.log(kind, func(rec logged) {
+			for _, d := range rec.deltas {
+				s.delta(d)
+			}
+		})
+	}
+	s.cells()
+	return errors.Join(s.failed, s.rotten)
+}
+
+// salvage is Salvage at work.
+type salvage struct {
+	snap   store.Snapshot
+	fn     func(Salvaged) error
+	known  map[crdt.ReplicaID]uint64 // of own ids, what others are known to have
+	told   map[crdt.Dot]bool
+	failed error // of fn, or of the store
+	rotten error // the first record that cannot be read
+}
+
+func (s *salvage) owns(own []ownID) {
+	for _, o := range own {
+		s.known[o.id] = o.known
+	}
+}
+
+// pass notes that a record cannot be read.
+func (s *salvage) pass(err error) {
+	if s.rotten == nil {
+		s.rotten = err
+	}
+}
+
+func (s *salvage) record(key []byte, read func(record []byte) error) {
+	record, ok, err := s.snap.Get(key)
+	if err == nil && ok {
+		err = read(record)
+	}
+	if err != nil {
+		s.pass(err)
+	}
+}
+
+// log calls fn with the records of a log. One of a large group that a crash interrupted stands where it was staged.
+func (s *salvage) log(kind byte, fn func(logged)) {
+	s.scan(kind, func(key, value []byte) error {
+		rec, err := decodeLogged(key, value)
+		if err == nil {
+			fn(rec)
+		}
+		return err
+	})
+	if _, marked, _ := s.snap.Get(keyLarge); !marked || kind != prefixLog {
+		return
+	}
+	s.scan(prefixStage, func(key, value []byte) error {
+		op, err := decodeWrite(key, value)
+		if err != nil || op.Delete || op.Key[0] != prefixLog {
+			return err
+		}
+		rec, err := decodeLogged(op.Key, op.Value)
+		if err == nil {
+			fn(rec)
+		}
+		return err
+	})
+}
+
+func (s *salvage) scan(kind byte, fn func(key, value []byte) error) {
+	err := s.snap.Scan([]byte{kind}, []byte{kind + 1}, func(key, value []byte) bool {
+		if err := fn(slices.Clone(key), slices.Clone(value)); err != nil {
+			s.pass(err)
+		}
+		return s.failed == nil
+	})
+	if s.failed == nil {
+		s.failed = err
+	}
+}
+
+// tell tells an operation, once, if it is to be told.
+func (s *salvage) tell(w Salvaged) {
+	known, own := s.known[w.Dot.Replica]
+	if !own || w.Dot.Counter <= known || s.told[w.Dot] || s.failed != nil {
+		return
+	}
+	s.told[w.Dot] = true
+	s.failed = s.fn(w)
+}
+
+func (s *salvage) delta(d *crdt.Delta) {
+	for i, op := range d.Ops {
+		s.tell(Salvaged{Dot: d.Dot(i), Time: d.Time, Op: op})
+	}
+}
+
+// cells finds what the log has no more: entries that are still there. What a clear hides is not.
+func (s *salvage) cells() {
+	hiding := &clears{}
+	err := loadClears(s.snap, func(p *pendingClear) { hiding.add(p) }, func(uint64) {})
+	if err != nil {
+		s.pass(err)
+	}
+	s.scan(prefixCell, func(key, value []byte) error {
+		a, c, err := decodeCell(s.snap, key, value)
+		for _, e := range hiding.hide(a, c) {
+			s.tell(Salvaged{Dot: e.Dot, Op: crdt.Op{Kind: crdt.OpPut, Address: a, Payload: e.Payload}})
+		}
+		return err
+	})
+}
