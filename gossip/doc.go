@@ -24,9 +24,8 @@
 // If the log does not reach what a neighbour lacks, it is told so (Behind), and repairs itself by comparing
 // cells (package antientropy); its next Hello begins the stream again.
 //
-// Where a replica's dots stand for two things (package replica says how that comes about), the two
-// neighbours are strange to each other: they exchange no deltas until one has healed. Everyone is told that two
-// hosts differ (Rift), so that the store that must heal can meet them, and of what it abandoned (Abandoned).
+// Where a replica's dots stand for two things (fork.go says how that comes about), the two neighbours are in
+// quarantine: both name the fork, and exchange nothing until an operator has ended one side.
 //
 // Discovery and liveness are in package gossip/members. Tests: mesh_test.go here, and the seeded driver
 // of whole replicas in internal/replica.

@@ -10,12 +10,11 @@ import (
 
 // A backup is the records of one moment. The store that is made from it is a new replica with an old state: to
 // its peers it is like one that was away since then, and what it lacks reaches it as it would reach that one. It
-// has no clean mark, and so draws an id of its own at its first write; and the dots that the replica before it
+// draws an id of its own at its first write, as every start does; and the dots that the replica before it
 // issued later are, to it, just another replica's.
 
 // Kinds of records that a backup leaves out: those of a repair or a rebuild under way, which at no moment
-// between two steps of the replica are a part of what it holds; and the list of the ids under which the store
-// wrote, since the restored one wrote under none of them: it must not take itself for the culprit of a fork.
+// between two steps of the replica are a part of what it holds.
 var (
 	leftOutKinds = []byte{prefixStage, prefixOldLog}
 	leftOut      = [][]byte{keyFlip, keyLarge, keyRebuild}
