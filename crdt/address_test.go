@@ -87,7 +87,7 @@ func TestNoTypeStandsRightAfterAContainer(t *testing.T) {
 	}
 }
 
-func TestHandlesRefuseNamesAndPathsBeyondTheLimits(t *testing.T) {
+func TestHandlesRefuseToWriteBeyondTheLimitsAndFindNothingThere(t *testing.T) {
 	long := strings.Repeat("x", MaxName+1)
 	nuls := strings.Repeat("\x00", MaxName)
 	deep := func(tx Tx, depth int) Fields {
@@ -98,38 +98,45 @@ func TestHandlesRefuseNamesAndPathsBeyondTheLimits(t *testing.T) {
 		return f
 	}
 	cases := map[string]func(tx Tx) error{
-		"read": func(tx Tx) error { return second(Root(tx).Counter(long).Value()) },
-		"set":  func(tx Tx) error { return Root(tx).String(long).Set(nil) },
-		"get": func(tx Tx) error {
-			_, _, err := Root(tx).Register(long).Get()
-			return err
-		},
-		"values":      func(tx Tx) error { return second(Root(tx).String(long).Values()) },
-		"delete":      func(tx Tx) error { return second(Root(tx).Delete(long)) },
-		"types":       func(tx Tx) error { return second(Root(tx).Types(long)) },
-		"exists":      func(tx Tx) error { return second(Root(tx).Exists(long)) },
-		"flag":        func(tx Tx) error { return Root(tx).Flag(long).Disable() },
-		"clear":       func(tx Tx) error { return second(Root(tx).Map(long).Clear()) },
-		"length":      func(tx Tx) error { return second(Root(tx).Map(long).Len()) },
-		"set length":  func(tx Tx) error { return second(Root(tx).Set(long).Len()) },
-		"range after": func(tx Tx) error { return Root(tx).RangeAfter(long, nil) },
-		"element":     func(tx Tx) error { return second(Root(tx).Set("s").Add(long)) },
-		"under it":    func(tx Tx) error { return Root(tx).Map(long).Flag("f").Enable() },
-		"too deep":    func(tx Tx) error { return deep(tx, MaxDepth).Flag("f").Enable() },
+		"string":         func(tx Tx) error { return Root(tx).String(long).Set(nil) },
+		"string clear":   func(tx Tx) error { return second(Root(tx).String(long).Clear()) },
+		"register":       func(tx Tx) error { return Root(tx).Register(long).Set(nil) },
+		"register clear": func(tx Tx) error { return second(Root(tx).Register(long).Clear()) },
+		"counter":        func(tx Tx) error { return second(Root(tx).Counter(long).Add(1)) },
+		"counter clear":  func(tx Tx) error { return second(Root(tx).Counter(long).Clear()) },
+		"remove":         func(tx Tx) error { return second(Root(tx).Remove(long)) },
+		"flag":           func(tx Tx) error { return Root(tx).Flag(long).Set(false) },
+		"map clear":      func(tx Tx) error { return second(Root(tx).Map(long).Clear()) },
+		"set clear":      func(tx Tx) error { return second(Root(tx).Set(long).Clear()) },
+		"element":        func(tx Tx) error { return second(Root(tx).Set("s").Add(long)) },
+		"no element":     func(tx Tx) error { return second(Root(tx).Set("s").Remove(long)) },
+		"under it":       func(tx Tx) error { return Root(tx).Map(long).Flag("f").Set(true) },
+		"too deep":       func(tx Tx) error { return deep(tx, MaxDepth).Flag("f").Set(true) },
 		"escaped": func(tx Tx) error {
-			return Root(tx).Map(nuls).Map(nuls).Flag("f").Enable()
+			return Root(tx).Map(nuls).Map(nuls).Flag("f").Set(true)
 		},
 		"value": func(tx Tx) error { return Root(tx).String("k").Set(make([]byte, MaxValue+1)) },
 	}
 	for name, do := range cases {
 		s := NewState()
-		if _, err := s.Update(1, epochStart, do); !errors.Is(err, ErrTooLong) {
+		if _, err := s.update(1, epochStart, do); !errors.Is(err, ErrTooLong) {
 			t.Errorf("%s: %v, want ErrTooLong", name, err)
 		}
 	}
 	s := NewState()
-	mustUpdate(t, s, 1, func(tx Tx) error { return deep(tx, MaxDepth-1).Flag("f").Enable() })
-	mustUpdate(t, s, 1, func(tx Tx) error { return Root(tx).Flag(long[1:]).Enable() })
+	f := s.View()
+	_, written := f.Register(long).Get()
+	_, text := f.String(long).Get()
+	if written || text || f.Has(long) || f.Types(long) != 0 || f.Flag(long).Get() ||
+		f.Counter(long).Get() != 0 || f.Set(long).Len() != 0 || f.Set(long).Has(long) ||
+		f.Map(long).Len() != 0 || f.Map(long).CountStrings() != 0 || f.Err() != nil {
+		t.Errorf("something is found under a name beyond the limits; %v", f.Err())
+	}
+	for range f.Map(long).All() {
+		t.Error("a field is found under a name beyond the limits")
+	}
+	mustUpdate(t, s, 1, func(tx Tx) error { return deep(tx, MaxDepth-1).Flag("f").Set(true) })
+	mustUpdate(t, s, 1, func(tx Tx) error { return Root(tx).Flag(long[1:]).Set(true) })
 	mustUpdate(t, s, 1, func(tx Tx) error {
 		return Root(tx).String("k").Set(make([]byte, MaxValue))
 	})

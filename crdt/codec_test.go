@@ -88,8 +88,8 @@ func FuzzUnmarshalState(f *testing.F) {
 		if _, err := render(base); err != nil {
 			t.Logf("strange, but no panic: %v", err)
 		}
-		_, _ = base.Update(77, epochStart, func(tx Tx) error {
-			_, err := Root(tx).Delete("c")
+		_, _ = base.update(77, epochStart, func(tx Tx) error {
+			_, err := Root(tx).Remove("c")
 			return err
 		})
 	})

@@ -10,10 +10,17 @@ import (
 var ErrOverflow = errors.New("increment would overflow 64 bits")
 
 // Counter is a sum to which replicas add. Each has one entry, its share, so a counter's size
-// depends on how many replicas have counted and not on how often. A reset takes away exactly the
-// increments that it has seen; see share and baseline for how.
+// depends on how many replicas have counted and not on how often. Clear takes away exactly the
+// increments that it has seen; see Counters above for how.
 type Counter struct {
 	node
+}
+
+// Get returns the sum; beyond 64 bits, where concurrent increments can take it, the nearest bound.
+func (c Counter) Get() int64 {
+	cell, _ := c.cell()
+	n, _ := talliesOf(cell).total().value()
+	return n
 }
 
 // Add adds n, which may be negative or zero, and returns the new value. It returns ErrOverflow if
@@ -26,24 +33,15 @@ func (c Counter) Add(n int64) (int64, error) {
 	return c.add(talliesOf(cell), amounts{}, n)
 }
 
-// Value returns the sum; beyond 64 bits, where concurrent increments can take it, the nearest
-// bound.
-func (c Counter) Value() (int64, error) {
+// Clear removes the increments that it sees, and reports whether there were any. Concurrent ones
+// survive it.
+func (c Counter) Clear() (existed bool, err error) {
 	cell, err := c.cell()
 	if err != nil {
-		return 0, err
+		return false, err
 	}
-	n, _ := talliesOf(cell).total().value()
-	return n, nil
-}
-
-// Reset removes the increments it sees. Concurrent ones survive it.
-func (c Counter) Reset() error {
-	cell, err := c.cell()
-	if err != nil {
-		return err
-	}
-	return c.retire(cell, cell.dotsOf(func(e Entry) bool { return e.is(kindShare) }), nil)
+	shares := cell.dotsOf(func(e Entry) bool { return e.is(kindShare) })
+	return len(shares) > 0, c.retire(cell, shares, nil)
 }
 
 // add puts the share of this replica with n more, in a cell that already shows start besides t.

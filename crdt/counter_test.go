@@ -23,10 +23,10 @@ func drawCount(choose chooser) action {
 			cell: countedCell, adds: n, count: true,
 		}
 	case q == 7:
-		return resetting("reset", func(tx Tx) error { return Root(tx).Counter("hits").Reset() })
+		return resetting("reset", func(tx Tx) error { return second(Root(tx).Counter("hits").Clear()) })
 	case q == 8:
 		return resetting("delete", func(tx Tx) error {
-			_, err := Root(tx).Delete("hits")
+			_, err := Root(tx).Remove("hits")
 			return err
 		})
 	default:
@@ -40,17 +40,7 @@ func resetting(trace string, do func(tx Tx) error) action {
 	return action{trace: trace, do: do, clears: countedCell}
 }
 
-func countOf(s *State) int64 {
-	var n int64
-	err := s.View(func(tx Tx) (err error) {
-		n, err = Root(tx).Counter("hits").Value()
-		return err
-	})
-	if err != nil {
-		panic(err)
-	}
-	return n
-}
+func countOf(s *State) int64 { return s.View().Counter("hits").Get() }
 
 func (h *history) checkCount(i int) string {
 	want := h.readings(i)[countedCell].Total
@@ -131,7 +121,7 @@ func TestCounterBreaksWithoutBaselines(t *testing.T) {
 func TestCounterRefusesWhatTakesItsValueBeyond64Bits(t *testing.T) {
 	s := NewState()
 	add := func(n int64) (value int64, err error) {
-		_, err = s.Update(1, epochStart, func(tx Tx) error {
+		_, err = s.update(1, epochStart, func(tx Tx) error {
 			value, err = Root(tx).Counter("hits").Add(n)
 			return err
 		})
@@ -182,7 +172,7 @@ func TestCounterShowsTheNearestBoundWhenConcurrentIncrementsPassIt(t *testing.T)
 // mustUpdate is an update that may not fail.
 func mustUpdate(t testing.TB, s *State, r ReplicaID, fn func(tx Tx) error) *State {
 	t.Helper()
-	delta, err := s.Update(r, epochStart, fn)
+	delta, err := s.update(r, epochStart, fn)
 	if err != nil {
 		t.Fatal(err)
 	}

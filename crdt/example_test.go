@@ -1,8 +1,12 @@
 package crdt_test
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"log"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/peerd/peerd/crdt"
@@ -14,27 +18,27 @@ const (
 	phone  crdt.ReplicaID = 0x2b
 )
 
-func update(s *crdt.State, r crdt.ReplicaID, fn func(root crdt.Fields) error) *crdt.State {
-	now := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
-	delta, err := s.Update(r, now, func(tx crdt.Tx) error { return fn(crdt.Root(tx)) })
+var noon = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+
+// must ends the program if a write was refused, which none of these is.
+func must[T any](value T, err error) T {
 	if err != nil {
 		log.Fatal(err)
 	}
-	return delta
+	return value
 }
 
-func view(s *crdt.State, fn func(root crdt.Fields) error) {
-	if err := s.View(func(tx crdt.Tx) error { return fn(crdt.Root(tx)) }); err != nil {
-		log.Fatal(err)
-	}
+// update is an update at noon.
+func update(s *crdt.State, r crdt.ReplicaID, fn func(keys crdt.Fields) error) *crdt.State {
+	return must(s.Update(r, noon, fn))
 }
 
 // Two devices edit a shopping list while they cannot reach each other. Adding wins over removing.
 func ExampleState() {
 	onLaptop, onPhone := crdt.NewState(), crdt.NewState()
-	update(onLaptop, laptop, func(root crdt.Fields) error {
+	update(onLaptop, laptop, func(keys crdt.Fields) error {
 		for _, item := range []string{"bread", "milk"} {
-			if _, err := root.Set("list").Add(item); err != nil {
+			if _, err := keys.Set("list").Add(item); err != nil {
 				return err
 			}
 		}
@@ -42,22 +46,19 @@ func ExampleState() {
 	})
 	onPhone.Merge(onLaptop)
 
-	update(onLaptop, laptop, func(root crdt.Fields) error {
-		_, err := root.Delete("list") // all that the laptop sees
+	update(onLaptop, laptop, func(keys crdt.Fields) error {
+		_, err := keys.Remove("list") // all that the laptop sees
 		return err
 	})
-	update(onPhone, phone, func(root crdt.Fields) error {
-		_, err := root.Set("list").Add("milk") // meanwhile
+	update(onPhone, phone, func(keys crdt.Fields) error {
+		_, err := keys.Set("list").Add("milk") // meanwhile
 		return err
 	})
 
 	onLaptop.Merge(onPhone)
 	onPhone.Merge(onLaptop)
-	view(onLaptop, func(root crdt.Fields) error {
-		items, err := root.Set("list").Elements()
-		fmt.Println(items, onLaptop.Equal(onPhone))
-		return err
-	})
+	items := slices.Collect(onLaptop.View().Set("list").All())
+	fmt.Println(items, onLaptop.Equal(onPhone))
 	// Output: [milk] true
 }
 
@@ -65,65 +66,151 @@ func ExampleState() {
 func ExampleState_Update() {
 	here, there := crdt.NewState(), crdt.NewState()
 	for range 3 {
-		delta := update(here, laptop, func(root crdt.Fields) error {
-			_, err := root.Counter("visits").Add(1)
+		delta := update(here, laptop, func(keys crdt.Fields) error {
+			_, err := keys.Counter("visits").Add(1)
 			return err
 		})
-		bytes, err := delta.MarshalBinary()
-		if err != nil {
-			log.Fatal(err)
-		}
+		sent := must(delta.MarshalBinary())
 		received := crdt.NewState()
-		if err := received.UnmarshalBinary(bytes); err != nil {
+		if err := received.UnmarshalBinary(sent); err != nil {
 			log.Fatal(err)
 		}
 		there.Merge(received)
 		there.Merge(received) // twice does no harm
 	}
-	view(there, func(root crdt.Fields) error {
-		n, err := root.Counter("visits").Value()
-		fmt.Println(n)
-		return err
-	})
+	fmt.Println(there.View().Counter("visits").Get())
 	// Output: 3
 }
 
-// A reset takes away what it has seen. The increment that it has not seen counts.
-func ExampleCounter_Reset() {
+// An error takes everything back. A write that is refused does not: the transaction may go on.
+func ExampleState_Update_error() {
+	s := crdt.NewState()
+	err := s.View().Flag("open").Set(true)
+	fmt.Println(errors.Is(err, crdt.ErrReadOnly), err)
+
+	update(s, laptop, func(keys crdt.Fields) error { return keys.String("motto").Set([]byte("soup")) })
+	update(s, laptop, func(keys crdt.Fields) error {
+		if _, err := keys.String("motto").Add(1); !errors.Is(err, crdt.ErrNotInteger) {
+			return err
+		}
+		tooLong := make([]byte, crdt.MaxValue+1)
+		if err := keys.String("motto").Set(tooLong); !errors.Is(err, crdt.ErrTooLong) {
+			return err
+		}
+		return keys.Flag(strings.Repeat("x", crdt.MaxName)).Set(true)
+	})
+	_, err = s.Update(laptop, noon, func(keys crdt.Fields) error {
+		if _, err := keys.Counter("n").Add(1<<63 - 1); err != nil {
+			return err
+		}
+		_, err := keys.Counter("n").Add(1)
+		return err
+	})
+	fmt.Println(errors.Is(err, crdt.ErrOverflow), s.View().Has("n"))
+	// Output:
+	// true transaction is read-only
+	// true false
+}
+
+// A copy that lost some of what its replica did must not go on under the same id.
+func ExampleState_Update_missing() {
+	set := func(name string) func(keys crdt.Fields) error {
+		return func(keys crdt.Fields) error { return keys.Flag(name).Set(true) }
+	}
+	whole, partial := crdt.NewState(), crdt.NewState()
+	update(whole, laptop, set("first"))
+	partial.Merge(update(whole, laptop, set("second"))) // without the first
+	_, err := partial.Update(laptop, noon, set("third"))
+	fmt.Println(errors.Is(err, crdt.ErrMissingDots))
+	_, err = partial.Update(phone, noon, set("third"))
+	fmt.Println(err)
+	// Output:
+	// true
+	// <nil>
+}
+
+// JSON is for people and programs that only look.
+func ExampleState_MarshalJSON() {
+	s := crdt.NewState()
+	update(s, laptop, func(keys crdt.Fields) error {
+		ann := keys.Map("ann")
+		_, err := ann.Set("groups").Add("staff")
+		_, err2 := ann.Counter("visits").Add(3)
+		return errors.Join(err, err2, ann.String("mail").Set([]byte("ann@example.com")),
+			keys.Flag("open").Set(true))
+	})
+	fmt.Printf("%s\n", must(json.Marshal(s)))
+	// Output: {"ann":{"groups":["staff"],"mail":"ann@example.com","visits":3},"open":true}
+}
+
+// A view is of its moment, and so is a clone, which may be written to as well.
+func ExampleState_View() {
+	s := crdt.NewState()
+	enable := func(keys crdt.Fields) error { return keys.Flag("on").Set(true) }
+	view, clone := s.View(), s.Clone()
+	update(s, laptop, enable)
+	update(clone, phone, func(keys crdt.Fields) error { return keys.String("by").Set([]byte("phone")) })
+	fmt.Println(view.Len(), s.View().Len(), clone.View().Has("on"))
+	// Output: 0 1 false
+}
+
+// A context tells what a state has seen: who lacks nothing of it needs nothing.
+func ExampleState_Context() {
 	a, b := crdt.NewState(), crdt.NewState()
-	add := func(n int64) func(root crdt.Fields) error {
-		return func(root crdt.Fields) error {
-			_, err := root.Counter("stock").Add(n)
+	set := func(on bool) func(keys crdt.Fields) error {
+		return func(keys crdt.Fields) error { return keys.Flag("on").Set(on) }
+	}
+	update(a, laptop, set(true))
+	b.Merge(a)
+	update(a, laptop, set(false))
+	delta := update(b, phone, set(true))
+
+	seen := a.Context()
+	fmt.Printf("%s\n", must(json.Marshal(&seen)))
+	news := delta.Context()
+	fmt.Println("lacks something:", !seen.Vector().Contains(news.Vector()))
+	a.Merge(delta)
+	seen = a.Context()
+	fmt.Println("lacks something:", !seen.Vector().Contains(news.Vector()))
+	// Output:
+	// {"vector":{"000000000000001a":1}}
+	// lacks something: true
+	// lacks something: false
+}
+
+// Clearing takes away what it has seen. The increment that it has not seen counts.
+func ExampleCounter() {
+	a, b := crdt.NewState(), crdt.NewState()
+	add := func(n int64) func(keys crdt.Fields) error {
+		return func(keys crdt.Fields) error {
+			_, err := keys.Counter("stock").Add(n)
 			return err
 		}
 	}
 	update(a, laptop, add(10))
 	b.Merge(a)
-	update(b, phone, func(root crdt.Fields) error { return root.Counter("stock").Reset() })
-	update(a, laptop, add(5))
-	a.Merge(b)
-	view(a, func(root crdt.Fields) error {
-		n, err := root.Counter("stock").Value()
-		fmt.Println(n)
+	update(b, phone, func(keys crdt.Fields) error {
+		_, err := keys.Counter("stock").Clear()
 		return err
 	})
+	update(a, laptop, add(5))
+	a.Merge(b)
+	fmt.Println(a.View().Counter("stock").Get())
 	// Output: 5
 }
 
 // Concurrent writes of a register are kept until someone who has seen them writes again.
-func ExampleRegister_Values() {
+func ExampleRegister() {
 	a, b := crdt.NewState(), crdt.NewState()
 	set := func(s *crdt.State, r crdt.ReplicaID, title string) {
-		update(s, r, func(root crdt.Fields) error {
-			return root.Map("book").Register("title").Set([]byte(title))
+		update(s, r, func(keys crdt.Fields) error {
+			return keys.Map("book").Register("title").Set([]byte(title))
 		})
 	}
 	show := func(s *crdt.State) {
-		view(s, func(root crdt.Fields) error {
-			values, err := root.Map("book").Register("title").Values()
-			fmt.Printf("%s\n", values)
-			return err
-		})
+		title := s.View().Map("book").Register("title")
+		latest, ok := title.Get()
+		fmt.Printf("%q of %q, %v\n", latest, slices.Collect(title.All()), ok)
 	}
 	set(a, laptop, "Emma")
 	set(b, phone, "Persuasion")
@@ -132,24 +219,189 @@ func ExampleRegister_Values() {
 	set(a, laptop, "Emma, and Persuasion")
 	b.Merge(a)
 	show(b)
+	update(b, phone, func(keys crdt.Fields) error {
+		existed, err := keys.Map("book").Register("title").Clear()
+		fmt.Println("there was one:", existed)
+		return err
+	})
+	show(b)
 	// Output:
-	// [Emma Persuasion]
-	// [Emma, and Persuasion]
+	// "Persuasion" of ["Emma" "Persuasion"], true
+	// "Emma, and Persuasion" of ["Emma, and Persuasion"], true
+	// there was one: true
+	// "" of [], false
 }
 
 // Increments beside a text count on top of it, a concurrent one too.
 func ExampleString() {
 	a, b := crdt.NewState(), crdt.NewState()
-	update(a, laptop, func(root crdt.Fields) error { return root.String("n").Set([]byte("40")) })
-	update(b, phone, func(root crdt.Fields) error {
-		_, err := root.String("n").Add(2)
+	update(a, laptop, func(keys crdt.Fields) error { return keys.String("n").Set([]byte("40")) })
+	update(b, phone, func(keys crdt.Fields) error {
+		_, err := keys.String("n").Add(2)
 		return err
 	})
 	a.Merge(b)
-	view(a, func(root crdt.Fields) error {
-		text, _, err := root.String("n").Get()
-		fmt.Printf("%s\n", text)
+	n := a.View().String("n")
+	text, _ := n.Get()
+	fmt.Printf("%s of %s\n", text, slices.Collect(n.All()))
+	update(a, laptop, func(keys crdt.Fields) error {
+		_, err := keys.String("n").Clear()
 		return err
 	})
-	// Output: 42
+	fmt.Println(a.View().Has("n"))
+	// Output:
+	// 42 of [42]
+	// false
+}
+
+// To set a flag wins over unsetting it at the same time.
+func ExampleFlag() {
+	a, b := crdt.NewState(), crdt.NewState()
+	set := func(on bool) func(keys crdt.Fields) error {
+		return func(keys crdt.Fields) error { return keys.Flag("open").Set(on) }
+	}
+	update(a, laptop, set(true))
+	b.Merge(a)
+	update(a, laptop, set(false))
+	update(b, phone, set(true))
+	a.Merge(b)
+	fmt.Println(a.View().Flag("open").Get())
+	// Output: true
+}
+
+// Elements are in order. A page goes on after the last element of the one before.
+func ExampleSet() {
+	s := crdt.NewState()
+	update(s, laptop, func(keys crdt.Fields) error {
+		fruit := keys.Set("fruit")
+		for _, name := range []string{"plum", "apple", "pear", "fig"} {
+			if _, err := fruit.Add(name); err != nil {
+				return err
+			}
+		}
+		existed, err := fruit.Remove("fig")
+		fmt.Println("there was a fig:", existed)
+		return err
+	})
+	fruit := s.View().Set("fruit")
+	fmt.Println(fruit.Len(), fruit.Has("pear"), slices.Collect(fruit.All()))
+	fmt.Println(slices.Collect(fruit.AllAfter("banana")))
+	update(s, laptop, func(keys crdt.Fields) error {
+		_, err := keys.Set("fruit").Clear()
+		return err
+	})
+	fmt.Println(s.View().Has("fruit"))
+	// Output:
+	// there was a fig: true
+	// 3 true [apple pear plum]
+	// [pear plum]
+	// false
+}
+
+// A map holds values of all types. Two that meet under one name both stay.
+func ExampleMap() {
+	a, b := crdt.NewState(), crdt.NewState()
+	update(a, laptop, func(keys crdt.Fields) error {
+		ann := keys.Map("ann")
+		_, err := ann.Counter("visits").Add(1)
+		return errors.Join(err, ann.String("mail").Set([]byte("ann@example.com")),
+			ann.Map("address").String("city").Set([]byte("Oslo")))
+	})
+	update(b, phone, func(keys crdt.Fields) error {
+		_, err := keys.Map("ann").Set("mail").Add("ann@example.org")
+		return err
+	})
+	a.Merge(b)
+	ann := a.View().Map("ann")
+	for name, types := range ann.All() {
+		fmt.Printf("%s: %v; to show: a %v\n", name, types, types.First())
+	}
+	fmt.Println(ann.Len(), "fields,", ann.CountStrings(), "with a string:")
+	for name, value := range ann.Strings() {
+		fmt.Printf("  %s = %s\n", name, value)
+	}
+	update(a, laptop, func(keys crdt.Fields) error {
+		_, err := keys.Map("ann").Clear()
+		return err
+	})
+	fmt.Println(a.View().Map("ann").Len())
+	// Output:
+	// address: map; to show: a map
+	// mail: set, string; to show: a set
+	// visits: string; to show: a string
+	// 3 fields, 2 with a string:
+	//   mail = ann@example.com
+	//   visits = 1
+	// 0
+}
+
+// What is under a name is asked for by type, and gone through by type.
+func ExampleTypes() {
+	s := crdt.NewState()
+	update(s, laptop, func(keys crdt.Fields) error {
+		_, err := keys.Set("a").Add("x")
+		return errors.Join(err, keys.Flag("a").Set(true), keys.Flag("b").Set(true),
+			keys.Map("c").Flag("x").Set(true), keys.Register("d").Set(nil))
+	})
+	keys := s.View()
+	a := keys.Types("a")
+	fmt.Println(a.Has(crdt.TypeSet), a.Has(crdt.TypeMap), a.Only(crdt.TypeFlag), keys.Types("z") == 0)
+	for name, types := range keys.AllAfter("a") {
+		for t := range types.All() {
+			fmt.Printf("%s %v %v\n", name, t, t == crdt.TypeValue)
+		}
+	}
+	// Output:
+	// true false false true
+	// b flag false
+	// c map false
+	// d string true
+}
+
+// Whoever makes a context without a state, to keep track of what it was sent, can.
+func ExampleContext() {
+	seen := crdt.ContextOf(crdt.VersionVector{laptop: 2})
+	seen.Add(crdt.Dot{Replica: laptop, Counter: 4})
+	fmt.Println(seen.Has(crdt.Dot{Replica: laptop, Counter: 3}), seen.Exceptions(), seen.Next(phone))
+
+	var other crdt.Context
+	kept := must(seen.MarshalBinary())
+	if err := other.UnmarshalBinary(kept); err != nil {
+		log.Fatal(err)
+	}
+	other.Add(crdt.Dot{Replica: laptop, Counter: 3})
+	fmt.Println(other.Vector()[laptop], other.Equal(&seen))
+	copied := seen.Clone()
+	copied.Merge(&other)
+	fmt.Println(copied.Equal(&other))
+	// Output:
+	// false [000000000000001a:4] 1
+	// 4 false
+	// true
+}
+
+// Version vectors say who has seen what, as long as nothing overtakes anything.
+func ExampleVersionVector() {
+	here, there := crdt.VersionVector{laptop: 3}, crdt.VersionVector{laptop: 1, phone: 2}
+	fmt.Println(here.Contains(there), here.Missing(there), here.Has(crdt.Dot{Replica: phone, Counter: 1}))
+	both := here.Clone()
+	both.Merge(there)
+	both.Raise(phone, 5)
+	fmt.Println(both.Equal(crdt.VersionVector{laptop: 3, phone: 5}), both.Replicas())
+	fmt.Printf("%s\n", must(json.Marshal(both)))
+	// Output:
+	// false 2 false
+	// true [000000000000001a 000000000000002b]
+	// {"000000000000001a":3,"000000000000002b":5}
+}
+
+// A dot is text in JSON and everywhere else.
+func ExampleDot() {
+	d := must(crdt.ParseDot("000000000000001a:17"))
+	fmt.Println(d.Replica, d.Counter, d, d.IsZero(), d.Compare(crdt.Dot{Replica: phone, Counter: 1}))
+	r := must(crdt.ParseReplicaID(laptop.String()))
+	fmt.Println(r == laptop)
+	// Output:
+	// 000000000000001a 17 000000000000001a:17 false -1
+	// true
 }

@@ -1,11 +1,18 @@
 package crdt
 
-import "strings"
+import (
+	"iter"
+	"strings"
+)
 
-// Fields is a set of names, each of which may hold a value of every type: the keys of a database,
-// or the fields of a map. Its methods return handles, which cost nothing and read or write only
-// when asked to. A handle of a name or path beyond the limits returns ErrTooLong from everything
-// it does.
+// Fields is a set of names, each of which may hold a value of every type: the keys of a State or a
+// database, or the fields of a map. Its methods return handles, which cost nothing and read or
+// write only when asked to.
+//
+// Reads return no error: see Err. Writes return one if they are refused, and then have changed
+// nothing, so that the transaction may go on: ErrTooLong, ErrOverflow, ErrNotInteger, ErrReadOnly.
+// (ErrTooLarge says that the whole transaction is beyond its limits, and cannot be committed.)
+// Under a name or path beyond the limits nothing is found, and every write returns ErrTooLong.
 //
 // A name exists while something visible is stored under it. What two replicas store under one name
 // with two types at the same time stays, both of it.
@@ -13,8 +20,8 @@ type Fields struct {
 	node
 }
 
-// Root returns the keys.
-func Root(tx Tx) Fields { return Fields{node{tx: tx}} }
+// Root returns the keys of a database's transaction.
+func Root(tx Tx) Fields { return Fields{node{tx: &session{Tx: tx}}} }
 
 // Register returns the register under name. It shares its cell with the counter and string of that
 // name.
@@ -36,52 +43,110 @@ func (f Fields) Set(name string) Set { return Set{f.named(name).typed(TypeSet)} 
 // Map returns the map under name.
 func (f Fields) Map(name string) Map { return Map{Fields{f.named(name).typed(TypeMap)}} }
 
-// Exists reports whether anything is stored under name. O(1) for a key; for a field O(log cells).
-func (f Fields) Exists(name string) (bool, error) { return f.named(name).exists() }
-
-// Types returns the types of what is stored under name: none, one, or several if replicas
-// disagreed. They come in the order of types below. Cost as Exists.
-func (f Fields) Types(name string) ([]Type, error) {
-	held := make([]Type, 0, len(types))
-	for _, t := range types {
-		ok, err := f.named(name).typed(t).exists()
-		if err != nil {
-			return nil, err
-		}
-		if ok {
-			held = append(held, t)
-		}
-	}
-	return held, nil
+// Has reports whether anything is stored under name. O(1) for a key; for a field O(log cells).
+func (f Fields) Has(name string) bool {
+	ok, _ := f.named(name).exists()
+	return ok
 }
 
-// types is the order in which several types under one name are listed: what holds the most comes
-// first. A front-end that can show only one shows the first.
-var types = [...]Type{TypeMap, TypeSet, TypeValue, TypeFlag}
+// Types returns the types of what is stored under name: none, one, or several if replicas
+// disagreed. Cost as Has.
+func (f Fields) Types(name string) Types {
+	n := f.named(name)
+	if n.depth == 1 && n.err == nil {
+		s, _ := n.tx.Summary(name)
+		return s.Types()
+	}
+	var held Types
+	for _, t := range types {
+		if ok, _ := n.typed(t).exists(); ok {
+			held = held.with(t)
+		}
+	}
+	return held
+}
 
-// Delete removes everything under name, whatever its types, and reports whether there was
+// Len returns the number of names. O(1) for a key that is a map of strings alone, else as All.
+func (f Fields) Len() int {
+	if n, ok := f.flatLen(); ok {
+		return n
+	}
+	n := 0
+	f.names("", func(name) bool { n++; return true })
+	return n
+}
+
+// flatLen returns the number of fields if each of them is known to have exactly one cell.
+func (f Fields) flatLen() (n int, ok bool) {
+	if f.err != nil || f.depth != 1 {
+		return 0, f.err != nil
+	}
+	s, err := f.tx.Summary(f.key)
+	n = s.Visible[stringField]
+	return n, err == nil && s.Count(TypeMap) == n
+}
+
+// All passes the names in order, each with the types under it. The loop may write.
+// O(names · log cells): the cells inside a container are skipped. The order is that of bytes; for
+// names of more than 256 it may, after the first 128, be another one of the database's own.
+func (f Fields) All() iter.Seq2[string, Types] { return f.all("") }
+
+// AllAfter passes the names greater than the given one, which need not be there, as All does.
+func (f Fields) AllAfter(name string) iter.Seq2[string, Types] { return f.all(f.beyond(name)) }
+
+func (f Fields) all(after Address) iter.Seq2[string, Types] {
+	parts := inParts(f.node, after, f.names, func(n name) Address { return f.beyond(n.name) })
+	return func(yield func(string, Types) bool) {
+		for n := range parts {
+			if !yield(n.name, n.types) {
+				return
+			}
+		}
+	}
+}
+
+// name is a name with the types under it.
+type name struct {
+	name  string
+	types Types
+}
+
+// beyond returns an address after all that is under a name.
+func (f Fields) beyond(name string) Address { return f.at.Name(name).Type(lastType) }
+
+// names calls fn for each name that has a visible cell after the given address.
+func (f Fields) names(after Address, fn func(name) bool) {
+	var last name
+	again := true
+	err := f.walk(after, func(called string, t Type) bool {
+		if last.types != 0 && last.name != called {
+			if again = fn(last); !again {
+				return false
+			}
+			last.types = 0
+		}
+		last = name{called, last.types.with(t)}
+		return true
+	})
+	if last.types != 0 && again && err == nil {
+		fn(last)
+	}
+}
+
+// Remove removes everything under name, whatever its types, and reports whether there was
 // anything. Concurrent writes survive it. One small operation, and no scan for a key of many cells
 // without counters.
-func (f Fields) Delete(name string) (existed bool, err error) { return f.named(name).clear() }
+func (f Fields) Remove(name string) (existed bool, err error) { return f.named(name).clear() }
 
 // Clear removes all names, and reports whether there were any: the fields of a map, or everything there is.
 // Concurrent writes survive it. One small operation, and no scan of what holds no counters; each counter
 // that another replica has counted on costs one more, so that very many are too large for one transaction.
 func (f Fields) Clear() (existed bool, err error) { return f.clear() }
 
-// Range calls fn for each name in order, once for each type under it, until fn returns false. fn
-// must not write. O(names · log cells): the cells inside a container are skipped. The order is that
-// of bytes; for names of more than 256 it may, after the first 128, be another one of Tx.Scan's own.
-func (f Fields) Range(fn func(name string, t Type) bool) error { return f.walk("", fn) }
-
-// RangeAfter is Range from the first name greater than after: how a scan goes on in another
-// transaction.
-func (f Fields) RangeAfter(after string, fn func(name string, t Type) bool) error {
-	if err := checkName(after, f.depth+1); err != nil {
-		return err
-	}
-	return f.walk(f.at.Name(after).Type(lastType), fn)
-}
+// Err returns why a read of the transaction failed: the first that did. What was read since is
+// empty. A database then ends the transaction with that error, whatever else happens, so that only
+// a loop or a decision that must not go on needs to ask. A State's reads never fail.
+func (f Fields) Err() error { return f.tx.err }
 
 // walk calls fn for each name and type that has a visible cell after the given address.
 func (f Fields) walk(after Address, fn func(name string, t Type) bool) error {
@@ -134,31 +199,50 @@ type Map struct {
 	Fields
 }
 
-// Len returns the number of names. O(1) for a key whose fields are all strings, else as Range.
-func (m Map) Len() (int, error) {
-	if n, ok, err := m.flatLen(); ok || err != nil {
-		return n, err
-	}
-	n, last := 0, ""
-	err := m.Range(func(name string, _ Type) bool {
-		if n == 0 || name != last {
-			n, last = n+1, name
+// stringField is the shape of a string in a map.
+const stringField = string(TypeMap) + string(TypeValue)
+
+// Strings passes the fields that are strings, in order, with how they read. For all of them that
+// is less work than asking each. The values must not be changed. The loop may write.
+func (m Map) Strings() iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
+		if m.err == nil && m.tx.Replica() == 0 {
+			m.walkStrings(yield)
+			return
 		}
-		return true
-	})
-	return n, err
+		for name, held := range m.All() {
+			if !held.Has(TypeValue) {
+				continue
+			}
+			if value, ok := m.String(name).Get(); ok && !yield(name, value) {
+				return
+			}
+		}
+	}
 }
 
-// flatLen returns the number of fields if each of them is known to have exactly one cell.
-func (m Map) flatLen() (n int, ok bool, err error) {
-	if m.err != nil || m.depth != 1 {
-		return 0, false, m.err
+func (m Map) walkStrings(fn func(string, []byte) bool) {
+	_ = m.scan("", func(a Address, c Cell) bool {
+		name, rest, _ := a[len(m.at):].CutName()
+		if rest != Address(TypeValue) {
+			return true
+		}
+		value, ok := readString(c)
+		return !ok || fn(name, value)
+	})
+}
+
+// CountStrings returns how many fields are strings. O(1) for a key, else as All.
+func (m Map) CountStrings() int {
+	if m.depth == 1 && m.err == nil {
+		s, _ := m.tx.Summary(m.key)
+		return s.Visible[stringField]
 	}
-	s, err := m.tx.Summary(m.key)
-	if err != nil {
-		return 0, false, err
+	n := 0
+	for _, held := range m.All() {
+		if held.Has(TypeValue) {
+			n++
+		}
 	}
-	const flat = string(TypeMap) + string(TypeValue)
-	n = s.Visible[flat]
-	return n, s.Count(TypeMap) == n, nil
+	return n
 }

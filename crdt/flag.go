@@ -1,30 +1,26 @@
 package crdt
 
-// Flag is a boolean that begins disabled. An enabling wins over a concurrent disabling.
+// Flag is a boolean that begins as false. Setting it to true wins over concurrently setting it to
+// false.
 type Flag struct {
 	node
 }
 
-// Enable sets the flag, again if it is set, so that it wins over a concurrent Disable.
-func (f Flag) Enable() error {
+// Get returns whether the flag is set.
+func (f Flag) Get() bool {
+	c, _ := f.cell()
+	return c.Visible()
+}
+
+// Set makes the flag true or false. It writes true even if that is what the flag is, so that it
+// wins over a concurrent Set to false.
+func (f Flag) Set(on bool) error {
 	c, err := f.cell()
 	if err != nil {
 		return err
 	}
-	return f.replace(c, []byte{byte(kindEnabled)})
-}
-
-// Disable unsets the flag.
-func (f Flag) Disable() error {
-	c, err := f.cell()
-	if err != nil {
-		return err
+	if on {
+		return f.replace(c, []byte{byte(kindEnabled)})
 	}
 	return f.replace(c, nil)
-}
-
-// Enabled reports whether the flag is set.
-func (f Flag) Enabled() (bool, error) {
-	c, err := f.cell()
-	return c.Visible(), err
 }

@@ -61,24 +61,24 @@ func sampleStates(t testing.TB) (state, delta *State) {
 	s, o := NewState(), NewState()
 	mustUpdate(t, o, 2, func(tx Tx) error { return second(Root(tx).Counter("c").Add(-1)) })
 	mustUpdate(t, o, 2, func(tx Tx) error { return second(Root(tx).Counter("c").Add(300)) })
-	lost := mustUpdate(t, o, 2, func(tx Tx) error { return Root(tx).Flag("lost").Enable() })
+	lost := mustUpdate(t, o, 2, func(tx Tx) error { return Root(tx).Flag("lost").Set(true) })
 	s.Merge(o)
-	s.Merge(mustUpdate(t, o, 3, func(tx Tx) error { return Root(tx).Flag("f").Enable() }))
-	mustUpdate(t, o, 3, func(tx Tx) error { return Root(tx).Flag("f").Disable() })
-	mustUpdate(t, o, 3, func(tx Tx) error { return Root(tx).Flag("unseen").Enable() })
-	s.Merge(mustUpdate(t, o, 3, func(tx Tx) error { return Root(tx).Map("m").Flag("x").Enable() }))
+	s.Merge(mustUpdate(t, o, 3, func(tx Tx) error { return Root(tx).Flag("f").Set(true) }))
+	mustUpdate(t, o, 3, func(tx Tx) error { return Root(tx).Flag("f").Set(false) })
+	mustUpdate(t, o, 3, func(tx Tx) error { return Root(tx).Flag("unseen").Set(true) })
+	s.Merge(mustUpdate(t, o, 3, func(tx Tx) error { return Root(tx).Map("m").Flag("x").Set(true) }))
 	s.Merge(lost)
 	delta = mustUpdate(t, s, 1, func(tx Tx) error {
 		if err := Root(tx).String("text").Set([]byte("hello")); err != nil {
 			return err
 		}
-		if err := Root(tx).Counter("c").Reset(); err != nil {
+		if err := second(Root(tx).Counter("c").Clear()); err != nil {
 			return err
 		}
 		if err := second(Root(tx).Map("m").Set("s").Add("elem\x00ent")); err != nil {
 			return err
 		}
-		return Root(tx).Flag("lost").Disable()
+		return Root(tx).Flag("lost").Set(false)
 	})
 	mustUpdate(t, s, 1, func(tx Tx) error { return second(Root(tx).Counter("c").Add(1 << 40)) })
 	return s, delta

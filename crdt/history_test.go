@@ -83,7 +83,7 @@ func (h *history) act(i int, a action) error {
 	}
 	now := epochStart.Add(time.Duration(h.choose.Intn(4)) * time.Millisecond)
 	before := h.states[i].Context()
-	delta, err := h.states[i].Update(ReplicaID(i+1), now, func(tx Tx) error {
+	delta, err := h.states[i].update(ReplicaID(i+1), now, func(tx Tx) error {
 		if h.wrap != nil {
 			tx = h.wrap(tx)
 		}

@@ -129,7 +129,7 @@ func TestUpdateIsTheJoinOfItsDelta(t *testing.T) {
 		s := merged(states...)
 		before := s.Clone()
 		a := drawAny(drawn{t})
-		delta, err := s.Update(9, epochStart, a.do)
+		delta, err := s.update(9, epochStart, a.do)
 		if err != nil {
 			same(t, s, before)
 			return

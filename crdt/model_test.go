@@ -42,7 +42,7 @@ func drawAny(choose chooser) action {
 		cell := at.Type(TypeFlag)
 		return action{
 			trace: fmt.Sprintf("enable %q", at),
-			do:    func(tx Tx) error { return fields(tx).Flag(name).Enable() },
+			do:    func(tx Tx) error { return fields(tx).Flag(name).Set(true) },
 			cell:  cell, write: true, clears: cell,
 		}
 	default:
@@ -92,7 +92,7 @@ func drawRemoval(choose chooser) action {
 	switch choose.Intn(9) {
 	case 0:
 		return remove("delete name", path.Name("k"), func(f Fields) error {
-			return second(f.Delete("k"))
+			return second(f.Remove("k"))
 		})
 	case 1:
 		return remove("clear by context", path.Name("k"), func(f Fields) error {
@@ -100,19 +100,23 @@ func drawRemoval(choose chooser) action {
 		})
 	case 2:
 		return remove("delete string", value, func(f Fields) error {
-			return second(f.String("k").Delete())
+			return second(f.String("k").Clear())
 		})
 	case 3:
-		a := remove("clear register", value, func(f Fields) error { return f.Register("k").Clear() })
+		a := remove("clear register", value, func(f Fields) error {
+			return second(f.Register("k").Clear())
+		})
 		a.keepsShares = true
 		return a
 	case 4:
-		a := remove("reset counter", value, func(f Fields) error { return f.Counter("k").Reset() })
+		a := remove("clear counter", value, func(f Fields) error {
+			return second(f.Counter("k").Clear())
+		})
 		a.keepsTexts = true
 		return a
 	case 5:
 		return remove("disable", path.Name("k").Type(TypeFlag), func(f Fields) error {
-			return f.Flag("k").Disable()
+			return f.Flag("k").Set(false)
 		})
 	case 6:
 		return remove("clear set", set, func(f Fields) error { return second(f.Set("k").Clear()) })
@@ -156,29 +160,24 @@ func (h *history) expected(i int) map[string]string {
 // render reads everything through the handles, and checks that they agree with each other.
 func render(s *State) (out map[string]string, err error) {
 	out = map[string]string{}
-	err = s.View(func(tx Tx) error { return renderFields(Root(tx), out) })
-	return out, err
+	return out, renderFields(s.View(), out)
 }
 
 func renderFields(f Fields, out map[string]string) error {
-	held := map[string][]Type{}
+	held := map[string]Types{}
 	var names []string
-	err := f.Range(func(name string, t Type) bool {
-		if held[name] == nil {
-			names = append(names, name)
-		}
-		held[name] = append(held[name], t)
-		return true
-	})
-	if err != nil {
-		return err
+	for name, types := range f.All() {
+		names, held[name] = append(names, name), types
 	}
-	if !slices.IsSorted(names) {
-		return fmt.Errorf("range of %q is out of order: %q", f.at, names)
+	if !slices.IsSorted(names) || len(held) != len(names) {
+		return fmt.Errorf("names of %q are out of order, or there twice: %q", f.at, names)
+	}
+	if n := f.Len(); n != len(names) {
+		return fmt.Errorf("length of %q: %d; it has %q", f.at, n, names)
 	}
 	if f.typ == TypeMap {
-		if n, err := (Map{f}).Len(); err != nil || n != len(names) {
-			return fmt.Errorf("length of map %q: %d, %w; it has %q", f.at, n, err, names)
+		if err := renderStrings(Map{f}, held); err != nil {
+			return err
 		}
 	}
 	for name, ranged := range held {
@@ -189,20 +188,36 @@ func renderFields(f Fields, out map[string]string) error {
 	return nil
 }
 
-func renderName(f Fields, name string, ranged []Type, out map[string]string) error {
-	listed, err := f.Types(name)
-	if err != nil {
-		return err
+// renderStrings checks what a map says of its strings against what each of them says.
+func renderStrings(m Map, held map[string]Types) error {
+	n := 0
+	for name, value := range m.Strings() {
+		n++
+		if got, ok := m.String(name).Get(); !ok || string(got) != string(value) {
+			return fmt.Errorf("%q in %q reads %q, among the strings %q", name, m.at, got, value)
+		}
 	}
-	exists, err := f.Exists(name)
-	if err != nil || !exists {
-		return fmt.Errorf("%q in %q does not exist: %w", name, f.at, err)
+	want := 0
+	for _, types := range held {
+		if types.Has(TypeValue) {
+			want++
+		}
 	}
-	sorted := slices.Sorted(slices.Values(listed))
-	if !slices.Equal(ranged, sorted) {
-		return fmt.Errorf("types of %q in %q: %q by range, %q listed", name, f.at, ranged, listed)
+	if n != want || m.CountStrings() != want {
+		return fmt.Errorf("%q has %d strings: %d are passed, %d counted", m.at, want, n, m.CountStrings())
 	}
-	for _, t := range listed {
+	return nil
+}
+
+func renderName(f Fields, name string, ranged Types, out map[string]string) (err error) {
+	listed := f.Types(name)
+	if !f.Has(name) {
+		return fmt.Errorf("%q in %q does not exist", name, f.at)
+	}
+	if ranged != listed {
+		return fmt.Errorf("types of %q in %q: %v among all, %v alone", name, f.at, ranged, listed)
+	}
+	for t := range listed.All() {
 		at := f.named(name).typed(t).at
 		switch t {
 		case TypeMap:
@@ -222,12 +237,9 @@ func renderName(f Fields, name string, ranged []Type, out map[string]string) err
 }
 
 func renderSet(s Set, out map[string]string) error {
-	elems, err := s.Elements()
-	if err != nil {
-		return err
-	}
-	if n, err := s.Len(); err != nil || n != len(elems) || !slices.IsSorted(elems) {
-		return fmt.Errorf("set %q of length %d, %w, has %q", s.at, n, err, elems)
+	elems := slices.Collect(s.All())
+	if n := s.Len(); n != len(elems) || !slices.IsSorted(elems) {
+		return fmt.Errorf("set %q of length %d has %q", s.at, n, elems)
 	}
 	for _, elem := range elems {
 		out[fmt.Sprintf("%q", s.at.Name(elem))] = "there"
@@ -236,17 +248,13 @@ func renderSet(s Set, out map[string]string) error {
 }
 
 func renderString(s String, out map[string]string) error {
-	got, ok, err := s.Get()
-	if err != nil || !ok {
-		return fmt.Errorf("string %q does not exist: %w", s.at, err)
+	got, ok := s.Get()
+	if !ok {
+		return fmt.Errorf("string %q does not exist", s.at)
 	}
-	values, err := s.Values()
-	if err != nil {
-		return err
-	}
-	texts := make([]string, len(values))
-	for i, v := range values {
-		texts[i] = string(v)
+	var texts []string
+	for text := range s.All() {
+		texts = append(texts, string(text))
 	}
 	sort.Strings(texts)
 	out[fmt.Sprintf("%q", s.at)] = fmt.Sprintf("%s of %q", got, texts)
@@ -298,7 +306,7 @@ func TestTypesThatMeetUnderOneNameBothStay(t *testing.T) {
 	a, b := NewState(), NewState()
 	mustUpdate(t, a, 1, func(tx Tx) error { return Root(tx).String("k").Set([]byte("text")) })
 	mustUpdate(t, b, 2, func(tx Tx) error { return second(Root(tx).Set("k").Add("elem")) })
-	mustUpdate(t, b, 2, func(tx Tx) error { return Root(tx).Map("k").Flag("on").Enable() })
+	mustUpdate(t, b, 2, func(tx Tx) error { return Root(tx).Map("k").Flag("on").Set(true) })
 	a.Merge(b)
 	want := map[string]string{
 		`"k\x00\x01v"`:             `text of ["text"]`,
@@ -312,14 +320,10 @@ func TestTypesThatMeetUnderOneNameBothStay(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Fatal(diff)
 	}
-	mustUpdate(t, a, 1, func(tx Tx) error {
-		types, err := Root(tx).Types("k")
-		if want := []Type{TypeMap, TypeSet, TypeValue}; !slices.Equal(types, want) {
-			t.Errorf("types %q, want %q", types, want)
-		}
-		return err
-	})
-	b.Merge(mustUpdate(t, a, 1, func(tx Tx) error { return second(Root(tx).Delete("k")) }))
+	if types := a.View().Types("k"); types.String() != "map, set, string" || types.First() != TypeMap {
+		t.Errorf("types %v, the first %v", types, types.First())
+	}
+	b.Merge(mustUpdate(t, a, 1, func(tx Tx) error { return second(Root(tx).Remove("k")) }))
 	if got, err := render(b); err != nil || len(got) != 0 {
 		t.Errorf("after the name was deleted: %v, %v", got, err)
 	}

@@ -6,9 +6,9 @@ import (
 )
 
 // node is a place in the tree of addresses within a transaction: what every handle is made of. A
-// node beyond the limits carries its error, which the first read or write returns.
+// node beyond the limits carries its error, which every write returns; nothing is there to be read.
 type node struct {
-	tx    Tx
+	tx    *session
 	at    Address
 	key   string // the first name of at
 	depth int    // names in at

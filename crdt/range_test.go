@@ -1,6 +1,9 @@
 package crdt
 
 import (
+	"errors"
+	"fmt"
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -9,7 +12,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestRangeSkipsWhatIsInsideAContainer(t *testing.T) {
+func TestALoopOverNamesSkipsWhatIsInsideAContainer(t *testing.T) {
 	s := NewState()
 	mustUpdate(t, s, 1, func(tx Tx) error {
 		for i := range 500 {
@@ -21,19 +24,18 @@ func TestRangeSkipsWhatIsInsideAContainer(t *testing.T) {
 				return err
 			}
 		}
-		return Root(tx).Flag("zzz").Enable()
+		return Root(tx).Flag("zzz").Set(true)
 	})
 	tx := &countingTx{Tx: &stateTx{state: s}}
 	var names []string
-	err := Root(tx).Range(func(name string, typ Type) bool {
-		names = append(names, name+":"+string(typ))
-		return true
-	})
-	if want := "big:s deep:m zzz:f"; err != nil || strings.Join(names, " ") != want {
-		t.Errorf("range: %q, %v, want %s", names, err, want)
+	for name, types := range Root(tx).All() {
+		names = append(names, name+":"+types.String())
+	}
+	if want := "big:set deep:map zzz:flag"; strings.Join(names, " ") != want {
+		t.Errorf("names: %q, want %s", names, want)
 	}
 	if limit := 2*(walkSteps+1) + 3; tx.scanned > limit {
-		t.Errorf("range looked at %d cells of 1001, limit %d", tx.scanned, limit)
+		t.Errorf("the loop looked at %d cells of 1001, limit %d", tx.scanned, limit)
 	}
 }
 
@@ -66,13 +68,13 @@ func drawLongName(t *rapid.T) string {
 	return tail
 }
 
-func TestRangeAfterMeetsEachNameOnceInWhateverOrderCellsAre(t *testing.T) {
+func TestPagesMeetEachNameOnceInWhateverOrderCellsAre(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := NewState()
 		names := rapid.SliceOfDistinct(rapid.Custom(drawLongName), func(name string) string {
 			return name
 		}).Draw(t, "names")
-		_, err := s.Update(1, epochStart, func(tx Tx) error {
+		_, err := s.update(1, epochStart, func(tx Tx) error {
 			for _, name := range names {
 				m := Root(tx).Map("m")
 				for i := range rapid.IntRange(1, walkSteps+8).Draw(t, "cells") {
@@ -92,53 +94,205 @@ func TestRangeAfterMeetsEachNameOnceInWhateverOrderCellsAre(t *testing.T) {
 		slices.Sort(names)
 		tx := &stateTx{state: s}
 		for _, order := range []Tx{tx, placesTx{tx}} {
-			met := page(t, Root(order).Map("m").Range, Root(order).Map("m").RangeAfter)
-			slices.Sort(met)
-			if !slices.Equal(met, names) {
-				t.Fatalf("%T: fields %q, want %q", order, met, names)
+			fields := func(after *string) iter.Seq[string] {
+				all := Root(order).Map("m").All()
+				if after != nil {
+					all = Root(order).Map("m").AllAfter(*after)
+				}
+				return func(yield func(string) bool) {
+					all(func(name string, _ Types) bool { return yield(name) })
+				}
 			}
-			set := Root(order).Set("s")
-			met = page(t, typeless(set.Range), func(after string, fn func(string, Type) bool) error {
-				return typeless(func(fn func(string) bool) error {
-					return set.RangeAfter(after, fn)
-				})(fn)
-			})
-			slices.Sort(met)
-			if !slices.Equal(met, names) {
-				t.Fatalf("%T: elements %q, want %q", order, met, names)
+			elements := func(after *string) iter.Seq[string] {
+				if after != nil {
+					return Root(order).Set("s").AllAfter(*after)
+				}
+				return Root(order).Set("s").All()
+			}
+			for what, all := range map[string]func(*string) iter.Seq[string]{
+				"fields": fields, "elements": elements,
+			} {
+				met := page(all)
+				slices.Sort(met)
+				if !slices.Equal(met, names) {
+					t.Fatalf("%T: %s %q, want %q", order, what, met, names)
+				}
 			}
 		}
 	})
 }
 
-func typeless(f func(fn func(string) bool) error) func(fn func(string, Type) bool) error {
-	return func(fn func(string, Type) bool) error {
-		return f(func(name string) bool { return fn(name, TypeSet) })
-	}
-}
-
-// page ranges two names at a time, each page from where the one before ended.
-func page(t *rapid.T,
-	from func(fn func(string, Type) bool) error,
-	after func(after string, fn func(string, Type) bool) error,
-) (met []string) {
+// page passes two names at a time, each page from where the one before ended.
+func page(all func(after *string) iter.Seq[string]) (met []string) {
 	for {
 		before := len(met)
-		collect := func(name string, _ Type) bool {
-			met = append(met, name)
-			return len(met) < before+2
+		var after *string
+		if before > 0 {
+			after = &met[before-1]
 		}
-		var err error
-		if before == 0 {
-			err = from(collect)
-		} else {
-			err = after(met[before-1], collect)
-		}
-		if err != nil {
-			t.Fatal(err)
+		for name := range all(after) {
+			if met = append(met, name); len(met) == before+2 {
+				break
+			}
 		}
 		if len(met) < before+2 {
 			return met
+		}
+	}
+}
+
+// A loop passes what was there when it began, whatever its body writes.
+func TestTheBodyOfALoopMayWrite(t *testing.T) {
+	const many = 3 * lastPart
+	fill := func(tx Tx) error {
+		for i := range many {
+			name := fmt.Sprintf("%04d", i)
+			err := errors.Join(second(Root(tx).Set("s").Add(name)),
+				Root(tx).Map("m").String(name).Set([]byte(name)), Root(tx).Flag(name).Set(true))
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for what, empty := range map[string]func(f Fields) (met int, err error){
+		"elements": func(f Fields) (met int, err error) {
+			for elem := range f.Set("s").All() {
+				met++
+				err = errors.Join(err, second(f.Set("s").Remove(elem)))
+			}
+			return met, err
+		},
+		"fields": func(f Fields) (met int, err error) {
+			for name := range f.Map("m").All() {
+				met++
+				err = errors.Join(err, second(f.Map("m").Remove(name)))
+			}
+			return met, err
+		},
+		"strings": func(f Fields) (met int, err error) {
+			for name, value := range f.Map("m").Strings() {
+				if name == string(value) {
+					met++
+				}
+				err = errors.Join(err, f.Map("m").Flag(name).Set(true), second(f.Map("m").String(name).Clear()))
+			}
+			return met, err
+		},
+		"keys": func(f Fields) (met int, err error) {
+			for name := range f.AllAfter("/") {
+				if name < "a" {
+					met++
+					err = errors.Join(err, second(f.Remove(name)))
+				}
+			}
+			return met, err
+		},
+	} {
+		s := NewState()
+		mustUpdate(t, s, 1, fill)
+		mustUpdate(t, s, 1, func(tx Tx) error {
+			met, err := empty(Root(tx))
+			if met != many {
+				t.Errorf("%s: the loop met %d of %d", what, met, many)
+			}
+			return err
+		})
+	}
+}
+
+func TestAViewShowsNothingOfLaterUpdates(t *testing.T) {
+	s := NewState()
+	add := func(elem string) {
+		mustUpdate(t, s, 1, func(tx Tx) error { return second(Root(tx).Set("s").Add(elem)) })
+	}
+	add("a")
+	view := s.View()
+	for elem := range view.Set("s").All() {
+		add(elem + elem)
+	}
+	if got := slices.Collect(view.Set("s").All()); !slices.Equal(got, []string{"a"}) {
+		t.Errorf("the view shows %q", got)
+	}
+	if n := s.View().Set("s").Len(); n != 2 {
+		t.Errorf("the state has %d elements, want 2", n)
+	}
+}
+
+// failingTx fails to read after some reads.
+type failingTx struct {
+	Tx
+	left int
+}
+
+var errRead = errors.New("a read failed on purpose")
+
+func (f *failingTx) read() error {
+	if f.left--; f.left < 0 {
+		return errRead
+	}
+	return nil
+}
+
+func (f *failingTx) Cell(a Address) (Cell, error) {
+	if err := f.read(); err != nil {
+		return nil, err
+	}
+	return f.Tx.Cell(a)
+}
+
+func (f *failingTx) Scan(prefix, after Address, fn func(Address, Cell) bool) (err error) {
+	scan := f.Tx.Scan(prefix, after, func(a Address, c Cell) bool {
+		err = f.read()
+		return err == nil && fn(a, c)
+	})
+	return errors.Join(scan, err)
+}
+
+func (f *failingTx) Summary(key string) (Summary, error) {
+	if err := f.read(); err != nil {
+		return Summary{}, err
+	}
+	return f.Tx.Summary(key)
+}
+
+// After a read that failed nothing is passed as whole that is not, and nothing is written.
+func TestAReadThatFailedEndsItsTransaction(t *testing.T) {
+	s := NewState()
+	mustUpdate(t, s, 1, func(tx Tx) error {
+		return errors.Join(second(Root(tx).Set("s").Add("a")), second(Root(tx).Set("s").Add("b")),
+			Root(tx).Map("m").Flag("x").Set(true), second(Root(tx).Map("m").Set("x").Add("a")))
+	})
+	read := func(f Fields) (whole bool) {
+		elems := slices.Collect(f.Set("s").All())
+		whole = f.Map("m").Types("x").String() == "set, flag"
+		for name, types := range f.Map("m").All() {
+			if types.String() != "set, flag" {
+				t.Errorf("field %q passed with types %v", name, types)
+			}
+		}
+		return whole && len(elems) == 2 && f.Has("s") && f.Map("m").Flag("x").Get()
+	}
+	for reads := 0; ; reads++ {
+		f := Root(&failingTx{&stateTx{state: s}, reads})
+		whole := read(f)
+		if f.Err() == nil {
+			if !whole || reads < 5 {
+				t.Errorf("%d reads, none failed; all there: %v", reads, whole)
+			}
+			return
+		}
+		if !errors.Is(f.Err(), errRead) || whole {
+			t.Errorf("after %d reads: %v; all there: %v", reads, f.Err(), whole)
+		}
+		before := s.Clone()
+		_, err := s.update(1, epochStart, func(tx Tx) error {
+			f := Root(&failingTx{tx, reads})
+			read(f)
+			return errors.Join(f.Flag("f").Set(true), second(f.Remove("s")), second(f.Set("s").Add("c")))
+		})
+		if !errors.Is(err, errRead) || !s.Equal(before) {
+			t.Errorf("a write after %d reads: %v", reads, err)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package crdt
 import (
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"math"
 )
 
@@ -11,12 +12,35 @@ import (
 const MaxValue = 1 << 20
 
 // Register holds a value that is replaced as a whole. Concurrent writes all stay, until a write
-// that has seen them replaces them: Get shows the latest of them, Values all.
+// that has seen them replaces them: Get shows the latest of them, All shows all.
 type Register struct {
 	node
 }
 
-// Set replaces the values it sees.
+// Get returns the value with the greatest time, and among equal times the greatest dot. ok is
+// false if there is none. The value must not be changed.
+func (r Register) Get() (value []byte, ok bool) {
+	c, _ := r.cell()
+	return latestWrite(c)
+}
+
+// All passes all concurrent values, in the order of their dots. They must not be changed.
+func (r Register) All() iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		c, _ := r.cell()
+		for _, e := range c {
+			if !isWrite(e) {
+				continue
+			}
+			if _, value := splitWrite(e); !yield(value) {
+				return
+			}
+		}
+	}
+}
+
+// Set replaces the values that it sees. It returns ErrTooLong for one of more than MaxValue bytes.
+// The value is copied.
 func (r Register) Set(value []byte) error {
 	c, err := r.cell()
 	if err != nil {
@@ -28,40 +52,14 @@ func (r Register) Set(value []byte) error {
 	return r.put(writePayload(r.tx.Time(), value), c.dotsOf(isWrite))
 }
 
-// Get returns the value with the greatest time, and among equal times the greatest dot. ok is
-// false if there is none. The value must not be changed.
-func (r Register) Get() (value []byte, ok bool, err error) {
+// Clear removes the values that it sees, and reports whether there were any.
+func (r Register) Clear() (existed bool, err error) {
 	c, err := r.cell()
 	if err != nil {
-		return nil, false, err
+		return false, err
 	}
-	value, ok = latestWrite(c)
-	return value, ok, nil
-}
-
-// Values returns all concurrent values, in the order of their dots. They must not be changed.
-func (r Register) Values() ([][]byte, error) {
-	c, err := r.cell()
-	if err != nil {
-		return nil, err
-	}
-	var values [][]byte
-	for _, e := range c {
-		if isWrite(e) {
-			_, value := splitWrite(e)
-			values = append(values, value)
-		}
-	}
-	return values, nil
-}
-
-// Clear removes the values it sees.
-func (r Register) Clear() error {
-	c, err := r.cell()
-	if err != nil {
-		return err
-	}
-	return r.remove(c.dotsOf(isWrite))
+	values := c.dotsOf(isWrite)
+	return len(values) > 0, r.remove(values)
 }
 
 func checkValue(value []byte) error {

@@ -43,16 +43,23 @@ var ErrMissingDots = errors.New("state lacks mutations of this replica")
 // NewState returns an empty state.
 func NewState() *State { return &State{} }
 
-// View runs fn on a transaction that only reads, and returns its error.
-func (s *State) View(fn func(tx Tx) error) error { return fn(&stateTx{state: s}) }
+// View returns the keys as they are now, to be read. Later changes of the state do not show in it.
+// O(1).
+func (s *State) View() Fields { return Root(&stateTx{state: s.snapshot()}) }
 
-// Update runs fn on a transaction of the given replica and returns what it changed. If fn returns
-// an error, or panics, nothing changed. now decides between concurrent writes only, to the
-// millisecond.
+// Update runs fn on the keys, as a transaction of the given replica, and returns what it changed.
+// If fn returns an error, or panics, nothing changed. now decides between concurrent writes only,
+// to the millisecond.
 //
 // A replica id must not be used by two copies of a state: each copy that writes draws its own. The
 // cost is that of fn, of what it changed, and of a look at each exception of the context.
 func (s *State) Update(
+	r ReplicaID, now time.Time, fn func(keys Fields) error,
+) (delta *State, err error) {
+	return s.update(r, now, func(tx Tx) error { return fn(Root(tx)) })
+}
+
+func (s *State) update(
 	r ReplicaID, now time.Time, fn func(tx Tx) error,
 ) (delta *State, err error) {
 	if r == 0 {
@@ -234,9 +241,15 @@ func (c Cell) Equal(o Cell) bool {
 // Clone returns a copy that changes independently. O(replicas): cells are shared until one side
 // changes them.
 func (s *State) Clone() *State {
+	c := s.snapshot()
+	c.context = s.context.Clone()
+	return c
+}
+
+// snapshot returns a copy without a context, to be read.
+func (s *State) snapshot() *State {
 	return &State{
 		cells:   *s.cells.Copy(),
-		context: s.context.Clone(),
 		delta:   s.delta,
 		visible: *s.visible.Copy(),
 		tallies: *s.tallies.Copy(),

@@ -22,20 +22,25 @@ const (
 // MarshalBinary returns the canonical, versioned and checksummed bytes of the state or delta.
 // Equal whole states have equal bytes. It never fails.
 func (s *State) MarshalBinary() ([]byte, error) {
-	body := wire.Encode(func(w *wire.Writer) {
-		w.Array(stateFields)
-		w.Bool(s.delta)
-		WriteVector(w, s.context.vector)
-		WriteDots(w, s.context.Exceptions())
-		w.Array(s.cells.Len())
-		s.cells.Scan(func(a Address, c Cell) bool {
-			w.Array(cellFields)
-			w.String(string(a))
-			writeCell(w, c)
-			return true
-		})
+	return wire.Seal(stateVersion, []byte(stateSeal), wire.Encode(s.write)), nil
+}
+
+// AppendBinary appends what MarshalBinary returns. It never fails.
+func (s *State) AppendBinary(b []byte) ([]byte, error) {
+	return append(b, wire.Seal(stateVersion, []byte(stateSeal), wire.Encode(s.write))...), nil
+}
+
+func (s *State) write(w *wire.Writer) {
+	w.Array(stateFields)
+	w.Bool(s.delta)
+	s.context.write(w)
+	w.Array(s.cells.Len())
+	s.cells.Scan(func(a Address, c Cell) bool {
+		w.Array(cellFields)
+		w.String(string(a))
+		writeCell(w, c)
+		return true
 	})
-	return wire.Seal(stateVersion, []byte(stateSeal), body), nil
 }
 
 func writeCell(w *wire.Writer, c Cell) {
@@ -47,24 +52,28 @@ func writeCell(w *wire.Writer, c Cell) {
 	}
 }
 
-// UnmarshalBinary replaces the state with the one that MarshalBinary wrote. After an error, which
-// wraps wire's ErrMalformed or ErrChecksum, s is as it was. data is not kept. Memory is bounded by
-// a small multiple of len(data).
+// UnmarshalBinary replaces the state with the one that MarshalBinary wrote. After an error, for
+// bytes that were damaged or are of a newer version, s is as it was. data is not kept. Memory is
+// bounded by a small multiple of len(data).
 func (s *State) UnmarshalBinary(data []byte) error {
-	version, body, err := wire.Unseal([]byte(stateSeal), data)
-	if err != nil {
-		return fmt.Errorf("state: %w", err)
-	}
-	if version != stateVersion {
-		return fmt.Errorf("state: %w: version %d (known: %d)",
-			wire.ErrMalformed, version, stateVersion)
-	}
 	read := &State{}
-	if err := wire.Decode(append([]byte(nil), body...), read.read); err != nil {
+	if err := unseal(stateSeal, stateVersion, data, read.read); err != nil {
 		return fmt.Errorf("state: %w", err)
 	}
 	*s = *read
 	return nil
+}
+
+// unseal reads a copy of what was sealed with a version.
+func unseal(seal string, version byte, data []byte, read func(*wire.Reader)) error {
+	got, body, err := wire.Unseal([]byte(seal), data)
+	if err != nil {
+		return err
+	}
+	if got != version {
+		return fmt.Errorf("%w: version %d (known: %d)", wire.ErrMalformed, got, version)
+	}
+	return wire.Decode(append([]byte(nil), body...), read)
 }
 
 func (s *State) read(r *wire.Reader) {
@@ -92,6 +101,12 @@ func (s *State) read(r *wire.Reader) {
 		s.set(a, c)
 	}
 	r.Skip(extra)
+}
+
+// write writes the two fields that readContext reads.
+func (c *Context) write(w *wire.Writer) {
+	WriteVector(w, c.vector)
+	WriteDots(w, c.Exceptions())
 }
 
 // readContext reads a vector and exceptions, of which none may be in the vector or next in line.

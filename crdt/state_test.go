@@ -35,15 +35,15 @@ func TestUpdateThatFailsOrPanicsChangesNothing(t *testing.T) {
 				return err
 			}
 		}
-		return second(Root(tx).Delete("s"))
+		return second(Root(tx).Remove("s"))
 	}
-	_, err := s.Update(1, epochStart, func(tx Tx) error { return errors.Join(mess(tx), failure) })
+	_, err := s.update(1, epochStart, func(tx Tx) error { return errors.Join(mess(tx), failure) })
 	if !errors.Is(err, failure) || !s.Equal(before) {
 		t.Errorf("after error %v:\n%s", err, describe(s))
 	}
 	func() {
 		defer func() { _ = recover() }()
-		_, _ = s.Update(1, epochStart, func(tx Tx) error {
+		_, _ = s.update(1, epochStart, func(tx Tx) error {
 			_ = mess(tx)
 			panic("on purpose")
 		})
@@ -54,13 +54,12 @@ func TestUpdateThatFailsOrPanicsChangesNothing(t *testing.T) {
 }
 
 func TestViewRefusesToWrite(t *testing.T) {
-	err := NewState().View(func(tx Tx) error {
-		return errors.Join(
-			Root(tx).Flag("f").Enable(),
-			tx.Clear(KeyAddress("f")),
-			tx.Remove(KeyAddress("f").Type(TypeFlag), []Dot{{1, 1}}),
-		)
-	})
+	f := NewState().View()
+	err := errors.Join(
+		f.Flag("f").Set(true),
+		f.tx.Clear(KeyAddress("f")),
+		f.tx.Remove(KeyAddress("f").Type(TypeFlag), []Dot{{1, 1}}),
+	)
 	if got := strings.Count(fmt.Sprint(err), ErrReadOnly.Error()); got != 3 {
 		t.Errorf("%d of 3 writes refused: %v", got, err)
 	}
@@ -68,11 +67,11 @@ func TestViewRefusesToWrite(t *testing.T) {
 
 func TestUpdateRefusesAReplicaWhoseDotsAreMissing(t *testing.T) {
 	s := NewState()
-	enable := func(tx Tx) error { return Root(tx).Flag("f").Enable() }
+	enable := func(tx Tx) error { return Root(tx).Flag("f").Set(true) }
 	mustUpdate(t, s, 1, enable)
-	restored := merged(mustUpdate(t, s, 1, func(tx Tx) error { return Root(tx).Flag("g").Enable() }),
-		mustUpdate(t, s, 1, func(tx Tx) error { return Root(tx).Flag("h").Enable() }))
-	if _, err := restored.Update(1, epochStart, enable); !errors.Is(err, ErrMissingDots) {
+	restored := merged(mustUpdate(t, s, 1, func(tx Tx) error { return Root(tx).Flag("g").Set(true) }),
+		mustUpdate(t, s, 1, func(tx Tx) error { return Root(tx).Flag("h").Set(true) }))
+	if _, err := restored.update(1, epochStart, enable); !errors.Is(err, ErrMissingDots) {
 		t.Errorf("with dots 2 and 3, but not 1: %v", err)
 	}
 	mustUpdate(t, restored, 2, enable)
@@ -105,7 +104,7 @@ func TestDeletingABigSetLooksAtNoneOfItsElements(t *testing.T) {
 		return nil
 	})
 	for name, remove := range map[string]func(tx Tx) error{
-		"Delete": func(tx Tx) error { return second(Root(tx).Delete("s")) },
+		"Delete": func(tx Tx) error { return second(Root(tx).Remove("s")) },
 		"Clear":  func(tx Tx) error { return second(Root(tx).Set("s").Clear()) },
 	} {
 		var seen *countingTx
@@ -144,7 +143,7 @@ func TestDeletingFewCellsNamesTheirDots(t *testing.T) {
 	if seen.clears != 0 || seen.removes != 0 || seen.puts != fewCells {
 		t.Errorf("others' counters: %+v, want %d baselines", *seen, fewCells)
 	}
-	mustUpdate(t, s, 2, func(tx Tx) error { return Root(tx).Map("m").Flag("f").Enable() })
+	mustUpdate(t, s, 2, func(tx Tx) error { return Root(tx).Map("m").Flag("f").Set(true) })
 	mustUpdate(t, s, 2, remove)
 	if seen.clears != 1 || seen.removes != 0 || seen.puts != fewCells {
 		t.Errorf("one more: %+v, want one clear and %d baselines", *seen, fewCells)

@@ -2,6 +2,7 @@ package crdt
 
 import (
 	"errors"
+	"iter"
 	"strconv"
 )
 
@@ -17,33 +18,23 @@ type String struct {
 	node
 }
 
-// Set replaces everything that it sees, texts and increments.
-func (s String) Set(value []byte) error {
-	c, err := s.cell()
-	if err != nil {
-		return err
-	}
-	if err := checkValue(value); err != nil {
-		return err
-	}
-	return s.replace(c, writePayload(s.tx.Time(), value))
-}
-
 // Get returns the latest text (see Register.Get), with the increments added if it is an integer,
 // or if there are increments alone their sum. A text that is no integer is shown as it is, and the
 // increments, made while it was another, wait beside it. Sums beyond 64 bits show the nearest
 // bound. The value must not be changed.
-func (s String) Get() (value []byte, ok bool, err error) {
-	c, err := s.cell()
-	if err != nil {
-		return nil, false, err
-	}
+func (s String) Get() (value []byte, ok bool) {
+	c, _ := s.cell()
+	return readString(c)
+}
+
+// readString returns how a cell reads as a string.
+func readString(c Cell) (value []byte, ok bool) {
 	value, ok = latestWrite(c)
 	t := talliesOf(c)
 	if len(t.shares) == 0 {
-		return value, ok, nil
+		return value, ok
 	}
-	return t.show(value, ok), true, nil
+	return t.show(value, ok), true
 }
 
 // show returns how a text reads with the increments of t. written is false if there is no text.
@@ -66,25 +57,37 @@ func startingAt(text []byte, written bool) (start amounts, ok bool) {
 	return start.plus(n), ok
 }
 
-// Values returns how the string reads with each of the concurrent texts, in the order of their
-// dots.
-func (s String) Values() ([][]byte, error) {
-	c, err := s.cell()
-	if err != nil {
-		return nil, err
-	}
-	var values [][]byte
-	t := talliesOf(c)
-	for _, e := range c {
-		if isWrite(e) {
-			_, text := splitWrite(e)
-			values = append(values, t.show(text, true))
+// All passes how the string reads with each of the concurrent texts, in the order of their dots.
+func (s String) All() iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		c, _ := s.cell()
+		t, written := talliesOf(c), false
+		for _, e := range c {
+			if !isWrite(e) {
+				continue
+			}
+			written = true
+			if _, text := splitWrite(e); !yield(t.show(text, true)) {
+				return
+			}
+		}
+		if !written && len(t.shares) > 0 {
+			yield(t.show(nil, false))
 		}
 	}
-	if len(values) == 0 && len(t.shares) > 0 {
-		values = append(values, t.show(nil, false))
+}
+
+// Set replaces everything that it sees, texts and increments. It returns ErrTooLong for more than
+// MaxValue bytes. The value is copied.
+func (s String) Set(value []byte) error {
+	c, err := s.cell()
+	if err != nil {
+		return err
 	}
-	return values, nil
+	if err := checkValue(value); err != nil {
+		return err
+	}
+	return s.replace(c, writePayload(s.tx.Time(), value))
 }
 
 // Add adds n and returns the new value; an absent string counts as 0. It returns ErrNotInteger if
@@ -101,15 +104,9 @@ func (s String) Add(n int64) (int64, error) {
 	return s.add(talliesOf(c), start, n)
 }
 
-// Exists reports whether there is a text or an increment.
-func (s String) Exists() (bool, error) {
-	c, err := s.cell()
-	return c.Visible(), err
-}
-
-// Delete removes everything that it sees, texts and increments, and reports whether there was
+// Clear removes everything that it sees, texts and increments, and reports whether there was
 // anything. What is concurrent survives it.
-func (s String) Delete() (existed bool, err error) {
+func (s String) Clear() (existed bool, err error) {
 	c, err := s.cell()
 	if err != nil || !c.Visible() {
 		return false, err

@@ -2,8 +2,9 @@ package crdt
 
 import "errors"
 
-// Tx is a transaction on a sorted set of cells: what the types of this package are views over. State
+// Tx is what the types of this package are views over: a transaction on a sorted set of cells. State
 // implements it in memory, the database over its store, so that each type's meaning is written once.
+// Who uses values does not meet it.
 //
 // A transaction sees its own writes. Cells that it returns must not be changed. It is used by one
 // goroutine.
@@ -51,6 +52,16 @@ func (s Summary) Exists() bool {
 		}
 	}
 	return false
+}
+
+// Types returns the types under the key.
+func (s Summary) Types() (held Types) {
+	for shape, n := range s.Visible {
+		if n > 0 && len(shape) > 0 {
+			held = held.with(Type(shape[0]))
+		}
+	}
+	return held
 }
 
 // Holds reports whether the key has visible cells of type t.

@@ -152,8 +152,8 @@ func BenchmarkView(b *testing.B) {
 	}
 	view := func(b *testing.B, i int) {
 		err := p.View(context.Background(), func(tx *Tx) error {
-			_, _, err := tx.String(fmt.Sprint("k", i%1000)).Get()
-			return err
+			_, _ = tx.String(fmt.Sprint("k", i%1000)).Get()
+			return nil
 		})
 		if err != nil {
 			b.Error(err)
@@ -279,7 +279,7 @@ func parallelSets(b *testing.B, p *Peer, n int) {
 
 func deleteKey(b *testing.B, p *Peer, key string) {
 	b.Helper()
-	err := p.Update(context.Background(), func(tx *Tx) error { _, err := tx.Delete(key); return err })
+	err := p.Update(context.Background(), func(tx *Tx) error { _, err := tx.Remove(key); return err })
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -1,11 +1,15 @@
 package peer_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log"
 	"os"
+	"path/filepath"
+	"slices"
+	"time"
 
 	"github.com/peerd/peerd/peer"
 )
@@ -69,9 +73,8 @@ func ExamplePeer_Update() {
 	})
 	fmt.Println(err)
 	err = p.View(ctx, func(tx *peer.Tx) error {
-		orders, err := tx.Set("orders").Len()
-		fmt.Println("orders:", orders)
-		return err
+		fmt.Println("orders:", tx.Set("orders").Len())
+		return nil
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -98,13 +101,10 @@ func ExamplePeer_View() {
 		log.Fatal(err)
 	}
 	err = p.View(ctx, func(tx *peer.Tx) error {
-		mail, _, err := tx.Map("ann").String("mail").Get()
-		if err != nil {
-			return err
-		}
-		groups, err := tx.Map("ann").Set("groups").Elements()
+		mail, _ := tx.Map("ann").String("mail").Get()
+		groups := slices.Collect(tx.Map("ann").Set("groups").All())
 		fmt.Printf("%s is in %v\n", mail, groups)
-		return err
+		return nil
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -120,7 +120,7 @@ func ExamplePeer_Watch() {
 	w := p.Watch("user:")
 	defer w.Close()
 	for _, key := range []string{"user:2", "note:1", "user:1", "user:2"} {
-		err := p.Update(ctx, func(tx *peer.Tx) error { return tx.Flag(key).Enable() })
+		err := p.Update(ctx, func(tx *peer.Tx) error { return tx.Flag(key).Set(true) })
 		if err != nil {
 			log.Fatal(err)
 		}
@@ -136,7 +136,7 @@ func ExamplePeer_WatchSince() {
 	p := openAlone()
 	defer p.Close()
 	enable := func(key string) peer.Token {
-		token, err := p.UpdateToken(ctx, func(tx *peer.Tx) error { return tx.Flag(key).Enable() })
+		token, err := p.UpdateToken(ctx, func(tx *peer.Tx) error { return tx.Flag(key).Set(true) })
 		if err != nil {
 			log.Fatal(err)
 		}
@@ -155,4 +155,184 @@ func ExamplePeer_WatchSince() {
 		break
 	}
 	// Output: [user:2 user:3] <nil>
+}
+
+// Keys are gone through in order, all of them, those with a prefix, or page by page. The loop may write.
+func ExampleTx_Keys() {
+	ctx := context.Background()
+	p := openAlone()
+	defer p.Close()
+	err := p.Update(ctx, func(tx *peer.Tx) error {
+		for _, key := range []string{"user:1", "user:2", "note:1", "user:3"} {
+			if err := tx.Flag(key).Set(true); err != nil {
+				return err
+			}
+		}
+		for key := range tx.Keys("note:", "") {
+			if _, err := tx.Remove(key); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	var page, rest []string
+	err = p.View(ctx, func(tx *peer.Tx) error {
+		fmt.Println(tx.Len(), "keys")
+		for key, types := range tx.All() {
+			fmt.Println(key, types)
+			break
+		}
+		for key := range tx.Keys("user:", "user:1") {
+			page = append(page, key)
+		}
+		for key := range tx.AllAfter("user:2") {
+			rest = append(rest, key)
+		}
+		return tx.Err() // as View would without: a page is whole or an error
+	})
+	fmt.Println(page, rest, err)
+	// Output:
+	// 3 keys
+	// user:1 flag
+	// [user:2 user:3] [user:3] <nil>
+}
+
+// Several transactions share one group: each is whole or not at all, and all are answered together.
+func ExamplePeer_UpdateAll() {
+	ctx := context.Background()
+	p := openAlone()
+	defer p.Close()
+	add := func(n int64) func(tx *peer.Tx) error {
+		return func(tx *peer.Tx) error {
+			sum, err := tx.Counter("n").Add(n)
+			if err == nil && sum < 0 {
+				err = errors.New("not below zero")
+			}
+			return err
+		}
+	}
+	fmt.Println(p.UpdateAll(ctx, []func(tx *peer.Tx) error{add(1), add(-5), add(1)}))
+	_ = p.View(ctx, func(tx *peer.Tx) error {
+		fmt.Println(tx.Counter("n").Get(), errors.Is(tx.Flag("f").Set(true), peer.ErrReadOnly))
+		return nil
+	})
+	// Output:
+	// [<nil> not below zero <nil>]
+	// 2 true
+}
+
+// A token says what a moment has seen: any peer of the cluster can be asked to wait until it has seen as
+// much.
+func ExamplePeer_Wait() {
+	ctx := context.Background()
+	here, there := openAlone(), openAlone() // never to meet
+	defer here.Close()
+	defer there.Close()
+	token, err := here.UpdateToken(ctx, func(tx *peer.Tx) error { return tx.Flag("seen").Set(true) })
+	fmt.Println(err, here.Wait(ctx, token), token.Check(), len(token) <= peer.MaxToken)
+	read, err := here.ViewToken(ctx, func(tx *peer.Tx) error { return nil })
+	fmt.Println(read == token, err, errors.Is(peer.Token("x").Check(), peer.ErrToken))
+
+	ctx, cancel := context.WithTimeout(ctx, time.Millisecond)
+	defer cancel()
+	var missing *peer.NotSeenError
+	err = there.Wait(ctx, token)
+	fmt.Println(errors.As(err, &missing), len(missing.Missing), errors.Is(err, context.DeadlineExceeded))
+	// Output:
+	// <nil> <nil> <nil> true
+	// true <nil> true
+	// true 1 true
+}
+
+// After a Reset the keys are told anew, up to the next Change with a token. Who missed more than the log
+// holds is told so.
+func ExampleWatch_All() {
+	ctx := context.Background()
+	p := openAlone()
+	defer p.Close()
+	w := p.Watch("")
+	for _, key := range []string{"a", "b"} {
+		if err := p.Update(ctx, func(tx *peer.Tx) error { return tx.Flag(key).Set(true) }); err != nil {
+			log.Fatal(err)
+		}
+	}
+	for change, err := range w.All(ctx) {
+		if err != nil {
+			fmt.Println(errors.Is(err, peer.ErrClosed))
+			break
+		}
+		told, err := w.Token()
+		fmt.Println(change.Keys, change.Reset, change.Token == told, err)
+		w.Close()
+	}
+	// Output:
+	// [a b] false true <nil>
+	// true
+}
+
+// A backup is a stream, is checked without a peer, and becomes the directory of a new one.
+func ExamplePeer_Backup() {
+	ctx := context.Background()
+	p := openAlone()
+	if err := p.Update(ctx, func(tx *peer.Tx) error { return tx.Flag("kept").Set(true) }); err != nil {
+		log.Fatal(err)
+	}
+	var file bytes.Buffer
+	made, err := p.Backup(ctx, &file, func(peer.BackupProgress) {})
+	if err != nil {
+		log.Fatal(err)
+	}
+	p.Close()
+	damaged := bytes.Clone(file.Bytes())
+	damaged[len(damaged)/2] ^= 1
+	_, err = peer.VerifyBackup(ctx, bytes.NewReader(damaged), nil)
+	fmt.Println(made.Keys, "key;", errors.Is(err, peer.ErrBackupDamaged))
+
+	dir, err := os.MkdirTemp("", "peerd-example-")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	into := peer.RestoreConfig{Dir: filepath.Join(dir, "data")}
+	if _, err := peer.Restore(ctx, &file, into); err != nil {
+		log.Fatal(err)
+	}
+	_, err = peer.Restore(ctx, &file, into)
+	fmt.Println("again:", errors.Is(err, peer.ErrNotEmpty))
+	// Output:
+	// 1 key; true
+	// again: true
+}
+
+// A configuration is checked as a whole, and each problem names its field.
+func ExampleConfig_Validate() {
+	err := peer.Config{Dir: "data", Gossip: "here", Durability: "perhaps"}.Validate()
+	var problem *peer.ConfigError
+	fmt.Println(errors.As(err, &problem), problem.Field)
+	// Output: true durability
+}
+
+// Status and Metrics say how a peer is. A peer that knows nobody is ready as soon as it is open.
+func ExamplePeer_Status() {
+	ctx := context.Background()
+	p := openAlone()
+	if err := p.Update(ctx, func(tx *peer.Tx) error { return tx.Flag("on").Set(true) }); err != nil {
+		log.Fatal(err)
+	}
+	s, err := p.Status()
+	fmt.Println(s.Keys, s.Ready, len(s.Members), err)
+	m, err := p.Metrics()
+	fmt.Println(m.Transactions, m.CommitTimes.Total, m.CommitTimes.Bound(0), m.Offered.Applied, err)
+	fmt.Println(p.Ready(), p.Close())
+	<-p.Done()
+	_, err = p.Status()
+	fmt.Println(errors.Is(err, peer.ErrClosed))
+	// Output:
+	// 1 true 0 <nil>
+	// 1 1 16µs 0 <nil>
+	// <nil> <nil>
+	// true
 }

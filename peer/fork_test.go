@@ -49,11 +49,11 @@ func add(t *testing.T, p *Peer, element string) {
 func wantElements(t *testing.T, p *Peer, want string) {
 	t.Helper()
 	err := p.View(context.Background(), func(tx *Tx) error {
-		s, err := tx.Set("s").Elements()
+		s := slices.Collect(tx.Set("s").All())
 		if got := strings.Join(s, " "); got != want {
 			t.Errorf("the set has %q, want %q", got, want)
 		}
-		return err
+		return nil
 	})
 	if err != nil {
 		t.Error(err)

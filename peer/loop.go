@@ -225,7 +225,7 @@ func (l *loop) transact(u *update, fn func(*Tx) error) error {
 		if refusal := l.p.space.refusal(); refusal != nil {
 			return transactReading(tx, refusal, fn)
 		}
-		return fn(newTx(tx))
+		return newTx(tx).run(fn)
 	})
 	l.running = nil // not if fn ended this goroutine: see resume
 	return err

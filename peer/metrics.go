@@ -6,7 +6,6 @@ import (
 
 	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/internal/latency"
-	"github.com/peerd/peerd/internal/replica"
 )
 
 // Metrics are a peer's figures for monitoring. What counts up does so since the peer was opened.
@@ -16,11 +15,11 @@ type Metrics struct {
 	// Transactions are the Updates that succeeded, reading ones included, Failed those that did not. Commits
 	// (see Status) are the groups that they, and other peers' deltas, were written in.
 	Transactions, Failed uint64
-	CommitTimes          latency.Counts // of commit groups; with durability Always, the fsync included
-	SyncTimes            latency.Counts // of the fsyncs of durability Interval
+	CommitTimes          Times // of commit groups; with durability Always, the fsync included
+	SyncTimes            Times // of the fsyncs of durability Interval
 
-	Traffic []Traffic       // bytes of frames, by layer
-	Offered replica.Offered // deltas that other peers sent
+	Traffic []Traffic // bytes of frames, by layer
+	Offered Offered   // deltas that other peers sent
 
 	Rebuilds       uint64 // of this peer, after damage
 	EntriesAdded   uint64 // by repairs
@@ -35,6 +34,23 @@ type Metrics struct {
 	Queue      int           // transactions and frames that wait for the commit loop
 	Sweeping   int           // clears whose cells are still removed from the disk
 	NotAdopted int           // times of other peers that were too far ahead
+}
+
+// Times is how long things took: Buckets[i] is how many took at most Bound(i), and longer than Bound(i-1).
+type Times struct {
+	Buckets [22]uint64
+	Total   uint64 // how many there were
+	Sum     time.Duration
+}
+
+// Bound returns the longest time of bucket i: 16 µs, 32 µs and so on to 16.8 s. The last bucket has none: 0.
+func (Times) Bound(i int) time.Duration { return latency.Bound(i) }
+
+// Offered counts the deltas that other peers sent, by what became of them.
+type Offered struct {
+	Applied uint64 // new here
+	Copies  uint64 // here already
+	Refused uint64 // dropped: a repair brings them, or they are of a fork
 }
 
 // Traffic is what one layer of replication cost.
@@ -93,7 +109,7 @@ func (p *Peer) Metrics() (m Metrics, err error) {
 	m.Status = status
 	c := &p.counters
 	m.Transactions, m.Failed = c.transactions.Load(), c.failed.Load()
-	m.CommitTimes, m.SyncTimes = c.commitTimes.Counts(), c.syncTimes.Counts()
+	m.CommitTimes, m.SyncTimes = Times(c.commitTimes.Counts()), Times(c.syncTimes.Counts())
 	m.Rebuilds, m.EntriesAdded, m.EntriesRemoved = c.rebuilds.Load(), c.entriesIn.Load(), c.entriesOut.Load()
 	m.Queue = len(p.jobs) + len(p.updates)
 	for layer := range c.sent {
@@ -115,8 +131,8 @@ func (p *Peer) Metrics() (m Metrics, err error) {
 // figures returns what the commit loop tells for Metrics.
 func (l *loop) figures() Metrics {
 	f := l.node.Figures()
-	m := Metrics{LogRecords: f.LogRecords, Waiting: f.Waiting, NotAdopted: f.NotAdopted, Offered: f.Deltas,
-		Stable: l.node.Stable(), Sweeping: l.node.Clears(), Repairing: l.repairing || l.node.Repairing()}
+	m := Metrics{LogRecords: f.LogRecords, Waiting: f.Waiting, NotAdopted: f.NotAdopted,
+		Offered: Offered(f.Deltas), Stable: l.node.Stable(), Sweeping: l.node.Clears(), Repairing: l.repairing || l.node.Repairing()}
 	if !f.OldestLogged.IsZero() {
 		m.LogAge = max(0, l.p.now().Sub(f.OldestLogged))
 	}

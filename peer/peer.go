@@ -232,8 +232,8 @@ func (p *Peer) viewAfter(ctx context.Context, closed <-chan struct{}, before fun
 }
 
 // View runs fn on a snapshot of everything that is visible: all writes that this peer acknowledged,
-// and what it received, in causal order, transactions whole. fn's error is returned. Views do not wait
-// for writes, but for a repair that is being taken over, unless ctx ends before.
+// and what it received, in causal order, transactions whole. fn's error is returned, or that of a read that
+// failed (see Tx). Views do not wait for writes, but for a repair that is being taken over, unless ctx ends before.
 func (p *Peer) View(ctx context.Context, fn func(tx *Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -244,7 +244,7 @@ func (p *Peer) View(ctx context.Context, fn func(tx *Tx) error) error {
 	}
 	defer p.views.Done()
 	defer v.Close()
-	err = fn(newTx(v))
+	err = newTx(v).run(fn)
 	p.suspectRead(err)
 	return err
 }

@@ -163,12 +163,11 @@ func TestPeersConvergeAfterAPartition(t *testing.T) {
 	c.converge(a, b, d)
 	for _, p := range c.peers {
 		err := p.View(context.Background(), func(tx *Tx) error {
-			n, err := tx.Counter("visits").Value()
-			if err != nil || n != 6 {
-				return fmt.Errorf("visits is %d (%v), want 6", n, err)
+			if n := tx.Counter("visits").Get(); n != 6 {
+				return fmt.Errorf("visits is %d, want 6", n)
 			}
-			if size, err := tx.Set("tags").Len(); err != nil || size != 3 {
-				return fmt.Errorf("%d tags (%v), want 3", size, err)
+			if size := tx.Set("tags").Len(); size != 3 {
+				return fmt.Errorf("%d tags, want 3", size)
 			}
 			return nil
 		})
@@ -211,8 +210,8 @@ func TestAnAcknowledgedWriteIsThereAfterReopening(t *testing.T) {
 		}
 		mustUpdate(t, p, func(tx *Tx) error { _, err := tx.Counter("n").Add(1); return err })
 		err = p.View(context.Background(), func(tx *Tx) error {
-			if n, err := tx.Counter("n").Value(); err != nil || n != int64(i+1) {
-				return fmt.Errorf("n is %d (%v), want %d", n, err, i+1)
+			if n := tx.Counter("n").Get(); n != int64(i+1) {
+				return fmt.Errorf("n is %d, want %d", n, i+1)
 			}
 			return nil
 		})

@@ -238,8 +238,8 @@ func TestTheKeyIsRotatedUnderLoadWithoutASplit(t *testing.T) {
 	}
 	t.Logf("%d writes, longest pauses %v", l.written, l.pauses)
 	err := a.View(t.Context(), func(tx *Tx) error {
-		if n, err := tx.Counter("n").Value(); err != nil || n != l.written {
-			t.Errorf("%d of %d writes are there (%v)", n, l.written, err)
+		if n := tx.Counter("n").Get(); n != l.written {
+			t.Errorf("%d of %d writes are there (%v)", n, l.written, tx.Err())
 		}
 		return nil
 	})

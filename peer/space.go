@@ -176,7 +176,7 @@ func (l *loop) noticeSpace(changed bool) {
 // transactReading runs a transaction that may not write for want of room.
 func transactReading(tx *replica.Tx, refusal error, fn func(*Tx) error) error {
 	reading := &readingTx{updating: tx, refusal: refusal}
-	if err := fn(newTx(reading)); err != nil {
+	if err := newTx(reading).run(fn); err != nil {
 		return err
 	}
 	return reading.refused

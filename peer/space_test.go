@@ -119,11 +119,10 @@ func TestAFullDiskStopsWritesAndNothingElse(t *testing.T) {
 	}
 	read := func() error {
 		return a.Update(ctx, func(tx *Tx) error { // as in a pipeline of reads and writes
-			_, ok, err := tx.Map("writes").String(fmt.Sprint(last.Load())).Get()
-			if err == nil && !ok {
-				err = errors.New("the last acknowledged write is not there")
+			if _, ok := tx.Map("writes").String(fmt.Sprint(last.Load())).Get(); !ok {
+				return errors.New("the last acknowledged write is not there")
 			}
-			return err
+			return nil
 		})
 	}
 	if err := read(); err != nil {

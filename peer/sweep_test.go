@@ -25,7 +25,7 @@ func TestANewcomerIsRepairedWhileKeysAreDeleted(t *testing.T) {
 			}
 			for j := range 2 {
 				err := a.Update(context.Background(), func(tx *Tx) error {
-					if _, err := tx.Delete(fmt.Sprint("k", i-1, " ", j)); err != nil {
+					if _, err := tx.Remove(fmt.Sprint("k", i-1, " ", j)); err != nil {
 						return err
 					}
 					for k := range 100 {

@@ -164,7 +164,7 @@ func (p *Peer) ViewToken(ctx context.Context, fn func(tx *Tx) error) (Token, err
 	}
 	defer p.views.Done()
 	defer v.Close()
-	if err = fn(newTx(v)); err != nil {
+	if err = newTx(v).run(fn); err != nil {
 		p.suspectRead(err)
 		return "", err
 	}

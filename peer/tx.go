@@ -1,16 +1,25 @@
 package peer
 
 import (
+	"cmp"
+	"iter"
+
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/replica"
 )
 
 // Tx is a transaction: a consistent view of the peer's data, with its own writes on top. Its embedded
-// Fields give typed handles on keys: tx.Counter("visits").Add(1). It is used by the function that it was
-// passed to, on one goroutine, and not after it returned.
+// Fields are the keys, and give typed handles on them: tx.Counter("visits").Add(1). It is used by the
+// function that it was passed to, on one goroutine, and not after it returned.
+//
+// Reads return no error. If one fails, because the disk does or what it holds is damaged, what the
+// transaction reads from then on is empty and what it writes is refused, and View, Update and their like
+// return that error, whatever the function returns: nothing has changed. A function that does something
+// else with what it read, such as sending it, asks Err before.
 type Tx struct {
 	crdt.Fields
 	base keyed
+	err  error // of listing keys
 }
 
 // keyed is a transaction or a view of the core.
@@ -34,15 +43,86 @@ var (
 
 func newTx(base keyed) *Tx { return &Tx{Fields: crdt.Root(base), base: base} }
 
-// Base returns the transaction that the handles work on, for types of one's own.
-func (tx *Tx) Base() crdt.Tx { return tx.base }
-
-// Keys calls fn with each key that exists, begins with prefix and comes after the given one, in order,
-// until fn returns false. The summary tells its types and how many cells it has. Keys of more than 256
-// bytes sort by their first 128.
-func (tx *Tx) Keys(prefix, after string, fn func(key string, s crdt.Summary) bool) error {
-	return tx.base.Keys(prefix, after, fn)
+// run runs a transaction's function. A read that failed counts for more than what the function made of it.
+func (tx *Tx) run(fn func(*Tx) error) error {
+	err := fn(tx)
+	return cmp.Or(tx.Err(), err)
 }
 
-// KeyCount returns the number of keys that exist. O(1).
-func (tx *Tx) KeyCount() (int, error) { return tx.base.KeyCount() }
+// Err returns why a read of the transaction failed: the first that did, or nil.
+func (tx *Tx) Err() error { return cmp.Or(tx.Fields.Err(), tx.err) }
+
+// Len returns the number of keys that exist. O(1).
+func (tx *Tx) Len() int {
+	n, err := tx.base.KeyCount()
+	tx.err = cmp.Or(tx.err, err)
+	return n
+}
+
+// All passes the keys that exist, in order, each with its types. The loop may write. Keys of more than
+// 256 bytes sort by their first 128.
+func (tx *Tx) All() iter.Seq2[string, crdt.Types] { return tx.Keys("", "") }
+
+// AllAfter passes the keys greater than the given one, which need not exist, as All does.
+func (tx *Tx) AllAfter(key string) iter.Seq2[string, crdt.Types] {
+	return func(yield func(string, crdt.Types) bool) {
+		for k, types := range tx.Keys("", key) {
+			if k != key && !yield(k, types) { // as if it is empty
+				return
+			}
+		}
+	}
+}
+
+// Keys passes the keys that begin with prefix and are greater than after, as All does. An empty after
+// bounds nothing: the empty key is passed too.
+func (tx *Tx) Keys(prefix, after string) iter.Seq2[string, crdt.Types] {
+	return func(yield func(string, crdt.Types) bool) {
+		if tx.base.Replica() == 0 {
+			tx.scan(prefix, after, yield)
+			return
+		}
+		tx.inParts(prefix, after, yield)
+	}
+}
+
+func (tx *Tx) scan(prefix, after string, fn func(string, crdt.Types) bool) {
+	if tx.Err() != nil {
+		return
+	}
+	err := tx.base.Keys(prefix, after, func(key string, s crdt.Summary) bool {
+		return fn(key, s.Types()) && tx.Err() == nil
+	})
+	tx.err = cmp.Or(tx.err, err)
+}
+
+// Part sizes of a loop over keys in a transaction that writes.
+const (
+	firstPart = 16
+	lastPart  = 256
+)
+
+// inParts reads some keys before the loop's body sees them, as what it writes would be in the way of a
+// scan.
+func (tx *Tx) inParts(prefix, after string, yield func(string, crdt.Types) bool) {
+	type named struct {
+		key   string
+		types crdt.Types
+	}
+	for size := firstPart; ; size = min(4*size, lastPart) {
+		part := make([]named, 0, size)
+		tx.scan(prefix, after, func(key string, types crdt.Types) bool {
+			part = append(part, named{key, types})
+			return len(part) < size
+		})
+		for _, n := range part {
+			if !yield(n.key, n.types) {
+				return
+			}
+		}
+		if len(part) < size {
+			return
+		}
+		after = part[size-1].key
+	}
+}

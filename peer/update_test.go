@@ -9,8 +9,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/peerd/peerd/crdt"
 )
 
 // within fails the test if fn, run beside it, takes as long as if the peer were dead.
@@ -32,10 +30,10 @@ func within(t *testing.T, what string, fn func()) {
 func keysOf(t *testing.T, p *Peer) (keys []string) {
 	t.Helper()
 	err := p.View(t.Context(), func(tx *Tx) error {
-		return tx.Keys("", "", func(key string, _ crdt.Summary) bool {
+		for key := range tx.All() {
 			keys = append(keys, key)
-			return true
-		})
+		}
+		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -46,7 +44,7 @@ func keysOf(t *testing.T, p *Peer) (keys []string) {
 // enabling returns a function that makes a key and then ends as then does.
 func enabling(key string, then func()) func(*Tx) error {
 	return func(tx *Tx) error {
-		if err := tx.Flag(key).Enable(); err != nil {
+		if err := tx.Flag(key).Set(true); err != nil {
 			return err
 		}
 		then()
@@ -77,7 +75,10 @@ func TestAFunctionThatEndsItsGoroutineFailsAlone(t *testing.T) {
 			errs := p.UpdateAll(t.Context(), []func(*Tx) error{
 				enabling("b", func() {}), enabling("lost", runtime.Goexit),
 				func(tx *Tx) error {
-					return tx.Keys("", "", func(string, crdt.Summary) bool { runtime.Goexit(); return true })
+					for range tx.All() {
+						runtime.Goexit()
+					}
+					return nil
 				},
 				enabling("c", func() {}),
 			})
@@ -140,7 +141,10 @@ func TestAFunctionThatPanicsDoesSoInItsCaller(t *testing.T) {
 		p.UpdateAll(t.Context(), []func(*Tx) error{
 			enabling("a", func() {}), enabling("lost", func() { panic("thrown") }),
 			func(tx *Tx) error {
-				return tx.Keys("", "", func(string, crdt.Summary) bool { panic("thrown") })
+				for range tx.All() {
+					panic("thrown")
+				}
+				return nil
 			},
 			enabling("b", func() {}),
 		})
@@ -157,7 +161,10 @@ func TestAViewMayEndInAnyWay(t *testing.T) {
 	enable(t, p, "k")
 	for _, end := range []func(){runtime.Goexit, func() { panic("thrown") }} {
 		read := func(tx *Tx) error {
-			return tx.Keys("", "", func(string, crdt.Summary) bool { end(); return true })
+			for range tx.All() {
+				end()
+			}
+			return nil
 		}
 		for _, view := range []func(){
 			func() { _ = p.View(t.Context(), read) },

@@ -11,8 +11,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
-
-	"github.com/peerd/peerd/crdt"
 )
 
 // alone opens a peer in memory, without a network.
@@ -35,7 +33,7 @@ func enable(t testing.TB, p *Peer, keys ...string) Token {
 	t.Helper()
 	token, err := p.UpdateToken(context.Background(), func(tx *Tx) error {
 		for _, key := range keys {
-			if err := tx.Flag(key).Enable(); err != nil {
+			if err := tx.Flag(key).Set(true); err != nil {
 				return err
 			}
 		}
@@ -86,7 +84,7 @@ func TestAWatchTellsTheKeysUnderItsPrefixAndATransactionAtOnce(t *testing.T) {
 	if c.Reset || c.Token == "" {
 		t.Errorf("the change is %+v, want a token and no reset", c)
 	}
-	mustUpdate(t, p, func(tx *Tx) error { _, err := tx.Delete("a:1"); return err })
+	mustUpdate(t, p, func(tx *Tx) error { _, err := tx.Remove("a:1"); return err })
 	wantKeys(t, next(t, w), "a:1")
 }
 
@@ -139,7 +137,7 @@ func TestAWatchWhoseTokenTheLogDoesNotReachIsReset(t *testing.T) {
 		enable(t, p, some...)
 		keys = append(keys, some...)
 	}
-	mustUpdate(t, p, func(tx *Tx) error { _, err := tx.Delete("gone"); return err })
+	mustUpdate(t, p, func(tx *Tx) error { _, err := tx.Remove("gone"); return err })
 	keys = append(keys, "kept")
 	eventually(t, "the log is cut", func() bool { s, _ := p.Status(); return s.LogBytes < 20_000 })
 	w := since(t, p, "k", old)
@@ -378,7 +376,7 @@ func TestAReaderThatObeysResetsHoldsWhatThePeerHolds(t *testing.T) {
 				key := fmt.Sprint("k", (i*7+j*11)%50)
 				mustUpdate(t, p, func(tx *Tx) error {
 					if (i+j)%3 == 0 {
-						_, err := tx.Delete(key)
+						_, err := tx.Remove(key)
 						return err
 					}
 					return tx.String(key).Set([]byte(strings.Repeat("v", 300)))
@@ -395,7 +393,10 @@ func TestAReaderThatObeysResetsHoldsWhatThePeerHolds(t *testing.T) {
 		read(10)
 		want := map[string]bool{}
 		err = p.View(context.Background(), func(tx *Tx) error {
-			return tx.Keys("k", "", func(key string, _ crdt.Summary) bool { want[key] = true; return true })
+			for key := range tx.Keys("k", "") {
+				want[key] = true
+			}
+			return nil
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -410,11 +411,7 @@ func TestAReaderThatObeysResetsHoldsWhatThePeerHolds(t *testing.T) {
 func refresh(t testing.TB, p *Peer, keys []string, held map[string]bool) {
 	err := p.View(context.Background(), func(tx *Tx) error {
 		for _, key := range keys {
-			ok, err := tx.Exists(key)
-			if err != nil {
-				return err
-			}
-			if delete(held, key); ok {
+			if delete(held, key); tx.Has(key) {
 				held[key] = true
 			}
 		}

@@ -375,7 +375,7 @@ func TestPagesGoThroughAllKeysElementsAndFieldsOnce(t *testing.T) {
 	}
 	err := a.p.Update(context.Background(), func(tx *peer.Tx) error {
 		for i := range keys {
-			if err := tx.Flag(keys[i]).Enable(); err != nil {
+			if err := tx.Flag(keys[i]).Set(true); err != nil {
 				return err
 			}
 			if _, err := tx.Set("set").Add(members[i]); err != nil {
@@ -385,7 +385,7 @@ func TestPagesGoThroughAllKeysElementsAndFieldsOnce(t *testing.T) {
 				return err
 			}
 		}
-		return tx.Flag("").Enable()
+		return tx.Flag("").Set(true)
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -56,11 +56,11 @@ func (e *entry) read(in *reader, keys crdt.Fields, path []octets, after *string,
 	if err != nil {
 		return false, err
 	}
-	types, err := at.in.Types(at.name)
-	if err != nil || len(types) == 0 {
-		return false, err
+	types := at.in.Types(at.name)
+	if types.First() == 0 {
+		return false, nil
 	}
-	if e.value, err = in.page(at, types[0], after, limit, &e.Cursor); err != nil {
+	if e.value, err = in.page(at, types.First(), after, limit, &e.Cursor); err != nil {
 		return false, err
 	}
 	for _, t := range in.shown(types)[1:] {
@@ -77,7 +77,7 @@ func (e *entry) read(in *reader, keys crdt.Fields, path []octets, after *string,
 // one.
 func (r *reader) page(at spot, t crdt.Type, after *string, limit int, cursor *string) (
 	value, error) {
-	v := value{Type: typeNames[t]}
+	v := value{Type: t.String()}
 	var next *string
 	var err error
 	switch t {
@@ -136,7 +136,7 @@ func (s *Server) deleteKey(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return c, err
 		}
-		existed, err := at.in.Delete(at.name)
+		existed, err := at.in.Remove(at.name)
 		if existed {
 			c.Changed = []octets{path[0]}
 		}
@@ -179,36 +179,29 @@ func (s *Server) listKeys(w http.ResponseWriter, r *http.Request) error {
 func (l *listing) read(
 	share *share, tx *peer.Tx, prefix string, after *string, limit int,
 ) error {
-	var busy error
 	from, size := "", 0
 	if after != nil {
 		from = *after
 	}
 	l.Keys = []listed{}
-	err := tx.Keys(prefix, from, func(key string, s crdt.Summary) bool {
+	for key, types := range tx.Keys(prefix, from) {
 		// No list can go on after the empty key, so it is never the last of a page.
 		if n := len(l.Keys); n > 0 && l.Keys[n-1].Key != "" && (n >= limit || size > MaxAnswer) {
 			last := string(l.Keys[n-1].Key)
 			l.Cursor = cursorAt(&last)
-			return false
+			break
 		}
 		size += len(key)
-		if busy = share.take(len(key)); busy != nil {
-			return false
+		if busy := share.take(len(key)); busy != nil {
+			return busy
 		}
 		one := listed{Key: octets(key)}
-		for _, t := range byPriority {
-			if s.Holds(t) {
-				one.Types = append(one.Types, typeNames[t])
-			}
+		for t := range types.All() {
+			one.Types = append(one.Types, t.String())
 		}
 		l.Keys = append(l.Keys, one)
-		return true
-	})
-	if busy != nil {
-		return busy
 	}
-	return err
+	return nil
 }
 
 // check returns a problem unless v says of one type what it needs, and nothing else. depth is how
@@ -252,13 +245,10 @@ func (v *value) check(depth int) error {
 
 // put makes a name hold v and nothing else.
 func (v *value) put(at spot) error {
-	types, err := at.in.Types(at.name)
-	if err != nil {
-		return err
-	}
-	overwrites := v.Type == "string" && len(types) == 1 && types[0] == crdt.TypeValue
-	if len(types) > 0 && !overwrites { // writing a string replaces the one that is there
-		if _, err := at.in.Delete(at.name); err != nil {
+	types := at.in.Types(at.name)
+	overwrites := v.Type == "string" && types.Only(crdt.TypeValue)
+	if types != 0 && !overwrites { // writing a string replaces the one that is there
+		if _, err := at.in.Remove(at.name); err != nil {
 			return err
 		}
 	}
@@ -272,7 +262,7 @@ func (v *value) write(at spot) error {
 		return at.in.String(at.name).Set([]byte(*v.Value))
 	case "flag":
 		if *v.Enabled {
-			return at.in.Flag(at.name).Enable()
+			return at.in.Flag(at.name).Set(true)
 		}
 	case "set":
 		for _, elem := range *v.Elements {

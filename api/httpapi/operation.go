@@ -38,7 +38,7 @@ type kind struct {
 	special func(o *operation, tx *peer.Tx) (result, []string, error) // instead of run
 }
 
-// operations are all that there are. Their names are those of crdt's types and methods.
+// operations are all that there are.
 var operations = map[string]kind{
 	"string.set":     {typ: crdt.TypeValue, member: "value", run: setString},
 	"string.add":     {typ: crdt.TypeValue, member: "by", run: addString},
@@ -114,11 +114,8 @@ func setRegister(o *operation, at spot) (result, error) {
 }
 
 func clearRegister(_ *operation, at spot) (result, error) {
-	_, ok, err := at.in.Register(at.name).Get()
-	if err != nil {
-		return result{}, err
-	}
-	return result{Changed: ok}, at.in.Register(at.name).Clear()
+	existed, err := at.in.Register(at.name).Clear()
+	return result{Changed: existed}, err
 }
 
 func addCounter(o *operation, at spot) (result, error) {
@@ -127,36 +124,25 @@ func addCounter(o *operation, at spot) (result, error) {
 
 // add adds. To add 0 to what is not there makes it, as in Redis.
 func add(o *operation, at spot, fn func(int64) (int64, error)) (result, error) {
-	existed, err := at.in.String(at.name).Exists()
-	if err != nil {
-		return result{}, err
-	}
+	_, existed := at.in.String(at.name).Get()
 	n, err := fn(*o.By)
 	return result{Changed: *o.By != 0 || !existed, Value: &n}, err
 }
 
 func resetCounter(_ *operation, at spot) (result, error) {
-	n, err := at.in.Counter(at.name).Value()
-	if err != nil {
-		return result{}, err
-	}
-	return result{Changed: n != 0}, at.in.Counter(at.name).Reset()
+	n := at.in.Counter(at.name).Get()
+	_, err := at.in.Counter(at.name).Clear()
+	return result{Changed: n != 0}, err
 }
 
 func enableFlag(_ *operation, at spot) (result, error) {
-	on, err := at.in.Flag(at.name).Enabled()
-	if err != nil {
-		return result{}, err
-	}
-	return result{Changed: !on}, at.in.Flag(at.name).Enable()
+	on := at.in.Flag(at.name).Get()
+	return result{Changed: !on}, at.in.Flag(at.name).Set(true)
 }
 
 func disableFlag(_ *operation, at spot) (result, error) {
-	on, err := at.in.Flag(at.name).Enabled()
-	if err != nil {
-		return result{}, err
-	}
-	return result{Changed: on}, at.in.Flag(at.name).Disable()
+	on := at.in.Flag(at.name).Get()
+	return result{Changed: on}, at.in.Flag(at.name).Set(false)
 }
 
 func addElements(o *operation, at spot) (result, error) {
@@ -192,26 +178,24 @@ func clearMap(_ *operation, at spot) (result, error) {
 }
 
 func deleteName(_ *operation, at spot) (result, error) {
-	existed, err := at.in.Delete(at.name)
+	existed, err := at.in.Remove(at.name)
 	return result{Changed: existed}, err
 }
 
 // deletePrefix deletes all keys that begin with a prefix.
 func deletePrefix(o *operation, tx *peer.Tx) (result, []string, error) {
 	var keys []string
-	err := tx.Keys(string(*o.Prefix), "", func(key string, _ crdt.Summary) bool {
-		keys = append(keys, key)
-		return len(keys) <= MaxOperations
-	})
-	if err != nil {
-		return result{}, nil, err
+	for key := range tx.Keys(string(*o.Prefix), "") {
+		if keys = append(keys, key); len(keys) > MaxOperations {
+			break
+		}
 	}
 	if len(keys) > MaxOperations {
 		return result{}, nil, fmt.Errorf("more than %d keys (MaxOperations) begin with the prefix: "+
 			"delete them in parts: %w", MaxOperations, crdt.ErrTooLarge)
 	}
 	for _, key := range keys {
-		if _, err := tx.Delete(key); err != nil {
+		if _, err := tx.Remove(key); err != nil {
 			return result{}, nil, err
 		}
 	}

@@ -3,7 +3,6 @@ package httpapi
 import (
 	"fmt"
 	"net/http"
-	"slices"
 
 	"github.com/peerd/peerd/crdt"
 )
@@ -29,13 +28,13 @@ func walk(keys crdt.Fields, path []octets) (spot, error) {
 
 // checkType returns a problem if there is something under a name, and nothing of type t.
 func checkType(in crdt.Fields, name string, t crdt.Type) error {
-	types, err := in.Types(name)
-	if err != nil || len(types) == 0 || slices.Contains(types, t) {
-		return err
+	types := in.Types(name)
+	if types == 0 || types.Has(t) {
+		return nil
 	}
 	return refuse(http.StatusConflict, "wrong-type", fmt.Sprintf(
 		"this is a %s and no %s: delete it first, or use another name",
-		typeNames[types[0]], typeNames[t]))
+		types.First(), t))
 }
 
 // checkPath returns a problem unless the path can be walked.

@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"cmp"
 	"fmt"
 	"net/http"
 	"slices"
@@ -30,13 +29,6 @@ type field struct {
 	Name octets `json:"name"`
 	value
 }
-
-var typeNames = map[crdt.Type]string{
-	crdt.TypeMap: "map", crdt.TypeSet: "set", crdt.TypeValue: "string", crdt.TypeFlag: "flag",
-}
-
-// byPriority is the order of Fields.Types: of several types a plain read shows the first.
-var byPriority = []crdt.Type{crdt.TypeMap, crdt.TypeSet, crdt.TypeValue, crdt.TypeFlag}
 
 // errTooMuch is the answer to a read of more than one answer holds.
 var errTooMuch = refuse(http.StatusRequestEntityTooLarge, "too-large", fmt.Sprintf(
@@ -67,14 +59,13 @@ func (r *reader) spend(items, bytes int) error {
 
 // read returns what has type t under a name.
 func (r *reader) read(in crdt.Fields, name string, t crdt.Type) (v value, err error) {
-	v.Type = typeNames[t]
+	v.Type = t.String()
 	switch t {
 	case crdt.TypeValue:
 		err = r.text(in.String(name), &v)
 	case crdt.TypeFlag:
-		on, err := in.Flag(name).Enabled()
+		on := in.Flag(name).Get()
 		v.Enabled = &on
-		return v, err
 	case crdt.TypeSet:
 		_, err = r.elements(in.Set(name), nil, MaxItems+1, &v)
 	case crdt.TypeMap:
@@ -84,19 +75,12 @@ func (r *reader) read(in crdt.Fields, name string, t crdt.Type) (v value, err er
 }
 
 func (r *reader) text(s crdt.String, v *value) error {
-	text, _, err := s.Get()
-	if err != nil {
-		return err
-	}
+	text, _ := s.Get()
 	shown := octets(text)
 	v.Value = &shown
 	size := len(text)
 	if r.conflicts {
-		all, err := s.Values()
-		if err != nil {
-			return err
-		}
-		for _, text := range all {
+		for text := range s.All() {
 			v.Values = append(v.Values, octets(text))
 			size += len(text)
 		}
@@ -110,23 +94,21 @@ func (r *reader) elements(s crdt.Set, after *string, limit int, v *value) (
 	next *string, err error) {
 	all := []octets{}
 	v.Elements = &all
-	var full error
-	visit := func(elem string) bool {
+	elems := s.All()
+	if after != nil {
+		elems = s.AllAfter(*after)
+	}
+	for elem := range elems {
 		if len(all) == limit {
 			last := string(all[limit-1])
-			next = &last
-			return false
+			return &last, nil
 		}
 		all = append(all, octets(elem))
-		full = r.spend(1, len(elem))
-		return full == nil
+		if err := r.spend(1, len(elem)); err != nil {
+			return nil, err
+		}
 	}
-	if after == nil {
-		err = s.Range(visit)
-	} else {
-		err = s.RangeAfter(*after, visit)
-	}
-	return next, cmp.Or(err, full)
+	return nil, nil
 }
 
 // fields reads at most limit fields after the given one, as elements does.
@@ -155,41 +137,36 @@ func (r *reader) fields(m crdt.Map, after *string, limit int, v *value) (next *s
 // named is a name in a map, with the types under it.
 type named struct {
 	name  string
-	types []crdt.Type
+	types crdt.Types
 }
 
 // names reads the names of at most limit fields, and spends what they take.
 func (r *reader) names(m crdt.Map, after *string, limit int) (
 	all []named, next *string, err error) {
-	var full error
-	visit := func(name string, t crdt.Type) bool {
-		if n := len(all); n > 0 && all[n-1].name == name {
-			all[n-1].types = append(all[n-1].types, t)
-			return true
-		}
+	names := m.All()
+	if after != nil {
+		names = m.AllAfter(*after)
+	}
+	for name, types := range names {
 		if len(all) == limit {
-			next = &all[limit-1].name
-			return false
+			return all, &all[limit-1].name, nil
 		}
-		all = append(all, named{name, []crdt.Type{t}})
-		full = r.spend(0, len(name))
-		return full == nil && len(all) <= r.items
+		all = append(all, named{name, types})
+		if err := r.spend(0, len(name)); err != nil {
+			return nil, nil, err
+		}
+		if len(all) > r.items {
+			break
+		}
 	}
-	if after == nil {
-		err = m.Range(visit)
-	} else {
-		err = m.RangeAfter(*after, visit)
-	}
-	return all, next, cmp.Or(err, full)
+	return all, nil, nil
 }
 
 // shown returns which of the types under a name are read, in their order.
-func (r *reader) shown(types []crdt.Type) []crdt.Type {
-	slices.SortFunc(types, func(a, b crdt.Type) int {
-		return slices.Index(byPriority, a) - slices.Index(byPriority, b)
-	})
+func (r *reader) shown(types crdt.Types) []crdt.Type {
+	shown := slices.Collect(types.All())
 	if !r.conflicts {
-		return types[:min(len(types), 1)]
+		return shown[:min(len(shown), 1)]
 	}
-	return types
+	return shown
 }

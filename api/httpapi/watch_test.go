@@ -120,7 +120,7 @@ func (a *api) enable(keys ...string) string {
 	a.t.Helper()
 	token, err := a.p.UpdateToken(context.Background(), func(tx *peer.Tx) error {
 		for _, key := range keys {
-			if err := tx.Flag(key).Enable(); err != nil {
+			if err := tx.Flag(key).Set(true); err != nil {
 				return err
 			}
 		}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/peerd/peerd/internal/latency"
 	"github.com/peerd/peerd/peer"
 )
 
@@ -123,8 +124,10 @@ func (s sink) peer(m *peer.Metrics) {
 	for _, f := range peerFigures {
 		s.send(f.kind, f.name, f.help, f.value(m))
 	}
-	s.times("commit_seconds", "How long commit groups took to be written.", m.CommitTimes)
-	s.times("sync_seconds", "How long fsyncs took, with durability interval.", m.SyncTimes)
+	s.times("commit_seconds", "How long commit groups took to be written.",
+		latency.Counts(m.CommitTimes))
+	s.times("sync_seconds", "How long fsyncs took, with durability interval.",
+		latency.Counts(m.SyncTimes))
 	for _, t := range m.Traffic {
 		layer := label{"layer", t.Layer}
 		s.send(counter, "sent_bytes_total", "Bytes sent to members, by layer.", float64(t.Sent), layer)

@@ -40,7 +40,7 @@ func everything() Config {
 			Members: []peer.Member{{Name: "lima\xff", PeerID: "12D3", Alive: true, WeLack: 4, RTTms: 1.5,
 				ClockOffsetMs: -2500}},
 		},
-		Stable: 9, CommitTimes: times(time.Millisecond), LogAge: time.Minute,
+		Stable: 9, CommitTimes: peer.Times(times(time.Millisecond)), LogAge: time.Minute,
 		Traffic: []peer.Traffic{{Layer: "push", Sent: 100, Received: 200}},
 	}
 	m.Offered.Copies = 6

@@ -20,7 +20,7 @@ const password = "correct-horse-battery"
 // startGuarded serves an empty database to clients that have the password.
 func startGuarded(t *testing.T) (*Server, string) {
 	t.Helper()
-	return startServer(t, Config{DB: newMemory(), Auth: guarded(t)})
+	return startServer(t, Config{db: newMemory(t), Auth: guarded(t)})
 }
 
 func guarded(t *testing.T) *auth.Guard { return authtest.Guard(t, password) }
@@ -128,7 +128,7 @@ func TestAClientThatDoesNotEndTheHandshakeIsClosed(t *testing.T) {
 		t.Fatal(err)
 	}
 	synctest.Test(t, func(t *testing.T) {
-		s, err := New(Config{DB: newMemory()})
+		s, err := New(Config{db: newMemory(t)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -149,7 +149,7 @@ func TestOverTLSClientsWithACertificateAreServed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(Config{DB: newMemory()})
+	s, err := New(Config{db: newMemory(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

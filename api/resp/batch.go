@@ -6,11 +6,13 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	embedded "github.com/peerd/peerd/peer"
 )
 
 // batch is a run of commands that were received together, and their replies. It is filled by the
-// connection and executed by it or, within DB.Update, by the database's goroutine, while the
-// connection waits.
+// connection and executed by it or, within UpdateAll, by the peer's goroutine, while the connection
+// waits.
 type batch struct {
 	client   *client
 	requests []request
@@ -21,10 +23,10 @@ type batch struct {
 	from, to int // the requests that one View or Update executes
 	base     int // where their replies begin in out
 
-	// The functions that are given to the database, made once: updates[i] executes
+	// The functions that are given to the peer, made once: updates[i] executes
 	// requests[from+i].
-	updates []func(Tx) error
-	view    func(Tx) error
+	updates []func(*embedded.Tx) error
+	view    func(*embedded.Tx) error
 	call    call
 }
 
@@ -129,11 +131,11 @@ func (b *batch) execute(ctx context.Context) {
 			_ = b.runAll(nil)
 			b.settle(nil)
 		case accessRead:
-			b.settle(b.spread(c.server.config.DB.View(ctx, b.view)))
+			b.settle(b.spread(c.server.config.db.View(ctx, b.view)))
 		case accessScan:
 			b.settle(b.spread(c.server.scan(ctx, b.view)))
 		case accessWrite:
-			b.settle(c.server.config.DB.Update(ctx, b.functions(b.to-b.from)))
+			b.settle(c.server.config.db.UpdateAll(ctx, b.functions(b.to-b.from)))
 		}
 		b.observe(time.Since(began))
 	}
@@ -165,15 +167,15 @@ func (b *batch) cut() access {
 	return need
 }
 
-func (b *batch) functions(n int) []func(Tx) error {
+func (b *batch) functions(n int) []func(*embedded.Tx) error {
 	for i := len(b.updates); i < n; i++ {
-		b.updates = append(b.updates, func(tx Tx) error { return b.run(b.from+i, tx) })
+		b.updates = append(b.updates, func(tx *embedded.Tx) error { return b.run(b.from+i, tx) })
 	}
 	return b.updates[:n]
 }
 
 // runAll executes the requests of a cut on one snapshot.
-func (b *batch) runAll(tx Tx) error {
+func (b *batch) runAll(tx *embedded.Tx) error {
 	for i := b.from; i < b.to; i++ {
 		if errors.Is(b.run(i, tx), errLater) {
 			break
@@ -184,7 +186,7 @@ func (b *batch) runAll(tx Tx) error {
 
 // run executes a request and writes its reply. Its error makes the database discard the
 // transaction.
-func (b *batch) run(i int, tx Tx) error {
+func (b *batch) run(i int, tx *embedded.Tx) error {
 	if b.mustSend() {
 		return errLater
 	}
@@ -193,6 +195,9 @@ func (b *batch) run(i int, tx Tx) error {
 	b.call.args = b.args[r.args.from:r.args.to]
 	r.at = len(b.out.buf)
 	err := b.call.perform(r)
+	if tx != nil && tx.Err() != nil {
+		err = tx.Err() // nothing is known then of what the command asked for
+	}
 	if err != nil {
 		r.failed = true
 		b.out.buf = b.out.buf[:r.at]

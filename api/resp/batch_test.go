@@ -12,13 +12,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
-
-	"github.com/peerd/peerd/crdt"
 )
 
 func TestManyClientsCountTogether(t *testing.T) {
 	const clients, rounds, pipeline = 20, 10, 16
-	_, address := startServer(t, Config{DB: newMemory()})
+	_, address := startServer(t, Config{db: newMemory(t)})
 	var running sync.WaitGroup
 	for range clients {
 		p := dial(t, address)
@@ -46,13 +44,13 @@ func TestManyClientsCountTogether(t *testing.T) {
 }
 
 func TestAPipelineWithAWriteIsOneUpdateAndOneWithoutIsOneView(t *testing.T) {
-	db := newMemory()
-	_, address := startServer(t, Config{DB: db})
+	db := newMemory(t)
+	_, address := startServer(t, Config{db: db})
 	p := dial(t, address)
 	tests := []struct {
 		pipeline       string
 		replies        string
-		views, updates int
+		views, updates int64
 	}{
 		{"PING|ECHO x", `+PONG|"x"`, 0, 0},
 		{"GET a|PING|GET b", "$-1|+PONG|$-1", 1, 0},
@@ -66,7 +64,7 @@ func TestAPipelineWithAWriteIsOneUpdateAndOneWithoutIsOneView(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.pipeline, func(t *testing.T) {
-			views, updates := db.counts()
+			views, updates := db.views.Load(), db.updates.Load()
 			var commands [][]string
 			for _, line := range strings.Split(test.pipeline, "|") {
 				commands = append(commands, strings.Fields(line))
@@ -79,19 +77,13 @@ func TestAPipelineWithAWriteIsOneUpdateAndOneWithoutIsOneView(t *testing.T) {
 			if diff := cmp.Diff(test.replies, strings.Join(got, "|")); diff != "" {
 				t.Errorf("replies (-want +got):\n%s", diff)
 			}
-			v, u := db.counts()
+			v, u := db.views.Load(), db.updates.Load()
 			if v-views != test.views || u-updates != test.updates {
 				t.Errorf("%d views and %d updates, want %d and %d",
 					v-views, u-updates, test.views, test.updates)
 			}
 		})
 	}
-}
-
-func (m *memory) counts() (views, updates int) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.views, m.updates
 }
 
 // TestAPipelineIsAnsweredAsItsCommandsOneByOne compares two servers that are asked the same.
@@ -104,8 +96,8 @@ func TestAPipelineIsAnsweredAsItsCommandsOneByOne(t *testing.T) {
 			"DISCARD", "FOO", "GET",
 		}), 1, 40).Draw(rt, "commands")
 		// Both have the same id of a connection, which HELLO shows.
-		_, first := startServer(t, Config{DB: newMemory()})
-		_, second := startServer(t, Config{DB: newMemory()})
+		_, first := startServer(t, Config{db: newMemory(t)})
+		_, second := startServer(t, Config{db: newMemory(t)})
 		oneByOne, pipelined := dial(t, first), dial(t, second)
 		defer oneByOne.Close()
 		defer pipelined.Close()
@@ -126,32 +118,21 @@ func TestAPipelineIsAnsweredAsItsCommandsOneByOne(t *testing.T) {
 }
 
 func TestATransactionIsOneDelta(t *testing.T) {
-	db := newMemory()
-	_, address := startServer(t, Config{DB: db})
+	db := newMemory(t)
+	_, address := startServer(t, Config{db: db})
 	p := dial(t, address)
 	for _, line := range []string{"MULTI", "SET a 1", "SADD s x y", "INCR a", "EXEC"} {
 		p.ask(line)
 	}
-	if len(db.deltas) != 1 {
-		t.Fatalf("%d deltas, want 1", len(db.deltas))
+	if s := db.status(t); s.Deltas != 1 || mutations(s) != 4 {
+		t.Errorf("%d deltas with %d dots, want one with 4: SET, SADD of two, INCR", s.Deltas, mutations(s))
 	}
-	if n := contextSize(db.deltas[0]); n != 4 {
-		t.Errorf("the delta has %d dots, want 4: SET, SADD of two, INCR", n)
-	}
-}
-
-func contextSize(s *crdt.State) (n uint64) {
-	c := s.Context()
-	for counter := uint64(1); c.Has(crdt.Dot{Replica: 1, Counter: counter}); counter++ {
-		n++
-	}
-	return n
 }
 
 func TestWhatTheDatabaseRefusesIsAnsweredWithItsError(t *testing.T) {
-	db := newMemory()
+	db := newMemory(t)
 	db.refusal = errors.New("the disk is full")
-	_, address := startServer(t, Config{DB: db})
+	_, address := startServer(t, Config{db: db})
 	p := dial(t, address)
 	p.send([]string{"PING"}, []string{"SET", "a", "1"}, []string{"INCR", "a", "b"},
 		[]string{"SET", "a", "1", "FOO"}, []string{"ECHO", "x"}, []string{"GET", "a"})
@@ -182,8 +163,8 @@ func TestARefusalBeforeAnyReplyAnswersEachCommand(t *testing.T) {
 }
 
 func TestAfterQuitNothingIsExecuted(t *testing.T) {
-	db := newMemory()
-	_, address := startServer(t, Config{DB: db})
+	db := newMemory(t)
+	_, address := startServer(t, Config{db: db})
 	p := dial(t, address)
 	p.send([]string{"SET", "a", "1"}, []string{"QUIT"}, []string{"SET", "a", "2"})
 	if first, second := p.reply(), p.reply(); first != "+OK" || second != "+OK" {
@@ -195,7 +176,7 @@ func TestAfterQuitNothingIsExecuted(t *testing.T) {
 
 // TestABatchOfLongRepliesIsSentInParts has more to send than MaxBatchOutput, within an update too.
 func TestABatchOfLongRepliesIsSentInParts(t *testing.T) {
-	_, address := startServer(t, Config{DB: newMemory()})
+	_, address := startServer(t, Config{db: newMemory(t)})
 	p := dial(t, address)
 	value := strings.Repeat("v", MaxValue/2)
 	p.send([]string{"SET", "a", value})
@@ -228,7 +209,7 @@ func BenchmarkPipelineOfSixteenSets(b *testing.B) { benchmark(b, 16, "SET", "key
 func BenchmarkPing(b *testing.B) { benchmark(b, 1, "PING") }
 
 func benchmark(b *testing.B, pipeline int, args ...string) {
-	_, address := startServer(b, Config{DB: newMemory()})
+	_, address := startServer(b, Config{db: newMemory(b)})
 	p := dial(b, address)
 	data := bytes.Repeat(encodeCommand(args...), pipeline)
 	p.sendRaw(data)

@@ -140,7 +140,7 @@ func (s *Server) noteBrowser(c *client) {
 type call struct {
 	server  *Server
 	session *session
-	tx      Tx // nil if the command needs none
+	tx      *embedded.Tx // nil if the command needs none
 	args    [][]byte
 	out     *replies
 }
@@ -201,16 +201,12 @@ func (c *call) integer(i int) (int64, error) {
 	return n, nil
 }
 
-// keys returns the handles of all keys.
-func (c *call) keys() crdt.Fields { return crdt.Root(c.tx) }
-
 // typeError returns errWrongType if the key exists, but without a value of type t.
 func (c *call) typeError(key string, t crdt.Type) error {
-	s, err := c.tx.Summary(key)
-	if err == nil && s.Exists() && !s.Holds(t) {
+	if types := c.tx.Types(key); types != 0 && !types.Has(t) {
 		return errWrongType
 	}
-	return err
+	return nil
 }
 
 const (

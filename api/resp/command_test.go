@@ -7,25 +7,24 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/peerd/peerd/crdt"
+	embedded "github.com/peerd/peerd/peer"
 )
 
 // TestAKeyOfSeveralTypesAnswersTheCommandsOfEach is what two replicas make that create one key at
 // once.
 func TestAKeyOfSeveralTypesAnswersTheCommandsOfEach(t *testing.T) {
-	db := newMemory()
-	err := db.update(func(tx Tx) error {
-		root := crdt.Root(tx)
-		_, err := root.Set("k").Add("member")
+	db := newMemory(t)
+	err := db.Peer.Update(t.Context(), func(tx *embedded.Tx) error {
+		_, err := tx.Set("k").Add("member")
 		return errors.Join(err,
-			root.String("k").Set([]byte("text")),
-			root.Map("k").String("f").Set([]byte("value")),
-			root.Flag("flag").Enable())
+			tx.String("k").Set([]byte("text")),
+			tx.Map("k").String("f").Set([]byte("value")),
+			tx.Flag("flag").Set(true))
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, address := startServer(t, Config{DB: db})
+	_, address := startServer(t, Config{db: db})
 	p := dial(t, address)
 	p.expect("GET k", `"text"`)
 	p.expect("SISMEMBER k member", ":1")
@@ -43,7 +42,7 @@ func TestAKeyOfSeveralTypesAnswersTheCommandsOfEach(t *testing.T) {
 }
 
 func TestFlushRemovesAllKeys(t *testing.T) {
-	_, address := startServer(t, Config{DB: newMemory()})
+	_, address := startServer(t, Config{db: newMemory(t)})
 	p := dial(t, address)
 	for _, flush := range []string{"FLUSHALL", "FLUSHDB", "FLUSHALL ASYNC", "flushdb sync"} {
 		for i := range 20 {
@@ -59,18 +58,18 @@ func TestFlushRemovesAllKeys(t *testing.T) {
 }
 
 func TestASetOfAPlainStringTouchesOneCell(t *testing.T) {
-	db := newMemory()
-	_, address := startServer(t, Config{DB: db})
+	db := newMemory(t)
+	_, address := startServer(t, Config{db: db})
 	p := dial(t, address)
 	p.expect("SET k 1", "+OK")
 	p.expect("SET k 2", "+OK")
-	if n := contextSize(db.state); n != 2 {
+	if n := mutations(db.status(t)); n != 2 {
 		t.Errorf("two SETs issued %d dots", n)
 	}
 }
 
 func TestInfoTellsWhatToolsReadFromIt(t *testing.T) {
-	_, address := startServer(t, Config{DB: newMemory(), Version: "1.2"})
+	_, address := startServer(t, Config{db: newMemory(t), Version: "1.2"})
 	p := dial(t, address)
 	p.expect("SET a 1", "+OK")
 	text, err := strconv.Unquote(p.ask("INFO"))
@@ -92,7 +91,7 @@ func TestInfoTellsWhatToolsReadFromIt(t *testing.T) {
 
 func TestConfigGetShowsTheSettingsOfTheOperator(t *testing.T) {
 	_, address := startServer(t, Config{
-		DB: newMemory(), Settings: map[string]string{"appendfsync": "always"},
+		db: newMemory(t), Settings: map[string]string{"appendfsync": "always"},
 	})
 	p := dial(t, address)
 	p.expect("CONFIG GET appendfs*", "*2\n  \"appendfsync\"\n  \"always\"")
@@ -101,7 +100,7 @@ func TestConfigGetShowsTheSettingsOfTheOperator(t *testing.T) {
 }
 
 func TestCommandDescribesEveryCommand(t *testing.T) {
-	_, address := startServer(t, Config{DB: newMemory()})
+	_, address := startServer(t, Config{db: newMemory(t)})
 	p := dial(t, address)
 	n := len(commands)
 	p.expect("COMMAND COUNT", ":"+strconv.Itoa(n))

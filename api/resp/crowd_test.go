@@ -23,7 +23,7 @@ func crowd(t *testing.T, address string, n int, send []byte) {
 }
 
 func TestAllClientsTogetherHoldABoundedMemory(t *testing.T) {
-	s, address := startServer(t, Config{DB: newMemory()})
+	s, address := startServer(t, Config{db: newMemory(t)})
 	polite := dial(t, address)
 	const members, size = 600, 60_000
 	for i := range members {

@@ -1,17 +1,17 @@
 // Package resp lets Redis clients talk to a peerd replica: it serves a subset of Redis's commands
-// over RESP2 and RESP3 on top of a DB.
+// over RESP2 and RESP3 on top of a peer.
 //
 // # The idea
 //
 // A connection is one goroutine. It reads what its client has sent, cuts off as many whole
 // commands as there are (a batch), and executes them in order. If any of them writes, the batch is
-// one DB.Update, each command a transaction of its own within one commit group, so a pipeline
-// costs one commit whatever its length; else it is one DB.View. Then all replies leave in one
+// one Peer.UpdateAll, each command a transaction of its own within one commit group, so a pipeline
+// costs one commit whatever its length; else it is one Peer.View. Then all replies leave in one
 // write. A connection that waits for its client holds no buffer.
 //
 // # The contract
 //
-// A reply to a write is sent after DB.Update said that it is as durable as configured. Replies
+// A reply to a write is sent after UpdateAll said that it is as durable as configured. Replies
 // come in the order of the commands. A command that fails changed nothing. MULTI/EXEC is one
 // transaction, visible at once and replicated as one delta; as in Redis, a command in it that
 // meets a wrong type does not undo the others. A server that shuts down finishes and answers the

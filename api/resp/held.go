@@ -3,6 +3,8 @@ package resp
 import (
 	"context"
 	"time"
+
+	embedded "github.com/peerd/peerd/peer"
 )
 
 // evicted stands for what a client holds that is to be closed.
@@ -90,12 +92,12 @@ func (s *Server) unread(c *client) {
 }
 
 // scan runs a View that may take long and return much, when fewer than MaxScans others do.
-func (s *Server) scan(ctx context.Context, fn func(Tx) error) error {
+func (s *Server) scan(ctx context.Context, fn func(*embedded.Tx) error) error {
 	select {
 	case s.scans <- struct{}{}:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	defer func() { <-s.scans }()
-	return s.config.DB.View(ctx, fn)
+	return s.config.db.View(ctx, fn)
 }

@@ -11,12 +11,14 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	embedded "github.com/peerd/peerd/peer"
 )
 
 // onPipe runs fn with the far end of a connection that is served under a clock of its own.
 func onPipe(t *testing.T, fn func(t *testing.T, s *Server, far net.Conn)) {
 	synctest.Test(t, func(t *testing.T) {
-		s, err := New(Config{DB: newMemory()})
+		s, err := New(Config{db: newMemory(t)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -87,15 +89,15 @@ type busyDB struct {
 	leave   chan struct{}
 }
 
-func (db *busyDB) View(ctx context.Context, fn func(Tx) error) error {
+func (db *busyDB) View(ctx context.Context, fn func(*embedded.Tx) error) error {
 	db.running.Add(1)
 	<-db.leave
 	return db.memory.View(ctx, fn)
 }
 
 func TestFewScansRunAtOnceAndOtherReadsBesideThem(t *testing.T) {
-	db := &busyDB{memory: newMemory(), leave: make(chan struct{})}
-	_, address := startServer(t, Config{DB: db})
+	db := &busyDB{memory: newMemory(t), leave: make(chan struct{})}
+	_, address := startServer(t, Config{db: db})
 	var scanning []*peer
 	for range 2 * MaxScans {
 		p := dial(t, address)
@@ -145,7 +147,7 @@ func TestWhatAWaitingClientHoldsIsBounded(t *testing.T) {
 	const more = 1000
 	for _, by := range []string{"file descriptor", "blocking read"} {
 		t.Run(by, func(t *testing.T) {
-			s, address := startServer(t, Config{DB: newMemory()})
+			s, address := startServer(t, Config{db: newMemory(t)})
 			p := dial(t, address)
 			if by == "blocking read" {
 				near, far := net.Pipe()
@@ -185,7 +187,7 @@ func TestAClientThatTookItsRepliesHoldsThemNoLonger(t *testing.T) {
 // TestNobodyIsClosedForMemoryThatWasGivenBack stops a client between the two steps of giving memory
 // back, where a busy machine may stop it.
 func TestNobodyIsClosedForMemoryThatWasGivenBack(t *testing.T) {
-	s, err := New(Config{DB: newMemory()})
+	s, err := New(Config{db: newMemory(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -216,7 +218,7 @@ func (c *expelling) SetWriteDeadline(t time.Time) error {
 
 func TestADeadlineThatIsSetAfterwardsDoesNotKeepAClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, err := New(Config{DB: newMemory()})
+		s, err := New(Config{db: newMemory(t)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -95,9 +95,9 @@ func (c *call) infoReplication() (string, error) {
 }
 
 func (c *call) infoKeyspace() (string, error) {
-	n, err := c.tx.KeyCount()
-	if err != nil || n == 0 {
-		return "", err
+	n := c.tx.Len()
+	if n == 0 {
+		return "", nil
 	}
 	return fmt.Sprintf("db0:keys=%d,expires=0,avg_ttl=0\r\n", n), nil
 }

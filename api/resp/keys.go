@@ -7,41 +7,32 @@ import (
 	"github.com/peerd/peerd/crdt"
 )
 
-func runDel(c *call) error { return c.countEach(1, c.keys().Delete) }
+func runDel(c *call) error { return c.countEach(1, c.tx.Remove) }
 
-func runExists(c *call) error { return c.countEach(1, c.keys().Exists) }
+func runExists(c *call) error {
+	return c.countEach(1, func(key string) (bool, error) { return c.tx.Has(key), nil })
+}
 
 func runType(c *call) error {
-	s, err := c.tx.Summary(c.arg(1))
-	if err != nil {
-		return err
-	}
-	c.out.status(typeName(s))
+	c.out.status(typeName(c.tx.Types(c.arg(1))))
 	return nil
 }
 
 // typeName returns what TYPE says. Of several types that replicas gave a key at once it is always
 // the same one: the first that holds the most.
-func typeName(s crdt.Summary) string {
-	switch {
-	case s.Holds(crdt.TypeMap):
+func typeName(types crdt.Types) string {
+	switch t := types.First(); t {
+	case 0:
+		return "none"
+	case crdt.TypeMap:
 		return "hash"
-	case s.Holds(crdt.TypeSet):
-		return "set"
-	case s.Holds(crdt.TypeValue):
-		return "string"
-	case s.Holds(crdt.TypeFlag):
-		return "flag"
+	default:
+		return t.String()
 	}
-	return "none"
 }
 
 func runDBSize(c *call) error {
-	n, err := c.tx.KeyCount()
-	if err != nil {
-		return err
-	}
-	c.out.integer(int64(n))
+	c.out.integer(int64(c.tx.Len()))
 	return nil
 }
 
@@ -52,7 +43,7 @@ func runFlush(c *call) error {
 		!strings.EqualFold(c.arg(1), "SYNC") {
 		return errSyntax
 	}
-	if _, err := c.keys().Clear(); err != nil {
+	if _, err := c.tx.Clear(); err != nil {
 		return err
 	}
 	c.out.status("OK")
@@ -73,15 +64,14 @@ func runKeys(c *call) error {
 		return err
 	}
 	at, n := len(c.out.buf), 0
-	err = c.tx.Keys(globPrefix(pattern), "", func(key string, _ crdt.Summary) bool {
+	for key := range c.tx.Keys(globPrefix(pattern), "") {
 		if matchGlob(pattern, key) {
 			c.out.text(key)
 			n++
 		}
-		return len(c.out.buf)-at <= MaxReply
-	})
-	if err != nil {
-		return err
+		if len(c.out.buf)-at > MaxReply {
+			break
+		}
 	}
 	c.out.arrayAt(at, n)
 	return nil

@@ -13,7 +13,7 @@ import (
 )
 
 func TestACommandBeyondALimitLeavesTheConnectionUsable(t *testing.T) {
-	_, address := startServer(t, Config{DB: newMemory()})
+	_, address := startServer(t, Config{db: newMemory(t)})
 	p := dial(t, address)
 	long := strings.Repeat("v", MaxValue)
 	p.send([]string{"SET", "a", long + "v"}, []string{"SET", "b", long}, []string{"GET", "b"})
@@ -40,7 +40,7 @@ func TestACommandBeyondALimitLeavesTheConnectionUsable(t *testing.T) {
 }
 
 func TestATransactionBeyondItsLimitIsRefusedAsAWhole(t *testing.T) {
-	_, address := startServer(t, Config{DB: newMemory()})
+	_, address := startServer(t, Config{db: newMemory(t)})
 	p := dial(t, address)
 	p.expect("MULTI", "+OK")
 	long := strings.Repeat("v", MaxValue/2)
@@ -56,7 +56,7 @@ func TestATransactionBeyondItsLimitIsRefusedAsAWhole(t *testing.T) {
 }
 
 func TestATransactionWhoseReplyIsTooLongChangesNothing(t *testing.T) {
-	_, address := startServer(t, Config{DB: newMemory()})
+	_, address := startServer(t, Config{db: newMemory(t)})
 	p := dial(t, address)
 	p.send([]string{"SET", "a", strings.Repeat("v", MaxValue)})
 	p.reply()
@@ -71,7 +71,7 @@ func TestATransactionWhoseReplyIsTooLongChangesNothing(t *testing.T) {
 }
 
 func TestAProtocolErrorIsToldAndEndsTheConnection(t *testing.T) {
-	_, address := startServer(t, Config{DB: newMemory()})
+	_, address := startServer(t, Config{db: newMemory(t)})
 	for _, test := range []struct{ name, sent, want string }{
 		{"malformed", "*1\r\n$4\r\nPING\r\n*x\r\n",
 			"+PONG\n-ERR Protocol error: invalid multibulk length"},
@@ -93,7 +93,7 @@ func TestAProtocolErrorIsToldAndEndsTheConnection(t *testing.T) {
 }
 
 func TestAClientTooManyIsToldSo(t *testing.T) {
-	_, address := startServer(t, Config{DB: newMemory(), MaxClients: 2})
+	_, address := startServer(t, Config{db: newMemory(t), MaxClients: 2})
 	first, second := dial(t, address), dial(t, address)
 	first.expect("PING", "+PONG")
 	second.expect("PING", "+PONG")
@@ -138,7 +138,7 @@ func eventually(t *testing.T, what string, condition func() bool) {
 
 func TestAWaitingClientHoldsLittleMemory(t *testing.T) {
 	const clients, each = 200, 16 << 10
-	_, address := startServer(t, Config{DB: newMemory()})
+	_, address := startServer(t, Config{db: newMemory(t)})
 	before := memoryInUse()
 	big := strings.Repeat("v", 100_000)
 	for range clients {

@@ -215,7 +215,7 @@ func TestReadsAndWritesAtOnePeerAreLinearizable(t *testing.T) {
 		"on a disk that syncs": {Dir: t.TempDir(), Durability: embedded.Always},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, address := startServer(t, Config{DB: ForPeer(openOffline(t, cfg))})
+			_, address := startServer(t, Config{Peer: openOffline(t, cfg)})
 			history := record(t, address, seed)
 			result, info := porcupine.CheckOperationsVerbose(keysOfOnePeer, history, checkTime)
 			t.Logf("%d requests of %d clients: %s", len(history), linearClients, result)
@@ -234,15 +234,15 @@ func TestReadsAndWritesAtOnePeerAreLinearizable(t *testing.T) {
 
 // staleDB answers one read in ten from a snapshot that was taken at the start.
 type staleDB struct {
-	DB
+	database
 	reads atomic.Int64
 	mu    sync.Mutex // held by the user of old
-	old   Tx
+	old   *embedded.Tx
 }
 
-func (db *staleDB) View(ctx context.Context, fn func(Tx) error) error {
+func (db *staleDB) View(ctx context.Context, fn func(*embedded.Tx) error) error {
 	if db.reads.Add(1)%10 != 0 {
-		return db.DB.View(ctx, fn)
+		return db.database.View(ctx, fn)
 	}
 	db.mu.Lock()
 	defer db.mu.Unlock()
@@ -250,10 +250,10 @@ func (db *staleDB) View(ctx context.Context, fn func(Tx) error) error {
 }
 
 func TestAStaleReadIsFound(t *testing.T) {
-	db := &staleDB{DB: ForPeer(openOffline(t, embedded.Config{Memory: true}))}
-	pinned, leave, left := make(chan Tx), make(chan struct{}), make(chan error)
+	db := &staleDB{database: openOffline(t, embedded.Config{Memory: true})}
+	pinned, leave, left := make(chan *embedded.Tx), make(chan struct{}), make(chan error)
 	go func() {
-		left <- db.DB.View(context.Background(), func(tx Tx) error {
+		left <- db.database.View(context.Background(), func(tx *embedded.Tx) error {
 			pinned <- tx
 			<-leave
 			return nil
@@ -266,7 +266,7 @@ func TestAStaleReadIsFound(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	_, address := startServer(t, Config{DB: db})
+	_, address := startServer(t, Config{db: db})
 	history := record(t, address, rand.Uint64())
 	if porcupine.CheckOperationsTimeout(keysOfOnePeer, history, checkTime) != porcupine.Illegal {
 		t.Error("reads of an old snapshot pass as linearizable: the check finds nothing")

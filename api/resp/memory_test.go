@@ -3,97 +3,64 @@ package resp
 import (
 	"context"
 	"errors"
-	"strings"
-	"sync"
-	"time"
+	"sync/atomic"
+	"testing"
 
-	"github.com/peerd/peerd/crdt"
 	embedded "github.com/peerd/peerd/peer"
 )
 
-// memory is a DB in memory, for tests: one lock around a crdt.State.
+// memory is a peer in memory that counts what it is asked for, and can be made to refuse it.
 type memory struct {
-	mu      sync.Mutex
-	state   *crdt.State
-	replica crdt.ReplicaID
-	clock   int // milliseconds since 1970
-
-	views, updates int
-	deltas         []*crdt.State // of transactions that wrote
-	refusal        error         // if set, what View and each transaction return
+	*embedded.Peer
+	views, updates atomic.Int64
+	refusal        error // if set, what View and each transaction return
 }
 
-func newMemory() *memory { return &memory{state: crdt.NewState(), replica: 1} }
-
-type memoryTx struct {
-	crdt.Tx
-}
-
-func (m *memory) View(_ context.Context, fn func(Tx) error) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.views++
-	err := m.state.View(func(tx crdt.Tx) error { return fn(memoryTx{tx}) })
-	return errors.Join(err, m.refusal)
-}
-
-func (m *memory) Update(_ context.Context, fns []func(Tx) error) []error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.updates++
-	errs := make([]error, len(fns))
-	for i, fn := range fns {
-		errs[i] = m.update(fn)
+func newMemory(t testing.TB) *memory {
+	t.Helper()
+	p, err := embedded.Open(context.Background(), embedded.Config{Memory: true, Offline: true})
+	if err != nil {
+		t.Fatal(err)
 	}
-	return errs
-}
-
-// Watch implements DB. It tells nothing.
-func (m *memory) Watch() Watch { return &silence{closed: make(chan struct{})} }
-
-type silence struct {
-	once   sync.Once
-	closed chan struct{}
-}
-
-func (s *silence) Next(context.Context) (embedded.Change, error) {
-	<-s.closed
-	return embedded.Change{}, embedded.ErrClosed
-}
-
-func (s *silence) Close() { s.once.Do(func() { close(s.closed) }) }
-
-func (m *memory) update(fn func(Tx) error) error {
-	m.clock++
-	delta, err := m.state.Update(m.replica, time.UnixMilli(int64(m.clock)), func(tx crdt.Tx) error {
-		if err := fn(memoryTx{tx}); err != nil {
-			return err
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
 		}
-		return m.refusal
 	})
-	if err == nil && !delta.Equal(crdt.NewState()) {
-		m.deltas = append(m.deltas, delta)
-	}
-	return err
+	return &memory{Peer: p}
 }
 
-func (tx memoryTx) Keys(prefix, after string, fn func(string, crdt.Summary) bool) error {
-	last, started := "", false
-	visit := func(key string, _ crdt.Type) bool {
-		if started && key == last || !strings.HasPrefix(key, prefix) {
-			return true
-		}
-		last, started = key, true
-		s, err := tx.Summary(key)
-		return err == nil && fn(key, s)
-	}
-	if after == "" {
-		return crdt.Root(tx).Range(visit)
-	}
-	return crdt.Root(tx).RangeAfter(after, visit)
+func (m *memory) View(ctx context.Context, fn func(*embedded.Tx) error) error {
+	m.views.Add(1)
+	return errors.Join(m.Peer.View(ctx, fn), m.refusal)
 }
 
-func (tx memoryTx) KeyCount() (n int, err error) {
-	err = tx.Keys("", "", func(string, crdt.Summary) bool { n++; return true })
-	return n, err
+func (m *memory) UpdateAll(ctx context.Context, fns []func(*embedded.Tx) error) []error {
+	m.updates.Add(1)
+	refused := make([]func(*embedded.Tx) error, len(fns))
+	for i, fn := range fns {
+		refused[i] = func(tx *embedded.Tx) error { return errors.Join(fn(tx), m.refusal) }
+	}
+	if m.refusal == nil {
+		refused = fns
+	}
+	return m.Peer.UpdateAll(ctx, refused)
+}
+
+// status returns what the peer says of itself.
+func (m *memory) status(t testing.TB) embedded.Status {
+	t.Helper()
+	s, err := m.Status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// mutations returns how many there are, of all replicas.
+func mutations(s embedded.Status) (n uint64) {
+	for _, count := range s.VersionVector {
+		n += count
+	}
+	return n
 }

@@ -25,7 +25,7 @@ type subscriptions struct {
 	channels nameSet
 	patterns nameSet
 	bytes    int // of their names, each charged ArgumentCost besides
-	watch    Watch
+	watch    *embedded.Watch
 	sending  bool           // the goroutine was started
 	sender   sync.WaitGroup // it
 }
@@ -98,7 +98,7 @@ func (c *call) subscribe(reply string, set *nameSet, hasMessages func(string) bo
 			return replyError(fmt.Sprintf(
 				"ERR more than %d clients with subscriptions (MaxSubscribers)", MaxSubscribers))
 		}
-		subs.watch = c.server.config.DB.Watch()
+		subs.watch = c.server.config.db.Watch("")
 	}
 	for i := range c.args[1:] {
 		subs.add(set, c.arg(i+1))
@@ -184,7 +184,7 @@ func (c *client) unfollow(ctx context.Context) {
 // nothing for it: one that is slow gets fewer messages, with each key once. One that falls behind
 // the log of changes is closed, as Redis closes one beyond its output limit: it knows then that it
 // missed some.
-func (c *client) sendMessages(ctx context.Context, watch Watch) {
+func (c *client) sendMessages(ctx context.Context, watch *embedded.Watch) {
 	for {
 		change, err := watch.Next(ctx)
 		switch {
@@ -207,7 +207,7 @@ func (c *client) sendMessages(ctx context.Context, watch Watch) {
 }
 
 // tell sends the messages about some keys.
-func (c *client) tell(ctx context.Context, watch Watch, keys []string) error {
+func (c *client) tell(ctx context.Context, watch *embedded.Watch, keys []string) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	if c.subs.watch != watch {
@@ -215,13 +215,13 @@ func (c *client) tell(ctx context.Context, watch Watch, keys []string) error {
 	}
 	out := replies{resp3: c.resp3}
 	for len(keys) > 0 {
-		err := c.server.config.DB.View(ctx, func(tx Tx) error {
+		err := c.server.config.db.View(ctx, func(tx *embedded.Tx) error {
 			for len(keys) > 0 && len(out.buf) < writeSize {
-				s, err := tx.Summary(keys[0])
-				if err != nil {
-					return err
+				event := eventOf(tx.Types(keys[0]))
+				if tx.Err() != nil {
+					return tx.Err()
 				}
-				c.subs.message(&out, keys[0], eventOf(s))
+				c.subs.message(&out, keys[0], event)
 				keys = keys[1:]
 			}
 			return nil
@@ -239,8 +239,8 @@ func (c *client) tell(ctx context.Context, watch Watch, keys []string) error {
 
 // eventOf names what happened to a key, in Redis's words. Changes that came together, or from other
 // peers, are told as one, so it is not the command that made it.
-func eventOf(s crdt.Summary) string {
-	switch typeName(s) {
+func eventOf(types crdt.Types) string {
+	switch typeName(types) {
 	case "none":
 		return "del"
 	case "hash":

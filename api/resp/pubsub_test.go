@@ -26,7 +26,7 @@ func startPeer(t *testing.T, cfg embedded.Config, log *slog.Logger) (*embedded.P
 			t.Error(err)
 		}
 	})
-	_, address := startServer(t, Config{DB: ForPeer(p), Logger: log})
+	_, address := startServer(t, Config{Peer: p, Logger: log})
 	return p, address
 }
 
@@ -76,7 +76,7 @@ func TestASubscriberIsToldOfChangedKeys(t *testing.T) {
 }
 
 func TestASubscriptionThatMakesNoSenseIsRefused(t *testing.T) {
-	s, address := startServer(t, Config{DB: newMemory()})
+	s, address := startServer(t, Config{db: newMemory(t)})
 	p := dial(t, address)
 	p.expect("SUBSCRIBE news", "-ERR 'news' will never have a message, as there is no PUBLISH: "+
 		"subscribe to __keyspace@0__:KEY or __keyevent@0__:EVENT")
@@ -121,7 +121,7 @@ func TestASubscriberThatDoesNotReadIsClosed(t *testing.T) {
 	for i := range 40 {
 		err := p.Update(context.Background(), func(tx *embedded.Tx) error {
 			for j := range 100 {
-				if err := tx.Flag(fmt.Sprint(long, i, ":", j)).Enable(); err != nil {
+				if err := tx.Flag(fmt.Sprint(long, i, ":", j)).Set(true); err != nil {
 					return err
 				}
 			}

@@ -5,8 +5,6 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"sync"
-
-	"github.com/peerd/peerd/crdt"
 )
 
 // cursors remembers at which key each unfinished SCAN stands. Redis's cursors are numbers, while
@@ -127,23 +125,19 @@ func runScan(c *call) error {
 	}
 	at, n := len(c.out.buf), 0
 	seen, last, more := int64(0), after, false
-	err = c.tx.Keys(globPrefix(o.pattern), after, func(key string, s crdt.Summary) bool {
+	for key, types := range c.tx.Keys(globPrefix(o.pattern), after) {
 		if seen == o.count || len(c.out.buf)-at > MaxBatchOutput {
 			more = true
-			return false
+			break
 		}
 		if key != "" { // no scan can go on after the empty key: "" bounds nothing
 			seen++
 		}
 		last = key
-		if matchGlob(o.pattern, key) && (o.typ == "" || o.typ == typeName(s)) {
+		if matchGlob(o.pattern, key) && (o.typ == "" || o.typ == typeName(types)) {
 			c.out.text(key)
 			n++
 		}
-		return true
-	})
-	if err != nil {
-		return err
 	}
 	next := uint64(0)
 	if more {

@@ -11,7 +11,7 @@ import (
 
 // TestEveryKeyThatStaysIsReturnedByAScan writes and deletes other keys meanwhile.
 func TestEveryKeyThatStaysIsReturnedByAScan(t *testing.T) {
-	_, address := startServer(t, Config{DB: newMemory()})
+	_, address := startServer(t, Config{db: newMemory(t)})
 	p := dial(t, address)
 	p.send([]string{"SET", "", "the empty key"})
 	p.reply()

@@ -58,7 +58,7 @@ var commandLine = regexp.MustCompile(`^(\w*)(>>?) (.*)$`)
 func runScript(t *testing.T, script string) string {
 	address := *redis
 	if address == "" {
-		_, address = startServer(t, Config{DB: newMemory(), Version: "test"})
+		_, address = startServer(t, Config{db: newMemory(t), Version: "test"})
 	}
 	connections := map[string]*peer{}
 	var out strings.Builder

@@ -16,6 +16,7 @@ import (
 
 	"github.com/peerd/peerd/internal/auth"
 	"github.com/peerd/peerd/internal/latency"
+	embedded "github.com/peerd/peerd/peer"
 )
 
 // ErrServerClosed is returned by Serve on a server that was shut down before.
@@ -23,8 +24,8 @@ var ErrServerClosed = errors.New("server is closed")
 
 // Config is what a server is made with.
 type Config struct {
-	// DB is where the data is. Required.
-	DB DB
+	// Peer is where the data is. Required.
+	Peer *embedded.Peer
 	// Auth knows the passwords. Nil: clients need none.
 	Auth *auth.Guard
 	// MaxClients is the number of connections. Default DefaultMaxClients. Each takes a file
@@ -42,13 +43,22 @@ type Config struct {
 	SlowLog time.Duration
 	// Logger takes what an operator should know. Default: nothing is logged.
 	Logger *slog.Logger
+
+	db database // in place of Peer, for tests
+}
+
+// database is what the server asks of a peer.
+type database interface {
+	View(ctx context.Context, fn func(*embedded.Tx) error) error
+	UpdateAll(ctx context.Context, fns []func(*embedded.Tx) error) []error
+	Watch(prefix string) *embedded.Watch
 }
 
 // Validate reports every problem of the configuration.
 func (c Config) Validate() error {
 	var problems []error
-	if c.DB == nil {
-		problems = append(problems, errors.New("no DB"))
+	if c.Peer == nil && c.db == nil {
+		problems = append(problems, errors.New("no Peer"))
 	}
 	if c.MaxClients < 0 {
 		problems = append(problems, fmt.Errorf("MaxClients is %d: want 0 or more", c.MaxClients))
@@ -64,6 +74,9 @@ func (c Config) Validate() error {
 }
 
 func (c Config) withDefaults() Config {
+	if c.db == nil {
+		c.db = c.Peer
+	}
 	if c.MaxClients == 0 {
 		c.MaxClients = DefaultMaxClients
 	}

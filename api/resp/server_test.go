@@ -6,11 +6,13 @@ import (
 	"net"
 	"sync"
 	"testing"
+
+	embedded "github.com/peerd/peerd/peer"
 )
 
 func TestAConfigurationReportsEveryProblem(t *testing.T) {
 	_, err := New(Config{MaxClients: -1, DrainTimeout: -1})
-	want := "no DB\nMaxClients is -1: want 0 or more\nDrainTimeout is -1ns: want 0 or more"
+	want := "no Peer\nMaxClients is -1: want 0 or more\nDrainTimeout is -1ns: want 0 or more"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v\nwant %s", err, want)
 	}
@@ -22,11 +24,11 @@ type slowDB struct {
 	entered, leave chan struct{}
 }
 
-func (db slowDB) Update(ctx context.Context, fns []func(Tx) error) []error {
+func (db slowDB) UpdateAll(ctx context.Context, fns []func(*embedded.Tx) error) []error {
 	db.entered <- struct{}{}
 	select {
 	case <-db.leave:
-		return db.memory.Update(ctx, fns)
+		return db.memory.UpdateAll(ctx, fns)
 	case <-ctx.Done():
 		errs := make([]error, len(fns))
 		for i := range errs {
@@ -39,8 +41,8 @@ func (db slowDB) Update(ctx context.Context, fns []func(Tx) error) []error {
 func TestAShutdownAnswersWhatWasAccepted(t *testing.T) {
 	for _, by := range []string{"context", "Shutdown"} {
 		t.Run(by, func(t *testing.T) {
-			db := slowDB{newMemory(), make(chan struct{}), make(chan struct{})}
-			s, err := New(Config{DB: db, DrainTimeout: patience})
+			db := slowDB{newMemory(t), make(chan struct{}), make(chan struct{})}
+			s, err := New(Config{db: db, DrainTimeout: patience})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -81,8 +83,8 @@ func TestAShutdownAnswersWhatWasAccepted(t *testing.T) {
 }
 
 func TestCloseCutsWhatWaitsForTheDatabase(t *testing.T) {
-	db := slowDB{newMemory(), make(chan struct{}), make(chan struct{})}
-	s, address := startServer(t, Config{DB: db})
+	db := slowDB{newMemory(t), make(chan struct{}), make(chan struct{})}
+	s, address := startServer(t, Config{db: db})
 	p := dial(t, address)
 	p.send([]string{"SET", "a", "1"})
 	<-db.entered
@@ -93,7 +95,7 @@ func TestCloseCutsWhatWaitsForTheDatabase(t *testing.T) {
 }
 
 func TestConnectionsWithoutAFileDescriptorWork(t *testing.T) {
-	s, err := New(Config{DB: newMemory()})
+	s, err := New(Config{db: newMemory(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

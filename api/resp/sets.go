@@ -3,7 +3,7 @@ package resp
 import "github.com/peerd/peerd/crdt"
 
 // set returns the set of the key that the first argument names.
-func (c *call) set() crdt.Set { return c.keys().Set(c.arg(1)) }
+func (c *call) set() crdt.Set { return c.tx.Set(c.arg(1)) }
 
 // setError returns errWrongType if that key exists without a set.
 func (c *call) setError() error { return c.typeError(c.arg(1), crdt.TypeSet) }
@@ -42,28 +42,23 @@ func (c *call) countEach(first int, fn func(string) (bool, error)) error {
 // Commands that only read look at the key's type last, and only if they have found nothing.
 
 func runSIsMember(c *call) error {
-	ok, err := c.set().Contains(c.arg(2))
-	if !ok && err == nil {
-		err = c.setError()
+	if c.set().Has(c.arg(2)) {
+		c.out.integer(1)
+		return nil
 	}
-	if err != nil {
+	if err := c.setError(); err != nil {
 		return err
 	}
-	n := int64(0)
-	if ok {
-		n = 1
-	}
-	c.out.integer(n)
+	c.out.integer(0)
 	return nil
 }
 
 func runSCard(c *call) error {
-	n, err := c.set().Len()
-	if n == 0 && err == nil {
-		err = c.setError()
-	}
-	if err != nil {
-		return err
+	n := c.set().Len()
+	if n == 0 {
+		if err := c.setError(); err != nil {
+			return err
+		}
 	}
 	c.out.integer(int64(n))
 	return nil
@@ -71,16 +66,16 @@ func runSCard(c *call) error {
 
 func runSMembers(c *call) error {
 	at, n := len(c.out.buf), 0
-	err := c.set().Range(func(elem string) bool {
+	for elem := range c.set().All() {
 		c.out.text(elem)
-		n++
-		return len(c.out.buf)-at <= MaxReply
-	})
-	if n == 0 && err == nil {
-		err = c.setError()
+		if n++; len(c.out.buf)-at > MaxReply {
+			break
+		}
 	}
-	if err != nil {
-		return err
+	if n == 0 {
+		if err := c.setError(); err != nil {
+			return err
+		}
 	}
 	c.out.setAt(at, n)
 	return nil

@@ -31,7 +31,7 @@ func (l *lines) String() string {
 
 func TestASlowCommandIsLoggedAndShownWithoutItsValues(t *testing.T) {
 	var log lines
-	s, address := startServer(t, Config{DB: newMemory(), SlowLog: time.Nanosecond,
+	s, address := startServer(t, Config{db: newMemory(t), SlowLog: time.Nanosecond,
 		Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	p := dial(t, address)
 	p.expect("CLIENT SETNAME me", "+OK")
@@ -74,7 +74,7 @@ func TestASlowCommandIsLoggedAndShownWithoutItsValues(t *testing.T) {
 }
 
 func TestNothingIsSlowWithoutALimit(t *testing.T) {
-	_, address := startServer(t, Config{DB: newMemory()})
+	_, address := startServer(t, Config{db: newMemory(t)})
 	p := dial(t, address)
 	p.expect("SET a 1", "+OK")
 	p.expect("SLOWLOG LEN", ":0")
@@ -113,7 +113,7 @@ func TestTheSlowLogIsBounded(t *testing.T) {
 }
 
 func TestCommandsAreCountedWithHowLongTheyTook(t *testing.T) {
-	s, address := startServer(t, Config{DB: newMemory()})
+	s, address := startServer(t, Config{db: newMemory(t)})
 	p := dial(t, address)
 	p.send([]string{"SET", "a", "1"}, []string{"SET", "b", "2"}, []string{"GET", "a"}, []string{"NONE"},
 		[]string{"MULTI"}, []string{"SET", "c", "3"}, []string{"EXEC"})

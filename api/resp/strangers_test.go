@@ -41,7 +41,7 @@ func (l *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipes", Net: "unix
 func onPipes(t *testing.T, config Config, secure func(net.Conn) net.Conn,
 	fn func(t *testing.T, connect func() *peer)) {
 	synctest.Test(t, func(t *testing.T) {
-		config.DB = newMemory()
+		config.db = newMemory(t)
 		s, err := New(config)
 		if err != nil {
 			t.Fatal(err)
@@ -152,7 +152,7 @@ func TestACutOverTLSWaitsForNobody(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s, err := New(Config{DB: newMemory(), DrainTimeout: time.Second})
+				s, err := New(Config{db: newMemory(t), DrainTimeout: time.Second})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -22,9 +22,8 @@ func runGet(c *call) error {
 
 // getString returns the string of a key, and errWrongType if there is only something else.
 func (c *call) getString(key string) (value []byte, ok bool, err error) {
-	value, ok, err = c.keys().String(key).Get()
-	if ok || err != nil {
-		return value, ok, err
+	if value, ok = c.tx.String(key).Get(); ok {
+		return value, true, nil
 	}
 	return nil, false, c.typeError(key, crdt.TypeValue)
 }
@@ -69,11 +68,8 @@ func runSet(c *call) error {
 		return err
 	}
 	key := c.arg(1)
-	held, err := c.tx.Summary(key)
-	if err != nil {
-		return err
-	}
-	exists := held.Exists()
+	held := c.tx.Types(key)
+	exists := held != 0
 	if o.get {
 		old, ok, err := c.getString(key)
 		if err != nil {
@@ -91,23 +87,18 @@ func runSet(c *call) error {
 		}
 		return nil
 	}
-	if exists && !onlyString(held) {
-		if _, err := c.keys().Delete(key); err != nil {
+	if exists && !held.Only(crdt.TypeValue) {
+		if _, err := c.tx.Remove(key); err != nil {
 			return err
 		}
 	}
-	if err := c.keys().String(key).Set(c.args[2]); err != nil {
+	if err := c.tx.String(key).Set(c.args[2]); err != nil {
 		return err
 	}
 	if !o.get {
 		c.out.status("OK")
 	}
 	return nil
-}
-
-// onlyString reports whether a key that exists holds nothing but a string.
-func onlyString(s crdt.Summary) bool {
-	return !s.Holds(crdt.TypeMap) && !s.Holds(crdt.TypeSet) && !s.Holds(crdt.TypeFlag)
 }
 
 func runIncr(c *call) error { return c.add(1) }
@@ -139,7 +130,7 @@ func (c *call) add(n int64) error {
 	if err := c.typeError(key, crdt.TypeValue); err != nil {
 		return err
 	}
-	value, err := c.keys().String(key).Add(n)
+	value, err := c.tx.String(key).Add(n)
 	if err != nil {
 		return additionError(err, errNotInteger)
 	}

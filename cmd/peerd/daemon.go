@@ -93,7 +93,7 @@ func (d *daemon) open(ctx context.Context, s settings) (err error) {
 		Peer: d.peer, Auth: d.guard, TLS: d.tls, Metrics: d.metrics(), SlowLog: s.slowLog, Logger: d.log,
 	})
 	d.redisServer, err = resp.New(resp.Config{
-		DB: resp.ForPeer(d.peer), Auth: d.guard, Version: version(), SlowLog: s.slowLog, Logger: d.log,
+		Peer: d.peer, Auth: d.guard, Version: version(), SlowLog: s.slowLog, Logger: d.log,
 		MaxClients: d.clientsWithFiles(s.maxClients),
 		Settings:   map[string]string{"appendfsync": appendfsync(s.peer.Durability)},
 	})

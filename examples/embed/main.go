@@ -13,6 +13,7 @@ import (
 	"io"
 	"log"
 	"os"
+	"slices"
 
 	"github.com/peerd/peerd/peer"
 )
@@ -52,9 +53,15 @@ func run(ctx context.Context, out io.Writer, dir string) error {
 		return err
 	}
 	fmt.Fprintln(out, "changed:", change.Keys)
-	if err := p.View(ctx, func(tx *peer.Tx) error { return show(out, tx) }); err != nil {
+	var shown string
+	err = p.View(ctx, func(tx *peer.Tx) error {
+		shown = describe(tx)
+		return nil
+	})
+	if err != nil { // a read failed: then what it gave is nothing to show
 		return err
 	}
+	fmt.Fprintln(out, shown)
 	return p.Close() // its error says whether everything is on the disk
 }
 
@@ -71,25 +78,14 @@ func signUp(name, mail string) func(tx *peer.Tx) error {
 		if _, err := user.Counter("visits").Add(1); err != nil {
 			return err
 		}
-		return tx.Flag("open").Enable()
+		return tx.Flag("open").Set(true)
 	}
 }
 
-// show prints what the database holds at one moment.
-func show(out io.Writer, tx *peer.Tx) error {
+// describe says what the database holds at one moment.
+func describe(tx *peer.Tx) string {
 	user := tx.Map("user:ann")
-	mail, _, err := user.String("mail").Get()
-	if err != nil {
-		return err
-	}
-	groups, err := user.Set("groups").Elements()
-	if err != nil {
-		return err
-	}
-	visits, err := user.Counter("visits").Value()
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(out, "ann: mail %s, groups %v, visits %d\n", mail, groups, visits)
-	return nil
+	mail, _ := user.String("mail").Get()
+	groups := slices.Collect(user.Set("groups").All())
+	return fmt.Sprintf("ann: mail %s, groups %v, visits %d", mail, groups, user.Counter("visits").Get())
 }

@@ -10,6 +10,7 @@ import (
 	"log"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/peerd/peerd/peer"
 )
@@ -83,18 +84,16 @@ func visit(color string, n int64) func(tx *peer.Tx) error {
 
 func show(ctx context.Context, out io.Writer, hosts ...*host) error {
 	for _, h := range hosts {
+		var visits int64
+		var colors []string
 		err := h.View(ctx, func(tx *peer.Tx) error {
-			visits, err := tx.Counter("visits").Value()
-			if err != nil {
-				return err
-			}
-			colors, err := tx.Set("colors").Elements()
-			fmt.Fprintf(out, "  %s: visits %d, colors %v\n", h.name, visits, colors)
-			return err
+			visits, colors = tx.Counter("visits").Get(), slices.Collect(tx.Set("colors").All())
+			return nil
 		})
 		if err != nil {
 			return err
 		}
+		fmt.Fprintf(out, "  %s: visits %d, colors %v\n", h.name, visits, colors)
 	}
 	return nil
 }

@@ -135,7 +135,7 @@ func fillSet(f crdt.Fields, key string, members int) error {
 
 func setKey(i int) string { return fmt.Sprintf("set %05d", i) }
 
-func deleteSet(f crdt.Fields, i int) error { _, err := f.Delete(setKey(i)); return err }
+func deleteSet(f crdt.Fields, i int) error { _, err := f.Remove(setKey(i)); return err }
 
 // othersWrote returns a delta of each of n other replicas.
 func othersWrote(n int) (deltas []*crdt.Delta) {
@@ -256,13 +256,12 @@ func contents(t testing.TB, r *Replica) map[string]int {
 	if n, err := v.KeyCount(); err != nil || n != len(found) {
 		t.Errorf("%d keys are counted and %d listed, %v", n, len(found), err)
 	}
-	ranged := map[string]int{}
-	err = crdt.Root(v).Range(func(key string, _ crdt.Type) bool {
-		ranged[key]++
-		return true
-	})
-	if err != nil || len(ranged) != len(found) {
-		t.Errorf("%d keys have cells and %d are listed, %v", len(ranged), len(found), err)
+	f, ranged := crdt.Root(v), 0
+	for range f.All() {
+		ranged++
+	}
+	if f.Err() != nil || ranged != len(found) {
+		t.Errorf("%d keys have cells and %d are listed, %v", ranged, len(found), f.Err())
 	}
 	return found
 }
@@ -362,10 +361,11 @@ func TestAClearOfEverythingKeepsTheRuleOfCounters(t *testing.T) {
 	apply(t, b, cleared)
 	for name, r := range map[string]*Replica{"who cleared": a, "who counted": b} {
 		v := r.View()
-		n, err := crdt.Root(v).Counter("n").Value()
+		f := crdt.Root(v)
+		n := f.Counter("n").Get()
 		v.Close()
-		if err != nil || n != 2 {
-			t.Errorf("%s reads %d, %v; want 2", name, n, err)
+		if f.Err() != nil || n != 2 {
+			t.Errorf("%s reads %d, %v; want 2", name, n, f.Err())
 		}
 		sweepAll(t, r)
 		checkWhole(t, r)

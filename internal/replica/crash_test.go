@@ -138,7 +138,7 @@ func TestADeleteOfManyCellsIsWholeOrAbsentWhereverTheProcessDies(t *testing.T) {
 	})
 	deaths := w.dieEverywhere(t, a, func(n *Node) error {
 		g := n.Begin(w.now)
-		err := g.Update(func(tx *Tx) error { _, err := crdt.Root(tx).Delete("s"); return err })
+		err := g.Update(func(tx *Tx) error { _, err := crdt.Root(tx).Remove("s"); return err })
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -155,9 +155,9 @@ func (w *world) mutate(f crdt.Fields) error {
 	case 9:
 		_, err = f.Map(key).Map("nested").Counter(elem).Add(1)
 	case 10:
-		_, err = f.Map(key).Delete(elem)
+		_, err = f.Map(key).Remove(elem)
 	case 11:
-		_, err = f.Delete(key)
+		_, err = f.Remove(key)
 	case 12:
 		_, err = f.Set(key).Clear()
 	case 13:

@@ -78,7 +78,7 @@ func TestAScanStaysUnderItsPrefixWhereverItGoesOn(t *testing.T) {
 	g := r.Begin(w.now)
 	err := g.Update(func(tx *Tx) error {
 		for _, key := range []string{"a", "b", "c", "d"} {
-			if err := crdt.Root(tx).Flag(key).Enable(); err != nil {
+			if err := crdt.Root(tx).Flag(key).Set(true); err != nil {
 				return err
 			}
 		}
@@ -113,13 +113,13 @@ func writeNames(tx *Tx, rng *rand.Rand, exist map[string]bool) error {
 		name := drawName(rng)
 		if rng.IntN(3) > 0 {
 			exist[name] = true
-			if err := crdt.Root(tx).Flag(name).Enable(); err != nil {
+			if err := crdt.Root(tx).Flag(name).Set(true); err != nil {
 				return err
 			}
 			continue
 		}
 		delete(exist, name)
-		if _, err := crdt.Root(tx).Delete(name); err != nil {
+		if _, err := crdt.Root(tx).Remove(name); err != nil {
 			return err
 		}
 	}

@@ -95,12 +95,11 @@ func (w *world) values(t *testing.T) (all []string) {
 	for _, h := range w.hosts {
 		v := h.node.View()
 		f := crdt.Root(v)
-		n, err := f.Counter("n").Value()
-		s, err2 := f.Set("s").Elements()
-		r, err3 := f.Register("r").Values()
+		n, s := f.Counter("n").Get(), slices.Collect(f.Set("s").All())
+		r := slices.Collect(f.Register("r").All())
 		v.Close()
-		if err != nil || err2 != nil || err3 != nil {
-			t.Fatal(err, err2, err3)
+		if f.Err() != nil {
+			t.Fatal(f.Err())
 		}
 		slices.SortFunc(r, bytes.Compare)
 		all = append(all, fmt.Sprintf("%v %v %s", n, s, r))

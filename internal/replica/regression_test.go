@@ -56,8 +56,9 @@ func TestABackupThatMeetsACutLogIsNotTakenForAFork(t *testing.T) {
 	w.settle(t)
 	for _, h := range w.hosts {
 		v := h.node.View()
-		if n, err := crdt.Root(v).Counter("n").Value(); err != nil || n != 100 {
-			t.Errorf("host %d: n is %d (%v), want 100", h.i, n, err)
+		f := crdt.Root(v)
+		if n := f.Counter("n").Get(); f.Err() != nil || n != 100 {
+			t.Errorf("host %d: n is %d (%v), want 100", h.i, n, f.Err())
 		}
 		v.Close()
 	}
@@ -96,7 +97,7 @@ func TestARebuildKeepsWhatDependsOnSomethingThatNoPeerHasYet(t *testing.T) {
 	w.settle(t)
 	for _, h := range w.hosts {
 		v := h.node.View()
-		val, ok, _ := crdt.Root(v).String("only a").Get()
+		val, ok := crdt.Root(v).String("only a").Get()
 		if !ok {
 			t.Errorf("host %d lost the acknowledged write: %q %v", h.i, val, ok)
 		}
@@ -141,12 +142,13 @@ func TestAClearInALargeGroupIsCounted(t *testing.T) {
 				return err
 			}
 		}
-		_, err := f.Delete("s")
+		_, err := f.Remove("s")
 		return err
 	})
 	v := a.node.View()
-	if ok, err := crdt.Root(v).Exists("s"); err != nil || ok {
-		t.Errorf("after the delete: exists %v, error %v", ok, err)
+	f := crdt.Root(v)
+	if ok := f.Has("s"); f.Err() != nil || ok {
+		t.Errorf("after the delete: exists %v, error %v", ok, f.Err())
 	}
 	v.Close()
 }
@@ -406,7 +408,7 @@ func TestASecondDiscardKeepsTheLogOfTheFirst(t *testing.T) {
 	}
 	v := a.node.View()
 	defer v.Close()
-	if _, ok, _ := crdt.Root(v).String("mine").Get(); !ok {
+	if _, ok := crdt.Root(v).String("mine").Get(); !ok {
 		t.Error("an acknowledged write is lost")
 	}
 }

@@ -32,7 +32,7 @@ func TestOneSweepDoesForAllClearsOfItsPlace(t *testing.T) {
 	}
 	empty := func(set string) {
 		g := r.Begin(w.now)
-		err := g.Update(func(tx *Tx) error { _, err := crdt.Root(tx).Delete(set); return err })
+		err := g.Update(func(tx *Tx) error { _, err := crdt.Root(tx).Remove(set); return err })
 		if err == nil {
 			_, err = g.Commit(false)
 		}

@@ -17,14 +17,14 @@ func TestATransactionWhoseFunctionDoesNotReturnLeavesNothing(t *testing.T) {
 		w := newWorld(t, 1, worldConfig{hosts: 1})
 		r := w.hosts[0].node.Replica
 		g := r.Begin(w.now)
-		enable := func(tx *Tx, key string) error { return crdt.Root(tx).Flag(key).Enable() }
+		enable := func(tx *Tx, key string) error { return crdt.Root(tx).Flag(key).Set(true) }
 		err := g.Update(func(tx *Tx) error { return enable(tx, "before") })
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
 			defer func() { _ = recover() }()
 			_ = g.Update(func(tx *Tx) error {
-				if _, err := crdt.Root(tx).Delete("before"); err != nil {
+				if _, err := crdt.Root(tx).Remove("before"); err != nil {
 					t.Error(err)
 				}
 				if err := enable(tx, "lost"); err != nil {

@@ -149,12 +149,12 @@ func (h *host) wakeFrom(id crdt.ReplicaID) {
 func (w *world) tellMarkers(d *disk, there map[string]bool) {
 	v := replica.NewView(d.written, replica.Published{})
 	defer v.Close()
-	markers, err := crdt.Root(v).Set(markerKey).Elements()
-	if err != nil {
-		w.fail("markers cannot be read: %v", err)
-	}
-	for _, m := range markers {
+	f := crdt.Root(v)
+	for m := range f.Set(markerKey).All() {
 		there[m] = true
+	}
+	if err := f.Err(); err != nil {
+		w.fail("markers cannot be read: %v", err)
 	}
 }
 
@@ -249,9 +249,9 @@ func (w *world) checkOwnMarkers(h *host) {
 func (w *world) checkLedger(h *host, markers int) {
 	v := h.node.View()
 	defer v.Close()
-	counted, err := crdt.Root(v).Counter(ledgerKey).Value()
-	if err != nil || int(counted) != markers {
-		w.fail("%s has %d transactions and counted %d (%v)", h.id, markers, counted, err)
+	f := crdt.Root(v)
+	if counted := f.Counter(ledgerKey).Get(); f.Err() != nil || int(counted) != markers {
+		w.fail("%s has %d transactions and counted %d (%v)", h.id, markers, counted, f.Err())
 	}
 }
 

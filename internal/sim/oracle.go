@@ -111,24 +111,26 @@ func abbreviate(v string) string {
 // read returns what a reader gets of a key, through the types' own methods.
 func read(f crdt.Fields, key string) (reading, error) {
 	out := reading{}
-	at := crdt.KeyAddress(key)
-	kinds, err := f.Types(key)
-	if err != nil {
-		return nil, err
+	err := readName(f, key, crdt.KeyAddress(key), f.Types(key), out)
+	if f.Err() != nil {
+		return nil, f.Err() // what was read since is no reading
 	}
-	exists, err := f.Exists(key)
-	if err == nil && exists != (len(kinds) > 0) {
-		err = fmt.Errorf("key %q: exists %v, types %q", key, exists, kinds)
+	return out, err
+}
+
+// readName reads all types under a name.
+func readName(
+	f crdt.Fields, name string, at crdt.Address, kinds crdt.Types, out reading,
+) error {
+	if exists := f.Has(name); exists != (kinds != 0) {
+		return fmt.Errorf("name %q: exists %v, types %v", name, exists, kinds)
 	}
-	if err != nil {
-		return nil, err
-	}
-	for _, t := range kinds {
-		if err := readType(f, key, at.Type(t), t, out); err != nil {
-			return nil, err
+	for t := range kinds.All() {
+		if err := readType(f, name, at.Type(t), t, out); err != nil {
+			return err
 		}
 	}
-	return out, nil
+	return nil
 }
 
 // readType reads one type under a name.
@@ -139,86 +141,50 @@ func readType(f crdt.Fields, name string, at crdt.Address, t crdt.Type, out read
 	case crdt.TypeMap:
 		return readMap(f.Map(name), at, out)
 	case crdt.TypeFlag:
-		on, err := f.Flag(name).Enabled()
-		if err == nil && !on {
-			err = fmt.Errorf("flag %q is listed and not enabled", at)
-		}
 		out[string(at)] = "there"
-		return err
+		if !f.Flag(name).Get() {
+			return fmt.Errorf("flag %q is listed and not set", at)
+		}
+		return nil
 	}
 	return readValue(f, name, at, out)
 }
 
 func readValue(f crdt.Fields, name string, at crdt.Address, out reading) error {
-	latest, ok, err := f.String(name).Get()
-	if err == nil && !ok {
-		err = fmt.Errorf("string %q is listed and not there", at)
+	latest, ok := f.String(name).Get()
+	if !ok {
+		return fmt.Errorf("string %q is listed and not there", at)
 	}
-	if err != nil {
-		return err
+	var values []string
+	for text := range f.String(name).All() {
+		values = append(values, string(text))
 	}
-	texts, err := f.String(name).Values()
-	if err != nil {
-		return err
-	}
-	total, err := f.Counter(name).Value()
-	if err != nil {
-		return err
-	}
-	values := make([]string, len(texts))
-	for i, t := range texts {
-		values[i] = string(t)
-	}
-	out[string(at)] = say(string(latest), values, total)
+	out[string(at)] = say(string(latest), values, f.Counter(name).Get())
 	return nil
 }
 
 func readSet(s crdt.Set, at crdt.Address, out reading) error {
-	elems, err := s.Elements()
-	if err != nil {
-		return err
-	}
-	n, err := s.Len()
-	if err == nil && n != len(elems) {
-		err = fmt.Errorf("set %q: length %d, %d elements", at, n, len(elems))
-	}
-	if err != nil {
-		return err
-	}
-	for _, e := range elems {
+	found := 0
+	for e := range s.All() {
 		out[string(at.Name(e))] = "there"
+		found++
+	}
+	if n := s.Len(); n != found {
+		return fmt.Errorf("set %q: length %d, %d elements", at, n, found)
 	}
 	return nil
 }
 
 func readMap(m crdt.Map, at crdt.Address, out reading) error {
-	type field struct {
-		name string
-		t    crdt.Type
-	}
-	var fields []field
 	names := 0
-	err := m.Range(func(name string, t crdt.Type) bool {
-		if len(fields) == 0 || fields[len(fields)-1].name != name {
-			names++
-		}
-		fields = append(fields, field{name, t})
-		return true
-	})
-	if err != nil {
-		return err
-	}
-	n, err := m.Len()
-	if err == nil && n != names {
-		err = fmt.Errorf("map %q: length %d, %d names", at, n, names)
-	}
-	if err != nil {
-		return err
-	}
-	for _, x := range fields {
-		if err := readType(m.Fields, x.name, at.Name(x.name).Type(x.t), x.t, out); err != nil {
+	for name, kinds := range m.All() {
+		if err := readName(m.Fields, name, at.Name(name), kinds, out); err != nil {
 			return err
 		}
+		names++
+	}
+	if n := m.Len(); n != names {
+		return fmt.Errorf("map %q: length %d, %d names", at, n, names)
 	}
 	return nil
 }

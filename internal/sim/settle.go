@@ -209,7 +209,7 @@ func (w *world) empty() {
 	var muts []mutation
 	for _, key := range w.hist.keys {
 		muts = append(muts, mutation{what: fmt.Sprintf("delete %q", key), clears: crdt.KeyAddress(key),
-			do: func(f crdt.Fields) error { return second(f.Delete(key)) }})
+			do: func(f crdt.Fields) error { return second(f.Remove(key)) }})
 	}
 	if len(muts) == 0 {
 		return

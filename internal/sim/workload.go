@@ -116,10 +116,10 @@ func (m *mix) drawWrite(rng *rand.Rand, kind int, key string) mutation {
 		flag := at.Type(crdt.TypeFlag)
 		if rng.IntN(2) == 0 {
 			return mutation{what: fmt.Sprintf("disable %q", key), clears: flag,
-				do: func(f crdt.Fields) error { return f.Flag(key).Disable() }}
+				do: func(f crdt.Fields) error { return f.Flag(key).Set(false) }}
 		}
 		return mutation{what: fmt.Sprintf("enable %q", key), cell: flag, write: true, clears: flag,
-			do: func(f crdt.Fields) error { return f.Flag(key).Enable() }}
+			do: func(f crdt.Fields) error { return f.Flag(key).Set(true) }}
 	}
 	elem := m.element(rng)
 	if kind == removeElement {
@@ -184,7 +184,7 @@ func (m *mix) drawRemoval(rng *rand.Rand, kind int, key string) mutation {
 	case deleteField:
 		name := []string{m.element(rng), "in", "set"}[rng.IntN(3)]
 		return remove("delete", at.Type(crdt.TypeMap).Name(name), func(f crdt.Fields) error {
-			return second(f.Map(key).Delete(name))
+			return second(f.Map(key).Remove(name))
 		})
 	case clearMap:
 		return remove("clear map", at.Type(crdt.TypeMap), func(f crdt.Fields) error {
@@ -196,22 +196,22 @@ func (m *mix) drawRemoval(rng *rand.Rand, kind int, key string) mutation {
 		})
 	case clearRegister:
 		mut := remove("clear register", value, func(f crdt.Fields) error {
-			return f.Register(key).Clear()
+			return second(f.Register(key).Clear())
 		})
 		mut.keepsCounts = true
 		return mut
 	case resetCounter:
 		mut := remove("reset counter", value, func(f crdt.Fields) error {
-			return f.Counter(key).Reset()
+			return second(f.Counter(key).Clear())
 		})
 		mut.keepsTexts = true
 		return mut
 	case deleteString:
 		return remove("delete string", value, func(f crdt.Fields) error {
-			return second(f.String(key).Delete())
+			return second(f.String(key).Clear())
 		})
 	}
-	return remove("delete", at, func(f crdt.Fields) error { return second(f.Delete(key)) })
+	return remove("delete", at, func(f crdt.Fields) error { return second(f.Remove(key)) })
 }
 
 func second[T any](_ T, err error) error { return err }
