@@ -2,6 +2,7 @@ package crdt
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"runtime"
 	"testing"
@@ -83,6 +84,9 @@ func FuzzUnmarshalState(f *testing.F) {
 		base := NewState()
 		if err := base.UnmarshalBinary(whole); err != nil {
 			t.Fatal(err)
+		}
+		if text, err := s.MarshalJSON(); err != nil || !json.Valid(text) {
+			t.Fatalf("in JSON: %s, %v", text, err)
 		}
 		base.Merge(s)
 		if _, err := render(base); err != nil {

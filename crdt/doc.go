@@ -3,6 +3,30 @@
 // database runs it over its store; State runs it over a tree in memory, for programs that want
 // mergeable values and no database.
 //
+// # In short
+//
+// Whoever wants values begins with State: two copies are changed apart, and merged.
+//
+//	here, there := crdt.NewState(), crdt.NewState()
+//	delta, err := here.Update(id, time.Now(), func(keys crdt.Fields) error {
+//		_, err := keys.Set("fruit").Add("apple")
+//		return err
+//	})
+//	there.Merge(delta)
+//	for elem := range there.View().Set("fruit").All() { ... }
+//
+// Fields is the keys, and each of the types is had from there by name. They have the same verbs:
+//
+//	Register  Get All  Set Clear          Set    Has Len All  Add Remove Clear
+//	String    Get All  Set Add Clear      Map    Has Len All  Remove Clear, and the fields by type
+//	Counter   Get      Add Clear
+//	Flag      Get      Set
+//
+// Reads return no error. A write returns one if it is refused, and then has changed nothing. In the
+// database the same types are views over a transaction, whose keys package peer's Tx is. What
+// follows tells what is below; names that are about cells, addresses and Delta are the database's,
+// and nothing that a user of values needs.
+//
 // # Dots and cells
 //
 // Every mutation has a dot: the n-th of its replica, unique for ever. What is stored is a sorted
@@ -41,17 +65,17 @@
 //
 // # The types, and what they do in a conflict
 //
-//	Register   concurrent values all stay; Get shows the latest by time, then dot; Values shows all
-//	Counter    increments all count; a reset takes away those that it has seen, and no others
+//	Register   concurrent values all stay; Get shows the latest by time, then dot; All shows all
+//	Counter    increments all count; Clear takes away those that it has seen, and no others
 //	String     a register and a counter in one cell: increments count on top of a concurrent Set
-//	Flag       enabling wins over a concurrent disabling
+//	Flag       setting it wins over concurrently unsetting it
 //	Set        adding an element wins over a concurrent removal, element by element
 //	Map        fields of every type, nested; an update inside wins over a concurrent removal around it
 //
 // Removing a name, a field or a container removes what the remover has seen. What it has not seen
 // survives, so no write that a replica accepted is lost to a removal that did not know of it. Two
 // replicas that create one name with the same type have created one thing; with two types, two
-// things that both stay (Fields.Types lists them).
+// things that both stay (Fields.Types tells them).
 //
 // Time decides only between writes that are concurrent: a clock that is wrong can make the other
 // of two concurrent writes win, and nothing else. Times of a database are hybrid logical ones
@@ -59,7 +83,8 @@
 //
 // # Counters
 //
-// A counter whose replicas each keep one cumulative entry goes wrong when a reset meets a
+// A counter whose replicas each keep one cumulative entry goes wrong when a reset (a Clear, Remove
+// or Set that sees it) meets a
 // concurrent increment: the increment's entry carries the sum that the reset has just removed, and
 // brings it back. Keeping an entry for each increment is right, and grows without end. Here a
 // replica's share is cumulative within an epoch, which begins with the first increment after its

@@ -36,12 +36,14 @@ func (f Fields) appendValue(b []byte, name string, t Type) []byte {
 	case TypeFlag:
 		return append(b, "true"...) // one that is not set is not there
 	}
-	if _, written := f.Register(name).Get(); !written {
-		value, _ := f.String(name).Get()
-		return append(b, value...) // a sum
+	value, ok := f.String(name).Get()
+	switch _, written := f.Register(name).Get(); {
+	case !ok:
+		return append(b, "null"...) // entries that only a newer version can read
+	case written:
+		return appendText(b, string(value))
 	}
-	value, _ := f.String(name).Get()
-	return appendText(b, string(value))
+	return append(b, value...) // a sum
 }
 
 func (s Set) appendJSON(b []byte) []byte {

@@ -33,7 +33,7 @@ func ExampleOpen() {
 	}
 	defer os.RemoveAll(dir)
 	for range 2 {
-		p, err := peer.Open(ctx, peer.Config{Dir: dir, Offline: true})
+		p, err := peer.Open(ctx, peer.Config{Dir: dir, Offline: true, Durability: peer.Always})
 		if err != nil {
 			log.Fatal(err)
 		}
@@ -312,7 +312,7 @@ func ExampleConfig_Validate() {
 	err := peer.Config{Dir: "data", Gossip: "here", Durability: "perhaps"}.Validate()
 	var problem *peer.ConfigError
 	fmt.Println(errors.As(err, &problem), problem.Field)
-	// Output: true durability
+	// Output: true gossip
 }
 
 // Status and Metrics say how a peer is. A peer that knows nobody is ready as soon as it is open.
@@ -335,4 +335,91 @@ func ExamplePeer_Status() {
 	// 1 1 16µs 0 <nil>
 	// <nil> <nil>
 	// true
+}
+
+// The cluster's key is replaced in two steps, at any of its peers. Here the cluster is this peer alone.
+func ExamplePeer_RotateKey() {
+	ctx := context.Background()
+	dir, err := os.MkdirTemp("", "peerd-example-")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	p, err := peer.Open(ctx, peer.Config{
+		Dir: dir, Gossip: "127.0.0.1:0", P2P: "127.0.0.1:0", FastGossip: true, Durability: peer.None,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer p.Close()
+	steps := []string{peer.KeyAnswers, peer.KeyAccepted, peer.KeyUsed, peer.KeyAlone}
+	show := func(c peer.KeyChange, err error) {
+		fmt.Println("done:", c.Done, err)
+		for _, host := range c.Hosts {
+			if host.State != peer.KeyLeftOut {
+				fmt.Println("  step", slices.Index(steps, host.State), "of 3: it", host.State)
+			}
+		}
+	}
+	show(p.RotateKey(ctx, nil))
+	show(p.RetireKeys(ctx, nil))
+	_, err = p.RetireKeys(ctx, []string{"nobody"})
+	fmt.Println(errors.Is(err, peer.ErrUnknownMember))
+	// Output:
+	// done: true <nil>
+	//   step 2 of 3: it uses the new key
+	// done: true <nil>
+	//   step 3 of 3: it accepts the new key alone
+	// true
+}
+
+// Some settings change while a peer runs, as at a signal. What is wrong is told, and changes nothing.
+func ExamplePeer_Reload() {
+	cfg := peer.Config{Memory: true, Offline: true, Durability: peer.Interval}
+	p, err := peer.Open(context.Background(), cfg)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer p.Close()
+	cfg.MaxSkew = time.Second
+	fmt.Println(p.Reload(cfg))
+	cfg.MaxSkew = -time.Second
+	fmt.Println(p.Reload(cfg) != nil)
+	// Output:
+	// <nil>
+	// true
+}
+
+// Errors say whether something changed. Which of them a program tells apart depends on what it can do.
+func Example_errors() {
+	advice := func(err error) string {
+		switch {
+		case errors.Is(err, peer.ErrNoSpace), errors.Is(err, peer.ErrRebuilding):
+			return "nothing changed: try again later"
+		case errors.Is(err, peer.ErrBackupRuns), errors.Is(err, peer.ErrKeyChangeRuns),
+			errors.Is(err, peer.ErrKeyChangeOpen), errors.Is(err, peer.ErrKeyAlone):
+			return "nothing was begun: wait for what has to come first"
+		case errors.Is(err, peer.ErrTooManyReplicas):
+			return "it is written, and only the token is missing"
+		case errors.Is(err, peer.ErrNoClusterKey), errors.Is(err, peer.ErrNoBackup):
+			return "something else has to be given"
+		case errors.Is(err, peer.ErrExited):
+			return "nothing changed: fn ended its goroutine"
+		case errors.Is(err, peer.ErrClosed):
+			return "whether it is written is not known"
+		}
+		return "as fn returned it: nothing changed"
+	}
+	p := openAlone()
+	fmt.Println(advice(p.Update(context.Background(), func(*peer.Tx) error { return errors.New("no") })))
+	p.Close()
+	fmt.Println(advice(p.Update(context.Background(), func(*peer.Tx) error { return nil })))
+	_, err := peer.Open(context.Background(), peer.Config{
+		Dir: filepath.Join(os.TempDir(), "peerd-example-none"), Join: []string{"127.0.0.1:1"},
+	})
+	fmt.Println(advice(err))
+	// Output:
+	// as fn returned it: nothing changed
+	// whether it is written is not known
+	// something else has to be given
 }
