@@ -8,8 +8,8 @@ import (
 	"strconv"
 )
 
-// ReplicaID names one incarnation of one store on one host. It is drawn at random, so that no two
-// incarnations ever share one; zero means none.
+// ReplicaID names one writer: one copy of a State, or one incarnation of a store. It is 64 random
+// bits, as of crypto/rand, so that no two ever share one; zero means none.
 type ReplicaID uint64
 
 // String returns the id as 16 hexadecimal digits.

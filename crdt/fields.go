@@ -11,8 +11,12 @@ import (
 //
 // Reads return no error: see Err. Writes return one if they are refused, and then have changed
 // nothing, so that the transaction may go on: ErrTooLong, ErrOverflow, ErrNotInteger, ErrReadOnly.
-// (ErrTooLarge says that the whole transaction is beyond its limits, and cannot be committed.)
-// Under a name or path beyond the limits nothing is found, and every write returns ErrTooLong.
+// (A database's ErrTooLarge says that the whole transaction is beyond its limits, and will not be
+// committed.) Under a name or path beyond the limits nothing is found, and every write returns
+// ErrTooLong.
+//
+// The body of a loop over All and its like may write to what it goes through. What it removes is
+// not passed any more, or was read ahead and is; with what it adds it is the same.
 //
 // A name exists while something visible is stored under it. What two replicas store under one name
 // with two types at the same time stays, both of it.
@@ -86,7 +90,7 @@ func (f Fields) flatLen() (n int, ok bool) {
 	return n, err == nil && s.Count(TypeMap) == n
 }
 
-// All passes the names in order, each with the types under it. The loop may write.
+// All passes the names in order, each with the types under it.
 // O(names · log cells): the cells inside a container are skipped. The order is that of bytes; for
 // names of more than 256 it may, after the first 128, be another one of the database's own.
 func (f Fields) All() iter.Seq2[string, Types] { return f.all("") }
@@ -203,7 +207,7 @@ type Map struct {
 const stringField = string(TypeMap) + string(TypeValue)
 
 // Strings passes the fields that are strings, in order, with how they read. For all of them that
-// is less work than asking each. The values must not be changed. The loop may write.
+// is less work than asking each. The values must not be changed.
 func (m Map) Strings() iter.Seq2[string, []byte] {
 	return func(yield func(string, []byte) bool) {
 		if m.err == nil && m.tx.Replica() == 0 {

@@ -24,7 +24,7 @@ func (s Set) Len() int {
 	return n
 }
 
-// All passes the elements in ascending order. The loop may write.
+// All passes the elements in ascending order.
 func (s Set) All() iter.Seq[string] { return s.elements("") }
 
 // AllAfter passes the elements greater than the given one, which need not be there.

@@ -24,7 +24,7 @@ import (
 //     its context is of a cell that it lists, so cells that it does not list have nothing to lose,
 //     and a merge visits only the listed ones. That is sound as a dot belongs to one cell for ever.
 //
-// A State is used by one goroutine at a time, Clone included. Payloads are shared between states
+// A State is used by one goroutine at a time, its views included. Payloads are shared between states
 // and never changed.
 type State struct {
 	cells   btree.Map[Address, Cell] // of a whole state none empty; of a delta those it lists

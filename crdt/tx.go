@@ -4,7 +4,7 @@ import "errors"
 
 // Tx is what the types of this package are views over: a transaction on a sorted set of cells. State
 // implements it in memory, the database over its store, so that each type's meaning is written once.
-// Who uses values does not meet it.
+// Whoever uses values or the database does not meet it: Fields stands for it.
 //
 // A transaction sees its own writes. Cells that it returns must not be changed. It is used by one
 // goroutine.

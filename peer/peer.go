@@ -250,8 +250,8 @@ func (p *Peer) View(ctx context.Context, fn func(tx *Tx) error) error {
 }
 
 // Update runs fn as one transaction and returns when it is as durable as configured. Its writes become
-// visible together, here and on every other peer. If fn returns an error, which is returned, or the
-// transaction goes beyond a limit, nothing of it takes effect.
+// visible together, here and on every other peer. If fn returns an error, which is returned, a read of it
+// fails (see Tx), or the transaction goes beyond a limit, nothing of it takes effect.
 //
 // fn runs on the peer's commit loop: it must not wait for anything, least of all for the peer. If it panics,
 // nothing of it takes effect, and Update panics with the same value; if it ends its goroutine, the error is

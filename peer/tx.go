@@ -59,7 +59,7 @@ func (tx *Tx) Len() int {
 	return n
 }
 
-// All passes the keys that exist, in order, each with its types. The loop may write. Keys of more than
+// All passes the keys that exist, in order, each with its types. The loop may write to them. Keys of more than
 // 256 bytes sort by their first 128.
 func (tx *Tx) All() iter.Seq2[string, crdt.Types] { return tx.Keys("", "") }
 

@@ -1,0 +1,70 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/peerd/peerd/crdt"
+)
+
+// A loop over keys meets each of them once, though its body removes them, and those it adds are whole.
+func TestTheBodyOfALoopOverKeysMayWrite(t *testing.T) {
+	p := alone(t, Config{})
+	var want []string
+	mustUpdate(t, p, func(tx *Tx) error {
+		for i := range 3 * lastPart {
+			key := fmt.Sprintf("k%04d", i)
+			want = append(want, key)
+			if err := tx.Flag(key).Set(true); err != nil {
+				return err
+			}
+		}
+		return tx.Flag("").Set(true)
+	})
+	var met []string
+	mustUpdate(t, p, func(tx *Tx) error {
+		for key, types := range tx.AllAfter("") {
+			if !types.Only(crdt.TypeFlag) {
+				return fmt.Errorf("%q is of types %v", key, types)
+			}
+			met = append(met, key)
+			if _, err := tx.Remove(key); err != nil {
+				return err
+			}
+		}
+		if n := tx.Len(); n != 1 {
+			return fmt.Errorf("%d keys are left, want the empty one", n)
+		}
+		return nil
+	})
+	if !slices.Equal(met, want) {
+		t.Errorf("the loop met %d keys, want %d", len(met), len(want))
+	}
+}
+
+// failingKeys is a transaction whose keys cannot be listed.
+type failingKeys struct{ keyed }
+
+var errList = errors.New("the keys cannot be listed, on purpose")
+
+func (failingKeys) Keys(string, string, func(string, crdt.Summary) bool) error { return errList }
+
+func TestAListThatFailedIsAnErrorWhateverTheFunctionSays(t *testing.T) {
+	p := alone(t, Config{})
+	mustUpdate(t, p, func(tx *Tx) error { return tx.Flag("k").Set(true) })
+	decided := errors.New("decided on nothing")
+	err := p.View(context.Background(), func(tx *Tx) error {
+		return newTx(failingKeys{tx.base}).run(func(tx *Tx) error {
+			for range tx.All() {
+				return nil
+			}
+			return decided
+		})
+	})
+	if !errors.Is(err, errList) || errors.Is(err, decided) {
+		t.Errorf("got %v", err)
+	}
+}
