@@ -22,10 +22,10 @@
 //	Counter   Get      Add Clear
 //	Flag      Get      Set
 //
-// Reads return no error. A write returns one if it is refused, and then has changed nothing. In the
-// database the same types are views over a transaction, whose keys package peer's Tx is. What
-// follows tells what is below; names that are about cells, addresses and Delta are the database's,
-// and nothing that a user of values needs.
+// Reads return no error. A write returns one if it is refused, and then has changed nothing. The
+// database's transactions (peer.Tx) have the same Fields and types. What follows tells what is
+// below. What this package exports about cells, addresses, Tx and Delta is there for the database:
+// no user of values or of package peer needs it.
 //
 // # Dots and cells
 //
@@ -83,11 +83,10 @@
 //
 // # Counters
 //
-// A counter whose replicas each keep one cumulative entry goes wrong when a reset (a Clear, Remove
-// or Set that sees it) meets a
-// concurrent increment: the increment's entry carries the sum that the reset has just removed, and
-// brings it back. Keeping an entry for each increment is right, and grows without end. Here a
-// replica's share is cumulative within an epoch, which begins with the first increment after its
+// A counter whose replicas each keep one cumulative entry goes wrong when a reset (a Clear, or a
+// Remove or Set of the whole) meets a concurrent increment: the increment's entry carries the sum
+// that the reset has just removed, and brings it back. Keeping an entry for each increment is
+// right, and grows without end. Here a replica's share is cumulative within an epoch, which begins with the first increment after its
 // share was removed; and a reset leaves, for each share that it removes of another replica, a
 // hidden baseline: of what that replica counted in that epoch, so much is gone. The value is the
 // sum of
