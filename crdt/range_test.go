@@ -219,7 +219,7 @@ func TestAViewShowsNothingOfLaterUpdates(t *testing.T) {
 	}
 }
 
-// failingTx fails to read after some reads.
+// failingTx fails one read, after some others.
 type failingTx struct {
 	Tx
 	left int
@@ -228,7 +228,7 @@ type failingTx struct {
 var errRead = errors.New("a read failed on purpose")
 
 func (f *failingTx) read() error {
-	if f.left--; f.left < 0 {
+	if f.left--; f.left == -1 {
 		return errRead
 	}
 	return nil
