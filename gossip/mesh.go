@@ -283,6 +283,7 @@ func (m *Mesh) Next(id NeighbourID) ([]byte, error) {
 	if n == nil {
 		return nil, nil
 	}
+	n.seeking = false // also where deltas are not what is next
 	if n.hello {
 		return m.nextHello(n), nil
 	}

@@ -17,7 +17,6 @@ func (m *Mesh) nextDeltas(n *neighbour) ([]byte, error) {
 	var deltas [][]byte
 	size := 0
 	from := n.cursor
-	n.seeking = false
 	next, covered, err := m.core.LogRead(from, maxRecords, func(d *crdt.Delta) bool {
 		if !n.lacks(d) {
 			return true

@@ -64,7 +64,7 @@ func (r *Replica) keepPace(now time.Time, added int) error {
 		if err != nil || !more {
 			return err
 		}
-		left -= max(before-r.log.bytes, maxLogSlack) // it ends, whatever the store's records are
+		left -= max(before-r.log.bytes, 1)
 	}
 	return nil
 }

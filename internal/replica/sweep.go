@@ -121,7 +121,9 @@ func (s *sweepStep) sweepOn() error {
 }
 
 func (s *sweepStep) sweepCells(at *sweep) error {
-	s.look(workOp) // there at all
+	if s.look(workOp); s.full() { // there at all
+		return nil
+	}
 	stopped := false
 	err := s.g.view.scanStored(at.prefix, at.after, func(a crdt.Address, c crdt.Cell) bool {
 		s.g.cells[a] = &cellState{
