@@ -22,11 +22,13 @@ func (m *Mesh) Receive(id NeighbourID, data []byte,
 	if !n.greeted && k != kindHello {
 		return fmt.Errorf("%w: a message before hello", ErrFrame)
 	}
-	if m.Quarantined(id) && !inQuarantine[k] {
+	switch {
+	case !m.Quarantined(id):
+		if err := m.retryGrown(n, apply); err != nil {
+			return err
+		}
+	case !inQuarantine[k]:
 		return nil
-	}
-	if err := m.retryGrown(n, apply); err != nil {
-		return err
 	}
 	switch k {
 	case kindHello:

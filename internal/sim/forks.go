@@ -132,6 +132,7 @@ func (h *host) wakeFrom(id crdt.ReplicaID) {
 		return
 	}
 	h.step(func() error {
+		h.node.BeginStep()
 		g := h.node.Begin(h.wall())
 		for {
 			t, err := h.transact(g, nil)
