@@ -132,9 +132,9 @@ func (h *host) wakeFrom(id crdt.ReplicaID) {
 		return
 	}
 	h.step(func() error {
-		h.node.BeginStep()
 		g := h.node.Begin(h.wall())
-		for {
+		for { // until one is not given up
+			h.node.BeginStep()
 			t, err := h.transact(g, nil)
 			if err != nil {
 				return err
