@@ -232,12 +232,15 @@ func (l *loop) transact(u *update, fn func(*Tx) error) error {
 }
 
 // resume goes on where a transaction's function ended the goroutine of the steps before.
-func (l *loop) resume() {
-	if u := l.running; u != nil {
-		l.running = nil
-		u.fail(u.next-1, ErrExited)
-		l.p.counters.transacted(ErrExited)
+func (l *loop) resume() error {
+	u := l.running
+	if u == nil {
+		return nil
 	}
+	l.running = nil
+	u.fail(u.next-1, ErrExited)
+	l.p.counters.transacted(ErrExited)
+	return l.commit() // what was in the group with it; the others of its update have the next
 }
 
 // receive takes the first frame that waits into the group, as far as there is room. It reports whether there was one.

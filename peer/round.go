@@ -36,16 +36,15 @@ func (l *loop) run() {
 
 // steps does one round after the other until the peer is closed or fails.
 func (l *loop) steps() {
-	l.resume()
-	for !l.p.stopping() {
-		err := l.round()
-		if err == nil {
+	err := l.resume()
+	for err == nil && !l.p.stopping() {
+		if err = l.round(); err == nil {
 			err = l.wait()
 		}
-		if err != nil {
-			l.fail(err)
-			return
-		}
+	}
+	if err != nil {
+		l.fail(err)
+		return
 	}
 	l.finish()
 }

@@ -112,7 +112,7 @@ func TestAFunctionMayEndItsGoroutineWhileThePeerCloses(t *testing.T) {
 	}()
 	<-begun
 	go func() { second <- p.Update(context.Background(), enabling("k", runtime.Goexit)) }()
-	eventually(t, "the second update waits", func() bool { return len(p.jobs) == 1 })
+	eventually(t, "the second update waits", func() bool { return len(p.updates) == 1 })
 	within(t, "closing", func() {
 		closed := make(chan error, 1)
 		go func() { closed <- p.Close() }()
