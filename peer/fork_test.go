@@ -2,13 +2,11 @@ package peer
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/peerd/peerd/crdt"
@@ -44,20 +42,6 @@ func (c *cluster) imageOf(dir string) string {
 func add(t *testing.T, p *Peer, element string) {
 	t.Helper()
 	mustUpdate(t, p, func(tx *Tx) error { _, err := tx.Set("s").Add(element); return err })
-}
-
-func wantElements(t *testing.T, p *Peer, want string) {
-	t.Helper()
-	err := p.View(context.Background(), func(tx *Tx) error {
-		s := slices.Collect(tx.Set("s").All())
-		if got := strings.Join(s, " "); got != want {
-			t.Errorf("the set has %q, want %q", got, want)
-		}
-		return nil
-	})
-	if err != nil {
-		t.Error(err)
-	}
 }
 
 func TestAnEmptyPeerIsReadyOnlyWithWhatTheOthersHave(t *testing.T) {

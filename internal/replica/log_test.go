@@ -112,8 +112,6 @@ func TestTheLogServesAgainAfterARottenRecord(t *testing.T) {
 	record[len(record)/2] ^= 1
 	h.spoil(t, func(rot *store.Batch) { rot.Set(numbered(prefixLog, 70), record) })
 	w.open(t, h)
-	before, _ := h.node.Context()
-	before = before.Clone()
 	if _, covered := h.node.LogStart(crdt.VersionVector{}); !covered {
 		t.Fatal("nothing is known of the damage yet")
 	}

@@ -41,9 +41,6 @@ func unseal(key, record []byte) ([]byte, error) {
 	return body, nil
 }
 
-// maxListed bounds the entries of a list in a single record. The record's size bounds it closer.
-const maxListed = 1 << 20
-
 // load reads one of the single records, and reports whether it is there.
 func (r *Replica) load(key []byte, read func(*wire.Reader)) (found bool, err error) {
 	snap := r.st.Snapshot()
