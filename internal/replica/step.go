@@ -6,9 +6,9 @@ import "github.com/peerd/peerd/crdt"
 // of them. A step ends when its budget is spent, or there is nothing left to do. It goes over its budget by what it
 // did last, since a transaction is never split: so the largest one that is allowed is the worst step.
 
-// stepWork is the budget of a step, in units of about a microsecond: 5 ms on the machines that peerd is measured on
-// (BenchmarkPipelines in package peer tells how long its steps take). Larger groups write a little more a second;
-// smaller ones keep neighbours and fsyncs waiting for less long.
+// stepWork is the budget of a step, in units of about a microsecond: some 5 ms on the machines that peerd is measured
+// on (BenchmarkStep). Larger groups write a little more a second; smaller ones keep neighbours and fsyncs waiting for
+// less long (BenchmarkPipelines in package peer).
 const stepWork = 5000
 
 // What things cost. An operation's share of the commit is part of its price: its writes, log record and fingerprints.
