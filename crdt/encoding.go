@@ -51,7 +51,7 @@ func (d *Dot) UnmarshalText(text []byte) error {
 }
 
 // contextVersion is the version of an encoded Context. Another one is refused.
-const contextVersion = 1
+const contextVersion = 2
 
 // contextSeal is what stands for the key under which a record is sealed.
 const contextSeal = "peerd context"
@@ -72,7 +72,7 @@ func (c *Context) AppendBinary(b []byte) ([]byte, error) {
 }
 
 // UnmarshalBinary replaces the context with the one that MarshalBinary wrote. After an error, for
-// bytes that were damaged or are of a newer version, c is as it was. data is not kept.
+// bytes that were damaged or are of another version, c is as it was. data is not kept.
 func (c *Context) UnmarshalBinary(data []byte) error {
 	var read Context
 	err := unseal(contextSeal, contextVersion, data, func(r *wire.Reader) {

@@ -5,6 +5,7 @@ import (
 	"encoding"
 	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -125,4 +126,20 @@ func FuzzUnmarshalContext(f *testing.F) {
 			t.Fatal("equal contexts have different bytes")
 		}
 	})
+}
+
+func TestAnEncodingOfAnotherFormatIsNamed(t *testing.T) {
+	for version, why := range map[byte]string{
+		1: "format 1, from before peerd 0.1.0, and this program reads format 2",
+		3: "format 3, and this program reads format 2: use the newer peerd",
+	} {
+		for _, err := range []error{
+			new(Context).UnmarshalBinary(wire.Seal(version, []byte(contextSeal), []byte{0x90})),
+			new(State).UnmarshalBinary(wire.Seal(version, []byte(stateSeal), []byte{0x90})),
+		} {
+			if !errors.Is(err, wire.ErrFormat) || !strings.Contains(err.Error(), why) {
+				t.Errorf("format %d: %v", version, err)
+			}
+		}
+	}
 }

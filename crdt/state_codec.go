@@ -8,7 +8,7 @@ import (
 )
 
 // stateVersion is the version of an encoded State. Another one is refused.
-const stateVersion = 1
+const stateVersion = 2
 
 // stateSeal is what stands for the key under which a record is sealed.
 const stateSeal = "peerd state"
@@ -53,7 +53,7 @@ func writeCell(w *wire.Writer, c Cell) {
 }
 
 // UnmarshalBinary replaces the state with the one that MarshalBinary wrote. After an error, for
-// bytes that were damaged or are of a newer version, s is as it was. data is not kept. Memory is
+// bytes that were damaged or are of another version, s is as it was. data is not kept. Memory is
 // bounded by a small multiple of len(data).
 func (s *State) UnmarshalBinary(data []byte) error {
 	read := &State{}
@@ -70,8 +70,8 @@ func unseal(seal string, version byte, data []byte, read func(*wire.Reader)) err
 	if err != nil {
 		return err
 	}
-	if got != version {
-		return fmt.Errorf("%w: version %d (known: %d)", wire.ErrMalformed, got, version)
+	if err := wire.CheckFormat(uint64(got), uint64(version), "have its maker write it again"); err != nil {
+		return fmt.Errorf("%w: %w", wire.ErrMalformed, err)
 	}
 	return wire.Decode(append([]byte(nil), body...), read)
 }

@@ -2,14 +2,13 @@ package peer
 
 import (
 	"archive/tar"
-	"bytes"
 	"compress/gzip"
 	"context"
-	"encoding/json"
+	"crypto/sha256"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,172 +16,97 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/peerd/peerd/internal/wire"
 	"github.com/peerd/peerd/store"
 )
 
-var rewrite = flag.Bool("update", false, "make the store of testdata/format1 again: only before a release")
+// format1Store is a store as the last version wrote it that had the number 1.
+const format1Store = "testdata/format1.tar.gz"
 
-// The store of format 1: its directory, and what a peer says of it. It was written by format1Script.
-const (
-	format1Store  = "testdata/format1.tar.gz"
-	format1Status = "testdata/format1.json"
-)
+// olderWayOut is what the error about an older store has to say.
+const olderWayOut = "it has format 1, from before peerd 0.1.0, and this program reads format 2: start with an empty " +
+	"directory and let it fill from its peers, or run the older program to copy its data; nothing was changed"
 
-// said is the part of a status that the store determines.
-type said struct {
-	ContextHash   string            `json:"context_hash"`
-	Root          string            `json:"root"`
-	Keys          int               `json:"keys"`
-	Cells         int               `json:"cells"`
-	VersionVector map[string]uint64 `json:"version_vector"`
-}
-
-func saidOf(t *testing.T, p *Peer) said {
-	t.Helper()
-	s, err := p.Status()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return said{s.ContextHash, s.Root, s.Keys, s.Cells, s.VersionVector}
-}
-
-var (
-	longKey    = strings.Repeat("long ", 100)
-	largeValue = bytes.Repeat([]byte("large"), 100_000) // which Badger holds in parts
-)
-
-// format1Script writes something of everything into a directory, as two replicas.
-func format1Script(t *testing.T, dir string) said {
-	p := reopen(t, dir)
-	mustUpdate(t, p, func(tx *Tx) error {
-		for i := range 200 {
-			if _, err := tx.Set("numbers").Add(fmt.Sprint(i)); err != nil {
-				return err
-			}
-		}
-		return errors.Join(tx.String("greeting").Set([]byte("hello")), tx.String("large").Set(largeValue),
-			tx.String("gone").Set([]byte("x")), tx.Map("user").Map("address").String("city").Set([]byte("Oslo")))
-	})
-	count(t, p, 40)
-	crash(t, p)
-	p = reopen(t, dir)
-	mustUpdate(t, p, func(tx *Tx) error {
-		_, err := tx.Remove("gone")
-		if err == nil {
-			_, err = tx.Map("user").Counter("visits").Add(3)
-		}
-		if err == nil {
-			_, err = tx.Set("numbers").Remove("7")
-		}
-		return errors.Join(err, tx.String(longKey).Set([]byte("under a long key")))
-	})
-	count(t, p, 2)
-	out := saidOf(t, p)
-	mustClose(t, p)
-	return out
-}
-
-// checkFormat1 reads what format1Script wrote.
-func checkFormat1(t *testing.T, p *Peer) {
-	t.Helper()
-	wantCount(t, p, 42)
-	err := p.View(context.Background(), func(tx *Tx) error {
-		for key, want := range map[string]string{
-			"greeting": "hello", "large": string(largeValue), longKey: "under a long key", "gone": "",
-		} {
-			if got, _ := tx.String(key).Get(); string(got) != want {
-				t.Errorf("%.20q is %.20q (%v)", key, got, tx.Err())
-			}
-		}
-		user := tx.Map("user")
-		if city, _ := user.Map("address").String("city").Get(); string(city) != "Oslo" {
-			t.Errorf("the city is %q (%v)", city, tx.Err())
-		}
-		if n := user.Counter("visits").Get(); n != 3 {
-			t.Errorf("%d visits (%v)", n, tx.Err())
-		}
-		for i := range 200 {
-			if has := tx.Set("numbers").Has(fmt.Sprint(i)); has != (i != 7) {
-				t.Errorf("%d is in the set: %v (%v)", i, has, tx.Err())
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// TestAStoreOfFormatOneOpensForEver opens the store that the first version wrote, reads it all, and goes on with
-// it. A change that breaks this test breaks every store that there is.
-func TestAStoreOfFormatOneOpensForEver(t *testing.T) {
-	if *rewrite {
-		makeFormat1(t)
-	}
+// TestAStoreOfFormatOneIsRefusedUntouched opens the store in each way that there is.
+func TestAStoreOfFormatOneIsRefusedUntouched(t *testing.T) {
 	dir := t.TempDir()
 	unpackFormat1(t, dir)
-	var want said
-	text, err := os.ReadFile(format1Status)
-	if err = errors.Join(err, json.Unmarshal(text, &want)); err != nil {
-		t.Fatal(err)
+	before := contentOf(t, dir)
+	for name, open := range map[string]func() error{
+		"offline": func() error { return opened(Config{Dir: dir, Offline: true}) },
+		"online": func() error {
+			return opened(Config{Dir: dir, Gossip: "127.0.0.1:0", P2P: "127.0.0.1:0"})
+		},
+		"salvage": func() error { return Salvage(dir, func(Salvaged) error { return nil }) },
+	} {
+		refusedFor(t, name, open(), olderWayOut)
+		if diff := cmp.Diff(before, contentOf(t, dir)); diff != "" {
+			t.Errorf("%s: the directory has changed (-before +after): %s", name, diff)
+		}
 	}
-	p := reopen(t, dir)
-	if diff := cmp.Diff(want, saidOf(t, p)); diff != "" {
-		t.Errorf("its status (-want +got): %s", diff)
-	}
-	checkFormat1(t, p)
-	mustUpdate(t, p, func(tx *Tx) error { return tx.String("since").Set([]byte("then")) })
-	mustClose(t, p)
-	p = reopen(t, dir)
-	checkFormat1(t, p)
-	if s := saidOf(t, p); s.Keys != want.Keys+1 || len(s.VersionVector) != len(want.VersionVector)+1 {
-		t.Errorf("after a write: %+v", s)
-	}
-	mustClose(t, p)
 }
 
 // TestAStoreOfANewerFormatIsRefusedInOneLine changes the format that the manifest names.
 func TestAStoreOfANewerFormatIsRefusedInOneLine(t *testing.T) {
 	dir := t.TempDir()
-	unpackFormat1(t, dir)
+	p := reopen(t, dir)
+	count(t, p, 1)
+	mustClose(t, p)
 	f, err := os.OpenFile(filepath.Join(dir, storeDir, "MANIFEST"), os.O_RDWR, 0)
 	if err == nil {
-		_, err = f.WriteAt([]byte{0, 2}, 4)
+		_, err = f.WriteAt([]byte{0, 3}, 4)
 		err = errors.Join(err, f.Close())
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = Open(context.Background(), Config{Dir: dir, Offline: true})
-	const why = "it has format 2, this program knows 1: use the newer one that wrote it"
-	if err == nil || !strings.Contains(err.Error(), why) || strings.Contains(err.Error(), "\n") {
-		t.Errorf("opened with %v", err)
-	}
-	if errors.Is(err, store.ErrCorrupt) {
-		t.Errorf("a newer format is taken for damage: %v", err)
+	before := contentOf(t, dir)
+	refusedFor(t, "a newer store", opened(Config{Dir: dir, Offline: true}),
+		"it has format 3, and this program reads format 2: use the newer peerd that wrote it")
+	if diff := cmp.Diff(before, contentOf(t, dir)); diff != "" {
+		t.Errorf("the directory has changed (-before +after): %s", diff)
 	}
 }
 
-func makeFormat1(t *testing.T) {
+// opened opens a peer, and closes it if it opens.
+func opened(cfg Config) error {
+	p, err := Open(context.Background(), cfg)
+	if err != nil {
+		return err
+	}
+	return p.Close()
+}
+
+func refusedFor(t *testing.T, what string, err error, why string) {
 	t.Helper()
-	dir := t.TempDir()
-	status, err := json.MarshalIndent(format1Script(t, dir), "", "  ")
-	if err == nil {
-		err = os.WriteFile(format1Status, append(status, '\n'), 0o644)
+	if err == nil || !strings.Contains(err.Error(), why) || strings.Contains(err.Error(), "\n") {
+		t.Errorf("%s: opened with %v, want %q", what, err, why)
 	}
-	var out bytes.Buffer
-	zip, _ := gzip.NewWriterLevel(&out, gzip.BestCompression)
-	w := tar.NewWriter(zip)
-	store := os.DirFS(filepath.Join(dir, storeDir))
-	if err = errors.Join(err, w.AddFS(store), w.Close(), zip.Close()); err == nil {
-		err = os.WriteFile(format1Store, out.Bytes(), 0o644)
+	if !errors.Is(err, wire.ErrFormat) || errors.Is(err, store.ErrCorrupt) {
+		t.Errorf("%s: another format is taken for something else: %v", what, err)
 	}
+}
+
+// contentOf returns a hash of each file below dir, by its name.
+func contentOf(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	err := fs.WalkDir(os.DirFS(dir), ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			out[name] = "directory"
+			return err
+		}
+		content, err := os.ReadFile(filepath.Join(dir, name))
+		out[name] = fmt.Sprintf("%x", sha256.Sum256(content))
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return out
 }
 
-// unpackFormat1 makes a copy of the store in a data directory.
+// unpackFormat1 makes a copy of the store of format 1 in a data directory.
 func unpackFormat1(t *testing.T, dir string) {
 	t.Helper()
 	f, err := os.Open(format1Store)

@@ -23,7 +23,7 @@ type Token string
 const MaxToken = 16 << 10
 
 var (
-	// ErrToken is returned for text that is no token: cut off, mistyped, or of a newer version.
+	// ErrToken is returned for text that is no token: cut off, mistyped, or of another version.
 	ErrToken = errors.New("this is no token of peerd: pass one on as it was received")
 	// ErrTooManyReplicas is returned if more replicas have written than a token can name. What was to
 	// be done beside it was done.
@@ -33,7 +33,7 @@ var (
 
 // tokenVersion is the version of the encoding, and tokenSeal what its checksum covers beside it.
 const (
-	tokenVersion = 1
+	tokenVersion = 2
 	tokenSeal    = "peerd token"
 )
 
@@ -63,8 +63,11 @@ func (t Token) vector() (crdt.VersionVector, error) {
 		return nil, ErrToken
 	}
 	version, body, err := wire.Unseal([]byte(tokenSeal), sealed)
-	if err != nil || version != tokenVersion {
+	if err != nil {
 		return nil, ErrToken
+	}
+	if err := wire.CheckFormat(uint64(version), tokenVersion, "take a new one"); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrToken, err)
 	}
 	err = wire.Decode(body, func(r *wire.Reader) {
 		if v := crdt.ReadVector(r); v != nil {

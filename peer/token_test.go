@@ -2,12 +2,15 @@ package peer
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/wire"
 	"github.com/peerd/peerd/store/badger"
 )
 
@@ -16,13 +19,25 @@ func TestATokensTextIsTheSameForEver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = "AZTMqgfPASNFZ4mrze_PAAABAAAAAACoGZEo"
+	const want = "ApTMqgfPASNFZ4mrze_PAAABAAAAAAA2bYFg"
 	if token != want {
 		t.Errorf("the token is %q, was %q", token, want)
 	}
 	seen, err := Token(want).vector()
 	if err != nil || !seen.Equal(crdt.VersionVector{0xaa: 7, 0x0123456789abcdef: 1 << 40}) {
 		t.Errorf("it reads %v (%v)", seen, err)
+	}
+}
+
+func TestATokenOfAnotherFormatIsNamed(t *testing.T) {
+	newer := base64.RawURLEncoding.EncodeToString(wire.Seal(tokenVersion+1, []byte(tokenSeal), []byte{0x90}))
+	for token, why := range map[Token]string{
+		"AZTMqgfPASNFZ4mrze_PAAABAAAAAACoGZEo": "format 1, from before peerd 0.1.0, and this program reads format 2: take",
+		Token(newer): "format 3, and this program reads format 2: use the newer peerd",
+	} {
+		if err := token.Check(); !errors.Is(err, ErrToken) || !strings.Contains(err.Error(), why) {
+			t.Errorf("%s: %v, want %q", token, err, why)
+		}
 	}
 }
 
@@ -144,7 +159,7 @@ func TestTheTokenOfAViewNamesExactlyWhatItShows(t *testing.T) {
 }
 
 func FuzzToken(f *testing.F) {
-	f.Add("AZTMqgfPASNFZ4mrze_PAAABAAAAAACoGZEo")
+	f.Add("ApTMqgfPASNFZ4mrze_PAAABAAAAAAA2bYFg")
 	f.Add("")
 	f.Fuzz(func(t *testing.T, text string) {
 		seen, err := Token(text).vector()

@@ -123,14 +123,14 @@ func TestTheLargestRecordFitsIntoABlockThatIsNearlyFull(t *testing.T) {
 	}
 }
 
-// sampleRecords and their file, which is read for ever. What zstd makes of a block may change with its library, so
+// sampleRecords and their file. What zstd makes of a block may change with its library, so
 // writing the same bytes is not asked for.
 var sampleRecords = []Record{
 	{[]byte("c\x00key"), []byte("value")}, {[]byte("t\x01"), nil}, {[]byte("z"), bytes.Repeat([]byte("z"), 2000)},
 }
 
-func TestABackupOfFormatOneIsReadForEver(t *testing.T) {
-	path := filepath.Join("testdata", "format1.backup")
+func TestABackupOfThisFormatIsRead(t *testing.T) {
+	path := filepath.Join("testdata", "format2.backup")
 	if *update {
 		if err := os.WriteFile(path, write(t, testHeader, sampleRecords), 0o644); err != nil {
 			t.Fatal(err)
@@ -217,13 +217,23 @@ func framesOf(t *testing.T, file []byte) (frames [][]byte) {
 	return frames
 }
 
-func TestAnotherVersionIsRefusedByItsNumber(t *testing.T) {
+func TestABackupOfAnotherFormatIsRefusedByItsNumber(t *testing.T) {
+	older, err := os.ReadFile(filepath.Join("testdata", "format1.backup")) // which the last such version wrote
+	if err != nil {
+		t.Fatal(err)
+	}
 	sealed := wire.Seal(formatVersion+1, place(kindHeader, 1), testHeader.encode())
-	file := binary.BigEndian.AppendUint32([]byte(magic), uint32(1+len(sealed)))
-	file = append(append(file, kindHeader), sealed...)
-	_, _, err := read(file)
-	if !errors.Is(err, ErrFormat) || !strings.Contains(err.Error(), "use a newer one") {
-		t.Errorf("a newer format: %v", err)
+	newer := binary.BigEndian.AppendUint32([]byte(magic), uint32(1+len(sealed)))
+	newer = append(append(newer, kindHeader), sealed...)
+	for why, file := range map[string][]byte{
+		"it has format 1, from before peerd 0.1.0, and this program reads format 2: restore it with the program that " +
+			"made it": older,
+		"it has format 3, and this program reads format 2: use the newer peerd that wrote it": newer,
+	} {
+		_, _, err := read(file)
+		if !errors.Is(err, ErrFormat) || errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), why) {
+			t.Errorf("refused with %v, want %q", err, why)
+		}
 	}
 }
 

@@ -15,7 +15,7 @@
 // backup is believed before it was checked: each length is bounded before anything is allocated, a block that
 // was changed, moved or taken from another place fails its checksum, and one who reads to the end without an
 // error has read all that was written. Fields that a newer program adds behind the known ones are passed over;
-// another version of the format is refused.
+// another version of the format is refused, by its name.
 //
 // # Caveats
 //
@@ -36,7 +36,7 @@ var ErrFormat = errors.New("not a backup that this program can read")
 const magic = "peerd backup\n"
 
 // formatVersion is that of all frames.
-const formatVersion = 1
+const formatVersion = 2
 
 // Kinds of frames.
 const (

@@ -12,6 +12,9 @@ import (
 
 const lengthSize = 4 // bytes of a frame's length
 
+// older says what to do about a backup of a lower format.
+const older = "restore it with the program that made it, and copy its data from there"
+
 // place is what a frame's checksum covers beside its body, so that no frame passes for another.
 func place(kind byte, number uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte{kind}, number)
@@ -46,12 +49,11 @@ func readFrame(r io.Reader, into *bytes.Buffer) error {
 func decodeFrame(frame []byte, number uint64) (kind byte, body []byte, err error) {
 	kind = frame[lengthSize]
 	version, body, err := wire.Unseal(place(kind, number), frame[lengthSize+1:])
-	switch {
-	case err != nil:
+	if err != nil {
 		return 0, nil, fmt.Errorf("%w: frame %d: %w", ErrDamaged, number, err)
-	case version != formatVersion:
-		return 0, nil, fmt.Errorf("%w: it has format %d, this program knows %d: use a newer one",
-			ErrFormat, version, formatVersion)
+	}
+	if err := wire.CheckFormat(uint64(version), formatVersion, older); err != nil {
+		return 0, nil, fmt.Errorf("%w: %w", ErrFormat, err)
 	}
 	return kind, body, nil
 }

@@ -2,15 +2,11 @@ package replica
 
 import (
 	"errors"
-	"fmt"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/peerd/peerd/crdt"
-	"github.com/peerd/peerd/internal/wire"
 	"github.com/peerd/peerd/store"
-	"github.com/peerd/peerd/store/mem"
 )
 
 // TestAMomentIsRefusedWhereItWouldNotBeWhole asks for one in a group, and of a replica that rebuilds itself.
@@ -70,19 +66,5 @@ func TestABackupIsRefusedWhereARecordRotted(t *testing.T) {
 	})
 	if err != nil || rotted < 4 {
 		t.Errorf("%d records looked at (%v)", rotted, err)
-	}
-}
-
-func TestARecordOfANewerFormatIsRefusedAndNotTakenForDamage(t *testing.T) {
-	st := mem.New()
-	newer := &store.Batch{}
-	newer.Set(keyCheckpoint, wire.Seal(formatVersion+1, keyCheckpoint, []byte{0x90}))
-	if err := st.Commit(newer, true); err != nil {
-		t.Fatal(err)
-	}
-	_, err := Open(st, Config{NewID: func() crdt.ReplicaID { return 1 }})
-	why := fmt.Sprintf("has format %d, this program knows %d: use a newer one", formatVersion+1, formatVersion)
-	if err == nil || errors.Is(err, store.ErrCorrupt) || !strings.Contains(err.Error(), why) {
-		t.Errorf("opened with %v", err)
 	}
 }

@@ -12,8 +12,12 @@ import (
 	"github.com/peerd/peerd/store"
 )
 
-// formatVersion is the version of all stored records.
-const formatVersion = 1
+// formatVersion is the version of all stored records. A store has records of one version only.
+const formatVersion = 2
+
+// olderStore says what to do about a store with records of a lower version.
+const olderStore = "start with an empty directory and let it fill from its peers, or run the older program to copy " +
+	"its data"
 
 // maxInline is how large a payload may be, in bytes, to stand in its cell's record. Larger ones have a
 // record of their own: payloads never change, so rewriting the cell need not rewrite them, and the
@@ -28,15 +32,14 @@ const (
 	maxEntries = maxPart/entryBytes + 1
 )
 
-// unseal checks a record and its version.
+// unseal checks a record and its version. Another version is no damage: see wire.ErrFormat.
 func unseal(key, record []byte) ([]byte, error) {
 	version, body, err := wire.Unseal(key, record)
 	if err != nil {
 		return nil, fmt.Errorf("record %q: %w: %w", shown(key), store.ErrCorrupt, err)
 	}
-	if version != formatVersion {
-		return nil, fmt.Errorf("record %q has format %d, this program knows %d: use a newer one",
-			shown(key), version, formatVersion)
+	if err := wire.CheckFormat(uint64(version), formatVersion, olderStore); err != nil {
+		return nil, fmt.Errorf("record %q: %w", shown(key), err)
 	}
 	return body, nil
 }

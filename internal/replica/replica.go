@@ -145,7 +145,8 @@ type Replica struct {
 
 // Open opens the replica that st holds; an empty store is a new one. It reads every cell once, to
 // build the tree. The replica does not own st, and must be used by no one else. If what it finds cannot be
-// what was written, Damaged says so, and only Discard may be called.
+// what was written, Damaged says so, and only Discard may be called. The error wraps wire.ErrFormat if another
+// version of the program wrote it: nothing was changed then.
 func Open(st store.Store, cfg Config) (*Replica, error) {
 	r := &Replica{
 		st: st, cfg: cfg.withDefaults(),
@@ -154,6 +155,9 @@ func Open(st store.Store, cfg Config) (*Replica, error) {
 		across: map[gossip.NeighbourID]bool{},
 	}
 	r.resetClears()
+	if err := checkFormat(st); err != nil {
+		return nil, err
+	}
 	before := []func() error{r.resumeRebuild, r.finishLarge}
 	after := []func() error{r.loadClears, r.loadCells, r.checkRoot, r.finishFlip}
 	err := r.open(before)
@@ -169,6 +173,28 @@ func Open(st store.Store, cfg Config) (*Replica, error) {
 	}
 	r.ahead = false
 	return r, nil
+}
+
+// checkFormat looks at the first record, before anything is judged or carried out: what another version wrote
+// would look like damage. A record that rotted says nothing; who needs it will notice.
+func checkFormat(st store.Store) error {
+	snap := st.Snapshot()
+	defer snap.Close()
+	var failed error
+	err := snap.Scan(nil, nil, func(key, value []byte) bool {
+		if key[0] == prefixLeaf { // not sealed
+			return true
+		}
+		_, failed = unseal(key, value)
+		return errors.Is(failed, store.ErrCorrupt)
+	})
+	if errors.Is(failed, wire.ErrFormat) {
+		return failed
+	}
+	if errors.Is(err, store.ErrCorrupt) {
+		return nil
+	}
+	return err
 }
 
 // open takes steps of Open until one finds damage.

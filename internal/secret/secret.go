@@ -45,11 +45,11 @@ const KeySize = 32
 const (
 	prefix        = "peerd-cluster-key-" // of a line of the file; a version and a colon follow
 	version       = "2"                  // the key and its checksum
-	bareVersion   = "1"                  // the key alone, as it was stored before: read, and not written
 	clusterIDSize = 8                    // bytes; chance that two of a million clusters share one: 3e-8
 )
 
-// What a derived key is for. Changing one splits the cluster in two.
+// What a derived key is for. Changing one splits the cluster in two: these numbers are no formats, and stay, so
+// that peers of other versions are met and can be named.
 const (
 	forGossip = "peerd gossip key 1"
 	forID     = "peerd cluster id 1"
@@ -113,17 +113,16 @@ func parse(text string) (Key, error) {
 	switch {
 	case !ok || !hasVersion:
 		return Key{}, errors.New("not a cluster key: copy the file from another host of the cluster")
-	case v != version && v != bareVersion:
-		return Key{}, errors.New("a cluster key of another version: use the peerd that made it, or copy " +
-			"the file from another host again")
+	case v == "1":
+		return Key{}, errors.New("a cluster key of format 1, from before peerd 0.1.0, and this program reads " +
+			"format 2: copy the file from a host that runs this version")
+	case v != version:
+		return Key{}, errors.New("a cluster key of another format than 2, which this program reads: use the " +
+			"newer peerd that made it, or copy the file from a host that runs this version")
 	}
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(encoded)
 	key := raw[:min(len(raw), KeySize)]
-	want := key
-	if v == version {
-		want = summed(key)
-	}
-	if err != nil || len(key) != KeySize || !bytes.Equal(raw, want) ||
+	if err != nil || len(key) != KeySize || !bytes.Equal(raw, summed(key)) ||
 		strings.ContainsAny(encoded, "\r\n") {
 		return Key{}, errors.New("the cluster key is damaged: copy the file from another host again")
 	}

@@ -27,6 +27,24 @@ var ErrMalformed = errors.New("malformed bytes")
 // ErrChecksum is returned for a sealed record whose checksum does not match.
 var ErrChecksum = errors.New("checksum mismatch")
 
+// ErrFormat is wrapped by errors about what has another number of its format than this program reads. It is
+// no damage, and whoever reads it changes nothing.
+var ErrFormat = errors.New("another format")
+
+// CheckFormat returns nil if what was read has the number that this program knows, and else an error that
+// wraps ErrFormat. older says what to do about a lower number; about a higher one there is one thing to do.
+func CheckFormat(got, known uint64, older string) error {
+	switch {
+	case got < known:
+		return fmt.Errorf("%w: it has format %d, from before peerd 0.1.0, and this program reads format %d: %s",
+			ErrFormat, got, known, older)
+	case got > known:
+		return fmt.Errorf("%w: it has format %d, and this program reads format %d: use the newer peerd that "+
+			"wrote it", ErrFormat, got, known)
+	}
+	return nil
+}
+
 // Writer appends msgpack values to a buffer. Writing cannot fail.
 type Writer struct {
 	buf bytes.Buffer

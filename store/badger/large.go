@@ -33,7 +33,7 @@ func (s space) end() []byte { return []byte{byte(s) + 1} }
 const metaLarge = 1
 
 // recordVersion is that of the records below.
-const recordVersion = 1
+const recordVersion = 2
 
 // large says where the parts of a value are. Ids are never reused while the store is open, so that
 // the parts of an old value stay for the snapshots that see it.
@@ -66,10 +66,10 @@ func (l large) seal(key, owner []byte) []byte {
 
 func unseal(key, record []byte) (l large, owner []byte, err error) {
 	version, body, err := wire.Unseal(key, record)
-	if err == nil && version != recordVersion {
-		err = fmt.Errorf("version %d of a large value, this program knows %d", version, recordVersion)
-	}
 	if err == nil {
+		if err := wire.CheckFormat(uint64(version), recordVersion, olderStore); err != nil {
+			return large{}, nil, fmt.Errorf("a large value's record: %w", err)
+		}
 		err = wire.Decode(body, func(r *wire.Reader) {
 			if fields := r.Array(3); fields != 3 {
 				r.Fail("%d fields", fields)

@@ -142,10 +142,19 @@ func TestTheBatchWithTheMostOverheadCommits(t *testing.T) {
 	}
 }
 
+func TestALargeValueOfAnotherFormatIsNoDamage(t *testing.T) {
+	for _, version := range []byte{recordVersion - 1, recordVersion + 1} {
+		_, _, err := unseal([]byte("key"), wire.Seal(version, []byte("key"), []byte{0x90}))
+		if !errors.Is(err, wire.ErrFormat) || errors.Is(err, store.ErrCorrupt) {
+			t.Errorf("format %d: %v", version, err)
+		}
+	}
+}
+
 func TestTheRecordOfALargeValueIsPinned(t *testing.T) {
 	l := large{id: 300, parts: 7}
 	got := fmt.Sprintf("%x", l.seal([]byte("key"), []byte("owner")))
-	if want := "0193cd012c07c4056f776e657285cca21c"; got != want {
+	if want := "0293cd012c07c4056f776e6572d4baeab3"; got != want {
 		t.Errorf("the record is %s, stored ones are %s", got, want)
 	}
 	if got, want := fmt.Sprintf("%x", l.partKey(1)), "70000000000000012c00000001"; got != want {

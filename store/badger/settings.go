@@ -12,7 +12,7 @@ import (
 const (
 	// formatVersion is written into Badger's manifest. It changes when this package lays out its
 	// keys or records in another way.
-	formatVersion = 1
+	formatVersion = 2
 
 	// memTableSize is in bytes. Badger takes a transaction of 15% of it, which has to hold the
 	// largest batch. While memtables are full and being written out, there are two or three of

@@ -20,6 +20,8 @@ import (
 	"github.com/dgraph-io/badger/v4/table"
 	"github.com/dgraph-io/badger/v4/y"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/peerd/peerd/internal/wire"
 )
 
 // verifyTables reads every table of the store in dir and compares it with its checksums. Badger
@@ -81,13 +83,22 @@ func verifyFormat(f *os.File) error {
 	if _, err := f.ReadAt(header[:], 0); err != nil {
 		return corrupt("manifest: %v", err)
 	}
-	if got := binary.BigEndian.Uint16(header[4:]); got != formatVersion {
-		return fmt.Errorf("it has format %d, this program knows %d: use the newer one that wrote it; if "+
-			"none did, its manifest is damaged: move the directory \"store\" away if other peers have "+
-			"the data", got, formatVersion)
+	switch got := uint64(binary.BigEndian.Uint16(header[4:])); {
+	case got > formatVersion:
+		return fmt.Errorf("%w; if none did, %s", wire.CheckFormat(got, formatVersion, ""), rottenManifest)
+	case got == 0: // which no program wrote, and a single bit's flip makes of ours
+		return fmt.Errorf("%w: it has format 0: %s", wire.ErrFormat, rottenManifest)
+	default:
+		return wire.CheckFormat(got, formatVersion, olderStore)
 	}
-	return nil
 }
+
+// What to do about another format.
+const (
+	olderStore = "start with an empty directory and let it fill from its peers, or run the older program to copy " +
+		"its data; nothing was changed"
+	rottenManifest = "its manifest is damaged: move the directory \"store\" away if other peers have the data"
+)
 
 func replay(f *os.File) (m dgraph.Manifest, err error) {
 	defer caught(&err, faultsPanic())
