@@ -13,13 +13,13 @@ type Kind byte
 // The high half of a kind is the version of its fields: a later format takes new kinds.
 const (
 	// KindPin asks for the context and root of the moment that the source will compare.
-	KindPin Kind = 0x10
+	KindPin Kind = 0x20
 	// KindScan asks for cells in the order of places (crdt.Address.Place).
-	KindScan Kind = 0x11
+	KindScan Kind = 0x21
 	// KindNodes asks for the fingerprints below some nodes of the tree.
-	KindNodes Kind = 0x12
+	KindNodes Kind = 0x22
 	// KindLeaves asks for the entries of some leaves.
-	KindLeaves Kind = 0x13
+	KindLeaves Kind = 0x23
 )
 
 // Request goes from the puller to the source. Fields that its kind does not name are zero.

@@ -28,8 +28,8 @@ const (
 var ErrFrame = errors.New("bad frame")
 
 // protocolVersion is this program's version of the messages. Newer ones add fields and kinds of
-// messages, which older programs pass over.
-const protocolVersion = 1
+// messages, which older programs pass over. Nobody who speaks an older one opens a stream of this one's name.
+const protocolVersion = 2
 
 // kind is the first byte of a frame.
 type kind byte
@@ -98,6 +98,9 @@ func decodeHello(body []byte) (h hello, err error) {
 		h.graft = readReplicas(r)
 		h.whole = r.Bool()
 		h.heard = r.Uint()
+		if h.version < protocolVersion {
+			r.Fail("hello of version %d, and the stream is of version %d", h.version, protocolVersion)
+		}
 	})
 	return h, err
 }

@@ -23,7 +23,7 @@ func samples() map[string][]byte {
 	c.write(2)
 	v := crdt.VersionVector{1: 3, 2: 1 << 40}
 	return map[string][]byte{
-		"hello": hello{version: 1, replica: 7, seen: v, heads: crdt.Heads{1: 5, 2: 6},
+		"hello": hello{version: protocolVersion, replica: 7, seen: v, heads: crdt.Heads{1: 5, 2: 6},
 			answer: true, whole: true, heard: 3, graft: []crdt.ReplicaID{2}}.encode(),
 		"deltas": encodeDeltas([][]byte{c.log[0].Encode(), c.log[1].Encode()}, v, crdt.Heads{1: 5, 2: 6}),
 		"have":   encodeHave(v, crdt.Heads{1: 5, 2: 6}),

@@ -1,11 +1,14 @@
 package members
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
 
 	"github.com/hashicorp/memberlist"
+
+	"github.com/peerd/peerd/internal/wire"
 )
 
 // delegate is what memberlist calls. It does so from many goroutines, mostly with its own lock
@@ -30,7 +33,8 @@ var (
 	_ memberlist.PingDelegate     = (*delegate)(nil)
 )
 
-// NotifyAlive refuses members whose name, address, key and signature do not agree.
+// NotifyAlive refuses members whose name, address, key and signature do not agree, and those of newer versions
+// of which this one cannot read that.
 func (d *delegate) NotifyAlive(n *memberlist.Node) error {
 	addr, err := addrOf(n)
 	if err == nil && d.table.verified(n.Name, addr, n.Meta) {
@@ -39,7 +43,11 @@ func (d *delegate) NotifyAlive(n *memberlist.Node) error {
 	if err == nil {
 		_, err = openMetadata(n.Meta, n.Name, addr, d.cfg.IDOf)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, wire.ErrFormat):
+		d.journal.warn("a host of this cluster runs a newer peerd than this one can talk to: upgrade this one",
+			"id", cutLine(n.Name), "addr", addr, "error", err)
+	case err != nil:
 		d.journal.warn("refused a member whose metadata is not its own",
 			"id", cutLine(n.Name), "addr", addr, "error", err)
 	}

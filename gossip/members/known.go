@@ -12,10 +12,12 @@ import (
 	"path/filepath"
 	"runtime"
 	"time"
+
+	"github.com/peerd/peerd/internal/wire"
 )
 
 const (
-	knownVersion = 1
+	knownVersion = 2
 	// maxKnownFile bounds what is read, in bytes: MaxKnown members with 512 bytes of metadata
 	// each, were each byte of it escaped.
 	maxKnownFile = 16 << 20
@@ -23,7 +25,7 @@ const (
 
 // knownFile is the file of members seen so far: JSON, so that it can be read and mended by hand.
 type knownFile struct {
-	Version int           `json:"version"`
+	Version uint64        `json:"version"`
 	Members []knownMember `json:"members"`
 }
 
@@ -37,7 +39,8 @@ type knownMember struct {
 }
 
 // loadKnown returns the members that the file holds, none of them alive, and how many entries were
-// no valid members. No file is no error. Never more than MaxKnown.
+// no valid members. No file is no error. Never more than MaxKnown. The error wraps wire.ErrFormat if another
+// version wrote the file.
 func loadKnown(
 	path string, idOf func(ed25519.PublicKey) (string, error), now time.Time,
 ) (known []record, invalid int, err error) {
@@ -53,8 +56,11 @@ func loadKnown(
 	if err := json.NewDecoder(io.LimitReader(f, maxKnownFile)).Decode(&file); err != nil {
 		return nil, 0, fmt.Errorf("%s: %w", path, err)
 	}
-	if file.Version != knownVersion {
-		return nil, 0, fmt.Errorf("%s: of version %d, not %d", path, file.Version, knownVersion)
+	if file.Version == 0 {
+		return nil, 0, fmt.Errorf("%s: it names no version", path)
+	}
+	if err := wire.CheckFormat(file.Version, knownVersion, "move it away, and name a host to join"); err != nil {
+		return nil, 0, fmt.Errorf("%s: %w", path, err)
 	}
 	for _, k := range file.Members {
 		if len(known) >= MaxKnown || !k.valid(idOf) {

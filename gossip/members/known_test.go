@@ -77,8 +77,33 @@ func TestInvalidEntriesOfTheKnownFileAreLeftOut(t *testing.T) {
 	}
 }
 
+func TestAKnownFileOfAnotherFormatIsRefusedUntouched(t *testing.T) {
+	for content, why := range map[string]string{
+		`{"version":1,"members":[]}`: "format 1, from before peerd 0.1.0, and this program reads format 2: move it away",
+		`{"version":3,"peers":[]}`:   "format 3, and this program reads format 2: use the newer peerd",
+	} {
+		cfg := config(0)
+		dir := t.TempDir()
+		cfg.KnownFile = filepath.Join(dir, "known.json")
+		if err := os.WriteFile(cfg.KnownFile, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		m, err := Open(cfg)
+		if err == nil {
+			_ = m.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), why) {
+			t.Errorf("%s: opened with %v, want %q", content, err, why)
+		}
+		files, _ := os.ReadDir(dir)
+		if after, _ := os.ReadFile(cfg.KnownFile); string(after) != content || len(files) != 1 {
+			t.Errorf("%s: there are %d files, and it is %q", content, len(files), after)
+		}
+	}
+}
+
 func TestDamagedKnownFileIsPutAside(t *testing.T) {
-	for _, content := range []string{"", "{", "[]", `{"version":2}`, strings.Repeat("[", 1<<16)} {
+	for _, content := range []string{"", "{", "[]", `{}`, strings.Repeat("[", 1<<16)} {
 		var text memory
 		cfg := config(0)
 		cfg.Log = text.logger()

@@ -40,6 +40,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
+
+	"github.com/peerd/peerd/internal/wire"
 )
 
 // saveEvery is how often the known file is written though nobody came or went: for "last seen".
@@ -68,8 +70,9 @@ type Members struct {
 }
 
 // Open starts to listen, to look for others and to be found. It waits for nobody: a host alone is a
-// cluster. Errors are about the configuration, all problems at once, and about the gossip address;
-// after one nothing runs. A known file that cannot be read is put aside and warned about.
+// cluster. Errors are about the configuration, all problems at once, about the gossip address, and about
+// a known file of another format, which is left as it is; after one nothing runs. A known file that cannot
+// be read is put aside and warned about.
 func Open(cfg Config) (*Members, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("membership: %w", err)
@@ -77,7 +80,11 @@ func Open(cfg Config) (*Members, error) {
 	m := &Members{cfg: cfg.clone(), joinIt: make(chan struct{}, 1)}
 	m.join.Store(&m.cfg.Join)
 	m.journal = &journal{to: m.cfg.Log, limit: limiter{now: time.Now}}
-	m.table = newTable(m.loadKnown())
+	known, err := m.loadKnown()
+	if err != nil {
+		return nil, fmt.Errorf("membership: %w", err)
+	}
+	m.table = newTable(known)
 	if err := m.create(); err != nil {
 		return nil, fmt.Errorf("membership: %w", err)
 	}
@@ -124,7 +131,7 @@ func (m *Members) create() error {
 func (m *Members) signMetadata() []byte {
 	public := m.cfg.PrivateKey.Public()
 	own := metadata{
-		label: m.cfg.Label, key: public.(ed25519.PublicKey), p2p: m.cfg.P2P, versions: m.cfg.Versions,
+		format: metadataFormat, label: m.cfg.Label, key: public.(ed25519.PublicKey), p2p: m.cfg.P2P, versions: m.cfg.Versions,
 	}
 	encoded, kept := own.sign(m.cfg.PrivateKey, m.cfg.ID, m.addr)
 	if kept < len(m.cfg.P2P) {
@@ -215,13 +222,17 @@ func (m *Members) saveKnown() error {
 	return saveKnown(m.cfg.KnownFile, m.table.records(time.Now()))
 }
 
-// loadKnown reads the known file. One that cannot be read must not keep the host from starting.
-func (m *Members) loadKnown() []record {
+// loadKnown reads the known file. One that cannot be read must not keep the host from starting, unless it is
+// only of another format.
+func (m *Members) loadKnown() ([]record, error) {
 	path := m.cfg.KnownFile
 	if path == "" {
-		return nil
+		return nil, nil
 	}
 	known, invalid, err := loadKnown(path, m.cfg.IDOf, time.Now())
+	if errors.Is(err, wire.ErrFormat) {
+		return nil, err
+	}
 	if err != nil {
 		m.journal.warn("cannot read the file of known members: it is put aside",
 			"error", err, "aside", path+".damaged")
@@ -231,5 +242,5 @@ func (m *Members) loadKnown() []record {
 	if invalid > 0 {
 		m.journal.warn("left out invalid entries of the file of known members", "count", invalid)
 	}
-	return known
+	return known, nil
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"strconv"
 	"unicode/utf8"
 
 	"github.com/hashicorp/memberlist"
@@ -15,12 +16,17 @@ import (
 const MaxLabel = 64
 
 const (
-	metadataFormat = 1  // raised when older hosts must not try to read it
-	metadataFields = 6  // those that format 1 began with; later ones may follow
+	metadataFormat = 2  // raised when older hosts must not try to read it
+	metadataFields = 6  // those that the format began with; later ones may follow
 	maxFields      = 32 // that a newer host may send
 
-	// signatureDomain keeps a signature from meaning anything elsewhere that the host key signs.
-	signatureDomain = "peerd member metadata 1"
+	// olderFormat is read as well, so that hosts from before peerd 0.1.0 are members that can be named: it differs
+	// by its number alone, and says that they speak Versions{1, 1}.
+	olderFormat = 1
+
+	// signatureDomain, and the format behind it, keep a signature from meaning anything elsewhere that the host
+	// key signs.
+	signatureDomain = "peerd member metadata "
 )
 
 // errForged is wrapped when name, address, key and signature do not belong together.
@@ -33,6 +39,7 @@ var errForged = errors.New("forged metadata")
 // Encoded it is an array of two byte strings: the body and the signature. The body is an array of
 // its own, at whose end newer hosts may put fields that this one passes over.
 type metadata struct {
+	format   uint64 // metadataFormat, or olderFormat
 	label    string
 	key      ed25519.PublicKey
 	p2p      []string
@@ -44,7 +51,7 @@ type metadata struct {
 func (m *metadata) sign(private ed25519.PrivateKey, name, addr string) (encoded []byte, kept int) {
 	for kept = len(m.p2p); ; kept-- {
 		body := m.body(kept)
-		signature := ed25519.Sign(private, signed(name, addr, body))
+		signature := ed25519.Sign(private, signed(m.format, name, addr, body))
 		encoded = wire.Encode(func(w *wire.Writer) {
 			w.Array(2)
 			w.Bytes(body)
@@ -59,7 +66,7 @@ func (m *metadata) sign(private ed25519.PrivateKey, name, addr string) (encoded 
 func (m *metadata) body(addresses int) []byte {
 	return wire.Encode(func(w *wire.Writer) {
 		w.Array(metadataFields)
-		w.Uint(metadataFormat)
+		w.Uint(m.format)
 		w.String(cutLabel(m.label))
 		w.Bytes(m.key)
 		w.Array(addresses)
@@ -72,9 +79,9 @@ func (m *metadata) body(addresses int) []byte {
 }
 
 // signed returns the bytes that the signature covers. Each part has its length before it.
-func signed(name, addr string, body []byte) []byte {
+func signed(format uint64, name, addr string, body []byte) []byte {
 	return wire.Encode(func(w *wire.Writer) {
-		w.String(signatureDomain)
+		w.String(signatureDomain + strconv.FormatUint(format, 10))
 		w.String(name)
 		w.String(addr)
 		w.Bytes(body)
@@ -96,13 +103,14 @@ func openMetadata(
 		return metadata{}, fmt.Errorf("%w: %w", errForged, err)
 	case id != name:
 		return metadata{}, fmt.Errorf("%w: the key is that of %s", errForged, id)
-	case !ed25519.Verify(m.key, signed(name, addr, body), signature):
+	case !ed25519.Verify(m.key, signed(m.format, name, addr, body), signature):
 		return metadata{}, fmt.Errorf("%w: wrong signature", errForged)
 	}
 	return m, nil
 }
 
-// decodeMetadata decodes without believing: see openMetadata. What it returns shares nothing with
+// decodeMetadata decodes without believing: see openMetadata. The error wraps wire.ErrFormat if a newer peerd
+// wrote it. What it returns shares nothing with
 // encoded but body and signature.
 func decodeMetadata(encoded []byte) (m metadata, body, signature []byte, err error) {
 	if len(encoded) > memberlist.MetaMaxSize {
@@ -118,13 +126,21 @@ func decodeMetadata(encoded []byte) (m metadata, body, signature []byte, err err
 	if err == nil {
 		err = wire.Decode(body, m.read)
 	}
+	if err == nil && m.format > metadataFormat {
+		err = wire.CheckFormat(m.format, metadataFormat, "")
+	}
 	return m, body, signature, err
 }
 
 func (m *metadata) read(r *wire.Reader) {
 	n := r.Array(maxFields)
-	if format := r.Uint(); format != metadataFormat || n < metadataFields {
-		r.Fail("metadata format %d with %d fields: of another peerd version", format, n)
+	m.format = r.Uint()
+	if m.format > metadataFormat {
+		r.Skip(n - 1) // decodeMetadata refuses it
+		return
+	}
+	if m.format < olderFormat || n < metadataFields {
+		r.Fail("metadata format %d with %d fields", m.format, n)
 		return
 	}
 	m.label = r.String(MaxLabel)

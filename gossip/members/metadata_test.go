@@ -23,7 +23,7 @@ const testAddr = "127.0.0.1:7946"
 func sample(n byte) (metadata, string) {
 	cfg := config(n)
 	return metadata{
-		label: cfg.Label, p2p: cfg.P2P, versions: cfg.Versions,
+		format: metadataFormat, label: cfg.Label, p2p: cfg.P2P, versions: cfg.Versions,
 		key: cfg.PrivateKey.Public().(ed25519.PublicKey),
 	}, cfg.ID
 }
@@ -113,7 +113,7 @@ func withExtra(n int, format uint64) (encoded []byte, name string) {
 	return wire.Encode(func(w *wire.Writer) {
 		w.Array(2)
 		w.Bytes(body)
-		w.Bytes(ed25519.Sign(privateKey(0), signed(name, testAddr, body)))
+		w.Bytes(ed25519.Sign(privateKey(0), signed(format, name, testAddr, body)))
 	}), name
 }
 
@@ -128,13 +128,41 @@ func TestFieldsOfNewerHostsArePassedOver(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	encoded, name = withExtra(0, metadataFormat+1)
-	if _, err = openMetadata(encoded, name, testAddr, idOf); !errors.Is(err, wire.ErrMalformed) {
-		t.Errorf("another format: %v", err)
+	if _, err = openMetadata(encoded, name, testAddr, idOf); !errors.Is(err, wire.ErrFormat) {
+		t.Errorf("a newer format: %v", err)
+	}
+}
+
+// TestMetadataOfTheOlderFormatIsRead as a host writes it that is too old, and is to be named for that.
+func TestMetadataOfTheOlderFormatIsRead(t *testing.T) {
+	want, name := sample(0)
+	want.format = olderFormat
+	encoded, err := hex.DecodeString(olderMetadata)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := openMetadata(encoded, name, testAddr, idOf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got, fields); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	encoded[len(encoded)-1] ^= 1
+	if _, err := openMetadata(encoded, name, testAddr, idOf); !errors.Is(err, errForged) {
+		t.Errorf("with another signature: %v", err)
 	}
 }
 
 // goldenMetadata is the encoding of host 0 of these tests. Ed25519 signatures are deterministic.
 const goldenMetadata = "" +
+	"92c4489602c406686f73742030c420db995fe25169d141cab9bbba92baa01f9f2e1ece7df4cb2ac05190" +
+	"f37fcc1f9d91c4172f6970342f3132372e302e302e312f7463702f343030300102c440dc0e544e5db491" +
+	"497722c4ec2b2c3139a75fb8fe72249924749fd8f53d137a9535b2ab1fa361b90ed2511605d2c6adc974" +
+	"bdd3de0618381fc79bbe0b4440dc0d"
+
+// olderMetadata is what a peerd from before 0.1.0 made of the same.
+const olderMetadata = "" +
 	"92c4489601c406686f73742030c420db995fe25169d141cab9bbba92baa01f9f2e1ece7df4cb2ac05190" +
 	"f37fcc1f9d91c4172f6970342f3132372e302e302e312f7463702f343030300102c440fb9baee9377040" +
 	"dea1b1cb66e2fb31ad968123ebc31ba012fe1e2b5267a721451cce7b8cefb142fd4a95526dee624e55b6" +
