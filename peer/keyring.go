@@ -2,6 +2,7 @@ package peer
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 
@@ -68,16 +69,21 @@ func (n *network) changeKeys(change func(secret.Ring) (secret.Ring, error)) erro
 	return nil
 }
 
-// Kinds of streams, each with its version.
+// Kinds of streams.
 const (
-	syncStream = "sync/1" // deltas: see link.go
-	pullStream = "pull/1" // a repair: see pull.go
-	keyStream  = "key/1"  // a change of keys: see rotate.go
+	syncStream = "sync" // deltas: see link.go
+	pullStream = "pull" // a repair: see pull.go
+	keyStream  = "key"  // a change of keys: see rotate.go
 )
 
 // streamID returns the protocol of a kind of stream on which both sides prove to hold the key.
 func streamID(kind string, key secret.Key) protocol.ID {
-	return protocol.ID("/peerd/" + key.ClusterID() + "/" + kind)
+	return protocol.ID(fmt.Sprint(streamPrefix(kind, key), streamVersion))
+}
+
+// streamPrefix is what stands before the version.
+func streamPrefix(kind string, key secret.Key) string {
+	return "/peerd/" + key.ClusterID() + "/" + kind + "/"
 }
 
 // serveStreams accepts the streams of a ring's keys, and no others any more. Keys are changed by
@@ -121,7 +127,7 @@ func (n *network) endLinks(ring secret.Ring) {
 }
 
 // openStream opens a stream with the first of the keys that the other side accepts. Nothing is
-// proven yet.
+// proven yet. The error wraps a versionError if the other side speaks other versions alone.
 func (n *network) openStream(ctx context.Context, id libpeer.ID, kind string, keys []secret.Key) (
 	libnet.Stream, secret.Key, error) {
 	var ids []protocol.ID
@@ -132,7 +138,7 @@ func (n *network) openStream(ctx context.Context, id libpeer.ID, kind string, ke
 	}
 	s, err := n.host.NewStream(ctx, id, ids...)
 	if err != nil {
-		return nil, secret.Key{}, err
+		return nil, secret.Key{}, n.otherVersion(id, kind, keys, err)
 	}
 	return s, of[s.Protocol()], nil
 }

@@ -73,6 +73,7 @@ func (n *network) dialSync(id libpeer.ID, addrs []string, keys []secret.Key) {
 	s, key, err := n.openStream(ctx, id, syncStream, keys)
 	if err != nil {
 		n.p.log.Debug("cannot open a stream", "peer_id", id.String(), "error", err)
+		n.noteVersion(id, err)
 		return
 	}
 	n.runLink(s, key, proveAsDialer(deadlined(s), key, n.id, id))

@@ -46,8 +46,9 @@ type network struct {
 	mu        sync.Mutex
 	dialing   map[libpeer.ID]bool
 	streams   map[libpeer.ID]*link
-	sources   int           // repairs served
-	protocols []protocol.ID // of streams that are accepted
+	sources   int                 // repairs served
+	protocols []protocol.ID       // of streams that are accepted
+	strangers map[string]stranger // members that speak another version, by id
 
 	clocks clocks // owned by keepLinks
 }
@@ -61,6 +62,7 @@ func openNetwork(ctx context.Context, p *Peer) (*network, error) {
 	n := &network{
 		p: p, keys: newKeyring(keys.ClusterKey, cluster), gate: newGate(p.log, p.cfg.Allow),
 		dialing: map[libpeer.ID]bool{}, streams: map[libpeer.ID]*link{},
+		strangers: map[string]stranger{},
 	}
 	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if n.id, err = libpeer.Decode(keys.PeerID); err != nil {
@@ -214,7 +216,7 @@ func (n *network) join(own secret.HostKey, keys Keys) error {
 	inUse, accepted := gossipKeys(n.keys.ring())
 	with := members.Config{
 		ID: keys.PeerID, IDOf: peerIDOf, PrivateKey: own.Private(), Label: cfg.Name,
-		P2P: p2p, Versions: members.Versions{Min: 1, Max: 1},
+		P2P: p2p, Versions: members.Versions{Min: streamVersion, Max: streamVersion},
 		Bind: cfg.Gossip, Advertise: advertise, Key: inUse, Accepted: accepted,
 		Join: cfg.Join, KnownFile: known, Preset: preset, Now: n.p.now, Log: n.p.log,
 		Blocked: cfg.Cut.blocks,
@@ -296,7 +298,7 @@ func (n *network) relink() {
 		}
 	}
 	n.gate.allow(allowed)
-	for _, m := range chosen(n.id.String(), n.permitted(all)) {
+	for _, m := range chosen(n.id.String(), n.speaking(n.permitted(all), time.Now())) {
 		id, err := libpeer.Decode(m.ID)
 		if err != nil || !allowed[id] {
 			continue

@@ -275,6 +275,9 @@ func (n *network) tell(ctx context.Context, m members.Member, q keyRequest) (key
 	if err != nil || !m.Alive {
 		return keyAnswer{}, errNoAnswer
 	}
+	if v := versionOf(m); v != 0 {
+		return keyAnswer{}, v
+	}
 	ctx, cancel := context.WithTimeout(ctx, keyTimeout)
 	defer cancel()
 	for attempt := 1; ; attempt++ {
@@ -286,6 +289,9 @@ func (n *network) tell(ctx context.Context, m members.Member, q keyRequest) (key
 			return answer, nil
 		}
 		n.p.log.Debug("cannot tell a member of a key", "peer_id", m.ID, "error", err)
+		if v := versionError(0); errors.As(err, &v) {
+			return answer, v
+		}
 		if attempt == keyAttempts || ctx.Err() != nil {
 			return answer, errNoAnswer
 		}

@@ -92,6 +92,8 @@ type Member struct {
 	ClockOffsetMs float64 `json:"clock_offset_ms"`
 	ClockErrorMs  float64 `json:"clock_error_ms"`
 	Linked        bool    `json:"linked"` // whether a stream is open
+	// Problem says why there can be no stream: the member speaks another version of the protocol. Empty else.
+	Problem string `json:"problem,omitempty"`
 	// TheyLack and WeLack count mutations that the member has not and we have, and the other way round, as
 	// far as is known; without a link 0.
 	TheyLack uint64 `json:"they_lack"`
@@ -167,7 +169,7 @@ func (n *network) describe(s *Status, seen crdt.VersionVector, known map[string]
 		out := Member{
 			Name: m.Label, PeerID: m.ID, Addr: m.Addr, Alive: m.Alive, Since: m.Since,
 			RTTms: milliseconds(m.RTT), ClockOffsetMs: milliseconds(m.ClockOffset),
-			ClockErrorMs: milliseconds(m.ClockError),
+			ClockErrorMs: milliseconds(m.ClockError), Problem: n.problemOf(m, time.Now()),
 		}
 		if id, err := libpeer.Decode(m.ID); err == nil {
 			out.Linked = n.linked(id)

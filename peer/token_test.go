@@ -33,7 +33,7 @@ func TestATokenOfAnotherFormatIsNamed(t *testing.T) {
 	newer := base64.RawURLEncoding.EncodeToString(wire.Seal(tokenVersion+1, []byte(tokenSeal), []byte{0x90}))
 	for token, why := range map[Token]string{
 		"AZTMqgfPASNFZ4mrze_PAAABAAAAAACoGZEo": "format 1, from before peerd 0.1.0, and this program reads format 2: take",
-		Token(newer): "format 3, and this program reads format 2: use the newer peerd",
+		Token(newer):                           "format 3, and this program reads format 2: use the newer peerd",
 	} {
 		if err := token.Check(); !errors.Is(err, ErrToken) || !strings.Contains(err.Error(), why) {
 			t.Errorf("%s: %v, want %q", token, err, why)

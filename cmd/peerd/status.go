@@ -82,6 +82,11 @@ func writeStatus(out io.Writer, s peer.Status, now time.Time) error {
 	case len(s.ClockSkewed) > 0:
 		fmt.Fprintf(w, "CLOCKS\tdiffer from this host's: %s\n", strings.Join(s.ClockSkewed, ", "))
 	}
+	for _, m := range s.Members {
+		if m.Problem != "" {
+			fmt.Fprintf(w, "VERSION\t%s (%s) %s\n", m.Name, brief(m.PeerID), m.Problem)
+		}
+	}
 	if err := w.Flush(); err != nil {
 		return err
 	}

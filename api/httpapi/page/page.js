@@ -51,7 +51,7 @@ function row(...values) {
 function member(m) {
   const rtt = document.createElement('span');
   rtt.textContent = m.alive && m.rtt_ms ? m.rtt_ms.toFixed(1) + ' ms' : '–';
-  const state = !m.alive ? 'away' : m.linked ? 'alive' : 'alive, no link';
+  const state = !m.alive ? 'away' : m.problem ? m.problem : m.linked ? 'alive' : 'alive, no link';
   const tr = row(m.name, m.addr, pill(m.alive, state), ago(m.since), rtt, m.they_lack, m.we_lack);
   tr.children[4].className = 'n';
   tr.title = m.peer_id;
