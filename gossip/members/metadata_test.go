@@ -6,8 +6,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
@@ -216,4 +218,36 @@ func FuzzMetadata(f *testing.F) {
 			t.Fatalf("not read again (-want +got):\n%s", diff)
 		}
 	})
+}
+
+// TestAHostOfAnotherFormatIsAMemberOrRefusedByItsName hands memberlist's news of hosts to the delegate.
+func TestAHostOfAnotherFormatIsAMemberOrRefusedByItsName(t *testing.T) {
+	var text memory
+	older, err := hex.DecodeString(olderMetadata)
+	if err != nil {
+		t.Fatal(err)
+	}
+	newer, name := withExtra(3, metadataFormat+1)
+	cfg := config(1)
+	d := &delegate{self: cfg.ID, cfg: &cfg, table: newTable(nil),
+		journal: &journal{to: text.logger(), limit: limiter{now: func() time.Time { return noon }}}}
+	at := netip.MustParseAddrPort(testAddr)
+	node := &memberlist.Node{Name: name, Addr: at.Addr().AsSlice(), Port: at.Port(), Meta: newer}
+	for range 3 {
+		if err := d.NotifyAlive(node); !errors.Is(err, wire.ErrFormat) {
+			t.Errorf("a newer host: %v", err)
+		}
+	}
+	if n := text.count("runs a newer peerd than this one can talk to: upgrade this one"); n != 1 {
+		t.Errorf("%d warnings, want one", n)
+	}
+	node.Meta = older
+	if err := d.NotifyAlive(node); err != nil {
+		t.Errorf("an older host: %v", err)
+	}
+	d.NotifyJoin(node)
+	want, _ := sample(0)
+	if m, known := d.table.get(name); !known || !m.Alive || m.Versions != want.versions || m.Label != want.label {
+		t.Errorf("an older host is listed as %+v", m)
+	}
 }
