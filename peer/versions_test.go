@@ -100,6 +100,11 @@ func TestAMemberThatSpeaksAnotherVersionIsNamedOnceAndLeftInPeace(t *testing.T) 
 			for range 100 { // each of which would open a stream
 				p.net.relink()
 			}
+			for _, m := range p.net.speaking(p.net.members.List(), time.Now()) {
+				if m.ID == f.id.String() {
+					t.Error("a stream to it would be opened")
+				}
+			}
 			mustUpdate(t, p, func(tx *Tx) error { return tx.String("k").Set([]byte("v")) })
 			eventually(t, "the others go on", func() bool {
 				return mustStatus(t, friend).Keys == 1 && mustStatus(t, p).Ready
