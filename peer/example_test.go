@@ -3,6 +3,7 @@ package peer_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log"
@@ -371,6 +372,78 @@ func ExamplePeer_RotateKey() {
 	// done: true <nil>
 	//   step 3 of 3: it accepts the new key alone
 	// true
+}
+
+// What a stopped peer wrote and told nobody is found in its directory. This one never had anybody to tell.
+func ExampleSalvage() {
+	ctx := context.Background()
+	dir, err := os.MkdirTemp("", "peerd-example-")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	p, err := peer.Open(ctx, peer.Config{Dir: dir, Offline: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	err = p.Update(ctx, func(tx *peer.Tx) error {
+		if _, err := tx.Set("fruit").Add("apple"); err != nil {
+			return err
+		}
+		return tx.Map("ann").String("mail").Set([]byte("ann@example.com"))
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := p.Close(); err != nil {
+		log.Fatal(err)
+	}
+	place := func(key peer.Bytes, path []peer.SalvagedStep) string {
+		at := string(key)
+		for _, step := range path {
+			at += " " + step.Type
+			if len(step.Name) > 0 {
+				at += " " + string(step.Name)
+			}
+		}
+		return at
+	}
+	err = peer.Salvage(dir, func(w peer.Salvaged) error {
+		fmt.Println(w.Dot, w.Operation, place(w.Key, w.Path))
+		return nil
+	})
+	fmt.Println(err)
+	// Output:
+	// 1 insert fruit set apple
+	// 2 set ann map mail value
+	// <nil>
+}
+
+// Text is a string in JSON, and other bytes are in base64.
+func ExampleBytes_MarshalJSON() {
+	for _, b := range []peer.Bytes{peer.Bytes("apple"), {0xff, 0x00}} {
+		text, err := json.Marshal(b)
+		fmt.Println(string(text), err)
+	}
+	// Output:
+	// "apple" <nil>
+	// {"base64":"/wA="} <nil>
+}
+
+// A fork shows in the status of both sides, and stays until an operator ends one of them. Sound machines have none.
+func ExampleFork() {
+	p := openAlone()
+	defer p.Close()
+	describe := func(f peer.Fork) string {
+		return fmt.Sprintf("of %s only %d mutations are the same: %v have what is here, %v the other",
+			f.Replica, f.Common, f.Here, f.There)
+	}
+	s, err := p.Status()
+	for _, f := range s.Forks {
+		fmt.Println(describe(f))
+	}
+	fmt.Println(len(s.Forks), "forks", err)
+	// Output: 0 forks <nil>
 }
 
 // Some settings change while a peer runs, as at a signal. What is wrong is told, and changes nothing.
