@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/dotted"
 )
 
 // populate returns a replica with n entries of 64 bytes.
@@ -17,8 +18,8 @@ func populate(id crdt.ReplicaID, n int) *replica {
 	return r
 }
 
-func benchAddress(i int) crdt.Address {
-	return crdt.KeyAddress(fmt.Sprintf("user:%08d", i)).Type(crdt.TypeValue)
+func benchAddress(i int) dotted.Address {
+	return dotted.KeyAddress(fmt.Sprintf("user:%08d", i)).Type(crdt.TypeValue)
 }
 
 // BenchmarkPull reports, for some numbers of differences among 100,000 entries, the bytes that a

@@ -2,6 +2,7 @@ package antientropy
 
 import (
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/dotted"
 )
 
 // section is what a response says about one leaf: all of its entries behind after, or if the
@@ -59,11 +60,11 @@ func (p *Puller) compareLeaf(s section) error {
 	}
 	theirs := s.parts
 	var failed error
-	compareCell := func(a crdt.Address, mine crdt.Cell) bool {
-		for len(theirs) > 0 && crdt.ComparePlaces(theirs[0].Address, a) < 0 {
+	compareCell := func(a dotted.Address, mine dotted.Cell) bool {
+		for len(theirs) > 0 && dotted.ComparePlaces(theirs[0].Address, a) < 0 {
 			theirs = theirs[1:]
 		}
-		var listed crdt.Cell
+		var listed dotted.Cell
 		if len(theirs) > 0 && theirs[0].Address == a {
 			listed = theirs[0].Entries
 		}
@@ -83,7 +84,7 @@ func (p *Puller) compareLeaf(s section) error {
 }
 
 // upTo returns the entries whose dots are not beyond d.
-func upTo(c crdt.Cell, d crdt.Dot) crdt.Cell {
+func upTo(c dotted.Cell, d crdt.Dot) dotted.Cell {
 	i, found := c.Find(d)
 	if found {
 		i++
@@ -92,7 +93,7 @@ func upTo(c crdt.Cell, d crdt.Dot) crdt.Cell {
 }
 
 // stageRemovals stages the removal of local entries that the source has seen and does not list.
-func (p *Puller) stageRemovals(a crdt.Address, mine, listed crdt.Cell) error {
+func (p *Puller) stageRemovals(a dotted.Address, mine, listed dotted.Cell) error {
 	var gone []crdt.Dot
 	for _, e := range mine {
 		if p.result.Context.Has(e.Dot) && !listed.Has(e.Dot) {
@@ -116,7 +117,7 @@ func (p *Puller) stageParts(parts []Part, after Cursor) error {
 			return bad("no entries at %q", part.Address)
 		case i == 0 && part.Address == after.Address:
 			floor = after.Dot // the rest of a cell
-		case crdt.ComparePlaces(part.Address, after.Address) <= 0:
+		case dotted.ComparePlaces(part.Address, after.Address) <= 0:
 			return bad("%q is out of order", part.Address)
 		}
 		if err := p.stagePart(part, floor); err != nil {
@@ -130,7 +131,7 @@ func (p *Puller) stageParts(parts []Part, after Cursor) error {
 // stagePart stages the entries that are new to us, after it has checked that all are in order,
 // beyond the dot floor and in the pinned context, and that those with a payload are the new ones.
 func (p *Puller) stagePart(part Part, floor crdt.Dot) error {
-	var fresh []crdt.Entry
+	var fresh []dotted.Entry
 	for _, e := range part.Entries {
 		switch seen := p.seen.Has(e.Dot); {
 		case e.Dot.Compare(floor) <= 0:

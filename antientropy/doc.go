@@ -36,7 +36,7 @@
 // Both being dotted cells under a causal context, what to do with an entry needs no tombstones: a
 // dot that the puller's context lacks is staged to be added; an entry of the puller's whose dot
 // the source has seen, but no longer holds, is staged to be removed; the rest stays. That is
-// crdt.Join, cell by cell. A second session in the other direction makes both equal.
+// dotted.Join, cell by cell. A second session in the other direction makes both equal.
 //
 // A puller whose context is empty has nothing to compare: it sends Scan instead of Nodes and
 // Leaves and receives every cell in the order of places, which stores load fastest. After a
@@ -67,7 +67,7 @@
 //
 // # Tests
 //
-// puller_test.go joins random histories and compares every cell with crdt.Join; it cuts sessions
+// puller_test.go joins random histories and compares every cell with dotted.Join; it cuts sessions
 // at every message. hostile_test.go plays sources that lie. message_test.go pins the format with
 // testdata/messages.golden, and fuzzes both decoders.
 package antientropy

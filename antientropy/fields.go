@@ -2,6 +2,7 @@ package antientropy
 
 import (
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/wire"
 )
 
@@ -18,7 +19,7 @@ func (c Cursor) write(w *wire.Writer) {
 }
 
 func readCursor(r *wire.Reader) Cursor {
-	c := Cursor{Address: crdt.Address(r.String(crdt.MaxAddress))}
+	c := Cursor{Address: dotted.Address(r.String(crdt.MaxAddress))}
 	c.Dot = crdt.Dot{Replica: crdt.ReplicaID(r.Uint()), Counter: r.Uint()}
 	return c
 }
@@ -88,7 +89,7 @@ func readParts(r *wire.Reader) []Part {
 	}
 	parts := make([]Part, 0, min(n/2, preallocated))
 	for i := 0; i < n/2 && r.Err() == nil; i++ {
-		p := Part{Address: crdt.Address(r.String(crdt.MaxAddress))}
+		p := Part{Address: dotted.Address(r.String(crdt.MaxAddress))}
 		p.Entries = readEntries(r)
 		if r.Err() != nil {
 			break
@@ -101,16 +102,16 @@ func readParts(r *wire.Reader) []Part {
 	return parts
 }
 
-func readEntries(r *wire.Reader) crdt.Cell {
+func readEntries(r *wire.Reader) dotted.Cell {
 	n := r.Array(MaxMessage)
 	if n == 0 || n%3 != 0 {
 		r.Fail("entries of %d values", n)
 		return nil
 	}
-	cell := make(crdt.Cell, 0, min(n/3, preallocated))
+	cell := make(dotted.Cell, 0, min(n/3, preallocated))
 	for i := 0; i < n/3 && r.Err() == nil; i++ {
-		e := crdt.Entry{Dot: crdt.Dot{Replica: crdt.ReplicaID(r.Uint()), Counter: r.Uint()}}
-		if payload := r.Bytes(crdt.MaxPayload); len(payload) > 0 {
+		e := dotted.Entry{Dot: crdt.Dot{Replica: crdt.ReplicaID(r.Uint()), Counter: r.Uint()}}
+		if payload := r.Bytes(dotted.MaxPayload); len(payload) > 0 {
 			e.Payload = payload
 		}
 		cell = append(cell, e)

@@ -7,6 +7,8 @@ import (
 	"math/bits"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/wire"
 )
 
@@ -84,7 +86,7 @@ const HashedAbove = 4096
 // Of returns the fingerprint of one entry of the cell at a: 128 bits of a SHA-256 over address,
 // dot and payload. It allocates nothing if address and payload have less than a kilobyte
 // together. O(len(a) + len(payload)), 0.1 to 0.2 µs for small ones.
-func Of(a crdt.Address, e crdt.Entry) Fingerprint {
+func Of(a dotted.Address, e dotted.Entry) Fingerprint {
 	if len(e.Payload) > HashedAbove {
 		return OfHashed(a, e.Dot, sha256.Sum256(e.Payload))
 	}
@@ -93,14 +95,14 @@ func Of(a crdt.Address, e crdt.Entry) Fingerprint {
 
 // OfHashed returns the fingerprint of an entry whose payload is larger than HashedAbove, from the
 // SHA-256 of the payload.
-func OfHashed(a crdt.Address, d crdt.Dot, payloadHash [sha256.Size]byte) Fingerprint {
+func OfHashed(a dotted.Address, d crdt.Dot, payloadHash [sha256.Size]byte) Fingerprint {
 	return ofEntry(a, d, true, payloadHash[:])
 }
 
 // ofEntry hashes domain, len(address), address, replica, counter, the form of the payload, and
 // the payload or its hash. All but the last field have a known length, so no two entries share an
 // input.
-func ofEntry(a crdt.Address, d crdt.Dot, hashed bool, payload []byte) Fingerprint {
+func ofEntry(a dotted.Address, d crdt.Dot, hashed bool, payload []byte) Fingerprint {
 	var stack [1024]byte
 	b := append(stack[:0], domainEntry)
 	b = binary.BigEndian.AppendUint64(b, uint64(len(a)))
@@ -122,7 +124,7 @@ func truncate(sum [sha256.Size]byte) Fingerprint {
 
 // ContextEntry returns what one replica adds to the digest of a context. When a replica's counter
 // and head change, subtract its old entry and add the new one.
-func ContextEntry(r crdt.ReplicaID, counter uint64, head crdt.Hash) Fingerprint {
+func ContextEntry(r crdt.ReplicaID, counter uint64, head delta.Hash) Fingerprint {
 	b := [25]byte{domainContext}
 	binary.BigEndian.PutUint64(b[1:], uint64(r))
 	binary.BigEndian.PutUint64(b[9:], counter)
@@ -132,7 +134,7 @@ func ContextEntry(r crdt.ReplicaID, counter uint64, head crdt.Hash) Fingerprint 
 
 // ContextDigest returns the fingerprint of a context: the sum of its ContextEntry. Heads are part
 // of it, so two contexts with the same counters and different histories differ. O(len(v)).
-func ContextDigest(v crdt.VersionVector, heads crdt.Heads) Fingerprint {
+func ContextDigest(v crdt.VersionVector, heads delta.Heads) Fingerprint {
 	var sum Fingerprint
 	for r, n := range v {
 		sum = sum.Add(ContextEntry(r, n, heads[r]))

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/wire"
 	"pgregory.net/rapid"
 )
@@ -58,21 +60,21 @@ func TestZeroFingerprintHasOneEncoding(t *testing.T) {
 }
 
 func TestEveryPartOfAnEntryChangesItsFingerprint(t *testing.T) {
-	at := crdt.KeyAddress("k").Type(crdt.TypeValue)
+	at := dotted.KeyAddress("k").Type(crdt.TypeValue)
 	dot := crdt.Dot{Replica: 1, Counter: 2}
 	p := []byte("p")
 	large := bytes.Repeat([]byte("x"), HashedAbove+1)
 	hash := sha256.Sum256(large)
 	seen := map[Fingerprint]string{}
 	for name, f := range map[string]Fingerprint{
-		"plain":        Of(at, crdt.Entry{Dot: dot, Payload: p}),
-		"address":      Of(at+"p", crdt.Entry{Dot: dot}),
-		"no payload":   Of(at, crdt.Entry{Dot: dot}),
-		"replica":      Of(at, crdt.Entry{Dot: crdt.Dot{Replica: 2, Counter: 2}, Payload: p}),
-		"counter":      Of(at, crdt.Entry{Dot: crdt.Dot{Replica: 1, Counter: 1}, Payload: p}),
-		"hashed":       Of(at, crdt.Entry{Dot: dot, Payload: large}),
-		"hash inlined": Of(at, crdt.Entry{Dot: dot, Payload: hash[:]}),
-		"longest":      Of(at, crdt.Entry{Dot: dot, Payload: large[:HashedAbove]}),
+		"plain":        Of(at, dotted.Entry{Dot: dot, Payload: p}),
+		"address":      Of(at+"p", dotted.Entry{Dot: dot}),
+		"no payload":   Of(at, dotted.Entry{Dot: dot}),
+		"replica":      Of(at, dotted.Entry{Dot: crdt.Dot{Replica: 2, Counter: 2}, Payload: p}),
+		"counter":      Of(at, dotted.Entry{Dot: crdt.Dot{Replica: 1, Counter: 1}, Payload: p}),
+		"hashed":       Of(at, dotted.Entry{Dot: dot, Payload: large}),
+		"hash inlined": Of(at, dotted.Entry{Dot: dot, Payload: hash[:]}),
+		"longest":      Of(at, dotted.Entry{Dot: dot, Payload: large[:HashedAbove]}),
 		"a context":    ContextEntry(1, 2, 0),
 		"a leaf":       {Hi: LeafOf(at)},
 	} {
@@ -88,7 +90,7 @@ func TestEveryPartOfAnEntryChangesItsFingerprint(t *testing.T) {
 
 func TestContextDigestIsTheSumOfItsEntries(t *testing.T) {
 	v := crdt.VersionVector{1: 10, 2: 20}
-	heads := crdt.Heads{1: 100, 2: 200}
+	heads := delta.Heads{1: 100, 2: 200}
 	kept := ContextDigest(v, heads)
 	kept = kept.Sub(ContextEntry(1, 10, 100)).Add(ContextEntry(1, 11, 101))
 	v[1], heads[1] = 11, 101
@@ -103,9 +105,9 @@ func TestContextDigestIsTheSumOfItsEntries(t *testing.T) {
 
 // Stored trees and other versions rely on these hashes. They were computed with another SHA-256.
 func TestHashesOfTheProtocolNeverChange(t *testing.T) {
-	at := crdt.KeyAddress("greeting").Type(crdt.TypeValue)
-	e := crdt.Entry{Dot: crdt.Dot{Replica: 0xfeed, Counter: 7}, Payload: []byte("hello")}
-	large := crdt.Entry{Dot: e.Dot, Payload: []byte(strings.Repeat("a", HashedAbove+1))}
+	at := dotted.KeyAddress("greeting").Type(crdt.TypeValue)
+	e := dotted.Entry{Dot: crdt.Dot{Replica: 0xfeed, Counter: 7}, Payload: []byte("hello")}
+	large := dotted.Entry{Dot: e.Dot, Payload: []byte(strings.Repeat("a", HashedAbove+1))}
 	context := ContextEntry(0xfeed, 7, 9).String()
 	for _, c := range []struct{ what, got, want string }{
 		{"an entry", Of(at, e).String(), "e714710226396a51b3d0da6932c36ae9"},
@@ -120,9 +122,9 @@ func TestHashesOfTheProtocolNeverChange(t *testing.T) {
 }
 
 func TestHashingSmallEntriesAllocatesNothing(t *testing.T) {
-	at := crdt.KeyAddress(strings.Repeat("k", 200)).Type(crdt.TypeValue)
-	small := crdt.Entry{Dot: crdt.Dot{Replica: 1, Counter: 2}, Payload: make([]byte, 700)}
-	large := crdt.Entry{Dot: small.Dot, Payload: make([]byte, 100_000)}
+	at := dotted.KeyAddress(strings.Repeat("k", 200)).Type(crdt.TypeValue)
+	small := dotted.Entry{Dot: crdt.Dot{Replica: 1, Counter: 2}, Payload: make([]byte, 700)}
+	large := dotted.Entry{Dot: small.Dot, Payload: make([]byte, 100_000)}
 	var sum Fingerprint
 	n := testing.AllocsPerRun(100, func() {
 		sum = sum.Add(Of(at, small)).Add(Of(at, large)).Add(ContextEntry(1, 2, 3))
@@ -134,13 +136,13 @@ func TestHashingSmallEntriesAllocatesNothing(t *testing.T) {
 }
 
 func BenchmarkOf(b *testing.B) {
-	at := crdt.KeyAddress("user:12345").Type(crdt.TypeMap).Name("email").Type(crdt.TypeValue)
+	at := dotted.KeyAddress("user:12345").Type(crdt.TypeMap).Name("email").Type(crdt.TypeValue)
 	for _, size := range []struct {
 		name  string
 		bytes int
 	}{{"16B", 16}, {"256B", 256}, {"4KiB", 4096}, {"1MiB", 1 << 20}} {
 		b.Run(size.name, func(b *testing.B) {
-			e := crdt.Entry{Dot: crdt.Dot{Replica: 1, Counter: 2}}
+			e := dotted.Entry{Dot: crdt.Dot{Replica: 1, Counter: 2}}
 			e.Payload = make([]byte, size.bytes)
 			b.SetBytes(int64(size.bytes))
 			b.ReportAllocs()
@@ -152,7 +154,7 @@ func BenchmarkOf(b *testing.B) {
 }
 
 func BenchmarkLeafOf(b *testing.B) {
-	at := crdt.KeyAddress("user:12345").Type(crdt.TypeMap).Name("email").Type(crdt.TypeValue)
+	at := dotted.KeyAddress("user:12345").Type(crdt.TypeMap).Name("email").Type(crdt.TypeValue)
 	b.ReportAllocs()
 	for b.Loop() {
 		LeafOf(at)

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/wire"
 	"pgregory.net/rapid"
 )
@@ -47,8 +49,8 @@ func scene() (local, source *replica) {
 }
 
 func TestSourcesThatLieAreNoticed(t *testing.T) {
-	stray := crdt.KeyAddress("in no leaf that was asked for").Type(crdt.TypeValue)
-	known := crdt.Entry{Dot: crdt.Dot{Replica: 2, Counter: 1}, Payload: []byte("x")}
+	stray := dotted.KeyAddress("in no leaf that was asked for").Type(crdt.TypeValue)
+	known := dotted.Entry{Dot: crdt.Dot{Replica: 2, Counter: 1}, Payload: []byte("x")}
 	forgeries := map[string]func(q Request, p *Response){
 		"another kind": func(q Request, p *Response) { p.Kind = KindNodes + KindLeaves - p.Kind },
 		"a child less": func(q Request, p *Response) {
@@ -60,16 +62,16 @@ func TestSourcesThatLieAreNoticed(t *testing.T) {
 			}
 		},
 		"an address outside the leaves": func(q Request, p *Response) {
-			p.Parts = append(p.Parts, Part{stray, crdt.Cell{known}})
+			p.Parts = append(p.Parts, Part{stray, dotted.Cell{known}})
 		},
 		"a dot outside the context": func(q Request, p *Response) {
-			edit(p, func(e *crdt.Entry) { e.Dot.Counter = 1_000_000 })
+			edit(p, func(e *dotted.Entry) { e.Dot.Counter = 1_000_000 })
 		},
 		"no payload": func(q Request, p *Response) {
-			edit(p, func(e *crdt.Entry) { e.Payload = nil })
+			edit(p, func(e *dotted.Entry) { e.Payload = nil })
 		},
 		"a zero dot": func(q Request, p *Response) {
-			edit(p, func(e *crdt.Entry) { e.Dot = crdt.Dot{} })
+			edit(p, func(e *dotted.Entry) { e.Dot = crdt.Dot{} })
 		},
 		"cells backwards": func(q Request, p *Response) { slices.Reverse(p.Parts) },
 		"a cell twice": func(q Request, p *Response) {
@@ -106,7 +108,7 @@ func TestSourcesThatLieAreNoticed(t *testing.T) {
 }
 
 // edit changes the last entry of a response.
-func edit(p *Response, fn func(e *crdt.Entry)) {
+func edit(p *Response, fn func(e *dotted.Entry)) {
 	if len(p.Parts) == 0 {
 		return
 	}
@@ -141,7 +143,7 @@ func TestRestOfACellMayNotBeginAgain(t *testing.T) {
 func TestBootstrapThatDoesNotSumToItsRootIsRefused(t *testing.T) {
 	_, source := scene()
 	_, err := pullFrom(newReplica(3).pin(), source.pin(), chunkSize, func(q Request, p *Response) {
-		edit(p, func(e *crdt.Entry) { e.Payload = []byte("rotten") })
+		edit(p, func(e *dotted.Entry) { e.Payload = []byte("rotten") })
 	})
 	if !errors.Is(err, ErrBadSource) {
 		t.Fatalf("got %v, want ErrBadSource", err)
@@ -214,7 +216,7 @@ func TestRecordLostBehindTheTreeIsNotServedAsARemoval(t *testing.T) {
 	lost := crowded()[0]
 	leaf := LeafIndex(LeafOf(lost))
 	pinned.leaves[leaf] = slices.DeleteFunc(slices.Clone(pinned.leaves[leaf]),
-		func(a crdt.Address) bool { return a == lost })
+		func(a dotted.Address) bool { return a == lost })
 	staged, err := pullFrom(local.pin(), pinned, chunkSize, func(Request, *Response) {})
 	if !errors.Is(err, ErrDamaged) || len(staged.Removed) != 0 {
 		t.Fatalf("got %v and removals %v, want ErrDamaged and none", err, staged.Removed)
@@ -267,7 +269,7 @@ func TestContextTooLargeForAMessageIsRefused(t *testing.T) {
 	source := newReplica(1)
 	for i := range crdt.ReplicaID(maxContext) {
 		source.context[^i] = 1 << 60
-		source.heads[^i] = ^crdt.Hash(0)
+		source.heads[^i] = ^delta.Hash(0)
 	}
 	p, err := Serve(source.pin(), Request{Kind: KindPin})
 	if err != nil {
@@ -301,5 +303,5 @@ func TestErrorsOfTheStageEndTheSession(t *testing.T) {
 // failing is a Staging that refuses everything.
 type failing struct{ err error }
 
-func (f failing) Add(crdt.Address, []crdt.Entry) error  { return f.err }
-func (f failing) Remove(crdt.Address, []crdt.Dot) error { return f.err }
+func (f failing) Add(dotted.Address, []dotted.Entry) error { return f.err }
+func (f failing) Remove(dotted.Address, []crdt.Dot) error  { return f.err }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/wire"
 )
 
@@ -14,7 +16,7 @@ type Kind byte
 const (
 	// KindPin asks for the context and root of the moment that the source will compare.
 	KindPin Kind = 0x20
-	// KindScan asks for cells in the order of places (crdt.Address.Place).
+	// KindScan asks for cells in the order of places (dotted.Address.Place).
 	KindScan Kind = 0x21
 	// KindNodes asks for the fingerprints below some nodes of the tree.
 	KindNodes Kind = 0x22
@@ -49,7 +51,7 @@ type Response struct {
 
 	// The pinned moment. (KindPin)
 	Context crdt.VersionVector
-	Heads   crdt.Heads
+	Heads   delta.Heads
 	Root    Fingerprint
 
 	// Children holds Fanout fingerprints for each node asked for. (KindNodes)
@@ -80,7 +82,7 @@ func EncodeRequest(q Request) []byte {
 			begin(w, q.Kind, 5)
 			writeIndexes(w, q.Leaves)
 			q.After.write(w)
-			crdt.WriteVector(w, q.Seen)
+			dotted.WriteVector(w, q.Seen)
 		default:
 			panic(fmt.Sprintf("antientropy: request of kind %#x", byte(q.Kind)))
 		}
@@ -107,7 +109,7 @@ func DecodeRequest(data []byte) (Request, error) {
 		case kind == KindLeaves && fields >= 5:
 			q.Leaves = readIndexes(r, MaxLeaves)
 			q.After = readCursor(r)
-			q.Seen = crdt.ReadVector(r)
+			q.Seen = dotted.ReadVector(r)
 			return 5
 		}
 		return unknown(r, kind, fields)
@@ -124,7 +126,7 @@ func EncodeResponse(p Response) []byte {
 		switch p.Kind {
 		case KindPin:
 			begin(w, p.Kind, 2)
-			crdt.WriteContext(w, p.Context, p.Heads)
+			delta.WriteContext(w, p.Context, p.Heads)
 			WriteFingerprint(w, p.Root)
 		case KindNodes:
 			begin(w, p.Kind, 1)
@@ -151,7 +153,7 @@ func DecodeResponse(data []byte) (Response, error) {
 		p.Kind = kind
 		switch {
 		case kind == KindPin && fields >= 2:
-			p.Context, p.Heads = crdt.ReadContext(r)
+			p.Context, p.Heads = delta.ReadContext(r)
 			p.Root = ReadFingerprint(r)
 			return 2
 		case kind == KindNodes && fields >= 1:

@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/wire"
 )
 
@@ -43,15 +45,15 @@ func responseAgain(data []byte) ([]byte, error) {
 }
 
 func samples() []sample {
-	at := crdt.KeyAddress("key").Type(crdt.TypeValue)
-	elem := crdt.KeyAddress("set").Type(crdt.TypeSet).Name("one").Type(crdt.TypeFlag)
+	at := dotted.KeyAddress("key").Type(crdt.TypeValue)
+	elem := dotted.KeyAddress("set").Type(crdt.TypeSet).Name("one").Type(crdt.TypeFlag)
 	dot := crdt.Dot{Replica: 0x0123456789abcdef, Counter: 300}
 	parts := []Part{
-		{at, crdt.Cell{
+		{at, dotted.Cell{
 			{Dot: crdt.Dot{Replica: 1, Counter: 1}},
 			{Dot: dot, Payload: []byte("value")},
 		}},
-		{elem, crdt.Cell{{Dot: crdt.Dot{Replica: 2, Counter: 9}, Payload: []byte{0}}}},
+		{elem, dotted.Cell{{Dot: crdt.Dot{Replica: 2, Counter: 9}, Payload: []byte{0}}}},
 	}
 	f := Fingerprint{0x0011223344556677, 0x8899aabbccddeeff}
 	requests := []struct {
@@ -72,7 +74,7 @@ func samples() []sample {
 	}{
 		{"pin of nothing", Response{Kind: KindPin}},
 		{"pin", Response{Kind: KindPin, Root: f, Context: crdt.VersionVector{1: 7, 2: 9},
-			Heads: crdt.Heads{1: 70, 2: 90}}},
+			Heads: delta.Heads{1: 70, 2: 90}}},
 		{"scan of nothing", Response{Kind: KindScan}},
 		{"scan", Response{Kind: KindScan, Parts: parts[1:], More: true}},
 		{"nodes", Response{Kind: KindNodes, Children: []Fingerprint{f, {}, {Lo: 1}}}},
@@ -152,7 +154,7 @@ func TestMalformedMessagesAreRefused(t *testing.T) {
 		})
 	}
 	nothing := func(*wire.Writer) {}
-	at := string(crdt.KeyAddress("k").Type(crdt.TypeValue))
+	at := string(dotted.KeyAddress("k").Type(crdt.TypeValue))
 	for name, data := range map[string][]byte{
 		"empty":        nil,
 		"no kind":      {0x90},
@@ -180,12 +182,12 @@ func TestMalformedMessagesAreRefused(t *testing.T) {
 			w.Bool(false)
 		}),
 		"no address": message(KindScan, 2, func(w *wire.Writer) {
-			writeParts(w, []Part{{"k", crdt.Cell{{Dot: crdt.Dot{Replica: 1, Counter: 1}}}}})
+			writeParts(w, []Part{{"k", dotted.Cell{{Dot: crdt.Dot{Replica: 1, Counter: 1}}}}})
 			w.Bool(false)
 		}),
 		"payload": message(KindScan, 2, func(w *wire.Writer) {
-			large := crdt.Entry{Payload: make([]byte, crdt.MaxPayload+1)}
-			writeParts(w, []Part{{crdt.Address(at), crdt.Cell{large}}})
+			large := dotted.Entry{Payload: make([]byte, dotted.MaxPayload+1)}
+			writeParts(w, []Part{{dotted.Address(at), dotted.Cell{large}}})
 			w.Bool(false)
 		}),
 	} {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
 )
 
 var (
@@ -24,7 +25,7 @@ var (
 // progress.
 type Result struct {
 	Context crdt.VersionVector // pinned at the source, to be joined into the local one at the flip
-	Heads   crdt.Heads         // of the pinned context
+	Heads   delta.Heads        // of the pinned context
 	Root    Fingerprint        // of the pinned tree
 	Added   int                // entries staged to be added
 	Removed int                // entries staged to be removed

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/dotted"
 	"pgregory.net/rapid"
 )
 
@@ -205,7 +206,7 @@ func TestClearedLeafIsRemovedWithoutAskingForIt(t *testing.T) {
 		b.put(at, []byte("old"))
 	}
 	a.join(b)
-	a.put(crdt.KeyAddress("own").Type(crdt.TypeValue), []byte("stays"))
+	a.put(dotted.KeyAddress("own").Type(crdt.TypeValue), []byte("stays"))
 	for _, at := range crowded() {
 		b.remove(at)
 	}
@@ -227,7 +228,7 @@ func TestWhatTheLocalSideRemovedIsNotSentAgain(t *testing.T) {
 	for _, at := range crowded() {
 		a.remove(at)
 	}
-	b.put(crdt.KeyAddress("new").Type(crdt.TypeValue), []byte("wanted"))
+	b.put(dotted.KeyAddress("new").Type(crdt.TypeValue), []byte("wanted"))
 	c := converse(a.pin(), b.pin(), chunkSize)
 	if err := c.run(); err != nil {
 		t.Fatal(err)
@@ -268,7 +269,7 @@ func TestSourceThatIsBehindIsLeftAlone(t *testing.T) {
 func TestMessagesKeepToTheirLimitsWithTheLargestEntries(t *testing.T) {
 	b := newReplica(2)
 	for i := range 8 {
-		b.add(crowded()[i%2], bytes.Repeat([]byte{byte(i)}, crdt.MaxPayload))
+		b.add(crowded()[i%2], bytes.Repeat([]byte{byte(i)}, dotted.MaxPayload))
 	}
 	for _, at := range crowded() {
 		b.add(at, []byte("small"))
@@ -282,7 +283,7 @@ func TestMessagesKeepToTheirLimitsWithTheLargestEntries(t *testing.T) {
 		if err := c.run(); err != nil {
 			t.Fatal(name, err)
 		}
-		if limit := crdt.MaxPayload + chunkSize; c.most > limit {
+		if limit := dotted.MaxPayload + chunkSize; c.most > limit {
 			t.Errorf("%s: a message of %d bytes, want at most %d", name, c.most, limit)
 		}
 		c.stage.flip(a, c.puller.Result())

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/dotted"
 )
 
 var (
@@ -134,7 +135,7 @@ func (c *chunk) response(k Kind) Response {
 
 // add takes as many entries as fit, at least one into an empty chunk, and reports whether there
 // is room.
-func (c *chunk) add(a crdt.Address, cell crdt.Cell) bool {
+func (c *chunk) add(a dotted.Address, cell dotted.Cell) bool {
 	for i, e := range cell {
 		if c.more {
 			break
@@ -152,7 +153,7 @@ func (c *chunk) add(a crdt.Address, cell crdt.Cell) bool {
 		}
 		c.left -= size
 		if i == 0 {
-			c.parts = append(c.parts, Part{Address: a, Entries: make(crdt.Cell, 0, len(cell))})
+			c.parts = append(c.parts, Part{Address: a, Entries: make(dotted.Cell, 0, len(cell))})
 		}
 		part := &c.parts[len(c.parts)-1]
 		part.Entries = append(part.Entries, e)
@@ -167,7 +168,7 @@ func (c *chunk) addLeaf(src Snapshot, leaf int, after Cursor) error {
 		return walk(src, scanLeaf(src, leaf), after, c.add)
 	}
 	var sum Fingerprint
-	err := src.Leaf(leaf, "", func(a crdt.Address, cell crdt.Cell) bool {
+	err := src.Leaf(leaf, "", func(a dotted.Address, cell dotted.Cell) bool {
 		for _, e := range cell {
 			sum = sum.Add(Of(a, e))
 		}

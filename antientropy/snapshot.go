@@ -1,23 +1,27 @@
 package antientropy
 
-import "github.com/peerd/peerd/crdt"
+import (
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
+)
 
 // Snapshot is one pinned moment of a replica: its context, cells and tree belong together and
 // never change. It is used by one goroutine at a time. Cells passed or returned must not be
 // changed, and stay valid after the call.
 type Snapshot interface {
 	// Context returns the pinned context and its heads, which the session does not change.
-	Context() (crdt.VersionVector, crdt.Heads)
+	Context() (crdt.VersionVector, delta.Heads)
 	// Node returns a node of the tree, as Tree.Node does.
 	Node(level, index int) Fingerprint
 	// Leaf calls fn with the cells of one leaf whose address is greater than after, in the order
-	// of their places (crdt.Address.Place), until fn returns false.
-	Leaf(leaf int, after crdt.Address, fn func(crdt.Address, crdt.Cell) bool) error
+	// of their places (dotted.Address.Place), until fn returns false.
+	Leaf(leaf int, after dotted.Address, fn func(dotted.Address, dotted.Cell) bool) error
 	// Cells calls fn with all cells whose address is greater than after, in the order of places,
 	// until fn returns false.
-	Cells(after crdt.Address, fn func(crdt.Address, crdt.Cell) bool) error
+	Cells(after dotted.Address, fn func(dotted.Address, dotted.Cell) bool) error
 	// Cell returns one cell, nil if there is none.
-	Cell(a crdt.Address) (crdt.Cell, error)
+	Cell(a dotted.Address) (dotted.Cell, error)
 }
 
 // Staging takes what a session finds, to be applied in one flip or thrown away. Each entry is
@@ -26,36 +30,36 @@ type Snapshot interface {
 // session.
 type Staging interface {
 	// Add stages entries that the local replica has not seen, in the order of their dots.
-	Add(a crdt.Address, entries []crdt.Entry) error
+	Add(a dotted.Address, entries []dotted.Entry) error
 	// Remove stages the removal of local entries, in the order of their dots.
-	Remove(a crdt.Address, dots []crdt.Dot) error
+	Remove(a dotted.Address, dots []crdt.Dot) error
 }
 
 // Cursor is a position among entries in the order of places, then dots: just behind the entry
 // that it names. The zero Cursor is before everything.
 type Cursor struct {
-	Address crdt.Address
+	Address dotted.Address
 	Dot     crdt.Dot
 }
 
 // Part is a cell, or some of its entries: a large cell is sent in parts.
 type Part struct {
-	Address crdt.Address
-	Entries crdt.Cell // never empty, in the order of dots
+	Address dotted.Address
+	Entries dotted.Cell // never empty, in the order of dots
 }
 
 // scan is how a Snapshot is walked: by its Cells, or by its Leaf for one leaf.
-type scan func(after crdt.Address, fn func(crdt.Address, crdt.Cell) bool) error
+type scan func(after dotted.Address, fn func(dotted.Address, dotted.Cell) bool) error
 
 func scanLeaf(s Snapshot, leaf int) scan {
-	return func(after crdt.Address, fn func(crdt.Address, crdt.Cell) bool) error {
+	return func(after dotted.Address, fn func(dotted.Address, dotted.Cell) bool) error {
 		return s.Leaf(leaf, after, fn)
 	}
 }
 
 // walk calls fn with the entries behind a cursor, cell by cell, until fn returns false. The first
 // cell may be the rest of the one that the cursor stands in.
-func walk(s Snapshot, cells scan, after Cursor, fn func(crdt.Address, crdt.Cell) bool) error {
+func walk(s Snapshot, cells scan, after Cursor, fn func(dotted.Address, dotted.Cell) bool) error {
 	if after != (Cursor{}) {
 		cell, err := s.Cell(after.Address)
 		if err != nil {

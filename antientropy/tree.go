@@ -4,7 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 
-	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/dotted"
 )
 
 // Shape of the tree, the same in every replica for ever: part of the protocol.
@@ -29,7 +29,7 @@ const (
 // same place, and it says nothing about other hashes of the address. The key is public. A client
 // that searches for addresses of one leaf will find them, and make that leaf long to compare; it
 // gains nothing else, because leaves of any length are compared in bounded pieces.
-func LeafOf(a crdt.Address) uint64 {
+func LeafOf(a dotted.Address) uint64 {
 	var stack [512]byte
 	b := append(append(stack[:0], domainAddress), a...)
 	sum := sha256.Sum256(b)

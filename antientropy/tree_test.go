@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/dotted"
 	"pgregory.net/rapid"
 )
 
@@ -83,7 +84,7 @@ func TestAddressesSpreadOverAllLeaves(t *testing.T) {
 	perChild := make([]int, Fanout)
 	const n = 16_000
 	for i := range n {
-		a := crdt.KeyAddress("key").Type(crdt.TypeSet).Name(string(rune(i))).Type(crdt.TypeFlag)
+		a := dotted.KeyAddress("key").Type(crdt.TypeSet).Name(string(rune(i))).Type(crdt.TypeFlag)
 		perChild[LeafIndex(LeafOf(a))*Fanout/Leaves]++
 	}
 	for i, got := range perChild {

@@ -1,12 +1,16 @@
 package crdt
 
+import (
+	"github.com/peerd/peerd/internal/dotted"
+)
+
 // fewCells is up to how many cells are removed one by one: an operation for each, whose delta
 // names the dots, instead of one clear, whose delta carries the whole context.
 const fewCells = 16
 
 type addressed struct {
-	at   Address
-	cell Cell
+	at   dotted.Address
+	cell dotted.Cell
 }
 
 // clear removes everything that readers see at and under n, whatever its types, and reports
@@ -35,7 +39,7 @@ func (n node) clear() (existed bool, err error) {
 // visibleCells returns the first cells at and under n that readers see, at most limit.
 func (n node) visibleCells(limit int) ([]addressed, error) {
 	var cells []addressed
-	err := n.scan("", func(a Address, c Cell) bool {
+	err := n.scan("", func(a dotted.Address, c dotted.Cell) bool {
 		if c.Visible() {
 			cells = append(cells, addressed{a, c})
 		}
@@ -84,7 +88,7 @@ func (n node) counters() (found []addressed, err error) {
 	if err != nil || s.Tallies == 0 {
 		return nil, err
 	}
-	err = n.scan("", func(a Address, c Cell) bool {
+	err = n.scan("", func(a dotted.Address, c dotted.Cell) bool {
 		if c.Tallies() {
 			found = append(found, addressed{a, c})
 		}

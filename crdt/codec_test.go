@@ -9,6 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/wire"
 )
 
@@ -92,62 +93,10 @@ func FuzzUnmarshalState(f *testing.F) {
 		if _, err := render(base); err != nil {
 			t.Logf("strange, but no panic: %v", err)
 		}
-		_, _ = base.update(77, epochStart, func(tx Tx) error {
-			_, err := Root(tx).Remove("c")
+		_, _ = base.update(77, epochStart, func(tx dotted.Tx) error {
+			_, err := fieldsOf(tx).Remove("c")
 			return err
 		})
-	})
-}
-
-func FuzzDecodeDelta(f *testing.F) {
-	f.Add(sampleDelta().Encode())
-	small := &Delta{Replica: 1, First: 1, Ops: []Op{{Kind: OpClear, Address: KeyAddress("k")}}}
-	f.Add(small.Encode())
-	f.Fuzz(func(t *testing.T, data []byte) {
-		var d *Delta
-		var err error
-		allocates(t, len(data), func() { d, err = DecodeDelta(data) })
-		if err != nil {
-			return
-		}
-		if !bytes.Equal(d.Encode(), data) {
-			t.Fatal("a decoded delta does not encode to its bytes")
-		}
-		copied := &Delta{
-			Replica: d.Replica, First: d.First, Time: d.Time, Prev: d.Prev,
-			Deps: d.Deps, Seen: d.Seen, Ops: d.Ops,
-		}
-		again, err := DecodeDelta(copied.Encode())
-		if err != nil || !bytes.Equal(again.Encode(), copied.Encode()) {
-			t.Fatalf("written anew it is refused or differs: %v", err)
-		}
-		for i := range d.Ops {
-			_ = d.Ops[i].Address.Shape()
-			_ = d.SeenBy(i).Has(d.Dot(i))
-		}
-	})
-}
-
-func FuzzAddress(f *testing.F) {
-	for _, a := range []Address{
-		"", "k", "\x00", "\x00\x01", KeyAddress("k").Type(TypeMap).Name("\x00").Type(TypeValue),
-		KeyAddress("k").Type(TypeMap) + "\x00\xff", KeyAddress("k").Type(0xff),
-	} {
-		f.Add(string(a))
-	}
-	f.Fuzz(func(t *testing.T, data string) {
-		a := Address(data)
-		_ = a.Shape()
-		name, rest, ok := a.CutName()
-		if ok && Address("").Name(name)+rest != a {
-			t.Fatalf("%q is not %q and %q", a, name, rest)
-		}
-		if a.Check() == nil && (!ok || a.Key() != name) {
-			t.Fatalf("%q passes without a key", a)
-		}
-		if key := KeyAddress(data); key.Key() != data {
-			t.Fatalf("key %q comes back as %q", data, key.Key())
-		}
 	})
 }
 

@@ -51,7 +51,7 @@ func (c *Context) Add(d Dot) {
 // compact moves the exceptions of r that are now next in line into the vector.
 func (c *Context) compact(r ReplicaID) {
 	for n := c.vector[r] + 1; len(c.cloud) > 0; n++ {
-		d := Dot{r, n}
+		d := Dot{Replica: r, Counter: n}
 		if _, ok := c.cloud[d]; !ok {
 			return
 		}

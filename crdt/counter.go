@@ -3,6 +3,8 @@ package crdt
 import (
 	"errors"
 	"math"
+
+	"github.com/peerd/peerd/internal/dotted"
 )
 
 // ErrOverflow is returned for an increment that would take the value beyond 64 bits. Nothing
@@ -40,7 +42,7 @@ func (c Counter) Clear() (existed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	shares := cell.dotsOf(func(e Entry) bool { return e.is(kindShare) })
+	shares := dotsOf(cell, func(e dotted.Entry) bool { return kindShare.marks(e) })
 	return len(shares) > 0, c.retire(cell, shares, nil)
 }
 

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"math"
 	"testing"
+
+	"github.com/peerd/peerd/internal/dotted"
 )
 
-var countedCell = KeyAddress("hits").Type(TypeValue)
+var countedCell = dotted.KeyAddress("hits").Type(TypeValue)
 
 // drawCount draws an increment, a decrement, or one of the ways to reset a counter.
 func drawCount(choose chooser) action {
@@ -16,27 +18,27 @@ func drawCount(choose chooser) action {
 		n := int64(choose.Intn(9) - 3)
 		return action{
 			trace: fmt.Sprintf("add %d", n),
-			do: func(tx Tx) error {
-				_, err := Root(tx).Counter("hits").Add(n)
+			do: func(tx dotted.Tx) error {
+				_, err := fieldsOf(tx).Counter("hits").Add(n)
 				return err
 			},
 			cell: countedCell, adds: n, count: true,
 		}
 	case q == 7:
-		return resetting("reset", func(tx Tx) error { return second(Root(tx).Counter("hits").Clear()) })
+		return resetting("reset", func(tx dotted.Tx) error { return second(fieldsOf(tx).Counter("hits").Clear()) })
 	case q == 8:
-		return resetting("delete", func(tx Tx) error {
-			_, err := Root(tx).Remove("hits")
+		return resetting("delete", func(tx dotted.Tx) error {
+			_, err := fieldsOf(tx).Remove("hits")
 			return err
 		})
 	default:
-		return resetting("clear by context", func(tx Tx) error {
-			return Root(tx).named("hits").clearAll()
+		return resetting("clear by context", func(tx dotted.Tx) error {
+			return fieldsOf(tx).named("hits").clearAll()
 		})
 	}
 }
 
-func resetting(trace string, do func(tx Tx) error) action {
+func resetting(trace string, do func(tx dotted.Tx) error) action {
 	return action{trace: trace, do: do, clears: countedCell}
 }
 
@@ -79,20 +81,20 @@ func TestCounterConvergesOnTheOracleWhenDeltasAreLostAndReordered(t *testing.T) 
 }
 
 // withoutBaselines is a transaction in which resets remove shares and leave nothing behind.
-type withoutBaselines struct{ Tx }
+type withoutBaselines struct{ dotted.Tx }
 
-func (w withoutBaselines) Put(a Address, payload []byte, removes []Dot) (Dot, error) {
-	if (Entry{Payload: payload}).is(kindBaseline) {
+func (w withoutBaselines) Put(a dotted.Address, payload []byte, removes []Dot) (Dot, error) {
+	if kindBaseline.marks(dotted.Entry{Payload: payload}) {
 		return Dot{}, w.Remove(a, removes)
 	}
 	return w.Tx.Put(a, payload, removes)
 }
 
 // withoutBase is one in which a share forgets the baselines that it takes in.
-type withoutBase struct{ Tx }
+type withoutBase struct{ dotted.Tx }
 
-func (w withoutBase) Put(a Address, payload []byte, removes []Dot) (Dot, error) {
-	if e := (Entry{Payload: payload}); e.is(kindShare) {
+func (w withoutBase) Put(a dotted.Address, payload []byte, removes []Dot) (Dot, error) {
+	if e := (dotted.Entry{Payload: payload}); kindShare.marks(e) {
 		s, _ := parseShare(e)
 		s.base = amounts{}
 		payload = s.payload()
@@ -104,11 +106,11 @@ func (w withoutBase) Put(a Address, payload []byte, removes []Dot) (Dot, error) 
 func TestCounterBreaksWithoutBaselines(t *testing.T) {
 	for _, variant := range []struct {
 		name  string
-		wrap  func(Tx) Tx
+		wrap  func(dotted.Tx) dotted.Tx
 		least int // failures in 2,000 histories
 	}{
-		{"resets that leave no baseline", func(tx Tx) Tx { return withoutBaselines{tx} }, 100},
-		{"shares that take no baseline in", func(tx Tx) Tx { return withoutBase{tx} }, 100},
+		{"resets that leave no baseline", func(tx dotted.Tx) dotted.Tx { return withoutBaselines{tx} }, 100},
+		{"shares that take no baseline in", func(tx dotted.Tx) dotted.Tx { return withoutBase{tx} }, 100},
 	} {
 		failed, shortest := countFailures(2_000, countTrial, true, variant.wrap)
 		t.Logf("%s: %d of 2000 broke, as this one:\n%s", variant.name, failed, shortest.report)
@@ -121,8 +123,8 @@ func TestCounterBreaksWithoutBaselines(t *testing.T) {
 func TestCounterRefusesWhatTakesItsValueBeyond64Bits(t *testing.T) {
 	s := NewState()
 	add := func(n int64) (value int64, err error) {
-		_, err = s.update(1, epochStart, func(tx Tx) error {
-			value, err = Root(tx).Counter("hits").Add(n)
+		_, err = s.update(1, epochStart, func(tx dotted.Tx) error {
+			value, err = fieldsOf(tx).Counter("hits").Add(n)
 			return err
 		})
 		return value, err
@@ -151,7 +153,7 @@ func TestCounterRefusesWhatTakesItsValueBeyond64Bits(t *testing.T) {
 func TestCounterShowsTheNearestBoundWhenConcurrentIncrementsPassIt(t *testing.T) {
 	a, b := NewState(), NewState()
 	add := func(s *State, r ReplicaID, n int64) {
-		mustUpdate(t, s, r, func(tx Tx) error { return second(Root(tx).Counter("hits").Add(n)) })
+		mustUpdate(t, s, r, func(tx dotted.Tx) error { return second(fieldsOf(tx).Counter("hits").Add(n)) })
 	}
 	add(a, 1, math.MaxInt64)
 	add(b, 2, math.MaxInt64)
@@ -170,7 +172,7 @@ func TestCounterShowsTheNearestBoundWhenConcurrentIncrementsPassIt(t *testing.T)
 }
 
 // mustUpdate is an update that may not fail.
-func mustUpdate(t testing.TB, s *State, r ReplicaID, fn func(tx Tx) error) *State {
+func mustUpdate(t testing.TB, s *State, r ReplicaID, fn func(tx dotted.Tx) error) *State {
 	t.Helper()
 	delta, err := s.update(r, epochStart, fn)
 	if err != nil {

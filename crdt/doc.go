@@ -24,8 +24,8 @@
 //
 // Reads return no error. A write returns one if it is refused, and then has changed nothing. The
 // database's transactions (peer.Tx) have the same Fields and types. What follows tells what is
-// below. What this package exports about cells, addresses, Tx and Delta is there for the database:
-// no user of values or of package peer needs it.
+// below, so that what they do can be understood. Cells and addresses have no exported names: how
+// values are kept is peerd's own affair.
 //
 // # Dots and cells
 //
@@ -56,7 +56,7 @@
 //
 // Nobody sends whole states. What one transaction did is a delta. There are two kinds:
 //
-//   - Delta is the database's: operations on named cells, removals included, each with a dot. It
+//   - The database's is a list of operations on named cells, removals included, each with a dot. It
 //     is applied whole and only after everything that it may have seen, so that a store's context
 //     needs no exceptions, and deleting a million elements is one operation ("what you see here,
 //     up to this context").
@@ -78,8 +78,7 @@
 // things that both stay (Fields.Types tells them).
 //
 // Time decides only between writes that are concurrent: a clock that is wrong can make the other
-// of two concurrent writes win, and nothing else. Times of a database are hybrid logical ones
-// (Clock).
+// of two concurrent writes win, and nothing else. Times of a database are hybrid logical ones.
 //
 // # Counters
 //
@@ -112,8 +111,8 @@
 // # Caveats
 //
 //   - A replica id belongs to one writer. Two copies that issue dots under one id diverge silently
-//     in a State (a Delta's hash chain shows it in the database). A copy that writes draws its own
-//     id.
+//     in a State (the database chains deltas by hashes, which shows it). A copy that writes draws
+//     its own id.
 //   - A counter holds a share for each replica id that has counted since it was last set or reset,
 //     those of earlier incarnations of a store included. A baseline stays until its owner counts
 //     again: owners that never return leave some thirty bytes for each counter, which readers do not
@@ -130,8 +129,8 @@
 // for dots, causal contexts and their join. Brown, Lakhani, Place: Big(ger) Sets (PaPoC 2016), for
 // an element a cell under one context. Gonçalves, Almeida, Baquero, Fonte: DottedDB (SRDS 2017),
 // for deletion without tombstones in a whole store. Kulkarni, Demirbas, Madappa, Avva, Leone:
-// Logical Physical Clocks (OPODIS 2014), for Clock. The counter's epochs and baselines are peerd's
-// own.
+// Logical Physical Clocks (OPODIS 2014), for the times of a database. The counter's epochs and
+// baselines are peerd's own.
 //
 // # Tests
 //

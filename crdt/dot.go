@@ -1,114 +1,27 @@
 package crdt
 
-import (
-	"cmp"
-	"fmt"
-	"maps"
-	"slices"
-	"strconv"
-)
+import "github.com/peerd/peerd/internal/dotted"
 
 // ReplicaID names one writer: one copy of a State, or one incarnation of a store. It is 64 random
-// bits, as of crypto/rand, so that no two ever share one; zero means none.
-type ReplicaID uint64
+// bits, as of crypto/rand, so that no two ever share one; zero means none. Its text, and its JSON,
+// is 16 hexadecimal digits.
+type ReplicaID = dotted.ReplicaID
 
-// String returns the id as 16 hexadecimal digits.
-func (r ReplicaID) String() string { return fmt.Sprintf("%016x", uint64(r)) }
-
-// ParseReplicaID reads what String wrote.
-func ParseReplicaID(s string) (ReplicaID, error) {
-	u, err := strconv.ParseUint(s, 16, 64)
-	if err != nil || len(s) != 16 {
-		return 0, fmt.Errorf("replica id %q: want 16 hexadecimal digits", s)
-	}
-	return ReplicaID(u), nil
-}
+// ParseReplicaID reads what ReplicaID.String wrote.
+func ParseReplicaID(s string) (ReplicaID, error) { return dotted.ParseReplicaID(s) }
 
 // Dot names one mutation: the Counter-th of a replica, from 1 on without gaps. What a dot stands for
-// never changes.
-type Dot struct {
-	Replica ReplicaID
-	Counter uint64
-}
+// never changes. Its text, and its JSON, is "replica:counter". Compare orders dots by replica, then
+// counter; IsZero tells that one is none.
+type Dot = dotted.Dot
 
-// String returns "replica:counter".
-func (d Dot) String() string { return fmt.Sprintf("%v:%d", d.Replica, d.Counter) }
-
-// IsZero reports whether d is no dot.
-func (d Dot) IsZero() bool { return d == Dot{} }
-
-// Compare orders dots by replica, then counter.
-func (d Dot) Compare(o Dot) int {
-	return cmp.Or(cmp.Compare(d.Replica, o.Replica), cmp.Compare(d.Counter, o.Counter))
-}
-
-// DotSet is what can say whether it holds a dot: a VersionVector or a Context.
-type DotSet interface {
-	Has(d Dot) bool
-}
+// ParseDot reads what Dot.String wrote.
+func ParseDot(s string) (Dot, error) { return dotted.ParseDot(s) }
 
 // VersionVector holds, for each replica, its dots from 1 to the given counter. The nil vector is
 // empty and may be read. An entry is never zero.
-type VersionVector map[ReplicaID]uint64
-
-// Has reports whether d is in the vector.
-func (v VersionVector) Has(d Dot) bool { return d.Counter <= v[d.Replica] && d.Counter > 0 }
-
-// Contains reports whether every dot of o is in v. O(len(o)).
-func (v VersionVector) Contains(o VersionVector) bool {
-	for r, n := range o {
-		if v[r] < n {
-			return false
-		}
-	}
-	return true
-}
-
-// Equal reports whether both hold the same dots.
-func (v VersionVector) Equal(o VersionVector) bool { return maps.Equal(v, o) }
-
-// Merge adds the dots of o.
-func (v VersionVector) Merge(o VersionVector) {
-	for r, n := range o {
-		if n > v[r] {
-			v[r] = n
-		}
-	}
-}
-
-// Raise adds the dots of replica r up to and with n; n of zero changes nothing.
-func (v VersionVector) Raise(r ReplicaID, n uint64) {
-	if n > v[r] {
-		v[r] = n
-	}
-}
-
-// Clone returns a copy; never nil.
-func (v VersionVector) Clone() VersionVector {
-	c := make(VersionVector, len(v)+1)
-	for r, n := range v {
-		c[r] = n
-	}
-	return c
-}
-
-// Missing counts the dots of o that v lacks.
-func (v VersionVector) Missing(o VersionVector) uint64 {
-	var missing uint64
-	for r, n := range o {
-		if have := v[r]; n > have {
-			missing += n - have
-		}
-	}
-	return missing
-}
-
-// Replicas returns the replicas in the vector in ascending order.
-func (v VersionVector) Replicas() []ReplicaID {
-	ids := make([]ReplicaID, 0, len(v))
-	for r := range v {
-		ids = append(ids, r)
-	}
-	slices.Sort(ids)
-	return ids
-}
+//
+// Has tells of one dot whether it is in the vector, Contains and Equal compare two, Missing counts
+// what one lacks of another. Merge and Raise add dots. Clone copies it. Replicas lists them in
+// order.
+type VersionVector = dotted.VersionVector

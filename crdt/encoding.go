@@ -4,51 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/wire"
 )
-
-// maxCounter bounds the counters that are read from elsewhere: so adding to one never overflows.
-const maxCounter = 1 << 62
-
-// MarshalText returns what String does.
-func (r ReplicaID) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
-
-// UnmarshalText reads what MarshalText wrote.
-func (r *ReplicaID) UnmarshalText(text []byte) error {
-	id, err := ParseReplicaID(string(text))
-	if err == nil {
-		*r = id
-	}
-	return err
-}
-
-// ParseDot reads what String wrote.
-func ParseDot(s string) (Dot, error) {
-	id, count, ok := strings.Cut(s, ":")
-	if ok {
-		r, err := ParseReplicaID(id)
-		n, err2 := strconv.ParseUint(count, 10, 64)
-		if err == nil && err2 == nil && n <= maxCounter {
-			return Dot{r, n}, nil
-		}
-	}
-	return Dot{}, fmt.Errorf("dot %q: want a replica id, a colon and a number", s)
-}
-
-// MarshalText returns what String does.
-func (d Dot) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
-
-// UnmarshalText reads what MarshalText wrote.
-func (d *Dot) UnmarshalText(text []byte) error {
-	read, err := ParseDot(string(text))
-	if err == nil {
-		*d = read
-	}
-	return err
-}
 
 // contextVersion is the version of an encoded Context. Another one is refused.
 const contextVersion = 2
@@ -76,7 +35,7 @@ func (c *Context) AppendBinary(b []byte) ([]byte, error) {
 func (c *Context) UnmarshalBinary(data []byte) error {
 	var read Context
 	err := unseal(contextSeal, contextVersion, data, func(r *wire.Reader) {
-		extra := readFields(r, contextFields)
+		extra := r.Fields(contextFields)
 		read = readContext(r)
 		r.Skip(extra)
 	})
@@ -108,7 +67,7 @@ func (c *Context) UnmarshalJSON(data []byte) error {
 	}
 	next := ContextOf(read.Vector)
 	for r, n := range next.vector {
-		if r == 0 || n == 0 || n > maxCounter {
+		if r == 0 || n == 0 || n > dotted.MaxCounter {
 			return errors.New("context: a vector with a counter of none")
 		}
 	}

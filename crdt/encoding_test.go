@@ -10,6 +10,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/wire"
 )
 
@@ -30,8 +31,8 @@ func drawSeen(t *rapid.T) *Context {
 	var c Context
 	for range rapid.IntRange(0, 20).Draw(t, "dots") {
 		c.Add(Dot{
-			ReplicaID(rapid.Uint64Range(1, 3).Draw(t, "replica")),
-			rapid.Uint64Range(1, 12).Draw(t, "counter"),
+			Replica: ReplicaID(rapid.Uint64Range(1, 3).Draw(t, "replica")),
+			Counter: rapid.Uint64Range(1, 12).Draw(t, "counter"),
 		})
 	}
 	return &c
@@ -74,8 +75,8 @@ func TestTextThatIsNoContextOrDotIsRefused(t *testing.T) {
 		}
 	}
 	for _, text := range []string{"", ":", "0000000000000001", "1:1", "0000000000000001:-1", "0000000000000001:x"} {
-		d := Dot{7, 7}
-		if err := d.UnmarshalText([]byte(text)); err == nil || d != (Dot{7, 7}) {
+		d := Dot{Replica: 7, Counter: 7}
+		if err := d.UnmarshalText([]byte(text)); err == nil || d != (Dot{Replica: 7, Counter: 7}) {
 			t.Errorf("%q: %v, and the dot has become %v", text, err, d)
 		}
 	}
@@ -83,16 +84,16 @@ func TestTextThatIsNoContextOrDotIsRefused(t *testing.T) {
 
 func TestJSONShowsWhatReadersSee(t *testing.T) {
 	s := NewState()
-	mustUpdate(t, s, 1, func(tx Tx) error {
-		f := Root(tx)
+	mustUpdate(t, s, 1, func(tx dotted.Tx) error {
+		f := fieldsOf(tx)
 		_, err := f.Set("both").Add("\xff")
 		_, err2 := f.Counter("n").Add(-3)
 		_, err3 := f.String("text and count").Add(1)
 		return errors.Join(err, err2, err3, f.Flag("both").Set(true), f.Map("m").Map("m").Flag("x").Set(true),
 			f.Register("text and count").Set([]byte("6")), f.Flag("off").Set(false),
-			f.String("\"<\"").Set(nil), tx.Clear(KeyAddress("nothing")),
-			second(tx.Put(KeyAddress("newer").Type(TypeValue), []byte{0x3f}, nil)),
-			second(tx.Put(KeyAddress("type").Type('z'), []byte{0x3f}, nil)))
+			f.String("\"<\"").Set(nil), tx.Clear(dotted.KeyAddress("nothing")),
+			second(tx.Put(dotted.KeyAddress("newer").Type(TypeValue), []byte{0x3f}, nil)),
+			second(tx.Put(dotted.KeyAddress("type").Type('z'), []byte{0x3f}, nil)))
 	})
 	want := `{"\"\u003c\"":"","both":["\ufffd"],"m":{"m":{"x":true}},"n":-3,"newer":null,"text and count":"7"}`
 	if got, err := json.Marshal(s); err != nil || string(got) != want {

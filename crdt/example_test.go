@@ -346,6 +346,7 @@ func ExampleTypes() {
 	keys := s.View()
 	a := keys.Types("a")
 	fmt.Println(a.Has(crdt.TypeSet), a.Has(crdt.TypeMap), a.Only(crdt.TypeFlag), keys.Types("z") == 0)
+	fmt.Println(a.With(crdt.TypeMap))
 	for name, types := range keys.AllAfter("a") {
 		for t := range types.All() {
 			fmt.Printf("%s %v %v\n", name, t, t == crdt.TypeValue)
@@ -353,6 +354,7 @@ func ExampleTypes() {
 	}
 	// Output:
 	// true false false true
+	// map, set, flag
 	// b flag false
 	// c map false
 	// d string true

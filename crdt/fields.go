@@ -3,6 +3,8 @@ package crdt
 import (
 	"iter"
 	"strings"
+
+	"github.com/peerd/peerd/internal/dotted"
 )
 
 // Fields is a set of names, each of which may hold a value of every type: the keys of a State or a
@@ -24,8 +26,8 @@ type Fields struct {
 	node
 }
 
-// Root returns the keys of a database's transaction.
-func Root(tx Tx) Fields { return Fields{node{tx: &session{Tx: tx}}} }
+// fieldsOf returns the keys of a transaction.
+func fieldsOf(tx dotted.Tx) Fields { return Fields{node{tx: &session{Tx: tx}}} }
 
 // Register returns the register under name. It shares its cell with the counter and string of that
 // name.
@@ -59,12 +61,12 @@ func (f Fields) Types(name string) Types {
 	n := f.named(name)
 	if n.depth == 1 && n.err == nil {
 		s, _ := n.tx.Summary(name)
-		return s.Types()
+		return typesOf(s)
 	}
 	var held Types
 	for _, t := range types {
 		if ok, _ := n.typed(t).exists(); ok {
-			held = held.with(t)
+			held = held.With(t)
 		}
 	}
 	return held
@@ -98,8 +100,8 @@ func (f Fields) All() iter.Seq2[string, Types] { return f.all("") }
 // AllAfter passes the names greater than the given one, which need not be there, as All does.
 func (f Fields) AllAfter(name string) iter.Seq2[string, Types] { return f.all(f.beyond(name)) }
 
-func (f Fields) all(after Address) iter.Seq2[string, Types] {
-	parts := inParts(f.node, after, f.names, func(n name) Address { return f.beyond(n.name) })
+func (f Fields) all(after dotted.Address) iter.Seq2[string, Types] {
+	parts := inParts(f.node, after, f.names, func(n name) dotted.Address { return f.beyond(n.name) })
 	return func(yield func(string, Types) bool) {
 		for n := range parts {
 			if !yield(n.name, n.types) {
@@ -116,10 +118,10 @@ type name struct {
 }
 
 // beyond returns an address after all that is under a name.
-func (f Fields) beyond(name string) Address { return f.at.Name(name).Type(lastType) }
+func (f Fields) beyond(name string) dotted.Address { return f.at.Name(name).Type(lastType) }
 
 // names calls fn for each name that has a visible cell after the given address.
-func (f Fields) names(after Address, fn func(name) bool) {
+func (f Fields) names(after dotted.Address, fn func(name) bool) {
 	var last name
 	again := true
 	err := f.walk(after, func(called string, t Type) bool {
@@ -129,7 +131,7 @@ func (f Fields) names(after Address, fn func(name) bool) {
 			}
 			last.types = 0
 		}
-		last = name{called, last.types.with(t)}
+		last = name{called, last.types.With(t)}
 		return true
 	})
 	if last.types != 0 && again && err == nil {
@@ -153,12 +155,12 @@ func (f Fields) Clear() (existed bool, err error) { return f.clear() }
 func (f Fields) Err() error { return f.tx.err }
 
 // walk calls fn for each name and type that has a visible cell after the given address.
-func (f Fields) walk(after Address, fn func(name string, t Type) bool) error {
-	var group Address // the name and type that fn was called for last
-	var passed int    // cells of the group since then
+func (f Fields) walk(after dotted.Address, fn func(name string, t Type) bool) error {
+	var group dotted.Address // the name and type that fn was called for last
+	var passed int           // cells of the group since then
 	for again := true; again; {
 		again = false
-		err := f.scan(after, func(a Address, c Cell) bool {
+		err := f.scan(after, func(a dotted.Address, c dotted.Cell) bool {
 			if group != "" && strings.HasPrefix(string(a), string(group)) {
 				passed++
 				again = passed == walkSteps
@@ -174,7 +176,7 @@ func (f Fields) walk(after Address, fn func(name string, t Type) bool) error {
 		if err != nil {
 			return err
 		}
-		after = group.end()
+		after = endOf(group)
 	}
 	return nil
 }
@@ -186,9 +188,9 @@ const walkSteps = 32
 // lastType sorts after every type: with it ends an address beyond all that is under a name.
 const lastType Type = 0xff
 
-// end returns, for an address that ends with a container's type, one beyond all that begin with it:
+// endOf returns, for an address that ends with a container's type, one beyond all that begin with it:
 // the same name with the next type. No cell may have it, so n and t are never types.
-func (a Address) end() Address {
+func endOf(a dotted.Address) dotted.Address {
 	last := len(a) - 1
 	if last < 0 || Type(a[last]) == lastType {
 		return a
@@ -226,9 +228,9 @@ func (m Map) Strings() iter.Seq2[string, []byte] {
 }
 
 func (m Map) walkStrings(fn func(string, []byte) bool) {
-	_ = m.scan("", func(a Address, c Cell) bool {
+	_ = m.scan("", func(a dotted.Address, c dotted.Cell) bool {
 		name, rest, _ := a[len(m.at):].CutName()
-		if rest != Address(TypeValue) {
+		if rest != dotted.Address(TypeValue) {
 			return true
 		}
 		value, ok := readString(c)

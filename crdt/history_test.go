@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/peerd/peerd/internal/dotted"
 )
 
 // This file is a random history of replicas that write, merge whole states and exchange deltas,
@@ -24,17 +26,17 @@ type chooser interface{ Intn(n int) int }
 // action is one transaction and what it is meant to do.
 type action struct {
 	trace string
-	do    func(tx Tx) error
+	do    func(tx dotted.Tx) error
 
-	cell  Address // the cell that it affects; "" for none
-	text  string  // what it writes there
-	adds  int64   // what it adds there
-	write bool    // whether it writes text
-	count bool    // whether it counts adds
+	cell  dotted.Address // the cell that it affects; "" for none
+	text  string         // what it writes there
+	adds  int64          // what it adds there
+	write bool           // whether it writes text
+	count bool           // whether it counts adds
 
-	clears      Address // the prefix of cells of which it removes what it sees
-	keepsShares bool    // but not increments
-	keepsTexts  bool    // but not texts
+	clears      dotted.Address // the prefix of cells of which it removes what it sees
+	keepsShares bool           // but not increments
+	keepsTexts  bool           // but not texts
 }
 
 type eventSet uint64
@@ -45,7 +47,7 @@ func (s eventSet) has(i int) bool { return s&(1<<i) != 0 }
 type event struct {
 	action
 	replica int
-	time    Time
+	time    dotted.Time
 	dot     Dot
 	saw     eventSet // the events in the state that it acted on
 	delta   *State
@@ -60,7 +62,7 @@ type history struct {
 	seen   []eventSet
 	events []event
 	trace  []string
-	wrap   func(Tx) Tx // to break something on purpose
+	wrap   func(dotted.Tx) dotted.Tx // to break something on purpose
 }
 
 func newHistory(choose chooser, replicas int, causal bool) *history {
@@ -83,7 +85,7 @@ func (h *history) act(i int, a action) error {
 	}
 	now := epochStart.Add(time.Duration(h.choose.Intn(4)) * time.Millisecond)
 	before := h.states[i].Context()
-	delta, err := h.states[i].update(ReplicaID(i+1), now, func(tx Tx) error {
+	delta, err := h.states[i].update(ReplicaID(i+1), now, func(tx dotted.Tx) error {
 		if h.wrap != nil {
 			tx = h.wrap(tx)
 		}
@@ -92,9 +94,9 @@ func (h *history) act(i int, a action) error {
 	if err != nil {
 		return fmt.Errorf("r%d %s: %w", i, a.trace, err)
 	}
-	first := Dot{ReplicaID(i + 1), before.Next(ReplicaID(i + 1))}
+	first := Dot{Replica: ReplicaID(i + 1), Counter: before.Next(ReplicaID(i + 1))}
 	h.note("r%d %s at %d ms", i, a.trace, now.Sub(epochStart).Milliseconds())
-	e := event{a, i, TimeAt(now), first, h.sawOf(i), delta}
+	e := event{a, i, dotted.TimeAt(now), first, h.sawOf(i), delta}
 	h.seen[i] |= 1 << len(h.events)
 	h.events = append(h.events, e)
 	return nil
@@ -224,15 +226,15 @@ type reading struct {
 }
 
 // readings returns what replica i must read, by cell.
-func (h *history) readings(i int) map[Address]reading {
+func (h *history) readings(i int) map[dotted.Address]reading {
 	live := h.live(i)
 	slices.SortFunc(live, func(a, b event) int {
 		if a.time != b.time {
-			return int(a.time>>logicalBits) - int(b.time>>logicalBits)
+			return int(a.time.Wall().Sub(b.time.Wall()))
 		}
 		return a.dot.Compare(b.dot)
 	})
-	out := map[Address]reading{}
+	out := map[dotted.Address]reading{}
 	for _, e := range live {
 		r := out[e.cell]
 		if e.write {
@@ -267,7 +269,7 @@ type failure struct {
 }
 
 func countFailures(
-	runs int, trial func(h *history, steps int) string, causal bool, wrap func(Tx) Tx,
+	runs int, trial func(h *history, steps int) string, causal bool, wrap func(dotted.Tx) dotted.Tx,
 ) (failed int, shortest failure) {
 	for seed := int64(0); seed < int64(runs); seed++ {
 		if *replaySeed >= 0 && seed != *replaySeed {

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/peerd/peerd/internal/dotted"
 )
 
 // drawn makes rapid choose, so that it can shrink a history.
@@ -141,8 +143,8 @@ func TestUpdateIsTheJoinOfItsDelta(t *testing.T) {
 
 // checkDelta fails unless every live dot of a delta is in its context, once.
 func checkDelta(t *rapid.T, delta *State) {
-	seen := map[Dot]Address{}
-	delta.cells.Scan(func(a Address, c Cell) bool {
+	seen := map[Dot]dotted.Address{}
+	delta.cells.Scan(func(a dotted.Address, c dotted.Cell) bool {
 		for _, e := range c {
 			if other, twice := seen[e.Dot]; twice || !delta.context.Has(e.Dot) {
 				t.Fatalf("%v in %q: not in the context, or in %q too", e.Dot, a, other)
@@ -158,8 +160,8 @@ func TestSummaryCountsWhatAScanFinds(t *testing.T) {
 		states, deltas := drawStates(t)
 		for _, s := range append(states, deltas...) {
 			for _, key := range []string{"k", "k\x00l", "none"} {
-				want := Summary{Visible: map[string]int{}}
-				s.scan(KeyAddress(key), "", func(a Address, c Cell) bool {
+				want := dotted.Summary{Visible: map[string]int{}}
+				s.scan(dotted.KeyAddress(key), "", func(a dotted.Address, c dotted.Cell) bool {
 					if c.Visible() {
 						want.Visible[a.Shape()]++
 					}
@@ -183,8 +185,8 @@ func drawContext(t *rapid.T) (Context, map[Dot]bool) {
 	held := map[Dot]bool{}
 	for range rapid.IntRange(0, 30).Draw(t, "dots") {
 		d := Dot{
-			ReplicaID(rapid.IntRange(1, 3).Draw(t, "replica")),
-			uint64(rapid.IntRange(1, 12).Draw(t, "counter")),
+			Replica: ReplicaID(rapid.IntRange(1, 3).Draw(t, "replica")),
+			Counter: uint64(rapid.IntRange(1, 12).Draw(t, "counter")),
 		}
 		c.Add(d)
 		held[d] = true
@@ -196,7 +198,7 @@ func checkContext(t *rapid.T, c *Context, held map[Dot]bool) {
 	t.Helper()
 	for r := ReplicaID(0); r <= 4; r++ {
 		for n := uint64(0); n <= 14; n++ {
-			if d := (Dot{r, n}); c.Has(d) != held[d] {
+			if d := (Dot{Replica: r, Counter: n}); c.Has(d) != held[d] {
 				t.Fatalf("has %v: %v, want %v", d, c.Has(d), held[d])
 			}
 		}

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/peerd/peerd/internal/dotted"
 )
 
 // drawAny draws a write of any type, at the root or in a map, or a removal of any extent. The names
@@ -27,7 +29,7 @@ func drawAny(choose chooser) action {
 		n := int64(choose.Intn(7) - 3)
 		return action{
 			trace: fmt.Sprintf("add %d to %q", n, at),
-			do:    func(tx Tx) error { return second(fields(tx).String(name).Add(n)) },
+			do:    func(tx dotted.Tx) error { return second(fields(tx).String(name).Add(n)) },
 			cell:  at.Type(TypeValue), adds: n, count: true,
 		}
 	case 2:
@@ -35,14 +37,14 @@ func drawAny(choose chooser) action {
 		cell := at.Type(TypeValue)
 		return action{
 			trace: fmt.Sprintf("set register %q to %s", at, text),
-			do:    func(tx Tx) error { return fields(tx).Register(name).Set([]byte(text)) },
+			do:    func(tx dotted.Tx) error { return fields(tx).Register(name).Set([]byte(text)) },
 			cell:  cell, text: text, write: true, clears: cell, keepsShares: true,
 		}
 	case 3:
 		cell := at.Type(TypeFlag)
 		return action{
 			trace: fmt.Sprintf("enable %q", at),
-			do:    func(tx Tx) error { return fields(tx).Flag(name).Set(true) },
+			do:    func(tx dotted.Tx) error { return fields(tx).Flag(name).Set(true) },
 			cell:  cell, write: true, clears: cell,
 		}
 	default:
@@ -50,42 +52,42 @@ func drawAny(choose chooser) action {
 		cell := at.Type(TypeSet).Name(elem)
 		return action{
 			trace: fmt.Sprintf("add %q to set %q", elem, at),
-			do:    func(tx Tx) error { return second(fields(tx).Set(name).Add(elem)) },
+			do:    func(tx dotted.Tx) error { return second(fields(tx).Set(name).Add(elem)) },
 			cell:  cell, write: true, clears: cell,
 		}
 	}
 }
 
-func setText(choose chooser, path Address, fields func(Tx) Fields, name string) action {
+func setText(choose chooser, path dotted.Address, fields func(dotted.Tx) Fields, name string) action {
 	text := []string{"7", "-12", "007", "soup"}[choose.Intn(4)]
 	cell := path.Name(name).Type(TypeValue)
 	return action{
 		trace: fmt.Sprintf("set %q to %s", cell, text),
-		do:    func(tx Tx) error { return fields(tx).String(name).Set([]byte(text)) },
+		do:    func(tx dotted.Tx) error { return fields(tx).String(name).Set([]byte(text)) },
 		cell:  cell, text: text, write: true, clears: cell,
 	}
 }
 
 // drawPlace draws where to write: the root, a map, a map in a map.
-func drawPlace(choose chooser) (Address, func(Tx) Fields) {
+func drawPlace(choose chooser) (dotted.Address, func(dotted.Tx) Fields) {
 	switch choose.Intn(3) {
 	case 0:
-		return "", Root
+		return "", fieldsOf
 	case 1:
-		return KeyAddress("k").Type(TypeMap), func(tx Tx) Fields { return Root(tx).Map("k").Fields }
+		return dotted.KeyAddress("k").Type(TypeMap), func(tx dotted.Tx) Fields { return fieldsOf(tx).Map("k").Fields }
 	default:
-		path := KeyAddress("k").Type(TypeMap).Name("k").Type(TypeMap)
-		return path, func(tx Tx) Fields { return Root(tx).Map("k").Map("k").Fields }
+		path := dotted.KeyAddress("k").Type(TypeMap).Name("k").Type(TypeMap)
+		return path, func(tx dotted.Tx) Fields { return fieldsOf(tx).Map("k").Map("k").Fields }
 	}
 }
 
 func drawRemoval(choose chooser) action {
 	path, fields := drawPlace(choose)
 	value, set := path.Name("k").Type(TypeValue), path.Name("k").Type(TypeSet)
-	remove := func(what string, at Address, do func(f Fields) error) action {
+	remove := func(what string, at dotted.Address, do func(f Fields) error) action {
 		return action{
 			trace:  fmt.Sprintf("%s %q", what, at),
-			do:     func(tx Tx) error { return do(fields(tx)) },
+			do:     func(tx dotted.Tx) error { return do(fields(tx)) },
 			clears: at,
 		}
 	}
@@ -304,9 +306,9 @@ func TestEveryTypeReadsWhatTheModelSaysAfterLossAndReordering(t *testing.T) {
 
 func TestTypesThatMeetUnderOneNameBothStay(t *testing.T) {
 	a, b := NewState(), NewState()
-	mustUpdate(t, a, 1, func(tx Tx) error { return Root(tx).String("k").Set([]byte("text")) })
-	mustUpdate(t, b, 2, func(tx Tx) error { return second(Root(tx).Set("k").Add("elem")) })
-	mustUpdate(t, b, 2, func(tx Tx) error { return Root(tx).Map("k").Flag("on").Set(true) })
+	mustUpdate(t, a, 1, func(tx dotted.Tx) error { return fieldsOf(tx).String("k").Set([]byte("text")) })
+	mustUpdate(t, b, 2, func(tx dotted.Tx) error { return second(fieldsOf(tx).Set("k").Add("elem")) })
+	mustUpdate(t, b, 2, func(tx dotted.Tx) error { return fieldsOf(tx).Map("k").Flag("on").Set(true) })
 	a.Merge(b)
 	want := map[string]string{
 		`"k\x00\x01v"`:             `text of ["text"]`,
@@ -323,7 +325,7 @@ func TestTypesThatMeetUnderOneNameBothStay(t *testing.T) {
 	if types := a.View().Types("k"); types.String() != "map, set, string" || types.First() != TypeMap {
 		t.Errorf("types %v, the first %v", types, types.First())
 	}
-	b.Merge(mustUpdate(t, a, 1, func(tx Tx) error { return second(Root(tx).Remove("k")) }))
+	b.Merge(mustUpdate(t, a, 1, func(tx dotted.Tx) error { return second(fieldsOf(tx).Remove("k")) }))
 	if got, err := render(b); err != nil || len(got) != 0 {
 		t.Errorf("after the name was deleted: %v, %v", got, err)
 	}
@@ -331,28 +333,28 @@ func TestTypesThatMeetUnderOneNameBothStay(t *testing.T) {
 
 // countingTx counts what is asked of a transaction.
 type countingTx struct {
-	Tx
+	dotted.Tx
 	scanned, puts, removes, clears int
 }
 
-func (c *countingTx) Scan(prefix, after Address, fn func(Address, Cell) bool) error {
-	return c.Tx.Scan(prefix, after, func(a Address, cell Cell) bool {
+func (c *countingTx) Scan(prefix, after dotted.Address, fn func(dotted.Address, dotted.Cell) bool) error {
+	return c.Tx.Scan(prefix, after, func(a dotted.Address, cell dotted.Cell) bool {
 		c.scanned++
 		return fn(a, cell)
 	})
 }
 
-func (c *countingTx) Put(a Address, payload []byte, removes []Dot) (Dot, error) {
+func (c *countingTx) Put(a dotted.Address, payload []byte, removes []Dot) (Dot, error) {
 	c.puts++
 	return c.Tx.Put(a, payload, removes)
 }
 
-func (c *countingTx) Remove(a Address, dots []Dot) error {
+func (c *countingTx) Remove(a dotted.Address, dots []Dot) error {
 	c.removes++
 	return c.Tx.Remove(a, dots)
 }
 
-func (c *countingTx) Clear(prefix Address) error {
+func (c *countingTx) Clear(prefix dotted.Address) error {
 	c.clears++
 	return c.Tx.Clear(prefix)
 }

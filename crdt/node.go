@@ -3,13 +3,15 @@ package crdt
 import (
 	"fmt"
 	"slices"
+
+	"github.com/peerd/peerd/internal/dotted"
 )
 
 // node is a place in the tree of addresses within a transaction: what every handle is made of. A
 // node beyond the limits carries its error, which every write returns; nothing is there to be read.
 type node struct {
 	tx    *session
-	at    Address
+	at    dotted.Address
 	key   string // the first name of at
 	depth int    // names in at
 	typ   Type   // the type that at ends with; zero if it ends with a name
@@ -51,14 +53,14 @@ func (n node) typed(t Type) node {
 	return n
 }
 
-func (n node) cell() (Cell, error) {
+func (n node) cell() (dotted.Cell, error) {
 	if n.err != nil {
 		return nil, n.err
 	}
 	return n.tx.Cell(n.at)
 }
 
-func (n node) scan(after Address, fn func(Address, Cell) bool) error {
+func (n node) scan(after dotted.Address, fn func(dotted.Address, dotted.Cell) bool) error {
 	if n.err != nil {
 		return n.err
 	}
@@ -90,7 +92,7 @@ func (n node) exists() (bool, error) {
 		return visible > 0, err
 	}
 	found := false
-	err := n.scan("", func(_ Address, c Cell) bool {
+	err := n.scan("", func(_ dotted.Address, c dotted.Cell) bool {
 		found = c.Visible()
 		return !found
 	})
@@ -118,14 +120,14 @@ func (n node) remove(dots []Dot) error {
 
 // replace removes everything that readers see in the cell c at n and puts payload in its place, or
 // nothing if it is nil. Of counters' shares it leaves the baselines that they need.
-func (n node) replace(c Cell, payload []byte) error {
-	removes := c.dotsOf(func(e Entry) bool { return !e.has(PayloadHidden) })
+func (n node) replace(c dotted.Cell, payload []byte) error {
+	removes := dotsOf(c, func(e dotted.Entry) bool { return !e.Has(dotted.PayloadHidden) })
 	return n.retire(c, removes, payload)
 }
 
 // retire removes entries of the cell c at n, all shares among them, leaves the baselines that
 // these need, and puts payload, unless it is nil.
-func (n node) retire(c Cell, removes []Dot, payload []byte) error {
+func (n node) retire(c dotted.Cell, removes []Dot, payload []byte) error {
 	superseded, baselines := talliesOf(c).retire(n.tx.Replica())
 	removes = append(removes, superseded...)
 	if payload == nil && len(baselines) == 0 {
@@ -148,7 +150,7 @@ func (n node) retire(c Cell, removes []Dot, payload []byte) error {
 }
 
 // dotsOf returns the dots of the entries for which keep holds.
-func (c Cell) dotsOf(keep func(Entry) bool) []Dot {
+func dotsOf(c dotted.Cell, keep func(dotted.Entry) bool) []Dot {
 	var dots []Dot
 	for _, e := range c {
 		if keep(e) {
@@ -162,11 +164,12 @@ func (c Cell) dotsOf(keep func(Entry) bool) []Dot {
 type kind byte
 
 const (
-	kindWrite    kind = 0x01                                // a register's: time, value
-	kindMember   kind = 0x02                                // an element of a set
-	kindEnabled  kind = 0x03                                // a flag's
-	kindShare    kind = PayloadTally | 0x04                 // a counter's: see share
-	kindBaseline kind = PayloadHidden | PayloadTally | 0x05 // a counter's: see baseline
+	kindWrite    kind = 0x01                                              // a register's: time, value
+	kindMember   kind = 0x02                                              // an element of a set
+	kindEnabled  kind = 0x03                                              // a flag's
+	kindShare    kind = dotted.PayloadTally | 0x04                        // a counter's: see share
+	kindBaseline kind = dotted.PayloadHidden | dotted.PayloadTally | 0x05 // a counter's: see baseline
 )
 
-func (e Entry) is(k kind) bool { return len(e.Payload) > 0 && kind(e.Payload[0]) == k }
+// marks reports whether an entry is of the kind.
+func (k kind) marks(e dotted.Entry) bool { return len(e.Payload) > 0 && kind(e.Payload[0]) == k }

@@ -10,25 +10,27 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/peerd/peerd/internal/dotted"
 )
 
 func TestALoopOverNamesSkipsWhatIsInsideAContainer(t *testing.T) {
 	s := NewState()
-	mustUpdate(t, s, 1, func(tx Tx) error {
+	mustUpdate(t, s, 1, func(tx dotted.Tx) error {
 		for i := range 500 {
-			if err := second(Root(tx).Set("big").Add(strconv.Itoa(i))); err != nil {
+			if err := second(fieldsOf(tx).Set("big").Add(strconv.Itoa(i))); err != nil {
 				return err
 			}
-			f := Root(tx).Map("deep").Map(strconv.Itoa(i % 3))
+			f := fieldsOf(tx).Map("deep").Map(strconv.Itoa(i % 3))
 			if err := f.Register(strconv.Itoa(i)).Set(nil); err != nil {
 				return err
 			}
 		}
-		return Root(tx).Flag("zzz").Set(true)
+		return fieldsOf(tx).Flag("zzz").Set(true)
 	})
 	tx := &countingTx{Tx: &stateTx{state: s}}
 	var names []string
-	for name, types := range Root(tx).All() {
+	for name, types := range fieldsOf(tx).All() {
 		names = append(names, name+":"+types.String())
 	}
 	if want := "big:set deep:map zzz:flag"; strings.Join(names, " ") != want {
@@ -42,15 +44,15 @@ func TestALoopOverNamesSkipsWhatIsInsideAContainer(t *testing.T) {
 // placesTx scans in the order of places, as a store does that cannot keep long names in its keys.
 type placesTx struct{ *stateTx }
 
-func (p placesTx) Scan(prefix, after Address, fn func(Address, Cell) bool) error {
+func (p placesTx) Scan(prefix, after dotted.Address, fn func(dotted.Address, dotted.Cell) bool) error {
 	var cells []addressed
-	p.state.scan(prefix, "", func(a Address, c Cell) bool {
-		if after == "" || ComparePlaces(a, after) > 0 {
+	p.state.scan(prefix, "", func(a dotted.Address, c dotted.Cell) bool {
+		if after == "" || dotted.ComparePlaces(a, after) > 0 {
 			cells = append(cells, addressed{a, c})
 		}
 		return true
 	})
-	slices.SortFunc(cells, func(a, b addressed) int { return ComparePlaces(a.at, b.at) })
+	slices.SortFunc(cells, func(a, b addressed) int { return dotted.ComparePlaces(a.at, b.at) })
 	for _, c := range cells {
 		if !fn(c.at, c.cell) {
 			return nil
@@ -74,15 +76,15 @@ func TestPagesMeetEachNameOnceInWhateverOrderCellsAre(t *testing.T) {
 		names := rapid.SliceOfDistinct(rapid.Custom(drawLongName), func(name string) string {
 			return name
 		}).Draw(t, "names")
-		_, err := s.update(1, epochStart, func(tx Tx) error {
+		_, err := s.update(1, epochStart, func(tx dotted.Tx) error {
 			for _, name := range names {
-				m := Root(tx).Map("m")
+				m := fieldsOf(tx).Map("m")
 				for i := range rapid.IntRange(1, walkSteps+8).Draw(t, "cells") {
 					if err := second(m.Set(name).Add(strconv.Itoa(i))); err != nil {
 						return err
 					}
 				}
-				if err := second(Root(tx).Set("s").Add(name)); err != nil {
+				if err := second(fieldsOf(tx).Set("s").Add(name)); err != nil {
 					return err
 				}
 			}
@@ -93,11 +95,11 @@ func TestPagesMeetEachNameOnceInWhateverOrderCellsAre(t *testing.T) {
 		}
 		slices.Sort(names)
 		tx := &stateTx{state: s}
-		for _, order := range []Tx{tx, placesTx{tx}} {
+		for _, order := range []dotted.Tx{tx, placesTx{tx}} {
 			fields := func(after *string) iter.Seq[string] {
-				all := Root(order).Map("m").All()
+				all := fieldsOf(order).Map("m").All()
 				if after != nil {
-					all = Root(order).Map("m").AllAfter(*after)
+					all = fieldsOf(order).Map("m").AllAfter(*after)
 				}
 				return func(yield func(string) bool) {
 					all(func(name string, _ Types) bool { return yield(name) })
@@ -105,9 +107,9 @@ func TestPagesMeetEachNameOnceInWhateverOrderCellsAre(t *testing.T) {
 			}
 			elements := func(after *string) iter.Seq[string] {
 				if after != nil {
-					return Root(order).Set("s").AllAfter(*after)
+					return fieldsOf(order).Set("s").AllAfter(*after)
 				}
-				return Root(order).Set("s").All()
+				return fieldsOf(order).Set("s").All()
 			}
 			for what, all := range map[string]func(*string) iter.Seq[string]{
 				"fields": fields, "elements": elements,
@@ -144,11 +146,11 @@ func page(all func(after *string) iter.Seq[string]) (met []string) {
 // A loop passes what was there when it began, whatever its body writes.
 func TestTheBodyOfALoopMayWrite(t *testing.T) {
 	const many = 3 * lastPart
-	fill := func(tx Tx) error {
+	fill := func(tx dotted.Tx) error {
 		for i := range many {
 			name := fmt.Sprintf("%04d", i)
-			err := errors.Join(second(Root(tx).Set("s").Add(name)),
-				Root(tx).Map("m").String(name).Set([]byte(name)), Root(tx).Flag(name).Set(true))
+			err := errors.Join(second(fieldsOf(tx).Set("s").Add(name)),
+				fieldsOf(tx).Map("m").String(name).Set([]byte(name)), fieldsOf(tx).Flag(name).Set(true))
 			if err != nil {
 				return err
 			}
@@ -191,8 +193,8 @@ func TestTheBodyOfALoopMayWrite(t *testing.T) {
 	} {
 		s := NewState()
 		mustUpdate(t, s, 1, fill)
-		mustUpdate(t, s, 1, func(tx Tx) error {
-			met, err := empty(Root(tx))
+		mustUpdate(t, s, 1, func(tx dotted.Tx) error {
+			met, err := empty(fieldsOf(tx))
 			if met != many {
 				t.Errorf("%s: the loop met %d of %d", what, met, many)
 			}
@@ -204,7 +206,7 @@ func TestTheBodyOfALoopMayWrite(t *testing.T) {
 func TestAViewShowsNothingOfLaterUpdates(t *testing.T) {
 	s := NewState()
 	add := func(elem string) {
-		mustUpdate(t, s, 1, func(tx Tx) error { return second(Root(tx).Set("s").Add(elem)) })
+		mustUpdate(t, s, 1, func(tx dotted.Tx) error { return second(fieldsOf(tx).Set("s").Add(elem)) })
 	}
 	add("a")
 	view := s.View()
@@ -221,7 +223,7 @@ func TestAViewShowsNothingOfLaterUpdates(t *testing.T) {
 
 // failingTx fails one read, after some others.
 type failingTx struct {
-	Tx
+	dotted.Tx
 	left int
 }
 
@@ -234,24 +236,24 @@ func (f *failingTx) read() error {
 	return nil
 }
 
-func (f *failingTx) Cell(a Address) (Cell, error) {
+func (f *failingTx) Cell(a dotted.Address) (dotted.Cell, error) {
 	if err := f.read(); err != nil {
 		return nil, err
 	}
 	return f.Tx.Cell(a)
 }
 
-func (f *failingTx) Scan(prefix, after Address, fn func(Address, Cell) bool) (err error) {
-	scan := f.Tx.Scan(prefix, after, func(a Address, c Cell) bool {
+func (f *failingTx) Scan(prefix, after dotted.Address, fn func(dotted.Address, dotted.Cell) bool) (err error) {
+	scan := f.Tx.Scan(prefix, after, func(a dotted.Address, c dotted.Cell) bool {
 		err = f.read()
 		return err == nil && fn(a, c)
 	})
 	return errors.Join(scan, err)
 }
 
-func (f *failingTx) Summary(key string) (Summary, error) {
+func (f *failingTx) Summary(key string) (dotted.Summary, error) {
 	if err := f.read(); err != nil {
-		return Summary{}, err
+		return dotted.Summary{}, err
 	}
 	return f.Tx.Summary(key)
 }
@@ -259,9 +261,9 @@ func (f *failingTx) Summary(key string) (Summary, error) {
 // After a read that failed nothing is passed as whole that is not, and nothing is written.
 func TestAReadThatFailedEndsItsTransaction(t *testing.T) {
 	s := NewState()
-	mustUpdate(t, s, 1, func(tx Tx) error {
-		return errors.Join(second(Root(tx).Set("s").Add("a")), second(Root(tx).Set("s").Add("b")),
-			Root(tx).Map("m").Flag("x").Set(true), second(Root(tx).Map("m").Set("x").Add("a")))
+	mustUpdate(t, s, 1, func(tx dotted.Tx) error {
+		return errors.Join(second(fieldsOf(tx).Set("s").Add("a")), second(fieldsOf(tx).Set("s").Add("b")),
+			fieldsOf(tx).Map("m").Flag("x").Set(true), second(fieldsOf(tx).Map("m").Set("x").Add("a")))
 	})
 	read := func(f Fields) (whole bool) {
 		elems := slices.Collect(f.Set("s").All())
@@ -274,7 +276,7 @@ func TestAReadThatFailedEndsItsTransaction(t *testing.T) {
 		return whole && len(elems) == 2 && f.Has("s") && f.Map("m").Flag("x").Get()
 	}
 	for reads := 0; ; reads++ {
-		f := Root(&failingTx{&stateTx{state: s}, reads})
+		f := fieldsOf(&failingTx{&stateTx{state: s}, reads})
 		whole := read(f)
 		if f.Err() == nil {
 			if !whole || reads < 5 {
@@ -286,8 +288,8 @@ func TestAReadThatFailedEndsItsTransaction(t *testing.T) {
 			t.Errorf("after %d reads: %v; all there: %v", reads, f.Err(), whole)
 		}
 		before := s.Clone()
-		_, err := s.update(1, epochStart, func(tx Tx) error {
-			f := Root(&failingTx{tx, reads})
+		_, err := s.update(1, epochStart, func(tx dotted.Tx) error {
+			f := fieldsOf(&failingTx{tx, reads})
 			read(f)
 			return errors.Join(f.Flag("f").Set(true), second(f.Remove("s")), second(f.Set("s").Add("c")))
 		})

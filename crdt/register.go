@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"iter"
 	"math"
+
+	"github.com/peerd/peerd/internal/dotted"
 )
 
 // MaxValue is how many bytes a register or string may hold. A longer one is refused with
@@ -49,7 +51,7 @@ func (r Register) Set(value []byte) error {
 	if err := checkValue(value); err != nil {
 		return err
 	}
-	return r.put(writePayload(r.tx.Time(), value), c.dotsOf(isWrite))
+	return r.put(writePayload(r.tx.Time(), value), dotsOf(c, isWrite))
 }
 
 // Clear removes the values that it sees, and reports whether there were any.
@@ -58,7 +60,7 @@ func (r Register) Clear() (existed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	values := c.dotsOf(isWrite)
+	values := dotsOf(c, isWrite)
 	return len(values) > 0, r.remove(values)
 }
 
@@ -72,23 +74,23 @@ func checkValue(value []byte) error {
 // writeHeader is what stands before the value in a payload: the kind, and the time big-endian.
 const writeHeader = 1 + 8
 
-func writePayload(t Time, value []byte) []byte {
+func writePayload(t dotted.Time, value []byte) []byte {
 	p := make([]byte, 0, writeHeader+len(value))
 	p = append(p, byte(kindWrite))
 	p = binary.BigEndian.AppendUint64(p, uint64(t))
 	return append(p, value...)
 }
 
-func isWrite(e Entry) bool { return e.is(kindWrite) && len(e.Payload) >= writeHeader }
+func isWrite(e dotted.Entry) bool { return kindWrite.marks(e) && len(e.Payload) >= writeHeader }
 
-func splitWrite(e Entry) (Time, []byte) {
-	return Time(binary.BigEndian.Uint64(e.Payload[1:])), e.Payload[writeHeader:]
+func splitWrite(e dotted.Entry) (dotted.Time, []byte) {
+	return dotted.Time(binary.BigEndian.Uint64(e.Payload[1:])), e.Payload[writeHeader:]
 }
 
 // latestWrite returns the value that wins among the concurrent ones in c. A cell is in the order
 // of dots, so that of equal times the last one wins.
-func latestWrite(c Cell) (value []byte, ok bool) {
-	latest := Time(0)
+func latestWrite(c dotted.Cell) (value []byte, ok bool) {
+	latest := dotted.Time(0)
 	for _, e := range c {
 		if !isWrite(e) {
 			continue

@@ -1,29 +1,33 @@
 package crdt
 
-import "iter"
+import (
+	"iter"
+
+	"github.com/peerd/peerd/internal/dotted"
+)
 
 // session is a transaction as handles use it: after a read that failed it does nothing more. So the
 // reading methods of handles need no errors, and nothing is written that was decided on half of
 // what is there.
 type session struct {
-	Tx
+	dotted.Tx
 	err error
 }
 
-func (s *session) Cell(a Address) (Cell, error) {
+func (s *session) Cell(a dotted.Address) (dotted.Cell, error) {
 	if s.err != nil {
 		return nil, s.err
 	}
-	var c Cell
+	var c dotted.Cell
 	c, s.err = s.Tx.Cell(a)
 	return c, s.err
 }
 
-func (s *session) Scan(prefix, after Address, fn func(Address, Cell) bool) error {
+func (s *session) Scan(prefix, after dotted.Address, fn func(dotted.Address, dotted.Cell) bool) error {
 	if s.err != nil {
 		return s.err
 	}
-	err := s.Tx.Scan(prefix, after, func(a Address, c Cell) bool {
+	err := s.Tx.Scan(prefix, after, func(a dotted.Address, c dotted.Cell) bool {
 		return fn(a, c) && s.err == nil // a read in fn may have failed
 	})
 	if s.err == nil {
@@ -32,30 +36,30 @@ func (s *session) Scan(prefix, after Address, fn func(Address, Cell) bool) error
 	return s.err
 }
 
-func (s *session) Summary(key string) (Summary, error) {
+func (s *session) Summary(key string) (dotted.Summary, error) {
 	if s.err != nil {
-		return Summary{}, s.err
+		return dotted.Summary{}, s.err
 	}
-	var sum Summary
+	var sum dotted.Summary
 	sum, s.err = s.Tx.Summary(key)
 	return sum, s.err
 }
 
-func (s *session) Put(a Address, payload []byte, removes []Dot) (Dot, error) {
+func (s *session) Put(a dotted.Address, payload []byte, removes []Dot) (Dot, error) {
 	if s.err != nil {
 		return Dot{}, s.err
 	}
 	return s.Tx.Put(a, payload, removes)
 }
 
-func (s *session) Remove(a Address, dots []Dot) error {
+func (s *session) Remove(a dotted.Address, dots []Dot) error {
 	if s.err != nil {
 		return s.err
 	}
 	return s.Tx.Remove(a, dots)
 }
 
-func (s *session) Clear(prefix Address) error {
+func (s *session) Clear(prefix dotted.Address) error {
 	if s.err != nil {
 		return s.err
 	}
@@ -70,8 +74,8 @@ const (
 
 // inParts passes what walk does from an address on. If the transaction writes, parts of it are read
 // before the loop's body sees them, as what the body writes would be in the way of a scan.
-func inParts[T any](n node, after Address, walk func(after Address, fn func(T) bool),
-	beyond func(T) Address) iter.Seq[T] {
+func inParts[T any](n node, after dotted.Address, walk func(after dotted.Address, fn func(T) bool),
+	beyond func(T) dotted.Address) iter.Seq[T] {
 	return func(yield func(T) bool) {
 		if n.err == nil && n.tx.Replica() == 0 {
 			walk(after, yield)

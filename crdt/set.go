@@ -1,6 +1,10 @@
 package crdt
 
-import "iter"
+import (
+	"iter"
+
+	"github.com/peerd/peerd/internal/dotted"
+)
 
 // Set is a set of byte strings. Each element has a cell of its own, so that adding to a set of a
 // million costs what adding to an empty one does. An addition wins over a concurrent removal.
@@ -30,16 +34,16 @@ func (s Set) All() iter.Seq[string] { return s.elements("") }
 // AllAfter passes the elements greater than the given one, which need not be there.
 func (s Set) AllAfter(elem string) iter.Seq[string] { return s.elements(s.beyond(elem)) }
 
-func (s Set) elements(after Address) iter.Seq[string] {
+func (s Set) elements(after dotted.Address) iter.Seq[string] {
 	return inParts(s.node, after, s.walk, s.beyond)
 }
 
 // beyond returns the address up to which an element reaches.
-func (s Set) beyond(elem string) Address { return s.at.Name(elem) }
+func (s Set) beyond(elem string) dotted.Address { return s.at.Name(elem) }
 
 // walk calls fn with each element beyond an address.
-func (s Set) walk(after Address, fn func(elem string) bool) {
-	_ = s.scan(after, func(a Address, c Cell) bool {
+func (s Set) walk(after dotted.Address, fn func(elem string) bool) {
+	_ = s.scan(after, func(a dotted.Address, c dotted.Cell) bool {
 		elem, rest, ok := a[len(s.at):].CutName()
 		if !ok || rest != "" || !c.Visible() {
 			return true

@@ -1,13 +1,14 @@
 package crdt
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/tidwall/btree"
+
+	"github.com/peerd/peerd/internal/dotted"
 )
 
 // State is a CRDT as a value: sorted cells in memory under a causal context. It needs no store,
@@ -27,13 +28,13 @@ import (
 // A State is used by one goroutine at a time, its views included. Payloads are shared between states
 // and never changed.
 type State struct {
-	cells   btree.Map[Address, Cell] // of a whole state none empty; of a delta those it lists
+	cells   btree.Map[dotted.Address, dotted.Cell] // of a whole state none empty; of a delta those it lists
 	context Context
 	delta   bool
 
 	// For Summary: visible cells by key address and shape, tallying cells by key address.
-	visible btree.Map[Address, int]
-	tallies btree.Map[Address, int]
+	visible btree.Map[dotted.Address, int]
+	tallies btree.Map[dotted.Address, int]
 }
 
 // ErrMissingDots is returned by Update on a state that lacks some of what the replica itself did,
@@ -45,7 +46,7 @@ func NewState() *State { return &State{} }
 
 // View returns the keys as they are now, to be read. Later changes of the state do not show in it.
 // O(1).
-func (s *State) View() Fields { return Root(&stateTx{state: s.snapshot()}) }
+func (s *State) View() Fields { return fieldsOf(&stateTx{state: s.snapshot()}) }
 
 // Update runs fn on the keys, as a transaction of the given replica, and returns what it changed.
 // If fn returns an error, or panics, nothing changed. now decides between concurrent writes only,
@@ -56,11 +57,11 @@ func (s *State) View() Fields { return Root(&stateTx{state: s.snapshot()}) }
 func (s *State) Update(
 	r ReplicaID, now time.Time, fn func(keys Fields) error,
 ) (delta *State, err error) {
-	return s.update(r, now, func(tx Tx) error { return fn(Root(tx)) })
+	return s.update(r, now, func(tx dotted.Tx) error { return fn(fieldsOf(tx)) })
 }
 
 func (s *State) update(
-	r ReplicaID, now time.Time, fn func(tx Tx) error,
+	r ReplicaID, now time.Time, fn func(tx dotted.Tx) error,
 ) (delta *State, err error) {
 	if r == 0 {
 		return nil, errors.New("update by replica zero, which is none")
@@ -73,9 +74,9 @@ func (s *State) update(
 	tx := &stateTx{
 		state:   s,
 		replica: r,
-		time:    TimeAt(now),
+		time:    dotted.TimeAt(now),
 		next:    s.context.Next(r),
-		before:  map[Address]Cell{},
+		before:  map[dotted.Address]dotted.Cell{},
 	}
 	committed := false
 	defer func() {
@@ -97,7 +98,7 @@ func (s *State) Merge(o *State) {
 		return
 	}
 	for _, a := range s.reach(o) {
-		s.set(a, Join(s.cell(a), &s.context, o.cell(a), &o.context))
+		s.set(a, dotted.Join(s.cell(a), &s.context, o.cell(a), &o.context))
 	}
 	s.context.Merge(&o.context)
 	if !o.delta && s.delta {
@@ -106,12 +107,12 @@ func (s *State) Merge(o *State) {
 }
 
 // reach returns the cells that merging o can change: those of o, and unless o is a delta all of s.
-func (s *State) reach(o *State) []Address {
+func (s *State) reach(o *State) []dotted.Address {
 	reach := o.cells.Keys()
 	if o.delta {
 		return reach
 	}
-	s.cells.Scan(func(a Address, _ Cell) bool {
+	s.cells.Scan(func(a dotted.Address, _ dotted.Cell) bool {
 		if _, ok := o.cells.Get(a); !ok {
 			reach = append(reach, a)
 		}
@@ -124,8 +125,8 @@ func (s *State) reach(o *State) []Address {
 // of cells that it does not list.
 func (s *State) becomeWhole() {
 	s.delta = false
-	var empty []Address
-	s.cells.Scan(func(a Address, c Cell) bool {
+	var empty []dotted.Address
+	s.cells.Scan(func(a dotted.Address, c dotted.Cell) bool {
 		if len(c) == 0 {
 			empty = append(empty, a)
 		}
@@ -136,28 +137,28 @@ func (s *State) becomeWhole() {
 	}
 }
 
-func (s *State) cell(a Address) Cell {
+func (s *State) cell(a dotted.Address) dotted.Cell {
 	c, _ := s.cells.Get(a)
 	return c
 }
 
 // set replaces a cell and keeps the counts of Summary.
-func (s *State) set(a Address, c Cell) {
-	var old Cell
+func (s *State) set(a dotted.Address, c dotted.Cell) {
+	var old dotted.Cell
 	if len(c) == 0 && !s.delta {
 		old, _ = s.cells.Delete(a)
 	} else {
 		old, _ = s.cells.Set(a, c)
 	}
 	if was, is := old.Visible(), c.Visible(); was != is {
-		count(&s.visible, a.keyAddress()+Address(a.Shape()), is)
+		count(&s.visible, a.KeyAddress()+dotted.Address(a.Shape()), is)
 	}
 	if was, is := old.Tallies(), c.Tallies(); was != is {
-		count(&s.tallies, a.keyAddress(), is)
+		count(&s.tallies, a.KeyAddress(), is)
 	}
 }
 
-func count(m *btree.Map[Address, int], a Address, up bool) {
+func count(m *btree.Map[dotted.Address, int], a dotted.Address, up bool) {
 	n, _ := m.Get(a)
 	switch {
 	case up:
@@ -169,17 +170,11 @@ func count(m *btree.Map[Address, int], a Address, up bool) {
 	}
 }
 
-// keyAddress returns the part of a that names the key.
-func (a Address) keyAddress() Address {
-	_, rest, _ := a.CutName()
-	return a[:len(a)-len(rest)]
-}
-
-func (s *State) summary(key string) Summary {
-	prefix := KeyAddress(key)
-	sum := Summary{Visible: map[string]int{}}
+func (s *State) summary(key string) dotted.Summary {
+	prefix := dotted.KeyAddress(key)
+	sum := dotted.Summary{Visible: map[string]int{}}
 	sum.Tallies, _ = s.tallies.Get(prefix)
-	s.visible.Ascend(prefix, func(a Address, n int) bool {
+	s.visible.Ascend(prefix, func(a dotted.Address, n int) bool {
 		shape, ok := strings.CutPrefix(string(a), string(prefix))
 		if ok {
 			sum.Visible[shape] = n
@@ -190,8 +185,8 @@ func (s *State) summary(key string) Summary {
 }
 
 // scan calls fn with the cells that begin with prefix and are greater than after.
-func (s *State) scan(prefix, after Address, fn func(Address, Cell) bool) {
-	s.cells.Ascend(max(prefix, after), func(a Address, c Cell) bool {
+func (s *State) scan(prefix, after dotted.Address, fn func(dotted.Address, dotted.Cell) bool) {
+	s.cells.Ascend(max(prefix, after), func(a dotted.Address, c dotted.Cell) bool {
 		if !strings.HasPrefix(string(a), string(prefix)) {
 			return false
 		}
@@ -208,7 +203,7 @@ func (s *State) Context() Context { return s.context.Clone() }
 // size returns how many cells have live entries, hidden ones included.
 func (s *State) size() int {
 	n := 0
-	s.scan("", "", func(Address, Cell) bool { n++; return true })
+	s.scan("", "", func(dotted.Address, dotted.Cell) bool { n++; return true })
 	return n
 }
 
@@ -218,24 +213,11 @@ func (s *State) Equal(o *State) bool {
 		return false
 	}
 	equal := true
-	s.scan("", "", func(a Address, c Cell) bool {
+	s.scan("", "", func(a dotted.Address, c dotted.Cell) bool {
 		equal = c.Equal(o.cell(a))
 		return equal
 	})
 	return equal
-}
-
-// Equal reports whether both cells have the same entries.
-func (c Cell) Equal(o Cell) bool {
-	if len(c) != len(o) {
-		return false
-	}
-	for i := range c {
-		if c[i].Dot != o[i].Dot || !bytes.Equal(c[i].Payload, o[i].Payload) {
-			return false
-		}
-	}
-	return true
 }
 
 // Clone returns a copy that changes independently. O(replicas): cells are shared until one side

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/wire"
 )
 
@@ -35,7 +36,7 @@ func (s *State) write(w *wire.Writer) {
 	w.Bool(s.delta)
 	s.context.write(w)
 	w.Array(s.cells.Len())
-	s.cells.Scan(func(a Address, c Cell) bool {
+	s.cells.Scan(func(a dotted.Address, c dotted.Cell) bool {
 		w.Array(cellFields)
 		w.String(string(a))
 		writeCell(w, c)
@@ -43,7 +44,7 @@ func (s *State) write(w *wire.Writer) {
 	})
 }
 
-func writeCell(w *wire.Writer, c Cell) {
+func writeCell(w *wire.Writer, c dotted.Cell) {
 	w.Array(entryFields * len(c))
 	for _, e := range c {
 		w.Uint(uint64(e.Dot.Replica))
@@ -77,13 +78,13 @@ func unseal(seal string, version byte, data []byte, read func(*wire.Reader)) err
 }
 
 func (s *State) read(r *wire.Reader) {
-	extra := readFields(r, stateFields)
+	extra := r.Fields(stateFields)
 	s.delta = r.Bool()
 	s.context = readContext(r)
-	last := Address("")
+	last := dotted.Address("")
 	for left := r.Array(math.MaxInt32); left > 0 && r.Err() == nil; left-- {
-		more := readFields(r, cellFields)
-		a := Address(r.String(MaxAddress))
+		more := r.Fields(cellFields)
+		a := dotted.Address(r.String(MaxAddress))
 		c := s.readCell(r)
 		r.Skip(more)
 		if r.Err() != nil {
@@ -105,18 +106,18 @@ func (s *State) read(r *wire.Reader) {
 
 // write writes the two fields that readContext reads.
 func (c *Context) write(w *wire.Writer) {
-	WriteVector(w, c.vector)
-	WriteDots(w, c.Exceptions())
+	dotted.WriteVector(w, c.vector)
+	dotted.WriteDots(w, c.Exceptions())
 }
 
 // readContext reads a vector and exceptions, of which none may be in the vector or next in line.
 func readContext(r *wire.Reader) Context {
-	c := ContextOf(ReadVector(r))
-	exceptions := ReadDots(r)
+	c := ContextOf(dotted.ReadVector(r))
+	exceptions := dotted.ReadDots(r)
 	last := Dot{}
 	for _, d := range exceptions {
 		redundant := d.Counter <= c.Next(d.Replica)
-		if redundant || d.Compare(last) <= 0 || d.Replica == 0 || d.Counter > 1<<62 {
+		if redundant || d.Compare(last) <= 0 || d.Replica == 0 || d.Counter > dotted.MaxCounter {
 			r.Fail("exceptions of a context out of order")
 			return Context{}
 		}
@@ -127,17 +128,18 @@ func readContext(r *wire.Reader) Context {
 }
 
 // readCell reads the entries of a cell, whose dots must be in the context.
-func (s *State) readCell(r *wire.Reader) Cell {
+func (s *State) readCell(r *wire.Reader) dotted.Cell {
 	n := r.Array(math.MaxInt32)
 	if n%entryFields != 0 {
 		r.Fail("a cell with a part of an entry")
 		return nil
 	}
 	n /= entryFields
-	c := make(Cell, 0, min(n, 1024))
+	c := make(dotted.Cell, 0, min(n, 1024))
 	last := Dot{}
 	for ; n > 0 && r.Err() == nil; n-- {
-		e := Entry{Dot{ReplicaID(r.Uint()), r.Uint()}, r.Bytes(MaxPayload)}
+		d := Dot{Replica: ReplicaID(r.Uint()), Counter: r.Uint()}
+		e := dotted.Entry{Dot: d, Payload: r.Bytes(dotted.MaxPayload)}
 		if e.Dot.Compare(last) <= 0 || len(e.Payload) == 0 || !s.context.Has(e.Dot) {
 			r.Fail("entry %v out of order, without payload, or not in the context", e.Dot)
 			return nil

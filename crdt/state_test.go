@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/peerd/peerd/internal/dotted"
 )
 
 // describe renders a state for a failure.
@@ -13,7 +15,7 @@ func describe(s *State) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "vector %v, exceptions %v, delta %v\n",
 		s.context.vector, s.context.Exceptions(), s.delta)
-	s.cells.Scan(func(a Address, c Cell) bool {
+	s.cells.Scan(func(a dotted.Address, c dotted.Cell) bool {
 		fmt.Fprintf(&b, "  %q", a)
 		for _, e := range c {
 			fmt.Fprintf(&b, " %d:%d=%q", uint64(e.Dot.Replica), e.Dot.Counter, e.Payload)
@@ -26,24 +28,24 @@ func describe(s *State) string {
 
 func TestUpdateThatFailsOrPanicsChangesNothing(t *testing.T) {
 	s := NewState()
-	mustUpdate(t, s, 1, func(tx Tx) error { return second(Root(tx).Set("s").Add("a")) })
+	mustUpdate(t, s, 1, func(tx dotted.Tx) error { return second(fieldsOf(tx).Set("s").Add("a")) })
 	before := s.Clone()
 	failure := errors.New("failure")
-	mess := func(tx Tx) error {
+	mess := func(tx dotted.Tx) error {
 		for i := range 20 {
-			if err := second(Root(tx).Counter("c" + strconv.Itoa(i)).Add(1)); err != nil {
+			if err := second(fieldsOf(tx).Counter("c" + strconv.Itoa(i)).Add(1)); err != nil {
 				return err
 			}
 		}
-		return second(Root(tx).Remove("s"))
+		return second(fieldsOf(tx).Remove("s"))
 	}
-	_, err := s.update(1, epochStart, func(tx Tx) error { return errors.Join(mess(tx), failure) })
+	_, err := s.update(1, epochStart, func(tx dotted.Tx) error { return errors.Join(mess(tx), failure) })
 	if !errors.Is(err, failure) || !s.Equal(before) {
 		t.Errorf("after error %v:\n%s", err, describe(s))
 	}
 	func() {
 		defer func() { _ = recover() }()
-		_, _ = s.update(1, epochStart, func(tx Tx) error {
+		_, _ = s.update(1, epochStart, func(tx dotted.Tx) error {
 			_ = mess(tx)
 			panic("on purpose")
 		})
@@ -57,8 +59,8 @@ func TestViewRefusesToWrite(t *testing.T) {
 	f := NewState().View()
 	err := errors.Join(
 		f.Flag("f").Set(true),
-		f.tx.Clear(KeyAddress("f")),
-		f.tx.Remove(KeyAddress("f").Type(TypeFlag), []Dot{{1, 1}}),
+		f.tx.Clear(dotted.KeyAddress("f")),
+		f.tx.Remove(dotted.KeyAddress("f").Type(TypeFlag), []Dot{{Replica: 1, Counter: 1}}),
 	)
 	if got := strings.Count(fmt.Sprint(err), ErrReadOnly.Error()); got != 3 {
 		t.Errorf("%d of 3 writes refused: %v", got, err)
@@ -67,10 +69,10 @@ func TestViewRefusesToWrite(t *testing.T) {
 
 func TestUpdateRefusesAReplicaWhoseDotsAreMissing(t *testing.T) {
 	s := NewState()
-	enable := func(tx Tx) error { return Root(tx).Flag("f").Set(true) }
+	enable := func(tx dotted.Tx) error { return fieldsOf(tx).Flag("f").Set(true) }
 	mustUpdate(t, s, 1, enable)
-	restored := merged(mustUpdate(t, s, 1, func(tx Tx) error { return Root(tx).Flag("g").Set(true) }),
-		mustUpdate(t, s, 1, func(tx Tx) error { return Root(tx).Flag("h").Set(true) }))
+	restored := merged(mustUpdate(t, s, 1, func(tx dotted.Tx) error { return fieldsOf(tx).Flag("g").Set(true) }),
+		mustUpdate(t, s, 1, func(tx dotted.Tx) error { return fieldsOf(tx).Flag("h").Set(true) }))
 	if _, err := restored.update(1, epochStart, enable); !errors.Is(err, ErrMissingDots) {
 		t.Errorf("with dots 2 and 3, but not 1: %v", err)
 	}
@@ -81,10 +83,10 @@ func TestUpdateRefusesAReplicaWhoseDotsAreMissing(t *testing.T) {
 
 func TestCloneChangesIndependently(t *testing.T) {
 	s := NewState()
-	mustUpdate(t, s, 1, func(tx Tx) error { return second(Root(tx).Set("s").Add("a")) })
+	mustUpdate(t, s, 1, func(tx dotted.Tx) error { return second(fieldsOf(tx).Set("s").Add("a")) })
 	c := s.Clone()
-	mustUpdate(t, s, 1, func(tx Tx) error { return second(Root(tx).Set("s").Add("b")) })
-	mustUpdate(t, c, 2, func(tx Tx) error { return second(Root(tx).Set("s").Remove("a")) })
+	mustUpdate(t, s, 1, func(tx dotted.Tx) error { return second(fieldsOf(tx).Set("s").Add("b")) })
+	mustUpdate(t, c, 2, func(tx dotted.Tx) error { return second(fieldsOf(tx).Set("s").Remove("a")) })
 	if got := s.summary("s").Count(TypeSet); got != 2 {
 		t.Errorf("the original has %d elements, want 2", got)
 	}
@@ -95,20 +97,20 @@ func TestCloneChangesIndependently(t *testing.T) {
 
 func TestDeletingABigSetLooksAtNoneOfItsElements(t *testing.T) {
 	s := NewState()
-	mustUpdate(t, s, 1, func(tx Tx) error {
+	mustUpdate(t, s, 1, func(tx dotted.Tx) error {
 		for i := range 1000 {
-			if err := second(Root(tx).Set("s").Add(strconv.Itoa(i))); err != nil {
+			if err := second(fieldsOf(tx).Set("s").Add(strconv.Itoa(i))); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	for name, remove := range map[string]func(tx Tx) error{
-		"Delete": func(tx Tx) error { return second(Root(tx).Remove("s")) },
-		"Clear":  func(tx Tx) error { return second(Root(tx).Set("s").Clear()) },
+	for name, remove := range map[string]func(tx dotted.Tx) error{
+		"Delete": func(tx dotted.Tx) error { return second(fieldsOf(tx).Remove("s")) },
+		"Clear":  func(tx dotted.Tx) error { return second(fieldsOf(tx).Set("s").Clear()) },
 	} {
 		var seen *countingTx
-		mustUpdate(t, s.Clone(), 1, func(tx Tx) error {
+		mustUpdate(t, s.Clone(), 1, func(tx dotted.Tx) error {
 			seen = &countingTx{Tx: tx}
 			return remove(seen)
 		})
@@ -120,9 +122,9 @@ func TestDeletingABigSetLooksAtNoneOfItsElements(t *testing.T) {
 
 func TestDeletingFewCellsNamesTheirDots(t *testing.T) {
 	s := NewState()
-	fill := func(tx Tx) error {
+	fill := func(tx dotted.Tx) error {
 		for i := range fewCells {
-			f := Root(tx).Map("m").Map(strconv.Itoa(i % 4))
+			f := fieldsOf(tx).Map("m").Map(strconv.Itoa(i % 4))
 			if err := second(f.Counter(strconv.Itoa(i)).Add(1)); err != nil {
 				return err
 			}
@@ -131,9 +133,9 @@ func TestDeletingFewCellsNamesTheirDots(t *testing.T) {
 	}
 	mustUpdate(t, s, 1, fill)
 	var seen *countingTx
-	remove := func(tx Tx) error {
+	remove := func(tx dotted.Tx) error {
 		seen = &countingTx{Tx: tx}
-		return second(Root(seen).Map("m").Clear())
+		return second(fieldsOf(seen).Map("m").Clear())
 	}
 	mustUpdate(t, s.Clone(), 1, remove)
 	if seen.clears != 0 || seen.removes != fewCells || seen.puts != 0 {
@@ -143,7 +145,7 @@ func TestDeletingFewCellsNamesTheirDots(t *testing.T) {
 	if seen.clears != 0 || seen.removes != 0 || seen.puts != fewCells {
 		t.Errorf("others' counters: %+v, want %d baselines", *seen, fewCells)
 	}
-	mustUpdate(t, s, 2, func(tx Tx) error { return Root(tx).Map("m").Flag("f").Set(true) })
+	mustUpdate(t, s, 2, func(tx dotted.Tx) error { return fieldsOf(tx).Map("m").Flag("f").Set(true) })
 	mustUpdate(t, s, 2, remove)
 	if seen.clears != 1 || seen.removes != 0 || seen.puts != fewCells {
 		t.Errorf("one more: %+v, want one clear and %d baselines", *seen, fewCells)
@@ -156,9 +158,9 @@ func TestDeletingFewCellsNamesTheirDots(t *testing.T) {
 // benchmarkState returns a state of one map with the given number of fields.
 func benchmarkState(b *testing.B, fields int) *State {
 	s := NewState()
-	mustUpdate(b, s, 1, func(tx Tx) error {
+	mustUpdate(b, s, 1, func(tx dotted.Tx) error {
 		for i := range fields {
-			if err := Root(tx).Map("m").String(strconv.Itoa(i)).Set([]byte("value")); err != nil {
+			if err := fieldsOf(tx).Map("m").String(strconv.Itoa(i)).Set([]byte("value")); err != nil {
 				return err
 			}
 		}
@@ -174,8 +176,8 @@ func BenchmarkMergeOfAOneEntryDelta(b *testing.B) {
 			to := s.Clone()
 			deltas := make([]*State, 1000)
 			for i := range deltas {
-				deltas[i] = mustUpdate(b, s, 1, func(tx Tx) error {
-					return Root(tx).Map("m").String(strconv.Itoa(i)).Set([]byte("newer"))
+				deltas[i] = mustUpdate(b, s, 1, func(tx dotted.Tx) error {
+					return fieldsOf(tx).Map("m").String(strconv.Itoa(i)).Set([]byte("newer"))
 				})
 			}
 			b.ReportAllocs()
@@ -197,8 +199,8 @@ func BenchmarkUpdateOfAField(b *testing.B) {
 	s := benchmarkState(b, 1000)
 	b.ReportAllocs()
 	for i := range b.N {
-		mustUpdate(b, s, 1, func(tx Tx) error {
-			return Root(tx).Map("m").String(strconv.Itoa(i % 1000)).Set([]byte("newer"))
+		mustUpdate(b, s, 1, func(tx dotted.Tx) error {
+			return fieldsOf(tx).Map("m").String(strconv.Itoa(i % 1000)).Set([]byte("newer"))
 		})
 	}
 }
@@ -207,7 +209,7 @@ func BenchmarkIncrement(b *testing.B) {
 	s := NewState()
 	b.ReportAllocs()
 	for range b.N {
-		mustUpdate(b, s, 1, func(tx Tx) error { return second(Root(tx).String("hits").Add(1)) })
+		mustUpdate(b, s, 1, func(tx dotted.Tx) error { return second(fieldsOf(tx).String("hits").Add(1)) })
 	}
 }
 

@@ -1,30 +1,34 @@
 package crdt
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/peerd/peerd/internal/dotted"
+)
 
 // stateTx is a transaction on a State. It changes the state at once and remembers what it changed,
 // to take it back, or to make the delta from it.
 type stateTx struct {
 	state   *State
 	replica ReplicaID // zero: reads only
-	time    Time
-	next    uint64           // counter of the next dot
-	before  map[Address]Cell // the cells touched, as they were
+	time    dotted.Time
+	next    uint64                         // counter of the next dot
+	before  map[dotted.Address]dotted.Cell // the cells touched, as they were
 }
 
-func (t *stateTx) Cell(a Address) (Cell, error) { return t.state.cell(a), nil }
+func (t *stateTx) Cell(a dotted.Address) (dotted.Cell, error) { return t.state.cell(a), nil }
 
-func (t *stateTx) Scan(prefix, after Address, fn func(Address, Cell) bool) error {
+func (t *stateTx) Scan(prefix, after dotted.Address, fn func(dotted.Address, dotted.Cell) bool) error {
 	t.state.scan(prefix, after, fn)
 	return nil
 }
 
-func (t *stateTx) Summary(key string) (Summary, error) { return t.state.summary(key), nil }
+func (t *stateTx) Summary(key string) (dotted.Summary, error) { return t.state.summary(key), nil }
 
 // Tallied looks at every cell.
 func (t *stateTx) Tallied(fn func(key string) bool) error {
 	last, found := "", false
-	t.state.scan("", "", func(a Address, c Cell) bool {
+	t.state.scan("", "", func(a dotted.Address, c dotted.Cell) bool {
 		key := a.Key()
 		if !c.Tallies() || found && key == last {
 			return true
@@ -37,26 +41,26 @@ func (t *stateTx) Tallied(fn func(key string) bool) error {
 
 func (t *stateTx) Replica() ReplicaID { return t.replica }
 
-func (t *stateTx) Time() Time { return t.time }
+func (t *stateTx) Time() dotted.Time { return t.time }
 
-func (t *stateTx) Put(a Address, payload []byte, removes []Dot) (Dot, error) {
+func (t *stateTx) Put(a dotted.Address, payload []byte, removes []Dot) (Dot, error) {
 	switch {
 	case t.replica == 0:
 		return Dot{}, ErrReadOnly
-	case len(payload) == 0 || len(payload) > MaxPayload:
+	case len(payload) == 0 || len(payload) > dotted.MaxPayload:
 		return Dot{}, fmt.Errorf("%w: a payload of %d bytes (1 to %d)",
-			ErrTooLong, len(payload), MaxPayload)
+			ErrTooLong, len(payload), dotted.MaxPayload)
 	}
 	if err := a.CheckCell(); err != nil {
 		return Dot{}, err
 	}
-	d := Dot{t.replica, t.next}
+	d := Dot{Replica: t.replica, Counter: t.next}
 	t.next++
-	t.set(a, t.state.cell(a).Without(removes).With(Entry{d, payload}))
+	t.set(a, t.state.cell(a).Without(removes).With(dotted.Entry{Dot: d, Payload: payload}))
 	return d, nil
 }
 
-func (t *stateTx) Remove(a Address, dots []Dot) error {
+func (t *stateTx) Remove(a dotted.Address, dots []Dot) error {
 	if t.replica == 0 {
 		return ErrReadOnly
 	}
@@ -68,12 +72,12 @@ func (t *stateTx) Remove(a Address, dots []Dot) error {
 
 // Clear empties the cells one by one: a value has no log in which one operation could stand for
 // them.
-func (t *stateTx) Clear(prefix Address) error {
+func (t *stateTx) Clear(prefix dotted.Address) error {
 	if t.replica == 0 {
 		return ErrReadOnly
 	}
-	var cells []Address
-	t.state.scan(prefix, "", func(a Address, _ Cell) bool {
+	var cells []dotted.Address
+	t.state.scan(prefix, "", func(a dotted.Address, _ dotted.Cell) bool {
 		cells = append(cells, a)
 		return true
 	})
@@ -83,7 +87,7 @@ func (t *stateTx) Clear(prefix Address) error {
 	return nil
 }
 
-func (t *stateTx) set(a Address, c Cell) {
+func (t *stateTx) set(a dotted.Address, c dotted.Cell) {
 	if _, ok := t.before[a]; !ok {
 		t.before[a] = t.state.cell(a)
 	}
@@ -103,7 +107,7 @@ func (t *stateTx) rollback() {
 func (t *stateTx) commit() *State {
 	delta := &State{delta: true}
 	for n := t.state.context.Next(t.replica); n < t.next; n++ {
-		d := Dot{t.replica, n}
+		d := Dot{Replica: t.replica, Counter: n}
 		t.state.context.Add(d)
 		delta.context.Add(d)
 	}
@@ -114,7 +118,7 @@ func (t *stateTx) commit() *State {
 				delta.context.Add(e.Dot)
 			}
 		}
-		var added Cell
+		var added dotted.Cell
 		for _, e := range after {
 			if !before.Has(e.Dot) {
 				added = append(added, e)

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"iter"
 	"strconv"
+
+	"github.com/peerd/peerd/internal/dotted"
 )
 
 // ErrNotInteger is returned by Add for a string that is no decimal 64-bit integer. Nothing
@@ -28,7 +30,7 @@ func (s String) Get() (value []byte, ok bool) {
 }
 
 // readString returns how a cell reads as a string.
-func readString(c Cell) (value []byte, ok bool) {
+func readString(c dotted.Cell) (value []byte, ok bool) {
 	value, ok = latestWrite(c)
 	t := talliesOf(c)
 	if len(t.shares) == 0 {

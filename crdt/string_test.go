@@ -5,14 +5,16 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/peerd/peerd/internal/dotted"
 )
 
 // stringScript runs steps on the string "k" of replica r and returns how it reads.
 func stringScript(t *testing.T, s *State, r ReplicaID, steps ...string) string {
 	t.Helper()
 	for _, step := range steps {
-		mustUpdate(t, s, r, func(tx Tx) error {
-			k := Root(tx).String("k")
+		mustUpdate(t, s, r, func(tx dotted.Tx) error {
+			k := fieldsOf(tx).String("k")
 			var n int64
 			if _, err := fmt.Sscanf(step, "add %d", &n); err == nil {
 				return second(k.Add(n))
@@ -72,18 +74,18 @@ func TestTextThatHidIncrementsShowsThemWhenItIsAnIntegerAgain(t *testing.T) {
 	b.Merge(a)
 	stringScript(t, a, 1, "set soup")
 	stringScript(t, b, 2, "add 2")
-	if _, err := a.update(1, epochStart, func(tx Tx) error {
-		return second(Root(tx).String("k").Add(1))
+	if _, err := a.update(1, epochStart, func(tx dotted.Tx) error {
+		return second(fieldsOf(tx).String("k").Add(1))
 	}); !errors.Is(err, ErrNotInteger) {
 		t.Errorf("adding to soup: %v", err)
 	}
 	early := a.Clone()
 	a.Merge(b)
-	mustUpdate(t, a, 1, func(tx Tx) error { return Root(tx).Register("k").Set([]byte("5")) })
+	mustUpdate(t, a, 1, func(tx dotted.Tx) error { return fieldsOf(tx).Register("k").Set([]byte("5")) })
 	if got := stringScript(t, a, 1); got != "7" {
 		t.Errorf("a register set beside the increments reads %q, want 7", got)
 	}
-	mustUpdate(t, early, 3, func(tx Tx) error { return Root(tx).String("k").Set([]byte("5")) })
+	mustUpdate(t, early, 3, func(tx dotted.Tx) error { return fieldsOf(tx).String("k").Set([]byte("5")) })
 	early.Merge(b)
 	if got := stringScript(t, early, 3); got != "7" {
 		t.Errorf("a string set before it saw the increment reads %q, want 7", got)
@@ -91,10 +93,10 @@ func TestTextThatHidIncrementsShowsThemWhenItIsAnIntegerAgain(t *testing.T) {
 }
 
 func TestEntriesOfUnknownKindsAreCarriedAndThoseThatDoNotParseCountNothing(t *testing.T) {
-	const unknown, unknownHidden = 0x3f, PayloadHidden | 0x3f
-	k := KeyAddress("k").Type(TypeValue)
+	const unknown, unknownHidden = 0x3f, dotted.PayloadHidden | 0x3f
+	k := dotted.KeyAddress("k").Type(TypeValue)
 	s := NewState()
-	mustUpdate(t, s, 9, func(tx Tx) error {
+	mustUpdate(t, s, 9, func(tx dotted.Tx) error {
 		for _, payload := range [][]byte{
 			{unknown, 1}, {unknownHidden, 2}, {byte(kindWrite), 3}, {byte(kindShare), 4},
 			{byte(kindBaseline), 5}, {byte(kindShare)}, {byte(kindBaseline)},
@@ -105,19 +107,19 @@ func TestEntriesOfUnknownKindsAreCarriedAndThoseThatDoNotParseCountNothing(t *te
 		}
 		return nil
 	})
-	mustUpdate(t, s, 1, func(tx Tx) error { return second(Root(tx).String("k").Add(3)) })
+	mustUpdate(t, s, 1, func(tx dotted.Tx) error { return second(fieldsOf(tx).String("k").Add(3)) })
 	if got := stringScript(t, s, 1); got != "3" {
 		t.Errorf("reads %q, want 3", got)
 	}
-	mustUpdate(t, s, 1, func(tx Tx) error { return Root(tx).String("k").Set([]byte("new")) })
+	mustUpdate(t, s, 1, func(tx dotted.Tx) error { return fieldsOf(tx).String("k").Set([]byte("new")) })
 	if got := stringScript(t, s, 1); got != "new" {
 		t.Errorf("reads %q, want new", got)
 	}
-	hidden := s.cell(k).dotsOf(func(e Entry) bool { return e.has(PayloadHidden) })
+	hidden := dotsOf(s.cell(k), func(e dotted.Entry) bool { return e.Has(dotted.PayloadHidden) })
 	if len(hidden) != 3 || len(s.cell(k)) != 4 {
 		t.Errorf("a write leaves other than itself and the hidden entries: %v", s.cell(k))
 	}
-	mustUpdate(t, s, 1, func(tx Tx) error { return second(Root(tx).Remove("k")) })
+	mustUpdate(t, s, 1, func(tx dotted.Tx) error { return second(fieldsOf(tx).Remove("k")) })
 	if s.cell(k).Visible() || len(s.cell(k)) != 3 {
 		t.Errorf("after a removal: %v", s.cell(k))
 	}

@@ -5,6 +5,7 @@ import (
 	"math/bits"
 	"slices"
 
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/wire"
 )
 
@@ -134,9 +135,9 @@ func readAmounts(r *wire.Reader) amounts {
 	return amounts{uint128{r.Uint(), r.Uint()}, uint128{r.Uint(), r.Uint()}}
 }
 
-func parseShare(e Entry) (s share, ok bool) {
+func parseShare(e dotted.Entry) (s share, ok bool) {
 	err := wire.Decode(e.Payload[1:], func(r *wire.Reader) {
-		extra := readFields(r, shareFields)
+		extra := r.Fields(shareFields)
 		s = share{e.Dot, r.Uint(), readAmounts(r), readAmounts(r), r.Int()}
 		r.Skip(extra)
 	})
@@ -146,9 +147,9 @@ func parseShare(e Entry) (s share, ok bool) {
 	return s, err == nil
 }
 
-func parseBaseline(e Entry) (b baseline, ok bool) {
+func parseBaseline(e dotted.Entry) (b baseline, ok bool) {
 	err := wire.Decode(e.Payload[1:], func(r *wire.Reader) {
-		extra := readFields(r, baselineFields)
+		extra := r.Fields(baselineFields)
 		b = baseline{e.Dot, ReplicaID(r.Uint()), r.Uint(), readAmounts(r)}
 		r.Skip(extra)
 	})
@@ -162,15 +163,15 @@ type tallies struct {
 	baselines []baseline
 }
 
-func talliesOf(c Cell) tallies {
+func talliesOf(c dotted.Cell) tallies {
 	var t tallies
 	for _, e := range c {
 		switch {
-		case e.is(kindShare):
+		case kindShare.marks(e):
 			if s, ok := parseShare(e); ok {
 				t.shares = append(t.shares, s)
 			}
-		case e.is(kindBaseline):
+		case kindBaseline.marks(e):
 			if b, ok := parseBaseline(e); ok {
 				t.baselines = append(t.baselines, b)
 			}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"github.com/peerd/peerd/internal/dotted"
 )
 
 func (a uint128) big() *big.Int {
@@ -74,11 +76,11 @@ func drawAmounts(t *rapid.T) amounts { return amounts{drawUint128(t), drawUint12
 
 func TestSharesAndBaselinesSurviveEncoding(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		d := Dot{ReplicaID(drawLow(t)), rapid.Uint64Min(1).Draw(t, "counter")}
+		d := Dot{Replica: ReplicaID(drawLow(t)), Counter: rapid.Uint64Min(1).Draw(t, "counter")}
 		s := share{d, rapid.Uint64().Draw(t, "epoch"), drawAmounts(t), drawAmounts(t),
 			rapid.Int64().Draw(t, "last")}
 		b := baseline{d, ReplicaID(drawLow(t)), rapid.Uint64().Draw(t, "epoch"), drawAmounts(t)}
-		cell := Cell{{d, s.payload()}, {d, b.payload()}}
+		cell := dotted.Cell{{Dot: d, Payload: s.payload()}, {Dot: d, Payload: b.payload()}}
 		if s.epoch == 0 {
 			s.epoch = d.Counter
 		}
@@ -87,8 +89,8 @@ func TestSharesAndBaselinesSurviveEncoding(t *testing.T) {
 		if diff := cmp.Diff(want, talliesOf(cell), unexported); diff != "" {
 			t.Fatal(diff)
 		}
-		if cell[0].has(PayloadHidden) || !cell[0].has(PayloadTally) ||
-			!cell[1].has(PayloadHidden) || !cell[1].has(PayloadTally) {
+		if cell[0].Has(dotted.PayloadHidden) || !cell[0].Has(dotted.PayloadTally) ||
+			!cell[1].Has(dotted.PayloadHidden) || !cell[1].Has(dotted.PayloadTally) {
 			t.Fatal("the flags of the kinds are wrong")
 		}
 	})

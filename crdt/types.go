@@ -4,26 +4,27 @@ import (
 	"iter"
 	"slices"
 	"strings"
+
+	"github.com/peerd/peerd/internal/dotted"
+)
+
+// Type tells what is stored under a name. Its String is "string", "flag", "set" or "map".
+type Type = dotted.Type
+
+const (
+	// TypeValue is a register, a counter, or both: a string.
+	TypeValue = dotted.TypeValue
+	// TypeFlag is a flag.
+	TypeFlag = dotted.TypeFlag
+	// TypeSet is a set of elements.
+	TypeSet = dotted.TypeSet
+	// TypeMap is a map with fields of any type.
+	TypeMap = dotted.TypeMap
 )
 
 // types is the order in which several types under one name are listed: what holds the most comes
 // first. A front-end that can show only one shows the first.
 var types = [...]Type{TypeMap, TypeSet, TypeValue, TypeFlag}
-
-// String returns what the type is called: "string", "flag", "set" or "map".
-func (t Type) String() string {
-	switch t {
-	case TypeMap:
-		return "map"
-	case TypeSet:
-		return "set"
-	case TypeValue:
-		return "string"
-	case TypeFlag:
-		return "flag"
-	}
-	return "unknown"
-}
 
 // Types is the types of what is stored under one name. It is zero if nothing is. It is not zero if
 // something is of a type that only a newer version knows, though none of its methods tells that.
@@ -31,7 +32,8 @@ type Types uint8
 
 const unknownType Types = 1 << len(types)
 
-func (ts Types) with(t Type) Types {
+// With returns them with t among them.
+func (ts Types) With(t Type) Types {
 	if i := slices.Index(types[:], t); i >= 0 {
 		return ts | 1<<i
 	}
@@ -45,7 +47,7 @@ func (ts Types) Has(t Type) bool {
 }
 
 // Only reports whether t is there and nothing else.
-func (ts Types) Only(t Type) bool { return ts != 0 && ts == Types(0).with(t) && ts != unknownType }
+func (ts Types) Only(t Type) bool { return ts != 0 && ts == Types(0).With(t) && ts != unknownType }
 
 // First returns the type to show where only one can be: of a map, a set, a string and a flag the
 // first that is there. It is zero if there is none.
@@ -74,4 +76,12 @@ func (ts Types) String() string {
 		names = append(names, t.String())
 	}
 	return strings.Join(names, ", ")
+}
+
+// typesOf returns the types of what is stored under a key.
+func typesOf(s dotted.Summary) (held Types) {
+	for t := range s.Types() {
+		held = held.With(t)
+	}
+	return held
 }

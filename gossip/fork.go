@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
 )
 
 // A replica's deltas are chained by hashes. An image of running memory that is started again issues the dots of
@@ -86,7 +87,7 @@ func (m *Mesh) Estrange(id NeighbourID, replicas ...crdt.ReplicaID) {
 }
 
 // compare is told what a neighbour says that it has, with the hashes of the heads.
-func (m *Mesh) compare(id NeighbourID, n *neighbour, seen crdt.VersionVector, heads crdt.Heads) {
+func (m *Mesh) compare(id NeighbourID, n *neighbour, seen crdt.VersionVector, heads delta.Heads) {
 	for r, count := range seen {
 		if count >= n.stated[r] {
 			n.stated[r], n.heads[r] = count, heads[r]
@@ -101,7 +102,7 @@ func (m *Mesh) compare(id NeighbourID, n *neighbour, seen crdt.VersionVector, he
 }
 
 // reconcile ends a quarantine whose reason is gone: the host was emptied, or has the chain that is here.
-func (m *Mesh) reconcile(id NeighbourID, seen crdt.VersionVector, heads crdt.Heads) {
+func (m *Mesh) reconcile(id NeighbourID, seen crdt.VersionVector, heads delta.Heads) {
 	for r, p := range m.apart[id] {
 		if seen[r] < p.count || m.core.Agrees(r, seen[r], heads[r]) {
 			delete(m.apart[id], r)

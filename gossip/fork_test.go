@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
 )
 
 // forkedNet has two hosts of which the first finds replica 9 different at the other.
@@ -57,7 +58,7 @@ func TestWhatComesFromAHostInQuarantineIsNotTaken(t *testing.T) {
 	other := newFake(5)
 	other.write(1)
 	w.deliver(1, id(0), encodeDeltas([][]byte{other.log[0].Encode()}, nil, nil))
-	w.deliver(1, id(0), encodeHave(crdt.VersionVector{5: 9}, crdt.Heads{5: 9}))
+	w.deliver(1, id(0), encodeHave(crdt.VersionVector{5: 9}, delta.Heads{5: 9}))
 	w.deliver(1, id(0), encodeEmpty(kindBehind))
 	if w.deltas > 0 || w.cores[0].seen[5] > 0 {
 		t.Error("deltas were taken")
@@ -134,7 +135,7 @@ func TestADeltaThatGoesAstrayIsAFork(t *testing.T) {
 	other.write(2)
 	frame := encodeDeltas([][]byte{other.log[0].Encode(), other.log[1].Encode()}, nil, nil)
 	applied := 0
-	err := w.meshes[0].Receive(id(1), frame, func(*crdt.Delta) (Outcome, error) {
+	err := w.meshes[0].Receive(id(1), frame, func(*delta.Delta) (Outcome, error) {
 		applied++
 		return Astray, nil
 	})

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
 )
 
 // NeighbourID names a neighbour: its peer id, of at most MaxNeighbourID bytes.
@@ -23,18 +24,18 @@ type Core interface {
 	// Lacks reports whether the replica lacks something of a context.
 	Lacks(known crdt.VersionVector) bool
 	// Context returns the context, which the mesh does not change.
-	Context() (crdt.VersionVector, crdt.Heads)
+	Context() (crdt.VersionVector, delta.Heads)
 	// State returns the digest; settled is false while the root says nothing.
 	State() (d Digest, settled bool)
 	// Heard is told what another replica has, and compares its deltas with those here.
-	Heard(seen crdt.VersionVector, heads crdt.Heads) Differences
+	Heard(seen crdt.VersionVector, heads delta.Heads) Differences
 	// Confirm is told, after that, what of the replica's own writes a host is known to have. across says that
 	// it is in quarantine.
-	Confirm(host NeighbourID, seen crdt.VersionVector, heads crdt.Heads, across bool)
+	Confirm(host NeighbourID, seen crdt.VersionVector, heads delta.Heads, across bool)
 	// Forked is told that a replica's deltas are others at some host.
 	Forked(id crdt.ReplicaID)
 	// Agrees reports whether a replica's delta that ends at a counter is known to have this hash here.
-	Agrees(id crdt.ReplicaID, last uint64, head crdt.Hash) bool
+	Agrees(id crdt.ReplicaID, last uint64, head delta.Hash) bool
 	// Chain returns the chain of a replica's deltas in the log, up to the first that ends beyond a counter.
 	Chain(id crdt.ReplicaID, upTo uint64) (Chain, error)
 	// Compare is told a host's chain of a replica. It reports whether that and the one here are known to
@@ -45,7 +46,7 @@ type Core interface {
 	LogStart(theirs crdt.VersionVector) (record uint64, covered bool)
 	// LogRead calls fn with the deltas of at most maxRecords records from one on, until fn returns
 	// false, and returns the record to go on with; covered is false if the log was cut beyond it.
-	LogRead(record uint64, maxRecords int, fn func(*crdt.Delta) bool) (
+	LogRead(record uint64, maxRecords int, fn func(*delta.Delta) bool) (
 		next uint64, covered bool, err error)
 }
 
@@ -109,7 +110,7 @@ type neighbour struct {
 	known   crdt.VersionVector // what it has, or was sent
 	said    crdt.VersionVector // what it has, by its own word
 	stated  crdt.VersionVector // what it said that it has with the hashes of the heads
-	heads   crdt.Heads         // which are these
+	heads   delta.Heads        // which are these
 	told    crdt.VersionVector // what it knows that we have
 	came    crdt.VersionVector // what it sent
 	cursor  uint64             // the log's record to serve it next
@@ -127,9 +128,9 @@ type neighbour struct {
 	onTheWay uint64 // bytes of deltas sent to it and not acknowledged
 	owed     uint64 // bytes of deltas received from it and not acknowledged
 
-	rest      []*crdt.Delta      // of its last frame, not looked at
+	rest      []*delta.Delta     // of its last frame, not looked at
 	news      crdt.VersionVector // that came along with it
-	newsHeads crdt.Heads
+	newsHeads delta.Heads
 	applied   bool // some of that frame's deltas were
 	retrying  bool // what waited is being looked at because of that
 
@@ -159,7 +160,7 @@ func (m *Mesh) Connect(id NeighbourID) {
 	n := &neighbour{
 		hello:    true,
 		stated:   crdt.VersionVector{},
-		heads:    crdt.Heads{},
+		heads:    delta.Heads{},
 		told:     crdt.VersionVector{},
 		came:     crdt.VersionVector{},
 		unwanted: map[crdt.ReplicaID]bool{},

@@ -8,15 +8,17 @@ import (
 	"testing"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
 )
 
 // fakeCore is a replica that keeps deltas and nothing else.
 type fakeCore struct {
 	id    crdt.ReplicaID
 	seen  crdt.VersionVector
-	heads crdt.Heads
-	log   []*crdt.Delta // records are numbered from 1, with a delta each
-	cut   uint64        // records up to this one are gone
+	heads delta.Heads
+	log   []*delta.Delta // records are numbered from 1, with a delta each
+	cut   uint64         // records up to this one are gone
 	root  uint64
 	heard int
 
@@ -25,12 +27,12 @@ type fakeCore struct {
 }
 
 func newFake(id crdt.ReplicaID) *fakeCore {
-	return &fakeCore{id: id, seen: crdt.VersionVector{}, heads: crdt.Heads{}}
+	return &fakeCore{id: id, seen: crdt.VersionVector{}, heads: delta.Heads{}}
 }
 
-func (c *fakeCore) Whole() bool                               { return true }
-func (c *fakeCore) ID() crdt.ReplicaID                        { return c.id }
-func (c *fakeCore) Context() (crdt.VersionVector, crdt.Heads) { return c.seen, c.heads }
+func (c *fakeCore) Whole() bool                                { return true }
+func (c *fakeCore) ID() crdt.ReplicaID                         { return c.id }
+func (c *fakeCore) Context() (crdt.VersionVector, delta.Heads) { return c.seen, c.heads }
 
 func (c *fakeCore) State() (Digest, bool) {
 	var sum uint64
@@ -40,14 +42,14 @@ func (c *fakeCore) State() (Digest, bool) {
 	return Digest{Context: Fingerprint{Hi: sum}, Root: Fingerprint{Hi: sum + c.root}}, true
 }
 
-func (c *fakeCore) Heard(crdt.VersionVector, crdt.Heads) Differences {
+func (c *fakeCore) Heard(crdt.VersionVector, delta.Heads) Differences {
 	c.heard++
 	return Differences{Forked: c.forked}
 }
 
-func (c *fakeCore) Confirm(NeighbourID, crdt.VersionVector, crdt.Heads, bool) {}
-func (c *fakeCore) Forked(crdt.ReplicaID)                                     {}
-func (c *fakeCore) Agrees(crdt.ReplicaID, uint64, crdt.Hash) bool {
+func (c *fakeCore) Confirm(NeighbourID, crdt.VersionVector, delta.Heads, bool) {}
+func (c *fakeCore) Forked(crdt.ReplicaID)                                      {}
+func (c *fakeCore) Agrees(crdt.ReplicaID, uint64, delta.Hash) bool {
 	return len(c.forked) == 0 && !c.unsure
 }
 func (c *fakeCore) Chain(id crdt.ReplicaID, _ uint64) (Chain, error) { return Chain{Replica: id}, nil }
@@ -63,7 +65,7 @@ func (c *fakeCore) LogStart(theirs crdt.VersionVector) (uint64, bool) {
 	return uint64(len(c.log)) + 1, true
 }
 
-func (c *fakeCore) LogRead(record uint64, maxRecords int, fn func(*crdt.Delta) bool) (
+func (c *fakeCore) LogRead(record uint64, maxRecords int, fn func(*delta.Delta) bool) (
 	uint64, bool, error) {
 	if record <= c.cut {
 		return record, false, nil
@@ -78,10 +80,10 @@ func (c *fakeCore) LogRead(record uint64, maxRecords int, fn func(*crdt.Delta) b
 
 func (c *fakeCore) write(n int) {
 	for range n {
-		d := &crdt.Delta{
+		d := &delta.Delta{
 			Replica: c.id, First: c.seen[c.id] + 1, Prev: c.heads[c.id], Time: 1,
 			Deps: crdt.VersionVector{},
-			Ops:  []crdt.Op{{Kind: crdt.OpPut, Address: crdt.KeyAddress("k").Type('v'), Payload: []byte{1}}},
+			Ops:  []delta.Op{{Kind: delta.OpPut, Address: dotted.KeyAddress("k").Type('v'), Payload: []byte{1}}},
 		}
 		for id, n := range c.seen {
 			if id != c.id {
@@ -92,12 +94,12 @@ func (c *fakeCore) write(n int) {
 	}
 }
 
-func (c *fakeCore) take(d *crdt.Delta) {
+func (c *fakeCore) take(d *delta.Delta) {
 	c.seen[d.Replica], c.heads[d.Replica] = d.Last(), d.Hash()
 	c.log = append(c.log, d)
 }
 
-func (c *fakeCore) apply(d *crdt.Delta) (Outcome, error) {
+func (c *fakeCore) apply(d *delta.Delta) (Outcome, error) {
 	switch {
 	case d.Last() <= c.seen[d.Replica]:
 		return Known, nil
@@ -171,7 +173,7 @@ func (w *net) deliver(from int, to NeighbourID, data []byte) {
 	w.t.Helper()
 	var j int
 	_, _ = fmt.Sscan(string(to), &j)
-	err := w.meshes[j].Receive(id(from), data, func(d *crdt.Delta) (Outcome, error) {
+	err := w.meshes[j].Receive(id(from), data, func(d *delta.Delta) (Outcome, error) {
 		w.deltas++
 		return w.cores[j].apply(d)
 	})

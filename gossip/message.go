@@ -5,13 +5,14 @@ import (
 	"fmt"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/wire"
 )
 
 // Limits of frames, in bytes.
 const (
 	// MaxFrame is the largest frame. A longer one is refused unread.
-	MaxFrame = crdt.MaxDeltaSize + 1024
+	MaxFrame = delta.MaxSize + 1024
 	// frameSize is about how much goes into one frame of deltas. A larger delta goes alone.
 	frameSize = 64 << 10
 	// maxFrameDeltas bounds the deltas of one frame.
@@ -61,7 +62,7 @@ type hello struct {
 	version uint64
 	replica crdt.ReplicaID
 	seen    crdt.VersionVector
-	heads   crdt.Heads
+	heads   delta.Heads
 	answer  bool   // send me your hello
 	whole   bool   // the sender has what its context says, and may be repaired from
 	heard   uint64 // how many of the receiver's hellos the sender has heard on this link
@@ -81,7 +82,7 @@ func (h hello) encode() []byte {
 		w.Array(7)
 		w.Uint(h.version)
 		w.Uint(uint64(h.replica))
-		crdt.WriteContext(w, h.seen, h.heads)
+		delta.WriteContext(w, h.seen, h.heads)
 		w.Bool(h.answer)
 		writeReplicas(w, h.graft)
 		w.Bool(h.whole)
@@ -93,7 +94,7 @@ func decodeHello(body []byte) (h hello, err error) {
 	err = decode(body, 7, func(r *wire.Reader) {
 		h.version = r.Uint()
 		h.replica = crdt.ReplicaID(r.Uint())
-		h.seen, h.heads = crdt.ReadContext(r)
+		h.seen, h.heads = delta.ReadContext(r)
 		h.answer = r.Bool()
 		h.graft = readReplicas(r)
 		h.whole = r.Bool()
@@ -137,30 +138,30 @@ func decodePrune(body []byte) (ids []crdt.ReplicaID, err error) {
 }
 
 // A deltas message also tells what is new at the sender, as a have does, when that is due.
-func encodeDeltas(deltas [][]byte, news crdt.VersionVector, heads crdt.Heads) []byte {
+func encodeDeltas(deltas [][]byte, news crdt.VersionVector, heads delta.Heads) []byte {
 	return frame(kindDeltas, func(w *wire.Writer) {
 		w.Array(2)
 		w.Array(len(deltas))
 		for _, d := range deltas {
 			w.Bytes(d)
 		}
-		crdt.WriteContext(w, news, heads)
+		delta.WriteContext(w, news, heads)
 	})
 }
 
 func decodeDeltas(body []byte) (
-	deltas []*crdt.Delta, news crdt.VersionVector, heads crdt.Heads, err error) {
+	deltas []*delta.Delta, news crdt.VersionVector, heads delta.Heads, err error) {
 	var bad error
 	err = decode(body, 2, func(r *wire.Reader) {
 		n := r.Array(maxFrameDeltas)
 		for i := 0; i < n && r.Err() == nil && bad == nil; i++ {
-			var d *crdt.Delta
-			if d, bad = crdt.DecodeDelta(r.Bytes(crdt.MaxDeltaSize)); bad == nil {
+			var d *delta.Delta
+			if d, bad = delta.Decode(r.Bytes(delta.MaxSize)); bad == nil {
 				deltas = append(deltas, d)
 			}
 		}
 		if bad == nil {
-			news, heads = crdt.ReadContext(r)
+			news, heads = delta.ReadContext(r)
 		}
 	})
 	if bad != nil {
@@ -170,15 +171,15 @@ func decodeDeltas(body []byte) (
 }
 
 // A have tells what is new at the sender, with the hashes of the heads.
-func encodeHave(v crdt.VersionVector, heads crdt.Heads) []byte {
+func encodeHave(v crdt.VersionVector, heads delta.Heads) []byte {
 	return frame(kindHave, func(w *wire.Writer) {
 		w.Array(1)
-		crdt.WriteContext(w, v, heads)
+		delta.WriteContext(w, v, heads)
 	})
 }
 
-func decodeHave(body []byte) (v crdt.VersionVector, heads crdt.Heads, err error) {
-	err = decode(body, 1, func(r *wire.Reader) { v, heads = crdt.ReadContext(r) })
+func decodeHave(body []byte) (v crdt.VersionVector, heads delta.Heads, err error) {
+	err = decode(body, 1, func(r *wire.Reader) { v, heads = delta.ReadContext(r) })
 	return v, heads, err
 }
 
@@ -239,7 +240,7 @@ type Chain struct {
 // ChainLink is one delta of a chain.
 type ChainLink struct {
 	Last uint64 // counter of its last dot
-	Hash crdt.Hash
+	Hash delta.Hash
 }
 
 // MaxChain bounds the links of one chain.
@@ -303,7 +304,7 @@ func writeLinks(w *wire.Writer, links []ChainLink) {
 func readLinks(r *wire.Reader) (links []ChainLink) {
 	n := r.Array(2*MaxChain) / 2
 	for i := 0; i < n && r.Err() == nil; i++ {
-		links = append(links, ChainLink{r.Uint(), crdt.Hash(r.Uint())})
+		links = append(links, ChainLink{r.Uint(), delta.Hash(r.Uint())})
 	}
 	return links
 }

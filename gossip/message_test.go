@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -23,10 +24,10 @@ func samples() map[string][]byte {
 	c.write(2)
 	v := crdt.VersionVector{1: 3, 2: 1 << 40}
 	return map[string][]byte{
-		"hello": hello{version: protocolVersion, replica: 7, seen: v, heads: crdt.Heads{1: 5, 2: 6},
+		"hello": hello{version: protocolVersion, replica: 7, seen: v, heads: delta.Heads{1: 5, 2: 6},
 			answer: true, whole: true, heard: 3, graft: []crdt.ReplicaID{2}}.encode(),
-		"deltas": encodeDeltas([][]byte{c.log[0].Encode(), c.log[1].Encode()}, v, crdt.Heads{1: 5, 2: 6}),
-		"have":   encodeHave(v, crdt.Heads{1: 5, 2: 6}),
+		"deltas": encodeDeltas([][]byte{c.log[0].Encode(), c.log[1].Encode()}, v, delta.Heads{1: 5, 2: 6}),
+		"have":   encodeHave(v, delta.Heads{1: 5, 2: 6}),
 		"prune":  encodePrune([]crdt.ReplicaID{1, 2}),
 		"behind": encodeEmpty(kindBehind),
 		"digest": encodeDigest(Digest{Context: Fingerprint{1, 2}, Root: Fingerprint{3, 4}}),

@@ -1,6 +1,6 @@
 package gossip
 
-import "github.com/peerd/peerd/crdt"
+import "github.com/peerd/peerd/internal/delta"
 
 // Pause stops taking deltas, or takes them again: for a replica that has no room. Those that arrive
 // meanwhile are dropped and not acknowledged, so a neighbour stops sending when a window of them is on
@@ -16,7 +16,7 @@ func (m *Mesh) Pause(paused bool) {
 }
 
 // drop notes that a neighbour has deltas that were not taken.
-func (n *neighbour) drop(deltas []*crdt.Delta) {
+func (n *neighbour) drop(deltas []*delta.Delta) {
 	for _, d := range deltas {
 		n.known.Raise(d.Replica, d.Last())
 	}

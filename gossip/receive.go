@@ -4,13 +4,14 @@ import (
 	"fmt"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
 )
 
 // Receive takes a frame from a neighbour. Deltas in it are handed to apply, until it answers Later: then Unfinished
 // says so, and Resume must be called before the neighbour's next frame is received. An error wraps ErrFrame if the
 // neighbour does not keep to the protocol, and is apply's own otherwise.
 func (m *Mesh) Receive(id NeighbourID, data []byte,
-	apply func(*crdt.Delta) (Outcome, error)) error {
+	apply func(*delta.Delta) (Outcome, error)) error {
 	n := m.neighbours[id]
 	if n == nil {
 		return nil
@@ -81,7 +82,7 @@ var inQuarantine = map[kind]bool{kindHello: true, kindFork: true, kindAsk: true,
 var errUnasked = fmt.Errorf("%w: a chain that was not asked for", ErrFrame)
 
 // hears notes what a neighbour says that it has.
-func (m *Mesh) hears(id NeighbourID, n *neighbour, v crdt.VersionVector, heads crdt.Heads) error {
+func (m *Mesh) hears(id NeighbourID, n *neighbour, v crdt.VersionVector, heads delta.Heads) error {
 	n.known.Merge(v)
 	n.said.Merge(v)
 	m.compare(id, n, v, heads)
@@ -123,7 +124,7 @@ func (m *Mesh) place(n *neighbour) {
 }
 
 func (m *Mesh) receiveDeltas(from NeighbourID, n *neighbour, body []byte,
-	apply func(*crdt.Delta) (Outcome, error)) error {
+	apply func(*delta.Delta) (Outcome, error)) error {
 	deltas, news, heads, err := decodeDeltas(body)
 	if err != nil {
 		return err
@@ -140,7 +141,7 @@ func (m *Mesh) Unfinished(id NeighbourID) bool {
 }
 
 // Resume goes on with a neighbour's frame for which apply had no room. Its errors are those of Receive.
-func (m *Mesh) Resume(id NeighbourID, apply func(*crdt.Delta) (Outcome, error)) error {
+func (m *Mesh) Resume(id NeighbourID, apply func(*delta.Delta) (Outcome, error)) error {
 	n := m.neighbours[id]
 	switch {
 	case n == nil:
@@ -156,7 +157,7 @@ func (m *Mesh) Resume(id NeighbourID, apply func(*crdt.Delta) (Outcome, error)) 
 }
 
 // retryGrown looks at what waits, if the context grew since that was done last.
-func (m *Mesh) retryGrown(n *neighbour, apply func(*crdt.Delta) (Outcome, error)) error {
+func (m *Mesh) retryGrown(n *neighbour, apply func(*delta.Delta) (Outcome, error)) error {
 	n.retrying = false
 	if !m.grown || m.paused || !m.core.Whole() {
 		return nil
@@ -166,7 +167,7 @@ func (m *Mesh) retryGrown(n *neighbour, apply func(*crdt.Delta) (Outcome, error)
 
 // takeRest hands what is left of a frame to apply.
 func (m *Mesh) takeRest(from NeighbourID, n *neighbour,
-	apply func(*crdt.Delta) (Outcome, error)) error {
+	apply func(*delta.Delta) (Outcome, error)) error {
 	if m.paused {
 		n.drop(n.rest)
 		n.rest = nil
@@ -218,7 +219,7 @@ func (m *Mesh) takeRest(from NeighbourID, n *neighbour,
 
 // knows notes that a neighbour knows that we have a delta which it sent. Of its own writes it is told that, with the
 // news: then it knows that they are on its chain here, and not lost with it.
-func (n *neighbour) knows(d *crdt.Delta) {
+func (n *neighbour) knows(d *delta.Delta) {
 	if d.Replica != n.replica {
 		n.told.Raise(d.Replica, d.Last())
 	}

@@ -1,6 +1,9 @@
 package gossip
 
-import "github.com/peerd/peerd/crdt"
+import (
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
+)
 
 // maxRecords bounds how much of the log is read for one frame.
 const maxRecords = 4096
@@ -17,7 +20,7 @@ func (m *Mesh) nextDeltas(n *neighbour) ([]byte, error) {
 	var deltas [][]byte
 	size := 0
 	from := n.cursor
-	next, covered, err := m.core.LogRead(from, maxRecords, func(d *crdt.Delta) bool {
+	next, covered, err := m.core.LogRead(from, maxRecords, func(d *delta.Delta) bool {
 		if !n.lacks(d) {
 			return true
 		}

@@ -1,6 +1,9 @@
 package gossip
 
-import "github.com/peerd/peerd/crdt"
+import (
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
+)
 
 // The links over which a replica's deltas travel are a tree, which grows from two rules: who is linked to
 // the replica itself has its deltas from there; everyone else from whoever sent one first.
@@ -39,7 +42,7 @@ func (n *neighbour) leaveOut(id crdt.ReplicaID) {
 }
 
 // arrived notes who sent a delta that is new here, and passes it on without delay.
-func (m *Mesh) arrived(from NeighbourID, d *crdt.Delta) {
+func (m *Mesh) arrived(from NeighbourID, d *delta.Delta) {
 	m.source[d.Replica] = from
 	if m.held {
 		m.hurry(d)

@@ -3,13 +3,13 @@ package gossip
 import (
 	"slices"
 
-	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
 )
 
 // waiting is a delta that could not be applied when it came.
 type waiting struct {
 	from  NeighbourID
-	delta *crdt.Delta
+	delta *delta.Delta
 }
 
 // Limits of what waits.
@@ -20,7 +20,7 @@ const (
 
 // wait keeps a delta until what it depends on is here. Without room it is dropped: ticks notice that
 // it is missing.
-func (m *Mesh) wait(from NeighbourID, d *crdt.Delta) {
+func (m *Mesh) wait(from NeighbourID, d *delta.Delta) {
 	if slices.ContainsFunc(m.waiting, func(w waiting) bool {
 		return w.delta.Replica == d.Replica && w.delta.First == d.First
 	}) {
@@ -35,7 +35,7 @@ func (m *Mesh) wait(from NeighbourID, d *crdt.Delta) {
 
 // retry applies what waits, for as long as that makes progress. If apply has no more room it is gone on with when the
 // neighbour's frame is, or whenever the next one comes.
-func (m *Mesh) retry(n *neighbour, apply func(*crdt.Delta) (Outcome, error)) error {
+func (m *Mesh) retry(n *neighbour, apply func(*delta.Delta) (Outcome, error)) error {
 	var astray []waiting
 	defer func() {
 		for _, w := range astray {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip/members"
+	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/store"
 )
 
@@ -122,6 +123,12 @@ const (
 	MaxKey = 64 << 10
 	// MaxValue is how long a value may be, in bytes.
 	MaxValue = 1 << 20
+	// MaxOps is how many mutations a transaction may consist of. More are refused with ErrTooLarge, as is what
+	// MaxCost bounds.
+	MaxOps = delta.MaxOps
+	// MaxCost bounds what a transaction writes, in bytes: for each mutation 128, twice the value, four times the
+	// names on the way to it, and 20 for each concurrent or earlier value that it replaces.
+	MaxCost = delta.MaxCost
 )
 
 const (

@@ -476,6 +476,8 @@ func Example_errors() {
 			return "it is written, and only the token is missing"
 		case errors.Is(err, peer.ErrNoClusterKey), errors.Is(err, peer.ErrNoBackup):
 			return "something else has to be given"
+		case errors.Is(err, peer.ErrTooLarge):
+			return "nothing changed: write it in parts"
 		case errors.Is(err, peer.ErrExited):
 			return "nothing changed: fn ended its goroutine"
 		case errors.Is(err, peer.ErrClosed):

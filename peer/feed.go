@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
 )
 
 // feed is what the commit loop tells those who wait for changes: watches, and who waits for a
@@ -32,7 +33,7 @@ type place struct {
 // record is a record of the log: what one commit group applied.
 type record struct {
 	number uint64
-	deltas []*crdt.Delta
+	deltas []*delta.Delta
 }
 
 // maxFeedBytes is how many bytes of deltas are kept in memory for watches. They are those of the
@@ -49,7 +50,7 @@ type wanted struct {
 }
 
 // committed tells of one more record of the log.
-func (f *feed) committed(number uint64, deltas []*crdt.Delta) {
+func (f *feed) committed(number uint64, deltas []*delta.Delta) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, d := range deltas {

@@ -8,7 +8,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
+
 	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/internal/replica"
 	"github.com/peerd/peerd/store"
@@ -313,8 +314,8 @@ func (l *loop) commit() error {
 }
 
 // schedule has own deltas sent at the end of the time for which they are held back.
-func (l *loop) schedule(deltas []*crdt.Delta) {
-	own := func(d *crdt.Delta) bool { return d.Replica == l.node.ID() }
+func (l *loop) schedule(deltas []*delta.Delta) {
+	own := func(d *delta.Delta) bool { return d.Replica == l.node.ID() }
 	if delay := l.p.cfg.PushDelay; delay > 0 && l.due.push.IsZero() && slices.ContainsFunc(deltas, own) {
 		l.due.push = l.clock().Add(delay)
 	}

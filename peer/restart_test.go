@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/store"
 )
 
@@ -263,7 +264,7 @@ func wantWhole(c *cluster, a, b *Peer) {
 	}
 }
 
-var keyOfK = string(crdt.KeyAddress("k").Type(crdt.TypeValue))
+var keyOfK = string(dotted.KeyAddress("k").Type(crdt.TypeValue))
 
 // TestAPipelineBeyondOneGroupIsCommittedInSeveral has writes that together exceed what a store takes.
 func TestAPipelineBeyondOneGroupIsCommittedInSeveral(t *testing.T) {

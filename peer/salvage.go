@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/replica"
 	"github.com/peerd/peerd/store/badger"
 )
@@ -72,7 +73,7 @@ var typeNames = map[crdt.Type]string{
 }
 
 func salvagedOf(s replica.Salvaged) Salvaged {
-	d := crdt.Describe(s.Op)
+	d := delta.Describe(s.Op)
 	out := Salvaged{Replica: s.Dot.Replica.String(), Dot: s.Dot.Counter, Key: Bytes(d.Key), Path: []SalvagedStep{},
 		Operation: d.Operation, Amount: d.Amount, Total: d.Total}
 	if s.Time != 0 {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/replica"
 	"github.com/peerd/peerd/store/badger"
 )
@@ -194,18 +195,18 @@ func (t *readingTx) refuse() error {
 	return t.refusal
 }
 
-// Put implements crdt.Tx.
-func (t *readingTx) Put(crdt.Address, []byte, []crdt.Dot) (crdt.Dot, error) {
+// Put implements dotted.Tx.
+func (t *readingTx) Put(dotted.Address, []byte, []crdt.Dot) (crdt.Dot, error) {
 	return crdt.Dot{}, t.refuse()
 }
 
-// Remove implements crdt.Tx.
-func (t *readingTx) Remove(_ crdt.Address, dots []crdt.Dot) error {
+// Remove implements dotted.Tx.
+func (t *readingTx) Remove(_ dotted.Address, dots []crdt.Dot) error {
 	if len(dots) == 0 {
 		return nil
 	}
 	return t.refuse()
 }
 
-// Clear implements crdt.Tx.
-func (t *readingTx) Clear(crdt.Address) error { return t.refuse() }
+// Clear implements dotted.Tx.
+func (t *readingTx) Clear(dotted.Address) error { return t.refuse() }

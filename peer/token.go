@@ -7,6 +7,8 @@ import (
 	"fmt"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/replica"
 	"github.com/peerd/peerd/internal/wire"
 )
@@ -41,7 +43,7 @@ func newToken(seen crdt.VersionVector) (Token, error) {
 	if len(seen) == 0 {
 		return "", nil
 	}
-	body := wire.Encode(func(w *wire.Writer) { crdt.WriteVector(w, seen) })
+	body := wire.Encode(func(w *wire.Writer) { dotted.WriteVector(w, seen) })
 	text := base64.RawURLEncoding.EncodeToString(wire.Seal(tokenVersion, []byte(tokenSeal), body))
 	if len(text) > MaxToken {
 		return "", ErrTooManyReplicas
@@ -70,7 +72,7 @@ func (t Token) vector() (crdt.VersionVector, error) {
 		return nil, fmt.Errorf("%w: %w", ErrToken, err)
 	}
 	err = wire.Decode(body, func(r *wire.Reader) {
-		if v := crdt.ReadVector(r); v != nil {
+		if v := dotted.ReadVector(r); v != nil {
 			seen = v
 		}
 	})
@@ -198,7 +200,7 @@ func (p *Peer) viewPlace(ctx context.Context, closed <-chan struct{}) (*replica.
 		return nil, at, err
 	}
 	// What was committed between the two is in the view's log.
-	err = v.Log(at.next, func(number uint64, deltas []*crdt.Delta) bool {
+	err = v.Log(at.next, func(number uint64, deltas []*delta.Delta) bool {
 		at.next = number + 1
 		for _, d := range deltas {
 			at.seen.Raise(d.Replica, d.Last())

@@ -5,6 +5,7 @@ import (
 	"iter"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/replica"
 )
 
@@ -24,8 +25,8 @@ type Tx struct {
 
 // keyed is a transaction or a view of the core.
 type keyed interface {
-	crdt.Tx
-	Keys(prefix, after string, fn func(key string, s crdt.Summary) bool) error
+	dotted.Tx
+	Keys(prefix, after string, fn func(key string, s dotted.Summary) bool) error
 	KeyCount() (int, error)
 }
 
@@ -41,7 +42,7 @@ var (
 	_ keyed    = (*replica.View)(nil)
 )
 
-func newTx(base keyed) *Tx { return &Tx{Fields: crdt.Root(base), base: base} }
+func newTx(base keyed) *Tx { return &Tx{Fields: replica.Fields(base), base: base} }
 
 // run runs a transaction's function. A read that failed counts for more than what the function made of it.
 func (tx *Tx) run(fn func(*Tx) error) error {
@@ -90,8 +91,8 @@ func (tx *Tx) scan(prefix, after string, fn func(string, crdt.Types) bool) {
 	if tx.Err() != nil {
 		return
 	}
-	err := tx.base.Keys(prefix, after, func(key string, s crdt.Summary) bool {
-		return fn(key, s.Types()) && tx.Err() == nil
+	err := tx.base.Keys(prefix, after, func(key string, s dotted.Summary) bool {
+		return fn(key, typesOf(s)) && tx.Err() == nil
 	})
 	tx.err = cmp.Or(tx.err, err)
 }
@@ -101,6 +102,14 @@ const (
 	firstPart = 16
 	lastPart  = 256
 )
+
+// typesOf returns the types of what is stored under a key.
+func typesOf(s dotted.Summary) (held crdt.Types) {
+	for t := range s.Types() {
+		held = held.With(t)
+	}
+	return held
+}
 
 // inParts reads some keys before the loop's body sees them, as what it writes would be in the way of a
 // scan.

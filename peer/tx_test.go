@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/dotted"
 )
 
 // A loop over keys meets each of them once, though its body removes them, and those it adds are whole.
@@ -50,7 +51,7 @@ type failingKeys struct{ keyed }
 
 var errList = errors.New("the keys cannot be listed, on purpose")
 
-func (failingKeys) Keys(string, string, func(string, crdt.Summary) bool) error { return errList }
+func (failingKeys) Keys(string, string, func(string, dotted.Summary) bool) error { return errList }
 
 func TestAListThatFailedIsAnErrorWhateverTheFunctionSays(t *testing.T) {
 	p := alone(t, Config{})

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/replica"
 	"github.com/peerd/peerd/store"
 )
@@ -262,7 +264,7 @@ func (w *Watch) readLog(ctx context.Context, c *Change, size *int) {
 	defer w.p.views.Done()
 	defer v.Close()
 	n := 0
-	err = v.Log(w.next, func(number uint64, deltas []*crdt.Delta) bool {
+	err = v.Log(w.next, func(number uint64, deltas []*delta.Delta) bool {
 		n++
 		return w.take(number, deltas, c, size) && n < maxChangeRecords
 	})
@@ -273,7 +275,7 @@ func (w *Watch) readLog(ctx context.Context, c *Change, size *int) {
 
 // take adds what a record changed to the change. It returns false if the change is full; the rest
 // of the record is then taken next.
-func (w *Watch) take(number uint64, deltas []*crdt.Delta, c *Change, size *int) bool {
+func (w *Watch) take(number uint64, deltas []*delta.Delta, c *Change, size *int) bool {
 	for _, d := range deltas {
 		if d.Last() <= w.told[d.Replica] {
 			continue
@@ -305,8 +307,8 @@ func (w *Watch) take(number uint64, deltas []*crdt.Delta, c *Change, size *int) 
 	return true
 }
 
-func clearsEverything(d *crdt.Delta) bool {
-	return slices.ContainsFunc(d.Ops, func(o crdt.Op) bool { return o.Kind == crdt.OpClear && o.Address == "" })
+func clearsEverything(d *delta.Delta) bool {
+	return slices.ContainsFunc(d.Ops, func(o delta.Op) bool { return o.Kind == delta.OpClear && o.Address == "" })
 }
 
 // list tells some of the keys that exist. The first of them are of the moment from which the watch
@@ -324,7 +326,7 @@ func (w *Watch) list(ctx context.Context) (*Change, <-chan struct{}, error) {
 	defer v.Close()
 	c := &Change{Reset: !w.restarted}
 	size, more := 0, false
-	err = v.Keys(w.prefix, w.after, func(key string, _ crdt.Summary) bool {
+	err = v.Keys(w.prefix, w.after, func(key string, _ dotted.Summary) bool {
 		if more = len(c.Keys) == MaxChangeKeys || size >= maxChangeBytes; more {
 			return false
 		}

@@ -192,7 +192,7 @@ func deletePrefix(o *operation, tx *peer.Tx) (result, []string, error) {
 	}
 	if len(keys) > MaxOperations {
 		return result{}, nil, fmt.Errorf("more than %d keys (MaxOperations) begin with the prefix: "+
-			"delete them in parts: %w", MaxOperations, crdt.ErrTooLarge)
+			"delete them in parts: %w", MaxOperations, peer.ErrTooLarge)
 	}
 	for _, key := range keys {
 		if _, err := tx.Remove(key); err != nil {

@@ -45,7 +45,7 @@ var knownProblems = []struct {
 	{crdt.ErrNotInteger, http.StatusConflict, "not-an-integer"},
 	{crdt.ErrOverflow, http.StatusConflict, "overflow"},
 	{crdt.ErrTooLong, http.StatusRequestEntityTooLarge, "too-long"},
-	{crdt.ErrTooLarge, http.StatusRequestEntityTooLarge, "too-large"},
+	{peer.ErrTooLarge, http.StatusRequestEntityTooLarge, "too-large"},
 	{peer.ErrToken, http.StatusBadRequest, "bad-token"},
 	{peer.ErrTooManyReplicas, http.StatusNotImplemented, "too-many-replicas"},
 	{peer.ErrKeyChangeRuns, http.StatusConflict, "key-change-runs"},

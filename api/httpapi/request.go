@@ -24,7 +24,7 @@ const (
 	// MaxBody is the size in bytes of a request's body. A larger one is answered with 413.
 	MaxBody = 8 << 20
 	// MaxOperations is how many operations a transaction may have, and how many keys a delete by
-	// prefix. The mutations that they amount to are bounded by crdt.MaxOps and MaxCost.
+	// prefix. The mutations that they amount to are bounded by peer.MaxOps and MaxCost.
 	MaxOperations = 4096
 	// MaxItems is how many keys, elements and fields an answer has.
 	MaxItems = 10_000

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/wire"
 )
 
@@ -26,7 +27,7 @@ func (h *Header) encode() []byte {
 		w.Uint(uint64(h.Made.UnixMilli()))
 		w.String(name)
 		w.Uint(uint64(h.Replica))
-		crdt.WriteVector(w, h.Seen)
+		dotted.WriteVector(w, h.Seen)
 		w.Uint(h.Keys)
 		w.Uint(h.Cells)
 		w.Uint(h.Records)
@@ -39,7 +40,7 @@ func decodeHeader(body []byte) (h Header, err error) {
 		h.Made = time.UnixMilli(int64(r.Uint()))
 		h.Name = r.String(maxName)
 		h.Replica = crdt.ReplicaID(r.Uint())
-		h.Seen = crdt.ReadVector(r)
+		h.Seen = dotted.ReadVector(r)
 		h.Keys, h.Cells, h.Records = r.Uint(), r.Uint(), r.Uint()
 		r.Skip(fields - 7)
 	})

@@ -5,12 +5,14 @@ import (
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
 )
 
 // Apply takes a delta of another replica into the group. A delta whose dependencies are not all here is
 // dropped, and so is one that a running repair will bring: the sender offers it again. One that does not continue the
 // chain of its replica's deltas changes nothing.
-func (g *Group) Apply(d *crdt.Delta) (gossip.Outcome, error) {
+func (g *Group) Apply(d *delta.Delta) (gossip.Outcome, error) {
 	r := g.r
 	defer r.transacted(r.work)
 	r.spend(workTransaction)
@@ -24,7 +26,7 @@ func (g *Group) Apply(d *crdt.Delta) (gossip.Outcome, error) {
 		return gossip.Astray, nil // it was never issued here, or begins within another
 	case r.damage != nil, r.repair != nil && r.repair.covers(d):
 		return gossip.Refused, nil
-	case r.seen[d.Replica] == 0 && len(r.seen) >= crdt.MaxReplicas:
+	case r.seen[d.Replica] == 0 && len(r.seen) >= delta.MaxReplicas:
 		return gossip.Refused, nil
 	case !d.Ready(r.seen):
 		return gossip.Early, nil
@@ -44,10 +46,10 @@ func (g *Group) Apply(d *crdt.Delta) (gossip.Outcome, error) {
 	return gossip.Applied, nil
 }
 
-func (g *Group) applyOp(d *crdt.Delta, i int, exact bool) error {
+func (g *Group) applyOp(d *delta.Delta, i int, exact bool) error {
 	op := &d.Ops[i]
 	g.r.spend(workOfOp(op))
-	if op.Kind == crdt.OpClear {
+	if op.Kind == delta.OpClear {
 		return g.clear(d, i, exact)
 	}
 	c, err := g.load(op.Address)
@@ -55,8 +57,8 @@ func (g *Group) applyOp(d *crdt.Delta, i int, exact bool) error {
 		return err
 	}
 	now := c.now.Without(op.Removes)
-	if op.Kind == crdt.OpPut {
-		now = now.With(crdt.Entry{Dot: d.Dot(i), Payload: op.Payload})
+	if op.Kind == delta.OpPut {
+		now = now.With(dotted.Entry{Dot: d.Dot(i), Payload: op.Payload})
 	}
 	if slices.Equal(now.Dots(), c.now.Dots()) {
 		return nil
@@ -66,8 +68,8 @@ func (g *Group) applyOp(d *crdt.Delta, i int, exact bool) error {
 
 // clearsAll reports whether a delta that clears saw everything that is in the context, so that nothing in the
 // range of its clears survives.
-func clearsAll(d *crdt.Delta, seen crdt.VersionVector) bool {
-	if !slices.ContainsFunc(d.Ops, func(o crdt.Op) bool { return o.Kind == crdt.OpClear }) {
+func clearsAll(d *delta.Delta, seen crdt.VersionVector) bool {
+	if !slices.ContainsFunc(d.Ops, func(o delta.Op) bool { return o.Kind == delta.OpClear }) {
 		return false
 	}
 	set := d.SeenBy(0)
@@ -80,12 +82,12 @@ func clearsAll(d *crdt.Delta, seen crdt.VersionVector) bool {
 }
 
 // advance puts a delta that was just applied into the context.
-func (r *Replica) advance(d *crdt.Delta) {
+func (r *Replica) advance(d *delta.Delta) {
 	r.raise(d.Replica, d.Last(), d.Hash())
 }
 
 // raise sets a replica's entry of the context.
-func (r *Replica) raise(id crdt.ReplicaID, counter uint64, head crdt.Hash) {
+func (r *Replica) raise(id crdt.ReplicaID, counter uint64, head delta.Hash) {
 	if old := r.seen[id]; old > 0 {
 		r.digest = r.digest.Sub(contextEntry(id, old, r.heads[id]))
 	}

@@ -14,7 +14,7 @@ func TestAMomentIsRefusedWhereItWouldNotBeWhole(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 1})
 	h := w.hosts[0]
 	g := h.node.Begin(w.now)
-	if err := g.Update(func(tx *Tx) error { return counted(1)(crdt.Root(tx)) }); err != nil {
+	if err := g.Update(func(tx *Tx) error { return counted(1)(Fields(tx)) }); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := h.node.Moment(); !errors.Is(err, ErrBusy) {

@@ -44,7 +44,7 @@ func benchmarkSet(b *testing.B, size int) {
 		for done := 0; done < n; {
 			g := r.Begin(time.Now())
 			for range min(size, n-done) {
-				err := g.Update(func(tx *Tx) error { return crdt.Root(tx).String(key()).Set(value) })
+				err := g.Update(func(tx *Tx) error { return Fields(tx).String(key()).Set(value) })
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -98,7 +98,7 @@ func BenchmarkStep(b *testing.B) {
 				r.BeginStep()
 				g := r.Begin(time.Now())
 				for ; !g.Full(); done++ {
-					if err := g.Update(func(tx *Tx) error { return op(crdt.Root(tx), done) }); err != nil {
+					if err := g.Update(func(tx *Tx) error { return op(Fields(tx), done) }); err != nil {
 						b.Fatal(err)
 					}
 				}

@@ -1,6 +1,6 @@
 package replica
 
-import "github.com/peerd/peerd/crdt"
+import "github.com/peerd/peerd/internal/dotted"
 
 // Limits of the cache.
 const (
@@ -16,17 +16,17 @@ type cache struct {
 }
 
 type generation struct {
-	cells map[crdt.Address]crdt.Cell
-	sums  map[string]crdt.Summary
+	cells map[dotted.Address]dotted.Cell
+	sums  map[string]dotted.Summary
 }
 
 func newGeneration() generation {
-	return generation{cells: map[crdt.Address]crdt.Cell{}, sums: map[string]crdt.Summary{}}
+	return generation{cells: map[dotted.Address]dotted.Cell{}, sums: map[string]dotted.Summary{}}
 }
 
 func newCache() *cache { return &cache{young: newGeneration(), old: newGeneration()} }
 
-func (c *cache) cell(a crdt.Address) (crdt.Cell, bool) {
+func (c *cache) cell(a dotted.Address) (dotted.Cell, bool) {
 	if cell, ok := c.young.cells[a]; ok {
 		return cell, true
 	}
@@ -35,7 +35,7 @@ func (c *cache) cell(a crdt.Address) (crdt.Cell, bool) {
 }
 
 // keep notes what the store has for a cell now.
-func (c *cache) keep(a crdt.Address, cell crdt.Cell) {
+func (c *cache) keep(a dotted.Address, cell dotted.Cell) {
 	size := payloadOf(cell)
 	if len(a)+size > cachePayload {
 		delete(c.young.cells, a)
@@ -47,21 +47,21 @@ func (c *cache) keep(a crdt.Address, cell crdt.Cell) {
 }
 
 // copyCell returns a cell whose payloads pin no larger buffer, as that of a frame they came in.
-func copyCell(cell crdt.Cell, size int) crdt.Cell {
+func copyCell(cell dotted.Cell, size int) dotted.Cell {
 	if len(cell) == 0 {
 		return nil
 	}
-	out, buf := make(crdt.Cell, len(cell)), make([]byte, 0, size)
+	out, buf := make(dotted.Cell, len(cell)), make([]byte, 0, size)
 	for i, e := range cell {
 		start := len(buf)
 		buf = append(buf, e.Payload...)
-		out[i] = crdt.Entry{Dot: e.Dot, Payload: buf[start:len(buf):len(buf)]}
+		out[i] = dotted.Entry{Dot: e.Dot, Payload: buf[start:len(buf):len(buf)]}
 	}
 	return out
 }
 
 // summary returns a copy.
-func (c *cache) summary(key string) (crdt.Summary, bool) {
+func (c *cache) summary(key string) (dotted.Summary, bool) {
 	s, ok := c.young.sums[key]
 	if !ok {
 		s, ok = c.old.sums[key]
@@ -73,7 +73,7 @@ func (c *cache) summary(key string) (crdt.Summary, bool) {
 }
 
 // keepSummary notes what the store has for a key's summary now. It takes s over.
-func (c *cache) keepSummary(key string, s crdt.Summary) {
+func (c *cache) keepSummary(key string, s dotted.Summary) {
 	if len(key) > cachePayload {
 		return
 	}
@@ -93,8 +93,8 @@ func (c *cache) age() {
 	}
 }
 
-func copySummary(s crdt.Summary) crdt.Summary {
-	out := crdt.Summary{Tallies: s.Tallies}
+func copySummary(s dotted.Summary) dotted.Summary {
+	out := dotted.Summary{Tallies: s.Tallies}
 	if len(s.Visible) > 0 {
 		out.Visible = make(map[string]int, len(s.Visible))
 		for shape, n := range s.Visible {

@@ -4,12 +4,14 @@ import (
 	"strings"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/tidwall/btree"
 )
 
 // clear does a delta's i-th operation, a clear: at once for readers, later in the store. exact says that
 // nothing under its prefix survives.
-func (g *Group) clear(d *crdt.Delta, i int, exact bool) error {
+func (g *Group) clear(d *delta.Delta, i int, exact bool) error {
 	prefix, set := d.Ops[i].Address, d.SeenBy(i)
 	survivors, known, err := g.survivors(d, i, exact)
 	switch {
@@ -32,16 +34,16 @@ func (g *Group) clear(d *crdt.Delta, i int, exact bool) error {
 
 // discount takes the cells that a clear removes off their key's summary. Under a key, or under a key's
 // type, only what survives has to be looked at, if that is known.
-func (g *Group) discount(prefix crdt.Address, set crdt.ClearSet, survivors []crdt.Address, known bool) error {
+func (g *Group) discount(prefix dotted.Address, set delta.ClearSet, survivors []dotted.Address, known bool) error {
 	s, err := g.summary(prefix.Key())
 	if err != nil {
 		return err
 	}
 	_, rest, _ := prefix.CutName()
 	if whole := rest == "" || len(rest) == 1 && s.now.Tallies == 0; !whole || !known {
-		return g.scan(prefix, "", func(a crdt.Address, c crdt.Cell) bool {
+		return g.scan(prefix, "", func(a dotted.Address, c dotted.Cell) bool {
 			left := c.Outside(set)
-			s.count(a.Shape(), delta(c.Visible(), left.Visible()), delta(c.Tallies(), left.Tallies()))
+			s.count(a.Shape(), gain(c.Visible(), left.Visible()), gain(c.Tallies(), left.Tallies()))
 			return true
 		})
 	}
@@ -51,9 +53,9 @@ func (g *Group) discount(prefix crdt.Address, set crdt.ClearSet, survivors []crd
 
 // discountAll takes everything off all summaries: those in the store are of another era then. What survives
 // is keyCounts anew, which takes a look at every cell if it is not known.
-func (g *Group) discountAll(set crdt.ClearSet, survivors []crdt.Address, known bool) error {
+func (g *Group) discountAll(set delta.ClearSet, survivors []dotted.Address, known bool) error {
 	if !known {
-		err := g.scan("", "", func(a crdt.Address, c crdt.Cell) bool {
+		err := g.scan("", "", func(a dotted.Address, c dotted.Cell) bool {
 			if len(c.Outside(set)) > 0 {
 				survivors = append(survivors, a)
 			}
@@ -68,13 +70,13 @@ func (g *Group) discountAll(set crdt.ClearSet, survivors []crdt.Address, known b
 	}
 	g.clears.era++
 	for _, s := range g.sums {
-		s.before, s.now, s.dirty = keyCounts{}, crdt.Summary{}, true
+		s.before, s.now, s.dirty = keyCounts{}, dotted.Summary{}, true
 	}
 	return g.countLeft(survivors, set)
 }
 
 // countLeft counts what a clear leaves of cells.
-func (g *Group) countLeft(survivors []crdt.Address, set crdt.ClearSet) error {
+func (g *Group) countLeft(survivors []dotted.Address, set delta.ClearSet) error {
 	for _, a := range survivors {
 		c, err := g.load(a)
 		if err != nil {
@@ -85,7 +87,7 @@ func (g *Group) countLeft(survivors []crdt.Address, set crdt.ClearSet) error {
 			return err
 		}
 		left := c.now.Outside(set)
-		s.count(a.Shape(), delta(false, left.Visible()), delta(false, left.Tallies()))
+		s.count(a.Shape(), gain(false, left.Visible()), gain(false, left.Tallies()))
 	}
 	return nil
 }
@@ -94,7 +96,7 @@ func (g *Group) countLeft(survivors []crdt.Address, set crdt.ClearSet) error {
 func (s *summaryState) forget(typ string) {
 	s.dirty = true
 	if typ == "" {
-		s.now = crdt.Summary{}
+		s.now = dotted.Summary{}
 		return
 	}
 	for shape := range s.now.Visible {
@@ -113,12 +115,12 @@ const maxConcurrent = 4096
 type unseen struct {
 	known  bool // whether the log reaches back far enough
 	deltas int  // how many of the group's are in it
-	puts   btree.Map[crdt.Address, []crdt.Dot]
+	puts   btree.Map[dotted.Address, []crdt.Dot]
 }
 
-func (u *unseen) add(d *crdt.Delta, set crdt.ClearSet) {
+func (u *unseen) add(d *delta.Delta, set delta.ClearSet) {
 	for i, op := range d.Ops {
-		if dot := d.Dot(i); op.Kind == crdt.OpPut && !set.Has(dot) {
+		if dot := d.Dot(i); op.Kind == delta.OpPut && !set.Has(dot) {
 			dots, _ := u.puts.Get(op.Address)
 			u.puts.Set(op.Address, append(dots, dot))
 		}
@@ -127,7 +129,7 @@ func (u *unseen) add(d *crdt.Delta, set crdt.ClearSet) {
 
 // survivors returns the addresses under the prefix of a delta's clear at which entries were put that it did
 // not see. known is false if the log cannot tell.
-func (g *Group) survivors(d *crdt.Delta, i int, exact bool) (found []crdt.Address, known bool, err error) {
+func (g *Group) survivors(d *delta.Delta, i int, exact bool) (found []dotted.Address, known bool, err error) {
 	if exact {
 		return nil, true, nil
 	}
@@ -136,7 +138,7 @@ func (g *Group) survivors(d *crdt.Delta, i int, exact bool) (found []crdt.Addres
 	if err != nil || !u.known {
 		return nil, false, err
 	}
-	u.puts.Ascend(prefix, func(a crdt.Address, dots []crdt.Dot) bool {
+	u.puts.Ascend(prefix, func(a dotted.Address, dots []crdt.Dot) bool {
 		if !hasPrefix(a, prefix) {
 			return false
 		}
@@ -151,7 +153,7 @@ func (g *Group) survivors(d *crdt.Delta, i int, exact bool) (found []crdt.Addres
 	return found, true, nil
 }
 
-func (g *Group) putUnseen(d *crdt.Delta, set crdt.ClearSet) (u *unseen, err error) {
+func (g *Group) putUnseen(d *delta.Delta, set delta.ClearSet) (u *unseen, err error) {
 	if u = g.unseen[d.Replica]; u == nil {
 		u = &unseen{}
 		if u.known, err = g.searchLog(u, set); err != nil {
@@ -169,7 +171,7 @@ func (g *Group) putUnseen(d *crdt.Delta, set crdt.ClearSet) (u *unseen, err erro
 }
 
 // searchLog finds in the log what set lacks.
-func (g *Group) searchLog(u *unseen, set crdt.ClearSet) (known bool, err error) {
+func (g *Group) searchLog(u *unseen, set delta.ClearSet) (known bool, err error) {
 	r := g.r
 	stored := r.seen.Clone() // without what this group has applied so far
 	for _, d := range g.deltas {

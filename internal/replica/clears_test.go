@@ -7,6 +7,8 @@ import (
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/store"
 	"github.com/peerd/peerd/store/mem"
 )
@@ -58,7 +60,7 @@ func openOn(t testing.TB, st store.Store, id crdt.ReplicaID) *Replica {
 }
 
 // pipeline runs transactions one after the other, in as few groups as they fit into, and returns their deltas.
-func pipeline(t testing.TB, r *Replica, n int, fn func(f crdt.Fields, i int) error) (deltas []*crdt.Delta) {
+func pipeline(t testing.TB, r *Replica, n int, fn func(f crdt.Fields, i int) error) (deltas []*delta.Delta) {
 	t.Helper()
 	g := r.Begin(testStart)
 	commit := func() {
@@ -73,7 +75,7 @@ func pipeline(t testing.TB, r *Replica, n int, fn func(f crdt.Fields, i int) err
 			commit()
 			g = r.Begin(testStart)
 		}
-		if err := g.Update(func(tx *Tx) error { return fn(crdt.Root(tx), i) }); err != nil {
+		if err := g.Update(func(tx *Tx) error { return fn(Fields(tx), i) }); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -82,7 +84,7 @@ func pipeline(t testing.TB, r *Replica, n int, fn func(f crdt.Fields, i int) err
 }
 
 // apply has a replica receive deltas.
-func apply(t testing.TB, r *Replica, deltas []*crdt.Delta) {
+func apply(t testing.TB, r *Replica, deltas []*delta.Delta) {
 	t.Helper()
 	g := r.Begin(testStart)
 	for _, d := range deltas {
@@ -138,11 +140,11 @@ func setKey(i int) string { return fmt.Sprintf("set %05d", i) }
 func deleteSet(f crdt.Fields, i int) error { _, err := f.Remove(setKey(i)); return err }
 
 // othersWrote returns a delta of each of n other replicas.
-func othersWrote(n int) (deltas []*crdt.Delta) {
+func othersWrote(n int) (deltas []*delta.Delta) {
 	for i := range n {
-		at := crdt.KeyAddress("other").Type(crdt.TypeSet).Name(fmt.Sprint(i))
-		deltas = append(deltas, &crdt.Delta{Replica: crdt.ReplicaID(1000 + i), First: 1, Time: crdt.Time(i + 1),
-			Ops: []crdt.Op{{Kind: crdt.OpPut, Address: at, Payload: []byte{2}}}})
+		at := dotted.KeyAddress("other").Type(crdt.TypeSet).Name(fmt.Sprint(i))
+		deltas = append(deltas, &delta.Delta{Replica: crdt.ReplicaID(1000 + i), First: 1, Time: dotted.Time(i + 1),
+			Ops: []delta.Op{{Kind: delta.OpPut, Address: at, Payload: []byte{2}}}})
 	}
 	return deltas
 }
@@ -151,8 +153,8 @@ func othersWrote(n int) (deltas []*crdt.Delta) {
 // in a pipeline: each clear has seen all of them.
 func TestManySetsAreDeletedAmongManyReplicas(t *testing.T) {
 	const sets, others = 4000, 300
-	for name, del := range map[string]func(r *Replica) []*crdt.Delta{
-		"transaction": func(r *Replica) []*crdt.Delta {
+	for name, del := range map[string]func(r *Replica) []*delta.Delta{
+		"transaction": func(r *Replica) []*delta.Delta {
 			return pipeline(t, r, 1, func(f crdt.Fields, _ int) error {
 				for i := range sets {
 					if err := deleteSet(f, i); err != nil {
@@ -162,7 +164,7 @@ func TestManySetsAreDeletedAmongManyReplicas(t *testing.T) {
 				return nil
 			})
 		},
-		"pipeline": func(r *Replica) []*crdt.Delta { return pipeline(t, r, sets, deleteSet) },
+		"pipeline": func(r *Replica) []*delta.Delta { return pipeline(t, r, sets, deleteSet) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			st := &tally{Store: mem.New()}
@@ -246,7 +248,7 @@ func contents(t testing.TB, r *Replica) map[string]int {
 	v := r.View()
 	defer v.Close()
 	found := map[string]int{}
-	err := v.Keys("", "", func(key string, s crdt.Summary) bool {
+	err := v.Keys("", "", func(key string, s dotted.Summary) bool {
 		found[key] = s.Count(crdt.TypeSet) + s.Count(crdt.TypeValue)
 		return true
 	})
@@ -256,7 +258,7 @@ func contents(t testing.TB, r *Replica) map[string]int {
 	if n, err := v.KeyCount(); err != nil || n != len(found) {
 		t.Errorf("%d keys are counted and %d listed, %v", n, len(found), err)
 	}
-	f, ranged := crdt.Root(v), 0
+	f, ranged := Fields(v), 0
 	for range f.All() {
 		ranged++
 	}
@@ -314,12 +316,12 @@ func TestAClearOfEverythingIsTakenBack(t *testing.T) {
 	pipeline(t, r, 20, func(f crdt.Fields, i int) error { return fillSet(f, setKey(i), 20) })
 	before := contents(t, r)
 	g := r.Begin(testStart)
-	err := g.Update(func(tx *Tx) error { return fillSet(crdt.Root(tx), setKey(3), 21) })
+	err := g.Update(func(tx *Tx) error { return fillSet(Fields(tx), setKey(3), 21) })
 	if err != nil {
 		t.Fatal(err)
 	}
 	err = g.Update(func(tx *Tx) error {
-		f := crdt.Root(tx)
+		f := Fields(tx)
 		if _, err := f.Clear(); err != nil {
 			return err
 		}
@@ -351,7 +353,7 @@ func TestAClearOfEverythingIsTakenBack(t *testing.T) {
 // is gone, and what it did not see counts.
 func TestAClearOfEverythingKeepsTheRuleOfCounters(t *testing.T) {
 	a, b := openOn(t, mem.New(), 1), openOn(t, mem.New(), 500)
-	add := func(r *Replica, n int64) []*crdt.Delta {
+	add := func(r *Replica, n int64) []*delta.Delta {
 		return pipeline(t, r, 1, func(f crdt.Fields, _ int) error { _, err := f.Counter("n").Add(n); return err })
 	}
 	apply(t, b, pipeline(t, a, 1, func(f crdt.Fields, _ int) error { return fillSet(f, "s", 30) }))
@@ -361,7 +363,7 @@ func TestAClearOfEverythingKeepsTheRuleOfCounters(t *testing.T) {
 	apply(t, b, cleared)
 	for name, r := range map[string]*Replica{"who cleared": a, "who counted": b} {
 		v := r.View()
-		f := crdt.Root(v)
+		f := Fields(v)
 		n := f.Counter("n").Get()
 		v.Close()
 		if f.Err() != nil || n != 2 {
@@ -375,7 +377,7 @@ func TestAClearOfEverythingKeepsTheRuleOfCounters(t *testing.T) {
 // TestHiddenCellsAreFoundByEveryPrefix compares the look-up of the clears over an address with a look at each.
 func TestHiddenCellsAreFoundByEveryPrefix(t *testing.T) {
 	w := newWorld(t, 11, worldConfig{hosts: 1})
-	random := func() (a crdt.Address) {
+	random := func() (a dotted.Address) {
 		for range w.rng.IntN(4) {
 			a = a.Name([]string{"", "a", "ab", "b", "\x00"}[w.rng.IntN(5)])
 			if w.rng.IntN(4) == 0 {
@@ -383,14 +385,14 @@ func TestHiddenCellsAreFoundByEveryPrefix(t *testing.T) {
 			}
 			a = a.Type([]crdt.Type{crdt.TypeSet, crdt.TypeMap, crdt.TypeValue, 'x'}[w.rng.IntN(4)])
 			if a[len(a)-1] == 'x' {
-				return a + crdt.Address([]string{"", "y", "yz"}[w.rng.IntN(3)])
+				return a + dotted.Address([]string{"", "y", "yz"}[w.rng.IntN(3)])
 			}
 		}
 		return a
 	}
 	for range 2000 {
 		c := &clears{}
-		var all []crdt.Address
+		var all []dotted.Address
 		for i := range w.rng.IntN(12) {
 			all = append(all, random())
 			c.add(&pendingClear{prefix: all[i], replica: crdt.ReplicaID(i + 1), below: 1, seen: &seenSet{}})

@@ -8,6 +8,7 @@ import (
 	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/store"
 	"github.com/peerd/peerd/store/mem"
 )
@@ -40,7 +41,7 @@ func (w *world) opened(t testing.TB, st store.Store) *Node {
 func (w *world) write(t testing.TB, h *host, fn func(f crdt.Fields) error) {
 	t.Helper()
 	g := h.node.Begin(w.now)
-	if err := g.Update(func(tx *Tx) error { return fn(crdt.Root(tx)) }); err != nil {
+	if err := g.Update(func(tx *Tx) error { return fn(Fields(tx)) }); err != nil {
 		t.Fatal(err)
 	}
 	w.commit(t, h, g)
@@ -138,7 +139,7 @@ func TestADeleteOfManyCellsIsWholeOrAbsentWhereverTheProcessDies(t *testing.T) {
 	})
 	deaths := w.dieEverywhere(t, a, func(n *Node) error {
 		g := n.Begin(w.now)
-		err := g.Update(func(tx *Tx) error { _, err := crdt.Root(tx).Remove("s"); return err })
+		err := g.Update(func(tx *Tx) error { _, err := Fields(tx).Remove("s"); return err })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -220,7 +221,7 @@ func TestADamagedReplicaRebuildsItself(t *testing.T) {
 	}
 	w.settle(t)
 	b.spoil(t, func(rot *store.Batch) {
-		rot.Delete(place(prefixCell, crdt.KeyAddress("7").Type(crdt.TypeValue)))
+		rot.Delete(place(prefixCell, dotted.KeyAddress("7").Type(crdt.TypeValue)))
 	})
 	w.cut(0, 1)
 	w.write(t, b, func(f crdt.Fields) error { return f.String("only here").Set([]byte("y")) })

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/store"
 )
 
@@ -30,7 +31,7 @@ func TestDamagedHostsDoNotCountOnEachOther(t *testing.T) {
 	w.cut(0, 1)
 	for n, h := range w.hosts {
 		h.spoil(t, func(rot *store.Batch) {
-			rot.Delete(place(prefixCell, crdt.KeyAddress(fmt.Sprint("k", n)).Type(crdt.TypeValue)))
+			rot.Delete(place(prefixCell, dotted.KeyAddress(fmt.Sprint("k", n)).Type(crdt.TypeValue)))
 		})
 		w.open(t, h)
 		if h.node.Damaged() == nil {
@@ -113,7 +114,7 @@ func TestARottenIndexOfLeavesIsNoticed(t *testing.T) {
 	w := newWorld(t, 9, worldConfig{hosts: 1})
 	a := w.hosts[0]
 	w.write(t, a, func(f crdt.Fields) error { return f.String("7").Set([]byte("x")) })
-	address := crdt.KeyAddress("7").Type(crdt.TypeValue)
+	address := dotted.KeyAddress("7").Type(crdt.TypeValue)
 	a.spoil(t, func(rot *store.Batch) {
 		rot.Delete(leafKey(leafOf(address), place(prefixCell, address)))
 	})
@@ -133,8 +134,8 @@ func TestARottenIndexOfLeavesIsNoticed(t *testing.T) {
 
 // TestARottenSummaryIsNoticed has the summary of a key broken, lost, and left from before.
 func TestARottenSummaryIsNoticed(t *testing.T) {
-	key := place(prefixSummary, crdt.KeyAddress("7"))
-	stale := encodeSummary(key, "7", crdt.Summary{Visible: map[string]int{"v": 2}}, 0)
+	key := place(prefixSummary, dotted.KeyAddress("7"))
+	stale := encodeSummary(key, "7", dotted.Summary{Visible: map[string]int{"v": 2}}, 0)
 	for name, spoil := range map[string]func(*store.Batch){
 		"broken": func(rot *store.Batch) { rot.Set(key, []byte("rot")) },
 		"lost":   func(rot *store.Batch) { rot.Delete(key) },

@@ -13,6 +13,8 @@ import (
 	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/store"
 	"github.com/peerd/peerd/store/mem"
 )
@@ -24,8 +26,8 @@ type world struct {
 	now     time.Time
 	hosts   []*host
 	links   map[[2]int]*link // from, to
-	deltas  map[crdt.Dot]*crdt.Delta
-	order   []*crdt.Delta
+	deltas  map[crdt.Dot]*delta.Delta
+	order   []*delta.Delta
 	nextID  crdt.ReplicaID
 	repairs []*session
 	backups []*mem.Store // stores made from backups of some time
@@ -64,7 +66,7 @@ type session struct {
 func newWorld(t testing.TB, seed uint64, cfg worldConfig) *world {
 	w := &world{
 		rng: rand.New(rand.NewPCG(seed, 1)), now: time.UnixMilli(1e12), cfg: cfg,
-		links: map[[2]int]*link{}, deltas: map[crdt.Dot]*crdt.Delta{}, done: map[string]int{},
+		links: map[[2]int]*link{}, deltas: map[crdt.Dot]*delta.Delta{}, done: map[string]int{},
 	}
 	for i := range cfg.hosts {
 		h := &host{i: i, disk: mem.New()}
@@ -108,7 +110,7 @@ func (w *world) transact(t testing.TB, h *host) {
 	for range 1 + w.rng.IntN(2) {
 		err := g.Update(func(tx *Tx) error {
 			for range 1 + w.rng.IntN(3) {
-				if err := w.mutate(crdt.Root(tx)); err != nil {
+				if err := w.mutate(Fields(tx)); err != nil {
 					return err
 				}
 			}
@@ -475,11 +477,11 @@ func (w *world) describe() string {
 func (w *world) check(t testing.TB, h *host) {
 	t.Helper()
 	want := w.meaning(h)
-	got := map[crdt.Address]crdt.Cell{}
+	got := map[dotted.Address]dotted.Cell{}
 	visible, keys := map[string]map[string]int{}, 0
 	v := h.node.View()
 	defer v.Close()
-	err := v.Scan("", "", func(a crdt.Address, c crdt.Cell) bool {
+	err := v.Scan("", "", func(a dotted.Address, c dotted.Cell) bool {
 		got[a] = c
 		if c.Visible() {
 			if visible[a.Key()] == nil {
@@ -537,13 +539,13 @@ type readOnly struct{ store.Store }
 func (readOnly) Commit(*store.Batch, bool) error { return errReadOnly }
 
 // meaning computes the cells that a host's context stands for, from all deltas ever committed.
-func (w *world) meaning(h *host) map[crdt.Address]crdt.Cell {
+func (w *world) meaning(h *host) map[dotted.Address]dotted.Cell {
 	seen, _ := h.node.Context()
-	cells := map[crdt.Address]crdt.Cell{}
+	cells := map[dotted.Address]dotted.Cell{}
 	removed := map[crdt.Dot]bool{}
 	type clear struct {
-		prefix crdt.Address
-		set    crdt.ClearSet
+		prefix dotted.Address
+		set    delta.ClearSet
 	}
 	var clears []clear
 	for _, d := range w.order {
@@ -551,20 +553,20 @@ func (w *world) meaning(h *host) map[crdt.Address]crdt.Cell {
 			continue
 		}
 		for i, op := range d.Ops {
-			if op.Kind == crdt.OpPut {
-				e := crdt.Entry{Dot: d.Dot(i), Payload: op.Payload}
+			if op.Kind == delta.OpPut {
+				e := dotted.Entry{Dot: d.Dot(i), Payload: op.Payload}
 				cells[op.Address] = cells[op.Address].With(e)
 			}
 			for _, r := range op.Removes {
 				removed[r] = true
 			}
-			if op.Kind == crdt.OpClear {
+			if op.Kind == delta.OpClear {
 				clears = append(clears, clear{op.Address, d.SeenBy(i)})
 			}
 		}
 	}
 	for a, c := range cells {
-		c = slices.DeleteFunc(c, func(e crdt.Entry) bool { return removed[e.Dot] })
+		c = slices.DeleteFunc(c, func(e dotted.Entry) bool { return removed[e.Dot] })
 		for _, clear := range clears {
 			if hasPrefix(a, clear.prefix) {
 				c = c.Outside(clear.set)

@@ -3,7 +3,8 @@ package replica
 import (
 	"time"
 
-	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
+
 	"github.com/peerd/peerd/gossip"
 )
 
@@ -61,8 +62,8 @@ func (n *Node) Stable() (total uint64) {
 }
 
 // offer applies a delta of a neighbour's to a group, and counts what becomes of it.
-func (n *Node) offer(g *Group) func(*crdt.Delta) (gossip.Outcome, error) {
-	return func(d *crdt.Delta) (gossip.Outcome, error) {
+func (n *Node) offer(g *Group) func(*delta.Delta) (gossip.Outcome, error) {
+	return func(d *delta.Delta) (gossip.Outcome, error) {
 		if g.Full() {
 			return gossip.Later, nil
 		}

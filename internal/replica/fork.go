@@ -6,6 +6,7 @@ import (
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/delta"
 )
 
 // An id lives for one start: it is drawn in memory at the first write after the store was opened, and is stored only
@@ -23,7 +24,7 @@ const maxCompared = 64
 
 // Heard is told what another replica's context is. Where dots stand for other things there than here, a removal from
 // there would remove something else here.
-func (r *Replica) Heard(seen crdt.VersionVector, heads crdt.Heads) (d gossip.Differences) {
+func (r *Replica) Heard(seen crdt.VersionVector, heads delta.Heads) (d gossip.Differences) {
 	compared := 0
 	for _, id := range seen.Replicas() {
 		theirs, mine := seen[id], r.seen[id]
@@ -49,7 +50,7 @@ func (r *Replica) Heard(seen crdt.VersionVector, heads crdt.Heads) (d gossip.Dif
 }
 
 // Agrees reports whether a replica's delta that ends at a counter is known to have this hash here.
-func (r *Replica) Agrees(id crdt.ReplicaID, last uint64, head crdt.Hash) bool {
+func (r *Replica) Agrees(id crdt.ReplicaID, last uint64, head delta.Hash) bool {
 	same, known := r.compareAt(id, last, head)
 	return same && known
 }
@@ -60,14 +61,14 @@ const maxSearched = 2 << 20
 // compareAt reports whether a replica's delta that ends at a counter has this hash here. It is not known if the log
 // does not reach there, or would have to be read for long. A context ends where deltas do: one that goes on beyond the
 // counter is another.
-func (r *Replica) compareAt(id crdt.ReplicaID, last uint64, head crdt.Hash) (same, known bool) {
+func (r *Replica) compareAt(id crdt.ReplicaID, last uint64, head delta.Hash) (same, known bool) {
 	switch mine := r.seen[id]; {
 	case last == 0 || last > mine:
 		return false, false
 	case last == mine:
 		return head == r.heads[id], true
 	}
-	compare := func(d *crdt.Delta) (more bool) {
+	compare := func(d *delta.Delta) (more bool) {
 		if d.Replica != id || d.Last() < last {
 			return true
 		}
@@ -88,7 +89,7 @@ func (r *Replica) compareAt(id crdt.ReplicaID, last uint64, head crdt.Hash) (sam
 	read := 0
 	err := r.search(id, last, func(rec logged) bool {
 		read += rec.bytes
-		return !slices.ContainsFunc(rec.deltas, func(d *crdt.Delta) bool { return !compare(d) }) &&
+		return !slices.ContainsFunc(rec.deltas, func(d *delta.Delta) bool { return !compare(d) }) &&
 			read < maxSearched
 	})
 	return same, known && err == nil
@@ -105,7 +106,7 @@ func (r *Replica) search(id crdt.ReplicaID, from uint64, fn func(logged) bool) e
 }
 
 // chain calls fn with the deltas of a replica in the log, from about the one with dot from.
-func (r *Replica) chain(id crdt.ReplicaID, from uint64, fn func(d *crdt.Delta) bool) error {
+func (r *Replica) chain(id crdt.ReplicaID, from uint64, fn func(d *delta.Delta) bool) error {
 	return r.search(id, from, func(rec logged) bool {
 		for _, d := range rec.deltas {
 			if d.Replica == id && !fn(d) {
@@ -121,7 +122,7 @@ func (r *Replica) chain(id crdt.ReplicaID, from uint64, fn func(d *crdt.Delta) b
 func (r *Replica) Chain(id crdt.ReplicaID, upTo uint64) (gossip.Chain, error) {
 	c := gossip.Chain{Replica: id}
 	var last uint64
-	err := r.chain(id, 1, func(d *crdt.Delta) bool {
+	err := r.chain(id, 1, func(d *delta.Delta) bool {
 		if d.First != last+1 {
 			c.Links = c.Links[:0] // whether what is in the hole differs is not known
 		}
@@ -149,7 +150,7 @@ func (r *Replica) Compare(from gossip.NeighbourID, theirs gossip.Chain) (forks b
 		have[l] = true
 	}
 	theirLast := theirs.Links[len(theirs.Links)-1].Last
-	err = r.chain(id, 1, func(d *crdt.Delta) bool {
+	err = r.chain(id, 1, func(d *delta.Delta) bool {
 		known := last > 0 || d.First == 1 && theirs.First == 1 // where the two were one
 		if have[gossip.ChainLink{Last: d.Last(), Hash: d.Hash()}] {
 			last = d.Last()

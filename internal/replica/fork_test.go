@@ -8,6 +8,8 @@ import (
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/store"
 	"github.com/peerd/peerd/store/mem"
 )
@@ -154,7 +156,7 @@ func (w *world) salvage(t *testing.T, h *host) (found []string) {
 		t.Fatal(err)
 	}
 	err := Salvage(h.disk, func(s Salvaged) error {
-		d := crdt.Describe(s.Op)
+		d := delta.Describe(s.Op)
 		what := d.Operation
 		switch d.Operation {
 		case "add":
@@ -308,7 +310,7 @@ func TestARebuildThatCannotEndIsSalvaged(t *testing.T) {
 	w.restart(t, a, "is killed")
 	w.write(t, a, added("s", "kept"))
 	a.spoil(t, func(rot *store.Batch) {
-		rot.Delete(place(prefixCell, crdt.KeyAddress("r").Type(crdt.TypeValue)))
+		rot.Delete(place(prefixCell, dotted.KeyAddress("r").Type(crdt.TypeValue)))
 		rot.Set(numbered(prefixLog, lost), []byte("rot"))
 	})
 	w.open(t, a)

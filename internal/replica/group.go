@@ -9,12 +9,14 @@ import (
 
 	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/store"
 	"github.com/tidwall/btree"
 )
 
-// groupCost is how much a commit group may cost (see crdt.Delta.Cost) before it is full. One more
-// delta of crdt.MaxCost still fits into a store's batch.
+// groupCost is how much a commit group may cost (see delta.Delta.Cost) before it is full. One more
+// delta of delta.MaxCost still fits into a store's batch.
 const groupCost = 1 << 20
 
 // groupClears bounds what is to be swept after a group.
@@ -26,7 +28,7 @@ type Group struct {
 	r     *Replica
 	now   time.Time
 	view  *View // the state before the group
-	cells map[crdt.Address]*cellState
+	cells map[dotted.Address]*cellState
 	sums  map[string]*summaryState
 
 	order *btree.Map[string, *cellState] // cells by their keys, once that is asked for
@@ -35,11 +37,11 @@ type Group struct {
 	firstClear     uint64  // the records of its own have numbers from here on
 	added, dropped []*pendingClear
 	sawLast        map[crdt.ReplicaID]*seenSet // see saw
-	sawBy          *crdt.Delta                 // which has sawSet
+	sawBy          *delta.Delta                // which has sawSet
 	sawSet         *seenSet
 	unseen         map[crdt.ReplicaID]*unseen
 
-	deltas []*crdt.Delta
+	deltas []*delta.Delta
 	own    crdt.ReplicaID // under which some of them were written here; zero if none was
 	also   store.Batch    // further writes of the commit
 	cost   int
@@ -48,10 +50,10 @@ type Group struct {
 
 // cellState is a cell that the group has looked at.
 type cellState struct {
-	address crdt.Address
+	address dotted.Address
 	key     []byte
-	stored  crdt.Cell // in the store, with what pending clears hide
-	now     crdt.Cell
+	stored  dotted.Cell // in the store, with what pending clears hide
+	now     dotted.Cell
 }
 
 // summaryState is a key's summary that the group has looked at.
@@ -59,7 +61,7 @@ type summaryState struct {
 	name   string
 	key    []byte
 	before keyCounts // as the store has it
-	now    crdt.Summary
+	now    dotted.Summary
 	dirty  bool
 }
 
@@ -68,7 +70,7 @@ func (r *Replica) Begin(now time.Time) *Group {
 	return &Group{
 		r: r, now: now,
 		view:   r.View(),
-		cells:  map[crdt.Address]*cellState{},
+		cells:  map[dotted.Address]*cellState{},
 		sums:   map[string]*summaryState{},
 		clears: r.clears, firstClear: r.lastClear + 1,
 		began: r.work,
@@ -84,7 +86,7 @@ func (g *Group) Full() bool {
 func (g *Group) Empty() bool { return len(g.deltas) == 0 }
 
 // load returns the group's state of a cell.
-func (g *Group) load(a crdt.Address) (*cellState, error) {
+func (g *Group) load(a dotted.Address) (*cellState, error) {
 	g.r.spend(workCell)
 	if c, ok := g.cells[a]; ok {
 		return c, nil
@@ -108,7 +110,7 @@ func (g *Group) load(a crdt.Address) (*cellState, error) {
 }
 
 // under calls fn with the group's cells under prefix, in the order of their keys, until fn returns false.
-func (g *Group) under(prefix crdt.Address, fn func(*cellState) bool) {
+func (g *Group) under(prefix dotted.Address, fn func(*cellState) bool) {
 	if g.order == nil {
 		g.order = &btree.Map[string, *cellState]{}
 		for _, c := range g.cells {
@@ -122,7 +124,7 @@ func (g *Group) under(prefix crdt.Address, fn func(*cellState) bool) {
 }
 
 // forget takes a cell out of the group.
-func (g *Group) forget(a crdt.Address) {
+func (g *Group) forget(a dotted.Address) {
 	if c := g.cells[a]; c != nil && g.order != nil {
 		g.order.Delete(string(c.key))
 	}
@@ -130,9 +132,9 @@ func (g *Group) forget(a crdt.Address) {
 }
 
 // weightOf bounds the bytes that a cell's entries take in its records.
-func weightOf(c crdt.Cell) (bytes int) { return payloadOf(c) + entryBytes*len(c) }
+func weightOf(c dotted.Cell) (bytes int) { return payloadOf(c) + entryBytes*len(c) }
 
-func payloadOf(c crdt.Cell) (bytes int) {
+func payloadOf(c dotted.Cell) (bytes int) {
 	for _, e := range c {
 		bytes += len(e.Payload)
 	}
@@ -140,7 +142,7 @@ func payloadOf(c crdt.Cell) (bytes int) {
 }
 
 // set changes a cell and what its key's summary says of it.
-func (g *Group) set(c *cellState, now crdt.Cell) error {
+func (g *Group) set(c *cellState, now dotted.Cell) error {
 	before := c.now
 	wasVisible, isVisible := before.Visible(), now.Visible()
 	tallied, tallies := before.Tallies(), now.Tallies()
@@ -149,21 +151,10 @@ func (g *Group) set(c *cellState, now crdt.Cell) error {
 		if err != nil {
 			return err
 		}
-		s.count(c.address.Shape(), delta(wasVisible, isVisible), delta(tallied, tallies))
+		s.count(c.address.Shape(), gain(wasVisible, isVisible), gain(tallied, tallies))
 	}
 	c.now = now
 	return nil
-}
-
-// delta returns how a count changes when one member's condition goes from before to after.
-func delta(before, after bool) int {
-	switch {
-	case before == after:
-		return 0
-	case after:
-		return 1
-	}
-	return -1
 }
 
 func (s *summaryState) count(shape string, visible, tallies int) {
@@ -185,7 +176,7 @@ func (g *Group) summary(key string) (*summaryState, error) {
 	}
 	sum, cached := g.r.cache.summary(key)
 	if g.emptied() {
-		sum, cached = crdt.Summary{}, true // those in the store are of an earlier era
+		sum, cached = dotted.Summary{}, true // those in the store are of an earlier era
 	}
 	if !cached {
 		g.r.spend(workMiss)
@@ -194,14 +185,14 @@ func (g *Group) summary(key string) (*summaryState, error) {
 			return nil, err
 		}
 	}
-	s := &summaryState{name: key, key: place(prefixSummary, crdt.KeyAddress(key)), now: sum}
+	s := &summaryState{name: key, key: place(prefixSummary, dotted.KeyAddress(key)), now: sum}
 	s.before = keyCounts{sum.Exists(), sum.Tallies}
 	g.sums[key] = s
 	return s, nil
 }
 
 // scan merges the store's cells with the group's own.
-func (g *Group) scan(prefix, beyond crdt.Address, fn func(crdt.Address, crdt.Cell) bool) error {
+func (g *Group) scan(prefix, beyond dotted.Address, fn func(dotted.Address, dotted.Cell) bool) error {
 	var own []*cellState
 	from := place(prefixCell, beyond)
 	g.under(prefix, func(c *cellState) bool {
@@ -212,14 +203,14 @@ func (g *Group) scan(prefix, beyond crdt.Address, fn func(crdt.Address, crdt.Cel
 	})
 	stopped := false
 	g.r.spend(workOf(len(g.cells)))
-	emit := func(a crdt.Address, c crdt.Cell) bool {
+	emit := func(a dotted.Address, c dotted.Cell) bool {
 		g.r.spend(workCell + workOf(payloadOf(c)))
 		if len(c) > 0 && !fn(a, c) {
 			stopped = true
 		}
 		return !stopped
 	}
-	err := g.view.scanStored(prefix, beyond, func(a crdt.Address, stored crdt.Cell) bool {
+	err := g.view.scanStored(prefix, beyond, func(a dotted.Address, stored dotted.Cell) bool {
 		key := place(prefixCell, a)
 		for len(own) > 0 && string(own[0].key) < string(key) {
 			if !emit(own[0].address, own[0].now) {
@@ -244,9 +235,9 @@ func (g *Group) scan(prefix, beyond crdt.Address, fn func(crdt.Address, crdt.Cel
 
 // keys merges the store's keys with the group's own. Both are in the order of places: that of names
 // differs from it where they are longer than a place keeps.
-func (g *Group) keys(prefix, beyond string, fn func(string, crdt.Summary) bool) error {
+func (g *Group) keys(prefix, beyond string, fn func(string, dotted.Summary) bool) error {
 	var own []*summaryState
-	from := place(prefixSummary, crdt.KeyAddress(beyond))
+	from := place(prefixSummary, dotted.KeyAddress(beyond))
 	for name, s := range g.sums {
 		if !s.before.exists && s.now.Exists() && strings.HasPrefix(name, prefix) &&
 			(beyond == "" || string(s.key) > string(from)) {
@@ -255,14 +246,14 @@ func (g *Group) keys(prefix, beyond string, fn func(string, crdt.Summary) bool) 
 	}
 	sort.Slice(own, func(i, j int) bool { return string(own[i].key) < string(own[j].key) })
 	stopped := false
-	emit := func(name string, s crdt.Summary) bool {
+	emit := func(name string, s dotted.Summary) bool {
 		g.r.spend(workCell)
 		if s.Exists() && !fn(name, s) { // what fn itself wrote may have removed one
 			stopped = true
 		}
 		return !stopped
 	}
-	stored := func(at []byte, name string, s crdt.Summary) bool {
+	stored := func(at []byte, name string, s dotted.Summary) bool {
 		for len(own) > 0 && string(own[0].key) < string(at) {
 			if !emit(own[0].name, own[0].now) {
 				return false
@@ -291,7 +282,7 @@ func (g *Group) Discard() { g.view.Close() }
 
 // Committed is what a commit did.
 type Committed struct {
-	Deltas []*crdt.Delta // in the order of applying
+	Deltas []*delta.Delta // in the order of applying
 }
 
 // Commit writes the group's changes in one storage transaction, and only then takes them into the
@@ -358,8 +349,8 @@ func (g *Group) changed() []*cellState {
 	return out
 }
 
-func sameDots(a, b crdt.Cell) bool {
-	return slices.EqualFunc(a, b, func(x, y crdt.Entry) bool { return x.Dot == y.Dot })
+func sameDots(a, b dotted.Cell) bool {
+	return slices.EqualFunc(a, b, func(x, y dotted.Entry) bool { return x.Dot == y.Dot })
 }
 
 func (g *Group) writeCells(batch *store.Batch, changed []*cellState) {
@@ -381,7 +372,7 @@ func (g *Group) writeCells(batch *store.Batch, changed []*cellState) {
 		for i := len(splitCell(c.now)); i < len(splitCell(c.stored)); i++ {
 			batch.Delete(partKey(c.key, i-1))
 		}
-		difference(c.stored, c.now, func(e crdt.Entry, live bool) {
+		difference(c.stored, c.now, func(e dotted.Entry, live bool) {
 			switch key := blobKey(e.Dot); {
 			case len(e.Payload) <= maxInline:
 			case live:
@@ -394,7 +385,7 @@ func (g *Group) writeCells(batch *store.Batch, changed []*cellState) {
 }
 
 // difference calls fn with the entries of before that are not in now, and of now that are not in before.
-func difference(before, now crdt.Cell, fn func(e crdt.Entry, live bool)) {
+func difference(before, now dotted.Cell, fn func(e dotted.Entry, live bool)) {
 	for _, e := range before {
 		if !now.Has(e.Dot) {
 			fn(e, false)
@@ -459,7 +450,7 @@ func (r *Replica) plan(changed []*cellState) (moves []move, root antientropy.Fin
 	moves = make([]move, 0, 2*len(changed))
 	for _, c := range changed {
 		leaf := antientropy.LeafIndex(leafOf(c.address))
-		difference(c.stored, c.now, func(e crdt.Entry, live bool) {
+		difference(c.stored, c.now, func(e dotted.Entry, live bool) {
 			m := move{leaf, fingerprint(c.address, e), live}
 			if live {
 				root = root.Add(m.fingerprint)
@@ -482,18 +473,18 @@ func (r *Replica) account(changed []*cellState, moves []move) {
 		}
 	}
 	for _, c := range changed {
-		r.cells += delta(len(c.stored) > 0, len(c.now) > 0)
+		r.cells += gain(len(c.stored) > 0, len(c.now) > 0)
 	}
 }
 
 // checkCost reports whether a delta's cost keeps to the protocol's limits.
 func checkCost(ops, cost int) error {
 	switch {
-	case ops > crdt.MaxOps:
-		return fmt.Errorf("%w: %d changes (limit %d)", crdt.ErrTooLarge, ops, crdt.MaxOps)
-	case cost > crdt.MaxCost:
+	case ops > delta.MaxOps:
+		return fmt.Errorf("%w: %d changes (limit %d)", delta.ErrTooLarge, ops, delta.MaxOps)
+	case cost > delta.MaxCost:
 		return fmt.Errorf("%w: it would write about %d bytes (limit %d)",
-			crdt.ErrTooLarge, cost, crdt.MaxCost)
+			delta.ErrTooLarge, cost, delta.MaxCost)
 	}
 	return nil
 }

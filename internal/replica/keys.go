@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/dotted"
 )
 
 // The store's key space. Every record is sealed with the version of its format and a checksum.
@@ -31,14 +32,14 @@ var (
 )
 
 // place returns where the store keeps what is at address a. The place of a prefix is a prefix.
-func place(kind byte, a crdt.Address) []byte {
+func place(kind byte, a dotted.Address) []byte {
 	at := a.Place()
 	out := make([]byte, 0, len(at)+1)
 	return append(append(out, kind), at...)
 }
 
 // isShortened reports whether key is not the address itself, so that the record must name it.
-func isShortened(key []byte, a crdt.Address) bool { return string(key[1:]) != string(a) }
+func isShortened(key []byte, a dotted.Address) bool { return string(key[1:]) != string(a) }
 
 // after returns the first key that does not begin with prefix; nil if there is none.
 func after(prefix []byte) []byte {

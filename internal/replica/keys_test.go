@@ -10,11 +10,12 @@ import (
 	"testing"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/dotted"
 )
 
 // lister lists keys: a view, or a transaction with writes of its own.
 type lister interface {
-	Keys(prefix, after string, fn func(string, crdt.Summary) bool) error
+	Keys(prefix, after string, fn func(string, dotted.Summary) bool) error
 }
 
 // TestKeysAreListedEachOnceInTheOrderOfPlaces lists keys in pages, in a transaction to which some are new
@@ -63,11 +64,11 @@ func listKeys(t *testing.T, seed uint64) error {
 func TestAScanStaysUnderItsPrefixWhereverItGoesOn(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 1})
 	r := w.hosts[0].node.Replica
-	scan := func(tx crdt.Tx) {
+	scan := func(tx dotted.Tx) {
 		t.Helper()
 		var got []string
-		from := crdt.KeyAddress("a").Type(crdt.TypeFlag)
-		err := tx.Scan(crdt.KeyAddress("c"), from, func(a crdt.Address, _ crdt.Cell) bool {
+		from := dotted.KeyAddress("a").Type(crdt.TypeFlag)
+		err := tx.Scan(dotted.KeyAddress("c"), from, func(a dotted.Address, _ dotted.Cell) bool {
 			got = append(got, a.Key())
 			return true
 		})
@@ -78,7 +79,7 @@ func TestAScanStaysUnderItsPrefixWhereverItGoesOn(t *testing.T) {
 	g := r.Begin(w.now)
 	err := g.Update(func(tx *Tx) error {
 		for _, key := range []string{"a", "b", "c", "d"} {
-			if err := crdt.Root(tx).Flag(key).Set(true); err != nil {
+			if err := Fields(tx).Flag(key).Set(true); err != nil {
 				return err
 			}
 		}
@@ -113,13 +114,13 @@ func writeNames(tx *Tx, rng *rand.Rand, exist map[string]bool) error {
 		name := drawName(rng)
 		if rng.IntN(3) > 0 {
 			exist[name] = true
-			if err := crdt.Root(tx).Flag(name).Set(true); err != nil {
+			if err := Fields(tx).Flag(name).Set(true); err != nil {
 				return err
 			}
 			continue
 		}
 		delete(exist, name)
-		if _, err := crdt.Root(tx).Remove(name); err != nil {
+		if _, err := Fields(tx).Remove(name); err != nil {
 			return err
 		}
 	}
@@ -153,14 +154,14 @@ func checkKeys(from lister, rng *rand.Rand, exist map[string]bool) error {
 }
 
 func comparePlaces(a, b string) int {
-	return cmp.Compare(crdt.KeyAddress(a).Place(), crdt.KeyAddress(b).Place())
+	return cmp.Compare(dotted.KeyAddress(a).Place(), dotted.KeyAddress(b).Place())
 }
 
 // pages lists keys some at a time, each page from where the one before ended.
 func pages(from lister, prefix, beyond string, size int) (names []string, err error) {
 	for n := size; n == size && err == nil; {
 		n = 0
-		err = from.Keys(prefix, beyond, func(name string, _ crdt.Summary) bool {
+		err = from.Keys(prefix, beyond, func(name string, _ dotted.Summary) bool {
 			names, beyond = append(names, name), name
 			n++
 			return n < size

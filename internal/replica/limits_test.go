@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/store"
 	"github.com/peerd/peerd/store/mem"
 )
@@ -20,34 +22,34 @@ import (
 var limitSteps = []func(tx *Tx, a, b int) error{
 	func(tx *Tx, a, b int) error { // a name
 		name := strings.Repeat("n", crdt.MaxName-2+a%5)
-		return crdt.Root(tx).Map("names").String(name).Set([]byte{byte(b)})
+		return Fields(tx).Map("names").String(name).Set([]byte{byte(b)})
 	},
 	func(tx *Tx, a, b int) error { // a path
-		at := crdt.KeyAddress(strings.Repeat("\x00", b))
+		at := dotted.KeyAddress(strings.Repeat("\x00", b))
 		for range crdt.MaxDepth - 3 + a%5 {
 			at = at.Type(crdt.TypeMap).Name("\x00")
 		}
 		return putEntry(tx, at.Type(crdt.Type(b)), 1, nil)
 	},
 	func(tx *Tx, a, b int) error { // an address
-		at := crdt.KeyAddress("long")
+		at := dotted.KeyAddress("long")
 		for range 3 {
 			at = at.Type(crdt.TypeMap).Name(strings.Repeat("n", crdt.MaxName))
 		}
 		left := crdt.MaxAddress - len(at) - 4 - 3 + a%7
 		at = at.Type(crdt.TypeMap).Name(strings.Repeat("n", left%crdt.MaxName))
-		return putEntry(tx, at.Type(crdt.TypeValue)+crdt.Address(strings.Repeat("u", b*1024)), 1, nil)
+		return putEntry(tx, at.Type(crdt.TypeValue)+dotted.Address(strings.Repeat("u", b*1024)), 1, nil)
 	},
 	func(tx *Tx, a, b int) error { // payloads
 		for i := range b%8 + 1 {
-			if err := putEntry(tx, cellAt(fmt.Sprint("p", i)), crdt.MaxPayload-2+a%4, nil); err != nil {
+			if err := putEntry(tx, cellAt(fmt.Sprint("p", i)), dotted.MaxPayload-2+a%4, nil); err != nil {
 				return err
 			}
 		}
 		return nil
 	},
 	func(tx *Tx, a, b int) error { // operations
-		for i := range crdt.MaxOps - 1 + a%3 - b%2*5000 {
+		for i := range delta.MaxOps - 1 + a%3 - b%2*5000 {
 			if err := putEntry(tx, cellAt(fmt.Sprint("op", i%512)), 1, nil); err != nil {
 				return err
 			}
@@ -62,8 +64,8 @@ var limitSteps = []func(tx *Tx, a, b int) error{
 		return putEntry(tx, cellAt("many"), 1, dots)
 	},
 	func(tx *Tx, a, b int) error { // shapes of one key
-		for i := range crdt.MaxOps {
-			at := crdt.KeyAddress("shapes")
+		for i := range delta.MaxOps {
+			at := dotted.KeyAddress("shapes")
 			for n := i<<8 | a; n > 0; n >>= 1 {
 				at = at.Type([2]crdt.Type{crdt.TypeSet, crdt.TypeMap}[n&1]).Name("")
 			}
@@ -74,10 +76,10 @@ var limitSteps = []func(tx *Tx, a, b int) error{
 		return nil
 	},
 	func(tx *Tx, a, b int) error { // what is no cell, and no entry
-		return putEntry(tx, crdt.KeyAddress("bare")+crdt.Address(strings.Repeat("v", a%2)), b%2, nil)
+		return putEntry(tx, dotted.KeyAddress("bare")+dotted.Address(strings.Repeat("v", a%2)), b%2, nil)
 	},
 	func(tx *Tx, a, b int) error { // a clear
-		return tx.Clear([]crdt.Address{crdt.KeyAddress("shapes"), cellAt("many"), crdt.KeyAddress("none")}[a%3])
+		return tx.Clear([]dotted.Address{dotted.KeyAddress("shapes"), cellAt("many"), dotted.KeyAddress("none")}[a%3])
 	},
 	func(tx *Tx, a, b int) error { // everything in a cell is replaced, or a part
 		c, err := tx.Cell(cellAt("many"))
@@ -96,8 +98,8 @@ var limitSteps = []func(tx *Tx, a, b int) error{
 	},
 	func(tx *Tx, a, b int) error { // shapes of types that this version does not know
 		for i := range a % 8 {
-			below := crdt.Address(strings.Repeat("\x00\x01"+string(rune('A'+i)), 80_000+b))
-			if err := putEntry(tx, crdt.KeyAddress("shapes").Type('z')+below, 1, nil); err != nil {
+			below := dotted.Address(strings.Repeat("\x00\x01"+string(rune('A'+i)), 80_000+b))
+			if err := putEntry(tx, dotted.KeyAddress("shapes").Type('z')+below, 1, nil); err != nil {
 				return err
 			}
 		}
@@ -105,9 +107,9 @@ var limitSteps = []func(tx *Tx, a, b int) error{
 	},
 }
 
-func cellAt(name string) crdt.Address { return crdt.KeyAddress(name).Type(crdt.TypeValue) }
+func cellAt(name string) dotted.Address { return dotted.KeyAddress(name).Type(crdt.TypeValue) }
 
-func putEntry(tx *Tx, a crdt.Address, size int, removes []crdt.Dot) error {
+func putEntry(tx *Tx, a dotted.Address, size int, removes []crdt.Dot) error {
 	payload := make([]byte, size)
 	if size > 0 {
 		payload[0] = 1
@@ -142,7 +144,7 @@ func runLimits(t *testing.T, script []byte) {
 		if now, _ := a.node.Context(); err != nil && !now.Equal(before) {
 			t.Fatalf("step %d %d %d failed (%v), and left something", kind, x, y, err)
 		}
-		if err != nil && !errors.Is(err, crdt.ErrTooLarge) && !errors.Is(err, crdt.ErrTooLong) &&
+		if err != nil && !errors.Is(err, delta.ErrTooLarge) && !errors.Is(err, crdt.ErrTooLong) &&
 			!strings.HasPrefix(err.Error(), "not a") {
 			t.Fatalf("step %d %d %d: %v", kind, x, y, err)
 		}
@@ -235,11 +237,11 @@ func TestWhatTheLimitsAdmitIsStoredAndReadEverywhere(t *testing.T) {
 func TestACellOfAnyNumberOfEntriesIsReadAgain(t *testing.T) {
 	st, at := mem.New(), cellAt("k")
 	key := place(prefixCell, at)
-	var before crdt.Cell
+	var before dotted.Cell
 	for _, n := range []int{1, 1<<16 + 1, 300_000, maxEntries, maxEntries + 1, 3, 0} {
-		now := make(crdt.Cell, n)
+		now := make(dotted.Cell, n)
 		for i := range now {
-			now[i] = crdt.Entry{Dot: crdt.Dot{Replica: 1<<63 + crdt.ReplicaID(i), Counter: 1 << 61}, Payload: []byte("\x01")}
+			now[i] = dotted.Entry{Dot: crdt.Dot{Replica: 1<<63 + crdt.ReplicaID(i), Counter: 1 << 61}, Payload: []byte("\x01")}
 		}
 		batch := &store.Batch{}
 		g := &Group{}

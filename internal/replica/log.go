@@ -8,6 +8,8 @@ import (
 
 	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/wire"
 	"github.com/peerd/peerd/store"
 )
@@ -34,7 +36,7 @@ type run struct {
 type logged struct {
 	lsn    uint64
 	time   time.Time
-	deltas []*crdt.Delta
+	deltas []*delta.Delta
 	own    crdt.ReplicaID          // under which this store wrote some of them; zero if it wrote none
 	root   antientropy.Fingerprint // of the stored cells, once the record was applied
 	bytes  int
@@ -227,8 +229,8 @@ func decodeLogged(key, record []byte) (logged, error) {
 		rec.own = crdt.ReplicaID(r.Uint())
 		n := r.Array(len(body))
 		for i := 0; i < n && r.Err() == nil && bad == nil; i++ {
-			var d *crdt.Delta
-			if d, bad = crdt.DecodeDelta(r.Bytes(crdt.MaxDeltaSize)); bad == nil {
+			var d *delta.Delta
+			if d, bad = delta.Decode(r.Bytes(delta.MaxSize)); bad == nil {
 				rec.deltas = append(rec.deltas, d)
 			}
 		}
@@ -246,8 +248,8 @@ func decodeLogged(key, record []byte) (logged, error) {
 type checkpoint struct {
 	own   []ownID
 	seen  crdt.VersionVector
-	heads crdt.Heads
-	time  crdt.Time
+	heads delta.Heads
+	time  dotted.Time
 	log   deltaLog // without recent
 }
 
@@ -255,7 +257,7 @@ func (c *checkpoint) encode(writeOwn func(*wire.Writer)) []byte {
 	return wire.Seal(formatVersion, keyCheckpoint, wire.Encode(func(w *wire.Writer) {
 		w.Array(7)
 		writeOwn(w)
-		crdt.WriteContext(w, c.seen, c.heads)
+		delta.WriteContext(w, c.seen, c.heads)
 		w.Uint(uint64(c.time))
 		w.Uint(c.log.oldest) // the index says which of them are served
 		w.Uint(c.log.last)
@@ -286,8 +288,8 @@ func decodeCheckpoint(record []byte) (*checkpoint, error) {
 	err = wire.Decode(body, func(r *wire.Reader) {
 		r.Array(7)
 		c.own = readOwn(r)
-		c.seen, c.heads = crdt.ReadContext(r)
-		c.time = crdt.Time(r.Uint())
+		c.seen, c.heads = delta.ReadContext(r)
+		c.time = dotted.Time(r.Uint())
 		c.log.first, c.log.last, c.log.bytes = r.Uint(), r.Uint(), int64(r.Uint())
 		c.log.oldest = c.log.first
 		ids := r.Array(len(body))

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/store"
 )
 
@@ -135,7 +136,7 @@ func TestTheLogServesAgainAfterARottenRecord(t *testing.T) {
 		t.Fatal("the log does not serve what was written after the damage")
 	}
 	n := 0
-	_, covered, err = h.node.LogRead(lsn, 1000, func(*crdt.Delta) bool { n++; return true })
+	_, covered, err = h.node.LogRead(lsn, 1000, func(*delta.Delta) bool { n++; return true })
 	if n < 50 || !covered || err != nil {
 		t.Errorf("%d deltas were read, covered: %v, %v", n, covered, err)
 	}

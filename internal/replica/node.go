@@ -5,6 +5,7 @@ import (
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/delta"
 )
 
 // Node is a replica with its neighbours: what a host runs.
@@ -36,7 +37,7 @@ func (n *Node) reliable() (id gossip.NeighbourID, known crdt.VersionVector) {
 
 // BeginRepairFrom is Replica.BeginRepair with a neighbour's context. If it returns ErrForked the neighbour is in
 // quarantine.
-func (n *Node) BeginRepairFrom(id gossip.NeighbourID, target crdt.VersionVector, heads crdt.Heads) (*Repair, error) {
+func (n *Node) BeginRepairFrom(id gossip.NeighbourID, target crdt.VersionVector, heads delta.Heads) (*Repair, error) {
 	if n.Quarantined(id) {
 		return nil, ErrForked
 	}

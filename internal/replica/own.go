@@ -5,6 +5,7 @@ import (
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/wire"
 )
 
@@ -67,7 +68,7 @@ func (r *Replica) remember(o ownID) {
 
 // Confirm is told what another host has. What is not known to be on the chain that is here does not count. across says
 // that the host is on another side of a fork.
-func (r *Replica) Confirm(host gossip.NeighbourID, seen crdt.VersionVector, heads crdt.Heads, across bool) {
+func (r *Replica) Confirm(host gossip.NeighbourID, seen crdt.VersionVector, heads delta.Heads, across bool) {
 	if across {
 		r.across[host] = true
 	} else {

@@ -4,6 +4,8 @@ import (
 	"cmp"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/wire"
 	"github.com/peerd/peerd/store"
 	"github.com/tidwall/btree"
@@ -13,8 +15,8 @@ import (
 // removed are still in the store. See sweep.
 type pendingClear struct {
 	number  uint64 // of its record
-	prefix  crdt.Address
-	replica crdt.ReplicaID // see crdt.ClearSet
+	prefix  dotted.Address
+	replica crdt.ReplicaID // see delta.ClearSet
 	below   uint64
 	seen    *seenSet
 }
@@ -25,8 +27,8 @@ type seenSet struct {
 	vector crdt.VersionVector
 }
 
-func (p *pendingClear) set() crdt.ClearSet {
-	return crdt.ClearSet{Seen: p.seen.vector, Replica: p.replica, Below: p.below}
+func (p *pendingClear) set() delta.ClearSet {
+	return delta.ClearSet{Seen: p.seen.vector, Replica: p.replica, Below: p.below}
 }
 
 // covers reports whether p removes all that a clear of the same prefix removes: it saw that clear, and so
@@ -41,7 +43,7 @@ type clears struct {
 	// written in this era.
 	era   uint64
 	count int
-	byAt  btree.Map[crdt.Address, []*pendingClear] // by prefix
+	byAt  btree.Map[dotted.Address, []*pendingClear] // by prefix
 }
 
 // copy takes constant time.
@@ -82,7 +84,7 @@ func (c *clears) remove(p *pendingClear) {
 }
 
 // hide returns what the clears leave of the cell at a.
-func (c *clears) hide(a crdt.Address, cell crdt.Cell) crdt.Cell {
+func (c *clears) hide(a dotted.Address, cell dotted.Cell) dotted.Cell {
 	if c.count == 0 || len(cell) == 0 {
 		return cell
 	}
@@ -96,10 +98,10 @@ func (c *clears) hide(a crdt.Address, cell crdt.Cell) crdt.Cell {
 
 // over calls fn with the clears of each prefix of a. The greatest prefix that is not beyond a is one of a, or
 // leads to where the next can be: O(log clears) for each name in a.
-func (c *clears) over(a crdt.Address, fn func([]*pendingClear)) {
+func (c *clears) over(a dotted.Address, fn func([]*pendingClear)) {
 	for bound, more := a, true; more; {
 		more = false
-		c.byAt.Descend(bound, func(at crdt.Address, list []*pendingClear) bool {
+		c.byAt.Descend(bound, func(at dotted.Address, list []*pendingClear) bool {
 			common := commonPrefix(at, a)
 			if common < len(at) {
 				bound, more = a[:lastEnd(a, common)], true
@@ -114,7 +116,7 @@ func (c *clears) over(a crdt.Address, fn func([]*pendingClear)) {
 	}
 }
 
-func commonPrefix(a, b crdt.Address) int {
+func commonPrefix(a, b dotted.Address) int {
 	n := min(len(a), len(b))
 	for i := range n {
 		if a[i] != b[i] {
@@ -126,7 +128,7 @@ func commonPrefix(a, b crdt.Address) int {
 
 // lastEnd returns the last place up to n at which a prefix of a can end: after a name, after a type, and
 // anywhere in what follows a type that holds no names.
-func lastEnd(a crdt.Address, n int) int {
+func lastEnd(a dotted.Address, n int) int {
 	end := 0
 	for rest := a; ; {
 		_, next, ok := rest.CutName()
@@ -148,8 +150,8 @@ func lastEnd(a crdt.Address, n int) int {
 
 // within calls fn with the clears whose prefixes begin with the given one, in their order from a place on,
 // until fn returns false.
-func (c *clears) within(prefix, from crdt.Address, fn func(*pendingClear) bool) {
-	c.byAt.Ascend(max(prefix, from), func(at crdt.Address, list []*pendingClear) bool {
+func (c *clears) within(prefix, from dotted.Address, fn func(*pendingClear) bool) {
+	c.byAt.Ascend(max(prefix, from), func(at dotted.Address, list []*pendingClear) bool {
 		if !hasPrefix(at, prefix) {
 			return false
 		}
@@ -163,8 +165,8 @@ func (c *clears) within(prefix, from crdt.Address, fn func(*pendingClear) bool) 
 }
 
 // next returns the first prefix after the given one that has clears.
-func (c *clears) next(after crdt.Address) (prefix crdt.Address, found bool) {
-	c.byAt.Ascend(after, func(at crdt.Address, _ []*pendingClear) bool {
+func (c *clears) next(after dotted.Address) (prefix dotted.Address, found bool) {
+	c.byAt.Ascend(after, func(at dotted.Address, _ []*pendingClear) bool {
 		if at == after {
 			return true
 		}
@@ -175,21 +177,21 @@ func (c *clears) next(after crdt.Address) (prefix crdt.Address, found bool) {
 }
 
 // first returns the first prefix that has clears.
-func (c *clears) first() (prefix crdt.Address) {
+func (c *clears) first() (prefix dotted.Address) {
 	prefix, _, _ = c.byAt.Min()
 	return prefix
 }
 
 // saw returns the set for clears of a delta: the last one of its replica, if that differs only in what the
 // replica itself had written, which a clear names anyway.
-func (g *Group) saw(d *crdt.Delta) *seenSet {
+func (g *Group) saw(d *delta.Delta) *seenSet {
 	if g.sawBy != d {
 		g.sawBy, g.sawSet = d, g.sawAs(d)
 	}
 	return g.sawSet
 }
 
-func (g *Group) sawAs(d *crdt.Delta) *seenSet {
+func (g *Group) sawAs(d *delta.Delta) *seenSet {
 	r := g.r
 	for _, s := range []*seenSet{g.sawLast[d.Replica], r.sawLast[d.Replica]} {
 		if s == nil || s.number < g.firstClear && r.uses[s.number] == 0 {
@@ -223,7 +225,7 @@ func sameSeen(a, b crdt.VersionVector, but crdt.ReplicaID) bool {
 }
 
 // pend makes a clear, of a delta's i-th operation, one of the group's.
-func (g *Group) pend(d *crdt.Delta, i int) {
+func (g *Group) pend(d *delta.Delta, i int) {
 	if g.clears == g.r.clears {
 		g.clears = g.clears.copy()
 	}
@@ -291,19 +293,19 @@ func decodeClear(key, record []byte) (p *pendingClear, seen uint64, err error) {
 	p = &pendingClear{number: numberOf(key)}
 	err = decodeRecord(key, record, func(rd *wire.Reader) {
 		rd.Array(4)
-		p.prefix = crdt.Address(rd.String(crdt.MaxAddress))
+		p.prefix = dotted.Address(rd.String(crdt.MaxAddress))
 		p.replica, p.below, seen = crdt.ReplicaID(rd.Uint()), rd.Uint(), rd.Uint()
 	})
 	return p, seen, err
 }
 
 func encodeSeen(key []byte, v crdt.VersionVector) []byte {
-	return wire.Seal(formatVersion, key, wire.Encode(func(w *wire.Writer) { crdt.WriteVector(w, v) }))
+	return wire.Seal(formatVersion, key, wire.Encode(func(w *wire.Writer) { dotted.WriteVector(w, v) }))
 }
 
 func decodeSeen(key, record []byte) (*seenSet, error) {
 	s := &seenSet{number: numberOf(key)}
-	err := decodeRecord(key, record, func(rd *wire.Reader) { s.vector = crdt.ReadVector(rd) })
+	err := decodeRecord(key, record, func(rd *wire.Reader) { s.vector = dotted.ReadVector(rd) })
 	return s, err
 }
 

@@ -8,6 +8,8 @@ import (
 	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/wire"
 	"github.com/peerd/peerd/store"
 )
@@ -25,16 +27,16 @@ func (p *Pinned) Verify(stop func() bool) error {
 	var root antientropy.Fingerprint
 	var index, summaries uint64
 	var of summaryState // the key whose cells are read
-	err := p.view.scanStored("", "", func(a crdt.Address, c crdt.Cell) bool {
+	err := p.view.scanStored("", "", func(a dotted.Address, c dotted.Cell) bool {
 		for _, e := range c {
 			root = root.Add(fingerprint(a, e))
 		}
 		index += recordHash(leafKey(leafOf(a), place(prefixCell, a)), nil)
 		if key := a.Key(); of.key == nil || key != of.name {
 			summaries += of.hash(p.view.clears.era)
-			of = summaryState{name: key, key: place(prefixSummary, crdt.KeyAddress(key))}
+			of = summaryState{name: key, key: place(prefixSummary, dotted.KeyAddress(key))}
 		}
-		of.count(a.Shape(), delta(false, c.Visible()), delta(false, c.Tallies()))
+		of.count(a.Shape(), gain(false, c.Visible()), gain(false, c.Tallies()))
 		return !stop()
 	})
 	if err == nil && !stop() {
@@ -128,7 +130,7 @@ func (b *rebuild) encode(writeOwn func(*wire.Writer)) []byte {
 	return wire.Seal(formatVersion, keyRebuild, wire.Encode(func(w *wire.Writer) {
 		w.Array(4)
 		w.Uint(uint64(b.phase))
-		crdt.WriteVector(w, b.must)
+		dotted.WriteVector(w, b.must)
 		w.String(string(b.from))
 		writeOwn(w)
 	}))
@@ -143,7 +145,7 @@ func decodeRebuild(record []byte) (b rebuild, own []ownID, err error) {
 	err = wire.Decode(body, func(rd *wire.Reader) {
 		rd.Array(4)
 		b.phase = rebuildPhase(rd.Uint())
-		b.must.Merge(crdt.ReadVector(rd))
+		b.must.Merge(dotted.ReadVector(rd))
 		b.from = gossip.NeighbourID(rd.String(gossip.MaxNeighbourID))
 		own = readOwn(rd)
 	})
@@ -191,7 +193,7 @@ func (r *Replica) discard() error {
 // reset makes the state in memory that of an empty store.
 func (r *Replica) reset() {
 	r.id = 0
-	r.seen, r.heads, r.gained = crdt.VersionVector{}, crdt.Heads{}, crdt.VersionVector{}
+	r.seen, r.heads, r.gained = crdt.VersionVector{}, delta.Heads{}, crdt.VersionVector{}
 	r.digest = antientropy.Fingerprint{}
 	r.log, r.saved = newDeltaLog(), 0
 	r.resetClears()

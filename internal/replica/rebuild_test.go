@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/store"
 )
 
@@ -94,7 +95,7 @@ func (w *world) values(t *testing.T) (all []string) {
 	t.Helper()
 	for _, h := range w.hosts {
 		v := h.node.View()
-		f := crdt.Root(v)
+		f := Fields(v)
 		n, s := f.Counter("n").Get(), slices.Collect(f.Set("s").All())
 		r := slices.Collect(f.Register("r").All())
 		v.Close()
@@ -207,7 +208,7 @@ func TestADamagedHostWaitsForWhatItReliedOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.spoil(t, func(rot *store.Batch) {
-		rot.Delete(place(prefixCell, crdt.KeyAddress("r").Type(crdt.TypeValue)))
+		rot.Delete(place(prefixCell, dotted.KeyAddress("r").Type(crdt.TypeValue)))
 	})
 	w.cut(0, 1)
 	w.open(t, a)
@@ -266,7 +267,7 @@ func TestARottenRecordThatAnAbsentPeerHasComesBack(t *testing.T) {
 	w.settle2(t, 0, 2)
 	w.cut(0, 2)
 	a.spoil(t, func(rot *store.Batch) {
-		rot.Delete(place(prefixCell, crdt.KeyAddress("r").Type(crdt.TypeValue)))
+		rot.Delete(place(prefixCell, dotted.KeyAddress("r").Type(crdt.TypeValue)))
 		rot.Set(numbered(prefixLog, lost), []byte("rot"))
 	})
 	w.open(t, a)
@@ -304,7 +305,7 @@ func TestARottenRecordAndALostTailHeal(t *testing.T) {
 	w.cut(0, 2)
 	a.disk = disk
 	a.spoil(t, func(rot *store.Batch) {
-		rot.Delete(place(prefixCell, crdt.KeyAddress("r").Type(crdt.TypeValue)))
+		rot.Delete(place(prefixCell, dotted.KeyAddress("r").Type(crdt.TypeValue)))
 		rot.Set(numbered(prefixLog, lost), []byte("rot"))
 	})
 	w.open(t, a)

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/wire"
 	"github.com/peerd/peerd/store"
 )
@@ -71,7 +72,7 @@ func damaged(key []byte, err error) error {
 
 // encodeCell returns the records of a cell: its own, and those of its parts if it has more entries than fit
 // there. Large payloads are left out: see blobs.
-func encodeCell(key []byte, a crdt.Address, c crdt.Cell) (record []byte, parts [][]byte) {
+func encodeCell(key []byte, a dotted.Address, c dotted.Cell) (record []byte, parts [][]byte) {
 	split := splitCell(c)
 	record = wire.Seal(formatVersion, key, wire.Encode(func(w *wire.Writer) {
 		w.Array(2 + min(len(split)-1, 1))
@@ -94,7 +95,7 @@ func encodeCell(key []byte, a crdt.Address, c crdt.Cell) (record []byte, parts [
 }
 
 // splitCell returns the entries of a cell's record and of its parts, about maxPart bytes of them in each.
-func splitCell(c crdt.Cell) (split []crdt.Cell) {
+func splitCell(c dotted.Cell) (split []dotted.Cell) {
 	size, from := 0, 0
 	for i, e := range c {
 		if size > maxPart {
@@ -106,7 +107,7 @@ func splitCell(c crdt.Cell) (split []crdt.Cell) {
 	return append(split, c[from:])
 }
 
-func writeEntries(w *wire.Writer, c crdt.Cell) {
+func writeEntries(w *wire.Writer, c dotted.Cell) {
 	w.Array(4 * len(c))
 	for _, e := range c {
 		w.Uint(uint64(e.Dot.Replica))
@@ -123,7 +124,7 @@ func writeEntries(w *wire.Writer, c crdt.Cell) {
 }
 
 // readEntries appends what writeEntries wrote to a cell. of large payloads it has the sums, and their positions.
-func readEntries(r *wire.Reader, c crdt.Cell, large []int) (crdt.Cell, []int) {
+func readEntries(r *wire.Reader, c dotted.Cell, large []int) (dotted.Cell, []int) {
 	n := r.Array(4*maxEntries) / 4
 	c = slices.Grow(c, n)
 	for i := 0; i < n && r.Err() == nil; i++ {
@@ -131,25 +132,25 @@ func readEntries(r *wire.Reader, c crdt.Cell, large []int) (crdt.Cell, []int) {
 		if r.Uint() > 0 {
 			large = append(large, len(c))
 		}
-		c = append(c, crdt.Entry{Dot: d, Payload: r.Bytes(maxInline)})
+		c = append(c, dotted.Entry{Dot: d, Payload: r.Bytes(maxInline)})
 	}
 	return c, large
 }
 
 // decodeCell reads a cell's record, and the parts and large payloads that it names.
-func decodeCell(s store.Snapshot, key, record []byte) (crdt.Address, crdt.Cell, error) {
+func decodeCell(s store.Snapshot, key, record []byte) (dotted.Address, dotted.Cell, error) {
 	body, err := unseal(key, record)
 	if err != nil {
 		return "", nil, err
 	}
-	address := crdt.Address(key[1:])
-	var cell crdt.Cell
+	address := dotted.Address(key[1:])
+	var cell dotted.Cell
 	var large []int
 	var parts uint64
 	err = wire.Decode(body, func(r *wire.Reader) {
 		fields := r.Array(3)
 		if a := r.Bytes(crdt.MaxAddress); len(a) > 0 {
-			address = crdt.Address(a)
+			address = dotted.Address(a)
 		}
 		cell, large = readEntries(r, nil, nil)
 		if fields > 2 {
@@ -172,7 +173,7 @@ func decodeCell(s store.Snapshot, key, record []byte) (crdt.Address, crdt.Cell, 
 	return address, cell, nil
 }
 
-func readPart(s store.Snapshot, key []byte, c crdt.Cell, large []int) (crdt.Cell, []int, error) {
+func readPart(s store.Snapshot, key []byte, c dotted.Cell, large []int) (dotted.Cell, []int, error) {
 	record, ok, err := s.Get(key)
 	if err == nil && !ok {
 		err = damaged(key, fmt.Errorf("a part of a cell is missing"))
@@ -215,7 +216,7 @@ var errMissing = errors.New("the record is missing")
 
 // encodeSummary returns the record of what is visible under a key; nil if that is nothing. Records of the
 // first era do not name it.
-func encodeSummary(key []byte, name string, s crdt.Summary, era uint64) []byte {
+func encodeSummary(key []byte, name string, s dotted.Summary, era uint64) []byte {
 	shapes := slices.DeleteFunc(slices.Sorted(maps.Keys(s.Visible)),
 		func(shape string) bool { return s.Visible[shape] <= 0 })
 	if len(shapes) == 0 && s.Tallies <= 0 {
@@ -227,7 +228,7 @@ func encodeSummary(key []byte, name string, s crdt.Summary, era uint64) []byte {
 		} else {
 			w.Array(4)
 		}
-		if isShortened(key, crdt.KeyAddress(name)) {
+		if isShortened(key, dotted.KeyAddress(name)) {
 			w.String(name)
 		} else {
 			w.Bytes(nil)
@@ -244,7 +245,7 @@ func encodeSummary(key []byte, name string, s crdt.Summary, era uint64) []byte {
 	}))
 }
 
-func decodeSummary(key, record []byte) (name string, s crdt.Summary, era uint64, err error) {
+func decodeSummary(key, record []byte) (name string, s dotted.Summary, era uint64, err error) {
 	body, err := unseal(key, record)
 	if err != nil {
 		return "", s, 0, err
@@ -254,7 +255,7 @@ func decodeSummary(key, record []byte) (name string, s crdt.Summary, era uint64,
 		fields := r.Array(4)
 		name = r.String(crdt.MaxName)
 		s.Tallies = int(r.Uint())
-		n := r.Array(2 * crdt.MaxShapes)
+		n := r.Array(2 * dotted.MaxShapes)
 		for i := 0; i < n/2 && r.Err() == nil; i++ {
 			shape := r.String(crdt.MaxAddress)
 			s.Visible[shape] = int(r.Uint())
@@ -267,7 +268,7 @@ func decodeSummary(key, record []byte) (name string, s crdt.Summary, era uint64,
 		return "", s, 0, damaged(key, err)
 	}
 	if name == "" {
-		name = crdt.Address(key[1:]).Key()
+		name = dotted.Address(key[1:]).Key()
 	}
 	return name, s, era, nil
 }

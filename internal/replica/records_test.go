@@ -15,6 +15,8 @@ import (
 
 	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/store"
 	"github.com/peerd/peerd/store/mem"
 )
@@ -29,25 +31,25 @@ type sample struct {
 }
 
 // cellRecord returns the record of a cell that needs no parts.
-func cellRecord(key []byte, a crdt.Address, c crdt.Cell) []byte {
+func cellRecord(key []byte, a dotted.Address, c dotted.Cell) []byte {
 	record, _ := encodeCell(key, a, c)
 	return record
 }
 
 func samples() map[string]sample {
 	dot := crdt.Dot{Replica: 7, Counter: 3}
-	address := crdt.KeyAddress("key").Type(crdt.TypeValue)
-	long := crdt.KeyAddress(strings.Repeat("long", 100)).Type(crdt.TypeValue)
-	small := crdt.Cell{{Dot: dot, Payload: []byte("\x01payload")}}
-	large := crdt.Cell{{Dot: dot, Payload: make([]byte, maxInline+1)}}
-	delta := &crdt.Delta{Replica: 7, First: 1, Time: 5, Deps: crdt.VersionVector{8: 2}, Ops: []crdt.Op{
-		{Kind: crdt.OpPut, Address: address, Payload: []byte("\x01x"), Removes: []crdt.Dot{dot}},
+	address := dotted.KeyAddress("key").Type(crdt.TypeValue)
+	long := dotted.KeyAddress(strings.Repeat("long", 100)).Type(crdt.TypeValue)
+	small := dotted.Cell{{Dot: dot, Payload: []byte("\x01payload")}}
+	large := dotted.Cell{{Dot: dot, Payload: make([]byte, maxInline+1)}}
+	d := &delta.Delta{Replica: 7, First: 1, Time: 5, Deps: crdt.VersionVector{8: 2}, Ops: []delta.Op{
+		{Kind: delta.OpPut, Address: address, Payload: []byte("\x01x"), Removes: []crdt.Dot{dot}},
 	}}
-	rec := logged{time: time.UnixMilli(99), deltas: []*crdt.Delta{delta}, own: 7, root: antientropy.Fingerprint{Hi: 1, Lo: 2}}
+	rec := logged{time: time.UnixMilli(99), deltas: []*delta.Delta{d}, own: 7, root: antientropy.Fingerprint{Hi: 1, Lo: 2}}
 	log := newDeltaLog()
 	log.addRun(7, run{1, 9, 2})
-	point := checkpoint{seen: crdt.VersionVector{7: 9}, heads: crdt.Heads{7: 5}, time: 11, log: log}
-	clear := &pendingClear{number: 6, prefix: crdt.KeyAddress("key"), replica: 8, below: 4, seen: &seenSet{number: 5}}
+	point := checkpoint{seen: crdt.VersionVector{7: 9}, heads: delta.Heads{7: 5}, time: 11, log: log}
+	clear := &pendingClear{number: 6, prefix: dotted.KeyAddress("key"), replica: 8, below: 4, seen: &seenSet{number: 5}}
 	empty := mem.New().Snapshot()
 	cell := func(key, record []byte) error { _, _, err := decodeCell(empty, key, record); return err }
 	own := &Replica{own: []ownID{{id: 7, known: 3}, {id: 8}}}
@@ -71,8 +73,8 @@ func samples() map[string]sample {
 	add("cell-long", at, cellRecord(at, long, small), cell)
 	at = place(prefixCell, address)
 	add("cell-large", at, cellRecord(at, address, large), nil)
-	at = place(prefixSummary, crdt.KeyAddress("key"))
-	summary := crdt.Summary{Visible: map[string]int{"v": 1, "s": 300}, Tallies: 2}
+	at = place(prefixSummary, dotted.KeyAddress("key"))
+	summary := dotted.Summary{Visible: map[string]int{"v": 1, "s": 300}, Tallies: 2}
 	readSummary := func(key, record []byte) error {
 		_, _, _, err := decodeSummary(key, record)
 		return err

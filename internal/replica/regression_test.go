@@ -8,12 +8,14 @@ import (
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/store/mem"
 )
 
 func (w *world) try(h *host, fn func(f crdt.Fields) error) error {
 	g := h.node.Begin(w.now)
-	if err := g.Update(func(tx *Tx) error { return fn(crdt.Root(tx)) }); err != nil {
+	if err := g.Update(func(tx *Tx) error { return fn(Fields(tx)) }); err != nil {
 		return err
 	}
 	_, err := g.Commit(false)
@@ -56,7 +58,7 @@ func TestABackupThatMeetsACutLogIsNotTakenForAFork(t *testing.T) {
 	w.settle(t)
 	for _, h := range w.hosts {
 		v := h.node.View()
-		f := crdt.Root(v)
+		f := Fields(v)
 		if n := f.Counter("n").Get(); f.Err() != nil || n != 100 {
 			t.Errorf("host %d: n is %d (%v), want 100", h.i, n, f.Err())
 		}
@@ -97,7 +99,7 @@ func TestARebuildKeepsWhatDependsOnSomethingThatNoPeerHasYet(t *testing.T) {
 	w.settle(t)
 	for _, h := range w.hosts {
 		v := h.node.View()
-		val, ok := crdt.Root(v).String("only a").Get()
+		val, ok := Fields(v).String("only a").Get()
 		if !ok {
 			t.Errorf("host %d lost the acknowledged write: %q %v", h.i, val, ok)
 		}
@@ -146,7 +148,7 @@ func TestAClearInALargeGroupIsCounted(t *testing.T) {
 		return err
 	})
 	v := a.node.View()
-	f := crdt.Root(v)
+	f := Fields(v)
 	if ok := f.Has("s"); f.Err() != nil || ok {
 		t.Errorf("after the delete: exists %v, error %v", ok, f.Err())
 	}
@@ -166,7 +168,7 @@ func TestALargeGroupMayCommitDuringARepair(t *testing.T) {
 			return nil
 		})
 	}
-	if _, err := a.node.BeginRepair(crdt.VersionVector{77: 5}, crdt.Heads{77: 1}); err != nil {
+	if _, err := a.node.BeginRepair(crdt.VersionVector{77: 5}, delta.Heads{77: 1}); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.try(a, func(f crdt.Fields) error {
@@ -276,11 +278,11 @@ func TestADigestThatArrivesWithTheDeltasItIsAboutIsNoAlarm(t *testing.T) {
 func TestALongAddressOfAnUnknownTypeIsKept(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 1})
 	a := w.hosts[0]
-	long := crdt.KeyAddress("k").Type('z') + crdt.Address(make([]byte, 100_000))
-	d := &crdt.Delta{Replica: 99, First: 1, Ops: []crdt.Op{
-		{Kind: crdt.OpPut, Address: long, Payload: []byte("x")},
+	long := dotted.KeyAddress("k").Type('z') + dotted.Address(make([]byte, 100_000))
+	d := &delta.Delta{Replica: 99, First: 1, Ops: []delta.Op{
+		{Kind: delta.OpPut, Address: long, Payload: []byte("x")},
 	}}
-	d, err := crdt.DecodeDelta(d.Encode())
+	d, err := delta.Decode(d.Encode())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -293,10 +295,10 @@ func TestALongAddressOfAnUnknownTypeIsKept(t *testing.T) {
 }
 
 func TestAnEntryAtABareKeyIsRefused(t *testing.T) {
-	d := &crdt.Delta{Replica: 99, First: 1, Ops: []crdt.Op{
-		{Kind: crdt.OpPut, Address: crdt.KeyAddress("k"), Payload: []byte("\x01")},
+	d := &delta.Delta{Replica: 99, First: 1, Ops: []delta.Op{
+		{Kind: delta.OpPut, Address: dotted.KeyAddress("k"), Payload: []byte("\x01")},
 	}}
-	if _, err := crdt.DecodeDelta(d.Encode()); err == nil {
+	if _, err := delta.Decode(d.Encode()); err == nil {
 		t.Error("accepted")
 	}
 }
@@ -312,8 +314,8 @@ func TestTheClockSurvivesARestartAndAdoptsNoFarFuture(t *testing.T) {
 	if after := a.node.clock.Last(); after < before {
 		t.Errorf("clock was %v, is %v", before, after)
 	}
-	future := crdt.TimeAt(w.now.Add(50 * 365 * 24 * time.Hour))
-	d := &crdt.Delta{Replica: 99, First: 1, Time: future, Ops: []crdt.Op{{Kind: crdt.OpPut, Address: crdt.KeyAddress("q").Type('v'), Payload: []byte("\x02")}}}
+	future := dotted.TimeAt(w.now.Add(50 * 365 * 24 * time.Hour))
+	d := &delta.Delta{Replica: 99, First: 1, Time: future, Ops: []delta.Op{{Kind: delta.OpPut, Address: dotted.KeyAddress("q").Type('v'), Payload: []byte("\x02")}}}
 	g := a.node.Begin(w.now)
 	if _, err := g.Apply(d); err != nil {
 		t.Fatal(err)
@@ -331,16 +333,16 @@ func TestTheClockSurvivesARestartAndAdoptsNoFarFuture(t *testing.T) {
 func TestAForkWithOtherBoundariesIsNoticed(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 1})
 	a := w.hosts[0]
-	put := func(first uint64, n int, prev crdt.Hash) *crdt.Delta {
-		d := &crdt.Delta{Replica: 99, First: first, Prev: prev}
+	put := func(first uint64, n int, prev delta.Hash) *delta.Delta {
+		d := &delta.Delta{Replica: 99, First: first, Prev: prev}
 		for i := range n {
-			d.Ops = append(d.Ops, crdt.Op{Kind: crdt.OpPut, Address: crdt.KeyAddress(fmt.Sprint(i)).Type('v'), Payload: []byte("\x02")})
+			d.Ops = append(d.Ops, delta.Op{Kind: delta.OpPut, Address: dotted.KeyAddress(fmt.Sprint(i)).Type('v'), Payload: []byte("\x02")})
 		}
 		return d
 	}
 	one := put(1, 1, 0)
 	g := a.node.Begin(w.now)
-	for _, d := range []*crdt.Delta{one, put(2, 1, one.Hash())} {
+	for _, d := range []*delta.Delta{one, put(2, 1, one.Hash())} {
 		if out, _ := g.Apply(d); out != gossip.Applied {
 			t.Fatal(out)
 		}
@@ -364,7 +366,7 @@ func TestWhatAnAbortedRepairStagedIsNeverTakenOver(t *testing.T) {
 			return nil
 		})
 	}
-	p, err := a.node.BeginRepair(crdt.VersionVector{77: 5}, crdt.Heads{77: 1})
+	p, err := a.node.BeginRepair(crdt.VersionVector{77: 5}, delta.Heads{77: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -372,7 +374,7 @@ func TestWhatAnAbortedRepairStagedIsNeverTakenOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.next = 5000
-	_ = p.Add(crdt.KeyAddress("ghost").Type('v'), []crdt.Entry{{Dot: crdt.Dot{Replica: 77, Counter: 3}, Payload: make([]byte, 2<<20)[:1<<20]}})
+	_ = p.Add(dotted.KeyAddress("ghost").Type('v'), []dotted.Entry{{Dot: crdt.Dot{Replica: 77, Counter: 3}, Payload: make([]byte, 2<<20)[:1<<20]}})
 	_ = p.flush()
 	w.write(t, a, func(f crdt.Fields) error {
 		for i := range 700 {
@@ -384,7 +386,7 @@ func TestWhatAnAbortedRepairStagedIsNeverTakenOver(t *testing.T) {
 	})
 	v := a.node.View()
 	defer v.Close()
-	if c, _ := v.Cell(crdt.KeyAddress("ghost").Type('v')); len(c) > 0 {
+	if c, _ := v.Cell(dotted.KeyAddress("ghost").Type('v')); len(c) > 0 {
 		t.Errorf("what an aborted repair staged is in the cells: %v", c.Dots())
 	}
 }
@@ -408,7 +410,7 @@ func TestASecondDiscardKeepsTheLogOfTheFirst(t *testing.T) {
 	}
 	v := a.node.View()
 	defer v.Close()
-	if _, ok := crdt.Root(v).String("mine").Get(); !ok {
+	if _, ok := Fields(v).String("mine").Get(); !ok {
 		t.Error("an acknowledged write is lost")
 	}
 }

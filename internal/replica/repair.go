@@ -7,6 +7,8 @@ import (
 
 	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/wire"
 	"github.com/peerd/peerd/store"
 )
@@ -16,7 +18,7 @@ import (
 type Pinned struct {
 	view  *View
 	seen  crdt.VersionVector
-	heads crdt.Heads
+	heads delta.Heads
 	tree  *antientropy.Tree
 }
 
@@ -35,7 +37,7 @@ func (r *Replica) unsettled() bool {
 }
 
 func (r *Replica) pin() *Pinned {
-	heads := make(crdt.Heads, len(r.heads))
+	heads := make(delta.Heads, len(r.heads))
 	for id, h := range r.heads {
 		heads[id] = h
 	}
@@ -46,23 +48,23 @@ func (r *Replica) pin() *Pinned {
 func (p *Pinned) Close() { p.view.Close() }
 
 // Context returns the context and the hashes of its heads.
-func (p *Pinned) Context() (crdt.VersionVector, crdt.Heads) { return p.seen, p.heads }
+func (p *Pinned) Context() (crdt.VersionVector, delta.Heads) { return p.seen, p.heads }
 
 // Node returns a node of the tree.
 func (p *Pinned) Node(level, index int) antientropy.Fingerprint { return p.tree.Node(level, index) }
 
 // Cell returns one cell.
-func (p *Pinned) Cell(a crdt.Address) (crdt.Cell, error) { return p.view.Cell(a) }
+func (p *Pinned) Cell(a dotted.Address) (dotted.Cell, error) { return p.view.Cell(a) }
 
 // Cells calls fn with all cells beyond after, in the store's order, until fn returns false.
-func (p *Pinned) Cells(after crdt.Address, fn func(crdt.Address, crdt.Cell) bool) error {
+func (p *Pinned) Cells(after dotted.Address, fn func(dotted.Address, dotted.Cell) bool) error {
 	return p.view.Scan("", after, fn)
 }
 
 // Leaf calls fn with the cells of one leaf beyond after in the order of their places, until fn returns
 // false. It keeps the places of the whole leaf in memory.
-func (p *Pinned) Leaf(leaf int, beyond crdt.Address,
-	fn func(crdt.Address, crdt.Cell) bool) error {
+func (p *Pinned) Leaf(leaf int, beyond dotted.Address,
+	fn func(dotted.Address, dotted.Cell) bool) error {
 	start := numbered(prefixLeaf, uint64(leaf)<<leafShift)
 	from := place(prefixCell, beyond)
 	var keys []string
@@ -89,7 +91,7 @@ func (p *Pinned) Leaf(leaf int, beyond crdt.Address,
 }
 
 // at returns the cell that the tree's index says is stored at key.
-func (v *View) at(key []byte) (crdt.Address, crdt.Cell, error) {
+func (v *View) at(key []byte) (dotted.Address, dotted.Cell, error) {
 	record, ok, err := v.snap.Get(key)
 	if err == nil && !ok {
 		err = damaged(key, fmt.Errorf("the tree's index names a cell that is not there"))
@@ -110,7 +112,7 @@ type Repair struct {
 	r      *Replica
 	Local  *Pinned // what is compared with the other's moment
 	target crdt.VersionVector
-	heads  crdt.Heads
+	heads  delta.Heads
 
 	batch   store.Batch
 	session uint64 // of staged changes, so that those of an aborted repair are never taken for another's
@@ -129,11 +131,11 @@ func stageKey(session, n uint64) []byte {
 }
 
 // covers reports whether the repair will bring dots of d.
-func (p *Repair) covers(d *crdt.Delta) bool { return p.target[d.Replica] >= d.First }
+func (p *Repair) covers(d *delta.Delta) bool { return p.target[d.Replica] >= d.First }
 
 // BeginRepair starts a repair with another replica's pinned context. It returns ErrBusy while clears are
 // swept or another repair runs, and ErrForked if the other's dots are others than those here.
-func (r *Replica) BeginRepair(target crdt.VersionVector, heads crdt.Heads) (*Repair, error) {
+func (r *Replica) BeginRepair(target crdt.VersionVector, heads delta.Heads) (*Repair, error) {
 	if r.unsettled() {
 		return nil, ErrBusy
 	}
@@ -143,10 +145,10 @@ func (r *Replica) BeginRepair(target crdt.VersionVector, heads crdt.Heads) (*Rep
 	if d := r.Heard(target, heads); len(d.Forked) > 0 {
 		return nil, fmt.Errorf("replica %v: %w", d.Forked[0], ErrForked)
 	}
-	if all := r.seen.Clone(); len(target) > crdt.MaxReplicas || len(all) > crdt.MaxReplicas-len(target) {
-		if all.Merge(target); len(all) > crdt.MaxReplicas {
+	if all := r.seen.Clone(); len(target) > delta.MaxReplicas || len(all) > delta.MaxReplicas-len(target) {
+		if all.Merge(target); len(all) > delta.MaxReplicas {
 			return nil, fmt.Errorf("%d replicas have written here or there (limit %d)",
-				len(all), crdt.MaxReplicas)
+				len(all), delta.MaxReplicas)
 		}
 	}
 	r.repair = r.newRepair()
@@ -159,7 +161,7 @@ func (r *Replica) BeginRepair(target crdt.VersionVector, heads crdt.Heads) (*Rep
 func (r *Replica) Repairing() bool { return r.repair != nil }
 
 // Add stages entries that a cell is to gain. It may be called by the goroutine that drives the repair.
-func (p *Repair) Add(a crdt.Address, entries []crdt.Entry) error {
+func (p *Repair) Add(a dotted.Address, entries []dotted.Entry) error {
 	for len(entries) > 0 {
 		n, size := 0, 0
 		for n < min(len(entries), maxEntries) && (n == 0 || size+len(entries[n].Payload) <= stageBytes) {
@@ -175,7 +177,7 @@ func (p *Repair) Add(a crdt.Address, entries []crdt.Entry) error {
 }
 
 // Remove stages dots that a cell is to lose. It may be called by the goroutine that drives the repair.
-func (p *Repair) Remove(a crdt.Address, dots []crdt.Dot) error {
+func (p *Repair) Remove(a dotted.Address, dots []crdt.Dot) error {
 	for some := range slices.Chunk(dots, maxEntries) {
 		if err := p.stage(change{address: a, removes: some}); err != nil {
 			return err
@@ -241,8 +243,8 @@ func (r *Replica) FinishRepair(p *Repair, sync bool) error {
 
 // change is what happens to one cell when staged changes are taken over. Doing it twice is doing it once.
 type change struct {
-	address crdt.Address
-	adds    []crdt.Entry
+	address dotted.Address
+	adds    []dotted.Entry
 	removes []crdt.Dot
 }
 
@@ -250,7 +252,7 @@ func (c change) encode(key []byte) []byte {
 	return wire.Seal(formatVersion, key, wire.Encode(func(w *wire.Writer) {
 		w.Array(3)
 		w.String(string(c.address))
-		crdt.WriteDots(w, c.removes)
+		dotted.WriteDots(w, c.removes)
 		w.Array(3 * len(c.adds))
 		for _, e := range c.adds {
 			w.Uint(uint64(e.Dot.Replica))
@@ -267,12 +269,12 @@ func decodeChange(key, record []byte) (c change, err error) {
 	}
 	err = wire.Decode(body, func(r *wire.Reader) {
 		r.Array(3)
-		c.address = crdt.Address(r.String(crdt.MaxAddress))
-		c.removes = crdt.ReadDots(r)
+		c.address = dotted.Address(r.String(crdt.MaxAddress))
+		c.removes = dotted.ReadDots(r)
 		n := r.Array(3*maxEntries) / 3
 		for i := 0; i < n && r.Err() == nil; i++ {
 			d := crdt.Dot{Replica: crdt.ReplicaID(r.Uint()), Counter: r.Uint()}
-			c.adds = append(c.adds, crdt.Entry{Dot: d, Payload: r.Bytes(crdt.MaxPayload)})
+			c.adds = append(c.adds, dotted.Entry{Dot: d, Payload: r.Bytes(dotted.MaxPayload)})
 		}
 	})
 	if err != nil {

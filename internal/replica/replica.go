@@ -39,6 +39,8 @@ import (
 	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/wire"
 	"github.com/peerd/peerd/store"
 )
@@ -107,10 +109,10 @@ type Replica struct {
 	own    []ownID                     // under which this store wrote, the newest last; see Salvage
 	across map[gossip.NeighbourID]bool // hosts on another side of a fork
 	seen   crdt.VersionVector
-	heads  crdt.Heads
+	heads  delta.Heads
 	gained crdt.VersionVector      // what the context gained since this replica's last delta
 	digest antientropy.Fingerprint // of seen and heads
-	clock  crdt.Clock
+	clock  dotted.Clock
 
 	log       deltaLog
 	saved     uint64    // last lsn that the stored checkpoint covers
@@ -129,7 +131,7 @@ type Replica struct {
 	tree    *antientropy.Tree
 	cells   int
 	keys    int
-	tallies int // cells that count in a crdt.Summary's Tallies
+	tallies int // cells that count in a dotted.Summary's Tallies
 
 	repair     *Repair
 	sessions   uint64 // of staged changes, begun since the store was opened
@@ -150,7 +152,7 @@ type Replica struct {
 func Open(st store.Store, cfg Config) (*Replica, error) {
 	r := &Replica{
 		st: st, cfg: cfg.withDefaults(),
-		seen: crdt.VersionVector{}, heads: crdt.Heads{}, gained: crdt.VersionVector{},
+		seen: crdt.VersionVector{}, heads: delta.Heads{}, gained: crdt.VersionVector{},
 		log: newDeltaLog(), cache: newCache(), tree: &antientropy.Tree{}, rebuild: newRebuild(),
 		across: map[gossip.NeighbourID]bool{},
 	}
@@ -267,7 +269,7 @@ func (r *Replica) loadCells() error {
 	v := r.View()
 	defer v.Close()
 	var index uint64
-	err := v.scanStored("", "", func(a crdt.Address, c crdt.Cell) bool {
+	err := v.scanStored("", "", func(a dotted.Address, c dotted.Cell) bool {
 		index += recordHash(leafKey(leafOf(a), place(prefixCell, a)), nil)
 		cell := []*cellState{{address: a, now: c}}
 		moves, _ := r.plan(cell)
@@ -280,8 +282,8 @@ func (r *Replica) loadCells() error {
 	if err != nil {
 		return err
 	}
-	return v.summaries([]byte{prefixSummary}, []byte{prefixSummary + 1}, func(_ []byte, _ string, s crdt.Summary) bool {
-		r.keys += delta(false, s.Exists())
+	return v.summaries([]byte{prefixSummary}, []byte{prefixSummary + 1}, func(_ []byte, _ string, s dotted.Summary) bool {
+		r.keys += gain(false, s.Exists())
 		r.tallies += s.Tallies
 		return true
 	})
@@ -318,7 +320,7 @@ func (r *Replica) ID() crdt.ReplicaID {
 func (r *Replica) current() crdt.ReplicaID { return cmp.Or(r.id, r.next) }
 
 // Context returns the context and the hashes of its heads. They must not be changed.
-func (r *Replica) Context() (crdt.VersionVector, crdt.Heads) { return r.seen, r.heads }
+func (r *Replica) Context() (crdt.VersionVector, delta.Heads) { return r.seen, r.heads }
 
 // Digest returns fingerprints of the context and of all cells. settled is false while cells that are
 // removed already are still swept, and within a group, and then root says nothing.
@@ -338,7 +340,7 @@ func (r *Replica) drawID() {
 }
 
 // observe takes a remote clock into account.
-func (r *Replica) observe(t crdt.Time, now time.Time) {
+func (r *Replica) observe(t dotted.Time, now time.Time) {
 	if !r.clock.Observe(t, now, r.cfg.MaxSkew) {
 		r.skewed++
 	}
@@ -373,7 +375,7 @@ func (r *Replica) LogStart(theirs crdt.VersionVector) (lsn uint64, covered bool)
 // until fn returns false, and returns the record to go on with. At most maxRecords are read, and what is left
 // of the step; one in any case. covered is false if the log no longer has record lsn.
 func (r *Replica) LogRead(lsn uint64, maxRecords int,
-	fn func(d *crdt.Delta) bool) (next uint64, covered bool, err error) {
+	fn func(d *delta.Delta) bool) (next uint64, covered bool, err error) {
 	if lsn < r.log.first {
 		return lsn, false, nil
 	}
@@ -429,11 +431,13 @@ func sortedKeys[K interface{ ~string | ~uint64 }, V any](m map[K]V) []K {
 	return slices.Sorted(maps.Keys(m))
 }
 
-func leafOf(a crdt.Address) uint64 { return antientropy.LeafOf(a) }
+func leafOf(a dotted.Address) uint64 { return antientropy.LeafOf(a) }
 
-func fingerprint(a crdt.Address, e crdt.Entry) antientropy.Fingerprint { return antientropy.Of(a, e) }
+func fingerprint(a dotted.Address, e dotted.Entry) antientropy.Fingerprint {
+	return antientropy.Of(a, e)
+}
 
-func contextEntry(id crdt.ReplicaID, n uint64, h crdt.Hash) antientropy.Fingerprint {
+func contextEntry(id crdt.ReplicaID, n uint64, h delta.Hash) antientropy.Fingerprint {
 	return antientropy.ContextEntry(id, n, h)
 }
 

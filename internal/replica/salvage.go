@@ -5,14 +5,16 @@ import (
 	"slices"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/store"
 )
 
 // Salvaged is one operation of a store's own that no other host is known to have.
 type Salvaged struct {
 	Dot  crdt.Dot
-	Time crdt.Time // zero if the log has it no more
-	Op   crdt.Op
+	Time dotted.Time // zero if the log has it no more
+	Op   delta.Op
 }
 
 // Salvage calls fn with what this store wrote, under its newest ids, and nobody else is known to have, and with what was
@@ -134,7 +136,7 @@ func (s *salvage) tell(w Salvaged) {
 	s.failed = s.fn(w)
 }
 
-func (s *salvage) delta(d *crdt.Delta) {
+func (s *salvage) delta(d *delta.Delta) {
 	for i, op := range d.Ops {
 		s.tell(Salvaged{Dot: d.Dot(i), Time: d.Time, Op: op})
 	}
@@ -150,7 +152,7 @@ func (s *salvage) cells() {
 	s.scan(prefixCell, func(key, value []byte) error {
 		a, c, err := decodeCell(s.snap, key, value)
 		for _, e := range hiding.hide(a, c) {
-			s.tell(Salvaged{Dot: e.Dot, Op: crdt.Op{Kind: crdt.OpPut, Address: a, Payload: e.Payload}})
+			s.tell(Salvaged{Dot: e.Dot, Op: delta.Op{Kind: delta.OpPut, Address: a, Payload: e.Payload}})
 		}
 		return err
 	})

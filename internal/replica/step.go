@@ -1,6 +1,6 @@
 package replica
 
-import "github.com/peerd/peerd/crdt"
+import "github.com/peerd/peerd/internal/delta"
 
 // A host takes the replica's work in steps, and looks at its timers, its links and whether it is to stop between two
 // of them. A step ends when its budget is spent, or there is nothing left to do. It goes over its budget by what it
@@ -33,7 +33,7 @@ func (r *Replica) spend(work int) { r.work += work }
 
 func workOf(bytes int) int { return bytes / bytesPerWork }
 
-func workOfOp(o *crdt.Op) int {
+func workOfOp(o *delta.Op) int {
 	return workOp + len(o.Removes) + workOf(len(o.Address)+len(o.Payload))
 }
 

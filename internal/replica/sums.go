@@ -15,10 +15,21 @@ func (g *Group) counts() (keys, tallies int) {
 		keys, tallies = g.r.keys, g.r.tallies
 	}
 	for _, s := range g.sums {
-		keys += delta(s.before.exists, s.now.Exists())
+		keys += gain(s.before.exists, s.now.Exists())
 		tallies += s.now.Tallies - s.before.tallies
 	}
 	return keys, tallies
+}
+
+// gain returns how a count changes when one member's condition goes from before to after.
+func gain(before, after bool) int {
+	switch {
+	case before == after:
+		return 0
+	case after:
+		return 1
+	}
+	return -1
 }
 
 // tallied calls fn with each key that has tallies.

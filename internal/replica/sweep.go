@@ -3,17 +3,18 @@ package replica
 import (
 	"slices"
 
-	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/dotted"
+
 	"github.com/peerd/peerd/store"
 )
 
 // sweep is how far the sweep is. It goes through the prefixes of clears in their order, round after round.
 type sweep struct {
-	prefix crdt.Address // that is swept, or was last
-	upTo   uint64       // clears up to this number are done with then
+	prefix dotted.Address // that is swept, or was last
+	upTo   uint64         // clears up to this number are done with then
 	phase  sweepPhase
-	after  crdt.Address // the last cell that was looked at; then the last clear
-	from   []byte       // where the search for summaries goes on
+	after  dotted.Address // the last cell that was looked at; then the last clear
+	from   []byte         // where the search for summaries goes on
 }
 
 type sweepPhase int
@@ -125,7 +126,7 @@ func (s *sweepStep) sweepCells(at *sweep) error {
 		return nil
 	}
 	stopped := false
-	err := s.g.view.scanStored(at.prefix, at.after, func(a crdt.Address, c crdt.Cell) bool {
+	err := s.g.view.scanStored(at.prefix, at.after, func(a dotted.Address, c dotted.Cell) bool {
 		s.g.cells[a] = &cellState{
 			address: a, key: place(prefixCell, a), stored: c, now: s.r.clears.hide(a, c),
 		}

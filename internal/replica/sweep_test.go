@@ -3,8 +3,6 @@ package replica
 import (
 	"fmt"
 	"testing"
-
-	"github.com/peerd/peerd/crdt"
 )
 
 // TestOneSweepDoesForAllClearsOfItsPlace clears a set, and another beside it, several times before anything is swept:
@@ -17,7 +15,7 @@ func TestOneSweepDoesForAllClearsOfItsPlace(t *testing.T) {
 		g := r.Begin(w.now)
 		err := g.Update(func(tx *Tx) error {
 			for i := range 20 {
-				if _, err := crdt.Root(tx).Set(set).Add(fmt.Sprint(round, " ", i)); err != nil {
+				if _, err := Fields(tx).Set(set).Add(fmt.Sprint(round, " ", i)); err != nil {
 					return err
 				}
 			}
@@ -32,7 +30,7 @@ func TestOneSweepDoesForAllClearsOfItsPlace(t *testing.T) {
 	}
 	empty := func(set string) {
 		g := r.Begin(w.now)
-		err := g.Update(func(tx *Tx) error { _, err := crdt.Root(tx).Remove(set); return err })
+		err := g.Update(func(tx *Tx) error { _, err := Fields(tx).Remove(set); return err })
 		if err == nil {
 			_, err = g.Commit(false)
 		}

@@ -6,16 +6,18 @@ import (
 	"slices"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
 )
 
-// Tx is a transaction of this replica, inside a commit group. It implements crdt.Tx.
+// Tx is a transaction of this replica, inside a commit group. It implements dotted.Tx.
 type Tx struct {
 	g     *Group
-	delta crdt.Delta
+	delta delta.Delta
 	cost  int
 	undo  []undo
 	saved *saved // once it clears
-	fresh map[crdt.Address]bool
+	fresh map[dotted.Address]bool
 	err   error
 }
 
@@ -29,7 +31,7 @@ type saved struct {
 // undo is one step back: a cell's or a summary's state before a change.
 type undo struct {
 	cell *cellState
-	now  crdt.Cell
+	now  dotted.Cell
 	sum  *summaryState
 	was  summaryState
 }
@@ -44,7 +46,7 @@ func (g *Group) Update(fn func(tx *Tx) error) error {
 		r.drawID()
 	}
 	tx := &Tx{g: g}
-	tx.delta = crdt.Delta{
+	tx.delta = delta.Delta{
 		Replica: r.id,
 		First:   r.seen[r.id] + 1,
 		Time:    r.clock.Now(g.now),
@@ -68,12 +70,12 @@ func (g *Group) Update(fn func(tx *Tx) error) error {
 		return nil
 	}
 	tx.delta.Deps = maps.Clone(r.gained)
-	if r.seen[r.id] == 0 && len(r.seen) >= crdt.MaxReplicas {
+	if r.seen[r.id] == 0 && len(r.seen) >= delta.MaxReplicas {
 		return fmt.Errorf("%w: it would be this replica's first, and %d have written (limit %d)",
-			crdt.ErrTooLarge, len(r.seen), crdt.MaxReplicas)
+			delta.ErrTooLarge, len(r.seen), delta.MaxReplicas)
 	}
-	if size := len(tx.delta.Encode()); size > crdt.MaxDeltaSize {
-		return fmt.Errorf("%w: %d bytes (limit %d)", crdt.ErrTooLarge, size, crdt.MaxDeltaSize)
+	if size := len(tx.delta.Encode()); size > delta.MaxSize {
+		return fmt.Errorf("%w: %d bytes (limit %d)", delta.ErrTooLarge, size, delta.MaxSize)
 	}
 	g.accept(&tx.delta, tx.cost)
 	whole = true
@@ -81,7 +83,7 @@ func (g *Group) Update(fn func(tx *Tx) error) error {
 }
 
 // accept puts a finished delta of this replica into the group.
-func (g *Group) accept(d *crdt.Delta, cost int) {
+func (g *Group) accept(d *delta.Delta, cost int) {
 	r := g.r
 	clear(r.gained)
 	r.advance(d)
@@ -114,7 +116,7 @@ func (tx *Tx) rollback() {
 }
 
 // op checks that the transaction may do one thing more, and gives it its dot.
-func (tx *Tx) op(o crdt.Op) (crdt.Dot, error) {
+func (tx *Tx) op(o delta.Op) (crdt.Dot, error) {
 	if err := o.Check(); err != nil {
 		return crdt.Dot{}, tx.fail(err)
 	}
@@ -138,7 +140,7 @@ func (tx *Tx) fail(err error) error {
 }
 
 // Cell returns the live entries of one cell.
-func (tx *Tx) Cell(a crdt.Address) (crdt.Cell, error) {
+func (tx *Tx) Cell(a dotted.Address) (dotted.Cell, error) {
 	c, err := tx.load(a)
 	if err != nil {
 		return nil, tx.fail(err)
@@ -148,12 +150,12 @@ func (tx *Tx) Cell(a crdt.Address) (crdt.Cell, error) {
 
 // load is the group's load. What is read first after a clear of this transaction is forgotten if the
 // transaction fails, because the clear took part in it.
-func (tx *Tx) load(a crdt.Address) (*cellState, error) {
+func (tx *Tx) load(a dotted.Address) (*cellState, error) {
 	_, known := tx.g.cells[a]
 	c, err := tx.g.load(a)
 	if !known && err == nil && tx.saved != nil {
 		if tx.fresh == nil {
-			tx.fresh = map[crdt.Address]bool{}
+			tx.fresh = map[dotted.Address]bool{}
 		}
 		tx.fresh[a] = true
 	}
@@ -161,7 +163,7 @@ func (tx *Tx) load(a crdt.Address) (*cellState, error) {
 }
 
 // Scan calls fn with the cells under prefix beyond after, in the order of View.Scan.
-func (tx *Tx) Scan(prefix, after crdt.Address, fn func(crdt.Address, crdt.Cell) bool) error {
+func (tx *Tx) Scan(prefix, after dotted.Address, fn func(dotted.Address, dotted.Cell) bool) error {
 	if err := tx.g.scan(prefix, after, fn); err != nil {
 		return tx.fail(err)
 	}
@@ -169,37 +171,37 @@ func (tx *Tx) Scan(prefix, after crdt.Address, fn func(crdt.Address, crdt.Cell) 
 }
 
 // Summary tells what is visible under a key.
-func (tx *Tx) Summary(key string) (crdt.Summary, error) {
+func (tx *Tx) Summary(key string) (dotted.Summary, error) {
 	s, err := tx.g.summary(key)
 	if err != nil {
-		return crdt.Summary{}, tx.fail(err)
+		return dotted.Summary{}, tx.fail(err)
 	}
 	return s.now, nil
 }
 
 // Put adds an entry to a cell and removes the ones with the given dots.
-func (tx *Tx) Put(a crdt.Address, payload []byte, removes []crdt.Dot) (crdt.Dot, error) {
-	d, err := tx.op(crdt.Op{Kind: crdt.OpPut, Address: a, Payload: payload, Removes: removes})
+func (tx *Tx) Put(a dotted.Address, payload []byte, removes []crdt.Dot) (crdt.Dot, error) {
+	d, err := tx.op(delta.Op{Kind: delta.OpPut, Address: a, Payload: payload, Removes: removes})
 	if err != nil {
 		return crdt.Dot{}, err
 	}
-	return d, tx.change(a, func(c crdt.Cell) crdt.Cell {
-		return c.Without(removes).With(crdt.Entry{Dot: d, Payload: payload})
+	return d, tx.change(a, func(c dotted.Cell) dotted.Cell {
+		return c.Without(removes).With(dotted.Entry{Dot: d, Payload: payload})
 	})
 }
 
 // Remove removes entries from a cell.
-func (tx *Tx) Remove(a crdt.Address, dots []crdt.Dot) error {
+func (tx *Tx) Remove(a dotted.Address, dots []crdt.Dot) error {
 	if len(dots) == 0 {
 		return nil
 	}
-	if _, err := tx.op(crdt.Op{Kind: crdt.OpRemove, Address: a, Removes: dots}); err != nil {
+	if _, err := tx.op(delta.Op{Kind: delta.OpRemove, Address: a, Removes: dots}); err != nil {
 		return err
 	}
-	return tx.change(a, func(c crdt.Cell) crdt.Cell { return c.Without(dots) })
+	return tx.change(a, func(c dotted.Cell) dotted.Cell { return c.Without(dots) })
 }
 
-func (tx *Tx) change(a crdt.Address, fn func(crdt.Cell) crdt.Cell) error {
+func (tx *Tx) change(a dotted.Address, fn func(dotted.Cell) dotted.Cell) error {
 	c, err := tx.load(a)
 	if err != nil {
 		return tx.fail(err)
@@ -229,13 +231,13 @@ func (s *summaryState) copy() summaryState {
 }
 
 // Clear removes every entry of every cell under prefix; of all cells, if it is empty.
-func (tx *Tx) Clear(prefix crdt.Address) error {
+func (tx *Tx) Clear(prefix dotted.Address) error {
 	g, i := tx.g, len(tx.delta.Ops)
 	if tx.delta.Seen == nil {
 		tx.delta.Seen = g.r.seen.Clone()
 		tx.cost += 20 * len(tx.delta.Seen)
 	}
-	if _, err := tx.op(crdt.Op{Kind: crdt.OpClear, Address: prefix}); err != nil {
+	if _, err := tx.op(delta.Op{Kind: delta.OpClear, Address: prefix}); err != nil {
 		return err
 	}
 	if err := tx.save(prefix); err != nil {
@@ -248,7 +250,7 @@ func (tx *Tx) Clear(prefix crdt.Address) error {
 }
 
 // save notes what a clear is about to change.
-func (tx *Tx) save(prefix crdt.Address) error {
+func (tx *Tx) save(prefix dotted.Address) error {
 	g := tx.g
 	if tx.saved == nil {
 		tx.saved = &saved{clears: g.clears, added: len(g.added), dropped: len(g.dropped)}
@@ -288,11 +290,11 @@ func (tx *Tx) Context() crdt.VersionVector {
 }
 
 // Time returns the transaction's timestamp.
-func (tx *Tx) Time() crdt.Time { return tx.delta.Time }
+func (tx *Tx) Time() dotted.Time { return tx.delta.Time }
 
 // Keys calls fn with the keys that exist, begin with prefix and come after the given one, in the order
 // of View.Keys.
-func (tx *Tx) Keys(prefix, after string, fn func(string, crdt.Summary) bool) error {
+func (tx *Tx) Keys(prefix, after string, fn func(string, dotted.Summary) bool) error {
 	if err := tx.g.keys(prefix, after, fn); err != nil {
 		return tx.fail(err)
 	}

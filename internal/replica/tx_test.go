@@ -5,7 +5,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/dotted"
 )
 
 // TestATransactionWhoseFunctionDoesNotReturnLeavesNothing in its group, of which the rest is committed.
@@ -17,14 +17,14 @@ func TestATransactionWhoseFunctionDoesNotReturnLeavesNothing(t *testing.T) {
 		w := newWorld(t, 1, worldConfig{hosts: 1})
 		r := w.hosts[0].node.Replica
 		g := r.Begin(w.now)
-		enable := func(tx *Tx, key string) error { return crdt.Root(tx).Flag(key).Set(true) }
+		enable := func(tx *Tx, key string) error { return Fields(tx).Flag(key).Set(true) }
 		err := g.Update(func(tx *Tx) error { return enable(tx, "before") })
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
 			defer func() { _ = recover() }()
 			_ = g.Update(func(tx *Tx) error {
-				if _, err := crdt.Root(tx).Remove("before"); err != nil {
+				if _, err := Fields(tx).Remove("before"); err != nil {
 					t.Error(err)
 				}
 				if err := enable(tx, "lost"); err != nil {
@@ -44,7 +44,7 @@ func TestATransactionWhoseFunctionDoesNotReturnLeavesNothing(t *testing.T) {
 		var keys []string
 		v := r.View()
 		if err == nil {
-			err = v.Keys("", "", func(key string, _ crdt.Summary) bool { keys = append(keys, key); return true })
+			err = v.Keys("", "", func(key string, _ dotted.Summary) bool { keys = append(keys, key); return true })
 		}
 		v.Close()
 		if want := []string{"after", "before"}; err != nil || !slices.Equal(keys, want) {

@@ -2,15 +2,17 @@ package replica
 
 import (
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/store"
 )
 
-// View reads the state of one moment. It implements crdt.Tx for transactions that only read.
+// View reads the state of one moment. It implements dotted.Tx for transactions that only read.
 type View struct {
 	snap    store.Snapshot
 	clears  *clears
 	keys    int
-	tallies int // cells that count in a crdt.Summary's Tallies
+	tallies int // cells that count in a dotted.Summary's Tallies
 }
 
 // NewView returns a view of a store. It may be called by any goroutine.
@@ -21,7 +23,7 @@ func NewView(st store.Store, p Published) *View {
 	return &View{snap: st.Snapshot(), clears: p.clears, keys: p.keys, tallies: p.tallies}
 }
 
-func hasPrefix(a, prefix crdt.Address) bool {
+func hasPrefix(a, prefix dotted.Address) bool {
 	return len(a) >= len(prefix) && a[:len(prefix)] == prefix
 }
 
@@ -29,13 +31,13 @@ func hasPrefix(a, prefix crdt.Address) bool {
 func (v *View) Close() { v.snap.Close() }
 
 // Cell returns the live entries of one cell.
-func (v *View) Cell(a crdt.Address) (crdt.Cell, error) {
+func (v *View) Cell(a dotted.Address) (dotted.Cell, error) {
 	stored, err := v.stored(a, place(prefixCell, a))
 	return v.clears.hide(a, stored), err
 }
 
 // stored returns a cell as the store has it, with what pending clears hide.
-func (v *View) stored(a crdt.Address, key []byte) (crdt.Cell, error) {
+func (v *View) stored(a dotted.Address, key []byte) (dotted.Cell, error) {
 	record, ok, err := v.snap.Get(key)
 	if err != nil || !ok {
 		return nil, err
@@ -46,8 +48,8 @@ func (v *View) stored(a crdt.Address, key []byte) (crdt.Cell, error) {
 
 // Scan calls fn with the cells under prefix beyond after. Names of more than 256 bytes sort by their
 // first 128, and then in an order of the store's own.
-func (v *View) Scan(prefix, after crdt.Address, fn func(crdt.Address, crdt.Cell) bool) error {
-	return v.scanStored(prefix, after, func(a crdt.Address, c crdt.Cell) bool {
+func (v *View) Scan(prefix, after dotted.Address, fn func(dotted.Address, dotted.Cell) bool) error {
+	return v.scanStored(prefix, after, func(a dotted.Address, c dotted.Cell) bool {
 		if c = v.clears.hide(a, c); len(c) == 0 {
 			return true
 		}
@@ -55,8 +57,8 @@ func (v *View) Scan(prefix, after crdt.Address, fn func(crdt.Address, crdt.Cell)
 	})
 }
 
-func (v *View) scanStored(prefix, beyond crdt.Address,
-	fn func(crdt.Address, crdt.Cell) bool) error {
+func (v *View) scanStored(prefix, beyond dotted.Address,
+	fn func(dotted.Address, dotted.Cell) bool) error {
 	start := place(prefixCell, prefix)
 	end := after(start)
 	if beyond != "" {
@@ -82,39 +84,39 @@ func (v *View) scanStored(prefix, beyond crdt.Address,
 }
 
 // Summary tells what is visible under a key. O(log keys).
-func (v *View) Summary(key string) (crdt.Summary, error) {
-	at := place(prefixSummary, crdt.KeyAddress(key))
+func (v *View) Summary(key string) (dotted.Summary, error) {
+	at := place(prefixSummary, dotted.KeyAddress(key))
 	record, ok, err := v.snap.Get(at)
 	if err != nil || !ok {
-		return crdt.Summary{}, err
+		return dotted.Summary{}, err
 	}
 	_, s, era, err := decodeSummary(at, record)
 	if era < v.clears.era {
-		s = crdt.Summary{}
+		s = dotted.Summary{}
 	}
 	return s, err
 }
 
 // Keys calls fn with the keys that exist, begin with prefix and come after the given one, in the order of
 // their places, until fn returns false.
-func (v *View) Keys(prefix, beyond string, fn func(string, crdt.Summary) bool) error {
-	return v.keysStored(prefix, beyond, func(_ []byte, name string, s crdt.Summary) bool {
+func (v *View) Keys(prefix, beyond string, fn func(string, dotted.Summary) bool) error {
+	return v.keysStored(prefix, beyond, func(_ []byte, name string, s dotted.Summary) bool {
 		return fn(name, s)
 	})
 }
 
 // keysStored is Keys that also tells where the store has each summary.
 func (v *View) keysStored(prefix, beyond string,
-	fn func(at []byte, name string, s crdt.Summary) bool) error {
+	fn func(at []byte, name string, s dotted.Summary) bool) error {
 	start := nameStart(prefix)
 	end := after(start)
 	if beyond != "" {
 		// One before all that begins with the prefix bounds nothing.
-		if from := append(place(prefixSummary, crdt.KeyAddress(beyond)), 0); string(from) > string(start) {
+		if from := append(place(prefixSummary, dotted.KeyAddress(beyond)), 0); string(from) > string(start) {
 			start = from
 		}
 	}
-	return v.summaries(start, end, func(at []byte, name string, s crdt.Summary) bool {
+	return v.summaries(start, end, func(at []byte, name string, s dotted.Summary) bool {
 		if !s.Exists() || len(name) < len(prefix) || name[:len(prefix)] != prefix {
 			return true
 		}
@@ -128,13 +130,13 @@ func (v *View) Tallied(fn func(key string) bool) error {
 		return nil
 	}
 	kind := []byte{prefixSummary}
-	return v.summaries(kind, after(kind), func(_ []byte, name string, s crdt.Summary) bool {
+	return v.summaries(kind, after(kind), func(_ []byte, name string, s dotted.Summary) bool {
 		return s.Tallies == 0 || fn(name)
 	})
 }
 
 // summaries calls fn with the keys between two places that are written in this era, until fn returns false.
-func (v *View) summaries(start, end []byte, fn func(at []byte, name string, s crdt.Summary) bool) error {
+func (v *View) summaries(start, end []byte, fn func(at []byte, name string, s dotted.Summary) bool) error {
 	var failed error
 	err := v.snap.Scan(start, end, func(key, value []byte) bool {
 		at := append([]byte(nil), key...)
@@ -157,7 +159,7 @@ func (v *View) KeyCount() (int, error) { return v.keys, nil }
 // Log calls fn with the records of the moment's log from number on, each with its deltas in the order
 // in which they were applied here, until fn returns false. It stops where a record is missing: fn is
 // not called at all if that is the first one.
-func (v *View) Log(number uint64, fn func(number uint64, deltas []*crdt.Delta) bool) error {
+func (v *View) Log(number uint64, fn func(number uint64, deltas []*delta.Delta) bool) error {
 	// Most callers are at the log's end: a look at one key is cheaper than a scan.
 	if _, ok, err := v.snap.Get(numbered(prefixLog, number)); err != nil || !ok {
 		return err
@@ -174,7 +176,7 @@ func (v *View) Log(number uint64, fn func(number uint64, deltas []*crdt.Delta) b
 // nameStart returns where the summaries of keys begin that begin with prefix: before those of long keys,
 // of which the place keeps only the beginning.
 func nameStart(prefix string) []byte {
-	escaped := crdt.KeyAddress(prefix[:min(len(prefix), placeKeeps)])
+	escaped := dotted.KeyAddress(prefix[:min(len(prefix), placeKeeps)])
 	return append([]byte{prefixSummary}, escaped[:len(escaped)-2]...)
 }
 
@@ -182,18 +184,18 @@ func nameStart(prefix string) []byte {
 const placeKeeps = 128
 
 // Put refuses: a view only reads.
-func (v *View) Put(crdt.Address, []byte, []crdt.Dot) (crdt.Dot, error) {
+func (v *View) Put(dotted.Address, []byte, []crdt.Dot) (crdt.Dot, error) {
 	return crdt.Dot{}, crdt.ErrReadOnly
 }
 
 // Remove refuses: a view only reads.
-func (v *View) Remove(crdt.Address, []crdt.Dot) error { return crdt.ErrReadOnly }
+func (v *View) Remove(dotted.Address, []crdt.Dot) error { return crdt.ErrReadOnly }
 
 // Clear refuses: a view only reads.
-func (v *View) Clear(crdt.Address) error { return crdt.ErrReadOnly }
+func (v *View) Clear(dotted.Address) error { return crdt.ErrReadOnly }
 
 // Replica returns zero: a view issues no dots.
 func (v *View) Replica() crdt.ReplicaID { return 0 }
 
 // Time returns zero: a view has no timestamp.
-func (v *View) Time() crdt.Time { return 0 }
+func (v *View) Time() dotted.Time { return 0 }

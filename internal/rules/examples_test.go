@@ -20,14 +20,6 @@ func isShownElsewhere(name string) bool {
 	return strings.HasPrefix(name, "Max") || strings.HasPrefix(name, "Default")
 }
 
-// ofTheDatabase are the exported names of crdt that only the database uses, and methods of them.
-var ofTheDatabase = []string{
-	"Address", "KeyAddress", "ComparePlaces", "Cell", "Entry", "Join", "PayloadHidden", "PayloadTally", "DotSet",
-	"Tx", "Root", "Summary", "Reissue", "Clock", "Time", "TimeAt",
-	"Delta", "DecodeDelta", "Op", "OpKind", "OpPut", "OpRemove", "OpClear", "ClearSet", "Hash", "Heads",
-	"ErrTooLarge", "ReadVector", "WriteVector", "ReadDots", "WriteDots", "ReadContext", "WriteContext",
-}
-
 // exported returns the exported names of a file: functions, types, values, and methods of exported
 // types as Type.Method.
 func exported(s *source) (names []string) {
@@ -116,8 +108,7 @@ func TestEachExportedNameOfALibraryIsInAnExample(t *testing.T) {
 			if !method {
 				last = of
 			}
-			internal := pkg == "crdt" && slices.Contains(ofTheDatabase, of)
-			if used[last] || internal || slices.Contains(inResults, name) || isShownElsewhere(last) {
+			if used[last] || slices.Contains(inResults, name) || isShownElsewhere(last) {
 				continue
 			}
 			t.Errorf("%s.%s is in no example: show it in %s/example_test.go", pkg, name, pkg)

@@ -6,6 +6,8 @@ import (
 
 	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/replica"
 	"github.com/peerd/peerd/store"
 )
@@ -177,7 +179,7 @@ func (h *host) checkView(v *replica.View, seen []uint64) {
 		}
 	}
 	listed := 0
-	err := v.Keys("", "", func(string, crdt.Summary) bool { listed++; return true })
+	err := v.Keys("", "", func(string, dotted.Summary) bool { listed++; return true })
 	if h.tolerates(err) {
 		return
 	}
@@ -190,7 +192,7 @@ func (h *host) checkView(v *replica.View, seen []uint64) {
 func (h *host) compare(v *replica.View, key string, seen []uint64) int {
 	h.w.totals.Reads++
 	want := h.w.hist.expected(key, seen)
-	got, err := read(crdt.Root(v), key)
+	got, err := read(replica.Fields(v), key)
 	if h.tolerates(err) {
 		return len(want)
 	}
@@ -227,7 +229,7 @@ func (h *host) checkLog(theirs crdt.VersionVector) {
 	}
 	got := theirs.Clone()
 	for more := true; more; {
-		next, there, err := h.node.LogRead(from, 64, func(d *crdt.Delta) bool {
+		next, there, err := h.node.LogRead(from, 64, func(d *delta.Delta) bool {
 			if d.First <= got[d.Replica]+1 {
 				got.Raise(d.Replica, d.Last())
 			}
@@ -252,7 +254,7 @@ func (h *host) checkRoot() {
 	cells := 0
 	raw := replica.NewView(h.volume, replica.Published{})
 	defer raw.Close()
-	err := raw.Scan("", "", func(a crdt.Address, c crdt.Cell) bool {
+	err := raw.Scan("", "", func(a dotted.Address, c dotted.Cell) bool {
 		for _, e := range c {
 			sum = sum.Add(antientropy.Of(a, e))
 		}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/replica"
 	"github.com/peerd/peerd/store"
 )
@@ -51,7 +53,7 @@ func (w *world) mark(t *transaction) []mutation {
 	w.markers++
 	t.marker = fmt.Sprint(w.markers)
 	return []mutation{addTo(markerKey, t.marker), {
-		what: "count", cell: crdt.KeyAddress(ledgerKey).Type(crdt.TypeValue), adds: 1, count: true,
+		what: "count", cell: dotted.KeyAddress(ledgerKey).Type(crdt.TypeValue), adds: 1, count: true,
 		do: func(f crdt.Fields) error { return second(f.Counter(ledgerKey).Add(1)) },
 	}}
 }
@@ -150,7 +152,7 @@ func (h *host) wakeFrom(id crdt.ReplicaID) {
 func (w *world) tellMarkers(d *disk, there map[string]bool) {
 	v := replica.NewView(d.written, replica.Published{})
 	defer v.Close()
-	f := crdt.Root(v)
+	f := replica.Fields(v)
 	for m := range f.Set(markerKey).All() {
 		there[m] = true
 	}
@@ -177,7 +179,7 @@ func (w *world) apart(a, b *host) (crdt.ReplicaID, bool) {
 }
 
 // follows reports whether a delta is another one, or comes after it in its replica's chain.
-func (w *world) follows(head, other crdt.Hash) bool {
+func (w *world) follows(head, other delta.Hash) bool {
 	for ; head != 0; head = w.hist.before[head] {
 		if head == other {
 			return true
@@ -250,7 +252,7 @@ func (w *world) checkOwnMarkers(h *host) {
 func (w *world) checkLedger(h *host, markers int) {
 	v := h.node.View()
 	defer v.Close()
-	f := crdt.Root(v)
+	f := replica.Fields(v)
 	if counted := f.Counter(ledgerKey).Get(); f.Err() != nil || int(counted) != markers {
 		w.fail("%s has %d transactions and counted %d (%v)", h.id, markers, counted, f.Err())
 	}
@@ -261,9 +263,9 @@ func (w *world) end(h *host) {
 	if w.chance(2) {
 		h.close()
 	}
-	set := crdt.KeyAddress(markerKey).Type(crdt.TypeSet)
+	set := dotted.KeyAddress(markerKey).Type(crdt.TypeSet)
 	err := replica.Salvage(h.disk.written, func(s replica.Salvaged) error {
-		if s.Op.Kind == crdt.OpPut && len(s.Op.Address) > len(set) && s.Op.Address[:len(set)] == set {
+		if s.Op.Kind == delta.OpPut && len(s.Op.Address) > len(set) && s.Op.Address[:len(set)] == set {
 			if name, _, ok := s.Op.Address[len(set):].CutName(); ok {
 				w.salvaged[name] = true
 			}

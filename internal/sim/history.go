@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
 )
 
 // mutation is one thing that a transaction does, and what it is meant to do: not in terms of dots
@@ -12,16 +14,16 @@ type mutation struct {
 	what string // for the trace
 	do   func(f crdt.Fields) error
 
-	cell  crdt.Address // where it writes; "" for nowhere
-	text  string       // what it writes
-	adds  int64        // what it adds
-	write bool         // whether it writes text
-	count bool         // whether it counts adds
+	cell  dotted.Address // where it writes; "" for nowhere
+	text  string         // what it writes
+	adds  int64          // what it adds
+	write bool           // whether it writes text
+	count bool           // whether it counts adds
 
-	clears      crdt.Address // the prefix of cells of which it removes what it had seen
-	all         bool         // it clears everything
-	keepsCounts bool         // but not increments
-	keepsTexts  bool         // but not texts
+	clears      dotted.Address // the prefix of cells of which it removes what it had seen
+	all         bool           // it clears everything
+	keepsCounts bool           // but not increments
+	keepsTexts  bool           // but not texts
 }
 
 // transaction is one that a client asked for and a replica accepted.
@@ -29,7 +31,7 @@ type transaction struct {
 	id     int
 	host   *host
 	muts   []mutation
-	time   crdt.Time
+	time   dotted.Time
 	first  crdt.Dot // its delta's dots are first to last
 	last   uint64
 	owner  int      // index of first.Replica
@@ -44,9 +46,9 @@ type transaction struct {
 // only its dots: they name the transaction in a replica's context.
 type history struct {
 	all      []*transaction
-	replicas map[crdt.ReplicaID]int  // index by id
-	hashes   map[crdt.Dot]crdt.Hash  // of deltas, by their first dots
-	before   map[crdt.Hash]crdt.Hash // of deltas, the hash of the replica's delta before it
+	replicas map[crdt.ReplicaID]int    // index by id
+	hashes   map[crdt.Dot]delta.Hash   // of deltas, by their first dots
+	before   map[delta.Hash]delta.Hash // of deltas, the hash of the replica's delta before it
 	byKey    map[string][]*effect
 	keys     []string // of byKey, in the order of first use
 }
@@ -64,8 +66,8 @@ type effect struct {
 func newHistory() *history {
 	return &history{
 		replicas: map[crdt.ReplicaID]int{},
-		hashes:   map[crdt.Dot]crdt.Hash{},
-		before:   map[crdt.Hash]crdt.Hash{},
+		hashes:   map[crdt.Dot]delta.Hash{},
+		before:   map[delta.Hash]delta.Hash{},
 		byKey:    map[string][]*effect{},
 	}
 }
@@ -117,7 +119,7 @@ func (h *history) add(t *transaction) {
 				h.remove(&effect{mutation: m, of: t, n: i}, key)
 			}
 		}
-		for _, at := range []crdt.Address{m.cell, m.clears} {
+		for _, at := range []dotted.Address{m.cell, m.clears} {
 			if at == "" {
 				continue
 			}
@@ -125,7 +127,7 @@ func (h *history) add(t *transaction) {
 			if h.byKey[key] == nil {
 				h.keys = append(h.keys, key)
 			}
-			skip := len(crdt.KeyAddress(key))
+			skip := len(dotted.KeyAddress(key))
 			e := &effect{mutation: m, of: t, n: i}
 			e.at, e.span = cut(m.cell, skip), cut(m.clears, skip)
 			h.remove(e, key)
@@ -144,11 +146,11 @@ func (h *history) remove(e *effect, key string) {
 	}
 }
 
-func cut(a crdt.Address, skip int) string { return string(a[min(len(a), skip):]) }
+func cut(a dotted.Address, skip int) string { return string(a[min(len(a), skip):]) }
 
 // committed notes a delta that some replica committed. It reports whether its dots were given to
 // another one before.
-func (h *history) committed(d *crdt.Delta) (again bool) {
+func (h *history) committed(d *delta.Delta) (again bool) {
 	first := d.Dot(0)
 	old, known := h.hashes[first]
 	h.hashes[first], h.before[d.Hash()] = d.Hash(), d.Prev

@@ -3,11 +3,11 @@ package sim
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/replica"
 	"github.com/peerd/peerd/store"
 )
@@ -304,7 +304,7 @@ func (h *host) transact(g *replica.Group, muts []mutation) (*transaction, error)
 		t.first = crdt.Dot{Replica: tx.Replica(), Counter: seen[tx.Replica()] + 1}
 		t.time = tx.Time()
 		for _, m := range muts {
-			err := m.do(crdt.Root(tx))
+			err := m.do(replica.Fields(tx))
 			if errors.Is(err, crdt.ErrNotInteger) || errors.Is(err, crdt.ErrOverflow) {
 				continue
 			}
@@ -319,7 +319,7 @@ func (h *host) transact(g *replica.Group, muts []mutation) (*transaction, error)
 		return nil
 	})
 	switch {
-	case errors.Is(err, errGaveUp), errors.Is(err, crdt.ErrTooLarge):
+	case errors.Is(err, errGaveUp), errors.Is(err, delta.ErrTooLarge):
 		return nil, nil
 	case errors.Is(err, store.ErrCorrupt) && h.disk.rotten:
 		h.verify(replica.ProofEvery)
@@ -467,15 +467,6 @@ func (h *host) serve() error {
 		}
 	}
 	return nil
-}
-
-func sortedIDs[V any](m map[gossip.NeighbourID]V) []gossip.NeighbourID {
-	ids := make([]gossip.NeighbourID, 0, len(m))
-	for id := range m {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	return ids
 }
 
 // sync has what was committed made durable, beside the loop.

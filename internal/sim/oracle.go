@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/dotted"
 )
 
 // The oracle says what a reader must get, as a plain function of the history and of which
@@ -21,7 +22,7 @@ type reading map[string]string
 
 // expected returns what must be read of a key by a replica that has seen what it has.
 func (h *history) expected(key string, seen []uint64) reading {
-	cells := map[crdt.Address][]*effect{}
+	cells := map[dotted.Address][]*effect{}
 	for _, e := range h.byKey[key] {
 		if e.cell != "" && has(seen, e.of) && !e.removedBy(seen) {
 			cells[e.cell] = append(cells[e.cell], e)
@@ -51,7 +52,7 @@ func (e *effect) removes(o *effect) bool {
 }
 
 // describe says how a cell with the given live effects reads.
-func describe(a crdt.Address, live []*effect) string {
+func describe(a dotted.Address, live []*effect) string {
 	shape := a.Shape()
 	if shape[len(shape)-1] != byte(crdt.TypeValue) {
 		return "there"
@@ -111,7 +112,7 @@ func abbreviate(v string) string {
 // read returns what a reader gets of a key, through the types' own methods.
 func read(f crdt.Fields, key string) (reading, error) {
 	out := reading{}
-	err := readName(f, key, crdt.KeyAddress(key), f.Types(key), out)
+	err := readName(f, key, dotted.KeyAddress(key), f.Types(key), out)
 	if f.Err() != nil {
 		return nil, f.Err() // what was read since is no reading
 	}
@@ -120,7 +121,7 @@ func read(f crdt.Fields, key string) (reading, error) {
 
 // readName reads all types under a name.
 func readName(
-	f crdt.Fields, name string, at crdt.Address, kinds crdt.Types, out reading,
+	f crdt.Fields, name string, at dotted.Address, kinds crdt.Types, out reading,
 ) error {
 	if exists := f.Has(name); exists != (kinds != 0) {
 		return fmt.Errorf("name %q: exists %v, types %v", name, exists, kinds)
@@ -134,7 +135,7 @@ func readName(
 }
 
 // readType reads one type under a name.
-func readType(f crdt.Fields, name string, at crdt.Address, t crdt.Type, out reading) error {
+func readType(f crdt.Fields, name string, at dotted.Address, t crdt.Type, out reading) error {
 	switch t {
 	case crdt.TypeSet:
 		return readSet(f.Set(name), at, out)
@@ -150,7 +151,7 @@ func readType(f crdt.Fields, name string, at crdt.Address, t crdt.Type, out read
 	return readValue(f, name, at, out)
 }
 
-func readValue(f crdt.Fields, name string, at crdt.Address, out reading) error {
+func readValue(f crdt.Fields, name string, at dotted.Address, out reading) error {
 	latest, ok := f.String(name).Get()
 	if !ok {
 		return fmt.Errorf("string %q is listed and not there", at)
@@ -163,7 +164,7 @@ func readValue(f crdt.Fields, name string, at crdt.Address, out reading) error {
 	return nil
 }
 
-func readSet(s crdt.Set, at crdt.Address, out reading) error {
+func readSet(s crdt.Set, at dotted.Address, out reading) error {
 	found := 0
 	for e := range s.All() {
 		out[string(at.Name(e))] = "there"
@@ -175,7 +176,7 @@ func readSet(s crdt.Set, at crdt.Address, out reading) error {
 	return nil
 }
 
-func readMap(m crdt.Map, at crdt.Address, out reading) error {
+func readMap(m crdt.Map, at dotted.Address, out reading) error {
 	names := 0
 	for name, kinds := range m.All() {
 		if err := readName(m.Fields, name, at.Name(name), kinds, out); err != nil {

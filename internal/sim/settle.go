@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/replica"
 )
 
@@ -208,7 +210,7 @@ func (w *world) empty() {
 	h := w.members()[0]
 	var muts []mutation
 	for _, key := range w.hist.keys {
-		muts = append(muts, mutation{what: fmt.Sprintf("delete %q", key), clears: crdt.KeyAddress(key),
+		muts = append(muts, mutation{what: fmt.Sprintf("delete %q", key), clears: dotted.KeyAddress(key),
 			do: func(f crdt.Fields) error { return second(f.Remove(key)) }})
 	}
 	if len(muts) == 0 {
@@ -235,11 +237,20 @@ func (h *host) isAsked() bool {
 func (w *world) checkEmptied(h *host) {
 	v := h.node.View()
 	defer v.Close()
-	err := v.Scan("", "", func(a crdt.Address, c crdt.Cell) bool {
+	err := v.Scan("", "", func(a dotted.Address, c dotted.Cell) bool {
 		if c.Visible() || len(c) > 2*w.incarnations {
 			w.fail("%s still has %d entries at %q", h.id, len(c), a)
 		}
 		return true
 	})
 	h.tolerates(err)
+}
+
+func sortedIDs[V any](m map[gossip.NeighbourID]V) []gossip.NeighbourID {
+	ids := make([]gossip.NeighbourID, 0, len(m))
+	for id := range m {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/dotted"
 )
 
 // mix is what a world's clients do: each world draws its own, so that some hammer one key with
@@ -95,7 +96,7 @@ func (m *mix) element(rng *rand.Rand) string { return strconv.Itoa(rng.IntN(m.el
 
 // drawWrite returns a write of a top-level value, or a small removal.
 func (m *mix) drawWrite(rng *rand.Rand, kind int, key string) mutation {
-	at := crdt.KeyAddress(key)
+	at := dotted.KeyAddress(key)
 	value := at.Type(crdt.TypeValue)
 	switch kind {
 	case setString, setRegister, setLarge:
@@ -131,7 +132,7 @@ func (m *mix) drawWrite(rng *rand.Rand, kind int, key string) mutation {
 }
 
 func addTo(key, elem string) mutation {
-	cell := crdt.KeyAddress(key).Type(crdt.TypeSet).Name(elem)
+	cell := dotted.KeyAddress(key).Type(crdt.TypeSet).Name(elem)
 	return mutation{what: fmt.Sprintf("add %q %q", key, elem), cell: cell, write: true, clears: cell,
 		do: func(f crdt.Fields) error { return second(f.Set(key).Add(elem)) }}
 }
@@ -151,7 +152,7 @@ func (m *mix) text(rng *rand.Rand, large bool) string {
 // drawNested returns a write inside a map.
 func (m *mix) drawNested(rng *rand.Rand, kind int, key string) mutation {
 	field := m.element(rng)
-	at := crdt.KeyAddress(key).Type(crdt.TypeMap)
+	at := dotted.KeyAddress(key).Type(crdt.TypeMap)
 	in := func(f crdt.Fields) crdt.Fields { return f.Map(key).Fields }
 	for range rng.IntN(3) {
 		outer, at2 := in, at.Name("in").Type(crdt.TypeMap)
@@ -175,9 +176,9 @@ func (m *mix) drawNested(rng *rand.Rand, kind int, key string) mutation {
 
 // drawRemoval returns a removal of something as a whole.
 func (m *mix) drawRemoval(rng *rand.Rand, kind int, key string) mutation {
-	at := crdt.KeyAddress(key)
+	at := dotted.KeyAddress(key)
 	value := at.Type(crdt.TypeValue)
-	remove := func(what string, at crdt.Address, do func(f crdt.Fields) error) mutation {
+	remove := func(what string, at dotted.Address, do func(f crdt.Fields) error) mutation {
 		return mutation{what: fmt.Sprintf("%s %q", what, at), clears: at, do: do}
 	}
 	switch kind {

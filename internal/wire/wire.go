@@ -177,6 +177,17 @@ func (r *Reader) Array(max int) int {
 	return n
 }
 
+// Fields reads the header of an array of at least n values, one for each field of a record, and returns how many
+// there are beyond them: of a newer version, to be skipped.
+func (r *Reader) Fields(n int) (extra int) {
+	got := r.Array(64)
+	if got < n {
+		r.Fail("%d fields, want %d", got, n)
+		return 0
+	}
+	return got - n
+}
+
 // Uint reads an unsigned integer.
 func (r *Reader) Uint() uint64 {
 	if r.err != nil {

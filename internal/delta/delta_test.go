@@ -1,15 +1,17 @@
-package crdt
+package delta
 
 import (
 	"errors"
 	"strings"
 	"testing"
 
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/wire"
 )
 
 func TestDecodeRefusesDeltasThatBreakTheRules(t *testing.T) {
-	flag := KeyAddress("k").Type(TypeFlag)
+	flag := dotted.KeyAddress("k").Type(crdt.TypeFlag)
 	put := Op{Kind: OpPut, Address: flag, Payload: []byte{1}}
 	with := func(change func(d *Delta)) *Delta {
 		d := &Delta{Replica: 1, First: 2, Prev: 3, Ops: []Op{put}}
@@ -23,35 +25,35 @@ func TestDecodeRefusesDeltasThatBreakTheRules(t *testing.T) {
 		"first with hash":      with(func(d *Delta) { d.First = 1 }),
 		"later without hash":   with(func(d *Delta) { d.Prev = 0 }),
 		"counter out of range": with(func(d *Delta) { d.First = 1<<62 + 1 }),
-		"depends on itself":    with(func(d *Delta) { d.Deps = VersionVector{1: 1} }),
+		"depends on itself":    with(func(d *Delta) { d.Deps = crdt.VersionVector{1: 1} }),
 		"no payload":           with(func(d *Delta) { d.Ops = []Op{{Kind: OpPut, Address: flag}} }),
 		"unknown operation":    with(func(d *Delta) { d.Ops = []Op{{Kind: 9, Address: flag}} }),
 		"no address":           with(func(d *Delta) { d.Ops = []Op{{Kind: OpRemove}} }),
 		"unended name":         with(func(d *Delta) { d.Ops = []Op{{Kind: OpClear, Address: "k"}} }),
 		"long name": with(func(d *Delta) {
-			d.Ops = []Op{{Kind: OpClear, Address: KeyAddress(strings.Repeat("k", MaxName+1))}}
+			d.Ops = []Op{{Kind: OpClear, Address: dotted.KeyAddress(strings.Repeat("k", crdt.MaxName+1))}}
 		}),
 		"too many operations": with(func(d *Delta) { d.Ops = make([]Op, MaxOps+1) }),
 		"large payload": with(func(d *Delta) {
-			d.Ops = []Op{{Kind: OpPut, Address: flag, Payload: make([]byte, MaxPayload+1)}}
+			d.Ops = []Op{{Kind: OpPut, Address: flag, Payload: make([]byte, dotted.MaxPayload+1)}}
 		}),
-		"vector with a zero": with(func(d *Delta) { d.Deps = VersionVector{2: 0} }),
+		"vector with a zero": with(func(d *Delta) { d.Deps = crdt.VersionVector{2: 0} }),
 	} {
-		if _, err := DecodeDelta(d.Encode()); !errors.Is(err, wire.ErrMalformed) {
+		if _, err := Decode(d.Encode()); !errors.Is(err, wire.ErrMalformed) {
 			t.Errorf("%s: %v, want ErrMalformed", name, err)
 		}
 	}
-	if _, err := DecodeDelta(make([]byte, MaxDeltaSize+1)); !errors.Is(err, ErrTooLarge) {
+	if _, err := Decode(make([]byte, MaxSize+1)); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("beyond the size limit: %v", err)
 	}
 }
 
 func TestDecodeCarriesFieldsOfANewerVersion(t *testing.T) {
-	d := &Delta{Replica: 1, First: 1, Ops: []Op{{Kind: OpClear, Address: KeyAddress("k")}}}
+	d := &Delta{Replica: 1, First: 1, Ops: []Op{{Kind: OpClear, Address: dotted.KeyAddress("k")}}}
 	data := d.Encode()
 	newer := append([]byte{data[0] + 1}, data[1:]...)
 	newer = append(newer, 0x93, 1, 2, 0xc3) // an array that this version does not know
-	got, err := DecodeDelta(newer)
+	got, err := Decode(newer)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,38 +63,39 @@ func TestDecodeCarriesFieldsOfANewerVersion(t *testing.T) {
 }
 
 func TestReadyWaitsForTheReplicasOwnAndForWhatItDependsOn(t *testing.T) {
-	d := &Delta{Replica: 1, First: 5, Deps: VersionVector{2: 3}, Ops: make([]Op, 2)}
+	d := &Delta{Replica: 1, First: 5, Deps: crdt.VersionVector{2: 3}, Ops: make([]Op, 2)}
 	for _, c := range []struct {
-		seen VersionVector
+		seen crdt.VersionVector
 		want bool
 	}{
-		{VersionVector{1: 4, 2: 3}, true},
-		{VersionVector{1: 4, 2: 9, 3: 1}, true},
-		{VersionVector{1: 3, 2: 3}, false},
-		{VersionVector{1: 6, 2: 3}, false},
-		{VersionVector{1: 4, 2: 2}, false},
+		{crdt.VersionVector{1: 4, 2: 3}, true},
+		{crdt.VersionVector{1: 4, 2: 9, 3: 1}, true},
+		{crdt.VersionVector{1: 3, 2: 3}, false},
+		{crdt.VersionVector{1: 6, 2: 3}, false},
+		{crdt.VersionVector{1: 4, 2: 2}, false},
 		{nil, false},
 	} {
 		if got := d.Ready(c.seen); got != c.want {
 			t.Errorf("with %v: %v", c.seen, got)
 		}
 	}
-	if d.Last() != 6 || d.Dot(1) != (Dot{1, 6}) {
+	if d.Last() != 6 || d.Dot(1) != (crdt.Dot{Replica: 1, Counter: 6}) {
 		t.Errorf("last %d, dot %v", d.Last(), d.Dot(1))
 	}
 }
 
 func TestClearSeesItsContextAndTheOperationsBeforeIt(t *testing.T) {
-	d := &Delta{Replica: 1, First: 5, Seen: VersionVector{1: 4, 2: 3}, Ops: make([]Op, 3)}
+	dot := func(r crdt.ReplicaID, n uint64) crdt.Dot { return crdt.Dot{Replica: r, Counter: n} }
+	d := &Delta{Replica: 1, First: 5, Seen: crdt.VersionVector{1: 4, 2: 3}, Ops: make([]Op, 3)}
 	for _, c := range []struct {
-		dot  Dot
+		of   crdt.Dot
 		want bool
 	}{
-		{Dot{2, 3}, true}, {Dot{2, 4}, false}, {Dot{1, 4}, true}, {Dot{1, 5}, true},
-		{Dot{1, 6}, false}, {Dot{3, 1}, false},
+		{dot(2, 3), true}, {dot(2, 4), false}, {dot(1, 4), true}, {dot(1, 5), true},
+		{dot(1, 6), false}, {dot(3, 1), false},
 	} {
-		if got := d.SeenBy(1).Has(c.dot); got != c.want {
-			t.Errorf("the second operation removes %v: %v", c.dot, got)
+		if got := d.SeenBy(1).Has(c.of); got != c.want {
+			t.Errorf("the second operation removes %v: %v", c.of, got)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package crdt
+package dotted
 
 import (
 	"errors"
@@ -32,6 +32,21 @@ const (
 	// TypeMap has a name for each field, and under it any type.
 	TypeMap Type = 'm'
 )
+
+// String returns what the type is called: "string", "flag", "set" or "map".
+func (t Type) String() string {
+	switch t {
+	case TypeMap:
+		return "map"
+	case TypeSet:
+		return "set"
+	case TypeValue:
+		return "string"
+	case TypeFlag:
+		return "flag"
+	}
+	return "unknown"
+}
 
 // Limits of addresses, in bytes. A longer name or address is refused with ErrTooLong.
 const (
@@ -111,6 +126,12 @@ func (a Address) CutType() (t Type, rest Address, ok bool) {
 		return 0, "", false
 	}
 	return Type(a[0]), a[1:], true
+}
+
+// KeyAddress returns the part of a that names the key.
+func (a Address) KeyAddress() Address {
+	_, rest, _ := a.CutName()
+	return a[:len(a)-len(rest)]
 }
 
 // Key returns the key that the address belongs to.

@@ -1,4 +1,4 @@
-package crdt
+package dotted
 
 import (
 	"slices"
@@ -61,6 +61,9 @@ func TestVersionVectorsAreSetsOfDots(t *testing.T) {
 		}
 	})
 }
+
+// epochStart is when the clocks of these tests begin.
+var epochStart = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 
 func TestClockRunsForwardWhateverTheWallClockDoes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

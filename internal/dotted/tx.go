@@ -1,10 +1,13 @@
-package crdt
+package dotted
 
-import "errors"
+import (
+	"errors"
+	"iter"
+)
 
-// Tx is what the types of this package are views over: a transaction on a sorted set of cells. State
+// Tx is what the types of package crdt are views over: a transaction on a sorted set of cells. crdt.State
 // implements it in memory, the database over its store, so that each type's meaning is written once.
-// Whoever uses values or the database does not meet it: Fields stands for it.
+// Whoever uses values or the database does not meet it: crdt.Fields stands for it.
 //
 // A transaction sees its own writes. Cells that it returns must not be changed. It is used by one
 // goroutine.
@@ -54,14 +57,15 @@ func (s Summary) Exists() bool {
 	return false
 }
 
-// Types returns the types under the key.
-func (s Summary) Types() (held Types) {
-	for shape, n := range s.Visible {
-		if n > 0 && len(shape) > 0 {
-			held = held.with(Type(shape[0]))
+// Types passes the types under the key, in no order, and one again for each shape of cells that begins with it.
+func (s Summary) Types() iter.Seq[Type] {
+	return func(yield func(Type) bool) {
+		for shape, n := range s.Visible {
+			if n > 0 && len(shape) > 0 && !yield(Type(shape[0])) {
+				return
+			}
 		}
 	}
-	return held
 }
 
 // Holds reports whether the key has visible cells of type t.

@@ -1,28 +1,23 @@
-package crdt
+package delta
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/wire"
 )
 
 // Limits of one delta, which every store can apply in one transaction. They are part of the protocol.
 const (
-	MaxOps       = 8192    // mutations in a transaction
-	MaxCost      = 7 << 20 // see Delta.Cost
-	MaxDeltaSize = 4 << 20 // bytes, encoded
-	MaxPayload   = 1<<20 + 64
-	MaxReplicas  = 1 << 16 // that have written: entries of a replica's context
-
-	// maxReplicas bounds the entries of a vector that is read. Two contexts that are joined can have more than
-	// MaxReplicas.
-	maxReplicas = 1 << 20
+	MaxOps      = 8192    // mutations in a transaction
+	MaxCost     = 7 << 20 // see Delta.Cost
+	MaxSize     = 4 << 20 // bytes, encoded
+	MaxReplicas = 1 << 16 // that have written: entries of a replica's context
 )
 
-// ErrTooLarge is returned for a transaction beyond MaxOps, MaxCost or MaxDeltaSize, and for the first one of a
+// ErrTooLarge is returned for a transaction beyond MaxOps, MaxCost or MaxSize, and for the first one of a
 // replica where MaxReplicas have written already.
 var ErrTooLarge = errors.New("transaction too large")
 
@@ -38,42 +33,37 @@ const (
 // Op is one mutation. It has a dot of its own, removals too: the First of its delta plus its index.
 type Op struct {
 	Kind    OpKind
-	Address Address // a cell; for OpClear a prefix, empty for everything
-	Payload []byte  // OpPut
-	Removes []Dot   // OpPut, OpRemove: in the order of dots
+	Address dotted.Address // a cell; for OpClear a prefix, empty for everything
+	Payload []byte         // OpPut
+	Removes []crdt.Dot     // OpPut, OpRemove: in the order of dots
 }
 
 // Delta is what one transaction did: a run of dots of one replica.
 type Delta struct {
-	Replica ReplicaID
+	Replica crdt.ReplicaID
 	First   uint64 // counter of the first op's dot
-	Time    Time
+	Time    dotted.Time
 	// Prev is the hash of the replica's previous delta; 0 for its first.
 	Prev Hash
 	// Deps is what the replica's context had gained since its previous delta, others' dots only: with
 	// the dots before First it is everything that this delta may have seen.
-	Deps VersionVector
+	Deps crdt.VersionVector
 	// Seen is the whole context at the start of the transaction. It is there only if an op is OpClear,
 	// which removes the dots in Seen and those of the delta's earlier ops.
-	Seen VersionVector
+	Seen crdt.VersionVector
 	Ops  []Op
 
 	encoded []byte
 	hash    Hash
 }
 
-// Hash is the first 8 bytes of a SHA-256. It chains the deltas of a replica so that a dot that was
-// issued twice is noticed; it is no defence against a member that lies.
-type Hash uint64
-
-// Heads holds, for the replicas of a version vector, the hash of the delta that ends at their counter.
-type Heads map[ReplicaID]Hash
-
 // Last returns the counter of the last op's dot.
 func (d *Delta) Last() uint64 { return d.First + uint64(len(d.Ops)) - 1 }
 
 // Dot returns the dot of the i-th op.
-func (d *Delta) Dot(i int) Dot { return Dot{d.Replica, d.First + uint64(i)} }
+func (d *Delta) Dot(i int) crdt.Dot {
+	return crdt.Dot{Replica: d.Replica, Counter: d.First + uint64(i)}
+}
 
 // Cost bounds the bytes that a store writes for the op: its cell, the cell's place in the tree and in
 // its key's summary, and the log.
@@ -97,18 +87,18 @@ func (d *Delta) SeenBy(i int) ClearSet {
 
 // ClearSet is what an OpClear saw: the context of its transaction and the ops before it.
 type ClearSet struct {
-	Seen    VersionVector
-	Replica ReplicaID // the issuer, whose dots below Below are seen too
+	Seen    crdt.VersionVector
+	Replica crdt.ReplicaID // the issuer, whose dots below Below are seen too
 	Below   uint64
 }
 
 // Has reports whether the clear removes d.
-func (s ClearSet) Has(d Dot) bool {
+func (s ClearSet) Has(d crdt.Dot) bool {
 	return s.Seen.Has(d) || d.Replica == s.Replica && d.Counter < s.Below
 }
 
 // Ready reports whether a replica with context seen has everything that d may have seen.
-func (d *Delta) Ready(seen VersionVector) bool {
+func (d *Delta) Ready(seen crdt.VersionVector) bool {
 	return seen[d.Replica] == d.First-1 && seen.Contains(d.Deps) && seen.Contains(d.Seen)
 }
 
@@ -127,11 +117,6 @@ func (d *Delta) Hash() Hash {
 	return d.hash
 }
 
-func hashOf(b []byte) Hash {
-	sum := sha256.Sum256(b)
-	return Hash(binary.BigEndian.Uint64(sum[:8]))
-}
-
 const deltaFields = 7
 
 func (d *Delta) write(w *wire.Writer) {
@@ -140,8 +125,8 @@ func (d *Delta) write(w *wire.Writer) {
 	w.Uint(d.First)
 	w.Uint(uint64(d.Time))
 	w.Uint(uint64(d.Prev))
-	WriteVector(w, d.Deps)
-	WriteVector(w, d.Seen)
+	dotted.WriteVector(w, d.Deps)
+	dotted.WriteVector(w, d.Seen)
 	w.Array(len(d.Ops))
 	for i := range d.Ops {
 		d.Ops[i].write(w)
@@ -154,13 +139,13 @@ func (o *Op) write(w *wire.Writer) {
 		w.Array(4)
 		w.Uint(uint64(o.Kind))
 		w.String(string(o.Address))
-		WriteDots(w, o.Removes)
+		dotted.WriteDots(w, o.Removes)
 		w.Bytes(o.Payload)
 	case OpRemove:
 		w.Array(3)
 		w.Uint(uint64(o.Kind))
 		w.String(string(o.Address))
-		WriteDots(w, o.Removes)
+		dotted.WriteDots(w, o.Removes)
 	default:
 		w.Array(2)
 		w.Uint(uint64(o.Kind))
@@ -168,11 +153,11 @@ func (o *Op) write(w *wire.Writer) {
 	}
 }
 
-// DecodeDelta reads a delta and checks that it keeps to the limits. The result points into data, which
+// Decode reads a delta and checks that it keeps to the limits. The result points into data, which
 // must not change. Fields that a newer version appended are kept: Encode returns data.
-func DecodeDelta(data []byte) (*Delta, error) {
-	if len(data) > MaxDeltaSize {
-		return nil, fmt.Errorf("%w: %d bytes (limit %d)", ErrTooLarge, len(data), MaxDeltaSize)
+func Decode(data []byte) (*Delta, error) {
+	if len(data) > MaxSize {
+		return nil, fmt.Errorf("%w: %d bytes (limit %d)", ErrTooLarge, len(data), MaxSize)
 	}
 	d := &Delta{}
 	if err := wire.Decode(data, d.read); err != nil {
@@ -184,13 +169,13 @@ func DecodeDelta(data []byte) (*Delta, error) {
 }
 
 func (d *Delta) read(r *wire.Reader) {
-	extra := readFields(r, deltaFields)
-	d.Replica = ReplicaID(r.Uint())
+	extra := r.Fields(deltaFields)
+	d.Replica = crdt.ReplicaID(r.Uint())
 	d.First = r.Uint()
-	d.Time = Time(r.Uint())
+	d.Time = dotted.Time(r.Uint())
 	d.Prev = Hash(r.Uint())
-	d.Deps = ReadVector(r)
-	d.Seen = ReadVector(r)
+	d.Deps = dotted.ReadVector(r)
+	d.Seen = dotted.ReadVector(r)
 	n := r.Array(MaxOps)
 	if n > 0 {
 		d.Ops = make([]Op, 0, min(n, 1024))
@@ -201,7 +186,7 @@ func (d *Delta) read(r *wire.Reader) {
 	r.Skip(extra)
 	switch {
 	case r.Err() != nil:
-	case d.Replica == 0 || d.First == 0 || n == 0 || d.First > 1<<62:
+	case d.Replica == 0 || d.First == 0 || n == 0 || d.First > dotted.MaxCounter:
 		r.Fail("no replica, dot or operation")
 	case (d.First == 1) != (d.Prev == 0):
 		r.Fail("the chain of hashes does not begin at the first dot")
@@ -212,31 +197,21 @@ func (d *Delta) read(r *wire.Reader) {
 	}
 }
 
-// readFields reads an array header of at least n fields and returns how many there are beyond them.
-func readFields(r *wire.Reader, n int) (extra int) {
-	got := r.Array(64)
-	if got < n {
-		r.Fail("%d fields, want %d", got, n)
-		return 0
-	}
-	return got - n
-}
-
 func readOp(r *wire.Reader) Op {
 	fields := r.Array(64)
-	o := Op{Kind: OpKind(r.Uint()), Address: Address(r.String(MaxAddress))}
+	o := Op{Kind: OpKind(r.Uint()), Address: dotted.Address(r.String(crdt.MaxAddress))}
 	known := 2
 	switch o.Kind {
 	case OpPut:
 		known = 4
-		o.Removes = ReadDots(r)
-		o.Payload = r.Bytes(MaxPayload)
+		o.Removes = dotted.ReadDots(r)
+		o.Payload = r.Bytes(dotted.MaxPayload)
 		if len(o.Payload) == 0 {
 			r.Fail("an entry without payload")
 		}
 	case OpRemove:
 		known = 3
-		o.Removes = ReadDots(r)
+		o.Removes = dotted.ReadDots(r)
 	case OpClear:
 	default:
 		r.Fail("operation of unknown kind %d: written by a newer version", o.Kind)
@@ -267,96 +242,9 @@ func (o *Op) check() error {
 // Check returns an error unless a delta may hold the op: what a transaction refuses, and what a decoder
 // does, are the same.
 func (o *Op) Check() error {
-	if o.Kind == OpPut && (len(o.Payload) == 0 || len(o.Payload) > MaxPayload) {
+	if o.Kind == OpPut && (len(o.Payload) == 0 || len(o.Payload) > dotted.MaxPayload) {
 		return fmt.Errorf("%w: a payload of %d bytes (at least 1, limit %d)",
-			ErrTooLong, len(o.Payload), MaxPayload)
+			crdt.ErrTooLong, len(o.Payload), dotted.MaxPayload)
 	}
 	return o.check()
-}
-
-// WriteVector writes v in the order of replicas.
-func WriteVector(w *wire.Writer, v VersionVector) {
-	w.Array(2 * len(v))
-	for _, id := range v.Replicas() {
-		w.Uint(uint64(id))
-		w.Uint(v[id])
-	}
-}
-
-// ReadVector reads what WriteVector wrote; nil for an empty one.
-func ReadVector(r *wire.Reader) VersionVector {
-	n := r.Array(2 * maxReplicas)
-	if n == 0 {
-		return nil
-	}
-	v := make(VersionVector, min(n/2, 1024))
-	last := ReplicaID(0)
-	for i := 0; i < n/2 && r.Err() == nil; i++ {
-		id, count := ReplicaID(r.Uint()), r.Uint()
-		if id <= last || count == 0 || count > 1<<62 {
-			r.Fail("version vector out of order")
-			return nil
-		}
-		v[id], last = count, id
-	}
-	if n%2 != 0 {
-		r.Fail("version vector of odd length")
-	}
-	return v
-}
-
-// WriteDots writes dots in the given order.
-func WriteDots(w *wire.Writer, dots []Dot) {
-	w.Array(2 * len(dots))
-	for _, d := range dots {
-		w.Uint(uint64(d.Replica))
-		w.Uint(d.Counter)
-	}
-}
-
-// ReadDots reads what WriteDots wrote; nil for none.
-func ReadDots(r *wire.Reader) []Dot {
-	n := r.Array(MaxDeltaSize)
-	if n == 0 {
-		return nil
-	}
-	if n%2 != 0 {
-		r.Fail("dots of odd length")
-		return nil
-	}
-	dots := make([]Dot, 0, min(n/2, 1024))
-	for i := 0; i < n/2 && r.Err() == nil; i++ {
-		dots = append(dots, Dot{ReplicaID(r.Uint()), r.Uint()})
-	}
-	return dots
-}
-
-// WriteContext writes a version vector together with its heads, in the order of replicas.
-func WriteContext(w *wire.Writer, v VersionVector, heads Heads) {
-	w.Array(3 * len(v))
-	for _, id := range v.Replicas() {
-		w.Uint(uint64(id))
-		w.Uint(v[id])
-		w.Uint(uint64(heads[id]))
-	}
-}
-
-// ReadContext reads what WriteContext wrote. The maps are never nil.
-func ReadContext(r *wire.Reader) (VersionVector, Heads) {
-	n := r.Array(3 * maxReplicas)
-	v := make(VersionVector, min(n/3, 1024))
-	heads := make(Heads, min(n/3, 1024))
-	last := ReplicaID(0)
-	for i := 0; i < n/3 && r.Err() == nil; i++ {
-		id, count, head := ReplicaID(r.Uint()), r.Uint(), Hash(r.Uint())
-		if id <= last || count == 0 || count > 1<<62 {
-			r.Fail("context out of order")
-			break
-		}
-		v[id], heads[id], last = count, head, id
-	}
-	if n%3 != 0 {
-		r.Fail("context of odd length")
-	}
-	return v, heads
 }

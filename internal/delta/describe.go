@@ -1,19 +1,21 @@
-package crdt
+package delta
+
+import (
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/dotted"
+)
 
 // Description says what an operation did, in the words of the types: for people, when it is to be done again by
 // hand.
 type Description struct {
-	Key       string
-	Path      []Step // from the key to the cell, or to what was cleared
-	Operation string // what was done: see Describe
-	Value     []byte // that was set
-	Amount    int64  // that was added
-	Total     int64  // that its replica has counted there, with Amount
+	Key           string
+	Path          []Step // from the key to the cell, or to what was cleared
+	dotted.Effect        // what was done: see Describe
 }
 
 // Step is one part of a path: a type, and under a container the name of an element or a field.
 type Step struct {
-	Type Type
+	Type crdt.Type
 	Name string
 }
 
@@ -42,31 +44,7 @@ func Describe(op Op) Description {
 	case OpClear:
 		d.Operation = "clear"
 	default:
-		d.put(Entry{Payload: op.Payload})
+		d.Effect = dotted.Lent.Effect(op.Payload)
 	}
 	return d
-}
-
-// put says what an entry is.
-func (d *Description) put(e Entry) {
-	s, counts := share{}, false
-	if e.is(kindShare) {
-		s, counts = parseShare(e)
-	}
-	switch {
-	case isWrite(e):
-		d.Operation = "set"
-		_, d.Value = splitWrite(e)
-	case counts:
-		d.Operation, d.Amount = "add", s.last
-		d.Total, _ = s.cum.sub(s.base).value()
-	case e.is(kindMember):
-		d.Operation = "insert"
-	case e.is(kindEnabled):
-		d.Operation = "enable"
-	case e.is(kindBaseline):
-		d.Operation = "reset"
-	default:
-		d.Operation = "unknown"
-	}
 }

@@ -1,8 +1,13 @@
-package crdt
+package dotted
 
 import (
+	"bytes"
 	"slices"
 )
+
+// MaxPayload is how long a payload may be, in bytes: a value of 1 MiB, and what its type puts before it. A longer
+// one is refused with ErrTooLong, and not read.
+const MaxPayload = 1<<20 + 64
 
 // Entry is one live mutation of a cell: its dot and what it put there. Payloads are immutable.
 type Entry struct {
@@ -71,6 +76,19 @@ func (c Cell) Outside(s DotSet) Cell {
 	return out
 }
 
+// Equal reports whether both cells have the same entries.
+func (c Cell) Equal(o Cell) bool {
+	if len(c) != len(o) {
+		return false
+	}
+	for i := range c {
+		if c[i].Dot != o[i].Dot || !bytes.Equal(c[i].Payload, o[i].Payload) {
+			return false
+		}
+	}
+	return true
+}
+
 // Dots returns the dots of the entries.
 func (c Cell) Dots() []Dot {
 	dots := make([]Dot, len(c))
@@ -82,15 +100,16 @@ func (c Cell) Dots() []Dot {
 
 // Visible reports whether the cell exists for readers.
 func (c Cell) Visible() bool {
-	return slices.ContainsFunc(c, func(e Entry) bool { return !e.has(PayloadHidden) })
+	return slices.ContainsFunc(c, func(e Entry) bool { return !e.Has(PayloadHidden) })
 }
 
 // Tallies reports whether a clear of the cell needs a baseline.
 func (c Cell) Tallies() bool {
-	return slices.ContainsFunc(c, func(e Entry) bool { return e.has(PayloadTally) })
+	return slices.ContainsFunc(c, func(e Entry) bool { return e.Has(PayloadTally) })
 }
 
-func (e Entry) has(flag byte) bool { return len(e.Payload) > 0 && e.Payload[0]&flag != 0 }
+// Has reports whether the first byte of the payload has a flag: PayloadHidden or PayloadTally.
+func (e Entry) Has(flag byte) bool { return len(e.Payload) > 0 && e.Payload[0]&flag != 0 }
 
 // Join merges one cell as two replicas have it, each under its own causal context. An entry stays if
 // both have it, or if one has it and the other has never seen its dot. Commutative, associative and

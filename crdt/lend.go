@@ -1,0 +1,36 @@
+package crdt
+
+import "github.com/peerd/peerd/internal/dotted"
+
+// What the database has of this package beyond its exported names: see dotted.Lent.
+func init() {
+	dotted.Lent.Bind = func(fields any, tx dotted.Tx) { *fields.(*Fields) = fieldsOf(tx) }
+	dotted.Lent.Effect = func(payload []byte) dotted.Effect {
+		return effectOf(dotted.Entry{Payload: payload})
+	}
+}
+
+// effectOf says what an entry did.
+func effectOf(e dotted.Entry) (did dotted.Effect) {
+	s, counts := share{}, false
+	if kindShare.marks(e) {
+		s, counts = parseShare(e)
+	}
+	switch {
+	case isWrite(e):
+		did.Operation = "set"
+		_, did.Value = splitWrite(e)
+	case counts:
+		did.Operation, did.Amount = "add", s.last
+		did.Total, _ = s.cum.sub(s.base).value()
+	case kindMember.marks(e):
+		did.Operation = "insert"
+	case kindEnabled.marks(e):
+		did.Operation = "enable"
+	case kindBaseline.marks(e):
+		did.Operation = "reset"
+	default:
+		did.Operation = "unknown"
+	}
+	return did
+}

@@ -1,0 +1,23 @@
+package dotted
+
+// Lent is what package crdt lends to the database and to nobody else. crdt sets it when it is initialized;
+// internal/replica and internal/delta, which import crdt, give it the types that it has not got here.
+//
+// The types' handles are built over a Tx, and programs that want values must be handed none: an exported constructor
+// would have this package in its signature, and promise to keep the cells as they are. A package above crdt cannot
+// reach an unexported one, and this one cannot import crdt to name its types. So the constructor goes through a
+// variable, and is written once; golang.org/x/tools does the same in internal/packagesinternal.
+var Lent struct {
+	// Bind makes fields, which is a *crdt.Fields, the keys of tx.
+	Bind func(fields any, tx Tx)
+	// Effect tells what an entry with the payload did.
+	Effect func(payload []byte) Effect
+}
+
+// Effect is what putting an entry did, in the words of the types.
+type Effect struct {
+	Operation string // "set", "add", "insert", "enable", "reset", or "unknown" for what a later version writes
+	Value     []byte // that was set
+	Amount    int64  // that was added
+	Total     int64  // that its replica has counted there, with Amount
+}
