@@ -25,7 +25,8 @@
 // cells (package antientropy); its next Hello begins the stream again.
 //
 // Where a replica's dots stand for two things (fork.go says how that comes about), the two neighbours are in
-// quarantine: both name the fork, and exchange nothing until an operator has ended one side.
+// quarantine: both name the fork, and exchange nothing until an operator has ended one side, and each knows that their
+// chains do not fork any more.
 //
 // Discovery and liveness are in package gossip/members. Tests: mesh_test.go here, and the seeded driver
 // of whole replicas in internal/replica.

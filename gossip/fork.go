@@ -24,8 +24,7 @@ type Fork struct {
 
 // parting is a host's fork from here, of one replica.
 type parting struct {
-	count uint64 // of the replica's dots at the host, when it was found
-	last  uint64 // that both have in common
+	last uint64 // dot that both have in common, as far as is known
 }
 
 // Limits of what is remembered of forks: of hosts, and of replicas at one host.
@@ -77,7 +76,7 @@ func (m *Mesh) Estrange(id NeighbourID, replicas ...crdt.ReplicaID) {
 			}
 			m.apart[id] = map[crdt.ReplicaID]*parting{}
 		}
-		m.apart[id][r] = &parting{count: n.said[r]}
+		m.apart[id][r] = &parting{}
 		n.tellFork, n.ask[r] = true, true
 		m.core.Forked(r)
 		m.events = append(m.events, Event{Forked, id})
@@ -101,16 +100,52 @@ func (m *Mesh) compare(id NeighbourID, n *neighbour, seen crdt.VersionVector, he
 	m.core.Confirm(id, seen, heads, m.Quarantined(id))
 }
 
-// reconcile ends a quarantine whose reason is gone: the host was emptied, or has the chain that is here.
-func (m *Mesh) reconcile(id NeighbourID, seen crdt.VersionVector, heads delta.Heads) {
+// reconcile is told of a neighbour's hello, which it sends anew if it may have lost what it had. A quarantine ends if
+// its reason is gone: the host was emptied, or its chain is the beginning of the one here. The other way round only
+// the chains tell: they are asked for.
+func (m *Mesh) reconcile(id NeighbourID, n *neighbour, h hello, anew bool) {
 	for r, p := range m.apart[id] {
-		if seen[r] < p.count || m.core.Agrees(r, seen[r], heads[r]) {
-			delete(m.apart[id], r)
+		if !m.unissued(n, r, h.seen[r]) && (h.seen[r] == 0 || m.core.Agrees(r, h.seen[r], h.heads[r])) {
+			m.rejoin(id, n, r)
+			continue
+		}
+		if anew {
+			p.last = 0
+		}
+		if anew || h.answer {
+			n.ask[r] = true
 		}
 	}
-	if len(m.apart[id]) == 0 {
-		delete(m.apart, id)
+}
+
+// unissued reports whether one of two, who writes under an id, never issued dots of it that the other one has.
+func (m *Mesh) unissued(n *neighbour, r crdt.ReplicaID, theirs uint64) bool {
+	seen, _ := m.core.Context()
+	return r == n.replica && theirs < seen[r] || r == m.core.ID() && theirs > seen[r]
+}
+
+// agrees reports whether a neighbour's chain, which does not fork from the one here as far as is known, is known not
+// to: one is the beginning of the other.
+func (m *Mesh) agrees(n *neighbour, c Chain) bool {
+	seen, heads := m.core.Context()
+	r := c.Replica
+	head := ChainLink{n.stated[r], n.heads[r]}
+	if i := len(c.Links) - 1; i >= 0 && c.Links[i].Last > head.Last {
+		head = c.Links[i]
 	}
+	return !m.unissued(n, r, head.Last) &&
+		(slices.Contains(c.Links, ChainLink{seen[r], heads[r]}) || m.core.Agrees(r, head.Last, head.Hash))
+}
+
+// rejoin ends a host's quarantine, as far as it is because of one replica. Neither side has taken what the other may
+// have sent meanwhile, so both say hello again.
+func (m *Mesh) rejoin(id NeighbourID, n *neighbour, r crdt.ReplicaID) {
+	if delete(m.apart[id], r); len(m.apart[id]) > 0 {
+		return
+	}
+	delete(m.apart, id)
+	n.hello, n.answer, n.tellFork = true, true, false
+	m.core.Confirm(id, n.stated, n.heads, false)
 }
 
 // nextFork returns the news that the chains of some replicas are others here than at a neighbour.
@@ -169,8 +204,11 @@ func (m *Mesh) receiveChain(id NeighbourID, n *neighbour, body []byte) error {
 	if err != nil {
 		return err
 	}
-	if forks {
+	switch {
+	case forks:
 		m.Estrange(id, c.Replica)
+	case m.apart[id][c.Replica] != nil && m.agrees(n, c):
+		m.rejoin(id, n, c.Replica)
 	}
 	if p := m.apart[id][c.Replica]; p != nil {
 		p.last = max(p.last, last)

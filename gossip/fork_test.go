@@ -12,7 +12,9 @@ import (
 // forkedNet has two hosts of which the first finds replica 9 different at the other.
 func forkedNet(t *testing.T) *net {
 	w := newNet(t, 2)
+	w.cores[0].seen[9], w.cores[1].seen[9] = 7, 8
 	w.cores[0].forked = []crdt.ReplicaID{9}
+	w.cores[1].unsure = true
 	w.connect(0, 1)
 	w.run()
 	return w
@@ -115,7 +117,7 @@ func TestAForkIsRememberedOverLinksAndToldAnew(t *testing.T) {
 	w.meshes[0].Rebase()
 	w.run()
 	w.cores[0].forked = nil
-	w.cores[0].unsure = true
+	w.cores[0].unsure, w.cores[1].unsure = true, true
 	w.meshes[1] = NewMesh(w.cores[1])
 	w.connect(0, 1)
 	w.run()
@@ -153,5 +155,62 @@ func TestWhatIsRememberedOfForksIsBounded(t *testing.T) {
 	w.deliver(0, id(1), encodeFork(many))
 	if n := len(w.meshes[1].Forks()); n > maxForked {
 		t.Errorf("%d forks are remembered of one host", n)
+	}
+}
+
+// TestQuarantineEndsOnceTheChainsAreKnownNotToFork has the two learn of it from elsewhere, while their link stays.
+func TestQuarantineEndsOnceTheChainsAreKnownNotToFork(t *testing.T) {
+	w := forkedNet(t)
+	w.tick(2 * reviewEvery)
+	w.run()
+	if !w.meshes[0].Quarantined(id(1)) || !w.meshes[1].Quarantined(id(0)) {
+		t.Fatal("it ended, and nothing is known")
+	}
+	w.cores[0].seen[9], w.cores[0].forked = 8, nil
+	w.cores[1].unsure = false
+	w.cores[0].write(1)
+	w.cores[1].write(1)
+	w.tick(reviewEvery)
+	w.run()
+	for i, m := range w.meshes {
+		if m.Quarantined(id(1 - i)) {
+			t.Errorf("host %d has the other still in quarantine", i)
+		}
+		if n := w.cores[i].seen[crdt.ReplicaID(2-i)]; n != 1 {
+			t.Errorf("host %d has %d writes of the other, want 1", i, n)
+		}
+	}
+}
+
+// TestWhoWritesUnderAnIDStaysApartFromItsOwnLaterWrites has a host with dots of the other's id that the other never
+// issued: its chain is the beginning, and will not be for long.
+func TestWhoWritesUnderAnIDStaysApartFromItsOwnLaterWrites(t *testing.T) {
+	w := newNet(t, 2)
+	w.cores[0].seen[1], w.cores[1].seen[1] = 7, 8
+	w.cores[0].unsure = true
+	w.connect(0, 1)
+	w.run()
+	w.meshes[0].Estrange(id(1), 1)
+	w.run()
+	w.tick(reviewEvery)
+	w.run()
+	for i, m := range w.meshes {
+		if !m.Quarantined(id(1 - i)) {
+			t.Errorf("host %d has the other not in quarantine", i)
+		}
+	}
+}
+
+// TestWhatQuarantineDropsLeavesTheWindow has one side learn first that the quarantine is over, and send much.
+func TestWhatQuarantineDropsLeavesTheWindow(t *testing.T) {
+	w := forkedNet(t)
+	dropped := encodeDeltas([][]byte{make([]byte, window)}, nil, nil)
+	w.deliver(0, id(1), dropped)
+	w.meshes[0].neighbours[id(1)].onTheWay += window
+	w.cores[0].seen[9], w.cores[0].forked, w.cores[1].unsure = 8, nil, false
+	w.cores[0].write(1)
+	w.tick(reviewEvery)
+	if n := w.cores[1].seen[1]; n != 1 {
+		t.Errorf("%d deltas arrived after the quarantine, want 1", n)
 	}
 }

@@ -32,6 +32,8 @@ type Core interface {
 	// Confirm is told, after that, what of the replica's own writes a host is known to have. across says that
 	// it is in quarantine.
 	Confirm(host NeighbourID, seen crdt.VersionVector, heads delta.Heads, across bool)
+	// Forget is told that a host may have lost what it is known to have. Confirm says what it has.
+	Forget(host NeighbourID)
 	// Forked is told that a replica's deltas are others at some host.
 	Forked(id crdt.ReplicaID)
 	// Agrees reports whether a replica's delta that ends at a counter is known to have this hash here.
@@ -119,6 +121,7 @@ type neighbour struct {
 	behind  bool               // the log does not cover what it lacks
 	missing int                // ticks for which it has had what we lack
 	quiet   int                // ticks since it was told what is new here
+	apart   int                // ticks in quarantine since it was told what is here
 	due     bool               // deltas that are held back are to go to it
 
 	// Hellos on this link: those sent to it, those heard from it, and how many it must have heard before
@@ -241,6 +244,9 @@ const (
 	// does not wait for any. In a mesh that works it tells nothing that does not come anyway.
 	tellAfter = 10
 	tellAlone = 20
+	// reviewEvery is after how long a host in quarantine is told again what is here: others may have brought
+	// one of the two what shows that their chains do not fork.
+	reviewEvery = 300
 )
 
 // Tick is due every 100 ms: it has the neighbours told what we have, and asks for what they have and
@@ -256,7 +262,11 @@ func (m *Mesh) Tick(repairing bool) {
 		n.quiet++
 		n.have = n.have || n.quiet >= tellAlone
 		switch {
-		case m.Quarantined(id), !m.core.Lacks(n.known):
+		case m.Quarantined(id):
+			n.missing = 0
+			n.apart++
+			n.hello = n.hello || n.apart >= reviewEvery
+		case !m.core.Lacks(n.known):
 			n.missing = 0
 		case !repairing:
 			if n.missing++; n.missing%askEvery == patience {
@@ -356,6 +366,6 @@ func (m *Mesh) nextHello(n *neighbour) []byte {
 		slices.Sort(h.graft)
 	}
 	n.hello, n.graft, n.answer = false, false, false
-	n.told, n.quiet = seen.Clone(), 0
+	n.told, n.quiet, n.apart = seen.Clone(), 0, 0
 	return h.encode()
 }

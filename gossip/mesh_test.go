@@ -48,6 +48,7 @@ func (c *fakeCore) Heard(crdt.VersionVector, delta.Heads) Differences {
 }
 
 func (c *fakeCore) Confirm(NeighbourID, crdt.VersionVector, delta.Heads, bool) {}
+func (c *fakeCore) Forget(NeighbourID)                                         {}
 func (c *fakeCore) Forked(crdt.ReplicaID)                                      {}
 func (c *fakeCore) Agrees(crdt.ReplicaID, uint64, delta.Hash) bool {
 	return len(c.forked) == 0 && !c.unsure

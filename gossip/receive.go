@@ -29,6 +29,9 @@ func (m *Mesh) Receive(id NeighbourID, data []byte,
 			return err
 		}
 	case !inQuarantine[k]:
+		if k == kindDeltas {
+			n.owed += uint64(len(body)) // they are on the way no more
+		}
 		return nil
 	}
 	switch k {
@@ -76,7 +79,7 @@ func (m *Mesh) Receive(id NeighbourID, data []byte,
 }
 
 // inQuarantine are the messages that are taken from a neighbour in quarantine.
-var inQuarantine = map[kind]bool{kindHello: true, kindFork: true, kindAsk: true, kindChain: true}
+var inQuarantine = map[kind]bool{kindHello: true, kindFork: true, kindAsk: true, kindChain: true, kindAck: true}
 
 // errUnasked ends the link to who sends an answer to nothing.
 var errUnasked = fmt.Errorf("%w: a chain that was not asked for", ErrFrame)
@@ -98,6 +101,7 @@ func (m *Mesh) receiveHello(from NeighbourID, n *neighbour, body []byte) error {
 		return err
 	}
 	first := !n.greeted || n.replica != h.replica
+	anew := first || !h.seen.Contains(n.stated)
 	n.greeted, n.replica, n.known, n.missing = true, h.replica, h.seen, 0
 	n.said = h.seen.Clone()
 	n.heard++
@@ -106,7 +110,11 @@ func (m *Mesh) receiveHello(from NeighbourID, n *neighbour, body []byte) error {
 		delete(n.unwanted, r)
 	}
 	n.hello = n.hello || h.answer
-	m.reconcile(from, h.seen, h.heads)
+	n.stated, n.heads = crdt.VersionVector{}, delta.Heads{}
+	if anew {
+		m.core.Forget(from)
+	}
+	m.reconcile(from, n, h, anew)
 	m.compare(from, n, h.seen, h.heads)
 	n.tellFork = n.tellFork || first && m.Quarantined(from) // it may have been started anew
 	if first && !m.Quarantined(from) {

@@ -123,6 +123,9 @@ func (r *Replica) Chain(id crdt.ReplicaID, upTo uint64) (gossip.Chain, error) {
 	c := gossip.Chain{Replica: id}
 	var last uint64
 	err := r.chain(id, 1, func(d *delta.Delta) bool {
+		if d.First != last+1 && last >= upTo && last > 0 {
+			return false
+		}
 		if d.First != last+1 {
 			c.Links = c.Links[:0] // whether what is in the hole differs is not known
 		}

@@ -155,7 +155,12 @@ func (w *world) salvage(t *testing.T, h *host) (found []string) {
 	if err := h.node.Save(w.now); err != nil {
 		t.Fatal(err)
 	}
-	err := Salvage(h.disk, func(s Salvaged) error {
+	return salvaged(t, h.disk)
+}
+
+func salvaged(t *testing.T, disk store.Store) (found []string) {
+	t.Helper()
+	err := Salvage(disk, func(s Salvaged) error {
 		d := delta.Describe(s.Op)
 		what := d.Operation
 		switch d.Operation {
@@ -415,5 +420,84 @@ func TestNobodyIsInQuarantineWithoutAFork(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestAHostThatGoesOnWhereTheOthersAreLeavesQuarantine puts a machine back to two images: the first one is a fork, and
+// the second one, in its place, holds all that its neighbour has, and goes on from there.
+func TestAHostThatGoesOnWhereTheOthersAreLeavesQuarantine(t *testing.T) {
+	w := newWorld(t, 5, worldConfig{hosts: 2, maxLog: 1 << 30})
+	a := w.hosts[0]
+	w.write(t, a, counted(1))
+	w.settle(t)
+	early := w.image(t, a)
+	w.write(t, a, counted(10))
+	w.settle(t)
+	late := w.image(t, a)
+	early()
+	w.write(t, a, counted(100))
+	w.connect(0, 1)
+	w.pass(t)
+	if !a.node.Quarantined("1") || !w.hosts[1].node.Quarantined("0") {
+		t.Fatal("there is no fork")
+	}
+	late()
+	w.write(t, a, counted(1000))
+	w.write(t, w.hosts[1], counted(10_000))
+	w.settle(t)
+	w.wantEach(t, "11011 [] []")
+	for _, h := range w.hosts {
+		if f := h.node.Forks(); len(f) > 0 {
+			t.Errorf("host %d still says %+v", h.i, f)
+		}
+	}
+}
+
+// TestWhatAnImageLostIsSalvaged puts a machine back to two images. A neighbour knew that the first one had some writes
+// that both have in common; the second one is from before.
+func TestWhatAnImageLostIsSalvaged(t *testing.T) {
+	w := newWorld(t, 5, worldConfig{hosts: 2, maxLog: 1 << 30})
+	a, b := w.hosts[0], w.hosts[1]
+	w.write(t, a, counted(1))
+	w.settle(t)
+	early := w.image(t, a)
+	w.write(t, a, put("lost"))
+	w.write(t, b, put("of b"))
+	w.settle(t)
+	late := w.image(t, a)
+	w.write(t, a, counted(10))
+	w.settle(t)
+	late()
+	w.write(t, a, counted(100))
+	w.connect(0, 1)
+	w.pass(t)
+	early()
+	w.write(t, a, counted(1000))
+	w.connect(0, 1)
+	w.pass(t)
+	if _, err := b.node.Maintain(w.now); err != nil {
+		t.Fatal(err)
+	}
+	got := salvaged(t, b.disk.Clone()) // after a crash
+	slices.Sort(got)
+	if !slices.Equal(got, []string{"add 10", "lost", "of b"}) {
+		t.Errorf("salvaged %q", got)
+	}
+}
+
+// TestAChainEndsBeforeAHoleBehindWhatIsAsked has a log with a hole behind the dot that the asker is known to have.
+func TestAChainEndsBeforeAHoleBehindWhatIsAsked(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 1, maxLog: 1 << 30})
+	a := w.hosts[0]
+	w.write(t, a, counted(1))
+	id := a.node.ID()
+	head := a.node.heads[id]
+	w.write(t, a, counted(2))
+	w.write(t, a, counted(3))
+	a.spoil(t, func(rot *store.Batch) { rot.Delete(numbered(prefixLog, a.node.LogEnd()-2)) })
+	a.node.log.recent = nil
+	c, err := a.node.Chain(id, 1)
+	if err != nil || len(c.Links) != 1 || c.Links[0] != (gossip.ChainLink{Last: 1, Hash: head}) {
+		t.Errorf("got %+v (%v), want the delta that ends at dot 1", c, err)
 	}
 }

@@ -34,7 +34,8 @@ func (r *Replica) LogBound() int64 {
 // Maintain writes a checkpoint and cuts the log where it is due. It does no more work than a step may, and
 // reports whether there is more: then it is to be called again soon.
 func (r *Replica) Maintain(now time.Time) (more bool, err error) {
-	due := r.log.bytes > r.cfg.MaxLogBytes || r.log.last-r.saved >= checkpointEvery || r.log.dropped()
+	due := r.log.bytes > r.cfg.MaxLogBytes || r.log.last-r.saved >= checkpointEvery || r.log.dropped() ||
+		r.ownFell
 	switch {
 	case r.damage != nil:
 		return false, nil
@@ -96,7 +97,7 @@ func (r *Replica) save(now time.Time, sync bool) (more bool, err error) {
 	if err := r.commit(batch, sync); err != nil {
 		return false, err
 	}
-	r.saved = r.log.last
+	r.saved, r.ownFell = r.log.last, false
 	return more, nil
 }
 

@@ -86,6 +86,15 @@ func (r *Replica) Confirm(host gossip.NeighbourID, seen crdt.VersionVector, head
 	}
 }
 
+// Forget is told that a host may have lost what it is known to have. What Salvage tells must not rest on it any more,
+// so a checkpoint is due.
+func (r *Replica) Forget(host gossip.NeighbourID) {
+	for i := range r.own {
+		delete(r.own[i].across, host)
+	}
+	r.ownFell = r.ownFell || r.across[host]
+}
+
 // writeOwn writes the ids of this store.
 func (r *Replica) writeOwn(w *wire.Writer) {
 	w.Array(2 * len(r.own))

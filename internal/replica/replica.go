@@ -116,6 +116,7 @@ type Replica struct {
 
 	log       deltaLog
 	saved     uint64    // last lsn that the stored checkpoint covers
+	ownFell   bool      // others may have less of own writes than it says
 	saveCost  int       // bytes of that checkpoint
 	ages      time.Time // when the log's age is looked at next
 	clears    *clears
