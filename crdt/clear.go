@@ -70,7 +70,7 @@ func (n node) clearAll() error {
 	}
 	for _, c := range counters {
 		n.at = c.at
-		for _, b := range talliesOf(c.cell).carried(n.tx.Replica()) {
+		for _, b := range talliesOf(c.cell).carried(n.tx) {
 			if err := n.put(b.payload(), nil); err != nil {
 				return err
 			}

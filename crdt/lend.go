@@ -5,6 +5,7 @@ import "github.com/peerd/peerd/internal/dotted"
 // What the database has of this package beyond its exported names: see dotted.Lent.
 func init() {
 	dotted.Lent.Bind = func(fields any, tx dotted.Tx) { *fields.(*Fields) = fieldsOf(tx) }
+	dotted.Lent.Collect, dotted.Lent.BaselineOwner = collect, baselineOwner
 	dotted.Lent.Effect = func(payload []byte) dotted.Effect {
 		return effectOf(dotted.Entry{Payload: payload})
 	}

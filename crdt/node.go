@@ -128,7 +128,7 @@ func (n node) replace(c dotted.Cell, payload []byte) error {
 // retire removes entries of the cell c at n, all shares among them, leaves the baselines that
 // these need, and puts payload, unless it is nil.
 func (n node) retire(c dotted.Cell, removes []Dot, payload []byte) error {
-	superseded, baselines := talliesOf(c).retire(n.tx.Replica())
+	superseded, baselines := talliesOf(c).retire(n.tx)
 	removes = append(removes, superseded...)
 	if payload == nil && len(baselines) == 0 {
 		return n.remove(removes)

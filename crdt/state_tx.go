@@ -41,6 +41,9 @@ func (t *stateTx) Tallied(fn func(key string) bool) error {
 
 func (t *stateTx) Replica() ReplicaID { return t.replica }
 
+// Ended returns false: nothing in a State says that a replica has ended.
+func (t *stateTx) Ended(ReplicaID) bool { return false }
+
 func (t *stateTx) Time() dotted.Time { return t.time }
 
 func (t *stateTx) Put(a dotted.Address, payload []byte, removes []Dot) (Dot, error) {

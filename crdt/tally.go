@@ -219,17 +219,18 @@ func (t tallies) add(owner ReplicaID, n int64) (next share, removes []Dot) {
 	return next, removes
 }
 
-// carried returns what must stand after all shares were removed by self: a baseline for each other
-// replica, in the order of their ids, of its latest epoch. Self needs none: it begins a new epoch.
-// Nor does an earlier epoch: its owner began the later one because its share was gone.
-func (t tallies) carried(self ReplicaID) []baseline {
+// carried returns what must stand after all shares were removed in tx: a baseline for each other
+// replica, in the order of their ids, of its latest epoch. The issuer of tx needs none: it begins a
+// new epoch. Nor does one that has ended: all that it counted is in the context. Nor does an earlier
+// epoch: its owner began the later one because its share was gone.
+func (t tallies) carried(tx dotted.Tx) []baseline {
 	var out []baseline
 	merge := func(b baseline) {
 		i, found := slices.BinarySearchFunc(out, b.owner, func(b baseline, owner ReplicaID) int {
 			return Dot{Replica: b.owner}.Compare(Dot{Replica: owner})
 		})
 		switch {
-		case b.owner == self:
+		case settled(tx, b.owner):
 		case !found:
 			out = slices.Insert(out, i, b)
 		case b.epoch > out[i].epoch:
@@ -247,10 +248,56 @@ func (t tallies) carried(self ReplicaID) []baseline {
 	return out
 }
 
-// retire tells what to do with the baselines when self removes all shares: which to remove and
-// which to put, so that those of carried are there, each once.
-func (t tallies) retire(self ReplicaID) (removes []Dot, puts []baseline) {
-	puts = t.carried(self)
+// settled reports whether tx sees every share that a replica has ever put: it is that replica's own,
+// or sees its end.
+func settled(tx dotted.Tx, owner ReplicaID) bool { return owner == tx.Replica() || tx.Ended(owner) }
+
+// spent returns the baselines that nothing needs any more: of their epochs no share is here, and
+// none can come, as their owner is settled. One whose owner crashed stays for ever: a share of it may
+// be on its way.
+func (t tallies) spent(tx dotted.Tx) (dots []Dot) {
+	for _, b := range t.baselines {
+		alive := slices.ContainsFunc(t.shares, func(s share) bool {
+			return s.dot.Replica == b.owner && s.epoch == b.epoch
+		})
+		if !alive && settled(tx, b.owner) {
+			dots = append(dots, b.dot)
+		}
+	}
+	return dots
+}
+
+// maxCollected is how many baselines of a cell one operation removes.
+const maxCollected = 1024
+
+// collect removes baselines that nothing needs any more from a cell. more says that it did not remove
+// all of them.
+func collect(tx dotted.Tx, a dotted.Address) (more bool, err error) {
+	c, err := tx.Cell(a)
+	if err != nil {
+		return false, err
+	}
+	dots := talliesOf(c).spent(tx)
+	if more = len(dots) > maxCollected; more {
+		dots = dots[:maxCollected]
+	}
+	return more, tx.Remove(a, dots)
+}
+
+// baselineOwner returns whose share the payload of an entry is a baseline for; zero if it is none.
+func baselineOwner(payload []byte) ReplicaID {
+	e := dotted.Entry{Payload: payload}
+	if !kindBaseline.marks(e) {
+		return 0
+	}
+	b, _ := parseBaseline(e)
+	return b.owner
+}
+
+// retire tells what to do with the baselines when tx removes all shares: which to remove and which
+// to put, so that those of carried are there, each once.
+func (t tallies) retire(tx dotted.Tx) (removes []Dot, puts []baseline) {
+	puts = t.carried(tx)
 	for _, b := range t.baselines {
 		i := slices.IndexFunc(puts, func(p baseline) bool {
 			return p.owner == b.owner && p.epoch == b.epoch && p.seen == b.seen

@@ -135,6 +135,9 @@ func (l *loop) step() error {
 		return nil
 	}
 	l.node.BeginStep()
+	if err := l.collect(); err != nil {
+		return err
+	}
 	for idle := 0; idle < 2 && !l.full(); {
 		l.clients = !l.clients
 		turn := l.receive
@@ -150,6 +153,25 @@ func (l *loop) step() error {
 		}
 	}
 	return l.commit()
+}
+
+// mayCollect reports whether counters' baselines can be collected now.
+func (l *loop) mayCollect() bool {
+	return l.node.Collects() && l.p.space.left() == roomy && l.refusal() == nil
+}
+
+// collect does some of that in the step's group.
+func (l *loop) collect() error {
+	if !l.mayCollect() {
+		return nil
+	}
+	l.begin()
+	err := l.node.Collect(l.group)
+	if errors.Is(err, store.ErrCorrupt) {
+		l.verify(replica.ProofEvery)
+		return nil
+	}
+	return err
 }
 
 // full reports whether the step is spent.
@@ -429,6 +451,9 @@ func (l *loop) finish() {
 	if err == nil && l.p.space.left() == full {
 		l.p.log.Warn("closing on a full disk: the next start reads the log again")
 		return
+	}
+	if err == nil && l.p.space.left() == roomy && l.refusal() == nil {
+		err = l.node.End(l.p.now())
 	}
 	if err == nil {
 		err = l.node.Save(l.p.now())

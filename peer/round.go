@@ -64,7 +64,7 @@ func (l *loop) round() error {
 
 // wait waits until there is something to do.
 func (l *loop) wait() (err error) {
-	if l.hand != nil || len(l.arrived) > 0 || l.cutting || l.unserved || l.maySweep() {
+	if l.hand != nil || len(l.arrived) > 0 || l.cutting || l.unserved || l.maySweep() || l.mayCollect() {
 		return nil
 	}
 	l.alarm.Reset(l.due.next().Sub(l.clock()))

@@ -292,7 +292,7 @@ func (w *Watch) take(number uint64, deltas []*delta.Delta, c *Change, size *int)
 		last := ""
 		for i := range d.Ops {
 			key := d.Ops[i].Address.Key()
-			if i > 0 && key == last {
+			if i > 0 && key == last || d.Ops[i].Kind == delta.OpEnd {
 				continue
 			}
 			last = key

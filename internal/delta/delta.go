@@ -1,6 +1,8 @@
 package delta
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -28,6 +30,7 @@ const (
 	OpPut    OpKind = 0 // put an entry into a cell and remove the dots it replaces
 	OpRemove OpKind = 1 // remove dots from a cell
 	OpClear  OpKind = 2 // remove every dot seen from every cell under a prefix
+	OpEnd    OpKind = 3 // nothing, and the replica issues no dot after it: the last op of its last delta
 )
 
 // Op is one mutation. It has a dot of its own, removals too: the First of its delta plus its index.
@@ -106,7 +109,7 @@ func (d *Delta) Ready(seen crdt.VersionVector) bool {
 func (d *Delta) Encode() []byte {
 	if d.encoded == nil {
 		d.encoded = wire.Encode(d.write)
-		d.hash = hashOf(d.encoded)
+		d.hash = d.hashOf(d.encoded)
 	}
 	return d.encoded
 }
@@ -116,6 +119,18 @@ func (d *Delta) Hash() Hash {
 	d.Encode()
 	return d.hash
 }
+
+func (d *Delta) hashOf(encoded []byte) Hash {
+	sum := sha256.Sum256(encoded)
+	h := Hash(binary.BigEndian.Uint64(sum[:8])) &^ 1
+	if d.Ends() {
+		h |= 1
+	}
+	return h
+}
+
+// Ends reports whether the replica says that it issues no dot after this delta.
+func (d *Delta) Ends() bool { return len(d.Ops) > 0 && d.Ops[len(d.Ops)-1].Kind == OpEnd }
 
 const deltaFields = 7
 
@@ -164,7 +179,7 @@ func Decode(data []byte) (*Delta, error) {
 		return nil, fmt.Errorf("delta: %w", err)
 	}
 	d.encoded = data
-	d.hash = hashOf(data)
+	d.hash = d.hashOf(data)
 	return d, nil
 }
 
@@ -182,6 +197,9 @@ func (d *Delta) read(r *wire.Reader) {
 	}
 	for i := 0; i < n && r.Err() == nil; i++ {
 		d.Ops = append(d.Ops, readOp(r))
+		if i < n-1 && d.Ends() {
+			r.Fail("operations after the replica's last")
+		}
 	}
 	r.Skip(extra)
 	switch {
@@ -212,7 +230,7 @@ func readOp(r *wire.Reader) Op {
 	case OpRemove:
 		known = 3
 		o.Removes = dotted.ReadDots(r)
-	case OpClear:
+	case OpClear, OpEnd:
 	default:
 		r.Fail("operation of unknown kind %d: written by a newer version", o.Kind)
 	}
@@ -231,6 +249,11 @@ func readOp(r *wire.Reader) Op {
 // check returns an error unless the op's address is one that its kind may have.
 func (o *Op) check() error {
 	switch {
+	case o.Kind == OpEnd:
+		if o.Address != "" {
+			return errors.New("the end of a replica has an address")
+		}
+		return nil
 	case o.Kind != OpClear:
 		return o.Address.CheckCell()
 	case o.Address == "":

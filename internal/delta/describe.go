@@ -43,6 +43,8 @@ func Describe(op Op) Description {
 		d.Operation = "remove"
 	case OpClear:
 		d.Operation = "clear"
+	case OpEnd:
+		d.Operation = "end"
 	default:
 		d.Effect = dotted.Lent.Effect(op.Payload)
 	}

@@ -1,25 +1,22 @@
 package delta
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
-
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/wire"
 )
 
 // Hash is the first 8 bytes of a SHA-256. It chains the deltas of a replica so that a dot that was
-// issued twice is noticed; it is no defence against a member that lies.
+// issued twice is noticed; it is no defence against a member that lies. Its lowest bit is not of the
+// sum: it tells whether the delta is its replica's last. So whoever has a context with its heads
+// knows which replicas have ended, however the context came.
 type Hash uint64
+
+// Ends reports whether the hash is that of a replica's last delta.
+func (h Hash) Ends() bool { return h&1 != 0 }
 
 // Heads holds, for the replicas of a version vector, the hash of the delta that ends at their counter.
 type Heads map[crdt.ReplicaID]Hash
-
-func hashOf(b []byte) Hash {
-	sum := sha256.Sum256(b)
-	return Hash(binary.BigEndian.Uint64(sum[:8]))
-}
 
 // WriteContext writes a version vector together with its heads, in the order of replicas.
 func WriteContext(w *wire.Writer, v crdt.VersionVector, heads Heads) {

@@ -10,6 +10,10 @@ package dotted
 var Lent struct {
 	// Bind makes fields, which is a *crdt.Fields, the keys of tx.
 	Bind func(fields any, tx Tx)
+	// Collect removes baselines that nothing needs any more from a cell. more says that it did not remove all of them.
+	Collect func(tx Tx, a Address) (more bool, err error)
+	// BaselineOwner returns whose share the payload of an entry is a baseline for; zero if it is none.
+	BaselineOwner func(payload []byte) ReplicaID
 	// Effect tells what an entry with the payload did.
 	Effect func(payload []byte) Effect
 }

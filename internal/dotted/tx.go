@@ -32,6 +32,8 @@ type Tx interface {
 
 	// Replica returns who issues the transaction's dots; zero in one that only reads.
 	Replica() ReplicaID
+	// Ended reports whether the transaction sees that a replica issues no more dots, and so all that it issued.
+	Ended(id ReplicaID) bool
 	// Time returns the transaction's timestamp.
 	Time() Time
 }

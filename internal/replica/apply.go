@@ -22,8 +22,8 @@ func (g *Group) Apply(d *delta.Delta) (gossip.Outcome, error) {
 			return gossip.Astray, nil
 		}
 		return gossip.Known, nil
-	case d.Replica == r.current(), d.First <= r.seen[d.Replica]:
-		return gossip.Astray, nil // it was never issued here, or begins within another
+	case d.Replica == r.current(), r.ended(d.Replica), d.First <= r.seen[d.Replica]:
+		return gossip.Astray, nil // it was never issued here, follows the last one, or begins within another
 	case r.damage != nil, r.repair != nil && r.repair.covers(d):
 		return gossip.Refused, nil
 	case r.seen[d.Replica] == 0 && len(r.seen) >= delta.MaxReplicas:
@@ -49,8 +49,11 @@ func (g *Group) Apply(d *delta.Delta) (gossip.Outcome, error) {
 func (g *Group) applyOp(d *delta.Delta, i int, exact bool) error {
 	op := &d.Ops[i]
 	g.r.spend(workOfOp(op))
-	if op.Kind == delta.OpClear {
+	switch op.Kind {
+	case delta.OpClear:
 		return g.clear(d, i, exact)
+	case delta.OpEnd:
+		return nil
 	}
 	c, err := g.load(op.Address)
 	if err != nil {
@@ -59,6 +62,7 @@ func (g *Group) applyOp(d *delta.Delta, i int, exact bool) error {
 	now := c.now.Without(op.Removes)
 	if op.Kind == delta.OpPut {
 		now = now.With(dotted.Entry{Dot: d.Dot(i), Payload: op.Payload})
+		g.r.owe(op)
 	}
 	if slices.Equal(now.Dots(), c.now.Dots()) {
 		return nil
@@ -93,6 +97,7 @@ func (r *Replica) raise(id crdt.ReplicaID, counter uint64, head delta.Hash) {
 	}
 	r.seen[id], r.heads[id] = counter, head
 	r.ahead = true
+	r.collecting.due = r.collecting.due || head.Ends()
 	r.digest = r.digest.Add(contextEntry(id, counter, head))
 	r.gained[id] = counter
 }

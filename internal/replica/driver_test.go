@@ -106,7 +106,7 @@ func index(id gossip.NeighbourID) int {
 // transact does something random at a host.
 func (w *world) transact(t testing.TB, h *host) {
 	t.Helper()
-	g := h.node.Begin(w.now)
+	g := w.begin(t, h)
 	for range 1 + w.rng.IntN(2) {
 		err := g.Update(func(tx *Tx) error {
 			for range 1 + w.rng.IntN(3) {
@@ -124,6 +124,19 @@ func (w *world) transact(t testing.TB, h *host) {
 		}
 	}
 	w.commit(t, h, g)
+}
+
+// begin begins a group, in which what there is to collect is collected first.
+func (w *world) begin(t testing.TB, h *host) *Group {
+	t.Helper()
+	h.node.BeginStep()
+	g := h.node.Begin(w.now)
+	if h.node.Collects() {
+		if err := h.node.Collect(g); err != nil {
+			t.Fatalf("host %d: collect: %v", h.i, err)
+		}
+	}
+	return g
 }
 
 var errGaveUp = errors.New("the transaction gives up")
@@ -215,7 +228,7 @@ func (w *world) deliver(t testing.TB, from, to int) bool {
 	frame := l.frames[0]
 	l.frames = l.frames[1:]
 	h := w.hosts[to]
-	g := h.node.Begin(w.now)
+	g := w.begin(t, h)
 	if err := h.node.Receive(g, name(from), frame); err != nil {
 		t.Fatalf("host %d receives from %d: %v", to, from, err)
 	}
@@ -276,6 +289,9 @@ func (w *world) restart(t testing.TB, h *host, how string) {
 	case "is restored":
 		h.disk = w.backups[w.rng.IntN(len(w.backups))].Clone()
 	case "closes":
+		if err := h.node.End(w.now); err != nil {
+			t.Fatal(err)
+		}
 		if err := h.node.Save(w.now); err != nil {
 			t.Fatal(err)
 		}

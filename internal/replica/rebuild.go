@@ -197,6 +197,7 @@ func (r *Replica) reset() {
 	r.digest = antientropy.Fingerprint{}
 	r.log, r.saved = newDeltaLog(), 0
 	r.resetClears()
+	r.collecting = collecting{}
 	r.tree, r.cells, r.keys, r.tallies = &antientropy.Tree{}, 0, 0, 0
 	r.cache = newCache()
 	r.damage, r.blind = nil, false

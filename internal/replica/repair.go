@@ -225,6 +225,7 @@ func (r *Replica) FinishRepair(p *Repair, sync bool) error {
 	}
 	r.repair = nil
 	p.Local.Close()
+	r.collecting.due = true // for baselines that come with it
 	for id, n := range p.target {
 		if n > r.seen[id] {
 			r.raise(id, n, p.heads[id])

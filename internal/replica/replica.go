@@ -125,6 +125,8 @@ type Replica struct {
 	sawLast   map[crdt.ReplicaID]*seenSet
 	sweep     sweep
 
+	collecting collecting
+
 	work int // done since the store was opened: see BeginStep
 	turn step
 

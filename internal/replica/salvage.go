@@ -138,6 +138,9 @@ func (s *salvage) tell(w Salvaged) {
 
 func (s *salvage) delta(d *delta.Delta) {
 	for i, op := range d.Ops {
+		if op.Kind == delta.OpEnd {
+			continue // it is nothing that anybody would write again
+		}
 		s.tell(Salvaged{Dot: d.Dot(i), Time: d.Time, Op: op})
 	}
 }

@@ -280,6 +280,9 @@ func (tx *Tx) save(prefix dotted.Address) error {
 // Replica returns who issues the transaction's dots.
 func (tx *Tx) Replica() crdt.ReplicaID { return tx.g.r.id }
 
+// Ended reports whether a replica's last delta is in the context.
+func (tx *Tx) Ended(id crdt.ReplicaID) bool { return tx.g.r.ended(id) }
+
 // Context returns everything that the transaction sees, what it wrote so far included. The caller owns it.
 func (tx *Tx) Context() crdt.VersionVector {
 	seen := tx.g.r.seen.Clone()

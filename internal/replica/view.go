@@ -197,5 +197,8 @@ func (v *View) Clear(dotted.Address) error { return crdt.ErrReadOnly }
 // Replica returns zero: a view issues no dots.
 func (v *View) Replica() crdt.ReplicaID { return 0 }
 
+// Ended returns false: who only reads need not know.
+func (v *View) Ended(crdt.ReplicaID) bool { return false }
+
 // Time returns zero: a view has no timestamp.
 func (v *View) Time() dotted.Time { return 0 }

@@ -84,7 +84,7 @@ func (h *host) stopped(why error) {
 			h.w.after(h.w.delay(), p.failed)
 		}
 	}
-	h.node = nil
+	h.node, h.writes = nil, 0
 	h.volume.dead = true
 	h.epoch++
 	full := h.disk.full && errors.Is(why, errFull)
@@ -177,6 +177,10 @@ func (h *host) close() {
 		if err := h.work(); err != nil {
 			return err
 		}
+		as := h.node.ID()
+		if err := h.end(); err != nil {
+			return err
+		}
 		if err := h.node.Save(h.wall()); err != nil {
 			return err
 		}
@@ -184,8 +188,24 @@ func (h *host) close() {
 			return err
 		}
 		h.promised = h.held
-		h.say("closes as %v", h.node.ID())
+		h.say("closes as %v", as)
 		h.stopped(nil)
 		return nil
 	})
+}
+
+// end ends the process's id, if its disk has room.
+func (h *host) end() error {
+	if h.refusing != nil || h.scarce {
+		return nil
+	}
+	id, last := h.writes, h.held[h.writes]
+	if err := h.node.End(h.wall()); err != nil {
+		return err
+	}
+	h.noteContext()
+	if n := h.held[id]; n > last {
+		h.w.ended[id] = n
+	}
+	return nil
 }

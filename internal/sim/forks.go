@@ -83,6 +83,7 @@ func (h *host) drawID() crdt.ReplicaID {
 	if h.memory = 0; id == 0 {
 		id = h.w.newID()
 	}
+	h.writes = id
 	return id
 }
 

@@ -86,6 +86,7 @@ func (h *host) beginRebuild() error {
 		h.aside = h.held
 	}
 	h.promised = crdt.VersionVector{}
+	h.writes = 0
 	err := h.node.Discard()
 	h.disk.rotten = err != nil
 	h.held = crdt.VersionVector{}

@@ -43,6 +43,7 @@ type host struct {
 	ending ending         // of the process, when its disk lets it die
 	gone   bool           // for good
 	memory crdt.ReplicaID // the id in the image of memory that it was started from; zero without one
+	writes crdt.ReplicaID // the id as which this process writes; zero if it has drawn none
 	absent bool           // from the network, for a while
 
 	links   map[gossip.NeighbourID]*end
@@ -247,6 +248,10 @@ func (h *host) work() error {
 	var handled []*end
 	h.node.BeginStep()
 	g := h.node.Begin(h.wall())
+	if err := h.collect(g); err != nil {
+		g.Discard()
+		return err
+	}
 	for len(h.inbox) > 0 && !h.node.Spent() && !g.Full() {
 		j := h.inbox[0]
 		if j.frame != nil {
@@ -280,6 +285,25 @@ func (h *host) work() error {
 		h.wake()
 	}
 	return nil
+}
+
+// mayCollect reports whether counters' baselines can be collected now.
+func (h *host) mayCollect() bool { return h.node.Collects() && h.refusing == nil && !h.scarce }
+
+// collect does some of that in a group.
+func (h *host) collect(g *replica.Group) error {
+	if !h.mayCollect() {
+		return nil
+	}
+	err := h.node.Collect(g)
+	switch {
+	case errors.Is(err, store.ErrCorrupt) && h.disk.rotten:
+		h.verify(replica.ProofEvery)
+		return nil
+	case errors.Is(err, errRead):
+		return nil
+	}
+	return err
 }
 
 // holds reports whether a frame was received in part: the group is full.
@@ -416,7 +440,7 @@ func (h *host) after() error {
 			break
 		}
 	}
-	if h.node.Clears() > 0 {
+	if h.node.Clears() > 0 || h.mayCollect() {
 		h.wake()
 	}
 	for _, e := range h.node.Events() {

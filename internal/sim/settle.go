@@ -93,7 +93,7 @@ func (w *world) agreed() bool {
 	}
 	context, root, _ := members[0].node.Digest()
 	for _, h := range members {
-		if !h.up() || h.refusing != nil || h.node.Rebuilding() || h.isAsked() {
+		if !h.up() || h.refusing != nil || h.node.Rebuilding() || h.isAsked() || h.node.Collecting() {
 			return false
 		}
 		c, r, settled := h.node.Digest()
@@ -233,13 +233,28 @@ func (h *host) isAsked() bool {
 	return slices.ContainsFunc(h.inbox, func(j job) bool { return j.update != nil })
 }
 
-// checkEmptied checks that the cells that are left hold baselines, each of some incarnation.
+// checkEmptied checks that the cells that are left hold baselines alone, of ids that crashed: neither of one that a
+// host has now, nor of one whose end is known.
 func (w *world) checkEmptied(h *host) {
 	v := h.node.View()
 	defer v.Close()
 	err := v.Scan("", "", func(a dotted.Address, c dotted.Cell) bool {
 		if c.Visible() || len(c) > 2*w.incarnations {
 			w.fail("%s still has %d entries at %q", h.id, len(c), a)
+		}
+		for _, e := range c {
+			if w.plan.forks {
+				break // an id is written under at two hosts
+			}
+			owner := dotted.Lent.BaselineOwner(e.Payload)
+			if n, ended := w.ended[owner]; ended && h.held[owner] >= n {
+				w.fail("%s still has a baseline for %v, which ended, at %q", h.id, owner, a)
+			}
+			for _, o := range w.members() {
+				if owner == o.writes {
+					w.fail("%s still has a baseline for %v, as which %s writes, at %q", h.id, owner, o.id, a)
+				}
+			}
 		}
 		return true
 	})

@@ -25,16 +25,17 @@ type world struct {
 
 	hosts        []*host
 	hist         *history
-	blocked      map[[2]*host]int        // how many partitions block the way from one host to another
-	calm         bool                    // no more faults are injected
-	rotten       bool                    // some stored record was changed behind a replica's back
-	incarnations int                     // replica ids drawn
-	markers      int                     // drawn so far
-	putBacks     int                     // of machines to images
-	images       map[crdt.ReplicaID]bool // whose id was in one of them
-	contexts     [8]crdt.VersionVector   // that some host had once
-	salvaged     map[string]bool         // markers
-	blind        bool                    // the oracle is: it does not know all dots by their names
+	blocked      map[[2]*host]int          // how many partitions block the way from one host to another
+	calm         bool                      // no more faults are injected
+	rotten       bool                      // some stored record was changed behind a replica's back
+	incarnations int                       // replica ids drawn
+	ended        map[crdt.ReplicaID]uint64 // ids that ended, and their last dots
+	markers      int                       // drawn so far
+	putBacks     int                       // of machines to images
+	images       map[crdt.ReplicaID]bool   // whose id was in one of them
+	contexts     [8]crdt.VersionVector     // that some host had once
+	salvaged     map[string]bool           // markers
+	blind        bool                      // the oracle is: it does not know all dots by their names
 }
 
 // Run runs the world of a seed. It returns what happened there, and the invariant that broke, if
@@ -66,7 +67,7 @@ func newWorld(seed uint64, trace io.Writer) *world {
 	w := &world{
 		seed: seed, rng: rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15)),
 		hist: newHistory(), blocked: map[[2]*host]int{},
-		images: map[crdt.ReplicaID]bool{}, salvaged: map[string]bool{},
+		images: map[crdt.ReplicaID]bool{}, ended: map[crdt.ReplicaID]uint64{}, salvaged: map[string]bool{},
 	}
 	if trace != nil {
 		w.trace = bufio.NewWriter(trace)
