@@ -59,6 +59,7 @@ type history struct {
 	choose chooser
 	causal bool
 	states []*State
+	ids    []ReplicaID // that they write under; nil: 1, 2 and so on
 	seen   []eventSet
 	events []event
 	trace  []string
@@ -83,9 +84,13 @@ func (h *history) act(i int, a action) error {
 	if len(h.events) == maxEvents {
 		return nil
 	}
+	id := ReplicaID(i + 1)
+	if h.ids != nil {
+		id = h.ids[i]
+	}
 	now := epochStart.Add(time.Duration(h.choose.Intn(4)) * time.Millisecond)
 	before := h.states[i].Context()
-	delta, err := h.states[i].update(ReplicaID(i+1), now, func(tx dotted.Tx) error {
+	delta, err := h.states[i].update(id, now, func(tx dotted.Tx) error {
 		if h.wrap != nil {
 			tx = h.wrap(tx)
 		}
@@ -94,7 +99,7 @@ func (h *history) act(i int, a action) error {
 	if err != nil {
 		return fmt.Errorf("r%d %s: %w", i, a.trace, err)
 	}
-	first := Dot{Replica: ReplicaID(i + 1), Counter: before.Next(ReplicaID(i + 1))}
+	first := Dot{Replica: id, Counter: before.Next(id)}
 	h.note("r%d %s at %d ms", i, a.trace, now.Sub(epochStart).Milliseconds())
 	e := event{a, i, dotted.TimeAt(now), first, h.sawOf(i), delta}
 	h.seen[i] |= 1 << len(h.events)

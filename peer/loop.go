@@ -135,9 +135,7 @@ func (l *loop) step() error {
 		return nil
 	}
 	l.node.BeginStep()
-	if err := l.collect(); err != nil {
-		return err
-	}
+	l.collect()
 	for idle := 0; idle < 2 && !l.full(); {
 		l.clients = !l.clients
 		turn := l.receive
@@ -161,17 +159,35 @@ func (l *loop) mayCollect() bool {
 }
 
 // collect does some of that in the step's group.
-func (l *loop) collect() error {
+func (l *loop) collect() {
 	if !l.mayCollect() {
+		return
+	}
+	l.begin()
+	if err := l.node.Collect(l.group); errors.Is(err, store.ErrCorrupt) {
+		l.verify(replica.ProofEvery)
+	} else if err != nil {
+		l.p.log.Warn("cannot collect what deleted counters left; it is tried again", "error", err)
+	}
+}
+
+// end ends the replica's id, if that can be written. What the replica owes is collected before.
+func (l *loop) end() error {
+	for l.node.Owes() && l.mayCollect() {
+		l.node.BeginStep()
+		l.collect()
+		if err := l.commit(); err != nil {
+			return err
+		}
+	}
+	if l.p.space.left() != roomy || l.refusal() != nil {
 		return nil
 	}
 	l.begin()
-	err := l.node.Collect(l.group)
-	if errors.Is(err, store.ErrCorrupt) {
-		l.verify(replica.ProofEvery)
-		return nil
+	if err := l.group.End(); err != nil {
+		return err
 	}
-	return err
+	return l.commit()
 }
 
 // full reports whether the step is spent.
@@ -452,8 +468,8 @@ func (l *loop) finish() {
 		l.p.log.Warn("closing on a full disk: the next start reads the log again")
 		return
 	}
-	if err == nil && l.p.space.left() == roomy && l.refusal() == nil {
-		err = l.node.End(l.p.now())
+	if err == nil {
+		err = l.end()
 	}
 	if err == nil {
 		err = l.node.Save(l.p.now())

@@ -405,6 +405,7 @@ func (p *Peer) Reload(cfg Config) error {
 func (p *Peer) Close() error {
 	p.close.Do(func() {
 		if p.net != nil {
+			p.takeLeave()
 			p.net.close()
 		}
 		close(p.stop)

@@ -1,8 +1,6 @@
 package replica
 
 import (
-	"time"
-
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/dotted"
@@ -182,35 +180,23 @@ func (r *Replica) look() {
 	r.transacted(last)
 }
 
-// End ends the replica's id: its last delta says that none follows. What it owes is collected before. The last thing
-// to do before Save; a replica that writes afterwards takes another id.
-func (r *Replica) End(now time.Time) error {
+// Owes reports whether baselines of the replica's own shares are to be removed: see Group.End.
+func (r *Replica) Owes() bool { return r.Whole() && len(r.collecting.owed) > 0 }
+
+// End ends the replica's id, if it has written anything: it puts a last delta into the group, which says that none
+// follows, and which must be the only one. What the replica owes is best collected before, since nobody else
+// does it so soon. Who writes afterwards takes another id.
+func (g *Group) End() error {
+	r := g.r
 	if r.id == 0 || r.seen[r.id] == 0 || !r.Whole() {
 		return nil
 	}
-	for len(r.collecting.owed) > 0 {
-		r.BeginStep()
-		g := r.Begin(now)
-		err := r.Collect(g)
-		if err == nil {
-			_, err = g.Commit(false)
-		} else {
-			g.Discard()
-		}
-		if err != nil {
-			return err
-		}
-	}
-	g := r.Begin(now)
 	err := g.Update(func(tx *Tx) error {
 		_, err := tx.op(delta.Op{Kind: delta.OpEnd})
 		return err
 	})
-	if err != nil {
-		g.Discard()
-		return err
+	if err == nil {
+		r.id = 0
 	}
-	_, err = g.Commit(false)
-	r.id = 0
 	return err
 }

@@ -139,6 +139,19 @@ func (w *world) begin(t testing.TB, h *host) *Group {
 	return g
 }
 
+// end ends a host's id.
+func (w *world) end(t testing.TB, h *host) {
+	t.Helper()
+	for h.node.Owes() {
+		w.commit(t, h, w.begin(t, h))
+	}
+	g := h.node.Begin(w.now)
+	if err := g.End(); err != nil {
+		t.Fatalf("host %d does not end: %v", h.i, err)
+	}
+	w.commit(t, h, g)
+}
+
 var errGaveUp = errors.New("the transaction gives up")
 
 func (w *world) mutate(f crdt.Fields) error {
@@ -289,9 +302,7 @@ func (w *world) restart(t testing.TB, h *host, how string) {
 	case "is restored":
 		h.disk = w.backups[w.rng.IntN(len(w.backups))].Clone()
 	case "closes":
-		if err := h.node.End(w.now); err != nil {
-			t.Fatal(err)
-		}
+		w.end(t, h)
 		if err := h.node.Save(w.now); err != nil {
 			t.Fatal(err)
 		}

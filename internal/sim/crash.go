@@ -200,12 +200,27 @@ func (h *host) end() error {
 		return nil
 	}
 	id, last := h.writes, h.held[h.writes]
-	if err := h.node.End(h.wall()); err != nil {
+	for h.node.Owes() {
+		if err := h.endWith(h.collect); err != nil {
+			return err
+		}
+	}
+	if err := h.endWith((*replica.Group).End); err != nil {
 		return err
 	}
-	h.noteContext()
 	if n := h.held[id]; n > last {
 		h.w.ended[id] = n
 	}
 	return nil
+}
+
+// endWith commits a group with something that is to be done before the end.
+func (h *host) endWith(fn func(g *replica.Group) error) error {
+	h.node.BeginStep()
+	g := h.node.Begin(h.wall())
+	if err := fn(g); err != nil {
+		g.Discard()
+		return err
+	}
+	return h.commit(g, nil)
 }

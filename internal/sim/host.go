@@ -300,7 +300,7 @@ func (h *host) collect(g *replica.Group) error {
 	case errors.Is(err, store.ErrCorrupt) && h.disk.rotten:
 		h.verify(replica.ProofEvery)
 		return nil
-	case errors.Is(err, errRead):
+	case errors.Is(err, errRead), errors.Is(err, delta.ErrTooLarge):
 		return nil
 	}
 	return err

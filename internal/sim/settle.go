@@ -51,7 +51,7 @@ func (w *world) agree() {
 		}
 	}
 	end := w.now + agreeWithin
-	for !w.agreed() {
+	for !w.agreed() || w.collecting() {
 		if w.now >= end {
 			w.fail("no agreement within %v:%s", agreeWithin, w.describe())
 		}
@@ -85,6 +85,11 @@ func (w *world) pass(d time.Duration) {
 	}
 }
 
+// collecting reports whether some host has baselines to look for.
+func (w *world) collecting() bool {
+	return slices.ContainsFunc(w.members(), func(h *host) bool { return h.up() && h.node.Collecting() })
+}
+
 // agreed reports whether all hosts are well and hold the same.
 func (w *world) agreed() bool {
 	members := w.members()
@@ -93,7 +98,7 @@ func (w *world) agreed() bool {
 	}
 	context, root, _ := members[0].node.Digest()
 	for _, h := range members {
-		if !h.up() || h.refusing != nil || h.node.Rebuilding() || h.isAsked() || h.node.Collecting() {
+		if !h.up() || h.refusing != nil || h.node.Rebuilding() || h.isAsked() {
 			return false
 		}
 		c, r, settled := h.node.Digest()

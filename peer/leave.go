@@ -1,0 +1,50 @@
+package peer
+
+import (
+	"time"
+
+	"github.com/peerd/peerd/crdt"
+)
+
+// leaveTime is how long a peer that is closed waits until its neighbours have heard of the end of its id. One that has
+// not hears of it when this store is opened again, and keeps what deleted counters left until then.
+const leaveTime = 500 * time.Millisecond
+
+// leaveEvery is how often it looks.
+const leaveEvery = 5 * time.Millisecond
+
+// takeLeave ends the replica's id while there are still links. A write that is accepted later takes another id, which
+// ends as well when the loop does.
+func (p *Peer) takeLeave() {
+	var last crdt.Dot
+	if p.call(func(l *loop) { last = l.leave() }) != nil || last.Counter == 0 {
+		return
+	}
+	for until := time.Now().Add(leaveTime); time.Now().Before(until); time.Sleep(leaveEvery) {
+		heard := false
+		if p.call(func(l *loop) { heard = l.heard(last) }) != nil || heard {
+			return
+		}
+	}
+}
+
+// leave ends the id and returns its last dot; zero if it has none.
+func (l *loop) leave() (last crdt.Dot) {
+	id := l.node.ID()
+	if l.broken = l.end(); l.broken != nil {
+		return last
+	}
+	l.node.Release()
+	seen, _ := l.node.Context()
+	return crdt.Dot{Replica: id, Counter: seen[id]}
+}
+
+// heard reports whether all neighbours have said that they have a dot, but those that are told nothing.
+func (l *loop) heard(d crdt.Dot) bool {
+	for id := range l.links {
+		if !l.node.Quarantined(id) && !l.node.Said(id).Has(d) {
+			return false
+		}
+	}
+	return true
+}
