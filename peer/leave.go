@@ -20,9 +20,17 @@ func (p *Peer) takeLeave() {
 	if p.call(func(l *loop) { last = l.leave() }) != nil || last.Counter == 0 {
 		return
 	}
-	for until := time.Now().Add(leaveTime); time.Now().Before(until); time.Sleep(leaveEvery) {
+	poll, limit := time.NewTicker(leaveEvery), time.NewTimer(leaveTime)
+	defer poll.Stop()
+	defer limit.Stop()
+	for {
 		heard := false
 		if p.call(func(l *loop) { heard = l.heard(last) }) != nil || heard {
+			return
+		}
+		select {
+		case <-poll.C:
+		case <-limit.C:
 			return
 		}
 	}
