@@ -92,7 +92,9 @@
 //
 //	share's total − the greater of its own base and the live baselines of its epoch
 //
-// and the owner's next increment takes the baseline into its base and removes it. Leaving a part
+// and the owner's next increment takes the baseline into its base and removes it. In a database a
+// baseline goes as soon as no share of its epoch can come any more: its owner removes it, or
+// whoever has seen that the owner's id has ended (Collect). Leaving a part
 // out breaks, in random histories of 8 to 60 steps and 3 or 4 replicas (counter_test.go):
 //
 //	as described                         0 of 20,000 read a wrong value
@@ -114,9 +116,9 @@
 //     in a State (the database chains deltas by hashes, which shows it). A copy that writes draws
 //     its own id.
 //   - A counter holds a share for each replica id that has counted since it was last set or reset,
-//     those of earlier incarnations of a store included. A baseline stays until its owner counts
-//     again: owners that never return leave some thirty bytes for each counter, which readers do not
-//     see.
+//     those of earlier incarnations of a store included. A baseline of an id that crashed stays: some
+//     thirty bytes for each counter that it had counted on and others reset, which readers do not
+//     see. In a State, which knows of no ends, each stays until its owner counts again.
 //   - A context grows by an entry for each replica that ever wrote.
 //   - Peers are trusted not to lie. What they send may be damaged or hostile as bytes: decoding
 //     never panics, recurses or allocates by a declared length. But a well-formed lie, such as a
