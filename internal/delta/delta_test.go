@@ -28,6 +28,8 @@ func TestDecodeRefusesDeltasThatBreakTheRules(t *testing.T) {
 		"depends on itself":    with(func(d *Delta) { d.Deps = crdt.VersionVector{1: 1} }),
 		"no payload":           with(func(d *Delta) { d.Ops = []Op{{Kind: OpPut, Address: flag}} }),
 		"unknown operation":    with(func(d *Delta) { d.Ops = []Op{{Kind: 9, Address: flag}} }),
+		"an end with address":  with(func(d *Delta) { d.Ops = []Op{{Kind: OpEnd, Address: flag}} }),
+		"more after the end":   with(func(d *Delta) { d.Ops = []Op{{Kind: OpEnd}, put} }),
 		"no address":           with(func(d *Delta) { d.Ops = []Op{{Kind: OpRemove}} }),
 		"unended name":         with(func(d *Delta) { d.Ops = []Op{{Kind: OpClear, Address: "k"}} }),
 		"long name": with(func(d *Delta) {
@@ -45,6 +47,26 @@ func TestDecodeRefusesDeltasThatBreakTheRules(t *testing.T) {
 	}
 	if _, err := Decode(make([]byte, MaxSize+1)); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("beyond the size limit: %v", err)
+	}
+}
+
+// TestAHashTellsWhetherItsReplicaEnds of both, a delta that was made here and one that was read.
+func TestAHashTellsWhetherItsReplicaEnds(t *testing.T) {
+	put := Op{Kind: OpPut, Address: dotted.KeyAddress("k").Type(dotted.TypeFlag), Payload: []byte{1}}
+	for i := range uint64(64) {
+		for _, ends := range []bool{false, true} {
+			d := &Delta{Replica: 1, First: 2 + i, Prev: 3, Ops: []Op{put}}
+			if ends {
+				d.Ops = append(d.Ops, Op{Kind: OpEnd})
+			}
+			read, err := Decode(d.Encode())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d.Hash().Ends() != ends || read.Hash() != d.Hash() || read.Ends() != ends {
+				t.Fatalf("delta %d: hashes %x and %x, ends: %v", i, d.Hash(), read.Hash(), ends)
+			}
+		}
 	}
 }
 

@@ -194,33 +194,23 @@ func (h *host) close() {
 	})
 }
 
-// end ends the process's id, if its disk has room.
-func (h *host) end() error {
-	if h.refusing != nil || h.scarce {
-		return nil
+// sync has what was committed made durable, beside the loop.
+func (h *host) sync() {
+	if !h.dirty || h.syncing || h.w.plan.durability != everySecond {
+		return
 	}
-	id, last := h.writes, h.held[h.writes]
-	for h.node.Owes() {
-		if err := h.endWith(h.collect); err != nil {
-			return err
+	h.dirty, h.syncing = false, true
+	sync := h.disk.beginSync()
+	promise := h.held
+	h.later(time.Duration(1+h.w.rng.IntN(200))*time.Millisecond, func() error {
+		h.syncing = false
+		if h.disk.fsyncs {
+			return errFsync
 		}
-	}
-	if err := h.endWith((*replica.Group).End); err != nil {
-		return err
-	}
-	if n := h.held[id]; n > last {
-		h.w.ended[id] = n
-	}
-	return nil
-}
-
-// endWith commits a group with something that is to be done before the end.
-func (h *host) endWith(fn func(g *replica.Group) error) error {
-	h.node.BeginStep()
-	g := h.node.Begin(h.wall())
-	if err := fn(g); err != nil {
-		g.Discard()
-		return err
-	}
-	return h.commit(g, nil)
+		h.disk.endSync(sync)
+		if h.refusing == nil {
+			h.promised = promise
+		}
+		return nil
+	})
 }

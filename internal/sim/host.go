@@ -287,25 +287,6 @@ func (h *host) work() error {
 	return nil
 }
 
-// mayCollect reports whether counters' baselines can be collected now.
-func (h *host) mayCollect() bool { return h.node.Collects() && h.refusing == nil && !h.scarce }
-
-// collect does some of that in a group.
-func (h *host) collect(g *replica.Group) error {
-	if !h.mayCollect() {
-		return nil
-	}
-	err := h.node.Collect(g)
-	switch {
-	case errors.Is(err, store.ErrCorrupt) && h.disk.rotten:
-		h.verify(replica.ProofEvery)
-		return nil
-	case errors.Is(err, errRead), errors.Is(err, delta.ErrTooLarge):
-		return nil
-	}
-	return err
-}
-
 // holds reports whether a frame was received in part: the group is full.
 func (h *host) holds(j job) bool {
 	id := j.from.peer.host.id
@@ -491,25 +472,4 @@ func (h *host) serve() error {
 		}
 	}
 	return nil
-}
-
-// sync has what was committed made durable, beside the loop.
-func (h *host) sync() {
-	if !h.dirty || h.syncing || h.w.plan.durability != everySecond {
-		return
-	}
-	h.dirty, h.syncing = false, true
-	sync := h.disk.beginSync()
-	promise := h.held
-	h.later(time.Duration(1+h.w.rng.IntN(200))*time.Millisecond, func() error {
-		h.syncing = false
-		if h.disk.fsyncs {
-			return errFsync
-		}
-		h.disk.endSync(sync)
-		if h.refusing == nil {
-			h.promised = promise
-		}
-		return nil
-	})
 }
