@@ -334,7 +334,7 @@ func (m *Mesh) Next(id NeighbourID) ([]byte, error) {
 		if data, err := m.nextDeltas(n); data != nil || err != nil {
 			return data, err
 		}
-		n.due = n.due && n.seeking
+		n.due = n.due && (n.seeking || n.lost)
 	}
 	if n.have {
 		if data := m.nextHave(n); data != nil {

@@ -202,7 +202,7 @@ func (m *Mesh) takeRest(from NeighbourID, n *neighbour,
 		n.said.Raise(d.Replica, d.Last())
 		switch outcome {
 		case Applied:
-			n.applied = true
+			n.applied, m.grown = true, true // what waits is looked at also if the frame ends early
 			n.knows(d)
 			m.arrived(from, d)
 		case Known:

@@ -74,6 +74,7 @@ func (m *Mesh) retry(n *neighbour, apply func(*delta.Delta) (Outcome, error)) er
 
 // forgetWaiting drops what came from a neighbour and waits.
 func (m *Mesh) forgetWaiting(from NeighbourID) {
+	m.looked = 0
 	m.waiting = slices.DeleteFunc(m.waiting, func(w waiting) bool {
 		if w.from == from {
 			m.waitBytes -= len(w.delta.Encode())

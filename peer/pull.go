@@ -151,14 +151,17 @@ func (l *loop) finishRepair(repair *replica.Repair) error {
 	l.flipping = true
 	err := l.node.FinishRepair(repair, l.p.cfg.Durability == Always)
 	l.flipping = false
-	if err != nil && !errors.Is(err, replica.ErrBusy) {
+	switch {
+	case errors.Is(err, replica.ErrBusy), errors.Is(err, replica.ErrForked):
+		return err // nothing was taken over
+	case err != nil:
 		l.broken = err
 		return err
 	}
 	l.dirty = true
 	l.p.counters.repairs.Add(1)
 	l.p.publish(l.node.Published())
-	return err
+	return nil
 }
 
 // acceptPull serves a repair to another peer.

@@ -21,7 +21,7 @@ import (
 type Token string
 
 // MaxToken is how long a token may be, in bytes. That is enough for some 800 replicas; a store
-// counts as a new replica after each unclean start.
+// counts as a new replica after each start in which it writes.
 const MaxToken = 16 << 10
 
 var (

@@ -501,3 +501,46 @@ func TestAChainEndsBeforeAHoleBehindWhatIsAsked(t *testing.T) {
 		t.Errorf("got %+v (%v), want the delta that ends at dot 1", c, err)
 	}
 }
+
+// TestARepairEndsWhenItsSourceIsFoundAcrossAFork has a host hear only while it is repaired that its source is on
+// another side of a fork. Taking the repair over would remove what is here, as if it had been removed there.
+func TestARepairEndsWhenItsSourceIsFoundAcrossAFork(t *testing.T) {
+	w := newWorld(t, 5, worldConfig{hosts: 3, maxLog: 1 << 30})
+	a, b, c := w.hosts[0], w.hosts[1], w.hosts[2]
+	w.write(t, c, counted(1))
+	w.settle(t)
+	w.cut(0, 1)
+	w.cut(1, 2)
+	putBack := w.image(t, c)
+	w.write(t, c, added("s", "first"))
+	w.write(t, c, counted(10))
+	w.settle2(t, 0, 2)
+	putBack()
+	for range 3 {
+		w.write(t, c, counted(100))
+	}
+	w.connect(1, 2)
+	w.settle2(t, 1, 2)
+	w.cut(1, 2)
+	w.connect(0, 1)
+	w.beginRepair(t, 1, 0)
+	if len(w.repairs) != 1 {
+		t.Fatal("it was refused at once")
+	}
+	for range 50 {
+		w.pump(t, 0, 1)
+		w.pump(t, 1, 0)
+		w.deliver(t, 0, 1)
+		w.deliver(t, 1, 0)
+	}
+	if !a.node.Quarantined("1") || !b.node.Quarantined("0") {
+		t.Fatal("there is no quarantine")
+	}
+	before := w.values(t)[0]
+	for range 100 {
+		w.stepRepairs(t)
+	}
+	if got := w.values(t)[0]; w.done["repair"] > 0 || got != before || a.node.Repairing() {
+		t.Errorf("it was taken over: %s became %s", before, got)
+	}
+}

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"cmp"
 	"errors"
 
 	"github.com/peerd/peerd/crdt"
@@ -42,7 +43,10 @@ func (n *Node) BeginRepairFrom(id gossip.NeighbourID, target crdt.VersionVector,
 		return nil, ErrForked
 	}
 	p, err := n.BeginRepair(target, heads)
-	if errors.Is(err, ErrForked) {
+	switch {
+	case err == nil:
+		p.source = id
+	case errors.Is(err, ErrForked):
 		n.Estrange(id, n.Heard(target, heads).Forked...)
 	}
 	return p, err
@@ -66,8 +70,13 @@ func (n *Node) Resume(g *Group, from gossip.NeighbourID) error {
 	return n.Mesh.Resume(from, n.offer(g))
 }
 
-// FinishRepair is Replica.FinishRepair; neighbours are told, and what they lack is looked up anew.
+// FinishRepair is Replica.FinishRepair; neighbours are told, and what they lack is looked up anew. If the source has
+// come into quarantine since, the repair ends without effect, and it returns ErrForked: what is here would be taken
+// for removed there.
 func (n *Node) FinishRepair(p *Repair, sync bool) error {
+	if n.Quarantined(p.source) {
+		return cmp.Or(n.AbortRepair(p), ErrForked)
+	}
 	if err := n.Replica.FinishRepair(p, sync); err != nil {
 		return err
 	}

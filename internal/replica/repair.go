@@ -7,6 +7,7 @@ import (
 
 	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/wire"
@@ -110,7 +111,8 @@ const leafShift = 48
 // context are dropped, so that what was compared stays compared.
 type Repair struct {
 	r      *Replica
-	Local  *Pinned // what is compared with the other's moment
+	Local  *Pinned            // what is compared with the other's moment
+	source gossip.NeighbourID // whose that is; empty if it was not begun by a Node
 	target crdt.VersionVector
 	heads  delta.Heads
 

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"bytes"
 	"errors"
 	"slices"
 
@@ -98,10 +99,18 @@ func (s *salvage) log(kind byte, fn func(logged)) {
 		}
 		return err
 	})
-	if _, marked, _ := s.snap.Get(keyLarge); !marked || kind != prefixLog {
+	record, marked, _ := s.snap.Get(keyLarge)
+	if !marked || kind != prefixLog {
 		return
 	}
+	session, err := decodeSession(keyLarge, record)
+	if err != nil {
+		s.pass(err)
+	}
 	s.scan(prefixStage, func(key, value []byte) error {
+		if !bytes.HasPrefix(key, numbered(prefixStage, session)) {
+			return nil // of a repair, which had no effect
+		}
 		op, err := decodeWrite(key, value)
 		if err != nil || op.Delete || op.Key[0] != prefixLog {
 			return err

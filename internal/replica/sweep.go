@@ -122,7 +122,7 @@ func (s *sweepStep) sweepOn() error {
 }
 
 func (s *sweepStep) sweepCells(at *sweep) error {
-	if s.look(workOp); s.full() { // there at all
+	if s.look(workOp); s.full() && s.looked > 1 { // there at all
 		return nil
 	}
 	stopped := false

@@ -136,7 +136,7 @@ func (p *pull) take(resp antientropy.Response) error {
 	err = h.node.FinishRepair(p.repair, h.w.plan.durability == always)
 	h.repairing = false
 	p.end()
-	if err != nil && !errors.Is(err, replica.ErrBusy) {
+	if err != nil && !errors.Is(err, replica.ErrBusy) && !errors.Is(err, replica.ErrForked) {
 		return err
 	}
 	if err == nil {
