@@ -129,13 +129,38 @@ func (w *world) injectDisk(f Fault, h *host) {
 	case FsyncError:
 		h.disk.fsyncs = true
 	case BitFlip:
-		if !w.mayRot(h) {
-			return
-		}
-		for range 1 + w.rng.IntN(3) {
-			h.flipBit()
+		if w.plan.rotAlone {
+			w.rotAlone(h)
+		} else {
+			w.rot(h)
 		}
 	}
+}
+
+// rot changes some records of a host, if it may.
+func (w *world) rot(h *host) {
+	if !w.mayRot(h) {
+		return
+	}
+	for range 1 + w.rng.IntN(3) {
+		h.flipBit()
+	}
+}
+
+// rotAlone cuts a host off, has it take writes for a while, and then changes records of it. When it meets
+// others again it is damaged, and only its log has those writes, or not even that.
+func (w *world) rotAlone(h *host) {
+	const before = 2 * time.Second
+	w.block(2*before+w.span(), func(a, b *host) bool { return a == h || b == h })
+	w.after(w.spread(before), func() {
+		if h.gone || w.calm {
+			return
+		}
+		w.rot(h)
+		if h.up() {
+			h.later(0, func() error { h.check(); return nil }) // a client reads all
+		}
+	})
 }
 
 // mayRot reports whether a host may lose records without anything being lost for good: others must

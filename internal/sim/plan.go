@@ -43,6 +43,7 @@ type plan struct {
 	maxBatch   int     // writes that a storage transaction takes
 	stepWork   int     // of a host's loop; 0 is the core's own bound
 	emptied    bool    // everything is deleted in the end
+	rotAlone   bool    // records rot at hosts that are cut off, with writes that nobody else has
 	putBacks   int     // of machines to images, at most
 	forks      bool    // machines are put back from images: see forks.go
 }
@@ -100,6 +101,9 @@ func (p *plan) drawLater(rng *rand.Rand) {
 	}
 	if rng.IntN(3) == 0 && !p.forks { // markers must stay
 		p.mix.empties = 5 + rng.IntN(60)
+	}
+	if p.rotAlone = rng.IntN(8) == 0 && !p.forks; p.rotAlone {
+		p.faults = append(p.faults, BitFlip)
 	}
 }
 
