@@ -489,9 +489,12 @@ func Example_errors() {
 	fmt.Println(advice(p.Update(context.Background(), func(*peer.Tx) error { return errors.New("no") })))
 	p.Close()
 	fmt.Println(advice(p.Update(context.Background(), func(*peer.Tx) error { return nil })))
-	_, err := peer.Open(context.Background(), peer.Config{
-		Dir: filepath.Join(os.TempDir(), "peerd-example-none"), Join: []string{"127.0.0.1:1"},
-	})
+	dir, err := os.MkdirTemp("", "peerd")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	_, err = peer.Open(context.Background(), peer.Config{Dir: dir, Join: []string{"127.0.0.1:1"}})
 	fmt.Println(advice(err))
 	// Output:
 	// as fn returned it: nothing changed
