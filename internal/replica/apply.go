@@ -67,6 +67,9 @@ func (g *Group) applyOp(d *delta.Delta, i int, exact bool) error {
 	if slices.Equal(now.Dots(), c.now.Dots()) {
 		return nil
 	}
+	if len(op.Removes) > 0 {
+		g.r.oweLeft(op.Address, now)
+	}
 	return g.set(c, now)
 }
 

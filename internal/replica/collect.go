@@ -41,14 +41,26 @@ type collecting struct {
 func (r *Replica) ended(id crdt.ReplicaID) bool { return r.heads[id].Ends() }
 
 // owe notes what a put means for collecting.
-func (r *Replica) owe(put *delta.Op) {
-	owner := dotted.Lent.BaselineOwner(put.Payload)
+func (r *Replica) owe(put *delta.Op) { r.oweFor(put.Address, put.Payload) }
+
+// oweLeft notes what entries that stay in a cell mean for collecting: what was removed may have been the replica's own
+// share, for which a baseline had to stay, and who removed it puts no other if that one says the same.
+func (r *Replica) oweLeft(a dotted.Address, left dotted.Cell) {
+	for _, e := range left {
+		if dotted.Lent.BaselineOwner(e.Payload) == r.id && r.id != 0 {
+			r.oweFor(a, e.Payload)
+		}
+	}
+}
+
+func (r *Replica) oweFor(a dotted.Address, payload []byte) {
+	owner := dotted.Lent.BaselineOwner(payload)
 	switch c := &r.collecting; {
 	case owner == 0:
 	case owner != r.id:
 		c.due = c.due || r.ended(owner)
 	case len(c.owed) < maxOwed:
-		c.owed = append(c.owed, put.Address)
+		c.owed = append(c.owed, a)
 	default:
 		c.due = true
 	}

@@ -317,7 +317,8 @@ func (w *world) injectMember(f Fault, h *host) {
 		if h.up() {
 			h.stopped(nil)
 		}
-		before := h.held
+		before := h.held.Clone()
+		before.Merge(h.aside) // what it had put aside goes with it
 		h.held, h.aside = crdt.VersionVector{}, nil
 		h.noteLoss(before)
 	case ComeBack:
