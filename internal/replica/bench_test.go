@@ -10,6 +10,7 @@ import (
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/store/badger"
+	"github.com/peerd/peerd/store/segment"
 )
 
 // cpu returns how much of the processors this process has used.
@@ -74,10 +75,16 @@ func openBench(b *testing.B) *Replica {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = tree.Close() })
-	r, err := Open(tree, Config{NewID: func() crdt.ReplicaID { return 7 }})
+	log, err := segment.Open(filepath.Join(b.TempDir(), "log"), segment.Options{})
 	if err != nil {
 		b.Fatal(err)
 	}
+	b.Cleanup(func() { _ = log.Close() })
+	r, err := Open(tree, log, Config{NewID: func() crdt.ReplicaID { return 7 }})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(r.Close)
 	return r
 }
 

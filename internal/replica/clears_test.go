@@ -10,12 +10,11 @@ import (
 	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/store"
-	"github.com/peerd/peerd/store/mem"
 )
 
 // tally is a store that counts what is asked of it.
 type tally struct {
-	store.Store
+	*disk
 	reads, writes, bytes int
 }
 
@@ -26,6 +25,21 @@ func (s *tally) Commit(b *store.Batch, sync bool) error {
 }
 
 func (s *tally) Snapshot() store.Snapshot { return tallied{s.Store.Snapshot(), s} }
+
+func (s *tally) journal() store.Log { return talliedLog{s.log, s} }
+
+type talliedLog struct {
+	store.Log
+	of *tally
+}
+
+func (l talliedLog) Append(records ...[]byte) (first, next store.Position, err error) {
+	for _, r := range records {
+		l.of.writes++
+		l.of.bytes += len(r)
+	}
+	return l.Log.Append(records...)
+}
 
 type tallied struct {
 	store.Snapshot
@@ -46,18 +60,6 @@ func (s tallied) Scan(start, end []byte, fn func(key, value []byte) bool) error 
 }
 
 var testStart = time.Unix(1_700_000_000, 0)
-
-func openOn(t testing.TB, st store.Store, id crdt.ReplicaID) *Replica {
-	t.Helper()
-	r, err := Open(st, Config{NewID: func() crdt.ReplicaID { id++; return id - 1 }})
-	if err == nil {
-		err = r.Damaged()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
-}
 
 // pipeline runs transactions one after the other, in as few groups as they fit into, and returns their deltas.
 func pipeline(t testing.TB, r *Replica, n int, fn func(f crdt.Fields, i int) error) (deltas []*delta.Delta) {
@@ -110,6 +112,9 @@ func sweepAll(t testing.TB, r *Replica) {
 		if more, err = r.Sweep(); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := r.Save(testStart); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -167,7 +172,7 @@ func TestManySetsAreDeletedAmongManyReplicas(t *testing.T) {
 		"pipeline": func(r *Replica) []*delta.Delta { return pipeline(t, r, sets, deleteSet) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			st := &tally{Store: mem.New()}
+			st := &tally{disk: newDisk()}
 			r := openOn(t, st, 1)
 			apply(t, r, othersWrote(others))
 			pipeline(t, r, sets, func(f crdt.Fields, i int) error { return fillSet(f, setKey(i), 17) })
@@ -204,11 +209,11 @@ func TestManySetsAreDeletedAmongManyReplicas(t *testing.T) {
 // written meanwhile and so has to find what survives: four times as many sets cost four times as much.
 func TestDeletingManySetsIsLinear(t *testing.T) {
 	cost := func(sets int) (origin, receiver tally) {
-		a, b := &tally{Store: mem.New()}, &tally{Store: mem.New()}
+		a, b := &tally{disk: newDisk()}, &tally{disk: newDisk()}
 		r, other := openOn(t, a, 1), openOn(t, b, 500)
 		apply(t, other, pipeline(t, r, sets, func(f crdt.Fields, i int) error { return fillSet(f, setKey(i), 20) }))
 		pipeline(t, other, 10, func(f crdt.Fields, i int) error { return fillSet(f, setKey(i), 21) })
-		*a, *b = tally{Store: a.Store}, tally{Store: b.Store}
+		*a, *b = tally{disk: a.disk}, tally{disk: b.disk}
 		deltas := pipeline(t, r, sets, deleteSet)
 		sweepAll(t, r)
 		apply(t, other, deltas)
@@ -271,8 +276,8 @@ func contents(t testing.TB, r *Replica) map[string]int {
 // TestEverythingIsClearedInOneOperation has one replica clear everything while another writes.
 func TestEverythingIsClearedInOneOperation(t *testing.T) {
 	const sets = 300
-	disk := &tally{Store: mem.New()}
-	a, b := openOn(t, disk, 1), openOn(t, mem.New(), 500)
+	disk := &tally{disk: newDisk()}
+	a, b := openOn(t, disk, 1), openOn(t, newDisk(), 500)
 	apply(t, b, pipeline(t, a, sets, func(f crdt.Fields, i int) error { return fillSet(f, setKey(i), 20) }))
 	later := pipeline(t, b, 2, func(f crdt.Fields, i int) error { return fillSet(f, []string{"new", setKey(7)}[i], 3) })
 	disk.writes, disk.reads = 0, 0
@@ -312,7 +317,7 @@ func TestEverythingIsClearedInOneOperation(t *testing.T) {
 
 // TestAClearOfEverythingIsTakenBack gives a transaction up that cleared everything and went on.
 func TestAClearOfEverythingIsTakenBack(t *testing.T) {
-	r := openOn(t, mem.New(), 1)
+	r := openOn(t, newDisk(), 1)
 	pipeline(t, r, 20, func(f crdt.Fields, i int) error { return fillSet(f, setKey(i), 20) })
 	before := contents(t, r)
 	g := r.Begin(testStart)
@@ -352,7 +357,7 @@ func TestAClearOfEverythingIsTakenBack(t *testing.T) {
 // TestAClearOfEverythingKeepsTheRuleOfCounters has a counter be incremented while all is cleared: what the clear saw
 // is gone, and what it did not see counts.
 func TestAClearOfEverythingKeepsTheRuleOfCounters(t *testing.T) {
-	a, b := openOn(t, mem.New(), 1), openOn(t, mem.New(), 500)
+	a, b := openOn(t, newDisk(), 1), openOn(t, newDisk(), 500)
 	add := func(r *Replica, n int64) []*delta.Delta {
 		return pipeline(t, r, 1, func(f crdt.Fields, _ int) error { _, err := f.Counter("n").Add(n); return err })
 	}
@@ -415,10 +420,10 @@ func BenchmarkDeleteOfManySets(b *testing.B) {
 	const sets = 10_000
 	for range b.N {
 		b.StopTimer()
-		st := &tally{Store: mem.New()}
+		st := &tally{disk: newDisk()}
 		r := openOn(b, st, 1)
 		pipeline(b, r, sets, func(f crdt.Fields, i int) error { return fillSet(f, setKey(i), 20) })
-		*st = tally{Store: st.Store}
+		*st = tally{disk: st.disk}
 		b.StartTimer()
 		began := time.Now()
 		pipeline(b, r, sets, deleteSet)

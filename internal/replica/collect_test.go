@@ -9,7 +9,6 @@ import (
 	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/dotted"
-	"github.com/peerd/peerd/store/mem"
 )
 
 const countedKeys = 300
@@ -197,7 +196,7 @@ func TestTheEndOfAnIDIsKnownWithTheContext(t *testing.T) {
 }
 
 func TestNothingFollowsTheEndOfAnID(t *testing.T) {
-	st := mem.New()
+	st := newDisk()
 	r := openOn(t, st, 7)
 	deltas := pipeline(t, r, 1, func(f crdt.Fields, _ int) error { return countKeys(f) })
 	g := r.Begin(testStart)
@@ -221,7 +220,7 @@ func TestNothingFollowsTheEndOfAnID(t *testing.T) {
 	if !last.Ends() || slices.ContainsFunc(deltas[:len(deltas)-1], (*delta.Delta).Ends) {
 		t.Fatal("the last delta does not end its id, or another one does")
 	}
-	other := openOn(t, mem.New(), 8)
+	other := openOn(t, newDisk(), 8)
 	g = other.Begin(testStart)
 	defer g.Discard()
 	for _, d := range deltas[len(deltas)-2:] {

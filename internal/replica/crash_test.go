@@ -10,12 +10,11 @@ import (
 	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/store"
-	"github.com/peerd/peerd/store/mem"
 )
 
-// failing is a store whose process dies at one of its commits.
+// failing is a disk whose process dies at one of its commits, or when it appends to the log.
 type failing struct {
-	*mem.Store
+	*disk
 	left int // commits until it dies
 }
 
@@ -28,10 +27,24 @@ func (f *failing) Commit(b *store.Batch, sync bool) error {
 	return f.Store.Commit(b, sync)
 }
 
+func (f *failing) journal() store.Log { return failingLog{f.log, f} }
+
+type failingLog struct {
+	store.Log
+	of *failing
+}
+
+func (l failingLog) Append(records ...[]byte) (first, next store.Position, err error) {
+	if l.of.left--; l.of.left < 0 {
+		return 0, 0, errDied
+	}
+	return l.Log.Append(records...)
+}
+
 // opened returns a node on a store.
-func (w *world) opened(t testing.TB, st store.Store) *Node {
+func (w *world) opened(t testing.TB, m medium) *Node {
 	t.Helper()
-	r, err := Open(st, Config{NewID: w.newID})
+	r, err := openAt(m, Config{NewID: w.newID})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +99,7 @@ func (w *world) dieEverywhere(t *testing.T, h *host, step func(n *Node) error) i
 	before := h.disk
 	for k := 0; ; k++ {
 		disk := before.Clone()
-		st := &failing{Store: disk, left: 1 << 30}
+		st := &failing{disk: disk, left: 1 << 30}
 		n := w.opened(t, st)
 		st.left = k
 		h.disk, h.node = disk, n
@@ -130,7 +143,7 @@ func TestADeleteOfManyCellsIsWholeOrAbsentWhereverTheProcessDies(t *testing.T) {
 	w := newWorld(t, 2, worldConfig{hosts: 2})
 	a := w.hosts[0]
 	w.write(t, a, func(f crdt.Fields) error {
-		for j := range 2000 {
+		for j := range 4000 {
 			if _, err := f.Set("s").Add(fmt.Sprint(j)); err != nil {
 				return err
 			}
@@ -161,15 +174,15 @@ func TestADeleteOfManyCellsIsWholeOrAbsentWhereverTheProcessDies(t *testing.T) {
 		if _, cells := n.Counts(); cells != 0 {
 			t.Fatalf("%d cells are left", cells)
 		}
-		return nil
+		return n.Save(w.now)
 	})
 	if deaths < 4 {
 		t.Errorf("the delete took %d commits: too few to show anything", deaths)
 	}
 }
 
-// TestAGroupTooLargeForTheStoreIsWholeOrAbsent applies a small delta to cells whose records are large.
-func TestAGroupTooLargeForTheStoreIsWholeOrAbsent(t *testing.T) {
+// TestAGroupTooLargeForTheTreeIsWholeOrAbsent applies a small delta to cells whose records are large.
+func TestAGroupTooLargeForTheTreeIsWholeOrAbsent(t *testing.T) {
 	w := newWorld(t, 3, worldConfig{hosts: 2})
 	a, b := w.hosts[0], w.hosts[1]
 	for i := range 7 {
@@ -197,8 +210,10 @@ func TestAGroupTooLargeForTheStoreIsWholeOrAbsent(t *testing.T) {
 		if outcome, err := g.Apply(late); err != nil || outcome != gossip.Applied {
 			t.Fatalf("outcome %v, error %v", outcome, err)
 		}
-		_, err := g.Commit(false)
-		return err
+		if _, err := g.Commit(false); err != nil {
+			return err
+		}
+		return n.Save(w.now)
 	})
 	if deaths < 5 {
 		t.Errorf("the group took %d commits: it was not too large", deaths)
@@ -267,7 +282,7 @@ func (w *world) dieWhile(t *testing.T, h *host, step func(n *Node) error) int {
 	before := h.disk
 	for k := 0; ; k++ {
 		h.disk = before.Clone()
-		st := &failing{Store: h.disk, left: 1 << 30}
+		st := &failing{disk: h.disk, left: 1 << 30}
 		n := w.opened(t, st)
 		st.left = k
 		err := step(n)

@@ -10,16 +10,6 @@ import (
 	"github.com/peerd/peerd/store"
 )
 
-// spoil changes the records on a host's disk under it.
-func (h *host) spoil(t *testing.T, change func(*store.Batch)) {
-	t.Helper()
-	rot := &store.Batch{}
-	change(rot)
-	if err := h.disk.Commit(rot, true); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestDamagedHostsDoNotCountOnEachOther(t *testing.T) {
 	w := newWorld(t, 6, worldConfig{hosts: 2, maxLog: 2000})
 	a := w.hosts[0]
@@ -55,7 +45,7 @@ func TestARebuildRemovesARottenMark(t *testing.T) {
 	a := w.hosts[0]
 	w.write(t, a, func(f crdt.Fields) error { return f.String("k").Set([]byte("x")) })
 	mark := &store.Batch{}
-	mark.Set(keyLarge, []byte("rotten"))
+	mark.Set(keyRebuild, []byte("rotten"))
 	if err := a.disk.Commit(mark, true); err != nil {
 		t.Fatal(err)
 	}
@@ -86,9 +76,7 @@ func TestARottenLogRecordIsLeftOut(t *testing.T) {
 	if err := a.node.Save(w.now); err != nil {
 		t.Fatal(err)
 	}
-	a.spoil(t, func(rot *store.Batch) {
-		rot.Set(numbered(prefixLog, 2), []byte("rot"))
-	})
+	a.spoilLog(t, 2)
 	for i := range 2 {
 		w.cut(0, 1)
 		w.open(t, a)

@@ -16,7 +16,6 @@ import (
 	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/store"
-	"github.com/peerd/peerd/store/mem"
 )
 
 // world is a handful of nodes under one seed: their disks, the links between them, and everything that
@@ -30,7 +29,7 @@ type world struct {
 	order   []*delta.Delta
 	nextID  crdt.ReplicaID
 	repairs []*session
-	backups []*mem.Store // stores made from backups of some time
+	backups []*disk // stores made from backups of some time
 	cfg     worldConfig
 	trace   []string
 	done    map[string]int
@@ -41,12 +40,13 @@ type worldConfig struct {
 	hosts, steps int
 	crashes      bool
 	maxLog       int64
+	maxDirty     int64
 	sync         bool
 }
 
 type host struct {
 	i     int
-	disk  *mem.Store
+	disk  *disk
 	node  *Node
 	epoch int
 }
@@ -69,7 +69,7 @@ func newWorld(t testing.TB, seed uint64, cfg worldConfig) *world {
 		links: map[[2]int]*link{}, deltas: map[crdt.Dot]*delta.Delta{}, done: map[string]int{},
 	}
 	for i := range cfg.hosts {
-		h := &host{i: i, disk: mem.New()}
+		h := &host{i: i, disk: newDisk()}
 		w.hosts = append(w.hosts, h)
 		w.open(t, h)
 	}
@@ -87,7 +87,7 @@ func (w *world) newID() crdt.ReplicaID {
 
 func (w *world) open(t testing.TB, h *host) {
 	t.Helper()
-	r, err := Open(h.disk, Config{NewID: w.newID, MaxLogBytes: w.cfg.maxLog})
+	r, err := openAt(h.disk, Config{NewID: w.newID, MaxLogBytes: w.cfg.maxLog, MaxDirty: w.cfg.maxDirty})
 	if err != nil {
 		t.Fatalf("open host %d: %v", h.i, err)
 	}
@@ -97,7 +97,7 @@ func (w *world) open(t testing.TB, h *host) {
 
 func name(i int) gossip.NeighbourID { return gossip.NeighbourID(fmt.Sprint(i)) }
 
-func index(id gossip.NeighbourID) int {
+func hostOf(id gossip.NeighbourID) int {
 	var i int
 	_, _ = fmt.Sscan(string(id), &i)
 	return i
@@ -255,7 +255,7 @@ func (w *world) events(t testing.TB, h *host) {
 	for _, e := range h.node.Events() {
 		switch e.Kind {
 		case gossip.Behind:
-			w.beginRepair(t, index(e.From), h.i)
+			w.beginRepair(t, hostOf(e.From), h.i)
 		case gossip.Forked:
 			if !w.forked {
 				t.Fatalf("host %d is alarmed about %s, and there was no fork: %+v", h.i, e.From, h.node.Forks())
@@ -298,7 +298,7 @@ func (w *world) restart(t testing.TB, h *host, how string) {
 	case "is killed":
 		h.disk = h.disk.Clone()
 	case "is wiped":
-		h.disk = mem.New()
+		h.disk = newDisk()
 	case "is restored":
 		h.disk = w.backups[w.rng.IntN(len(w.backups))].Clone()
 	case "closes":
@@ -313,7 +313,7 @@ func (w *world) restart(t testing.TB, h *host, how string) {
 // backUp takes a backup of a host, if it can be taken now, and restores it aside.
 func (w *world) backUp(t testing.TB, h *host) {
 	t.Helper()
-	moment, err := h.node.Moment()
+	moment, err := h.node.takeMoment(w.now)
 	if err != nil {
 		return
 	}
@@ -323,8 +323,8 @@ func (w *world) backUp(t testing.TB, h *host) {
 		b.Set(slices.Clone(key), slices.Clone(value))
 		return true
 	})
-	restored := mem.New()
-	if err = errors.Join(err, restored.Commit(b, true)); err != nil {
+	restored := newDisk()
+	if err = errors.Join(err, restored.Store.Commit(b, true)); err != nil {
 		t.Fatal(err)
 	}
 	w.backups = append(w.backups, restored)
@@ -442,7 +442,11 @@ func (w *world) upkeep(t testing.TB, h *host) bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.node.Maintain(w.now); err != nil {
+	if h.node.BeginStep(); w.rng.IntN(3) == 0 {
+		return h.maintain(t, w.now) || more
+	}
+	_, err = h.node.Maintain(w.now)
+	if err != nil {
 		t.Fatal(err)
 	}
 	return more
@@ -552,23 +556,22 @@ func (w *world) check(t testing.TB, h *host) {
 // checkTree compares the tree kept in place with one built anew.
 func (w *world) checkTree(t testing.TB, h *host) {
 	t.Helper()
-	fresh, err := Open(readOnly{h.disk}, Config{NewID: w.newID})
-	if err != nil && !errors.Is(err, errReadOnly) {
-		t.Fatal(err)
+	fresh, err := openAt(h.disk.Clone(), Config{NewID: w.newID})
+	if err != nil || fresh.damage != nil {
+		t.Fatal(err, fresh.damage)
 	}
-	if err == nil && (!fresh.tree.Equal(h.node.tree) || fresh.cells != h.node.cells) {
+	for h.node.clears.count == 0 && fresh.clears.count > 0 {
+		if _, err := fresh.Sweep(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if h.node.clears.count == 0 && (!fresh.tree.Equal(h.node.tree) || fresh.cells != h.node.cells) {
 		t.Fatalf("host %d: the tree kept in place is not the tree of the cells", h.i)
 	}
-	if err == nil && (fresh.digest != h.node.digest || !fresh.seen.Equal(h.node.seen)) {
+	if fresh.digest != h.node.digest || !fresh.seen.Equal(h.node.seen) || fresh.keys != h.node.keys {
 		t.Fatalf("host %d: the context in memory is not the stored one", h.i)
 	}
 }
-
-var errReadOnly = errors.New("read only")
-
-type readOnly struct{ store.Store }
-
-func (readOnly) Commit(*store.Batch, bool) error { return errReadOnly }
 
 // meaning computes the cells that a host's context stands for, from all deltas ever committed.
 func (w *world) meaning(h *host) map[dotted.Address]dotted.Cell {

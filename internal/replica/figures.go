@@ -11,7 +11,7 @@ import (
 // Figures are counts for monitoring.
 type Figures struct {
 	LogRecords   uint64
-	OldestLogged time.Time // when the oldest record of the log was written; zero if none can be read
+	OldestLogged time.Time // when the oldest record of the log was written; zero if there is none
 	Waiting      int       // deltas that overtook what they depend on
 	NotAdopted   int       // times of other replicas that were too far ahead
 	Deltas       Offered
@@ -24,15 +24,11 @@ type Offered struct {
 	Refused uint64 // dropped: a repair brings them, or they are of a fork
 }
 
-// Figures returns the present counts. It reads one record of the log. That it cannot be read is an error
-// where the log is needed, and none here: one figure is missing then, and not all.
+// Figures returns the present counts.
 func (n *Node) Figures() Figures {
 	f := Figures{Waiting: n.Waiting(), NotAdopted: n.skewed, Deltas: n.offered}
-	if n.log.first <= n.log.last {
-		_ = n.readLog(n.log.first, func(rec logged) bool {
-			f.OldestLogged = rec.time
-			return false
-		})
+	if n.log.first <= n.log.last && len(n.log.marks) > 0 {
+		f.OldestLogged = n.log.marks[0].time
 	}
 	f.LogRecords = n.log.last + 1 - n.log.first // a rotten one was taken out
 	return f

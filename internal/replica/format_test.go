@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"iter"
 	"slices"
 	"strings"
 	"testing"
@@ -11,15 +13,14 @@ import (
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/wire"
 	"github.com/peerd/peerd/store"
-	"github.com/peerd/peerd/store/mem"
 )
 
 // TestARecordOfAnotherFormatIsRefusedAndNotTakenForDamage puts a single record of each kind into a store that is
 // empty else, with a body that this version cannot read.
 func TestARecordOfAnotherFormatIsRefusedAndNotTakenForDamage(t *testing.T) {
-	keys := [][]byte{keyCheckpoint, keyFlip, keyLarge, keyRebuild, keyEra, keyRoot}
-	for _, kind := range []byte{prefixCell, prefixPart, prefixSummary, prefixBlob, prefixLog, prefixStage,
-		prefixOldLog, prefixClear, prefixSeen} {
+	keys := [][]byte{keyCheckpoint, keyRebuild, keyEra}
+	for _, kind := range []byte{prefixCell, prefixPart, prefixSummary, prefixBlob, prefixStage,
+		prefixClear, prefixSeen} {
 		keys = append(keys, numbered(kind, 1))
 	}
 	for _, key := range keys {
@@ -27,7 +28,7 @@ func TestARecordOfAnotherFormatIsRefusedAndNotTakenForDamage(t *testing.T) {
 			formatVersion - 1: "from before peerd 0.1.0, and this program reads format 2: start with an empty directory",
 			formatVersion + 1: "this program reads format 2: use the newer peerd that wrote it",
 		} {
-			st := mem.New()
+			st := newDisk()
 			write(t, st, key, wire.Seal(version, key, []byte{0x90}))
 			refusesToOpen(t, fmt.Sprintf("record %q of format %d", key, version), st, why)
 		}
@@ -42,11 +43,12 @@ func TestAStoreOfAnotherFormatIsLeftAsItIs(t *testing.T) {
 	w.write(t, h, func(f crdt.Fields) error { return f.Register("large").Set(make([]byte, 2*maxInline)) })
 	w.write(t, h, counted(1))
 	for name, mark := range map[string]func(){
-		"whole":     func() {},
+		"whole":     func() { must(t, h.node.Save(w.now)) },
+		"logged":    func() {},
 		"discarded": func() { must(t, h.node.Discard()) },
 	} {
 		mark()
-		st := mem.New()
+		st := newDisk()
 		for _, rec := range recordsOf(t, h.disk) {
 			value := rec[1]
 			if rec[0][0] != prefixLeaf {
@@ -56,32 +58,58 @@ func TestAStoreOfAnotherFormatIsLeftAsItIs(t *testing.T) {
 			}
 			write(t, st, rec[0], value)
 		}
+		if _, ok, _ := st.Snapshot().Get(keyCheckpoint); !ok {
+			for record := range rawRecords(t, h.disk.log) {
+				record[0] = formatVersion - 1
+				_, _, err := st.log.Append(record)
+				must(t, err)
+			}
+		}
 		refusesToOpen(t, name, st, "start with an empty directory")
 	}
 }
 
 // TestARottenFirstRecordIsDamage and not another format, whatever its first byte says.
 func TestARottenFirstRecordIsDamage(t *testing.T) {
-	st := mem.New()
+	st := newDisk()
 	rotten := wire.Seal(formatVersion, keyCheckpoint, []byte{0x90})
 	rotten[0] = formatVersion - 1
 	write(t, st, keyCheckpoint, rotten)
-	r, err := Open(st, Config{NewID: func() crdt.ReplicaID { return 1 }})
+	r, err := openAt(st, Config{NewID: func() crdt.ReplicaID { return 1 }})
 	if err != nil || !errors.Is(r.Damaged(), store.ErrCorrupt) {
 		t.Errorf("opened with %v", err)
 	}
 }
 
-func refusesToOpen(t *testing.T, what string, st store.Store, why string) {
+func refusesToOpen(t *testing.T, what string, st *disk, why string) {
 	t.Helper()
 	before := recordsOf(t, st)
-	_, err := Open(st, Config{NewID: func() crdt.ReplicaID { return 1 }})
+	_, err := openAt(st, Config{NewID: func() crdt.ReplicaID { return 1 }})
 	if !errors.Is(err, wire.ErrFormat) || errors.Is(err, store.ErrCorrupt) || !strings.Contains(err.Error(), why) {
 		t.Errorf("%s: opened with %v, want %q", what, err, why)
 	}
 	same := func(a, b [2][]byte) bool { return bytes.Equal(a[0], b[0]) && bytes.Equal(a[1], b[1]) }
 	if !slices.EqualFunc(before, recordsOf(t, st), same) {
 		t.Errorf("%s: the store has changed", what)
+	}
+}
+
+// rawRecords passes copies of the records of a log.
+func rawRecords(t *testing.T, log store.Log) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		r, err := log.Read(log.First(), nil)
+		must(t, err)
+		defer r.Close()
+		for {
+			rec, err := r.Next()
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			must(t, err)
+			if !yield(bytes.Clone(rec.Data)) {
+				return
+			}
+		}
 	}
 }
 

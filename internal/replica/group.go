@@ -11,7 +11,6 @@ import (
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/dotted"
-	"github.com/peerd/peerd/store"
 	"github.com/tidwall/btree"
 )
 
@@ -43,7 +42,6 @@ type Group struct {
 
 	deltas []*delta.Delta
 	own    crdt.ReplicaID // under which some of them were written here; zero if none was
-	also   store.Batch    // further writes of the commit
 	cost   int
 	began  int // Replica.work at its beginning
 }
@@ -69,7 +67,7 @@ type summaryState struct {
 func (r *Replica) Begin(now time.Time) *Group {
 	return &Group{
 		r: r, now: now,
-		view:   r.View(),
+		view:   r.present(),
 		cells:  map[dotted.Address]*cellState{},
 		sums:   map[string]*summaryState{},
 		clears: r.clears, firstClear: r.lastClear + 1,
@@ -285,9 +283,8 @@ type Committed struct {
 	Deltas []*delta.Delta // in the order of applying
 }
 
-// Commit writes the group's changes in one storage transaction, and only then takes them into the
-// replica's own state. With sync it returns when they survive a power failure. After an error the
-// replica must be closed.
+// Commit appends what the group did to the log, as one record, and only then takes it into the replica's own state and
+// lets views see it. With sync it returns when it survives a power failure. After an error the replica must be closed.
 func (g *Group) Commit(sync bool) (Committed, error) {
 	defer g.view.Close()
 	if g.Empty() {
@@ -295,46 +292,24 @@ func (g *Group) Commit(sync bool) (Committed, error) {
 	}
 	r := g.r
 	changed := g.changed()
-	batch := &store.Batch{}
-	g.writeCells(batch, changed)
-	g.writeSummaries(batch)
 	moves, root := r.plan(changed)
-	rec := g.writeLog(batch, root)
-	clears := g.clears != r.clears
-	if clears {
-		g.writeClears(batch)
+	rec := logged{
+		kind: recordGroup, deltas: g.deltas, own: g.own, derived: g.derived(),
+		root: root, settled: g.clears.count == 0,
 	}
-	batch.Append(&g.also)
-	write := func() error {
-		if err := r.commit(batch, sync); err != nil {
-			return err
-		}
-		g.publish(changed, moves)
-		r.log.append(rec)
-		return nil
+	if err := g.log(rec, sync); err != nil {
+		return Committed{}, err
 	}
-	var err error
-	defer func() { r.ahead = err != nil }()
-	switch {
-	case !batch.Fits() || batch.Len() > r.cfg.MaxBatch:
-		err = r.exclusively(func() error {
-			err := g.r.commitLarge(batch, sync)
-			if err == nil {
-				g.publish(changed, moves)
-				r.log.append(rec)
-			}
-			return err
-		})
-	case clears:
-		err = r.exclusively(write)
-	default:
-		err = write()
-	}
-	if err == nil {
-		r.ahead = false
-		err = r.keepPace(g.now, rec.bytes)
-	}
-	return Committed{Deltas: g.deltas}, err
+	g.take(rec.derived, changed, moves)
+	r.ahead = false
+	r.publish()
+	return Committed{Deltas: g.deltas}, r.keepPace(g.now)
+}
+
+// log appends a record about the group.
+func (g *Group) log(rec logged, sync bool) error {
+	rec.lsn, rec.time = g.r.log.last+1, g.now
+	return g.r.append(rec, sync)
 }
 
 // changed returns the cells that the group changed, in the order of their keys.
@@ -353,37 +328,6 @@ func sameDots(a, b dotted.Cell) bool {
 	return slices.EqualFunc(a, b, func(x, y dotted.Entry) bool { return x.Dot == y.Dot })
 }
 
-func (g *Group) writeCells(batch *store.Batch, changed []*cellState) {
-	for _, c := range changed {
-		switch {
-		case len(c.now) == 0:
-			batch.Delete(c.key)
-			batch.Delete(leafKey(leafOf(c.address), c.key))
-		default:
-			record, parts := encodeCell(c.key, c.address, c.now)
-			batch.Set(c.key, record)
-			for i, part := range parts {
-				batch.Set(partKey(c.key, i), part)
-			}
-			if len(c.stored) == 0 {
-				batch.Set(leafKey(leafOf(c.address), c.key), nil)
-			}
-		}
-		for i := len(splitCell(c.now)); i < len(splitCell(c.stored)); i++ {
-			batch.Delete(partKey(c.key, i-1))
-		}
-		difference(c.stored, c.now, func(e dotted.Entry, live bool) {
-			switch key := blobKey(e.Dot); {
-			case len(e.Payload) <= maxInline:
-			case live:
-				batch.Set(key, sealBlob(key, e.Payload))
-			default:
-				batch.Delete(key)
-			}
-		})
-	}
-}
-
 // difference calls fn with the entries of before that are not in now, and of now that are not in before.
 func difference(before, now dotted.Cell, fn func(e dotted.Entry, live bool)) {
 	for _, e := range before {
@@ -398,42 +342,44 @@ func difference(before, now dotted.Cell, fn func(e dotted.Entry, live bool)) {
 	}
 }
 
-func (g *Group) writeSummaries(batch *store.Batch) {
+// derived returns the new values of what is derived from the cells that the group changed.
+func (g *Group) derived() (items []*item) {
 	for _, name := range sortedKeys(g.sums) {
-		s := g.sums[name]
-		if !s.dirty {
-			continue
-		}
-		if record := encodeSummary(s.key, s.name, s.now, g.clears.era); record != nil {
-			batch.Set(s.key, record)
-		} else {
-			batch.Delete(s.key)
+		if s := g.sums[name]; s.dirty {
+			items = append(items, &item{
+				key: string(s.key), value: encodeSummary(s.key, s.name, s.now, g.clears.era),
+			})
 		}
 	}
-}
-
-func (g *Group) writeLog(batch *store.Batch, root antientropy.Fingerprint) logged {
-	rec := logged{lsn: g.r.log.last + 1, time: g.now, deltas: g.deltas, own: g.own, root: root}
-	key := numbered(prefixLog, rec.lsn)
-	record := encodeLogged(key, rec)
-	rec.bytes = len(record)
-	batch.Set(key, record)
-	return rec
-}
-
-// publish takes committed cells and summaries into the replica's own state.
-func (g *Group) publish(changed []*cellState, moves []move) {
-	g.r.account(changed, moves)
-	g.r.keys, g.r.tallies = g.counts()
 	if g.emptied() {
-		g.r.cache.forgetSummaries()
+		items = append(items, &item{key: string(keyEra), value: encodeSession(keyEra, g.clears.era)})
 	}
-	g.r.clears = g.clears
+	return items
+}
+
+// take takes what was logged into memory.
+func (g *Group) take(derived []*item, changed []*cellState, moves []move) {
+	r := g.r
+	for _, c := range changed {
+		it := cellItem(c)
+		c.now = it.cell
+		r.table.put(it)
+	}
+	for _, it := range derived {
+		r.table.put(it)
+	}
+	g.putClears()
+	r.account(changed, moves)
+	r.keys, r.tallies = g.counts()
+	if g.emptied() {
+		r.cache.forgetSummaries()
+	}
+	r.clears = g.clears
 	for name, s := range g.sums {
-		g.r.cache.keepSummary(name, s.now)
+		r.cache.keepSummary(name, s.now)
 	}
 	for a, c := range g.cells {
-		g.r.cache.keep(a, c.now)
+		r.cache.keep(a, c.now)
 	}
 }
 

@@ -10,25 +10,20 @@ import (
 // The store's key space. Every record is sealed with the version of its format and a checksum.
 const (
 	prefixCell    = 'c' // c <place> : the live entries of a cell
-	prefixPart    = 'p' // p <place> <number> : more entries of a cell that has very many
+	prefixPart    = 'p' // p <place> <generation> <number> : more entries of a cell that has very many
 	prefixSummary = 'k' // k <place of the key> : what is visible under a key
 	prefixLeaf    = 't' // t <leaf hash> <place> : which cells a leaf of the tree holds
 	prefixBlob    = 'b' // b <dot> : a payload too large for its cell's record
-	prefixLog     = 'l' // l <lsn> : the deltas of one commit group
 	prefixStage   = 's' // s <session> <number> : a change that a repair staged
-	prefixOldLog  = 'o' // o <lsn> : the log of a replica that rebuilds itself
 	prefixClear   = 'y' // y <number> : a clear that is not swept yet
 	prefixSeen    = 'z' // z <number> : what clears saw
 )
 
 // The single records.
 var (
-	keyCheckpoint = []byte("mcheckpoint") // context, heads, clock and the log's index as of an lsn
-	keyFlip       = []byte("mflip")       // a repair that must be completed before anything else
-	keyLarge      = []byte("mlarge")      // a large group that must be, likewise
+	keyCheckpoint = []byte("mcheckpoint") // context, heads, clock and the log's index as of a record of the log
 	keyRebuild    = []byte("mrebuild")    // this replica found itself damaged
 	keyEra        = []byte("mera")        // how often everything was cleared
-	keyRoot       = []byte("mroot")       // the fingerprint of the stored cells, if no log record has it
 )
 
 // place returns where the store keeps what is at address a. The place of a prefix is a prefix.
@@ -68,9 +63,10 @@ func blobKey(d crdt.Dot) []byte {
 }
 
 // partKey returns where the n-th part of the cell stored at key is. No place holds the bytes in the middle.
-func partKey(key []byte, n int) []byte {
+func partKey(key []byte, generation uint64, n int) []byte {
 	part := append([]byte{prefixPart}, key[1:]...)
-	return binary.BigEndian.AppendUint32(append(part, 0, 4), uint32(n))
+	part = binary.BigEndian.AppendUint64(append(part, 0, 4), generation)
+	return binary.BigEndian.AppendUint32(part, uint32(n))
 }
 
 // leafKey returns the index entry of the cell stored at key.

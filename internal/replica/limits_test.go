@@ -12,7 +12,6 @@ import (
 	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/store"
-	"github.com/peerd/peerd/store/mem"
 )
 
 // No transaction within the limits fails at commit, or is stored and not read again. A script has a transaction in
@@ -151,17 +150,25 @@ func runLimits(t *testing.T, script []byte) {
 		w.commit(t, a, g)
 		exchange()
 	}
-	for i := range 2 {
-		for w.upkeep(t, w.hosts[i]) {
+	reopen := func(h *host) {
+		w.open(t, h)
+		if why := h.node.Damaged(); why != nil {
+			t.Fatalf("host %d: %v", h.i, why)
 		}
-		w.open(t, w.hosts[i])
+		for w.upkeep(t, h) {
+		}
+	}
+	for _, h := range w.hosts[:2] {
+		for w.upkeep(t, h) {
+		}
+		reopen(h)
 	}
 	if err := repairAll(a.node, c.node); err != nil {
 		t.Fatal(err)
 	}
-	w.open(t, c)
-	d := &host{i: 3, disk: backedUp(t, a)}
-	w.open(t, d)
+	reopen(c)
+	d := &host{i: 3, disk: backedUp(t, w, a)}
+	reopen(d)
 	context, root, _ := a.node.Digest()
 	for _, h := range []*host{a, b, c, d} {
 		if why := h.node.Damaged(); why != nil {
@@ -182,14 +189,14 @@ func runLimits(t *testing.T, script []byte) {
 }
 
 // backedUp returns what a backup of a host is restored to.
-func backedUp(t *testing.T, h *host) *mem.Store {
+func backedUp(t *testing.T, w *world, h *host) *disk {
 	t.Helper()
-	moment, err := h.node.Moment()
+	moment, err := h.node.takeMoment(w.now)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer moment.Close()
-	restored, batch := mem.New(), &store.Batch{}
+	restored, batch := newDisk(), &store.Batch{}
 	flush := func() {
 		err = errors.Join(err, restored.Commit(batch, true))
 		batch.Reset()
@@ -235,7 +242,7 @@ func TestWhatTheLimitsAdmitIsStoredAndReadEverywhere(t *testing.T) {
 
 // TestACellOfAnyNumberOfEntriesIsReadAgain tests what more replicas than one record can hold wrote at once.
 func TestACellOfAnyNumberOfEntriesIsReadAgain(t *testing.T) {
-	st, at := mem.New(), cellAt("k")
+	r, at := openOn(t, newDisk(), 1), cellAt("k")
 	key := place(prefixCell, at)
 	var before dotted.Cell
 	for _, n := range []int{1, 1<<16 + 1, 300_000, maxEntries, maxEntries + 1, 3, 0} {
@@ -243,28 +250,23 @@ func TestACellOfAnyNumberOfEntriesIsReadAgain(t *testing.T) {
 		for i := range now {
 			now[i] = dotted.Entry{Dot: crdt.Dot{Replica: 1<<63 + crdt.ReplicaID(i), Counter: 1 << 61}, Payload: []byte("\x01")}
 		}
-		batch := &store.Batch{}
-		g := &Group{}
-		g.writeCells(batch, []*cellState{{address: at, key: key, stored: before, now: now}})
-		for _, op := range batch.Ops { // as a large group is
-			one := &store.Batch{Ops: []store.Op{op}}
-			if err := st.Commit(one, false); err != nil {
-				t.Fatal(err)
-			}
-		}
+		r.table.put(cellItem(&cellState{address: at, key: key, stored: before, now: now}))
+		must(t, r.Save(testStart))
 		before = now
-		v := &View{snap: st.Snapshot()}
+		v := r.present()
 		got, err := v.stored(at, key)
-		if err != nil || len(got) != n || !got.Equal(now) {
+		if err != nil || len(got) != n || !got.Equal(now) || v.dirty.Len() > 0 {
 			t.Errorf("of %d entries %d are read (%v)", n, len(got), err)
 		}
 		v.Close()
 	}
 	left := 0
-	snap := st.Snapshot()
+	snap := r.st.Snapshot()
 	defer snap.Close()
-	if err := snap.ScanKeys(nil, nil, func([]byte) bool { left++; return true }); err != nil || left > 0 {
-		t.Errorf("%d records are left of nothing (%v)", left, err)
+	must(t, snap.ScanKeys(nil, []byte{'m'}, func([]byte) bool { left++; return true }))
+	must(t, snap.ScanKeys([]byte{prefixPart}, nil, func([]byte) bool { left++; return true }))
+	if left > 0 {
+		t.Errorf("%d records are left of nothing", left)
 	}
 }
 

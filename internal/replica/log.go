@@ -1,28 +1,28 @@
 package replica
 
 import (
-	"fmt"
+	"errors"
+	"io"
 	"slices"
 	"sort"
 	"time"
 
-	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/delta"
-	"github.com/peerd/peerd/internal/dotted"
-	"github.com/peerd/peerd/internal/wire"
 	"github.com/peerd/peerd/store"
 )
 
-// deltaLog is the deltas that this store applied, in the order in which it did, a record a commit group.
-// That order is causal, so it can be sent as it is. The log serves a peer only if it covers all that the
-// peer lacks: its beginning is cut when it grows too large or old, and a repair leaves holes in it.
-type deltaLog struct {
-	first, last uint64 // lsn of the oldest and newest record; first > last if there is none
-	oldest      uint64 // lsn of the oldest record in the store: before first are those that were dropped
-	bytes       int64  // of all records in the store
+// index tells where in the log which deltas are. The log holds the deltas that this store applied, in the order in
+// which it did, a record a commit group. That order is causal, so it can be sent as it is. The log serves a peer
+// only if it covers all that the peer lacks: its beginning is cut when it grows too large or old, and a repair
+// leaves holes in it.
+type index struct {
+	first, last uint64         // number of the oldest and newest record; first > last if there is none
+	next        store.Position // of the record that comes next
 	cover       map[crdt.ReplicaID][]run
-	recent      []logged // the newest records, so that peers who keep up are served from memory
+	marks       []mark    // in order; the first one is at or before record first. What is in it does not change
+	newest      time.Time // when the last record was written
+	recent      []logged  // the newest records, so that peers who keep up are served from memory
 	recentBytes int
 }
 
@@ -32,69 +32,70 @@ type run struct {
 	lsn         uint64
 }
 
-// logged is one record of the log.
-type logged struct {
-	lsn    uint64
-	time   time.Time
-	deltas []*delta.Delta
-	own    crdt.ReplicaID          // under which this store wrote some of them; zero if it wrote none
-	root   antientropy.Fingerprint // of the stored cells, once the record was applied
-	bytes  int
+// mark says where a record stands in the log. Those between two marks are found by reading from the first.
+type mark struct {
+	lsn  uint64
+	at   store.Position
+	time time.Time
 }
 
 const (
-	maxRun         = 1024    // dots that one run spans, so that a search ends near its dot
-	maxRuns        = 1 << 17 // in the log's index, which a checkpoint holds: the log is cut to keep to it
-	maxRecentBytes = 4 << 20 // bytes of deltas kept in memory for peers who keep up
+	maxRun         = 1024     // dots, and records, that one run spans, so that a search ends near its dot
+	maxRuns        = 1 << 17  // in the index, which a checkpoint holds: the log is cut to keep to it
+	markBytes      = 64 << 10 // of the log between two marks, at most
+	maxRecentBytes = 4 << 20  // bytes of deltas kept in memory for peers who keep up
 )
 
-func newDeltaLog() deltaLog { return deltaLog{first: 1, oldest: 1, cover: map[crdt.ReplicaID][]run{}} }
+func newIndex() index { return index{first: 1, cover: map[crdt.ReplicaID][]run{}} }
 
-// append adds a record that was just stored.
-func (l *deltaLog) append(rec logged) {
-	l.index(rec)
-	l.recent = append(l.recent, rec)
-	l.recentBytes += rec.bytes
+// append adds a record that was just written at a position.
+func (x *index) append(rec logged, at, every store.Position) {
+	x.add(rec, at, every)
+	x.recent = append(x.recent, rec)
+	x.recentBytes += rec.bytes
 	drop := 0
-	for l.recentBytes > maxRecentBytes && drop < len(l.recent)-1 {
-		l.recentBytes -= l.recent[drop].bytes
+	for x.recentBytes > maxRecentBytes && drop < len(x.recent)-1 {
+		x.recentBytes -= x.recent[drop].bytes
 		drop++
 	}
-	clear(l.recent[:drop])
-	l.recent = l.recent[drop:]
+	clear(x.recent[:drop])
+	x.recent = x.recent[drop:]
 }
 
-// index takes a record into account.
-func (l *deltaLog) index(rec logged) {
-	l.last = rec.lsn
-	l.bytes += int64(rec.bytes)
+// add takes a record into account. There is a mark for every so many bytes.
+func (x *index) add(rec logged, at, every store.Position) {
+	x.last, x.newest = rec.lsn, rec.time
+	x.next = at + store.RecordFrame + store.Position(rec.bytes)
+	if n := len(x.marks); n == 0 || at-x.marks[n-1].at >= every {
+		x.marks = append(x.marks, mark{rec.lsn, at, rec.time})
+	}
 	for _, d := range rec.deltas {
-		l.addRun(d.Replica, run{first: d.First, last: d.Last(), lsn: rec.lsn})
+		x.addRun(d.Replica, run{first: d.First, last: d.Last(), lsn: rec.lsn})
 	}
 }
 
-func (l *deltaLog) addRun(id crdt.ReplicaID, r run) {
-	runs := l.cover[id]
+func (x *index) addRun(id crdt.ReplicaID, r run) {
+	runs := x.cover[id]
 	if n := len(runs); n > 0 {
 		end := &runs[n-1]
-		if end.last+1 == r.first && end.last-end.first < maxRun {
+		if end.last+1 == r.first && end.last-end.first < maxRun && r.lsn-end.lsn < maxRun {
 			end.last = r.last
 			return
 		}
 	}
-	l.cover[id] = append(runs, r)
+	x.cover[id] = append(runs, r)
 }
 
 // start returns the first record that someone with the given context needs, and whether the log covers
 // all that is in seen and not in theirs. The record is past the end if they lack nothing.
-func (l *deltaLog) start(seen, theirs crdt.VersionVector) (lsn uint64, covered bool) {
-	lsn = l.last + 1
+func (x *index) start(seen, theirs crdt.VersionVector) (lsn uint64, covered bool) {
+	lsn = x.last + 1
 	for id, have := range seen {
 		from := theirs[id] + 1
 		if from > have {
 			continue
 		}
-		runs := l.cover[id]
+		runs := x.cover[id]
 		i := sort.Search(len(runs), func(i int) bool { return runs[i].last >= from })
 		if i == len(runs) || runs[i].first > from {
 			return 0, false
@@ -106,203 +107,224 @@ func (l *deltaLog) start(seen, theirs crdt.VersionVector) (lsn uint64, covered b
 			}
 		}
 	}
-	return max(lsn, l.first), true
+	return max(lsn, x.first), true
 }
 
 // runs returns how many runs the index has. O(replicas).
-func (l *deltaLog) runs() (n int) {
-	for _, runs := range l.cover {
+func (x *index) runs() (n int) {
+	for _, runs := range x.cover {
 		n += len(runs)
 	}
 	return n
 }
 
-// dropped reports whether the store has records that the log no longer serves.
-func (l *deltaLog) dropped() bool { return l.oldest < l.first }
-
-// forget takes the oldest record, which is removed from the store, out of the log, and returns by how many runs
-// the index became smaller.
-func (l *deltaLog) forget(rec logged) (runs int) {
-	l.oldest = rec.lsn + 1
-	l.first = max(l.first, l.oldest)
-	if l.bytes -= int64(rec.bytes); l.oldest > l.last {
-		l.bytes = 0 // also if one could not be read
-	}
-	for _, d := range rec.deltas {
-		before := l.cover[d.Replica]
-		after := before
-		for len(after) > 0 && after[0].last <= d.Last() {
-			after = after[1:]
+// dropBefore has the log serve no records before one any more.
+func (x *index) dropBefore(lsn uint64) {
+	x.first = max(x.first, min(lsn, x.last+1))
+	for id, runs := range x.cover {
+		runs = slices.DeleteFunc(runs, func(r run) bool { return r.lsn < x.first })
+		if x.cover[id] = runs; len(runs) == 0 {
+			delete(x.cover, id)
 		}
-		if len(after) > 0 && after[0].first <= d.Last() {
-			after[0].first = d.Last() + 1
-			after[0].lsn = max(after[0].lsn, l.first)
+	}
+	for len(x.marks) > 1 && x.marks[1].lsn <= x.first {
+		x.marks = x.marks[1:]
+	}
+	if x.first > x.last {
+		x.marks = nil
+	}
+	for len(x.recent) > 0 && x.recent[0].lsn < x.first {
+		x.recentBytes -= x.recent[0].bytes
+		x.recent[0] = logged{}
+		x.recent = x.recent[1:]
+	}
+}
+
+// bytes returns the size of what the log holds.
+func (x *index) bytes() int64 {
+	if len(x.marks) == 0 {
+		return 0
+	}
+	return int64(x.next - x.marks[0].at)
+}
+
+// due returns the mark before which the log is to be cut: what lies before it is too old, or too much. Nothing
+// from record keep on is cut.
+func (x *index) due(keep uint64, maxBytes int64, oldest time.Time) (m mark, cut bool) {
+	if x.last < keep && x.first <= x.last && x.newest.Before(oldest) {
+		return mark{x.last + 1, x.next, x.newest}, true
+	}
+	crowded := x.runs() - maxRuns
+	for i := 1; i < len(x.marks) && x.marks[i].lsn <= keep; i++ {
+		if !x.marks[i].time.Before(oldest) && int64(x.next-x.marks[i-1].at) <= maxBytes && crowded <= 0 {
+			break
 		}
-		l.setRuns(d.Replica, after)
-		runs += len(before) - len(after)
+		crowded -= maxRun
+		m, cut = x.marks[i], true
 	}
-	l.trimRecent()
-	return runs
+	return m, cut
 }
 
-func (l *deltaLog) setRuns(id crdt.ReplicaID, runs []run) {
-	if l.cover[id] = runs; len(runs) == 0 {
-		delete(l.cover, id)
-	}
+// extent is where a moment's log is. It may be read by any goroutine.
+type extent struct {
+	log         store.Log
+	first, last uint64
+	marks       []mark
 }
 
-// trimRecent drops the records in memory that the log no longer serves.
-func (l *deltaLog) trimRecent() {
-	for len(l.recent) > 0 && l.recent[0].lsn < l.first {
-		l.recentBytes -= l.recent[0].bytes
-		l.recent[0] = logged{}
-		l.recent = l.recent[1:]
-	}
-}
+func (x *index) extent(log store.Log) extent { return extent{log, x.first, x.last, x.marks} }
 
-// dropUpTo has the log serve no records to lsn any more, without looking at them. They stay in the store, and
-// count, until they are cut.
-func (l *deltaLog) dropUpTo(lsn uint64) {
-	l.first = max(l.first, lsn+1)
-	for id, runs := range l.cover {
-		l.setRuns(id, slices.DeleteFunc(runs, func(r run) bool { return r.lsn <= lsn }))
-	}
-	l.trimRecent()
-}
-
-// read calls fn with the records from lsn on until fn returns false.
-func (l *deltaLog) read(s store.Store, lsn uint64, fn func(logged) bool) error {
-	if len(l.recent) > 0 && lsn >= l.recent[0].lsn {
-		for _, rec := range l.recent[lsn-l.recent[0].lsn:] {
-			if !fn(rec) {
-				return nil
-			}
-		}
+// read calls fn with the records from lsn on, until it returns false. The first one that it is called with is a later
+// one if that is not there.
+func (e extent) read(lsn uint64, fn func(logged) bool) error {
+	i := sort.Search(len(e.marks), func(i int) bool { return e.marks[i].lsn > lsn })
+	if i == 0 || lsn < e.first || lsn > e.last {
 		return nil
 	}
-	snap := s.Snapshot()
-	defer snap.Close()
-	return readLog(snap, prefixLog, lsn, fn)
-}
-
-// readLog reads records of a log from the store.
-func readLog(snap store.Snapshot, kind byte, lsn uint64, fn func(logged) bool) error {
-	var failed error
-	err := snap.Scan(numbered(kind, lsn), []byte{kind + 1}, func(key, value []byte) bool {
-		rec, err := decodeLogged(key, slices.Clone(value))
-		if err != nil {
-			failed = err
-			return false
-		}
-		return fn(rec)
+	err := scanLog(e.log, e.marks[i-1].at, lsn, func(rec logged, _ store.Position) bool {
+		return rec.lsn <= e.last && fn(rec)
 	})
-	if failed != nil {
-		return failed
+	if errors.Is(err, store.ErrDropped) {
+		return nil
 	}
 	return err
 }
 
-func encodeLogged(key []byte, rec logged) []byte {
-	return wire.Seal(formatVersion, key, wire.Encode(func(w *wire.Writer) {
-		w.Array(4)
-		w.Uint(uint64(rec.time.UnixMilli()))
-		antientropy.WriteFingerprint(w, rec.root)
-		w.Uint(uint64(rec.own))
-		w.Array(len(rec.deltas))
-		for _, d := range rec.deltas {
-			w.Bytes(d.Encode())
+// readBuffer is how many bytes of the log are read at once.
+const readBuffer = 64 << 10
+
+// scanLog calls fn with the records of a log from a position on whose number is lsn or more, until it returns false.
+// One that is not what was written is left out: the numbers jump there. The error wraps store.ErrCorrupt if that was
+// so, and none that could be read stood behind it.
+func scanLog(log store.Log, at store.Position, lsn uint64, fn func(logged, store.Position) bool) error {
+	r, err := log.Read(at, make([]byte, readBuffer))
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	var broken error
+	for {
+		got, err := r.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return broken
+		case errors.Is(err, store.ErrCorrupt):
+			broken = err
+			continue
+		case err != nil:
+			return err
 		}
-	}))
+		if numberIn(got.Data) < lsn {
+			continue
+		}
+		rec, err := decodeLogged(slices.Clone(got.Data))
+		switch {
+		case errors.Is(err, store.ErrCorrupt):
+			broken = err
+			continue
+		case err != nil:
+			return err
+		}
+		broken = nil
+		if !fn(rec, got.Position) {
+			return nil
+		}
+	}
 }
 
-func decodeLogged(key, record []byte) (logged, error) {
-	rec := logged{lsn: numberOf(key), bytes: len(record)}
-	body, err := unseal(key, record)
-	if err != nil {
-		return rec, err
-	}
-	var bad error
-	err = wire.Decode(body, func(r *wire.Reader) {
-		r.Array(4)
-		rec.time = time.UnixMilli(int64(r.Uint()))
-		rec.root = antientropy.ReadFingerprint(r)
-		rec.own = crdt.ReplicaID(r.Uint())
-		n := r.Array(len(body))
-		for i := 0; i < n && r.Err() == nil && bad == nil; i++ {
-			var d *delta.Delta
-			if d, bad = delta.Decode(r.Bytes(delta.MaxSize)); bad == nil {
-				rec.deltas = append(rec.deltas, d)
-			}
+// readLog calls fn with the log's records from lsn on, until it returns false. One that is damaged takes those
+// before it with it: the log then no longer covers them, and who needs them is repaired by comparing cells.
+func (r *Replica) readLog(lsn uint64, fn func(logged) bool) error {
+	if recent := r.log.recent; len(recent) > 0 && lsn >= recent[0].lsn {
+		for i := lsn - recent[0].lsn; i < uint64(len(recent)) && fn(recent[i]); i++ {
 		}
+		return nil
+	}
+	next := lsn
+	err := r.log.extent(r.logs).read(lsn, func(rec logged) bool {
+		if rec.lsn != next {
+			r.log.dropBefore(rec.lsn)
+			return false
+		}
+		next++
+		return fn(rec)
 	})
+	if errors.Is(err, store.ErrCorrupt) {
+		r.log.dropBefore(r.log.last + 1)
+		err = nil
+	}
+	if r.log.first > lsn {
+		r.ages = time.Time{} // there is something to be cut
+	}
+	return err
+}
+
+// append writes a record to the log, and with sync waits until it survives a power failure.
+func (r *Replica) append(rec logged, sync bool) error {
+	record := encodeLogged(rec)
+	rec.bytes = len(record)
+	at, _, err := r.logs.Append(record)
+	if err == nil && sync {
+		err = r.logs.Sync()
+	}
 	if err == nil {
-		err = bad
+		r.log.append(rec, at, r.markEvery())
 	}
-	if err != nil {
-		return rec, damaged(key, err)
-	}
-	return rec, nil
+	return err
 }
 
-// checkpoint is what a store would otherwise have to read its whole log for.
-type checkpoint struct {
-	own   []ownID
-	seen  crdt.VersionVector
-	heads delta.Heads
-	time  dotted.Time
-	log   deltaLog // without recent
+// markEvery is how many bytes of the log lie between two marks, which are where it can be cut.
+func (r *Replica) markEvery() store.Position {
+	return store.Position(max(min(markBytes, r.cfg.MaxLogBytes/16), 1))
 }
 
-func (c *checkpoint) encode(writeOwn func(*wire.Writer)) []byte {
-	return wire.Seal(formatVersion, keyCheckpoint, wire.Encode(func(w *wire.Writer) {
-		w.Array(7)
-		writeOwn(w)
-		delta.WriteContext(w, c.seen, c.heads)
-		w.Uint(uint64(c.time))
-		w.Uint(c.log.oldest) // the index says which of them are served
-		w.Uint(c.log.last)
-		w.Uint(uint64(c.log.bytes))
-		ids := make(crdt.VersionVector, len(c.log.cover))
-		for id := range c.log.cover {
-			ids[id] = 1
-		}
-		w.Array(2 * len(ids))
-		for _, id := range ids.Replicas() {
-			w.Uint(uint64(id))
-			w.Array(3 * len(c.log.cover[id]))
-			for _, r := range c.log.cover[id] {
-				w.Uint(r.first)
-				w.Uint(r.last)
-				w.Uint(r.lsn)
+// LogStart returns where in the log someone with the given context must begin to read, and whether the
+// log covers all that they lack.
+func (r *Replica) LogStart(theirs crdt.VersionVector) (lsn uint64, covered bool) {
+	return r.log.start(r.seen, theirs)
+}
+
+// LogRead calls fn with the deltas from record lsn on, in the order in which they were applied here,
+// until fn returns false, and returns the record to go on with. At most maxRecords are read, and what is left
+// of the step; one in any case. covered is false if the log no longer has record lsn.
+func (r *Replica) LogRead(lsn uint64, maxRecords int,
+	fn func(d *delta.Delta) bool) (next uint64, covered bool, err error) {
+	if lsn < r.log.first {
+		return lsn, false, nil
+	}
+	next = lsn
+	began := r.work
+	if !r.Spent() {
+		began = r.turn.began
+	}
+	err = r.readLog(lsn, func(rec logged) bool {
+		last := r.work
+		r.spend(workRecord + workOf(rec.bytes))
+		r.transacted(last)
+		for _, d := range rec.deltas {
+			if !fn(d) {
+				return false
 			}
 		}
-	}))
-}
-
-func decodeCheckpoint(record []byte) (*checkpoint, error) {
-	body, err := unseal(keyCheckpoint, record)
-	if err != nil {
-		return nil, err
-	}
-	c := &checkpoint{log: newDeltaLog()}
-	err = wire.Decode(body, func(r *wire.Reader) {
-		r.Array(7)
-		c.own = readOwn(r)
-		c.seen, c.heads = delta.ReadContext(r)
-		c.time = dotted.Time(r.Uint())
-		c.log.first, c.log.last, c.log.bytes = r.Uint(), r.Uint(), int64(r.Uint())
-		c.log.oldest = c.log.first
-		ids := r.Array(len(body))
-		for i := 0; i < ids/2 && r.Err() == nil; i++ {
-			id := crdt.ReplicaID(r.Uint())
-			runs := r.Array(len(body))
-			for j := 0; j < runs/3 && r.Err() == nil; j++ {
-				c.log.cover[id] = append(c.log.cover[id], run{r.Uint(), r.Uint(), r.Uint()})
-			}
-		}
+		next = rec.lsn + 1
+		maxRecords--
+		return maxRecords > 0 && !r.spentSince(began)
 	})
-	if err != nil {
-		return nil, fmt.Errorf("checkpoint: %w", damaged(keyCheckpoint, err))
+	return next, next >= r.log.first, err
+}
+
+// LogEnd returns the number of the record that will be written next.
+func (r *Replica) LogEnd() uint64 { return r.log.last + 1 }
+
+// LogBytes returns the size of the log.
+func (r *Replica) LogBytes() int64 { return r.log.bytes() }
+
+// Covers reports whether the log has all that someone with the given context lacks: if this replica
+// discards itself, nothing is lost then that they do not have.
+func (r *Replica) Covers(theirs crdt.VersionVector) bool {
+	if r.blind {
+		return false
 	}
-	return c, nil
+	_, covered := r.log.start(r.seen, theirs)
+	return covered
 }

@@ -37,6 +37,11 @@ func (p *pendingClear) covers(other *pendingClear) bool {
 	return p.set().Has(crdt.Dot{Replica: other.replica, Counter: other.below})
 }
 
+// same reports whether the two are one clear, which opening found and then carried out again.
+func (p *pendingClear) same(other *pendingClear) bool {
+	return p.replica == other.replica && p.below == other.below
+}
+
 // clears are the pending ones. What a View has does not change: who changes clears takes a copy.
 type clears struct {
 	// era is how often everything was cleared here. What is visible under a key counts only if it was
@@ -56,7 +61,7 @@ func (c *clears) add(p *pendingClear) (dropped []*pendingClear) {
 	old, _ := c.byAt.Get(p.prefix)
 	list := make([]*pendingClear, 0, len(old)+1)
 	for _, o := range old {
-		if p.covers(o) {
+		if p.covers(o) || p.same(o) {
 			dropped = append(dropped, o)
 		} else {
 			list = append(list, o)
@@ -236,12 +241,12 @@ func (g *Group) pend(d *delta.Delta, i int) {
 	g.added = append(g.added, p)
 }
 
-// writeClears writes what the group did to the pending clears.
-func (g *Group) writeClears(batch *store.Batch) {
+// putClears puts what the group did to the pending clears into memory.
+func (g *Group) putClears() {
 	r := g.r
 	for _, p := range g.dropped {
 		if p.number < g.firstClear {
-			r.dropClear(batch, p)
+			r.dropClear(p)
 		}
 	}
 	dropped := make(map[uint64]bool, len(g.dropped))
@@ -253,26 +258,23 @@ func (g *Group) writeClears(batch *store.Batch) {
 			continue
 		}
 		key := numbered(prefixClear, p.number)
-		batch.Set(key, encodeClear(key, p))
+		r.table.put(&item{key: string(key), value: encodeClear(key, p)})
 		if r.uses[p.seen.number]++; r.uses[p.seen.number] == 1 {
 			key := numbered(prefixSeen, p.seen.number)
-			batch.Set(key, encodeSeen(key, p.seen.vector))
+			r.table.put(&item{key: string(key), value: encodeSeen(key, p.seen.vector)})
 		}
 		r.sawLast[p.replica] = p.seen
-	}
-	if g.clears.era != r.clears.era {
-		batch.Set(keyEra, encodeSession(keyEra, g.clears.era))
 	}
 }
 
 // dropClear deletes the record of a clear, and with the last that saw it that of what it saw.
-func (r *Replica) dropClear(batch *store.Batch, p *pendingClear) {
-	batch.Delete(numbered(prefixClear, p.number))
+func (r *Replica) dropClear(p *pendingClear) {
+	r.table.put(&item{key: string(numbered(prefixClear, p.number))})
 	if r.uses[p.seen.number]--; r.uses[p.seen.number] > 0 {
 		return
 	}
 	delete(r.uses, p.seen.number)
-	batch.Delete(numbered(prefixSeen, p.seen.number))
+	r.table.put(&item{key: string(numbered(prefixSeen, p.seen.number))})
 	if r.sawLast[p.replica] == p.seen {
 		delete(r.sawLast, p.replica)
 	}

@@ -1,6 +1,8 @@
 package replica
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"time"
@@ -57,7 +59,7 @@ func (p *Pinned) Verify(stop func() bool) error {
 // checkDerived compares the sum of the hashes of all records of a kind with what the cells give.
 func (v *View) checkDerived(kind byte, what string, want uint64) error {
 	var got uint64
-	err := v.snap.Scan([]byte{kind}, []byte{kind + 1}, func(key, value []byte) bool {
+	err := v.records([]byte{kind}, []byte{kind + 1}, func(key []byte, _ *item, value []byte) bool {
 		got += recordHash(key, value)
 		return true
 	})
@@ -93,13 +95,27 @@ func (r *Replica) Lacks(known crdt.VersionVector) bool { return !r.seen.Contains
 // holds is then not to be read.
 func (r *Replica) Rebuilding() bool { return r.rebuilding }
 
-// Discard begins a rebuild, of a replica that is damaged: all cells and the context go, the log is put aside. A crash on the way is made up for by Open. The node's neighbours must be told:
-// see Node.Discard.
+// Discard begins a rebuild, of a replica that is damaged: all cells and the context go, and the log that is there is
+// put aside. A crash on the way is made up for by Open. The node's neighbours must be told: see Node.Discard.
 func (r *Replica) Discard() error {
 	if r.repair != nil {
 		if err := r.AbortRepair(r.repair); err != nil {
 			return err
 		}
+	}
+	if err := r.logs.Sync(); err != nil {
+		return err
+	}
+	if !r.rebuilding {
+		r.aside.from = r.logs.First()
+	}
+	r.aside.end, r.aside.last = r.logs.Next(), r.log.last
+	err := scanLog(r.logs, max(r.log.next, r.aside.from), 0, func(rec logged, _ store.Position) bool {
+		r.aside.last = max(r.aside.last, rec.lsn) // behind what opening could not read
+		return true
+	})
+	if err != nil && !errors.Is(err, store.ErrCorrupt) {
+		return err
 	}
 	if err := r.markRebuild(rebuildDiscards); err != nil {
 		return err
@@ -118,9 +134,16 @@ const (
 // rebuild is its mark.
 type rebuild struct {
 	phase rebuildPhase
+	aside aside
 	must  crdt.VersionVector // what must have come before it may end
 	from  gossip.NeighbourID // who had that when the replica was discarded
 	tried crdt.VersionVector // the context when it was last tried to be ended; not stored
+}
+
+// aside is the part of the log that was there before: what only it has is applied again in the end.
+type aside struct {
+	from, end store.Position
+	last      uint64 // number of the last record
 }
 
 func newRebuild() rebuild { return rebuild{must: crdt.VersionVector{}} }
@@ -128,8 +151,11 @@ func newRebuild() rebuild { return rebuild{must: crdt.VersionVector{}} }
 // encode returns the mark's record. The store's own ids stand in it as well: the checkpoint goes.
 func (b *rebuild) encode(writeOwn func(*wire.Writer)) []byte {
 	return wire.Seal(formatVersion, keyRebuild, wire.Encode(func(w *wire.Writer) {
-		w.Array(4)
+		w.Array(7)
 		w.Uint(uint64(b.phase))
+		w.Uint(uint64(b.aside.from))
+		w.Uint(uint64(b.aside.end))
+		w.Uint(b.aside.last)
 		dotted.WriteVector(w, b.must)
 		w.String(string(b.from))
 		writeOwn(w)
@@ -143,8 +169,9 @@ func decodeRebuild(record []byte) (b rebuild, own []ownID, err error) {
 		return b, nil, err
 	}
 	err = wire.Decode(body, func(rd *wire.Reader) {
-		rd.Array(4)
+		rd.Array(7)
 		b.phase = rebuildPhase(rd.Uint())
+		b.aside = aside{store.Position(rd.Uint()), store.Position(rd.Uint()), rd.Uint()}
 		b.must.Merge(dotted.ReadVector(rd))
 		b.from = gossip.NeighbourID(rd.String(gossip.MaxNeighbourID))
 		own = readOwn(rd)
@@ -160,47 +187,58 @@ func (r *Replica) markRebuild(phase rebuildPhase) error {
 	r.phase = phase
 	mark := &store.Batch{}
 	mark.Set(keyRebuild, r.rebuild.encode(r.writeOwn))
-	return r.commit(mark, true)
+	if phase == rebuildFills { // the log goes on behind what was put aside
+		empty := checkpoint{reach: reach{r.aside.last, r.aside.end}, settled: true, log: newIndex()}
+		empty.log.first = r.aside.last + 1
+		mark.Set(keyCheckpoint, empty.encode(r.writeOwn))
+	}
+	return r.st.Commit(mark, true)
 }
 
 // discard removes what is there. Doing it twice is doing it once.
 func (r *Replica) discard() error {
-	if err := r.putLogAside(); err != nil {
-		return err
-	}
-	kinds := []byte{prefixCell, prefixPart, prefixSummary, prefixLeaf, prefixBlob, prefixStage, prefixLog,
-		prefixClear, prefixSeen}
+	kinds := []byte{prefixCell, prefixPart, prefixSummary, prefixLeaf, prefixBlob, prefixStage, prefixClear, prefixSeen}
 	for _, kind := range kinds {
 		if err := r.removeAll([]byte{kind}, []byte{kind + 1}); err != nil {
 			return err
 		}
 	}
 	next := &store.Batch{}
-	for _, key := range [][]byte{keyCheckpoint, keyEra, keyFlip, keyLarge, keyRoot} {
-		next.Delete(key)
-	}
-	if err := r.commit(next, false); err != nil {
+	next.Delete(keyCheckpoint)
+	next.Delete(keyEra)
+	if err := r.st.Commit(next, false); err != nil {
 		return err
 	}
 	if err := r.markRebuild(rebuildFills); err != nil {
 		return err
 	}
 	r.reset()
-	r.rebuilding = true
 	return nil
 }
 
-// reset makes the state in memory that of an empty store.
+// reset makes the state in memory that of an empty store, whose log goes on.
 func (r *Replica) reset() {
 	r.id = 0
 	r.seen, r.heads, r.gained = crdt.VersionVector{}, delta.Heads{}, crdt.VersionVector{}
 	r.digest = antientropy.Fingerprint{}
-	r.log, r.saved = newDeltaLog(), 0
+	if r.saving != nil {
+		r.wanted = append(r.wanted, r.saving.wanted...)
+	}
+	for _, fn := range r.wanted {
+		fn(nil)
+	}
+	r.log, r.saving, r.flip, r.wanted = newIndex(), nil, nil, nil
+	r.log.last, r.log.next, r.log.first = r.aside.last, r.aside.end, r.aside.last+1
+	r.saved = reach{r.log.last, r.log.next}
+	r.durable = r.saved
 	r.resetClears()
 	r.collecting = collecting{}
 	r.tree, r.cells, r.keys, r.tallies = &antientropy.Tree{}, 0, 0, 0
 	r.cache = newCache()
-	r.damage, r.blind = nil, false
+	r.table.base.release()
+	r.table = newTable(r.st)
+	r.damage, r.blind, r.rebuilding, r.opening.loaded = nil, false, true, !r.opening.under
+	r.publish()
 }
 
 // Damaged returns why the store that was opened cannot be what was written; nil if it can. Then nothing may
@@ -210,75 +248,6 @@ func (r *Replica) Damaged() error { return r.damage }
 // SetDamaged says that the cells were found not to be what was written. Nothing is written any more, so that
 // no later check takes the damage for right.
 func (r *Replica) SetDamaged(why error) { r.damage = why }
-
-// checkRoot compares the cells that are there with what the last commit said.
-func (r *Replica) checkRoot() error {
-	want := r.root
-	var lsn uint64
-	var root antientropy.Fingerprint
-	found, err := r.load(keyRoot, func(rd *wire.Reader) {
-		rd.Array(2)
-		lsn, root = rd.Uint(), antientropy.ReadFingerprint(rd)
-	})
-	if err != nil {
-		return err
-	}
-	if found && lsn == r.log.last {
-		want = root
-	}
-	if got := r.tree.Root(); got != want {
-		return fmt.Errorf("the cells sum to %v, the last commit says %v: %w", got, want, store.ErrCorrupt)
-	}
-	return nil
-}
-
-// writeRoot notes the fingerprint of the stored cells in a commit that writes no log record.
-func (r *Replica) writeRoot(batch *store.Batch, root antientropy.Fingerprint) {
-	batch.Set(keyRoot, encodeRoot(r.log.last, root))
-}
-
-func encodeRoot(lsn uint64, root antientropy.Fingerprint) []byte {
-	return wire.Seal(formatVersion, keyRoot, wire.Encode(func(w *wire.Writer) {
-		w.Array(2)
-		w.Uint(lsn)
-		antientropy.WriteFingerprint(w, root)
-	}))
-}
-
-// putLogAside moves the records of the log that can still be read.
-func (r *Replica) putLogAside() error {
-	var last uint64 // of what a rebuild before put aside and did not get to apply
-	snap := r.st.Snapshot()
-	err := snap.ScanKeys([]byte{prefixOldLog}, []byte{prefixOldLog + 1}, func(key []byte) bool {
-		last = numberOf(key)
-		return true
-	})
-	snap.Close()
-	if err != nil {
-		return err
-	}
-	for {
-		batch := &store.Batch{}
-		snap := r.st.Snapshot()
-		err := snap.Scan([]byte{prefixLog}, []byte{prefixLog + 1}, func(k, v []byte) bool {
-			key := append([]byte(nil), k...)
-			batch.Delete(key)
-			if rec, err := decodeLogged(key, append([]byte(nil), v...)); err == nil {
-				last++
-				aside := numbered(prefixOldLog, last)
-				batch.Set(aside, encodeLogged(aside, rec))
-			}
-			return batch.Len() < r.perBatch() && batch.Bytes() < replayBytes
-		})
-		snap.Close()
-		if err != nil || batch.Len() == 0 {
-			return err
-		}
-		if err := r.commit(batch, false); err != nil {
-			return err
-		}
-	}
-}
 
 // removeAll deletes a range of keys, batch by batch.
 func (r *Replica) removeAll(start, end []byte) error {
@@ -295,7 +264,7 @@ func (r *Replica) removeAll(start, end []byte) error {
 		if err != nil || batch.Len() == 0 {
 			return err
 		}
-		if err := r.commit(batch, false); err != nil {
+		if err := r.st.Commit(batch, false); err != nil {
 			return err
 		}
 	}
@@ -308,9 +277,9 @@ func (r *Replica) Reapply(now time.Time) (done bool, err error) {
 	if !r.seen.Contains(r.must) {
 		return false, nil
 	}
-	var lsn, early uint64
+	from, early := r.aside.from, 0
 	for more := true; more; {
-		if lsn, more, err = r.reapplySome(now, lsn, &early); err != nil {
+		if from, more, err = r.reapplySome(now, from, &early); err != nil {
 			return false, err
 		}
 		for r.clears.count > reapplyClears {
@@ -331,11 +300,11 @@ func (r *Replica) endRebuild(now time.Time) error {
 	}
 	end := &store.Batch{}
 	end.Delete(keyRebuild)
-	if err := r.commit(end, true); err != nil {
+	if err := r.st.Commit(end, true); err != nil {
 		return err
 	}
 	r.rebuilding, r.rebuild = false, newRebuild()
-	return nil
+	return r.dropLog()
 }
 
 // Reapply is Replica.Reapply; neighbours are told when it is done.
@@ -349,21 +318,22 @@ func (n *Node) Reapply(now time.Time) (done bool, err error) {
 // reapplyClears is how many clears may wait to be swept between two groups of Reapply.
 const reapplyClears = 16
 
-// reapplySome takes records from the log that was put aside, from lsn on, as many as one group holds. They
-// go with the commit that applies them. One with deltas that are early stays; what of it was applied is
-// known the next time.
-func (r *Replica) reapplySome(now time.Time, lsn uint64, early *uint64) (
-	next uint64, more bool, err error) {
+// reapplySome takes records from the log that was put aside, from a position on, as many as one group holds, and
+// returns where to go on. It counts those with deltas that are early. What was applied is known the next time.
+func (r *Replica) reapplySome(now time.Time, from store.Position, early *int) (
+	next store.Position, more bool, err error) {
 	g := r.Begin(now)
-	snap := r.st.Snapshot() // of its own: the group may be committed on the way
-	defer snap.Close()
 	var failed error
 	bytes := 0
-	err = readLog(snap, prefixOldLog, lsn, func(rec logged) bool {
-		if bytes += rec.bytes; bytes > groupCost && bytes > rec.bytes {
-			more = true // one record of the log takes no more than a group that was filled at once
+	next = from
+	err = scanLog(r.logs, from, 0, func(rec logged, at store.Position) bool {
+		if more = at < r.aside.end; !more {
 			return false
 		}
+		if next = at; bytes > 0 && (bytes+rec.bytes > groupCost || g.Full()) {
+			return false // one record of the log takes no more than a group that was filled at once
+		}
+		bytes += rec.bytes
 		waits := false
 		for _, d := range rec.deltas {
 			var outcome gossip.Outcome
@@ -374,25 +344,21 @@ func (r *Replica) reapplySome(now time.Time, lsn uint64, early *uint64) (
 		}
 		if waits {
 			*early++
-		} else {
-			g.also.Delete(numbered(prefixOldLog, rec.lsn))
 		}
-		lsn, more = rec.lsn+1, true
-		return !g.Full() && g.also.Len() < r.perBatch()
+		next = at + store.RecordFrame + store.Position(rec.bytes)
+		return true
 	})
-	if err == nil {
-		err = failed
-	}
-	if err != nil {
+	if err = cmp.Or(failed, err); err != nil && !errors.Is(err, store.ErrCorrupt) {
 		g.Discard()
-		return lsn, false, err
+		return next, false, err
 	}
-	if g.Empty() {
-		defer g.Discard()
-		return lsn, more, r.commit(&g.also, false)
+	if failed != nil {
+		g.Discard()
+		return next, false, failed
 	}
+	more = more && next < r.aside.end && next > from
 	_, err = g.Commit(false)
-	return lsn, more, err
+	return next, more, err
 }
 
 // resumeRebuild continues at open what a crash interrupted.
@@ -404,7 +370,7 @@ func (r *Replica) resumeRebuild() error {
 		return err
 	}
 	if !ok {
-		return r.removeAll([]byte{prefixOldLog}, []byte{prefixOldLog + 1})
+		return nil
 	}
 	if r.rebuild, r.own, err = decodeRebuild(record); err != nil {
 		return err

@@ -108,21 +108,6 @@ func (w *world) values(t *testing.T) (all []string) {
 	return all
 }
 
-// cutLog removes the oldest records of a host's log, as their age does.
-func (h *host) cutLog(t *testing.T, records int) {
-	t.Helper()
-	for range records {
-		err := h.node.readLog(h.node.log.first, func(rec logged) bool {
-			h.node.log.forget(rec)
-			h.spoil(t, func(b *store.Batch) { b.Delete(numbered(prefixLog, rec.lsn)) })
-			return false
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 // wantEach fails unless every host says want.
 func (w *world) wantEach(t *testing.T, want string) {
 	t.Helper()
@@ -266,10 +251,7 @@ func TestARottenRecordThatAnAbsentPeerHasComesBack(t *testing.T) {
 	w.write(t, a, counted(10))
 	w.settle2(t, 0, 2)
 	w.cut(0, 2)
-	a.spoil(t, func(rot *store.Batch) {
-		rot.Delete(place(prefixCell, dotted.KeyAddress("r").Type(crdt.TypeValue)))
-		rot.Set(numbered(prefixLog, lost), []byte("rot"))
-	})
+	a.rotLog(t, lost)
 	w.open(t, a)
 	if a.node.Damaged() == nil {
 		t.Fatal("not noticed")
@@ -304,10 +286,7 @@ func TestARottenRecordAndALostTailHeal(t *testing.T) {
 	w.settle2(t, 0, 2)
 	w.cut(0, 2)
 	a.disk = disk
-	a.spoil(t, func(rot *store.Batch) {
-		rot.Delete(place(prefixCell, dotted.KeyAddress("r").Type(crdt.TypeValue)))
-		rot.Set(numbered(prefixLog, lost), []byte("rot"))
-	})
+	a.rotLog(t, lost)
 	w.open(t, a)
 	w.connect(0, 1)
 	w.pass(t)

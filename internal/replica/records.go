@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 
 	"github.com/peerd/peerd/crdt"
@@ -71,11 +72,12 @@ func damaged(key []byte, err error) error {
 }
 
 // encodeCell returns the records of a cell: its own, and those of its parts if it has more entries than fit
-// there. Large payloads are left out: see blobs.
-func encodeCell(key []byte, a dotted.Address, c dotted.Cell) (record []byte, parts [][]byte) {
+// there. Large payloads are left out: see blobs. Its own record names the generation of the parts, so that new ones can
+// be written before it, and old ones removed after it.
+func encodeCell(key []byte, a dotted.Address, c dotted.Cell, generation uint64) (record []byte, parts [][]byte) {
 	split := splitCell(c)
 	record = wire.Seal(formatVersion, key, wire.Encode(func(w *wire.Writer) {
-		w.Array(2 + min(len(split)-1, 1))
+		w.Array(2 + 2*min(len(split)-1, 1))
 		if isShortened(key, a) {
 			w.String(string(a))
 		} else {
@@ -84,10 +86,11 @@ func encodeCell(key []byte, a dotted.Address, c dotted.Cell) (record []byte, par
 		writeEntries(w, split[0])
 		if len(split) > 1 {
 			w.Uint(uint64(len(split) - 1))
+			w.Uint(generation)
 		}
 	}))
 	for i, c := range split[1:] {
-		parts = append(parts, wire.Seal(formatVersion, partKey(key, i), wire.Encode(func(w *wire.Writer) {
+		parts = append(parts, wire.Seal(formatVersion, partKey(key, generation, i), wire.Encode(func(w *wire.Writer) {
 			writeEntries(w, c)
 		})))
 	}
@@ -139,29 +142,12 @@ func readEntries(r *wire.Reader, c dotted.Cell, large []int) (dotted.Cell, []int
 
 // decodeCell reads a cell's record, and the parts and large payloads that it names.
 func decodeCell(s store.Snapshot, key, record []byte) (dotted.Address, dotted.Cell, error) {
-	body, err := unseal(key, record)
+	address, cell, large, more, err := decodeFirst(key, record)
 	if err != nil {
 		return "", nil, err
 	}
-	address := dotted.Address(key[1:])
-	var cell dotted.Cell
-	var large []int
-	var parts uint64
-	err = wire.Decode(body, func(r *wire.Reader) {
-		fields := r.Array(3)
-		if a := r.Bytes(crdt.MaxAddress); len(a) > 0 {
-			address = dotted.Address(a)
-		}
-		cell, large = readEntries(r, nil, nil)
-		if fields > 2 {
-			parts = r.Uint()
-		}
-	})
-	if err != nil {
-		return "", nil, damaged(key, err)
-	}
-	for i := range parts {
-		if cell, large, err = readPart(s, partKey(key, int(i)), cell, large); err != nil {
+	for i := range more.count {
+		if cell, large, err = readPart(s, partKey(key, more.generation, i), cell, large); err != nil {
 			return "", nil, err
 		}
 	}
@@ -171,6 +157,44 @@ func decodeCell(s store.Snapshot, key, record []byte) (dotted.Address, dotted.Ce
 		}
 	}
 	return address, cell, nil
+}
+
+// parts are the records of a cell beside its own.
+type parts struct {
+	count      int
+	generation uint64
+}
+
+// decodeFirst reads a cell's own record.
+func decodeFirst(key, record []byte) (a dotted.Address, cell dotted.Cell, large []int, more parts, err error) {
+	body, err := unseal(key, record)
+	if err != nil {
+		return "", nil, nil, more, err
+	}
+	a = dotted.Address(key[1:])
+	err = wire.Decode(body, func(r *wire.Reader) {
+		fields := r.Array(4)
+		if name := r.Bytes(crdt.MaxAddress); len(name) > 0 {
+			a = dotted.Address(name)
+		}
+		cell, large = readEntries(r, nil, nil)
+		if fields == 4 {
+			more.count, more.generation = int(min(r.Uint(), math.MaxInt32)), r.Uint()
+		}
+	})
+	if err != nil {
+		err = damaged(key, err)
+	}
+	return a, cell, large, more, err
+}
+
+// partsOf returns the parts of the cell that is stored at key; none if there is no such.
+func partsOf(s store.Snapshot, key []byte) (more parts, err error) {
+	record, ok, err := s.Get(key)
+	if err == nil && ok {
+		_, _, _, more, err = decodeFirst(key, record)
+	}
+	return more, err
 }
 
 func readPart(s store.Snapshot, key []byte, c dotted.Cell, large []int) (dotted.Cell, []int, error) {

@@ -10,7 +10,6 @@ import (
 	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/dotted"
-	"github.com/peerd/peerd/store/mem"
 )
 
 func (w *world) try(h *host, fn func(f crdt.Fields) error) error {
@@ -25,7 +24,7 @@ func (w *world) try(h *host, fn func(f crdt.Fields) error) error {
 func TestABackupThatMeetsACutLogIsNotTakenForAFork(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 2})
 	a, b := w.hosts[0], w.hosts[1]
-	b.disk = mem.New()
+	b.disk = newDisk()
 	w.cfg.maxLog = 1000
 	w.open(t, b)
 	w.connect(0, 1)
@@ -207,7 +206,7 @@ func TestARepairOfLargeCellsFitsIntoTheStoresBatches(t *testing.T) {
 	if err := repairAll(a.node, b.node); err != nil {
 		t.Error(err)
 	}
-	if _, err := Open(b.disk.Clone(), Config{NewID: w.newID}); err != nil {
+	if _, err := openAt(b.disk.Clone(), Config{NewID: w.newID}); err != nil {
 		t.Error(err)
 	}
 }

@@ -1,9 +1,13 @@
 package replica
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/crdt"
@@ -34,7 +38,7 @@ func (r *Replica) Pin() (*Pinned, error) {
 
 // unsettled reports whether the cells in the store are not those that the context stands for.
 func (r *Replica) unsettled() bool {
-	return r.clears.count > 0 || r.repair != nil || r.damage != nil
+	return r.clears.count > 0 || r.repair != nil || r.flip != nil || r.damage != nil
 }
 
 func (r *Replica) pin() *Pinned {
@@ -42,7 +46,7 @@ func (r *Replica) pin() *Pinned {
 	for id, h := range r.heads {
 		heads[id] = h
 	}
-	return &Pinned{view: r.View(), seen: r.seen.Clone(), heads: heads, tree: r.tree.Clone()}
+	return &Pinned{view: r.present(), seen: r.seen.Clone(), heads: heads, tree: r.tree.Clone()}
 }
 
 // Close releases the moment.
@@ -69,7 +73,7 @@ func (p *Pinned) Leaf(leaf int, beyond dotted.Address,
 	start := numbered(prefixLeaf, uint64(leaf)<<leafShift)
 	from := place(prefixCell, beyond)
 	var keys []string
-	err := p.view.snap.ScanKeys(start, after(start[:3]), func(key []byte) bool {
+	err := p.view.records(start, after(start[:3]), func(key []byte, _ *item, _ []byte) bool {
 		if at := string(prefixCell) + string(key[9:]); beyond == "" || at > string(from) {
 			keys = append(keys, at)
 		}
@@ -93,15 +97,22 @@ func (p *Pinned) Leaf(leaf int, beyond dotted.Address,
 
 // at returns the cell that the tree's index says is stored at key.
 func (v *View) at(key []byte) (dotted.Address, dotted.Cell, error) {
-	record, ok, err := v.snap.Get(key)
+	if it, ok := v.dirty.Get(string(key)); ok && !it.gone() {
+		return it.address, it.cell, nil
+	} else if ok {
+		return "", nil, damaged(key, errNoCell)
+	}
+	record, ok, err := v.base.snap.Get(key)
 	if err == nil && !ok {
-		err = damaged(key, fmt.Errorf("the tree's index names a cell that is not there"))
+		err = damaged(key, errNoCell)
 	}
 	if err != nil {
 		return "", nil, err
 	}
-	return decodeCell(v.snap, key, record)
+	return decodeCell(v.base.snap, key, record)
 }
+
+var errNoCell = errors.New("the tree's index names a cell that is not there")
 
 // leafShift takes a leaf's number to the first hash in it: leaves are the first two bytes of a hash.
 const leafShift = 48
@@ -225,23 +236,78 @@ func (r *Replica) FinishRepair(p *Repair, sync bool) error {
 	if err := p.flush(); err != nil {
 		return err
 	}
+	if err := r.st.Sync(); err != nil {
+		return err
+	}
 	r.repair = nil
 	p.Local.Close()
 	r.collecting.due = true // for baselines that come with it
+	now := r.clock.Last().Wall()
+	f := flip{session: p.session, seen: crdt.VersionVector{}, heads: delta.Heads{}}
 	for id, n := range p.target {
 		if n > r.seen[id] {
-			r.raise(id, n, p.heads[id])
+			f.seen[id], f.heads[id] = n, p.heads[id]
 		}
 	}
-	mark := &store.Batch{}
-	mark.Set(keyCheckpoint, r.checkpoint())
-	r.writeRoot(mark, r.tree.Root())
-	mark.Set(keyFlip, encodeSession(keyFlip, p.session))
-	if err := r.commit(mark, true); err != nil {
+	begin := logged{lsn: r.log.last + 1, kind: recordFlip, time: now, flip: f}
+	if err := r.append(begin, true); err != nil {
 		return err
 	}
-	r.saved, r.ahead = r.log.last, false
-	return r.exclusively(func() error { return r.replay(p.session, sync) })
+	r.flip = &f
+	r.raiseTo(f.seen, f.heads)
+	err := r.takeOver(now)
+	if err == nil {
+		err = r.save(now) // before it what is staged cannot go
+	}
+	if err == nil {
+		err = r.dropStaged(p.session)
+	}
+	r.ahead = err != nil
+	return err
+}
+
+// raiseTo takes a context over.
+func (r *Replica) raiseTo(seen crdt.VersionVector, heads delta.Heads) {
+	for id, n := range seen {
+		r.raise(id, n, heads[id])
+	}
+}
+
+// takeOver does the rest of what the repair that is taken over staged, slice by slice.
+func (r *Replica) takeOver(now time.Time) error {
+	for r.flip != nil {
+		if err := r.takeSlice(now); err != nil {
+			return err
+		}
+	}
+	r.publish()
+	return nil
+}
+
+// takeSlice does one slice of it.
+func (r *Replica) takeSlice(now time.Time) error {
+	g := r.Begin(now)
+	defer g.Discard()
+	upTo, more, err := g.takeStaged(r.flip.session, r.flip.upTo, nil)
+	if err != nil {
+		return err
+	}
+	changed := g.changed()
+	moves, root := r.plan(changed)
+	rec := logged{
+		kind: recordSlice, flip: flip{session: r.flip.session, upTo: upTo}, derived: g.derived(), root: root,
+	}
+	if !more {
+		rec.kind, rec.settled = recordLast, g.clears.count == 0
+	}
+	if err := g.log(rec, false); err != nil {
+		return err
+	}
+	g.take(rec.derived, changed, moves)
+	if r.flip.upTo = upTo; !more {
+		r.flip = nil
+	}
+	return r.keepPace(now)
 }
 
 // change is what happens to one cell when staged changes are taken over. Doing it twice is doing it once.
@@ -286,68 +352,54 @@ func decodeChange(key, record []byte) (c change, err error) {
 	return c, nil
 }
 
-// replay takes staged changes over, batch by batch, and then removes the mark that they must be.
-func (r *Replica) replay(session uint64, sync bool) error {
-	for next := numbered(prefixStage, session); next != nil; {
-		var err error
-		if next, err = r.replaySome(session, next); err != nil {
-			return err
-		}
-	}
-	end := &store.Batch{}
-	end.Delete(keyFlip)
-	return r.commit(end, sync)
-}
-
-// replayItems and replayBytes bound the staged changes of one batch.
+// replayItems and replayBytes bound the staged changes of one slice.
 const (
 	replayItems = 1024
 	replayBytes = 1 << 20
 )
 
-// perBatch returns how many staged changes one batch takes.
+// perBatch returns how many staged changes a slice takes, and how many records a batch of a checkpoint has.
 func (r *Replica) perBatch() int { return min(replayItems, r.cfg.MaxBatch) }
 
-// replaySome takes over one batch of a session's staged changes, from a key on, and returns the key to go on
-// from, nil after the last. Each batch deletes what it took, so the scan does not begin at the first again:
-// a store on disk would pass over all that was deleted before.
-func (r *Replica) replaySome(session uint64, from []byte) (next []byte, err error) {
-	g := r.Begin(r.clock.Last().Wall())
-	defer g.Discard()
-	batch := &store.Batch{}
+// takeStaged applies staged changes of a session to the group: those behind the key from, up to the key last, or as
+// many as a slice takes if there is none. It returns the key of the last one, and whether there are more.
+func (g *Group) takeStaged(session uint64, from, last []byte) (upTo []byte, more bool, err error) {
+	snap := g.r.st.Snapshot() // the view's may be older
+	defer snap.Close()
+	upTo = from
+	start, end := numbered(prefixStage, session), after(numbered(prefixStage, session))
+	if len(from) > 0 {
+		start = append(slices.Clone(from), 0)
+	}
+	if last != nil {
+		end = append(slices.Clone(last), 0)
+	}
 	var failed error
-	items, bytes := 0, 0
-	err = g.view.snap.Scan(from, after(numbered(prefixStage, session)), func(k, v []byte) bool {
-		key := append([]byte(nil), k...)
-		next = append(key, 0)
-		c, err := decodeChange(key, append([]byte(nil), v...))
-		if err == nil {
-			err = g.take(c)
-		}
-		if err != nil {
-			failed = err
+	items, size := 0, 0
+	err = snap.Scan(start, end, func(k, v []byte) bool {
+		if more = last == nil && (items >= g.r.perBatch() || size >= replayBytes); more {
 			return false
 		}
-		batch.Delete(key)
-		items++
-		bytes += len(v) + 4*len(c.address)
-		bytes += entryBytes * len(g.cells[c.address].now)
-		for _, e := range g.cells[c.address].now {
-			bytes += min(len(e.Payload), maxInline)
+		upTo = slices.Clone(k)
+		var c change
+		if c, failed = decodeChange(upTo, slices.Clone(v)); failed == nil {
+			failed = g.change(c)
 		}
-		return items < r.perBatch() && bytes < replayBytes
+		if failed != nil {
+			return false
+		}
+		items++
+		size += len(v) + 4*len(c.address) + weightOf(g.cells[c.address].now)
+		return true
 	})
-	if err == nil {
-		err = failed
+	if err == nil && failed == nil && last != nil && !bytes.Equal(upTo, last) {
+		failed = damaged(last, errMissing)
 	}
-	if err != nil || items == 0 {
-		return nil, err
-	}
-	return next, g.commitState(batch)
+	return upTo, more, cmp.Or(failed, err)
 }
 
-// take applies a staged change to the group.
-func (g *Group) take(c change) error {
+// change applies a staged change.
+func (g *Group) change(c change) error {
 	state, err := g.load(c.address)
 	if err != nil {
 		return err
@@ -356,42 +408,11 @@ func (g *Group) take(c change) error {
 	for _, e := range c.adds {
 		now = now.With(e)
 	}
-	return g.set(state, now)
-}
-
-// commitState commits the group's cells and summaries, and what is in batch already, without a log record.
-func (g *Group) commitState(batch *store.Batch) error {
-	changed := g.changed()
-	g.writeCells(batch, changed)
-	g.writeSummaries(batch)
-	moves, root := g.r.plan(changed)
-	g.r.writeRoot(batch, root)
-	if err := g.r.commitWhole(batch); err != nil {
-		return err
+	if g.r.opening.loaded {
+		return g.set(state, now)
 	}
-	g.publish(changed, moves)
+	state.now = now // what is derived was logged
 	return nil
-}
-
-// finishFlip completes at open what a crash interrupted after its mark, and drops what was only staged.
-func (r *Replica) finishFlip() error {
-	snap := r.st.Snapshot()
-	record, marked, err := snap.Get(keyFlip)
-	snap.Close()
-	if err != nil {
-		return err
-	}
-	if marked {
-		session, err := decodeSession(keyFlip, record)
-		if err == nil {
-			r.sessions = max(r.sessions, session) // the replay may need some of its own
-			err = r.replay(session, true)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return r.dropStaged(0)
 }
 
 func encodeSession(key []byte, session uint64) []byte {

@@ -1,8 +1,9 @@
 package replica
 
 import (
-	"bytes"
+	"cmp"
 	"errors"
+	"io"
 	"slices"
 
 	"github.com/peerd/peerd/crdt"
@@ -24,8 +25,11 @@ type Salvaged struct {
 // not known to have, also where hosts on the side of this store have it. What is not known is told rather than left
 // out. It reads a store that nobody has open, whatever its state, and changes nothing. Records that cannot be read are
 // passed over; then, when all is told, the error names the first.
-func Salvage(st store.Store, fn func(Salvaged) error) error {
-	s := salvage{snap: st.Snapshot(), fn: fn, known: map[crdt.ReplicaID]uint64{}, told: map[crdt.Dot]bool{}}
+func Salvage(st store.Store, log store.Log, fn func(Salvaged) error) error {
+	s := salvage{
+		snap: st.Snapshot(), log: log, fn: fn, known: map[crdt.ReplicaID]uint64{}, told: map[crdt.Dot]bool{},
+		gone: map[crdt.Dot]bool{}, hiding: &clears{},
+	}
 	defer s.snap.Close()
 	s.record(keyRebuild, func(record []byte) error {
 		_, own, err := decodeRebuild(record)
@@ -39,20 +43,16 @@ func Salvage(st store.Store, fn func(Salvaged) error) error {
 		}
 		return err
 	})
-	for _, kind := range []byte{prefixOldLog, prefixLog} {
-		s.log(kind, func(rec logged) {
-			if _, there := s.known[rec.own]; !there && rec.own != 0 {
-				s.known[rec.own] = 0
-			}
-		})
-	}
-	for _, kind := range []byte{prefixOldLog, prefixLog} {
-		s.log(kind, func(rec logged) {
-			for _, d := range rec.deltas {
-				s.delta(d)
-			}
-		})
-	}
+	s.records(func(rec logged) {
+		if _, there := s.known[rec.own]; !there && rec.own != 0 {
+			s.known[rec.own] = 0
+		}
+	})
+	s.records(func(rec logged) {
+		for _, d := range rec.deltas {
+			s.delta(d)
+		}
+	})
 	s.cells()
 	return errors.Join(s.failed, s.rotten)
 }
@@ -60,9 +60,12 @@ func Salvage(st store.Store, fn func(Salvaged) error) error {
 // salvage is Salvage at work.
 type salvage struct {
 	snap   store.Snapshot
+	log    store.Log
 	fn     func(Salvaged) error
 	known  map[crdt.ReplicaID]uint64 // of own ids, what others are known to have
 	told   map[crdt.Dot]bool
+	gone   map[crdt.Dot]bool // that the log says was removed: the tree may still have it
+	hiding *clears
 	failed error // of fn, or of the store
 	rotten error // the first record that cannot be read
 }
@@ -90,37 +93,31 @@ func (s *salvage) record(key []byte, read func(record []byte) error) {
 	}
 }
 
-// log calls fn with the records of a log. One of a large group that a crash interrupted stands where it was staged.
-func (s *salvage) log(kind byte, fn func(logged)) {
-	s.scan(kind, func(key, value []byte) error {
-		rec, err := decodeLogged(key, value)
-		if err == nil {
-			fn(rec)
-		}
-		return err
-	})
-	record, marked, _ := s.snap.Get(keyLarge)
-	if !marked || kind != prefixLog {
+// records calls fn with the records of the log.
+func (s *salvage) records(fn func(logged)) {
+	r, err := s.log.Read(s.log.First(), make([]byte, readBuffer))
+	if err != nil {
+		s.failed = cmp.Or(s.failed, err)
 		return
 	}
-	session, err := decodeSession(keyLarge, record)
-	if err != nil {
-		s.pass(err)
-	}
-	s.scan(prefixStage, func(key, value []byte) error {
-		if !bytes.HasPrefix(key, numbered(prefixStage, session)) {
-			return nil // of a repair, which had no effect
-		}
-		op, err := decodeWrite(key, value)
-		if err != nil || op.Delete || op.Key[0] != prefixLog {
-			return err
-		}
-		rec, err := decodeLogged(op.Key, op.Value)
+	defer r.Close()
+	for s.failed == nil {
+		got, err := r.Next()
+		var rec logged
 		if err == nil {
-			fn(rec)
+			rec, err = decodeLogged(slices.Clone(got.Data))
 		}
-		return err
-	})
+		switch {
+		case err == nil:
+			fn(rec)
+		case errors.Is(err, io.EOF):
+			return
+		case errors.Is(err, store.ErrCorrupt):
+			s.pass(err)
+		default:
+			s.failed = err
+		}
+	}
 }
 
 func (s *salvage) scan(kind byte, fn func(key, value []byte) error) {
@@ -147,8 +144,18 @@ func (s *salvage) tell(w Salvaged) {
 
 func (s *salvage) delta(d *delta.Delta) {
 	for i, op := range d.Ops {
-		if op.Kind == delta.OpEnd {
+		for _, dot := range op.Removes {
+			if _, own := s.known[dot.Replica]; own {
+				s.gone[dot] = true
+			}
+		}
+		switch op.Kind {
+		case delta.OpEnd:
 			continue // it is nothing that anybody would write again
+		case delta.OpClear:
+			s.hiding.add(&pendingClear{
+				prefix: op.Address, replica: d.Replica, below: d.Dot(i).Counter, seen: &seenSet{vector: d.Seen},
+			})
 		}
 		s.tell(Salvaged{Dot: d.Dot(i), Time: d.Time, Op: op})
 	}
@@ -156,15 +163,16 @@ func (s *salvage) delta(d *delta.Delta) {
 
 // cells finds what the log has no more: entries that are still there. What a clear hides is not.
 func (s *salvage) cells() {
-	hiding := &clears{}
-	err := loadClears(s.snap, func(p *pendingClear) { hiding.add(p) }, func(uint64) {})
+	err := loadClears(s.snap, func(p *pendingClear) { s.hiding.add(p) }, func(uint64) {})
 	if err != nil {
 		s.pass(err)
 	}
 	s.scan(prefixCell, func(key, value []byte) error {
 		a, c, err := decodeCell(s.snap, key, value)
-		for _, e := range hiding.hide(a, c) {
-			s.tell(Salvaged{Dot: e.Dot, Op: delta.Op{Kind: delta.OpPut, Address: a, Payload: e.Payload}})
+		for _, e := range s.hiding.hide(a, c) {
+			if !s.gone[e.Dot] {
+				s.tell(Salvaged{Dot: e.Dot, Op: delta.Op{Kind: delta.OpPut, Address: a, Payload: e.Payload}})
+			}
 		}
 		return err
 	})

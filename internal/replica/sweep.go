@@ -1,12 +1,6 @@
 package replica
 
-import (
-	"slices"
-
-	"github.com/peerd/peerd/internal/dotted"
-
-	"github.com/peerd/peerd/store"
-)
+import "github.com/peerd/peerd/internal/dotted"
 
 // sweep is how far the sweep is. It goes through the prefixes of clears in their order, round after round.
 type sweep struct {
@@ -48,7 +42,8 @@ func (r *Replica) RoundEnded() bool {
 type sweepStep struct {
 	r      *Replica
 	g      *Group
-	batch  *store.Batch
+	sums   []*item // summaries that go
+	done   []*pendingClear
 	clears *clears
 	began  int // Replica.work at its beginning
 	looked int // at cells, places and records
@@ -64,7 +59,7 @@ func (s *sweepStep) look(work int) {
 
 func (s *sweepStep) full() bool { return s.looked >= s.r.cfg.MaxBatch || s.r.spentSince(s.began) }
 
-// Sweep removes cells that committed clears hide from the store, and then the clears. It does no more work than a
+// Sweep removes cells that committed clears hide, and then the clears. It logs nothing: it can be done again. It does no more work than a
 // step may, but for passing over what was deleted there before, and reports whether there is more. Readers see no
 // difference.
 func (r *Replica) Sweep() (more bool, err error) {
@@ -72,7 +67,7 @@ func (r *Replica) Sweep() (more bool, err error) {
 		return false, nil
 	}
 	s := &sweepStep{
-		r: r, g: r.Begin(r.clock.Last().Wall()), batch: &store.Batch{}, clears: r.clears.copy(), began: r.work,
+		r: r, g: r.Begin(r.clock.Last().Wall()), clears: r.clears.copy(), began: r.work,
 	}
 	defer s.g.Discard()
 	for !s.full() && s.clears.count > 0 {
@@ -81,24 +76,22 @@ func (r *Replica) Sweep() (more bool, err error) {
 		}
 	}
 	changed := s.g.changed()
-	s.g.writeCells(s.batch, changed)
-	moves, root := r.plan(changed)
-	r.writeRoot(s.batch, root)
-	write := r.commit
-	if !s.batch.Fits() { // it is one cell with very many entries
-		write = func(b *store.Batch, sync bool) error {
-			return r.exclusively(func() error { return r.commitLarge(b, sync) })
-		}
+	moves, _ := r.plan(changed)
+	for _, c := range changed {
+		it := cellItem(c)
+		r.table.put(it)
+		r.cache.keep(c.address, it.cell)
 	}
-	if err := write(s.batch, false); err != nil {
-		return false, err
+	for _, it := range s.sums {
+		r.table.put(it)
+	}
+	for _, p := range s.done {
+		r.dropClear(p)
 	}
 	r.account(changed, moves)
-	for _, c := range changed {
-		r.cache.keep(c.address, c.now)
-	}
 	r.clears = s.clears
-	return r.clears.count > 0, nil
+	r.publish()
+	return r.clears.count > 0, r.keepPace(s.g.now)
 }
 
 // sweepOn does what is next, until it is done or the step is full.
@@ -151,25 +144,16 @@ func (s *sweepStep) sweepSums(at *sweep) error {
 		at.from = []byte{prefixSummary}
 	}
 	stopped := false
-	var failed error
-	err := s.g.view.snap.Scan(at.from, []byte{prefixSummary + 1}, func(k, record []byte) bool {
-		key := slices.Clone(k)
-		_, _, era, err := decodeSummary(key, record)
-		if err != nil {
-			failed = err
-			return false
-		}
+	err := s.g.view.allSummaries(at.from, []byte{prefixSummary + 1}, func(key []byte, _ string, _ dotted.Summary,
+		era uint64) bool {
 		if era < s.clears.era {
-			s.batch.Delete(key)
+			s.sums = append(s.sums, &item{key: string(key)})
 		}
-		at.from = append(slices.Clone(key), 0)
+		at.from = append(key, 0)
 		s.look(workOp)
 		stopped = s.full()
 		return !stopped
 	})
-	if failed != nil {
-		return failed
-	}
 	if err == nil && !stopped {
 		at.phase = sweepsItsNotes
 	}
@@ -190,8 +174,8 @@ func (s *sweepStep) dropClears(at *sweep) {
 	})
 	for _, p := range done {
 		s.clears.remove(p)
-		s.r.dropClear(s.batch, p)
 	}
+	s.done = append(s.done, done...)
 	if !s.full() || len(done) == 0 {
 		at.phase = sweepRests
 	}

@@ -4,31 +4,26 @@ import (
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/dotted"
-	"github.com/peerd/peerd/store"
 )
 
-// View reads the state of one moment. It implements dotted.Tx for transactions that only read.
+// View reads the state of one moment. It implements dotted.Tx for transactions that only read. Its methods may be
+// called by many goroutines at once.
 type View struct {
-	snap    store.Snapshot
-	clears  *clears
-	keys    int
-	tallies int // cells that count in a dotted.Summary's Tallies
-}
-
-// NewView returns a view of a store. It may be called by any goroutine.
-func NewView(st store.Store, p Published) *View {
-	if p.clears == nil {
-		p.clears = &clears{}
-	}
-	return &View{snap: st.Snapshot(), clears: p.clears, keys: p.keys, tallies: p.tallies}
+	*moment
+	closed bool
 }
 
 func hasPrefix(a, prefix dotted.Address) bool {
 	return len(a) >= len(prefix) && a[:len(prefix)] == prefix
 }
 
-// Close ends the view.
-func (v *View) Close() { v.snap.Close() }
+// Close ends the view. A second Close does nothing.
+func (v *View) Close() {
+	if !v.closed {
+		v.closed = true
+		v.base.release()
+	}
+}
 
 // Cell returns the live entries of one cell.
 func (v *View) Cell(a dotted.Address) (dotted.Cell, error) {
@@ -36,14 +31,56 @@ func (v *View) Cell(a dotted.Address) (dotted.Cell, error) {
 	return v.clears.hide(a, stored), err
 }
 
-// stored returns a cell as the store has it, with what pending clears hide.
+// stored returns a cell with what pending clears hide.
 func (v *View) stored(a dotted.Address, key []byte) (dotted.Cell, error) {
-	record, ok, err := v.snap.Get(key)
+	if it, ok := v.dirty.Get(string(key)); ok {
+		return it.cell, nil
+	}
+	record, ok, err := v.base.snap.Get(key)
 	if err != nil || !ok {
 		return nil, err
 	}
-	_, c, err := decodeCell(v.snap, key, record)
+	_, c, err := decodeCell(v.base.snap, key, record)
 	return c, err
+}
+
+// record returns the record at a key that is not a cell's.
+func (v *View) record(key []byte) (record []byte, ok bool, err error) {
+	if it, ok := v.dirty.Get(string(key)); ok {
+		return it.value, it.value != nil, nil
+	}
+	return v.base.snap.Get(key)
+}
+
+// records calls fn with what is at the keys in [start, end), in their order, until it returns false: an item of
+// memory, or else what the tree has. key and value are valid only during the call.
+func (v *View) records(start, end []byte, fn func(key []byte, it *item, value []byte) bool) error {
+	own := v.dirty.Iter()
+	more := own.Seek(string(start))
+	within := func() bool { return more && (end == nil || own.Key() < string(end)) }
+	stopped := false
+	emit := func() bool {
+		it := own.Value()
+		more = own.Next()
+		stopped = !it.gone() && !fn([]byte(it.key), it, it.value)
+		return !stopped
+	}
+	err := v.base.snap.Scan(start, end, func(key, value []byte) bool {
+		for within() && own.Key() < string(key) {
+			if !emit() {
+				return false
+			}
+		}
+		if within() && own.Key() == string(key) {
+			return emit()
+		}
+		stopped = !fn(key, nil, value)
+		return !stopped
+	})
+	for err == nil && !stopped && within() {
+		emit()
+	}
+	return err
 }
 
 // Scan calls fn with the cells under prefix beyond after. Names of more than 256 bytes sort by their
@@ -57,6 +94,11 @@ func (v *View) Scan(prefix, after dotted.Address, fn func(dotted.Address, dotted
 	})
 }
 
+// ScanStored calls fn with all cells, also what pending clears hide of them, until it returns false.
+func (v *View) ScanStored(fn func(dotted.Address, dotted.Cell) bool) error {
+	return v.scanStored("", "", fn)
+}
+
 func (v *View) scanStored(prefix, beyond dotted.Address,
 	fn func(dotted.Address, dotted.Cell) bool) error {
 	start := place(prefixCell, prefix)
@@ -67,10 +109,13 @@ func (v *View) scanStored(prefix, beyond dotted.Address,
 		}
 	}
 	var failed error
-	err := v.snap.Scan(start, end, func(key, value []byte) bool {
+	err := v.records(start, end, func(key []byte, it *item, value []byte) bool {
+		if it != nil {
+			return fn(it.address, it.cell)
+		}
 		// The key and value are the store's: the cell needs copies, since it points into them.
 		k, record := append([]byte(nil), key...), append([]byte(nil), value...)
-		a, c, err := decodeCell(v.snap, k, record)
+		a, c, err := decodeCell(v.base.snap, k, record)
 		if err != nil {
 			failed = err
 			return false
@@ -86,7 +131,7 @@ func (v *View) scanStored(prefix, beyond dotted.Address,
 // Summary tells what is visible under a key. O(log keys).
 func (v *View) Summary(key string) (dotted.Summary, error) {
 	at := place(prefixSummary, dotted.KeyAddress(key))
-	record, ok, err := v.snap.Get(at)
+	record, ok, err := v.record(at)
 	if err != nil || !ok {
 		return dotted.Summary{}, err
 	}
@@ -137,15 +182,23 @@ func (v *View) Tallied(fn func(key string) bool) error {
 
 // summaries calls fn with the keys between two places that are written in this era, until fn returns false.
 func (v *View) summaries(start, end []byte, fn func(at []byte, name string, s dotted.Summary) bool) error {
+	return v.allSummaries(start, end, func(at []byte, name string, s dotted.Summary, era uint64) bool {
+		return era < v.clears.era || fn(at, name, s)
+	})
+}
+
+// allSummaries is summaries of all eras.
+func (v *View) allSummaries(start, end []byte,
+	fn func(at []byte, name string, s dotted.Summary, era uint64) bool) error {
 	var failed error
-	err := v.snap.Scan(start, end, func(key, value []byte) bool {
+	err := v.records(start, end, func(key []byte, _ *item, value []byte) bool {
 		at := append([]byte(nil), key...)
 		name, s, era, err := decodeSummary(at, value)
 		if err != nil {
 			failed = err
 			return false
 		}
-		return era < v.clears.era || fn(at, name, s)
+		return fn(at, name, s, era)
 	})
 	if failed != nil {
 		return failed
@@ -160,11 +213,7 @@ func (v *View) KeyCount() (int, error) { return v.keys, nil }
 // in which they were applied here, until fn returns false. It stops where a record is missing: fn is
 // not called at all if that is the first one.
 func (v *View) Log(number uint64, fn func(number uint64, deltas []*delta.Delta) bool) error {
-	// Most callers are at the log's end: a look at one key is cheaper than a scan.
-	if _, ok, err := v.snap.Get(numbered(prefixLog, number)); err != nil || !ok {
-		return err
-	}
-	return readLog(v.snap, prefixLog, number, func(rec logged) bool {
+	return v.log.read(number, func(rec logged) bool {
 		if rec.lsn != number {
 			return false
 		}

@@ -67,11 +67,17 @@ func (h *host) losePower() {
 	if keep > 0 && keep < len(d.tail) {
 		h.w.totals.Faults[Torn]++
 	}
-	h.say("loses %d of %d commits that were not synced", len(d.tail)-keep, len(d.tail))
-	if keep < len(d.tail) && (h.aside != nil || d.rotten) {
+	unsynced := int64(d.log.Next() - d.log.Synced())
+	keepLog := int64(0)
+	if h.w.chance(2) {
+		keepLog = h.w.rng.Int64N(unsynced + 1)
+	}
+	h.say("loses %d of %d commits of the tree and %d of %d bytes of the log that were not synced",
+		len(d.tail)-keep, len(d.tail), unsynced-keepLog, unsynced)
+	if (keep < len(d.tail) || keepLog < unsynced) && (h.aside != nil || d.rotten) {
 		h.excuse(h.promised)
 	}
-	d.powerFails(keep)
+	d.powerFails(keep, keepLog)
 }
 
 // stopped is after the end of the process. It is started again after a while.
@@ -105,7 +111,8 @@ func (h *host) stopped(why error) {
 func (h *host) takeStock() {
 	before := h.held
 	d := h.disk.clone()
-	r, err := replica.Open(&volume{d: d}, replica.Config{NewID: func() crdt.ReplicaID { return 1 }})
+	v := &volume{d: d}
+	r, err := replica.Open(v, v.journal(), replica.Config{NewID: func() crdt.ReplicaID { return 1 }})
 	switch {
 	case err != nil:
 		h.w.fail("the store of %s does not open: %v", h.id, err)
@@ -184,9 +191,6 @@ func (h *host) close() {
 		if err := h.node.Save(h.wall()); err != nil {
 			return err
 		}
-		if err := h.volume.Sync(); err != nil {
-			return err
-		}
 		h.promised = h.held
 		h.say("closes as %v", as)
 		h.stopped(nil)
@@ -196,11 +200,12 @@ func (h *host) close() {
 
 // sync has what was committed made durable, beside the loop.
 func (h *host) sync() {
-	if !h.dirty || h.syncing || h.w.plan.durability != everySecond {
+	wanted := h.dirty && h.w.plan.durability == everySecond
+	if h.syncing || !wanted && !h.node.NeedsSync() {
 		return
 	}
 	h.dirty, h.syncing = false, true
-	sync := h.disk.beginSync()
+	sync := h.disk.beginSync(h.node.BeginSync())
 	promise := h.held
 	h.later(time.Duration(1+h.w.rng.IntN(200))*time.Millisecond, func() error {
 		h.syncing = false
@@ -208,6 +213,7 @@ func (h *host) sync() {
 			return errFsync
 		}
 		h.disk.endSync(sync)
+		h.node.Synced(sync.of)
 		if h.refusing == nil {
 			h.promised = promise
 		}

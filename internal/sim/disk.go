@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/peerd/peerd/internal/replica"
 	"github.com/peerd/peerd/store"
 	"github.com/peerd/peerd/store/mem"
 )
@@ -17,8 +18,10 @@ var (
 	errFsync = errors.New("fsync failed")
 )
 
-// disk is a host's data directory. It keeps apart what the process wrote and what would survive a power failure.
+// disk is a host's data directory: a tree and a log. It keeps apart what the process wrote and what would survive a
+// power failure; of the log itself does.
 type disk struct {
+	log      *mem.Log
 	written  *mem.Store
 	durable  *mem.Store
 	tail     [][]store.Op // commits that are written and not durable
@@ -30,7 +33,7 @@ type disk struct {
 	scarred bool      // a record was changed once
 
 	// Faults.
-	dieIn    int  // commits until the process dies; negative: it lives
+	dieIn    int  // commits, and records of the log, until the process dies; negative: it lives
 	dieAfter bool // that commit is written first
 	full     bool
 	fsyncs   bool // the next sync fails
@@ -38,13 +41,13 @@ type disk struct {
 }
 
 func newDisk() *disk {
-	return &disk{written: mem.New(), durable: mem.New(), dieIn: -1, readsIn: -1}
+	return &disk{log: mem.NewLog(), written: mem.New(), durable: mem.New(), dieIn: -1, readsIn: -1}
 }
 
 // clone returns a copy of the directory as a backup program makes it: all of it durable.
 func (d *disk) clone() *disk {
 	c := newDisk()
-	c.written, c.durable = d.written.Clone(), d.written.Clone()
+	c.log, c.written, c.durable = d.log.Clone(), d.written.Clone(), d.written.Clone()
 	c.highest, c.rotten, c.rotLog, c.scarred = d.highest, d.rotten, d.rotLog, d.scarred
 	return c
 }
@@ -55,8 +58,9 @@ func (d *disk) persist() {
 	d.persists++
 }
 
-// powerFails leaves what was durable, and the first commits behind it.
-func (d *disk) powerFails(keep int) {
+// powerFails leaves what was durable, and the first commits and records behind it.
+func (d *disk) powerFails(keep int, keepLog int64) {
+	d.log = d.log.Crash(keepLog)
 	left := d.durable.Clone()
 	for _, ops := range d.tail[:keep] {
 		if err := left.Commit(&store.Batch{Ops: ops}, false); err != nil {
@@ -72,7 +76,7 @@ func (d *disk) heal() {
 	d.dieIn, d.dieAfter, d.full, d.fsyncs, d.readsIn = -1, false, false, false, -1
 }
 
-// volume is a disk as one process has it open. It implements store.Store.
+// volume is a disk as one process has it open. It implements store.Store, and its journal store.Log.
 type volume struct {
 	d    *disk
 	dead bool
@@ -89,6 +93,22 @@ func (v *volume) Snapshot() store.Snapshot {
 
 // Commit implements store.Store.
 func (v *volume) Commit(b *store.Batch, sync bool) error {
+	if b.Len() == 0 {
+		return nil
+	}
+	err := v.write(func() error {
+		err := v.d.written.Commit(b, false)
+		v.d.tail = append(v.d.tail, slices.Clone(b.Ops))
+		return err
+	})
+	if err != nil || !sync {
+		return err
+	}
+	return v.Sync()
+}
+
+// write writes something, unless the process dies before.
+func (v *volume) write(fn func() error) error {
 	d := v.d
 	switch {
 	case v.dead:
@@ -96,13 +116,12 @@ func (v *volume) Commit(b *store.Batch, sync bool) error {
 	case d.dieIn == 0 && !d.dieAfter:
 		v.dead = true
 		return errDied
-	case d.full && b.Len() > 0:
+	case d.full:
 		return errFull
 	}
-	if err := d.written.Commit(b, false); err != nil {
+	if err := fn(); err != nil {
 		return err
 	}
-	d.tail = append(d.tail, slices.Clone(b.Ops))
 	switch {
 	case d.dieIn == 0:
 		v.dead = true
@@ -110,11 +129,67 @@ func (v *volume) Commit(b *store.Batch, sync bool) error {
 	case d.dieIn > 0:
 		d.dieIn--
 	}
-	if !sync {
-		return nil
-	}
-	return v.Sync()
+	return nil
 }
+
+func (v *volume) mayRead() error {
+	switch {
+	case v.dead:
+		return errDied
+	case v.d.readsIn == 0:
+		return errRead
+	case v.d.readsIn > 0:
+		v.d.readsIn--
+	}
+	return nil
+}
+
+// journal is the log of a volume.
+type journal struct {
+	*mem.Log
+	v *volume
+}
+
+func (v *volume) journal() store.Log { return &journal{v.d.log, v} }
+
+// Append implements store.Log.
+func (j *journal) Append(records ...[]byte) (first, next store.Position, err error) {
+	err = j.v.write(func() (err error) {
+		first, next, err = j.Log.Append(records...)
+		return err
+	})
+	return first, next, err
+}
+
+// Sync implements store.Log.
+func (j *journal) Sync() error {
+	switch {
+	case j.v.dead:
+		return errDied
+	case j.v.d.fsyncs:
+		return errFsync
+	}
+	return j.Log.Sync()
+}
+
+// DropBefore implements store.Log.
+func (j *journal) DropBefore(p store.Position) error {
+	if j.v.dead {
+		return errDied
+	}
+	return j.Log.DropBefore(p)
+}
+
+// Read implements store.Log.
+func (j *journal) Read(from store.Position, buffer []byte) (store.LogReader, error) {
+	if err := j.v.mayRead(); err != nil {
+		return nil, err
+	}
+	return j.Log.Read(from, buffer)
+}
+
+// Close implements store.Log.
+func (j *journal) Close() error { return nil }
 
 // Sync implements store.Store.
 func (v *volume) Sync() error {
@@ -140,18 +215,7 @@ type faultySnapshot struct {
 	v *volume
 }
 
-func (s *faultySnapshot) fault() error {
-	if s.v.dead {
-		return errDied
-	}
-	if s.v.d.readsIn == 0 {
-		return errRead
-	}
-	if s.v.d.readsIn > 0 {
-		s.v.d.readsIn--
-	}
-	return nil
-}
+func (s *faultySnapshot) fault() error { return s.v.mayRead() }
 
 func (s *faultySnapshot) Get(key []byte) ([]byte, bool, error) {
 	if err := s.fault(); err != nil {
@@ -176,17 +240,20 @@ func (s *faultySnapshot) ScanKeys(start, end []byte, fn func(key []byte) bool) e
 
 // syncing is a sync under way: what was written when it began.
 type syncing struct {
+	of      replica.Syncing
+	log     store.Position
 	written *mem.Store
 	commits int
 	persist int
 }
 
-func (d *disk) beginSync() syncing {
-	return syncing{d.written.Clone(), len(d.tail), d.persists}
+func (d *disk) beginSync(of replica.Syncing) syncing {
+	return syncing{of, d.log.Next(), d.written.Clone(), len(d.tail), d.persists}
 }
 
 // endSync makes durable what was written when the sync began, unless more is durable already.
 func (d *disk) endSync(s syncing) {
+	d.log.SyncTo(s.log)
 	if s.persist == d.persists {
 		d.durable, d.tail = s.written, d.tail[s.commits:]
 		d.persists++

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/replica"
 	"github.com/peerd/peerd/store"
 )
 
@@ -186,7 +187,11 @@ func (h *host) scarcity(scarce bool) {
 // flipBit changes a bit of some stored record: of a cell or what is derived from it, of the log,
 // or of what there is one of.
 func (h *host) flipBit() {
-	kinds := []string{"cbk", "cbk", "cbk", "l", "m"}[h.w.rng.IntN(5)]
+	kinds := []string{"cbk", "cbk", "cbk", "", "m"}[h.w.rng.IntN(5)]
+	if kinds == "" {
+		h.flipLogBit()
+		return
+	}
 	var keys [][]byte
 	snap := h.disk.written.Snapshot()
 	_ = snap.ScanKeys(nil, nil, func(key []byte) bool {
@@ -209,8 +214,19 @@ func (h *host) flipBit() {
 	value[i/8] ^= 1 << (i % 8)
 	h.disk.overwrite(key, value)
 	h.disk.rotten, h.disk.scarred, h.w.rotten = true, true, true
-	h.disk.rotLog = h.disk.rotLog || kinds == "l"
 	h.say("a bit of record %q flips", key[:min(len(key), 40)])
+}
+
+// flipLogBit changes a bit of some record of the log.
+func (h *host) flipLogBit() {
+	all := h.disk.log.Positions()
+	if len(all) == 0 {
+		return
+	}
+	at := all[h.w.rng.IntN(len(all))]
+	h.disk.log.Flip(at)
+	h.disk.rotten, h.disk.rotLog, h.disk.scarred, h.w.rotten = true, true, true, true
+	h.say("a bit of the log flips at %d", at)
 }
 
 // overwrite changes a record on the medium, behind everybody's back.
@@ -246,29 +262,30 @@ func (w *world) injectStore(f Fault, h *host) {
 	}
 }
 
-// backUp returns a copy of the directory's files, or what "peerd backup" makes of the running peer.
+// backUp returns a copy of the directory's files, or what becomes one that "peerd backup" makes of the running peer.
 func (h *host) backUp() *disk {
-	whole := h.disk.clone()
+	backup := h.disk.clone()
 	if !h.up() || h.w.chance(2) {
-		return whole
+		return backup
 	}
-	m, err := h.node.Moment()
-	if err != nil {
-		return whole
-	}
-	defer m.Close()
-	records := &store.Batch{}
-	err = m.Scan(func(key, value []byte) bool {
-		records.Set(bytes.Clone(key), bytes.Clone(value))
-		return true
-	})
-	d := newDisk()
-	d.highest, d.rotten, d.rotLog, d.scarred = whole.highest, whole.rotten, whole.rotLog, whole.scarred
-	if h.tolerates(err) || d.written.Commit(records, false) != nil {
-		return whole
-	}
-	d.persist()
-	return d
+	_ = h.node.Backup(func(m *replica.Moment) {
+		if m == nil {
+			return
+		}
+		defer m.Close()
+		records := &store.Batch{}
+		err := m.Scan(func(key, value []byte) bool {
+			records.Set(bytes.Clone(key), bytes.Clone(value))
+			return true
+		})
+		d := newDisk()
+		d.highest, d.rotten, d.rotLog, d.scarred = h.disk.highest, h.disk.rotten, h.disk.rotLog, h.disk.scarred
+		if !h.tolerates(err) && d.written.Commit(records, false) == nil {
+			d.persist()
+			*backup = *d
+		}
+	}) // it may be busy
+	return backup
 }
 
 // maxHosts is how many hosts a world may have.

@@ -151,7 +151,12 @@ func (h *host) wakeFrom(id crdt.ReplicaID) {
 
 // tellMarkers notes the markers on a disk.
 func (w *world) tellMarkers(d *disk, there map[string]bool) {
-	v := replica.NewView(d.written, replica.Published{})
+	disk := &volume{d: d.clone()}
+	r, err := replica.Open(disk, disk.journal(), replica.Config{NewID: w.newID})
+	if err != nil {
+		w.fail("the disk with markers does not open: %v", err)
+	}
+	v := r.View()
 	defer v.Close()
 	f := replica.Fields(v)
 	for m := range f.Set(markerKey).All() {
@@ -265,7 +270,7 @@ func (w *world) end(h *host) {
 		h.close()
 	}
 	set := dotted.KeyAddress(markerKey).Type(crdt.TypeSet)
-	err := replica.Salvage(h.disk.written, func(s replica.Salvaged) error {
+	err := replica.Salvage(h.disk.written, h.disk.log, func(s replica.Salvaged) error {
 		if s.Op.Kind == delta.OpPut && len(s.Op.Address) > len(set) && s.Op.Address[:len(set)] == set {
 			if name, _, ok := s.Op.Address[len(set):].CutName(); ok {
 				w.salvaged[name] = true

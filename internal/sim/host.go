@@ -104,9 +104,10 @@ func (h *host) start() {
 	}
 	h.epoch++
 	h.volume = &volume{d: h.disk}
-	r, err := replica.Open(h.volume, replica.Config{
+	r, err := replica.Open(h.volume, h.volume.journal(), replica.Config{
 		NewID:       h.drawID,
 		MaxLogBytes: h.w.plan.maxLog, MaxLogAge: h.w.plan.maxLogAge, MaxBatch: h.w.plan.maxBatch,
+		MaxDirty: h.w.plan.maxDirty,
 		StepWork: h.w.plan.stepWork,
 	})
 	if err != nil {

@@ -41,6 +41,7 @@ type plan struct {
 	restful    bool    // sweeps take rests, so that clears pile up
 	checkAll   bool    // every step that changes anything is checked
 	maxBatch   int     // writes that a storage transaction takes
+	maxDirty   int64   // bytes that may wait for a checkpoint; 0 is the core's own bound
 	stepWork   int     // of a host's loop; 0 is the core's own bound
 	emptied    bool    // everything is deleted in the end
 	rotAlone   bool    // records rot at hosts that are cut off, with writes that nobody else has
@@ -104,6 +105,9 @@ func (p *plan) drawLater(rng *rand.Rand) {
 	}
 	if p.rotAlone = rng.IntN(8) == 0 && !p.forks; p.rotAlone {
 		p.faults = append(p.faults, BitFlip)
+	}
+	if rng.IntN(3) == 0 {
+		p.maxDirty = 1 << (8 + rng.IntN(10))
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 // segments: DropBefore drops to the record.
 //
 // What a medium can do to a log is done to this one by calls: Crash forgets, Flip rots, SetRoom fills it
-// up, and Fail breaks it.
+// up, and Fail breaks it; SyncTo syncs a part.
 type Log struct {
 	mu      sync.Mutex
 	records []logged // ascending
@@ -81,6 +81,13 @@ func (l *Log) Sync() error {
 		l.synced = l.next
 	}
 	return err
+}
+
+// SyncTo makes durable what stands before a position, as a sync does that began when it was the log's end.
+func (l *Log) SyncTo(p store.Position) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.synced = max(l.synced, min(p, l.next))
 }
 
 // DropBefore implements store.Log.
@@ -169,6 +176,16 @@ func (l *Log) Clone() *Log {
 // clone is called with mu held.
 func (l *Log) clone() *Log {
 	return &Log{records: slices.Clone(l.records), first: l.first, next: l.next, synced: l.next, room: -1}
+}
+
+// Positions returns where the records stand that are left.
+func (l *Log) Positions() (all []store.Position) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, r := range l.records {
+		all = append(all, r.at)
+	}
+	return all
 }
 
 // Flip damages the record that stands at a position: readers are given a *store.Damage there. It

@@ -1,0 +1,571 @@
+package replica
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/peerd/peerd/antientropy"
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
+	"github.com/peerd/peerd/internal/wire"
+	"github.com/peerd/peerd/store"
+)
+
+// A checkpoint brings the tree up to a record P of the log: it writes what was changed in memory when P was the last
+// one, in sorted batches, and then says so in a record of its own, with the context as it was at P. The replica goes
+// on meanwhile: what changes again stays in memory. Nothing is written before the log is durable up to P, so the tree
+// never has what the log may lose. In a power failure the tree loses its newest batches alone, so where the
+// checkpoint's record is all of it is. Opening carries the records behind P out again, over whatever the tree has.
+//
+// There are exceptions to the order of keys. A clear's record comes before the cells that it hides change, and goes when
+// they are gone. A cell's entry in the index of leaves is written with it: a cell that is swept leaves the tree without a
+// record in the log that would say so again.
+
+// How checkpoints are paced.
+const (
+	checkpointItems = 1024        // records that one step writes
+	checkpointBytes = 512 << 10   // and about how many bytes
+	checkpointEvery = time.Minute // one begins so long after the last, if there is something to be written
+	agesEvery       = time.Minute // between two looks at the age of the log's oldest record
+
+	dirtyShare  = 4         // of Config.MaxDirty: one begins
+	logShare    = 8         // of Config.MaxLogBytes behind the last one: likewise
+	maxBehind   = 32 << 20  // bytes of the log behind the last one: likewise
+	maxLogSlack = 512 << 10 // see logSlack
+)
+
+// checkpoint is the record behind which the log is carried out again, and what the log would otherwise have to be
+// read for.
+type checkpoint struct {
+	reach
+	own     []ownID
+	seen    crdt.VersionVector
+	heads   delta.Heads
+	time    dotted.Time
+	root    antientropy.Fingerprint // see logged
+	settled bool
+	flip    *flip // being taken over then
+	log     index // without recent
+}
+
+// reach is how far a checkpoint comes: to a record of the log, and to where the one behind it stands.
+type reach struct {
+	lsn  uint64
+	next store.Position
+}
+
+// saving is a checkpoint under way.
+type saving struct {
+	reach
+	record []byte
+	items  *overlay // as they were at its beginning
+	pass   int
+	from   string // the key to go on with
+	backup *Moment
+	wanted []func(*Moment)
+}
+
+// passes are the parts of a checkpoint, in order.
+var passes = []struct {
+	from, end  byte
+	sets, dels bool
+}{
+	{prefixSeen, prefixSeen + 1, true, false},
+	{prefixClear, prefixClear + 1, true, false},
+	{0, prefixClear, true, true},
+	{prefixClear, prefixClear + 1, false, true},
+	{prefixSeen, prefixSeen + 1, false, true},
+}
+
+// freeze begins a checkpoint.
+func (r *Replica) freeze(now time.Time) {
+	c := r.checkpoint()
+	r.saving = &saving{reach: c.reach, record: c.encode(r.writeOwn), items: r.table.dirty.Copy()}
+	r.saves = now.Add(checkpointEvery)
+	r.saveCost = len(r.saving.record)
+	if len(r.wanted) > 0 {
+		r.saving.wanted, r.wanted = r.wanted, nil
+		r.saving.backup = r.backup(c)
+	}
+}
+
+// checkpoint returns the record of the present context and log.
+func (r *Replica) checkpoint() *checkpoint {
+	c := &checkpoint{
+		reach: reach{r.log.last, r.log.next}, seen: r.seen, heads: r.heads, time: r.clock.Last(),
+		flip: r.flip, log: r.log,
+	}
+	c.root, c.settled = r.settledRoot()
+	return c
+}
+
+// settledRoot returns the fingerprint of the stored cells, and whether that is what their context stands for.
+func (r *Replica) settledRoot() (root antientropy.Fingerprint, settled bool) {
+	if !r.opening.loaded {
+		return r.opening.root, r.opening.settled
+	}
+	return r.tree.Root(), r.clears.count == 0 && r.flip == nil
+}
+
+// saveDue reports whether it is time for a checkpoint.
+func (r *Replica) saveDue(now time.Time) bool {
+	switch {
+	case len(r.wanted) > 0, r.ownFell:
+		return true
+	case r.log.last == r.saved.lsn && r.table.dirty.Len() == 0:
+		return false
+	}
+	return r.table.bytes >= r.cfg.MaxDirty/dirtyShare || int64(r.log.next-r.saved.next) >= r.behind() ||
+		!now.Before(r.saves)
+}
+
+// behind returns how far the log may go on behind a checkpoint until the next one begins. From twice as far commits
+// do a part of its work.
+func (r *Replica) behind() int64 { return min(maxBehind, r.cfg.MaxLogBytes/logShare) }
+
+// saveSome writes a batch of the checkpoint under way, and reports whether there is more. The log must be durable up
+// to it.
+func (r *Replica) saveSome() (more bool, err error) {
+	c := r.saving
+	w := treeWriter{r: r, began: r.work}
+	for !w.full && c.pass < len(passes) {
+		p := passes[c.pass]
+		c.items.Ascend(max(c.from, string(p.from)), func(key string, it *item) bool {
+			if key[0] >= p.end || w.full {
+				return false
+			}
+			c.from = key + "\x00"
+			if key[0] == prefixLeaf {
+				return true
+			}
+			if gone := it.gone(); gone && p.dels || !gone && p.sets {
+				err = w.item(it)
+			}
+			return err == nil
+		})
+		if err == nil && !w.full {
+			c.pass, c.from = c.pass+1, ""
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	more = c.pass < len(passes)
+	if err := w.flush(); err != nil || more {
+		return more, err
+	}
+	last := &store.Batch{}
+	last.Set(keyCheckpoint, c.record)
+	if err := r.st.Commit(last, false); err != nil {
+		return false, err
+	}
+	r.saved, r.saving, r.ownFell = c.reach, nil, false
+	if c.backup != nil {
+		c.backup.snap = r.st.Snapshot()
+		for _, fn := range c.wanted {
+			fn(c.backup)
+		}
+	}
+	return false, nil
+}
+
+// treeWriter writes items to the tree.
+type treeWriter struct {
+	r     *Replica
+	batch store.Batch
+	items []*item // in the batch, as a whole
+	done  []*item // in the tree
+	began int     // Replica.work at its beginning
+	full  bool    // the step has done enough
+}
+
+// item writes one record, with what belongs to it: what it names before it, what it named with it.
+func (w *treeWriter) item(it *item) error {
+	key := []byte(it.key)
+	for _, d := range it.fresh {
+		i := slices.IndexFunc(it.cell, func(e dotted.Entry) bool { return e.Dot == d })
+		if err := w.set(blobKey(d), sealBlob(blobKey(d), it.cell[i].Payload)); err != nil {
+			return err
+		}
+	}
+	var ops []store.Op
+	switch {
+	case it.gone():
+		ops = append(ops, store.Op{Key: key, Delete: true})
+	case it.address == "":
+		ops = append(ops, store.Op{Key: key, Value: it.value})
+	}
+	if it.address != "" {
+		var err error
+		if ops, err = w.cell(it, ops); err != nil {
+			return err
+		}
+	}
+	if it.leaf != nil {
+		ops = append(ops, store.Op{Key: []byte(it.leaf.key), Value: it.leaf.value, Delete: it.leaf.gone()})
+	}
+	for _, d := range it.dead {
+		ops = append(ops, store.Op{Key: blobKey(d), Delete: true})
+	}
+	together := &store.Batch{}
+	for _, op := range ops {
+		if op.Delete {
+			together.Delete(op.Key)
+		} else {
+			together.Set(op.Key, op.Value)
+		}
+	}
+	if err := w.room(together.Len(), together.Bytes()); err != nil {
+		return err
+	}
+	w.batch.Append(together)
+	if w.items = append(w.items, it); it.leaf != nil {
+		w.items = append(w.items, it.leaf)
+	}
+	last := w.r.work
+	w.r.spend(workCut + workOf(together.Bytes()))
+	w.r.transacted(last)
+	w.full = len(w.items)+len(w.done) >= w.r.perBatch() || w.batch.Bytes() >= checkpointBytes ||
+		w.r.spentSince(w.began)
+	return nil
+}
+
+// cell writes the parts of a cell, and adds its own record to what is written last.
+func (w *treeWriter) cell(it *item, last []store.Op) ([]store.Op, error) {
+	key := []byte(it.key)
+	var old parts
+	if it.split {
+		snap := w.r.st.Snapshot()
+		defer snap.Close()
+		var err error
+		if old, err = partsOf(snap, key); err != nil {
+			return nil, err
+		}
+	}
+	if len(it.cell) > 0 {
+		record, more := encodeCell(key, it.address, it.cell, old.generation+1)
+		for i, part := range more {
+			if err := w.set(partKey(key, old.generation+1, i), part); err != nil {
+				return nil, err
+			}
+		}
+		last = append(last, store.Op{Key: key, Value: record})
+	}
+	for i := range old.count {
+		last = append(last, store.Op{Key: partKey(key, old.generation, i), Delete: true})
+	}
+	return last, nil
+}
+
+func (w *treeWriter) set(key, value []byte) error {
+	err := w.room(1, len(key)+len(value))
+	w.batch.Set(key, value)
+	return err
+}
+
+// room makes room for writes that belong together.
+func (w *treeWriter) room(ops, bytes int) error {
+	if w.batch.Len()+ops <= w.r.cfg.MaxBatch && w.batch.Bytes()+bytes <= store.MaxBatchBytes {
+		return nil
+	}
+	return w.commit()
+}
+
+func (w *treeWriter) commit() error {
+	if w.batch.Len() == 0 {
+		return nil
+	}
+	err := w.r.st.Commit(&w.batch, false)
+	w.batch.Reset()
+	w.done, w.items = append(w.done, w.items...), nil
+	return err
+}
+
+// flush writes what is left, and takes what was written out of memory.
+func (w *treeWriter) flush() error {
+	err := w.commit()
+	if err == nil && len(w.done) > 0 {
+		w.r.table.written(w.done, w.r.st.Snapshot())
+		w.r.publish()
+	}
+	return err
+}
+
+// Pressed reports whether so much waits for a checkpoint that a commit has to write a part of it.
+func (r *Replica) pressed() bool { return r.table.bytes > r.cfg.MaxDirty }
+
+// logSlack is by how many bytes the log may outgrow Config.MaxLogBytes before a commit cuts it.
+func (r *Replica) logSlack() int64 {
+	return max(min(maxLogSlack, r.cfg.MaxLogBytes/8), 2*int64(r.saveCost)) + int64(r.markEvery())
+}
+
+// LogBound returns how large the log may be, in bytes, after a commit and after Maintain, unless that says that
+// there is more to do. Newest records that are larger stay.
+func (r *Replica) LogBound() int64 {
+	bound := r.cfg.MaxLogBytes + r.logSlack()
+	if n := len(r.log.marks); n > 0 {
+		bound = max(bound, int64(r.log.next-r.log.marks[n-1].at))
+	}
+	return bound
+}
+
+// Maintain does some of what goes on beside the writes: checkpoints, and cutting the log. It does no more work than a
+// step may, and reports whether there is more: then it is to be called again soon. See Syncing.
+func (r *Replica) Maintain(now time.Time) (more bool, err error) {
+	if r.damage != nil {
+		return false, nil
+	}
+	if r.saving == nil && r.saveDue(now) {
+		r.freeze(now)
+	}
+	if r.saving == nil {
+		return false, r.cutLog(now)
+	}
+	if r.logs.Synced() < r.saving.next {
+		return false, nil
+	}
+	return r.saveSome()
+}
+
+// keepPace does after a commit what cannot wait for Maintain, so that neither memory nor the log grows further,
+// however fast commits follow each other.
+func (r *Replica) keepPace(now time.Time) error {
+	if r.damage != nil {
+		return nil
+	}
+	began := r.work
+	defer func() { r.transacted(began) }()
+	if r.saving != nil && int64(r.log.next-r.saved.next) > 2*r.behind() {
+		if err := r.saveNow(now); err != nil {
+			return err
+		}
+	}
+	for r.pressed() {
+		if err := r.saveNow(now); err != nil {
+			return err
+		}
+	}
+	if r.log.bytes() <= r.cfg.MaxLogBytes+r.logSlack() {
+		return nil
+	}
+	if err := r.cutLog(now); err != nil || r.log.bytes() <= r.cfg.MaxLogBytes+r.logSlack() {
+		return err
+	}
+	return r.save(now)
+}
+
+// saveNow writes some of a checkpoint, which is begun if there is none, and waits for the log if it must.
+func (r *Replica) saveNow(now time.Time) error {
+	if r.saving == nil {
+		r.freeze(now)
+	}
+	if r.logs.Synced() < r.saving.next {
+		if err := r.logs.Sync(); err != nil {
+			return err
+		}
+	}
+	_, err := r.saveSome()
+	return err
+}
+
+// Save writes a checkpoint of all that is here, which survives a power failure: the last thing to do before closing.
+func (r *Replica) Save(now time.Time) error {
+	if r.damage != nil {
+		return nil
+	}
+	return r.save(now)
+}
+
+func (r *Replica) save(now time.Time) error {
+	for r.saving != nil {
+		if err := r.saveNow(now); err != nil {
+			return err
+		}
+	}
+	if r.log.last > r.saved.lsn || r.table.dirty.Len() > 0 || r.ownFell || len(r.wanted) > 0 {
+		r.freeze(now)
+	}
+	for r.saving != nil {
+		if err := r.saveNow(now); err != nil {
+			return err
+		}
+	}
+	if r.durable != r.saved {
+		if err := r.st.Sync(); err != nil {
+			return err
+		}
+		r.durable = r.saved
+	}
+	return r.cutLog(now)
+}
+
+// cutLog gives up the beginning of the log where its bounds no longer admit it and a durable checkpoint is behind it.
+func (r *Replica) cutLog(now time.Time) error {
+	large := r.log.bytes() > r.cfg.MaxLogBytes || r.log.runs() > maxRuns
+	if !large && now.Before(r.ages) {
+		return nil
+	}
+	r.ages = now.Add(agesEvery)
+	if m, cut := r.log.due(r.durable.lsn+1, r.cfg.MaxLogBytes, now.Add(-r.cfg.MaxLogAge)); cut {
+		r.log.dropBefore(m.lsn)
+	}
+	if r.rebuilding {
+		return nil // what was put aside stands before it
+	}
+	return r.dropLog()
+}
+
+// dropLog gives the space back of what the log no longer serves and no checkpoint needs.
+func (r *Replica) dropLog() error {
+	at := r.durable.next
+	if len(r.log.marks) > 0 {
+		at = min(at, r.log.marks[0].at)
+	}
+	return r.logs.DropBefore(at)
+}
+
+// Syncing is a sync under way: of the log, and of the tree if a checkpoint was written there. Run may be called by
+// any goroutine, while the replica goes on; then the replica is told by Synced.
+type Syncing struct {
+	logs  store.Log
+	tree  store.Store // nil if it need not be synced
+	saved reach
+}
+
+// NeedsSync reports whether the replica waits for a sync, whatever durability its writers want.
+func (r *Replica) NeedsSync() bool {
+	return r.saving != nil && r.logs.Synced() < r.saving.next || r.durable != r.saved
+}
+
+// BeginSync begins a sync of all that was written before.
+func (r *Replica) BeginSync() Syncing {
+	s := Syncing{logs: r.logs, saved: r.saved}
+	if r.durable != r.saved {
+		s.tree = r.st
+	}
+	return s
+}
+
+// Run syncs. An error is final.
+func (s Syncing) Run() error {
+	if err := s.logs.Sync(); err != nil || s.tree == nil {
+		return err
+	}
+	return s.tree.Sync()
+}
+
+// Synced takes note of a sync that ended well.
+func (r *Replica) Synced(s Syncing) {
+	if s.tree != nil && s.saved.lsn >= r.durable.lsn && !r.rebuilding {
+		r.durable = s.saved
+	}
+}
+
+// Durable returns up to where the checkpoint in a store says that the log is durable: store/segment wants to know.
+func Durable(st store.Store) store.Position {
+	snap := st.Snapshot()
+	defer snap.Close()
+	record, ok, err := snap.Get(keyCheckpoint)
+	if err != nil || !ok {
+		return 0
+	}
+	c, err := decodeCheckpoint(record)
+	if err != nil {
+		return 0
+	}
+	return c.next
+}
+
+func (c *checkpoint) encode(writeOwn func(*wire.Writer)) []byte {
+	return wire.Seal(formatVersion, keyCheckpoint, wire.Encode(func(w *wire.Writer) {
+		w.Array(9)
+		w.Uint(c.lsn)
+		w.Uint(uint64(c.next))
+		writeOwn(w)
+		delta.WriteContext(w, c.seen, c.heads)
+		w.Uint(uint64(c.time))
+		w.Bool(c.settled)
+		antientropy.WriteFingerprint(w, c.root)
+		if c.flip == nil {
+			w.Bytes(nil)
+		} else {
+			w.Bytes(wire.Encode(c.flip.write))
+		}
+		c.log.write(w)
+	}))
+}
+
+func decodeCheckpoint(record []byte) (*checkpoint, error) {
+	body, err := unseal(keyCheckpoint, record)
+	if err != nil {
+		return nil, err
+	}
+	c := &checkpoint{}
+	var bad error
+	err = wire.Decode(body, func(r *wire.Reader) {
+		r.Array(9)
+		c.lsn, c.next = r.Uint(), store.Position(r.Uint())
+		c.own = readOwn(r)
+		c.seen, c.heads = delta.ReadContext(r)
+		c.time = dotted.Time(r.Uint())
+		c.settled = r.Bool()
+		c.root = antientropy.ReadFingerprint(r)
+		if f := r.Bytes(len(body)); len(f) > 0 {
+			c.flip = &flip{}
+			bad = wire.Decode(f, func(r *wire.Reader) { *c.flip = readFlip(r) })
+		}
+		c.log = readIndex(r, len(body))
+	})
+	if err == nil {
+		err = bad
+	}
+	if err != nil {
+		return nil, fmt.Errorf("checkpoint: %w", damaged(keyCheckpoint, err))
+	}
+	c.log.last, c.log.next = c.lsn, c.next
+	return c, nil
+}
+
+func (x *index) write(w *wire.Writer) {
+	w.Array(3)
+	w.Uint(x.first)
+	w.Array(3 * len(x.marks))
+	for _, m := range x.marks {
+		w.Uint(m.lsn)
+		w.Uint(uint64(m.at))
+		w.Uint(uint64(m.time.UnixMilli()))
+	}
+	ids := slices.Sorted(maps.Keys(x.cover))
+	w.Array(2 * len(ids))
+	for _, id := range ids {
+		w.Uint(uint64(id))
+		w.Array(3 * len(x.cover[id]))
+		for _, r := range x.cover[id] {
+			w.Uint(r.first)
+			w.Uint(r.last)
+			w.Uint(r.lsn)
+		}
+	}
+}
+
+func readIndex(r *wire.Reader, limit int) index {
+	x := newIndex()
+	r.Array(3)
+	x.first = r.Uint()
+	n := r.Array(limit) / 3
+	for i := 0; i < n && r.Err() == nil; i++ {
+		x.marks = append(x.marks, mark{r.Uint(), store.Position(r.Uint()), time.UnixMilli(int64(r.Uint()))})
+	}
+	ids := r.Array(limit) / 2
+	for i := 0; i < ids && r.Err() == nil; i++ {
+		id := crdt.ReplicaID(r.Uint())
+		runs := r.Array(limit) / 3
+		for j := 0; j < runs && r.Err() == nil; j++ {
+			x.cover[id] = append(x.cover[id], run{r.Uint(), r.Uint(), r.Uint()})
+		}
+	}
+	return x
+}
