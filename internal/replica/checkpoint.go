@@ -85,7 +85,7 @@ func (r *Replica) freeze(now time.Time) {
 	c := r.checkpoint()
 	r.saving = &saving{reach: c.reach, record: c.encode(r.writeOwn), items: r.table.dirty.Copy()}
 	r.saves = now.Add(checkpointEvery)
-	r.saveCost = len(r.saving.record)
+	r.saveCost = max(r.saveCost, len(r.saving.record))
 	if len(r.wanted) > 0 {
 		r.saving.wanted, r.wanted = r.wanted, nil
 		r.saving.backup = r.backup(c)
@@ -337,7 +337,7 @@ func (r *Replica) keepPace(now time.Time) error {
 		return nil
 	}
 	began := r.work
-	defer func() { r.transacted(began) }()
+	defer func() { r.turn.forced += r.work - began }()
 	if r.saving != nil && int64(r.log.next-r.saved.next) > 2*r.behind() {
 		if err := r.saveNow(now); err != nil {
 			return err
@@ -530,8 +530,9 @@ func decodeCheckpoint(record []byte) (*checkpoint, error) {
 }
 
 func (x *index) write(w *wire.Writer) {
-	w.Array(3)
+	w.Array(4)
 	w.Uint(x.first)
+	w.Uint(uint64(x.newest.UnixMilli()))
 	w.Array(3 * len(x.marks))
 	for _, m := range x.marks {
 		w.Uint(m.lsn)
@@ -553,8 +554,8 @@ func (x *index) write(w *wire.Writer) {
 
 func readIndex(r *wire.Reader, limit int) index {
 	x := newIndex()
-	r.Array(3)
-	x.first = r.Uint()
+	r.Array(4)
+	x.first, x.newest = r.Uint(), time.UnixMilli(int64(r.Uint()))
 	n := r.Array(limit) / 3
 	for i := 0; i < n && r.Err() == nil; i++ {
 		x.marks = append(x.marks, mark{r.Uint(), store.Position(r.Uint()), time.UnixMilli(int64(r.Uint()))})

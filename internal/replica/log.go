@@ -140,6 +140,17 @@ func (x *index) dropBefore(lsn uint64) {
 	}
 }
 
+// begin takes out what a log that begins at a position no longer has.
+func (x *index) begin(at store.Position) {
+	i := slices.IndexFunc(x.marks, func(m mark) bool { return m.at >= at })
+	switch {
+	case i > 0:
+		x.dropBefore(x.marks[i].lsn)
+	case i < 0:
+		x.dropBefore(x.last + 1)
+	}
+}
+
 // bytes returns the size of what the log holds.
 func (x *index) bytes() int64 {
 	if len(x.marks) == 0 {

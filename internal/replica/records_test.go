@@ -45,6 +45,7 @@ func samples() map[string]sample {
 	log := newIndex()
 	log.addRun(7, run{1, 9, 2})
 	log.marks = []mark{{2, 300, time.UnixMilli(98)}}
+	log.newest = time.UnixMilli(98)
 	point := checkpoint{reach: reach{3, 400}, seen: crdt.VersionVector{7: 9}, heads: delta.Heads{7: 5}, time: 11, log: log}
 	clear := &pendingClear{number: 6, prefix: dotted.KeyAddress("key"), replica: 8, below: 4, seen: &seenSet{number: 5}}
 	empty := newDisk().Snapshot()

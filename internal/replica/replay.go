@@ -44,6 +44,7 @@ func (r *Replica) replay() error {
 		return fmt.Errorf("the log has the positions %d to %d, and the checkpoint ends at %d: %w", r.logs.First(),
 			next, r.saved.next, store.ErrCorrupt)
 	}
+	r.log.begin(r.logs.First())
 	var failed error
 	err := scanLog(r.logs, r.saved.next, 0, func(rec logged, at store.Position) bool {
 		if failed = r.replayRecord(rec, at); errors.Is(failed, store.ErrCorrupt) && rec.lsn == r.log.last {
