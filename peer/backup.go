@@ -53,7 +53,7 @@ func (p *Peer) Backup(ctx context.Context, w io.Writer, progress func(BackupProg
 	}
 	defer p.backingUp.Store(false)
 	header := backup.Header{Name: p.cfg.Name, Made: time.Now()}
-	moment, err := p.moment(&header)
+	moment, err := p.moment(ctx, &header)
 	if err != nil {
 		return info, err
 	}
@@ -86,18 +86,37 @@ func (p *Peer) Backup(ctx context.Context, w io.Writer, progress func(BackupProg
 }
 
 // moment takes the present one, which counts as an open view, and describes it.
-func (p *Peer) moment(h *backup.Header) (moment *replica.Moment, err error) {
+func (p *Peer) moment(ctx context.Context, h *backup.Header) (moment *replica.Moment, err error) {
+	taken := make(chan *replica.Moment, 1)
 	failed := p.call(func(l *loop) {
-		if err = l.refusal(); err != nil {
-			return
-		}
-		if moment, err = l.node.Moment(); err == nil {
-			p.views.Add(1)
+		if err = l.refusal(); err == nil {
+			err = l.node.Backup(func(m *replica.Moment) { taken <- m })
+			l.cutting = true
 			h.Replica = l.node.ID()
 		}
 	})
 	if failed != nil || err != nil {
 		return nil, errors.Join(failed, err)
+	}
+	p.views.Add(1)
+	defer func() {
+		if moment == nil {
+			p.views.Done()
+		}
+	}()
+	select {
+	case moment = <-taken:
+	case <-ctx.Done():
+	case <-p.stopped:
+	}
+	switch {
+	case moment != nil:
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case p.stopping():
+		return nil, ErrClosed
+	default:
+		return nil, ErrRebuilding
 	}
 	h.Seen, h.Keys, h.Cells = moment.Seen, uint64(moment.Keys), uint64(moment.Cells)
 	h.Records = moment.Records

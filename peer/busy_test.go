@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/peerd/peerd/internal/replica"
 )
 
 func TestABusyPeerSaysSoInsteadOfNothing(t *testing.T) {
@@ -77,76 +75,5 @@ func expectError(t *testing.T, answers <-chan error, want error) {
 		}
 	case <-time.After(2 * busyAfter):
 		t.Errorf("nothing has returned, want %v", want)
-	}
-}
-
-// takeOver has the commit loop keep views from being opened, as while a large repair is taken over,
-// until end is called.
-func takeOver(p *Peer) (end func()) {
-	begun, over := make(chan struct{}), make(chan struct{})
-	go p.call(func(*loop) {
-		_ = p.exclusively(func() (replica.Published, error) {
-			close(begun)
-			<-over
-			return *p.published.Load(), nil
-		})
-	})
-	<-begun
-	return sync.OnceFunc(func() { close(over) })
-}
-
-func TestReadersDoNotWaitForARepairToBeTakenOverWhenTheirContextHasEnded(t *testing.T) {
-	p := alone(t, Config{})
-	enable(t, p, "key")
-	listing, reading, closed := p.Watch(""), since(t, p, "", ""), p.Watch("")
-	defer listing.Close()
-	listing.restart()
-	closed.restart()
-	if err := reading.place(t.Context()); err != nil { // in the log on the disk
-		t.Fatal(err)
-	}
-	end := takeOver(p)
-	defer end()
-
-	ctx, cancel := context.WithCancel(t.Context())
-	answers := make(chan error, 4)
-	nothing := func(*Tx) error { return errors.New("a view was opened") }
-	go func() { answers <- p.View(ctx, nothing) }()
-	go func() { _, err := p.ViewToken(ctx, nothing); answers <- err }()
-	go func() { _, err := listing.Next(ctx); answers <- err }()
-	go func() { _, err := reading.Next(ctx); answers <- err }()
-	eventually(t, "all wait", func() bool { return p.opening.waiters() == cap(answers) })
-	cancel()
-	for range cap(answers) {
-		expectError(t, answers, context.Canceled)
-	}
-	go func() { _, err := closed.Next(t.Context()); answers <- err }()
-	eventually(t, "it waits", func() bool { return p.opening.waiters() == 1 })
-	closed.Close()
-	expectError(t, answers, ErrClosed)
-
-	end()
-	if c := next(t, listing); !c.Reset || !slices.Equal(c.Keys, []string{"key"}) {
-		t.Errorf("the watch that was to be reset tells %+v", c)
-	}
-	if c := next(t, reading); c.Reset || !slices.Equal(c.Keys, []string{"key"}) {
-		t.Errorf("the watch that read the log tells %+v", c)
-	}
-}
-
-func TestReadersDoNotWaitForARepairToBeTakenOverWhenThePeerIsClosed(t *testing.T) {
-	p := alone(t, Config{})
-	listing := p.Watch("")
-	defer listing.Close()
-	listing.restart()
-	end := takeOver(p)
-	defer end()
-	answers := make(chan error, 2)
-	go func() { answers <- p.View(t.Context(), func(*Tx) error { return nil }) }()
-	go func() { _, err := listing.Next(t.Context()); answers <- err }()
-	eventually(t, "both wait", func() bool { return p.opening.waiters() == cap(answers) })
-	go p.Close() // which itself waits for the loop
-	for range cap(answers) {
-		expectError(t, answers, ErrClosed)
 	}
 }

@@ -11,29 +11,21 @@ import (
 	"github.com/peerd/peerd/store"
 )
 
-// failingStore is a store whose disk does not take what is to be durable, once it is broken.
-type failingStore struct {
-	store.Store
+// failingLog is a log whose disk does not take what is to be durable, once it is broken.
+type failingLog struct {
+	store.Log
 	broken atomic.Bool
 	syncs  atomic.Int32 // that were asked for since
 }
 
 var errDisk = fmt.Errorf("%w: input/output error", store.ErrFailed)
 
-func (s *failingStore) Commit(b *store.Batch, sync bool) error {
-	if sync && s.broken.Load() {
-		s.syncs.Add(1)
-		return errDisk
-	}
-	return s.Store.Commit(b, sync)
-}
-
-func (s *failingStore) Sync() error {
+func (s *failingLog) Sync() error {
 	if s.broken.Load() {
 		s.syncs.Add(1)
 		return errDisk
 	}
-	return s.Store.Sync()
+	return s.Log.Sync()
 }
 
 // TestAFailedFsyncEndsThePeerAndIsNotTriedAgain: after one, the kernel may have dropped what it was to
@@ -42,11 +34,11 @@ func TestAFailedFsyncEndsThePeerAndIsNotTriedAgain(t *testing.T) {
 	for _, durability := range []Durability{Always, Interval} {
 		t.Run(string(durability), func(t *testing.T) {
 			var log memory
-			var disk *failingStore
+			var disk *failingLog
 			cfg := Config{Dir: t.TempDir(), Offline: true, Durability: durability, Logger: log.logger()}
-			cfg.faulty = func(st store.Store) store.Store {
-				disk = &failingStore{Store: st}
-				return disk
+			cfg.faulty = func(st store.Store, log store.Log) (store.Store, store.Log) {
+				disk = &failingLog{Log: log}
+				return st, disk
 			}
 			ctx := context.Background()
 			p, err := Open(ctx, cfg)

@@ -190,9 +190,7 @@ func (l *loop) nameForks() {
 // beginRebuild discards what is here. The peers' data and this replica's own log make it whole again.
 func (l *loop) beginRebuild() error {
 	l.p.refuse(ErrRebuilding)
-	err := l.node.Discard()
-	l.p.publish(l.node.Published())
-	return err
+	return l.node.Discard()
 }
 
 // catchUp notes whether all is here that the neighbours have, and ends a rebuild then: what only this
@@ -206,7 +204,6 @@ func (l *loop) catchUp() error {
 	if err != nil || !rebuilt {
 		return err
 	}
-	l.p.publish(l.node.Published())
 	l.jump()
 	l.p.refusing.Store(nil)
 	l.p.feed.signal()

@@ -49,7 +49,7 @@ type loop struct {
 	node   *replica.Node
 	rng    *rand.Rand
 	wake   chan struct{} // a link has room
-	synced chan error    // of capacity 1: how the sync under way ended
+	synced chan synced   // of capacity 1: how the sync under way ended
 	links  map[gossip.NeighbourID]*link
 
 	clock func() time.Time
@@ -60,7 +60,7 @@ type loop struct {
 	arrived  []*frame // one of each link at most; the first may be received in part
 	hand     *update  // taken, and run in part
 	clients  bool     // have the first turn in the next step
-	cutting  bool     // there is more of the log to be cut
+	cutting  bool     // there is more of a checkpoint, or more of the log to be cut
 	unserved bool     // links have room, and the last step of serving them was spent
 	lastFed  gossip.NeighbourID
 
@@ -74,7 +74,6 @@ type loop struct {
 	opened    time.Time
 	sweeping  sweeping
 	repairing bool      // a repair was started and has not ended
-	flipping  bool      // a repair is being taken over
 	alarmed   time.Time // when forks were named last
 	helped    time.Time // when a damaged replica last had somebody to help it, or needed nobody
 	helpless  time.Time // when it was last said that nobody can
@@ -91,7 +90,7 @@ func newLoop(p *Peer, node *replica.Node) *loop {
 		due:      deadlines{tick: now.Add(tickEvery), digest: now.Add(digestEvery), sync: now.Add(syncEvery)},
 		rng:      rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
 		wake:     make(chan struct{}, 1),
-		synced:   make(chan error, 1),
+		synced:   make(chan synced, 1),
 		links:    map[gossip.NeighbourID]*link{},
 		alarm:    time.NewTimer(time.Hour),
 		sweeping: sweeping{rest: time.NewTimer(time.Hour)},
@@ -342,7 +341,6 @@ func (l *loop) commit() error {
 		l.p.counters.commits.Add(1)
 		l.p.counters.deltas.Add(uint64(len(done.Deltas)))
 	}
-	l.p.publish(l.node.Published())
 	if !empty {
 		l.schedule(done.Deltas)
 		l.p.feed.committed(l.node.LogEnd()-1, done.Deltas)
@@ -439,18 +437,37 @@ func (l *loop) serve() error {
 
 // sync has what was committed made durable, beside the loop: on a busy disk that can take seconds.
 func (l *loop) sync() {
-	if !l.dirty || l.syncing || l.p.cfg.Durability != Interval {
+	wanted := l.dirty && l.p.cfg.Durability == Interval
+	if l.syncing || !wanted && !l.node.NeedsSync() || l.p.space.left() == full {
 		return
 	}
 	l.dirty, l.syncing = false, true
+	under := l.node.BeginSync()
 	l.p.background.Add(1)
 	go func() {
 		defer l.p.background.Done()
 		began := time.Now()
-		err := l.p.store.Sync()
+		err := under.Run()
 		l.p.counters.syncTimes.Observe(time.Since(began), 1)
-		l.synced <- err
+		l.synced <- synced{under, err}
 	}()
+}
+
+// synced is a sync that has ended.
+type synced struct {
+	syncing replica.Syncing
+	err     error
+}
+
+// endSync takes note of it.
+func (l *loop) endSync(s synced) error {
+	l.syncing = false
+	if s.err != nil {
+		return s.err
+	}
+	l.node.Synced(s.syncing)
+	l.cutting = l.p.space.left() != full
+	return nil
 }
 
 // finish does what was accepted, and closes cleanly.
@@ -462,7 +479,7 @@ func (l *loop) finish() {
 		}
 	}
 	if l.syncing {
-		err = errors.Join(err, <-l.synced)
+		err = errors.Join(err, l.endSync(<-l.synced))
 	}
 	if err == nil && l.p.space.left() == full {
 		l.p.log.Warn("closing on a full disk: the next start reads the log again")
@@ -473,9 +490,6 @@ func (l *loop) finish() {
 	}
 	if err == nil {
 		err = l.node.Save(l.p.now())
-	}
-	if err == nil {
-		err = l.p.store.Sync()
 	}
 	if err != nil {
 		l.fail(err)

@@ -19,6 +19,7 @@ import (
 	"github.com/peerd/peerd/store"
 	"github.com/peerd/peerd/store/badger"
 	"github.com/peerd/peerd/store/mem"
+	"github.com/peerd/peerd/store/segment"
 )
 
 var (
@@ -39,18 +40,19 @@ var (
 
 // Peer is one peer: a replica of the data on this host. Its methods may be called by many goroutines.
 type Peer struct {
-	cfg   Config
-	log   *slog.Logger
-	store store.Store
-	space *space
+	cfg     Config
+	log     *slog.Logger
+	store   store.Store
+	journal store.Log
+	core    *replica.Replica // which the loop owns: others open views of it
+	space   *space
 
 	maxSkew atomic.Int64 // Config.MaxSkew, in nanoseconds
 
 	// Views.
-	opening   opening
+	opening   sync.RWMutex   // held for a moment while a view is opened, and while refusing changes
 	views     sync.WaitGroup // open ones, and a backup under way
 	backingUp atomic.Bool
-	published atomic.Pointer[replica.Published]
 	refusing  atomic.Pointer[error] // why nothing may be read or written; nil if it may
 
 	updates chan *update
@@ -96,12 +98,12 @@ func open(ctx context.Context, cfg Config) (*Peer, error) {
 		return nil, err
 	}
 	if err := p.openLoop(); err != nil {
-		return nil, errors.Join(err, p.store.Close())
+		return nil, errors.Join(err, p.closeStore())
 	}
 	if !p.cfg.Offline {
 		var err error
 		if p.net, err = openNetwork(ctx, p); err != nil {
-			return nil, errors.Join(err, p.store.Close())
+			return nil, errors.Join(err, p.closeStore())
 		}
 	}
 	return p, nil
@@ -117,7 +119,7 @@ func (p *Peer) start() {
 // openStore opens the directory and the store in it.
 func (p *Peer) openStore() error {
 	if p.cfg.Memory {
-		p.store = mem.New()
+		p.store, p.journal = mem.New(), mem.NewLog()
 		p.space, _ = newSpace(nil, 0)
 		return nil
 	}
@@ -131,29 +133,53 @@ func (p *Peer) openStore() error {
 	if err != nil {
 		return fmt.Errorf("data directory %s: %w", p.cfg.Dir, err)
 	}
+	if p.journal, err = openLog(p.cfg.Dir, st); err != nil {
+		return errors.Join(err, st.Close())
+	}
 	p.store = st
 	if p.cfg.faulty != nil {
-		p.store = p.cfg.faulty(st)
+		p.store, p.journal = p.cfg.faulty(st, p.journal)
 	}
 	if p.space, err = newSpace(st, uint64(p.cfg.MinFree)); err != nil {
-		return errors.Join(fmt.Errorf("data directory %s: %w", p.cfg.Dir, err), st.Close())
+		return errors.Join(fmt.Errorf("data directory %s: %w", p.cfg.Dir, err), p.closeStore())
 	}
 	return nil
 }
 
+// openLog opens the log of a directory, beside its store.
+func openLog(dir string, st store.Store) (store.Log, error) {
+	log, err := segment.Open(filepath.Join(dir, logDir), segment.Options{
+		SegmentSize: logSegment, Synced: replica.Durable(st),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("data directory %s: %w", dir, err)
+	}
+	return log, nil
+}
+
+// logSegment is the size of the files of the log, in bytes: it is cut by whole ones.
+const logSegment = 16 << 20
+
+// closeStore closes what holds the data.
+func (p *Peer) closeStore() error {
+	if p.core != nil {
+		p.core.Close()
+	}
+	return errors.Join(p.journal.Close(), p.store.Close())
+}
+
 // openLoop opens the replica and the loop that will own it.
 func (p *Peer) openLoop() error {
-	r, err := replica.Open(p.store, replica.Config{
+	r, err := replica.Open(p.store, p.journal, replica.Config{
 		NewID:       p.drawID,
 		MaxLogBytes: p.cfg.LogBytes,
 		MaxLogAge:   p.cfg.LogAge,
 		MaxSkew:     p.cfg.MaxSkew,
-		Exclusive:   p.exclusively,
 	})
 	if err != nil {
 		return fmt.Errorf("data directory %s: %w", p.cfg.Dir, err)
 	}
-	p.publish(r.Published())
+	p.core = r
 	p.loop = newLoop(p, replica.NewNode(r))
 	p.loop.jump()
 	if damage := r.Damaged(); damage != nil {
@@ -188,40 +214,17 @@ func newReplicaID() crdt.ReplicaID {
 	}
 }
 
-// exclusively runs a commit of the core's that a view could see a part of.
-func (p *Peer) exclusively(fn func() (replica.Published, error)) (err error) {
-	p.opening.alone(func() {
-		var published replica.Published
-		published, err = fn()
-		p.publish(published)
-		if p.loop != nil && p.loop.flipping {
-			p.loop.jump()
-		}
-	})
-	return err
-}
-
-func (p *Peer) publish(pub replica.Published) { p.published.Store(&pub) }
-
 // refuse has reads and writes refused from now on. Views that are open stay.
 func (p *Peer) refuse(why error) {
-	p.opening.alone(func() { p.refusing.Store(&why) })
+	p.opening.Lock()
+	defer p.opening.Unlock()
+	p.refusing.Store(&why)
 }
 
-// view opens a view of what is committed. If a commit lets nobody do so it waits: until ctx ends, closed
-// is closed, or the peer is.
-func (p *Peer) view(ctx context.Context, closed <-chan struct{}) (*replica.View, error) {
-	v, _, err := p.viewAfter(ctx, closed, nil)
-	return v, err
-}
-
-// viewAfter is view; what before returns, unless it is nil, is of the same epoch and not newer.
-func (p *Peer) viewAfter(ctx context.Context, closed <-chan struct{}, before func() place) (
-	v *replica.View, at place, err error) {
-	if err := p.opening.enter(ctx, closed, p.stop); err != nil {
-		return nil, at, err
-	}
-	defer p.opening.leave()
+// view opens a view of what is committed. What before returns, unless it is nil, is of the view's moment or older.
+func (p *Peer) view(before func() place) (v *replica.View, at place, err error) {
+	p.opening.RLock()
+	defer p.opening.RUnlock()
 	if why := p.refusing.Load(); why != nil {
 		return nil, at, *why
 	}
@@ -232,17 +235,17 @@ func (p *Peer) viewAfter(ctx context.Context, closed <-chan struct{}, before fun
 		at = before()
 	}
 	p.views.Add(1)
-	return replica.NewView(p.store, *p.published.Load()), at, nil
+	return p.core.View(), at, nil
 }
 
 // View runs fn on a snapshot of everything that is visible: all writes that this peer acknowledged,
 // and what it received, in causal order, transactions whole. fn's error is returned, or that of a read that
-// failed (see Tx). Views do not wait for writes, but for a repair that is being taken over, unless ctx ends before.
+// failed (see Tx). Views wait for nobody.
 func (p *Peer) View(ctx context.Context, fn func(tx *Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	v, err := p.view(ctx, nil)
+	v, _, err := p.view(nil)
 	if err != nil {
 		return err
 	}
@@ -413,7 +416,7 @@ func (p *Peer) Close() error {
 		p.background.Wait()
 		p.refuse(ErrClosed) // views are opened no more, and those that are open end
 		p.views.Wait()
-		p.failed = errors.Join(p.failed, p.store.Close())
+		p.failed = errors.Join(p.failed, p.closeStore())
 	})
 	return p.failed
 }

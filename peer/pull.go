@@ -148,9 +148,7 @@ func (n *network) asker(s libnet.Stream) asking {
 // finishRepair takes a repair over. A failure ends the peer: what the store holds is whole, but the
 // replica in memory is not.
 func (l *loop) finishRepair(repair *replica.Repair) error {
-	l.flipping = true
-	err := l.node.FinishRepair(repair, l.p.cfg.Durability == Always)
-	l.flipping = false
+	err := l.node.FinishRepair(repair)
 	switch {
 	case errors.Is(err, replica.ErrBusy), errors.Is(err, replica.ErrForked):
 		return err // nothing was taken over
@@ -160,7 +158,7 @@ func (l *loop) finishRepair(repair *replica.Repair) error {
 	}
 	l.dirty = true
 	l.p.counters.repairs.Add(1)
-	l.p.publish(l.node.Published())
+	l.jump()
 	return nil
 }
 

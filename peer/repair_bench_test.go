@@ -48,7 +48,7 @@ type benchReplica struct {
 
 func newBenchReplica(b *testing.B, s store.Store) *benchReplica {
 	b.Helper()
-	r, err := replica.Open(s, replica.Config{NewID: newReplicaID})
+	r, err := replica.Open(s, mem.NewLog(), replica.Config{NewID: newReplicaID})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -121,7 +121,7 @@ func (r *benchReplica) repair(from *benchReplica) (c conversation) {
 	}
 	p := antientropy.NewPuller(repair.Local, repair)
 	p.Start()
-	if err := errors.Join(drive(p, pinned, ask), r.FinishRepair(repair, false)); err != nil {
+	if err := errors.Join(drive(p, pinned, ask), r.FinishRepair(repair)); err != nil {
 		r.b.Fatal(err)
 	}
 	ours, theirs, _ := r.Digest()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/dotted"
+	"github.com/peerd/peerd/internal/replica"
 	"github.com/peerd/peerd/store"
 )
 
@@ -30,7 +31,7 @@ func crash(t *testing.T, p *Peer) {
 		p.failed = nil
 		close(p.stop)
 		p.background.Wait()
-		if err := p.store.Close(); err != nil {
+		if err := p.closeStore(); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -231,6 +232,17 @@ func TestARepairThatFindsDamageHereHasThePeerRebuilt(t *testing.T) {
 // flip changes a bit of the cell of key "k" in a running peer's store.
 func flip(t *testing.T, p *Peer) {
 	t.Helper()
+	save := func() {
+		err := p.call(func(l *loop) {
+			_ = l.node.Backup((*replica.Moment).Close) // so that there is something to be saved
+			l.broken = l.node.Save(p.now())
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	save()
+	defer save() // and read again
 	snap := p.store.Snapshot()
 	record, _, err := snap.Get([]byte("c" + keyOfK))
 	snap.Close()

@@ -15,6 +15,7 @@ import (
 	"github.com/peerd/peerd/internal/secret"
 	"github.com/peerd/peerd/store"
 	"github.com/peerd/peerd/store/badger"
+	"github.com/peerd/peerd/store/mem"
 )
 
 // ErrNotEmpty is wrapped by Restore's error about a directory that holds something already.
@@ -22,6 +23,7 @@ var ErrNotEmpty = errors.New("a backup is restored into a new directory only")
 
 const (
 	storeDir = "store"
+	logDir   = "log"
 	// restoringDir is the store while it is restored. It becomes the store when all of it was checked.
 	restoringDir = "restoring"
 )
@@ -213,10 +215,11 @@ func checkRestored(info BackupInfo, dir string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	r, err := replica.Open(st, replica.Config{NewID: newReplicaID})
+	r, err := replica.Open(st, mem.NewLog(), replica.Config{NewID: newReplicaID})
 	if err != nil {
 		return err
 	}
+	defer r.Close()
 	if damage := r.Damaged(); damage != nil {
 		return fmt.Errorf("%w: %v", ErrBackupDamaged, damage) // not a damaged store, to be moved away
 	}

@@ -72,8 +72,8 @@ func (l *loop) wait() (err error) {
 	case j := <-l.p.jobs:
 		err = l.accept(j)
 	case l.hand = <-l.p.updates:
-	case err = <-l.synced:
-		l.syncing = false
+	case s := <-l.synced:
+		err = l.endSync(s)
 	case <-l.wake:
 	case <-l.alarm.C:
 	case <-l.sweeping.rest.C:
@@ -94,8 +94,8 @@ func (l *loop) keepTime() error {
 		return true
 	}
 	select {
-	case err := <-l.synced:
-		if l.syncing = false; err != nil {
+	case s := <-l.synced:
+		if err := l.endSync(s); err != nil {
 			return err
 		}
 	default:
@@ -126,11 +126,14 @@ func (l *loop) tick() {
 	l.cutting = left != full
 }
 
-// cut takes a step of cutting the log, if there is something to be cut.
+// cut takes a step of a checkpoint or of cutting the log, if that is to be done.
 func (l *loop) cut() (err error) {
 	if l.cutting {
 		l.node.BeginStep()
 		l.cutting, err = l.node.Maintain(l.p.now())
+	}
+	if err == nil && l.node.NeedsSync() {
+		l.sync()
 	}
 	return err
 }

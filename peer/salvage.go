@@ -65,7 +65,12 @@ func Salvage(dir string, fn func(Salvaged) error) (err error) {
 		return fmt.Errorf("data directory %s: %w", dir, err)
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	return replica.Salvage(st, func(s replica.Salvaged) error { return fn(salvagedOf(s)) })
+	log, err := openLog(dir, st)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, log.Close()) }()
+	return replica.Salvage(st, log, func(s replica.Salvaged) error { return fn(salvagedOf(s)) })
 }
 
 var typeNames = map[crdt.Type]string{

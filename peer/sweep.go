@@ -54,11 +54,7 @@ func (l *loop) sweepSome() error {
 	if !l.maySweep() {
 		return nil
 	}
-	if err := l.sweep(); err != nil {
-		return err
-	}
-	l.p.publish(l.node.Published())
-	return nil
+	return l.sweep()
 }
 
 // settle sweeps all that there is, if that does not take long, and else hurries; as it does while a group is
@@ -73,7 +69,6 @@ func (l *loop) settle() error {
 			return err
 		}
 	}
-	l.p.publish(l.node.Published())
 	return nil
 }
 

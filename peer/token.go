@@ -163,7 +163,7 @@ func (p *Peer) ViewToken(ctx context.Context, fn func(tx *Tx) error) (Token, err
 	if err := ctx.Err(); err != nil {
 		return "", err
 	}
-	v, at, err := p.viewPlace(ctx, nil)
+	v, at, err := p.viewPlace()
 	if err != nil {
 		return "", err
 	}
@@ -194,8 +194,8 @@ func (p *Peer) UpdateToken(ctx context.Context, fn func(tx *Tx) error) (Token, e
 }
 
 // viewPlace opens a view, and tells the place of its moment.
-func (p *Peer) viewPlace(ctx context.Context, closed <-chan struct{}) (*replica.View, place, error) {
-	v, at, err := p.viewAfter(ctx, closed, p.feed.now)
+func (p *Peer) viewPlace() (*replica.View, place, error) {
+	v, at, err := p.view(p.feed.now)
 	if err != nil {
 		return nil, at, err
 	}

@@ -254,7 +254,7 @@ func (w *Watch) restart() {
 // readLog reads records from the log on the disk. If they are not there any more, the watch starts
 // again. If it is to end before they can be read, it stays where it is.
 func (w *Watch) readLog(ctx context.Context, c *Change, size *int) {
-	v, err := w.p.view(ctx, w.closed)
+	v, _, err := w.p.view(nil)
 	if err != nil {
 		if w.ended(ctx) == nil {
 			w.restart() // which waits until there is something to read
@@ -315,7 +315,7 @@ func clearsEverything(d *delta.Delta) bool {
 // goes on: what becomes of the others before they are told is a change after that.
 func (w *Watch) list(ctx context.Context) (*Change, <-chan struct{}, error) {
 	wake := w.p.feed.changed()
-	v, at, err := w.view(ctx)
+	v, at, err := w.view()
 	switch {
 	case errors.Is(err, ErrRebuilding) || errors.Is(err, store.ErrCorrupt):
 		return nil, wake, nil
@@ -349,9 +349,9 @@ func (w *Watch) list(ctx context.Context) (*Change, <-chan struct{}, error) {
 }
 
 // view opens a view; the first one of a listing with its place.
-func (w *Watch) view(ctx context.Context) (*replica.View, place, error) {
+func (w *Watch) view() (*replica.View, place, error) {
 	if w.restarted {
-		return w.p.viewAfter(ctx, w.closed, nil)
+		return w.p.view(nil)
 	}
-	return w.p.viewPlace(ctx, w.closed)
+	return w.p.viewPlace()
 }

@@ -163,6 +163,8 @@ func (r *Replica) saveSome() (more bool, err error) {
 		return false, err
 	}
 	r.saved, r.saving, r.ownFell = c.reach, nil, false
+	r.table.written(nil, r.st.Snapshot())
+	r.publish()
 	if c.backup != nil {
 		c.backup.snap = r.st.Snapshot()
 		for _, fn := range c.wanted {

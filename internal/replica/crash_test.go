@@ -83,7 +83,7 @@ func repairAll(from, to *Node) error {
 			return err
 		}
 		if done {
-			return to.FinishRepair(repair, false)
+			return to.FinishRepair(repair)
 		}
 		if response, err = antientropy.Serve(source, request); err != nil {
 			return err

@@ -373,7 +373,7 @@ func (w *world) repairStep(t testing.TB, s *session) bool {
 		t.Fatalf("host %d repairs from %d: %v", s.to, s.from, err)
 	}
 	if done {
-		err := to.node.FinishRepair(s.repair, false)
+		err := to.node.FinishRepair(s.repair)
 		if errors.Is(err, ErrForked) {
 			w.say("host %d does not take over what is across a fork", s.to)
 			return true

@@ -73,11 +73,11 @@ func (n *Node) Resume(g *Group, from gossip.NeighbourID) error {
 // FinishRepair is Replica.FinishRepair; neighbours are told, and what they lack is looked up anew. If the source has
 // come into quarantine since, the repair ends without effect, and it returns ErrForked: what is here would be taken
 // for removed there.
-func (n *Node) FinishRepair(p *Repair, sync bool) error {
+func (n *Node) FinishRepair(p *Repair) error {
 	if n.Quarantined(p.source) {
 		return cmp.Or(n.AbortRepair(p), ErrForked)
 	}
-	if err := n.Replica.FinishRepair(p, sync); err != nil {
+	if err := n.Replica.FinishRepair(p); err != nil {
 		return err
 	}
 	n.Rebase()

@@ -229,7 +229,7 @@ func (r *Replica) AbortRepair(p *Repair) error {
 }
 
 // FinishRepair takes everything staged over, and the other's context with it.
-func (r *Replica) FinishRepair(p *Repair, sync bool) error {
+func (r *Replica) FinishRepair(p *Repair) error {
 	if r.repair != p {
 		return ErrBusy
 	}

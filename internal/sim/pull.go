@@ -133,7 +133,7 @@ func (p *pull) take(resp antientropy.Response) error {
 		p.ask(q)
 		return nil
 	}
-	err = h.node.FinishRepair(p.repair, h.w.plan.durability == always)
+	err = h.node.FinishRepair(p.repair)
 	h.repairing = false
 	p.end()
 	if err != nil && !errors.Is(err, replica.ErrBusy) && !errors.Is(err, replica.ErrForked) {
