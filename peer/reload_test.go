@@ -40,6 +40,7 @@ func TestWhatCanChangeWhileAPeerRunsIsReloaded(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.converge(a, b)
+	add(3)
 	eventually(t, "the log is cut", func() bool { s, _ := b.Status(); return s.LogBytes < 10_000 })
 	if b.skewLimit() != time.Minute {
 		t.Errorf("the limit of clocks is %v", b.skewLimit())

@@ -23,7 +23,7 @@ var ErrNotEmpty = errors.New("a backup is restored into a new directory only")
 
 const (
 	storeDir = "store"
-	logDir   = "log"
+	logDir   = "store/log" // so that who moves the store away moves all of it
 	// restoringDir is the store while it is restored. It becomes the store when all of it was checked.
 	restoringDir = "restoring"
 )

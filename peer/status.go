@@ -115,7 +115,7 @@ func (p *Peer) Status() (Status, error) {
 	s.Commits, s.Deltas = c.commits.Load(), c.deltas.Load()
 	s.BytesSent, s.BytesReceived = c.sent.total(), c.received.total()
 	s.Repairs, s.Mismatches = c.repairs.Load(), c.mismatches.Load()
-	s.StoreBytes = p.store.Size() + p.journal.Size()
+	s.StoreBytes = p.store.Size()
 	s.FreeBytes, s.MinFreeBytes = p.space.free.Load(), p.space.needed.Load()
 	if p.net != nil {
 		p.net.describe(&s, seen, known)
