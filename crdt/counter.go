@@ -18,6 +18,10 @@ type Counter struct {
 	node
 }
 
+// Counter returns the counter under name. It shares its cell with the register and string of that
+// name.
+func (f Fields) Counter(name string) Counter { return Counter{f.named(name).typed(TypeValue)} }
+
 // Get returns the sum; beyond 64 bits, where concurrent increments can take it, the nearest bound.
 func (c Counter) Get() int64 {
 	cell, _ := c.cell()

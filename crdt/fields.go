@@ -29,26 +29,6 @@ type Fields struct {
 // fieldsOf returns the keys of a transaction.
 func fieldsOf(tx dotted.Tx) Fields { return Fields{node{tx: &session{Tx: tx}}} }
 
-// Register returns the register under name. It shares its cell with the counter and string of that
-// name.
-func (f Fields) Register(name string) Register { return Register{f.named(name).typed(TypeValue)} }
-
-// Counter returns the counter under name. It shares its cell with the register and string of that
-// name.
-func (f Fields) Counter(name string) Counter { return Counter{f.named(name).typed(TypeValue)} }
-
-// String returns the string under name.
-func (f Fields) String(name string) String { return String{f.named(name).typed(TypeValue)} }
-
-// Flag returns the flag under name.
-func (f Fields) Flag(name string) Flag { return Flag{f.named(name).typed(TypeFlag)} }
-
-// Set returns the set under name.
-func (f Fields) Set(name string) Set { return Set{f.named(name).typed(TypeSet)} }
-
-// Map returns the map under name.
-func (f Fields) Map(name string) Map { return Map{Fields{f.named(name).typed(TypeMap)}} }
-
 // Has reports whether anything is stored under name. O(1) for a key; for a field O(log cells).
 func (f Fields) Has(name string) bool {
 	ok, _ := f.named(name).exists()
@@ -65,8 +45,8 @@ func (f Fields) Types(name string) Types {
 	}
 	var held Types
 	for _, t := range types {
-		if ok, _ := n.typed(t).exists(); ok {
-			held = held.With(t)
+		if ok, _ := n.typed(t.Type).exists(); ok {
+			held = held.With(t.Type)
 		}
 	}
 	return held
@@ -80,16 +60,6 @@ func (f Fields) Len() int {
 	n := 0
 	f.names("", func(name) bool { n++; return true })
 	return n
-}
-
-// flatLen returns the number of fields if each of them is known to have exactly one cell.
-func (f Fields) flatLen() (n int, ok bool) {
-	if f.err != nil || f.depth != 1 {
-		return 0, f.err != nil
-	}
-	s, err := f.tx.Summary(f.key)
-	n = s.Visible[stringField]
-	return n, err == nil && s.Count(TypeMap) == n
 }
 
 // All passes the names in order, each with the types under it.
@@ -196,59 +166,4 @@ func endOf(a dotted.Address) dotted.Address {
 		return a
 	}
 	return a[:last].Type(Type(a[last]) + 1)
-}
-
-// Map is a map from names to values of any type, nested to any depth within MaxDepth. Its fields
-// have no cell of their own: a field is there as long as something under it is. So an update
-// inside a field wins over a concurrent removal of the field, or of the whole map.
-type Map struct {
-	Fields
-}
-
-// stringField is the shape of a string in a map.
-const stringField = string(TypeMap) + string(TypeValue)
-
-// Strings passes the fields that are strings, in order, with how they read. For all of them that
-// is less work than asking each. The values must not be changed.
-func (m Map) Strings() iter.Seq2[string, []byte] {
-	return func(yield func(string, []byte) bool) {
-		if m.err == nil && m.tx.Replica() == 0 {
-			m.walkStrings(yield)
-			return
-		}
-		for name, held := range m.All() {
-			if !held.Has(TypeValue) {
-				continue
-			}
-			if value, ok := m.String(name).Get(); ok && !yield(name, value) {
-				return
-			}
-		}
-	}
-}
-
-func (m Map) walkStrings(fn func(string, []byte) bool) {
-	_ = m.scan("", func(a dotted.Address, c dotted.Cell) bool {
-		name, rest, _ := a[len(m.at):].CutName()
-		if rest != dotted.Address(TypeValue) {
-			return true
-		}
-		value, ok := readString(c)
-		return !ok || fn(name, value)
-	})
-}
-
-// CountStrings returns how many fields are strings. O(1) for a key, else as All.
-func (m Map) CountStrings() int {
-	if m.depth == 1 && m.err == nil {
-		s, _ := m.tx.Summary(m.key)
-		return s.Visible[stringField]
-	}
-	n := 0
-	for _, held := range m.All() {
-		if held.Has(TypeValue) {
-			n++
-		}
-	}
-	return n
 }

@@ -6,6 +6,9 @@ type Flag struct {
 	node
 }
 
+// Flag returns the flag under name.
+func (f Fields) Flag(name string) Flag { return Flag{f.named(name).typed(TypeFlag)} }
+
 // Get returns whether the flag is set.
 func (f Flag) Get() bool {
 	c, _ := f.cell()
@@ -24,3 +27,6 @@ func (f Flag) Set(on bool) error {
 	}
 	return f.replace(c, nil)
 }
+
+// A flag that is not set is not there.
+func (f Flag) appendJSON(b []byte) []byte { return append(b, "true"...) }

@@ -19,6 +19,10 @@ type Register struct {
 	node
 }
 
+// Register returns the register under name. It shares its cell with the counter and string of that
+// name.
+func (f Fields) Register(name string) Register { return Register{f.named(name).typed(TypeValue)} }
+
 // Get returns the value with the greatest time, and among equal times the greatest dot. ok is
 // false if there is none. The value must not be changed.
 func (r Register) Get() (value []byte, ok bool) {

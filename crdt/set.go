@@ -12,6 +12,9 @@ type Set struct {
 	node
 }
 
+// Set returns the set under name.
+func (f Fields) Set(name string) Set { return Set{f.named(name).typed(TypeSet)} }
+
 // Has reports whether elem is in the set. O(log cells).
 func (s Set) Has(elem string) bool {
 	c, _ := s.named(elem).cell()
@@ -76,3 +79,16 @@ func (s Set) Remove(elem string) (existed bool, err error) {
 // Clear removes all elements and reports whether there were any. Concurrent additions survive it.
 // For a key of many elements one small operation that looks at none of them.
 func (s Set) Clear() (existed bool, err error) { return s.clear() }
+
+func (s Set) appendJSON(b []byte) []byte {
+	b = append(b, '[')
+	first := true
+	for elem := range s.All() {
+		if !first {
+			b = append(b, ',')
+		}
+		first = false
+		b = appendText(b, elem)
+	}
+	return append(b, ']')
+}

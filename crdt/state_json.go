@@ -22,41 +22,20 @@ func (f Fields) appendJSON(b []byte) []byte {
 		}
 		first = false
 		b = append(appendText(b, name), ':')
-		b = f.appendValue(b, name, held.First())
+		b = f.handle(name, held.First()).appendJSON(b)
 	}
 	return append(b, '}')
 }
 
-func (f Fields) appendValue(b []byte, name string, t Type) []byte {
-	switch t {
-	case TypeMap:
-		return f.Map(name).appendJSON(b)
-	case TypeSet:
-		return f.Set(name).appendJSON(b)
-	case TypeFlag:
-		return append(b, "true"...) // one that is not set is not there
-	}
-	value, ok := f.String(name).Get()
-	switch _, written := f.Register(name).Get(); {
-	case !ok:
-		return append(b, "null"...) // entries that only a newer version can read
-	case written:
-		return appendText(b, string(value))
-	}
-	return append(b, value...) // a sum
-}
-
-func (s Set) appendJSON(b []byte) []byte {
-	b = append(b, '[')
-	first := true
-	for elem := range s.All() {
-		if !first {
-			b = append(b, ',')
+// handle returns the handle of what is stored with type t under name; nil if only a newer version
+// knows the type.
+func (f Fields) handle(name string, t Type) handle {
+	for i := range types {
+		if types[i].Type == t {
+			return types[i].handle(f.named(name).typed(t))
 		}
-		first = false
-		b = appendText(b, elem)
 	}
-	return append(b, ']')
+	return nil
 }
 
 func appendText(b []byte, text string) []byte {

@@ -20,6 +20,9 @@ type String struct {
 	node
 }
 
+// String returns the string under name.
+func (f Fields) String(name string) String { return String{f.named(name).typed(TypeValue)} }
+
 // Get returns the latest text (see Register.Get), with the increments added if it is an integer,
 // or if there are increments alone their sum. A text that is no integer is shown as it is, and the
 // increments, made while it was another, wait beside it. Sums beyond 64 bits show the nearest
@@ -114,4 +117,15 @@ func (s String) Clear() (existed bool, err error) {
 		return false, err
 	}
 	return true, s.replace(c, nil)
+}
+
+func (s String) appendJSON(b []byte) []byte {
+	value, ok := s.Get()
+	switch _, written := (Register{s.node}).Get(); {
+	case !ok:
+		return append(b, "null"...) // entries that only a newer version can read
+	case written:
+		return appendText(b, string(value))
+	}
+	return append(b, value...) // a sum
 }

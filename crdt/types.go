@@ -2,7 +2,6 @@ package crdt
 
 import (
 	"iter"
-	"slices"
 	"strings"
 
 	"github.com/peerd/peerd/internal/dotted"
@@ -13,18 +12,61 @@ type Type = dotted.Type
 
 const (
 	// TypeValue is a register, a counter, or both: a string.
-	TypeValue = dotted.TypeValue
+	TypeValue Type = 'v'
 	// TypeFlag is a flag.
-	TypeFlag = dotted.TypeFlag
+	TypeFlag Type = 'f'
 	// TypeSet is a set of elements.
-	TypeSet = dotted.TypeSet
+	TypeSet Type = 's'
 	// TypeMap is a map with fields of any type.
-	TypeMap = dotted.TypeMap
+	TypeMap Type = 'm'
 )
 
-// types is the order in which several types under one name are listed: what holds the most comes
+// types are all that there are: whoever adds one writes an entry here, and a file named for it that
+// has its handle with its readings and writes, and Fields' method that returns it. The front-ends
+// have a file for it each.
+//
+// They are in the order in which several types under one name are listed: what holds the most comes
 // first. A front-end that can show only one shows the first.
-var types = [...]Type{TypeMap, TypeSet, TypeValue, TypeFlag}
+var types = [...]struct {
+	dotted.Kind
+	handle func(node) handle
+}{{
+	dotted.Kind{Type: TypeMap, Name: "map", Redis: dotted.Redis{Name: "hash", Event: "hset"},
+		Holds: dotted.HoldsFields},
+	func(n node) handle { return Map{Fields{n}} },
+}, {
+	dotted.Kind{Type: TypeSet, Name: "set", Redis: dotted.Redis{Name: "set", Event: "sadd"},
+		Holds: dotted.HoldsElements},
+	func(n node) handle { return Set{n} },
+}, {
+	dotted.Kind{Type: TypeValue, Name: "string", Redis: dotted.Redis{Name: "string", Event: "set"}},
+	func(n node) handle { return String{n} },
+}, {
+	dotted.Kind{Type: TypeFlag, Name: "flag", Redis: dotted.Redis{Name: "flag", Event: "set"}},
+	func(n node) handle { return Flag{n} },
+}}
+
+// handle is what every type has.
+type handle interface {
+	// appendJSON appends what readers see. There is something visible.
+	appendJSON(b []byte) []byte
+}
+
+func init() {
+	for _, t := range types {
+		dotted.Define(t.Kind)
+	}
+}
+
+// bitOf returns the bit of a type among Types.
+func bitOf(t Type) Types {
+	for i := range types {
+		if types[i].Type == t {
+			return 1 << i
+		}
+	}
+	return unknownType
+}
 
 // Types is the types of what is stored under one name. It is zero if nothing is. It is not zero if
 // something is of a type that only a newer version knows, though none of its methods tells that.
@@ -33,21 +75,16 @@ type Types uint8
 const unknownType Types = 1 << len(types)
 
 // With returns them with t among them.
-func (ts Types) With(t Type) Types {
-	if i := slices.Index(types[:], t); i >= 0 {
-		return ts | 1<<i
-	}
-	return ts | unknownType
-}
+func (ts Types) With(t Type) Types { return ts | bitOf(t) }
 
 // Has reports whether t is among them.
 func (ts Types) Has(t Type) bool {
-	i := slices.Index(types[:], t)
-	return i >= 0 && ts&(1<<i) != 0
+	bit := bitOf(t)
+	return bit != unknownType && ts&bit != 0
 }
 
 // Only reports whether t is there and nothing else.
-func (ts Types) Only(t Type) bool { return ts != 0 && ts == Types(0).With(t) && ts != unknownType }
+func (ts Types) Only(t Type) bool { return ts.Has(t) && ts == bitOf(t) }
 
 // First returns the type to show where only one can be: of a map, a set, a string and a flag the
 // first that is there. It is zero if there is none.
@@ -62,7 +99,7 @@ func (ts Types) First() Type {
 func (ts Types) All() iter.Seq[Type] {
 	return func(yield func(Type) bool) {
 		for _, t := range types {
-			if ts.Has(t) && !yield(t) {
+			if ts.Has(t.Type) && !yield(t.Type) {
 				return
 			}
 		}

@@ -415,7 +415,7 @@ func ExampleSalvage() {
 	fmt.Println(err)
 	// Output:
 	// 1 insert fruit set apple
-	// 2 set ann map mail value
+	// 2 set ann map mail string
 	// <nil>
 }
 

@@ -10,7 +10,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/replica"
 	"github.com/peerd/peerd/store/badger"
@@ -24,7 +23,7 @@ type Salvaged struct {
 	Time *time.Time `json:"time,omitempty"`
 	Key  Bytes      `json:"key"`
 	// Path leads from the key to what was written: "map" and "set" with the name of a field or an element,
-	// then "value" or "flag". It is empty where a whole key was cleared.
+	// then "string" or "flag", as in HTTP. It is empty where a whole key was cleared.
 	Path []SalvagedStep `json:"path"`
 	// Operation is "set" a value, "add" to a counter, "insert" an element, "enable" a flag, "remove", "clear" all
 	// under the path, "reset", which goes with a clear and is not to be done again, or "unknown".
@@ -73,10 +72,6 @@ func Salvage(dir string, fn func(Salvaged) error) (err error) {
 	return replica.Salvage(st, log, func(s replica.Salvaged) error { return fn(salvagedOf(s)) })
 }
 
-var typeNames = map[crdt.Type]string{
-	crdt.TypeValue: "value", crdt.TypeFlag: "flag", crdt.TypeSet: "set", crdt.TypeMap: "map",
-}
-
 func salvagedOf(s replica.Salvaged) Salvaged {
 	d := delta.Describe(s.Op)
 	out := Salvaged{Replica: s.Dot.Replica.String(), Dot: s.Dot.Counter, Key: Bytes(d.Key), Path: []SalvagedStep{},
@@ -90,11 +85,7 @@ func salvagedOf(s replica.Salvaged) Salvaged {
 		out.Value = &value
 	}
 	for _, step := range d.Path {
-		name, known := typeNames[step.Type]
-		if !known {
-			name = fmt.Sprintf("type %d", step.Type)
-		}
-		out.Path = append(out.Path, SalvagedStep{Type: name, Name: Bytes(step.Name)})
+		out.Path = append(out.Path, SalvagedStep{Type: step.Type.String(), Name: Bytes(step.Name)})
 	}
 	return out
 }

@@ -52,7 +52,7 @@ func TestDecodeRefusesDeltasThatBreakTheRules(t *testing.T) {
 
 // TestAHashTellsWhetherItsReplicaEnds of both, a delta that was made here and one that was read.
 func TestAHashTellsWhetherItsReplicaEnds(t *testing.T) {
-	put := Op{Kind: OpPut, Address: dotted.KeyAddress("k").Type(dotted.TypeFlag), Payload: []byte{1}}
+	put := Op{Kind: OpPut, Address: dotted.KeyAddress("k").Type(crdt.TypeFlag), Payload: []byte{1}}
 	for i := range uint64(64) {
 		for _, ends := range []bool{false, true} {
 			d := &Delta{Replica: 1, First: 2 + i, Prev: 3, Ops: []Op{put}}

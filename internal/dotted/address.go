@@ -6,47 +6,18 @@ import (
 	"strings"
 )
 
-// Address names a cell, or a range of cells that share it as a prefix. It is made of names (a key, the
-// fields of maps, a set's elements), each escaped and ended so that addresses sort as their names do,
-// and of one Type byte after each name that is a container or a leaf:
+// Address names a cell, or a range of cells that share it as a prefix. It is made of names (a key,
+// the fields of maps, a set's elements), each escaped and ended so that addresses sort as their
+// names do, and of one Type byte after each name that is a container or a leaf:
 //
 //	key v                   a register, counter or string
 //	key s elem              an element of a set
 //	key m field v           a string in a map
 //	key m field m field s elem
 //
-// The same name under two types is two addresses, so what two replicas create at once under one name
-// never mixes, and what they create with the same type always merges.
+// The same name under two types is two addresses, so what two replicas create at once under one
+// name never mixes, and what they create with the same type always merges.
 type Address string
-
-// Type tells what is stored under a name.
-type Type byte
-
-const (
-	// TypeValue is a cell that holds register entries, counter shares, or both: a string.
-	TypeValue Type = 'v'
-	// TypeFlag is a cell that holds enabling entries.
-	TypeFlag Type = 'f'
-	// TypeSet has a cell for each element.
-	TypeSet Type = 's'
-	// TypeMap has a name for each field, and under it any type.
-	TypeMap Type = 'm'
-)
-
-// String returns what the type is called: "string", "flag", "set" or "map".
-func (t Type) String() string {
-	switch t {
-	case TypeMap:
-		return "map"
-	case TypeSet:
-		return "set"
-	case TypeValue:
-		return "string"
-	case TypeFlag:
-		return "flag"
-	}
-	return "unknown"
-}
 
 // Limits of addresses, in bytes. A longer name or address is refused with ErrTooLong.
 const (
@@ -59,7 +30,8 @@ const (
 	MaxShapes = MaxDepth * 256 * 2
 )
 
-// ErrTooLong is returned for a key, field or element beyond MaxName and for a path beyond MaxDepth or MaxAddress.
+// ErrTooLong is returned for a key, field or element beyond MaxName and for a path beyond MaxDepth
+// or MaxAddress.
 var ErrTooLong = errors.New("too long")
 
 const (
@@ -93,8 +65,8 @@ func (a Address) Type(t Type) Address { return a + Address([]byte{byte(t)}) }
 // KeyAddress returns the prefix of every cell of a key.
 func KeyAddress(key string) Address { return Address("").Name(key) }
 
-// CutName returns the first name of the address and what follows it. ok is false if a does not begin
-// with a whole name.
+// CutName returns the first name of the address and what follows it. ok is false if a does not
+// begin with a whole name.
 func (a Address) CutName() (name string, rest Address, ok bool) {
 	end := 0
 	escaped := false
@@ -140,9 +112,9 @@ func (a Address) Key() string {
 	return key
 }
 
-// Shape returns the types along the address: "v" for a string, "s" for an element, "mv" for a string
-// in a map. It is "" for a bare key. Below a type that is no map only the names of a set are known: of
-// what a newer version keeps there it has a zero byte, so that a key has at most MaxShapes.
+// Shape returns the types along the address: "v" for a string, "s" for an element, "mv" for a
+// string in a map. It is "" for a bare key. Where a type's own names end nothing is known: of what
+// a newer version keeps beyond it has a zero byte, so that a key has at most MaxShapes.
 func (a Address) Shape() string {
 	var shape []byte
 	for {
@@ -155,17 +127,17 @@ func (a Address) Shape() string {
 			return string(shape)
 		}
 		shape = append(shape, byte(t))
-		if t == TypeSet {
+		switch t.Holds() {
+		case HoldsFields:
+			a = rest
+			continue
+		case HoldsElements:
 			_, rest, _ = rest.CutName()
 		}
-		switch {
-		case t == TypeMap:
-			a = rest
-		case rest != "":
-			return string(append(shape, 0))
-		default:
-			return string(shape)
+		if rest != "" {
+			shape = append(shape, 0)
 		}
+		return string(shape)
 	}
 }
 
@@ -186,14 +158,15 @@ func (a Address) Check() error {
 			return fmt.Errorf("%w: more than %d names in one address", ErrTooLong, MaxDepth)
 		}
 		t, rest, ok := rest.CutType()
-		if !ok || rest == "" || (t != TypeSet && t != TypeMap) {
+		if !ok || rest == "" || t.Holds() == HoldsNothing {
 			return nil
 		}
 		a = rest
 	}
 }
 
-// CheckCell returns an error unless a can be the address of a cell: Check's, or that it has no type.
+// CheckCell returns an error unless a can be the address of a cell: Check's, or that it has no
+// type.
 func (a Address) CheckCell() error {
 	if err := a.Check(); err != nil {
 		return err

@@ -8,6 +8,38 @@ import (
 	"pgregory.net/rapid"
 )
 
+// Types of each kind, as crdt defines them.
+const (
+	TypeValue Type = 'v'
+	TypeSet   Type = 's'
+	TypeMap   Type = 'm'
+)
+
+func init() {
+	Define(Kind{Type: TypeValue, Name: "string"})
+	Define(Kind{Type: TypeSet, Name: "set", Holds: HoldsElements})
+	Define(Kind{Type: TypeMap, Name: "map", Holds: HoldsFields})
+}
+
+func TestAByteIsOneType(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("a second type took the byte of the first")
+		}
+	}()
+	Define(Kind{Type: TypeSet, Name: "list"})
+}
+
+func TestATypeOfANewerVersionHasNoNameAndHoldsNothingThatIsKnown(t *testing.T) {
+	a := KeyAddress("k").Type(7)
+	if got := Type(7).String(); got != "type 7" || a.Name("x").Shape() != a.Shape()+"\x00" {
+		t.Errorf("it is %q, with shape %q", got, a.Name("x").Shape())
+	}
+	if err := (a + "\x00").Check(); err != nil {
+		t.Error(err)
+	}
+}
+
 // drawName draws names full of the bytes that addresses are escaped with.
 func drawName(t *rapid.T, label string) string {
 	b := rapid.SliceOfN(rapid.SampledFrom([]byte{0, 1, 2, 0xfe, 0xff, 'a'}), 0, 5).Draw(t, label)

@@ -146,7 +146,7 @@ func lastEnd(a dotted.Address, n int) int {
 			return end
 		}
 		end++
-		if t != crdt.TypeSet && t != crdt.TypeMap {
+		if t.Holds() == dotted.HoldsNothing {
 			return n
 		}
 		rest = next

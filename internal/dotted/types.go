@@ -1,0 +1,63 @@
+package dotted
+
+import "fmt"
+
+// Type tells what is stored under a name: it is one byte of an Address. Which types there are, crdt
+// says when it is initialized: see Define.
+type Type byte
+
+// Holds is what may follow a type in an address.
+type Holds byte
+
+const (
+	// HoldsNothing is of a type that is one cell: the address ends.
+	HoldsNothing Holds = iota
+	// HoldsElements is of a type that has a cell for each name under it.
+	HoldsElements
+	// HoldsFields is of a type that has names under it, and under each again a type.
+	HoldsFields
+)
+
+// Kind is what the rest of the code knows of a type, beside how it reads and what can be done with
+// it.
+type Kind struct {
+	Type  Type
+	Name  string // what it is called in HTTP, and to people
+	Redis Redis
+	Holds Holds
+}
+
+// Redis is a type in the words of the Redis protocol.
+type Redis struct {
+	Name  string // what TYPE answers
+	Event string // what a keyspace notification says of a key that has now this type
+}
+
+// kinds are the types that are defined, each at its byte. Of others all is zero.
+var kinds [256]Kind
+
+// Define makes types known. crdt does it when it is initialized, and nobody else, so that they are
+// listed once, with the rest that a type has. In a program without crdt there is none.
+func Define(kind Kind) {
+	if kinds[kind.Type].Type != 0 {
+		panic(fmt.Sprintf("two types have the byte %q", byte(kind.Type)))
+	}
+	kinds[kind.Type] = kind
+}
+
+// String returns what the type is called, as in HTTP. One that only a newer version knows is "type"
+// and its number.
+func (t Type) String() string {
+	if name := kinds[t].Name; name != "" {
+		return name
+	}
+	return fmt.Sprintf("type %d", byte(t))
+}
+
+// Redis returns the type in the words of the Redis protocol; no words for one that only a newer
+// version knows.
+func (t Type) Redis() Redis { return kinds[t].Redis }
+
+// Holds returns what may follow the type in an address. Of a type that only a newer version knows
+// it is HoldsNothing: what follows is left alone.
+func (t Type) Holds() Holds { return kinds[t].Holds }
