@@ -94,7 +94,7 @@ func TestWhatIsReadCountsBeforeAllOfItIs(t *testing.T) {
 	var v value
 	reads := map[string]func(r *reader, f crdt.Fields) error{
 		"elements": func(r *reader, f crdt.Fields) error {
-			_, err := r.elements(f.Set("s"), nil, MaxItems, &v)
+			_, err := setForm.read(r, spot{f, "s"}, nil, MaxItems, &v)
 			return err
 		},
 		"names": func(r *reader, f crdt.Fields) error {

@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"slices"
 
@@ -60,36 +59,19 @@ func (e *entry) read(in *reader, keys crdt.Fields, path []octets, after *string,
 	if types.First() == 0 {
 		return false, nil
 	}
-	if e.value, err = in.page(at, types.First(), after, limit, &e.Cursor); err != nil {
+	var next *string
+	if e.value, next, err = in.page(at, types.First(), after, limit); err != nil {
 		return false, err
 	}
+	e.Cursor = cursorAt(next)
 	for _, t := range in.shown(types)[1:] {
-		v, err := in.read(at.in, at.name, t)
+		v, err := in.read(at, t)
 		if err != nil {
 			return false, err
 		}
 		e.Also = append(e.Also, v)
 	}
 	return true, nil
-}
-
-// page reads what has type t at a spot; of a set or a map at most limit members after the given
-// one.
-func (r *reader) page(at spot, t crdt.Type, after *string, limit int, cursor *string) (
-	value, error) {
-	v := value{Type: t.String()}
-	var next *string
-	var err error
-	switch t {
-	case crdt.TypeSet:
-		next, err = r.elements(at.in.Set(at.name), after, limit, &v)
-	case crdt.TypeMap:
-		next, err = r.fields(at.in.Map(at.name), after, limit, &v)
-	default:
-		return r.read(at.in, at.name, t)
-	}
-	*cursor = cursorAt(next)
-	return v, err
 }
 
 // view runs fn on a snapshot, once the peer lets one be taken. It returns the token of its moment.
@@ -200,83 +182,6 @@ func (l *listing) read(
 			one.Types = append(one.Types, t.String())
 		}
 		l.Keys = append(l.Keys, one)
-	}
-	return nil
-}
-
-// check returns a problem unless v says of one type what it needs, and nothing else. depth is how
-// many names are above what v holds.
-func (v *value) check(depth int) error {
-	members := map[string]bool{
-		"string": v.Value != nil, "flag": v.Enabled != nil,
-		"set": v.Elements != nil, "map": v.Fields != nil,
-	}
-	given, known := members[v.Type]
-	switch {
-	case !known:
-		return badRequest(fmt.Sprintf("type %q: must be string, flag, set or map", v.Type))
-	case !given:
-		return badRequest(map[string]string{
-			"string": "a string needs value", "flag": "a flag needs enabled",
-			"set": "a set needs elements", "map": "a map needs fields",
-		}[v.Type])
-	case depth > crdt.MaxDepth:
-		return badRequest(fmt.Sprintf("maps nested deeper than %d names", crdt.MaxDepth))
-	}
-	members["string"] = members["string"] || v.Values != nil
-	for typ, given := range members {
-		if given && typ != v.Type {
-			return badRequest(fmt.Sprintf("a %s has nothing of a %s", v.Type, typ))
-		}
-	}
-	if slices.ContainsFunc(v.Values, func(text octets) bool { return text != *v.Value }) {
-		return badRequest("values: a string is put as one text, which replaces those that are there; " +
-			"send it as value, and leave values out")
-	}
-	if v.Fields != nil {
-		for _, f := range *v.Fields {
-			if err := f.check(depth + 1); err != nil {
-				return fmt.Errorf("field %.64q: %w", string(f.Name), err)
-			}
-		}
-	}
-	return nil
-}
-
-// put makes a name hold v and nothing else.
-func (v *value) put(at spot) error {
-	types := at.in.Types(at.name)
-	overwrites := v.Type == "string" && types.Only(crdt.TypeValue)
-	if types != 0 && !overwrites { // writing a string replaces the one that is there
-		if _, err := at.in.Remove(at.name); err != nil {
-			return err
-		}
-	}
-	return v.write(at)
-}
-
-// write adds v to what a name holds.
-func (v *value) write(at spot) error {
-	switch v.Type {
-	case "string":
-		return at.in.String(at.name).Set([]byte(*v.Value))
-	case "flag":
-		if *v.Enabled {
-			return at.in.Flag(at.name).Set(true)
-		}
-	case "set":
-		for _, elem := range *v.Elements {
-			if _, err := at.in.Set(at.name).Add(string(elem)); err != nil {
-				return err
-			}
-		}
-	case "map":
-		fields := at.in.Map(at.name).Fields
-		for _, f := range *v.Fields {
-			if err := f.write(spot{fields, string(f.Name)}); err != nil {
-				return err
-			}
-		}
 	}
 	return nil
 }

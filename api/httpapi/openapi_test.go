@@ -18,6 +18,7 @@ import (
 	"github.com/getkin/kin-openapi/routers"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/peer"
 )
 
@@ -120,6 +121,40 @@ func TestTheDocumentListsEachOperationAndNoOther(t *testing.T) {
 	described := slices.Sorted(maps.Keys(found))
 	if diff := cmp.Diff(slices.Sorted(maps.Keys(operations)), described); diff != "" {
 		t.Errorf("operations and document differ (-operations +document):\n%s", diff)
+	}
+}
+
+// allTypes returns all types that crdt has, in their order.
+func allTypes() []crdt.Type {
+	var all crdt.Types
+	for b := range 256 {
+		if t := all.With(crdt.Type(b)); t.Has(crdt.Type(b)) {
+			all = t
+		}
+	}
+	return slices.Collect(all.All())
+}
+
+func TestEachTypeHasAFormAndIsInTheDocument(t *testing.T) {
+	var formed []crdt.Type
+	var described []any
+	for _, typ := range allTypes() {
+		described = append(described, typ.String())
+	}
+	for _, f := range forms {
+		formed = append(formed, f.typ)
+	}
+	if diff := cmp.Diff(allTypes(), formed); diff != "" {
+		t.Errorf("the types of crdt and those of forms (-crdt +forms):\n%s", diff)
+	}
+	if diff := cmp.Diff(described, description().Components.Schemas["type"].Value.Enum); diff != "" {
+		t.Errorf("types and document differ (-types +document):\n%s", diff)
+	}
+	members := description().Components.Schemas["value"].Value.Properties
+	for _, f := range forms {
+		if members[f.member] == nil {
+			t.Errorf("a value in the document has no %s, which a %s needs", f.member, f.typ)
+		}
 	}
 }
 

@@ -32,27 +32,24 @@ type result struct {
 
 // kind is how an operation is done, and what it needs beside a path.
 type kind struct {
-	typ     crdt.Type // of what it works on; zero: any
+	typ     crdt.Type // of what it works on, which is its form's; zero: any
 	member  string    // value, by, elements: required
 	run     func(o *operation, at spot) (result, error)
 	special func(o *operation, tx *peer.Tx) (result, []string, error) // instead of run
 }
 
 // operations are all that there are.
-var operations = map[string]kind{
-	"string.set":     {typ: crdt.TypeValue, member: "value", run: setString},
-	"string.add":     {typ: crdt.TypeValue, member: "by", run: addString},
-	"register.set":   {typ: crdt.TypeValue, member: "value", run: setRegister},
-	"register.clear": {typ: crdt.TypeValue, run: clearRegister},
-	"counter.add":    {typ: crdt.TypeValue, member: "by", run: addCounter},
-	"counter.reset":  {typ: crdt.TypeValue, run: resetCounter},
-	"flag.enable":    {typ: crdt.TypeFlag, run: enableFlag},
-	"flag.disable":   {typ: crdt.TypeFlag, run: disableFlag},
-	"set.add":        {typ: crdt.TypeSet, member: "elements", run: addElements},
-	"set.remove":     {typ: crdt.TypeSet, member: "elements", run: removeElements},
-	"set.clear":      {typ: crdt.TypeSet, run: clearSet},
-	"map.clear":      {typ: crdt.TypeMap, run: clearMap},
-	"delete":         {run: deleteName, special: deletePrefix},
+var operations = allOperations()
+
+func allOperations() map[string]kind {
+	all := map[string]kind{"delete": {run: deleteName, special: deletePrefix}}
+	for _, f := range forms {
+		for name, k := range f.operations {
+			k.typ = f.typ
+			all[name] = k
+		}
+	}
+	return all
 }
 
 // check returns a problem if the operation is not one that could be done.
@@ -99,82 +96,6 @@ func (o *operation) do(tx *peer.Tx) (result, []string, error) {
 	}
 	r, err := k.run(o, at)
 	return r, []string{string(o.Path[0])}, err
-}
-
-func setString(o *operation, at spot) (result, error) {
-	return result{Changed: true}, at.in.String(at.name).Set([]byte(*o.Value))
-}
-
-func addString(o *operation, at spot) (result, error) {
-	return add(o, at, at.in.String(at.name).Add)
-}
-
-func setRegister(o *operation, at spot) (result, error) {
-	return result{Changed: true}, at.in.Register(at.name).Set([]byte(*o.Value))
-}
-
-func clearRegister(_ *operation, at spot) (result, error) {
-	existed, err := at.in.Register(at.name).Clear()
-	return result{Changed: existed}, err
-}
-
-func addCounter(o *operation, at spot) (result, error) {
-	return add(o, at, at.in.Counter(at.name).Add)
-}
-
-// add adds. To add 0 to what is not there makes it, as in Redis.
-func add(o *operation, at spot, fn func(int64) (int64, error)) (result, error) {
-	_, existed := at.in.String(at.name).Get()
-	n, err := fn(*o.By)
-	return result{Changed: *o.By != 0 || !existed, Value: &n}, err
-}
-
-func resetCounter(_ *operation, at spot) (result, error) {
-	n := at.in.Counter(at.name).Get()
-	_, err := at.in.Counter(at.name).Clear()
-	return result{Changed: n != 0}, err
-}
-
-func enableFlag(_ *operation, at spot) (result, error) {
-	on := at.in.Flag(at.name).Get()
-	return result{Changed: !on}, at.in.Flag(at.name).Set(true)
-}
-
-func disableFlag(_ *operation, at spot) (result, error) {
-	on := at.in.Flag(at.name).Get()
-	return result{Changed: on}, at.in.Flag(at.name).Set(false)
-}
-
-func addElements(o *operation, at spot) (result, error) {
-	return countEach(o.Elements, at.in.Set(at.name).Add)
-}
-
-func removeElements(o *operation, at spot) (result, error) {
-	return countEach(o.Elements, at.in.Set(at.name).Remove)
-}
-
-func countEach(elements []octets, fn func(string) (bool, error)) (result, error) {
-	n := 0
-	for _, e := range elements {
-		changed, err := fn(string(e))
-		if err != nil {
-			return result{}, err
-		}
-		if changed {
-			n++
-		}
-	}
-	return result{Changed: n > 0, Count: &n}, nil
-}
-
-func clearSet(_ *operation, at spot) (result, error) {
-	existed, err := at.in.Set(at.name).Clear()
-	return result{Changed: existed}, err
-}
-
-func clearMap(_ *operation, at spot) (result, error) {
-	existed, err := at.in.Map(at.name).Clear()
-	return result{Changed: existed}, err
 }
 
 func deleteName(_ *operation, at spot) (result, error) {

@@ -18,10 +18,11 @@ type spot struct {
 func walk(keys crdt.Fields, path []octets) (spot, error) {
 	in := keys
 	for i, name := range path[:len(path)-1] {
-		if err := checkType(in, string(name), crdt.TypeMap); err != nil {
+		inner, err := fieldsAt(spot{in, string(name)})
+		if err != nil {
 			return spot{}, fmt.Errorf("path[%d]: %w", i, err)
 		}
-		in = in.Map(string(name)).Fields
+		in = inner
 	}
 	return spot{in, string(path[len(path)-1])}, nil
 }

@@ -57,109 +57,19 @@ func (r *reader) spend(items, bytes int) error {
 	return r.share.take(bytes)
 }
 
-// read returns what has type t under a name.
-func (r *reader) read(in crdt.Fields, name string, t crdt.Type) (v value, err error) {
-	v.Type = t.String()
-	switch t {
-	case crdt.TypeValue:
-		err = r.text(in.String(name), &v)
-	case crdt.TypeFlag:
-		on := in.Flag(name).Get()
-		v.Enabled = &on
-	case crdt.TypeSet:
-		_, err = r.elements(in.Set(name), nil, MaxItems+1, &v)
-	case crdt.TypeMap:
-		_, err = r.fields(in.Map(name), nil, MaxItems+1, &v)
-	}
+// read returns what has type t at a spot.
+func (r *reader) read(at spot, t crdt.Type) (value, error) {
+	v, _, err := r.page(at, t, nil, MaxItems+1)
 	return v, err
 }
 
-func (r *reader) text(s crdt.String, v *value) error {
-	text, _ := s.Get()
-	shown := octets(text)
-	v.Value = &shown
-	size := len(text)
-	if r.conflicts {
-		for text := range s.All() {
-			v.Values = append(v.Values, octets(text))
-			size += len(text)
-		}
-	}
-	return r.spend(0, size)
-}
-
-// elements reads at most limit elements after the given one. It returns the last one if there are
-// more.
-func (r *reader) elements(s crdt.Set, after *string, limit int, v *value) (
-	next *string, err error) {
-	all := []octets{}
-	v.Elements = &all
-	elems := s.All()
-	if after != nil {
-		elems = s.AllAfter(*after)
-	}
-	for elem := range elems {
-		if len(all) == limit {
-			last := string(all[limit-1])
-			return &last, nil
-		}
-		all = append(all, octets(elem))
-		if err := r.spend(1, len(elem)); err != nil {
-			return nil, err
-		}
-	}
-	return nil, nil
-}
-
-// fields reads at most limit fields after the given one, as elements does.
-func (r *reader) fields(m crdt.Map, after *string, limit int, v *value) (next *string, err error) {
-	all := []field{}
-	v.Fields = &all
-	names, next, err := r.names(m, after, limit)
-	if err != nil {
-		return nil, err
-	}
-	for _, n := range names {
-		for _, t := range r.shown(n.types) {
-			if err := r.spend(1, 0); err != nil {
-				return nil, err
-			}
-			inner, err := r.read(m.Fields, n.name, t)
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, field{octets(n.name), inner})
-		}
-	}
-	return next, nil
-}
-
-// named is a name in a map, with the types under it.
-type named struct {
-	name  string
-	types crdt.Types
-}
-
-// names reads the names of at most limit fields, and spends what they take.
-func (r *reader) names(m crdt.Map, after *string, limit int) (
-	all []named, next *string, err error) {
-	names := m.All()
-	if after != nil {
-		names = m.AllAfter(*after)
-	}
-	for name, types := range names {
-		if len(all) == limit {
-			return all, &all[limit-1].name, nil
-		}
-		all = append(all, named{name, types})
-		if err := r.spend(0, len(name)); err != nil {
-			return nil, nil, err
-		}
-		if len(all) > r.items {
-			break
-		}
-	}
-	return all, nil, nil
+// page reads what has type t at a spot; if that has members, at most limit of them after the given
+// one. It returns the last one if there are more.
+func (r *reader) page(at spot, t crdt.Type, after *string, limit int) (
+	v value, next *string, err error) {
+	v.Type = t.String()
+	next, err = formOf(v.Type).read(r, at, after, limit, &v)
+	return v, next, err
 }
 
 // shown returns which of the types under a name are read, in their order.
@@ -169,4 +79,37 @@ func (r *reader) shown(types crdt.Types) []crdt.Type {
 		return shown[:min(len(shown), 1)]
 	}
 	return shown
+}
+
+// check returns a problem unless v says of one type what it needs, and nothing else. depth is how
+// many names are above what v holds.
+func (v *value) check(depth int) error {
+	own := formOf(v.Type)
+	if own == nil {
+		return badRequest(fmt.Sprintf("type %q: must be one of %s", v.Type, formNames()))
+	}
+	switch {
+	case !own.given(v):
+		return badRequest(fmt.Sprintf("a %s needs %s", v.Type, own.member))
+	case depth > crdt.MaxDepth:
+		return badRequest(fmt.Sprintf("maps nested deeper than %d names", crdt.MaxDepth))
+	}
+	for _, f := range forms {
+		if f != own && f.given(v) {
+			return badRequest(fmt.Sprintf("a %s has nothing of a %s", v.Type, f.typ))
+		}
+	}
+	return own.check(v, depth)
+}
+
+// put makes a name hold v and nothing else.
+func (v *value) put(at spot) error {
+	types := at.in.Types(at.name)
+	f := formOf(v.Type)
+	if overwrites := f.replaces && types.Only(f.typ); types != 0 && !overwrites {
+		if _, err := at.in.Remove(at.name); err != nil {
+			return err
+		}
+	}
+	return f.write(at, v)
 }

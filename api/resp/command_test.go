@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/peerd/peerd/crdt"
 	embedded "github.com/peerd/peerd/peer"
 )
 
@@ -115,5 +116,28 @@ func TestCommandDescribesEveryCommand(t *testing.T) {
 		if len(name) > longestName || c.name != strings.ToLower(name) || c.run == nil {
 			t.Errorf("%s cannot be called", name)
 		}
+	}
+}
+
+func TestEachTypeHasWordsOfRedis(t *testing.T) {
+	var all crdt.Types
+	for b := range 256 {
+		if types := all.With(crdt.Type(b)); types.Has(crdt.Type(b)) {
+			all = types
+		}
+	}
+	names := map[string]crdt.Type{typeName(0): 0}
+	for typ := range all.All() {
+		one := crdt.Types(0).With(typ)
+		name := typeName(one)
+		if other, taken := names[name]; name == "" || taken {
+			t.Errorf("a %v and a %v are both called %q", typ, other, name)
+		}
+		if names[name] = typ; eventOf(one) == "" || eventOf(one) == "del" {
+			t.Errorf("a %v that was written is told as %q", typ, eventOf(one))
+		}
+	}
+	if len(names) < 5 {
+		t.Errorf("only %v", names)
 	}
 }

@@ -21,14 +21,10 @@ func runType(c *call) error {
 // typeName returns what TYPE says. Of several types that replicas gave a key at once it is always
 // the same one: the first that holds the most.
 func typeName(types crdt.Types) string {
-	switch t := types.First(); t {
-	case 0:
-		return "none"
-	case crdt.TypeMap:
-		return "hash"
-	default:
-		return t.String()
+	if t := types.First(); t != 0 {
+		return t.Redis().Name
 	}
+	return "none"
 }
 
 func runDBSize(c *call) error {

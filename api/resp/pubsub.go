@@ -240,15 +240,10 @@ func (c *client) tell(ctx context.Context, watch *embedded.Watch, keys []string)
 // eventOf names what happened to a key, in Redis's words. Changes that came together, or from other
 // peers, are told as one, so it is not the command that made it.
 func eventOf(types crdt.Types) string {
-	switch typeName(types) {
-	case "none":
-		return "del"
-	case "hash":
-		return "hset"
-	case "set":
-		return "sadd"
+	if t := types.First(); t != 0 {
+		return t.Redis().Event
 	}
-	return "set"
+	return "del"
 }
 
 // message writes the messages about one key.
