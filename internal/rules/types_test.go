@@ -1,0 +1,130 @@
+package rules
+
+import (
+	"fmt"
+	"go/ast"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// registry is where the types are listed: their constants, and an entry for each.
+const registry = "crdt/types.go"
+
+// typeFiles are the files that are a type's own, and the only ones beside the registry that name
+// it.
+var typeFiles = map[string][]string{
+	"TypeMap": {"crdt/map.go", "api/httpapi/map.go", "api/resp/hashes.go"},
+	"TypeSet": {"crdt/set.go", "api/httpapi/set.go", "api/resp/sets.go"},
+	"TypeValue": {"crdt/register.go", "crdt/counter.go", "crdt/string.go",
+		"crdt/map.go", // a map of strings is a hash, and is counted and read at once
+		"api/httpapi/string.go", "api/resp/strings.go"},
+	"TypeFlag": {"crdt/flag.go", "api/httpapi/flag.go"},
+}
+
+// namesTypes are packages that may name any type, with the reason.
+var namesTypes = map[string]string{
+	"internal/sim": "its oracle shares nothing with crdt",
+}
+
+// checkTypes reports where types are named outside of the registry and of their own files: whoever
+// adds a type would have to find those places.
+func checkTypes(s *source) (problems []string) {
+	if s.isTest() || s.path == registry || namesTypes[s.pkg()] != "" {
+		return nil
+	}
+	for _, id := range typesNamed(s) {
+		if !slices.Contains(typeFiles[id.Name], s.path) {
+			problems = append(problems, fmt.Sprintf("%s: %s is named outside of its own files: "+
+				"ask the registry (%s), or move this there", s.at(id.Pos()), id.Name, registry))
+		}
+	}
+	return problems
+}
+
+// typesNamed returns where a file names a type.
+func typesNamed(s *source) (found []*ast.Ident) {
+	ast.Inspect(s.syntax, func(n ast.Node) bool {
+		if id, ok := n.(*ast.Ident); ok && typeFiles[id.Name] != nil {
+			found = append(found, id)
+		}
+		return true
+	})
+	return found
+}
+
+// typeConstants returns the constants of type Type that a file declares.
+func typeConstants(s *source) (names []string) {
+	for _, d := range s.syntax.Decls {
+		g, ok := d.(*ast.GenDecl)
+		if !ok {
+			continue
+		}
+		for _, spec := range g.Specs {
+			v, ok := spec.(*ast.ValueSpec)
+			if !ok {
+				continue
+			}
+			if id, ok := v.Type.(*ast.Ident); ok && id.Name == "Type" && v.Names[0].IsExported() {
+				names = append(names, v.Names[0].Name)
+			}
+		}
+	}
+	return names
+}
+
+func TestATypeIsNamedInTheRegistryAndItsOwnFilesOnly(t *testing.T) {
+	each(t, checkTypes)
+	breaks(t, checkTypes, "crdt/state_json.go", "package crdt\nvar x Type",
+		"package crdt\nvar x = TypeSet")
+	breaks(t, checkTypes, "api/resp/keys.go", "package resp\nvar x crdt.Type",
+		"package resp\nvar x = crdt.TypeMap")
+	breaks(t, checkTypes, "crdt/set.go", "package crdt\nvar x = TypeSet",
+		"package crdt\nvar x = TypeFlag")
+}
+
+// TestEachTypeIsOneEntry counts: a type is a constant and an entry in the registry, and in no file
+// of its own that does not name it.
+func TestEachTypeIsOneEntry(t *testing.T) {
+	all, err := moduleSources()
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := map[string][]string{} // by type, a file as often as it names it
+	for _, s := range all {
+		if s.path == registry {
+			for _, name := range typeConstants(s) {
+				if typeFiles[name] == nil {
+					t.Errorf("%s is in no row of typeFiles: say which files are its own", name)
+				}
+			}
+		}
+		if !s.isTest() {
+			for _, id := range typesNamed(s) {
+				named[id.Name] = append(named[id.Name], s.path)
+			}
+		}
+	}
+	for name, files := range typeFiles {
+		count := func(file string) (n int) {
+			for _, f := range named[name] {
+				if f == file {
+					n++
+				}
+			}
+			return n
+		}
+		if n := count(registry); n != 2 {
+			t.Errorf("%s is in %s %d times, not as a constant and an entry", name, registry, n)
+		}
+		for _, file := range files {
+			if count(file) == 0 {
+				t.Errorf("%s is not in %s, which typeFiles says is its own", name, file)
+			}
+		}
+	}
+	s, err := parse("p/p.go", "package p\nconst (\nTypeA Type = 'a'\nb Type = 'b'\nC = 1\n)")
+	if err != nil || strings.Join(typeConstants(s), " ") != "TypeA" {
+		t.Errorf("constants of types are not found (%v)", err)
+	}
+}
