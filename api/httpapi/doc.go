@@ -29,7 +29,7 @@
 //
 // With Config.Auth all but health is answered to those alone who send the password, as a bearer
 // token or in the way of Basic; each request is looked at, so connections carry no trust, and only
-// keep their places (places.go). Without it, anybody who reaches the port may ask. Browsers on the
+// keep their slots (slots.go). Without it, anybody who reaches the port may ask. Browsers on the
 // same machine are kept out of other sites' hands (guard.go): a request without a password must
 // name this host in its Host header, as a page of another site that points its own name at
 // 127.0.0.1 does not; it must not come from another site's page; and the page runs no script but

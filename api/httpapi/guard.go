@@ -26,7 +26,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		h.Set("Cache-Control", "no-store")
 		refused := s.authenticate(r)
 		if refused != nil {
-			h.Set("Connection", "close") // its place is for others
+			h.Set("Connection", "close") // its slot is for others
 		}
 		trusted := r.TLS != nil || s.auth != nil && refused == nil
 		if !trusted && !namesThisHost(r) {
@@ -44,7 +44,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			return
 		}
 		if refused == nil {
-			keepPlace(r)
+			keepSlot(r)
 		}
 		next.ServeHTTP(w, r)
 	})

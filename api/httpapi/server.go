@@ -20,7 +20,7 @@ import (
 // Limits of a server.
 const (
 	// MaxConnections is how many connections are served at once. More wait, and strangers give way to
-	// them: see places.
+	// them: see slots.
 	MaxConnections = 256
 	// MaxHeader is the size in bytes of a request's headers. A larger one is answered with 431.
 	// A token may take half of it.
@@ -104,7 +104,7 @@ func New(config Config) *Server {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    MaxHeader,
-		ConnContext:       withPlace,
+		ConnContext:       withSlot,
 		ErrorLog:          slog.NewLogLogger(config.Logger.Handler(), slog.LevelWarn),
 	}
 	s.server.RegisterOnShutdown(s.watches.end)
@@ -129,7 +129,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			_ = s.server.Close()
 		}
 	})
-	l = newPlaces(l)
+	l = newSlots(l)
 	if s.tls != nil {
 		l = tls.NewListener(l, s.tls.Config())
 	}

@@ -68,8 +68,8 @@ func runSet(c *call) error {
 		return err
 	}
 	key := c.arg(1)
-	held := c.tx.Types(key)
-	exists := held != 0
+	types := c.tx.Types(key)
+	exists := types != 0
 	if o.get {
 		old, ok, err := c.getString(key)
 		if err != nil {
@@ -87,7 +87,7 @@ func runSet(c *call) error {
 		}
 		return nil
 	}
-	if exists && !held.Only(crdt.TypeValue) {
+	if exists && !types.Only(crdt.TypeValue) {
 		if _, err := c.tx.Remove(key); err != nil {
 			return err
 		}

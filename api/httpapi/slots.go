@@ -10,31 +10,31 @@ import (
 	"time"
 )
 
-// strangerPatience is how long a connection may keep others waiting for its place before a request on
+// strangerPatience is how long a connection may keep others waiting for its slot before a request on
 // it is let in. If nobody waits, that is readTimeout.
 const strangerPatience = time.Second
 
-// places is a listener of at most MaxConnections at once. A connection is a stranger's until a
-// request on it is let in. When all places are taken, the stranger who came first gives way to the
+// slots is a listener of at most MaxConnections at once. A connection is a stranger's until a
+// request on it is let in. When all slots are taken, the stranger who came first gives way to the
 // next who comes: so those without the password cannot keep out those who have it.
-type places struct {
+type slots struct {
 	net.Listener
 	taken  chan struct{} // holds a token for each connection
 	closed chan struct{}
 	once   sync.Once
 
 	mu        sync.Mutex
-	strangers []*placed // in the order in which they came
+	strangers []*slotted // in the order in which they came
 }
 
-func newPlaces(l net.Listener) *places {
-	return &places{
+func newSlots(l net.Listener) *slots {
+	return &slots{
 		Listener: l, taken: make(chan struct{}, MaxConnections), closed: make(chan struct{}),
 	}
 }
 
-// Accept implements net.Listener. It is called by one goroutine, which alone takes places.
-func (p *places) Accept() (net.Conn, error) {
+// Accept implements net.Listener. It is called by one goroutine, which alone takes slots.
+func (p *slots) Accept() (net.Conn, error) {
 	conn, err := p.Listener.Accept()
 	if err != nil {
 		return nil, err
@@ -56,21 +56,21 @@ func (p *places) Accept() (net.Conn, error) {
 }
 
 // Close implements net.Listener.
-func (p *places) Close() error {
+func (p *slots) Close() error {
 	p.once.Do(func() { close(p.closed) })
 	return p.Listener.Close()
 }
 
-func (p *places) add(conn net.Conn) *placed {
+func (p *slots) add(conn net.Conn) *slotted {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	c := &placed{Conn: conn, at: p, came: time.Now()}
+	c := &slotted{Conn: conn, at: p, came: time.Now()}
 	p.strangers = append(p.strangers, c)
 	return c
 }
 
 // makeRoom closes the connection of the first stranger, or returns how long it may still stay.
-func (p *places) makeRoom() (wait time.Duration) {
+func (p *slots) makeRoom() (wait time.Duration) {
 	first := p.firstStranger()
 	if first == nil {
 		return strangerPatience
@@ -81,7 +81,7 @@ func (p *places) makeRoom() (wait time.Duration) {
 	return wait
 }
 
-func (p *places) firstStranger() *placed {
+func (p *slots) firstStranger() *slotted {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.strangers) == 0 {
@@ -90,16 +90,16 @@ func (p *places) firstStranger() *placed {
 	return p.strangers[0]
 }
 
-// placed is a connection that takes a place until it is closed.
-type placed struct {
+// slotted is a connection that takes a slot until it is closed.
+type slotted struct {
 	net.Conn
-	at   *places
+	at   *slots
 	came time.Time
 	once sync.Once
 }
 
 // Close implements net.Conn.
-func (c *placed) Close() error {
+func (c *slotted) Close() error {
 	err := c.Conn.Close()
 	c.once.Do(func() {
 		c.letIn()
@@ -109,25 +109,25 @@ func (c *placed) Close() error {
 }
 
 // letIn takes the connection out of those of strangers.
-func (c *placed) letIn() {
+func (c *slotted) letIn() {
 	c.at.mu.Lock()
 	defer c.at.mu.Unlock()
-	c.at.strangers = slices.DeleteFunc(c.at.strangers, func(s *placed) bool { return s == c })
+	c.at.strangers = slices.DeleteFunc(c.at.strangers, func(s *slotted) bool { return s == c })
 }
 
-// placeKey is the context's key of a request's connection.
-type placeKey struct{}
+// slotKey is the context's key of a request's connection.
+type slotKey struct{}
 
-func withPlace(ctx context.Context, c net.Conn) context.Context {
+func withSlot(ctx context.Context, c net.Conn) context.Context {
 	if secured, ok := c.(*tls.Conn); ok {
 		c = secured.NetConn()
 	}
-	return context.WithValue(ctx, placeKey{}, c)
+	return context.WithValue(ctx, slotKey{}, c)
 }
 
-// keepPlace says that a request was let in, so that its connection is no stranger's.
-func keepPlace(r *http.Request) {
-	if c, ok := r.Context().Value(placeKey{}).(*placed); ok {
+// keepSlot says that a request was let in, so that its connection is no stranger's.
+func keepSlot(r *http.Request) {
+	if c, ok := r.Context().Value(slotKey{}).(*slotted); ok {
 		c.letIn()
 	}
 }

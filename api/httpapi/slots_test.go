@@ -50,7 +50,7 @@ func strangersGiveWay(t *testing.T, config Config, secure func(net.Conn) net.Con
 		if code := askOn(t, client); code != http.StatusOK {
 			t.Fatalf("the first client is answered with %d", code)
 		}
-		for range 2*MaxConnections - 1 { // as many wait as have a place
+		for range 2*MaxConnections - 1 { // as many wait as have a slot
 			defer connect().Close()
 		}
 		synctest.Wait()
