@@ -5,7 +5,7 @@ import "github.com/peerd/peerd/internal/delta"
 // Hold has own deltas wait, from now on, until Release: many small ones then travel in few frames. One
 // that is passed on takes those that wait along, so that none waits twice: deltas wait for what they
 // depend on, and what is late on one link makes others late on all of the links behind it.
-func (m *Mesh) Hold() { m.held = true }
+func (m *Mesh) Hold() { m.holds = true }
 
 // Release sends what waits now.
 func (m *Mesh) Release() {

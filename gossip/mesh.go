@@ -99,7 +99,7 @@ type Mesh struct {
 	looked     int  // how many of those were looked at since one was applied
 	grown      bool // the context grew otherwise than by deltas: what waits may be ready
 	paused     bool // deltas are not taken
-	held       bool // own deltas wait for Release
+	holds      bool // own deltas wait for Release
 	events     []Event
 	apart      map[NeighbourID]map[crdt.ReplicaID]*parting // those in quarantine
 }
@@ -319,7 +319,7 @@ func (m *Mesh) Next(id NeighbourID) ([]byte, error) {
 		return encodePrune(ids), nil
 	}
 	if n.lost {
-		m.place(n)
+		m.findStart(n)
 	}
 	if n.tellBehind {
 		n.tellBehind = false
@@ -330,7 +330,7 @@ func (m *Mesh) Next(id NeighbourID) ([]byte, error) {
 		n.owed = 0
 		return encodeAck(bytes), nil
 	}
-	if !n.behind && n.onTheWay < window && (n.due || !m.held) {
+	if !n.behind && n.onTheWay < window && (n.due || !m.holds) {
 		if data, err := m.nextDeltas(n); data != nil || err != nil {
 			return data, err
 		}

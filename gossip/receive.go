@@ -124,9 +124,9 @@ func (m *Mesh) receiveHello(from NeighbourID, n *neighbour, body []byte) error {
 	return nil
 }
 
-// place finds where in the log a neighbour must be served from. It is not done while a frame is received: the
+// findStart finds where in the log a neighbour must be served from. It is not done while a frame is received: the
 // context may then be ahead of the log by what is being committed.
-func (m *Mesh) place(n *neighbour) {
+func (m *Mesh) findStart(n *neighbour) {
 	record, covered := m.core.LogStart(n.known)
 	n.lost, n.cursor, n.behind, n.tellBehind = false, record, !covered, !covered
 }

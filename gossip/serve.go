@@ -72,7 +72,7 @@ func (m *Mesh) news(n *neighbour, size int) crdt.VersionVector {
 	seen, _ := m.core.Context()
 	news := crdt.VersionVector{}
 	for id, count := range seen {
-		if count > n.told[id] && !(m.held && id == m.id) {
+		if count > n.told[id] && !(m.holds && id == m.id) {
 			news[id] = count
 		}
 	}

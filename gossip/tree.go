@@ -44,7 +44,7 @@ func (n *neighbour) leaveOut(id crdt.ReplicaID) {
 // arrived notes who sent a delta that is new here, and passes it on without delay.
 func (m *Mesh) arrived(from NeighbourID, d *delta.Delta) {
 	m.source[d.Replica] = from
-	if m.held {
+	if m.holds {
 		m.hurry(d)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"testing"
 	"time"
-
 )
 
 func TestABusyPeerSaysSoInsteadOfNothing(t *testing.T) {

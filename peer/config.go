@@ -93,7 +93,7 @@ type Config struct {
 	FastGossip bool
 
 	// Fault injection, by tests here.
-	clockOffset time.Duration                 // this peer's clock is off by so much
+	clockOffset time.Duration                                         // this peer's clock is off by so much
 	faulty      func(store.Store, store.Log) (store.Store, store.Log) // puts faults in front of them
 	simulated   *simulated
 	memory      crdt.ReplicaID // the replica id in the image of memory that is started; zero without one

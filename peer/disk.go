@@ -40,36 +40,36 @@ const (
 	full        // nothing at all: the store needs what is left to do what it began
 )
 
-// disk is what a store tells of its disk.
-type disk interface {
-	Space() (badger.Space, error)
+// meter is what a store tells of its disk.
+type meter interface {
+	Disk() (badger.Disk, error)
 	Free() (uint64, error)
 }
 
-// space watches how much room a store has. A full disk would kill the process, as the store maps its files
+// diskRoom watches how much room a store has. A full disk would kill the process, as the store maps its files
 // into memory, so a peer stops writing well before. The commit loop owns it but for what is
 // atomic.
-type space struct {
-	disk    disk   // nil in memory
+type diskRoom struct {
+	meter   meter  // nil in memory
 	wanted  uint64 // Config.MinFree
 	minimum atomic.Uint64
-	room    atomic.Int32
+	level   atomic.Int32
 	free    atomic.Uint64 // bytes, when last looked
 	needed  atomic.Uint64 // bytes below which it is scarce
 	working uint64        // bytes below which it is full
 	looked  time.Time
 }
 
-// newSpace watches the disk of a store. A minimum of 0 stands for the default.
-func newSpace(d disk, minimum uint64) (*space, error) {
-	s := &space{disk: d, wanted: minimum}
-	if d == nil {
+// newDiskRoom watches the disk of a store. A minimum of 0 stands for the default.
+func newDiskRoom(m meter, minimum uint64) (*diskRoom, error) {
+	s := &diskRoom{meter: m, wanted: minimum}
+	if m == nil {
 		return s, nil
 	}
-	now, err := d.Space()
+	now, err := m.Disk()
 	switch {
 	case errors.Is(err, errors.ErrUnsupported):
-		s.disk = nil
+		s.meter = nil
 		return s, nil
 	case err != nil:
 		return nil, err
@@ -79,16 +79,16 @@ func newSpace(d disk, minimum uint64) (*space, error) {
 }
 
 // judge works out the room from a look at the disk, and reports whether that changed.
-func (s *space) judge(now badger.Space) (changed bool) {
+func (s *diskRoom) judge(now badger.Disk) (changed bool) {
 	s.working = now.Working
 	s.minimum.Store(cmp.Or(s.wanted, min(now.Total/minFreeShare, DefaultMinFree)))
 	s.needed.Store(max(s.minimum.Load(), now.Working))
 	return s.judgeFree(now.Free)
 }
 
-func (s *space) judgeFree(free uint64) (changed bool) {
+func (s *diskRoom) judgeFree(free uint64) (changed bool) {
 	s.free.Store(free)
-	was := room(s.room.Load())
+	was := room(s.level.Load())
 	// Once below a limit, it takes some more than that limit to come back.
 	above := func(limit uint64, below room) bool {
 		if was >= below {
@@ -103,16 +103,16 @@ func (s *space) judgeFree(free uint64) (changed bool) {
 	case above(s.working, full):
 		is = scarce
 	}
-	s.room.Store(int32(is))
+	s.level.Store(int32(is))
 	return is != was
 }
 
-// left returns how much may be written.
-func (s *space) left() room { return room(s.room.Load()) }
+// room returns how much may be written.
+func (s *diskRoom) room() room { return room(s.level.Load()) }
 
 // refusal returns why writes are refused, or nil.
-func (s *space) refusal() error {
-	if s.left() == roomy {
+func (s *diskRoom) refusal() error {
+	if s.room() == roomy {
 		return nil
 	}
 	advice := "make room"
@@ -124,47 +124,47 @@ func (s *space) refusal() error {
 }
 
 // refusalOf returns why so many bytes must not be written at once, or nil.
-func (s *space) refusalOf(bytes int64) error {
-	if free := s.free.Load(); s.disk != nil && free < s.needed.Load()+uint64(bytes) {
+func (s *diskRoom) refusalOf(bytes int64) error {
+	if free := s.free.Load(); s.meter != nil && free < s.needed.Load()+uint64(bytes) {
 		return fmt.Errorf("%w: %d MiB are to be written and %d MiB are free", ErrNoSpace, bytes>>20, free>>20)
 	}
 	return nil
 }
 
-// watchSpace looks at the disk, and pauses or resumes what needs room.
-func (l *loop) watchSpace() {
-	s := l.p.space
-	if s.disk == nil {
+// watchDisk looks at the disk, and pauses or resumes what needs room.
+func (l *loop) watchDisk() {
+	s := l.p.disk
+	if s.meter == nil {
 		return
 	}
-	now, err := s.disk.Space()
+	now, err := s.meter.Disk()
 	s.looked = time.Now()
 	if err == nil {
-		l.noticeSpace(s.judge(now))
+		l.noticeRoom(s.judge(now))
 	}
 }
 
-// watchFree is watchSpace before a commit group: without a look at the store.
+// watchFree is watchDisk before a commit group: without a look at the store.
 func (l *loop) watchFree(now time.Time) {
-	s := l.p.space
-	if s.disk == nil || now.Sub(s.looked) < freeEvery {
+	s := l.p.disk
+	if s.meter == nil || now.Sub(s.looked) < freeEvery {
 		return
 	}
 	s.looked = now
-	if free, err := s.disk.Free(); err == nil {
-		l.noticeSpace(s.judgeFree(free))
+	if free, err := s.meter.Free(); err == nil {
+		l.noticeRoom(s.judgeFree(free))
 	}
 }
 
-func (l *loop) noticeSpace(changed bool) {
+func (l *loop) noticeRoom(changed bool) {
 	if !changed {
 		return
 	}
-	s := l.p.space
-	l.node.Pause(s.left() != roomy)
+	s := l.p.disk
+	l.node.Pause(s.room() != roomy)
 	log := l.p.log.With("free_mib", s.free.Load()>>20, "needed_mib", s.needed.Load()>>20,
 		"dir", l.p.cfg.Dir)
-	switch s.left() {
+	switch s.room() {
 	case roomy:
 		log.Info("there is room on the disk again: writes and replication go on")
 	case scarce:

@@ -14,10 +14,10 @@ import (
 )
 
 // fakeDisk is a disk whose fill a test sets.
-type fakeDisk struct{ space badger.Space }
+type fakeDisk struct{ disk badger.Disk }
 
-func (d *fakeDisk) Space() (badger.Space, error) { return d.space, nil }
-func (d *fakeDisk) Free() (uint64, error)        { return d.space.Free, nil }
+func (d *fakeDisk) Disk() (badger.Disk, error) { return d.disk, nil }
+func (d *fakeDisk) Free() (uint64, error)      { return d.disk.Free, nil }
 
 func TestWritesStopBelowTheLimitAndGoOnWellAboveIt(t *testing.T) {
 	const gib = 1 << 30
@@ -36,14 +36,14 @@ func TestWritesStopBelowTheLimitAndGoOnWellAboveIt(t *testing.T) {
 		{"a limit below what the store needs", 1, 100 * gib, gib / 4,
 			[]uint64{gib / 4, gib/4 - 1, gib/4 + gib/32}, []room{roomy, full, roomy}},
 	} {
-		disk := &fakeDisk{badger.Space{Free: 50 * gib, Total: test.total, Working: test.working}}
-		s, err := newSpace(disk, test.minimum)
+		disk := &fakeDisk{badger.Disk{Free: 50 * gib, Total: test.total, Working: test.working}}
+		s, err := newDiskRoom(disk, test.minimum)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for i, free := range test.steps {
 			s.judgeFree(free)
-			if got := s.left(); got != test.want[i] {
+			if got := s.room(); got != test.want[i] {
 				t.Errorf("%s, step %d, %d MiB free: %d, want %d", test.name, i, free>>20, got, test.want[i])
 			}
 			if err := s.refusal(); (err == nil) != (test.want[i] == roomy) {

@@ -13,7 +13,7 @@ import (
 // slow they are.
 type feed struct {
 	mu     sync.Mutex
-	at     place
+	at     moment
 	recent []record // the newest ones, without a gap, while there are watches
 	bytes  int      // of their deltas
 	open   int      // watches
@@ -21,9 +21,9 @@ type feed struct {
 	wanted map[crdt.ReplicaID][]wanted
 }
 
-// place is a moment in the history of the store's content.
-type place struct {
-	// epoch is raised whenever the content changes by other than the log's deltas: by a repair. Places
+// moment is one in the history of the store's content.
+type moment struct {
+	// epoch is raised whenever the content changes by other than the log's deltas: by a repair. Moments
 	// of different epochs have no history between them.
 	epoch uint64
 	next  uint64             // number of the log record that will be written next
@@ -72,7 +72,7 @@ func (f *feed) committed(number uint64, deltas []*delta.Delta) {
 func (f *feed) jump(seen crdt.VersionVector, next uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.at = place{epoch: f.at.epoch + 1, next: next, seen: seen.Clone()}
+	f.at = moment{epoch: f.at.epoch + 1, next: next, seen: seen.Clone()}
 	f.forget()
 	for id := range f.wanted {
 		f.serve(id)
@@ -130,8 +130,8 @@ func (f *feed) waker() <-chan struct{} {
 	return f.wake
 }
 
-// now returns the present place. The caller owns it.
-func (f *feed) now() place {
+// now returns the present moment. The caller owns it.
+func (f *feed) now() moment {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	at := f.at
@@ -193,35 +193,35 @@ func (f *feed) serve(id crdt.ReplicaID) {
 	if len(waiting) == 0 {
 		return
 	}
-	left := waiting[:0]
+	rest := waiting[:0]
 	for _, w := range waiting {
 		if w.counter <= f.at.seen[id] {
 			close(w.here)
 		} else {
-			left = append(left, w)
+			rest = append(rest, w)
 		}
 	}
-	clear(waiting[len(left):])
-	f.set(id, left)
+	clear(waiting[len(rest):])
+	f.set(id, rest)
 }
 
-func (f *feed) set(id crdt.ReplicaID, left []wanted) {
-	if len(left) == 0 {
+func (f *feed) set(id crdt.ReplicaID, rest []wanted) {
+	if len(rest) == 0 {
 		delete(f.wanted, id)
 		return
 	}
-	f.wanted[id] = left
+	f.wanted[id] = rest
 }
 
 // drop takes back a want.
 func (f *feed) drop(d crdt.Dot, here chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var left []wanted
+	var rest []wanted
 	for _, w := range f.wanted[d.Replica] {
 		if w.here != here {
-			left = append(left, w)
+			rest = append(rest, w)
 		}
 	}
-	f.set(d.Replica, left)
+	f.set(d.Replica, rest)
 }

@@ -16,9 +16,9 @@ import (
 	"github.com/peerd/peerd/gossip/members"
 )
 
-// gate lets in the peers whose signed metadata was seen on the cluster's encrypted gossip, and of those
+// gater lets in the peers whose signed metadata was seen on the cluster's encrypted gossip, and of those
 // only the ones that Config.Allow names, if it names any. It implements libp2p's ConnectionGater. Every stream then asks for a proof of the secret as well.
-type gate struct {
+type gater struct {
 	log  *slog.Logger
 	only map[libpeer.ID]bool // Config.Allow; nil lets in every member
 
@@ -28,9 +28,9 @@ type gate struct {
 	warned    time.Time
 }
 
-// newGate returns a gate that lets nobody in yet. only are valid ids.
-func newGate(log *slog.Logger, only []string) *gate {
-	g := &gate{log: log, strangers: map[libpeer.ID]time.Time{}}
+// newGater returns a gater that lets nobody in yet. only are valid ids.
+func newGater(log *slog.Logger, only []string) *gater {
+	g := &gater{log: log, strangers: map[libpeer.ID]time.Time{}}
 	for _, text := range only {
 		if g.only == nil {
 			g.only = map[libpeer.ID]bool{}
@@ -43,16 +43,16 @@ func newGate(log *slog.Logger, only []string) *gate {
 }
 
 // permitsText is permits for an id as text; what is none is not let in.
-func (g *gate) permitsText(text string) bool {
+func (g *gater) permitsText(text string) bool {
 	id, err := libpeer.Decode(text)
 	return err == nil && g.permits(id)
 }
 
 // permits reports whether Config.Allow lets a peer in, member or not.
-func (g *gate) permits(id libpeer.ID) bool { return g.only == nil || g.only[id] }
+func (g *gater) permits(id libpeer.ID) bool { return g.only == nil || g.only[id] }
 
 // allow replaces the set of peers that are let in.
-func (g *gate) allow(ids map[libpeer.ID]bool) {
+func (g *gater) allow(ids map[libpeer.ID]bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.allowed = ids
@@ -63,7 +63,7 @@ func (g *gate) allow(ids map[libpeer.ID]bool) {
 	}
 }
 
-func (g *gate) admits(id libpeer.ID) bool {
+func (g *gater) admits(id libpeer.ID) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.allowed[id]
@@ -80,7 +80,7 @@ const (
 )
 
 // refuse logs a stranger who goes on trying, once a minute at most.
-func (g *gate) refuse(why string, id libpeer.ID, addr string) {
+func (g *gater) refuse(why string, id libpeer.ID, addr string) {
 	g.mu.Lock()
 	first, known := g.strangers[id]
 	if !known {
@@ -101,16 +101,16 @@ func (g *gate) refuse(why string, id libpeer.ID, addr string) {
 }
 
 // InterceptPeerDial implements connmgr.ConnectionGater.
-func (g *gate) InterceptPeerDial(id libpeer.ID) bool { return g.admits(id) }
+func (g *gater) InterceptPeerDial(id libpeer.ID) bool { return g.admits(id) }
 
 // InterceptAddrDial implements connmgr.ConnectionGater.
-func (g *gate) InterceptAddrDial(libpeer.ID, ma.Multiaddr) bool { return true }
+func (g *gater) InterceptAddrDial(libpeer.ID, ma.Multiaddr) bool { return true }
 
 // InterceptAccept implements connmgr.ConnectionGater.
-func (g *gate) InterceptAccept(libnet.ConnMultiaddrs) bool { return true }
+func (g *gater) InterceptAccept(libnet.ConnMultiaddrs) bool { return true }
 
 // InterceptSecured implements connmgr.ConnectionGater.
-func (g *gate) InterceptSecured(dir libnet.Direction, id libpeer.ID,
+func (g *gater) InterceptSecured(dir libnet.Direction, id libpeer.ID,
 	addrs libnet.ConnMultiaddrs) bool {
 	if g.admits(id) {
 		return true
@@ -127,7 +127,7 @@ func (g *gate) InterceptSecured(dir libnet.Direction, id libpeer.ID,
 }
 
 // InterceptUpgraded implements connmgr.ConnectionGater.
-func (g *gate) InterceptUpgraded(libnet.Conn) (bool, control.DisconnectReason) { return true, 0 }
+func (g *gater) InterceptUpgraded(libnet.Conn) (bool, control.DisconnectReason) { return true, 0 }
 
 // chosen returns the members that a peer keeps a stream to: all of them, or in a large cluster those that
 // a hash of both ids puts first, which spreads links evenly and stays the same while members do.

@@ -24,7 +24,7 @@ var (
 )
 
 func (l *loop) readiness() error {
-	if err := cmp.Or(l.refusal(), l.p.space.refusal()); err != nil {
+	if err := cmp.Or(l.refusal(), l.p.disk.refusal()); err != nil {
 		return err
 	}
 	switch {
@@ -124,7 +124,7 @@ func (l *loop) judge(err error) {
 // lookAfterData does what a step may have made possible: begin or end a rebuild.
 func (l *loop) lookAfterData() error {
 	l.nameForks()
-	if l.p.space.left() == roomy && l.node.DiscardDue() {
+	if l.p.disk.room() == roomy && l.node.DiscardDue() {
 		if err := l.beginRebuild(); err != nil {
 			return err
 		}
@@ -164,7 +164,7 @@ func (l *loop) noticeHelplessness() {
 // own writes the other side has is stored at once, for Salvage.
 func (l *loop) noticeFork(with gossip.NeighbourID) {
 	l.alarmed = time.Time{}
-	if l.p.space.left() == full {
+	if l.p.disk.room() == full {
 		return
 	}
 	if err := l.node.Save(l.p.now()); err != nil {
@@ -200,7 +200,7 @@ func (l *loop) catchUp() error {
 	if l.repairing {
 		return nil
 	}
-	rebuilt, err := l.node.CatchUp(l.p.now(), l.p.space.left() == roomy)
+	rebuilt, err := l.node.CatchUp(l.p.now(), l.p.disk.room() == roomy)
 	if err != nil || !rebuilt {
 		return err
 	}

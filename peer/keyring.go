@@ -17,7 +17,7 @@ import (
 // the file that keeps them.
 type keyring struct {
 	path    string
-	held    atomic.Pointer[secret.Ring]
+	present atomic.Pointer[secret.Ring]
 	changed chan struct{} // holds a token after a change
 
 	changing sync.Mutex // held by a change
@@ -26,11 +26,11 @@ type keyring struct {
 
 func newKeyring(path string, ring secret.Ring) *keyring {
 	k := &keyring{path: path, changed: make(chan struct{}, 1)}
-	k.held.Store(&ring)
+	k.present.Store(&ring)
 	return k
 }
 
-func (k *keyring) ring() secret.Ring { return *k.held.Load() }
+func (k *keyring) ring() secret.Ring { return *k.present.Load() }
 
 // gossipKeys returns what membership derives from a ring.
 func gossipKeys(ring secret.Ring) (inUse [secret.KeySize]byte, accepted [][secret.KeySize]byte) {
@@ -57,7 +57,7 @@ func (n *network) changeKeys(change func(secret.Ring) (secret.Ring, error)) erro
 	if err := n.members.SetKeys(inUse, accepted...); err != nil {
 		return err
 	}
-	n.keys.held.Store(&ring)
+	n.keys.present.Store(&ring)
 	n.serveStreams(ring)
 	n.endLinks(ring)
 	select {
@@ -119,7 +119,7 @@ func (n *network) endLinks(ring secret.Ring) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, l := range n.streams {
-		if _, held := ring.Get(l.key.ClusterID()); !held {
+		if _, here := ring.Get(l.key.ClusterID()); !here {
 			_ = l.stream.Reset()
 		}
 		l.renewed = false
@@ -146,7 +146,7 @@ func (n *network) openStream(ctx context.Context, id libpeer.ID, kind string, ke
 // prove proves to the peer that opened a stream that this one holds the key, and checks the peer.
 func (n *network) prove(s libnet.Stream, key secret.Key) error {
 	id := s.Conn().RemotePeer()
-	if !n.gate.permits(id) {
+	if !n.gater.permits(id) {
 		return errNotAllowed
 	}
 	return proveAsAcceptor(deadlined(s), key, n.id, id)

@@ -116,7 +116,7 @@ func (n *network) runLink(s libnet.Stream, key secret.Key, proven error) {
 	id := s.Conn().RemotePeer()
 	if proven != nil {
 		if errors.Is(proven, errNoProof) || errors.Is(proven, errNotAllowed) {
-			n.gate.refuse("refused a stream: "+proven.Error(), id, s.Conn().RemoteMultiaddr().String())
+			n.gater.refuse("refused a stream: "+proven.Error(), id, s.Conn().RemoteMultiaddr().String())
 		}
 		_ = s.Reset()
 		return

@@ -154,7 +154,7 @@ func (l *loop) step() error {
 
 // mayCollect reports whether counters' baselines can be collected now.
 func (l *loop) mayCollect() bool {
-	return l.node.Collects() && l.p.space.left() == roomy && l.refusal() == nil
+	return l.node.Collects() && l.p.disk.room() == roomy && l.refusal() == nil
 }
 
 // collect does some of that in the step's group.
@@ -179,7 +179,7 @@ func (l *loop) end() error {
 			return err
 		}
 	}
-	if l.p.space.left() != roomy || l.refusal() != nil {
+	if l.p.disk.room() != roomy || l.refusal() != nil {
 		return nil
 	}
 	l.begin()
@@ -260,7 +260,7 @@ func (l *loop) transact(u *update, fn func(*Tx) error) error {
 				u.thrown, err = thrown, errPanic
 			}
 		}()
-		if refusal := l.p.space.refusal(); refusal != nil {
+		if refusal := l.p.disk.refusal(); refusal != nil {
 			return transactReading(tx, refusal, fn)
 		}
 		return newTx(tx).run(fn)
@@ -438,7 +438,7 @@ func (l *loop) serve() error {
 // sync has what was committed made durable, beside the loop: on a busy disk that can take seconds.
 func (l *loop) sync() {
 	wanted := l.dirty && l.p.cfg.Durability == Interval
-	if l.syncing || !wanted && !l.node.NeedsSync() || l.p.space.left() == full {
+	if l.syncing || !wanted && !l.node.NeedsSync() || l.p.disk.room() == full {
 		return
 	}
 	l.dirty, l.syncing = false, true
@@ -466,7 +466,7 @@ func (l *loop) endSync(s synced) error {
 		return s.err
 	}
 	l.node.Synced(s.syncing)
-	l.cutting = l.p.space.left() != full
+	l.cutting = l.p.disk.room() != full
 	return nil
 }
 
@@ -481,7 +481,7 @@ func (l *loop) finish() {
 	if l.syncing {
 		err = errors.Join(err, l.endSync(<-l.synced))
 	}
-	if err == nil && l.p.space.left() == full {
+	if err == nil && l.p.disk.room() == full {
 		l.p.log.Warn("closing on a full disk: the next start reads the log again")
 		return
 	}

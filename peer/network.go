@@ -35,7 +35,7 @@ type network struct {
 	id      libpeer.ID
 	keys    *keyring
 	members *members.Members
-	gate    *gate
+	gater   *gater
 
 	advertised atomic.Pointer[[]ma.Multiaddr]
 
@@ -60,7 +60,7 @@ func openNetwork(ctx context.Context, p *Peer) (*network, error) {
 		return nil, err
 	}
 	n := &network{
-		p: p, keys: newKeyring(keys.ClusterKey, cluster), gate: newGate(p.log, p.cfg.Allow),
+		p: p, keys: newKeyring(keys.ClusterKey, cluster), gater: newGater(p.log, p.cfg.Allow),
 		dialing: map[libpeer.ID]bool{}, streams: map[libpeer.ID]*link{},
 		strangers: map[string]stranger{},
 	}
@@ -99,7 +99,7 @@ func (n *network) listen(own secret.HostKey) error {
 	n.host, err = libp2p.New(
 		libp2p.Identity(key),
 		streams,
-		libp2p.ConnectionGater(n.gate),
+		libp2p.ConnectionGater(n.gater),
 		libp2p.ResourceManager(resources),
 		libp2p.AddrsFactory(n.addrs),
 		libp2p.UserAgent("peerd"),
@@ -178,7 +178,7 @@ func (n *network) addrs([]ma.Multiaddr) []ma.Multiaddr {
 }
 
 // resourceManager bounds what libp2p takes. Hosts behind one address are not limited among each other:
-// who is let in is decided by the gate.
+// who is let in is decided by the gater.
 func resourceManager() (libnet.ResourceManager, error) {
 	limits := rcmgr.DefaultLimits
 	limits.SystemBaseLimit.Conns = 4 * MaxMembers
@@ -289,7 +289,7 @@ func (n *network) relink() {
 		if err != nil {
 			continue
 		}
-		blocked := n.p.cfg.Cut.blocks(m.Addr) || !n.gate.permits(id)
+		blocked := n.p.cfg.Cut.blocks(m.Addr) || !n.gater.permits(id)
 		allowed[id] = !blocked
 		if blocked || !m.Alive && n.linked(id) {
 			// What waits in the connection to a member that does not answer would be sent again, after the
@@ -297,7 +297,7 @@ func (n *network) relink() {
 			_ = n.host.Network().ClosePeer(id)
 		}
 	}
-	n.gate.allow(allowed)
+	n.gater.allow(allowed)
 	for _, m := range chosen(n.id.String(), n.speaking(n.permitted(all), time.Now())) {
 		id, err := libpeer.Decode(m.ID)
 		if err != nil || !allowed[id] {
@@ -313,7 +313,7 @@ func (n *network) relink() {
 func (n *network) permitted(all []members.Member) []members.Member {
 	return slices.DeleteFunc(slices.Clone(all), func(m members.Member) bool {
 		id, err := libpeer.Decode(m.ID)
-		return err != nil || !n.gate.permits(id)
+		return err != nil || !n.gater.permits(id)
 	})
 }
 

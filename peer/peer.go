@@ -45,7 +45,7 @@ type Peer struct {
 	store   store.Store
 	journal store.Log
 	core    *replica.Replica // which the loop owns: others open views of it
-	space   *space
+	disk    *diskRoom
 
 	maxSkew atomic.Int64 // Config.MaxSkew, in nanoseconds
 
@@ -120,7 +120,7 @@ func (p *Peer) start() {
 func (p *Peer) openStore() error {
 	if p.cfg.Memory {
 		p.store, p.journal = mem.New(), mem.NewLog()
-		p.space, _ = newSpace(nil, 0)
+		p.disk, _ = newDiskRoom(nil, 0)
 		return nil
 	}
 	if err := os.MkdirAll(p.cfg.Dir, 0o700); err != nil {
@@ -140,7 +140,7 @@ func (p *Peer) openStore() error {
 	if p.cfg.faulty != nil {
 		p.store, p.journal = p.cfg.faulty(st, p.journal)
 	}
-	if p.space, err = newSpace(st, uint64(p.cfg.MinFree)); err != nil {
+	if p.disk, err = newDiskRoom(st, uint64(p.cfg.MinFree)); err != nil {
 		return errors.Join(fmt.Errorf("data directory %s: %w", p.cfg.Dir, err), p.closeStore())
 	}
 	return nil
@@ -222,7 +222,7 @@ func (p *Peer) refuse(why error) {
 }
 
 // view opens a view of what is committed. What before returns, unless it is nil, is of the view's moment or older.
-func (p *Peer) view(before func() place) (v *replica.View, at place, err error) {
+func (p *Peer) view(before func() moment) (v *replica.View, at moment, err error) {
 	p.opening.RLock()
 	defer p.opening.RUnlock()
 	if why := p.refusing.Load(); why != nil {
@@ -394,8 +394,8 @@ func (p *Peer) Reload(cfg Config) error {
 	err := p.call(func(l *loop) {
 		l.node.SetLimits(cfg.MaxSkew, cfg.LogBytes, cfg.LogAge)
 		p.maxSkew.Store(int64(cfg.MaxSkew))
-		p.space.wanted = uint64(cfg.MinFree)
-		l.watchSpace()
+		p.disk.wanted = uint64(cfg.MinFree)
+		l.watchDisk()
 	})
 	if err != nil || p.net == nil {
 		return err

@@ -28,7 +28,7 @@ const (
 // here. If one runs already, or this one fails, the neighbour says again that it is needed.
 func (l *loop) startRepair(from gossip.NeighbourID) {
 	link := l.links[from]
-	if l.repairing || link == nil || l.p.space.left() != roomy {
+	if l.repairing || link == nil || l.p.disk.room() != roomy {
 		return
 	}
 	l.repairing = true
@@ -82,7 +82,7 @@ func (n *network) pull(from libpeer.ID) (result antientropy.Result, err error) {
 	p.Start()
 	err = drive(p, pinned, n.whileRoom(ask))
 	if err == nil {
-		err = n.p.space.refusalOf(p.Result().Bytes)
+		err = n.p.disk.refusalOf(p.Result().Bytes)
 	}
 	if err != nil {
 		callErr := n.p.call(func(l *loop) { err = errors.Join(err, l.node.AbortRepair(repair)) })
@@ -103,7 +103,7 @@ func (n *network) pull(from libpeer.ID) (result antientropy.Result, err error) {
 // whileRoom has a repair end before the disk is full.
 func (n *network) whileRoom(ask asking) asking {
 	return func(q antientropy.Request) (resp antientropy.Response, err error) {
-		if refusal := n.p.space.refusal(); refusal != nil {
+		if refusal := n.p.disk.refusal(); refusal != nil {
 			return resp, refusal
 		}
 		return ask(q)

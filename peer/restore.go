@@ -158,7 +158,7 @@ func unpack(ctx context.Context, r io.Reader, dir string, progress func(BackupPr
 		return info, err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	disk, err := newSpace(st, 0)
+	disk, err := newDiskRoom(st, 0)
 	if err != nil {
 		return info, err
 	}
@@ -187,15 +187,15 @@ func unpack(ctx context.Context, r io.Reader, dir string, progress func(BackupPr
 }
 
 // enough returns an error before the disk is so full that the store could not go on.
-func enough(s *space) error {
-	if s.disk == nil {
+func enough(s *diskRoom) error {
+	if s.meter == nil {
 		return nil
 	}
-	now, err := s.disk.Space()
+	now, err := s.meter.Disk()
 	if err != nil {
 		return err
 	}
-	if s.judge(now); s.left() == roomy {
+	if s.judge(now); s.room() == roomy {
 		return nil
 	}
 	return fmt.Errorf("%w: %d MiB are free and %d MiB must stay so: make room, or restore to another disk",

@@ -125,7 +125,7 @@ func (c *keyChange) gather(ctx context.Context) (ok bool, err error) {
 	answers, ok := c.all(ctx, keyRequest{step: stepTell}, KeyAnswers)
 	for name, answer := range answers {
 		for _, id := range answer.members {
-			if _, here := knows[id]; here || !c.n.gate.permitsText(id) {
+			if _, here := knows[id]; here || !c.n.gater.permitsText(id) {
 				continue
 			}
 			knows[id] = name

@@ -25,7 +25,7 @@ func (l *loop) run() {
 	defer close(l.p.stopped)
 	defer l.alarm.Stop()
 	defer l.sweeping.rest.Stop()
-	l.noticeSpace(l.p.space.left() != roomy)
+	l.noticeRoom(l.p.disk.room() != roomy)
 	for !apart(l.steps) {
 		if l.running == nil {
 			l.fail(errExitedElsewhere)
@@ -108,7 +108,7 @@ func (l *loop) keepTime() error {
 		l.node.Release()
 	}
 	if reached(&d.digest, digestEvery) {
-		l.watchSpace()
+		l.watchDisk()
 		if err := l.sendDigest(); err != nil {
 			return err
 		}
@@ -121,9 +121,9 @@ func (l *loop) keepTime() error {
 
 // tick is what is due several times a second.
 func (l *loop) tick() {
-	left := l.p.space.left()
-	l.node.Tick(l.repairing || l.node.Repairing() || l.node.Damaged() != nil || left != roomy)
-	l.cutting = left != full
+	room := l.p.disk.room()
+	l.node.Tick(l.repairing || l.node.Repairing() || l.node.Damaged() != nil || room != roomy)
+	l.cutting = room != full
 }
 
 // cut takes a step of a checkpoint or of cutting the log, if that is to be done.

@@ -116,7 +116,7 @@ func (p *Peer) Status() (Status, error) {
 	s.BytesSent, s.BytesReceived = c.sent.total(), c.received.total()
 	s.Repairs, s.Mismatches = c.repairs.Load(), c.mismatches.Load()
 	s.StoreBytes = p.store.Size()
-	s.FreeBytes, s.MinFreeBytes = p.space.free.Load(), p.space.needed.Load()
+	s.FreeBytes, s.MinFreeBytes = p.disk.free.Load(), p.disk.needed.Load()
 	if p.net != nil {
 		p.net.describe(&s, seen, known)
 	}

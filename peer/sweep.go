@@ -27,7 +27,7 @@ type sweeping struct {
 // maySweep reports whether there is something to sweep, and room and time to do so.
 func (l *loop) maySweep() bool {
 	n, s := l.node.Clears(), &l.sweeping
-	if n == 0 || l.p.space.left() == full {
+	if n == 0 || l.p.disk.room() == full {
 		return false
 	}
 	return n > maxClears || s.hurried || l.node.Sweeping() || !l.node.RoundEnded() ||

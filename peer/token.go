@@ -163,7 +163,7 @@ func (p *Peer) ViewToken(ctx context.Context, fn func(tx *Tx) error) (Token, err
 	if err := ctx.Err(); err != nil {
 		return "", err
 	}
-	v, at, err := p.viewPlace()
+	v, at, err := p.viewMoment()
 	if err != nil {
 		return "", err
 	}
@@ -193,8 +193,8 @@ func (p *Peer) UpdateToken(ctx context.Context, fn func(tx *Tx) error) (Token, e
 	return newToken(seen)
 }
 
-// viewPlace opens a view, and tells the place of its moment.
-func (p *Peer) viewPlace() (*replica.View, place, error) {
+// viewMoment opens a view, and tells its moment.
+func (p *Peer) viewMoment() (*replica.View, moment, error) {
 	v, at, err := p.view(p.feed.now)
 	if err != nil {
 		return nil, at, err

@@ -181,8 +181,8 @@ func TestATokenOfWhatOnlyReadsIsGivenOnAnAlmostFullDisk(t *testing.T) {
 	p := alone(t, Config{})
 	want := enable(t, p, "k")
 	err := p.call(func(l *loop) {
-		l.p.space.disk = &fakeDisk{badger.Space{Free: 1 << 20, Total: 1 << 40, Working: 1 << 10}}
-		l.watchSpace()
+		l.p.disk.meter = &fakeDisk{badger.Disk{Free: 1 << 20, Total: 1 << 40, Working: 1 << 10}}
+		l.watchDisk()
 	})
 	if err != nil {
 		t.Fatal(err)

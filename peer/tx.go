@@ -104,11 +104,11 @@ const (
 )
 
 // typesOf returns the types of what is stored under a key.
-func typesOf(s dotted.Summary) (held crdt.Types) {
+func typesOf(s dotted.Summary) (types crdt.Types) {
 	for t := range s.Types() {
-		held = held.With(t)
+		types = types.With(t)
 	}
-	return held
+	return types
 }
 
 // inParts reads some keys before the loop's body sees them, as what it writes would be in the way of a

@@ -189,7 +189,7 @@ func (w *Watch) give(c *Change, err error) (Change, error) {
 // step reads on. It returns a change; or nothing, and a channel to wait for, or to go on at once.
 func (w *Watch) step(ctx context.Context) (*Change, <-chan struct{}, error) {
 	if !w.placed && !w.listing {
-		if err := w.place(ctx); err != nil {
+		if err := w.findStart(ctx); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -220,9 +220,9 @@ func (w *Watch) step(ctx context.Context) (*Change, <-chan struct{}, error) {
 	return &c, nil, nil
 }
 
-// place looks up where in the log the watch begins. If the watch is to end before the commit loop has
+// findStart looks up where in the log the watch begins. If the watch is to end before the commit loop has
 // had time for that, the error is Next's, and the next one looks again.
-func (w *Watch) place(ctx context.Context) error {
+func (w *Watch) findStart(ctx context.Context) error {
 	var next, epoch uint64
 	covered, looked := false, make(chan struct{})
 	look := job{call: func(l *loop) {
@@ -348,10 +348,10 @@ func (w *Watch) list(ctx context.Context) (*Change, <-chan struct{}, error) {
 	return c, nil, nil
 }
 
-// view opens a view; the first one of a listing with its place.
-func (w *Watch) view() (*replica.View, place, error) {
+// view opens a view; the first one of a listing with its moment.
+func (w *Watch) view() (*replica.View, moment, error) {
 	if w.restarted {
 		return w.p.view(nil)
 	}
-	return w.p.viewPlace()
+	return w.p.viewMoment()
 }

@@ -21,11 +21,11 @@ func (m *Members) SetKeys(inUse [32]byte, accepted ...[32]byte) error {
 	}
 	// From the end on: memberlist reads the slice that it returned before without a lock, and removing
 	// the last of a slice moves none of the others.
-	for _, held := range slices.Backward(m.keyring.GetKeys()) {
-		if slices.Contains(keys, [32]byte(held)) {
+	for _, key := range slices.Backward(m.keyring.GetKeys()) {
+		if slices.Contains(keys, [32]byte(key)) {
 			continue
 		}
-		if err := m.keyring.RemoveKey(held); err != nil {
+		if err := m.keyring.RemoveKey(key); err != nil {
 			return err
 		}
 	}

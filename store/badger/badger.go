@@ -25,7 +25,7 @@
 //
 // # Caveats
 //
-// A full disk kills the process with SIGBUS, since Badger maps its files: ask Space and Free, and
+// A full disk kills the process with SIGBUS, since Badger maps its files: ask Disk and Free, and
 // stop writing in time. Nothing acknowledged is lost, and with room made the store opens again.
 //
 // Open reads every table once, at the speed of the disk. What rots after that is for the checksums

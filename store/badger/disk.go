@@ -7,8 +7,8 @@ import (
 	"github.com/peerd/peerd/store"
 )
 
-// Space is how much room there is for a store, in bytes.
-type Space struct {
+// Disk is how much room there is for a store, in bytes.
+type Disk struct {
 	Free  uint64 // left on its file system for it
 	Total uint64 // of its file system
 	// Working is what the store may take for a while on its own account, beyond what it is given to
@@ -17,15 +17,15 @@ type Space struct {
 	Working uint64
 }
 
-// Space returns how much room there is. It costs a call of the system, and a look at the levels.
-func (s *Store) Space() (space Space, err error) {
+// Disk returns how much room there is. It costs a call of the system, and a look at the levels.
+func (s *Store) Disk() (disk Disk, err error) {
 	if !s.gate.enter() {
-		return space, store.ErrClosed
+		return disk, store.ErrClosed
 	}
 	defer s.gate.leave()
-	space.Free, space.Total, err = room(s.dir)
-	space.Working = s.working()
-	return space, err
+	disk.Free, disk.Total, err = room(s.dir)
+	disk.Working = s.working()
+	return disk, err
 }
 
 // Free returns how many bytes the file system of the store has left for it. It costs a call of the

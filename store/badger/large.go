@@ -11,25 +11,25 @@ import (
 	"github.com/peerd/peerd/store"
 )
 
-// A space is the first byte of Badger's keys, so that this package has a place for keys of its
+// A prefix is the first byte of Badger's keys, so that this package has a place for keys of its
 // own, and users may use any key: Badger has no empty keys, and keeps those that begin with
 // !badger! for itself.
-type space byte
+type prefix byte
 
 const (
-	spaceData  space = 'd' // user's key: value, or where its parts are
-	spaceOwner space = 'o' // id of a large value: its user's key and number of parts
-	spacePart  space = 'p' // id of a large value, number of the part: the part
+	prefixData  prefix = 'd' // user's key: value, or where its parts are
+	prefixOwner prefix = 'o' // id of a large value: its user's key and number of parts
+	prefixPart  prefix = 'p' // id of a large value, number of the part: the part
 )
 
-func (s space) key(key []byte) []byte {
-	return append(append(make([]byte, 0, 1+len(key)), byte(s)), key...)
+func (p prefix) key(key []byte) []byte {
+	return append(append(make([]byte, 0, 1+len(key)), byte(p)), key...)
 }
 
-// end returns the first key beyond the space.
-func (s space) end() []byte { return []byte{byte(s) + 1} }
+// end returns the first key beyond the prefix.
+func (p prefix) end() []byte { return []byte{byte(p) + 1} }
 
-// metaLarge marks an entry of spaceData that holds a large instead of the value.
+// metaLarge marks an entry of prefixData that holds a large instead of the value.
 const metaLarge = 1
 
 // recordVersion is that of the records below.
@@ -46,11 +46,11 @@ type large struct {
 const maxParts = store.MaxValue/partSize + 1
 
 func (l large) ownerKey() []byte {
-	return binary.BigEndian.AppendUint64([]byte{byte(spaceOwner)}, l.id)
+	return binary.BigEndian.AppendUint64([]byte{byte(prefixOwner)}, l.id)
 }
 
 func (l large) partKey(i int) []byte {
-	key := binary.BigEndian.AppendUint64([]byte{byte(spacePart)}, l.id)
+	key := binary.BigEndian.AppendUint64([]byte{byte(prefixPart)}, l.id)
 	return binary.BigEndian.AppendUint32(key, uint32(i))
 }
 
@@ -102,7 +102,7 @@ func (v *largeValues) load(db *dgraph.DB) error {
 	v.byKey = map[string]large{}
 	txn := db.NewTransaction(false)
 	defer txn.Discard()
-	c := newCursor(txn, spaceOwner, nil, nil)
+	c := newCursor(txn, prefixOwner, nil, nil)
 	defer c.close()
 	for {
 		key, ok, err := c.next()
@@ -113,7 +113,7 @@ func (v *largeValues) load(db *dgraph.DB) error {
 		if err != nil {
 			return err
 		}
-		l, owner, err := unseal(spaceOwner.key(key), record)
+		l, owner, err := unseal(prefixOwner.key(key), record)
 		if err != nil {
 			return err
 		}
@@ -133,7 +133,7 @@ func (v *largeValues) load(db *dgraph.DB) error {
 // lookUp returns where the parts of key's value are; a zero large if it has none.
 func lookUp(txn *dgraph.Txn, key []byte) (l large, err error) {
 	defer caught(&err, faultsPanic())
-	stored := spaceData.key(key)
+	stored := prefixData.key(key)
 	item, err := txn.Get(stored)
 	if errors.Is(err, dgraph.ErrKeyNotFound) {
 		return large{}, nil
@@ -165,7 +165,7 @@ func (v *largeValues) stage(txn *dgraph.Txn, b *store.Batch) (*change, error) {
 	keys := make([]byte, 0, b.Bytes()+b.Len()) // One allocation: all of the batch's keys, with space.
 	for _, op := range b.Ops {
 		from := len(keys)
-		keys = append(append(keys, byte(spaceData)), op.Key...)
+		keys = append(append(keys, byte(prefixData)), op.Key...)
 		key := keys[from:len(keys):len(keys)]
 		v.release(c, op.Key)
 		var err error

@@ -12,8 +12,8 @@ import (
 	"github.com/peerd/peerd/store"
 )
 
-// keysIn counts Badger's keys in a space.
-func keysIn(t *testing.T, s *Store, in space) int {
+// keysIn counts Badger's keys under a prefix.
+func keysIn(t *testing.T, s *Store, in prefix) int {
 	t.Helper()
 	txn := s.db.NewTransaction(false)
 	defer txn.Discard()
@@ -31,7 +31,7 @@ func keysIn(t *testing.T, s *Store, in space) int {
 
 func expectParts(t *testing.T, s *Store, when string, owners, parts int) {
 	t.Helper()
-	if o, p := keysIn(t, s, spaceOwner), keysIn(t, s, spacePart); o != owners || p != parts {
+	if o, p := keysIn(t, s, prefixOwner), keysIn(t, s, prefixPart); o != owners || p != parts {
 		t.Errorf("%s: %d owners and %d parts, want %d and %d", when, o, p, owners, parts)
 	}
 	if len(s.large.byKey) != owners {
@@ -71,7 +71,7 @@ func TestManyReplacedValuesAreRemovedOverSeveralCommits(t *testing.T) {
 	if err := s.Commit(&b, false); err != nil {
 		t.Fatal(err)
 	}
-	if left := keysIn(t, s, spaceOwner); left != values-sweepAtOnce {
+	if left := keysIn(t, s, prefixOwner); left != values-sweepAtOnce {
 		t.Errorf("%d owners after the delete, want %d", left, values-sweepAtOnce)
 	}
 	set(t, s, "other", nil)
@@ -86,7 +86,7 @@ func TestPartsThatACrashLeftAreRemoved(t *testing.T) {
 	set(t, s, "gone", make([]byte, 4*partSize))
 	set(t, s, "kept", make([]byte, 3*partSize))
 	err := s.db.Update(func(txn *dgraph.Txn) error {
-		return txn.Set(spaceData.key([]byte("gone")), []byte("small"))
+		return txn.Set(prefixData.key([]byte("gone")), []byte("small"))
 	})
 	if err != nil {
 		t.Fatal(err)

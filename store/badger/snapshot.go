@@ -65,7 +65,7 @@ func (v *snapshot) Get(key []byte) (value []byte, ok bool, err error) {
 		return nil, false, err
 	}
 	defer v.leave()
-	return get(v.txn, spaceData.key(key))
+	return get(v.txn, prefixData.key(key))
 }
 
 func (v *snapshot) Scan(start, end []byte, fn func(key, value []byte) bool) error {
@@ -73,7 +73,7 @@ func (v *snapshot) Scan(start, end []byte, fn func(key, value []byte) bool) erro
 		return err
 	}
 	defer v.leave()
-	c := newCursor(v.txn, spaceData, start, end)
+	c := newCursor(v.txn, prefixData, start, end)
 	defer c.close()
 	for {
 		key, ok, err := c.next()
@@ -95,7 +95,7 @@ func (v *snapshot) ScanKeys(start, end []byte, fn func(key []byte) bool) error {
 		return err
 	}
 	defer v.leave()
-	c := newCursor(v.txn, spaceData, start, end)
+	c := newCursor(v.txn, prefixData, start, end)
 	defer c.close()
 	for {
 		key, ok, err := c.next()
@@ -108,7 +108,7 @@ func (v *snapshot) ScanKeys(start, end []byte, fn func(key []byte) bool) error {
 	}
 }
 
-// cursor goes through the records of one key space in ascending order.
+// cursor goes through the records under one prefix in ascending order.
 type cursor struct {
 	txn     *dgraph.Txn
 	it      *dgraph.Iterator
@@ -118,8 +118,8 @@ type cursor struct {
 	buf     []byte // of the latest value
 }
 
-// newCursor returns a cursor over the keys of a space in [start, end); a nil end is no bound.
-func newCursor(txn *dgraph.Txn, in space, start, end []byte) *cursor {
+// newCursor returns a cursor over the keys under a prefix in [start, end); a nil end is no bound.
+func newCursor(txn *dgraph.Txn, in prefix, start, end []byte) *cursor {
 	c := &cursor{txn: txn, first: in.key(start), end: in.end()}
 	if end != nil {
 		c.end = in.key(end)
