@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -45,7 +46,11 @@ type Bytes []byte
 // MarshalJSON implements json.Marshaler.
 func (b Bytes) MarshalJSON() ([]byte, error) {
 	if utf8.Valid(b) {
-		return json.Marshal(string(b))
+		var text bytes.Buffer
+		e := json.NewEncoder(&text)
+		e.SetEscapeHTML(false) // whoever encodes the whole says whether it goes into HTML
+		err := e.Encode(string(b))
+		return bytes.TrimSuffix(text.Bytes(), []byte("\n")), err
 	}
 	return json.Marshal(map[string][]byte{"base64": b})
 }

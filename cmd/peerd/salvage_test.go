@@ -1,0 +1,122 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestWhatOnlyAStoppedPeerHasIsSalvagedAndEnteredWhereTheOthersAre gives a store up as docs/operations.md says.
+func TestWhatOnlyAStoppedPeerHasIsSalvagedAndEnteredWhereTheOthersAre(t *testing.T) {
+	dir := t.TempDir()
+	a := run(t, filepath.Join(dir, "a"), "--name", "oslo")
+	key := filepath.Join(a.dir, "cluster.key")
+	lima := []string{"--name", "lima", "--cluster-key", key, "--join"}
+	b := run(t, filepath.Join(dir, "b"), append(lima, a.gossip)...)
+	b.ask("SET shared both-have-it")
+	b.ask("SADD fruit apple")
+	b.ask("INCRBY visits 10")
+	mustPeerd(t, "wait", "--http", a.http, "--http", b.http)
+	a.ask("SET told yes") // with it goes to the other what is here
+	mustPeerd(t, "wait", "--http", a.http, "--http", b.http)
+	a.end()
+
+	b.ask("SET greeting <hello>")
+	b.ask("HSET ann mail ann@example.com")
+	b.ask("SADD fruit pear")
+	b.ask("SREM fruit apple")
+	b.ask("INCRBY visits 5")
+	b.ask("SET bytes \xff\xfe")
+	if status, stdout, stderr := peerd(t, "salvage", b.dir); status != exitFailure || stdout != "" ||
+		!strings.Contains(stderr, b.dir) {
+		t.Errorf("salvage of a running peer: status %d, %s%s", status, stdout, stderr)
+	}
+	if status := b.end(); status != exitOK {
+		t.Fatalf("ended with status %d", status)
+	}
+	said := mustPeerd(t, "salvage", b.dir)
+	want := []string{
+		`"greeting" [string] set "<hello>"`,
+		`"ann" [map "mail" string] set "ann@example.com"`,
+		`"fruit" [set "pear"] insert`,
+		`"fruit" [set "apple"] remove`,
+		`"visits" [string] add 5, 15 in all`,
+		`"bytes" [string] set {"base64":"//4="}`,
+	}
+	if diff := cmp.Diff(want, salvaged(t, said)); diff != "" {
+		t.Errorf("salvaged (-want +got):\n%s\nof %s", diff, said)
+	}
+	if again := mustPeerd(t, "salvage", b.dir); again != said {
+		t.Errorf("salvaged again it prints %s", again)
+	}
+
+	if err := os.Rename(filepath.Join(b.dir, "store"), filepath.Join(b.dir, "store.old")); err != nil {
+		t.Fatal(err)
+	}
+	if status, _, stderr := peerd(t, "salvage", b.dir); status != exitFailure ||
+		!strings.Contains(stderr, b.dir+" has no store") {
+		t.Errorf("salvage of nothing: status %d, %s", status, stderr)
+	}
+	a = run(t, a.dir, "--name", "oslo")
+	b = run(t, b.dir, append(lima, a.gossip)...)
+	mustPeerd(t, "wait", "--http", a.http, "--http", b.http)
+	for command, want := range map[string]string{
+		"GET shared": "both-have-it", "SMEMBERS fruit": "apple", "INCRBY visits 5": "15",
+	} {
+		if got := b.ask(command); got != want {
+			t.Errorf("filled up again, %s answers %q, want %q", command, got, want)
+		}
+	}
+	mustPeerd(t, "wait", "--http", a.http, "--http", b.http)
+	if got := a.ask("GET visits"); got != "15" {
+		t.Errorf("the other has %s visits", got)
+	}
+}
+
+// salvaged returns the lines of "peerd salvage" in short: which key, the path, and what was done.
+func salvaged(t *testing.T, said string) (short []string) {
+	t.Helper()
+	for line := range strings.Lines(said) {
+		var w struct {
+			Replica string          `json:"replica"`
+			Dot     uint64          `json:"dot"`
+			Time    time.Time       `json:"time"`
+			Key     json.RawMessage `json:"key"`
+			Path    []struct {
+				Type string          `json:"type"`
+				Name json.RawMessage `json:"name"`
+			} `json:"path"`
+			Operation string          `json:"operation"`
+			Value     json.RawMessage `json:"value"`
+			Amount    int64           `json:"amount"`
+			Total     int64           `json:"total"`
+		}
+		decoder := json.NewDecoder(strings.NewReader(line))
+		decoder.DisallowUnknownFields()
+		if err := decoder.Decode(&w); err != nil || len(w.Replica) != 16 || w.Dot == 0 || w.Time.IsZero() {
+			t.Fatalf("a line that names no write (%v): %s", err, line)
+		}
+		var path []string
+		for _, step := range w.Path {
+			path = append(path, step.Type)
+			if len(step.Name) > 0 && string(step.Name) != `""` {
+				path = append(path, string(step.Name))
+			}
+		}
+		did := w.Operation
+		if len(w.Value) > 0 {
+			did += " " + string(w.Value)
+		}
+		if w.Amount != 0 {
+			did += fmt.Sprintf(" %d, %d in all", w.Amount, w.Total)
+		}
+		short = append(short, fmt.Sprintf("%s [%s] %s", w.Key, strings.Join(path, " "), did))
+	}
+	return short
+}
