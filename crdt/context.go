@@ -94,7 +94,8 @@ func (c *Context) Exceptions() []Dot {
 	return slices.SortedFunc(maps.Keys(c.cloud), Dot.Compare)
 }
 
-// Next returns the counter of the next dot that r may issue, in a context that holds all its own.
+// Next returns the counter of the next dot that r may issue: 1 if it has issued none. The context
+// must hold all of r's own.
 func (c *Context) Next(r ReplicaID) uint64 { return c.vector[r] + 1 }
 
 // Equal reports whether both hold the same dots.

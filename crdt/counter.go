@@ -13,7 +13,8 @@ var ErrOverflow = errors.New("increment would overflow 64 bits")
 
 // Counter is a sum to which replicas add. Each has one entry, its share, so a counter's size
 // depends on how many replicas have counted and not on how often. Clear takes away exactly the
-// increments that it has seen; see Counters above for how.
+// increments that it has seen; the
+// package's doc tells how (Counters).
 type Counter struct {
 	node
 }

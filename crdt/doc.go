@@ -85,10 +85,10 @@
 // A counter whose replicas each keep one cumulative entry goes wrong when a reset (a Clear, or a
 // Remove or Set of the whole) meets a concurrent increment: the increment's entry carries the sum
 // that the reset has just removed, and brings it back. Keeping an entry for each increment is
-// right, and grows without end. Here a replica's share is cumulative within an epoch, which begins with the first increment after its
-// share was removed; and a reset leaves, for each share that it removes of another replica, a
-// hidden baseline: of what that replica counted in that epoch, so much is gone. The value is the
-// sum of
+// right, and grows without end. Here a replica's share is cumulative within an epoch, which begins
+// with the first increment after its share was removed; and a reset leaves, for each share that it
+// removes of another replica, a hidden baseline: of what that replica counted in that epoch, so
+// much is gone. The value is the sum of
 //
 //	share's total − the greater of its own base and the live baselines of its epoch
 //

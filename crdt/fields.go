@@ -52,7 +52,8 @@ func (f Fields) Types(name string) Types {
 	return held
 }
 
-// Len returns the number of names. O(1) for a key that is a map of strings alone, else as All.
+// Len returns the number of names. O(1) for a key that is a map of strings alone, else as All. (The
+// number of keys of a database is O(1) too: peer.Tx.Len.)
 func (f Fields) Len() int {
 	if n, ok := f.flatLen(); ok {
 		return n
@@ -114,9 +115,10 @@ func (f Fields) names(after dotted.Address, fn func(name) bool) {
 // without counters.
 func (f Fields) Remove(name string) (existed bool, err error) { return f.named(name).clear() }
 
-// Clear removes all names, and reports whether there were any: the fields of a map, or everything there is.
-// Concurrent writes survive it. One small operation, and no scan of what holds no counters; each counter
-// that another replica has counted on costs one more, so that very many are too large for one transaction.
+// Clear removes all names, and reports whether there were any: the fields of a map, or everything
+// there is. Concurrent writes survive it. One small operation, and no scan of what holds no
+// counters; each counter that another replica has counted on costs one more, so that very many are
+// too large for one transaction.
 func (f Fields) Clear() (existed bool, err error) { return f.clear() }
 
 // Err returns why a read of the transaction failed: the first that did. What was read since is
@@ -158,8 +160,8 @@ const walkSteps = 32
 // lastType sorts after every type: with it ends an address beyond all that is under a name.
 const lastType Type = 0xff
 
-// endOf returns, for an address that ends with a container's type, one beyond all that begin with it:
-// the same name with the next type. No cell may have it, so n and t are never types.
+// endOf returns, for an address that ends with a container's type, one beyond all that begin with
+// it: the same name with the next type. No cell may have it, so n and t are never types.
 func endOf(a dotted.Address) dotted.Address {
 	last := len(a) - 1
 	if last < 0 || Type(a[last]) == lastType {

@@ -58,7 +58,8 @@ func (r Register) Set(value []byte) error {
 	return r.put(writePayload(r.tx.Time(), value), dotsOf(c, isWrite))
 }
 
-// Clear removes the values that it sees, and reports whether there were any.
+// Clear removes the values that it sees, and reports whether there were any. Concurrent ones
+// survive it.
 func (r Register) Clear() (existed bool, err error) {
 	c, err := r.cell()
 	if err != nil {

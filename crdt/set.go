@@ -31,7 +31,8 @@ func (s Set) Len() int {
 	return n
 }
 
-// All passes the elements in ascending order.
+// All passes the elements in ascending order of their bytes; long ones are ordered as Fields.All
+// says.
 func (s Set) All() iter.Seq[string] { return s.elements("") }
 
 // AllAfter passes the elements greater than the given one, which need not be there.
@@ -55,8 +56,8 @@ func (s Set) walk(after dotted.Address, fn func(elem string) bool) {
 	})
 }
 
-// Add puts elem into the set and reports whether it was not there. It writes either way, so that
-// it wins over a concurrent Remove. O(log cells).
+// Add puts elem, of at most MaxName bytes, into the set and reports whether it was not there. It
+// writes either way, so that it wins over a concurrent Remove. O(log cells).
 func (s Set) Add(elem string) (added bool, err error) {
 	e := s.named(elem)
 	c, err := e.cell()
@@ -66,7 +67,8 @@ func (s Set) Add(elem string) (added bool, err error) {
 	return !c.Visible(), e.replace(c, []byte{byte(kindMember)})
 }
 
-// Remove takes elem out of the set and reports whether it was there. O(log cells).
+// Remove takes elem out of the set and reports whether it was there; if not, it writes nothing. A
+// concurrent Add survives it. O(log cells).
 func (s Set) Remove(elem string) (existed bool, err error) {
 	e := s.named(elem)
 	c, err := e.cell()

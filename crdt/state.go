@@ -25,8 +25,8 @@ import (
 //     its context is of a cell that it lists, so cells that it does not list have nothing to lose,
 //     and a merge visits only the listed ones. That is sound as a dot belongs to one cell for ever.
 //
-// A State is used by one goroutine at a time, its views included. Payloads are shared between states
-// and never changed.
+// A State is used by one goroutine at a time, its views included. Payloads are shared between
+// states and never changed.
 type State struct {
 	cells   btree.Map[dotted.Address, dotted.Cell] // of a whole state none empty; of a delta those it lists
 	context Context
@@ -49,11 +49,13 @@ func NewState() *State { return &State{} }
 func (s *State) View() Fields { return fieldsOf(&stateTx{state: s.snapshot()}) }
 
 // Update runs fn on the keys, as a transaction of the given replica, and returns what it changed.
-// If fn returns an error, or panics, nothing changed. now decides between concurrent writes only,
-// to the millisecond.
+// If fn returns an error, which is returned, or panics, nothing changed. If it wrote nothing, the
+// delta is empty, and merging it does nothing. now decides between concurrent writes only, to the
+// millisecond.
 //
-// A replica id must not be used by two copies of a state: each copy that writes draws its own. The
-// cost is that of fn, of what it changed, and of a look at each exception of the context.
+// A replica id must not be used by two copies of a state: each copy that writes draws its own. Zero
+// is refused, and ErrMissingDots returned for an id that has written elsewhere what is not here.
+// The cost is that of fn, of what it changed, and of a look at each exception of the context.
 func (s *State) Update(
 	r ReplicaID, now time.Time, fn func(keys Fields) error,
 ) (delta *State, err error) {

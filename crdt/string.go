@@ -63,6 +63,7 @@ func startingAt(text []byte, written bool) (start amounts, ok bool) {
 }
 
 // All passes how the string reads with each of the concurrent texts, in the order of their dots.
+// The values must not be changed.
 func (s String) All() iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		c, _ := s.cell()

@@ -68,8 +68,10 @@ func bitOf(t Type) Types {
 	return unknownType
 }
 
-// Types is the types of what is stored under one name. It is zero if nothing is. It is not zero if
-// something is of a type that only a newer version knows, though none of its methods tells that.
+// Types is the types of what is stored under one name: nearly always one, as several come about
+// only where replicas make one name at once with different types. It is zero if nothing is stored.
+// It is not zero if something is of a type that only a newer version knows, though none of its
+// methods tells that.
 type Types uint8
 
 const unknownType Types = 1 << len(types)
@@ -106,7 +108,7 @@ func (ts Types) All() iter.Seq[Type] {
 	}
 }
 
-// String lists them.
+// String lists them in the order of First, as "map, string".
 func (ts Types) String() string {
 	var names []string
 	for t := range ts.All() {

@@ -15,11 +15,12 @@ import (
 // ErrBackupRuns is returned by Backup while another one of this peer runs. Nothing was written.
 var ErrBackupRuns = errors.New("a backup of this peer runs already: wait for its end")
 
-// ErrBackupDamaged is wrapped by errors about a backup that is not what was written: it was changed, or cut
-// short.
+// ErrBackupDamaged is wrapped by errors about a backup that is not what was written: it was
+// changed, or cut short.
 var ErrBackupDamaged = backup.ErrDamaged
 
-// ErrNoBackup is wrapped by errors about what is no backup, or one that another version of peerd made.
+// ErrNoBackup is wrapped by errors about what is no backup, or one that another version of peerd
+// made.
 var ErrNoBackup = backup.ErrFormat
 
 // BackupInfo says what a backup holds.
@@ -40,12 +41,13 @@ type BackupProgress struct {
 	Bytes             uint64 // of the file
 }
 
-// Backup writes a backup to w: everything that this peer holds at one moment. Reads and writes go on meanwhile,
-// but space that they free is given back only at the end. progress, unless it is nil, is called after each
-// block of about 1 MiB. Keys of the host and the cluster are not part of it.
+// Backup writes a backup to w: everything that this peer holds at one moment. Reads and writes go
+// on meanwhile, but space that they free is given back only at the end. progress, unless it is nil,
+// is called after each block of about 1 MiB. Keys of the host and the cluster are not part of it.
 //
-// It takes a few MiB of memory. It ends with an error, and then what was written is no backup, when ctx ends,
-// when the peer is closed, and when w fails; ErrBackupRuns and ErrRebuilding say that nothing was written.
+// It takes a few MiB of memory. It ends with an error, and then what was written is no backup, when
+// ctx ends, when the peer is closed, and when w fails; ErrBackupRuns and ErrRebuilding say that
+// nothing was written.
 func (p *Peer) Backup(ctx context.Context, w io.Writer, progress func(BackupProgress)) (
 	info BackupInfo, err error) {
 	if !p.backingUp.CompareAndSwap(false, true) {
@@ -134,8 +136,9 @@ func infoOf(h backup.Header, records, bytes uint64) BackupInfo {
 	return info
 }
 
-// VerifyBackup reads a backup to its end and returns what it holds. The error wraps ErrBackupDamaged or
-// ErrNoBackup if it is none that can be restored. It does not look into the records: Restore does.
+// VerifyBackup reads a backup to its end and returns what it holds. The error wraps
+// ErrBackupDamaged or ErrNoBackup if it is none that can be restored. It does not look into the
+// records: Restore does.
 func VerifyBackup(ctx context.Context, r io.Reader, progress func(BackupProgress)) (BackupInfo, error) {
 	return readBackup(ctx, r, progress, func([]backup.Record) error { return nil })
 }

@@ -21,8 +21,8 @@ import (
 	"github.com/peerd/peerd/store"
 )
 
-// Durability says when an acknowledged write survives a power failure. A crash of the process alone loses
-// nothing with any of them, except in memory.
+// Durability says when an acknowledged write survives a power failure. A crash of the process alone
+// loses nothing with any of them, except in memory.
 type Durability string
 
 const (
@@ -34,8 +34,8 @@ const (
 	None Durability = "none"
 )
 
-// Config says how a peer runs. The zero value of each field stands for its default; only Dir is required,
-// or Memory. Open copies it; Reload changes some of it.
+// Config says how a peer runs. The zero value of each field stands for its default; only Dir is
+// required, or Memory. Open copies it; Reload changes some of it.
 type Config struct {
 	// Dir is the directory for data and keys. It is created with mode 0700 if it is not there.
 	Dir string
@@ -46,10 +46,11 @@ type Config struct {
 
 	// Name is a label for people; names may repeat. Default: the host's name.
 	Name string
-	// ClusterKey is the file with the cluster's secret. Default: cluster.key in Dir, which is created if
-	// it is not there and Join is empty.
+	// ClusterKey is the file with the cluster's secret. Default: cluster.key in Dir, which is created
+	// if it is not there and Join is empty.
 	ClusterKey string
-	// Gossip is the "ip:port" for membership, TCP and UDP. Default 0.0.0.0:7946. Port 0 takes a free one.
+	// Gossip is the "ip:port" for membership, TCP and UDP. Default 0.0.0.0:7946. Port 0 takes a free
+	// one.
 	Gossip string
 	// P2P is the "ip:port" for data, TCP and QUIC. Default 0.0.0.0:7947.
 	P2P string
@@ -58,30 +59,31 @@ type Config struct {
 	Advertise string
 	// Join lists "host:port" gossip addresses of other peers. Known ones are rejoined without it.
 	Join []string
-	// Allow narrows the cluster to the peers with these ids, as Init returns them; this peer's own may be
-	// among them. Others are not connected to, and refused, though they hold the cluster's key. Empty
-	// allows every member.
+	// Allow narrows the cluster to the peers with these ids, as Init returns them; this peer's own may
+	// be among them. Others are not connected to, and refused, though they hold the cluster's key.
+	// Empty allows every member.
 	Allow []string
 
 	// Durability is Interval by default.
 	Durability Durability
-	// PushDelay is for how long a write waits, before it is sent to the other peers, for others here that
-	// go along with it: fewer messages for a later arrival. What is passed on for other peers does not
-	// wait again. At most MaxPushDelay; default 0.
+	// PushDelay is for how long a write waits, before it is sent to the other peers, for others here
+	// that go along with it: fewer messages for a later arrival. What is passed on for other peers
+	// does not wait again. At most MaxPushDelay; default 0.
 	PushDelay time.Duration
 	// LogBytes bounds the log of deltas on disk. A peer that was away for longer than the log reaches
-	// back is repaired by comparing cells, which costs more. Default 256 MiB.
+	// back is repaired by comparing cells, which costs more. In bytes; default 256 MiB.
 	LogBytes int64
 	// LogAge bounds the age of the log's deltas. Default 7 days.
 	LogAge time.Duration
 
-	// MinFree is how many bytes of the disk must stay free: with less, writes are refused, and what other
-	// peers write is not taken, until there is more. The store may need more than that for a while to do
-	// what it began; then that counts. Default a twentieth of the disk, DefaultMinFree at most.
+	// MinFree is how many bytes of the disk must stay free: with less, writes are refused, and what
+	// other peers write is not taken, until there is more. The store may need more than that for a
+	// while to do what it began; then that counts. Default a twentieth of the disk, DefaultMinFree at
+	// most.
 	MinFree int64
 
-	// MaxSkew is by how much another peer's clock may be off before it is named, in the log and in Status,
-	// and its time is not adopted. Nothing is refused or delayed for it. Default 500 ms.
+	// MaxSkew is by how much another peer's clock may be off before it is named, in the log and in
+	// Status, and its time is not adopted. Nothing is refused or delayed for it. Default 500 ms.
 	MaxSkew time.Duration
 
 	// Logger takes the peer's log. Default: nothing is logged.
@@ -122,11 +124,11 @@ const (
 	MaxKey = 64 << 10
 	// MaxValue is how long a value may be, in bytes.
 	MaxValue = 1 << 20
-	// MaxOps is how many mutations a transaction may consist of. More are refused with ErrTooLarge, as is what
-	// MaxCost bounds.
+	// MaxOps is how many mutations a transaction may consist of. More are refused with ErrTooLarge, as
+	// is what MaxCost bounds.
 	MaxOps = delta.MaxOps
-	// MaxCost bounds what a transaction writes, in bytes: for each mutation 128, twice the value, four times the
-	// names on the way to it, and 20 for each concurrent or earlier value that it replaces.
+	// MaxCost bounds what a transaction writes, in bytes: for each mutation 128, twice the value, four
+	// times the names on the way to it, and 20 for each concurrent or earlier value that it replaces.
 	MaxCost = delta.MaxCost
 )
 
@@ -170,7 +172,8 @@ type ConfigError struct {
 // Error says it in one line.
 func (e *ConfigError) Error() string { return fmt.Sprintf("%s %q: %s", e.Field, e.Value, e.Reason) }
 
-// Validate returns every problem of the configuration as a ConfigError, joined into one error, or nil.
+// Validate returns every problem of the configuration as a ConfigError, joined into one error, or
+// nil.
 func (c Config) Validate() error {
 	c = c.withDefaults()
 	var problems []error

@@ -12,6 +12,13 @@
 //		return err
 //	})
 //
+// Peers of one cluster hold copies of one secret, cluster.key, which the first of them makes. One that
+// is to join others is given a copy and the address of any of them:
+//
+//	peer.Config{Dir: "data", ClusterKey: "cluster.key", Join: []string{"10.0.0.1:7946"}}
+//
+// The programs in examples are one peer alone (embed) and two that meet (twopeers).
+//
 // # Promises
 //
 //   - An acknowledged write is not lost: it survives a crash of the process, and of the machine as

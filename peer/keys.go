@@ -22,10 +22,10 @@ const (
 
 // Keys are the files that identify a host and its cluster.
 type Keys struct {
-	HostKey    string // path
-	ClusterKey string // path
-	Created    bool   // whether the cluster's key was made now
-	PeerID     string
+	HostKey    string // path of the host's ed25519 key
+	ClusterKey string // path of the cluster's secret, which every host of it needs a copy of
+	Created    bool   // whether that was made now
+	PeerID     string // of this host, as Config.Allow names it
 }
 
 // Init makes the data directory, the host's key, and the cluster's secret where it is missing, as Open does.

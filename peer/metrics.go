@@ -12,8 +12,8 @@ import (
 type Metrics struct {
 	Status
 
-	// Transactions are the Updates that succeeded, reading ones included, Failed those that did not. Commits
-	// (see Status) are the groups that they, and other peers' deltas, were written in.
+	// Transactions are the Updates that succeeded, reading ones included, Failed those that did not.
+	// Commits (see Status) are the groups that they, and other peers' deltas, were written in.
 	Transactions, Failed uint64
 	CommitTimes          Times // of commit groups; with durability Always, the fsync included
 	SyncTimes            Times // of the fsyncs of durability Interval
@@ -36,14 +36,16 @@ type Metrics struct {
 	NotAdopted int           // times of other peers that were too far ahead
 }
 
-// Times is how long things took: Buckets[i] is how many took at most Bound(i), and longer than Bound(i-1).
+// Times is how long things took: Buckets[i] is how many took at most Bound(i), and longer than
+// Bound(i-1).
 type Times struct {
 	Buckets [22]uint64
 	Total   uint64 // how many there were
 	Sum     time.Duration
 }
 
-// Bound returns the longest time of bucket i: 16 µs, 32 µs and so on to 16.8 s. The last bucket has none: 0.
+// Bound returns the longest time of bucket i: 16 µs, 32 µs and so on to 16.8 s. The last bucket has
+// none: 0.
 func (Times) Bound(i int) time.Duration { return latency.Bound(i) }
 
 // Offered counts the deltas that other peers sent, by what became of them.

@@ -26,19 +26,21 @@ var (
 	// ErrClosed is returned by a peer that was closed, or failed. Whether a transaction that was under
 	// way then took effect is unknown.
 	ErrClosed = errors.New("the peer is closed")
-	// ErrRebuilding is returned while a damaged peer rebuilds itself from others, or waits for one that it
-	// can rebuild itself from. Nothing changed.
+	// ErrRebuilding is returned while a damaged peer rebuilds itself from others, or waits for one
+	// that it can rebuild itself from. Nothing changed.
 	ErrRebuilding = errors.New("the data here is damaged and is rebuilt from other peers: try again later")
 	// ErrReadOnly is returned by writes in a View.
 	ErrReadOnly = crdt.ErrReadOnly
-	// ErrTooLarge is returned for a transaction beyond MaxOps or MaxCost, or of which more than 4 MiB would be sent,
-	// and for the first one of a peer where 65,536 replicas have written already. Nothing changed.
+	// ErrTooLarge is returned for a transaction beyond MaxOps or MaxCost, or of which more than 4 MiB
+	// would be sent, and for the first one of a peer where 65,536 replicas have written already.
+	// Nothing changed.
 	ErrTooLarge = delta.ErrTooLarge
 	// ErrNoClusterKey is returned by Open if it is to join others and has no secret.
 	ErrNoClusterKey = errors.New("no cluster key: a host joins with the cluster's key in hand")
 )
 
-// Peer is one peer: a replica of the data on this host. Its methods may be called by many goroutines.
+// Peer is one peer: a replica of the data on this host. Its methods may be called by many
+// goroutines.
 type Peer struct {
 	cfg     Config
 	log     *slog.Logger
@@ -69,8 +71,11 @@ type Peer struct {
 	counters   counters
 }
 
-// Open opens the peer in cfg.Dir and starts it. Joins that do not answer do not delay it. ctx bounds the
-// opening alone. The error says what to do; nothing is left running then.
+// Open opens the peer in cfg.Dir and starts it. It reads all data once, to check it, so it takes
+// the longer the more there is. Joins that do not answer do not delay it. ctx bounds the opening
+// alone. After an error, which says what to do, nothing is left running: ConfigErrors for what is
+// wrong in cfg, ErrNoClusterKey, and what the store says, as store.ErrLocked if another process has
+// the directory.
 func Open(ctx context.Context, cfg Config) (*Peer, error) {
 	p, err := open(ctx, cfg)
 	if err != nil {
@@ -239,8 +244,10 @@ func (p *Peer) view(before func() moment) (v *replica.View, at moment, err error
 }
 
 // View runs fn on a snapshot of everything that is visible: all writes that this peer acknowledged,
-// and what it received, in causal order, transactions whole. fn's error is returned, or that of a read that
-// failed (see Tx). Views wait for nobody.
+// and what it received, in causal order, transactions whole. fn's error is returned, or that of a
+// read that failed (see Tx). Views wait for nobody. Many may
+// run at once, each for as long as it likes; but what is
+// deleted meanwhile takes space on the disk until they end. Writes in it return ErrReadOnly.
 func (p *Peer) View(ctx context.Context, fn func(tx *Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -256,13 +263,17 @@ func (p *Peer) View(ctx context.Context, fn func(tx *Tx) error) error {
 	return err
 }
 
-// Update runs fn as one transaction and returns when it is as durable as configured. Its writes become
-// visible together, here and on every other peer. If fn returns an error, which is returned, a read of it
-// fails (see Tx), or the transaction goes beyond a limit, nothing of it takes effect.
+// Update runs fn as one transaction and returns when it is as durable as configured. Its writes
+// become visible together, here and on every other peer. If fn returns an error, which is returned,
+// a read of it fails (see Tx), or the transaction goes beyond a limit, nothing of it takes effect.
 //
-// fn runs on the peer's commit loop: it must not wait for anything, least of all for the peer. If it panics,
-// nothing of it takes effect, and Update panics with the same value; if it ends its goroutine, the error is
-// ErrExited. If ctx ends before fn began, fn does not run.
+// fn runs on the peer's commit loop: it must not wait for anything, least of all for the peer. If
+// it panics, nothing of it takes effect, and Update panics with the same value; if it ends its
+// goroutine, the error is ErrExited. If ctx ends before fn began, fn does not run; once it has
+// begun, Update waits for its end.
+//
+// Other errors are ErrTooLarge, ErrNoSpace, ErrRebuilding, after all of which nothing has changed,
+// and ErrClosed, after which that is unknown.
 func (p *Peer) Update(ctx context.Context, fn func(tx *Tx) error) error {
 	fns := [1]func(*Tx) error{fn}
 	if errs := p.UpdateAll(ctx, fns[:]); errs != nil {
@@ -271,9 +282,11 @@ func (p *Peer) Update(ctx context.Context, fn func(tx *Tx) error) error {
 	return nil
 }
 
-// UpdateAll runs several transactions one after the other, each seeing those before it. They share commit groups, but
-// many of them need several, and transactions of others may come between. It returns when all are as durable as
-// configured: it returns one error for each of them, or nil if there is none.
+// UpdateAll runs several transactions one after the other, each seeing those before it. They share
+// commit groups, but many of them need several, and transactions of others may come between. It
+// returns when all are as durable as configured. One that fails does not keep the others from
+// taking effect: if any failed, the result has an error or nil for each, in their order, and else
+// is nil. Many small transactions cost much less so than one by one.
 func (p *Peer) UpdateAll(ctx context.Context, fns []func(tx *Tx) error) []error {
 	if err := ctx.Err(); err != nil {
 		return repeat(err, len(fns))
@@ -325,8 +338,8 @@ func repeat(err error, n int) []error {
 	return errs
 }
 
-// call runs fn on the commit loop, between two groups, and waits for it. It returns ErrClosed if the loop
-// ended before.
+// call runs fn on the commit loop, between two groups, and waits for it. It returns ErrClosed if
+// the loop ended before.
 func (p *Peer) call(fn func(l *loop)) error {
 	done := make(chan struct{})
 	select {
@@ -347,8 +360,8 @@ func (p *Peer) call(fn func(l *loop)) error {
 	}
 }
 
-// busyAfter is how long Ready, Status and Metrics wait for the commit loop, which takes a repair of 10⁶ cells
-// over in one go: for half a minute, or more. Clients of HTTP are cut off after 10 s.
+// busyAfter is how long Ready, Status and Metrics wait for the commit loop, which takes a repair of
+// 10⁶ cells over in one go: for half a minute, or more. Clients of HTTP are cut off after 10 s.
 const busyAfter = 4 * time.Second
 
 var errBusy = errors.New("the peer is busy: it takes a repair over, or its disk is slow")
@@ -380,12 +393,14 @@ func ask[T any](p *Peer, fn func(l *loop) T) (told T, err error) {
 	}
 }
 
-// Done is closed when the peer has ended: after Close, or by itself after a failure that Close returns.
+// Done is closed when the peer has ended: after Close, or by itself after a failure that Close
+// returns.
 func (p *Peer) Done() <-chan struct{} { return p.stopped }
 
-// Reload takes over what can change while a peer runs: Join, LogBytes, LogAge, MinFree and MaxSkew. The
-// other fields of cfg are checked, and have no effect. Hosts that are new in Join are looked for; members
-// that are there, or were, stay known. After an error, ErrClosed or ConfigErrors, nothing has changed.
+// Reload takes over what can change while a peer runs: Join, LogBytes, LogAge, MinFree and MaxSkew.
+// The other fields of cfg are checked, and have no effect. Hosts that are new in Join are looked
+// for; members that are there, or were, stay known. After an error, ErrClosed or ConfigErrors,
+// nothing has changed.
 func (p *Peer) Reload(cfg Config) error {
 	if err := cfg.Validate(); err != nil {
 		return err
@@ -403,8 +418,8 @@ func (p *Peer) Reload(cfg Config) error {
 	return p.net.members.SetJoin(cfg.Join)
 }
 
-// Close finishes what was accepted, leaves the cluster and releases everything; it returns when all is
-// quiet, with the failure that ended the peer before, if any. A second Close returns the same.
+// Close finishes what was accepted, leaves the cluster and releases everything; it returns when all
+// is quiet, with the failure that ended the peer before, if any. A second Close returns the same.
 func (p *Peer) Close() error {
 	p.close.Do(func() {
 		if p.net != nil {

@@ -28,8 +28,9 @@ const (
 	restoringDir = "restoring"
 )
 
-// besideStore are the files that may be in a directory into which a backup is restored: the keys and the known
-// peers of the host, which no backup holds. With them the host is the same member as before.
+// besideStore are the files that may be in a directory into which a backup is restored: the keys
+// and the known peers of the host, which no backup holds. With them the host is the same member as
+// before.
 var besideStore = []string{hostKeyFile, clusterKeyFile, knownFile}
 
 // restoreBatch is how many bytes of records one commit of a restore has.
@@ -46,11 +47,12 @@ type RestoreConfig struct {
 	Progress func(BackupProgress)
 }
 
-// Restore makes a data directory from a backup. The peer that is opened there is a new replica with the data
-// of the backup: it fetches what it lacks from its peers, and writes under an id of its own.
+// Restore makes a data directory from a backup. The peer that is opened there is a new replica with
+// the data of the backup: it fetches what it lacks from its peers, and writes under an id of its
+// own.
 //
-// The store is read back and compared with its checksums before it takes its place. After an error, of which
-// ErrNotEmpty says that nothing was touched, there is no store in the directory.
+// The store is read back and compared with its checksums before it takes its place. After an error,
+// of which ErrNotEmpty says that nothing was touched, there is no store in the directory.
 func Restore(ctx context.Context, r io.Reader, cfg RestoreConfig) (info BackupInfo, err error) {
 	if err := claim(cfg); err != nil {
 		return info, err
@@ -208,7 +210,8 @@ func commit(st store.Store, batch *store.Batch) error {
 	return err
 }
 
-// checkRestored opens a restored store as a peer would, which reads and checks every table and every cell.
+// checkRestored opens a restored store as a peer would, which reads and checks every table and
+// every cell.
 func checkRestored(info BackupInfo, dir string) (err error) {
 	st, err := badger.Open(dir, badger.Options{})
 	if err != nil {

@@ -15,9 +15,10 @@ import (
 	"github.com/peerd/peerd/internal/secret"
 )
 
-// A cluster's key is replaced in steps, each of which all members have taken before the next begins:
-// hold the new key, use it, hold no other. So any two members understand each other at any moment,
-// wherever a change ends early, and two changes at once do no harm: see docs/decisions/0013.
+// A cluster's key is replaced in steps, each of which all members have taken before the next
+// begins: hold the new key, use it, hold no other. So any two members understand each other at any
+// moment, wherever a change ends early, and two changes at once do no harm: see
+// docs/decisions/0013.
 
 var (
 	// ErrKeyChangeRuns is returned while another change of the cluster's key is begun at this peer.
@@ -60,25 +61,28 @@ type KeyHost struct {
 	Problem bool   `json:"problem"` // it is why the change is not done
 }
 
-// States of a KeyHost, beside what keeps it from going on.
+// States of a KeyHost, in the order of the steps. A host with a Problem has in its place what keeps
+// it from going on.
 const (
-	KeyAnswers  = "answers"
-	KeyAccepted = "accepts the new key"
-	KeyUsed     = "uses the new key"
-	KeyAlone    = "accepts the new key alone"
-	KeyLeftOut  = "left out"
+	KeyAnswers  = "answers"                   // nothing has changed there
+	KeyAccepted = "accepts the new key"       // beside the old one, which it uses
+	KeyUsed     = "uses the new key"          // and accepts the old one
+	KeyAlone    = "accepts the new key alone" // the old one is retired there
+	KeyLeftOut  = "left out"                  // it was named in without, and not asked
 )
 
-// RotateKey gives the cluster a new key, and has all members use it once all hold it. The old one is
-// accepted until RetireKeys. Members named in without are left out: when the old key is retired they
-// are strangers. If a member does not answer, nothing changes, and KeyChange says so; if it fails later,
-// the old key stays in use or accepted everywhere, and another call goes on with the same new key.
+// RotateKey gives the cluster a new key, and has all members use it once all hold it. The old one
+// is accepted until RetireKeys. Members named in without are left out: when the old key is retired
+// they are strangers. If a member does not answer, nothing changes, and KeyChange says so; if it
+// fails later, the old key stays in use or accepted everywhere, and another call goes on with the
+// same new key.
 func (p *Peer) RotateKey(ctx context.Context, without []string) (KeyChange, error) {
 	return p.changeClusterKey(ctx, without, (*keyChange).rotate)
 }
 
-// RetireKeys has all members accept no key but the one in use here, once all use it. If a member does
-// not answer, nothing is retired, and KeyChange says so. Members named in without are left out.
+// RetireKeys has all members accept no key but the one in use here, once all use it. If a member
+// does not answer, nothing is retired, and KeyChange says so. Members named in without are left
+// out.
 func (p *Peer) RetireKeys(ctx context.Context, without []string) (KeyChange, error) {
 	return p.changeClusterKey(ctx, without, (*keyChange).retire)
 }
@@ -110,8 +114,8 @@ type keyChange struct {
 	states  map[string]KeyHost // by peer id
 }
 
-// gather finds out who is to take part: the members that are known here, or to one of those. It reports
-// whether all answer and are known here; nothing has changed.
+// gather finds out who is to take part: the members that are known here, or to one of those. It
+// reports whether all answer and are known here; nothing has changed.
 func (c *keyChange) gather(ctx context.Context) (ok bool, err error) {
 	c.note(c.n.id.String(), c.n.p.cfg.Name, KeyAnswers, nil)
 	known := c.n.permitted(c.n.members.List())
@@ -192,8 +196,8 @@ func (c *keyChange) have(ctx context.Context, q keyRequest, state string) bool {
 	return ok
 }
 
-// all has the other members take a step. It returns the answers by the members' names, and whether all
-// have taken it. Those that joined meanwhile are asked as well.
+// all has the other members take a step. It returns the answers by the members' names, and whether
+// all have taken it. Those that joined meanwhile are asked as well.
 func (c *keyChange) all(ctx context.Context, q keyRequest, state string) (
 	answers map[string]keyAnswer, ok bool) {
 	answers, ok = map[string]keyAnswer{}, true
@@ -250,8 +254,8 @@ func (c *keyChange) result() KeyChange {
 	return out
 }
 
-// tellAll has members take a step, several at once. It returns the answer of each, or what kept it from
-// that.
+// tellAll has members take a step, several at once. It returns the answer of each, or what kept it
+// from that.
 func (n *network) tellAll(ctx context.Context, hosts []members.Member, q keyRequest) (
 	answers []keyAnswer, problems []error) {
 	answers, problems = make([]keyAnswer, len(hosts)), make([]error, len(hosts))
@@ -268,8 +272,8 @@ func (n *network) tellAll(ctx context.Context, hosts []members.Member, q keyRequ
 	return answers, problems
 }
 
-// tell has a member take a step. It is tried again for what passes: the other side may just have gone
-// over to another key, and this one not know of it yet.
+// tell has a member take a step. It is tried again for what passes: the other side may just have
+// gone over to another key, and this one not know of it yet.
 func (n *network) tell(ctx context.Context, m members.Member, q keyRequest) (keyAnswer, error) {
 	id, err := libpeer.Decode(m.ID)
 	if err != nil || !m.Alive {

@@ -16,18 +16,20 @@ import (
 	"github.com/peerd/peerd/store/badger"
 )
 
-// Salvaged is one write of a peer that no other is known to have. Its JSON is a line of "peerd salvage".
+// Salvaged is one write of a peer that no other is known to have. Its JSON is a line of "peerd
+// salvage".
 type Salvaged struct {
 	Replica string `json:"replica"`
 	Dot     uint64 `json:"dot"` // which of the replica's mutations it is
 	// Time is when it was written, by the peer's clock; left out of what is found in the cells alone.
 	Time *time.Time `json:"time,omitempty"`
 	Key  Bytes      `json:"key"`
-	// Path leads from the key to what was written: "map" and "set" with the name of a field or an element,
-	// then "string" or "flag", as in HTTP. It is empty where a whole key was cleared.
+	// Path leads from the key to what was written: "map" and "set" with the name of a field or an
+	// element, then "string" or "flag", as in HTTP. It is empty where a whole key was cleared.
 	Path []SalvagedStep `json:"path"`
-	// Operation is "set" a value, "add" to a counter, "insert" an element, "enable" a flag, "remove", "clear" all
-	// under the path, "reset", which goes with a clear and is not to be done again, or "unknown".
+	// Operation is "set" a value, "add" to a counter, "insert" an element, "enable" a flag, "remove",
+	// "clear" all under the path, "reset", which goes with a clear and is not to be done again, or
+	// "unknown".
 	Operation string `json:"operation"`
 	Value     *Bytes `json:"value,omitempty"`  // that was set
 	Amount    int64  `json:"amount,omitempty"` // that was added
@@ -55,10 +57,13 @@ func (b Bytes) MarshalJSON() ([]byte, error) {
 	return json.Marshal(map[string][]byte{"base64": b})
 }
 
-// Salvage calls fn with the writes in a stopped peer's directory that no other peer is known to have: its own, and
-// after a fork those of the version that is there, whoever wrote them. They are in the order of writing, but for those
-// that the log no longer has, which come last. What is not known is told rather than left out. It changes nothing. What
-// cannot be read is passed over, and named by the error in the end, which then wraps store.ErrCorrupt.
+// Salvage calls fn with the writes in a stopped peer's directory that no other peer is known to
+// have: its own, and after a fork those of the version that is there, whoever wrote them. They are
+// in the order of writing, but for those that the log no longer has, which come last. What is not
+// known is told rather than left out. It changes nothing, and needs the directory for itself:
+// store.ErrLocked is wrapped if a peer runs there. An error of fn ends it and is returned. What
+// cannot be read is passed over, and named by the error in the end, which then wraps
+// store.ErrCorrupt.
 func Salvage(dir string, fn func(Salvaged) error) (err error) {
 	path := filepath.Join(dir, storeDir)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {

@@ -34,28 +34,31 @@ type Status struct {
 	P2PAddrs   []string `json:"p2p_addrs"`
 	Members    []Member `json:"members"`
 
-	LogBytes      int64  `json:"log_bytes"`
-	StoreBytes    int64  `json:"store_bytes"`
-	Commits       uint64 `json:"commits"`
-	Deltas        uint64 `json:"deltas"`
+	LogBytes      int64  `json:"log_bytes"`      // of deltas on the disk: see Config.LogBytes
+	StoreBytes    int64  `json:"store_bytes"`    // of all files of the store
+	Commits       uint64 `json:"commits"`        // commit groups, since the peer was opened
+	Deltas        uint64 `json:"deltas"`         // transactions that wrote, here and elsewhere, since then
 	BytesSent     uint64 `json:"bytes_sent"`     // to other peers, in frames
 	BytesReceived uint64 `json:"bytes_received"` // from other peers, in frames
-	Repairs       uint64 `json:"repairs"`
-	Mismatches    uint64 `json:"mismatches"` // digests with the same context and another root
-	Forks         []Fork `json:"forks"`      // replicas whose mutations were issued twice
+	Repairs       uint64 `json:"repairs"`        // of this peer by comparing cells, since then
+	Mismatches    uint64 `json:"mismatches"`     // digests with the same context and another root
+	Forks         []Fork `json:"forks"`          // replicas whose mutations were issued twice
 
-	// FreeBytes is how much of the disk is free, and MinFreeBytes below how much of that writes are refused;
-	// both 0 for a peer in memory.
+	// FreeBytes is how much of the disk is free, and MinFreeBytes below how much of that writes are
+	// refused; both 0 for a peer in memory.
 	FreeBytes    uint64 `json:"free_bytes"`
 	MinFreeBytes uint64 `json:"min_free_bytes"`
 
-	// ClockSkewed names the members whose clocks are off by more than Config.MaxSkew, as seen from here.
+	// ClockSkewed names the members whose clocks are off by more than Config.MaxSkew, as seen from
+	// here.
 	ClockSkewed []string `json:"clock_skewed"`
-	// ClockWrong says that most members' clocks are off, seen from here: then it is this host's that is.
+	// ClockWrong says that most members' clocks are off, seen from here: then it is this host's that
+	// is.
 	ClockWrong bool `json:"clock_wrong"`
 }
 
-// Fork is a replica whose writes exist in two versions. Nothing is exchanged with the peers that have the other one.
+// Fork is a replica whose writes exist in two versions. Nothing is exchanged with the peers that
+// have the other one.
 type Fork struct {
 	Replica string   `json:"replica"`
 	Common  uint64   `json:"common"` // its last mutation that both versions have, as far as is known
@@ -87,15 +90,16 @@ type Member struct {
 	Alive  bool      `json:"alive"`
 	Since  time.Time `json:"since"` // when Alive last changed
 	RTTms  float64   `json:"rtt_ms"`
-	// ClockOffsetMs is how far its clock is ahead of the one here, in milliseconds, and ClockErrorMs by how
-	// much that may be wrong, either way; 0 and 0 before it is measured.
+	// ClockOffsetMs is how far its clock is ahead of the one here, in milliseconds, and ClockErrorMs
+	// by how much that may be wrong, either way; 0 and 0 before it is measured.
 	ClockOffsetMs float64 `json:"clock_offset_ms"`
 	ClockErrorMs  float64 `json:"clock_error_ms"`
 	Linked        bool    `json:"linked"` // whether a stream is open
-	// Problem says why there can be no stream: the member speaks another version of the protocol. Empty else.
+	// Problem says why there can be no stream: the member speaks another version of the protocol.
+	// Empty else.
 	Problem string `json:"problem,omitempty"`
-	// TheyLack and WeLack count mutations that the member has not and we have, and the other way round, as
-	// far as is known; without a link 0.
+	// TheyLack and WeLack count mutations that the member has not and we have, and the other way
+	// round, as far as is known; without a link 0.
 	TheyLack uint64 `json:"they_lack"`
 	WeLack   uint64 `json:"we_lack"`
 }

@@ -9,14 +9,14 @@ import (
 	"github.com/peerd/peerd/internal/replica"
 )
 
-// Tx is a transaction: a consistent view of the peer's data, with its own writes on top. Its embedded
-// Fields are the keys, and give typed handles on them: tx.Counter("visits").Add(1). It is used by the
-// function that it was passed to, on one goroutine, and not after it returned.
+// Tx is a transaction: a consistent view of the peer's data, with its own writes on top. Its
+// embedded Fields are the keys, and give typed handles on them: tx.Counter("visits").Add(1). It is
+// used by the function that it was passed to, on one goroutine, and not after it returned.
 //
 // Reads return no error. If one fails, because the disk does or what it holds is damaged, what the
-// transaction reads from then on is empty and what it writes is refused, and View, Update and their like
-// return that error, whatever the function returns: nothing has changed. A function that does something
-// else with what it read, such as sending it, asks Err before.
+// transaction reads from then on is empty and what it writes is refused, and View, Update and their
+// like return that error, whatever the function returns: nothing has changed. A function that does
+// something else with what it read, such as sending it, asks Err before.
 type Tx struct {
 	crdt.Fields
 	base keyed
@@ -44,7 +44,8 @@ var (
 
 func newTx(base keyed) *Tx { return &Tx{Fields: replica.Fields(base), base: base} }
 
-// run runs a transaction's function. A read that failed counts for more than what the function made of it.
+// run runs a transaction's function. A read that failed counts for more than what the function made
+// of it.
 func (tx *Tx) run(fn func(*Tx) error) error {
 	err := fn(tx)
 	return cmp.Or(tx.Err(), err)
@@ -60,8 +61,8 @@ func (tx *Tx) Len() int {
 	return n
 }
 
-// All passes the keys that exist, in order, each with its types. The loop may write to them. Keys of more than
-// 256 bytes sort by their first 128.
+// All passes the keys that exist, in order, each with its types. The loop may write to them. Keys
+// of more than 256 bytes sort by their first 128.
 func (tx *Tx) All() iter.Seq2[string, crdt.Types] { return tx.Keys("", "") }
 
 // AllAfter passes the keys greater than the given one, which need not exist, as All does.
@@ -75,8 +76,8 @@ func (tx *Tx) AllAfter(key string) iter.Seq2[string, crdt.Types] {
 	}
 }
 
-// Keys passes the keys that begin with prefix and are greater than after, as All does. An empty after
-// bounds nothing: the empty key is passed too.
+// Keys passes the keys that begin with prefix and are greater than after, as All does. An empty
+// after bounds nothing: the empty key is passed too.
 func (tx *Tx) Keys(prefix, after string) iter.Seq2[string, crdt.Types] {
 	return func(yield func(string, crdt.Types) bool) {
 		if tx.base.Replica() == 0 {
@@ -111,8 +112,8 @@ func typesOf(s dotted.Summary) (types crdt.Types) {
 	return types
 }
 
-// inParts reads some keys before the loop's body sees them, as what it writes would be in the way of a
-// scan.
+// inParts reads some keys before the loop's body sees them, as what it writes would be in the way
+// of a scan.
 func (tx *Tx) inParts(prefix, after string, yield func(string, crdt.Types) bool) {
 	type named struct {
 		key   string
