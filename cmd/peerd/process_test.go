@@ -48,7 +48,7 @@ func (p *process) serving(t testing.TB) *process {
 }
 
 // ask asks the daemon by the Redis protocol.
-func (p *process) ask(t *testing.T, command string) string {
+func (p *process) ask(t testing.TB, command string) string {
 	t.Helper()
 	answer, err := askRedis(p.redis, command)
 	if err != nil {
