@@ -58,6 +58,7 @@ func sampleDelta() *Delta {
 			{OpPut, dotted.KeyAddress("k\x00").Type(crdt.TypeSet).Name("e"), []byte{0x02}, nil},
 			{OpRemove, dotted.KeyAddress("gone").Type(crdt.TypeFlag), nil, []crdt.Dot{{Replica: 2, Counter: 5}}},
 			{Kind: OpClear, Address: dotted.KeyAddress("all")},
+			BaseOp([]Base{{2, 9, 0x8877665544332211}, {3, 1 << 33, 0x99}}),
 		},
 	}
 }
@@ -107,7 +108,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		for i := range d.Ops {
 			_ = d.Ops[i].Address.Shape()
-			_ = d.SeenBy(i).Has(d.Dot(i))
+			_ = d.SeenBy(i, Whole(d.Seen)).Has(d.Dot(i))
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/dotted"
@@ -31,13 +32,14 @@ const (
 	OpRemove OpKind = 1 // remove dots from a cell
 	OpClear  OpKind = 2 // remove every dot seen from every cell under a prefix
 	OpEnd    OpKind = 3 // nothing, and the replica issues no dot after it: the last op of its last delta
+	OpBase   OpKind = 4 // nothing to cells: it says bases, so that vectors leave replicas out
 )
 
 // Op is one mutation. It has a dot of its own, removals too: the First of its delta plus its index.
 type Op struct {
 	Kind    OpKind
 	Address dotted.Address // a cell; for OpClear a prefix, empty for everything
-	Payload []byte         // OpPut
+	Payload []byte         // OpPut; of an OpBase what it says
 	Removes []crdt.Dot     // OpPut, OpRemove: in the order of dots
 }
 
@@ -49,10 +51,10 @@ type Delta struct {
 	// Prev is the hash of the replica's previous delta; 0 for its first.
 	Prev Hash
 	// Deps is what the replica's context had gained since its previous delta, others' dots only: with
-	// the dots before First it is everything that this delta may have seen.
+	// the dots before First it is everything that this delta may have seen. It leaves out what Bases do.
 	Deps crdt.VersionVector
-	// Seen is the whole context at the start of the transaction. It is there only if an op is OpClear,
-	// which removes the dots in Seen and those of the delta's earlier ops.
+	// Seen is the whole context at the start of the transaction, in its short form (see Bases). It is there
+	// only if an op is OpClear, which removes the dots in Seen and those of the delta's earlier ops.
 	Seen crdt.VersionVector
 	Ops  []Op
 
@@ -83,14 +85,14 @@ func (d *Delta) Cost() int {
 	return cost
 }
 
-// SeenBy returns the dots that the i-th op, an OpClear, removes.
-func (d *Delta) SeenBy(i int) ClearSet {
-	return ClearSet{Seen: d.Seen, Replica: d.Replica, Below: d.First + uint64(i)}
+// SeenBy returns the dots that the i-th op, an OpClear, removes. seen is what Seen stands for.
+func (d *Delta) SeenBy(i int, seen Seen) ClearSet {
+	return ClearSet{Seen: seen, Replica: d.Replica, Below: d.First + uint64(i)}
 }
 
 // ClearSet is what an OpClear saw: the context of its transaction and the ops before it.
 type ClearSet struct {
-	Seen    crdt.VersionVector
+	Seen    Seen
 	Replica crdt.ReplicaID // the issuer, whose dots below Below are seen too
 	Below   uint64
 }
@@ -102,7 +104,20 @@ func (s ClearSet) Has(d crdt.Dot) bool {
 
 // Ready reports whether a replica with context seen has everything that d may have seen.
 func (d *Delta) Ready(seen crdt.VersionVector) bool {
-	return seen[d.Replica] == d.First-1 && seen.Contains(d.Deps) && seen.Contains(d.Seen)
+	return seen[d.Replica] == d.First-1 && seen.Contains(d.Deps) && seen.Contains(d.Seen) && d.based(seen)
+}
+
+// based reports whether all that the delta's bases cover is in a context: its Deps say so already, if its origin
+// keeps to the rules.
+func (d *Delta) based(seen crdt.VersionVector) bool {
+	for _, t := range d.Tables() {
+		for _, b := range t.Bases {
+			if seen[b.Replica] < b.Last {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // Encode returns the canonical bytes of d, made once. d must not change afterwards.
@@ -161,6 +176,11 @@ func (o *Op) write(w *wire.Writer) {
 		w.Uint(uint64(o.Kind))
 		w.String(string(o.Address))
 		dotted.WriteDots(w, o.Removes)
+	case OpBase:
+		w.Array(3)
+		w.Uint(uint64(o.Kind))
+		w.String(string(o.Address))
+		w.Bytes(o.Payload)
 	default:
 		w.Array(2)
 		w.Uint(uint64(o.Kind))
@@ -212,7 +232,14 @@ func (d *Delta) read(r *wire.Reader) {
 		r.Fail("a transaction of cost %d (limit %d)", d.Cost(), MaxCost)
 	case d.Deps[d.Replica] != 0:
 		r.Fail("a delta that depends on its own replica")
+	case slices.ContainsFunc(d.Tables(), d.ofOwn):
+		r.Fail("a base of its own replica")
 	}
+}
+
+// ofOwn reports whether a table says something of the delta's own replica, which goes on.
+func (d *Delta) ofOwn(t Table) bool {
+	return slices.ContainsFunc(t.Bases, func(b Base) bool { return b.Replica == d.Replica })
 }
 
 func readOp(r *wire.Reader) Op {
@@ -230,6 +257,9 @@ func readOp(r *wire.Reader) Op {
 	case OpRemove:
 		known = 3
 		o.Removes = dotted.ReadDots(r)
+	case OpBase:
+		known = 3
+		o.Payload = r.Bytes(dotted.MaxPayload)
 	case OpClear, OpEnd:
 	default:
 		r.Fail("operation of unknown kind %d: written by a newer version", o.Kind)
@@ -254,6 +284,12 @@ func (o *Op) check() error {
 			return errors.New("the end of a replica has an address")
 		}
 		return nil
+	case o.Kind == OpBase:
+		if o.Address != "" {
+			return errors.New("bases have an address")
+		}
+		_, err := o.Bases()
+		return err
 	case o.Kind != OpClear:
 		return o.Address.CheckCell()
 	case o.Address == "":

@@ -29,9 +29,20 @@ func TestDecodeRefusesDeltasThatBreakTheRules(t *testing.T) {
 		"no payload":           with(func(d *Delta) { d.Ops = []Op{{Kind: OpPut, Address: flag}} }),
 		"unknown operation":    with(func(d *Delta) { d.Ops = []Op{{Kind: 9, Address: flag}} }),
 		"an end with address":  with(func(d *Delta) { d.Ops = []Op{{Kind: OpEnd, Address: flag}} }),
-		"more after the end":   with(func(d *Delta) { d.Ops = []Op{{Kind: OpEnd}, put} }),
-		"no address":           with(func(d *Delta) { d.Ops = []Op{{Kind: OpRemove}} }),
-		"unended name":         with(func(d *Delta) { d.Ops = []Op{{Kind: OpClear, Address: "k"}} }),
+		"bases of nothing":     with(func(d *Delta) { d.Ops = []Op{BaseOp(nil)} }),
+		"bases out of order":   with(func(d *Delta) { d.Ops = []Op{BaseOp([]Base{{3, 1, 2}, {2, 1, 2}})} }),
+		"a base of no dot":     with(func(d *Delta) { d.Ops = []Op{BaseOp([]Base{{2, 0, 0}})} }),
+		"a base of its own":    with(func(d *Delta) { d.Ops = []Op{BaseOp([]Base{{1, 1, 2}})} }),
+		"bases with address": with(func(d *Delta) {
+			d.Ops = []Op{BaseOp([]Base{{2, 1, 2}})}
+			d.Ops[0].Address = flag
+		}),
+		"too many bases": with(func(d *Delta) {
+			d.Ops = []Op{BaseOp(make([]Base, MaxBases+1))}
+		}),
+		"more after the end": with(func(d *Delta) { d.Ops = []Op{{Kind: OpEnd}, put} }),
+		"no address":         with(func(d *Delta) { d.Ops = []Op{{Kind: OpRemove}} }),
+		"unended name":       with(func(d *Delta) { d.Ops = []Op{{Kind: OpClear, Address: "k"}} }),
 		"long name": with(func(d *Delta) {
 			d.Ops = []Op{{Kind: OpClear, Address: dotted.KeyAddress(strings.Repeat("k", crdt.MaxName+1))}}
 		}),
@@ -116,7 +127,7 @@ func TestClearSeesItsContextAndTheOperationsBeforeIt(t *testing.T) {
 		{dot(2, 3), true}, {dot(2, 4), false}, {dot(1, 4), true}, {dot(1, 5), true},
 		{dot(1, 6), false}, {dot(3, 1), false},
 	} {
-		if got := d.SeenBy(1).Has(c.of); got != c.want {
+		if got := d.SeenBy(1, Whole(d.Seen)).Has(c.of); got != c.want {
 			t.Errorf("the second operation removes %v: %v", c.of, got)
 		}
 	}

@@ -45,6 +45,8 @@ func Describe(op Op) Description {
 		d.Operation = "clear"
 	case OpEnd:
 		d.Operation = "end"
+	case OpBase:
+		d.Operation = "base"
 	default:
 		d.Effect = dotted.Lent.Effect(op.Payload)
 	}
