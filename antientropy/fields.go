@@ -2,6 +2,7 @@ package antientropy
 
 import (
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/wire"
 )
@@ -66,6 +67,14 @@ func readFingerprints(r *wire.Reader) []Fingerprint {
 
 // writeParts writes one flat array: for each part its address, and an array of replica, counter
 // and payload for each entry.
+func readTables(r *wire.Reader) (tables []delta.Table) {
+	n := r.Array(MaxMessage)
+	for i := 0; i < n && r.Err() == nil; i++ {
+		tables = append(tables, delta.ReadTable(r))
+	}
+	return tables
+}
+
 func writeParts(w *wire.Writer, parts []Part) {
 	w.Array(2 * len(parts))
 	for _, p := range parts {

@@ -2,6 +2,7 @@ package antientropy
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/delta"
@@ -22,6 +23,8 @@ const (
 	KindNodes Kind = 0x22
 	// KindLeaves asks for the entries of some leaves.
 	KindLeaves Kind = 0x23
+	// KindBases asks for the bases that the puller lacks, before it asks for the context.
+	KindBases Kind = 0x24
 )
 
 // Request goes from the puller to the source. Fields that its kind does not name are zero.
@@ -40,16 +43,23 @@ type Request struct {
 	Leaves []int
 	// After is where to go on: in all cells, or in the first of Leaves. (KindScan, KindLeaves)
 	After Cursor
-	// Seen is what the puller has seen of the pinned context: of entries whose dots are in it, it
-	// wants to know that they are there, and not what they hold. (KindLeaves)
-	Seen crdt.VersionVector
+	// Lacks is what the puller has not seen of the pinned context: of each replica of which that is something,
+	// the first dot. Of entries that it has seen it wants to know that they are there, and not what
+	// they hold. (KindLeaves)
+	Lacks crdt.VersionVector
+
+	// Held is the puller's context in its short form. (KindBases)
+	Held crdt.VersionVector
+	// Skip is how many tables it got for that already. (KindBases)
+	Skip int
 }
 
 // Response goes from the source to the puller. Fields that its kind does not name are zero.
 type Response struct {
 	Kind Kind
 
-	// The pinned moment. (KindPin)
+	// The pinned moment. The context travels in its short form; who hands the response to a Puller puts the long
+	// one in its place. (KindPin)
 	Context crdt.VersionVector
 	Heads   delta.Heads
 	Root    Fingerprint
@@ -60,8 +70,11 @@ type Response struct {
 	// Parts are cells in the order of leaves, then places, then dots. Entries whose dots the
 	// puller has seen come without payload. (KindScan, KindLeaves)
 	Parts []Part
-	// More says that the response ended for its size: go on behind the last of Parts.
+	// More says that the response ended for its size: go on behind the last of Parts, or of Tables.
 	More bool
+
+	// Tables are bases in the order in which the source applied them. (KindBases)
+	Tables []delta.Table
 }
 
 // EncodeRequest returns the canonical bytes of a request.
@@ -82,7 +95,11 @@ func EncodeRequest(q Request) []byte {
 			begin(w, q.Kind, 5)
 			writeIndexes(w, q.Leaves)
 			q.After.write(w)
-			dotted.WriteVector(w, q.Seen)
+			dotted.WriteVector(w, q.Lacks)
+		case KindBases:
+			begin(w, q.Kind, 2)
+			dotted.WriteVector(w, q.Held)
+			w.Uint(uint64(q.Skip))
 		default:
 			panic(fmt.Sprintf("antientropy: request of kind %#x", byte(q.Kind)))
 		}
@@ -109,8 +126,12 @@ func DecodeRequest(data []byte) (Request, error) {
 		case kind == KindLeaves && fields >= 5:
 			q.Leaves = readIndexes(r, MaxLeaves)
 			q.After = readCursor(r)
-			q.Seen = dotted.ReadVector(r)
+			q.Lacks = dotted.ReadVector(r)
 			return 5
+		case kind == KindBases && fields >= 2:
+			q.Held = dotted.ReadVector(r)
+			q.Skip = readIndex(r, math.MaxInt32)
+			return 2
 		}
 		return unknown(r, kind, fields)
 	})
@@ -138,6 +159,13 @@ func EncodeResponse(p Response) []byte {
 			begin(w, p.Kind, 2)
 			writeParts(w, p.Parts)
 			w.Bool(p.More)
+		case KindBases:
+			begin(w, p.Kind, 2)
+			w.Array(len(p.Tables))
+			for _, t := range p.Tables {
+				t.Write(w)
+			}
+			w.Bool(p.More)
 		default:
 			panic(fmt.Sprintf("antientropy: response of kind %#x", byte(p.Kind)))
 		}
@@ -161,6 +189,10 @@ func DecodeResponse(data []byte) (Response, error) {
 			return 1
 		case (kind == KindScan || kind == KindLeaves) && fields >= 2:
 			p.Parts = readParts(r)
+			p.More = r.Bool()
+			return 2
+		case kind == KindBases && fields >= 2:
+			p.Tables = readTables(r)
 			p.More = r.Bool()
 			return 2
 		}

@@ -66,7 +66,8 @@ func samples() []sample {
 		{"scan on", Request{Kind: KindScan, After: Cursor{at, dot}}},
 		{"nodes", Request{Kind: KindNodes, Level: 3, Nodes: []int{0, 17, 4095}}},
 		{"leaves", Request{Kind: KindLeaves, Leaves: []int{5, 65535}, After: Cursor{at, dot},
-			Seen: crdt.VersionVector{1: 7, 0xffffffffffffffff: 1 << 40}}},
+			Lacks: crdt.VersionVector{1: 7, 0xffffffffffffffff: 1 << 40}}},
+		{"bases", Request{Kind: KindBases, Held: crdt.VersionVector{1: 7}, Skip: 300}},
 	}
 	responses := []struct {
 		name string
@@ -79,6 +80,8 @@ func samples() []sample {
 		{"scan", Response{Kind: KindScan, Parts: parts[1:], More: true}},
 		{"nodes", Response{Kind: KindNodes, Children: []Fingerprint{f, {}, {Lo: 1}}}},
 		{"leaves", Response{Kind: KindLeaves, Parts: parts}},
+		{"bases", Response{Kind: KindBases, More: true, Tables: []delta.Table{
+			{Dot: dot, Bases: []delta.Base{{Replica: 2, Last: 9, Head: 90}, {Replica: 3, Last: 1 << 33, Head: 1}}}}}},
 	}
 	var all []sample
 	for _, q := range requests {

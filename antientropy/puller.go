@@ -45,6 +45,7 @@ type Puller struct {
 	result Result
 	pinned bool               // result holds the source's moment
 	seen   crdt.VersionVector // what both contexts hold
+	lacks  crdt.VersionVector // the first dots of the source's that this one has not
 
 	// Bootstrap.
 	loading bool
@@ -135,7 +136,7 @@ func (p *Puller) next() (q Request, done bool) {
 		return q, false
 	case len(p.leaves) > 0:
 		leaves := p.leaves[:min(len(p.leaves), MaxLeaves)]
-		return Request{Kind: KindLeaves, Leaves: leaves, After: p.after, Seen: p.seen}, false
+		return Request{Kind: KindLeaves, Leaves: leaves, After: p.after, Lacks: p.lacks}, false
 	}
 	return Request{}, true
 }
@@ -145,12 +146,15 @@ func (p *Puller) pin(resp Response) error {
 	mine, heads := p.local.Context()
 	p.result.Context, p.result.Heads, p.result.Root = resp.Context, resp.Heads, resp.Root
 	p.pinned = true
-	p.seen = crdt.VersionVector{}
+	p.seen, p.lacks = crdt.VersionVector{}, crdt.VersionVector{}
 	for r, n := range resp.Context {
 		if mine[r] == n && heads[r] != resp.Heads[r] {
 			return fmt.Errorf("%w: two histories of replica %v end at %d", ErrDiverged, r, n)
 		}
 		p.seen.Raise(r, min(n, mine[r]))
+		if n > mine[r] {
+			p.lacks[r] = mine[r] + 1
+		}
 	}
 	switch {
 	case mine.Equal(resp.Context) && p.local.Node(0, 0) != resp.Root:

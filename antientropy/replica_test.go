@@ -114,12 +114,13 @@ func (r *replica) state() state { return state{r.context, r.heads, r.cells, r.tr
 // moment is a Snapshot of a replica.
 type moment struct {
 	*replica
+	bases     *delta.Bases
 	addresses []dotted.Address
 	leaves    map[int][]dotted.Address
 }
 
 func (r *replica) pin() *moment {
-	m := &moment{replica: r.clone(), leaves: map[int][]dotted.Address{}}
+	m := &moment{replica: r.clone(), bases: &delta.Bases{}, leaves: map[int][]dotted.Address{}}
 	m.addresses = slices.SortedFunc(maps.Keys(m.cells), dotted.ComparePlaces)
 	for _, a := range m.addresses {
 		leaf := LeafIndex(LeafOf(a))
@@ -129,6 +130,10 @@ func (r *replica) pin() *moment {
 }
 
 func (m *moment) Context() (crdt.VersionVector, delta.Heads) { return m.context, m.heads }
+
+func (m *moment) Vector() crdt.VersionVector { return m.context }
+
+func (m *moment) Bases() *delta.Bases { return m.bases }
 
 func (m *moment) Node(level, index int) Fingerprint { return m.tree.Node(level, index) }
 

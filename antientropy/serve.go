@@ -35,6 +35,8 @@ func serve(src Snapshot, q Request, size int) (Response, error) {
 	switch q.Kind {
 	case KindPin:
 		return servePin(src)
+	case KindBases:
+		return serveBases(src, q, size), nil
 	case KindNodes:
 		return serveNodes(src, q), nil
 	case KindScan:
@@ -47,12 +49,33 @@ func serve(src Snapshot, q Request, size int) (Response, error) {
 }
 
 func servePin(src Snapshot) (Response, error) {
-	context, heads := src.Context()
+	context := src.Vector()
+	_, heads := src.Context()
 	if len(context) > maxContext {
 		return Response{}, fmt.Errorf("%w: %d (limit %d)",
 			ErrTooManyReplicas, len(context), maxContext)
 	}
 	return Response{Kind: KindPin, Context: context, Heads: heads, Root: src.Node(0, 0)}, nil
+}
+
+// serveBases returns the tables that are not in the puller's context, as far as the source can tell.
+func serveBases(src Snapshot, q Request, size int) Response {
+	held, _ := src.Bases().Expand(q.Held, nil)
+	p, skip := Response{Kind: KindBases}, q.Skip
+	for _, t := range src.Bases().Tables() {
+		switch bytes := partOverhead + 27*(len(t.Bases)+1); {
+		case held.Has(t.Dot):
+		case skip > 0:
+			skip--
+		case bytes > size && len(p.Tables) > 0:
+			p.More = true
+			return p
+		default:
+			p.Tables = append(p.Tables, t)
+			size -= bytes
+		}
+	}
+	return p
 }
 
 func serveNodes(src Snapshot, q Request) Response {
@@ -66,7 +89,7 @@ func serveNodes(src Snapshot, q Request) Response {
 }
 
 func serveLeaves(src Snapshot, q Request, size int) (Response, error) {
-	c := chunk{left: size, seen: q.Seen}
+	c := chunk{left: size, sees: true, lacks: q.Lacks}
 	after := q.After
 	for _, leaf := range q.Leaves {
 		if err := c.addLeaf(src, leaf, after); err != nil {
@@ -86,7 +109,7 @@ func (q *Request) check() error {
 		return fmt.Errorf("%w: "+format, append([]any{ErrBadRequest}, args...)...)
 	}
 	switch q.Kind {
-	case KindPin, KindScan:
+	case KindPin, KindScan, KindBases:
 		return nil
 	case KindNodes:
 		if q.Level < 0 || q.Level >= Levels {
@@ -124,7 +147,8 @@ func ascending(indexes []int, end int) bool {
 // chunk collects the parts of one response.
 type chunk struct {
 	left  int                // bytes until it is full
-	seen  crdt.VersionVector // entries whose payload is not wanted
+	sees  bool               // payloads are wanted only of dots that it lacks
+	lacks crdt.VersionVector // the first of them of each replica
 	parts []Part
 	more  bool // something did not fit
 }
@@ -140,7 +164,7 @@ func (c *chunk) add(a dotted.Address, cell dotted.Cell) bool {
 		if c.more {
 			break
 		}
-		if c.seen.Has(e.Dot) {
+		if first := c.lacks[e.Dot.Replica]; c.sees && (first == 0 || e.Dot.Counter < first) {
 			e.Payload = nil
 		}
 		size := entryOverhead + len(e.Payload)

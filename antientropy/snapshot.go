@@ -12,6 +12,9 @@ import (
 type Snapshot interface {
 	// Context returns the pinned context and its heads, which the session does not change.
 	Context() (crdt.VersionVector, delta.Heads)
+	// Vector returns the context's short form, and Bases what that is read with.
+	Vector() crdt.VersionVector
+	Bases() *delta.Bases
 	// Node returns a node of the tree, as Tree.Node does.
 	Node(level, index int) Fingerprint
 	// Leaf calls fn with the cells of one leaf whose address is greater than after, in the order

@@ -105,7 +105,8 @@ func (m *Mesh) compare(id NeighbourID, n *neighbour, seen crdt.VersionVector, he
 // the chains tell: they are asked for.
 func (m *Mesh) reconcile(id NeighbourID, n *neighbour, h hello, anew bool) {
 	for r, p := range m.apart[id] {
-		if !m.unissued(n, r, h.seen[r]) && (h.seen[r] == 0 || m.core.Agrees(r, h.seen[r], h.heads[r])) {
+		emptied := h.seen[r] == 0 && len(h.seen) >= h.total
+		if !m.unissued(n, r, h.seen[r]) && (emptied || m.core.Agrees(r, h.seen[r], h.heads[r])) {
 			m.rejoin(id, n, r)
 			continue
 		}

@@ -21,10 +21,17 @@ type Core interface {
 	ID() crdt.ReplicaID
 	// Whole reports whether the replica has what its context says, so that others may rely on it.
 	Whole() bool
-	// Lacks reports whether the replica lacks something of a context.
+	// Lacks reports whether the replica lacks something of a context, in its long or its short form.
 	Lacks(known crdt.VersionVector) bool
 	// Context returns the context, which the mesh does not change.
 	Context() (crdt.VersionVector, delta.Heads)
+	// Vector returns the context's short form (see delta.Bases), and Tables the bases in it, which the mesh does not
+	// change.
+	Vector() crdt.VersionVector
+	Tables() []delta.Table
+	// Expand returns what another's short form stands for, as far as the bases say that are here, and more of that
+	// other's.
+	Expand(v crdt.VersionVector, heads delta.Heads, more []delta.Table) (crdt.VersionVector, delta.Heads)
 	// State returns the digest; settled is false while the root says nothing.
 	State() (d Digest, settled bool)
 	// Heard is told what another replica has, and compares its deltas with those here.
@@ -113,6 +120,7 @@ type neighbour struct {
 	said    crdt.VersionVector // what it has, by its own word
 	stated  crdt.VersionVector // what it said that it has with the hashes of the heads
 	heads   delta.Heads        // which are these
+	listed  crdt.VersionVector // what it listed since and with its last hello, or sent: all of known, in the short form
 	told    crdt.VersionVector // what it knows that we have
 	came    crdt.VersionVector // what it sent
 	cursor  uint64             // the log's record to serve it next
@@ -131,6 +139,12 @@ type neighbour struct {
 	onTheWay uint64 // bytes of deltas sent to it and not acknowledged
 	owed     uint64 // bytes of deltas received from it and not acknowledged
 
+	unread   *hello        // its last hello, until it is known what that stands for
+	newcomer bool          // the hello is the first of its replica
+	waited   int           // ticks for that
+	tables   []delta.Table // of bases, that came with it
+	tellable int           // the next of ours that it is to be told with our last hello, if it lacks it
+
 	rest      []*delta.Delta     // of its last frame, not looked at
 	news      crdt.VersionVector // that came along with it
 	newsHeads delta.Heads
@@ -145,7 +159,7 @@ type neighbour struct {
 	chain    map[crdt.ReplicaID]bool // whose chain it asked for
 
 	// What is due to it. Flags, not queues: a message is made when the link takes it.
-	hello, answer, graft, tellBehind, tellFork, have, digest bool
+	hello, answer, graft, tellBehind, tellBases, tellFork, have, digest bool
 }
 
 // maxContext bounds the replicas in what a neighbour says that it has.
@@ -197,7 +211,7 @@ func (m *Mesh) Known(id NeighbourID) (crdt.VersionVector, bool) {
 
 // Said is Known without what was only sent to the neighbour.
 func (m *Mesh) Said(id NeighbourID) crdt.VersionVector {
-	if n := m.neighbours[id]; n != nil {
+	if n := m.neighbours[id]; n != nil && n.unread == nil {
 		return n.said
 	}
 	return nil
@@ -259,6 +273,7 @@ func (m *Mesh) Tick(repairing bool) {
 		if !n.greeted {
 			continue
 		}
+		m.readAnyway(id, n)
 		n.quiet++
 		n.have = n.have || n.quiet >= tellAlone
 		switch {
@@ -266,7 +281,7 @@ func (m *Mesh) Tick(repairing bool) {
 			n.missing = 0
 			n.apart++
 			n.hello = n.hello || n.apart >= reviewEvery
-		case !m.core.Lacks(n.known):
+		case !m.core.Lacks(n.listed):
 			n.missing = 0
 		case !repairing:
 			if n.missing++; n.missing%askEvery == patience {
@@ -301,6 +316,9 @@ func (m *Mesh) Next(id NeighbourID) ([]byte, error) {
 	if !n.greeted {
 		return nil, nil
 	}
+	if f := m.nextBases(n); f != nil {
+		return f, nil
+	}
 	if f := m.nextFork(id, n); f != nil {
 		return f, nil
 	}
@@ -317,6 +335,9 @@ func (m *Mesh) Next(id NeighbourID) ([]byte, error) {
 			delete(n.prune, id)
 		}
 		return encodePrune(ids), nil
+	}
+	if n.unread != nil {
+		return nil, nil
 	}
 	if n.lost {
 		m.findStart(n)
@@ -352,7 +373,7 @@ func (m *Mesh) Next(id NeighbourID) ([]byte, error) {
 
 func (m *Mesh) nextHello(n *neighbour) []byte {
 	seen, heads := m.core.Context()
-	h := hello{version: protocolVersion, replica: m.core.ID(), seen: seen, heads: heads,
+	h := hello{version: protocolVersion, replica: m.core.ID(), seen: m.core.Vector(), heads: heads, total: len(seen),
 		answer: n.answer, whole: m.core.Whole(), heard: n.heard}
 	n.hellos++
 	if n.graft {
@@ -366,6 +387,7 @@ func (m *Mesh) nextHello(n *neighbour) []byte {
 		slices.Sort(h.graft)
 	}
 	n.hello, n.graft, n.answer = false, false, false
+	n.tellBases, n.tellable = true, 0
 	n.told, n.quiet, n.apart = seen.Clone(), 0, 0
 	return h.encode()
 }

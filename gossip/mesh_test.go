@@ -14,13 +14,14 @@ import (
 
 // fakeCore is a replica that keeps deltas and nothing else.
 type fakeCore struct {
-	id    crdt.ReplicaID
-	seen  crdt.VersionVector
-	heads delta.Heads
-	log   []*delta.Delta // records are numbered from 1, with a delta each
-	cut   uint64         // records up to this one are gone
-	root  uint64
-	heard int
+	tables []delta.Table
+	id     crdt.ReplicaID
+	seen   crdt.VersionVector
+	heads  delta.Heads
+	log    []*delta.Delta // records are numbered from 1, with a delta each
+	cut    uint64         // records up to this one are gone
+	root   uint64
+	heard  int
 
 	forked []crdt.ReplicaID // that it finds different at all others
 	unsure bool             // its log does not reach to the fork
@@ -28,6 +29,18 @@ type fakeCore struct {
 
 func newFake(id crdt.ReplicaID) *fakeCore {
 	return &fakeCore{id: id, seen: crdt.VersionVector{}, heads: delta.Heads{}}
+}
+
+func (c *fakeCore) Vector() crdt.VersionVector { return c.seen }
+func (c *fakeCore) Tables() []delta.Table      { return c.tables }
+
+func (c *fakeCore) Expand(v crdt.VersionVector, heads delta.Heads, more []delta.Table) (
+	crdt.VersionVector, delta.Heads) {
+	var b delta.Bases
+	for _, t := range append(slices.Clone(c.tables), more...) {
+		b.Hold(t)
+	}
+	return b.Expand(v, heads)
 }
 
 func (c *fakeCore) Whole() bool                                { return true }

@@ -46,6 +46,7 @@ const (
 	kindChain  kind = 8
 	kindAck    kind = 9
 	kindFork   kind = 10
+	kindBases  kind = 11
 )
 
 // Fingerprint is 16 bytes of a digest. Mesh only compares them.
@@ -61,8 +62,9 @@ type Digest struct {
 type hello struct {
 	version uint64
 	replica crdt.ReplicaID
-	seen    crdt.VersionVector
+	seen    crdt.VersionVector // in its short form
 	heads   delta.Heads
+	total   int    // replicas in the context, those included that are left out
 	answer  bool   // send me your hello
 	whole   bool   // the sender has what its context says, and may be repaired from
 	heard   uint64 // how many of the receiver's hellos the sender has heard on this link
@@ -79,7 +81,7 @@ func frame(k kind, fn func(w *wire.Writer)) []byte {
 
 func (h hello) encode() []byte {
 	return frame(kindHello, func(w *wire.Writer) {
-		w.Array(7)
+		w.Array(8)
 		w.Uint(h.version)
 		w.Uint(uint64(h.replica))
 		delta.WriteContext(w, h.seen, h.heads)
@@ -87,11 +89,12 @@ func (h hello) encode() []byte {
 		writeReplicas(w, h.graft)
 		w.Bool(h.whole)
 		w.Uint(h.heard)
+		w.Uint(uint64(h.total))
 	})
 }
 
 func decodeHello(body []byte) (h hello, err error) {
-	err = decode(body, 7, func(r *wire.Reader) {
+	err = decode(body, 8, func(r *wire.Reader) {
 		h.version = r.Uint()
 		h.replica = crdt.ReplicaID(r.Uint())
 		h.seen, h.heads = delta.ReadContext(r)
@@ -99,6 +102,7 @@ func decodeHello(body []byte) (h hello, err error) {
 		h.graft = readReplicas(r)
 		h.whole = r.Bool()
 		h.heard = r.Uint()
+		h.total = int(min(r.Uint(), maxContext))
 		if h.version < protocolVersion {
 			r.Fail("hello of version %d, and the stream is of version %d", h.version, protocolVersion)
 		}
@@ -181,6 +185,28 @@ func encodeHave(v crdt.VersionVector, heads delta.Heads) []byte {
 func decodeHave(body []byte) (v crdt.VersionVector, heads delta.Heads, err error) {
 	err = decode(body, 1, func(r *wire.Reader) { v, heads = delta.ReadContext(r) })
 	return v, heads, err
+}
+
+// Bases are those that the sender holds and the receiver may lack, in the sender's order. They follow a hello, so that
+// it can be read.
+func encodeBases(tables []delta.Table) []byte {
+	return frame(kindBases, func(w *wire.Writer) {
+		w.Array(1)
+		w.Array(len(tables))
+		for _, t := range tables {
+			t.Write(w)
+		}
+	})
+}
+
+func decodeBases(body []byte) (tables []delta.Table, err error) {
+	err = decode(body, 1, func(r *wire.Reader) {
+		n := r.Array(MaxFrame)
+		for i := 0; i < n && r.Err() == nil; i++ {
+			tables = append(tables, delta.ReadTable(r))
+		}
+	})
+	return tables, err
 }
 
 // A fork tells that the chains of these replicas' deltas are others at the sender than at the receiver, so that

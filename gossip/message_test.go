@@ -25,7 +25,7 @@ func samples() map[string][]byte {
 	v := crdt.VersionVector{1: 3, 2: 1 << 40}
 	return map[string][]byte{
 		"hello": hello{version: protocolVersion, replica: 7, seen: v, heads: delta.Heads{1: 5, 2: 6},
-			answer: true, whole: true, heard: 3, graft: []crdt.ReplicaID{2}}.encode(),
+			answer: true, whole: true, heard: 3, total: 300, graft: []crdt.ReplicaID{2}}.encode(),
 		"deltas": encodeDeltas([][]byte{c.log[0].Encode(), c.log[1].Encode()}, v, delta.Heads{1: 5, 2: 6}),
 		"have":   encodeHave(v, delta.Heads{1: 5, 2: 6}),
 		"prune":  encodePrune([]crdt.ReplicaID{1, 2}),
@@ -33,8 +33,10 @@ func samples() map[string][]byte {
 		"digest": encodeDigest(Digest{Context: Fingerprint{1, 2}, Root: Fingerprint{3, 4}}),
 		"ask":    encodeAsk(7),
 		"ack":    encodeAck(131072),
-		"fork":   encodeFork([]crdt.ReplicaID{7}),
-		"chain":  encodeChain(Chain{Replica: 7, First: 1, Links: []ChainLink{{1, 2}, {3, 4}}}),
+		"bases": encodeBases([]delta.Table{{Dot: crdt.Dot{Replica: 7, Counter: 9},
+			Bases: []delta.Base{{Replica: 1, Last: 3, Head: 5}}}}),
+		"fork":  encodeFork([]crdt.ReplicaID{7}),
+		"chain": encodeChain(Chain{Replica: 7, First: 1, Links: []ChainLink{{1, 2}, {3, 4}}}),
 	}
 }
 

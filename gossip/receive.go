@@ -23,6 +23,9 @@ func (m *Mesh) Receive(id NeighbourID, data []byte,
 	if !n.greeted && k != kindHello {
 		return fmt.Errorf("%w: a message before hello", ErrFrame)
 	}
+	if k != kindHello && k != kindBases && n.unread != nil {
+		m.read(id, n, true)
+	}
 	switch {
 	case !m.Quarantined(id):
 		if err := m.retryGrown(n, apply); err != nil {
@@ -37,6 +40,8 @@ func (m *Mesh) Receive(id NeighbourID, data []byte,
 	switch k {
 	case kindHello:
 		return m.receiveHello(id, n, body)
+	case kindBases:
+		return m.receiveBases(id, n, body)
 	case kindDeltas:
 		return m.receiveDeltas(id, n, body, apply)
 	case kindHave:
@@ -79,7 +84,9 @@ func (m *Mesh) Receive(id NeighbourID, data []byte,
 }
 
 // inQuarantine are the messages that are taken from a neighbour in quarantine.
-var inQuarantine = map[kind]bool{kindHello: true, kindFork: true, kindAsk: true, kindChain: true, kindAck: true}
+var inQuarantine = map[kind]bool{
+	kindHello: true, kindBases: true, kindFork: true, kindAsk: true, kindChain: true, kindAck: true,
+}
 
 // errUnasked ends the link to who sends an answer to nothing.
 var errUnasked = fmt.Errorf("%w: a chain that was not asked for", ErrFrame)
@@ -88,6 +95,7 @@ var errUnasked = fmt.Errorf("%w: a chain that was not asked for", ErrFrame)
 func (m *Mesh) hears(id NeighbourID, n *neighbour, v crdt.VersionVector, heads delta.Heads) error {
 	n.known.Merge(v)
 	n.said.Merge(v)
+	n.listed.Merge(v)
 	m.compare(id, n, v, heads)
 	if len(n.known) > maxContext {
 		return fmt.Errorf("%w: a context of %d replicas", ErrFrame, len(n.known))
@@ -100,28 +108,36 @@ func (m *Mesh) receiveHello(from NeighbourID, n *neighbour, body []byte) error {
 	if err != nil {
 		return err
 	}
-	first := !n.greeted || n.replica != h.replica
-	anew := first || !h.seen.Contains(n.stated)
-	n.greeted, n.replica, n.known, n.missing = true, h.replica, h.seen, 0
-	n.said = h.seen.Clone()
+	n.newcomer = !n.greeted || n.replica != h.replica || n.unread != nil && n.newcomer
+	n.greeted, n.replica, n.missing = true, h.replica, 0
 	n.heard++
 	n.whole = h.whole && h.heard >= n.confirm
 	for _, r := range h.graft {
 		delete(n.unwanted, r)
 	}
 	n.hello = n.hello || h.answer
+	n.listed, n.tables, n.unread, n.waited = h.seen.Clone(), nil, &h, 0
+	m.read(from, n, false)
+	return nil
+}
+
+// take takes a hello whose context is in its long form.
+func (m *Mesh) take(from NeighbourID, n *neighbour, h hello) {
+	first := n.newcomer
+	anew := first || !h.seen.Contains(n.stated)
 	n.stated, n.heads = crdt.VersionVector{}, delta.Heads{}
 	if anew {
 		m.core.Forget(from)
 	}
 	m.reconcile(from, n, h, anew)
-	m.compare(from, n, h.seen, h.heads)
+	seen, heads := m.distinct(n, h.seen, h.heads)
+	m.compare(from, n, seen, heads)
+	m.core.Confirm(from, h.seen, h.heads, m.Quarantined(from))
 	n.tellFork = n.tellFork || first && m.Quarantined(from) // it may have been started anew
 	if first && !m.Quarantined(from) {
 		m.linked(n)
 	}
 	n.lost, n.due = true, true
-	return nil
 }
 
 // findStart finds where in the log a neighbour must be served from. It is not done while a frame is received: the
@@ -200,6 +216,7 @@ func (m *Mesh) takeRest(from NeighbourID, n *neighbour,
 		n.came.Raise(d.Replica, d.Last())
 		n.known.Raise(d.Replica, d.Last())
 		n.said.Raise(d.Replica, d.Last())
+		n.listed.Raise(d.Replica, d.Last())
 		switch outcome {
 		case Applied:
 			n.applied, m.grown = true, true // what waits is looked at also if the frame ends early

@@ -12,6 +12,7 @@ import (
 
 	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/replica"
 	"github.com/peerd/peerd/internal/secret"
 )
@@ -68,16 +69,21 @@ func (n *network) pull(from libpeer.ID) (result antientropy.Result, err error) {
 		return result, err
 	}
 	ask := n.asker(s)
-	pinned, err := ask(antientropy.Request{Kind: antientropy.KindPin})
+	var gathering *antientropy.Gathering
+	if err := n.p.call(func(l *loop) { gathering = antientropy.Gather(l.node.Vector()) }); err != nil {
+		return result, err
+	}
+	pinned, err := gather(gathering, ask)
 	if err != nil {
 		return result, err
 	}
 	var repair *replica.Repair
 	if callErr := n.p.call(func(l *loop) {
-		repair, err = l.beginRepair(neighbourID(from), pinned)
+		repair, err = l.beginRepair(neighbourID(from), pinned, gathering.Tables())
 	}); callErr != nil || err != nil {
 		return result, errors.Join(callErr, err)
 	}
+	pinned.Context, pinned.Heads = repair.Target()
 	p := antientropy.NewPuller(repair.Local, repair)
 	p.Start()
 	err = drive(p, pinned, n.whileRoom(ask))
@@ -112,6 +118,19 @@ func (n *network) whileRoom(ask asking) asking {
 
 // asking sends a request and waits for its response.
 type asking func(antientropy.Request) (antientropy.Response, error)
+
+// gather gets the source's context, and before that what it is read with.
+func gather(g *antientropy.Gathering, ask asking) (response antientropy.Response, err error) {
+	for q, done := g.Start(), false; !done; {
+		if response, err = ask(q); err != nil {
+			return response, err
+		}
+		if q, done, err = g.Handle(response); err != nil {
+			return response, err
+		}
+	}
+	return response, nil
+}
 
 // drive asks for what the puller needs until it has all.
 func drive(p *antientropy.Puller, response antientropy.Response, ask asking) error {
@@ -222,11 +241,12 @@ func (l *loop) pin(to gossip.NeighbourID) (*replica.Pinned, error) {
 }
 
 // beginRepair begins one of this peer from another's moment.
-func (l *loop) beginRepair(from gossip.NeighbourID, pinned antientropy.Response) (*replica.Repair, error) {
+func (l *loop) beginRepair(from gossip.NeighbourID, pinned antientropy.Response, bases []delta.Table) (
+	*replica.Repair, error) {
 	if !l.settled() {
 		return nil, l.broken
 	}
-	return l.node.BeginRepairFrom(from, pinned.Context, pinned.Heads)
+	return l.node.BeginRepairFrom(from, pinned.Context, pinned.Heads, bases...)
 }
 
 func (n *network) takeSource() bool {

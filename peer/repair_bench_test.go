@@ -111,14 +111,16 @@ func (r *benchReplica) repair(from *benchReplica) (c conversation) {
 		c.messages += 2
 		return antientropy.DecodeResponse(in)
 	}
-	pinned, err := ask(antientropy.Request{Kind: antientropy.KindPin})
+	gathering := antientropy.Gather(r.Vector())
+	pinned, err := gather(gathering, ask)
 	if err != nil {
 		r.b.Fatal(err)
 	}
-	repair, err := r.BeginRepair(pinned.Context, pinned.Heads)
+	repair, err := r.BeginRepair(pinned.Context, pinned.Heads, gathering.Tables()...)
 	if err != nil {
 		r.b.Fatal(err)
 	}
+	pinned.Context, pinned.Heads = repair.Target()
 	p := antientropy.NewPuller(repair.Local, repair)
 	p.Start()
 	if err := errors.Join(drive(p, pinned, ask), r.FinishRepair(repair)); err != nil {

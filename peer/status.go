@@ -14,8 +14,12 @@ type Status struct {
 	Name    string `json:"name"`
 	Replica string `json:"replica"` // the id under which this start writes, or will
 	PeerID  string `json:"peer_id"`
-	// VersionVector maps the id of each replica to how many of its mutations are here.
+	// VersionVector maps the id of each replica to how many of its mutations are here, but for those that are left
+	// out because they write no more.
 	VersionVector map[string]uint64 `json:"version_vector"`
+	// Replicas and Mutations count all that are here, those included that VersionVector leaves out.
+	Replicas  int    `json:"replicas"`
+	Mutations uint64 `json:"mutations"`
 	// ContextHash and Root are fingerprints of the version vector and of the data. Peers with the
 	// same ContextHash have the same Root, or one of them is damaged.
 	ContextHash string `json:"context_hash"`
@@ -112,9 +116,10 @@ func (p *Peer) Status() (Status, error) {
 	}
 	s, seen, known := told.status, told.seen, told.known
 	s.Ready = s.Reason == ""
-	for id, n := range seen {
+	for id, n := range told.listed {
 		s.VersionVector[id.String()] = n
 	}
+	s.Replicas, s.Mutations = len(seen), crdt.VersionVector{}.Missing(seen)
 	c := &p.counters
 	s.Commits, s.Deltas = c.commits.Load(), c.deltas.Load()
 	s.BytesSent, s.BytesReceived = c.sent.total(), c.received.total()
@@ -131,6 +136,7 @@ func (p *Peer) Status() (Status, error) {
 type told struct {
 	status Status
 	seen   crdt.VersionVector
+	listed crdt.VersionVector            // its short form
 	known  map[string]crdt.VersionVector // of neighbours, by peer id
 }
 
@@ -151,7 +157,7 @@ func (l *loop) tell() told {
 			known[string(id)] = v.Clone()
 		}
 	}
-	return told{s, seen.Clone(), known}
+	return told{s, seen.Clone(), l.node.Vector().Clone(), known}
 }
 
 // describe fills in what the network knows.

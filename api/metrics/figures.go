@@ -31,10 +31,12 @@ var peerFigures = []figure[*peer.Metrics]{
 		func(m *peer.Metrics) float64 { return float64(m.Deltas) }},
 
 	{gauge, "dots", "Mutations that are here, of all replicas.",
-		func(m *peer.Metrics) float64 { return float64(mutations(m)) }},
+		func(m *peer.Metrics) float64 { return float64(m.Mutations) }},
 	{gauge, "stable_dots", "Mutations here that all linked members are known to have; 0 if none is linked.",
 		func(m *peer.Metrics) float64 { return float64(m.Stable) }},
-	{gauge, "replicas", "Entries of the version vector.",
+	{gauge, "replicas", "Replicas that have written: starts of hosts.",
+		func(m *peer.Metrics) float64 { return float64(m.Replicas) }},
+	{gauge, "replicas_listed", "Entries of the version vector: others are left out because they write no more.",
 		func(m *peer.Metrics) float64 { return float64(len(m.VersionVector)) }},
 	{gauge, "deltas_waiting", "Deltas that overtook what they depend on.",
 		func(m *peer.Metrics) float64 { return float64(m.Waiting) }},
@@ -166,13 +168,6 @@ func (s sink) http(f Frontend) {
 		s.times("http_request_seconds", "How long HTTP requests took until they were answered, by route.",
 			f.Times[route], label{"route", route})
 	}
-}
-
-func mutations(m *peer.Metrics) (total uint64) {
-	for _, n := range m.VersionVector {
-		total += n
-	}
-	return total
 }
 
 func quarantined(m *peer.Metrics) int {

@@ -36,7 +36,7 @@ func everything() Config {
 	}
 	m := peer.Metrics{
 		Status: peer.Status{
-			Ready: true, VersionVector: map[string]uint64{"aa": 7, "bb": 5}, FreeBytes: 1 << 40,
+			Ready: true, VersionVector: map[string]uint64{"aa": 7}, Replicas: 2, Mutations: 12, FreeBytes: 1 << 40,
 			Members: []peer.Member{{Name: "lima\xff", PeerID: "12D3", Alive: true, WeLack: 4, RTTms: 1.5,
 				ClockOffsetMs: -2500}},
 		},

@@ -62,8 +62,8 @@ func writeStatus(out io.Writer, s peer.Status, now time.Time) error {
 	if s.MinFreeBytes > 0 {
 		fmt.Fprintf(w, "disk\t%s free, %s must be\n", size(int64(s.FreeBytes)), size(int64(s.MinFreeBytes)))
 	}
-	fmt.Fprintf(w, "context\t%s of %s by %s\n", short(s.ContextHash), plural(writes(s), "write"),
-		plural(len(s.VersionVector), "replica"))
+	fmt.Fprintf(w, "context\t%s of %s by %s\n", short(s.ContextHash), plural(s.Mutations, "write"),
+		plural(s.Replicas, "replica"))
 	fmt.Fprintf(w, "root\t%s%s\n", short(s.Root), unsettled(s))
 	if n := len(s.AcceptedKeys); n > 0 {
 		fmt.Fprintf(w, "KEYS\t%s besides the cluster's one accepted: peerd key rotate, then peerd key retire\n",
@@ -134,11 +134,4 @@ func unsettled(s peer.Status) string {
 		return ""
 	}
 	return " (removed data is still swept)"
-}
-
-func writes(s peer.Status) (total uint64) {
-	for _, n := range s.VersionVector {
-		total += n
-	}
-	return total
 }

@@ -15,8 +15,8 @@ func TestAStatusReadsAsATable(t *testing.T) {
 	status := peer.Status{
 		Name: "oslo", PeerID: "12D3KooWDJsiFu6F4Mxx7itGfCViDkrRneWnZnJrFXTaXnTXeRgP",
 		Replica:       "00000000000000aa",
-		VersionVector: map[string]uint64{"00000000000000aa": 40, "00000000000000bb": 2},
-		ContextHash:   "0123456789abcdef", Root: "fedcba9876543210", Settled: true, Ready: false,
+		VersionVector: map[string]uint64{"00000000000000aa": 40}, Replicas: 2, Mutations: 42,
+		ContextHash: "0123456789abcdef", Root: "fedcba9876543210", Settled: true, Ready: false,
 		Reason: "catching up with the other peers", Keys: 1, Cells: 1234, StoreBytes: 5 << 20,
 		FreeBytes: 3 << 30, MinFreeBytes: 1 << 30,
 		GossipAddr: "10.0.0.1:7946", Forks: []peer.Fork{{Replica: "00000000000000bb",

@@ -2,6 +2,7 @@ package delta
 
 import (
 	"maps"
+	"slices"
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/dotted"
@@ -131,6 +132,18 @@ func (b *Bases) Snapshot() *Bases {
 // Tables returns the tables in the order in which they were applied. They must not be changed.
 func (b *Bases) Tables() []Table { return b.tables[:len(b.tables):len(b.tables)] }
 
+// First returns the first n of the tables, for any goroutine. O(bases of these), unless they are all.
+func (b *Bases) First(n int) *Bases {
+	if n == len(b.tables) {
+		return b.Snapshot()
+	}
+	first := &Bases{}
+	for _, t := range b.tables[:n] {
+		first.Hold(t)
+	}
+	return first
+}
+
 // Hold adds a table that was just applied. O(bases) once after each Snapshot, else O(bases of the table).
 func (b *Bases) Hold(t Table) {
 	if b.shared || b.of == nil {
@@ -155,6 +168,13 @@ func orEmpty[K comparable, V any](m map[K]V) map[K]V {
 		return map[K]V{}
 	}
 	return m
+}
+
+// Between reports whether a replica said bases after one of its dots and up to another.
+func (b *Bases) Between(id crdt.ReplicaID, after, upTo uint64) bool {
+	return slices.ContainsFunc(b.tables, func(t Table) bool {
+		return t.Dot.Replica == id && t.Dot.Counter > after && t.Dot.Counter <= upTo
+	})
 }
 
 // LeavesOut reports whether a context that holds the bases, and so many dots of a replica, leaves it out.

@@ -33,7 +33,7 @@ func (g *Group) Apply(d *delta.Delta) (gossip.Outcome, error) {
 	case d.Prev != r.heads[d.Replica]:
 		return gossip.Astray, nil
 	}
-	exact := clearsAll(d, r.seen)
+	exact := g.clearsAll(d)
 	for i := range d.Ops {
 		if err := g.applyOp(d, i, exact); err != nil {
 			return gossip.Early, err
@@ -41,6 +41,7 @@ func (g *Group) Apply(d *delta.Delta) (gossip.Outcome, error) {
 	}
 	r.observe(d.Time, g.now)
 	r.advance(d)
+	r.hold(d)
 	g.deltas = append(g.deltas, d)
 	g.cost += d.Cost()
 	return gossip.Applied, nil
@@ -52,7 +53,7 @@ func (g *Group) applyOp(d *delta.Delta, i int, exact bool) error {
 	switch op.Kind {
 	case delta.OpClear:
 		return g.clear(d, i, exact)
-	case delta.OpEnd:
+	case delta.OpEnd, delta.OpBase:
 		return nil
 	}
 	c, err := g.load(op.Address)
@@ -75,12 +76,12 @@ func (g *Group) applyOp(d *delta.Delta, i int, exact bool) error {
 
 // clearsAll reports whether a delta that clears saw everything that is in the context, so that nothing in the
 // range of its clears survives.
-func clearsAll(d *delta.Delta, seen crdt.VersionVector) bool {
+func (g *Group) clearsAll(d *delta.Delta) bool {
 	if !slices.ContainsFunc(d.Ops, func(o delta.Op) bool { return o.Kind == delta.OpClear }) {
 		return false
 	}
-	set := d.SeenBy(0)
-	for id, n := range seen {
+	set := g.cleared(d, 0)
+	for id, n := range g.r.short {
 		if !set.Has(crdt.Dot{Replica: id, Counter: n}) {
 			return false
 		}
@@ -99,8 +100,13 @@ func (r *Replica) raise(id crdt.ReplicaID, counter uint64, head delta.Hash) {
 		r.digest = r.digest.Sub(contextEntry(id, old, r.heads[id]))
 	}
 	r.seen[id], r.heads[id] = counter, head
+	listed := r.list(id, counter, head)
 	r.ahead = true
 	r.collecting.due = r.collecting.due || head.Ends()
 	r.digest = r.digest.Add(contextEntry(id, counter, head))
-	r.gained[id] = counter
+	if listed {
+		r.gained[id] = counter
+	} else {
+		delete(r.gained, id) // the base came with it, or before
+	}
 }

@@ -42,8 +42,9 @@ const (
 type checkpoint struct {
 	reach
 	own     []ownID
-	seen    crdt.VersionVector
+	seen    crdt.VersionVector // stored in its short form
 	heads   delta.Heads
+	tables  int // of bases, with which that is read
 	time    dotted.Time
 	root    antientropy.Fingerprint // see logged
 	settled bool
@@ -95,7 +96,8 @@ func (r *Replica) freeze(now time.Time) {
 // checkpoint returns the record of the present context and log.
 func (r *Replica) checkpoint() *checkpoint {
 	c := &checkpoint{
-		reach: reach{r.log.last, r.log.next}, seen: r.seen, heads: r.heads, time: r.clock.Last(),
+		reach: reach{r.log.last, r.log.next}, seen: r.short, heads: r.heads, tables: len(r.bases.Tables()),
+		time: r.clock.Last(),
 		flip: r.flip, log: r.log,
 	}
 	c.root, c.settled = r.settledRoot()
@@ -474,7 +476,11 @@ func Durable(st store.Store) store.Position {
 	if err != nil || !ok {
 		return 0
 	}
-	c, err := decodeCheckpoint(record)
+	bases, err := loadBases(snap)
+	if err != nil {
+		return 0
+	}
+	c, err := decodeCheckpoint(record, &bases)
 	if err != nil {
 		return 0
 	}
@@ -483,11 +489,12 @@ func Durable(st store.Store) store.Position {
 
 func (c *checkpoint) encode(writeOwn func(*wire.Writer)) []byte {
 	return wire.Seal(formatVersion, keyCheckpoint, wire.Encode(func(w *wire.Writer) {
-		w.Array(9)
+		w.Array(10)
 		w.Uint(c.lsn)
 		w.Uint(uint64(c.next))
 		writeOwn(w)
 		delta.WriteContext(w, c.seen, c.heads)
+		w.Uint(uint64(c.tables))
 		w.Uint(uint64(c.time))
 		w.Bool(c.settled)
 		antientropy.WriteFingerprint(w, c.root)
@@ -500,7 +507,8 @@ func (c *checkpoint) encode(writeOwn func(*wire.Writer)) []byte {
 	}))
 }
 
-func decodeCheckpoint(record []byte) (*checkpoint, error) {
+// decodeCheckpoint reads a checkpoint, and its context with the bases that are stored: not those that are newer.
+func decodeCheckpoint(record []byte, bases *delta.Bases) (*checkpoint, error) {
 	body, err := unseal(keyCheckpoint, record)
 	if err != nil {
 		return nil, err
@@ -508,16 +516,21 @@ func decodeCheckpoint(record []byte) (*checkpoint, error) {
 	c := &checkpoint{}
 	var bad error
 	err = wire.Decode(body, func(r *wire.Reader) {
-		r.Array(9)
+		r.Array(10)
 		c.lsn, c.next = r.Uint(), store.Position(r.Uint())
 		c.own = readOwn(r)
 		c.seen, c.heads = delta.ReadContext(r)
+		if c.tables = int(r.Uint()); c.tables > len(bases.Tables()) {
+			r.Fail("a context that is read with %d tables of bases, and %d are here", c.tables, len(bases.Tables()))
+			return
+		}
+		c.seen, c.heads = bases.First(c.tables).Expand(c.seen, c.heads)
 		c.time = dotted.Time(r.Uint())
 		c.settled = r.Bool()
 		c.root = antientropy.ReadFingerprint(r)
 		if f := r.Bytes(len(body)); len(f) > 0 {
 			c.flip = &flip{}
-			bad = wire.Decode(f, func(r *wire.Reader) { *c.flip = readFlip(r) })
+			bad = wire.Decode(f, func(r *wire.Reader) { *c.flip = readFlip(r, len(f)) })
 		}
 		c.log = readIndex(r, len(body))
 	})

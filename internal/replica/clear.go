@@ -12,7 +12,7 @@ import (
 // clear does a delta's i-th operation, a clear: at once for readers, later in the store. exact says that
 // nothing under its prefix survives.
 func (g *Group) clear(d *delta.Delta, i int, exact bool) error {
-	prefix, set := d.Ops[i].Address, d.SeenBy(i)
+	prefix, set := d.Ops[i].Address, g.cleared(d, i)
 	survivors, known, err := g.survivors(d, i, exact)
 	switch {
 	case err != nil:
@@ -133,7 +133,7 @@ func (g *Group) survivors(d *delta.Delta, i int, exact bool) (found []dotted.Add
 	if exact {
 		return nil, true, nil
 	}
-	prefix, set := d.Ops[i].Address, d.SeenBy(i)
+	prefix, set := d.Ops[i].Address, g.cleared(d, i)
 	u, err := g.putUnseen(d, set)
 	if err != nil || !u.known {
 		return nil, false, err
@@ -177,7 +177,7 @@ func (g *Group) searchLog(u *unseen, set delta.ClearSet) (known bool, err error)
 	for _, d := range g.deltas {
 		stored[d.Replica] = min(stored[d.Replica], d.First-1)
 	}
-	theirs := set.Seen.Clone()
+	theirs, _ := r.Expand(g.sawBy.Seen, nil, nil)
 	theirs.Raise(set.Replica, set.Below-1)
 	lsn, covered := r.log.start(stored, theirs)
 	if !covered || r.log.last+1-lsn > maxConcurrent {

@@ -70,6 +70,7 @@ func (r *Replica) oweFor(a dotted.Address, payload []byte) {
 func (n *Node) Tick(still bool) {
 	n.Mesh.Tick(still)
 	n.countDown()
+	n.countDownBases(n.Writes)
 }
 
 func (r *Replica) countDown() {
@@ -96,7 +97,7 @@ func (r *Replica) Collecting() bool { return r.collecting.due || r.Collects() }
 
 // Collects reports whether there is something to be collected or looked for now.
 func (r *Replica) Collects() bool {
-	return r.Whole() && (r.collecting.pass || len(r.collecting.owed) > 0)
+	return r.Whole() && (r.collecting.pass || len(r.collecting.owed) > 0 || len(r.say) > 0)
 }
 
 // Collect does some of that in a group: it takes no more than half of a step, so that others get their turn. After an
@@ -104,6 +105,9 @@ func (r *Replica) Collects() bool {
 func (r *Replica) Collect(g *Group) error {
 	c := &r.collecting
 	var err error
+	if len(r.say) > 0 {
+		return r.sayBases(g)
+	}
 	if len(c.owed) > 0 {
 		err = r.collectOwed(g)
 	} else if c.pass {

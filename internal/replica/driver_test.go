@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -27,6 +28,7 @@ type world struct {
 	links   map[[2]int]*link // from, to
 	deltas  map[crdt.Dot]*delta.Delta
 	order   []*delta.Delta
+	saw     map[crdt.Dot]crdt.VersionVector // by a delta's first dot, its origin's context before it
 	nextID  crdt.ReplicaID
 	repairs []*session
 	backups []*disk // stores made from backups of some time
@@ -39,6 +41,7 @@ type world struct {
 type worldConfig struct {
 	hosts, steps int
 	crashes      bool
+	bases        bool // of anything are said, by anyone, at any time
 	maxLog       int64
 	maxDirty     int64
 	sync         bool
@@ -67,6 +70,7 @@ func newWorld(t testing.TB, seed uint64, cfg worldConfig) *world {
 	w := &world{
 		rng: rand.New(rand.NewPCG(seed, 1)), now: time.UnixMilli(1e12), cfg: cfg,
 		links: map[[2]int]*link{}, deltas: map[crdt.Dot]*delta.Delta{}, done: map[string]int{},
+		saw: map[crdt.Dot]crdt.VersionVector{},
 	}
 	for i := range cfg.hosts {
 		h := &host{i: i, disk: newDisk()}
@@ -200,6 +204,7 @@ func (w *world) commit(t testing.TB, h *host, g *Group) {
 	if err != nil {
 		t.Fatalf("host %d: commit: %v", h.i, err)
 	}
+	w.noteSeen(h, done.Deltas)
 	for _, d := range done.Deltas {
 		first := d.Dot(0)
 		if old, ok := w.deltas[first]; ok {
@@ -212,6 +217,34 @@ func (w *world) commit(t testing.TB, h *host, g *Group) {
 		w.order = append(w.order, d)
 		w.say("host %d commits %v..%d, %d ops", h.i, first, d.Last(), len(d.Ops))
 	}
+}
+
+// noteSeen notes what the origin of deltas that were just committed for the first time had seen before each.
+func (w *world) noteSeen(h *host, deltas []*delta.Delta) {
+	seen := h.node.seen.Clone()
+	for _, d := range slices.Backward(deltas) {
+		if seen[d.Replica] = d.First - 1; d.First == 1 {
+			delete(seen, d.Replica)
+		}
+		if _, known := w.saw[d.Dot(0)]; !known {
+			w.saw[d.Dot(0)] = seen.Clone()
+		}
+	}
+}
+
+// sayBases has a host say bases of whatever it may.
+func (w *world) sayBases(t testing.TB, h *host) {
+	t.Helper()
+	for _, id := range h.node.short.Replicas() {
+		if n := h.node.short[id]; h.node.mayBase(id, n) && w.rng.IntN(2) == 0 {
+			h.node.say = append(h.node.say, delta.Base{Replica: id, Last: n, Head: h.node.heads[id]})
+		}
+	}
+	if len(h.node.say) > 0 && h.node.Replica.Whole() {
+		w.commit(t, h, w.begin(t, h))
+		w.done["bases said"]++
+	}
+	h.node.say = nil
 }
 
 func (w *world) pump(t testing.TB, from, to int) bool {
@@ -336,15 +369,16 @@ func (w *world) beginRepair(t testing.TB, from, to int) {
 	if err != nil {
 		return
 	}
-	response, err := antientropy.Serve(source, antientropy.Request{Kind: antientropy.KindPin})
+	response, tables, err := gather(source, w.hosts[to].node)
 	if err != nil {
 		t.Fatal(err)
 	}
-	repair, err := w.hosts[to].node.BeginRepairFrom(name(from), response.Context, response.Heads)
+	repair, err := w.hosts[to].node.BeginRepairFrom(name(from), response.Context, response.Heads, tables...)
 	if err != nil {
 		source.Close()
 		return
 	}
+	response.Context, response.Heads = repair.Target()
 	p := antientropy.NewPuller(repair.Local, repair)
 	p.Start()
 	w.say("host %d repairs from %d", to, from)
@@ -407,6 +441,10 @@ func (w *world) step(t testing.TB) {
 	w.now = w.now.Add(time.Duration(w.rng.IntN(20)) * time.Millisecond)
 	i, j := w.rng.IntN(len(w.hosts)), w.rng.IntN(len(w.hosts))
 	h := w.hosts[i]
+	if w.cfg.bases && w.rng.IntN(12) == 0 {
+		w.sayBases(t, h)
+		return
+	}
 	switch p := w.rng.IntN(100); {
 	case p < 25:
 		w.transact(t, h)
@@ -571,6 +609,36 @@ func (w *world) checkTree(t testing.TB, h *host) {
 	if fresh.digest != h.node.digest || !fresh.seen.Equal(h.node.seen) || fresh.keys != h.node.keys {
 		t.Fatalf("host %d: the context in memory is not the stored one", h.i)
 	}
+	w.checkVectors(t, h)
+}
+
+// checkVectors compares the context with what its short form stands for, and with what its deltas had seen.
+func (w *world) checkVectors(t testing.TB, h *host) {
+	t.Helper()
+	for _, d := range w.order {
+		if saw := w.saw[d.Dot(0)]; h.node.seen.Has(d.Dot(0)) && !h.node.seen.Contains(saw) {
+			t.Fatalf("host %d holds %v without what that had seen: %v, and %v", h.i, d.Dot(0), h.node.seen, saw)
+		}
+	}
+	full, heads := h.node.Expand(h.node.Vector(), h.node.heads, nil)
+	if !full.Equal(h.node.seen) || !maps.Equal(heads, h.node.heads) {
+		t.Fatalf("host %d: the short form %v stands for %v, want %v", h.i, h.node.Vector(), full, h.node.seen)
+	}
+	for id := range h.node.seen {
+		left := h.node.bases.LeavesOut(id, h.node.seen[id], h.node.heads[id]) && id != h.node.current()
+		if _, listed := h.node.short[id]; listed == left && !h.node.ended(id) {
+			t.Fatalf("host %d: whether %v is listed is %v", h.i, id, listed)
+		}
+	}
+	for _, o := range w.hosts {
+		if full, _ := h.node.Expand(o.node.Vector(), nil, nil); !o.node.seen.Contains(full) {
+			t.Fatalf("host %d takes the vector %v of host %d for %v, it has %v", h.i, o.node.Vector(), o.i, full, o.node.seen)
+		}
+		if !h.node.Lacks(o.node.Vector()) != h.node.seen.Contains(o.node.seen) {
+			t.Fatalf("host %d: whether it lacks something of host %d", h.i, o.i)
+		}
+	}
+	w.done["left out"] += len(h.node.seen) - len(h.node.short)
 }
 
 // meaning computes the cells that a host's context stands for, from all deltas ever committed.
@@ -596,7 +664,7 @@ func (w *world) meaning(h *host) map[dotted.Address]dotted.Cell {
 				removed[r] = true
 			}
 			if op.Kind == delta.OpClear {
-				clears = append(clears, clear{op.Address, d.SeenBy(i)})
+				clears = append(clears, clear{op.Address, d.SeenBy(i, delta.Whole(w.saw[d.Dot(0)]))})
 			}
 		}
 	}

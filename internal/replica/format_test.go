@@ -20,7 +20,7 @@ import (
 func TestARecordOfAnotherFormatIsRefusedAndNotTakenForDamage(t *testing.T) {
 	keys := [][]byte{keyCheckpoint, keyRebuild, keyEra}
 	for _, kind := range []byte{prefixCell, prefixPart, prefixSummary, prefixBlob, prefixStage,
-		prefixClear, prefixSeen} {
+		prefixClear, prefixSeen, prefixBase} {
 		keys = append(keys, numbered(kind, 1))
 	}
 	for _, key := range keys {

@@ -36,8 +36,10 @@ type Group struct {
 	firstClear     uint64  // the records of its own have numbers from here on
 	added, dropped []*pendingClear
 	sawLast        map[crdt.ReplicaID]*seenSet // see saw
-	sawBy          *delta.Delta                // which has sawSet
+	sawFor         *delta.Delta                // which has sawSet
 	sawSet         *seenSet
+	sawBy          *delta.Delta // see cleared
+	sawAll         delta.Seen
 	unseen         map[crdt.ReplicaID]*unseen
 
 	deltas []*delta.Delta

@@ -17,6 +17,7 @@ const (
 	prefixStage   = 's' // s <session> <number> : a change that a repair staged
 	prefixClear   = 'y' // y <number> : a clear that is not swept yet
 	prefixSeen    = 'z' // z <number> : what clears saw
+	prefixBase    = 'e' // e <number> : a table of bases, in the order in which they were applied
 )
 
 // The single records.

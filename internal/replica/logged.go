@@ -46,7 +46,8 @@ type flip struct {
 	session uint64
 	seen    crdt.VersionVector
 	heads   delta.Heads
-	upTo    []byte // the staged change up to which it came
+	tables  []delta.Table // of the other's bases that were not here
+	upTo    []byte        // the staged change up to which it came
 }
 
 // logHeader is what stands before the body of a record: the format's version, its kind, its number.
@@ -81,16 +82,24 @@ func encodeLogged(rec logged) []byte {
 }
 
 func (f *flip) write(w *wire.Writer) {
-	w.Array(3)
+	w.Array(4)
 	w.Uint(f.session)
 	delta.WriteContext(w, f.seen, f.heads)
+	w.Array(len(f.tables))
+	for _, t := range f.tables {
+		t.Write(w)
+	}
 	w.Bytes(f.upTo)
 }
 
-func readFlip(r *wire.Reader) (f flip) {
-	r.Array(3)
+func readFlip(r *wire.Reader, limit int) (f flip) {
+	r.Array(4)
 	f.session = r.Uint()
 	f.seen, f.heads = delta.ReadContext(r)
+	n := r.Array(limit)
+	for i := 0; i < n && r.Err() == nil; i++ {
+		f.tables = append(f.tables, delta.ReadTable(r))
+	}
 	f.upTo = r.Bytes(store.MaxKey)
 	return f
 }
@@ -124,7 +133,7 @@ func decodeLogged(record []byte) (logged, error) {
 		if rec.kind == recordGroup {
 			rec.deltas, bad = readDeltas(r, len(record))
 		} else {
-			rec.flip = readFlip(r)
+			rec.flip = readFlip(r, len(record))
 		}
 		if bad == nil {
 			rec.derived = readDerived(r, len(record))

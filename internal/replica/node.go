@@ -38,11 +38,12 @@ func (n *Node) reliable() (id gossip.NeighbourID, known crdt.VersionVector) {
 
 // BeginRepairFrom is Replica.BeginRepair with a neighbour's context. If it returns ErrForked the neighbour is in
 // quarantine.
-func (n *Node) BeginRepairFrom(id gossip.NeighbourID, target crdt.VersionVector, heads delta.Heads) (*Repair, error) {
+func (n *Node) BeginRepairFrom(id gossip.NeighbourID, target crdt.VersionVector, heads delta.Heads,
+	bases ...delta.Table) (*Repair, error) {
 	if n.Quarantined(id) {
 		return nil, ErrForked
 	}
-	p, err := n.BeginRepair(target, heads)
+	p, err := n.BeginRepair(target, heads, bases...)
 	switch {
 	case err == nil:
 		p.source = id

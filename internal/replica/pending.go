@@ -23,12 +23,13 @@ type pendingClear struct {
 
 // seenSet is what clears saw, in memory and in the store once for all of them. It never changes.
 type seenSet struct {
-	number uint64 // of its record
-	vector crdt.VersionVector
+	number uint64             // of its record
+	vector crdt.VersionVector // in its short form
+	seen   delta.Seen         // what that stands for
 }
 
 func (p *pendingClear) set() delta.ClearSet {
-	return delta.ClearSet{Seen: p.seen.vector, Replica: p.replica, Below: p.below}
+	return delta.ClearSet{Seen: p.seen.seen, Replica: p.replica, Below: p.below}
 }
 
 // covers reports whether p removes all that a clear of the same prefix removes: it saw that clear, and so
@@ -190,10 +191,19 @@ func (c *clears) first() (prefix dotted.Address) {
 // saw returns the set for clears of a delta: the last one of its replica, if that differs only in what the
 // replica itself had written, which a clear names anyway.
 func (g *Group) saw(d *delta.Delta) *seenSet {
-	if g.sawBy != d {
-		g.sawBy, g.sawSet = d, g.sawAs(d)
+	if g.sawSet == nil || g.sawFor != d {
+		g.sawFor, g.sawSet = d, g.sawAs(d)
 	}
 	return g.sawSet
+}
+
+// cleared returns what a delta's i-th operation, a clear, removes. All that its vector lists is in the context, so what
+// that stands for is known.
+func (g *Group) cleared(d *delta.Delta, i int) delta.ClearSet {
+	if g.sawBy != d {
+		g.sawBy, g.sawAll = d, g.r.bases.Read(d.Seen)
+	}
+	return d.SeenBy(i, g.sawAll)
 }
 
 func (g *Group) sawAs(d *delta.Delta) *seenSet {
@@ -202,12 +212,12 @@ func (g *Group) sawAs(d *delta.Delta) *seenSet {
 		if s == nil || s.number < g.firstClear && r.uses[s.number] == 0 {
 			continue // swept
 		}
-		if sameSeen(s.vector, d.Seen, d.Replica) {
+		if r.sameSeen(s.vector, d.Seen, d.Replica) {
 			return s
 		}
 	}
 	r.lastClear++
-	s := &seenSet{r.lastClear, d.Seen}
+	s := &seenSet{r.lastClear, d.Seen, g.cleared(d, 0).Seen}
 	if g.sawLast == nil {
 		g.sawLast = map[crdt.ReplicaID]*seenSet{}
 	}
@@ -215,7 +225,12 @@ func (g *Group) sawAs(d *delta.Delta) *seenSet {
 	return s
 }
 
-func sameSeen(a, b crdt.VersionVector, but crdt.ReplicaID) bool {
+// sameSeen reports whether two short forms stand for contexts that differ only in what one replica itself had written,
+// the second having more of it. What that says of bases counts.
+func (r *Replica) sameSeen(a, b crdt.VersionVector, but crdt.ReplicaID) bool {
+	if r.bases.Between(but, a[but], b[but]) {
+		return false
+	}
 	for id, n := range a {
 		if id != but && b[id] != n {
 			return false
@@ -305,9 +320,10 @@ func encodeSeen(key []byte, v crdt.VersionVector) []byte {
 	return wire.Seal(formatVersion, key, wire.Encode(func(w *wire.Writer) { dotted.WriteVector(w, v) }))
 }
 
-func decodeSeen(key, record []byte) (*seenSet, error) {
+func decodeSeen(key, record []byte, bases *delta.Bases) (*seenSet, error) {
 	s := &seenSet{number: numberOf(key)}
 	err := decodeRecord(key, record, func(rd *wire.Reader) { s.vector = dotted.ReadVector(rd) })
+	s.seen = bases.Read(s.vector)
 	return s, err
 }
 
@@ -338,17 +354,17 @@ func (r *Replica) loadClears() error {
 	}
 	snap := r.st.Snapshot()
 	defer snap.Close()
-	return loadClears(snap, func(p *pendingClear) {
+	return loadClears(snap, &r.bases, func(p *pendingClear) {
 		r.uses[p.seen.number]++
 		r.clears.add(p)
 	}, func(number uint64) { r.lastClear = max(r.lastClear, number) })
 }
 
 // loadClears calls add with the clears of a moment that are not swept, and used with the numbers that are taken.
-func loadClears(snap store.Snapshot, add func(*pendingClear), used func(number uint64)) error {
+func loadClears(snap store.Snapshot, bases *delta.Bases, add func(*pendingClear), used func(number uint64)) error {
 	seen := map[uint64]*seenSet{}
 	err := scanRecords(snap, prefixSeen, func(key, record []byte) error {
-		s, err := decodeSeen(key, record)
+		s, err := decodeSeen(key, record, bases)
 		seen[s.number] = s
 		used(s.number)
 		return err

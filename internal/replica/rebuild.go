@@ -197,7 +197,8 @@ func (r *Replica) markRebuild(phase rebuildPhase) error {
 
 // discard removes what is there. Doing it twice is doing it once.
 func (r *Replica) discard() error {
-	kinds := []byte{prefixCell, prefixPart, prefixSummary, prefixLeaf, prefixBlob, prefixStage, prefixClear, prefixSeen}
+	kinds := []byte{prefixCell, prefixPart, prefixSummary, prefixLeaf, prefixBlob, prefixStage,
+		prefixClear, prefixSeen, prefixBase}
 	for _, kind := range kinds {
 		if err := r.removeAll([]byte{kind}, []byte{kind + 1}); err != nil {
 			return err
@@ -221,6 +222,7 @@ func (r *Replica) reset() {
 	r.id = 0
 	r.seen, r.heads, r.gained = crdt.VersionVector{}, delta.Heads{}, crdt.VersionVector{}
 	r.digest = antientropy.Fingerprint{}
+	r.based = newBased()
 	if r.saving != nil {
 		r.wanted = append(r.wanted, r.saving.wanted...)
 	}

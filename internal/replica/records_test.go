@@ -80,7 +80,7 @@ func samples() map[string]sample {
 	add("summary", at, encodeSummary(at, "key", summary, 0), readSummary)
 	add("summary-later", at, encodeSummary(at, "key", summary, 3), readSummary)
 	add("checkpoint", keyCheckpoint, point.encode(own.writeOwn), func(_, record []byte) error {
-		_, err := decodeCheckpoint(record)
+		_, err := decodeCheckpoint(record, &delta.Bases{})
 		return err
 	})
 	at = numbered(prefixClear, 6)
@@ -90,7 +90,13 @@ func samples() map[string]sample {
 	})
 	at = numbered(prefixSeen, 5)
 	add("seen", at, encodeSeen(at, crdt.VersionVector{7: 9}), func(key, record []byte) error {
-		_, err := decodeSeen(key, record)
+		_, err := decodeSeen(key, record, &delta.Bases{})
+		return err
+	})
+	at = numbered(prefixBase, 1)
+	table := delta.Table{Dot: dot, Bases: []delta.Base{{Replica: 8, Last: 2, Head: 3}, {Replica: 9, Last: 1 << 40, Head: 5}}}
+	add("base", at, encodeTable(at, table), func(key, record []byte) error {
+		_, err := decodeTable(key, record)
 		return err
 	})
 	at = stageKey(1, 2)

@@ -23,7 +23,9 @@ import (
 type Pinned struct {
 	view  *View
 	seen  crdt.VersionVector
+	short crdt.VersionVector // form of it
 	heads delta.Heads
+	bases *delta.Bases
 	tree  *antientropy.Tree
 }
 
@@ -46,7 +48,8 @@ func (r *Replica) pin() *Pinned {
 	for id, h := range r.heads {
 		heads[id] = h
 	}
-	return &Pinned{view: r.present(), seen: r.seen.Clone(), heads: heads, tree: r.tree.Clone()}
+	return &Pinned{view: r.present(), seen: r.seen.Clone(), short: r.short.Clone(), heads: heads, bases: r.Bases(),
+		tree: r.tree.Clone()}
 }
 
 // Close releases the moment.
@@ -54,6 +57,12 @@ func (p *Pinned) Close() { p.view.Close() }
 
 // Context returns the context and the hashes of its heads.
 func (p *Pinned) Context() (crdt.VersionVector, delta.Heads) { return p.seen, p.heads }
+
+// Vector returns the context's short form.
+func (p *Pinned) Vector() crdt.VersionVector { return p.short }
+
+// Bases returns the bases in the context.
+func (p *Pinned) Bases() *delta.Bases { return p.bases }
 
 // Node returns a node of the tree.
 func (p *Pinned) Node(level, index int) antientropy.Fingerprint { return p.tree.Node(level, index) }
@@ -126,6 +135,7 @@ type Repair struct {
 	source gossip.NeighbourID // whose that is; empty if it was not begun by a Node
 	target crdt.VersionVector
 	heads  delta.Heads
+	bases  []delta.Table // of the target that are not held here
 
 	batch   store.Batch
 	session uint64 // of staged changes, so that those of an aborted repair are never taken for another's
@@ -146,11 +156,17 @@ func stageKey(session, n uint64) []byte {
 // covers reports whether the repair will bring dots of d.
 func (p *Repair) covers(d *delta.Delta) bool { return p.target[d.Replica] >= d.First }
 
-// BeginRepair starts a repair with another replica's pinned context. It returns ErrBusy while clears are
-// swept or another repair runs, and ErrForked if the other's dots are others than those here.
-func (r *Replica) BeginRepair(target crdt.VersionVector, heads delta.Heads) (*Repair, error) {
+// BeginRepair starts a repair with another replica's pinned context in its short form, and what bases that has and
+// this replica lacks, in its order. It returns ErrBusy while clears are swept or another repair runs, ErrForked if the
+// other's dots are others than those here, and antientropy.ErrBadSource if context and bases do not fit.
+func (r *Replica) BeginRepair(target crdt.VersionVector, heads delta.Heads, bases ...delta.Table) (*Repair, error) {
 	if r.unsettled() {
 		return nil, ErrBusy
+	}
+	bases = slices.DeleteFunc(bases, func(t delta.Table) bool { return r.seen.Has(t.Dot) })
+	target, heads, err := r.readTarget(target, heads, bases)
+	if err != nil {
+		return nil, err
 	}
 	if err := r.dropStaged(r.repaired); err != nil {
 		return nil, err
@@ -166,9 +182,29 @@ func (r *Replica) BeginRepair(target crdt.VersionVector, heads delta.Heads) (*Re
 	}
 	r.repair = r.newRepair()
 	r.repaired = r.repair.session
-	r.repair.Local, r.repair.target, r.repair.heads = r.pin(), target, heads
+	r.repair.Local, r.repair.target, r.repair.heads, r.repair.bases = r.pin(), target, heads, bases
 	return r.repair, nil
 }
+
+// readTarget reads a source's context with its bases: of those here some may not be in it.
+func (r *Replica) readTarget(v crdt.VersionVector, heads delta.Heads, more []delta.Table) (
+	crdt.VersionVector, delta.Heads, error) {
+	all := r.basesWith(more)
+	v, heads = all.Expand(v, heads)
+	for _, t := range more {
+		fits := v.Has(t.Dot)
+		for _, b := range t.Bases {
+			fits = fits && v[b.Replica] >= b.Last && b.Replica != t.Dot.Replica
+		}
+		if !fits {
+			return nil, nil, fmt.Errorf("%w: the bases %v are not in its context", antientropy.ErrBadSource, t.Dot)
+		}
+	}
+	return v, heads, nil
+}
+
+// Target returns the source's context in its long form, with its heads. They must not be changed.
+func (p *Repair) Target() (crdt.VersionVector, delta.Heads) { return p.target, p.heads }
 
 // Repairing reports whether a repair runs.
 func (r *Replica) Repairing() bool { return r.repair != nil }
@@ -249,12 +285,17 @@ func (r *Replica) FinishRepair(p *Repair) error {
 			f.seen[id], f.heads[id] = n, p.heads[id]
 		}
 	}
+	for _, t := range p.bases {
+		if !r.seen.Has(t.Dot) {
+			f.tables = append(f.tables, t)
+		}
+	}
 	begin := logged{lsn: r.log.last + 1, kind: recordFlip, time: now, flip: f}
 	if err := r.append(begin, true); err != nil {
 		return err
 	}
 	r.flip = &f
-	r.raiseTo(f.seen, f.heads)
+	r.raiseTo(&f)
 	err := r.takeOver(now)
 	if err == nil {
 		err = r.save(now) // before it what is staged cannot go
@@ -266,10 +307,13 @@ func (r *Replica) FinishRepair(p *Repair) error {
 	return err
 }
 
-// raiseTo takes a context over.
-func (r *Replica) raiseTo(seen crdt.VersionVector, heads delta.Heads) {
-	for id, n := range seen {
-		r.raise(id, n, heads[id])
+// raiseTo takes a repair's context over.
+func (r *Replica) raiseTo(f *flip) {
+	for _, t := range f.tables {
+		r.holdTable(t)
+	}
+	for id, n := range f.seen {
+		r.raise(id, n, f.heads[id])
 	}
 }
 

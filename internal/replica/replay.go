@@ -19,10 +19,17 @@ func (r *Replica) loadContext() error {
 	if err != nil || !ok {
 		return err
 	}
-	c, err := decodeCheckpoint(record)
+	bases, err := loadBases(snap)
+	var c *checkpoint
+	if err == nil {
+		c, err = decodeCheckpoint(record, &bases)
+	}
 	if err != nil {
 		r.blind = true
 		return err
+	}
+	for _, t := range bases.Tables()[:c.tables] { // more are said again by the log
+		r.bases.Hold(t)
 	}
 	r.own, r.log, r.flip, r.saveCost = c.own, c.log, c.flip, len(record)
 	r.saved, r.durable = c.reach, c.reach
@@ -68,12 +75,13 @@ func (r *Replica) replayRecord(rec logged, at store.Position) error {
 	r.opening.root, r.opening.settled = rec.root, rec.settled
 	for _, d := range rec.deltas {
 		r.raise(d.Replica, d.Last(), d.Hash())
+		r.hold(d)
 		r.clock.Observe(d.Time, rec.time, r.cfg.MaxSkew)
 	}
 	if rec.kind == recordFlip {
 		f := rec.flip
 		r.flip = &f
-		r.raiseTo(f.seen, f.heads)
+		r.raiseTo(&f)
 	}
 	if r.damage != nil {
 		return nil
@@ -130,10 +138,10 @@ func (r *Replica) redo(rec logged) error {
 func (g *Group) redo(d *delta.Delta, i int) error {
 	op := &d.Ops[i]
 	switch op.Kind {
-	case delta.OpEnd:
+	case delta.OpEnd, delta.OpBase:
 		return nil
 	case delta.OpClear:
-		set := d.SeenBy(i)
+		set := g.cleared(d, i)
 		g.under(op.Address, func(c *cellState) bool {
 			c.now = c.now.Outside(set)
 			return true

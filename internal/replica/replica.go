@@ -67,6 +67,13 @@ type Config struct {
 	MaxDirty int64
 	// MaxBatch is about how many records one transaction of the tree takes. Default store.MaxBatchOps.
 	MaxBatch int
+	// MaxListed is how many ids of replicas that write no more a vector lists, of those that did not say that they
+	// ended, before they are left out by bases (see delta.Bases); and four times how many of those that did.
+	// Default 64.
+	MaxListed int
+	// IdleTicks is how long a replica must have written nothing to be one of the former, in ticks of a Node. Default
+	// 6,000: ten minutes.
+	IdleTicks int
 	// StepWork is how much work a step of the host does before others have their turn (see BeginStep), in units of
 	// about a microsecond. Default 5,000.
 	StepWork int
@@ -88,6 +95,12 @@ func (c Config) withDefaults() Config {
 	}
 	if c.StepWork == 0 {
 		c.StepWork = stepWork
+	}
+	if c.MaxListed == 0 {
+		c.MaxListed = maxListed
+	}
+	if c.IdleTicks == 0 {
+		c.IdleTicks = idleTicks
 	}
 	if c.MaxBatch == 0 {
 		c.MaxBatch = store.MaxBatchOps
@@ -113,6 +126,7 @@ type Replica struct {
 	gained crdt.VersionVector      // what the context gained since this replica's last delta
 	digest antientropy.Fingerprint // of seen and heads
 	clock  dotted.Clock
+	based
 
 	table     *table
 	cache     *cache
@@ -177,7 +191,7 @@ func Open(st store.Store, log store.Log, cfg Config) (*Replica, error) {
 		st: st, logs: log, cfg: cfg.withDefaults(),
 		seen: crdt.VersionVector{}, heads: delta.Heads{}, gained: crdt.VersionVector{},
 		log: newIndex(), cache: newCache(), tree: &antientropy.Tree{}, rebuild: newRebuild(),
-		across:  map[gossip.NeighbourID]bool{},
+		across: map[gossip.NeighbourID]bool{}, based: newBased(),
 		opening: opening{under: true, settled: true},
 	}
 	r.resetClears()
@@ -264,7 +278,7 @@ func (r *Replica) Counts() (keys, cells int) { return r.keys, r.cells }
 func (r *Replica) drawID() {
 	r.id, r.next = r.ID(), 0
 	r.noteOwn(r.id)
-	r.gained = r.seen.Clone()
+	r.gained = r.short.Clone()
 	delete(r.gained, r.id) // that an image of memory may have written under
 }
 

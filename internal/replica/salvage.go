@@ -36,8 +36,13 @@ func Salvage(st store.Store, log store.Log, fn func(Salvaged) error) error {
 		s.owns(own)
 		return err
 	})
+	bases, err := loadBases(s.snap)
+	if err != nil {
+		s.pass(err)
+	}
+	s.bases = bases
 	s.record(keyCheckpoint, func(record []byte) error {
-		c, err := decodeCheckpoint(record)
+		c, err := decodeCheckpoint(record, &s.bases)
 		if err == nil {
 			s.owns(c.own)
 		}
@@ -66,6 +71,7 @@ type salvage struct {
 	told   map[crdt.Dot]bool
 	gone   map[crdt.Dot]bool // that the log says was removed: the tree may still have it
 	hiding *clears
+	bases  delta.Bases
 	failed error // of fn, or of the store
 	rotten error // the first record that cannot be read
 }
@@ -143,6 +149,11 @@ func (s *salvage) tell(w Salvaged) {
 }
 
 func (s *salvage) delta(d *delta.Delta) {
+	for _, t := range d.Tables() {
+		if !slices.ContainsFunc(s.bases.Tables(), func(have delta.Table) bool { return have.Dot == t.Dot }) {
+			s.bases.Hold(t)
+		}
+	}
 	for i, op := range d.Ops {
 		for _, dot := range op.Removes {
 			if _, own := s.known[dot.Replica]; own {
@@ -150,11 +161,11 @@ func (s *salvage) delta(d *delta.Delta) {
 			}
 		}
 		switch op.Kind {
-		case delta.OpEnd:
+		case delta.OpEnd, delta.OpBase:
 			continue // it is nothing that anybody would write again
 		case delta.OpClear:
 			s.hiding.add(&pendingClear{
-				prefix: op.Address, replica: d.Replica, below: d.Dot(i).Counter, seen: &seenSet{vector: d.Seen},
+				prefix: op.Address, replica: d.Replica, below: d.Dot(i).Counter, seen: &seenSet{vector: d.Seen, seen: s.bases.Read(d.Seen)},
 			})
 		}
 		s.tell(Salvaged{Dot: d.Dot(i), Time: d.Time, Op: op})
@@ -163,7 +174,7 @@ func (s *salvage) delta(d *delta.Delta) {
 
 // cells finds what the log has no more: entries that are still there. What a clear hides is not.
 func (s *salvage) cells() {
-	err := loadClears(s.snap, func(p *pendingClear) { s.hiding.add(p) }, func(uint64) {})
+	err := loadClears(s.snap, &s.bases, func(p *pendingClear) { s.hiding.add(p) }, func(uint64) {})
 	if err != nil {
 		s.pass(err)
 	}

@@ -88,6 +88,7 @@ func (g *Group) accept(d *delta.Delta, cost int) {
 	clear(r.gained)
 	r.advance(d)
 	delete(r.gained, r.id)
+	r.hold(d)
 	g.deltas, g.own = append(g.deltas, d), r.id
 	g.cost += cost
 }
@@ -234,7 +235,7 @@ func (s *summaryState) copy() summaryState {
 func (tx *Tx) Clear(prefix dotted.Address) error {
 	g, i := tx.g, len(tx.delta.Ops)
 	if tx.delta.Seen == nil {
-		tx.delta.Seen = g.r.seen.Clone()
+		tx.delta.Seen = g.r.short.Clone()
 		tx.cost += 20 * len(tx.delta.Seen)
 	}
 	if _, err := tx.op(delta.Op{Kind: delta.OpClear, Address: prefix}); err != nil {
@@ -283,9 +284,10 @@ func (tx *Tx) Replica() crdt.ReplicaID { return tx.g.r.id }
 // Ended reports whether a replica's last delta is in the context.
 func (tx *Tx) Ended(id crdt.ReplicaID) bool { return tx.g.r.ended(id) }
 
-// Context returns everything that the transaction sees, what it wrote so far included. The caller owns it.
+// Context returns everything that the transaction sees, what it wrote so far included, in its short form. The caller
+// owns it.
 func (tx *Tx) Context() crdt.VersionVector {
-	seen := tx.g.r.seen.Clone()
+	seen := tx.g.r.short.Clone()
 	if n := len(tx.delta.Ops); n > 0 {
 		seen[tx.delta.Replica] = tx.delta.Dot(n - 1).Counter
 	}

@@ -20,6 +20,7 @@ func configOf(seed uint64) worldConfig {
 		crashes: seed%2 == 0,
 		maxLog:  []int64{1 << 30, 20_000, 2_000}[seed%3],
 		sync:    seed%7 == 0,
+		bases:   seed%4 < 2,
 	}
 }
 
@@ -56,7 +57,8 @@ func TestReplicasConvergeWhateverHappens(t *testing.T) {
 		t.Logf("%s: %d", what, total[what])
 	}
 	if *seedFlag == 0 && *seedsFlag >= 100 && !t.Failed() {
-		for _, what := range []string{"repair", "repair aborted", "crashes", "is killed", "closes", "is restored"} {
+		for _, what := range []string{"repair", "repair aborted", "crashes", "is killed", "closes", "is restored",
+			"bases said", "left out"} {
 			if total[what] == 0 {
 				t.Errorf("no run did this: %s", what)
 			}

@@ -58,3 +58,14 @@ func (h *host) endWith(fn func(g *replica.Group) error) error {
 	}
 	return h.commit(g, nil)
 }
+
+// noteBases counts what the host itself says of bases.
+func (h *host) noteBases(d *delta.Delta) {
+	if d.Replica != h.writes {
+		return
+	}
+	for _, t := range d.Tables() {
+		h.w.totals.Bases += len(t.Bases)
+		h.say("says bases %v: %v", t.Dot, t.Bases)
+	}
+}

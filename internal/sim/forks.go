@@ -29,7 +29,7 @@ const (
 
 // inQuarantine are the frames that may go to a neighbour in quarantine: hellos, questions for chains,
 // chains, and forks.
-var inQuarantine = map[byte]bool{1: true, 7: true, 8: true, 10: true}
+var inQuarantine = map[byte]bool{1: true, 7: true, 8: true, 10: true, 11: true}
 
 // drawForks makes the plan one of forks: without faults that lose writes, so that none may be
 // missing.

@@ -108,7 +108,7 @@ func (h *host) start() {
 		NewID:       h.drawID,
 		MaxLogBytes: h.w.plan.maxLog, MaxLogAge: h.w.plan.maxLogAge, MaxBatch: h.w.plan.maxBatch,
 		MaxDirty: h.w.plan.maxDirty,
-		StepWork: h.w.plan.stepWork,
+		StepWork: h.w.plan.stepWork, MaxListed: h.w.plan.maxListed, IdleTicks: h.w.plan.idleTicks,
 	})
 	if err != nil {
 		h.say("does not open: %v", err)
@@ -391,6 +391,7 @@ func (h *host) commit(g *replica.Group, asked []*transaction) error {
 		if h.w.hist.committed(d) {
 			h.w.noteFork(h, d.Dot(0))
 		}
+		h.noteBases(d)
 	}
 	h.say("commits %d deltas", len(done.Deltas))
 	h.noteContext()

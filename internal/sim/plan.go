@@ -43,6 +43,8 @@ type plan struct {
 	maxBatch   int     // writes that a storage transaction takes
 	maxDirty   int64   // bytes that may wait for a checkpoint; 0 is the core's own bound
 	stepWork   int     // of a host's loop; 0 is the core's own bound
+	maxListed  int     // ids that vectors list before bases are said; 0 is the core's own bound
+	idleTicks  int     // after which an id is idle
 	emptied    bool    // everything is deleted in the end
 	rotAlone   bool    // records rot at hosts that are cut off, with writes that nobody else has
 	putBacks   int     // of machines to images, at most
@@ -108,6 +110,10 @@ func (p *plan) drawLater(rng *rand.Rand) {
 	}
 	if rng.IntN(3) == 0 {
 		p.maxDirty = 1 << (8 + rng.IntN(10))
+	}
+	if rng.IntN(2) == 0 { // so that bases are said
+		p.maxListed, p.idleTicks = 1+rng.IntN(4), 1+rng.IntN(40)
+		p.faults = append(p.faults, Restart, Kill)
 	}
 }
 

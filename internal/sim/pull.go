@@ -18,6 +18,7 @@ type pull struct {
 	w                 *world
 	to, from          *host
 	toEpoch, frmEpoch int
+	gathering         *antientropy.Gathering
 	puller            *antientropy.Puller
 	repair            *replica.Repair
 	pinned            *replica.Pinned // at the source
@@ -35,7 +36,8 @@ func (h *host) startRepair(from gossip.NeighbourID) {
 	h.repairing = true
 	h.say("repairs from %s", from)
 	p := &pull{w: h.w, to: h, from: source, toEpoch: h.epoch, frmEpoch: source.epoch}
-	p.ask(antientropy.Request{Kind: antientropy.KindPin})
+	p.gathering = antientropy.Gather(h.node.Vector())
+	p.ask(p.gathering.Start())
 }
 
 // ask sends a request to the source.
@@ -118,11 +120,19 @@ func (p *pull) answered(data []byte) {
 func (p *pull) take(resp antientropy.Response) error {
 	h := p.to
 	if p.repair == nil {
-		repair, err := h.node.BeginRepairFrom(p.from.id, resp.Context, resp.Heads)
+		q, done, err := p.gathering.Handle(resp)
+		if err == nil && !done {
+			p.ask(q)
+			return nil
+		}
+		if err == nil {
+			p.repair, err = h.node.BeginRepairFrom(p.from.id, resp.Context, resp.Heads, p.gathering.Tables()...)
+		}
 		if err != nil {
 			return p.ends(err)
 		}
-		p.repair, p.puller = repair, antientropy.NewPuller(repair.Local, repair)
+		resp.Context, resp.Heads = p.repair.Target()
+		p.puller = antientropy.NewPuller(p.repair.Local, p.repair)
 		p.puller.Start()
 	}
 	q, done, err := p.puller.Handle(resp)

@@ -51,7 +51,7 @@ func (w *world) agree() {
 		}
 	}
 	end := w.now + agreeWithin
-	for !w.agreed() || w.collecting() {
+	for !w.agreed() || w.collecting() || w.basing() {
 		if w.now >= end {
 			w.fail("no agreement within %v:%s", agreeWithin, w.describe())
 		}
@@ -88,6 +88,11 @@ func (w *world) pass(d time.Duration) {
 // collecting reports whether some host has baselines to look for.
 func (w *world) collecting() bool {
 	return slices.ContainsFunc(w.members(), func(h *host) bool { return h.up() && h.node.Collecting() })
+}
+
+// basing reports whether some host has bases to say.
+func (w *world) basing() bool {
+	return slices.ContainsFunc(w.members(), func(h *host) bool { return h.up() && h.node.Basing() })
 }
 
 // agreed reports whether all hosts are well and hold the same.

@@ -69,6 +69,7 @@ type Totals struct {
 	Messages   int // that arrived
 	Repairs    int // that were completed
 	Rebuilds   int // that were completed
+	Bases      int // ids of which bases were said
 	Faults     [faultKinds]int
 	Violations int
 }
@@ -83,6 +84,7 @@ func (t *Totals) Add(o Totals) {
 	t.Messages += o.Messages
 	t.Repairs += o.Repairs
 	t.Rebuilds += o.Rebuilds
+	t.Bases += o.Bases
 	for i, n := range o.Faults {
 		t.Faults[i] += n
 	}
@@ -93,7 +95,8 @@ func (t *Totals) Add(o Totals) {
 func (t Totals) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "worlds=%d hours=%.2f events=%d operations=%d reads=%d messages=%d repairs=%d "+
-		"rebuilds=%d", t.Worlds, t.Time.Hours(), t.Events, t.Operations, t.Reads, t.Messages, t.Repairs, t.Rebuilds)
+		"rebuilds=%d bases=%d", t.Worlds, t.Time.Hours(), t.Events, t.Operations, t.Reads, t.Messages, t.Repairs,
+		t.Rebuilds, t.Bases)
 	for f, n := range t.Faults {
 		fmt.Fprintf(&b, " %v=%d", Fault(f), n)
 	}
