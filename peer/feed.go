@@ -16,6 +16,7 @@ type feed struct {
 	at     moment
 	recent []record // the newest ones, without a gap, while there are watches
 	bytes  int      // of their deltas
+	bases  *delta.Bases
 	open   int      // watches
 	wake   chan struct{}
 	wanted map[crdt.ReplicaID][]wanted
@@ -26,8 +27,8 @@ type moment struct {
 	// epoch is raised whenever the content changes by other than the log's deltas: by a repair. Moments
 	// of different epochs have no history between them.
 	epoch uint64
-	next  uint64             // number of the log record that will be written next
-	seen  crdt.VersionVector // the context
+	next  uint64     // number of the log record that will be written next
+	seen  delta.Seen // the context
 }
 
 // record is a record of the log: what one commit group applied.
@@ -49,13 +50,18 @@ type wanted struct {
 	here    chan struct{}
 }
 
-// committed tells of one more record of the log.
-func (f *feed) committed(number uint64, deltas []*delta.Delta) {
+// committed tells of one more record of the log, and by which bases vectors leave ids out from now on; nil if there are
+// no new ones.
+func (f *feed) committed(number uint64, deltas []*delta.Delta, bases *delta.Bases) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, d := range deltas {
 		f.at.seen.Raise(d.Replica, d.Last())
 		f.serve(d.Replica)
+	}
+	if bases != nil {
+		f.bases = bases
+		f.at.seen = bases.Read(bases.Shorten(f.at.seen.Vector()))
 	}
 	if number != f.at.next {
 		f.at.epoch++
@@ -68,11 +74,12 @@ func (f *feed) committed(number uint64, deltas []*delta.Delta) {
 	f.rouse()
 }
 
-// jump tells that the content has changed by other than the log's deltas.
-func (f *feed) jump(seen crdt.VersionVector, next uint64) {
+// jump tells that the content has changed by other than the log's deltas. seen is the context's short form.
+func (f *feed) jump(seen crdt.VersionVector, bases *delta.Bases, next uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.at = moment{epoch: f.at.epoch + 1, next: next, seen: seen.Clone()}
+	f.bases = bases
+	f.at = moment{epoch: f.at.epoch + 1, next: next, seen: bases.Read(seen.Clone())}
 	f.forget()
 	for id := range f.wanted {
 		f.serve(id)
@@ -114,6 +121,14 @@ func (f *feed) signal() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.rouse()
+}
+
+// reread returns a context with what more it leaves out by the bases that are here now.
+func (f *feed) reread(seen delta.Seen) delta.Seen {
+	f.mu.Lock()
+	bases := f.bases
+	f.mu.Unlock()
+	return bases.Read(bases.Shorten(seen.Vector()))
 }
 
 // changed returns a channel that is closed at the next change.
@@ -195,7 +210,7 @@ func (f *feed) serve(id crdt.ReplicaID) {
 	}
 	rest := waiting[:0]
 	for _, w := range waiting {
-		if w.counter <= f.at.seen[id] {
+		if w.counter <= f.at.seen.Count(id) {
 			close(w.here)
 		} else {
 			rest = append(rest, w)

@@ -343,7 +343,7 @@ func (l *loop) commit() error {
 	}
 	if !empty {
 		l.schedule(done.Deltas)
-		l.p.feed.committed(l.node.LogEnd()-1, done.Deltas)
+		l.p.feed.committed(l.node.LogEnd()-1, done.Deltas, l.newBases(done.Deltas))
 	}
 	l.answer(nil)
 	return nil
@@ -359,8 +359,15 @@ func (l *loop) schedule(deltas []*delta.Delta) {
 
 // jump tells watches that the content is no longer what the log says they have been told.
 func (l *loop) jump() {
-	seen, _ := l.node.Context()
-	l.p.feed.jump(seen, l.node.LogEnd())
+	l.p.feed.jump(l.node.Vector(), l.node.Bases(), l.node.LogEnd())
+}
+
+// newBases returns the bases if deltas that were just committed said some; else nil.
+func (l *loop) newBases(deltas []*delta.Delta) *delta.Bases {
+	if !slices.ContainsFunc(deltas, func(d *delta.Delta) bool { return len(d.Tables()) > 0 }) {
+		return nil
+	}
+	return l.node.Bases()
 }
 
 func (l *loop) answer(err error) {

@@ -149,11 +149,8 @@ func (p *Peer) waitFor(ctx context.Context, d crdt.Dot) error {
 // lacks counts what is not here, for each replica.
 func (p *Peer) lacks(want crdt.VersionVector) map[string]uint64 {
 	missing := map[string]uint64{}
-	seen := p.feed.now().seen
-	for id, n := range want {
-		if have := seen[id]; have < n {
-			missing[id.String()] = n - have
-		}
+	for id, n := range p.feed.now().seen.Missing(want) {
+		missing[id.String()] = n
 	}
 	return missing
 }
@@ -173,7 +170,7 @@ func (p *Peer) ViewToken(ctx context.Context, fn func(tx *Tx) error) (Token, err
 		p.suspectRead(err)
 		return "", err
 	}
-	return newToken(at.seen)
+	return newToken(at.seen.Vector())
 }
 
 // UpdateToken is Update, and returns the token of the moment after the transaction: all that it saw
@@ -184,7 +181,7 @@ func (p *Peer) UpdateToken(ctx context.Context, fn func(tx *Tx) error) (Token, e
 		if err := fn(tx); err != nil {
 			return err
 		}
-		seen = tx.base.(updating).Context()
+		seen = tx.base.(updating).Vector()
 		return nil
 	})
 	if err != nil {

@@ -33,7 +33,7 @@ type keyed interface {
 // updating is what an Update's function works on, also where its writes are refused.
 type updating interface {
 	keyed
-	Context() crdt.VersionVector
+	Vector() crdt.VersionVector
 }
 
 var (

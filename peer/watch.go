@@ -58,14 +58,15 @@ type Watch struct {
 	closed chan struct{}
 	once   sync.Once
 
-	told      crdt.VersionVector // what is in it was told, or is not to be
+	told      delta.Seen // what is in it was told, or is not to be
 	epoch     uint64
 	next      uint64             // the log record to read
 	placed    bool               // epoch and next are known
 	listing   bool               // after a Reset, until all keys were told
 	restarted bool               // the Reset was told
 	after     string             // the last key listed
-	since     crdt.VersionVector // what was told before the Reset
+	since     crdt.VersionVector // what was told before the Reset, in its short form
+	asked     time.Time          // when it was first looked where the watch begins
 
 	woken time.Time // when it was woken last
 }
@@ -88,7 +89,7 @@ func (p *Peer) WatchSince(prefix string, since Token) (*Watch, error) {
 		return nil, err
 	}
 	w := p.newWatch(prefix)
-	w.told = told
+	w.told = delta.Whole(told) // until place reads it
 	return w, nil
 }
 
@@ -112,7 +113,7 @@ func (w *Watch) Token() (Token, error) {
 	if w.listing {
 		return newToken(w.since)
 	}
-	return newToken(w.told)
+	return newToken(w.told.Vector())
 }
 
 // All returns the changes one after the other, until the loop ends, ctx ends, or the watch or the
@@ -224,9 +225,12 @@ func (w *Watch) step(ctx context.Context) (*Change, <-chan struct{}, error) {
 // had time for that, the error is Next's, and the next one looks again.
 func (w *Watch) findStart(ctx context.Context) error {
 	var next, epoch uint64
-	covered, looked := false, make(chan struct{})
+	var told delta.Seen
+	covered, unsure, looked := false, false, make(chan struct{})
+	wake := w.p.feed.changed()
 	look := job{call: func(l *loop) {
-		next, covered = l.node.LogStart(w.told)
+		next, covered, unsure = l.beginAfter(w.told.Vector())
+		told = l.node.Bases().Read(w.told.Vector())
 		epoch = l.p.feed.now().epoch
 		close(looked)
 	}}
@@ -240,15 +244,52 @@ func (w *Watch) findStart(ctx context.Context) error {
 	if err := w.ended(ctx); err != nil {
 		return err
 	}
+	if unsure && w.unsure(ctx, wake) {
+		return nil
+	}
+	w.told = told
 	if w.next, w.epoch, w.placed = next, epoch, true; !covered {
 		w.restart()
 	}
 	return nil
 }
 
+// unsureFor is how long a watch waits for what its token names and is not here yet, if that may tell what else it names.
+const unsureFor = 5 * time.Second
+
+// unsure waits for the next change, and reports whether it is to be looked again then where the watch begins.
+func (w *Watch) unsure(ctx context.Context, wake <-chan struct{}) bool {
+	if w.asked.IsZero() {
+		w.asked = time.Now()
+	}
+	left := unsureFor - time.Since(w.asked)
+	if left <= 0 {
+		return false
+	}
+	limit, cancel := context.WithTimeout(ctx, left)
+	defer cancel()
+	wait(limit, w, wake)
+	return true
+}
+
+// beginAfter returns where in the log what comes after a short form begins, and whether the log reaches there. unsure says
+// that the vector lists what is not here, and may leave out by bases that are not here more than can be told.
+func (l *loop) beginAfter(v crdt.VersionVector) (next uint64, covered, unsure bool) {
+	full, _ := l.node.Expand(v, nil, nil)
+	next, covered = l.node.LogStart(full)
+	if !l.node.Lacks(v) {
+		return next, covered, false
+	}
+	seen, _ := l.node.Context()
+	for id := range seen {
+		unsure = unsure || full[id] == 0
+	}
+	return next, covered, unsure
+}
+
 // restart makes the next change a Reset.
 func (w *Watch) restart() {
-	w.listing, w.restarted, w.after, w.since = true, false, "", w.told.Clone()
+	w.listing, w.restarted, w.after, w.since = true, false, "", w.told.Vector().Clone()
 }
 
 // readLog reads records from the log on the disk. If they are not there any more, the watch starts
@@ -277,7 +318,7 @@ func (w *Watch) readLog(ctx context.Context, c *Change, size *int) {
 // of the record is then taken next.
 func (w *Watch) take(number uint64, deltas []*delta.Delta, c *Change, size *int) bool {
 	for _, d := range deltas {
-		if d.Last() <= w.told[d.Replica] {
+		if d.Last() <= w.told.Count(d.Replica) {
 			continue
 		}
 		if len(c.Keys) >= MaxChangeKeys || *size >= maxChangeBytes {
@@ -292,7 +333,7 @@ func (w *Watch) take(number uint64, deltas []*delta.Delta, c *Change, size *int)
 		last := ""
 		for i := range d.Ops {
 			key := d.Ops[i].Address.Key()
-			if i > 0 && key == last || d.Ops[i].Kind == delta.OpEnd {
+			if i > 0 && key == last || d.Ops[i].Kind == delta.OpEnd || d.Ops[i].Kind == delta.OpBase {
 				continue
 			}
 			last = key
@@ -302,6 +343,9 @@ func (w *Watch) take(number uint64, deltas []*delta.Delta, c *Change, size *int)
 			}
 		}
 		w.told.Raise(d.Replica, d.Last())
+		if len(d.Tables()) > 0 {
+			w.told = w.p.feed.reread(w.told)
+		}
 	}
 	w.next = number + 1
 	return true

@@ -243,22 +243,23 @@ func (b *Bases) Shorten(v crdt.VersionVector) crdt.VersionVector {
 
 // Seen is a context in its short form, together with what tells what that stands for.
 type Seen struct {
-	listed crdt.VersionVector // also what is not as the bases say, if some of them are not in it: it may be zero
+	listed crdt.VersionVector
+	less   crdt.VersionVector // of replicas that it leaves out and of which it has less than bases says; nil if of none
 	bases  *Bases
 }
 
 // Read returns what a short form stands for, as far as these bases say. It keeps the vector. It takes constant time
 // if all bases are in it, else O(bases).
 func (b *Bases) Read(v crdt.VersionVector) Seen {
-	s := Seen{v, b.Snapshot()}
+	s := Seen{listed: v, bases: b.Snapshot()}
 	if b.allIn(v) {
 		return s
 	}
 	full, _ := b.Expand(v, nil)
-	s.listed = orEmpty(v.Clone())
+	s.less = crdt.VersionVector{}
 	for id, base := range b.of {
 		if _, listed := v[id]; !listed && full[id] != base.Last {
-			s.listed[id] = full[id]
+			s.less[id] = full[id]
 		}
 	}
 	return s
@@ -267,9 +268,21 @@ func (b *Bases) Read(v crdt.VersionVector) Seen {
 // Whole returns a context in its long form as a Seen.
 func Whole(v crdt.VersionVector) Seen { return Seen{listed: v} }
 
+// Vector returns the short form. It must not be changed.
+func (s Seen) Vector() crdt.VersionVector { return s.listed }
+
+// Clone returns a copy: Raise of the one does not change the other.
+func (s Seen) Clone() Seen {
+	s.listed = s.listed.Clone()
+	return s
+}
+
 // Count returns how many dots of a replica are in it.
 func (s Seen) Count(id crdt.ReplicaID) uint64 {
 	if n, ok := s.listed[id]; ok || s.bases == nil {
+		return n
+	}
+	if n, ok := s.less[id]; ok {
 		return n
 	}
 	return s.bases.of[id].Last
@@ -278,12 +291,20 @@ func (s Seen) Count(id crdt.ReplicaID) uint64 {
 // Has reports whether a dot is in it.
 func (s Seen) Has(d crdt.Dot) bool { return d.Counter > 0 && d.Counter <= s.Count(d.Replica) }
 
-// Contains reports whether it has all that a vector lists.
-func (s Seen) Contains(v crdt.VersionVector) bool {
+// Raise adds the dots of a replica up to and with n.
+func (s Seen) Raise(id crdt.ReplicaID, n uint64) {
+	if n > s.Count(id) {
+		s.listed[id] = n
+	}
+}
+
+// Missing counts the dots that a vector lists and it lacks, by replica.
+func (s Seen) Missing(v crdt.VersionVector) crdt.VersionVector {
+	missing := crdt.VersionVector{}
 	for id, n := range v {
-		if s.Count(id) < n {
-			return false
+		if have := s.Count(id); have < n {
+			missing[id] = n - have
 		}
 	}
-	return true
+	return missing
 }

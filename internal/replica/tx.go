@@ -284,9 +284,9 @@ func (tx *Tx) Replica() crdt.ReplicaID { return tx.g.r.id }
 // Ended reports whether a replica's last delta is in the context.
 func (tx *Tx) Ended(id crdt.ReplicaID) bool { return tx.g.r.ended(id) }
 
-// Context returns everything that the transaction sees, what it wrote so far included, in its short form. The caller
-// owns it.
-func (tx *Tx) Context() crdt.VersionVector {
+// Vector returns the short form of everything that the transaction sees, what it wrote so far included. The caller owns
+// it.
+func (tx *Tx) Vector() crdt.VersionVector {
 	seen := tx.g.r.short.Clone()
 	if n := len(tx.delta.Ops); n > 0 {
 		seen[tx.delta.Replica] = tx.delta.Dot(n - 1).Counter
