@@ -17,7 +17,7 @@ type feed struct {
 	recent []record // the newest ones, without a gap, while there are watches
 	bytes  int      // of their deltas
 	bases  *delta.Bases
-	open   int      // watches
+	open   int // watches
 	wake   chan struct{}
 	wanted map[crdt.ReplicaID][]wanted
 }
