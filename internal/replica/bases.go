@@ -98,6 +98,7 @@ func (r *Replica) holdTable(t delta.Table) {
 			delete(r.gained, b.Replica) // what was gained with this has the base's dot
 		}
 	}
+	r.short = r.short.Clone() // a map stays as large as it was
 }
 
 func encodeTable(key []byte, t delta.Table) []byte {

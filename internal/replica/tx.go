@@ -69,7 +69,7 @@ func (g *Group) Update(fn func(tx *Tx) error) error {
 		whole = true
 		return nil
 	}
-	tx.delta.Deps = maps.Clone(r.gained)
+	tx.delta.Deps = r.gained // which accept replaces
 	if r.seen[r.id] == 0 && len(r.seen) >= delta.MaxReplicas {
 		return fmt.Errorf("%w: it would be this replica's first, and %d have written (limit %d)",
 			delta.ErrTooLarge, len(r.seen), delta.MaxReplicas)
@@ -85,7 +85,7 @@ func (g *Group) Update(fn func(tx *Tx) error) error {
 // accept puts a finished delta of this replica into the group.
 func (g *Group) accept(d *delta.Delta, cost int) {
 	r := g.r
-	clear(r.gained)
+	r.gained = crdt.VersionVector{}
 	r.advance(d)
 	delete(r.gained, r.id)
 	r.hold(d)
