@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/delta"
@@ -20,17 +21,16 @@ import (
 // first write.
 type Token string
 
-// MaxToken is how long a token may be, in bytes. That is enough for some 800 replicas; a store
-// counts as a new replica after each start in which it writes.
+// MaxToken is how long a token may be, in bytes. It names the replicas that write, 10 to 15 bytes each, and not those
+// of starts that are long over: so that is enough for 800 peers.
 const MaxToken = 16 << 10
 
 var (
 	// ErrToken is returned for text that is no token: cut off, mistyped, or of another version.
 	ErrToken = errors.New("this is no token of peerd: pass one on as it was received")
-	// ErrTooManyReplicas is returned if more replicas have written than a token can name. What was to
-	// be done beside it was done.
-	ErrTooManyReplicas = fmt.Errorf(
-		"more replicas have written here than a token of %d bytes can name", MaxToken)
+	// ErrTooManyReplicas is returned if more replicas write than a token can name. What was to be done beside it
+	// was done.
+	ErrTooManyReplicas = fmt.Errorf("more replicas write here than a token of %d bytes can name", MaxToken)
 )
 
 // tokenVersion is the version of the encoding, and tokenSeal what its checksum covers beside it.
@@ -101,16 +101,19 @@ func (e *NotSeenError) Error() string {
 	for _, missing := range e.Missing {
 		n += missing
 	}
-	return fmt.Sprintf("this peer has not seen %d of the writes that the token names, of %d "+
-		"replicas: ask again later, or the peer that gave the token", n, len(e.Missing))
+	what := fmt.Sprintf("this peer has not seen %d of the writes that the token names, of %d replicas", n, len(e.Missing))
+	if errors.Is(e.cause, ErrLost) {
+		return what + ": " + ErrLost.Error()
+	}
+	return what + ": ask again later, or the peer that gave the token"
 }
 
 // Unwrap returns why the wait ended.
 func (e *NotSeenError) Unwrap() error { return e.cause }
 
 // Wait returns when this peer has seen everything that t names: at once if it has. When ctx ends
-// before that it returns a *NotSeenError that wraps ctx's error. A write that only a lost disk held
-// is waited for in vain.
+// before that it returns a *NotSeenError that wraps ctx's error; and one that wraps ErrLost, after some
+// seconds, if nobody has what is missing and nobody can have it any more.
 func (p *Peer) Wait(ctx context.Context, t Token) error {
 	want, err := t.vector()
 	if err != nil {
@@ -118,7 +121,7 @@ func (p *Peer) Wait(ctx context.Context, t Token) error {
 	}
 	for _, id := range want.Replicas() {
 		if err := p.waitFor(ctx, crdt.Dot{Replica: id, Counter: want[id]}); err != nil {
-			if ctx.Err() == nil {
+			if ctx.Err() == nil && !errors.Is(err, ErrLost) {
 				return err
 			}
 			if missing := p.lacks(want); len(missing) > 0 {
@@ -135,14 +138,26 @@ func (p *Peer) waitFor(ctx context.Context, d crdt.Dot) error {
 	if here == nil {
 		return nil
 	}
-	select {
-	case <-here:
-		return nil
-	case <-ctx.Done():
-		p.feed.drop(d, here)
-		return ctx.Err()
-	case <-p.stopped:
-		return ErrClosed
+	look := time.NewTicker(lostEvery)
+	defer look.Stop()
+	for lost := 0; ; {
+		select {
+		case <-here:
+			return nil
+		case <-ctx.Done():
+			p.feed.drop(d, here)
+			return ctx.Err()
+		case <-p.stopped:
+			return ErrClosed
+		case <-look.C:
+		}
+		if lost++; !p.isLost(ctx, d) {
+			lost = 0
+		}
+		if lost == lostAfter {
+			p.feed.drop(d, here)
+			return ErrLost
+		}
 	}
 }
 

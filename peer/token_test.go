@@ -5,11 +5,16 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/wire"
 	"github.com/peerd/peerd/store/badger"
 )
@@ -156,6 +161,117 @@ func TestTheTokenOfAViewNamesExactlyWhatItShows(t *testing.T) {
 	}
 	close(stop)
 	<-written
+}
+
+// TestATokenOfWritesThatEveryHostLostEndsInAnError once the host that wrote them is back without them, and not while it is
+// away.
+func TestATokenOfWritesThatEveryHostLostEndsInAnError(t *testing.T) {
+	c := newCluster(t)
+	a, b, other := c.add(), c.add(), c.add()
+	enable(t, a, "k")
+	c.converge(a, b, other)
+	before := filepath.Join(t.TempDir(), "before")
+	crash(t, a)
+	copyAll(t, a.cfg.Dir, before)
+	cfg := c.config(a.cfg.Dir)
+	a = c.start(cfg)
+	c.converge(a, b, other)
+	c.split(3)
+	lost := enable(t, a, "l")
+	crash(t, a)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if err := b.Wait(ctx, lost); errors.Is(err, ErrLost) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("while the host is away: %v", err)
+	}
+	c.heal()
+	cfg = c.config(before) // as after a power failure
+	cfg.Name = a.cfg.Name
+	a = c.start(cfg)
+	c.converge(a, b, other)
+	ctx, cancel = context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var unseen *NotSeenError
+	for _, p := range []*Peer{b, a} {
+		if err := p.Wait(ctx, lost); !errors.Is(err, ErrLost) || !errors.As(err, &unseen) || len(unseen.Missing) != 1 {
+			t.Errorf("once it is back: %v", err)
+		}
+		if len(p.feed.wanted) != 0 {
+			t.Error("what is lost is still waited for")
+		}
+	}
+}
+
+// TestTenThousandEndedIDsCostNothingInATokenNorInTheStatus and who reads such a token reads all of it.
+func TestTenThousandEndedIDsCostNothingInATokenNorInTheStatus(t *testing.T) {
+	const ended, most = 10_000, 1 << 10
+	p := alone(t, Config{})
+	enable(t, p, "k")
+	var failed error
+	err := p.call(func(l *loop) {
+		failed = endOthers(l, ended)
+		for i := 0; i < 3000 && failed == nil; i++ {
+			if l.node.Tick(false); l.node.Collects() {
+				g := l.node.Begin(time.Now())
+				failed = l.node.Collect(g)
+				if _, err := g.Commit(false); failed == nil {
+					failed = err
+				}
+			}
+		}
+		l.jump()
+	})
+	if err := errors.Join(err, failed); err != nil {
+		t.Fatal(err)
+	}
+	written := enable(t, p, "l")
+	viewed, err := p.ViewToken(t.Context(), func(*Tx) error { return nil })
+	if err != nil || viewed != written {
+		t.Errorf("a view gives the token %s, the write %s (%v)", viewed, written, err)
+	}
+	w, err := p.WatchSince("", written)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	enable(t, p, "m")
+	change, err := w.Next(t.Context())
+	if err != nil || change.Reset || !slices.Equal(change.Keys, []string{"m"}) {
+		t.Errorf("after the token came %v (%v)", change, err)
+	}
+	t.Logf("tokens of %d and %d bytes", len(written), len(change.Token))
+	if len(written) > most || len(change.Token) > most {
+		t.Error("that is too much")
+	}
+	if err := p.Wait(t.Context(), change.Token); err != nil {
+		t.Error(err)
+	}
+	s, err := p.Status()
+	if err != nil || s.Replicas != ended+1 || len(s.VersionVector) > 20 || s.Mutations != 2*ended+3+2 {
+		t.Errorf("the status has %d mutations of %d replicas and lists %d (%v)", s.Mutations, s.Replicas,
+			len(s.VersionVector), err)
+	}
+}
+
+// endOthers has a peer apply the only write of each of many replicas, and their ends.
+func endOthers(l *loop, n int) error {
+	for i := 0; i < n; {
+		g := l.node.Begin(time.Now())
+		for ; i < n && !g.Full(); i++ {
+			d := &delta.Delta{Replica: crdt.ReplicaID(0x9e3779b97f4a7c15 * uint64(i+1)), First: 1, Ops: []delta.Op{
+				{Kind: delta.OpPut, Address: dotted.KeyAddress("o").Type(dotted.TypeFlag), Payload: []byte{1}},
+				{Kind: delta.OpEnd},
+			}}
+			d.Ops[0].Address = dotted.KeyAddress(fmt.Sprint("o", i)).Type(dotted.TypeFlag)
+			if outcome, err := g.Apply(d); outcome != gossip.Applied || err != nil {
+				return fmt.Errorf("delta %d is taken as %v (%w)", i, outcome, err)
+			}
+		}
+		if _, err := g.Commit(false); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func FuzzToken(f *testing.F) {

@@ -69,6 +69,9 @@ func problemOf(err error) *problem {
 	var unseen *peer.NotSeenError
 	if errors.As(err, &unseen) {
 		p := refuse(http.StatusGatewayTimeout, "not-seen", err.Error())
+		if errors.Is(err, peer.ErrLost) {
+			p = refuse(http.StatusGone, "lost", err.Error())
+		}
 		p.Missing = unseen.Missing
 		return p
 	}

@@ -40,6 +40,9 @@ type collecting struct {
 // ended reports whether a replica's last delta is in the context.
 func (r *Replica) ended(id crdt.ReplicaID) bool { return r.heads[id].Ends() }
 
+// Ended reports whether a replica's last delta is in the context.
+func (r *Replica) Ended(id crdt.ReplicaID) bool { return r.ended(id) }
+
 // owe notes what a put means for collecting.
 func (r *Replica) owe(put *delta.Op) { r.oweFor(put.Address, put.Payload) }
 

@@ -54,6 +54,9 @@ func (r *Replica) ownID(id crdt.ReplicaID) *ownID {
 	return nil
 }
 
+// Wrote reports whether this store wrote under an id before it was opened, as far as it remembers.
+func (r *Replica) Wrote(id crdt.ReplicaID) bool { return id != r.current() && r.ownID(id) != nil }
+
 // noteOwn remembers an id under which this store writes.
 func (r *Replica) noteOwn(id crdt.ReplicaID) { r.remember(ownID{id: id}) }
 
