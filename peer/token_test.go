@@ -259,10 +259,10 @@ func endOthers(l *loop, n int) error {
 		g := l.node.Begin(time.Now())
 		for ; i < n && !g.Full(); i++ {
 			d := &delta.Delta{Replica: crdt.ReplicaID(0x9e3779b97f4a7c15 * uint64(i+1)), First: 1, Ops: []delta.Op{
-				{Kind: delta.OpPut, Address: dotted.KeyAddress("o").Type(dotted.TypeFlag), Payload: []byte{1}},
+				{Kind: delta.OpPut, Address: dotted.KeyAddress("o").Type(crdt.TypeFlag), Payload: []byte{1}},
 				{Kind: delta.OpEnd},
 			}}
-			d.Ops[0].Address = dotted.KeyAddress(fmt.Sprint("o", i)).Type(dotted.TypeFlag)
+			d.Ops[0].Address = dotted.KeyAddress(fmt.Sprint("o", i)).Type(crdt.TypeFlag)
 			if outcome, err := g.Apply(d); outcome != gossip.Applied || err != nil {
 				return fmt.Errorf("delta %d is taken as %v (%w)", i, outcome, err)
 			}

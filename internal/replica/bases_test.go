@@ -10,7 +10,6 @@ import (
 	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/wire"
-	"github.com/peerd/peerd/store/mem"
 )
 
 // others has a node apply a write each of many replicas, which end or do not.
@@ -78,7 +77,7 @@ func transacted(t testing.TB, n *Node, fn func(f crdt.Fields) error) *delta.Delt
 // TestTenThousandEndedIDsCostNothingInVectors of a hello, a clear, a start's first delta, a checkpoint.
 func TestTenThousandEndedIDsCostNothingInVectors(t *testing.T) {
 	const ended, most = 10_000, 1 << 10
-	st := mem.New()
+	st := newDisk()
 	n := NewNode(openOn(t, st, 1))
 	transacted(t, n, put("mine"))
 	others(t, n, 1000, ended, true)
@@ -97,6 +96,9 @@ func TestTenThousandEndedIDsCostNothingInVectors(t *testing.T) {
 	}
 	must("a hello", len(hello))
 	must("a clear", len(transacted(t, n, func(f crdt.Fields) error { _, err := f.Clear(); return err }).Encode()))
+	if err := n.Save(testStart); err != nil {
+		t.Fatal(err)
+	}
 	if err := scanRecords(st.Snapshot(), prefixSeen, func(_, record []byte) error {
 		must("what a clear saw", len(record))
 		return nil
@@ -127,7 +129,7 @@ func TestBasesAreSaidOfIdsThatWriteNoMore(t *testing.T) {
 		{"many that are idle", 3, 65, 20_000, 68},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			n := NewNode(openOn(t, mem.New(), 1))
+			n := NewNode(openOn(t, newDisk(), 1))
 			transacted(t, n, put("mine"))
 			others(t, n, 1000, c.ended, true)
 			others(t, n, 5000, c.idle, false)
@@ -201,7 +203,7 @@ func TestAHelloIsReadOnceTheBasesAreHereByWhichItLeavesOut(t *testing.T) {
 func BenchmarkEndedIDs(b *testing.B) {
 	for _, ended := range []int{10, 10_000} {
 		b.Run(fmt.Sprint(ended), func(b *testing.B) {
-			n := NewNode(openOn(b, mem.New(), 1))
+			n := NewNode(openOn(b, newDisk(), 1))
 			transacted(b, n, put("mine"))
 			others(b, n, 1000, ended, true)
 			pass(b, n, 2000)

@@ -121,6 +121,7 @@ func (h *host) check() {
 		h.checkRoot() // what a dot stands for is no longer one thing
 		return
 	}
+	h.checkVectors()
 	if err := h.w.hist.causal(dense); err != nil {
 		h.w.fail("%s: %v", h.id, err)
 	}
@@ -235,6 +236,28 @@ func (h *host) checkLog(theirs crdt.VersionVector) {
 	}
 	if seen, _ := h.node.Context(); !got.Contains(seen) {
 		h.w.fail("%s says that its log covers what follows %v, and has only %v", h.id, theirs, got)
+	}
+}
+
+// checkVectors checks what the host takes vectors for: its own for its context, and others' for no more than they have,
+// nor for something that it has if that is not so.
+func (h *host) checkVectors() {
+	seen, heads := h.node.Context()
+	full, _ := h.node.Expand(h.node.Vector(), heads, nil)
+	if !full.Equal(seen) {
+		h.w.fail("%s has %v, and its vector %v stands for %v", h.id, seen, h.node.Vector(), full)
+	}
+	for _, o := range h.w.members() {
+		if !o.up() || o.refusing != nil || o.node.Damaged() != nil {
+			continue
+		}
+		theirs, _ := o.node.Context()
+		if full, _ := h.node.Expand(o.node.Vector(), nil, nil); !theirs.Contains(full) {
+			h.w.fail("%s takes the vector of %s for %v, which has %v", h.id, o.id, full, theirs)
+		}
+		if !h.node.Lacks(o.node.Vector()) && !seen.Contains(theirs) {
+			h.w.fail("%s has all that the vector of %s lists, and not all of %v: %v", h.id, o.id, theirs, seen)
+		}
 	}
 }
 
