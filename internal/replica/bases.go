@@ -17,11 +17,11 @@ import (
 // A replica keeps all of them, in memory and as records of their own: the short form of a stored vector is read with
 // them. Its own context is kept in the long form, and the short one beside it.
 
-// Ticks of a Node, of 100 ms.
+// Ticks of a Node, of 100 ms. None is more than Config.IdleTicks.
 const (
-	basesAfter  = 10  // at least so long is waited before bases are said, and so often it is looked
-	basesSpread = 100 // and at most so much more, by the replica's id, and no more than Config.IdleTicks
-	basesIdle   = 600 // and so much more where nothing was written, likewise: bases make an id of its own
+	basesAfter  = 10  // at least so long is waited before bases are said
+	basesSpread = 100 // and at most so much more, by the replica's id
+	basesIdle   = 600 // and so much more where nothing was written: bases make an id of its own
 )
 
 // Config.MaxListed and Config.IdleTicks, unless they are set.
@@ -137,11 +137,11 @@ func (r *Replica) countDownBases(current func(crdt.ReplicaID) bool) {
 	case !r.Whole() || r.repair != nil || len(b.say) > 0:
 	case b.wait > 1:
 		b.wait--
-	case b.ticks%basesAfter != 0:
+	case b.ticks%min(basesAfter, r.cfg.IdleTicks) != 0:
 	case len(r.baseable(current)) == 0:
 		b.wait = 0
 	case b.wait == 0:
-		b.wait = basesAfter + int(uint64(r.ID())%uint64(min(basesSpread, r.cfg.IdleTicks)))
+		b.wait = min(basesAfter, r.cfg.IdleTicks) + int(uint64(r.ID())%uint64(min(basesSpread, r.cfg.IdleTicks)))
 		if r.id == 0 {
 			b.wait += min(basesIdle, r.cfg.IdleTicks)
 		}

@@ -112,7 +112,7 @@ func (p *plan) drawLater(rng *rand.Rand) {
 		p.maxDirty = 1 << (8 + rng.IntN(10))
 	}
 	if rng.IntN(2) == 0 { // so that bases are said
-		p.maxListed, p.idleTicks = 1+rng.IntN(4), 1+rng.IntN(40)
+		p.maxListed, p.idleTicks = 1+rng.IntN(4), 1<<rng.IntN(6)
 		p.faults = append(p.faults, Restart, Kill)
 	}
 }
