@@ -51,14 +51,7 @@ func (m *Mesh) Receive(id NeighbourID, data []byte,
 		}
 		return err
 	case kindPrune:
-		ids, err := decodePrune(body)
-		for _, r := range ids {
-			if len(n.unwanted) < maxReplicas {
-				n.unwanted[r] = true
-				m.offered(id, n, r)
-			}
-		}
-		return err
+		return m.receivePrune(id, n, body)
 	case kindBehind:
 		m.events = append(m.events, Event{Behind, id})
 	case kindDigest:
@@ -81,6 +74,17 @@ func (m *Mesh) Receive(id NeighbourID, data []byte,
 		return err
 	}
 	return nil
+}
+
+func (m *Mesh) receivePrune(id NeighbourID, n *neighbour, body []byte) error {
+	ids, err := decodePrune(body)
+	for _, r := range ids {
+		if len(n.unwanted) < maxReplicas {
+			n.unwanted[r] = true
+			m.offered(id, n, r)
+		}
+	}
+	return err
 }
 
 // inQuarantine are the messages that are taken from a neighbour in quarantine.

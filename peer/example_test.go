@@ -242,10 +242,12 @@ func ExamplePeer_Wait() {
 	var missing *peer.NotSeenError
 	err = there.Wait(ctx, token)
 	fmt.Println(errors.As(err, &missing), len(missing.Missing), errors.Is(err, context.DeadlineExceeded))
+	fmt.Println(errors.Is(err, peer.ErrLost)) // who wrote it may come back
 	// Output:
 	// <nil> <nil> <nil> true
 	// true <nil> true
 	// true 1 true
+	// false
 }
 
 // After a Reset the keys are told anew, up to the next Change with a token. Who missed more than the log

@@ -240,3 +240,11 @@ func (f *feed) drop(d crdt.Dot, here chan struct{}) {
 	}
 	f.set(d.Replica, rest)
 }
+
+// newBases returns the bases if deltas that were just committed said some; else nil.
+func (l *loop) newBases(deltas []*delta.Delta) *delta.Bases {
+	if !slices.ContainsFunc(deltas, func(d *delta.Delta) bool { return len(d.Tables()) > 0 }) {
+		return nil
+	}
+	return l.node.Bases()
+}

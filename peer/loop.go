@@ -362,14 +362,6 @@ func (l *loop) jump() {
 	l.p.feed.jump(l.node.Vector(), l.node.Bases(), l.node.LogEnd())
 }
 
-// newBases returns the bases if deltas that were just committed said some; else nil.
-func (l *loop) newBases(deltas []*delta.Delta) *delta.Bases {
-	if !slices.ContainsFunc(deltas, func(d *delta.Delta) bool { return len(d.Tables()) > 0 }) {
-		return nil
-	}
-	return l.node.Bases()
-}
-
 func (l *loop) answer(err error) {
 	for _, u := range l.updates {
 		if err != nil {

@@ -190,7 +190,7 @@ func (w *Watch) give(c *Change, err error) (Change, error) {
 // step reads on. It returns a change; or nothing, and a channel to wait for, or to go on at once.
 func (w *Watch) step(ctx context.Context) (*Change, <-chan struct{}, error) {
 	if !w.placed && !w.listing {
-		if err := w.findStart(ctx); err != nil {
+		if err := w.findStart(ctx); err != nil || !w.placed {
 			return nil, nil, err
 		}
 	}
@@ -222,7 +222,7 @@ func (w *Watch) step(ctx context.Context) (*Change, <-chan struct{}, error) {
 }
 
 // findStart looks up where in the log the watch begins. If the watch is to end before the commit loop has
-// had time for that, the error is Next's, and the next one looks again.
+// had time for that, the error is Next's, and the next one looks again. So does the next step if that cannot be told yet.
 func (w *Watch) findStart(ctx context.Context) error {
 	var next, epoch uint64
 	var told delta.Seen

@@ -51,16 +51,19 @@ func (w *world) agree() {
 		}
 	}
 	end := w.now + agreeWithin
-	for !w.agreed() || w.collecting() || w.basing() {
-		if w.now >= end {
-			w.fail("no agreement within %v:%s", agreeWithin, w.describe())
+	for bases := -1; bases != w.totals.Bases; { // said of ids that were idle while links were broken
+		for !w.agreed() || w.collecting() || w.basing() {
+			if w.now >= end {
+				w.fail("no agreement within %v:%s", agreeWithin, w.describe())
+			}
+			if w.now >= end-agreeWithin/2 {
+				w.giveUpHelpless()
+			}
+			w.pass(time.Second / 4)
 		}
-		if w.now >= end-agreeWithin/2 {
-			w.giveUpHelpless()
-		}
-		w.pass(time.Second / 4)
+		bases = w.totals.Bases
+		w.pass(quietFor)
 	}
-	w.pass(quietFor)
 	if !w.agreed() && !w.rotten {
 		w.fail("the agreement did not last:%s", w.describe())
 	}
