@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -479,6 +480,15 @@ func TestARequestWithATokenWaitsForItOrIsToldWhatIsMissing(t *testing.T) {
 		}
 	}
 	other.refused(504, "not-seen", "POST", "/v1/tx?wait=0s&token="+token, `{"ops":[{"op":"delete","path":["k"]}]}`)
+}
+
+// TestAWaitForWritesThatAreLostIsAnsweredSo that a client goes on without its token, and not with the same one.
+func TestAWaitForWritesThatAreLostIsAnsweredSo(t *testing.T) {
+	missing := map[string]uint64{"00000000000000aa": 3}
+	p := problemOf(errors.Join(&peer.NotSeenError{Missing: missing}, peer.ErrLost))
+	if diff := cmp.Diff(missing, p.Missing); p.Status != http.StatusGone || p.Code != "lost" || diff != "" {
+		t.Errorf("%d %s %s", p.Status, p.Code, diff)
+	}
 }
 
 func FuzzTransaction(f *testing.F) {
