@@ -26,11 +26,13 @@
 // source, which answers through Serve and keeps no state:
 //
 //	puller                                     source
+//	Bases    what I have, in the short form →  (until there are no more: see Gather)
+//	                                       ←   the bases that the puller lacks
 //	Pin                                    →
-//	                                       ←   context, heads, root
+//	                                       ←   context in its short form, heads, root
 //	Nodes    level, nodes that differ      →   (once a level: four times)
 //	                                       ←   the fingerprints of their children
-//	Leaves   leaves that differ, what I saw →  (until all are compared)
+//	Leaves   leaves that differ, what I lack → (until all are compared)
 //	                                       ←   their entries: a dot, and the payload if unseen
 //
 // Both being dotted cells under a causal context, what to do with an entry needs no tombstones: a

@@ -8,6 +8,9 @@
 // Deltas of a replica are chained: each has the hash of the one before it, and a replica keeps for each vector entry
 // the hash that it ends with (Heads). Two histories under one replica id have two heads, and are noticed.
 //
+// Vectors leave out replicas that write no more, by replicated facts of how far these had come: see Bases, which also
+// says how such a vector is read.
+//
 // # The contract
 //
 // What a transaction may hold and what a decoder accepts are the same limits, so that whatever was committed somewhere
@@ -24,6 +27,7 @@
 //
 // # Tests
 //
-// delta_test.go has what is refused and what is carried along, codec_test.go the golden bytes and FuzzDecode. What
+// bases_test.go compares by random histories what short vectors are taken for with what they stand for. delta_test.go
+// has what is refused and what is carried along, codec_test.go the golden bytes and FuzzDecode. What
 // deltas do to a store is tested by internal/replica.
 package delta
