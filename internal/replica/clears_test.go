@@ -2,8 +2,10 @@ package replica
 
 import (
 	"fmt"
+	"runtime"
 	"testing"
 	"time"
+	"weak"
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip"
@@ -431,4 +433,37 @@ func BenchmarkDeleteOfManySets(b *testing.B) {
 		sweepAll(b, r)
 		b.ReportMetric(float64(st.bytes)/sets, "bytes/set")
 	}
+}
+
+// TestADeltaInMemoryKeepsNothingElseThere deletes a set and looks for the transaction: the log keeps its delta for
+// the neighbours, and with it went the clears of that time, of each transaction others.
+func TestADeltaInMemoryKeepsNothingElseThere(t *testing.T) {
+	r := openOn(t, newDisk(), 0x100)
+	pipeline(t, r, 1, func(f crdt.Fields, _ int) error {
+		for m := range 20 {
+			if _, err := f.Set("s").Add(fmt.Sprint(m)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	var gone weak.Pointer[Tx]
+	g := r.Begin(testStart)
+	err := g.Update(func(tx *Tx) error {
+		gone = weak.Make(tx)
+		_, err := Fields(tx).Remove("s")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.Commit(false); err != nil {
+		t.Fatal(err)
+	}
+	g = nil
+	runtime.GC()
+	if len(r.log.recent) == 0 || gone.Value() != nil {
+		t.Errorf("%d records in memory, and the transaction", len(r.log.recent))
+	}
+	runtime.KeepAlive(r)
 }

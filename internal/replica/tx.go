@@ -77,7 +77,8 @@ func (g *Group) Update(fn func(tx *Tx) error) error {
 	if size := len(tx.delta.Encode()); size > delta.MaxSize {
 		return fmt.Errorf("%w: %d bytes (limit %d)", delta.ErrTooLarge, size, delta.MaxSize)
 	}
-	g.accept(&tx.delta, tx.cost)
+	d := tx.delta // a copy: the log keeps it in memory, and must not keep with it what tx could undo
+	g.accept(&d, tx.cost)
 	whole = true
 	return nil
 }
