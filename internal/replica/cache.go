@@ -4,8 +4,9 @@ import "github.com/peerd/peerd/internal/dotted"
 
 // Limits of the cache.
 const (
-	cacheCells   = 1 << 14 // cells of one generation; there are two
-	cachePayload = 1 << 10 // bytes of address and payload; larger cells are not kept
+	cacheBytes   = 24 << 20 // of one generation, about; there are two
+	cachePayload = 4 << 10  // bytes of address and payload; larger cells are not kept
+	cacheEntry   = 150      // bytes of an entry beside those
 )
 
 // cache keeps the cells and summaries that groups touched last, as the store has them, so that a hot cell
@@ -18,6 +19,7 @@ type cache struct {
 type generation struct {
 	cells map[dotted.Address]dotted.Cell
 	sums  map[string]dotted.Summary
+	bytes int
 }
 
 func newGeneration() generation {
@@ -34,16 +36,16 @@ func (c *cache) cell(a dotted.Address) (dotted.Cell, bool) {
 	return cell, ok
 }
 
-// keep notes what the store has for a cell now.
+// keep notes what is stored for a cell now. The cell's payloads must pin no larger buffer: see copyCell.
 func (c *cache) keep(a dotted.Address, cell dotted.Cell) {
-	size := payloadOf(cell)
-	if len(a)+size > cachePayload {
+	size := len(a) + payloadOf(cell)
+	if size > cachePayload {
 		delete(c.young.cells, a)
 		delete(c.old.cells, a)
 		return
 	}
-	c.young.cells[a] = copyCell(cell, size)
-	c.age()
+	c.young.cells[a] = cell
+	c.age(size)
 }
 
 // copyCell returns a cell whose payloads pin no larger buffer, as that of a frame they came in.
@@ -78,7 +80,7 @@ func (c *cache) keepSummary(key string, s dotted.Summary) {
 		return
 	}
 	c.young.sums[key] = s
-	c.age()
+	c.age(len(key))
 }
 
 // forgetSummaries is for when everything was cleared.
@@ -87,8 +89,9 @@ func (c *cache) forgetSummaries() {
 	clear(c.old.sums)
 }
 
-func (c *cache) age() {
-	if len(c.young.cells) >= cacheCells || len(c.young.sums) >= cacheCells {
+// age counts an entry, also one that takes another's place: so a generation lasts for so many of its bytes.
+func (c *cache) age(size int) {
+	if c.young.bytes += size + cacheEntry; c.young.bytes >= cacheBytes {
 		c.old, c.young = c.young, newGeneration()
 	}
 }
