@@ -71,7 +71,7 @@ func (g *Group) applyOp(d *delta.Delta, i int, exact bool) error {
 	if len(op.Removes) > 0 {
 		g.r.oweLeft(op.Address, now)
 	}
-	return g.set(c, now)
+	return g.set(c, now, nil)
 }
 
 // clearsAll reports whether a delta that clears saw everything that is in the context, so that nothing in the

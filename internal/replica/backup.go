@@ -22,6 +22,7 @@ func InBackup(key []byte) bool {
 type Moment struct {
 	snap        store.Snapshot
 	checkpoint  []byte
+	derives     *derivation
 	Seen        crdt.VersionVector
 	Keys, Cells int
 	Records     uint64 // about how many there are
@@ -42,7 +43,7 @@ func (r *Replica) backup(c *checkpoint) *Moment {
 	alone := *c
 	alone.reach, alone.log = reach{}, newIndex()
 	return &Moment{
-		checkpoint: alone.encode(r.writeOwn), Seen: r.seen.Clone(), Keys: r.keys, Cells: r.cells,
+		checkpoint: alone.encode(r.writeOwn), derives: &r.derives, Seen: r.seen.Clone(), Keys: r.keys, Cells: r.cells,
 		Records: uint64(2*r.cells + r.keys), // a cell has an entry in the index of leaves
 	}
 }
@@ -58,7 +59,7 @@ func (m *Moment) Scan(fn func(key, value []byte) bool) error {
 		if bytes.Equal(key, keyCheckpoint) {
 			value = m.checkpoint
 		}
-		if key[0] != prefixLeaf {
+		if !m.derives.has(key) {
 			_, failed = unseal(key, value)
 		}
 		return failed == nil && fn(key, value)

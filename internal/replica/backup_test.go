@@ -57,7 +57,7 @@ func TestABackupIsRefusedWhereARecordRotted(t *testing.T) {
 		if err := disk.Commit(rot, true); err != nil {
 			t.Fatal(err)
 		}
-		m := &Moment{snap: disk.Snapshot()}
+		m := &Moment{snap: disk.Snapshot(), derives: &h.node.derives}
 		defer m.Close()
 		if err := m.Scan(func(_, _ []byte) bool { return true }); !errors.Is(err, store.ErrCorrupt) {
 			t.Errorf("record %q: %v", shown(key), err)

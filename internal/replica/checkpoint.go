@@ -21,8 +21,8 @@ import (
 // checkpoint's record is all of it is. Opening carries the records behind P out again, over whatever the tree has.
 //
 // There are exceptions to the order of keys. A clear's record comes before the cells that it hides change, and goes when
-// they are gone. A cell's entry in the index of leaves is written with it: a cell that is swept leaves the tree without a
-// record in the log that would say so again.
+// they are gone. A cell's index entries are written with it, so that the tree always has both or neither: a cell that is
+// swept leaves it without a record in the log that would say so again.
 
 // How checkpoints are paced.
 const (
@@ -140,7 +140,7 @@ func (r *Replica) saveSome() (more bool, err error) {
 				return false
 			}
 			c.from = key + "\x00"
-			if key[0] == prefixLeaf {
+			if r.derives.has([]byte(key)) {
 				return true
 			}
 			if gone := it.gone(); gone && p.dels || !gone && p.sets {
@@ -208,8 +208,8 @@ func (w *treeWriter) item(it *item) error {
 			return err
 		}
 	}
-	if it.leaf != nil {
-		ops = append(ops, store.Op{Key: []byte(it.leaf.key), Value: it.leaf.value, Delete: it.leaf.gone()})
+	for _, e := range it.index {
+		ops = append(ops, store.Op{Key: []byte(e.key), Value: e.value, Delete: e.gone()})
 	}
 	for _, d := range it.dead {
 		ops = append(ops, store.Op{Key: blobKey(d), Delete: true})
@@ -226,9 +226,7 @@ func (w *treeWriter) item(it *item) error {
 		return err
 	}
 	w.batch.Append(together)
-	if w.items = append(w.items, it); it.leaf != nil {
-		w.items = append(w.items, it.leaf)
-	}
+	w.items = append(append(w.items, it), it.index...)
 	last := w.r.work
 	w.r.spend(workCut + workOf(together.Bytes()))
 	w.r.transacted(last)

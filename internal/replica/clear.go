@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/peerd/peerd/crdt"
@@ -41,11 +42,12 @@ func (g *Group) discount(prefix dotted.Address, set delta.ClearSet, survivors []
 	}
 	_, rest, _ := prefix.CutName()
 	if whole := rest == "" || len(rest) == 1 && s.now.Tallies == 0; !whole || !known {
-		return g.scan(prefix, "", func(a dotted.Address, c dotted.Cell) bool {
-			left := c.Outside(set)
-			s.count(a.Shape(), gain(c.Visible(), left.Visible()), gain(c.Tallies(), left.Tallies()))
-			return true
+		var failed error
+		err := g.scan(prefix, "", func(a dotted.Address, c dotted.Cell) bool {
+			failed = g.add(g.derive(a, c, c.Outside(set)), nil)
+			return failed == nil
 		})
+		return cmp.Or(failed, err)
 	}
 	s.forget(string(rest))
 	return g.countLeft(survivors, set)
@@ -82,12 +84,9 @@ func (g *Group) countLeft(survivors []dotted.Address, set delta.ClearSet) error 
 		if err != nil {
 			return err
 		}
-		s, err := g.summary(a.Key())
-		if err != nil {
+		if err := g.add(g.derive(a, nil, c.now.Outside(set)), nil); err != nil {
 			return err
 		}
-		left := c.now.Outside(set)
-		s.count(a.Shape(), gain(false, left.Visible()), gain(false, left.Tallies()))
 	}
 	return nil
 }

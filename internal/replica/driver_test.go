@@ -45,6 +45,7 @@ type worldConfig struct {
 	maxLog       int64
 	maxDirty     int64
 	sync         bool
+	indexes      []cellIndex
 }
 
 type host struct {
@@ -91,7 +92,8 @@ func (w *world) newID() crdt.ReplicaID {
 
 func (w *world) open(t testing.TB, h *host) {
 	t.Helper()
-	r, err := openAt(h.disk, Config{NewID: w.newID, MaxLogBytes: w.cfg.maxLog, MaxDirty: w.cfg.maxDirty})
+	r, err := openAt(h.disk, Config{NewID: w.newID, MaxLogBytes: w.cfg.maxLog, MaxDirty: w.cfg.maxDirty,
+		indexes: w.cfg.indexes})
 	if err != nil {
 		t.Fatalf("open host %d: %v", h.i, err)
 	}

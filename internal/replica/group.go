@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/dotted"
@@ -141,31 +140,13 @@ func payloadOf(c dotted.Cell) (bytes int) {
 	return bytes
 }
 
-// set changes a cell and what its key's summary says of it.
-func (g *Group) set(c *cellState, now dotted.Cell) error {
-	before := c.now
-	wasVisible, isVisible := before.Visible(), now.Visible()
-	tallied, tallies := before.Tallies(), now.Tallies()
-	if wasVisible != isVisible || tallied != tallies {
-		s, err := g.summary(c.address.Key())
-		if err != nil {
-			return err
-		}
-		s.count(c.address.Shape(), gain(wasVisible, isVisible), gain(tallied, tallies))
+// set changes a cell, and the sums that are computed from it. See add for touch.
+func (g *Group) set(c *cellState, now dotted.Cell, touch func(*summaryState)) error {
+	err := g.add(g.derive(c.address, c.now, now), touch)
+	if err == nil {
+		c.now = now
 	}
-	c.now = now
-	return nil
-}
-
-func (s *summaryState) count(shape string, visible, tallies int) {
-	s.dirty = true
-	if s.now.Visible == nil {
-		s.now.Visible = map[string]int{}
-	}
-	if s.now.Visible[shape] += visible; s.now.Visible[shape] == 0 {
-		delete(s.now.Visible, shape)
-	}
-	s.now.Tallies += tallies
+	return err
 }
 
 // summary returns the group's state of a key's summary.
@@ -294,7 +275,7 @@ func (g *Group) Commit(sync bool) (Committed, error) {
 	}
 	r := g.r
 	changed := g.changed()
-	moves, root := r.plan(changed)
+	moves, root := g.plan(changed)
 	rec := logged{
 		kind: recordGroup, deltas: g.deltas, own: g.own, derived: g.derived(),
 		root: root, settled: g.clears.count == 0,
@@ -330,20 +311,6 @@ func sameDots(a, b dotted.Cell) bool {
 	return slices.EqualFunc(a, b, func(x, y dotted.Entry) bool { return x.Dot == y.Dot })
 }
 
-// difference calls fn with the entries of before that are not in now, and of now that are not in before.
-func difference(before, now dotted.Cell, fn func(e dotted.Entry, live bool)) {
-	for _, e := range before {
-		if !now.Has(e.Dot) {
-			fn(e, false)
-		}
-	}
-	for _, e := range now {
-		if !before.Has(e.Dot) {
-			fn(e, true)
-		}
-	}
-}
-
 // derived returns the new values of what is derived from the cells that the group changed.
 func (g *Group) derived() (items []*item) {
 	for _, name := range sortedKeys(g.sums) {
@@ -363,7 +330,7 @@ func (g *Group) derived() (items []*item) {
 func (g *Group) take(derived []*item, changed []*cellState, moves []move) {
 	r := g.r
 	for _, c := range changed {
-		it := cellItem(c)
+		it := g.item(c)
 		c.now = it.cell
 		r.table.put(it)
 	}
@@ -382,46 +349,6 @@ func (g *Group) take(derived []*item, changed []*cellState, moves []move) {
 	}
 	for a, c := range g.cells {
 		r.cache.keep(a, c.now)
-	}
-}
-
-// move is an entry that comes into a leaf of the tree or leaves it.
-type move struct {
-	leaf        int
-	fingerprint antientropy.Fingerprint
-	live        bool
-}
-
-// plan returns what changes of cells mean for the tree, and its root after them.
-func (r *Replica) plan(changed []*cellState) (moves []move, root antientropy.Fingerprint) {
-	root = r.tree.Root()
-	moves = make([]move, 0, 2*len(changed))
-	for _, c := range changed {
-		leaf := antientropy.LeafIndex(leafOf(c.address))
-		difference(c.stored, c.now, func(e dotted.Entry, live bool) {
-			m := move{leaf, fingerprint(c.address, e), live}
-			if live {
-				root = root.Add(m.fingerprint)
-			} else {
-				root = root.Sub(m.fingerprint)
-			}
-			moves = append(moves, m)
-		})
-	}
-	return moves, root
-}
-
-// account takes committed changes of cells into the tree and the counts.
-func (r *Replica) account(changed []*cellState, moves []move) {
-	for _, m := range moves {
-		if m.live {
-			r.tree.Add(m.leaf, m.fingerprint)
-		} else {
-			r.tree.Sub(m.leaf, m.fingerprint)
-		}
-	}
-	for _, c := range changed {
-		r.cells += gain(len(c.stored) > 0, len(c.now) > 0)
 	}
 }
 

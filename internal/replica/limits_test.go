@@ -250,7 +250,8 @@ func TestACellOfAnyNumberOfEntriesIsReadAgain(t *testing.T) {
 		for i := range now {
 			now[i] = dotted.Entry{Dot: crdt.Dot{Replica: 1<<63 + crdt.ReplicaID(i), Counter: 1 << 61}, Payload: []byte("\x01")}
 		}
-		r.table.put(cellItem(&cellState{address: at, key: key, stored: before, now: now}))
+		g := &Group{r: r}
+		r.table.put(g.item(&cellState{address: at, key: key, stored: before, now: now}))
 		must(t, r.Save(testStart))
 		before = now
 		v := r.present()

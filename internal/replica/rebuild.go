@@ -22,59 +22,22 @@ import (
 // those that no peer had.
 
 // Verify reads every cell of the moment and compares their fingerprints with the tree that was kept in
-// place, and with what is derived from them: the index of its leaves, and the keys' summaries. It returns an
+// place, and what is derived from them with what is stored. It returns an
 // error that wraps store.ErrCorrupt if they differ. It may be called by any goroutine, and ends early, without
 // an answer, once stop returns true.
 func (p *Pinned) Verify(stop func() bool) error {
-	var root antientropy.Fingerprint
-	var index, summaries uint64
-	var of summaryState // the key whose cells are read
-	err := p.view.scanStored("", "", func(a dotted.Address, c dotted.Cell) bool {
-		for _, e := range c {
-			root = root.Add(fingerprint(a, e))
-		}
-		index += recordHash(leafKey(leafOf(a), place(prefixCell, a)), nil)
-		if key := a.Key(); of.key == nil || key != of.name {
-			summaries += of.hash(p.view.clears.era)
-			of = summaryState{name: key, key: place(prefixSummary, dotted.KeyAddress(key))}
-		}
-		of.count(a.Shape(), gain(false, c.Visible()), gain(false, c.Tallies()))
-		return !stop()
-	})
+	n := newRecount(p.view, p.derives)
+	err := n.scan(stop)
 	if err == nil && !stop() {
-		err = p.view.checkDerived(prefixLeaf, "index of the tree's leaves", index)
-	}
-	if err == nil && !stop() {
-		err = p.view.checkDerived(prefixSummary, "keys' summaries", summaries+of.hash(p.view.clears.era))
+		err = n.check(stop)
 	}
 	if err != nil || stop() {
 		return err
 	}
-	if kept := p.tree.Root(); root != kept {
+	if root, kept := n.tree.Root(), p.tree.Root(); root != kept {
 		return fmt.Errorf("the cells sum to %v, the tree says %v: %w", root, kept, store.ErrCorrupt)
 	}
 	return nil
-}
-
-// checkDerived compares the sum of the hashes of all records of a kind with what the cells give.
-func (v *View) checkDerived(kind byte, what string, want uint64) error {
-	var got uint64
-	err := v.records([]byte{kind}, []byte{kind + 1}, func(key []byte, _ *item, value []byte) bool {
-		got += recordHash(key, value)
-		return true
-	})
-	if err == nil && got != want {
-		err = fmt.Errorf("the cells do not fit the %s: %w", what, store.ErrCorrupt)
-	}
-	return err
-}
-
-// hash returns the hash of the summary's record; zero if it has none.
-func (s *summaryState) hash(era uint64) uint64 {
-	if record := encodeSummary(s.key, s.name, s.now, era); record != nil {
-		return recordHash(s.key, record)
-	}
-	return 0
 }
 
 func recordHash(key, value []byte) uint64 {
@@ -197,9 +160,8 @@ func (r *Replica) markRebuild(phase rebuildPhase) error {
 
 // discard removes what is there. Doing it twice is doing it once.
 func (r *Replica) discard() error {
-	kinds := []byte{prefixCell, prefixPart, prefixSummary, prefixLeaf, prefixBlob, prefixStage,
-		prefixClear, prefixSeen, prefixBase}
-	for _, kind := range kinds {
+	kinds := []byte{prefixCell, prefixPart, prefixBlob, prefixStage, prefixClear, prefixSeen, prefixBase}
+	for _, kind := range append(kinds, r.derives.kinds()...) {
 		if err := r.removeAll([]byte{kind}, []byte{kind + 1}); err != nil {
 			return err
 		}

@@ -27,6 +27,8 @@ type Pinned struct {
 	heads delta.Heads
 	bases *delta.Bases
 	tree  *antientropy.Tree
+
+	derives *derivation
 }
 
 // Pin takes the present moment. It returns ErrBusy while clears are swept or a repair runs, and of a
@@ -49,7 +51,7 @@ func (r *Replica) pin() *Pinned {
 		heads[id] = h
 	}
 	return &Pinned{view: r.present(), seen: r.seen.Clone(), short: r.short.Clone(), heads: heads, bases: r.Bases(),
-		tree: r.tree.Clone()}
+		tree: r.tree.Clone(), derives: &r.derives}
 }
 
 // Close releases the moment.
@@ -337,7 +339,7 @@ func (r *Replica) takeSlice(now time.Time) error {
 		return err
 	}
 	changed := g.changed()
-	moves, root := r.plan(changed)
+	moves, root := g.plan(changed)
 	rec := logged{
 		kind: recordSlice, flip: flip{session: r.flip.session, upTo: upTo}, derived: g.derived(), root: root,
 	}
@@ -453,7 +455,7 @@ func (g *Group) change(c change) error {
 		now = now.With(e)
 	}
 	if g.r.opening.loaded {
-		return g.set(state, now)
+		return g.set(state, now, nil)
 	}
 	state.now = now // what is derived was logged
 	return nil

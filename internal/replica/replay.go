@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/store"
@@ -117,9 +116,7 @@ func (r *Replica) redo(rec logged) error {
 		}
 	}
 	for _, c := range g.cells {
-		it := cellItem(c)
-		it.leaf = leafItem(c) // the tree may have the cell, or may not have it any more
-		r.table.put(it)
+		r.table.put(g.item(c))
 	}
 	for _, it := range rec.derived {
 		r.table.put(it)
@@ -217,30 +214,14 @@ func (r *Replica) checkRoot() error {
 
 // loadCells builds the tree and counts what is there.
 func (r *Replica) loadCells() error {
-	r.tree, r.cells, r.keys, r.tallies, r.opening.live = &antientropy.Tree{}, 0, 0, 0, antientropy.Fingerprint{}
 	v := r.present()
 	defer v.Close()
-	var index uint64
-	err := v.scanStored("", "", func(a dotted.Address, c dotted.Cell) bool {
-		index += recordHash(leafKey(leafOf(a), place(prefixCell, a)), nil)
-		cell := []*cellState{{address: a, now: c}}
-		moves, _ := r.plan(cell)
-		r.account(cell, moves)
-		for _, e := range r.clears.hide(a, c) {
-			r.opening.live = r.opening.live.Add(fingerprint(a, e))
-		}
-		return true
-	})
-	if err == nil {
-		err = v.checkDerived(prefixLeaf, "index of the tree's leaves", index)
-	}
+	n, never := newRecount(v, &r.derives), func() bool { return false }
+	err := n.scan(never)
+	r.tree, r.cells, r.keys, r.tallies, r.opening.live = n.tree, n.cells, n.keys, n.tallies, n.live
 	if err != nil {
 		return err
 	}
 	r.opening.loaded = true
-	return v.summaries([]byte{prefixSummary}, []byte{prefixSummary + 1}, func(_ []byte, _ string, s dotted.Summary) bool {
-		r.keys += gain(false, s.Exists())
-		r.tallies += s.Tallies
-		return true
-	})
+	return n.check(never)
 }

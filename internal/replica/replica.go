@@ -77,6 +77,8 @@ type Config struct {
 	// StepWork is how much work a step of the host does before others have their turn (see BeginStep), in units of
 	// about a microsecond. Default 5,000.
 	StepWork int
+
+	indexes []cellIndex // of a test, kept besides the replica's own
 }
 
 // withDefaults returns c with defaults in place of zeros.
@@ -128,6 +130,7 @@ type Replica struct {
 	clock  dotted.Clock
 	based
 
+	derives   derivation
 	table     *table
 	cache     *cache
 	published atomic.Pointer[moment]
@@ -192,10 +195,11 @@ func Open(st store.Store, log store.Log, cfg Config) (*Replica, error) {
 		seen: crdt.VersionVector{}, heads: delta.Heads{}, gained: crdt.VersionVector{},
 		log: newIndex(), cache: newCache(), tree: &antientropy.Tree{}, rebuild: newRebuild(),
 		across: map[gossip.NeighbourID]bool{}, based: newBased(),
+		derives: newDerivation(cfg.indexes),
 		opening: opening{under: true, settled: true},
 	}
 	r.resetClears()
-	if err := checkFormat(st, log); err != nil {
+	if err := checkFormat(st, log, &r.derives); err != nil {
 		return nil, err
 	}
 	r.table = newTable(st)
@@ -216,12 +220,12 @@ func Open(st store.Store, log store.Log, cfg Config) (*Replica, error) {
 
 // checkFormat looks at the first records, before anything is judged or carried out: what another version wrote
 // would look like damage. One that rotted says nothing; who needs it will notice.
-func checkFormat(st store.Store, log store.Log) error {
+func checkFormat(st store.Store, log store.Log, derives *derivation) error {
 	snap := st.Snapshot()
 	defer snap.Close()
 	var failed error
 	err := snap.Scan(nil, nil, func(key, value []byte) bool {
-		if key[0] == prefixLeaf { // not sealed
+		if derives.has(key) { // not sealed
 			return true
 		}
 		_, failed = unseal(key, value)

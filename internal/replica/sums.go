@@ -6,6 +6,21 @@ type keyCounts struct {
 	tallies int
 }
 
+// add adds to one of the sums.
+func (s *summaryState) add(x sum, by int) {
+	s.dirty = true
+	if x.kind == sumTallies {
+		s.now.Tallies += by
+		return
+	}
+	if s.now.Visible == nil {
+		s.now.Visible = map[string]int{}
+	}
+	if s.now.Visible[x.shape] += by; s.now.Visible[x.shape] == 0 {
+		delete(s.now.Visible, x.shape)
+	}
+}
+
 // emptied reports whether the group clears everything.
 func (g *Group) emptied() bool { return g.clears.era != g.r.clears.era }
 
@@ -19,17 +34,6 @@ func (g *Group) counts() (keys, tallies int) {
 		tallies += s.now.Tallies - s.before.tallies
 	}
 	return keys, tallies
-}
-
-// gain returns how a count changes when one member's condition goes from before to after.
-func gain(before, after bool) int {
-	switch {
-	case before == after:
-		return 0
-	case after:
-		return 1
-	}
-	return -1
 }
 
 // tallied calls fn with each key that has tallies.

@@ -76,9 +76,9 @@ func (r *Replica) Sweep() (more bool, err error) {
 		}
 	}
 	changed := s.g.changed()
-	moves, _ := r.plan(changed)
+	moves, _ := s.g.plan(changed)
 	for _, c := range changed {
-		it := cellItem(c)
+		it := s.g.item(c)
 		r.table.put(it)
 		r.cache.keep(c.address, it.cell)
 	}

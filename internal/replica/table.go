@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"slices"
 	"sync/atomic"
 
 	"github.com/peerd/peerd/crdt"
@@ -22,7 +23,7 @@ type item struct {
 	fresh []crdt.Dot // large entries that the tree may not have yet
 	dead  []crdt.Dot // large entries that left the cell, and that the tree may still have
 	split bool       // the cell has more than one record, or the tree may have more
-	leaf  *item      // of the index of leaves, where the cell came or went: it is written with the cell
+	index []*item    // entries of indexes that come or go: they are written with the cell
 }
 
 // itemOverhead is about how many bytes an item takes beside its key and payloads.
@@ -44,15 +45,19 @@ func (it *item) gone() bool {
 	return it.value == nil
 }
 
-// cellItem returns the item of a cell that changed from what is stored.
-func cellItem(c *cellState) *item {
+// item returns the item of a cell that changed from what is stored.
+func (g *Group) item(c *cellState) *item {
 	it := &item{
 		key: string(c.key), address: c.address, cell: copyCell(c.now, payloadOf(c.now)),
 		split: isSplit(c.stored) || isSplit(c.now),
 	}
-	if len(c.stored) == 0 || len(c.now) == 0 {
-		it.leaf = leafItem(c)
-	}
+	g.stored(c).index(func(key []byte, live bool) {
+		entry := &item{key: string(key)}
+		if live {
+			entry.value = []byte{}
+		}
+		it.index = append(it.index, entry)
+	})
 	difference(c.stored, c.now, func(e dotted.Entry, live bool) {
 		switch {
 		case len(e.Payload) <= maxInline:
@@ -74,18 +79,11 @@ func (it *item) supersede(old *item) {
 	}
 	it.dead = append(it.dead, old.dead...)
 	it.split = it.split || old.split
-	if it.leaf == nil {
-		it.leaf = old.leaf
+	for _, e := range old.index {
+		if !slices.ContainsFunc(it.index, func(own *item) bool { return own.key == e.key }) {
+			it.index = append(it.index, e)
+		}
 	}
-}
-
-// leafItem returns the entry of a cell in the index of the tree's leaves.
-func leafItem(c *cellState) *item {
-	it := &item{key: string(leafKey(leafOf(c.address), c.key))}
-	if len(c.now) > 0 {
-		it.value = []byte{}
-	}
-	return it
 }
 
 // overlayDegree is that of the tree of items. The first write to a node after a copy copies the node: small ones are
@@ -113,8 +111,10 @@ func (t *table) put(it *item) {
 		it.supersede(old)
 	}
 	t.bytes += it.size() - old.size()
-	if it.leaf != nil && (old == nil || it.leaf != old.leaf) {
-		t.put(it.leaf)
+	for _, e := range it.index {
+		if now, _ := t.dirty.Get(e.key); now != e {
+			t.put(e)
+		}
 	}
 }
 

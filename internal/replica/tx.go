@@ -209,17 +209,11 @@ func (tx *Tx) change(a dotted.Address, fn func(dotted.Cell) dotted.Cell) error {
 		return tx.fail(err)
 	}
 	was := c.now
-	now := fn(was)
-	u := undo{cell: c, now: was}
-	if was.Visible() != now.Visible() || was.Tallies() != now.Tallies() {
-		s, err := tx.g.summary(a.Key())
-		if err != nil {
-			return tx.fail(err)
-		}
-		u.sum, u.was = s, s.copy()
-	}
-	tx.undo = append(tx.undo, u)
-	if err := tx.g.set(c, now); err != nil {
+	tx.undo = append(tx.undo, undo{cell: c, now: was})
+	err = tx.g.set(c, fn(was), func(s *summaryState) {
+		tx.undo = append(tx.undo, undo{sum: s, was: s.copy()})
+	})
+	if err != nil {
 		return tx.fail(err)
 	}
 	return nil
