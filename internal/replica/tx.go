@@ -86,7 +86,11 @@ func (g *Group) Update(fn func(tx *Tx) error) error {
 // accept puts a finished delta of this replica into the group.
 func (g *Group) accept(d *delta.Delta, cost int) {
 	r := g.r
-	r.gained = crdt.VersionVector{}
+	if len(r.gained) < 64 {
+		clear(r.gained)
+	} else {
+		r.gained = crdt.VersionVector{} // cleared, it would cost as much as when it was full
+	}
 	r.advance(d)
 	delete(r.gained, r.id)
 	r.hold(d)
