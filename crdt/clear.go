@@ -23,10 +23,7 @@ func (n node) clear() (existed bool, err error) {
 	if known && visible > fewCells {
 		return true, n.clearAll()
 	}
-	if !known {
-		visible = fewCells + 1
-	}
-	cells, err := n.visibleCells(visible)
+	cells, err := n.visibleCells(fewCells + 1) // a string that was counted on has several
 	switch {
 	case err != nil || len(cells) == 0:
 		return false, err
@@ -61,35 +58,38 @@ func (n node) clearEach(cells []addressed) error {
 // clearAll clears by context. That wipes baselines out as well, so those that must stay are put
 // again. Cells are looked at only if the key holds counters: O(1) without any.
 func (n node) clearAll() error {
-	counters, err := n.counters()
+	shares, err := n.allShares()
 	if err != nil {
 		return err
 	}
 	if err := n.tx.Clear(n.at); err != nil {
 		return err
 	}
-	for _, c := range counters {
+	for _, c := range shares {
+		_, owner, _ := c.at.CutShare()
+		b, needed := tallyOf(owner, c.cell).carried(n.tx)
+		if !needed {
+			continue
+		}
 		n.at = c.at
-		for _, b := range talliesOf(c.cell).carried(n.tx) {
-			if err := n.put(b.payload(), nil); err != nil {
-				return err
-			}
+		if err := n.put(b.payload(), nil); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// counters returns the cells at and under n that hold shares or baselines.
-func (n node) counters() (found []addressed, err error) {
+// allShares returns the cells at and under n that hold shares or baselines.
+func (n node) allShares() (found []addressed, err error) {
 	if n.depth == 0 {
-		return n.allCounters()
+		return n.sharesOfAll()
 	}
 	s, err := n.tx.Summary(n.key)
 	if err != nil || s.Tallies == 0 {
 		return nil, err
 	}
 	err = n.scan("", func(a dotted.Address, c dotted.Cell) bool {
-		if c.Tallies() {
+		if _, _, ok := a.CutShare(); ok && c.Tallies() {
 			found = append(found, addressed{a, c})
 		}
 		return true
@@ -97,14 +97,14 @@ func (n node) counters() (found []addressed, err error) {
 	return found, err
 }
 
-// allCounters returns those of all keys.
-func (n node) allCounters() (found []addressed, err error) {
+// sharesOfAll returns those of all keys.
+func (n node) sharesOfAll() (found []addressed, err error) {
 	var keys []string
 	if err := n.tx.Tallied(func(key string) bool { keys = append(keys, key); return true }); err != nil {
 		return nil, err
 	}
 	for _, key := range keys {
-		more, err := n.named(key).counters()
+		more, err := n.named(key).allShares()
 		if err != nil {
 			return nil, err
 		}

@@ -96,7 +96,19 @@ func (s *starts) step() (touched int, err error) {
 }
 
 func (s *starts) collect(i int) error {
-	return s.actAt(i, action{trace: "collects", do: func(tx dotted.Tx) error { return second(collect(tx, countedCell)) }})
+	return s.actAt(i, action{trace: "collects", do: func(tx dotted.Tx) error {
+		var shares []dotted.Address
+		err := tx.Scan(countedCell.Shares(), "", func(a dotted.Address, _ dotted.Cell) bool {
+			shares = append(shares, a)
+			return true
+		})
+		for _, a := range shares {
+			if err == nil {
+				_, err = collect(tx, a)
+			}
+		}
+		return err
+	}})
 }
 
 func startsTrial(h *history, steps int) string {
@@ -135,11 +147,16 @@ func (s *starts) checkEmptied() string {
 		if why := s.checkCount(i); why != "" {
 			return "after the last sync " + why
 		}
-		for _, e := range state.cell(countedCell) {
-			owner := baselineOwner(e.Payload)
-			if _, ended := s.end[owner]; owner == 0 || ended || slices.Contains(s.ids, owner) {
-				return fmt.Sprintf("r%d has a baseline for %v after the reset", i, owner)
+		why := ""
+		state.scan(countedCell, "", func(a dotted.Address, c dotted.Cell) bool {
+			_, owner, ok := a.CutShare()
+			if _, ended := s.end[owner]; !ok || c.Visible() || ended || slices.Contains(s.ids, owner) {
+				why = fmt.Sprintf("r%d has a baseline for %v after the reset", i, owner)
 			}
+			return true
+		})
+		if why != "" {
+			return why
 		}
 	}
 	return ""

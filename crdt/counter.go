@@ -11,55 +11,66 @@ import (
 // changed.
 var ErrOverflow = errors.New("increment would overflow 64 bits")
 
-// Counter is a sum to which replicas add. Each has one entry, its share, so a counter's size
-// depends on how many replicas have counted and not on how often. Clear takes away exactly the
-// increments that it has seen; the
-// package's doc tells how (Counters).
+// Counter is a sum to which replicas add. Each has a cell, its share, so a counter's size depends
+// on how many replicas have counted and not on how often, and what it costs to read or to add to on
+// neither. Clear takes away exactly the increments that it has seen; the package's doc tells how
+// (Counters).
 type Counter struct {
 	node
 }
 
-// Counter returns the counter under name. It shares its cell with the register and string of that
-// name.
+// Counter returns the counter under name. It is what was added to the string of that name.
 func (f Fields) Counter(name string) Counter { return Counter{f.named(name).typed(TypeValue)} }
 
 // Get returns the sum; beyond 64 bits, where concurrent increments can take it, the nearest bound.
+// O(log cells).
 func (c Counter) Get() int64 {
-	cell, _ := c.cell()
-	n, _ := talliesOf(cell).total().value()
-	return n
+	counted, _ := c.count()
+	return counted.Value()
 }
 
 // Add adds n, which may be negative or zero, and returns the new value. It returns ErrOverflow if
-// n takes the value as seen here out of 64 bits.
-func (c Counter) Add(n int64) (int64, error) {
-	cell, err := c.cell()
+// n takes the value as seen here out of 64 bits. O(log cells).
+func (c Counter) Add(n int64) (int64, error) { return c.add(0, n) }
+
+// Clear removes the increments that it sees, and reports whether there were any. Concurrent ones
+// survive it. O(replicas that have counted).
+func (c Counter) Clear() (existed bool, err error) { return c.uncount() }
+
+// add adds n more to this replica's share in the string at n, whose text begins at start.
+func (n node) add(start, by int64) (int64, error) {
+	counted, err := n.count()
 	if err != nil {
 		return 0, err
 	}
-	return c.add(talliesOf(cell), amounts{}, n)
-}
-
-// Clear removes the increments that it sees, and reports whether there were any. Concurrent ones
-// survive it.
-func (c Counter) Clear() (existed bool, err error) {
-	cell, err := c.cell()
-	if err != nil {
-		return false, err
-	}
-	shares := dotsOf(cell, func(e dotted.Entry) bool { return kindShare.marks(e) })
-	return len(shares) > 0, c.retire(cell, shares, nil)
-}
-
-// add puts the share of this replica with n more, in a cell that already shows start besides t.
-func (n node) add(t tallies, start amounts, by int64) (int64, error) {
-	value, exact := start.add(t.total()).plus(by).value()
+	sum := counted.Sum.Plus(dotted.Int128Of(start)).Plus(dotted.Int128Of(by))
+	value, exact := sum.Int64()
 	if !exact && (by > 0 && value == math.MaxInt64 || by < 0 && value == math.MinInt64) {
 		return 0, ErrOverflow
 	}
-	share, removes := t.add(n.tx.Replica(), by)
-	if err := n.put(share.payload(), removes); err != nil {
+	owner := n.tx.Replica()
+	n.at = n.at.Share(owner)
+	c, err := n.cell()
+	if err != nil {
 		return 0, err
 	}
-	return value, nil
+	share, removes := tallyOf(owner, c).add(by)
+	return value, n.put(share.payload(), removes)
+}
+
+// uncount removes what was counted on the string at n, and leaves the baselines that are needed.
+func (n node) uncount() (existed bool, err error) {
+	counted, err := n.count()
+	if err != nil || counted.Shares == 0 {
+		return false, err
+	}
+	n.at = n.at.Shares()
+	cells, err := n.visibleCells(min(counted.Shares, fewCells+1))
+	switch {
+	case err != nil:
+		return false, err
+	case len(cells) > fewCells:
+		return true, n.clearAll()
+	}
+	return true, n.clearEach(cells)
 }

@@ -161,15 +161,33 @@ func TestSummaryCountsWhatAScanFinds(t *testing.T) {
 		for _, s := range append(states, deltas...) {
 			for _, key := range []string{"k", "k\x00l", "none"} {
 				want := dotted.Summary{Visible: map[string]int{}}
+				last := dotted.Address("") // a string's cells are counted once
+				counts := map[dotted.Address]dotted.Count{}
 				s.scan(dotted.KeyAddress(key), "", func(a dotted.Address, c dotted.Cell) bool {
-					if c.Visible() {
-						want.Visible[a.Shape()]++
+					at := a
+					if counter, owner, ok := a.CutShare(); ok {
+						at = counter
+						n := counts[at]
+						n.Sum = n.Sum.Plus(tallyOf(owner, c).counted())
+						if c.Visible() {
+							n.Shares++
+						}
+						counts[at] = n
+					}
+					if c.Visible() && at != last {
+						last = at
+						want.Visible[at.Shape()]++
 					}
 					if c.Tallies() {
 						want.Tallies++
 					}
 					return true
 				})
+				for at, n := range counts {
+					if got, _ := s.counted.Get(at); got != n {
+						t.Fatalf("%q counts %v, a scan finds %v", at, got, n)
+					}
+				}
 				got := s.summary(key)
 				if got.Tallies != want.Tallies || !maps.Equal(got.Visible, want.Visible) {
 					t.Fatalf("summary of %q: %v, a scan finds %v", key, got, want)

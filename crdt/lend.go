@@ -5,7 +5,8 @@ import "github.com/peerd/peerd/internal/dotted"
 // What the database has of this package beyond its exported names: see dotted.Lent.
 func init() {
 	dotted.Lent.Bind = func(fields any, tx dotted.Tx) { *fields.(*Fields) = fieldsOf(tx) }
-	dotted.Lent.Collect, dotted.Lent.BaselineOwner = collect, baselineOwner
+	dotted.Lent.Collect = collect
+	dotted.Lent.Counted = func(owner ReplicaID, c dotted.Cell) dotted.Int128 { return tallyOf(owner, c).counted() }
 	dotted.Lent.Effect = func(payload []byte) dotted.Effect {
 		return effectOf(dotted.Entry{Payload: payload})
 	}
@@ -23,7 +24,7 @@ func effectOf(e dotted.Entry) (did dotted.Effect) {
 		_, did.Value = splitWrite(e)
 	case counts:
 		did.Operation, did.Amount = "add", s.last
-		did.Total, _ = s.cum.sub(s.base).value()
+		did.Total, _ = s.cum.sub(s.base).net().Int64()
 	case kindMember.marks(e):
 		did.Operation = "insert"
 	case kindEnabled.marks(e):

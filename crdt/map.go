@@ -2,6 +2,7 @@ package crdt
 
 import (
 	"iter"
+	"strings"
 
 	"github.com/peerd/peerd/internal/dotted"
 )
@@ -38,15 +39,34 @@ func (m Map) Strings() iter.Seq2[string, []byte] {
 	}
 }
 
+// walkStrings goes through the cells of the fields. Of a string's shares it looks at no more than the
+// first few.
 func (m Map) walkStrings(fn func(string, []byte) bool) {
-	_ = m.scan("", func(a dotted.Address, c dotted.Cell) bool {
-		name, rest, _ := a[len(m.at):].CutName()
-		if rest != dotted.Address(TypeValue) {
-			return true
-		}
-		value, ok := readString(c)
-		return !ok || fn(name, value)
-	})
+	// The cell to go on from, and the string that fn was called for last.
+	var after, last dotted.Address
+	for again := true; again; {
+		again = false
+		passed := 0
+		_ = m.scan(after, func(a dotted.Address, c dotted.Cell) bool {
+			if last != "" && strings.HasPrefix(string(a), string(last)) {
+				passed++
+				again = passed == walkSteps
+				return !again
+			}
+			name, rest, _ := a[len(m.at):].CutName()
+			if rest == "" || Type(rest[0]) != TypeValue {
+				return true
+			}
+			n := m.named(name).typed(TypeValue)
+			last, passed = n.at, 0
+			if a != last {
+				c = nil // it has no text
+			}
+			value, ok := n.read(c)
+			return !ok || fn(name, value)
+		})
+		after = endOf(last)
+	}
 }
 
 // CountStrings returns how many fields are strings. O(1) for a key, else as All.

@@ -31,7 +31,7 @@ func (n node) named(name string) node {
 	}
 	n.at, n.typ = n.at.Name(name), 0
 	n.depth++
-	if size := len(n.at) + 1; size > MaxAddress {
+	if size := len(n.at) + 1 + dotted.ShareBytes; size > MaxAddress {
 		n.err = fmt.Errorf("%w: an address of %d bytes (limit %d)", ErrTooLong, size, MaxAddress)
 	}
 	return n
@@ -58,6 +58,14 @@ func (n node) cell() (dotted.Cell, error) {
 		return nil, n.err
 	}
 	return n.tx.Cell(n.at)
+}
+
+// count returns what was counted on the string at n.
+func (n node) count() (dotted.Count, error) {
+	if n.err != nil {
+		return dotted.Count{}, n.err
+	}
+	return n.tx.Count(n.at)
 }
 
 func (n node) scan(after dotted.Address, fn func(dotted.Address, dotted.Cell) bool) error {
@@ -119,34 +127,17 @@ func (n node) remove(dots []Dot) error {
 }
 
 // replace removes everything that readers see in the cell c at n and puts payload in its place, or
-// nothing if it is nil. Of counters' shares it leaves the baselines that they need.
+// nothing if it is nil. Of a counter's share it leaves the baseline that is needed.
 func (n node) replace(c dotted.Cell, payload []byte) error {
 	removes := dotsOf(c, func(e dotted.Entry) bool { return !e.Has(dotted.PayloadHidden) })
-	return n.retire(c, removes, payload)
-}
-
-// retire removes entries of the cell c at n, all shares among them, leaves the baselines that
-// these need, and puts payload, unless it is nil.
-func (n node) retire(c dotted.Cell, removes []Dot, payload []byte) error {
-	superseded, baselines := talliesOf(c).retire(n.tx)
-	removes = append(removes, superseded...)
-	if payload == nil && len(baselines) == 0 {
+	if _, owner, ok := n.at.CutShare(); ok {
+		superseded, baseline := tallyOf(owner, c).retire(n.tx)
+		removes, payload = append(removes, superseded...), baseline
+	}
+	if payload == nil {
 		return n.remove(removes)
 	}
-	puts := make([][]byte, 0, len(baselines)+1)
-	if payload != nil {
-		puts = append(puts, payload)
-	}
-	for _, b := range baselines {
-		puts = append(puts, b.payload())
-	}
-	for _, p := range puts {
-		if err := n.put(p, removes); err != nil {
-			return err
-		}
-		removes = nil
-	}
-	return nil
+	return n.put(payload, removes)
 }
 
 // dotsOf returns the dots of the entries for which keep holds.

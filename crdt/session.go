@@ -45,6 +45,15 @@ func (s *session) Summary(key string) (dotted.Summary, error) {
 	return sum, s.err
 }
 
+func (s *session) Count(a dotted.Address) (dotted.Count, error) {
+	if s.err != nil {
+		return dotted.Count{}, s.err
+	}
+	var c dotted.Count
+	c, s.err = s.Tx.Count(a)
+	return c, s.err
+}
+
 func (s *session) Put(a dotted.Address, payload []byte, removes []Dot) (Dot, error) {
 	if s.err != nil {
 		return Dot{}, s.err

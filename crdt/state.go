@@ -32,9 +32,11 @@ type State struct {
 	context Context
 	delta   bool
 
-	// For Summary: visible cells by key address and shape, tallying cells by key address.
+	// For Summary: visible cells by key address and shape, tallying cells by key address. For Count: what was
+	// counted, by the string's address.
 	visible btree.Map[dotted.Address, int]
 	tallies btree.Map[dotted.Address, int]
+	counted btree.Map[dotted.Address, dotted.Count]
 }
 
 // ErrMissingDots is returned by Update on a state that lacks some of what the replica itself did,
@@ -144,7 +146,7 @@ func (s *State) cell(a dotted.Address) dotted.Cell {
 	return c
 }
 
-// set replaces a cell and keeps the counts of Summary.
+// set replaces a cell and keeps what Summary and Count tell.
 func (s *State) set(a dotted.Address, c dotted.Cell) {
 	var old dotted.Cell
 	if len(c) == 0 && !s.delta {
@@ -152,12 +154,41 @@ func (s *State) set(a dotted.Address, c dotted.Cell) {
 	} else {
 		old, _ = s.cells.Set(a, c)
 	}
-	if was, is := old.Visible(), c.Visible(); was != is {
+	was, is := old.Visible(), c.Visible()
+	if counter, owner, ok := a.CutShare(); ok {
+		written := s.cell(counter).Visible()
+		shares := s.recount(counter, owner, old, c)
+		a, was, is = counter, written || shares.before > 0, written || shares.after > 0
+	} else if counted, _ := s.counted.Get(a); counted.Shares > 0 {
+		was, is = true, true
+	}
+	if was != is {
 		count(&s.visible, a.KeyAddress()+dotted.Address(a.Shape()), is)
 	}
 	if was, is := old.Tallies(), c.Tallies(); was != is {
 		count(&s.tallies, a.KeyAddress(), is)
 	}
+}
+
+// recount takes a change of a share into what its string counts, and returns how many shares that had and has.
+func (s *State) recount(
+	counter dotted.Address, owner ReplicaID, old, now dotted.Cell,
+) (shares struct{ before, after int }) {
+	n, _ := s.counted.Get(counter)
+	shares.before = n.Shares
+	n.Sum = n.Sum.Plus(tallyOf(owner, now).counted()).Minus(tallyOf(owner, old).counted())
+	if old.Visible() {
+		n.Shares--
+	}
+	if now.Visible() {
+		n.Shares++
+	}
+	if shares.after = n.Shares; n == (dotted.Count{}) {
+		s.counted.Delete(counter)
+	} else {
+		s.counted.Set(counter, n)
+	}
+	return shares
 }
 
 func count(m *btree.Map[dotted.Address, int], a dotted.Address, up bool) {
@@ -237,5 +268,6 @@ func (s *State) snapshot() *State {
 		delta:   s.delta,
 		visible: *s.visible.Copy(),
 		tallies: *s.tallies.Copy(),
+		counted: *s.counted.Copy(),
 	}
 }

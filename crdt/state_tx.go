@@ -25,6 +25,11 @@ func (t *stateTx) Scan(prefix, after dotted.Address, fn func(dotted.Address, dot
 
 func (t *stateTx) Summary(key string) (dotted.Summary, error) { return t.state.summary(key), nil }
 
+func (t *stateTx) Count(a dotted.Address) (dotted.Count, error) {
+	c, _ := t.state.counted.Get(a)
+	return c, nil
+}
+
 // Tallied looks at every cell.
 func (t *stateTx) Tallied(fn func(key string) bool) error {
 	last, found := "", false

@@ -12,7 +12,7 @@ import (
 // changed.
 var ErrNotInteger = errors.New("value is not an integer or out of range")
 
-// String is a register and a counter in one cell, with the meaning of a Redis string: Set replaces
+// String is a register and a counter under one name, with the meaning of a Redis string: Set replaces
 // it, Add increments the integer that it spells. Adding never rewrites what was set, but puts
 // shares beside it: so increments that replicas make at the same time all count, and those that
 // are concurrent with a Set count on top of it.
@@ -29,37 +29,43 @@ func (f Fields) String(name string) String { return String{f.named(name).typed(T
 // bound. The value must not be changed.
 func (s String) Get() (value []byte, ok bool) {
 	c, _ := s.cell()
-	return readString(c)
+	return s.read(c)
 }
 
-// readString returns how a cell reads as a string.
-func readString(c dotted.Cell) (value []byte, ok bool) {
-	value, ok = latestWrite(c)
-	t := talliesOf(c)
-	if len(t.shares) == 0 {
-		return value, ok
+// read returns how the string at n reads, whose own cell is c. What was counted on a text that is no integer is not
+// looked up.
+func (n node) read(c dotted.Cell) (value []byte, ok bool) {
+	text, written := latestWrite(c)
+	if written && !isInteger(text) {
+		return text, true
 	}
-	return t.show(value, ok), true
+	counted, _ := n.count()
+	return show(counted, text, written)
 }
 
-// show returns how a text reads with the increments of t. written is false if there is no text.
-func (t tallies) show(text []byte, written bool) []byte {
+// show returns how a text reads with what was counted on it, and whether there is anything. written is false if there
+// is no text.
+func show(counted dotted.Count, text []byte, written bool) ([]byte, bool) {
 	start, ok := startingAt(text, written)
-	if !ok || len(t.shares) == 0 {
-		return text
+	if !ok || counted.Shares == 0 {
+		return text, written
 	}
-	n, _ := start.add(t.total()).value()
-	return strconv.AppendInt(nil, n, 10)
+	counted.Sum = counted.Sum.Plus(dotted.Int128Of(start))
+	return strconv.AppendInt(nil, counted.Value(), 10), true
 }
 
 // startingAt returns what increments of a text begin with: the integer it spells, or zero without
 // one.
-func startingAt(text []byte, written bool) (start amounts, ok bool) {
+func startingAt(text []byte, written bool) (start int64, ok bool) {
 	if !written {
-		return start, true
+		return 0, true
 	}
-	n, ok := parseInteger(text)
-	return start.plus(n), ok
+	return parseInteger(text)
+}
+
+func isInteger(text []byte) bool {
+	_, ok := parseInteger(text)
+	return ok
 }
 
 // All passes how the string reads with each of the concurrent texts, in the order of their dots.
@@ -67,18 +73,20 @@ func startingAt(text []byte, written bool) (start amounts, ok bool) {
 func (s String) All() iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		c, _ := s.cell()
-		t, written := talliesOf(c), false
+		counted, _ := s.count()
+		written := false
 		for _, e := range c {
 			if !isWrite(e) {
 				continue
 			}
 			written = true
-			if _, text := splitWrite(e); !yield(t.show(text, true)) {
+			_, text := splitWrite(e)
+			if text, _ = show(counted, text, true); !yield(text) {
 				return
 			}
 		}
-		if !written && len(t.shares) > 0 {
-			yield(t.show(nil, false))
+		if value, ok := show(counted, nil, false); ok && !written {
+			yield(value)
 		}
 	}
 }
@@ -91,6 +99,9 @@ func (s String) Set(value []byte) error {
 		return err
 	}
 	if err := checkValue(value); err != nil {
+		return err
+	}
+	if _, err := s.uncount(); err != nil {
 		return err
 	}
 	return s.replace(c, writePayload(s.tx.Time(), value))
@@ -107,15 +118,19 @@ func (s String) Add(n int64) (int64, error) {
 	if !ok {
 		return 0, ErrNotInteger
 	}
-	return s.add(talliesOf(c), start, n)
+	return s.add(start, n)
 }
 
 // Clear removes everything that it sees, texts and increments, and reports whether there was
 // anything. What is concurrent survives it.
 func (s String) Clear() (existed bool, err error) {
 	c, err := s.cell()
-	if err != nil || !c.Visible() {
+	if err != nil {
 		return false, err
+	}
+	counted, err := s.uncount()
+	if err != nil || !c.Visible() {
+		return counted, err
 	}
 	return true, s.replace(c, nil)
 }

@@ -58,28 +58,29 @@ func (a amounts) plus(n int64) amounts {
 	return a
 }
 
-func (a amounts) add(b amounts) amounts { return amounts{a.pos.add(b.pos), a.neg.add(b.neg)} }
 func (a amounts) sub(b amounts) amounts { return amounts{a.pos.sub(b.pos), a.neg.sub(b.neg)} }
 func (a amounts) max(b amounts) amounts { return amounts{a.pos.max(b.pos), a.neg.max(b.neg)} }
 
-// value returns what was added less what was subtracted, and false if that was beyond 64 bits and
-// the bound is returned instead.
-func (a amounts) value() (n int64, exact bool) {
-	const minMagnitude = 1 << 63
-	if a.pos.less(a.neg) {
-		if d := a.neg.sub(a.pos); d.hi == 0 && d.lo <= minMagnitude {
-			return -int64(d.lo), true
+// net returns what was added less what was subtracted, within bounds that 2²⁷ of them together do not leave.
+func (a amounts) net() dotted.Int128 {
+	const most = 1 << (99 - 64)
+	switch {
+	case a.pos.less(a.neg):
+		d := a.neg.sub(a.pos)
+		if d.hi >= most {
+			d = uint128{hi: most}
 		}
-		return math.MinInt64, false
+		return dotted.Int128{}.Minus(d.signed())
+	case a.pos.sub(a.neg).hi >= most:
+		return uint128{hi: most}.signed()
 	}
-	if d := a.pos.sub(a.neg); d.hi == 0 && d.lo < minMagnitude {
-		return int64(d.lo), true
-	}
-	return math.MaxInt64, false
+	return a.pos.sub(a.neg).signed()
 }
 
-// share is what one replica has counted, all its increments in one entry. Its owner is the replica
-// of its dot, which alone replaces it.
+func (a uint128) signed() dotted.Int128 { return dotted.Int128{Hi: int64(a.hi), Lo: a.lo} }
+
+// share is what one replica has counted, all its increments in one entry, in a cell of its own. Its owner is the
+// replica of its dot, which alone replaces it.
 type share struct {
 	dot   Dot
 	epoch uint64  // counter of the owner's dot that began it; on the wire 0 for this very dot
@@ -88,12 +89,11 @@ type share struct {
 	last  int64   // what this very entry added: so that a person can do it again: see Describe
 }
 
-// baseline is left by a reset for each share that it removed: of what the owner counted in that
+// baseline is left by a reset for each share that it removed, in the same cell: of what the owner counted in that
 // epoch, the reset saw so much. An increment that the owner made meanwhile carries it too, as its
 // share is cumulative, and the baseline takes it away again.
 type baseline struct {
 	dot   Dot
-	owner ReplicaID
 	epoch uint64
 	seen  amounts
 }
@@ -113,7 +113,6 @@ func (b baseline) payload() []byte {
 	return wire.Encode(func(w *wire.Writer) {
 		w.Raw([]byte{byte(kindBaseline)})
 		w.Array(baselineFields)
-		w.Uint(uint64(b.owner))
 		w.Uint(b.epoch)
 		b.seen.write(w)
 	})
@@ -122,7 +121,7 @@ func (b baseline) payload() []byte {
 const (
 	amountsFields  = 4
 	shareFields    = 2 + 2*amountsFields
-	baselineFields = 2 + amountsFields
+	baselineFields = 1 + amountsFields
 )
 
 func (a amounts) write(w *wire.Writer) {
@@ -150,24 +149,25 @@ func parseShare(e dotted.Entry) (s share, ok bool) {
 func parseBaseline(e dotted.Entry) (b baseline, ok bool) {
 	err := wire.Decode(e.Payload[1:], func(r *wire.Reader) {
 		extra := r.Fields(baselineFields)
-		b = baseline{e.Dot, ReplicaID(r.Uint()), r.Uint(), readAmounts(r)}
+		b = baseline{e.Dot, r.Uint(), readAmounts(r)}
 		r.Skip(extra)
 	})
 	return b, err == nil
 }
 
-// tallies is the counter in a cell: shares and baselines in the order of their dots. Entries that
-// do not parse count nothing; what they show is removed as everything else.
-type tallies struct {
-	shares    []share
+// tally is what stands in the cell of an owner's share: the share, unless it was removed, and baselines for it, in the
+// order of their dots. Entries that do not parse count nothing; what they show is removed as everything else.
+type tally struct {
+	owner     ReplicaID
+	shares    []share // one, if nobody lies
 	baselines []baseline
 }
 
-func talliesOf(c dotted.Cell) tallies {
-	var t tallies
+func tallyOf(owner ReplicaID, c dotted.Cell) tally {
+	t := tally{owner: owner}
 	for _, e := range c {
 		switch {
-		case kindShare.marks(e):
+		case kindShare.marks(e) && e.Dot.Replica == owner:
 			if s, ok := parseShare(e); ok {
 				t.shares = append(t.shares, s)
 			}
@@ -180,72 +180,65 @@ func talliesOf(c dotted.Cell) tallies {
 	return t
 }
 
-// total returns what the shares amount to.
-func (t tallies) total() amounts {
-	var sum amounts
+// counted returns what the share amounts to.
+func (t tally) counted() (sum dotted.Int128) {
 	for _, s := range t.shares {
-		sum = sum.add(s.cum.sub(t.base(s)))
+		sum = sum.Plus(s.cum.sub(t.base(s)).net())
 	}
 	return sum
 }
 
 // base returns how much of a share was taken away by resets: those its owner had seen, and others.
-func (t tallies) base(s share) amounts {
+func (t tally) base(s share) amounts {
 	base := s.base
 	for _, b := range t.baselines {
-		if b.owner == s.dot.Replica && b.epoch == s.epoch {
+		if b.epoch == s.epoch {
 			base = base.max(b.seen)
 		}
 	}
 	return base
 }
 
-// add returns the share with which owner adds n, and the entries that it replaces: the owner's
+// add returns the share with which the owner adds n, and the entries that it replaces: the owner's
 // share so far and the baselines for it, which the new share takes in. Without a share an epoch
 // begins, and baselines of earlier ones have nothing left to take away.
-func (t tallies) add(owner ReplicaID, n int64) (next share, removes []Dot) {
+func (t tally) add(n int64) (next share, removes []Dot) {
 	for _, s := range t.shares {
-		if s.dot.Replica == owner {
-			next = share{epoch: s.epoch, cum: s.cum, base: t.base(s)}
-			removes = []Dot{s.dot}
-		}
+		next = share{epoch: s.epoch, cum: s.cum, base: t.base(s)}
+		removes = append(removes, s.dot)
 	}
 	next.cum, next.last = next.cum.plus(n), n
 	for _, b := range t.baselines {
-		if b.owner == owner {
-			removes = append(removes, b.dot)
-		}
+		removes = append(removes, b.dot)
 	}
 	return next, removes
 }
 
-// carried returns what must stand after all shares were removed in tx: a baseline for each other
-// replica, in the order of their ids, of its latest epoch. The issuer of tx needs none: it begins a
-// new epoch. Nor does one that has ended: all that it counted is in the context. Nor does an earlier
-// epoch: its owner began the later one because its share was gone.
-func (t tallies) carried(tx dotted.Tx) []baseline {
-	var out []baseline
-	merge := func(b baseline) {
-		i, found := slices.BinarySearchFunc(out, b.owner, func(b baseline, owner ReplicaID) int {
-			return Dot{Replica: b.owner}.Compare(Dot{Replica: owner})
-		})
-		switch {
-		case settled(tx, b.owner):
-		case !found:
-			out = slices.Insert(out, i, b)
-		case b.epoch > out[i].epoch:
-			out[i] = b
-		case b.epoch == out[i].epoch:
-			out[i].seen = out[i].seen.max(b.seen)
-		}
+// carried returns the baseline that must stand after the share was removed in tx, of the owner's latest epoch, and
+// whether one must. If the owner issues tx it begins a new epoch and needs none. Nor is one needed if it has ended: all
+// that it counted is in the context. Nor for an earlier epoch: it began the later one because its share was gone.
+func (t tally) carried(tx dotted.Tx) (b baseline, needed bool) {
+	if settled(tx, t.owner) {
+		return b, false
 	}
 	for _, s := range t.shares {
-		merge(baseline{owner: s.dot.Replica, epoch: s.epoch, seen: s.cum})
+		b = b.merge(baseline{epoch: s.epoch, seen: s.cum})
 	}
-	for _, b := range t.baselines {
-		merge(b)
+	for _, o := range t.baselines {
+		b = b.merge(o)
 	}
-	return out
+	return b, len(t.shares)+len(t.baselines) > 0
+}
+
+// merge returns the later of two baselines, and of one epoch the greater.
+func (b baseline) merge(o baseline) baseline {
+	switch {
+	case o.epoch > b.epoch:
+		return o
+	case o.epoch == b.epoch:
+		b.seen = b.seen.max(o.seen)
+	}
+	return b
 }
 
 // settled reports whether tx sees every share that a replica has ever put: it is that replica's own,
@@ -255,12 +248,12 @@ func settled(tx dotted.Tx, owner ReplicaID) bool { return owner == tx.Replica() 
 // spent returns the baselines that nothing needs any more: of their epochs no share is here, and
 // none can come, as their owner is settled. One whose owner crashed stays for ever: a share of it may
 // be on its way.
-func (t tallies) spent(tx dotted.Tx) (dots []Dot) {
+func (t tally) spent(tx dotted.Tx) (dots []Dot) {
+	if !settled(tx, t.owner) {
+		return nil
+	}
 	for _, b := range t.baselines {
-		alive := slices.ContainsFunc(t.shares, func(s share) bool {
-			return s.dot.Replica == b.owner && s.epoch == b.epoch
-		})
-		if !alive && settled(tx, b.owner) {
+		if !slices.ContainsFunc(t.shares, func(s share) bool { return s.epoch == b.epoch }) {
 			dots = append(dots, b.dot)
 		}
 	}
@@ -270,43 +263,37 @@ func (t tallies) spent(tx dotted.Tx) (dots []Dot) {
 // maxCollected is how many baselines of a cell one operation removes.
 const maxCollected = 1024
 
-// collect removes baselines that nothing needs any more from a cell. more says that it did not remove
+// collect removes baselines that nothing needs any more from the cell of a share. more says that it did not remove
 // all of them.
 func collect(tx dotted.Tx, a dotted.Address) (more bool, err error) {
+	_, owner, ok := a.CutShare()
+	if !ok {
+		return false, nil
+	}
 	c, err := tx.Cell(a)
 	if err != nil {
 		return false, err
 	}
-	dots := talliesOf(c).spent(tx)
+	dots := tallyOf(owner, c).spent(tx)
 	if more = len(dots) > maxCollected; more {
 		dots = dots[:maxCollected]
 	}
 	return more, tx.Remove(a, dots)
 }
 
-// baselineOwner returns whose share the payload of an entry is a baseline for; zero if it is none.
-func baselineOwner(payload []byte) ReplicaID {
-	e := dotted.Entry{Payload: payload}
-	if !kindBaseline.marks(e) {
-		return 0
-	}
-	b, _ := parseBaseline(e)
-	return b.owner
-}
-
-// retire tells what to do with the baselines when tx removes all shares: which to remove and which
-// to put, so that those of carried are there, each once.
-func (t tallies) retire(tx dotted.Tx) (removes []Dot, puts []baseline) {
-	puts = t.carried(tx)
-	for _, b := range t.baselines {
-		i := slices.IndexFunc(puts, func(p baseline) bool {
-			return p.owner == b.owner && p.epoch == b.epoch && p.seen == b.seen
-		})
-		if i >= 0 {
-			puts = slices.Delete(puts, i, i+1) // it is there already
+// retire tells what to do with the baselines when tx removes the share: which to remove, and what to put so that the
+// one of carried is there, once; nil if nothing.
+func (t tally) retire(tx dotted.Tx) (removes []Dot, put []byte) {
+	b, needed := t.carried(tx)
+	for _, o := range t.baselines {
+		if needed && o.epoch == b.epoch && o.seen == b.seen {
+			needed = false // it is there already
 		} else {
-			removes = append(removes, b.dot)
+			removes = append(removes, o.dot)
 		}
 	}
-	return removes, puts
+	if needed {
+		put = b.payload()
+	}
+	return removes, put
 }

@@ -48,7 +48,7 @@ func TestArithmeticOf128BitsIsExactAndSaturates(t *testing.T) {
 	})
 }
 
-func TestValueOfAmountsIsExactWithin64BitsAndElseTheNearestBound(t *testing.T) {
+func TestNetAmountIsExactWithin64BitsAndElseTheNearestBound(t *testing.T) {
 	steps := rapid.SliceOf(rapid.OneOf(
 		rapid.Int64(),
 		rapid.SampledFrom([]int64{math.MinInt64, math.MaxInt64, -1, 0, 1}),
@@ -60,7 +60,7 @@ func TestValueOfAmountsIsExactWithin64BitsAndElseTheNearestBound(t *testing.T) {
 			a = a.plus(n)
 			want.Add(want, big.NewInt(n))
 		}
-		got, exact := a.value()
+		got, exact := a.net().Int64()
 		switch {
 		case exact != want.IsInt64():
 			t.Fatalf("%v is exact: %v", want, exact)
@@ -72,6 +72,33 @@ func TestValueOfAmountsIsExactWithin64BitsAndElseTheNearestBound(t *testing.T) {
 	})
 }
 
+// TestSumsOfAnyAmountsDependOnNothingButThem adds and takes away what anybody could claim to have counted.
+func TestSumsOfAnyAmountsDependOnNothingButThem(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var kept, afresh dotted.Int128
+		want := new(big.Int)
+		for range rapid.IntRange(1, 20).Draw(t, "amounts") {
+			a := drawAmounts(t).net()
+			kept = kept.Plus(a)
+			if rapid.Bool().Draw(t, "goes") {
+				kept = kept.Minus(a)
+				continue
+			}
+			afresh = a.Plus(afresh)
+			want.Add(want, new(big.Int).Add(new(big.Int).Lsh(big.NewInt(a.Hi), 64), new(big.Int).SetUint64(a.Lo)))
+		}
+		got, exact := kept.Int64()
+		switch {
+		case kept != afresh:
+			t.Fatalf("kept %v, afresh %v", kept, afresh)
+		case exact != want.IsInt64() || exact && got != want.Int64():
+			t.Fatalf("%v reads %d, exactly: %v", want, got, exact)
+		case !exact && (got == math.MaxInt64) != (want.Sign() > 0):
+			t.Fatalf("%v reads %d", want, got)
+		}
+	})
+}
+
 func drawAmounts(t *rapid.T) amounts { return amounts{drawUint128(t), drawUint128(t)} }
 
 func TestSharesAndBaselinesSurviveEncoding(t *testing.T) {
@@ -79,14 +106,14 @@ func TestSharesAndBaselinesSurviveEncoding(t *testing.T) {
 		d := Dot{Replica: ReplicaID(drawLow(t)), Counter: rapid.Uint64Min(1).Draw(t, "counter")}
 		s := share{d, rapid.Uint64().Draw(t, "epoch"), drawAmounts(t), drawAmounts(t),
 			rapid.Int64().Draw(t, "last")}
-		b := baseline{d, ReplicaID(drawLow(t)), rapid.Uint64().Draw(t, "epoch"), drawAmounts(t)}
+		b := baseline{d, rapid.Uint64().Draw(t, "epoch"), drawAmounts(t)}
 		cell := dotted.Cell{{Dot: d, Payload: s.payload()}, {Dot: d, Payload: b.payload()}}
 		if s.epoch == 0 {
 			s.epoch = d.Counter
 		}
-		unexported := cmp.AllowUnexported(tallies{}, share{}, baseline{}, amounts{}, uint128{})
-		want := tallies{[]share{s}, []baseline{b}}
-		if diff := cmp.Diff(want, talliesOf(cell), unexported); diff != "" {
+		unexported := cmp.AllowUnexported(tally{}, share{}, baseline{}, amounts{}, uint128{})
+		want := tally{d.Replica, []share{s}, []baseline{b}}
+		if diff := cmp.Diff(want, tallyOf(d.Replica, cell), unexported); diff != "" {
 			t.Fatal(diff)
 		}
 		if cell[0].Has(dotted.PayloadHidden) || !cell[0].Has(dotted.PayloadTally) ||

@@ -39,7 +39,8 @@ var types = [...]struct {
 		Holds: dotted.HoldsElements},
 	func(n node) handle { return Set{n} },
 }, {
-	dotted.Kind{Type: TypeValue, Name: "string", Redis: dotted.Redis{Name: "string", Event: "set"}},
+	dotted.Kind{Type: TypeValue, Name: "string", Redis: dotted.Redis{Name: "string", Event: "set"},
+		Holds: dotted.HoldsShares},
 	func(n node) handle { return String{n} },
 }, {
 	dotted.Kind{Type: TypeFlag, Name: "flag", Redis: dotted.Redis{Name: "flag", Event: "set"}},

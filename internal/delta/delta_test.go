@@ -2,6 +2,7 @@ package delta
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -129,6 +130,18 @@ func TestClearSeesItsContextAndTheOperationsBeforeIt(t *testing.T) {
 	} {
 		if got := d.SeenBy(1, Whole(d.Seen)).Has(c.of); got != c.want {
 			t.Errorf("the second operation removes %v: %v", c.of, got)
+		}
+	}
+}
+
+// TestAnOperationOnAShareIsDescribedAtItsString tests that nobody is shown where an increment is kept.
+func TestAnOperationOnAShareIsDescribedAtItsString(t *testing.T) {
+	counter := dotted.KeyAddress("ann").Type(crdt.TypeMap).Name("visits").Type(crdt.TypeValue)
+	want := []Step{{crdt.TypeMap, "visits"}, {Type: crdt.TypeValue}}
+	for _, at := range []dotted.Address{counter, counter.Share(7)} {
+		d := Describe(Op{Kind: OpRemove, Address: at, Removes: []crdt.Dot{{Replica: 7, Counter: 1}}})
+		if d.Key != "ann" || !slices.Equal(d.Path, want) {
+			t.Errorf("%q: %q, %v", at, d.Key, d.Path)
 		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 // hand.
 type Description struct {
 	Key           string
-	Path          []Step // from the key to the cell, or to what was cleared
+	Path          []Step // from the key to the cell, or to what was cleared; of a share to its string
 	dotted.Effect        // what was done: see Describe
 }
 
@@ -24,7 +24,11 @@ type Step struct {
 // again. It is "unknown" for what a later version writes.
 func Describe(op Op) Description {
 	d := Description{}
-	name, rest, _ := op.Address.CutName()
+	at := op.Address
+	if counter, _, ok := at.CutShare(); ok {
+		at = counter
+	}
+	name, rest, _ := at.CutName()
 	d.Key = name
 	for {
 		t, under, ok := rest.CutType()

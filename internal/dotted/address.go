@@ -1,6 +1,7 @@
 package dotted
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -10,7 +11,8 @@ import (
 // the fields of maps, a set's elements), each escaped and ended so that addresses sort as their
 // names do, and of one Type byte after each name that is a container or a leaf:
 //
-//	key v                   a register, counter or string
+//	key v                   a register or string
+//	key v c id              what the replica id counted on that string
 //	key s elem              an element of a set
 //	key m field v           a string in a map
 //	key m field m field s elem
@@ -18,6 +20,12 @@ import (
 // The same name under two types is two addresses, so what two replicas create at once under one
 // name never mixes, and what they create with the same type always merges.
 type Address string
+
+// typeShare stands between a string's address and the replicas that counted on it.
+const typeShare Type = 'c'
+
+// ShareBytes is how much longer than its string's the address of a share can be.
+const ShareBytes = 1 + 2*8 + 2
 
 // Limits of addresses, in bytes. A longer name or address is refused with ErrTooLong.
 const (
@@ -61,6 +69,58 @@ func (a Address) Name(name string) Address {
 
 // Type returns the address of what is stored with type t under the name that a ends with.
 func (a Address) Type(t Type) Address { return a + Address([]byte{byte(t)}) }
+
+// Shares returns the prefix of the cells that hold what was counted on the string at a.
+func (a Address) Shares() Address { return a.Type(typeShare) }
+
+// Share returns the address of the cell that holds what a replica counted on the string at a, and baselines for that.
+func (a Address) Share(id ReplicaID) Address {
+	var b strings.Builder
+	b.Grow(len(a) + ShareBytes)
+	b.WriteString(string(a))
+	b.WriteByte(byte(typeShare))
+	for shift := 56; shift >= 0; shift -= 8 {
+		if b.WriteByte(byte(id >> shift)); byte(id>>shift) == escape {
+			b.WriteByte(escapedNul)
+		}
+	}
+	b.Write([]byte{escape, endOfName})
+	return Address(b.String())
+}
+
+// CutShare returns the string and the replica of whose share a is the address. ok is false if it is none.
+func (a Address) CutShare() (counter Address, id ReplicaID, ok bool) {
+	rest, ok := a.belowString()
+	if !ok || rest == "" || Type(rest[0]) != typeShare {
+		return "", 0, false
+	}
+	counter = a[:len(a)-len(rest)]
+	name, rest, ok := rest[1:].CutName()
+	if !ok || rest != "" || len(name) != 8 {
+		return "", 0, false
+	}
+	return counter, ReplicaID(binary.BigEndian.Uint64([]byte(name))), true
+}
+
+// IsString reports whether a is the address of a string's own cell.
+func (a Address) IsString() bool {
+	rest, ok := a.belowString()
+	return ok && rest == ""
+}
+
+// belowString returns what follows the address of a string in a. ok is false if it does not begin with one.
+func (a Address) belowString() (rest Address, ok bool) {
+	var t Type
+	for holds := HoldsFields; holds == HoldsFields; holds = t.Holds() {
+		if _, a, ok = a.CutName(); !ok {
+			return "", false
+		}
+		if t, a, ok = a.CutType(); !ok {
+			return "", false
+		}
+	}
+	return a, t.Holds() == HoldsShares
+}
 
 // KeyAddress returns the prefix of every cell of a key.
 func KeyAddress(key string) Address { return Address("").Name(key) }
@@ -113,8 +173,8 @@ func (a Address) Key() string {
 }
 
 // Shape returns the types along the address: "v" for a string, "s" for an element, "mv" for a
-// string in a map. It is "" for a bare key. Where a type's own names end nothing is known: of what
-// a newer version keeps beyond it has a zero byte, so that a key has at most MaxShapes.
+// string in a map. It is "" for a bare key. Where a type's own names end nothing is known: of
+// shares, and of what a newer version keeps beyond it, it has a zero byte, so that a key has at most MaxShapes.
 func (a Address) Shape() string {
 	var shape []byte
 	for {
@@ -158,7 +218,7 @@ func (a Address) Check() error {
 			return fmt.Errorf("%w: more than %d names in one address", ErrTooLong, MaxDepth)
 		}
 		t, rest, ok := rest.CutType()
-		if !ok || rest == "" || t.Holds() == HoldsNothing {
+		if !ok || rest == "" || !t.Holds().Names() {
 			return nil
 		}
 		a = rest

@@ -146,3 +146,34 @@ func FuzzAddress(f *testing.F) {
 		}
 	})
 }
+
+// TestTheAddressOfAShareNamesItsStringAndItsOwner tests that shares stand right behind their string, and that nothing else
+// is taken for one.
+func TestTheAddressOfAShareNamesItsStringAndItsOwner(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		counter := KeyAddress(drawName(t, "key"))
+		for range rapid.IntRange(0, 2).Draw(t, "depth") {
+			counter = counter.Type(TypeMap).Name(drawName(t, "field"))
+		}
+		other := counter.Type(TypeSet).Name("c\x00\x00\x00\x00\x00\x00\x00\x00")
+		counter = counter.Type(TypeValue)
+		id := ReplicaID(rapid.Uint64().Draw(t, "id"))
+		share := counter.Share(id)
+		of, owner, ok := share.CutShare()
+		switch {
+		case !ok || of != counter || owner != id:
+			t.Fatalf("%q is the share of %v on %q: %v", share, owner, of, ok)
+		case !strings.HasPrefix(string(share), string(counter.Shares())) || share <= counter:
+			t.Fatalf("%q is not behind %q", share, counter)
+		case len(share)-len(counter) > ShareBytes || share.CheckCell() != nil:
+			t.Fatalf("%q is too long (%v)", share, share.CheckCell())
+		case !counter.IsString() || share.IsString() || other.IsString():
+			t.Fatal("strings are not told from others")
+		}
+		for _, a := range []Address{counter, counter.Shares(), share + "x", share[:len(share)-2], other, ""} {
+			if _, _, ok := a.CutShare(); ok {
+				t.Fatalf("%q is taken for a share", a)
+			}
+		}
+	})
+}

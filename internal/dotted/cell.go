@@ -111,6 +111,12 @@ func (c Cell) Tallies() bool {
 // Has reports whether the first byte of the payload has a flag: PayloadHidden or PayloadTally.
 func (e Entry) Has(flag byte) bool { return len(e.Payload) > 0 && e.Payload[0]&flag != 0 }
 
+// HoldsBaseline reports whether the cell, one of a share, has a baseline.
+func (c Cell) HoldsBaseline() bool { return slices.ContainsFunc(c, Entry.IsBaseline) }
+
+// IsBaseline reports whether an entry in the cell of a share is a baseline.
+func (e Entry) IsBaseline() bool { return e.Has(PayloadHidden) && e.Has(PayloadTally) }
+
 // Join merges one cell as two replicas have it, each under its own causal context. An entry stays if
 // both have it, or if one has it and the other has never seen its dot. Commutative, associative and
 // idempotent. O(len(a) + len(b)).

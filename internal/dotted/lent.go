@@ -12,8 +12,8 @@ var Lent struct {
 	Bind func(fields any, tx Tx)
 	// Collect removes baselines that nothing needs any more from a cell. more says that it did not remove all of them.
 	Collect func(tx Tx, a Address) (more bool, err error)
-	// BaselineOwner returns whose share the payload of an entry is a baseline for; zero if it is none.
-	BaselineOwner func(payload []byte) ReplicaID
+	// Counted returns what the cell of a replica's share counts.
+	Counted func(owner ReplicaID, share Cell) Int128
 	// Effect tells what an entry with the payload did.
 	Effect func(payload []byte) Effect
 }

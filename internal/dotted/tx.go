@@ -19,6 +19,8 @@ type Tx interface {
 	Scan(prefix, after Address, fn func(Address, Cell) bool) error
 	// Summary tells what is stored under a key without scanning its cells.
 	Summary(key string) (Summary, error)
+	// Count tells what was counted on the string at a, without a look at its shares. O(log cells).
+	Count(a Address) (Count, error)
 	// Tallied calls fn with each key whose Summary has Tallies, until fn returns false. At once if there is none.
 	Tallied(fn func(key string) bool) error
 
@@ -43,7 +45,8 @@ var ErrReadOnly = errors.New("transaction is read-only")
 
 // Summary counts what is stored under one key.
 type Summary struct {
-	// Visible counts, for each Address.Shape, the cells that exist for readers.
+	// Visible counts, for each Address.Shape, the cells that exist for readers. Those of a string and of its
+	// shares are one.
 	Visible map[string]int
 	// Tallies counts the cells for which Cell.Tallies holds.
 	Tallies int

@@ -16,7 +16,12 @@ const (
 	HoldsElements
 	// HoldsFields is of a type that has names under it, and under each again a type.
 	HoldsFields
+	// HoldsShares is of a type that is one cell, and has one more for each replica that counted on it.
+	HoldsShares
 )
+
+// Names reports whether names follow, which end as all names do.
+func (h Holds) Names() bool { return h == HoldsElements || h == HoldsFields }
 
 // Kind is what the rest of the code knows of a type, beside how it reads and what can be done with
 // it.

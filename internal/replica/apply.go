@@ -52,7 +52,7 @@ func (g *Group) applyOp(d *delta.Delta, i int, exact bool) error {
 	g.r.spend(workOfOp(op))
 	switch op.Kind {
 	case delta.OpClear:
-		return g.clear(d, i, exact)
+		return g.clear(d, i, exact, nil)
 	case delta.OpEnd, delta.OpBase:
 		return nil
 	}

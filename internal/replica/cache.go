@@ -17,13 +17,17 @@ type cache struct {
 }
 
 type generation struct {
-	cells map[dotted.Address]dotted.Cell
-	sums  map[string]dotted.Summary
-	bytes int
+	cells  map[dotted.Address]dotted.Cell
+	sums   map[string]dotted.Summary
+	counts map[dotted.Address]dotted.Count
+	bytes  int
 }
 
 func newGeneration() generation {
-	return generation{cells: map[dotted.Address]dotted.Cell{}, sums: map[string]dotted.Summary{}}
+	return generation{
+		cells: map[dotted.Address]dotted.Cell{}, sums: map[string]dotted.Summary{},
+		counts: map[dotted.Address]dotted.Count{},
+	}
 }
 
 func newCache() *cache { return &cache{young: newGeneration(), old: newGeneration()} }
@@ -83,10 +87,30 @@ func (c *cache) keepSummary(key string, s dotted.Summary) {
 	c.age(len(key))
 }
 
+// count returns what was counted on a string.
+func (c *cache) count(a dotted.Address) (dotted.Count, bool) {
+	n, ok := c.young.counts[a]
+	if !ok {
+		n, ok = c.old.counts[a]
+	}
+	return n, ok
+}
+
+// keepCount notes what the store has for that now.
+func (c *cache) keepCount(a dotted.Address, n dotted.Count) {
+	if len(a) > cachePayload {
+		return
+	}
+	c.young.counts[a] = n
+	c.age(len(a))
+}
+
 // forgetSummaries is for when everything was cleared.
 func (c *cache) forgetSummaries() {
-	clear(c.young.sums)
-	clear(c.old.sums)
+	for _, g := range []generation{c.young, c.old} {
+		clear(g.sums)
+		clear(g.counts)
+	}
 }
 
 // age counts an entry, also one that takes another's place: so a generation lasts for so many of its bytes.

@@ -11,16 +11,16 @@ import (
 )
 
 // clear does a delta's i-th operation, a clear: at once for readers, later in the store. exact says that
-// nothing under its prefix survives.
-func (g *Group) clear(d *delta.Delta, i int, exact bool) error {
+// nothing under its prefix survives. See Group.add for note.
+func (g *Group) clear(d *delta.Delta, i int, exact bool, note func(undo)) error {
 	prefix, set := d.Ops[i].Address, g.cleared(d, i)
 	survivors, known, err := g.survivors(d, i, exact)
 	switch {
 	case err != nil:
 	case prefix == "":
-		err = g.discountAll(set, survivors, known)
+		survivors, err = g.discountAll(set, survivors, known, note)
 	default:
-		err = g.discount(prefix, set, survivors, known)
+		survivors, err = g.discount(prefix, set, survivors, known, note)
 	}
 	if err != nil {
 		return err
@@ -30,32 +30,39 @@ func (g *Group) clear(d *delta.Delta, i int, exact bool) error {
 		return true
 	})
 	g.pend(d, i)
-	return nil
+	return g.countLeft(survivors, note)
 }
 
-// discount takes the cells that a clear removes off their key's summary. Under a key, or under a key's
-// type, only what survives has to be looked at, if that is known.
-func (g *Group) discount(prefix dotted.Address, set delta.ClearSet, survivors []dotted.Address, known bool) error {
+// discount takes the cells that a clear removes off the sums over their key and its strings. Under a key, or under a
+// key's type, only what survives has to be looked at, if that is known: then nothing is left in the sums, and discount
+// returns what is to be counted again.
+func (g *Group) discount(prefix dotted.Address, set delta.ClearSet, survivors []dotted.Address, known bool,
+	note func(undo)) (left []dotted.Address, err error) {
 	s, err := g.summary(prefix.Key())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	_, rest, _ := prefix.CutName()
 	if whole := rest == "" || len(rest) == 1 && s.now.Tallies == 0; !whole || !known {
 		var failed error
 		err := g.scan(prefix, "", func(a dotted.Address, c dotted.Cell) bool {
-			failed = g.add(g.derive(a, c, c.Outside(set)), nil)
+			failed = g.add(g.derive(a, c, c.Outside(set)), note)
 			return failed == nil
 		})
-		return cmp.Or(failed, err)
+		return nil, cmp.Or(failed, err)
 	}
+	if s.now.Tallies > 0 {
+		err = g.readCounts(prefix, note)
+	}
+	g.forgetCounts(prefix, note)
 	s.forget(string(rest))
-	return g.countLeft(survivors, set)
+	return survivors, err
 }
 
-// discountAll takes everything off all summaries: those in the store are of another era then. What survives
-// is keyCounts anew, which takes a look at every cell if it is not known.
-func (g *Group) discountAll(set delta.ClearSet, survivors []dotted.Address, known bool) error {
+// discountAll takes everything off all sums: those in the store are of another era then. It returns what survives and
+// is to be counted again, which takes a look at every cell if it is not known.
+func (g *Group) discountAll(set delta.ClearSet, survivors []dotted.Address, known bool,
+	note func(undo)) (left []dotted.Address, err error) {
 	if !known {
 		err := g.scan("", "", func(a dotted.Address, c dotted.Cell) bool {
 			if len(c.Outside(set)) > 0 {
@@ -64,7 +71,7 @@ func (g *Group) discountAll(set delta.ClearSet, survivors []dotted.Address, know
 			return true
 		})
 		if err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if g.clears == g.r.clears {
@@ -74,17 +81,18 @@ func (g *Group) discountAll(set delta.ClearSet, survivors []dotted.Address, know
 	for _, s := range g.sums {
 		s.before, s.now, s.dirty = keyCounts{}, dotted.Summary{}, true
 	}
-	return g.countLeft(survivors, set)
+	g.forgetCounts("", note)
+	return survivors, nil
 }
 
-// countLeft counts what a clear leaves of cells.
-func (g *Group) countLeft(survivors []dotted.Address, set delta.ClearSet) error {
+// countLeft counts what a clear left of cells.
+func (g *Group) countLeft(survivors []dotted.Address, note func(undo)) error {
 	for _, a := range survivors {
 		c, err := g.load(a)
 		if err != nil {
 			return err
 		}
-		if err := g.add(g.derive(a, nil, c.now.Outside(set)), nil); err != nil {
+		if err := g.add(g.derive(a, nil, c.now), note); err != nil {
 			return err
 		}
 	}

@@ -44,26 +44,29 @@ func (r *Replica) ended(id crdt.ReplicaID) bool { return r.heads[id].Ends() }
 func (r *Replica) Ended(id crdt.ReplicaID) bool { return r.ended(id) }
 
 // owe notes what a put means for collecting.
-func (r *Replica) owe(put *delta.Op) { r.oweFor(put.Address, put.Payload) }
+func (r *Replica) owe(put *delta.Op) {
+	if (dotted.Entry{Payload: put.Payload}).IsBaseline() {
+		r.oweFor(put.Address)
+	}
+}
 
 // oweLeft notes what entries that stay in a cell mean for collecting: what was removed may have been the replica's own
 // share, for which a baseline had to stay, and who removed it puts no other if that one says the same.
 func (r *Replica) oweLeft(a dotted.Address, left dotted.Cell) {
-	for _, e := range left {
-		if dotted.Lent.BaselineOwner(e.Payload) == r.id && r.id != 0 {
-			r.oweFor(a, e.Payload)
-		}
+	if _, owner, _ := a.CutShare(); owner == r.id && r.id != 0 && left.HoldsBaseline() {
+		r.oweFor(a)
 	}
 }
 
-func (r *Replica) oweFor(a dotted.Address, payload []byte) {
-	owner := dotted.Lent.BaselineOwner(payload)
+// oweFor notes that baselines for a share may have to be removed.
+func (r *Replica) oweFor(share dotted.Address) {
+	_, owner, ok := share.CutShare()
 	switch c := &r.collecting; {
-	case owner == 0:
+	case !ok:
 	case owner != r.id:
 		c.due = c.due || r.ended(owner)
 	case len(c.owed) < maxOwed:
-		c.owed = append(c.owed, a)
+		c.owed = append(c.owed, share)
 	default:
 		c.due = true
 	}
@@ -178,12 +181,8 @@ func (r *Replica) findInKey(g *Group, began int) error {
 	err := g.view.Scan(dotted.KeyAddress(c.key), c.in, func(a dotted.Address, cell dotted.Cell) bool {
 		r.look()
 		c.in = a
-		for _, e := range cell {
-			owner := dotted.Lent.BaselineOwner(e.Payload)
-			if owner != 0 && (owner == r.id || r.ended(owner)) {
-				c.owed = append(c.owed, a)
-				break
-			}
+		if _, owner, ok := a.CutShare(); ok && (owner == r.id || r.ended(owner)) && cell.HoldsBaseline() {
+			c.owed = append(c.owed, a)
 		}
 		full = r.collected(began) || len(c.owed) >= maxOwed
 		return !full

@@ -59,10 +59,8 @@ func (w *world) wantCells(t *testing.T, want int, owner crdt.ReplicaID) {
 		}
 		v := h.node.View()
 		err := v.Scan("", "", func(a dotted.Address, c dotted.Cell) bool {
-			for _, e := range c {
-				if got := dotted.Lent.BaselineOwner(e.Payload); got != owner {
-					t.Errorf("host %d has a baseline for %v, want none but for %v", h.i, got, owner)
-				}
+			if _, got, ok := a.CutShare(); !ok || got != owner || c.Visible() {
+				t.Errorf("host %d has a baseline for %v, want none but for %v", h.i, got, owner)
 			}
 			return !t.Failed()
 		})

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/peerd/peerd/antientropy"
+	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/store"
 )
@@ -18,12 +19,17 @@ import (
 //     change in the batch that writes the cell. A cell that a clear hides has its own until it is swept, so who looks
 //     cells up by an index hides them as other readers do.
 //   - Fingerprints are what the tree in memory sums up. They too are of what is stored.
-//   - Additions to named sums, each kept for a range of addresses: for a key, how many visible cells it has of each
-//     shape. They say what readers see. A clear takes what it hides off them in its commit, and sweeping it changes
-//     none.
+//   - Additions to named sums, each kept for a range of addresses, those that begin with a prefix. They say what readers
+//     see. A clear takes what it hides off them in its commit, and sweeping it changes none. There are sums over keys
+//     (how many visible cells there are of each shape) and over strings (what was counted on one, and in how many cells).
+//     Ranges between two places of an order, for ranks and positions, would be nodes of a tree over that order: a
+//     change adds to the sums of each node above its place. There are none yet.
+//
+// A string exists if it was written or counted on, in one cell or a thousand, and is one of its key's visible cells then.
+// That is no sum of cells, but a function of the sums over the string: see Group.addPresence.
 //
 // To derive something new, add an index in newDerivation, or a sum to derived.sums and where it is kept to Group.add and
-// recount. Nothing else of the package has to know of it.
+// recount.add. Nothing else of the package has to know of it.
 
 // derivation is what is computed from cells.
 type derivation struct {
@@ -58,7 +64,7 @@ var leaves = cellIndex{
 
 // kinds returns what the keys of all records begin with that can be computed from cells.
 func (d *derivation) kinds() []byte {
-	kinds := []byte{prefixSummary}
+	kinds := []byte{prefixSummary, prefixCount}
 	for _, x := range d.indexes {
 		kinds = append(kinds, x.kind)
 	}
@@ -141,7 +147,7 @@ func difference(before, now dotted.Cell, fn func(e dotted.Entry, live bool)) {
 type addition struct {
 	over dotted.Address // what all addresses in the range begin with
 	sum  sum
-	by   int
+	by   dotted.Int128
 }
 
 // sum names a sum, among those over its range.
@@ -153,20 +159,50 @@ type sum struct {
 type sumKind byte
 
 const (
-	sumVisible sumKind = iota // over a key: cells of a shape that readers see
-	sumTallies                // over a key: cells of which a clear has to leave a baseline
+	// Over a key.
+	sumVisible sumKind = iota // cells of a shape that readers see; strings count once
+	sumTallies                // cells of which a clear has to leave a baseline
+	// Over a string.
+	sumWritten // 1 if its own cell is seen
+	sumShares  // cells of shares that readers see
+	sumCounted // what they count
 )
 
 // sums returns the additions to sums.
 func (d derived) sums() (out []addition) {
-	if by := gain(d.before.Visible(), d.after.Visible()); by != 0 {
-		out = append(out, addition{d.address.KeyAddress(), sum{sumVisible, d.address.Shape()}, by})
+	visible := gain(d.before.Visible(), d.after.Visible())
+	tallied, tallies := d.before.Tallies(), d.after.Tallies()
+	if by := gain(tallied, tallies); by != 0 {
+		out = append(out, addition{d.address.KeyAddress(), sum{kind: sumTallies}, count(by)})
 	}
-	if by := gain(d.before.Tallies(), d.after.Tallies()); by != 0 {
-		out = append(out, addition{d.address.KeyAddress(), sum{kind: sumTallies}, by})
+	if tallied || tallies {
+		if counter, owner, ok := d.address.CutShare(); ok {
+			return d.sumsOfShare(counter, owner, visible, out)
+		}
+	}
+	switch {
+	case visible == 0:
+	case d.address.IsString():
+		out = append(out, addition{d.address, sum{kind: sumWritten}, count(visible)})
+	default:
+		out = append(out, addition{d.address.KeyAddress(), sum{sumVisible, d.address.Shape()}, count(visible)})
 	}
 	return out
 }
+
+// sumsOfShare appends what a share adds to the sums over its string.
+func (d derived) sumsOfShare(counter dotted.Address, owner crdt.ReplicaID, visible int, out []addition) []addition {
+	if visible != 0 {
+		out = append(out, addition{counter, sum{kind: sumShares}, count(visible)})
+	}
+	by := dotted.Lent.Counted(owner, d.after).Minus(dotted.Lent.Counted(owner, d.before))
+	if by != (dotted.Int128{}) {
+		out = append(out, addition{counter, sum{kind: sumCounted}, by})
+	}
+	return out
+}
+
+func count(n int) dotted.Int128 { return dotted.Int128Of(int64(n)) }
 
 // gain returns how a count changes when one member's condition goes from before to after.
 func gain(before, after bool) int {
@@ -179,17 +215,45 @@ func gain(before, after bool) int {
 	return -1
 }
 
-// add takes additions into the group's sums. touch is called with each before it changes; nil: nobody asks.
-func (g *Group) add(d derived, touch func(*summaryState)) error {
+// add takes additions into the group's sums. note is told how to take back each of them; nil: nobody asks.
+func (g *Group) add(d derived, note func(undo)) (err error) {
 	for _, x := range d.sums() {
-		s, err := g.summary(x.over.Key())
+		switch x.sum.kind {
+		case sumVisible, sumTallies:
+			err = g.addToKey(x, note)
+		case sumCounted:
+			err = g.addToString(x, note)
+		default:
+			err = g.addPresence(x, note)
+		}
 		if err != nil {
 			return err
 		}
-		if touch != nil {
-			touch(s)
+	}
+	return nil
+}
+
+// addPresence takes an addition that may make a string begin or cease to exist into the group's sums: of the string, and
+// of its key if it does.
+func (g *Group) addPresence(x addition, note func(undo)) error {
+	s, err := g.summary(x.over.Key())
+	if err != nil {
+		return err
+	}
+	before, after := x.by.Hi < 0, x.by.Hi >= 0
+	if _, known := g.counted.Get(x.over); known || x.sum.kind != sumWritten || s.now.Tallies > 0 {
+		n, err := g.present(x, note)
+		if err != nil {
+			return err
 		}
-		s.add(x.sum, x.by)
+		before = n.exists()
+		if err := g.addToString(x, note); err != nil {
+			return err
+		}
+		after = n.exists()
+	} // else nothing was counted under the key
+	if by := gain(before, after); by != 0 {
+		return g.addToKey(addition{x.over.KeyAddress(), sum{sumVisible, x.over.Shape()}, count(by)}, note)
 	}
 	return nil
 }
@@ -247,13 +311,13 @@ type recount struct {
 	cells, keys, tallies int
 	live                 antientropy.Fingerprint // of what no clear hides
 
-	entries map[byte]uint64 // of each index, the sum of the hashes of its entries
-	records uint64          // that of the summaries' records
+	hashes  map[byte]uint64 // by kind, the sums of the hashes of the records that there should be
 	key     summaryState    // of the key whose cells are being added
+	counter countState      // of the string
 }
 
 func newRecount(v *View, d *derivation) *recount {
-	return &recount{view: v, d: d, tree: &antientropy.Tree{}, entries: map[byte]uint64{}}
+	return &recount{view: v, d: d, tree: &antientropy.Tree{}, hashes: map[byte]uint64{}}
 }
 
 // scan adds all cells, until stop returns true.
@@ -268,7 +332,7 @@ func (n *recount) scan(stop func() bool) error {
 
 func (n *recount) add(a dotted.Address, stored dotted.Cell) {
 	d := n.d.derive(a, nil, stored)
-	d.index(func(key []byte, _ bool) { n.entries[key[0]] += recordHash(key, nil) })
+	d.index(func(key []byte, _ bool) { n.hash(key, nil) })
 	d.tree(func(m move) { m.apply(n.tree) })
 	n.cells += gain(false, len(stored) > 0)
 	seen := n.d.derive(a, nil, n.view.clears.hide(a, stored))
@@ -276,17 +340,39 @@ func (n *recount) add(a dotted.Address, stored dotted.Cell) {
 	for _, x := range seen.sums() {
 		if key := x.over.Key(); n.key.key == nil || key != n.key.name {
 			n.closeKey()
-			n.key = summaryState{name: key, key: place(prefixSummary, x.over)}
+			n.key = summaryState{name: key, key: place(prefixSummary, x.over.KeyAddress())}
 		}
-		n.key.add(x.sum, x.by)
+		switch {
+		case x.sum.kind == sumVisible || x.sum.kind == sumTallies:
+			n.key.add(x)
+			continue
+		case x.over != n.counter.at:
+			n.closeString()
+			n.counter = countState{at: x.over}
+		}
+		n.counter.add(x)
 	}
 }
 
-// closeKey takes in the sums of a key, all of whose cells were added.
+func (n *recount) hash(key, record []byte) { n.hashes[key[0]] += recordHash(key, record) }
+
+// closeString takes in the sums of a string, all of whose cells were added.
+func (n *recount) closeString() {
+	if s := &n.counter; s.exists() {
+		n.key.add(addition{s.at.KeyAddress(), sum{sumVisible, s.at.Shape()}, count(1)})
+		if record := s.encode(n.view.clears.era); record != nil {
+			n.hash(s.key(), record)
+		}
+	}
+	n.counter = countState{}
+}
+
+// closeKey takes in those of a key.
 func (n *recount) closeKey() {
+	n.closeString()
 	s := &n.key
 	if record := encodeSummary(s.key, s.name, s.now, n.view.clears.era); record != nil {
-		n.records += recordHash(s.key, record)
+		n.hash(s.key, record)
 	}
 	n.keys += gain(false, s.now.Exists())
 	n.tallies += s.now.Tallies
@@ -296,32 +382,35 @@ func (n *recount) closeKey() {
 // check compares what the store has with what the cells give. The error wraps store.ErrCorrupt if they differ. It
 // ends early, without an answer, once stop returns true.
 func (n *recount) check(stop func() bool) error {
-	every := func([]byte, []byte) (bool, error) { return true, nil }
+	every := func(_, _ []byte) (bool, error) { return true, nil }
 	for _, x := range n.d.indexes {
 		if stop() {
 			return nil
 		}
-		if err := n.compare(x.kind, x.name, n.entries[x.kind], every); err != nil {
+		if err := n.compare(x.kind, x.name, every); err != nil {
 			return err
 		}
 	}
 	if stop() {
 		return nil
 	}
-	return n.compare(prefixSummary, "keys' summaries", n.records, n.view.ofEra)
+	if err := n.compare(prefixSummary, "keys' summaries", n.view.ofEra); err != nil || stop() {
+		return err
+	}
+	return n.compare(prefixCount, "sums of counters", n.view.ofEra)
 }
 
-// ofEra reports whether a summary was written since everything was cleared last.
+// ofEra reports whether sums were written since everything was cleared last.
 func (v *View) ofEra(key, record []byte) (bool, error) {
 	if v.clears.era == 0 {
 		return true, nil
 	}
-	_, _, era, err := decodeSummary(key, record)
+	era, err := eraOf(key, record)
 	return era == v.clears.era, err
 }
 
 // compare compares the sum of the hashes of all records of a kind that count with what it should be.
-func (n *recount) compare(kind byte, name string, want uint64, counts func(key, record []byte) (bool, error)) error {
+func (n *recount) compare(kind byte, name string, counts func(key, record []byte) (bool, error)) error {
 	var got uint64
 	var failed error
 	err := n.view.records([]byte{kind}, []byte{kind + 1}, func(key []byte, _ *item, record []byte) bool {
@@ -334,7 +423,7 @@ func (n *recount) compare(kind byte, name string, want uint64, counts func(key, 
 	switch {
 	case failed != nil:
 		return failed
-	case err == nil && got != want:
+	case err == nil && got != n.hashes[kind]:
 		return fmt.Errorf("the cells do not fit the %s: %w", name, store.ErrCorrupt)
 	}
 	return err

@@ -41,12 +41,16 @@ func (w *world) checkDerived(t *testing.T, h *host) {
 	}
 }
 
-// TestAnIndexIsKeptWhereverCellsChange runs worlds with commits, clears, sweeps, repairs, restarts, restored backups,
+// TestWhatIsDerivedIsKeptWhereverCellsChange runs worlds with commits, clears, sweeps, repairs, restarts, restored backups,
 // and a rebuild. After each step everything computed from cells, with an index of the test's own, must be what
 // the cells give.
-func TestAnIndexIsKeptWhereverCellsChange(t *testing.T) {
+func TestWhatIsDerivedIsKeptWhereverCellsChange(t *testing.T) {
 	did := map[string]int{}
+	seeds := []uint64{56, 62, 144} // which found faults
 	for seed := uint64(1); seed <= 12; seed++ {
+		seeds = append(seeds, seed)
+	}
+	for _, seed := range seeds {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			cfg := worldConfig{hosts: 3, crashes: true, maxLog: 2000, indexes: []cellIndex{writers}}
 			if seed%2 == 0 {

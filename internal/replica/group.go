@@ -29,6 +29,9 @@ type Group struct {
 	cells map[dotted.Address]*cellState
 	sums  map[string]*summaryState
 
+	counted btree.Map[dotted.Address, *countState] // of strings
+	tallied bool                                   // the group has changed how many cells tally
+
 	order *btree.Map[string, *cellState] // cells by their keys, once that is asked for
 
 	clears         *clears // in force: those before the group, and its own
@@ -140,9 +143,9 @@ func payloadOf(c dotted.Cell) (bytes int) {
 	return bytes
 }
 
-// set changes a cell, and the sums that are computed from it. See add for touch.
-func (g *Group) set(c *cellState, now dotted.Cell, touch func(*summaryState)) error {
-	err := g.add(g.derive(c.address, c.now, now), touch)
+// set changes a cell, and the sums that are computed from it. See add for note.
+func (g *Group) set(c *cellState, now dotted.Cell, note func(undo)) error {
+	err := g.add(g.derive(c.address, c.now, now), note)
 	if err == nil {
 		c.now = now
 	}
@@ -320,6 +323,12 @@ func (g *Group) derived() (items []*item) {
 			})
 		}
 	}
+	g.counted.Scan(func(_ dotted.Address, n *countState) bool {
+		if n.dirty {
+			items = append(items, &item{key: string(n.key()), value: n.encode(g.clears.era)})
+		}
+		return true
+	})
 	if g.emptied() {
 		items = append(items, &item{key: string(keyEra), value: encodeSession(keyEra, g.clears.era)})
 	}
@@ -343,6 +352,10 @@ func (g *Group) take(derived []*item, changed []*cellState, moves []move) {
 	if g.emptied() {
 		r.cache.forgetSummaries()
 	}
+	g.counted.Scan(func(a dotted.Address, n *countState) bool {
+		r.cache.keepCount(a, n.now)
+		return true
+	})
 	r.clears = g.clears
 	for name, s := range g.sums {
 		r.cache.keepSummary(name, s.now)

@@ -12,6 +12,7 @@ const (
 	prefixCell    = 'c' // c <place> : the live entries of a cell
 	prefixPart    = 'p' // p <place> <generation> <number> : more entries of a cell that has very many
 	prefixSummary = 'k' // k <place of the key> : what is visible under a key
+	prefixCount   = 'n' // n <place of a string> : what was counted on it
 	prefixLeaf    = 't' // t <leaf hash> <place> : which cells a leaf of the tree holds
 	prefixBlob    = 'b' // b <dot> : a payload too large for its cell's record
 	prefixStage   = 's' // s <session> <number> : a change that a repair staged

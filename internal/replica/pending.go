@@ -147,7 +147,7 @@ func lastEnd(a dotted.Address, n int) int {
 			return end
 		}
 		end++
-		if t.Holds() == dotted.HoldsNothing {
+		if !t.Holds().Names() {
 			return n
 		}
 		rest = next

@@ -79,6 +79,12 @@ func samples() map[string]sample {
 	}
 	add("summary", at, encodeSummary(at, "key", summary, 0), readSummary)
 	add("summary-later", at, encodeSummary(at, "key", summary, 3), readSummary)
+	counted := countState{at: address}
+	counted.now = dotted.Count{Sum: dotted.Int128Of(-5), Shares: 2}
+	add("count", counted.key(), counted.encode(3), func(key, record []byte) error {
+		_, _, _, err := decodeCount(key, record)
+		return err
+	})
 	add("checkpoint", keyCheckpoint, point.encode(own.writeOwn), func(_, record []byte) error {
 		_, err := decodeCheckpoint(record, &delta.Bases{})
 		return err

@@ -1,6 +1,11 @@
 package replica
 
-import "github.com/peerd/peerd/internal/dotted"
+import (
+	"bytes"
+	"cmp"
+
+	"github.com/peerd/peerd/internal/dotted"
+)
 
 // sweep is how far the sweep is. It goes through the prefixes of clears in their order, round after round.
 type sweep struct {
@@ -8,7 +13,7 @@ type sweep struct {
 	upTo   uint64         // clears up to this number are done with then
 	phase  sweepPhase
 	after  dotted.Address // the last cell that was looked at; then the last clear
-	from   []byte         // where the search for summaries goes on
+	from   []byte         // where the search for sums goes on
 }
 
 type sweepPhase int
@@ -16,7 +21,7 @@ type sweepPhase int
 const (
 	sweepRests     sweepPhase = iota // nothing is swept in part
 	sweepsCells                      // cells are removed
-	sweepsSums                       // of everything: summaries of an earlier era are removed
+	sweepsSums                       // of everything: sums of an earlier era are removed
 	sweepsItsNotes                   // the clears' own records are removed
 )
 
@@ -138,26 +143,36 @@ func (s *sweepStep) sweepCells(at *sweep) error {
 	return err
 }
 
-// sweepSums removes summaries that nobody has seen since everything was cleared.
+// sweepSums removes sums that nobody has seen since everything was cleared.
 func (s *sweepStep) sweepSums(at *sweep) error {
 	if at.from == nil {
 		at.from = []byte{prefixSummary}
 	}
-	stopped := false
-	err := s.g.view.allSummaries(at.from, []byte{prefixSummary + 1}, func(key []byte, _ string, _ dotted.Summary,
-		era uint64) bool {
+	kind, stopped := at.from[0], false
+	var failed error
+	err := s.g.view.records(at.from, []byte{kind + 1}, func(key []byte, _ *item, record []byte) bool {
+		var era uint64
+		if era, failed = eraOf(key, record); failed != nil {
+			return false
+		}
 		if era < s.clears.era {
 			s.sums = append(s.sums, &item{key: string(key)})
 		}
-		at.from = append(key, 0)
+		at.from = append(bytes.Clone(key), 0)
 		s.look(workOp)
 		stopped = s.full()
 		return !stopped
 	})
-	if err == nil && !stopped {
+	switch {
+	case failed != nil || err != nil:
+		return cmp.Or(failed, err)
+	case stopped:
+	case kind == prefixSummary:
+		at.from = []byte{prefixCount}
+	default:
 		at.phase = sweepsItsNotes
 	}
-	return err
+	return nil
 }
 
 // dropClears removes the clears that are swept: those of the place and inside of it that were there when it

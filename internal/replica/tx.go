@@ -28,12 +28,17 @@ type saved struct {
 	sums           map[string]*summaryState // before it cleared everything
 }
 
-// undo is one step back: a cell's or a summary's state before a change.
+// undo is one step back: the state before a change of a cell, of sums over a key, or of sums over a string; or what
+// the group did not know before.
 type undo struct {
-	cell *cellState
-	now  dotted.Cell
-	sum  *summaryState
-	was  summaryState
+	cell    *cellState
+	now     dotted.Cell
+	sum     *summaryState
+	was     *summaryState
+	count   *countState
+	counted *countState
+
+	read, uncount dotted.Address // a cell, and sums over a string, that it had not read
 }
 
 // Update runs fn as one transaction: its writes become one delta. If fn returns an error, or the
@@ -105,7 +110,16 @@ func (tx *Tx) rollback() {
 			u.cell.now = u.now
 		}
 		if u.sum != nil {
-			*u.sum = u.was
+			*u.sum = *u.was
+		}
+		if u.count != nil {
+			*u.count = *u.counted
+		}
+		if u.read != "" {
+			tx.g.forget(u.read)
+		}
+		if u.uncount != "" {
+			tx.g.counted.Delete(u.uncount)
 		}
 	}
 	for a := range tx.fresh {
@@ -185,6 +199,18 @@ func (tx *Tx) Summary(key string) (dotted.Summary, error) {
 	return s.now, nil
 }
 
+// Count tells what was counted on the string at a.
+func (tx *Tx) Count(a dotted.Address) (dotted.Count, error) {
+	if tx.g.noneCounted() {
+		return dotted.Count{}, nil
+	}
+	n, err := tx.g.count(a, tx.note)
+	if err != nil {
+		return dotted.Count{}, tx.fail(err)
+	}
+	return n.now, nil
+}
+
 // Put adds an entry to a cell and removes the ones with the given dots.
 func (tx *Tx) Put(a dotted.Address, payload []byte, removes []crdt.Dot) (crdt.Dot, error) {
 	d, err := tx.op(delta.Op{Kind: delta.OpPut, Address: a, Payload: payload, Removes: removes})
@@ -213,21 +239,21 @@ func (tx *Tx) change(a dotted.Address, fn func(dotted.Cell) dotted.Cell) error {
 		return tx.fail(err)
 	}
 	was := c.now
-	tx.undo = append(tx.undo, undo{cell: c, now: was})
-	err = tx.g.set(c, fn(was), func(s *summaryState) {
-		tx.undo = append(tx.undo, undo{sum: s, was: s.copy()})
-	})
-	if err != nil {
+	tx.note(undo{cell: c, now: was})
+	if err := tx.g.set(c, fn(was), tx.note); err != nil {
 		return tx.fail(err)
 	}
 	return nil
 }
 
+// note keeps a step back.
+func (tx *Tx) note(u undo) { tx.undo = append(tx.undo, u) }
+
 // copy returns what s is now, whatever happens to it.
-func (s *summaryState) copy() summaryState {
+func (s *summaryState) copy() *summaryState {
 	c := *s
 	c.now.Visible = maps.Clone(s.now.Visible)
-	return c
+	return &c
 }
 
 // Clear removes every entry of every cell under prefix; of all cells, if it is empty.
@@ -243,7 +269,7 @@ func (tx *Tx) Clear(prefix dotted.Address) error {
 	if err := tx.save(prefix); err != nil {
 		return tx.fail(err)
 	}
-	if err := g.clear(&tx.delta, i, true); err != nil {
+	if err := g.clear(&tx.delta, i, true, tx.note); err != nil {
 		return tx.fail(err)
 	}
 	return nil
@@ -307,7 +333,7 @@ func (tx *Tx) Keys(prefix, after string, fn func(string, dotted.Summary) bool) e
 
 // Tallied calls fn with the keys that hold counters, or what is left of such. O(keys), unless there is none.
 func (tx *Tx) Tallied(fn func(key string) bool) error {
-	if err := tx.g.tallied(fn); err != nil {
+	if err := tx.g.tallying(fn); err != nil {
 		return tx.fail(err)
 	}
 	return nil
