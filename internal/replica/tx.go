@@ -91,11 +91,7 @@ func (g *Group) Update(fn func(tx *Tx) error) error {
 // accept puts a finished delta of this replica into the group.
 func (g *Group) accept(d *delta.Delta, cost int) {
 	r := g.r
-	if len(r.gained) < 64 {
-		clear(r.gained)
-	} else {
-		r.gained = crdt.VersionVector{} // cleared, it would cost as much as when it was full
-	}
+	r.gained = crdt.VersionVector{} // the delta has the other, as its deps
 	r.advance(d)
 	delete(r.gained, r.id)
 	r.hold(d)
