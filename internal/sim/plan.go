@@ -105,7 +105,7 @@ func (p *plan) drawLater(rng *rand.Rand) {
 	if rng.IntN(3) == 0 && !p.forks { // markers must stay
 		p.mix.empties = 5 + rng.IntN(60)
 	}
-	if p.rotAlone = rng.IntN(8) == 0 && !p.forks; p.rotAlone {
+	if p.rotAlone = rng.IntN(4) == 0 && !p.forks; p.rotAlone {
 		p.faults = append(p.faults, BitFlip)
 	}
 	if rng.IntN(3) == 0 {
