@@ -121,7 +121,8 @@ func newInfirmary(t *testing.T) *infirmary {
 }
 
 // prepare fills the cluster and keeps two good states of each victim: one that it left in order, with
-// its data in tables, and a newer one that it was killed in, with the rest in the log of a memtable.
+// its data in the tree's tables, and a newer one that it was killed in, with the rest in the log alone, behind
+// a checkpoint of which some is in the log of a memtable.
 func (y *infirmary) prepare(t *testing.T, all []*daemon) {
 	t.Helper()
 	for state, end := range []func(*daemon){(*daemon).stop, (*daemon).kill} {
@@ -243,7 +244,7 @@ func mustDamage(t *testing.T, what string, err error) string {
 
 // anyFile draws a file of the victim's that is not empty: kinds that hold data more often than others.
 func (v *victim) anyFile() string {
-	weights := map[string]int{".sst": 4, ".mem": 4, "MANIFEST": 2}
+	weights := map[string]int{".log": 4, ".sst": 4, ".mem": 4, "MANIFEST": 2}
 	var drawn []string
 	err := filepath.WalkDir(v.dir, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {

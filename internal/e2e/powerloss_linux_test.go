@@ -93,7 +93,7 @@ func TestWhatWasAcknowledgedSurvivesPowerLosses(t *testing.T) {
 	d.moveTo(filepath.Join(disk.mount, "data"))
 	ws := newWriters(seed, d)
 	for _, w := range ws.all {
-		w.maxValue = 8 << 10 // fills a memtable now and then
+		w.maxValue = 8 << 10 // begins files of the log, and checkpoints, now and then
 	}
 	d.start()
 	ws.start()
