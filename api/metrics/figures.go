@@ -25,7 +25,7 @@ var peerFigures = []figure[*peer.Metrics]{
 		func(m *peer.Metrics) float64 { return float64(m.Transactions) }},
 	{counter, "transactions_failed_total", "Transactions that failed and changed nothing.",
 		func(m *peer.Metrics) float64 { return float64(m.Failed) }},
-	{counter, "commit_groups_total", "Storage transactions, each of many deltas.",
+	{counter, "commit_groups_total", "Commit groups, each of many deltas.",
 		func(m *peer.Metrics) float64 { return float64(m.Commits) }},
 	{counter, "deltas_total", "Deltas that were written, of this peer and of others.",
 		func(m *peer.Metrics) float64 { return float64(m.Deltas) }},
@@ -128,7 +128,7 @@ func (s sink) peer(m *peer.Metrics) {
 	}
 	s.times("commit_seconds", "How long commit groups took to be written.",
 		latency.Counts(m.CommitTimes))
-	s.times("sync_seconds", "How long fsyncs took, with durability interval.",
+	s.times("sync_seconds", "How long fsyncs took, beside the commits.",
 		latency.Counts(m.SyncTimes))
 	for _, t := range m.Traffic {
 		layer := label{"layer", t.Layer}
