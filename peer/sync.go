@@ -1,0 +1,42 @@
+package peer
+
+import (
+	"time"
+
+	"github.com/peerd/peerd/internal/replica"
+)
+
+// sync has what was committed made durable, beside the loop: on a busy disk that can take seconds.
+func (l *loop) sync() {
+	wanted := l.dirty && l.p.cfg.Durability == Interval
+	if l.syncing || !wanted && !l.node.NeedsSync() || l.p.disk.room() == full {
+		return
+	}
+	l.dirty, l.syncing = false, true
+	under := l.node.BeginSync()
+	l.p.background.Add(1)
+	go func() {
+		defer l.p.background.Done()
+		began := time.Now()
+		err := under.Run()
+		l.p.counters.syncTimes.Observe(time.Since(began), 1)
+		l.synced <- synced{under, err}
+	}()
+}
+
+// synced is a sync that has ended.
+type synced struct {
+	syncing replica.Syncing
+	err     error
+}
+
+// endSync takes note of it.
+func (l *loop) endSync(s synced) error {
+	l.syncing = false
+	if s.err != nil {
+		return s.err
+	}
+	l.node.Synced(s.syncing)
+	l.cutting = l.p.disk.room() != full
+	return nil
+}
