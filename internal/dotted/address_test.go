@@ -16,7 +16,7 @@ const (
 )
 
 func init() {
-	Define(Kind{Type: TypeValue, Name: "string"})
+	Define(Kind{Type: TypeValue, Name: "string", Holds: HoldsShares})
 	Define(Kind{Type: TypeSet, Name: "set", Holds: HoldsElements})
 	Define(Kind{Type: TypeMap, Name: "map", Holds: HoldsFields})
 }
