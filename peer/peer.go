@@ -431,7 +431,9 @@ func (p *Peer) Close() error {
 		p.background.Wait()
 		p.refuse(ErrClosed) // views are opened no more, and those that are open end
 		p.views.Wait()
-		p.failed = errors.Join(p.failed, p.closeStore())
+		if err := p.closeStore(); p.failed == nil { // else that is why it could not be closed
+			p.failed = err
+		}
 	})
 	return p.failed
 }

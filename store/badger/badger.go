@@ -253,7 +253,7 @@ func (s *Store) Size() int64 {
 // Close implements store.Store. It waits for the calls that are under way and writes the memtable
 // out, so that the next Open has no log to replay. Without room for that it makes the log durable
 // and leaves the rest to the end of the process, which holds the directory until then. So it does, and
-// writes nothing, after a write or fsync has failed: Badger would try for ever to write the memtable to a
+// writes nothing, after a write or fsync has failed, or if the disk takes no file: Badger would try for ever to write the memtable to a
 // disk that takes nothing.
 func (s *Store) Close() error {
 	if !s.gate.shut() {
@@ -267,5 +267,19 @@ func (s *Store) Close() error {
 		badgerLog{s.log}.Warningf("closed without room on the disk: the memtable stays in its log")
 		return s.wal.sync()
 	}
+	if err := takesFiles(s.dir); err != nil {
+		return s.fail(err)
+	}
 	return s.release()
+}
+
+// takesFiles returns an error if the disk would not take a table: one that failed may not have been written to by the
+// store itself, but by its owner, beside it.
+func takesFiles(dir string) error {
+	name := filepath.Join(dir, "closing")
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close(), os.Remove(name))
 }
