@@ -11,7 +11,7 @@ import (
 
 // MaxValue is how many bytes a register or string may hold. A longer one is refused with
 // ErrTooLong.
-const MaxValue = 1 << 20
+const MaxValue = 16 << 20
 
 // Register holds a value that is replaced as a whole. Concurrent writes all stay, until a write
 // that has seen them replaces them: Get shows the latest of them, All shows all.

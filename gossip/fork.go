@@ -82,6 +82,9 @@ func (m *Mesh) Estrange(id NeighbourID, replicas ...crdt.ReplicaID) {
 		m.events = append(m.events, Event{Forked, id})
 		m.core.Confirm(id, n.stated, n.heads, true)
 	}
+	if n.partial != nil {
+		n.partial.drop()
+	}
 	m.forgetWaiting(id)
 }
 

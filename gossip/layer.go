@@ -31,7 +31,7 @@ func LayerOf(frame []byte) Layer {
 		return Vectors
 	}
 	switch kind(frame[0]) {
-	case kindDeltas:
+	case kindDeltas, kindPart:
 		return Push
 	case kindDigest:
 		return Digests

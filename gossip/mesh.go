@@ -136,6 +136,9 @@ type neighbour struct {
 	// what it says of itself counts. See Rebase.
 	hellos, heard, confirm uint64
 
+	sending *sending // a delta that goes to it in parts
+	partial *partial // one that comes from it
+
 	onTheWay uint64 // bytes of deltas sent to it and not acknowledged
 	owed     uint64 // bytes of deltas received from it and not acknowledged
 
@@ -268,6 +271,7 @@ const (
 func (m *Mesh) Tick(repairing bool) {
 	renamed := m.core.ID() != m.id
 	m.id = m.core.ID()
+	busy := m.assembling()
 	for id, n := range m.neighbours {
 		n.hello = n.hello || renamed
 		if !n.greeted {
@@ -281,7 +285,7 @@ func (m *Mesh) Tick(repairing bool) {
 			n.missing = 0
 			n.apart++
 			n.hello = n.hello || n.apart >= reviewEvery
-		case !m.core.Lacks(n.listed):
+		case busy, !m.core.Lacks(n.listed):
 			n.missing = 0
 		case !repairing:
 			if n.missing++; n.missing%askEvery == patience {
@@ -351,7 +355,10 @@ func (m *Mesh) Next(id NeighbourID) ([]byte, error) {
 		n.owed = 0
 		return encodeAck(bytes), nil
 	}
-	if !n.behind && n.onTheWay < window && (n.due || !m.holds) {
+	if n.sending != nil && n.onTheWay < window {
+		return n.nextPart(), nil
+	}
+	if n.sending == nil && !n.behind && n.onTheWay < window && (n.due || !m.holds) {
 		if data, err := m.nextDeltas(n); data != nil || err != nil {
 			return data, err
 		}

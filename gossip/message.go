@@ -12,8 +12,8 @@ import (
 // Limits of frames, in bytes.
 const (
 	// MaxFrame is the largest frame. A longer one is refused unread.
-	MaxFrame = delta.MaxSize + 1024
-	// frameSize is about how much goes into one frame of deltas. A larger delta goes alone.
+	MaxFrame = 4<<20 + 1024
+	// frameSize is about how much goes into one frame of deltas. A larger delta goes alone, or in parts.
 	frameSize = 64 << 10
 	// maxFrameDeltas bounds the deltas of one frame.
 	maxFrameDeltas = 4096
@@ -47,6 +47,7 @@ const (
 	kindAck    kind = 9
 	kindFork   kind = 10
 	kindBases  kind = 11
+	kindPart   kind = 12
 )
 
 // Fingerprint is 16 bytes of a digest. Mesh only compares them.
@@ -160,7 +161,7 @@ func decodeDeltas(body []byte) (
 		n := r.Array(maxFrameDeltas)
 		for i := 0; i < n && r.Err() == nil && bad == nil; i++ {
 			var d *delta.Delta
-			if d, bad = delta.Decode(r.Bytes(delta.MaxSize)); bad == nil {
+			if d, bad = delta.Decode(r.Bytes(MaxFrame)); bad == nil {
 				deltas = append(deltas, d)
 			}
 		}

@@ -33,6 +33,7 @@ func samples() map[string][]byte {
 		"digest": encodeDigest(Digest{Context: Fingerprint{1, 2}, Root: Fingerprint{3, 4}}),
 		"ask":    encodeAsk(7),
 		"ack":    encodeAck(131072),
+		"part":   encodePart(3<<20, 1<<20, []byte("in the middle")),
 		"bases": encodeBases([]delta.Table{{Dot: crdt.Dot{Replica: 7, Counter: 9},
 			Bases: []delta.Base{{Replica: 1, Last: 3, Head: 5}}}}),
 		"fork":  encodeFork([]crdt.ReplicaID{7}),

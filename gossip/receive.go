@@ -31,6 +31,8 @@ func (m *Mesh) Receive(id NeighbourID, data []byte,
 		if err := m.retryGrown(n, apply); err != nil {
 			return err
 		}
+	case k == kindPart:
+		return m.receivePart(id, n, body, apply)
 	case !inQuarantine[k]:
 		if k == kindDeltas {
 			n.owed += uint64(len(body)) // they are on the way no more
@@ -44,6 +46,8 @@ func (m *Mesh) Receive(id NeighbourID, data []byte,
 		return m.receiveBases(id, n, body)
 	case kindDeltas:
 		return m.receiveDeltas(id, n, body, apply)
+	case kindPart:
+		return m.receivePart(id, n, body, apply)
 	case kindHave:
 		seen, heads, err := decodeHave(body)
 		if err == nil {
@@ -147,6 +151,9 @@ func (m *Mesh) take(from NeighbourID, n *neighbour, h hello) {
 // findStart finds where in the log a neighbour must be served from. It is not done while a frame is received: the
 // context may then be ahead of the log by what is being committed.
 func (m *Mesh) findStart(n *neighbour) {
+	if s := n.sending; s != nil && n.known[s.replica] >= s.first-1 {
+		n.known.Raise(s.replica, s.last)
+	}
 	record, covered := m.core.LogStart(n.known)
 	n.lost, n.cursor, n.behind, n.tellBehind = false, record, !covered, !covered
 }
@@ -156,6 +163,9 @@ func (m *Mesh) receiveDeltas(from NeighbourID, n *neighbour, body []byte,
 	deltas, news, heads, err := decodeDeltas(body)
 	if err != nil {
 		return err
+	}
+	if n.partial != nil {
+		return fmt.Errorf("%w: deltas between the parts of one", ErrFrame)
 	}
 	n.owed += uint64(len(body))
 	n.rest, n.news, n.newsHeads, n.applied = deltas, news, heads, false

@@ -24,12 +24,19 @@ func (m *Mesh) nextDeltas(n *neighbour) ([]byte, error) {
 		if !n.lacks(d) {
 			return true
 		}
+		if n.sending != nil {
+			return false
+		}
 		data := d.Encode()
 		if size > 0 && size+len(data) > frameSize || len(deltas) == maxFrameDeltas {
 			return false
 		}
-		deltas = append(deltas, data)
-		size += len(data)
+		if len(data) > partSize {
+			n.split(d)
+		} else {
+			deltas = append(deltas, data)
+			size += len(data)
+		}
 		n.known.Raise(d.Replica, d.Last())
 		n.told.Raise(d.Replica, d.Last())
 		return true
@@ -42,6 +49,9 @@ func (m *Mesh) nextDeltas(n *neighbour) ([]byte, error) {
 		return nil, nil
 	}
 	n.cursor = next
+	if n.sending != nil {
+		return n.nextPart(), nil
+	}
 	if len(deltas) == 0 {
 		n.seeking = next != from
 		return nil, nil

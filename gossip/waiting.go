@@ -14,8 +14,8 @@ type waiting struct {
 
 // Limits of what waits.
 const (
-	maxWaiting      = 1024    // deltas
-	maxWaitingBytes = 2 << 20 // bytes of them, so that all fit into one commit group
+	maxWaiting      = 1024          // deltas
+	maxWaitingBytes = delta.MaxSize // bytes of them
 )
 
 // wait keeps a delta until what it depends on is here. Without room it is dropped: ticks notice that

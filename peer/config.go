@@ -123,12 +123,12 @@ const (
 	// MaxKey is how long a key, field or element may be, in bytes.
 	MaxKey = 64 << 10
 	// MaxValue is how long a value may be, in bytes.
-	MaxValue = 1 << 20
+	MaxValue = 16 << 20
 	// MaxOps is how many mutations a transaction may consist of. More are refused with ErrTooLarge, as
 	// is what MaxCost bounds.
 	MaxOps = delta.MaxOps
-	// MaxCost bounds what a transaction writes, in bytes: for each mutation 128, twice the value, four
-	// times the names on the way to it, and 20 for each concurrent or earlier value that it replaces.
+	// MaxCost bounds how large a transaction is, in bytes: for each mutation 20, its value, the names on the
+	// way to it, and 20 for each concurrent or earlier value that it replaces.
 	MaxCost = delta.MaxCost
 )
 

@@ -31,9 +31,8 @@ var (
 	ErrRebuilding = errors.New("the data here is damaged and is rebuilt from other peers: try again later")
 	// ErrReadOnly is returned by writes in a View.
 	ErrReadOnly = crdt.ErrReadOnly
-	// ErrTooLarge is returned for a transaction beyond MaxOps or MaxCost, or of which more than 4 MiB
-	// would be sent, and for the first one of a peer where 65,536 replicas have written already.
-	// Nothing changed.
+	// ErrTooLarge is returned for a transaction beyond MaxOps or MaxCost, and for the first one of a peer
+	// where 65,536 replicas have written already. Nothing changed.
 	ErrTooLarge = delta.ErrTooLarge
 	// ErrNoClusterKey is returned by Open if it is to join others and has no secret.
 	ErrNoClusterKey = errors.New("no cluster key: a host joins with the cluster's key in hand")

@@ -14,10 +14,10 @@ import (
 
 // Limits of one delta, which every store can apply in one transaction. They are part of the protocol.
 const (
-	MaxOps      = 8192    // mutations in a transaction
-	MaxCost     = 7 << 20 // see Delta.Cost
-	MaxSize     = 4 << 20 // bytes, encoded
-	MaxReplicas = 1 << 16 // that have written: entries of a replica's context
+	MaxOps      = 1 << 17  // mutations in a transaction
+	MaxCost     = 32 << 20 // see Delta.Cost
+	MaxSize     = 32 << 20 // bytes, encoded
+	MaxReplicas = 1 << 16  // that have written: entries of a replica's context
 )
 
 // ErrTooLarge is returned for a transaction beyond MaxOps, MaxCost or MaxSize, and for the first one of a
@@ -70,13 +70,12 @@ func (d *Delta) Dot(i int) crdt.Dot {
 	return crdt.Dot{Replica: d.Replica, Counter: d.First + uint64(i)}
 }
 
-// Cost bounds the bytes that a store writes for the op: its cell, the cell's place in the tree and in
-// its key's summary, and the log.
+// Cost bounds the bytes that the op takes in an encoded delta: it is known before there is one.
 func (o *Op) Cost() int {
-	return 128 + 4*len(o.Address) + 2*len(o.Payload) + 20*len(o.Removes)
+	return 20 + len(o.Address) + len(o.Payload) + 20*len(o.Removes)
 }
 
-// Cost is the sum of the costs of the ops. A delta that costs more than MaxCost is refused by all.
+// Cost is the sum of the costs of the ops, and of the vectors. A delta that costs more than MaxCost is refused by all.
 func (d *Delta) Cost() int {
 	cost := 20 * (len(d.Deps) + len(d.Seen))
 	for i := range d.Ops {
@@ -215,13 +214,19 @@ func (d *Delta) read(r *wire.Reader) {
 	if n > 0 {
 		d.Ops = make([]Op, 0, min(n, 1024))
 	}
+	cost := 0
 	for i := 0; i < n && r.Err() == nil; i++ {
 		d.Ops = append(d.Ops, readOp(r))
+		if cost += d.Ops[i].Cost(); cost > MaxCost {
+			break // refused below, before more memory is taken for it
+		}
 		if i < n-1 && d.Ends() {
 			r.Fail("operations after the replica's last")
 		}
 	}
-	r.Skip(extra)
+	if cost <= MaxCost {
+		r.Skip(extra)
+	}
 	switch {
 	case r.Err() != nil:
 	case d.Replica == 0 || d.First == 0 || n == 0 || d.First > dotted.MaxCounter:

@@ -5,9 +5,9 @@ import (
 	"slices"
 )
 
-// MaxPayload is how long a payload may be, in bytes: a value of 1 MiB, and what its type puts before it. A longer
+// MaxPayload is how long a payload may be, in bytes: a value of 16 MiB, and what its type puts before it. A longer
 // one is refused with ErrTooLong, and not read.
-const MaxPayload = 1<<20 + 64
+const MaxPayload = 16<<20 + 64
 
 // Entry is one live mutation of a cell: its dot and what it put there. Payloads are immutable.
 type Entry struct {

@@ -43,7 +43,7 @@ func (g *Group) Apply(d *delta.Delta) (gossip.Outcome, error) {
 	r.advance(d)
 	r.hold(d)
 	g.deltas = append(g.deltas, d)
-	g.cost += d.Cost()
+	g.cost += max(d.Cost(), len(d.Encode())) // a newer version may have written more than is read here
 	return gossip.Applied, nil
 }
 

@@ -186,9 +186,10 @@ type treeWriter struct {
 // item writes one record, with what belongs to it: what it names before it, what it named with it.
 func (w *treeWriter) item(it *item) error {
 	key := []byte(it.key)
+	last := w.r.work
 	for _, d := range it.fresh {
-		i := slices.IndexFunc(it.cell, func(e dotted.Entry) bool { return e.Dot == d })
-		if err := w.set(blobKey(d), sealBlob(blobKey(d), it.cell[i].Payload)); err != nil {
+		i, _ := it.cell.Find(d)
+		if err := w.blob(it.cell[i]); err != nil {
 			return err
 		}
 	}
@@ -209,7 +210,9 @@ func (w *treeWriter) item(it *item) error {
 		ops = append(ops, store.Op{Key: []byte(e.key), Value: e.value, Delete: e.gone()})
 	}
 	for _, d := range it.dead {
-		ops = append(ops, store.Op{Key: blobKey(d), Delete: true})
+		for i := range d.pieces {
+			ops = append(ops, store.Op{Key: blobKey(d.dot, i), Delete: true})
+		}
 	}
 	together := &store.Batch{}
 	for _, op := range ops {
@@ -224,7 +227,6 @@ func (w *treeWriter) item(it *item) error {
 	}
 	w.batch.Append(together)
 	w.items = append(append(w.items, it), it.index...)
-	last := w.r.work
 	w.r.spend(workCut + workOf(together.Bytes()))
 	w.r.transacted(last)
 	w.full = len(w.items)+len(w.done) >= w.r.perBatch() || w.batch.Bytes() >= checkpointBytes ||
@@ -257,6 +259,20 @@ func (w *treeWriter) cell(it *item, last []store.Op) ([]store.Op, error) {
 		last = append(last, store.Op{Key: partKey(key, old.generation, i), Delete: true})
 	}
 	return last, nil
+}
+
+// blob writes a large payload, piece by piece.
+func (w *treeWriter) blob(e dotted.Entry) error {
+	n := 0
+	for piece := range slices.Chunk(e.Payload, maxPiece) {
+		key := blobKey(e.Dot, n)
+		if err := w.set(key, sealBlob(key, piece)); err != nil {
+			return err
+		}
+		n++
+	}
+	w.r.spend(workOf(len(e.Payload)))
+	return nil
 }
 
 func (w *treeWriter) set(key, value []byte) error {

@@ -14,7 +14,7 @@ const (
 	prefixSummary = 'k' // k <place of the key> : what is visible under a key
 	prefixCount   = 'n' // n <place of a string> : what was counted on it
 	prefixLeaf    = 't' // t <leaf hash> <place> : which cells a leaf of the tree holds
-	prefixBlob    = 'b' // b <dot> : a payload too large for its cell's record
+	prefixBlob    = 'b' // b <dot> <n> : a piece of a payload too large for its cell's record
 	prefixStage   = 's' // s <session> <number> : a change that a repair staged
 	prefixClear   = 'y' // y <number> : a clear that is not swept yet
 	prefixSeen    = 'z' // z <number> : what clears saw
@@ -60,8 +60,10 @@ func numberOf(key []byte) uint64 {
 	return binary.BigEndian.Uint64(key[1:])
 }
 
-func blobKey(d crdt.Dot) []byte {
-	return binary.BigEndian.AppendUint64(numbered(prefixBlob, uint64(d.Replica)), d.Counter)
+// blobKey returns where the n-th piece of a dot's payload is.
+func blobKey(d crdt.Dot, n int) []byte {
+	key := binary.BigEndian.AppendUint64(numbered(prefixBlob, uint64(d.Replica)), d.Counter)
+	return binary.BigEndian.AppendUint32(key, uint32(n))
 }
 
 // partKey returns where the n-th part of the cell stored at key is. No place holds the bytes in the middle.

@@ -26,6 +26,13 @@ const olderStore = "start with an empty directory and let it fill from its peers
 // cell's record stays small however many replicas wrote at once.
 const maxInline = 16 << 10
 
+// maxPiece is how many bytes of a large payload, or of a staged change, one record holds: well below what a store
+// takes, so that records of pieces fit into batches with others.
+const maxPiece = 1 << 20
+
+// piecesOf returns how many records hold so many bytes.
+func piecesOf(size int) int { return (size + maxPiece - 1) / maxPiece }
+
 // A cell has an entry for each write that no other has replaced: there is no limit to what can be concurrent. One
 // record holds about maxPart bytes of them, and maxEntries at most; what is beyond has records of its own.
 const (
@@ -126,14 +133,22 @@ func writeEntries(w *wire.Writer, c dotted.Cell) {
 	}
 }
 
-// readEntries appends what writeEntries wrote to a cell. of large payloads it has the sums, and their positions.
-func readEntries(r *wire.Reader, c dotted.Cell, large []int) (dotted.Cell, []int) {
+// blob is an entry whose payload has records of its own.
+type blob struct {
+	at   int // in its cell
+	size int
+}
+
+// readEntries appends what writeEntries wrote to a cell. Of large payloads it has the sums, and where they belong.
+func readEntries(r *wire.Reader, c dotted.Cell, large []blob) (dotted.Cell, []blob) {
 	n := r.Array(4*maxEntries) / 4
 	c = slices.Grow(c, n)
 	for i := 0; i < n && r.Err() == nil; i++ {
 		d := crdt.Dot{Replica: crdt.ReplicaID(r.Uint()), Counter: r.Uint()}
-		if r.Uint() > 0 {
-			large = append(large, len(c))
+		if size := r.Uint(); size > dotted.MaxPayload {
+			r.Fail("a payload of %d bytes (limit %d)", size, dotted.MaxPayload)
+		} else if size > 0 {
+			large = append(large, blob{len(c), int(size)})
 		}
 		c = append(c, dotted.Entry{Dot: d, Payload: r.Bytes(maxInline)})
 	}
@@ -151,8 +166,9 @@ func decodeCell(s store.Snapshot, key, record []byte) (dotted.Address, dotted.Ce
 			return "", nil, err
 		}
 	}
-	for _, i := range large {
-		if cell[i].Payload, err = readBlob(s, cell[i].Dot, cell[i].Payload); err != nil {
+	for _, b := range large {
+		e := &cell[b.at]
+		if e.Payload, err = readBlob(s, e.Dot, b.size, e.Payload); err != nil {
 			return "", nil, err
 		}
 	}
@@ -166,7 +182,7 @@ type parts struct {
 }
 
 // decodeFirst reads a cell's own record.
-func decodeFirst(key, record []byte) (a dotted.Address, cell dotted.Cell, large []int, more parts, err error) {
+func decodeFirst(key, record []byte) (a dotted.Address, cell dotted.Cell, large []blob, more parts, err error) {
 	body, err := unseal(key, record)
 	if err != nil {
 		return "", nil, nil, more, err
@@ -197,7 +213,7 @@ func partsOf(s store.Snapshot, key []byte) (more parts, err error) {
 	return more, err
 }
 
-func readPart(s store.Snapshot, key []byte, c dotted.Cell, large []int) (dotted.Cell, []int, error) {
+func readPart(s store.Snapshot, key []byte, c dotted.Cell, large []blob) (dotted.Cell, []blob, error) {
 	record, ok, err := s.Get(key)
 	if err == nil && !ok {
 		err = damaged(key, fmt.Errorf("a part of a cell is missing"))
@@ -216,23 +232,31 @@ func readPart(s store.Snapshot, key []byte, c dotted.Cell, large []int) (dotted.
 	return c, large, nil
 }
 
-func readBlob(s store.Snapshot, d crdt.Dot, want []byte) ([]byte, error) {
-	key := blobKey(d)
-	record, ok, err := s.Get(key)
-	if err != nil {
-		return nil, err
+// readBlob puts the payload of a dot together, and compares it with its sum.
+func readBlob(s store.Snapshot, d crdt.Dot, size int, want []byte) (payload []byte, err error) {
+	for i := range piecesOf(size) {
+		key := blobKey(d, i)
+		record, ok, err := s.Get(key)
+		if err == nil && !ok {
+			err = damaged(key, errMissing)
+		}
+		if err != nil {
+			return nil, err
+		}
+		body, err := unseal(key, record)
+		if err != nil {
+			return nil, err
+		}
+		if size <= maxPiece {
+			payload = body
+			break
+		}
+		payload = append(slices.Grow(payload, size-len(payload)), body...)
 	}
-	if !ok {
-		return nil, damaged(key, fmt.Errorf("a payload is missing"))
+	if sum := sha256.Sum256(payload); string(sum[:]) != string(want) {
+		return nil, damaged(blobKey(d, 0), wire.ErrChecksum)
 	}
-	body, err := unseal(key, record)
-	if err != nil {
-		return nil, err
-	}
-	if sum := sha256.Sum256(body); string(sum[:]) != string(want) {
-		return nil, damaged(key, wire.ErrChecksum)
-	}
-	return body, nil
+	return payload, nil
 }
 
 // errMissing says that a record is not there that another one names.

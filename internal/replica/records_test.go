@@ -106,8 +106,11 @@ func samples() map[string]sample {
 		return err
 	})
 	at = stageKey(1, 2)
-	add("change", at, change{address, small, []crdt.Dot{dot}}.encode(at), func(key, record []byte) error {
-		_, err := decodeChange(key, record)
+	add("change", at, sealPiece(at, change{address, small, []crdt.Dot{dot}}.encode(), 0), func(key, record []byte) error {
+		piece, _, err := unsealPiece(key, record)
+		if err == nil {
+			_, err = decodeChange(key, piece)
+		}
 		return err
 	})
 	add("era", keyEra, encodeSession(keyEra, 9), func(key, record []byte) error {

@@ -241,13 +241,46 @@ func (p *Repair) Remove(a dotted.Address, dots []crdt.Dot) error {
 const stageBytes = 1 << 20
 
 func (p *Repair) stage(c change) error {
-	p.next++
-	key := stageKey(p.session, p.next)
-	p.batch.Set(key, c.encode(key))
-	if p.batch.Bytes() < stageBytes {
-		return nil
+	encoded := c.encode()
+	left := piecesOf(len(encoded))
+	for piece := range slices.Chunk(encoded, maxPiece) {
+		p.next++
+		left--
+		key := stageKey(p.session, p.next)
+		p.batch.Set(key, sealPiece(key, piece, left))
+		if p.batch.Bytes() < stageBytes {
+			continue
+		}
+		if err := p.flush(); err != nil {
+			return err
+		}
 	}
-	return p.flush()
+	return nil
+}
+
+// sealPiece returns the record of a piece of a staged change. left are those that follow.
+func sealPiece(key, piece []byte, left int) []byte {
+	return wire.Seal(formatVersion, key, wire.Encode(func(w *wire.Writer) {
+		w.Array(2)
+		w.Uint(uint64(left))
+		w.Bytes(piece)
+	}))
+}
+
+func unsealPiece(key, record []byte) (piece []byte, left uint64, err error) {
+	body, err := unseal(key, record)
+	if err != nil {
+		return nil, 0, err
+	}
+	err = wire.Decode(body, func(r *wire.Reader) {
+		r.Array(2)
+		left = r.Uint()
+		piece = r.Bytes(maxPiece)
+	})
+	if err != nil {
+		return nil, 0, damaged(key, err)
+	}
+	return piece, left, nil
 }
 
 func (p *Repair) flush() error {
@@ -363,8 +396,8 @@ type change struct {
 	removes []crdt.Dot
 }
 
-func (c change) encode(key []byte) []byte {
-	return wire.Seal(formatVersion, key, wire.Encode(func(w *wire.Writer) {
+func (c change) encode() []byte {
+	return wire.Encode(func(w *wire.Writer) {
 		w.Array(3)
 		w.String(string(c.address))
 		dotted.WriteDots(w, c.removes)
@@ -374,14 +407,11 @@ func (c change) encode(key []byte) []byte {
 			w.Uint(e.Dot.Counter)
 			w.Bytes(e.Payload)
 		}
-	}))
+	})
 }
 
-func decodeChange(key, record []byte) (c change, err error) {
-	body, err := unseal(key, record)
-	if err != nil {
-		return c, err
-	}
+// decodeChange reads a change. key is that of its last piece.
+func decodeChange(key, body []byte) (c change, err error) {
 	err = wire.Decode(body, func(r *wire.Reader) {
 		r.Array(3)
 		c.address = dotted.Address(r.String(crdt.MaxAddress))
@@ -421,23 +451,37 @@ func (g *Group) takeStaged(session uint64, from, last []byte) (upTo []byte, more
 		end = append(slices.Clone(last), 0)
 	}
 	var failed error
+	var begun []byte // of a change that has more than one piece
 	items, size := 0, 0
 	err = snap.Scan(start, end, func(k, v []byte) bool {
-		if more = last == nil && (items >= g.r.perBatch() || size >= replayBytes); more {
+		if more = len(begun) == 0 && last == nil && (items >= g.r.perBatch() || size >= replayBytes); more {
 			return false
+		}
+		var piece []byte
+		var left uint64
+		if piece, left, failed = unsealPiece(k, v); failed != nil {
+			return false
+		}
+		size += len(v)
+		if begun = append(begun, piece...); left > 0 {
+			return true
 		}
 		upTo = slices.Clone(k)
 		var c change
-		if c, failed = decodeChange(upTo, slices.Clone(v)); failed == nil {
+		if c, failed = decodeChange(upTo, begun); failed == nil {
 			failed = g.change(c)
 		}
+		begun = nil // the cell keeps what it points to
 		if failed != nil {
 			return false
 		}
 		items++
-		size += len(v) + 4*len(c.address) + weightOf(g.cells[c.address].now)
+		size += 4*len(c.address) + weightOf(g.cells[c.address].now)
 		return true
 	})
+	if err == nil && failed == nil && len(begun) > 0 {
+		failed = damaged(upTo, errMissing)
+	}
 	if err == nil && failed == nil && last != nil && !bytes.Equal(upTo, last) {
 		failed = damaged(last, errMissing)
 	}

@@ -21,9 +21,15 @@ type item struct {
 	value   []byte         // of another record; nil if it is to be deleted
 
 	fresh []crdt.Dot // large entries that the tree may not have yet
-	dead  []crdt.Dot // large entries that left the cell, and that the tree may still have
+	dead  []deadBlob // large entries that left the cell, and that the tree may still have
 	split bool       // the cell has more than one record, or the tree may have more
 	index []*item    // entries of indexes that come or go: they are written with the cell
+}
+
+// deadBlob is a large payload that is to be removed.
+type deadBlob struct {
+	dot    crdt.Dot
+	pieces int
 }
 
 // itemOverhead is about how many bytes an item takes beside its key and payloads.
@@ -64,7 +70,7 @@ func (g *Group) item(c *cellState) *item {
 		case live:
 			it.fresh = append(it.fresh, e.Dot)
 		default:
-			it.dead = append(it.dead, e.Dot)
+			it.dead = append(it.dead, deadBlob{e.Dot, piecesOf(len(e.Payload))})
 		}
 	})
 	return it
