@@ -110,7 +110,7 @@ func EncodeRequest(q Request) []byte {
 // Errors wrap wire.ErrMalformed.
 func DecodeRequest(data []byte) (Request, error) {
 	var q Request
-	err := decode(data, func(r *wire.Reader, kind Kind, fields int) (known int) {
+	err := decode(data, MaxRequest, func(r *wire.Reader, kind Kind, fields int) (known int) {
 		q.Kind = kind
 		switch {
 		case kind == KindPin && fields >= 1:
@@ -177,7 +177,7 @@ func EncodeResponse(p Response) []byte {
 // Errors wrap wire.ErrMalformed.
 func DecodeResponse(data []byte) (Response, error) {
 	var p Response
-	err := decode(data, func(r *wire.Reader, kind Kind, fields int) (known int) {
+	err := decode(data, MaxMessage, func(r *wire.Reader, kind Kind, fields int) (known int) {
 		p.Kind = kind
 		switch {
 		case kind == KindPin && fields >= 2:
@@ -215,9 +215,9 @@ const maxFields = 64
 
 // decode reads the kind of a message, lets fn read the fields that it knows, and skips the
 // others.
-func decode(data []byte, fn func(r *wire.Reader, kind Kind, fields int) (known int)) error {
-	if len(data) > MaxMessage {
-		return fmt.Errorf("%w: %d bytes (limit %d)", wire.ErrMalformed, len(data), MaxMessage)
+func decode(data []byte, limit int, fn func(r *wire.Reader, kind Kind, fields int) (known int)) error {
+	if len(data) > limit {
+		return fmt.Errorf("%w: %d bytes (limit %d)", wire.ErrMalformed, len(data), limit)
 	}
 	return wire.Decode(data, func(r *wire.Reader) {
 		fields := r.Array(maxFields) - 1

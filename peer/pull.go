@@ -210,7 +210,7 @@ func (n *network) servePull(s libnet.Stream, key secret.Key) error {
 	both := patient{s, pullTimeout}
 	in := bufio.NewReaderSize(both, 4<<10)
 	for {
-		data, err := readFrame(in, antientropy.MaxMessage)
+		data, err := readFrame(in, antientropy.MaxRequest)
 		if err != nil {
 			return err
 		}

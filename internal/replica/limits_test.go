@@ -48,22 +48,22 @@ var limitSteps = []func(tx *Tx, a, b int) error{
 		return nil
 	},
 	func(tx *Tx, a, b int) error { // operations
-		for i := range delta.MaxOps - 1 + a%3 - b%2*5000 {
-			if err := putEntry(tx, cellAt(fmt.Sprint("op", i%512)), 1, nil); err != nil {
+		for i := range delta.MaxOps - 1 + a%3 - b%2*100_000 {
+			if err := putEntry(tx, cellAt(fmt.Sprint("op", i%16384)), 1, nil); err != nil {
 				return err
 			}
 		}
 		return nil
 	},
 	func(tx *Tx, a, b int) error { // removals
-		dots := make([]crdt.Dot, a*2048+1)
+		dots := make([]crdt.Dot, a*6656+1)
 		for i := range dots {
 			dots[i] = crdt.Dot{Replica: crdt.ReplicaID(1<<62 + b), Counter: 1<<61 + uint64(i)}
 		}
 		return putEntry(tx, cellAt("many"), 1, dots)
 	},
 	func(tx *Tx, a, b int) error { // shapes of one key
-		for i := range delta.MaxOps {
+		for i := range 8192 {
 			at := dotted.KeyAddress("shapes")
 			for n := i<<8 | a; n > 0; n >>= 1 {
 				at = at.Type([2]crdt.Type{crdt.TypeSet, crdt.TypeMap}[n&1]).Name("")
@@ -222,7 +222,8 @@ var limitScripts = map[string][]byte{
 		11, 7, 9, 11, 7, 10, 11, 7, 11, 11, 7, 12, 11, 7, 13, 11, 7, 14, 11, 7, 15, 11, 7, 16, 11, 7, 17},
 	"an entry of a bare key":                 {7, 0, 1, 7, 1, 1, 7, 1, 0},
 	"all limits, and one more than each":     {0, 2, 1, 0, 3, 1, 1, 2, 'v', 1, 3, 'v', 1, 4, 'f', 2, 3, 0, 2, 4, 0, 3, 2, 1, 3, 3, 1, 3, 2, 7, 4, 2, 0},
-	"as many removals as a delta can have":   {5, 100, 1, 5, 113, 1, 5, 255, 1},
+	"as many removals as a delta can have":   {5, 40, 1, 5, 252, 1, 5, 253, 1},
+	"as many changes as a delta can have":    {4, 1, 0, 4, 2, 0},
 	"a cell of very many entries is cleared": {10, 200, 0, 10, 200, 0, 10, 200, 0, 8, 1, 0, 10, 3, 1},
 }
 
