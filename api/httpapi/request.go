@@ -22,14 +22,14 @@ import (
 // Limits of requests and answers.
 const (
 	// MaxBody is the size in bytes of a request's body. A larger one is answered with 413.
-	MaxBody = 8 << 20
+	MaxBody = 32 << 20
 	// MaxOperations is how many operations a transaction may have, and how many keys a delete by
 	// prefix. The mutations that they amount to are bounded by peer.MaxOps and MaxCost.
 	MaxOperations = 4096
 	// MaxItems is how many keys, elements and fields an answer has.
 	MaxItems = 10_000
 	// MaxAnswer is the size in bytes of the names and values in an answer.
-	MaxAnswer = 16 << 20
+	MaxAnswer = 32 << 20
 	// defaultLimit is how many keys, elements or fields are answered unless the request says
 	// otherwise.
 	defaultLimit = 1000

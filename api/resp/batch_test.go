@@ -178,7 +178,7 @@ func TestAfterQuitNothingIsExecuted(t *testing.T) {
 func TestABatchOfLongRepliesIsSentInParts(t *testing.T) {
 	_, address := startServer(t, Config{db: newMemory(t)})
 	p := dial(t, address)
-	value := strings.Repeat("v", MaxValue/2)
+	value := strings.Repeat("v", MaxBatchOutput/2)
 	p.send([]string{"SET", "a", value})
 	p.reply()
 	for _, write := range []bool{false, true} {

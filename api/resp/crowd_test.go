@@ -30,8 +30,9 @@ func TestAllClientsTogetherHoldABoundedMemory(t *testing.T) {
 		polite.send([]string{"SADD", "s", fmt.Sprintf("%0*d", size, i)})
 		polite.reply()
 	}
-	half := encodeCommand("DEL", strings.Repeat("k", MaxValue), strings.Repeat("k", MaxValue),
-		strings.Repeat("k", MaxValue), strings.Repeat("k", MaxValue))
+	const mib = 1 << 20
+	half := encodeCommand("DEL", strings.Repeat("k", mib), strings.Repeat("k", mib), strings.Repeat("k", mib),
+		strings.Repeat("k", mib))
 	for _, test := range []struct {
 		name    string
 		clients int

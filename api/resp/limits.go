@@ -7,10 +7,10 @@ import "time"
 const (
 	// MaxValue is the size in bytes of the longest argument: a value, key, field or element. A
 	// longer one is read and thrown away, and the command is answered with an error.
-	MaxValue = 1 << 20
+	MaxValue = 16 << 20
 	// MaxCommand is the size in bytes of one command, each argument charged ArgumentCost besides
 	// its own bytes. The rest of a larger one is read and thrown away.
-	MaxCommand = 8 << 20
+	MaxCommand = 32 << 20
 	// ArgumentCost is what an argument takes in memory besides its bytes.
 	ArgumentCost = 32
 	// MaxArguments is the number of arguments that a command may announce, as in Redis. More are a
@@ -38,7 +38,7 @@ const (
 	MaxReply = 64 << 20
 	// MaxQueue is the size in bytes of the commands between MULTI and EXEC, counted as for
 	// MaxCommand. Beyond it EXEC refuses the transaction.
-	MaxQueue = 8 << 20
+	MaxQueue = 32 << 20
 
 	// MaxHeld is the memory in bytes that all clients together may hold: commands that have come in
 	// part, what MULTI queued, what is executed, and replies that were not sent. Beyond it the

@@ -17,7 +17,7 @@ func TestACommandBeyondALimitLeavesTheConnectionUsable(t *testing.T) {
 	p := dial(t, address)
 	long := strings.Repeat("v", MaxValue)
 	p.send([]string{"SET", "a", long + "v"}, []string{"SET", "b", long}, []string{"GET", "b"})
-	want := "-ERR an argument of 1048577 bytes exceeds the limit of 1048576 bytes (MaxValue)"
+	want := "-ERR an argument of 16777217 bytes exceeds the limit of 16777216 bytes (MaxValue)"
 	if got := p.reply(); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
@@ -76,7 +76,7 @@ func TestAProtocolErrorIsToldAndEndsTheConnection(t *testing.T) {
 		{"malformed", "*1\r\n$4\r\nPING\r\n*x\r\n",
 			"+PONG\n-ERR Protocol error: invalid multibulk length"},
 		{"too long to skip", "*2\r\n$4\r\nECHO\r\n$100000000\r\n",
-			"-ERR an argument of 100000000 bytes exceeds the limit of 1048576 bytes (MaxValue)"},
+			"-ERR an argument of 100000000 bytes exceeds the limit of 16777216 bytes (MaxValue)"},
 		{"a browser", "POST / HTTP/1.1\r\n", "-ERR Protocol error: this is no HTTP server"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

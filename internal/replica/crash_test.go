@@ -104,6 +104,9 @@ func repairAll(from, to *Node) error {
 		if response, err = antientropy.Serve(source, request); err != nil {
 			return err
 		}
+		if response, err = antientropy.DecodeResponse(antientropy.EncodeResponse(response)); err != nil {
+			return err
+		}
 	}
 }
 
