@@ -14,7 +14,7 @@ const (
 	// ArgumentCost is what an argument takes in memory besides its bytes.
 	ArgumentCost = 32
 	// MaxArguments is the number of arguments that a command may announce, as in Redis. More are a
-	// protocol error, which ends the connection. MaxCommand is reached long before.
+	// protocol error, which ends the connection.
 	MaxArguments = 1 << 20
 	// MaxSkip is how many bytes of one command are thrown away before the connection is ended
 	// instead.

@@ -22,7 +22,8 @@ func (g *Group) addToKey(x addition, note func(undo)) error {
 		return err
 	}
 	if note != nil {
-		note(undo{sum: s, was: s.copy()})
+		less := addition{x.over, x.sum, count(-int(x.by.Lo))}
+		note(undo{sum: s, less: &less, dirty: s.dirty})
 	}
 	g.tallied = g.tallied || x.sum.kind == sumTallies
 	s.add(x)

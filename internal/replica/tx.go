@@ -34,7 +34,9 @@ type undo struct {
 	cell    *cellState
 	now     dotted.Cell
 	sum     *summaryState
-	was     *summaryState
+	was     *summaryState // nil if there is less: a copy for each change would be quadratic in a key's shapes
+	less    *addition     // what takes that back
+	dirty   bool          // the sums over the key before that
 	count   *countState
 	counted *countState
 
@@ -105,7 +107,10 @@ func (tx *Tx) rollback() {
 		if u.cell != nil {
 			u.cell.now = u.now
 		}
-		if u.sum != nil {
+		if u.less != nil {
+			u.sum.add(*u.less)
+			u.sum.dirty = u.dirty
+		} else if u.sum != nil {
 			*u.sum = *u.was
 		}
 		if u.count != nil {
