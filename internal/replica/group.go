@@ -14,7 +14,7 @@ import (
 )
 
 // groupCost is how much a commit group may cost (see delta.Delta.Cost) before it is full. One more
-// delta of delta.MaxCost still fits into a store's batch.
+// delta of delta.MaxSize still fits into a record of the log, with what is derived from it.
 const groupCost = 1 << 20
 
 // groupClears bounds what is to be swept after a group.
