@@ -189,7 +189,7 @@ func TestATransactionThatFailsChangesNothing(t *testing.T) {
 		{`{"op":"string.add","path":["max"],"by":1}`, 409, "overflow"},
 		{`{"op":"string.set","path":["` + strings.Repeat("k", crdt.MaxName+1) + `"],"value":"v"}`, 413, "too-long"},
 		{`{"op":"string.set","path":["k"],"value":"` + strings.Repeat("v", crdt.MaxValue+1) + `"}`, 413, "too-long"},
-		{`{"op":"set.add","path":["big"],"elements":["` + strings.Repeat(`e","`, 9000) + `"]}`, 413, "too-large"},
+		{`{"op":"set.add","path":["big"],"elements":["` + strings.Repeat(`e","`, peer.MaxOps) + `"]}`, 413, "too-large"},
 	} {
 		detail := a.refused(test.code, test.why, "POST", "/v1/tx", `{"ops":[
 			{"op":"string.set","path":["new"],"value":"v"},
