@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/peerd/peerd/crdt"
@@ -89,10 +90,16 @@ func (p *Peer) Backup(ctx context.Context, w io.Writer, progress func(BackupProg
 
 // moment takes the present one, which counts as an open view, and describes it.
 func (p *Peer) moment(ctx context.Context, h *backup.Header) (moment *replica.Moment, err error) {
-	taken := make(chan *replica.Moment, 1)
+	w := &waiting{taken: make(chan *replica.Moment, 1)}
 	failed := p.call(func(l *loop) {
-		if err = l.refusal(); err == nil {
-			err = l.node.Backup(func(m *replica.Moment) { taken <- m })
+		if err = l.refusal(); err == nil && p.disk.room() == full {
+			err = p.disk.refusal()
+		}
+		if err == nil {
+			err = l.node.Backup(w.take)
+		}
+		if err == nil {
+			p.views.Add(1)
 			l.cutting = true
 			h.Replica = l.node.ID()
 		}
@@ -100,14 +107,14 @@ func (p *Peer) moment(ctx context.Context, h *backup.Header) (moment *replica.Mo
 	if failed != nil || err != nil {
 		return nil, errors.Join(failed, err)
 	}
-	p.views.Add(1)
 	defer func() {
 		if moment == nil {
+			w.leave()
 			p.views.Done()
 		}
 	}()
 	select {
-	case moment = <-taken:
+	case moment = <-w.taken:
 	case <-ctx.Done():
 	case <-p.stopped:
 	}
@@ -123,6 +130,38 @@ func (p *Peer) moment(ctx context.Context, h *backup.Header) (moment *replica.Mo
 	h.Seen, h.Keys, h.Cells = moment.Seen, uint64(moment.Keys), uint64(moment.Cells)
 	h.Records = moment.Records
 	return moment, nil
+}
+
+// waiting is somebody who waits for a moment, and may go away before there is one.
+type waiting struct {
+	taken chan *replica.Moment // of capacity 1
+	mu    sync.Mutex
+	left  bool
+}
+
+// take is called by the commit loop, once.
+func (w *waiting) take(m *replica.Moment) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.left {
+		w.taken <- m
+	} else if m != nil {
+		m.Close()
+	}
+}
+
+// leave has a moment closed that comes, or has come.
+func (w *waiting) leave() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.left = true
+	select {
+	case m := <-w.taken:
+		if m != nil {
+			m.Close()
+		}
+	default:
+	}
 }
 
 func infoOf(h backup.Header, records, bytes uint64) BackupInfo {

@@ -28,6 +28,7 @@ type moment struct {
 	// of different epochs have no history between them.
 	epoch uint64
 	next  uint64     // number of the log record that will be written next
+	turns uint64     // see replica.View.Turns
 	seen  delta.Seen // the context
 }
 
@@ -75,11 +76,11 @@ func (f *feed) committed(number uint64, deltas []*delta.Delta, bases *delta.Base
 }
 
 // jump tells that the content has changed by other than the log's deltas. seen is the context's short form.
-func (f *feed) jump(seen crdt.VersionVector, bases *delta.Bases, next uint64) {
+func (f *feed) jump(seen crdt.VersionVector, bases *delta.Bases, next, turns uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.bases = bases
-	f.at = moment{epoch: f.at.epoch + 1, next: next, seen: bases.Read(seen.Clone())}
+	f.at = moment{epoch: f.at.epoch + 1, next: next, turns: turns, seen: bases.Read(seen.Clone())}
 	f.forget()
 	for id := range f.wanted {
 		f.serve(id)

@@ -359,7 +359,7 @@ func (l *loop) schedule(deltas []*delta.Delta) {
 
 // jump tells watches that the content is no longer what the log says they have been told.
 func (l *loop) jump() {
-	l.p.feed.jump(l.node.Vector(), l.node.Bases(), l.node.LogEnd())
+	l.p.feed.jump(l.node.Vector(), l.node.Bases(), l.node.LogEnd(), l.node.Turns())
 }
 
 func (l *loop) answer(err error) {

@@ -9,11 +9,15 @@ import (
 // sync has what was committed made durable, beside the loop: on a busy disk that can take seconds.
 func (l *loop) sync() {
 	wanted := l.dirty && l.p.cfg.Durability == Interval
-	if l.syncing || !wanted && !l.node.NeedsSync() || l.p.disk.room() == full {
+	onlyLog := l.p.disk.room() == full
+	if l.syncing || !wanted && (onlyLog || !l.node.NeedsSync()) {
 		return
 	}
 	l.dirty, l.syncing = false, true
 	under := l.node.BeginSync()
+	if onlyLog {
+		under = under.OfLog()
+	}
 	l.p.background.Add(1)
 	go func() {
 		defer l.p.background.Done()

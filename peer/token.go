@@ -205,9 +205,27 @@ func (p *Peer) UpdateToken(ctx context.Context, fn func(tx *Tx) error) (Token, e
 	return newToken(seen)
 }
 
+// viewOfTurn opens a view, and returns a moment that is its own, or before it and with nothing but deltas of the log
+// between the two.
+func (p *Peer) viewOfTurn() (*replica.View, moment, error) {
+	for {
+		wake := p.feed.changed()
+		v, at, err := p.view(p.feed.now)
+		if err != nil || v.Turns() == at.turns {
+			return v, at, err
+		}
+		v.Close() // a repair was taken over, and the feed is told at once
+		p.views.Done()
+		select {
+		case <-wake:
+		case <-p.stopped:
+		}
+	}
+}
+
 // viewMoment opens a view, and tells its moment.
 func (p *Peer) viewMoment() (*replica.View, moment, error) {
-	v, at, err := p.view(p.feed.now)
+	v, at, err := p.viewOfTurn()
 	if err != nil {
 		return nil, at, err
 	}

@@ -123,7 +123,9 @@ type Bases struct {
 
 // Snapshot returns the bases of this moment, which never change: any goroutine may use them. It takes constant time.
 func (b *Bases) Snapshot() *Bases {
-	b.shared = true
+	if !b.shared { // that of a snapshot is: many goroutines may take one of it
+		b.shared = true
+	}
 	s := *b
 	s.tables = b.tables[:len(b.tables):len(b.tables)]
 	return &s

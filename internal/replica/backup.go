@@ -29,13 +29,25 @@ type Moment struct {
 }
 
 // Backup has fn called with the moment of the next checkpoint, which is begun soon: see Maintain. It is nil if the
-// replica was discarded meanwhile, and fn is not called if it is closed before. It returns ErrBusy in a group, and of a replica that has not what its context says.
+// replica was found damaged meanwhile, and fn is not called if it is closed before. It returns ErrBusy in a group, and of a replica that has not what its context says.
 func (r *Replica) Backup(fn func(*Moment)) error {
 	if r.ahead || !r.Whole() {
 		return ErrBusy
 	}
 	r.wanted = append(r.wanted, fn)
 	return nil
+}
+
+// refuseBackups tells those who wait for one that there is none.
+func (r *Replica) refuseBackups() {
+	if r.saving != nil {
+		r.wanted = append(r.wanted, r.saving.wanted...)
+		r.saving.wanted, r.saving.backup = nil, nil
+	}
+	for _, fn := range r.wanted {
+		fn(nil)
+	}
+	r.wanted = nil
 }
 
 // backup returns the moment of a checkpoint that begins, without its records. The log is not among them.

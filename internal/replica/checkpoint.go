@@ -73,7 +73,8 @@ var passes = []struct {
 }{
 	{prefixSeen, prefixSeen + 1, true, false},
 	{prefixClear, prefixClear + 1, true, false},
-	{0, prefixClear, true, true},
+	{0, prefixLeaf, true, true},
+	{prefixLeaf + 1, prefixClear, true, true}, // the index of leaves goes with the cells
 	{prefixClear, prefixClear + 1, false, true},
 	{prefixSeen, prefixSeen + 1, false, true},
 }
@@ -84,7 +85,8 @@ func (r *Replica) freeze(now time.Time) {
 	r.saving = &saving{reach: c.reach, record: c.encode(r.writeOwn), items: r.table.dirty.Copy()}
 	r.saves = now.Add(checkpointEvery)
 	r.saveCost = max(r.saveCost, len(r.saving.record))
-	if len(r.wanted) > 0 {
+	r.ownFell = false
+	if len(r.wanted) > 0 && r.flip == nil { // what is staged is in no backup
 		r.saving.wanted, r.wanted = r.wanted, nil
 		r.saving.backup = r.backup(c)
 	}
@@ -161,7 +163,8 @@ func (r *Replica) saveSome() (more bool, err error) {
 	if err := r.st.Commit(last, false); err != nil {
 		return false, err
 	}
-	r.saved, r.saving, r.ownFell = c.reach, nil, false
+	r.saved, r.saving = c.reach, nil
+	r.checkpoints++
 	r.table.written(nil, r.st.Snapshot())
 	r.publish()
 	if c.backup != nil {
@@ -309,7 +312,7 @@ func (w *treeWriter) flush() error {
 	return err
 }
 
-// Pressed reports whether so much waits for a checkpoint that a commit has to write a part of it.
+// pressed reports whether so much waits for a checkpoint that a commit has to write a part of it.
 func (r *Replica) pressed() bool { return r.table.bytes > r.cfg.MaxDirty }
 
 // logSlack is by how many bytes the log may outgrow Config.MaxLogBytes before a commit cuts it.
@@ -330,6 +333,7 @@ func (r *Replica) LogBound() int64 {
 // Maintain does some of what goes on beside the writes: checkpoints, and cutting the log. It does no more work than a
 // step may, and reports whether there is more: then it is to be called again soon. See Syncing.
 func (r *Replica) Maintain(now time.Time) (more bool, err error) {
+	r.wall = now
 	if r.damage != nil {
 		return false, nil
 	}
@@ -408,11 +412,11 @@ func (r *Replica) save(now time.Time) error {
 			return err
 		}
 	}
-	if r.durable != r.saved {
+	if r.checkpoints != r.durables {
 		if err := r.st.Sync(); err != nil {
 			return err
 		}
-		r.durable = r.saved
+		r.durable, r.durables = r.saved, r.checkpoints
 	}
 	return r.cutLog(now)
 }
@@ -448,17 +452,25 @@ type Syncing struct {
 	logs  store.Log
 	tree  store.Store // nil if it need not be synced
 	saved reach
+
+	checkpoints int
+}
+
+// OfLog returns the part of it that needs no room on the disk: of the log, which is written already.
+func (s Syncing) OfLog() Syncing {
+	s.tree = nil
+	return s
 }
 
 // NeedsSync reports whether the replica waits for a sync, whatever durability its writers want.
 func (r *Replica) NeedsSync() bool {
-	return r.saving != nil && r.logs.Synced() < r.saving.next || r.durable != r.saved
+	return r.saving != nil && r.logs.Synced() < r.saving.next || r.checkpoints != r.durables
 }
 
 // BeginSync begins a sync of all that was written before.
 func (r *Replica) BeginSync() Syncing {
-	s := Syncing{logs: r.logs, saved: r.saved}
-	if r.durable != r.saved {
+	s := Syncing{logs: r.logs, saved: r.saved, checkpoints: r.checkpoints}
+	if r.checkpoints != r.durables {
 		s.tree = r.st
 	}
 	return s
@@ -474,7 +486,7 @@ func (s Syncing) Run() error {
 
 // Synced takes note of a sync that ended well.
 func (r *Replica) Synced(s Syncing) {
-	if s.tree != nil && s.saved.lsn >= r.durable.lsn && !r.rebuilding {
-		r.durable = s.saved
+	if s.tree != nil && s.checkpoints > r.durables { // else what it is about was discarded, or is known
+		r.durable, r.durables = s.saved, s.checkpoints
 	}
 }

@@ -46,6 +46,7 @@ type worldConfig struct {
 	maxDirty     int64
 	sync         bool
 	indexes      []cellIndex
+	derivedBytes int
 }
 
 type host struct {
@@ -93,7 +94,7 @@ func (w *world) newID() crdt.ReplicaID {
 func (w *world) open(t testing.TB, h *host) {
 	t.Helper()
 	r, err := openAt(h.disk, Config{NewID: w.newID, MaxLogBytes: w.cfg.maxLog, MaxDirty: w.cfg.maxDirty,
-		indexes: w.cfg.indexes})
+		indexes: w.cfg.indexes, derivedBytes: w.cfg.derivedBytes})
 	if err != nil {
 		t.Fatalf("open host %d: %v", h.i, err)
 	}

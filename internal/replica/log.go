@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"slices"
@@ -270,8 +271,36 @@ func (r *Replica) readLog(lsn uint64, fn func(logged) bool) error {
 	return err
 }
 
-// append writes a record to the log, and with sync waits until it survives a power failure.
+// maxDerived bounds the derived records in one record of the log, in bytes: a transaction changes few, unless it changes
+// very many keys.
+const maxDerived = 16 << 20
+
+// append writes a record to the log, and with sync waits until it survives a power failure. Derived records that are too
+// many for it are written before it.
 func (r *Replica) append(rec logged, sync bool) error {
+	for {
+		n, size := 0, 0
+		for n < len(rec.derived) && size < r.maxDerived() {
+			size += len(rec.derived[n].key) + len(rec.derived[n].value)
+			n++
+		}
+		if n == len(rec.derived) {
+			return r.appendOne(rec, sync)
+		}
+		some := logged{lsn: rec.lsn, kind: recordDerived, time: rec.time, derived: rec.derived[:n]}
+		if err := r.appendOne(some, false); err != nil {
+			return err
+		}
+		rec.derived = rec.derived[n:]
+		rec.lsn++
+		rec.before++
+	}
+}
+
+// maxDerived is maxDerived, or less in tests.
+func (r *Replica) maxDerived() int { return min(maxDerived, cmp.Or(r.cfg.derivedBytes, maxDerived)) }
+
+func (r *Replica) appendOne(rec logged, sync bool) error {
 	record := encodeLogged(rec)
 	rec.bytes = len(record)
 	at, _, err := r.logs.Append(record)

@@ -23,6 +23,8 @@ type logged struct {
 	// derived are the new values of the records that are derived from cells and changed. They are set again as they
 	// are, so that they and the cells need not reach the tree together.
 	derived []*item
+	// before is how many records of kind recordDerived stand before this one and belong to it.
+	before uint64
 	// root is the fingerprint of the cells once the record was applied. It says nothing unless it is settled: while
 	// clears are to be swept what is there depends on how far the sweep is.
 	root    antientropy.Fingerprint
@@ -39,6 +41,9 @@ const (
 	recordFlip  recordKind = 2 // a repair's end: what was staged takes effect, and the other's context with it
 	recordSlice recordKind = 3 // some of what was staged did
 	recordLast  recordKind = 4 // the rest of it
+	// recordDerived has more derived records of the one that follows, where they are too many for it: it says nothing by
+	// itself.
+	recordDerived recordKind = 5
 )
 
 // flip is a repair that is being taken over.
@@ -59,19 +64,21 @@ func encodeLogged(rec logged) []byte {
 	binary.BigEndian.PutUint64(head[2:], rec.lsn)
 	return wire.Encode(func(w *wire.Writer) {
 		w.Raw(head[:])
-		w.Array(6)
+		w.Array(7)
 		w.Uint(uint64(rec.time.UnixMilli()))
 		w.Uint(uint64(rec.own))
 		w.Bool(rec.settled)
 		antientropy.WriteFingerprint(w, rec.root)
-		if rec.kind == recordGroup {
+		switch rec.kind {
+		case recordGroup, recordDerived:
 			w.Array(len(rec.deltas))
 			for _, d := range rec.deltas {
 				w.Bytes(d.Encode())
 			}
-		} else {
+		default:
 			rec.flip.write(w)
 		}
+		w.Uint(rec.before)
 		w.Array(3 * len(rec.derived))
 		for _, it := range rec.derived {
 			w.String(it.key)
@@ -122,19 +129,23 @@ func decodeLogged(record []byte) (logged, error) {
 	if err := wire.CheckFormat(uint64(record[0]), formatVersion, olderStore); err != nil {
 		return rec, fmt.Errorf("log record %d: %w", rec.lsn, err)
 	}
-	rec.kind = recordKind(record[1])
+	if rec.kind = recordKind(record[1]); rec.kind < recordGroup || rec.kind > recordDerived {
+		return rec, fmt.Errorf("log record %d has kind %d: %w", rec.lsn, rec.kind, store.ErrCorrupt)
+	}
 	var bad error
 	err := wire.Decode(record[logHeader:], func(r *wire.Reader) {
-		r.Array(6)
+		r.Array(7)
 		rec.time = time.UnixMilli(int64(r.Uint()))
 		rec.own = crdt.ReplicaID(r.Uint())
 		rec.settled = r.Bool()
 		rec.root = antientropy.ReadFingerprint(r)
-		if rec.kind == recordGroup {
+		switch rec.kind {
+		case recordGroup, recordDerived:
 			rec.deltas, bad = readDeltas(r, len(record))
-		} else {
+		default:
 			rec.flip = readFlip(r, len(record))
 		}
+		rec.before = r.Uint()
 		if bad == nil {
 			rec.derived = readDerived(r, len(record))
 		} else {

@@ -185,16 +185,12 @@ func (r *Replica) reset() {
 	r.seen, r.heads, r.gained = crdt.VersionVector{}, delta.Heads{}, crdt.VersionVector{}
 	r.digest = antientropy.Fingerprint{}
 	r.based = newBased()
-	if r.saving != nil {
-		r.wanted = append(r.wanted, r.saving.wanted...)
-	}
-	for _, fn := range r.wanted {
-		fn(nil)
-	}
-	r.log, r.saving, r.flip, r.wanted = newIndex(), nil, nil, nil
+	r.refuseBackups()
+	r.log, r.saving, r.flip = newIndex(), nil, nil
 	r.log.last, r.log.next, r.log.first = r.aside.last, r.aside.end, r.aside.last+1
 	r.saved = reach{r.log.last, r.log.next}
-	r.durable = r.saved
+	r.checkpoints++
+	r.durable, r.durables = r.saved, r.checkpoints
 	r.resetClears()
 	r.collecting = collecting{}
 	r.tree, r.cells, r.keys, r.tallies = &antientropy.Tree{}, 0, 0, 0
@@ -211,7 +207,10 @@ func (r *Replica) Damaged() error { return r.damage }
 
 // SetDamaged says that the cells were found not to be what was written. Nothing is written any more, so that
 // no later check takes the damage for right.
-func (r *Replica) SetDamaged(why error) { r.damage = why }
+func (r *Replica) SetDamaged(why error) {
+	r.damage = why
+	r.refuseBackups()
+}
 
 // removeAll deletes a range of keys, batch by batch.
 func (r *Replica) removeAll(start, end []byte) error {

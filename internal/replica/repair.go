@@ -288,7 +288,7 @@ func (r *Replica) FinishRepair(p *Repair) error {
 	r.repair = nil
 	p.Local.Close()
 	r.collecting.due = true // for baselines that come with it
-	now := r.clock.Last().Wall()
+	now := r.wallTime()
 	f := flip{session: p.session, seen: crdt.VersionVector{}, heads: delta.Heads{}}
 	for id, n := range p.target {
 		if n > r.seen[id] {
@@ -304,7 +304,7 @@ func (r *Replica) FinishRepair(p *Repair) error {
 	if err := r.append(begin, true); err != nil {
 		return err
 	}
-	r.flip = &f
+	r.flip, r.quiet = &f, true
 	r.raiseTo(&f)
 	err := r.takeOver(now)
 	if err == nil {
@@ -313,8 +313,14 @@ func (r *Replica) FinishRepair(p *Repair) error {
 	if err == nil {
 		err = r.dropStaged(p.session)
 	}
-	r.ahead = err != nil
-	return err
+	if err != nil {
+		return err
+	}
+	r.ahead, r.quiet = false, false
+	r.table.written(nil, r.st.Snapshot()) // that has nothing of what was staged
+	r.turns++
+	r.publish()
+	return nil
 }
 
 // raiseTo takes a repair's context over.
@@ -334,7 +340,6 @@ func (r *Replica) takeOver(now time.Time) error {
 			return err
 		}
 	}
-	r.publish()
 	return nil
 }
 

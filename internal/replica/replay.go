@@ -77,6 +77,14 @@ func (r *Replica) replayRecord(rec logged, at store.Position) error {
 		r.hold(d)
 		r.clock.Observe(d.Time, rec.time, r.cfg.MaxSkew)
 	}
+	if rec.kind == recordDerived {
+		r.opening.derived, r.opening.parts = append(r.opening.derived, rec.derived...), r.opening.parts+1
+		return nil
+	}
+	if rec.before > 0 && rec.before == r.opening.parts {
+		rec.derived = append(r.opening.derived, rec.derived...)
+	}
+	r.opening.derived, r.opening.parts = nil, 0
 	if rec.kind == recordFlip {
 		f := rec.flip
 		r.flip = &f

@@ -78,7 +78,8 @@ type Config struct {
 	// about a microsecond. Default 5,000.
 	StepWork int
 
-	indexes []cellIndex // of a test, kept besides the replica's own
+	indexes      []cellIndex // of a test, kept besides the replica's own
+	derivedBytes int         // of a test: see maxDerived
 }
 
 // withDefaults returns c with defaults in place of zeros.
@@ -139,15 +140,18 @@ type Replica struct {
 	keys      int
 	tallies   int // cells that count in a dotted.Summary's Tallies
 
-	log      index
-	saving   *saving // a checkpoint under way
-	saved    reach   // that the tree has
-	durable  reach   // and that survives a power failure
-	saves    time.Time
-	ages     time.Time       // when the log's age is looked at next
-	saveCost int             // bytes of the checkpoint's record
-	ownFell  bool            // others may have less of own writes than it says
-	wanted   []func(*Moment) // by whom the next checkpoint is waited for
+	log     index
+	saving  *saving // a checkpoint under way
+	saved   reach   // that the tree has
+	durable reach   // and that survives a power failure
+	// checkpoints counts those since the store was opened, durables is the last one that survives a power failure.
+	checkpoints, durables int
+	saves                 time.Time
+	wall                  time.Time       // when Maintain was called last
+	ages                  time.Time       // when the log's age is looked at next
+	saveCost              int             // bytes of the checkpoint's record
+	ownFell               bool            // others may have less of own writes than it says
+	wanted                []func(*Moment) // by whom the next checkpoint is waited for
 
 	clears    *clears
 	lastClear uint64         // number of the newest record of a clear, or of what one saw
@@ -163,6 +167,8 @@ type Replica struct {
 	repair     *Repair
 	flip       *flip  // a repair that is being taken over
 	sessions   uint64 // of staged changes, begun since the store was opened
+	turns      uint64 // how many were taken over
+	quiet      bool   // and one is: views see the moment before
 	repaired   uint64 // that of the last repair; those before it have staged nothing that is left
 	rebuilding bool
 	rebuild
@@ -181,6 +187,8 @@ type opening struct {
 	loaded   bool // the tree of fingerprints is that of the cells
 	replayed bool // records of the log were carried out again
 	root     antientropy.Fingerprint
+	derived  []*item                 // of records of kind recordDerived whose own record was not seen yet
+	parts    uint64                  // how many such records there were
 	live     antientropy.Fingerprint // of the cells, as far as no clear hides them
 	settled  bool                    // see logged: of the last of them, or of the checkpoint
 }
@@ -214,6 +222,7 @@ func Open(st store.Store, log store.Log, cfg Config) (*Replica, error) {
 		}
 	}
 	r.ahead, r.opening.under = false, false
+	r.saves, r.ages = time.Time{}, time.Time{} // opening has no clock
 	r.publish()
 	return r, nil
 }
@@ -284,6 +293,14 @@ func (r *Replica) drawID() {
 	r.noteOwn(r.id)
 	r.gained = r.short.Clone()
 	delete(r.gained, r.id) // that an image of memory may have written under
+}
+
+// wallTime returns what the host's clock said last, as far as that is known.
+func (r *Replica) wallTime() time.Time {
+	if r.wall.IsZero() {
+		return r.clock.Last().Wall()
+	}
+	return r.wall
 }
 
 // observe takes a remote clock into account.

@@ -72,7 +72,7 @@ func (r *Replica) Sweep() (more bool, err error) {
 		return false, nil
 	}
 	s := &sweepStep{
-		r: r, g: r.Begin(r.clock.Last().Wall()), clears: r.clears.copy(), began: r.work,
+		r: r, g: r.Begin(r.wallTime()), clears: r.clears.copy(), began: r.work,
 	}
 	defer s.g.Discard()
 	for !s.full() && s.clears.count > 0 {

@@ -177,6 +177,7 @@ type moment struct {
 	keys    int
 	tallies int // cells that count in a dotted.Summary's Tallies
 	log     extent
+	turns   uint64
 }
 
 // moment returns the present one, of whose base it holds a part.
@@ -184,13 +185,13 @@ func (r *Replica) moment() *moment {
 	r.table.base.acquire()
 	return &moment{
 		base: r.table.base, dirty: r.table.dirty.Copy(), clears: r.clears, keys: r.keys, tallies: r.tallies,
-		log: r.log.extent(r.logs),
+		log: r.log.extent(r.logs), turns: r.turns,
 	}
 }
 
 // publish lets views see the present moment: not while a repair is taken over.
 func (r *Replica) publish() {
-	if r.flip != nil || r.opening.under {
+	if r.flip != nil || r.quiet || r.opening.under {
 		return
 	}
 	if old := r.published.Swap(r.moment()); old != nil {
@@ -212,9 +213,15 @@ func (r *Replica) View() *View {
 	}
 }
 
+// Turns returns how many repairs had been taken over since the replica was opened, which the log's deltas do not tell.
+func (v *View) Turns() uint64 { return v.turns }
+
+// Turns returns how many there are now.
+func (r *Replica) Turns() uint64 { return r.turns }
+
 // present returns a view of all that happened, also of what is not visible to others yet.
 func (r *Replica) present() *View {
-	if r.flip == nil && !r.opening.under {
+	if r.flip == nil && !r.quiet && !r.opening.under {
 		return r.View()
 	}
 	return &View{moment: r.moment()}
