@@ -137,7 +137,7 @@ func (s String) Clear() (existed bool, err error) {
 
 func (s String) appendJSON(b []byte) []byte {
 	value, ok := s.Get()
-	switch _, written := (Register{s.node}).Get(); {
+	switch _, written := Register(s).Get(); {
 	case !ok:
 		return append(b, "null"...) // entries that only a newer version can read
 	case written:

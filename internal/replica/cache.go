@@ -48,6 +48,9 @@ func (c *cache) keep(a dotted.Address, cell dotted.Cell) {
 		delete(c.old.cells, a)
 		return
 	}
+	if old, ok := c.young.cells[a]; ok {
+		size -= len(a) + payloadOf(old) + cacheEntry
+	}
 	c.young.cells[a] = cell
 	c.age(size)
 }
@@ -83,8 +86,12 @@ func (c *cache) keepSummary(key string, s dotted.Summary) {
 	if len(key) > cachePayload {
 		return
 	}
+	size := len(key)
+	if _, ok := c.young.sums[key]; ok {
+		size = -cacheEntry
+	}
 	c.young.sums[key] = s
-	c.age(len(key))
+	c.age(size)
 }
 
 // count returns what was counted on a string.
@@ -101,8 +108,12 @@ func (c *cache) keepCount(a dotted.Address, n dotted.Count) {
 	if len(a) > cachePayload {
 		return
 	}
+	size := len(a)
+	if _, ok := c.young.counts[a]; ok {
+		size = -cacheEntry
+	}
 	c.young.counts[a] = n
-	c.age(len(a))
+	c.age(size)
 }
 
 // forgetSummaries is for when everything was cleared.
@@ -113,7 +124,7 @@ func (c *cache) forgetSummaries() {
 	}
 }
 
-// age counts an entry, also one that takes another's place: so a generation lasts for so many of its bytes.
+// age counts what an entry takes, beside what the one took that was in its place.
 func (c *cache) age(size int) {
 	if c.young.bytes += size + cacheEntry; c.young.bytes >= cacheBytes {
 		c.old, c.young = c.young, newGeneration()

@@ -28,7 +28,7 @@ const (
 	checkpointEvery = time.Minute // one begins so long after the last, if there is something to be written
 	agesEvery       = time.Minute // between two looks at the age of the log's oldest record
 
-	dirtyShare  = 4         // of Config.MaxDirty: one begins
+	dirtyShare  = 2         // of Config.MaxDirty: one begins
 	logShare    = 8         // of Config.MaxLogBytes behind the last one: likewise
 	maxBehind   = 32 << 20  // bytes of the log behind the last one: likewise
 	maxLogSlack = 512 << 10 // see logSlack

@@ -316,12 +316,11 @@ func sameDots(a, b dotted.Cell) bool {
 
 // derived returns the new values of what is derived from the cells that the group changed.
 func (g *Group) derived() (items []*item) {
-	for _, name := range sortedKeys(g.sums) {
-		if s := g.sums[name]; s.dirty {
-			items = append(items, &item{
-				key: string(s.key), value: encodeSummary(s.key, s.name, s.now, g.clears.era),
-			})
-		}
+	for _, name := range g.dirtySums() {
+		s := g.sums[name]
+		items = append(items, &item{
+			key: string(s.key), value: encodeSummary(s.key, s.name, s.now, g.clears.era),
+		})
 	}
 	g.counted.Scan(func(_ dotted.Address, n *countState) bool {
 		if n.dirty {
@@ -333,6 +332,17 @@ func (g *Group) derived() (items []*item) {
 		items = append(items, &item{key: string(keyEra), value: encodeSession(keyEra, g.clears.era)})
 	}
 	return items
+}
+
+// dirtySums returns the keys whose summaries the group changed, in order.
+func (g *Group) dirtySums() (names []string) {
+	for name, s := range g.sums {
+		if s.dirty {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // take takes what was logged into memory.
