@@ -21,6 +21,10 @@ const maxGathered = 16 * delta.MaxReplicas
 // Gather begins one. held is the puller's context in its short form.
 func Gather(held crdt.VersionVector) *Gathering { return &Gathering{held: held.Clone()} }
 
+// Held returns the puller's context for which it was begun. Once that has lost any of it, what was gathered is not
+// enough.
+func (g *Gathering) Held() crdt.VersionVector { return g.held }
+
 // Start returns the first request.
 func (g *Gathering) Start() Request { return g.ask() }
 

@@ -12,7 +12,6 @@ import (
 
 	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/gossip"
-	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/replica"
 	"github.com/peerd/peerd/internal/secret"
 )
@@ -79,7 +78,7 @@ func (n *network) pull(from libpeer.ID) (result antientropy.Result, err error) {
 	}
 	var repair *replica.Repair
 	if callErr := n.p.call(func(l *loop) {
-		repair, err = l.beginRepair(neighbourID(from), pinned, gathering.Tables())
+		repair, err = l.beginRepair(neighbourID(from), pinned, gathering)
 	}); callErr != nil || err != nil {
 		return result, errors.Join(callErr, err)
 	}
@@ -241,12 +240,12 @@ func (l *loop) pin(to gossip.NeighbourID) (*replica.Pinned, error) {
 }
 
 // beginRepair begins one of this peer from another's moment.
-func (l *loop) beginRepair(from gossip.NeighbourID, pinned antientropy.Response, bases []delta.Table) (
+func (l *loop) beginRepair(from gossip.NeighbourID, pinned antientropy.Response, gathered *antientropy.Gathering) (
 	*replica.Repair, error) {
 	if !l.settled() {
 		return nil, l.broken
 	}
-	return l.node.BeginRepairFrom(from, pinned.Context, pinned.Heads, bases...)
+	return l.node.BeginGathered(from, gathered, pinned.Context, pinned.Heads)
 }
 
 func (n *network) takeSource() bool {

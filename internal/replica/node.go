@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 
+	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/internal/delta"
@@ -34,6 +35,16 @@ func (n *Node) reliable() (id gossip.NeighbourID, known crdt.VersionVector) {
 		}
 	}
 	return "", nil
+}
+
+// BeginGathered is BeginRepairFrom with what was gathered. It returns ErrBusy if the replica was discarded meanwhile: it has
+// no longer what the source left out.
+func (n *Node) BeginGathered(id gossip.NeighbourID, g *antientropy.Gathering, target crdt.VersionVector,
+	heads delta.Heads) (*Repair, error) {
+	if n.Lacks(g.Held()) {
+		return nil, ErrBusy
+	}
+	return n.BeginRepairFrom(id, target, heads, g.Tables()...)
 }
 
 // BeginRepairFrom is Replica.BeginRepair with a neighbour's context. If it returns ErrForked the neighbour is in

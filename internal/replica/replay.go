@@ -31,7 +31,7 @@ func (r *Replica) loadContext() error {
 		r.bases.Hold(t)
 	}
 	r.own, r.log, r.flip, r.saveCost = c.own, c.log, c.flip, len(record)
-	r.saved, r.durable = c.reach, c.reach
+	r.saved, r.checkpoints = c.reach, 1 // who was killed may have left it unsynced
 	r.opening.root, r.opening.settled = c.root, c.settled
 	for id, n := range c.seen {
 		r.raise(id, n, c.heads[id])

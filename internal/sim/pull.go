@@ -126,7 +126,7 @@ func (p *pull) take(resp antientropy.Response) error {
 			return nil
 		}
 		if err == nil {
-			p.repair, err = h.node.BeginRepairFrom(p.from.id, resp.Context, resp.Heads, p.gathering.Tables()...)
+			p.repair, err = h.node.BeginGathered(p.from.id, p.gathering, resp.Context, resp.Heads)
 		}
 		if err != nil {
 			return p.ends(err)
