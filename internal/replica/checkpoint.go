@@ -488,5 +488,6 @@ func (s Syncing) Run() error {
 func (r *Replica) Synced(s Syncing) {
 	if s.tree != nil && s.checkpoints > r.durables { // else what it is about was discarded, or is known
 		r.durable, r.durables = s.saved, s.checkpoints
+		r.ages = time.Time{} // there may be something to be cut
 	}
 }
