@@ -395,6 +395,7 @@ func (r *Replica) Save(now time.Time) error {
 	if r.damage != nil {
 		return nil
 	}
+	r.ownFell = true // also if nothing changed but what others are known to have
 	return r.save(now)
 }
 

@@ -354,10 +354,20 @@ func (r *Replica) loadClears() error {
 	}
 	snap := r.st.Snapshot()
 	defer snap.Close()
-	return loadClears(snap, &r.bases, func(p *pendingClear) {
+	err := loadClears(snap, &r.bases, func(p *pendingClear) {
 		r.uses[p.seen.number]++
 		r.clears.add(p)
 	}, func(number uint64) { r.lastClear = max(r.lastClear, number) })
+	if err != nil {
+		return err
+	}
+	// A checkpoint that was interrupted may have written what clears saw, and not the clears.
+	return snap.ScanKeys([]byte{prefixSeen}, []byte{prefixSeen + 1}, func(key []byte) bool {
+		if r.uses[numberOf(key)] == 0 {
+			r.table.put(&item{key: string(key)})
+		}
+		return true
+	})
 }
 
 // loadClears calls add with the clears of a moment that are not swept, and used with the numbers that are taken.

@@ -12,6 +12,10 @@ import (
 
 // loadContext reads the checkpoint, and what it says of the log before it.
 func (r *Replica) loadContext() error {
+	// Who was killed may have left the checkpoint unsynced.
+	if err := r.st.Sync(); err != nil {
+		return err
+	}
 	snap := r.st.Snapshot()
 	defer snap.Close()
 	record, ok, err := snap.Get(keyCheckpoint)
@@ -31,7 +35,7 @@ func (r *Replica) loadContext() error {
 		r.bases.Hold(t)
 	}
 	r.own, r.log, r.flip, r.saveCost = c.own, c.log, c.flip, len(record)
-	r.saved, r.checkpoints = c.reach, 1 // who was killed may have left it unsynced
+	r.saved, r.durable = c.reach, c.reach
 	r.opening.root, r.opening.settled = c.root, c.settled
 	for id, n := range c.seen {
 		r.raise(id, n, c.heads[id])
