@@ -356,7 +356,9 @@ func (r *Replica) loadClears() error {
 	defer snap.Close()
 	err := loadClears(snap, &r.bases, func(p *pendingClear) {
 		r.uses[p.seen.number]++
-		r.clears.add(p)
+		for _, twice := range r.clears.add(p) {
+			r.dropClear(twice)
+		}
 	}, func(number uint64) { r.lastClear = max(r.lastClear, number) })
 	if err != nil {
 		return err
