@@ -49,18 +49,18 @@ type BackupProgress struct {
 // It takes a few MiB of memory. It ends with an error, and then what was written is no backup, when
 // ctx ends, when the peer is closed, and when w fails; ErrBackupRuns and ErrRebuilding say that
 // nothing was written.
-func (p *Peer) Backup(ctx context.Context, w io.Writer, progress func(BackupProgress)) (
+func (s *space) Backup(ctx context.Context, w io.Writer, progress func(BackupProgress)) (
 	info BackupInfo, err error) {
-	if !p.backingUp.CompareAndSwap(false, true) {
+	if !s.backingUp.CompareAndSwap(false, true) {
 		return info, ErrBackupRuns
 	}
-	defer p.backingUp.Store(false)
-	header := backup.Header{Name: p.cfg.Name, Made: time.Now()}
-	moment, err := p.moment(ctx, &header)
+	defer s.backingUp.Store(false)
+	header := backup.Header{Name: s.p.cfg.Name, Made: time.Now()}
+	moment, err := s.moment(ctx, &header)
 	if err != nil {
 		return info, err
 	}
-	defer p.views.Done()
+	defer s.views.Done()
 	defer moment.Close()
 	out, err := backup.NewWriter(w, header)
 	if err != nil {
@@ -76,12 +76,12 @@ func (p *Peer) Backup(ctx context.Context, w io.Writer, progress func(BackupProg
 		if told = out.Bytes(); progress != nil {
 			progress(BackupProgress{out.Records(), header.Records, told})
 		}
-		if failed = ctx.Err(); failed == nil && p.stopping() {
+		if failed = ctx.Err(); failed == nil && s.stopping() {
 			failed = ErrClosed
 		}
 		return failed == nil
 	})
-	p.suspectRead(err)
+	s.suspectRead(err)
 	if err = errors.Join(err, failed); err == nil {
 		err = out.Close()
 	}
@@ -89,17 +89,17 @@ func (p *Peer) Backup(ctx context.Context, w io.Writer, progress func(BackupProg
 }
 
 // moment takes the present one, which counts as an open view, and describes it.
-func (p *Peer) moment(ctx context.Context, h *backup.Header) (moment *replica.Moment, err error) {
+func (s *space) moment(ctx context.Context, h *backup.Header) (moment *replica.Moment, err error) {
 	w := &waiting{taken: make(chan *replica.Moment, 1)}
-	failed := p.call(func(l *loop) {
-		if err = l.refusal(); err == nil && p.disk.room() == full {
-			err = p.disk.refusal()
+	failed := s.call(func(l *loop) {
+		if err = l.refusal(); err == nil && s.p.disk.room() == full {
+			err = s.p.disk.refusal()
 		}
 		if err == nil {
 			err = l.node.Backup(w.take)
 		}
 		if err == nil {
-			p.views.Add(1)
+			s.views.Add(1)
 			l.cutting = true
 			h.Replica = l.node.ID()
 		}
@@ -110,19 +110,19 @@ func (p *Peer) moment(ctx context.Context, h *backup.Header) (moment *replica.Mo
 	defer func() {
 		if moment == nil {
 			w.leave()
-			p.views.Done()
+			s.views.Done()
 		}
 	}()
 	select {
 	case moment = <-w.taken:
 	case <-ctx.Done():
-	case <-p.stopped:
+	case <-s.stopped:
 	}
 	switch {
 	case moment != nil:
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
-	case p.stopping():
+	case s.stopping():
 		return nil, ErrClosed
 	default:
 		return nil, ErrRebuilding

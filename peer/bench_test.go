@@ -330,9 +330,9 @@ func BenchmarkPipelines(b *testing.B) {
 func benchPipelines(b *testing.B, d Durability) {
 	const clients, length = 16, 1000
 	p, _ := openLinked(b, d)
-	spread := &p.counters.sent[gossip.Push].frames
-	fsyncs := func() uint64 { return p.counters.syncTimes.Counts().Total }
-	framesBefore, fsyncsBefore, commitsBefore := spread.Load(), fsyncs(), p.counters.commits.Load()
+	spread := &own(p).counters.sent[gossip.Push].frames
+	fsyncs := func() uint64 { return own(p).counters.syncTimes.Counts().Total }
+	framesBefore, fsyncsBefore, commitsBefore := spread.Load(), fsyncs(), own(p).counters.commits.Load()
 	measured := make(chan time.Duration)
 	ended := make(chan struct{})
 	go func() { measured <- longestPause(spread, ended) }()
@@ -354,7 +354,7 @@ func benchPipelines(b *testing.B, d Durability) {
 	b.ReportMetric(rate*length, "set/s")
 	b.ReportMetric(float64(spread.Load()-framesBefore)/seconds, "frame/s")
 	b.ReportMetric(float64(fsyncs()-fsyncsBefore)/seconds, "fsync/s")
-	b.ReportMetric(float64(p.counters.commits.Load()-commitsBefore)/seconds, "commit/s")
+	b.ReportMetric(float64(own(p).counters.commits.Load()-commitsBefore)/seconds, "commit/s")
 	b.ReportMetric(float64((<-measured).Milliseconds()), "idle-ms")
 }
 

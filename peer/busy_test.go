@@ -13,7 +13,7 @@ func TestABusyPeerSaysSoInsteadOfNothing(t *testing.T) {
 	defer mustClose(t, p)
 	begun, end := make(chan struct{}), make(chan struct{})
 	defer close(end)
-	go p.call(func(*loop) { close(begun); <-end }) // as while a large repair is taken over
+	go own(p).call(func(*loop) { close(begun); <-end }) // as while a large repair is taken over
 	<-begun
 	began := time.Now()
 	answers := make(chan error, 3)
@@ -45,7 +45,7 @@ func TestAWatchOfABusyPeerEndsWithItsContextOrWhenItIsClosed(t *testing.T) {
 		return w
 	}
 	begun, free := make(chan struct{}), make(chan struct{})
-	go p.call(func(*loop) { close(begun); <-free })
+	go own(p).call(func(*loop) { close(begun); <-free })
 	<-begun
 
 	ctx, cancel := context.WithCancel(t.Context())
@@ -53,7 +53,7 @@ func TestAWatchOfABusyPeerEndsWithItsContextOrWhenItIsClosed(t *testing.T) {
 	answers := make(chan error, 2)
 	go func() { _, err := ended.Next(ctx); answers <- err }()
 	go func() { _, err := closed.Next(t.Context()); answers <- err }()
-	eventually(t, "both wait for the loop", func() bool { return len(p.jobs) == 2 })
+	eventually(t, "both wait for the loop", func() bool { return len(own(p).jobs) == 2 })
 	cancel()
 	expectError(t, answers, context.Canceled)
 	closed.Close()

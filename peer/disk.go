@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -47,16 +48,17 @@ type meter interface {
 }
 
 // diskRoom watches how much room a store has. A full disk would kill the process, as the store maps its files
-// into memory, so a peer stops writing well before. The commit loop owns it but for what is
-// atomic.
+// into memory, so a peer stops writing well before.
 type diskRoom struct {
-	meter   meter  // nil in memory
-	wanted  uint64 // Config.MinFree
+	meter   meter // nil in memory
 	minimum atomic.Uint64
 	level   atomic.Int32
 	free    atomic.Uint64 // bytes, when last looked
 	needed  atomic.Uint64 // bytes below which it is scarce
-	working uint64        // bytes below which it is full
+
+	mu      sync.Mutex
+	wanted  uint64 // Config.MinFree
+	working uint64 // bytes below which it is full
 	looked  time.Time
 }
 
@@ -80,12 +82,15 @@ func newDiskRoom(m meter, minimum uint64) (*diskRoom, error) {
 
 // judge works out the room from a look at the disk, and reports whether that changed.
 func (s *diskRoom) judge(now badger.Disk) (changed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.working = now.Working
 	s.minimum.Store(cmp.Or(s.wanted, min(now.Total/minFreeShare, DefaultMinFree)))
 	s.needed.Store(max(s.minimum.Load(), now.Working))
 	return s.judgeFree(now.Free)
 }
 
+// judgeFree does so by what is free alone. s.mu is held.
 func (s *diskRoom) judgeFree(free uint64) (changed bool) {
 	s.free.Store(free)
 	was := room(s.level.Load())
@@ -131,39 +136,62 @@ func (s *diskRoom) refusalOf(bytes int64) error {
 	return nil
 }
 
-// watchDisk looks at the disk, and pauses or resumes what needs room.
-func (l *loop) watchDisk() {
-	s := l.p.disk
+// want has another Config.MinFree count from the next look on.
+func (s *diskRoom) want(minimum uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wanted = minimum
+}
+
+// look looks at the disk, and reports whether the room changed.
+func (s *diskRoom) look() (changed bool) {
 	if s.meter == nil {
-		return
+		return false
 	}
 	now, err := s.meter.Disk()
+	s.mu.Lock()
 	s.looked = time.Now()
-	if err == nil {
-		l.noticeRoom(s.judge(now))
-	}
+	s.mu.Unlock()
+	return err == nil && s.judge(now)
 }
 
-// watchFree is watchDisk before a commit group: without a look at the store.
-func (l *loop) watchFree(now time.Time) {
-	s := l.p.disk
-	if s.meter == nil || now.Sub(s.looked) < freeEvery {
-		return
+// lookFree is look without the store, if the last look was some time ago.
+func (s *diskRoom) lookFree(now time.Time) (changed bool) {
+	if s.meter == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now.Sub(s.looked) < freeEvery {
+		return false
 	}
 	s.looked = now
-	if free, err := s.meter.Free(); err == nil {
-		l.noticeRoom(s.judgeFree(free))
+	free, err := s.meter.Free()
+	return err == nil && s.judgeFree(free)
+}
+
+// watchDisk looks at the disk, and pauses or resumes what needs room.
+func (l *loop) watchDisk() { l.noticeRoom(l.p.disk.look()) }
+
+// watchFree is watchDisk before a commit group: without a look at the store.
+func (l *loop) watchFree(now time.Time) { l.noticeRoom(l.p.disk.lookFree(now)) }
+
+// noticeRoom acts on what room there is. changed says that this loop is the one to tell of it.
+func (l *loop) noticeRoom(changed bool) {
+	room := l.p.disk.room()
+	if room != l.room {
+		l.room = room
+		l.node.Pause(room != roomy)
+	}
+	if changed {
+		l.p.tellRoom()
 	}
 }
 
-func (l *loop) noticeRoom(changed bool) {
-	if !changed {
-		return
-	}
-	s := l.p.disk
-	l.node.Pause(s.room() != roomy)
-	log := l.p.log.With("free_mib", s.free.Load()>>20, "needed_mib", s.needed.Load()>>20,
-		"dir", l.p.cfg.Dir)
+// tellRoom logs that the room on the disk changed.
+func (p *Peer) tellRoom() {
+	s := p.disk
+	log := p.log.With("free_mib", s.free.Load()>>20, "needed_mib", s.needed.Load()>>20, "dir", p.cfg.Dir)
 	switch s.room() {
 	case roomy:
 		log.Info("there is room on the disk again: writes and replication go on")

@@ -115,7 +115,7 @@ func (c *simulatedCluster) complete() bool {
 func (c *simulatedCluster) frames() (out [repairLayer + 1]uint64) {
 	for _, p := range c.peers {
 		for layer := range out {
-			out[layer] += p.counters.sent[layer].frames.Load()
+			out[layer] += own(p).counters.sent[layer].frames.Load()
 		}
 	}
 	return out

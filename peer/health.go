@@ -14,8 +14,13 @@ import (
 // Ready returns nil if the peer has caught up with those it knows and takes writes, and otherwise why not.
 // A peer that knows nobody is ready.
 func (p *Peer) Ready() error {
-	why, err := ask(p, (*loop).readiness)
-	return errors.Join(err, why)
+	for _, s := range p.held() {
+		why, err := ask(s, (*loop).readiness)
+		if err := errors.Join(err, why); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 var (
@@ -71,17 +76,17 @@ func (l *loop) expectsSomeone() bool {
 // suspectDamage checks this replica's own cells, after a neighbour with the same context was found to
 // have others.
 func (l *loop) suspectDamage(from gossip.NeighbourID) {
-	l.p.counters.mismatches.Add(1)
+	l.s.counters.mismatches.Add(1)
 	if l.verify(replica.VerifyEvery) {
-		l.p.log.Error("this peer and another have seen the same writes and hold different data: "+
+		l.s.log.Error("this peer and another have seen the same writes and hold different data: "+
 			"checking the data here", "peer_id", string(from))
 	}
 }
 
 // suspectRead checks the cells after a read found a record that is not what was written.
-func (p *Peer) suspectRead(err error) {
+func (s *space) suspectRead(err error) {
 	if errors.Is(err, store.ErrCorrupt) || errors.Is(err, antientropy.ErrDamaged) {
-		_ = p.call(func(l *loop) { l.verify(replica.ProofEvery) })
+		_ = s.call(func(l *loop) { l.verify(replica.ProofEvery) })
 	}
 }
 
@@ -95,12 +100,12 @@ func (l *loop) verify(every time.Duration) bool {
 	if pinned == nil {
 		return false
 	}
-	l.p.background.Add(1)
+	l.s.background.Add(1)
 	go func() {
-		defer l.p.background.Done()
-		err := pinned.Verify(l.p.stopping)
+		defer l.s.background.Done()
+		err := pinned.Verify(l.s.stopping)
 		pinned.Close()
-		_ = l.p.call(func(l *loop) { l.judge(err) })
+		_ = l.s.call(func(l *loop) { l.judge(err) })
 	}()
 	return true
 }
@@ -110,14 +115,14 @@ func (l *loop) judge(err error) {
 	damaged := l.node.Judge(time.Now(), err)
 	switch {
 	case damaged:
-		l.p.refuse(ErrRebuilding)
-		l.p.log.Error("the data here is damaged: discarding it and rebuilding from the other peers; "+
+		l.s.refuse(ErrRebuilding)
+		l.s.log.Error("the data here is damaged: discarding it and rebuilding from the other peers; "+
 			"reads and writes are refused until that is done", "error", err)
 	case l.node.Rebuilding():
 	case err == nil:
-		l.p.log.Error("the data here is as it was written: if another peer's differs, that peer is damaged")
+		l.s.log.Error("the data here is as it was written: if another peer's differs, that peer is damaged")
 	default:
-		l.p.log.Error("could not check the data here", "error", err)
+		l.s.log.Error("could not check the data here", "error", err)
 	}
 }
 
@@ -152,11 +157,11 @@ func (l *loop) noticeHelplessness() {
 	const givingUp = "; to give up what only this host has, stop it, keep what peerd salvage prints, move its store " +
 		"directory away and start it again"
 	if damage == nil {
-		l.p.log.Warn("rebuilding the data here takes writes that no peer that is linked has: waiting for one that " +
+		l.s.log.Warn("rebuilding the data here takes writes that no peer that is linked has: waiting for one that " +
 			"does" + givingUp)
 		return
 	}
-	l.p.log.Error("the data here is damaged, and no peer that is linked has all but what the log here has: "+
+	l.s.log.Error("the data here is damaged, and no peer that is linked has all but what the log here has: "+
 		"waiting for one"+givingUp, "error", damage)
 }
 
@@ -179,7 +184,7 @@ func (l *loop) nameForks() {
 	}
 	for _, f := range l.node.Forks() {
 		l.alarmed = time.Now()
-		l.p.log.Error("writes of a replica exist in two versions: a running machine was put back from an image of its "+
+		l.s.log.Error("writes of a replica exist in two versions: a running machine was put back from an image of its "+
 			"memory, or such an image runs beside it; nothing is exchanged with the peers that have the other version, "+
 			"until one side is ended: for each of its hosts stop it, keep what peerd salvage prints, move its store "+
 			"directory away and start it", "replica", f.Replica.String(), "parts_after", f.Parts, "peer_ids", f.There,
@@ -189,7 +194,7 @@ func (l *loop) nameForks() {
 
 // beginRebuild discards what is here. The peers' data and this replica's own log make it whole again.
 func (l *loop) beginRebuild() error {
-	l.p.refuse(ErrRebuilding)
+	l.s.refuse(ErrRebuilding)
 	return l.node.Discard()
 }
 
@@ -205,9 +210,9 @@ func (l *loop) catchUp() error {
 		return err
 	}
 	l.jump()
-	l.p.refusing.Store(nil)
-	l.p.feed.signal()
-	l.p.counters.rebuilds.Add(1)
-	l.p.log.Info("the data here is rebuilt")
+	l.s.refusing.Store(nil)
+	l.s.feed.signal()
+	l.s.counters.rebuilds.Add(1)
+	l.s.log.Info("the data here is rebuilt")
 	return nil
 }

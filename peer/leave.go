@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"sync"
 	"time"
 
 	"github.com/peerd/peerd/crdt"
@@ -13,11 +14,20 @@ const leaveTime = 500 * time.Millisecond
 // leaveEvery is how often it looks.
 const leaveEvery = 5 * time.Millisecond
 
+// takeLeave has all spaces take leave.
+func (p *Peer) takeLeave() {
+	var all sync.WaitGroup
+	for _, s := range p.held() {
+		all.Go(s.takeLeave)
+	}
+	all.Wait()
+}
+
 // takeLeave ends the replica's id while there are still links. A write that is accepted later takes another id, which
 // ends as well when the loop does.
-func (p *Peer) takeLeave() {
+func (s *space) takeLeave() {
 	var last crdt.Dot
-	if p.call(func(l *loop) { last = l.leave() }) != nil || last.Counter == 0 {
+	if s.call(func(l *loop) { last = l.leave() }) != nil || last.Counter == 0 {
 		return
 	}
 	poll, limit := time.NewTicker(leaveEvery), time.NewTimer(leaveTime)
@@ -25,7 +35,7 @@ func (p *Peer) takeLeave() {
 	defer limit.Stop()
 	for {
 		heard := false
-		if p.call(func(l *loop) { heard = l.heard(last) }) != nil || heard {
+		if s.call(func(l *loop) { heard = l.heard(last) }) != nil || heard {
 			return
 		}
 		select {

@@ -138,14 +138,14 @@ func (n *network) runLink(s libnet.Stream, key secret.Key, proven error) {
 	if old != nil {
 		_ = old.stream.Reset()
 	}
-	err := n.p.call(func(loop *loop) { loop.connect(l) })
+	err := n.p.space(DefaultSpace).call(func(loop *loop) { loop.connect(l) })
 	if err == nil {
 		n.spawn(l.write)
 		err = l.read()
 	}
 	_ = s.Reset()
 	close(l.ended)
-	_ = n.p.call(func(loop *loop) { loop.disconnect(l) })
+	_ = n.p.space(DefaultSpace).call(func(loop *loop) { loop.disconnect(l) })
 	n.mu.Lock()
 	if n.streams[id] == l {
 		delete(n.streams, id)
@@ -178,10 +178,10 @@ func (l *link) read() error {
 		if err != nil {
 			return err
 		}
-		l.n.p.counters.received.add(gossip.LayerOf(data), len(data)+frameHeader)
+		l.n.p.space(DefaultSpace).counters.received.add(gossip.LayerOf(data), len(data)+frameHeader)
 		f.data = data
 		select {
-		case l.n.p.jobs <- job{frame: f}:
+		case l.n.p.space(DefaultSpace).jobs <- job{frame: f}:
 		case <-l.n.p.stopped:
 			return ErrClosed
 		}
@@ -206,9 +206,9 @@ func (l *link) write() {
 				_ = l.stream.Reset()
 				return
 			}
-			l.n.p.counters.sent.add(gossip.LayerOf(data), len(data)+frameHeader)
+			l.n.p.space(DefaultSpace).counters.sent.add(gossip.LayerOf(data), len(data)+frameHeader)
 			select {
-			case l.n.p.loop.wake <- struct{}{}:
+			case l.n.p.space(DefaultSpace).loop.wake <- struct{}{}:
 			default:
 			}
 		case <-l.ended:

@@ -40,12 +40,13 @@ type frame struct {
 	done  chan error // buffered
 }
 
-// loop is the commit loop: the one goroutine that owns the replica. It goes round: what is due by the clock, a step of
+// loop is the commit loop of a space: the one goroutine that owns its replica. It goes round: what is due by the clock, a step of
 // jobs, a step of the sweep, a step of serving links. The core bounds each step by a count of work, so that
 // none of those waits for long however much clients and neighbours ask. In a step of jobs it collects what waits into a
 // commit group, commits it, and only then answers and wakes watchers.
 type loop struct {
 	p      *Peer
+	s      *space
 	node   *replica.Node
 	rng    *rand.Rand
 	wake   chan struct{} // a link has room
@@ -71,6 +72,7 @@ type loop struct {
 	dirty   bool // something was committed and not synced
 	syncing bool // a sync is under way
 
+	room      room // for which the node was told to go on or to pause
 	opened    time.Time
 	sweeping  sweeping
 	repairing bool      // a repair was started and has not ended
@@ -80,13 +82,14 @@ type loop struct {
 	broken    error     // what ends the loop after this step
 }
 
-func newLoop(p *Peer, node *replica.Node) *loop {
+func newLoop(s *space, node *replica.Node) *loop {
+	p := s.p
 	if p.cfg.PushDelay > 0 {
 		node.Hold()
 	}
 	now := time.Now()
 	return &loop{
-		p: p, node: node, clock: time.Now,
+		p: p, s: s, node: node, clock: time.Now,
 		due:      deadlines{tick: now.Add(tickEvery), digest: now.Add(digestEvery), sync: now.Add(syncEvery)},
 		rng:      rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
 		wake:     make(chan struct{}, 1),
@@ -115,7 +118,7 @@ func (l *loop) accept(j job) error {
 func (l *loop) acceptSome() error {
 	for {
 		select {
-		case j := <-l.p.jobs:
+		case j := <-l.s.jobs:
 			if err := l.accept(j); err != nil || j.call != nil {
 				return err
 			}
@@ -166,7 +169,7 @@ func (l *loop) collect() {
 	if err := l.node.Collect(l.group); errors.Is(err, store.ErrCorrupt) {
 		l.verify(replica.ProofEvery)
 	} else if err != nil {
-		l.p.log.Warn("cannot collect what deleted counters left; it is tried again", "error", err)
+		l.s.log.Warn("cannot collect what deleted counters left; it is tried again", "error", err)
 	}
 }
 
@@ -210,7 +213,7 @@ func (l *loop) begin() {
 func (l *loop) update() (did bool, err error) {
 	if l.hand == nil {
 		select {
-		case l.hand = <-l.p.updates:
+		case l.hand = <-l.s.updates:
 		default:
 			return false, nil
 		}
@@ -231,7 +234,7 @@ func (l *loop) update() (did bool, err error) {
 			err = l.transact(u, u.fns[i])
 		}
 		u.fail(i, err)
-		l.p.counters.transacted(err)
+		l.s.counters.transacted(err)
 		if errors.Is(err, store.ErrCorrupt) {
 			l.verify(replica.ProofEvery)
 		}
@@ -243,7 +246,7 @@ func (l *loop) update() (did bool, err error) {
 
 // refusal returns why nothing may be written now.
 func (l *loop) refusal() error {
-	if why := l.p.refusing.Load(); why != nil {
+	if why := l.s.refusing.Load(); why != nil {
 		return *why
 	}
 	return nil
@@ -277,7 +280,7 @@ func (l *loop) resume() error {
 	}
 	l.running = nil
 	u.fail(u.next-1, ErrExited)
-	l.p.counters.transacted(ErrExited)
+	l.s.counters.transacted(ErrExited)
 	return l.commit() // what was in the group with it; the others of its update have the next
 }
 
@@ -337,13 +340,13 @@ func (l *loop) commit() error {
 	}
 	if !empty {
 		l.dirty = true
-		l.p.counters.commitTimes.Observe(time.Since(began), 1)
-		l.p.counters.commits.Add(1)
-		l.p.counters.deltas.Add(uint64(len(done.Deltas)))
+		l.s.counters.commitTimes.Observe(time.Since(began), 1)
+		l.s.counters.commits.Add(1)
+		l.s.counters.deltas.Add(uint64(len(done.Deltas)))
 	}
 	if !empty {
 		l.schedule(done.Deltas)
-		l.p.feed.committed(l.node.LogEnd()-1, done.Deltas, l.newBases(done.Deltas))
+		l.s.feed.committed(l.node.LogEnd()-1, done.Deltas, l.newBases(done.Deltas))
 	}
 	l.answer(nil)
 	return nil
@@ -359,7 +362,7 @@ func (l *loop) schedule(deltas []*delta.Delta) {
 
 // jump tells watches that the content is no longer what the log says they have been told.
 func (l *loop) jump() {
-	l.p.feed.jump(l.node.Vector(), l.node.Bases(), l.node.LogEnd(), l.node.Turns())
+	l.s.feed.jump(l.node.Vector(), l.node.Bases(), l.node.LogEnd(), l.node.Turns())
 }
 
 func (l *loop) answer(err error) {
@@ -437,7 +440,7 @@ func (l *loop) serve() error {
 // finish does what was accepted, and closes cleanly.
 func (l *loop) finish() {
 	var err error
-	for err == nil && (l.hand != nil || len(l.arrived)+len(l.p.jobs)+len(l.p.updates) > 0) {
+	for err == nil && (l.hand != nil || len(l.arrived)+len(l.s.jobs)+len(l.s.updates) > 0) {
 		if err = l.step(); err == nil && l.crowded() {
 			err = l.sweepSome()
 		}
@@ -446,7 +449,7 @@ func (l *loop) finish() {
 		err = errors.Join(err, l.endSync(<-l.synced))
 	}
 	if err == nil && l.p.disk.room() == full {
-		l.p.log.Warn("closing on a full disk: the next start reads the log again")
+		l.s.log.Warn("closing on a full disk: the next start reads the log again")
 		return
 	}
 	if err == nil {
@@ -462,10 +465,10 @@ func (l *loop) finish() {
 
 // fail ends the loop after an error of the store: nothing more is committed or acknowledged.
 func (l *loop) fail(err error) {
-	l.p.log.Error("the peer stops: its store failed", "error", err)
-	l.p.failed = err
+	l.s.log.Error("the peer stops: its store failed", "error", err)
 	failed := errFailed(err)
-	l.p.refuse(failed)
+	l.s.refuse(failed)
+	l.p.fail(err)
 	if l.group != nil {
 		l.group.Discard()
 		l.group = nil

@@ -25,20 +25,20 @@ const (
 )
 
 // isLost asks the commit loop whether nobody will send a dot any more.
-func (p *Peer) isLost(ctx context.Context, d crdt.Dot) bool {
+func (s *space) isLost(ctx context.Context, d crdt.Dot) bool {
 	answer := make(chan bool, 1) // so that the loop never waits for who went away
 	select {
-	case p.jobs <- job{call: func(l *loop) { answer <- l.isLost(d) }}:
+	case s.jobs <- job{call: func(l *loop) { answer <- l.isLost(d) }}:
 	case <-ctx.Done():
 		return false
-	case <-p.stopped:
+	case <-s.stopped:
 		return false
 	}
 	select {
 	case lost := <-answer:
 		return lost
 	case <-ctx.Done():
-	case <-p.stopped:
+	case <-s.stopped:
 	}
 	return false
 }

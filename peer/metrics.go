@@ -101,19 +101,20 @@ func (m *monitored) transacted(err error) {
 
 // Metrics returns the peer's figures. It costs what Status does, and a read of the log.
 func (p *Peer) Metrics() (m Metrics, err error) {
+	s := p.space(DefaultSpace)
 	status, err := p.Status()
 	if err != nil {
 		return m, err
 	}
-	if m, err = ask(p, (*loop).figures); err != nil {
+	if m, err = ask(s, (*loop).figures); err != nil {
 		return m, err
 	}
 	m.Status = status
-	c := &p.counters
+	c := &s.counters
 	m.Transactions, m.Failed = c.transactions.Load(), c.failed.Load()
 	m.CommitTimes, m.SyncTimes = Times(c.commitTimes.Counts()), Times(c.syncTimes.Counts())
 	m.Rebuilds, m.EntriesAdded, m.EntriesRemoved = c.rebuilds.Load(), c.entriesIn.Load(), c.entriesOut.Load()
-	m.Queue = len(p.jobs) + len(p.updates)
+	m.Queue = len(s.jobs) + len(s.updates)
 	for layer := range c.sent {
 		name := "repair"
 		if layer != repairLayer {

@@ -6,12 +6,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/delta"
@@ -38,36 +38,30 @@ var (
 	ErrNoClusterKey = errors.New("no cluster key: a host joins with the cluster's key in hand")
 )
 
-// Peer is one peer: a replica of the data on this host. Its methods may be called by many
-// goroutines.
+// Peer is one peer: this host's part of a cluster. It holds spaces, sets of keys that are replicated apart from
+// each other: see Space. The methods about data are those of its space "default". Its methods may be called by
+// many goroutines.
 type Peer struct {
 	cfg     Config
 	log     *slog.Logger
 	store   store.Store
 	journal store.Log
-	core    *replica.Replica // which the loop owns: others open views of it
 	disk    *diskRoom
 
 	maxSkew atomic.Int64 // Config.MaxSkew, in nanoseconds
 
-	// Views.
-	opening   sync.RWMutex   // held for a moment while a view is opened, and while refusing changes
-	views     sync.WaitGroup // open ones, and a backup under way
-	backingUp atomic.Bool
-	refusing  atomic.Pointer[error] // why nothing may be read or written; nil if it may
+	making  sync.Mutex                        // held while a space is opened or dropped
+	spaces  atomic.Pointer[map[string]*space] // that are held, by name; never changed in place
+	running sync.WaitGroup                    // their loops
 
-	updates chan *update
-	jobs    chan job      // what does not wait behind updates
-	stop    chan struct{} // closed to end the commit loop
-	stopped chan struct{} // closed when it has ended
+	stop    chan struct{} // closed to end all loops
+	ending  sync.Once
+	stopped chan struct{} // closed when they have ended
 	close   sync.Once
-	failed  error // why the loop ended; read after stopped
+	failing sync.Once
+	failed  error // why the loops ended; read after stopped
 
-	loop       *loop
-	net        *network       // nil offline
-	background sync.WaitGroup // goroutines started by the loop
-	feed       feed
-	counters   counters
+	net *network // nil offline
 }
 
 // Open opens the peer in cfg.Dir and starts it. It reads all data once, to check it, so it takes
@@ -89,19 +83,14 @@ func open(ctx context.Context, cfg Config) (*Peer, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	p := &Peer{
-		cfg:     cfg.withDefaults(),
-		updates: make(chan *update, MaxQueue),
-		jobs:    make(chan job, MaxQueue),
-		stop:    make(chan struct{}),
-		stopped: make(chan struct{}),
-	}
+	p := &Peer{cfg: cfg.withDefaults(), stop: make(chan struct{}), stopped: make(chan struct{})}
+	p.spaces.Store(&map[string]*space{})
 	p.log = p.cfg.Logger
 	p.maxSkew.Store(int64(p.cfg.MaxSkew))
 	if err := p.openStore(); err != nil {
 		return nil, err
 	}
-	if err := p.openLoop(); err != nil {
+	if err := p.openSpaces(); err != nil {
 		return nil, errors.Join(err, p.closeStore())
 	}
 	if !p.cfg.Offline {
@@ -114,10 +103,43 @@ func open(ctx context.Context, cfg Config) (*Peer, error) {
 }
 
 func (p *Peer) start() {
-	go p.loop.run()
+	if p.disk.room() != roomy {
+		p.tellRoom()
+	}
+	for _, s := range p.held() {
+		p.startSpace(s)
+	}
+	go func() {
+		defer close(p.stopped)
+		<-p.stop
+		p.making.Lock() // no space is opened any more
+		for _, s := range p.held() {
+			s.end()
+		}
+		p.making.Unlock()
+		p.running.Wait()
+	}()
 	if p.net != nil {
 		p.net.start()
 	}
+}
+
+// startSpace starts a space's loop.
+func (p *Peer) startSpace(s *space) {
+	p.running.Add(1)
+	go func() {
+		defer p.running.Done()
+		s.loop.run()
+	}()
+}
+
+// end has all loops end, when they have finished what was accepted.
+func (p *Peer) end() { p.ending.Do(func() { close(p.stop) }) }
+
+// fail ends the peer after an error of the store.
+func (p *Peer) fail(err error) {
+	p.failing.Do(func() { p.failed = err })
+	p.end()
 }
 
 // openStore opens the directory and the store in it.
@@ -166,38 +188,19 @@ const logSegment = 16 << 20
 
 // closeStore closes what holds the data.
 func (p *Peer) closeStore() error {
-	if p.core != nil {
-		p.core.Close()
+	for _, s := range p.held() {
+		s.core.Close()
 	}
 	return errors.Join(p.journal.Close(), p.store.Close())
 }
 
-// openLoop opens the replica and the loop that will own it.
-func (p *Peer) openLoop() error {
-	r, err := replica.Open(p.store, p.journal, replica.Config{
-		NewID:       p.drawID,
-		MaxLogBytes: p.cfg.LogBytes,
-		MaxLogAge:   p.cfg.LogAge,
-		MaxSkew:     p.cfg.MaxSkew,
-	})
-	if err != nil {
-		return fmt.Errorf("data directory %s: %w", p.cfg.Dir, err)
+// openSpaces opens the spaces that are held.
+func (p *Peer) openSpaces() error {
+	s, err := p.openSpace(DefaultSpace, p.store, p.journal)
+	if err == nil {
+		p.hold(s)
 	}
-	p.core = r
-	p.loop = newLoop(p, replica.NewNode(r))
-	p.loop.jump()
-	if damage := r.Damaged(); damage != nil {
-		if p.cfg.Offline {
-			return fmt.Errorf("data directory %s: %w: open it with a network, to rebuild it from other "+
-				"peers, or move it away", p.cfg.Dir, damage)
-		}
-		p.log.Error("the data here is damaged: it will be rebuilt from the first peer that is found, "+
-			"and is refused until then", "error", damage)
-	}
-	if r.Rebuilding() || r.Damaged() != nil {
-		p.refuse(ErrRebuilding)
-	}
-	return nil
+	return err
 }
 
 // drawID draws a replica id for this start.
@@ -218,180 +221,6 @@ func newReplicaID() crdt.ReplicaID {
 	}
 }
 
-// refuse has reads and writes refused from now on. Views that are open stay.
-func (p *Peer) refuse(why error) {
-	p.opening.Lock()
-	defer p.opening.Unlock()
-	p.refusing.Store(&why)
-}
-
-// view opens a view of what is committed. What before returns, unless it is nil, is of the view's moment or older.
-func (p *Peer) view(before func() moment) (v *replica.View, at moment, err error) {
-	p.opening.RLock()
-	defer p.opening.RUnlock()
-	if why := p.refusing.Load(); why != nil {
-		return nil, at, *why
-	}
-	if p.stopping() {
-		return nil, at, ErrClosed
-	}
-	if before != nil {
-		at = before()
-	}
-	p.views.Add(1)
-	return p.core.View(), at, nil
-}
-
-// View runs fn on a snapshot of everything that is visible: all writes that this peer acknowledged,
-// and what it received, in causal order, transactions whole. fn's error is returned, or that of a
-// read that failed (see Tx). Views wait for nobody. Many may
-// run at once, each for as long as it likes; but what is
-// deleted meanwhile takes space on the disk until they end. Writes in it return ErrReadOnly.
-func (p *Peer) View(ctx context.Context, fn func(tx *Tx) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	v, _, err := p.view(nil)
-	if err != nil {
-		return err
-	}
-	defer p.views.Done()
-	defer v.Close()
-	err = newTx(v).run(fn)
-	p.suspectRead(err)
-	return err
-}
-
-// Update runs fn as one transaction and returns when it is as durable as configured. Its writes
-// become visible together, here and on every other peer. If fn returns an error, which is returned,
-// a read of it fails (see Tx), or the transaction goes beyond a limit, nothing of it takes effect.
-//
-// fn runs on the peer's commit loop: it must not wait for anything, least of all for the peer. If
-// it panics, nothing of it takes effect, and Update panics with the same value; if it ends its
-// goroutine, the error is ErrExited. If ctx ends before fn began, fn does not run; once it has
-// begun, Update waits for its end.
-//
-// Other errors are ErrTooLarge, ErrNoSpace, ErrRebuilding, after all of which nothing has changed,
-// and ErrClosed, after which that is unknown.
-func (p *Peer) Update(ctx context.Context, fn func(tx *Tx) error) error {
-	fns := [1]func(*Tx) error{fn}
-	if errs := p.UpdateAll(ctx, fns[:]); errs != nil {
-		return errs[0]
-	}
-	return nil
-}
-
-// UpdateAll runs several transactions one after the other, each seeing those before it. They share
-// commit groups, but many of them need several, and transactions of others may come between. It
-// returns when all are as durable as configured. One that fails does not keep the others from
-// taking effect: if any failed, the result has an error or nil for each, in their order, and else
-// is nil. Many small transactions cost much less so than one by one.
-func (p *Peer) UpdateAll(ctx context.Context, fns []func(tx *Tx) error) []error {
-	if err := ctx.Err(); err != nil {
-		return repeat(err, len(fns))
-	}
-	u := newUpdate(fns)
-	select {
-	case p.updates <- u:
-	case <-p.stop:
-		return repeat(ErrClosed, len(fns))
-	case <-ctx.Done():
-		return repeat(ctx.Err(), len(fns))
-	}
-	select {
-	case <-u.done:
-	case <-p.stopped:
-		select {
-		case <-u.done:
-		default:
-			return repeat(ErrClosed, len(fns))
-		}
-	case <-ctx.Done():
-		if u.cancel() {
-			return repeat(ctx.Err(), len(fns))
-		}
-		select {
-		case <-u.done:
-		case <-p.stopped:
-			return repeat(ErrClosed, len(fns))
-		}
-	}
-	return u.result()
-}
-
-// stopping reports whether the peer is being closed.
-func (p *Peer) stopping() bool {
-	select {
-	case <-p.stop:
-		return true
-	default:
-		return false
-	}
-}
-
-func repeat(err error, n int) []error {
-	errs := make([]error, n)
-	for i := range errs {
-		errs[i] = err
-	}
-	return errs
-}
-
-// call runs fn on the commit loop, between two groups, and waits for it. It returns ErrClosed if
-// the loop ended before.
-func (p *Peer) call(fn func(l *loop)) error {
-	done := make(chan struct{})
-	select {
-	case p.jobs <- job{call: func(l *loop) { fn(l); close(done) }}:
-	case <-p.stopped:
-		return ErrClosed
-	}
-	select {
-	case <-done:
-		return nil
-	case <-p.stopped:
-		select {
-		case <-done:
-			return nil
-		default:
-			return ErrClosed
-		}
-	}
-}
-
-// busyAfter is how long Ready, Status and Metrics wait for the commit loop, which takes a repair of
-// 10⁶ cells over in one go: for half a minute, or more. Clients of HTTP are cut off after 10 s.
-const busyAfter = 4 * time.Second
-
-var errBusy = errors.New("the peer is busy: it takes a repair over, or its disk is slow")
-
-// ask returns what fn tells of the loop, or errBusy.
-func ask[T any](p *Peer, fn func(l *loop) T) (told T, err error) {
-	limit := time.NewTimer(busyAfter)
-	defer limit.Stop()
-	answer := make(chan T, 1) // so that the loop never waits for who went away
-	select {
-	case p.jobs <- job{call: func(l *loop) { answer <- fn(l) }}:
-	case <-p.stopped:
-		return told, ErrClosed
-	case <-limit.C:
-		return told, errBusy
-	}
-	select {
-	case told = <-answer:
-		return told, nil
-	case <-limit.C:
-		return told, errBusy
-	case <-p.stopped:
-	}
-	select {
-	case told = <-answer:
-		return told, nil
-	default:
-		return told, ErrClosed
-	}
-}
-
 // Done is closed when the peer has ended: after Close, or by itself after a failure that Close
 // returns.
 func (p *Peer) Done() <-chan struct{} { return p.stopped }
@@ -405,14 +234,22 @@ func (p *Peer) Reload(cfg Config) error {
 		return err
 	}
 	cfg = cfg.withDefaults()
-	err := p.call(func(l *loop) {
-		l.node.SetLimits(cfg.MaxSkew, cfg.LogBytes, cfg.LogAge)
-		p.maxSkew.Store(int64(cfg.MaxSkew))
-		p.disk.wanted = uint64(cfg.MinFree)
-		l.watchDisk()
-	})
-	if err != nil || p.net == nil {
-		return err
+	if p.isStopping() {
+		return ErrClosed
+	}
+	p.maxSkew.Store(int64(cfg.MaxSkew))
+	p.disk.want(uint64(cfg.MinFree))
+	for _, s := range p.held() {
+		err := s.call(func(l *loop) {
+			l.node.SetLimits(cfg.MaxSkew, cfg.LogBytes, cfg.LogAge)
+			l.watchDisk()
+		})
+		if err != nil && p.isStopping() {
+			return err
+		}
+	}
+	if p.net == nil {
+		return nil
 	}
 	return p.net.members.SetJoin(cfg.Join)
 }
@@ -425,14 +262,64 @@ func (p *Peer) Close() error {
 			p.takeLeave()
 			p.net.close()
 		}
-		close(p.stop)
+		p.end()
 		<-p.stopped
-		p.background.Wait()
-		p.refuse(ErrClosed) // views are opened no more, and those that are open end
-		p.views.Wait()
-		if err := p.closeStore(); p.failed == nil { // else that is why it could not be closed
-			p.failed = err
+		for _, s := range p.held() {
+			s.close(ErrClosed)
 		}
+		err := errors.Join(p.journal.Close(), p.store.Close())
+		p.failing.Do(func() { p.failed = err }) // else that is why it could not be closed
 	})
 	return p.failed
+}
+
+// isStopping reports whether the peer is being closed.
+func (p *Peer) isStopping() bool {
+	select {
+	case <-p.stop:
+		return true
+	default:
+		return false
+	}
+}
+
+// View is Space.View of the space "default".
+func (p *Peer) View(ctx context.Context, fn func(tx *Tx) error) error {
+	return p.space(DefaultSpace).View(ctx, fn)
+}
+
+// Update is Space.Update of the space "default".
+func (p *Peer) Update(ctx context.Context, fn func(tx *Tx) error) error {
+	return p.space(DefaultSpace).Update(ctx, fn)
+}
+
+// UpdateAll is Space.UpdateAll of the space "default".
+func (p *Peer) UpdateAll(ctx context.Context, fns []func(tx *Tx) error) []error {
+	return p.space(DefaultSpace).UpdateAll(ctx, fns)
+}
+
+// ViewToken is Space.ViewToken of the space "default".
+func (p *Peer) ViewToken(ctx context.Context, fn func(tx *Tx) error) (Token, error) {
+	return p.space(DefaultSpace).ViewToken(ctx, fn)
+}
+
+// UpdateToken is Space.UpdateToken of the space "default".
+func (p *Peer) UpdateToken(ctx context.Context, fn func(tx *Tx) error) (Token, error) {
+	return p.space(DefaultSpace).UpdateToken(ctx, fn)
+}
+
+// Wait is Space.Wait of the space "default".
+func (p *Peer) Wait(ctx context.Context, t Token) error { return p.space(DefaultSpace).Wait(ctx, t) }
+
+// Watch is Space.Watch of the space "default".
+func (p *Peer) Watch(prefix string) *Watch { return p.space(DefaultSpace).Watch(prefix) }
+
+// WatchSince is Space.WatchSince of the space "default".
+func (p *Peer) WatchSince(prefix string, since Token) (*Watch, error) {
+	return p.space(DefaultSpace).WatchSince(prefix, since)
+}
+
+// Backup is Space.Backup of the space "default".
+func (p *Peer) Backup(ctx context.Context, w io.Writer, progress func(BackupProgress)) (BackupInfo, error) {
+	return p.space(DefaultSpace).Backup(ctx, w, progress)
 }

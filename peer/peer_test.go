@@ -21,6 +21,9 @@ type cluster struct {
 	cuts  []*Cut
 }
 
+// own returns the space that a peer's own methods are about.
+func own(p *Peer) *space { return p.space(DefaultSpace) }
+
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	key := filepath.Join(t.TempDir(), "cluster.key")

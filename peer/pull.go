@@ -41,7 +41,7 @@ func (l *loop) startRepair(from gossip.NeighbourID) {
 	n.spawn(func() {
 		began := time.Now()
 		result, err := n.pull(link.peer)
-		_ = n.p.call(func(l *loop) { l.repairing = false })
+		_ = n.p.space(DefaultSpace).call(func(l *loop) { l.repairing = false })
 		switch {
 		case err == nil:
 			n.p.log.Info("repaired from a peer whose log did not reach far enough",
@@ -50,7 +50,7 @@ func (l *loop) startRepair(from gossip.NeighbourID) {
 		case errors.Is(err, replica.ErrBusy) || errors.Is(err, replica.ErrForked) || n.ctx.Err() != nil:
 		default:
 			n.p.log.Warn("repair failed and will be tried again", "peer_id", string(from), "error", err)
-			n.p.suspectRead(err) // a record here that cannot be compared would stop every repair
+			n.p.space(DefaultSpace).suspectRead(err) // a record here that cannot be compared would stop every repair
 		}
 	})
 }
@@ -69,7 +69,7 @@ func (n *network) pull(from libpeer.ID) (result antientropy.Result, err error) {
 	}
 	ask := n.asker(s)
 	var gathering *antientropy.Gathering
-	if err := n.p.call(func(l *loop) { gathering = antientropy.Gather(l.node.Vector()) }); err != nil {
+	if err := n.p.space(DefaultSpace).call(func(l *loop) { gathering = antientropy.Gather(l.node.Vector()) }); err != nil {
 		return result, err
 	}
 	pinned, err := gather(gathering, ask)
@@ -77,7 +77,7 @@ func (n *network) pull(from libpeer.ID) (result antientropy.Result, err error) {
 		return result, err
 	}
 	var repair *replica.Repair
-	if callErr := n.p.call(func(l *loop) {
+	if callErr := n.p.space(DefaultSpace).call(func(l *loop) {
 		repair, err = l.beginRepair(neighbourID(from), pinned, gathering)
 	}); callErr != nil || err != nil {
 		return result, errors.Join(callErr, err)
@@ -90,17 +90,17 @@ func (n *network) pull(from libpeer.ID) (result antientropy.Result, err error) {
 		err = n.p.disk.refusalOf(p.Result().Bytes)
 	}
 	if err != nil {
-		callErr := n.p.call(func(l *loop) { err = errors.Join(err, l.node.AbortRepair(repair)) })
+		callErr := n.p.space(DefaultSpace).call(func(l *loop) { err = errors.Join(err, l.node.AbortRepair(repair)) })
 		repair.Local.Close()
 		return result, errors.Join(err, callErr)
 	}
-	if callErr := n.p.call(func(l *loop) { err = l.finishRepair(repair) }); callErr != nil {
+	if callErr := n.p.space(DefaultSpace).call(func(l *loop) { err = l.finishRepair(repair) }); callErr != nil {
 		repair.Local.Close()
 		return result, callErr
 	}
 	if result = p.Result(); err == nil {
-		n.p.counters.entriesIn.Add(uint64(result.Added))
-		n.p.counters.entriesOut.Add(uint64(result.Removed))
+		n.p.space(DefaultSpace).counters.entriesIn.Add(uint64(result.Added))
+		n.p.space(DefaultSpace).counters.entriesOut.Add(uint64(result.Removed))
 	}
 	return result, err
 }
@@ -157,8 +157,8 @@ func (n *network) asker(s libnet.Stream) asking {
 		if err != nil {
 			return resp, err
 		}
-		n.p.counters.sent.add(repairLayer, len(out)+frameHeader)
-		n.p.counters.received.add(repairLayer, len(data)+frameHeader)
+		n.p.space(DefaultSpace).counters.sent.add(repairLayer, len(out)+frameHeader)
+		n.p.space(DefaultSpace).counters.received.add(repairLayer, len(data)+frameHeader)
 		return antientropy.DecodeResponse(data)
 	}
 }
@@ -175,7 +175,7 @@ func (l *loop) finishRepair(repair *replica.Repair) error {
 		return err
 	}
 	l.dirty = true
-	l.p.counters.repairs.Add(1)
+	l.s.counters.repairs.Add(1)
 	l.jump()
 	return nil
 }
@@ -202,7 +202,7 @@ func (n *network) servePull(s libnet.Stream, key secret.Key) error {
 	var pinned *replica.Pinned
 	var err error
 	to := neighbourID(s.Conn().RemotePeer())
-	if callErr := n.p.call(func(l *loop) { pinned, err = l.pin(to) }); callErr != nil || err != nil {
+	if callErr := n.p.space(DefaultSpace).call(func(l *loop) { pinned, err = l.pin(to) }); callErr != nil || err != nil {
 		return errors.Join(callErr, err)
 	}
 	defer pinned.Close()
@@ -219,15 +219,15 @@ func (n *network) servePull(s libnet.Stream, key secret.Key) error {
 		}
 		resp, err := antientropy.Serve(pinned, q)
 		if err != nil {
-			n.p.suspectRead(err)
+			n.p.space(DefaultSpace).suspectRead(err)
 			return err
 		}
 		out := antientropy.EncodeResponse(resp)
 		if err := writeFrame(both, out); err != nil {
 			return err
 		}
-		n.p.counters.received.add(repairLayer, len(data)+frameHeader)
-		n.p.counters.sent.add(repairLayer, len(out)+frameHeader)
+		n.p.space(DefaultSpace).counters.received.add(repairLayer, len(data)+frameHeader)
+		n.p.space(DefaultSpace).counters.sent.add(repairLayer, len(out)+frameHeader)
 	}
 }
 

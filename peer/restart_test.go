@@ -24,13 +24,19 @@ func crash(t *testing.T, p *Peer) {
 		if p.net != nil {
 			p.net.close()
 		}
-		if err := p.call(func(l *loop) { l.broken = errCrashed }); err != nil {
-			t.Fatal(err)
+		p.ending.Do(func() {}) // the end of one loop is not that of the others
+		for _, s := range p.held() {
+			if err := s.call(func(l *loop) { l.broken = errCrashed }); err != nil {
+				t.Fatal(err)
+			}
+			<-s.stopped
 		}
+		close(p.stop)
 		<-p.stopped
 		p.failed = nil
-		close(p.stop)
-		p.background.Wait()
+		for _, s := range p.held() {
+			s.background.Wait()
+		}
 		if err := p.closeStore(); err != nil {
 			t.Fatal(err)
 		}
@@ -233,7 +239,7 @@ func TestARepairThatFindsDamageHereHasThePeerRebuilt(t *testing.T) {
 func flip(t *testing.T, p *Peer) {
 	t.Helper()
 	save := func() {
-		err := p.call(func(l *loop) {
+		err := own(p).call(func(l *loop) {
 			_ = l.node.Backup((*replica.Moment).Close) // so that there is something to be saved
 			l.broken = l.node.Save(p.now())
 		})
@@ -243,7 +249,7 @@ func flip(t *testing.T, p *Peer) {
 	}
 	save()
 	defer save() // and read again
-	snap := p.store.Snapshot()
+	snap := own(p).store.Snapshot()
 	record, _, err := snap.Get([]byte("c" + keyOfK))
 	snap.Close()
 	if err != nil {
@@ -252,7 +258,7 @@ func flip(t *testing.T, p *Peer) {
 	record[len(record)/2] ^= 1
 	rot := &store.Batch{}
 	rot.Set([]byte("c"+keyOfK), record)
-	if err := p.store.Commit(rot, false); err != nil {
+	if err := own(p).store.Commit(rot, false); err != nil {
 		t.Fatal(err)
 	}
 }

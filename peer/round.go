@@ -22,10 +22,10 @@ func (d *deadlines) next() time.Time {
 // run is the loop. Its steps have a goroutine of their own, and get another one if a function of a user's
 // transaction ends that.
 func (l *loop) run() {
-	defer close(l.p.stopped)
+	defer close(l.s.stopped)
 	defer l.alarm.Stop()
 	defer l.sweeping.rest.Stop()
-	l.noticeRoom(l.p.disk.room() != roomy)
+	l.noticeRoom(false)
 	for !apart(l.steps) {
 		if l.running == nil {
 			l.fail(errExitedElsewhere)
@@ -37,7 +37,7 @@ func (l *loop) run() {
 // steps does one round after the other until the peer is closed or fails.
 func (l *loop) steps() {
 	err := l.resume()
-	for err == nil && !l.p.stopping() {
+	for err == nil && !l.s.stopping() {
 		if err = l.round(); err == nil {
 			err = l.wait()
 		}
@@ -69,15 +69,15 @@ func (l *loop) wait() (err error) {
 	}
 	l.alarm.Reset(l.due.next().Sub(l.clock()))
 	select {
-	case j := <-l.p.jobs:
+	case j := <-l.s.jobs:
 		err = l.accept(j)
-	case l.hand = <-l.p.updates:
+	case l.hand = <-l.s.updates:
 	case s := <-l.synced:
 		err = l.endSync(s)
 	case <-l.wake:
 	case <-l.alarm.C:
 	case <-l.sweeping.rest.C:
-	case <-l.p.stop:
+	case <-l.s.stop:
 	}
 	return err
 }

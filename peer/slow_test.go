@@ -49,7 +49,7 @@ func (s slowStream) Read(b []byte) (int, error) {
 
 // links returns how many neighbours have said what they have.
 func links(p *Peer) (n int) {
-	_ = p.call(func(l *loop) {
+	_ = own(p).call(func(l *loop) {
 		for id := range l.links {
 			if _, greeted := l.node.Known(id); greeted {
 				n++

@@ -110,7 +110,8 @@ type Member struct {
 
 // Status returns a description of the peer.
 func (p *Peer) Status() (Status, error) {
-	told, err := ask(p, (*loop).tell)
+	own := p.space(DefaultSpace)
+	told, err := ask(own, (*loop).tell)
 	if err != nil {
 		return Status{}, err
 	}
@@ -120,7 +121,7 @@ func (p *Peer) Status() (Status, error) {
 		s.VersionVector[id.String()] = n
 	}
 	s.Replicas, s.Mutations = len(seen), crdt.VersionVector{}.Missing(seen)
-	c := &p.counters
+	c := &own.counters
 	s.Commits, s.Deltas = c.commits.Load(), c.deltas.Load()
 	s.BytesSent, s.BytesReceived = c.sent.total(), c.received.total()
 	s.Repairs, s.Mismatches = c.repairs.Load(), c.mismatches.Load()

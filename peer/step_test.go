@@ -12,6 +12,7 @@ import (
 // byHand is a peer whose commit loop does a round when the test says so, by a clock that the test sets.
 type byHand struct {
 	*Peer
+	loop *loop
 	t    *testing.T
 	now  time.Time
 	link *link // to the other
@@ -22,8 +23,8 @@ func newByHand(t *testing.T, durability Durability) *byHand {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &byHand{Peer: p, t: t, now: p.loop.opened}
-	p.loop.clock = func() time.Time { return h.now }
+	h := &byHand{Peer: p, loop: own(p).loop, t: t, now: own(p).loop.opened}
+	own(p).loop.clock = func() time.Time { return h.now }
 	t.Cleanup(func() {
 		p.start()
 		if err := p.Close(); err != nil {
@@ -49,12 +50,12 @@ func (h *byHand) round() {
 
 // hand gives the frames that a peer has for the other to it.
 func (h *byHand) hand(to *byHand) (deltas int) {
-	for len(h.link.out) > 0 && len(to.jobs) == 0 {
+	for len(h.link.out) > 0 && len(to.loop.s.jobs) == 0 {
 		data := <-h.link.out
 		if gossip.LayerOf(data) == gossip.Push {
 			deltas++
 		}
-		to.jobs <- job{frame: &frame{link: to.link, data: data, done: make(chan error, 1)}}
+		to.loop.s.jobs <- job{frame: &frame{link: to.link, data: data, done: make(chan error, 1)}}
 	}
 	return deltas
 }
@@ -91,7 +92,7 @@ func (h *byHand) pipelines(clients, length int) (all []*update) {
 			}
 		}
 		u := newUpdate(fns)
-		h.updates <- u
+		h.loop.s.updates <- u
 		all = append(all, u)
 	}
 	return all
@@ -112,7 +113,7 @@ func TestPipelinesHoldUpNeitherFsyncsNorFramesNorTheClockNorCalls(t *testing.T) 
 	pipelines := a.pipelines(16, 1000)
 	called := false
 	a.round() // the first of the 16,000 are committed
-	a.jobs <- job{call: func(*loop) { called = true }}
+	a.loop.s.jobs <- job{call: func(*loop) { called = true }}
 	a.now = a.now.Add(syncEvery)
 	ticked := a.loop.due.tick
 	a.round()

@@ -73,7 +73,7 @@ func TestNothingIsSweptUnderAnOpenGroup(t *testing.T) {
 		return nil
 	}
 	mustUpdate(t, p, fill)
-	err = p.call(func(l *loop) {
+	err = own(p).call(func(l *loop) {
 		group := func(fn func(tx *Tx) error, then func()) {
 			l.begin()
 			err := l.group.Update(func(tx *replica.Tx) error { return fn(newTx(tx)) })

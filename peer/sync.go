@@ -18,12 +18,12 @@ func (l *loop) sync() {
 	if onlyLog {
 		under = under.OfLog()
 	}
-	l.p.background.Add(1)
+	l.s.background.Add(1)
 	go func() {
-		defer l.p.background.Done()
+		defer l.s.background.Done()
 		began := time.Now()
 		err := under.Run()
-		l.p.counters.syncTimes.Observe(time.Since(began), 1)
+		l.s.counters.syncTimes.Observe(time.Since(began), 1)
 		l.synced <- synced{under, err}
 	}()
 }

@@ -114,17 +114,17 @@ func (e *NotSeenError) Unwrap() error { return e.cause }
 // Wait returns when this peer has seen everything that t names: at once if it has. When ctx ends
 // before that it returns a *NotSeenError that wraps ctx's error; and one that wraps ErrLost, after some
 // seconds, if nobody has what is missing and nobody can have it any more.
-func (p *Peer) Wait(ctx context.Context, t Token) error {
+func (s *space) Wait(ctx context.Context, t Token) error {
 	want, err := t.vector()
 	if err != nil {
 		return err
 	}
 	for _, id := range want.Replicas() {
-		if err := p.waitFor(ctx, crdt.Dot{Replica: id, Counter: want[id]}); err != nil {
+		if err := s.waitFor(ctx, crdt.Dot{Replica: id, Counter: want[id]}); err != nil {
 			if ctx.Err() == nil && !errors.Is(err, ErrLost) {
 				return err
 			}
-			if missing := p.lacks(want); len(missing) > 0 {
+			if missing := s.lacks(want); len(missing) > 0 {
 				return &NotSeenError{Missing: missing, cause: err}
 			}
 			return nil
@@ -133,8 +133,8 @@ func (p *Peer) Wait(ctx context.Context, t Token) error {
 	return nil
 }
 
-func (p *Peer) waitFor(ctx context.Context, d crdt.Dot) error {
-	here := p.feed.want(d)
+func (s *space) waitFor(ctx context.Context, d crdt.Dot) error {
+	here := s.feed.want(d)
 	if here == nil {
 		return nil
 	}
@@ -145,44 +145,44 @@ func (p *Peer) waitFor(ctx context.Context, d crdt.Dot) error {
 		case <-here:
 			return nil
 		case <-ctx.Done():
-			p.feed.drop(d, here)
+			s.feed.drop(d, here)
 			return ctx.Err()
-		case <-p.stopped:
+		case <-s.stopped:
 			return ErrClosed
 		case <-look.C:
 		}
-		if lost++; !p.isLost(ctx, d) {
+		if lost++; !s.isLost(ctx, d) {
 			lost = 0
 		}
 		if lost == lostAfter {
-			p.feed.drop(d, here)
+			s.feed.drop(d, here)
 			return ErrLost
 		}
 	}
 }
 
 // lacks counts what is not here, for each replica.
-func (p *Peer) lacks(want crdt.VersionVector) map[string]uint64 {
+func (s *space) lacks(want crdt.VersionVector) map[string]uint64 {
 	missing := map[string]uint64{}
-	for id, n := range p.feed.now().seen.Missing(want) {
+	for id, n := range s.feed.now().seen.Missing(want) {
 		missing[id.String()] = n
 	}
 	return missing
 }
 
 // ViewToken is View, and returns the token of the moment that fn reads.
-func (p *Peer) ViewToken(ctx context.Context, fn func(tx *Tx) error) (Token, error) {
+func (s *space) ViewToken(ctx context.Context, fn func(tx *Tx) error) (Token, error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
 	}
-	v, at, err := p.viewMoment()
+	v, at, err := s.viewMoment()
 	if err != nil {
 		return "", err
 	}
-	defer p.views.Done()
+	defer s.views.Done()
 	defer v.Close()
 	if err = newTx(v).run(fn); err != nil {
-		p.suspectRead(err)
+		s.suspectRead(err)
 		return "", err
 	}
 	return newToken(at.seen.Vector())
@@ -190,9 +190,9 @@ func (p *Peer) ViewToken(ctx context.Context, fn func(tx *Tx) error) (Token, err
 
 // UpdateToken is Update, and returns the token of the moment after the transaction: all that it saw
 // and wrote. If the error is ErrTooManyReplicas, the transaction took effect.
-func (p *Peer) UpdateToken(ctx context.Context, fn func(tx *Tx) error) (Token, error) {
+func (s *space) UpdateToken(ctx context.Context, fn func(tx *Tx) error) (Token, error) {
 	var seen crdt.VersionVector
-	err := p.Update(ctx, func(tx *Tx) error {
+	err := s.Update(ctx, func(tx *Tx) error {
 		if err := fn(tx); err != nil {
 			return err
 		}
@@ -207,25 +207,25 @@ func (p *Peer) UpdateToken(ctx context.Context, fn func(tx *Tx) error) (Token, e
 
 // viewOfTurn opens a view, and returns a moment that is its own, or before it and with nothing but deltas of the log
 // between the two.
-func (p *Peer) viewOfTurn() (*replica.View, moment, error) {
+func (s *space) viewOfTurn() (*replica.View, moment, error) {
 	for {
-		wake := p.feed.changed()
-		v, at, err := p.view(p.feed.now)
+		wake := s.feed.changed()
+		v, at, err := s.view(s.feed.now)
 		if err != nil || v.Turns() == at.turns {
 			return v, at, err
 		}
 		v.Close() // a repair was taken over, and the feed is told at once
-		p.views.Done()
+		s.views.Done()
 		select {
 		case <-wake:
-		case <-p.stopped:
+		case <-s.stopped:
 		}
 	}
 }
 
 // viewMoment opens a view, and tells its moment.
-func (p *Peer) viewMoment() (*replica.View, moment, error) {
-	v, at, err := p.viewOfTurn()
+func (s *space) viewMoment() (*replica.View, moment, error) {
+	v, at, err := s.viewOfTurn()
 	if err != nil {
 		return nil, at, err
 	}
@@ -239,8 +239,8 @@ func (p *Peer) viewMoment() (*replica.View, moment, error) {
 	})
 	if err != nil {
 		v.Close()
-		p.views.Done()
-		p.suspectRead(err)
+		s.views.Done()
+		s.suspectRead(err)
 	}
 	return v, at, err
 }

@@ -116,7 +116,7 @@ func TestAPeerWaitsForAWriteOfAnotherOrSaysThatItHasNotSeenIt(t *testing.T) {
 	if s, _ := a.Status(); len(unseen.Missing) != 1 || unseen.Missing[s.Replica] != 2 {
 		t.Errorf("missing %v, want 2 of %s", unseen.Missing, s.Replica)
 	}
-	if len(b.feed.wanted) != 0 {
+	if len(own(b).feed.wanted) != 0 {
 		t.Error("who gave up is still waited for")
 	}
 	c.heal()
@@ -196,7 +196,7 @@ func TestATokenOfWritesThatEveryHostLostEndsInAnError(t *testing.T) {
 		if err := p.Wait(ctx, lost); !errors.Is(err, ErrLost) || !errors.As(err, &unseen) || len(unseen.Missing) != 1 {
 			t.Errorf("once it is back: %v", err)
 		}
-		if len(p.feed.wanted) != 0 {
+		if len(own(p).feed.wanted) != 0 {
 			t.Error("what is lost is still waited for")
 		}
 	}
@@ -208,7 +208,7 @@ func TestTenThousandEndedIDsCostNothingInATokenNorInTheStatus(t *testing.T) {
 	p := alone(t, Config{})
 	enable(t, p, "k")
 	var failed error
-	err := p.call(func(l *loop) {
+	err := own(p).call(func(l *loop) {
 		failed = endOthers(l, ended)
 		for i := 0; i < 3000 && failed == nil; i++ {
 			if l.node.Tick(false); l.node.Collects() {
@@ -296,7 +296,7 @@ func FuzzToken(f *testing.F) {
 func TestATokenOfWhatOnlyReadsIsGivenOnAnAlmostFullDisk(t *testing.T) {
 	p := alone(t, Config{})
 	want := enable(t, p, "k")
-	err := p.call(func(l *loop) {
+	err := own(p).call(func(l *loop) {
 		l.p.disk.meter = &fakeDisk{badger.Disk{Free: 1 << 20, Total: 1 << 40, Working: 1 << 10}}
 		l.watchDisk()
 	})

@@ -112,7 +112,7 @@ func TestAFunctionMayEndItsGoroutineWhileThePeerCloses(t *testing.T) {
 	}()
 	<-begun
 	go func() { second <- p.Update(context.Background(), enabling("k", runtime.Goexit)) }()
-	eventually(t, "the second update waits", func() bool { return len(p.updates) == 1 })
+	eventually(t, "the second update waits", func() bool { return len(own(p).updates) == 1 })
 	within(t, "closing", func() {
 		closed := make(chan error, 1)
 		go func() { closed <- p.Close() }()
@@ -205,7 +205,7 @@ func TestALoggerThatEndsTheLoopsGoroutineEndsThePeer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = p.call(func(l *loop) { l.p.log.Error("the first message") })
+	err = own(p).call(func(l *loop) { l.p.log.Error("the first message") })
 	if !errors.Is(err, ErrClosed) {
 		t.Errorf("the call returned %v, want %v", err, ErrClosed)
 	}

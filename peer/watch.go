@@ -53,7 +53,7 @@ type Change struct {
 // behind than the log reaches (Config.LogBytes, LogAge) gets a Reset. Next and All are for one
 // goroutine.
 type Watch struct {
-	p      *Peer
+	s      *space
 	prefix string
 	closed chan struct{}
 	once   sync.Once
@@ -73,9 +73,9 @@ type Watch struct {
 
 // Watch begins to watch the keys that begin with prefix. It must be closed. What is committed after
 // it returned is told.
-func (p *Peer) Watch(prefix string) *Watch {
-	w := p.newWatch(prefix)
-	at := p.feed.now()
+func (s *space) Watch(prefix string) *Watch {
+	w := s.newWatch(prefix)
+	at := s.feed.now()
 	w.told, w.epoch, w.next, w.placed = at.seen, at.epoch, at.next, true
 	return w
 }
@@ -83,26 +83,26 @@ func (p *Peer) Watch(prefix string) *Watch {
 // WatchSince begins to watch the keys that begin with prefix, from the moment that a token names:
 // one of a Change, a ViewToken, an UpdateToken, of this or another peer of the cluster. What came
 // after that moment is told, and nothing else. It must be closed. The error is ErrToken.
-func (p *Peer) WatchSince(prefix string, since Token) (*Watch, error) {
+func (s *space) WatchSince(prefix string, since Token) (*Watch, error) {
 	told, err := since.vector()
 	if err != nil {
 		return nil, err
 	}
-	w := p.newWatch(prefix)
+	w := s.newWatch(prefix)
 	w.told = delta.Whole(told) // until place reads it
 	return w, nil
 }
 
-func (p *Peer) newWatch(prefix string) *Watch {
-	p.feed.enter()
-	return &Watch{p: p, prefix: prefix, closed: make(chan struct{})}
+func (s *space) newWatch(prefix string) *Watch {
+	s.feed.enter()
+	return &Watch{s: s, prefix: prefix, closed: make(chan struct{})}
 }
 
 // Close ends the watch, and a Next that waits. A second Close does nothing.
 func (w *Watch) Close() {
 	w.once.Do(func() {
 		close(w.closed)
-		w.p.feed.exit()
+		w.s.feed.exit()
 	})
 }
 
@@ -159,7 +159,7 @@ func wait[T any](ctx context.Context, w *Watch, on <-chan T) {
 	case <-on:
 	case <-ctx.Done():
 	case <-w.closed:
-	case <-w.p.stopped:
+	case <-w.s.stopped:
 	}
 }
 
@@ -167,7 +167,7 @@ func (w *Watch) ended(ctx context.Context) error {
 	select {
 	case <-w.closed:
 		return ErrClosed
-	case <-w.p.stopped:
+	case <-w.s.stopped:
 		return ErrClosed
 	default:
 		return ctx.Err()
@@ -197,7 +197,7 @@ func (w *Watch) step(ctx context.Context) (*Change, <-chan struct{}, error) {
 	if w.listing {
 		return w.list(ctx)
 	}
-	recs, ended, same, wake := w.p.feed.after(w.epoch, w.next)
+	recs, ended, same, wake := w.s.feed.after(w.epoch, w.next)
 	switch {
 	case !same:
 		w.restart()
@@ -227,19 +227,19 @@ func (w *Watch) findStart(ctx context.Context) error {
 	var next, epoch uint64
 	var told delta.Seen
 	covered, unsure, looked := false, false, make(chan struct{})
-	wake := w.p.feed.changed()
+	wake := w.s.feed.changed()
 	look := job{call: func(l *loop) {
 		next, covered, unsure = l.beginAfter(w.told.Vector())
 		told = l.node.Bases().Read(w.told.Vector())
-		epoch = l.p.feed.now().epoch
+		epoch = l.s.feed.now().epoch
 		close(looked)
 	}}
 	select {
-	case w.p.jobs <- look:
+	case w.s.jobs <- look:
 		wait(ctx, w, looked)
 	case <-ctx.Done():
 	case <-w.closed:
-	case <-w.p.stopped:
+	case <-w.s.stopped:
 	}
 	if err := w.ended(ctx); err != nil {
 		return err
@@ -295,14 +295,14 @@ func (w *Watch) restart() {
 // readLog reads records from the log on the disk. If they are not there any more, the watch starts
 // again. If it is to end before they can be read, it stays where it is.
 func (w *Watch) readLog(ctx context.Context, c *Change, size *int) {
-	v, _, err := w.p.view(nil)
+	v, _, err := w.s.view(nil)
 	if err != nil {
 		if w.ended(ctx) == nil {
 			w.restart() // which waits until there is something to read
 		}
 		return
 	}
-	defer w.p.views.Done()
+	defer w.s.views.Done()
 	defer v.Close()
 	n := 0
 	err = v.Log(w.next, func(number uint64, deltas []*delta.Delta) bool {
@@ -344,7 +344,7 @@ func (w *Watch) take(number uint64, deltas []*delta.Delta, c *Change, size *int)
 		}
 		w.told.Raise(d.Replica, d.Last())
 		if len(d.Tables()) > 0 {
-			w.told = w.p.feed.reread(w.told)
+			w.told = w.s.feed.reread(w.told)
 		}
 	}
 	w.next = number + 1
@@ -358,7 +358,7 @@ func clearsEverything(d *delta.Delta) bool {
 // list tells some of the keys that exist. The first of them are of the moment from which the watch
 // goes on: what becomes of the others before they are told is a change after that.
 func (w *Watch) list(ctx context.Context) (*Change, <-chan struct{}, error) {
-	wake := w.p.feed.changed()
+	wake := w.s.feed.changed()
 	v, at, err := w.view()
 	switch {
 	case errors.Is(err, ErrRebuilding) || errors.Is(err, store.ErrCorrupt):
@@ -366,7 +366,7 @@ func (w *Watch) list(ctx context.Context) (*Change, <-chan struct{}, error) {
 	case err != nil:
 		return nil, nil, err
 	}
-	defer w.p.views.Done()
+	defer w.s.views.Done()
 	defer v.Close()
 	c := &Change{Reset: !w.restarted}
 	size, more := 0, false
@@ -379,7 +379,7 @@ func (w *Watch) list(ctx context.Context) (*Change, <-chan struct{}, error) {
 		return true
 	})
 	if err != nil {
-		w.p.suspectRead(err)
+		w.s.suspectRead(err)
 		return nil, nil, err
 	}
 	if !w.restarted {
@@ -395,7 +395,7 @@ func (w *Watch) list(ctx context.Context) (*Change, <-chan struct{}, error) {
 // view opens a view; the first one of a listing with its moment.
 func (w *Watch) view() (*replica.View, moment, error) {
 	if w.restarted {
-		return w.p.view(nil)
+		return w.s.view(nil)
 	}
-	return w.p.viewMoment()
+	return w.s.viewMoment()
 }

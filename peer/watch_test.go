@@ -383,7 +383,7 @@ func TestAReaderThatObeysResetsHoldsWhatThePeerHolds(t *testing.T) {
 				})
 			}
 			if i%4 == 0 { // the loop cuts the log at its next tick: not all runs see that
-				_ = p.call(func(l *loop) {
+				_ = own(p).call(func(l *loop) {
 					for more := true; more; more, err = l.node.Maintain(time.Now()) {
 					}
 				})

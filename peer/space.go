@@ -1,0 +1,247 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/peerd/peerd/internal/replica"
+	"github.com/peerd/peerd/store"
+)
+
+// space is a space that this host holds: a replica of it, the commit loop that owns that, and what waits for the
+// loop. What belongs to the host, as network, disk and keys, is its Peer's. It is opened once, and ends with
+// the host or when it is dropped; if it is made again after that, that is another one.
+type space struct {
+	p       *Peer
+	name    string
+	log     *slog.Logger
+	store   store.Store // the records of this space alone, as is its log
+	journal store.Log
+	core    *replica.Replica // which the loop owns: others open views of it
+
+	// Views.
+	opening   sync.RWMutex   // held for a moment while a view is opened, and while refusing changes
+	views     sync.WaitGroup // open ones, and a backup under way
+	backingUp atomic.Bool
+	refusing  atomic.Pointer[error] // why nothing may be read or written; nil if it may
+
+	updates chan *update
+	jobs    chan job      // what does not wait behind updates
+	stop    chan struct{} // closed to end the commit loop
+	ending  sync.Once
+	stopped chan struct{} // closed when it has ended
+
+	loop       *loop
+	background sync.WaitGroup // goroutines started by the loop
+	feed       feed
+	counters   counters
+}
+
+// openSpace opens the replica that a tree and a log hold, and the loop that will own it, and starts nothing.
+func (p *Peer) openSpace(name string, tree store.Store, journal store.Log) (*space, error) {
+	s := &space{
+		p: p, name: name, log: p.log.With("space", name), store: tree, journal: journal,
+		updates: make(chan *update, MaxQueue),
+		jobs:    make(chan job, MaxQueue),
+		stop:    make(chan struct{}),
+		stopped: make(chan struct{}),
+	}
+	cfg := p.cfg
+	r, err := replica.Open(tree, journal, replica.Config{
+		NewID:       p.drawID,
+		MaxLogBytes: cfg.LogBytes,
+		MaxLogAge:   cfg.LogAge,
+		MaxSkew:     cfg.MaxSkew,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("data directory %s: %w", cfg.Dir, err)
+	}
+	s.core = r
+	s.loop = newLoop(s, replica.NewNode(r))
+	s.loop.jump()
+	if damage := r.Damaged(); damage != nil {
+		if cfg.Offline {
+			r.Close()
+			return nil, fmt.Errorf("data directory %s: %w: open it with a network, to rebuild it from other "+
+				"peers, or move it away", cfg.Dir, damage)
+		}
+		s.log.Error("the data here is damaged: it will be rebuilt from the first peer that is found, "+
+			"and is refused until then", "error", damage)
+	}
+	if r.Rebuilding() || r.Damaged() != nil {
+		s.refuse(ErrRebuilding)
+	}
+	return s, nil
+}
+
+// end has the commit loop end, when it has finished what was accepted.
+func (s *space) end() { s.ending.Do(func() { close(s.stop) }) }
+
+// close releases what is held in memory, once the loop has ended. why is what who still asks is told.
+func (s *space) close(why error) {
+	s.background.Wait()
+	s.refuse(why) // views are opened no more, and those that are open end
+	s.views.Wait()
+	s.core.Close()
+}
+
+// refuse has reads and writes refused from now on. Views that are open stay.
+func (s *space) refuse(why error) {
+	s.opening.Lock()
+	defer s.opening.Unlock()
+	s.refusing.Store(&why)
+}
+
+// view opens a view of what is committed. What before returns, unless it is nil, is of the view's moment or older.
+func (s *space) view(before func() moment) (v *replica.View, at moment, err error) {
+	s.opening.RLock()
+	defer s.opening.RUnlock()
+	if why := s.refusing.Load(); why != nil {
+		return nil, at, *why
+	}
+	if s.stopping() {
+		return nil, at, ErrClosed
+	}
+	if before != nil {
+		at = before()
+	}
+	s.views.Add(1)
+	return s.core.View(), at, nil
+}
+
+// View is Space.View.
+func (s *space) View(ctx context.Context, fn func(tx *Tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	v, _, err := s.view(nil)
+	if err != nil {
+		return err
+	}
+	defer s.views.Done()
+	defer v.Close()
+	err = newTx(v).run(fn)
+	s.suspectRead(err)
+	return err
+}
+
+// Update is Space.Update.
+func (s *space) Update(ctx context.Context, fn func(tx *Tx) error) error {
+	fns := [1]func(*Tx) error{fn}
+	if errs := s.UpdateAll(ctx, fns[:]); errs != nil {
+		return errs[0]
+	}
+	return nil
+}
+
+// UpdateAll is Space.UpdateAll.
+func (s *space) UpdateAll(ctx context.Context, fns []func(tx *Tx) error) []error {
+	if err := ctx.Err(); err != nil {
+		return repeat(err, len(fns))
+	}
+	u := newUpdate(fns)
+	select {
+	case s.updates <- u:
+	case <-s.stop:
+		return repeat(ErrClosed, len(fns))
+	case <-ctx.Done():
+		return repeat(ctx.Err(), len(fns))
+	}
+	select {
+	case <-u.done:
+	case <-s.stopped:
+		select {
+		case <-u.done:
+		default:
+			return repeat(ErrClosed, len(fns))
+		}
+	case <-ctx.Done():
+		if u.cancel() {
+			return repeat(ctx.Err(), len(fns))
+		}
+		select {
+		case <-u.done:
+		case <-s.stopped:
+			return repeat(ErrClosed, len(fns))
+		}
+	}
+	return u.result()
+}
+
+// stopping reports whether the space is being closed.
+func (s *space) stopping() bool {
+	select {
+	case <-s.stop:
+		return true
+	default:
+		return false
+	}
+}
+
+func repeat(err error, n int) []error {
+	errs := make([]error, n)
+	for i := range errs {
+		errs[i] = err
+	}
+	return errs
+}
+
+// call runs fn on the commit loop, between two groups, and waits for it. It returns ErrClosed if
+// the loop ended before.
+func (s *space) call(fn func(l *loop)) error {
+	done := make(chan struct{})
+	select {
+	case s.jobs <- job{call: func(l *loop) { fn(l); close(done) }}:
+	case <-s.stopped:
+		return ErrClosed
+	}
+	select {
+	case <-done:
+		return nil
+	case <-s.stopped:
+		select {
+		case <-done:
+			return nil
+		default:
+			return ErrClosed
+		}
+	}
+}
+
+// busyAfter is how long Ready, Status and Metrics wait for the commit loop, which takes a repair of
+// 10⁶ cells over in one go: for half a minute, or more. Clients of HTTP are cut off after 10 s.
+const busyAfter = 4 * time.Second
+
+var errBusy = errors.New("the peer is busy: it takes a repair over, or its disk is slow")
+
+// ask returns what fn tells of the loop, or errBusy.
+func ask[T any](s *space, fn func(l *loop) T) (told T, err error) {
+	limit := time.NewTimer(busyAfter)
+	defer limit.Stop()
+	answer := make(chan T, 1) // so that the loop never waits for who went away
+	select {
+	case s.jobs <- job{call: func(l *loop) { answer <- fn(l) }}:
+	case <-s.stopped:
+		return told, ErrClosed
+	case <-limit.C:
+		return told, errBusy
+	}
+	select {
+	case told = <-answer:
+		return told, nil
+	case <-limit.C:
+		return told, errBusy
+	case <-s.stopped:
+	}
+	select {
+	case told = <-answer:
+		return told, nil
+	default:
+		return told, ErrClosed
+	}
+}
