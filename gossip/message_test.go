@@ -36,7 +36,10 @@ func samples() map[string][]byte {
 		"part":   encodePart(3<<20, 1<<20, []byte("in the middle")),
 		"bases": encodeBases([]delta.Table{{Dot: crdt.Dot{Replica: 7, Counter: 9},
 			Bases: []delta.Base{{Replica: 1, Last: 3, Head: 5}}}}),
-		"fork":  encodeFork([]crdt.ReplicaID{7}),
+		"fork": encodeFork([]crdt.ReplicaID{7}),
+		"spaces": Envelope(SpaceID{}, encodeSpaces(spacesList{number: 5, heard: 3,
+			since: map[SpaceID]uint64{SpaceOf("default"): 1, SpaceOf("peerd"): 1, SpaceOf("orders"): 5}})),
+		"heard": Envelope(SpaceID{}, encodeHeard(5)),
 		"chain": encodeChain(Chain{Replica: 7, First: 1, Links: []ChainLink{{1, 2}, {3, 4}}}),
 	}
 }
