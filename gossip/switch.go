@@ -57,11 +57,8 @@ type crossing struct {
 	told   uint64              // number of that which it knows to have been heard
 	sent   uint64              // number of our list that it was sent last
 	acked  uint64              // and of the one that it has heard
-	joined map[SpaceID]meeting // spaces that are joined
+	joined map[SpaceID]uint64  // spaces that are joined, and since which of its lists
 }
-
-// meeting is since which lists of each side a space is joined.
-type meeting struct{ ours, theirs uint64 }
 
 // Change tells that a space's mesh is to have a neighbour from now on, or no more. One that is joined twice was parted
 // in between.
@@ -99,7 +96,7 @@ func (s *Switch) Release(id SpaceID) {
 // Connect opens a link, in place of one that there may be.
 func (s *Switch) Connect(id NeighbourID) {
 	s.Disconnect(id)
-	s.links[id] = &crossing{theirs: map[SpaceID]uint64{}, joined: map[SpaceID]meeting{}}
+	s.links[id] = &crossing{theirs: map[SpaceID]uint64{}, joined: map[SpaceID]uint64{}}
 }
 
 // Disconnect forgets a link.
@@ -205,7 +202,7 @@ func (s *Switch) settleAll() {
 // settle parts and joins what is to be.
 func (s *Switch) settle(id NeighbourID, c *crossing) {
 	for _, space := range slices.SortedFunc(maps.Keys(c.joined), SpaceID.Compare) {
-		if now, together := s.meet(c, space); !together || now != c.joined[space] {
+		if since, meet := s.meet(c, space); !meet || since != c.joined[space] {
 			delete(c.joined, space)
 			s.changes = append(s.changes, Change{id, space, false})
 		}
@@ -214,18 +211,18 @@ func (s *Switch) settle(id NeighbourID, c *crossing) {
 		if _, joined := c.joined[space]; joined {
 			continue
 		}
-		if now, together := s.meet(c, space); together {
-			c.joined[space] = now
+		if since, meet := s.meet(c, space); meet {
+			c.joined[space] = since
 			s.changes = append(s.changes, Change{id, space, true})
 		}
 	}
 }
 
-// meet reports whether a space is joined with a neighbour, and since which lists.
-func (s *Switch) meet(c *crossing, space SpaceID) (meeting, bool) {
+// meet reports whether a space is to be joined with a neighbour, and since which of the neighbour's lists.
+func (s *Switch) meet(c *crossing, space SpaceID) (since uint64, meet bool) {
 	ours, here := s.held[space]
 	theirs, there := c.theirs[space]
-	return meeting{ours, theirs}, here && there && c.acked >= ours
+	return theirs, here && there && c.acked >= ours
 }
 
 // Kinds of frames of the host's own channel.

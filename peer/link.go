@@ -26,15 +26,25 @@ const (
 	writeTimeout = 30 * time.Second // for a piece of a frame; a neighbour that reads slower is cut off
 )
 
-// linkFrames is how many frames wait in a link for its stream. What comes after them is made when they
+// linkFrames is how many frames of a space wait in a link for its stream. What comes after them is made when they
 // are gone.
 const linkFrames = 2
+
+// What may have arrived over a link and not been handled yet, in bytes. A space that keeps to the protocol sends no more
+// deltas than have been acknowledged, so it stays far below that; the link of a neighbour that goes beyond is cut.
+const (
+	maxLaneBytes = 4 * gossip.MaxFrame // of one space
+	maxLinkBytes = 4 * maxLaneBytes    // of all
+)
 
 // maxNeighbours is how many streams there are to others, those included that others opened because
 // this peer is one of their MaxLinks. One more is closed.
 const maxNeighbours = 4 * MaxLinks
 
-var errLinkReplaced = errors.New("the link was replaced by a newer one")
+var (
+	errLinkReplaced = errors.New("the link was replaced by a newer one")
+	errFlooded      = errors.New("the neighbour sends more than it was asked for")
+)
 
 // counters are a peer's statistics.
 type counters struct {
@@ -44,15 +54,20 @@ type counters struct {
 	monitored
 }
 
-// link is a stream to a neighbour.
+// link is a stream to a neighbour. It carries the frames of all spaces that both hold: see lane.
 type link struct {
 	n      *network
 	id     gossip.NeighbourID
 	peer   libpeer.ID
 	stream libnet.Stream
-	out    chan []byte // filled by the commit loop
 	ended  chan struct{}
 	key    secret.Key // that both sides proved to hold
+
+	ready   chan struct{}            // of capacity 1: something may be to be sent
+	waiting atomic.Int64             // bytes of frames that arrived and were not handled
+	lanes   map[gossip.SpaceID]*lane // guarded by board.mu, as is what follows
+	ring    []*lane                  // the same, in the order in which they send
+	turn    int                      // whose turn it is in it
 
 	renewed bool // a stream with the key in use was tried in its place; guarded by network.mu
 }
@@ -124,7 +139,7 @@ func (n *network) runLink(s libnet.Stream, key secret.Key, proven error) {
 	_ = s.SetDeadline(time.Time{})
 	l := &link{
 		n: n, id: neighbourID(id), peer: id, stream: s, key: key,
-		out: make(chan []byte, linkFrames), ended: make(chan struct{}),
+		ended: make(chan struct{}), ready: make(chan struct{}, 1), lanes: map[gossip.SpaceID]*lane{},
 	}
 	n.mu.Lock()
 	old := n.streams[id]
@@ -138,14 +153,12 @@ func (n *network) runLink(s libnet.Stream, key secret.Key, proven error) {
 	if old != nil {
 		_ = old.stream.Reset()
 	}
-	err := n.p.space(DefaultSpace).call(func(loop *loop) { loop.connect(l) })
-	if err == nil {
-		n.spawn(l.write)
-		err = l.read()
-	}
+	n.board.connect(l)
+	n.spawn(l.write)
+	err := l.read()
 	_ = s.Reset()
 	close(l.ended)
-	_ = n.p.space(DefaultSpace).call(func(loop *loop) { loop.disconnect(l) })
+	n.board.disconnect(l)
 	n.mu.Lock()
 	if n.streams[id] == l {
 		delete(n.streams, id)
@@ -154,66 +167,55 @@ func (n *network) runLink(s libnet.Stream, key secret.Key, proven error) {
 	n.p.log.Info("link closed", "peer_id", id.String(), "reason", err)
 }
 
-// connect makes a link the one to its neighbour.
-func (l *loop) connect(link *link) {
-	l.links[link.id] = link
-	l.node.Connect(link.id)
-}
-
-// disconnect forgets a link, unless a newer one has taken its place.
-func (l *loop) disconnect(link *link) {
-	if l.links[link.id] == link {
-		delete(l.links, link.id)
-		l.node.Disconnect(link.id)
-	}
-}
-
-// read hands the stream's frames to the commit loop, one after the other: the stream's own flow control
-// then holds back a neighbour that sends faster than they are committed.
+// read hands the stream's frames to the lanes of their spaces. It waits for no space: what one has not handled yet waits
+// in its lane, as far as that goes.
 func (l *link) read() error {
 	in := bufio.NewReaderSize(l.stream, 16<<10)
-	f := &frame{link: l, done: make(chan error, 1)}
 	for {
-		data, err := readFrame(in, gossip.MaxFrame)
+		data, err := readFrame(in, gossip.MaxFrame+gossip.SpaceIDSize)
 		if err != nil {
 			return err
 		}
-		l.n.p.space(DefaultSpace).counters.received.add(gossip.LayerOf(data), len(data)+frameHeader)
-		f.data = data
-		select {
-		case l.n.p.space(DefaultSpace).jobs <- job{frame: f}:
-		case <-l.n.p.stopped:
-			return ErrClosed
-		}
-		select {
-		case err := <-f.done:
-			if err != nil {
-				return err
-			}
-		case <-l.n.p.stopped:
-			return ErrClosed
+		if err := l.n.board.receive(l, data); err != nil {
+			return err
 		}
 	}
 }
 
-// write sends what the commit loop puts into the link.
+// write sends what the spaces have for the neighbour, in turn.
 func (l *link) write() {
 	out := patient{l.stream, writeTimeout}
 	for {
-		select {
-		case data := <-l.out:
-			if err := writeFrame(out, data); err != nil {
-				_ = l.stream.Reset()
+		data, from := l.n.board.next(l)
+		if data == nil {
+			select {
+			case <-l.ready:
+			case <-l.ended:
 				return
 			}
-			l.n.p.space(DefaultSpace).counters.sent.add(gossip.LayerOf(data), len(data)+frameHeader)
-			select {
-			case l.n.p.space(DefaultSpace).loop.wake <- struct{}{}:
-			default:
-			}
-		case <-l.ended:
+			continue
+		}
+		var err error
+		if from == nil {
+			err = writeFrame(out, data)
+			l.n.own.sent.add(gossip.Vectors, frameHeader+len(data))
+		} else {
+			err = writeFrame(out, from.s.id[:], data)
+			from.s.counters.sent.add(gossip.LayerOf(data), frameHeader+gossip.SpaceIDSize+len(data))
+			signal(from.s.loop.wake)
+		}
+		if err != nil {
+			_ = l.stream.Reset()
 			return
 		}
+	}
+}
+
+// signal leaves a token in a channel of capacity 1, unless there is one.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }
 
@@ -243,9 +245,17 @@ func readFrame(r io.Reader, limit int) ([]byte, error) {
 	return buf.Bytes(), nil
 }
 
-func writeFrame(w io.Writer, data []byte) error {
-	out := make([]byte, frameHeader, frameHeader+len(data))
-	binary.BigEndian.PutUint32(out, uint32(len(data)))
-	_, err := w.Write(append(out, data...))
+// writeFrame writes the parts of a frame.
+func writeFrame(w io.Writer, parts ...[]byte) error {
+	size := 0
+	for _, part := range parts {
+		size += len(part)
+	}
+	out := make([]byte, frameHeader, frameHeader+size)
+	binary.BigEndian.PutUint32(out, uint32(size))
+	for _, part := range parts {
+		out = append(out, part...)
+	}
+	_, err := w.Write(out)
 	return err
 }

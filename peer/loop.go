@@ -34,7 +34,7 @@ type job struct {
 
 // frame is a message from a neighbour.
 type frame struct {
-	link  *link
+	link  *lane
 	data  []byte
 	begun bool       // a part of it was received
 	done  chan error // buffered
@@ -51,7 +51,7 @@ type loop struct {
 	rng    *rand.Rand
 	wake   chan struct{} // a link has room
 	synced chan synced   // of capacity 1: how the sync under way ended
-	links  map[gossip.NeighbourID]*link
+	links  map[gossip.NeighbourID]*lane
 
 	clock func() time.Time
 	due   deadlines
@@ -94,7 +94,7 @@ func newLoop(s *space, node *replica.Node) *loop {
 		rng:      rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
 		wake:     make(chan struct{}, 1),
 		synced:   make(chan synced, 1),
-		links:    map[gossip.NeighbourID]*link{},
+		links:    map[gossip.NeighbourID]*lane{},
 		alarm:    time.NewTimer(time.Hour),
 		sweeping: sweeping{rest: time.NewTimer(time.Hour)},
 		opened:   now,
@@ -428,7 +428,7 @@ func (l *loop) serve() error {
 			}
 			l.lastFed = id
 			if data != nil {
-				link.out <- data
+				link.send(data)
 			} else if !l.node.Seeking(id) {
 				break
 			}

@@ -50,6 +50,9 @@ type network struct {
 	protocols []protocol.ID       // of streams that are accepted
 	strangers map[string]stranger // members that speak another version, by id
 
+	board *board
+	own   struct{ sent, received traffic } // of the host's own channel
+
 	clocks clocks // owned by keepLinks
 }
 
@@ -64,6 +67,7 @@ func openNetwork(ctx context.Context, p *Peer) (*network, error) {
 		dialing: map[libpeer.ID]bool{}, streams: map[libpeer.ID]*link{},
 		strangers: map[string]stranger{},
 	}
+	n.board = newBoard(n)
 	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if n.id, err = libpeer.Decode(keys.PeerID); err != nil {
 		return nil, err
@@ -230,6 +234,9 @@ func (n *network) join(own secret.HostKey, keys Keys) error {
 
 // start lets others in and looks for them.
 func (n *network) start() {
+	for _, s := range n.p.held() {
+		n.board.hold(s)
+	}
 	n.serveStreams(n.keys.ring())
 	n.spawn(n.keepLinks)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	libnet "github.com/libp2p/go-libp2p/core/network"
@@ -27,12 +28,12 @@ const (
 // startRepair begins to repair this replica from a neighbour whose log does not reach what is missing
 // here. If one runs already, or this one fails, the neighbour says again that it is needed.
 func (l *loop) startRepair(from gossip.NeighbourID) {
-	link := l.links[from]
-	if l.repairing || link == nil || l.p.disk.room() != roomy {
+	lane := l.links[from]
+	if l.repairing || lane == nil || l.p.disk.room() != roomy {
 		return
 	}
 	l.repairing = true
-	n := link.n
+	s, n := l.s, lane.link.n
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.ctx.Err() != nil {
@@ -40,8 +41,8 @@ func (l *loop) startRepair(from gossip.NeighbourID) {
 	}
 	n.spawn(func() {
 		began := time.Now()
-		result, err := n.pull(link.peer)
-		_ = n.p.space(DefaultSpace).call(func(l *loop) { l.repairing = false })
+		result, err := n.pull(s, lane.link.peer)
+		_ = s.call(func(l *loop) { l.repairing = false })
 		switch {
 		case err == nil:
 			n.p.log.Info("repaired from a peer whose log did not reach far enough",
@@ -50,13 +51,13 @@ func (l *loop) startRepair(from gossip.NeighbourID) {
 		case errors.Is(err, replica.ErrBusy) || errors.Is(err, replica.ErrForked) || n.ctx.Err() != nil:
 		default:
 			n.p.log.Warn("repair failed and will be tried again", "peer_id", string(from), "error", err)
-			n.p.space(DefaultSpace).suspectRead(err) // a record here that cannot be compared would stop every repair
+			s.suspectRead(err) // a record here that cannot be compared would stop every repair
 		}
 	})
 }
 
 // pull runs a repair: see antientropy.Puller.
-func (n *network) pull(from libpeer.ID) (result antientropy.Result, err error) {
+func (n *network) pull(of *space, from libpeer.ID) (result antientropy.Result, err error) {
 	ctx, cancel := context.WithTimeout(n.ctx, dialTimeout)
 	defer cancel()
 	s, key, err := n.openStream(ctx, from, pullStream, n.keys.ring().Keys())
@@ -67,9 +68,12 @@ func (n *network) pull(from libpeer.ID) (result antientropy.Result, err error) {
 	if err := proveAsDialer(deadlined(s), key, n.id, from); err != nil {
 		return result, err
 	}
-	ask := n.asker(s)
+	if _, err := s.Write(of.id[:]); err != nil {
+		return result, err
+	}
+	ask := of.asker(s)
 	var gathering *antientropy.Gathering
-	if err := n.p.space(DefaultSpace).call(func(l *loop) { gathering = antientropy.Gather(l.node.Vector()) }); err != nil {
+	if err := of.call(func(l *loop) { gathering = antientropy.Gather(l.node.Vector()) }); err != nil {
 		return result, err
 	}
 	pinned, err := gather(gathering, ask)
@@ -77,7 +81,7 @@ func (n *network) pull(from libpeer.ID) (result antientropy.Result, err error) {
 		return result, err
 	}
 	var repair *replica.Repair
-	if callErr := n.p.space(DefaultSpace).call(func(l *loop) {
+	if callErr := of.call(func(l *loop) {
 		repair, err = l.beginRepair(neighbourID(from), pinned, gathering)
 	}); callErr != nil || err != nil {
 		return result, errors.Join(callErr, err)
@@ -90,17 +94,17 @@ func (n *network) pull(from libpeer.ID) (result antientropy.Result, err error) {
 		err = n.p.disk.refusalOf(p.Result().Bytes)
 	}
 	if err != nil {
-		callErr := n.p.space(DefaultSpace).call(func(l *loop) { err = errors.Join(err, l.node.AbortRepair(repair)) })
+		callErr := of.call(func(l *loop) { err = errors.Join(err, l.node.AbortRepair(repair)) })
 		repair.Local.Close()
 		return result, errors.Join(err, callErr)
 	}
-	if callErr := n.p.space(DefaultSpace).call(func(l *loop) { err = l.finishRepair(repair) }); callErr != nil {
+	if callErr := of.call(func(l *loop) { err = l.finishRepair(repair) }); callErr != nil {
 		repair.Local.Close()
 		return result, callErr
 	}
 	if result = p.Result(); err == nil {
-		n.p.space(DefaultSpace).counters.entriesIn.Add(uint64(result.Added))
-		n.p.space(DefaultSpace).counters.entriesOut.Add(uint64(result.Removed))
+		of.counters.entriesIn.Add(uint64(result.Added))
+		of.counters.entriesOut.Add(uint64(result.Removed))
 	}
 	return result, err
 }
@@ -145,7 +149,7 @@ func drive(p *antientropy.Puller, response antientropy.Response, ask asking) err
 }
 
 // asker returns a function that sends a request and waits for its response.
-func (n *network) asker(s libnet.Stream) asking {
+func (of *space) asker(s libnet.Stream) asking {
 	both := patient{s, pullTimeout}
 	in := bufio.NewReaderSize(both, 64<<10)
 	return func(q antientropy.Request) (resp antientropy.Response, err error) {
@@ -157,8 +161,8 @@ func (n *network) asker(s libnet.Stream) asking {
 		if err != nil {
 			return resp, err
 		}
-		n.p.space(DefaultSpace).counters.sent.add(repairLayer, len(out)+frameHeader)
-		n.p.space(DefaultSpace).counters.received.add(repairLayer, len(data)+frameHeader)
+		of.counters.sent.add(repairLayer, len(out)+frameHeader)
+		of.counters.received.add(repairLayer, len(data)+frameHeader)
 		return antientropy.DecodeResponse(data)
 	}
 }
@@ -195,6 +199,14 @@ func (n *network) servePull(s libnet.Stream, key secret.Key) error {
 	if err := n.prove(s, key); err != nil {
 		return err
 	}
+	var id gossip.SpaceID
+	if _, err := io.ReadFull(s, id[:]); err != nil {
+		return err
+	}
+	of := n.board.space(id)
+	if of == nil {
+		return fmt.Errorf("the space %x is not held here", id)
+	}
 	if !n.takeSource() {
 		return fmt.Errorf("%d repairs are served already", maxSources)
 	}
@@ -202,7 +214,7 @@ func (n *network) servePull(s libnet.Stream, key secret.Key) error {
 	var pinned *replica.Pinned
 	var err error
 	to := neighbourID(s.Conn().RemotePeer())
-	if callErr := n.p.space(DefaultSpace).call(func(l *loop) { pinned, err = l.pin(to) }); callErr != nil || err != nil {
+	if callErr := of.call(func(l *loop) { pinned, err = l.pin(to) }); callErr != nil || err != nil {
 		return errors.Join(callErr, err)
 	}
 	defer pinned.Close()
@@ -219,15 +231,15 @@ func (n *network) servePull(s libnet.Stream, key secret.Key) error {
 		}
 		resp, err := antientropy.Serve(pinned, q)
 		if err != nil {
-			n.p.space(DefaultSpace).suspectRead(err)
+			of.suspectRead(err)
 			return err
 		}
 		out := antientropy.EncodeResponse(resp)
 		if err := writeFrame(both, out); err != nil {
 			return err
 		}
-		n.p.space(DefaultSpace).counters.received.add(repairLayer, len(data)+frameHeader)
-		n.p.space(DefaultSpace).counters.sent.add(repairLayer, len(out)+frameHeader)
+		of.counters.received.add(repairLayer, len(data)+frameHeader)
+		of.counters.sent.add(repairLayer, len(out)+frameHeader)
 	}
 }
 

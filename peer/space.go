@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/internal/replica"
 	"github.com/peerd/peerd/store"
 )
@@ -19,6 +20,7 @@ import (
 type space struct {
 	p       *Peer
 	name    string
+	id      gossip.SpaceID
 	log     *slog.Logger
 	store   store.Store // the records of this space alone, as is its log
 	journal store.Log
@@ -45,7 +47,7 @@ type space struct {
 // openSpace opens the replica that a tree and a log hold, and the loop that will own it, and starts nothing.
 func (p *Peer) openSpace(name string, tree store.Store, journal store.Log) (*space, error) {
 	s := &space{
-		p: p, name: name, log: p.log.With("space", name), store: tree, journal: journal,
+		p: p, name: name, id: gossip.SpaceOf(name), log: p.log.With("space", name), store: tree, journal: journal,
 		updates: make(chan *update, MaxQueue),
 		jobs:    make(chan job, MaxQueue),
 		stop:    make(chan struct{}),

@@ -60,4 +60,3 @@ func (p *Peer) release(s *space) {
 	delete(all, s.name)
 	p.spaces.Store(&all)
 }
-

@@ -15,7 +15,7 @@ type byHand struct {
 	loop *loop
 	t    *testing.T
 	now  time.Time
-	link *link // to the other
+	link *lane // to the other
 }
 
 func newByHand(t *testing.T, durability Durability) *byHand {
@@ -62,8 +62,8 @@ func (h *byHand) hand(to *byHand) (deltas int) {
 
 // linkByHand links two peers, and returns once they have said hello.
 func linkByHand(a, b *byHand) {
-	a.link = &link{id: "b", out: make(chan []byte, linkFrames)}
-	b.link = &link{id: "a", out: make(chan []byte, linkFrames)}
+	a.link = &lane{id: "b", out: make(chan []byte, linkFrames)}
+	b.link = &lane{id: "a", out: make(chan []byte, linkFrames)}
 	a.loop.connect(a.link)
 	b.loop.connect(b.link)
 	for range 4 {

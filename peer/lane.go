@@ -1,0 +1,273 @@
+package peer
+
+import (
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/peerd/peerd/gossip"
+)
+
+// lane is what one space has of a link, from when the link's two ends meet over the space until they part. The
+// space's commit loop fills out and is handed what arrived, one frame after the other; a goroutine does the latter, so that
+// a space whose loop is busy holds up no other.
+type lane struct {
+	s      *space
+	link   *link
+	id     gossip.NeighbourID
+	number uint64        // of two lanes of a space and a neighbour the later one has the greater
+	out    chan []byte   // filled by the commit loop
+	ready  chan struct{} // the link's
+	parted chan struct{} // closed when the ends part
+
+	mu      sync.Mutex
+	queue   [][]byte // that arrived
+	bytes   int      // of them
+	arrived chan struct{}
+}
+
+var laneNumbers atomic.Uint64
+
+func newLane(s *space, l *link) *lane {
+	return &lane{s: s, link: l, id: l.id, number: laneNumbers.Add(1), out: make(chan []byte, linkFrames), ready: l.ready,
+		parted: make(chan struct{}), arrived: make(chan struct{}, 1)}
+}
+
+// send puts a frame into the lane, which has room.
+func (a *lane) send(data []byte) {
+	a.out <- data
+	signal(a.ready)
+}
+
+// put takes a frame that arrived. It returns errFlooded if too much has.
+func (a *lane) put(data []byte) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.queue = append(a.queue, data)
+	a.bytes += len(data)
+	if a.link.waiting.Add(int64(len(data))) > maxLinkBytes || a.bytes > maxLaneBytes {
+		return errFlooded
+	}
+	signal(a.arrived)
+	return nil
+}
+
+// take returns the next frame that arrived, or nil if the ends have parted.
+func (a *lane) take() []byte {
+	for {
+		a.mu.Lock()
+		if len(a.queue) > 0 {
+			data := a.queue[0]
+			a.queue[0] = nil
+			a.queue = a.queue[1:]
+			a.mu.Unlock()
+			return data
+		}
+		a.mu.Unlock()
+		select {
+		case <-a.arrived:
+		case <-a.parted:
+			return nil
+		}
+	}
+}
+
+// handled notes that a frame which was taken needs no memory any more.
+func (a *lane) handled(data []byte) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.bytes -= len(data)
+	a.link.waiting.Add(-int64(len(data)))
+}
+
+// run makes the lane the one of its space to the neighbour, and hands over what arrives until the ends part.
+func (a *lane) run() {
+	if a.s.call(func(l *loop) { l.connect(a) }) == nil {
+		if err := a.handOver(); err != nil {
+			a.link.n.p.log.Debug("a link is cut", "peer_id", string(a.id), "space", a.s.name, "error", err)
+			_ = a.link.stream.Reset()
+		}
+	}
+	_ = a.s.call(func(l *loop) { l.disconnect(a) })
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.link.waiting.Add(-int64(a.bytes))
+	a.queue, a.bytes = nil, 0
+}
+
+func (a *lane) handOver() error {
+	f := &frame{link: a, done: make(chan error, 1)}
+	for {
+		data := a.take()
+		if data == nil {
+			return nil
+		}
+		f.data = data
+		select {
+		case a.s.jobs <- job{frame: f}:
+		case <-a.parted:
+			return nil
+		case <-a.s.stopped:
+			return nil
+		}
+		select {
+		case err := <-f.done:
+			if errors.Is(err, errLinkReplaced) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+		case <-a.s.stopped:
+			return nil
+		}
+		a.handled(data)
+	}
+}
+
+// connect makes a lane the one to its neighbour, unless a newer one is.
+func (l *loop) connect(a *lane) {
+	if old := l.links[a.id]; old != nil && old.number > a.number {
+		return
+	}
+	l.links[a.id] = a
+	l.node.Connect(a.id)
+}
+
+// disconnect forgets a lane, unless a newer one has taken its place.
+func (l *loop) disconnect(a *lane) {
+	if l.links[a.id] == a {
+		delete(l.links, a.id)
+		l.node.Disconnect(a.id)
+	}
+}
+
+// board is a host's Switch with the links and spaces that it joins.
+type board struct {
+	n *network
+
+	mu     sync.Mutex
+	sw     *gossip.Switch
+	links  map[gossip.NeighbourID]*link
+	spaces map[gossip.SpaceID]*space
+}
+
+func newBoard(n *network) *board {
+	return &board{n: n, sw: gossip.NewSwitch(), links: map[gossip.NeighbourID]*link{},
+		spaces: map[gossip.SpaceID]*space{}}
+}
+
+// hold has a space joined with the neighbours that hold it. Its loop runs.
+func (b *board) hold(s *space) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.spaces[s.id] = s
+	b.sw.Hold(s.id)
+	b.settle()
+}
+
+// release parts a space from all neighbours.
+func (b *board) release(s *space) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.sw.Release(s.id)
+	b.settle()
+	delete(b.spaces, s.id)
+}
+
+// space returns a space that is held, or nil.
+func (b *board) space(id gossip.SpaceID) *space {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.spaces[id]
+}
+
+// connect makes a link the one to its neighbour.
+func (b *board) connect(l *link) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.sw.Disconnect(l.id)
+	b.settle()
+	b.links[l.id] = l
+	b.sw.Connect(l.id)
+	b.settle()
+}
+
+// disconnect forgets a link, unless a newer one has taken its place.
+func (b *board) disconnect(l *link) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.links[l.id] != l {
+		return
+	}
+	b.sw.Disconnect(l.id)
+	b.settle()
+	delete(b.links, l.id)
+}
+
+// settle parts and joins what the switch says, and has links send what it has for them. b.mu is held.
+func (b *board) settle() {
+	for _, c := range b.sw.Changes() {
+		l := b.links[c.Link]
+		if !c.Joined {
+			gone := l.lanes[c.Space]
+			close(gone.parted)
+			delete(l.lanes, c.Space)
+			l.ring = slices.DeleteFunc(l.ring, func(a *lane) bool { return a == gone })
+			continue
+		}
+		a := newLane(b.spaces[c.Space], l)
+		l.lanes[c.Space] = a
+		l.ring = append(l.ring, a)
+		b.n.spawn(a.run)
+	}
+	for _, l := range b.links {
+		signal(l.ready)
+	}
+}
+
+// receive takes a frame from a link.
+func (b *board) receive(l *link, frame []byte) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.links[l.id] != l {
+		return errLinkReplaced
+	}
+	id, data, err := b.sw.Receive(l.id, frame)
+	a := l.lanes[id]
+	switch {
+	case err != nil:
+		return err
+	case data != nil:
+		a.s.counters.received.add(gossip.LayerOf(data), len(frame)+frameHeader)
+		return a.put(data)
+	case id == gossip.SpaceID{}:
+		b.n.own.received.add(gossip.Vectors, len(frame)+frameHeader)
+		b.settle()
+	}
+	return nil
+}
+
+// next returns the next frame for a link: of the host's own channel, or else of a space, whose lane it returns too;
+// nothing if there is none. Spaces have their turns one after the other.
+func (b *board) next(l *link) (data []byte, from *lane) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.links[l.id] != l {
+		return nil, nil
+	}
+	if data := b.sw.Next(l.id); data != nil {
+		return data, nil
+	}
+	for i := range l.ring {
+		turn := (l.turn + i) % len(l.ring)
+		select {
+		case data := <-l.ring[turn].out:
+			l.turn = turn + 1
+			return data, l.ring[turn]
+		default:
+		}
+	}
+	return nil, nil
+}
