@@ -5,7 +5,8 @@ import (
 	"fmt"
 )
 
-// Limits of a log that every implementation accepts.
+// Limits of a log that every implementation accepts. One that puts bytes of its own before each record counts them
+// as the record's.
 const (
 	MaxRecord   = 64 << 20  // bytes of a record
 	MaxAppend   = 128 << 20 // bytes that one Append takes in the log, frames included
@@ -20,7 +21,9 @@ var ErrDropped = errors.New("the log was dropped there")
 // failure took, nobody has been told of.
 type Position uint64
 
-// After returns the position of what follows a record that stands at p.
+// After returns the position of what follows a record that stands at p, in a log that frames its records itself. It is
+// for implementations: between two records of an owner others may stand, so an owner takes positions from Append,
+// Record.Position and Record.Next alone.
 func (p Position) After(record []byte) Position {
 	return p + RecordFrame + Position(len(record))
 }
@@ -46,10 +49,14 @@ func (p Position) After(record []byte) Position {
 //
 // All methods may be called by many goroutines at once. Append does not wait for a Sync under way,
 // unless a new segment is begun, which syncs the one before.
+//
+// # Owners
+//
+// A log may be one owner's part of a log that several share (package store/space). Then others' records lie between
+// its own, and First, Next, Synced and Size are those of the whole: Next grows while the owner appends nothing.
 type Log interface {
-	// Append writes the records to the end in one write, and returns the position of the first and
-	// that behind the last; Position.After leads from one to the next. The records may be empty and
-	// may be reused afterwards. The error is ErrBatchTooLarge beyond a limit, or wraps ErrNoSpace;
+	// Append writes the records to the end in one write, one behind the other, and returns the position
+	// of the first and that behind the last. The records may be empty and may be reused afterwards. The error is ErrBatchTooLarge beyond a limit, or wraps ErrNoSpace;
 	// both say that nothing was appended.
 	Append(records ...[]byte) (first, next Position, err error)
 	// Sync returns when every record that was appended before the call is durable. Those who wait at
@@ -63,7 +70,8 @@ type Log interface {
 	// last one stays, and so does every record from p on or that is not synced. It can be repeated,
 	// and may be called while others read. After an error some may be gone, always a beginning.
 	DropBefore(p Position) error
-	// First is the position of the oldest record that is left, or Next if there is none.
+	// First is the position up to which records were dropped: of the oldest one that is left, or Next if
+	// there is none. Before it stands no record of the owner's, but behind it the first may be another's.
 	First() Position
 	// Next is the position that the next record will have.
 	Next() Position

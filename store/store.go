@@ -17,6 +17,7 @@ const (
 	MaxValue      = 8 << 20  // bytes of a value
 	MaxBatchOps   = 80_000   // operations in one batch
 	MaxBatchBytes = 9 << 20  // bytes of keys and values in one batch
+	MaxPrefix     = 2        // bytes before a key that no limit counts: see Batch.AppendUnder
 )
 
 var (
@@ -70,8 +71,9 @@ type Snapshot interface {
 
 // Batch is a list of writes. The last one to a key counts. The zero Batch is empty and ready to use.
 type Batch struct {
-	Ops   []Op
-	bytes int
+	Ops    []Op
+	bytes  int
+	prefix int // bytes of each key that the limits do not count
 }
 
 // Op is one write of a batch: Value is stored under Key, or Key is deleted.
@@ -97,19 +99,48 @@ func (b *Batch) Delete(key []byte) {
 func (b *Batch) Append(o *Batch) {
 	b.Ops = append(b.Ops, o.Ops...)
 	b.bytes += o.bytes
+	b.prefix = max(b.prefix, o.prefix)
+}
+
+// AppendUnder adds the writes of o, each key behind a prefix of at most MaxPrefix bytes, which no limit counts: whoever
+// has a part of a store has the limits of a whole one. The keys are written into the memory that is given; the result
+// is that memory, grown, and may be used again once the batch is committed. Values are not copied.
+func (b *Batch) AppendUnder(prefix []byte, o *Batch, keys []byte) []byte {
+	for _, op := range o.Ops {
+		from := len(keys)
+		keys = append(append(keys, prefix...), op.Key...)
+		op.Key = keys[from:len(keys):len(keys)]
+		b.Ops = append(b.Ops, op)
+	}
+	b.bytes += o.bytes
+	b.prefix = max(b.prefix, o.prefix+len(prefix))
+	return keys
 }
 
 // Len returns the number of writes.
 func (b *Batch) Len() int { return len(b.Ops) }
 
-// Bytes returns the size of all keys and values.
+// Bytes returns the size of all keys and values, without what AppendUnder put before them.
 func (b *Batch) Bytes() int { return b.bytes }
 
 // Fits reports whether the batch keeps to the limits.
 func (b *Batch) Fits() bool { return b.Len() <= MaxBatchOps && b.bytes <= MaxBatchBytes }
 
+// Check returns ErrBatchTooLarge if the batch, or one of its writes, is beyond the limits. It is for implementations.
+func (b *Batch) Check() error {
+	for _, op := range b.Ops {
+		if len(op.Key) > MaxKey+b.prefix || len(op.Value) > MaxValue {
+			return ErrBatchTooLarge
+		}
+	}
+	if !b.Fits() || b.prefix > MaxPrefix {
+		return ErrBatchTooLarge
+	}
+	return nil
+}
+
 // Reset empties the batch and keeps its memory.
 func (b *Batch) Reset() {
 	clear(b.Ops)
-	b.Ops, b.bytes = b.Ops[:0], 0
+	b.Ops, b.bytes, b.prefix = b.Ops[:0], 0, 0
 }

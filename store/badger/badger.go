@@ -153,8 +153,8 @@ func (s *Store) Commit(b *store.Batch, sync bool) error {
 		return store.ErrClosed
 	}
 	defer s.gate.leave()
-	if !fits(b) {
-		return store.ErrBatchTooLarge
+	if err := b.Check(); err != nil {
+		return err
 	}
 	if err := s.apply(b); err != nil {
 		return err
@@ -163,16 +163,6 @@ func (s *Store) Commit(b *store.Batch, sync bool) error {
 		return s.flush()
 	}
 	return nil
-}
-
-// fits reports whether the batch and each of its writes keep to the limits of package store.
-func fits(b *store.Batch) bool {
-	for _, op := range b.Ops {
-		if len(op.Key) > store.MaxKey || len(op.Value) > store.MaxValue {
-			return false
-		}
-	}
-	return b.Fits()
 }
 
 func (s *Store) apply(b *store.Batch) error {

@@ -79,7 +79,7 @@ func unseal(key, record []byte) (l large, owner []byte, err error) {
 				r.Fail("%d parts", parts)
 			}
 			l = large{id: id, parts: int(parts)}
-			owner = r.Bytes(store.MaxKey)
+			owner = r.Bytes(store.MaxPrefix + store.MaxKey)
 		})
 	}
 	if err != nil {
@@ -162,7 +162,8 @@ type change struct {
 // stage fills a transaction with a batch. The large values stay as they are.
 func (v *largeValues) stage(txn *dgraph.Txn, b *store.Batch) (*change, error) {
 	c := &change{lastID: v.lastID}
-	keys := make([]byte, 0, b.Bytes()+b.Len()) // One allocation: all of the batch's keys, with space.
+	// One allocation: all of the batch's keys, with space.
+	keys := make([]byte, 0, b.Bytes()+b.Len()*(1+store.MaxPrefix))
 	for _, op := range b.Ops {
 		from := len(keys)
 		keys = append(append(keys, byte(prefixData)), op.Key...)

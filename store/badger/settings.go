@@ -25,8 +25,8 @@ const (
 
 	// Bytes that Badger counts in a transaction beside a batch's keys and values, at most: for
 	// each write, and for each value in parts the records that say whose they are and where.
-	overheadPerWrite = 13
-	overheadPerLarge = store.MaxKey + 256
+	overheadPerWrite = 13 + store.MaxPrefix
+	overheadPerLarge = store.MaxPrefix + store.MaxKey + 256
 
 	largestBatch = store.MaxBatchBytes + store.MaxBatchOps*overheadPerWrite +
 		store.MaxBatchBytes/partSize*overheadPerLarge

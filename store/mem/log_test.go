@@ -6,6 +6,7 @@ import (
 
 	"github.com/peerd/peerd/store"
 	"github.com/peerd/peerd/store/mem"
+	"github.com/peerd/peerd/store/space"
 	"github.com/peerd/peerd/store/storetest"
 )
 
@@ -37,6 +38,16 @@ func (m *memory) SetRoom(l store.Log, bytes int64) { l.(*mem.Log).SetRoom(bytes)
 
 func (m *memory) Fail(l store.Log) { l.(*mem.Log).Fail() }
 
+func (m *memory) Shared() bool { return false }
+
 func TestTheLogInMemoryKeepsTheContract(t *testing.T) {
 	storetest.RunLog(t, func(*testing.T) storetest.LogMedium { return &memory{} })
+}
+
+func TestTheLogOfASpaceInMemoryKeepsTheContract(t *testing.T) {
+	storetest.RunDividedLog(t, func(*testing.T) storetest.LogMedium { return &memory{} },
+		func(whole store.Log) (part, beside store.Log) {
+			c := space.NewCommitter(whole)
+			return c.Log(1, 0), c.Log(2, 0)
+		})
 }

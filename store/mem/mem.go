@@ -70,11 +70,11 @@ func (s *Store) Snapshot() store.Snapshot {
 func (s *Store) Commit(b *store.Batch, sync bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case s.closed:
+	if s.closed {
 		return store.ErrClosed
-	case !fits(b):
-		return store.ErrBatchTooLarge
+	}
+	if err := b.Check(); err != nil {
+		return err
 	}
 	for _, op := range b.Ops {
 		s.live.apply(op)
@@ -96,16 +96,6 @@ func (c *contents) apply(op store.Op) {
 		c.bytes += int64(len(r.key) + len(r.value))
 	}
 	c.bytes -= int64(len(old.key) + len(old.value))
-}
-
-// fits reports whether the batch and each of its writes keep to the limits of package store.
-func fits(b *store.Batch) bool {
-	for _, op := range b.Ops {
-		if len(op.Key) > store.MaxKey || len(op.Value) > store.MaxValue {
-			return false
-		}
-	}
-	return b.Fits()
 }
 
 // Sync implements store.Store.

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/peerd/peerd/store"
+	"github.com/peerd/peerd/store/space"
 	"github.com/peerd/peerd/store/storetest"
 )
 
@@ -123,6 +124,16 @@ func (m onDisk) SetRoom(l store.Log, bytes int64) {
 
 func (m onDisk) Fail(l store.Log) { l.(*Log).dir.(faulty).faults.failed.Store(true) }
 
+func (m onDisk) Shared() bool { return false }
+
 func TestTheLogOnDiskKeepsTheContract(t *testing.T) {
 	storetest.RunLog(t, func(t *testing.T) storetest.LogMedium { return onDisk{t.TempDir()} })
+}
+
+func TestTheLogOfASpaceOnDiskKeepsTheContract(t *testing.T) {
+	storetest.RunDividedLog(t, func(t *testing.T) storetest.LogMedium { return onDisk{t.TempDir()} },
+		func(whole store.Log) (part, beside store.Log) {
+			c := space.NewCommitter(whole)
+			return c.Log(1, 0), c.Log(2, 0)
+		})
 }

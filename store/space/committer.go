@@ -1,0 +1,274 @@
+package space
+
+import (
+	"encoding/binary"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/peerd/peerd/store"
+)
+
+const (
+	// MaxRecord is how large a record of a space may be, in bytes: the number takes the rest.
+	MaxRecord = store.MaxRecord - numberSize
+	// keptBuffer is how much memory an Append may leave to the next one, in bytes.
+	keptBuffer = 1 << 20
+	// keptRequests is how many waiting appends leave their memory to later ones.
+	keptRequests = 16
+)
+
+// Committer is what spaces append to one log through. Who comes while nobody appends leads: it
+// appends what it brought, and what others queued meanwhile is the next one's. So under load each
+// write has the records of all who waited, and alone nobody waits for anybody.
+//
+// A failed write fails for everybody whose records were in it, also when the medium has no room; a
+// record that is too large only for who brought it. Position order is the order of the calls.
+type Committer struct {
+	log store.Log
+
+	dropping sync.Mutex // taken before mu
+
+	mu      sync.Mutex // guards what follows
+	claims  map[Number]*claim
+	begun   []*claim // of spaces whose number is not known yet
+	queue   []*request
+	leading bool
+	free    []*request
+
+	batch [][]byte   // of who leads
+	taken []*request // likewise
+}
+
+// claim says what of the log is one space's.
+type claim struct {
+	number Number
+	from   store.Position // none of its records stands before
+	needs  store.Position // it wants nothing before
+	ended  atomic.Bool    // the space was forgotten
+}
+
+// request is an Append that waits.
+type request struct {
+	records     [][]byte // with their numbers
+	buffer      []byte   // where they are
+	size        store.Position
+	first, next store.Position
+	err         error
+	leads       bool
+	wake        chan struct{} // gets one when it was done, or has to lead
+}
+
+// NewCommitter returns a committer over a log, which is its own from now on.
+func NewCommitter(log store.Log) *Committer {
+	return &Committer{log: log, claims: map[Number]*claim{}}
+}
+
+// Log returns the log of a space whose records all stand at a position or behind: that which Begin
+// noted. Until the space says otherwise by DropBefore, all of it is kept.
+func (c *Committer) Log(n Number, from store.Position) store.Log {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.register(n, from)
+}
+
+// register is called with mu held.
+func (c *Committer) register(n Number, from store.Position) store.Log {
+	own := c.claims[n]
+	if own == nil {
+		from = min(from, c.log.Next()) // if the log was lost, it begins anew
+		own = &claim{number: n, from: from, needs: from}
+		c.claims[n] = own
+	}
+	return &spaceLog{c: c, claim: own}
+}
+
+// Begin makes the log of a new space. fn notes durably the position that it is called with, and
+// returns the space's number: see Table.Add. Until it returns nothing behind the position is
+// dropped.
+func (c *Committer) Begin(fn func(from store.Position) (Number, error)) (store.Log, error) {
+	held := c.hold()
+	n, err := fn(held.from)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.begun = slices.DeleteFunc(c.begun, func(other *claim) bool { return other == held })
+	if err != nil {
+		return nil, err
+	}
+	return c.register(n, held.from), nil
+}
+
+// hold keeps the log from where it is durable: what a power failure takes may have other positions
+// afterwards.
+func (c *Committer) hold() *claim {
+	c.dropping.Lock()
+	defer c.dropping.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	from := c.log.Synced()
+	held := &claim{from: from, needs: from}
+	c.begun = append(c.begun, held)
+	return held
+}
+
+// Forget ends a space's claim: it needs nothing of the log any more, and its log is closed.
+func (c *Committer) Forget(n Number) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if own := c.claims[n]; own != nil {
+		own.ended.Store(true)
+		delete(c.claims, n)
+	}
+}
+
+// Close closes the log below.
+func (c *Committer) Close() error { return c.log.Close() }
+
+// append is Append of a space's log.
+func (c *Committer) append(own *claim, records [][]byte) (first, next store.Position, err error) {
+	c.mu.Lock()
+	q := c.request()
+	c.mu.Unlock()
+	defer c.release(q)
+	if err := q.fill(own.number, records); err != nil {
+		return 0, 0, err
+	}
+	c.mu.Lock()
+	if own.ended.Load() {
+		c.mu.Unlock()
+		return 0, 0, store.ErrClosed
+	}
+	c.queue = append(c.queue, q)
+	q.leads, c.leading = !c.leading, true
+	leads := q.leads
+	c.mu.Unlock()
+	if !leads {
+		<-q.wake
+	}
+	if q.leads {
+		c.lead()
+	}
+	return q.first, q.next, q.err
+}
+
+// request returns one that is empty. It is called with mu held.
+func (c *Committer) request() *request {
+	if n := len(c.free); n > 0 {
+		q := c.free[n-1]
+		c.free = c.free[:n-1]
+		return q
+	}
+	return &request{wake: make(chan struct{}, 1)}
+}
+
+func (c *Committer) release(q *request) {
+	clear(q.records)
+	q.records, q.buffer, q.size = q.records[:0], q.buffer[:0], 0
+	q.first, q.next, q.err, q.leads = 0, 0, nil, false
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if cap(q.buffer) <= keptBuffer && len(c.free) < keptRequests {
+		c.free = append(c.free, q)
+	}
+}
+
+// fill copies records, each behind the space's number.
+func (q *request) fill(n Number, records [][]byte) error {
+	bytes := 0
+	for _, record := range records {
+		bytes += numberSize + len(record)
+		q.size += numberSize
+		q.size = q.size.After(record)
+		if len(record) > MaxRecord || q.size > store.MaxAppend {
+			return store.ErrBatchTooLarge
+		}
+	}
+	buffer := slices.Grow(q.buffer[:0], bytes)
+	for _, record := range records {
+		from := len(buffer)
+		buffer = append(n.append(buffer), record...)
+		q.records = append(q.records, buffer[from:len(buffer):len(buffer)])
+	}
+	q.buffer = buffer
+	return nil
+}
+
+// lead appends what is queued, as much as one Append takes, and has the next in the queue lead.
+func (c *Committer) lead() {
+	c.mu.Lock()
+	c.take()
+	c.mu.Unlock()
+	for _, q := range c.taken {
+		c.batch = append(c.batch, q.records...)
+	}
+	at, _, err := c.log.Append(c.batch...)
+	for i, q := range c.taken {
+		if q.err = err; err == nil {
+			q.first = at
+			for _, record := range q.records {
+				at = at.After(record)
+			}
+			q.next = at
+		}
+		if i > 0 { // the first one leads
+			q.wake <- struct{}{}
+		}
+	}
+	clear(c.batch)
+	clear(c.taken)
+	c.batch, c.taken = c.batch[:0], c.taken[:0]
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.leading = len(c.queue) > 0; c.leading {
+		c.queue[0].leads = true
+		c.queue[0].wake <- struct{}{}
+	}
+}
+
+// take moves the beginning of the queue to taken. It is called with mu held.
+func (c *Committer) take() {
+	size := store.Position(0)
+	for _, q := range c.queue {
+		if size += q.size; size > store.MaxAppend {
+			break
+		}
+		c.taken = append(c.taken, q)
+	}
+	c.queue = slices.Delete(c.queue, 0, len(c.taken))
+}
+
+// dropBefore notes what a space does not need, and drops what no space does.
+func (c *Committer) dropBefore(own *claim, p store.Position) error {
+	c.dropping.Lock()
+	defer c.dropping.Unlock()
+	c.mu.Lock()
+	if own.ended.Load() {
+		c.mu.Unlock()
+		return store.ErrClosed
+	}
+	own.needs = min(p, c.log.Next()) // what comes is needed
+	least := own.needs
+	for _, other := range c.claims {
+		least = min(least, other.needs)
+	}
+	for _, other := range c.begun {
+		least = min(least, other.needs)
+	}
+	c.mu.Unlock()
+	return c.log.DropBefore(least)
+}
+
+// numberOf returns whose a record is.
+func numberOf(record []byte) (n Number, ok bool) {
+	if len(record) < numberSize {
+		return 0, false
+	}
+	return Number(binary.BigEndian.Uint16(record)), true
+}
+
+// failedOrClosed reports whether a log takes nothing any more.
+func failedOrClosed(log store.Log) bool {
+	_, _, err := log.Append()
+	return errors.Is(err, store.ErrFailed) || errors.Is(err, store.ErrClosed)
+}
