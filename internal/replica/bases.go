@@ -190,7 +190,7 @@ func (r *Replica) baseable(current func(crdt.ReplicaID) bool) (bases []delta.Bas
 }
 
 // Basing reports whether bases are to be said, or will be once ids that nobody is linked as have been idle.
-func (n *Node) Basing() bool {
+func (n *Engine) Basing() bool {
 	ended, others := 0, 0
 	for id, count := range n.short {
 		switch {

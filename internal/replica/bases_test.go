@@ -13,7 +13,7 @@ import (
 )
 
 // others has a node apply a write each of many replicas, which end or do not.
-func others(t testing.TB, n *Node, first crdt.ReplicaID, count int, end bool) {
+func others(t testing.TB, n *Engine, first crdt.ReplicaID, count int, end bool) {
 	t.Helper()
 	for left := count; left > 0; {
 		g := n.Begin(testStart)
@@ -37,7 +37,7 @@ func others(t testing.TB, n *Node, first crdt.ReplicaID, count int, end bool) {
 }
 
 // pass lets ticks of a node pass, and does what that collects. It returns how many ids it has said bases of.
-func pass(t testing.TB, n *Node, ticks int) (said int) {
+func pass(t testing.TB, n *Engine, ticks int) (said int) {
 	t.Helper()
 	for range ticks {
 		n.Tick(false)
@@ -61,7 +61,7 @@ func pass(t testing.TB, n *Node, ticks int) (said int) {
 	return said
 }
 
-func transacted(t testing.TB, n *Node, fn func(f crdt.Fields) error) *delta.Delta {
+func transacted(t testing.TB, n *Engine, fn func(f crdt.Fields) error) *delta.Delta {
 	t.Helper()
 	g := n.Begin(testStart)
 	if err := g.Update(func(tx *Tx) error { return fn(Fields(tx)) }); err != nil {
@@ -78,7 +78,7 @@ func transacted(t testing.TB, n *Node, fn func(f crdt.Fields) error) *delta.Delt
 func TestTenThousandEndedIDsCostNothingInVectors(t *testing.T) {
 	const ended, most = 10_000, 1 << 10
 	st := newDisk()
-	n := NewNode(openOn(t, st, 1))
+	n := newEngine(openOn(t, st, 1))
 	transacted(t, n, put("mine"))
 	others(t, n, 1000, ended, true)
 	if said := pass(t, n, 2000); said != ended {
@@ -89,7 +89,7 @@ func TestTenThousandEndedIDsCostNothingInVectors(t *testing.T) {
 			t.Errorf("%s has %d bytes, want %d at most", what, bytes, most)
 		}
 	}
-	n.Connect("other")
+	n.Connect("other", 1)
 	hello, err := n.Next("other")
 	if err != nil {
 		t.Fatal(err)
@@ -108,7 +108,7 @@ func TestTenThousandEndedIDsCostNothingInVectors(t *testing.T) {
 	must("a checkpoint's context", len(wire.Encode(func(w *wire.Writer) {
 		delta.WriteContext(w, n.short, n.heads)
 	})))
-	again := NewNode(openOn(t, st, 2))
+	again := newEngine(openOn(t, st, 2))
 	must("the first delta of a start", len(transacted(t, again, put("again")).Encode()))
 	if got := len(again.seen); got != ended+2 || !again.seen.Contains(n.seen) {
 		t.Errorf("the store holds %d replicas", got)
@@ -129,7 +129,7 @@ func TestBasesAreSaidOfIdsThatWriteNoMore(t *testing.T) {
 		{"many that are idle", 3, 65, 20_000, 68},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			n := NewNode(openOn(t, newDisk(), 1))
+			n := newEngine(openOn(t, newDisk(), 1))
 			transacted(t, n, put("mine"))
 			others(t, n, 1000, c.ended, true)
 			others(t, n, 5000, c.idle, false)
@@ -151,9 +151,9 @@ func TestAForkIsFoundOfAnIdThatBothSidesLeaveOut(t *testing.T) {
 	w.forked = true
 	for i, h := range w.hosts[:2] {
 		h.disk = image.Clone()
-		h.node = NewNode(openOn(t, h.disk, ids[i]))
+		h.node = newEngine(openOn(t, h.disk, ids[i]))
 		w.write(t, h, put(fmt.Sprint("side", i)))
-		h.node = NewNode(openOn(t, h.disk, crdt.ReplicaID(100+i)))
+		h.node = newEngine(openOn(t, h.disk, crdt.ReplicaID(100+i)))
 		w.write(t, h, counted(1))
 		h.node.say = []delta.Base{{Replica: 5, Last: h.node.seen[5], Head: h.node.heads[5]}}
 		w.commit(t, h, w.begin(t, h))
@@ -203,7 +203,7 @@ func TestAHelloIsReadOnceTheBasesAreHereByWhichItLeavesOut(t *testing.T) {
 func BenchmarkEndedIDs(b *testing.B) {
 	for _, ended := range []int{10, 10_000} {
 		b.Run(fmt.Sprint(ended), func(b *testing.B) {
-			n := NewNode(openOn(b, newDisk(), 1))
+			n := newEngine(openOn(b, newDisk(), 1))
 			transacted(b, n, put("mine"))
 			others(b, n, 1000, ended, true)
 			pass(b, n, 2000)

@@ -119,19 +119,20 @@ func (r *Replica) saveDue(now time.Time) bool {
 	case r.log.last == r.saved.lsn && r.table.dirty.Len() == 0:
 		return false
 	}
-	return r.table.bytes >= r.cfg.MaxDirty/dirtyShare || int64(r.log.next-r.saved.next) >= r.behind() ||
-		!now.Before(r.saves)
+	return r.table.bytes >= r.cfg.MaxDirty/dirtyShare || r.lag() >= r.behind() || !now.Before(r.saves)
 }
+
+// lag returns how far the log goes on behind the last checkpoint.
+func (r *Replica) lag() int64 { return int64(r.log.next - r.saved.next) }
 
 // behind returns how far the log may go on behind a checkpoint until the next one begins. From twice as far commits
 // do a part of its work.
 func (r *Replica) behind() int64 { return min(maxBehind, r.cfg.MaxLogBytes/logShare) }
 
-// saveSome writes a batch of the checkpoint under way, and reports whether there is more. The log must be durable up
-// to it.
-func (r *Replica) saveSome() (more bool, err error) {
+// saveSome has a part of the checkpoint under way written. The log must be durable up to it by then.
+func (r *Replica) saveSome() (err error) {
 	c := r.saving
-	w := treeWriter{r: r, began: r.work}
+	w := treeWriter{r: r, batch: &store.Batch{}, began: r.work}
 	for !w.full && c.pass < len(passes) {
 		p := passes[c.pass]
 		c.items.Ascend(max(c.from, string(p.from)), func(key string, it *item) bool {
@@ -151,37 +152,37 @@ func (r *Replica) saveSome() (more bool, err error) {
 			c.pass, c.from = c.pass+1, ""
 		}
 		if err != nil {
-			return false, err
+			return err
 		}
 	}
-	more = c.pass < len(passes)
-	if err := w.flush(); err != nil || more {
-		return more, err
+	if w.flush(); c.pass < len(passes) {
+		return nil
 	}
 	last := &store.Batch{}
 	last.Set(keyCheckpoint, c.record)
-	if err := r.st.Commit(last, false); err != nil {
-		return false, err
-	}
+	r.writeBatch(last, func(*Write) { r.checkpointed(c) })
+	return nil
+}
+
+// checkpointed takes note that a checkpoint is in the tree.
+func (r *Replica) checkpointed(c *saving) {
 	r.saved, r.saving = c.reach, nil
 	r.checkpoints++
 	r.table.written(nil, r.st.Snapshot())
-	r.publish()
+	r.unpublished = true
 	if c.backup != nil {
 		c.backup.snap = r.st.Snapshot()
 		for _, fn := range c.wanted {
 			fn(c.backup)
 		}
 	}
-	return false, nil
 }
 
 // treeWriter writes items to the tree.
 type treeWriter struct {
 	r     *Replica
-	batch store.Batch
-	items []*item // in the batch, as a whole
-	done  []*item // in the tree
+	batch *store.Batch
+	items []*item // that are in it, or in those before it
 	began int     // Replica.work at its beginning
 	full  bool    // the step has done enough
 }
@@ -192,9 +193,7 @@ func (w *treeWriter) item(it *item) error {
 	last := w.r.work
 	for _, d := range it.fresh {
 		i, _ := it.cell.Find(d)
-		if err := w.blob(it.cell[i]); err != nil {
-			return err
-		}
+		w.blob(it.cell[i])
 	}
 	var ops []store.Op
 	switch {
@@ -225,14 +224,12 @@ func (w *treeWriter) item(it *item) error {
 			together.Set(op.Key, op.Value)
 		}
 	}
-	if err := w.room(together.Len(), together.Bytes()); err != nil {
-		return err
-	}
+	w.room(together.Len(), together.Bytes())
 	w.batch.Append(together)
 	w.items = append(append(w.items, it), it.index...)
 	w.r.spend(workCut + workOf(together.Bytes()))
 	w.r.transacted(last)
-	w.full = len(w.items)+len(w.done) >= w.r.perBatch() || w.batch.Bytes() >= checkpointBytes ||
+	w.full = len(w.items) >= w.r.perBatch() || w.batch.Bytes() >= checkpointBytes ||
 		w.r.spentSince(w.began)
 	return nil
 }
@@ -252,9 +249,7 @@ func (w *treeWriter) cell(it *item, last []store.Op) ([]store.Op, error) {
 	if len(it.cell) > 0 {
 		record, more := encodeCell(key, it.address, it.cell, old.generation+1)
 		for i, part := range more {
-			if err := w.set(partKey(key, old.generation+1, i), part); err != nil {
-				return nil, err
-			}
+			w.set(partKey(key, old.generation+1, i), part)
 		}
 		last = append(last, store.Op{Key: key, Value: record})
 	}
@@ -265,54 +260,44 @@ func (w *treeWriter) cell(it *item, last []store.Op) ([]store.Op, error) {
 }
 
 // blob writes a large payload, piece by piece.
-func (w *treeWriter) blob(e dotted.Entry) error {
+func (w *treeWriter) blob(e dotted.Entry) {
 	n := 0
 	for piece := range slices.Chunk(e.Payload, maxPiece) {
 		key := blobKey(e.Dot, n)
-		if err := w.set(key, sealBlob(key, piece)); err != nil {
-			return err
-		}
+		w.set(key, sealBlob(key, piece))
 		n++
 	}
 	w.r.spend(workOf(len(e.Payload)))
-	return nil
 }
 
-func (w *treeWriter) set(key, value []byte) error {
-	err := w.room(1, len(key)+len(value))
+func (w *treeWriter) set(key, value []byte) {
+	w.room(1, len(key)+len(value))
 	w.batch.Set(key, value)
-	return err
 }
 
 // room makes room for writes that belong together.
-func (w *treeWriter) room(ops, bytes int) error {
-	if w.batch.Len()+ops <= w.r.cfg.MaxBatch && w.batch.Bytes()+bytes <= store.MaxBatchBytes {
-		return nil
+func (w *treeWriter) room(ops, bytes int) {
+	if w.batch.Len()+ops > w.r.cfg.MaxBatch || w.batch.Bytes()+bytes > store.MaxBatchBytes {
+		w.commit(nil)
 	}
-	return w.commit()
 }
 
-func (w *treeWriter) commit() error {
-	if w.batch.Len() == 0 {
-		return nil
+func (w *treeWriter) commit(then func(*Write)) {
+	if w.batch.Len() > 0 {
+		w.r.writeBatch(w.batch, then)
+		w.batch = &store.Batch{}
 	}
-	err := w.r.st.Commit(&w.batch, false)
-	w.batch.Reset()
-	w.done, w.items = append(w.done, w.items...), nil
-	return err
 }
 
-// flush writes what is left, and takes what was written out of memory.
-func (w *treeWriter) flush() error {
-	err := w.commit()
-	if err == nil && len(w.done) > 0 {
-		w.r.table.written(w.done, w.r.st.Snapshot())
-		w.r.publish()
-	}
-	return err
+// flush has what is left written, and then takes what was written out of memory.
+func (w *treeWriter) flush() {
+	w.commit(func(*Write) {
+		w.r.table.written(w.items, w.r.st.Snapshot())
+		w.r.unpublished = true
+	})
 }
 
-// pressed reports whether so much waits for a checkpoint that a commit has to write a part of it.
+// pressed reports whether so much waits for a checkpoint that no more may be committed before a part of it is written.
 func (r *Replica) pressed() bool { return r.table.bytes > r.cfg.MaxDirty }
 
 // logSlack is by how many bytes the log may outgrow Config.MaxLogBytes before a commit cuts it.
@@ -332,7 +317,7 @@ func (r *Replica) LogBound() int64 {
 
 // Maintain does some of what goes on beside the writes: checkpoints, and cutting the log. It does no more work than a
 // step may, and reports whether there is more: then it is to be called again soon. See Syncing.
-func (r *Replica) Maintain(now time.Time) (more bool, err error) {
+func (r *Replica) maintain(now time.Time) (more bool, err error) {
 	r.wall = now
 	if r.damage != nil {
 		return false, nil
@@ -341,126 +326,120 @@ func (r *Replica) Maintain(now time.Time) (more bool, err error) {
 		r.freeze(now)
 	}
 	if r.saving == nil {
-		return false, r.cutLog(now)
+		r.cutLog(now)
+		return false, nil
 	}
 	if r.logs.Synced() < r.saving.next {
 		return false, nil
 	}
-	return r.saveSome()
+	return true, r.saveSome()
 }
 
-// keepPace does after a commit what cannot wait for Maintain, so that neither memory nor the log grows further,
-// however fast commits follow each other.
-func (r *Replica) keepPace(now time.Time) error {
-	if r.damage != nil {
-		return nil
+// Late reports whether so much waits for a checkpoint, or is in the log, that it must be written first: then Pace is to
+// be called before anything more is committed.
+func (r *Replica) late() bool {
+	if r.damage != nil || r.log.placed < r.log.last {
+		return false
 	}
-	began := r.work
-	defer func() { r.turn.forced += r.work - began }()
-	if r.saving != nil && int64(r.log.next-r.saved.next) > 2*r.behind() {
-		if err := r.saveNow(now); err != nil {
-			return err
-		}
-	}
-	for r.pressed() {
-		if err := r.saveNow(now); err != nil {
-			return err
-		}
-	}
-	if r.log.bytes() <= r.cfg.MaxLogBytes+r.logSlack() {
-		return nil
-	}
-	if err := r.cutLog(now); err != nil || r.log.bytes() <= r.cfg.MaxLogBytes+r.logSlack() {
-		return err
-	}
-	return r.save(now)
+	return r.pressed() || r.saving != nil && r.lag() > 2*r.behind() || r.tooLong() && r.durable.lsn < r.log.last
 }
 
-// saveNow writes some of a checkpoint, which is begun if there is none, and waits for the log if it must.
+// tooLong reports whether the log is longer than it may be.
+func (r *Replica) tooLong() bool { return r.log.bytes() > r.cfg.MaxLogBytes+r.logSlack() }
+
+// Pace does a step of that.
+func (r *Replica) pace(now time.Time) error {
+	if r.pressed() || r.saving != nil && r.lag() > 2*r.behind() {
+		return r.saveNow(now)
+	}
+	if r.cutLog(now); r.tooLong() {
+		r.then(r.saveAll(now))
+		return r.goOn()
+	}
+	return nil
+}
+
+// saveNow writes some of a checkpoint, which is begun if there is none, behind the log up to it.
 func (r *Replica) saveNow(now time.Time) error {
 	if r.saving == nil {
 		r.freeze(now)
 	}
 	if r.logs.Synced() < r.saving.next {
-		if err := r.logs.Sync(); err != nil {
-			return err
-		}
+		r.write(Write{SyncLog: true})
 	}
-	_, err := r.saveSome()
-	return err
+	return r.saveSome()
 }
 
-// Save writes a checkpoint of all that is here, which survives a power failure: the last thing to do before closing.
-func (r *Replica) Save(now time.Time) error {
-	if r.damage != nil {
-		return nil
+// save returns a task: a checkpoint of all that is here, also if nothing changed but what others are known to have, which
+// survives a power failure. It is the last thing to do before closing.
+func (r *Replica) save(now time.Time) task {
+	all := r.saveAll(now)
+	return func() (done bool, err error) {
+		if r.damage != nil {
+			return true, nil
+		}
+		r.ownFell = true
+		r.then(all)
+		return true, nil
 	}
-	r.ownFell = true // also if nothing changed but what others are known to have
-	return r.save(now)
 }
 
-func (r *Replica) save(now time.Time) error {
-	for r.saving != nil {
-		if err := r.saveNow(now); err != nil {
-			return err
+// saveAll returns a task: such a checkpoint, if anything changed.
+func (r *Replica) saveAll(now time.Time) task {
+	begun := false
+	return func() (done bool, err error) {
+		if r.saving == nil && !begun {
+			begun = true
+			if r.log.last > r.saved.lsn || r.table.dirty.Len() > 0 || r.ownFell || len(r.wanted) > 0 {
+				r.freeze(now)
+			}
 		}
-	}
-	if r.log.last > r.saved.lsn || r.table.dirty.Len() > 0 || r.ownFell || len(r.wanted) > 0 {
-		r.freeze(now)
-	}
-	for r.saving != nil {
-		if err := r.saveNow(now); err != nil {
-			return err
+		if r.saving != nil {
+			return false, r.saveNow(now)
 		}
-	}
-	if r.checkpoints != r.durables {
-		if err := r.st.Sync(); err != nil {
-			return err
+		if r.checkpoints != r.durables {
+			saved, count := r.saved, r.checkpoints
+			r.write(Write{SyncTree: true, then: func(*Write) { r.durable, r.durables = saved, count }})
+			return false, nil
 		}
-		r.durable, r.durables = r.saved, r.checkpoints
+		r.cutLog(now)
+		return true, nil
 	}
-	return r.cutLog(now)
 }
 
 // cutLog gives up the beginning of the log where its bounds no longer admit it and a durable checkpoint is behind it.
-func (r *Replica) cutLog(now time.Time) error {
+func (r *Replica) cutLog(now time.Time) {
 	large := r.log.bytes() > r.cfg.MaxLogBytes || r.log.runs() > maxRuns
 	if !large && now.Before(r.ages) {
-		return nil
+		return
 	}
 	r.ages = now.Add(agesEvery)
 	if m, cut := r.log.due(r.durable.lsn+1, r.cfg.MaxLogBytes, now.Add(-r.cfg.MaxLogAge)); cut {
 		r.log.dropBefore(m.lsn)
 	}
-	if r.rebuilding {
-		return nil // what was put aside stands before it
+	if !r.rebuilding { // what was put aside stands before it
+		r.dropLog()
 	}
-	return r.dropLog()
 }
 
 // dropLog gives the space back of what the log no longer serves and no checkpoint needs.
-func (r *Replica) dropLog() error {
+func (r *Replica) dropLog() {
 	at := r.durable.next
 	if len(r.log.marks) > 0 {
 		at = min(at, r.log.marks[0].at)
 	}
-	return r.logs.DropBefore(at)
+	if at > r.logs.First() {
+		r.write(Write{Drop: at})
+	}
 }
 
-// Syncing is a sync under way: of the log, and of the tree if a checkpoint was written there. Run may be called by
-// any goroutine, while the replica goes on; then the replica is told by Synced.
+// Syncing is a sync to be done: of the log, and of the tree if a checkpoint was written there. It goes on beside the
+// replica, which is then told by Synced.
 type Syncing struct {
-	logs  store.Log
-	tree  store.Store // nil if it need not be synced
-	saved reach
+	Tree bool // must be synced, after the log
 
+	saved       reach
 	checkpoints int
-}
-
-// OfLog returns the part of it that needs no room on the disk: of the log, which is written already.
-func (s Syncing) OfLog() Syncing {
-	s.tree = nil
-	return s
 }
 
 // NeedsSync reports whether the replica waits for a sync, whatever durability its writers want.
@@ -470,24 +449,20 @@ func (r *Replica) NeedsSync() bool {
 
 // BeginSync begins a sync of all that was written before.
 func (r *Replica) BeginSync() Syncing {
-	s := Syncing{logs: r.logs, saved: r.saved, checkpoints: r.checkpoints}
-	if r.checkpoints != r.durables {
-		s.tree = r.st
-	}
-	return s
+	return Syncing{Tree: r.checkpoints != r.durables, saved: r.saved, checkpoints: r.checkpoints}
 }
 
-// Run syncs. An error is final.
-func (s Syncing) Run() error {
-	if err := s.logs.Sync(); err != nil || s.tree == nil {
+// Run syncs. An error is final. It may be called by any goroutine.
+func (s Syncing) Run(tree store.Store, log store.Log) error {
+	if err := log.Sync(); err != nil || !s.Tree {
 		return err
 	}
-	return s.tree.Sync()
+	return tree.Sync()
 }
 
 // Synced takes note of a sync that ended well.
 func (r *Replica) Synced(s Syncing) {
-	if s.tree != nil && s.checkpoints > r.durables { // else what it is about was discarded, or is known
+	if s.Tree && s.checkpoints > r.durables { // else what it is about was discarded, or is known
 		r.durable, r.durables = s.saved, s.checkpoints
 		r.ages = time.Time{} // there may be something to be cut
 	}

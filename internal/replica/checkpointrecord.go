@@ -86,7 +86,7 @@ func decodeCheckpoint(record []byte, bases *delta.Bases) (*checkpoint, error) {
 	if err != nil {
 		return nil, fmt.Errorf("checkpoint: %w", damaged(keyCheckpoint, err))
 	}
-	c.log.last, c.log.next = c.lsn, c.next
+	c.log.last, c.log.placed, c.log.next = c.lsn, c.lsn, c.next
 	return c, nil
 }
 

@@ -73,7 +73,7 @@ func (r *Replica) oweFor(share dotted.Address) {
 }
 
 // Tick is Mesh.Tick, and lets the time pass until baselines are looked for.
-func (n *Node) Tick(still bool) {
+func (n *Engine) Tick(still bool) {
 	n.Mesh.Tick(still)
 	n.countDown()
 	n.countDownBases(n.Writes)

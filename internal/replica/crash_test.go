@@ -43,13 +43,13 @@ func (l failingLog) Append(records ...[]byte) (first, next store.Position, err e
 }
 
 // opened returns a node on a store.
-func (w *world) opened(t testing.TB, m medium) *Node {
+func (w *world) opened(t testing.TB, m medium) *Engine {
 	t.Helper()
 	r, err := openAt(m, Config{NewID: w.newID})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return NewNode(r)
+	return newEngine(r)
 }
 
 func (w *world) write(t testing.TB, h *host, fn func(f crdt.Fields) error) {
@@ -62,7 +62,7 @@ func (w *world) write(t testing.TB, h *host, fn func(f crdt.Fields) error) {
 }
 
 // gather gets a source's context, and the bases that it needs.
-func gather(source *Pinned, to *Node) (response antientropy.Response, tables []delta.Table, err error) {
+func gather(source *Pinned, to *Engine) (response antientropy.Response, tables []delta.Table, err error) {
 	g := antientropy.Gather(to.Vector())
 	for q, done := g.Start(), false; !done; {
 		if response, err = antientropy.Serve(source, q); err != nil {
@@ -76,7 +76,7 @@ func gather(source *Pinned, to *Node) (response antientropy.Response, tables []d
 }
 
 // repairAll runs a repair of one host from another to its end or its first error.
-func repairAll(from, to *Node) error {
+func repairAll(from, to *Engine) error {
 	source, err := from.Pin()
 	if err != nil {
 		return err
@@ -90,6 +90,7 @@ func repairAll(from, to *Node) error {
 	if err != nil {
 		return err
 	}
+	repair.StageWith(to.stage)
 	response.Context, response.Heads = repair.Target()
 	p := antientropy.NewPuller(repair.Local, repair)
 	p.Start()
@@ -113,7 +114,7 @@ func repairAll(from, to *Node) error {
 // dieEverywhere runs step on a copy of a host's disk that dies at its first commit, then at its second,
 // and so on until step survives. After each death the host opens again, and must hold what its context
 // stands for. It returns how often step died.
-func (w *world) dieEverywhere(t *testing.T, h *host, step func(n *Node) error) int {
+func (w *world) dieEverywhere(t *testing.T, h *host, step func(n *Engine) error) int {
 	t.Helper()
 	before := h.disk
 	for k := 0; ; k++ {
@@ -149,7 +150,7 @@ func TestARepairIsWholeOrAbsentWhereverTheProcessDies(t *testing.T) {
 			return f.Register("large").Set(make([]byte, 500_000))
 		})
 	}
-	deaths := w.dieEverywhere(t, b, func(n *Node) error { return repairAll(a.node, n) })
+	deaths := w.dieEverywhere(t, b, func(n *Engine) error { return repairAll(a.node, n) })
 	if deaths < 5 {
 		t.Errorf("the repair took %d commits: too few to show anything", deaths)
 	}
@@ -169,7 +170,7 @@ func TestADeleteOfManyCellsIsWholeOrAbsentWhereverTheProcessDies(t *testing.T) {
 		}
 		return nil
 	})
-	deaths := w.dieEverywhere(t, a, func(n *Node) error {
+	deaths := w.dieEverywhere(t, a, func(n *Engine) error {
 		g := n.Begin(w.now)
 		err := g.Update(func(tx *Tx) error { _, err := Fields(tx).Remove("s"); return err })
 		if err != nil {
@@ -227,7 +228,7 @@ func TestAGroupTooLargeForTheTreeIsWholeOrAbsent(t *testing.T) {
 		return nil
 	})
 	late := w.order[len(w.order)-1]
-	deaths := w.dieEverywhere(t, a, func(n *Node) error {
+	deaths := w.dieEverywhere(t, a, func(n *Engine) error {
 		g := n.Begin(w.now)
 		if outcome, err := g.Apply(late); err != nil || outcome != gossip.Applied {
 			t.Fatalf("outcome %v, error %v", outcome, err)
@@ -271,7 +272,7 @@ func TestADamagedReplicaRebuildsItself(t *testing.T) {
 		t.Fatalf("the check says: %v", err)
 	}
 	pinned.Close()
-	deaths := w.dieWhile(t, b, func(n *Node) error { return n.Discard() })
+	deaths := w.dieWhile(t, b, func(n *Engine) error { return n.Discard() })
 	if deaths < 3 {
 		t.Errorf("the discard took %d commits: too few to show anything", deaths)
 	}
@@ -299,7 +300,7 @@ func TestADamagedReplicaRebuildsItself(t *testing.T) {
 }
 
 // dieWhile is dieEverywhere for a step on the way of which the replica does not hold what it should.
-func (w *world) dieWhile(t *testing.T, h *host, step func(n *Node) error) int {
+func (w *world) dieWhile(t *testing.T, h *host, step func(n *Engine) error) int {
 	t.Helper()
 	before := h.disk
 	for k := 0; ; k++ {

@@ -90,7 +90,7 @@ func (h *host) cutLog(t *testing.T, records int) {
 	}
 	r.log.dropBefore(r.log.first + uint64(records))
 	err := scanLog(r.logs, r.logs.First(), r.log.first, func(_ logged, at store.Position) bool {
-		if err := r.logs.DropBefore(at); err != nil {
+		if err := h.disk.log.DropBefore(at); err != nil {
 			t.Fatal(err)
 		}
 		return false
@@ -106,7 +106,7 @@ func (h *host) maintain(t testing.TB, now time.Time) (more bool) {
 	more, err := h.node.Maintain(now)
 	if err == nil && h.node.NeedsSync() {
 		s := h.node.BeginSync()
-		err = s.Run()
+		err = s.Run(h.disk, h.disk.journal())
 		h.node.Synced(s)
 		more = true
 	}

@@ -52,7 +52,7 @@ type worldConfig struct {
 type host struct {
 	i     int
 	disk  *disk
-	node  *Node
+	node  *Engine
 	epoch int
 }
 
@@ -98,7 +98,7 @@ func (w *world) open(t testing.TB, h *host) {
 	if err != nil {
 		t.Fatalf("open host %d: %v", h.i, err)
 	}
-	h.node = NewNode(r)
+	h.node = newEngine(r)
 	h.epoch++
 }
 
@@ -278,7 +278,7 @@ func (w *world) deliver(t testing.TB, from, to int) bool {
 	l.frames = l.frames[1:]
 	h := w.hosts[to]
 	g := w.begin(t, h)
-	if err := h.node.Receive(g, name(from), frame); err != nil {
+	if err := h.node.receiveIn(g, name(from), frame); err != nil {
 		t.Fatalf("host %d receives from %d: %v", to, from, err)
 	}
 	w.commit(t, h, g)
@@ -308,7 +308,7 @@ func (w *world) connect(i, j int) {
 	}
 	for _, p := range [][2]int{{i, j}, {j, i}} {
 		w.links[p] = &link{}
-		w.hosts[p[0]].node.Connect(name(p[1]))
+		w.hosts[p[0]].node.Connect(name(p[1]), 1)
 	}
 }
 
@@ -381,6 +381,7 @@ func (w *world) beginRepair(t testing.TB, from, to int) {
 		source.Close()
 		return
 	}
+	repair.StageWith(w.hosts[to].node.stage)
 	response.Context, response.Heads = repair.Target()
 	p := antientropy.NewPuller(repair.Local, repair)
 	p.Start()

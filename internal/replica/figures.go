@@ -25,7 +25,7 @@ type Offered struct {
 }
 
 // Figures returns the present counts.
-func (n *Node) Figures() Figures {
+func (n *Engine) Figures() Figures {
 	f := Figures{Waiting: n.Waiting(), NotAdopted: n.skewed, Deltas: n.offered}
 	if n.log.first <= n.log.last && len(n.log.marks) > 0 {
 		f.OldestLogged = n.log.marks[0].time
@@ -36,7 +36,7 @@ func (n *Node) Figures() Figures {
 
 // Stable returns how many of the mutations here all of the linked neighbours are known to have too. Without
 // a neighbour there is none of which that is known.
-func (n *Node) Stable() (total uint64) {
+func (n *Engine) Stable() (total uint64) {
 	least, someone := n.seen.Clone(), false
 	for _, id := range n.Neighbours() {
 		known, greeted := n.Known(id)
@@ -58,7 +58,7 @@ func (n *Node) Stable() (total uint64) {
 }
 
 // offer applies a delta of a neighbour's to a group, and counts what becomes of it.
-func (n *Node) offer(g *Group) func(*delta.Delta) (gossip.Outcome, error) {
+func (n *Engine) offer(g *Group) func(*delta.Delta) (gossip.Outcome, error) {
 	return func(d *delta.Delta) (gossip.Outcome, error) {
 		if g.Full() {
 			return gossip.Later, nil

@@ -216,7 +216,7 @@ func TestARepairAcrossAForkIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer source.Close()
-	a.node.Connect("1")
+	a.node.Connect("1", 1)
 	if _, err := a.node.BeginRepairFrom("1", source.seen, source.heads); !errors.Is(err, ErrForked) {
 		t.Errorf("the repair begins: %v", err)
 	}

@@ -44,10 +44,11 @@ type Group struct {
 	sawAll         delta.Seen
 	unseen         map[crdt.ReplicaID]*unseen
 
-	deltas []*delta.Delta
-	own    crdt.ReplicaID // under which some of them were written here; zero if none was
-	cost   int
-	began  int // Replica.work at its beginning
+	refusal error // why its transactions may not write; nil if they may
+	deltas  []*delta.Delta
+	own     crdt.ReplicaID // under which some of them were written here; zero if none was
+	cost    int
+	began   int // Replica.work at its beginning
 }
 
 // cellState is a cell that the group has looked at.
@@ -264,17 +265,12 @@ func (g *Group) keys(prefix, beyond string, fn func(string, dotted.Summary) bool
 // Discard ends the group without effect.
 func (g *Group) Discard() { g.view.Close() }
 
-// Committed is what a commit did.
-type Committed struct {
-	Deltas []*delta.Delta // in the order of applying
-}
-
-// Commit appends what the group did to the log, as one record, and only then takes it into the replica's own state and
-// lets views see it. With sync it returns when it survives a power failure. After an error the replica must be closed.
-func (g *Group) Commit(sync bool) (Committed, error) {
+// commit has what the group did written to the log, as one record, and takes it into the replica's own state. Views see
+// it once it is written. It returns the deltas in the order of applying.
+func (g *Group) commit() []*delta.Delta {
 	defer g.view.Close()
 	if g.Empty() {
-		return Committed{}, nil
+		return nil
 	}
 	r := g.r
 	changed := g.changed()
@@ -283,19 +279,17 @@ func (g *Group) Commit(sync bool) (Committed, error) {
 		kind: recordGroup, deltas: g.deltas, own: g.own, derived: g.derived(),
 		root: root, settled: g.clears.count == 0,
 	}
-	if err := g.log(rec, sync); err != nil {
-		return Committed{}, err
-	}
+	g.log(rec)
 	g.take(rec.derived, changed, moves)
 	r.ahead = false
-	r.publish()
-	return Committed{Deltas: g.deltas}, r.keepPace(g.now)
+	r.publishWritten()
+	return g.deltas
 }
 
-// log appends a record about the group.
-func (g *Group) log(rec logged, sync bool) error {
+// log has a record about the group appended.
+func (g *Group) log(rec logged) {
 	rec.lsn, rec.time = g.r.log.last+1, g.now
-	return g.r.append(rec, sync)
+	g.r.append(rec)
 }
 
 // changed returns the cells that the group changed, in the order of their keys.

@@ -4,15 +4,20 @@ import (
 	"errors"
 	"time"
 
+	"github.com/peerd/peerd/antientropy"
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/store"
 )
 
-// health is what a node knows of how it is, beyond its store. It decides about damage and rebuilds;
-// its shell asks it after each step, and only carries out what it says.
+// health is what an engine knows of how it is, beyond its store.
 type health struct {
 	caughtUp  bool      // it has had all that its neighbours had, or began with data
 	verifying bool      // its cells are being read
 	verified  time.Time // when they were last found right
+	alarmed   time.Time // when forks were named last
+	helped    time.Time // when a damaged replica last had somebody to help it, or needed nobody
+	helpless  time.Time // when it was last said that nobody can
 }
 
 // How often all cells are read while they are found right: because of a suspicion, and because a record here
@@ -22,112 +27,211 @@ const (
 	ProofEvery  = 15 * time.Second
 )
 
-// Suspect begins to check the cells, but not if they were found right less than a time ago. It returns the
-// moment that is to be verified and closed, by any goroutine, with the outcome for Judge; nil if there is
-// nothing to do, or no moment of rest: what was noticed will be noticed again.
-func (n *Node) Suspect(now time.Time, every time.Duration) *Pinned {
-	if n.verifying || n.rebuilding || !n.verified.IsZero() && now.Sub(n.verified) < every {
-		return nil
-	}
-	pinned, err := n.Pin()
-	if err != nil {
-		return nil
-	}
-	n.verifying = true
-	return pinned
+// verify has the cells checked, but not if they were found right less than a time ago. If there is nothing to do, or no moment of
+// rest, it is not done: what was noticed will be noticed again.
+func (e *Engine) verify(every time.Duration) {
+	e.whenSettled(func(settled bool) {
+		if !settled || e.verifying || e.rebuilding || !e.verified.IsZero() && e.now.Sub(e.verified) < every {
+			return
+		}
+		pinned, err := e.Pin()
+		if err != nil {
+			return
+		}
+		e.verifying = true
+		e.ready.Verify = pinned
+		if every == VerifyEvery {
+			e.tell(Notice{Kind: Checking})
+		}
+	})
 }
 
-// Judge takes the outcome of a check. It reports whether the data is damaged: it must not be read any more.
-func (n *Node) Judge(now time.Time, outcome error) (damaged bool) {
-	n.verifying = false
-	switch {
-	case n.rebuilding:
-	case outcome == nil:
-		n.verified = now
-	case errors.Is(outcome, store.ErrCorrupt):
-		n.SetDamaged(outcome)
-		return true
+// Suspect has the cells checked after a read of a view failed with an error, if that says that they are damaged.
+func (e *Engine) Suspect(err error) {
+	if errors.Is(err, store.ErrCorrupt) || errors.Is(err, antientropy.ErrDamaged) {
+		e.verify(ProofEvery)
 	}
-	return false
+}
+
+// Verified takes the outcome of a check.
+func (e *Engine) Verified(outcome error) {
+	if e.busy() { // what is under way comes to its end
+		e.Replica.begin(func() (done bool, err error) {
+			e.judge(outcome)
+			return true, nil
+		})
+		return
+	}
+	e.judge(outcome)
+}
+
+func (e *Engine) judge(outcome error) {
+	e.verifying = false
+	switch {
+	case e.rebuilding:
+	case outcome == nil:
+		e.verified = e.now
+		e.tell(Notice{Kind: Sound})
+	case errors.Is(outcome, store.ErrCorrupt):
+		e.SetDamaged(outcome)
+		e.tell(Notice{Kind: Damaged, Err: outcome})
+	default:
+		e.tell(Notice{Kind: CannotCheck, Err: outcome})
+	}
+}
+
+// ErrRebuilding is returned while a damaged replica is rebuilt from others, or waits for one that it can be rebuilt from.
+var ErrRebuilding = errors.New("the data here is damaged and is rebuilt from other peers: try again later")
+
+// Refusal returns why nothing may be read or written now; nil if it may.
+func (e *Engine) Refusal() error {
+	if e.damage != nil || e.rebuilding {
+		return ErrRebuilding
+	}
+	return nil
 }
 
 // SetDamaged is Replica.SetDamaged; neighbours are asked anew how they are.
-func (n *Node) SetDamaged(why error) {
-	n.Replica.SetDamaged(why)
-	n.Rebase()
+func (e *Engine) SetDamaged(why error) {
+	e.Replica.SetDamaged(why)
+	e.Rebase()
 }
 
-// DiscardDue reports whether what is here must go, because it is damaged, and may: a neighbour, itself whole, has
+// discardDue reports whether what is here must go, because it is damaged, and may: a neighbour, itself whole, has
 // all of it but for what this replica's own log has. Then nothing is lost with a Discard. While a fork is known nothing is
 // discarded: an empty replica could not tell the two sides apart.
-func (n *Node) DiscardDue() bool {
-	if n.damage == nil || len(n.Forks()) > 0 {
+func (e *Engine) discardDue() bool {
+	if e.damage == nil || len(e.Forks()) > 0 {
 		return false
 	}
-	id, _ := n.reliable()
+	id, _ := e.reliable()
 	return id != ""
 }
 
-// Discard begins a rebuild, and links again. It ends only when all has come that the neighbour has because of
-// which the replica could be discarded.
-func (n *Node) Discard() error {
-	if id, known := n.reliable(); id != "" {
-		n.from = id
-		n.must.Merge(known)
+// discard begins a task that begins a rebuild, and links again. It ends only when all has come that the neighbour has
+// because of which the replica could be discarded.
+func (e *Engine) discard() {
+	if id, known := e.reliable(); id != "" {
+		e.from = id
+		e.must.Merge(known)
 	}
-	n.caughtUp, n.tried = false, nil
-	err := n.Replica.Discard()
-	n.Rebase()
-	return err
+	e.caughtUp, e.tried = false, nil
+	e.discardAll()
+	e.Replica.begin(func() (done bool, err error) {
+		e.Rebase()
+		return true, nil
+	})
 }
 
-// CaughtUp reports whether the node has had all that its neighbours had, or began with data.
-func (n *Node) CaughtUp() bool { return n.caughtUp }
+// reliable returns a neighbour because of which the replica may be discarded, and its context. See discardDue.
+func (e *Engine) reliable() (id gossip.NeighbourID, known crdt.VersionVector) {
+	for _, id := range e.Neighbours() {
+		known := e.Said(id)
+		if len(known) > 0 && e.Whole(id) && !e.Quarantined(id) && e.Covers(known) {
+			return id, known
+		}
+	}
+	return "", nil
+}
 
-// CatchUp notes whether the node has all that its neighbours have, and then ends a rebuild if that is all
-// that it needs. It reports whether it did. roomy says that there is room on the disk for what that writes.
-func (n *Node) CatchUp(now time.Time, roomy bool) (rebuilt bool, err error) {
-	if n.caughtUp && !n.rebuilding || n.Repairing() || !n.hasAll() {
-		return false, nil
+// CaughtUp reports whether the replica has had all that its neighbours had, or began with data.
+func (e *Engine) CaughtUp() bool { return e.caughtUp }
+
+// lookAfterData begins or ends a rebuild, and says what people should know.
+func (e *Engine) lookAfterData() {
+	e.nameForks()
+	if e.room == Roomy && !e.busy() && e.discardDue() {
+		e.discard()
 	}
-	n.caughtUp = true
-	if !n.rebuilding || !roomy {
-		return false, nil
+	if e.pull == nil && !e.busy() {
+		e.catchUp()
 	}
-	n.lower()
-	if n.Waits() {
-		return false, nil
+	e.noticeHelplessness()
+}
+
+// catchUp notes whether all is here that the neighbours have, and ends a rebuild then: what only this
+// replica's own former log had is applied. If that depends on what no neighbour has, it is tried again
+// whenever more has come.
+func (e *Engine) catchUp() {
+	if e.caughtUp && !e.rebuilding || e.Repairing() || !e.hasAll() {
+		return
 	}
-	n.tried = n.seen.Clone()
-	return n.Reapply(now)
+	e.caughtUp = true
+	if !e.rebuilding || e.room != Roomy || e.damage != nil {
+		return
+	}
+	e.lower()
+	if e.Waits() {
+		return
+	}
+	e.tried = e.seen.Clone()
+	e.reapply(e.wall, func() {
+		e.Rebase()
+		e.ready.Jumped = true
+		e.tell(Notice{Kind: Rebuilt})
+	})
+}
+
+// helpGrace is how long neighbours have to say how they are, before it is said that none can help, and warnEvery how
+// often that is said, and which forks there are.
+const (
+	helpGrace = 5 * time.Second
+	warnEvery = time.Minute
+)
+
+// noticeHelplessness says, now and then, that nobody can help a replica that is damaged or rebuilding.
+func (e *Engine) noticeHelplessness() {
+	if e.damage == nil && !e.Waits() || len(e.takes) == 0 {
+		e.helped = e.now
+	}
+	if e.now.Sub(e.helped) < helpGrace || e.now.Sub(e.helpless) < warnEvery {
+		return
+	}
+	e.helpless = e.now
+	if e.damage == nil {
+		e.tell(Notice{Kind: Incomplete})
+	} else {
+		e.tell(Notice{Kind: Helpless, Err: e.damage})
+	}
+}
+
+// nameForks says, at once and now and then, which writes exist in two versions.
+func (e *Engine) nameForks() {
+	if e.now.Sub(e.alarmed) < warnEvery {
+		return
+	}
+	if forks := e.Forks(); len(forks) > 0 {
+		e.alarmed = e.now
+		e.tell(Notice{Kind: Forked, Forks: forks})
+	}
 }
 
 // lower takes back of what must come for a rebuild to end what the neighbour, because of which the replica could be
 // discarded, has lost meanwhile, as in a power failure.
-func (n *Node) lower() {
-	known := n.Said(n.from)
-	if len(known) == 0 || !n.Whole(n.from) || known.Contains(n.must) {
+func (e *Engine) lower() {
+	known := e.Said(e.from)
+	if len(known) == 0 || !e.Whole(e.from) || known.Contains(e.must) {
 		return
 	}
-	n.must = known.Clone()
-	n.tried = nil
+	e.must = known.Clone()
+	e.tried = nil
 }
 
 // Waits reports whether a rebuild has all that the neighbours have and needs more: what only this
 // replica's own former log has depends on what none of them has.
-func (n *Node) Waits() bool { return n.rebuilding && n.tried != nil && n.tried.Equal(n.seen) }
+func (e *Engine) Waits() bool { return e.rebuilding && e.tried != nil && e.tried.Equal(e.seen) }
 
 // hasAll reports whether neighbours have said what they have, and none has what this replica lacks, but
 // for those in quarantine. An empty neighbour says nothing to an empty replica.
-func (n *Node) hasAll() bool {
+func (e *Engine) hasAll() bool {
 	greetings := 0
-	for _, id := range n.Neighbours() {
-		known, greeted := n.Known(id)
+	for _, id := range e.Neighbours() {
+		known, greeted := e.Known(id)
 		switch {
-		case !greeted, n.Quarantined(id):
-		case n.Lacks(known):
+		case !greeted, e.Quarantined(id):
+		case e.Lacks(known):
 			return false
-		case len(known) > 0 || n.Rebuilding():
+		case len(known) > 0 || e.Rebuilding():
 			greetings++
 		}
 	}
@@ -135,9 +239,9 @@ func (n *Node) hasAll() bool {
 }
 
 // SomeoneIsAhead reports whether a neighbour has what this replica lacks.
-func (n *Node) SomeoneIsAhead() bool {
-	for _, id := range n.Neighbours() {
-		if known, greeted := n.Known(id); greeted && !n.Quarantined(id) && n.Lacks(known) {
+func (e *Engine) SomeoneIsAhead() bool {
+	for _, id := range e.Neighbours() {
+		if known, greeted := e.Known(id); greeted && !e.Quarantined(id) && e.Lacks(known) {
 			return true
 		}
 	}

@@ -19,7 +19,8 @@ import (
 // leaves holes in it.
 type index struct {
 	first, last uint64         // number of the oldest and newest record; first > last if there is none
-	next        store.Position // of the record that comes next
+	placed      uint64         // the newest record of which it is known where it stands
+	next        store.Position // behind that
 	cover       map[crdt.ReplicaID][]run
 	marks       []mark    // in order; the first one is at or before record first. What is in it does not change
 	newest      time.Time // when the last record was written
@@ -49,9 +50,12 @@ const (
 
 func newIndex() index { return index{first: 1, cover: map[crdt.ReplicaID][]run{}} }
 
-// append adds a record that was just written at a position.
-func (x *index) append(rec logged, at, every store.Position) {
-	x.add(rec, at, every)
+// append adds a record. Where it stands is said by place.
+func (x *index) append(rec logged) {
+	x.last, x.newest = rec.lsn, rec.time
+	for _, d := range rec.deltas {
+		x.addRun(d.Replica, run{first: d.First, last: d.Last(), lsn: rec.lsn})
+	}
 	x.recent = append(x.recent, rec)
 	x.recentBytes += rec.bytes
 	drop := 0
@@ -63,15 +67,11 @@ func (x *index) append(rec logged, at, every store.Position) {
 	x.recent = x.recent[drop:]
 }
 
-// add takes a record into account. There is a mark for every so many bytes.
-func (x *index) add(rec logged, at, every store.Position) {
-	x.last, x.newest = rec.lsn, rec.time
-	x.next = at + store.RecordFrame + store.Position(rec.bytes)
+// place says where a record stands, and what follows it. There is a mark for every so many bytes.
+func (x *index) place(lsn uint64, written time.Time, at, next, every store.Position) {
+	x.placed, x.next = lsn, next
 	if n := len(x.marks); n == 0 || at-x.marks[n-1].at >= every {
-		x.marks = append(x.marks, mark{rec.lsn, at, rec.time})
-	}
-	for _, d := range rec.deltas {
-		x.addRun(d.Replica, run{first: d.First, last: d.Last(), lsn: rec.lsn})
+		x.marks = append(x.marks, mark{lsn, at, written})
 	}
 }
 
@@ -179,12 +179,12 @@ func (x *index) due(keep uint64, maxBytes int64, oldest time.Time) (m mark, cut 
 
 // extent is where a moment's log is. It may be read by any goroutine.
 type extent struct {
-	log         store.Log
+	log         Log
 	first, last uint64
 	marks       []mark
 }
 
-func (x *index) extent(log store.Log) extent { return extent{log, x.first, x.last, x.marks} }
+func (x *index) extent(log Log) extent { return extent{log, x.first, x.placed, x.marks} }
 
 // read calls fn with the records from lsn on, until it returns false. The first one that it is called with is a later
 // one if that is not there.
@@ -208,7 +208,7 @@ const readBuffer = 64 << 10
 // scanLog calls fn with the records of a log from a position on whose number is lsn or more, until it returns false.
 // One that is not what was written is left out: the numbers jump there. The error wraps store.ErrCorrupt if that was
 // so, and none that could be read stood behind it.
-func scanLog(log store.Log, at store.Position, lsn uint64, fn func(logged, store.Position) bool) error {
+func scanLog(log Log, at store.Position, lsn uint64, fn func(logged, store.Position) bool) error {
 	r, err := log.Read(at, make([]byte, readBuffer))
 	if err != nil {
 		return err
@@ -238,6 +238,7 @@ func scanLog(log store.Log, at store.Position, lsn uint64, fn func(logged, store
 			return err
 		}
 		broken = nil
+		rec.next = got.Next
 		if !fn(rec, got.Position) {
 			return nil
 		}
@@ -275,9 +276,8 @@ func (r *Replica) readLog(lsn uint64, fn func(logged) bool) error {
 // very many keys.
 const maxDerived = 16 << 20
 
-// append writes a record to the log, and with sync waits until it survives a power failure. Derived records that are too
-// many for it are written before it.
-func (r *Replica) append(rec logged, sync bool) error {
+// append has a record written to the log. Derived records that are too many for it are written before it.
+func (r *Replica) append(rec logged) {
 	for {
 		n, size := 0, 0
 		for n < len(rec.derived) && size < r.maxDerived() {
@@ -285,12 +285,11 @@ func (r *Replica) append(rec logged, sync bool) error {
 			n++
 		}
 		if n == len(rec.derived) {
-			return r.appendOne(rec, sync)
+			r.appendOne(rec)
+			return
 		}
 		some := logged{lsn: rec.lsn, kind: recordDerived, time: rec.time, derived: rec.derived[:n]}
-		if err := r.appendOne(some, false); err != nil {
-			return err
-		}
+		r.appendOne(some)
 		rec.derived = rec.derived[n:]
 		rec.lsn++
 		rec.before++
@@ -300,17 +299,11 @@ func (r *Replica) append(rec logged, sync bool) error {
 // maxDerived is maxDerived, or less in tests.
 func (r *Replica) maxDerived() int { return min(maxDerived, cmp.Or(r.cfg.derivedBytes, maxDerived)) }
 
-func (r *Replica) appendOne(rec logged, sync bool) error {
+func (r *Replica) appendOne(rec logged) {
 	record := encodeLogged(rec)
 	rec.bytes = len(record)
-	at, _, err := r.logs.Append(record)
-	if err == nil && sync {
-		err = r.logs.Sync()
-	}
-	if err == nil {
-		r.log.append(rec, at, r.markEvery())
-	}
-	return err
+	r.log.append(rec)
+	r.write(Write{Record: record, then: func(w *Write) { r.log.place(rec.lsn, rec.time, w.at, w.next, r.markEvery()) }})
 }
 
 // markEvery is how many bytes of the log lie between two marks, which are where it can be cut.

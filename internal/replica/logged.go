@@ -31,6 +31,7 @@ type logged struct {
 	settled bool
 	flip    flip
 	bytes   int
+	next    store.Position // of what follows it in the log; set by scanLog
 }
 
 // recordKind tells what a log record is about.

@@ -60,30 +60,32 @@ func (r *Replica) Rebuilding() bool { return r.rebuilding }
 
 // Discard begins a rebuild, of a replica that is damaged: all cells and the context go, and the log that is there is
 // put aside. A crash on the way is made up for by Open. The node's neighbours must be told: see Node.Discard.
-func (r *Replica) Discard() error {
+func (r *Replica) discardAll() {
 	if r.repair != nil {
-		if err := r.AbortRepair(r.repair); err != nil {
-			return err
-		}
+		r.abortRepair(r.repair)
 	}
-	if err := r.logs.Sync(); err != nil {
-		return err
-	}
+	r.begin(func() (done bool, err error) {
+		r.write(Write{SyncLog: true})
+		return true, nil
+	}, r.putAside)
+	r.begin(r.removeEverything()...)
+}
+
+// putAside marks the log that is there.
+func (r *Replica) putAside() (done bool, err error) {
 	if !r.rebuilding {
 		r.aside.from = r.logs.First()
 	}
 	r.aside.end, r.aside.last = r.logs.Next(), r.log.last
-	err := scanLog(r.logs, max(r.log.next, r.aside.from), 0, func(rec logged, _ store.Position) bool {
+	err = scanLog(r.logs, max(r.log.next, r.aside.from), 0, func(rec logged, _ store.Position) bool {
 		r.aside.last = max(r.aside.last, rec.lsn) // behind what opening could not read
 		return true
 	})
 	if err != nil && !errors.Is(err, store.ErrCorrupt) {
-		return err
+		return false, err
 	}
-	if err := r.markRebuild(rebuildDiscards); err != nil {
-		return err
-	}
-	return r.discard()
+	r.markRebuild(rebuildDiscards)
+	return true, nil
 }
 
 // rebuildPhase is how far a rebuild has come, in its mark.
@@ -145,8 +147,8 @@ func decodeRebuild(record []byte) (b rebuild, own []ownID, err error) {
 	return b, own, nil
 }
 
-// markRebuild notes durably how far the rebuild has come.
-func (r *Replica) markRebuild(phase rebuildPhase) error {
+// markRebuild has it noted durably how far the rebuild has come.
+func (r *Replica) markRebuild(phase rebuildPhase) {
 	r.phase = phase
 	mark := &store.Batch{}
 	mark.Set(keyRebuild, r.rebuild.encode(r.writeOwn))
@@ -155,28 +157,27 @@ func (r *Replica) markRebuild(phase rebuildPhase) error {
 		empty.log.first = r.aside.last + 1
 		mark.Set(keyCheckpoint, empty.encode(r.writeOwn))
 	}
-	return r.st.Commit(mark, true)
+	r.writeBatch(mark, nil)
+	r.write(Write{SyncTree: true})
 }
 
-// discard removes what is there. Doing it twice is doing it once.
-func (r *Replica) discard() error {
+// removeEverything returns a task: what is there is removed. Doing it twice is doing it once.
+func (r *Replica) removeEverything() (parts []task) {
 	kinds := []byte{prefixCell, prefixPart, prefixBlob, prefixStage, prefixClear, prefixSeen, prefixBase}
 	for _, kind := range append(kinds, r.derives.kinds()...) {
-		if err := r.removeAll([]byte{kind}, []byte{kind + 1}); err != nil {
-			return err
-		}
+		parts = append(parts, r.removeAll([]byte{kind}, []byte{kind + 1}))
 	}
-	next := &store.Batch{}
-	next.Delete(keyCheckpoint)
-	next.Delete(keyEra)
-	if err := r.st.Commit(next, false); err != nil {
-		return err
-	}
-	if err := r.markRebuild(rebuildFills); err != nil {
-		return err
-	}
-	r.reset()
-	return nil
+	return append(parts, func() (done bool, err error) {
+		last := &store.Batch{}
+		last.Delete(keyCheckpoint)
+		last.Delete(keyEra)
+		r.writeBatch(last, nil)
+		r.markRebuild(rebuildFills)
+		return true, nil
+	}, func() (done bool, err error) {
+		r.reset()
+		return true, nil
+	})
 }
 
 // reset makes the state in memory that of an empty store, whose log goes on.
@@ -187,7 +188,8 @@ func (r *Replica) reset() {
 	r.based = newBased()
 	r.refuseBackups()
 	r.log, r.saving, r.flip = newIndex(), nil, nil
-	r.log.last, r.log.next, r.log.first = r.aside.last, r.aside.end, r.aside.last+1
+	r.log.last, r.log.placed, r.log.first = r.aside.last, r.aside.last, r.aside.last+1
+	r.log.next = r.aside.end
 	r.saved = reach{r.log.last, r.log.next}
 	r.checkpoints++
 	r.durable, r.durables = r.saved, r.checkpoints
@@ -198,7 +200,7 @@ func (r *Replica) reset() {
 	r.table.base.release()
 	r.table = newTable(r.st)
 	r.damage, r.blind, r.rebuilding, r.opening.loaded = nil, false, true, !r.opening.under
-	r.publish()
+	r.unpublished = true
 }
 
 // Damaged returns why the store that was opened cannot be what was written; nil if it can. Then nothing may
@@ -212,70 +214,64 @@ func (r *Replica) SetDamaged(why error) {
 	r.refuseBackups()
 }
 
-// removeAll deletes a range of keys, batch by batch.
-func (r *Replica) removeAll(start, end []byte) error {
-	for {
+// removeAll returns a task: a range of keys is deleted, batch by batch.
+func (r *Replica) removeAll(start, end []byte) task {
+	return func() (done bool, err error) {
 		batch := &store.Batch{}
 		snap := r.st.Snapshot()
-		err := snap.ScanKeys(start, end, func(key []byte) bool {
+		defer snap.Close()
+		err = snap.ScanKeys(start, end, func(key []byte) bool {
 			key = append([]byte(nil), key...)
 			start = append(key, 0) // what is deleted takes time to pass over
 			batch.Delete(key)
 			return batch.Len() < r.perBatch()
 		})
-		snap.Close()
 		if err != nil || batch.Len() == 0 {
-			return err
+			return true, err
 		}
-		if err := r.st.Commit(batch, false); err != nil {
-			return err
-		}
+		r.writeBatch(batch, nil)
+		return false, nil
 	}
 }
 
-// Reapply ends a rebuild, once the replica has got from its peers what they have: it applies the
-// deltas of its own former log that none of them had. done is false if some of them depend on what no peer has
-// brought yet: they are kept, the replica goes on rebuilding, and Reapply is to be called again when more has come.
-func (r *Replica) Reapply(now time.Time) (done bool, err error) {
+// Reapply begins a task that ends a rebuild, once the replica has got from its peers what they have: it applies the
+// deltas of its own former log that none of them had. ended is called if that was all: if some of them depend on what no
+// peer has brought yet they are kept, the replica goes on rebuilding, and Reapply is to be called again when more has come.
+func (r *Replica) reapply(now time.Time, ended func()) {
 	if !r.seen.Contains(r.must) {
-		return false, nil
+		return
 	}
-	from, early := r.aside.from, 0
-	for more := true; more; {
-		if from, more, err = r.reapplySome(now, from, &early); err != nil {
+	from, early, more := r.aside.from, 0, true
+	r.begin(func() (done bool, err error) {
+		switch {
+		case r.late():
+			return false, r.pace(now)
+		case r.clears.count > reapplyClears:
+			_, err = r.sweepSome()
 			return false, err
+		case more:
+			from, more, err = r.reapplySome(now, from, &early)
+			return false, err
+		case early == 0:
+			r.then(r.save(now), r.endRebuild(ended))
 		}
-		for r.clears.count > reapplyClears {
-			if _, err := r.Sweep(); err != nil {
-				return false, err
-			}
-		}
-	}
-	if early > 0 {
-		return false, nil
-	}
-	return true, r.endRebuild(now)
+		return true, nil
+	})
 }
 
-func (r *Replica) endRebuild(now time.Time) error {
-	if err := r.Save(now); err != nil {
-		return err
+// endRebuild returns a task: the mark of the rebuild goes.
+func (r *Replica) endRebuild(ended func()) task {
+	return func() (done bool, err error) {
+		end := &store.Batch{}
+		end.Delete(keyRebuild)
+		r.writeBatch(end, nil)
+		r.write(Write{SyncTree: true, then: func(*Write) {
+			r.rebuilding, r.rebuild = false, newRebuild()
+			r.dropLog()
+			ended()
+		}})
+		return true, nil
 	}
-	end := &store.Batch{}
-	end.Delete(keyRebuild)
-	if err := r.st.Commit(end, true); err != nil {
-		return err
-	}
-	r.rebuilding, r.rebuild = false, newRebuild()
-	return r.dropLog()
-}
-
-// Reapply is Replica.Reapply; neighbours are told when it is done.
-func (n *Node) Reapply(now time.Time) (done bool, err error) {
-	if done, err = n.Replica.Reapply(now); done && err == nil {
-		n.Rebase()
-	}
-	return done, err
 }
 
 // reapplyClears is how many clears may wait to be swept between two groups of Reapply.
@@ -308,7 +304,7 @@ func (r *Replica) reapplySome(now time.Time, from store.Position, early *int) (
 		if waits {
 			*early++
 		}
-		next = at + store.RecordFrame + store.Position(rec.bytes)
+		next = rec.next
 		return true
 	})
 	if err = cmp.Or(failed, err); err != nil && !errors.Is(err, store.ErrCorrupt) {
@@ -319,9 +315,8 @@ func (r *Replica) reapplySome(now time.Time, from store.Position, early *int) (
 		g.Discard()
 		return next, false, failed
 	}
-	more = more && next < r.aside.end && next > from
-	_, err = g.Commit(false)
-	return next, more, err
+	g.commit()
+	return next, more && next < r.aside.end && next > from, nil
 }
 
 // resumeRebuild continues at open what a crash interrupted.
@@ -342,5 +337,6 @@ func (r *Replica) resumeRebuild() error {
 	if r.phase != rebuildDiscards {
 		return nil
 	}
-	return r.discard()
+	r.begin(r.removeEverything()...)
+	return r.opening.finish()
 }

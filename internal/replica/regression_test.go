@@ -228,7 +228,7 @@ func TestADigestThatArrivesWithTheDeltasItIsAboutIsNoAlarm(t *testing.T) {
 	hello := func(from int) {
 		frame, _ := w.hosts[from].node.Next(name(2))
 		g := c.node.Begin(w.now)
-		if err := c.node.Receive(g, name(from), frame); err != nil {
+		if err := c.node.receiveIn(g, name(from), frame); err != nil {
 			t.Fatal(err)
 		}
 		w.commit(t, c, g)
@@ -258,10 +258,10 @@ func TestADigestThatArrivesWithTheDeltasItIsAboutIsNoAlarm(t *testing.T) {
 		t.Fatalf("frames of kinds %d and %d, want deltas and a digest", deltas[0], digest[0])
 	}
 	g := c.node.Begin(w.now)
-	if err := c.node.Receive(g, name(0), deltas); err != nil {
+	if err := c.node.receiveIn(g, name(0), deltas); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.node.Receive(g, name(1), digest); err != nil {
+	if err := c.node.receiveIn(g, name(1), digest); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := g.Commit(false); err != nil {
@@ -372,6 +372,7 @@ func TestWhatAnAbortedRepairStagedIsNeverTakenOver(t *testing.T) {
 	if err := a.node.AbortRepair(p); err != nil { // as Discard does while the puller is under way
 		t.Fatal(err)
 	}
+	p.StageWith(a.node.stage)
 	p.next = 5000
 	_ = p.Add(dotted.KeyAddress("ghost").Type('v'), []dotted.Entry{{Dot: crdt.Dot{Replica: 77, Counter: 3}, Payload: make([]byte, 2<<20)[:1<<20]}})
 	_ = p.flush()
@@ -432,10 +433,10 @@ func TestAHelloThatArrivesWithDeltasIsAnsweredFromTheLogAfterThem(t *testing.T) 
 		t.Fatalf("frame %v (%v), want a hello", hello, err)
 	}
 	g := c.node.Begin(w.now)
-	if err := c.node.Receive(g, name(0), deltas); err != nil {
+	if err := c.node.receiveIn(g, name(0), deltas); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.node.Receive(g, name(1), hello); err != nil {
+	if err := c.node.receiveIn(g, name(1), hello); err != nil {
 		t.Fatal(err)
 	}
 	w.commit(t, c, g)

@@ -42,7 +42,7 @@ func (r *Replica) Pin() (*Pinned, error) {
 
 // unsettled reports whether the cells in the store are not those that the context stands for.
 func (r *Replica) unsettled() bool {
-	return r.clears.count > 0 || r.repair != nil || r.flip != nil || r.damage != nil
+	return r.clears.count > 0 || r.repair != nil || r.flip != nil || r.damage != nil || r.busy()
 }
 
 func (r *Replica) pin() *Pinned {
@@ -139,7 +139,8 @@ type Repair struct {
 	heads  delta.Heads
 	bases  []delta.Table // of the target that are not held here
 
-	batch   store.Batch
+	batch   *store.Batch
+	write   func(*store.Batch) error
 	session uint64 // of staged changes, so that those of an aborted repair are never taken for another's
 	next    uint64
 }
@@ -147,8 +148,11 @@ type Repair struct {
 // newRepair begins a session of staged changes.
 func (r *Replica) newRepair() *Repair {
 	r.sessions++
-	return &Repair{r: r, session: r.sessions}
+	return &Repair{r: r, batch: &store.Batch{}, session: r.sessions}
 }
+
+// StageWith says how what is staged reaches the tree while the repair goes on: by whoever drives it.
+func (p *Repair) StageWith(commit func(*store.Batch) error) { p.write = commit }
 
 // stageKey returns where a session's n-th change is staged.
 func stageKey(session, n uint64) []byte {
@@ -168,9 +172,6 @@ func (r *Replica) BeginRepair(target crdt.VersionVector, heads delta.Heads, base
 	bases = slices.DeleteFunc(bases, func(t delta.Table) bool { return r.seen.Has(t.Dot) })
 	target, heads, err := r.readTarget(target, heads, bases)
 	if err != nil {
-		return nil, err
-	}
-	if err := r.dropStaged(r.repaired); err != nil {
 		return nil, err
 	}
 	if d := r.Heard(target, heads); len(d.Forked) > 0 {
@@ -259,68 +260,70 @@ func (p *Repair) stage(c change) error {
 }
 
 func (p *Repair) flush() error {
-	err := p.r.st.Commit(&p.batch, false)
-	p.batch.Reset()
+	err := p.write(p.batch)
+	p.batch = &store.Batch{}
 	return err
 }
 
-// AbortRepair ends a repair without effect. A second call, or one after FinishRepair, does nothing.
-func (r *Replica) AbortRepair(p *Repair) error {
+// AbortRepair ends a repair without effect: a task removes what it staged. Whoever drove it must be done with it. A second call, or one
+// after FinishRepair, does nothing.
+func (r *Replica) abortRepair(p *Repair) {
 	if r.repair != p {
-		return nil
+		return
 	}
 	r.repair = nil
 	p.Local.Close()
-	return r.dropStaged(p.session)
+	r.begin(r.dropStaged(p.session))
 }
 
-// FinishRepair takes everything staged over, and the other's context with it.
-func (r *Replica) FinishRepair(p *Repair) error {
-	if r.repair != p {
+// FinishRepair begins a task that takes everything staged over, and the other's context with it.
+func (r *Replica) takeRepair(p *Repair) error {
+	if r.repair != p || r.busy() {
 		return ErrBusy
 	}
-	if err := p.flush(); err != nil {
-		return err
-	}
-	if err := r.st.Sync(); err != nil {
-		return err
-	}
-	r.repair = nil
-	p.Local.Close()
-	r.collecting.due = true // for baselines that come with it
 	now := r.wallTime()
-	f := flip{session: p.session, seen: crdt.VersionVector{}, heads: delta.Heads{}}
-	for id, n := range p.target {
-		if n > r.seen[id] {
-			f.seen[id], f.heads[id] = n, p.heads[id]
-		}
-	}
-	for _, t := range p.bases {
-		if !r.seen.Has(t.Dot) {
-			f.tables = append(f.tables, t)
-		}
-	}
-	begin := logged{lsn: r.log.last + 1, kind: recordFlip, time: now, flip: f}
-	if err := r.append(begin, true); err != nil {
-		return err
-	}
-	r.flip, r.quiet = &f, true
-	r.raiseTo(&f)
-	err := r.takeOver(now)
-	if err == nil {
-		err = r.save(now) // before it what is staged cannot go
-	}
-	if err == nil {
-		err = r.dropStaged(p.session)
-	}
-	if err != nil {
-		return err
-	}
-	r.ahead, r.quiet = false, false
-	r.table.written(nil, r.st.Snapshot()) // that has nothing of what was staged
-	r.turns++
-	r.publish()
+	r.begin(r.beginFlip(p, now), r.takeOver(now))
+	r.begin(r.saveAll(now)) // before it what is staged cannot go
+	r.begin(r.dropStaged(p.session), r.endFlip)
 	return nil
+}
+
+// beginFlip returns a task: a record that says that what is staged is to be taken over.
+func (r *Replica) beginFlip(p *Repair, now time.Time) task {
+	return func() (done bool, err error) {
+		if p.batch.Len() > 0 {
+			r.writeBatch(p.batch, nil)
+		}
+		r.write(Write{SyncTree: true})
+		r.repair = nil
+		p.Local.Close()
+		r.collecting.due = true // for baselines that come with it
+		f := flip{session: p.session, seen: crdt.VersionVector{}, heads: delta.Heads{}}
+		for id, n := range p.target {
+			if n > r.seen[id] {
+				f.seen[id], f.heads[id] = n, p.heads[id]
+			}
+		}
+		for _, t := range p.bases {
+			if !r.seen.Has(t.Dot) {
+				f.tables = append(f.tables, t)
+			}
+		}
+		r.append(logged{lsn: r.log.last + 1, kind: recordFlip, time: now, flip: f})
+		r.write(Write{SyncLog: true})
+		r.flip, r.quiet = &f, true
+		r.raiseTo(&f)
+		return true, nil
+	}
+}
+
+// endFlip lets readers see what was taken over. The tree has nothing any more of what was staged.
+func (r *Replica) endFlip() (done bool, err error) {
+	r.ahead, r.quiet = false, false
+	r.table.written(nil, r.st.Snapshot())
+	r.turns++
+	r.unpublished = true
+	return true, nil
 }
 
 // raiseTo takes a repair's context over.
@@ -333,14 +336,17 @@ func (r *Replica) raiseTo(f *flip) {
 	}
 }
 
-// takeOver does the rest of what the repair that is taken over staged, slice by slice.
-func (r *Replica) takeOver(now time.Time) error {
-	for r.flip != nil {
-		if err := r.takeSlice(now); err != nil {
-			return err
+// takeOver returns a task: the rest of what the repair that is taken over staged, slice by slice.
+func (r *Replica) takeOver(now time.Time) task {
+	return func() (done bool, err error) {
+		if r.flip == nil {
+			return true, nil
 		}
+		if r.late() {
+			return false, r.pace(now)
+		}
+		return false, r.takeSlice(now)
 	}
-	return nil
 }
 
 // takeSlice does one slice of it.
@@ -359,14 +365,12 @@ func (r *Replica) takeSlice(now time.Time) error {
 	if !more {
 		rec.kind, rec.settled = recordLast, g.clears.count == 0
 	}
-	if err := g.log(rec, false); err != nil {
-		return err
-	}
+	g.log(rec)
 	g.take(rec.derived, changed, moves)
 	if r.flip.upTo = upTo; !more {
 		r.flip = nil
 	}
-	return r.keepPace(now)
+	return nil
 }
 
 // replayItems and replayBytes bound the staged changes of one slice.
@@ -468,7 +472,7 @@ func decodeSession(key, record []byte) (session uint64, err error) {
 	return session, nil
 }
 
-// dropStaged removes the staged changes of a session and of those after it.
-func (r *Replica) dropStaged(session uint64) error {
+// dropStaged returns a task: the staged changes of a session and of those after it are removed.
+func (r *Replica) dropStaged(session uint64) task {
 	return r.removeAll(numbered(prefixStage, session), []byte{prefixStage + 1})
 }

@@ -13,7 +13,8 @@ import (
 // loadContext reads the checkpoint, and what it says of the log before it.
 func (r *Replica) loadContext() error {
 	// Who was killed may have left the checkpoint unsynced.
-	if err := r.st.Sync(); err != nil {
+	r.write(Write{SyncTree: true})
+	if err := r.opening.finish(); err != nil {
 		return err
 	}
 	snap := r.st.Snapshot()
@@ -74,7 +75,8 @@ func (r *Replica) replayRecord(rec logged, at store.Position) error {
 		return fmt.Errorf("the log jumps from %d to %d: %w", r.log.last, rec.lsn, store.ErrCorrupt)
 	}
 	r.noteOwn(rec.own)
-	r.log.append(rec, at, r.markEvery())
+	r.log.append(rec)
+	r.log.place(rec.lsn, rec.time, at, rec.next, r.markEvery())
 	r.opening.root, r.opening.settled = rec.root, rec.settled
 	for _, d := range rec.deltas {
 		r.raise(d.Replica, d.Last(), d.Hash())
@@ -101,7 +103,15 @@ func (r *Replica) replayRecord(rec logged, at store.Position) error {
 		return err
 	}
 	r.opening.replayed = true
-	return r.keepPace(rec.time)
+	for r.late() {
+		if err := r.pace(rec.time); err != nil {
+			return err
+		}
+		if err := r.opening.finish(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // redo changes the cells as a record says, and sets what was derived from them then.
@@ -188,11 +198,11 @@ func (r *Replica) redoEra(g *Group, record []byte) error {
 // finishOpen does what opening began or found begun: a repair is taken over to its end, and what was only staged goes.
 // That may be needed again until a checkpoint is behind it.
 func (r *Replica) finishOpen() error {
+	now := r.clock.Last().Wall()
 	flipped := r.flip != nil
-	if flipped {
-		if err := r.takeOver(r.clock.Last().Wall()); err != nil {
-			return err
-		}
+	r.begin(r.takeOver(now))
+	if err := r.opening.finish(); err != nil {
+		return err
 	}
 	snap := r.st.Snapshot()
 	staged := false
@@ -205,11 +215,10 @@ func (r *Replica) finishOpen() error {
 		return err
 	}
 	if r.opening.replayed || flipped {
-		if err := r.save(r.clock.Last().Wall()); err != nil {
-			return err
-		}
+		r.begin(r.saveAll(now))
 	}
-	return r.dropStaged(0)
+	r.begin(r.dropStaged(0))
+	return r.opening.finish()
 }
 
 // checkRoot compares the cells that are there, but for what clears hide that may have been swept, with what the last

@@ -78,6 +78,17 @@ type Config struct {
 	// about a microsecond. Default 5,000.
 	StepWork int
 
+	// Sync has answers wait until the log is synced, and SyncEverySecond has it synced each second. With neither it is
+	// synced when the replica needs that.
+	Sync, SyncEverySecond bool
+	// PushDelay is for how long a write waits for others that go along with it to neighbours.
+	PushDelay time.Duration
+	// MaxClears is how many clears may wait to be swept before writes wait for the sweep. Default 65,536.
+	MaxClears int
+
+	// Spent, unless it is nil, is told how much work each part of a step did, and how much it might: for tests.
+	Spent func(part string, work, limit int)
+
 	indexes      []cellIndex // of a test, kept besides the replica's own
 	derivedBytes int         // of a test: see maxDerived
 }
@@ -105,6 +116,9 @@ func (c Config) withDefaults() Config {
 	if c.IdleTicks == 0 {
 		c.IdleTicks = idleTicks
 	}
+	if c.MaxClears == 0 {
+		c.MaxClears = maxClears
+	}
 	if c.MaxBatch == 0 {
 		c.MaxBatch = store.MaxBatchOps
 	}
@@ -116,9 +130,13 @@ var ErrBusy = errors.New("the replica is sweeping or being repaired: try again")
 
 // Replica is one replica. See the package's contract.
 type Replica struct {
-	st   store.Store // the tree
-	logs store.Log
+	st   Tree
+	logs Log
 	cfg  Config
+
+	writes, spare []Write // that wait to be carried out; and memory for more
+	unpublished   bool    // once they are, views see what is here now
+	tasks         []task  // parts of what is under way
 
 	id     crdt.ReplicaID              // zero until the first write after the store was opened
 	next   crdt.ReplicaID              // that it takes then; zero if that is not drawn
@@ -183,9 +201,10 @@ type Replica struct {
 
 // opening is what matters until the replica is open.
 type opening struct {
-	under    bool // it is under way: nothing is published
-	loaded   bool // the tree of fingerprints is that of the cells
-	replayed bool // records of the log were carried out again
+	under    bool         // it is under way: nothing is published
+	finish   func() error // carries out what waits to be written, and the task that is under way
+	loaded   bool         // the tree of fingerprints is that of the cells
+	replayed bool         // records of the log were carried out again
 	root     antientropy.Fingerprint
 	derived  []*item                 // of records of kind recordDerived whose own record was not seen yet
 	parts    uint64                  // how many such records there were
@@ -197,20 +216,21 @@ type opening struct {
 // build the tree of fingerprints. The replica owns neither, and they must be used by no one else. If what it finds
 // cannot be what was written, Damaged says so, and only Discard may be called. The error wraps wire.ErrFormat if another
 // version of the program wrote it: nothing was changed then.
-func Open(st store.Store, log store.Log, cfg Config) (*Replica, error) {
+func Open(tree store.Store, log store.Log, cfg Config) (*Replica, error) {
 	r := &Replica{
-		st: st, logs: log, cfg: cfg.withDefaults(),
+		st: tree, logs: log, cfg: cfg.withDefaults(),
 		seen: crdt.VersionVector{}, heads: delta.Heads{}, gained: crdt.VersionVector{},
 		log: newIndex(), cache: newCache(), tree: &antientropy.Tree{}, rebuild: newRebuild(),
 		across: map[gossip.NeighbourID]bool{}, based: newBased(),
 		derives: newDerivation(cfg.indexes),
 		opening: opening{under: true, settled: true},
 	}
+	r.opening.finish = func() error { return r.settle(tree, log) }
 	r.resetClears()
-	if err := checkFormat(st, log, &r.derives); err != nil {
+	if err := checkFormat(tree, log, &r.derives); err != nil {
 		return nil, err
 	}
-	r.table = newTable(st)
+	r.table = newTable(tree)
 	steps := []func() error{r.resumeRebuild, r.loadContext, r.loadClears, r.replay, r.loadCells, r.checkRoot, r.finishOpen}
 	for i, step := range steps {
 		if r.damage != nil && i > 3 {
@@ -223,13 +243,36 @@ func Open(st store.Store, log store.Log, cfg Config) (*Replica, error) {
 	}
 	r.ahead, r.opening.under = false, false
 	r.saves, r.ages = time.Time{}, time.Time{} // opening has no clock
+	if err := r.opening.finish(); err != nil {
+		r.Close()
+		return nil, err
+	}
 	r.publish()
 	return r, nil
 }
 
+// settle carries out what waits to be written, and all of the task that is under way.
+func (r *Replica) settle(tree store.Store, log store.Log) error {
+	for {
+		if err := CarryOut(r.writes, tree, log); err != nil {
+			return err
+		}
+		r.written()
+		if len(r.writes) > 0 {
+			continue
+		}
+		if !r.busy() {
+			return nil
+		}
+		if err := r.goOn(); err != nil {
+			return err
+		}
+	}
+}
+
 // checkFormat looks at the first records, before anything is judged or carried out: what another version wrote
 // would look like damage. One that rotted says nothing; who needs it will notice.
-func checkFormat(st store.Store, log store.Log, derives *derivation) error {
+func checkFormat(st Tree, log Log, derives *derivation) error {
 	snap := st.Snapshot()
 	defer snap.Close()
 	var failed error

@@ -26,7 +26,6 @@ const (
 type step struct {
 	began   int // Replica.work at its beginning
 	largest int // the work of its largest transaction
-	forced  int // work for a checkpoint that commits had to do, so that memory and log keep to their bounds
 }
 
 // spend counts work.
@@ -47,10 +46,9 @@ func (r *Replica) Spent() bool { return r.spentSince(r.turn.began) }
 func (r *Replica) spentSince(began int) bool { return r.work-began >= r.cfg.StepWork }
 
 // StepWork returns the work of the step so far, how much of it the largest transaction was, and the budget. A step
-// never goes beyond the budget by more than that. What a commit must do for a checkpoint, because what waits for one is
-// beyond its bounds, comes on top.
+// never goes beyond the budget by more than that.
 func (r *Replica) StepWork() (done, largest, budget int) {
-	return r.work - r.turn.began - r.turn.forced, r.turn.largest, r.cfg.StepWork
+	return r.work - r.turn.began, r.turn.largest, r.cfg.StepWork
 }
 
 // transacted notes a transaction, or something else that cannot be split, that began at a count of work.

@@ -67,7 +67,7 @@ func (s *sweepStep) full() bool { return s.looked >= s.r.cfg.MaxBatch || s.r.spe
 // Sweep removes cells that committed clears hide, and then the clears. It logs nothing: it can be done again. It does no more work than a
 // step may, but for passing over what was deleted there before, and reports whether there is more. Readers see no
 // difference.
-func (r *Replica) Sweep() (more bool, err error) {
+func (r *Replica) sweepSome() (more bool, err error) {
 	if r.Clears() == 0 {
 		return false, nil
 	}
@@ -95,8 +95,8 @@ func (r *Replica) Sweep() (more bool, err error) {
 	}
 	r.account(changed, moves)
 	r.clears = s.clears
-	r.publish()
-	return r.clears.count > 0, r.keepPace(s.g.now)
+	r.publishWritten()
+	return r.clears.count > 0, nil
 }
 
 // sweepOn does what is next, until it is done or the step is full.

@@ -106,7 +106,7 @@ type table struct {
 	bytes int64 // of the items
 }
 
-func newTable(tree store.Store) *table {
+func newTable(tree Tree) *table {
 	return &table{base: newBase(tree.Snapshot()), dirty: btree.NewMap[string, *item](overlayDegree)}
 }
 
@@ -191,12 +191,18 @@ func (r *Replica) moment() *moment {
 
 // publish lets views see the present moment: not while a repair is taken over.
 func (r *Replica) publish() {
+	r.unpublished = false
 	if r.flip != nil || r.quiet || r.opening.under {
 		return
 	}
 	if old := r.published.Swap(r.moment()); old != nil {
 		old.base.release()
 	}
+}
+
+// publishWritten does so once all that waits is written.
+func (r *Replica) publishWritten() {
+	r.unpublished = true
 }
 
 // View returns a view of what is committed. It must be closed. It may be called by any goroutine, and costs nothing
@@ -221,7 +227,7 @@ func (r *Replica) Turns() uint64 { return r.turns }
 
 // present returns a view of all that happened, also of what is not visible to others yet.
 func (r *Replica) present() *View {
-	if r.flip == nil && !r.quiet && !r.opening.under {
+	if r.flip == nil && !r.quiet && !r.opening.under && !r.unpublished {
 		return r.View()
 	}
 	return &View{moment: r.moment()}

@@ -138,6 +138,9 @@ func (tx *Tx) rollback() {
 
 // op checks that the transaction may do one thing more, and gives it its dot.
 func (tx *Tx) op(o delta.Op) (crdt.Dot, error) {
+	if why := tx.g.refusal; why != nil {
+		return crdt.Dot{}, tx.fail(why)
+	}
 	if err := o.Check(); err != nil {
 		return crdt.Dot{}, tx.fail(err)
 	}
