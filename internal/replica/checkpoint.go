@@ -354,7 +354,6 @@ func (r *Replica) pace(now time.Time) error {
 	}
 	if r.cutLog(now); r.tooLong() {
 		r.then(r.saveAll(now))
-		return r.goOn()
 	}
 	return nil
 }

@@ -177,7 +177,7 @@ func TestAHostThatCannotReadItsContextGivesNothingUp(t *testing.T) {
 	}
 	w.connect(0, 1)
 	w.settle2(t, 0, 1)
-	if a.node.discardDue() {
+	if a.node.DiscardDue() {
 		t.Error("it would discard what only it has")
 	}
 }

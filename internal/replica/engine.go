@@ -238,6 +238,9 @@ func (e *Engine) HasLeft() bool {
 // the disk. A Ready says when it has.
 func (e *Engine) Stop() { e.ending.stop, e.ending.id = true, true }
 
+// Checkpoint begins a task: a checkpoint of all that is here, which survives a power failure.
+func (e *Engine) Checkpoint() { e.Replica.begin(e.save(e.wall)) }
+
 // Step does some of what there is to do, in each of its parts no more than a step may. now only ever goes on; wall is what
 // the host's clock shows. An error is final: the engine must be closed. What it wants done is in Ready, and must be
 // carried out and taken back by Advance before anything else is called.
@@ -291,7 +294,7 @@ func (e *Engine) keepTime() {
 		e.sendDigest()
 	}
 	if reached(&d.tick, tickEvery) {
-		e.Tick(e.pull != nil || e.Repairing() || e.busy() || e.damage != nil || e.room != Roomy)
+		e.Tick(e.pull != nil || e.Repairing() || e.Busy() || e.damage != nil || e.room != Roomy)
 		e.cutting = e.room != Full
 	}
 }
@@ -314,10 +317,10 @@ func (e *Engine) sync() {
 func (e *Engine) upkeep() (err error) {
 	e.BeginStep()
 	switch {
+	case e.Busy():
+		err = e.goOn()
 	case e.late():
 		err = e.pace(e.wall)
-	case e.busy():
-		err = e.goOn()
 	case e.cutting:
 		e.cutting, err = e.maintain(e.wall)
 	}
@@ -330,7 +333,7 @@ func (e *Engine) upkeep() (err error) {
 
 // takeTurns does what neighbours sent and clients ask, in turn, until the step is spent or nothing is left, as one group.
 func (e *Engine) takeTurns() error {
-	if e.busy() || e.late() || e.crowded() {
+	if e.Busy() || e.late() || e.crowded() {
 		return nil
 	}
 	e.BeginStep()
@@ -481,7 +484,7 @@ func (e *Engine) end() {
 		e.ending.closed = true
 	case !e.ending.saving:
 		e.ending.saving = true
-		e.Replica.begin(e.save(e.wall))
+		e.Checkpoint()
 	default:
 		e.ending.closed = true
 	}
@@ -514,7 +517,7 @@ func (e *Engine) commit() {
 // after does what follows from a step: it sweeps a little, and acts on what the mesh found.
 func (e *Engine) after() error {
 	e.BeginStep()
-	if !e.busy() && e.maySweep() {
+	if !e.Busy() && e.maySweep() {
 		if err := e.sweep(); err != nil {
 			return err
 		}
@@ -530,7 +533,7 @@ func (e *Engine) after() error {
 		case gossip.Forked:
 			e.alarmed = time.Time{}
 			if e.room != Full { // what of own writes the other side has is stored at once, for Salvage
-				e.Replica.begin(e.save(e.wall))
+				e.Checkpoint()
 			}
 		}
 	}

@@ -55,7 +55,7 @@ func (e *Engine) Suspect(err error) {
 
 // Verified takes the outcome of a check.
 func (e *Engine) Verified(outcome error) {
-	if e.busy() { // what is under way comes to its end
+	if e.Busy() { // what is under way comes to its end
 		e.Replica.begin(func() (done bool, err error) {
 			e.judge(outcome)
 			return true, nil
@@ -97,10 +97,10 @@ func (e *Engine) SetDamaged(why error) {
 	e.Rebase()
 }
 
-// discardDue reports whether what is here must go, because it is damaged, and may: a neighbour, itself whole, has
+// DiscardDue reports whether what is here must go, because it is damaged, and may: a neighbour, itself whole, has
 // all of it but for what this replica's own log has. Then nothing is lost with a Discard. While a fork is known nothing is
 // discarded: an empty replica could not tell the two sides apart.
-func (e *Engine) discardDue() bool {
+func (e *Engine) DiscardDue() bool {
 	if e.damage == nil || len(e.Forks()) > 0 {
 		return false
 	}
@@ -116,14 +116,16 @@ func (e *Engine) discard() {
 		e.must.Merge(known)
 	}
 	e.caughtUp, e.tried = false, nil
+	e.tell(Notice{Kind: Discarding})
 	e.discardAll()
 	e.Replica.begin(func() (done bool, err error) {
 		e.Rebase()
+		e.tell(Notice{Kind: Discarded})
 		return true, nil
 	})
 }
 
-// reliable returns a neighbour because of which the replica may be discarded, and its context. See discardDue.
+// reliable returns a neighbour because of which the replica may be discarded, and its context. See DiscardDue.
 func (e *Engine) reliable() (id gossip.NeighbourID, known crdt.VersionVector) {
 	for _, id := range e.Neighbours() {
 		known := e.Said(id)
@@ -140,10 +142,10 @@ func (e *Engine) CaughtUp() bool { return e.caughtUp }
 // lookAfterData begins or ends a rebuild, and says what people should know.
 func (e *Engine) lookAfterData() {
 	e.nameForks()
-	if e.room == Roomy && !e.busy() && e.discardDue() {
+	if e.room == Roomy && !e.Busy() && e.DiscardDue() {
 		e.discard()
 	}
-	if e.pull == nil && !e.busy() {
+	if e.pull == nil && !e.Busy() {
 		e.catchUp()
 	}
 	e.noticeHelplessness()

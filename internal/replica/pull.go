@@ -69,9 +69,12 @@ func (e *Engine) Take(p *Pull) {
 		return
 	}
 	if p.fetched {
-		if err := e.finishRepair(p); err != nil {
-			e.endPull(p, err)
-		}
+		e.Replica.begin(func() (done bool, err error) {
+			if err := e.finish(p); err != nil {
+				e.endPull(p, err)
+			}
+			return true, nil
+		})
 		return
 	}
 	if e.repaired > 0 { // a repair that was aborted may have gone on to stage something
@@ -109,23 +112,24 @@ func (e *Engine) Fail(p *Pull, err error) {
 	}
 }
 
-// finishRepair begins a task that takes a repair over; neighbours are told, and what they lack is looked up anew. If the
+// finish begins a task that takes a repair over; neighbours are told, and what they lack is looked up anew. If the
 // source has come into quarantine since, the repair ends without effect: what is here would be taken for removed there.
-func (e *Engine) finishRepair(p *Pull) error {
+func (e *Engine) finish(p *Pull) error {
 	if e.Quarantined(p.From) {
 		e.abortRepair(p.repair)
 		return ErrForked
 	}
-	if err := e.takeRepair(p.repair); err != nil {
+	parts, err := e.takeRepair(p.repair)
+	if err != nil {
 		return err
 	}
-	e.Replica.begin(func() (done bool, err error) {
+	e.Replica.then(append(parts, func() (done bool, err error) {
 		e.Rebase()
 		e.dirty, e.ready.Jumped = true, true
 		e.tell(Notice{Kind: Repaired, From: p.From})
 		e.endPull(p, nil)
 		return true, nil
-	})
+	})...)
 	return nil
 }
 
@@ -174,7 +178,7 @@ func (e *Engine) whenSettled(fn func(settled bool)) {
 // settle does what waited for nothing to be swept.
 func (e *Engine) settle() {
 	e.sweeps.hurried = (e.sweeps.hurried || len(e.settling) > 0) && e.Clears() > 0
-	settled := e.Clears() == 0 && !e.busy()
+	settled := e.Clears() == 0 && !e.Busy()
 	all := e.settling
 	e.settling = nil
 	for _, s := range all {

@@ -68,6 +68,8 @@ const (
 	Sound                           // it is as it was written
 	CannotCheck                     // that could not be found out
 	Damaged                         // it is damaged: it will be discarded and rebuilt
+	Discarding                      // it is being discarded
+	Discarded                       // it is
 	Rebuilt                         // it is
 	Helpless                        // no linked neighbour has all but what the log here has: the damage stays
 	Incomplete                      // rebuilding takes what no linked neighbour has
@@ -84,13 +86,13 @@ func (e *Engine) Ready() *Ready {
 	e.handed, e.ready = e.ready, e.handed.emptied()
 	rd.Refusing = e.Refusal()
 	rd.Writes = e.writes
-	rd.Again = len(e.updates)+len(e.arrived) > 0 || e.busy() || e.late() || e.cutting || e.unserved ||
+	rd.Again = len(e.updates)+len(e.arrived) > 0 || e.Busy() || e.late() || e.cutting || e.unserved ||
 		e.maySweep() || e.mayCollect() || e.ending.id || e.ending.stop && !e.ending.closed
 	rd.At = e.due.next()
 	if until := e.sweeps.until; e.Clears() > 0 && until.After(e.now) && until.Before(rd.At) {
 		rd.At = until
 	}
-	rd.Closed = e.ending.closed && !e.busy() && !e.syncing
+	rd.Closed = e.ending.closed && !e.Busy() && !e.syncing
 	return rd
 }
 
@@ -209,21 +211,27 @@ type task func() (done bool, err error)
 // begin has parts of a task done, one after the other, behind those that are under way.
 func (r *Replica) begin(parts ...task) { r.tasks = append(r.tasks, parts...) }
 
-// then has parts done next.
-func (r *Replica) then(parts ...task) { r.tasks = append(parts, r.tasks...) }
+// then has parts done next: before the part that calls it goes on.
+func (r *Replica) then(parts ...task) {
+	if r.inPart {
+		r.nested = append(r.nested, parts...)
+	} else {
+		r.tasks = append(parts, r.tasks...)
+	}
+}
 
 // Busy reports whether a task is under way.
-func (r *Replica) busy() bool { return len(r.tasks) > 0 }
+func (r *Replica) Busy() bool { return len(r.tasks) > 0 }
 
-// work goes on with the task that is under way.
+// goOn goes on with the task that is under way.
 func (r *Replica) goOn() error {
 	part := r.tasks[0]
-	rest := len(r.tasks) - 1
+	r.tasks, r.inPart, r.nested = r.tasks[1:], true, nil
 	done, err := part()
-	if done && err == nil {
-		// What it put before itself comes first.
-		i := len(r.tasks) - 1 - rest
-		r.tasks = append(r.tasks[:i:i], r.tasks[i+1:]...)
+	r.inPart = false
+	if !done {
+		r.nested = append(r.nested, part)
 	}
+	r.tasks = append(r.nested, r.tasks...)
 	return err
 }

@@ -253,25 +253,24 @@ func (r *Replica) reapply(now time.Time, ended func()) {
 			from, more, err = r.reapplySome(now, from, &early)
 			return false, err
 		case early == 0:
-			r.then(r.save(now), r.endRebuild(ended))
+			r.then(r.save(now), r.endRebuild, func() (done bool, err error) {
+				r.rebuilding, r.rebuild = false, newRebuild()
+				r.dropLog()
+				ended()
+				return true, nil
+			})
 		}
 		return true, nil
 	})
 }
 
-// endRebuild returns a task: the mark of the rebuild goes.
-func (r *Replica) endRebuild(ended func()) task {
-	return func() (done bool, err error) {
-		end := &store.Batch{}
-		end.Delete(keyRebuild)
-		r.writeBatch(end, nil)
-		r.write(Write{SyncTree: true, then: func(*Write) {
-			r.rebuilding, r.rebuild = false, newRebuild()
-			r.dropLog()
-			ended()
-		}})
-		return true, nil
-	}
+// endRebuild has the mark of the rebuild removed.
+func (r *Replica) endRebuild() (done bool, err error) {
+	end := &store.Batch{}
+	end.Delete(keyRebuild)
+	r.writeBatch(end, nil)
+	r.write(Write{SyncTree: true})
+	return true, nil
 }
 
 // reapplyClears is how many clears may wait to be swept between two groups of Reapply.
@@ -294,6 +293,8 @@ func (r *Replica) reapplySome(now time.Time, from store.Position, early *int) (
 		}
 		bytes += rec.bytes
 		waits := false
+		work := r.work
+		defer func() { r.transacted(work) }()
 		for _, d := range rec.deltas {
 			var outcome gossip.Outcome
 			if outcome, failed = g.Apply(d); failed != nil {

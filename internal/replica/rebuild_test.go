@@ -51,7 +51,7 @@ func (w *world) healRound(t *testing.T) {
 
 // lookAfter does what a shell does after each step.
 func (w *world) lookAfter(h *host) error {
-	if h.node.discardDue() {
+	if h.node.DiscardDue() {
 		if err := h.node.Discard(); err != nil {
 			return err
 		}

@@ -42,7 +42,7 @@ func (r *Replica) Pin() (*Pinned, error) {
 
 // unsettled reports whether the cells in the store are not those that the context stands for.
 func (r *Replica) unsettled() bool {
-	return r.clears.count > 0 || r.repair != nil || r.flip != nil || r.damage != nil || r.busy()
+	return r.clears.count > 0 || r.repair != nil || r.flip != nil || r.damage != nil || r.Busy()
 }
 
 func (r *Replica) pin() *Pinned {
@@ -276,16 +276,17 @@ func (r *Replica) abortRepair(p *Repair) {
 	r.begin(r.dropStaged(p.session))
 }
 
-// FinishRepair begins a task that takes everything staged over, and the other's context with it.
-func (r *Replica) takeRepair(p *Repair) error {
-	if r.repair != p || r.busy() {
-		return ErrBusy
+// takeRepair returns a task: everything staged is taken over, and the other's context with it.
+func (r *Replica) takeRepair(p *Repair) ([]task, error) {
+	if r.repair != p {
+		return nil, ErrBusy
 	}
 	now := r.wallTime()
-	r.begin(r.beginFlip(p, now), r.takeOver(now))
-	r.begin(r.saveAll(now)) // before it what is staged cannot go
-	r.begin(r.dropStaged(p.session), r.endFlip)
-	return nil
+	return []task{
+		r.beginFlip(p, now), r.takeOver(now),
+		r.saveAll(now), // before it what is staged cannot go
+		r.dropStaged(p.session), r.endFlip,
+	}, nil
 }
 
 // beginFlip returns a task: a record that says that what is staged is to be taken over.
@@ -399,9 +400,11 @@ func (g *Group) takeStaged(session uint64, from, last []byte) (upTo []byte, more
 	var begun []byte // of a change that has more than one piece
 	items, size := 0, 0
 	err = snap.Scan(start, end, func(k, v []byte) bool {
-		if more = len(begun) == 0 && last == nil && (items >= g.r.perBatch() || size >= replayBytes); more {
+		if more = len(begun) == 0 && last == nil && g.fullOfStaged(items, size); more {
 			return false
 		}
+		work := g.r.work
+		defer func() { g.r.transacted(work) }()
 		var piece []byte
 		var left uint64
 		if piece, left, failed = unsealPiece(k, v); failed != nil {
@@ -433,8 +436,14 @@ func (g *Group) takeStaged(session uint64, from, last []byte) (upTo []byte, more
 	return upTo, more, cmp.Or(failed, err)
 }
 
+// fullOfStaged reports whether so many staged changes, of so many bytes, are enough for a slice.
+func (g *Group) fullOfStaged(items, size int) bool {
+	return items >= g.r.perBatch() || size >= replayBytes || items > 0 && g.r.spentSince(g.began)
+}
+
 // change applies a staged change.
 func (g *Group) change(c change) error {
+	g.r.spend(workOp + workOf(len(c.address)))
 	state, err := g.load(c.address)
 	if err != nil {
 		return err

@@ -137,6 +137,8 @@ type Replica struct {
 	writes, spare []Write // that wait to be carried out; and memory for more
 	unpublished   bool    // once they are, views see what is here now
 	tasks         []task  // parts of what is under way
+	nested        []task  // that come before the part goes on that is being called
+	inPart        bool    // one is
 
 	id     crdt.ReplicaID              // zero until the first write after the store was opened
 	next   crdt.ReplicaID              // that it takes then; zero if that is not drawn
@@ -261,7 +263,7 @@ func (r *Replica) settle(tree store.Store, log store.Log) error {
 		if len(r.writes) > 0 {
 			continue
 		}
-		if !r.busy() {
+		if !r.Busy() {
 			return nil
 		}
 		if err := r.goOn(); err != nil {

@@ -80,9 +80,11 @@ func (r *Replica) AbortRepair(p *Repair) error {
 
 // FinishRepair takes a repair over.
 func (r *Replica) FinishRepair(p *Repair) error {
-	if err := r.takeRepair(p); err != nil {
+	parts, err := r.takeRepair(p)
+	if err != nil {
 		return err
 	}
+	r.begin(parts...)
 	return r.carry()
 }
 

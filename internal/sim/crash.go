@@ -82,7 +82,7 @@ func (h *host) losePower() {
 
 // stopped is after the end of the process. It is started again after a while.
 func (h *host) stopped(why error) {
-	if h.node != nil {
+	if h.engine != nil {
 		for _, id := range sortedIDs(h.links) {
 			h.links[id].breaks()
 		}
@@ -90,7 +90,7 @@ func (h *host) stopped(why error) {
 			h.w.after(h.w.delay(), p.failed)
 		}
 	}
-	h.node, h.writes = nil, 0
+	h.engine, h.writes = nil, 0
 	h.volume.dead = true
 	h.epoch++
 	full := h.disk.full && errors.Is(why, errFull)
@@ -181,15 +181,21 @@ func (h *host) close() {
 		return
 	}
 	h.step(func() error {
-		if err := h.work(); err != nil {
-			return err
-		}
-		as := h.node.ID()
-		if err := h.end(); err != nil {
-			return err
-		}
-		if err := h.node.Save(h.wall()); err != nil {
-			return err
+		as := h.engine.ID()
+		h.engine.Stop()
+		for {
+			rd, err := h.round()
+			if err != nil {
+				return err
+			}
+			if rd.Closed {
+				break
+			}
+			if h.endSync != nil {
+				if err := h.endSync(); err != nil {
+					return err
+				}
+			}
 		}
 		h.promised = h.held
 		h.say("closes as %v", as)
@@ -198,25 +204,26 @@ func (h *host) close() {
 	})
 }
 
-// sync has what was committed made durable, beside the loop.
-func (h *host) sync() {
-	wanted := h.dirty && h.w.plan.durability == everySecond
-	if h.syncing || !wanted && !h.node.NeedsSync() {
-		return
-	}
-	h.dirty, h.syncing = false, true
-	sync := h.disk.beginSync(h.node.BeginSync())
+// sync has what was committed made durable, beside the engine.
+func (h *host) sync(of replica.Syncing) {
+	sync := h.disk.beginSync(of)
 	promise := h.held
-	h.later(time.Duration(1+h.w.rng.IntN(200))*time.Millisecond, func() error {
-		h.syncing = false
+	h.endSync = func() error {
+		h.endSync = nil
 		if h.disk.fsyncs {
 			return errFsync
 		}
 		h.disk.endSync(sync)
-		h.node.Synced(sync.of)
+		h.engine.SyncEnded(sync.of)
 		if h.refusing == nil {
 			h.promised = promise
 		}
 		return nil
+	}
+	h.later(time.Duration(1+h.w.rng.IntN(200))*time.Millisecond, func() error {
+		if h.endSync == nil {
+			return nil // it was waited for
+		}
+		return h.endSync()
 	})
 }

@@ -12,10 +12,11 @@ import (
 
 // Errors that a simulated disk returns.
 var (
-	errDied  = errors.New("the process died")
-	errFull  = errors.New("no space left on device")
-	errRead  = errors.New("input/output error")
-	errFsync = errors.New("fsync failed")
+	errDied   = errors.New("the process died")
+	errFull   = errors.New("no space left on device")
+	errScarce = errors.New("little space is left on device")
+	errRead   = errors.New("input/output error")
+	errFsync  = errors.New("fsync failed")
 )
 
 // disk is a host's data directory: a tree and a log. It keeps apart what the process wrote and what would survive a

@@ -180,7 +180,11 @@ func (w *world) mayRot(h *host) bool {
 func (h *host) scarcity(scarce bool) {
 	h.scarce = scarce
 	if h.up() {
-		h.node.Pause(scarce)
+		room := replica.Roomy
+		if scarce {
+			room = replica.Scarce
+		}
+		h.engine.SetRoom(room, errScarce)
 	}
 }
 
@@ -268,7 +272,7 @@ func (h *host) backUp() *disk {
 	if !h.up() || h.w.chance(2) {
 		return backup
 	}
-	_ = h.node.Backup(func(m *replica.Moment) {
+	_ = h.engine.Backup(func(m *replica.Moment) {
 		if m == nil {
 			return
 		}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/crdt"
-	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/replica"
@@ -66,15 +65,14 @@ func (w *world) noteFork(h *host, first crdt.Dot) {
 	h.say("has a fork at %v", first)
 }
 
-// noticeFork takes an alarm about a fork, as package peer does.
-func (h *host) noticeFork(with gossip.NeighbourID) error {
-	for _, f := range h.node.Forks() {
+// noteForks checks an alarm about forks.
+func (h *host) noteForks() {
+	for _, f := range h.engine.Forks() {
 		if !h.w.images[f.Replica] {
-			h.w.fail("%s raises an alarm about a fork of %v with %s, and there was none", h.id, f.Replica, with)
+			h.w.fail("%s raises an alarm about a fork of %v, and there was none", h.id, f.Replica)
 		}
+		h.say("has %v in quarantine", f.There)
 	}
-	h.say("puts %s in quarantine", with)
-	return h.node.Save(h.wall())
 }
 
 // drawID draws the host a replica id: the one in the memory that it was started from, if it was.
@@ -92,7 +90,7 @@ func (w *world) takeImage(h *host) {
 	if !h.up() || h.refusing != nil || w.putBacks == w.plan.putBacks {
 		return
 	}
-	image, id := h.disk.clone(), h.node.ID()
+	image, id := h.disk.clone(), h.engine.ID()
 	w.after(time.Duration(500+w.rng.IntN(4000))*time.Millisecond, func() {
 		if w.calm || h.gone || w.putBacks == w.plan.putBacks || len(w.hosts) == maxHosts {
 			return
@@ -135,15 +133,15 @@ func (h *host) wakeFrom(id crdt.ReplicaID) {
 		return
 	}
 	h.step(func() error {
-		g := h.node.Begin(h.wall())
 		for { // until one is not given up
-			h.node.BeginStep()
-			t, err := h.transact(g, nil)
-			if err != nil {
-				return err
+			u := h.submit(nil)
+			for h.asked > 0 {
+				if _, err := h.round(); err != nil {
+					return err
+				}
 			}
-			if t != nil {
-				return h.commit(g, []*transaction{t})
+			if u.done {
+				return nil
 			}
 		}
 	})
@@ -169,10 +167,10 @@ func (w *world) tellMarkers(d *disk, there map[string]bool) {
 
 // apart returns a replica whose chains differ at two hosts.
 func (w *world) apart(a, b *host) (crdt.ReplicaID, bool) {
-	seen, heads := a.node.Context()
-	other, theirs := b.node.Context()
+	seen, heads := a.engine.Context()
+	other, theirs := b.engine.Context()
 	for id := range w.images {
-		if a.node.ID() == id && other[id] > seen[id] || b.node.ID() == id && seen[id] > other[id] {
+		if a.engine.ID() == id && other[id] > seen[id] || b.engine.ID() == id && seen[id] > other[id] {
 			return id, true // dots that the one whose they are never issued
 		}
 		if seen[id] == 0 || other[id] == 0 || w.follows(heads[id], theirs[id]) ||
@@ -231,11 +229,11 @@ func (w *world) checkForks() {
 		for _, o := range w.members() {
 			id, forked := w.apart(h, o)
 			apart = apart || forked
-			if forked && h.links[o.id] != nil && o.links[h.id] != nil && !h.node.Quarantined(o.id) {
+			if forked && h.links[o.id] != nil && o.links[h.id] != nil && !h.engine.Quarantined(o.id) {
 				w.fail("%s and %s have two chains of %v, and the first does not say so", h.id, o.id, id)
 			}
 		}
-		alarmed = alarmed || len(h.node.Forks()) > 0
+		alarmed = alarmed || len(h.engine.Forks()) > 0
 		w.checkOwnMarkers(h)
 	}
 	if apart && !alarmed {
@@ -256,7 +254,7 @@ func (w *world) checkOwnMarkers(h *host) {
 
 // checkLedger checks that each transaction was counted once.
 func (w *world) checkLedger(h *host, markers int) {
-	v := h.node.View()
+	v := h.engine.View()
 	defer v.Close()
 	f := replica.Fields(v)
 	if counted := f.Counter(ledgerKey).Get(); f.Err() != nil || int(counted) != markers {

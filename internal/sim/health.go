@@ -6,21 +6,57 @@ import (
 
 	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/crdt"
-	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/internal/replica"
 	"github.com/peerd/peerd/store"
 )
 
-// What package peer does about damage and rebuilds, as the node decides (peer/health.go), with
-// events in place of goroutines.
-
-// suspectDamage checks the cells, after a neighbour with the same context was found to have others.
-func (h *host) suspectDamage(from gossip.NeighbourID) {
-	h.say("has the context of %s and other cells", from)
-	if !h.w.rotten {
-		h.w.fail("%s and %s have one context and different cells", h.id, from)
+// noteNews holds what an engine says against what happened to its host.
+func (h *host) noteNews(rd *replica.Ready) {
+	for _, n := range rd.Notices {
+		switch n.Kind {
+		case replica.Mismatch:
+			h.say("has the context of %s and other cells", n.From)
+			if !h.w.rotten {
+				h.w.fail("%s and %s have one context and different cells", h.id, n.From)
+			}
+		case replica.Damaged:
+			h.say("is damaged: %v", n.Err)
+			if !h.disk.rotten {
+				h.w.fail("%s is damaged, and nothing damaged it: %v", h.id, n.Err)
+			}
+		case replica.Discarded:
+			h.disk.rotten = false
+			h.held = crdt.VersionVector{}
+		case replica.Rebuilt:
+			h.say("has applied its own log again")
+			h.w.totals.Rebuilds++
+			h.noteRebuilt()
+		case replica.Forked:
+			h.noteForks()
+		case replica.CannotCollect:
+			h.noteUncollected(n.Err)
+		}
 	}
-	h.verify(replica.VerifyEvery)
+}
+
+// noteDiscard takes note that the host discards what it holds.
+func (h *host) noteDiscard() {
+	h.say("discards its cells, damage: %v", h.engine.Damaged())
+	if h.aside == nil || len(h.held) > 0 {
+		h.aside = h.held
+	}
+	h.promised = crdt.VersionVector{}
+	h.writes = 0
+}
+
+// noteUncollected holds against the host that it could not collect what counters left.
+func (h *host) noteUncollected(err error) {
+	switch {
+	case errors.Is(err, store.ErrCorrupt) && h.disk.rotten:
+	case errors.Is(err, errRead):
+	default:
+		h.broken = err
+	}
 }
 
 // suspectRead checks the cells after a read found a record that is not what was written.
@@ -31,64 +67,17 @@ func (h *host) suspectRead(err error) {
 	if !h.w.rotten {
 		h.w.fail("%s is damaged, and nothing damaged it: %v", h.id, err)
 	}
-	h.verify(replica.ProofEvery)
+	h.engine.Suspect(err)
+	h.wake()
 }
 
-// verify reads all cells and rebuilds the replica if they are not what the tree says.
-func (h *host) verify(every time.Duration) {
-	pinned := h.node.Suspect(h.now(), every)
-	if pinned == nil {
-		return
-	}
+// verify reads all cells.
+func (h *host) verify(pinned *replica.Pinned) {
 	h.later(time.Duration(h.w.rng.IntN(500))*time.Millisecond, func() error {
 		err := pinned.Verify(func() bool { return false })
 		pinned.Close()
 		h.say("checks its cells: %v", err)
-		if h.node.Judge(h.now(), err) {
-			if !h.disk.rotten {
-				h.w.fail("%s is damaged, and nothing damaged it: %v", h.id, err)
-			}
-			h.refusing = errRebuilding
-		}
+		h.engine.Verified(err)
 		return nil
 	})
-}
-
-// now is the time that only goes on.
-func (h *host) now() time.Time { return time.Unix(0, 0).Add(h.w.now) }
-
-// lookAfterItself does what a step may have made possible: begin or end a rebuild.
-func (h *host) lookAfterItself() error {
-	if !h.scarce && h.node.DiscardDue() {
-		if err := h.beginRebuild(); err != nil {
-			return err
-		}
-	}
-	if h.repairing {
-		return nil
-	}
-	done, err := h.node.CatchUp(h.wall(), !h.scarce)
-	if err != nil || !done {
-		return err
-	}
-	h.say("has applied its own log again")
-	h.refusing = nil
-	h.w.totals.Rebuilds++
-	h.noteRebuilt()
-	return nil
-}
-
-// beginRebuild discards what is here.
-func (h *host) beginRebuild() error {
-	h.say("discards its cells, damage: %v", h.node.Damaged())
-	h.refusing = errRebuilding
-	if h.aside == nil || len(h.held) > 0 {
-		h.aside = h.held
-	}
-	h.promised = crdt.VersionVector{}
-	h.writes = 0
-	err := h.node.Discard()
-	h.disk.rotten = err != nil
-	h.held = crdt.VersionVector{}
-	return err
 }

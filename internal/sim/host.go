@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -12,18 +13,18 @@ import (
 	"github.com/peerd/peerd/store"
 )
 
-// Intervals and limits of the shell around the core, as in package peer.
+// linkEvery is how often missing links are looked for.
+const linkEvery = time.Second
+
+// Limits that are lower than those of real hosts, so that worlds come to them.
 const (
-	tickEvery   = 100 * time.Millisecond
-	digestEvery = time.Second
-	syncEvery   = time.Second
-	linkEvery   = time.Second
-	maxClears   = 64
-	maxSources  = 2
+	maxClears  = 64
+	maxSources = 2  // repairs that a host serves at once
+	maxAsked   = 64 // transactions that wait
 )
 
-// host is a machine with a peer's process on it: what package peer does with goroutines, streams
-// and Badger around the core, a host does with events.
+// host is a machine with a peer's process on it: it carries out what the engine wants done, as package peer does with
+// goroutines, streams and Badger, with events.
 type host struct {
 	w     *world
 	i     int
@@ -32,11 +33,12 @@ type host struct {
 	clock wallClock
 
 	// The process.
-	node   *replica.Node // nil while it is down
+	engine *replica.Engine // nil while it is down
 	volume *volume
-	epoch  int // how often it was started
-	inbox  []job
+	epoch  int            // how often it was started
+	asked  int            // transactions that wait
 	due    bool           // an event to work is planned
+	alarm  time.Duration  // when the engine is to be looked at next, which is planned; zero if that is not
 	paused time.Duration  // until when it stands still
 	slow   bool           // its disk is
 	scarce bool           // and this is room on it
@@ -45,32 +47,25 @@ type host struct {
 	memory crdt.ReplicaID // the id in the image of memory that it was started from; zero without one
 	writes crdt.ReplicaID // the id as which this process writes; zero if it has drawn none
 	absent bool           // from the network, for a while
+	broken error          // why it stops
 
 	links   map[gossip.NeighbourID]*end
 	dialing map[gossip.NeighbourID]bool
+	frames  map[*replica.Frame]*end // that the engine has, and their links
 
-	refusing  error // why nothing may be read or written now
-	repairing bool
-	sources   int
-	serves    []*pull // that have this host as their source
-	dirty     bool
-	syncing   bool
-	// maintained says that the log keeps to its bound from now on.
-	maintained bool
+	refusing error // why nothing may be read or written now
+	pulls    map[*replica.Pull]*pull
+	sources  int
+	serves   []*pull      // that have this host as their source
+	endSync  func() error // of a sync under way
 
 	// What the checks know of it.
 	promised crdt.VersionVector // what it must hold after a crash
 	held     crdt.VersionVector // what it held last
 	aside    crdt.VersionVector // what it held before it discarded its cells
 	checked  string             // the state that was checked last, where each is
-}
-
-// job is one thing for the host's commit loop to do: one field is set.
-type job struct {
-	update []mutation
-	frame  []byte
-	begun  bool // a part of the frame was received
-	from   *end // of the frame
+	logWas   int64              // how large the log was when it kept to its bound last
+	logSlack int64              // bytes appended since the log kept to its bound; negative before it did
 }
 
 func newHost(w *world, i int, d *disk) *host {
@@ -94,8 +89,11 @@ func (h *host) wall() time.Time {
 	return t
 }
 
+// now is the time that only goes on.
+func (h *host) now() time.Time { return time.Unix(0, 0).Add(h.w.now) }
+
 // up reports whether the process runs.
-func (h *host) up() bool { return h.node != nil }
+func (h *host) up() bool { return h.engine != nil }
 
 // start starts the process. It may fail, and is then tried again later.
 func (h *host) start() {
@@ -104,67 +102,42 @@ func (h *host) start() {
 	}
 	h.epoch++
 	h.volume = &volume{d: h.disk}
+	p := &h.w.plan
 	r, err := replica.Open(h.volume, h.volume.journal(), replica.Config{
 		NewID:       h.drawID,
-		MaxLogBytes: h.w.plan.maxLog, MaxLogAge: h.w.plan.maxLogAge, MaxBatch: h.w.plan.maxBatch,
-		MaxDirty: h.w.plan.maxDirty,
-		StepWork: h.w.plan.stepWork, MaxListed: h.w.plan.maxListed, IdleTicks: h.w.plan.idleTicks,
+		MaxLogBytes: p.maxLog, MaxLogAge: p.maxLogAge, MaxBatch: p.maxBatch, MaxDirty: p.maxDirty,
+		StepWork: p.stepWork, MaxListed: p.maxListed, IdleTicks: p.idleTicks, MaxClears: maxClears,
+		Sync: p.durability == always, SyncEverySecond: p.durability == everySecond,
+		Spent: h.checkStep,
 	})
 	if err != nil {
 		h.say("does not open: %v", err)
 		h.stopped(err)
 		return
 	}
-	h.node = replica.NewNode(r)
-	h.inbox, h.due = nil, false
+	h.engine = replica.NewEngine(r, h.w.rng, h.now())
+	h.due, h.alarm, h.asked, h.broken, h.endSync = false, 0, 0, nil, nil
 	h.links, h.dialing = map[gossip.NeighbourID]*end{}, map[gossip.NeighbourID]bool{}
-	h.refusing, h.repairing, h.maintained = nil, false, false
-	h.sources, h.serves, h.dirty, h.syncing = 0, nil, false, false
-	seen, _ := h.node.Context()
-	if why := r.Damaged(); why != nil || r.Rebuilding() {
-		h.refusing = errRebuilding
-	}
+	h.frames, h.pulls = map[*replica.Frame]*end{}, map[*replica.Pull]*pull{}
+	h.sources, h.serves, h.logSlack = 0, nil, -1
+	h.refusing = h.engine.Refusal()
+	seen, _ := h.engine.Context()
 	h.say("starts as %v with %v, damage: %v", r.ID(), seen, r.Damaged())
-	h.node.Pause(h.scarce)
+	h.scarcity(h.scarce)
 	h.checkOpened()
-	h.every(tickEvery, func() error {
-		h.node.Tick(h.repairing || h.node.Repairing() || h.node.Damaged() != nil || h.scarce)
-		return h.maintain()
-	})
-	h.every(digestEvery, func() error { h.node.SendDigest(h.w.rng); return nil })
-	h.every(syncEvery, func() error { h.sync(); return nil })
 	h.every(linkEvery, func() error { h.keepLinks(); return nil })
 	h.later(0, func() error { h.keepLinks(); return nil })
+	h.wake()
 }
 
-// maintain does a step of what the log needs, and plans the next one if there is more.
-func (h *host) maintain() error {
-	h.node.BeginStep()
-	more, err := h.node.Maintain(h.wall())
-	h.checkStep("cutting the log")
-	switch {
-	case err != nil:
-	case more:
-		h.later(0, h.maintain)
-	default:
-		h.maintained = true
-		h.checkLogSize()
-	}
-	return err
-}
-
-// checkStep checks that a step of the commit loop ended when its budget was spent.
-func (h *host) checkStep(what string) {
-	if done, largest, budget := h.node.StepWork(); done > budget+largest {
-		h.w.fail("%s did %d units of work in one step of %s (limit %d, and %d for the largest transaction)",
-			h.id, done, what, budget, largest)
+// checkStep checks that a part of a step ended when its budget was spent.
+func (h *host) checkStep(part string, work, limit int) {
+	if work > limit {
+		h.w.fail("%s did %d units of work in one step of %s (limit %d)", h.id, work, part, limit)
 	}
 }
 
-var errRebuilding = errors.New("rebuilding")
-
-// later does something in this life of the process, after it is no longer paused. What follows
-// from any step of the commit loop follows from it.
+// later does something in this life of the process, after it is no longer paused, and lets the engine act on it.
 func (h *host) later(d time.Duration, fn func() error) {
 	epoch := h.epoch
 	h.w.after(d, func() {
@@ -190,17 +163,17 @@ func (h *host) every(d time.Duration, fn func() error) {
 	})
 }
 
-// step does something on the commit loop and what follows from it.
+// step does something at the process, which ends it if it fails.
 func (h *host) step(fn func() error) {
-	err := fn()
-	if err == nil && h.up() {
-		err = h.after()
-	}
-	if err != nil {
+	if err := fn(); err != nil {
 		h.fails(err)
 		return
 	}
-	if h.w.plan.checkAll && h.up() {
+	if !h.up() {
+		return
+	}
+	h.wake()
+	if h.w.plan.checkAll {
 		if state := h.state(); state != h.checked {
 			h.checked = state
 			h.check()
@@ -210,17 +183,11 @@ func (h *host) step(fn func() error) {
 
 // state names the context, the cells and the log.
 func (h *host) state() string {
-	context, root, _ := h.node.Digest()
-	return fmt.Sprint(context, root, h.node.LogEnd())
+	context, root, _ := h.engine.Digest()
+	return fmt.Sprint(context, root, h.engine.LogEnd())
 }
 
-// put gives the commit loop a job.
-func (h *host) put(j job) {
-	h.inbox = append(h.inbox, j)
-	h.wake()
-}
-
-// wake has the commit loop look at what waits. While its disk is slow, that takes longer.
+// wake has the engine take a step soon. While its disk is slow, that takes longer.
 func (h *host) wake() {
 	if h.due {
 		return
@@ -230,248 +197,180 @@ func (h *host) wake() {
 	if h.slow {
 		delay += time.Duration(h.w.rng.IntN(800)) * time.Millisecond
 	}
-	h.later(delay, func() error {
-		h.due = false
-		return h.work()
-	})
+	epoch := h.epoch
+	h.w.after(delay, func() { h.runs(epoch) })
 }
 
-// ask asks the host for a transaction, if it is there to be asked.
-func (h *host) ask(muts []mutation) {
-	if h.up() && len(h.inbox) < 64 {
-		h.put(job{update: muts})
-	}
-}
-
-// work does what waits as one commit group, until the step is spent: the rest waits for the next one.
-func (h *host) work() error {
-	var asked []*transaction
-	var handled []*end
-	h.node.BeginStep()
-	g := h.node.Begin(h.wall())
-	if err := h.collect(g); err != nil {
-		g.Discard()
-		return err
-	}
-	for len(h.inbox) > 0 && !h.node.Spent() && !g.Full() {
-		j := h.inbox[0]
-		if j.frame != nil {
-			h.inbox[0].begun = true
-			if err := h.receive(g, j); err != nil {
-				return err
-			}
-			if h.holds(j) {
-				break
-			}
-			handled = append(handled, j.from)
-		}
-		h.inbox = h.inbox[1:]
-		if j.update != nil {
-			t, err := h.transact(g, j.update)
-			if err != nil {
-				return err
-			}
-			if t != nil {
-				asked = append(asked, t)
-			}
-		}
-	}
-	if err := h.commit(g, asked); err != nil {
-		return err
-	}
-	for _, from := range handled {
-		from.handled()
-	}
-	if len(h.inbox) > 0 {
-		h.wake()
-	}
-	return nil
-}
-
-// holds reports whether a frame was received in part: the group is full.
-func (h *host) holds(j job) bool {
-	id := j.from.peer.host.id
-	return h.links[id] == j.from && h.node.Unfinished(id)
-}
-
-// transact runs a client's transaction in a group.
-func (h *host) transact(g *replica.Group, muts []mutation) (*transaction, error) {
-	if h.refusing != nil || h.scarce {
-		return nil, nil
-	}
-	t := &transaction{host: h}
-	if h.w.plan.forks {
-		muts = append(muts, h.w.mark(t)...)
-	}
-	giveUp := !h.w.calm && h.w.chance(12)
-	err := g.Update(func(tx *replica.Tx) error {
-		seen, _ := h.node.Context()
-		t.saw = h.w.hist.dense(seen)
-		t.first = crdt.Dot{Replica: tx.Replica(), Counter: seen[tx.Replica()] + 1}
-		t.time = tx.Time()
-		for _, m := range muts {
-			err := m.do(replica.Fields(tx))
-			if errors.Is(err, crdt.ErrNotInteger) || errors.Is(err, crdt.ErrOverflow) {
-				continue
-			}
-			if err != nil {
-				return fmt.Errorf("%s: %w", m.what, err)
-			}
-			t.muts = append(t.muts, m)
-		}
-		if giveUp {
-			return errGaveUp
-		}
-		return nil
-	})
+// runs has the engine take a step, unless the process has ended or stands still.
+func (h *host) runs(epoch int) {
 	switch {
-	case errors.Is(err, errGaveUp), errors.Is(err, delta.ErrTooLarge):
-		return nil, nil
-	case errors.Is(err, store.ErrCorrupt) && h.disk.rotten:
-		h.verify(replica.ProofEvery)
-		return nil, nil
-	case errors.Is(err, errRead):
-		return nil, nil // the client is told
+	case h.epoch != epoch || !h.up():
+		return
+	case h.paused > h.w.now:
+		h.w.after(h.paused-h.w.now, func() { h.runs(epoch) })
+		return
+	}
+	h.due = false
+	rd, err := h.round()
+	switch {
 	case err != nil:
+		h.fails(err)
+	case !h.up():
+	case rd.Again:
+		h.wake()
+	default:
+		h.wakeAt(rd.At)
+	}
+}
+
+// wakeAt has the engine take a step at a time.
+func (h *host) wakeAt(t time.Time) {
+	at := t.Sub(time.Unix(0, 0))
+	if h.alarm > h.w.now && h.alarm <= at {
+		return
+	}
+	h.alarm = at
+	epoch := h.epoch
+	h.w.at(at, func() {
+		if h.epoch == epoch && h.up() && h.alarm == at {
+			h.alarm = 0
+			h.wake()
+		}
+	})
+}
+
+// round has the engine take a step, and does what it wants done.
+func (h *host) round() (*replica.Ready, error) {
+	apart, before := h.onlyApart(), ""
+	if apart {
+		before = h.state()
+	}
+	err := h.engine.Step(h.now(), h.wall())
+	if err = cmp.Or(err, h.broken); err != nil {
 		return nil, err
 	}
-	seen, _ := h.node.Context()
-	if t.last = seen[t.first.Replica]; t.last < t.first.Counter {
-		return nil, nil // nothing was there to be changed
+	if apart && h.state() != before {
+		h.w.fail("%s took something from hosts in quarantine", h.id)
 	}
-	h.checkTime(t)
-	t.disk = h.disk
-	h.w.hist.add(t)
-	if h.w.trace != nil {
-		for _, m := range t.muts {
-			h.say("transaction %d %v: %s", t.id, t.first, m.what)
+	rd := h.engine.Ready()
+	if rd.Refusing != nil {
+		h.refusing = rd.Refusing
+	}
+	for _, n := range rd.Notices {
+		if n.Kind == replica.Discarding {
+			h.noteDiscard()
 		}
 	}
-	return t, nil
+	if err := replica.CarryOut(rd.Writes, h.volume, h.volume.journal()); err != nil {
+		return nil, err
+	}
+	h.noteWritten(rd.Writes)
+	h.engine.Advance()
+	h.refusing = rd.Refusing
+	return rd, h.act(rd)
 }
 
-// receive takes a neighbour's frame into a group.
-func (h *host) receive(g *replica.Group, j job) error {
-	if h.links[j.from.peer.host.id] != j.from {
-		return nil // the link was replaced
-	}
-	var err error
-	apart, before := h.node.Quarantined(j.from.peer.host.id), h.state()
-	if id := j.from.peer.host.id; j.begun {
-		err = h.node.Resume(g, id)
-	} else {
-		err = h.node.Receive(g, id, j.frame)
-	}
-	if apart && h.state() != before {
-		h.w.fail("%s took something from %s, which is in quarantine", h.id, j.from.peer.host.id)
-	}
-	if errors.Is(err, gossip.ErrFrame) && h.w.plan.unordered {
-		j.from.breaks()
-		return nil
-	}
-	if errors.Is(err, gossip.ErrFrame) {
-		h.w.fail("%s got a bad frame from %s: %v", h.id, j.from.peer.host.id, err)
-	}
-	return err
-}
-
-// commit commits a group and acknowledges what was asked for.
-func (h *host) commit(g *replica.Group, asked []*transaction) error {
-	h.checkStep("jobs")
-	done, err := g.Commit(h.w.plan.durability == always)
-	if err != nil {
+// act does what a Ready wants done once its writes are.
+func (h *host) act(rd *replica.Ready) error {
+	h.noteNews(rd)
+	if err := h.noteCommitted(rd.Committed); err != nil {
 		return err
 	}
-	if len(done.Deltas) == 0 {
+	for _, u := range rd.Answers {
+		u.(*update).answer()
+	}
+	for _, f := range rd.Handled {
+		h.handled(f)
+	}
+	for _, f := range rd.Frames {
+		if h.engine.Quarantined(f.To) && !inQuarantine[f.Data[0]] {
+			h.w.fail("%s sends a frame of kind %d to %s, which is in quarantine", h.id, f.Data[0], f.To)
+		}
+		h.links[f.To].send(f.Data)
+	}
+	if rd.Sync != nil {
+		h.sync(*rd.Sync)
+	}
+	for _, p := range rd.Pulls {
+		h.goOn(p)
+	}
+	if rd.Verify != nil {
+		h.verify(rd.Verify)
+	}
+	h.checkLogSize()
+	if len(rd.Committed) > 0 && h.w.chance(h.w.plan.checkEvery) {
+		h.check()
+	}
+	return h.broken
+}
+
+// onlyApart reports whether all that waits here came from hosts in quarantine: it must change nothing.
+func (h *host) onlyApart() bool {
+	if len(h.frames) == 0 || h.asked > 0 || h.engine.Busy() || h.engine.Collects() || h.engine.Clears() > 0 {
+		return false
+	}
+	for f := range h.frames {
+		if !h.engine.Quarantined(f.From) {
+			return false
+		}
+	}
+	return true
+}
+
+// handled takes a frame back that the engine is done with.
+func (h *host) handled(f *replica.Frame) {
+	from := h.frames[f]
+	delete(h.frames, f)
+	switch {
+	case from == nil || *from.broken:
+	case errors.Is(f.Err, gossip.ErrFrame) && h.w.plan.unordered:
+		from.breaks()
+	case errors.Is(f.Err, gossip.ErrFrame):
+		h.w.fail("%s got a bad frame from %s: %v", h.id, f.From, f.Err)
+	}
+	if from != nil {
+		from.handled()
+	}
+}
+
+// noteWritten counts what the log grew by.
+func (h *host) noteWritten(writes []replica.Write) {
+	for _, w := range writes {
+		if h.logSlack >= 0 && w.Record != nil {
+			h.logSlack += int64(len(w.Record)) + store.RecordFrame
+		}
+	}
+}
+
+// noteCommitted takes note of deltas that became visible.
+func (h *host) noteCommitted(deltas []*delta.Delta) error {
+	if len(deltas) == 0 {
 		return nil
 	}
-	h.dirty = true
-	h.checkLogSize()
-	for _, d := range done.Deltas {
+	for _, d := range deltas {
 		if h.w.hist.committed(d) {
 			h.w.noteFork(h, d.Dot(0))
 		}
+		if d.Ops[len(d.Ops)-1].Kind == delta.OpEnd {
+			h.w.ended[d.Replica] = d.Last()
+		}
 		h.noteBases(d)
 	}
-	h.say("commits %d deltas", len(done.Deltas))
+	h.say("commits %d deltas", len(deltas))
 	h.noteContext()
 	if h.w.plan.durability == always {
 		h.promised = h.held
 	}
-	for _, t := range asked {
-		t.acked = true
-		h.w.totals.Operations++
-	}
-	if len(asked) > 0 {
-		h.checkKey(asked[0].muts[0])
-	}
-	if h.w.chance(h.w.plan.checkEvery) {
-		h.check()
-	}
 	return nil
 }
 
-// after does what follows from a step.
-func (h *host) after() error {
-	for h.node.Clears() > 0 && !h.rests() {
-		h.node.BeginStep()
-		if _, err := h.node.Sweep(); err != nil {
-			return err
-		}
-		h.checkStep("the sweep")
-		if h.node.Clears() <= maxClears {
-			break
-		}
+// noteBases counts what the host itself says of bases.
+func (h *host) noteBases(d *delta.Delta) {
+	if d.Replica != h.writes {
+		return
 	}
-	if h.node.Clears() > 0 || h.mayCollect() {
-		h.wake()
+	for _, t := range d.Tables() {
+		h.w.totals.Bases += len(t.Bases)
+		h.say("says bases %v: %v", t.Dot, t.Bases)
 	}
-	for _, e := range h.node.Events() {
-		switch e.Kind {
-		case gossip.Behind:
-			h.startRepair(e.From)
-		case gossip.Damaged:
-			h.suspectDamage(e.From)
-		case gossip.Forked:
-			if err := h.noticeFork(e.From); err != nil {
-				return err
-			}
-		}
-	}
-	if err := h.lookAfterItself(); err != nil {
-		return err
-	}
-	return h.serve()
-}
-
-// rests draws whether the next sweep is put off, in a world where that happens.
-func (h *host) rests() bool {
-	return h.w.plan.restful && !h.node.Sweeping() && h.node.Clears() <= maxClears && !h.w.chance(4)
-}
-
-// serve fills the links that have room, until the step is spent.
-func (h *host) serve() error {
-	h.node.BeginStep()
-	defer h.checkStep("serving links")
-	for _, id := range sortedIDs(h.links) {
-		for e := h.links[id]; e.hasRoom(); {
-			if h.node.Spent() {
-				h.wake()
-				return nil
-			}
-			data, err := h.node.Next(id)
-			if err != nil {
-				return err
-			}
-			if data != nil {
-				if h.node.Quarantined(id) && !inQuarantine[data[0]] {
-					h.w.fail("%s sends a frame of kind %d to %s, which is in quarantine", h.id, data[0], id)
-				}
-				e.send(data)
-			} else if !h.node.Seeking(id) {
-				break
-			}
-		}
-	}
-	return nil
 }

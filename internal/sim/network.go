@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/replica"
 )
 
 // The network carries packets, which it loses, delays, swaps and doubles. Hosts talk over streams,
@@ -144,7 +145,7 @@ func (e *end) attach() {
 		}
 		h.links[other] = e
 		e.attached = true
-		h.node.Connect(other)
+		h.engine.Connect(other, h.w.plan.inFlight)
 		e.peer.move()
 		return nil
 	})
@@ -159,7 +160,7 @@ func (e *end) detach() {
 	h.later(0, func() error {
 		if other := e.peer.host.id; h.links[other] == e {
 			delete(h.links, other)
-			h.node.Disconnect(other)
+			h.engine.Disconnect(other)
 		}
 		return nil
 	})
@@ -181,9 +182,14 @@ func (e *end) breaks() {
 	}
 }
 
-// hasRoom reports whether the stream takes another frame.
-func (e *end) hasRoom() bool {
-	return !*e.broken && e.attached && len(e.queue) < e.host.w.plan.inFlight
+// hasRoom tells the host how many more frames the stream takes.
+func (e *end) hasRoom() {
+	h := e.host
+	if h.epoch != e.epoch || !h.up() || h.links[e.peer.host.id] != e || *e.broken {
+		return
+	}
+	h.engine.Takes(e.peer.host.id, max(h.w.plan.inFlight-len(e.queue), 0))
+	h.wake()
 }
 
 // send puts a frame on its way.
@@ -235,7 +241,15 @@ func (e *end) arrive(pause time.Duration) {
 	}
 	w.totals.Messages++
 	to.waiting++
-	to.host.put(job{frame: p.data, from: to})
+	e.hasRoom()
+	f := &replica.Frame{From: e.host.id, Data: p.data}
+	to.host.frames[f] = to
+	if to.host.links[e.host.id] == to {
+		to.host.engine.Receive(f)
+		to.host.wake()
+	} else {
+		to.host.handled(f) // the link was replaced
+	}
 }
 
 // disorder takes some frame on the way, and may leave it there to arrive again.

@@ -6,38 +6,70 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/antientropy"
-	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/internal/replica"
+	"github.com/peerd/peerd/store"
 )
 
 // pullTimeout ends a repair whose other side is silent.
 const pullTimeout = 60 * time.Second
 
-// pull is a repair of one host from another, over a stream of its own.
+// pull carries a repair of one host from another, over a stream of its own.
 type pull struct {
+	*replica.Pull
 	w                 *world
 	to, from          *host
 	toEpoch, frmEpoch int
-	gathering         *antientropy.Gathering
-	puller            *antientropy.Puller
-	repair            *replica.Repair
 	pinned            *replica.Pinned // at the source
 	asked             int
 	over              bool
 }
 
-// startRepair begins to repair the host from a neighbour whose log does not reach what is missing
-// here.
-func (h *host) startRepair(from gossip.NeighbourID) {
-	source := h.linked(from)
-	if h.repairing || source == nil {
+// goOn begins a repair, carries it on after the engine was asked, or takes note of its end.
+func (h *host) goOn(of *replica.Pull) {
+	p := h.pulls[of]
+	switch {
+	case of.Over:
+		delete(h.pulls, of)
+		h.noteRepair(of)
+		if p != nil {
+			p.end()
+		}
+	case p != nil:
+		p.takes(p.Resume(h.stage))
+	default:
+		source := h.linked(of.From)
+		if source == nil {
+			h.engine.Fail(of, errStream)
+			h.wake()
+			return
+		}
+		h.say("repairs from %s", of.From)
+		p := &pull{Pull: of, w: h.w, to: h, from: source, toEpoch: h.epoch, frmEpoch: source.epoch}
+		h.pulls[of] = p
+		p.ask(of.Start())
+	}
+}
+
+// stage writes what a repair found to the tree.
+func (h *host) stage(b *store.Batch) error { return h.volume.Commit(b, false) }
+
+// noteRepair takes note of how a repair ended.
+func (h *host) noteRepair(p *replica.Pull) {
+	if p.Err == nil {
+		h.w.totals.Repairs++
+		h.noteContext()
+		h.say("is repaired from %s: %d added, %d removed", p.From, p.Result.Added, p.Result.Removed)
 		return
 	}
-	h.repairing = true
-	h.say("repairs from %s", from)
-	p := &pull{w: h.w, to: h, from: source, toEpoch: h.epoch, frmEpoch: source.epoch}
-	p.gathering = antientropy.Gather(h.node.Vector())
-	p.ask(p.gathering.Start())
+	h.say("is not repaired from %s: %v", p.From, p.Err)
+	bad := errors.Is(p.Err, antientropy.ErrBadSource) || errors.Is(p.Err, antientropy.ErrDiverged)
+	if bad && !h.w.rotten {
+		h.w.fail("%s repairs from %s: %v", h.id, p.From, p.Err)
+	}
+	damaged := errors.Is(p.Err, store.ErrCorrupt) || errors.Is(p.Err, antientropy.ErrDamaged)
+	if damaged && !h.w.rotten {
+		h.w.fail("%s is damaged, and nothing damaged it: %v", h.id, p.Err)
+	}
 }
 
 // ask sends a request to the source.
@@ -56,14 +88,7 @@ func (p *pull) ask(q antientropy.Request) {
 			return
 		}
 		p.from.later(0, func() error {
-			resp, err := p.serve(data)
-			if err != nil {
-				p.from.say("does not serve %s: %v", p.to.id, err)
-				p.from.suspectRead(err)
-				p.w.after(p.w.delay(), p.failed)
-				return nil
-			}
-			p.w.carry(p.from, p.to, func() { p.answered(resp) }, p.failed)
+			p.serve(data)
 			return nil
 		})
 	}, p.failed)
@@ -72,31 +97,56 @@ func (p *pull) ask(q antientropy.Request) {
 var errBusySource = errors.New("enough repairs are served already")
 
 // serve answers a request at the source.
-func (p *pull) serve(data []byte) ([]byte, error) {
-	if p.pinned == nil {
-		if p.from.sources >= maxSources {
-			return nil, errBusySource
-		}
-		pinned, err := p.from.node.PinFor(p.to.id)
-		if err != nil {
-			return nil, err
-		}
-		p.pinned = pinned
-		p.from.sources++
-		p.from.serves = append(p.from.serves, p)
+func (p *pull) serve(data []byte) {
+	from := p.from
+	switch {
+	case p.over:
+		return
+	case p.pinned != nil:
+		p.answer(data)
+		return
 	}
+	if from.sources >= maxSources {
+		p.refuse(errBusySource)
+		return
+	}
+	from.sources++
+	from.serves = append(from.serves, p)
+	from.engine.Serve(p.to.id, func(pinned *replica.Pinned, err error) {
+		switch {
+		case err != nil:
+			p.refuse(err)
+		case p.over:
+			pinned.Close()
+		default:
+			p.pinned = pinned
+			p.answer(data)
+		}
+	})
+}
+
+// refuse ends a repair at its source.
+func (p *pull) refuse(why error) {
+	p.from.say("does not serve %s: %v", p.to.id, why)
+	p.from.suspectRead(why)
+	p.w.after(p.w.delay(), p.failed)
+}
+
+func (p *pull) answer(data []byte) {
 	q, err := antientropy.DecodeRequest(data)
 	if err != nil {
 		p.w.fail("%s sent a bad request: %v", p.to.id, err)
 	}
 	resp, err := antientropy.Serve(p.pinned, q)
 	if err != nil {
-		return nil, err
+		p.refuse(err)
+		return
 	}
-	return antientropy.EncodeResponse(resp), nil
+	out := antientropy.EncodeResponse(resp)
+	p.w.carry(p.from, p.to, func() { p.answered(out) }, p.failed)
 }
 
-// answered takes a response at the puller.
+// answered takes a response at the host that is repaired.
 func (p *pull) answered(data []byte) {
 	if p.over {
 		return
@@ -113,50 +163,27 @@ func (p *pull) answered(data []byte) {
 		if err != nil {
 			p.w.fail("%s sent a bad response: %v", p.from.id, err)
 		}
-		return p.take(resp)
+		p.takes(p.Go(resp, p.to.stage))
+		return nil
 	})
 }
 
-func (p *pull) take(resp antientropy.Response) error {
-	h := p.to
-	if p.repair == nil {
-		q, done, err := p.gathering.Handle(resp)
-		if err == nil && !done {
-			p.ask(q)
-			return nil
-		}
-		if err == nil {
-			p.repair, err = h.node.BeginGathered(p.from.id, p.gathering, resp.Context, resp.Heads)
-		}
-		if err != nil {
-			return p.ends(err)
-		}
-		resp.Context, resp.Heads = p.repair.Target()
-		p.puller = antientropy.NewPuller(p.repair.Local, p.repair)
-		p.puller.Start()
-	}
-	q, done, err := p.puller.Handle(resp)
-	if err != nil {
-		return p.ends(err)
-	}
-	if !done {
+// takes goes on with what came of an answer.
+func (p *pull) takes(q antientropy.Request, asks bool, err error) {
+	switch {
+	case p.to.volume.dead:
+		p.to.broken = errDied
+	case err != nil:
+		p.asked++
+		p.to.engine.Fail(p.Pull, err)
+	case asks:
 		p.ask(q)
-		return nil
+		return
+	default:
+		p.asked++ // nobody is waited for
+		p.to.engine.Take(p.Pull)
 	}
-	err = h.node.FinishRepair(p.repair)
-	h.repairing = false
-	p.end()
-	if err != nil && !errors.Is(err, replica.ErrBusy) && !errors.Is(err, replica.ErrForked) {
-		return err
-	}
-	if err == nil {
-		h.w.totals.Repairs++
-		h.dirty = true
-		h.noteContext()
-		h.say("is repaired from %s: %d added, %d removed", p.from.id, p.puller.Result().Added,
-			p.puller.Result().Removed)
-	}
-	return nil
+	p.to.wake()
 }
 
 // failed ends the repair because its stream broke.
@@ -168,36 +195,15 @@ func (p *pull) failed() {
 		p.end()
 		return
 	}
-	p.to.later(0, func() error { return p.ends(errStream) })
+	p.to.later(0, func() error {
+		if !p.over {
+			p.to.engine.Fail(p.Pull, errStream)
+		}
+		return nil
+	})
 }
 
 var errStream = errors.New("the stream broke")
-
-// ends ends the repair without effect.
-func (p *pull) ends(err error) error {
-	h := p.to
-	if p.over {
-		return nil
-	}
-	p.end()
-	h.repairing = false
-	h.say("is not repaired from %s: %v", p.from.id, err)
-	if p.repair != nil {
-		abort := h.node.AbortRepair(p.repair)
-		if h.volume.dead {
-			return abort
-		}
-	}
-	if h.volume.dead {
-		return errDied
-	}
-	bad := errors.Is(err, antientropy.ErrBadSource) || errors.Is(err, antientropy.ErrDiverged)
-	if bad && !h.w.rotten {
-		h.w.fail("%s repairs from %s: %v", h.id, p.from.id, err)
-	}
-	h.suspectRead(err)
-	return nil
-}
 
 // end releases the source.
 func (p *pull) end() {
@@ -207,9 +213,9 @@ func (p *pull) end() {
 	p.over = true
 	if p.pinned != nil {
 		p.pinned.Close()
-		if p.from.epoch == p.frmEpoch {
-			p.from.sources--
-			p.from.serves = slices.DeleteFunc(p.from.serves, func(o *pull) bool { return o == p })
-		}
+	}
+	if p.from.epoch == p.frmEpoch && slices.Contains(p.from.serves, p) {
+		p.from.sources--
+		p.from.serves = slices.DeleteFunc(p.from.serves, func(o *pull) bool { return o == p })
 	}
 }

@@ -76,7 +76,7 @@ func (w *world) giveUpHelpless() {
 		if !h.up() {
 			continue
 		}
-		if h.node.Damaged() != nil && !h.node.DiscardDue() || h.node.Rebuilding() && w.rotten {
+		if h.engine.Damaged() != nil && !h.engine.DiscardDue() || h.engine.Rebuilding() && w.rotten {
 			h.replaceDisk(newDisk(), "an empty disk, as it is helpless")
 		}
 	}
@@ -90,12 +90,12 @@ func (w *world) pass(d time.Duration) {
 
 // collecting reports whether some host has baselines to look for.
 func (w *world) collecting() bool {
-	return slices.ContainsFunc(w.members(), func(h *host) bool { return h.up() && h.node.Collecting() })
+	return slices.ContainsFunc(w.members(), func(h *host) bool { return h.up() && h.engine.Collecting() })
 }
 
 // basing reports whether some host has bases to say.
 func (w *world) basing() bool {
-	return slices.ContainsFunc(w.members(), func(h *host) bool { return h.up() && h.node.Basing() })
+	return slices.ContainsFunc(w.members(), func(h *host) bool { return h.up() && h.engine.Basing() })
 }
 
 // agreed reports whether all hosts are well and hold the same.
@@ -104,12 +104,12 @@ func (w *world) agreed() bool {
 	if !members[0].up() {
 		return false
 	}
-	context, root, _ := members[0].node.Digest()
+	context, root, _ := members[0].engine.Digest()
 	for _, h := range members {
-		if !h.up() || h.refusing != nil || h.node.Rebuilding() || h.isAsked() {
+		if !h.up() || h.refusing != nil || h.engine.Rebuilding() || h.isAsked() {
 			return false
 		}
-		c, r, settled := h.node.Digest()
+		c, r, settled := h.engine.Digest()
 		if c != context || r != root || !settled {
 			return false
 		}
@@ -124,11 +124,11 @@ func (w *world) describe() string {
 			fmt.Fprintf(&b, "\n%s is down", h.id)
 			continue
 		}
-		_, root, settled := h.node.Digest()
-		seen, _ := h.node.Context()
+		_, root, settled := h.engine.Digest()
+		seen, _ := h.engine.Context()
 		fmt.Fprintf(&b, "\n%s: root %v settled %v repairing %v rebuilding %v damaged %v "+
-			"refusing %v waiting %d links %v: %v", h.id, root, settled, h.repairing, h.node.Rebuilding(),
-			h.node.Damaged(), h.refusing, h.node.Waiting(), sortedIDs(h.links), seen)
+			"refusing %v waiting %d links %v: %v", h.id, root, settled, h.engine.Pulling(), h.engine.Rebuilding(),
+			h.engine.Damaged(), h.refusing, h.engine.Waiting(), sortedIDs(h.links), seen)
 	}
 	return b.String()
 }
@@ -169,14 +169,19 @@ func (h *host) checkReopened() {
 	if err != nil || fresh.Damaged() != nil {
 		h.w.fail("the store of %s does not open: %v %v", h.id, err, fresh.Damaged())
 	}
-	for more := true; more; {
-		if more, err = fresh.Sweep(); err != nil {
+	e := replica.NewEngine(fresh, h.w.rng, h.now())
+	for e.Clears() > 0 {
+		err := e.Step(h.now(), h.wall())
+		if err == nil {
+			err = replica.CarryOut(e.Ready().Writes, v, v.journal())
+		}
+		if e.Advance(); err != nil {
 			h.w.fail("what %s cleared cannot be swept: %v", h.id, err)
 		}
 	}
-	context, root, _ := h.node.Digest()
+	context, root, _ := h.engine.Digest()
 	c, r, _ := fresh.Digest()
-	keys, cells := h.node.Counts()
+	keys, cells := h.engine.Counts()
 	k, n := fresh.Counts()
 	if c != context || r != root || k != keys || n != cells {
 		h.w.fail("%s keeps context %v, root %v, %d keys, %d cells; its disk holds %v, %v, %d, %d",
@@ -186,7 +191,7 @@ func (h *host) checkReopened() {
 
 // checkVerified has the replica check itself, as it does when damage is suspected.
 func (h *host) checkVerified() {
-	pinned, err := h.node.Pin()
+	pinned, err := h.engine.Pin()
 	if err != nil {
 		h.w.fail("%s cannot be pinned: %v", h.id, err)
 	}
@@ -202,8 +207,11 @@ const maxLogSlack = 4 << 20
 
 // checkBounds checks that nothing is kept but what is live, and the log.
 func (h *host) checkBounds() {
-	if err := h.node.Save(h.wall()); h.tolerates(err) {
-		return
+	h.engine.Checkpoint()
+	for h.engine.Busy() {
+		if _, err := h.round(); h.tolerates(err) {
+			return
+		}
 	}
 	kinds := map[byte]int{}
 	snap := h.volume.Snapshot()
@@ -212,7 +220,7 @@ func (h *host) checkBounds() {
 	if h.tolerates(err) {
 		return
 	}
-	keys, cells := h.node.Counts()
+	keys, cells := h.engine.Counts()
 	switch {
 	case kinds['c'] != cells || kinds['t'] != cells:
 		h.w.fail("%s has %d cells, and stores %d and %d places", h.id, cells, kinds['c'], kinds['t'])
@@ -220,8 +228,8 @@ func (h *host) checkBounds() {
 		h.w.fail("%s has %d keys in %d cells, and stores %d", h.id, keys, cells, kinds['k'])
 	case kinds['s']+kinds['y']+kinds['z'] > 0:
 		h.w.fail("%s keeps leftovers: %v", h.id, kinds)
-	case h.node.LogBytes() > max(h.w.plan.maxLog, 0)+maxLogSlack:
-		h.w.fail("%s keeps a log of %d bytes", h.id, h.node.LogBytes())
+	case h.engine.LogBytes() > max(h.w.plan.maxLog, 0)+maxLogSlack:
+		h.w.fail("%s keeps a log of %d bytes", h.id, h.engine.LogBytes())
 	case len(h.held) > h.w.incarnations:
 		h.w.fail("%s knows of %d replicas, there were %d", h.id, len(h.held), h.w.incarnations)
 	}
@@ -243,7 +251,7 @@ func (w *world) empty() {
 	w.agree()
 	w.checkEnd()
 	for _, h := range w.members() {
-		if keys, _ := h.node.Counts(); keys > 0 {
+		if keys, _ := h.engine.Counts(); keys > 0 {
 			w.fail("%s has %d keys after all were deleted", h.id, keys)
 		}
 		w.checkEmptied(h)
@@ -251,14 +259,12 @@ func (w *world) empty() {
 }
 
 // isAsked reports whether a client waits for the host.
-func (h *host) isAsked() bool {
-	return slices.ContainsFunc(h.inbox, func(j job) bool { return j.update != nil })
-}
+func (h *host) isAsked() bool { return h.asked > 0 }
 
 // checkEmptied checks that the cells that are left hold baselines alone, of ids that crashed: neither of one that a
 // host has now, nor of one whose end is known.
 func (w *world) checkEmptied(h *host) {
-	v := h.node.View()
+	v := h.engine.View()
 	defer v.Close()
 	err := v.Scan("", "", func(a dotted.Address, c dotted.Cell) bool {
 		if c.Visible() || len(c) > 2*w.incarnations {
