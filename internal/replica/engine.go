@@ -353,8 +353,8 @@ func (e *Engine) takeTurns() error {
 		}
 	}
 	e.end()
-	e.commit()
 	e.spent("jobs")
+	e.commit()
 	return nil
 }
 

@@ -86,6 +86,9 @@ func (h *host) stopped(why error) {
 		for _, id := range sortedIDs(h.links) {
 			h.links[id].breaks()
 		}
+		for _, p := range h.pulls {
+			p.end()
+		}
 		for _, p := range h.serves {
 			h.w.after(h.w.delay(), p.failed)
 		}
