@@ -100,7 +100,6 @@ func (s *space) moment(ctx context.Context, h *backup.Header) (moment *replica.M
 		}
 		if err == nil {
 			s.views.Add(1)
-			l.cutting = true
 			h.Replica = l.node.ID()
 		}
 	})

@@ -98,7 +98,8 @@ type Config struct {
 	clockOffset time.Duration                                         // this peer's clock is off by so much
 	faulty      func(store.Store, store.Log) (store.Store, store.Log) // puts faults in front of them
 	simulated   *simulated
-	memory      crdt.ReplicaID // the replica id in the image of memory that is started; zero without one
+	spent       func(part string, work, limit int) // is told of each part of a step
+	memory      crdt.ReplicaID                     // the replica id in the image of memory that is started; zero without one
 }
 
 // simulated is a network in memory, in the place of the system's.

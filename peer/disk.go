@@ -8,8 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/peerd/peerd/crdt"
-	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/replica"
 	"github.com/peerd/peerd/store/badger"
 )
@@ -179,9 +177,9 @@ func (l *loop) watchFree(now time.Time) { l.noticeRoom(l.p.disk.lookFree(now)) }
 // noticeRoom acts on what room there is. changed says that this loop is the one to tell of it.
 func (l *loop) noticeRoom(changed bool) {
 	room := l.p.disk.room()
-	if room != l.room {
+	if room != l.room || room != roomy { // what writers are told has numbers in it
 		l.room = room
-		l.node.Pause(room != roomy)
+		l.node.SetRoom(replica.Room(room), l.p.disk.refusal())
 	}
 	if changed {
 		l.p.tellRoom()
@@ -201,40 +199,3 @@ func (p *Peer) tellRoom() {
 		log.Error("the disk is full: nothing is written until there is room")
 	}
 }
-
-// transactReading runs a transaction that may not write for want of room.
-func transactReading(tx *replica.Tx, refusal error, fn func(*Tx) error) error {
-	reading := &readingTx{updating: tx, refusal: refusal}
-	if err := newTx(reading).run(fn); err != nil {
-		return err
-	}
-	return reading.refused
-}
-
-// readingTx is a transaction whose writes are refused, and which fails if it tried one.
-type readingTx struct {
-	updating
-	refusal error
-	refused error
-}
-
-func (t *readingTx) refuse() error {
-	t.refused = t.refusal
-	return t.refusal
-}
-
-// Put implements dotted.Tx.
-func (t *readingTx) Put(dotted.Address, []byte, []crdt.Dot) (crdt.Dot, error) {
-	return crdt.Dot{}, t.refuse()
-}
-
-// Remove implements dotted.Tx.
-func (t *readingTx) Remove(_ dotted.Address, dots []crdt.Dot) error {
-	if len(dots) == 0 {
-		return nil
-	}
-	return t.refuse()
-}
-
-// Clear implements dotted.Tx.
-func (t *readingTx) Clear(dotted.Address) error { return t.refuse() }

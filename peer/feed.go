@@ -243,8 +243,8 @@ func (f *feed) drop(d crdt.Dot, here chan struct{}) {
 }
 
 // newBases returns the bases if deltas that were just committed said some; else nil.
-func (l *loop) newBases(deltas []*delta.Delta) *delta.Bases {
-	if !slices.ContainsFunc(deltas, func(d *delta.Delta) bool { return len(d.Tables()) > 0 }) {
+func (l *loop) newBases(said bool) *delta.Bases {
+	if !said {
 		return nil
 	}
 	return l.node.Bases()

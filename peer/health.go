@@ -73,146 +73,59 @@ func (l *loop) expectsSomeone() bool {
 	return !n.members.Tried() && time.Since(l.opened) < joinGrace
 }
 
-// suspectDamage checks this replica's own cells, after a neighbour with the same context was found to
-// have others.
-func (l *loop) suspectDamage(from gossip.NeighbourID) {
-	l.s.counters.mismatches.Add(1)
-	if l.verify(replica.VerifyEvery) {
-		l.s.log.Error("this peer and another have seen the same writes and hold different data: "+
-			"checking the data here", "peer_id", string(from))
-	}
-}
-
-// suspectRead checks the cells after a read found a record that is not what was written.
+// suspectRead has the cells checked after a read found a record that is not what was written.
 func (s *space) suspectRead(err error) {
 	if errors.Is(err, store.ErrCorrupt) || errors.Is(err, antientropy.ErrDamaged) {
-		_ = s.call(func(l *loop) { l.verify(replica.ProofEvery) })
+		_ = s.call(func(l *loop) { l.node.Suspect(err) })
 	}
 }
 
-// verify reads all cells beside the loop, and rebuilds the replica if they are not what the tree says, but not if
-// they were found right less than a time ago. It reports whether it began to.
-func (l *loop) verify(every time.Duration) bool {
-	if !l.settled() {
-		return false
-	}
-	pinned := l.node.Suspect(time.Now(), every)
-	if pinned == nil {
-		return false
-	}
-	l.s.background.Add(1)
-	go func() {
-		defer l.s.background.Done()
-		err := pinned.Verify(l.s.stopping)
-		pinned.Close()
-		_ = l.s.call(func(l *loop) { l.judge(err) })
-	}()
-	return true
-}
+// givingUp is what people can do where nobody can help.
+const givingUp = "; to give up what only this host has, stop it, keep what peerd salvage prints, move its store " +
+	"directory away and start it again"
 
-// judge acts on the outcome of a check.
-func (l *loop) judge(err error) {
-	damaged := l.node.Judge(time.Now(), err)
-	switch {
-	case damaged:
-		l.s.refuse(ErrRebuilding)
-		l.s.log.Error("the data here is damaged: discarding it and rebuilding from the other peers; "+
-			"reads and writes are refused until that is done", "error", err)
-	case l.node.Rebuilding():
-	case err == nil:
-		l.s.log.Error("the data here is as it was written: if another peer's differs, that peer is damaged")
-	default:
-		l.s.log.Error("could not check the data here", "error", err)
-	}
-}
-
-// lookAfterData does what a step may have made possible: begin or end a rebuild.
-func (l *loop) lookAfterData() error {
-	l.nameForks()
-	if l.p.disk.room() == roomy && l.node.DiscardDue() {
-		if err := l.beginRebuild(); err != nil {
-			return err
-		}
-	}
-	if err := l.catchUp(); err != nil {
-		return err
-	}
-	l.noticeHelplessness()
-	return nil
-}
-
-// helpGrace is how long neighbours have to say how they are, before it is said that none can help.
-const helpGrace = 5 * time.Second
-
-// noticeHelplessness says, now and then, that nobody can help a replica that is damaged or rebuilding.
-func (l *loop) noticeHelplessness() {
-	damage := l.node.Damaged()
-	if damage == nil && !l.node.Waits() || len(l.links) == 0 {
-		l.helped = time.Now()
-	}
-	if time.Since(l.helped) < helpGrace || time.Since(l.helpless) < warnEvery {
-		return
-	}
-	l.helpless = time.Now()
-	const givingUp = "; to give up what only this host has, stop it, keep what peerd salvage prints, move its store " +
-		"directory away and start it again"
-	if damage == nil {
-		l.s.log.Warn("rebuilding the data here takes writes that no peer that is linked has: waiting for one that " +
+// notice tells people what the engine found.
+func (l *loop) notice(n replica.Notice) {
+	log := l.s.log
+	switch n.Kind {
+	case replica.CannotCollect:
+		log.Warn("cannot collect what deleted counters left; it is tried again", "error", n.Err)
+	case replica.Mismatch:
+		l.s.counters.mismatches.Add(1)
+	case replica.Checking:
+		log.Error("this peer and another have seen the same writes and hold different data: " +
+			"checking the data here")
+	case replica.Sound:
+		log.Error("the data here is as it was written: if another peer's differs, that peer is damaged")
+	case replica.CannotCheck:
+		log.Error("could not check the data here", "error", n.Err)
+	case replica.Damaged:
+		log.Error("the data here is damaged: discarding it and rebuilding from the other peers; "+
+			"reads and writes are refused until that is done", "error", n.Err)
+	case replica.Rebuilt:
+		l.s.feed.signal()
+		l.s.counters.rebuilds.Add(1)
+		log.Info("the data here is rebuilt")
+	case replica.Helpless:
+		log.Error("the data here is damaged, and no peer that is linked has all but what the log here has: "+
+			"waiting for one"+givingUp, "error", n.Err)
+	case replica.Incomplete:
+		log.Warn("rebuilding the data here takes writes that no peer that is linked has: waiting for one that " +
 			"does" + givingUp)
-		return
-	}
-	l.s.log.Error("the data here is damaged, and no peer that is linked has all but what the log here has: "+
-		"waiting for one"+givingUp, "error", damage)
-}
-
-// noticeFork acts on a fork that was found with a peer: nothing is exchanged with it from now on. What of this replica's
-// own writes the other side has is stored at once, for Salvage.
-func (l *loop) noticeFork(with gossip.NeighbourID) {
-	l.alarmed = time.Time{}
-	if l.p.disk.room() == full {
-		return
-	}
-	if err := l.node.Save(l.p.now()); err != nil {
-		l.broken = err
+	case replica.Repaired:
+		l.s.counters.repairs.Add(1)
+	case replica.Forked:
+		l.nameForks(n.Forks)
 	}
 }
 
-// nameForks says, at once and now and then, which writes exist in two versions.
-func (l *loop) nameForks() {
-	if time.Since(l.alarmed) < warnEvery {
-		return
-	}
-	for _, f := range l.node.Forks() {
-		l.alarmed = time.Now()
+// nameForks says which writes exist in two versions.
+func (l *loop) nameForks(forks []gossip.Fork) {
+	for _, f := range forks {
 		l.s.log.Error("writes of a replica exist in two versions: a running machine was put back from an image of its "+
 			"memory, or such an image runs beside it; nothing is exchanged with the peers that have the other version, "+
 			"until one side is ended: for each of its hosts stop it, keep what peerd salvage prints, move its store "+
 			"directory away and start it", "replica", f.Replica.String(), "parts_after", f.Parts, "peer_ids", f.There,
 			"here_too", f.Here)
 	}
-}
-
-// beginRebuild discards what is here. The peers' data and this replica's own log make it whole again.
-func (l *loop) beginRebuild() error {
-	l.s.refuse(ErrRebuilding)
-	return l.node.Discard()
-}
-
-// catchUp notes whether all is here that the neighbours have, and ends a rebuild then: what only this
-// replica's own former log had is applied. If that depends on what no neighbour has, it is tried again
-// whenever more has come.
-func (l *loop) catchUp() error {
-	if l.repairing {
-		return nil
-	}
-	rebuilt, err := l.node.CatchUp(l.p.now(), l.p.disk.room() == roomy)
-	if err != nil || !rebuilt {
-		return err
-	}
-	l.jump()
-	l.s.refusing.Store(nil)
-	l.s.feed.signal()
-	l.s.counters.rebuilds.Add(1)
-	l.s.log.Info("the data here is rebuilt")
-	return nil
 }

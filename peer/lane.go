@@ -132,7 +132,7 @@ func (l *loop) connect(a *lane) {
 		return
 	}
 	l.links[a.id] = a
-	l.node.Connect(a.id)
+	l.node.Connect(a.id, cap(a.out))
 }
 
 // disconnect forgets a lane, unless a newer one has taken its place.

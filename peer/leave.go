@@ -3,8 +3,6 @@ package peer
 import (
 	"sync"
 	"time"
-
-	"github.com/peerd/peerd/crdt"
 )
 
 // leaveTime is how long a peer that is closed waits until its neighbours have heard of the end of its id. One that has
@@ -26,16 +24,15 @@ func (p *Peer) takeLeave() {
 // takeLeave ends the replica's id while there are still links. A write that is accepted later takes another id, which
 // ends as well when the loop does.
 func (s *space) takeLeave() {
-	var last crdt.Dot
-	if s.call(func(l *loop) { last = l.leave() }) != nil || last.Counter == 0 {
+	if s.call(func(l *loop) { l.node.EndID() }) != nil {
 		return
 	}
 	poll, limit := time.NewTicker(leaveEvery), time.NewTimer(leaveTime)
 	defer poll.Stop()
 	defer limit.Stop()
 	for {
-		heard := false
-		if s.call(func(l *loop) { heard = l.heard(last) }) != nil || heard {
+		left := false
+		if s.call(func(l *loop) { left = l.node.HasLeft() }) != nil || left {
 			return
 		}
 		select {
@@ -44,25 +41,4 @@ func (s *space) takeLeave() {
 			return
 		}
 	}
-}
-
-// leave ends the id and returns its last dot; zero if it has none.
-func (l *loop) leave() (last crdt.Dot) {
-	id := l.node.ID()
-	if l.broken = l.end(); l.broken != nil {
-		return last
-	}
-	l.node.Release()
-	seen, _ := l.node.Context()
-	return crdt.Dot{Replica: id, Counter: seen[id]}
-}
-
-// heard reports whether all neighbours have said that they have a dot, but those that are told nothing.
-func (l *loop) heard(d crdt.Dot) bool {
-	for id := range l.links {
-		if !l.node.Quarantined(id) && !l.node.Said(id).Has(d) {
-			return false
-		}
-	}
-	return true
 }

@@ -45,7 +45,7 @@ func (s *space) isLost(ctx context.Context, d crdt.Dot) bool {
 
 func (l *loop) isLost(d crdt.Dot) bool {
 	seen, _ := l.node.Context()
-	if seen.Has(d) || !l.node.Replica.Whole() || l.repairing || d.Replica == l.node.ID() || l.node.Writes(d.Replica) {
+	if seen.Has(d) || !l.node.Replica.Whole() || l.node.Pulling() || d.Replica == l.node.ID() || l.node.Writes(d.Replica) {
 		return false
 	}
 	for id := range l.links {

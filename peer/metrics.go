@@ -135,7 +135,7 @@ func (p *Peer) Metrics() (m Metrics, err error) {
 func (l *loop) figures() Metrics {
 	f := l.node.Figures()
 	m := Metrics{LogRecords: f.LogRecords, Waiting: f.Waiting, NotAdopted: f.NotAdopted,
-		Offered: Offered(f.Deltas), Stable: l.node.Stable(), Sweeping: l.node.Clears(), Repairing: l.repairing || l.node.Repairing()}
+		Offered: Offered(f.Deltas), Stable: l.node.Stable(), Sweeping: l.node.Clears(), Repairing: l.node.Pulling() || l.node.Repairing()}
 	if !f.OldestLogged.IsZero() {
 		m.LogAge = max(0, l.p.now().Sub(f.OldestLogged))
 	}

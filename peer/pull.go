@@ -15,6 +15,7 @@ import (
 	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/internal/replica"
 	"github.com/peerd/peerd/internal/secret"
+	"github.com/peerd/peerd/store"
 )
 
 const (
@@ -25,15 +26,36 @@ const (
 	pullTimeout = 60 * time.Second
 )
 
-// startRepair begins to repair this replica from a neighbour whose log does not reach what is missing
-// here. If one runs already, or this one fails, the neighbour says again that it is needed.
-func (l *loop) startRepair(from gossip.NeighbourID) {
-	lane := l.links[from]
-	if l.repairing || lane == nil || l.p.disk.room() != roomy {
-		return
+// turn is a repair of this replica that waits for its engine, or will.
+type turn struct {
+	comes chan struct{} // of capacity 1; closed when the repair is over
+}
+
+// goOn begins a repair, lets it go on after the engine was asked, or takes note of its end.
+func (l *loop) goOn(p *replica.Pull) {
+	t := l.pulls[p]
+	switch {
+	case p.Over:
+		delete(l.pulls, p)
+		l.noteRepair(p)
+		if t != nil {
+			close(t.comes)
+		}
+	case t != nil:
+		t.comes <- struct{}{}
+	default:
+		lane := l.links[p.From]
+		if lane == nil {
+			l.node.Fail(p, errLinkReplaced)
+			return
+		}
+		l.pulls[p] = &turn{comes: make(chan struct{}, 1)}
+		l.startRepair(p, lane, l.pulls[p])
 	}
-	l.repairing = true
-	s, n := l.s, lane.link.n
+}
+
+func (l *loop) startRepair(p *replica.Pull, from *lane, t *turn) {
+	s, n := l.s, from.link.n
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.ctx.Err() != nil {
@@ -41,72 +63,76 @@ func (l *loop) startRepair(from gossip.NeighbourID) {
 	}
 	n.spawn(func() {
 		began := time.Now()
-		result, err := n.pull(s, lane.link.peer)
-		_ = s.call(func(l *loop) { l.repairing = false })
-		switch {
-		case err == nil:
-			n.p.log.Info("repaired from a peer whose log did not reach far enough",
-				"peer_id", string(from), "added", result.Added, "removed", result.Removed,
-				"bytes", result.Bytes, "seconds", time.Since(began).Seconds())
-		case errors.Is(err, replica.ErrBusy) || errors.Is(err, replica.ErrForked) || n.ctx.Err() != nil:
-		default:
-			n.p.log.Warn("repair failed and will be tried again", "peer_id", string(from), "error", err)
-			s.suspectRead(err) // a record here that cannot be compared would stop every repair
+		err := n.pull(s, p, from.link.peer, t)
+		if err != nil {
+			_ = s.call(func(l *loop) { l.node.Fail(p, err) })
+			return
 		}
+		s.log.Info("repaired from a peer whose log did not reach far enough",
+			"peer_id", string(p.From), "added", p.Result.Added, "removed", p.Result.Removed,
+			"bytes", p.Result.Bytes, "seconds", time.Since(began).Seconds())
 	})
 }
 
-// pull runs a repair: see antientropy.Puller.
-func (n *network) pull(of *space, from libpeer.ID) (result antientropy.Result, err error) {
+// noteRepair takes note of how a repair ended.
+func (l *loop) noteRepair(p *replica.Pull) {
+	c := &l.s.counters
+	switch {
+	case p.Err == nil:
+		c.entriesIn.Add(uint64(p.Result.Added))
+		c.entriesOut.Add(uint64(p.Result.Removed))
+	case errors.Is(p.Err, replica.ErrBusy) || errors.Is(p.Err, replica.ErrForked) || l.s.stopping():
+	default:
+		l.s.log.Warn("repair failed and will be tried again", "peer_id", string(p.From), "error", p.Err)
+	}
+}
+
+// pull runs a repair until it is over: see replica.Pull.
+func (n *network) pull(of *space, p *replica.Pull, from libpeer.ID, t *turn) error {
 	ctx, cancel := context.WithTimeout(n.ctx, dialTimeout)
 	defer cancel()
 	s, key, err := n.openStream(ctx, from, pullStream, n.keys.ring().Keys())
 	if err != nil {
-		return result, err
+		return err
 	}
 	defer func() { _ = s.Reset() }()
 	if err := proveAsDialer(deadlined(s), key, n.id, from); err != nil {
-		return result, err
+		return err
 	}
 	if _, err := s.Write(of.id[:]); err != nil {
-		return result, err
+		return err
 	}
-	ask := of.asker(s)
-	var gathering *antientropy.Gathering
-	if err := of.call(func(l *loop) { gathering = antientropy.Gather(l.node.Vector()) }); err != nil {
-		return result, err
+	stage := func(b *store.Batch) error { return of.store.Commit(b, false) }
+	ask := n.whileRoom(of.asker(s))
+	for question, asks := p.Start(), true; ; {
+		if asks {
+			answer, err := ask(question)
+			if err != nil {
+				return err
+			}
+			if question, asks, err = p.Go(answer, stage); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := n.p.disk.refusalOf(p.Progress().Bytes); err != nil {
+			return err
+		}
+		if err := of.call(func(l *loop) { l.node.Take(p) }); err != nil {
+			return err
+		}
+		select {
+		case _, goesOn := <-t.comes:
+			if !goesOn {
+				return p.Err
+			}
+		case <-of.stopped:
+			return ErrClosed
+		}
+		if question, asks, err = p.Resume(stage); err != nil {
+			return err
+		}
 	}
-	pinned, err := gather(gathering, ask)
-	if err != nil {
-		return result, err
-	}
-	var repair *replica.Repair
-	if callErr := of.call(func(l *loop) {
-		repair, err = l.beginRepair(neighbourID(from), pinned, gathering)
-	}); callErr != nil || err != nil {
-		return result, errors.Join(callErr, err)
-	}
-	pinned.Context, pinned.Heads = repair.Target()
-	p := antientropy.NewPuller(repair.Local, repair)
-	p.Start()
-	err = drive(p, pinned, n.whileRoom(ask))
-	if err == nil {
-		err = n.p.disk.refusalOf(p.Result().Bytes)
-	}
-	if err != nil {
-		callErr := of.call(func(l *loop) { err = errors.Join(err, l.node.AbortRepair(repair)) })
-		repair.Local.Close()
-		return result, errors.Join(err, callErr)
-	}
-	if callErr := of.call(func(l *loop) { err = l.finishRepair(repair) }); callErr != nil {
-		repair.Local.Close()
-		return result, callErr
-	}
-	if result = p.Result(); err == nil {
-		of.counters.entriesIn.Add(uint64(result.Added))
-		of.counters.entriesOut.Add(uint64(result.Removed))
-	}
-	return result, err
 }
 
 // whileRoom has a repair end before the disk is full.
@@ -121,32 +147,6 @@ func (n *network) whileRoom(ask asking) asking {
 
 // asking sends a request and waits for its response.
 type asking func(antientropy.Request) (antientropy.Response, error)
-
-// gather gets the source's context, and before that what it is read with.
-func gather(g *antientropy.Gathering, ask asking) (response antientropy.Response, err error) {
-	for q, done := g.Start(), false; !done; {
-		if response, err = ask(q); err != nil {
-			return response, err
-		}
-		if q, done, err = g.Handle(response); err != nil {
-			return response, err
-		}
-	}
-	return response, nil
-}
-
-// drive asks for what the puller needs until it has all.
-func drive(p *antientropy.Puller, response antientropy.Response, ask asking) error {
-	for {
-		request, done, err := p.Handle(response)
-		if err != nil || done {
-			return err
-		}
-		if response, err = ask(request); err != nil {
-			return err
-		}
-	}
-}
 
 // asker returns a function that sends a request and waits for its response.
 func (of *space) asker(s libnet.Stream) asking {
@@ -165,23 +165,6 @@ func (of *space) asker(s libnet.Stream) asking {
 		of.counters.received.add(repairLayer, len(data)+frameHeader)
 		return antientropy.DecodeResponse(data)
 	}
-}
-
-// finishRepair takes a repair over. A failure ends the peer: what the store holds is whole, but the
-// replica in memory is not.
-func (l *loop) finishRepair(repair *replica.Repair) error {
-	err := l.node.FinishRepair(repair)
-	switch {
-	case errors.Is(err, replica.ErrBusy), errors.Is(err, replica.ErrForked):
-		return err // nothing was taken over
-	case err != nil:
-		l.broken = err
-		return err
-	}
-	l.dirty = true
-	l.s.counters.repairs.Add(1)
-	l.jump()
-	return nil
 }
 
 // acceptPull serves a repair to another peer.
@@ -211,11 +194,9 @@ func (n *network) servePull(s libnet.Stream, key secret.Key) error {
 		return fmt.Errorf("%d repairs are served already", maxSources)
 	}
 	defer n.releaseSource()
-	var pinned *replica.Pinned
-	var err error
-	to := neighbourID(s.Conn().RemotePeer())
-	if callErr := of.call(func(l *loop) { pinned, err = l.pin(to) }); callErr != nil || err != nil {
-		return errors.Join(callErr, err)
+	pinned, err := of.pin(neighbourID(s.Conn().RemotePeer()))
+	if err != nil {
+		return err
 	}
 	defer pinned.Close()
 	both := patient{s, pullTimeout}
@@ -244,20 +225,27 @@ func (n *network) servePull(s libnet.Stream, key secret.Key) error {
 }
 
 // pin pins a moment that another peer is repaired from.
-func (l *loop) pin(to gossip.NeighbourID) (*replica.Pinned, error) {
-	if !l.settled() {
-		return nil, l.broken
+func (s *space) pin(to gossip.NeighbourID) (pinned *replica.Pinned, err error) {
+	done := make(chan struct{})
+	if err := s.call(func(l *loop) {
+		l.node.Serve(to, func(p *replica.Pinned, why error) {
+			pinned, err = p, why
+			close(done)
+		})
+	}); err != nil {
+		return nil, err
 	}
-	return l.node.PinFor(to)
-}
-
-// beginRepair begins one of this peer from another's moment.
-func (l *loop) beginRepair(from gossip.NeighbourID, pinned antientropy.Response, gathered *antientropy.Gathering) (
-	*replica.Repair, error) {
-	if !l.settled() {
-		return nil, l.broken
+	select {
+	case <-done:
+		return pinned, err
+	case <-s.stopped:
 	}
-	return l.node.BeginGathered(from, gathered, pinned.Context, pinned.Heads)
+	select {
+	case <-done:
+		return pinned, err
+	default:
+		return nil, ErrClosed
+	}
 }
 
 func (n *network) takeSource() bool {

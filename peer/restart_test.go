@@ -241,7 +241,9 @@ func flip(t *testing.T, p *Peer) {
 	save := func() {
 		err := own(p).call(func(l *loop) {
 			_ = l.node.Backup((*replica.Moment).Close) // so that there is something to be saved
-			l.broken = l.node.Save(p.now())
+			for l.node.Checkpoint(); l.node.Busy() && l.broken == nil; {
+				_, l.broken = l.round()
+			}
 		})
 		if err != nil {
 			t.Fatal(err)

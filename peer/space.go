@@ -59,12 +59,15 @@ func (p *Peer) openSpace(name string, tree store.Store, journal store.Log) (*spa
 		MaxLogBytes: cfg.LogBytes,
 		MaxLogAge:   cfg.LogAge,
 		MaxSkew:     cfg.MaxSkew,
+		PushDelay:   cfg.PushDelay,
+		Spent:       cfg.spent,
+		Sync:        cfg.Durability == Always, SyncEverySecond: cfg.Durability == Interval,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("data directory %s: %w", cfg.Dir, err)
 	}
 	s.core = r
-	s.loop = newLoop(s, replica.NewNode(r))
+	s.loop = newLoop(s, r)
 	s.loop.jump()
 	if damage := r.Damaged(); damage != nil {
 		if cfg.Offline {
@@ -146,7 +149,7 @@ func (s *space) UpdateAll(ctx context.Context, fns []func(tx *Tx) error) []error
 	if err := ctx.Err(); err != nil {
 		return repeat(err, len(fns))
 	}
-	u := newUpdate(fns)
+	u := newUpdate(s, fns)
 	select {
 	case s.updates <- u:
 	case <-s.stop:

@@ -2,11 +2,10 @@ package peer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"testing"
 
-	"github.com/peerd/peerd/internal/replica"
+	"github.com/peerd/peerd/store"
 )
 
 // TestANewcomerIsRepairedWhileKeysAreDeleted has two large keys deleted all the time at the peer that it is
@@ -73,36 +72,21 @@ func TestNothingIsSweptUnderAnOpenGroup(t *testing.T) {
 		return nil
 	}
 	mustUpdate(t, p, fill)
+	mustUpdate(t, p, func(tx *Tx) error { _, err := tx.Set("s").Clear(); return err })
+	mustUpdate(t, p, func(tx *Tx) error {
+		err := fill(tx)
+		own(p).loop.node.Suspect(store.ErrCorrupt) // this is the loop's goroutine
+		return err
+	})
+	pinned, err := own(p).pin("somebody")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pinned.Close()
+	if err := pinned.Verify(func() bool { return false }); err != nil {
+		t.Error(err)
+	}
 	err = own(p).call(func(l *loop) {
-		group := func(fn func(tx *Tx) error, then func()) {
-			l.begin()
-			err := l.group.Update(func(tx *replica.Tx) error { return fn(newTx(tx)) })
-			then()
-			if err := errors.Join(err, l.commit()); err != nil {
-				t.Error(err)
-			}
-		}
-		group(func(tx *Tx) error { _, err := tx.Set("s").Clear(); return err }, func() {})
-		if l.node.Clears() != 1 {
-			t.Error("nothing is to be swept")
-		}
-		group(fill, func() {
-			if err := l.settle(); err != nil {
-				t.Error(err)
-			}
-		})
-		if err := l.settle(); err != nil {
-			t.Error(err)
-		}
-		pinned, err := l.node.Pin()
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer pinned.Close()
-		if err := pinned.Verify(func() bool { return false }); err != nil {
-			t.Error(err)
-		}
 		if _, cells := l.node.Counts(); cells != 100 {
 			t.Errorf("%d cells are counted, want 100", cells)
 		}

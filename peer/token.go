@@ -196,7 +196,7 @@ func (s *space) UpdateToken(ctx context.Context, fn func(tx *Tx) error) (Token, 
 		if err := fn(tx); err != nil {
 			return err
 		}
-		seen = tx.base.(updating).Vector()
+		seen = tx.base.(*replica.Tx).Vector()
 		return nil
 	})
 	if err != nil {

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/crdt"
-	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/wire"
@@ -211,13 +210,8 @@ func TestTenThousandEndedIDsCostNothingInATokenNorInTheStatus(t *testing.T) {
 	err := own(p).call(func(l *loop) {
 		failed = endOthers(l, ended)
 		for i := 0; i < 3000 && failed == nil; i++ {
-			if l.node.Tick(false); l.node.Collects() {
-				g := l.node.Begin(time.Now())
-				failed = l.node.Collect(g)
-				if _, err := g.Commit(false); failed == nil {
-					failed = err
-				}
-			}
+			l.node.Tick(false)
+			_, failed = l.round()
 		}
 		l.jump()
 	})
@@ -255,23 +249,18 @@ func TestTenThousandEndedIDsCostNothingInATokenNorInTheStatus(t *testing.T) {
 
 // endOthers has a peer apply the only write of each of many replicas, and their ends.
 func endOthers(l *loop, n int) error {
-	for i := 0; i < n; {
-		g := l.node.Begin(time.Now())
-		for ; i < n && !g.Full(); i++ {
-			d := &delta.Delta{Replica: crdt.ReplicaID(0x9e3779b97f4a7c15 * uint64(i+1)), First: 1, Ops: []delta.Op{
-				{Kind: delta.OpPut, Address: dotted.KeyAddress("o").Type(crdt.TypeFlag), Payload: []byte{1}},
-				{Kind: delta.OpEnd},
-			}}
-			d.Ops[0].Address = dotted.KeyAddress(fmt.Sprint("o", i)).Type(crdt.TypeFlag)
-			if outcome, err := g.Apply(d); outcome != gossip.Applied || err != nil {
-				return fmt.Errorf("delta %d is taken as %v (%w)", i, outcome, err)
-			}
-		}
-		if _, err := g.Commit(false); err != nil {
+	for i := range n {
+		d := &delta.Delta{Replica: crdt.ReplicaID(0x9e3779b97f4a7c15 * uint64(i+1)), First: 1, Ops: []delta.Op{
+			{Kind: delta.OpPut, Address: dotted.KeyAddress(fmt.Sprint("o", i)).Type(crdt.TypeFlag), Payload: []byte{1}},
+			{Kind: delta.OpEnd},
+		}}
+		l.node.Offer(d)
+	}
+	for {
+		if rd, err := l.round(); err != nil || !rd.Again {
 			return err
 		}
 	}
-	return nil
 }
 
 func FuzzToken(f *testing.F) {

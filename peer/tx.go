@@ -30,16 +30,9 @@ type keyed interface {
 	KeyCount() (int, error)
 }
 
-// updating is what an Update's function works on, also where its writes are refused.
-type updating interface {
-	keyed
-	Vector() crdt.VersionVector
-}
-
 var (
-	_ updating = (*replica.Tx)(nil)
-	_ updating = (*readingTx)(nil)
-	_ keyed    = (*replica.View)(nil)
+	_ keyed = (*replica.Tx)(nil)
+	_ keyed = (*replica.View)(nil)
 )
 
 func newTx(base keyed) *Tx { return &Tx{Fields: replica.Fields(base), base: base} }

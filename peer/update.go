@@ -3,12 +3,13 @@ package peer
 import (
 	"errors"
 	"sync/atomic"
+
+	"github.com/peerd/peerd/internal/replica"
 )
 
 // ErrExited is returned for a transaction whose function ended its goroutine: with runtime.Goexit, or with
 // FailNow, Fatal or Skip of a test. Nothing changed.
-var ErrExited = errors.New("the transaction's function ended its goroutine, which is not its own " +
-	"(runtime.Goexit, or FailNow in a test): it took no effect")
+var ErrExited = replica.ErrExited
 
 // errExitedElsewhere ends a peer of which something else did.
 var errExitedElsewhere = errors.New("the goroutine of the commit loop was ended: a logger must not do that")
@@ -16,8 +17,8 @@ var errExitedElsewhere = errors.New("the goroutine of the commit loop was ended:
 // update is transactions that wait for the commit loop, which runs them in order, in as many groups as they fill. It is
 // answered when all are committed.
 type update struct {
+	s      *space
 	fns    []func(*Tx) error
-	next   int     // the first that has not run
 	errs   []error // nil if none failed
 	state  atomic.Int32
 	thrown any // what a function panicked with
@@ -31,13 +32,35 @@ const (
 	canceled
 )
 
-func newUpdate(fns []func(*Tx) error) *update {
-	return &update{fns: fns, done: make(chan struct{})}
+func newUpdate(s *space, fns []func(*Tx) error) *update {
+	return &update{s: s, fns: fns, done: make(chan struct{})}
 }
 
-// begin reports whether the update is to be run. Once it is, it does not change.
-func (u *update) begin() bool {
+// Begin implements replica.Update.
+func (u *update) Begin() bool {
 	return u.state.CompareAndSwap(queued, begun) || u.state.Load() == begun
+}
+
+// Len implements replica.Update.
+func (u *update) Len() int { return len(u.fns) }
+
+// errPanic ends a transaction whose function panicked.
+var errPanic = errors.New("the transaction's function panicked")
+
+// Run implements replica.Update.
+func (u *update) Run(i int, tx *replica.Tx) (err error) {
+	defer func() {
+		if thrown := recover(); thrown != nil {
+			u.thrown, err = thrown, errPanic
+		}
+	}()
+	return newTx(tx).run(u.fns[i])
+}
+
+// Ran implements replica.Update.
+func (u *update) Ran(i int, err error) {
+	u.fail(i, err)
+	u.s.counters.transacted(err)
 }
 
 // cancel reports whether the update will not be run.

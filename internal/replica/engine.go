@@ -2,11 +2,14 @@ package replica
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/store"
 )
 
@@ -30,6 +33,7 @@ type Engine struct {
 
 	// What waits for its turn.
 	updates  []Update
+	offers   []*delta.Delta
 	arrived  []*Frame   // one of each link at most; the first may be received in part
 	clients  bool       // have the first turn in the next step
 	cutting  bool       // there is more of a checkpoint, or more of the log to be cut
@@ -63,7 +67,7 @@ const (
 // memory, and readers next to nothing.
 const maxClears = 1 << 16
 
-// maxUpdates is how many updates may wait for their turn.
+// maxUpdates is how many updates are enough to wait for their turn.
 const maxUpdates = 1024
 
 // Room is how much may be written to the disk.
@@ -118,13 +122,21 @@ func NewEngine(r *Replica, rng *rand.Rand, now time.Time) *Engine {
 	return e
 }
 
-// Submit has an update wait for its turn. It reports whether there is room for it.
-func (e *Engine) Submit(u Update) bool {
-	if len(e.updates) >= maxUpdates {
-		return false
+// Submit has an update wait for its turn.
+func (e *Engine) Submit(u Update) { e.updates = append(e.updates, u) }
+
+// Hungry reports whether more updates had better be submitted before the next step. Others wait with whoever brings them.
+func (e *Engine) Hungry() bool { return len(e.updates) < maxUpdates }
+
+// Interrupted reports whether a transaction's function ended the goroutine of the last step: see Step.
+func (e *Engine) Interrupted() bool { return e.running != nil }
+
+// Abandon returns all updates that have not been answered, and never will be, after an error.
+func (e *Engine) Abandon() []Update {
+	if e.group != nil {
+		e.group.Discard()
 	}
-	e.updates = append(e.updates, u)
-	return true
+	return slices.Concat(e.handed.Answers, e.ready.Answers, e.updates)
 }
 
 // Connect opens a link, in place of one that there may be, which takes so many frames now.
@@ -214,6 +226,22 @@ type ending struct {
 	closed bool
 
 	last crdt.Dot // of the id that was ended
+}
+
+// Offer has deltas applied that came otherwise than from a neighbour: for tests.
+func (e *Engine) Offer(deltas ...*delta.Delta) { e.offers = append(e.offers, deltas...) }
+
+// takeOffers applies some of them.
+func (e *Engine) takeOffers() error {
+	for len(e.offers) > 0 && !e.full() {
+		e.beginGroup()
+		outcome, err := e.group.Apply(e.offers[0])
+		if err != nil || outcome != gossip.Applied {
+			return fmt.Errorf("the delta %v is not applied: %d (%w)", e.offers[0].Dot(0), outcome, err)
+		}
+		e.offers = e.offers[1:]
+	}
+	return nil
 }
 
 // EndID has the replica's id ended once what waits is done: its neighbours then know that nothing more comes from it. A
@@ -338,6 +366,9 @@ func (e *Engine) takeTurns() error {
 	}
 	e.BeginStep()
 	e.collect()
+	if err := e.takeOffers(); err != nil {
+		return err
+	}
 	for idle := 0; idle < 2 && !e.full(); {
 		e.clients = !e.clients
 		turn := e.receive

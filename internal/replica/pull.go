@@ -63,6 +63,14 @@ func (p *Pull) Resume(commit func(*store.Batch) error) (question antientropy.Req
 	return p.Go(answer, commit)
 }
 
+// Progress returns what the repair has done so far. It may be called by whoever calls Go.
+func (p *Pull) Progress() antientropy.Result {
+	if p.puller == nil {
+		return p.Result
+	}
+	return p.puller.Result()
+}
+
 // Take takes a pull on: the comparison begins, or what was fetched takes effect.
 func (e *Engine) Take(p *Pull) {
 	if e.pull != p {
@@ -136,9 +144,7 @@ func (e *Engine) finish(p *Pull) error {
 func (e *Engine) endPull(p *Pull, err error) {
 	e.pull = nil
 	p.Over, p.Err = true, err
-	if p.puller != nil {
-		p.Result = p.puller.Result()
-	}
+	p.Result = p.Progress()
 	e.ready.Pulls = append(e.ready.Pulls, p)
 }
 

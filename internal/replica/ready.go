@@ -23,7 +23,7 @@ type Ready struct {
 	// Frames are to be sent.
 	Frames []Outgoing
 	// Committed are the deltas that became visible, in the order of applying; the newest is in the log's record LogEnd()-1. NewBases says that bases are
-	// among them.
+	// among them. They are the host's to keep.
 	Committed []*delta.Delta
 	NewBases  bool
 	// Jumped says that the content is no longer what the deltas so far add up to.
@@ -86,7 +86,7 @@ func (e *Engine) Ready() *Ready {
 	e.handed, e.ready = e.ready, e.handed.emptied()
 	rd.Refusing = e.Refusal()
 	rd.Writes = e.writes
-	rd.Again = len(e.updates)+len(e.arrived) > 0 || e.Busy() || e.late() || e.cutting || e.unserved ||
+	rd.Again = len(e.updates)+len(e.arrived)+len(e.offers) > 0 || e.Busy() || e.late() || e.cutting || e.unserved ||
 		e.maySweep() || e.mayCollect() || e.ending.id || e.ending.stop && !e.ending.closed
 	rd.At = e.due.next()
 	if until := e.sweeps.until; e.Clears() > 0 && until.After(e.now) && until.Before(rd.At) {
@@ -101,11 +101,9 @@ func (rd *Ready) emptied() Ready {
 	clear(rd.Answers)
 	clear(rd.Handled)
 	clear(rd.Frames)
-	clear(rd.Committed)
 	clear(rd.Pulls)
 	return Ready{
-		Answers: rd.Answers[:0], Handled: rd.Handled[:0], Frames: rd.Frames[:0], Committed: rd.Committed[:0],
-		Pulls: rd.Pulls[:0],
+		Answers: rd.Answers[:0], Handled: rd.Handled[:0], Frames: rd.Frames[:0], Pulls: rd.Pulls[:0],
 	}
 }
 

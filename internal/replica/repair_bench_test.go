@@ -1,8 +1,7 @@
-package peer
+package replica
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
@@ -10,7 +9,7 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/antientropy"
-	"github.com/peerd/peerd/internal/replica"
+	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/store"
 	"github.com/peerd/peerd/store/badger"
 	"github.com/peerd/peerd/store/mem"
@@ -39,20 +38,22 @@ var benchStores = []struct {
 	}},
 }
 
+var value = make([]byte, 64)
+
 // benchReplica is a replica without a network around it.
 type benchReplica struct {
-	*replica.Node
+	*Engine
 	b     *testing.B
 	store store.Store
 }
 
 func newBenchReplica(b *testing.B, s store.Store) *benchReplica {
 	b.Helper()
-	r, err := replica.Open(s, mem.NewLog(), replica.Config{NewID: newReplicaID})
+	r, err := Open(s, mem.NewLog(), Config{NewID: func() crdt.ReplicaID { return crdt.ReplicaID(rand.Uint64() | 1) }})
 	if err != nil {
 		b.Fatal(err)
 	}
-	return &benchReplica{replica.NewNode(r), b, s}
+	return &benchReplica{newEngine(r), b, s}
 }
 
 func (r *benchReplica) close() {
@@ -68,9 +69,9 @@ func (r *benchReplica) set(numbers []int) {
 		g := r.Begin(time.Now())
 		for !g.Full() && len(numbers) > 0 {
 			n := min(1000, len(numbers))
-			err := g.Update(func(tx *replica.Tx) error {
+			err := g.Update(func(tx *Tx) error {
 				for _, i := range numbers[:n] {
-					if err := newTx(tx).String(fmt.Sprintf("user:%08d", i)).Set(value[:]); err != nil {
+					if err := Fields(tx).String(fmt.Sprintf("user:%08d", i)).Set(value); err != nil {
 						return err
 					}
 				}
@@ -90,7 +91,7 @@ func (r *benchReplica) set(numbers []int) {
 // conversation counts what a repair sends and receives, in frames as they go over a stream.
 type conversation struct{ bytes, messages int }
 
-// repair repairs r from another replica, as network.pull does, without a network.
+// repair repairs r from another replica, without a network.
 func (r *benchReplica) repair(from *benchReplica) (c conversation) {
 	r.b.Helper()
 	source, err := from.Pin()
@@ -107,24 +108,38 @@ func (r *benchReplica) repair(from *benchReplica) (c conversation) {
 			return resp, err
 		}
 		in := antientropy.EncodeResponse(resp)
-		c.bytes += len(out) + len(in) + 2*frameHeader
+		c.bytes += len(out) + len(in) + 2*4
 		c.messages += 2
 		return antientropy.DecodeResponse(in)
 	}
-	gathering := antientropy.Gather(r.Vector())
-	pinned, err := gather(gathering, ask)
-	if err != nil {
-		r.b.Fatal(err)
+	r.Connect("source", 1)
+	r.startPull("source")
+	p := r.pull
+	for question, asks := p.Start(), true; ; {
+		if asks {
+			answer, err := ask(question)
+			if err == nil {
+				question, asks, err = p.Go(answer, r.stage)
+			}
+			if err != nil {
+				r.b.Fatal(err)
+			}
+			continue
+		}
+		r.Take(p)
+		r.settle()
+		if err := r.carry(); err != nil {
+			r.b.Fatal(err)
+		}
+		if p.Over {
+			break
+		}
+		if question, asks, err = p.Resume(r.stage); err != nil {
+			r.b.Fatal(err)
+		}
 	}
-	repair, err := r.BeginRepair(pinned.Context, pinned.Heads, gathering.Tables()...)
-	if err != nil {
-		r.b.Fatal(err)
-	}
-	pinned.Context, pinned.Heads = repair.Target()
-	p := antientropy.NewPuller(repair.Local, repair)
-	p.Start()
-	if err := errors.Join(drive(p, pinned, ask), r.FinishRepair(repair)); err != nil {
-		r.b.Fatal(err)
+	if p.Err != nil {
+		r.b.Fatal(p.Err)
 	}
 	ours, theirs, _ := r.Digest()
 	if a, b, _ := from.Digest(); a != ours || b != theirs {
@@ -133,8 +148,8 @@ func (r *benchReplica) repair(from *benchReplica) (c conversation) {
 	return c
 }
 
-// numbered returns the numbers from 0 on.
-func numbered(n int) []int {
+// upTo returns the numbers from 0 on.
+func upTo(n int) []int {
 	all := make([]int, n)
 	for i := range all {
 		all[i] = i
@@ -150,7 +165,7 @@ func BenchmarkBootstrap(b *testing.B) {
 			cells := benchCells()
 			source := newBenchReplica(b, kind.open(b))
 			defer source.close()
-			source.set(numbered(cells))
+			source.set(upTo(cells))
 			var c conversation
 			for b.Loop() {
 				b.StopTimer()
@@ -177,7 +192,7 @@ func BenchmarkRepair(b *testing.B) {
 			cells := benchCells()
 			source := newBenchReplica(b, kind.open(b))
 			defer source.close()
-			source.set(numbered(cells))
+			source.set(upTo(cells))
 			behind := newBenchReplica(b, kind.open(b))
 			defer behind.close()
 			behind.repair(source)
