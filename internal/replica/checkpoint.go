@@ -95,7 +95,7 @@ func (r *Replica) freeze(now time.Time) {
 // checkpoint returns the record of the present context and log.
 func (r *Replica) checkpoint() *checkpoint {
 	c := &checkpoint{
-		reach: reach{r.log.last, r.log.next}, seen: r.short, heads: r.heads, tables: len(r.bases.Tables()),
+		reach: reach{r.log.last, r.logEnd()}, seen: r.short, heads: r.heads, tables: len(r.bases.Tables()),
 		time: r.clock.Last(),
 		flip: r.flip, log: r.log,
 	}
@@ -117,13 +117,13 @@ func (r *Replica) saveDue(now time.Time) bool {
 	case len(r.wanted) > 0, r.ownFell:
 		return true
 	case r.log.last == r.saved.lsn && r.table.dirty.Len() == 0:
-		return false
+		return r.lag() >= r.behind() && r.lag() > 0 // others write, and the log is not to be held back
 	}
 	return r.table.bytes >= r.cfg.MaxDirty/dirtyShare || r.lag() >= r.behind() || !now.Before(r.saves)
 }
 
 // lag returns how far the log goes on behind the last checkpoint.
-func (r *Replica) lag() int64 { return int64(r.log.next - r.saved.next) }
+func (r *Replica) lag() int64 { return int64(r.logEnd() - r.saved.next) }
 
 // behind returns how far the log may go on behind a checkpoint until the next one begins. From twice as far commits
 // do a part of its work.
@@ -310,7 +310,7 @@ func (r *Replica) logSlack() int64 {
 func (r *Replica) LogBound() int64 {
 	bound := r.cfg.MaxLogBytes + r.logSlack()
 	if n := len(r.log.marks); n > 0 {
-		bound = max(bound, int64(r.log.next-r.log.marks[n-1].at))
+		bound = max(bound, int64(r.logEnd()-r.log.marks[n-1].at))
 	}
 	return bound
 }
@@ -345,7 +345,7 @@ func (r *Replica) late() bool {
 }
 
 // tooLong reports whether the log is longer than it may be.
-func (r *Replica) tooLong() bool { return r.log.bytes() > r.cfg.MaxLogBytes+r.logSlack() }
+func (r *Replica) tooLong() bool { return r.LogBytes() > r.cfg.MaxLogBytes+r.logSlack() }
 
 // Pace does a step of that.
 func (r *Replica) pace(now time.Time) error {
@@ -408,12 +408,12 @@ func (r *Replica) saveAll(now time.Time) task {
 
 // cutLog gives up the beginning of the log where its bounds no longer admit it and a durable checkpoint is behind it.
 func (r *Replica) cutLog(now time.Time) {
-	large := r.log.bytes() > r.cfg.MaxLogBytes || r.log.runs() > maxRuns
+	large := r.LogBytes() > r.cfg.MaxLogBytes || r.log.runs() > maxRuns
 	if !large && now.Before(r.ages) {
 		return
 	}
 	r.ages = now.Add(agesEvery)
-	if m, cut := r.log.due(r.durable.lsn+1, r.cfg.MaxLogBytes, now.Add(-r.cfg.MaxLogAge)); cut {
+	if m, cut := r.log.due(r.durable.lsn+1, r.logEnd(), r.cfg.MaxLogBytes, now.Add(-r.cfg.MaxLogAge)); cut {
 		r.log.dropBefore(m.lsn)
 	}
 	if !r.rebuilding { // what was put aside stands before it

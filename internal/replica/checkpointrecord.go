@@ -15,7 +15,7 @@ import (
 )
 
 // Durable returns up to where the checkpoint in a store says that the log is durable: store/segment wants to know.
-func Durable(st store.Store) store.Position {
+func Durable(st Tree) store.Position {
 	snap := st.Snapshot()
 	defer snap.Close()
 	record, ok, err := snap.Get(keyCheckpoint)

@@ -7,6 +7,7 @@ import (
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/store"
 	"github.com/peerd/peerd/store/mem"
+	"github.com/peerd/peerd/store/space"
 )
 
 // medium is what a replica is opened on: a tree, and a log beside it.
@@ -18,21 +19,59 @@ type medium interface {
 // disk is what a host keeps.
 type disk struct {
 	*mem.Store
-	log *mem.Log
+	log    *mem.Log
+	shared bool // with another space, whose records stand between the replica's
 }
 
-func newDisk() *disk { return &disk{mem.New(), mem.NewLog()} }
+func newDisk() *disk { return &disk{mem.New(), mem.NewLog(), false} }
 
 func (d *disk) journal() store.Log { return d.log }
 
 // Crash returns what is found after a power failure that took all that was not synced.
-func (d *disk) Crash() *disk { return &disk{d.Store.Crash(), d.log.Crash(0)} }
+func (d *disk) Crash() *disk { return &disk{d.Store.Crash(), d.log.Crash(0), d.shared} }
 
 // Clone returns what is found after the process was killed.
-func (d *disk) Clone() *disk { return &disk{d.Store.Clone(), d.log.Clone()} }
+func (d *disk) Clone() *disk { return &disk{d.Store.Clone(), d.log.Clone(), d.shared} }
 
 // openAt is Open.
-func openAt(m medium, cfg Config) (*Replica, error) { return Open(m, m.journal(), cfg) }
+func openAt(m medium, cfg Config) (*Replica, error) {
+	if d, ok := m.(*disk); ok && d.shared {
+		return Open(d.tree(), newBusyLog(d.log), cfg)
+	}
+	return Open(m, m.journal(), cfg)
+}
+
+// tree returns the replica's part of the store.
+func (d *disk) tree() store.Store {
+	if d.shared {
+		return space.NewTree(d.Store, 7)
+	}
+	return d.Store
+}
+
+// busyLog is a space's part of a log that another space writes to as often.
+type busyLog struct {
+	store.Log
+	beside store.Log
+	n      int
+}
+
+func newBusyLog(whole store.Log) *busyLog {
+	c := space.NewCommitter(whole)
+	return &busyLog{Log: c.Log(7, 0), beside: c.Log(8, 0)}
+}
+
+// Append implements store.Log.
+func (l *busyLog) Append(records ...[]byte) (first, next store.Position, err error) {
+	l.n++
+	if _, _, err = l.beside.Append(make([]byte, l.n*31%100)); err == nil {
+		err = l.beside.DropBefore(l.beside.Next())
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	return l.Log.Append(records...)
+}
 
 // takeMoment returns the present moment for a backup.
 func (r *Replica) takeMoment(now time.Time) (m *Moment, err error) {

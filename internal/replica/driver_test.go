@@ -47,6 +47,7 @@ type worldConfig struct {
 	sync         bool
 	indexes      []cellIndex
 	derivedBytes int
+	shared       bool // disks are: see disk
 }
 
 type host struct {
@@ -75,7 +76,7 @@ func newWorld(t testing.TB, seed uint64, cfg worldConfig) *world {
 		saw: map[crdt.Dot]crdt.VersionVector{},
 	}
 	for i := range cfg.hosts {
-		h := &host{i: i, disk: newDisk()}
+		h := &host{i: i, disk: w.newDisk()}
 		w.hosts = append(w.hosts, h)
 		w.open(t, h)
 	}
@@ -84,6 +85,12 @@ func newWorld(t testing.TB, seed uint64, cfg worldConfig) *world {
 
 func (w *world) say(format string, args ...any) {
 	w.trace = append(w.trace, fmt.Sprintf(format, args...))
+}
+
+func (w *world) newDisk() *disk {
+	d := newDisk()
+	d.shared = w.cfg.shared
+	return d
 }
 
 func (w *world) newID() crdt.ReplicaID {
@@ -334,7 +341,7 @@ func (w *world) restart(t testing.TB, h *host, how string) {
 	case "is killed":
 		h.disk = h.disk.Clone()
 	case "is wiped":
-		h.disk = newDisk()
+		h.disk = w.newDisk()
 	case "is restored":
 		h.disk = w.backups[w.rng.IntN(len(w.backups))].Clone()
 	case "closes":
@@ -359,8 +366,8 @@ func (w *world) backUp(t testing.TB, h *host) {
 		b.Set(slices.Clone(key), slices.Clone(value))
 		return true
 	})
-	restored := newDisk()
-	if err = errors.Join(err, restored.Store.Commit(b, true)); err != nil {
+	restored := w.newDisk()
+	if err = errors.Join(err, restored.tree().Commit(b, true)); err != nil {
 		t.Fatal(err)
 	}
 	w.backups = append(w.backups, restored)

@@ -20,7 +20,7 @@ import (
 type index struct {
 	first, last uint64         // number of the oldest and newest record; first > last if there is none
 	placed      uint64         // the newest record of which it is known where it stands
-	next        store.Position // behind that
+	next        store.Position // behind that; others' may follow
 	cover       map[crdt.ReplicaID][]run
 	marks       []mark    // in order; the first one is at or before record first. What is in it does not change
 	newest      time.Time // when the last record was written
@@ -152,23 +152,23 @@ func (x *index) begin(at store.Position) {
 	}
 }
 
-// bytes returns the size of what the log holds.
-func (x *index) bytes() int64 {
+// bytes returns the size of what a log that ends at a position holds.
+func (x *index) bytes(end store.Position) int64 {
 	if len(x.marks) == 0 {
 		return 0
 	}
-	return int64(x.next - x.marks[0].at)
+	return int64(end - x.marks[0].at)
 }
 
-// due returns the mark before which the log is to be cut: what lies before it is too old, or too much. Nothing
-// from record keep on is cut.
-func (x *index) due(keep uint64, maxBytes int64, oldest time.Time) (m mark, cut bool) {
-	if x.last < keep && x.first <= x.last && x.newest.Before(oldest) {
+// due returns the mark before which the log, which ends at a position, is to be cut: what lies before it is too old,
+// or too much. Nothing from record keep on is cut. All goes if what others wrote since is too much by itself.
+func (x *index) due(keep uint64, end store.Position, maxBytes int64, oldest time.Time) (m mark, cut bool) {
+	if x.last < keep && x.first <= x.last && (x.newest.Before(oldest) || int64(end-x.next) > maxBytes) {
 		return mark{x.last + 1, x.next, x.newest}, true
 	}
 	crowded := x.runs() - maxRuns
 	for i := 1; i < len(x.marks) && x.marks[i].lsn <= keep; i++ {
-		if !x.marks[i].time.Before(oldest) && int64(x.next-x.marks[i-1].at) <= maxBytes && crowded <= 0 {
+		if !x.marks[i].time.Before(oldest) && int64(end-x.marks[i-1].at) <= maxBytes && crowded <= 0 {
 			break
 		}
 		crowded -= maxRun
@@ -306,6 +306,15 @@ func (r *Replica) appendOne(rec logged) {
 	r.write(Write{Record: record, then: func(w *Write) { r.log.place(rec.lsn, rec.time, w.at, w.next, r.markEvery()) }})
 }
 
+// logEnd returns where the log ends: others may have written behind this replica's newest record. While it is opened
+// that is how far it was read.
+func (r *Replica) logEnd() store.Position {
+	if r.opening.under {
+		return r.log.next
+	}
+	return r.logs.Next()
+}
+
 // markEvery is how many bytes of the log lie between two marks, which are where it can be cut.
 func (r *Replica) markEvery() store.Position {
 	return store.Position(max(min(markBytes, r.cfg.MaxLogBytes/16), 1))
@@ -350,7 +359,7 @@ func (r *Replica) LogRead(lsn uint64, maxRecords int,
 func (r *Replica) LogEnd() uint64 { return r.log.last + 1 }
 
 // LogBytes returns the size of the log.
-func (r *Replica) LogBytes() int64 { return r.log.bytes() }
+func (r *Replica) LogBytes() int64 { return r.log.bytes(r.logEnd()) }
 
 // Covers reports whether the log has all that someone with the given context lacks: if this replica
 // discards itself, nothing is lost then that they do not have.

@@ -286,7 +286,9 @@ func checkFormat(st Tree, log Log, derives *derivation) error {
 		return errors.Is(failed, store.ErrCorrupt)
 	})
 	if failed == nil {
-		failed = scanLog(log, log.First(), 0, func(logged, store.Position) bool { return false })
+		// Before the checkpoint the log is of its format; there may be much of others there.
+		at := max(log.First(), Durable(st))
+		failed = scanLog(log, at, 0, func(logged, store.Position) bool { return false })
 	}
 	if errors.Is(failed, wire.ErrFormat) {
 		return failed

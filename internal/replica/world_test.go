@@ -21,6 +21,7 @@ func configOf(seed uint64) worldConfig {
 		maxLog:  []int64{1 << 30, 20_000, 2_000}[seed%3],
 		sync:    seed%7 == 0,
 		bases:   seed%4 < 2,
+		shared:  seed/3%4 == 1,
 
 		derivedBytes: []int{0, 40}[seed/2%2], // so that derived records take several of the log
 		maxDirty:     []int64{0, 3000, 0, 0, 20_000}[seed%5],
