@@ -95,7 +95,7 @@ func TestCommandsAreParsedAsRedisParsesThem(t *testing.T) {
 			conversation{[]string{`"ping"`, `"PING"`}, ""}},
 		{"half a command", "*1\r\n$4\r\nPIN", conversation{nil, ""}},
 		{"no length", "*x\r\n", conversation{nil, "Protocol error: invalid multibulk length"}},
-		{"too many arguments", "*1048577\r\n",
+		{"too many arguments", fmt.Sprintf("*%d\r\n", MaxArguments+1),
 			conversation{nil, "Protocol error: invalid multibulk length"}},
 		{"a length of many digits", "*" + strings.Repeat("0", 30),
 			conversation{nil, "Protocol error: invalid multibulk length"}},
@@ -132,11 +132,11 @@ func TestCommandsBeyondALimitAreSkippedAndTheNextOnesAreParsed(t *testing.T) {
 	}{
 		{"the longest value", encodeCommand("ECHO", long), `"ECHO" ` + strconv.Quote(long)},
 		{"a longer value", encodeCommand("SET", "k", long+"v", "NX"),
-			"ERR an argument of 16777217 bytes exceeds the limit of 16777216 bytes (MaxValue)"},
+			fmt.Sprintf("ERR an argument of %d bytes exceeds the limit of %d bytes (MaxValue)", MaxValue+1, MaxValue)},
 		{"many values", encodeCommand(threeValues...),
-			"ERR the command exceeds the limit of 33554432 bytes (MaxCommand)"},
+			fmt.Sprintf("ERR the command exceeds the limit of %d bytes (MaxCommand)", MaxCommand)},
 		{"many arguments", encodeCommand(many...),
-			"ERR the command exceeds the limit of 33554432 bytes (MaxCommand)"},
+			fmt.Sprintf("ERR the command exceeds the limit of %d bytes (MaxCommand)", MaxCommand)},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -154,14 +154,24 @@ func TestCommandsBeyondALimitAreSkippedAndTheNextOnesAreParsed(t *testing.T) {
 	}
 }
 
+// longestSkipped is the longest argument that is thrown away: with its header and its end it has MaxSkip bytes.
+const longestSkipped = MaxSkip - len("$67108864\r\n") - len("\r\n")
+
 func TestACommandTooLongToSkipEndsTheConnection(t *testing.T) {
-	for _, data := range []string{
-		"*2\r\n$3\r\nGET\r\n$500000000\r\n",
-		"*2\r\n$3\r\nGET\r\n$999999999999\r\n",
+	for announced, ends := range map[int]bool{
+		longestSkipped:     false,
+		longestSkipped + 1: true,
+		500_000_000:        true,
+		999_999_999_999:    true,
 	} {
-		_, got := wholeOrBytewise([]byte(data))
-		if !strings.Contains(got.End, "exceeds the limit of 1048576 bytes") {
-			t.Errorf("%q ended with %q", data, got.End)
+		want := ""
+		if ends {
+			want = fmt.Sprintf("ERR an argument of %d bytes exceeds the limit of %d bytes (MaxValue)", announced, MaxValue)
+		}
+		data := fmt.Sprintf("*2\r\n$3\r\nGET\r\n$%d\r\n", announced)
+		whole, bytewise := wholeOrBytewise([]byte(data))
+		if whole.End != want || bytewise.End != want {
+			t.Errorf("%q ended with %q, byte by byte with %q, want %q", data, whole.End, bytewise.End, want)
 		}
 	}
 }
@@ -171,11 +181,12 @@ func TestACommandTooLongToSkipEndsTheConnection(t *testing.T) {
 func TestAnAnnouncedLengthHoldsNoMemory(t *testing.T) {
 	for _, data := range []string{
 		"*1000000000\r\n",
-		"*1048576\r\n",
-		"*1048576\r\n$1\r\na\r\n",
+		fmt.Sprintf("*%d\r\n", MaxArguments),
+		fmt.Sprintf("*%d\r\n$1\r\na\r\n", MaxArguments),
 		"$500000000\r\n",
-		"*3\r\n$1048576\r\n",
-		"*3\r\n$67000000\r\n",
+		fmt.Sprintf("*3\r\n$%d\r\n", MaxValue),
+		fmt.Sprintf("*3\r\n$%d\r\n", MaxValue+1),
+		fmt.Sprintf("*3\r\n$%d\r\n", longestSkipped),
 	} {
 		parseInPieces([]byte(data), func() int { return len(data) }, func(p *parser) {
 			if held := heldBy(p); held > restSize+keepArguments*8 {
