@@ -188,6 +188,17 @@ func (b *Bases) LeavesOut(id crdt.ReplicaID, count uint64, head Hash) bool {
 // Says returns the base that says most of a replica; the zero Base if there is none.
 func (b *Bases) Says(id crdt.ReplicaID) Base { return b.of[id] }
 
+// Uncovered returns how many tables each replica issued beyond what the bases say of it. O(tables).
+func (b *Bases) Uncovered() map[crdt.ReplicaID]uint64 {
+	n := map[crdt.ReplicaID]uint64{}
+	for i := range b.tables {
+		if dot := b.tables[i].Dot; dot.Counter > b.of[dot.Replica].Last {
+			n[dot.Replica]++
+		}
+	}
+	return n
+}
+
 // allIn reports whether a vector has the dots of all tables. Who has a table has all that its bases cover.
 func (b *Bases) allIn(v crdt.VersionVector) bool {
 	for id, counter := range b.tops {

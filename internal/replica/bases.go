@@ -164,24 +164,14 @@ func (b *based) noteIdle() {
 // baseable returns bases of what is to be left out of vectors from now on, in the order of replicas: all ids that
 // have ended, and all of others that have been idle, if there are too many of the one or the other.
 func (r *Replica) baseable(current func(crdt.ReplicaID) bool) (bases []delta.Base) {
-	ended, idle := 0, 0
-	for id, n := range r.short {
-		switch {
-		case !r.mayBase(id, n):
-		case r.ended(id):
-			ended++
-		case r.idle[id] == n && !current(id):
-			idle++
-		}
-	}
-	tooMany := ended >= r.mostEnded()
-	tooManyIdle := idle > r.cfg.MaxListed
-	if !tooMany && !tooManyIdle {
+	idle := func(id crdt.ReplicaID, n uint64) bool { return r.idle[id] == n && !current(id) }
+	tooManyEnded, tooManyIdle := r.tooMany(idle)
+	if !tooManyEnded && !tooManyIdle {
 		return nil
 	}
 	for _, id := range r.short.Replicas() {
 		n, ends := r.short[id], r.ended(id)
-		if !r.mayBase(id, n) || !ends && (!tooManyIdle || r.idle[id] != n || current(id)) {
+		if !r.mayBase(id, n) || !ends && (!tooManyIdle || !idle(id, n)) {
 			continue
 		}
 		bases = append(bases, delta.Base{Replica: id, Last: n, Head: r.heads[id]})
@@ -191,17 +181,26 @@ func (r *Replica) baseable(current func(crdt.ReplicaID) bool) (bases []delta.Bas
 
 // Basing reports whether bases are to be said, or will be once ids that nobody is linked as have been idle.
 func (n *Engine) Basing() bool {
+	ended, idle := n.tooMany(func(id crdt.ReplicaID, _ uint64) bool { return !n.Writes(id) })
+	return ended || idle || n.wait > 0 || len(n.say) > 0
+}
+
+// tooMany reports whether there are so many listed ids that have ended, or are idle, that bases are said. One that since
+// its base has done nothing but say some does not count: else each saying would be a reason for the next, by another
+// that had not heard of it, and they would go on for ever where an id is idle sooner than a saying has reached all.
+func (r *Replica) tooMany(idle func(id crdt.ReplicaID, n uint64) bool) (ofEnded, ofIdle bool) {
+	said := r.bases.Uncovered()
 	ended, others := 0, 0
-	for id, count := range n.short {
+	for id, n := range r.short {
 		switch {
-		case !n.mayBase(id, count):
-		case n.ended(id):
+		case !r.mayBase(id, n):
+		case r.ended(id):
 			ended++
-		case !n.Writes(id):
+		case idle(id, n) && r.bases.Says(id).Last+said[id] < n:
 			others++
 		}
 	}
-	return ended >= n.mostEnded() || others > n.cfg.MaxListed || n.wait > 0 || len(n.say) > 0
+	return ended >= r.mostEnded(), others > r.cfg.MaxListed
 }
 
 // mostEnded is how many ended ids are listed before bases of them are said.

@@ -143,6 +143,70 @@ func TestBasesAreSaidOfIdsThatWriteNoMore(t *testing.T) {
 	}
 }
 
+// TestSayingBasesIsNoReasonToSayMore by replicas that say bases all at once, before any has heard of another's.
+func TestSayingBasesIsNoReasonToSayMore(t *testing.T) {
+	const hosts, rounds = 6, 10
+	var nodes []*Engine
+	for i := range hosts {
+		id := crdt.ReplicaID(1 + i)
+		r, err := openAt(newDisk(), Config{NewID: func() crdt.ReplicaID { return id }, MaxListed: 2, IdleTicks: 4})
+		if err != nil {
+			t.Fatal(err)
+		}
+		nodes = append(nodes, newEngine(r))
+		transacted(t, nodes[i], put("mine"))
+	}
+	var said []int
+	for range rounds {
+		exchange(t, nodes)
+		all := 0
+		for _, n := range nodes {
+			all += pass(t, n, 100)
+		}
+		said = append(said, all)
+	}
+	if said[0] != hosts*(hosts-1) || said[rounds-1] != 0 {
+		t.Errorf("bases said in each round: %v, want %d first and none in the end", said, hosts*(hosts-1))
+	}
+	if nodes[0].Basing() {
+		t.Error("bases are still to be said")
+	}
+	for _, n := range nodes[:3] { // more than may be listed
+		transacted(t, n, put("again"))
+	}
+	exchange(t, nodes)
+	if said := pass(t, nodes[hosts-1], 100); said != hosts-1 {
+		t.Errorf("bases of %d ids are said after some wrote again, want all %d others", said, hosts-1)
+	}
+}
+
+// exchange has each node apply what the logs of all have.
+func exchange(t testing.TB, nodes []*Engine) {
+	t.Helper()
+	var all []*delta.Delta
+	for _, n := range nodes {
+		if _, _, err := n.LogRead(1, 1000, func(d *delta.Delta) bool { all = append(all, d); return true }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for more := true; more; { // what came early is applied once all that it saw is
+		more = false
+		for _, n := range nodes {
+			g := n.Begin(testStart)
+			for _, d := range all {
+				outcome, err := g.Apply(d)
+				if err != nil {
+					t.Fatal(err)
+				}
+				more = more || outcome == gossip.Applied
+			}
+			if _, err := g.Commit(false); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
 // TestAForkIsFoundOfAnIdThatBothSidesLeaveOut before anything that one side wrote is taken by the other.
 func TestAForkIsFoundOfAnIdThatBothSidesLeaveOut(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 3})

@@ -85,7 +85,7 @@ func TestAnIdleReplicaHoldsNobodysLogBack(t *testing.T) {
 	}
 	for _, cut := range []int64{0, 1 << 20} { // power fails, then the process is killed
 		w.put(t, busy, "last", make([]byte, 10))
-		if err := busy.logs.Sync(); err != nil {
+		if err := busy.logs.(store.Log).Sync(); err != nil {
 			t.Fatal(err)
 		}
 		l.tree, l.log = l.tree.Crash(), l.log.Crash(cut)
