@@ -124,7 +124,10 @@ func (m *Mesh) receiveHello(from NeighbourID, n *neighbour, body []byte) error {
 		delete(n.unwanted, r)
 	}
 	n.hello = n.hello || h.answer
-	n.listed, n.tables, n.unread, n.waited = h.seen.Clone(), nil, &h, 0
+	if n.unread == nil {
+		n.waited = 0 // else the wait goes on: one who says hello often is read in the end too
+	}
+	n.listed, n.tables, n.unread = h.seen.Clone(), nil, &h
 	m.read(from, n, false)
 	return nil
 }
