@@ -145,7 +145,7 @@ func (h *host) maintain(t testing.TB, now time.Time) (more bool) {
 	more, err := h.node.Maintain(now)
 	if err == nil && h.node.NeedsSync() {
 		s := h.node.BeginSync()
-		err = s.Run(h.disk, h.disk.journal())
+		err = s.Run(h.node.st.(store.Store), h.node.logs.(store.Log))
 		h.node.Synced(s)
 		more = true
 	}
