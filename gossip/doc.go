@@ -30,5 +30,5 @@
 // chains do not fork any more.
 //
 // Discovery and liveness are in package gossip/members. Tests: mesh_test.go here, and the seeded driver
-// of whole replicas in internal/replica.
+// of whole replicas in internal/engine.
 package gossip

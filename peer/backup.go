@@ -10,7 +10,7 @@ import (
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/backup"
-	"github.com/peerd/peerd/internal/replica"
+	replica "github.com/peerd/peerd/internal/engine"
 )
 
 // ErrBackupRuns is returned by Backup while another one of this peer runs. Nothing was written.

@@ -41,9 +41,9 @@
 //
 // # Inside
 //
-// One goroutine, the commit loop, owns the replica (package internal/replica): it runs waiting
+// One goroutine, the commit loop, owns the replica (package internal/engine): it runs waiting
 // transactions and received deltas in groups, one record of a log each. Views read snapshots beside
 // it. For each neighbour a goroutine reads its stream and one writes it; see docs/architecture.md
 // for all of them. The tests are in this directory; those of the core, with a seeded driver of many
-// replicas, in internal/replica.
+// replicas, in internal/engine.
 package peer

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/gossip"
-	"github.com/peerd/peerd/internal/replica"
+	replica "github.com/peerd/peerd/internal/engine"
 )
 
 // job is one thing beside updates for the commit loop to do: exactly one field is set.

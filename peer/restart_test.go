@@ -13,7 +13,7 @@ import (
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/dotted"
-	"github.com/peerd/peerd/internal/replica"
+	replica "github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/store"
 )
 

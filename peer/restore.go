@@ -11,7 +11,7 @@ import (
 	"slices"
 
 	"github.com/peerd/peerd/internal/backup"
-	"github.com/peerd/peerd/internal/replica"
+	replica "github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/internal/secret"
 	"github.com/peerd/peerd/store"
 	"github.com/peerd/peerd/store/badger"

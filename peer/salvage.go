@@ -12,7 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/peerd/peerd/internal/delta"
-	"github.com/peerd/peerd/internal/replica"
+	replica "github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/store/badger"
 )
 

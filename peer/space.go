@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/gossip"
-	"github.com/peerd/peerd/internal/replica"
+	replica "github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/store"
 )
 

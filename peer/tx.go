@@ -6,7 +6,7 @@ import (
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/dotted"
-	"github.com/peerd/peerd/internal/replica"
+	replica "github.com/peerd/peerd/internal/engine"
 )
 
 // Tx is a transaction: a consistent view of the peer's data, with its own writes on top. Its

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"sync/atomic"
 
-	"github.com/peerd/peerd/internal/replica"
+	replica "github.com/peerd/peerd/internal/engine"
 )
 
 // ErrExited is returned for a transaction whose function ended its goroutine: with runtime.Goexit, or with

@@ -21,7 +21,7 @@
 //
 // A backup is not encrypted: who can read it can read the data. The sums find damage, they do not prove who
 // wrote the file. What the records mean, and which of them belong into a backup, is the business of
-// internal/replica. Golden files, a fuzzer and the round trip are tested in this directory.
+// internal/engine. Golden files, a fuzzer and the round trip are tested in this directory.
 package backup
 
 import "errors"

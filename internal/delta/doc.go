@@ -29,5 +29,5 @@
 //
 // bases_test.go compares by random histories what short vectors are taken for with what they stand for. delta_test.go
 // has what is refused and what is carried along, codec_test.go the golden bytes and FuzzDecode. What
-// deltas do to a store is tested by internal/replica.
+// deltas do to a store is tested by internal/engine.
 package delta

@@ -3,7 +3,7 @@
 // It is the part of the algebra that knows no data type. A mutation has a Dot, and dots make sets: a VersionVector,
 // and whatever else is a DotSet. A Cell is the live entries at an Address, and Join merges what two replicas have of
 // one. A Tx is a transaction on a sorted set of cells, and all that a data type asks of what is below it: package
-// crdt reads and writes through it, over memory in its State, over a store in internal/replica. Package crdt's doc
+// crdt reads and writes through it, over memory in its State, over a store in internal/engine. Package crdt's doc
 // tells the idea.
 //
 // # Why it is a package

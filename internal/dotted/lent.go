@@ -1,7 +1,7 @@
 package dotted
 
 // Lent is what package crdt lends to the database and to nobody else. crdt sets it when it is initialized;
-// internal/replica and internal/delta, which import crdt, give it the types that it has not got here.
+// internal/engine and internal/delta, which import crdt, give it the types that it has not got here.
 //
 // The types' handles are built over a Tx, and programs that want values must be handed none: an exported constructor
 // would have this package in its signature, and promise to keep the cells as they are. A package above crdt cannot

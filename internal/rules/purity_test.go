@@ -11,7 +11,7 @@ import (
 
 // pure lists the packages without I/O: calls in, messages and batches out; time and chance are
 // arguments. Only such code can be replayed from a seed, and run by a simulator as it is.
-var pure = []string{"internal/dotted", "crdt", "internal/delta", "gossip", "antientropy", "internal/replica"}
+var pure = []string{"internal/dotted", "crdt", "internal/delta", "gossip", "antientropy", "internal/engine"}
 
 const pureReason = "only code without I/O, clocks, chance and goroutines replays from a seed"
 

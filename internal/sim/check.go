@@ -8,11 +8,11 @@ import (
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/dotted"
-	"github.com/peerd/peerd/internal/replica"
+	"github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/store"
 )
 
-// maxSkew is how far a replica lets another's clock move its own: replica.Config's default.
+// maxSkew is how far a replica lets another's clock move its own: engine.Config's default.
 const maxSkew = 500 * time.Millisecond
 
 // maxWaiting is how many deltas may wait for what they depend on, as in package gossip.
@@ -164,7 +164,7 @@ func (h *host) checkLogSize() {
 }
 
 // checkView compares what a view shows with the oracle.
-func (h *host) checkView(v *replica.View, seen []uint64) {
+func (h *host) checkView(v *engine.View, seen []uint64) {
 	if h.w.blind {
 		return
 	}
@@ -185,10 +185,10 @@ func (h *host) checkView(v *replica.View, seen []uint64) {
 }
 
 // compare reads a key in a view and returns how many cells it has.
-func (h *host) compare(v *replica.View, key string, seen []uint64) int {
+func (h *host) compare(v *engine.View, key string, seen []uint64) int {
 	h.w.totals.Reads++
 	want := h.w.hist.expected(key, seen)
-	got, err := read(replica.Fields(v), key)
+	got, err := read(engine.Fields(v), key)
 	if h.tolerates(err) {
 		return len(want)
 	}

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/crdt"
-	"github.com/peerd/peerd/internal/replica"
+	"github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/store"
 )
 
@@ -115,7 +115,7 @@ func (h *host) takeStock() {
 	before := h.held
 	d := h.disk.clone()
 	v := &volume{d: d}
-	r, err := replica.Open(v, v.journal(), replica.Config{NewID: func() crdt.ReplicaID { return 1 }})
+	r, err := engine.Open(v, v.journal(), engine.Config{NewID: func() crdt.ReplicaID { return 1 }})
 	switch {
 	case err != nil:
 		h.w.fail("the store of %s does not open: %v", h.id, err)
@@ -208,7 +208,7 @@ func (h *host) close() {
 }
 
 // sync has what was committed made durable, beside the engine.
-func (h *host) sync(of replica.Syncing) {
+func (h *host) sync(of engine.Syncing) {
 	sync := h.disk.beginSync(of)
 	promise := h.held
 	h.endSync = func() error {

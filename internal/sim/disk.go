@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/peerd/peerd/internal/replica"
+	"github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/store"
 	"github.com/peerd/peerd/store/mem"
 )
@@ -241,14 +241,14 @@ func (s *faultySnapshot) ScanKeys(start, end []byte, fn func(key []byte) bool) e
 
 // syncing is a sync under way: what was written when it began.
 type syncing struct {
-	of      replica.Syncing
+	of      engine.Syncing
 	log     store.Position
 	written *mem.Store
 	commits int
 	persist int
 }
 
-func (d *disk) beginSync(of replica.Syncing) syncing {
+func (d *disk) beginSync(of engine.Syncing) syncing {
 	return syncing{of, d.log.Next(), d.written.Clone(), len(d.tail), d.persists}
 }
 

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/crdt"
-	"github.com/peerd/peerd/internal/replica"
+	"github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/store"
 )
 
@@ -180,9 +180,9 @@ func (w *world) mayRot(h *host) bool {
 func (h *host) scarcity(scarce bool) {
 	h.scarce = scarce
 	if h.up() {
-		room := replica.Roomy
+		room := engine.Roomy
 		if scarce {
-			room = replica.Scarce
+			room = engine.Scarce
 		}
 		h.engine.SetRoom(room, errScarce)
 	}
@@ -272,7 +272,7 @@ func (h *host) backUp() *disk {
 	if !h.up() || h.w.chance(2) {
 		return backup
 	}
-	_ = h.engine.Backup(func(m *replica.Moment) {
+	_ = h.engine.Backup(func(m *engine.Moment) {
 		if m == nil {
 			return
 		}

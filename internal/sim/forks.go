@@ -9,7 +9,7 @@ import (
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/dotted"
-	"github.com/peerd/peerd/internal/replica"
+	"github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/store"
 )
 
@@ -150,13 +150,13 @@ func (h *host) wakeFrom(id crdt.ReplicaID) {
 // tellMarkers notes the markers on a disk.
 func (w *world) tellMarkers(d *disk, there map[string]bool) {
 	disk := &volume{d: d.clone()}
-	r, err := replica.Open(disk, disk.journal(), replica.Config{NewID: w.newID})
+	r, err := engine.Open(disk, disk.journal(), engine.Config{NewID: w.newID})
 	if err != nil {
 		w.fail("the disk with markers does not open: %v", err)
 	}
 	v := r.View()
 	defer v.Close()
-	f := replica.Fields(v)
+	f := engine.Fields(v)
 	for m := range f.Set(markerKey).All() {
 		there[m] = true
 	}
@@ -256,7 +256,7 @@ func (w *world) checkOwnMarkers(h *host) {
 func (w *world) checkLedger(h *host, markers int) {
 	v := h.engine.View()
 	defer v.Close()
-	f := replica.Fields(v)
+	f := engine.Fields(v)
 	if counted := f.Counter(ledgerKey).Get(); f.Err() != nil || int(counted) != markers {
 		w.fail("%s has %d transactions and counted %d (%v)", h.id, markers, counted, f.Err())
 	}
@@ -268,7 +268,7 @@ func (w *world) end(h *host) {
 		h.close()
 	}
 	set := dotted.KeyAddress(markerKey).Type(crdt.TypeSet)
-	err := replica.Salvage(h.disk.written, h.disk.log, func(s replica.Salvaged) error {
+	err := engine.Salvage(h.disk.written, h.disk.log, func(s engine.Salvaged) error {
 		if s.Op.Kind == delta.OpPut && len(s.Op.Address) > len(set) && s.Op.Address[:len(set)] == set {
 			if name, _, ok := s.Op.Address[len(set):].CutName(); ok {
 				w.salvaged[name] = true

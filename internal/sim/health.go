@@ -6,34 +6,34 @@ import (
 
 	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/crdt"
-	"github.com/peerd/peerd/internal/replica"
+	"github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/store"
 )
 
 // noteNews holds what an engine says against what happened to its host.
-func (h *host) noteNews(rd *replica.Ready) {
+func (h *host) noteNews(rd *engine.Ready) {
 	for _, n := range rd.Notices {
 		switch n.Kind {
-		case replica.Mismatch:
+		case engine.Mismatch:
 			h.say("has the context of %s and other cells", n.From)
 			if !h.w.rotten {
 				h.w.fail("%s and %s have one context and different cells", h.id, n.From)
 			}
-		case replica.Damaged:
+		case engine.Damaged:
 			h.say("is damaged: %v", n.Err)
 			if !h.disk.rotten {
 				h.w.fail("%s is damaged, and nothing damaged it: %v", h.id, n.Err)
 			}
-		case replica.Discarded:
+		case engine.Discarded:
 			h.disk.rotten = false
 			h.held = crdt.VersionVector{}
-		case replica.Rebuilt:
+		case engine.Rebuilt:
 			h.say("has applied its own log again")
 			h.w.totals.Rebuilds++
 			h.noteRebuilt()
-		case replica.Forked:
+		case engine.Forked:
 			h.noteForks()
-		case replica.CannotCollect:
+		case engine.CannotCollect:
 			h.noteUncollected(n.Err)
 		}
 	}
@@ -72,7 +72,7 @@ func (h *host) suspectRead(err error) {
 }
 
 // verify reads all cells.
-func (h *host) verify(pinned *replica.Pinned) {
+func (h *host) verify(pinned *engine.Pinned) {
 	h.later(time.Duration(h.w.rng.IntN(500))*time.Millisecond, func() error {
 		err := pinned.Verify(func() bool { return false })
 		pinned.Close()

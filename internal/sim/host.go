@@ -10,7 +10,7 @@ import (
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/internal/delta"
-	"github.com/peerd/peerd/internal/replica"
+	"github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/store"
 )
 
@@ -34,7 +34,7 @@ type host struct {
 	clock wallClock
 
 	// The process.
-	engine *replica.Engine // nil while it is down
+	engine *engine.Engine // nil while it is down
 	volume *volume
 	epoch  int            // how often it was started
 	asked  int            // transactions that wait
@@ -52,10 +52,10 @@ type host struct {
 
 	links   map[gossip.NeighbourID]*end
 	dialing map[gossip.NeighbourID]bool
-	frames  map[*replica.Frame]*end // that the engine has, and their links
+	frames  map[*engine.Frame]*end // that the engine has, and their links
 
 	refusing error // why nothing may be read or written now
-	pulls    map[*replica.Pull]*pull
+	pulls    map[*engine.Pull]*pull
 	sources  int
 	serves   []*pull      // that have this host as their source
 	endSync  func() error // of a sync under way
@@ -104,7 +104,7 @@ func (h *host) start() {
 	h.epoch++
 	h.volume = &volume{d: h.disk}
 	p := &h.w.plan
-	r, err := replica.Open(h.volume, h.volume.journal(), replica.Config{
+	r, err := engine.Open(h.volume, h.volume.journal(), engine.Config{
 		NewID:       h.drawID,
 		MaxLogBytes: p.maxLog, MaxLogAge: p.maxLogAge, MaxBatch: p.maxBatch, MaxDirty: p.maxDirty,
 		StepWork: p.stepWork, MaxListed: p.maxListed, IdleTicks: p.idleTicks, MaxClears: maxClears,
@@ -116,10 +116,10 @@ func (h *host) start() {
 		h.stopped(err)
 		return
 	}
-	h.engine = replica.NewEngine(r, h.w.rng, h.now())
+	h.engine = engine.NewEngine(r, h.w.rng, h.now())
 	h.due, h.alarm, h.asked, h.broken, h.endSync = false, 0, 0, nil, nil
 	h.links, h.dialing = map[gossip.NeighbourID]*end{}, map[gossip.NeighbourID]bool{}
-	h.frames, h.pulls = map[*replica.Frame]*end{}, map[*replica.Pull]*pull{}
+	h.frames, h.pulls = map[*engine.Frame]*end{}, map[*engine.Pull]*pull{}
 	h.sources, h.serves, h.logSlack = 0, nil, -1
 	h.refusing = h.engine.Refusal()
 	seen, _ := h.engine.Context()
@@ -241,7 +241,7 @@ func (h *host) wakeAt(t time.Time) {
 }
 
 // round has the engine take a step, and does what it wants done.
-func (h *host) round() (*replica.Ready, error) {
+func (h *host) round() (*engine.Ready, error) {
 	apart, before := h.onlyApart(), ""
 	if len(apart) > 0 {
 		before = h.state()
@@ -258,11 +258,11 @@ func (h *host) round() (*replica.Ready, error) {
 		h.refusing = rd.Refusing
 	}
 	for _, n := range rd.Notices {
-		if n.Kind == replica.Discarding {
+		if n.Kind == engine.Discarding {
 			h.noteDiscard()
 		}
 	}
-	if err := replica.CarryOut(rd.Writes, h.volume, h.volume.journal()); err != nil {
+	if err := engine.CarryOut(rd.Writes, h.volume, h.volume.journal()); err != nil {
 		return nil, err
 	}
 	h.noteWritten(rd.Writes)
@@ -272,7 +272,7 @@ func (h *host) round() (*replica.Ready, error) {
 }
 
 // act does what a Ready wants done once its writes are.
-func (h *host) act(rd *replica.Ready) error {
+func (h *host) act(rd *engine.Ready) error {
 	h.noteNews(rd)
 	if err := h.noteCommitted(rd.Committed); err != nil {
 		return err
@@ -323,7 +323,7 @@ func (h *host) onlyApart() (from []gossip.NeighbourID) {
 func (h *host) mayTake(from gossip.NeighbourID) bool { return !h.engine.Quarantined(from) }
 
 // handled takes a frame back that the engine is done with.
-func (h *host) handled(f *replica.Frame) {
+func (h *host) handled(f *engine.Frame) {
 	from := h.frames[f]
 	delete(h.frames, f)
 	switch {
@@ -339,7 +339,7 @@ func (h *host) handled(f *replica.Frame) {
 }
 
 // noteWritten counts what the log grew by.
-func (h *host) noteWritten(writes []replica.Write) {
+func (h *host) noteWritten(writes []engine.Write) {
 	for _, w := range writes {
 		if h.logSlack >= 0 && w.Record != nil {
 			h.logSlack += int64(len(w.Record)) + store.RecordFrame

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/gossip"
-	"github.com/peerd/peerd/internal/replica"
+	"github.com/peerd/peerd/internal/engine"
 )
 
 // The network carries packets, which it loses, delays, swaps and doubles. Hosts talk over streams,
@@ -242,7 +242,7 @@ func (e *end) arrive(pause time.Duration) {
 	w.totals.Messages++
 	to.waiting++
 	e.hasRoom()
-	f := &replica.Frame{From: e.host.id, Data: p.data}
+	f := &engine.Frame{From: e.host.id, Data: p.data}
 	to.host.frames[f] = to
 	if to.host.links[e.host.id] == to {
 		to.host.engine.Receive(f)

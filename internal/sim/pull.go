@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/antientropy"
-	"github.com/peerd/peerd/internal/replica"
+	"github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/store"
 )
 
@@ -15,17 +15,17 @@ const pullTimeout = 60 * time.Second
 
 // pull carries a repair of one host from another, over a stream of its own.
 type pull struct {
-	*replica.Pull
+	*engine.Pull
 	w                 *world
 	to, from          *host
 	toEpoch, frmEpoch int
-	pinned            *replica.Pinned // at the source
+	pinned            *engine.Pinned // at the source
 	asked             int
 	over              bool
 }
 
 // goOn begins a repair, carries it on after the engine was asked, or takes note of its end.
-func (h *host) goOn(of *replica.Pull) {
+func (h *host) goOn(of *engine.Pull) {
 	p := h.pulls[of]
 	switch {
 	case of.Over:
@@ -54,7 +54,7 @@ func (h *host) goOn(of *replica.Pull) {
 func (h *host) stage(b *store.Batch) error { return h.volume.Commit(b, false) }
 
 // noteRepair takes note of how a repair ended.
-func (h *host) noteRepair(p *replica.Pull) {
+func (h *host) noteRepair(p *engine.Pull) {
 	if p.Err == nil {
 		h.w.totals.Repairs++
 		h.noteContext()
@@ -112,7 +112,7 @@ func (p *pull) serve(data []byte) {
 	}
 	from.sources++
 	from.serves = append(from.serves, p)
-	from.engine.Serve(p.to.id, func(pinned *replica.Pinned, err error) {
+	from.engine.Serve(p.to.id, func(pinned *engine.Pinned, err error) {
 		switch {
 		case err != nil:
 			p.refuse(err)

@@ -9,7 +9,7 @@ import (
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/internal/dotted"
-	"github.com/peerd/peerd/internal/replica"
+	"github.com/peerd/peerd/internal/engine"
 )
 
 // Bounds of the end of a world.
@@ -165,15 +165,15 @@ func (h *host) checkReopened() {
 		return
 	}
 	v := &volume{d: h.disk.clone()}
-	fresh, err := replica.Open(v, v.journal(), replica.Config{NewID: h.w.newID})
+	fresh, err := engine.Open(v, v.journal(), engine.Config{NewID: h.w.newID})
 	if err != nil || fresh.Damaged() != nil {
 		h.w.fail("the store of %s does not open: %v %v", h.id, err, fresh.Damaged())
 	}
-	e := replica.NewEngine(fresh, h.w.rng, h.now())
+	e := engine.NewEngine(fresh, h.w.rng, h.now())
 	for e.Clears() > 0 {
 		err := e.Step(h.now(), h.wall())
 		if err == nil {
-			err = replica.CarryOut(e.Ready().Writes, v, v.journal())
+			err = engine.CarryOut(e.Ready().Writes, v, v.journal())
 		}
 		if e.Advance(); err != nil {
 			h.w.fail("what %s cleared cannot be swept: %v", h.id, err)

@@ -6,7 +6,7 @@ import (
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/delta"
-	"github.com/peerd/peerd/internal/replica"
+	"github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/store"
 )
 
@@ -34,14 +34,14 @@ func (h *host) submit(muts []mutation) *update {
 	return u
 }
 
-// Begin implements replica.Update.
+// Begin implements engine.Update.
 func (u *update) Begin() bool { return true }
 
-// Len implements replica.Update.
+// Len implements engine.Update.
 func (u *update) Len() int { return 1 }
 
-// Run implements replica.Update.
-func (u *update) Run(_ int, tx *replica.Tx) error {
+// Run implements engine.Update.
+func (u *update) Run(_ int, tx *engine.Tx) error {
 	h := u.h
 	u.t = &transaction{host: h}
 	muts := u.muts
@@ -54,7 +54,7 @@ func (u *update) Run(_ int, tx *replica.Tx) error {
 	u.t.first = crdt.Dot{Replica: tx.Replica(), Counter: seen[tx.Replica()] + 1}
 	u.t.time = tx.Time()
 	for _, m := range muts {
-		err := m.do(replica.Fields(tx))
+		err := m.do(engine.Fields(tx))
 		if errors.Is(err, crdt.ErrNotInteger) || errors.Is(err, crdt.ErrOverflow) {
 			continue
 		}
@@ -69,14 +69,14 @@ func (u *update) Run(_ int, tx *replica.Tx) error {
 	return nil
 }
 
-// Ran implements replica.Update.
+// Ran implements engine.Update.
 func (u *update) Ran(_ int, err error) {
 	h := u.h
 	h.asked--
 	switch {
 	case err == nil:
 	case errors.Is(err, errGaveUp), errors.Is(err, delta.ErrTooLarge), errors.Is(err, errRead),
-		errors.Is(err, errScarce), errors.Is(err, replica.ErrRebuilding),
+		errors.Is(err, errScarce), errors.Is(err, engine.ErrRebuilding),
 		errors.Is(err, store.ErrCorrupt) && h.disk.rotten:
 		return // the client is told
 	default:

@@ -1,0 +1,120 @@
+package engine
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/store/badger"
+	"github.com/peerd/peerd/store/segment"
+)
+
+// cpu returns how much of the processors this process has used.
+func cpu(b *testing.B) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkSet measures the commit path of a replica alone: SET of 64 bytes over 100,000 keys, in groups of 50 and
+// of 800.
+func BenchmarkSet(b *testing.B) {
+	for _, size := range []int{50, 800} {
+		b.Run(fmt.Sprint("group=", size), func(b *testing.B) { benchmarkSet(b, size) })
+	}
+}
+
+const benchKeys = 100_000
+
+func benchmarkSet(b *testing.B, size int) {
+	r := openBench(b)
+	keys := make([]string, benchKeys)
+	for i := range keys {
+		keys[i] = fmt.Sprintf("key:%012d", i)
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	value := make([]byte, 64)
+	set := func(n int, key func() string) {
+		for done := 0; done < n; {
+			g := r.Begin(time.Now())
+			for range min(size, n-done) {
+				err := g.Update(func(tx *Tx) error { return Fields(tx).String(key()).Set(value) })
+				if err != nil {
+					b.Fatal(err)
+				}
+				done++
+			}
+			if _, err := g.Commit(false); err != nil {
+				b.Fatal(err)
+			}
+			if _, err := r.Maintain(time.Now()); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	next := 0
+	set(benchKeys, func() string { next++; return keys[next-1] })
+	b.ReportAllocs()
+	b.ResetTimer()
+	began := cpu(b)
+	set(b.N, func() string { return keys[rng.IntN(len(keys))] })
+	b.ReportMetric(float64((cpu(b)-began).Nanoseconds())/float64(b.N), "cpu-ns/op")
+}
+
+func openBench(b *testing.B) *Replica {
+	b.Helper()
+	tree, err := badger.Open(filepath.Join(b.TempDir(), "tree"), badger.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = tree.Close() })
+	log, err := segment.Open(filepath.Join(b.TempDir(), "log"), segment.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = log.Close() })
+	r, err := Open(tree, log, Config{NewID: func() crdt.ReplicaID { return 7 }})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(r.Close)
+	return r
+}
+
+// BenchmarkStep measures how long a step takes whose budget is spent on one kind of operation, its commit included.
+// It is what stepWork is chosen by.
+func BenchmarkStep(b *testing.B) {
+	value := make([]byte, 64)
+	for name, op := range map[string]func(f crdt.Fields, i int) error{
+		"set":  func(f crdt.Fields, i int) error { return f.String(fmt.Sprint(i % benchKeys)).Set(value) },
+		"incr": func(f crdt.Fields, i int) error { _, err := f.Counter(fmt.Sprint("n", i%1000)).Add(1); return err },
+		"sadd": func(f crdt.Fields, i int) error { _, err := f.Set("s").Add(fmt.Sprint(i)); return err },
+		"get":  func(f crdt.Fields, i int) error { f.String(fmt.Sprint(i % benchKeys)).Get(); return f.Err() },
+	} {
+		b.Run(name, func(b *testing.B) {
+			r := openBench(b)
+			done := 0
+			for range b.N {
+				r.BeginStep()
+				g := r.Begin(time.Now())
+				for ; !g.Full(); done++ {
+					if err := g.Update(func(tx *Tx) error { return op(Fields(tx), done) }); err != nil {
+						b.Fatal(err)
+					}
+				}
+				if _, err := g.Commit(false); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(done)/float64(b.N), "operations/step")
+			b.ReportMetric(b.Elapsed().Seconds()*1000/float64(b.N), "ms/step")
+		})
+	}
+}

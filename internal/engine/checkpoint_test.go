@@ -1,0 +1,66 @@
+package engine
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/store"
+)
+
+// TestABackupIsNotTakenInTheMiddleOfARepair has one wanted while checkpoints follow each other, as the repair has more
+// than may wait for one. What it staged is in no backup.
+func TestABackupIsNotTakenInTheMiddleOfARepair(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 2, maxDirty: 2000})
+	a, b := w.hosts[0], w.hosts[1]
+	for i := range 300 {
+		w.write(t, a, func(f crdt.Fields) error { return f.String(fmt.Sprint(i)).Set(make([]byte, 300)) })
+	}
+	b.node.cfg.MaxBatch = 10
+	var taken *Moment
+	must(t, b.node.Backup(func(m *Moment) { taken = m }))
+	must(t, repairAll(a.node, b.node))
+	must(t, b.node.Save(w.now))
+	if taken == nil {
+		t.Fatal("there is no backup")
+	}
+	defer taken.Close()
+	restored, records := newDisk(), &store.Batch{}
+	must(t, taken.Scan(func(key, value []byte) bool {
+		records.Set(append([]byte(nil), key...), append([]byte(nil), value...))
+		return true
+	}))
+	must(t, restored.Commit(records, true))
+	c := &host{i: 2, disk: restored}
+	w.open(t, c)
+	w.check(t, c)
+}
+
+// TestARebuildDoesNotSyncWithoutEnd lets a discarded replica write a checkpoint, and syncs as a host does.
+func TestARebuildDoesNotSyncWithoutEnd(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 1})
+	h := w.hosts[0]
+	w.write(t, h, counted(1))
+	must(t, h.node.Discard())
+	w.write(t, h, counted(1))
+	for i := 0; h.maintain(t, w.now.Add(2*checkpointEvery)); i++ {
+		if i > 100 {
+			t.Fatal("it still wants to be synced")
+		}
+	}
+}
+
+// TestWhatIsNotKnownAnyMoreIsStoredByTheNextCheckpoint forgets what a host is known to have while one is under way.
+func TestWhatIsNotKnownAnyMoreIsStoredByTheNextCheckpoint(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 1})
+	r := w.hosts[0].node.Replica
+	w.write(t, w.hosts[0], counted(1))
+	r.freeze(w.now)
+	r.across[gossip.NeighbourID("other")] = true
+	r.Forget("other")
+	must(t, r.Save(w.now))
+	if r.ownFell || r.checkpoints != 2 || r.durables != 2 {
+		t.Errorf("%d checkpoints were written and %d synced, want 2 (due: %v)", r.checkpoints, r.durables, r.ownFell)
+	}
+}

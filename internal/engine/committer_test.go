@@ -1,0 +1,144 @@
+package engine
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/store"
+	"github.com/peerd/peerd/store/mem"
+	"github.com/peerd/peerd/store/space"
+)
+
+// hall is a store and a log that several replicas share.
+type hall struct {
+	tree *mem.Store
+	log  *mem.Log
+	from []store.Position // where each one's records begin
+}
+
+// openAll opens the replicas over what is there.
+func (l *hall) openAll(t *testing.T, cfg Config) (nodes []*Engine) {
+	t.Helper()
+	c := space.NewCommitter(l.log)
+	logs := make([]store.Log, len(l.from))
+	for i, from := range l.from {
+		logs[i] = c.Log(space.Number(i+1), from)
+	}
+	for i, log := range logs {
+		r, err := Open(space.NewTree(l.tree, space.Number(i+1)), log, cfg)
+		if err != nil || r.Damaged() != nil {
+			t.Fatalf("replica %d: %v, %v", i, err, r.Damaged())
+		}
+		nodes = append(nodes, newEngine(r))
+	}
+	return nodes
+}
+
+// put writes under a key of a node.
+func (w *world) put(t *testing.T, n *Engine, key string, value []byte) {
+	t.Helper()
+	w.write(t, &host{node: n}, func(f crdt.Fields) error { return f.String(key).Set(value) })
+}
+
+func (w *world) wantValue(t *testing.T, n *Engine, key string, want int) {
+	t.Helper()
+	v := n.View()
+	defer v.Close()
+	if got, ok := Fields(v).String(key).Get(); ok != (want >= 0) || ok && len(got) != want {
+		t.Fatalf("%s has %d bytes (%v), want %d", key, len(got), ok, want)
+	}
+}
+
+// maintainAll does all that there is to be done.
+func (w *world) maintainAll(t *testing.T, nodes []*Engine) {
+	t.Helper()
+	for _, n := range nodes {
+		for (&host{node: n}).maintain(t, w.now) {
+		}
+	}
+}
+
+// TestAnIdleReplicaHoldsNobodysLogBack writes to one of several replicas that share a log. The others, of which one has
+// a record in it and one nothing at all, are checkpointed, and what they no longer need is cut. After a power
+// failure each finds what it had.
+func TestAnIdleReplicaHoldsNobodysLogBack(t *testing.T) {
+	const maxLog = 64 << 10
+	w := newWorld(t, 1, worldConfig{})
+	l := &hall{mem.New(), mem.NewLog(), []store.Position{0, 0, 0}}
+	cfg := Config{NewID: w.newID, MaxLogBytes: maxLog}
+	nodes := l.openAll(t, cfg)
+	busy := nodes[0]
+	w.put(t, nodes[1], "once", make([]byte, 100))
+	for i := range 1000 {
+		w.put(t, busy, fmt.Sprint("key ", i%50), make([]byte, 1000+i))
+		w.maintainAll(t, nodes)
+		for j, n := range nodes {
+			if n.LogBytes() > n.LogBound() {
+				t.Fatalf("replica %d counts %d bytes of log after %d writes, bound %d", j, n.LogBytes(), i+1,
+					n.LogBound())
+			}
+		}
+		if size, bound := l.log.Size(), busy.LogBound(); i > 200 && size > bound {
+			t.Fatalf("the log has %d bytes after %d writes, bound %d", size, i+1, bound)
+		}
+	}
+	for _, cut := range []int64{0, 1 << 20} { // power fails, then the process is killed
+		w.put(t, busy, "last", make([]byte, 10))
+		if err := busy.logs.(store.Log).Sync(); err != nil {
+			t.Fatal(err)
+		}
+		l.tree, l.log = l.tree.Crash(), l.log.Crash(cut)
+		nodes = l.openAll(t, cfg)
+		busy = nodes[0]
+		w.wantValue(t, busy, "last", 10)
+		w.wantValue(t, busy, "key 49", 1999)
+		w.wantValue(t, busy, "once", -1)
+		w.wantValue(t, nodes[1], "once", 100)
+		w.wantValue(t, nodes[2], "once", -1)
+	}
+}
+
+// TestAReplicaBeginsInALogThatWasCut opens a new one beside another whose log no longer reaches to its beginning, and
+// again after a crash before its first checkpoint.
+func TestAReplicaBeginsInALogThatWasCut(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{})
+	l := &hall{mem.New(), mem.NewLog(), []store.Position{0}}
+	cfg := Config{NewID: w.newID, MaxLogBytes: 20_000}
+	nodes := l.openAll(t, cfg)
+	for range 100 {
+		w.put(t, nodes[0], "key", make([]byte, 1000))
+		w.maintainAll(t, nodes)
+	}
+	w.put(t, nodes[0], "key", make([]byte, 1000))
+	if l.log.First() == 0 {
+		t.Fatal("nothing was cut")
+	}
+	l.from = append(l.from, l.log.Synced())
+	if err := l.tree.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	nodes = l.openAll(t, cfg)
+	w.put(t, nodes[1], "new", make([]byte, 7))
+	for _, n := range nodes {
+		w.wantValue(t, n, "key", map[bool]int{true: 1000, false: -1}[n == nodes[0]])
+	}
+	l.tree, l.log = l.tree.Crash(), l.log.Crash(1<<20)
+	nodes = l.openAll(t, cfg)
+	w.wantValue(t, nodes[1], "new", 7)
+}
+
+// TestMaintainingAnIdleReplicaCostsNothing calls it when nothing changed.
+func TestMaintainingAnIdleReplicaCostsNothing(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{})
+	l := &hall{mem.New(), mem.NewLog(), []store.Position{0, 0}}
+	nodes := l.openAll(t, Config{NewID: w.newID})
+	for i := range 2000 {
+		w.put(t, nodes[0], fmt.Sprint(i), make([]byte, 1000))
+	}
+	w.put(t, nodes[1], "new", nil)
+	w.maintainAll(t, nodes)
+	if n := testing.AllocsPerRun(100, func() { w.maintainAll(t, nodes[1:]) }); n != 0 {
+		t.Errorf("an idle replica makes %v allocations", n)
+	}
+}

@@ -1,0 +1,320 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/peerd/peerd/antientropy"
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
+	"github.com/peerd/peerd/store"
+)
+
+// failing is a disk whose process dies at one of its commits, or when it appends to the log.
+type failing struct {
+	*disk
+	left int // commits until it dies
+}
+
+var errDied = errors.New("the process died")
+
+func (f *failing) Commit(b *store.Batch, sync bool) error {
+	if f.left--; f.left < 0 {
+		return errDied
+	}
+	return f.Store.Commit(b, sync)
+}
+
+func (f *failing) journal() store.Log { return failingLog{f.log, f} }
+
+type failingLog struct {
+	store.Log
+	of *failing
+}
+
+func (l failingLog) Append(records ...[]byte) (first, next store.Position, err error) {
+	if l.of.left--; l.of.left < 0 {
+		return 0, 0, errDied
+	}
+	return l.Log.Append(records...)
+}
+
+// opened returns a node on a store.
+func (w *world) opened(t testing.TB, m medium) *Engine {
+	t.Helper()
+	r, err := openAt(m, Config{NewID: w.newID})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newEngine(r)
+}
+
+func (w *world) write(t testing.TB, h *host, fn func(f crdt.Fields) error) {
+	t.Helper()
+	g := h.node.Begin(w.now)
+	if err := g.Update(func(tx *Tx) error { return fn(Fields(tx)) }); err != nil {
+		t.Fatal(err)
+	}
+	w.commit(t, h, g)
+}
+
+// gather gets a source's context, and the bases that it needs.
+func gather(source *Pinned, to *Engine) (response antientropy.Response, tables []delta.Table, err error) {
+	g := antientropy.Gather(to.Vector())
+	for q, done := g.Start(), false; !done; {
+		if response, err = antientropy.Serve(source, q); err != nil {
+			return response, nil, err
+		}
+		if q, done, err = g.Handle(response); err != nil {
+			return response, nil, err
+		}
+	}
+	return response, g.Tables(), nil
+}
+
+// repairAll runs a repair of one host from another to its end or its first error.
+func repairAll(from, to *Engine) error {
+	source, err := from.Pin()
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	response, tables, err := gather(source, to)
+	if err != nil {
+		return err
+	}
+	repair, err := to.BeginRepair(response.Context, response.Heads, tables...)
+	if err != nil {
+		return err
+	}
+	repair.StageWith(to.stage)
+	response.Context, response.Heads = repair.Target()
+	p := antientropy.NewPuller(repair.Local, repair)
+	p.Start()
+	for {
+		request, done, err := p.Handle(response)
+		if err != nil {
+			return err
+		}
+		if done {
+			return to.FinishRepair(repair)
+		}
+		if response, err = antientropy.Serve(source, request); err != nil {
+			return err
+		}
+		if response, err = antientropy.DecodeResponse(antientropy.EncodeResponse(response)); err != nil {
+			return err
+		}
+	}
+}
+
+// dieEverywhere runs step on a copy of a host's disk that dies at its first commit, then at its second,
+// and so on until step survives. After each death the host opens again, and must hold what its context
+// stands for. It returns how often step died.
+func (w *world) dieEverywhere(t *testing.T, h *host, step func(n *Engine) error) int {
+	t.Helper()
+	before := h.disk
+	for k := 0; ; k++ {
+		disk := before.Clone()
+		st := &failing{disk: disk, left: 1 << 30}
+		n := w.opened(t, st)
+		st.left = k
+		h.disk, h.node = disk, n
+		err := step(n)
+		if err != nil && !errors.Is(err, errDied) {
+			t.Fatalf("death at commit %d: %v", k, err)
+		}
+		h.disk = disk.Clone()
+		h.node = w.opened(t, h.disk)
+		w.check(t, h)
+		if err == nil {
+			return k
+		}
+	}
+}
+
+func TestARepairIsWholeOrAbsentWhereverTheProcessDies(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 2, maxLog: 1})
+	a, b := w.hosts[0], w.hosts[1]
+	w.write(t, b, func(f crdt.Fields) error { _, err := f.Set("own").Add("x"); return err })
+	for i := range 3 {
+		w.write(t, a, func(f crdt.Fields) error {
+			for j := range 1000 {
+				if _, err := f.Set("s").Add(fmt.Sprint(i, j)); err != nil {
+					return err
+				}
+			}
+			return f.Register("large").Set(make([]byte, 500_000))
+		})
+	}
+	deaths := w.dieEverywhere(t, b, func(n *Engine) error { return repairAll(a.node, n) })
+	if deaths < 5 {
+		t.Errorf("the repair took %d commits: too few to show anything", deaths)
+	}
+	if seen, _ := b.node.Context(); seen[a.node.ID()] != 3003 {
+		t.Errorf("after the repair the context is %v", seen)
+	}
+}
+
+func TestADeleteOfManyCellsIsWholeOrAbsentWhereverTheProcessDies(t *testing.T) {
+	w := newWorld(t, 2, worldConfig{hosts: 2})
+	a := w.hosts[0]
+	w.write(t, a, func(f crdt.Fields) error {
+		for j := range 4000 {
+			if _, err := f.Set("s").Add(fmt.Sprint(j)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	deaths := w.dieEverywhere(t, a, func(n *Engine) error {
+		g := n.Begin(w.now)
+		err := g.Update(func(tx *Tx) error { _, err := Fields(tx).Remove("s"); return err })
+		if err != nil {
+			t.Fatal(err)
+		}
+		done, err := g.Commit(false)
+		if err != nil {
+			return err
+		}
+		saw := n.seen.Clone()
+		saw[done.Deltas[0].Replica] = done.Deltas[0].First - 1
+		w.saw[done.Deltas[0].Dot(0)] = saw // what it wrote is on a disk of its own
+		w.order = append(w.order, done.Deltas...)
+		if size := len(done.Deltas[0].Encode()); size > 200 {
+			t.Fatalf("the delete is %d bytes", size)
+		}
+		w.check(t, a)
+		for more := true; more; {
+			if more, err = n.Sweep(); err != nil {
+				return err
+			}
+			w.check(t, a)
+		}
+		if _, cells := n.Counts(); cells != 0 {
+			t.Fatalf("%d cells are left", cells)
+		}
+		return n.Save(w.now)
+	})
+	if deaths < 4 {
+		t.Errorf("the delete took %d commits: too few to show anything", deaths)
+	}
+}
+
+// TestAGroupTooLargeForTheTreeIsWholeOrAbsent applies a small delta to cells whose records are large.
+func TestAGroupTooLargeForTheTreeIsWholeOrAbsent(t *testing.T) {
+	w := newWorld(t, 3, worldConfig{hosts: 2})
+	a, b := w.hosts[0], w.hosts[1]
+	for i := range 7 {
+		w.write(t, a, func(f crdt.Fields) error {
+			for j := range 100 {
+				err := f.Map("m").Register(fmt.Sprint(i, j)).Set(make([]byte, 16_000))
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	w.write(t, b, func(f crdt.Fields) error {
+		for i := range 700 {
+			if err := f.Map("m").Register(fmt.Sprint(i/100, i%100)).Set([]byte("x")); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	late := w.order[len(w.order)-1]
+	deaths := w.dieEverywhere(t, a, func(n *Engine) error {
+		g := n.Begin(w.now)
+		if outcome, err := g.Apply(late); err != nil || outcome != gossip.Applied {
+			t.Fatalf("outcome %v, error %v", outcome, err)
+		}
+		if _, err := g.Commit(false); err != nil {
+			return err
+		}
+		return n.Save(w.now)
+	})
+	if deaths < 5 {
+		t.Errorf("the group took %d commits: it was not too large", deaths)
+	}
+}
+
+// TestADamagedReplicaRebuildsItself takes a cell away behind a replica's back. It must find that, fill up
+// from its peer, keep the writes that only it had, and never spread the loss.
+func TestADamagedReplicaRebuildsItself(t *testing.T) {
+	w := newWorld(t, 4, worldConfig{hosts: 2})
+	a, b := w.hosts[0], w.hosts[1]
+	for i := range 20 {
+		w.write(t, w.hosts[i%2], func(f crdt.Fields) error {
+			if err := f.String(fmt.Sprint(i)).Set([]byte("x")); err != nil {
+				return err
+			}
+			_, err := f.Counter("n").Add(1)
+			return err
+		})
+	}
+	w.settle(t)
+	b.spoil(t, func(rot *store.Batch) {
+		rot.Delete(place(prefixCell, dotted.KeyAddress("7").Type(crdt.TypeValue)))
+	})
+	w.cut(0, 1)
+	w.write(t, b, func(f crdt.Fields) error { return f.String("only here").Set([]byte("y")) })
+	w.write(t, a, func(f crdt.Fields) error { return f.String("only there").Set([]byte("z")) })
+	pinned, err := b.node.Pin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := pinned.Verify(func() bool { return false }); !errors.Is(err, store.ErrCorrupt) {
+		t.Fatalf("the check says: %v", err)
+	}
+	pinned.Close()
+	deaths := w.dieWhile(t, b, func(n *Engine) error { return n.Discard() })
+	if deaths < 3 {
+		t.Errorf("the discard took %d commits: too few to show anything", deaths)
+	}
+	if !b.node.Rebuilding() {
+		t.Fatal("not rebuilding")
+	}
+	w.connect(0, 1)
+	for range 200 {
+		w.pump(t, 0, 1)
+		w.pump(t, 1, 0)
+		w.deliver(t, 0, 1)
+		w.deliver(t, 1, 0)
+		w.stepRepairs(t)
+	}
+	if done, err := b.node.Reapply(w.now); err != nil || !done {
+		t.Fatal(done, err)
+	}
+	w.settle(t)
+	for _, h := range w.hosts {
+		w.check(t, h)
+		if keys, _ := h.node.Counts(); keys != 23 {
+			t.Errorf("host %d has %d keys, want 23", h.i, keys)
+		}
+	}
+}
+
+// dieWhile is dieEverywhere for a step on the way of which the replica does not hold what it should.
+func (w *world) dieWhile(t *testing.T, h *host, step func(n *Engine) error) int {
+	t.Helper()
+	before := h.disk
+	for k := 0; ; k++ {
+		h.disk = before.Clone()
+		st := &failing{disk: h.disk, left: 1 << 30}
+		n := w.opened(t, st)
+		st.left = k
+		err := step(n)
+		if err != nil && !errors.Is(err, errDied) {
+			t.Fatalf("death at commit %d: %v", k, err)
+		}
+		h.node = w.opened(t, h.disk)
+		if err == nil {
+			return k
+		}
+	}
+}

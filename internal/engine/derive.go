@@ -1,0 +1,430 @@
+package engine
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/peerd/peerd/antientropy"
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/dotted"
+	"github.com/peerd/peerd/store"
+)
+
+// Whatever is computed from cells has one source, derivation.derive: what a change of one cell, from one state to
+// another, changes besides the cell. All of it is a function of a cell's address and state alone, and changes by the
+// difference of two states; so it does not matter in which steps a cell came to be what it is, and recount, which
+// begins with no cells at all, must find the same as commits, flips and sweeps have kept. There are three kinds:
+//
+//   - Index entries are records without a value: in which cells something is found. They say what is stored, and
+//     change in the batch that writes the cell. A cell that a clear hides has its own until it is swept, so who looks
+//     cells up by an index hides them as other readers do.
+//   - Fingerprints are what the tree in memory sums up. They too are of what is stored.
+//   - Additions to named sums, each kept for a range of addresses, those that begin with a prefix. They say what readers
+//     see. A clear takes what it hides off them in its commit, and sweeping it changes none. There are sums over keys
+//     (how many visible cells there are of each shape) and over strings (what was counted on one, and in how many cells).
+//     Ranges between two places of an order, for ranks and positions, would be nodes of a tree over that order: a
+//     change adds to the sums of each node above its place. There are none yet.
+//
+// A string exists if it was written or counted on, in one cell or a thousand, and is one of its key's visible cells then.
+// That is no sum of cells, but a function of the sums over the string: see Group.addPresence.
+//
+// To derive something new, add an index in newDerivation, or a sum to derived.sums and where it is kept to Group.add and
+// recount.add. Nothing else of the package has to know of it.
+
+// derivation is what is computed from cells.
+type derivation struct {
+	indexes []cellIndex
+}
+
+// newDerivation returns what every replica has, with further indexes.
+func newDerivation(more []cellIndex) derivation {
+	return derivation{indexes: append([]cellIndex{leaves}, more...)}
+}
+
+// cellIndex is a kind of index entries.
+type cellIndex struct {
+	kind byte   // that the keys of its entries begin with, and nothing else in the store
+	name string // for errors
+	// keys calls fn with the keys of a cell's entries. An empty cell has none. fn owns the key.
+	keys func(a dotted.Address, c dotted.Cell, fn func(key []byte))
+	// same reports whether two states of a cell have the same entries, if that is quick to tell. Nil: it is not.
+	same func(before, after dotted.Cell) bool
+}
+
+// leaves says which cells a leaf of the tree holds.
+var leaves = cellIndex{
+	kind: prefixLeaf, name: "index of the tree's leaves",
+	keys: func(a dotted.Address, c dotted.Cell, fn func(key []byte)) {
+		if len(c) > 0 {
+			fn(leafKey(leafOf(a), place(prefixCell, a)))
+		}
+	},
+	same: func(before, after dotted.Cell) bool { return len(before) > 0 == (len(after) > 0) },
+}
+
+// kinds returns what the keys of all records begin with that can be computed from cells.
+func (d *derivation) kinds() []byte {
+	kinds := []byte{prefixSummary, prefixCount}
+	for _, x := range d.indexes {
+		kinds = append(kinds, x.kind)
+	}
+	return kinds
+}
+
+// has reports whether a record is an index entry.
+func (d *derivation) has(key []byte) bool {
+	return slices.ContainsFunc(d.indexes, func(x cellIndex) bool { return key[0] == x.kind })
+}
+
+// derived is what a change of a cell changes. It is computed when it is asked for.
+type derived struct {
+	of            *derivation
+	address       dotted.Address
+	before, after dotted.Cell
+}
+
+func (d *derivation) derive(a dotted.Address, before, after dotted.Cell) derived {
+	return derived{d, a, before, after}
+}
+
+// index calls fn with the keys of index entries that go, and of those that come.
+func (d derived) index(fn func(key []byte, live bool)) {
+	for i := range d.of.indexes {
+		if x := &d.of.indexes[i]; x.same == nil || !x.same(d.before, d.after) {
+			d.entries(x, fn)
+		}
+	}
+}
+
+func (d derived) entries(x *cellIndex, fn func(key []byte, live bool)) {
+	if len(d.before) == 0 { // the most frequent case, without a map
+		x.keys(d.address, d.after, func(key []byte) { fn(key, true) })
+		return
+	}
+	was := map[string]bool{}
+	x.keys(d.address, d.before, func(key []byte) { was[string(key)] = true })
+	x.keys(d.address, d.after, func(key []byte) {
+		if !was[string(key)] {
+			fn(key, true)
+		}
+		delete(was, string(key))
+	})
+	for _, key := range sortedKeys(was) {
+		fn([]byte(key), false)
+	}
+}
+
+// move is an entry that comes into a leaf of the tree or leaves it.
+type move struct {
+	leaf        int
+	fingerprint antientropy.Fingerprint
+	live        bool
+}
+
+// tree calls fn with what changes in the tree.
+func (d derived) tree(fn func(move)) {
+	leaf := antientropy.LeafIndex(leafOf(d.address))
+	difference(d.before, d.after, func(e dotted.Entry, live bool) {
+		fn(move{leaf, fingerprint(d.address, e), live})
+	})
+}
+
+// difference calls fn with the entries of before that are not in now, and of now that are not in before.
+func difference(before, now dotted.Cell, fn func(e dotted.Entry, live bool)) {
+	for _, e := range before {
+		if !now.Has(e.Dot) {
+			fn(e, false)
+		}
+	}
+	for _, e := range now {
+		if !before.Has(e.Dot) {
+			fn(e, true)
+		}
+	}
+}
+
+// addition is to one of the sums over a range of addresses.
+type addition struct {
+	over dotted.Address // what all addresses in the range begin with
+	sum  sum
+	by   dotted.Int128
+}
+
+// sum names a sum, among those over its range.
+type sum struct {
+	kind  sumKind
+	shape string // with sumVisible
+}
+
+type sumKind byte
+
+const (
+	// Over a key.
+	sumVisible sumKind = iota // cells of a shape that readers see; strings count once
+	sumTallies                // cells of which a clear has to leave a baseline
+	// Over a string.
+	sumWritten // 1 if its own cell is seen
+	sumShares  // cells of shares that readers see
+	sumCounted // what they count
+)
+
+// sums returns the additions to sums.
+func (d derived) sums() (out []addition) {
+	visible := gain(d.before.Visible(), d.after.Visible())
+	tallied, tallies := d.before.Tallies(), d.after.Tallies()
+	if by := gain(tallied, tallies); by != 0 {
+		out = append(out, addition{d.address.KeyAddress(), sum{kind: sumTallies}, count(by)})
+	}
+	if tallied || tallies {
+		if counter, owner, ok := d.address.CutShare(); ok {
+			return d.sumsOfShare(counter, owner, visible, out)
+		}
+	}
+	switch {
+	case visible == 0:
+	case d.address.IsString():
+		out = append(out, addition{d.address, sum{kind: sumWritten}, count(visible)})
+	default:
+		out = append(out, addition{d.address.KeyAddress(), sum{sumVisible, d.address.Shape()}, count(visible)})
+	}
+	return out
+}
+
+// sumsOfShare appends what a share adds to the sums over its string.
+func (d derived) sumsOfShare(counter dotted.Address, owner crdt.ReplicaID, visible int, out []addition) []addition {
+	if visible != 0 {
+		out = append(out, addition{counter, sum{kind: sumShares}, count(visible)})
+	}
+	by := dotted.Lent.Counted(owner, d.after).Minus(dotted.Lent.Counted(owner, d.before))
+	if by != (dotted.Int128{}) {
+		out = append(out, addition{counter, sum{kind: sumCounted}, by})
+	}
+	return out
+}
+
+func count(n int) dotted.Int128 { return dotted.Int128Of(int64(n)) }
+
+// gain returns how a count changes when one member's condition goes from before to after.
+func gain(before, after bool) int {
+	switch {
+	case before == after:
+		return 0
+	case after:
+		return 1
+	}
+	return -1
+}
+
+// add takes additions into the group's sums. note is told how to take back each of them; nil: nobody asks.
+func (g *Group) add(d derived, note func(undo)) (err error) {
+	for _, x := range d.sums() {
+		switch x.sum.kind {
+		case sumVisible, sumTallies:
+			err = g.addToKey(x, note)
+		case sumCounted:
+			err = g.addToString(x, note)
+		default:
+			err = g.addPresence(x, note)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addPresence takes an addition that may make a string begin or cease to exist into the group's sums: of the string, and
+// of its key if it does.
+func (g *Group) addPresence(x addition, note func(undo)) error {
+	s, err := g.summary(x.over.Key())
+	if err != nil {
+		return err
+	}
+	before, after := x.by.Hi < 0, x.by.Hi >= 0
+	if _, known := g.counted.Get(x.over); known || x.sum.kind != sumWritten || s.now.Tallies > 0 {
+		n, err := g.present(x, note)
+		if err != nil {
+			return err
+		}
+		before = n.exists()
+		if err := g.addToString(x, note); err != nil {
+			return err
+		}
+		after = n.exists()
+	} // else nothing was counted under the key
+	if by := gain(before, after); by != 0 {
+		return g.addToKey(addition{x.over.KeyAddress(), sum{sumVisible, x.over.Shape()}, count(by)}, note)
+	}
+	return nil
+}
+
+// derive returns what a change of what readers see of a cell changes.
+func (g *Group) derive(a dotted.Address, before, after dotted.Cell) derived {
+	return g.r.derives.derive(a, before, after)
+}
+
+// stored returns what changes when what is stored for a cell becomes what the group has.
+func (g *Group) stored(c *cellState) derived { return g.derive(c.address, c.stored, c.now) }
+
+// plan returns what changes of stored cells mean for the tree, and its root after them.
+func (g *Group) plan(changed []*cellState) (moves []move, root antientropy.Fingerprint) {
+	root = g.r.tree.Root()
+	moves = make([]move, 0, 2*len(changed))
+	note := func(m move) {
+		if m.live {
+			root = root.Add(m.fingerprint)
+		} else {
+			root = root.Sub(m.fingerprint)
+		}
+		moves = append(moves, m)
+	}
+	for _, c := range changed {
+		g.stored(c).tree(note)
+	}
+	return moves, root
+}
+
+// account takes committed changes of stored cells into what the replica has in memory.
+func (r *Replica) account(changed []*cellState, moves []move) {
+	for _, m := range moves {
+		m.apply(r.tree)
+	}
+	for _, c := range changed {
+		r.cells += gain(len(c.stored) > 0, len(c.now) > 0)
+	}
+}
+
+func (m move) apply(t *antientropy.Tree) {
+	if m.live {
+		t.Add(m.leaf, m.fingerprint)
+	} else {
+		t.Sub(m.leaf, m.fingerprint)
+	}
+}
+
+// recount computes all that is derived from the cells of a view anew.
+type recount struct {
+	view *View
+	d    *derivation
+
+	tree                 *antientropy.Tree
+	cells, keys, tallies int
+	live                 antientropy.Fingerprint // of what no clear hides
+
+	hashes  map[byte]uint64 // by kind, the sums of the hashes of the records that there should be
+	key     summaryState    // of the key whose cells are being added
+	counter countState      // of the string
+}
+
+func newRecount(v *View, d *derivation) *recount {
+	return &recount{view: v, d: d, tree: &antientropy.Tree{}, hashes: map[byte]uint64{}}
+}
+
+// scan adds all cells, until stop returns true.
+func (n *recount) scan(stop func() bool) error {
+	err := n.view.scanStored("", "", func(a dotted.Address, c dotted.Cell) bool {
+		n.add(a, c)
+		return !stop()
+	})
+	n.closeKey()
+	return err
+}
+
+func (n *recount) add(a dotted.Address, stored dotted.Cell) {
+	d := n.d.derive(a, nil, stored)
+	d.index(func(key []byte, _ bool) { n.hash(key, nil) })
+	d.tree(func(m move) { m.apply(n.tree) })
+	n.cells += gain(false, len(stored) > 0)
+	seen := n.d.derive(a, nil, n.view.clears.hide(a, stored))
+	seen.tree(func(m move) { n.live = n.live.Add(m.fingerprint) })
+	for _, x := range seen.sums() {
+		if key := x.over.Key(); n.key.key == nil || key != n.key.name {
+			n.closeKey()
+			n.key = summaryState{name: key, key: place(prefixSummary, x.over.KeyAddress())}
+		}
+		switch {
+		case x.sum.kind == sumVisible || x.sum.kind == sumTallies:
+			n.key.add(x)
+			continue
+		case x.over != n.counter.at:
+			n.closeString()
+			n.counter = countState{at: x.over}
+		}
+		n.counter.add(x)
+	}
+}
+
+func (n *recount) hash(key, record []byte) { n.hashes[key[0]] += recordHash(key, record) }
+
+// closeString takes in the sums of a string, all of whose cells were added.
+func (n *recount) closeString() {
+	if s := &n.counter; s.exists() {
+		n.key.add(addition{s.at.KeyAddress(), sum{sumVisible, s.at.Shape()}, count(1)})
+		if record := s.encode(n.view.clears.era); record != nil {
+			n.hash(s.key(), record)
+		}
+	}
+	n.counter = countState{}
+}
+
+// closeKey takes in those of a key.
+func (n *recount) closeKey() {
+	n.closeString()
+	s := &n.key
+	if record := encodeSummary(s.key, s.name, s.now, n.view.clears.era); record != nil {
+		n.hash(s.key, record)
+	}
+	n.keys += gain(false, s.now.Exists())
+	n.tallies += s.now.Tallies
+	n.key = summaryState{}
+}
+
+// check compares what the store has with what the cells give. The error wraps store.ErrCorrupt if they differ. It
+// ends early, without an answer, once stop returns true.
+func (n *recount) check(stop func() bool) error {
+	every := func(_, _ []byte) (bool, error) { return true, nil }
+	for _, x := range n.d.indexes {
+		if stop() {
+			return nil
+		}
+		if err := n.compare(x.kind, x.name, every); err != nil {
+			return err
+		}
+	}
+	if stop() {
+		return nil
+	}
+	if err := n.compare(prefixSummary, "keys' summaries", n.view.ofEra); err != nil || stop() {
+		return err
+	}
+	return n.compare(prefixCount, "sums of counters", n.view.ofEra)
+}
+
+// ofEra reports whether sums were written since everything was cleared last.
+func (v *View) ofEra(key, record []byte) (bool, error) {
+	if v.clears.era == 0 {
+		return true, nil
+	}
+	era, err := eraOf(key, record)
+	return era == v.clears.era, err
+}
+
+// compare compares the sum of the hashes of all records of a kind that count with what it should be.
+func (n *recount) compare(kind byte, name string, counts func(key, record []byte) (bool, error)) error {
+	var got uint64
+	var failed error
+	err := n.view.records([]byte{kind}, []byte{kind + 1}, func(key []byte, _ *item, record []byte) bool {
+		var ok bool
+		if ok, failed = counts(key, record); ok {
+			got += recordHash(key, record)
+		}
+		return failed == nil
+	})
+	switch {
+	case failed != nil:
+		return failed
+	case err == nil && got != n.hashes[kind]:
+		return fmt.Errorf("the cells do not fit the %s: %w", name, store.ErrCorrupt)
+	}
+	return err
+}

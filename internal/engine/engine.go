@@ -1,0 +1,615 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/store"
+)
+
+// Engine is a replica with its neighbours, as a state machine: calls tell it what happened, Step does some of what there
+// is to do, and Ready says what its host must do about it. All order, budgets and decisions are in here.
+type Engine struct {
+	*Replica
+	*gossip.Mesh
+	health
+	offered Offered
+
+	rng       *rand.Rand
+	now, wall time.Time // of this step
+	due       deadlines
+	ready     Ready // that is being filled
+	handed    Ready // that the host has
+	room      Room
+	refusal   error                      // why transactions may not write, in their callers' words
+	takes     map[gossip.NeighbourID]int // frames that each link takes now
+	lastFed   gossip.NeighbourID
+
+	// What waits for its turn.
+	updates  []Update
+	offers   []*delta.Delta
+	arrived  []*Frame   // one of each link at most; the first may be received in part
+	clients  bool       // have the first turn in the next step
+	cutting  bool       // there is more of a checkpoint, or more of the log to be cut
+	unserved bool       // links have room, and the last step of serving them was spent
+	settling []settling // what waits until nothing is to be swept
+
+	group   *Group
+	next    int    // the first function of updates[0] that has not run
+	running Update // whose function runs now
+	dirty   bool   // something was committed and not synced
+	syncing bool   // a sync is under way
+	sweeps  sweeps
+	pull    *Pull // a repair that was started and has not ended
+	ending  ending
+}
+
+// deadlines are when the engine's timers are due.
+type deadlines struct {
+	tick, digest, sync time.Time
+	push               time.Time // own deltas that are held back are sent; zero if there are none
+}
+
+// Intervals of its timers.
+const (
+	tickEvery   = 100 * time.Millisecond // neighbours are told what is new here, and asked for what is missing
+	digestEvery = time.Second            // a random neighbour gets a digest
+	syncEvery   = time.Second            // what is not synced by then is
+)
+
+// maxClears is how many clears may wait to be swept before writes wait for the sweep. Each costs some 300 bytes of
+// memory, and readers next to nothing.
+const maxClears = 1 << 16
+
+// maxUpdates is how many updates are enough to wait for their turn.
+const maxUpdates = 1024
+
+// Room is how much may be written to the disk.
+type Room int
+
+const (
+	Roomy  Room = iota // anything
+	Scarce             // no more than what finishes what was begun: writes are refused, and deltas not taken
+	Full               // nothing
+)
+
+// Update is transactions that wait for their turn. They run one after the other, in as many groups as they fill; those of
+// others may come between.
+type Update interface {
+	// Begin reports whether they are to be run: whoever asked may have given up. Once it has, it does not change.
+	Begin() bool
+	// Len returns how many there are.
+	Len() int
+	// Run runs the i-th. If it returns an error nothing of it takes effect.
+	Run(i int, tx *Tx) error
+	// Ran is told what became of it.
+	Ran(i int, err error)
+}
+
+// Frame is a message that arrived from a neighbour. Ready hands it back when it has been taken.
+type Frame struct {
+	From gossip.NeighbourID
+	Data []byte
+	Err  error // the link it came over must be closed
+
+	begun bool // a part of it was received
+}
+
+// ErrReplaced is the error of a frame whose link was closed, or replaced by a newer one, before it was taken.
+var ErrReplaced = errors.New("the link was replaced by a newer one")
+
+// ErrExited is what Update.Ran is told of a transaction that ended its goroutine. Nothing changed.
+var ErrExited = errors.New("the transaction's function ended its goroutine, which is not its own " +
+	"(runtime.Goexit, or FailNow in a test): it took no effect")
+
+// NewEngine returns an engine without neighbours.
+func NewEngine(r *Replica, rng *rand.Rand, now time.Time) *Engine {
+	e := &Engine{
+		Replica: r, Mesh: gossip.NewMesh(r), rng: rng, now: now,
+		health: health{caughtUp: len(r.seen) > 0, helped: now},
+		due:    deadlines{tick: now.Add(tickEvery), digest: now.Add(digestEvery), sync: now.Add(syncEvery)},
+		takes:  map[gossip.NeighbourID]int{},
+	}
+	if r.cfg.PushDelay > 0 {
+		e.Mesh.Hold()
+	}
+	return e
+}
+
+// Submit has an update wait for its turn.
+func (e *Engine) Submit(u Update) { e.updates = append(e.updates, u) }
+
+// Hungry reports whether more updates had better be submitted before the next step. Others wait with whoever brings them.
+func (e *Engine) Hungry() bool { return len(e.updates) < maxUpdates }
+
+// Interrupted reports whether a transaction's function ended the goroutine of the last step: see Step.
+func (e *Engine) Interrupted() bool { return e.running != nil }
+
+// Abandon returns all updates that have not been answered, and never will be, after an error.
+func (e *Engine) Abandon() []Update {
+	if e.group != nil {
+		e.group.Discard()
+	}
+	return slices.Concat(e.handed.Answers, e.ready.Answers, e.updates)
+}
+
+// Connect opens a link, in place of one that there may be, which takes so many frames now.
+func (e *Engine) Connect(id gossip.NeighbourID, frames int) {
+	e.forgetFrames(id)
+	e.takes[id] = frames
+	e.Mesh.Connect(id)
+}
+
+// Disconnect forgets a link.
+func (e *Engine) Disconnect(id gossip.NeighbourID) {
+	e.forgetFrames(id)
+	delete(e.takes, id)
+	e.Mesh.Disconnect(id)
+}
+
+// forgetFrames hands back what arrived over a link that is no more.
+func (e *Engine) forgetFrames(id gossip.NeighbourID) {
+	kept := e.arrived[:0]
+	for _, f := range e.arrived {
+		if f.From == id {
+			f.Err = ErrReplaced
+			e.ready.Handled = append(e.ready.Handled, f)
+		} else {
+			kept = append(kept, f)
+		}
+	}
+	clear(e.arrived[len(kept):])
+	e.arrived = kept
+}
+
+// Takes says how many frames a link takes now.
+func (e *Engine) Takes(id gossip.NeighbourID, frames int) {
+	if e.linked(id) {
+		e.takes[id] = frames
+	}
+}
+
+func (e *Engine) linked(id gossip.NeighbourID) bool {
+	_, linked := e.takes[id]
+	return linked
+}
+
+// Receive has a frame of a linked neighbour wait for its turn. The neighbour's next one must come after Ready handed it
+// back.
+func (e *Engine) Receive(f *Frame) {
+	if !e.linked(f.From) {
+		f.Err = ErrReplaced
+		e.ready.Handled = append(e.ready.Handled, f)
+		return
+	}
+	e.arrived = append(e.arrived, f)
+}
+
+// SetRoom says how much may be written to the disk, and, unless it is roomy, what writers are told.
+func (e *Engine) SetRoom(room Room, refusal error) {
+	if e.room, e.refusal = room, refusal; room == Roomy {
+		e.refusal = nil
+	}
+	e.Mesh.Pause(room != Roomy)
+}
+
+// SyncEnded says that a sync of a Ready has ended well.
+func (e *Engine) SyncEnded(s Syncing) {
+	e.syncing = false
+	e.Replica.Synced(s)
+	e.cutting = e.room != Full
+}
+
+// State returns the digest for the mesh.
+func (r *Replica) State() (d gossip.Digest, settled bool) {
+	context, root, settled := r.Digest()
+	return gossip.Digest{
+		Context: gossip.Fingerprint(context),
+		Root:    gossip.Fingerprint(root),
+	}, settled
+}
+
+// Whole reports whether a neighbour has what its context says.
+func (e *Engine) Whole(id gossip.NeighbourID) bool { return e.Mesh.Whole(id) }
+
+// ending is how far an engine is that is to end.
+type ending struct {
+	id     bool // the replica's id is to be ended, or was
+	stop   bool // everything is
+	saving bool // the last checkpoint is being written, or is
+	closed bool
+
+	last crdt.Dot // of the id that was ended
+}
+
+// Offer has deltas applied that came otherwise than from a neighbour: for tests.
+func (e *Engine) Offer(deltas ...*delta.Delta) { e.offers = append(e.offers, deltas...) }
+
+// takeOffers applies some of them.
+func (e *Engine) takeOffers() error {
+	for len(e.offers) > 0 && !e.full() {
+		e.beginGroup()
+		outcome, err := e.group.Apply(e.offers[0])
+		if err != nil || outcome != gossip.Applied {
+			return fmt.Errorf("the delta %v is not applied: %d (%w)", e.offers[0].Dot(0), outcome, err)
+		}
+		e.offers = e.offers[1:]
+	}
+	return nil
+}
+
+// EndID has the replica's id ended once what waits is done: its neighbours then know that nothing more comes from it. A
+// transaction that is submitted later takes another id.
+func (e *Engine) EndID() { e.ending.id = true }
+
+// HasLeft reports whether the id is ended and all neighbours have said that they know, but those that are told nothing; or
+// there is nothing to be known.
+func (e *Engine) HasLeft() bool {
+	if e.ending.id {
+		return false
+	}
+	for id := range e.takes {
+		if e.ending.last.Counter > 0 && !e.Quarantined(id) && !e.Said(id).Has(e.ending.last) {
+			return false
+		}
+	}
+	return true
+}
+
+// Stop has the engine end once what waits is done: with the end of the id and a checkpoint, as far as there is room on
+// the disk. A Ready says when it has.
+func (e *Engine) Stop() { e.ending.stop, e.ending.id = true, true }
+
+// Checkpoint begins a task: a checkpoint of all that is here, which survives a power failure.
+func (e *Engine) Checkpoint() { e.Replica.begin(e.save(e.wall)) }
+
+// Step does some of what there is to do, in each of its parts no more than a step may. now only ever goes on; wall is what
+// the host's clock shows. An error is final: the engine must be closed. What it wants done is in Ready, and must be
+// carried out and taken back by Advance before anything else is called.
+//
+// If a function of a transaction ends its goroutine Step must be called again, by another.
+func (e *Engine) Step(now, wall time.Time) error {
+	e.now, e.wall = now, wall
+	if e.running != nil {
+		e.exited()
+	} else {
+		e.keepTime()
+		if err := e.upkeep(); err != nil {
+			return err
+		}
+		if err := e.takeTurns(); err != nil {
+			return err
+		}
+	}
+	if err := e.after(); err != nil {
+		return err
+	}
+	return e.serve()
+}
+
+// exited goes on where a transaction's function ended the goroutine of the step before.
+func (e *Engine) exited() {
+	u := e.running
+	e.running = nil
+	u.Ran(e.next-1, ErrExited)
+	e.commit() // what was in the group with it; the others of its update have the next
+}
+
+// keepTime does what is due by the clock.
+func (e *Engine) keepTime() {
+	d := &e.due
+	reached := func(t *time.Time, every time.Duration) bool {
+		if t.IsZero() || e.now.Before(*t) {
+			return false
+		}
+		*t = e.now.Add(every)
+		return true
+	}
+	if reached(&d.sync, syncEvery) && e.dirty && e.cfg.SyncEverySecond {
+		e.sync()
+	}
+	if reached(&d.push, 0) {
+		d.push = time.Time{}
+		e.Mesh.Release()
+	}
+	if reached(&d.digest, digestEvery) {
+		e.sendDigest()
+	}
+	if reached(&d.tick, tickEvery) {
+		e.Tick(e.pull != nil || e.Repairing() || e.Busy() || e.damage != nil || e.room != Roomy)
+		e.cutting = e.room != Full
+	}
+}
+
+// sync has a sync begun of all that was written before.
+func (e *Engine) sync() {
+	if e.syncing {
+		return
+	}
+	s := e.BeginSync()
+	if e.room == Full {
+		s.Tree = false // of the log, which is written already
+	}
+	e.dirty, e.syncing = false, true
+	e.ready.Sync = &s
+}
+
+// upkeep does a part of what the log and the tree need: of a task or a checkpoint that all else waits for, or else of what
+// goes on beside it.
+func (e *Engine) upkeep() (err error) {
+	e.BeginStep()
+	switch {
+	case e.Busy():
+		err = e.goOn()
+	case e.late():
+		err = e.pace(e.wall)
+	case e.cutting:
+		e.cutting, err = e.maintain(e.wall)
+	}
+	e.spent("upkeep")
+	if err == nil && e.room != Full && e.NeedsSync() {
+		e.sync()
+	}
+	return err
+}
+
+// takeTurns does what neighbours sent and clients ask, in turn, until the step is spent or nothing is left, as one group.
+func (e *Engine) takeTurns() error {
+	if e.Busy() || e.late() || e.crowded() {
+		return nil
+	}
+	e.BeginStep()
+	e.collect()
+	if err := e.takeOffers(); err != nil {
+		return err
+	}
+	for idle := 0; idle < 2 && !e.full(); {
+		e.clients = !e.clients
+		turn := e.receive
+		if e.clients {
+			turn = e.update
+		}
+		did, err := turn()
+		if err != nil {
+			return err
+		}
+		if idle++; did {
+			idle = 0
+		}
+	}
+	e.end()
+	e.spent("jobs")
+	e.commit()
+	return nil
+}
+
+// begin begins a commit group, unless one is open.
+func (e *Engine) beginGroup() {
+	if e.group == nil {
+		e.group = e.Begin(e.wall)
+		e.group.refusal = e.refusal
+	}
+}
+
+// full reports whether the step is spent.
+func (e *Engine) full() bool { return e.Spent() || e.group != nil && e.group.Full() }
+
+// crowded reports whether so many clears wait to be swept that no more may come before.
+func (e *Engine) crowded() bool { return e.Clears() > e.cfg.MaxClears && e.maySweep() }
+
+// mayCollect reports whether counters' baselines can be collected now.
+func (e *Engine) mayCollect() bool { return e.Collects() && e.room == Roomy && e.Refusal() == nil }
+
+// collect does some of that in the step's group.
+func (e *Engine) collect() {
+	if !e.mayCollect() {
+		return
+	}
+	e.beginGroup()
+	if err := e.Collect(e.group); errors.Is(err, store.ErrCorrupt) {
+		e.verify(ProofEvery)
+	} else if err != nil {
+		e.tell(Notice{Kind: CannotCollect, Err: err})
+	}
+}
+
+// update runs transactions of the first update that waits, in the group, until it is full: the others are run in the
+// next step. It reports whether there was one.
+func (e *Engine) update() (did bool, err error) {
+	if len(e.updates) == 0 {
+		return false, nil
+	}
+	u := e.updates[0]
+	if !u.Begin() {
+		e.updateDone()
+		return true, nil
+	}
+	for e.beginGroup(); e.next < u.Len(); {
+		if e.full() {
+			return true, nil
+		}
+		i := e.next
+		e.next++
+		err := e.Refusal()
+		if err == nil {
+			e.running = u
+			err = e.group.Update(func(tx *Tx) error { return u.Run(i, tx) })
+			e.running = nil // not if it ended this goroutine: see exited
+		}
+		u.Ran(i, err)
+		if errors.Is(err, store.ErrCorrupt) {
+			e.verify(ProofEvery)
+		}
+	}
+	e.ready.Answers = append(e.ready.Answers, u)
+	e.updateDone()
+	return true, nil
+}
+
+// updateDone ends the first update that waited.
+func (e *Engine) updateDone() {
+	e.updates[0] = nil
+	e.updates, e.next = e.updates[1:], 0
+}
+
+// receive takes the first frame that waits into the group, as far as there is room. It reports whether there was one.
+// Only errors of the store end the engine.
+func (e *Engine) receive() (did bool, err error) {
+	if len(e.arrived) == 0 {
+		return false, nil
+	}
+	f := e.arrived[0]
+	e.beginGroup()
+	if f.begun {
+		err = e.Mesh.Resume(f.From, e.offer(e.group))
+	} else {
+		f.begun = true
+		err = e.Mesh.Receive(f.From, f.Data, e.offer(e.group))
+	}
+	if err == nil && e.Unfinished(f.From) {
+		return true, nil // the group is full
+	}
+	if errors.Is(err, gossip.ErrFrame) {
+		f.Err, err = err, nil
+	}
+	e.ready.Handled = append(e.ready.Handled, f)
+	e.arrived[0] = nil
+	e.arrived = e.arrived[1:]
+	return true, err
+}
+
+// end ends the replica's id if that is wanted and nothing waits any more, and the engine behind it. What the replica owes
+// is collected before.
+func (e *Engine) end() {
+	if !e.ending.id && !e.ending.stop || len(e.updates)+len(e.arrived) > 0 || e.crowded() {
+		return
+	}
+	may := e.room == Roomy && e.Refusal() == nil
+	if may && e.Owes() {
+		return
+	}
+	if e.ending.id && may {
+		if id := e.Replica.id; id != 0 {
+			if e.group != nil && !e.group.Empty() {
+				return // the last delta is alone in its group
+			}
+			e.beginGroup()
+			if err := e.group.End(); err != nil {
+				e.tell(Notice{Kind: CannotCollect, Err: err})
+			}
+			e.ending.last = crdt.Dot{Replica: id, Counter: e.seen[id]}
+			e.Mesh.Release()
+		}
+	}
+	if e.ending.id = false; !e.ending.stop {
+		return
+	}
+	switch {
+	case e.room == Full:
+		e.ending.closed = true
+	case !e.ending.saving:
+		e.ending.saving = true
+		e.Checkpoint()
+	default:
+		e.ending.closed = true
+	}
+}
+
+// commit commits the group, if there is one.
+func (e *Engine) commit() {
+	g := e.group
+	if g == nil {
+		return
+	}
+	e.group = nil
+	deltas := g.commit()
+	if len(deltas) == 0 {
+		return
+	}
+	e.dirty = true
+	if e.cfg.Sync {
+		e.write(Write{SyncLog: true})
+	}
+	for _, d := range deltas {
+		if e.cfg.PushDelay > 0 && e.due.push.IsZero() && d.Replica == g.own {
+			e.due.push = e.now.Add(e.cfg.PushDelay)
+		}
+		e.ready.NewBases = e.ready.NewBases || len(d.Tables()) > 0
+	}
+	e.ready.Committed = append(e.ready.Committed, deltas...)
+}
+
+// after does what follows from a step: it sweeps a little, and acts on what the mesh found.
+func (e *Engine) after() error {
+	e.BeginStep()
+	if !e.Busy() && e.maySweep() {
+		if err := e.sweep(); err != nil {
+			return err
+		}
+		e.spent("the sweep")
+	}
+	for _, event := range e.Events() {
+		switch event.Kind {
+		case gossip.Behind:
+			e.startPull(event.From)
+		case gossip.Damaged:
+			e.tell(Notice{Kind: Mismatch, From: event.From})
+			e.verify(VerifyEvery)
+		case gossip.Forked:
+			e.alarmed = time.Time{}
+			if e.room != Full { // what of own writes the other side has is stored at once, for Salvage
+				e.Checkpoint()
+			}
+		}
+	}
+	e.settle()
+	e.lookAfterData()
+	return nil
+}
+
+// serve makes frames for links that have room, until the step is spent: the next one then begins with the link after the
+// last that was served.
+func (e *Engine) serve() error {
+	e.BeginStep()
+	defer e.spent("serving links")
+	ids := e.Neighbours()
+	first := 0
+	for first < len(ids) && ids[first] <= e.lastFed {
+		first++
+	}
+	e.unserved = false
+	for i := range ids {
+		id := ids[(first+i)%len(ids)]
+		for e.takes[id] > 0 {
+			if e.unserved = e.Spent(); e.unserved {
+				return nil
+			}
+			data, err := e.Mesh.Next(id)
+			if err != nil {
+				return err
+			}
+			e.lastFed = id
+			if data != nil {
+				e.takes[id]--
+				e.ready.Frames = append(e.ready.Frames, Outgoing{id, data})
+			} else if !e.Seeking(id) {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// spent tells a test what a part of a step did.
+func (e *Engine) spent(part string) {
+	if e.cfg.Spent != nil {
+		done, largest, budget := e.StepWork()
+		e.cfg.Spent(part, done, budget+largest)
+	}
+}

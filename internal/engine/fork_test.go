@@ -1,0 +1,540 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/store"
+)
+
+// image takes an image of a host's running machine, memory and all. putBack starts it in the machine's place.
+func (w *world) image(t *testing.T, h *host) (putBack func()) {
+	t.Helper()
+	disk, id := h.disk.Clone(), h.node.ID()
+	return func() {
+		t.Helper()
+		for j := range w.hosts {
+			w.cut(h.i, j)
+		}
+		h.disk, w.forked = disk.Clone(), true
+		w.open(t, h)
+		h.node.Replica.id = id
+		delete(h.node.gained, id)
+	}
+}
+
+// forkedWorld returns hosts 0, 1 and 2: 0 wrote one branch to 1, was put back to an image of its memory, and wrote
+// another branch to 2, which wrote on top of it.
+func forkedWorld(t *testing.T) *world {
+	w := newWorld(t, 5, worldConfig{hosts: 3, maxLog: 1 << 30})
+	a, c := w.hosts[0], w.hosts[2]
+	w.write(t, a, counted(1))
+	w.write(t, a, added("s", "base"))
+	w.write(t, c, counted(2))
+	w.settle(t)
+	w.cut(0, 2)
+	w.cut(1, 2)
+	putBack := w.image(t, a)
+	w.write(t, a, put("first"))
+	w.write(t, a, counted(10))
+	w.write(t, a, added("s", "first"))
+	w.write(t, a, removed("s", "base"))
+	w.settle2(t, 0, 1)
+	w.cut(0, 1)
+
+	putBack()
+	w.write(t, a, put("second"))
+	w.write(t, a, counted(100))
+	w.write(t, a, added("s", "second"))
+	w.connect(0, 2)
+	w.settle2(t, 0, 2)
+	w.write(t, c, put("third"))
+	w.write(t, c, counted(1000))
+	w.settle2(t, 0, 2)
+	return w
+}
+
+const (
+	firstSide  = "13 [first] [first]"
+	secondSide = "1103 [base second] [third]"
+)
+
+// pass lets time pass.
+func (w *world) pass(t *testing.T) {
+	t.Helper()
+	for range 300 {
+		w.healRound(t)
+		for _, h := range w.hosts {
+			h.node.SendDigest(w.rng)
+		}
+	}
+}
+
+func (w *world) connectAll() {
+	for i := range w.hosts {
+		for j := range i {
+			w.connect(i, j)
+		}
+	}
+}
+
+// TestHostsOnTwoSidesOfAForkExchangeNothing has all hosts meet, and write on.
+func TestHostsOnTwoSidesOfAForkExchangeNothing(t *testing.T) {
+	w := forkedWorld(t)
+	id := w.hosts[0].node.ID()
+	w.connectAll()
+	w.pass(t)
+	want := []string{secondSide, firstSide, secondSide}
+	if got := w.values(t); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	w.write(t, w.hosts[1], counted(100_000))
+	w.write(t, w.hosts[2], counted(1_000_000))
+	w.pass(t)
+	want = []string{"1001103 [base second] [third]", "100013 [first] [first]", "1001103 [base second] [third]"}
+	if got := w.values(t); !slices.Equal(got, want) {
+		t.Errorf("after more writes got %q, want %q", got, want)
+	}
+	for i, there := range [][]gossip.NeighbourID{{"1"}, {"0", "2"}, {"1"}} {
+		forks := w.hosts[i].node.Forks()
+		if len(forks) != 1 || forks[0].Replica != id || !slices.Equal(forks[0].There, there) || forks[0].Parts != 2 {
+			t.Errorf("host %d says %+v, want replica %v, that parts after 2, at %v", i, forks, id, there)
+		}
+	}
+	if here := w.hosts[2].node.Forks()[0].Here; !slices.Equal(here, []gossip.NeighbourID{"0"}) {
+		t.Errorf("host 2 says that its side is at %v as well, want host 0", here)
+	}
+}
+
+// TestASideThatIsEndedIsTakenInAgain ends either side: what only it had is salvaged, and nothing else is lost.
+func TestASideThatIsEndedIsTakenInAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		ended    []int
+		stays    string
+		salvaged []string
+	}{
+		"the first":  {[]int{1}, secondSide, []string{"add 10", "first", "remove", "s first"}},
+		"the second": {[]int{0, 2}, firstSide, []string{"add 100", "add 1000", "s second", "second", "third"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := forkedWorld(t)
+			w.connectAll()
+			w.pass(t)
+			var salvaged []string
+			for _, i := range c.ended {
+				salvaged = append(salvaged, w.salvage(t, w.hosts[i])...)
+			}
+			for _, i := range c.ended {
+				w.restart(t, w.hosts[i], "is wiped")
+			}
+			slices.Sort(salvaged)
+			if got := slices.Compact(salvaged); !slices.Equal(got, c.salvaged) {
+				t.Errorf("salvaged %q, want %q", got, c.salvaged)
+			}
+			w.settle(t)
+			w.wantEach(t, c.stays)
+			for _, h := range w.hosts {
+				if f := h.node.Forks(); len(f) > 0 {
+					t.Errorf("host %d still says %+v", h.i, f)
+				}
+			}
+		})
+	}
+}
+
+// salvage closes a host and says what Salvage finds, in short.
+func (w *world) salvage(t *testing.T, h *host) (found []string) {
+	t.Helper()
+	if err := h.node.Save(w.now); err != nil {
+		t.Fatal(err)
+	}
+	return salvaged(t, h.disk)
+}
+
+func salvaged(t *testing.T, disk *disk) (found []string) {
+	t.Helper()
+	err := Salvage(disk, disk.log, func(s Salvaged) error {
+		d := delta.Describe(s.Op)
+		what := d.Operation
+		switch d.Operation {
+		case "add":
+			what = fmt.Sprint("add ", d.Amount)
+		case "set":
+			what = string(d.Value)
+		case "insert":
+			what = fmt.Sprint(d.Key, " ", d.Path[0].Name)
+		}
+		found = append(found, what)
+		return nil
+	})
+	if err != nil && !errors.Is(err, store.ErrCorrupt) {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// TestAnImageThatMeetsItsOwnWritesIsAFork has a machine put back that wrote nothing since: a neighbour has dots of its
+// id that it never issued.
+func TestAnImageThatMeetsItsOwnWritesIsAFork(t *testing.T) {
+	w := newWorld(t, 5, worldConfig{hosts: 2, maxLog: 1 << 30})
+	a := w.hosts[0]
+	w.write(t, a, counted(1))
+	w.settle(t)
+	putBack := w.image(t, a)
+	w.write(t, a, counted(10))
+	w.settle(t)
+	putBack()
+	w.connect(0, 1)
+	w.pass(t)
+	for i, h := range w.hosts {
+		if !h.node.Quarantined(name(1 - i)) {
+			t.Errorf("host %d has the other not in quarantine", i)
+		}
+	}
+}
+
+// TestARepairAcrossAForkIsRefused has the log of the one that has more reach no further than its newest delta.
+func TestARepairAcrossAForkIsRefused(t *testing.T) {
+	w := newWorld(t, 5, worldConfig{hosts: 2})
+	a, b := w.hosts[0], w.hosts[1]
+	w.write(t, a, counted(1))
+	putBack := w.image(t, a)
+	w.write(t, a, counted(10))
+	w.settle(t)
+	putBack()
+	w.write(t, a, counted(100))
+	for range 2 {
+		w.write(t, b, counted(1000))
+	}
+	source, err := b.node.Pin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer source.Close()
+	a.node.Connect("1", 1)
+	if _, err := a.node.BeginRepairFrom("1", source.seen, source.heads); !errors.Is(err, ErrForked) {
+		t.Errorf("the repair begins: %v", err)
+	}
+	if !a.node.Quarantined("1") {
+		t.Error("the neighbour is not in quarantine")
+	}
+	if _, err := a.node.PinFor("1"); !errors.Is(err, ErrForked) {
+		t.Errorf("it would be served a repair: %v", err)
+	}
+}
+
+// TestNothingIsDiscardedWhileAForkIsKnown has a damaged host meet the other side.
+func TestNothingIsDiscardedWhileAForkIsKnown(t *testing.T) {
+	w := forkedWorld(t)
+	w.connectAll()
+	w.pass(t)
+	c := w.hosts[2]
+	c.node.SetDamaged(errors.New("rot"))
+	w.pass(t)
+	if c.node.Rebuilding() {
+		t.Error("it was discarded, and could not tell the two sides apart any more")
+	}
+}
+
+func TestAnIDLivesForOneStart(t *testing.T) {
+	w := newWorld(t, 5, worldConfig{hosts: 1})
+	a := w.hosts[0]
+	ids := map[crdt.ReplicaID]bool{}
+	for i, how := range []string{"closes", "is killed", "crashes", "closes"} {
+		w.write(t, a, counted(1))
+		ids[a.node.ID()] = true
+		if len(ids) != i+1 {
+			t.Errorf("start %d writes under an id that was there before: %v", i, ids)
+		}
+		w.restart(t, a, how)
+	}
+	w.write(t, a, counted(1))
+	if v := w.values(t); v[0] == "0 [] []" {
+		t.Error("nothing is left")
+	}
+	before, _ := a.node.Context()
+	replicas := len(before)
+	w.restart(t, a, "closes")
+	if seen, _ := a.node.Context(); len(seen) != replicas {
+		t.Errorf("a start without a write adds to the context: %v", seen)
+	}
+}
+
+// TestWhatOthersAreKnownToHaveIsNotSalvaged writes before and after a neighbour was told.
+func TestWhatOthersAreKnownToHaveIsNotSalvaged(t *testing.T) {
+	w := newWorld(t, 5, worldConfig{hosts: 2, maxLog: 1 << 30})
+	a := w.hosts[0]
+	w.write(t, a, put("known"))
+	w.settle(t)
+	w.pass(t)
+	w.cut(0, 1)
+	w.write(t, a, put("only here"))
+	if got := w.salvage(t, a); !slices.Equal(got, []string{"only here"}) {
+		t.Errorf("salvaged %q", got)
+	}
+	w.restart(t, a, "is killed") // the id is in no checkpoint, or in one
+	w.write(t, a, counted(5))
+	a.disk = a.disk.Clone()
+	found := 0
+	if err := Salvage(a.disk, a.disk.log, func(Salvaged) error { found++; return nil }); err != nil || found != 2 {
+		t.Errorf("after a crash %d operations are found (%v), want 2 of two ids", found, err)
+	}
+}
+
+// TestWhatTheLogHasNoMoreIsSalvagedFromTheCells cuts the log.
+func TestWhatTheLogHasNoMoreIsSalvagedFromTheCells(t *testing.T) {
+	w := newWorld(t, 5, worldConfig{hosts: 1, maxLog: 1 << 30})
+	a := w.hosts[0]
+	w.write(t, a, put("cut off"))
+	w.write(t, a, added("s", "logged"))
+	a.cutLog(t, 1)
+	if got := w.salvage(t, a); !slices.Equal(got, []string{"s logged", "cut off"}) {
+		t.Errorf("salvaged %q", got)
+	}
+}
+
+// TestARebuildThatCannotEndIsSalvaged has a record of the log rot, and deltas of two ids that saw it: nobody has what
+// they follow.
+func TestARebuildThatCannotEndIsSalvaged(t *testing.T) {
+	w := newWorld(t, 11, worldConfig{hosts: 2, maxLog: 1 << 30})
+	a := w.hosts[0]
+	w.write(t, a, counted(1))
+	w.settle(t)
+	w.pass(t)
+	w.cut(0, 1)
+	w.write(t, a, put("lost"))
+	lost := a.node.LogEnd() - 1
+	w.write(t, a, counted(10))
+	w.restart(t, a, "is killed")
+	w.write(t, a, added("s", "kept"))
+	a.rotLog(t, lost)
+	w.open(t, a)
+	if a.node.Damaged() == nil {
+		t.Fatal("not noticed")
+	}
+	w.connect(0, 1)
+	w.pass(t)
+	if !a.node.Rebuilding() || !a.node.Waits() {
+		t.Fatalf("rebuilding %v, waits %v", a.node.Rebuilding(), a.node.Waits())
+	}
+	if got := w.salvage(t, a); !slices.Equal(got, []string{"add 10", "s kept"}) {
+		t.Errorf("salvaged %q", got)
+	}
+}
+
+// TestAForkIsFoundWhereItBegins compares chains that part at the first dot, where the two first deltas have
+// different sizes, and chains of which the beginning is not known.
+func TestAForkIsFoundWhereItBegins(t *testing.T) {
+	for _, c := range []struct {
+		theirs gossip.Chain
+		forks  bool
+	}{
+		{gossip.Chain{First: 1, Links: []gossip.ChainLink{{Last: 50, Hash: 7}}}, true},
+		{gossip.Chain{First: 2, Links: []gossip.ChainLink{{Last: 50, Hash: 7}}}, false},
+		{gossip.Chain{First: 40, Links: []gossip.ChainLink{{Last: 50, Hash: 7}}}, false},
+	} {
+		w := newWorld(t, 1, worldConfig{hosts: 2})
+		a := w.hosts[0]
+		w.write(t, a, func(f crdt.Fields) error { return f.String("a").Set([]byte("x")) })
+		w.write(t, a, func(f crdt.Fields) error { return f.String("b").Set([]byte("x")) })
+		c.theirs.Replica = a.node.ID()
+		if forks, _, err := a.node.Compare("x", c.theirs); forks != c.forks || err != nil {
+			t.Errorf("%+v: forks %v, %v", c.theirs, forks, err)
+		}
+	}
+}
+
+// TestAHoleInAPeersChainIsNoFork puts a directory back from a copy. The peer's chain of its id has
+// a hole, from a repair: what is in it must not be taken for another branch and be issued again.
+func TestAHoleInAPeersChainIsNoFork(t *testing.T) {
+	for _, behind := range []int{0, 1} { // deltas that the peer has behind the hole, beside the newest
+		w := newWorld(t, 5, worldConfig{hosts: 3, maxLog: 1 << 30})
+		a, b := w.hosts[0], w.hosts[2]
+		write := func(times int) {
+			for range times {
+				w.write(t, a, counted(1))
+			}
+		}
+		write(3)
+		w.connect(0, 1)
+		w.settle2(t, 0, 1)
+		w.cut(0, 1)
+		write(3)
+		copied := a.disk.Clone() // rsync, LVM or ZFS snapshot of the directory
+		write(1 + behind)
+		if err := repairAll(a.node, b.node); err != nil { // a newcomer, bootstrapped
+			t.Fatal(err)
+		}
+		w.connect(1, 2) // its log serves nobody: the peer is repaired
+		w.settle2(t, 1, 2)
+		w.cut(1, 2)
+		write(1)
+		w.connect(0, 1)
+		write(behind)
+		w.settle2(t, 0, 1)
+		w.cut(0, 1)
+		a.disk = copied
+		w.open(t, a)
+		w.connect(0, 1)
+		w.heal(t)
+		want := fmt.Sprint(8+2*behind, " [] []")
+		if v := w.values(t); v[0] != want || v[1] != want {
+			t.Errorf("counts %q, want %s", v, want)
+		}
+	}
+}
+
+// TestNobodyIsInQuarantineWithoutAFork runs healthy hosts through crashes, wipes, copies put back, cut
+// logs and repairs.
+func TestNobodyIsInQuarantineWithoutAFork(t *testing.T) {
+	for seed := uint64(1); seed <= max(10, *seedsFlag/10); seed++ {
+		w := newWorld(t, seed, worldConfig{hosts: 3 + int(seed%3), maxLog: []int64{500, 2000, 8000, 1 << 30}[seed%4], crashes: true})
+		copies := map[int][]*disk{}
+		for i := range 1500 {
+			w.step(t)
+			h := w.hosts[w.rng.IntN(len(w.hosts))]
+			if seed%2 == 0 && w.rng.IntN(60) == 0 && !h.node.Repairing() {
+				copies[h.i] = append(copies[h.i], h.disk.Clone())
+			}
+			if c := copies[h.i]; len(c) > 0 && w.rng.IntN(80) == 0 {
+				for j := range w.hosts {
+					w.cut(h.i, j)
+				}
+				w.say("host %d is put back from a copy", h.i)
+				h.disk = c[w.rng.IntN(len(c))].Clone()
+				w.open(t, h)
+			}
+			for _, h := range w.hosts {
+				if f := h.node.Forks(); len(f) > 0 {
+					t.Fatalf("seed %d step %d: host %d says %+v", seed, i, h.i, f)
+				}
+			}
+		}
+	}
+}
+
+// TestAHostThatGoesOnWhereTheOthersAreLeavesQuarantine puts a machine back to two images: the first one is a fork, and
+// the second one, in its place, holds all that its neighbour has, and goes on from there.
+func TestAHostThatGoesOnWhereTheOthersAreLeavesQuarantine(t *testing.T) {
+	w := newWorld(t, 5, worldConfig{hosts: 2, maxLog: 1 << 30})
+	a := w.hosts[0]
+	w.write(t, a, counted(1))
+	w.settle(t)
+	early := w.image(t, a)
+	w.write(t, a, counted(10))
+	w.settle(t)
+	late := w.image(t, a)
+	early()
+	w.write(t, a, counted(100))
+	w.connect(0, 1)
+	w.pass(t)
+	if !a.node.Quarantined("1") || !w.hosts[1].node.Quarantined("0") {
+		t.Fatal("there is no fork")
+	}
+	late()
+	w.write(t, a, counted(1000))
+	w.write(t, w.hosts[1], counted(10_000))
+	w.settle(t)
+	w.wantEach(t, "11011 [] []")
+	for _, h := range w.hosts {
+		if f := h.node.Forks(); len(f) > 0 {
+			t.Errorf("host %d still says %+v", h.i, f)
+		}
+	}
+}
+
+// TestWhatAnImageLostIsSalvaged puts a machine back to two images. A neighbour knew that the first one had some writes
+// that both have in common; the second one is from before.
+func TestWhatAnImageLostIsSalvaged(t *testing.T) {
+	w := newWorld(t, 5, worldConfig{hosts: 2, maxLog: 1 << 30})
+	a, b := w.hosts[0], w.hosts[1]
+	w.write(t, a, counted(1))
+	w.settle(t)
+	early := w.image(t, a)
+	w.write(t, a, put("lost"))
+	w.write(t, b, put("of b"))
+	w.settle(t)
+	late := w.image(t, a)
+	w.write(t, a, counted(10))
+	w.settle(t)
+	late()
+	w.write(t, a, counted(100))
+	w.connect(0, 1)
+	w.pass(t)
+	early()
+	w.write(t, a, counted(1000))
+	w.connect(0, 1)
+	w.pass(t)
+	for b.maintain(t, w.now) {
+	}
+	got := salvaged(t, b.disk.Clone()) // after a crash
+	slices.Sort(got)
+	if !slices.Equal(got, []string{"add 10", "lost", "of b"}) {
+		t.Errorf("salvaged %q", got)
+	}
+}
+
+// TestAChainEndsBeforeAHoleBehindWhatIsAsked has a log with a hole behind the dot that the asker is known to have.
+func TestAChainEndsBeforeAHoleBehindWhatIsAsked(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 1, maxLog: 1 << 30})
+	a := w.hosts[0]
+	w.write(t, a, counted(1))
+	id := a.node.ID()
+	head := a.node.heads[id]
+	w.write(t, a, counted(2))
+	w.write(t, a, counted(3))
+	a.spoilLog(t, a.node.LogEnd()-2)
+	a.node.log.recent = nil
+	c, err := a.node.Chain(id, 1)
+	if err != nil || len(c.Links) != 1 || c.Links[0] != (gossip.ChainLink{Last: 1, Hash: head}) {
+		t.Errorf("got %+v (%v), want the delta that ends at dot 1", c, err)
+	}
+}
+
+// TestARepairEndsWhenItsSourceIsFoundAcrossAFork has a host hear only while it is repaired that its source is on
+// another side of a fork. Taking the repair over would remove what is here, as if it had been removed there.
+func TestARepairEndsWhenItsSourceIsFoundAcrossAFork(t *testing.T) {
+	w := newWorld(t, 5, worldConfig{hosts: 3, maxLog: 1 << 30})
+	a, b, c := w.hosts[0], w.hosts[1], w.hosts[2]
+	w.write(t, c, counted(1))
+	w.settle(t)
+	w.cut(0, 1)
+	w.cut(1, 2)
+	putBack := w.image(t, c)
+	w.write(t, c, added("s", "first"))
+	w.write(t, c, counted(10))
+	w.settle2(t, 0, 2)
+	putBack()
+	for range 3 {
+		w.write(t, c, counted(100))
+	}
+	w.connect(1, 2)
+	w.settle2(t, 1, 2)
+	w.cut(1, 2)
+	w.connect(0, 1)
+	w.beginRepair(t, 1, 0)
+	if len(w.repairs) != 1 {
+		t.Fatal("it was refused at once")
+	}
+	for range 50 {
+		w.pump(t, 0, 1)
+		w.pump(t, 1, 0)
+		w.deliver(t, 0, 1)
+		w.deliver(t, 1, 0)
+	}
+	if !a.node.Quarantined("1") || !b.node.Quarantined("0") {
+		t.Fatal("there is no quarantine")
+	}
+	before := w.values(t)[0]
+	for range 100 {
+		w.stepRepairs(t)
+	}
+	if got := w.values(t)[0]; w.done["repair"] > 0 || got != before || a.node.Repairing() {
+		t.Errorf("it was taken over: %s became %s", before, got)
+	}
+}

@@ -1,0 +1,119 @@
+package engine
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
+)
+
+// checkLogSize checks that the log keeps to its bound, and counts what the disk has.
+func (h *host) checkLogSize(t *testing.T) {
+	t.Helper()
+	counts, bound := h.node.LogBytes(), h.node.LogBound()
+	if counts > bound {
+		t.Fatalf("the log has %d bytes, bound %d", counts, bound)
+	}
+	if has := h.logged(); has != counts {
+		t.Fatalf("the log counts %d bytes, the disk has %d", counts, has)
+	}
+}
+
+// logged returns how many bytes the log takes on the disk.
+func (h *host) logged() int64 { return h.disk.log.Size() }
+
+// maintain does all that there is to be done.
+func (w *world) maintain(t *testing.T, h *host) {
+	t.Helper()
+	for h.maintain(t, w.now) {
+	}
+}
+
+func TestTheLogKeepsToItsBoundHoweverFastCommitsFollow(t *testing.T) {
+	for _, limit := range []int64{1, 10_000, 1 << 20} {
+		w := newWorld(t, 1, worldConfig{hosts: 1, maxLog: limit})
+		h := w.hosts[0]
+		large := make([]byte, 100_000)
+		for i := range 4000 {
+			value := large[:100]
+			if i > 3000 && i%10 == 0 {
+				value = large // many small records must go for one that is large
+			}
+			w.write(t, h, func(f crdt.Fields) error { return f.String(fmt.Sprint(i % 50)).Set(value) })
+			if i%100 == 0 || i > 3900 {
+				h.checkLogSize(t)
+			}
+			if i == 2000 {
+				w.open(t, h)
+				w.maintain(t, h)
+			}
+		}
+	}
+}
+
+func TestALowerLimitAndAgeAreReachedStepByStep(t *testing.T) {
+	w := newWorld(t, 2, worldConfig{hosts: 1})
+	h := w.hosts[0]
+	h.node.cfg.StepWork = 100 // so that it takes many
+	fill := func() {
+		for i := range 500 {
+			w.write(t, h, func(f crdt.Fields) error { return f.String(fmt.Sprint(i % 50)).Set([]byte("x")) })
+		}
+	}
+	fill()
+	w.now = w.now.Add(8 * 24 * time.Hour)
+	w.maintain(t, h)
+	if n := h.node.log.last + 1 - h.node.log.first; n != 0 {
+		t.Errorf("%d old records are left", n)
+	}
+	h.checkLogSize(t)
+	fill()
+	h.node.SetLimits(0, 1000, 0)
+	w.maintain(t, h)
+	h.checkLogSize(t)
+}
+
+func TestTheLogServesAgainAfterARottenRecord(t *testing.T) {
+	w := newWorld(t, 3, worldConfig{hosts: 1, maxLog: 100_000})
+	h := w.hosts[0]
+	write := func() {
+		w.write(t, h, func(f crdt.Fields) error { return f.String("k").Set(make([]byte, 900)) })
+	}
+	for range 80 {
+		write()
+	}
+	if err := h.node.Save(w.now); err != nil {
+		t.Fatal(err)
+	}
+	h.spoilLog(t, 70)
+	w.open(t, h)
+	if _, covered := h.node.LogStart(crdt.VersionVector{}); !covered {
+		t.Fatal("nothing is known of the damage yet")
+	}
+	err := h.node.readLog(1, func(logged) bool { return true })
+	if _, covered := h.node.LogStart(crdt.VersionVector{}); covered || err != nil {
+		t.Fatalf("what is rotten is still promised (%v)", err)
+	}
+	w.maintain(t, h)
+	if n := h.logged(); n > 15_000 || n != h.node.LogBytes() {
+		t.Errorf("%d bytes are left of 10 records, counted as %d", n, h.node.LogBytes())
+	}
+	for range 200 {
+		write()
+		h.checkLogSize(t)
+	}
+	seen, _ := h.node.Context()
+	theirs := seen.Clone()
+	theirs[h.node.ID()] -= 50
+	lsn, covered := h.node.LogStart(theirs)
+	if !covered {
+		t.Fatal("the log does not serve what was written after the damage")
+	}
+	n := 0
+	_, covered, err = h.node.LogRead(lsn, 1000, func(*delta.Delta) bool { n++; return true })
+	if n < 50 || !covered || err != nil {
+		t.Errorf("%d deltas were read, covered: %v, %v", n, covered, err)
+	}
+}

@@ -1,0 +1,235 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/store"
+)
+
+// Ready says what an engine's host must do, field by field, in their order. Once Refusing and Writes are carried out Advance is
+// called, and then the rest may be done in any order: that of the fields is best.
+type Ready struct {
+	// Refusing says that nothing may be read any more; it is so until a Ready says the opposite, which counts only
+	// after Advance.
+	Refusing error
+	// Writes are carried out in order: see CarryOut. An error is final.
+	Writes []Write
+	// Answers are updates whose transactions have all run, and are as durable as they get.
+	Answers []Update
+	// Handled are frames that were taken: the next one of their links may be received.
+	Handled []*Frame
+	// Frames are to be sent.
+	Frames []Outgoing
+	// Committed are the deltas that became visible, in the order of applying; the newest is in the log's record LogEnd()-1. NewBases says that bases are
+	// among them. They are the host's to keep.
+	Committed []*delta.Delta
+	NewBases  bool
+	// Jumped says that the content is no longer what the deltas so far add up to.
+	Jumped bool
+	// Sync is to be run by another goroutine; SyncEnded is called if it ended well, and an error is final.
+	Sync *Syncing
+	// Pulls are repairs that go on: see Pull.
+	Pulls []*Pull
+	// Verify is to be verified, and closed, by another goroutine; Verified is told the outcome.
+	Verify *Pinned
+	// Notices are for the host's log.
+	Notices []Notice
+	// Again says that there is more to do at once: Step is to be called again. Else it is at At, or when something
+	// happened.
+	Again bool
+	At    time.Time
+	// Closed says that the engine has ended, after Stop.
+	Closed bool
+}
+
+// Outgoing is a frame for a neighbour.
+type Outgoing struct {
+	To   gossip.NeighbourID
+	Data []byte
+}
+
+// Notice is something that people should know.
+type Notice struct {
+	Kind  NoticeKind
+	From  gossip.NeighbourID
+	Err   error
+	Forks []gossip.Fork
+}
+
+// NoticeKind tells what happened.
+type NoticeKind int
+
+const (
+	CannotCollect NoticeKind = iota // what deleted counters left could not be collected; it is tried again
+	Mismatch                        // a neighbour has seen the same and holds something else
+	Checking                        // so the data here is checked
+	Sound                           // it is as it was written
+	CannotCheck                     // that could not be found out
+	Damaged                         // it is damaged: it will be discarded and rebuilt
+	Discarding                      // it is being discarded
+	Discarded                       // it is
+	Rebuilt                         // it is
+	Helpless                        // no linked neighbour has all but what the log here has: the damage stays
+	Incomplete                      // rebuilding takes what no linked neighbour has
+	Forked                          // replicas whose deltas are others at some hosts, now and then again
+	Repaired                        // from a neighbour
+)
+
+// tell adds a notice.
+func (e *Engine) tell(n Notice) { e.ready.Notices = append(e.ready.Notices, n) }
+
+// Ready returns what is to be done. It is valid until the next call.
+func (e *Engine) Ready() *Ready {
+	rd := &e.handed
+	e.handed, e.ready = e.ready, e.handed.emptied()
+	rd.Refusing = e.Refusal()
+	rd.Writes = e.writes
+	rd.Again = len(e.updates)+len(e.arrived)+len(e.offers) > 0 || e.Busy() || e.late() || e.cutting || e.unserved ||
+		e.maySweep() || e.mayCollect() || e.ending.id || e.ending.stop && !e.ending.closed
+	rd.At = e.due.next()
+	if until := e.sweeps.until; e.Clears() > 0 && until.After(e.now) && until.Before(rd.At) {
+		rd.At = until
+	}
+	rd.Closed = e.ending.closed && !e.Busy() && !e.syncing
+	return rd
+}
+
+// emptied returns an empty one with its memory.
+func (rd *Ready) emptied() Ready {
+	clear(rd.Answers)
+	clear(rd.Handled)
+	clear(rd.Frames)
+	clear(rd.Pulls)
+	return Ready{
+		Answers: rd.Answers[:0], Handled: rd.Handled[:0], Frames: rd.Frames[:0], Pulls: rd.Pulls[:0],
+	}
+}
+
+// next returns the first of the deadlines.
+func (d *deadlines) next() time.Time {
+	first := d.tick
+	for _, t := range []time.Time{d.digest, d.sync, d.push} {
+		if !t.IsZero() && t.Before(first) {
+			first = t
+		}
+	}
+	return first
+}
+
+// Advance says that all that was to be written is. It may be that more is to be written then.
+func (e *Engine) Advance() { e.Replica.written() }
+
+// The replica never writes: what is to be written waits, in order, until its host has done it. So the host can do it for
+// many at once, and a test can let it die between any two. What is read sees all that was written before, and nothing of
+// what waits: who needs to read what it wrote takes another step.
+
+// Write is one thing to do to the disk. One field says what.
+type Write struct {
+	Record   []byte         // is appended to the log
+	Batch    *store.Batch   // is applied to the tree, whole or not at all
+	SyncLog  bool           // all that was appended is made durable
+	SyncTree bool           // all that was applied to the tree is
+	Drop     store.Position // what the log has before it is not needed any more
+
+	at, next store.Position // where the record stands, and what follows it
+	then     func(w *Write)
+}
+
+// Placed tells where the record was appended.
+func (w *Write) Placed(at, next store.Position) { w.at, w.next = at, next }
+
+// CarryOut does writes in their order. An error is final: what was written is unknown, and the replica must be closed.
+func CarryOut(writes []Write, tree store.Store, log store.Log) error {
+	for i := range writes {
+		if err := writes[i].carryOut(tree, log); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *Write) carryOut(tree store.Store, log store.Log) (err error) {
+	switch {
+	case w.Record != nil:
+		w.at, w.next, err = log.Append(w.Record)
+	case w.Batch != nil:
+		err = tree.Commit(w.Batch, false)
+	case w.SyncLog:
+		err = log.Sync()
+	case w.SyncTree:
+		err = tree.Sync()
+	default:
+		err = log.DropBefore(w.Drop)
+	}
+	return err
+}
+
+// Tree is what the replica reads of an ordered store.
+type Tree interface {
+	// Snapshot returns a view of all that was written.
+	Snapshot() store.Snapshot
+}
+
+// Log is what it reads of a log: see store.Log.
+type Log interface {
+	Read(from store.Position, buffer []byte) (store.LogReader, error)
+	First() store.Position
+	Next() store.Position
+	Synced() store.Position
+}
+
+// write has something written behind all that waits.
+func (r *Replica) write(w Write) { r.writes = append(r.writes, w) }
+
+// writeBatch has a batch applied to the tree.
+func (r *Replica) writeBatch(b *store.Batch, then func(*Write)) { r.write(Write{Batch: b, then: then}) }
+
+// written takes note that all that waited is written.
+func (r *Replica) written() {
+	writes := r.writes
+	r.writes = r.spare[:0]
+	for i := range writes {
+		if then := writes[i].then; then != nil {
+			then(&writes[i])
+		}
+	}
+	clear(writes)
+	r.spare = writes
+	if r.unpublished {
+		r.publish()
+	}
+}
+
+// A task is what takes several steps, with nothing else that writes between them: each sees what those before it wrote.
+// It is a part of one that is called, once a step, until it says that it is done.
+type task func() (done bool, err error)
+
+// begin has parts of a task done, one after the other, behind those that are under way.
+func (r *Replica) begin(parts ...task) { r.tasks = append(r.tasks, parts...) }
+
+// then has parts done next: before the part that calls it goes on.
+func (r *Replica) then(parts ...task) {
+	if r.inPart {
+		r.nested = append(r.nested, parts...)
+	} else {
+		r.tasks = append(parts, r.tasks...)
+	}
+}
+
+// Busy reports whether a task is under way.
+func (r *Replica) Busy() bool { return len(r.tasks) > 0 }
+
+// goOn goes on with the task that is under way.
+func (r *Replica) goOn() error {
+	part := r.tasks[0]
+	r.tasks, r.inPart, r.nested = r.tasks[1:], true, nil
+	done, err := part()
+	r.inPart = false
+	if !done {
+		r.nested = append(r.nested, part)
+	}
+	r.tasks = append(r.nested, r.tasks...)
+	return err
+}

@@ -1,0 +1,343 @@
+package engine
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"time"
+
+	"github.com/peerd/peerd/antientropy"
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
+	"github.com/peerd/peerd/internal/wire"
+	"github.com/peerd/peerd/store"
+)
+
+// Two replicas with one context and different cells cannot both be right, and merging them would spread the
+// damage: a cell that rotted away here looks like one that was removed. So the replica that fails its own check
+// discards its cells and context, fills up from its peers, and then applies the deltas of its own log again, for
+// those that no peer had.
+
+// Verify reads every cell of the moment and compares their fingerprints with the tree that was kept in
+// place, and what is derived from them with what is stored. It returns an
+// error that wraps store.ErrCorrupt if they differ. It may be called by any goroutine, and ends early, without
+// an answer, once stop returns true.
+func (p *Pinned) Verify(stop func() bool) error {
+	n := newRecount(p.view, p.derives)
+	err := n.scan(stop)
+	if err == nil && !stop() {
+		err = n.check(stop)
+	}
+	if err != nil || stop() {
+		return err
+	}
+	if root, kept := n.tree.Root(), p.tree.Root(); root != kept {
+		return fmt.Errorf("the cells sum to %v, the tree says %v: %w", root, kept, store.ErrCorrupt)
+	}
+	return nil
+}
+
+func recordHash(key, value []byte) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write(key)
+	_, _ = h.Write(value)
+	return h.Sum64()
+}
+
+// Whole reports whether the replica has what its context says, so that others may rely on it: it is neither
+// damaged nor rebuilding.
+func (r *Replica) Whole() bool { return r.damage == nil && !r.rebuilding }
+
+// Lacks reports whether the replica lacks something of a context.
+func (r *Replica) Lacks(known crdt.VersionVector) bool { return !r.seen.Contains(known) }
+
+// Rebuilding reports whether the replica discarded its cells and has not got all of them back. What it
+// holds is then not to be read.
+func (r *Replica) Rebuilding() bool { return r.rebuilding }
+
+// Discard begins a rebuild, of a replica that is damaged: all cells and the context go, and the log that is there is
+// put aside. A crash on the way is made up for by Open. The node's neighbours must be told: see Node.Discard.
+func (r *Replica) discardAll() {
+	if r.repair != nil {
+		r.abortRepair(r.repair)
+	}
+	r.begin(func() (done bool, err error) {
+		r.write(Write{SyncLog: true})
+		return true, nil
+	}, r.putAside)
+	r.begin(r.removeEverything()...)
+}
+
+// putAside marks the log that is there.
+func (r *Replica) putAside() (done bool, err error) {
+	if !r.rebuilding {
+		r.aside.from = r.logs.First()
+	}
+	r.aside.end, r.aside.last = r.logs.Next(), r.log.last
+	err = scanLog(r.logs, max(r.log.next, r.aside.from), 0, func(rec logged, _ store.Position) bool {
+		r.aside.last = max(r.aside.last, rec.lsn) // behind what opening could not read
+		return true
+	})
+	if err != nil && !errors.Is(err, store.ErrCorrupt) {
+		return false, err
+	}
+	r.markRebuild(rebuildDiscards)
+	return true, nil
+}
+
+// rebuildPhase is how far a rebuild has come, in its mark.
+type rebuildPhase uint64
+
+const (
+	rebuildDiscards rebuildPhase = 1 // what is there goes
+	rebuildFills    rebuildPhase = 2 // the peers' data comes
+)
+
+// rebuild is its mark.
+type rebuild struct {
+	phase rebuildPhase
+	aside aside
+	must  crdt.VersionVector // what must have come before it may end
+	from  gossip.NeighbourID // who had that when the replica was discarded
+	tried crdt.VersionVector // the context when it was last tried to be ended; not stored
+}
+
+// aside is the part of the log that was there before: what only it has is applied again in the end.
+type aside struct {
+	from, end store.Position
+	last      uint64 // number of the last record
+}
+
+func newRebuild() rebuild { return rebuild{must: crdt.VersionVector{}} }
+
+// encode returns the mark's record. The store's own ids stand in it as well: the checkpoint goes.
+func (b *rebuild) encode(writeOwn func(*wire.Writer)) []byte {
+	return wire.Seal(formatVersion, keyRebuild, wire.Encode(func(w *wire.Writer) {
+		w.Array(7)
+		w.Uint(uint64(b.phase))
+		w.Uint(uint64(b.aside.from))
+		w.Uint(uint64(b.aside.end))
+		w.Uint(b.aside.last)
+		dotted.WriteVector(w, b.must)
+		w.String(string(b.from))
+		writeOwn(w)
+	}))
+}
+
+func decodeRebuild(record []byte) (b rebuild, own []ownID, err error) {
+	b = newRebuild()
+	body, err := unseal(keyRebuild, record)
+	if err != nil {
+		return b, nil, err
+	}
+	err = wire.Decode(body, func(rd *wire.Reader) {
+		rd.Array(7)
+		b.phase = rebuildPhase(rd.Uint())
+		b.aside = aside{store.Position(rd.Uint()), store.Position(rd.Uint()), rd.Uint()}
+		b.must.Merge(dotted.ReadVector(rd))
+		b.from = gossip.NeighbourID(rd.String(gossip.MaxNeighbourID))
+		own = readOwn(rd)
+	})
+	if err != nil {
+		return b, nil, damaged(keyRebuild, err)
+	}
+	return b, own, nil
+}
+
+// markRebuild has it noted durably how far the rebuild has come.
+func (r *Replica) markRebuild(phase rebuildPhase) {
+	r.phase = phase
+	mark := &store.Batch{}
+	mark.Set(keyRebuild, r.rebuild.encode(r.writeOwn))
+	if phase == rebuildFills { // the log goes on behind what was put aside
+		empty := checkpoint{reach: reach{r.aside.last, r.aside.end}, settled: true, log: newIndex()}
+		empty.log.first = r.aside.last + 1
+		mark.Set(keyCheckpoint, empty.encode(r.writeOwn))
+	}
+	r.writeBatch(mark, nil)
+	r.write(Write{SyncTree: true})
+}
+
+// removeEverything returns a task: what is there is removed. Doing it twice is doing it once.
+func (r *Replica) removeEverything() (parts []task) {
+	kinds := []byte{prefixCell, prefixPart, prefixBlob, prefixStage, prefixClear, prefixSeen, prefixBase}
+	for _, kind := range append(kinds, r.derives.kinds()...) {
+		parts = append(parts, r.removeAll([]byte{kind}, []byte{kind + 1}))
+	}
+	return append(parts, func() (done bool, err error) {
+		last := &store.Batch{}
+		last.Delete(keyCheckpoint)
+		last.Delete(keyEra)
+		r.writeBatch(last, nil)
+		r.markRebuild(rebuildFills)
+		return true, nil
+	}, func() (done bool, err error) {
+		r.reset()
+		return true, nil
+	})
+}
+
+// reset makes the state in memory that of an empty store, whose log goes on.
+func (r *Replica) reset() {
+	r.id = 0
+	r.seen, r.heads, r.gained = crdt.VersionVector{}, delta.Heads{}, crdt.VersionVector{}
+	r.digest = antientropy.Fingerprint{}
+	r.based = newBased()
+	r.refuseBackups()
+	r.log, r.saving, r.flip = newIndex(), nil, nil
+	r.log.last, r.log.placed, r.log.first = r.aside.last, r.aside.last, r.aside.last+1
+	r.log.next = r.aside.end
+	r.saved = reach{r.log.last, r.log.next}
+	r.checkpoints++
+	r.durable, r.durables = r.saved, r.checkpoints
+	r.resetClears()
+	r.collecting = collecting{}
+	r.tree, r.cells, r.keys, r.tallies = &antientropy.Tree{}, 0, 0, 0
+	r.cache = newCache()
+	r.table.base.release()
+	r.table = newTable(r.st)
+	r.damage, r.blind, r.rebuilding, r.opening.loaded = nil, false, true, !r.opening.under
+	r.unpublished = true
+}
+
+// Damaged returns why the store that was opened cannot be what was written; nil if it can. Then nothing may
+// be read or written before Discard.
+func (r *Replica) Damaged() error { return r.damage }
+
+// SetDamaged says that the cells were found not to be what was written. Nothing is written any more, so that
+// no later check takes the damage for right.
+func (r *Replica) SetDamaged(why error) {
+	r.damage = why
+	r.refuseBackups()
+}
+
+// removeAll returns a task: a range of keys is deleted, batch by batch.
+func (r *Replica) removeAll(start, end []byte) task {
+	return func() (done bool, err error) {
+		batch := &store.Batch{}
+		snap := r.st.Snapshot()
+		defer snap.Close()
+		err = snap.ScanKeys(start, end, func(key []byte) bool {
+			key = append([]byte(nil), key...)
+			start = append(key, 0) // what is deleted takes time to pass over
+			batch.Delete(key)
+			return batch.Len() < r.perBatch()
+		})
+		if err != nil || batch.Len() == 0 {
+			return true, err
+		}
+		r.writeBatch(batch, nil)
+		return false, nil
+	}
+}
+
+// Reapply begins a task that ends a rebuild, once the replica has got from its peers what they have: it applies the
+// deltas of its own former log that none of them had. ended is called if that was all: if some of them depend on what no
+// peer has brought yet they are kept, the replica goes on rebuilding, and Reapply is to be called again when more has come.
+func (r *Replica) reapply(now time.Time, ended func()) {
+	if !r.seen.Contains(r.must) {
+		return
+	}
+	from, early, more := r.aside.from, 0, true
+	r.begin(func() (done bool, err error) {
+		switch {
+		case r.late():
+			return false, r.pace(now)
+		case r.clears.count > reapplyClears:
+			_, err = r.sweepSome()
+			return false, err
+		case more:
+			from, more, err = r.reapplySome(now, from, &early)
+			return false, err
+		case early == 0:
+			r.then(r.save(now), r.endRebuild, func() (done bool, err error) {
+				r.rebuilding, r.rebuild = false, newRebuild()
+				r.dropLog()
+				ended()
+				return true, nil
+			})
+		}
+		return true, nil
+	})
+}
+
+// endRebuild has the mark of the rebuild removed.
+func (r *Replica) endRebuild() (done bool, err error) {
+	end := &store.Batch{}
+	end.Delete(keyRebuild)
+	r.writeBatch(end, nil)
+	r.write(Write{SyncTree: true})
+	return true, nil
+}
+
+// reapplyClears is how many clears may wait to be swept between two groups of Reapply.
+const reapplyClears = 16
+
+// reapplySome takes records from the log that was put aside, from a position on, as many as one group holds, and
+// returns where to go on. It counts those with deltas that are early. What was applied is known the next time.
+func (r *Replica) reapplySome(now time.Time, from store.Position, early *int) (
+	next store.Position, more bool, err error) {
+	g := r.Begin(now)
+	var failed error
+	bytes := 0
+	next = from
+	err = scanLog(r.logs, from, 0, func(rec logged, at store.Position) bool {
+		if more = at < r.aside.end; !more {
+			return false
+		}
+		if next = at; bytes > 0 && (bytes+rec.bytes > groupCost || g.Full()) {
+			return false // one record of the log takes no more than a group that was filled at once
+		}
+		bytes += rec.bytes
+		waits := false
+		work := r.work
+		defer func() { r.transacted(work) }()
+		for _, d := range rec.deltas {
+			var outcome gossip.Outcome
+			if outcome, failed = g.Apply(d); failed != nil {
+				return false
+			}
+			waits = waits || outcome != gossip.Applied && outcome != gossip.Known
+		}
+		if waits {
+			*early++
+		}
+		next = rec.next
+		return true
+	})
+	if err = cmp.Or(failed, err); err != nil && !errors.Is(err, store.ErrCorrupt) {
+		g.Discard()
+		return next, false, err
+	}
+	if failed != nil {
+		g.Discard()
+		return next, false, failed
+	}
+	g.commit()
+	return next, more && next < r.aside.end && next > from, nil
+}
+
+// resumeRebuild continues at open what a crash interrupted.
+func (r *Replica) resumeRebuild() error {
+	snap := r.st.Snapshot()
+	record, ok, err := snap.Get(keyRebuild)
+	snap.Close()
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return nil
+	}
+	if r.rebuild, r.own, err = decodeRebuild(record); err != nil {
+		return err
+	}
+	r.rebuilding = true
+	if r.phase != rebuildDiscards {
+		return nil
+	}
+	r.begin(r.removeEverything()...)
+	return r.opening.finish()
+}

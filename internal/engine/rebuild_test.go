@@ -1,0 +1,298 @@
+package engine
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/dotted"
+	"github.com/peerd/peerd/store"
+)
+
+// heal runs all links, and does for each host what its shell would, until nothing is left to heal.
+func (w *world) heal(t *testing.T) {
+	t.Helper()
+	for round := range 3000 {
+		if round > 20 && w.agreed() && !slices.ContainsFunc(w.hosts, func(h *host) bool { return !h.node.Replica.Whole() }) {
+			break
+		}
+		if round > 400 && !slices.ContainsFunc(w.hosts, func(h *host) bool { return h.node.Rebuilding() }) {
+			break // not all are connected
+		}
+		w.healRound(t)
+	}
+	for _, h := range w.hosts {
+		if h.node.Rebuilding() {
+			t.Fatalf("host %d is still rebuilding: %s", h.i, w.describe())
+		}
+	}
+}
+
+func (w *world) healRound(t *testing.T) {
+	t.Helper()
+	for i, h := range w.hosts {
+		if w.cfg.crashes && w.rng.IntN(200) == 0 {
+			w.kill(t, h)
+		}
+		for j := range w.hosts {
+			w.pump(t, i, j)
+			w.deliver(t, i, j)
+		}
+		w.stepRepairs(t)
+		h.node.Tick(h.node.Repairing())
+		if err := w.lookAfter(h); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// lookAfter does what a shell does after each step.
+func (w *world) lookAfter(h *host) error {
+	if h.node.DiscardDue() {
+		if err := h.node.Discard(); err != nil {
+			return err
+		}
+	}
+	_, err := h.node.CatchUp(w.now, true)
+	return err
+}
+
+// kill ends a host's process, and starts it and its links again.
+func (w *world) kill(t *testing.T, h *host) {
+	var linked []int
+	for j := range w.hosts {
+		if w.links[[2]int{h.i, j}] != nil {
+			linked = append(linked, j)
+		}
+	}
+	w.restart(t, h, "is killed")
+	for _, j := range linked {
+		w.connect(h.i, j)
+	}
+}
+
+func counted(n int64) func(f crdt.Fields) error {
+	return func(f crdt.Fields) error { _, err := f.Counter("n").Add(n); return err }
+}
+
+func added(set, element string) func(f crdt.Fields) error {
+	return func(f crdt.Fields) error { _, err := f.Set(set).Add(element); return err }
+}
+
+func removed(set, element string) func(f crdt.Fields) error {
+	return func(f crdt.Fields) error { _, err := f.Set(set).Remove(element); return err }
+}
+
+func put(value string) func(f crdt.Fields) error {
+	return func(f crdt.Fields) error { return f.Register("r").Set([]byte(value)) }
+}
+
+// values returns what every host says of n, s and r.
+func (w *world) values(t *testing.T) (all []string) {
+	t.Helper()
+	for _, h := range w.hosts {
+		v := h.node.View()
+		f := Fields(v)
+		n, s := f.Counter("n").Get(), slices.Collect(f.Set("s").All())
+		r := slices.Collect(f.Register("r").All())
+		v.Close()
+		if f.Err() != nil {
+			t.Fatal(f.Err())
+		}
+		slices.SortFunc(r, bytes.Compare)
+		all = append(all, fmt.Sprintf("%v %v %s", n, s, r))
+	}
+	return all
+}
+
+// wantEach fails unless every host says want.
+func (w *world) wantEach(t *testing.T, want string) {
+	t.Helper()
+	for i, v := range w.values(t) {
+		if v != want {
+			t.Errorf("host %d: %s, want %s", i, v, want)
+		}
+	}
+	if t.Failed() {
+		t.Log(w.describe())
+	}
+}
+
+// discarded has a host's cells discarded because of damage.
+func (w *world) discarded(t *testing.T, h *host) {
+	t.Helper()
+	h.node.SetDamaged(errors.New("rot"))
+	for range 100 {
+		if w.healRound(t); h.node.Rebuilding() {
+			return
+		}
+	}
+	t.Fatal("the host does not discard its cells")
+}
+
+// TestARebuildDoesNotWaitForWhatItsNeighbourLost has the neighbour, because of which a host discarded its cells, lose
+// its last write in a power failure: with a copy of it in the host's own log, and without.
+func TestARebuildDoesNotWaitForWhatItsNeighbourLost(t *testing.T) {
+	for _, copied := range []bool{true, false} {
+		w := newWorld(t, 5, worldConfig{hosts: 2, maxLog: 1 << 30})
+		a, b := w.hosts[0], w.hosts[1]
+		w.write(t, a, counted(1))
+		w.write(t, b, counted(10))
+		w.settle(t)
+		if err := b.node.Save(w.now); err != nil {
+			t.Fatal(err)
+		}
+		disk := b.disk.Clone()
+		w.write(t, b, counted(100))
+		if copied {
+			w.settle(t)
+		}
+		w.cut(0, 1)
+		w.write(t, a, counted(1000))
+		w.connect(0, 1)
+		w.discarded(t, a)
+		w.cut(0, 1)
+		if b.disk = disk; !copied {
+			w.restart(t, a, "is killed")
+		}
+		w.open(t, b)
+		w.connect(0, 1)
+		w.heal(t)
+		if copied {
+			w.wantEach(t, "1111 [] []")
+		} else {
+			w.wantEach(t, "1011 [] []")
+		}
+	}
+}
+
+// TestADamagedHostWaitsForWhatItReliedOn has a damaged host meet a peer that lags, after it was
+// discarded because of one that does not.
+func TestADamagedHostWaitsForWhatItReliedOn(t *testing.T) {
+	w := newWorld(t, 5, worldConfig{hosts: 3, maxLog: 1 << 30})
+	a := w.hosts[0]
+	w.write(t, a, counted(1))
+	w.write(t, a, put("x"))
+	w.settle(t)
+	w.cut(0, 2)
+	w.cut(1, 2) // host 2 is away
+	w.write(t, a, counted(10))
+	w.settle2(t, 0, 1)
+	for _, h := range w.hosts[:2] {
+		h.cutLog(t, 3)
+	}
+	w.write(t, a, counted(100))
+	w.settle2(t, 0, 1)
+	if err := a.node.Save(w.now); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.hosts[1].node.Save(w.now); err != nil {
+		t.Fatal(err)
+	}
+	a.spoil(t, func(rot *store.Batch) {
+		rot.Delete(place(prefixCell, dotted.KeyAddress("r").Type(crdt.TypeValue)))
+	})
+	w.cut(0, 1)
+	w.open(t, a)
+	if a.node.Damaged() == nil {
+		t.Fatal("not noticed")
+	}
+	w.connect(0, 1)
+	for range 200 {
+		for i := range 2 {
+			w.pump(t, i, 1-i)
+			w.deliver(t, i, 1-i)
+		}
+		if err := w.lookAfter(a); err != nil {
+			t.Fatal(err)
+		}
+		if a.node.Rebuilding() {
+			break
+		}
+	}
+	if !a.node.Rebuilding() {
+		t.Fatal("it was not discarded")
+	}
+	w.cut(0, 1) // the good peer restarts just then
+	w.connect(0, 2)
+	for range 100 {
+		w.pump(t, 0, 2)
+		w.deliver(t, 0, 2)
+		w.pump(t, 2, 0)
+		w.deliver(t, 2, 0)
+		w.stepRepairs(t)
+		if err := w.lookAfter(a); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("rebuilding %v; context %v", a.node.Rebuilding(), a.node.seen)
+	w.connect(0, 1)
+	w.connect(1, 2)
+	w.heal(t)
+	w.wantEach(t, "111 [] [x]")
+}
+
+// TestARottenRecordThatAnAbsentPeerHasComesBack has the record that rotted at a peer that was away.
+func TestARottenRecordThatAnAbsentPeerHasComesBack(t *testing.T) {
+	w := newWorld(t, 11, worldConfig{hosts: 3, maxLog: 1 << 30})
+	a := w.hosts[0]
+	w.write(t, a, counted(1))
+	w.connect(0, 1)
+	w.connect(0, 2)
+	w.connect(1, 2)
+	w.settle(t)
+	w.cut(0, 1)
+	w.cut(1, 2)
+	w.write(t, a, put("at host 2"))
+	lost := a.node.LogEnd() - 1
+	w.write(t, a, counted(10))
+	w.settle2(t, 0, 2)
+	w.cut(0, 2)
+	a.rotLog(t, lost)
+	w.open(t, a)
+	if a.node.Damaged() == nil {
+		t.Fatal("not noticed")
+	}
+	w.connect(0, 1)
+	w.pass(t)
+	if !a.node.Waits() {
+		t.Fatal("it does not wait for what the absent peer has")
+	}
+	w.connect(0, 2)
+	w.connect(1, 2)
+	w.heal(t)
+	w.settle(t)
+	want := "11 [] [at host 2]"
+	w.wantEach(t, want)
+}
+
+// TestARottenRecordAndALostTailHeal has the absent peer hold a tail too that a power failure took
+// from the damaged host.
+func TestARottenRecordAndALostTailHeal(t *testing.T) {
+	w := newWorld(t, 11, worldConfig{hosts: 3, maxLog: 1 << 30})
+	a := w.hosts[0]
+	w.write(t, a, counted(1))
+	w.settle(t)
+	w.cut(0, 1)
+	w.cut(1, 2)
+	w.write(t, a, put("at host 2"))
+	lost := a.node.LogEnd() - 1
+	w.write(t, a, counted(10))
+	disk := a.disk.Clone()
+	w.write(t, a, counted(100)) // a tail that a power failure takes
+	w.settle2(t, 0, 2)
+	w.cut(0, 2)
+	a.disk = disk
+	a.rotLog(t, lost)
+	w.open(t, a)
+	w.connect(0, 1)
+	w.pass(t)
+	w.connect(0, 2)
+	w.connect(1, 2)
+	w.heal(t)
+	want := "111 [] [at host 2]"
+	w.wantEach(t, want)
+}

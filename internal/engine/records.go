@@ -1,0 +1,322 @@
+package engine
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/dotted"
+	"github.com/peerd/peerd/internal/wire"
+	"github.com/peerd/peerd/store"
+)
+
+// formatVersion is the version of all stored records. A store has records of one version only.
+const formatVersion = 2
+
+// olderStore says what to do about a store with records of a lower version.
+const olderStore = "start with an empty directory and let it fill from its peers, or run the older program to copy " +
+	"its data"
+
+// maxInline is how large a payload may be, in bytes, to stand in its cell's record. Larger ones have a
+// record of their own: payloads never change, so rewriting the cell need not rewrite them, and the
+// cell's record stays small however many replicas wrote at once.
+const maxInline = 16 << 10
+
+// maxPiece is how many bytes of a large payload, or of a staged change, one record holds: well below what a store
+// takes, so that records of pieces fit into batches with others.
+const maxPiece = 1 << 20
+
+// piecesOf returns how many records hold so many bytes.
+func piecesOf(size int) int { return (size + maxPiece - 1) / maxPiece }
+
+// A cell has an entry for each write that no other has replaced: there is no limit to what can be concurrent. One
+// record holds about maxPart bytes of them, and maxEntries at most; what is beyond has records of its own.
+const (
+	maxPart    = 1 << 20
+	entryBytes = 32 + 32 // at most, with what stands for a large payload
+	maxEntries = maxPart/entryBytes + 1
+)
+
+// unseal checks a record and its version. Another version is no damage: see wire.ErrFormat.
+func unseal(key, record []byte) ([]byte, error) {
+	version, body, err := wire.Unseal(key, record)
+	if err != nil {
+		return nil, fmt.Errorf("record %q: %w: %w", shown(key), store.ErrCorrupt, err)
+	}
+	if err := wire.CheckFormat(uint64(version), formatVersion, olderStore); err != nil {
+		return nil, fmt.Errorf("record %q: %w", shown(key), err)
+	}
+	return body, nil
+}
+
+// load reads one of the single records, and reports whether it is there.
+func (r *Replica) load(key []byte, read func(*wire.Reader)) (found bool, err error) {
+	snap := r.st.Snapshot()
+	defer snap.Close()
+	record, found, err := snap.Get(key)
+	if err != nil || !found {
+		return false, err
+	}
+	body, err := unseal(key, record)
+	if err != nil {
+		return false, err
+	}
+	if err := wire.Decode(body, read); err != nil {
+		return false, damaged(key, err)
+	}
+	return true, nil
+}
+
+// shown returns the beginning of a key, for an error.
+func shown(key []byte) []byte { return key[:min(len(key), 40)] }
+
+func damaged(key []byte, err error) error {
+	return fmt.Errorf("record %q: %w: %w", shown(key), store.ErrCorrupt, err)
+}
+
+// encodeCell returns the records of a cell: its own, and those of its parts if it has more entries than fit
+// there. Large payloads are left out: see blobs. Its own record names the generation of the parts, so that new ones can
+// be written before it, and old ones removed after it.
+func encodeCell(key []byte, a dotted.Address, c dotted.Cell, generation uint64) (record []byte, parts [][]byte) {
+	split := splitCell(c)
+	record = wire.Seal(formatVersion, key, wire.Encode(func(w *wire.Writer) {
+		w.Array(2 + 2*min(len(split)-1, 1))
+		if isShortened(key, a) {
+			w.String(string(a))
+		} else {
+			w.Bytes(nil)
+		}
+		writeEntries(w, split[0])
+		if len(split) > 1 {
+			w.Uint(uint64(len(split) - 1))
+			w.Uint(generation)
+		}
+	}))
+	for i, c := range split[1:] {
+		parts = append(parts, wire.Seal(formatVersion, partKey(key, generation, i), wire.Encode(func(w *wire.Writer) {
+			writeEntries(w, c)
+		})))
+	}
+	return record, parts
+}
+
+// splitCell returns the entries of a cell's record and of its parts, about maxPart bytes of them in each.
+func splitCell(c dotted.Cell) (split []dotted.Cell) {
+	size, from := 0, 0
+	for i, e := range c {
+		if size > maxPart {
+			split = append(split, c[from:i:i])
+			size, from = 0, i
+		}
+		size += entryBytes + min(len(e.Payload), maxInline)
+	}
+	return append(split, c[from:])
+}
+
+func writeEntries(w *wire.Writer, c dotted.Cell) {
+	w.Array(4 * len(c))
+	for _, e := range c {
+		w.Uint(uint64(e.Dot.Replica))
+		w.Uint(e.Dot.Counter)
+		if len(e.Payload) <= maxInline {
+			w.Uint(0)
+			w.Bytes(e.Payload)
+			continue
+		}
+		sum := sha256.Sum256(e.Payload)
+		w.Uint(uint64(len(e.Payload)))
+		w.Bytes(sum[:])
+	}
+}
+
+// blob is an entry whose payload has records of its own.
+type blob struct {
+	at   int // in its cell
+	size int
+}
+
+// readEntries appends what writeEntries wrote to a cell. Of large payloads it has the sums, and where they belong.
+func readEntries(r *wire.Reader, c dotted.Cell, large []blob) (dotted.Cell, []blob) {
+	n := r.Array(4*maxEntries) / 4
+	c = slices.Grow(c, n)
+	for i := 0; i < n && r.Err() == nil; i++ {
+		d := crdt.Dot{Replica: crdt.ReplicaID(r.Uint()), Counter: r.Uint()}
+		if size := r.Uint(); size > dotted.MaxPayload {
+			r.Fail("a payload of %d bytes (limit %d)", size, dotted.MaxPayload)
+		} else if size > 0 {
+			large = append(large, blob{len(c), int(size)})
+		}
+		c = append(c, dotted.Entry{Dot: d, Payload: r.Bytes(maxInline)})
+	}
+	return c, large
+}
+
+// decodeCell reads a cell's record, and the parts and large payloads that it names.
+func decodeCell(s store.Snapshot, key, record []byte) (dotted.Address, dotted.Cell, error) {
+	address, cell, large, more, err := decodeFirst(key, record)
+	if err != nil {
+		return "", nil, err
+	}
+	for i := range more.count {
+		if cell, large, err = readPart(s, partKey(key, more.generation, i), cell, large); err != nil {
+			return "", nil, err
+		}
+	}
+	for _, b := range large {
+		e := &cell[b.at]
+		if e.Payload, err = readBlob(s, e.Dot, b.size, e.Payload); err != nil {
+			return "", nil, err
+		}
+	}
+	return address, cell, nil
+}
+
+// parts are the records of a cell beside its own.
+type parts struct {
+	count      int
+	generation uint64
+}
+
+// decodeFirst reads a cell's own record.
+func decodeFirst(key, record []byte) (a dotted.Address, cell dotted.Cell, large []blob, more parts, err error) {
+	body, err := unseal(key, record)
+	if err != nil {
+		return "", nil, nil, more, err
+	}
+	a = dotted.Address(key[1:])
+	err = wire.Decode(body, func(r *wire.Reader) {
+		fields := r.Array(4)
+		if name := r.Bytes(crdt.MaxAddress); len(name) > 0 {
+			a = dotted.Address(name)
+		}
+		cell, large = readEntries(r, nil, nil)
+		if fields == 4 {
+			more.count, more.generation = int(min(r.Uint(), math.MaxInt32)), r.Uint()
+		}
+	})
+	if err != nil {
+		err = damaged(key, err)
+	}
+	return a, cell, large, more, err
+}
+
+// partsOf returns the parts of the cell that is stored at key; none if there is no such.
+func partsOf(s store.Snapshot, key []byte) (more parts, err error) {
+	record, ok, err := s.Get(key)
+	if err == nil && ok {
+		_, _, _, more, err = decodeFirst(key, record)
+	}
+	return more, err
+}
+
+func readPart(s store.Snapshot, key []byte, c dotted.Cell, large []blob) (dotted.Cell, []blob, error) {
+	record, ok, err := s.Get(key)
+	if err == nil && !ok {
+		err = damaged(key, fmt.Errorf("a part of a cell is missing"))
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	body, err := unseal(key, record)
+	if err != nil {
+		return nil, nil, err
+	}
+	err = wire.Decode(body, func(r *wire.Reader) { c, large = readEntries(r, c, large) })
+	if err != nil {
+		return nil, nil, damaged(key, err)
+	}
+	return c, large, nil
+}
+
+// readBlob puts the payload of a dot together, and compares it with its sum.
+func readBlob(s store.Snapshot, d crdt.Dot, size int, want []byte) (payload []byte, err error) {
+	for i := range piecesOf(size) {
+		key := blobKey(d, i)
+		record, ok, err := s.Get(key)
+		if err == nil && !ok {
+			err = damaged(key, errMissing)
+		}
+		if err != nil {
+			return nil, err
+		}
+		body, err := unseal(key, record)
+		if err != nil {
+			return nil, err
+		}
+		if size <= maxPiece {
+			payload = body
+			break
+		}
+		payload = append(slices.Grow(payload, size-len(payload)), body...)
+	}
+	if sum := sha256.Sum256(payload); string(sum[:]) != string(want) {
+		return nil, damaged(blobKey(d, 0), wire.ErrChecksum)
+	}
+	return payload, nil
+}
+
+// errMissing says that a record is not there that another one names.
+var errMissing = errors.New("the record is missing")
+
+// encodeSummary returns the record of what is visible under a key; nil if that is nothing. Records of the
+// first era do not name it.
+func encodeSummary(key []byte, name string, s dotted.Summary, era uint64) []byte {
+	shapes := slices.DeleteFunc(slices.Sorted(maps.Keys(s.Visible)),
+		func(shape string) bool { return s.Visible[shape] <= 0 })
+	if len(shapes) == 0 && s.Tallies <= 0 {
+		return nil
+	}
+	return wire.Seal(formatVersion, key, wire.Encode(func(w *wire.Writer) {
+		if era == 0 {
+			w.Array(3)
+		} else {
+			w.Array(4)
+		}
+		if isShortened(key, dotted.KeyAddress(name)) {
+			w.String(name)
+		} else {
+			w.Bytes(nil)
+		}
+		w.Uint(uint64(s.Tallies))
+		w.Array(2 * len(shapes))
+		for _, shape := range shapes {
+			w.String(shape)
+			w.Uint(uint64(s.Visible[shape]))
+		}
+		if era > 0 {
+			w.Uint(era)
+		}
+	}))
+}
+
+func decodeSummary(key, record []byte) (name string, s dotted.Summary, era uint64, err error) {
+	body, err := unseal(key, record)
+	if err != nil {
+		return "", s, 0, err
+	}
+	s.Visible = map[string]int{}
+	err = wire.Decode(body, func(r *wire.Reader) {
+		fields := r.Array(4)
+		name = r.String(crdt.MaxName)
+		s.Tallies = int(r.Uint())
+		n := r.Array(2 * dotted.MaxShapes)
+		for i := 0; i < n/2 && r.Err() == nil; i++ {
+			shape := r.String(crdt.MaxAddress)
+			s.Visible[shape] = int(r.Uint())
+		}
+		if fields > 3 {
+			era = r.Uint()
+		}
+	})
+	if err != nil {
+		return "", s, 0, damaged(key, err)
+	}
+	if name == "" {
+		name = dotted.Address(key[1:]).Key()
+	}
+	return name, s, era, nil
+}

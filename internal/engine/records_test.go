@@ -1,0 +1,220 @@
+package engine
+
+import (
+	"bytes"
+	"encoding/hex"
+	"flag"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/peerd/peerd/antientropy"
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
+	"github.com/peerd/peerd/store"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// sample is a stored record of each kind, with the function that reads it.
+type sample struct {
+	key    []byte
+	record []byte
+	read   func(key, record []byte) error
+}
+
+// cellRecord returns the record of a cell that needs no parts.
+func cellRecord(key []byte, a dotted.Address, c dotted.Cell) []byte {
+	record, _ := encodeCell(key, a, c, 1)
+	return record
+}
+
+func samples() map[string]sample {
+	dot := crdt.Dot{Replica: 7, Counter: 3}
+	address := dotted.KeyAddress("key").Type(crdt.TypeValue)
+	long := dotted.KeyAddress(strings.Repeat("long", 100)).Type(crdt.TypeValue)
+	small := dotted.Cell{{Dot: dot, Payload: []byte("\x01payload")}}
+	large := dotted.Cell{{Dot: dot, Payload: make([]byte, maxInline+1)}}
+	log := newIndex()
+	log.addRun(7, run{1, 9, 2})
+	log.marks = []mark{{2, 300, time.UnixMilli(98)}}
+	log.newest = time.UnixMilli(98)
+	point := checkpoint{reach: reach{3, 400}, seen: crdt.VersionVector{7: 9}, heads: delta.Heads{7: 5}, time: 11, log: log}
+	clear := &pendingClear{number: 6, prefix: dotted.KeyAddress("key"), replica: 8, below: 4, seen: &seenSet{number: 5}}
+	empty := newDisk().Snapshot()
+	cell := func(key, record []byte) error { _, _, err := decodeCell(empty, key, record); return err }
+	own := &Replica{own: []ownID{{id: 7, known: 3}, {id: 8}}}
+	mark := &rebuild{phase: rebuildFills, must: crdt.VersionVector{8: 9}, from: "peer"}
+	replicaWith := func(key, record []byte) *Replica {
+		st := newDisk()
+		b := &store.Batch{}
+		b.Set(key, record)
+		if err := st.Commit(b, true); err != nil {
+			panic(err)
+		}
+		return &Replica{st: st, log: newIndex(), cache: newCache(), tree: &antientropy.Tree{}, table: newTable(st)}
+	}
+	out := map[string]sample{}
+	add := func(name string, key []byte, record []byte, read func(key, record []byte) error) {
+		out[name] = sample{key, record, read}
+	}
+	at := place(prefixCell, address)
+	add("cell", at, cellRecord(at, address, small), cell)
+	at = place(prefixCell, long)
+	add("cell-long", at, cellRecord(at, long, small), cell)
+	at = place(prefixCell, address)
+	add("cell-large", at, cellRecord(at, address, large), nil)
+	at = place(prefixSummary, dotted.KeyAddress("key"))
+	summary := dotted.Summary{Visible: map[string]int{"v": 1, "s": 300}, Tallies: 2}
+	readSummary := func(key, record []byte) error {
+		_, _, _, err := decodeSummary(key, record)
+		return err
+	}
+	add("summary", at, encodeSummary(at, "key", summary, 0), readSummary)
+	add("summary-later", at, encodeSummary(at, "key", summary, 3), readSummary)
+	counted := countState{at: address}
+	counted.now = dotted.Count{Sum: dotted.Int128Of(-5), Shares: 2}
+	add("count", counted.key(), counted.encode(3), func(key, record []byte) error {
+		_, _, _, err := decodeCount(key, record)
+		return err
+	})
+	add("checkpoint", keyCheckpoint, point.encode(own.writeOwn), func(_, record []byte) error {
+		_, err := decodeCheckpoint(record, &delta.Bases{})
+		return err
+	})
+	at = numbered(prefixClear, 6)
+	add("clear", at, encodeClear(at, clear), func(key, record []byte) error {
+		_, _, err := decodeClear(key, record)
+		return err
+	})
+	at = numbered(prefixSeen, 5)
+	add("seen", at, encodeSeen(at, crdt.VersionVector{7: 9}), func(key, record []byte) error {
+		_, err := decodeSeen(key, record, &delta.Bases{})
+		return err
+	})
+	at = numbered(prefixBase, 1)
+	table := delta.Table{Dot: dot, Bases: []delta.Base{{Replica: 8, Last: 2, Head: 3}, {Replica: 9, Last: 1 << 40, Head: 5}}}
+	add("base", at, encodeTable(at, table), func(key, record []byte) error {
+		_, err := decodeTable(key, record)
+		return err
+	})
+	at = stageKey(1, 2)
+	add("change", at, sealPiece(at, change{address, small, []crdt.Dot{dot}}.encode(), 0), func(key, record []byte) error {
+		piece, _, err := unsealPiece(key, record)
+		if err == nil {
+			_, err = decodeChange(key, piece)
+		}
+		return err
+	})
+	add("era", keyEra, encodeSession(keyEra, 9), func(key, record []byte) error {
+		_, err := decodeSession(key, record)
+		return err
+	})
+	add("rebuild", keyRebuild, mark.encode(own.writeOwn), func(key, record []byte) error {
+		return replicaWith(key, record).resumeRebuild()
+	})
+	return out
+}
+
+// TestRecordsAreStoredAsTheyEverWere pins the format of the store: what is written today must be read by
+// every later version.
+func TestRecordsAreStoredAsTheyEverWere(t *testing.T) {
+	for name, s := range samples() {
+		golden(t, name, hex.Dump(s.key)+"\n"+hex.Dump(s.record))
+		if s.read == nil {
+			continue
+		}
+		if err := s.read(s.key, s.record); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := s.read(append(slices.Clone(s.key), 0), s.record); err == nil && name != "checkpoint" &&
+			name != "rebuild" {
+			t.Errorf("%s: read under another key", name)
+		}
+	}
+}
+
+// golden compares what is stored with a golden file.
+func golden(t *testing.T, name, dump string) {
+	t.Helper()
+	path, got := filepath.Join("testdata", name+".golden"), strings.TrimSpace(dump)+"\n"
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s: the format changed (-update if it is meant to, with a new version):\n%s", name, diff)
+	}
+}
+
+func TestEveryFlippedBitOfARecordIsNoticed(t *testing.T) {
+	for name, s := range samples() {
+		for i := 0; i < 8*len(s.record) && s.read != nil; i++ {
+			rotten := slices.Clone(s.record)
+			rotten[i/8] ^= 1 << (i % 8)
+			if s.read(s.key, rotten) == nil {
+				t.Fatalf("%s: bit %d", name, i)
+			}
+		}
+	}
+}
+
+// FuzzRecords gives each reader a record whose checksum is right and whose body is not its own: as a
+// program with a bug, or a later version, could have left it.
+func FuzzRecords(f *testing.F) {
+	all := samples()
+	names := slices.Sorted(maps.Keys(all))
+	for i, name := range names {
+		body, err := unseal(all[name].key, all[name].record)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(i, body)
+	}
+	f.Fuzz(func(t *testing.T, i int, body []byte) {
+		s := all[names[uint(i)%uint(len(names))]]
+		if s.read != nil {
+			_ = s.read(s.key, sealBody(s.key, body))
+		}
+	})
+}
+
+func sealBody(key, body []byte) []byte { return sealBlob(key, body) }
+
+// TestALogRecordIsStoredAsItEverWas pins the format of the log's records, which have no key, and whose checksum is the
+// log's.
+func TestALogRecordIsStoredAsItEverWas(t *testing.T) {
+	d := &delta.Delta{Replica: 7, First: 1, Time: 5, Deps: crdt.VersionVector{8: 2}, Ops: []delta.Op{
+		{Kind: delta.OpPut, Address: cellAt("key"), Payload: []byte("\x01x"), Removes: []crdt.Dot{{Replica: 7, Counter: 3}}},
+	}}
+	root := antientropy.Fingerprint{Hi: 1, Lo: 2}
+	derived := []*item{{key: "k1", value: []byte("v")}, {key: "k2"}}
+	taken := flip{session: 3, seen: crdt.VersionVector{8: 2}, heads: delta.Heads{8: 4}, upTo: []byte("s1")}
+	for name, rec := range map[string]logged{
+		"log": {lsn: 4, kind: recordGroup, time: time.UnixMilli(99), deltas: []*delta.Delta{d}, own: 7, root: root,
+			settled: true, derived: derived},
+		"log-flip": {lsn: 5, kind: recordFlip, time: time.UnixMilli(99), flip: taken},
+	} {
+		record := encodeLogged(rec)
+		golden(t, name, hex.Dump(record))
+		got, err := decodeLogged(record)
+		if err != nil || !bytes.Equal(encodeLogged(got), record) {
+			t.Errorf("%s: read as %+v (%v)", name, got, err)
+		}
+		for i := range record {
+			_, _ = decodeLogged(record[:i])
+		}
+	}
+}

@@ -1,0 +1,487 @@
+package engine
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/peerd/peerd/antientropy"
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
+	"github.com/peerd/peerd/internal/wire"
+	"github.com/peerd/peerd/store"
+)
+
+// Pinned is one moment of the replica: context, cells and tree together. It implements
+// antientropy.Snapshot and may be used by any goroutine until it is closed.
+type Pinned struct {
+	view  *View
+	seen  crdt.VersionVector
+	short crdt.VersionVector // form of it
+	heads delta.Heads
+	bases *delta.Bases
+	tree  *antientropy.Tree
+
+	derives *derivation
+}
+
+// Pin takes the present moment. It returns ErrBusy while clears are swept or a repair runs, and of a
+// damaged replica.
+func (r *Replica) Pin() (*Pinned, error) {
+	if r.unsettled() {
+		return nil, ErrBusy
+	}
+	return r.pin(), nil
+}
+
+// unsettled reports whether the cells in the store are not those that the context stands for.
+func (r *Replica) unsettled() bool {
+	return r.clears.count > 0 || r.repair != nil || r.flip != nil || r.damage != nil || r.Busy()
+}
+
+func (r *Replica) pin() *Pinned {
+	heads := make(delta.Heads, len(r.heads))
+	for id, h := range r.heads {
+		heads[id] = h
+	}
+	return &Pinned{view: r.present(), seen: r.seen.Clone(), short: r.short.Clone(), heads: heads, bases: r.Bases(),
+		tree: r.tree.Clone(), derives: &r.derives}
+}
+
+// Close releases the moment.
+func (p *Pinned) Close() { p.view.Close() }
+
+// Context returns the context and the hashes of its heads.
+func (p *Pinned) Context() (crdt.VersionVector, delta.Heads) { return p.seen, p.heads }
+
+// Vector returns the context's short form.
+func (p *Pinned) Vector() crdt.VersionVector { return p.short }
+
+// Bases returns the bases in the context.
+func (p *Pinned) Bases() *delta.Bases { return p.bases }
+
+// Node returns a node of the tree.
+func (p *Pinned) Node(level, index int) antientropy.Fingerprint { return p.tree.Node(level, index) }
+
+// Cell returns one cell.
+func (p *Pinned) Cell(a dotted.Address) (dotted.Cell, error) { return p.view.Cell(a) }
+
+// Cells calls fn with all cells beyond after, in the store's order, until fn returns false.
+func (p *Pinned) Cells(after dotted.Address, fn func(dotted.Address, dotted.Cell) bool) error {
+	return p.view.Scan("", after, fn)
+}
+
+// Leaf calls fn with the cells of one leaf beyond after in the order of their places, until fn returns
+// false. It keeps the places of the whole leaf in memory.
+func (p *Pinned) Leaf(leaf int, beyond dotted.Address,
+	fn func(dotted.Address, dotted.Cell) bool) error {
+	start := numbered(prefixLeaf, uint64(leaf)<<leafShift)
+	from := place(prefixCell, beyond)
+	var keys []string
+	err := p.view.records(start, after(start[:3]), func(key []byte, _ *item, _ []byte) bool {
+		if at := string(prefixCell) + string(key[9:]); beyond == "" || at > string(from) {
+			keys = append(keys, at)
+		}
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	slices.Sort(keys)
+	for _, key := range keys {
+		a, c, err := p.view.at([]byte(key))
+		if err != nil {
+			return err
+		}
+		if !fn(a, c) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// at returns the cell that the tree's index says is stored at key.
+func (v *View) at(key []byte) (dotted.Address, dotted.Cell, error) {
+	if it, ok := v.dirty.Get(string(key)); ok && !it.gone() {
+		return it.address, it.cell, nil
+	} else if ok {
+		return "", nil, damaged(key, errNoCell)
+	}
+	record, ok, err := v.base.snap.Get(key)
+	if err == nil && !ok {
+		err = damaged(key, errNoCell)
+	}
+	if err != nil {
+		return "", nil, err
+	}
+	return decodeCell(v.base.snap, key, record)
+}
+
+var errNoCell = errors.New("the tree's index names a cell that is not there")
+
+// leafShift takes a leaf's number to the first hash in it: leaves are the first two bytes of a hash.
+const leafShift = 48
+
+// Repair is a repair under way: this replica compares itself with another's pinned moment, stages what
+// differs, and takes it over at once. There is one at a time. Meanwhile deltas with dots in the other's
+// context are dropped, so that what was compared stays compared.
+type Repair struct {
+	r      *Replica
+	Local  *Pinned            // what is compared with the other's moment
+	source gossip.NeighbourID // whose that is; empty if it was not begun by a Node
+	target crdt.VersionVector
+	heads  delta.Heads
+	bases  []delta.Table // of the target that are not held here
+
+	batch   *store.Batch
+	write   func(*store.Batch) error
+	session uint64 // of staged changes, so that those of an aborted repair are never taken for another's
+	next    uint64
+}
+
+// newRepair begins a session of staged changes.
+func (r *Replica) newRepair() *Repair {
+	r.sessions++
+	return &Repair{r: r, batch: &store.Batch{}, session: r.sessions}
+}
+
+// StageWith says how what is staged reaches the tree while the repair goes on: by whoever drives it.
+func (p *Repair) StageWith(commit func(*store.Batch) error) { p.write = commit }
+
+// stageKey returns where a session's n-th change is staged.
+func stageKey(session, n uint64) []byte {
+	return binary.BigEndian.AppendUint64(numbered(prefixStage, session), n)
+}
+
+// covers reports whether the repair will bring dots of d.
+func (p *Repair) covers(d *delta.Delta) bool { return p.target[d.Replica] >= d.First }
+
+// BeginRepair starts a repair with another replica's pinned context in its short form, and what bases that has and
+// this replica lacks, in its order. It returns ErrBusy while clears are swept or another repair runs, ErrForked if the
+// other's dots are others than those here, and antientropy.ErrBadSource if context and bases do not fit.
+func (r *Replica) BeginRepair(target crdt.VersionVector, heads delta.Heads, bases ...delta.Table) (*Repair, error) {
+	if r.unsettled() {
+		return nil, ErrBusy
+	}
+	bases = slices.DeleteFunc(bases, func(t delta.Table) bool { return r.seen.Has(t.Dot) })
+	target, heads, err := r.readTarget(target, heads, bases)
+	if err != nil {
+		return nil, err
+	}
+	if d := r.Heard(target, heads); len(d.Forked) > 0 {
+		return nil, fmt.Errorf("replica %v: %w", d.Forked[0], ErrForked)
+	}
+	if all := r.seen.Clone(); len(target) > delta.MaxReplicas || len(all) > delta.MaxReplicas-len(target) {
+		if all.Merge(target); len(all) > delta.MaxReplicas {
+			return nil, fmt.Errorf("%d replicas have written here or there (limit %d)",
+				len(all), delta.MaxReplicas)
+		}
+	}
+	r.repair = r.newRepair()
+	r.repaired = r.repair.session
+	r.repair.Local, r.repair.target, r.repair.heads, r.repair.bases = r.pin(), target, heads, bases
+	return r.repair, nil
+}
+
+// readTarget reads a source's context with its bases: of those here some may not be in it.
+func (r *Replica) readTarget(v crdt.VersionVector, heads delta.Heads, more []delta.Table) (
+	crdt.VersionVector, delta.Heads, error) {
+	all := r.basesWith(more)
+	v, heads = all.Expand(v, heads)
+	for _, t := range more {
+		fits := v.Has(t.Dot)
+		for _, b := range t.Bases {
+			fits = fits && v[b.Replica] >= b.Last && b.Replica != t.Dot.Replica
+		}
+		if !fits {
+			return nil, nil, fmt.Errorf("%w: the bases %v are not in its context", antientropy.ErrBadSource, t.Dot)
+		}
+	}
+	return v, heads, nil
+}
+
+// Target returns the source's context in its long form, with its heads. They must not be changed.
+func (p *Repair) Target() (crdt.VersionVector, delta.Heads) { return p.target, p.heads }
+
+// Repairing reports whether a repair runs.
+func (r *Replica) Repairing() bool { return r.repair != nil }
+
+// Add stages entries that a cell is to gain. It may be called by the goroutine that drives the repair.
+func (p *Repair) Add(a dotted.Address, entries []dotted.Entry) error {
+	for len(entries) > 0 {
+		n, size := 0, 0
+		for n < min(len(entries), maxEntries) && (n == 0 || size+len(entries[n].Payload) <= stageBytes) {
+			size += len(entries[n].Payload)
+			n++
+		}
+		if err := p.stage(change{address: a, adds: entries[:n]}); err != nil {
+			return err
+		}
+		entries = entries[n:]
+	}
+	return nil
+}
+
+// Remove stages dots that a cell is to lose. It may be called by the goroutine that drives the repair.
+func (p *Repair) Remove(a dotted.Address, dots []crdt.Dot) error {
+	for some := range slices.Chunk(dots, maxEntries) {
+		if err := p.stage(change{address: a, removes: some}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stageBytes is about how many bytes of payload one storage transaction of a repair takes.
+const stageBytes = 1 << 20
+
+func (p *Repair) stage(c change) error {
+	encoded := c.encode()
+	left := piecesOf(len(encoded))
+	for piece := range slices.Chunk(encoded, maxPiece) {
+		p.next++
+		left--
+		key := stageKey(p.session, p.next)
+		p.batch.Set(key, sealPiece(key, piece, left))
+		if p.batch.Bytes() < stageBytes {
+			continue
+		}
+		if err := p.flush(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *Repair) flush() error {
+	err := p.write(p.batch)
+	p.batch = &store.Batch{}
+	return err
+}
+
+// AbortRepair ends a repair without effect: a task removes what it staged. Whoever drove it must be done with it. A second call, or one
+// after FinishRepair, does nothing.
+func (r *Replica) abortRepair(p *Repair) {
+	if r.repair != p {
+		return
+	}
+	r.repair = nil
+	p.Local.Close()
+	r.begin(r.dropStaged(p.session))
+}
+
+// takeRepair returns a task: everything staged is taken over, and the other's context with it.
+func (r *Replica) takeRepair(p *Repair) ([]task, error) {
+	if r.repair != p {
+		return nil, ErrBusy
+	}
+	now := r.wallTime()
+	return []task{
+		r.beginFlip(p, now), r.takeOver(now),
+		r.saveAll(now), // before it what is staged cannot go
+		r.dropStaged(p.session), r.endFlip,
+	}, nil
+}
+
+// beginFlip returns a task: a record that says that what is staged is to be taken over.
+func (r *Replica) beginFlip(p *Repair, now time.Time) task {
+	return func() (done bool, err error) {
+		if p.batch.Len() > 0 {
+			r.writeBatch(p.batch, nil)
+		}
+		r.write(Write{SyncTree: true})
+		r.repair = nil
+		p.Local.Close()
+		r.collecting.due = true // for baselines that come with it
+		f := flip{session: p.session, seen: crdt.VersionVector{}, heads: delta.Heads{}}
+		for id, n := range p.target {
+			if n > r.seen[id] {
+				f.seen[id], f.heads[id] = n, p.heads[id]
+			}
+		}
+		for _, t := range p.bases {
+			if !r.seen.Has(t.Dot) {
+				f.tables = append(f.tables, t)
+			}
+		}
+		r.append(logged{lsn: r.log.last + 1, kind: recordFlip, time: now, flip: f})
+		r.write(Write{SyncLog: true})
+		r.flip, r.quiet = &f, true
+		r.raiseTo(&f)
+		return true, nil
+	}
+}
+
+// endFlip lets readers see what was taken over. The tree has nothing any more of what was staged.
+func (r *Replica) endFlip() (done bool, err error) {
+	r.ahead, r.quiet = false, false
+	r.table.written(nil, r.st.Snapshot())
+	r.turns++
+	r.unpublished = true
+	return true, nil
+}
+
+// raiseTo takes a repair's context over.
+func (r *Replica) raiseTo(f *flip) {
+	for _, t := range f.tables {
+		r.holdTable(t)
+	}
+	for id, n := range f.seen {
+		r.raise(id, n, f.heads[id])
+	}
+}
+
+// takeOver returns a task: the rest of what the repair that is taken over staged, slice by slice.
+func (r *Replica) takeOver(now time.Time) task {
+	return func() (done bool, err error) {
+		if r.flip == nil {
+			return true, nil
+		}
+		if r.late() {
+			return false, r.pace(now)
+		}
+		return false, r.takeSlice(now)
+	}
+}
+
+// takeSlice does one slice of it.
+func (r *Replica) takeSlice(now time.Time) error {
+	g := r.Begin(now)
+	defer g.Discard()
+	upTo, more, err := g.takeStaged(r.flip.session, r.flip.upTo, nil)
+	if err != nil {
+		return err
+	}
+	changed := g.changed()
+	moves, root := g.plan(changed)
+	rec := logged{
+		kind: recordSlice, flip: flip{session: r.flip.session, upTo: upTo}, derived: g.derived(), root: root,
+	}
+	if !more {
+		rec.kind, rec.settled = recordLast, g.clears.count == 0
+	}
+	g.log(rec)
+	g.take(rec.derived, changed, moves)
+	if r.flip.upTo = upTo; !more {
+		r.flip = nil
+	}
+	return nil
+}
+
+// replayItems and replayBytes bound the staged changes of one slice.
+const (
+	replayItems = 1024
+	replayBytes = 1 << 20
+)
+
+// perBatch returns how many staged changes a slice takes, and how many records a batch of a checkpoint has.
+func (r *Replica) perBatch() int { return min(replayItems, r.cfg.MaxBatch) }
+
+// takeStaged applies staged changes of a session to the group: those behind the key from, up to the key last, or as
+// many as a slice takes if there is none. It returns the key of the last one, and whether there are more.
+func (g *Group) takeStaged(session uint64, from, last []byte) (upTo []byte, more bool, err error) {
+	snap := g.r.st.Snapshot() // the view's may be older
+	defer snap.Close()
+	upTo = from
+	start, end := numbered(prefixStage, session), after(numbered(prefixStage, session))
+	if len(from) > 0 {
+		start = append(slices.Clone(from), 0)
+	}
+	if last != nil {
+		end = append(slices.Clone(last), 0)
+	}
+	var failed error
+	var begun []byte // of a change that has more than one piece
+	items, size := 0, 0
+	err = snap.Scan(start, end, func(k, v []byte) bool {
+		if more = len(begun) == 0 && last == nil && g.fullOfStaged(items, size); more {
+			return false
+		}
+		work := g.r.work
+		defer func() { g.r.transacted(work) }()
+		var piece []byte
+		var left uint64
+		if piece, left, failed = unsealPiece(k, v); failed != nil {
+			return false
+		}
+		size += len(v)
+		if begun = append(begun, piece...); left > 0 {
+			return true
+		}
+		upTo = slices.Clone(k)
+		var c change
+		if c, failed = decodeChange(upTo, begun); failed == nil {
+			failed = g.change(c)
+		}
+		begun = nil // the cell keeps what it points to
+		if failed != nil {
+			return false
+		}
+		items++
+		size += 4*len(c.address) + weightOf(g.cells[c.address].now)
+		return true
+	})
+	if err == nil && failed == nil && len(begun) > 0 {
+		failed = damaged(upTo, errMissing)
+	}
+	if err == nil && failed == nil && last != nil && !bytes.Equal(upTo, last) {
+		failed = damaged(last, errMissing)
+	}
+	return upTo, more, cmp.Or(failed, err)
+}
+
+// fullOfStaged reports whether so many staged changes, of so many bytes, are enough for a slice.
+func (g *Group) fullOfStaged(items, size int) bool {
+	return items >= g.r.perBatch() || size >= replayBytes || items > 0 && g.r.spentSince(g.began)
+}
+
+// change applies a staged change.
+func (g *Group) change(c change) error {
+	g.r.spend(workOp + workOf(len(c.address)))
+	state, err := g.load(c.address)
+	if err != nil {
+		return err
+	}
+	now := state.now.Without(c.removes)
+	for _, e := range c.adds {
+		now = now.With(e)
+	}
+	if g.r.opening.loaded {
+		return g.set(state, now, nil)
+	}
+	state.now = now // what is derived was logged
+	return nil
+}
+
+func encodeSession(key []byte, session uint64) []byte {
+	return wire.Seal(formatVersion, key, wire.Encode(func(w *wire.Writer) {
+		w.Array(1)
+		w.Uint(session)
+	}))
+}
+
+func decodeSession(key, record []byte) (session uint64, err error) {
+	body, err := unseal(key, record)
+	if err != nil {
+		return 0, err
+	}
+	err = wire.Decode(body, func(r *wire.Reader) {
+		r.Array(1)
+		session = r.Uint()
+	})
+	if err != nil {
+		return 0, damaged(key, err)
+	}
+	return session, nil
+}
+
+// dropStaged returns a task: the staged changes of a session and of those after it are removed.
+func (r *Replica) dropStaged(session uint64) task {
+	return r.removeAll(numbered(prefixStage, session), []byte{prefixStage + 1})
+}

@@ -1,0 +1,248 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
+	"github.com/peerd/peerd/store"
+)
+
+// loadContext reads the checkpoint, and what it says of the log before it.
+func (r *Replica) loadContext() error {
+	// Who was killed may have left the checkpoint unsynced.
+	r.write(Write{SyncTree: true})
+	if err := r.opening.finish(); err != nil {
+		return err
+	}
+	snap := r.st.Snapshot()
+	defer snap.Close()
+	record, ok, err := snap.Get(keyCheckpoint)
+	if err != nil || !ok {
+		return err
+	}
+	bases, err := loadBases(snap)
+	var c *checkpoint
+	if err == nil {
+		c, err = decodeCheckpoint(record, &bases)
+	}
+	if err != nil {
+		r.blind = true
+		return err
+	}
+	for _, t := range bases.Tables()[:c.tables] { // more are said again by the log
+		r.bases.Hold(t)
+	}
+	r.own, r.log, r.flip, r.saveCost = c.own, c.log, c.flip, len(record)
+	r.saved, r.durable = c.reach, c.reach
+	r.opening.root, r.opening.settled = c.root, c.settled
+	for id, n := range c.seen {
+		r.raise(id, n, c.heads[id])
+	}
+	r.clock.Observe(c.time, c.time.Wall(), time.Millisecond)
+	return nil
+}
+
+// replay carries out again what the log has behind the checkpoint, in order, over whatever the tree has: some of it
+// may be there already. From the first damage on only the context grows: it must be known what was here. See Covers.
+func (r *Replica) replay() error {
+	if r.blind {
+		return nil
+	}
+	if next := r.logs.Next(); r.saved.next > next || r.saved.next < r.logs.First() {
+		return fmt.Errorf("the log has the positions %d to %d, and the checkpoint ends at %d: %w", r.logs.First(),
+			next, r.saved.next, store.ErrCorrupt)
+	}
+	r.log.begin(r.logs.First())
+	var failed error
+	err := scanLog(r.logs, r.saved.next, 0, func(rec logged, at store.Position) bool {
+		if failed = r.replayRecord(rec, at); errors.Is(failed, store.ErrCorrupt) && rec.lsn == r.log.last {
+			// The record is known, and what it changes cannot be.
+			r.damage, failed = failed, nil
+		}
+		return failed == nil
+	})
+	if failed != nil {
+		return failed
+	}
+	return err
+}
+
+func (r *Replica) replayRecord(rec logged, at store.Position) error {
+	if rec.lsn != r.log.last+1 {
+		return fmt.Errorf("the log jumps from %d to %d: %w", r.log.last, rec.lsn, store.ErrCorrupt)
+	}
+	r.noteOwn(rec.own)
+	r.log.append(rec)
+	r.log.place(rec.lsn, rec.time, at, rec.next, r.markEvery())
+	r.opening.root, r.opening.settled = rec.root, rec.settled
+	for _, d := range rec.deltas {
+		r.raise(d.Replica, d.Last(), d.Hash())
+		r.hold(d)
+		r.clock.Observe(d.Time, rec.time, r.cfg.MaxSkew)
+	}
+	if rec.kind == recordDerived {
+		r.opening.derived, r.opening.parts = append(r.opening.derived, rec.derived...), r.opening.parts+1
+		return nil
+	}
+	if rec.before > 0 && rec.before == r.opening.parts {
+		rec.derived = append(r.opening.derived, rec.derived...)
+	}
+	r.opening.derived, r.opening.parts = nil, 0
+	if rec.kind == recordFlip {
+		f := rec.flip
+		r.flip = &f
+		r.raiseTo(&f)
+	}
+	if r.damage != nil {
+		return nil
+	}
+	if err := r.redo(rec); err != nil {
+		return err
+	}
+	r.opening.replayed = true
+	for r.late() {
+		if err := r.pace(rec.time); err != nil {
+			return err
+		}
+		if err := r.opening.finish(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// redo changes the cells as a record says, and sets what was derived from them then.
+func (r *Replica) redo(rec logged) error {
+	g := r.Begin(rec.time)
+	defer g.Discard()
+	for _, d := range rec.deltas {
+		for i := range d.Ops {
+			if err := g.redo(d, i); err != nil {
+				return err
+			}
+		}
+	}
+	if rec.kind == recordSlice || rec.kind == recordLast {
+		if r.flip == nil {
+			return fmt.Errorf("log record %d: it takes over what no record begins: %w", rec.lsn, store.ErrCorrupt)
+		}
+		if _, _, err := g.takeStaged(r.flip.session, r.flip.upTo, rec.flip.upTo); err != nil {
+			return err
+		}
+		r.flip.upTo = rec.flip.upTo
+		if rec.kind == recordLast {
+			r.flip = nil
+		}
+	}
+	for _, c := range g.cells {
+		r.table.put(g.item(c))
+	}
+	for _, it := range rec.derived {
+		r.table.put(it)
+		if it.key == string(keyEra) {
+			if err := r.redoEra(g, it.value); err != nil {
+				return err
+			}
+		}
+	}
+	g.putClears()
+	r.clears = g.clears
+	return nil
+}
+
+// redo does a delta's i-th operation to the cells alone.
+func (g *Group) redo(d *delta.Delta, i int) error {
+	op := &d.Ops[i]
+	switch op.Kind {
+	case delta.OpEnd, delta.OpBase:
+		return nil
+	case delta.OpClear:
+		set := g.cleared(d, i)
+		g.under(op.Address, func(c *cellState) bool {
+			c.now = c.now.Outside(set)
+			return true
+		})
+		g.pend(d, i)
+		return nil
+	}
+	c, err := g.load(op.Address)
+	if err != nil {
+		return err
+	}
+	c.now = c.now.Without(op.Removes)
+	if op.Kind == delta.OpPut {
+		c.now = c.now.With(dotted.Entry{Dot: d.Dot(i), Payload: op.Payload})
+		g.r.owe(op)
+	}
+	if len(op.Removes) > 0 {
+		g.r.oweLeft(op.Address, c.now)
+	}
+	return nil
+}
+
+func (r *Replica) redoEra(g *Group, record []byte) error {
+	era, err := decodeSession(keyEra, record)
+	if err != nil {
+		return err
+	}
+	if g.clears == r.clears {
+		g.clears = g.clears.copy()
+	}
+	g.clears.era = era
+	return nil
+}
+
+// finishOpen does what opening began or found begun: a repair is taken over to its end, and what was only staged goes.
+// That may be needed again until a checkpoint is behind it.
+func (r *Replica) finishOpen() error {
+	now := r.clock.Last().Wall()
+	flipped := r.flip != nil
+	r.begin(r.takeOver(now))
+	if err := r.opening.finish(); err != nil {
+		return err
+	}
+	snap := r.st.Snapshot()
+	staged := false
+	err := snap.ScanKeys([]byte{prefixStage}, []byte{prefixStage + 1}, func([]byte) bool {
+		staged = true
+		return false
+	})
+	snap.Close()
+	if err != nil || !staged {
+		return err
+	}
+	if r.opening.replayed || flipped {
+		r.begin(r.saveAll(now))
+	}
+	r.begin(r.dropStaged(0))
+	return r.opening.finish()
+}
+
+// checkRoot compares the cells that are there, but for what clears hide that may have been swept, with what the last
+// record says.
+func (r *Replica) checkRoot() error {
+	if !r.opening.settled || r.flip != nil {
+		return nil
+	}
+	if got := r.opening.live; got != r.opening.root {
+		return fmt.Errorf("the cells sum to %v, the last commit says %v: %w", got, r.opening.root, store.ErrCorrupt)
+	}
+	return nil
+}
+
+// loadCells builds the tree and counts what is there.
+func (r *Replica) loadCells() error {
+	v := r.present()
+	defer v.Close()
+	n, never := newRecount(v, &r.derives), func() bool { return false }
+	err := n.scan(never)
+	r.tree, r.cells, r.keys, r.tallies, r.opening.live = n.tree, n.cells, n.keys, n.tallies, n.live
+	if err != nil {
+		return err
+	}
+	r.opening.loaded = true
+	return n.check(never)
+}

@@ -1,0 +1,380 @@
+// Package replica is the core of peerd: one replica of the data, without I/O of its own.
+//
+// A Replica keeps cells (see package crdt) in a store, under one causal context, with a log of the deltas
+// that it applied and a tree of fingerprints over its cells. Its callers hand it transactions, deltas from
+// other replicas, and the time; it answers with what is to be sent. It starts no goroutine, opens no
+// socket, reads no clock and takes no lock, so that a seed replays everything that it does.
+//
+// # Contract
+//
+// One goroutine owns a Replica and calls its methods, those of its Groups included. A View may be used by
+// any goroutine. What a Group did is visible to later Views when Commit returns, never in part. After an
+// error of Commit, Sweep, Maintain or a repair's end the Replica must be closed: what the store holds is
+// then whole, before or after that step.
+//
+// # Context
+//
+// "A dot is in the context" means that every effect of its whole delta is in the cells. The context grows
+// in three ways only: a local transaction, an applied delta, a completed repair. A delta is applied only
+// when everything that its origin may have seen is in the context, which makes a Clear, that removes
+// "all I saw" by naming its context, sound.
+//
+// # The log and the tree
+//
+// A commit is a record that is appended to a log. What it changes stays in memory until a checkpoint has written it to
+// the tree, an ordered store, in the background: so the tree lags behind, and opening carries out again what the log has
+// behind the last checkpoint. A View is a snapshot of the tree with memory laid over it.
+//
+// # Large changes
+//
+// A Clear of a million cells is one operation: its commit hides the cells from every reader, and Sweep removes them
+// bit by bit. A repair is staged in the tree unseen. A record of the log says that it is to be taken over, more records
+// do so slice by slice, and readers see the outcome at the end; what a crash interrupts is completed before the store
+// opens.
+package engine
+
+import (
+	"cmp"
+	"errors"
+	"maps"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/peerd/peerd/antientropy"
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
+	"github.com/peerd/peerd/internal/wire"
+	"github.com/peerd/peerd/store"
+)
+
+// Config says how a Replica behaves. The zero value is not valid: see each field.
+type Config struct {
+	// NewID draws a random replica id that was never used before. Required. It is called once for each start in
+	// which the replica writes, and once for each rebuild after which it does.
+	NewID func() crdt.ReplicaID
+	// MaxSkew is how far ahead another replica's clock may be before it is ignored. Default 500 ms.
+	MaxSkew time.Duration
+	// MaxLogBytes bounds the log of deltas. A peer that was away for longer than it reaches back is
+	// repaired by comparing cells instead. Default 256 MiB.
+	MaxLogBytes int64
+	// MaxLogAge bounds the age of the log's deltas. Default 7 days.
+	MaxLogAge time.Duration
+	// MaxDirty is about how many bytes of memory what is not in the tree yet may take: beyond that a commit waits for a
+	// part of a checkpoint. Default 64 MiB.
+	MaxDirty int64
+	// MaxBatch is about how many records one transaction of the tree takes. Default store.MaxBatchOps.
+	MaxBatch int
+	// MaxListed is how many ids of replicas that write no more a vector lists, of those that did not say that they
+	// ended, before they are left out by bases (see delta.Bases); and four times how many of those that did.
+	// Default 64.
+	MaxListed int
+	// IdleTicks is how long a replica must have written nothing to be one of the former, in ticks of a Node. Default
+	// 6,000: ten minutes.
+	IdleTicks int
+	// StepWork is how much work a step of the host does before others have their turn (see BeginStep), in units of
+	// about a microsecond. Default 5,000.
+	StepWork int
+
+	// Sync has answers wait until the log is synced, and SyncEverySecond has it synced each second. With neither it is
+	// synced when the replica needs that.
+	Sync, SyncEverySecond bool
+	// PushDelay is for how long a write waits for others that go along with it to neighbours.
+	PushDelay time.Duration
+	// MaxClears is how many clears may wait to be swept before writes wait for the sweep. Default 65,536.
+	MaxClears int
+
+	// Spent, unless it is nil, is told how much work each part of a step did, and how much it might: for tests.
+	Spent func(part string, work, limit int)
+
+	indexes      []cellIndex // of a test, kept besides the replica's own
+	derivedBytes int         // of a test: see maxDerived
+}
+
+// withDefaults returns c with defaults in place of zeros.
+func (c Config) withDefaults() Config {
+	if c.MaxSkew == 0 {
+		c.MaxSkew = 500 * time.Millisecond
+	}
+	if c.MaxLogBytes == 0 {
+		c.MaxLogBytes = 256 << 20
+	}
+	if c.MaxLogAge == 0 {
+		c.MaxLogAge = 7 * 24 * time.Hour
+	}
+	if c.MaxDirty == 0 {
+		c.MaxDirty = 64 << 20
+	}
+	if c.StepWork == 0 {
+		c.StepWork = stepWork
+	}
+	if c.MaxListed == 0 {
+		c.MaxListed = maxListed
+	}
+	if c.IdleTicks == 0 {
+		c.IdleTicks = idleTicks
+	}
+	if c.MaxClears == 0 {
+		c.MaxClears = maxClears
+	}
+	if c.MaxBatch == 0 {
+		c.MaxBatch = store.MaxBatchOps
+	}
+	return c
+}
+
+// ErrBusy is returned where a moment of rest is needed: while clears are swept or a repair runs.
+var ErrBusy = errors.New("the replica is sweeping or being repaired: try again")
+
+// Replica is one replica. See the package's contract.
+type Replica struct {
+	st   Tree
+	logs Log
+	cfg  Config
+
+	writes, spare []Write // that wait to be carried out; and memory for more
+	unpublished   bool    // once they are, views see what is here now
+	tasks         []task  // parts of what is under way
+	nested        []task  // that come before the part goes on that is being called
+	inPart        bool    // one is
+
+	id     crdt.ReplicaID              // zero until the first write after the store was opened
+	next   crdt.ReplicaID              // that it takes then; zero if that is not drawn
+	own    []ownID                     // under which this store wrote, the newest last; see Salvage
+	across map[gossip.NeighbourID]bool // hosts on another side of a fork
+	seen   crdt.VersionVector
+	heads  delta.Heads
+	gained crdt.VersionVector      // what the context gained since this replica's last delta
+	digest antientropy.Fingerprint // of seen and heads
+	clock  dotted.Clock
+	based
+
+	derives   derivation
+	table     *table
+	cache     *cache
+	published atomic.Pointer[moment]
+	tree      *antientropy.Tree
+	cells     int
+	keys      int
+	tallies   int // cells that count in a dotted.Summary's Tallies
+
+	log     index
+	saving  *saving // a checkpoint under way
+	saved   reach   // that the tree has
+	durable reach   // and that survives a power failure
+	// checkpoints counts those since the store was opened, durables is the last one that survives a power failure.
+	checkpoints, durables int
+	saves                 time.Time
+	wall                  time.Time       // when Maintain was called last
+	ages                  time.Time       // when the log's age is looked at next
+	saveCost              int             // bytes of the checkpoint's record
+	ownFell               bool            // others may have less of own writes than it says
+	wanted                []func(*Moment) // by whom the next checkpoint is waited for
+
+	clears    *clears
+	lastClear uint64         // number of the newest record of a clear, or of what one saw
+	uses      map[uint64]int // how many clears saw what has the number
+	sawLast   map[crdt.ReplicaID]*seenSet
+	sweep     sweep
+
+	collecting collecting
+
+	work int // done since the store was opened: see BeginStep
+	turn step
+
+	repair     *Repair
+	flip       *flip  // a repair that is being taken over
+	sessions   uint64 // of staged changes, begun since the store was opened
+	turns      uint64 // how many were taken over
+	quiet      bool   // and one is: views see the moment before
+	repaired   uint64 // that of the last repair; those before it have staged nothing that is left
+	rebuilding bool
+	rebuild
+	ahead  bool  // a group raised the context and is not committed
+	blind  bool  // the context could not be read: what only this replica has is unknown
+	damage error // found at open
+	skewed int   // remote timestamps that were too far ahead
+	closed bool
+
+	opening opening
+}
+
+// opening is what matters until the replica is open.
+type opening struct {
+	under    bool         // it is under way: nothing is published
+	finish   func() error // carries out what waits to be written, and the task that is under way
+	loaded   bool         // the tree of fingerprints is that of the cells
+	replayed bool         // records of the log were carried out again
+	root     antientropy.Fingerprint
+	derived  []*item                 // of records of kind recordDerived whose own record was not seen yet
+	parts    uint64                  // how many such records there were
+	live     antientropy.Fingerprint // of the cells, as far as no clear hides them
+	settled  bool                    // see logged: of the last of them, or of the checkpoint
+}
+
+// Open opens the replica that a tree and a log hold; empty ones are a new one. It reads every cell once, to
+// build the tree of fingerprints. The replica owns neither, and they must be used by no one else. If what it finds
+// cannot be what was written, Damaged says so, and only Discard may be called. The error wraps wire.ErrFormat if another
+// version of the program wrote it: nothing was changed then.
+func Open(tree store.Store, log store.Log, cfg Config) (*Replica, error) {
+	r := &Replica{
+		st: tree, logs: log, cfg: cfg.withDefaults(),
+		seen: crdt.VersionVector{}, heads: delta.Heads{}, gained: crdt.VersionVector{},
+		log: newIndex(), cache: newCache(), tree: &antientropy.Tree{}, rebuild: newRebuild(),
+		across: map[gossip.NeighbourID]bool{}, based: newBased(),
+		derives: newDerivation(cfg.indexes),
+		opening: opening{under: true, settled: true},
+	}
+	r.opening.finish = func() error { return r.settle(tree, log) }
+	r.resetClears()
+	if err := checkFormat(tree, log, &r.derives); err != nil {
+		return nil, err
+	}
+	r.table = newTable(tree)
+	steps := []func() error{r.resumeRebuild, r.loadContext, r.loadClears, r.replay, r.loadCells, r.checkRoot, r.finishOpen}
+	for i, step := range steps {
+		if r.damage != nil && i > 3 {
+			break // also of a damaged store it must be known what is here: see Covers
+		}
+		if err := r.step(step); err != nil {
+			r.Close()
+			return nil, err
+		}
+	}
+	r.ahead, r.opening.under = false, false
+	r.saves, r.ages = time.Time{}, time.Time{} // opening has no clock
+	if err := r.opening.finish(); err != nil {
+		r.Close()
+		return nil, err
+	}
+	r.publish()
+	return r, nil
+}
+
+// settle carries out what waits to be written, and all of the task that is under way.
+func (r *Replica) settle(tree store.Store, log store.Log) error {
+	for {
+		if err := CarryOut(r.writes, tree, log); err != nil {
+			return err
+		}
+		r.written()
+		if len(r.writes) > 0 {
+			continue
+		}
+		if !r.Busy() {
+			return nil
+		}
+		if err := r.goOn(); err != nil {
+			return err
+		}
+	}
+}
+
+// checkFormat looks at the first records, before anything is judged or carried out: what another version wrote
+// would look like damage. One that rotted says nothing; who needs it will notice.
+func checkFormat(st Tree, log Log, derives *derivation) error {
+	snap := st.Snapshot()
+	defer snap.Close()
+	var failed error
+	err := snap.Scan(nil, nil, func(key, value []byte) bool {
+		if derives.has(key) { // not sealed
+			return true
+		}
+		_, failed = unseal(key, value)
+		return errors.Is(failed, store.ErrCorrupt)
+	})
+	if failed == nil {
+		// Before the checkpoint the log is of its format; there may be much of others there.
+		at := max(log.First(), Durable(st))
+		failed = scanLog(log, at, 0, func(logged, store.Position) bool { return false })
+	}
+	if errors.Is(failed, wire.ErrFormat) {
+		return failed
+	}
+	if errors.Is(err, store.ErrCorrupt) {
+		return nil
+	}
+	return err
+}
+
+// step takes a step of Open, and notes the first damage.
+func (r *Replica) step(step func() error) error {
+	err := step()
+	if !errors.Is(err, store.ErrCorrupt) {
+		return err
+	}
+	if r.damage == nil {
+		r.damage = err
+	}
+	return nil
+}
+
+// ID returns the id under which the replica writes, or will if it does.
+func (r *Replica) ID() crdt.ReplicaID {
+	if r.id == 0 && r.next == 0 {
+		r.next = r.cfg.NewID()
+	}
+	return r.current()
+}
+
+// current returns the id of this start; zero if none is drawn yet.
+func (r *Replica) current() crdt.ReplicaID { return cmp.Or(r.id, r.next) }
+
+// Context returns the context and the hashes of its heads. They must not be changed.
+func (r *Replica) Context() (crdt.VersionVector, delta.Heads) { return r.seen, r.heads }
+
+// Digest returns fingerprints of the context and of all cells. settled is false while cells that are
+// removed already are still swept, and within a group, and then root says nothing.
+func (r *Replica) Digest() (context, root antientropy.Fingerprint, settled bool) {
+	return r.digest, r.tree.Root(), r.clears.count == 0 && r.flip == nil && r.damage == nil && !r.ahead
+}
+
+// Counts returns the number of keys that exist and of cells in the store.
+func (r *Replica) Counts() (keys, cells int) { return r.keys, r.cells }
+
+// drawID begins a new incarnation. The id becomes durable with the first write that it names.
+func (r *Replica) drawID() {
+	r.id, r.next = r.ID(), 0
+	r.noteOwn(r.id)
+	r.gained = r.short.Clone()
+	delete(r.gained, r.id) // that an image of memory may have written under
+}
+
+// wallTime returns what the host's clock said last, as far as that is known.
+func (r *Replica) wallTime() time.Time {
+	if r.wall.IsZero() {
+		return r.clock.Last().Wall()
+	}
+	return r.wall
+}
+
+// observe takes a remote clock into account.
+func (r *Replica) observe(t dotted.Time, now time.Time) {
+	if !r.clock.Observe(t, now, r.cfg.MaxSkew) {
+		r.skewed++
+	}
+}
+
+// SetLimits puts others in the place of Config.MaxSkew, MaxLogBytes and MaxLogAge. Zeros are the defaults.
+func (r *Replica) SetLimits(skew time.Duration, logBytes int64, logAge time.Duration) {
+	r.cfg.MaxSkew, r.cfg.MaxLogBytes, r.cfg.MaxLogAge = skew, logBytes, logAge
+	r.cfg = r.cfg.withDefaults()
+}
+
+func sortedKeys[K interface{ ~string | ~uint64 }, V any](m map[K]V) []K {
+	return slices.Sorted(maps.Keys(m))
+}
+
+func leafOf(a dotted.Address) uint64 { return antientropy.LeafOf(a) }
+
+func fingerprint(a dotted.Address, e dotted.Entry) antientropy.Fingerprint {
+	return antientropy.Of(a, e)
+}
+
+func contextEntry(id crdt.ReplicaID, n uint64, h delta.Hash) antientropy.Fingerprint {
+	return antientropy.ContextEntry(id, n, h)
+}
+
+func sealBlob(key, payload []byte) []byte { return wire.Seal(formatVersion, key, payload) }

@@ -1,0 +1,136 @@
+package engine
+
+import (
+	"cmp"
+	"math/rand/v2"
+	"time"
+
+	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/store"
+)
+
+// Tests of a part of the engine call that part, and carry out at once what it wants written.
+
+// carry carries out what waits to be written, and the task that is under way to its end.
+func (r *Replica) carry() error {
+	return r.settle(r.st.(store.Store), r.logs.(store.Log))
+}
+
+func newEngine(r *Replica) *Engine {
+	return NewEngine(r, rand.New(rand.NewPCG(1, 1)), time.UnixMilli(1e12))
+}
+
+// Committed is what a commit did.
+type Committed struct {
+	Deltas []*delta.Delta
+}
+
+// Commit commits the group, with a sync if that is wanted, and does what must be done before the next one.
+func (g *Group) Commit(sync bool) (done Committed, err error) {
+	r := g.r
+	if err := r.carry(); err != nil {
+		return done, err
+	}
+	done.Deltas = g.commit()
+	if sync && len(done.Deltas) > 0 {
+		r.write(Write{SyncLog: true})
+	}
+	return done, r.keepPace(g.now)
+}
+
+func (r *Replica) keepPace(now time.Time) error {
+	err := r.carry()
+	for err == nil && r.late() {
+		err = cmp.Or(r.pace(now), r.carry())
+	}
+	return err
+}
+
+// stage is how a repair stages what differs.
+func (r *Replica) stage(b *store.Batch) error { return r.st.(store.Store).Commit(b, false) }
+
+// Save writes a checkpoint that survives a power failure.
+func (r *Replica) Save(now time.Time) error {
+	r.begin(r.save(now))
+	return r.carry()
+}
+
+// Sweep takes a step of the sweep.
+func (r *Replica) Sweep() (more bool, err error) {
+	if more, err = r.sweepSome(); err != nil {
+		return more, err
+	}
+	return more, r.keepPace(r.wallTime())
+}
+
+// Maintain takes a step of a checkpoint, or of cutting the log.
+func (r *Replica) Maintain(now time.Time) (more bool, err error) {
+	if more, err = r.maintain(now); err != nil {
+		return more, err
+	}
+	return more, r.carry()
+}
+
+// AbortRepair ends a repair without effect.
+func (r *Replica) AbortRepair(p *Repair) error {
+	r.abortRepair(p)
+	return r.carry()
+}
+
+// FinishRepair takes a repair over.
+func (r *Replica) FinishRepair(p *Repair) error {
+	parts, err := r.takeRepair(p)
+	if err != nil {
+		return err
+	}
+	r.begin(parts...)
+	return r.carry()
+}
+
+// FinishRepair is Replica.FinishRepair; neighbours are told.
+func (e *Engine) FinishRepair(p *Repair) error {
+	if e.Quarantined(p.source) {
+		return cmp.Or(e.AbortRepair(p), ErrForked)
+	}
+	if err := e.Replica.FinishRepair(p); err != nil {
+		return err
+	}
+	e.Rebase()
+	return nil
+}
+
+// Discard begins a rebuild.
+func (e *Engine) Discard() error {
+	e.discard()
+	return e.carry()
+}
+
+// Reapply ends a rebuild, if it can.
+func (e *Engine) Reapply(now time.Time) (done bool, err error) {
+	e.reapply(now, func() { e.Rebase(); done = true })
+	return done, e.carry()
+}
+
+// CatchUp ends a rebuild, if all is here.
+func (e *Engine) CatchUp(now time.Time, roomy bool) (rebuilt bool, err error) {
+	was := e.rebuilding
+	if e.wall, e.room = now, Roomy; !roomy {
+		e.room = Scarce
+	}
+	e.catchUp()
+	err = e.carry()
+	return was && !e.rebuilding, err
+}
+
+// PinFor pins the present moment for a neighbour's repair.
+func (e *Engine) PinFor(to gossip.NeighbourID) (pinned *Pinned, err error) {
+	e.Serve(to, func(p *Pinned, why error) { pinned, err = p, why })
+	e.settle()
+	return pinned, err
+}
+
+// receiveIn takes a frame into a group.
+func (e *Engine) receiveIn(g *Group, from gossip.NeighbourID, frame []byte) error {
+	return e.Mesh.Receive(from, frame, e.offer(g))
+}
