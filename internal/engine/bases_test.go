@@ -26,7 +26,7 @@ func others(t testing.TB, n *Engine, first crdt.ReplicaID, count int, end bool) 
 			if end {
 				d.Ops = append(d.Ops, delta.Op{Kind: delta.OpEnd})
 			}
-			if outcome, err := g.Apply(d); outcome != gossip.Applied || err != nil {
+			if outcome, err := g.apply(d); outcome != gossip.Applied || err != nil {
 				t.Fatalf("outcome %v, %v", outcome, err)
 			}
 		}
@@ -41,7 +41,7 @@ func pass(t testing.TB, n *Engine, ticks int) (said int) {
 	t.Helper()
 	for range ticks {
 		n.Tick(false)
-		n.BeginStep()
+		n.beginStep()
 		g := n.Begin(testStart)
 		if n.Collects() {
 			if err := n.Collect(g); err != nil {
@@ -194,7 +194,7 @@ func exchange(t testing.TB, nodes []*Engine) {
 		for _, n := range nodes {
 			g := n.Begin(testStart)
 			for _, d := range all {
-				outcome, err := g.Apply(d)
+				outcome, err := g.apply(d)
 				if err != nil {
 					t.Fatal(err)
 				}

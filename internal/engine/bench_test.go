@@ -102,9 +102,9 @@ func BenchmarkStep(b *testing.B) {
 			r := openBench(b)
 			done := 0
 			for range b.N {
-				r.BeginStep()
+				r.beginStep()
 				g := r.Begin(time.Now())
-				for ; !g.Full(); done++ {
+				for ; !g.full(); done++ {
 					if err := g.Update(func(tx *Tx) error { return op(Fields(tx), done) }); err != nil {
 						b.Fatal(err)
 					}

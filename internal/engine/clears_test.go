@@ -75,7 +75,7 @@ func pipeline(t testing.TB, r *Replica, n int, fn func(f crdt.Fields, i int) err
 		deltas = append(deltas, done.Deltas...)
 	}
 	for i := range n {
-		if g.Full() {
+		if g.full() {
 			commit()
 			g = r.Begin(testStart)
 		}
@@ -92,13 +92,13 @@ func apply(t testing.TB, r *Replica, deltas []*delta.Delta) {
 	t.Helper()
 	g := r.Begin(testStart)
 	for _, d := range deltas {
-		if g.Full() {
+		if g.full() {
 			if _, err := g.Commit(false); err != nil {
 				t.Fatal(err)
 			}
 			g = r.Begin(testStart)
 		}
-		if outcome, err := g.Apply(d); err != nil || outcome != gossip.Applied {
+		if outcome, err := g.apply(d); err != nil || outcome != gossip.Applied {
 			t.Fatalf("outcome %v, %v", outcome, err)
 		}
 	}
@@ -300,7 +300,7 @@ func TestEverythingIsClearedInOneOperation(t *testing.T) {
 		}
 	}
 	check(b)
-	if _, err := a.Sweep(); err != nil || !a.Sweeping() {
+	if _, err := a.Sweep(); err != nil || !a.isSweeping() {
 		t.Fatalf("a step is not in the middle of the sweep: %v", err)
 	}
 	a = openOn(t, disk, 200)

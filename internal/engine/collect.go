@@ -12,7 +12,7 @@ import (
 // have ended are looked for in a pass over the keys with counters. Each replica waits for another time before its
 // pass, and finds little left to do if the first one's changes have reached it.
 
-// Waits before a pass, in ticks of the node.
+// waits before a pass, in ticks of the node.
 const (
 	passAfter  = 10  // at least
 	passSpread = 100 // and at most so much more, by the replica's id
@@ -198,8 +198,8 @@ func (r *Replica) look() {
 	r.transacted(last)
 }
 
-// Owes reports whether baselines of the replica's own shares are to be removed: see Group.End.
-func (r *Replica) Owes() bool { return r.Whole() && len(r.collecting.owed) > 0 }
+// owes reports whether baselines of the replica's own shares are to be removed: see Group.End.
+func (r *Replica) owes() bool { return r.Whole() && len(r.collecting.owed) > 0 }
 
 // End ends the replica's id, if it has written anything: it puts a last delta into the group, which says that none
 // follows, and which must be the only one. What the replica owes is best collected before, since nobody else

@@ -222,13 +222,13 @@ func TestNothingFollowsTheEndOfAnID(t *testing.T) {
 	g = other.Begin(testStart)
 	defer g.Discard()
 	for _, d := range deltas[len(deltas)-2:] {
-		if _, err := g.Apply(d); err != nil {
+		if _, err := g.apply(d); err != nil {
 			t.Fatal(err)
 		}
 	}
 	more := &delta.Delta{Replica: 7, First: last.Last() + 1, Prev: last.Hash(),
 		Ops: []delta.Op{{Kind: delta.OpClear, Address: dotted.KeyAddress("n1")}}}
-	if got, err := g.Apply(more); err != nil || got != gossip.Astray {
+	if got, err := g.apply(more); err != nil || got != gossip.Astray {
 		t.Errorf("what follows an end is %v (%v), want it to be taken for a fork", got, err)
 	}
 }

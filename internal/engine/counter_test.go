@@ -34,11 +34,11 @@ func countedBy(t testing.TB, r *Replica, key string, ids int) {
 	g.Discard()
 	for n := 0; n < ids; {
 		g := r.Begin(time.UnixMilli(1e12))
-		for ; n < ids && !g.Full(); n++ {
+		for ; n < ids && !g.full(); n++ {
 			id := crdt.ReplicaID(len(r.seen)+1) * 0x9e3779b97f4a7c15
 			d := &delta.Delta{Replica: id, First: 1, Time: dotted.TimeAt(g.now)}
 			d.Ops = []delta.Op{{Kind: delta.OpPut, Address: counter.Share(id), Payload: payload}}
-			if outcome, err := g.Apply(d); err != nil || outcome != gossip.Applied {
+			if outcome, err := g.apply(d); err != nil || outcome != gossip.Applied {
 				t.Fatal(outcome, err)
 			}
 		}
@@ -218,7 +218,7 @@ func BenchmarkCounter(b *testing.B) {
 	group := func(n int, fn func(f crdt.Fields) error) {
 		for done := 0; done < n; {
 			g := r.Begin(time.Now())
-			for ; done < n && !g.Full(); done++ {
+			for ; done < n && !g.full(); done++ {
 				if err := g.Update(func(tx *Tx) error { return fn(Fields(tx)) }); err != nil {
 					b.Fatal(err)
 				}

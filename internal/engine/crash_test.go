@@ -86,12 +86,12 @@ func repairAll(from, to *Engine) error {
 	if err != nil {
 		return err
 	}
-	repair, err := to.BeginRepair(response.Context, response.Heads, tables...)
+	repair, err := to.beginRepair(response.Context, response.Heads, tables...)
 	if err != nil {
 		return err
 	}
-	repair.StageWith(to.stage)
-	response.Context, response.Heads = repair.Target()
+	repair.stageWith(to.stage)
+	response.Context, response.Heads = repair.targetHeads()
 	p := antientropy.NewPuller(repair.Local, repair)
 	p.Start()
 	for {
@@ -230,7 +230,7 @@ func TestAGroupTooLargeForTheTreeIsWholeOrAbsent(t *testing.T) {
 	late := w.order[len(w.order)-1]
 	deaths := w.dieEverywhere(t, a, func(n *Engine) error {
 		g := n.Begin(w.now)
-		if outcome, err := g.Apply(late); err != nil || outcome != gossip.Applied {
+		if outcome, err := g.apply(late); err != nil || outcome != gossip.Applied {
 			t.Fatalf("outcome %v, error %v", outcome, err)
 		}
 		if _, err := g.Commit(false); err != nil {

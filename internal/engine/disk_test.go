@@ -143,8 +143,8 @@ func (h *host) cutLog(t *testing.T, records int) {
 func (h *host) maintain(t testing.TB, now time.Time) (more bool) {
 	t.Helper()
 	more, err := h.node.Maintain(now)
-	if err == nil && h.node.NeedsSync() {
-		s := h.node.BeginSync()
+	if err == nil && h.node.needsSync() {
+		s := h.node.beginSync()
 		err = s.Run(h.node.st.(store.Store), h.node.logs.(store.Log))
 		h.node.Synced(s)
 		more = true

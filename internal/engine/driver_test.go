@@ -143,7 +143,7 @@ func (w *world) transact(t testing.TB, h *host) {
 // begin begins a group, in which what there is to collect is collected first.
 func (w *world) begin(t testing.TB, h *host) *Group {
 	t.Helper()
-	h.node.BeginStep()
+	h.node.beginStep()
 	g := h.node.Begin(w.now)
 	if h.node.Collects() {
 		if err := h.node.Collect(g); err != nil {
@@ -156,7 +156,7 @@ func (w *world) begin(t testing.TB, h *host) *Group {
 // end ends a host's id.
 func (w *world) end(t testing.TB, h *host) {
 	t.Helper()
-	for h.node.Owes() {
+	for h.node.owes() {
 		w.commit(t, h, w.begin(t, h))
 	}
 	g := h.node.Begin(w.now)
@@ -383,13 +383,13 @@ func (w *world) beginRepair(t testing.TB, from, to int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	repair, err := w.hosts[to].node.BeginRepairFrom(name(from), response.Context, response.Heads, tables...)
+	repair, err := w.hosts[to].node.beginRepairFrom(name(from), response.Context, response.Heads, tables...)
 	if err != nil {
 		source.Close()
 		return
 	}
-	repair.StageWith(w.hosts[to].node.stage)
-	response.Context, response.Heads = repair.Target()
+	repair.stageWith(w.hosts[to].node.stage)
+	response.Context, response.Heads = repair.targetHeads()
 	p := antientropy.NewPuller(repair.Local, repair)
 	p.Start()
 	w.say("host %d repairs from %d", to, from)
@@ -491,7 +491,7 @@ func (w *world) upkeep(t testing.TB, h *host) bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if h.node.BeginStep(); w.rng.IntN(3) == 0 {
+	if h.node.beginStep(); w.rng.IntN(3) == 0 {
 		return h.maintain(t, w.now) || more
 	}
 	_, err = h.node.Maintain(w.now)

@@ -235,7 +235,7 @@ func (e *Engine) Offer(deltas ...*delta.Delta) { e.offers = append(e.offers, del
 func (e *Engine) takeOffers() error {
 	for len(e.offers) > 0 && !e.full() {
 		e.beginGroup()
-		outcome, err := e.group.Apply(e.offers[0])
+		outcome, err := e.group.apply(e.offers[0])
 		if err != nil || outcome != gossip.Applied {
 			return fmt.Errorf("the delta %v is not applied: %d (%w)", e.offers[0].Dot(0), outcome, err)
 		}
@@ -332,7 +332,7 @@ func (e *Engine) sync() {
 	if e.syncing {
 		return
 	}
-	s := e.BeginSync()
+	s := e.beginSync()
 	if e.room == Full {
 		s.Tree = false // of the log, which is written already
 	}
@@ -343,7 +343,7 @@ func (e *Engine) sync() {
 // upkeep does a part of what the log and the tree need: of a task or a checkpoint that all else waits for, or else of what
 // goes on beside it.
 func (e *Engine) upkeep() (err error) {
-	e.BeginStep()
+	e.beginStep()
 	switch {
 	case e.Busy():
 		err = e.goOn()
@@ -353,7 +353,7 @@ func (e *Engine) upkeep() (err error) {
 		e.cutting, err = e.maintain(e.wall)
 	}
 	e.spent("upkeep")
-	if err == nil && e.room != Full && e.NeedsSync() {
+	if err == nil && e.room != Full && e.needsSync() {
 		e.sync()
 	}
 	return err
@@ -364,7 +364,7 @@ func (e *Engine) takeTurns() error {
 	if e.Busy() || e.late() || e.crowded() {
 		return nil
 	}
-	e.BeginStep()
+	e.beginStep()
 	e.collect()
 	if err := e.takeOffers(); err != nil {
 		return err
@@ -398,7 +398,7 @@ func (e *Engine) beginGroup() {
 }
 
 // full reports whether the step is spent.
-func (e *Engine) full() bool { return e.Spent() || e.group != nil && e.group.Full() }
+func (e *Engine) full() bool { return e.isSpent() || e.group != nil && e.group.full() }
 
 // crowded reports whether so many clears wait to be swept that no more may come before.
 func (e *Engine) crowded() bool { return e.Clears() > e.cfg.MaxClears && e.maySweep() }
@@ -491,7 +491,7 @@ func (e *Engine) end() {
 		return
 	}
 	may := e.room == Roomy && e.Refusal() == nil
-	if may && e.Owes() {
+	if may && e.owes() {
 		return
 	}
 	if e.ending.id && may {
@@ -547,7 +547,7 @@ func (e *Engine) commit() {
 
 // after does what follows from a step: it sweeps a little, and acts on what the mesh found.
 func (e *Engine) after() error {
-	e.BeginStep()
+	e.beginStep()
 	if !e.Busy() && e.maySweep() {
 		if err := e.sweep(); err != nil {
 			return err
@@ -576,7 +576,7 @@ func (e *Engine) after() error {
 // serve makes frames for links that have room, until the step is spent: the next one then begins with the link after the
 // last that was served.
 func (e *Engine) serve() error {
-	e.BeginStep()
+	e.beginStep()
 	defer e.spent("serving links")
 	ids := e.Neighbours()
 	first := 0
@@ -587,7 +587,7 @@ func (e *Engine) serve() error {
 	for i := range ids {
 		id := ids[(first+i)%len(ids)]
 		for e.takes[id] > 0 {
-			if e.unserved = e.Spent(); e.unserved {
+			if e.unserved = e.isSpent(); e.unserved {
 				return nil
 			}
 			data, err := e.Mesh.Next(id)
@@ -609,7 +609,128 @@ func (e *Engine) serve() error {
 // spent tells a test what a part of a step did.
 func (e *Engine) spent(part string) {
 	if e.cfg.Spent != nil {
-		done, largest, budget := e.StepWork()
+		done, largest, budget := e.stepWork()
 		e.cfg.Spent(part, done, budget+largest)
+	}
+}
+
+// A host takes the replica's work in steps, and looks at its timers, its links and whether it is to stop between two
+// of them. A step ends when its budget is spent, or there is nothing left to do. It goes over its budget by what it
+// did last, since a transaction is never split: so the largest one that is allowed is the worst step.
+
+// stepWork is the budget of a step, in units of about a microsecond: some 5 ms on the machines that peerd is measured
+// on (BenchmarkStep). Larger groups write a little more a second; smaller ones keep neighbours and fsyncs waiting for
+// less long (BenchmarkPipelines in package peer).
+const stepWork = 5000
+
+// What things cost. An operation's share of the commit is part of its price: its writes, log record and fingerprints.
+const (
+	workTransaction = 4  // a transaction, or a delta that was looked at
+	workOp          = 12 // an operation
+	workCell        = 1  // a cell or summary that was looked at
+	workMiss        = 8  // and had to be read from the store
+	workRecord      = 4  // a record of the log that was read
+	workCut         = 8  // or cut off
+	bytesPerWork    = 256
+)
+
+// step is what the step under way has done.
+type step struct {
+	began   int // Replica.work at its beginning
+	largest int // the work of its largest transaction
+}
+
+// spend counts work.
+func (r *Replica) spend(work int) { r.work += work }
+
+func workOf(bytes int) int { return bytes / bytesPerWork }
+
+func workOfOp(o *delta.Op) int {
+	return workOp + len(o.Removes) + workOf(len(o.Address)+len(o.Payload))
+}
+
+// beginStep begins a step.
+func (r *Replica) beginStep() { r.turn = step{began: r.work} }
+
+// isSpent reports whether the step's budget is spent.
+func (r *Replica) isSpent() bool { return r.spentSince(r.turn.began) }
+
+func (r *Replica) spentSince(began int) bool { return r.work-began >= r.cfg.StepWork }
+
+// stepWork returns the work of the step so far, how much of it the largest transaction was, and the budget. A step
+// never goes beyond the budget by more than that.
+func (r *Replica) stepWork() (done, largest, budget int) {
+	return r.work - r.turn.began, r.turn.largest, r.cfg.StepWork
+}
+
+// transacted notes a transaction, or something else that cannot be split, that began at a count of work.
+func (r *Replica) transacted(began int) { r.turn.largest = max(r.turn.largest, r.work-began) }
+
+// Figures are counts for monitoring.
+type Figures struct {
+	LogRecords   uint64
+	OldestLogged time.Time // when the oldest record of the log was written; zero if there is none
+	Waiting      int       // deltas that overtook what they depend on
+	NotAdopted   int       // times of other replicas that were too far ahead
+	Deltas       Offered
+}
+
+// Offered counts the deltas that neighbours sent, by what became of them.
+type Offered struct {
+	Applied uint64 // new here
+	Copies  uint64 // here already
+	Refused uint64 // dropped: a repair brings them, or they are of a fork
+}
+
+// Figures returns the present counts.
+func (n *Engine) Figures() Figures {
+	f := Figures{Waiting: n.Waiting(), NotAdopted: n.skewed, Deltas: n.offered}
+	if n.log.first <= n.log.last && len(n.log.marks) > 0 {
+		f.OldestLogged = n.log.marks[0].time
+	}
+	f.LogRecords = n.log.last + 1 - n.log.first // a rotten one was taken out
+	return f
+}
+
+// Stable returns how many of the mutations here all of the linked neighbours are known to have too. Without
+// a neighbour there is none of which that is known.
+func (n *Engine) Stable() (total uint64) {
+	least, someone := n.seen.Clone(), false
+	for _, id := range n.Neighbours() {
+		known, greeted := n.Known(id)
+		greeted = greeted && !n.Quarantined(id)
+		someone = someone || greeted
+		for r, count := range least {
+			if greeted && known[r] < count {
+				least[r] = known[r]
+			}
+		}
+	}
+	if !someone {
+		return 0
+	}
+	for _, count := range least {
+		total += count
+	}
+	return total
+}
+
+// offer applies a delta of a neighbour's to a group, and counts what becomes of it.
+func (n *Engine) offer(g *Group) func(*delta.Delta) (gossip.Outcome, error) {
+	return func(d *delta.Delta) (gossip.Outcome, error) {
+		if g.full() {
+			return gossip.Later, nil
+		}
+		outcome, err := g.apply(d)
+		switch {
+		case err != nil:
+		case outcome == gossip.Applied:
+			n.offered.Applied++
+		case outcome == gossip.Known:
+			n.offered.Copies++
+		case outcome == gossip.Refused, outcome == gossip.Astray:
+			n.offered.Refused++
+		}
+		return outcome, err
 	}
 }

@@ -217,7 +217,7 @@ func TestARepairAcrossAForkIsRefused(t *testing.T) {
 	}
 	defer source.Close()
 	a.node.Connect("1", 1)
-	if _, err := a.node.BeginRepairFrom("1", source.seen, source.heads); !errors.Is(err, ErrForked) {
+	if _, err := a.node.beginRepairFrom("1", source.seen, source.heads); !errors.Is(err, ErrForked) {
 		t.Errorf("the repair begins: %v", err)
 	}
 	if !a.node.Quarantined("1") {
@@ -234,7 +234,7 @@ func TestNothingIsDiscardedWhileAForkIsKnown(t *testing.T) {
 	w.connectAll()
 	w.pass(t)
 	c := w.hosts[2]
-	c.node.SetDamaged(errors.New("rot"))
+	c.node.setDamaged(errors.New("rot"))
 	w.pass(t)
 	if c.node.Rebuilding() {
 		t.Error("it was discarded, and could not tell the two sides apart any more")
@@ -319,8 +319,8 @@ func TestARebuildThatCannotEndIsSalvaged(t *testing.T) {
 	}
 	w.connect(0, 1)
 	w.pass(t)
-	if !a.node.Rebuilding() || !a.node.Waits() {
-		t.Fatalf("rebuilding %v, waits %v", a.node.Rebuilding(), a.node.Waits())
+	if !a.node.Rebuilding() || !a.node.waits() {
+		t.Fatalf("rebuilding %v, waits %v", a.node.Rebuilding(), a.node.waits())
 	}
 	if got := w.salvage(t, a); !slices.Equal(got, []string{"add 10", "s kept"}) {
 		t.Errorf("salvaged %q", got)

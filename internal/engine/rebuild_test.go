@@ -124,7 +124,7 @@ func (w *world) wantEach(t *testing.T, want string) {
 // discarded has a host's cells discarded because of damage.
 func (w *world) discarded(t *testing.T, h *host) {
 	t.Helper()
-	h.node.SetDamaged(errors.New("rot"))
+	h.node.setDamaged(errors.New("rot"))
 	for range 100 {
 		if w.healRound(t); h.node.Rebuilding() {
 			return
@@ -258,7 +258,7 @@ func TestARottenRecordThatAnAbsentPeerHasComesBack(t *testing.T) {
 	}
 	w.connect(0, 1)
 	w.pass(t)
-	if !a.node.Waits() {
+	if !a.node.waits() {
 		t.Fatal("it does not wait for what the absent peer has")
 	}
 	w.connect(0, 2)

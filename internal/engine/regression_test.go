@@ -167,7 +167,7 @@ func TestALargeGroupMayCommitDuringARepair(t *testing.T) {
 			return nil
 		})
 	}
-	if _, err := a.node.BeginRepair(crdt.VersionVector{77: 5}, delta.Heads{77: 1}); err != nil {
+	if _, err := a.node.beginRepair(crdt.VersionVector{77: 5}, delta.Heads{77: 1}); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.try(a, func(f crdt.Fields) error {
@@ -286,7 +286,7 @@ func TestALongAddressOfAnUnknownTypeIsKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	g := a.node.Begin(w.now)
-	if out, err := g.Apply(d); err != nil || out != gossip.Applied {
+	if out, err := g.apply(d); err != nil || out != gossip.Applied {
 		t.Fatal(out, err)
 	}
 	w.commit(t, a, g)
@@ -316,7 +316,7 @@ func TestTheClockSurvivesARestartAndAdoptsNoFarFuture(t *testing.T) {
 	future := dotted.TimeAt(w.now.Add(50 * 365 * 24 * time.Hour))
 	d := &delta.Delta{Replica: 99, First: 1, Time: future, Ops: []delta.Op{{Kind: delta.OpPut, Address: dotted.KeyAddress("q").Type('v'), Payload: []byte("\x02")}}}
 	g := a.node.Begin(w.now)
-	if _, err := g.Apply(d); err != nil {
+	if _, err := g.apply(d); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := g.Commit(true); err != nil {
@@ -342,11 +342,11 @@ func TestAForkWithOtherBoundariesIsNoticed(t *testing.T) {
 	one := put(1, 1, 0)
 	g := a.node.Begin(w.now)
 	for _, d := range []*delta.Delta{one, put(2, 1, one.Hash())} {
-		if out, _ := g.Apply(d); out != gossip.Applied {
+		if out, _ := g.apply(d); out != gossip.Applied {
 			t.Fatal(out)
 		}
 	}
-	out, _ := g.Apply(put(2, 3, one.Hash()))
+	out, _ := g.apply(put(2, 3, one.Hash()))
 	if out != gossip.Astray {
 		t.Errorf("outcome %v: the fork is not noticed", out)
 	}
@@ -365,14 +365,14 @@ func TestWhatAnAbortedRepairStagedIsNeverTakenOver(t *testing.T) {
 			return nil
 		})
 	}
-	p, err := a.node.BeginRepair(crdt.VersionVector{77: 5}, delta.Heads{77: 1})
+	p, err := a.node.beginRepair(crdt.VersionVector{77: 5}, delta.Heads{77: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := a.node.AbortRepair(p); err != nil { // as Discard does while the puller is under way
 		t.Fatal(err)
 	}
-	p.StageWith(a.node.stage)
+	p.stageWith(a.node.stage)
 	p.next = 5000
 	_ = p.Add(dotted.KeyAddress("ghost").Type('v'), []dotted.Entry{{Dot: crdt.Dot{Replica: 77, Counter: 3}, Payload: make([]byte, 2<<20)[:1<<20]}})
 	_ = p.flush()

@@ -151,8 +151,8 @@ func (r *Replica) newRepair() *Repair {
 	return &Repair{r: r, batch: &store.Batch{}, session: r.sessions}
 }
 
-// StageWith says how what is staged reaches the tree while the repair goes on: by whoever drives it.
-func (p *Repair) StageWith(commit func(*store.Batch) error) { p.write = commit }
+// stageWith says how what is staged reaches the tree while the repair goes on: by whoever drives it.
+func (p *Repair) stageWith(commit func(*store.Batch) error) { p.write = commit }
 
 // stageKey returns where a session's n-th change is staged.
 func stageKey(session, n uint64) []byte {
@@ -162,10 +162,10 @@ func stageKey(session, n uint64) []byte {
 // covers reports whether the repair will bring dots of d.
 func (p *Repair) covers(d *delta.Delta) bool { return p.target[d.Replica] >= d.First }
 
-// BeginRepair starts a repair with another replica's pinned context in its short form, and what bases that has and
+// beginRepair starts a repair with another replica's pinned context in its short form, and what bases that has and
 // this replica lacks, in its order. It returns ErrBusy while clears are swept or another repair runs, ErrForked if the
 // other's dots are others than those here, and antientropy.ErrBadSource if context and bases do not fit.
-func (r *Replica) BeginRepair(target crdt.VersionVector, heads delta.Heads, bases ...delta.Table) (*Repair, error) {
+func (r *Replica) beginRepair(target crdt.VersionVector, heads delta.Heads, bases ...delta.Table) (*Repair, error) {
 	if r.unsettled() {
 		return nil, ErrBusy
 	}
@@ -206,8 +206,8 @@ func (r *Replica) readTarget(v crdt.VersionVector, heads delta.Heads, more []del
 	return v, heads, nil
 }
 
-// Target returns the source's context in its long form, with its heads. They must not be changed.
-func (p *Repair) Target() (crdt.VersionVector, delta.Heads) { return p.target, p.heads }
+// targetHeads returns the source's context in its long form, with its heads. They must not be changed.
+func (p *Repair) targetHeads() (crdt.VersionVector, delta.Heads) { return p.target, p.heads }
 
 // Repairing reports whether a repair runs.
 func (r *Replica) Repairing() bool { return r.repair != nil }
@@ -484,4 +484,280 @@ func decodeSession(key, record []byte) (session uint64, err error) {
 // dropStaged returns a task: the staged changes of a session and of those after it are removed.
 func (r *Replica) dropStaged(session uint64) task {
 	return r.removeAll(numbered(prefixStage, session), []byte{prefixStage + 1})
+}
+
+// change is what happens to one cell when staged changes are taken over. Doing it twice is doing it once.
+type change struct {
+	address dotted.Address
+	adds    []dotted.Entry
+	removes []crdt.Dot
+}
+
+func (c change) encode() []byte {
+	return wire.Encode(func(w *wire.Writer) {
+		w.Array(3)
+		w.String(string(c.address))
+		dotted.WriteDots(w, c.removes)
+		w.Array(3 * len(c.adds))
+		for _, e := range c.adds {
+			w.Uint(uint64(e.Dot.Replica))
+			w.Uint(e.Dot.Counter)
+			w.Bytes(e.Payload)
+		}
+	})
+}
+
+// decodeChange reads a change. key is that of its last piece.
+func decodeChange(key, body []byte) (c change, err error) {
+	err = wire.Decode(body, func(r *wire.Reader) {
+		r.Array(3)
+		c.address = dotted.Address(r.String(crdt.MaxAddress))
+		c.removes = dotted.ReadDots(r)
+		n := r.Array(3*maxEntries) / 3
+		for i := 0; i < n && r.Err() == nil; i++ {
+			d := crdt.Dot{Replica: crdt.ReplicaID(r.Uint()), Counter: r.Uint()}
+			c.adds = append(c.adds, dotted.Entry{Dot: d, Payload: r.Bytes(dotted.MaxPayload)})
+		}
+	})
+	if err != nil {
+		return c, damaged(key, err)
+	}
+	return c, nil
+}
+
+// sealPiece returns the record of a piece of a staged change. left are those that follow.
+func sealPiece(key, piece []byte, left int) []byte {
+	return wire.Seal(formatVersion, key, wire.Encode(func(w *wire.Writer) {
+		w.Array(2)
+		w.Uint(uint64(left))
+		w.Bytes(piece)
+	}))
+}
+
+func unsealPiece(key, record []byte) (piece []byte, left uint64, err error) {
+	body, err := unseal(key, record)
+	if err != nil {
+		return nil, 0, err
+	}
+	err = wire.Decode(body, func(r *wire.Reader) {
+		r.Array(2)
+		left = r.Uint()
+		piece = r.Bytes(maxPiece)
+	})
+	if err != nil {
+		return nil, 0, damaged(key, err)
+	}
+	return piece, left, nil
+}
+
+// Pull is a repair of this replica from a neighbour whose log does not reach what is missing here. Its host opens a
+// stream to the neighbour and carries questions and answers: the work in between is done by Go, beside the engine.
+// Where the engine must be asked Go says so, and Take is called: the Pull is in a Ready again once it may go on, or is
+// over.
+type Pull struct {
+	From   gossip.NeighbourID
+	Over   bool               // it is
+	Err    error              // why it had no effect; nil if it had
+	Result antientropy.Result // what it did, once it is over
+
+	gathering *antientropy.Gathering
+	source    antientropy.Response // the answer with which that ended
+	repair    *Repair
+	puller    *antientropy.Puller
+	fetched   bool // all that is missing is staged
+}
+
+// startPull begins a repair, unless one runs. The neighbour says again that it is needed.
+func (e *Engine) startPull(from gossip.NeighbourID) {
+	if e.pull != nil || e.Repairing() || !e.linked(from) || e.room != Roomy || e.damage != nil {
+		return
+	}
+	e.pull = &Pull{From: from, gathering: antientropy.Gather(e.Vector())}
+	e.ready.Pulls = append(e.ready.Pulls, e.pull)
+}
+
+// Start returns the first question.
+func (p *Pull) Start() antientropy.Request { return p.gathering.Start() }
+
+// Go takes an answer and returns the next question; asks is false if the engine is to be asked first, with Take. commit
+// writes to the tree. After an error the engine must be told by Fail. It may be called by any goroutine.
+func (p *Pull) Go(answer antientropy.Response, commit func(*store.Batch) error) (
+	question antientropy.Request, asks bool, err error) {
+	done := false
+	if p.repair == nil {
+		question, done, err = p.gathering.Handle(answer)
+		p.source = answer
+		return question, !done, err
+	}
+	p.repair.stageWith(commit)
+	question, done, err = p.puller.Handle(answer)
+	p.fetched = done
+	return question, !done, err
+}
+
+// Resume is Go after Take.
+func (p *Pull) Resume(commit func(*store.Batch) error) (question antientropy.Request, asks bool, err error) {
+	answer := p.source
+	answer.Context, answer.Heads = p.repair.targetHeads()
+	return p.Go(answer, commit)
+}
+
+// Progress returns what the repair has done so far. It may be called by whoever calls Go.
+func (p *Pull) Progress() antientropy.Result {
+	if p.puller == nil {
+		return p.Result
+	}
+	return p.puller.Result()
+}
+
+// Take takes a pull on: the comparison begins, or what was fetched takes effect.
+func (e *Engine) Take(p *Pull) {
+	if e.pull != p {
+		return
+	}
+	if p.fetched {
+		e.Replica.begin(func() (done bool, err error) {
+			if err := e.finish(p); err != nil {
+				e.endPull(p, err)
+			}
+			return true, nil
+		})
+		return
+	}
+	if e.repaired > 0 { // a repair that was aborted may have gone on to stage something
+		e.Replica.begin(e.dropStaged(e.repaired))
+	}
+	e.whenSettled(func(settled bool) {
+		if e.pull != p {
+			return
+		}
+		err := ErrBusy
+		if settled {
+			p.repair, err = e.beginGathered(p.From, p.gathering, p.source.Context, p.source.Heads)
+		}
+		if err != nil {
+			e.endPull(p, err)
+			return
+		}
+		p.puller = antientropy.NewPuller(p.repair.Local, p.repair)
+		p.puller.Start()
+		e.ready.Pulls = append(e.ready.Pulls, p)
+	})
+}
+
+// Fail ends a pull without effect, because of an error of Go or of its stream.
+func (e *Engine) Fail(p *Pull, err error) {
+	if e.pull != p {
+		return
+	}
+	if p.repair != nil {
+		e.abortRepair(p.repair)
+	}
+	e.endPull(p, err)
+	if errors.Is(err, store.ErrCorrupt) || errors.Is(err, antientropy.ErrDamaged) {
+		e.verify(ProofEvery) // a record here that cannot be compared would stop every repair
+	}
+}
+
+// finish begins a task that takes a repair over; neighbours are told, and what they lack is looked up anew. If the
+// source has come into quarantine since, the repair ends without effect: what is here would be taken for removed there.
+func (e *Engine) finish(p *Pull) error {
+	if e.Quarantined(p.From) {
+		e.abortRepair(p.repair)
+		return ErrForked
+	}
+	parts, err := e.takeRepair(p.repair)
+	if err != nil {
+		return err
+	}
+	e.Replica.then(append(parts, func() (done bool, err error) {
+		e.Rebase()
+		e.dirty, e.ready.Jumped = true, true
+		e.tell(Notice{Kind: Repaired, From: p.From})
+		e.endPull(p, nil)
+		return true, nil
+	})...)
+	return nil
+}
+
+func (e *Engine) endPull(p *Pull, err error) {
+	e.pull = nil
+	p.Over, p.Err = true, err
+	p.Result = p.Progress()
+	e.ready.Pulls = append(e.ready.Pulls, p)
+}
+
+// Pulling reports whether a repair was started and has not ended.
+func (e *Engine) Pulling() bool { return e.pull != nil }
+
+// Serve calls fn with the present moment for the repair of a neighbour, as soon as nothing is to be swept; or with
+// ErrBusy if that takes too long, and ErrForked if the neighbour is in quarantine.
+func (e *Engine) Serve(to gossip.NeighbourID, fn func(*Pinned, error)) {
+	e.whenSettled(func(settled bool) {
+		switch {
+		case e.Quarantined(to):
+			fn(nil, ErrForked)
+		case !settled:
+			fn(nil, ErrBusy)
+		default:
+			fn(e.Pin())
+		}
+	})
+}
+
+// settleTime is how long something waits for a moment with nothing left to be swept. What is left then is swept
+// without rests.
+const settleTime = 250 * time.Millisecond
+
+// settling is something that waits for such a moment.
+type settling struct {
+	until time.Time
+	fn    func(settled bool)
+}
+
+// whenSettled calls fn at such a moment, or after a while without one.
+func (e *Engine) whenSettled(fn func(settled bool)) {
+	e.settling = append(e.settling, settling{e.now.Add(settleTime), fn})
+}
+
+// settle does what waited for nothing to be swept.
+func (e *Engine) settle() {
+	e.sweeps.hurried = (e.sweeps.hurried || len(e.settling) > 0) && e.Clears() > 0
+	settled := e.Clears() == 0 && !e.Busy()
+	all := e.settling
+	e.settling = nil
+	for _, s := range all {
+		if settled || !e.now.Before(s.until) {
+			s.fn(settled)
+		} else {
+			e.settling = append(e.settling, s)
+		}
+	}
+}
+
+// beginGathered is BeginRepairFrom with what was gathered. It returns ErrBusy if the replica was discarded meanwhile: it has
+// no longer what the source left out.
+func (e *Engine) beginGathered(id gossip.NeighbourID, g *antientropy.Gathering, target crdt.VersionVector,
+	heads delta.Heads) (*Repair, error) {
+	if e.Lacks(g.Held()) {
+		return nil, ErrBusy
+	}
+	return e.beginRepairFrom(id, target, heads, g.Tables()...)
+}
+
+// beginRepairFrom is Replica.BeginRepair with a neighbour's context. If it returns ErrForked the neighbour is in
+// quarantine.
+func (e *Engine) beginRepairFrom(id gossip.NeighbourID, target crdt.VersionVector, heads delta.Heads,
+	bases ...delta.Table) (*Repair, error) {
+	if e.Quarantined(id) {
+		return nil, ErrForked
+	}
+	p, err := e.beginRepair(target, heads, bases...)
+	switch {
+	case err == nil:
+		p.source = id
+	case errors.Is(err, ErrForked):
+		e.Estrange(id, e.Replica.Heard(target, heads).Forked...)
+	}
+	return p, err
 }

@@ -67,7 +67,7 @@ func (r *benchReplica) set(numbers []int) {
 	r.b.Helper()
 	for len(numbers) > 0 {
 		g := r.Begin(time.Now())
-		for !g.Full() && len(numbers) > 0 {
+		for !g.full() && len(numbers) > 0 {
 			n := min(1000, len(numbers))
 			err := g.Update(func(tx *Tx) error {
 				for _, i := range numbers[:n] {

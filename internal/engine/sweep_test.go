@@ -52,8 +52,8 @@ func TestOneSweepDoesForAllClearsOfItsPlace(t *testing.T) {
 	}
 	fill("a", 3)
 	sweep()
-	if !r.Sweeping() || r.Clears() != 2 {
-		t.Fatalf("after a step: sweeping %v, %d clears", r.Sweeping(), r.Clears())
+	if !r.isSweeping() || r.Clears() != 2 {
+		t.Fatalf("after a step: sweeping %v, %d clears", r.isSweeping(), r.Clears())
 	}
 	empty("a")
 	for r.Clears() > 0 {

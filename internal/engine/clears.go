@@ -1,0 +1,840 @@
+package engine
+
+import (
+	"bytes"
+	"cmp"
+	"strings"
+	"time"
+
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
+	"github.com/peerd/peerd/internal/wire"
+	"github.com/peerd/peerd/store"
+	"github.com/tidwall/btree"
+)
+
+// pendingClear is a clear that is committed, and so in force for every reader, while the cells that it
+// removed are still in the store. See sweep.
+type pendingClear struct {
+	number  uint64 // of its record
+	prefix  dotted.Address
+	replica crdt.ReplicaID // see delta.ClearSet
+	below   uint64
+	seen    *seenSet
+}
+
+// seenSet is what clears saw, in memory and in the store once for all of them. It never changes.
+type seenSet struct {
+	number uint64             // of its record
+	vector crdt.VersionVector // in its short form
+	seen   delta.Seen         // what that stands for
+}
+
+func (p *pendingClear) set() delta.ClearSet {
+	return delta.ClearSet{Seen: p.seen.seen, Replica: p.replica, Below: p.below}
+}
+
+// covers reports whether p removes all that a clear of the same prefix removes: it saw that clear, and so
+// what that had seen.
+func (p *pendingClear) covers(other *pendingClear) bool {
+	return p.set().Has(crdt.Dot{Replica: other.replica, Counter: other.below})
+}
+
+// same reports whether the two are one clear, which opening found and then carried out again.
+func (p *pendingClear) same(other *pendingClear) bool {
+	return p.replica == other.replica && p.below == other.below
+}
+
+// clears are the pending ones. What a View has does not change: who changes clears takes a copy.
+type clears struct {
+	// era is how often everything was cleared here. What is visible under a key counts only if it was
+	// written in this era.
+	era   uint64
+	count int
+	byAt  btree.Map[dotted.Address, []*pendingClear] // by prefix
+}
+
+// copy takes constant time.
+func (c *clears) copy() *clears {
+	return &clears{era: c.era, count: c.count, byAt: *c.byAt.Copy()}
+}
+
+// add adds a clear, and returns those that it makes superfluous.
+func (c *clears) add(p *pendingClear) (dropped []*pendingClear) {
+	old, _ := c.byAt.Get(p.prefix)
+	list := make([]*pendingClear, 0, len(old)+1)
+	for _, o := range old {
+		if p.covers(o) || p.same(o) {
+			dropped = append(dropped, o)
+		} else {
+			list = append(list, o)
+		}
+	}
+	c.byAt.Set(p.prefix, append(list, p))
+	c.count += 1 - len(dropped)
+	return dropped
+}
+
+func (c *clears) remove(p *pendingClear) {
+	old, _ := c.byAt.Get(p.prefix)
+	list := make([]*pendingClear, 0, len(old))
+	for _, o := range old {
+		if o != p {
+			list = append(list, o)
+		}
+	}
+	c.count -= len(old) - len(list)
+	if len(list) == 0 {
+		c.byAt.Delete(p.prefix)
+	} else {
+		c.byAt.Set(p.prefix, list)
+	}
+}
+
+// hide returns what the clears leave of the cell at a.
+func (c *clears) hide(a dotted.Address, cell dotted.Cell) dotted.Cell {
+	if c.count == 0 || len(cell) == 0 {
+		return cell
+	}
+	c.over(a, func(list []*pendingClear) {
+		for _, p := range list {
+			cell = cell.Outside(p.set())
+		}
+	})
+	return cell
+}
+
+// over calls fn with the clears of each prefix of a. The greatest prefix that is not beyond a is one of a, or
+// leads to where the next can be: O(log clears) for each name in a.
+func (c *clears) over(a dotted.Address, fn func([]*pendingClear)) {
+	for bound, more := a, true; more; {
+		more = false
+		c.byAt.Descend(bound, func(at dotted.Address, list []*pendingClear) bool {
+			common := commonPrefix(at, a)
+			if common < len(at) {
+				bound, more = a[:lastEnd(a, common)], true
+				return false
+			}
+			fn(list)
+			if common > 0 {
+				bound, more = a[:common-1], true
+			}
+			return false
+		})
+	}
+}
+
+func commonPrefix(a, b dotted.Address) int {
+	n := min(len(a), len(b))
+	for i := range n {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return n
+}
+
+// lastEnd returns the last place up to n at which a prefix of a can end: after a name, after a type, and
+// anywhere in what follows a type that holds no names.
+func lastEnd(a dotted.Address, n int) int {
+	end := 0
+	for rest := a; ; {
+		_, next, ok := rest.CutName()
+		if !ok || len(a)-len(next) > n {
+			return end
+		}
+		end = len(a) - len(next)
+		t, next, ok := next.CutType()
+		if !ok || end == n {
+			return end
+		}
+		end++
+		if !t.Holds().Names() {
+			return n
+		}
+		rest = next
+	}
+}
+
+// within calls fn with the clears whose prefixes begin with the given one, in their order from a place on,
+// until fn returns false.
+func (c *clears) within(prefix, from dotted.Address, fn func(*pendingClear) bool) {
+	c.byAt.Ascend(max(prefix, from), func(at dotted.Address, list []*pendingClear) bool {
+		if !hasPrefix(at, prefix) {
+			return false
+		}
+		for _, p := range list {
+			if !fn(p) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// next returns the first prefix after the given one that has clears.
+func (c *clears) next(after dotted.Address) (prefix dotted.Address, found bool) {
+	c.byAt.Ascend(after, func(at dotted.Address, _ []*pendingClear) bool {
+		if at == after {
+			return true
+		}
+		prefix, found = at, true
+		return false
+	})
+	return prefix, found
+}
+
+// first returns the first prefix that has clears.
+func (c *clears) first() (prefix dotted.Address) {
+	prefix, _, _ = c.byAt.Min()
+	return prefix
+}
+
+// saw returns the set for clears of a delta: the last one of its replica, if that differs only in what the
+// replica itself had written, which a clear names anyway.
+func (g *Group) saw(d *delta.Delta) *seenSet {
+	if g.sawSet == nil || g.sawFor != d {
+		g.sawFor, g.sawSet = d, g.sawAs(d)
+	}
+	return g.sawSet
+}
+
+// cleared returns what a delta's i-th operation, a clear, removes. All that its vector lists is in the context, so what
+// that stands for is known.
+func (g *Group) cleared(d *delta.Delta, i int) delta.ClearSet {
+	if g.sawBy != d {
+		g.sawBy, g.sawAll = d, g.r.bases.Read(d.Seen)
+	}
+	return d.SeenBy(i, g.sawAll)
+}
+
+func (g *Group) sawAs(d *delta.Delta) *seenSet {
+	r := g.r
+	for _, s := range []*seenSet{g.sawLast[d.Replica], r.sawLast[d.Replica]} {
+		if s == nil || s.number < g.firstClear && r.uses[s.number] == 0 {
+			continue // swept
+		}
+		if r.sameSeen(s.vector, d.Seen, d.Replica) {
+			return s
+		}
+	}
+	r.lastClear++
+	s := &seenSet{r.lastClear, d.Seen, g.cleared(d, 0).Seen}
+	if g.sawLast == nil {
+		g.sawLast = map[crdt.ReplicaID]*seenSet{}
+	}
+	g.sawLast[d.Replica] = s
+	return s
+}
+
+// sameSeen reports whether two short forms stand for contexts that differ only in what one replica itself had written,
+// the second having more of it. What that says of bases counts.
+func (r *Replica) sameSeen(a, b crdt.VersionVector, but crdt.ReplicaID) bool {
+	if r.bases.Between(but, a[but], b[but]) {
+		return false
+	}
+	for id, n := range a {
+		if id != but && b[id] != n {
+			return false
+		}
+	}
+	for id := range b {
+		if _, ok := a[id]; id != but && !ok {
+			return false
+		}
+	}
+	return a[but] <= b[but]
+}
+
+// pend makes a clear, of a delta's i-th operation, one of the group's.
+func (g *Group) pend(d *delta.Delta, i int) {
+	if g.clears == g.r.clears {
+		g.clears = g.clears.copy()
+	}
+	g.r.lastClear++
+	p := &pendingClear{number: g.r.lastClear, prefix: d.Ops[i].Address, replica: d.Replica,
+		below: d.Dot(i).Counter, seen: g.saw(d)}
+	g.dropped = append(g.dropped, g.clears.add(p)...)
+	g.added = append(g.added, p)
+}
+
+// putClears puts what the group did to the pending clears into memory.
+func (g *Group) putClears() {
+	r := g.r
+	for _, p := range g.dropped {
+		if p.number < g.firstClear {
+			r.dropClear(p)
+		}
+	}
+	dropped := make(map[uint64]bool, len(g.dropped))
+	for _, p := range g.dropped {
+		dropped[p.number] = true
+	}
+	for _, p := range g.added {
+		if dropped[p.number] {
+			continue
+		}
+		key := numbered(prefixClear, p.number)
+		r.table.put(&item{key: string(key), value: encodeClear(key, p)})
+		if r.uses[p.seen.number]++; r.uses[p.seen.number] == 1 {
+			key := numbered(prefixSeen, p.seen.number)
+			r.table.put(&item{key: string(key), value: encodeSeen(key, p.seen.vector)})
+		}
+		r.sawLast[p.replica] = p.seen
+	}
+}
+
+// dropClear deletes the record of a clear, and with the last that saw it that of what it saw.
+func (r *Replica) dropClear(p *pendingClear) {
+	r.table.put(&item{key: string(numbered(prefixClear, p.number))})
+	if r.uses[p.seen.number]--; r.uses[p.seen.number] > 0 {
+		return
+	}
+	delete(r.uses, p.seen.number)
+	r.table.put(&item{key: string(numbered(prefixSeen, p.seen.number))})
+	if r.sawLast[p.replica] == p.seen {
+		delete(r.sawLast, p.replica)
+	}
+}
+
+func encodeClear(key []byte, p *pendingClear) []byte {
+	return wire.Seal(formatVersion, key, wire.Encode(func(w *wire.Writer) {
+		w.Array(4)
+		w.String(string(p.prefix))
+		w.Uint(uint64(p.replica))
+		w.Uint(p.below)
+		w.Uint(p.seen.number)
+	}))
+}
+
+// decodeClear returns a clear, and the number of what it saw.
+func decodeClear(key, record []byte) (p *pendingClear, seen uint64, err error) {
+	p = &pendingClear{number: numberOf(key)}
+	err = decodeRecord(key, record, func(rd *wire.Reader) {
+		rd.Array(4)
+		p.prefix = dotted.Address(rd.String(crdt.MaxAddress))
+		p.replica, p.below, seen = crdt.ReplicaID(rd.Uint()), rd.Uint(), rd.Uint()
+	})
+	return p, seen, err
+}
+
+func encodeSeen(key []byte, v crdt.VersionVector) []byte {
+	return wire.Seal(formatVersion, key, wire.Encode(func(w *wire.Writer) { dotted.WriteVector(w, v) }))
+}
+
+func decodeSeen(key, record []byte, bases *delta.Bases) (*seenSet, error) {
+	s := &seenSet{number: numberOf(key)}
+	err := decodeRecord(key, record, func(rd *wire.Reader) { s.vector = dotted.ReadVector(rd) })
+	s.seen = bases.Read(s.vector)
+	return s, err
+}
+
+func decodeRecord(key, record []byte, read func(*wire.Reader)) error {
+	body, err := unseal(key, record)
+	if err == nil {
+		if err = wire.Decode(body, read); err != nil {
+			err = damaged(key, err)
+		}
+	}
+	return err
+}
+
+// resetClears makes it that nothing is to be swept, as in an empty store.
+func (r *Replica) resetClears() {
+	r.clears, r.sweep, r.lastClear = &clears{}, sweep{}, 0
+	r.uses, r.sawLast = map[uint64]int{}, map[crdt.ReplicaID]*seenSet{}
+}
+
+// loadClears reads the clears that were not swept when the store was closed.
+func (r *Replica) loadClears() error {
+	r.resetClears()
+	if _, err := r.load(keyEra, func(rd *wire.Reader) {
+		rd.Array(1)
+		r.clears.era = rd.Uint()
+	}); err != nil {
+		return err
+	}
+	snap := r.st.Snapshot()
+	defer snap.Close()
+	err := loadClears(snap, &r.bases, func(p *pendingClear) {
+		r.uses[p.seen.number]++
+		for _, twice := range r.clears.add(p) {
+			r.dropClear(twice)
+		}
+	}, func(number uint64) { r.lastClear = max(r.lastClear, number) })
+	if err != nil {
+		return err
+	}
+	// A checkpoint that was interrupted may have written what clears saw, and not the clears.
+	return snap.ScanKeys([]byte{prefixSeen}, []byte{prefixSeen + 1}, func(key []byte) bool {
+		if r.uses[numberOf(key)] == 0 {
+			r.table.put(&item{key: string(key)})
+		}
+		return true
+	})
+}
+
+// loadClears calls add with the clears of a moment that are not swept, and used with the numbers that are taken.
+func loadClears(snap store.Snapshot, bases *delta.Bases, add func(*pendingClear), used func(number uint64)) error {
+	seen := map[uint64]*seenSet{}
+	err := scanRecords(snap, prefixSeen, func(key, record []byte) error {
+		s, err := decodeSeen(key, record, bases)
+		seen[s.number] = s
+		used(s.number)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return scanRecords(snap, prefixClear, func(key, record []byte) error {
+		p, saw, err := decodeClear(key, record)
+		if err != nil {
+			return err
+		}
+		if p.seen = seen[saw]; p.seen == nil {
+			return damaged(numbered(prefixSeen, saw), errMissing)
+		}
+		used(p.number)
+		add(p)
+		return nil
+	})
+}
+
+// scanRecords calls fn with copies of all records of a kind, in the order of their keys, until it fails.
+func scanRecords(snap store.Snapshot, kind byte, fn func(key, record []byte) error) error {
+	var failed error
+	err := snap.Scan([]byte{kind}, []byte{kind + 1}, func(key, value []byte) bool {
+		failed = fn(append([]byte(nil), key...), append([]byte(nil), value...))
+		return failed == nil
+	})
+	return cmp.Or(failed, err)
+}
+
+// clear does a delta's i-th operation, a clear: at once for readers, later in the store. exact says that
+// nothing under its prefix survives. See Group.add for note.
+func (g *Group) clear(d *delta.Delta, i int, exact bool, note func(undo)) error {
+	prefix, set := d.Ops[i].Address, g.cleared(d, i)
+	survivors, known, err := g.survivors(d, i, exact)
+	switch {
+	case err != nil:
+	case prefix == "":
+		survivors, err = g.discountAll(set, survivors, known, note)
+	default:
+		survivors, err = g.discount(prefix, set, survivors, known, note)
+	}
+	if err != nil {
+		return err
+	}
+	g.under(prefix, func(c *cellState) bool {
+		c.now = c.now.Outside(set)
+		return true
+	})
+	g.pend(d, i)
+	return g.countLeft(survivors, note)
+}
+
+// discount takes the cells that a clear removes off the sums over their key and its strings. Under a key, or under a
+// key's type, only what survives has to be looked at, if that is known: then nothing is left in the sums, and discount
+// returns what is to be counted again.
+func (g *Group) discount(prefix dotted.Address, set delta.ClearSet, survivors []dotted.Address, known bool,
+	note func(undo)) (left []dotted.Address, err error) {
+	s, err := g.summary(prefix.Key())
+	if err != nil {
+		return nil, err
+	}
+	_, rest, _ := prefix.CutName()
+	if whole := rest == "" || len(rest) == 1 && s.now.Tallies == 0; !whole || !known {
+		var failed error
+		err := g.scan(prefix, "", func(a dotted.Address, c dotted.Cell) bool {
+			failed = g.add(g.derive(a, c, c.Outside(set)), note)
+			return failed == nil
+		})
+		return nil, cmp.Or(failed, err)
+	}
+	if s.now.Tallies > 0 {
+		err = g.readCounts(prefix, note)
+	}
+	g.forgetCounts(prefix, note)
+	s.forget(string(rest))
+	return survivors, err
+}
+
+// discountAll takes everything off all sums: those in the store are of another era then. It returns what survives and
+// is to be counted again, which takes a look at every cell if it is not known.
+func (g *Group) discountAll(set delta.ClearSet, survivors []dotted.Address, known bool,
+	note func(undo)) (left []dotted.Address, err error) {
+	if !known {
+		err := g.scan("", "", func(a dotted.Address, c dotted.Cell) bool {
+			if len(c.Outside(set)) > 0 {
+				survivors = append(survivors, a)
+			}
+			return true
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	if g.clears == g.r.clears {
+		g.clears = g.clears.copy()
+	}
+	g.clears.era++
+	for _, s := range g.sums {
+		s.before, s.now, s.dirty = keyCounts{}, dotted.Summary{}, true
+	}
+	g.forgetCounts("", note)
+	return survivors, nil
+}
+
+// countLeft counts what a clear left of cells.
+func (g *Group) countLeft(survivors []dotted.Address, note func(undo)) error {
+	for _, a := range survivors {
+		c, err := g.load(a)
+		if err != nil {
+			return err
+		}
+		if err := g.add(g.derive(a, nil, c.now), note); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forget drops the counts of all shapes that begin with a type; of the whole key, if it is empty.
+func (s *summaryState) forget(typ string) {
+	s.dirty = true
+	if typ == "" {
+		s.now = dotted.Summary{}
+		return
+	}
+	for shape := range s.now.Visible {
+		if strings.HasPrefix(shape, typ) {
+			delete(s.now.Visible, shape)
+		}
+	}
+}
+
+// maxConcurrent is how many log records are searched for what a delta's clears did not see, before all cells
+// that they cover are looked at instead.
+const maxConcurrent = 4096
+
+// unseen is what was put that the clears of a replica had not seen. It is found once a group: what its
+// later clears had seen of it is left out where it is looked up.
+type unseen struct {
+	known  bool // whether the log reaches back far enough
+	deltas int  // how many of the group's are in it
+	puts   btree.Map[dotted.Address, []crdt.Dot]
+}
+
+func (u *unseen) add(d *delta.Delta, set delta.ClearSet) {
+	for i, op := range d.Ops {
+		if dot := d.Dot(i); op.Kind == delta.OpPut && !set.Has(dot) {
+			dots, _ := u.puts.Get(op.Address)
+			u.puts.Set(op.Address, append(dots, dot))
+		}
+	}
+}
+
+// survivors returns the addresses under the prefix of a delta's clear at which entries were put that it did
+// not see. known is false if the log cannot tell.
+func (g *Group) survivors(d *delta.Delta, i int, exact bool) (found []dotted.Address, known bool, err error) {
+	if exact {
+		return nil, true, nil
+	}
+	prefix, set := d.Ops[i].Address, g.cleared(d, i)
+	u, err := g.putUnseen(d, set)
+	if err != nil || !u.known {
+		return nil, false, err
+	}
+	u.puts.Ascend(prefix, func(a dotted.Address, dots []crdt.Dot) bool {
+		if !hasPrefix(a, prefix) {
+			return false
+		}
+		for _, dot := range dots {
+			if !set.Has(dot) {
+				found = append(found, a)
+				break
+			}
+		}
+		return true
+	})
+	return found, true, nil
+}
+
+func (g *Group) putUnseen(d *delta.Delta, set delta.ClearSet) (u *unseen, err error) {
+	if u = g.unseen[d.Replica]; u == nil {
+		u = &unseen{}
+		if u.known, err = g.searchLog(u, set); err != nil {
+			return nil, err
+		}
+		if g.unseen == nil {
+			g.unseen = map[crdt.ReplicaID]*unseen{}
+		}
+		g.unseen[d.Replica] = u
+	}
+	for ; u.known && u.deltas < len(g.deltas); u.deltas++ {
+		u.add(g.deltas[u.deltas], set)
+	}
+	return u, nil
+}
+
+// searchLog finds in the log what set lacks.
+func (g *Group) searchLog(u *unseen, set delta.ClearSet) (known bool, err error) {
+	r := g.r
+	stored := r.seen.Clone() // without what this group has applied so far
+	for _, d := range g.deltas {
+		stored[d.Replica] = min(stored[d.Replica], d.First-1)
+	}
+	theirs, _ := r.Expand(g.sawBy.Seen, nil, nil)
+	theirs.Raise(set.Replica, set.Below-1)
+	lsn, covered := r.log.start(stored, theirs)
+	if !covered || r.log.last+1-lsn > maxConcurrent {
+		return false, nil
+	}
+	err = r.readLog(lsn, func(rec logged) bool {
+		for _, d := range rec.deltas {
+			u.add(d, set)
+		}
+		return true
+	})
+	return lsn >= r.log.first, err
+}
+
+// sweep is how far the sweep is. It goes through the prefixes of clears in their order, round after round.
+type sweep struct {
+	prefix dotted.Address // that is swept, or was last
+	upTo   uint64         // clears up to this number are done with then
+	phase  sweepPhase
+	after  dotted.Address // the last cell that was looked at; then the last clear
+	from   []byte         // where the search for sums goes on
+}
+
+type sweepPhase int
+
+const (
+	sweepRests     sweepPhase = iota // nothing is swept in part
+	sweepsCells                      // cells are removed
+	sweepsSums                       // of everything: sums of an earlier era are removed
+	sweepsItsNotes                   // the clears' own records are removed
+)
+
+// Clears returns how many clears there are to be swept.
+func (r *Replica) Clears() int {
+	if r.damage != nil {
+		return 0
+	}
+	return r.clears.count
+}
+
+// isSweeping reports whether a clear is swept in part.
+func (r *Replica) isSweeping() bool { return r.sweep.phase != sweepRests }
+
+// roundEnded reports whether the next sweep is at or before the place of the last one: what was cleared there
+// meanwhile can wait for more.
+func (r *Replica) roundEnded() bool {
+	_, more := r.clears.next(r.sweep.prefix)
+	return !r.isSweeping() && !more
+}
+
+// sweepStep is what one step has done.
+type sweepStep struct {
+	r      *Replica
+	g      *Group
+	sums   []*item // summaries that go
+	done   []*pendingClear
+	clears *clears
+	began  int // Replica.work at its beginning
+	looked int // at cells, places and records
+}
+
+// look counts work of the step.
+func (s *sweepStep) look(work int) {
+	last := s.r.work
+	s.r.spend(work)
+	s.r.transacted(last)
+	s.looked++
+}
+
+func (s *sweepStep) full() bool { return s.looked >= s.r.cfg.MaxBatch || s.r.spentSince(s.began) }
+
+// Sweep removes cells that committed clears hide, and then the clears. It logs nothing: it can be done again. It does no more work than a
+// step may, but for passing over what was deleted there before, and reports whether there is more. Readers see no
+// difference.
+func (r *Replica) sweepSome() (more bool, err error) {
+	if r.Clears() == 0 {
+		return false, nil
+	}
+	s := &sweepStep{
+		r: r, g: r.Begin(r.wallTime()), clears: r.clears.copy(), began: r.work,
+	}
+	defer s.g.Discard()
+	for !s.full() && s.clears.count > 0 {
+		if err := s.sweepOn(); err != nil {
+			return false, err
+		}
+	}
+	changed := s.g.changed()
+	moves, _ := s.g.plan(changed)
+	for _, c := range changed {
+		it := s.g.item(c)
+		r.table.put(it)
+		r.cache.keep(c.address, it.cell)
+	}
+	for _, it := range s.sums {
+		r.table.put(it)
+	}
+	for _, p := range s.done {
+		r.dropClear(p)
+	}
+	r.account(changed, moves)
+	r.clears = s.clears
+	r.publishWritten()
+	return r.clears.count > 0, nil
+}
+
+// sweepOn does what is next, until it is done or the step is full.
+func (s *sweepStep) sweepOn() error {
+	at := &s.r.sweep
+	switch at.phase {
+	case sweepRests:
+		prefix, found := s.clears.next(at.prefix)
+		if !found {
+			prefix = s.clears.first()
+		}
+		*at = sweep{prefix: prefix, upTo: s.r.lastClear, phase: sweepsCells}
+		return nil
+	case sweepsCells:
+		return s.sweepCells(at)
+	case sweepsSums:
+		return s.sweepSums(at)
+	}
+	s.dropClears(at)
+	return nil
+}
+
+func (s *sweepStep) sweepCells(at *sweep) error {
+	if s.look(workOp); s.full() && s.looked > 1 { // there at all
+		return nil
+	}
+	stopped := false
+	err := s.g.view.scanStored(at.prefix, at.after, func(a dotted.Address, c dotted.Cell) bool {
+		s.g.cells[a] = &cellState{
+			address: a, key: place(prefixCell, a), stored: c, now: s.r.clears.hide(a, c),
+		}
+		at.after = a
+		s.look(workOp + workOf(weightOf(c)))
+		stopped = s.full()
+		return !stopped
+	})
+	switch {
+	case err != nil || stopped:
+	case at.prefix == "":
+		at.phase, at.after = sweepsSums, ""
+	default:
+		at.phase, at.after = sweepsItsNotes, ""
+	}
+	return err
+}
+
+// sweepSums removes sums that nobody has seen since everything was cleared.
+func (s *sweepStep) sweepSums(at *sweep) error {
+	if at.from == nil {
+		at.from = []byte{prefixSummary}
+	}
+	kind, stopped := at.from[0], false
+	var failed error
+	err := s.g.view.records(at.from, []byte{kind + 1}, func(key []byte, _ *item, record []byte) bool {
+		var era uint64
+		if era, failed = eraOf(key, record); failed != nil {
+			return false
+		}
+		if era < s.clears.era {
+			s.sums = append(s.sums, &item{key: string(key)})
+		}
+		at.from = append(bytes.Clone(key), 0)
+		s.look(workOp)
+		stopped = s.full()
+		return !stopped
+	})
+	switch {
+	case failed != nil || err != nil:
+		return cmp.Or(failed, err)
+	case stopped:
+	case kind == prefixSummary:
+		at.from = []byte{prefixCount}
+	default:
+		at.phase = sweepsItsNotes
+	}
+	return nil
+}
+
+// dropClears removes the clears that are swept: those of the place and inside of it that were there when it
+// was begun.
+func (s *sweepStep) dropClears(at *sweep) {
+	var done []*pendingClear
+	s.clears.within(at.prefix, at.after, func(p *pendingClear) bool {
+		at.after = p.prefix
+		if p.number <= at.upTo {
+			done = append(done, p)
+			s.look(workOp)
+		}
+		return !s.full()
+	})
+	for _, p := range done {
+		s.clears.remove(p)
+	}
+	s.done = append(s.done, done...)
+	if !s.full() || len(done) == 0 {
+		at.phase = sweepRests
+	}
+}
+
+// What clears hide is swept from the store between other work, in rounds through all places that were cleared. A
+// key that is cleared and filled again and again has many deleted cells, and each sweep passes over all that the
+// store has not merged away. So after a round there is a rest; the next one then does for several clears at once.
+
+// sweepRest is how long the rest is: so many times the work of the round's last step.
+const sweepRest = 4
+
+// unsettledDigests is how many digests in a row may be left out because something is to be swept.
+const unsettledDigests = 10
+
+// sweeps is what the engine knows of its sweeps.
+type sweeps struct {
+	until   time.Time // until when the rest lasts
+	hurried bool      // there is no rest until all is swept
+	skipped int       // digests
+}
+
+// maySweep reports whether there is something to sweep, and room and time to do so.
+func (e *Engine) maySweep() bool {
+	n, s := e.Clears(), &e.sweeps
+	if n == 0 || e.room == Full {
+		return false
+	}
+	return n > e.cfg.MaxClears || s.hurried || e.isSweeping() || !e.roundEnded() || !e.now.Before(s.until)
+}
+
+// sweep takes one step.
+func (e *Engine) sweep() error {
+	began := e.work
+	if _, err := e.sweepSome(); err != nil {
+		return err
+	}
+	if s := &e.sweeps; e.roundEnded() {
+		s.until = e.now.Add(sweepRest * time.Duration(e.work-began) * time.Microsecond)
+	}
+	return nil
+}
+
+// sendDigest has a neighbour told the digest. If there was none for long, because something was to be swept, it is
+// swept at once.
+func (e *Engine) sendDigest() {
+	s := &e.sweeps
+	s.skipped++
+	if e.Clears() == 0 {
+		s.skipped = 0
+	}
+	s.hurried = s.hurried || s.skipped > unsettledDigests
+	e.Mesh.SendDigest(e.rng)
+}
