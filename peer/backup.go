@@ -28,6 +28,7 @@ var ErrNoBackup = backup.ErrFormat
 type BackupInfo struct {
 	Made          time.Time         `json:"made"`
 	Name          string            `json:"name"` // of the peer that made it
+	Space         string            `json:"space"`
 	Replica       string            `json:"replica"`
 	VersionVector map[string]uint64 `json:"version_vector"`
 	Keys          uint64            `json:"keys"`
@@ -42,20 +43,14 @@ type BackupProgress struct {
 	Bytes             uint64 // of the file
 }
 
-// Backup writes a backup to w: everything that this peer holds at one moment. Reads and writes go
-// on meanwhile, but space that they free is given back only at the end. progress, unless it is nil,
-// is called after each block of about 1 MiB. Keys of the host and the cluster are not part of it.
-//
-// It takes a few MiB of memory. It ends with an error, and then what was written is no backup, when
-// ctx ends, when the peer is closed, and when w fails; ErrBackupRuns and ErrRebuilding say that
-// nothing was written.
+// Backup is Space.Backup.
 func (s *space) Backup(ctx context.Context, w io.Writer, progress func(BackupProgress)) (
 	info BackupInfo, err error) {
 	if !s.backingUp.CompareAndSwap(false, true) {
 		return info, ErrBackupRuns
 	}
 	defer s.backingUp.Store(false)
-	header := backup.Header{Name: s.p.cfg.Name, Made: time.Now()}
+	header := backup.Header{Name: s.p.cfg.Name, Space: s.name, Made: time.Now()}
 	moment, err := s.moment(ctx, &header)
 	if err != nil {
 		return info, err
@@ -122,7 +117,7 @@ func (s *space) moment(ctx context.Context, h *backup.Header) (moment *replica.M
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	case s.stopping():
-		return nil, ErrClosed
+		return nil, s.gone()
 	default:
 		return nil, ErrRebuilding
 	}
@@ -165,7 +160,7 @@ func (w *waiting) leave() {
 
 func infoOf(h backup.Header, records, bytes uint64) BackupInfo {
 	info := BackupInfo{
-		Made: h.Made, Name: h.Name, Replica: h.Replica.String(), VersionVector: map[string]uint64{},
+		Made: h.Made, Name: h.Name, Space: h.Space, Replica: h.Replica.String(), VersionVector: map[string]uint64{},
 		Keys: h.Keys, Cells: h.Cells, Records: records, Bytes: bytes,
 	}
 	for id, n := range h.Seen {
@@ -178,12 +173,12 @@ func infoOf(h backup.Header, records, bytes uint64) BackupInfo {
 // ErrBackupDamaged or ErrNoBackup if it is none that can be restored. It does not look into the
 // records: Restore does.
 func VerifyBackup(ctx context.Context, r io.Reader, progress func(BackupProgress)) (BackupInfo, error) {
-	return readBackup(ctx, r, progress, func([]backup.Record) error { return nil })
+	return readBackup(ctx, r, progress, func(backup.Header, []backup.Record) error { return nil })
 }
 
 // readBackup calls fn with all records of a backup, block by block.
 func readBackup(ctx context.Context, r io.Reader, progress func(BackupProgress),
-	fn func([]backup.Record) error) (info BackupInfo, err error) {
+	fn func(backup.Header, []backup.Record) error) (info BackupInfo, err error) {
 	in, err := backup.NewReader(r)
 	if err != nil {
 		return info, err
@@ -199,7 +194,7 @@ func readBackup(ctx context.Context, r io.Reader, progress func(BackupProgress),
 			err = ctx.Err()
 		}
 		if err == nil {
-			err = fn(records)
+			err = fn(h, records)
 		}
 		if err != nil {
 			return infoOf(h, in.Records(), in.Bytes()), err

@@ -64,6 +64,11 @@ type Config struct {
 	// Empty allows every member.
 	Allow []string
 
+	// Spaces are the names of the spaces that this host takes part in; "peerd", which every host holds, need not be
+	// among them. What others write to other spaces is neither kept here nor passed on. Empty means every space of the
+	// cluster. A space that is held already stays until DropSpace. At most MaxListedSpaces.
+	Spaces []string
+
 	// Durability is Interval by default.
 	Durability Durability
 	// PushDelay is for how long a write waits, before it is sent to the other peers, for others here
@@ -121,6 +126,8 @@ const (
 	DefaultMaxSkew = 500 * time.Millisecond
 	// MaxMembers is how many members are remembered.
 	MaxMembers = 4096
+	// MaxListedSpaces is how many spaces Config.Spaces may name.
+	MaxListedSpaces = 32
 	// MaxKey is how long a key, field or element may be, in bytes.
 	MaxKey = 64 << 10
 	// MaxValue is how long a value may be, in bytes.
@@ -160,6 +167,7 @@ func (c Config) withDefaults() Config {
 	}
 	c.Join = append([]string(nil), c.Join...)
 	c.Allow = append([]string(nil), c.Allow...)
+	c.Spaces = append([]string(nil), c.Spaces...)
 	return c
 }
 
@@ -204,6 +212,14 @@ func (c Config) Validate() error {
 	for _, id := range c.Allow {
 		if _, err := libpeer.Decode(id); err != nil {
 			wrong("allow", id, "must be a peer id, as peerd init prints it")
+		}
+	}
+	if n := len(c.Spaces); n > MaxListedSpaces {
+		wrong("spaces", c.Spaces[0]+",…", fmt.Sprintf("names %d spaces, at most %d", n, MaxListedSpaces))
+	}
+	for _, name := range c.Spaces {
+		if err := CheckSpaceName(name); err != nil {
+			wrong("spaces", name, "must be names of spaces: 1 to 64 of a-z, 0-9, dot, hyphen and underscore")
 		}
 	}
 	if c.Advertise != "" {

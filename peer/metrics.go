@@ -99,36 +99,76 @@ func (m *monitored) transacted(err error) {
 	m.transactions.Add(1)
 }
 
-// Metrics returns the peer's figures. It costs what Status does, and a read of the log.
+// Metrics returns the peer's figures: of all its spaces together, but for what Status says of "default" alone. It costs
+// what Status does, and a read of the log.
 func (p *Peer) Metrics() (m Metrics, err error) {
-	s := p.space(DefaultSpace)
-	status, err := p.Status()
-	if err != nil {
+	if m.Status, err = p.Status(); err != nil {
 		return m, err
 	}
-	if m, err = ask(s, (*loop).figures); err != nil {
-		return m, err
-	}
-	m.Status = status
-	c := &s.counters
-	m.Transactions, m.Failed = c.transactions.Load(), c.failed.Load()
-	m.CommitTimes, m.SyncTimes = Times(c.commitTimes.Counts()), Times(c.syncTimes.Counts())
-	m.Rebuilds, m.EntriesAdded, m.EntriesRemoved = c.rebuilds.Load(), c.entriesIn.Load(), c.entriesOut.Load()
-	m.Queue = len(s.jobs) + len(s.updates)
-	for layer := range c.sent {
+	for layer := range gossip.Layer(repairLayer + 1) {
 		name := "repair"
 		if layer != repairLayer {
-			name = gossip.Layer(layer).String()
+			name = layer.String()
 		}
-		sent, received := &c.sent[layer], &c.received[layer]
-		m.Traffic = append(m.Traffic, Traffic{Layer: name,
-			Sent: sent.bytes.Load(), Received: received.bytes.Load(),
-			FramesSent: sent.frames.Load(), FramesReceived: received.frames.Load()})
+		m.Traffic = append(m.Traffic, Traffic{Layer: name})
+	}
+	for _, s := range p.held() {
+		of, err := ask(s, (*loop).figures)
+		if err != nil {
+			if s.ended.Load() != nil {
+				continue
+			}
+			return m, err
+		}
+		m.add(of, s)
 	}
 	if p.net != nil {
 		m.RepairsServed = p.net.served()
+		m.addTraffic(&p.net.own.sent, &p.net.own.received)
 	}
 	return m, nil
+}
+
+// add adds the figures of a space.
+func (m *Metrics) add(of Metrics, s *space) {
+	c := &s.counters
+	m.Transactions += c.transactions.Load()
+	m.Failed += c.failed.Load()
+	m.CommitTimes.add(Times(c.commitTimes.Counts()))
+	m.SyncTimes.add(Times(c.syncTimes.Counts()))
+	m.Rebuilds += c.rebuilds.Load()
+	m.EntriesAdded += c.entriesIn.Load()
+	m.EntriesRemoved += c.entriesOut.Load()
+	m.Queue += len(s.jobs) + len(s.updates)
+	m.LogRecords += of.LogRecords
+	m.LogAge = max(m.LogAge, of.LogAge)
+	m.Waiting += of.Waiting
+	m.NotAdopted += of.NotAdopted
+	m.Offered.Applied += of.Offered.Applied
+	m.Offered.Copies += of.Offered.Copies
+	m.Offered.Refused += of.Offered.Refused
+	m.Stable += of.Stable
+	m.Sweeping += of.Sweeping
+	m.Repairing = m.Repairing || of.Repairing
+	m.addTraffic(&c.sent, &c.received)
+}
+
+func (m *Metrics) addTraffic(sent, received *traffic) {
+	for i := range m.Traffic {
+		t := &m.Traffic[i]
+		t.Sent += sent[i].bytes.Load()
+		t.Received += received[i].bytes.Load()
+		t.FramesSent += sent[i].frames.Load()
+		t.FramesReceived += received[i].frames.Load()
+	}
+}
+
+func (t *Times) add(o Times) {
+	for i, n := range o.Buckets {
+		t.Buckets[i] += n
+	}
+	t.Total += o.Total
+	t.Sum += o.Sum
 }
 
 // figures returns what the commit loop tells for Metrics.

@@ -16,10 +16,12 @@ import (
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/delta"
 	replica "github.com/peerd/peerd/internal/engine"
+	"github.com/peerd/peerd/internal/wire"
 	"github.com/peerd/peerd/store"
 	"github.com/peerd/peerd/store/badger"
 	"github.com/peerd/peerd/store/mem"
 	"github.com/peerd/peerd/store/segment"
+	spacestore "github.com/peerd/peerd/store/space"
 )
 
 var (
@@ -48,11 +50,18 @@ type Peer struct {
 	journal store.Log
 	disk    *diskRoom
 
+	committer *spacestore.Committer // divides the log among the spaces
+	table     *spacestore.Table     // says which spaces the store has
+
 	maxSkew atomic.Int64 // Config.MaxSkew, in nanoseconds
 
 	making  sync.Mutex                        // held while a space is opened or dropped
 	spaces  atomic.Pointer[map[string]*space] // that are held, by name; never changed in place
-	running sync.WaitGroup                    // their loops
+	running sync.WaitGroup                    // their loops, and what else ends with stop
+	changes spaceChanges
+
+	dropping   sync.Mutex // held while a space is dropped
+	reclaiming sync.Mutex // held while records of dropped spaces are deleted
 
 	stop    chan struct{} // closed to end all loops
 	ending  sync.Once
@@ -122,6 +131,8 @@ func (p *Peer) start() {
 	if p.net != nil {
 		p.net.start()
 	}
+	p.running.Go(p.followDirectory)
+	p.running.Go(p.reclaim)
 }
 
 // startSpace starts a space's loop.
@@ -142,12 +153,12 @@ func (p *Peer) fail(err error) {
 	p.end()
 }
 
-// openStore opens the directory and the store in it.
+// openStore opens the directory and what is in it.
 func (p *Peer) openStore() error {
 	if p.cfg.Memory {
 		p.store, p.journal = mem.New(), mem.NewLog()
 		p.disk, _ = newDiskRoom(nil, 0)
-		return nil
+		return p.divide()
 	}
 	if err := os.MkdirAll(p.cfg.Dir, 0o700); err != nil {
 		return fmt.Errorf("data directory: %w", err)
@@ -166,17 +177,44 @@ func (p *Peer) openStore() error {
 	if p.cfg.faulty != nil {
 		p.store, p.journal = p.cfg.faulty(st, p.journal)
 	}
-	if p.disk, err = newDiskRoom(st, uint64(p.cfg.MinFree)); err != nil {
+	if p.disk, err = newDiskRoom(st, uint64(p.cfg.MinFree)); err == nil {
+		err = p.divide()
+	}
+	if err != nil {
 		return errors.Join(fmt.Errorf("data directory %s: %w", p.cfg.Dir, err), p.closeStore())
 	}
 	return nil
 }
 
+// divide opens what divides the store and the log among spaces.
+func (p *Peer) divide() (err error) {
+	p.committer = spacestore.NewCommitter(p.journal)
+	p.table, err = openTable(p.store, p.journal)
+	return err
+}
+
+// openTable opens the table of the spaces that a store and a log have.
+func openTable(st store.Store, journal store.Log) (*spacestore.Table, error) {
+	table, err := spacestore.OpenTable(st)
+	if err == nil && len(table.Spaces()) == 0 && journal.First() < journal.Next() {
+		// Numbers are drawn before anything is logged.
+		err = fmt.Errorf("%w: the log has records of no space, as before peerd 0.1.0: move the directory away, or name "+
+			"another, and start empty", wire.ErrFormat)
+	}
+	return table, err
+}
+
 // openLog opens the log of a directory, beside its store.
 func openLog(dir string, st store.Store) (store.Log, error) {
-	log, err := segment.Open(filepath.Join(dir, logDir), segment.Options{
-		SegmentSize: logSegment, Synced: replica.Durable(st),
-	})
+	table, err := spacestore.OpenTable(st)
+	if err != nil {
+		return nil, fmt.Errorf("data directory %s: %w", dir, err)
+	}
+	synced := store.Position(0)
+	for _, s := range table.Spaces() {
+		synced = max(synced, replica.Durable(spacestore.NewTree(st, s.Number)))
+	}
+	log, err := segment.Open(filepath.Join(dir, logDir), segment.Options{SegmentSize: logSegment, Synced: synced})
 	if err != nil {
 		return nil, fmt.Errorf("data directory %s: %w", dir, err)
 	}
@@ -192,15 +230,6 @@ func (p *Peer) closeStore() error {
 		s.core.Close()
 	}
 	return errors.Join(p.journal.Close(), p.store.Close())
-}
-
-// openSpaces opens the spaces that are held.
-func (p *Peer) openSpaces() error {
-	s, err := p.openSpace(DefaultSpace, p.store, p.journal)
-	if err == nil {
-		p.hold(s)
-	}
-	return err
 }
 
 // drawID draws a replica id for this start.
@@ -283,43 +312,44 @@ func (p *Peer) isStopping() bool {
 	}
 }
 
+// own is the space that the methods below are about.
+func (p *Peer) own() *Space { return &Space{p, DefaultSpace} }
+
 // View is Space.View of the space "default".
-func (p *Peer) View(ctx context.Context, fn func(tx *Tx) error) error {
-	return p.space(DefaultSpace).View(ctx, fn)
-}
+func (p *Peer) View(ctx context.Context, fn func(tx *Tx) error) error { return p.own().View(ctx, fn) }
 
 // Update is Space.Update of the space "default".
 func (p *Peer) Update(ctx context.Context, fn func(tx *Tx) error) error {
-	return p.space(DefaultSpace).Update(ctx, fn)
+	return p.own().Update(ctx, fn)
 }
 
 // UpdateAll is Space.UpdateAll of the space "default".
 func (p *Peer) UpdateAll(ctx context.Context, fns []func(tx *Tx) error) []error {
-	return p.space(DefaultSpace).UpdateAll(ctx, fns)
+	return p.own().UpdateAll(ctx, fns)
 }
 
 // ViewToken is Space.ViewToken of the space "default".
 func (p *Peer) ViewToken(ctx context.Context, fn func(tx *Tx) error) (Token, error) {
-	return p.space(DefaultSpace).ViewToken(ctx, fn)
+	return p.own().ViewToken(ctx, fn)
 }
 
 // UpdateToken is Space.UpdateToken of the space "default".
 func (p *Peer) UpdateToken(ctx context.Context, fn func(tx *Tx) error) (Token, error) {
-	return p.space(DefaultSpace).UpdateToken(ctx, fn)
+	return p.own().UpdateToken(ctx, fn)
 }
 
 // Wait is Space.Wait of the space "default".
-func (p *Peer) Wait(ctx context.Context, t Token) error { return p.space(DefaultSpace).Wait(ctx, t) }
+func (p *Peer) Wait(ctx context.Context, t Token) error { return p.own().Wait(ctx, t) }
 
 // Watch is Space.Watch of the space "default".
-func (p *Peer) Watch(prefix string) *Watch { return p.space(DefaultSpace).Watch(prefix) }
+func (p *Peer) Watch(prefix string) *Watch { return p.own().Watch(prefix) }
 
 // WatchSince is Space.WatchSince of the space "default".
 func (p *Peer) WatchSince(prefix string, since Token) (*Watch, error) {
-	return p.space(DefaultSpace).WatchSince(prefix, since)
+	return p.own().WatchSince(prefix, since)
 }
 
 // Backup is Space.Backup of the space "default".
 func (p *Peer) Backup(ctx context.Context, w io.Writer, progress func(BackupProgress)) (BackupInfo, error) {
-	return p.space(DefaultSpace).Backup(ctx, w, progress)
+	return p.own().Backup(ctx, w, progress)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/peerd/peerd/store"
 	"github.com/peerd/peerd/store/badger"
 	"github.com/peerd/peerd/store/mem"
+	spacestore "github.com/peerd/peerd/store/space"
 )
 
 // ErrNotEmpty is wrapped by Restore's error about a directory that holds something already.
@@ -165,19 +166,25 @@ func unpack(ctx context.Context, r io.Reader, dir string, progress func(BackupPr
 		return info, err
 	}
 	batch := &store.Batch{}
-	info, err = readBackup(ctx, r, progress, func(records []backup.Record) error {
+	var tree store.Store
+	info, err = readBackup(ctx, r, progress, func(h backup.Header, records []backup.Record) (err error) {
+		if tree == nil {
+			if tree, err = restoredTree(st, h.Space); err != nil {
+				return err
+			}
+		}
 		for _, rec := range records {
 			if !replica.InBackup(rec.Key) {
 				continue
 			}
 			if batch.Bytes()+len(rec.Key)+len(rec.Value) > restoreBatch || batch.Len() == store.MaxBatchOps {
-				if err := commit(st, batch); err != nil {
+				if err := commit(tree, batch); err != nil {
 					return err
 				}
 			}
 			batch.Set(rec.Key, rec.Value)
 		}
-		if err := commit(st, batch); err != nil { // the records are valid until the next block
+		if err := commit(tree, batch); err != nil { // the records are valid until the next block
 			return err
 		}
 		return enough(disk)
@@ -186,6 +193,19 @@ func unpack(ctx context.Context, r io.Reader, dir string, progress func(BackupPr
 		return info, err
 	}
 	return info, st.Sync()
+}
+
+// restoredTree gives a space its place in a new store.
+func restoredTree(st store.Store, name string) (store.Store, error) {
+	if err := CheckSpaceName(name); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBackupDamaged, err)
+	}
+	table, err := spacestore.OpenTable(st)
+	if err != nil {
+		return nil, err
+	}
+	number, err := table.Add(name, 0)
+	return spacestore.NewTree(st, number), err
 }
 
 // enough returns an error before the disk is so full that the store could not go on.
@@ -218,7 +238,15 @@ func checkRestored(info BackupInfo, dir string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	r, err := replica.Open(st, mem.NewLog(), replica.Config{NewID: newReplicaID})
+	table, err := spacestore.OpenTable(st)
+	if err != nil {
+		return err
+	}
+	var tree store.Store = mem.New()
+	for _, s := range table.Spaces() {
+		tree = spacestore.NewTree(st, s.Number)
+	}
+	r, err := replica.Open(tree, mem.NewLog(), replica.Config{NewID: newReplicaID})
 	if err != nil {
 		return err
 	}

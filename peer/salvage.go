@@ -13,12 +13,15 @@ import (
 
 	"github.com/peerd/peerd/internal/delta"
 	replica "github.com/peerd/peerd/internal/engine"
+	"github.com/peerd/peerd/store"
 	"github.com/peerd/peerd/store/badger"
+	spacestore "github.com/peerd/peerd/store/space"
 )
 
 // Salvaged is one write of a peer that no other is known to have. Its JSON is a line of "peerd
 // salvage".
 type Salvaged struct {
+	Space   string `json:"space"`
 	Replica string `json:"replica"`
 	Dot     uint64 `json:"dot"` // which of the replica's mutations it is
 	// Time is when it was written, by the peer's clock; left out of what is found in the cells alone.
@@ -58,8 +61,8 @@ func (b Bytes) MarshalJSON() ([]byte, error) {
 }
 
 // Salvage calls fn with the writes in a stopped peer's directory that no other peer is known to
-// have: its own, and after a fork those of the version that is there, whoever wrote them. They are
-// in the order of writing, but for those that the log no longer has, which come last. What is not
+// have: its own, and after a fork those of the version that is there, whoever wrote them. They are,
+// space by space, in the order of writing, but for those that the log no longer has, which come last. What is not
 // known is told rather than left out. It changes nothing, and needs the directory for itself:
 // store.ErrLocked is wrapped if a peer runs there. An error of fn ends it and is returned. What
 // cannot be read is passed over, and named by the error in the end, which then wraps
@@ -79,12 +82,34 @@ func Salvage(dir string, fn func(Salvaged) error) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
-	return replica.Salvage(st, log, func(s replica.Salvaged) error { return fn(salvagedOf(s)) })
+	table, err := openTable(st, log)
+	if err != nil {
+		return fmt.Errorf("data directory %s: %w", dir, err)
+	}
+	committer, all := spacestore.NewCommitter(log), table.Spaces()
+	var damaged error
+	for _, space := range all {
+		var told error
+		err := replica.Salvage(spacestore.NewTree(st, space.Number), committer.Log(space.Number, space.From),
+			func(s replica.Salvaged) error {
+				told = fn(salvagedOf(space.Name, s))
+				return told
+			})
+		switch {
+		case told != nil:
+			return told
+		case err != nil && !errors.Is(err, store.ErrCorrupt):
+			return err
+		case damaged == nil:
+			damaged = err
+		}
+	}
+	return damaged
 }
 
-func salvagedOf(s replica.Salvaged) Salvaged {
+func salvagedOf(space string, s replica.Salvaged) Salvaged {
 	d := delta.Describe(s.Op)
-	out := Salvaged{Replica: s.Dot.Replica.String(), Dot: s.Dot.Counter, Key: Bytes(d.Key), Path: []SalvagedStep{},
+	out := Salvaged{Space: space, Replica: s.Dot.Replica.String(), Dot: s.Dot.Counter, Key: Bytes(d.Key), Path: []SalvagedStep{},
 		Operation: d.Operation, Amount: d.Amount, Total: d.Total}
 	if s.Time != 0 {
 		at := s.Time.Wall().UTC()

@@ -12,6 +12,7 @@ import (
 	"github.com/peerd/peerd/gossip"
 	replica "github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/store"
+	spacestore "github.com/peerd/peerd/store/space"
 )
 
 // space is a space that this host holds: a replica of it, the commit loop that owns that, and what waits for the
@@ -21,6 +22,7 @@ type space struct {
 	p       *Peer
 	name    string
 	id      gossip.SpaceID
+	number  spacestore.Number // on the disk
 	log     *slog.Logger
 	store   store.Store // the records of this space alone, as is its log
 	journal store.Log
@@ -42,6 +44,8 @@ type space struct {
 	background sync.WaitGroup // goroutines started by the loop
 	feed       feed
 	counters   counters
+	listed     atomic.Bool           // the directory has it
+	ended      atomic.Pointer[error] // why it is not there any more, where that is not for the end of the peer
 }
 
 // openSpace opens the replica that a tree and a log hold, and the loop that will own it, and starts nothing.
@@ -95,6 +99,14 @@ func (s *space) close(why error) {
 	s.core.Close()
 }
 
+// gone returns the error of who asks something of a space that has ended.
+func (s *space) gone() error {
+	if why := s.ended.Load(); why != nil {
+		return *why
+	}
+	return ErrClosed
+}
+
 // refuse has reads and writes refused from now on. Views that are open stay.
 func (s *space) refuse(why error) {
 	s.opening.Lock()
@@ -110,7 +122,7 @@ func (s *space) view(before func() moment) (v *replica.View, at moment, err erro
 		return nil, at, *why
 	}
 	if s.stopping() {
-		return nil, at, ErrClosed
+		return nil, at, s.gone()
 	}
 	if before != nil {
 		at = before()
@@ -153,7 +165,7 @@ func (s *space) UpdateAll(ctx context.Context, fns []func(tx *Tx) error) []error
 	select {
 	case s.updates <- u:
 	case <-s.stop:
-		return repeat(ErrClosed, len(fns))
+		return repeat(s.gone(), len(fns))
 	case <-ctx.Done():
 		return repeat(ctx.Err(), len(fns))
 	}
@@ -163,7 +175,7 @@ func (s *space) UpdateAll(ctx context.Context, fns []func(tx *Tx) error) []error
 		select {
 		case <-u.done:
 		default:
-			return repeat(ErrClosed, len(fns))
+			return repeat(s.gone(), len(fns))
 		}
 	case <-ctx.Done():
 		if u.cancel() {
@@ -172,7 +184,7 @@ func (s *space) UpdateAll(ctx context.Context, fns []func(tx *Tx) error) []error
 		select {
 		case <-u.done:
 		case <-s.stopped:
-			return repeat(ErrClosed, len(fns))
+			return repeat(s.gone(), len(fns))
 		}
 	}
 	return u.result()
@@ -203,7 +215,7 @@ func (s *space) call(fn func(l *loop)) error {
 	select {
 	case s.jobs <- job{call: func(l *loop) { fn(l); close(done) }}:
 	case <-s.stopped:
-		return ErrClosed
+		return s.gone()
 	}
 	select {
 	case <-done:
@@ -213,7 +225,7 @@ func (s *space) call(fn func(l *loop)) error {
 		case <-done:
 			return nil
 		default:
-			return ErrClosed
+			return s.gone()
 		}
 	}
 }
@@ -232,7 +244,7 @@ func ask[T any](s *space, fn func(l *loop) T) (told T, err error) {
 	select {
 	case s.jobs <- job{call: func(l *loop) { answer <- fn(l) }}:
 	case <-s.stopped:
-		return told, ErrClosed
+		return told, s.gone()
 	case <-limit.C:
 		return told, errBusy
 	}
@@ -247,6 +259,6 @@ func ask[T any](s *space, fn func(l *loop) T) (told T, err error) {
 	case told = <-answer:
 		return told, nil
 	default:
-		return told, ErrClosed
+		return told, s.gone()
 	}
 }

@@ -5,6 +5,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
+
+	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/store"
+	spacestore "github.com/peerd/peerd/store/space"
 )
 
 // DefaultSpace is the name of the space that the methods of Peer are about.
@@ -20,6 +25,16 @@ const MaxSpaceName = 64
 var ErrSpaceName = errors.New("the name of a space has 1 to 64 of a-z, 0-9, dot, hyphen and underscore, and begins " +
 	"with a letter or a digit")
 
+// MaxSpaces is how many spaces a host may hold, and the directory list.
+const MaxSpaces = gossip.MaxSpaces
+
+var (
+	// ErrNotHeld is wrapped by errors about a space that this host does not hold, and is not to. Nothing changed.
+	ErrNotHeld = errors.New("this host does not hold the space")
+	// ErrTooManySpaces is returned for a write to one space too many. Nothing changed.
+	ErrTooManySpaces = fmt.Errorf("the cluster has %d spaces, and takes no more", MaxSpaces)
+)
+
 // CheckSpaceName returns an error that wraps ErrSpaceName unless name can be that of a space.
 func CheckSpaceName(name string) error {
 	ok := name != "" && len(name) <= MaxSpaceName
@@ -32,6 +47,94 @@ func CheckSpaceName(name string) error {
 		return nil
 	}
 	return fmt.Errorf("%w: not %.80q", ErrSpaceName, name)
+}
+
+// subscribes reports whether the host is to hold a space that others have.
+func (c *Config) subscribes(name string) bool {
+	return len(c.Spaces) == 0 || name == directorySpace || slices.Contains(c.Spaces, name)
+}
+
+// openSpaces opens the spaces that the host holds, and those that it is to hold in any case.
+func (p *Peer) openSpaces() error {
+	all := p.table.Spaces()
+	logs := make([]store.Log, len(all))
+	for i, s := range all { // the log is cut only when all have said what they need
+		logs[i] = p.committer.Log(s.Number, s.From)
+	}
+	for i, entry := range all {
+		s, err := p.openSpace(entry.Name, spacestore.NewTree(p.store, entry.Number), logs[i])
+		if err != nil {
+			return err
+		}
+		if s.number = entry.Number; !p.cfg.subscribes(s.name) {
+			s.log.Warn("this host holds a space that it is not told to hold: name it in --spaces, or drop it",
+				"command", "peerd space drop "+s.name)
+		}
+		p.hold(s)
+	}
+	wanted := append([]string{directorySpace}, p.cfg.Spaces...)
+	if p.cfg.subscribes(DefaultSpace) && !p.table.Dropped(DefaultSpace) {
+		wanted = append(wanted, DefaultSpace)
+	}
+	for _, name := range wanted {
+		if _, err := p.create(name); err != nil {
+			return fmt.Errorf("data directory %s: %w", p.cfg.Dir, err)
+		}
+	}
+	return nil
+}
+
+// create opens a space that may not be there yet. p.making is held, or the peer is not open yet.
+func (p *Peer) create(name string) (*space, error) {
+	if s := p.space(name); s != nil {
+		return s, nil
+	}
+	id := gossip.SpaceOf(name)
+	for _, s := range p.held() {
+		if s.id == id {
+			return nil, fmt.Errorf("%w: the id of %q is that of %q", ErrSpaceName, name, s.name)
+		}
+	}
+	if len(p.held()) >= MaxSpaces {
+		return nil, ErrTooManySpaces
+	}
+	var number spacestore.Number
+	log, err := p.committer.Begin(func(from store.Position) (_ spacestore.Number, err error) {
+		number, err = p.table.Add(name, from)
+		return number, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	s, err := p.openSpace(name, spacestore.NewTree(p.store, number), log)
+	if err == nil {
+		s.number = number
+		p.hold(s)
+	}
+	return s, err
+}
+
+// take opens a space while the peer runs, unless it is open.
+func (p *Peer) take(name string) (*space, error) {
+	p.making.Lock()
+	defer p.making.Unlock()
+	if s := p.space(name); s != nil {
+		return s, nil
+	}
+	if p.isStopping() {
+		return nil, ErrClosed
+	}
+	s, err := p.create(name)
+	if err != nil {
+		return nil, err
+	}
+	p.startSpace(s)
+	if p.net != nil {
+		p.net.board.hold(s)
+	}
+	s.log.Info("this host holds the space from now on")
+	p.changes.tell()
+	return s, nil
 }
 
 // held returns the spaces that are open, by name.
@@ -59,4 +162,29 @@ func (p *Peer) release(s *space) {
 	all := maps.Clone(*p.spaces.Load())
 	delete(all, s.name)
 	p.spaces.Store(&all)
+}
+
+// spaceChanges tells that spaces were opened or dropped.
+type spaceChanges struct {
+	mu   sync.Mutex
+	next chan struct{}
+}
+
+// wait returns a channel that is closed at the next change.
+func (c *spaceChanges) wait() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.next == nil {
+		c.next = make(chan struct{})
+	}
+	return c.next
+}
+
+func (c *spaceChanges) tell() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.next != nil {
+		close(c.next)
+		c.next = nil
+	}
 }

@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"fmt"
 	"time"
 
 	libpeer "github.com/libp2p/go-libp2p/core/peer"
@@ -9,11 +10,52 @@ import (
 	"github.com/peerd/peerd/gossip"
 )
 
-// Status describes a peer at one moment. Its JSON is the daemon's /v1/status.
+// Status describes a peer at one moment. What it says of data is about the space "default", and zero if that is not
+// held; Spaces has all. Its JSON is the daemon's /v1/status.
 type Status struct {
-	Name    string `json:"name"`
+	Name string `json:"name"`
+	SpaceStatus
+	PeerID string `json:"peer_id"`
+	// Ready says that all spaces are, and Reason which of them is not, and why.
+	Ready  bool   `json:"ready"`
+	Reason string `json:"reason,omitempty"`
+	// Spaces are those that this host holds, by name.
+	Spaces []SpaceStatus `json:"spaces"`
+
+	ClusterKey   string   `json:"cluster_key"`   // id of the key in use; it is no secret
+	AcceptedKeys []string `json:"accepted_keys"` // ids of the others that are accepted
+
+	GossipAddr string   `json:"gossip_addr"`
+	P2PAddrs   []string `json:"p2p_addrs"`
+	Members    []Member `json:"members"`
+
+	LogBytes   int64 `json:"log_bytes"`   // of deltas on the disk: see Config.LogBytes
+	StoreBytes int64 `json:"store_bytes"` // of all files of the store
+	// Commits, Deltas, BytesSent, BytesReceived, Repairs and Mismatches add up those of all spaces.
+	Commits       uint64 `json:"commits"`
+	Deltas        uint64 `json:"deltas"`
+	BytesSent     uint64 `json:"bytes_sent"`
+	BytesReceived uint64 `json:"bytes_received"`
+	Repairs       uint64 `json:"repairs"`
+	Mismatches    uint64 `json:"mismatches"`
+
+	// FreeBytes is how much of the disk is free, and MinFreeBytes below how much of that writes are
+	// refused; both 0 for a peer in memory.
+	FreeBytes    uint64 `json:"free_bytes"`
+	MinFreeBytes uint64 `json:"min_free_bytes"`
+
+	// ClockSkewed names the members whose clocks are off by more than Config.MaxSkew, as seen from
+	// here.
+	ClockSkewed []string `json:"clock_skewed"`
+	// ClockWrong says that most members' clocks are off, seen from here: then it is this host's that
+	// is.
+	ClockWrong bool `json:"clock_wrong"`
+}
+
+// SpaceStatus describes a space of a peer at one moment.
+type SpaceStatus struct {
+	Space   string `json:"space"`
 	Replica string `json:"replica"` // the id under which this start writes, or will
-	PeerID  string `json:"peer_id"`
 	// VersionVector maps the id of each replica to how many of its mutations are here, but for those that are left
 	// out because they write no more.
 	VersionVector map[string]uint64 `json:"version_vector"`
@@ -31,15 +73,7 @@ type Status struct {
 	Keys    int    `json:"keys"`
 	Cells   int    `json:"cells"`
 
-	ClusterKey   string   `json:"cluster_key"`   // id of the key in use; it is no secret
-	AcceptedKeys []string `json:"accepted_keys"` // ids of the others that are accepted
-
-	GossipAddr string   `json:"gossip_addr"`
-	P2PAddrs   []string `json:"p2p_addrs"`
-	Members    []Member `json:"members"`
-
-	LogBytes      int64  `json:"log_bytes"`      // of deltas on the disk: see Config.LogBytes
-	StoreBytes    int64  `json:"store_bytes"`    // of all files of the store
+	Neighbours    int    `json:"neighbours"`     // members with which the space is exchanged now
 	Commits       uint64 `json:"commits"`        // commit groups, since the peer was opened
 	Deltas        uint64 `json:"deltas"`         // transactions that wrote, here and elsewhere, since then
 	BytesSent     uint64 `json:"bytes_sent"`     // to other peers, in frames
@@ -47,18 +81,6 @@ type Status struct {
 	Repairs       uint64 `json:"repairs"`        // of this peer by comparing cells, since then
 	Mismatches    uint64 `json:"mismatches"`     // digests with the same context and another root
 	Forks         []Fork `json:"forks"`          // replicas whose mutations were issued twice
-
-	// FreeBytes is how much of the disk is free, and MinFreeBytes below how much of that writes are
-	// refused; both 0 for a peer in memory.
-	FreeBytes    uint64 `json:"free_bytes"`
-	MinFreeBytes uint64 `json:"min_free_bytes"`
-
-	// ClockSkewed names the members whose clocks are off by more than Config.MaxSkew, as seen from
-	// here.
-	ClockSkewed []string `json:"clock_skewed"`
-	// ClockWrong says that most members' clocks are off, seen from here: then it is this host's that
-	// is.
-	ClockWrong bool `json:"clock_wrong"`
 }
 
 // Fork is a replica whose writes exist in two versions. Nothing is exchanged with the peers that
@@ -103,52 +125,79 @@ type Member struct {
 	// Empty else.
 	Problem string `json:"problem,omitempty"`
 	// TheyLack and WeLack count mutations that the member has not and we have, and the other way
-	// round, as far as is known; without a link 0.
+	// round, in all spaces that both hold, as far as is known; without a link 0.
 	TheyLack uint64 `json:"they_lack"`
 	WeLack   uint64 `json:"we_lack"`
 }
 
 // Status returns a description of the peer.
 func (p *Peer) Status() (Status, error) {
-	own := p.space(DefaultSpace)
-	told, err := ask(own, (*loop).tell)
-	if err != nil {
-		return Status{}, err
+	s := Status{Name: p.cfg.Name, Members: []Member{}, AcceptedKeys: []string{}, ClockSkewed: []string{},
+		Spaces: []SpaceStatus{}, Ready: true}
+	s.VersionVector, s.Forks = map[string]uint64{}, []Fork{}
+	lacks := map[string]lack{}
+	for _, held := range p.held() {
+		told, err := ask(held, (*loop).tell)
+		if err != nil {
+			if held.ended.Load() != nil {
+				continue // it was dropped meanwhile
+			}
+			return Status{}, err
+		}
+		one := told.describe(held)
+		s.Spaces = append(s.Spaces, one)
+		s.add(one, told, lacks)
 	}
-	s, seen, known := told.status, told.seen, told.known
-	s.Ready = s.Reason == ""
-	for id, n := range told.listed {
-		s.VersionVector[id.String()] = n
-	}
-	s.Replicas, s.Mutations = len(seen), crdt.VersionVector{}.Missing(seen)
-	c := &own.counters
-	s.Commits, s.Deltas = c.commits.Load(), c.deltas.Load()
-	s.BytesSent, s.BytesReceived = c.sent.total(), c.received.total()
-	s.Repairs, s.Mismatches = c.repairs.Load(), c.mismatches.Load()
 	s.StoreBytes = p.store.Size()
 	s.FreeBytes, s.MinFreeBytes = p.disk.free.Load(), p.disk.needed.Load()
 	if p.net != nil {
-		p.net.describe(&s, seen, known)
+		s.BytesSent += p.net.own.sent.total()
+		s.BytesReceived += p.net.own.received.total()
+		p.net.describe(&s, lacks)
 	}
 	return s, nil
 }
 
+// lack counts mutations of all spaces.
+type lack struct{ theirs, ours uint64 }
+
+// add takes a space into account. lacks has those of neighbours, by peer id.
+func (s *Status) add(one SpaceStatus, told told, lacks map[string]lack) {
+	sums := [...]uint64{s.Commits + one.Commits, s.Deltas + one.Deltas, s.BytesSent + one.BytesSent,
+		s.BytesReceived + one.BytesReceived, s.Repairs + one.Repairs, s.Mismatches + one.Mismatches}
+	if one.Space == DefaultSpace {
+		s.SpaceStatus = one
+	}
+	s.Commits, s.Deltas, s.BytesSent = sums[0], sums[1], sums[2]
+	s.BytesReceived, s.Repairs, s.Mismatches = sums[3], sums[4], sums[5]
+	s.LogBytes = max(s.LogBytes, told.logBytes)
+	if s.Ready && !one.Ready {
+		s.Ready, s.Reason = false, fmt.Sprintf("space %s: %s", one.Space, one.Reason)
+	}
+	for id, theirs := range told.known {
+		l := lacks[id]
+		l.theirs += theirs.Missing(told.seen)
+		l.ours += told.seen.Missing(theirs)
+		lacks[id] = l
+	}
+}
+
 // told is what the commit loop tells for a Status.
 type told struct {
-	status Status
-	seen   crdt.VersionVector
-	listed crdt.VersionVector            // its short form
-	known  map[string]crdt.VersionVector // of neighbours, by peer id
+	status   SpaceStatus
+	logBytes int64
+	seen     crdt.VersionVector
+	listed   crdt.VersionVector            // its short form
+	known    map[string]crdt.VersionVector // of neighbours, by peer id
 }
 
 func (l *loop) tell() told {
 	seen, _ := l.node.Context()
 	context, root, settled := l.node.Digest()
 	keys, cells := l.node.Counts()
-	s := Status{Name: l.p.cfg.Name, VersionVector: map[string]uint64{}, Members: []Member{}, Forks: forksOf(l.node.Forks()),
-		AcceptedKeys: []string{}, ClockSkewed: []string{}, Replica: l.node.ID().String(),
-		ContextHash: context.String(), Root: root.String(), Settled: settled, Keys: keys, Cells: cells,
-		LogBytes: l.node.LogBytes()}
+	s := SpaceStatus{Space: l.s.name, VersionVector: map[string]uint64{}, Forks: forksOf(l.node.Forks()),
+		Replica: l.node.ID().String(), ContextHash: context.String(), Root: root.String(), Settled: settled,
+		Keys: keys, Cells: cells, Neighbours: len(l.links)}
 	if why := l.readiness(); why != nil {
 		s.Reason = why.Error()
 	}
@@ -158,11 +207,45 @@ func (l *loop) tell() told {
 			known[string(id)] = v.Clone()
 		}
 	}
-	return told{s, seen.Clone(), l.node.Vector().Clone(), known}
+	return told{s, l.node.LogBytes(), seen.Clone(), l.node.Vector().Clone(), known}
+}
+
+// describe completes what the loop told.
+func (t told) describe(held *space) SpaceStatus {
+	s := t.status
+	s.Ready = s.Reason == ""
+	for id, n := range t.listed {
+		s.VersionVector[id.String()] = n
+	}
+	s.Replicas, s.Mutations = len(t.seen), crdt.VersionVector{}.Missing(t.seen)
+	c := &held.counters
+	s.Commits, s.Deltas = c.commits.Load(), c.deltas.Load()
+	s.BytesSent, s.BytesReceived = c.sent.total(), c.received.total()
+	s.Repairs, s.Mismatches = c.repairs.Load(), c.mismatches.Load()
+	return s
+}
+
+// Status describes the space. One that nobody has written to has no more than a name, and is ready.
+func (s *Space) Status() (SpaceStatus, error) {
+	held, err := s.here()
+	if err != nil || held == nil {
+		return SpaceStatus{Space: s.name, VersionVector: map[string]uint64{}, Forks: []Fork{}, Settled: true, Ready: true}, err
+	}
+	told, err := ask(held, (*loop).tell)
+	if err != nil {
+		return SpaceStatus{}, err
+	}
+	return told.describe(held), nil
+}
+
+// Spaces describes the spaces that this host holds, by name.
+func (p *Peer) Spaces() ([]SpaceStatus, error) {
+	s, err := p.Status()
+	return s.Spaces, err
 }
 
 // describe fills in what the network knows.
-func (n *network) describe(s *Status, seen crdt.VersionVector, known map[string]crdt.VersionVector) {
+func (n *network) describe(s *Status, lacks map[string]lack) {
 	s.PeerID, s.GossipAddr = n.id.String(), n.members.Addr()
 	for i, key := range n.keys.ring().Keys() {
 		if i == 0 {
@@ -185,9 +268,7 @@ func (n *network) describe(s *Status, seen crdt.VersionVector, known map[string]
 		if id, err := libpeer.Decode(m.ID); err == nil {
 			out.Linked = n.linked(id)
 		}
-		if theirs, ok := known[m.ID]; ok {
-			out.TheyLack, out.WeLack = theirs.Missing(seen), seen.Missing(theirs)
-		}
+		out.TheyLack, out.WeLack = lacks[m.ID].theirs, lacks[m.ID].ours
 		s.Members = append(s.Members, out)
 	}
 }

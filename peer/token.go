@@ -8,13 +8,14 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/dotted"
 	replica "github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/internal/wire"
 )
 
-// Token names a moment of the data: everything that had been written and seen at one peer then.
+// Token names a moment of a space: everything that had been written and seen at one peer then.
 // Given to another peer of the cluster, it lets that one wait until it has seen all of it
 // (Peer.Wait), or tell what changed since (Peer.WatchSince). It is text without blanks or quotes,
 // to be kept and handed on, not to be looked into. The empty Token names the moment before the
@@ -39,11 +40,15 @@ const (
 	tokenSeal    = "peerd token"
 )
 
-func newToken(seen crdt.VersionVector) (Token, error) {
+func newToken(space gossip.SpaceID, seen crdt.VersionVector) (Token, error) {
 	if len(seen) == 0 {
 		return "", nil
 	}
-	body := wire.Encode(func(w *wire.Writer) { dotted.WriteVector(w, seen) })
+	body := wire.Encode(func(w *wire.Writer) {
+		w.Array(2)
+		w.Bytes(space[:])
+		dotted.WriteVector(w, seen)
+	})
 	text := base64.RawURLEncoding.EncodeToString(wire.Seal(tokenVersion, []byte(tokenSeal), body))
 	if len(text) > MaxToken {
 		return "", ErrTooManyReplicas
@@ -51,40 +56,60 @@ func newToken(seen crdt.VersionVector) (Token, error) {
 	return Token(text), nil
 }
 
-// vector returns what the token names, or ErrToken. The vector is never nil.
-func (t Token) vector() (crdt.VersionVector, error) {
-	seen := crdt.VersionVector{}
-	if t == "" {
-		return seen, nil
-	}
-	if len(t) > MaxToken {
-		return nil, fmt.Errorf("%w (%d bytes, limit %d)", ErrToken, len(t), MaxToken)
-	}
-	sealed, err := base64.RawURLEncoding.Strict().DecodeString(string(t))
-	if err != nil {
-		return nil, ErrToken
-	}
-	version, body, err := wire.Unseal([]byte(tokenSeal), sealed)
-	if err != nil {
-		return nil, ErrToken
-	}
-	if err := wire.CheckFormat(uint64(version), tokenVersion, "take a new one"); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrToken, err)
-	}
-	err = wire.Decode(body, func(r *wire.Reader) {
-		if v := dotted.ReadVector(r); v != nil {
-			seen = v
-		}
-	})
-	if err != nil {
-		return nil, ErrToken
+// vector returns what the token names in a space, or ErrToken. The vector is never nil.
+func (t Token) vector(space gossip.SpaceID) (crdt.VersionVector, error) {
+	of, seen, err := t.decode()
+	switch {
+	case err != nil:
+		return nil, err
+	case t != "" && of != space:
+		return nil, fmt.Errorf("%w: it is one of another space", ErrToken)
 	}
 	return seen, nil
 }
 
+// decode returns which space the token is about, and what it names there.
+func (t Token) decode() (space gossip.SpaceID, seen crdt.VersionVector, err error) {
+	seen = crdt.VersionVector{}
+	if t == "" {
+		return space, seen, nil
+	}
+	if len(t) > MaxToken {
+		return space, nil, fmt.Errorf("%w (%d bytes, limit %d)", ErrToken, len(t), MaxToken)
+	}
+	sealed, err := base64.RawURLEncoding.Strict().DecodeString(string(t))
+	if err != nil {
+		return space, nil, ErrToken
+	}
+	version, body, err := wire.Unseal([]byte(tokenSeal), sealed)
+	if err != nil {
+		return space, nil, ErrToken
+	}
+	if err := wire.CheckFormat(uint64(version), tokenVersion, "take a new one"); err != nil {
+		return space, nil, fmt.Errorf("%w: %w", ErrToken, err)
+	}
+	err = wire.Decode(body, func(r *wire.Reader) {
+		fields := r.Array(16)
+		name := r.Bytes(gossip.SpaceIDSize)
+		if fields < 2 || len(name) != gossip.SpaceIDSize {
+			r.Fail("a token of %d fields about space %x", fields, name)
+			return
+		}
+		space = gossip.SpaceID(name)
+		if v := dotted.ReadVector(r); v != nil {
+			seen = v
+		}
+		r.Skip(fields - 2)
+	})
+	if err != nil {
+		return space, nil, ErrToken
+	}
+	return space, seen, nil
+}
+
 // Check returns ErrToken unless t is a token.
 func (t Token) Check() error {
-	_, err := t.vector()
+	_, _, err := t.decode()
 	return err
 }
 
@@ -111,14 +136,8 @@ func (e *NotSeenError) Error() string {
 // Unwrap returns why the wait ended.
 func (e *NotSeenError) Unwrap() error { return e.cause }
 
-// Wait returns when this peer has seen everything that t names: at once if it has. When ctx ends
-// before that it returns a *NotSeenError that wraps ctx's error; and one that wraps ErrLost, after some
-// seconds, if nobody has what is missing and nobody can have it any more.
-func (s *space) Wait(ctx context.Context, t Token) error {
-	want, err := t.vector()
-	if err != nil {
-		return err
-	}
+// Wait waits for what a token names: see Space.Wait.
+func (s *space) Wait(ctx context.Context, want crdt.VersionVector) error {
 	for _, id := range want.Replicas() {
 		if err := s.waitFor(ctx, crdt.Dot{Replica: id, Counter: want[id]}); err != nil {
 			if ctx.Err() == nil && !errors.Is(err, ErrLost) {
@@ -148,7 +167,7 @@ func (s *space) waitFor(ctx context.Context, d crdt.Dot) error {
 			s.feed.drop(d, here)
 			return ctx.Err()
 		case <-s.stopped:
-			return ErrClosed
+			return s.gone()
 		case <-look.C:
 		}
 		if lost++; !s.isLost(ctx, d) {
@@ -170,7 +189,7 @@ func (s *space) lacks(want crdt.VersionVector) map[string]uint64 {
 	return missing
 }
 
-// ViewToken is View, and returns the token of the moment that fn reads.
+// ViewToken is Space.ViewToken.
 func (s *space) ViewToken(ctx context.Context, fn func(tx *Tx) error) (Token, error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
@@ -185,11 +204,10 @@ func (s *space) ViewToken(ctx context.Context, fn func(tx *Tx) error) (Token, er
 		s.suspectRead(err)
 		return "", err
 	}
-	return newToken(at.seen.Vector())
+	return newToken(s.id, at.seen.Vector())
 }
 
-// UpdateToken is Update, and returns the token of the moment after the transaction: all that it saw
-// and wrote. If the error is ErrTooManyReplicas, the transaction took effect.
+// UpdateToken is Space.UpdateToken.
 func (s *space) UpdateToken(ctx context.Context, fn func(tx *Tx) error) (Token, error) {
 	var seen crdt.VersionVector
 	err := s.Update(ctx, func(tx *Tx) error {
@@ -202,7 +220,7 @@ func (s *space) UpdateToken(ctx context.Context, fn func(tx *Tx) error) (Token, 
 	if err != nil {
 		return "", err
 	}
-	return newToken(seen)
+	return newToken(s.id, seen)
 }
 
 // viewOfTurn opens a view, and returns a moment that is its own, or before it and with nothing but deltas of the log

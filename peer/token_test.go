@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/wire"
@@ -19,15 +20,15 @@ import (
 )
 
 func TestATokensTextIsTheSameForEver(t *testing.T) {
-	token, err := newToken(crdt.VersionVector{0xaa: 7, 0x0123456789abcdef: 1 << 40})
+	token, err := newToken(gossip.SpaceOf(DefaultSpace), crdt.VersionVector{0xaa: 7, 0x0123456789abcdef: 1 << 40})
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = "ApTMqgfPASNFZ4mrze_PAAABAAAAAAA2bYFg"
+	const want = "ApLECNW4J0MjEXdmlMyqB88BI0VniavN788AAAEAAAAAADtRsHs"
 	if token != want {
 		t.Errorf("the token is %q, was %q", token, want)
 	}
-	seen, err := Token(want).vector()
+	seen, err := Token(want).vector(gossip.SpaceOf(DefaultSpace))
 	if err != nil || !seen.Equal(crdt.VersionVector{0xaa: 7, 0x0123456789abcdef: 1 << 40}) {
 		t.Errorf("it reads %v (%v)", seen, err)
 	}
@@ -71,13 +72,13 @@ func TestMoreReplicasThanATokenNamesAreAnError(t *testing.T) {
 	for i := range 800 {
 		many[crdt.ReplicaID(1<<63+uint64(i))] = 1 << 20
 	}
-	if _, err := newToken(many); err != nil {
+	if _, err := newToken(gossip.SpaceOf(DefaultSpace), many); err != nil {
 		t.Errorf("800 replicas: %v", err)
 	}
 	for i := range 800 {
 		many[crdt.ReplicaID(1<<62+uint64(i))] = 1 << 20
 	}
-	if _, err := newToken(many); !errors.Is(err, ErrTooManyReplicas) {
+	if _, err := newToken(gossip.SpaceOf(DefaultSpace), many); !errors.Is(err, ErrTooManyReplicas) {
 		t.Errorf("1600 replicas: %v", err)
 	}
 }
@@ -146,7 +147,7 @@ func TestTheTokenOfAViewNamesExactlyWhatItShows(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		seen, err := token.vector()
+		seen, err := token.vector(gossip.SpaceOf(DefaultSpace))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -264,18 +265,18 @@ func endOthers(l *loop, n int) error {
 }
 
 func FuzzToken(f *testing.F) {
-	f.Add("ApTMqgfPASNFZ4mrze_PAAABAAAAAAA2bYFg")
+	f.Add("ApLECNW4J0MjEXdmlMyqB88BI0VniavN788AAAEAAAAAADtRsHs")
 	f.Add("")
 	f.Fuzz(func(t *testing.T, text string) {
-		seen, err := Token(text).vector()
+		seen, err := Token(text).vector(gossip.SpaceOf(DefaultSpace))
 		if err != nil {
 			return
 		}
-		again, err := newToken(seen)
+		again, err := newToken(gossip.SpaceOf(DefaultSpace), seen)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if back, err := again.vector(); err != nil || !back.Equal(seen) {
+		if back, err := again.vector(gossip.SpaceOf(DefaultSpace)); err != nil || !back.Equal(seen) {
 			t.Errorf("%q reads %v, and written again %v (%v)", text, seen, back, err)
 		}
 	})

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/dotted"
 	replica "github.com/peerd/peerd/internal/engine"
@@ -53,10 +54,12 @@ type Change struct {
 // behind than the log reaches (Config.LogBytes, LogAge) gets a Reset. Next and All are for one
 // goroutine.
 type Watch struct {
-	s      *space
+	of     *Space
+	s      *space // nil until it is there
 	prefix string
 	closed chan struct{}
 	once   sync.Once
+	mu     sync.Mutex // guards s against Close
 
 	told      delta.Seen // what is in it was told, or is not to be
 	epoch     uint64
@@ -71,39 +74,39 @@ type Watch struct {
 	woken time.Time // when it was woken last
 }
 
-// Watch begins to watch the keys that begin with prefix. It must be closed. What is committed after
-// it returned is told.
-func (s *space) Watch(prefix string) *Watch {
-	w := s.newWatch(prefix)
-	at := s.feed.now()
-	w.told, w.epoch, w.next, w.placed = at.seen, at.epoch, at.next, true
-	return w
-}
-
-// WatchSince begins to watch the keys that begin with prefix, from the moment that a token names:
-// one of a Change, a ViewToken, an UpdateToken, of this or another peer of the cluster. What came
-// after that moment is told, and nothing else. It must be closed. The error is ErrToken.
-func (s *space) WatchSince(prefix string, since Token) (*Watch, error) {
-	told, err := since.vector()
-	if err != nil {
-		return nil, err
-	}
-	w := s.newWatch(prefix)
-	w.told = delta.Whole(told) // until place reads it
-	return w, nil
-}
-
-func (s *space) newWatch(prefix string) *Watch {
-	s.feed.enter()
-	return &Watch{s: s, prefix: prefix, closed: make(chan struct{})}
-}
-
 // Close ends the watch, and a Next that waits. A second Close does nothing.
 func (w *Watch) Close() {
 	w.once.Do(func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
 		close(w.closed)
-		w.s.feed.exit()
+		if w.s != nil {
+			w.s.feed.exit()
+		}
 	})
+}
+
+// join has the watch follow a space that is there.
+func (w *Watch) join(s *space) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	select {
+	case <-w.closed:
+		return ErrClosed
+	default:
+	}
+	s.feed.enter()
+	w.s = s
+	return nil
+}
+
+// find waits until the space is there.
+func (w *Watch) find(ctx context.Context) error {
+	s, err := w.of.await(ctx, w.closed)
+	if err != nil {
+		return err
+	}
+	return w.join(s)
 }
 
 // Token names the moment up to which all changes were told. Beside the tokens of Changes it also moves
@@ -111,10 +114,12 @@ func (w *Watch) Close() {
 // this one. Until the keys after a Reset are complete it is the one before the Reset.
 func (w *Watch) Token() (Token, error) {
 	if w.listing {
-		return newToken(w.since)
+		return newToken(w.spaceID(), w.since)
 	}
-	return newToken(w.told.Vector())
+	return newToken(w.spaceID(), w.told.Vector())
 }
+
+func (w *Watch) spaceID() gossip.SpaceID { return gossip.SpaceOf(w.of.name) }
 
 // All returns the changes one after the other, until the loop ends, ctx ends, or the watch or the
 // peer is closed: the last pair has the error, ctx's or ErrClosed. The watch stays open.
@@ -132,6 +137,11 @@ func (w *Watch) All(ctx context.Context) iter.Seq2[Change, error] {
 // Next waits for a change. It returns ctx's error, or ErrClosed after Close of the watch or the
 // peer.
 func (w *Watch) Next(ctx context.Context) (Change, error) {
+	if w.s == nil {
+		if err := w.find(ctx); err != nil {
+			return Change{}, err
+		}
+	}
 	for {
 		if err := w.ended(ctx); err != nil {
 			return Change{}, err
@@ -168,7 +178,7 @@ func (w *Watch) ended(ctx context.Context) error {
 	case <-w.closed:
 		return ErrClosed
 	case <-w.s.stopped:
-		return ErrClosed
+		return w.s.gone()
 	default:
 		return ctx.Err()
 	}

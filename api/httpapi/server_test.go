@@ -94,8 +94,8 @@ func TestEachPathAnswersAsDocumented(t *testing.T) {
 
 func TestTheStatusIsThePeersOwn(t *testing.T) {
 	want := peer.Status{
-		Name: "oslo", VersionVector: map[string]uint64{"00000000000000aa": 7},
-		ContextHash: "c0", Root: "f0",
+		Name: "oslo", SpaceStatus: peer.SpaceStatus{VersionVector: map[string]uint64{"00000000000000aa": 7},
+			ContextHash: "c0", Root: "f0"},
 		Members: []peer.Member{{Name: "lima", Alive: true, TheyLack: 3, RTTms: 0.5}},
 	}
 	w := ask(New(Config{Peer: &fakePeer{status: want}}), "GET", "/v1/status", "127.0.0.1:7948")

@@ -30,21 +30,25 @@ var peerFigures = []figure[*peer.Metrics]{
 	{counter, "deltas_total", "Deltas that were written, of this peer and of others.",
 		func(m *peer.Metrics) float64 { return float64(m.Deltas) }},
 
-	{gauge, "dots", "Mutations that are here, of all replicas.",
-		func(m *peer.Metrics) float64 { return float64(m.Mutations) }},
+	{gauge, "dots", "Mutations that are here, of all replicas and spaces.",
+		func(m *peer.Metrics) float64 {
+			return total(m, func(s peer.SpaceStatus) int { return int(s.Mutations) })
+		}},
 	{gauge, "stable_dots", "Mutations here that all linked members are known to have; 0 if none is linked.",
 		func(m *peer.Metrics) float64 { return float64(m.Stable) }},
 	{gauge, "replicas", "Replicas that have written: starts of hosts.",
-		func(m *peer.Metrics) float64 { return float64(m.Replicas) }},
+		func(m *peer.Metrics) float64 { return total(m, func(s peer.SpaceStatus) int { return s.Replicas }) }},
 	{gauge, "replicas_listed", "Entries of the version vector: others are left out because they write no more.",
-		func(m *peer.Metrics) float64 { return float64(len(m.VersionVector)) }},
+		func(m *peer.Metrics) float64 {
+			return total(m, func(s peer.SpaceStatus) int { return len(s.VersionVector) })
+		}},
 	{gauge, "deltas_waiting", "Deltas that overtook what they depend on.",
 		func(m *peer.Metrics) float64 { return float64(m.Waiting) }},
 
 	{counter, "mismatches_total", "Digests of members with the same writes and different data.",
 		func(m *peer.Metrics) float64 { return float64(m.Mismatches) }},
 	{gauge, "forks", "Replicas whose mutations were issued twice.",
-		func(m *peer.Metrics) float64 { return float64(len(m.Forks)) }},
+		func(m *peer.Metrics) float64 { return total(m, func(s peer.SpaceStatus) int { return len(s.Forks) }) }},
 	{gauge, "quarantined_peers", "Peers with which nothing is exchanged, because of a fork.",
 		func(m *peer.Metrics) float64 { return float64(quarantined(m)) }},
 	{counter, "rebuilds_total", "Times that this peer was rebuilt from others.",
@@ -72,9 +76,10 @@ var peerFigures = []figure[*peer.Metrics]{
 	{gauge, "clears_sweeping", "Deletes whose cells are still removed from the disk.",
 		func(m *peer.Metrics) float64 { return float64(m.Sweeping) }},
 
-	{gauge, "keys", "Keys.", func(m *peer.Metrics) float64 { return float64(m.Keys) }},
+	{gauge, "keys", "Keys.",
+		func(m *peer.Metrics) float64 { return total(m, func(s peer.SpaceStatus) int { return s.Keys }) }},
 	{gauge, "cells", "Cells: elements, fields and values.",
-		func(m *peer.Metrics) float64 { return float64(m.Cells) }},
+		func(m *peer.Metrics) float64 { return total(m, func(s peer.SpaceStatus) int { return s.Cells }) }},
 	{gauge, "store_bytes", "What the store takes on its disk.",
 		func(m *peer.Metrics) float64 { return float64(m.StoreBytes) }},
 	{gauge, "disk_free_bytes", "What is free on the store's disk.",
@@ -86,6 +91,26 @@ var peerFigures = []figure[*peer.Metrics]{
 		func(m *peer.Metrics) float64 { return truth(m.ClockWrong) }},
 	{counter, "clock_not_adopted_total", "Times in deltas that were too far ahead.",
 		func(m *peer.Metrics) float64 { return float64(m.NotAdopted) }},
+}
+
+// spaceFigures are labelled with the space's name.
+var spaceFigures = []figure[*peer.SpaceStatus]{
+	{gauge, "space_ready", "Whether the space has caught up and takes writes.",
+		func(s *peer.SpaceStatus) float64 { return truth(s.Ready) }},
+	{gauge, "space_keys", "Keys of the space.", func(s *peer.SpaceStatus) float64 { return float64(s.Keys) }},
+	{gauge, "space_cells", "Cells of the space.", func(s *peer.SpaceStatus) float64 { return float64(s.Cells) }},
+	{gauge, "space_dots", "Mutations of the space that are here.",
+		func(s *peer.SpaceStatus) float64 { return float64(s.Mutations) }},
+	{gauge, "space_neighbours", "Members with which the space is exchanged now.",
+		func(s *peer.SpaceStatus) float64 { return float64(s.Neighbours) }},
+	{gauge, "space_forks", "Replicas of the space whose mutations were issued twice.",
+		func(s *peer.SpaceStatus) float64 { return float64(len(s.Forks)) }},
+	{counter, "space_deltas_total", "Deltas of the space that were written, of this peer and of others.",
+		func(s *peer.SpaceStatus) float64 { return float64(s.Deltas) }},
+	{counter, "space_sent_bytes_total", "Bytes of the space sent to members.",
+		func(s *peer.SpaceStatus) float64 { return float64(s.BytesSent) }},
+	{counter, "space_received_bytes_total", "Bytes of the space received from members.",
+		func(s *peer.SpaceStatus) float64 { return float64(s.BytesReceived) }},
 }
 
 // memberFigures are labelled with the member's name and peer id.
@@ -140,6 +165,12 @@ func (s sink) peer(m *peer.Metrics) {
 	s.send(counter, "deltas_received_total", offered, float64(m.Offered.Applied), label{"outcome", "applied"})
 	s.send(counter, "deltas_received_total", offered, float64(m.Offered.Copies), label{"outcome", "copy"})
 	s.send(counter, "deltas_received_total", offered, float64(m.Offered.Refused), label{"outcome", "refused"})
+	for i := range m.Spaces {
+		space := &m.Spaces[i]
+		for _, f := range spaceFigures {
+			s.send(f.kind, f.name, f.help, f.value(space), label{"space", space.Space})
+		}
+	}
 	for i := range m.Members {
 		member := &m.Members[i]
 		for _, f := range memberFigures {
@@ -172,12 +203,22 @@ func (s sink) http(f Frontend) {
 
 func quarantined(m *peer.Metrics) int {
 	peers := map[string]bool{}
-	for _, f := range m.Forks {
-		for _, id := range f.There {
-			peers[id] = true
+	for _, s := range m.Spaces {
+		for _, f := range s.Forks {
+			for _, id := range f.There {
+				peers[id] = true
+			}
 		}
 	}
 	return len(peers)
+}
+
+// total adds up what the spaces have.
+func total(m *peer.Metrics, of func(peer.SpaceStatus) int) (n float64) {
+	for _, s := range m.Spaces {
+		n += float64(of(s))
+	}
+	return n
 }
 
 func truth(b bool) float64 {

@@ -36,7 +36,8 @@ func everything() Config {
 	}
 	m := peer.Metrics{
 		Status: peer.Status{
-			Ready: true, VersionVector: map[string]uint64{"aa": 7}, Replicas: 2, Mutations: 12, FreeBytes: 1 << 40,
+			Ready: true, FreeBytes: 1 << 40, Spaces: []peer.SpaceStatus{
+				{Space: "default", VersionVector: map[string]uint64{"aa": 7}, Replicas: 2, Mutations: 12}},
 			Members: []peer.Member{{Name: "lima\xff", PeerID: "12D3", Alive: true, WeLack: 4, RTTms: 1.5,
 				ClockOffsetMs: -2500}},
 		},

@@ -14,13 +14,14 @@ func TestAStatusReadsAsATable(t *testing.T) {
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	status := peer.Status{
 		Name: "oslo", PeerID: "12D3KooWDJsiFu6F4Mxx7itGfCViDkrRneWnZnJrFXTaXnTXeRgP",
-		Replica:       "00000000000000aa",
-		VersionVector: map[string]uint64{"00000000000000aa": 40}, Replicas: 2, Mutations: 42,
-		ContextHash: "0123456789abcdef", Root: "fedcba9876543210", Settled: true, Ready: false,
-		Reason: "catching up with the other peers", Keys: 1, Cells: 1234, StoreBytes: 5 << 20,
+		SpaceStatus: peer.SpaceStatus{Replica: "00000000000000aa",
+			VersionVector: map[string]uint64{"00000000000000aa": 40}, Replicas: 2, Mutations: 42,
+			ContextHash: "0123456789abcdef", Root: "fedcba9876543210", Settled: true, Keys: 1, Cells: 1234,
+			Forks: []peer.Fork{{Replica: "00000000000000bb",
+				Common: 7, There: []string{"12D3KooWlima0001"}, Here: []string{"12D3KooWgone0009"}}}},
+		Ready: false, Reason: "catching up with the other peers", StoreBytes: 5 << 20,
 		FreeBytes: 3 << 30, MinFreeBytes: 1 << 30,
-		GossipAddr: "10.0.0.1:7946", Forks: []peer.Fork{{Replica: "00000000000000bb",
-			Common: 7, There: []string{"12D3KooWlima0001"}, Here: []string{"12D3KooWgone0009"}}},
+		GossipAddr:  "10.0.0.1:7946",
 		ClockSkewed: []string{"lima"},
 		Members: []peer.Member{
 			{Name: "lima", PeerID: "12D3KooWlima0001", Addr: "10.0.0.2:7946", Alive: true,

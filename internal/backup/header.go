@@ -13,6 +13,7 @@ import (
 type Header struct {
 	Made    time.Time          // to the millisecond
 	Name    string             // of the peer that made it, for people
+	Space   string             // that it holds
 	Replica crdt.ReplicaID     // under which that peer wrote; zero if it had not written yet
 	Seen    crdt.VersionVector // the context of the moment
 	Keys    uint64             // that exist
@@ -23,9 +24,10 @@ type Header struct {
 func (h *Header) encode() []byte {
 	name := h.Name[:min(len(h.Name), maxName)]
 	return wire.Encode(func(w *wire.Writer) {
-		w.Array(7)
+		w.Array(8)
 		w.Uint(uint64(h.Made.UnixMilli()))
 		w.String(name)
+		w.String(h.Space)
 		w.Uint(uint64(h.Replica))
 		dotted.WriteVector(w, h.Seen)
 		w.Uint(h.Keys)
@@ -39,10 +41,11 @@ func decodeHeader(body []byte) (h Header, err error) {
 		fields := r.Array(len(body))
 		h.Made = time.UnixMilli(int64(r.Uint()))
 		h.Name = r.String(maxName)
+		h.Space = r.String(maxName)
 		h.Replica = crdt.ReplicaID(r.Uint())
 		h.Seen = dotted.ReadVector(r)
 		h.Keys, h.Cells, h.Records = r.Uint(), r.Uint(), r.Uint()
-		r.Skip(fields - 7)
+		r.Skip(fields - 8)
 	})
 	return h, err
 }

@@ -1,0 +1,107 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/peerd/peerd/crdt"
+)
+
+// ErrUnreplicated is wrapped by the error of a DropSpace that would lose writes. Nothing changed.
+var ErrUnreplicated = errors.New("no other member is known to have all that is here")
+
+// dropPatience is how long DropSpace waits for others to say that they have what is here.
+const dropPatience = 3 * time.Second
+
+// DropSpace ends this host's part in a space and deletes its copy. Others keep theirs: emptying a space everywhere
+// is a clear of all its keys. It is refused with ErrUnreplicated while the copy has writes that no other member is known
+// to have, unless force says that they may be lost. The host takes the space up again when something is written to it
+// here, or when it is opened with a Config.Spaces that names it. ErrNotHeld is wrapped if it does not hold it.
+func (p *Peer) DropSpace(ctx context.Context, name string, force bool) error {
+	p.dropping.Lock()
+	defer p.dropping.Unlock()
+	s := p.space(name)
+	switch {
+	case name == directorySpace:
+		return fmt.Errorf("the space %q has the directory of spaces, and every host holds it: %w", name, ErrReadOnly)
+	case s == nil:
+		return fmt.Errorf("%w %q", ErrNotHeld, name)
+	}
+	why := fmt.Errorf("%w %q: it was dropped here, and a write takes it up again", ErrNotHeld, name)
+	s.takeLeave()
+	s.refuse(why) // no write comes after the look at who has them
+	if err := s.handOver(ctx, force); err != nil {
+		s.accept()
+		return err
+	}
+	return p.remove(s, why)
+}
+
+// remove closes a space that nobody writes to any more, and has its records deleted.
+func (p *Peer) remove(s *space, why error) error {
+	p.making.Lock()
+	defer p.making.Unlock()
+	if p.isStopping() {
+		return ErrClosed
+	}
+	if _, err := p.table.Drop(s.name); err != nil {
+		s.accept()
+		return err
+	}
+	s.ended.Store(&why)
+	if p.net != nil {
+		p.net.board.release(s)
+	}
+	p.release(s)
+	s.end()
+	<-s.stopped
+	s.close(why)
+	p.committer.Forget(s.number)
+	s.log.Info("this host has dropped the space")
+	p.changes.tell()
+	p.running.Go(p.reclaim)
+	return nil
+}
+
+// accept takes back a refusal.
+func (s *space) accept() {
+	s.opening.Lock()
+	defer s.opening.Unlock()
+	s.refusing.Store(nil)
+}
+
+// handOver waits until others have all that is here.
+func (s *space) handOver(ctx context.Context, force bool) error {
+	if force {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, dropPatience)
+	defer cancel()
+	poll := time.NewTicker(leaveEvery)
+	defer poll.Stop()
+	for {
+		var missing uint64
+		if err := s.call(func(l *loop) { missing = l.unreplicated() }); err != nil || missing == 0 {
+			return err
+		}
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %d mutations of the space %q would be lost", ErrUnreplicated, missing, s.name)
+		}
+	}
+}
+
+// unreplicated counts the mutations here that no neighbour says it has.
+func (l *loop) unreplicated() uint64 {
+	seen, _ := l.node.Context()
+	elsewhere := crdt.VersionVector{}
+	for id := range l.links {
+		if !l.node.Quarantined(id) {
+			elsewhere.Merge(l.node.Said(id))
+		}
+	}
+	return elsewhere.Missing(seen)
+}
