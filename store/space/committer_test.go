@@ -1,0 +1,224 @@
+package space
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"testing"
+
+	"github.com/peerd/peerd/store"
+	"github.com/peerd/peerd/store/mem"
+	"github.com/peerd/peerd/store/segment"
+)
+
+// slow is a log whose first Append waits until it is let go.
+type slow struct {
+	store.Log
+	mu      sync.Mutex
+	appends int
+	largest int
+	entered chan struct{}
+	letGo   chan struct{}
+}
+
+func (l *slow) Append(records ...[]byte) (first, next store.Position, err error) {
+	l.mu.Lock()
+	l.appends++
+	l.largest = max(l.largest, len(records))
+	one := l.appends == 1
+	l.mu.Unlock()
+	if one {
+		close(l.entered)
+		<-l.letGo
+	}
+	return l.Log.Append(records...)
+}
+
+// queued returns how many appends wait.
+func (c *Committer) queued() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.queue)
+}
+
+// gather has n spaces append at once while the log is busy, and returns their errors.
+func gather(t *testing.T, whole *mem.Log, n int, meanwhile func()) (c *Committer, l *slow, errs []error) {
+	t.Helper()
+	l = &slow{Log: whole, entered: make(chan struct{}), letGo: make(chan struct{})}
+	c = NewCommitter(l)
+	errs = make([]error, n)
+	var all sync.WaitGroup
+	all.Go(func() { c.Log(1000, 0).Append([]byte("leads")) })
+	<-l.entered
+	for i := range n {
+		log := c.Log(Number(i), 0)
+		all.Go(func() {
+			first, next, err := log.Append(fmt.Appendf(nil, "record %d", i), []byte("and"))
+			if errs[i] = err; err == nil && next-first != store.Position(2*(store.RecordFrame+2)+len("record 0and")) {
+				errs[i] = fmt.Errorf("an Append from %d to %d", first, next)
+			}
+		})
+	}
+	for c.queued() < n { // each of them comes to wait
+	}
+	meanwhile()
+	close(l.letGo)
+	all.Wait()
+	return c, l, errs
+}
+
+func TestWhatWaitsIsOneAppend(t *testing.T) {
+	c, l, errs := gather(t, mem.NewLog(), 8, func() {})
+	if err := errors.Join(errs...); err != nil || l.appends != 2 || l.largest != 16 {
+		t.Fatalf("%d appends of at most %d records: %v", l.appends, l.largest, err)
+	}
+	for i := range 8 {
+		log := c.Log(Number(i), 0)
+		r, err := log.Read(0, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		record, err := r.Next()
+		if want := fmt.Sprint("record ", i); err != nil || string(record.Data) != want {
+			t.Errorf("space %d has %q, %v", i, record.Data, err)
+		}
+		again, err := log.Read(record.Position, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if same, err := again.Next(); err != nil || string(same.Data) != fmt.Sprint("record ", i) {
+			t.Errorf("at its position stands %q, %v", same.Data, err)
+		}
+		r.Next()
+		if _, err := r.Next(); err != io.EOF {
+			t.Errorf("space %d has another's record: %v", i, err)
+		}
+	}
+}
+
+func TestAFullDiskRefusesAllThatWait(t *testing.T) {
+	whole := mem.NewLog()
+	_, _, errs := gather(t, whole, 4, func() { whole.SetRoom(100) })
+	for i, err := range errs {
+		if !errors.Is(err, store.ErrNoSpace) {
+			t.Errorf("append %d: %v", i, err)
+		}
+	}
+}
+
+func TestWhatIsTooLargeIsRefusedAlone(t *testing.T) {
+	c := NewCommitter(mem.NewLog())
+	if _, _, err := c.Log(1, 0).Append(make([]byte, MaxRecord+1)); !errors.Is(err, store.ErrBatchTooLarge) {
+		t.Errorf("%v", err)
+	}
+	for _, size := range []store.Position{store.MaxAppend - 1, 1, 1} {
+		c.queue = append(c.queue, &request{size: size})
+	}
+	if c.take(); len(c.taken) != 2 || len(c.queue) != 1 {
+		t.Errorf("%d are taken into one Append, and %d wait", len(c.taken), len(c.queue))
+	}
+}
+
+// TestTheLogIsCutBeforeTheLeast has spaces that say different things, nothing, and are forgotten.
+func TestTheLogIsCutBeforeTheLeast(t *testing.T) {
+	whole := mem.NewLog()
+	c := NewCommitter(whole)
+	a, b, silent := c.Log(1, 0), c.Log(2, 0), c.Log(3, 0)
+	var at []store.Position
+	for range 10 {
+		first, _, err := a.Append([]byte("record"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		at = append(at, first)
+	}
+	if err := a.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	expect := func(what string, err error, want store.Position) {
+		t.Helper()
+		if err != nil || whole.First() != want {
+			t.Fatalf("%s: the log begins at %d, want %d (%v)", what, whole.First(), want, err)
+		}
+	}
+	expect("one wants less", a.DropBefore(at[5]), 0)
+	expect("another too", b.DropBefore(at[3]), 0)
+	expect("the silent one", silent.DropBefore(at[2]), at[2])
+	log, err := c.Begin(func(from store.Position) (Number, error) {
+		if from != whole.Synced() {
+			t.Errorf("a new space begins at %d, and all up to %d is synced", from, whole.Synced())
+		}
+		c.Forget(3)
+		expect("one forgotten", a.DropBefore(1<<60), at[3])
+		return 4, b.DropBefore(1 << 60)
+	})
+	expect("a new one", err, whole.Next())
+	a.Append([]byte("more"))
+	expect("what was asked for before it was there", errors.Join(a.Sync(), a.DropBefore(1<<60)), at[9]+24)
+	if log.First() != 0 {
+		t.Errorf("a new space has lost what it never had: it begins at %d", log.First())
+	}
+	if _, _, err := silent.Append(nil); !errors.Is(err, store.ErrClosed) {
+		t.Errorf("a forgotten space appends: %v", err)
+	}
+}
+
+// BenchmarkAppend has goroutines that each append a record to a space of their own and sync it.
+func BenchmarkAppend(b *testing.B) {
+	for _, n := range []int{1, 8} {
+		b.Run(fmt.Sprintf("spaces=%d", n), func(b *testing.B) {
+			whole, err := segment.Open(b.TempDir(), segment.Options{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			counted := &counting{Log: whole}
+			c := NewCommitter(counted)
+			defer c.Close()
+			b.ReportAllocs()
+			b.ResetTimer()
+			var all sync.WaitGroup
+			for i := range n {
+				log, record := c.Log(Number(i), 0), make([]byte, 128)
+				all.Go(func() {
+					for range (b.N + n - 1) / n {
+						if _, _, err := log.Append(record); err != nil || log.Sync() != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			}
+			all.Wait()
+			b.ReportMetric(float64(counted.appends)/float64(b.N), "appends/write")
+			b.ReportMetric(float64(counted.syncs())/float64(b.N), "fsyncs/write")
+		})
+	}
+}
+
+// counting counts appends, which one at a time makes, and where the log was synced to.
+type counting struct {
+	store.Log
+	appends int
+	mu      sync.Mutex
+	reached map[store.Position]bool
+}
+
+func (l *counting) Append(records ...[]byte) (first, next store.Position, err error) {
+	l.appends++
+	return l.Log.Append(records...)
+}
+
+func (l *counting) Sync() error {
+	err := l.Log.Sync()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.reached == nil {
+		l.reached = map[store.Position]bool{}
+	}
+	l.reached[l.Synced()] = true
+	return err
+}
+
+// syncs returns how many there were at least: those that reached another place.
+func (l *counting) syncs() int { return len(l.reached) }
