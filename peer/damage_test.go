@@ -6,6 +6,7 @@ import (
 
 	"github.com/peerd/peerd/store"
 	"github.com/peerd/peerd/store/badger"
+	spacestore "github.com/peerd/peerd/store/space"
 )
 
 // damage takes the cell of key "k" out of a closed peer's store.
@@ -15,10 +16,19 @@ func damage(t *testing.T, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &store.Batch{}
-	b.Delete([]byte("c" + keyOfK))
-	if err := st.Commit(b, true); err != nil {
+	table, err := spacestore.OpenTable(st)
+	if err != nil {
 		t.Fatal(err)
+	}
+	for _, s := range table.Spaces() {
+		b := &store.Batch{}
+		b.Delete([]byte("c" + keyOfK))
+		if s.Name != DefaultSpace {
+			continue
+		}
+		if err := spacestore.NewTree(st, s.Number).Commit(b, true); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := st.Close(); err != nil {
 		t.Fatal(err)

@@ -78,6 +78,10 @@ func (l *loop) run() {
 // steps takes one step after the other until the space is closed or fails.
 func (l *loop) steps() {
 	for {
+		if l.s.stopping() && l.p.broken.Load() { // as after a crash: the disk that failed another space is this one's
+			l.abandon(ErrClosed)
+			return
+		}
 		rd, err := l.round()
 		switch {
 		case err == nil && rd.Closed:
@@ -286,15 +290,19 @@ func (l *loop) verify(pinned *replica.Pinned) {
 // fail ends the loop after an error of the store: nothing more is committed or acknowledged.
 func (l *loop) fail(err error) {
 	l.s.log.Error("the peer stops: its store failed", "error", err)
-	failed := errFailed(err)
-	l.s.refuse(failed)
+	l.p.fail(err)
+	l.abandon(errFailed(err))
+}
+
+// abandon ends the loop without what is left to be done.
+func (l *loop) abandon(why error) {
+	l.s.refuse(why)
 	for _, u := range l.node.Abandon() {
 		u := u.(*update)
-		u.failAll(failed)
+		u.failAll(why)
 		close(u.done)
 	}
 	for _, f := range l.frames {
-		f.done <- failed
+		f.done <- why
 	}
-	l.p.fail(err)
 }

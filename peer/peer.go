@@ -68,6 +68,7 @@ type Peer struct {
 	stopped chan struct{} // closed when they have ended
 	close   sync.Once
 	failing sync.Once
+	broken  atomic.Bool // nothing is written any more
 	failed  error // why the loops ended; read after stopped
 
 	net *network // nil offline
@@ -150,6 +151,7 @@ func (p *Peer) end() { p.ending.Do(func() { close(p.stop) }) }
 // fail ends the peer after an error of the store.
 func (p *Peer) fail(err error) {
 	p.failing.Do(func() { p.failed = err })
+	p.broken.Store(true)
 	p.end()
 }
 

@@ -18,20 +18,28 @@ const backupType = "application/vnd.peerd.backup"
 // backup answers with a backup of this moment. A client that goes away ends it. What ends before its end mark is no
 // backup: the client sees a broken answer.
 func (s *Server) backup(w http.ResponseWriter, r *http.Request) {
+	q := queryOf(r, "space")
+	data, err := s.data(q)
+	if err != nil {
+		answerProblem(w, err)
+		return
+	}
 	if r.Method == http.MethodHead {
 		w.Header().Set("Content-Type", backupType)
 		return
 	}
 	out := &stream{w: w, control: http.NewResponseController(w)}
-	info, err := s.peer.Backup(r.Context(), out, nil)
+	info, err := data.Backup(r.Context(), out, nil)
 	switch {
 	case err == nil:
-		s.log.Info("a backup was taken", "records", info.Records, "bytes", info.Bytes)
+		s.log.Info("a backup was taken", "space", info.Space, "records", info.Records, "bytes", info.Bytes)
 	case out.begun:
 		s.log.Warn("a backup ended early", "error", err)
 		panic(http.ErrAbortHandler) // the only way to break an answer off
 	case errors.Is(err, peer.ErrBackupRuns):
 		answerError(w, http.StatusConflict, err.Error())
+	case errors.Is(err, peer.ErrNotHeld):
+		answerProblem(w, err)
 	default:
 		answerError(w, http.StatusServiceUnavailable, err.Error())
 	}

@@ -24,15 +24,16 @@ type entry struct {
 
 // getKey answers what is stored under a key.
 func (s *Server) getKey(w http.ResponseWriter, r *http.Request) error {
-	q := queryOf(r, "path", "conflicts", "limit", "cursor")
+	q := queryOf(r, "space", "path", "conflicts", "limit", "cursor")
 	path, after, limit := q.path(r), q.cursor(), q.limit()
 	in := newReader(q.boolean("conflicts"), shareOf(r))
-	if err := s.await(w, r, q); err != nil {
+	data, err := s.await(w, r, q)
+	if err != nil {
 		return err
 	}
 	e := entry{Key: &path[0], Path: path[1:]}
 	found := false
-	token, err := s.view(r, func(tx *peer.Tx) (err error) {
+	token, err := s.view(r, data, func(tx *peer.Tx) (err error) {
 		found, err = e.read(in, tx.Fields, path, after, limit)
 		return err
 	})
@@ -75,16 +76,16 @@ func (e *entry) read(in *reader, keys crdt.Fields, path []octets, after *string,
 }
 
 // view runs fn on a snapshot, once the peer lets one be taken. It returns the token of its moment.
-func (s *Server) view(r *http.Request, fn func(*peer.Tx) error) (peer.Token, error) {
+func (s *Server) view(r *http.Request, data Data, fn func(*peer.Tx) error) (peer.Token, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
 	defer cancel()
-	token, err := s.peer.ViewToken(ctx, fn)
+	token, err := data.ViewToken(ctx, fn)
 	return token, orNoToken(err)
 }
 
 // putKey makes a key, or a path in it, hold what the body says and nothing else that is seen there.
 func (s *Server) putKey(w http.ResponseWriter, r *http.Request) error {
-	q := queryOf(r, "path")
+	q := queryOf(r, "space", "path")
 	path := q.path(r)
 	var e entry
 	if err := decodeBody(w, r, &e); err != nil {
@@ -111,7 +112,7 @@ func (s *Server) putKey(w http.ResponseWriter, r *http.Request) error {
 
 // deleteKey deletes a key, or a path in it.
 func (s *Server) deleteKey(w http.ResponseWriter, r *http.Request) error {
-	q := queryOf(r, "path")
+	q := queryOf(r, "space", "path")
 	path := q.path(r)
 	return s.change(w, r, q, func(tx *peer.Tx) (c changes, err error) {
 		at, err := walk(tx.Fields, path)
@@ -140,13 +141,14 @@ type listed struct {
 
 // listKeys answers some keys that begin with a prefix, in order.
 func (s *Server) listKeys(w http.ResponseWriter, r *http.Request) error {
-	q := queryOf(r, "prefix", "limit", "cursor")
+	q := queryOf(r, "space", "prefix", "limit", "cursor")
 	after, limit, prefix := q.cursor(), q.limit(), q.values.Get("prefix")
-	if err := s.await(w, r, q); err != nil {
+	data, err := s.await(w, r, q)
+	if err != nil {
 		return err
 	}
 	var l listing
-	token, err := s.view(r, func(tx *peer.Tx) error {
+	token, err := s.view(r, data, func(tx *peer.Tx) error {
 		return l.read(shareOf(r), tx, prefix, after, limit)
 	})
 	if err != nil {

@@ -212,8 +212,23 @@ func orNoToken(err error) error {
 	return err
 }
 
-// await waits until the peer has seen the token that a request brings.
-func (s *Server) await(w http.ResponseWriter, r *http.Request, q *query) error {
+// data returns the space that a query names.
+func (s *Server) data(q *query) (Data, error) {
+	if q.err != nil {
+		return nil, q.err
+	}
+	if !q.values.Has("space") {
+		return s.peer, nil
+	}
+	space, err := s.peer.Space(q.values.Get("space"))
+	if err != nil {
+		return nil, err // and no handle, which is not nil as a Data
+	}
+	return space, nil
+}
+
+// await waits until the peer has seen the token that a request brings, and returns the space that it is about.
+func (s *Server) await(w http.ResponseWriter, r *http.Request, q *query) (Data, error) {
 	token, wait := peer.Token(r.Header.Get(tokenHeader)), defaultWait
 	if given := q.values.Get("token"); given != "" {
 		token = peer.Token(given)
@@ -224,12 +239,13 @@ func (s *Server) await(w http.ResponseWriter, r *http.Request, q *query) error {
 			q.fail(fmt.Sprintf("wait=%s: must be a time as 500ms or 5s; 0s asks not to wait", text))
 		}
 	}
-	if q.err != nil || token == "" {
-		return q.err
+	data, err := s.data(q)
+	if err != nil || token == "" {
+		return data, err
 	}
 	wait = min(wait, MaxWait)
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(wait + writeTimeout))
 	ctx, cancel := context.WithTimeout(r.Context(), wait)
 	defer cancel()
-	return s.peer.Wait(ctx, token)
+	return data, data.Wait(ctx, token)
 }

@@ -26,6 +26,8 @@ func (s *Server) table() []route {
 		{"GET", "/v1/keys/{key...}", orProblem(s.getKey)},
 		{"PUT", "/v1/keys/{key...}", orProblem(s.putKey)},
 		{"DELETE", "/v1/keys/{key...}", orProblem(s.deleteKey)},
+		{"GET", "/v1/spaces", orProblem(s.listSpaces)},
+		{"DELETE", "/v1/spaces/{space}", orProblem(s.dropSpace)},
 		{"POST", "/v1/tx", orProblem(s.runTransaction)},
 		{"GET", "/v1/watch", orProblem(s.watch)},
 		{"GET", "/{$}", pageFile("page.html", "text/html")},

@@ -42,6 +42,15 @@ type Peer interface {
 	// Ready returns nil, or why the peer should get no requests.
 	Ready() error
 	Status() (peer.Status, error)
+	// Space returns the handle of a space, DropSpace ends this host's part in one.
+	Space(name string) (*peer.Space, error)
+	DropSpace(ctx context.Context, name string, force bool) error
+	KeyKeeper
+	Data // of the space "default"
+}
+
+// Data is what is read and written of a space: a *peer.Space, and a *peer.Peer for the one that is meant without a choice.
+type Data interface {
 	// ViewToken and UpdateToken run a transaction and return the token of its moment.
 	ViewToken(ctx context.Context, fn func(*peer.Tx) error) (peer.Token, error)
 	UpdateToken(ctx context.Context, fn func(*peer.Tx) error) (peer.Token, error)
@@ -49,8 +58,7 @@ type Peer interface {
 	Wait(ctx context.Context, t peer.Token) error
 	Watch(prefix string) *peer.Watch
 	WatchSince(prefix string, since peer.Token) (*peer.Watch, error)
-	KeyKeeper
-	// Backup writes a backup to w. See peer.Peer.
+	// Backup writes a backup to w. See peer.Space.
 	Backup(ctx context.Context, w io.Writer, progress func(peer.BackupProgress)) (peer.BackupInfo, error)
 }
 

@@ -26,6 +26,9 @@ type fakePeer struct {
 	backup        string
 }
 
+func (f *fakePeer) Space(string) (*peer.Space, error)             { return nil, peer.ErrNotHeld }
+func (f *fakePeer) DropSpace(context.Context, string, bool) error { return peer.ErrNotHeld }
+
 func (f *fakePeer) Ready() error                 { return f.ready }
 func (f *fakePeer) Status() (peer.Status, error) { return f.status, f.broken }
 

@@ -30,7 +30,7 @@ const workTimeout = 8 * time.Second
 
 // runTransaction does a list of operations as one transaction: all of them, or none.
 func (s *Server) runTransaction(w http.ResponseWriter, r *http.Request) error {
-	q := queryOf(r)
+	q := queryOf(r, "space")
 	var t transaction
 	if err := decodeBody(w, r, &t); err != nil {
 		return err
@@ -71,13 +71,14 @@ func (t *transaction) run(tx *peer.Tx) (changes, error) {
 // what it changed. fn may be run on another goroutine, but not after change returned.
 func (s *Server) change(w http.ResponseWriter, r *http.Request, q *query,
 	fn func(*peer.Tx) (changes, error)) error {
-	if err := s.await(w, r, q); err != nil {
+	data, err := s.await(w, r, q)
+	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
 	defer cancel()
 	var c changes
-	token, err := s.peer.UpdateToken(ctx, func(tx *peer.Tx) (err error) {
+	token, err := data.UpdateToken(ctx, func(tx *peer.Tx) (err error) {
 		c, err = fn(tx)
 		return err
 	})

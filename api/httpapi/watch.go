@@ -34,11 +34,12 @@ type event struct {
 
 // watch sends which keys change, as server-sent events, until the client leaves or the server ends.
 func (s *Server) watch(w http.ResponseWriter, r *http.Request) error {
-	q := queryOf(r, "prefix", "since")
-	if err := s.await(w, r, q); err != nil {
+	q := queryOf(r, "space", "prefix", "since")
+	data, err := s.await(w, r, q)
+	if err != nil {
 		return err
 	}
-	watch, err := s.openWatch(r, q)
+	watch, err := openWatch(r, q, data)
 	if err != nil {
 		return err
 	}
@@ -101,7 +102,7 @@ func (ws *watches) end() {
 
 // openWatch begins where the client was: at the event that it had last, or at the token that it
 // names, or now.
-func (s *Server) openWatch(r *http.Request, q *query) (*peer.Watch, error) {
+func openWatch(r *http.Request, q *query, data Data) (*peer.Watch, error) {
 	prefix := q.values.Get("prefix")
 	since := r.Header.Get("Last-Event-ID")
 	switch {
@@ -109,12 +110,12 @@ func (s *Server) openWatch(r *http.Request, q *query) (*peer.Watch, error) {
 	case q.values.Has("since"):
 		since = q.values.Get("since")
 	default:
-		return s.peer.Watch(prefix), nil
+		return data.Watch(prefix), nil
 	}
 	if since == beginning {
 		since = ""
 	}
-	return s.peer.WatchSince(prefix, peer.Token(since))
+	return data.WatchSince(prefix, peer.Token(since))
 }
 
 // events writes server-sent events. A client that does not take one within writeTimeout is cut off.

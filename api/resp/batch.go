@@ -131,11 +131,11 @@ func (b *batch) execute(ctx context.Context) {
 			_ = b.runAll(nil)
 			b.settle(nil)
 		case accessRead:
-			b.settle(b.spread(c.server.config.db.View(ctx, b.view)))
+			b.settle(b.spread(c.database().View(ctx, b.view)))
 		case accessScan:
-			b.settle(b.spread(c.server.scan(ctx, b.view)))
+			b.settle(b.spread(c.server.scan(ctx, c.database(), b.view)))
 		case accessWrite:
-			b.settle(c.server.config.db.UpdateAll(ctx, b.functions(b.to-b.from)))
+			b.settle(c.database().UpdateAll(ctx, b.functions(b.to-b.from)))
 		}
 		b.observe(time.Since(began))
 	}
@@ -156,6 +156,12 @@ func (b *batch) cut() access {
 	for b.to = b.from; b.to < len(b.requests); b.to++ {
 		r := &b.requests[b.to]
 		r.access = accessNone
+		if r.rejected == nil && r.command.alone {
+			if b.to == b.from {
+				b.to++
+			}
+			return need
+		}
 		if r.rejected == nil {
 			r.access, queueing = r.command.accessWithin(queueing)
 		}

@@ -38,6 +38,8 @@ type session struct {
 	name     string
 	resp3    bool
 	quit     bool // no more commands are executed
+	db       database // that it has selected; nil for the default one
+	index    int      // its number
 	pending  transaction
 	subs     subscriptions
 }

@@ -46,9 +46,16 @@ func runSelect(c *call) error {
 	switch {
 	case err != nil:
 		return err
-	case n != 0:
+	case c.session.pending.open:
+		return replyError("ERR SELECT is not allowed in transactions")
+	case n < 0 || n >= Databases:
 		return replyError("ERR DB index is out of range")
 	}
+	db, err := c.server.database(int(n))
+	if err != nil {
+		return err
+	}
+	c.session.db, c.session.index = db, int(n)
 	c.out.status("OK")
 	return nil
 }

@@ -92,12 +92,12 @@ func (s *Server) unread(c *client) {
 }
 
 // scan runs a View that may take long and return much, when fewer than MaxScans others do.
-func (s *Server) scan(ctx context.Context, fn func(*embedded.Tx) error) error {
+func (s *Server) scan(ctx context.Context, db database, fn func(*embedded.Tx) error) error {
 	select {
 	case s.scans <- struct{}{}:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	defer func() { <-s.scans }()
-	return s.config.db.View(ctx, fn)
+	return db.View(ctx, fn)
 }

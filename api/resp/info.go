@@ -1,12 +1,15 @@
 package resp
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"runtime"
 	"runtime/metrics"
 	"strings"
 	"time"
+
+	embedded "github.com/peerd/peerd/peer"
 )
 
 // redisVersion is the version of Redis whose commands are the model: some clients decide by it
@@ -95,9 +98,21 @@ func (c *call) infoReplication() (string, error) {
 }
 
 func (c *call) infoKeyspace() (string, error) {
-	n := c.tx.Len()
-	if n == 0 {
-		return "", nil
+	var out strings.Builder
+	for i := range Databases {
+		n := 0
+		count := func(tx *embedded.Tx) error {
+			n = tx.Len()
+			return tx.Err()
+		}
+		if i == c.session.index {
+			n = c.tx.Len()
+		} else if db, err := c.server.database(i); err == nil && db.View(context.Background(), count) != nil {
+			n = 0 // it is not held here, or cannot be read now
+		}
+		if n > 0 {
+			fmt.Fprintf(&out, "db%d:keys=%d,expires=0,avg_ttl=0\r\n", i, n)
+		}
 	}
-	return fmt.Sprintf("db0:keys=%d,expires=0,avg_ttl=0\r\n", n), nil
+	return out.String(), nil
 }

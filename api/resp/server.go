@@ -54,6 +54,32 @@ type database interface {
 	Watch(prefix string) *embedded.Watch
 }
 
+// Databases is how many databases SELECT knows. Number 0 is the space "default", and n the space "dbn".
+const Databases = 16
+
+// database returns the one with a number.
+func (s *Server) database(n int) (database, error) {
+	switch {
+	case n == 0:
+		return s.config.db, nil
+	case s.config.Peer == nil:
+		return nil, replyError("ERR DB index is out of range")
+	}
+	space, err := s.config.Peer.Space(fmt.Sprint("db", n))
+	if err != nil {
+		return nil, err
+	}
+	return space, nil
+}
+
+// database returns the one that the client has selected.
+func (c *client) database() database {
+	if c.db != nil {
+		return c.db
+	}
+	return c.server.config.db
+}
+
 // Validate reports every problem of the configuration.
 func (c Config) Validate() error {
 	var problems []error

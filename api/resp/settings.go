@@ -11,7 +11,7 @@ func defaultSettings(c Config) map[string]string {
 	return map[string]string{
 		"appendonly":              "yes",
 		"appendfsync":             "everysec",
-		"databases":               "1",
+		"databases":               strconv.Itoa(Databases),
 		"maxclients":              strconv.Itoa(c.MaxClients),
 		"maxmemory":               "0",
 		"maxmemory-policy":        "noeviction",

@@ -70,7 +70,8 @@ func TestSizesAreShortAndHaveAUnit(t *testing.T) {
 func TestWaitingSaysWhatKeepsPeersFromAgreeing(t *testing.T) {
 	answer := func(name, context, root string, vector map[string]uint64) asked {
 		return asked{addr: "addr-" + name, status: peer.Status{
-			Name: name, ContextHash: context, Root: root, VersionVector: vector, Settled: true,
+			Name: name, SpaceStatus: peer.SpaceStatus{ContextHash: context, Root: root, VersionVector: vector,
+				Settled: true},
 		}}
 	}
 	one := map[string]uint64{"00000000000000aa": 2}

@@ -1,0 +1,256 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func mustSpace(t *testing.T, p *Peer, name string) *Space {
+	t.Helper()
+	s, err := p.Space(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func setIn(t *testing.T, p *Peer, space, key, value string) {
+	t.Helper()
+	err := mustSpace(t, p, space).Update(context.Background(), func(tx *Tx) error {
+		return tx.String(key).Set([]byte(value))
+	})
+	if err != nil {
+		t.Fatalf("space %s: %v", space, err)
+	}
+}
+
+// getIn returns a value of a space, empty if it has none, and what reading it failed with.
+func getIn(p *Peer, space, key string) (value string, err error) {
+	s, err := p.Space(space)
+	if err != nil {
+		return "", err
+	}
+	err = s.View(context.Background(), func(tx *Tx) error {
+		v, _ := tx.String(key).Get()
+		value = string(v)
+		return nil
+	})
+	return value, err
+}
+
+func waitIn(t *testing.T, p *Peer, space, key, want string) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("%s of space %s is %q", key, space, want), func() bool {
+		got, err := getIn(p, space, key)
+		return err == nil && got == want
+	})
+}
+
+func namesOfSpaces(p *Peer) (names []string) {
+	for _, s := range p.held() {
+		names = append(names, s.name)
+	}
+	return names
+}
+
+func TestASpaceIsMadeByItsFirstWriteAndTakenUpByAllWhoSubscribe(t *testing.T) {
+	c := newCluster(t)
+	a, b := c.add(), c.add()
+	cfg := c.config(t.TempDir())
+	cfg.Spaces = []string{"orders"}
+	only := c.start(cfg)
+
+	if got, err := getIn(a, "orders", "k"); got != "" || err != nil {
+		t.Errorf("a space that nobody wrote to reads as %q (%v)", got, err)
+	}
+	if a.space("orders") != nil {
+		t.Error("reading a space made it")
+	}
+	setIn(t, a, "orders", "k", "1")
+	setIn(t, a, "stock", "k", "2")
+	setIn(t, a, DefaultSpace, "k", "3")
+	waitIn(t, b, "orders", "k", "1")
+	waitIn(t, b, "stock", "k", "2")
+	waitIn(t, b, DefaultSpace, "k", "3")
+	waitIn(t, only, "orders", "k", "1")
+	setIn(t, only, "orders", "back", "4")
+	waitIn(t, a, "orders", "back", "4")
+
+	if _, err := only.Space("stock"); !errors.Is(err, ErrNotHeld) {
+		t.Errorf("a space that is left out: %v", err)
+	}
+	if err := only.View(context.Background(), func(*Tx) error { return nil }); !errors.Is(err, ErrNotHeld) {
+		t.Errorf("the default space, which is left out: %v", err)
+	}
+	if got := namesOfSpaces(only); !slices.Equal(got, []string{"orders", "peerd"}) {
+		t.Errorf("holds %v", got)
+	}
+	for _, bad := range []string{"", "UPPER", "a/b", "-a", strings.Repeat("a", 65)} {
+		if _, err := a.Space(bad); !errors.Is(err, ErrSpaceName) {
+			t.Errorf("the name %q: %v", bad, err)
+		}
+	}
+	if err := mustSpace(t, a, "peerd").Update(context.Background(), func(*Tx) error { return nil }); !errors.Is(err, ErrReadOnly) {
+		t.Errorf("a write to peerd's own space: %v", err)
+	}
+}
+
+func TestSpacesAreThereAfterReopening(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 3 {
+		p, err := Open(context.Background(), Config{Dir: dir, Offline: true, Durability: None})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, space := range []string{"default", "a", "b"} {
+			want := ""
+			if i > 0 {
+				want = fmt.Sprint(space, i-1)
+			}
+			if got, err := getIn(p, space, "k"); got != want || err != nil {
+				t.Errorf("opening %d: k of %s is %q (%v), want %q", i, space, got, err, want)
+			}
+			setIn(t, p, space, "k", fmt.Sprint(space, i))
+		}
+		mustClose(t, p)
+	}
+}
+
+func TestADroppedSpaceIsGoneHereAndStaysElsewhere(t *testing.T) {
+	c := newCluster(t)
+	a, b := c.add(), c.add()
+	setIn(t, a, "orders", "k", "1")
+	waitIn(t, b, "orders", "k", "1")
+	ctx := context.Background()
+	if err := b.DropSpace(ctx, "orders", false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := getIn(b, "orders", "k"); !errors.Is(err, ErrNotHeld) {
+		t.Errorf("a read of a dropped space: %v", err)
+	}
+	setIn(t, a, "orders", "k", "2")
+	if err := a.DropSpace(ctx, "orders", false); !errors.Is(err, ErrUnreplicated) {
+		t.Errorf("the last copy was dropped: %v", err)
+	}
+	setIn(t, a, "orders", "k", "3") // nothing has changed
+
+	dir := b.cfg.Dir
+	mustClose(t, b)
+	b = c.start(c.config(dir))
+	waitIn(t, b, DefaultSpace, "none", "")
+	if got := namesOfSpaces(b); slices.Contains(got, "orders") {
+		t.Errorf("it came back by itself: %v", got)
+	}
+	setIn(t, b, "orders", "back", "4")
+	waitIn(t, b, "orders", "k", "3")
+	waitIn(t, a, "orders", "back", "4")
+
+	if err := a.DropSpace(ctx, "peerd", true); err == nil {
+		t.Error("the directory was dropped")
+	}
+	if err := a.DropSpace(ctx, "nothing", true); !errors.Is(err, ErrNotHeld) {
+		t.Errorf("a space that is not there: %v", err)
+	}
+}
+
+// TestASpaceThatStandsStillHoldsUpNoOther: they share a stream.
+func TestASpaceThatStandsStillHoldsUpNoOther(t *testing.T) {
+	c := newCluster(t)
+	a, b := c.add(), c.add()
+	setIn(t, a, "slow", "k", "0")
+	setIn(t, a, "quick", "k", "0")
+	waitIn(t, b, "slow", "k", "0")
+	waitIn(t, b, "quick", "k", "0")
+	begun, free := make(chan struct{}), make(chan struct{})
+	ended := make(chan error, 1)
+	go func() { ended <- b.space("slow").call(func(*loop) { close(begun); <-free }) }()
+	<-begun
+	big := strings.Repeat("x", 32<<10)
+	for i := range 64 { // more than what may be on the way
+		setIn(t, a, "slow", fmt.Sprint(i), big)
+	}
+	for i := range 5 {
+		setIn(t, a, "quick", "k", fmt.Sprint(i))
+		waitIn(t, b, "quick", "k", fmt.Sprint(i))
+	}
+	close(free)
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	waitIn(t, b, "slow", "63", big)
+}
+
+func TestTokensWatchesAndBackupsAreOfTheirSpace(t *testing.T) {
+	p, err := Open(context.Background(), Config{Memory: true, Offline: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { mustClose(t, p) })
+	ctx := t.Context()
+	orders, stock := mustSpace(t, p, "orders"), mustSpace(t, p, "stock")
+	watch := orders.Watch("") // before there is such a space
+	defer watch.Close()
+	token, err := orders.UpdateToken(ctx, func(tx *Tx) error { return tx.String("k").Set([]byte("v")) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if change, err := watch.Next(ctx); err != nil || !slices.Equal(change.Keys, []string{"k"}) || change.Reset {
+		t.Errorf("the watch told %+v (%v)", change, err)
+	}
+	if err := orders.Wait(ctx, token); err != nil {
+		t.Error(err)
+	}
+	if err := stock.Wait(ctx, token); !errors.Is(err, ErrToken) {
+		t.Errorf("a token of another space: %v", err)
+	}
+	if _, err := p.WatchSince("", token); !errors.Is(err, ErrToken) {
+		t.Errorf("a watch since a token of another space: %v", err)
+	}
+	var file strings.Builder
+	info, err := orders.Backup(ctx, &file, nil)
+	if err != nil || info.Space != "orders" {
+		t.Fatalf("%+v, %v", info, err)
+	}
+	dir := t.TempDir()
+	if _, err := Restore(ctx, strings.NewReader(file.String()), RestoreConfig{Dir: dir}); err != nil {
+		t.Fatal(err)
+	}
+	restored, err := Open(ctx, Config{Dir: dir, Offline: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { mustClose(t, restored) }()
+	if got, err := getIn(restored, "orders", "k"); got != "v" || err != nil {
+		t.Errorf("restored: %q (%v)", got, err)
+	}
+	eventually(t, "the directory lists it", func() bool {
+		names, err := restored.directory(ctx)
+		return err == nil && slices.Contains(names, "orders")
+	})
+}
+
+// TestIdleSpacesCostLittle opens 64 more spaces and looks at the heap.
+func TestIdleSpacesCostLittle(t *testing.T) {
+	const spaces, allowed = 64, 20 << 20
+	c := newCluster(t)
+	a, b := c.add(), c.add()
+	setIn(t, a, "first", "k", "v")
+	waitIn(t, b, "first", "k", "v")
+	before := heapInUse()
+	for i := range spaces {
+		setIn(t, a, fmt.Sprint("s", i), "k", "v")
+	}
+	for i := range spaces {
+		waitIn(t, b, fmt.Sprint("s", i), "k", "v")
+	}
+	used := (heapInUse() - before) / 2
+	t.Logf("%d spaces take %d KiB of heap in each of two peers; %d goroutines", spaces, used>>10, runtime.NumGoroutine())
+	if used > allowed {
+		t.Errorf("%d spaces take %d bytes of heap, limit %d", spaces, used, allowed)
+	}
+}
