@@ -128,9 +128,12 @@ func (l *loop) round() (*replica.Ready, error) {
 	return rd, l.broken
 }
 
+// maxJobs is how many jobs are done before the engine has its turn, however many come.
+const maxJobs = 256
+
 // accept tells the engine what happened: all that waits, of updates as many as it takes.
 func (l *loop) accept() error {
-	for jobs := true; jobs; {
+	for jobs := maxJobs; jobs > 0; jobs-- {
 		select {
 		case j := <-l.s.jobs:
 			l.do(j)
@@ -140,7 +143,7 @@ func (l *loop) accept() error {
 			}
 			l.node.SyncEnded(s.of)
 		default:
-			jobs = false
+			jobs = 0
 		}
 		if l.broken != nil {
 			return l.broken

@@ -69,7 +69,7 @@ type Peer struct {
 	close   sync.Once
 	failing sync.Once
 	broken  atomic.Bool // nothing is written any more
-	failed  error // why the loops ended; read after stopped
+	failed  error       // why the loops ended; read after stopped
 
 	net *network // nil offline
 }

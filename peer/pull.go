@@ -65,7 +65,9 @@ func (l *loop) startRepair(p *replica.Pull, from *lane, t *turn) {
 		began := time.Now()
 		err := n.pull(s, p, from.link.peer, t)
 		if err != nil {
-			_ = s.call(func(l *loop) { l.node.Fail(p, err) })
+			if s.call(func(l *loop) { l.node.Fail(p, err) }) != nil {
+				p.Abandon()
+			}
 			return
 		}
 		s.log.Info("repaired from a peer whose log did not reach far enough",

@@ -347,7 +347,7 @@ func (e *Engine) upkeep() (err error) {
 	switch {
 	case e.Busy():
 		err = e.goOn()
-	case e.late():
+	case e.behindHand():
 		err = e.pace(e.wall)
 	case e.cutting:
 		e.cutting, err = e.maintain(e.wall)
@@ -359,9 +359,12 @@ func (e *Engine) upkeep() (err error) {
 	return err
 }
 
+// behindHand reports whether what waits for a checkpoint must be written before anything else: not to a full disk.
+func (e *Engine) behindHand() bool { return e.room != Full && e.late() }
+
 // takeTurns does what neighbours sent and clients ask, in turn, until the step is spent or nothing is left, as one group.
 func (e *Engine) takeTurns() error {
-	if e.Busy() || e.late() || e.crowded() {
+	if e.Busy() || e.behindHand() || e.crowded() {
 		return nil
 	}
 	e.beginStep()

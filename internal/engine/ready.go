@@ -86,7 +86,7 @@ func (e *Engine) Ready() *Ready {
 	e.handed, e.ready = e.ready, e.handed.emptied()
 	rd.Refusing = e.Refusal()
 	rd.Writes = e.writes
-	rd.Again = len(e.updates)+len(e.arrived)+len(e.offers) > 0 || e.Busy() || e.late() || e.cutting || e.unserved ||
+	rd.Again = len(e.updates)+len(e.arrived)+len(e.offers) > 0 || e.Busy() || e.behindHand() || e.cutting || e.unserved ||
 		e.maySweep() || e.mayCollect() || e.ending.id || e.ending.stop && !e.ending.closed
 	rd.At = e.due.next()
 	if until := e.sweeps.until; e.Clears() > 0 && until.After(e.now) && until.Before(rd.At) {

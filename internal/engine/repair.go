@@ -272,7 +272,6 @@ func (r *Replica) abortRepair(p *Repair) {
 		return
 	}
 	r.repair = nil
-	p.Local.Close()
 	r.begin(r.dropStaged(p.session))
 }
 
@@ -602,6 +601,13 @@ func (p *Pull) Resume(commit func(*store.Batch) error) (question antientropy.Req
 	return p.Go(answer, commit)
 }
 
+// Abandon releases what the pull holds, if the engine is no more. It must not be used afterwards.
+func (p *Pull) Abandon() {
+	if p.repair != nil {
+		p.repair.Local.Close()
+	}
+}
+
 // Progress returns what the repair has done so far. It may be called by whoever calls Go.
 func (p *Pull) Progress() antientropy.Result {
 	if p.puller == nil {
@@ -682,6 +688,7 @@ func (e *Engine) finish(p *Pull) error {
 
 func (e *Engine) endPull(p *Pull, err error) {
 	e.pull = nil
+	p.Abandon()
 	p.Over, p.Err = true, err
 	p.Result = p.Progress()
 	e.ready.Pulls = append(e.ready.Pulls, p)

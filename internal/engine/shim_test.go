@@ -75,6 +75,7 @@ func (r *Replica) Maintain(now time.Time) (more bool, err error) {
 // AbortRepair ends a repair without effect.
 func (r *Replica) AbortRepair(p *Repair) error {
 	r.abortRepair(p)
+	p.Local.Close()
 	return r.carry()
 }
 
