@@ -303,6 +303,10 @@ func (w *treeWriter) flush() {
 // pressed reports whether so much waits for a checkpoint that no more may be committed before a part of it is written.
 func (r *Replica) pressed() bool { return r.table.bytes > r.cfg.MaxDirty }
 
+// Unwritten returns how many bytes of memory what waits for a checkpoint takes. While that is more than Config.MaxDirty
+// no step adds to it.
+func (r *Replica) Unwritten() int64 { return r.table.bytes }
+
 // logSlack is by how many bytes the log may outgrow Config.MaxLogBytes before a commit cuts it.
 func (r *Replica) logSlack() int64 {
 	return max(min(maxLogSlack, r.cfg.MaxLogBytes/8), 2*int64(r.saveCost)) + int64(r.markEvery())

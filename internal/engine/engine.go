@@ -551,7 +551,7 @@ func (e *Engine) commit() {
 // after does what follows from a step: it sweeps a little, and acts on what the mesh found.
 func (e *Engine) after() error {
 	e.beginStep()
-	if !e.Busy() && e.maySweep() {
+	if !e.Busy() && !e.late() && e.maySweep() {
 		if err := e.sweep(); err != nil {
 			return err
 		}
