@@ -163,6 +163,31 @@ func (h *host) checkLogSize() {
 	}
 }
 
+// checkUnwritten checks that what waits for a checkpoint did not grow in a step that began with too much of it.
+func (h *host) checkUnwritten(before int64) {
+	limit := h.w.plan.maxDirty
+	if now := h.engine.Unwritten(); limit > 0 && before > limit && now > before {
+		h.w.fail("%s had %d bytes that wait for a checkpoint, bound %d, and now has %d", h.id, before, limit, now)
+	}
+}
+
+// checkUnseen checks that nobody sees what a Ready commits before it is written: a crash may take it.
+func (h *host) checkUnseen(rd *engine.Ready) {
+	rests := h.disk.readsIn < 0 && !h.volume.dead && !h.disk.scarred && !h.w.blind
+	if len(rd.Committed) == 0 || !rests || h.refusing != nil || rd.Refusing != nil || h.engine.Pulling() || rd.Jumped {
+		return
+	}
+	v := h.engine.View()
+	defer v.Close()
+	held := h.w.hist.dense(h.held)
+	for _, op := range rd.Committed[0].Ops {
+		if key := op.Address.Key(); key != "" {
+			h.compare(v, key, held)
+			return
+		}
+	}
+}
+
 // checkView compares what a view shows with the oracle.
 func (h *host) checkView(v *engine.View, seen []uint64) {
 	if h.w.blind {

@@ -246,10 +246,12 @@ func (h *host) round() (*engine.Ready, error) {
 	if len(apart) > 0 {
 		before = h.state()
 	}
+	waited := h.engine.Unwritten()
 	err := h.engine.Step(h.now(), h.wall())
 	if err = cmp.Or(err, h.broken); err != nil {
 		return nil, err
 	}
+	h.checkUnwritten(waited)
 	if len(apart) > 0 && h.state() != before && !slices.ContainsFunc(apart, h.mayTake) {
 		h.w.fail("%s took something from %v, in quarantine", h.id, apart)
 	}
@@ -262,6 +264,7 @@ func (h *host) round() (*engine.Ready, error) {
 			h.noteDiscard()
 		}
 	}
+	h.checkUnseen(rd)
 	if err := engine.CarryOut(rd.Writes, h.volume, h.volume.journal()); err != nil {
 		return nil, err
 	}
@@ -307,8 +310,8 @@ func (h *host) act(rd *engine.Ready) error {
 
 // onlyApart returns from whom that came which waits here, if all of them are in quarantine: it must change nothing.
 func (h *host) onlyApart() (from []gossip.NeighbourID) {
-	if h.asked > 0 || h.engine.Busy() || h.engine.Collects() || h.engine.Clears() > 0 {
-		return nil
+	if h.asked > 0 || h.engine.Busy() || h.engine.Collects() || h.engine.Clears() > 0 || !h.engine.HasLeft() {
+		return nil // it may change by itself
 	}
 	for f := range h.frames {
 		if h.mayTake(f.From) {
