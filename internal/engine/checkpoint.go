@@ -434,7 +434,8 @@ func (r *Replica) dropLog() {
 	if len(r.log.marks) > 0 {
 		at = min(at, r.log.marks[0].at)
 	}
-	if at > r.logs.First() {
+	if at > max(r.logs.First(), r.dropped) {
+		r.dropped = at
 		r.write(Write{Drop: at})
 	}
 }

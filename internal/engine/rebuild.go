@@ -74,7 +74,7 @@ func (r *Replica) discardAll() {
 // putAside marks the log that is there.
 func (r *Replica) putAside() (done bool, err error) {
 	if !r.rebuilding {
-		r.aside.from = r.logs.First()
+		r.aside.from = max(r.logs.First(), r.dropped)
 	}
 	r.aside.end, r.aside.last = r.logs.Next(), r.log.last
 	err = scanLog(r.logs, max(r.log.next, r.aside.from), 0, func(rec logged, _ store.Position) bool {

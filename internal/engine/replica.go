@@ -161,9 +161,10 @@ type Replica struct {
 	tallies   int // cells that count in a dotted.Summary's Tallies
 
 	log     index
-	saving  *saving // a checkpoint under way
-	saved   reach   // that the tree has
-	durable reach   // and that survives a power failure
+	saving  *saving        // a checkpoint under way
+	saved   reach          // that the tree has
+	durable reach          // and that survives a power failure
+	dropped store.Position // before it the log was given up, though others may have kept it
 	// checkpoints counts those since the store was opened, durables is the last one that survives a power failure.
 	checkpoints, durables int
 	saves                 time.Time

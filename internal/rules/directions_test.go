@@ -60,7 +60,7 @@ var layers = []layer{
 		"the daemon is flags, configuration and signals; of what is deep it knows only the storage " +
 			"contract's errors, to tell people what to do"},
 	{"internal/sim", []string{"antientropy", "crdt", "gossip", "internal/delta", "internal/dotted", "internal/engine",
-		"store", "store/mem"},
+		"store", "store/mem", "store/space"},
 		"the simulator runs the core that ships, over a network, disks and clocks of its own"},
 	{"cmd/peersim", []string{"internal/sim"},
 		"the simulator's command line knows worlds from outside"},

@@ -14,7 +14,7 @@ import (
 // Limits of the house. Tests are held to those on lines and names.
 const (
 	maxFunction  = 70  // lines, from func to its brace: a screen
-	maxFile = 900 // lines: a whole concept reads better in one file than in five
+	maxFile      = 900 // lines: a whole concept reads better in one file than in five
 	maxColumns   = 100 // a tab counts as one
 	maxLongLines = 2   // percent of all lines
 )

@@ -24,20 +24,21 @@ func (h *host) checkPromise() {
 		return // it is rebuilding itself
 	}
 	if !h.held.Contains(h.promised) {
-		h.w.fail("%s had promised %v and has %v after a restart", h.id, h.promised, h.held)
+		h.w.fail("%s had promised %v and has %v after a restart", h.name, h.promised, h.held)
 	}
 }
 
 // checkOpened checks a process that has just started.
 func (h *host) checkOpened() {
 	if why := h.engine.Damaged(); why != nil {
-		if !h.disk.rotten && !h.disk.rotLog {
-			h.w.fail("%s is damaged, and nothing damaged it: %v", h.id, why)
+		if !h.scars().rotten && !h.scars().rotLog {
+			h.w.fail("%s is damaged, and nothing damaged it: %v", h.name, why)
 		}
 		return
 	}
 	before := h.held
 	seen, _ := h.engine.Context()
+	h.checkOurs(seen)
 	h.held = seen.Clone()
 	h.checkPromise()
 	h.noteLoss(before)
@@ -51,8 +52,9 @@ func (h *host) checkOpened() {
 func (h *host) noteContext() {
 	seen, _ := h.engine.Context()
 	if !seen.Contains(h.held) {
-		h.w.fail("%s had %v and has %v", h.id, h.held, seen)
+		h.w.fail("%s had %v and has %v", h.name, h.held, seen)
 	}
+	h.checkOurs(seen)
 	h.held = seen.Clone()
 	if h.w.chance(8) {
 		h.w.contexts[h.w.rng.IntN(len(h.w.contexts))] = h.held
@@ -74,18 +76,18 @@ func (h *host) noteRebuilt() {
 		if !has(was, t) || has(is, t) || t.lost || anyHas(others, t) {
 			continue
 		}
-		if !h.disk.rotLog {
-			h.w.fail("the rebuild of %s lost transaction %d", h.id, t.id)
+		if !h.scars().rotLog {
+			h.w.fail("the rebuild of %s lost transaction %d", h.name, t.id)
 		}
 		t.lost = true
 	}
-	h.aside, h.disk.rotLog = nil, false
+	h.aside, h.scars().rotLog = nil, false
 }
 
 // checkTime checks that no clock but the host's own moved its timestamps far ahead.
 func (h *host) checkTime(t *transaction) {
 	if limit := h.disk.highest.Add(maxSkew + time.Millisecond); t.time.Wall().After(limit) {
-		h.w.fail("%s writes at %v, and its clock never showed more than %v", h.id, t.time,
+		h.w.fail("%s writes at %v, and its clock never showed more than %v", h.name, t.time,
 			h.disk.highest.UTC())
 	}
 }
@@ -115,7 +117,7 @@ func (h *host) check() {
 	seen, _ := h.engine.Context()
 	dense := h.w.hist.dense(seen)
 	if n := h.engine.Waiting(); n > maxWaiting {
-		h.w.fail("%s keeps %d deltas that wait for others", h.id, n)
+		h.w.fail("%s keeps %d deltas that wait for others", h.name, n)
 	}
 	if h.w.blind {
 		h.checkRoot() // what a dot stands for is no longer one thing
@@ -123,7 +125,7 @@ func (h *host) check() {
 	}
 	h.checkVectors()
 	if err := h.w.hist.causal(dense); err != nil {
-		h.w.fail("%s: %v", h.id, err)
+		h.w.fail("%s: %v", h.name, err)
 	}
 	v := h.engine.View()
 	h.checkView(v, dense)
@@ -153,13 +155,13 @@ func (h *host) checkLogSize() {
 	if bound := h.engine.LogBound(); counts <= bound {
 		h.logWas, h.logSlack = counts, 0
 	} else if bound = max(bound, h.logWas); h.logSlack >= 0 && counts > bound+h.logSlack {
-		h.w.fail("%s has a log of %d bytes, bound %d, of which %d are new", h.id, counts, bound, h.logSlack)
+		h.w.fail("%s has a log of %d bytes, bound %d, of which %d are new", h.name, counts, bound, h.logSlack)
 	}
 	if !h.w.plan.checkAll {
 		return
 	}
-	if has := h.disk.log.Size(); counts != has && !h.engine.Rebuilding() && !h.disk.scarred {
-		h.w.fail("%s counts %d bytes of log, its disk has %d", h.id, counts, has)
+	if has := h.disk.log.Size(); !h.w.several() && counts != has && !h.engine.Rebuilding() && !h.scars().scarred {
+		h.w.fail("%s counts %d bytes of log, its disk has %d", h.name, counts, has)
 	}
 }
 
@@ -167,13 +169,13 @@ func (h *host) checkLogSize() {
 func (h *host) checkUnwritten(before int64) {
 	limit := h.w.plan.maxDirty
 	if now := h.engine.Unwritten(); limit > 0 && before > limit && now > before {
-		h.w.fail("%s had %d bytes that wait for a checkpoint, bound %d, and now has %d", h.id, before, limit, now)
+		h.w.fail("%s had %d bytes that wait for a checkpoint, bound %d, and now has %d", h.name, before, limit, now)
 	}
 }
 
 // checkUnseen checks that nobody sees what a Ready commits before it is written: a crash may take it.
 func (h *host) checkUnseen(rd *engine.Ready) {
-	rests := h.disk.readsIn < 0 && !h.volume.dead && !h.disk.scarred && !h.w.blind
+	rests := h.disk.readsIn < 0 && !h.volume.dead && !h.scars().scarred && !h.w.blind
 	if len(rd.Committed) == 0 || !rests || h.refusing != nil || rd.Refusing != nil || h.engine.Pulling() || rd.Jumped {
 		return
 	}
@@ -205,7 +207,7 @@ func (h *host) checkView(v *engine.View, seen []uint64) {
 		return
 	}
 	if n, _ := v.KeyCount(); listed != exist || n != exist {
-		h.w.fail("%s lists %d keys and counts %d, want %d", h.id, listed, n, exist)
+		h.w.fail("%s lists %d keys and counts %d, want %d", h.name, listed, n, exist)
 	}
 }
 
@@ -218,7 +220,7 @@ func (h *host) compare(v *engine.View, key string, seen []uint64) int {
 		return len(want)
 	}
 	if d := difference(want, got); d != "" {
-		h.w.fail("%s reads key %q: %s", h.id, key, d)
+		h.w.fail("%s reads key %q: %s", h.name, key, d)
 	}
 	return len(want)
 }
@@ -228,7 +230,7 @@ func (h *host) tolerates(err error) bool {
 	if err == nil {
 		return false
 	}
-	if h.disk.scarred && errors.Is(err, store.ErrCorrupt) {
+	if h.scars().scarred && errors.Is(err, store.ErrCorrupt) {
 		if h.up() {
 			h.engine.Suspect(err)
 			h.wake()
@@ -238,7 +240,7 @@ func (h *host) tolerates(err error) bool {
 	if errors.Is(err, errRead) || errors.Is(err, errDied) {
 		return true
 	}
-	h.w.fail("%s cannot read: %v", h.id, err)
+	h.w.fail("%s cannot read: %v", h.name, err)
 	return true
 }
 
@@ -257,13 +259,13 @@ func (h *host) checkLog(theirs crdt.VersionVector) {
 			}
 			return true
 		})
-		if h.tolerates(err) || !there && h.disk.scarred {
+		if h.tolerates(err) || !there && h.scars().scarred {
 			return
 		}
 		more, from = next > from, next
 	}
 	if seen, _ := h.engine.Context(); !got.Contains(seen) {
-		h.w.fail("%s says that its log covers what follows %v, and has only %v", h.id, theirs, got)
+		h.w.fail("%s says that its log covers what follows %v, and has only %v", h.name, theirs, got)
 	}
 }
 
@@ -273,7 +275,7 @@ func (h *host) checkVectors() {
 	seen, heads := h.engine.Context()
 	full, _ := h.engine.Expand(h.engine.Vector(), heads, nil)
 	if !full.Equal(seen) {
-		h.w.fail("%s has %v, and its vector %v stands for %v", h.id, seen, h.engine.Vector(), full)
+		h.w.fail("%s has %v, and its vector %v stands for %v", h.name, seen, h.engine.Vector(), full)
 	}
 	for _, o := range h.w.members() {
 		if !o.up() || o.refusing != nil || o.engine.Damaged() != nil {
@@ -281,17 +283,17 @@ func (h *host) checkVectors() {
 		}
 		theirs, _ := o.engine.Context()
 		if full, _ := h.engine.Expand(o.engine.Vector(), nil, nil); !theirs.Contains(full) {
-			h.w.fail("%s takes the vector of %s for %v, which has %v", h.id, o.id, full, theirs)
+			h.w.fail("%s takes the vector of %s for %v, which has %v", h.name, o.id, full, theirs)
 		}
 		if !h.engine.Lacks(o.engine.Vector()) && !seen.Contains(theirs) {
-			h.w.fail("%s has all that the vector of %s lists, and not all of %v: %v", h.id, o.id, theirs, seen)
+			h.w.fail("%s has all that the vector of %s lists, and not all of %v: %v", h.name, o.id, theirs, seen)
 		}
 	}
 }
 
 // checkRoot compares the root kept in place with that of the cells that are there.
 func (h *host) checkRoot() {
-	if h.disk.rotten {
+	if h.scars().rotten {
 		return
 	}
 	var sum antientropy.Fingerprint
@@ -310,6 +312,6 @@ func (h *host) checkRoot() {
 	}
 	_, root, _ := h.engine.Digest()
 	if _, n := h.engine.Counts(); sum != root || n != cells {
-		h.w.fail("%s keeps root %v of %d cells, there are %v of %d", h.id, root, n, sum, cells)
+		h.w.fail("%s keeps root %v of %d cells, there are %v of %d", h.name, root, n, sum, cells)
 	}
 }

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/peerd/peerd/crdt"
@@ -18,74 +19,101 @@ const (
 )
 
 // dies has the process die at one of its next commits, or if there is none soon, anyway.
-func (h *host) dies(how ending) {
-	if !h.up() {
+func (m *machine) dies(how ending) {
+	if !m.running {
 		return
 	}
-	h.ending = how
-	h.disk.dieIn, h.disk.dieAfter = h.w.rng.IntN(3), h.w.chance(2)
-	soon := time.Duration(h.w.rng.IntN(1000)) * time.Millisecond
-	if h.w.plan.maxBatch < store.MaxBatchOps { // one step may take many commits
-		h.disk.dieIn *= 1 + h.w.rng.IntN(6)
+	m.ending = how
+	m.disk.dieIn, m.disk.dieAfter = m.w.rng.IntN(3), m.w.chance(2)
+	soon := time.Duration(m.w.rng.IntN(1000)) * time.Millisecond
+	if m.w.plan.maxBatch < store.MaxBatchOps { // one step may take many commits
+		m.disk.dieIn *= 1 + m.w.rng.IntN(6)
 		soon *= 4
 	}
-	epoch := h.epoch
-	h.w.after(soon, func() {
-		if h.epoch == epoch && h.up() && !h.w.calm {
-			h.fails(errDied)
+	epoch := m.epoch
+	m.w.after(soon, func() {
+		if m.epoch == epoch && m.running && !m.w.calm {
+			m.fails(errDied)
 		}
 	})
 }
 
 // fails ends the process after an error of its store.
-func (h *host) fails(err error) {
-	h.say("fails: %v", err)
+func (m *machine) fails(err error) {
+	m.say("fails: %v", err)
 	switch {
 	case errors.Is(err, errDied):
-		if h.ending == powerless {
-			h.losePower()
+		if m.ending == powerless {
+			m.losePower()
 		}
 	case errors.Is(err, errFsync):
-		if h.w.chance(2) {
-			h.losePower() // the kernel dropped the pages that it could not write
+		if m.w.chance(2) {
+			m.losePower() // the kernel dropped the pages that it could not write
 		}
 	case errors.Is(err, errFull), errors.Is(err, errRead):
-	case errors.Is(err, store.ErrCorrupt) && h.disk.rotten:
+	case errors.Is(err, store.ErrCorrupt) && slices.ContainsFunc(m.hosts, func(h *host) bool { return h.scars().rotten }):
 	default:
-		h.w.fail("%s fails: %v", h.id, err)
+		m.w.fail("%s fails: %v", m.id, err)
 	}
-	h.stopped(err)
+	m.stopped(err)
 }
 
 // losePower leaves of what was not synced as much as chance leaves.
-func (h *host) losePower() {
-	d := h.disk
+func (m *machine) losePower() {
+	d := m.disk
 	keep := 0
-	if h.w.chance(2) {
-		keep = h.w.rng.IntN(len(d.tail) + 1)
+	if m.w.chance(2) {
+		keep = m.w.rng.IntN(len(d.tail) + 1)
 	}
 	if keep > 0 && keep < len(d.tail) {
-		h.w.totals.Faults[Torn]++
+		m.w.totals.Faults[Torn]++
 	}
 	unsynced := int64(d.log.Next() - d.log.Synced())
 	keepLog := int64(0)
-	if h.w.chance(2) {
-		keepLog = h.w.rng.Int64N(unsynced + 1)
+	if m.w.chance(2) {
+		keepLog = m.w.rng.Int64N(unsynced + 1)
 	}
-	h.say("loses %d of %d commits of the tree and %d of %d bytes of the log that were not synced",
+	m.say("loses %d of %d commits of the tree and %d of %d bytes of the log that were not synced",
 		len(d.tail)-keep, len(d.tail), unsynced-keepLog, unsynced)
-	if (keep < len(d.tail) || keepLog < unsynced) && (h.aside != nil || d.rotten) {
-		h.excuse(h.promised)
+	for _, h := range m.hosts {
+		if (keep < len(d.tail) || keepLog < unsynced) && (h.aside != nil || h.scars().rotten) {
+			h.excuse(h.promised)
+		}
 	}
 	d.powerFails(keep, keepLog)
 }
 
 // stopped is after the end of the process. It is started again after a while.
-func (h *host) stopped(why error) {
-	if h.engine != nil {
-		for _, id := range sortedIDs(h.links) {
-			h.links[id].breaks()
+func (m *machine) stopped(why error) {
+	if m.running {
+		for _, id := range sortedIDs(m.links) {
+			m.links[id].breaks()
 		}
+	}
+	for _, h := range m.hosts {
+		h.stopped()
+	}
+	m.running, m.volume.dead = false, true
+	m.epoch++
+	full := m.disk.full && errors.Is(why, errFull)
+	m.disk.heal()
+	m.disk.full = full
+	if full {
+		m.w.after(time.Duration(m.w.rng.IntN(4000))*time.Millisecond, func() { m.disk.full = false })
+	}
+	for _, h := range m.hosts {
+		h.takeStock()
+	}
+	down := 3000
+	if why == nil {
+		down = 300
+	}
+	m.w.after(time.Duration(50+m.w.rng.IntN(down))*time.Millisecond, m.start)
+}
+
+// stopped is after the end of the process, or of its hold of the space.
+func (h *host) stopped() {
+	if h.engine != nil {
 		for _, p := range h.pulls {
 			p.end()
 		}
@@ -94,33 +122,18 @@ func (h *host) stopped(why error) {
 		}
 	}
 	h.engine, h.writes = nil, 0
-	h.volume.dead = true
-	h.epoch++
-	full := h.disk.full && errors.Is(why, errFull)
-	h.disk.heal()
-	h.disk.full = full
-	if full {
-		h.w.after(time.Duration(h.w.rng.IntN(4000))*time.Millisecond, func() { h.disk.full = false })
-	}
-	h.takeStock()
-	down := 3000
-	if why == nil {
-		down = 300
-	}
-	h.w.after(time.Duration(50+h.w.rng.IntN(down))*time.Millisecond, h.start)
 }
 
 // takeStock finds out what a host that is down still holds, and notes what nobody holds any more.
 func (h *host) takeStock() {
 	before := h.held
-	d := h.disk.clone()
-	v := &volume{d: d}
-	r, err := engine.Open(v, v.journal(), engine.Config{NewID: func() crdt.ReplicaID { return 1 }})
+	_, tree, log := h.disk.clone().part(h.w)
+	r, err := engine.Open(tree, log, engine.Config{NewID: func() crdt.ReplicaID { return 1 }})
 	switch {
 	case err != nil:
-		h.w.fail("the store of %s does not open: %v", h.id, err)
-	case r.Damaged() != nil && !d.rotten && !d.rotLog:
-		h.w.fail("%s is damaged, and nothing damaged it: %v", h.id, r.Damaged())
+		h.w.fail("the store of %s does not open: %v", h.name, err)
+	case r.Damaged() != nil && !h.scars().rotten && !h.scars().rotLog:
+		h.w.fail("%s is damaged, and nothing damaged it: %v", h.name, r.Damaged())
 	case r.Damaged() != nil:
 		return // it will show what it holds when it has rebuilt itself
 	}
@@ -179,32 +192,42 @@ func anyHas(held [][]uint64, t *transaction) bool {
 }
 
 // close ends the process cleanly.
-func (h *host) close() {
-	if !h.up() {
+func (m *machine) close() {
+	if !m.running {
 		return
 	}
-	h.step(func() error {
-		as := h.engine.ID()
-		h.engine.Stop()
-		for {
-			rd, err := h.round()
-			if err != nil {
+	m.step(func() error {
+		for _, h := range m.hosts {
+			if err := h.close(); err != nil {
 				return err
 			}
-			if rd.Closed {
-				break
-			}
-			if h.endSync != nil {
-				if err := h.endSync(); err != nil {
-					return err
-				}
-			}
 		}
-		h.promised = h.held
-		h.say("closes as %v", as)
-		h.stopped(nil)
+		m.stopped(nil)
 		return nil
 	})
+}
+
+// close ends the work of a space.
+func (h *host) close() error {
+	as := h.engine.ID()
+	h.engine.Stop()
+	for {
+		rd, err := h.round()
+		if err != nil {
+			return err
+		}
+		if rd.Closed {
+			break
+		}
+		if h.endSync != nil {
+			if err := h.endSync(); err != nil {
+				return err
+			}
+		}
+	}
+	h.promised = h.held
+	h.say("closes as %v", as)
+	return nil
 }
 
 // sync has what was committed made durable, beside the engine.

@@ -1,8 +1,8 @@
 package sim
 
 import (
+	"bytes"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/peerd/peerd/internal/engine"
@@ -19,19 +19,26 @@ var (
 	errFsync  = errors.New("fsync failed")
 )
 
-// disk is a host's data directory: a tree and a log. It keeps apart what the process wrote and what would survive a
+// numbers are how many spaces a disk may ever have.
+const numbers = 256
+
+// scars are the changes to what a disk has of one space that nobody made.
+type scars struct {
+	rotten  bool // a record was changed
+	rotLog  bool // one of the log, too
+	scarred bool // a record was changed once
+}
+
+// disk is a machine's data directory: a tree and a log. It keeps apart what the process wrote and what would survive a
 // power failure; of the log itself does.
 type disk struct {
-	log      *mem.Log
-	written  *mem.Store
-	durable  *mem.Store
-	tail     [][]store.Op // commits that are written and not durable
-	persists int          // how often all that was written became durable
-
-	highest time.Time // that the clock of a process on it ever showed
-	rotten  bool      // a record was changed
-	rotLog  bool      // one of the log, too
-	scarred bool      // a record was changed once
+	log     *mem.Log
+	written *mem.Store
+	durable *mem.Store
+	tail    []*store.Batch // commits that are written and not durable
+	before  int            // how many came before them
+	highest time.Time      // that the clock of a process on it ever showed
+	scars   [numbers]scars // of each space, by its number
 
 	// Faults.
 	dieIn    int  // commits, and records of the log, until the process dies; negative: it lives
@@ -49,27 +56,27 @@ func newDisk() *disk {
 func (d *disk) clone() *disk {
 	c := newDisk()
 	c.log, c.written, c.durable = d.log.Clone(), d.written.Clone(), d.written.Clone()
-	c.highest, c.rotten, c.rotLog, c.scarred = d.highest, d.rotten, d.rotLog, d.scarred
+	c.highest, c.scars = d.highest, d.scars
 	return c
 }
 
 // persist makes all that is written durable.
 func (d *disk) persist() {
+	d.before += len(d.tail)
 	d.durable, d.tail = d.written.Clone(), nil
-	d.persists++
 }
 
 // powerFails leaves what was durable, and the first commits and records behind it.
 func (d *disk) powerFails(keep int, keepLog int64) {
 	d.log = d.log.Crash(keepLog)
 	left := d.durable.Clone()
-	for _, ops := range d.tail[:keep] {
-		if err := left.Commit(&store.Batch{Ops: ops}, false); err != nil {
+	for _, b := range d.tail[:keep] {
+		if err := left.Commit(b, false); err != nil {
 			panic(err) // it took them before
 		}
 	}
+	d.before += len(d.tail)
 	d.written, d.durable, d.tail = left, left.Clone(), nil
-	d.persists++
 }
 
 // heal ends the faults that go away by themselves.
@@ -99,13 +106,23 @@ func (v *volume) Commit(b *store.Batch, sync bool) error {
 	}
 	err := v.write(func() error {
 		err := v.d.written.Commit(b, false)
-		v.d.tail = append(v.d.tail, slices.Clone(b.Ops))
+		v.d.tail = append(v.d.tail, keep(b))
 		return err
 	})
 	if err != nil || !sync {
 		return err
 	}
 	return v.Sync()
+}
+
+// keep returns a copy of a batch, whose owner may use the memory of its keys again.
+func keep(b *store.Batch) *store.Batch {
+	kept := &store.Batch{}
+	kept.Append(b)
+	for i := range kept.Ops {
+		kept.Ops[i].Key = bytes.Clone(kept.Ops[i].Key)
+	}
+	return kept
 }
 
 // write writes something, unless the process dies before.
@@ -244,19 +261,17 @@ type syncing struct {
 	of      engine.Syncing
 	log     store.Position
 	written *mem.Store
-	commits int
-	persist int
+	commits int // in all
 }
 
 func (d *disk) beginSync(of engine.Syncing) syncing {
-	return syncing{of, d.log.Next(), d.written.Clone(), len(d.tail), d.persists}
+	return syncing{of, d.log.Next(), d.written.Clone(), d.before + len(d.tail)}
 }
 
 // endSync makes durable what was written when the sync began, unless more is durable already.
 func (d *disk) endSync(s syncing) {
 	d.log.SyncTo(s.log)
-	if s.persist == d.persists {
-		d.durable, d.tail = s.written, d.tail[s.commits:]
-		d.persists++
+	if n := s.commits - d.before; n > 0 {
+		d.durable, d.tail, d.before = s.written, d.tail[n:], s.commits
 	}
 }

@@ -2,12 +2,14 @@ package sim
 
 import (
 	"bytes"
+	"encoding/binary"
 	"strings"
 	"time"
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/store"
+	"github.com/peerd/peerd/store/space"
 )
 
 // planFault has faults happen, once and again.
@@ -30,7 +32,7 @@ func (w *world) planLoss() {
 
 // inject lets a fault happen.
 func (w *world) inject(f Fault) {
-	h := w.hosts[w.rng.IntN(len(w.hosts))]
+	h := w.machines[w.rng.IntN(len(w.machines))]
 	if h.gone {
 		return
 	}
@@ -65,42 +67,42 @@ func (w *world) span() time.Duration {
 	return time.Duration(w.rng.IntN(200<<w.rng.IntN(7))) * time.Millisecond
 }
 
-func (w *world) injectNetwork(f Fault, h *host) {
-	other := w.hosts[w.rng.IntN(len(w.hosts))]
+func (w *world) injectNetwork(f Fault, h *machine) {
+	other := w.machines[w.rng.IntN(len(w.machines))]
 	switch f {
 	case Reset:
-		if ids := sortedIDs(h.links); h.up() && len(ids) > 0 {
+		if ids := sortedIDs(h.links); h.running && len(ids) > 0 {
 			h.links[ids[w.rng.IntN(len(ids))]].breaks()
 		}
 	case Partition:
-		side := map[*host]bool{}
-		for _, o := range w.hosts {
+		side := map[*machine]bool{}
+		for _, o := range w.machines {
 			side[o] = w.chance(2)
 		}
-		w.block(w.span(), func(a, b *host) bool { return side[a] != side[b] })
+		w.block(w.span(), func(a, b *machine) bool { return side[a] != side[b] })
 	case OneWay:
-		w.block(w.span(), func(a, b *host) bool { return a == h && (b == other || other == h) })
+		w.block(w.span(), func(a, b *machine) bool { return a == h && (b == other || other == h) })
 	case Flapping:
 		for i := range 3 + w.rng.IntN(6) {
 			w.after(time.Duration(i)*time.Second, func() {
-				w.block(time.Duration(w.rng.IntN(900))*time.Millisecond, func(a, b *host) bool {
+				w.block(time.Duration(w.rng.IntN(900))*time.Millisecond, func(a, b *machine) bool {
 					return a == h || b == h
 				})
 			})
 		}
 	case Alone:
-		w.block(4*time.Second+w.span(), func(a, b *host) bool { return a == h || b == h })
+		w.block(4*time.Second+w.span(), func(a, b *machine) bool { return a == h || b == h })
 	}
 }
 
 // block stops messages for a while.
-func (w *world) block(d time.Duration, between func(a, b *host) bool) {
-	var pairs [][2]*host
-	for _, a := range w.hosts {
-		for _, b := range w.hosts {
+func (w *world) block(d time.Duration, between func(a, b *machine) bool) {
+	var pairs [][2]*machine
+	for _, a := range w.machines {
+		for _, b := range w.machines {
 			if a != b && between(a, b) && !w.calm {
-				pairs = append(pairs, [2]*host{a, b})
-				w.blocked[[2]*host{a, b}]++
+				pairs = append(pairs, [2]*machine{a, b})
+				w.blocked[[2]*machine{a, b}]++
 			}
 		}
 	}
@@ -113,7 +115,7 @@ func (w *world) block(d time.Duration, between func(a, b *host) bool) {
 	})
 }
 
-func (w *world) injectDisk(f Fault, h *host) {
+func (w *world) injectDisk(f Fault, h *machine) {
 	switch f {
 	case SlowDisk:
 		h.slow = true
@@ -139,7 +141,7 @@ func (w *world) injectDisk(f Fault, h *host) {
 }
 
 // rot changes some records of a host, if it may.
-func (w *world) rot(h *host) {
+func (w *world) rot(h *machine) {
 	if !w.mayRot(h) {
 		return
 	}
@@ -150,38 +152,56 @@ func (w *world) rot(h *host) {
 
 // rotAlone cuts a host off, has it take writes for a while, and then changes records of it. When it meets
 // others again it is damaged, and only its log has those writes, or not even that.
-func (w *world) rotAlone(h *host) {
+func (w *world) rotAlone(h *machine) {
 	const before = 2 * time.Second
-	w.block(2*before+w.span(), func(a, b *host) bool { return a == h || b == h })
+	w.block(2*before+w.span(), func(a, b *machine) bool { return a == h || b == h })
 	w.after(w.spread(before), func() {
 		if h.gone || w.calm {
 			return
 		}
 		w.rot(h)
-		if h.up() {
-			h.later(0, func() error { h.check(); return nil }) // a client reads all
+		if h.running {
+			h.later(0, func() error { // a client reads all
+				for _, o := range h.hosts {
+					o.check()
+				}
+				return nil
+			})
 		}
 	})
 }
 
 // mayRot reports whether a host may lose records without anything being lost for good: others must
 // have what it has.
-func (w *world) mayRot(h *host) bool {
-	for _, o := range w.members() {
-		if o != h && (o.disk.rotten || o.aside != nil) {
+func (w *world) mayRot(m *machine) bool {
+	for _, h := range m.hosts {
+		others := h.w.members()
+		for _, o := range others {
+			if o != h && (o.scars().rotten || o.aside != nil) {
+				return false
+			}
+		}
+		if h.aside != nil || len(others) < 2 {
 			return false
 		}
 	}
-	return h.aside == nil && len(w.members()) > 1
+	return true
 }
 
 // scarcity tells the process that its disk has little room left, or has room again: as package
 // peer does, it refuses writes and takes no deltas meanwhile.
-func (h *host) scarcity(scarce bool) {
-	h.scarce = scarce
+func (m *machine) scarcity(scarce bool) {
+	m.scarce = scarce
+	for _, h := range m.hosts {
+		h.hasRoom()
+	}
+}
+
+// hasRoom tells the engine what room is on the disk.
+func (h *host) hasRoom() {
 	if h.up() {
 		room := engine.Roomy
-		if scarce {
+		if h.scarce {
 			room = engine.Scarce
 		}
 		h.engine.SetRoom(room, errScarce)
@@ -190,16 +210,16 @@ func (h *host) scarcity(scarce bool) {
 
 // flipBit changes a bit of some stored record: of a cell or what is derived from it, of the log,
 // or of what there is one of.
-func (h *host) flipBit() {
-	kinds := []string{"cbk", "cbk", "cbk", "", "m"}[h.w.rng.IntN(5)]
+func (m *machine) flipBit() {
+	kinds := []string{"cbk", "cbk", "cbk", "", "m"}[m.w.rng.IntN(5)]
 	if kinds == "" {
-		h.flipLogBit()
+		m.flipLogBit()
 		return
 	}
 	var keys [][]byte
-	snap := h.disk.written.Snapshot()
+	snap := m.disk.written.Snapshot()
 	_ = snap.ScanKeys(nil, nil, func(key []byte) bool {
-		if strings.IndexByte(kinds, key[0]) >= 0 {
+		if m.owner(key) != nil && strings.IndexByte(kinds, key[2]) >= 0 {
 			keys = append(keys, append([]byte(nil), key...))
 		}
 		return true
@@ -208,29 +228,43 @@ func (h *host) flipBit() {
 		snap.Close()
 		return
 	}
-	key := keys[h.w.rng.IntN(len(keys))]
+	key := keys[m.w.rng.IntN(len(keys))]
 	value, _, err := snap.Get(key)
 	snap.Close()
 	if err != nil || len(value) == 0 {
 		return
 	}
-	i := h.w.rng.IntN(8 * len(value))
+	i := m.w.rng.IntN(8 * len(value))
 	value[i/8] ^= 1 << (i % 8)
-	h.disk.overwrite(key, value)
-	h.disk.rotten, h.disk.scarred, h.w.rotten = true, true, true
+	m.disk.overwrite(key, value)
+	h := m.owner(key)
+	h.scars().rotten, h.scars().scarred, h.w.rotten = true, true, true
 	h.say("a bit of record %q flips", key[:min(len(key), 40)])
 }
 
-// flipLogBit changes a bit of some record of the log.
-func (h *host) flipLogBit() {
-	all := h.disk.log.Positions()
+// owner returns whose record has a key: nil if that of no space.
+func (m *machine) owner(key []byte) *host {
+	for _, h := range m.hosts {
+		if h.number == space.Number(binary.BigEndian.Uint16(key)) {
+			return h
+		}
+	}
+	return nil
+}
+
+// flipLogBit changes a bit of some record of the log. It may have been of any space.
+func (m *machine) flipLogBit() {
+	all := m.disk.log.Positions()
 	if len(all) == 0 {
 		return
 	}
-	at := all[h.w.rng.IntN(len(all))]
-	h.disk.log.Flip(at)
-	h.disk.rotten, h.disk.rotLog, h.disk.scarred, h.w.rotten = true, true, true, true
-	h.say("a bit of the log flips at %d", at)
+	at := all[m.w.rng.IntN(len(all))]
+	m.disk.log.Flip(at)
+	for _, h := range m.hosts {
+		*h.scars() = scars{true, true, true}
+	}
+	m.w.rotten = true
+	m.say("a bit of the log flips at %d", at)
 }
 
 // overwrite changes a record on the medium, behind everybody's back.
@@ -247,7 +281,7 @@ func (d *disk) overwrite(key, value []byte) {
 }
 
 // injectStore puts another directory in place of a host's own.
-func (w *world) injectStore(f Fault, h *host) {
+func (w *world) injectStore(f Fault, h *machine) {
 	switch f {
 	case OldBackup:
 		backup := h.backUp()
@@ -259,56 +293,97 @@ func (w *world) injectStore(f Fault, h *host) {
 	case DiskLoss:
 		h.replaceDisk(newDisk(), "an empty disk")
 	case Copy:
-		if len(w.hosts) < maxHosts {
-			o := w.addHost(h.disk.clone())
+		if len(w.machines) < maxHosts {
+			o := w.addMachine(h.disk.clone(), h.spaces())
 			o.say("runs on a copy of the directory of %s", h.id)
 		}
 	}
 }
 
 // backUp returns a copy of the directory's files, or what becomes one that "peerd backup" makes of the running peer.
-func (h *host) backUp() *disk {
-	backup := h.disk.clone()
-	if !h.up() || h.w.chance(2) {
+func (m *machine) backUp() *disk {
+	backup := m.disk.clone()
+	if !m.running || m.w.chance(2) {
 		return backup
 	}
-	_ = h.engine.Backup(func(m *engine.Moment) {
-		if m == nil {
-			return
-		}
-		defer m.Close()
-		records := &store.Batch{}
-		err := m.Scan(func(key, value []byte) bool {
-			records.Set(bytes.Clone(key), bytes.Clone(value))
-			return true
-		})
-		d := newDisk()
-		d.highest, d.rotten, d.rotLog, d.scarred = h.disk.highest, h.disk.rotten, h.disk.rotLog, h.disk.scarred
-		if !h.tolerates(err) && d.written.Commit(records, false) == nil {
-			d.persist()
-			*backup = *d
-		}
-	}) // it may be busy
+	d := newDisk()
+	d.highest = m.disk.highest
+	left := len(m.hosts)
+	for _, h := range m.hosts {
+		_ = h.engine.Backup(func(moment *engine.Moment) {
+			if moment == nil {
+				return
+			}
+			defer moment.Close()
+			if h.saveTo(d, moment) {
+				left--
+			}
+			if left == 0 {
+				d.persist()
+				*backup = *d
+			}
+		}) // it may be busy
+	}
 	return backup
+}
+
+// saveTo writes what a moment has to a disk.
+func (h *host) saveTo(d *disk, moment *engine.Moment) bool {
+	records := &store.Batch{}
+	err := moment.Scan(func(key, value []byte) bool {
+		records.Set(bytes.Clone(key), bytes.Clone(value))
+		return true
+	})
+	if h.tolerates(err) {
+		return false
+	}
+	n, tree, _ := d.part(h.w)
+	d.scars[n] = *h.scars()
+	return tree.Commit(records, false) == nil
+}
+
+// leaves notes that what the host had is no more.
+func (h *host) leaves() {
+	before := h.held.Clone()
+	before.Merge(h.aside) // what it had put aside goes with it
+	h.held, h.aside = crdt.VersionVector{}, nil
+	h.noteLoss(before)
+}
+
+// spaces returns those that the machine is to hold.
+func (m *machine) spaces() (out []*realm) {
+	for _, h := range m.hosts {
+		out = append(out, h.w)
+	}
+	return out
 }
 
 // maxHosts is how many hosts a world may have.
 const maxHosts = 16
 
 // replaceDisk stops the process, and has it started on another disk.
-func (h *host) replaceDisk(d *disk, what string) {
-	h.say("gets %s", what)
-	h.excuse(crdt.VersionVector{})
-	h.disk = d
-	h.promised, h.aside = crdt.VersionVector{}, nil
-	if h.up() {
-		h.stopped(nil)
-	} else {
+func (m *machine) replaceDisk(d *disk, what string) {
+	m.say("gets %s", what)
+	for _, h := range m.hosts {
+		h.excuse(crdt.VersionVector{})
+	}
+	m.disk = d
+	for _, h := range m.hosts {
+		h.promised, h.aside = crdt.VersionVector{}, nil
+		if m.w.several() {
+			h.number, _, _ = d.clone().part(h.w)
+		}
+	}
+	if m.running {
+		m.stopped(nil)
+		return
+	}
+	for _, h := range m.hosts {
 		h.takeStock()
 	}
 }
 
-func (w *world) injectClock(f Fault, h *host) {
+func (w *world) injectClock(f Fault, h *machine) {
 	off := time.Duration(w.rng.IntN(100<<w.rng.IntN(20))) * time.Millisecond
 	switch f {
 	case ClockAhead:
@@ -324,24 +399,23 @@ func (w *world) injectClock(f Fault, h *host) {
 	}
 }
 
-func (w *world) injectMember(f Fault, h *host) {
+func (w *world) injectMember(f Fault, h *machine) {
 	switch f {
 	case Join:
-		if len(w.hosts) < maxHosts {
-			w.addHost(newDisk()).say("joins")
+		if len(w.machines) < maxHosts {
+			w.addMachine(newDisk(), w.drawSpaces()).say("joins")
 		}
 	case Leave:
-		if len(w.members()) <= 2 {
+		if len(w.present()) <= 2 {
 			return
 		}
 		h.gone = true
-		if h.up() {
+		if h.running {
 			h.stopped(nil)
 		}
-		before := h.held.Clone()
-		before.Merge(h.aside) // what it had put aside goes with it
-		h.held, h.aside = crdt.VersionVector{}, nil
-		h.noteLoss(before)
+		for _, o := range h.hosts {
+			o.leaves()
+		}
 	case ComeBack:
 		h.absent = true
 		w.after(2*w.span(), func() { h.absent = false })

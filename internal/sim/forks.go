@@ -58,9 +58,9 @@ func (w *world) mark(t *transaction) []mutation {
 }
 
 // noteFork notes that two deltas have the same dots.
-func (w *world) noteFork(h *host, first crdt.Dot) {
+func (w *realm) noteFork(h *host, first crdt.Dot) {
 	if !w.images[first.Replica] {
-		w.fail("dot %v names two deltas; %s has the second one", first, h.id)
+		w.fail("dot %v names two deltas; %s has the second one", first, h.name)
 	}
 	h.say("has a fork at %v", first)
 }
@@ -69,7 +69,7 @@ func (w *world) noteFork(h *host, first crdt.Dot) {
 func (h *host) noteForks() {
 	for _, f := range h.engine.Forks() {
 		if !h.w.images[f.Replica] {
-			h.w.fail("%s raises an alarm about a fork of %v, and there was none", h.id, f.Replica)
+			h.w.fail("%s raises an alarm about a fork of %v, and there was none", h.name, f.Replica)
 		}
 		h.say("has %v in quarantine", f.There)
 	}
@@ -86,13 +86,14 @@ func (h *host) drawID() crdt.ReplicaID {
 }
 
 // takeImage takes an image of a running machine, which is started again after a while.
-func (w *world) takeImage(h *host) {
+func (w *world) takeImage(m *machine) {
+	h := m.hosts[0] // of worlds of several spaces there are no images
 	if !h.up() || h.refusing != nil || w.putBacks == w.plan.putBacks {
 		return
 	}
 	image, id := h.disk.clone(), h.engine.ID()
 	w.after(time.Duration(500+w.rng.IntN(4000))*time.Millisecond, func() {
-		if w.calm || h.gone || w.putBacks == w.plan.putBacks || len(w.hosts) == maxHosts {
+		if w.calm || h.gone || w.putBacks == w.plan.putBacks || len(w.machines) == maxHosts {
 			return
 		}
 		w.putBacks++
@@ -101,10 +102,9 @@ func (w *world) takeImage(h *host) {
 			h.putBack(image, id)
 			return
 		}
-		o := newHost(w, len(w.hosts), image)
-		w.hosts = append(w.hosts, o)
+		o := newMachine(w, image, m.spaces())
 		o.say("is an image of %s", h.id)
-		o.wakeFrom(id)
+		o.hosts[0].wakeFrom(id)
 	})
 }
 
@@ -129,7 +129,7 @@ func (h *host) putBack(image *disk, id crdt.ReplicaID) {
 // wakeFrom starts the process with the id that it had in memory, under which it goes on writing.
 func (h *host) wakeFrom(id crdt.ReplicaID) {
 	h.memory = id
-	if h.start(); !h.up() {
+	if h.machine.start(); !h.up() {
 		return
 	}
 	h.step(func() error {
@@ -148,9 +148,9 @@ func (h *host) wakeFrom(id crdt.ReplicaID) {
 }
 
 // tellMarkers notes the markers on a disk.
-func (w *world) tellMarkers(d *disk, there map[string]bool) {
-	disk := &volume{d: d.clone()}
-	r, err := engine.Open(disk, disk.journal(), engine.Config{NewID: w.newID})
+func (w *realm) tellMarkers(d *disk, there map[string]bool) {
+	_, tree, log := d.clone().part(w)
+	r, err := engine.Open(tree, log, engine.Config{NewID: w.newID})
 	if err != nil {
 		w.fail("the disk with markers does not open: %v", err)
 	}
@@ -166,7 +166,7 @@ func (w *world) tellMarkers(d *disk, there map[string]bool) {
 }
 
 // apart returns a replica whose chains differ at two hosts.
-func (w *world) apart(a, b *host) (crdt.ReplicaID, bool) {
+func (w *realm) apart(a, b *host) (crdt.ReplicaID, bool) {
 	seen, heads := a.engine.Context()
 	other, theirs := b.engine.Context()
 	for id := range w.images {
@@ -183,7 +183,7 @@ func (w *world) apart(a, b *host) (crdt.ReplicaID, bool) {
 }
 
 // follows reports whether a delta is another one, or comes after it in its replica's chain.
-func (w *world) follows(head, other delta.Hash) bool {
+func (w *realm) follows(head, other delta.Hash) bool {
 	for ; head != 0; head = w.hist.before[head] {
 		if head == other {
 			return true
@@ -193,11 +193,11 @@ func (w *world) follows(head, other delta.Hash) bool {
 }
 
 // endForks checks what the hosts say of forks, and ends all sides but one, as an operator does.
-func (w *world) endForks() {
+func (w *realm) endForks() {
 	w.pass(20 * time.Second)
 	for _, h := range w.members() {
 		if !h.up() {
-			w.fail("%s does not start", h.id)
+			w.fail("%s does not start", h.name)
 		}
 	}
 	w.checkForks()
@@ -223,14 +223,14 @@ func (w *world) endForks() {
 
 // checkForks checks that hosts on two sides, where they are linked, have each other in quarantine, and
 // that each host still has what it acknowledged.
-func (w *world) checkForks() {
+func (w *realm) checkForks() {
 	apart, alarmed := false, false
 	for _, h := range w.members() {
 		for _, o := range w.members() {
 			id, forked := w.apart(h, o)
 			apart = apart || forked
 			if forked && h.links[o.id] != nil && o.links[h.id] != nil && !h.engine.Quarantined(o.id) {
-				w.fail("%s and %s have two chains of %v, and the first does not say so", h.id, o.id, id)
+				w.fail("%s and %s have two chains of %v, and the first does not say so", h.name, o.id, id)
 			}
 		}
 		alarmed = alarmed || len(h.engine.Forks()) > 0
@@ -241,19 +241,19 @@ func (w *world) checkForks() {
 	}
 }
 
-func (w *world) checkOwnMarkers(h *host) {
+func (w *realm) checkOwnMarkers(h *host) {
 	there := map[string]bool{}
 	w.tellMarkers(h.disk, there)
 	for _, t := range w.hist.all {
 		if t.acked && t.disk == h.disk && !there[t.marker] {
-			w.fail("%s lost transaction %d, which it acknowledged", h.id, t.id)
+			w.fail("%s lost transaction %d, which it acknowledged", h.name, t.id)
 		}
 	}
 	w.checkLedger(h, len(there))
 }
 
 // checkLedger checks that each transaction was counted once.
-func (w *world) checkLedger(h *host, markers int) {
+func (w *realm) checkLedger(h *host, markers int) {
 	v := h.engine.View()
 	defer v.Close()
 	f := engine.Fields(v)
@@ -263,12 +263,13 @@ func (w *world) checkLedger(h *host, markers int) {
 }
 
 // end stops a host, salvages what only it has, and gives it an empty disk.
-func (w *world) end(h *host) {
+func (w *realm) end(h *host) {
 	if w.chance(2) {
-		h.close()
+		h.machine.close()
 	}
 	set := dotted.KeyAddress(markerKey).Type(crdt.TypeSet)
-	err := engine.Salvage(h.disk.written, h.disk.log, func(s engine.Salvaged) error {
+	_, tree, log := h.disk.clone().part(w)
+	err := engine.Salvage(tree, log, func(s engine.Salvaged) error {
 		if s.Op.Kind == delta.OpPut && len(s.Op.Address) > len(set) && s.Op.Address[:len(set)] == set {
 			if name, _, ok := s.Op.Address[len(set):].CutName(); ok {
 				w.salvaged[name] = true
@@ -277,20 +278,20 @@ func (w *world) end(h *host) {
 		return nil
 	})
 	if err != nil && !errors.Is(err, store.ErrCorrupt) {
-		w.fail("%s cannot be salvaged: %v", h.id, err)
+		w.fail("%s cannot be salvaged: %v", h.name, err)
 	}
 	h.replaceDisk(newDisk(), "an empty disk, as its side of the fork is ended")
 }
 
 // checkMarkers checks that each acknowledged transaction is there and was counted once, or was
 // salvaged.
-func (w *world) checkMarkers() {
+func (w *realm) checkMarkers() {
 	for _, h := range w.members() {
 		there := map[string]bool{}
 		w.tellMarkers(h.disk, there)
 		for _, t := range w.hist.all {
 			if t.acked && !t.lost && !there[t.marker] && !w.salvaged[t.marker] {
-				w.fail("transaction %d, acknowledged by %s, is lost at %s", t.id, t.host.id, h.id)
+				w.fail("transaction %d, acknowledged by %s, is lost at %s", t.id, t.host.id, h.name)
 			}
 		}
 		w.checkLedger(h, len(there))

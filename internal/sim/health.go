@@ -17,15 +17,15 @@ func (h *host) noteNews(rd *engine.Ready) {
 		case engine.Mismatch:
 			h.say("has the context of %s and other cells", n.From)
 			if !h.w.rotten {
-				h.w.fail("%s and %s have one context and different cells", h.id, n.From)
+				h.w.fail("%s and %s have one context and different cells", h.name, n.From)
 			}
 		case engine.Damaged:
 			h.say("is damaged: %v", n.Err)
-			if !h.disk.rotten {
-				h.w.fail("%s is damaged, and nothing damaged it: %v", h.id, n.Err)
+			if !h.scars().rotten {
+				h.w.fail("%s is damaged, and nothing damaged it: %v", h.name, n.Err)
 			}
 		case engine.Discarded:
-			h.disk.rotten = false
+			h.scars().rotten = false
 			h.held = crdt.VersionVector{}
 		case engine.Rebuilt:
 			h.say("has applied its own log again")
@@ -52,7 +52,7 @@ func (h *host) noteDiscard() {
 // noteUncollected holds against the host that it could not collect what counters left.
 func (h *host) noteUncollected(err error) {
 	switch {
-	case errors.Is(err, store.ErrCorrupt) && h.disk.rotten:
+	case errors.Is(err, store.ErrCorrupt) && h.scars().rotten:
 	case errors.Is(err, errRead):
 	default:
 		h.broken = err
@@ -65,7 +65,7 @@ func (h *host) suspectRead(err error) {
 		return
 	}
 	if !h.w.rotten {
-		h.w.fail("%s is damaged, and nothing damaged it: %v", h.id, err)
+		h.w.fail("%s is damaged, and nothing damaged it: %v", h.name, err)
 	}
 	h.engine.Suspect(err)
 	h.wake()

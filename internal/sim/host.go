@@ -12,10 +12,8 @@ import (
 	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/store"
+	"github.com/peerd/peerd/store/space"
 )
-
-// linkEvery is how often missing links are looked for.
-const linkEvery = time.Second
 
 // Limits that are lower than those of real hosts, so that worlds come to them.
 const (
@@ -24,35 +22,26 @@ const (
 	maxAsked   = 64 // transactions that wait
 )
 
-// host is a machine with a peer's process on it: it carries out what the engine wants done, as package peer does with
+// host is what a machine has of one space: it carries out what the engine wants done, as package peer does with
 // goroutines, streams and Badger, with events.
 type host struct {
-	w     *world
-	i     int
-	id    gossip.NeighbourID
-	disk  *disk
-	clock wallClock
+	*machine
+	w      *realm
+	name   string       // for people
+	number space.Number // of the space on the disk
+	tree   store.Store
+	log    store.Log
 
 	// The process.
 	engine *engine.Engine // nil while it is down
-	volume *volume
-	epoch  int            // how often it was started
 	asked  int            // transactions that wait
 	due    bool           // an event to work is planned
 	alarm  time.Duration  // when the engine is to be looked at next, which is planned; zero if that is not
-	paused time.Duration  // until when it stands still
-	slow   bool           // its disk is
-	scarce bool           // and this is room on it
-	ending ending         // of the process, when its disk lets it die
-	gone   bool           // for good
 	memory crdt.ReplicaID // the id in the image of memory that it was started from; zero without one
 	writes crdt.ReplicaID // the id as which this process writes; zero if it has drawn none
-	absent bool           // from the network, for a while
 	broken error          // why it stops
 
-	links   map[gossip.NeighbourID]*end
-	dialing map[gossip.NeighbourID]bool
-	frames  map[*engine.Frame]*end // that the engine has, and their links
+	frames map[*engine.Frame]*lane // that the engine has, and where they came from
 
 	refusing error // why nothing may be read or written now
 	pulls    map[*engine.Pull]*pull
@@ -69,42 +58,36 @@ type host struct {
 	logSlack int64              // bytes appended since the log kept to its bound; negative before it did
 }
 
-func newHost(w *world, i int, d *disk) *host {
-	h := &host{w: w, i: i, id: gossip.NeighbourID(fmt.Sprintf("h%02d", i)), disk: d}
+func newHost(m *machine, r *realm) *host {
+	h := &host{machine: m, w: r, name: string(m.id)}
+	if r.several() {
+		h.name += "/" + r.name
+	}
 	h.promised, h.held = crdt.VersionVector{}, crdt.VersionVector{}
 	return h
 }
 
 func (h *host) say(format string, args ...any) {
 	if h.w.trace != nil {
-		h.w.say("%s "+format, append([]any{h.id}, args...)...)
+		h.w.say("%s "+format, append([]any{h.name}, args...)...)
 	}
 }
 
-// wall returns what the host's clock shows.
-func (h *host) wall() time.Time {
-	t := h.clock.read(h.w.now)
-	if t.After(h.disk.highest) {
-		h.disk.highest = t
-	}
-	return t
-}
-
-// now is the time that only goes on.
-func (h *host) now() time.Time { return time.Unix(0, 0).Add(h.w.now) }
-
-// up reports whether the process runs.
+// up reports whether the process runs, and has the space open.
 func (h *host) up() bool { return h.engine != nil }
 
-// start starts the process. It may fail, and is then tried again later.
-func (h *host) start() {
-	if h.up() || h.gone {
-		return
-	}
-	h.epoch++
-	h.volume = &volume{d: h.disk}
+// scars are the changes to what the disk has of the space.
+func (h *host) scars() *scars { return &h.disk.scars[h.number] }
+
+// parts hands the host its part of the disk.
+func (h *host) parts(n space.Number, log store.Log) {
+	h.number, h.tree, h.log = n, space.NewTree(h.volume, n), log
+}
+
+// open opens the space.
+func (h *host) open() error {
 	p := &h.w.plan
-	r, err := engine.Open(h.volume, h.volume.journal(), engine.Config{
+	r, err := engine.Open(h.tree, h.log, engine.Config{
 		NewID:       h.drawID,
 		MaxLogBytes: p.maxLog, MaxLogAge: p.maxLogAge, MaxBatch: p.maxBatch, MaxDirty: p.maxDirty,
 		StepWork: p.stepWork, MaxListed: p.maxListed, IdleTicks: p.idleTicks, MaxClears: maxClears,
@@ -112,23 +95,22 @@ func (h *host) start() {
 		Spent: h.checkStep,
 	})
 	if err != nil {
-		h.say("does not open: %v", err)
-		h.stopped(err)
-		return
+		return err
 	}
 	h.engine = engine.NewEngine(r, h.w.rng, h.now())
 	h.due, h.alarm, h.asked, h.broken, h.endSync = false, 0, 0, nil, nil
-	h.links, h.dialing = map[gossip.NeighbourID]*end{}, map[gossip.NeighbourID]bool{}
-	h.frames, h.pulls = map[*engine.Frame]*end{}, map[*engine.Pull]*pull{}
+	h.frames, h.pulls = map[*engine.Frame]*lane{}, map[*engine.Pull]*pull{}
 	h.sources, h.serves, h.logSlack = 0, nil, -1
 	h.refusing = h.engine.Refusal()
+	return nil
+}
+
+// begin begins the work of a space that was opened.
+func (h *host) begin() {
 	seen, _ := h.engine.Context()
-	h.say("starts as %v with %v, damage: %v", r.ID(), seen, r.Damaged())
-	h.scarcity(h.scarce)
+	h.say("starts as %v with %v, damage: %v", h.engine.ID(), seen, h.engine.Damaged())
+	h.hasRoom()
 	h.checkOpened()
-	h.every(linkEvery, func() error { h.keepLinks(); return nil })
-	h.later(0, func() error { h.keepLinks(); return nil })
-	h.wake()
 }
 
 // checkStep checks that a part of a step ended when its budget was spent.
@@ -140,39 +122,24 @@ func (h *host) checkStep(part string, work, limit int) {
 
 // later does something in this life of the process, after it is no longer paused, and lets the engine act on it.
 func (h *host) later(d time.Duration, fn func() error) {
-	epoch := h.epoch
-	h.w.after(d, func() {
-		switch {
-		case h.epoch != epoch || !h.up():
-		case h.paused > h.w.now:
-			h.later(h.paused-h.w.now, fn)
-		default:
+	h.soon(d, func() {
+		if h.up() {
 			h.step(fn)
 		}
 	})
 }
 
-// every does something again and again.
-func (h *host) every(d time.Duration, fn func() error) {
-	h.later(h.w.spread(d), func() error {
-		var again func() error
-		again = func() error {
-			h.later(d, again)
-			return fn()
-		}
-		return again()
-	})
-}
-
-// step does something at the process, which ends it if it fails.
+// step does something at the space, which ends the process if it fails.
 func (h *host) step(fn func() error) {
 	if err := fn(); err != nil {
 		h.fails(err)
-		return
+	} else if h.up() {
+		h.stepped()
 	}
-	if !h.up() {
-		return
-	}
+}
+
+// stepped is after something was done at the space.
+func (h *host) stepped() {
 	h.wake()
 	if h.w.plan.checkAll {
 		if state := h.state(); state != h.checked {
@@ -253,7 +220,7 @@ func (h *host) round() (*engine.Ready, error) {
 	}
 	h.checkUnwritten(waited)
 	if len(apart) > 0 && h.state() != before && !slices.ContainsFunc(apart, h.mayTake) {
-		h.w.fail("%s took something from %v, in quarantine", h.id, apart)
+		h.w.fail("%s took something from %v, in quarantine", h.name, apart)
 	}
 	rd := h.engine.Ready()
 	if rd.Refusing != nil {
@@ -265,7 +232,7 @@ func (h *host) round() (*engine.Ready, error) {
 		}
 	}
 	h.checkUnseen(rd)
-	if err := engine.CarryOut(rd.Writes, h.volume, h.volume.journal()); err != nil {
+	if err := engine.CarryOut(rd.Writes, h.tree, h.log); err != nil {
 		return nil, err
 	}
 	h.noteWritten(rd.Writes)
@@ -288,9 +255,9 @@ func (h *host) act(rd *engine.Ready) error {
 	}
 	for _, f := range rd.Frames {
 		if h.engine.Quarantined(f.To) && !inQuarantine[f.Data[0]] {
-			h.w.fail("%s sends a frame of kind %d to %s, which is in quarantine", h.id, f.Data[0], f.To)
+			h.w.fail("%s sends a frame of kind %d to %s, which is in quarantine", h.name, f.Data[0], f.To)
 		}
-		h.links[f.To].send(f.Data)
+		h.links[f.To].send(h.w.id, f.Data)
 	}
 	if rd.Sync != nil {
 		h.sync(*rd.Sync)
@@ -330,11 +297,11 @@ func (h *host) handled(f *engine.Frame) {
 	from := h.frames[f]
 	delete(h.frames, f)
 	switch {
-	case from == nil || *from.broken:
+	case from == nil || *from.end.broken:
 	case errors.Is(f.Err, gossip.ErrFrame) && h.w.plan.unordered:
-		from.breaks()
+		from.end.breaks()
 	case errors.Is(f.Err, gossip.ErrFrame):
-		h.w.fail("%s got a bad frame from %s: %v", h.id, f.From, f.Err)
+		h.w.fail("%s got a bad frame from %s: %v", h.name, f.From, f.Err)
 	}
 	if from != nil {
 		from.handled()
@@ -344,8 +311,8 @@ func (h *host) handled(f *engine.Frame) {
 // noteWritten counts what the log grew by.
 func (h *host) noteWritten(writes []engine.Write) {
 	for _, w := range writes {
-		if h.logSlack >= 0 && w.Record != nil {
-			h.logSlack += int64(len(w.Record)) + store.RecordFrame
+		if w.Record != nil {
+			h.appended(int64(len(w.Record)) + 2 + store.RecordFrame) // a number stands before each
 		}
 	}
 }
@@ -356,6 +323,9 @@ func (h *host) noteCommitted(deltas []*delta.Delta) error {
 		return nil
 	}
 	for _, d := range deltas {
+		if !h.w.ids[d.Replica] {
+			h.w.fail("%s takes a delta of %v, who writes to another space", h.name, d.Replica)
+		}
 		if h.w.hist.committed(d) {
 			h.w.noteFork(h, d.Dot(0))
 		}

@@ -21,22 +21,31 @@ const (
 	deafFor    = 10 * time.Second       // at most, until an end that cannot be told notices that it broke
 )
 
-// end is one end of a stream between two hosts.
+// end is one end of a stream between two machines.
 type end struct {
-	host     *host
+	host     *machine
 	peer     *end
-	epoch    int // of the host's process
+	epoch    int // of the machine's process
 	broken   *bool
-	attached bool // the host's mesh knows the link
+	attached bool // the machine's meshes know the link
 
-	queue   []packet // on the way to the other end
-	moving  bool     // an arrival of the first of them is planned
-	waiting int      // frames that arrived and were not handled
+	queue  []packet // on the way to the other end
+	moving bool     // an arrival of the first of them is planned
+	lanes  map[gossip.SpaceID]*lane
+}
+
+// lane is what one space has of a link, from when both ends' meshes meet until they part.
+type lane struct {
+	end   *end
+	host  *host
+	inbox [][]byte // frames that arrived, and that the engine was not given yet
+	taken bool     // it has one
 }
 
 // packet is a frame on its way.
 type packet struct {
 	data  []byte
+	space gossip.SpaceID // whose it is; of the machine's own channel it is zero
 	sent  time.Duration
 	ready time.Duration // when it may arrive
 }
@@ -55,8 +64,8 @@ func (w *world) delay() time.Duration {
 }
 
 // passes reports whether a message gets from one host to another now.
-func (w *world) passes(from, to *host) bool {
-	return w.blocked[[2]*host{from, to}] == 0 && !from.absent && !to.absent
+func (w *world) passes(from, to *machine) bool {
+	return w.blocked[[2]*machine{from, to}] == 0 && !from.absent && !to.absent
 }
 
 // loses draws whether a packet is lost.
@@ -70,7 +79,7 @@ func (w *world) loses() bool {
 
 // carry takes a message from one host to another: arrive is called when it is there, failed if it
 // does not get there in time.
-func (w *world) carry(from, to *host, arrive, failed func()) {
+func (w *world) carry(from, to *machine, arrive, failed func()) {
 	sent, pause := w.now, retransmit
 	var try func()
 	try = func() {
@@ -88,34 +97,36 @@ func (w *world) carry(from, to *host, arrive, failed func()) {
 	w.after(w.delay(), try)
 }
 
-// keepLinks dials the hosts to which this one wants a link and has none: those that come after it,
-// in a ring, so that the links join all hosts.
-func (h *host) keepLinks() {
-	members := h.w.members()
-	self := slices.Index(members, h)
-	wanted := h.w.plan.links
-	for i := 1; i < len(members); i++ {
-		to := members[(self+i)%len(members)]
-		switch {
-		case h.links[to.id] != nil:
-			wanted--
-		case wanted > 0 && !h.dialing[to.id]:
-			h.dial(to)
+// keepLinks dials the machines to which this one wants a link and has none: those that come after it, in a ring of the
+// holders of each of its spaces, so that the links join all holders of a space.
+func (m *machine) keepLinks() {
+	for _, h := range m.hosts {
+		members := h.w.members()
+		self := slices.Index(members, h)
+		wanted := m.w.plan.links
+		for i := 1; i < len(members); i++ {
+			to := members[(self+i)%len(members)].machine
+			switch {
+			case m.links[to.id] != nil:
+				wanted--
+			case wanted > 0 && !m.dialing[to.id]:
+				m.dial(to)
+			}
 		}
 	}
 }
 
 // dial opens a stream to another host.
-func (h *host) dial(to *host) {
+func (h *machine) dial(to *machine) {
 	h.dialing[to.id] = true
 	epoch := h.epoch
 	failed := func() {
-		if h.epoch == epoch && h.up() {
+		if h.epoch == epoch && h.running {
 			delete(h.dialing, to.id)
 		}
 	}
 	h.w.carry(h, to, func() {
-		if !to.up() || to.gone || h.epoch != epoch {
+		if !to.running || to.gone || h.epoch != epoch {
 			h.w.after(h.w.delay(), failed)
 			return
 		}
@@ -131,7 +142,7 @@ func (h *host) dial(to *host) {
 // attach makes the stream its host's link to the other, in place of one that there may be.
 func (e *end) attach() {
 	h := e.host
-	if h.epoch != e.epoch || !h.up() {
+	if h.epoch != e.epoch || !h.running {
 		e.breaks()
 		return
 	}
@@ -145,7 +156,13 @@ func (e *end) attach() {
 		}
 		h.links[other] = e
 		e.attached = true
-		h.engine.Connect(other, h.w.plan.inFlight)
+		e.lanes = map[gossip.SpaceID]*lane{}
+		if h.sw == nil {
+			h.join(e, h.hosts[0])
+		} else {
+			h.sw.Connect(other)
+			h.settle()
+		}
 		e.peer.move()
 		return nil
 	})
@@ -159,8 +176,13 @@ func (e *end) detach() {
 	}
 	h.later(0, func() error {
 		if other := e.peer.host.id; h.links[other] == e {
+			if h.sw == nil {
+				h.hosts[0].engine.Disconnect(other)
+			} else {
+				h.sw.Disconnect(other)
+				h.settle()
+			}
 			delete(h.links, other)
-			h.engine.Disconnect(other)
 		}
 		return nil
 	})
@@ -182,20 +204,65 @@ func (e *end) breaks() {
 	}
 }
 
-// hasRoom tells the host how many more frames the stream takes.
-func (e *end) hasRoom() {
-	h := e.host
-	if h.epoch != e.epoch || !h.up() || h.links[e.peer.host.id] != e || *e.broken {
-		return
-	}
-	h.engine.Takes(e.peer.host.id, max(h.w.plan.inFlight-len(e.queue), 0))
-	h.wake()
+// join has a space's mesh meet the one at the other end of a link.
+func (m *machine) join(e *end, h *host) {
+	e.lanes[h.w.id] = &lane{end: e, host: h}
+	h.engine.Connect(e.peer.host.id, m.w.plan.inFlight)
 }
 
-// send puts a frame on its way.
-func (e *end) send(data []byte) {
+// settle carries out what the switch says: it joins and parts spaces, and sends what is the machine's own.
+func (m *machine) settle() {
+	for _, c := range m.sw.Changes() {
+		e, h := m.links[c.Link], m.hosting(c.Space)
+		switch {
+		case c.Joined:
+			m.join(e, h)
+		case h != nil && h.up():
+			h.engine.Disconnect(c.Link)
+			delete(e.lanes, c.Space)
+		default:
+			delete(e.lanes, c.Space)
+		}
+		if h != nil && h.up() {
+			h.wake()
+		}
+	}
+	for _, id := range sortedIDs(m.links) {
+		for own := m.sw.Next(id); own != nil; own = m.sw.Next(id) {
+			m.links[id].put(packet{data: own})
+		}
+	}
+}
+
+// hasRoom tells a space's engine how many more frames the stream takes.
+func (e *end) hasRoom(space gossip.SpaceID) {
+	h := e.host
+	if h.epoch != e.epoch || !h.running || h.links[e.peer.host.id] != e || *e.broken || e.lanes[space] == nil {
+		return
+	}
+	waiting := 0
+	for _, p := range e.queue {
+		if p.space == space {
+			waiting++
+		}
+	}
+	own := e.lanes[space].host
+	own.engine.Takes(e.peer.host.id, max(h.w.plan.inFlight-waiting, 0))
+	own.wake()
+}
+
+// send puts a space's frame on its way.
+func (e *end) send(space gossip.SpaceID, data []byte) {
+	if e.host.sw != nil {
+		data = gossip.Envelope(space, data)
+	}
+	e.put(packet{data: data, space: space})
+}
+
+func (e *end) put(p packet) {
 	w := e.host.w
-	e.queue = append(e.queue, packet{data, w.now, w.now + w.delay()})
+	p.sent, p.ready = w.now, w.now+w.delay()
+	e.queue = append(e.queue, p)
 	e.move()
 }
 
@@ -217,7 +284,7 @@ func (e *end) arrive(pause time.Duration) {
 	case to.host.epoch != to.epoch || e.host.epoch != e.epoch:
 		to.breaks() // nobody is there any more
 		return
-	case !to.attached || to.waiting > 0:
+	case !to.attached || to.full():
 		return // goes on when the frame before it is handled
 	case !w.passes(e.host, to.host) || w.loses():
 		if w.now-e.queue[0].ready > giveUp {
@@ -240,25 +307,78 @@ func (e *end) arrive(pause time.Duration) {
 		e.queue = e.queue[1:]
 	}
 	w.totals.Messages++
-	to.waiting++
-	e.hasRoom()
-	f := &engine.Frame{From: e.host.id, Data: p.data}
-	to.host.frames[f] = to
-	if to.host.links[e.host.id] == to {
-		to.host.engine.Receive(f)
-		to.host.wake()
-	} else {
-		to.host.handled(f) // the link was replaced
+	to.take(p)
+	e.move()
+}
+
+// full reports whether the end takes nothing now: without a switch it takes a frame when the one before was handled.
+func (e *end) full() bool { return e.host.sw == nil && e.lanes[e.host.hosts[0].w.id].busy() }
+
+// take takes a frame that arrived.
+func (e *end) take(p packet) {
+	m, from := e.host, e.peer.host.id
+	e.peer.hasRoom(p.space)
+	own := p.space == gossip.SpaceID{}
+	if !own && !m.knew[p.space] {
+		m.w.fail("%s gets a frame of a space that it never held from %s", m.id, from)
+	}
+	if m.links[from] != e {
+		return // the link was replaced
+	}
+	space, data, err := p.space, p.data, error(nil)
+	if m.sw != nil {
+		space, data, err = m.sw.Receive(from, p.data)
+	}
+	switch {
+	case err != nil && m.w.plan.unordered:
+		e.breaks()
+	case err != nil:
+		m.w.fail("%s got a bad frame from %s: %v", m.id, from, err)
+	case own:
+		m.settle()
+	case data == nil: // it was on the way when the space was parted
+	case e.lanes[space] == nil:
+		m.w.fail("%s has a frame from %s for a space that is not joined", m.id, from)
+	default:
+		l := e.lanes[space]
+		l.inbox = append(l.inbox, data)
+		l.next()
 	}
 }
 
-// disorder takes some frame on the way, and may leave it there to arrive again.
+// busy reports whether the engine has a frame of the lane.
+func (l *lane) busy() bool { return l != nil && l.taken }
+
+// next hands the engine a frame: one at a time.
+func (l *lane) next() {
+	if l.taken || len(l.inbox) == 0 || l.end.lanes[l.host.w.id] != l {
+		return
+	}
+	f := &engine.Frame{From: l.end.peer.host.id, Data: l.inbox[0]}
+	l.inbox, l.taken = l.inbox[1:], true
+	l.host.frames[f] = l
+	l.host.engine.Receive(f)
+	l.host.wake()
+}
+
+// handled lets the next frame be taken.
+func (l *lane) handled() {
+	l.taken = false
+	l.next()
+	l.end.peer.move()
+}
+
+// disorder takes some frame on the way, and may leave it there to arrive again. No frame overtakes one of a machine's
+// own channel, nor that another: a Switch wants an order between lists of spaces and what follows them.
 func (e *end) disorder() packet {
 	w := e.host.w
-	i := 0
-	if len(e.queue) > 1 && w.chance(8) {
+	i, free := 0, slices.IndexFunc(e.queue, func(p packet) bool { return p.space == gossip.SpaceID{} })
+	if free < 0 {
+		free = len(e.queue)
+	}
+	if free > 1 && w.chance(8) {
 		w.totals.Faults[Reordering]++
-		i = w.rng.IntN(len(e.queue))
+		i = w.rng.IntN(free)
 	}
 	p := e.queue[i]
 	if w.chance(12) {
@@ -269,16 +389,10 @@ func (e *end) disorder() packet {
 	return p
 }
 
-// handled lets the next frame arrive: a stream's reader hands on one at a time.
-func (e *end) handled() {
-	e.waiting--
-	e.peer.move()
-}
-
-// linked returns the host at the other end of a link.
+// linked returns the host of the same space at the other end of a link.
 func (h *host) linked(id gossip.NeighbourID) *host {
 	if e := h.links[id]; e != nil {
-		return e.peer.host
+		return e.peer.host.hosting(h.w.id)
 	}
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/store"
 )
 
@@ -23,6 +22,7 @@ func (d durability) String() string { return [...]string{"none", "interval", "al
 // bug that needs two of them, and is hidden by a third, is found so too.
 type plan struct {
 	hosts      int
+	spaces     int
 	durability durability
 	lasts      time.Duration // the time of writes and faults
 	writeEvery time.Duration // on average, over all hosts
@@ -115,6 +115,15 @@ func (p *plan) drawLater(rng *rand.Rand) {
 		p.maxListed, p.idleTicks = 1+rng.IntN(4), 1<<rng.IntN(6)
 		p.faults = append(p.faults, Restart, Kill)
 	}
+	p.drawSpaces(rng)
+}
+
+// drawSpaces draws how many spaces there are. Of forks, worlds of one tell enough.
+func (p *plan) drawSpaces(rng *rand.Rand) {
+	p.spaces = 1
+	if rng.IntN(4) == 0 && !p.forks {
+		p.spaces = 2 + rng.IntN(2)
+	}
 }
 
 // drawable are the faults that are planned; the others come with the network, or along with these.
@@ -143,9 +152,3 @@ func (w *world) spread(d time.Duration) time.Duration {
 
 // chance reports true once in n times.
 func (w *world) chance(n int) bool { return w.rng.IntN(n) == 0 }
-
-// newID draws a replica id.
-func (w *world) newID() crdt.ReplicaID {
-	w.incarnations++
-	return crdt.ReplicaID(w.rng.Uint64() | 1)
-}

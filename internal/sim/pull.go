@@ -16,7 +16,7 @@ const pullTimeout = 60 * time.Second
 // pull carries a repair of one host from another, over a stream of its own.
 type pull struct {
 	*engine.Pull
-	w                 *world
+	w                 *realm
 	to, from          *host
 	toEpoch, frmEpoch int
 	pinned            *engine.Pinned // at the source
@@ -51,7 +51,7 @@ func (h *host) goOn(of *engine.Pull) {
 }
 
 // stage writes what a repair found to the tree.
-func (h *host) stage(b *store.Batch) error { return h.volume.Commit(b, false) }
+func (h *host) stage(b *store.Batch) error { return h.tree.Commit(b, false) }
 
 // noteRepair takes note of how a repair ended.
 func (h *host) noteRepair(p *engine.Pull) {
@@ -64,11 +64,11 @@ func (h *host) noteRepair(p *engine.Pull) {
 	h.say("is not repaired from %s: %v", p.From, p.Err)
 	bad := errors.Is(p.Err, antientropy.ErrBadSource) || errors.Is(p.Err, antientropy.ErrDiverged)
 	if bad && !h.w.rotten {
-		h.w.fail("%s repairs from %s: %v", h.id, p.From, p.Err)
+		h.w.fail("%s repairs from %s: %v", h.name, p.From, p.Err)
 	}
 	damaged := errors.Is(p.Err, store.ErrCorrupt) || errors.Is(p.Err, antientropy.ErrDamaged)
 	if damaged && !h.w.rotten {
-		h.w.fail("%s is damaged, and nothing damaged it: %v", h.id, p.Err)
+		h.w.fail("%s is damaged, and nothing damaged it: %v", h.name, p.Err)
 	}
 }
 
@@ -82,7 +82,7 @@ func (p *pull) ask(q antientropy.Request) {
 			p.failed()
 		}
 	})
-	p.w.carry(p.to, p.from, func() {
+	p.w.carry(p.to.machine, p.from.machine, func() {
 		if p.from.epoch != p.frmEpoch || !p.from.up() {
 			p.failed()
 			return
@@ -143,7 +143,7 @@ func (p *pull) answer(data []byte) {
 		return
 	}
 	out := antientropy.EncodeResponse(resp)
-	p.w.carry(p.from, p.to, func() { p.answered(out) }, p.failed)
+	p.w.carry(p.from.machine, p.to.machine, func() { p.answered(out) }, p.failed)
 }
 
 // answered takes a response at the host that is repaired.

@@ -21,57 +21,77 @@ const (
 	quietFor = 3 * time.Second
 )
 
-// settle ends all faults, waits until all hosts hold the same, and checks what that is.
+// settle ends all faults, waits until all hosts of each space hold the same, and checks what that is.
 func (w *world) settle() {
 	w.calm = true
 	clear(w.blocked)
-	for _, h := range w.members() {
-		h.absent, h.slow, h.paused = false, false, 0
-		h.scarcity(false)
-		h.disk.heal()
+	for _, m := range w.present() {
+		m.absent, m.slow, m.paused = false, false, 0
+		m.scarcity(false)
+		m.disk.heal()
 	}
 	w.say("the faults end")
 	if w.plan.forks {
-		w.endForks()
+		w.realms[0].endForks()
 	}
 	w.agree()
 	w.checkEnd()
 	if w.plan.emptied && !w.rotten {
-		w.empty()
+		for _, r := range w.realms {
+			r.empty()
+		}
 	}
 }
 
-// agree waits until all hosts hold the same.
+// any reports whether something is so in some space.
+func (w *world) any(is func(*realm) bool) bool { return slices.ContainsFunc(w.realms, is) }
+
+// agree waits until all hosts of each space hold the same.
 func (w *world) agree() {
-	for _, h := range w.members() {
-		for _, id := range sortedIDs(h.links) {
+	for _, m := range w.present() {
+		for _, id := range sortedIDs(m.links) {
 			if w.plan.unordered {
-				h.links[id].breaks()
+				m.links[id].breaks()
 			}
 		}
 	}
 	end := w.now + agreeWithin
 	for bases := -1; bases != w.totals.Bases; { // said of ids that were idle while links were broken
-		for !w.agreed() || w.collecting() || w.basing() {
+		for w.any((*realm).unsettled) {
 			if w.now >= end {
 				w.fail("no agreement within %v:%s", agreeWithin, w.describe())
 			}
 			if w.now >= end-agreeWithin/2 {
-				w.giveUpHelpless()
+				for _, r := range w.realms {
+					r.giveUpHelpless()
+				}
 			}
 			w.pass(time.Second / 4)
 		}
 		bases = w.totals.Bases
 		w.pass(quietFor)
 	}
-	if !w.agreed() && !w.rotten {
+	if w.any((*realm).disagrees) && !w.rotten {
 		w.fail("the agreement did not last:%s", w.describe())
 	}
 }
 
+// unsettled reports whether something is still to be done in the space.
+func (w *realm) unsettled() bool {
+	return w.disagrees() || w.collecting() || w.basing() || w.clearing()
+}
+
+// disagrees reports whether not all hosts are well and hold the same.
+func (w *realm) disagrees() bool { return !w.agreed() }
+
+// clearing reports whether some machine has something left of a space that it dropped.
+func (w *realm) clearing() bool {
+	return slices.ContainsFunc(w.present(), func(m *machine) bool { return m.clears })
+}
+
 // giveUpHelpless does what the log tells people to do: a damaged host that waits in vain for
 // somebody who has what only it has, or what it lost, gets an empty disk.
-func (w *world) giveUpHelpless() {
+func (w *realm) giveUpHelpless() {
 	for _, h := range w.members() {
 		if !h.up() {
 			continue
@@ -89,18 +109,21 @@ func (w *world) pass(d time.Duration) {
 }
 
 // collecting reports whether some host has baselines to look for.
-func (w *world) collecting() bool {
+func (w *realm) collecting() bool {
 	return slices.ContainsFunc(w.members(), func(h *host) bool { return h.up() && h.engine.Collecting() })
 }
 
 // basing reports whether some host has bases to say.
-func (w *world) basing() bool {
+func (w *realm) basing() bool {
 	return slices.ContainsFunc(w.members(), func(h *host) bool { return h.up() && h.engine.Basing() })
 }
 
 // agreed reports whether all hosts are well and hold the same.
-func (w *world) agreed() bool {
+func (w *realm) agreed() bool {
 	members := w.members()
+	if len(members) == 0 {
+		return true
+	}
 	if !members[0].up() {
 		return false
 	}
@@ -119,22 +142,40 @@ func (w *world) agreed() bool {
 
 func (w *world) describe() string {
 	var b strings.Builder
-	for _, h := range w.members() {
-		if !h.up() {
-			fmt.Fprintf(&b, "\n%s is down", h.id)
-			continue
-		}
-		_, root, settled := h.engine.Digest()
-		seen, _ := h.engine.Context()
-		fmt.Fprintf(&b, "\n%s: root %v settled %v repairing %v rebuilding %v damaged %v "+
-			"refusing %v waiting %d links %v: %v", h.id, root, settled, h.engine.Pulling(), h.engine.Rebuilding(),
-			h.engine.Damaged(), h.refusing, h.engine.Waiting(), sortedIDs(h.links), seen)
+	for _, r := range w.realms {
+		r.describe(&b)
 	}
 	return b.String()
 }
 
+func (w *realm) describe(b *strings.Builder) {
+	for _, h := range w.members() {
+		if !h.up() {
+			fmt.Fprintf(b, "\n%s is down", h.name)
+			continue
+		}
+		_, root, settled := h.engine.Digest()
+		seen, _ := h.engine.Context()
+		fmt.Fprintf(b, "\n%s: root %v settled %v repairing %v rebuilding %v damaged %v "+
+			"refusing %v waiting %d links %v: %v", h.name, root, settled, h.engine.Pulling(), h.engine.Rebuilding(),
+			h.engine.Damaged(), h.refusing, h.engine.Waiting(), sortedIDs(h.links), seen)
+	}
+}
+
 // checkEnd checks the state that all agree on, and that nothing is left over.
 func (w *world) checkEnd() {
+	for _, m := range w.present() {
+		m.checkLog()
+	}
+	for _, r := range w.realms {
+		r.checkEnd()
+	}
+	for _, m := range w.present() {
+		m.checkNumbers()
+	}
+}
+
+func (w *realm) checkEnd() {
 	for _, h := range w.members() {
 		h.check()
 		h.checkReopened()
@@ -154,29 +195,55 @@ func (w *world) checkEnd() {
 	seen := w.hist.dense(w.members()[0].held)
 	for _, t := range w.hist.all {
 		if t.acked && !t.lost && !has(seen, t) {
-			w.fail("transaction %d, acknowledged by %s, is lost", t.id, t.host.id)
+			w.fail("transaction %d, acknowledged by %s, is lost", t.id, t.host.name)
 		}
 	}
 }
 
+// checkLog checks that no space holds the log back: not even one that nobody writes to.
+func (m *machine) checkLog() {
+	bound := int64(0)
+	for _, h := range m.hosts {
+		if h.engine.Damaged() != nil {
+			return
+		}
+		bound = max(bound, h.engine.LogBound())
+	}
+	if has := m.disk.log.Size(); m.w.several() && has > bound {
+		m.w.fail("the log of %s has %d bytes, bound %d", m.id, has, bound)
+	}
+}
+
+// checkNumbers checks that a disk has records of its spaces alone, beside the table.
+func (m *machine) checkNumbers() {
+	snap := m.disk.written.Snapshot()
+	defer snap.Close()
+	_ = snap.ScanKeys(nil, nil, func(key []byte) bool {
+		if m.owner(key) == nil && (key[0] != 0 || key[1] != 0) {
+			m.w.fail("%s has a record %q of a space that it does not hold", m.id, key)
+		}
+		return true
+	})
+}
+
 // checkReopened compares the state in memory with what a process finds that opens the disk anew.
 func (h *host) checkReopened() {
-	if h.disk.rotten || h.disk.rotLog {
+	if h.scars().rotten || h.scars().rotLog {
 		return
 	}
-	v := &volume{d: h.disk.clone()}
-	fresh, err := engine.Open(v, v.journal(), engine.Config{NewID: h.w.newID})
+	_, tree, log := h.disk.clone().part(h.w)
+	fresh, err := engine.Open(tree, log, engine.Config{NewID: h.w.newID})
 	if err != nil || fresh.Damaged() != nil {
-		h.w.fail("the store of %s does not open: %v %v", h.id, err, fresh.Damaged())
+		h.w.fail("the store of %s does not open: %v %v", h.name, err, fresh.Damaged())
 	}
 	e := engine.NewEngine(fresh, h.w.rng, h.now())
 	for e.Clears() > 0 {
 		err := e.Step(h.now(), h.wall())
 		if err == nil {
-			err = engine.CarryOut(e.Ready().Writes, v, v.journal())
+			err = engine.CarryOut(e.Ready().Writes, tree, log)
 		}
 		if e.Advance(); err != nil {
-			h.w.fail("what %s cleared cannot be swept: %v", h.id, err)
+			h.w.fail("what %s cleared cannot be swept: %v", h.name, err)
 		}
 	}
 	context, root, _ := h.engine.Digest()
@@ -185,7 +252,7 @@ func (h *host) checkReopened() {
 	k, n := fresh.Counts()
 	if c != context || r != root || k != keys || n != cells {
 		h.w.fail("%s keeps context %v, root %v, %d keys, %d cells; its disk holds %v, %v, %d, %d",
-			h.id, context, root, keys, cells, c, r, k, n)
+			h.name, context, root, keys, cells, c, r, k, n)
 	}
 }
 
@@ -193,12 +260,12 @@ func (h *host) checkReopened() {
 func (h *host) checkVerified() {
 	pinned, err := h.engine.Pin()
 	if err != nil {
-		h.w.fail("%s cannot be pinned: %v", h.id, err)
+		h.w.fail("%s cannot be pinned: %v", h.name, err)
 	}
 	defer pinned.Close()
 	err = pinned.Verify(func() bool { return false })
-	if err != nil && !h.disk.rotten && !h.disk.rotLog {
-		h.w.fail("%s takes itself for damaged: %v", h.id, err)
+	if err != nil && !h.scars().rotten && !h.scars().rotLog {
+		h.w.fail("%s takes itself for damaged: %v", h.name, err)
 	}
 }
 
@@ -214,7 +281,7 @@ func (h *host) checkBounds() {
 		}
 	}
 	kinds := map[byte]int{}
-	snap := h.volume.Snapshot()
+	snap := h.tree.Snapshot()
 	defer snap.Close()
 	err := snap.ScanKeys(nil, nil, func(key []byte) bool { kinds[key[0]]++; return true })
 	if h.tolerates(err) {
@@ -223,20 +290,23 @@ func (h *host) checkBounds() {
 	keys, cells := h.engine.Counts()
 	switch {
 	case kinds['c'] != cells || kinds['t'] != cells:
-		h.w.fail("%s has %d cells, and stores %d and %d places", h.id, cells, kinds['c'], kinds['t'])
+		h.w.fail("%s has %d cells, and stores %d and %d places", h.name, cells, kinds['c'], kinds['t'])
 	case kinds['k'] < keys || kinds['k'] > cells:
-		h.w.fail("%s has %d keys in %d cells, and stores %d", h.id, keys, cells, kinds['k'])
+		h.w.fail("%s has %d keys in %d cells, and stores %d", h.name, keys, cells, kinds['k'])
 	case kinds['s']+kinds['y']+kinds['z'] > 0:
-		h.w.fail("%s keeps leftovers: %v", h.id, kinds)
+		h.w.fail("%s keeps leftovers: %v", h.name, kinds)
 	case h.engine.LogBytes() > max(h.w.plan.maxLog, 0)+maxLogSlack:
-		h.w.fail("%s keeps a log of %d bytes", h.id, h.engine.LogBytes())
+		h.w.fail("%s keeps a log of %d bytes", h.name, h.engine.LogBytes())
 	case len(h.held) > h.w.incarnations:
-		h.w.fail("%s knows of %d replicas, there were %d", h.id, len(h.held), h.w.incarnations)
+		h.w.fail("%s knows of %d replicas, there were %d", h.name, len(h.held), h.w.incarnations)
 	}
 }
 
 // empty deletes everything, and checks that then nothing is left but counters' baselines.
-func (w *world) empty() {
+func (w *realm) empty() {
+	if len(w.members()) == 0 {
+		return
+	}
 	h := w.members()[0]
 	var muts []mutation
 	for _, key := range w.hist.keys {
@@ -252,7 +322,7 @@ func (w *world) empty() {
 	w.checkEnd()
 	for _, h := range w.members() {
 		if keys, _ := h.engine.Counts(); keys > 0 {
-			w.fail("%s has %d keys after all were deleted", h.id, keys)
+			w.fail("%s has %d keys after all were deleted", h.name, keys)
 		}
 		w.checkEmptied(h)
 	}
@@ -263,26 +333,26 @@ func (h *host) isAsked() bool { return h.asked > 0 }
 
 // checkEmptied checks that the cells that are left hold baselines alone, of ids that crashed: neither of one that a
 // host has now, nor of one whose end is known.
-func (w *world) checkEmptied(h *host) {
+func (w *realm) checkEmptied(h *host) {
 	v := h.engine.View()
 	defer v.Close()
 	err := v.Scan("", "", func(a dotted.Address, c dotted.Cell) bool {
 		if c.Visible() || len(c) > 2*w.incarnations {
-			w.fail("%s still has %d entries at %q", h.id, len(c), a)
+			w.fail("%s still has %d entries at %q", h.name, len(c), a)
 		}
 		_, owner, ok := a.CutShare()
 		if !ok {
-			w.fail("%s still has %d entries at %q, which is no share's", h.id, len(c), a)
+			w.fail("%s still has %d entries at %q, which is no share's", h.name, len(c), a)
 		}
 		if w.plan.forks {
 			return true // an id is written under at two hosts
 		}
 		if n, ended := w.ended[owner]; ended && h.held[owner] >= n {
-			w.fail("%s still has a baseline for %v, which ended, at %q", h.id, owner, a)
+			w.fail("%s still has a baseline for %v, which ended, at %q", h.name, owner, a)
 		}
 		for _, o := range w.members() {
 			if owner == o.writes {
-				w.fail("%s still has a baseline for %v, as which %s writes, at %q", h.id, owner, o.id, a)
+				w.fail("%s still has a baseline for %v, as which %s writes, at %q", h.name, owner, o.id, a)
 			}
 		}
 		return true

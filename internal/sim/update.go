@@ -77,7 +77,7 @@ func (u *update) Ran(_ int, err error) {
 	case err == nil:
 	case errors.Is(err, errGaveUp), errors.Is(err, delta.ErrTooLarge), errors.Is(err, errRead),
 		errors.Is(err, errScarce), errors.Is(err, engine.ErrRebuilding),
-		errors.Is(err, store.ErrCorrupt) && h.disk.rotten:
+		errors.Is(err, store.ErrCorrupt) && h.scars().rotten:
 		return // the client is told
 	default:
 		h.broken = err

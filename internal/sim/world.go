@@ -11,7 +11,7 @@ import (
 	"github.com/peerd/peerd/crdt"
 )
 
-// world is a few hosts under one seed. Everything that happens in it is decided by rng, in the
+// world is a few machines under one seed. Everything that happens in it is decided by rng, in the
 // order of virtual time.
 type world struct {
 	seed    uint64
@@ -23,19 +23,16 @@ type world struct {
 	totals  Totals
 	trace   *bufio.Writer // nil: nobody reads it
 
-	hosts        []*host
-	hist         *history
-	blocked      map[[2]*host]int          // how many partitions block the way from one host to another
-	calm         bool                      // no more faults are injected
-	rotten       bool                      // some stored record was changed behind a replica's back
-	incarnations int                       // replica ids drawn
-	ended        map[crdt.ReplicaID]uint64 // ids that ended, and their last dots
-	markers      int                       // drawn so far
-	putBacks     int                       // of machines to images
-	images       map[crdt.ReplicaID]bool   // whose id was in one of them
-	contexts     [8]crdt.VersionVector     // that some host had once
-	salvaged     map[string]bool           // markers
-	blind        bool                      // the oracle is: it does not know all dots by their names
+	realms   []*realm // its spaces
+	machines []*machine
+	blocked  map[[2]*machine]int     // how many partitions block the way from one to another
+	calm     bool                    // no more faults are injected
+	rotten   bool                    // some stored record was changed behind a replica's back
+	markers  int                     // drawn so far
+	putBacks int                     // of machines to images
+	images   map[crdt.ReplicaID]bool // whose id was in one of them
+	salvaged map[string]bool         // markers
+	blind    bool                    // the oracle is: it does not know all dots by their names
 }
 
 // Run runs the world of a seed. It returns what happened there, and the invariant that broke, if
@@ -66,14 +63,16 @@ func Run(seed uint64, trace io.Writer) (totals Totals, violation error) {
 func newWorld(seed uint64, trace io.Writer) *world {
 	w := &world{
 		seed: seed, rng: rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15)),
-		hist: newHistory(), blocked: map[[2]*host]int{},
-		images: map[crdt.ReplicaID]bool{}, ended: map[crdt.ReplicaID]uint64{}, salvaged: map[string]bool{},
+		blocked: map[[2]*machine]int{}, images: map[crdt.ReplicaID]bool{}, salvaged: map[string]bool{},
 	}
 	if trace != nil {
 		w.trace = bufio.NewWriter(trace)
 	}
 	w.plan = drawPlan(w.rng)
 	w.plan.drawLater(rand.New(rand.NewPCG(seed, 1)))
+	for i := range w.plan.spaces {
+		w.realms = append(w.realms, newRealm(w, i))
+	}
 	return w
 }
 
@@ -96,10 +95,10 @@ func (w *world) say(format string, args ...any) {
 // run lets the world begin, go through its faults, and end in peace.
 func (w *world) run() {
 	p := &w.plan
-	w.say("seed %d: %d hosts, durability %v, %v, log %d bytes %v, latency %v, unordered %v, faults %v",
-		w.seed, p.hosts, p.durability, p.lasts, p.maxLog, p.maxLogAge, p.latency, p.unordered, p.faults)
+	w.say("seed %d: %d hosts, %d spaces, durability %v, %v, log %d bytes %v, latency %v, unordered %v, faults %v",
+		w.seed, p.hosts, p.spaces, p.durability, p.lasts, p.maxLog, p.maxLogAge, p.latency, p.unordered, p.faults)
 	for range p.hosts {
-		w.addHost(newDisk())
+		w.addMachine(newDisk(), w.drawSpaces())
 	}
 	w.planWrite()
 	w.planFault()
@@ -109,12 +108,11 @@ func (w *world) run() {
 	w.settle()
 }
 
-// addHost lets a host with a disk come into the world.
-func (w *world) addHost(d *disk) *host {
-	h := newHost(w, len(w.hosts), d)
-	w.hosts = append(w.hosts, h)
-	h.start()
-	return h
+// addMachine lets a machine with a disk come into the world, which holds spaces.
+func (w *world) addMachine(d *disk, spaces []*realm) *machine {
+	m := newMachine(w, d, spaces)
+	m.start()
+	return m
 }
 
 // planWrite has clients write, once and again.
@@ -123,7 +121,11 @@ func (w *world) planWrite() {
 		if w.calm {
 			return
 		}
-		h := w.hosts[w.rng.IntN(len(w.hosts))]
+		m := w.machines[w.rng.IntN(len(w.machines))]
+		h := m.hosts[0]
+		if len(m.hosts) > 1 {
+			h = m.hosts[w.rng.IntN(len(m.hosts))]
+		}
 		for range 1 + w.rng.IntN(2) {
 			h.ask(w.plan.mix.drawTransaction(w.rng))
 		}
@@ -131,12 +133,12 @@ func (w *world) planWrite() {
 	})
 }
 
-// members returns the hosts that have not left for good.
-func (w *world) members() []*host {
-	var out []*host
-	for _, h := range w.hosts {
-		if !h.gone {
-			out = append(out, h)
+// present returns the machines that have not left for good.
+func (w *world) present() []*machine {
+	var out []*machine
+	for _, m := range w.machines {
+		if !m.gone {
+			out = append(out, m)
 		}
 	}
 	return out
