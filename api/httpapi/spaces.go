@@ -38,9 +38,10 @@ func (s *Server) dropSpace(w http.ResponseWriter, r *http.Request) error {
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(maxDrop + writeTimeout)) // a recorder has none
 	ctx, cancel := context.WithTimeout(r.Context(), maxDrop)
 	defer cancel()
-	if err := s.peer.DropSpace(ctx, r.PathValue("space"), force); err != nil {
+	name := r.PathValue("space")
+	if err := s.peer.DropSpace(ctx, name, force); err != nil {
 		return err
 	}
-	w.WriteHeader(http.StatusNoContent)
+	answerJSON(w, http.StatusOK, map[string]string{"dropped": name})
 	return nil
 }

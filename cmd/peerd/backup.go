@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -18,11 +19,12 @@ import (
 func backupCommand() *cobra.Command {
 	var g *given
 	var verify bool
+	var space string
 	cmd := &cobra.Command{
 		Use:   "backup FILE",
 		Short: "Write a backup of a running peer to a new file",
-		Long: "Write a backup to a new file: everything that a running peer holds at one moment, compressed\n" +
-			"and with checksums. Reads and writes go on meanwhile. The file appears when it is whole. It is\n" +
+		Long: "Write a backup to a new file: everything that a running peer holds of a space at one moment,\n" +
+			"compressed and with checksums. Reads and writes go on meanwhile. The file appears when it is whole. It is\n" +
 			"not encrypted, and holds no keys: keep cluster.key apart.",
 		Example: "  peerd backup /backup/monday.peerd\n  peerd backup --verify /backup/monday.peerd",
 		Args:    cobra.ExactArgs(1),
@@ -35,10 +37,11 @@ func backupCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return w.takeBackup(cmd.Context(), cmd.OutOrStdout(), m, addr, args[0])
+			return w.takeBackup(cmd.Context(), cmd.OutOrStdout(), m, addr, space, args[0])
 		},
 	}
 	g = peerFlags(cmd)
+	cmd.Flags().StringVar(&space, "space", peer.DefaultSpace, "`name` of the space")
 	cmd.Flags().BoolVar(&verify, "verify", false, "only check that the file is a whole backup")
 	return cmd
 }
@@ -60,13 +63,14 @@ func verifyBackup(ctx context.Context, stdout io.Writer, m *meter, file string) 
 
 // describe says what a backup holds.
 func describe(info peer.BackupInfo) string {
-	return fmt.Sprintf("backup of peer %q (replica %s) of %s, %s, %s, %s", info.Name, info.Replica,
+	return fmt.Sprintf("backup of space %s of peer %q (replica %s) of %s, %s, %s, %s", info.Space, info.Name, info.Replica,
 		info.Made.UTC().Format(time.RFC3339), plural(info.Keys, "key"), plural(info.Records, "record"),
 		size(int64(info.Bytes)))
 }
 
 // takeBackup fetches a backup, checks it on the way, and only then gives it its name.
-func (w *web) takeBackup(ctx context.Context, stdout io.Writer, m *meter, addr, file string) (err error) {
+func (w *web) takeBackup(ctx context.Context, stdout io.Writer, m *meter, addr, space, file string) (
+	err error) {
 	if _, err := os.Lstat(file); err == nil {
 		return fmt.Errorf("%s is there already: name a new file", file)
 	}
@@ -85,7 +89,7 @@ func (w *web) takeBackup(ctx context.Context, stdout io.Writer, m *meter, addr, 
 		}
 	}()
 	began := time.Now()
-	info, err := w.receiveBackup(ctx, addr, out, m)
+	info, err := w.receiveBackup(ctx, addr, space, out, m)
 	if err = errors.Join(err, out.Sync(), out.Close()); err != nil {
 		return err
 	}
@@ -97,9 +101,9 @@ func (w *web) takeBackup(ctx context.Context, stdout io.Writer, m *meter, addr, 
 }
 
 // receiveBackup copies a peer's backup to out and checks it.
-func (w *web) receiveBackup(ctx context.Context, addr string, out io.Writer, m *meter) (
+func (w *web) receiveBackup(ctx context.Context, addr, space string, out io.Writer, m *meter) (
 	info peer.BackupInfo, err error) {
-	resp, err := w.ask(ctx, http.MethodGet, addr, "/v1/backup", "a backup")
+	resp, err := w.ask(ctx, http.MethodGet, addr, "/v1/backup?space="+url.QueryEscape(space), "a backup")
 	if err != nil {
 		return info, err
 	}

@@ -43,7 +43,7 @@ func rootCommand(stdout, stderr io.Writer) *cobra.Command {
 	root.DisableSuggestions = true // they take a second line
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(runCommand(), configCommand(), initCommand(), statusCommand(), waitCommand(),
-		backupCommand(), restoreCommand(), salvageCommand(), keyCommand(), demoCommand(), manCommand(),
+		backupCommand(), restoreCommand(), salvageCommand(), spaceCommand(), keyCommand(), demoCommand(), manCommand(),
 		versionCommand())
 	root.SetHelpCommand(helpCommand())
 	root.InitDefaultCompletionCmd()

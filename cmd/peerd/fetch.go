@@ -123,7 +123,7 @@ func (w *web) status(ctx context.Context, addr string) ([]byte, peer.Status, err
 	if err != nil {
 		return nil, status, fmt.Errorf("no whole answer from %s: %w", addr, cause(err))
 	}
-	if err := json.Unmarshal(body, &status); err != nil || status.ContextHash == "" {
+	if err := json.Unmarshal(body, &status); err != nil || status.Spaces == nil {
 		return nil, status, fmt.Errorf("what answers on %s is no peerd", addr)
 	}
 	return body, status, nil

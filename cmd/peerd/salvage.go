@@ -11,7 +11,8 @@ import (
 )
 
 func salvageCommand() *cobra.Command {
-	return &cobra.Command{
+	var space string
+	cmd := &cobra.Command{
 		Use:   "salvage DIR",
 		Short: "Print the writes of a stopped peer that no other is known to have",
 		Long: "Print the writes in a stopped peer's data directory that no other peer is known to have, as JSON, a line\n" +
@@ -25,8 +26,16 @@ func salvageCommand() *cobra.Command {
 			out := bufio.NewWriter(cmd.OutOrStdout())
 			lines := json.NewEncoder(out)
 			lines.SetEscapeHTML(false)
-			err := peer.Salvage(args[0], func(w peer.Salvaged) error { return lines.Encode(w) })
+			err := peer.Salvage(args[0], func(w peer.Salvaged) error {
+				if space != "" && w.Space != space {
+					return nil
+				}
+				return lines.Encode(w)
+			})
 			return errors.Join(err, out.Flush())
 		},
 	}
+	cmd.Flags().StringVar(&space, "space", "", "`name` of the only space whose writes are printed")
+	complete(cmd)
+	return cmd
 }
