@@ -503,3 +503,50 @@ func Example_errors() {
 	// whether it is written is not known
 	// something else has to be given
 }
+
+// A space is a set of keys apart from others: each host takes part in all, or in those that Config.Spaces names. Its
+// first write makes it.
+func ExamplePeer_Space() {
+	ctx := context.Background()
+	p := openAlone()
+	defer p.Close()
+	if err := peer.CheckSpaceName("No Name"); errors.Is(err, peer.ErrSpaceName) {
+		fmt.Println("that is no name")
+	}
+	orders, err := p.Space("orders")
+	if errors.Is(err, peer.ErrNotHeld) {
+		log.Fatal("Config.Spaces leaves it out")
+	}
+	err = orders.Update(ctx, func(tx *peer.Tx) error {
+		_, err := tx.Set("open").Add("1001")
+		return err
+	})
+	if err != nil && !errors.Is(err, peer.ErrTooManySpaces) {
+		log.Fatal(err)
+	}
+	var all []peer.SpaceStatus
+	if all, err = p.Spaces(); err != nil {
+		log.Fatal(err)
+	}
+	for _, s := range all {
+		fmt.Println(s.Space, s.Keys)
+	}
+	// Nobody else has what is in it, so it is not dropped unless that is forced.
+	if err := p.DropSpace(ctx, "orders", false); errors.Is(err, peer.ErrUnreplicated) {
+		fmt.Println("no other host has it")
+	}
+	fmt.Println(p.DropSpace(ctx, "orders", true))
+	var dropped *peer.Space
+	if dropped, err = p.Space("orders"); err == nil {
+		err = dropped.View(ctx, func(*peer.Tx) error { return nil })
+	}
+	fmt.Println(errors.Is(err, peer.ErrNotHeld))
+	// Output:
+	// that is no name
+	// default 0
+	// orders 1
+	// peerd 1
+	// no other host has it
+	// <nil>
+	// true
+}

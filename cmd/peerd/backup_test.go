@@ -20,7 +20,7 @@ func TestABackupOfARunningPeerIsRestoredIntoANewDirectory(t *testing.T) {
 	d.ask("INCRBY visits 41")
 	file := filepath.Join(base, "monday.peerd")
 	said := mustPeerd(t, "backup", "--http", d.http, file)
-	for _, part := range []string{file + `: backup of peer "oslo"`, "2 keys", " in "} {
+	for _, part := range []string{file + `: backup of space default of peer "oslo"`, "2 keys", " in "} {
 		if !strings.Contains(said, part) {
 			t.Errorf("backup says %q, without %q", said, part)
 		}
@@ -29,7 +29,7 @@ func TestABackupOfARunningPeerIsRestoredIntoANewDirectory(t *testing.T) {
 		t.Errorf("the file has %v, %v, want mode 0600", info, err)
 	}
 	d.ask("INCRBY visits 1000")
-	if said := mustPeerd(t, "backup", "--verify", file); !strings.Contains(said, "is whole: backup of peer") {
+	if said := mustPeerd(t, "backup", "--verify", file); !strings.Contains(said, "is whole: backup of space default of peer") {
 		t.Errorf("backup --verify says %q", said)
 	}
 	if status, _, stderr := peerd(t, "backup", "--http", d.http, file); status != exitFailure ||

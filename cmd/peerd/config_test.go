@@ -80,7 +80,7 @@ func TestEveryFlagOfRunIsAKeyAndAVariable(t *testing.T) {
 		}
 	})
 	other := map[string]string{
-		"dir": "elsewhere", "cluster-key": "my.key", "join": `["a:1"]`, "name": "oslo",
+		"dir": "elsewhere", "cluster-key": "my.key", "join": `["a:1"]`, "name": "oslo", "spaces": `["orders"]`,
 		"gossip": `"127.0.0.1:1"`, "p2p": `"127.0.0.1:2"`, "advertise": "10.0.0.5",
 		"resp": `"127.0.0.1:3"`, "http": `"127.0.0.1:4"`, "durability": "always",
 		"push-delay": "500ms", "delta-log-size": "1GiB", "delta-log-age": "36h", "max-skew": "2s", "min-free": "512MiB",

@@ -84,6 +84,7 @@ func salvaged(t *testing.T, said string) (short []string) {
 	t.Helper()
 	for line := range strings.Lines(said) {
 		var w struct {
+			Space   string          `json:"space"`
 			Replica string          `json:"replica"`
 			Dot     uint64          `json:"dot"`
 			Time    time.Time       `json:"time"`

@@ -35,6 +35,7 @@ var layers = []layer{
 		"what replicas say to each other knows neither who carries it nor who keeps it"},
 	{"store", nil,
 		"the storage contract knows records and nothing of what they mean"},
+	{"store/space", []string{"store", "internal/wire"}, "what divides a store knows nothing of cells or deltas"},
 	{"store/segment", []string{"store"},
 		"the log's frames are its own: what the records hold is its owner's affair"},
 	{"store/*", []string{"store", "internal/wire"},
