@@ -127,7 +127,7 @@ const (
 	// MaxMembers is how many members are remembered.
 	MaxMembers = 4096
 	// MaxListedSpaces is how many spaces Config.Spaces may name.
-	MaxListedSpaces = 32
+	MaxListedSpaces = members.MaxSpaces - 1
 	// MaxKey is how long a key, field or element may be, in bytes.
 	MaxKey = 64 << 10
 	// MaxValue is how long a value may be, in bytes.

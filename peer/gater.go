@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"cmp"
 	"hash/fnv"
 	"io"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 	libpeer "github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 
+	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/gossip/members"
 )
 
@@ -129,23 +131,40 @@ func (g *gater) InterceptSecured(dir libnet.Direction, id libpeer.ID,
 // InterceptUpgraded implements connmgr.ConnectionGater.
 func (g *gater) InterceptUpgraded(libnet.Conn) (bool, control.DisconnectReason) { return true, 0 }
 
-// chosen returns the members that a peer keeps a stream to: all of them, or in a large cluster those that
-// a hash of both ids puts first, which spreads links evenly and stays the same while members do.
-func chosen(self string, all []members.Member) []members.Member {
+// maxChosen is how many links a peer opens at most, whatever its spaces need.
+const maxChosen = 2 * MaxLinks
+
+// chosen returns the members that a peer keeps a stream to: for each of the spaces that it holds all that hold it too,
+// or in a large cluster those that a hash of both ids puts first, which spreads links evenly and stays the same while
+// members do. A host does not pass on what it does not hold, so each space needs links of its own.
+func chosen(self string, spaces []gossip.SpaceID, all []members.Member) (out []members.Member) {
 	alive := slices.DeleteFunc(slices.Clone(all), func(m members.Member) bool { return !m.Alive })
-	if len(alive) <= MaxLinks {
-		return alive
-	}
 	rank := func(m members.Member) uint64 {
 		h := fnv.New64a()
 		_, _ = io.WriteString(h, min(self, m.ID)+"\x00"+max(self, m.ID))
 		return h.Sum64()
 	}
-	slices.SortFunc(alive, func(a, b members.Member) int {
-		if rank(a) < rank(b) {
-			return -1
+	if len(alive) > MaxLinks {
+		slices.SortFunc(alive, func(a, b members.Member) int {
+			return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.ID, b.ID))
+		})
+	}
+	holders := make([][]members.Member, len(spaces))
+	for i, space := range spaces {
+		for _, m := range alive {
+			if len(holders[i]) < MaxLinks && m.Holds(space.Short()) {
+				holders[i] = append(holders[i], m)
+			}
 		}
-		return 1
-	})
-	return alive[:MaxLinks]
+	}
+	taken := map[string]bool{}
+	for place := range MaxLinks {
+		for _, of := range holders {
+			if place < len(of) && !taken[of[place].ID] && len(out) < maxChosen {
+				taken[of[place].ID] = true
+				out = append(out, of[place])
+			}
+		}
+	}
+	return out
 }

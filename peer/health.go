@@ -63,7 +63,7 @@ func (l *loop) expectsSomeone() bool {
 	}
 	others := n.members.List()
 	for _, m := range others {
-		if m.Alive && time.Since(m.Since) < linkGrace {
+		if m.Alive && m.Holds(l.s.id.Short()) && time.Since(m.Since) < linkGrace {
 			return true
 		}
 	}

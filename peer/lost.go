@@ -67,7 +67,7 @@ func (l *loop) linksAll() bool {
 		return true
 	}
 	for _, m := range l.p.net.members.List() {
-		if l.links[gossip.NeighbourID(m.ID)] == nil {
+		if m.Holds(l.s.id.Short()) && l.links[gossip.NeighbourID(m.ID)] == nil {
 			return false
 		}
 	}

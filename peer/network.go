@@ -221,7 +221,8 @@ func (n *network) join(own secret.HostKey, keys Keys) error {
 	with := members.Config{
 		ID: keys.PeerID, IDOf: peerIDOf, PrivateKey: own.Private(), Label: cfg.Name,
 		P2P: p2p, Versions: members.Versions{Min: streamVersion, Max: streamVersion},
-		Bind: cfg.Gossip, Advertise: advertise, Key: inUse, Accepted: accepted,
+		Spaces: n.p.advertisedSpaces(),
+		Bind:   cfg.Gossip, Advertise: advertise, Key: inUse, Accepted: accepted,
 		Join: cfg.Join, KnownFile: known, Preset: preset, Now: n.p.now, Log: n.p.log,
 		Blocked: cfg.Cut.blocks,
 	}
@@ -305,7 +306,7 @@ func (n *network) relink() {
 		}
 	}
 	n.gater.allow(allowed)
-	for _, m := range chosen(n.id.String(), n.speaking(n.permitted(all), time.Now())) {
+	for _, m := range chosen(n.id.String(), n.p.spaceIDs(), n.speaking(n.permitted(all), time.Now())) {
 		id, err := libpeer.Decode(m.ID)
 		if err != nil || !allowed[id] {
 			continue

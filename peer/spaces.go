@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/gossip/members"
 	"github.com/peerd/peerd/store"
 	spacestore "github.com/peerd/peerd/store/space"
 )
@@ -52,6 +53,35 @@ func CheckSpaceName(name string) error {
 // subscribes reports whether the host is to hold a space that others have.
 func (c *Config) subscribes(name string) bool {
 	return len(c.Spaces) == 0 || name == directorySpace || slices.Contains(c.Spaces, name)
+}
+
+// spaceIDs returns the ids of the spaces that are held.
+func (p *Peer) spaceIDs() (ids []gossip.SpaceID) {
+	for _, s := range p.held() {
+		ids = append(ids, s.id)
+	}
+	return ids
+}
+
+// advertisedSpaces is what the other members are told that this host holds, which they choose their links by: the
+// beginnings of ids, or nil for all, which it says too where more is held than there is room for.
+func (p *Peer) advertisedSpaces() (all []uint32) {
+	if len(p.cfg.Spaces) == 0 {
+		return nil
+	}
+	names := append([]string{directorySpace}, p.cfg.Spaces...)
+	for _, s := range p.held() {
+		names = append(names, s.name)
+	}
+	for _, name := range names {
+		if id := gossip.SpaceOf(name).Short(); !slices.Contains(all, id) {
+			all = append(all, id)
+		}
+	}
+	if len(all) > members.MaxSpaces {
+		return nil
+	}
+	return all
 }
 
 // openSpaces opens the spaces that the host holds, and those that it is to hold in any case.

@@ -25,6 +25,7 @@ const (
 	MaxP2P      = 16  // addresses
 	MaxP2PBytes = 128 // bytes of one address
 	MaxJoin     = 256 // hosts to join
+	MaxSpaces   = 32  // spaces, of a host that does not hold all
 )
 
 // Preset is a set of intervals and timeouts.
@@ -56,6 +57,8 @@ type Config struct {
 	P2P []string
 	// Versions are the wire formats that this host speaks, for its peers to choose from.
 	Versions Versions
+	// Spaces are the beginnings of the ids of the spaces that this host holds. Opaque here. Nil: all.
+	Spaces []uint32
 
 	// Bind is the "ip:port" to listen on, UDP and TCP. Port 0 takes a free one.
 	Bind string
@@ -150,6 +153,9 @@ func (c *Config) validateIdentity(wrong func(format string, args ...any)) {
 	if len(c.P2P) > MaxP2P {
 		wrong("p2p: %d addresses, at most %d", len(c.P2P), MaxP2P)
 	}
+	if len(c.Spaces) > MaxSpaces {
+		wrong("spaces: %d, at most %d", len(c.Spaces), MaxSpaces)
+	}
 	for _, addr := range c.P2P {
 		if addr == "" || len(addr) > MaxP2PBytes {
 			wrong("p2p %q: must have 1 to %d bytes", addr, MaxP2PBytes)
@@ -162,6 +168,7 @@ func (c *Config) clone() Config {
 	out := *c
 	out.PrivateKey = bytes.Clone(c.PrivateKey)
 	out.P2P, out.Join = slices.Clone(c.P2P), slices.Clone(c.Join)
+	out.Spaces = slices.Clone(c.Spaces)
 	out.Accepted = slices.Clone(c.Accepted)
 	if out.Now == nil {
 		out.Now = time.Now

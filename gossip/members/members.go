@@ -132,6 +132,7 @@ func (m *Members) signMetadata() []byte {
 	public := m.cfg.PrivateKey.Public()
 	own := metadata{
 		format: metadataFormat, label: m.cfg.Label, key: public.(ed25519.PublicKey), p2p: m.cfg.P2P, versions: m.cfg.Versions,
+		spaces: m.cfg.Spaces,
 	}
 	encoded, kept := own.sign(m.cfg.PrivateKey, m.cfg.ID, m.addr)
 	if kept < len(m.cfg.P2P) {

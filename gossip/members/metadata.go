@@ -44,6 +44,7 @@ type metadata struct {
 	key      ed25519.PublicKey
 	p2p      []string
 	versions Versions
+	spaces   []uint32 // nil: all
 }
 
 // sign returns the encoded metadata of the member name at the gossip address addr. As many
@@ -65,7 +66,7 @@ func (m *metadata) sign(private ed25519.PrivateKey, name, addr string) (encoded 
 
 func (m *metadata) body(addresses int) []byte {
 	return wire.Encode(func(w *wire.Writer) {
-		w.Array(metadataFields)
+		w.Array(metadataFields + 1)
 		w.Uint(m.format)
 		w.String(cutLabel(m.label))
 		w.Bytes(m.key)
@@ -75,6 +76,10 @@ func (m *metadata) body(addresses int) []byte {
 		}
 		w.Uint(m.versions.Min)
 		w.Uint(m.versions.Max)
+		w.Array(len(m.spaces))
+		for _, id := range m.spaces {
+			w.Uint(uint64(id))
+		}
 	})
 }
 
@@ -150,6 +155,12 @@ func (m *metadata) read(r *wire.Reader) {
 		m.p2p = append(m.p2p, r.String(MaxP2PBytes))
 	}
 	m.versions = Versions{Min: r.Uint(), Max: r.Uint()}
+	if n > metadataFields {
+		for range r.Array(MaxSpaces) {
+			m.spaces = append(m.spaces, uint32(r.Uint()))
+		}
+		n--
+	}
 	r.Skip(n - metadataFields)
 	if len(m.key) != ed25519.PublicKeySize {
 		r.Fail("a key of %d bytes", len(m.key))

@@ -38,6 +38,9 @@ func TestSignedMetadataIsReadAgain(t *testing.T) {
 		m.label = rapid.StringN(0, 8, MaxLabel).Draw(t, "label")
 		m.p2p = rapid.SliceOfN(rapid.StringN(1, 16, 16), 0, MaxP2P).Draw(t, "p2p")
 		m.versions = Versions{rapid.Uint64().Draw(t, "min"), rapid.Uint64().Draw(t, "max")}
+		if rapid.Bool().Draw(t, "not all") {
+			m.spaces = rapid.SliceOfN(rapid.Uint32(), 1, 8).Draw(t, "spaces")
+		}
 		encoded, kept := m.sign(privateKey(0), name, testAddr)
 		if kept != len(m.p2p) {
 			t.Fatalf("kept %d of %d short addresses", kept, len(m.p2p))
@@ -60,8 +63,11 @@ func TestAddressesThatDoNotFitAreLeftOutFromTheEnd(t *testing.T) {
 		m.p2p = append(m.p2p, fmt.Sprintf("%03d%s", i, strings.Repeat("y", MaxP2PBytes-3)))
 	}
 	m.versions = Versions{1 << 60, 1 << 63}
+	for i := range MaxSpaces {
+		m.spaces = append(m.spaces, 1<<31+uint32(i))
+	}
 	encoded, kept := m.sign(privateKey(0), name, testAddr)
-	if len(encoded) > memberlist.MetaMaxSize || kept < 2 {
+	if len(encoded) > memberlist.MetaMaxSize || kept < 1 {
 		t.Fatalf("%d bytes with %d addresses", len(encoded), kept)
 	}
 	got, err := openMetadata(encoded, name, testAddr, idOf)
@@ -98,7 +104,7 @@ func TestAnyChangeOfMetadataNameOrAddressIsRefused(t *testing.T) {
 func withExtra(n int, format uint64) (encoded []byte, name string) {
 	m, name := sample(0)
 	body := wire.Encode(func(w *wire.Writer) {
-		w.Array(metadataFields + n)
+		w.Array(metadataFields + 1 + n)
 		w.Uint(format)
 		w.String(m.label)
 		w.Bytes(m.key)
@@ -106,6 +112,7 @@ func withExtra(n int, format uint64) (encoded []byte, name string) {
 		w.String(m.p2p[0])
 		w.Uint(m.versions.Min)
 		w.Uint(m.versions.Max)
+		w.Array(0) // of spaces: all
 		for range n {
 			w.Array(2)
 			w.Bool(true)
@@ -158,10 +165,10 @@ func TestMetadataOfTheOlderFormatIsRead(t *testing.T) {
 
 // goldenMetadata is the encoding of host 0 of these tests. Ed25519 signatures are deterministic.
 const goldenMetadata = "" +
-	"92c4489602c406686f73742030c420db995fe25169d141cab9bbba92baa01f9f2e1ece7df4cb2ac05190" +
-	"f37fcc1f9d91c4172f6970342f3132372e302e302e312f7463702f343030300102c440dc0e544e5db491" +
-	"497722c4ec2b2c3139a75fb8fe72249924749fd8f53d137a9535b2ab1fa361b90ed2511605d2c6adc974" +
-	"bdd3de0618381fc79bbe0b4440dc0d"
+	"92c4499702c406686f73742030c420db995fe25169d141cab9bbba92baa01f9f2e1ece7df4cb2ac05190" +
+	"f37fcc1f9d91c4172f6970342f3132372e302e302e312f7463702f34303030010290c44032ec22ac8b3c" +
+	"de46103617edf3a6ec5c71fe71886825898b4999244bf981ebe60031d26c088bcbf36b3471a4c10cf53f" +
+	"483fe02f9a2d6db997e33bc9317c2603"
 
 // olderMetadata is what a peerd from before 0.1.0 made of the same.
 const olderMetadata = "" +

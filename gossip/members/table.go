@@ -22,6 +22,7 @@ type Member struct {
 	Addr      string            // gossip address, "ip:port"
 	P2P       []string          // addresses for data streams, best first
 	Versions  Versions          // wire formats it speaks; zero if it was not seen since the start
+	Spaces    []uint32          // that it holds, by the beginnings of their ids; nil: all, as far as is known
 	Alive     bool              // whether the failure detector believes that it answers
 	Since     time.Time         // when Alive last changed; of one not seen since the start: last seen
 	RTT       time.Duration     // smoothed round trip time; 0 if not measured since Since
@@ -30,6 +31,9 @@ type Member struct {
 	// wrong, either way; both are 0 if not measured since Since.
 	ClockOffset, ClockError time.Duration
 }
+
+// Holds reports whether the member holds a space, as far as is known.
+func (m Member) Holds(space uint32) bool { return m.Spaces == nil || slices.Contains(m.Spaces, space) }
 
 // record is a Member and what only this package needs of it.
 type record struct {
@@ -85,7 +89,7 @@ func (t *table) alive(id, addr string, m metadata, encoded []byte, now time.Time
 		r.Since = now
 	}
 	r.Member = Member{
-		ID: id, Label: m.label, PublicKey: m.key, Addr: addr, P2P: m.p2p, Versions: m.versions,
+		ID: id, Label: m.label, PublicKey: m.key, Addr: addr, P2P: m.p2p, Versions: m.versions, Spaces: m.spaces,
 		Alive: true, Since: r.Since, RTT: r.RTT,
 		ClockOffset: r.ClockOffset, ClockError: r.ClockError,
 	}

@@ -26,7 +26,7 @@ import (
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 var testHeader = Header{
-	Made: time.UnixMilli(1_700_000_000_123), Name: "oslo", Replica: 0xaa, Keys: 2, Cells: 3, Records: 4,
+	Made: time.UnixMilli(1_700_000_000_123), Name: "oslo", Space: "orders", Replica: 0xaa, Keys: 2, Cells: 3, Records: 4,
 	Seen: crdt.VersionVector{0xaa: 7, 0xbb: math.MaxUint32},
 }
 
