@@ -52,12 +52,12 @@ type Switch struct {
 
 // crossing is what a Switch knows of one link.
 type crossing struct {
-	theirs map[SpaceID]uint64  // what the neighbour holds, and since which of its lists
-	heard  uint64              // number of its last list
-	told   uint64              // number of that which it knows to have been heard
-	sent   uint64              // number of our list that it was sent last
-	acked  uint64              // and of the one that it has heard
-	joined map[SpaceID]uint64  // spaces that are joined, and since which of its lists
+	theirs map[SpaceID]uint64 // what the neighbour holds, and since which of its lists
+	heard  uint64             // number of its last list
+	told   uint64             // number of that which it knows to have been heard
+	sent   uint64             // number of our list that it was sent last
+	acked  uint64             // and of the one that it has heard
+	joined map[SpaceID]uint64 // spaces that are joined, and since which of its lists
 }
 
 // Change tells that a space's mesh is to have a neighbour from now on, or no more. One that is joined twice was parted

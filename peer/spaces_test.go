@@ -254,3 +254,48 @@ func TestIdleSpacesCostLittle(t *testing.T) {
 		t.Errorf("%d spaces take %d bytes of heap, limit %d", spaces, used, allowed)
 	}
 }
+
+// TestOnlyWhatAHostSubscribesToCrossesTheNetwork has one space on three hosts, one on two and one on one.
+func TestOnlyWhatAHostSubscribesToCrossesTheNetwork(t *testing.T) {
+	c := newCluster(t)
+	add := func(spaces ...string) *Peer {
+		cfg := c.config(t.TempDir())
+		cfg.Spaces = spaces
+		return c.start(cfg)
+	}
+	x, y, z := add("a", "b", "c"), add("a", "b"), add("a")
+	big := strings.Repeat("v", 64<<10)
+	for _, space := range []string{"a", "b", "c"} {
+		for i := range 16 {
+			setIn(t, x, space, fmt.Sprint(i), big+space)
+		}
+	}
+	setIn(t, x, "a", "last", "1")
+	waitIn(t, z, "a", "last", "1")
+	waitIn(t, y, "a", "last", "1")
+	waitIn(t, y, "b", "15", big+"b")
+	received := func(p *Peer) uint64 {
+		s, err := p.Status()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.BytesReceived
+	}
+	status, err := mustSpace(t, x, "c").Status()
+	if err != nil || status.BytesSent != 0 || status.Neighbours != 0 {
+		t.Errorf("of a space that no other holds %d bytes were sent to %d neighbours (%v)", status.BytesSent, status.Neighbours, err)
+	}
+	if n := received(z); n > 3<<20 { // what is in one space, from both others in the worst case
+		t.Errorf("the host of one space received %d bytes", n)
+	}
+
+	dir := z.cfg.Dir
+	mustClose(t, z)
+	cfg := c.config(dir)
+	cfg.Spaces = []string{"a", "c"}
+	z = c.start(cfg)
+	waitIn(t, z, "c", "15", big+"c")
+	if _, err := getIn(z, "b", "k"); !errors.Is(err, ErrNotHeld) {
+		t.Errorf("the space b: %v", err)
+	}
+}

@@ -37,7 +37,7 @@ type session struct {
 	stranger bool       // it has to send the password first
 	name     string
 	resp3    bool
-	quit     bool // no more commands are executed
+	quit     bool     // no more commands are executed
 	db       database // that it has selected; nil for the default one
 	index    int      // its number
 	pending  transaction

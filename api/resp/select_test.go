@@ -1,0 +1,61 @@
+package resp
+
+import (
+	"context"
+	"net"
+	"testing"
+
+	embedded "github.com/peerd/peerd/peer"
+)
+
+// TestSelectChoosesASpace: also where it comes in one pipeline with what is about it.
+func TestSelectChoosesASpace(t *testing.T) {
+	p, err := embedded.Open(context.Background(), embedded.Config{Memory: true, Offline: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(Config{Peer: p})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ends, served := net.Pipe()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		newClient(s, served, 1).serve(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		_ = ends.Close()
+		<-done
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	const asked = "SET k zero\r\nSELECT 3\r\nGET k\r\nSET k three\r\nSELECT 16\r\nSELECT -1\r\nMULTI\r\nSELECT 0\r\n" +
+		"DISCARD\r\nGET k\r\nSELECT 0\r\nGET k\r\nINFO keyspace\r\n"
+	const want = "+OK\r\n+OK\r\n$-1\r\n+OK\r\n-ERR DB index is out of range\r\n-ERR DB index is out of range\r\n+OK\r\n" +
+		"-ERR SELECT is not allowed in transactions\r\n+OK\r\n$5\r\nthree\r\n+OK\r\n$4\r\nzero\r\n" +
+		"$76\r\n# Keyspace\r\ndb0:keys=1,expires=0,avg_ttl=0\r\ndb3:keys=1,expires=0,avg_ttl=0\r\n\r\n"
+	go func() { _, _ = ends.Write([]byte(asked)) }()
+	got := make([]byte, 0, len(want))
+	for len(got) < len(want) {
+		part := make([]byte, len(want)-len(got))
+		n, err := ends.Read(part)
+		if got = append(got, part[:n]...); err != nil {
+			t.Fatalf("%v after %q", err, got)
+		}
+	}
+	if string(got) != want {
+		t.Errorf("answered\n%q, want\n%q", got, want)
+	}
+	if stored, err := p.Space("db3"); err != nil || stored.View(ctx, func(tx *embedded.Tx) error {
+		if v, _ := tx.String("k").Get(); string(v) != "three" {
+			t.Errorf("the space db3 has %q", v)
+		}
+		return nil
+	}) != nil {
+		t.Error("the space db3 cannot be read")
+	}
+}
