@@ -40,6 +40,7 @@ type loop struct {
 	opened   time.Time
 	room     room  // of which the engine was told
 	stopping bool  // as was this
+	refused  bool  // reads and writes are, as the engine says
 	broken   error // what ends the loop after this step
 }
 
@@ -110,7 +111,8 @@ func (l *loop) round() (*replica.Ready, error) {
 		return nil, err
 	}
 	rd := l.node.Ready()
-	if rd.Refusing != nil && l.refusal() == nil {
+	if rd.Refusing != nil && !l.refused {
+		l.refused = true
 		l.s.refuse(rd.Refusing)
 	}
 	began := time.Now()
@@ -121,8 +123,9 @@ func (l *loop) round() (*replica.Ready, error) {
 	if len(rd.Committed) > 0 {
 		l.s.counters.commitTimes.Observe(time.Since(began), 1)
 	}
-	if rd.Refusing == nil && l.refusal() != nil {
-		l.s.refusing.Store(nil)
+	if rd.Refusing == nil && l.refused {
+		l.refused = false
+		l.s.accept()
 	}
 	l.act(rd)
 	return rd, l.broken

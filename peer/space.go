@@ -83,6 +83,7 @@ func (p *Peer) openSpace(name string, tree store.Store, journal store.Log) (*spa
 			"and is refused until then", "error", damage)
 	}
 	if r.Rebuilding() || r.Damaged() != nil {
+		s.loop.refused = true
 		s.refuse(ErrRebuilding)
 	}
 	return s, nil

@@ -54,6 +54,9 @@ func (u *update) Run(i int, tx *replica.Tx) (err error) {
 			u.thrown, err = thrown, errPanic
 		}
 	}()
+	if why := u.s.refusing.Load(); why != nil {
+		return *why
+	}
 	return newTx(tx).run(u.fns[i])
 }
 
