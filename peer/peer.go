@@ -30,7 +30,7 @@ var (
 	ErrClosed = errors.New("the peer is closed")
 	// ErrRebuilding is returned while a damaged peer rebuilds itself from others, or waits for one
 	// that it can rebuild itself from. Nothing changed.
-	ErrRebuilding = errors.New("the data here is damaged and is rebuilt from other peers: try again later")
+	ErrRebuilding = replica.ErrRebuilding
 	// ErrReadOnly is returned by writes in a View.
 	ErrReadOnly = crdt.ErrReadOnly
 	// ErrTooLarge is returned for a transaction beyond MaxOps or MaxCost, and for the first one of a peer
