@@ -158,6 +158,7 @@ var owners = []owner{
 		"only what touches the operating system calls it"},
 	{"pgregory.net/rapid", []string{"store/storetest"}, "a library for tests"},
 	{"github.com/google/go-cmp", []string{"store/storetest"}, "a library for tests"},
+	{"github.com/cockroachdb/datadriven", nil, "a library for tests alone: internal/engine's scripts"},
 }
 
 func checkOwners(s *source) (problems []string) {
