@@ -564,6 +564,7 @@ type Pull struct {
 	repair    *Repair
 	puller    *antientropy.Puller
 	fetched   bool // all that is missing is staged
+	taken     bool // and the engine takes it over
 }
 
 // startPull begins a repair, unless one runs. The neighbour says again that it is needed.
@@ -622,6 +623,7 @@ func (e *Engine) Take(p *Pull) {
 		return
 	}
 	if p.fetched {
+		p.taken = true
 		e.Replica.begin(func() (done bool, err error) {
 			if err := e.finish(p); err != nil {
 				e.endPull(p, err)
@@ -651,9 +653,10 @@ func (e *Engine) Take(p *Pull) {
 	})
 }
 
-// Fail ends a pull without effect, because of an error of Go or of its stream.
+// Fail ends a pull without effect, because of an error of Go or of its stream. It does nothing once Take was called for
+// what was fetched: the source is not needed any more.
 func (e *Engine) Fail(p *Pull, err error) {
-	if e.pull != p {
+	if e.pull != p || p.taken {
 		return
 	}
 	if p.repair != nil {
