@@ -93,8 +93,8 @@ func (l *loop) notice(n replica.Notice) {
 	case replica.Mismatch:
 		l.s.counters.mismatches.Add(1)
 	case replica.Checking:
-		log.Error("this peer and another have seen the same writes and hold different data: " +
-			"checking the data here")
+		log.Error("this peer and another have seen the same writes and hold different data: "+
+			"checking the data here", "peer_id", string(n.From))
 	case replica.Sound:
 		log.Error("the data here is as it was written: if another peer's differs, that peer is damaged")
 	case replica.CannotCheck:

@@ -38,10 +38,11 @@ type loop struct {
 	clock    func() time.Time
 	alarm    *time.Timer // fires when the engine is to be looked at next
 	opened   time.Time
-	room     room  // of which the engine was told
-	stopping bool  // as was this
-	refused  bool  // reads and writes are, as the engine says
-	broken   error // what ends the loop after this step
+	room     room      // of which the engine was told
+	look     time.Time // when all of the disk is to be looked at next
+	stopping bool      // as was this
+	refused  bool      // reads and writes are, as the engine says
+	broken   error     // what ends the loop after this step
 }
 
 func newLoop(s *space, r *replica.Replica) *loop {
@@ -102,11 +103,18 @@ func (l *loop) steps() {
 
 // round has the engine take a step, and does what it says.
 func (l *loop) round() (*replica.Ready, error) {
-	if err := l.accept(); err != nil {
-		return nil, err
+	if !l.node.Interrupted() { // else a group is open
+		if err := l.accept(); err != nil {
+			return nil, err
+		}
 	}
 	now := l.clock()
-	l.watchFree(now)
+	if now.Before(l.look) {
+		l.watchFree(now)
+	} else {
+		l.look = now.Add(lookEvery)
+		l.watchDisk()
+	}
 	if err := l.node.Step(now, l.p.now()); err != nil {
 		return nil, err
 	}
@@ -130,6 +138,9 @@ func (l *loop) round() (*replica.Ready, error) {
 	l.act(rd)
 	return rd, l.broken
 }
+
+// lookEvery is how often what the store needs of the disk is looked at; what is free, more often.
+const lookEvery = time.Second
 
 // maxJobs is how many jobs are done before the engine has its turn, however many come.
 const maxJobs = 256
@@ -164,7 +175,7 @@ func (l *loop) accept() error {
 	for id, lane := range l.links {
 		l.node.Takes(id, cap(lane.out)-len(lane.out))
 	}
-	if l.s.stopping() && !l.stopping {
+	if l.s.stopping() && !l.stopping && len(l.s.updates) == 0 {
 		l.stopping = true
 		l.node.Stop()
 	}
@@ -225,6 +236,7 @@ func (l *loop) act(rd *replica.Ready) {
 	for _, u := range rd.Answers {
 		close(u.(*update).done)
 	}
+	clear(rd.Answers)
 	rd.Answers = rd.Answers[:0]
 	for _, in := range rd.Handled {
 		l.frames[in].done <- handled(in.Err)

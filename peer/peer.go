@@ -119,6 +119,7 @@ func (p *Peer) start() {
 	for _, s := range p.held() {
 		p.startSpace(s)
 	}
+	p.running.Go(p.keepBudgets)
 	go func() {
 		defer close(p.stopped)
 		<-p.stop

@@ -61,7 +61,9 @@ func (l *loop) startRepair(p *replica.Pull, from *lane, t *turn) {
 	if n.ctx.Err() != nil {
 		return
 	}
+	s.background.Add(1) // it stages, and reads a moment
 	n.spawn(func() {
+		defer s.background.Done()
 		began := time.Now()
 		err := n.pull(s, p, from.link.peer, t)
 		if err != nil {
@@ -104,8 +106,22 @@ func (n *network) pull(of *space, p *replica.Pull, from libpeer.ID, t *turn) err
 	if _, err := s.Write(of.id[:]); err != nil {
 		return err
 	}
-	stage := func(b *store.Batch) error { return of.store.Commit(b, false) }
+	stage := func(b *store.Batch) error {
+		if of.stopping() {
+			return ErrClosed
+		}
+		return of.store.Commit(b, false)
+	}
 	ask := n.whileRoom(of.asker(s))
+	over := make(chan struct{})
+	defer close(over)
+	n.spawn(func() {
+		select {
+		case <-of.stop: // who ends the space waits for this
+			_ = s.Reset()
+		case <-over:
+		}
+	})
 	for question, asks := p.Start(), true; ; {
 		if asks {
 			answer, err := ask(question)

@@ -44,8 +44,11 @@ type space struct {
 	background sync.WaitGroup // goroutines started by the loop
 	feed       feed
 	counters   counters
-	listed     atomic.Bool           // the directory has it
-	ended      atomic.Pointer[error] // why it is not there any more, where that is not for the end of the peer
+
+	shared uint64                // commits when memory was shared last; owned by who shares it, as is what follows
+	busy   bool                  // there were more since the time before
+	listed atomic.Bool           // the directory has it
+	ended  atomic.Pointer[error] // why it is not there any more, where that is not for the end of the peer
 }
 
 // openSpace opens the replica that a tree and a log hold, and the loop that will own it, and starts nothing.
@@ -231,11 +234,11 @@ func (s *space) call(fn func(l *loop)) error {
 	}
 }
 
-// busyAfter is how long Ready, Status and Metrics wait for the commit loop, which takes a repair of
-// 10⁶ cells over in one go: for half a minute, or more. Clients of HTTP are cut off after 10 s.
+// busyAfter is how long Ready, Status and Metrics wait for the commit loop, which waits for the disk. Clients of HTTP are
+// cut off after 10 s.
 const busyAfter = 4 * time.Second
 
-var errBusy = errors.New("the peer is busy: it takes a repair over, or its disk is slow")
+var errBusy = errors.New("the peer is busy: its disk is slow")
 
 // ask returns what fn tells of the loop, or errBusy.
 func ask[T any](s *space, fn func(l *loop) T) (told T, err error) {

@@ -6,9 +6,11 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/gossip/members"
+	replica "github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/store"
 	spacestore "github.com/peerd/peerd/store/space"
 )
@@ -142,6 +144,54 @@ func (p *Peer) create(name string) (*space, error) {
 		p.hold(s)
 	}
 	return s, err
+}
+
+// Least of the host's memory that a space has, in bytes.
+const (
+	leastDirty = 1 << 20
+	leastCache = 1 << 20
+)
+
+// shareMemory divides what memory the host has for data among its spaces: half of it evenly, and half among those that
+// were written to since the last time, so that those which rest leave theirs to the others.
+func (p *Peer) shareMemory() {
+	all := p.held()
+	busy := 0
+	for _, s := range all {
+		commits := s.counters.commits.Load()
+		if s.busy = commits != s.shared; s.busy {
+			busy++
+		}
+		s.shared = commits
+	}
+	for _, s := range all {
+		share := func(whole, least int64) int64 {
+			n := whole / 2 / int64(len(all))
+			if s.busy || busy == 0 {
+				n += whole / 2 / int64(max(busy, 1))
+			}
+			return max(n, least)
+		}
+		dirty, cache := share(replica.MaxDirty, leastDirty), share(replica.MaxCache, leastCache)
+		select {
+		case s.jobs <- job{call: func(l *loop) { l.node.SetMemory(dirty, cache) }}:
+		default: // the next time
+		}
+	}
+}
+
+// keepBudgets does so every second until the peer is closed.
+func (p *Peer) keepBudgets() {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		p.shareMemory()
+		select {
+		case <-tick.C:
+		case <-p.stop:
+			return
+		}
+	}
 }
 
 // take opens a space while the peer runs, unless it is open.

@@ -173,11 +173,10 @@ func (r *Replica) checkpointed(c *saving) {
 	r.checkpoints++
 	r.table.written(nil, r.st.Snapshot())
 	r.unpublished = true
-	if c.backup != nil {
-		c.backup.snap = r.st.Snapshot()
-		for _, fn := range c.wanted {
-			fn(c.backup)
-		}
+	for _, fn := range c.wanted {
+		m := *c.backup
+		m.snap = r.st.Snapshot()
+		fn(&m)
 	}
 }
 

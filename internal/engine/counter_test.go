@@ -140,7 +140,7 @@ func TestACounterCostsTheSameHoweverManyCountedOnIt(t *testing.T) {
 			}},
 		} {
 			must(t, r.Save(testStart))
-			r.cache = newCache()
+			r.cache = newCache(MaxCache)
 			s.reads, s.written, s.bytes = 0, 0, 0
 			op.do()
 			s.written = r.table.dirty.Len()

@@ -416,7 +416,7 @@ func (e *Engine) collect() {
 	}
 	e.beginGroup()
 	if err := e.Collect(e.group); errors.Is(err, store.ErrCorrupt) {
-		e.verify(ProofEvery)
+		e.verify(ProofEvery, "")
 	} else if err != nil {
 		e.tell(Notice{Kind: CannotCollect, Err: err})
 	}
@@ -447,7 +447,7 @@ func (e *Engine) update() (did bool, err error) {
 		}
 		u.Ran(i, err)
 		if errors.Is(err, store.ErrCorrupt) {
-			e.verify(ProofEvery)
+			e.verify(ProofEvery, "")
 		}
 	}
 	e.ready.Answers = append(e.ready.Answers, u)
@@ -563,7 +563,7 @@ func (e *Engine) after() error {
 			e.startPull(event.From)
 		case gossip.Damaged:
 			e.tell(Notice{Kind: Mismatch, From: event.From})
-			e.verify(VerifyEvery)
+			e.verify(VerifyEvery, event.From)
 		case gossip.Forked:
 			e.alarmed = time.Time{}
 			if e.room != Full { // what of own writes the other side has is stored at once, for Salvage

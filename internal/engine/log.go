@@ -198,7 +198,7 @@ func (e extent) read(lsn uint64, fn func(logged) bool) error {
 		return nil
 	}
 	err := scanLog(e.log, e.marks[i-1].at, lsn, func(rec logged, _ store.Position) bool {
-		return rec.lsn <= e.last && fn(rec)
+		return rec.lsn <= e.last && fn(rec) && rec.lsn < e.last // others' records may follow, up to the log's end
 	})
 	if errors.Is(err, store.ErrDropped) {
 		return nil

@@ -196,7 +196,7 @@ func (r *Replica) reset() {
 	r.resetClears()
 	r.collecting = collecting{}
 	r.tree, r.cells, r.keys, r.tallies = &antientropy.Tree{}, 0, 0, 0
-	r.cache = newCache()
+	r.cache = newCache(r.cfg.MaxCache)
 	r.table.base.release()
 	r.table = newTable(r.st)
 	r.damage, r.blind, r.rebuilding, r.opening.loaded = nil, false, true, !r.opening.under
@@ -361,7 +361,7 @@ const (
 
 // verify has the cells checked, but not if they were found right less than a time ago. If there is nothing to do, or no moment of
 // rest, it is not done: what was noticed will be noticed again.
-func (e *Engine) verify(every time.Duration) {
+func (e *Engine) verify(every time.Duration, because gossip.NeighbourID) {
 	e.whenSettled(func(settled bool) {
 		if !settled || e.verifying || e.rebuilding || !e.verified.IsZero() && e.now.Sub(e.verified) < every {
 			return
@@ -373,7 +373,7 @@ func (e *Engine) verify(every time.Duration) {
 		e.verifying = true
 		e.ready.Verify = pinned
 		if every == VerifyEvery {
-			e.tell(Notice{Kind: Checking})
+			e.tell(Notice{Kind: Checking, From: because})
 		}
 	})
 }
@@ -381,7 +381,7 @@ func (e *Engine) verify(every time.Duration) {
 // Suspect has the cells checked after a read of a view failed with an error, if that says that they are damaged.
 func (e *Engine) Suspect(err error) {
 	if errors.Is(err, store.ErrCorrupt) || errors.Is(err, antientropy.ErrDamaged) {
-		e.verify(ProofEvery)
+		e.verify(ProofEvery, "")
 	}
 }
 

@@ -59,7 +59,7 @@ func samples() map[string]sample {
 		if err := st.Commit(b, true); err != nil {
 			panic(err)
 		}
-		return &Replica{st: st, log: newIndex(), cache: newCache(), tree: &antientropy.Tree{}, table: newTable(st)}
+		return &Replica{st: st, log: newIndex(), cache: newCache(MaxCache), tree: &antientropy.Tree{}, table: newTable(st)}
 	}
 	out := map[string]sample{}
 	add := func(name string, key []byte, record []byte, read func(key, record []byte) error) {

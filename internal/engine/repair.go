@@ -664,7 +664,7 @@ func (e *Engine) Fail(p *Pull, err error) {
 	}
 	e.endPull(p, err)
 	if errors.Is(err, store.ErrCorrupt) || errors.Is(err, antientropy.ErrDamaged) {
-		e.verify(ProofEvery) // a record here that cannot be compared would stop every repair
+		e.verify(ProofEvery, "") // a record here that cannot be compared would stop every repair
 	}
 }
 
@@ -674,6 +674,10 @@ func (e *Engine) finish(p *Pull) error {
 	if e.Quarantined(p.From) {
 		e.abortRepair(p.repair)
 		return ErrForked
+	}
+	if e.damage != nil {
+		e.abortRepair(p.repair)
+		return ErrBusy
 	}
 	parts, err := e.takeRepair(p.repair)
 	if err != nil {

@@ -65,6 +65,8 @@ type Config struct {
 	// MaxDirty is about how many bytes of memory what is not in the tree yet may take: beyond that a commit waits for a
 	// part of a checkpoint. Default 64 MiB.
 	MaxDirty int64
+	// MaxCache is about how many bytes of memory the cells and sums that were touched last may take. Default 48 MiB.
+	MaxCache int64
 	// MaxBatch is about how many records one transaction of the tree takes. Default store.MaxBatchOps.
 	MaxBatch int
 	// MaxListed is how many ids of replicas that write no more a vector lists, of those that did not say that they
@@ -93,6 +95,12 @@ type Config struct {
 	derivedBytes int         // of a test: see maxDerived
 }
 
+// Defaults of Config.MaxDirty and MaxCache, in bytes.
+const (
+	MaxDirty = 64 << 20
+	MaxCache = 48 << 20
+)
+
 // withDefaults returns c with defaults in place of zeros.
 func (c Config) withDefaults() Config {
 	if c.MaxSkew == 0 {
@@ -105,7 +113,10 @@ func (c Config) withDefaults() Config {
 		c.MaxLogAge = 7 * 24 * time.Hour
 	}
 	if c.MaxDirty == 0 {
-		c.MaxDirty = 64 << 20
+		c.MaxDirty = MaxDirty
+	}
+	if c.MaxCache == 0 {
+		c.MaxCache = MaxCache
 	}
 	if c.StepWork == 0 {
 		c.StepWork = stepWork
@@ -223,7 +234,7 @@ func Open(tree store.Store, log store.Log, cfg Config) (*Replica, error) {
 	r := &Replica{
 		st: tree, logs: log, cfg: cfg.withDefaults(),
 		seen: crdt.VersionVector{}, heads: delta.Heads{}, gained: crdt.VersionVector{},
-		log: newIndex(), cache: newCache(), tree: &antientropy.Tree{}, rebuild: newRebuild(),
+		log: newIndex(), cache: newCache(cfg.withDefaults().MaxCache), tree: &antientropy.Tree{}, rebuild: newRebuild(),
 		across: map[gossip.NeighbourID]bool{}, based: newBased(),
 		derives: newDerivation(cfg.indexes),
 		opening: opening{under: true, settled: true},
@@ -356,6 +367,11 @@ func (r *Replica) observe(t dotted.Time, now time.Time) {
 	if !r.clock.Observe(t, now, r.cfg.MaxSkew) {
 		r.skewed++
 	}
+}
+
+// SetMemory puts others in the place of Config.MaxDirty and MaxCache.
+func (r *Replica) SetMemory(dirty, cache int64) {
+	r.cfg.MaxDirty, r.cfg.MaxCache, r.cache.limit = dirty, cache, int(cache)
 }
 
 // SetLimits puts others in the place of Config.MaxSkew, MaxLogBytes and MaxLogAge. Zeros are the defaults.

@@ -498,15 +498,16 @@ func (v *View) Time() dotted.Time { return 0 }
 
 // Limits of the cache.
 const (
-	cacheBytes   = 24 << 20 // of one generation, about; there are two
-	cachePayload = 4 << 10  // bytes of address and payload; larger cells are not kept
-	cacheEntry   = 150      // bytes of an entry beside those
+	generations  = 2
+	cachePayload = 4 << 10 // bytes of address and payload; larger cells are not kept
+	cacheEntry   = 150     // bytes of an entry beside those
 )
 
 // cache keeps the cells and summaries that groups touched last, as the store has them, so that a hot cell
 // is not read from the store for every group. It has two generations: when the young one is full it
 // becomes the old one, and what is found there is young again.
 type cache struct {
+	limit      int // in bytes, about
 	young, old generation
 }
 
@@ -524,7 +525,9 @@ func newGeneration() generation {
 	}
 }
 
-func newCache() *cache { return &cache{young: newGeneration(), old: newGeneration()} }
+func newCache(limit int64) *cache {
+	return &cache{limit: int(limit), young: newGeneration(), old: newGeneration()}
+}
 
 func (c *cache) cell(a dotted.Address) (dotted.Cell, bool) {
 	if cell, ok := c.young.cells[a]; ok {
@@ -620,7 +623,7 @@ func (c *cache) forgetSummaries() {
 
 // age counts what an entry takes, beside what the one took that was in its place.
 func (c *cache) age(size int) {
-	if c.young.bytes += size + cacheEntry; c.young.bytes >= cacheBytes {
+	if c.young.bytes += size + cacheEntry; c.young.bytes >= c.limit/generations {
 		c.old, c.young = c.young, newGeneration()
 	}
 }
