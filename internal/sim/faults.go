@@ -59,6 +59,10 @@ func (w *world) inject(f Fault) {
 		w.injectClock(f, h)
 	case Join, Leave, ComeBack:
 		w.injectMember(f, h)
+	case Subscribe:
+		w.subscribe(h)
+	case Drop:
+		w.drop(h)
 	}
 }
 

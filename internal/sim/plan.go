@@ -123,6 +123,9 @@ func (p *plan) drawSpaces(rng *rand.Rand) {
 	p.spaces = 1
 	if rng.IntN(4) == 0 && !p.forks {
 		p.spaces = 2 + rng.IntN(2)
+		if rng.IntN(2) == 0 {
+			p.faults = append(p.faults, Subscribe, Drop)
+		}
 	}
 }
 

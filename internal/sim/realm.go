@@ -74,3 +74,56 @@ func (w *world) drawSpaces() (out []*realm) {
 	}
 	return slices.Clip(out)
 }
+
+// subscribe has a machine hold a space that it does not hold.
+func (w *world) subscribe(m *machine) {
+	r := w.realms[w.rng.IntN(len(w.realms))]
+	if m.hosting(r.id) != nil {
+		return
+	}
+	h := m.add(r)
+	m.say("is to hold %s", r.name)
+	if !m.running {
+		return // that begins with the process
+	}
+	m.step(func() error {
+		if err := m.enter(h); err != nil {
+			return err
+		}
+		if err := h.open(); err != nil {
+			return err
+		}
+		h.begin()
+		m.sw.Hold(r.id)
+		m.settle()
+		return nil
+	})
+}
+
+// drop has a machine give up a space that others hold too, and delete what it has of it. It may have written what no
+// other has, as when people force it.
+func (w *world) drop(m *machine) {
+	h := m.hosts[w.rng.IntN(len(m.hosts))]
+	if !m.running || len(m.hosts) < 2 || len(h.w.members()) < 2 {
+		return
+	}
+	m.step(func() error {
+		if w.chance(2) {
+			if err := h.close(); err != nil {
+				return err
+			}
+		}
+		h.say("is given up")
+		m.hosts = slices.DeleteFunc(m.hosts, func(o *host) bool { return o == h })
+		m.sw.Release(h.w.id)
+		m.settle()
+		h.stopped()
+		h.leaves()
+		m.log.Forget(h.number)
+		if _, err := m.table.Drop(h.w.name); err != nil {
+			return err
+		}
+		m.clear()
+		return nil
+	})
+}

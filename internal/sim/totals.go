@@ -43,6 +43,8 @@ const (
 	Join
 	Leave
 	ComeBack
+	Subscribe
+	Drop
 	faultKinds
 )
 
@@ -53,7 +55,7 @@ var faultNames = [faultKinds]string{
 	"slow-disk", "full-disk", "scarce-disk", "read-error", "fsync-error", "bit-flip",
 	"old-backup", "image", "copy", "disk-loss",
 	"clock-ahead", "clock-behind", "clock-jump", "clock-still",
-	"join", "leave", "come-back",
+	"join", "leave", "come-back", "subscribe", "drop",
 }
 
 // String returns the name of the fault.
