@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 
@@ -126,6 +127,33 @@ func TestAReplicaBeginsInALogThatWasCut(t *testing.T) {
 	l.tree, l.log = l.tree.Crash(), l.log.Crash(1<<20)
 	nodes = l.openAll(t, cfg)
 	w.wantValue(t, nodes[1], "new", 7)
+}
+
+// TestARebuildReadsNothingThatItsReplicaGaveUp has a replica discard its cells while another one keeps the log from
+// before what the first one has given up, and cuts it then.
+func TestARebuildReadsNothingThatItsReplicaGaveUp(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{})
+	l := &hall{mem.New(), mem.NewLog(), []store.Position{0, 0}}
+	nodes := l.openAll(t, Config{NewID: w.newID, MaxLogBytes: 20_000})
+	w.put(t, nodes[1], "early", nil)
+	for range 100 {
+		w.put(t, nodes[0], "key", make([]byte, 1000))
+		w.maintainAll(t, nodes[:1])
+	}
+	if l.log.First() != 0 {
+		t.Fatal("the other replica does not keep the log")
+	}
+	nodes[0].setDamaged(errors.New("rot"))
+	if err := nodes[0].Discard(); err != nil {
+		t.Fatal(err)
+	}
+	w.maintainAll(t, nodes[1:])
+	if l.log.First() == 0 {
+		t.Fatal("nothing was cut")
+	}
+	if _, err := nodes[0].Reapply(w.now); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestMaintainingAnIdleReplicaCostsNothing calls it when nothing changed.

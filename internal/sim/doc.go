@@ -1,8 +1,8 @@
 // Package sim runs the production replica core through faults, in worlds that replay from a seed.
 //
-// A world is a few hosts on virtual time. What package peer does around the core with goroutines,
-// libp2p and Badger, a host does here with events: one commit loop, links, repairs, the care for
-// damage and forks. The core itself, dissemination, repair sessions, the types and the log are the
+// A world is a few machines on virtual time, with a host for each space that a machine holds. What package peer does
+// around the core with goroutines, libp2p and Badger, a host does here with events: one commit loop, links, repairs,
+// the care for damage and forks. The core itself, dissemination, repair sessions, the types and the log are the
 // code that ships. Only the network, the disk, the clock and the membership are simulated, and
 // they are hostile: see Fault.
 //
