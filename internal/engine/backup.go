@@ -28,7 +28,7 @@ type Moment struct {
 	Records     uint64 // about how many there are
 }
 
-// Backup has fn called with the moment of the next checkpoint, which is begun soon: see Maintain. It is nil if the
+// Backup has fn called with the moment of the next checkpoint, which is begun soon: see maintain. It is nil if the
 // replica was found damaged meanwhile, and fn is not called if it is closed before. It returns ErrBusy of a replica that has not what its context says.
 func (r *Replica) Backup(fn func(*Moment)) error {
 	if !r.Whole() {

@@ -14,23 +14,23 @@ import (
 func TestAMomentIsRefusedWhereItWouldNotBeWhole(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 1})
 	h := w.hosts[0]
-	g := h.node.Begin(w.now)
+	g := h.engine.Begin(w.now)
 	if err := g.Update(func(tx *Tx) error { return counted(1)(Fields(tx)) }); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.node.takeMoment(w.now); !errors.Is(err, ErrBusy) {
+	if _, err := h.engine.takeMoment(w.now); !errors.Is(err, ErrBusy) {
 		t.Errorf("in a group: %v", err)
 	}
 	w.commit(t, h, g)
-	moment, err := h.node.takeMoment(w.now)
+	moment, err := h.engine.takeMoment(w.now)
 	if err != nil {
 		t.Fatal(err)
 	}
 	moment.Close()
-	if err := h.node.Discard(); err != nil {
+	if err := h.engine.Discard(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.node.takeMoment(w.now); !errors.Is(err, ErrBusy) {
+	if _, err := h.engine.takeMoment(w.now); !errors.Is(err, ErrBusy) {
 		t.Errorf("of one that rebuilds itself: %v", err)
 	}
 }
@@ -57,7 +57,7 @@ func TestABackupIsRefusedWhereARecordRotted(t *testing.T) {
 		if err := disk.Commit(rot, true); err != nil {
 			t.Fatal(err)
 		}
-		m := &Moment{snap: disk.Snapshot(), derives: &h.node.derives}
+		m := &Moment{snap: disk.Snapshot(), derives: &h.engine.derives}
 		defer m.Close()
 		if err := m.Scan(func(_, _ []byte) bool { return true }); !errors.Is(err, store.ErrCorrupt) {
 			t.Errorf("record %q: %v", shown(key), err)

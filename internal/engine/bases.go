@@ -17,7 +17,7 @@ import (
 // A replica keeps all of them, in memory and as records of their own: the short form of a stored vector is read with
 // them. Its own context is kept in the long form, and the short one beside it.
 
-// Ticks of a Node, of 100 ms. None is more than Config.IdleTicks.
+// Ticks of the engine, of 100 ms. None is more than Config.IdleTicks.
 const (
 	basesAfter  = 10  // at least so long is waited before bases are said
 	basesSpread = 100 // and at most so much more, by the replica's id
@@ -180,9 +180,9 @@ func (r *Replica) baseable(current func(crdt.ReplicaID) bool) (bases []delta.Bas
 }
 
 // Basing reports whether bases are to be said, or will be once ids that nobody is linked as have been idle.
-func (n *Engine) Basing() bool {
-	ended, idle := n.tooMany(func(id crdt.ReplicaID, _ uint64) bool { return !n.Writes(id) })
-	return ended || idle || n.wait > 0 || len(n.say) > 0
+func (e *Engine) Basing() bool {
+	ended, idle := e.tooMany(func(id crdt.ReplicaID, _ uint64) bool { return !e.Writes(id) })
+	return ended || idle || e.wait > 0 || len(e.say) > 0
 }
 
 // tooMany reports whether there are so many listed ids that have ended, or are idle, that bases are said. One that since

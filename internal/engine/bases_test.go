@@ -12,7 +12,7 @@ import (
 	"github.com/peerd/peerd/internal/wire"
 )
 
-// others has a node apply a write each of many replicas, which end or do not.
+// others has an engine apply a write each of many replicas, which end or do not.
 func others(t testing.TB, n *Engine, first crdt.ReplicaID, count int, end bool) {
 	t.Helper()
 	for left := count; left > 0; {
@@ -36,7 +36,7 @@ func others(t testing.TB, n *Engine, first crdt.ReplicaID, count int, end bool) 
 	}
 }
 
-// pass lets ticks of a node pass, and does what that collects. It returns how many ids it has said bases of.
+// pass lets ticks of an engine pass, and does what that collects. It returns how many ids it has said bases of.
 func pass(t testing.TB, n *Engine, ticks int) (said int) {
 	t.Helper()
 	for range ticks {
@@ -146,21 +146,21 @@ func TestBasesAreSaidOfIdsThatWriteNoMore(t *testing.T) {
 // TestSayingBasesIsNoReasonToSayMore by replicas that say bases all at once, before any has heard of another's.
 func TestSayingBasesIsNoReasonToSayMore(t *testing.T) {
 	const hosts, rounds = 6, 10
-	var nodes []*Engine
+	var engines []*Engine
 	for i := range hosts {
 		id := crdt.ReplicaID(1 + i)
 		r, err := openAt(newDisk(), Config{NewID: func() crdt.ReplicaID { return id }, MaxListed: 2, IdleTicks: 4})
 		if err != nil {
 			t.Fatal(err)
 		}
-		nodes = append(nodes, newEngine(r))
-		transacted(t, nodes[i], put("mine"))
+		engines = append(engines, newEngine(r))
+		transacted(t, engines[i], put("mine"))
 	}
 	var said []int
 	for range rounds {
-		exchange(t, nodes)
+		exchange(t, engines)
 		all := 0
-		for _, n := range nodes {
+		for _, n := range engines {
 			all += pass(t, n, 100)
 		}
 		said = append(said, all)
@@ -168,30 +168,30 @@ func TestSayingBasesIsNoReasonToSayMore(t *testing.T) {
 	if said[0] != hosts*(hosts-1) || said[rounds-1] != 0 {
 		t.Errorf("bases said in each round: %v, want %d first and none in the end", said, hosts*(hosts-1))
 	}
-	if nodes[0].Basing() {
+	if engines[0].Basing() {
 		t.Error("bases are still to be said")
 	}
-	for _, n := range nodes[:3] { // more than may be listed
+	for _, n := range engines[:3] { // more than may be listed
 		transacted(t, n, put("again"))
 	}
-	exchange(t, nodes)
-	if said := pass(t, nodes[hosts-1], 100); said != hosts-1 {
+	exchange(t, engines)
+	if said := pass(t, engines[hosts-1], 100); said != hosts-1 {
 		t.Errorf("bases of %d ids are said after some wrote again, want all %d others", said, hosts-1)
 	}
 }
 
-// exchange has each node apply what the logs of all have.
-func exchange(t testing.TB, nodes []*Engine) {
+// exchange has each engine apply what the logs of all have.
+func exchange(t testing.TB, engines []*Engine) {
 	t.Helper()
 	var all []*delta.Delta
-	for _, n := range nodes {
+	for _, n := range engines {
 		if _, _, err := n.LogRead(1, 1000, func(d *delta.Delta) bool { all = append(all, d); return true }); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for more := true; more; { // what came early is applied once all that it saw is
 		more = false
-		for _, n := range nodes {
+		for _, n := range engines {
 			g := n.Begin(testStart)
 			for _, d := range all {
 				outcome, err := g.apply(d)
@@ -215,13 +215,13 @@ func TestAForkIsFoundOfAnIdThatBothSidesLeaveOut(t *testing.T) {
 	w.forked = true
 	for i, h := range w.hosts[:2] {
 		h.disk = image.Clone()
-		h.node = newEngine(openOn(t, h.disk, ids[i]))
+		h.engine = newEngine(openOn(t, h.disk, ids[i]))
 		w.write(t, h, put(fmt.Sprint("side", i)))
-		h.node = newEngine(openOn(t, h.disk, crdt.ReplicaID(100+i)))
+		h.engine = newEngine(openOn(t, h.disk, crdt.ReplicaID(100+i)))
 		w.write(t, h, counted(1))
-		h.node.say = []delta.Base{{Replica: 5, Last: h.node.seen[5], Head: h.node.heads[5]}}
+		h.engine.say = []delta.Base{{Replica: 5, Last: h.engine.seen[5], Head: h.engine.heads[5]}}
 		w.commit(t, h, w.begin(t, h))
-		if _, listed := h.node.short[5]; listed {
+		if _, listed := h.engine.short[5]; listed {
 			t.Fatal("the id is not left out")
 		}
 	}
@@ -233,10 +233,10 @@ func TestAForkIsFoundOfAnIdThatBothSidesLeaveOut(t *testing.T) {
 			w.deliver(t, p[0], p[1])
 		}
 	}
-	if !a.node.Quarantined("1") || !b.node.Quarantined("0") {
+	if !a.engine.Quarantined("1") || !b.engine.Quarantined("0") {
 		t.Error("the fork is not noticed")
 	}
-	if a.node.seen[101] != 0 || b.node.seen[100] != 0 {
+	if a.engine.seen[101] != 0 || b.engine.seen[100] != 0 {
 		t.Error("something was exchanged")
 	}
 }
@@ -245,21 +245,21 @@ func TestAForkIsFoundOfAnIdThatBothSidesLeaveOut(t *testing.T) {
 func TestAHelloIsReadOnceTheBasesAreHereByWhichItLeavesOut(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 2})
 	a, b := w.hosts[0], w.hosts[1]
-	others(t, a.node, 1000, 40, true)
+	others(t, a.engine, 1000, 40, true)
 	w.settle(t)
 	w.cut(0, 1)
-	b.node.log.dropBefore(b.node.log.last + 1) // nothing of it can be served
-	pass(t, a.node, 2000)
-	if len(a.node.short) > 2 {
-		t.Fatalf("%d ids are listed", len(a.node.short))
+	b.engine.log.dropBefore(b.engine.log.last + 1) // nothing of it can be served
+	pass(t, a.engine, 2000)
+	if len(a.engine.short) > 2 {
+		t.Fatalf("%d ids are listed", len(a.engine.short))
 	}
 	before := w.done["repair"]
 	w.settle(t)
 	if w.done["repair"] != before {
 		t.Errorf("there were %d repairs", w.done["repair"]-before)
 	}
-	if known, _ := b.node.Known("0"); !slices.Equal(known.Replicas(), a.node.seen.Replicas()) {
-		t.Errorf("the other is known to have %d ids, want %d", len(known), len(a.node.seen))
+	if known, _ := b.engine.Known("0"); !slices.Equal(known.Replicas(), a.engine.seen.Replicas()) {
+		t.Errorf("the other is known to have %d ids, want %d", len(known), len(a.engine.seen))
 	}
 }
 

@@ -311,7 +311,7 @@ func (r *Replica) logSlack() int64 {
 	return max(min(maxLogSlack, r.cfg.MaxLogBytes/8), 2*int64(r.saveCost)) + int64(r.markEvery())
 }
 
-// LogBound returns how large the log may be, in bytes, after a commit and after Maintain, unless that says that
+// LogBound returns how large the log may be, in bytes, after a commit and after maintain, unless that says that
 // there is more to do. Newest records that are larger stay.
 func (r *Replica) LogBound() int64 {
 	bound := r.cfg.MaxLogBytes + r.logSlack()
@@ -321,7 +321,7 @@ func (r *Replica) LogBound() int64 {
 	return bound
 }
 
-// Maintain does some of what goes on beside the writes: checkpoints, and cutting the log. It does no more work than a
+// maintain does some of what goes on beside the writes: checkpoints, and cutting the log. It does no more work than a
 // step may, and reports whether there is more: then it is to be called again soon. See Syncing.
 func (r *Replica) maintain(now time.Time) (more bool, err error) {
 	r.wall = now
@@ -341,10 +341,10 @@ func (r *Replica) maintain(now time.Time) (more bool, err error) {
 	return true, r.saveSome()
 }
 
-// Late reports whether so much waits for a checkpoint, or is in the log, that it must be written first: then Pace is to
+// late reports whether so much waits for a checkpoint, or is in the log, that it must be written first: then pace is to
 // be called before anything more is committed.
 func (r *Replica) late() bool {
-	if r.damage != nil || r.log.placed < r.log.last {
+	if r.damage != nil || r.log.located < r.log.last {
 		return false
 	}
 	return r.pressed() || r.saving != nil && r.lag() > 2*r.behind() || r.tooLong() && r.durable.lsn < r.log.last
@@ -353,7 +353,7 @@ func (r *Replica) late() bool {
 // tooLong reports whether the log is longer than it may be.
 func (r *Replica) tooLong() bool { return r.LogBytes() > r.cfg.MaxLogBytes+r.logSlack() }
 
-// Pace does a step of that.
+// pace does a step of that.
 func (r *Replica) pace(now time.Time) error {
 	if r.pressed() || r.saving != nil && r.lag() > 2*r.behind() {
 		return r.saveNow(now)
@@ -546,7 +546,7 @@ func decodeCheckpoint(record []byte, bases *delta.Bases) (*checkpoint, error) {
 	if err != nil {
 		return nil, fmt.Errorf("checkpoint: %w", damaged(keyCheckpoint, err))
 	}
-	c.log.last, c.log.placed, c.log.next = c.lsn, c.lsn, c.next
+	c.log.last, c.log.located, c.log.next = c.lsn, c.lsn, c.next
 	return c, nil
 }
 

@@ -17,11 +17,11 @@ func TestABackupIsNotTakenInTheMiddleOfARepair(t *testing.T) {
 	for i := range 300 {
 		w.write(t, a, func(f crdt.Fields) error { return f.String(fmt.Sprint(i)).Set(make([]byte, 300)) })
 	}
-	b.node.cfg.MaxBatch = 10
+	b.engine.cfg.MaxBatch = 10
 	var taken *Moment
-	must(t, b.node.Backup(func(m *Moment) { taken = m }))
-	must(t, repairAll(a.node, b.node))
-	must(t, b.node.Save(w.now))
+	must(t, b.engine.Backup(func(m *Moment) { taken = m }))
+	must(t, repairAll(a.engine, b.engine))
+	must(t, b.engine.Save(w.now))
 	if taken == nil {
 		t.Fatal("there is no backup")
 	}
@@ -42,7 +42,7 @@ func TestARebuildDoesNotSyncWithoutEnd(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 1})
 	h := w.hosts[0]
 	w.write(t, h, counted(1))
-	must(t, h.node.Discard())
+	must(t, h.engine.Discard())
 	w.write(t, h, counted(1))
 	for i := 0; h.maintain(t, w.now.Add(2*checkpointEvery)); i++ {
 		if i > 100 {
@@ -54,7 +54,7 @@ func TestARebuildDoesNotSyncWithoutEnd(t *testing.T) {
 // TestWhatIsNotKnownAnyMoreIsStoredByTheNextCheckpoint forgets what a host is known to have while one is under way.
 func TestWhatIsNotKnownAnyMoreIsStoredByTheNextCheckpoint(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 1})
-	r := w.hosts[0].node.Replica
+	r := w.hosts[0].engine.Replica
 	w.write(t, w.hosts[0], counted(1))
 	r.freeze(w.now)
 	r.across[gossip.NeighbourID("other")] = true

@@ -657,7 +657,7 @@ func (s *sweepStep) look(work int) {
 
 func (s *sweepStep) full() bool { return s.looked >= s.r.cfg.MaxBatch || s.r.spentSince(s.began) }
 
-// Sweep removes cells that committed clears hide, and then the clears. It logs nothing: it can be done again. It does no more work than a
+// sweepSome removes cells that committed clears hide, and then the clears. It logs nothing: it can be done again. It does no more work than a
 // step may, but for passing over what was deleted there before, and reports whether there is more. Readers see no
 // difference.
 func (r *Replica) sweepSome() (more bool, err error) {

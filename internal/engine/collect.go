@@ -12,7 +12,7 @@ import (
 // have ended are looked for in a pass over the keys with counters. Each replica waits for another time before its
 // pass, and finds little left to do if the first one's changes have reached it.
 
-// waits before a pass, in ticks of the node.
+// waits before a pass, in ticks of the engine.
 const (
 	passAfter  = 10  // at least
 	passSpread = 100 // and at most so much more, by the replica's id
@@ -73,10 +73,10 @@ func (r *Replica) oweFor(share dotted.Address) {
 }
 
 // Tick is Mesh.Tick, and lets the time pass until baselines are looked for.
-func (n *Engine) Tick(still bool) {
-	n.Mesh.Tick(still)
-	n.countDown()
-	n.countDownBases(n.Writes)
+func (e *Engine) Tick(still bool) {
+	e.Mesh.Tick(still)
+	e.countDown()
+	e.countDownBases(e.Writes)
 }
 
 func (r *Replica) countDown() {

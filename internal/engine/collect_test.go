@@ -38,8 +38,8 @@ func (w *world) collect(t *testing.T) {
 		w.settle(t)
 		busy := false
 		for _, h := range w.hosts {
-			busy = busy || h.node.Collecting()
-			h.node.Tick(false)
+			busy = busy || h.engine.Collecting()
+			h.engine.Tick(false)
 			w.commit(t, h, w.begin(t, h))
 		}
 		if !busy {
@@ -54,10 +54,10 @@ func (w *world) collect(t *testing.T) {
 func (w *world) wantCells(t *testing.T, want int, owner crdt.ReplicaID) {
 	t.Helper()
 	for _, h := range w.hosts {
-		if keys, cells := h.node.Counts(); keys != 0 || cells != want {
+		if keys, cells := h.engine.Counts(); keys != 0 || cells != want {
 			t.Errorf("host %d has %d keys in %d cells, want none in %d", h.i, keys, cells, want)
 		}
-		v := h.node.View()
+		v := h.engine.View()
 		err := v.Scan("", "", func(a dotted.Address, c dotted.Cell) bool {
 			if _, got, ok := a.CutShare(); !ok || got != owner || c.Visible() {
 				t.Errorf("host %d has a baseline for %v, want none but for %v", h.i, got, owner)
@@ -68,7 +68,7 @@ func (w *world) wantCells(t *testing.T, want int, owner crdt.ReplicaID) {
 			t.Error(err)
 		}
 		v.Close()
-		checkWhole(t, h.node.Replica)
+		checkWhole(t, h.engine.Replica)
 	}
 }
 
@@ -98,7 +98,7 @@ func TestDeletedCountersLeaveNothing(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, 1, worldConfig{hosts: 3})
 			w.write(t, w.hosts[0], countKeys)
-			id := w.hosts[0].node.ID()
+			id := w.hosts[0].engine.ID()
 			w.settle(t)
 			c.before(t, w)
 			w.write(t, w.hosts[1], deleteKeys)
@@ -122,7 +122,7 @@ func TestABaselineStaysWhileItsShareDoes(t *testing.T) {
 	w.restart(t, w.hosts[0], "closes")
 	w.collect(t)
 	for _, h := range w.hosts {
-		v := h.node.View()
+		v := h.engine.View()
 		if n := Fields(v).Counter("n").Get(); n != 3 {
 			t.Errorf("host %d counts %d, want 3", h.i, n)
 		}
@@ -141,7 +141,7 @@ func TestTheEndOfAnIDIsKnownWithTheContext(t *testing.T) {
 			return w.hosts[1]
 		},
 		"by a repair": func(t *testing.T, w *world) *host {
-			w.hosts[0].cutLog(t, int(w.hosts[0].node.LogEnd()-w.hosts[0].node.log.first))
+			w.hosts[0].cutLog(t, int(w.hosts[0].engine.LogEnd()-w.hosts[0].engine.log.first))
 			repairs := w.done["repair"]
 			w.settle(t)
 			if w.done["repair"] == repairs {
@@ -150,7 +150,7 @@ func TestTheEndOfAnIDIsKnownWithTheContext(t *testing.T) {
 			return w.hosts[1]
 		},
 		"by a repair, and a restart": func(t *testing.T, w *world) *host {
-			w.hosts[0].cutLog(t, int(w.hosts[0].node.LogEnd()-w.hosts[0].node.log.first))
+			w.hosts[0].cutLog(t, int(w.hosts[0].engine.LogEnd()-w.hosts[0].engine.log.first))
 			w.settle(t)
 			w.restart(t, w.hosts[1], "is killed")
 			return w.hosts[1]
@@ -177,16 +177,16 @@ func TestTheEndOfAnIDIsKnownWithTheContext(t *testing.T) {
 			w := newWorld(t, 1, worldConfig{hosts: 2})
 			w.write(t, w.hosts[0], countKeys)
 			w.write(t, w.hosts[0], counted(1))
-			id := w.hosts[0].node.ID()
+			id := w.hosts[0].engine.ID()
 			w.restart(t, w.hosts[0], "closes")
 			h := grow(t, w)
-			seen, _ := h.node.Context()
-			if seen[id] == 0 || !h.node.ended(id) {
-				t.Fatalf("of %v the host has %d, and takes it for ended: %v", id, seen[id], h.node.ended(id))
+			seen, _ := h.engine.Context()
+			if seen[id] == 0 || !h.engine.ended(id) {
+				t.Fatalf("of %v the host has %d, and takes it for ended: %v", id, seen[id], h.engine.ended(id))
 			}
 			w.write(t, h, deleteKeys)
 			w.write(t, h, func(f crdt.Fields) error { _, err := f.Remove("n"); return err })
-			if keys, cells := h.node.Counts(); keys != 0 || cells != 0 {
+			if keys, cells := h.engine.Counts(); keys != 0 || cells != 0 {
 				t.Errorf("%d keys and %d cells are left after all were deleted", keys, cells)
 			}
 		})

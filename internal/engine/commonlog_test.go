@@ -19,7 +19,7 @@ type hall struct {
 }
 
 // openAll opens the replicas over what is there.
-func (l *hall) openAll(t *testing.T, cfg Config) (nodes []*Engine) {
+func (l *hall) openAll(t *testing.T, cfg Config) (engines []*Engine) {
 	t.Helper()
 	c := space.NewCommitter(l.log)
 	logs := make([]store.Log, len(l.from))
@@ -31,15 +31,15 @@ func (l *hall) openAll(t *testing.T, cfg Config) (nodes []*Engine) {
 		if err != nil || r.Damaged() != nil {
 			t.Fatalf("replica %d: %v, %v", i, err, r.Damaged())
 		}
-		nodes = append(nodes, newEngine(r))
+		engines = append(engines, newEngine(r))
 	}
-	return nodes
+	return engines
 }
 
-// put writes under a key of a node.
+// put writes under a key of an engine's.
 func (w *world) put(t *testing.T, n *Engine, key string, value []byte) {
 	t.Helper()
-	w.write(t, &host{node: n}, func(f crdt.Fields) error { return f.String(key).Set(value) })
+	w.write(t, &host{engine: n}, func(f crdt.Fields) error { return f.String(key).Set(value) })
 }
 
 func (w *world) wantValue(t *testing.T, n *Engine, key string, want int) {
@@ -52,10 +52,10 @@ func (w *world) wantValue(t *testing.T, n *Engine, key string, want int) {
 }
 
 // maintainAll does all that there is to be done.
-func (w *world) maintainAll(t *testing.T, nodes []*Engine) {
+func (w *world) maintainAll(t *testing.T, engines []*Engine) {
 	t.Helper()
-	for _, n := range nodes {
-		for (&host{node: n}).maintain(t, w.now) {
+	for _, n := range engines {
+		for (&host{engine: n}).maintain(t, w.now) {
 		}
 	}
 }
@@ -68,13 +68,13 @@ func TestAnIdleReplicaHoldsNobodysLogBack(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{})
 	l := &hall{mem.New(), mem.NewLog(), []store.Position{0, 0, 0}}
 	cfg := Config{NewID: w.newID, MaxLogBytes: maxLog}
-	nodes := l.openAll(t, cfg)
-	busy := nodes[0]
-	w.put(t, nodes[1], "once", make([]byte, 100))
+	engines := l.openAll(t, cfg)
+	busy := engines[0]
+	w.put(t, engines[1], "once", make([]byte, 100))
 	for i := range 1000 {
 		w.put(t, busy, fmt.Sprint("key ", i%50), make([]byte, 1000+i))
-		w.maintainAll(t, nodes)
-		for j, n := range nodes {
+		w.maintainAll(t, engines)
+		for j, n := range engines {
 			if n.LogBytes() > n.LogBound() {
 				t.Fatalf("replica %d counts %d bytes of log after %d writes, bound %d", j, n.LogBytes(), i+1,
 					n.LogBound())
@@ -90,13 +90,13 @@ func TestAnIdleReplicaHoldsNobodysLogBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		l.tree, l.log = l.tree.Crash(), l.log.Crash(cut)
-		nodes = l.openAll(t, cfg)
-		busy = nodes[0]
+		engines = l.openAll(t, cfg)
+		busy = engines[0]
 		w.wantValue(t, busy, "last", 10)
 		w.wantValue(t, busy, "key 49", 1999)
 		w.wantValue(t, busy, "once", -1)
-		w.wantValue(t, nodes[1], "once", 100)
-		w.wantValue(t, nodes[2], "once", -1)
+		w.wantValue(t, engines[1], "once", 100)
+		w.wantValue(t, engines[2], "once", -1)
 	}
 }
 
@@ -106,12 +106,12 @@ func TestAReplicaBeginsInALogThatWasCut(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{})
 	l := &hall{mem.New(), mem.NewLog(), []store.Position{0}}
 	cfg := Config{NewID: w.newID, MaxLogBytes: 20_000}
-	nodes := l.openAll(t, cfg)
+	engines := l.openAll(t, cfg)
 	for range 100 {
-		w.put(t, nodes[0], "key", make([]byte, 1000))
-		w.maintainAll(t, nodes)
+		w.put(t, engines[0], "key", make([]byte, 1000))
+		w.maintainAll(t, engines)
 	}
-	w.put(t, nodes[0], "key", make([]byte, 1000))
+	w.put(t, engines[0], "key", make([]byte, 1000))
 	if l.log.First() == 0 {
 		t.Fatal("nothing was cut")
 	}
@@ -119,14 +119,14 @@ func TestAReplicaBeginsInALogThatWasCut(t *testing.T) {
 	if err := l.tree.Sync(); err != nil {
 		t.Fatal(err)
 	}
-	nodes = l.openAll(t, cfg)
-	w.put(t, nodes[1], "new", make([]byte, 7))
-	for _, n := range nodes {
-		w.wantValue(t, n, "key", map[bool]int{true: 1000, false: -1}[n == nodes[0]])
+	engines = l.openAll(t, cfg)
+	w.put(t, engines[1], "new", make([]byte, 7))
+	for _, n := range engines {
+		w.wantValue(t, n, "key", map[bool]int{true: 1000, false: -1}[n == engines[0]])
 	}
 	l.tree, l.log = l.tree.Crash(), l.log.Crash(1<<20)
-	nodes = l.openAll(t, cfg)
-	w.wantValue(t, nodes[1], "new", 7)
+	engines = l.openAll(t, cfg)
+	w.wantValue(t, engines[1], "new", 7)
 }
 
 // TestARebuildReadsNothingThatItsReplicaGaveUp has a replica discard its cells while another one keeps the log from
@@ -160,13 +160,13 @@ func TestARebuildReadsNothingThatItsReplicaGaveUp(t *testing.T) {
 func TestMaintainingAnIdleReplicaCostsNothing(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{})
 	l := &hall{mem.New(), mem.NewLog(), []store.Position{0, 0}}
-	nodes := l.openAll(t, Config{NewID: w.newID})
+	engines := l.openAll(t, Config{NewID: w.newID})
 	for i := range 2000 {
-		w.put(t, nodes[0], fmt.Sprint(i), make([]byte, 1000))
+		w.put(t, engines[0], fmt.Sprint(i), make([]byte, 1000))
 	}
-	w.put(t, nodes[1], "new", nil)
-	w.maintainAll(t, nodes)
-	if n := testing.AllocsPerRun(100, func() { w.maintainAll(t, nodes[1:]) }); n != 0 {
+	w.put(t, engines[1], "new", nil)
+	w.maintainAll(t, engines)
+	if n := testing.AllocsPerRun(100, func() { w.maintainAll(t, engines[1:]) }); n != 0 {
 		t.Errorf("an idle replica makes %v allocations", n)
 	}
 }

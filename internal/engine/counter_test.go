@@ -181,19 +181,19 @@ func TestWhatManyCountedOnIsReplacedWhole(t *testing.T) {
 			w.connect(0, 1)
 			w.settle(t)
 			for _, h := range w.hosts {
-				countedBy(t, h.node.Replica, "n", 100)
+				countedBy(t, h.engine.Replica, "n", 100)
 			}
 			w.write(t, a, c.do)
 			for _, h := range w.hosts {
 				w.settle(t)
-				for h.node.Clears() > 0 {
+				for h.engine.Clears() > 0 {
 					w.checkDerived(t, h)
-					if _, err := h.node.Sweep(); err != nil {
+					if _, err := h.engine.Sweep(); err != nil {
 						t.Fatal(err)
 					}
 				}
 				w.checkDerived(t, h)
-				v := h.node.View()
+				v := h.engine.View()
 				value, _ := Fields(v).String("n").Get()
 				exists := Fields(v).Has("n")
 				v.Close()

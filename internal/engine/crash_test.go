@@ -42,7 +42,7 @@ func (l failingLog) Append(records ...[]byte) (first, next store.Position, err e
 	return l.Log.Append(records...)
 }
 
-// opened returns a node on a store.
+// opened returns an engine on a store.
 func (w *world) opened(t testing.TB, m medium) *Engine {
 	t.Helper()
 	r, err := openAt(m, Config{NewID: w.newID})
@@ -54,7 +54,7 @@ func (w *world) opened(t testing.TB, m medium) *Engine {
 
 func (w *world) write(t testing.TB, h *host, fn func(f crdt.Fields) error) {
 	t.Helper()
-	g := h.node.Begin(w.now)
+	g := h.engine.Begin(w.now)
 	if err := g.Update(func(tx *Tx) error { return fn(Fields(tx)) }); err != nil {
 		t.Fatal(err)
 	}
@@ -122,13 +122,13 @@ func (w *world) dieEverywhere(t *testing.T, h *host, step func(n *Engine) error)
 		st := &failing{disk: disk, left: 1 << 30}
 		n := w.opened(t, st)
 		st.left = k
-		h.disk, h.node = disk, n
+		h.disk, h.engine = disk, n
 		err := step(n)
 		if err != nil && !errors.Is(err, errDied) {
 			t.Fatalf("death at commit %d: %v", k, err)
 		}
 		h.disk = disk.Clone()
-		h.node = w.opened(t, h.disk)
+		h.engine = w.opened(t, h.disk)
 		w.check(t, h)
 		if err == nil {
 			return k
@@ -150,11 +150,11 @@ func TestARepairIsWholeOrAbsentWhereverTheProcessDies(t *testing.T) {
 			return f.Register("large").Set(make([]byte, 500_000))
 		})
 	}
-	deaths := w.dieEverywhere(t, b, func(n *Engine) error { return repairAll(a.node, n) })
+	deaths := w.dieEverywhere(t, b, func(n *Engine) error { return repairAll(a.engine, n) })
 	if deaths < 5 {
 		t.Errorf("the repair took %d commits: too few to show anything", deaths)
 	}
-	if seen, _ := b.node.Context(); seen[a.node.ID()] != 3003 {
+	if seen, _ := b.engine.Context(); seen[a.engine.ID()] != 3003 {
 		t.Errorf("after the repair the context is %v", seen)
 	}
 }
@@ -264,7 +264,7 @@ func TestADamagedReplicaRebuildsItself(t *testing.T) {
 	w.cut(0, 1)
 	w.write(t, b, func(f crdt.Fields) error { return f.String("only here").Set([]byte("y")) })
 	w.write(t, a, func(f crdt.Fields) error { return f.String("only there").Set([]byte("z")) })
-	pinned, err := b.node.Pin()
+	pinned, err := b.engine.Pin()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -276,7 +276,7 @@ func TestADamagedReplicaRebuildsItself(t *testing.T) {
 	if deaths < 3 {
 		t.Errorf("the discard took %d commits: too few to show anything", deaths)
 	}
-	if !b.node.Rebuilding() {
+	if !b.engine.Rebuilding() {
 		t.Fatal("not rebuilding")
 	}
 	w.connect(0, 1)
@@ -287,13 +287,13 @@ func TestADamagedReplicaRebuildsItself(t *testing.T) {
 		w.deliver(t, 1, 0)
 		w.stepRepairs(t)
 	}
-	if done, err := b.node.Reapply(w.now); err != nil || !done {
+	if done, err := b.engine.Reapply(w.now); err != nil || !done {
 		t.Fatal(done, err)
 	}
 	w.settle(t)
 	for _, h := range w.hosts {
 		w.check(t, h)
-		if keys, _ := h.node.Counts(); keys != 23 {
+		if keys, _ := h.engine.Counts(); keys != 23 {
 			t.Errorf("host %d has %d keys, want 23", h.i, keys)
 		}
 	}
@@ -312,7 +312,7 @@ func (w *world) dieWhile(t *testing.T, h *host, step func(n *Engine) error) int 
 		if err != nil && !errors.Is(err, errDied) {
 			t.Fatalf("death at commit %d: %v", k, err)
 		}
-		h.node = w.opened(t, h.disk)
+		h.engine = w.opened(t, h.disk)
 		if err == nil {
 			return k
 		}

@@ -24,7 +24,7 @@ func TestDamagedHostsDoNotCountOnEachOther(t *testing.T) {
 			rot.Delete(place(prefixCell, dotted.KeyAddress(fmt.Sprint("k", n)).Type(crdt.TypeValue)))
 		})
 		w.open(t, h)
-		if h.node.Damaged() == nil {
+		if h.engine.Damaged() == nil {
 			t.Fatal("not noticed")
 		}
 	}
@@ -34,7 +34,7 @@ func TestDamagedHostsDoNotCountOnEachOther(t *testing.T) {
 	w.deliver(t, 0, 1)
 	w.deliver(t, 1, 0)
 	for i, h := range w.hosts {
-		if h.node.Whole(name(1 - i)) {
+		if h.engine.Whole(name(1 - i)) {
 			t.Errorf("host %d takes a damaged neighbour for whole", h.i)
 		}
 	}
@@ -50,19 +50,19 @@ func TestARebuildRemovesARottenMark(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.open(t, a)
-	if a.node.Damaged() == nil {
+	if a.engine.Damaged() == nil {
 		t.Fatal("not noticed")
 	}
-	if err := a.node.Discard(); err != nil {
+	if err := a.engine.Discard(); err != nil {
 		t.Fatal(err)
 	}
-	if done, err := a.node.Reapply(w.now); !done || err != nil {
+	if done, err := a.engine.Reapply(w.now); !done || err != nil {
 		t.Fatal(done, err)
 	}
 	for i := range 2 {
 		w.open(t, a)
-		if a.node.Damaged() != nil {
-			t.Errorf("open %d after the rebuild: %v", i, a.node.Damaged())
+		if a.engine.Damaged() != nil {
+			t.Errorf("open %d after the rebuild: %v", i, a.engine.Damaged())
 		}
 	}
 }
@@ -73,7 +73,7 @@ func TestARottenLogRecordIsLeftOut(t *testing.T) {
 	for i := range 5 {
 		w.write(t, a, func(f crdt.Fields) error { return f.String(fmt.Sprint(i)).Set([]byte("x")) })
 	}
-	if err := a.node.Save(w.now); err != nil {
+	if err := a.engine.Save(w.now); err != nil {
 		t.Fatal(err)
 	}
 	a.spoilLog(t, 2)
@@ -84,7 +84,7 @@ func TestARottenLogRecordIsLeftOut(t *testing.T) {
 		for range 3 {
 			w.pump(t, 1, 0)
 			w.deliver(t, 1, 0)
-			if f, err := a.node.Next(name(1)); err != nil {
+			if f, err := a.engine.Next(name(1)); err != nil {
 				t.Fatalf("start %d: %v", i, err)
 			} else if f != nil {
 				w.links[[2]int{0, 1}].frames = append(w.links[[2]int{0, 1}].frames, f)
@@ -106,7 +106,7 @@ func TestARottenIndexOfLeavesIsNoticed(t *testing.T) {
 	a.spoil(t, func(rot *store.Batch) {
 		rot.Delete(leafKey(leafOf(address), place(prefixCell, address)))
 	})
-	pinned, err := a.node.Pin()
+	pinned, err := a.engine.Pin()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +115,7 @@ func TestARottenIndexOfLeavesIsNoticed(t *testing.T) {
 		t.Errorf("the check says: %v", err)
 	}
 	w.open(t, a)
-	if a.node.Damaged() == nil {
+	if a.engine.Damaged() == nil {
 		t.Error("not noticed at open")
 	}
 }
@@ -135,7 +135,7 @@ func TestARottenSummaryIsNoticed(t *testing.T) {
 			w.write(t, a, func(f crdt.Fields) error { return f.String(key).Set([]byte("x")) })
 		}
 		check := func() error {
-			pinned, err := a.node.Pin()
+			pinned, err := a.engine.Pin()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -165,19 +165,19 @@ func TestAHostThatCannotReadItsContextGivesNothingUp(t *testing.T) {
 	for i := range 20 {
 		w.write(t, a, added("s", fmt.Sprint(i)))
 	}
-	if err := a.node.Save(w.now); err != nil {
+	if err := a.engine.Save(w.now); err != nil {
 		t.Fatal(err)
 	}
 	a.spoil(t, func(rot *store.Batch) {
 		rot.Set(keyCheckpoint, []byte("rot"))
 	})
 	w.open(t, a)
-	if a.node.Damaged() == nil {
+	if a.engine.Damaged() == nil {
 		t.Fatal("not noticed")
 	}
 	w.connect(0, 1)
 	w.settle2(t, 0, 1)
-	if a.node.DiscardDue() {
+	if a.engine.DiscardDue() {
 		t.Error("it would discard what only it has")
 	}
 }

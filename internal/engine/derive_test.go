@@ -29,15 +29,15 @@ var writers = cellIndex{
 // checkDerived compares all that a host keeps of what is computed from cells with the cells.
 func (w *world) checkDerived(t *testing.T, h *host) {
 	t.Helper()
-	v, never := h.node.View(), func() bool { return false }
+	v, never := h.engine.View(), func() bool { return false }
 	defer v.Close()
-	n := newRecount(v, &h.node.derives)
+	n := newRecount(v, &h.engine.derives)
 	if err := errors.Join(n.scan(never), n.check(never)); err != nil {
 		t.Fatalf("host %d: %v", h.i, err)
 	}
-	if n.keys != h.node.keys || n.tallies != h.node.tallies || n.cells != h.node.cells || !n.tree.Equal(h.node.tree) {
+	if n.keys != h.engine.keys || n.tallies != h.engine.tallies || n.cells != h.engine.cells || !n.tree.Equal(h.engine.tree) {
 		t.Fatalf("host %d: %d keys, %d tallies, %d cells, or another tree are in memory; the cells give %d, %d, %d",
-			h.i, h.node.keys, h.node.tallies, h.node.cells, n.keys, n.tallies, n.cells)
+			h.i, h.engine.keys, h.engine.tallies, h.engine.cells, n.keys, n.tallies, n.cells)
 	}
 }
 
@@ -58,9 +58,9 @@ func TestWhatIsDerivedIsKeptWhereverCellsChange(t *testing.T) {
 			}
 			w := newWorld(t, seed, cfg)
 			for range 250 {
-				before := w.hosts[0].node.Clears()
+				before := w.hosts[0].engine.Clears()
 				w.step(t)
-				if w.hosts[0].node.Clears() < before {
+				if w.hosts[0].engine.Clears() < before {
 					did["sweep"]++
 				}
 				for _, h := range w.hosts {
@@ -75,7 +75,7 @@ func TestWhatIsDerivedIsKeptWhereverCellsChange(t *testing.T) {
 			for _, h := range w.hosts {
 				w.checkDerived(t, h)
 				w.open(t, h)
-				if err := h.node.Damaged(); err != nil {
+				if err := h.engine.Damaged(); err != nil {
 					t.Errorf("host %d: opened again, it takes itself for damaged: %v", h.i, err)
 				}
 			}
@@ -102,16 +102,16 @@ func TestAnIndexThatRottedIsNoticed(t *testing.T) {
 		h := w.hosts[0]
 		w.write(t, h, func(f crdt.Fields) error { return f.String("7").Set([]byte("x")) })
 		h.spoil(t, func(rot *store.Batch) {
-			spoil(rot, append(numbered('x', uint64(h.node.ID())), place('x', at)...))
+			spoil(rot, append(numbered('x', uint64(h.engine.ID())), place('x', at)...))
 		})
-		pinned, err := h.node.Pin()
+		pinned, err := h.engine.Pin()
 		if err != nil {
 			t.Fatal(err)
 		}
 		err = pinned.Verify(func() bool { return false })
 		pinned.Close()
 		w.open(t, h)
-		for when, err := range map[string]error{"verified": err, "opened": h.node.Damaged()} {
+		for when, err := range map[string]error{"verified": err, "opened": h.engine.Damaged()} {
 			if !errors.Is(err, store.ErrCorrupt) || !strings.Contains(err.Error(), writers.name) {
 				t.Errorf("%s, %s: %v", name, when, err)
 			}

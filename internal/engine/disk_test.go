@@ -84,7 +84,7 @@ func (r *Replica) takeMoment(now time.Time) (m *Moment, err error) {
 // spoil changes the records of a host's tree under it, once all are there.
 func (h *host) spoil(t *testing.T, change func(*store.Batch)) {
 	t.Helper()
-	r := h.node.Replica
+	r := h.engine.Replica
 	if err := r.Save(r.clock.Last().Wall()); err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func (h *host) spoil(t *testing.T, change func(*store.Batch)) {
 // spoilLog changes a record of a host's log under it, once the tree has all.
 func (h *host) spoilLog(t *testing.T, lsn uint64) {
 	t.Helper()
-	r := h.node.Replica
+	r := h.engine.Replica
 	if err := r.Save(r.clock.Last().Wall()); err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +123,7 @@ func (h *host) rotLog(t *testing.T, lsn uint64) {
 // cutLog removes the oldest records of a host's log.
 func (h *host) cutLog(t *testing.T, records int) {
 	t.Helper()
-	r := h.node.Replica
+	r := h.engine.Replica
 	if err := r.Save(r.clock.Last().Wall()); err != nil {
 		t.Fatal(err)
 	}
@@ -142,11 +142,11 @@ func (h *host) cutLog(t *testing.T, records int) {
 // maintain does what there is to be done for the log and the tree, the syncs included, and reports whether there is more.
 func (h *host) maintain(t testing.TB, now time.Time) (more bool) {
 	t.Helper()
-	more, err := h.node.Maintain(now)
-	if err == nil && h.node.needsSync() {
-		s := h.node.beginSync()
-		err = s.Run(h.node.st.(store.Store), h.node.logs.(store.Log))
-		h.node.Synced(s)
+	more, err := h.engine.Maintain(now)
+	if err == nil && h.engine.needsSync() {
+		s := h.engine.beginSync()
+		err = s.Run(h.engine.st.(store.Store), h.engine.logs.(store.Log))
+		h.engine.Synced(s)
 		more = true
 	}
 	if err != nil {

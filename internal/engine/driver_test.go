@@ -19,7 +19,7 @@ import (
 	"github.com/peerd/peerd/store"
 )
 
-// world is a handful of nodes under one seed: their disks, the links between them, and everything that
+// world is a handful of engines under one seed: their disks, the links between them, and everything that
 // any of them ever committed. All choices come from rng, so a seed replays a run.
 type world struct {
 	rng     *rand.Rand
@@ -51,10 +51,10 @@ type worldConfig struct {
 }
 
 type host struct {
-	i     int
-	disk  *disk
-	node  *Engine
-	epoch int
+	i      int
+	disk   *disk
+	engine *Engine
+	epoch  int
 }
 
 type link struct{ frames [][]byte }
@@ -105,7 +105,7 @@ func (w *world) open(t testing.TB, h *host) {
 	if err != nil {
 		t.Fatalf("open host %d: %v", h.i, err)
 	}
-	h.node = newEngine(r)
+	h.engine = newEngine(r)
 	h.epoch++
 }
 
@@ -143,10 +143,10 @@ func (w *world) transact(t testing.TB, h *host) {
 // begin begins a group, in which what there is to collect is collected first.
 func (w *world) begin(t testing.TB, h *host) *Group {
 	t.Helper()
-	h.node.beginStep()
-	g := h.node.Begin(w.now)
-	if h.node.Collects() {
-		if err := h.node.Collect(g); err != nil {
+	h.engine.beginStep()
+	g := h.engine.Begin(w.now)
+	if h.engine.Collects() {
+		if err := h.engine.Collect(g); err != nil {
 			t.Fatalf("host %d: collect: %v", h.i, err)
 		}
 	}
@@ -156,10 +156,10 @@ func (w *world) begin(t testing.TB, h *host) *Group {
 // end ends a host's id.
 func (w *world) end(t testing.TB, h *host) {
 	t.Helper()
-	for h.node.owes() {
+	for h.engine.owes() {
 		w.commit(t, h, w.begin(t, h))
 	}
-	g := h.node.Begin(w.now)
+	g := h.engine.Begin(w.now)
 	if err := g.End(); err != nil {
 		t.Fatalf("host %d does not end: %v", h.i, err)
 	}
@@ -231,7 +231,7 @@ func (w *world) commit(t testing.TB, h *host, g *Group) {
 
 // noteSeen notes what the origin of deltas that were just committed for the first time had seen before each.
 func (w *world) noteSeen(h *host, deltas []*delta.Delta) {
-	seen := h.node.seen.Clone()
+	seen := h.engine.seen.Clone()
 	for _, d := range slices.Backward(deltas) {
 		if seen[d.Replica] = d.First - 1; d.First == 1 {
 			delete(seen, d.Replica)
@@ -245,16 +245,16 @@ func (w *world) noteSeen(h *host, deltas []*delta.Delta) {
 // sayBases has a host say bases of whatever it may.
 func (w *world) sayBases(t testing.TB, h *host) {
 	t.Helper()
-	for _, id := range h.node.short.Replicas() {
-		if n := h.node.short[id]; h.node.mayBase(id, n) && w.rng.IntN(2) == 0 {
-			h.node.say = append(h.node.say, delta.Base{Replica: id, Last: n, Head: h.node.heads[id]})
+	for _, id := range h.engine.short.Replicas() {
+		if n := h.engine.short[id]; h.engine.mayBase(id, n) && w.rng.IntN(2) == 0 {
+			h.engine.say = append(h.engine.say, delta.Base{Replica: id, Last: n, Head: h.engine.heads[id]})
 		}
 	}
-	if len(h.node.say) > 0 && h.node.Replica.Whole() {
+	if len(h.engine.say) > 0 && h.engine.Replica.Whole() {
 		w.commit(t, h, w.begin(t, h))
 		w.done["bases said"]++
 	}
-	h.node.say = nil
+	h.engine.say = nil
 }
 
 func (w *world) pump(t testing.TB, from, to int) bool {
@@ -263,7 +263,7 @@ func (w *world) pump(t testing.TB, from, to int) bool {
 	if l == nil || len(l.frames) > 2 {
 		return false
 	}
-	frame, err := w.hosts[from].node.Next(name(to))
+	frame, err := w.hosts[from].engine.Next(name(to))
 	if err != nil {
 		t.Fatalf("host %d: next frame: %v", from, err)
 	}
@@ -285,7 +285,7 @@ func (w *world) deliver(t testing.TB, from, to int) bool {
 	l.frames = l.frames[1:]
 	h := w.hosts[to]
 	g := w.begin(t, h)
-	if err := h.node.receiveIn(g, name(from), frame); err != nil {
+	if err := h.engine.receiveIn(g, name(from), frame); err != nil {
 		t.Fatalf("host %d receives from %d: %v", to, from, err)
 	}
 	w.commit(t, h, g)
@@ -295,13 +295,13 @@ func (w *world) deliver(t testing.TB, from, to int) bool {
 
 func (w *world) events(t testing.TB, h *host) {
 	t.Helper()
-	for _, e := range h.node.Events() {
+	for _, e := range h.engine.Events() {
 		switch e.Kind {
 		case gossip.Behind:
 			w.beginRepair(t, hostOf(e.From), h.i)
 		case gossip.Forked:
 			if !w.forked {
-				t.Fatalf("host %d is alarmed about %s, and there was no fork: %+v", h.i, e.From, h.node.Forks())
+				t.Fatalf("host %d is alarmed about %s, and there was no fork: %+v", h.i, e.From, h.engine.Forks())
 			}
 		case gossip.Damaged:
 			t.Fatalf("host %d and %s have one context and different cells", h.i, e.From)
@@ -315,7 +315,7 @@ func (w *world) connect(i, j int) {
 	}
 	for _, p := range [][2]int{{i, j}, {j, i}} {
 		w.links[p] = &link{}
-		w.hosts[p[0]].node.Connect(name(p[1]), 1)
+		w.hosts[p[0]].engine.Connect(name(p[1]), 1)
 	}
 }
 
@@ -323,7 +323,7 @@ func (w *world) cut(i, j int) {
 	for _, p := range [][2]int{{i, j}, {j, i}} {
 		if w.links[p] != nil {
 			delete(w.links, p)
-			w.hosts[p[0]].node.Disconnect(name(p[1]))
+			w.hosts[p[0]].engine.Disconnect(name(p[1]))
 		}
 	}
 }
@@ -346,7 +346,7 @@ func (w *world) restart(t testing.TB, h *host, how string) {
 		h.disk = w.backups[w.rng.IntN(len(w.backups))].Clone()
 	case "closes":
 		w.end(t, h)
-		if err := h.node.Save(w.now); err != nil {
+		if err := h.engine.Save(w.now); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -356,7 +356,7 @@ func (w *world) restart(t testing.TB, h *host, how string) {
 // backUp takes a backup of a host, if it can be taken now, and restores it aside.
 func (w *world) backUp(t testing.TB, h *host) {
 	t.Helper()
-	moment, err := h.node.takeMoment(w.now)
+	moment, err := h.engine.takeMoment(w.now)
 	if err != nil {
 		return
 	}
@@ -375,20 +375,20 @@ func (w *world) backUp(t testing.TB, h *host) {
 
 func (w *world) beginRepair(t testing.TB, from, to int) {
 	t.Helper()
-	source, err := w.hosts[from].node.Pin()
+	source, err := w.hosts[from].engine.Pin()
 	if err != nil {
 		return
 	}
-	response, tables, err := gather(source, w.hosts[to].node)
+	response, tables, err := gather(source, w.hosts[to].engine)
 	if err != nil {
 		t.Fatal(err)
 	}
-	repair, err := w.hosts[to].node.beginRepairFrom(name(from), response.Context, response.Heads, tables...)
+	repair, err := w.hosts[to].engine.beginRepairFrom(name(from), response.Context, response.Heads, tables...)
 	if err != nil {
 		source.Close()
 		return
 	}
-	repair.stageWith(w.hosts[to].node.stage)
+	repair.stageWith(w.hosts[to].engine.stage)
 	response.Context, response.Heads = repair.targetHeads()
 	p := antientropy.NewPuller(repair.Local, repair)
 	p.Start()
@@ -407,7 +407,7 @@ func (w *world) repairStep(t testing.TB, s *session) bool {
 		return true
 	}
 	if w.hosts[s.from].epoch != s.fromEpoch || w.cfg.crashes && w.rng.IntN(40) == 0 {
-		if err := to.node.AbortRepair(s.repair); err != nil {
+		if err := to.engine.AbortRepair(s.repair); err != nil {
 			t.Fatal(err)
 		}
 		w.done["repair aborted"]++
@@ -418,7 +418,7 @@ func (w *world) repairStep(t testing.TB, s *session) bool {
 		t.Fatalf("host %d repairs from %d: %v", s.to, s.from, err)
 	}
 	if done {
-		err := to.node.FinishRepair(s.repair)
+		err := to.engine.FinishRepair(s.repair)
 		if errors.Is(err, ErrForked) {
 			w.say("host %d does not take over what is across a fork", s.to)
 			return true
@@ -464,8 +464,8 @@ func (w *world) step(t testing.TB) {
 	case p < 75:
 		w.deliver(t, i, j)
 	case p < 82:
-		h.node.Tick(h.node.Repairing())
-		h.node.SendDigest(w.rng)
+		h.engine.Tick(h.engine.Repairing())
+		h.engine.SendDigest(w.rng)
 	case p < 86:
 		w.connect(i, j)
 	case p < 88:
@@ -487,14 +487,14 @@ func (w *world) step(t testing.TB) {
 
 func (w *world) upkeep(t testing.TB, h *host) bool {
 	t.Helper()
-	more, err := h.node.Sweep()
+	more, err := h.engine.Sweep()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if h.node.beginStep(); w.rng.IntN(3) == 0 {
+	if h.engine.beginStep(); w.rng.IntN(3) == 0 {
 		return h.maintain(t, w.now) || more
 	}
-	_, err = h.node.Maintain(w.now)
+	_, err = h.engine.Maintain(w.now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -525,8 +525,8 @@ func (w *world) settle(t testing.TB) {
 				return
 			}
 			for _, h := range w.hosts {
-				h.node.Tick(h.node.Repairing())
-				h.node.SendDigest(w.rng)
+				h.engine.Tick(h.engine.Repairing())
+				h.engine.SendDigest(w.rng)
 			}
 		}
 		if round > 20_000 {
@@ -536,9 +536,9 @@ func (w *world) settle(t testing.TB) {
 }
 
 func (w *world) agreed() bool {
-	context, root, _ := w.hosts[0].node.Digest()
+	context, root, _ := w.hosts[0].engine.Digest()
 	for _, h := range w.hosts {
-		c, r, settled := h.node.Digest()
+		c, r, settled := h.engine.Digest()
 		if c != context || r != root || !settled {
 			return false
 		}
@@ -549,11 +549,11 @@ func (w *world) agreed() bool {
 func (w *world) describe() string {
 	var b strings.Builder
 	for _, h := range w.hosts {
-		c, r, settled := h.node.Digest()
-		seen, _ := h.node.Context()
+		c, r, settled := h.engine.Digest()
+		seen, _ := h.engine.Context()
 		fmt.Fprintf(&b, "\nhost %d: context %v root %v settled %v repairing %v waiting %d: %v",
-			h.i, c, r, settled, h.node.Repairing(), h.node.Waiting(), seen)
-		fmt.Fprintf(&b, "\n\trebuilding %v, forks %+v", h.node.rebuilding, h.node.Forks())
+			h.i, c, r, settled, h.engine.Repairing(), h.engine.Waiting(), seen)
+		fmt.Fprintf(&b, "\n\trebuilding %v, forks %+v", h.engine.rebuilding, h.engine.Forks())
 	}
 	return b.String()
 }
@@ -565,7 +565,7 @@ func (w *world) check(t testing.TB, h *host) {
 	got := map[dotted.Address]dotted.Cell{}
 	visible, keys := map[string]map[string]int{}, 0
 	last := dotted.Address("") // a string's cells are counted once
-	v := h.node.View()
+	v := h.engine.View()
 	defer v.Close()
 	err := v.Scan("", "", func(a dotted.Address, c dotted.Cell) bool {
 		got[a] = c
@@ -602,7 +602,7 @@ func (w *world) check(t testing.TB, h *host) {
 			t.Fatalf("host %d: key %q: summary %v (%v), counted %v", h.i, key, s.Visible, err, shapes)
 		}
 	}
-	if n, _ := h.node.Counts(); n != keys {
+	if n, _ := h.engine.Counts(); n != keys {
 		t.Fatalf("host %d: counts %d keys, there are %d", h.i, n, keys)
 	}
 	w.checkTree(t, h)
@@ -615,15 +615,15 @@ func (w *world) checkTree(t testing.TB, h *host) {
 	if err != nil || fresh.damage != nil {
 		t.Fatal(err, fresh.damage)
 	}
-	for h.node.clears.count == 0 && fresh.clears.count > 0 {
+	for h.engine.clears.count == 0 && fresh.clears.count > 0 {
 		if _, err := fresh.Sweep(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if h.node.clears.count == 0 && (!fresh.tree.Equal(h.node.tree) || fresh.cells != h.node.cells) {
+	if h.engine.clears.count == 0 && (!fresh.tree.Equal(h.engine.tree) || fresh.cells != h.engine.cells) {
 		t.Fatalf("host %d: the tree kept in place is not the tree of the cells", h.i)
 	}
-	if fresh.digest != h.node.digest || !fresh.seen.Equal(h.node.seen) || fresh.keys != h.node.keys {
+	if fresh.digest != h.engine.digest || !fresh.seen.Equal(h.engine.seen) || fresh.keys != h.engine.keys {
 		t.Fatalf("host %d: the context in memory is not the stored one", h.i)
 	}
 	w.checkVectors(t, h)
@@ -633,34 +633,34 @@ func (w *world) checkTree(t testing.TB, h *host) {
 func (w *world) checkVectors(t testing.TB, h *host) {
 	t.Helper()
 	for _, d := range w.order {
-		if saw := w.saw[d.Dot(0)]; h.node.seen.Has(d.Dot(0)) && !h.node.seen.Contains(saw) {
-			t.Fatalf("host %d holds %v without what that had seen: %v, and %v", h.i, d.Dot(0), h.node.seen, saw)
+		if saw := w.saw[d.Dot(0)]; h.engine.seen.Has(d.Dot(0)) && !h.engine.seen.Contains(saw) {
+			t.Fatalf("host %d holds %v without what that had seen: %v, and %v", h.i, d.Dot(0), h.engine.seen, saw)
 		}
 	}
-	full, heads := h.node.Expand(h.node.Vector(), h.node.heads, nil)
-	if !full.Equal(h.node.seen) || !maps.Equal(heads, h.node.heads) {
-		t.Fatalf("host %d: the short form %v stands for %v, want %v", h.i, h.node.Vector(), full, h.node.seen)
+	full, heads := h.engine.Expand(h.engine.Vector(), h.engine.heads, nil)
+	if !full.Equal(h.engine.seen) || !maps.Equal(heads, h.engine.heads) {
+		t.Fatalf("host %d: the short form %v stands for %v, want %v", h.i, h.engine.Vector(), full, h.engine.seen)
 	}
-	for id := range h.node.seen {
-		left := h.node.bases.LeavesOut(id, h.node.seen[id], h.node.heads[id]) && id != h.node.current()
-		if _, listed := h.node.short[id]; listed == left && !h.node.ended(id) {
+	for id := range h.engine.seen {
+		left := h.engine.bases.LeavesOut(id, h.engine.seen[id], h.engine.heads[id]) && id != h.engine.current()
+		if _, listed := h.engine.short[id]; listed == left && !h.engine.ended(id) {
 			t.Fatalf("host %d: whether %v is listed is %v", h.i, id, listed)
 		}
 	}
 	for _, o := range w.hosts {
-		if full, _ := h.node.Expand(o.node.Vector(), nil, nil); !o.node.seen.Contains(full) {
-			t.Fatalf("host %d takes the vector %v of host %d for %v, it has %v", h.i, o.node.Vector(), o.i, full, o.node.seen)
+		if full, _ := h.engine.Expand(o.engine.Vector(), nil, nil); !o.engine.seen.Contains(full) {
+			t.Fatalf("host %d takes the vector %v of host %d for %v, it has %v", h.i, o.engine.Vector(), o.i, full, o.engine.seen)
 		}
-		if !h.node.Lacks(o.node.Vector()) != h.node.seen.Contains(o.node.seen) {
+		if !h.engine.Lacks(o.engine.Vector()) != h.engine.seen.Contains(o.engine.seen) {
 			t.Fatalf("host %d: whether it lacks something of host %d", h.i, o.i)
 		}
 	}
-	w.done["left out"] += len(h.node.seen) - len(h.node.short)
+	w.done["left out"] += len(h.engine.seen) - len(h.engine.short)
 }
 
 // meaning computes the cells that a host's context stands for, from all deltas ever committed.
 func (w *world) meaning(h *host) map[dotted.Address]dotted.Cell {
-	seen, _ := h.node.Context()
+	seen, _ := h.engine.Context()
 	cells := map[dotted.Address]dotted.Cell{}
 	removed := map[crdt.Dot]bool{}
 	type clear struct {

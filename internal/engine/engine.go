@@ -686,22 +686,22 @@ type Offered struct {
 }
 
 // Figures returns the present counts.
-func (n *Engine) Figures() Figures {
-	f := Figures{Waiting: n.Waiting(), NotAdopted: n.skewed, Deltas: n.offered}
-	if n.log.first <= n.log.last && len(n.log.marks) > 0 {
-		f.OldestLogged = n.log.marks[0].time
+func (e *Engine) Figures() Figures {
+	f := Figures{Waiting: e.Waiting(), NotAdopted: e.skewed, Deltas: e.offered}
+	if e.log.first <= e.log.last && len(e.log.marks) > 0 {
+		f.OldestLogged = e.log.marks[0].time
 	}
-	f.LogRecords = n.log.last + 1 - n.log.first // a rotten one was taken out
+	f.LogRecords = e.log.last + 1 - e.log.first // a rotten one was taken out
 	return f
 }
 
 // Stable returns how many of the mutations here all of the linked neighbours are known to have too. Without
 // a neighbour there is none of which that is known.
-func (n *Engine) Stable() (total uint64) {
-	least, someone := n.seen.Clone(), false
-	for _, id := range n.Neighbours() {
-		known, greeted := n.Known(id)
-		greeted = greeted && !n.Quarantined(id)
+func (e *Engine) Stable() (total uint64) {
+	least, someone := e.seen.Clone(), false
+	for _, id := range e.Neighbours() {
+		known, greeted := e.Known(id)
+		greeted = greeted && !e.Quarantined(id)
 		someone = someone || greeted
 		for r, count := range least {
 			if greeted && known[r] < count {
@@ -719,7 +719,7 @@ func (n *Engine) Stable() (total uint64) {
 }
 
 // offer applies a delta of a neighbour's to a group, and counts what becomes of it.
-func (n *Engine) offer(g *Group) func(*delta.Delta) (gossip.Outcome, error) {
+func (e *Engine) offer(g *Group) func(*delta.Delta) (gossip.Outcome, error) {
 	return func(d *delta.Delta) (gossip.Outcome, error) {
 		if g.full() {
 			return gossip.Later, nil
@@ -728,11 +728,11 @@ func (n *Engine) offer(g *Group) func(*delta.Delta) (gossip.Outcome, error) {
 		switch {
 		case err != nil:
 		case outcome == gossip.Applied:
-			n.offered.Applied++
+			e.offered.Applied++
 		case outcome == gossip.Known:
-			n.offered.Copies++
+			e.offered.Copies++
 		case outcome == gossip.Refused, outcome == gossip.Astray:
-			n.offered.Refused++
+			e.offered.Refused++
 		}
 		return outcome, err
 	}

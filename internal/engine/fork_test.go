@@ -15,7 +15,7 @@ import (
 // image takes an image of a host's running machine, memory and all. putBack starts it in the machine's place.
 func (w *world) image(t *testing.T, h *host) (putBack func()) {
 	t.Helper()
-	disk, id := h.disk.Clone(), h.node.ID()
+	disk, id := h.disk.Clone(), h.engine.ID()
 	return func() {
 		t.Helper()
 		for j := range w.hosts {
@@ -23,8 +23,8 @@ func (w *world) image(t *testing.T, h *host) (putBack func()) {
 		}
 		h.disk, w.forked = disk.Clone(), true
 		w.open(t, h)
-		h.node.Replica.id = id
-		delete(h.node.gained, id)
+		h.engine.Replica.id = id
+		delete(h.engine.gained, id)
 	}
 }
 
@@ -70,7 +70,7 @@ func (w *world) pass(t *testing.T) {
 	for range 300 {
 		w.healRound(t)
 		for _, h := range w.hosts {
-			h.node.SendDigest(w.rng)
+			h.engine.SendDigest(w.rng)
 		}
 	}
 }
@@ -86,7 +86,7 @@ func (w *world) connectAll() {
 // TestHostsOnTwoSidesOfAForkExchangeNothing has all hosts meet, and write on.
 func TestHostsOnTwoSidesOfAForkExchangeNothing(t *testing.T) {
 	w := forkedWorld(t)
-	id := w.hosts[0].node.ID()
+	id := w.hosts[0].engine.ID()
 	w.connectAll()
 	w.pass(t)
 	want := []string{secondSide, firstSide, secondSide}
@@ -101,12 +101,12 @@ func TestHostsOnTwoSidesOfAForkExchangeNothing(t *testing.T) {
 		t.Errorf("after more writes got %q, want %q", got, want)
 	}
 	for i, there := range [][]gossip.NeighbourID{{"1"}, {"0", "2"}, {"1"}} {
-		forks := w.hosts[i].node.Forks()
+		forks := w.hosts[i].engine.Forks()
 		if len(forks) != 1 || forks[0].Replica != id || !slices.Equal(forks[0].There, there) || forks[0].Parts != 2 {
 			t.Errorf("host %d says %+v, want replica %v, that parts after 2, at %v", i, forks, id, there)
 		}
 	}
-	if here := w.hosts[2].node.Forks()[0].Here; !slices.Equal(here, []gossip.NeighbourID{"0"}) {
+	if here := w.hosts[2].engine.Forks()[0].Here; !slices.Equal(here, []gossip.NeighbourID{"0"}) {
 		t.Errorf("host 2 says that its side is at %v as well, want host 0", here)
 	}
 }
@@ -139,7 +139,7 @@ func TestASideThatIsEndedIsTakenInAgain(t *testing.T) {
 			w.settle(t)
 			w.wantEach(t, c.stays)
 			for _, h := range w.hosts {
-				if f := h.node.Forks(); len(f) > 0 {
+				if f := h.engine.Forks(); len(f) > 0 {
 					t.Errorf("host %d still says %+v", h.i, f)
 				}
 			}
@@ -150,7 +150,7 @@ func TestASideThatIsEndedIsTakenInAgain(t *testing.T) {
 // salvage closes a host and says what Salvage finds, in short.
 func (w *world) salvage(t *testing.T, h *host) (found []string) {
 	t.Helper()
-	if err := h.node.Save(w.now); err != nil {
+	if err := h.engine.Save(w.now); err != nil {
 		t.Fatal(err)
 	}
 	return salvaged(t, h.disk)
@@ -192,7 +192,7 @@ func TestAnImageThatMeetsItsOwnWritesIsAFork(t *testing.T) {
 	w.connect(0, 1)
 	w.pass(t)
 	for i, h := range w.hosts {
-		if !h.node.Quarantined(name(1 - i)) {
+		if !h.engine.Quarantined(name(1 - i)) {
 			t.Errorf("host %d has the other not in quarantine", i)
 		}
 	}
@@ -211,19 +211,19 @@ func TestARepairAcrossAForkIsRefused(t *testing.T) {
 	for range 2 {
 		w.write(t, b, counted(1000))
 	}
-	source, err := b.node.Pin()
+	source, err := b.engine.Pin()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer source.Close()
-	a.node.Connect("1", 1)
-	if _, err := a.node.beginRepairFrom("1", source.seen, source.heads); !errors.Is(err, ErrForked) {
+	a.engine.Connect("1", 1)
+	if _, err := a.engine.beginRepairFrom("1", source.seen, source.heads); !errors.Is(err, ErrForked) {
 		t.Errorf("the repair begins: %v", err)
 	}
-	if !a.node.Quarantined("1") {
+	if !a.engine.Quarantined("1") {
 		t.Error("the neighbour is not in quarantine")
 	}
-	if _, err := a.node.PinFor("1"); !errors.Is(err, ErrForked) {
+	if _, err := a.engine.PinFor("1"); !errors.Is(err, ErrForked) {
 		t.Errorf("it would be served a repair: %v", err)
 	}
 }
@@ -234,9 +234,9 @@ func TestNothingIsDiscardedWhileAForkIsKnown(t *testing.T) {
 	w.connectAll()
 	w.pass(t)
 	c := w.hosts[2]
-	c.node.setDamaged(errors.New("rot"))
+	c.engine.setDamaged(errors.New("rot"))
 	w.pass(t)
-	if c.node.Rebuilding() {
+	if c.engine.Rebuilding() {
 		t.Error("it was discarded, and could not tell the two sides apart any more")
 	}
 }
@@ -247,7 +247,7 @@ func TestAnIDLivesForOneStart(t *testing.T) {
 	ids := map[crdt.ReplicaID]bool{}
 	for i, how := range []string{"closes", "is killed", "crashes", "closes"} {
 		w.write(t, a, counted(1))
-		ids[a.node.ID()] = true
+		ids[a.engine.ID()] = true
 		if len(ids) != i+1 {
 			t.Errorf("start %d writes under an id that was there before: %v", i, ids)
 		}
@@ -257,10 +257,10 @@ func TestAnIDLivesForOneStart(t *testing.T) {
 	if v := w.values(t); v[0] == "0 [] []" {
 		t.Error("nothing is left")
 	}
-	before, _ := a.node.Context()
+	before, _ := a.engine.Context()
 	replicas := len(before)
 	w.restart(t, a, "closes")
-	if seen, _ := a.node.Context(); len(seen) != replicas {
+	if seen, _ := a.engine.Context(); len(seen) != replicas {
 		t.Errorf("a start without a write adds to the context: %v", seen)
 	}
 }
@@ -308,19 +308,19 @@ func TestARebuildThatCannotEndIsSalvaged(t *testing.T) {
 	w.pass(t)
 	w.cut(0, 1)
 	w.write(t, a, put("lost"))
-	lost := a.node.LogEnd() - 1
+	lost := a.engine.LogEnd() - 1
 	w.write(t, a, counted(10))
 	w.restart(t, a, "is killed")
 	w.write(t, a, added("s", "kept"))
 	a.rotLog(t, lost)
 	w.open(t, a)
-	if a.node.Damaged() == nil {
+	if a.engine.Damaged() == nil {
 		t.Fatal("not noticed")
 	}
 	w.connect(0, 1)
 	w.pass(t)
-	if !a.node.Rebuilding() || !a.node.waits() {
-		t.Fatalf("rebuilding %v, waits %v", a.node.Rebuilding(), a.node.waits())
+	if !a.engine.Rebuilding() || !a.engine.waits() {
+		t.Fatalf("rebuilding %v, waits %v", a.engine.Rebuilding(), a.engine.waits())
 	}
 	if got := w.salvage(t, a); !slices.Equal(got, []string{"add 10", "s kept"}) {
 		t.Errorf("salvaged %q", got)
@@ -342,8 +342,8 @@ func TestAForkIsFoundWhereItBegins(t *testing.T) {
 		a := w.hosts[0]
 		w.write(t, a, func(f crdt.Fields) error { return f.String("a").Set([]byte("x")) })
 		w.write(t, a, func(f crdt.Fields) error { return f.String("b").Set([]byte("x")) })
-		c.theirs.Replica = a.node.ID()
-		if forks, _, err := a.node.Compare("x", c.theirs); forks != c.forks || err != nil {
+		c.theirs.Replica = a.engine.ID()
+		if forks, _, err := a.engine.Compare("x", c.theirs); forks != c.forks || err != nil {
 			t.Errorf("%+v: forks %v, %v", c.theirs, forks, err)
 		}
 	}
@@ -367,7 +367,7 @@ func TestAHoleInAPeersChainIsNoFork(t *testing.T) {
 		write(3)
 		copied := a.disk.Clone() // rsync, LVM or ZFS snapshot of the directory
 		write(1 + behind)
-		if err := repairAll(a.node, b.node); err != nil { // a newcomer, bootstrapped
+		if err := repairAll(a.engine, b.engine); err != nil { // a newcomer, bootstrapped
 			t.Fatal(err)
 		}
 		w.connect(1, 2) // its log serves nobody: the peer is repaired
@@ -398,7 +398,7 @@ func TestNobodyIsInQuarantineWithoutAFork(t *testing.T) {
 		for i := range 1500 {
 			w.step(t)
 			h := w.hosts[w.rng.IntN(len(w.hosts))]
-			if seed%2 == 0 && w.rng.IntN(60) == 0 && !h.node.Repairing() {
+			if seed%2 == 0 && w.rng.IntN(60) == 0 && !h.engine.Repairing() {
 				copies[h.i] = append(copies[h.i], h.disk.Clone())
 			}
 			if c := copies[h.i]; len(c) > 0 && w.rng.IntN(80) == 0 {
@@ -410,7 +410,7 @@ func TestNobodyIsInQuarantineWithoutAFork(t *testing.T) {
 				w.open(t, h)
 			}
 			for _, h := range w.hosts {
-				if f := h.node.Forks(); len(f) > 0 {
+				if f := h.engine.Forks(); len(f) > 0 {
 					t.Fatalf("seed %d step %d: host %d says %+v", seed, i, h.i, f)
 				}
 			}
@@ -433,7 +433,7 @@ func TestAHostThatGoesOnWhereTheOthersAreLeavesQuarantine(t *testing.T) {
 	w.write(t, a, counted(100))
 	w.connect(0, 1)
 	w.pass(t)
-	if !a.node.Quarantined("1") || !w.hosts[1].node.Quarantined("0") {
+	if !a.engine.Quarantined("1") || !w.hosts[1].engine.Quarantined("0") {
 		t.Fatal("there is no fork")
 	}
 	late()
@@ -442,7 +442,7 @@ func TestAHostThatGoesOnWhereTheOthersAreLeavesQuarantine(t *testing.T) {
 	w.settle(t)
 	w.wantEach(t, "11011 [] []")
 	for _, h := range w.hosts {
-		if f := h.node.Forks(); len(f) > 0 {
+		if f := h.engine.Forks(); len(f) > 0 {
 			t.Errorf("host %d still says %+v", h.i, f)
 		}
 	}
@@ -484,13 +484,13 @@ func TestAChainEndsBeforeAHoleBehindWhatIsAsked(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 1, maxLog: 1 << 30})
 	a := w.hosts[0]
 	w.write(t, a, counted(1))
-	id := a.node.ID()
-	head := a.node.heads[id]
+	id := a.engine.ID()
+	head := a.engine.heads[id]
 	w.write(t, a, counted(2))
 	w.write(t, a, counted(3))
-	a.spoilLog(t, a.node.LogEnd()-2)
-	a.node.log.recent = nil
-	c, err := a.node.Chain(id, 1)
+	a.spoilLog(t, a.engine.LogEnd()-2)
+	a.engine.log.recent = nil
+	c, err := a.engine.Chain(id, 1)
 	if err != nil || len(c.Links) != 1 || c.Links[0] != (gossip.ChainLink{Last: 1, Hash: head}) {
 		t.Errorf("got %+v (%v), want the delta that ends at dot 1", c, err)
 	}
@@ -527,14 +527,14 @@ func TestARepairEndsWhenItsSourceIsFoundAcrossAFork(t *testing.T) {
 		w.deliver(t, 0, 1)
 		w.deliver(t, 1, 0)
 	}
-	if !a.node.Quarantined("1") || !b.node.Quarantined("0") {
+	if !a.engine.Quarantined("1") || !b.engine.Quarantined("0") {
 		t.Fatal("there is no quarantine")
 	}
 	before := w.values(t)[0]
 	for range 100 {
 		w.stepRepairs(t)
 	}
-	if got := w.values(t)[0]; w.done["repair"] > 0 || got != before || a.node.Repairing() {
+	if got := w.values(t)[0]; w.done["repair"] > 0 || got != before || a.engine.Repairing() {
 		t.Errorf("it was taken over: %s became %s", before, got)
 	}
 }

@@ -43,9 +43,9 @@ func TestAStoreOfAnotherFormatIsLeftAsItIs(t *testing.T) {
 	w.write(t, h, func(f crdt.Fields) error { return f.Register("large").Set(make([]byte, 2*maxInline)) })
 	w.write(t, h, counted(1))
 	for name, mark := range map[string]func(){
-		"whole":     func() { must(t, h.node.Save(w.now)) },
+		"whole":     func() { must(t, h.engine.Save(w.now)) },
 		"logged":    func() {},
-		"discarded": func() { must(t, h.node.Discard()) },
+		"discarded": func() { must(t, h.engine.Discard()) },
 	} {
 		mark()
 		st := newDisk()

@@ -70,7 +70,7 @@ type summaryState struct {
 	dirty  bool
 }
 
-// Begin starts a group. now is the wall clock's time. The group must be ended with Commit or Discard.
+// Begin starts a group. now is the wall clock's time. The group must be ended with commit or Discard.
 func (r *Replica) Begin(now time.Time) *Group {
 	return &Group{
 		r: r, now: now,

@@ -164,7 +164,7 @@ var commands = map[string]func(s *script, words []string, input string){
 	// cut-log HOST COUNT has its log forget its oldest records.
 	"cut-log": func(s *script, words []string, _ string) {
 		a := s.actor(words[0])
-		(&host{i: a.i, disk: a.disk, node: a.e}).cutLog(s.t, s.number(words[1]))
+		(&host{i: a.i, disk: a.disk, engine: a.e}).cutLog(s.t, s.number(words[1]))
 	},
 	// fail HOST breaks the streams of its repairs.
 	"fail": func(s *script, words []string, _ string) {
@@ -305,7 +305,7 @@ var errNoRoom = errors.New("there is too little room on the disk")
 
 // rot changes a record on the disk: "cell KEY" of a string loses it, "record N" of the log is broken.
 func (a *actor) rot(what, which string) {
-	h := &host{i: a.i, disk: a.disk, node: a.e}
+	h := &host{i: a.i, disk: a.disk, engine: a.e}
 	if what == "record" {
 		h.rotLog(a.s.t, uint64(a.s.number(which)))
 		return

@@ -37,7 +37,7 @@ func TestKeysAreListedEachOnceInTheOrderOfPlaces(t *testing.T) {
 func listKeys(t *testing.T, seed uint64) error {
 	rng := rand.New(rand.NewPCG(seed, 5))
 	w := newWorld(t, seed, worldConfig{hosts: 1})
-	r := w.hosts[0].node.Replica
+	r := w.hosts[0].engine.Replica
 	exist := map[string]bool{}
 	for range 2 { // on an empty store, and on what the first round left
 		g := r.Begin(w.now)
@@ -63,7 +63,7 @@ func listKeys(t *testing.T, seed uint64) error {
 // TestAScanStaysUnderItsPrefixWhereverItGoesOn goes on from a place that lies before the prefix.
 func TestAScanStaysUnderItsPrefixWhereverItGoesOn(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 1})
-	r := w.hosts[0].node.Replica
+	r := w.hosts[0].engine.Replica
 	scan := func(tx dotted.Tx) {
 		t.Helper()
 		var got []string

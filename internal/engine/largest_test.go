@@ -43,7 +43,7 @@ func TestTheLargestTransactionsAreWholeEverywhere(t *testing.T) {
 			w := newWorld(t, 1, worldConfig{hosts: 3})
 			a, b, c := w.hosts[0], w.hosts[1], w.hosts[2]
 			w.connect(0, 1)
-			g := a.node.Begin(w.now)
+			g := a.engine.Begin(w.now)
 			if err := g.Update(func(tx *Tx) error { return test.do(Fields(tx)) }); !errors.Is(err, test.want) {
 				t.Fatalf("got %v, want %v", err, test.want)
 			}
@@ -53,15 +53,15 @@ func TestTheLargestTransactionsAreWholeEverywhere(t *testing.T) {
 				busy = w.deliver(t, 0, 1) || busy
 				busy = w.pump(t, 1, 0) || busy
 				busy = w.deliver(t, 1, 0) || busy
-				if n := b.node.cells; n != 0 && n != a.node.cells {
-					t.Fatalf("%d of %d cells are visible", n, a.node.cells)
+				if n := b.engine.cells; n != 0 && n != a.engine.cells {
+					t.Fatalf("%d of %d cells are visible", n, a.engine.cells)
 				}
 			}
-			if err := repairAll(a.node, c.node); err != nil {
+			if err := repairAll(a.engine, c.engine); err != nil {
 				t.Fatal(err)
 			}
 			for _, h := range w.hosts {
-				must(t, h.node.Save(w.now))
+				must(t, h.engine.Save(w.now))
 				w.open(t, h)
 				holdsLargest(t, h, test.n, test.want == nil && test.n == 0, value)
 			}
@@ -72,7 +72,7 @@ func TestTheLargestTransactionsAreWholeEverywhere(t *testing.T) {
 // holdsLargest checks that a host has a set of so many members, and the value if it is to be there, and no more.
 func holdsLargest(t *testing.T, h *host, members int, has bool, value []byte) {
 	t.Helper()
-	g := h.node.Begin(testStart)
+	g := h.engine.Begin(testStart)
 	defer g.Discard()
 	must(t, g.Update(func(tx *Tx) error {
 		if n := Fields(tx).Set("s").Len(); n != members {
@@ -84,7 +84,7 @@ func holdsLargest(t *testing.T, h *host, members int, has bool, value []byte) {
 		}
 		return nil
 	}))
-	if n := h.node.cells; n != members && !has || has && n != 1 {
+	if n := h.engine.cells; n != members && !has || has && n != 1 {
 		t.Errorf("host %d has %d cells", h.i, n)
 	}
 }

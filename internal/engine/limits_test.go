@@ -136,11 +136,11 @@ func runLimits(t *testing.T, script []byte) {
 	for len(script) >= 3 {
 		kind, x, y := int(script[0])%len(limitSteps), int(script[1]), int(script[2])
 		script = script[3:]
-		g := a.node.Begin(w.now)
-		before, _ := a.node.Context()
+		g := a.engine.Begin(w.now)
+		before, _ := a.engine.Context()
 		before = before.Clone()
 		err := g.Update(func(tx *Tx) error { return limitSteps[kind](tx, x, y) })
-		if now, _ := a.node.Context(); err != nil && !now.Equal(before) {
+		if now, _ := a.engine.Context(); err != nil && !now.Equal(before) {
 			t.Fatalf("step %d %d %d failed (%v), and left something", kind, x, y, err)
 		}
 		if err != nil && !errors.Is(err, delta.ErrTooLarge) && !errors.Is(err, crdt.ErrTooLong) &&
@@ -152,7 +152,7 @@ func runLimits(t *testing.T, script []byte) {
 	}
 	reopen := func(h *host) {
 		w.open(t, h)
-		if why := h.node.Damaged(); why != nil {
+		if why := h.engine.Damaged(); why != nil {
 			t.Fatalf("host %d: %v", h.i, why)
 		}
 		for w.upkeep(t, h) {
@@ -163,21 +163,21 @@ func runLimits(t *testing.T, script []byte) {
 		}
 		reopen(h)
 	}
-	if err := repairAll(a.node, c.node); err != nil {
+	if err := repairAll(a.engine, c.engine); err != nil {
 		t.Fatal(err)
 	}
 	reopen(c)
 	d := &host{i: 3, disk: backedUp(t, w, a)}
 	reopen(d)
-	context, root, _ := a.node.Digest()
+	context, root, _ := a.engine.Digest()
 	for _, h := range []*host{a, b, c, d} {
-		if why := h.node.Damaged(); why != nil {
+		if why := h.engine.Damaged(); why != nil {
 			t.Fatalf("host %d: %v", h.i, why)
 		}
-		if theirs, cells, settled := h.node.Digest(); theirs != context || cells != root || !settled {
+		if theirs, cells, settled := h.engine.Digest(); theirs != context || cells != root || !settled {
 			t.Fatalf("host %d has other contents", h.i)
 		}
-		pinned, err := h.node.Pin()
+		pinned, err := h.engine.Pin()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -191,7 +191,7 @@ func runLimits(t *testing.T, script []byte) {
 // backedUp returns what a backup of a host is restored to.
 func backedUp(t *testing.T, w *world, h *host) *disk {
 	t.Helper()
-	moment, err := h.node.takeMoment(w.now)
+	moment, err := h.engine.takeMoment(w.now)
 	if err != nil {
 		t.Fatal(err)
 	}

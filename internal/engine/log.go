@@ -23,7 +23,7 @@ import (
 // leaves holes in it.
 type index struct {
 	first, last uint64         // number of the oldest and newest record; first > last if there is none
-	placed      uint64         // the newest record of which it is known where it stands
+	located     uint64         // the newest record of which it is known where it stands
 	next        store.Position // behind that; others' may follow
 	cover       map[crdt.ReplicaID][]run
 	marks       []mark    // in order; the first one is at or before record first. What is in it does not change
@@ -54,7 +54,7 @@ const (
 
 func newIndex() index { return index{first: 1, cover: map[crdt.ReplicaID][]run{}} }
 
-// append adds a record. Where it stands is said by place.
+// append adds a record. Where it stands is said by locate.
 func (x *index) append(rec logged) {
 	x.last, x.newest = rec.lsn, rec.time
 	for _, d := range rec.deltas {
@@ -71,9 +71,9 @@ func (x *index) append(rec logged) {
 	x.recent = x.recent[drop:]
 }
 
-// place says where a record stands, and what follows it. There is a mark for every so many bytes.
-func (x *index) place(lsn uint64, written time.Time, at, next, every store.Position) {
-	x.placed, x.next = lsn, next
+// locate says where a record stands, and what follows it. There is a mark for every so many bytes.
+func (x *index) locate(lsn uint64, written time.Time, at, next, every store.Position) {
+	x.located, x.next = lsn, next
 	if n := len(x.marks); n == 0 || at-x.marks[n-1].at >= every {
 		x.marks = append(x.marks, mark{lsn, at, written})
 	}
@@ -188,7 +188,7 @@ type extent struct {
 	marks       []mark
 }
 
-func (x *index) extent(log Log) extent { return extent{log, x.first, x.placed, x.marks} }
+func (x *index) extent(log Log) extent { return extent{log, x.first, x.located, x.marks} }
 
 // read calls fn with the records from lsn on, until it returns false. The first one that it is called with is a later
 // one if that is not there.
@@ -307,7 +307,7 @@ func (r *Replica) appendOne(rec logged) {
 	record := encodeLogged(rec)
 	rec.bytes = len(record)
 	r.log.append(rec)
-	r.write(Write{Record: record, then: func(w *Write) { r.log.place(rec.lsn, rec.time, w.at, w.next, r.markEvery()) }})
+	r.write(Write{Record: record, then: func(w *Write) { r.log.locate(rec.lsn, rec.time, w.at, w.next, r.markEvery()) }})
 }
 
 // logEnd returns where the log ends: others may have written behind this replica's newest record. While it is opened

@@ -12,7 +12,7 @@ import (
 // checkLogSize checks that the log keeps to its bound, and counts what the disk has.
 func (h *host) checkLogSize(t *testing.T) {
 	t.Helper()
-	counts, bound := h.node.LogBytes(), h.node.LogBound()
+	counts, bound := h.engine.LogBytes(), h.engine.LogBound()
 	if counts > bound {
 		t.Fatalf("the log has %d bytes, bound %d", counts, bound)
 	}
@@ -56,7 +56,7 @@ func TestTheLogKeepsToItsBoundHoweverFastCommitsFollow(t *testing.T) {
 func TestALowerLimitAndAgeAreReachedStepByStep(t *testing.T) {
 	w := newWorld(t, 2, worldConfig{hosts: 1})
 	h := w.hosts[0]
-	h.node.cfg.StepWork = 100 // so that it takes many
+	h.engine.cfg.StepWork = 100 // so that it takes many
 	fill := func() {
 		for i := range 500 {
 			w.write(t, h, func(f crdt.Fields) error { return f.String(fmt.Sprint(i % 50)).Set([]byte("x")) })
@@ -65,12 +65,12 @@ func TestALowerLimitAndAgeAreReachedStepByStep(t *testing.T) {
 	fill()
 	w.now = w.now.Add(8 * 24 * time.Hour)
 	w.maintain(t, h)
-	if n := h.node.log.last + 1 - h.node.log.first; n != 0 {
+	if n := h.engine.log.last + 1 - h.engine.log.first; n != 0 {
 		t.Errorf("%d old records are left", n)
 	}
 	h.checkLogSize(t)
 	fill()
-	h.node.SetLimits(0, 1000, 0)
+	h.engine.SetLimits(0, 1000, 0)
 	w.maintain(t, h)
 	h.checkLogSize(t)
 }
@@ -84,35 +84,35 @@ func TestTheLogServesAgainAfterARottenRecord(t *testing.T) {
 	for range 80 {
 		write()
 	}
-	if err := h.node.Save(w.now); err != nil {
+	if err := h.engine.Save(w.now); err != nil {
 		t.Fatal(err)
 	}
 	h.spoilLog(t, 70)
 	w.open(t, h)
-	if _, covered := h.node.LogStart(crdt.VersionVector{}); !covered {
+	if _, covered := h.engine.LogStart(crdt.VersionVector{}); !covered {
 		t.Fatal("nothing is known of the damage yet")
 	}
-	err := h.node.readLog(1, func(logged) bool { return true })
-	if _, covered := h.node.LogStart(crdt.VersionVector{}); covered || err != nil {
+	err := h.engine.readLog(1, func(logged) bool { return true })
+	if _, covered := h.engine.LogStart(crdt.VersionVector{}); covered || err != nil {
 		t.Fatalf("what is rotten is still promised (%v)", err)
 	}
 	w.maintain(t, h)
-	if n := h.logged(); n > 15_000 || n != h.node.LogBytes() {
-		t.Errorf("%d bytes are left of 10 records, counted as %d", n, h.node.LogBytes())
+	if n := h.logged(); n > 15_000 || n != h.engine.LogBytes() {
+		t.Errorf("%d bytes are left of 10 records, counted as %d", n, h.engine.LogBytes())
 	}
 	for range 200 {
 		write()
 		h.checkLogSize(t)
 	}
-	seen, _ := h.node.Context()
+	seen, _ := h.engine.Context()
 	theirs := seen.Clone()
-	theirs[h.node.ID()] -= 50
-	lsn, covered := h.node.LogStart(theirs)
+	theirs[h.engine.ID()] -= 50
+	lsn, covered := h.engine.LogStart(theirs)
 	if !covered {
 		t.Fatal("the log does not serve what was written after the damage")
 	}
 	n := 0
-	_, covered, err = h.node.LogRead(lsn, 1000, func(*delta.Delta) bool { n++; return true })
+	_, covered, err = h.engine.LogRead(lsn, 1000, func(*delta.Delta) bool { n++; return true })
 	if n < 50 || !covered || err != nil {
 		t.Errorf("%d deltas were read, covered: %v, %v", n, covered, err)
 	}

@@ -76,7 +76,7 @@ func (r *Replica) replayRecord(rec logged, at store.Position) error {
 	}
 	r.noteOwn(rec.own)
 	r.log.append(rec)
-	r.log.place(rec.lsn, rec.time, at, rec.next, r.markEvery())
+	r.log.locate(rec.lsn, rec.time, at, rec.next, r.markEvery())
 	r.opening.root, r.opening.settled = rec.root, rec.settled
 	for _, d := range rec.deltas {
 		r.raise(d.Replica, d.Last(), d.Hash())

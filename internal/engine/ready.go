@@ -137,8 +137,8 @@ type Write struct {
 	then     func(w *Write)
 }
 
-// Placed tells where the record was appended.
-func (w *Write) Placed(at, next store.Position) { w.at, w.next = at, next }
+// Located tells where the record was appended.
+func (w *Write) Located(at, next store.Position) { w.at, w.next = at, next }
 
 // CarryOut does writes in their order. An error is final: what was written is unknown, and the replica must be closed.
 func CarryOut(writes []Write, tree store.Store, log store.Log) error {

@@ -58,8 +58,8 @@ func (r *Replica) Lacks(known crdt.VersionVector) bool { return !r.seen.Contains
 // holds is then not to be read.
 func (r *Replica) Rebuilding() bool { return r.rebuilding }
 
-// Discard begins a rebuild, of a replica that is damaged: all cells and the context go, and the log that is there is
-// put aside. A crash on the way is made up for by Open. The node's neighbours must be told: see Node.Discard.
+// discardAll begins a task that begins a rebuild, of a replica that is damaged: all cells and the context go, and the log
+// that is there is put aside. A crash on the way is made up for by Open. Neighbours must be told: see Engine.discard.
 func (r *Replica) discardAll() {
 	if r.repair != nil {
 		r.abortRepair(r.repair)
@@ -188,7 +188,7 @@ func (r *Replica) reset() {
 	r.based = newBased()
 	r.refuseBackups()
 	r.log, r.saving, r.flip = newIndex(), nil, nil
-	r.log.last, r.log.placed, r.log.first = r.aside.last, r.aside.last, r.aside.last+1
+	r.log.last, r.log.located, r.log.first = r.aside.last, r.aside.last, r.aside.last+1
 	r.log.next = r.aside.end
 	r.saved = reach{r.log.last, r.log.next}
 	r.checkpoints++
@@ -204,7 +204,7 @@ func (r *Replica) reset() {
 }
 
 // Damaged returns why the store that was opened cannot be what was written; nil if it can. Then nothing may
-// be read or written before Discard.
+// be read or written before that is discarded.
 func (r *Replica) Damaged() error { return r.damage }
 
 // setDamaged says that the cells were found not to be what was written. Nothing is written any more, so that
@@ -234,9 +234,9 @@ func (r *Replica) removeAll(start, end []byte) task {
 	}
 }
 
-// Reapply begins a task that ends a rebuild, once the replica has got from its peers what they have: it applies the
+// reapply begins a task that ends a rebuild, once the replica has got from its peers what they have: it applies the
 // deltas of its own former log that none of them had. ended is called if that was all: if some of them depend on what no
-// peer has brought yet they are kept, the replica goes on rebuilding, and Reapply is to be called again when more has come.
+// peer has brought yet they are kept, the replica goes on rebuilding, and reapply is to be called again when more has come.
 func (r *Replica) reapply(now time.Time, ended func()) {
 	if !r.seen.Contains(r.must) {
 		return
@@ -273,7 +273,7 @@ func (r *Replica) endRebuild() (done bool, err error) {
 	return true, nil
 }
 
-// reapplyClears is how many clears may wait to be swept between two groups of Reapply.
+// reapplyClears is how many clears may wait to be swept between two groups of reapply.
 const reapplyClears = 16
 
 // reapplySome takes records from the log that was put aside, from a position on, as many as one group holds, and
@@ -423,14 +423,14 @@ func (e *Engine) Refusal() error {
 	return nil
 }
 
-// setDamaged is Replica.SetDamaged; neighbours are asked anew how they are.
+// setDamaged is Replica.setDamaged; neighbours are asked anew how they are.
 func (e *Engine) setDamaged(why error) {
 	e.Replica.setDamaged(why)
 	e.Rebase()
 }
 
 // DiscardDue reports whether what is here must go, because it is damaged, and may: a neighbour, itself whole, has
-// all of it but for what this replica's own log has. Then nothing is lost with a Discard. While a fork is known nothing is
+// all of it but for what this replica's own log has. Then nothing is lost with it. While a fork is known nothing is
 // discarded: an empty replica could not tell the two sides apart.
 func (e *Engine) DiscardDue() bool {
 	if e.damage == nil || len(e.Forks()) > 0 {

@@ -16,16 +16,16 @@ import (
 func (w *world) heal(t *testing.T) {
 	t.Helper()
 	for round := range 3000 {
-		if round > 20 && w.agreed() && !slices.ContainsFunc(w.hosts, func(h *host) bool { return !h.node.Replica.Whole() }) {
+		if round > 20 && w.agreed() && !slices.ContainsFunc(w.hosts, func(h *host) bool { return !h.engine.Replica.Whole() }) {
 			break
 		}
-		if round > 400 && !slices.ContainsFunc(w.hosts, func(h *host) bool { return h.node.Rebuilding() }) {
+		if round > 400 && !slices.ContainsFunc(w.hosts, func(h *host) bool { return h.engine.Rebuilding() }) {
 			break // not all are connected
 		}
 		w.healRound(t)
 	}
 	for _, h := range w.hosts {
-		if h.node.Rebuilding() {
+		if h.engine.Rebuilding() {
 			t.Fatalf("host %d is still rebuilding: %s", h.i, w.describe())
 		}
 	}
@@ -42,7 +42,7 @@ func (w *world) healRound(t *testing.T) {
 			w.deliver(t, i, j)
 		}
 		w.stepRepairs(t)
-		h.node.Tick(h.node.Repairing())
+		h.engine.Tick(h.engine.Repairing())
 		if err := w.lookAfter(h); err != nil {
 			t.Fatal(err)
 		}
@@ -51,12 +51,12 @@ func (w *world) healRound(t *testing.T) {
 
 // lookAfter does what a shell does after each step.
 func (w *world) lookAfter(h *host) error {
-	if h.node.DiscardDue() {
-		if err := h.node.Discard(); err != nil {
+	if h.engine.DiscardDue() {
+		if err := h.engine.Discard(); err != nil {
 			return err
 		}
 	}
-	_, err := h.node.CatchUp(w.now, true)
+	_, err := h.engine.CatchUp(w.now, true)
 	return err
 }
 
@@ -94,7 +94,7 @@ func put(value string) func(f crdt.Fields) error {
 func (w *world) values(t *testing.T) (all []string) {
 	t.Helper()
 	for _, h := range w.hosts {
-		v := h.node.View()
+		v := h.engine.View()
 		f := Fields(v)
 		n, s := f.Counter("n").Get(), slices.Collect(f.Set("s").All())
 		r := slices.Collect(f.Register("r").All())
@@ -124,9 +124,9 @@ func (w *world) wantEach(t *testing.T, want string) {
 // discarded has a host's cells discarded because of damage.
 func (w *world) discarded(t *testing.T, h *host) {
 	t.Helper()
-	h.node.setDamaged(errors.New("rot"))
+	h.engine.setDamaged(errors.New("rot"))
 	for range 100 {
-		if w.healRound(t); h.node.Rebuilding() {
+		if w.healRound(t); h.engine.Rebuilding() {
 			return
 		}
 	}
@@ -142,7 +142,7 @@ func TestARebuildDoesNotWaitForWhatItsNeighbourLost(t *testing.T) {
 		w.write(t, a, counted(1))
 		w.write(t, b, counted(10))
 		w.settle(t)
-		if err := b.node.Save(w.now); err != nil {
+		if err := b.engine.Save(w.now); err != nil {
 			t.Fatal(err)
 		}
 		disk := b.disk.Clone()
@@ -186,10 +186,10 @@ func TestADamagedHostWaitsForWhatItReliedOn(t *testing.T) {
 	}
 	w.write(t, a, counted(100))
 	w.settle2(t, 0, 1)
-	if err := a.node.Save(w.now); err != nil {
+	if err := a.engine.Save(w.now); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.hosts[1].node.Save(w.now); err != nil {
+	if err := w.hosts[1].engine.Save(w.now); err != nil {
 		t.Fatal(err)
 	}
 	a.spoil(t, func(rot *store.Batch) {
@@ -197,7 +197,7 @@ func TestADamagedHostWaitsForWhatItReliedOn(t *testing.T) {
 	})
 	w.cut(0, 1)
 	w.open(t, a)
-	if a.node.Damaged() == nil {
+	if a.engine.Damaged() == nil {
 		t.Fatal("not noticed")
 	}
 	w.connect(0, 1)
@@ -209,11 +209,11 @@ func TestADamagedHostWaitsForWhatItReliedOn(t *testing.T) {
 		if err := w.lookAfter(a); err != nil {
 			t.Fatal(err)
 		}
-		if a.node.Rebuilding() {
+		if a.engine.Rebuilding() {
 			break
 		}
 	}
-	if !a.node.Rebuilding() {
+	if !a.engine.Rebuilding() {
 		t.Fatal("it was not discarded")
 	}
 	w.cut(0, 1) // the good peer restarts just then
@@ -228,7 +228,7 @@ func TestADamagedHostWaitsForWhatItReliedOn(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	t.Logf("rebuilding %v; context %v", a.node.Rebuilding(), a.node.seen)
+	t.Logf("rebuilding %v; context %v", a.engine.Rebuilding(), a.engine.seen)
 	w.connect(0, 1)
 	w.connect(1, 2)
 	w.heal(t)
@@ -247,18 +247,18 @@ func TestARottenRecordThatAnAbsentPeerHasComesBack(t *testing.T) {
 	w.cut(0, 1)
 	w.cut(1, 2)
 	w.write(t, a, put("at host 2"))
-	lost := a.node.LogEnd() - 1
+	lost := a.engine.LogEnd() - 1
 	w.write(t, a, counted(10))
 	w.settle2(t, 0, 2)
 	w.cut(0, 2)
 	a.rotLog(t, lost)
 	w.open(t, a)
-	if a.node.Damaged() == nil {
+	if a.engine.Damaged() == nil {
 		t.Fatal("not noticed")
 	}
 	w.connect(0, 1)
 	w.pass(t)
-	if !a.node.waits() {
+	if !a.engine.waits() {
 		t.Fatal("it does not wait for what the absent peer has")
 	}
 	w.connect(0, 2)
@@ -279,7 +279,7 @@ func TestARottenRecordAndALostTailHeal(t *testing.T) {
 	w.cut(0, 1)
 	w.cut(1, 2)
 	w.write(t, a, put("at host 2"))
-	lost := a.node.LogEnd() - 1
+	lost := a.engine.LogEnd() - 1
 	w.write(t, a, counted(10))
 	disk := a.disk.Clone()
 	w.write(t, a, counted(100)) // a tail that a power failure takes

@@ -13,7 +13,7 @@ import (
 )
 
 func (w *world) try(h *host, fn func(f crdt.Fields) error) error {
-	g := h.node.Begin(w.now)
+	g := h.engine.Begin(w.now)
 	if err := g.Update(func(tx *Tx) error { return fn(Fields(tx)) }); err != nil {
 		return err
 	}
@@ -51,12 +51,12 @@ func TestABackupThatMeetsACutLogIsNotTakenForAFork(t *testing.T) {
 		w.deliver(t, 0, 1)
 		w.deliver(t, 1, 0)
 	}
-	if forks := a.node.Forks(); len(forks) > 0 {
+	if forks := a.engine.Forks(); len(forks) > 0 {
 		t.Fatalf("taken for a fork: %+v", forks)
 	}
 	w.settle(t)
 	for _, h := range w.hosts {
-		v := h.node.View()
+		v := h.engine.View()
 		f := Fields(v)
 		if n := f.Counter("n").Get(); f.Err() != nil || n != 100 {
 			t.Errorf("host %d: n is %d (%v), want 100", h.i, n, f.Err())
@@ -82,22 +82,22 @@ func TestARebuildKeepsWhatDependsOnSomethingThatNoPeerHasYet(t *testing.T) {
 	}
 	w.cut(0, 1)
 	w.write(t, a, func(f crdt.Fields) error { return f.String("only a").Set([]byte("acknowledged")) })
-	if err := a.node.Discard(); err != nil { // found itself damaged
+	if err := a.engine.Discard(); err != nil { // found itself damaged
 		t.Fatal(err)
 	}
 	w.write(t, x, func(f crdt.Fields) error { return f.String("newcomer").Set([]byte("y")) })
 	w.connect(0, 2)
 	w.settle2(t, 0, 2)
-	if done, err := a.node.Reapply(w.now); err != nil || done {
+	if done, err := a.engine.Reapply(w.now); err != nil || done {
 		t.Fatalf("with the newcomer alone: done %v, error %v", done, err)
 	}
 	w.settle(t)
-	if done, err := a.node.Reapply(w.now); err != nil || !done {
+	if done, err := a.engine.Reapply(w.now); err != nil || !done {
 		t.Fatalf("with all: done %v, error %v", done, err)
 	}
 	w.settle(t)
 	for _, h := range w.hosts {
-		v := h.node.View()
+		v := h.engine.View()
 		val, ok := Fields(v).String("only a").Get()
 		if !ok {
 			t.Errorf("host %d lost the acknowledged write: %q %v", h.i, val, ok)
@@ -146,7 +146,7 @@ func TestAClearInALargeGroupIsCounted(t *testing.T) {
 		_, err := f.Remove("s")
 		return err
 	})
-	v := a.node.View()
+	v := a.engine.View()
 	f := Fields(v)
 	if ok := f.Has("s"); f.Err() != nil || ok {
 		t.Errorf("after the delete: exists %v, error %v", ok, f.Err())
@@ -167,7 +167,7 @@ func TestALargeGroupMayCommitDuringARepair(t *testing.T) {
 			return nil
 		})
 	}
-	if _, err := a.node.beginRepair(crdt.VersionVector{77: 5}, delta.Heads{77: 1}); err != nil {
+	if _, err := a.engine.beginRepair(crdt.VersionVector{77: 5}, delta.Heads{77: 1}); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.try(a, func(f crdt.Fields) error {
@@ -203,7 +203,7 @@ func TestARepairOfLargeCellsFitsIntoTheStoresBatches(t *testing.T) {
 			return nil
 		})
 	}
-	if err := repairAll(a.node, b.node); err != nil {
+	if err := repairAll(a.engine, b.engine); err != nil {
 		t.Error(err)
 	}
 	if _, err := openAt(b.disk.Clone(), Config{NewID: w.newID}); err != nil {
@@ -226,9 +226,9 @@ func TestADigestThatArrivesWithTheDeltasItIsAboutIsNoAlarm(t *testing.T) {
 		w.deliver(t, 2, 1)
 	}
 	hello := func(from int) {
-		frame, _ := w.hosts[from].node.Next(name(2))
-		g := c.node.Begin(w.now)
-		if err := c.node.receiveIn(g, name(from), frame); err != nil {
+		frame, _ := w.hosts[from].engine.Next(name(2))
+		g := c.engine.Begin(w.now)
+		if err := c.engine.receiveIn(g, name(from), frame); err != nil {
 			t.Fatal(err)
 		}
 		w.commit(t, c, g)
@@ -237,10 +237,10 @@ func TestADigestThatArrivesWithTheDeltasItIsAboutIsNoAlarm(t *testing.T) {
 	hello(1)
 	var deltas []byte
 	for deltas == nil || deltas[0] != 2 {
-		deltas, _ = a.node.Next(name(2))
+		deltas, _ = a.engine.Next(name(2))
 	}
 	for { // drain b's frames except for the digest
-		f, _ := b.node.Next(name(2))
+		f, _ := b.engine.Next(name(2))
 		if f == nil {
 			break
 		}
@@ -248,8 +248,8 @@ func TestADigestThatArrivesWithTheDeltasItIsAboutIsNoAlarm(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	var digest []byte
 	for digest == nil {
-		b.node.SendDigest(rng)
-		digest, _ = b.node.Next(name(2))
+		b.engine.SendDigest(rng)
+		digest, _ = b.engine.Next(name(2))
 		if digest != nil && digest[0] != 6 {
 			digest = nil
 		}
@@ -257,17 +257,17 @@ func TestADigestThatArrivesWithTheDeltasItIsAboutIsNoAlarm(t *testing.T) {
 	if deltas[0] != 2 || digest[0] != 6 {
 		t.Fatalf("frames of kinds %d and %d, want deltas and a digest", deltas[0], digest[0])
 	}
-	g := c.node.Begin(w.now)
-	if err := c.node.receiveIn(g, name(0), deltas); err != nil {
+	g := c.engine.Begin(w.now)
+	if err := c.engine.receiveIn(g, name(0), deltas); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.node.receiveIn(g, name(1), digest); err != nil {
+	if err := c.engine.receiveIn(g, name(1), digest); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := g.Commit(false); err != nil {
 		t.Fatal(err)
 	}
-	for _, e := range c.node.Events() {
+	for _, e := range c.engine.Events() {
 		if e.Kind == gossip.Damaged {
 			t.Error("a false alarm: Damaged")
 		}
@@ -285,7 +285,7 @@ func TestALongAddressOfAnUnknownTypeIsKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := a.node.Begin(w.now)
+	g := a.engine.Begin(w.now)
 	if out, err := g.apply(d); err != nil || out != gossip.Applied {
 		t.Fatal(out, err)
 	}
@@ -308,23 +308,23 @@ func TestTheClockSurvivesARestartAndAdoptsNoFarFuture(t *testing.T) {
 	for range 3 {
 		w.write(t, a, func(f crdt.Fields) error { return f.String("k").Set([]byte("v")) })
 	}
-	before := a.node.clock.Last()
+	before := a.engine.clock.Last()
 	w.restart(t, a, "closes")
-	if after := a.node.clock.Last(); after < before {
+	if after := a.engine.clock.Last(); after < before {
 		t.Errorf("clock was %v, is %v", before, after)
 	}
 	future := dotted.TimeAt(w.now.Add(50 * 365 * 24 * time.Hour))
 	d := &delta.Delta{Replica: 99, First: 1, Time: future, Ops: []delta.Op{{Kind: delta.OpPut, Address: dotted.KeyAddress("q").Type('v'), Payload: []byte("\x02")}}}
-	g := a.node.Begin(w.now)
+	g := a.engine.Begin(w.now)
 	if _, err := g.apply(d); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := g.Commit(true); err != nil {
 		t.Fatal(err)
 	}
-	live := a.node.clock.Last()
+	live := a.engine.clock.Last()
 	w.restart(t, a, "is killed")
-	if after := a.node.clock.Last(); after.Wall().Sub(w.now) > time.Second {
+	if after := a.engine.clock.Last(); after.Wall().Sub(w.now) > time.Second {
 		t.Errorf("clock was %v; after a restart it has adopted %v", live, after)
 	}
 }
@@ -340,7 +340,7 @@ func TestAForkWithOtherBoundariesIsNoticed(t *testing.T) {
 		return d
 	}
 	one := put(1, 1, 0)
-	g := a.node.Begin(w.now)
+	g := a.engine.Begin(w.now)
 	for _, d := range []*delta.Delta{one, put(2, 1, one.Hash())} {
 		if out, _ := g.apply(d); out != gossip.Applied {
 			t.Fatal(out)
@@ -365,14 +365,14 @@ func TestWhatAnAbortedRepairStagedIsNeverTakenOver(t *testing.T) {
 			return nil
 		})
 	}
-	p, err := a.node.beginRepair(crdt.VersionVector{77: 5}, delta.Heads{77: 1})
+	p, err := a.engine.beginRepair(crdt.VersionVector{77: 5}, delta.Heads{77: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := a.node.AbortRepair(p); err != nil { // as Discard does while the puller is under way
+	if err := a.engine.AbortRepair(p); err != nil { // as Discard does while the puller is under way
 		t.Fatal(err)
 	}
-	p.stageWith(a.node.stage)
+	p.stageWith(a.engine.stage)
 	p.next = 5000
 	_ = p.Add(dotted.KeyAddress("ghost").Type('v'), []dotted.Entry{{Dot: crdt.Dot{Replica: 77, Counter: 3}, Payload: make([]byte, 2<<20)[:1<<20]}})
 	_ = p.flush()
@@ -384,7 +384,7 @@ func TestWhatAnAbortedRepairStagedIsNeverTakenOver(t *testing.T) {
 		}
 		return nil
 	})
-	v := a.node.View()
+	v := a.engine.View()
 	defer v.Close()
 	if c, _ := v.Cell(dotted.KeyAddress("ghost").Type('v')); len(c) > 0 {
 		t.Errorf("what an aborted repair staged is in the cells: %v", c.Dots())
@@ -396,19 +396,19 @@ func TestASecondDiscardKeepsTheLogOfTheFirst(t *testing.T) {
 	a, b := w.hosts[0], w.hosts[1]
 	w.write(t, a, func(f crdt.Fields) error { return f.String("mine").Set([]byte("v")) })
 	w.write(t, b, func(f crdt.Fields) error { return f.String("theirs").Set([]byte("v")) })
-	if err := a.node.Discard(); err != nil {
+	if err := a.engine.Discard(); err != nil {
 		t.Fatal(err)
 	}
 	w.connect(0, 1)
 	w.settle2(t, 0, 1)
-	if err := a.node.Discard(); err != nil {
+	if err := a.engine.Discard(); err != nil {
 		t.Fatal(err)
 	}
 	w.settle2(t, 0, 1)
-	if done, err := a.node.Reapply(w.now); err != nil || !done {
+	if done, err := a.engine.Reapply(w.now); err != nil || !done {
 		t.Fatal(done, err)
 	}
-	v := a.node.View()
+	v := a.engine.View()
 	defer v.Close()
 	if _, ok := Fields(v).String("mine").Get(); !ok {
 		t.Error("an acknowledged write is lost")
@@ -423,25 +423,25 @@ func TestAHelloThatArrivesWithDeltasIsAnsweredFromTheLogAfterThem(t *testing.T) 
 	w.connect(0, 2)
 	w.settle2(t, 0, 2)
 	w.write(t, a, func(f crdt.Fields) error { return f.String("k").Set([]byte("v")) })
-	deltas, err := a.node.Next(name(2))
+	deltas, err := a.engine.Next(name(2))
 	if err != nil || deltas == nil || deltas[0] != 2 {
 		t.Fatalf("frame %v (%v), want deltas", deltas, err)
 	}
 	w.connect(1, 2)
-	hello, err := w.hosts[1].node.Next(name(2))
+	hello, err := w.hosts[1].engine.Next(name(2))
 	if err != nil || hello == nil || hello[0] != 1 {
 		t.Fatalf("frame %v (%v), want a hello", hello, err)
 	}
-	g := c.node.Begin(w.now)
-	if err := c.node.receiveIn(g, name(0), deltas); err != nil {
+	g := c.engine.Begin(w.now)
+	if err := c.engine.receiveIn(g, name(0), deltas); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.node.receiveIn(g, name(1), hello); err != nil {
+	if err := c.engine.receiveIn(g, name(1), hello); err != nil {
 		t.Fatal(err)
 	}
 	w.commit(t, c, g)
 	for {
-		frame, err := c.node.Next(name(1))
+		frame, err := c.engine.Next(name(1))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -134,7 +134,7 @@ const leafShift = 48
 type Repair struct {
 	r      *Replica
 	Local  *Pinned            // what is compared with the other's moment
-	source gossip.NeighbourID // whose that is; empty if it was not begun by a Node
+	source gossip.NeighbourID // whose that is; empty if it was not begun by an engine
 	target crdt.VersionVector
 	heads  delta.Heads
 	bases  []delta.Table // of the target that are not held here
@@ -265,8 +265,8 @@ func (p *Repair) flush() error {
 	return err
 }
 
-// AbortRepair ends a repair without effect: a task removes what it staged. Whoever drove it must be done with it. A second call, or one
-// after FinishRepair, does nothing.
+// abortRepair ends a repair without effect: a task removes what it staged. Whoever drove it must be done with it. A second
+// call, or one after takeRepair, does nothing.
 func (r *Replica) abortRepair(p *Repair) {
 	if r.repair != p {
 		return
@@ -749,7 +749,7 @@ func (e *Engine) settle() {
 	}
 }
 
-// beginGathered is BeginRepairFrom with what was gathered. It returns ErrBusy if the replica was discarded meanwhile: it has
+// beginGathered is beginRepairFrom with what was gathered. It returns ErrBusy if the replica was discarded meanwhile: it has
 // no longer what the source left out.
 func (e *Engine) beginGathered(id gossip.NeighbourID, g *antientropy.Gathering, target crdt.VersionVector,
 	heads delta.Heads) (*Repair, error) {
@@ -759,7 +759,7 @@ func (e *Engine) beginGathered(id gossip.NeighbourID, g *antientropy.Gathering, 
 	return e.beginRepairFrom(id, target, heads, g.Tables()...)
 }
 
-// beginRepairFrom is Replica.BeginRepair with a neighbour's context. If it returns ErrForked the neighbour is in
+// beginRepairFrom is Replica.beginRepair with a neighbour's context. If it returns ErrForked the neighbour is in
 // quarantine.
 func (e *Engine) beginRepairFrom(id gossip.NeighbourID, target crdt.VersionVector, heads delta.Heads,
 	bases ...delta.Table) (*Repair, error) {

@@ -1,16 +1,44 @@
-// Package replica is the core of peerd: one replica of the data, without I/O of its own.
+// Package engine is the core of peerd: one replica of the data and what it knows of its neighbours, as a state machine
+// without I/O.
 //
-// A Replica keeps cells (see package crdt) in a store, under one causal context, with a log of the deltas
-// that it applied and a tree of fingerprints over its cells. Its callers hand it transactions, deltas from
-// other replicas, and the time; it answers with what is to be sent. It starts no goroutine, opens no
-// socket, reads no clock and takes no lock, so that a seed replays everything that it does.
+// An Engine keeps cells (see package crdt) in an ordered store, the tree, under one causal context, with a log of the
+// deltas that it applied and fingerprints of its cells. It starts no goroutine, opens no socket, reads no clock, writes
+// to no disk and takes no lock, so that a seed replays everything that it does. Whoever does that for it is its host:
+// package peer with goroutines, streams and files, package internal/sim with events, a script in testdata with words.
+// All of them run the same decisions: there are none but here.
 //
-// # Contract
+// # A round
 //
-// One goroutine owns a Replica and calls its methods, those of its Groups included. A View may be used by
-// any goroutine. What a Group did is visible to later Views when Commit returns, never in part. After an
-// error of Commit, Sweep, Maintain or a repair's end the Replica must be closed: what the store holds is
-// then whole, before or after that step.
+// A host goes round:
+//
+//	e.Submit(update); e.Receive(frame); e.Takes(id, 2); ...   what happened
+//	err := e.Step(now, wall)                                  some of what there is to do
+//	rd := e.Ready()                                           what is to be done about it
+//	err = CarryOut(rd.Writes, tree, log)
+//	e.Advance()
+//	...                                                       the rest of rd
+//
+// The calls before Step tell the engine what happened, and do no work to speak of. A step does a part of each kind of work, none more than a budget
+// of it: of a task or a checkpoint, of transactions and frames in turn, of the sweep, of serving links. So whatever
+// clients do, a host looks at its streams, its syncs and its clock every few milliseconds. Ready.Again says that there is
+// more to do at once, Ready.At when there will be.
+//
+// One goroutine calls all this. A View, a Pinned and a Moment may be used by any; so may Syncing.Run, Pull.Go and
+// Pinned.Verify, which are the work that takes long and is done beside the engine: it is told the outcome by a call.
+// After an error of Step or CarryOut the engine must be closed: what the disk holds is then whole, before or after one of
+// the writes.
+//
+// # Writes come first
+//
+// The engine never writes. What is to be written waits in order (Write) and is handed out with the answers, frames and
+// notices that rest on it, in one Ready. A host that carries out the fields of a Ready in their order cannot
+// acknowledge, send or show anything that a crash takes back, and there is no second place that would have to remember to
+// wait. Readers see what was committed once Advance is called, never in part.
+//
+// What is read, in turn, sees only what was carried out. So whatever must read what it wrote takes several steps: it is a
+// task, made of parts that are called one a step, each of which sees what those before it wrote. Nothing else writes
+// between them. Taking a repair over, beginning and ending a rebuild, and a whole checkpoint are tasks. A crash may
+// come between any two writes of one; opening completes or forgets it.
 //
 // # Context
 //
@@ -22,15 +50,21 @@
 // # The log and the tree
 //
 // A commit is a record that is appended to a log. What it changes stays in memory until a checkpoint has written it to
-// the tree, an ordered store, in the background: so the tree lags behind, and opening carries out again what the log has
-// behind the last checkpoint. A View is a snapshot of the tree with memory laid over it.
+// the tree in the background: so the tree lags behind, and opening carries out again what the log has behind the last
+// checkpoint. A View is a snapshot of the tree with memory laid over it.
 //
 // # Large changes
 //
-// A Clear of a million cells is one operation: its commit hides the cells from every reader, and Sweep removes them
+// A Clear of a million cells is one operation: its commit hides the cells from every reader, and the sweep removes them
 // bit by bit. A repair is staged in the tree unseen. A record of the log says that it is to be taken over, more records
 // do so slice by slice, and readers see the outcome at the end; what a crash interrupts is completed before the store
 // opens.
+//
+// # Where to begin reading
+//
+// The scripts in testdata show conversations: write.txt first, then repair.txt and rebuild.txt. In the code ready.go has
+// the contract and what a task is, engine.go the step, group.go what a commit does. Replica is the part without
+// neighbours; an Engine is one with them.
 package engine
 
 import (
@@ -73,10 +107,10 @@ type Config struct {
 	// ended, before they are left out by bases (see delta.Bases); and four times how many of those that did.
 	// Default 64.
 	MaxListed int
-	// IdleTicks is how long a replica must have written nothing to be one of the former, in ticks of a Node. Default
+	// IdleTicks is how long a replica must have written nothing to be one of the former, in ticks of the engine. Default
 	// 6,000: ten minutes.
 	IdleTicks int
-	// StepWork is how much work a step of the host does before others have their turn (see BeginStep), in units of
+	// StepWork is how much work a step of the host does before others have their turn (see beginStep), in units of
 	// about a microsecond. Default 5,000.
 	StepWork int
 
@@ -179,7 +213,7 @@ type Replica struct {
 	// checkpoints counts those since the store was opened, durables is the last one that survives a power failure.
 	checkpoints, durables int
 	saves                 time.Time
-	wall                  time.Time       // when Maintain was called last
+	wall                  time.Time       // when maintain was called last
 	ages                  time.Time       // when the log's age is looked at next
 	saveCost              int             // bytes of the checkpoint's record
 	ownFell               bool            // others may have less of own writes than it says
@@ -193,7 +227,7 @@ type Replica struct {
 
 	collecting collecting
 
-	work int // done since the store was opened: see BeginStep
+	work int // done since the store was opened: see beginStep
 	turn step
 
 	repair     *Repair
@@ -228,7 +262,7 @@ type opening struct {
 
 // Open opens the replica that a tree and a log hold; empty ones are a new one. It reads every cell once, to
 // build the tree of fingerprints. The replica owns neither, and they must be used by no one else. If what it finds
-// cannot be what was written, Damaged says so, and only Discard may be called. The error wraps wire.ErrFormat if another
+// cannot be what was written, Damaged says so: an engine discards it once it may. The error wraps wire.ErrFormat if another
 // version of the program wrote it: nothing was changed then.
 func Open(tree store.Store, log store.Log, cfg Config) (*Replica, error) {
 	r := &Replica{

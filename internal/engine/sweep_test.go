@@ -9,7 +9,7 @@ import (
 // the last clear of each does for those before. One that comes in the middle of a sweep is swept after it.
 func TestOneSweepDoesForAllClearsOfItsPlace(t *testing.T) {
 	w := newWorld(t, 3, worldConfig{hosts: 1})
-	r := w.hosts[0].node.Replica
+	r := w.hosts[0].engine.Replica
 	r.cfg.MaxBatch = 16 // cells a step
 	fill := func(set string, round int) {
 		g := r.Begin(w.now)

@@ -15,7 +15,7 @@ func TestATransactionWhoseFunctionDoesNotReturnLeavesNothing(t *testing.T) {
 		"it ends its goroutine": runtime.Goexit,
 	} {
 		w := newWorld(t, 1, worldConfig{hosts: 1})
-		r := w.hosts[0].node.Replica
+		r := w.hosts[0].engine.Replica
 		g := r.Begin(w.now)
 		enable := func(tx *Tx, key string) error { return Fields(tx).Flag(key).Set(true) }
 		err := g.Update(func(tx *Tx) error { return enable(tx, "before") })

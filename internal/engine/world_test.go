@@ -28,7 +28,7 @@ func configOf(seed uint64) worldConfig {
 	}
 }
 
-// TestReplicasConvergeWhateverHappens runs nodes through random writes, losses, crashes, restarts, cut
+// TestReplicasConvergeWhateverHappens runs engines through random writes, losses, crashes, restarts, cut
 // logs and repairs. At every point each must hold exactly what its context stands for; in the end
 // all must agree.
 func TestReplicasConvergeWhateverHappens(t *testing.T) {
