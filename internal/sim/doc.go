@@ -1,10 +1,10 @@
 // Package sim runs the production replica core through faults, in worlds that replay from a seed.
 //
-// A world is a few machines on virtual time, with a host for each space that a machine holds. What package peer does
-// around the core with goroutines, libp2p and Badger, a host does here with events: one commit loop, links, repairs,
-// the care for damage and forks. The core itself, dissemination, repair sessions, the types and the log are the
-// code that ships. Only the network, the disk, the clock and the membership are simulated, and
-// they are hostile: see Fault.
+// A world is a few machines on virtual time, with a host for each space that a machine holds. What package peer carries
+// out for the core with goroutines, libp2p and Badger, a host carries out here with events. The core itself (package
+// internal/engine, with all decisions: turns, timers, syncs, repairs, the care for damage and forks), dissemination,
+// the joining of spaces, repair sessions, the types and the log are the code that ships. Only the network, the disk, the
+// clock and the membership are simulated, and they are hostile: see Fault.
 //
 // Everything is decided by one random source in the order of virtual time, in one goroutine: the
 // same seed gives the same trace, byte for byte, for as long as neither this package nor the core
@@ -23,7 +23,7 @@
 //
 // # Caveats
 //
-// The shell here is not the one in package peer: what that does with real goroutines is tested
+// What carries out here is not package peer: what that does with real goroutines is tested
 // there. Packets are lost below streams that put them in order again, as QUIC and TCP do, except
 // in unordered worlds.
 //
