@@ -8,8 +8,8 @@ import (
 	"github.com/peerd/peerd/store"
 )
 
-// Ready says what an engine's host must do, field by field, in their order. Once Refusing and Writes are carried out Advance is
-// called, and then the rest may be done in any order: that of the fields is best.
+// Ready says what an engine's host must do, field by field, in their order. Once Refusing and Writes are carried out
+// Advance is called, and then the rest may be done in any order: that of the fields is best.
 type Ready struct {
 	// Refusing says that nothing may be read any more; it is so until a Ready says the opposite, which counts only
 	// after Advance.
@@ -22,8 +22,8 @@ type Ready struct {
 	Handled []*Frame
 	// Frames are to be sent.
 	Frames []Outgoing
-	// Committed are the deltas that became visible, in the order of applying; the newest is in the log's record LogEnd()-1. NewBases says that bases are
-	// among them. They are the host's to keep.
+	// Committed are the deltas that became visible, in the order of applying; the newest is in the log's record
+	// LogEnd()-1. NewBases says that bases are among them. They are the host's to keep.
 	Committed []*delta.Delta
 	NewBases  bool
 	// Jumped says that the content is no longer what the deltas so far add up to.
