@@ -12,11 +12,10 @@ import (
 
 // update is a transaction that a client asks for.
 type update struct {
-	h      *host
-	muts   []mutation
-	giveUp bool // its function fails in the end
-	t      *transaction
-	done   bool // it was accepted
+	h    *host
+	muts []mutation
+	t    *transaction
+	done bool // it was accepted
 }
 
 // ask asks the host for a transaction, if it is there to be asked.
