@@ -30,13 +30,23 @@ func (p *Peer) DropSpace(ctx context.Context, name string, force bool) error {
 		return fmt.Errorf("%w %q", ErrNotHeld, name)
 	}
 	why := fmt.Errorf("%w %q: it was dropped here, and a write takes it up again", ErrNotHeld, name)
+	s.leave(&why) // no write comes after the look at who has them
 	s.takeLeave()
-	s.refuse(why) // no write comes after the look at who has them
-	if err := s.handOver(ctx, force); err != nil {
-		s.accept()
-		return err
+	err := s.handOver(ctx, force)
+	if err == nil {
+		err = p.remove(s, why)
 	}
-	return p.remove(s, why)
+	if err != nil {
+		s.leave(nil)
+	}
+	return err
+}
+
+// leave has reads and writes refused while the space is dropped, whatever else refuses them; nil takes that back.
+func (s *space) leave(why *error) {
+	s.opening.Lock()
+	defer s.opening.Unlock()
+	s.leaving.Store(why)
 }
 
 // remove closes a space that nobody writes to any more, and has its records deleted.
@@ -47,7 +57,6 @@ func (p *Peer) remove(s *space, why error) error {
 		return ErrClosed
 	}
 	if _, err := p.table.Drop(s.name); err != nil {
-		s.accept()
 		return err
 	}
 	s.ended.Store(&why)
@@ -65,7 +74,7 @@ func (p *Peer) remove(s *space, why error) error {
 	return nil
 }
 
-// accept takes back a refusal.
+// accept takes back what the engine refused.
 func (s *space) accept() {
 	s.opening.Lock()
 	defer s.opening.Unlock()
@@ -83,8 +92,15 @@ func (s *space) handOver(ctx context.Context, force bool) error {
 	defer poll.Stop()
 	for {
 		var missing uint64
-		if err := s.call(func(l *loop) { missing = l.unreplicated() }); err != nil || missing == 0 {
+		var damage error
+		err := s.call(func(l *loop) { missing, damage = l.unreplicated(), l.refusal() })
+		switch {
+		case err != nil:
 			return err
+		case damage != nil:
+			return fmt.Errorf("%w: what the space %q has cannot be told: %w", ErrUnreplicated, s.name, damage)
+		case missing == 0:
+			return nil
 		}
 		select {
 		case <-poll.C:

@@ -33,6 +33,7 @@ type space struct {
 	views     sync.WaitGroup // open ones, and a backup under way
 	backingUp atomic.Bool
 	refusing  atomic.Pointer[error] // why nothing may be read or written; nil if it may
+	leaving   atomic.Pointer[error] // likewise, while the space is dropped
 
 	updates chan *update
 	jobs    chan job      // what does not wait behind updates
@@ -118,12 +119,22 @@ func (s *space) refuse(why error) {
 	s.refusing.Store(&why)
 }
 
+// refusal returns why nothing may be read or written now.
+func (s *space) refusal() error {
+	for _, why := range [...]*error{s.refusing.Load(), s.leaving.Load()} {
+		if why != nil {
+			return *why
+		}
+	}
+	return nil
+}
+
 // view opens a view of what is committed. What before returns, unless it is nil, is of the view's moment or older.
 func (s *space) view(before func() moment) (v *replica.View, at moment, err error) {
 	s.opening.RLock()
 	defer s.opening.RUnlock()
-	if why := s.refusing.Load(); why != nil {
-		return nil, at, *why
+	if err := s.refusal(); err != nil {
+		return nil, at, err
 	}
 	if s.stopping() {
 		return nil, at, s.gone()

@@ -299,3 +299,32 @@ func TestOnlyWhatAHostSubscribesToCrossesTheNetwork(t *testing.T) {
 		t.Errorf("the space b: %v", err)
 	}
 }
+
+// TestADropRefusesWhateverTheEngineDoes has the engine's own refusal begin and end while a space is dropped.
+func TestADropRefusesWhateverTheEngineDoes(t *testing.T) {
+	c := newCluster(t)
+	p := c.add()
+	setIn(t, p, "orders", "k", "1")
+	s, why := p.space("orders"), errors.New("dropped")
+	s.leave(&why)
+	s.refuse(ErrRebuilding)
+	s.accept()
+	write := func(tx *Tx) error { return tx.String("k").Set([]byte("2")) }
+	if err := s.Update(t.Context(), write); !errors.Is(err, why) {
+		t.Errorf("a write to a space that is being dropped: %v", err)
+	}
+	if _, err := getIn(p, "orders", "k"); !errors.Is(err, why) {
+		t.Errorf("a read of a space that is being dropped: %v", err)
+	}
+	s.leave(nil)
+
+	s.refuse(ErrRebuilding)
+	if err := p.DropSpace(t.Context(), "orders", false); !errors.Is(err, ErrUnreplicated) {
+		t.Errorf("a damaged space was dropped: %v", err)
+	}
+	if err := s.Update(t.Context(), write); !errors.Is(err, ErrRebuilding) {
+		t.Errorf("a write to a damaged space that was not dropped: %v", err)
+	}
+	s.accept()
+	setIn(t, p, "orders", "k", "3")
+}

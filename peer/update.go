@@ -54,8 +54,8 @@ func (u *update) Run(i int, tx *replica.Tx) (err error) {
 			u.thrown, err = thrown, errPanic
 		}
 	}()
-	if why := u.s.refusing.Load(); why != nil {
-		return *why
+	if err := u.s.refusal(); err != nil {
+		return err
 	}
 	return newTx(tx).run(u.fns[i])
 }
