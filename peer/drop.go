@@ -19,6 +19,7 @@ const dropPatience = 3 * time.Second
 // is a clear of all its keys. It is refused with ErrUnreplicated while the copy has writes that no other member is known
 // to have, unless force says that they may be lost. The host takes the space up again when something is written to it
 // here, or when it is opened with a Config.Spaces that names it. ErrNotHeld is wrapped if it does not hold it.
+// Views that are open go on; the records are deleted when they have ended.
 func (p *Peer) DropSpace(ctx context.Context, name string, force bool) error {
 	p.dropping.Lock()
 	defer p.dropping.Unlock()
@@ -38,8 +39,13 @@ func (p *Peer) DropSpace(ctx context.Context, name string, force bool) error {
 	}
 	if err != nil {
 		s.leave(nil)
+		return err
 	}
-	return err
+	select {
+	case <-s.stopped:
+	case <-ctx.Done(): // it goes on by itself
+	}
+	return nil
 }
 
 // leave has reads and writes refused while the space is dropped, whatever else refuses them; nil takes that back.
@@ -49,7 +55,8 @@ func (s *space) leave(why *error) {
 	s.leaving.Store(why)
 }
 
-// remove closes a space that nobody writes to any more, and has its records deleted.
+// remove takes a space that nobody writes to any more away, and has it closed and its records deleted. It waits for
+// nobody: who reads the space may be about to make another one.
 func (p *Peer) remove(s *space, why error) error {
 	p.making.Lock()
 	defer p.making.Unlock()
@@ -65,13 +72,18 @@ func (p *Peer) remove(s *space, why error) error {
 	}
 	p.release(s)
 	s.end()
+	p.changes.tell()
+	p.parting.Go(func() { p.part(s, why) })
+	return nil
+}
+
+// part closes a space that was dropped, once its loop and all views have ended, and deletes its records.
+func (p *Peer) part(s *space, why error) {
 	<-s.stopped
 	s.close(why)
 	p.committer.Forget(s.number)
 	s.log.Info("this host has dropped the space")
-	p.changes.tell()
-	p.running.Go(p.reclaim)
-	return nil
+	p.reclaim()
 }
 
 // accept takes back what the engine refused.

@@ -60,8 +60,9 @@ type Peer struct {
 	running sync.WaitGroup                    // their loops, and what else ends with stop
 	changes spaceChanges
 
-	dropping   sync.Mutex // held while a space is dropped
-	reclaiming sync.Mutex // held while records of dropped spaces are deleted
+	dropping   sync.Mutex     // held while a space is dropped
+	parting    sync.WaitGroup // spaces that were dropped, until they are closed
+	reclaiming sync.Mutex     // held while records of dropped spaces are deleted
 
 	stop    chan struct{} // closed to end all loops
 	ending  sync.Once
@@ -296,6 +297,7 @@ func (p *Peer) Close() error {
 		}
 		p.end()
 		<-p.stopped
+		p.parting.Wait()
 		for _, s := range p.held() {
 			s.close(ErrClosed)
 		}

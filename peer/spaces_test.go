@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func mustSpace(t *testing.T, p *Peer, name string) *Space {
@@ -327,4 +328,40 @@ func TestADropRefusesWhateverTheEngineDoes(t *testing.T) {
 	}
 	s.accept()
 	setIn(t, p, "orders", "k", "3")
+}
+
+// TestAReaderOfADroppedSpaceMayMakeAnother has it do so after the drop began.
+func TestAReaderOfADroppedSpaceMayMakeAnother(t *testing.T) {
+	p, err := Open(context.Background(), Config{Memory: true, Offline: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	setIn(t, p, "orders", "k", "1")
+	orders, other := mustSpace(t, p, "orders"), mustSpace(t, p, "other")
+	reads, goOn, ended := make(chan struct{}), make(chan struct{}), make(chan error, 2)
+	go func() {
+		ended <- orders.View(context.Background(), func(tx *Tx) error {
+			close(reads)
+			<-goOn
+			if got, _ := tx.String("k").Get(); string(got) != "1" {
+				return fmt.Errorf("the view reads %q after the drop", got)
+			}
+			return other.Update(context.Background(), func(tx *Tx) error { return tx.String("k").Set([]byte("2")) })
+		})
+	}()
+	<-reads
+	go func() { ended <- p.DropSpace(context.Background(), "orders", true) }()
+	eventually(t, "the space is taken away", func() bool { return p.space("orders") == nil })
+	close(goOn)
+	for range 2 {
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatal("the reader, or the drop, hangs")
+		}
+	}
+	mustClose(t, p)
 }
