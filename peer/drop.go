@@ -63,7 +63,11 @@ func (p *Peer) remove(s *space, why error) error {
 	if p.isStopping() {
 		return ErrClosed
 	}
+	// The mark comes first: from now on who writes makes another space, and after a crash nothing of this one is
+	// opened. Its loop still writes its last checkpoint, so that its records go later.
+	p.table.Keep(s.number)
 	if _, err := p.table.Drop(s.name); err != nil {
+		p.table.Release(s.number)
 		return err
 	}
 	s.ended.Store(&why)
@@ -81,7 +85,9 @@ func (p *Peer) remove(s *space, why error) error {
 func (p *Peer) part(s *space, why error) {
 	<-s.stopped
 	s.close(why)
+	_ = s.store.Close() // it never fails; what lies below stays open
 	p.committer.Forget(s.number)
+	p.table.Release(s.number)
 	s.log.Info("this host has dropped the space")
 	p.reclaim()
 }

@@ -65,7 +65,8 @@ type Table struct {
 	mu      sync.Mutex // guards what follows
 	next    uint64     // number that is given away next
 	entries map[Number]entry
-	at      []byte // how far Reclaim has come in the space it is at
+	at      []byte          // how far Reclaim has come in the space it is at
+	kept    map[Number]bool // what Reclaim leaves alone
 }
 
 // Keys of the host's own records.
@@ -79,7 +80,7 @@ func keyOf(n Number) []byte { return n.append([]byte{prefixSpace}) }
 // wire.ErrFormat if another version of the program wrote the store, and store.ErrCorrupt if the
 // table is damaged.
 func OpenTable(st store.Store) (*Table, error) {
-	t := &Table{st: st, own: NewTree(st, 0), next: 1, entries: map[Number]entry{}}
+	t := &Table{st: st, own: NewTree(st, 0), next: 1, entries: map[Number]entry{}, kept: map[Number]bool{}}
 	if err := t.open(); err != nil {
 		return nil, fmt.Errorf("table of spaces: %w", err)
 	}
@@ -187,8 +188,23 @@ func (t *Table) Add(name string, from store.Position) (Number, error) {
 	return e.Number, t.commit(t.next+1, changed...)
 }
 
+// Keep has Reclaim leave a space alone until Release, also when it is dropped meanwhile: its Tree is still in use. After
+// a crash that is not so any more.
+func (t *Table) Keep(n Number) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.kept[n] = true
+}
+
+// Release ends a Keep. Nobody may use the space's Tree any more if it was dropped.
+func (t *Table) Release(n Number) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.kept, n)
+}
+
 // Drop notes durably that a space is given up, and returns the number that it had. Nobody may write
-// to its Tree any more; Reclaim deletes what it has.
+// to its Tree any more, unless Keep says so; Reclaim deletes what it has.
 func (t *Table) Drop(name string) (Number, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -206,7 +222,7 @@ func (t *Table) Reclaim() (more bool, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, n := range slices.Sorted(maps.Keys(t.entries)) {
-		if e := t.entries[n]; e.state == dropping {
+		if e := t.entries[n]; e.state == dropping && !t.kept[n] {
 			return true, t.reclaim(e)
 		}
 	}

@@ -225,3 +225,44 @@ func TestTheRecordsAreAsTheyWere(t *testing.T) {
 		t.Errorf("%+v is read as %+v: %v", e, read, err)
 	}
 }
+
+// TestRecordsOfADroppedSpaceStayWhileItIsInUse also shows that a crash ends that.
+func TestRecordsOfADroppedSpaceStayWhileItIsInUse(t *testing.T) {
+	disk := mem.New()
+	table := mustOpenTable(t, disk)
+	first, second := mustAdd(t, table, "first"), mustAdd(t, table, "second")
+	fill(t, NewTree(disk, first), 100)
+	fill(t, NewTree(disk, second), 100)
+	table.Keep(first)
+	for _, name := range []string{"first", "second"} {
+		if err := dropAndReclaim(table, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, m := countKeys(t, NewTree(disk, first)), countKeys(t, NewTree(disk, second)); n != 100 || m != 0 {
+		t.Errorf("a space in use has %d of 100 keys, and the other one %d", n, m)
+	}
+	if !table.Dropped("first") {
+		t.Error("the space is not dropped")
+	}
+	crashed := disk.Clone()
+	reclaimAll(t, mustOpenTable(t, crashed))
+	if n := countKeys(t, NewTree(crashed, first)); n != 0 {
+		t.Errorf("%d keys are left after a crash", n)
+	}
+	table.Release(first)
+	reclaimAll(t, table)
+	if n := countKeys(t, NewTree(disk, first)); n != 0 {
+		t.Errorf("%d keys are left", n)
+	}
+}
+
+func reclaimAll(t *testing.T, table *Table) {
+	t.Helper()
+	for more := true; more; {
+		var err error
+		if more, err = table.Reclaim(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
