@@ -128,12 +128,23 @@ func (s *space) handOver(ctx context.Context, force bool) error {
 	}
 }
 
-// unreplicated counts the mutations here that no neighbour says it has.
+// isParted reports whether the ends have parted.
+func (a *lane) isParted() bool {
+	select {
+	case <-a.parted:
+		return true
+	default:
+		return false
+	}
+}
+
+// unreplicated counts the mutations here that no neighbour says it has. One that is rebuilt says what it will have, and
+// one that has gone may come back without it.
 func (l *loop) unreplicated() uint64 {
 	seen, _ := l.node.Context()
 	elsewhere := crdt.VersionVector{}
-	for id := range l.links {
-		if !l.node.Quarantined(id) {
+	for id, lane := range l.links {
+		if !lane.isParted() && l.node.Whole(id) && !l.node.Quarantined(id) {
 			elsewhere.Merge(l.node.Said(id))
 		}
 	}
