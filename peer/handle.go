@@ -61,7 +61,11 @@ func (s *Space) writable(ctx context.Context) (*space, error) {
 	case s.name == directorySpace:
 		return nil, fmt.Errorf("the space %q is peerd's own: %w", s.name, ErrReadOnly)
 	case held != nil:
-		return held, s.p.list(ctx, held)
+		err := s.p.list(ctx, held)
+		if err != nil && ctx.Err() == nil && held.written() { // takeUp lists it
+			err = nil
+		}
+		return held, err
 	case s.p.isStopping():
 		return nil, ErrClosed
 	case !s.p.cfg.subscribes(s.name):

@@ -365,3 +365,21 @@ func TestAReaderOfADroppedSpaceMayMakeAnother(t *testing.T) {
 	}
 	mustClose(t, p)
 }
+
+// TestASpaceThatHasDataTakesWritesWithoutTheDirectory refuses writes to the directory.
+func TestASpaceThatHasDataTakesWritesWithoutTheDirectory(t *testing.T) {
+	p, err := Open(context.Background(), Config{Memory: true, Offline: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	setIn(t, p, "orders", "k", "1")
+	p.space("orders").listed.Store(false)
+	p.space(directorySpace).refuse(ErrRebuilding)
+	setIn(t, p, "orders", "k", "2")
+	err = mustSpace(t, p, "stock").Update(t.Context(), func(*Tx) error { return nil })
+	if !errors.Is(err, ErrRebuilding) || p.space("stock") != nil {
+		t.Errorf("a new space was made without the directory (%v)", err)
+	}
+	p.space(directorySpace).accept()
+	mustClose(t, p)
+}
