@@ -16,6 +16,9 @@ import (
 func (p *Peer) Ready() error {
 	for _, s := range p.held() {
 		why, err := ask(s, (*loop).readiness)
+		if err != nil && s.ended.Load() != nil {
+			continue // it was dropped meanwhile
+		}
 		if err := errors.Join(err, why); err != nil {
 			return err
 		}
