@@ -35,7 +35,7 @@ var (
 	// ErrNotHeld is wrapped by errors about a space that this host does not hold, and is not to. Nothing changed.
 	ErrNotHeld = errors.New("this host does not hold the space")
 	// ErrTooManySpaces is returned for a write to one space too many. Nothing changed.
-	ErrTooManySpaces = fmt.Errorf("the cluster has %d spaces, and takes no more", MaxSpaces)
+	ErrTooManySpaces = fmt.Errorf("the cluster has had %d spaces, and takes no more: write to one of those", MaxSpaces)
 )
 
 // CheckSpaceName returns an error that wraps ErrSpaceName unless name can be that of a space.
