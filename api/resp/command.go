@@ -161,7 +161,11 @@ func (c *call) perform(r *request) error {
 	if pending.open && r.command.inTransaction == roleQueued {
 		return pending.add(c, r.command)
 	}
-	return c.run(r.command)
+	err := c.run(r.command)
+	if err != nil && pending.open && r.command.inTransaction == roleAtOnce {
+		pending.broken = true // what follows may rely on it
+	}
+	return err
 }
 
 func (c *call) run(cmd *command) error {
