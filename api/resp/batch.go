@@ -158,6 +158,7 @@ func (b *batch) cut() access {
 		r.access = accessNone
 		if r.rejected == nil && r.command.alone {
 			if b.to == b.from {
+				r.access = r.command.access // it sees to that itself
 				b.to++
 			}
 			return need

@@ -21,7 +21,8 @@ type command struct {
 	access access
 	// inTransaction tells what it does between MULTI and EXEC, where others are queued.
 	inTransaction transactionRole
-	// alone tells that what comes with it is executed apart: it may be about another database.
+	// alone tells that what comes with it is executed apart: it may be about another database. The command itself has
+	// no transaction.
 	alone bool
 	// forStrangers tells that it may be used before authentication.
 	forStrangers bool

@@ -1,10 +1,12 @@
 package resp
 
 import (
+	"context"
+	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/peerd/peerd/crdt"
+	embedded "github.com/peerd/peerd/peer"
 )
 
 func runDel(c *call) error { return c.countEach(1, c.tx.Remove) }
@@ -35,15 +37,66 @@ func runDBSize(c *call) error {
 // runFlush removes everything at once for every reader. ASYNC and SYNC make no difference: the disk is swept
 // later in either case.
 func runFlush(c *call) error {
-	if len(c.args) > 2 || len(c.args) == 2 && !strings.EqualFold(c.arg(1), "ASYNC") &&
-		!strings.EqualFold(c.arg(1), "SYNC") {
-		return errSyntax
+	if err := c.checkFlush(); err != nil {
+		return err
 	}
 	if _, err := c.tx.Clear(); err != nil {
 		return err
 	}
 	c.out.status("OK")
 	return nil
+}
+
+func (c *call) checkFlush() error {
+	if len(c.args) > 2 || len(c.args) == 2 && !c.is(1, "async") && !c.is(1, "sync") {
+		return errSyntax
+	}
+	return nil
+}
+
+// runFlushAll is runFlush for each database that this host holds, in a transaction of its own. One that fails keeps it
+// from none of the others.
+func runFlushAll(c *call) error {
+	if err := c.checkFlush(); err != nil {
+		return err
+	}
+	if c.session.pending.open {
+		return replyError("ERR FLUSHALL is not allowed in transactions")
+	}
+	var failed error
+	for i := range Databases {
+		db, err := c.server.database(i)
+		if err != nil {
+			continue // it cannot be held
+		}
+		if err := flush(db); err != nil && failed == nil {
+			failed = fmt.Errorf("database %d was not cleared: %w", i, err)
+		}
+	}
+	if failed != nil {
+		return failed
+	}
+	c.out.status("OK")
+	return nil
+}
+
+// flush clears a database. A write would make the space of one that is not there.
+func flush(db database) error {
+	keys := 0
+	err := db.View(context.Background(), func(tx *embedded.Tx) error {
+		keys = tx.Len()
+		return tx.Err()
+	})
+	switch {
+	case errors.Is(err, embedded.ErrNotHeld):
+		return nil
+	case err != nil || keys == 0:
+		return err
+	}
+	return errors.Join(db.UpdateAll(context.Background(), []func(*embedded.Tx) error{func(tx *embedded.Tx) error {
+		_, err := tx.Clear()
+		return err
+	}})...)
 }
 
 func (c *call) pattern(i int) (string, error) {

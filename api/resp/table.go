@@ -69,9 +69,9 @@ func serverCommands() []command {
 		{name: "dbsize", arity: 1, group: "server", run: runDBSize, access: accessRead,
 			summary: "Returns the number of keys."},
 		{name: "flushdb", arity: -1, group: "server", run: runFlush, access: accessWrite,
-			summary: "Removes all keys."},
-		{name: "flushall", arity: -1, group: "server", run: runFlush, access: accessWrite,
-			summary: "Removes all keys."},
+			summary: "Removes all keys of the database."},
+		{name: "flushall", arity: -1, group: "server", run: runFlushAll, access: accessWrite,
+			inTransaction: roleAtOnce, alone: true, summary: "Removes all keys of all databases that this host holds."},
 	}
 }
 
