@@ -220,6 +220,14 @@ func (m *Mesh) Said(id NeighbourID) crdt.VersionVector {
 	return nil
 }
 
+// Inquire has all neighbours say what they have, for Said. By themselves they do not tell what came from this replica
+// under ids that it does not write under: those of its earlier starts, and of others that it passed on.
+func (m *Mesh) Inquire() {
+	for _, n := range m.neighbours {
+		n.hello, n.answer = true, true
+	}
+}
+
 // Whole reports whether a neighbour said, once it had heard of the last Rebase, that it has what its context
 // says.
 func (m *Mesh) Whole(id NeighbourID) bool {

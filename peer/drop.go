@@ -15,6 +15,9 @@ var ErrUnreplicated = errors.New("no other member is known to have all that is h
 // dropPatience is how long DropSpace waits for others to say that they have what is here.
 const dropPatience = 3 * time.Second
 
+// inquireEvery is how often they are asked meanwhile. What comes to one after its answer it may not tell unasked.
+const inquireEvery = 500 * time.Millisecond
+
 // DropSpace ends this host's part in a space and deletes its copy. Others keep theirs: emptying a space everywhere
 // is a clear of all its keys. It is refused with ErrUnreplicated while the copy has writes that no other member is known
 // to have, unless force says that they may be lost. The host takes the space up again when something is written to it
@@ -108,10 +111,18 @@ func (s *space) handOver(ctx context.Context, force bool) error {
 	defer cancel()
 	poll := time.NewTicker(leaveEvery)
 	defer poll.Stop()
+	var asked time.Time
 	for {
 		var missing uint64
 		var damage error
-		err := s.call(func(l *loop) { missing, damage = l.unreplicated(), l.refusal() })
+		ask := time.Since(asked) >= inquireEvery
+		err := s.call(func(l *loop) {
+			missing, damage = l.unreplicated(), l.refusal()
+			if missing > 0 && ask {
+				l.node.Inquire()
+				asked = time.Now()
+			}
+		})
 		switch {
 		case err != nil:
 			return err

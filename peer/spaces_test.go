@@ -159,6 +159,23 @@ func TestADroppedSpaceIsGoneHereAndStaysElsewhere(t *testing.T) {
 	}
 }
 
+// TestASpaceIsDroppedWhoseWritesAreThoseOfAnEarlierStart: they came to the other host from this one, under an id that it
+// does not write under any more.
+func TestASpaceIsDroppedWhoseWritesAreThoseOfAnEarlierStart(t *testing.T) {
+	c := newCluster(t)
+	a := c.add()
+	setIn(t, a, "orders", "k", "1")
+	dir := a.cfg.Dir
+	mustClose(t, a)
+	a = c.start(c.config(dir))
+	b := c.add()
+	waitIn(t, b, "orders", "k", "1")
+	if err := a.DropSpace(context.Background(), "orders", false); err != nil {
+		t.Errorf("the other host has all of the space: %v", err)
+	}
+	waitIn(t, b, "orders", "k", "1")
+}
+
 // TestASpaceThatStandsStillHoldsUpNoOther: they share a stream.
 func TestASpaceThatStandsStillHoldsUpNoOther(t *testing.T) {
 	c := newCluster(t)
