@@ -24,7 +24,8 @@ type cluster struct {
 	began   time.Time
 }
 
-func newCluster(t *testing.T, n network) *cluster {
+// newCluster starts three daemons. more has further flags for each of them, if there are any.
+func newCluster(t *testing.T, n network, more ...[]string) *cluster {
 	c := &cluster{history: &history{}, t: t, net: n, program: binary(t), began: time.Now()}
 	c.key = filepath.Join(t.TempDir(), "cluster.key")
 	keeper := newDaemon(t, n, 0, c.program, "keeper")
@@ -38,6 +39,9 @@ func newCluster(t *testing.T, n network) *cluster {
 		args := []string{"--cluster-key", c.key}
 		if i > 0 {
 			args = append(args, "--join", n.addresses(0).gossip)
+		}
+		if i < len(more) {
+			args = append(args, more[i]...)
 		}
 		c.peers = append(c.peers, newDaemon(t, n, i, c.program, name, args...))
 	}

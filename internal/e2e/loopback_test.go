@@ -114,3 +114,5 @@ func (n *loopback) write() error {
 }
 
 func (n *loopback) sent() (uint64, bool) { return 0, false }
+
+func (n *loopback) received(int) (uint64, bool) { return 0, false }

@@ -156,20 +156,37 @@ func (n *namespaces) dial(host int, address string) (conn net.Conn, err error) {
 // sent adds up what the hosts have sent into their cables.
 func (n *namespaces) sent() (bytes uint64, ok bool) {
 	for _, host := range n.hosts {
-		err := host.do(func() error {
-			more, err := sentBy("eth0")
-			bytes += more
-			return err
-		})
-		if err != nil {
+		more, ok := host.counted(sentBytes)
+		if !ok {
 			return 0, false
 		}
+		bytes += more
 	}
 	return bytes, true
 }
 
-// sentBy reads the counter of an interface in the namespace of the calling thread.
-func sentBy(device string) (uint64, error) {
+// received is what has come out of the host's cable.
+func (n *namespaces) received(host int) (bytes uint64, ok bool) {
+	return n.hosts[host].counted(receivedBytes)
+}
+
+// Counters of an interface, by their column in /proc/net/dev: eight of what was received, and then of what was sent.
+const (
+	receivedBytes = 0
+	sentBytes     = 8
+)
+
+// counted returns a counter of the host's cable.
+func (ns *namespace) counted(column int) (n uint64, ok bool) {
+	err := ns.do(func() (err error) {
+		n, err = readCounter("eth0", column)
+		return err
+	})
+	return n, err == nil
+}
+
+// readCounter reads a counter of an interface in the namespace of the calling thread.
+func readCounter(device string, column int) (uint64, error) {
 	file, err := os.Open("/proc/thread-self/net/dev")
 	if err != nil {
 		return 0, err
@@ -178,9 +195,8 @@ func sentBy(device string) (uint64, error) {
 	for scan := bufio.NewScanner(file); scan.Scan(); {
 		name, counters, _ := strings.Cut(scan.Text(), ":")
 		fields := strings.Fields(counters)
-		const sentBytes = 8 // after eight counters of what was received
-		if strings.TrimSpace(name) == device && len(fields) > sentBytes {
-			return strconv.ParseUint(fields[sentBytes], 10, 64)
+		if strings.TrimSpace(name) == device && len(fields) > column {
+			return strconv.ParseUint(fields[column], 10, 64)
 		}
 	}
 	return 0, fmt.Errorf("no interface %s", device)

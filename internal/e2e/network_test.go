@@ -28,6 +28,8 @@ type network interface {
 	// sent returns how many bytes hosts have sent to each other so far, with all headers; ok is
 	// false if this network does not know.
 	sent() (bytes uint64, ok bool)
+	// received returns how many bytes have come to the host from others so far, counted as by sent.
+	received(host int) (bytes uint64, ok bool)
 }
 
 type addresses struct{ gossip, resp, http string }

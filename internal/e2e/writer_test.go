@@ -18,6 +18,7 @@ import (
 type writer struct {
 	d        *daemon
 	id       string
+	space    string // that it writes to, as selected takes it
 	rng      *rand.Rand
 	maxValue int           // bytes of padding
 	pause    time.Duration // after each batch
@@ -232,7 +233,7 @@ func (w *writer) run(stop <-chan struct{}) {
 
 // session writes over one connection, after it has read back what was written before.
 func (w *writer) session(stop <-chan struct{}) error {
-	c, err := w.d.connect()
+	c, err := w.d.selected(w.space)
 	if err != nil {
 		return err
 	}
