@@ -404,7 +404,10 @@ func (r *Replica) saveAll(now time.Time) task {
 		}
 		if r.checkpoints != r.durables {
 			saved, count := r.saved, r.checkpoints
-			r.write(Write{SyncTree: true, then: func(*Write) { r.durable, r.durables = saved, count }})
+			r.write(Write{SyncTree: true, then: func(*Write) {
+				r.durable, r.durables = saved, count
+				r.ages = time.Time{} // there may be something to be cut
+			}})
 			return false, nil
 		}
 		r.cutLog(now)

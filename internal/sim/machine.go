@@ -31,6 +31,7 @@ type machine struct {
 	table   *space.Table   // nil in worlds of one space
 	sw      *gossip.Switch // likewise
 	epoch   int            // how often it was started
+	left    int64          // bytes of the log when a space was dropped last: they go with the next that are given up
 	clears  bool           // a step of deleting what dropped spaces left is planned
 	paused  time.Duration  // until when it stands still
 	slow    bool           // its disk is
@@ -132,7 +133,7 @@ func (m *machine) open() error {
 		m.hosts[0].parts(1, m.log.Log(1, 0))
 		return nil
 	}
-	m.sw, m.clears = gossip.NewSwitch(), false
+	m.sw, m.clears, m.left = gossip.NewSwitch(), false, 0
 	table, err := space.OpenTable(m.volume)
 	if err != nil {
 		return err

@@ -120,6 +120,7 @@ func (w *world) drop(m *machine) {
 		h.stopped()
 		h.leaves()
 		m.log.Forget(h.number)
+		m.left = m.disk.log.Size()
 		if _, err := m.table.Drop(h.w.name); err != nil {
 			return err
 		}

@@ -202,12 +202,12 @@ func (w *realm) checkEnd() {
 
 // checkLog checks that no space holds the log back: not even one that nobody writes to.
 func (m *machine) checkLog() {
-	bound := int64(0)
+	bound := m.left
 	for _, h := range m.hosts {
 		if h.engine.Damaged() != nil {
 			return
 		}
-		bound = max(bound, h.engine.LogBound())
+		bound = max(bound, m.left+h.engine.LogBound())
 	}
 	if has := m.disk.log.Size(); m.w.several() && has > bound {
 		m.w.fail("the log of %s has %d bytes, bound %d", m.id, has, bound)
