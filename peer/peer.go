@@ -216,7 +216,8 @@ func openLog(dir string, st store.Store) (store.Log, error) {
 	}
 	synced := store.Position(0)
 	for _, s := range table.Spaces() {
-		synced = max(synced, replica.Durable(spacestore.NewTree(st, s.Number)))
+		// The log was synced up to where a space begins: see Committer.Begin.
+		synced = max(synced, s.From, replica.Durable(spacestore.NewTree(st, s.Number)))
 	}
 	log, err := segment.Open(filepath.Join(dir, logDir), segment.Options{SegmentSize: logSegment, Synced: synced})
 	if err != nil {

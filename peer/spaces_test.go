@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/peerd/peerd/store/badger"
+	spacestore "github.com/peerd/peerd/store/space"
 )
 
 func mustSpace(t *testing.T, p *Peer, name string) *Space {
@@ -399,4 +403,30 @@ func TestASpaceThatHasDataTakesWritesWithoutTheDirectory(t *testing.T) {
 	}
 	p.space(directorySpace).accept()
 	mustClose(t, p)
+}
+
+// TestALogThatWasLostGoesOnBehindWhereItsSpacesBegin has a space that has written no checkpoint yet.
+func TestALogThatWasLostGoesOnBehindWhereItsSpacesBegin(t *testing.T) {
+	dir := t.TempDir()
+	st, err := badger.Open(filepath.Join(dir, storeDir), badger.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = st.Close() }()
+	table, err := spacestore.OpenTable(st)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const from = 1 << 20
+	if _, err := table.Add("orders", from); err != nil {
+		t.Fatal(err)
+	}
+	log, err := openLog(dir, st)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = log.Close() }()
+	if next := log.Next(); next < from {
+		t.Errorf("the log goes on at %d, before %d", next, from)
+	}
 }
