@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/delta"
@@ -54,6 +55,7 @@ type Peer struct {
 	table     *spacestore.Table     // says which spaces the store has
 
 	maxSkew atomic.Int64 // Config.MaxSkew, in nanoseconds
+	limits  limits       // of spaces that are opened; making guards it
 
 	making  sync.Mutex                        // held while a space is opened or dropped
 	spaces  atomic.Pointer[map[string]*space] // that are held, by name; never changed in place
@@ -98,6 +100,7 @@ func open(ctx context.Context, cfg Config) (*Peer, error) {
 	p.spaces.Store(&map[string]*space{})
 	p.log = p.cfg.Logger
 	p.maxSkew.Store(int64(p.cfg.MaxSkew))
+	p.limits = p.cfg.limits()
 	if err := p.openStore(); err != nil {
 		return nil, err
 	}
@@ -259,6 +262,15 @@ func newReplicaID() crdt.ReplicaID {
 // returns.
 func (p *Peer) Done() <-chan struct{} { return p.stopped }
 
+// limits are what of a Config a space has for itself and can change while the peer runs.
+type limits struct {
+	skew     time.Duration
+	logBytes int64
+	logAge   time.Duration
+}
+
+func (c *Config) limits() limits { return limits{c.MaxSkew, c.LogBytes, c.LogAge} }
+
 // Reload takes over what can change while a peer runs: Join, LogBytes, LogAge, MinFree and MaxSkew.
 // The other fields of cfg are checked, and have no effect. Hosts that are new in Join are looked
 // for; members that are there, or were, stay known. After an error, ErrClosed or ConfigErrors,
@@ -273,7 +285,11 @@ func (p *Peer) Reload(cfg Config) error {
 	}
 	p.maxSkew.Store(int64(cfg.MaxSkew))
 	p.disk.want(uint64(cfg.MinFree))
-	for _, s := range p.held() {
+	p.making.Lock() // what is opened later has them too
+	p.limits = cfg.limits()
+	held := p.held()
+	p.making.Unlock()
+	for _, s := range held {
 		err := s.call(func(l *loop) {
 			l.node.SetLimits(cfg.MaxSkew, cfg.LogBytes, cfg.LogAge)
 			l.watchDisk()

@@ -3,6 +3,7 @@ package peer
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
@@ -41,6 +42,15 @@ func TestWhatCanChangeWhileAPeerRunsIsReloaded(t *testing.T) {
 	}
 	c.converge(a, b)
 	add(3)
+	setIn(t, b, "later", "k", "v")
+	for range 40 {
+		setIn(t, b, "later", "k", strings.Repeat("v", 1000))
+	}
+	eventually(t, "the log of a space that was opened after is cut", func() bool {
+		s, err := mustSpace(t, b, "later").here()
+		bytes, asked := ask(s, func(l *loop) int64 { return l.node.LogBytes() })
+		return err == nil && asked == nil && bytes < 20_000
+	})
 	eventually(t, "the log is cut", func() bool { s, _ := b.Status(); return s.LogBytes < 10_000 })
 	if b.skewLimit() != time.Minute {
 		t.Errorf("the limit of clocks is %v", b.skewLimit())

@@ -52,7 +52,8 @@ type space struct {
 	ended  atomic.Pointer[error] // why it is not there any more, where that is not for the end of the peer
 }
 
-// openSpace opens the replica that a tree and a log hold, and the loop that will own it, and starts nothing.
+// openSpace opens the replica that a tree and a log hold, and the loop that will own it, and starts nothing. p.making is
+// held, or the peer is not open yet.
 func (p *Peer) openSpace(name string, tree store.Store, journal store.Log) (*space, error) {
 	s := &space{
 		p: p, name: name, id: gossip.SpaceOf(name), log: p.log.With("space", name), store: tree, journal: journal,
@@ -64,9 +65,9 @@ func (p *Peer) openSpace(name string, tree store.Store, journal store.Log) (*spa
 	cfg := p.cfg
 	r, err := replica.Open(tree, journal, replica.Config{
 		NewID:       p.drawID,
-		MaxLogBytes: cfg.LogBytes,
-		MaxLogAge:   cfg.LogAge,
-		MaxSkew:     cfg.MaxSkew,
+		MaxLogBytes: p.limits.logBytes,
+		MaxLogAge:   p.limits.logAge,
+		MaxSkew:     p.limits.skew,
 		PushDelay:   cfg.PushDelay,
 		Spent:       cfg.spent,
 		Sync:        cfg.Durability == Always, SyncEverySecond: cfg.Durability == Interval,
