@@ -19,10 +19,10 @@ const dropPatience = 3 * time.Second
 const inquireEvery = 500 * time.Millisecond
 
 // DropSpace ends this host's part in a space and deletes its copy. Others keep theirs: emptying a space everywhere
-// is a clear of all its keys. It is refused with ErrUnreplicated while the copy has writes that no other member is known
-// to have, or is damaged, unless force says that they may be lost. The host takes the space up again when something is written to it
-// here, or when it is opened with a Config.Spaces that names it. ErrNotHeld is wrapped if it does not hold it.
-// Views that are open go on; the records are deleted when they have ended.
+// is a clear of all its keys. It is refused with ErrUnreplicated while the copy has writes that no other member is
+// known to have, or is damaged, unless force says that they may be lost. The host takes the space up again when
+// something is written to it here, or when it is opened with a Config.Spaces that names it. ErrNotHeld is wrapped if it
+// does not hold it. Views that are open go on; the records are deleted when they have ended.
 func (p *Peer) DropSpace(ctx context.Context, name string, force bool) error {
 	p.dropping.Lock()
 	defer p.dropping.Unlock()
