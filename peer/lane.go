@@ -23,7 +23,8 @@ type lane struct {
 
 	mu      sync.Mutex
 	queue   [][]byte // that arrived
-	bytes   int      // of them
+	bytes   int      // of them, and of the one that is being handled, as frameCost counts
+	over    bool     // nobody takes them any more
 	arrived chan struct{}
 }
 
@@ -44,9 +45,12 @@ func (a *lane) send(data []byte) {
 func (a *lane) put(data []byte) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.over {
+		return nil
+	}
 	a.queue = append(a.queue, data)
-	a.bytes += len(data)
-	if a.link.waiting.Add(int64(len(data))) > maxLinkBytes || a.bytes > maxLaneBytes {
+	a.count(frameCost(data))
+	if a.bytes > maxLaneBytes {
 		return errFlooded
 	}
 	signal(a.arrived)
@@ -77,8 +81,24 @@ func (a *lane) take() []byte {
 func (a *lane) handled(data []byte) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.bytes -= len(data)
-	a.link.waiting.Add(-int64(len(data)))
+	a.count(-frameCost(data))
+}
+
+// end throws away what arrived, and what will.
+func (a *lane) end() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.count(-a.bytes)
+	a.queue, a.over = nil, true
+}
+
+// count notes that so many bytes more wait. a.mu is held.
+func (a *lane) count(n int) {
+	a.bytes += n
+	a.link.waiting.Add(int64(n))
+	if n < 0 {
+		signal(a.link.drained)
+	}
 }
 
 // run makes the lane the one of its space to the neighbour, and hands over what arrives until the ends part.
@@ -89,11 +109,8 @@ func (a *lane) run() {
 			_ = a.link.stream.Reset()
 		}
 	}
+	a.end()
 	_ = a.s.call(func(l *loop) { l.disconnect(a) })
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.link.waiting.Add(-int64(a.bytes))
-	a.queue, a.bytes = nil, 0
 }
 
 func (a *lane) handOver() error {

@@ -30,12 +30,16 @@ const (
 // are gone.
 const linkFrames = 2
 
-// What may have arrived over a link and not been handled yet, in bytes. A space that keeps to the protocol sends no more
-// deltas than have been acknowledged, so it stays far below that; the link of a neighbour that goes beyond is cut.
+// What may have arrived over a link and not been handled yet, in bytes, as frameCost counts. A space that keeps to the
+// protocol sends no more deltas than have been acknowledged, so it stays far below its limit; the link of a neighbour
+// that goes beyond is cut. All spaces together may well come to more: then the link is not read until it is less.
 const (
 	maxLaneBytes = 4 * gossip.MaxFrame // of one space
-	maxLinkBytes = 4 * maxLaneBytes    // of all
+	maxLinkBytes = 4 * maxLaneBytes    // of all, and a frame more
 )
+
+// frameCost is the memory that a frame takes while it waits, or somewhat more.
+func frameCost(data []byte) int { return len(data) + 64 }
 
 // maxNeighbours is how many streams there are to others, those included that others opened because
 // this peer is one of their MaxLinks. One more is closed.
@@ -65,6 +69,7 @@ type link struct {
 
 	ready   chan struct{}            // of capacity 1: something may be to be sent
 	waiting atomic.Int64             // bytes of frames that arrived and were not handled
+	drained chan struct{}            // of capacity 1: waiting is less than it was
 	lanes   map[gossip.SpaceID]*lane // guarded by board.mu, as is what follows
 	ring    []*lane                  // the same, in the order in which they send
 	turn    int                      // whose turn it is in it
@@ -139,7 +144,8 @@ func (n *network) runLink(s libnet.Stream, key secret.Key, proven error) {
 	_ = s.SetDeadline(time.Time{})
 	l := &link{
 		n: n, id: neighbourID(id), peer: id, stream: s, key: key,
-		ended: make(chan struct{}), ready: make(chan struct{}, 1), lanes: map[gossip.SpaceID]*lane{},
+		ended: make(chan struct{}), ready: make(chan struct{}, 1), drained: make(chan struct{}, 1),
+		lanes: map[gossip.SpaceID]*lane{},
 	}
 	n.mu.Lock()
 	old := n.streams[id]
@@ -167,8 +173,8 @@ func (n *network) runLink(s libnet.Stream, key secret.Key, proven error) {
 	n.p.log.Info("link closed", "peer_id", id.String(), "reason", err)
 }
 
-// read hands the stream's frames to the lanes of their spaces. It waits for no space: what one has not handled yet waits
-// in its lane, as far as that goes.
+// read hands the stream's frames to the lanes of their spaces. It waits for no space by itself: what one has not handled
+// yet waits in its lane, as far as that goes.
 func (l *link) read() error {
 	in := bufio.NewReaderSize(l.stream, 16<<10)
 	for {
@@ -178,6 +184,19 @@ func (l *link) read() error {
 		}
 		if err := l.n.board.receive(l, data); err != nil {
 			return err
+		}
+		l.awaitRoom()
+	}
+}
+
+// awaitRoom returns when no more waits in all lanes than may, or the host is closed. Lanes drain without it: their spaces
+// handle what they have, and what is left when one parts is thrown away. Meanwhile the neighbour waits for the stream.
+func (l *link) awaitRoom() {
+	for l.waiting.Load() > maxLinkBytes {
+		select {
+		case <-l.drained:
+		case <-l.n.ctx.Done():
+			return
 		}
 	}
 }
