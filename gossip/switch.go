@@ -126,6 +126,16 @@ func (s *Switch) Joined(id NeighbourID) []SpaceID {
 	return nil
 }
 
+// Lacks reports whether a neighbour has said what it holds, and a space was not among it.
+func (s *Switch) Lacks(id NeighbourID, space SpaceID) bool {
+	c := s.links[id]
+	if c == nil || c.heard == 0 {
+		return false
+	}
+	_, there := c.theirs[space]
+	return !there
+}
+
 // Next returns the next frame of the host's own channel for a neighbour, with its envelope; nil if there is none now. It
 // goes before what the spaces have.
 func (s *Switch) Next(id NeighbourID) []byte {

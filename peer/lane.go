@@ -200,6 +200,13 @@ func (b *board) space(id gossip.SpaceID) *space {
 	return b.spaces[id]
 }
 
+// lacks reports whether a neighbour is linked and has said that it does not hold a space.
+func (b *board) lacks(id gossip.NeighbourID, space gossip.SpaceID) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.sw.Lacks(id, space)
+}
+
 // connect makes a link the one to its neighbour.
 func (b *board) connect(l *link) {
 	b.mu.Lock()

@@ -58,18 +58,25 @@ func (l *loop) isLost(d crdt.Dot) bool {
 	}
 	// An id lives for one start. So it has ended if it is an earlier one of this host, or of one of the members:
 	// each link says as what its host writes now.
-	return (len(l.links) > 0 || l.node.Wrote(d.Replica)) && l.linksAll()
+	lacking, all := l.asksAll()
+	return all && (len(l.links)+lacking > 0 || l.node.Wrote(d.Replica))
 }
 
-// linksAll reports whether all known members are linked.
-func (l *loop) linksAll() bool {
+// asksAll reports whether each known member that may hold the space is linked: over the space, or it has said that it
+// does not hold it, as lacking members have.
+func (l *loop) asksAll() (lacking int, all bool) {
 	if l.p.net == nil {
-		return true
+		return 0, true
 	}
 	for _, m := range l.p.net.members.List() {
-		if m.Holds(l.s.id.Short()) && l.links[gossip.NeighbourID(m.ID)] == nil {
-			return false
+		id := gossip.NeighbourID(m.ID)
+		switch {
+		case !m.Holds(l.s.id.Short()) || l.links[id] != nil:
+		case l.p.net.board.lacks(id, l.s.id):
+			lacking++
+		default:
+			return lacking, false
 		}
 	}
-	return true
+	return lacking, true
 }

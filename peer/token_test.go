@@ -202,6 +202,23 @@ func TestATokenOfWritesThatEveryHostLostEndsInAnError(t *testing.T) {
 	}
 }
 
+// TestAMemberThatDoesNotHoldTheSpaceHasNothingOfIt that a token could wait for, once it says so.
+func TestAMemberThatDoesNotHoldTheSpaceHasNothingOfIt(t *testing.T) {
+	lost := enable(t, alone(t, Config{}), "k") // nobody in the cluster has it
+	c := newCluster(t)
+	a, b := c.add(), c.add()
+	enable(t, a, "k")
+	c.converge(a, b)
+	if err := b.DropSpace(t.Context(), DefaultSpace, true); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := a.Wait(ctx, lost); !errors.Is(err, ErrLost) {
+		t.Errorf("%v, want ErrLost", err)
+	}
+}
+
 // TestTenThousandEndedIDsCostNothingInATokenNorInTheStatus and who reads such a token reads all of it.
 func TestTenThousandEndedIDsCostNothingInATokenNorInTheStatus(t *testing.T) {
 	const ended, most = 10_000, 1 << 10
