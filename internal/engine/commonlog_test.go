@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/store"
 	"github.com/peerd/peerd/store/mem"
 	"github.com/peerd/peerd/store/space"
@@ -169,4 +170,60 @@ func TestMaintainingAnIdleReplicaCostsNothing(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { w.maintainAll(t, engines[1:]) }); n != 0 {
 		t.Errorf("an idle replica makes %v allocations", n)
 	}
+}
+
+// TestAnIdleReplicasLogIsReadToItsEnd and not behind it, where the records of others stand.
+func TestAnIdleReplicasLogIsReadToItsEnd(t *testing.T) {
+	const before, own = 100, 3
+	w := newWorld(t, 1, worldConfig{})
+	log := &countedLog{Log: mem.NewLog()}
+	c, tree := space.NewCommitter(log), mem.New()
+	var nodes []*Engine
+	for i := range space.Number(2) {
+		r, err := Open(space.NewTree(tree, i+1), c.Log(i+1, 0), Config{NewID: w.newID})
+		if err != nil {
+			t.Fatal(err)
+		}
+		nodes = append(nodes, newEngine(r))
+	}
+	busy, idle := nodes[0], nodes[1]
+	for i := range 2 * before {
+		w.put(t, busy, fmt.Sprint(i), nil)
+		if i == before {
+			for range own {
+				w.put(t, idle, "key", nil)
+			}
+		}
+	}
+	idle.log.recent, idle.log.recentBytes = nil, 0 // so that it is the log that is read
+	log.read = 0
+	var got int
+	next, covered, err := idle.LogRead(idle.log.first, 1000, func(*delta.Delta) bool { got++; return true })
+	if err != nil || !covered || next != idle.LogEnd() || got != own {
+		t.Fatalf("%d deltas up to record %d (%v, %v), want %d up to %d", got, next, covered, err, own, idle.LogEnd())
+	}
+	if log.read != own {
+		t.Errorf("%d records of the log were read for %d", log.read, own)
+	}
+}
+
+// countedLog counts the records that are read from a log.
+type countedLog struct {
+	store.Log
+	read int
+}
+
+func (l *countedLog) Read(at store.Position, buf []byte) (store.LogReader, error) {
+	r, err := l.Log.Read(at, buf)
+	return &countedReader{r, l}, err
+}
+
+type countedReader struct {
+	store.LogReader
+	log *countedLog
+}
+
+func (r *countedReader) Next() (store.Record, error) {
+	r.log.read++
+	return r.LogReader.Next()
 }
