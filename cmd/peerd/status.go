@@ -55,16 +55,27 @@ func writeStatus(out io.Writer, s peer.Status, now time.Time) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "name\t%s (%s)\n", s.Name, state)
 	fmt.Fprintf(w, "peer\t%s\n", brief(s.PeerID))
-	fmt.Fprintf(w, "replica\t%s\n", s.Replica)
+	if len(s.Spaces) > 0 {
+		fmt.Fprintf(w, "spaces\t%s (see peerd space list)\n", strings.Join(spacesOf(s), ", "))
+	}
+	withDefault := s.Replica != "" // what follows is of the space default, unless that is not held
+	if withDefault {
+		fmt.Fprintf(w, "replica\t%s\n", s.Replica)
+	}
 	fmt.Fprintf(w, "gossip\t%s\n", cmp.Or(s.GossipAddr, "offline"))
-	fmt.Fprintf(w, "data\t%s in %s, %s on disk\n", plural(s.Keys, "key"), plural(s.Cells, "cell"),
-		size(s.StoreBytes))
+	data := ""
+	if withDefault {
+		data = fmt.Sprintf("%s in %s, ", plural(s.Keys, "key"), plural(s.Cells, "cell"))
+	}
+	fmt.Fprintf(w, "data\t%s%s on disk\n", data, size(s.StoreBytes))
 	if s.MinFreeBytes > 0 {
 		fmt.Fprintf(w, "disk\t%s free, %s must be\n", size(int64(s.FreeBytes)), size(int64(s.MinFreeBytes)))
 	}
-	fmt.Fprintf(w, "context\t%s of %s by %s\n", short(s.ContextHash), plural(s.Mutations, "write"),
-		plural(s.Replicas, "replica"))
-	fmt.Fprintf(w, "root\t%s%s\n", short(s.Root), unsettled(s))
+	if withDefault {
+		fmt.Fprintf(w, "context\t%s of %s by %s\n", short(s.ContextHash), plural(s.Mutations, "write"),
+			plural(s.Replicas, "replica"))
+		fmt.Fprintf(w, "root\t%s%s\n", short(s.Root), unsettled(s))
+	}
 	if n := len(s.AcceptedKeys); n > 0 {
 		fmt.Fprintf(w, "KEYS\t%s besides the cluster's one accepted: peerd key rotate, then peerd key retire\n",
 			plural(n, "key"))
@@ -91,6 +102,13 @@ func writeStatus(out io.Writer, s peer.Status, now time.Time) error {
 		return err
 	}
 	return writeMembers(out, s.Members, now)
+}
+
+func spacesOf(s peer.Status) (names []string) {
+	for _, one := range s.Spaces {
+		names = append(names, one.Space)
+	}
+	return names
 }
 
 func writeMembers(out io.Writer, members []peer.Member, now time.Time) error {

@@ -56,6 +56,27 @@ kyoto (…kyoto002)  10.0.0.3:7946  no     1h0m0s  -        0          5
 	}
 }
 
+func TestAStatusTellsTheSpaces(t *testing.T) {
+	status := peer.Status{Name: "oslo", PeerID: "12D3KooWXnTXeRgP", Ready: true, GossipAddr: "10.0.0.1:7946",
+		StoreBytes: 5 << 20, Spaces: []peer.SpaceStatus{{Space: "orders"}, {Space: "peerd"}}}
+	want := `
+name    oslo (ready)
+peer    …XnTXeRgP
+spaces  orders, peerd (see peerd space list)
+gossip  10.0.0.1:7946
+data    5.0 MiB on disk
+
+This peer knows no other yet.
+`
+	var got strings.Builder
+	if err := writeStatus(&got, status, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want[1:], got.String()); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestSizesAreShortAndHaveAUnit(t *testing.T) {
 	for n, want := range map[int64]string{
 		0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1 << 20: "1.0 MiB", 3 << 30: "3.0 GiB",
@@ -69,15 +90,19 @@ func TestSizesAreShortAndHaveAUnit(t *testing.T) {
 
 func TestWaitingSaysWhatKeepsPeersFromAgreeing(t *testing.T) {
 	answer := func(name, context, root string, vector map[string]uint64) asked {
-		return asked{addr: "addr-" + name, status: peer.Status{
-			Name: name, SpaceStatus: peer.SpaceStatus{ContextHash: context, Root: root, VersionVector: vector,
-				Settled: true},
-		}}
+		return asked{addr: "addr-" + name, status: peer.Status{Name: name, Spaces: []peer.SpaceStatus{
+			{Space: peer.DefaultSpace, ContextHash: context, Root: root, VersionVector: vector, Settled: true},
+		}}}
+	}
+	// in has a peer hold another space, and not the default one.
+	in := func(space string, a asked) asked {
+		a.status.Spaces[0].Space = space
+		return a
 	}
 	one := map[string]uint64{"00000000000000aa": 2}
 	two := map[string]uint64{"00000000000000aa": 1, "00000000000000bb": 9}
 	sweeping := answer("b", "c1", "r2", one)
-	sweeping.status.Settled = false
+	sweeping.status.Spaces[0].Settled = false
 	tests := []struct {
 		name string
 		a, b asked
@@ -94,6 +119,13 @@ func TestWaitingSaysWhatKeepsPeersFromAgreeing(t *testing.T) {
 			"a (addr-a) and b (addr-b) have seen the same writes and hold different data: " +
 				"one of them is damaged, see their logs",
 		}},
+		{"agreement where none holds the default space", in("orders", answer("a", "c1", "r1", one)),
+			in("orders", answer("b", "c1", "r1", one)), nil},
+		{"another space", in("orders", answer("a", "c1", "r1", one)), in("orders", answer("b", "c2", "r2", two)),
+			[]string{"space orders: a (addr-a) lacks 9 writes that b (addr-b) has",
+				"space orders: b (addr-b) lacks 1 write that a (addr-a) has"}},
+		{"spaces that only one of them holds", in("orders", answer("a", "c1", "r1", one)),
+			in("stock", answer("b", "c2", "r2", two)), nil},
 		{"a fork", answer("a", "c1", "r1", one), answer("b", "c2", "r2", one), []string{
 			"a (addr-a) and b (addr-b) count the same writes and differ in what they are: " +
 				"some were issued twice, see their logs",

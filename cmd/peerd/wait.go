@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -25,8 +27,8 @@ func waitCommand() *cobra.Command {
 		Use:   "wait",
 		Short: "Wait until several peers hold the same data",
 		Long: "Wait until all the peers named hold the same data: the same context hash and the same\n" +
-			"root. If that has not happened at the timeout, the exit status is 1, and the error says\n" +
-			"who lacks what.",
+			"root of each space, where they hold it. If that has not happened at the timeout, the exit\n" +
+			"status is 1, and the error says who lacks what.",
 		Example: "  peerd wait --http 127.0.0.1:7948 --http 127.0.0.1:8948 --timeout 10s",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -42,9 +44,11 @@ func waitCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			s := all[0].status
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s in agreement after %s: context %s, root %s\n",
-				plural(len(all), "peer"), took(time.Since(began)), short(s.ContextHash), short(s.Root))
+			told := fmt.Sprintf("%s in agreement after %s", plural(len(all), "peer"), took(time.Since(began)))
+			if s := all[0].status; s.Space != "" {
+				told += fmt.Sprintf(": context %s, root %s", short(s.ContextHash), short(s.Root))
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), told)
 			return err
 		},
 	}
@@ -106,59 +110,84 @@ func (w *web) askAll(ctx context.Context, addrs []string) []asked {
 	return all
 }
 
-// differences says what keeps the peers from agreeing, or nil if they do.
+// differences says what keeps the peers from agreeing, or nil if they do: about each space, those that hold it.
 func differences(all []asked) (problems []string) {
+	holders := map[string][]copyOf{}
 	for _, a := range all {
-		switch {
-		case a.err != nil:
+		if a.err != nil {
 			problems = append(problems, a.err.Error())
-		case !a.status.Settled:
-			problems = append(problems, fmt.Sprintf("%v still sweeps removed data", a))
+			continue
+		}
+		for _, s := range a.status.Spaces {
+			holders[s.Space] = append(holders[s.Space], copyOf{a, s})
 		}
 	}
-	for i, a := range all {
-		for _, b := range all[i+1:] {
-			if a.err == nil && b.err == nil {
-				problems = append(problems, between(a, b)...)
-			}
+	for _, space := range slices.Sorted(maps.Keys(holders)) {
+		prefix := ""
+		if space != peer.DefaultSpace {
+			prefix = "space " + space + ": "
+		}
+		for _, p := range differencesIn(holders[space]) {
+			problems = append(problems, prefix+p)
 		}
 	}
 	return problems
 }
 
-// between compares two peers.
-func between(a, b asked) (problems []string) {
+// copyOf is a peer's copy of a space.
+type copyOf struct {
+	asked
+	space peer.SpaceStatus
+}
+
+// differencesIn is differences in one space.
+func differencesIn(all []copyOf) (problems []string) {
+	for _, c := range all {
+		if !c.space.Settled {
+			problems = append(problems, fmt.Sprintf("%v still sweeps removed data", c))
+		}
+	}
+	for i, a := range all {
+		for _, b := range all[i+1:] {
+			problems = append(problems, between(a, b)...)
+		}
+	}
+	return problems
+}
+
+// between compares two copies of a space.
+func between(a, b copyOf) (problems []string) {
 	say := func(format string, args ...any) {
 		problems = append(problems, fmt.Sprintf(format, args...))
 	}
-	lacks := func(one, other asked) {
-		if n := missing(one.status, other.status); n > 0 {
+	lacks := func(one, other copyOf) {
+		if n := missing(one.space, other.space); n > 0 {
 			say("%v lacks %s that %v has", one, plural(n, "write"), other)
 		}
 	}
 	lacks(a, b)
 	lacks(b, a)
 	switch {
-	case len(problems) > 0 || !a.status.Settled || !b.status.Settled:
-	case a.status.ContextHash != b.status.ContextHash:
+	case len(problems) > 0 || !a.space.Settled || !b.space.Settled:
+	case a.space.ContextHash != b.space.ContextHash:
 		say("%v and %v count the same writes and differ in what they are: "+
 			"some were issued twice, see their logs", a, b)
-	case a.status.Root != b.status.Root:
+	case a.space.Root != b.space.Root:
 		say("%v and %v have seen the same writes and hold different data: "+
 			"one of them is damaged, see their logs", a, b)
 	}
 	return problems
 }
 
-// missing counts the writes that one peer has not seen and the other has.
-func missing(one, other peer.Status) uint64 {
+// missing counts the writes that one copy has not seen and the other has.
+func missing(one, other peer.SpaceStatus) uint64 {
 	if one.ContextHash == other.ContextHash && one.Mutations == other.Mutations {
 		return 0 // the same, whatever the vectors leave out
 	}
 	return vectorOf(one).Missing(vectorOf(other))
 }
 
-func vectorOf(s peer.Status) crdt.VersionVector {
+func vectorOf(s peer.SpaceStatus) crdt.VersionVector {
 	v := crdt.VersionVector{}
 	for text, n := range s.VersionVector {
 		if id, err := crdt.ParseReplicaID(text); err == nil {
