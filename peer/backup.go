@@ -10,7 +10,7 @@ import (
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/backup"
-	replica "github.com/peerd/peerd/internal/engine"
+	"github.com/peerd/peerd/internal/engine"
 )
 
 // ErrBackupRuns is returned by Backup while another one of this peer runs. Nothing was written.
@@ -84,18 +84,18 @@ func (s *space) Backup(ctx context.Context, w io.Writer, progress func(BackupPro
 }
 
 // moment takes the present one, which counts as an open view, and describes it.
-func (s *space) moment(ctx context.Context, h *backup.Header) (moment *replica.Moment, err error) {
-	w := &waiting{taken: make(chan *replica.Moment, 1)}
+func (s *space) moment(ctx context.Context, h *backup.Header) (moment *engine.Moment, err error) {
+	w := &waiting{taken: make(chan *engine.Moment, 1)}
 	failed := s.call(func(l *loop) {
 		if err = l.refusal(); err == nil && s.p.disk.room() == full {
 			err = s.p.disk.refusal()
 		}
 		if err == nil {
-			err = l.node.Backup(w.take)
+			err = l.engine.Backup(w.take)
 		}
 		if err == nil {
 			s.views.Add(1)
-			h.Replica = l.node.ID()
+			h.Replica = l.engine.ID()
 		}
 	})
 	if failed != nil || err != nil {
@@ -128,13 +128,13 @@ func (s *space) moment(ctx context.Context, h *backup.Header) (moment *replica.M
 
 // waiting is somebody who waits for a moment, and may go away before there is one.
 type waiting struct {
-	taken chan *replica.Moment // of capacity 1
+	taken chan *engine.Moment // of capacity 1
 	mu    sync.Mutex
 	left  bool
 }
 
 // take is called by the commit loop, once.
-func (w *waiting) take(m *replica.Moment) {
+func (w *waiting) take(m *engine.Moment) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.left {

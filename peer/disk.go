@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	replica "github.com/peerd/peerd/internal/engine"
+	"github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/store/badger"
 )
 
@@ -179,7 +179,7 @@ func (l *loop) noticeRoom(changed bool) {
 	room := l.p.disk.room()
 	if room != l.room || room != roomy { // what writers are told has numbers in it
 		l.room = room
-		l.node.SetRoom(replica.Room(room), l.p.disk.refusal())
+		l.engine.SetRoom(engine.Room(room), l.p.disk.refusal())
 	}
 	if changed {
 		l.p.tellRoom()

@@ -119,7 +119,7 @@ func (s *space) handOver(ctx context.Context, force bool) error {
 		err := s.call(func(l *loop) {
 			missing, damage = l.unreplicated(), l.refusal()
 			if missing > 0 && ask {
-				l.node.Inquire()
+				l.engine.Inquire()
 				asked = time.Now()
 			}
 		})
@@ -152,11 +152,11 @@ func (a *lane) isParted() bool {
 // unreplicated counts the mutations here that no neighbour says it has. One that is rebuilt says what it will have, and
 // one that has gone may come back without it.
 func (l *loop) unreplicated() uint64 {
-	seen, _ := l.node.Context()
+	seen, _ := l.engine.Context()
 	elsewhere := crdt.VersionVector{}
 	for id, lane := range l.links {
-		if !lane.isParted() && l.node.Whole(id) && !l.node.Quarantined(id) {
-			elsewhere.Merge(l.node.Said(id))
+		if !lane.isParted() && l.engine.Whole(id) && !l.engine.Quarantined(id) {
+			elsewhere.Merge(l.engine.Said(id))
 		}
 	}
 	return elsewhere.Missing(seen)

@@ -247,5 +247,5 @@ func (l *loop) newBases(said bool) *delta.Bases {
 	if !said {
 		return nil
 	}
-	return l.node.Bases()
+	return l.engine.Bases()
 }

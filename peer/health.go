@@ -7,7 +7,7 @@ import (
 
 	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/gossip"
-	replica "github.com/peerd/peerd/internal/engine"
+	"github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/store"
 )
 
@@ -36,9 +36,9 @@ func (l *loop) readiness() error {
 		return err
 	}
 	switch {
-	case l.node.CaughtUp():
+	case l.engine.CaughtUp():
 		return nil
-	case l.node.SomeoneIsAhead():
+	case l.engine.SomeoneIsAhead():
 		return errCatchingUp
 	case l.expectsSomeone():
 		return errLooking
@@ -60,7 +60,7 @@ func (l *loop) expectsSomeone() bool {
 		return false
 	}
 	for id := range l.links {
-		if _, greeted := l.node.Known(id); greeted {
+		if _, greeted := l.engine.Known(id); greeted {
 			return false
 		}
 	}
@@ -79,7 +79,7 @@ func (l *loop) expectsSomeone() bool {
 // suspectRead has the cells checked after a read found a record that is not what was written.
 func (s *space) suspectRead(err error) {
 	if errors.Is(err, store.ErrCorrupt) || errors.Is(err, antientropy.ErrDamaged) {
-		_ = s.call(func(l *loop) { l.node.Suspect(err) })
+		_ = s.call(func(l *loop) { l.engine.Suspect(err) })
 	}
 }
 
@@ -88,36 +88,36 @@ const givingUp = "; to give up what only this host has, stop it, keep what peerd
 	"directory away and start it again"
 
 // notice tells people what the engine found.
-func (l *loop) notice(n replica.Notice) {
+func (l *loop) notice(n engine.Notice) {
 	log := l.s.log
 	switch n.Kind {
-	case replica.CannotCollect:
+	case engine.CannotCollect:
 		log.Warn("cannot collect what deleted counters left; it is tried again", "error", n.Err)
-	case replica.Mismatch:
+	case engine.Mismatch:
 		l.s.counters.mismatches.Add(1)
-	case replica.Checking:
+	case engine.Checking:
 		log.Error("this peer and another have seen the same writes and hold different data: "+
 			"checking the data here", "peer_id", string(n.From))
-	case replica.Sound:
+	case engine.Sound:
 		log.Error("the data here is as it was written: if another peer's differs, that peer is damaged")
-	case replica.CannotCheck:
+	case engine.CannotCheck:
 		log.Error("could not check the data here", "error", n.Err)
-	case replica.Damaged:
+	case engine.Damaged:
 		log.Error("the data here is damaged: discarding it and rebuilding from the other peers; "+
 			"reads and writes are refused until that is done", "error", n.Err)
-	case replica.Rebuilt:
+	case engine.Rebuilt:
 		l.s.feed.signal()
 		l.s.counters.rebuilds.Add(1)
 		log.Info("the data here is rebuilt")
-	case replica.Helpless:
+	case engine.Helpless:
 		log.Error("the data here is damaged, and no peer that is linked has all but what the log here has: "+
 			"waiting for one"+givingUp, "error", n.Err)
-	case replica.Incomplete:
+	case engine.Incomplete:
 		log.Warn("rebuilding the data here takes writes that no peer that is linked has: waiting for one that " +
 			"does" + givingUp)
-	case replica.Repaired:
+	case engine.Repaired:
 		l.s.counters.repairs.Add(1)
-	case replica.Forked:
+	case engine.Forked:
 		l.nameForks(n.Forks)
 	}
 }

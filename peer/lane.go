@@ -149,14 +149,14 @@ func (l *loop) connect(a *lane) {
 		return
 	}
 	l.links[a.id] = a
-	l.node.Connect(a.id, cap(a.out))
+	l.engine.Connect(a.id, cap(a.out))
 }
 
 // disconnect forgets a lane, unless a newer one has taken its place.
 func (l *loop) disconnect(a *lane) {
 	if l.links[a.id] == a {
 		delete(l.links, a.id)
-		l.node.Disconnect(a.id)
+		l.engine.Disconnect(a.id)
 	}
 }
 

@@ -24,7 +24,7 @@ func (p *Peer) takeLeave() {
 // takeLeave ends the replica's id while there are still links. A write that is accepted later takes another id, which
 // ends as well when the loop does.
 func (s *space) takeLeave() {
-	if s.call(func(l *loop) { l.node.EndID() }) != nil {
+	if s.call(func(l *loop) { l.engine.EndID() }) != nil {
 		return
 	}
 	poll, limit := time.NewTicker(leaveEvery), time.NewTimer(leaveTime)
@@ -32,7 +32,7 @@ func (s *space) takeLeave() {
 	defer limit.Stop()
 	for {
 		left := false
-		if s.call(func(l *loop) { left = l.node.HasLeft() }) != nil || left {
+		if s.call(func(l *loop) { left = l.engine.HasLeft() }) != nil || left {
 			return
 		}
 		select {

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/gossip"
-	replica "github.com/peerd/peerd/internal/engine"
+	"github.com/peerd/peerd/internal/engine"
 )
 
 // job is one thing beside updates for the commit loop to do: exactly one field is set.
@@ -28,12 +28,12 @@ type frame struct {
 type loop struct {
 	p      *Peer
 	s      *space
-	node   *replica.Engine
+	engine *engine.Engine
 	wake   chan struct{} // a link has room
 	synced chan synced   // of capacity 1: how the sync under way ended
 	links  map[gossip.NeighbourID]*lane
-	frames map[*replica.Frame]*frame // that the engine has
-	pulls  map[*replica.Pull]*turn   // repairs under way
+	frames map[*engine.Frame]*frame // that the engine has
+	pulls  map[*engine.Pull]*turn   // repairs under way
 
 	clock    func() time.Time
 	alarm    *time.Timer // fires when the engine is to be looked at next
@@ -45,16 +45,16 @@ type loop struct {
 	broken   error     // what ends the loop after this step
 }
 
-func newLoop(s *space, r *replica.Replica) *loop {
+func newLoop(s *space, r *engine.Replica) *loop {
 	now := time.Now()
 	rng := rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
 	return &loop{
-		p: s.p, s: s, node: replica.NewEngine(r, rng, now), clock: time.Now,
+		p: s.p, s: s, engine: engine.NewEngine(r, rng, now), clock: time.Now,
 		wake:   make(chan struct{}, 1),
 		synced: make(chan synced, 1),
 		links:  map[gossip.NeighbourID]*lane{},
-		frames: map[*replica.Frame]*frame{},
-		pulls:  map[*replica.Pull]*turn{},
+		frames: map[*engine.Frame]*frame{},
+		pulls:  map[*engine.Pull]*turn{},
 		alarm:  time.NewTimer(time.Hour),
 		opened: now,
 	}
@@ -70,7 +70,7 @@ func (l *loop) run() {
 	defer l.alarm.Stop()
 	l.noticeRoom(false)
 	for !apart(l.steps) {
-		if !l.node.Interrupted() {
+		if !l.engine.Interrupted() {
 			l.fail(errExitedElsewhere)
 			return
 		}
@@ -102,8 +102,8 @@ func (l *loop) steps() {
 }
 
 // round has the engine take a step, and does what it says.
-func (l *loop) round() (*replica.Ready, error) {
-	if !l.node.Interrupted() { // else a group is open
+func (l *loop) round() (*engine.Ready, error) {
+	if !l.engine.Interrupted() { // else a group is open
 		if err := l.accept(); err != nil {
 			return nil, err
 		}
@@ -115,19 +115,19 @@ func (l *loop) round() (*replica.Ready, error) {
 		l.look = now.Add(lookEvery)
 		l.watchDisk()
 	}
-	if err := l.node.Step(now, l.p.now()); err != nil {
+	if err := l.engine.Step(now, l.p.now()); err != nil {
 		return nil, err
 	}
-	rd := l.node.Ready()
+	rd := l.engine.Ready()
 	if rd.Refusing != nil && !l.refused {
 		l.refused = true
 		l.s.refuse(rd.Refusing)
 	}
 	began := time.Now()
-	if err := replica.CarryOut(rd.Writes, l.s.store, l.s.journal); err != nil {
+	if err := engine.CarryOut(rd.Writes, l.s.store, l.s.journal); err != nil {
 		return nil, err
 	}
-	l.node.Advance()
+	l.engine.Advance()
 	if len(rd.Committed) > 0 {
 		l.s.counters.commitTimes.Observe(time.Since(began), 1)
 	}
@@ -155,7 +155,7 @@ func (l *loop) accept() error {
 			if s.err != nil {
 				return s.err
 			}
-			l.node.SyncEnded(s.of)
+			l.engine.SyncEnded(s.of)
 		default:
 			jobs = 0
 		}
@@ -163,21 +163,21 @@ func (l *loop) accept() error {
 			return l.broken
 		}
 	}
-	for updates := l.node.Hungry(); updates; {
+	for updates := l.engine.Hungry(); updates; {
 		select {
 		case u := <-l.s.updates:
-			l.node.Submit(u)
-			updates = l.node.Hungry()
+			l.engine.Submit(u)
+			updates = l.engine.Hungry()
 		default:
 			updates = false
 		}
 	}
 	for id, lane := range l.links {
-		l.node.Takes(id, cap(lane.out)-len(lane.out))
+		l.engine.Takes(id, cap(lane.out)-len(lane.out))
 	}
 	if l.s.stopping() && !l.stopping && len(l.s.updates) == 0 {
 		l.stopping = true
-		l.node.Stop()
+		l.engine.Stop()
 	}
 	return nil
 }
@@ -191,9 +191,9 @@ func (l *loop) do(j job) {
 	case l.links[f.link.id] != f.link:
 		f.done <- errLinkReplaced
 	default:
-		in := &replica.Frame{From: f.link.id, Data: f.data}
+		in := &engine.Frame{From: f.link.id, Data: f.data}
 		l.frames[in] = f
-		l.node.Receive(in)
+		l.engine.Receive(in)
 	}
 }
 
@@ -208,10 +208,10 @@ func (l *loop) wait(until time.Time) (err error) {
 	case j := <-l.s.jobs:
 		l.do(j)
 	case u := <-l.s.updates:
-		l.node.Submit(u)
+		l.engine.Submit(u)
 	case s := <-l.synced:
 		if err = s.err; err == nil {
-			l.node.SyncEnded(s.of)
+			l.engine.SyncEnded(s.of)
 		}
 	case <-l.wake:
 	case <-l.alarm.C:
@@ -221,14 +221,14 @@ func (l *loop) wait(until time.Time) (err error) {
 }
 
 // act does what a Ready says once its writes are carried out.
-func (l *loop) act(rd *replica.Ready) {
+func (l *loop) act(rd *engine.Ready) {
 	for _, n := range rd.Notices {
 		l.notice(n)
 	}
 	if n := len(rd.Committed); n > 0 {
 		l.s.counters.commits.Add(1)
 		l.s.counters.deltas.Add(uint64(n))
-		l.s.feed.committed(l.node.LogEnd()-1, rd.Committed, l.newBases(rd.NewBases))
+		l.s.feed.committed(l.engine.LogEnd()-1, rd.Committed, l.newBases(rd.NewBases))
 	}
 	if rd.Jumped {
 		l.jump()
@@ -257,7 +257,7 @@ func (l *loop) act(rd *replica.Ready) {
 }
 
 func handled(err error) error {
-	if errors.Is(err, replica.ErrReplaced) {
+	if errors.Is(err, engine.ErrReplaced) {
 		return errLinkReplaced
 	}
 	return err
@@ -265,7 +265,7 @@ func handled(err error) error {
 
 // jump tells watches that the content is no longer what the log says they have been told.
 func (l *loop) jump() {
-	l.s.feed.jump(l.node.Vector(), l.node.Bases(), l.node.LogEnd(), l.node.Turns())
+	l.s.feed.jump(l.engine.Vector(), l.engine.Bases(), l.engine.LogEnd(), l.engine.Turns())
 }
 
 // refusal returns why nothing may be written now.
@@ -278,12 +278,12 @@ func (l *loop) refusal() error {
 
 // synced is a sync that has ended.
 type synced struct {
-	of  replica.Syncing
+	of  engine.Syncing
 	err error
 }
 
 // sync has what was committed made durable, beside the loop: on a busy disk that can take seconds.
-func (l *loop) sync(of replica.Syncing) {
+func (l *loop) sync(of engine.Syncing) {
 	l.s.background.Add(1)
 	go func() {
 		defer l.s.background.Done()
@@ -295,13 +295,13 @@ func (l *loop) sync(of replica.Syncing) {
 }
 
 // verify reads all cells of a moment beside the loop.
-func (l *loop) verify(pinned *replica.Pinned) {
+func (l *loop) verify(pinned *engine.Pinned) {
 	l.s.background.Add(1)
 	go func() {
 		defer l.s.background.Done()
 		err := pinned.Verify(l.s.stopping)
 		pinned.Close()
-		_ = l.s.call(func(l *loop) { l.node.Verified(err) })
+		_ = l.s.call(func(l *loop) { l.engine.Verified(err) })
 	}()
 }
 
@@ -315,7 +315,7 @@ func (l *loop) fail(err error) {
 // abandon ends the loop without what is left to be done.
 func (l *loop) abandon(why error) {
 	l.s.refuse(why)
-	for _, u := range l.node.Abandon() {
+	for _, u := range l.engine.Abandon() {
 		u := u.(*update)
 		u.failAll(why)
 		close(u.done)

@@ -44,22 +44,22 @@ func (s *space) isLost(ctx context.Context, d crdt.Dot) bool {
 }
 
 func (l *loop) isLost(d crdt.Dot) bool {
-	seen, _ := l.node.Context()
-	if seen.Has(d) || !l.node.Replica.Whole() || l.node.Pulling() || d.Replica == l.node.ID() || l.node.Writes(d.Replica) {
+	seen, _ := l.engine.Context()
+	if seen.Has(d) || !l.engine.Replica.Whole() || l.engine.Pulling() || d.Replica == l.engine.ID() || l.engine.Writes(d.Replica) {
 		return false
 	}
 	for id := range l.links {
-		if said := l.node.Said(id); said == nil || said.Has(d) || l.node.Quarantined(id) {
+		if said := l.engine.Said(id); said == nil || said.Has(d) || l.engine.Quarantined(id) {
 			return false
 		}
 	}
-	if l.node.Ended(d.Replica) {
+	if l.engine.Ended(d.Replica) {
 		return true
 	}
 	// An id lives for one start. So it has ended if it is an earlier one of this host, or of one of the members:
 	// each link says as what its host writes now.
 	lacking, all := l.asksAll()
-	return all && (len(l.links)+lacking > 0 || l.node.Wrote(d.Replica))
+	return all && (len(l.links)+lacking > 0 || l.engine.Wrote(d.Replica))
 }
 
 // asksAll reports whether each known member that may hold the space is linked: over the space, or it has said that it

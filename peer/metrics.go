@@ -173,9 +173,9 @@ func (t *Times) add(o Times) {
 
 // figures returns what the commit loop tells for Metrics.
 func (l *loop) figures() Metrics {
-	f := l.node.Figures()
+	f := l.engine.Figures()
 	m := Metrics{LogRecords: f.LogRecords, Waiting: f.Waiting, NotAdopted: f.NotAdopted,
-		Offered: Offered(f.Deltas), Stable: l.node.Stable(), Sweeping: l.node.Clears(), Repairing: l.node.Pulling() || l.node.Repairing()}
+		Offered: Offered(f.Deltas), Stable: l.engine.Stable(), Sweeping: l.engine.Clears(), Repairing: l.engine.Pulling() || l.engine.Repairing()}
 	if !f.OldestLogged.IsZero() {
 		m.LogAge = max(0, l.p.now().Sub(f.OldestLogged))
 	}

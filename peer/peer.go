@@ -16,7 +16,7 @@ import (
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/delta"
-	replica "github.com/peerd/peerd/internal/engine"
+	"github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/internal/wire"
 	"github.com/peerd/peerd/store"
 	"github.com/peerd/peerd/store/badger"
@@ -31,7 +31,7 @@ var (
 	ErrClosed = errors.New("the peer is closed")
 	// ErrRebuilding is returned while a damaged peer rebuilds itself from others, or waits for one
 	// that it can rebuild itself from. Nothing changed.
-	ErrRebuilding = replica.ErrRebuilding
+	ErrRebuilding = engine.ErrRebuilding
 	// ErrReadOnly is returned by writes in a View.
 	ErrReadOnly = crdt.ErrReadOnly
 	// ErrTooLarge is returned for a transaction beyond MaxOps or MaxCost, and for the first one of a peer
@@ -220,7 +220,7 @@ func openLog(dir string, st store.Store) (store.Log, error) {
 	synced := store.Position(0)
 	for _, s := range table.Spaces() {
 		// The log was synced up to where a space begins: see Committer.Begin.
-		synced = max(synced, s.From, replica.Durable(spacestore.NewTree(st, s.Number)))
+		synced = max(synced, s.From, engine.Durable(spacestore.NewTree(st, s.Number)))
 	}
 	log, err := segment.Open(filepath.Join(dir, logDir), segment.Options{SegmentSize: logSegment, Synced: synced})
 	if err != nil {
@@ -291,7 +291,7 @@ func (p *Peer) Reload(cfg Config) error {
 	p.making.Unlock()
 	for _, s := range held {
 		err := s.call(func(l *loop) {
-			l.node.SetLimits(cfg.MaxSkew, cfg.LogBytes, cfg.LogAge)
+			l.engine.SetLimits(cfg.MaxSkew, cfg.LogBytes, cfg.LogAge)
 			l.watchDisk()
 		})
 		if err != nil && p.isStopping() {

@@ -13,7 +13,7 @@ import (
 
 	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/gossip"
-	replica "github.com/peerd/peerd/internal/engine"
+	"github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/internal/secret"
 	"github.com/peerd/peerd/store"
 )
@@ -32,7 +32,7 @@ type turn struct {
 }
 
 // goOn begins a repair, lets it go on after the engine was asked, or takes note of its end.
-func (l *loop) goOn(p *replica.Pull) {
+func (l *loop) goOn(p *engine.Pull) {
 	t := l.pulls[p]
 	switch {
 	case p.Over:
@@ -46,7 +46,7 @@ func (l *loop) goOn(p *replica.Pull) {
 	default:
 		lane := l.links[p.From]
 		if lane == nil {
-			l.node.Fail(p, errLinkReplaced)
+			l.engine.Fail(p, errLinkReplaced)
 			return
 		}
 		l.pulls[p] = &turn{comes: make(chan struct{}, 1)}
@@ -54,7 +54,7 @@ func (l *loop) goOn(p *replica.Pull) {
 	}
 }
 
-func (l *loop) startRepair(p *replica.Pull, from *lane, t *turn) {
+func (l *loop) startRepair(p *engine.Pull, from *lane, t *turn) {
 	s, n := l.s, from.link.n
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -67,7 +67,7 @@ func (l *loop) startRepair(p *replica.Pull, from *lane, t *turn) {
 		began := time.Now()
 		err := n.pull(s, p, from.link.peer, t)
 		if err != nil {
-			if s.call(func(l *loop) { l.node.Fail(p, err) }) != nil {
+			if s.call(func(l *loop) { l.engine.Fail(p, err) }) != nil {
 				p.Abandon()
 			}
 			return
@@ -79,20 +79,20 @@ func (l *loop) startRepair(p *replica.Pull, from *lane, t *turn) {
 }
 
 // noteRepair takes note of how a repair ended.
-func (l *loop) noteRepair(p *replica.Pull) {
+func (l *loop) noteRepair(p *engine.Pull) {
 	c := &l.s.counters
 	switch {
 	case p.Err == nil:
 		c.entriesIn.Add(uint64(p.Result.Added))
 		c.entriesOut.Add(uint64(p.Result.Removed))
-	case errors.Is(p.Err, replica.ErrBusy) || errors.Is(p.Err, replica.ErrForked) || l.s.stopping():
+	case errors.Is(p.Err, engine.ErrBusy) || errors.Is(p.Err, engine.ErrForked) || l.s.stopping():
 	default:
 		l.s.log.Warn("repair failed and will be tried again", "peer_id", string(p.From), "error", p.Err)
 	}
 }
 
-// pull runs a repair until it is over: see replica.Pull.
-func (n *network) pull(of *space, p *replica.Pull, from libpeer.ID, t *turn) error {
+// pull runs a repair until it is over: see engine.Pull.
+func (n *network) pull(of *space, p *engine.Pull, from libpeer.ID, t *turn) error {
 	ctx, cancel := context.WithTimeout(n.ctx, dialTimeout)
 	defer cancel()
 	s, key, err := n.openStream(ctx, from, pullStream, n.keys.ring().Keys())
@@ -136,7 +136,7 @@ func (n *network) pull(of *space, p *replica.Pull, from libpeer.ID, t *turn) err
 		if err := n.p.disk.refusalOf(p.Progress().Bytes); err != nil {
 			return err
 		}
-		if err := of.call(func(l *loop) { l.node.Take(p) }); err != nil {
+		if err := of.call(func(l *loop) { l.engine.Take(p) }); err != nil {
 			return err
 		}
 		select {
@@ -243,10 +243,10 @@ func (n *network) servePull(s libnet.Stream, key secret.Key) error {
 }
 
 // pin pins a moment that another peer is repaired from.
-func (s *space) pin(to gossip.NeighbourID) (pinned *replica.Pinned, err error) {
+func (s *space) pin(to gossip.NeighbourID) (pinned *engine.Pinned, err error) {
 	done := make(chan struct{})
 	if err := s.call(func(l *loop) {
-		l.node.Serve(to, func(p *replica.Pinned, why error) {
+		l.engine.Serve(to, func(p *engine.Pinned, why error) {
 			pinned, err = p, why
 			close(done)
 		})

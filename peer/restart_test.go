@@ -13,7 +13,7 @@ import (
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/dotted"
-	replica "github.com/peerd/peerd/internal/engine"
+	"github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/store"
 )
 
@@ -240,8 +240,8 @@ func flip(t *testing.T, p *Peer) {
 	t.Helper()
 	save := func() {
 		err := own(p).call(func(l *loop) {
-			_ = l.node.Backup((*replica.Moment).Close) // so that there is something to be saved
-			for l.node.Checkpoint(); l.node.Busy() && l.broken == nil; {
+			_ = l.engine.Backup((*engine.Moment).Close) // so that there is something to be saved
+			for l.engine.Checkpoint(); l.engine.Busy() && l.broken == nil; {
 				_, l.broken = l.round()
 			}
 		})

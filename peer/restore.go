@@ -11,7 +11,7 @@ import (
 	"slices"
 
 	"github.com/peerd/peerd/internal/backup"
-	replica "github.com/peerd/peerd/internal/engine"
+	"github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/internal/secret"
 	"github.com/peerd/peerd/store"
 	"github.com/peerd/peerd/store/badger"
@@ -174,7 +174,7 @@ func unpack(ctx context.Context, r io.Reader, dir string, progress func(BackupPr
 			}
 		}
 		for _, rec := range records {
-			if !replica.InBackup(rec.Key) {
+			if !engine.InBackup(rec.Key) {
 				continue
 			}
 			if batch.Bytes()+len(rec.Key)+len(rec.Value) > restoreBatch || batch.Len() == store.MaxBatchOps {
@@ -246,7 +246,7 @@ func checkRestored(info BackupInfo, dir string) (err error) {
 	for _, s := range table.Spaces() {
 		tree = spacestore.NewTree(st, s.Number)
 	}
-	r, err := replica.Open(tree, mem.NewLog(), replica.Config{NewID: newReplicaID})
+	r, err := engine.Open(tree, mem.NewLog(), engine.Config{NewID: newReplicaID})
 	if err != nil {
 		return err
 	}

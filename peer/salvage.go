@@ -12,7 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/peerd/peerd/internal/delta"
-	replica "github.com/peerd/peerd/internal/engine"
+	"github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/store"
 	"github.com/peerd/peerd/store/badger"
 	spacestore "github.com/peerd/peerd/store/space"
@@ -90,8 +90,8 @@ func Salvage(dir string, fn func(Salvaged) error) (err error) {
 	var damaged error
 	for _, space := range all {
 		var told error
-		err := replica.Salvage(spacestore.NewTree(st, space.Number), committer.Log(space.Number, space.From),
-			func(s replica.Salvaged) error {
+		err := engine.Salvage(spacestore.NewTree(st, space.Number), committer.Log(space.Number, space.From),
+			func(s engine.Salvaged) error {
 				told = fn(salvagedOf(space.Name, s))
 				return told
 			})
@@ -107,7 +107,7 @@ func Salvage(dir string, fn func(Salvaged) error) (err error) {
 	return damaged
 }
 
-func salvagedOf(space string, s replica.Salvaged) Salvaged {
+func salvagedOf(space string, s engine.Salvaged) Salvaged {
 	d := delta.Describe(s.Op)
 	out := Salvaged{Space: space, Replica: s.Dot.Replica.String(), Dot: s.Dot.Counter, Key: Bytes(d.Key), Path: []SalvagedStep{},
 		Operation: d.Operation, Amount: d.Amount, Total: d.Total}

@@ -51,7 +51,7 @@ func (s slowStream) Read(b []byte) (int, error) {
 func links(p *Peer) (n int) {
 	_ = own(p).call(func(l *loop) {
 		for id := range l.links {
-			if _, greeted := l.node.Known(id); greeted {
+			if _, greeted := l.engine.Known(id); greeted {
 				n++
 			}
 		}

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/gossip"
-	replica "github.com/peerd/peerd/internal/engine"
+	"github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/store"
 	spacestore "github.com/peerd/peerd/store/space"
 )
@@ -26,7 +26,7 @@ type space struct {
 	log     *slog.Logger
 	store   store.Store // the records of this space alone, as is its log
 	journal store.Log
-	core    *replica.Replica // which the loop owns: others open views of it
+	core    *engine.Replica // which the loop owns: others open views of it
 
 	// Views.
 	opening   sync.RWMutex   // held for a moment while a view is opened, and while refusing changes
@@ -63,7 +63,7 @@ func (p *Peer) openSpace(name string, tree store.Store, journal store.Log) (*spa
 		stopped: make(chan struct{}),
 	}
 	cfg := p.cfg
-	r, err := replica.Open(tree, journal, replica.Config{
+	r, err := engine.Open(tree, journal, engine.Config{
 		NewID:       p.drawID,
 		MaxLogBytes: p.limits.logBytes,
 		MaxLogAge:   p.limits.logAge,
@@ -131,7 +131,7 @@ func (s *space) refusal() error {
 }
 
 // view opens a view of what is committed. What before returns, unless it is nil, is of the view's moment or older.
-func (s *space) view(before func() moment) (v *replica.View, at moment, err error) {
+func (s *space) view(before func() moment) (v *engine.View, at moment, err error) {
 	s.opening.RLock()
 	defer s.opening.RUnlock()
 	if err := s.refusal(); err != nil {

@@ -10,7 +10,7 @@ import (
 
 	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/gossip/members"
-	replica "github.com/peerd/peerd/internal/engine"
+	"github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/store"
 	spacestore "github.com/peerd/peerd/store/space"
 )
@@ -172,9 +172,9 @@ func (p *Peer) shareMemory() {
 			}
 			return max(n, least)
 		}
-		dirty, cache := share(replica.MaxDirty, leastDirty), share(replica.MaxCache, leastCache)
+		dirty, cache := share(engine.MaxDirty, leastDirty), share(engine.MaxCache, leastCache)
 		select {
-		case s.jobs <- job{call: func(l *loop) { l.node.SetMemory(dirty, cache) }}:
+		case s.jobs <- job{call: func(l *loop) { l.engine.SetMemory(dirty, cache) }}:
 		default: // the next time
 		}
 	}

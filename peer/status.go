@@ -192,22 +192,22 @@ type told struct {
 }
 
 func (l *loop) tell() told {
-	seen, _ := l.node.Context()
-	context, root, settled := l.node.Digest()
-	keys, cells := l.node.Counts()
-	s := SpaceStatus{Space: l.s.name, VersionVector: map[string]uint64{}, Forks: forksOf(l.node.Forks()),
-		Replica: l.node.ID().String(), ContextHash: context.String(), Root: root.String(), Settled: settled,
+	seen, _ := l.engine.Context()
+	context, root, settled := l.engine.Digest()
+	keys, cells := l.engine.Counts()
+	s := SpaceStatus{Space: l.s.name, VersionVector: map[string]uint64{}, Forks: forksOf(l.engine.Forks()),
+		Replica: l.engine.ID().String(), ContextHash: context.String(), Root: root.String(), Settled: settled,
 		Keys: keys, Cells: cells, Neighbours: len(l.links)}
 	if why := l.readiness(); why != nil {
 		s.Reason = why.Error()
 	}
 	known := map[string]crdt.VersionVector{}
 	for id := range l.links {
-		if v, greeted := l.node.Known(id); greeted {
+		if v, greeted := l.engine.Known(id); greeted {
 			known[string(id)] = v.Clone()
 		}
 	}
-	return told{s, l.node.LogBytes(), seen.Clone(), l.node.Vector().Clone(), known}
+	return told{s, l.engine.LogBytes(), seen.Clone(), l.engine.Vector().Clone(), known}
 }
 
 // describe completes what the loop told.

@@ -75,7 +75,7 @@ func TestNothingIsSweptUnderAnOpenGroup(t *testing.T) {
 	mustUpdate(t, p, func(tx *Tx) error { _, err := tx.Set("s").Clear(); return err })
 	mustUpdate(t, p, func(tx *Tx) error {
 		err := fill(tx)
-		own(p).loop.node.Suspect(store.ErrCorrupt) // this is the loop's goroutine
+		own(p).loop.engine.Suspect(store.ErrCorrupt) // this is the loop's goroutine
 		return err
 	})
 	pinned, err := own(p).pin("somebody")
@@ -87,7 +87,7 @@ func TestNothingIsSweptUnderAnOpenGroup(t *testing.T) {
 		t.Error(err)
 	}
 	err = own(p).call(func(l *loop) {
-		if _, cells := l.node.Counts(); cells != 100 {
+		if _, cells := l.engine.Counts(); cells != 100 {
 			t.Errorf("%d cells are counted, want 100", cells)
 		}
 	})

@@ -11,7 +11,7 @@ import (
 	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/dotted"
-	replica "github.com/peerd/peerd/internal/engine"
+	"github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/internal/wire"
 )
 
@@ -214,7 +214,7 @@ func (s *space) UpdateToken(ctx context.Context, fn func(tx *Tx) error) (Token, 
 		if err := fn(tx); err != nil {
 			return err
 		}
-		seen = tx.base.(*replica.Tx).Vector()
+		seen = tx.base.(*engine.Tx).Vector()
 		return nil
 	})
 	if err != nil {
@@ -225,7 +225,7 @@ func (s *space) UpdateToken(ctx context.Context, fn func(tx *Tx) error) (Token, 
 
 // viewOfTurn opens a view, and returns a moment that is its own, or before it and with nothing but deltas of the log
 // between the two.
-func (s *space) viewOfTurn() (*replica.View, moment, error) {
+func (s *space) viewOfTurn() (*engine.View, moment, error) {
 	for {
 		wake := s.feed.changed()
 		v, at, err := s.view(s.feed.now)
@@ -242,7 +242,7 @@ func (s *space) viewOfTurn() (*replica.View, moment, error) {
 }
 
 // viewMoment opens a view, and tells its moment.
-func (s *space) viewMoment() (*replica.View, moment, error) {
+func (s *space) viewMoment() (*engine.View, moment, error) {
 	v, at, err := s.viewOfTurn()
 	if err != nil {
 		return nil, at, err

@@ -228,7 +228,7 @@ func TestTenThousandEndedIDsCostNothingInATokenNorInTheStatus(t *testing.T) {
 	err := own(p).call(func(l *loop) {
 		failed = endOthers(l, ended)
 		for i := 0; i < 3000 && failed == nil; i++ {
-			l.node.Tick(false)
+			l.engine.Tick(false)
 			_, failed = l.round()
 		}
 		l.jump()
@@ -272,7 +272,7 @@ func endOthers(l *loop, n int) error {
 			{Kind: delta.OpPut, Address: dotted.KeyAddress(fmt.Sprint("o", i)).Type(crdt.TypeFlag), Payload: []byte{1}},
 			{Kind: delta.OpEnd},
 		}}
-		l.node.Offer(d)
+		l.engine.Offer(d)
 	}
 	for {
 		if rd, err := l.round(); err != nil || !rd.Again {

@@ -6,7 +6,7 @@ import (
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/dotted"
-	replica "github.com/peerd/peerd/internal/engine"
+	"github.com/peerd/peerd/internal/engine"
 )
 
 // Tx is a transaction: a consistent view of the peer's data, with its own writes on top. Its
@@ -31,11 +31,11 @@ type keyed interface {
 }
 
 var (
-	_ keyed = (*replica.Tx)(nil)
-	_ keyed = (*replica.View)(nil)
+	_ keyed = (*engine.Tx)(nil)
+	_ keyed = (*engine.View)(nil)
 )
 
-func newTx(base keyed) *Tx { return &Tx{Fields: replica.Fields(base), base: base} }
+func newTx(base keyed) *Tx { return &Tx{Fields: engine.Fields(base), base: base} }
 
 // run runs a transaction's function. A read that failed counts for more than what the function made
 // of it.

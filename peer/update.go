@@ -4,12 +4,12 @@ import (
 	"errors"
 	"sync/atomic"
 
-	replica "github.com/peerd/peerd/internal/engine"
+	"github.com/peerd/peerd/internal/engine"
 )
 
 // ErrExited is returned for a transaction whose function ended its goroutine: with runtime.Goexit, or with
 // FailNow, Fatal or Skip of a test. Nothing changed.
-var ErrExited = replica.ErrExited
+var ErrExited = engine.ErrExited
 
 // errExitedElsewhere ends a peer of which something else did.
 var errExitedElsewhere = errors.New("the goroutine of the commit loop was ended: a logger must not do that")
@@ -36,19 +36,19 @@ func newUpdate(s *space, fns []func(*Tx) error) *update {
 	return &update{s: s, fns: fns, done: make(chan struct{})}
 }
 
-// Begin implements replica.Update.
+// Begin implements engine.Update.
 func (u *update) Begin() bool {
 	return u.state.CompareAndSwap(queued, begun) || u.state.Load() == begun
 }
 
-// Len implements replica.Update.
+// Len implements engine.Update.
 func (u *update) Len() int { return len(u.fns) }
 
 // errPanic ends a transaction whose function panicked.
 var errPanic = errors.New("the transaction's function panicked")
 
-// Run implements replica.Update.
-func (u *update) Run(i int, tx *replica.Tx) (err error) {
+// Run implements engine.Update.
+func (u *update) Run(i int, tx *engine.Tx) (err error) {
 	defer func() {
 		if thrown := recover(); thrown != nil {
 			u.thrown, err = thrown, errPanic
@@ -60,7 +60,7 @@ func (u *update) Run(i int, tx *replica.Tx) (err error) {
 	return newTx(tx).run(u.fns[i])
 }
 
-// Ran implements replica.Update.
+// Ran implements engine.Update.
 func (u *update) Ran(i int, err error) {
 	u.fail(i, err)
 	u.s.counters.transacted(err)

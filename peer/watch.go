@@ -13,7 +13,7 @@ import (
 	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/dotted"
-	replica "github.com/peerd/peerd/internal/engine"
+	"github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/store"
 )
 
@@ -240,7 +240,7 @@ func (w *Watch) findStart(ctx context.Context) error {
 	wake := w.s.feed.changed()
 	look := job{call: func(l *loop) {
 		next, covered, unsure = l.beginAfter(w.told.Vector())
-		told = l.node.Bases().Read(w.told.Vector())
+		told = l.engine.Bases().Read(w.told.Vector())
 		epoch = l.s.feed.now().epoch
 		close(looked)
 	}}
@@ -285,12 +285,12 @@ func (w *Watch) unsure(ctx context.Context, wake <-chan struct{}) bool {
 // beginAfter returns where in the log what comes after a short form begins, and whether the log reaches there. unsure says
 // that the vector lists what is not here, and may leave out by bases that are not here more than can be told.
 func (l *loop) beginAfter(v crdt.VersionVector) (next uint64, covered, unsure bool) {
-	full, _ := l.node.Expand(v, nil, nil)
-	next, covered = l.node.LogStart(full)
-	if !l.node.Lacks(v) {
+	full, _ := l.engine.Expand(v, nil, nil)
+	next, covered = l.engine.LogStart(full)
+	if !l.engine.Lacks(v) {
 		return next, covered, false
 	}
-	seen, _ := l.node.Context()
+	seen, _ := l.engine.Context()
 	for id := range seen {
 		unsure = unsure || full[id] == 0
 	}
@@ -403,7 +403,7 @@ func (w *Watch) list(ctx context.Context) (*Change, <-chan struct{}, error) {
 }
 
 // view opens a view; the first one of a listing with its moment.
-func (w *Watch) view() (*replica.View, moment, error) {
+func (w *Watch) view() (*engine.View, moment, error) {
 	if w.restarted {
 		return w.s.view(nil)
 	}
