@@ -173,8 +173,8 @@ func (n *network) runLink(s libnet.Stream, key secret.Key, proven error) {
 	n.p.log.Info("link closed", "peer_id", id.String(), "reason", err)
 }
 
-// read hands the stream's frames to the lanes of their spaces. It waits for no space by itself: what one has not handled
-// yet waits in its lane, as far as that goes.
+// read hands the stream's frames to the lanes of their spaces. It waits for no space by itself: what one has not
+// handled yet waits in its lane, as far as that goes.
 func (l *link) read() error {
 	in := bufio.NewReaderSize(l.stream, 16<<10)
 	for {

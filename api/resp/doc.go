@@ -24,8 +24,8 @@
 // Commands that are missing are answered as Redis answers unknown ones. SELECT chooses a space:
 // 0 is "default" and n is "dbn". FLUSHALL empties one after the other of those that the host holds, and is refused
 // within MULTI. Changes of keys are told of 0 alone. There is no expiry. Replicas that give one key different types at
-// once keep both: each command sees the type it is for, TYPE names the first of hash, set, string, flag, and SET replaces them all.
-// INCR of a value that was SET counts beside it, so increments that are made elsewhere at the same
+// once keep both: each command sees the type it is for, TYPE names the first of hash, set, string, flag, and
+// SET replaces them all. INCR of a value that was SET counts beside it, so increments that are made elsewhere at the same
 // time add up. SCAN goes by the order of names; a cursor is forgotten when too many scans are left
 // unfinished.
 //
