@@ -189,8 +189,8 @@ func (l *link) read() error {
 	}
 }
 
-// awaitRoom returns when no more waits in all lanes than may, or the host is closed. Lanes drain without it: their spaces
-// handle what they have, and what is left when one parts is thrown away. Meanwhile the neighbour waits for the stream.
+// awaitRoom returns when no more waits in all lanes than may, or the host is closed. Lanes drain without it: their
+// spaces handle what they have, and what is left when one parts is thrown away. Meanwhile the neighbour waits for the stream.
 func (l *link) awaitRoom() {
 	for l.waiting.Load() > maxLinkBytes {
 		select {
