@@ -173,6 +173,20 @@ func (h *host) checkUnwritten(before int64) {
 	}
 }
 
+// checkOver checks that nothing is committed while the log is beyond its bound. Once it may be: what is durable
+// by then can be cut, and is with the next step.
+func (h *host) checkOver(over bool, rd *engine.Ready) {
+	switch {
+	case !over, h.w.several(), h.engine.LogBytes() <= h.engine.LogBound():
+		h.overs = 0
+	case len(rd.Committed) > 0 && h.engine.Damaged() == nil:
+		h.overs++
+	}
+	if h.overs > 1 {
+		h.w.fail("%s commits with a log of %d bytes, bound %d", h.name, h.engine.LogBytes(), h.engine.LogBound())
+	}
+}
+
 // checkUnseen checks that nobody sees what a Ready commits before it is written: a crash may take it.
 func (h *host) checkUnseen(rd *engine.Ready) {
 	rests := h.disk.readsIn < 0 && !h.volume.dead && !h.scars().scarred && !h.w.blind

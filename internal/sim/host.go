@@ -55,6 +55,7 @@ type host struct {
 	aside    crdt.VersionVector // what it held before it discarded its cells
 	checked  string             // the state that was checked last, where each is
 	logWas   int64              // how large the log was when it kept to its bound last
+	overs    int                // steps with commits since then that began with one beyond it
 	logSlack int64              // bytes appended since the log kept to its bound; negative before it did
 }
 
@@ -100,7 +101,7 @@ func (h *host) open() error {
 	h.engine = engine.NewEngine(r, h.w.rng, h.now())
 	h.due, h.alarm, h.asked, h.broken, h.endSync = false, 0, 0, nil, nil
 	h.frames, h.pulls = map[*engine.Frame]*lane{}, map[*engine.Pull]*pull{}
-	h.sources, h.serves, h.logSlack = 0, nil, -1
+	h.sources, h.serves, h.logSlack, h.overs = 0, nil, -1, 0
 	h.refusing = h.engine.Refusal()
 	return nil
 }
@@ -213,7 +214,7 @@ func (h *host) round() (*engine.Ready, error) {
 	if len(apart) > 0 {
 		before = h.state()
 	}
-	waited := h.engine.Unwritten()
+	waited, over := h.engine.Unwritten(), h.engine.LogBytes() > h.engine.LogBound()
 	err := h.engine.Step(h.now(), h.wall())
 	if err = cmp.Or(err, h.broken); err != nil {
 		return nil, err
@@ -232,6 +233,7 @@ func (h *host) round() (*engine.Ready, error) {
 		}
 	}
 	h.checkUnseen(rd)
+	h.checkOver(over, rd)
 	if err := engine.CarryOut(rd.Writes, h.tree, h.log); err != nil {
 		return nil, err
 	}
