@@ -31,7 +31,7 @@ func TestALinkOfManyBusySpacesWaits(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			l, lanes := newLanes(ctx, 20)
-			last := lanes[0]
+			var last *lane
 			for _, last = range lanes {
 				if l.waiting.Load() > maxLinkBytes {
 					break
