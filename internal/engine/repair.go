@@ -291,6 +291,9 @@ func (r *Replica) takeRepair(p *Repair) ([]task, error) {
 // beginFlip returns a task: a record that says that what is staged is to be taken over.
 func (r *Replica) beginFlip(p *Repair, now time.Time) task {
 	return func() (done bool, err error) {
+		if r.late() { // bases that come with it wait for a checkpoint
+			return false, r.pace(now)
+		}
 		if p.batch.Len() > 0 {
 			r.writeBatch(p.batch, nil)
 		}
