@@ -461,7 +461,8 @@ func (e *Engine) discard() {
 func (e *Engine) reliable() (id gossip.NeighbourID, known crdt.VersionVector) {
 	for _, id := range e.Neighbours() {
 		known := e.Said(id)
-		if len(known) > 0 && e.Whole(id) && !e.Quarantined(id) && e.covers(known) {
+		some := len(known) > 0 || len(e.seen) == 0 // who holds nothing gives nothing up
+		if some && e.Whole(id) && !e.Quarantined(id) && e.covers(known) {
 			return id, known
 		}
 	}
