@@ -29,9 +29,9 @@ type Moment struct {
 }
 
 // Backup has fn called with the moment of the next checkpoint, which is begun soon: see maintain. It is nil if the
-// replica was found damaged meanwhile, and fn is not called if it is closed before. It returns ErrBusy of a replica that has not what its context says.
+// replica was found damaged meanwhile, and fn is not called if it is closed before. It returns ErrBusy in a group, and of a replica that has not what its context says.
 func (r *Replica) Backup(fn func(*Moment)) error {
-	if !r.Whole() {
+	if r.ahead && !r.quiet || !r.Whole() { // it may wait for the end of a repair
 		return ErrBusy
 	}
 	r.wanted = append(r.wanted, fn)
