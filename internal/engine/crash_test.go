@@ -208,17 +208,7 @@ func TestADeleteOfManyCellsIsWholeOrAbsentWhereverTheProcessDies(t *testing.T) {
 func TestAGroupTooLargeForTheTreeIsWholeOrAbsent(t *testing.T) {
 	w := newWorld(t, 3, worldConfig{hosts: 2})
 	a, b := w.hosts[0], w.hosts[1]
-	for i := range 7 {
-		w.write(t, a, func(f crdt.Fields) error {
-			for j := range 100 {
-				err := f.Map("m").Register(fmt.Sprint(i, j)).Set(make([]byte, 16_000))
-				if err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
+	w.fillRegisters(t, a)
 	w.write(t, b, func(f crdt.Fields) error {
 		for i := range 700 {
 			if err := f.Map("m").Register(fmt.Sprint(i/100, i%100)).Set([]byte("x")); err != nil {

@@ -127,16 +127,7 @@ func TestAClearInALargeGroupIsCounted(t *testing.T) {
 		}
 		return nil
 	})
-	for i := range 7 {
-		w.write(t, a, func(f crdt.Fields) error {
-			for j := range 100 {
-				if err := f.Map("m").Register(fmt.Sprint(i, j)).Set(make([]byte, 16_000)); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
+	w.fillRegisters(t, a)
 	w.write(t, a, func(f crdt.Fields) error {
 		for i := range 700 {
 			if _, err := f.Map("m").Counter(fmt.Sprint(i/100, i%100)).Add(1); err != nil {
@@ -157,16 +148,7 @@ func TestAClearInALargeGroupIsCounted(t *testing.T) {
 func TestALargeGroupMayCommitDuringARepair(t *testing.T) {
 	w := newWorld(t, 3, worldConfig{hosts: 1})
 	a := w.hosts[0]
-	for i := range 7 {
-		w.write(t, a, func(f crdt.Fields) error {
-			for j := range 100 {
-				if err := f.Map("m").Register(fmt.Sprint(i, j)).Set(make([]byte, 16_000)); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
+	w.fillRegisters(t, a)
 	if _, err := a.engine.beginRepair(crdt.VersionVector{77: 5}, delta.Heads{77: 1}); err != nil {
 		t.Fatal(err)
 	}
@@ -355,16 +337,7 @@ func TestAForkWithOtherBoundariesIsNoticed(t *testing.T) {
 func TestWhatAnAbortedRepairStagedIsNeverTakenOver(t *testing.T) {
 	w := newWorld(t, 3, worldConfig{hosts: 1})
 	a := w.hosts[0]
-	for i := range 7 {
-		w.write(t, a, func(f crdt.Fields) error {
-			for j := range 100 {
-				if err := f.Map("m").Register(fmt.Sprint(i, j)).Set(make([]byte, 16_000)); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
+	w.fillRegisters(t, a)
 	p, err := a.engine.beginRepair(crdt.VersionVector{77: 5}, delta.Heads{77: 1})
 	if err != nil {
 		t.Fatal(err)
@@ -451,5 +424,20 @@ func TestAHelloThatArrivesWithDeltasIsAnsweredFromTheLogAfterThem(t *testing.T) 
 		if frame[0] == 5 {
 			t.Fatal("the neighbour was told that the log does not reach")
 		}
+	}
+}
+
+// fillRegisters writes 700 registers of 16 kB: more than one batch of the tree takes.
+func (w *world) fillRegisters(t *testing.T, h *host) {
+	t.Helper()
+	for i := range 7 {
+		w.write(t, h, func(f crdt.Fields) error {
+			for j := range 100 {
+				if err := f.Map("m").Register(fmt.Sprint(i, j)).Set(make([]byte, 16_000)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
 	}
 }
