@@ -17,7 +17,6 @@ import (
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/engine"
-	"github.com/peerd/peerd/internal/wire"
 	"github.com/peerd/peerd/store"
 	"github.com/peerd/peerd/store/badger"
 	"github.com/peerd/peerd/store/mem"
@@ -205,8 +204,7 @@ func openTable(st store.Store, journal store.Log) (*spacestore.Table, error) {
 	table, err := spacestore.OpenTable(st)
 	if err == nil && len(table.Spaces()) == 0 && journal.First() < journal.Next() {
 		// Numbers are drawn before anything is logged.
-		err = fmt.Errorf("%w: the log has records of no space, as before peerd 0.1.0: move the directory away, or name "+
-			"another, and start empty", wire.ErrFormat)
+		err = fmt.Errorf("the log has records and the store beside it has no spaces: %w", store.ErrCorrupt)
 	}
 	return table, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerd/peerd/store"
 	"github.com/peerd/peerd/store/badger"
 	spacestore "github.com/peerd/peerd/store/space"
 )
@@ -428,5 +430,35 @@ func TestALogThatWasLostGoesOnBehindWhereItsSpacesBegin(t *testing.T) {
 	defer func() { _ = log.Close() }()
 	if next := log.Next(); next < from {
 		t.Errorf("the log goes on at %d, before %d", next, from)
+	}
+}
+
+// TestAStoreThatLostAllButItsLogIsDamaged removes what the tree has, as a manifest that is cut off makes it.
+func TestAStoreThatLostAllButItsLogIsDamaged(t *testing.T) {
+	cfg := Config{Dir: t.TempDir(), Offline: true}
+	p, err := Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	enable(t, p, "k")
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	files, err := os.ReadDir(filepath.Join(cfg.Dir, storeDir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if f.IsDir() {
+			continue // the log
+		}
+		if err := os.Remove(filepath.Join(cfg.Dir, storeDir, f.Name())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 { // what the first try made does not hide it
+		if _, err := Open(t.Context(), cfg); !errors.Is(err, store.ErrCorrupt) {
+			t.Fatalf("it opens with the error %v", err)
+		}
 	}
 }

@@ -116,18 +116,24 @@ func (t *Table) open() error {
 	return errors.Join(err, failed)
 }
 
-// begin makes the table of a store that has none. If it has something else, it has no numbers
-// before its keys.
+// olderKinds is below the first bytes of all keys of stores without spaces, which are letters, and above those of the
+// first 8,192 numbers.
+const olderKinds = 0x20
+
+// begin makes the table of a store that has none. If it has something else, its table was lost, or it is older than
+// spaces.
 func (t *Table) begin(whole store.Snapshot) error {
-	empty := true
-	err := whole.ScanKeys(nil, nil, func([]byte) bool {
-		empty = false
+	var first []byte
+	err := whole.ScanKeys(nil, nil, func(key []byte) bool {
+		first = append(first, key...)
 		return false
 	})
 	switch {
 	case err != nil:
 		return err
-	case !empty:
+	case len(first) > 0 && first[0] < olderKinds:
+		return fmt.Errorf("the store has records and no table: %w", store.ErrCorrupt)
+	case len(first) > 0:
 		return fmt.Errorf("%w: the store has records and no table, as before peerd 0.1.0: %s", wire.ErrFormat,
 			olderStore)
 	}

@@ -207,6 +207,18 @@ func TestAStoreWithoutATableIsRefused(t *testing.T) {
 	}
 }
 
+// TestAStoreThatLostItsTableIsDamaged keeps a space's record alone.
+func TestAStoreThatLostItsTableIsDamaged(t *testing.T) {
+	st, b := mem.New(), &store.Batch{}
+	b.Set([]byte{0, 1, 'c', 'x'}, []byte("cell"))
+	if err := st.Commit(b, true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenTable(st); !errors.Is(err, store.ErrCorrupt) {
+		t.Fatalf("it opens with the error %v", err)
+	}
+}
+
 // TestTheRecordsAreAsTheyWere compares them with testdata/format2.table, which a run with UPDATE=1 writes.
 func TestTheRecordsAreAsTheyWere(t *testing.T) {
 	e := entry{Space{0x0102, "name", 1 << 40}, dropping}
