@@ -19,7 +19,7 @@ func populate(id crdt.ReplicaID, n int) *replica {
 }
 
 func benchAddress(i int) dotted.Address {
-	return dotted.KeyAddress(fmt.Sprintf("user:%08d", i)).Type(crdt.TypeValue)
+	return dotted.KeyAddress(fmt.Sprintf("user:%08d", i)).Type(crdt.TypeString)
 }
 
 // BenchmarkPull reports, for some numbers of differences among 100,000 entries, the bytes that a

@@ -31,9 +31,11 @@
 //	Pin                                    →
 //	                                       ←   context in its short form, heads, root
 //	Nodes    level, nodes that differ      →   (once a level: four times)
-//	                                       ←   the fingerprints of their children
-//	Leaves   leaves that differ, what I lack → (until all are compared)
-//	                                       ←   their entries: a dot, and the payload if unseen
+//	                                       ←   short fingerprints of their children
+//	Leaves   leaves that differ, what I lack,
+//	         short fingerprints of my cells → (until all are compared)
+//	                                       ←   cells that are not among these: a dot of each entry, and the
+//	                                           payload if unseen; and which of these are not here
 //
 // Both being dotted cells under a causal context, what to do with an entry needs no tombstones: a
 // dot that the puller's context lacks is staged to be added; an entry of the puller's whose dot
@@ -41,13 +43,14 @@
 // dotted.Join, cell by cell. A second session in the other direction makes both equal.
 //
 // A puller whose context is empty has nothing to compare: it sends Scan instead of Nodes and
-// Leaves and receives every cell in the order of places, which stores load fastest. After a
-// broken connection either kind of session may go on where it was, see Puller.Resume.
+// Leaves and receives every cell in the order of places, which stores load fastest.
 //
 // # Costs
 //
-// Ten differences among 100,000 entries take six round trips and about a kilobyte a difference,
-// nearly all of it fingerprints on the way down: 288 bytes a node (BenchmarkPull). Requests name
+// Ten differences among 100,000 entries take six round trips and about 470 bytes a difference, most of
+// it short fingerprints on the way down: 130 bytes a node (BenchmarkPull). They travel in 8 bytes, salted
+// with the root, which those who choose what is hashed do not know: two that differ are taken for
+// equal by a chance of 2⁻⁶³, whoever wrote them. Requests name
 // up to 1,024 nodes or leaves, so many differences take few more trips. Responses with cells end
 // near 512 KiB; an entry larger than that travels alone; no message exceeds MaxMessage.
 //
@@ -69,7 +72,6 @@
 //
 // # Tests
 //
-// puller_test.go joins random histories and compares every cell with dotted.Join; it cuts sessions
-// at every message. hostile_test.go plays sources that lie. message_test.go pins the format with
-// testdata/messages.golden, and fuzzes both decoders.
+// puller_test.go joins random histories and compares every cell with dotted.Join. hostile_test.go
+// plays sources that lie. message_test.go pins the format with testdata/messages.golden, and fuzzes both decoders.
 package antientropy

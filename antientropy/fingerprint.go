@@ -41,6 +41,24 @@ func (f Fingerprint) IsZero() bool { return f == Fingerprint{} }
 // String returns f as 32 hexadecimal digits.
 func (f Fingerprint) String() string { return fmt.Sprintf("%016x%016x", f.Hi, f.Lo) }
 
+// A salt makes the short forms of one session: nobody who chooses what is hashed knows it before.
+type salt Fingerprint
+
+// saltOf returns that of a session about a moment with a root.
+func saltOf(root Fingerprint) salt { return salt{root.Hi, root.Lo | 1} }
+
+// short returns 8 bytes that stand for f in one session: the high half of its product with the salt,
+// modulo 2¹²⁸. Those of two fingerprints are equal by a chance of 2⁻⁶³ (Dietzfelbinger et al.,
+// A reliable randomized algorithm for the closest-pair problem, 1997), and those of n add up to
+// that of their sum but for less than n. Only zero has zero.
+func (s salt) short(f Fingerprint) uint64 {
+	if f.IsZero() {
+		return 0
+	}
+	high, _ := bits.Mul64(f.Lo, s.Lo)
+	return max(1, high+f.Hi*s.Lo+f.Lo*s.Hi)
+}
+
 // WriteFingerprint writes f as 16 bytes, big-endian; zero as none, because sparse trees are full
 // of it.
 func WriteFingerprint(w *wire.Writer, f Fingerprint) {

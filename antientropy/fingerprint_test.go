@@ -60,7 +60,7 @@ func TestZeroFingerprintHasOneEncoding(t *testing.T) {
 }
 
 func TestEveryPartOfAnEntryChangesItsFingerprint(t *testing.T) {
-	at := dotted.KeyAddress("k").Type(crdt.TypeValue)
+	at := dotted.KeyAddress("k").Type(crdt.TypeString)
 	dot := crdt.Dot{Replica: 1, Counter: 2}
 	p := []byte("p")
 	large := bytes.Repeat([]byte("x"), HashedAbove+1)
@@ -105,7 +105,7 @@ func TestContextDigestIsTheSumOfItsEntries(t *testing.T) {
 
 // Stored trees and other versions rely on these hashes. They were computed with another SHA-256.
 func TestHashesOfTheProtocolNeverChange(t *testing.T) {
-	at := dotted.KeyAddress("greeting").Type(crdt.TypeValue)
+	at := dotted.KeyAddress("greeting").Type(crdt.TypeString)
 	e := dotted.Entry{Dot: crdt.Dot{Replica: 0xfeed, Counter: 7}, Payload: []byte("hello")}
 	large := dotted.Entry{Dot: e.Dot, Payload: []byte(strings.Repeat("a", HashedAbove+1))}
 	context := ContextEntry(0xfeed, 7, 9).String()
@@ -122,7 +122,7 @@ func TestHashesOfTheProtocolNeverChange(t *testing.T) {
 }
 
 func TestHashingSmallEntriesAllocatesNothing(t *testing.T) {
-	at := dotted.KeyAddress(strings.Repeat("k", 200)).Type(crdt.TypeValue)
+	at := dotted.KeyAddress(strings.Repeat("k", 200)).Type(crdt.TypeString)
 	small := dotted.Entry{Dot: crdt.Dot{Replica: 1, Counter: 2}, Payload: make([]byte, 700)}
 	large := dotted.Entry{Dot: small.Dot, Payload: make([]byte, 100_000)}
 	var sum Fingerprint
@@ -136,7 +136,7 @@ func TestHashingSmallEntriesAllocatesNothing(t *testing.T) {
 }
 
 func BenchmarkOf(b *testing.B) {
-	at := dotted.KeyAddress("user:12345").Type(crdt.TypeMap).Name("email").Type(crdt.TypeValue)
+	at := dotted.KeyAddress("user:12345").Type(crdt.TypeMap).Name("email").Type(crdt.TypeString)
 	for _, size := range []struct {
 		name  string
 		bytes int
@@ -154,7 +154,7 @@ func BenchmarkOf(b *testing.B) {
 }
 
 func BenchmarkLeafOf(b *testing.B) {
-	at := dotted.KeyAddress("user:12345").Type(crdt.TypeMap).Name("email").Type(crdt.TypeValue)
+	at := dotted.KeyAddress("user:12345").Type(crdt.TypeMap).Name("email").Type(crdt.TypeString)
 	b.ReportAllocs()
 	for b.Loop() {
 		LeafOf(at)

@@ -20,7 +20,7 @@ func pullFrom(
 ) (*stage, error) {
 	staged := newStage()
 	puller := NewPuller(local, staged)
-	q := puller.Start()
+	q := Request{Kind: KindPin}
 	for done := false; !done; {
 		p, err := serve(source, q, size)
 		if err != nil {
@@ -49,7 +49,7 @@ func scene() (local, source *replica) {
 }
 
 func TestSourcesThatLieAreNoticed(t *testing.T) {
-	stray := dotted.KeyAddress("in no leaf that was asked for").Type(crdt.TypeValue)
+	stray := dotted.KeyAddress("in no leaf that was asked for").Type(crdt.TypeString)
 	known := dotted.Entry{Dot: crdt.Dot{Replica: 2, Counter: 1}, Payload: []byte("x")}
 	forgeries := map[string]func(q Request, p *Response){
 		"another kind": func(q Request, p *Response) { p.Kind = KindNodes + KindLeaves - p.Kind },
@@ -58,7 +58,18 @@ func TestSourcesThatLieAreNoticed(t *testing.T) {
 		},
 		"children that do not add up": func(q Request, p *Response) {
 			if len(p.Children) > 0 {
-				p.Children[0].Lo++
+				p.Children[0] += 1 << 40
+			}
+		},
+		"nothing of what it lacks": func(q Request, p *Response) { p.Lacking = nil },
+		"more that it lacks than was asked for": func(q Request, p *Response) {
+			for i := range p.Lacking {
+				p.Lacking[i] = []int{MaxListed - 1}
+			}
+		},
+		"leaves that it was not asked for": func(q Request, p *Response) {
+			if p.Kind == KindLeaves {
+				p.Lacking = append(p.Lacking, nil)
 			}
 		},
 		"an address outside the leaves": func(q Request, p *Response) {
@@ -88,7 +99,7 @@ func TestSourcesThatLieAreNoticed(t *testing.T) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(forgeries)) {
 		for _, bootstrap := range []bool{false, true} {
-			if bootstrap && (strings.Contains(name, "child") || strings.Contains(name, "leaves")) {
+			if bootstrap && (strings.Contains(name, "child") || strings.Contains(name, "leaves") || strings.Contains(name, "lacks")) {
 				continue // a bootstrap has neither
 			}
 			local, source := scene()
@@ -249,7 +260,8 @@ func TestRequestsThatMakeNoSenseAreRefused(t *testing.T) {
 		"no leaves":          {Kind: KindLeaves},
 		"leaf off the tree":  {Kind: KindLeaves, Leaves: []int{Leaves}},
 		"too many leaves":    {Kind: KindLeaves, Leaves: upFrom0(MaxLeaves + 1)},
-		"cursor elsewhere":   {Kind: KindLeaves, Leaves: elsewhere, After: Cursor{Address: at}},
+		"not what is had":    {Kind: KindLeaves, Leaves: []int{3, 4}, Have: [][]uint64{{1}}},
+		"cursor elsewhere":   {Kind: KindLeaves, Leaves: elsewhere, Have: [][]uint64{nil}, After: Cursor{Address: at}},
 	} {
 		if _, err := Serve(source.pin(), q); !errors.Is(err, ErrBadRequest) {
 			t.Errorf("%s: got %v, want ErrBadRequest", name, err)
@@ -288,7 +300,7 @@ func TestErrorsOfTheStageEndTheSession(t *testing.T) {
 	local, source := scene()
 	full := errors.New("the disk is full")
 	puller := NewPuller(local.pin(), failing{full})
-	q, done, err := puller.Start(), false, error(nil)
+	q, done, err := Request{Kind: KindPin}, false, error(nil)
 	for !done && err == nil {
 		var p Response
 		if p, err = Serve(source.pin(), q); err == nil {

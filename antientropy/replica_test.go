@@ -219,7 +219,7 @@ var crowded = sync.OnceValue(func() []dotted.Address {
 		if i%2 == 1 {
 			name = strings.Repeat("long", 80) + name
 		}
-		a := dotted.KeyAddress(name).Type(crdt.TypeValue)
+		a := dotted.KeyAddress(name).Type(crdt.TypeString)
 		leaf := LeafIndex(LeafOf(a))
 		if n, ok := found[leaf]; ok && n < each {
 			found[leaf]++

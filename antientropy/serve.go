@@ -79,10 +79,11 @@ func serveBases(src Snapshot, q Request, size int) Response {
 }
 
 func serveNodes(src Snapshot, q Request) Response {
-	children := make([]Fingerprint, 0, Fanout*len(q.Nodes))
+	salt := saltOf(src.Node(0, 0))
+	children := make([]uint64, 0, Fanout*len(q.Nodes))
 	for _, n := range q.Nodes {
 		for i := range Fanout {
-			children = append(children, src.Node(q.Level+1, n*Fanout+i))
+			children = append(children, salt.short(src.Node(q.Level+1, n*Fanout+i)))
 		}
 	}
 	return Response{Kind: KindNodes, Children: children}
@@ -91,16 +92,21 @@ func serveNodes(src Snapshot, q Request) Response {
 func serveLeaves(src Snapshot, q Request, size int) (Response, error) {
 	c := chunk{left: size, sees: true, lacks: q.Lacks}
 	after := q.After
-	for _, leaf := range q.Leaves {
-		if err := c.addLeaf(src, leaf, after); err != nil {
+	var all [][]int
+	for i, leaf := range q.Leaves {
+		lacking, err := c.addLeaf(src, leaf, after, q.Have[i])
+		if err != nil {
 			return Response{}, err
 		}
+		all = append(all, lacking)
 		if c.more {
 			break
 		}
 		after = Cursor{}
 	}
-	return c.response(KindLeaves), nil
+	p := c.response(KindLeaves)
+	p.Lacking = all
+	return p, nil
 }
 
 // check validates what a puller sent.
@@ -122,6 +128,9 @@ func (q *Request) check() error {
 	case KindLeaves:
 		if !ascending(q.Leaves, Leaves) || len(q.Leaves) > MaxLeaves {
 			return bad("%d leaves", len(q.Leaves))
+		}
+		if len(q.Have) != len(q.Leaves) {
+			return bad("what the puller has of %d of %d leaves", len(q.Have), len(q.Leaves))
 		}
 		if a := q.After.Address; q.After != (Cursor{}) && LeafIndex(LeafOf(a)) != q.Leaves[0] {
 			return bad("a cursor outside the first leaf")
@@ -185,22 +194,46 @@ func (c *chunk) add(a dotted.Address, cell dotted.Cell) bool {
 	return !c.more
 }
 
-// addLeaf adds the entries of a leaf. A leaf that is begun is read to its end, also when the
-// chunk is full, to compare the sum of what the disk holds with the fingerprint in memory.
-func (c *chunk) addLeaf(src Snapshot, leaf int, after Cursor) error {
-	if after != (Cursor{}) {
-		return walk(src, scanLeaf(src, leaf), after, c.add)
+// addLeaf adds the cells of a leaf, from a cursor on, that are not among those that the puller has, and returns which of
+// these are not in the leaf, as far as it was read. A leaf that is begun is read to its end, also when the chunk is full, to
+// compare the sum of what the disk holds with the fingerprint in memory.
+func (c *chunk) addLeaf(src Snapshot, leaf int, after Cursor, have []uint64) (lacking []int, err error) {
+	salt := saltOf(src.Node(0, 0))
+	found := make(map[uint64]bool, len(have))
+	for _, h := range have {
+		found[h] = false
 	}
 	var sum Fingerprint
-	err := src.Leaf(leaf, "", func(a dotted.Address, cell dotted.Cell) bool {
-		for _, e := range cell {
-			sum = sum.Add(Of(a, e))
+	add := func(a dotted.Address, cell dotted.Cell) bool {
+		f := ofCell(a, cell)
+		sum = sum.Add(f)
+		if _, has := found[salt.short(f)]; has {
+			found[salt.short(f)] = true
+			return true
 		}
-		c.add(a, cell)
-		return true
-	})
-	if err == nil && sum != src.Node(Levels, leaf) {
-		err = fmt.Errorf("leaf %d: %w", leaf, ErrDamaged)
+		if a == after.Address {
+			cell = behind(cell, after.Dot)
+		}
+		return c.add(a, cell) || after == (Cursor{})
 	}
-	return err
+	if err := fromCell(src, leaf, after.Address, add); err != nil {
+		return nil, err
+	}
+	if after == (Cursor{}) && sum != src.Node(Levels, leaf) {
+		return nil, fmt.Errorf("leaf %d: %w", leaf, ErrDamaged)
+	}
+	for i, h := range have {
+		if !found[h] {
+			lacking = append(lacking, i)
+		}
+	}
+	return lacking, nil
+}
+
+// ofCell returns the fingerprint of a cell.
+func ofCell(a dotted.Address, cell dotted.Cell) (sum Fingerprint) {
+	for _, e := range cell {
+		sum = sum.Add(Of(a, e))
+	}
+	return sum
 }

@@ -68,13 +68,31 @@ func walk(s Snapshot, cells scan, after Cursor, fn func(dotted.Address, dotted.C
 		if err != nil {
 			return err
 		}
-		i, found := cell.Find(after.Dot)
-		if found {
-			i++
-		}
-		if i < len(cell) && !fn(after.Address, cell[i:]) {
+		if cell = behind(cell, after.Dot); len(cell) > 0 && !fn(after.Address, cell) {
 			return nil
 		}
 	}
 	return cells(after.Address, fn)
+}
+
+// fromCell calls fn with the cells of a leaf from the one at an address on, whole, until fn returns false.
+func fromCell(s Snapshot, leaf int, first dotted.Address, fn func(dotted.Address, dotted.Cell) bool) error {
+	if first != "" {
+		cell, err := s.Cell(first)
+		if err != nil || len(cell) > 0 && !fn(first, cell) {
+			return err
+		}
+	}
+	return s.Leaf(leaf, first, fn)
+}
+
+// upTo returns the entries whose dots are not beyond d, and behind the others.
+func upTo(c dotted.Cell, d crdt.Dot) dotted.Cell { return c[:len(c)-len(behind(c, d))] }
+
+func behind(c dotted.Cell, d crdt.Dot) dotted.Cell {
+	i, found := c.Find(d)
+	if found {
+		i++
+	}
+	return c[i:]
 }

@@ -15,13 +15,16 @@ const (
 	Levels = 4
 	// Leaves is the number of leaves: Fanout to the power of Levels.
 	Leaves = 1 << (fanoutBits * Levels)
+	// Pages is the number of ranges of leaves, all of one size, by which a tree is stored. Stores, and not the
+	// protocol, depend on it.
+	Pages = 1 << (fanoutBits * topLevels)
+	// PageLeaves is the number of leaves of each.
+	PageLeaves = Leaves / Pages
 
 	fanoutBits = 4
 	topLevels  = 2 // below the root, that are not in pages
-	pages      = 1 << (fanoutBits * topLevels)
+	pages      = Pages
 	topNodes   = (pages*Fanout - 1) / (Fanout - 1)
-	pageLeaves = Leaves / pages
-	pageNodes  = Fanout + pageLeaves
 )
 
 // LeafOf returns the hash of an address that decides its place in the tree; LeafIndex(LeafOf(a))
@@ -45,22 +48,30 @@ func LeafIndex(hash uint64) int { return int(hash >> (64 - fanoutBits*Levels)) }
 // are. The zero Tree is empty and ready. It is not safe for concurrent use.
 //
 // Below level 2 its nodes lie in pages, one for each node of that level, which clones share until one
-// of them changes.
+// of them changes; and so do the leaves of a page, in groups of one parent.
 type Tree struct {
 	top   [topNodes]Fingerprint // level after level: the children of node n begin at Fanout*n + 1
 	pages [pages]*page          // nil: all its nodes are zero
 	owned [pages]bool           // no other tree has this page
 }
 
-// page is the children of a node, and then theirs.
-type page [pageNodes]Fingerprint
+// page is the children of a node, and their children, the leaves.
+type page struct {
+	nodes  [Fanout]Fingerprint
+	leaves [Fanout]*group // nil: all are zero
+	owned  uint16         // groups that no other page has, a bit each
+}
+
+// group is the leaves below one node.
+type group [Fanout]Fingerprint
 
 // Add puts an entry's fingerprint into a leaf.
 func (t *Tree) Add(leaf int, f Fingerprint) {
-	i, below := leaf/pageLeaves, leaf%pageLeaves
+	i, child := leaf/PageLeaves, leaf/Fanout%Fanout
 	p := t.own(i)
-	p[Fanout+below] = p[Fanout+below].Add(f)
-	p[below/Fanout] = p[below/Fanout].Add(f)
+	g := p.own(child)
+	g[leaf%Fanout] = g[leaf%Fanout].Add(f)
+	p.nodes[child] = p.nodes[child].Add(f)
 	for n := topNodes - pages + i; ; n = (n - 1) / Fanout {
 		t.top[n] = t.top[n].Add(f)
 		if n == 0 {
@@ -74,11 +85,23 @@ func (t *Tree) own(i int) *page {
 	if !t.owned[i] {
 		p := new(page)
 		if old := t.pages[i]; old != nil {
-			*p = *old
+			p.nodes, p.leaves = old.nodes, old.leaves
 		}
 		t.pages[i], t.owned[i] = p, true
 	}
 	return t.pages[i]
+}
+
+// own returns a group that may be changed.
+func (p *page) own(i int) *group {
+	if p.owned&(1<<i) == 0 {
+		g := new(group)
+		if old := p.leaves[i]; old != nil {
+			*g = *old
+		}
+		p.leaves[i], p.owned = g, p.owned|1<<i
+	}
+	return p.leaves[i]
 }
 
 // Sub takes an entry's fingerprint out of a leaf.
@@ -98,15 +121,20 @@ func (t *Tree) Node(level, index int) Fingerprint {
 	if level <= topLevels {
 		return t.top[(nodesAt(level)-1)/(Fanout-1)+index]
 	}
-	first, each := 0, Fanout // of the level in a page
+	child := index
 	if level == Levels {
-		first, each = Fanout, pageLeaves
+		child = index / Fanout
 	}
-	p := t.pages[index/each]
-	if p == nil {
+	p := t.pages[child/Fanout]
+	switch {
+	case p == nil:
+		return Fingerprint{}
+	case level < Levels:
+		return p.nodes[child%Fanout]
+	case p.leaves[child%Fanout] == nil:
 		return Fingerprint{}
 	}
-	return p[first+index%each]
+	return p.leaves[child%Fanout][index%Fanout]
 }
 
 // nodesAt returns the number of nodes of a level, 0 for one that does not exist.
@@ -124,7 +152,7 @@ func leavesBelow(level, index int) (first, end int) {
 }
 
 // Clone returns a copy that later updates of t do not change: one memory copy of 7 KB, and later one
-// of 4 KB for each page that changes. It may be read by another goroutine while t changes.
+// of about 700 bytes for a leaf that changes. It may be read by another goroutine while t changes.
 func (t *Tree) Clone() *Tree {
 	t.owned = [pages]bool{}
 	c := *t
@@ -136,18 +164,35 @@ func (t *Tree) Equal(o *Tree) bool {
 	if t.top != o.top {
 		return false
 	}
-	for i, p := range t.pages {
-		q := o.pages[i]
-		if p != q && orZero(p) != orZero(q) {
+	for i := range t.pages {
+		if !t.EqualPage(i, o) {
 			return false
 		}
 	}
 	return true
 }
 
-func orZero(p *page) page {
-	if p == nil {
-		return page{}
+// EqualPage reports whether the i-th page's leaves are the same. Of a clone that costs nothing where neither was changed.
+func (t *Tree) EqualPage(i int, o *Tree) bool {
+	p, q := t.pages[i], o.pages[i]
+	if p == q {
+		return true
 	}
-	return *p
+	p, q = orZero(p), orZero(q)
+	if p.nodes != q.nodes {
+		return false
+	}
+	for j, g := range p.leaves {
+		if h := q.leaves[j]; g != h && *orZero(g) != *orZero(h) {
+			return false
+		}
+	}
+	return true
+}
+
+func orZero[T any](p *T) *T {
+	if p == nil {
+		return new(T)
+	}
+	return p
 }

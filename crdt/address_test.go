@@ -19,7 +19,7 @@ func drawName(t *rapid.T, label string) string {
 func TestAddressEndIsBeyondEverythingUnderIt(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := drawName(t, "a"), drawName(t, "b")
-		group, other := dotted.KeyAddress(a).Type(TypeSet), dotted.KeyAddress(b).Type(TypeValue)
+		group, other := dotted.KeyAddress(a).Type(TypeSet), dotted.KeyAddress(b).Type(TypeString)
 		if under := group.Name(drawName(t, "elem")); under >= endOf(group) {
 			t.Fatalf("%q is not before %q", under, endOf(group))
 		}

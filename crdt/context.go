@@ -1,24 +1,27 @@
 package crdt
 
 import (
+	"encoding/json"
+	"errors"
+	"fmt"
 	"maps"
 	"slices"
+
+	"github.com/peerd/peerd/internal/dotted"
+	"github.com/peerd/peerd/internal/wire"
 )
 
 // Context is a causal context: a set of dots, kept as a version vector and, for dots that came
 // before those in front of them, exceptions. A dot that the context holds and a cell does not
 // was removed: the context is the tombstone. The zero Context is empty and ready to use.
 //
-// Values used without a store carry a Context (Almeida, Shoker, Baquero: Delta State Replicated
-// Data Types, 2018, section 7). A store needs no exceptions: it applies deltas whole and in causal
-// order, and keeps a VersionVector.
+// Whoever merges states keeps track by contexts of what others have: one that Contains a delta's, or
+// a state's, lacks nothing of it. The database needs no exceptions, as it applies deltas whole and in
+// causal order: it keeps a VersionVector.
 type Context struct {
 	vector VersionVector
 	cloud  map[Dot]struct{} // dots beyond the vector; none of them next in line
 }
-
-// ContextOf returns a context that holds the dots of v, which it copies.
-func ContextOf(v VersionVector) Context { return Context{vector: v.Clone()} }
 
 // Has reports whether d is in the context.
 func (c *Context) Has(d Dot) bool {
@@ -29,8 +32,21 @@ func (c *Context) Has(d Dot) bool {
 	return ok
 }
 
-// Add puts d into the context.
-func (c *Context) Add(d Dot) {
+// Contains reports whether every dot of o is in the context. O(len(o)).
+func (c *Context) Contains(o *Context) bool {
+	if !c.vector.Contains(o.vector) { // then the next dot is missing, as exceptions have gaps before them
+		return false
+	}
+	for d := range o.cloud {
+		if !c.Has(d) {
+			return false
+		}
+	}
+	return true
+}
+
+// add puts d into the context.
+func (c *Context) add(d Dot) {
 	if d.Counter == 0 || c.Has(d) {
 		return
 	}
@@ -66,7 +82,7 @@ func (c *Context) Merge(o *Context) {
 		c.raise(o.vector)
 	}
 	for d := range o.cloud {
-		c.Add(d)
+		c.add(d)
 	}
 }
 
@@ -94,9 +110,8 @@ func (c *Context) Exceptions() []Dot {
 	return slices.SortedFunc(maps.Keys(c.cloud), Dot.Compare)
 }
 
-// Next returns the counter of the next dot that r may issue: 1 if it has issued none. The context
-// must hold all of r's own.
-func (c *Context) Next(r ReplicaID) uint64 { return c.vector[r] + 1 }
+// next returns the counter of the next dot that r may issue. The context must hold all of r's own.
+func (c *Context) next(r ReplicaID) uint64 { return c.vector[r] + 1 }
 
 // Equal reports whether both hold the same dots.
 func (c *Context) Equal(o *Context) bool {
@@ -104,6 +119,110 @@ func (c *Context) Equal(o *Context) bool {
 }
 
 // Clone returns a copy that shares nothing.
-func (c *Context) Clone() Context {
-	return Context{vector: c.vector.Clone(), cloud: maps.Clone(c.cloud)}
+func (c *Context) Clone() *Context {
+	return &Context{vector: c.vector.Clone(), cloud: maps.Clone(c.cloud)}
+}
+
+// contextVersion is the version of an encoded Context. Another one is refused.
+const contextVersion = 2
+
+// contextSeal is what stands for the key under which a record is sealed.
+const contextSeal = "peerd context"
+
+const contextFields = 2 // vector, exceptions
+
+// MarshalBinary returns canonical, versioned and checksummed bytes: equal contexts have equal ones.
+// It never fails.
+func (c *Context) MarshalBinary() ([]byte, error) {
+	body := wire.Encode(func(w *wire.Writer) {
+		w.Array(contextFields)
+		c.write(w)
+	})
+	return wire.Seal(contextVersion, []byte(contextSeal), body), nil
+}
+
+// UnmarshalBinary replaces the context with the one that MarshalBinary wrote. After an error, for
+// bytes that were damaged or are of another version, c is as it was. data is not kept.
+func (c *Context) UnmarshalBinary(data []byte) error {
+	var read Context
+	err := unseal(contextSeal, contextVersion, data, func(r *wire.Reader) {
+		extra := r.Fields(contextFields)
+		read = readContext(r)
+		r.Skip(extra)
+	})
+	if err != nil {
+		return fmt.Errorf("context: %w", err)
+	}
+	*c = read
+	return nil
+}
+
+// contextJSON is a Context in JSON.
+type contextJSON struct {
+	Vector     VersionVector `json:"vector"`
+	Exceptions []Dot         `json:"exceptions,omitempty"`
+}
+
+// MarshalJSON returns {"vector": {replica: counter, …}, "exceptions": ["replica:counter", …]}, the
+// latter if there are any.
+func (c *Context) MarshalJSON() ([]byte, error) {
+	return json.Marshal(contextJSON{c.Vector(), c.Exceptions()})
+}
+
+// UnmarshalJSON replaces the context with the one that MarshalJSON wrote. After an error c is as it
+// was.
+func (c *Context) UnmarshalJSON(data []byte) error {
+	var read contextJSON
+	if err := json.Unmarshal(data, &read); err != nil {
+		return fmt.Errorf("context: %w", err)
+	}
+	next := Context{vector: read.Vector}
+	for r, n := range next.vector {
+		if r == 0 || n == 0 || n > dotted.MaxCounter {
+			return errors.New("context: a vector with a counter of none")
+		}
+	}
+	for _, d := range read.Exceptions {
+		if d.Replica == 0 || d.Counter == 0 {
+			return errors.New("context: an exception that is no dot")
+		}
+		next.add(d)
+	}
+	*c = next
+	return nil
+}
+
+// write writes the two fields that readContext reads.
+func (c *Context) write(w *wire.Writer) {
+	dotted.WriteVector(w, c.vector)
+	dotted.WriteDots(w, c.Exceptions())
+}
+
+// readContext reads a vector and exceptions, of which none may be in the vector or next in line.
+func readContext(r *wire.Reader) Context {
+	c := Context{vector: dotted.ReadVector(r)}
+	exceptions := dotted.ReadDots(r)
+	last := Dot{}
+	for _, d := range exceptions {
+		redundant := d.Counter <= c.next(d.Replica)
+		if redundant || d.Compare(last) <= 0 || d.Replica == 0 || d.Counter > dotted.MaxCounter {
+			r.Fail("exceptions of a context out of order")
+			return Context{}
+		}
+		c.add(d)
+		last = d
+	}
+	return c
+}
+
+// unseal reads a copy of what was sealed with a version.
+func unseal(seal string, version byte, data []byte, read func(*wire.Reader)) error {
+	got, body, err := wire.Unseal([]byte(seal), data)
+	if err != nil {
+		return err
+	}
+	if err := wire.CheckFormat(uint64(got), uint64(version), "have its maker write it again"); err != nil {
+		return fmt.Errorf("%w: %w", wire.ErrMalformed, err)
+	}
+	return wire.Decode(append([]byte(nil), body...), read)
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/peerd/peerd/internal/dotted"
 )
 
-var countedCell = dotted.KeyAddress("hits").Type(TypeValue)
+var countedCell = dotted.KeyAddress("hits").Type(TypeString)
 
 // drawCount draws an increment, a decrement, or one of the ways to reset a counter.
 func drawCount(choose chooser) action {

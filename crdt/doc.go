@@ -7,6 +7,7 @@
 //
 // Whoever wants values begins with State: two copies are changed apart, and merged.
 //
+//	id := crdt.ReplicaID(rand.Uint64()) // each copy that writes draws its own
 //	here, there := crdt.NewState(), crdt.NewState()
 //	delta, err := here.Update(id, time.Now(), func(keys crdt.Fields) error {
 //		_, err := keys.Set("fruit").Add("apple")

@@ -165,13 +165,10 @@ func ExampleState_Context() {
 	update(a, laptop, set(false))
 	delta := update(b, phone, set(true))
 
-	seen := a.Context()
-	fmt.Printf("%s\n", must(json.Marshal(&seen)))
-	news := delta.Context()
-	fmt.Println("lacks something:", !seen.Vector().Contains(news.Vector()))
+	fmt.Printf("%s\n", must(json.Marshal(a.Context())))
+	fmt.Println("lacks something:", !a.Context().Contains(delta.Context()))
 	a.Merge(delta)
-	seen = a.Context()
-	fmt.Println("lacks something:", !seen.Vector().Contains(news.Vector()))
+	fmt.Println("lacks something:", !a.Context().Contains(delta.Context()))
 	// Output:
 	// {"vector":{"000000000000001a":1}}
 	// lacks something: true
@@ -349,7 +346,7 @@ func ExampleTypes() {
 	fmt.Println(a.With(crdt.TypeMap))
 	for name, types := range keys.AllAfter("a") {
 		for t := range types.All() {
-			fmt.Printf("%s %v %v\n", name, t, t == crdt.TypeValue)
+			fmt.Printf("%s %v %v\n", name, t, t == crdt.TypeString)
 		}
 	}
 	// Output:
@@ -360,26 +357,35 @@ func ExampleTypes() {
 	// d string true
 }
 
-// Whoever makes a context without a state, to keep track of what it was sent, can.
+// What a device was sent is its context with those of the deltas: what is not in there is sent again.
 func ExampleContext() {
-	seen := crdt.ContextOf(crdt.VersionVector{laptop: 2})
-	seen.Add(crdt.Dot{Replica: laptop, Counter: 4})
-	fmt.Println(seen.Has(crdt.Dot{Replica: laptop, Counter: 3}), seen.Exceptions(), seen.Next(phone))
+	var sent crdt.Context
+	s := crdt.NewState()
+	var deltas []*crdt.State
+	for _, item := range []string{"bread", "milk", "soap"} {
+		deltas = append(deltas, update(s, laptop, func(keys crdt.Fields) error {
+			_, err := keys.Set("list").Add(item)
+			return err
+		}))
+	}
+	sent.Merge(deltas[0].Context())
+	sent.Merge(deltas[2].Context())
+	fmt.Println(sent.Vector()[laptop], sent.Exceptions(), sent.Has(crdt.Dot{Replica: laptop, Counter: 2}))
 
-	var other crdt.Context
-	kept := must(seen.MarshalBinary())
-	if err := other.UnmarshalBinary(kept); err != nil {
+	var kept crdt.Context
+	if err := kept.UnmarshalBinary(must(sent.MarshalBinary())); err != nil {
 		log.Fatal(err)
 	}
-	other.Add(crdt.Dot{Replica: laptop, Counter: 3})
-	fmt.Println(other.Vector()[laptop], other.Equal(&seen))
-	copied := seen.Clone()
-	copied.Merge(&other)
-	fmt.Println(copied.Equal(&other))
+	copied := kept.Clone()
+	for _, d := range deltas {
+		if !copied.Contains(d.Context()) {
+			copied.Merge(d.Context())
+		}
+	}
+	fmt.Println(kept.Equal(&sent), copied.Equal(s.Context()))
 	// Output:
-	// false [000000000000001a:4] 1
-	// 4 false
-	// true
+	// 1 [000000000000001a:3] false
+	// true true
 }
 
 // Version vectors say who has seen what, as long as nothing overtakes anything.

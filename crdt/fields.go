@@ -27,7 +27,20 @@ type Fields struct {
 }
 
 // fieldsOf returns the keys of a transaction.
-func fieldsOf(tx dotted.Tx) Fields { return Fields{node{tx: &session{Tx: tx}}} }
+func fieldsOf(tx dotted.Tx) (f Fields) {
+	f.bind(tx)
+	return f
+}
+
+// bind makes f the keys of a transaction, in the memory of the one before, if there was one.
+func (f *Fields) bind(tx dotted.Tx) {
+	s := f.tx
+	if s == nil {
+		s = new(session)
+	}
+	*s = session{Tx: tx}
+	f.node = node{tx: s}
+}
 
 // Has reports whether anything is stored under name. O(1) for a key; for a field O(log cells).
 func (f Fields) Has(name string) bool {
@@ -37,13 +50,15 @@ func (f Fields) Has(name string) bool {
 
 // Types returns the types of what is stored under name: none, one, or several if replicas
 // disagreed. Cost as Has.
-func (f Fields) Types(name string) Types {
+func (f Fields) Types(name string) (held Types) {
 	n := f.named(name)
 	if n.depth == 1 && n.err == nil {
-		s, _ := n.tx.Summary(name)
-		return typesOf(s)
+		s, _ := n.summary()
+		for t := range s.Types() {
+			held = held.With(t)
+		}
+		return held
 	}
-	var held Types
 	for _, t := range types {
 		if ok, _ := n.typed(t.Type).exists(); ok {
 			held = held.With(t.Type)
@@ -95,7 +110,7 @@ func (f Fields) beyond(name string) dotted.Address { return f.at.Name(name).Type
 func (f Fields) names(after dotted.Address, fn func(name) bool) {
 	var last name
 	again := true
-	err := f.walk(after, func(called string, t Type) bool {
+	err := f.walk(after, func(called string, t Type, _ addressed) bool {
 		if last.types != 0 && last.name != called {
 			if again = fn(last); !again {
 				return false
@@ -124,10 +139,15 @@ func (f Fields) Clear() (existed bool, err error) { return f.clear() }
 // Err returns why a read of the transaction failed: the first that did. What was read since is
 // empty. A database then ends the transaction with that error, whatever else happens, so that only
 // a loop or a decision that must not go on needs to ask. A State's reads never fail.
-func (f Fields) Err() error { return f.tx.err }
+func (f Fields) Err() error {
+	if f.tx == nil {
+		return nil
+	}
+	return f.tx.err
+}
 
-// walk calls fn for each name and type that has a visible cell after the given address.
-func (f Fields) walk(after dotted.Address, fn func(name string, t Type) bool) error {
+// walk calls fn for each name and type that has a visible cell after the given address, with the first such cell.
+func (f Fields) walk(after dotted.Address, fn func(name string, t Type, first addressed) bool) error {
 	var group dotted.Address // the name and type that fn was called for last
 	var passed int           // cells of the group since then
 	for again := true; again; {
@@ -143,7 +163,7 @@ func (f Fields) walk(after dotted.Address, fn func(name string, t Type) bool) er
 				return true
 			}
 			group, passed = a[:len(a)-len(rest)+1], 0
-			return fn(name, Type(rest[0]))
+			return fn(name, Type(rest[0]), addressed{a, c})
 		})
 		if err != nil {
 			return err

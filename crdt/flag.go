@@ -7,7 +7,7 @@ type Flag struct {
 }
 
 // Flag returns the flag under name.
-func (f Fields) Flag(name string) Flag { return Flag{f.named(name).typed(TypeFlag)} }
+func (f Fields) Flag(name string) Flag { return Flag{f.named(name, TypeFlag)} }
 
 // Get returns whether the flag is set.
 func (f Flag) Get() bool {

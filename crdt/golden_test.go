@@ -1,43 +1,11 @@
 package crdt
 
 import (
-	"encoding/hex"
-	"flag"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/peerd/peerd/internal/dotted"
+	"github.com/peerd/peerd/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write testdata/*.golden anew")
-
-// golden compares bytes with testdata/name.golden, 32 of them a line in hexadecimal.
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name+".golden")
-	var lines strings.Builder
-	for rest := got; len(rest) > 0; {
-		n := min(len(rest), 32)
-		lines.WriteString(hex.EncodeToString(rest[:n]) + "\n")
-		rest = rest[n:]
-	}
-	if *update {
-		if err := os.WriteFile(path, []byte(lines.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), lines.String()); diff != "" {
-		t.Errorf("the format of %s changed (-was +is): old peers cannot read it.\n%s", name, diff)
-	}
-}
 
 // sampleStates returns a state with an entry of each kind, and the delta that made the last of it.
 func sampleStates(t testing.TB) (state, delta *State) {
@@ -74,6 +42,6 @@ func TestEncodingsOfStatesStayAsTheyAre(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		golden(t, name, data)
+		golden.Bytes(t, name, data)
 	}
 }

@@ -99,7 +99,7 @@ func (h *history) act(i int, a action) error {
 	if err != nil {
 		return fmt.Errorf("r%d %s: %w", i, a.trace, err)
 	}
-	first := Dot{Replica: id, Counter: before.Next(id)}
+	first := Dot{Replica: id, Counter: before.next(id)}
 	h.note("r%d %s at %d ms", i, a.trace, now.Sub(epochStart).Milliseconds())
 	e := event{a, i, dotted.TimeAt(now), first, h.sawOf(i), delta}
 	h.seen[i] |= 1 << len(h.events)

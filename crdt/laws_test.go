@@ -206,7 +206,7 @@ func drawContext(t *rapid.T) (Context, map[Dot]bool) {
 			Replica: ReplicaID(rapid.IntRange(1, 3).Draw(t, "replica")),
 			Counter: uint64(rapid.IntRange(1, 12).Draw(t, "counter")),
 		}
-		c.Add(d)
+		c.add(d)
 		held[d] = true
 	}
 	return c, held
@@ -245,23 +245,23 @@ func TestContextHoldsExactlyTheDotsAddedAndMerged(t *testing.T) {
 		ab, ba := a.Clone(), b.Clone()
 		ab.Merge(&b)
 		ba.Merge(&a)
-		checkContext(t, &ab, union)
-		if !ab.Equal(&ba) {
+		checkContext(t, ab, union)
+		if !ab.Equal(ba) {
 			t.Fatalf("merge is not commutative: %v, %v", ab, ba)
 		}
 		bc := b.Clone()
 		bc.Merge(&c)
 		left, right := ab.Clone(), a.Clone()
 		left.Merge(&c)
-		right.Merge(&bc)
+		right.Merge(bc)
 		maps.Copy(union, inC)
-		checkContext(t, &left, union)
-		if !left.Equal(&right) {
+		checkContext(t, left, union)
+		if !left.Equal(right) {
 			t.Fatalf("merge is not associative: %v, %v", left, right)
 		}
 		again := left.Clone()
-		again.Merge(&left)
-		if !again.Equal(&left) {
+		again.Merge(left)
+		if !again.Equal(left) {
 			t.Fatalf("merge is not idempotent: %v, %v", again, left)
 		}
 	})

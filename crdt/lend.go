@@ -4,9 +4,9 @@ import "github.com/peerd/peerd/internal/dotted"
 
 // What the database has of this package beyond its exported names: see dotted.Lent.
 func init() {
-	dotted.Lent.Bind = func(fields any, tx dotted.Tx) { *fields.(*Fields) = fieldsOf(tx) }
+	dotted.Lent.Bind = func(fields any, tx dotted.Tx) { fields.(*Fields).bind(tx) }
 	dotted.Lent.Collect = collect
-	dotted.Lent.Counted = func(owner ReplicaID, c dotted.Cell) dotted.Int128 { return tallyOf(owner, c).counted() }
+	dotted.Lent.Counted = countedIn
 	dotted.Lent.Effect = func(payload []byte) dotted.Effect {
 		return effectOf(dotted.Entry{Payload: payload})
 	}

@@ -30,11 +30,11 @@ func drawAny(choose chooser) action {
 		return action{
 			trace: fmt.Sprintf("add %d to %q", n, at),
 			do:    func(tx dotted.Tx) error { return second(fields(tx).String(name).Add(n)) },
-			cell:  at.Type(TypeValue), adds: n, count: true,
+			cell:  at.Type(TypeString), adds: n, count: true,
 		}
 	case 2:
 		text := strconv.Itoa(choose.Intn(3))
-		cell := at.Type(TypeValue)
+		cell := at.Type(TypeString)
 		return action{
 			trace: fmt.Sprintf("set register %q to %s", at, text),
 			do:    func(tx dotted.Tx) error { return fields(tx).Register(name).Set([]byte(text)) },
@@ -60,7 +60,7 @@ func drawAny(choose chooser) action {
 
 func setText(choose chooser, path dotted.Address, fields func(dotted.Tx) Fields, name string) action {
 	text := []string{"7", "-12", "007", "soup"}[choose.Intn(4)]
-	cell := path.Name(name).Type(TypeValue)
+	cell := path.Name(name).Type(TypeString)
 	return action{
 		trace: fmt.Sprintf("set %q to %s", cell, text),
 		do:    func(tx dotted.Tx) error { return fields(tx).String(name).Set([]byte(text)) },
@@ -83,7 +83,7 @@ func drawPlace(choose chooser) (dotted.Address, func(dotted.Tx) Fields) {
 
 func drawRemoval(choose chooser) action {
 	path, fields := drawPlace(choose)
-	value, set := path.Name("k").Type(TypeValue), path.Name("k").Type(TypeSet)
+	value, set := path.Name("k").Type(TypeString), path.Name("k").Type(TypeSet)
 	remove := func(what string, at dotted.Address, do func(f Fields) error) action {
 		return action{
 			trace:  fmt.Sprintf("%s %q", what, at),
@@ -138,7 +138,7 @@ func (h *history) expected(i int) map[string]string {
 	out := map[string]string{}
 	for a, r := range h.readings(i) {
 		shape := a.Shape()
-		if shape[len(shape)-1] != byte(TypeValue) {
+		if shape[len(shape)-1] != byte(TypeString) {
 			out[fmt.Sprintf("%q", a)] = "there"
 			continue
 		}
@@ -201,7 +201,7 @@ func renderStrings(m Map, held map[string]Types) error {
 	}
 	want := 0
 	for _, types := range held {
-		if types.Has(TypeValue) {
+		if types.Has(TypeString) {
 			want++
 		}
 	}
@@ -220,7 +220,7 @@ func renderName(f Fields, name string, ranged Types, out map[string]string) (err
 		return fmt.Errorf("types of %q in %q: %v among all, %v alone", name, f.at, ranged, listed)
 	}
 	for t := range listed.All() {
-		at := f.named(name).typed(t).at
+		at := f.named(name, t).at
 		switch t {
 		case TypeMap:
 			err = renderFields(f.Map(name).Fields, out)
@@ -228,7 +228,7 @@ func renderName(f Fields, name string, ranged Types, out map[string]string) (err
 			err = renderSet(f.Set(name), out)
 		case TypeFlag:
 			out[fmt.Sprintf("%q", at)] = "there"
-		case TypeValue:
+		case TypeString:
 			err = renderString(f.String(name), out)
 		}
 		if err != nil {

@@ -2,10 +2,33 @@ package crdt
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 
 	"github.com/peerd/peerd/internal/dotted"
 )
+
+// Limits of names, in bytes. What is beyond them is refused with ErrTooLong.
+const (
+	MaxName    = dotted.MaxName    // a key, a field, an element: 64 KiB
+	MaxAddress = dotted.MaxAddress // all names on the way to a value, escaped: 256 KiB, with room for a share
+	MaxDepth   = dotted.MaxDepth   // how many names that may be: 32
+)
+
+// ErrTooLong is returned for a key, field or element beyond MaxName, for a path beyond MaxDepth or
+// MaxAddress, and for a value beyond MaxValue.
+var ErrTooLong = dotted.ErrTooLong
+
+// ErrReadOnly is returned by the writing methods of a transaction that only reads.
+var ErrReadOnly = dotted.ErrReadOnly
+
+// session is a transaction as handles use it: after a read that failed it does nothing more. So the
+// reading methods of handles need no errors, and nothing is written that was decided on half of
+// what is there.
+type session struct {
+	dotted.Tx
+	err error
+}
 
 // node is a place in the tree of addresses within a transaction: what every handle is made of. A
 // node beyond the limits carries its error, which every write returns; nothing is there to be read.
@@ -18,8 +41,8 @@ type node struct {
 	err   error
 }
 
-// named returns the node of a name under n.
-func (n node) named(name string) node {
+// named returns the node of a name under n; with a type that of what is stored with it there.
+func (n node) named(name string, stored ...Type) node {
 	if n.err != nil {
 		return n
 	}
@@ -29,9 +52,12 @@ func (n node) named(name string) node {
 	if n.depth == 0 {
 		n.key = name
 	}
-	n.at, n.typ = n.at.Name(name), 0
+	n.at, n.typ = n.at.Name(name, stored...), 0
 	n.depth++
-	if size := len(n.at) + 1 + dotted.ShareBytes; size > MaxAddress {
+	if len(stored) > 0 {
+		n.typ = stored[0]
+	}
+	if size := len(n.at) - len(stored) + 1 + dotted.ShareBytes; size > MaxAddress {
 		n.err = fmt.Errorf("%w: an address of %d bytes (limit %d)", ErrTooLong, size, MaxAddress)
 	}
 	return n
@@ -53,64 +79,120 @@ func (n node) typed(t Type) node {
 	return n
 }
 
-func (n node) cell() (dotted.Cell, error) {
-	if n.err != nil {
-		return nil, n.err
+// broken returns why nothing is read or written at n.
+func (n node) broken() error {
+	switch {
+	case n.err != nil:
+		return n.err
+	case n.tx == nil: // of the zero Fields
+		return ErrReadOnly
 	}
-	return n.tx.Cell(n.at)
+	return n.tx.err
+}
+
+// read asks the transaction for something, unless n is broken.
+func read[T any](n node, ask func() (T, error)) (value T, err error) {
+	if err = n.broken(); err == nil {
+		value, err = ask()
+		n.tx.err = err
+	}
+	return value, err
+}
+
+func (n node) cell() (dotted.Cell, error) {
+	return read(n, func() (dotted.Cell, error) { return n.tx.Cell(n.at) })
 }
 
 // count returns what was counted on the string at n.
 func (n node) count() (dotted.Count, error) {
-	if n.err != nil {
-		return dotted.Count{}, n.err
-	}
-	return n.tx.Count(n.at)
+	return read(n, func() (dotted.Count, error) { return n.tx.Count(n.at) })
+}
+
+// summary returns that of the key that n is in.
+func (n node) summary() (dotted.Summary, error) {
+	return read(n, func() (dotted.Summary, error) { return n.tx.Summary(n.key) })
 }
 
 func (n node) scan(after dotted.Address, fn func(dotted.Address, dotted.Cell) bool) error {
-	if n.err != nil {
-		return n.err
+	if err := n.broken(); err != nil {
+		return err
 	}
-	return n.tx.Scan(n.at, after, fn)
+	err := n.tx.Scan(n.at, after, func(a dotted.Address, c dotted.Cell) bool {
+		return fn(a, c) && n.tx.err == nil // a read in fn may have failed
+	})
+	if n.tx.err == nil {
+		n.tx.err = err
+	}
+	return n.tx.err
 }
 
-// summary counts the visible cells at and under n and returns true, if that needs no scan.
-func (n node) summary() (visible int, ok bool, err error) {
-	if n.err != nil || n.depth != 1 {
-		return 0, false, n.err
+// Part sizes of loops in transactions that write.
+const (
+	firstPart = 16
+	lastPart  = 256
+)
+
+// inParts passes what walk does from an address on. If the transaction writes, parts of it are read
+// before the loop's body sees them, as what the body writes would be in the way of a scan.
+func inParts[T any](n node, after dotted.Address, walk func(after dotted.Address, fn func(T) bool),
+	beyond func(T) dotted.Address) iter.Seq[T] {
+	return func(yield func(T) bool) {
+		if n.broken() == nil && n.tx.Replica() == 0 {
+			walk(after, yield)
+			return
+		}
+		from := after
+		for size := firstPart; ; size = min(4*size, lastPart) {
+			part := make([]T, 0, size)
+			walk(from, func(x T) bool {
+				part = append(part, x)
+				return len(part) < size
+			})
+			for _, x := range part {
+				if !yield(x) {
+					return
+				}
+			}
+			if len(part) < size {
+				return
+			}
+			from = beyond(part[size-1])
+		}
 	}
-	s, err := n.tx.Summary(n.key)
-	if err != nil {
+}
+
+// visible counts the visible cells at and under n and returns true, if that needs no scan.
+func (n node) visible() (cells int, ok bool, err error) {
+	if n.depth != 1 {
+		return 0, false, n.broken()
+	}
+	s, err := n.summary()
+	switch {
+	case err != nil:
 		return 0, false, err
-	}
-	if n.typ != 0 {
+	case n.typ != 0:
 		return s.Count(n.typ), true, nil
 	}
 	for _, count := range s.Visible {
-		visible += count
+		cells += count
 	}
-	return visible, true, nil
+	return cells, true, nil
 }
 
 // exists reports whether any cell at or under n is visible. O(log cells) but for the hidden cells
 // that stand before the first visible one.
 func (n node) exists() (bool, error) {
-	if visible, ok, err := n.summary(); ok || err != nil {
-		return visible > 0, err
+	if cells, ok, err := n.visible(); ok || err != nil {
+		return cells > 0, err
 	}
-	found := false
-	err := n.scan("", func(_ dotted.Address, c dotted.Cell) bool {
-		found = c.Visible()
-		return !found
-	})
-	return found, err
+	found, err := n.visibleCells(1)
+	return len(found) > 0, err
 }
 
 // put adds an entry to the cell at n in place of the given ones.
 func (n node) put(payload []byte, removes []Dot) error {
-	if n.err != nil {
-		return n.err
+	if err := n.broken(); err != nil {
+		return err
 	}
 	slices.SortFunc(removes, Dot.Compare)
 	_, err := n.tx.Put(n.at, payload, removes)
@@ -119,8 +201,8 @@ func (n node) put(payload []byte, removes []Dot) error {
 
 // remove removes the given entries from the cell at n.
 func (n node) remove(dots []Dot) error {
-	if n.err != nil || len(dots) == 0 {
-		return n.err
+	if err := n.broken(); err != nil || len(dots) == 0 {
+		return err
 	}
 	slices.SortFunc(dots, Dot.Compare)
 	return n.tx.Remove(n.at, dots)
@@ -164,3 +246,113 @@ const (
 
 // marks reports whether an entry is of the kind.
 func (k kind) marks(e dotted.Entry) bool { return len(e.Payload) > 0 && kind(e.Payload[0]) == k }
+
+// fewCells is up to how many cells are removed one by one: an operation for each, whose delta
+// names the dots, instead of one clear, whose delta carries the whole context.
+const fewCells = 16
+
+type addressed struct {
+	at   dotted.Address
+	cell dotted.Cell
+}
+
+// clear removes everything that readers see at and under n, whatever its types, and reports
+// whether there was anything. Writes that it has not seen survive it.
+func (n node) clear() (existed bool, err error) {
+	visible, known, err := n.visible()
+	switch {
+	case err != nil || known && visible == 0:
+		return false, err
+	case known && visible > fewCells:
+		return true, n.clearAll()
+	}
+	return n.clearFew(fewCells + 1) // a string that was counted on has several
+}
+
+// clearFew clears the cells at and under n one by one, if fewer than limit are visible, else all at once.
+func (n node) clearFew(limit int) (existed bool, err error) {
+	cells, err := n.visibleCells(limit)
+	switch {
+	case err != nil || len(cells) == 0:
+		return false, err
+	case len(cells) > fewCells:
+		return true, n.clearAll()
+	}
+	for _, c := range cells {
+		n.at = c.at
+		if err := n.replace(c.cell, nil); err != nil {
+			return true, err
+		}
+	}
+	return true, nil
+}
+
+// visibleCells returns the first cells at and under n that readers see, at most limit.
+func (n node) visibleCells(limit int) ([]addressed, error) {
+	var cells []addressed
+	err := n.scan("", func(a dotted.Address, c dotted.Cell) bool {
+		if c.Visible() {
+			cells = append(cells, addressed{a, c})
+		}
+		return len(cells) < limit
+	})
+	return cells, err
+}
+
+// clearAll clears by context. That wipes baselines out as well, so those that must stay are put
+// again. Cells are looked at only if the key holds counters: O(1) without any.
+func (n node) clearAll() error {
+	shares, err := n.allShares()
+	if err != nil {
+		return err
+	}
+	if err := n.tx.Clear(n.at); err != nil {
+		return err
+	}
+	for _, c := range shares {
+		_, owner, _ := c.at.CutShare()
+		b, needed := tallyOf(owner, c.cell).carried(n.tx)
+		if !needed {
+			continue
+		}
+		n.at = c.at
+		if err := n.put(b.payload(), nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// allShares returns the cells at and under n that hold shares or baselines.
+func (n node) allShares() (found []addressed, err error) {
+	if n.depth == 0 {
+		return n.sharesOfAll()
+	}
+	s, err := n.summary()
+	if err != nil || s.Tallies == 0 {
+		return nil, err
+	}
+	err = n.scan("", func(a dotted.Address, c dotted.Cell) bool {
+		if _, _, ok := a.CutShare(); ok && c.Tallies() {
+			found = append(found, addressed{a, c})
+		}
+		return true
+	})
+	return found, err
+}
+
+// sharesOfAll returns those of all keys.
+func (n node) sharesOfAll() (found []addressed, err error) {
+	var keys []string
+	if err := n.tx.Tallied(func(key string) bool { keys = append(keys, key); return true }); err != nil {
+		return nil, err
+	}
+	for _, key := range keys {
+		more, err := n.named(key).allShares()
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, more...)
+	}
+	return found, nil
+}

@@ -1,10 +1,11 @@
 package crdt
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"iter"
-	"math"
+	"strconv"
 
 	"github.com/peerd/peerd/internal/dotted"
 )
@@ -21,7 +22,7 @@ type Register struct {
 
 // Register returns the register under name. It shares its cell with the counter and string of that
 // name.
-func (f Fields) Register(name string) Register { return Register{f.named(name).typed(TypeValue)} }
+func (f Fields) Register(name string) Register { return Register{f.named(name, TypeString)} }
 
 // Get returns the value with the greatest time, and among equal times the greatest dot. ok is
 // false if there is none. The value must not be changed.
@@ -110,27 +111,11 @@ func latestWrite(c dotted.Cell) (value []byte, ok bool) {
 // parseInteger reads a decimal as Redis does: a minus sign or none, no leading zeros, nothing
 // else.
 func parseInteger(text []byte) (n int64, ok bool) {
-	digits := text
-	negative := len(text) > 0 && text[0] == '-'
-	if negative {
-		digits = text[1:]
+	const longest = len("-9223372036854775808")
+	if len(text) == 0 || len(text) > longest || text[0] > '9' {
+		return 0, false // most texts are none: an error would cost more
 	}
-	if len(digits) == 0 || digits[0] == '0' && len(text) > 1 {
-		return 0, false
-	}
-	limit := uint64(math.MaxInt64)
-	if negative {
-		limit++
-	}
-	var u uint64
-	for _, d := range digits {
-		if d < '0' || d > '9' || u > (limit-uint64(d-'0'))/10 {
-			return 0, false
-		}
-		u = u*10 + uint64(d-'0')
-	}
-	if negative {
-		return -int64(u), true
-	}
-	return int64(u), true
+	n, err := strconv.ParseInt(string(text), 10, 64)
+	var again [longest]byte
+	return n, err == nil && bytes.Equal(strconv.AppendInt(again[:0], n, 10), text)
 }

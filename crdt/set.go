@@ -13,7 +13,7 @@ type Set struct {
 }
 
 // Set returns the set under name.
-func (f Fields) Set(name string) Set { return Set{f.named(name).typed(TypeSet)} }
+func (f Fields) Set(name string) Set { return Set{f.named(name, TypeSet)} }
 
 // Has reports whether elem is in the set. O(log cells).
 func (s Set) Has(elem string) bool {
@@ -23,7 +23,7 @@ func (s Set) Has(elem string) bool {
 
 // Len returns the number of elements. O(1) for a key, O(elements) for a field of a map.
 func (s Set) Len() int {
-	if n, ok, _ := s.summary(); ok {
+	if n, ok, _ := s.visible(); ok {
 		return n
 	}
 	n := 0

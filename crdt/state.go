@@ -1,14 +1,17 @@
 package crdt
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
 	"github.com/tidwall/btree"
 
 	"github.com/peerd/peerd/internal/dotted"
+	"github.com/peerd/peerd/internal/wire"
 )
 
 // State is a CRDT as a value: sorted cells in memory under a causal context. It needs no store,
@@ -25,12 +28,13 @@ import (
 //     its context is of a cell that it lists, so cells that it does not list have nothing to lose,
 //     and a merge visits only the listed ones. That is sound as a dot belongs to one cell for ever.
 //
-// A State is used by one goroutine at a time, its views included. Payloads are shared between
-// states and never changed.
+// A State is used by one goroutine at a time, its views included, and not copied but by Clone. Payloads
+// are shared between states and never changed.
 type State struct {
 	cells   btree.Map[dotted.Address, dotted.Cell] // of a whole state none empty; of a delta those it lists
 	context Context
 	delta   bool
+	busy    bool // an Update runs
 
 	// For Summary: visible cells by key address and shape, tallying cells by key address. For Count: what was
 	// counted, by the string's address.
@@ -55,20 +59,22 @@ func (s *State) View() Fields { return fieldsOf(&stateTx{state: s.snapshot()}) }
 // delta is empty, and merging it does nothing. now decides between concurrent writes only, to the
 // millisecond.
 //
+// fn uses the state by way of keys alone, which take no writes once it has returned. An Update within
+// another is refused.
+//
 // A replica id must not be used by two copies of a state: each copy that writes draws its own. Zero
 // is refused, and ErrMissingDots returned for an id that has written elsewhere what is not here.
 // The cost is that of fn, of what it changed, and of a look at each exception of the context.
-func (s *State) Update(
-	r ReplicaID, now time.Time, fn func(keys Fields) error,
-) (delta *State, err error) {
+func (s *State) Update(r ReplicaID, now time.Time, fn func(keys Fields) error) (delta *State, err error) {
 	return s.update(r, now, func(tx dotted.Tx) error { return fn(fieldsOf(tx)) })
 }
 
-func (s *State) update(
-	r ReplicaID, now time.Time, fn func(tx dotted.Tx) error,
-) (delta *State, err error) {
-	if r == 0 {
+func (s *State) update(r ReplicaID, now time.Time, fn func(tx dotted.Tx) error) (delta *State, err error) {
+	switch {
+	case r == 0:
 		return nil, errors.New("update by replica zero, which is none")
+	case s.busy:
+		return nil, errors.New("update within another one of the same state")
 	}
 	for d := range s.context.cloud {
 		if d.Replica == r {
@@ -79,19 +85,19 @@ func (s *State) update(
 		state:   s,
 		replica: r,
 		time:    dotted.TimeAt(now),
-		next:    s.context.Next(r),
+		next:    s.context.next(r),
 		before:  map[dotted.Address]dotted.Cell{},
 	}
-	committed := false
+	s.busy = true
 	defer func() {
-		if !committed {
+		if delta == nil {
 			tx.rollback()
 		}
+		s.busy, tx.replica = false, 0
 	}()
 	if err := fn(tx); err != nil {
 		return nil, err
 	}
-	committed = true
 	return tx.commit(), nil
 }
 
@@ -231,7 +237,7 @@ func (s *State) scan(prefix, after dotted.Address, fn func(dotted.Address, dotte
 }
 
 // Context returns a copy of the causal context: the dots of everything that the state has seen.
-func (s *State) Context() Context { return s.context.Clone() }
+func (s *State) Context() *Context { return s.context.Clone() }
 
 // size returns how many cells have live entries, hidden ones included.
 func (s *State) size() int {
@@ -257,7 +263,7 @@ func (s *State) Equal(o *State) bool {
 // changes them.
 func (s *State) Clone() *State {
 	c := s.snapshot()
-	c.context = s.context.Clone()
+	c.context = *s.context.Clone()
 	return c
 }
 
@@ -270,4 +276,267 @@ func (s *State) snapshot() *State {
 		tallies: *s.tallies.Copy(),
 		counted: *s.counted.Copy(),
 	}
+}
+
+// stateTx is a transaction on a State. It changes the state at once and remembers what it changed,
+// to take it back, or to make the delta from it.
+type stateTx struct {
+	state   *State
+	replica ReplicaID // zero: reads only
+	time    dotted.Time
+	next    uint64                         // counter of the next dot
+	before  map[dotted.Address]dotted.Cell // the cells touched, as they were
+}
+
+func (t *stateTx) Cell(a dotted.Address) (dotted.Cell, error) { return t.state.cell(a), nil }
+
+func (t *stateTx) Scan(prefix, after dotted.Address, fn func(dotted.Address, dotted.Cell) bool) error {
+	t.state.scan(prefix, after, fn)
+	return nil
+}
+
+func (t *stateTx) Summary(key string) (dotted.Summary, error) { return t.state.summary(key), nil }
+
+func (t *stateTx) Count(a dotted.Address) (dotted.Count, error) {
+	c, _ := t.state.counted.Get(a)
+	return c, nil
+}
+
+// Tallied looks at every cell.
+func (t *stateTx) Tallied(fn func(key string) bool) error {
+	last, found := "", false
+	t.state.scan("", "", func(a dotted.Address, c dotted.Cell) bool {
+		key := a.Key()
+		if !c.Tallies() || found && key == last {
+			return true
+		}
+		last, found = key, true
+		return fn(key)
+	})
+	return nil
+}
+
+func (t *stateTx) Replica() ReplicaID { return t.replica }
+
+// Ended returns false: nothing in a State says that a replica has ended.
+func (t *stateTx) Ended(ReplicaID) bool { return false }
+
+func (t *stateTx) Time() dotted.Time { return t.time }
+
+func (t *stateTx) Put(a dotted.Address, payload []byte, removes []Dot) (Dot, error) {
+	switch {
+	case t.replica == 0:
+		return Dot{}, ErrReadOnly
+	case len(payload) == 0 || len(payload) > dotted.MaxPayload:
+		return Dot{}, fmt.Errorf("%w: a payload of %d bytes (1 to %d)",
+			ErrTooLong, len(payload), dotted.MaxPayload)
+	}
+	if err := a.CheckCell(); err != nil {
+		return Dot{}, err
+	}
+	d := Dot{Replica: t.replica, Counter: t.next}
+	t.next++
+	t.set(a, t.state.cell(a).Without(removes).With(dotted.Entry{Dot: d, Payload: payload}))
+	return d, nil
+}
+
+func (t *stateTx) Remove(a dotted.Address, dots []Dot) error {
+	if t.replica == 0 {
+		return ErrReadOnly
+	}
+	if len(dots) > 0 {
+		t.set(a, t.state.cell(a).Without(dots))
+	}
+	return nil
+}
+
+// Clear empties the cells one by one: a value has no log in which one operation could stand for
+// them.
+func (t *stateTx) Clear(prefix dotted.Address) error {
+	if t.replica == 0 {
+		return ErrReadOnly
+	}
+	var cells []dotted.Address
+	t.state.scan(prefix, "", func(a dotted.Address, _ dotted.Cell) bool {
+		cells = append(cells, a)
+		return true
+	})
+	for _, a := range cells {
+		t.set(a, nil)
+	}
+	return nil
+}
+
+func (t *stateTx) set(a dotted.Address, c dotted.Cell) {
+	if _, ok := t.before[a]; !ok {
+		t.before[a] = t.state.cell(a)
+	}
+	t.state.set(a, c)
+}
+
+func (t *stateTx) rollback() {
+	for a, c := range t.before {
+		t.state.set(a, c)
+	}
+}
+
+// commit adds the transaction's dots to the context and returns its delta: the cells that it
+// touched with their new entries, under a context of the dots that it issued and those that it
+// removed. A dot that was both is in the context as well, or merging the delta twice would differ
+// from merging it once.
+func (t *stateTx) commit() *State {
+	delta := &State{delta: true}
+	for n := t.state.context.next(t.replica); n < t.next; n++ {
+		d := Dot{Replica: t.replica, Counter: n}
+		t.state.context.add(d)
+		delta.context.add(d)
+	}
+	for a, before := range t.before {
+		after := t.state.cell(a)
+		for _, e := range before {
+			if !after.Has(e.Dot) {
+				delta.context.add(e.Dot)
+			}
+		}
+		var added dotted.Cell
+		for _, e := range after {
+			if !before.Has(e.Dot) {
+				added = append(added, e)
+			}
+		}
+		delta.set(a, added)
+	}
+	return delta
+}
+
+// stateVersion is the version of an encoded State. Another one is refused.
+const stateVersion = 2
+
+// stateSeal is what stands for the key under which a record is sealed.
+const stateSeal = "peerd state"
+
+const (
+	stateFields = 4 // delta, vector, exceptions, cells
+	cellFields  = 2 // address, entries
+	entryFields = 3 // dot (2), payload
+)
+
+// MarshalBinary returns the canonical, versioned and checksummed bytes of the state or delta.
+// Equal whole states have equal bytes. It never fails.
+func (s *State) MarshalBinary() ([]byte, error) {
+	return wire.Seal(stateVersion, []byte(stateSeal), wire.Encode(s.write)), nil
+}
+
+func (s *State) write(w *wire.Writer) {
+	w.Array(stateFields)
+	w.Bool(s.delta)
+	s.context.write(w)
+	w.Array(s.cells.Len())
+	s.cells.Scan(func(a dotted.Address, c dotted.Cell) bool {
+		w.Array(cellFields)
+		w.String(string(a))
+		c.Write(w)
+		return true
+	})
+}
+
+// UnmarshalBinary replaces the state with the one that MarshalBinary wrote. After an error, for
+// bytes that were damaged or are of another version, s is as it was. data is not kept. Memory is
+// bounded by a small multiple of len(data).
+func (s *State) UnmarshalBinary(data []byte) error {
+	read := &State{}
+	if err := unseal(stateSeal, stateVersion, data, read.read); err != nil {
+		return fmt.Errorf("state: %w", err)
+	}
+	*s = *read
+	return nil
+}
+
+func (s *State) read(r *wire.Reader) {
+	extra := r.Fields(stateFields)
+	s.delta = r.Bool()
+	s.context = readContext(r)
+	last := dotted.Address("")
+	for left := r.Array(math.MaxInt32); left > 0 && r.Err() == nil; left-- {
+		more := r.Fields(cellFields)
+		a := dotted.Address(r.String(MaxAddress))
+		c := s.readCell(r)
+		r.Skip(more)
+		if r.Err() != nil {
+			return
+		}
+		if err := a.CheckCell(); err != nil {
+			r.Fail("%v", err)
+			return
+		}
+		if a <= last || len(c) == 0 && !s.delta {
+			r.Fail("cells out of order, or one without entries")
+			return
+		}
+		last = a
+		s.set(a, c)
+	}
+	r.Skip(extra)
+}
+
+// readCell reads the entries of a cell, whose dots must be in the context.
+func (s *State) readCell(r *wire.Reader) dotted.Cell {
+	n := r.Array(math.MaxInt32)
+	if n%entryFields != 0 {
+		r.Fail("a cell with a part of an entry")
+		return nil
+	}
+	n /= entryFields
+	c := make(dotted.Cell, 0, min(n, 1024))
+	last := Dot{}
+	for ; n > 0 && r.Err() == nil; n-- {
+		e := dotted.Entry{Dot: dotted.ReadDot(r), Payload: r.Bytes(dotted.MaxPayload)}
+		if e.Dot.Compare(last) <= 0 || len(e.Payload) == 0 || !s.context.Has(e.Dot) {
+			r.Fail("entry %v out of order, without payload, or not in the context", e.Dot)
+			return nil
+		}
+		c, last = append(c, e), e.Dot
+	}
+	return c
+}
+
+// MarshalJSON returns what readers see, to look at or to serve: an object of keys. Strings and
+// registers are strings, counters numbers, flags true, sets arrays, maps objects; of several
+// types under one name there is the first of Types.First, and of concurrent values the one that
+// Get shows. Bytes that are no UTF-8 are replaced. It does not fail.
+//
+// There is no way back: what makes the state mergeable is not in it. See MarshalBinary for that.
+func (s *State) MarshalJSON() ([]byte, error) { return s.View().appendJSON(nil), nil }
+
+func (f Fields) appendJSON(b []byte) []byte {
+	b = append(b, '{')
+	first := true
+	for name, held := range f.All() {
+		if held.First() == 0 {
+			continue // of a newer version
+		}
+		if !first {
+			b = append(b, ',')
+		}
+		first = false
+		b = append(appendText(b, name), ':')
+		b = f.handle(name, held.First()).appendJSON(b)
+	}
+	return append(b, '}')
+}
+
+// handle returns the handle of what is stored with type t under name; nil if only a newer version
+// knows the type.
+func (f Fields) handle(name string, t Type) handle {
+	for i := range types {
+		if types[i].Type == t {
+			return types[i].handle(f.named(name, t))
+		}
+	}
+	return nil
+}
+
+func appendText(b []byte, text string) []byte {
+	quoted, _ := json.Marshal(text) // a string has no reason to fail
+	return append(b, quoted...)
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"github.com/peerd/peerd/internal/dotted"
 )
 
@@ -220,4 +222,64 @@ func BenchmarkMergeOfAWholeState(b *testing.B) {
 	for range b.N {
 		s.Merge(o)
 	}
+}
+
+// What a function kept of an update must not write under the dots of the next one.
+func TestKeysTakeNoWritesOnceTheirUpdateIsOver(t *testing.T) {
+	s := NewState()
+	var kept Fields
+	for _, failed := range []error{nil, errors.New("no")} {
+		if _, err := s.Update(1, epochStart, func(keys Fields) error { kept = keys; return failed }); err != failed {
+			t.Fatal(err)
+		}
+		if err := kept.Flag("late").Set(true); !errors.Is(err, ErrReadOnly) || s.View().Has("late") {
+			t.Errorf("a write after an update that returned %v: %v", failed, err)
+		}
+	}
+}
+
+func TestAnUpdateWithinAnotherIsRefused(t *testing.T) {
+	s := NewState()
+	enable := func(keys Fields) error { return keys.Flag("inner").Set(true) }
+	delta, err := s.Update(1, epochStart, func(keys Fields) error {
+		if _, err := s.Update(1, epochStart, enable); err == nil {
+			t.Error("an update within another one is taken")
+		}
+		return keys.Flag("outer").Set(true)
+	})
+	if err != nil || delta.View().Len() != 1 || s.View().Has("inner") {
+		t.Errorf("%d names were written, %v", delta.View().Len(), err)
+	}
+	if _, err := s.Update(1, epochStart, enable); err != nil {
+		t.Errorf("the next one: %v", err)
+	}
+}
+
+func TestTheZeroFieldsIsEmptyAndReadOnly(t *testing.T) {
+	var f Fields
+	for range f.All() {
+		t.Error("it has a name")
+	}
+	if f.Has("x") || f.Len() != 0 || f.Types("x") != 0 || f.Map("m").CountStrings() != 0 || f.Err() != nil {
+		t.Error("something is found in it")
+	}
+	_, cleared := f.Clear()
+	_, added := f.Set("s").Add("x")
+	_, counted := f.Counter("c").Add(1)
+	for _, err := range []error{cleared, added, counted, f.String("x").Set(nil), f.Flag("f").Set(true)} {
+		if !errors.Is(err, ErrReadOnly) {
+			t.Errorf("a write returns %v", err)
+		}
+	}
+}
+
+func TestAContextContainsAnotherIfItHasAllOfItsDots(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := drawSeen(t), drawSeen(t)
+		both := a.Clone()
+		both.Merge(b)
+		if got, want := a.Contains(b), both.Equal(a); got != want {
+			t.Fatalf("%v contains %v: %v, want %v", a, b, got, want)
+		}
+	})
 }

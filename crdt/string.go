@@ -21,7 +21,7 @@ type String struct {
 }
 
 // String returns the string under name.
-func (f Fields) String(name string) String { return String{f.named(name).typed(TypeValue)} }
+func (f Fields) String(name string) String { return String{f.named(name, TypeString)} }
 
 // Get returns the latest text (see Register.Get), with the increments added if it is an integer,
 // or if there are increments alone their sum. A text that is no integer is shown as it is, and the
@@ -36,7 +36,7 @@ func (s String) Get() (value []byte, ok bool) {
 // looked up.
 func (n node) read(c dotted.Cell) (value []byte, ok bool) {
 	text, written := latestWrite(c)
-	if written && !isInteger(text) {
+	if _, ok := startingAt(text, written); !ok {
 		return text, true
 	}
 	counted, _ := n.count()
@@ -61,11 +61,6 @@ func startingAt(text []byte, written bool) (start int64, ok bool) {
 		return 0, true
 	}
 	return parseInteger(text)
-}
-
-func isInteger(text []byte) bool {
-	_, ok := parseInteger(text)
-	return ok
 }
 
 // All passes how the string reads with each of the concurrent texts, in the order of their dots.

@@ -26,7 +26,7 @@ func stringScript(t *testing.T, s *State, r ReplicaID, steps ...string) string {
 		})
 	}
 	got, ok := s.View().String("k").Get()
-	if exists := s.View().Types("k").Has(TypeValue); exists != ok {
+	if exists := s.View().Types("k").Has(TypeString); exists != ok {
 		t.Errorf("exists: %v, get: %v", exists, ok)
 	}
 	if !ok {
@@ -94,7 +94,7 @@ func TestTextThatHidIncrementsShowsThemWhenItIsAnIntegerAgain(t *testing.T) {
 
 func TestEntriesOfUnknownKindsAreCarriedAndThoseThatDoNotParseCountNothing(t *testing.T) {
 	const unknown, unknownHidden = 0x3f, dotted.PayloadHidden | 0x3f
-	k := dotted.KeyAddress("k").Type(TypeValue)
+	k := dotted.KeyAddress("k").Type(TypeString)
 	s := NewState()
 	mustUpdate(t, s, 9, func(tx dotted.Tx) error {
 		for _, payload := range [][]byte{

@@ -12,40 +12,47 @@ import (
 	"github.com/peerd/peerd/internal/dotted"
 )
 
-func (a uint128) big() *big.Int {
-	n := new(big.Int).Lsh(new(big.Int).SetUint64(a.hi), 64)
-	return n.Or(n, new(big.Int).SetUint64(a.lo))
+func bigOf(a dotted.Int128) *big.Int {
+	n := new(big.Int).Lsh(big.NewInt(a.Hi), 64)
+	return n.Add(n, new(big.Int).SetUint64(a.Lo))
 }
 
-func drawUint128(t *rapid.T) uint128 { return uint128{rapid.Uint64().Draw(t, "hi"), drawLow(t)} }
+// drawAmount draws one of which some can be summed.
+func drawAmount(t *rapid.T) dotted.Int128 {
+	return dotted.Int128{Hi: rapid.Int64Range(0, 1<<56).Draw(t, "hi"), Lo: drawLow(t)}
+}
 
 func drawLow(t *rapid.T) uint64 {
 	top := rapid.Uint64Range(math.MaxUint64-3, math.MaxUint64)
 	return rapid.OneOf(rapid.Uint64(), top).Draw(t, "lo")
 }
 
-func TestArithmeticOf128BitsIsExactAndSaturates(t *testing.T) {
-	top := uint128{math.MaxUint64, math.MaxUint64}.big()
+func TestWhatIsLeftOfAmountsIsNeverLessThanNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		a, b := drawUint128(t), drawUint128(t)
-		sum := new(big.Int).Add(a.big(), b.big())
-		if sum.Cmp(top) > 0 {
-			sum = top
-		}
-		if a.add(b).big().Cmp(sum) != 0 {
-			t.Fatalf("%v + %v = %v, want %v", a, b, a.add(b), sum)
-		}
-		diff := new(big.Int).Sub(a.big(), b.big())
-		if diff.Sign() < 0 {
-			diff.SetInt64(0)
-		}
-		if a.sub(b).big().Cmp(diff) != 0 {
-			t.Fatalf("%v − %v = %v, want %v", a, b, a.sub(b), diff)
-		}
-		if a.less(b) != (a.big().Cmp(b.big()) < 0) {
-			t.Fatalf("%v < %v: %v", a, b, a.less(b))
+		a, b := drawAmounts(t), drawAmounts(t)
+		rest, most := a.sub(b), a.max(b)
+		for i, n := range [][4]dotted.Int128{{a.pos, b.pos, rest.pos, most.pos}, {a.neg, b.neg, rest.neg, most.neg}} {
+			wantRest, wantMost := new(big.Int).Sub(bigOf(n[0]), bigOf(n[1])), bigOf(n[0])
+			if wantRest.Sign() < 0 {
+				wantRest.SetInt64(0)
+				wantMost = bigOf(n[1])
+			}
+			if bigOf(n[2]).Cmp(wantRest) != 0 || bigOf(n[3]).Cmp(wantMost) != 0 {
+				t.Fatalf("%d of %v and %v: %v, %v", i, a, b, rest, most)
+			}
 		}
 	})
+}
+
+func TestAnAmountBeyond126BitsCountsNothing(t *testing.T) {
+	d := Dot{Replica: 1, Counter: 1}
+	for _, high := range []int64{1<<62 - 1, 1 << 62, -1} {
+		s := share{dot: d, cum: amounts{pos: dotted.Int128{Hi: high, Lo: 5}}}
+		n := len(tallyOf(1, dotted.Cell{{Dot: d, Payload: s.payload()}}).shares)
+		if want := high == 1<<62-1; want != (n == 1) {
+			t.Errorf("with %d above 64 bits there are %d shares", high, n)
+		}
+	}
 }
 
 func TestNetAmountIsExactWithin64BitsAndElseTheNearestBound(t *testing.T) {
@@ -85,7 +92,7 @@ func TestSumsOfAnyAmountsDependOnNothingButThem(t *testing.T) {
 				continue
 			}
 			afresh = a.Plus(afresh)
-			want.Add(want, new(big.Int).Add(new(big.Int).Lsh(big.NewInt(a.Hi), 64), new(big.Int).SetUint64(a.Lo)))
+			want.Add(want, bigOf(a))
 		}
 		got, exact := kept.Int64()
 		switch {
@@ -99,7 +106,7 @@ func TestSumsOfAnyAmountsDependOnNothingButThem(t *testing.T) {
 	})
 }
 
-func drawAmounts(t *rapid.T) amounts { return amounts{drawUint128(t), drawUint128(t)} }
+func drawAmounts(t *rapid.T) amounts { return amounts{drawAmount(t), drawAmount(t)} }
 
 func TestSharesAndBaselinesSurviveEncoding(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -111,7 +118,7 @@ func TestSharesAndBaselinesSurviveEncoding(t *testing.T) {
 		if s.epoch == 0 {
 			s.epoch = d.Counter
 		}
-		unexported := cmp.AllowUnexported(tally{}, share{}, baseline{}, amounts{}, uint128{})
+		unexported := cmp.AllowUnexported(tally{}, share{}, baseline{}, amounts{})
 		want := tally{d.Replica, []share{s}, []baseline{b}}
 		if diff := cmp.Diff(want, tallyOf(d.Replica, cell), unexported); diff != "" {
 			t.Fatal(diff)

@@ -7,12 +7,13 @@ import (
 	"github.com/peerd/peerd/internal/dotted"
 )
 
-// Type tells what is stored under a name. Its String is "string", "flag", "set" or "map".
+// Type tells what is stored under a name. Its String is "string", "flag", "set" or "map"; Redis returns what the Redis
+// protocol calls it.
 type Type = dotted.Type
 
 const (
-	// TypeValue is a register, a counter, or both: a string.
-	TypeValue Type = 'v'
+	// TypeString is a register, a counter, or both: a string.
+	TypeString Type = 'v'
 	// TypeFlag is a flag.
 	TypeFlag Type = 'f'
 	// TypeSet is a set of elements.
@@ -39,7 +40,7 @@ var types = [...]struct {
 		Holds: dotted.HoldsElements},
 	func(n node) handle { return Set{n} },
 }, {
-	dotted.Kind{Type: TypeValue, Name: "string", Redis: dotted.Redis{Name: "string", Event: "set"},
+	dotted.Kind{Type: TypeString, Name: "string", Redis: dotted.Redis{Name: "string", Event: "set"},
 		Holds: dotted.HoldsShares},
 	func(n node) handle { return String{n} },
 }, {
@@ -116,12 +117,4 @@ func (ts Types) String() string {
 		names = append(names, t.String())
 	}
 	return strings.Join(names, ", ")
-}
-
-// typesOf returns the types of what is stored under a key.
-func typesOf(s dotted.Summary) (held Types) {
-	for t := range s.Types() {
-		held = held.With(t)
-	}
-	return held
 }

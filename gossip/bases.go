@@ -9,7 +9,7 @@ import (
 
 // A hello has the context in its short form (see delta.Bases). Who lacks some of the bases by which it leaves replicas
 // out cannot read it: a neighbour would seem to lack what it left out, and a fork would go unnoticed. So a hello says
-// how many replicas it stands for, and those bases that the other does not say that it has follow it, before any
+// how many replicas it stands for, with the sum of their heads, and those bases that the other does not say that it has follow it, before any
 // delta. Until they are here nothing is sent and nothing compared.
 
 // readAfter is for how many ticks a hello waits for bases; then it is taken as far as it can be read.
@@ -23,12 +23,21 @@ func (m *Mesh) read(id NeighbourID, n *neighbour, anyway bool) {
 	h := *n.unread
 	h.seen, h.heads = m.core.Expand(h.seen, h.heads, n.tables)
 	n.known, n.said = h.seen, h.seen.Clone()
-	if len(h.seen) < h.total && !anyway {
+	if !anyway && (len(h.seen) < h.total || sumOf(h.seen, h.heads) != h.sum) {
 		return
 	}
 	n.unread = nil
 	m.take(id, n, h)
 	n.tables = nil
+}
+
+// sumOf returns the sum of a context's heads. Those are hashes, so it is another of another context: also where bases that
+// are known here say something else of a replica whose chain forks.
+func sumOf(seen crdt.VersionVector, heads delta.Heads) (sum uint64) {
+	for id := range seen {
+		sum += uint64(heads[id])
+	}
+	return sum
 }
 
 // readAnyway has a tick pass for a hello that waits for bases.

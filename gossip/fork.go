@@ -38,6 +38,9 @@ func (m *Mesh) Quarantined(id NeighbourID) bool { return len(m.apart[id]) > 0 }
 
 // Forks returns the replicas of which hosts have other deltas, in order.
 func (m *Mesh) Forks() (forks []Fork) {
+	if len(m.apart) == 0 {
+		return nil // as nearly always, and it is asked for at each step
+	}
 	there := map[crdt.ReplicaID]*Fork{}
 	for _, id := range slices.Sorted(maps.Keys(m.apart)) {
 		for r, p := range m.apart[id] {
@@ -158,7 +161,7 @@ func (m *Mesh) nextFork(id NeighbourID, n *neighbour) []byte {
 		return nil
 	}
 	n.tellFork = false
-	return encodeFork(slices.Sorted(maps.Keys(m.apart[id])))
+	return encodeReplicas(kindFork, slices.Sorted(maps.Keys(m.apart[id])))
 }
 
 // maxAsked bounds the chains that a neighbour may have asked for and not got.
@@ -170,7 +173,7 @@ func (m *Mesh) nextChain(n *neighbour) ([]byte, error) {
 		delete(n.ask, r)
 		if !n.asked[r] { // the answer to a second question would be one that nobody asked for
 			n.asked[r] = true
-			return encodeAsk(r), nil
+			return encodeNumber(kindAsk, uint64(r)), nil
 		}
 	}
 	r, ok := least(n.chain)

@@ -61,7 +61,7 @@ func TestWhatComesFromAHostInQuarantineIsNotTaken(t *testing.T) {
 	other.write(1)
 	w.deliver(1, id(0), encodeDeltas([][]byte{other.log[0].Encode()}, nil, nil))
 	w.deliver(1, id(0), encodeHave(crdt.VersionVector{5: 9}, delta.Heads{5: 9}))
-	w.deliver(1, id(0), encodeEmpty(kindBehind))
+	w.deliver(1, id(0), encodeBehind())
 	if w.deltas > 0 || w.cores[0].seen[5] > 0 {
 		t.Error("deltas were taken")
 	}
@@ -152,7 +152,7 @@ func TestWhatIsRememberedOfForksIsBounded(t *testing.T) {
 	for r := range crdt.ReplicaID(3 * maxForked) {
 		many = append(many, r+10)
 	}
-	w.deliver(0, id(1), encodeFork(many))
+	w.deliver(0, id(1), encodeReplicas(kindFork, many))
 	if n := len(w.meshes[1].Forks()); n > maxForked {
 		t.Errorf("%d forks are remembered of one host", n)
 	}

@@ -77,6 +77,9 @@ const (
 	Astray                 // it does not continue the chain of its replica's deltas that is here
 )
 
+// Apply takes a delta that arrived. After an error nothing more may be received.
+type Apply func(*delta.Delta) (Outcome, error)
+
 // Event is something that the mesh's owner must act on.
 type Event struct {
 	Kind EventKind
@@ -100,6 +103,7 @@ type Mesh struct {
 	core       Core
 	id         crdt.ReplicaID // of the core when the neighbours were last told
 	neighbours map[NeighbourID]*neighbour
+	ids        []NeighbourID                  // theirs, in order; nil since that changed. What it holds does not change
 	source     map[crdt.ReplicaID]NeighbourID // who sent the newest delta of each replica first
 	waiting    []waiting                      // deltas that overtook what they depend on
 	waitBytes  int
@@ -190,17 +194,25 @@ func (m *Mesh) Connect(id NeighbourID) {
 		asked:    map[crdt.ReplicaID]bool{},
 		chain:    map[crdt.ReplicaID]bool{},
 	}
-	m.neighbours[id] = n
+	m.neighbours[id], m.ids = n, nil
 	if !m.core.Whole() {
 		n.mustConfirm()
 	}
 }
 
 // Disconnect forgets a link.
-func (m *Mesh) Disconnect(id NeighbourID) { delete(m.neighbours, id) }
+func (m *Mesh) Disconnect(id NeighbourID) {
+	delete(m.neighbours, id)
+	m.ids = nil
+}
 
 // Neighbours returns the open links in order.
-func (m *Mesh) Neighbours() []NeighbourID { return slices.Sorted(maps.Keys(m.neighbours)) }
+func (m *Mesh) Neighbours() []NeighbourID {
+	if m.ids == nil && len(m.neighbours) > 0 {
+		m.ids = slices.Sorted(maps.Keys(m.neighbours))
+	}
+	return m.ids
+}
 
 // Known returns what a neighbour has, as far as is known, and whether it has said so. The vector must
 // not be changed.
@@ -346,7 +358,7 @@ func (m *Mesh) Next(id NeighbourID) ([]byte, error) {
 		for _, id := range ids {
 			delete(n.prune, id)
 		}
-		return encodePrune(ids), nil
+		return encodeReplicas(kindPrune, ids), nil
 	}
 	if n.unread != nil {
 		return nil, nil
@@ -356,12 +368,12 @@ func (m *Mesh) Next(id NeighbourID) ([]byte, error) {
 	}
 	if n.tellBehind {
 		n.tellBehind = false
-		return encodeEmpty(kindBehind), nil
+		return encodeBehind(), nil
 	}
 	if !m.paused && n.owed >= ackAfter {
-		bytes := int(n.owed)
+		data := encodeNumber(kindAck, n.owed)
 		n.owed = 0
-		return encodeAck(bytes), nil
+		return data, nil
 	}
 	if n.sending != nil && n.onTheWay < window {
 		return n.nextPart(), nil
@@ -388,7 +400,7 @@ func (m *Mesh) Next(id NeighbourID) ([]byte, error) {
 
 func (m *Mesh) nextHello(n *neighbour) []byte {
 	seen, heads := m.core.Context()
-	h := hello{version: protocolVersion, replica: m.core.ID(), seen: m.core.Vector(), heads: heads, total: len(seen),
+	h := hello{version: protocolVersion, replica: m.core.ID(), seen: m.core.Vector(), heads: heads, total: len(seen), sum: sumOf(seen, heads),
 		answer: n.answer, whole: m.core.Whole(), heard: n.heard}
 	n.hellos++
 	if n.graft {

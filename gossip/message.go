@@ -50,6 +50,45 @@ const (
 	kindPart   kind = 12
 )
 
+// Layer is what a frame is for, to count what each costs.
+type Layer int
+
+const (
+	// Push is deltas: new ones as they are written, and older ones for who lacks them.
+	Push Layer = iota
+	// Vectors is who has what: hellos, news, prunes, acknowledgements and chains of hashes.
+	Vectors
+	// Digests is the comparison of whole replicas.
+	Digests
+	// Layers is their number.
+	Layers = iota
+)
+
+// String returns the name of a layer.
+func (l Layer) String() string {
+	switch l {
+	case Push:
+		return "push"
+	case Digests:
+		return "digest"
+	}
+	return "vector"
+}
+
+// LayerOf returns the layer of a frame.
+func LayerOf(frame []byte) Layer {
+	if len(frame) == 0 {
+		return Vectors
+	}
+	switch kind(frame[0]) {
+	case kindDeltas, kindPart:
+		return Push
+	case kindDigest:
+		return Digests
+	}
+	return Vectors
+}
+
 // Fingerprint is 16 bytes of a digest. Mesh only compares them.
 type Fingerprint struct{ Hi, Lo uint64 }
 
@@ -66,6 +105,7 @@ type hello struct {
 	seen    crdt.VersionVector // in its short form
 	heads   delta.Heads
 	total   int    // replicas in the context, those included that are left out
+	sum     uint64 // of their heads, which tells that they were taken for what they are
 	answer  bool   // send me your hello
 	whole   bool   // the sender has what its context says, and may be repaired from
 	heard   uint64 // how many of the receiver's hellos the sender has heard on this link
@@ -73,16 +113,55 @@ type hello struct {
 	graft []crdt.ReplicaID
 }
 
-func frame(k kind, fn func(w *wire.Writer)) []byte {
+// frame returns a message of so many fields.
+func frame(k kind, fields int, fn func(w *wire.Writer)) []byte {
 	return wire.Encode(func(w *wire.Writer) {
 		w.Raw([]byte{byte(k)})
+		w.Array(fields)
 		fn(w)
 	})
 }
 
+// decode reads a message of at least so many fields and passes over those that a newer version added.
+func decode(body []byte, fields int, fn func(r *wire.Reader)) error {
+	err := wire.Decode(body, func(r *wire.Reader) {
+		extra := r.Fields(fields)
+		fn(r)
+		r.Skip(extra)
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrFrame, err)
+	}
+	return nil
+}
+
+// A prune lists replicas whose deltas the sender gets sooner from others. A fork lists those whose deltas are chained
+// otherwise at the sender than at the receiver, so that nothing is to be exchanged.
+func encodeReplicas(k kind, ids []crdt.ReplicaID) []byte {
+	return frame(k, 1, func(w *wire.Writer) { writeReplicas(w, ids) })
+}
+
+func decodeReplicas(body []byte) (ids []crdt.ReplicaID, err error) {
+	err = decode(body, 1, func(r *wire.Reader) { ids = readReplicas(r) })
+	return ids, err
+}
+
+// An ask has the id of a replica: how does the receiver's log say that its deltas are chained? An ack tells how many
+// more bytes of deltas were received, a heard which of the receiver's lists of spaces was the last.
+func encodeNumber(k kind, n uint64) []byte {
+	return frame(k, 1, func(w *wire.Writer) { w.Uint(n) })
+}
+
+func decodeNumber(body []byte) (n uint64, err error) {
+	err = decode(body, 1, func(r *wire.Reader) { n = r.Uint() })
+	return n, err
+}
+
+// A behind has no fields.
+func encodeBehind() []byte { return frame(kindBehind, 0, func(*wire.Writer) {}) }
+
 func (h hello) encode() []byte {
-	return frame(kindHello, func(w *wire.Writer) {
-		w.Array(8)
+	return frame(kindHello, 9, func(w *wire.Writer) {
 		w.Uint(h.version)
 		w.Uint(uint64(h.replica))
 		delta.WriteContext(w, h.seen, h.heads)
@@ -91,11 +170,12 @@ func (h hello) encode() []byte {
 		w.Bool(h.whole)
 		w.Uint(h.heard)
 		w.Uint(uint64(h.total))
+		w.Uint(h.sum)
 	})
 }
 
 func decodeHello(body []byte) (h hello, err error) {
-	err = decode(body, 8, func(r *wire.Reader) {
+	err = decode(body, 9, func(r *wire.Reader) {
 		h.version = r.Uint()
 		h.replica = crdt.ReplicaID(r.Uint())
 		h.seen, h.heads = delta.ReadContext(r)
@@ -104,6 +184,7 @@ func decodeHello(body []byte) (h hello, err error) {
 		h.whole = r.Bool()
 		h.heard = r.Uint()
 		h.total = int(min(r.Uint(), maxContext))
+		h.sum = r.Uint()
 		if h.version < protocolVersion {
 			r.Fail("hello of version %d, and the stream is of version %d", h.version, protocolVersion)
 		}
@@ -129,23 +210,9 @@ func readReplicas(r *wire.Reader) (ids []crdt.ReplicaID) {
 	return ids
 }
 
-// A prune lists replicas whose deltas the sender gets sooner from others.
-func encodePrune(ids []crdt.ReplicaID) []byte {
-	return frame(kindPrune, func(w *wire.Writer) {
-		w.Array(1)
-		writeReplicas(w, ids)
-	})
-}
-
-func decodePrune(body []byte) (ids []crdt.ReplicaID, err error) {
-	err = decode(body, 1, func(r *wire.Reader) { ids = readReplicas(r) })
-	return ids, err
-}
-
 // A deltas message also tells what is new at the sender, as a have does, when that is due.
 func encodeDeltas(deltas [][]byte, news crdt.VersionVector, heads delta.Heads) []byte {
-	return frame(kindDeltas, func(w *wire.Writer) {
-		w.Array(2)
+	return frame(kindDeltas, 2, func(w *wire.Writer) {
 		w.Array(len(deltas))
 		for _, d := range deltas {
 			w.Bytes(d)
@@ -177,8 +244,7 @@ func decodeDeltas(body []byte) (
 
 // A have tells what is new at the sender, with the hashes of the heads.
 func encodeHave(v crdt.VersionVector, heads delta.Heads) []byte {
-	return frame(kindHave, func(w *wire.Writer) {
-		w.Array(1)
+	return frame(kindHave, 1, func(w *wire.Writer) {
 		delta.WriteContext(w, v, heads)
 	})
 }
@@ -191,44 +257,16 @@ func decodeHave(body []byte) (v crdt.VersionVector, heads delta.Heads, err error
 // Bases are those that the sender holds and the receiver may lack, in the sender's order. They follow a hello, so that
 // it can be read.
 func encodeBases(tables []delta.Table) []byte {
-	return frame(kindBases, func(w *wire.Writer) {
-		w.Array(1)
-		w.Array(len(tables))
-		for _, t := range tables {
-			t.Write(w)
-		}
-	})
+	return frame(kindBases, 1, func(w *wire.Writer) { delta.WriteTables(w, tables) })
 }
 
 func decodeBases(body []byte) (tables []delta.Table, err error) {
-	err = decode(body, 1, func(r *wire.Reader) {
-		n := r.Array(MaxFrame)
-		for i := 0; i < n && r.Err() == nil; i++ {
-			tables = append(tables, delta.ReadTable(r))
-		}
-	})
+	err = decode(body, 1, func(r *wire.Reader) { tables = delta.ReadTables(r, MaxFrame) })
 	return tables, err
 }
 
-// A fork tells that the chains of these replicas' deltas are others at the sender than at the receiver, so that
-// nothing is to be exchanged.
-func encodeFork(ids []crdt.ReplicaID) []byte {
-	return frame(kindFork, func(w *wire.Writer) {
-		w.Array(1)
-		writeReplicas(w, ids)
-	})
-}
-
-func decodeFork(body []byte) (ids []crdt.ReplicaID, err error) {
-	err = decode(body, 1, func(r *wire.Reader) { ids = readReplicas(r) })
-	return ids, err
-}
-
-func encodeEmpty(k kind) []byte { return frame(k, func(w *wire.Writer) { w.Array(0) }) }
-
 func encodeDigest(d Digest) []byte {
-	return frame(kindDigest, func(w *wire.Writer) {
-		w.Array(4)
+	return frame(kindDigest, 4, func(w *wire.Writer) {
 		for _, u := range []uint64{d.Context.Hi, d.Context.Lo, d.Root.Hi, d.Root.Lo} {
 			w.Uint(u)
 		}
@@ -241,19 +279,6 @@ func decodeDigest(body []byte) (d Digest, err error) {
 		d.Root = Fingerprint{r.Uint(), r.Uint()}
 	})
 	return d, err
-}
-
-// An ask wants to know how the receiver's log says that a replica's deltas are chained.
-func encodeAsk(id crdt.ReplicaID) []byte {
-	return frame(kindAsk, func(w *wire.Writer) {
-		w.Array(1)
-		w.Uint(uint64(id))
-	})
-}
-
-func decodeAsk(body []byte) (id crdt.ReplicaID, err error) {
-	err = decode(body, 1, func(r *wire.Reader) { id = crdt.ReplicaID(r.Uint()) })
-	return id, err
 }
 
 // Chain is how a replica's deltas follow each other: the newest ones that a log has, in order and without a
@@ -274,10 +299,13 @@ type ChainLink struct {
 const MaxChain = 16384
 
 func encodeChain(c Chain) []byte {
-	return frame(kindChain, func(w *wire.Writer) {
-		w.Array(3)
+	return frame(kindChain, 3, func(w *wire.Writer) {
 		w.Uint(uint64(c.Replica))
-		writeLinks(w, c.Links)
+		w.Array(2 * len(c.Links))
+		for _, l := range c.Links {
+			w.Uint(l.Last)
+			w.Uint(uint64(l.Hash))
+		}
 		w.Uint(c.First)
 	})
 }
@@ -285,53 +313,10 @@ func encodeChain(c Chain) []byte {
 func decodeChain(body []byte) (c Chain, err error) {
 	err = decode(body, 3, func(r *wire.Reader) {
 		c.Replica = crdt.ReplicaID(r.Uint())
-		c.Links = readLinks(r)
+		for n := r.Array(2*MaxChain) / 2; n > 0 && r.Err() == nil; n-- {
+			c.Links = append(c.Links, ChainLink{r.Uint(), delta.Hash(r.Uint())})
+		}
 		c.First = r.Uint()
 	})
 	return c, err
-}
-
-// An ack tells how many more bytes of deltas were received.
-func encodeAck(bytes int) []byte {
-	return frame(kindAck, func(w *wire.Writer) {
-		w.Array(1)
-		w.Uint(uint64(bytes))
-	})
-}
-
-func decodeAck(body []byte) (bytes uint64, err error) {
-	err = decode(body, 1, func(r *wire.Reader) { bytes = r.Uint() })
-	return bytes, err
-}
-
-// decode reads a message of at least n fields and passes over those that a newer version added.
-func decode(body []byte, n int, fn func(r *wire.Reader)) error {
-	err := wire.Decode(body, func(r *wire.Reader) {
-		fields := r.Array(64)
-		if fields < n {
-			r.Fail("%d fields, want %d", fields, n)
-		}
-		fn(r)
-		r.Skip(fields - n)
-	})
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrFrame, err)
-	}
-	return nil
-}
-
-func writeLinks(w *wire.Writer, links []ChainLink) {
-	w.Array(2 * len(links))
-	for _, l := range links {
-		w.Uint(l.Last)
-		w.Uint(uint64(l.Hash))
-	}
-}
-
-func readLinks(r *wire.Reader) (links []ChainLink) {
-	n := r.Array(2*MaxChain) / 2
-	for i := 0; i < n && r.Err() == nil; i++ {
-		links = append(links, ChainLink{r.Uint(), delta.Hash(r.Uint())})
-	}
-	return links
 }

@@ -2,6 +2,7 @@ package gossip
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/delta"
@@ -10,8 +11,7 @@ import (
 // Receive takes a frame from a neighbour. Deltas in it are handed to apply, until it answers Later: then Unfinished
 // says so, and Resume must be called before the neighbour's next frame is received. An error wraps ErrFrame if the
 // neighbour does not keep to the protocol, and is apply's own otherwise.
-func (m *Mesh) Receive(id NeighbourID, data []byte,
-	apply func(*delta.Delta) (Outcome, error)) error {
+func (m *Mesh) Receive(id NeighbourID, data []byte, apply Apply) error {
 	n := m.neighbours[id]
 	if n == nil {
 		return nil
@@ -61,19 +61,19 @@ func (m *Mesh) Receive(id NeighbourID, data []byte,
 	case kindDigest:
 		return m.receiveDigest(id, n, body)
 	case kindAsk:
-		r, err := decodeAsk(body)
+		r, err := decodeNumber(body)
 		if len(n.chain) < maxAsked {
-			n.chain[r] = true
+			n.chain[crdt.ReplicaID(r)] = true
 		}
 		return err
 	case kindChain:
 		return m.receiveChain(id, n, body)
 	case kindFork:
-		ids, err := decodeFork(body)
+		ids, err := decodeReplicas(body)
 		m.Estrange(id, ids...)
 		return err
 	case kindAck:
-		bytes, err := decodeAck(body)
+		bytes, err := decodeNumber(body)
 		n.onTheWay -= min(bytes, n.onTheWay)
 		return err
 	}
@@ -81,7 +81,7 @@ func (m *Mesh) Receive(id NeighbourID, data []byte,
 }
 
 func (m *Mesh) receivePrune(id NeighbourID, n *neighbour, body []byte) error {
-	ids, err := decodePrune(body)
+	ids, err := decodeReplicas(body)
 	for _, r := range ids {
 		if len(n.unwanted) < maxReplicas {
 			n.unwanted[r] = true
@@ -161,8 +161,7 @@ func (m *Mesh) findStart(n *neighbour) {
 	n.lost, n.cursor, n.behind, n.tellBehind = false, record, !covered, !covered
 }
 
-func (m *Mesh) receiveDeltas(from NeighbourID, n *neighbour, body []byte,
-	apply func(*delta.Delta) (Outcome, error)) error {
+func (m *Mesh) receiveDeltas(from NeighbourID, n *neighbour, body []byte, apply Apply) error {
 	deltas, news, heads, err := decodeDeltas(body)
 	if err != nil {
 		return err
@@ -182,7 +181,7 @@ func (m *Mesh) Unfinished(id NeighbourID) bool {
 }
 
 // Resume goes on with a neighbour's frame for which apply had no room. Its errors are those of Receive.
-func (m *Mesh) Resume(id NeighbourID, apply func(*delta.Delta) (Outcome, error)) error {
+func (m *Mesh) Resume(id NeighbourID, apply Apply) error {
 	n := m.neighbours[id]
 	switch {
 	case n == nil:
@@ -198,7 +197,7 @@ func (m *Mesh) Resume(id NeighbourID, apply func(*delta.Delta) (Outcome, error))
 }
 
 // retryGrown looks at what waits, if the context grew since that was done last.
-func (m *Mesh) retryGrown(n *neighbour, apply func(*delta.Delta) (Outcome, error)) error {
+func (m *Mesh) retryGrown(n *neighbour, apply Apply) error {
 	n.retrying = false
 	if !m.grown || m.paused || !m.core.Whole() {
 		return nil
@@ -207,8 +206,7 @@ func (m *Mesh) retryGrown(n *neighbour, apply func(*delta.Delta) (Outcome, error
 }
 
 // takeRest hands what is left of a frame to apply.
-func (m *Mesh) takeRest(from NeighbourID, n *neighbour,
-	apply func(*delta.Delta) (Outcome, error)) error {
+func (m *Mesh) takeRest(from NeighbourID, n *neighbour, apply Apply) error {
 	if m.paused {
 		n.drop(n.rest)
 		n.rest = nil
@@ -281,3 +279,103 @@ func (m *Mesh) receiveDigest(id NeighbourID, n *neighbour, body []byte) error {
 	}
 	return nil
 }
+
+// Pause stops taking deltas, or takes them again: for a replica that has no room. Those that arrive
+// meanwhile are dropped and not acknowledged, so a neighbour stops sending when a window of them is on
+// the way; all else goes on. Afterwards neighbours are asked for what was dropped, before they are told
+// that it arrived. Whoever pauses ticks as for a replica that is being repaired.
+func (m *Mesh) Pause(paused bool) {
+	if m.paused && !paused {
+		for _, n := range m.neighbours {
+			n.hello, n.graft = true, true
+		}
+	}
+	m.paused = paused
+}
+
+// drop notes that a neighbour has deltas that were not taken.
+func (n *neighbour) drop(deltas []*delta.Delta) {
+	for _, d := range deltas {
+		n.known.Raise(d.Replica, d.Last())
+	}
+}
+
+// waiting is a delta that could not be applied when it came.
+type waiting struct {
+	from  NeighbourID
+	delta *delta.Delta
+}
+
+// Limits of what waits.
+const (
+	maxWaiting      = 1024          // deltas
+	maxWaitingBytes = delta.MaxSize // bytes of them
+)
+
+// wait keeps a delta until what it depends on is here. Without room it is dropped: ticks notice that
+// it is missing.
+func (m *Mesh) wait(from NeighbourID, d *delta.Delta) {
+	if slices.ContainsFunc(m.waiting, func(w waiting) bool {
+		return w.delta.Replica == d.Replica && w.delta.First == d.First
+	}) {
+		return
+	}
+	size := len(d.Encode())
+	if len(m.waiting) < maxWaiting && m.waitBytes+size <= maxWaitingBytes {
+		m.waiting = append(m.waiting, waiting{from, d})
+		m.waitBytes += size
+	}
+}
+
+// retry applies what waits, for as long as that makes progress. If apply has no more room it is gone on with when the
+// neighbour's frame is, or whenever the next one comes.
+func (m *Mesh) retry(n *neighbour, apply Apply) error {
+	var astray []waiting
+	defer func() {
+		for _, w := range astray {
+			m.Estrange(w.from, w.delta.Replica)
+		}
+	}()
+	for m.grown = false; m.looked < len(m.waiting); {
+		w := m.waiting[0]
+		outcome, err := apply(w.delta)
+		if err != nil {
+			return err
+		}
+		if outcome == Later {
+			m.grown, n.retrying = true, true
+			return nil
+		}
+		m.waiting[0] = waiting{}
+		m.waiting = m.waiting[1:]
+		if outcome == Early {
+			m.waiting = append(m.waiting, w)
+			m.looked++
+			continue
+		}
+		switch outcome {
+		case Applied:
+			m.looked = 0
+			m.arrived(w.from, w.delta)
+		case Astray:
+			astray = append(astray, w)
+		}
+		m.waitBytes -= len(w.delta.Encode())
+	}
+	m.looked = 0
+	return nil
+}
+
+// forgetWaiting drops what came from a neighbour and waits.
+func (m *Mesh) forgetWaiting(from NeighbourID) {
+	m.looked = 0
+	m.waiting = slices.DeleteFunc(m.waiting, func(w waiting) bool {
+		if w.from == from {
+			m.waitBytes -= len(w.delta.Encode())
+		}
+		return w.from == from
+	})
+}
+
+// Waiting returns how many deltas wait for what they depend on.
+func (m *Mesh) Waiting() int { return len(m.waiting) }

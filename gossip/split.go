@@ -39,8 +39,7 @@ type partial struct {
 
 // A part is some bytes of an encoded delta: how many that has, and where these begin.
 func encodePart(size, at int, data []byte) []byte {
-	return frame(kindPart, func(w *wire.Writer) {
-		w.Array(3)
+	return frame(kindPart, 3, func(w *wire.Writer) {
 		w.Uint(uint64(size))
 		w.Uint(uint64(at))
 		w.Bytes(data)
@@ -74,8 +73,7 @@ func (n *neighbour) nextPart() []byte {
 
 // receivePart takes a part of a delta, and hands the delta to apply when it is whole. From a neighbour in quarantine
 // nothing is kept.
-func (m *Mesh) receivePart(from NeighbourID, n *neighbour, body []byte,
-	apply func(*delta.Delta) (Outcome, error)) error {
+func (m *Mesh) receivePart(from NeighbourID, n *neighbour, body []byte, apply Apply) error {
 	size, at, data, err := decodePart(body)
 	if err != nil {
 		return err

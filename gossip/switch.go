@@ -118,14 +118,6 @@ func (s *Switch) Changes() []Change {
 	return out
 }
 
-// Joined returns the spaces that are joined with a neighbour, in order.
-func (s *Switch) Joined(id NeighbourID) []SpaceID {
-	if c := s.links[id]; c != nil {
-		return slices.SortedFunc(maps.Keys(c.joined), SpaceID.Compare)
-	}
-	return nil
-}
-
 // Lacks reports whether a neighbour has said what it holds, and a space was not among it.
 func (s *Switch) Lacks(id NeighbourID, space SpaceID) bool {
 	c := s.links[id]
@@ -148,7 +140,7 @@ func (s *Switch) Next(id NeighbourID) []byte {
 		return Envelope(SpaceID{}, encodeSpaces(spacesList{s.number, c.heard, s.held}))
 	case c.told < c.heard:
 		c.told = c.heard
-		return Envelope(SpaceID{}, encodeHeard(c.heard))
+		return Envelope(SpaceID{}, encodeNumber(kindHeard, c.heard))
 	}
 	return nil
 }
@@ -187,7 +179,7 @@ func (s *Switch) receiveOwn(id NeighbourID, c *crossing, data []byte) error {
 	case kindSpaces:
 		l, err = decodeSpaces(data[1:])
 	case kindHeard:
-		l.heard, err = decodeHeard(data[1:])
+		l.heard, err = decodeNumber(data[1:])
 	}
 	switch {
 	case err != nil:
@@ -249,8 +241,7 @@ type spacesList struct {
 }
 
 func encodeSpaces(l spacesList) []byte {
-	return frame(kindSpaces, func(w *wire.Writer) {
-		w.Array(3)
+	return frame(kindSpaces, 3, func(w *wire.Writer) {
 		w.Uint(l.number)
 		w.Uint(l.heard)
 		w.Array(2 * len(l.since))
@@ -283,17 +274,4 @@ func decodeSpaces(body []byte) (l spacesList, err error) {
 		}
 	})
 	return l, err
-}
-
-// A heard tells the number of the receiver's list that the sender has heard last.
-func encodeHeard(number uint64) []byte {
-	return frame(kindHeard, func(w *wire.Writer) {
-		w.Array(1)
-		w.Uint(number)
-	})
-}
-
-func decodeHeard(body []byte) (number uint64, err error) {
-	err = decode(body, 1, func(r *wire.Reader) { number = r.Uint() })
-	return number, err
 }

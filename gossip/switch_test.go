@@ -243,7 +243,7 @@ func TestListsThatArriveTwiceAndSwappedComeToTheSame(t *testing.T) {
 			}
 		}
 		want := a.held[x] && b.held[x]
-		if got := [2]bool{len(a.Joined("b")) > 0, len(b.Joined("a")) > 0}; got != [2]bool{want, want} {
+		if got := [2]bool{len(a.links["b"].joined) > 0, len(b.links["a"].joined) > 0}; got != [2]bool{want, want} {
 			t.Fatalf("seed %d: joined %v, want %v", seed, got, want)
 		}
 	}
@@ -257,7 +257,7 @@ func TestBadFramesOfTheHostsOwnChannelEndTheLinkAndJoinNothing(t *testing.T) {
 		many[SpaceOf(fmt.Sprint(i))] = 1
 	}
 	for name, frame := range map[string][]byte{
-		"an acknowledgement of what was not sent": encodeHeard(3),
+		"an acknowledgement of what was not sent": encodeNumber(kindHeard, 3),
 		"a list that acknowledges such":           list(spacesList{1, 3, nil}),
 		"too many spaces":                         list(spacesList{1, 0, many}),
 		"a space of number 0":                     list(spacesList{2, 0, map[SpaceID]uint64{x: 0}}),
@@ -287,7 +287,7 @@ func TestBadFramesOfTheHostsOwnChannelEndTheLinkAndJoinNothing(t *testing.T) {
 // FuzzSwitch feeds frames to a switch: it must neither panic nor stop to work.
 func FuzzSwitch(f *testing.F) {
 	f.Add(Envelope(SpaceID{}, encodeSpaces(spacesList{2, 1, map[SpaceID]uint64{SpaceOf("x"): 2}})))
-	f.Add(Envelope(SpaceID{}, encodeHeard(2)))
+	f.Add(Envelope(SpaceID{}, encodeNumber(kindHeard, 2)))
 	f.Add(Envelope(SpaceOf("x"), []byte("data")))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s := NewSwitch()

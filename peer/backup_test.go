@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/peerd/peerd/internal/backup"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -114,6 +116,51 @@ func TestABackupHoldsOneMomentWhileWritesGoOn(t *testing.T) {
 	wantCount(t, q, 5)
 }
 
+// TestABackupOfAPeerHasAllItsSpaces restores it, and cuts it off between two of them.
+func TestABackupOfAPeerHasAllItsSpaces(t *testing.T) {
+	p := reopen(t, t.TempDir())
+	defer mustClose(t, p)
+	spaces := []string{DefaultSpace, "orders", "stock"}
+	for _, space := range spaces {
+		setIn(t, p, space, "k", "in "+space)
+	}
+	file := backUp(t, p)
+	dir := t.TempDir()
+	restore(t, file, dir)
+	q := reopen(t, dir)
+	for _, space := range spaces {
+		if got, err := getIn(q, space, "k"); got != "in "+space || err != nil {
+			t.Errorf("space %s has %q (%v)", space, got, err)
+		}
+	}
+	eventually(t, "the directory lists them", func() bool {
+		names, err := q.directory(t.Context())
+		slices.Sort(names)
+		return err == nil && slices.Equal(names, spaces[1:])
+	})
+	if again := backUp(t, q); len(again) == 0 {
+		t.Error("what was restored cannot be backed up")
+	}
+	mustClose(t, q)
+
+	begin := []byte("peerd backup\n")
+	second := len(begin) + bytes.Index(file[len(begin):], begin)
+	for what, bad := range map[string][]byte{
+		"cut off behind the first space": file[:second],
+		"with the first space twice":     append(bytes.Clone(file[:second]), file[:second]...),
+		"with something behind it":       append(bytes.Clone(file), begin...),
+	} {
+		dir := t.TempDir()
+		_, err := Restore(t.Context(), bytes.NewReader(bad), RestoreConfig{Dir: dir})
+		if !errors.Is(err, ErrBackupDamaged) {
+			t.Errorf("a backup %s: %v", what, err)
+		}
+		if _, err := os.Stat(filepath.Join(dir, storeDir)); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("a backup %s left a store (%v)", what, err)
+		}
+	}
+}
+
 // TestABackupEndsWithItsPeerItsContextAndItsReader has each of them go away in the middle; the peer closes
 // all the same, and takes another backup if it can.
 func TestABackupEndsWithItsPeerItsContextAndItsReader(t *testing.T) {
@@ -171,6 +218,31 @@ func TestADamagedBackupIsNotRestored(t *testing.T) {
 		}
 		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 			t.Errorf("%s: left behind: %v, %v", name, left, err)
+		}
+	}
+}
+
+func TestABackupOfSpacesThatCannotBeIsNotRestored(t *testing.T) {
+	for name, of := range map[string]struct {
+		space   string
+		records bool
+	}{
+		"of a space without a name": {"", true}, "of a space with a wrong name": {"../bad", true}, "of a space without records": {"orders", false},
+	} {
+		var out bytes.Buffer
+		w, err := backup.NewWriter(&out, backup.Header{Space: of.space})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if of.records {
+			err = w.Add([]byte("mcheckpoint"), []byte("x"))
+		}
+		if err = errors.Join(err, w.Close()); err != nil {
+			t.Fatal(err)
+		}
+		_, err = Restore(t.Context(), &out, RestoreConfig{Dir: t.TempDir()})
+		if !errors.Is(err, ErrBackupDamaged) && !errors.Is(err, ErrNoBackup) {
+			t.Errorf("%s: restored with %v", name, err)
 		}
 	}
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -77,8 +79,8 @@ func BenchmarkUpdate(b *testing.B) {
 	}
 }
 
-// BenchmarkUpdateBesideWatches measures writers while watches read what they change: on two cores the
-// watches' own work takes time as well.
+// BenchmarkUpdateBesideWatches measures writers while watches read what they change: on two cores
+// the watches' own work takes time as well.
 func BenchmarkUpdateBesideWatches(b *testing.B) {
 	for _, watches := range []int{0, 1, 100} {
 		b.Run(fmt.Sprint("watches=", watches), func(b *testing.B) {
@@ -107,8 +109,8 @@ func BenchmarkUpdateBesideWatches(b *testing.B) {
 
 func setOne(tx *Tx, i int64) error { return tx.String(fmt.Sprint("k", i%100_000)).Set(value[:]) }
 
-// BenchmarkCommit measures the commit path beside bare Badger with the same durability: writers that
-// each set one key of 100,000 in a transaction. times-badger is the quotient, within this run.
+// BenchmarkCommit measures the commit path beside bare Badger with the same durability: writers
+// that each set one key of 100,000 in a transaction. times-badger is the quotient, within this run.
 func BenchmarkCommit(b *testing.B) {
 	for _, d := range []Durability{None, Interval, Always} {
 		for _, writers := range []int{1, 64, 512} {
@@ -208,7 +210,8 @@ func fill(b *testing.B, p *Peer, set string, n int) {
 	}
 }
 
-// BenchmarkAddToSet adds one more element to sets of different sizes; bytes/op is what is sent for it.
+// BenchmarkAddToSet adds one more element to sets of different sizes; bytes/op is what is sent for
+// it.
 func BenchmarkAddToSet(b *testing.B) {
 	for _, size := range []int{10, 1000, 1_000_000} {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
@@ -285,8 +288,9 @@ func deleteKey(b *testing.B, p *Peer, key string) {
 	}
 }
 
-// BenchmarkClearAndFillAgain has a set of 100 elements, other ones each time, be cleared again and again, as a queue
-// is. The last 200 times are measured beside the first 200: what was deleted must not slow it down for ever.
+// BenchmarkClearAndFillAgain has a set of 100 elements, other ones each time, be cleared again and
+// again, as a queue is. The last 200 times are measured beside the first 200: what was deleted must
+// not slow it down for ever.
 func BenchmarkClearAndFillAgain(b *testing.B) {
 	for range b.N {
 		p := openBench(b, None)
@@ -318,9 +322,9 @@ func BenchmarkClearAndFillAgain(b *testing.B) {
 	}
 }
 
-// BenchmarkPipelines has 16 clients pipeline 1,000 SETs each at a time to a peer with a neighbour, and reports how
-// often what does not wait for clients is done beside them: frames of deltas to the neighbour, and fsyncs. idle-ms is
-// the longest time without a frame. An op is one pipeline.
+// BenchmarkPipelines has 16 clients pipeline 1,000 SETs each at a time to a peer with a neighbour,
+// and reports how often what does not wait for clients is done beside them: frames of deltas to the
+// neighbour, and fsyncs. idle-ms is the longest time without a frame. An op is one pipeline.
 func BenchmarkPipelines(b *testing.B) {
 	for _, d := range []Durability{Interval, Always} {
 		b.Run(string(d), func(b *testing.B) { benchPipelines(b, d) })
@@ -404,4 +408,106 @@ func openLinked(b *testing.B, d Durability) (p, neighbour *Peer) {
 		}
 	}
 	return p, neighbour
+}
+
+// BenchmarkWriters has writers set one key each at a time, by Update: what a transaction costs when
+// there is nobody to share with, and when there are many. cpu-µs is the processor's time of all
+// goroutines for one.
+func BenchmarkWriters(b *testing.B) {
+	names := hotNames()
+	for _, writers := range []int{1, 16, 50, 256} {
+		b.Run(fmt.Sprint(writers), func(b *testing.B) {
+			p := openBench(b, Interval)
+			for _, name := range names {
+				mustSet(b, p, name)
+			}
+			before := cpuTime()
+			parallel(b, writers, func(i int64) error {
+				return p.Update(context.Background(), func(tx *Tx) error {
+					return tx.String(names[i%hotKeys]).Set(value[:])
+				})
+			})
+			b.ReportMetric(float64((cpuTime()-before).Nanoseconds())/1e3/float64(b.N), "cpu-µs")
+		})
+	}
+}
+
+// cpuTime returns how much of the processors' time the process has had.
+func cpuTime() time.Duration {
+	var used syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &used) != nil {
+		return 0
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
+}
+
+// BenchmarkSubmit measures batches that a front-end submits, of keys that memory has: what there is
+// from a parsed command to its reply, but for the command itself. Figures are for one transaction.
+func BenchmarkSubmit(b *testing.B) {
+	for _, batch := range []int{1, 16} {
+		for _, op := range []struct {
+			name string
+			fn   func(tx *Tx, key string) error
+		}{
+			{"get", func(tx *Tx, key string) error { _, _ = tx.String(key).Get(); return nil }},
+			{"set", func(tx *Tx, key string) error { return tx.String(key).Set(value[:]) }},
+			{"incr", func(tx *Tx, key string) error { _, err := tx.String("n" + key).Add(1); return err }},
+		} {
+			b.Run(fmt.Sprint(op.name, "/", batch), func(b *testing.B) {
+				p := openBench(b, Interval)
+				fns, next := batchOf(batch, op.fn)
+				done := make(chan []error, 1)
+				submit := func() {
+					next()
+					p.Submit(fns, func(errs []error) { done <- errs })
+					for _, err := range <-done {
+						if err != nil {
+							b.Fatal(err)
+						}
+					}
+				}
+				for range hotKeys {
+					submit()
+				}
+				var before, after runtime.MemStats
+				runtime.ReadMemStats(&before)
+				used, ops := cpuTime(), 0
+				for b.Loop() {
+					submit()
+					ops += batch
+				}
+				runtime.ReadMemStats(&after)
+				b.ReportMetric(float64((cpuTime()-used).Nanoseconds())/1e3/float64(ops), "cpu-µs/op")
+				b.ReportMetric(float64(after.Mallocs-before.Mallocs)/float64(ops), "mallocs/op")
+			})
+		}
+	}
+}
+
+// hotKeys is how many keys memory has in any case.
+const hotKeys = 1000
+
+func hotNames() []string {
+	names := make([]string, hotKeys)
+	for i := range names {
+		names[i] = fmt.Sprint("k", i)
+	}
+	return names
+}
+
+// batchOf returns functions that are the same for each batch, and one that gives them the next
+// keys.
+func batchOf(n int, fn func(tx *Tx, key string) error) (fns []func(*Tx) error, next func()) {
+	names := hotNames()
+	keys, at := make([]string, n), 0
+	fns = make([]func(*Tx) error, n)
+	for i := range fns {
+		fns[i] = func(tx *Tx) error { return fn(tx, keys[i]) }
+	}
+	return fns, func() {
+		for i := range keys {
+			keys[i] = names[at%hotKeys]
+			at++
+		}
+	}
 }

@@ -81,6 +81,10 @@ type Config struct {
 	// LogAge bounds the age of the log's deltas. Default 7 days.
 	LogAge time.Duration
 
+	// CacheBytes is about how many bytes of memory the cells and sums that were read or written last may take, in all
+	// spaces, so that they are found without the store. Default DefaultCacheBytes.
+	CacheBytes int64
+
 	// MinFree is how many bytes of the disk must stay free: with less, writes are refused, and what
 	// other peers write is not taken, until there is more. The store may need more than that for a
 	// while to do what it began; then that counts. Default a twentieth of the disk, DefaultMinFree at
@@ -115,7 +119,7 @@ type simulated struct {
 
 // Limits of a peer, beside those of package crdt.
 const (
-	// MaxQueue is how many transactions may wait for the commit loop. More block their callers.
+	// MaxQueue is how many transactions of a space may wait for their turn. More block their callers.
 	MaxQueue = 4096
 	// MaxLinks is how many other peers a peer keeps a stream to. In a larger cluster each picks so
 	// many, and the rest is reached through them.
@@ -143,6 +147,11 @@ const (
 const (
 	defaultGossip = "0.0.0.0:7946"
 	defaultP2P    = "0.0.0.0:7947"
+
+	defaultLogBytes = 256 << 20
+
+	// DefaultCacheBytes is Config.CacheBytes unless that says something else.
+	DefaultCacheBytes = 128 << 20
 )
 
 // withDefaults returns c with defaults in place of zeros.
@@ -161,6 +170,12 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxSkew == 0 {
 		c.MaxSkew = DefaultMaxSkew
+	}
+	if c.CacheBytes == 0 {
+		c.CacheBytes = DefaultCacheBytes
+	}
+	if c.LogBytes == 0 {
+		c.LogBytes = defaultLogBytes
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
@@ -237,6 +252,9 @@ func (c Config) Validate() error {
 	}
 	if c.LogBytes < 0 {
 		wrong("log-bytes", strconv.FormatInt(c.LogBytes, 10), "must not be negative")
+	}
+	if c.CacheBytes < 0 {
+		wrong("cache-bytes", strconv.FormatInt(c.CacheBytes, 10), "must not be negative")
 	}
 	if c.LogAge < 0 {
 		wrong("log-age", c.LogAge.String(), "must not be negative")

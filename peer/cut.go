@@ -1,6 +1,8 @@
 package peer
 
-import "sync"
+import (
+	"sync"
+)
 
 // Cut is fault injection: it blocks all gossip and all streams between the peer that is opened with it
 // and some others, while everything keeps running, as a broken network would. Give both ends of a cut
@@ -8,7 +10,7 @@ import "sync"
 type Cut struct {
 	mu      sync.Mutex
 	blocked map[string]bool
-	changed chan struct{}
+	changed bell
 }
 
 // Block blocks exactly the peers with the given gossip addresses ("ip:port"): those blocked before and
@@ -20,10 +22,7 @@ func (c *Cut) Block(gossip ...string) {
 	for _, addr := range gossip {
 		c.blocked[addr] = true
 	}
-	if c.changed != nil {
-		close(c.changed)
-		c.changed = nil
-	}
+	c.changed.ring()
 }
 
 // blocks reports whether the peer with this gossip address is blocked. A nil Cut blocks nothing.
@@ -41,10 +40,5 @@ func (c *Cut) wait() <-chan struct{} {
 	if c == nil {
 		return nil
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.changed == nil {
-		c.changed = make(chan struct{})
-	}
-	return c.changed
+	return c.changed.wait()
 }

@@ -225,6 +225,32 @@ func ExamplePeer_UpdateAll() {
 	// 2 true
 }
 
+// Submit waits for nobody. Transactions that read and such that write may go together.
+func ExamplePeer_Submit() {
+	p := openAlone()
+	defer p.Close()
+	answered := make(chan struct{})
+	read := ""
+	p.Submit([]func(tx *peer.Tx) error{
+		func(tx *peer.Tx) error { return tx.String("name").Set([]byte("peerd")) },
+		func(tx *peer.Tx) error { panic("a mistake") },
+		func(tx *peer.Tx) error {
+			value, _ := tx.String("name").Get()
+			read = string(value)
+			return nil
+		},
+	}, func(errs []error) {
+		var panicked *peer.PanicError
+		fmt.Println(errs[0], errors.As(errs[1], &panicked), errs[2])
+		close(answered)
+	})
+	<-answered
+	fmt.Println(read)
+	// Output:
+	// <nil> true <nil>
+	// peerd
+}
+
 // A token says what a moment has seen: any peer of the cluster can be asked to wait until it has seen as
 // much.
 func ExamplePeer_Wait() {
@@ -292,7 +318,8 @@ func ExamplePeer_Backup() {
 	damaged := bytes.Clone(file.Bytes())
 	damaged[len(damaged)/2] ^= 1
 	_, err = peer.VerifyBackup(ctx, bytes.NewReader(damaged), nil)
-	fmt.Println(made.Keys, "key;", errors.Is(err, peer.ErrBackupDamaged))
+	var space peer.BackupSpace = made.Spaces[0] // of each space that the peer holds
+	fmt.Println(space.Space, space.Keys, "key;", errors.Is(err, peer.ErrBackupDamaged))
 
 	dir, err := os.MkdirTemp("", "peerd-example-")
 	if err != nil {
@@ -306,7 +333,7 @@ func ExamplePeer_Backup() {
 	_, err = peer.Restore(ctx, &file, into)
 	fmt.Println("again:", errors.Is(err, peer.ErrNotEmpty))
 	// Output:
-	// 1 key; true
+	// default 1 key; true
 	// again: true
 }
 

@@ -8,7 +8,7 @@ import (
 	"github.com/peerd/peerd/internal/delta"
 )
 
-// feed is what the commit loop tells those who wait for changes: watches, and who waits for a
+// feed is what the loop tells those who wait for changes: watches, and who waits for a
 // token. It costs the loop a few assignments for each commit group, however many wait and however
 // slow they are.
 type feed struct {
@@ -17,9 +17,34 @@ type feed struct {
 	recent []record // the newest ones, without a gap, while there are watches
 	bytes  int      // of their deltas
 	bases  *delta.Bases
-	open   int // watches
-	wake   chan struct{}
+	open   int  // watches
+	bell   bell // rings at each change
 	wanted map[crdt.ReplicaID][]wanted
+}
+
+// bell wakes those who wait for the next of something. The zero bell has not rung.
+type bell struct {
+	mu   sync.Mutex
+	next chan struct{} // nil if nobody waits
+}
+
+// wait returns a channel that is closed when the bell rings next.
+func (b *bell) wait() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.next == nil {
+		b.next = make(chan struct{})
+	}
+	return b.next
+}
+
+func (b *bell) ring() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.next != nil {
+		close(b.next)
+		b.next = nil
+	}
 }
 
 // moment is one in the history of the store's content.
@@ -28,7 +53,7 @@ type moment struct {
 	// of different epochs have no history between them.
 	epoch uint64
 	next  uint64     // number of the log record that will be written next
-	turns uint64     // see replica.View.Turns
+	turns uint64     // see engine.View.Turns
 	seen  delta.Seen // the context
 }
 
@@ -72,7 +97,7 @@ func (f *feed) committed(number uint64, deltas []*delta.Delta, bases *delta.Base
 	if f.open > 0 {
 		f.keep(record{number, deltas})
 	}
-	f.rouse()
+	f.bell.ring()
 }
 
 // jump tells that the content has changed by other than the log's deltas. seen is the context's short form.
@@ -85,7 +110,7 @@ func (f *feed) jump(seen crdt.VersionVector, bases *delta.Bases, next, turns uin
 	for id := range f.wanted {
 		f.serve(id)
 	}
-	f.rouse()
+	f.bell.ring()
 }
 
 func (f *feed) keep(r record) {
@@ -109,41 +134,12 @@ func (r record) size() (bytes int) {
 	return bytes
 }
 
-// rouse wakes everybody who waits for the next change.
-func (f *feed) rouse() {
-	if f.wake != nil {
-		close(f.wake)
-		f.wake = nil
-	}
-}
-
-// signal is rouse for those who do not hold the lock.
-func (f *feed) signal() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.rouse()
-}
-
 // reread returns a context with what more it leaves out by the bases that are here now.
 func (f *feed) reread(seen delta.Seen) delta.Seen {
 	f.mu.Lock()
 	bases := f.bases
 	f.mu.Unlock()
 	return bases.Read(bases.Shorten(seen.Vector()))
-}
-
-// changed returns a channel that is closed at the next change.
-func (f *feed) changed() <-chan struct{} {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.waker()
-}
-
-func (f *feed) waker() <-chan struct{} {
-	if f.wake == nil {
-		f.wake = make(chan struct{})
-	}
-	return f.wake
 }
 
 // now returns the present moment. The caller owns it.
@@ -180,7 +176,7 @@ func (f *feed) after(epoch, number uint64) (recs []record, ended, same bool, wak
 	case epoch != f.at.epoch:
 		return nil, false, false, nil
 	case number >= f.at.next:
-		return nil, true, true, f.waker()
+		return nil, true, true, f.bell.wait()
 	case len(f.recent) == 0 || number < f.recent[0].number:
 		return nil, false, true, nil
 	}

@@ -99,3 +99,27 @@ func wantAcknowledged(t *testing.T, cfg Config, atLeast int) {
 		t.Error(err)
 	}
 }
+
+// TestAPeerThatCannotSayWhetherASpaceWasMadeEnds: a first write is in the log or not, as a later one.
+func TestAPeerThatCannotSayWhetherASpaceWasMadeEnds(t *testing.T) {
+	var disk *failingLog
+	cfg := Config{Dir: t.TempDir(), Offline: true}
+	cfg.faulty = func(st store.Store, log store.Log) (store.Store, store.Log) {
+		disk = &failingLog{Log: log}
+		return st, disk
+	}
+	p, err := Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk.broken.Store(true)
+	orders := mustSpace(t, p, "orders")
+	err = orders.Update(t.Context(), func(tx *Tx) error { return tx.String("k").Set([]byte("v")) })
+	if !errors.Is(err, ErrClosed) {
+		t.Errorf("the write returned %v, want %v", err, ErrClosed)
+	}
+	<-p.Done()
+	if err := p.Close(); !errors.Is(err, store.ErrFailed) || !strings.Contains(err.Error(), "orders") {
+		t.Errorf("the peer ended with %v", err)
+	}
+}

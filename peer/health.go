@@ -7,6 +7,7 @@ import (
 
 	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/gossip/members"
 	"github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/store"
 )
@@ -15,7 +16,7 @@ import (
 // A peer that knows nobody is ready.
 func (p *Peer) Ready() error {
 	for _, s := range p.held() {
-		why, err := ask(s, (*loop).readiness)
+		why, err := askSoon(s, (*loop).readiness)
 		if err != nil && s.ended.Load() != nil {
 			continue // it was dropped meanwhile
 		}
@@ -83,9 +84,44 @@ func (s *space) suspectRead(err error) {
 	}
 }
 
+// How the look at all cells after opening is spread: it takes a fourth of one processor.
+const (
+	checkSlice = 256 // records between two rests
+	checkRest  = 3   // times as long as that took
+)
+
+// slowly returns what a check of all cells is told by whether it is to end early. It has it rest in between, unless
+// somebody waits for the outcome.
+func (s *space) slowly(check *engine.Pinned) (stop func() bool) {
+	began, records := time.Now(), 0
+	return func() bool {
+		if records++; records%checkSlice != 0 {
+			return false
+		}
+		if !check.Hurried() {
+			rest := time.NewTimer(checkRest * time.Since(began))
+			defer rest.Stop()
+			select {
+			case <-rest.C:
+			case <-s.stop:
+			}
+		}
+		began = time.Now()
+		return s.stopping()
+	}
+}
+
 // givingUp is what people can do where nobody can help.
 const givingUp = "; to give up what only this host has, stop it, keep what peerd salvage prints, move its store " +
 	"directory away and start it again"
+
+// holdsLog returns how many bytes of the log cannot be cut before the space, which is damaged, is rebuilt.
+func (s *space) holdsLog() int64 {
+	if s.refusing.Load() == nil {
+		return 0
+	}
+	return s.p.committer.Kept(s.number)
+}
 
 // notice tells people what the engine found.
 func (l *loop) notice(n engine.Notice) {
@@ -100,13 +136,15 @@ func (l *loop) notice(n engine.Notice) {
 			"checking the data here", "peer_id", string(n.From))
 	case engine.Sound:
 		log.Error("the data here is as it was written: if another peer's differs, that peer is damaged")
+	case engine.Checked:
+		log.Info("all data here was read, and is as it was written")
 	case engine.CannotCheck:
 		log.Error("could not check the data here", "error", n.Err)
 	case engine.Damaged:
 		log.Error("the data here is damaged: discarding it and rebuilding from the other peers; "+
 			"reads and writes are refused until that is done", "error", n.Err)
 	case engine.Rebuilt:
-		l.s.feed.signal()
+		l.s.feed.bell.ring()
 		l.s.counters.rebuilds.Add(1)
 		log.Info("the data here is rebuilt")
 	case engine.Helpless:
@@ -132,3 +170,91 @@ func (l *loop) nameForks(forks []gossip.Fork) {
 			"here_too", f.Here)
 	}
 }
+
+// A clock that is off breaks nothing: time only decides between writes of which neither saw the other. But
+// the host whose clock is ahead wins those, so people are told which one it is, on both sides: each member
+// measures the others' clocks against its own.
+
+// now is this peer's clock.
+func (p *Peer) now() time.Time { return time.Now().Add(p.cfg.clockOffset) }
+
+// clocks is what was said of members' clocks so far.
+type clocks struct {
+	named map[string]bool // by peer id: said to be off
+	wrong bool            // said that it is this host's own
+}
+
+// isSkewed reports whether a member's clock is off by more than limit, however wrong the measurement.
+func isSkewed(m members.Member, limit time.Duration) bool {
+	return m.ClockOffset.Abs()-m.ClockError > limit
+}
+
+// skewed returns the members whose clocks are off.
+func skewed(all []members.Member, limit time.Duration) (off []members.Member) {
+	for _, m := range all {
+		if isSkewed(m, limit) {
+			off = append(off, m)
+		}
+	}
+	return off
+}
+
+// clockWrong reports whether this host's own clock must be the one that is off: seen from here, those of
+// most members are, of at least two.
+func clockWrong(all []members.Member, limit time.Duration) bool {
+	measured := 0
+	for _, m := range all {
+		if m.ClockError > 0 {
+			measured++
+		}
+	}
+	return measured >= 2 && 2*len(skewed(all, limit)) > measured
+}
+
+func namesOf(all []members.Member) []string {
+	names := make([]string, 0, len(all))
+	for _, m := range all {
+		names = append(names, m.Label)
+	}
+	return names
+}
+
+// skewLimit is by how much a clock may be off.
+func (p *Peer) skewLimit() time.Duration { return p.limits.Load().skew }
+
+// watchClocks logs whose clock is off, and whose is right again: once each.
+func (n *network) watchClocks() {
+	all, limit := n.members.List(), n.p.skewLimit()
+	named := map[string]bool{}
+	for _, m := range all {
+		was, off := n.clocks.named[m.ID], isSkewed(m, limit)
+		if m.ClockError == 0 {
+			off = was // it is not measured while it is gone
+		}
+		if off {
+			named[m.ID] = true
+		}
+		if off != was {
+			n.tellClock(m, off)
+		}
+	}
+	wrong := clockWrong(all, limit)
+	if wrong && !n.clocks.wrong {
+		n.p.log.Error("this host's clock is off: most members' clocks differ from it; set it, and have it "+
+			"kept by NTP", "members", namesOf(skewed(all, limit)), "limit_ms", limit.Milliseconds())
+	}
+	n.clocks = clocks{named: named, wrong: wrong}
+}
+
+func (n *network) tellClock(m members.Member, off bool) {
+	log := n.p.log.With("name", m.Label, "peer_id", m.ID, "ahead_ms", m.ClockOffset.Milliseconds(),
+		"limit_ms", n.p.skewLimit().Milliseconds())
+	if off {
+		log.Warn("the clocks of this host and of a member differ: its time is not adopted, its writes are")
+		return
+	}
+	log.Info("the clocks of this host and of a member agree again")
+}
+
+// milliseconds is a duration for people and their tools.
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -10,14 +10,14 @@ import (
 )
 
 // lane is what one space has of a link, from when the link's two ends meet over the space until they part. The
-// space's commit loop fills out and is handed what arrived, one frame after the other; a goroutine does the latter, so that
+// space's loop fills out and is handed what arrived, one frame after the other; a goroutine does the latter, so that
 // a space whose loop is busy holds up no other.
 type lane struct {
 	s      *space
 	link   *link
 	id     gossip.NeighbourID
 	number uint64        // of two lanes of a space and a neighbour the later one has the greater
-	out    chan []byte   // filled by the commit loop
+	out    chan []byte   // filled by the loop
 	ready  chan struct{} // the link's
 	parted chan struct{} // closed when the ends part
 
@@ -114,22 +114,21 @@ func (a *lane) run() {
 }
 
 func (a *lane) handOver() error {
-	f := &frame{link: a, done: make(chan error, 1)}
+	done := make(chan error, 1)
 	for {
 		data := a.take()
 		if data == nil {
 			return nil
 		}
-		f.data = data
 		select {
-		case a.s.jobs <- job{frame: f}:
+		case a.s.jobs <- func(l *loop) { l.receive(a, data, done) }:
 		case <-a.parted:
 			return nil
 		case <-a.s.stopped:
 			return nil
 		}
 		select {
-		case err := <-f.done:
+		case err := <-done:
 			if errors.Is(err, errLinkReplaced) {
 				return nil
 			}
@@ -160,26 +159,23 @@ func (l *loop) disconnect(a *lane) {
 	}
 }
 
-// board is a host's Switch with the links and spaces that it joins.
+// board is a host's Switch with the links that it joins.
 type board struct {
 	n *network
 
-	mu     sync.Mutex
-	sw     *gossip.Switch
-	links  map[gossip.NeighbourID]*link
-	spaces map[gossip.SpaceID]*space
+	mu    sync.Mutex
+	sw    *gossip.Switch
+	links map[gossip.NeighbourID]*link
 }
 
 func newBoard(n *network) *board {
-	return &board{n: n, sw: gossip.NewSwitch(), links: map[gossip.NeighbourID]*link{},
-		spaces: map[gossip.SpaceID]*space{}}
+	return &board{n: n, sw: gossip.NewSwitch(), links: map[gossip.NeighbourID]*link{}}
 }
 
 // hold has a space joined with the neighbours that hold it. Its loop runs.
 func (b *board) hold(s *space) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.spaces[s.id] = s
 	b.sw.Hold(s.id)
 	b.settle()
 }
@@ -190,14 +186,6 @@ func (b *board) release(s *space) {
 	defer b.mu.Unlock()
 	b.sw.Release(s.id)
 	b.settle()
-	delete(b.spaces, s.id)
-}
-
-// space returns a space that is held, or nil.
-func (b *board) space(id gossip.SpaceID) *space {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.spaces[id]
 }
 
 // lacks reports whether a neighbour is linked and has said that it does not hold a space.
@@ -241,7 +229,7 @@ func (b *board) settle() {
 			l.ring = slices.DeleteFunc(l.ring, func(a *lane) bool { return a == gone })
 			continue
 		}
-		a := newLane(b.spaces[c.Space], l)
+		a := newLane(b.n.p.spaceOf(c.Space), l)
 		l.lanes[c.Space] = a
 		l.ring = append(l.ring, a)
 		b.n.spawn(a.run)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -49,14 +50,6 @@ var (
 	errLinkReplaced = errors.New("the link was replaced by a newer one")
 	errFlooded      = errors.New("the neighbour sends more than it was asked for")
 )
-
-// counters are a peer's statistics.
-type counters struct {
-	commits, deltas     atomic.Uint64
-	sent, received      traffic
-	repairs, mismatches atomic.Uint64
-	monitored
-}
 
 // link is a stream to a neighbour. It carries the frames of all spaces that both hold: see lane.
 type link struct {
@@ -277,4 +270,94 @@ func writeFrame(w io.Writer, parts ...[]byte) error {
 	}
 	_, err := w.Write(out)
 	return err
+}
+
+// pieceSize is how many bytes of a frame have a deadline of their own.
+const pieceSize = 64 << 10
+
+// patient is a stream on which every piece of a frame has a deadline of its own: the other side may
+// be slow, and take minutes for a large frame, but not silent.
+type patient struct {
+	libnet.Stream
+	timeout time.Duration
+}
+
+// Read implements io.Reader.
+func (s patient) Read(b []byte) (int, error) {
+	_ = s.SetReadDeadline(time.Now().Add(s.timeout))
+	return s.Stream.Read(b)
+}
+
+// Write implements io.Writer.
+func (s patient) Write(b []byte) (n int, err error) {
+	for n < len(b) && err == nil {
+		_ = s.SetWriteDeadline(time.Now().Add(s.timeout))
+		var wrote int
+		wrote, err = s.Stream.Write(b[n:min(n+pieceSize, len(b))])
+		n += wrote
+	}
+	return n, err
+}
+
+// Every stream begins with a proof by each side that it holds the cluster's secret: an HMAC over the ids of
+// both, which the connection has authenticated, and a fresh nonce of each.
+//
+//	dialer   → nonce
+//	acceptor → nonce, proof
+//	dialer   → proof
+
+const (
+	nonceSize    = 32
+	proofSize    = 32
+	labelDialer  = "peerd stream dialer"
+	labelAnswers = "peerd stream acceptor"
+)
+
+// errNotAllowed is returned for a host that Config.Allow does not name.
+var errNotAllowed = errors.New("the other host is not on the list of allowed peers")
+
+// errNoProof is returned when the other side does not prove that it holds the secret.
+var errNoProof = errors.New("the other host did not prove that it holds the cluster's key")
+
+// proveAsDialer proves this side on a stream that it opened, and checks the other.
+func proveAsDialer(rw io.ReadWriter, key secret.Key, self, other libpeer.ID) error {
+	var mine, theirs [nonceSize]byte
+	_, _ = rand.Read(mine[:]) // never fails
+	if _, err := rw.Write(mine[:]); err != nil {
+		return err
+	}
+	var proof [proofSize]byte
+	if _, err := io.ReadFull(rw, theirs[:]); err != nil {
+		return err
+	}
+	if _, err := io.ReadFull(rw, proof[:]); err != nil {
+		return err
+	}
+	parts := [][]byte{[]byte(self), []byte(other), mine[:], theirs[:]}
+	if !key.Verify(proof[:], labelAnswers, parts...) {
+		return errNoProof
+	}
+	_, err := rw.Write(key.Proof(labelDialer, parts...))
+	return err
+}
+
+// proveAsAcceptor is the other end of proveAsDialer.
+func proveAsAcceptor(rw io.ReadWriter, key secret.Key, self, other libpeer.ID) error {
+	var mine, theirs [nonceSize]byte
+	if _, err := io.ReadFull(rw, theirs[:]); err != nil {
+		return err
+	}
+	_, _ = rand.Read(mine[:]) // never fails
+	parts := [][]byte{[]byte(other), []byte(self), theirs[:], mine[:]}
+	if _, err := rw.Write(append(mine[:], key.Proof(labelAnswers, parts...)...)); err != nil {
+		return err
+	}
+	var proof [proofSize]byte
+	if _, err := io.ReadFull(rw, proof[:]); err != nil {
+		return err
+	}
+	if !key.Verify(proof[:], labelDialer, parts...) {
+		return errNoProof
+	}
+	return nil
 }

@@ -3,111 +3,177 @@ package peer
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/internal/engine"
 )
 
-// job is one thing beside updates for the commit loop to do: exactly one field is set.
-type job struct {
-	frame *frame
-	call  func(l *loop)
-}
-
-// frame is a message from a neighbour.
-type frame struct {
-	link *lane
-	data []byte
-	done chan error // buffered
-}
-
-// loop is the commit loop of a space: the one goroutine that owns its engine. It tells the engine what happened, has it
-// take a step, and does what that says: it decides nothing.
+// loop is what carries out a space's engine: it tells the engine what happened, has it take a step,
+// and does what that says. It decides nothing. All of it belongs to whoever holds the turn (see
+// turn.go): its own goroutine, which waits for what is due and for what others ask, or a caller
+// that brings a transaction.
 type loop struct {
 	p      *Peer
 	s      *space
-	engine *engine.Engine
-	wake   chan struct{} // a link has room
+	wake   chan struct{} // a link has room, or somebody left something to do
 	synced chan synced   // of capacity 1: how the sync under way ended
-	links  map[gossip.NeighbourID]*lane
-	frames map[*engine.Frame]*frame // that the engine has
-	pulls  map[*engine.Pull]*turn   // repairs under way
+	alarm  *time.Timer   // fires when the engine is to be looked at next
+	opened time.Time
+	clock  func() time.Time
 
-	clock    func() time.Time
-	alarm    *time.Timer // fires when the engine is to be looked at next
-	opened   time.Time
-	room     room      // of which the engine was told
-	look     time.Time // when all of the disk is to be looked at next
-	stopping bool      // as was this
-	refused  bool      // reads and writes are, as the engine says
-	broken   error     // what ends the loop after this step
+	turn   sync.Mutex // held by who uses what follows
+	engine *engine.Engine
+	links  map[gossip.NeighbourID]*lane
+	// frames are those that the engine has, and where it is told what became of them.
+	frames map[*engine.Frame]chan error
+	pulls  map[*engine.Pull]*pulling // repairs under way
+
+	began    time.Time     // the step
+	half     *engine.Ready // of a step that is not finished; nil if there is none
+	due      time.Time     // when the alarm fires
+	room     room          // of which the engine was told
+	stopping bool          // as was this
+	look     time.Time     // when all of the disk is to be looked at next
+	refused  bool          // reads and writes are, as the engine says
+	broken   error         // what ends the loop after this step
+	over     bool          // it has ended
+
+	own              *update // of the caller who holds the turn, until that is answered
+	answered, newest *update // whose callers are called once the turn is given back, in order
 }
 
-func newLoop(s *space, r *engine.Replica) *loop {
-	now := time.Now()
-	rng := rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
+func newLoop(s *space, opened time.Time) *loop {
 	return &loop{
-		p: s.p, s: s, engine: engine.NewEngine(r, rng, now), clock: time.Now,
+		p: s.p, s: s, engine: s.core, clock: time.Now,
 		wake:   make(chan struct{}, 1),
 		synced: make(chan synced, 1),
 		links:  map[gossip.NeighbourID]*lane{},
-		frames: map[*engine.Frame]*frame{},
-		pulls:  map[*engine.Pull]*turn{},
+		frames: map[*engine.Frame]chan error{},
+		pulls:  map[*engine.Pull]*pulling{},
 		alarm:  time.NewTimer(time.Hour),
-		opened: now,
+		opened: opened,
 	}
 }
 
 // errFailed is what callers get after the loop failed.
 func errFailed(err error) error { return fmt.Errorf("%w: %w", ErrClosed, err) }
 
-// run is the loop. Its steps have a goroutine of their own, and get another one if a function of a user's
-// transaction ends that.
+// run is the loop's goroutine. Its steps have one of their own, and get another one if a function
+// of a user's transaction ends that.
 func (l *loop) run() {
+	defer l.s.forsake()
 	defer close(l.s.stopped)
 	defer l.alarm.Stop()
+	l.turn.Lock()
 	l.noticeRoom(false)
-	for !apart(l.steps) {
-		if !l.engine.Interrupted() {
-			l.fail(errExitedElsewhere)
-			return
-		}
+	l.turn.Unlock()
+	for !apart(l.steps) && !l.endedElsewhere() {
 	}
+}
+
+// endedElsewhere fails the loop if it was no transaction's function that ended the goroutine of the
+// steps.
+func (l *loop) endedElsewhere() bool {
+	l.turn.Lock()
+	defer l.giveBack()
+	if !l.over && l.engine.Interrupted() {
+		return false
+	}
+	if !l.over {
+		l.fail(errExitedElsewhere)
+	}
+	return true
 }
 
 // steps takes one step after the other until the space is closed or fails.
 func (l *loop) steps() {
+	var job func(*loop)
 	for {
-		if l.s.stopping() && l.p.broken.Load() { // as after a crash: the disk that failed another space is this one's
-			l.abandon(ErrClosed)
-			return
-		}
-		rd, err := l.round()
+		again, over := l.haveTurn(job)
 		switch {
-		case err == nil && rd.Closed:
-			if l.p.disk.room() == full {
-				l.s.log.Warn("closing on a full disk: the next start reads the log again")
-			}
+		case over:
 			return
-		case err == nil && !rd.Again:
-			err = l.wait(rd.At)
-		}
-		if err != nil {
-			l.fail(err)
-			return
+		case again || len(l.s.updates) > 0: // it may be that nobody saw them who had the turn
+			job = nil
+		default:
+			job = l.wait()
 		}
 	}
 }
 
-// round has the engine take a step, and does what it says.
-func (l *loop) round() (*engine.Ready, error) {
-	if !l.engine.Interrupted() { // else a group is open
-		if err := l.accept(); err != nil {
+// haveTurn waits for the turn, and takes a step. If there is a job it is done before.
+func (l *loop) haveTurn(job func(*loop)) (again, over bool) {
+	l.turn.Lock()
+	defer l.giveBack()
+	if l.s.stopping() && l.p.broken.Load() {
+		// As after a crash: the disk that failed another space is this one's.
+		l.abandon(ErrClosed)
+		return false, true
+	}
+	rd, err := l.round(job)
+	switch {
+	case err != nil:
+		l.fail(err)
+		return false, true
+	case rd.Closed:
+		if l.p.disk.room() == full {
+			l.s.log.Warn("closing on a full disk: the next start reads the log again")
+		}
+		l.over = true
+	case !rd.Again:
+		l.setAlarm(rd.At)
+	}
+	return rd.Again, rd.Closed
+}
+
+// setAlarm has the loop look at the engine at a time.
+func (l *loop) setAlarm(at time.Time) {
+	l.due = at
+	l.alarm.Reset(at.Sub(l.clock()))
+}
+
+// round ends what a caller left, does a job and others that wait, has the engine take a step, and
+// does what it says.
+func (l *loop) round(job func(*loop)) (*engine.Ready, error) {
+	switch {
+	case l.broken != nil:
+		return nil, l.broken
+	case l.half != nil:
+		if err := l.finish(); err != nil {
+			return nil, err
+		}
+	case l.engine.Interrupted(): // a group is open
+		if _, err := l.stepOnce(); err != nil {
 			return nil, err
 		}
 	}
+	if job != nil {
+		job(l)
+	}
+	if err := l.hear(); err != nil {
+		return nil, err
+	}
+	l.accept()
+	if l.s.stopping() && !l.stopping && len(l.s.updates) == 0 {
+		l.stopping = true
+		l.engine.Stop()
+	}
+	return l.stepOnce()
+}
+
+// stepOnce has the engine take a step, and does what it says.
+func (l *loop) stepOnce() (*engine.Ready, error) {
+	rd, err := l.step()
+	if err == nil {
+		err = l.finish()
+	}
+	return rd, err
+}
+
+// step has the engine take a step. What it says is to be done by finish before anything else.
+func (l *loop) step() (*engine.Ready, error) {
 	now := l.clock()
 	if now.Before(l.look) {
 		l.watchFree(now)
@@ -115,28 +181,34 @@ func (l *loop) round() (*engine.Ready, error) {
 		l.look = now.Add(lookEvery)
 		l.watchDisk()
 	}
-	if err := l.engine.Step(now, l.p.now()); err != nil {
+	if err := l.engine.Step(now, now.Add(l.p.cfg.clockOffset)); err != nil {
 		return nil, err
 	}
-	rd := l.engine.Ready()
-	if rd.Refusing != nil && !l.refused {
+	l.began, l.half = now, l.engine.Ready()
+	if why := l.half.Refusing; why != nil && !l.refused {
 		l.refused = true
-		l.s.refuse(rd.Refusing)
+		l.s.refuse(why)
 	}
-	began := time.Now()
+	return l.half, nil
+}
+
+// finish does what the last step said.
+func (l *loop) finish() error {
+	rd := l.half
 	if err := engine.CarryOut(rd.Writes, l.s.store, l.s.journal); err != nil {
-		return nil, err
+		return err
 	}
+	l.half = nil
 	l.engine.Advance()
 	if len(rd.Committed) > 0 {
-		l.s.counters.commitTimes.Observe(time.Since(began), 1)
+		l.s.counters.commitTimes.Observe(l.clock().Sub(l.began), 1)
 	}
 	if rd.Refusing == nil && l.refused {
 		l.refused = false
-		l.s.accept()
+		l.s.refuse(nil)
 	}
 	l.act(rd)
-	return rd, l.broken
+	return l.broken
 }
 
 // lookEvery is how often what the store needs of the disk is looked at; what is free, more often.
@@ -145,25 +217,24 @@ const lookEvery = time.Second
 // maxJobs is how many jobs are done before the engine has its turn, however many come.
 const maxJobs = 256
 
-// accept tells the engine what happened: all that waits, of updates as many as it takes.
-func (l *loop) accept() error {
-	for jobs := maxJobs; jobs > 0; jobs-- {
+// hear does the jobs that wait, and tells the engine of a sync that has ended.
+func (l *loop) hear() error {
+	for jobs := maxJobs; jobs > 0 && l.broken == nil; jobs-- {
 		select {
-		case j := <-l.s.jobs:
-			l.do(j)
+		case job := <-l.s.jobs:
+			job(l)
 		case s := <-l.synced:
-			if s.err != nil {
-				return s.err
-			}
-			l.engine.SyncEnded(s.of)
+			s.tell(l)
 		default:
-			jobs = 0
-		}
-		if l.broken != nil {
-			return l.broken
+			return nil
 		}
 	}
-	for updates := l.engine.Hungry(); updates; {
+	return l.broken
+}
+
+// accept tells the engine of the updates that wait, of as many as it takes, and of links.
+func (l *loop) accept() {
+	for updates := len(l.s.updates) > 0 && l.engine.Hungry(); updates; {
 		select {
 		case u := <-l.s.updates:
 			l.engine.Submit(u)
@@ -172,52 +243,45 @@ func (l *loop) accept() error {
 			updates = false
 		}
 	}
+	l.lookAtLinks()
+}
+
+// lookAtLinks tells the engine how many frames links take.
+func (l *loop) lookAtLinks() {
 	for id, lane := range l.links {
 		l.engine.Takes(id, cap(lane.out)-len(lane.out))
 	}
-	if l.s.stopping() && !l.stopping && len(l.s.updates) == 0 {
-		l.stopping = true
-		l.engine.Stop()
-	}
-	return nil
 }
 
-// do takes a job: a call is made, a frame waits for its turn.
-func (l *loop) do(j job) {
-	f := j.frame
-	switch {
-	case f == nil:
-		j.call(l)
-	case l.links[f.link.id] != f.link:
-		f.done <- errLinkReplaced
-	default:
-		in := &engine.Frame{From: f.link.id, Data: f.data}
-		l.frames[in] = f
-		l.engine.Receive(in)
+// receive has a frame that arrived over a lane wait for its turn. done, which has room, gets what
+// became of it.
+func (l *loop) receive(from *lane, data []byte, done chan error) {
+	if l.links[from.id] != from {
+		done <- errLinkReplaced
+		return
 	}
+	in := &engine.Frame{From: from.id, Data: data}
+	l.frames[in] = done
+	l.engine.Receive(in)
 }
 
-// wait waits until there is something to do, or the time has come.
-func (l *loop) wait(until time.Time) (err error) {
-	l.alarm.Reset(until.Sub(l.clock()))
+// wait waits, without the turn, until there is something to do or the time has come. It returns a
+// job that is to be done with the turn, or nil.
+func (l *loop) wait() func(*loop) {
 	stop := l.s.stop
-	if l.stopping {
+	if l.stopping { // which nobody else sets
 		stop = nil
 	}
 	select {
-	case j := <-l.s.jobs:
-		l.do(j)
-	case u := <-l.s.updates:
-		l.engine.Submit(u)
+	case job := <-l.s.jobs:
+		return job
 	case s := <-l.synced:
-		if err = s.err; err == nil {
-			l.engine.SyncEnded(s.of)
-		}
+		return s.tell
 	case <-l.wake:
 	case <-l.alarm.C:
 	case <-stop:
 	}
-	return err
+	return nil
 }
 
 // act does what a Ready says once its writes are carried out.
@@ -234,12 +298,12 @@ func (l *loop) act(rd *engine.Ready) {
 		l.jump()
 	}
 	for _, u := range rd.Answers {
-		close(u.(*update).done)
+		l.answer(u.(*update))
 	}
 	clear(rd.Answers)
 	rd.Answers = rd.Answers[:0]
 	for _, in := range rd.Handled {
-		l.frames[in].done <- handled(in.Err)
+		l.frames[in] <- handled(in.Err)
 		delete(l.frames, in)
 	}
 	for _, f := range rd.Frames {
@@ -282,45 +346,54 @@ type synced struct {
 	err error
 }
 
+// tell tells the engine, with the turn.
+func (s synced) tell(l *loop) {
+	if s.err != nil {
+		l.broken = s.err
+		return
+	}
+	l.engine.SyncEnded(s.of)
+}
+
 // sync has what was committed made durable, beside the loop: on a busy disk that can take seconds.
 func (l *loop) sync(of engine.Syncing) {
-	l.s.background.Add(1)
-	go func() {
-		defer l.s.background.Done()
+	l.s.background.Go(func() {
 		began := time.Now()
 		err := of.Run(l.s.store, l.s.journal)
 		l.s.counters.syncTimes.Observe(time.Since(began), 1)
 		l.synced <- synced{of, err}
-	}()
+	})
 }
 
 // verify reads all cells of a moment beside the loop.
 func (l *loop) verify(pinned *engine.Pinned) {
-	l.s.background.Add(1)
-	go func() {
-		defer l.s.background.Done()
-		err := pinned.Verify(l.s.stopping)
+	l.s.background.Go(func() {
+		err := pinned.Verify(l.s.slowly(pinned))
 		pinned.Close()
 		_ = l.s.call(func(l *loop) { l.engine.Verified(err) })
-	}()
+	})
 }
 
 // fail ends the loop after an error of the store: nothing more is committed or acknowledged.
 func (l *loop) fail(err error) {
 	l.s.log.Error("the peer stops: its store failed", "error", err)
+	if err := engine.Doubt(l.s.store, err); err != nil {
+		l.s.log.Error("could not note that the data here is to be checked", "error", err)
+	}
 	l.p.fail(err)
 	l.abandon(errFailed(err))
 }
 
 // abandon ends the loop without what is left to be done.
 func (l *loop) abandon(why error) {
+	l.over = true
 	l.s.refuse(why)
 	for _, u := range l.engine.Abandon() {
 		u := u.(*update)
 		u.failAll(why)
-		close(u.done)
+		l.answer(u)
 	}
-	for _, f := range l.frames {
-		f.done <- why
+	for _, done := range l.frames {
+		done <- why
 	}
 }

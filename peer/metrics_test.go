@@ -18,7 +18,7 @@ func TestMetricsCountWhatWasDone(t *testing.T) {
 	for range writes {
 		count(t, a, 1)
 	}
-	if err := a.Update(t.Context(), func(*Tx) error { return errPanic }); err == nil {
+	if err := a.Update(t.Context(), func(*Tx) error { return errCrashed }); err == nil {
 		t.Fatal("a transaction that fails succeeded")
 	}
 	c.converge(a, b)

@@ -46,9 +46,10 @@ type network struct {
 	mu        sync.Mutex
 	dialing   map[libpeer.ID]bool
 	streams   map[libpeer.ID]*link
-	sources   int                 // repairs served
 	protocols []protocol.ID       // of streams that are accepted
 	strangers map[string]stranger // members that speak another version, by id
+
+	sources atomic.Int32 // repairs served
 
 	board *board
 	own   struct{ sent, received traffic } // of the host's own channel
@@ -240,16 +241,30 @@ func (n *network) start() {
 	}
 	n.serveStreams(n.keys.ring())
 	n.spawn(n.keepLinks)
+	told := n.p.advertisedSpaces()
+	n.spawn(func() { n.tellSpaces(told) })
+}
+
+// tellSpaces tells the other members what this host holds, whenever that is not what they were told.
+func (n *network) tellSpaces(told []uint32) {
+	for {
+		changed := n.p.changes.wait()
+		if now := n.p.advertisedSpaces(); !slices.Equal(now, told) {
+			told = now
+			if err := n.members.SetSpaces(now); err != nil {
+				n.p.log.Error("cannot tell the other members which spaces are held here", "error", err)
+			}
+		}
+		select {
+		case <-changed:
+		case <-n.ctx.Done():
+			return
+		}
+	}
 }
 
 // spawn runs fn in a goroutine that close waits for.
-func (n *network) spawn(fn func()) {
-	n.wg.Add(1)
-	go func() {
-		defer n.wg.Done()
-		fn()
-	}()
-}
+func (n *network) spawn(fn func()) { n.wg.Go(fn) }
 
 // close ends all streams and goroutines.
 func (n *network) close() {
@@ -319,10 +334,7 @@ func (n *network) relink() {
 
 // permitted returns the members that Config.Allow lets in.
 func (n *network) permitted(all []members.Member) []members.Member {
-	return slices.DeleteFunc(slices.Clone(all), func(m members.Member) bool {
-		id, err := libpeer.Decode(m.ID)
-		return err != nil || !n.gater.permits(id)
-	})
+	return slices.DeleteFunc(slices.Clone(all), func(m members.Member) bool { return !n.gater.permitsText(m.ID) })
 }
 
 // linked reports whether a stream to a peer is open.

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -41,7 +40,7 @@ var (
 )
 
 // Peer is one peer: this host's part of a cluster. It holds spaces, sets of keys that are replicated apart from
-// each other: see Space. The methods about data are those of its space "default". Its methods may be called by
+// each other: see Space. View, Update and their like are those of its space "default". Its methods may be called by
 // many goroutines.
 type Peer struct {
 	cfg     Config
@@ -53,16 +52,16 @@ type Peer struct {
 	committer *spacestore.Committer // divides the log among the spaces
 	table     *spacestore.Table     // says which spaces the store has
 
-	maxSkew atomic.Int64 // Config.MaxSkew, in nanoseconds
-	limits  limits       // of spaces that are opened; making guards it
+	limits atomic.Pointer[limits] // changed while making is held
 
 	making  sync.Mutex                        // held while a space is opened or dropped
 	spaces  atomic.Pointer[map[string]*space] // that are held, by name; never changed in place
 	running sync.WaitGroup                    // their loops, and what else ends with stop
-	changes spaceChanges
+	changes bell                              // rings when spaces were opened or dropped
 
+	spawning   sync.Mutex     // held while a Submit begins to wait
 	dropping   sync.Mutex     // held while a space is dropped
-	parting    sync.WaitGroup // spaces that were dropped, until they are closed
+	parting    sync.WaitGroup // spaces that were dropped, until they are closed; and Submits that wait
 	reclaiming sync.Mutex     // held while records of dropped spaces are deleted
 
 	stop    chan struct{} // closed to end all loops
@@ -74,6 +73,8 @@ type Peer struct {
 	failed  error       // why the loops ended; read after stopped
 
 	net *network // nil offline
+
+	unnamed Space // that the peer's own methods are about
 }
 
 // Open opens the peer in cfg.Dir and starts it. It reads all data once, to check it, so it takes
@@ -96,15 +97,15 @@ func open(ctx context.Context, cfg Config) (*Peer, error) {
 		return nil, err
 	}
 	p := &Peer{cfg: cfg.withDefaults(), stop: make(chan struct{}), stopped: make(chan struct{})}
+	p.unnamed = Space{p, DefaultSpace}
 	p.spaces.Store(&map[string]*space{})
 	p.log = p.cfg.Logger
-	p.maxSkew.Store(int64(p.cfg.MaxSkew))
-	p.limits = p.cfg.limits()
+	p.limits.Store(p.cfg.limits())
 	if err := p.openStore(); err != nil {
-		return nil, err
+		return nil, inDirectory(p.cfg.Dir, err)
 	}
 	if err := p.openSpaces(); err != nil {
-		return nil, errors.Join(err, p.closeStore())
+		return nil, errors.Join(inDirectory(p.cfg.Dir, err), p.closeStore())
 	}
 	if !p.cfg.Offline {
 		var err error
@@ -120,16 +121,18 @@ func (p *Peer) start() {
 		p.tellRoom()
 	}
 	for _, s := range p.held() {
-		p.startSpace(s)
+		p.running.Go(s.loop.run)
 	}
 	p.running.Go(p.keepBudgets)
 	go func() {
 		defer close(p.stopped)
 		<-p.stop
-		p.making.Lock() // no space is opened any more
+		p.making.Lock()   // no space is opened any more
+		p.spawning.Lock() // nor is a goroutine begun for a Submit
 		for _, s := range p.held() {
 			s.end()
 		}
+		p.spawning.Unlock()
 		p.making.Unlock()
 		p.running.Wait()
 	}()
@@ -138,15 +141,6 @@ func (p *Peer) start() {
 	}
 	p.running.Go(p.followDirectory)
 	p.running.Go(p.reclaim)
-}
-
-// startSpace starts a space's loop.
-func (p *Peer) startSpace(s *space) {
-	p.running.Add(1)
-	go func() {
-		defer p.running.Done()
-		s.loop.run()
-	}()
 }
 
 // end has all loops end, when they have finished what was accepted.
@@ -167,14 +161,14 @@ func (p *Peer) openStore() error {
 		return p.divide()
 	}
 	if err := os.MkdirAll(p.cfg.Dir, 0o700); err != nil {
-		return fmt.Errorf("data directory: %w", err)
+		return err
 	}
 	if err := checkNotRestoring(p.cfg.Dir); err != nil {
-		return fmt.Errorf("data directory %s: %w", p.cfg.Dir, err)
+		return err
 	}
 	st, err := badger.Open(filepath.Join(p.cfg.Dir, storeDir), badger.Options{Logger: p.log})
 	if err != nil {
-		return fmt.Errorf("data directory %s: %w", p.cfg.Dir, err)
+		return err
 	}
 	if p.journal, err = openLog(p.cfg.Dir, st); err != nil {
 		return errors.Join(err, st.Close())
@@ -187,7 +181,7 @@ func (p *Peer) openStore() error {
 		err = p.divide()
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("data directory %s: %w", p.cfg.Dir, err), p.closeStore())
+		return errors.Join(err, p.closeStore())
 	}
 	return nil
 }
@@ -213,22 +207,33 @@ func openTable(st store.Store, journal store.Log) (*spacestore.Table, error) {
 func openLog(dir string, st store.Store) (store.Log, error) {
 	table, err := spacestore.OpenTable(st)
 	if err != nil {
-		return nil, fmt.Errorf("data directory %s: %w", dir, err)
+		return nil, err
 	}
 	synced := store.Position(0)
 	for _, s := range table.Spaces() {
 		// The log was synced up to where a space begins: see Committer.Begin.
 		synced = max(synced, s.From, engine.Durable(spacestore.NewTree(st, s.Number)))
 	}
-	log, err := segment.Open(filepath.Join(dir, logDir), segment.Options{SegmentSize: logSegment, Synced: synced})
-	if err != nil {
-		return nil, fmt.Errorf("data directory %s: %w", dir, err)
-	}
-	return log, nil
+	return segment.Open(filepath.Join(dir, logDir), segment.Options{SegmentSize: logSegment, Synced: synced})
 }
+
+// inDirectory says of an error in which data directory it was.
+func inDirectory(dir string, err error) error { return fmt.Errorf("data directory %s: %w", dir, err) }
 
 // logSegment is the size of the files of the log, in bytes: it is cut by whole ones.
 const logSegment = 16 << 20
+
+// beside runs something that a Submit waits for on a goroutine, which Close waits for. It does not
+// once the peer is to end.
+func (p *Peer) beside(fn func()) bool {
+	p.spawning.Lock()
+	defer p.spawning.Unlock()
+	if p.isStopping() {
+		return false
+	}
+	p.parting.Go(fn)
+	return true
+}
 
 // closeStore closes what holds the data.
 func (p *Peer) closeStore() error {
@@ -265,11 +270,13 @@ type limits struct {
 	skew     time.Duration
 	logBytes int64
 	logAge   time.Duration
+	cache    int64
 }
 
-func (c *Config) limits() limits { return limits{c.MaxSkew, c.LogBytes, c.LogAge} }
+func (c *Config) limits() *limits { return &limits{c.MaxSkew, c.LogBytes, c.LogAge, c.CacheBytes} }
 
-// Reload takes over what can change while a peer runs: Join, LogBytes, LogAge, MinFree and MaxSkew.
+// Reload takes over what can change while a peer runs: Join, LogBytes, LogAge, CacheBytes, MinFree and
+// MaxSkew.
 // The other fields of cfg are checked, and have no effect. Hosts that are new in Join are looked
 // for; members that are there, or were, stay known. After an error, ErrClosed or ConfigErrors,
 // nothing has changed.
@@ -281,10 +288,9 @@ func (p *Peer) Reload(cfg Config) error {
 	if p.isStopping() {
 		return ErrClosed
 	}
-	p.maxSkew.Store(int64(cfg.MaxSkew))
 	p.disk.want(uint64(cfg.MinFree))
 	p.making.Lock() // what is opened later has them too
-	p.limits = cfg.limits()
+	p.limits.Store(cfg.limits())
 	held := p.held()
 	p.making.Unlock()
 	for _, s := range held {
@@ -323,9 +329,11 @@ func (p *Peer) Close() error {
 }
 
 // isStopping reports whether the peer is being closed.
-func (p *Peer) isStopping() bool {
+func (p *Peer) isStopping() bool { return isClosed(p.stop) }
+
+func isClosed(c <-chan struct{}) bool {
 	select {
-	case <-p.stop:
+	case <-c:
 		return true
 	default:
 		return false
@@ -333,7 +341,7 @@ func (p *Peer) isStopping() bool {
 }
 
 // own is the space that the methods below are about.
-func (p *Peer) own() *Space { return &Space{p, DefaultSpace} }
+func (p *Peer) own() *Space { return &p.unnamed }
 
 // View is Space.View of the space "default".
 func (p *Peer) View(ctx context.Context, fn func(tx *Tx) error) error { return p.own().View(ctx, fn) }
@@ -346,6 +354,11 @@ func (p *Peer) Update(ctx context.Context, fn func(tx *Tx) error) error {
 // UpdateAll is Space.UpdateAll of the space "default".
 func (p *Peer) UpdateAll(ctx context.Context, fns []func(tx *Tx) error) []error {
 	return p.own().UpdateAll(ctx, fns)
+}
+
+// Submit is Space.Submit of the space "default".
+func (p *Peer) Submit(fns []func(tx *Tx) error, done func(errs []error)) {
+	p.own().Submit(fns, done)
 }
 
 // ViewToken is Space.ViewToken of the space "default".
@@ -367,9 +380,4 @@ func (p *Peer) Watch(prefix string) *Watch { return p.own().Watch(prefix) }
 // WatchSince is Space.WatchSince of the space "default".
 func (p *Peer) WatchSince(prefix string, since Token) (*Watch, error) {
 	return p.own().WatchSince(prefix, since)
-}
-
-// Backup is Space.Backup of the space "default".
-func (p *Peer) Backup(ctx context.Context, w io.Writer, progress func(BackupProgress)) (BackupInfo, error) {
-	return p.own().Backup(ctx, w, progress)
 }

@@ -26,36 +26,39 @@ const (
 	pullTimeout = 60 * time.Second
 )
 
-// turn is a repair of this replica that waits for its engine, or will.
-type turn struct {
-	comes chan struct{} // of capacity 1; closed when the repair is over
+// pulling is a repair under way.
+type pulling struct {
+	turn    chan struct{} // gets one when it may go on, and is closed at its end
+	spoiled chan struct{} // is closed when its stream is to be ended
 }
 
 // goOn begins a repair, lets it go on after the engine was asked, or takes note of its end.
 func (l *loop) goOn(p *engine.Pull) {
-	t := l.pulls[p]
+	under := l.pulls[p]
 	switch {
 	case p.Over:
 		delete(l.pulls, p)
 		l.noteRepair(p)
-		if t != nil {
-			close(t.comes)
+		if under != nil {
+			close(under.turn)
 		}
-	case t != nil:
-		t.comes <- struct{}{}
+	case p.Spoiled:
+		close(under.spoiled)
+	case under != nil:
+		under.turn <- struct{}{}
 	default:
 		lane := l.links[p.From]
 		if lane == nil {
 			l.engine.Fail(p, errLinkReplaced)
 			return
 		}
-		l.pulls[p] = &turn{comes: make(chan struct{}, 1)}
-		l.startRepair(p, lane, l.pulls[p])
+		l.pulls[p] = &pulling{make(chan struct{}, 1), make(chan struct{})}
+		l.startRepair(p, lane.link, l.pulls[p])
 	}
 }
 
-func (l *loop) startRepair(p *engine.Pull, from *lane, t *turn) {
-	s, n := l.s, from.link.n
+func (l *loop) startRepair(p *engine.Pull, from *link, under *pulling) {
+	s, n := l.s, from.n
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.ctx.Err() != nil {
@@ -65,7 +68,7 @@ func (l *loop) startRepair(p *engine.Pull, from *lane, t *turn) {
 	n.spawn(func() {
 		defer s.background.Done()
 		began := time.Now()
-		err := n.pull(s, p, from.link.peer, t)
+		err := n.pull(s, p, from.peer, under)
 		if err != nil {
 			if s.call(func(l *loop) { l.engine.Fail(p, err) }) != nil {
 				p.Abandon()
@@ -92,39 +95,41 @@ func (l *loop) noteRepair(p *engine.Pull) {
 }
 
 // pull runs a repair until it is over: see engine.Pull.
-func (n *network) pull(of *space, p *engine.Pull, from libpeer.ID, t *turn) error {
+func (n *network) pull(of *space, p *engine.Pull, from libpeer.ID, under *pulling) error {
 	ctx, cancel := context.WithTimeout(n.ctx, dialTimeout)
 	defer cancel()
-	s, key, err := n.openStream(ctx, from, pullStream, n.keys.ring().Keys())
+	s, err := n.openProven(ctx, from, pullStream)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = s.Reset() }()
-	if err := proveAsDialer(deadlined(s), key, n.id, from); err != nil {
-		return err
-	}
 	if _, err := s.Write(of.id[:]); err != nil {
 		return err
 	}
-	stage := func(b *store.Batch) error {
-		if of.stopping() {
-			return ErrClosed
-		}
-		return of.store.Commit(b, false)
-	}
-	ask := n.whileRoom(of.asker(s))
 	over := make(chan struct{})
 	defer close(over)
 	n.spawn(func() {
 		select {
 		case <-of.stop: // who ends the space waits for this
 			_ = s.Reset()
+		case <-under.spoiled:
+			_ = s.Reset()
 		case <-over:
 		}
 	})
+	stage := func(b *store.Batch) error {
+		if of.stopping() {
+			return ErrClosed
+		}
+		return of.store.Commit(b, false)
+	}
+	source := newTalk(of, s)
 	for question, asks := p.Start(), true; ; {
 		if asks {
-			answer, err := ask(question)
+			if err := n.p.disk.refusal(); err != nil { // before the disk is full
+				return err
+			}
+			answer, err := source.ask(question)
 			if err != nil {
 				return err
 			}
@@ -140,7 +145,7 @@ func (n *network) pull(of *space, p *engine.Pull, from libpeer.ID, t *turn) erro
 			return err
 		}
 		select {
-		case _, goesOn := <-t.comes:
+		case _, goesOn := <-under.turn:
 			if !goesOn {
 				return p.Err
 			}
@@ -153,36 +158,41 @@ func (n *network) pull(of *space, p *engine.Pull, from libpeer.ID, t *turn) erro
 	}
 }
 
-// whileRoom has a repair end before the disk is full.
-func (n *network) whileRoom(ask asking) asking {
-	return func(q antientropy.Request) (resp antientropy.Response, err error) {
-		if refusal := n.p.disk.refusal(); refusal != nil {
-			return resp, refusal
-		}
-		return ask(q)
-	}
+// talk is one end of a repair's stream.
+type talk struct {
+	of *space
+	patient
+	in *bufio.Reader
 }
 
-// asking sends a request and waits for its response.
-type asking func(antientropy.Request) (antientropy.Response, error)
-
-// asker returns a function that sends a request and waits for its response.
-func (of *space) asker(s libnet.Stream) asking {
+func newTalk(of *space, s libnet.Stream) *talk {
 	both := patient{s, pullTimeout}
-	in := bufio.NewReaderSize(both, 64<<10)
-	return func(q antientropy.Request) (resp antientropy.Response, err error) {
-		out := antientropy.EncodeRequest(q)
-		if err := writeFrame(both, out); err != nil {
-			return resp, err
-		}
-		data, err := readFrame(in, antientropy.MaxMessage)
-		if err != nil {
-			return resp, err
-		}
-		of.counters.sent.add(repairLayer, len(out)+frameHeader)
-		of.counters.received.add(repairLayer, len(data)+frameHeader)
-		return antientropy.DecodeResponse(data)
+	return &talk{of, both, bufio.NewReaderSize(both, 64<<10)}
+}
+
+func (t *talk) say(data []byte) error {
+	t.of.counters.sent.add(repairLayer, len(data)+frameHeader)
+	return writeFrame(t.patient, data)
+}
+
+func (t *talk) hear(limit int) ([]byte, error) {
+	data, err := readFrame(t.in, limit)
+	if err == nil {
+		t.of.counters.received.add(repairLayer, len(data)+frameHeader)
 	}
+	return data, err
+}
+
+// ask sends a request and waits for its response.
+func (t *talk) ask(q antientropy.Request) (resp antientropy.Response, err error) {
+	if err := t.say(antientropy.EncodeRequest(q)); err != nil {
+		return resp, err
+	}
+	data, err := t.hear(antientropy.MaxMessage)
+	if err != nil {
+		return resp, err
+	}
+	return antientropy.DecodeResponse(data)
 }
 
 // acceptPull serves a repair to another peer.
@@ -204,23 +214,21 @@ func (n *network) servePull(s libnet.Stream, key secret.Key) error {
 	if _, err := io.ReadFull(s, id[:]); err != nil {
 		return err
 	}
-	of := n.board.space(id)
+	of := n.p.spaceOf(id)
 	if of == nil {
 		return fmt.Errorf("the space %x is not held here", id)
 	}
-	if !n.takeSource() {
+	defer n.sources.Add(-1)
+	if n.sources.Add(1) > maxSources {
 		return fmt.Errorf("%d repairs are served already", maxSources)
 	}
-	defer n.releaseSource()
 	pinned, err := of.pin(neighbourID(s.Conn().RemotePeer()))
 	if err != nil {
 		return err
 	}
 	defer pinned.Close()
-	both := patient{s, pullTimeout}
-	in := bufio.NewReaderSize(both, 4<<10)
-	for {
-		data, err := readFrame(in, antientropy.MaxRequest)
+	for to := newTalk(of, s); ; {
+		data, err := to.hear(antientropy.MaxRequest)
 		if err != nil {
 			return err
 		}
@@ -233,12 +241,9 @@ func (n *network) servePull(s libnet.Stream, key secret.Key) error {
 			of.suspectRead(err)
 			return err
 		}
-		out := antientropy.EncodeResponse(resp)
-		if err := writeFrame(both, out); err != nil {
+		if err := to.say(antientropy.EncodeResponse(resp)); err != nil {
 			return err
 		}
-		of.counters.received.add(repairLayer, len(data)+frameHeader)
-		of.counters.sent.add(repairLayer, len(out)+frameHeader)
 	}
 }
 
@@ -264,20 +269,4 @@ func (s *space) pin(to gossip.NeighbourID) (pinned *engine.Pinned, err error) {
 	default:
 		return nil, ErrClosed
 	}
-}
-
-func (n *network) takeSource() bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.sources >= maxSources {
-		return false
-	}
-	n.sources++
-	return true
-}
-
-func (n *network) releaseSource() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.sources--
 }

@@ -48,7 +48,7 @@ func TestWhatCanChangeWhileAPeerRunsIsReloaded(t *testing.T) {
 	}
 	eventually(t, "the log of a space that was opened after is cut", func() bool {
 		s, err := mustSpace(t, b, "later").here()
-		bytes, asked := ask(s, func(l *loop) int64 { return l.engine.LogBytes() })
+		bytes, asked := ask(t.Context(), s, func(l *loop) int64 { return l.engine.LogBytes() })
 		return err == nil && asked == nil && bytes < 20_000
 	})
 	eventually(t, "the log is cut", func() bool { s, _ := b.Status(); return s.LogBytes < 10_000 })

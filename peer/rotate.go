@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/peerd/peerd/gossip/members"
 	"github.com/peerd/peerd/internal/secret"
+	"github.com/peerd/peerd/internal/wire"
 )
 
 // A cluster's key is replaced in steps, each of which all members have taken before the next
@@ -239,18 +241,12 @@ func (c *keyChange) result() KeyChange {
 		out.Key = c.key.ClusterID()
 	}
 	self := c.n.id.String()
-	for _, h := range c.states {
-		out.Hosts = append(out.Hosts, h)
-	}
-	slices.SortFunc(out.Hosts, func(a, b KeyHost) int {
-		switch {
-		case a.PeerID == self:
-			return -1
-		case b.PeerID == self || a.PeerID > b.PeerID:
-			return 1
+	out.Hosts = []KeyHost{c.states[self]}
+	for _, id := range slices.Sorted(maps.Keys(c.states)) {
+		if id != self {
+			out.Hosts = append(out.Hosts, c.states[id])
 		}
-		return -1
-	})
+	}
 	return out
 }
 
@@ -312,14 +308,11 @@ func (n *network) tellOnce(ctx context.Context, id libpeer.ID, addrs []string, q
 	if err := n.connect(ctx, id, addrs); err != nil {
 		return answer, err
 	}
-	s, key, err := n.openStream(ctx, id, keyStream, n.keys.ring().Keys())
+	s, err := n.openProven(ctx, id, keyStream)
 	if err != nil {
 		return answer, err
 	}
 	defer func() { _ = s.Reset() }()
-	if err := proveAsDialer(deadlined(s), key, n.id, id); err != nil {
-		return answer, err
-	}
 	if err := writeFrame(s, q.encode()); err != nil {
 		return answer, err
 	}
@@ -368,4 +361,112 @@ func (n *network) serveKey(s libnet.Stream, key secret.Key) error {
 		answer.problem = err.Error()
 	}
 	return writeFrame(s, answer.encode())
+}
+
+// keyRequest asks another member to change its keys. It travels on a stream of its own, after the
+// proofs; a keyAnswer follows.
+type keyRequest struct {
+	step keyStep
+	key  []byte // to hold: the key itself
+	id   string // to use, or to be left alone with: the key's ClusterID
+}
+
+// keyStep is a step of the change of a cluster's key.
+type keyStep uint64
+
+const (
+	stepHold   keyStep = 1 // accept a key
+	stepUse    keyStep = 2 // begin what you begin with it
+	stepRetire keyStep = 3 // accept no other any more
+	stepTell   keyStep = 4 // change nothing, and tell whom you know
+)
+
+// Limits of messages about keys, in bytes.
+const (
+	maxKeyRequest = 1 << 10
+	maxKeyAnswer  = MaxMembers*(maxPeerID+4) + 1<<10
+	maxKeyID      = 64
+	maxPeerID     = 128
+	maxKeyProblem = 512
+)
+
+func (q keyRequest) encode() []byte {
+	return wire.Encode(func(w *wire.Writer) {
+		w.Array(3)
+		w.Uint(uint64(q.step))
+		w.Bytes(q.key)
+		w.String(q.id)
+	})
+}
+
+// decodeKeyRequest reads what encode wrote. Fields that a newer version added are passed over.
+func decodeKeyRequest(data []byte) (q keyRequest, err error) {
+	err = wire.Decode(data, func(r *wire.Reader) {
+		n := r.Array(16)
+		if n < 3 {
+			r.Fail("a request about keys of %d fields", n)
+			return
+		}
+		q.step = keyStep(r.Uint())
+		q.key = r.Bytes(secret.KeySize)
+		q.id = r.String(maxKeyID)
+		r.Skip(n - 3)
+	})
+	return q, err
+}
+
+// keyAnswer is how a request ended at the other side.
+type keyAnswer struct {
+	problem string   // empty if it was done
+	members []string // whom the other side knows, by peer id; only to stepTell
+}
+
+func (a keyAnswer) encode() []byte {
+	return wire.Encode(func(w *wire.Writer) {
+		w.Array(2)
+		w.String(a.problem[:min(len(a.problem), maxKeyProblem)])
+		w.Array(len(a.members))
+		for _, id := range a.members {
+			w.String(id)
+		}
+	})
+}
+
+// decodeKeyAnswer reads what encode wrote.
+func decodeKeyAnswer(data []byte) (a keyAnswer, err error) {
+	err = wire.Decode(data, func(r *wire.Reader) {
+		n := r.Array(16)
+		if n < 2 {
+			r.Fail("an answer about keys of %d fields", n)
+			return
+		}
+		a.problem = r.String(maxKeyProblem)
+		for range r.Array(MaxMembers) {
+			a.members = append(a.members, r.String(maxPeerID))
+		}
+		r.Skip(n - 2)
+	})
+	return a, err
+}
+
+// apply returns the change of keys that a request asks for.
+func (q keyRequest) apply(ring secret.Ring) (secret.Ring, error) {
+	switch q.step {
+	case stepHold:
+		key, err := secret.FromBytes(q.key)
+		if err != nil {
+			return ring, err
+		}
+		return ring.Hold(key)
+	case stepUse:
+		return ring.Use(q.id)
+	case stepRetire:
+		if ring.InUse().ClusterID() != q.id {
+			return ring, errors.New("this host uses another cluster key")
+		}
+		return ring.Retire(), nil
+	case stepTell:
+		return ring, nil
+	}
+	return ring, errors.New("this host does not know that step: it runs an older peerd")
 }

@@ -1,56 +1,27 @@
 package peer
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/gossip/members"
 	"github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/store"
+	"github.com/peerd/peerd/store/mem"
 	spacestore "github.com/peerd/peerd/store/space"
 )
 
-// DefaultSpace is the name of the space that the methods of Peer are about.
-const DefaultSpace = "default"
-
 // directorySpace is the space that every host holds. It has the directory of spaces.
 const directorySpace = "peerd"
-
-// MaxSpaceName is how long the name of a space may be, in bytes.
-const MaxSpaceName = 64
-
-// ErrSpaceName is wrapped by errors about the name of a space.
-var ErrSpaceName = errors.New("the name of a space has 1 to 64 of a-z, 0-9, dot, hyphen and underscore, and begins " +
-	"with a letter or a digit")
-
-// MaxSpaces is how many spaces a host may hold, and the directory list.
-const MaxSpaces = gossip.MaxSpaces
-
-var (
-	// ErrNotHeld is wrapped by errors about a space that this host does not hold, and is not to. Nothing changed.
-	ErrNotHeld = errors.New("this host does not hold the space")
-	// ErrTooManySpaces is returned for a write to one space too many. Nothing changed.
-	ErrTooManySpaces = fmt.Errorf("the cluster has had %d spaces, and takes no more: write to one of those", MaxSpaces)
-)
-
-// CheckSpaceName returns an error that wraps ErrSpaceName unless name can be that of a space.
-func CheckSpaceName(name string) error {
-	ok := name != "" && len(name) <= MaxSpaceName
-	for i := 0; i < len(name) && ok; i++ {
-		c := name[i]
-		alone := c >= 'a' && c <= 'z' || c >= '0' && c <= '9'
-		ok = alone || i > 0 && (c == '.' || c == '_' || c == '-')
-	}
-	if ok {
-		return nil
-	}
-	return fmt.Errorf("%w: not %.80q", ErrSpaceName, name)
-}
 
 // subscribes reports whether the host is to hold a space that others have.
 func (c *Config) subscribes(name string) bool {
@@ -65,20 +36,15 @@ func (p *Peer) spaceIDs() (ids []gossip.SpaceID) {
 	return ids
 }
 
-// advertisedSpaces is what the other members are told that this host holds, which they choose their links by: the
-// beginnings of ids, or nil for all, which it says too where more is held than there is room for.
+// advertisedSpaces is what the other members are told that this host holds, which they choose their
+// links by: the beginnings of ids, or nil for all. It says all where it drops nothing that the
+// cluster has, and where there is no room for more names.
 func (p *Peer) advertisedSpaces() (all []uint32) {
-	if len(p.cfg.Spaces) == 0 {
+	if len(p.cfg.Spaces) == 0 && !p.table.Lacks() {
 		return nil
 	}
-	names := append([]string{directorySpace}, p.cfg.Spaces...)
 	for _, s := range p.held() {
-		names = append(names, s.name)
-	}
-	for _, name := range names {
-		if id := gossip.SpaceOf(name).Short(); !slices.Contains(all, id) {
-			all = append(all, id)
-		}
+		all = append(all, s.id.Short())
 	}
 	if len(all) > members.MaxSpaces {
 		return nil
@@ -109,23 +75,21 @@ func (p *Peer) openSpaces() error {
 		wanted = append(wanted, DefaultSpace)
 	}
 	for _, name := range wanted {
-		if _, err := p.create(name); err != nil {
-			return fmt.Errorf("data directory %s: %w", p.cfg.Dir, err)
+		if p.space(name) != nil {
+			continue
+		}
+		if _, err := p.create(name, nil); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// create opens a space that may not be there yet. p.making is held, or the peer is not open yet.
-func (p *Peer) create(name string) (*space, error) {
-	if s := p.space(name); s != nil {
-		return s, nil
-	}
-	id := gossip.SpaceOf(name)
-	for _, s := range p.held() {
-		if s.id == id {
-			return nil, fmt.Errorf("%w: the id of %q is that of %q", ErrSpaceName, name, s.name)
-		}
+// create opens a space that is not there, with records that its log begins with. p.making is held,
+// or the peer is not open yet.
+func (p *Peer) create(name string, records [][]byte) (*space, error) {
+	if s := p.spaceOf(gossip.SpaceOf(name)); s != nil {
+		return nil, fmt.Errorf("%w: the id of %q is that of %q", ErrSpaceName, name, s.name)
 	}
 	if len(p.held()) >= MaxSpaces {
 		return nil, ErrTooManySpaces
@@ -136,6 +100,23 @@ func (p *Peer) create(name string) (*space, error) {
 		return number, err
 	})
 	if err != nil {
+		return nil, err
+	}
+	s, err := p.found(name, number, log, records)
+	if err != nil { // the table says that it is held, and it is unknown what is written
+		p.fail(fmt.Errorf("space %s: %w", name, err))
+		return nil, errFailed(err)
+	}
+	return s, nil
+}
+
+func (p *Peer) found(name string, number spacestore.Number, log store.Log, records [][]byte) (*space, error) {
+	for _, record := range records {
+		if _, _, err := log.Append(record); err != nil {
+			return nil, err
+		}
+	}
+	if err := log.Sync(); err != nil {
 		return nil, err
 	}
 	s, err := p.openSpace(name, spacestore.NewTree(p.store, number), log)
@@ -152,8 +133,9 @@ const (
 	leastCache = 1 << 20
 )
 
-// shareMemory divides what memory the host has for data among its spaces: half of it evenly, and half among those that
-// were written to since the last time, so that those which rest leave theirs to the others.
+// shareMemory divides what memory the host has for data among its spaces: half of it evenly, and
+// half among those that were written to since the last time, so that those which rest leave theirs
+// to the others.
 func (p *Peer) shareMemory() {
 	all := p.held()
 	busy := 0
@@ -172,20 +154,42 @@ func (p *Peer) shareMemory() {
 			}
 			return max(n, least)
 		}
-		dirty, cache := share(engine.MaxDirty, leastDirty), share(engine.MaxCache, leastCache)
+		dirty, cache := share(engine.MaxDirty, leastDirty), share(p.limits.Load().cache, leastCache)
 		select {
-		case s.jobs <- job{call: func(l *loop) { l.engine.SetMemory(dirty, cache) }}:
+		case s.jobs <- func(l *loop) { l.engine.SetMemory(dirty, cache) }:
 		default: // the next time
 		}
 	}
 }
 
-// keepBudgets does so every second until the peer is closed.
+// holderEvery is how often a space is named that holds the log.
+const holderEvery = time.Hour
+
+// nameHolders tells people which damaged spaces keep the log, which all share, from being cut to
+// its size.
+func (p *Peer) nameHolders(now time.Time) {
+	for _, s := range p.held() {
+		kept, limit := s.holdsLog(), p.limits.Load().logBytes
+		if kept <= limit || !s.held.IsZero() && now.Sub(s.held) < holderEvery {
+			continue
+		}
+		s.held = now
+		wayOut := "give up what only this host has of it, with peerd space drop " + s.name + " --force"
+		if s.name == directorySpace {
+			wayOut = givingUp[2:]
+		}
+		s.log.Error("this space is damaged, and until it is rebuilt the log that all spaces share cannot be cut: start a host "+
+			"that has all of it, or "+wayOut, "log_bytes", kept, "limit_bytes", limit)
+	}
+}
+
+// keepBudgets does both every second until the peer is closed.
 func (p *Peer) keepBudgets() {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
 		p.shareMemory()
+		p.nameHolders(time.Now())
 		select {
 		case <-tick.C:
 		case <-p.stop:
@@ -194,27 +198,115 @@ func (p *Peer) keepBudgets() {
 	}
 }
 
-// take opens a space while the peer runs, unless it is open.
+// take opens a space that others have, unless it is open. It is nil if it was dropped here.
 func (p *Peer) take(name string) (*space, error) {
+	p.making.Lock()
+	defer p.making.Unlock()
+	s := p.space(name)
+	switch {
+	case s != nil || p.table.Dropped(name):
+		return s, nil
+	case p.isStopping():
+		return nil, ErrClosed
+	}
+	return p.add(name, nil)
+}
+
+// add makes a space while the peer runs. p.making is held.
+func (p *Peer) add(name string, records [][]byte) (*space, error) {
+	s, err := p.create(name, records)
+	if err != nil {
+		return nil, err
+	}
+	p.running.Go(s.loop.run)
+	if p.net != nil {
+		p.net.board.hold(s)
+	}
+	s.log.Info("this host holds the space from now on")
+	p.changes.ring()
+	return s, nil
+}
+
+// begin runs transactions of a space that is not there, and makes it if they write something. If it
+// is there meanwhile it is returned, and nothing was run.
+func (p *Peer) begin(ctx context.Context, name string, u *update) (*space, []error) {
 	p.making.Lock()
 	defer p.making.Unlock()
 	if s := p.space(name); s != nil {
 		return s, nil
 	}
-	if p.isStopping() {
-		return nil, ErrClosed
+	err := ctx.Err()
+	switch {
+	case err != nil:
+	case p.isStopping():
+		err = ErrClosed
+	case !p.cfg.subscribes(name):
+		err = notHeld(name)
 	}
-	s, err := p.create(name)
+	if err != nil {
+		return nil, repeat(err, len(u.fns))
+	}
+	draft := &space{p: p, name: name}
+	u.s = draft
+	records, err := draft.run(u)
+	if err == nil && len(records) > 0 {
+		var s *space
+		if s, err = p.add(name, records); err == nil {
+			s.listed.Store(true)
+			s.counters.transactions.Add(draft.counters.transactions.Load())
+			s.counters.failed.Add(draft.counters.failed.Load())
+		}
+	}
+	if err != nil {
+		return nil, repeat(err, len(u.fns))
+	}
+	return nil, u.result()
+}
+
+// run runs transactions of a space that is nowhere else than in memory, and returns the log of what
+// they wrote, with the end of the id under which they did: nothing if they wrote nothing. A replica
+// that is opened with it has all of it, as after a crash.
+func (s *space) run(u *update) (records [][]byte, err error) {
+	tree, log := mem.New(), mem.NewLog()
+	e, err := engine.Open(tree, log, engine.Config{NewID: s.p.drawID, MaxSkew: s.p.skewLimit()},
+		rand.New(rand.NewPCG(0, 0)), time.Now())
 	if err != nil {
 		return nil, err
 	}
-	p.startSpace(s)
-	if p.net != nil {
-		p.net.board.hold(s)
+	defer e.Close()
+	e.Submit(u)
+	for {
+		s.p.disk.lookFree(time.Now())
+		e.SetRoom(engine.Room(s.p.disk.room()), s.p.disk.refusal())
+		if !apart(func() { err = e.Step(time.Now(), s.p.now()) }) && e.Interrupted() {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		rd := e.Ready()
+		for _, w := range rd.Writes {
+			if w.Record != nil {
+				records = append(records, bytes.Clone(w.Record))
+			}
+		}
+		if err := engine.CarryOut(rd.Writes, tree, log); err != nil {
+			return nil, err
+		}
+		e.Advance()
+		if rd.Sync != nil {
+			if err := rd.Sync.Run(tree, log); err != nil {
+				return nil, err
+			}
+			e.SyncEnded(*rd.Sync)
+		}
+		if len(rd.Answers) > 0 {
+			e.Stop()
+		}
+		if rd.Closed {
+			return records, nil
+		}
 	}
-	s.log.Info("this host holds the space from now on")
-	p.changes.tell()
-	return s, nil
 }
 
 // held returns the spaces that are open, by name.
@@ -230,6 +322,16 @@ func (p *Peer) held() []*space {
 // space returns a space that is open, or nil.
 func (p *Peer) space(name string) *space { return (*p.spaces.Load())[name] }
 
+// spaceOf is space by the id.
+func (p *Peer) spaceOf(id gossip.SpaceID) *space {
+	for _, s := range *p.spaces.Load() {
+		if s.id == id {
+			return s
+		}
+	}
+	return nil
+}
+
 // hold adds a space to those that are open. p.making is held, or the peer is not open yet.
 func (p *Peer) hold(s *space) {
 	all := maps.Clone(*p.spaces.Load())
@@ -244,27 +346,316 @@ func (p *Peer) release(s *space) {
 	p.spaces.Store(&all)
 }
 
-// spaceChanges tells that spaces were opened or dropped.
-type spaceChanges struct {
-	mu   sync.Mutex
-	next chan struct{}
-}
+// The space "peerd" has the directory of spaces: a set of their names. A name is added before
+// anything is written to its space, and stays. "default" and "peerd" are there without it.
 
-// wait returns a channel that is closed at the next change.
-func (c *spaceChanges) wait() <-chan struct{} {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.next == nil {
-		c.next = make(chan struct{})
+// directoryKey is the key of the set.
+const directoryKey = "spaces"
+
+// announce has the directory list a space. After an error nothing has changed, or no more than the
+// directory.
+func (p *Peer) announce(ctx context.Context, name string) error {
+	if name == DefaultSpace || name == directorySpace {
+		return nil
 	}
-	return c.next
+	errs := p.space(directorySpace).UpdateAll(ctx, []func(*Tx) error{func(tx *Tx) error {
+		names := tx.Set(directoryKey)
+		if names.Has(name) {
+			return nil
+		}
+		if names.Len() >= MaxSpaces {
+			return ErrTooManySpaces
+		}
+		_, err := names.Add(name)
+		return err
+	}})
+	return errors.Join(errs...)
 }
 
-func (c *spaceChanges) tell() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.next != nil {
-		close(c.next)
-		c.next = nil
+// directory returns the names that are listed, as far as they can be those of spaces.
+func (p *Peer) directory(ctx context.Context) (names []string, err error) {
+	err = (&Space{p, directorySpace}).View(ctx, func(tx *Tx) error {
+		for name := range tx.Set(directoryKey).All() {
+			if len(names) == MaxSpaces {
+				break
+			}
+			if CheckSpaceName(name) == nil {
+				names = append(names, name)
+			}
+		}
+		return nil
+	})
+	return names, err
+}
+
+// directoryRetry is after how long the directory is read again where that did not lead to its end.
+const directoryRetry = 5 * time.Second
+
+// followDirectory takes up the spaces that are listed, until the peer is closed.
+func (p *Peer) followDirectory() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	w := (&Space{p, directorySpace}).Watch(directoryKey)
+	defer w.Close()
+	for {
+		limit, done := ctx, context.CancelFunc(func() {})
+		if err := p.takeUp(ctx); err != nil && !errors.Is(err, ErrClosed) {
+			p.log.Warn("cannot take up all spaces that the directory lists; it is tried again", "error", err)
+			limit, done = context.WithTimeout(ctx, directoryRetry)
+		}
+		_, err := w.Next(limit)
+		done()
+		if errors.Is(err, ErrClosed) {
+			return
+		}
+	}
+}
+
+// takeUp opens the spaces that the directory lists and this host is to hold, and has it list those
+// that are held here and not listed, as after a restore.
+func (p *Peer) takeUp(ctx context.Context) error {
+	names, err := p.directory(ctx)
+	if err != nil {
+		return err
+	}
+	var failed error
+	for _, name := range names {
+		if !p.cfg.subscribes(name) {
+			continue
+		}
+		s, err := p.take(name)
+		failed = errors.Join(failed, err)
+		if s != nil {
+			s.listed.Store(true)
+		}
+	}
+	for _, s := range p.held() {
+		if !s.listed.Load() && !slices.Contains(names, s.name) && s.written() {
+			err := p.announce(ctx, s.name)
+			s.listed.Store(err == nil)
+			failed = errors.Join(failed, err)
+		}
+	}
+	return failed
+}
+
+// written reports whether a space has seen a write.
+func (s *space) written() bool { return len(s.feed.now().seen.Vector()) > 0 }
+
+// list has the directory list the space, unless it does, before something is written to it. One
+// that has data already takes more while the directory takes nothing: takeUp lists it.
+func (s *space) list() error {
+	if s.listed.Load() {
+		return nil
+	}
+	err := s.p.announce(context.Background(), s.name)
+	switch {
+	case err == nil:
+		s.listed.Store(true)
+	case s.written():
+		err = nil
+	}
+	return err
+}
+
+// reclaimEvery is how often a full disk is looked at before what is left of dropped spaces is
+// deleted on.
+const reclaimEvery = time.Second
+
+// reclaim deletes what is left of dropped spaces, bit by bit, until nothing is left or the peer is
+// closed.
+func (p *Peer) reclaim() {
+	p.reclaiming.Lock()
+	defer p.reclaiming.Unlock()
+	pause := time.NewTicker(reclaimEvery)
+	defer pause.Stop()
+	for more := true; more && !p.isStopping(); {
+		if p.disk.room() == full {
+			select {
+			case <-pause.C:
+			case <-p.stop:
+			}
+			continue
+		}
+		var err error
+		if more, err = p.table.Reclaim(); err != nil {
+			if !errors.Is(err, store.ErrClosed) {
+				p.log.Error("cannot delete what is left of a dropped space", "error", err)
+				p.fail(err)
+			}
+			return
+		}
+	}
+}
+
+// ErrUnreplicated is wrapped by the error of a DropSpace that would lose writes. Nothing changed.
+var ErrUnreplicated = errors.New("no other member is known to have all that is here")
+
+// dropPatience is how long DropSpace waits for others to say that they have what is here.
+const dropPatience = 3 * time.Second
+
+// inquireEvery is how often they are asked meanwhile. What comes to one after its answer it may not
+// tell unasked.
+const inquireEvery = 500 * time.Millisecond
+
+// DropSpace ends this host's part in a space and deletes its copy. Others keep theirs: emptying a
+// space everywhere is a clear of all its keys. It is refused with ErrUnreplicated while the copy
+// has writes that no other member is known to have, or is damaged, unless force says that they may
+// be lost. The host takes the space up again when something is written to it here, or when it is
+// opened with a Config.Spaces that names it. ErrNotHeld is wrapped if it does not hold it. Views
+// that are open go on; the records are deleted when they have ended.
+func (p *Peer) DropSpace(ctx context.Context, name string, force bool) error {
+	p.dropping.Lock()
+	defer p.dropping.Unlock()
+	s := p.space(name)
+	switch {
+	case name == directorySpace:
+		return fmt.Errorf("the space %q has the directory of spaces, and every host holds it: %w", name, ErrReadOnly)
+	case s == nil:
+		return fmt.Errorf("%w %q", ErrNotHeld, name)
+	}
+	why := fmt.Errorf("%w %q: it was dropped here, and a write takes it up again", ErrNotHeld, name)
+	s.leave(why) // no write comes after the look at who has them
+	s.takeLeave()
+	err := s.handOver(ctx, force)
+	if err == nil {
+		err = p.remove(s, why)
+	}
+	if err != nil {
+		s.leave(nil)
+		return err
+	}
+	select {
+	case <-s.stopped:
+	case <-ctx.Done(): // it goes on by itself
+	}
+	return nil
+}
+
+// remove takes a space that nobody writes to any more away, and has it closed and its records
+// deleted. It waits for nobody: who reads the space may be about to make another one.
+func (p *Peer) remove(s *space, why error) error {
+	p.making.Lock()
+	defer p.making.Unlock()
+	if p.isStopping() {
+		return ErrClosed
+	}
+	// The mark comes first: from now on who writes makes another space, and after a crash nothing
+	// of this one is opened. Its loop still writes its last checkpoint, so that its records go
+	// later.
+	p.table.Keep(s.number)
+	if _, err := p.table.Drop(s.name); err != nil {
+		p.table.Release(s.number)
+		return err
+	}
+	s.ended.Store(&why)
+	if p.net != nil {
+		p.net.board.release(s)
+	}
+	p.release(s)
+	s.end()
+	p.changes.ring()
+	p.parting.Go(func() { p.part(s, why) })
+	return nil
+}
+
+// part closes a space that was dropped, once its loop and all views have ended, and deletes its
+// records.
+func (p *Peer) part(s *space, why error) {
+	<-s.stopped
+	s.close(why)
+	_ = s.store.Close() // it never fails; what lies below stays open
+	p.committer.Forget(s.number)
+	p.table.Release(s.number)
+	s.log.Info("this host has dropped the space")
+	p.reclaim()
+}
+
+// handOver waits until others have all that is here.
+func (s *space) handOver(ctx context.Context, force bool) error {
+	if force {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, dropPatience)
+	defer cancel()
+	poll := time.NewTicker(leaveEvery)
+	defer poll.Stop()
+	var asked time.Time
+	for {
+		var missing uint64
+		var damage error
+		ask := time.Since(asked) >= inquireEvery
+		err := s.call(func(l *loop) {
+			missing, damage = l.unreplicated(), l.refusal()
+			if missing > 0 && ask {
+				l.engine.Inquire()
+				asked = time.Now()
+			}
+		})
+		switch {
+		case err != nil:
+			return err
+		case damage != nil:
+			return fmt.Errorf("%w: what the space %q has cannot be told: %w", ErrUnreplicated, s.name, damage)
+		case missing == 0:
+			return nil
+		}
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %d mutations of the space %q would be lost", ErrUnreplicated, missing, s.name)
+		}
+	}
+}
+
+// unreplicated counts the mutations here that no neighbour says it has. One that is rebuilt says
+// what it will have, and one that has gone may come back without it.
+func (l *loop) unreplicated() uint64 {
+	seen, _ := l.engine.Context()
+	elsewhere := crdt.VersionVector{}
+	for id, lane := range l.links {
+		if !isClosed(lane.parted) && l.engine.Whole(id) && !l.engine.Quarantined(id) {
+			elsewhere.Merge(l.engine.Said(id))
+		}
+	}
+	return elsewhere.Missing(seen)
+}
+
+// leaveTime is how long a peer that is closed waits until its neighbours have heard of the end of
+// its id. One that has not hears of it when this store is opened again, and keeps what deleted
+// counters left until then.
+const leaveTime = 500 * time.Millisecond
+
+// leaveEvery is how often it looks.
+const leaveEvery = 5 * time.Millisecond
+
+// takeLeave has all spaces take leave.
+func (p *Peer) takeLeave() {
+	var all sync.WaitGroup
+	for _, s := range p.held() {
+		all.Go(s.takeLeave)
+	}
+	all.Wait()
+}
+
+// takeLeave ends the replica's id while there are still links. A write that is accepted later takes
+// another id, which ends as well when the loop does.
+func (s *space) takeLeave() {
+	if s.call(func(l *loop) { l.engine.EndID() }) != nil {
+		return
+	}
+	poll, limit := time.NewTicker(leaveEvery), time.NewTimer(leaveTime)
+	defer poll.Stop()
+	defer limit.Stop()
+	for {
+		left := false
+		if s.call(func(l *loop) { left = l.engine.HasLeft() }) != nil || left {
+			return
+		}
+		select {
+		case <-poll.C:
+		case <-limit.C:
+			return
+		}
 	}
 }

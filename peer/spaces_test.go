@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/store"
 	"github.com/peerd/peerd/store/badger"
 	spacestore "github.com/peerd/peerd/store/space"
@@ -107,6 +108,134 @@ func TestASpaceIsMadeByItsFirstWriteAndTakenUpByAllWhoSubscribe(t *testing.T) {
 	}
 }
 
+// TestASpaceThatNobodyWroteToIsNotMade tries all that is no write, in one that nobody has and in
+// one that Config.Spaces names.
+func TestASpaceThatNobodyWroteToIsNotMade(t *testing.T) {
+	c := newCluster(t)
+	cfg := c.config(t.TempDir())
+	cfg.Spaces = []string{"named", "none"}
+	p, other := c.start(cfg), c.add()
+	failed := errors.New("failed")
+	set := func(tx *Tx) error { return tx.String("k").Set([]byte("v")) }
+	attempts := map[string]func(tx *Tx) error{
+		"reads":            func(tx *Tx) error { tx.String("k").Get(); return nil },
+		"deletes nothing":  func(tx *Tx) error { _, err := tx.Remove("k"); return err },
+		"clears nothing":   func(tx *Tx) error { _, err := tx.Clear(); return err },
+		"writes and fails": func(tx *Tx) error { return errors.Join(set(tx), failed) },
+		"is too large": func(tx *Tx) error {
+			return tx.String("k").Set(make([]byte, MaxValue+1))
+		},
+	}
+	for _, name := range []string{"named", "none"} {
+		for what, fn := range attempts {
+			ran := 0
+			err := mustSpace(t, p, name).Update(t.Context(), func(tx *Tx) error { ran++; return fn(tx) })
+			if ran != 1 || (err != nil) != (what == "writes and fails" || what == "is too large") {
+				t.Errorf("%s: a transaction that %s ran %d times and ended with %v", name, what, ran, err)
+			}
+		}
+	}
+	if token, err := mustSpace(t, p, "none").UpdateToken(t.Context(), attempts["reads"]); token != "" || err != nil {
+		t.Errorf("the token of nothing is %q (%v)", token, err)
+	}
+	func() {
+		defer func() {
+			if thrown := recover(); thrown != "thrown" {
+				t.Errorf("a transaction that panics: %v", thrown)
+			}
+		}()
+		_ = mustSpace(t, other, "none").Update(t.Context(), func(tx *Tx) error { _ = set(tx); panic("thrown") })
+	}()
+	exit := func(tx *Tx) error { _ = set(tx); runtime.Goexit(); return nil }
+	exits(t, "a transaction", func() { _ = mustSpace(t, other, "none").Update(t.Context(), exit) })
+	if got := namesOfSpaces(other); !slices.Equal(got, []string{DefaultSpace, "peerd"}) {
+		t.Errorf("the other host holds %v", got)
+	}
+	if names, err := p.directory(t.Context()); len(names) > 0 || err != nil {
+		t.Errorf("the directory lists %v (%v)", names, err)
+	}
+	setIn(t, p, "named", "k", "1")
+	waitIn(t, other, "named", "k", "1")
+}
+
+// TestTheFirstWritesOfASpaceMayBeManyGroups has so many transactions make it that they are many records.
+func TestTheFirstWritesOfASpaceMayBeManyGroups(t *testing.T) {
+	const most = 3000
+	p := alone(t, Config{})
+	orders := mustSpace(t, p, "orders")
+	fns := make([]func(*Tx) error, most)
+	for i := range fns {
+		fns[i] = func(tx *Tx) error { return tx.String(fmt.Sprint(i)).Set([]byte("v")) }
+	}
+	if errs := orders.UpdateAll(t.Context(), fns); errs != nil {
+		t.Fatal(errors.Join(errs...))
+	}
+	err := orders.View(t.Context(), func(tx *Tx) error {
+		if tx.Len() != most {
+			t.Errorf("%d of %d writes are there", tx.Len(), most)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// TestTheFirstWriteOfASpaceIsWhole has several transactions make it, reopens it, and looks for what
+// they told.
+func TestTheFirstWriteOfASpaceIsWhole(t *testing.T) {
+	cfg := Config{Dir: t.TempDir(), Offline: true, Durability: Always}
+	p, err := Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	orders := mustSpace(t, p, "orders")
+	failed := errors.New("failed")
+	add := func(tx *Tx) error { _, err := tx.Counter("n").Add(1); return err }
+	token := Token("")
+	errs := orders.UpdateAll(t.Context(), []func(*Tx) error{
+		add, func(tx *Tx) error { return errors.Join(add(tx), failed) }, add,
+		func(tx *Tx) error {
+			if got := tx.Counter("n").Get(); got != 2 {
+				t.Errorf("it sees %d of 2 transactions", got)
+			}
+			return tx.String("large").Set(make([]byte, MaxValue))
+		},
+	})
+	if len(errs) != 4 || !errors.Is(errs[1], failed) || errs[0] != nil || errs[2] != nil || errs[3] != nil {
+		t.Fatalf("the transactions ended with %v", errs)
+	}
+	stock := mustSpace(t, p, "stock")
+	if token, err = stock.UpdateToken(t.Context(), add); err != nil || token == "" {
+		t.Fatalf("the token is %q (%v)", token, err)
+	}
+	for range 2 {
+		if err := stock.Wait(t.Context(), token); err != nil {
+			t.Error(err)
+		}
+		for _, s := range []struct {
+			of   *Space
+			want int64
+		}{{orders, 2}, {stock, 1}} {
+			err := s.of.View(t.Context(), func(tx *Tx) error {
+				if got := tx.Counter("n").Get(); got != s.want {
+					t.Errorf("%s counts %d, want %d", s.of.Name(), got, s.want)
+				}
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		mustClose(t, p)
+		if p, err = Open(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+		orders, stock = mustSpace(t, p, "orders"), mustSpace(t, p, "stock")
+	}
+	mustClose(t, p)
+}
+
 func TestSpacesAreThereAfterReopening(t *testing.T) {
 	dir := t.TempDir()
 	for i := range 3 {
@@ -165,8 +294,49 @@ func TestADroppedSpaceIsGoneHereAndStaysElsewhere(t *testing.T) {
 	}
 }
 
-// TestASpaceIsDroppedWhoseWritesAreThoseOfAnEarlierStart: they came to the other host from this one, under an id that it
-// does not write under any more.
+// TestTheOthersKnowWhatAHostHoldsNow has a host drop a space and take it up again. What members say
+// decides who is linked for a space, who must be heard before a write is lost, and when a host is
+// ready.
+func TestTheOthersKnowWhatAHostHoldsNow(t *testing.T) {
+	c := newCluster(t)
+	a, b, d := c.add(), c.add(), c.add()
+	said := func(want bool) {
+		t.Helper()
+		eventually(t, fmt.Sprint("the others know whether it holds the space: ", want), func() bool {
+			for _, other := range []*Peer{a, d} {
+				m, known := other.net.members.Get(b.net.id.String())
+				if !known || m.Holds(gossip.SpaceOf("orders").Short()) != want || !m.Holds(gossip.SpaceOf("peerd").Short()) {
+					return false
+				}
+			}
+			return true
+		})
+	}
+	setIn(t, a, "orders", "k", "1")
+	waitIn(t, b, "orders", "k", "1")
+	waitIn(t, d, "orders", "k", "1")
+	said(true)
+	if err := b.DropSpace(t.Context(), "orders", false); err != nil {
+		t.Fatal(err)
+	}
+	said(false)
+	dir := b.cfg.Dir
+	mustClose(t, b)
+	b = c.start(c.config(dir))
+	setIn(t, b, "stock", "k", "2") // which it must be said to hold too
+	waitIn(t, a, "stock", "k", "2")
+	said(false)
+	eventually(t, "the others know that it holds the new space", func() bool {
+		m, _ := a.net.members.Get(b.net.id.String())
+		return m.Spaces != nil && m.Holds(gossip.SpaceOf("stock").Short())
+	})
+	setIn(t, b, "orders", "k", "3")
+	said(true)
+	waitIn(t, a, "orders", "k", "3")
+}
+
+// TestASpaceIsDroppedWhoseWritesAreThoseOfAnEarlierStart: they came to the other host from this
+// one, under an id that it does not write under any more.
 func TestASpaceIsDroppedWhoseWritesAreThoseOfAnEarlierStart(t *testing.T) {
 	c := newCluster(t)
 	a := c.add()
@@ -237,7 +407,7 @@ func TestTokensWatchesAndBackupsAreOfTheirSpace(t *testing.T) {
 	}
 	var file strings.Builder
 	info, err := orders.Backup(ctx, &file, nil)
-	if err != nil || info.Space != "orders" {
+	if err != nil || len(info.Spaces) != 1 || info.Spaces[0].Space != "orders" {
 		t.Fatalf("%+v, %v", info, err)
 	}
 	dir := t.TempDir()
@@ -279,7 +449,8 @@ func TestIdleSpacesCostLittle(t *testing.T) {
 	}
 }
 
-// TestOnlyWhatAHostSubscribesToCrossesTheNetwork has one space on three hosts, one on two and one on one.
+// TestOnlyWhatAHostSubscribesToCrossesTheNetwork has one space on three hosts, one on two and one
+// on one.
 func TestOnlyWhatAHostSubscribesToCrossesTheNetwork(t *testing.T) {
 	c := newCluster(t)
 	add := func(spaces ...string) *Peer {
@@ -324,17 +495,19 @@ func TestOnlyWhatAHostSubscribesToCrossesTheNetwork(t *testing.T) {
 	}
 }
 
-// TestADropRefusesWhateverTheEngineDoes has the engine's own refusal begin and end while a space is dropped.
+// TestADropRefusesWhateverTheEngineDoes has the engine's own refusal begin and end while a space is
+// dropped.
 func TestADropRefusesWhateverTheEngineDoes(t *testing.T) {
 	c := newCluster(t)
 	p := c.add()
 	setIn(t, p, "orders", "k", "1")
 	s, why := p.space("orders"), errors.New("dropped")
-	s.leave(&why)
+	s.leave(why)
 	s.refuse(ErrRebuilding)
-	s.accept()
+	s.refuse(nil)
 	write := func(tx *Tx) error { return tx.String("k").Set([]byte("2")) }
-	if err := s.Update(t.Context(), write); !errors.Is(err, why) {
+	orders := mustSpace(t, p, "orders")
+	if err := orders.Update(t.Context(), write); !errors.Is(err, why) {
 		t.Errorf("a write to a space that is being dropped: %v", err)
 	}
 	if _, err := getIn(p, "orders", "k"); !errors.Is(err, why) {
@@ -346,10 +519,10 @@ func TestADropRefusesWhateverTheEngineDoes(t *testing.T) {
 	if err := p.DropSpace(t.Context(), "orders", false); !errors.Is(err, ErrUnreplicated) {
 		t.Errorf("a damaged space was dropped: %v", err)
 	}
-	if err := s.Update(t.Context(), write); !errors.Is(err, ErrRebuilding) {
+	if err := orders.Update(t.Context(), write); !errors.Is(err, ErrRebuilding) {
 		t.Errorf("a write to a damaged space that was not dropped: %v", err)
 	}
-	s.accept()
+	s.refuse(nil)
 	setIn(t, p, "orders", "k", "3")
 }
 
@@ -399,15 +572,16 @@ func TestASpaceThatHasDataTakesWritesWithoutTheDirectory(t *testing.T) {
 	p.space("orders").listed.Store(false)
 	p.space(directorySpace).refuse(ErrRebuilding)
 	setIn(t, p, "orders", "k", "2")
-	err = mustSpace(t, p, "stock").Update(t.Context(), func(*Tx) error { return nil })
+	err = mustSpace(t, p, "stock").Update(t.Context(), func(tx *Tx) error { return tx.String("k").Set([]byte("2")) })
 	if !errors.Is(err, ErrRebuilding) || p.space("stock") != nil {
 		t.Errorf("a new space was made without the directory (%v)", err)
 	}
-	p.space(directorySpace).accept()
+	p.space(directorySpace).refuse(nil)
 	mustClose(t, p)
 }
 
-// TestALogThatWasLostGoesOnBehindWhereItsSpacesBegin has a space that has written no checkpoint yet.
+// TestALogThatWasLostGoesOnBehindWhereItsSpacesBegin has a space that has written no checkpoint
+// yet.
 func TestALogThatWasLostGoesOnBehindWhereItsSpacesBegin(t *testing.T) {
 	dir := t.TempDir()
 	st, err := badger.Open(filepath.Join(dir, storeDir), badger.Options{})
@@ -433,7 +607,8 @@ func TestALogThatWasLostGoesOnBehindWhereItsSpacesBegin(t *testing.T) {
 	}
 }
 
-// TestAStoreThatLostAllButItsLogIsDamaged removes what the tree has, as a manifest that is cut off makes it.
+// TestAStoreThatLostAllButItsLogIsDamaged removes what the tree has, as a manifest that is cut off
+// makes it.
 func TestAStoreThatLostAllButItsLogIsDamaged(t *testing.T) {
 	cfg := Config{Dir: t.TempDir(), Offline: true}
 	p, err := Open(t.Context(), cfg)

@@ -2,16 +2,19 @@ package peer
 
 import (
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	libpeer "github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/engine"
+	"github.com/peerd/peerd/internal/latency"
 )
 
-// Status describes a peer at one moment. What it says of data is about the space "default", and zero if that is not
-// held; Spaces has all. Its JSON is the daemon's /v1/status.
+// Status describes a peer at one moment. What it says of data is about the space "default", and
+// zero if that is not held; Spaces has all. Its JSON is the daemon's /v1/status.
 type Status struct {
 	Name string `json:"name"`
 	SpaceStatus
@@ -47,8 +50,8 @@ type Status struct {
 	// ClockSkewed names the members whose clocks are off by more than Config.MaxSkew, as seen from
 	// here.
 	ClockSkewed []string `json:"clock_skewed"`
-	// ClockWrong says that most members' clocks are off, seen from here: then it is this host's that
-	// is.
+	// ClockWrong says that most members' clocks are off, seen from here: then it is this host's
+	// that is.
 	ClockWrong bool `json:"clock_wrong"`
 }
 
@@ -56,8 +59,8 @@ type Status struct {
 type SpaceStatus struct {
 	Space   string `json:"space"`
 	Replica string `json:"replica"` // the id under which this start writes, or will
-	// VersionVector maps the id of each replica to how many of its mutations are here, but for those that are left
-	// out because they write no more.
+	// VersionVector maps the id of each replica to how many of its mutations are here, but for
+	// those that are left out because they write no more.
 	VersionVector map[string]uint64 `json:"version_vector"`
 	// Replicas and Mutations count all that are here, those included that VersionVector leaves out.
 	Replicas  int    `json:"replicas"`
@@ -72,6 +75,12 @@ type SpaceStatus struct {
 	Reason  string `json:"reason,omitempty"` // why it is not ready
 	Keys    int    `json:"keys"`
 	Cells   int    `json:"cells"`
+	// Unchecked is which part of the data was not read yet since the peer was opened, to see that it
+	// is as it was written: from 1 down to 0. That goes on in the background.
+	Unchecked float64 `json:"unchecked"`
+	// HeldLogBytes is how much of the log, which all spaces share, cannot be cut before the space
+	// is rebuilt: 0 unless it is damaged.
+	HeldLogBytes int64 `json:"held_log_bytes"`
 
 	Neighbours    int    `json:"neighbours"`     // members with which the space is exchanged now
 	Commits       uint64 `json:"commits"`        // commit groups, since the peer was opened
@@ -83,8 +92,8 @@ type SpaceStatus struct {
 	Forks         []Fork `json:"forks"`          // replicas whose mutations were issued twice
 }
 
-// Fork is a replica whose writes exist in two versions. Nothing is exchanged with the peers that
-// have the other one.
+// Fork is a replica whose writes exist in two versions. Nothing of its space is exchanged with the
+// peers that have the other one.
 type Fork struct {
 	Replica string   `json:"replica"`
 	Common  uint64   `json:"common"` // its last mutation that both versions have, as far as is known
@@ -116,8 +125,8 @@ type Member struct {
 	Alive  bool      `json:"alive"`
 	Since  time.Time `json:"since"` // when Alive last changed
 	RTTms  float64   `json:"rtt_ms"`
-	// ClockOffsetMs is how far its clock is ahead of the one here, in milliseconds, and ClockErrorMs
-	// by how much that may be wrong, either way; 0 and 0 before it is measured.
+	// ClockOffsetMs is how far its clock is ahead of the one here, in milliseconds, and
+	// ClockErrorMs by how much that may be wrong, either way; 0 and 0 before it is measured.
 	ClockOffsetMs float64 `json:"clock_offset_ms"`
 	ClockErrorMs  float64 `json:"clock_error_ms"`
 	Linked        bool    `json:"linked"` // whether a stream is open
@@ -132,21 +141,45 @@ type Member struct {
 
 // Status returns a description of the peer.
 func (p *Peer) Status() (Status, error) {
-	s := Status{Name: p.cfg.Name, Members: []Member{}, AcceptedKeys: []string{}, ClockSkewed: []string{},
-		Spaces: []SpaceStatus{}, Ready: true}
-	s.VersionVector, s.Forks = map[string]uint64{}, []Fork{}
-	lacks := map[string]lack{}
+	told, err := p.reports(false)
+	if err != nil {
+		return Status{}, err
+	}
+	return p.status(told), nil
+}
+
+// reports returns what all spaces that are held tell, by name, with figures for Metrics if those
+// are wanted.
+func (p *Peer) reports(figures bool) (all []report, err error) {
 	for _, held := range p.held() {
-		told, err := ask(held, (*loop).tell)
-		if err != nil {
-			if held.ended.Load() != nil {
-				continue // it was dropped meanwhile
-			}
-			return Status{}, err
+		told, err := held.report(figures)
+		switch {
+		case err == nil:
+			all = append(all, told)
+		case held.ended.Load() == nil: // else it was dropped meanwhile
+			return nil, err
 		}
-		one := told.describe(held)
-		s.Spaces = append(s.Spaces, one)
-		s.add(one, told, lacks)
+	}
+	return all, nil
+}
+
+// lack counts mutations of all spaces.
+type lack struct{ theirs, ours uint64 }
+
+func (p *Peer) status(told []report) Status {
+	s := Status{Name: p.cfg.Name, SpaceStatus: noStatus(""), Ready: true, Spaces: []SpaceStatus{}, Members: []Member{},
+		AcceptedKeys: []string{}, ClockSkewed: []string{}}
+	s.SpaceStatus.Settled, s.SpaceStatus.Ready = false, false
+	lacks := map[string]lack{} // of neighbours, by peer id
+	for _, of := range told {
+		s.add(of.SpaceStatus)
+		s.LogBytes = max(s.LogBytes, of.logBytes)
+		for id, theirs := range of.known {
+			l := lacks[id]
+			l.theirs += theirs.Missing(of.seen)
+			l.ours += of.seen.Missing(theirs)
+			lacks[id] = l
+		}
 	}
 	s.StoreBytes = p.store.Size()
 	s.FreeBytes, s.MinFreeBytes = p.disk.free.Load(), p.disk.needed.Load()
@@ -155,87 +188,110 @@ func (p *Peer) Status() (Status, error) {
 		s.BytesReceived += p.net.own.received.total()
 		p.net.describe(&s, lacks)
 	}
-	return s, nil
+	return s
 }
 
-// lack counts mutations of all spaces.
-type lack struct{ theirs, ours uint64 }
-
-// add takes a space into account. lacks has those of neighbours, by peer id.
-func (s *Status) add(one SpaceStatus, told told, lacks map[string]lack) {
-	sums := [...]uint64{s.Commits + one.Commits, s.Deltas + one.Deltas, s.BytesSent + one.BytesSent,
-		s.BytesReceived + one.BytesReceived, s.Repairs + one.Repairs, s.Mismatches + one.Mismatches}
+// add takes a space into account.
+func (s *Status) add(one SpaceStatus) {
+	s.Spaces = append(s.Spaces, one)
 	if one.Space == DefaultSpace {
 		s.SpaceStatus = one
 	}
-	s.Commits, s.Deltas, s.BytesSent = sums[0], sums[1], sums[2]
-	s.BytesReceived, s.Repairs, s.Mismatches = sums[3], sums[4], sums[5]
-	s.LogBytes = max(s.LogBytes, told.logBytes)
+	s.Commits += one.Commits
+	s.Deltas += one.Deltas
+	s.BytesSent += one.BytesSent
+	s.BytesReceived += one.BytesReceived
+	s.Repairs += one.Repairs
+	s.Mismatches += one.Mismatches
 	if s.Ready && !one.Ready {
 		s.Ready, s.Reason = false, fmt.Sprintf("space %s: %s", one.Space, one.Reason)
 	}
-	for id, theirs := range told.known {
-		l := lacks[id]
-		l.theirs += theirs.Missing(told.seen)
-		l.ours += told.seen.Missing(theirs)
-		lacks[id] = l
-	}
 }
 
-// told is what the commit loop tells for a Status.
-type told struct {
-	status   SpaceStatus
+// report is what a space tells for a Status, and for Metrics.
+type report struct {
+	of *space
+	SpaceStatus
 	logBytes int64
 	seen     crdt.VersionVector
 	listed   crdt.VersionVector            // its short form
 	known    map[string]crdt.VersionVector // of neighbours, by peer id
+
+	figures   engine.Figures // for Metrics, as is what follows
+	stable    uint64
+	sweeping  int
+	repairing bool
 }
 
-func (l *loop) tell() told {
-	seen, _ := l.engine.Context()
-	context, root, settled := l.engine.Digest()
-	keys, cells := l.engine.Counts()
-	s := SpaceStatus{Space: l.s.name, VersionVector: map[string]uint64{}, Forks: forksOf(l.engine.Forks()),
-		Replica: l.engine.ID().String(), ContextHash: context.String(), Root: root.String(), Settled: settled,
-		Keys: keys, Cells: cells, Neighbours: len(l.links)}
-	if why := l.readiness(); why != nil {
-		s.Reason = why.Error()
+// report asks the loop, and adds what can be told beside it.
+func (s *space) report(figures bool) (report, error) {
+	r, err := askSoon(s, func(l *loop) report { return l.report(figures) })
+	if err != nil {
+		return r, err
 	}
-	known := map[string]crdt.VersionVector{}
+	r.Ready = r.Reason == ""
+	for id, n := range r.listed {
+		r.VersionVector[id.String()] = n
+	}
+	r.Replicas, r.Mutations = len(r.seen), crdt.VersionVector{}.Missing(r.seen)
+	r.HeldLogBytes = s.holdsLog()
+	c := &s.counters
+	r.Commits, r.Deltas = c.commits.Load(), c.deltas.Load()
+	r.BytesSent, r.BytesReceived = c.sent.total(), c.received.total()
+	r.Repairs, r.Mismatches = c.repairs.Load(), c.mismatches.Load()
+	return r, nil
+}
+
+func (l *loop) report(figures bool) report {
+	e := l.engine
+	seen, _ := e.Context()
+	context, root, settled := e.Digest()
+	r := report{
+		of: l.s, SpaceStatus: noStatus(l.s.name), logBytes: e.LogBytes(), seen: seen.Clone(), listed: e.Vector().Clone(),
+		known: map[string]crdt.VersionVector{},
+	}
+	if figures {
+		r.figures, r.stable, r.sweeping, r.repairing = e.Figures(), e.Stable(), e.Clears(), e.Pulling() || e.Repairing()
+	}
+	r.Replica, r.ContextHash, r.Root, r.Settled = e.ID().String(), context.String(), root.String(), settled
+	r.Keys, r.Cells = e.Counts()
+	r.Unchecked = unchecked(e)
+	r.Forks, r.Neighbours = forksOf(e.Forks()), len(l.links)
+	if why := l.readiness(); why != nil {
+		r.Reason = why.Error()
+	}
 	for id := range l.links {
-		if v, greeted := l.engine.Known(id); greeted {
-			known[string(id)] = v.Clone()
+		if v, greeted := e.Known(id); greeted {
+			r.known[string(id)] = v.Clone()
 		}
 	}
-	return told{s, l.engine.LogBytes(), seen.Clone(), l.engine.Vector().Clone(), known}
+	return r
 }
 
-// describe completes what the loop told.
-func (t told) describe(held *space) SpaceStatus {
-	s := t.status
-	s.Ready = s.Reason == ""
-	for id, n := range t.listed {
-		s.VersionVector[id.String()] = n
+// unchecked returns which part of the data was not read yet since it was opened.
+func unchecked(e *engine.Engine) float64 {
+	switch read, all, waits := e.Verifying(); {
+	case waits:
+		return 1
+	case all > 0:
+		return 1 - float64(read)/float64(all)
 	}
-	s.Replicas, s.Mutations = len(t.seen), crdt.VersionVector{}.Missing(t.seen)
-	c := &held.counters
-	s.Commits, s.Deltas = c.commits.Load(), c.deltas.Load()
-	s.BytesSent, s.BytesReceived = c.sent.total(), c.received.total()
-	s.Repairs, s.Mismatches = c.repairs.Load(), c.mismatches.Load()
-	return s
+	return 0
+}
+
+// noStatus is that of a space that nobody has written to.
+func noStatus(name string) SpaceStatus {
+	return SpaceStatus{Space: name, VersionVector: map[string]uint64{}, Forks: []Fork{}, Settled: true, Ready: true}
 }
 
 // Status describes the space. One that nobody has written to has no more than a name, and is ready.
 func (s *Space) Status() (SpaceStatus, error) {
 	held, err := s.here()
 	if err != nil || held == nil {
-		return SpaceStatus{Space: s.name, VersionVector: map[string]uint64{}, Forks: []Fork{}, Settled: true, Ready: true}, err
+		return noStatus(s.name), err
 	}
-	told, err := ask(held, (*loop).tell)
-	if err != nil {
-		return SpaceStatus{}, err
-	}
-	return told.describe(held), nil
+	told, err := held.report(false)
+	return told.SpaceStatus, err
 }
 
 // Spaces describes the spaces that this host holds, by name.
@@ -271,4 +327,155 @@ func (n *network) describe(s *Status, lacks map[string]lack) {
 		out.TheyLack, out.WeLack = lacks[m.ID].theirs, lacks[m.ID].ours
 		s.Members = append(s.Members, out)
 	}
+}
+
+// Metrics are a peer's figures for monitoring. What counts up does so since the peer was opened.
+type Metrics struct {
+	Status
+
+	// Transactions are the Updates that succeeded, reading ones included, Failed those that did
+	// not. Commits (see Status) are the groups that they, and other peers' deltas, were written in.
+	Transactions, Failed uint64
+	CommitTimes          Times // of commit groups and what ran in them; with durability Always, the fsync included
+	SyncTimes            Times // of the fsyncs of durability Interval
+
+	Traffic []Traffic // bytes of frames, by layer
+	Offered Offered   // deltas that other peers sent
+
+	Rebuilds       uint64 // of this peer, after damage
+	EntriesAdded   uint64 // by repairs
+	EntriesRemoved uint64
+	RepairsServed  int  // to other peers, now
+	Repairing      bool // this peer, now
+
+	LogRecords uint64
+	LogAge     time.Duration // of the oldest record; 0 if it cannot be read
+	Stable     uint64        // mutations here that all linked peers are known to have; 0 without one
+	Waiting    int           // deltas that overtook what they depend on
+	Queue      int           // transactions and frames that wait for their turn
+	Sweeping   int           // clears whose cells are still removed from the disk
+	NotAdopted int           // times of other peers that were too far ahead
+}
+
+// Times is how long things took: Buckets[i] is how many took at most Bound(i), and longer than
+// Bound(i-1).
+type Times struct {
+	Buckets [22]uint64
+	Total   uint64 // how many there were
+	Sum     time.Duration
+}
+
+// Bound returns the longest time of bucket i: 16 µs, 32 µs and so on to 16.8 s. The last bucket has
+// none: 0.
+func (Times) Bound(i int) time.Duration { return latency.Bound(i) }
+
+// Offered counts the deltas that other peers sent, by what became of them.
+type Offered struct {
+	Applied uint64 // new here
+	Copies  uint64 // here already
+	Refused uint64 // dropped: a repair brings them, or they are of a fork
+}
+
+// Traffic is what one layer of replication cost.
+type Traffic struct {
+	Layer          string // "push", "vector", "digest" or "repair"
+	Sent, Received uint64 // bytes of frames
+	FramesSent     uint64
+	FramesReceived uint64
+}
+
+// repairLayer is beside the layers of gossip: comparing cells, over streams of its own.
+const repairLayer = gossip.Layers
+
+// traffic counts frames and their bytes by layer.
+type traffic [gossip.Layers + 1]struct{ frames, bytes atomic.Uint64 }
+
+func (t *traffic) add(layer gossip.Layer, bytes int) {
+	t[layer].frames.Add(1)
+	t[layer].bytes.Add(uint64(bytes))
+}
+
+func (t *traffic) total() (bytes uint64) {
+	for i := range t {
+		bytes += t[i].bytes.Load()
+	}
+	return bytes
+}
+
+// counters are a space's statistics.
+type counters struct {
+	commits, deltas        atomic.Uint64
+	transactions, failed   atomic.Uint64
+	commitTimes, syncTimes latency.Histogram
+	sent, received         traffic
+	mismatches, rebuilds   atomic.Uint64
+	repairs                atomic.Uint64
+	entriesIn, entriesOut  atomic.Uint64 // of repairs
+}
+
+// Metrics returns the peer's figures: of all its spaces together, but for what Status says of
+// "default" alone. It costs what Status does, and a read of the log.
+func (p *Peer) Metrics() (Metrics, error) {
+	told, err := p.reports(true)
+	if err != nil {
+		return Metrics{}, err
+	}
+	m := Metrics{Status: p.status(told)}
+	for layer := range gossip.Layers {
+		m.Traffic = append(m.Traffic, Traffic{Layer: gossip.Layer(layer).String()})
+	}
+	m.Traffic = append(m.Traffic, Traffic{Layer: "repair"})
+	now := p.now()
+	for _, of := range told {
+		m.add(&of, now)
+	}
+	if p.net != nil {
+		m.RepairsServed = min(int(p.net.sources.Load()), maxSources)
+		m.addTraffic(&p.net.own.sent, &p.net.own.received)
+	}
+	return m, nil
+}
+
+// add adds the figures of a space.
+func (m *Metrics) add(r *report, now time.Time) {
+	c, f := &r.of.counters, &r.figures
+	m.Transactions += c.transactions.Load()
+	m.Failed += c.failed.Load()
+	m.CommitTimes.add(Times(c.commitTimes.Counts()))
+	m.SyncTimes.add(Times(c.syncTimes.Counts()))
+	m.Rebuilds += c.rebuilds.Load()
+	m.EntriesAdded += c.entriesIn.Load()
+	m.EntriesRemoved += c.entriesOut.Load()
+	m.Queue += len(r.of.jobs) + len(r.of.updates)
+	m.LogRecords += f.LogRecords
+	if !f.OldestLogged.IsZero() {
+		m.LogAge = max(m.LogAge, now.Sub(f.OldestLogged))
+	}
+	m.Waiting += f.Waiting
+	m.NotAdopted += f.NotAdopted
+	m.Offered.Applied += f.Deltas.Applied
+	m.Offered.Copies += f.Deltas.Copies
+	m.Offered.Refused += f.Deltas.Refused
+	m.Stable += r.stable
+	m.Sweeping += r.sweeping
+	m.Repairing = m.Repairing || r.repairing
+	m.addTraffic(&c.sent, &c.received)
+}
+
+func (m *Metrics) addTraffic(sent, received *traffic) {
+	for i := range m.Traffic {
+		t := &m.Traffic[i]
+		t.Sent += sent[i].bytes.Load()
+		t.Received += received[i].bytes.Load()
+		t.FramesSent += sent[i].frames.Load()
+		t.FramesReceived += received[i].frames.Load()
+	}
+}
+
+func (t *Times) add(o Times) {
+	for i, n := range o.Buckets {
+		t.Buckets[i] += n
+	}
+	t.Total += o.Total
+	t.Sum += o.Sum
 }

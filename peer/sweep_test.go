@@ -75,7 +75,7 @@ func TestNothingIsSweptUnderAnOpenGroup(t *testing.T) {
 	mustUpdate(t, p, func(tx *Tx) error { _, err := tx.Set("s").Clear(); return err })
 	mustUpdate(t, p, func(tx *Tx) error {
 		err := fill(tx)
-		own(p).loop.engine.Suspect(store.ErrCorrupt) // this is the loop's goroutine
+		own(p).loop.engine.Suspect(store.ErrCorrupt) // whose turn it is
 		return err
 	})
 	pinned, err := own(p).pin("somebody")

@@ -11,7 +11,6 @@ import (
 	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/dotted"
-	"github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/internal/wire"
 )
 
@@ -170,7 +169,9 @@ func (s *space) waitFor(ctx context.Context, d crdt.Dot) error {
 			return s.gone()
 		case <-look.C:
 		}
-		if lost++; !s.isLost(ctx, d) {
+		if vain, _ := ask(ctx, s, func(l *loop) bool { return l.isLost(d) }); vain {
+			lost++
+		} else {
 			lost = 0
 		}
 		if lost == lostAfter {
@@ -189,51 +190,16 @@ func (s *space) lacks(want crdt.VersionVector) map[string]uint64 {
 	return missing
 }
 
-// ViewToken is Space.ViewToken.
-func (s *space) ViewToken(ctx context.Context, fn func(tx *Tx) error) (Token, error) {
-	if err := ctx.Err(); err != nil {
-		return "", err
-	}
-	v, at, err := s.viewMoment()
-	if err != nil {
-		return "", err
-	}
-	defer s.views.Done()
-	defer v.Close()
-	if err = newTx(v).run(fn); err != nil {
-		s.suspectRead(err)
-		return "", err
-	}
-	return newToken(s.id, at.seen.Vector())
-}
-
-// UpdateToken is Space.UpdateToken.
-func (s *space) UpdateToken(ctx context.Context, fn func(tx *Tx) error) (Token, error) {
-	var seen crdt.VersionVector
-	err := s.Update(ctx, func(tx *Tx) error {
-		if err := fn(tx); err != nil {
-			return err
-		}
-		seen = tx.base.(*engine.Tx).Vector()
-		return nil
-	})
-	if err != nil {
-		return "", err
-	}
-	return newToken(s.id, seen)
-}
-
 // viewOfTurn opens a view, and returns a moment that is its own, or before it and with nothing but deltas of the log
 // between the two.
-func (s *space) viewOfTurn() (*engine.View, moment, error) {
+func (s *space) viewOfTurn() (*view, moment, error) {
 	for {
-		wake := s.feed.changed()
+		wake := s.feed.bell.wait()
 		v, at, err := s.view(s.feed.now)
 		if err != nil || v.Turns() == at.turns {
 			return v, at, err
 		}
 		v.Close() // a repair was taken over, and the feed is told at once
-		s.views.Done()
 		select {
 		case <-wake:
 		case <-s.stopped:
@@ -242,7 +208,7 @@ func (s *space) viewOfTurn() (*engine.View, moment, error) {
 }
 
 // viewMoment opens a view, and tells its moment.
-func (s *space) viewMoment() (*engine.View, moment, error) {
+func (s *space) viewMoment() (*view, moment, error) {
 	v, at, err := s.viewOfTurn()
 	if err != nil {
 		return nil, at, err
@@ -257,8 +223,61 @@ func (s *space) viewMoment() (*engine.View, moment, error) {
 	})
 	if err != nil {
 		v.Close()
-		s.views.Done()
 		s.suspectRead(err)
 	}
 	return v, at, err
+}
+
+// A token can name writes that every host lost: one that answers before it syncs was cut off from its power, and had
+// not sent them yet. Nobody can know of a host that is not linked, so such writes are given up only once all linked
+// peers have answered that they lack them, and whoever wrote them has ended.
+
+// ErrLost is wrapped by Wait if a token names writes that no linked peer has, and that nobody will send any more.
+var ErrLost = errors.New("every linked peer lacks writes that the token names, and who wrote them has ended: " +
+	"they are lost, go on without the token")
+
+// lostEvery is how often a wait looks whether it is in vain, and lostAfter how often in a row it must be: neighbours tell
+// what they have within two seconds.
+const (
+	lostEvery = time.Second
+	lostAfter = 3
+)
+
+// isLost reports whether nobody will send a dot any more.
+func (l *loop) isLost(d crdt.Dot) bool {
+	seen, _ := l.engine.Context()
+	if seen.Has(d) || l.engine.Refusal() != nil || l.engine.Pulling() || d.Replica == l.engine.ID() || l.engine.Writes(d.Replica) {
+		return false
+	}
+	for id := range l.links {
+		if said := l.engine.Said(id); said == nil || said.Has(d) || l.engine.Quarantined(id) {
+			return false
+		}
+	}
+	if l.engine.Ended(d.Replica) {
+		return true
+	}
+	// An id lives for one start. So it has ended if it is an earlier one of this host, or of one of the members:
+	// each link says as what its host writes now.
+	lacking, all := l.asksAll()
+	return all && (len(l.links)+lacking > 0 || l.engine.Wrote(d.Replica))
+}
+
+// asksAll reports whether each known member that may hold the space is linked: over the space, or it has said that it
+// does not hold it, as lacking members have.
+func (l *loop) asksAll() (lacking int, all bool) {
+	if l.p.net == nil {
+		return 0, true
+	}
+	for _, m := range l.p.net.members.List() {
+		id := gossip.NeighbourID(m.ID)
+		switch {
+		case l.links[id] != nil:
+		case l.p.net.board.lacks(id, l.s.id):
+			lacking++
+		case m.Holds(l.s.id.Short()):
+			return lacking, false
+		}
+	}
+	return lacking, true
 }

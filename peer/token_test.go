@@ -13,8 +13,7 @@ import (
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip"
-	"github.com/peerd/peerd/internal/delta"
-	"github.com/peerd/peerd/internal/dotted"
+	"github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/internal/wire"
 	"github.com/peerd/peerd/store/badger"
 )
@@ -226,10 +225,10 @@ func TestTenThousandEndedIDsCostNothingInATokenNorInTheStatus(t *testing.T) {
 	enable(t, p, "k")
 	var failed error
 	err := own(p).call(func(l *loop) {
-		failed = endOthers(l, ended)
+		failed = endMany(l, ended)
 		for i := 0; i < 3000 && failed == nil; i++ {
 			l.engine.Tick(false)
-			_, failed = l.round()
+			_, failed = l.stepOnce()
 		}
 		l.jump()
 	})
@@ -265,20 +264,28 @@ func TestTenThousandEndedIDsCostNothingInATokenNorInTheStatus(t *testing.T) {
 	}
 }
 
-// endOthers has a peer apply the only write of each of many replicas, and their ends.
-func endOthers(l *loop, n int) error {
-	for i := range n {
-		d := &delta.Delta{Replica: crdt.ReplicaID(0x9e3779b97f4a7c15 * uint64(i+1)), First: 1, Ops: []delta.Op{
-			{Kind: delta.OpPut, Address: dotted.KeyAddress(fmt.Sprint("o", i)).Type(crdt.TypeFlag), Payload: []byte{1}},
-			{Kind: delta.OpEnd},
-		}}
-		l.engine.Offer(d)
-	}
-	for {
-		if rd, err := l.round(); err != nil || !rd.Again {
-			return err
+// endMany ends a peer's id so many times, and writes once under each of the ids that follow, at one moment.
+func endMany(l *loop, n int) (err error) {
+	clock, now := l.clock, l.clock()
+	l.clock = func() time.Time { return now }
+	defer func() { l.clock = clock }()
+	for i := 0; i < n && err == nil; i++ {
+		l.engine.EndID()
+		for _, write := range []bool{false, true} {
+			if write {
+				l.engine.Submit(newUpdate(l.s, []func(*Tx) error{
+					func(tx *Tx) error { return tx.Flag(fmt.Sprint("o", i)).Set(true) },
+				}))
+			}
+			for again := true; again && err == nil; {
+				var rd *engine.Ready
+				if rd, err = l.stepOnce(); err == nil {
+					again = rd.Again
+				}
+			}
 		}
 	}
+	return err
 }
 
 func FuzzToken(f *testing.F) {
@@ -304,8 +311,7 @@ func TestATokenOfWhatOnlyReadsIsGivenOnAnAlmostFullDisk(t *testing.T) {
 	p := alone(t, Config{})
 	want := enable(t, p, "k")
 	err := own(p).call(func(l *loop) {
-		l.p.disk.meter = &fakeDisk{badger.Disk{Free: 1 << 20, Total: 1 << 40, Working: 1 << 10}}
-		l.watchDisk()
+		l.noticeRoom(l.p.disk.judge(badger.Disk{Free: 1 << 20, Total: 1 << 40, Working: 1 << 10}))
 	})
 	if err != nil {
 		t.Fatal(err)

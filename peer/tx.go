@@ -2,7 +2,12 @@ package peer
 
 import (
 	"cmp"
+	"errors"
+	"fmt"
 	"iter"
+	"runtime"
+	"runtime/debug"
+	"sync/atomic"
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/dotted"
@@ -35,7 +40,15 @@ var (
 	_ keyed = (*engine.View)(nil)
 )
 
-func newTx(base keyed) *Tx { return &Tx{Fields: engine.Fields(base), base: base} }
+func newTx(base keyed) *Tx { return new(Tx).bind(base) }
+
+// bind makes tx the transaction or view of the core. Keys that were taken of it before are of that
+// one, too.
+func (tx *Tx) bind(base keyed) *Tx {
+	engine.Bind(&tx.Fields, base)
+	tx.base, tx.err = base, nil
+	return tx
+}
 
 // run runs a transaction's function. A read that failed counts for more than what the function made
 // of it.
@@ -128,4 +141,177 @@ func (tx *Tx) inParts(prefix, after string, yield func(string, crdt.Types) bool)
 		}
 		after = part[size-1].key
 	}
+}
+
+// ErrExited is what Submit tells of a transaction whose function ended its goroutine: with
+// runtime.Goexit, or with FailNow, Fatal or Skip of a test. Nothing changed.
+var ErrExited = engine.ErrExited
+
+// PanicError is what Submit tells of a transaction whose function panicked. Nothing changed.
+type PanicError struct {
+	Value any    // what it panicked with
+	Stack []byte // of its goroutine then
+}
+
+// Error returns both.
+func (e *PanicError) Error() string {
+	return fmt.Sprintf("the transaction's function panicked: %v\n\n%s", e.Value, e.Stack)
+}
+
+// errExitedElsewhere ends a peer of which something else did.
+var errExitedElsewhere = errors.New("the goroutine of a space was ended: a logger must not do that")
+
+// update is transactions that wait for their turn. They are run in order, in as many groups as they
+// fill, and answered when all are committed.
+type update struct {
+	s      *space
+	fns    []func(*Tx) error
+	one    [1]func(*Tx) error // of an update of one
+	errs   []error            // nil if none failed
+	state  atomic.Int32
+	tx     *Tx         // that all functions are run with
+	thrown *PanicError // of the last function that panicked
+	exited bool        // a function ended its goroutine
+
+	done   chan struct{}      // of capacity 1: gets one when it is answered, for a caller that waits
+	called func(errs []error) // is called then, if there is one
+	next   *update            // to be called after it
+}
+
+// States of an update. It is begun by who has the turn or canceled by its caller, whoever is first.
+const (
+	queued int32 = iota
+	begun
+	canceled
+)
+
+func newUpdate(s *space, fns []func(*Tx) error) *update {
+	u := updates.Get().(*update)
+	u.s, u.fns = s, fns
+	return u
+}
+
+// free leaves an update that was answered to later ones, and returns its errors. Nobody else has it
+// any more.
+func (u *update) free() []error {
+	errs := u.errs
+	tx := u.tx
+	if u.called == nil {
+		tx = nil // users keep what they should not
+	}
+	*u = update{done: u.done, tx: tx}
+	updates.Put(u)
+	return errs
+}
+
+// tell calls who submitted the update with its errors.
+func (u *update) tell() {
+	called := u.called
+	called(u.free())
+}
+
+// Begin implements engine.Update.
+func (u *update) Begin() bool {
+	return u.state.CompareAndSwap(queued, begun) || u.state.Load() == begun
+}
+
+// Len implements engine.Update.
+func (u *update) Len() int { return len(u.fns) }
+
+// Run implements engine.Update.
+func (u *update) Run(i int, base *engine.Tx) (err error) {
+	if err := u.s.refusal(); err != nil {
+		return err
+	}
+	if u.tx == nil {
+		u.tx = new(Tx)
+	}
+	if err := u.call(u.fns[i], u.tx.bind(base)); err != nil || u.s.listed.Load() || !base.Writes() {
+		return err
+	}
+	return u.s.list()
+}
+
+// call calls a transaction's function, which may panic or end the goroutine.
+func (u *update) call(fn func(*Tx) error, tx *Tx) (err error) {
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		if thrown := recover(); thrown != nil {
+			u.thrown = &PanicError{thrown, debug.Stack()}
+			err = u.thrown
+		} else {
+			u.exited = true
+		}
+	}()
+	err = tx.run(fn)
+	returned = true
+	return err
+}
+
+// Ran implements engine.Update.
+func (u *update) Ran(i int, err error) {
+	u.fail(i, err)
+	if err != nil {
+		u.s.counters.failed.Add(1)
+	} else {
+		u.s.counters.transactions.Add(1)
+	}
+}
+
+// cancel reports whether the update will not be run.
+func (u *update) cancel() bool { return u.state.CompareAndSwap(queued, canceled) }
+
+// fail sets the error of the i-th function.
+func (u *update) fail(i int, err error) {
+	if err == nil {
+		return
+	}
+	if u.errs == nil {
+		u.errs = make([]error, len(u.fns))
+	}
+	u.errs[i] = err
+}
+
+// failAll sets an error for all functions that have none.
+func (u *update) failAll(err error) {
+	for i := range u.fns {
+		if u.errs == nil || u.errs[i] == nil {
+			u.fail(i, err)
+		}
+	}
+}
+
+// result returns the errors in the caller's goroutine, or ends that as one of the functions did its
+// own. Who submitted the update is told that as an error.
+func (u *update) result() []error {
+	switch {
+	case u.called != nil:
+	case u.exited:
+		runtime.Goexit()
+	case u.thrown != nil:
+		panic(u.thrown.Value)
+	}
+	return u.free()
+}
+
+// apart runs fn on a goroutine of its own, waits for it, and reports whether it returned: if not,
+// something that it called ended the goroutine. A panic ends the process, and nothing goes on
+// meanwhile.
+func apart(fn func()) (returned bool) {
+	ended := make(chan struct{})
+	go func() {
+		defer func() {
+			if broken := recover(); broken != nil {
+				panic(broken)
+			}
+			close(ended)
+		}()
+		fn()
+		returned = true
+	}()
+	<-ended
+	return returned
 }

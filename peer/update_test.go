@@ -41,6 +41,21 @@ func keysOf(t *testing.T, p *Peer) (keys []string) {
 	return keys
 }
 
+// exits runs fn, which must end its goroutine, on one of its own.
+func exits(t *testing.T, what string, fn func()) {
+	t.Helper()
+	if apart(fn) {
+		t.Errorf("%s did not end the caller's goroutine", what)
+	}
+}
+
+// submit submits functions on a goroutine that they may end, and returns where the answer comes.
+func submit(p *Peer, fns []func(*Tx) error) <-chan []error {
+	answer := make(chan []error, 1)
+	apart(func() { p.Submit(fns, func(errs []error) { answer <- errs }) })
+	return answer
+}
+
 // enabling returns a function that makes a key and then ends as then does.
 func enabling(key string, then func()) func(*Tx) error {
 	return func(tx *Tx) error {
@@ -60,19 +75,22 @@ func TestAFunctionThatEndsItsGoroutineFailsAlone(t *testing.T) {
 	within(t, "the updates", func() {
 		var others sync.WaitGroup
 		for i := range 4 {
-			others.Go(func() {
+			updates := func() {
 				for range 50 {
 					if err := p.Update(t.Context(), enabling(string(rune('w'+i)), func() {})); err != nil {
 						t.Errorf("another update: %v", err)
 					}
 				}
+			}
+			others.Go(func() {
+				if !apart(updates) {
+					t.Error("another caller's goroutine was ended")
+				}
 			})
 		}
 		for range 50 {
-			if err := p.Update(t.Context(), enabling("lost", runtime.Goexit)); !errors.Is(err, ErrExited) {
-				t.Errorf("the update returned %v, want %v", err, ErrExited)
-			}
-			errs := p.UpdateAll(t.Context(), []func(*Tx) error{
+			exits(t, "the update", func() { _ = p.Update(t.Context(), enabling("lost", runtime.Goexit)) })
+			fns := []func(*Tx) error{
 				enabling("b", func() {}), enabling("lost", runtime.Goexit),
 				func(tx *Tx) error {
 					for range tx.All() {
@@ -81,10 +99,12 @@ func TestAFunctionThatEndsItsGoroutineFailsAlone(t *testing.T) {
 					return nil
 				},
 				enabling("c", func() {}),
-			})
+			}
+			exits(t, "the updates", func() { p.UpdateAll(t.Context(), fns) })
 			want := []error{nil, ErrExited, ErrExited, nil}
+			errs := <-submit(p, fns)
 			if !slices.EqualFunc(errs, want, func(err, want error) bool { return errors.Is(err, want) }) {
-				t.Errorf("the updates returned %q, want %q", errs, want)
+				t.Errorf("who submits is told %q, want %q", errs, want)
 			}
 		}
 		others.Wait()
@@ -101,17 +121,19 @@ func TestAFunctionMayEndItsGoroutineWhileThePeerCloses(t *testing.T) {
 		t.Fatal(err)
 	}
 	begun, closing := make(chan struct{}), make(chan struct{})
-	first, second := make(chan error, 1), make(chan error, 1)
+	first := make(chan bool, 1)
 	go func() {
-		first <- p.Update(context.Background(), func(*Tx) error {
-			close(begun)
-			<-closing
-			runtime.Goexit()
-			return nil
+		first <- apart(func() {
+			_ = p.Update(context.Background(), func(*Tx) error {
+				close(begun)
+				<-closing
+				runtime.Goexit()
+				return nil
+			})
 		})
 	}()
 	<-begun
-	go func() { second <- p.Update(context.Background(), enabling("k", runtime.Goexit)) }()
+	second := submit(p, []func(*Tx) error{enabling("k", runtime.Goexit)})
 	eventually(t, "the second update waits", func() bool { return len(own(p).updates) == 1 })
 	within(t, "closing", func() {
 		closed := make(chan error, 1)
@@ -122,10 +144,11 @@ func TestAFunctionMayEndItsGoroutineWhileThePeerCloses(t *testing.T) {
 			t.Errorf("close: %v", err)
 		}
 	})
-	for _, answer := range []chan error{first, second} {
-		if err := <-answer; !errors.Is(err, ErrExited) {
-			t.Errorf("an update returned %v, want %v", err, ErrExited)
-		}
+	if <-first {
+		t.Error("the first update did not end its caller's goroutine")
+	}
+	if errs := <-second; len(errs) != 1 || !errors.Is(errs[0], ErrExited) {
+		t.Errorf("the second update was answered %q, want %v", errs, ErrExited)
 	}
 }
 

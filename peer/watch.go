@@ -10,10 +10,8 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/crdt"
-	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/dotted"
-	"github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/store"
 )
 
@@ -90,10 +88,8 @@ func (w *Watch) Close() {
 func (w *Watch) join(s *space) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	select {
-	case <-w.closed:
+	if isClosed(w.closed) {
 		return ErrClosed
-	default:
 	}
 	s.feed.enter()
 	w.s = s
@@ -114,12 +110,10 @@ func (w *Watch) find(ctx context.Context) error {
 // this one. Until the keys after a Reset are complete it is the one before the Reset.
 func (w *Watch) Token() (Token, error) {
 	if w.listing {
-		return newToken(w.spaceID(), w.since)
+		return newToken(w.of.id(), w.since)
 	}
-	return newToken(w.spaceID(), w.told.Vector())
+	return newToken(w.of.id(), w.told.Vector())
 }
-
-func (w *Watch) spaceID() gossip.SpaceID { return gossip.SpaceOf(w.of.name) }
 
 // All returns the changes one after the other, until the loop ends, ctx ends, or the watch or the
 // peer is closed: the last pair has the error, ctx's or ErrClosed. The watch stays open.
@@ -231,19 +225,19 @@ func (w *Watch) step(ctx context.Context) (*Change, <-chan struct{}, error) {
 	return &c, nil, nil
 }
 
-// findStart looks up where in the log the watch begins. If the watch is to end before the commit loop has
+// findStart looks up where in the log the watch begins. If the watch is to end before the loop has
 // had time for that, the error is Next's, and the next one looks again. So does the next step if that cannot be told yet.
 func (w *Watch) findStart(ctx context.Context) error {
 	var next, epoch uint64
 	var told delta.Seen
 	covered, unsure, looked := false, false, make(chan struct{})
-	wake := w.s.feed.changed()
-	look := job{call: func(l *loop) {
+	wake := w.s.feed.bell.wait()
+	look := func(l *loop) {
 		next, covered, unsure = l.beginAfter(w.told.Vector())
 		told = l.engine.Bases().Read(w.told.Vector())
 		epoch = l.s.feed.now().epoch
 		close(looked)
-	}}
+	}
 	select {
 	case w.s.jobs <- look:
 		wait(ctx, w, looked)
@@ -312,7 +306,6 @@ func (w *Watch) readLog(ctx context.Context, c *Change, size *int) {
 		}
 		return
 	}
-	defer w.s.views.Done()
 	defer v.Close()
 	n := 0
 	err = v.Log(w.next, func(number uint64, deltas []*delta.Delta) bool {
@@ -368,7 +361,7 @@ func clearsEverything(d *delta.Delta) bool {
 // list tells some of the keys that exist. The first of them are of the moment from which the watch
 // goes on: what becomes of the others before they are told is a change after that.
 func (w *Watch) list(ctx context.Context) (*Change, <-chan struct{}, error) {
-	wake := w.s.feed.changed()
+	wake := w.s.feed.bell.wait()
 	v, at, err := w.view()
 	switch {
 	case errors.Is(err, ErrRebuilding) || errors.Is(err, store.ErrCorrupt):
@@ -376,7 +369,6 @@ func (w *Watch) list(ctx context.Context) (*Change, <-chan struct{}, error) {
 	case err != nil:
 		return nil, nil, err
 	}
-	defer w.s.views.Done()
 	defer v.Close()
 	c := &Change{Reset: !w.restarted}
 	size, more := 0, false
@@ -403,7 +395,7 @@ func (w *Watch) list(ctx context.Context) (*Change, <-chan struct{}, error) {
 }
 
 // view opens a view; the first one of a listing with its moment.
-func (w *Watch) view() (*engine.View, moment, error) {
+func (w *Watch) view() (*view, moment, error) {
 	if w.restarted {
 		return w.s.view(nil)
 	}

@@ -15,7 +15,7 @@ const backupStall = time.Minute
 // backupType is the media type of a backup.
 const backupType = "application/vnd.peerd.backup"
 
-// backup answers with a backup of this moment. A client that goes away ends it. What ends before its end mark is no
+// backup answers with a backup of one space, or of all. A client that goes away ends it. What ends before its end mark is no
 // backup: the client sees a broken answer.
 func (s *Server) backup(w http.ResponseWriter, r *http.Request) {
 	q := queryOf(r, "space")
@@ -32,7 +32,7 @@ func (s *Server) backup(w http.ResponseWriter, r *http.Request) {
 	info, err := data.Backup(r.Context(), out, nil)
 	switch {
 	case err == nil:
-		s.log.Info("a backup was taken", "space", info.Space, "records", info.Records, "bytes", info.Bytes)
+		s.log.Info("a backup was taken", "spaces", len(info.Spaces), "records", info.Records, "bytes", info.Bytes)
 	case out.begun:
 		s.log.Warn("a backup ended early", "error", err)
 		panic(http.ErrAbortHandler) // the only way to break an answer off

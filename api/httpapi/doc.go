@@ -6,7 +6,7 @@
 //	GET    /v1/watch         which keys change, as server-sent events
 //	GET    /v1/status        peer.Status as JSON
 //	GET    /metrics          figures for Prometheus: see api/metrics
-//	GET    /v1/backup        a backup of this moment, as peerd backup takes it
+//	GET    /v1/backup        a backup of all spaces, as peerd backup takes it
 //	GET    /v1/openapi.yaml  all of this, described
 //	GET    /healthz          200 and "ok" as long as the process serves
 //	GET    /readyz           200 and "ready" if it has caught up and takes writes, else 503 and why not

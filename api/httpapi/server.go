@@ -58,7 +58,7 @@ type Data interface {
 	Wait(ctx context.Context, t peer.Token) error
 	Watch(prefix string) *peer.Watch
 	WatchSince(prefix string, since peer.Token) (*peer.Watch, error)
-	// Backup writes a backup to w. See peer.Space.
+	// Backup writes a backup to w: of the space, or a peer's of all.
 	Backup(ctx context.Context, w io.Writer, progress func(peer.BackupProgress)) (peer.BackupInfo, error)
 }
 

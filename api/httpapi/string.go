@@ -8,7 +8,7 @@ import (
 
 // stringForm is the form of strings: registers, counters, and what is both.
 var stringForm = form{
-	typ: crdt.TypeValue, member: "value", replaces: true, converter: stringConverter{},
+	typ: crdt.TypeString, member: "value", replaces: true, converter: stringConverter{},
 	operations: map[string]kind{
 		"string.set":     {member: "value", run: setString},
 		"string.add":     {member: "by", run: addString},

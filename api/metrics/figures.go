@@ -71,7 +71,7 @@ var peerFigures = []figure[*peer.Metrics]{
 	{gauge, "log_age_seconds", "Age of the oldest record of the log of deltas.",
 		func(m *peer.Metrics) float64 { return m.LogAge.Seconds() }},
 
-	{gauge, "commit_queue_length", "Transactions and frames that wait for the commit loop.",
+	{gauge, "commit_queue_length", "Transactions and frames that wait for their turn.",
 		func(m *peer.Metrics) float64 { return float64(m.Queue) }},
 	{gauge, "clears_sweeping", "Deletes whose cells are still removed from the disk.",
 		func(m *peer.Metrics) float64 { return float64(m.Sweeping) }},
@@ -105,6 +105,10 @@ var spaceFigures = []figure[*peer.SpaceStatus]{
 		func(s *peer.SpaceStatus) float64 { return float64(s.Neighbours) }},
 	{gauge, "space_forks", "Replicas of the space whose mutations were issued twice.",
 		func(s *peer.SpaceStatus) float64 { return float64(len(s.Forks)) }},
+	{gauge, "space_unchecked_ratio", "Part of the space's data that was not read yet since the peer was opened, to check it.",
+		func(s *peer.SpaceStatus) float64 { return s.Unchecked }},
+	{gauge, "space_held_log_bytes", "Log that cannot be cut before the damaged space is rebuilt; 0 if it is whole.",
+		func(s *peer.SpaceStatus) float64 { return float64(s.HeldLogBytes) }},
 	{counter, "space_deltas_total", "Deltas of the space that were written, of this peer and of others.",
 		func(s *peer.SpaceStatus) float64 { return float64(s.Deltas) }},
 	{counter, "space_sent_bytes_total", "Bytes of the space sent to members.",
@@ -151,7 +155,7 @@ func (s sink) peer(m *peer.Metrics) {
 	for _, f := range peerFigures {
 		s.send(f.kind, f.name, f.help, f.value(m))
 	}
-	s.times("commit_seconds", "How long commit groups took to be written.",
+	s.times("commit_seconds", "How long commit groups took to be run and written.",
 		latency.Counts(m.CommitTimes))
 	s.times("sync_seconds", "How long fsyncs took, beside the commits.",
 		latency.Counts(m.SyncTimes))

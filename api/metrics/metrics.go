@@ -12,7 +12,7 @@
 //
 // # Caveats
 //
-// A scrape waits for the commit loop, and looks at each file of the store: once a second is enough.
+// A scrape waits for a step of each space, and looks at each file of the store: once a second is enough.
 package metrics
 
 import (

@@ -31,6 +31,10 @@ const (
 )
 
 func TestWithoutThePasswordNothingIsAnswered(t *testing.T) {
+	eachWay(t, testWithoutThePasswordNothingIsAnswered)
+}
+
+func testWithoutThePasswordNothingIsAnswered(t *testing.T) {
 	_, address := startGuarded(t)
 	p := dial(t, address)
 	for _, cmd := range table() {
@@ -53,6 +57,10 @@ func TestWithoutThePasswordNothingIsAnswered(t *testing.T) {
 }
 
 func TestThePasswordOpensAConnectionInEachWay(t *testing.T) {
+	eachWay(t, testThePasswordOpensAConnectionInEachWay)
+}
+
+func testThePasswordOpensAConnectionInEachWay(t *testing.T) {
 	_, address := startGuarded(t)
 	for _, line := range []string{"AUTH " + password, "AUTH default " + password} {
 		p := dial(t, address)
@@ -69,6 +77,10 @@ func TestThePasswordOpensAConnectionInEachWay(t *testing.T) {
 }
 
 func TestAPipelineMayBeginWithThePassword(t *testing.T) {
+	eachWay(t, testAPipelineMayBeginWithThePassword)
+}
+
+func testAPipelineMayBeginWithThePassword(t *testing.T) {
 	_, address := startGuarded(t)
 	p := dial(t, address)
 	long := []string{"SADD", "s"}
@@ -85,6 +97,10 @@ func TestAPipelineMayBeginWithThePassword(t *testing.T) {
 }
 
 func TestAClientHasSmallLimitsBeforeThePassword(t *testing.T) {
+	eachWay(t, testAClientHasSmallLimitsBeforeThePassword)
+}
+
+func testAClientHasSmallLimitsBeforeThePassword(t *testing.T) {
 	_, address := startGuarded(t)
 	for name, test := range map[string]struct{ sent, want string }{
 		"arguments": {"*11\r\n", "unauthenticated multibulk length"},
@@ -103,6 +119,10 @@ func TestAClientHasSmallLimitsBeforeThePassword(t *testing.T) {
 }
 
 func TestWhoGuessesHasToWaitAndOthersDoNot(t *testing.T) {
+	eachWay(t, testWhoGuessesHasToWaitAndOthersDoNot)
+}
+
+func testWhoGuessesHasToWaitAndOthersDoNot(t *testing.T) {
 	server, address := startGuarded(t)
 	p := dial(t, address)
 	var got string

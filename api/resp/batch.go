@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -23,6 +24,10 @@ type batch struct {
 	from, to int // the requests that one View or Update executes
 	base     int // where their replies begin in out
 
+	more   bool // fill left whole commands behind, perhaps
+	looped bool // executed by the loop, that must not be held up
+	halted bool // a request turned out to be for a goroutine of its own
+
 	// The functions that are given to the peer, made once: updates[i] executes
 	// requests[from+i].
 	updates []func(*embedded.Tx) error
@@ -37,10 +42,18 @@ type request struct {
 	args     span  // in batch.args
 	access   access
 
+	apart    bool // it may take long: the loop leaves it to a goroutine
 	done     bool
 	failed   bool // its reply is an error, and it changed nothing
 	at, stop int  // its reply in batch.out
 }
+
+// errApart is what a command returns that turned out to take long, if call.looped is set: it is
+// executed again on a goroutine of its own.
+var errApart = errors.New("to be executed apart")
+
+// errPanicked is the reply to a command that panicked.
+var errPanicked = errors.New("internal error: the command panicked, and changed nothing; the log has more")
 
 // errLater is what the function of a request returns that waits until replies were sent.
 var errLater = errors.New("to be executed later")
@@ -51,9 +64,27 @@ var batches = sync.Pool{New: func() any {
 	return b
 }}
 
+// newBatch returns an empty one.
+func newBatch(c *client) *batch {
+	b := batches.Get().(*batch)
+	b.client = c
+	return b
+}
+
+// fail tells the client, behind its replies, how it broke the protocol, if it did.
+func (b *batch) fail(end error) {
+	if errors.Is(end, errBrowser) {
+		b.client.server.noteBrowser(b.client)
+	}
+	if end != nil && !b.client.quit {
+		b.out.fail(errorText(end))
+	}
+}
+
 // release gives the batch back, without what it refers to.
 func (b *batch) release() {
 	b.client = nil
+	b.looped, b.halted = false, false
 	b.call = call{}
 	clear(b.args)
 	clear(b.requests)
@@ -79,13 +110,12 @@ func (b *batch) size() int {
 
 func (b *batch) done() bool { return b.next == len(b.requests) }
 
-// fill takes whole commands from what the client has sent. After an error the connection must be
-// closed, once the commands before it are answered.
-func (b *batch) fill() error {
+// fill takes whole commands from what the client has sent, most of them. After an error the
+// connection must be closed, once the commands before it are answered.
+func (b *batch) fill(most int) error {
 	in := &b.client.in
 	clear(b.args)
-	b.requests, b.args, b.next = b.requests[:0], b.args[:0], 0
-	most := MaxBatchCommands
+	b.requests, b.args, b.next, b.more = b.requests[:0], b.args[:0], 0, false
 	if in.stranger {
 		most = 1 // it decides how the next is read
 	}
@@ -111,35 +141,51 @@ func (b *batch) fill() error {
 				r.rejected = errNoAuth
 			}
 		}
-		size += in.pos - in.start
+		length := in.pos - in.start
+		size += length
+		r.apart = length > maxQuickBytes || len(b.args)-first > maxQuickArguments ||
+			r.command != nil && r.command.apart
 		b.requests = append(b.requests, r)
 	}
+	b.more = true
 	return nil
+}
+
+// begin prepares the batch for being executed.
+func (b *batch) begin() {
+	c := b.client
+	b.out.resp3 = c.resp3
+	b.call = call{server: c.server, session: &c.session, out: &b.out, looped: b.looped}
 }
 
 // execute runs requests until all are done, the client has quit, or there is so much to send that
 // the rest has to wait.
 func (b *batch) execute(ctx context.Context) {
 	c := b.client
-	start := b.next
-	b.out.resp3 = c.resp3
-	b.call = call{server: c.server, session: &c.session, out: &b.out}
+	b.begin()
 	for !b.done() && !b.mustSend() {
 		began := time.Now()
+		var errs []error
 		switch b.cut() {
 		case accessNone:
 			_ = b.runAll(nil)
-			b.settle(nil)
 		case accessRead:
-			b.settle(b.spread(c.database().View(ctx, b.view)))
+			errs = b.spread(c.database().View(ctx, b.view))
 		case accessScan:
-			b.settle(b.spread(c.server.scan(ctx, c.database(), b.view)))
+			errs = b.spread(c.server.scan(ctx, c.database(), b.view))
 		case accessWrite:
-			b.settle(c.database().UpdateAll(ctx, b.functions(b.to-b.from)))
+			errs = c.database().UpdateAll(ctx, b.functions())
 		}
-		b.observe(time.Since(began))
+		b.conclude(errs, time.Since(began))
 	}
-	c.server.counts.commands.Add(int64(b.next - start))
+}
+
+// conclude ends what began with a cut: with the database's errors, after some time.
+func (b *batch) conclude(errs []error, took time.Duration) {
+	c := b.client
+	b.settle(errs)
+	b.observe(took)
+	c.server.counts.commands.Add(int64(b.next - b.from))
 	if c.in.stranger && !c.stranger {
 		c.server.trust(c)
 	}
@@ -148,14 +194,21 @@ func (b *batch) execute(ctx context.Context) {
 func (b *batch) mustSend() bool { return len(b.out.buf) >= MaxBatchOutput || b.client.quit }
 
 // cut chooses how many requests are executed at once and what access to the database they need,
-// all in all. It keeps scans out of updates: all other writers would wait for them.
+// all in all. It keeps scans out of updates: all other writers would wait for them. In the loop it
+// ends before what may take long: accessApart, if that comes first.
 func (b *batch) cut() access {
 	need := accessNone
-	queueing := b.client.pending.open
-	b.from, b.base = b.next, len(b.out.buf)
+	queueing, heavy := b.client.pending.open, b.client.pending.heavy
+	b.from, b.base, b.halted = b.next, len(b.out.buf), false
 	for b.to = b.from; b.to < len(b.requests); b.to++ {
 		r := &b.requests[b.to]
 		r.access = accessNone
+		if b.looped && b.isApart(r, queueing, &heavy) {
+			if b.to == b.from {
+				return accessApart
+			}
+			return need
+		}
 		if r.rejected == nil && r.command.alone {
 			if b.to == b.from {
 				r.access = r.command.access // it sees to that itself
@@ -174,7 +227,26 @@ func (b *batch) cut() access {
 	return need
 }
 
-func (b *batch) functions(n int) []func(*embedded.Tx) error {
+// isApart reports whether a request may take long. heavy tells whether that holds of what MULTI queued.
+func (b *batch) isApart(r *request, queueing bool, heavy *bool) bool {
+	if r.rejected != nil || r.apart {
+		return r.rejected == nil
+	}
+	access, _ := r.command.accessWithin(queueing)
+	switch {
+	case r.command.inTransaction == roleBegin:
+		*heavy = false
+	case queueing && r.command.access == accessScan:
+		*heavy = true // and queued
+	case queueing && r.command.inTransaction == roleEnd:
+		return *heavy && access == accessWrite
+	}
+	return access == accessScan
+}
+
+// functions returns those that execute the requests of a cut.
+func (b *batch) functions() []func(*embedded.Tx) error {
+	n := b.to - b.from
 	for i := len(b.updates); i < n; i++ {
 		b.updates = append(b.updates, func(tx *embedded.Tx) error { return b.run(b.from+i, tx) })
 	}
@@ -194,16 +266,21 @@ func (b *batch) runAll(tx *embedded.Tx) error {
 // run executes a request and writes its reply. Its error makes the database discard the
 // transaction.
 func (b *batch) run(i int, tx *embedded.Tx) error {
-	if b.mustSend() {
+	if b.mustSend() || b.halted {
 		return errLater
 	}
 	r := &b.requests[i]
 	b.call.tx = tx
 	b.call.args = b.args[r.args.from:r.args.to]
 	r.at = len(b.out.buf)
-	err := b.call.perform(r)
+	err := b.attempt(r)
 	if tx != nil && tx.Err() != nil {
 		err = tx.Err() // nothing is known then of what the command asked for
+	}
+	if err == errApart {
+		b.out.buf = b.out.buf[:r.at]
+		r.apart, b.halted = true, true
+		return errLater
 	}
 	if err != nil {
 		r.failed = true
@@ -213,6 +290,19 @@ func (b *batch) run(i int, tx *embedded.Tx) error {
 	r.stop = len(b.out.buf)
 	r.done = true
 	return err
+}
+
+// attempt executes a request. One whose command panics changes nothing, and is answered so: it must
+// not end what others ask for.
+func (b *batch) attempt(r *request) (err error) {
+	defer func() {
+		if thrown := recover(); thrown != nil {
+			b.client.server.config.Logger.Error("a command panicked: please report it",
+				"command", r.command.name, "panic", thrown, "stack", string(debug.Stack()))
+			err = errPanicked
+		}
+	}()
+	return b.call.perform(r)
 }
 
 // spread returns an error of View as that of each request.

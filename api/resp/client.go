@@ -13,21 +13,35 @@ import (
 	"time"
 )
 
-// client is a connection. One goroutine owns it; others may only set deadlines on conn and close
-// it.
+// client is a connection. One goroutine owns it, its own or that of the loop; others may only set
+// deadlines on conn and close it.
 type client struct {
-	server *Server
-	conn   net.Conn
-	came   time.Time
-	raw    syscall.RawConn // nil if conn has no file descriptor
+	server  *Server
+	conn    line     // changed under Server.mu, by who owns the client
+	address net.Addr // of the other end
+	came    time.Time
+	in      parser
+	held    atomic.Int64 // bytes, as noted in server.held; evicted once it is to be closed
+
+	// With a goroutine of its own.
+	stream net.Conn        // conn
+	raw    syscall.RawConn // nil if that has no file descriptor
 	read   rawRead
 	busy   bool // of receiveBuffered: the last read filled its buffer
-	in     parser
-	held   atomic.Int64 // bytes, as noted in server.held; evicted once it is to be closed
 
 	writing  sync.Mutex // held while commands are answered, and while a message is sent
 	deadline time.Time  // of writing
 	session
+}
+
+// line is what both ways to serve a connection have in common: a goroutine of its own, for whom it is
+// the net.Conn, and the loop, for whom it is a socket. It is how the owner of a client learns from
+// others that it shall read no more, has to leave, or is cut off.
+type line interface {
+	SetDeadline(time.Time) error
+	SetReadDeadline(time.Time) error
+	SetWriteDeadline(time.Time) error
+	Close() error
 }
 
 // session is what commands see and change of a connection.
@@ -48,29 +62,52 @@ type session struct {
 func (s *session) size() int { return s.pending.size + s.subs.bytes }
 
 func newClient(s *Server, conn net.Conn, id int64) *client {
-	c := &client{server: s, conn: conn, came: time.Now(), session: session{id: id}}
-	if at, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
+	c := &client{server: s, address: conn.RemoteAddr(), came: time.Now(), session: session{id: id}}
+	if at, ok := c.address.(*net.TCPAddr); ok {
 		c.from = at.AddrPort().Addr()
 	}
+	c.attach(conn)
+	return c
+}
+
+// attach has the client be served over a connection by a goroutine. Called under Server.mu, or before
+// others know the client.
+func (c *client) attach(conn net.Conn) {
+	c.conn, c.stream, c.raw = conn, conn, nil
 	if sc, ok := conn.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
 			c.raw = raw
 		}
 	}
-	return c
 }
 
 // serve answers commands until the client leaves, breaks the protocol, takes no replies, or reading
 // is stopped by a deadline. All commands that have come whole by then are answered, unless ctx ends.
 func (c *client) serve(ctx context.Context) {
-	if !c.shakeHands(ctx) {
-		return
+	if c.shakeHands(ctx) {
+		c.converse(ctx)
 	}
+	c.leave(ctx)
+}
+
+func (c *client) converse(ctx context.Context) {
 	for c.receive() == nil {
 		if !c.hold(c.in.size()+c.size()) || !c.answer(ctx) {
-			break
+			return
 		}
 	}
+}
+
+// resume goes on with a batch that the loop has begun, and serves as serve does from then on.
+func (c *client) resume(ctx context.Context, b *batch, end error) {
+	if c.finish(ctx, b, end) && c.answer(ctx) {
+		c.converse(ctx)
+	}
+	c.leave(ctx)
+}
+
+// leave gives back what the client holds.
+func (c *client) leave(ctx context.Context) {
 	c.unfollow(ctx)
 	c.in.rest()
 	c.pending = transaction{}
@@ -80,7 +117,7 @@ func (c *client) serve(ctx context.Context) {
 // shakeHands ends the handshake of a connection over TLS, in which the client may have to show a
 // certificate.
 func (c *client) shakeHands(ctx context.Context) bool {
-	secured, ok := c.conn.(*tls.Conn)
+	secured, ok := c.stream.(*tls.Conn)
 	if !ok {
 		return true
 	}
@@ -97,33 +134,39 @@ func (c *client) shakeHands(ctx context.Context) bool {
 // answer executes every whole command that was received. It returns false if the connection is to
 // be closed.
 func (c *client) answer(ctx context.Context) bool {
-	c.writing.Lock()
-	defer c.writing.Unlock()
-	b := batches.Get().(*batch)
-	b.client = c
+	b := newBatch(c)
 	defer b.release()
 	for {
-		end := b.fill()
-		if errors.Is(end, errBrowser) {
-			c.server.noteBrowser(c)
-		}
+		end := b.fill(MaxBatchCommands)
 		if len(b.requests) == 0 && end == nil {
 			return true
 		}
-		for b.execute(ctx); !b.done() && !c.quit; b.execute(ctx) {
-			c.follow(ctx)
-			if !c.send(b) {
-				return false
-			}
-		}
-		c.follow(ctx)
-		if end != nil && !c.quit {
-			b.out.fail(errorText(end))
-		}
-		if !c.send(b) || end != nil || c.quit {
+		if !c.work(ctx, b, end) {
 			return false
 		}
 	}
+}
+
+// finish executes the rest of a batch, and releases it.
+func (c *client) finish(ctx context.Context, b *batch, end error) bool {
+	defer b.release()
+	return c.work(ctx, b, end)
+}
+
+// work executes a batch and sends the replies, with what broke the protocol behind it. It returns
+// false if the connection is to be closed.
+func (c *client) work(ctx context.Context, b *batch, end error) bool {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	for b.execute(ctx); !b.done() && !c.quit; b.execute(ctx) {
+		c.follow(ctx)
+		if !c.send(b) {
+			return false
+		}
+	}
+	c.follow(ctx)
+	b.fail(end)
+	return c.send(b) && end == nil && !c.quit
 }
 
 // send writes the replies. A client that does not read them is waited for until it has taken nothing
@@ -154,7 +197,7 @@ func (c *client) write(rest []byte) error {
 		if c.evicted() { // whose deadline may just have been replaced
 			return os.ErrDeadlineExceeded
 		}
-		if _, err := c.conn.Write(rest[:n]); err != nil {
+		if _, err := c.stream.Write(rest[:n]); err != nil {
 			if errors.Is(err, os.ErrDeadlineExceeded) && !c.evicted() {
 				c.server.unread(c)
 			}
@@ -177,7 +220,7 @@ func (c *client) receiveBuffered() error {
 		return os.ErrDeadlineExceeded
 	}
 	room := c.in.free()
-	n, err := c.conn.Read(room)
+	n, err := c.stream.Read(room)
 	c.in.received(n)
 	c.busy = n == len(room)
 	if n > 0 {

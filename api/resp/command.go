@@ -24,6 +24,8 @@ type command struct {
 	// alone tells that what comes with it is executed apart: it may be about another database. The command itself has
 	// no transaction.
 	alone bool
+	// apart tells that it may take long, or has the connection send messages: the loop leaves it to a goroutine.
+	apart bool
 	// forStrangers tells that it may be used before authentication.
 	forStrangers bool
 	// forSubscribers tells that it may be used by a subscriber over RESP2.
@@ -45,6 +47,8 @@ const (
 	accessWrite
 	// accessScan is reading that may take long: it is kept out of updates.
 	accessScan
+	// accessApart is no command's: the loop leaves what comes next to a goroutine.
+	accessApart
 )
 
 type transactionRole int
@@ -136,7 +140,7 @@ func (s *Server) noteBrowser(c *client) {
 		return
 	}
 	s.config.Logger.Warn("closed a client that speaks HTTP to the redis port: a program with a wrong "+
-		"address, or a web page that wants to send commands", "client", c.conn.RemoteAddr().String())
+		"address, or a web page that wants to send commands", "client", c.address.String())
 }
 
 // call is a command being executed.
@@ -146,6 +150,7 @@ type call struct {
 	tx      *embedded.Tx // nil if the command needs none
 	args    [][]byte
 	out     *replies
+	looped  bool // others wait for it: see errApart
 }
 
 // perform executes or queues a request and writes its reply. If it returns an error, which is then

@@ -14,6 +14,10 @@ import (
 // TestAKeyOfSeveralTypesAnswersTheCommandsOfEach is what two replicas make that create one key at
 // once.
 func TestAKeyOfSeveralTypesAnswersTheCommandsOfEach(t *testing.T) {
+	eachWay(t, testAKeyOfSeveralTypesAnswersTheCommandsOfEach)
+}
+
+func testAKeyOfSeveralTypesAnswersTheCommandsOfEach(t *testing.T) {
 	db := newMemory(t)
 	err := db.Peer.Update(t.Context(), func(tx *embedded.Tx) error {
 		_, err := tx.Set("k").Add("member")
@@ -42,7 +46,9 @@ func TestAKeyOfSeveralTypesAnswersTheCommandsOfEach(t *testing.T) {
 	p.expect("DBSIZE", ":0")
 }
 
-func TestFlushRemovesAllKeys(t *testing.T) {
+func TestFlushRemovesAllKeys(t *testing.T) { eachWay(t, testFlushRemovesAllKeys) }
+
+func testFlushRemovesAllKeys(t *testing.T) {
 	_, address := startServer(t, Config{db: newMemory(t)})
 	p := dial(t, address)
 	for _, flush := range []string{"FLUSHALL", "FLUSHDB", "FLUSHALL ASYNC", "flushdb sync"} {
@@ -59,6 +65,10 @@ func TestFlushRemovesAllKeys(t *testing.T) {
 }
 
 func TestASetOfAPlainStringTouchesOneCell(t *testing.T) {
+	eachWay(t, testASetOfAPlainStringTouchesOneCell)
+}
+
+func testASetOfAPlainStringTouchesOneCell(t *testing.T) {
 	db := newMemory(t)
 	_, address := startServer(t, Config{db: db})
 	p := dial(t, address)
@@ -69,7 +79,9 @@ func TestASetOfAPlainStringTouchesOneCell(t *testing.T) {
 	}
 }
 
-func TestInfoTellsWhatToolsReadFromIt(t *testing.T) {
+func TestInfoTellsWhatToolsReadFromIt(t *testing.T) { eachWay(t, testInfoTellsWhatToolsReadFromIt) }
+
+func testInfoTellsWhatToolsReadFromIt(t *testing.T) {
 	_, address := startServer(t, Config{db: newMemory(t), Version: "1.2"})
 	p := dial(t, address)
 	p.expect("SET a 1", "+OK")
@@ -91,6 +103,10 @@ func TestInfoTellsWhatToolsReadFromIt(t *testing.T) {
 }
 
 func TestConfigGetShowsTheSettingsOfTheOperator(t *testing.T) {
+	eachWay(t, testConfigGetShowsTheSettingsOfTheOperator)
+}
+
+func testConfigGetShowsTheSettingsOfTheOperator(t *testing.T) {
 	_, address := startServer(t, Config{
 		db: newMemory(t), Settings: map[string]string{"appendfsync": "always"},
 	})
@@ -100,7 +116,9 @@ func TestConfigGetShowsTheSettingsOfTheOperator(t *testing.T) {
 		"*4\n  \"maxclients\"\n  \"10000\"\n  \"save\"\n  \"\"")
 }
 
-func TestCommandDescribesEveryCommand(t *testing.T) {
+func TestCommandDescribesEveryCommand(t *testing.T) { eachWay(t, testCommandDescribesEveryCommand) }
+
+func testCommandDescribesEveryCommand(t *testing.T) {
 	_, address := startServer(t, Config{db: newMemory(t)})
 	p := dial(t, address)
 	n := len(commands)

@@ -47,7 +47,8 @@ func runSelect(c *call) error {
 	case err != nil:
 		return err
 	case c.session.pending.open:
-		return replyError("ERR SELECT is not allowed in transactions")
+		return replyError("ERR SELECT is not allowed in transactions: a transaction is of one database, " +
+			"select it before MULTI")
 	case n < 0 || n >= Databases:
 		return replyError("ERR DB index is out of range")
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -29,9 +30,27 @@ func tooLate(t testing.TB) time.Time {
 	return time.Time{}
 }
 
+// The ways to serve a connection over plain TCP.
+const (
+	inTheLoop   = "in the loop"
+	byGoroutine = "by a goroutine"
+)
+
+// eachWay runs a test with connections in the loop, and with a goroutine each.
+func eachWay(t *testing.T, test func(t *testing.T)) {
+	t.Run(inTheLoop, test)
+	t.Run(byGoroutine, test)
+}
+
+// looped reports whether connections are in the loop, by the test's name.
+func looped(t testing.TB) bool {
+	return runtime.GOOS == "linux" && !strings.Contains(t.Name(), strings.ReplaceAll(byGoroutine, " ", "_"))
+}
+
 // startServer serves db on a loopback port until the test ends, and returns the address.
 func startServer(t testing.TB, config Config) (*Server, string) {
 	t.Helper()
+	config.goroutines = config.goroutines || !looped(t)
 	s, err := New(config)
 	if err != nil {
 		t.Fatal(err)

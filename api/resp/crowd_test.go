@@ -23,6 +23,10 @@ func crowd(t *testing.T, address string, n int, send []byte) {
 }
 
 func TestAllClientsTogetherHoldABoundedMemory(t *testing.T) {
+	eachWay(t, testAllClientsTogetherHoldABoundedMemory)
+}
+
+func testAllClientsTogetherHoldABoundedMemory(t *testing.T) {
 	s, address := startServer(t, Config{db: newMemory(t)})
 	polite := dial(t, address)
 	const members, size = 600, 60_000

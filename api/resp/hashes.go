@@ -32,6 +32,9 @@ func runHSet(c *call) error {
 
 func runHGet(c *call) error {
 	if value, ok := c.hash().String(c.arg(2)).Get(); ok {
+		if c.tooLong(value) {
+			return errApart
+		}
 		c.out.bulk(value)
 		return nil
 	}

@@ -43,7 +43,7 @@ func (s *Server) evict() {
 	for c, held := range s.expelLargest() {
 		s.counts.evicted.Add(1)
 		s.config.Logger.Warn("closed the client that held most of the memory for clients",
-			"client", c.conn.RemoteAddr().String(), "bytes", held, "limit", MaxHeld)
+			"client", c.address.String(), "bytes", held, "limit", MaxHeld)
 	}
 }
 
@@ -88,7 +88,7 @@ func (s *Server) expel(c *client) (held int64) {
 func (s *Server) unread(c *client) {
 	s.counts.unread.Add(1)
 	s.config.Logger.Warn("closed a client that does not read its replies",
-		"client", c.conn.RemoteAddr().String(), "timeout", WriteTimeout)
+		"client", c.address.String(), "timeout", WriteTimeout)
 }
 
 // scan runs a View that may take long and return much, when fewer than MaxScans others do.

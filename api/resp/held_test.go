@@ -95,7 +95,19 @@ func (db *busyDB) View(ctx context.Context, fn func(*embedded.Tx) error) error {
 	return db.memory.View(ctx, fn)
 }
 
+func (db *busyDB) Submit(fns []func(*embedded.Tx) error, done func([]error)) {
+	db.running.Add(1)
+	go func() {
+		<-db.leave
+		db.memory.Submit(fns, done)
+	}()
+}
+
 func TestFewScansRunAtOnceAndOtherReadsBesideThem(t *testing.T) {
+	eachWay(t, testFewScansRunAtOnceAndOtherReadsBesideThem)
+}
+
+func testFewScansRunAtOnceAndOtherReadsBesideThem(t *testing.T) {
 	db := &busyDB{memory: newMemory(t), leave: make(chan struct{})}
 	_, address := startServer(t, Config{db: db})
 	var scanning []*peer
@@ -147,7 +159,7 @@ func TestWhatAWaitingClientHoldsIsBounded(t *testing.T) {
 	const more = 1000
 	for _, by := range []string{"file descriptor", "blocking read"} {
 		t.Run(by, func(t *testing.T) {
-			s, address := startServer(t, Config{db: newMemory(t)})
+			s, address := startServer(t, Config{db: newMemory(t), goroutines: true})
 			p := dial(t, address)
 			if by == "blocking read" {
 				near, far := net.Pipe()

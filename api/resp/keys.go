@@ -61,7 +61,8 @@ func runFlushAll(c *call) error {
 		return err
 	}
 	if c.session.pending.open {
-		return replyError("ERR FLUSHALL is not allowed in transactions")
+		return replyError("ERR FLUSHALL is not allowed in transactions: use FLUSHDB, for the selected database, " +
+			"or leave MULTI")
 	}
 	var failed error
 	for i := range Databases {
@@ -80,19 +81,8 @@ func runFlushAll(c *call) error {
 	return nil
 }
 
-// flush clears a database. A write would make the space of one that is not there.
+// flush clears a database.
 func flush(db database) error {
-	keys := 0
-	err := db.View(context.Background(), func(tx *embedded.Tx) error {
-		keys = tx.Len()
-		return tx.Err()
-	})
-	switch {
-	case errors.Is(err, embedded.ErrNotHeld):
-		return nil
-	case err != nil || keys == 0:
-		return err
-	}
 	return errors.Join(db.UpdateAll(context.Background(), []func(*embedded.Tx) error{func(tx *embedded.Tx) error {
 		_, err := tx.Clear()
 		return err

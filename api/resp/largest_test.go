@@ -11,6 +11,10 @@ import (
 
 // TestTheLargestCommandsAreDoneWholeAndLargerOnesNotAtAll tests the limits of a transaction over a connection.
 func TestTheLargestCommandsAreDoneWholeAndLargerOnesNotAtAll(t *testing.T) {
+	eachWay(t, testTheLargestCommandsAreDoneWholeAndLargerOnesNotAtAll)
+}
+
+func testTheLargestCommandsAreDoneWholeAndLargerOnesNotAtAll(t *testing.T) {
 	_, address := startServer(t, Config{db: newMemory(t)})
 	p := dial(t, address)
 	add := []string{"SADD", "s"}

@@ -101,6 +101,14 @@ const (
 	writeSize = 64 << 10
 	// writeSlack is how much later a client may be closed.
 	writeSlack = 5 * time.Second
+	// maxQuickBytes and maxQuickArguments bound a command that the loop executes itself, and the first the value that
+	// it returns. A larger one has a goroutine of its own.
+	maxQuickBytes     = 64 << 10
+	maxQuickArguments = 256
+	// roundCommands is how many commands one round of the loop executes, divided among the connections
+	// that have sent some; each may have leastShare.
+	roundCommands = 4096
+	leastShare    = 16
 	// spanSize is what the place of an argument takes in a command that has come in part.
 	spanSize = 8
 	// argumentSize and requestSize are what a batch holds for an argument and for a command.

@@ -14,6 +14,10 @@ import (
 )
 
 func TestACommandBeyondALimitLeavesTheConnectionUsable(t *testing.T) {
+	eachWay(t, testACommandBeyondALimitLeavesTheConnectionUsable)
+}
+
+func testACommandBeyondALimitLeavesTheConnectionUsable(t *testing.T) {
 	_, address := startServer(t, Config{db: newMemory(t)})
 	p := dial(t, address)
 	long := strings.Repeat("v", MaxValue)
@@ -41,6 +45,10 @@ func TestACommandBeyondALimitLeavesTheConnectionUsable(t *testing.T) {
 }
 
 func TestATransactionBeyondItsLimitIsRefusedAsAWhole(t *testing.T) {
+	eachWay(t, testATransactionBeyondItsLimitIsRefusedAsAWhole)
+}
+
+func testATransactionBeyondItsLimitIsRefusedAsAWhole(t *testing.T) {
 	_, address := startServer(t, Config{db: newMemory(t)})
 	p := dial(t, address)
 	p.expect("MULTI", "+OK")
@@ -57,6 +65,10 @@ func TestATransactionBeyondItsLimitIsRefusedAsAWhole(t *testing.T) {
 }
 
 func TestATransactionWhoseReplyIsTooLongChangesNothing(t *testing.T) {
+	eachWay(t, testATransactionWhoseReplyIsTooLongChangesNothing)
+}
+
+func testATransactionWhoseReplyIsTooLongChangesNothing(t *testing.T) {
 	_, address := startServer(t, Config{db: newMemory(t)})
 	p := dial(t, address)
 	p.send([]string{"SET", "a", strings.Repeat("v", MaxValue)})
@@ -71,6 +83,10 @@ func TestATransactionWhoseReplyIsTooLongChangesNothing(t *testing.T) {
 }
 
 func TestAProtocolErrorIsToldAndEndsTheConnection(t *testing.T) {
+	eachWay(t, testAProtocolErrorIsToldAndEndsTheConnection)
+}
+
+func testAProtocolErrorIsToldAndEndsTheConnection(t *testing.T) {
 	_, address := startServer(t, Config{db: newMemory(t)})
 	for _, test := range []struct{ name, sent, want string }{
 		{"malformed", "*1\r\n$4\r\nPING\r\n*x\r\n",
@@ -92,7 +108,9 @@ func TestAProtocolErrorIsToldAndEndsTheConnection(t *testing.T) {
 	}
 }
 
-func TestAClientTooManyIsToldSo(t *testing.T) {
+func TestAClientTooManyIsToldSo(t *testing.T) { eachWay(t, testAClientTooManyIsToldSo) }
+
+func testAClientTooManyIsToldSo(t *testing.T) {
 	_, address := startServer(t, Config{db: newMemory(t), MaxClients: 2})
 	first, second := dial(t, address), dial(t, address)
 	first.expect("PING", "+PONG")
@@ -137,6 +155,10 @@ func eventually(t *testing.T, what string, condition func() bool) {
 }
 
 func TestAWaitingClientHoldsLittleMemory(t *testing.T) {
+	eachWay(t, testAWaitingClientHoldsLittleMemory)
+}
+
+func testAWaitingClientHoldsLittleMemory(t *testing.T) {
 	const clients, each = 200, 16 << 10
 	_, address := startServer(t, Config{db: newMemory(t)})
 	before := memoryInUse()

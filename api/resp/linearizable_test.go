@@ -205,6 +205,10 @@ func openOffline(t *testing.T, cfg embedded.Config) *embedded.Peer {
 }
 
 func TestReadsAndWritesAtOnePeerAreLinearizable(t *testing.T) {
+	eachWay(t, testReadsAndWritesAtOnePeerAreLinearizable)
+}
+
+func testReadsAndWritesAtOnePeerAreLinearizable(t *testing.T) {
 	seed := *linearSeed
 	if seed == 0 {
 		seed = rand.Uint64()
@@ -266,7 +270,7 @@ func TestAStaleReadIsFound(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	_, address := startServer(t, Config{db: db})
+	_, address := startServer(t, Config{db: db, goroutines: true}) // in the loop reads are no views
 	history := record(t, address, rand.Uint64())
 	if porcupine.CheckOperationsTimeout(keysOfOnePeer, history, checkTime) != porcupine.Illegal {
 		t.Error("reads of an old snapshot pass as linearizable: the check finds nothing")

@@ -12,8 +12,8 @@ import (
 // memory is a peer in memory that counts what it is asked for, and can be made to refuse it.
 type memory struct {
 	*embedded.Peer
-	views, updates atomic.Int64
-	refusal        error // if set, what View and each transaction return
+	views, updates atomic.Int64 // Submit counts as an update
+	refusal        error        // if set, what View and each transaction return
 }
 
 func newMemory(t testing.TB) *memory {
@@ -37,14 +37,24 @@ func (m *memory) View(ctx context.Context, fn func(*embedded.Tx) error) error {
 
 func (m *memory) UpdateAll(ctx context.Context, fns []func(*embedded.Tx) error) []error {
 	m.updates.Add(1)
+	return m.Peer.UpdateAll(ctx, m.refused(fns))
+}
+
+func (m *memory) Submit(fns []func(*embedded.Tx) error, done func([]error)) {
+	m.updates.Add(1)
+	m.Peer.Submit(m.refused(fns), done)
+}
+
+// refused returns functions that the database does not carry out, if it is to refuse them.
+func (m *memory) refused(fns []func(*embedded.Tx) error) []func(*embedded.Tx) error {
+	if m.refusal == nil {
+		return fns
+	}
 	refused := make([]func(*embedded.Tx) error, len(fns))
 	for i, fn := range fns {
 		refused[i] = func(tx *embedded.Tx) error { return errors.Join(fn(tx), m.refusal) }
 	}
-	if m.refusal == nil {
-		refused = fns
-	}
-	return m.Peer.UpdateAll(ctx, refused)
+	return refused
 }
 
 // status returns what the peer says of itself.

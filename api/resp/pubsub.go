@@ -13,21 +13,26 @@ import (
 )
 
 // Redis tells of changed keys on two channels for each change: one named for the key, which says
-// what happened, and one named for what happened, which says the key.
-const (
-	keyspace = "__keyspace@0__:"
-	keyevent = "__keyevent@0__:"
-)
+// what happened, and one named for what happened, which says the key. Both have the database's number in their names.
+func keyspace(db int) string { return fmt.Sprintf("__keyspace@%d__:", db) }
+func keyevent(db int) string { return fmt.Sprintf("__keyevent@%d__:", db) }
 
 // subscriptions is what a connection has subscribed to. Its own goroutine changes them, while it
 // holds client.writing; the goroutine that sends messages reads them, while it does.
 type subscriptions struct {
 	channels nameSet
 	patterns nameSet
-	bytes    int // of their names, each charged ArgumentCost besides
-	watch    *embedded.Watch
-	sending  bool           // the goroutine was started
-	sender   sync.WaitGroup // it
+	bytes    int                // of their names, each charged ArgumentCost besides
+	follows  map[int]*following // by database
+	senders  sync.WaitGroup     // their goroutines
+}
+
+// following is a database whose changes a subscriber is told, by a goroutine of its own.
+type following struct {
+	number  int
+	db      database
+	watch   *embedded.Watch
+	sending bool // the goroutine was started
 }
 
 // nameSet is a set of names, in order.
@@ -56,49 +61,57 @@ func (s *subscriptions) remove(set *nameSet, name string) {
 }
 
 func runSubscribe(c *call) error {
-	return c.subscribe("subscribe", &c.session.subs.channels, func(name string) bool {
-		return strings.HasPrefix(name, keyspace) || strings.HasPrefix(name, keyevent)
-	})
+	return c.subscribe("subscribe", &c.session.subs.channels, strings.HasPrefix)
 }
 
 func runPSubscribe(c *call) error {
-	return c.subscribe("psubscribe", &c.session.subs.patterns, func(pattern string) bool {
+	return c.subscribe("psubscribe", &c.session.subs.patterns, func(pattern, channel string) bool {
 		plain := globPrefix(pattern)
-		for _, channel := range []string{keyspace, keyevent} {
-			if n := min(len(plain), len(channel)); plain[:n] == channel[:n] {
-				return true
-			}
-		}
-		return false
+		n := min(len(plain), len(channel))
+		return plain[:n] == channel[:n]
 	})
 }
 
-func (c *call) subscribe(reply string, set *nameSet, hasMessages func(string) bool) error {
+// subscribe subscribes to what is named. meets reports whether a name may mean channels that begin with a prefix.
+func (c *call) subscribe(reply string, set *nameSet, meets func(name, prefix string) bool) error {
 	subs := &c.session.subs
 	if c.session.pending.open {
 		return replyError("ERR " + strings.ToUpper(reply) + " is not allowed in transactions")
 	}
+	wanted := map[int]bool{}
 	for i := range c.args[1:] {
 		name, err := c.pattern(i + 1)
-		switch {
-		case err != nil:
+		if err != nil {
 			return err
-		case !hasMessages(name):
-			return replyError(fmt.Sprintf("ERR '%s' will never have a message, as there is no PUBLISH: "+
-				"subscribe to %sKEY or %sEVENT", clip(c.args[i+1], 128), keyspace, keyevent))
+		}
+		some := false
+		for n := range Databases {
+			if meets(name, keyspace(n)) || meets(name, keyevent(n)) {
+				wanted[n], some = true, true
+			}
+		}
+		if !some {
+			return replyError(fmt.Sprintf("ERR '%s' will never have a message, as there is no PUBLISH: subscribe to "+
+				"%sKEY or %sEVENT, with the number of another database in place of 0", clip(c.args[i+1], 128),
+				keyspace(0), keyevent(0)))
 		}
 	}
 	if subs.count()+len(c.args)-1 > MaxSubscriptions {
 		return replyError(fmt.Sprintf(
 			"ERR more than %d subscriptions of a client (MaxSubscriptions)", MaxSubscriptions))
 	}
-	if subs.watch == nil {
+	if subs.follows == nil {
 		if c.server.subscribers.Add(1) > MaxSubscribers {
 			c.server.subscribers.Add(-1)
 			return replyError(fmt.Sprintf(
 				"ERR more than %d clients with subscriptions (MaxSubscribers)", MaxSubscribers))
 		}
-		subs.watch = c.server.config.db.Watch("")
+		subs.follows = map[int]*following{}
+	}
+	for n := range wanted {
+		if db, err := c.server.database(n); err == nil && subs.follows[n] == nil && holds(db) {
+			subs.follows[n] = &following{number: n, db: db, watch: db.Watch("")}
+		}
 	}
 	for i := range c.args[1:] {
 		subs.add(set, c.arg(i+1))
@@ -108,6 +121,13 @@ func (c *call) subscribe(reply string, set *nameSet, hasMessages func(string) bo
 		c.out.integer(int64(subs.count()))
 	}
 	return nil
+}
+
+// holds reports whether this host has not dropped a database. What is dropped has no changes; once it is taken up
+// again it is to be subscribed to again.
+func holds(db database) bool {
+	err := db.View(context.Background(), func(*embedded.Tx) error { return nil }) // which waits for nobody
+	return !errors.Is(err, embedded.ErrNotHeld)
 }
 
 func runUnsubscribe(c *call) error {
@@ -151,55 +171,62 @@ func errSubscribed(name string) error {
 		"PING / QUIT are allowed in this context", name))
 }
 
-// follow starts and ends the goroutine that sends messages, as the subscriptions ask for. The
+// follow starts and ends the goroutines that send messages, as the subscriptions ask for. The
 // connection's goroutine calls it before it sends the replies to them; messages wait until that is
 // done.
 func (c *client) follow(ctx context.Context) {
 	subs := &c.subs
 	switch {
-	case subs.watch == nil:
+	case subs.follows == nil:
 	case subs.count() == 0:
-		subs.watch.Close()
-		subs.watch, subs.sending = nil, false
+		for _, f := range subs.follows {
+			f.watch.Close()
+		}
+		subs.follows = nil
 		c.server.subscribers.Add(-1)
-	case !subs.sending:
-		subs.sending = true
-		watch := subs.watch
-		subs.sender.Go(func() { c.sendMessages(ctx, watch) })
+	default:
+		for _, f := range subs.follows {
+			if !f.sending {
+				f.sending = true
+				subs.senders.Go(func() { c.sendMessages(ctx, f) })
+			}
+		}
 	}
 }
 
 // unfollow ends the subscriptions of a connection that is to be closed.
 func (c *client) unfollow(ctx context.Context) {
-	if c.subs.watch == nil {
+	if c.subs.follows == nil {
 		return
 	}
-	c.subs.watch.Close() // a message under way ends by its deadline, or by the connection's end
-	c.subs.sender.Wait()
+	for _, f := range c.subs.follows {
+		f.watch.Close() // a message under way ends by its deadline, or by the connection's end
+	}
+	c.subs.senders.Wait()
 	c.subs.channels, c.subs.patterns, c.subs.bytes = nil, nil, 0
 	c.follow(ctx)
 }
 
-// sendMessages sends what changes to a subscriber, until its watch is closed. The watch holds
-// nothing for it: one that is slow gets fewer messages, with each key once. One that falls behind
+// sendMessages sends what changes in a database to a subscriber, until its watch is closed. The
+// watch holds nothing for it: one that is slow gets fewer messages, with each key once. One that falls behind
 // the log of changes is closed, as Redis closes one beyond its output limit: it knows then that it
 // missed some.
-func (c *client) sendMessages(ctx context.Context, watch *embedded.Watch) {
+func (c *client) sendMessages(ctx context.Context, f *following) {
 	for {
-		change, err := watch.Next(ctx)
+		change, err := f.watch.Next(ctx)
 		switch {
 		case errors.Is(err, embedded.ErrClosed):
 			return
-		case err != nil:
+		case err != nil: // its space was dropped, or the connection ends
 			c.conn.Close()
 			return
 		case change.Reset:
 			c.server.config.Logger.Warn("closed a redis subscriber: what changed is not known, after a "+
-				"repair or because it was too slow", "client", c.conn.RemoteAddr().String())
+				"repair or because it was too slow", "client", c.address.String())
 			c.conn.Close()
 			return
 		}
-		if err := c.tell(ctx, watch, change.Keys); err != nil {
+		if err := c.tell(ctx, f, change.Keys); err != nil {
 			c.conn.Close()
 			return
 		}
@@ -207,21 +234,21 @@ func (c *client) sendMessages(ctx context.Context, watch *embedded.Watch) {
 }
 
 // tell sends the messages about some keys.
-func (c *client) tell(ctx context.Context, watch *embedded.Watch, keys []string) error {
+func (c *client) tell(ctx context.Context, f *following, keys []string) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	if c.subs.watch != watch {
+	if c.subs.follows[f.number] != f {
 		return nil // it has ended since
 	}
 	out := replies{resp3: c.resp3}
 	for len(keys) > 0 {
-		err := c.server.config.db.View(ctx, func(tx *embedded.Tx) error {
+		err := f.db.View(ctx, func(tx *embedded.Tx) error {
 			for len(keys) > 0 && len(out.buf) < writeSize {
 				event := eventOf(tx.Types(keys[0]))
 				if tx.Err() != nil {
 					return tx.Err()
 				}
-				c.subs.message(&out, keys[0], event)
+				c.subs.message(&out, f.number, keys[0], event)
 				keys = keys[1:]
 			}
 			return nil
@@ -247,9 +274,9 @@ func eventOf(types crdt.Types) string {
 }
 
 // message writes the messages about one key.
-func (s *subscriptions) message(out *replies, key, event string) {
+func (s *subscriptions) message(out *replies, db int, key, event string) {
 	for _, m := range [2]struct{ channel, payload string }{
-		{keyspace + key, event}, {keyevent + event, key},
+		{keyspace(db) + key, event}, {keyevent(db) + event, key},
 	} {
 		if s.channels.has(m.channel) {
 			out.push(3)

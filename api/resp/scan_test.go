@@ -11,6 +11,10 @@ import (
 
 // TestEveryKeyThatStaysIsReturnedByAScan writes and deletes other keys meanwhile.
 func TestEveryKeyThatStaysIsReturnedByAScan(t *testing.T) {
+	eachWay(t, testEveryKeyThatStaysIsReturnedByAScan)
+}
+
+func testEveryKeyThatStaysIsReturnedByAScan(t *testing.T) {
 	_, address := startServer(t, Config{db: newMemory(t)})
 	p := dial(t, address)
 	p.send([]string{"SET", "", "the empty key"})

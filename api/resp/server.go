@@ -44,13 +44,18 @@ type Config struct {
 	// Logger takes what an operator should know. Default: nothing is logged.
 	Logger *slog.Logger
 
-	db database // in place of Peer, for tests
+	db         database         // in place of Peer, for tests
+	goroutines bool             // each connection has one of its own, as where there is no loop
+	clock      func() time.Time // in place of time.Now, by which the loop closes connections
 }
 
-// database is what the server asks of a peer.
+// database is what the server asks of a peer. Submit runs transactions as UpdateAll does, on the goroutine
+// that calls it if it can, and waits for nothing: done is called once, with what UpdateAll would return,
+// before Submit returns or later on another goroutine.
 type database interface {
 	View(ctx context.Context, fn func(*embedded.Tx) error) error
 	UpdateAll(ctx context.Context, fns []func(*embedded.Tx) error) []error
+	Submit(fns []func(*embedded.Tx) error, done func(errs []error))
 	Watch(prefix string) *embedded.Watch
 }
 
@@ -109,6 +114,9 @@ func (c Config) withDefaults() Config {
 	if c.DrainTimeout == 0 {
 		c.DrainTimeout = 5 * time.Second
 	}
+	if c.clock == nil {
+		c.clock = time.Now
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -140,6 +148,7 @@ type Server struct {
 	draining  bool
 	listeners []net.Listener
 	clients   map[*client]struct{}
+	loop      *loop                // of plain TCP connections; nil until there is one
 	strangers []*client            // those that are: see limits.go. In the order in which they came
 	cancels   []context.CancelFunc // of what connections wait for in the database
 
@@ -278,14 +287,22 @@ func (s *Server) start(ctx context.Context, conn net.Conn) {
 		conn.Close()
 		return
 	}
+	if tcp, ok := conn.(*net.TCPConn); ok && s.join(ctx, c, tcp) {
+		return
+	}
 	go func() {
-		defer s.running.Done()
 		c.serve(ctx)
-		s.mu.Lock()
-		s.forget(c)
-		s.mu.Unlock()
-		hangUp(ctx, conn)
+		s.end(ctx, c)
 	}()
+}
+
+// end closes the connection of a client that had a goroutine of its own.
+func (s *Server) end(ctx context.Context, c *client) {
+	defer s.running.Done()
+	s.mu.Lock()
+	s.forget(c)
+	s.mu.Unlock()
+	hangUp(ctx, c.stream)
 }
 
 // hangUp closes a connection. Over TLS it tells the other end so; one that takes nothing is waited for
@@ -299,7 +316,7 @@ func hangUp(ctx context.Context, conn net.Conn) {
 }
 
 // cutOff closes a connection without a word.
-func cutOff(conn net.Conn) {
+func cutOff(conn line) {
 	if secured, ok := conn.(*tls.Conn); ok {
 		conn = secured.NetConn()
 	}
@@ -390,6 +407,7 @@ func (s *Server) drain() {
 	for c := range s.clients {
 		_ = c.conn.SetReadDeadline(time.Unix(1, 0))
 	}
+	s.loop.endWhenEmpty()
 }
 
 // wait returns when no connection is left, or cuts them when ctx ends and returns its error.
@@ -405,12 +423,16 @@ func (s *Server) wait(ctx context.Context) error {
 // cut ends what connections wait for, in the network and in the database.
 func (s *Server) cut() {
 	s.mu.Lock()
-	cancels, clients := slices.Clone(s.cancels), slices.Collect(maps.Keys(s.clients))
+	cancels := slices.Clone(s.cancels)
+	conns := make([]line, 0, len(s.clients))
+	for c := range s.clients {
+		conns = append(conns, c.conn)
+	}
 	s.mu.Unlock()
 	for _, cancel := range cancels {
 		cancel()
 	}
-	for _, c := range clients {
-		cutOff(c.conn)
+	for _, conn := range conns {
+		cutOff(conn)
 	}
 }

@@ -38,11 +38,23 @@ func (db slowDB) UpdateAll(ctx context.Context, fns []func(*embedded.Tx) error) 
 	}
 }
 
+func (db slowDB) Submit(fns []func(*embedded.Tx) error, done func([]error)) {
+	go func() {
+		db.entered <- struct{}{}
+		<-db.leave
+		db.memory.Submit(fns, done)
+	}()
+}
+
 func TestAShutdownAnswersWhatWasAccepted(t *testing.T) {
+	eachWay(t, testAShutdownAnswersWhatWasAccepted)
+}
+
+func testAShutdownAnswersWhatWasAccepted(t *testing.T) {
 	for _, by := range []string{"context", "Shutdown"} {
 		t.Run(by, func(t *testing.T) {
 			db := slowDB{newMemory(t), make(chan struct{}), make(chan struct{})}
-			s, err := New(Config{db: db, DrainTimeout: patience})
+			s, err := New(Config{db: db, DrainTimeout: patience, goroutines: !looped(t)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -83,6 +95,10 @@ func TestAShutdownAnswersWhatWasAccepted(t *testing.T) {
 }
 
 func TestCloseCutsWhatWaitsForTheDatabase(t *testing.T) {
+	eachWay(t, testCloseCutsWhatWaitsForTheDatabase)
+}
+
+func testCloseCutsWhatWaitsForTheDatabase(t *testing.T) {
 	db := slowDB{newMemory(t), make(chan struct{}), make(chan struct{})}
 	s, address := startServer(t, Config{db: db})
 	p := dial(t, address)
@@ -92,6 +108,7 @@ func TestCloseCutsWhatWaitsForTheDatabase(t *testing.T) {
 		t.Error(err)
 	}
 	p.expectEnd()
+	close(db.leave) // what the database ends after that goes nowhere
 }
 
 func TestConnectionsWithoutAFileDescriptorWork(t *testing.T) {

@@ -99,7 +99,7 @@ func (b *batch) slow(took time.Duration) {
 	}
 	r, c := &b.requests[slowest], b.client
 	e := slowCommand{
-		at: time.Now(), took: took, command: r.command.name, client: c.conn.RemoteAddr().String(),
+		at: time.Now(), took: took, command: r.command.name, client: c.address.String(),
 		clientName: c.name, together: b.next - b.from,
 	}
 	if at := r.command.firstKey; at > 0 {

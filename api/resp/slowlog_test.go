@@ -30,6 +30,10 @@ func (l *lines) String() string {
 }
 
 func TestASlowCommandIsLoggedAndShownWithoutItsValues(t *testing.T) {
+	eachWay(t, testASlowCommandIsLoggedAndShownWithoutItsValues)
+}
+
+func testASlowCommandIsLoggedAndShownWithoutItsValues(t *testing.T) {
 	var log lines
 	s, address := startServer(t, Config{db: newMemory(t), SlowLog: time.Nanosecond,
 		Logger: slog.New(slog.NewTextHandler(&log, nil))})
@@ -73,7 +77,9 @@ func TestASlowCommandIsLoggedAndShownWithoutItsValues(t *testing.T) {
 	}
 }
 
-func TestNothingIsSlowWithoutALimit(t *testing.T) {
+func TestNothingIsSlowWithoutALimit(t *testing.T) { eachWay(t, testNothingIsSlowWithoutALimit) }
+
+func testNothingIsSlowWithoutALimit(t *testing.T) {
 	_, address := startServer(t, Config{db: newMemory(t)})
 	p := dial(t, address)
 	p.expect("SET a 1", "+OK")
@@ -113,6 +119,10 @@ func TestTheSlowLogIsBounded(t *testing.T) {
 }
 
 func TestCommandsAreCountedWithHowLongTheyTook(t *testing.T) {
+	eachWay(t, testCommandsAreCountedWithHowLongTheyTook)
+}
+
+func testCommandsAreCountedWithHowLongTheyTook(t *testing.T) {
 	s, address := startServer(t, Config{db: newMemory(t)})
 	p := dial(t, address)
 	p.send([]string{"SET", "a", "1"}, []string{"SET", "b", "2"}, []string{"GET", "a"}, []string{"NONE"},

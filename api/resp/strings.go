@@ -12,6 +12,8 @@ func runGet(c *call) error {
 	switch {
 	case err != nil:
 		return err
+	case c.tooLong(value):
+		return errApart
 	case ok:
 		c.out.bulk(value)
 	default:
@@ -20,12 +22,15 @@ func runGet(c *call) error {
 	return nil
 }
 
+// tooLong reports whether the loop must not copy a value.
+func (c *call) tooLong(value []byte) bool { return c.looped && len(value) > maxQuickBytes }
+
 // getString returns the string of a key, and errWrongType if there is only something else.
 func (c *call) getString(key string) (value []byte, ok bool, err error) {
 	if value, ok = c.tx.String(key).Get(); ok {
 		return value, true, nil
 	}
-	return nil, false, c.typeError(key, crdt.TypeValue)
+	return nil, false, c.typeError(key, crdt.TypeString)
 }
 
 // setOptions is what may follow SET's key and value.
@@ -87,7 +92,7 @@ func runSet(c *call) error {
 		}
 		return nil
 	}
-	if exists && !types.Only(crdt.TypeValue) {
+	if exists && !types.Only(crdt.TypeString) {
 		if _, err := c.tx.Remove(key); err != nil {
 			return err
 		}
@@ -127,7 +132,7 @@ func runDecrBy(c *call) error {
 // add increments the string of the key that the first argument names.
 func (c *call) add(n int64) error {
 	key := c.arg(1)
-	if err := c.typeError(key, crdt.TypeValue); err != nil {
+	if err := c.typeError(key, crdt.TypeString); err != nil {
 		return err
 	}
 	value, err := c.tx.String(key).Add(n)

@@ -43,9 +43,9 @@ func connectionCommands() []command {
 			summary: "Chooses between RESP2 and RESP3, and authenticates."},
 		{name: "auth", arity: -2, group: "connection", run: runAuth, forStrangers: true,
 			summary: "Authenticates the connection by a password."},
-		{name: "subscribe", arity: -2, group: "pubsub", run: runSubscribe, forSubscribers: true, inTransaction: roleAtOnce,
-			summary: "Tells of changes of keys: " + keyspace + "KEY or " + keyevent + "EVENT."},
-		{name: "psubscribe", arity: -2, group: "pubsub", run: runPSubscribe, forSubscribers: true,
+		{name: "subscribe", apart: true, arity: -2, group: "pubsub", run: runSubscribe, forSubscribers: true, inTransaction: roleAtOnce,
+			summary: "Tells of changes of keys: " + keyspace(0) + "KEY or " + keyevent(0) + "EVENT."},
+		{name: "psubscribe", apart: true, arity: -2, group: "pubsub", run: runPSubscribe, forSubscribers: true,
 			inTransaction: roleAtOnce, summary: "Tells of changes of keys, by patterns of channels."},
 		{name: "unsubscribe", arity: -1, group: "pubsub", run: runUnsubscribe, forSubscribers: true,
 			inTransaction: roleAtOnce, summary: "Ends subscriptions, or all."},
@@ -58,19 +58,19 @@ func connectionCommands() []command {
 
 func serverCommands() []command {
 	return []command{
-		{name: "info", arity: -1, group: "server", run: runInfo, access: accessRead,
+		{name: "info", apart: true, arity: -1, group: "server", run: runInfo, access: accessRead,
 			summary: "Returns facts and figures about the server, as lines."},
-		{name: "command", arity: -1, group: "server", run: runCommand,
+		{name: "command", apart: true, arity: -1, group: "server", run: runCommand,
 			summary: "COUNT, INFO, DOCS: describes the commands."},
-		{name: "config", arity: -2, group: "server", run: runConfig,
+		{name: "config", apart: true, arity: -2, group: "server", run: runConfig,
 			summary: "GET: returns the settings that match a pattern."},
-		{name: "slowlog", arity: -2, group: "server", run: runSlowLog,
+		{name: "slowlog", apart: true, arity: -2, group: "server", run: runSlowLog,
 			summary: "GET, LEN, RESET: shows the commands that took long."},
 		{name: "dbsize", arity: 1, group: "server", run: runDBSize, access: accessRead,
 			summary: "Returns the number of keys."},
 		{name: "flushdb", arity: -1, group: "server", run: runFlush, access: accessWrite,
 			summary: "Removes all keys of the database."},
-		{name: "flushall", arity: -1, group: "server", run: runFlushAll, access: accessWrite,
+		{name: "flushall", apart: true, arity: -1, group: "server", run: runFlushAll, access: accessWrite,
 			inTransaction: roleAtOnce, alone: true, summary: "Removes all keys of all databases that this host holds."},
 	}
 }

@@ -7,7 +7,8 @@ type transaction struct {
 	open   bool
 	broken bool // a command was refused: EXEC will refuse them all
 	queue  []queued
-	size   int // bytes, as MaxQueue counts
+	size   int  // bytes, as MaxQueue counts
+	heavy  bool // it may take long
 }
 
 type queued struct {
@@ -22,11 +23,12 @@ func (t *transaction) add(c *call, cmd *command) error {
 		size += len(arg) + ArgumentCost
 	}
 	if t.size+size > MaxQueue {
-		*t = transaction{open: true, broken: true, size: t.size}
+		*t = transaction{open: true, broken: true, size: t.size, heavy: t.heavy}
 		return replyError(fmt.Sprintf(
 			"ERR the transaction exceeds the limit of %d bytes (MaxQueue)", MaxQueue))
 	}
 	t.size += size
+	t.heavy = t.heavy || cmd.access == accessScan || cmd.apart || t.size > maxQuickBytes
 	if !t.broken { // else it will not be executed
 		t.queue = append(t.queue, queued{cmd, cloneArgs(c.args, size)})
 	}
@@ -84,6 +86,9 @@ func runExec(c *call) error {
 		refusal, ok := err.(replyError)
 		switch {
 		case err == nil:
+		case err == errApart:
+			c.session.pending = pending // for the next time
+			return err
 		case ok:
 			c.out.buf = c.out.buf[:at]
 			c.out.fail(string(refusal))

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,9 +24,9 @@ func backupCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "backup FILE",
 		Short: "Write a backup of a running peer to a new file",
-		Long: "Write a backup to a new file: everything that a running peer holds of a space at one moment,\n" +
-			"compressed and with checksums. Reads and writes go on meanwhile. The file appears when it is whole. It is\n" +
-			"not encrypted, and holds no keys: keep cluster.key apart.",
+		Long: "Write a backup to a new file: everything that a running peer holds, or of one space, each space at a\n" +
+			"moment of its own, compressed and with checksums. Reads and writes go on meanwhile. The file appears when\n" +
+			"it is whole. It is not encrypted, and holds no keys: keep cluster.key apart.",
 		Example: "  peerd backup /backup/monday.peerd\n  peerd backup --verify /backup/monday.peerd",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -41,7 +42,7 @@ func backupCommand() *cobra.Command {
 		},
 	}
 	g = peerFlags(cmd)
-	cmd.Flags().StringVar(&space, "space", peer.DefaultSpace, "`name` of the space")
+	cmd.Flags().StringVar(&space, "space", "", "`name` of the only space to back up")
 	cmd.Flags().BoolVar(&verify, "verify", false, "only check that the file is a whole backup")
 	return cmd
 }
@@ -63,7 +64,15 @@ func verifyBackup(ctx context.Context, stdout io.Writer, m *meter, file string) 
 
 // describe says what a backup holds.
 func describe(info peer.BackupInfo) string {
-	return fmt.Sprintf("backup of space %s of peer %q (replica %s) of %s, %s, %s, %s", info.Space, info.Name, info.Replica,
+	var names []string
+	for _, s := range info.Spaces {
+		names = append(names, s.Space)
+	}
+	what := "space "
+	if len(names) > 1 {
+		what = "spaces "
+	}
+	return fmt.Sprintf("backup of %s of peer %q of %s, %s, %s, %s", what+strings.Join(names, ", "), info.Name,
 		info.Made.UTC().Format(time.RFC3339), plural(info.Keys, "key"), plural(info.Records, "record"),
 		size(int64(info.Bytes)))
 }
@@ -103,7 +112,11 @@ func (w *web) takeBackup(ctx context.Context, stdout io.Writer, m *meter, addr, 
 // receiveBackup copies a peer's backup to out and checks it.
 func (w *web) receiveBackup(ctx context.Context, addr, space string, out io.Writer, m *meter) (
 	info peer.BackupInfo, err error) {
-	resp, err := w.ask(ctx, http.MethodGet, addr, "/v1/backup?space="+url.QueryEscape(space), "a backup")
+	path := "/v1/backup"
+	if space != "" {
+		path += "?space=" + url.QueryEscape(space)
+	}
+	resp, err := w.ask(ctx, http.MethodGet, addr, path, "a backup")
 	if err != nil {
 		return info, err
 	}

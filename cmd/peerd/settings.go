@@ -16,6 +16,8 @@ const (
 	// minDeltaLog and minDeltaAge are the least that a log of deltas may be bounded to: with less,
 	// every pause of a neighbour would end in a repair.
 	minDeltaLog = 1 << 20
+	// minCache is the least that the cache may have: a space has as much.
+	minCache    = 1 << 20
 	minDeltaAge = time.Minute
 	// minSkew is the least that clocks may be off: messages take about that long.
 	minSkew = time.Millisecond
@@ -82,6 +84,8 @@ func (o *options) table() *pflag.FlagSet {
 			"costs more")
 	t.Var(durationValue(&p.LogAge, 7*24*time.Hour, minDeltaAge), "delta-log-age",
 		"how long deltas are kept for peers that were away")
+	t.Var(sizeValue(&p.CacheBytes, peer.DefaultCacheBytes, minCache), "cache-size",
+		"how much memory is for data that was read or written last; what is beyond is read from the disk")
 	t.Var(sizeValue(&p.MinFree, 0, 0), "min-free",
 		"what must stay free on the disk, or writes are refused; 0 is 5% of it, 1GiB at most")
 	t.Var(durationValue(&p.MaxSkew, peer.DefaultMaxSkew, minSkew), "max-skew",
@@ -106,7 +110,7 @@ func (o *options) table() *pflag.FlagSet {
 		"tls-ca":        "clients need no certificate",
 	})
 	annotate(t, reloads, map[string]string{
-		"join": ofSetting, "delta-log-size": ofSetting, "delta-log-age": ofSetting,
+		"join": ofSetting, "delta-log-size": ofSetting, "delta-log-age": ofSetting, "cache-size": ofSetting,
 		"min-free": ofSetting, "max-skew": ofSetting, "log-level": ofSetting,
 		"password-file": ofFile, "tls-cert": ofFile, "tls-key": ofFile, "tls-ca": ofFile,
 	})

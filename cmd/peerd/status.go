@@ -80,12 +80,12 @@ func writeStatus(out io.Writer, s peer.Status, now time.Time) error {
 		fmt.Fprintf(w, "KEYS\t%s besides the cluster's one accepted: peerd key rotate, then peerd key retire\n",
 			plural(n, "key"))
 	}
-	for _, f := range s.Forks {
-		fmt.Fprintf(w, "FORK\treplica %s has two versions after write %d: nothing is exchanged with %s\n",
-			f.Replica, f.Common, namesOf(f.There, s.Members))
-		if len(f.Here) > 0 {
-			fmt.Fprintf(w, "\tthe version that is here is also at %s\n", namesOf(f.Here, s.Members))
+	for _, of := range s.Spaces {
+		if of.Unchecked > 0 {
+			fmt.Fprintf(w, "check\tof the data of space %s: %.0f%% was read since it was opened\n", of.Space,
+				100*(1-of.Unchecked))
 		}
+		writeAlarms(w, of, s.Members)
 	}
 	switch {
 	case s.ClockWrong:
@@ -102,6 +102,21 @@ func writeStatus(out io.Writer, s peer.Status, now time.Time) error {
 		return err
 	}
 	return writeMembers(out, s.Members, now)
+}
+
+// writeAlarms writes what is wrong with a space.
+func writeAlarms(w io.Writer, of peer.SpaceStatus, members []peer.Member) {
+	if of.HeldLogBytes > 0 {
+		fmt.Fprintf(w, "DAMAGE\tspace %s waits to be rebuilt from another host, and holds %s of the log\n", of.Space,
+			size(of.HeldLogBytes))
+	}
+	for _, f := range of.Forks {
+		fmt.Fprintf(w, "FORK\treplica %s of space %s has two versions after write %d: nothing of it is exchanged with %s\n",
+			f.Replica, of.Space, f.Common, namesOf(f.There, members))
+		if len(f.Here) > 0 {
+			fmt.Fprintf(w, "\tthe version that is here is also at %s\n", namesOf(f.Here, members))
+		}
+	}
 }
 
 func spacesOf(s peer.Status) (names []string) {

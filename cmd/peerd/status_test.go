@@ -16,9 +16,10 @@ func TestAStatusReadsAsATable(t *testing.T) {
 		Name: "oslo", PeerID: "12D3KooWDJsiFu6F4Mxx7itGfCViDkrRneWnZnJrFXTaXnTXeRgP",
 		SpaceStatus: peer.SpaceStatus{Replica: "00000000000000aa",
 			VersionVector: map[string]uint64{"00000000000000aa": 40}, Replicas: 2, Mutations: 42,
-			ContextHash: "0123456789abcdef", Root: "fedcba9876543210", Settled: true, Keys: 1, Cells: 1234,
+			ContextHash: "0123456789abcdef", Root: "fedcba9876543210", Settled: true, Keys: 1, Cells: 1234},
+		Spaces: []peer.SpaceStatus{{Space: "default", Unchecked: 0.5679}, {Space: "orders", HeldLogBytes: 300 << 20,
 			Forks: []peer.Fork{{Replica: "00000000000000bb",
-				Common: 7, There: []string{"12D3KooWlima0001"}, Here: []string{"12D3KooWgone0009"}}}},
+				Common: 7, There: []string{"12D3KooWlima0001"}, Here: []string{"12D3KooWgone0009"}}}}},
 		Ready: false, Reason: "catching up with the other peers", StoreBytes: 5 << 20,
 		FreeBytes: 3 << 30, MinFreeBytes: 1 << 30,
 		GossipAddr:  "10.0.0.1:7946",
@@ -33,13 +34,16 @@ func TestAStatusReadsAsATable(t *testing.T) {
 	want := `
 name     oslo (not ready: catching up with the other peers)
 peer     …XnTXeRgP
+spaces   default, orders (see peerd space list)
 replica  00000000000000aa
 gossip   10.0.0.1:7946
 data     1 key in 1234 cells, 5.0 MiB on disk
 disk     3.0 GiB free, 1.0 GiB must be
 context  01234567 of 42 writes by 2 replicas
 root     fedcba98
-FORK     replica 00000000000000bb has two versions after write 7: nothing is exchanged with lima (…lima0001)
+check    of the data of space default: 43% was read since it was opened
+DAMAGE   space orders waits to be rebuilt from another host, and holds 300.0 MiB of the log
+FORK     replica 00000000000000bb of space orders has two versions after write 7: nothing of it is exchanged with lima (…lima0001)
          the version that is here is also at …gone0009
 CLOCKS   differ from this host's: lima
 

@@ -3,6 +3,7 @@
 //	go run ./cmd/peersim --seeds 1000             a thousand worlds, from a seed that is drawn and printed
 //	go run ./cmd/peersim --seed 42 --trace FILE   one world again, and what happened in it, a line an event
 //	go run ./cmd/peersim --for 8h                 as many worlds as there is time for
+//	go run ./cmd/peersim --seeds 200 --hash       a hash of each trace: equal worlds have equal ones
 //
 // The last line on standard output is one of totals. The exit status is 1 if an invariant broke.
 package main
@@ -36,6 +37,7 @@ type options struct {
 	trace   string
 	lasts   time.Duration
 	first   bool
+	hashes  bool
 	workers int
 }
 
@@ -64,6 +66,7 @@ func parse(args []string, out io.Writer) (o options, err error) {
 	set.StringVar(&o.trace, "trace", "", "write what happened to this file, a line an event (with -seed)")
 	set.DurationVar(&o.lasts, "for", 0, "run worlds for this long, whatever -seeds says")
 	set.BoolVar(&o.first, "first", false, "stop at the first violation")
+	set.BoolVar(&o.hashes, "hash", false, "print a hash of each world's trace: equal worlds have equal ones")
 	set.IntVar(&o.workers, "workers", runtime.GOMAXPROCS(0), "how many worlds to run at once")
 	if err := set.Parse(args); err != nil {
 		return o, err

@@ -52,6 +52,15 @@ func TestOneSeedIsReplayedIntoATrace(t *testing.T) {
 	}
 }
 
+func TestAHashNamesATrace(t *testing.T) {
+	one, _ := runWith(t, "--seeds", "2", "--from", "7", "--hash")
+	again, _ := runWith(t, "--seeds", "2", "--from", "7", "--hash")
+	lines := strings.Split(one, "\n")
+	if one != again || len(lines) != 4 || !strings.HasPrefix(lines[0], "7 ") || lines[0][2:] == lines[1][2:] {
+		t.Errorf("once:\n%s\nand again:\n%s", one, again)
+	}
+}
+
 func TestMistakesInTheArgumentsAreNamed(t *testing.T) {
 	for args, want := range map[string]string{
 		"--trace f":        "name its -seed",

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"fmt"
+	"hash"
+	"hash/fnv"
 	"io"
 	"time"
 
@@ -12,6 +15,19 @@ type outcome struct {
 	seed      uint64
 	totals    sim.Totals
 	violation error
+	trace     hash.Hash64 // of its trace; nil if nobody asks for it
+}
+
+// runOf runs the world of a seed.
+func runOf(seed uint64, hashes bool) outcome {
+	got := outcome{seed: seed}
+	var trace io.Writer
+	if hashes {
+		got.trace = fnv.New64a()
+		trace = got.trace
+	}
+	got.totals, got.violation = sim.Run(seed, trace)
+	return got
 }
 
 // runMany runs worlds, several at once, each in one goroutine. Violations are printed in the order
@@ -24,8 +40,7 @@ func runMany(o options, out io.Writer) sim.Totals {
 	for range o.workers {
 		go func() {
 			for seed := range seeds {
-				totals, violation := sim.Run(seed, nil)
-				outcomes <- outcome{seed, totals, violation}
+				outcomes <- runOf(seed, o.hashes)
 			}
 		}()
 	}
@@ -65,6 +80,9 @@ func collect(o options, out io.Writer, outcomes <-chan outcome, handed <-chan ui
 			}
 			total.Add(got.totals)
 			report(out, got.seed, got.violation)
+			if got.trace != nil {
+				_, _ = fmt.Fprintf(out, "%d %016x\n", got.seed, got.trace.Sum64())
+			}
 			if got.violation != nil && o.first {
 				stopped = true
 				close(stop)

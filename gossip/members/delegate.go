@@ -3,7 +3,9 @@ package members
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -19,7 +21,7 @@ import (
 type delegate struct {
 	self     string // own id
 	cfg      *Config
-	metadata []byte // own, signed
+	metadata atomic.Pointer[[]byte] // own, signed
 	table    *table
 	journal  *journal
 	disputed func() // called when someone else is taken for this host
@@ -101,7 +103,7 @@ func (d *delegate) NotifyPingComplete(n *memberlist.Node, rtt time.Duration, pay
 func (d *delegate) AckPayload() []byte { return encodeClock(d.cfg.Now()) }
 
 // NodeMeta returns what this host tells about itself.
-func (d *delegate) NodeMeta(int) []byte { return d.metadata }
+func (d *delegate) NodeMeta(int) []byte { return *d.metadata.Load() }
 
 // NotifyMsg drops user data: none travels here.
 func (d *delegate) NotifyMsg([]byte) {}
@@ -122,4 +124,47 @@ func addrOf(n *memberlist.Node) (string, error) {
 		return "", fmt.Errorf("a gossip address of %d bytes, port %d", len(n.Addr), n.Port)
 	}
 	return netip.AddrPortFrom(ip.Unmap(), n.Port).String(), nil
+}
+
+// Clocks are compared by the probes of the failure detector. An answer to a probe carries the time
+// at which it was sent; it was on the way for at most the round trip, so half of that on either
+// side bounds the error (as in NTP, RFC 5905, of which this is one exchange). Each of two members
+// probes the other, so both see the difference, with opposite signs.
+
+// encodeClock returns what an answer to a probe carries.
+func encodeClock(now time.Time) []byte {
+	return wire.Encode(func(w *wire.Writer) {
+		w.Array(1)
+		w.Uint(uint64(max(0, now.UnixNano())))
+	})
+}
+
+// decodeClock returns the time that an answer to a probe carries, and false if there is none.
+func decodeClock(payload []byte) (time.Time, bool) {
+	var nanoseconds uint64
+	err := wire.Decode(payload, func(r *wire.Reader) {
+		extra := r.Fields(1)
+		nanoseconds = r.Uint()
+		r.Skip(extra)
+	})
+	if err != nil || nanoseconds > math.MaxInt64 {
+		return time.Time{}, false
+	}
+	return time.Unix(0, int64(nanoseconds)), true
+}
+
+// offsetOf returns how far the clock that showed theirs is ahead of ours, which showed now when the
+// answer came. The round trip is at least a nanosecond, so that an error of 0 means unmeasured.
+func offsetOf(theirs, now time.Time, rtt time.Duration) (offset, bound time.Duration) {
+	half := max(rtt/2, 1)
+	return theirs.Sub(now.Add(-half)), half
+}
+
+// compared notes the offset of a member's clock.
+func (t *table) compared(id string, offset, bound time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if r := t.known[id]; r != nil && r.Alive {
+		r.ClockOffset, r.ClockError = offset, bound
+	}
 }

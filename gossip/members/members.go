@@ -28,6 +28,7 @@
 package members
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"errors"
@@ -56,6 +57,7 @@ type Members struct {
 	table   *table
 	journal *journal
 	list    *memberlist.Memberlist
+	own     *delegate
 	keyring *memberlist.Keyring
 
 	join   atomic.Pointer[[]string] // Config.Join, or what SetJoin put in its place
@@ -104,9 +106,11 @@ func (m *Members) create() error {
 	}
 	m.addr = transport.advertise.String()
 	d := &delegate{
-		self: m.cfg.ID, cfg: &m.cfg, metadata: m.signMetadata(), table: m.table, journal: m.journal,
+		self: m.cfg.ID, cfg: &m.cfg, table: m.table, journal: m.journal,
 		disputed: func() { m.disputed.Store(true) },
 	}
+	m.own = d
+	m.signMetadata(m.cfg.Spaces)
 	c := memberlist.DefaultLANConfig()
 	m.timing = m.cfg.Preset.tune(c)
 	c.Name = m.cfg.ID
@@ -127,19 +131,19 @@ func (m *Members) create() error {
 	return nil
 }
 
-// signMetadata returns what this host tells about itself.
-func (m *Members) signMetadata() []byte {
+// signMetadata renews what this host tells about itself.
+func (m *Members) signMetadata(spaces []uint32) {
 	public := m.cfg.PrivateKey.Public()
 	own := metadata{
 		format: metadataFormat, label: m.cfg.Label, key: public.(ed25519.PublicKey), p2p: m.cfg.P2P, versions: m.cfg.Versions,
-		spaces: m.cfg.Spaces,
+		spaces: spaces,
 	}
 	encoded, kept := own.sign(m.cfg.PrivateKey, m.cfg.ID, m.addr)
 	if kept < len(m.cfg.P2P) {
 		m.journal.warn("too many addresses to tell them all to others",
 			"told", m.cfg.P2P[:kept], "left_out", m.cfg.P2P[kept:])
 	}
-	return encoded
+	m.own.metadata.Store(&encoded)
 }
 
 // Addr returns the gossip address that others are told, as "ip:port".
@@ -164,6 +168,19 @@ func (m *Members) SetJoin(hosts []string) error {
 	select {
 	case m.joinIt <- struct{}{}:
 	default: // the round to come sees both changes
+	}
+	return nil
+}
+
+// SetSpaces tells the other members which spaces this host holds from now on, in the place of Config.Spaces; nil is
+// all. It returns when some have been told, or after a second. Callers take turns. After an error nothing has changed.
+func (m *Members) SetSpaces(spaces []uint32) error {
+	if len(spaces) > MaxSpaces {
+		return fmt.Errorf("%d spaces, at most %d", len(spaces), MaxSpaces)
+	}
+	m.signMetadata(slices.Clone(spaces))
+	if err := m.list.UpdateNode(time.Second); err != nil {
+		m.journal.debug("what this host holds is not told yet", "error", err)
 	}
 	return nil
 }
@@ -244,4 +261,31 @@ func (m *Members) loadKnown() ([]record, error) {
 		m.journal.warn("left out invalid entries of the file of known members", "count", invalid)
 	}
 	return known, nil
+}
+
+// SetKeys makes inUse the key that this host encrypts with, and accepts what others encrypt with it or
+// with any of the accepted. To replace a key without a moment in which two hosts do not understand each
+// other: have all accept the new one, then all use it, then none accept the old one. Callers take
+// turns.
+func (m *Members) SetKeys(inUse [32]byte, accepted ...[32]byte) error {
+	keys := append([][32]byte{inUse}, accepted...)
+	for _, key := range keys {
+		if err := m.keyring.AddKey(bytes.Clone(key[:])); err != nil {
+			return err
+		}
+	}
+	if err := m.keyring.UseKey(inUse[:]); err != nil {
+		return err
+	}
+	// From the end on: memberlist reads the slice that it returned before without a lock, and removing
+	// the last of a slice moves none of the others.
+	for _, key := range slices.Backward(m.keyring.GetKeys()) {
+		if slices.Contains(keys, [32]byte(key)) {
+			continue
+		}
+		if err := m.keyring.RemoveKey(key); err != nil {
+			return err
+		}
+	}
+	return nil
 }

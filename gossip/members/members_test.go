@@ -240,7 +240,9 @@ func impostor(t *testing.T, name string, meta []byte, join string) *memberlist.M
 	key := config(0).Key
 	c.SecretKey = key[:]
 	c.LogOutput = &memory{}
-	c.Delegate = &delegate{metadata: meta}
+	told := &delegate{}
+	told.metadata.Store(&meta)
+	c.Delegate = told
 	list, err := memberlist.Create(c)
 	if err != nil {
 		t.Fatal(err)

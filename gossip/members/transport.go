@@ -159,18 +159,14 @@ func (t *transport) forwardStreams() {
 	}
 }
 
-// PacketCh implements memberlist.Transport.
 func (t *transport) PacketCh() <-chan *memberlist.Packet { return t.packets }
 
-// StreamCh implements memberlist.Transport.
 func (t *transport) StreamCh() <-chan net.Conn { return t.streams }
 
-// FinalAdvertiseAddr implements memberlist.Transport.
 func (t *transport) FinalAdvertiseAddr(string, int) (net.IP, int, error) {
 	return t.advertise.Addr().AsSlice(), int(t.advertise.Port()), nil
 }
 
-// WriteTo implements memberlist.Transport.
 func (t *transport) WriteTo(b []byte, addr string) (time.Time, error) {
 	return t.WriteToAddress(b, memberlist.Address{Addr: addr})
 }
@@ -184,12 +180,10 @@ func (t *transport) WriteToAddress(b []byte, addr memberlist.Address) (time.Time
 	return t.NodeAwareTransport.WriteToAddress(b, addr)
 }
 
-// DialTimeout implements memberlist.Transport.
 func (t *transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, error) {
 	return t.DialAddressTimeout(memberlist.Address{Addr: addr}, timeout)
 }
 
-// DialAddressTimeout implements memberlist.NodeAwareTransport.
 func (t *transport) DialAddressTimeout(
 	addr memberlist.Address, timeout time.Duration,
 ) (net.Conn, error) {
@@ -207,7 +201,6 @@ func (t *transport) DialAddressTimeout(
 	return tracked, nil
 }
 
-// Shutdown implements memberlist.Transport.
 func (t *transport) Shutdown() error {
 	t.stop()
 	t.forwards.Wait()
@@ -250,7 +243,6 @@ type trackedConn struct {
 
 var errStreamBytes = errors.New("gossip streams have sent too much at once")
 
-// Read implements net.Conn.
 func (c *trackedConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if !c.inward {
@@ -285,7 +277,6 @@ func (t *transport) track(conn net.Conn, inward bool) (*trackedConn, bool) {
 	return c, true
 }
 
-// Close implements net.Conn.
 func (c *trackedConn) Close() error {
 	c.owner.mu.Lock()
 	if _, ok := c.owner.open[c]; ok {

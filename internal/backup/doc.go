@@ -5,9 +5,11 @@
 //	file    = magic frame…                 the first frame is the header, the last one the end
 //	frame   = length kind sealed           length: 4 bytes, big-endian, of kind and sealed
 //	sealed  = version body crc             CRC-32C over kind, the frame's number (8 bytes, big-endian), version, body
-//	header  = msgpack [made, name, replica, version vector, keys, cells, records]
+//	header  = msgpack [made, name, space, replica, version vector, keys, cells, records, more]
 //	block   = zstd of msgpack [key, value, key, value, …]
 //	end     = msgpack [records, bytes, sha256]       of all that is before this frame
+//
+// A backup of several spaces is one such file behind the other, each of which says how many follow.
 //
 // # Contract
 //

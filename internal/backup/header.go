@@ -19,12 +19,13 @@ type Header struct {
 	Keys    uint64             // that exist
 	Cells   uint64             // in the store
 	Records uint64             // about how many follow, for those who show progress
+	More    uint64             // backups of other spaces that stand behind this one
 }
 
 func (h *Header) encode() []byte {
 	name := h.Name[:min(len(h.Name), maxName)]
 	return wire.Encode(func(w *wire.Writer) {
-		w.Array(8)
+		w.Array(9)
 		w.Uint(uint64(h.Made.UnixMilli()))
 		w.String(name)
 		w.String(h.Space)
@@ -33,6 +34,7 @@ func (h *Header) encode() []byte {
 		w.Uint(h.Keys)
 		w.Uint(h.Cells)
 		w.Uint(h.Records)
+		w.Uint(h.More)
 	})
 }
 
@@ -45,6 +47,10 @@ func decodeHeader(body []byte) (h Header, err error) {
 		h.Replica = crdt.ReplicaID(r.Uint())
 		h.Seen = dotted.ReadVector(r)
 		h.Keys, h.Cells, h.Records = r.Uint(), r.Uint(), r.Uint()
+		if fields > 8 { // else it is from before there were several
+			h.More = r.Uint()
+			fields--
+		}
 		r.Skip(fields - 8)
 	})
 	return h, err

@@ -64,7 +64,8 @@ func NewReader(r io.Reader) (*Reader, error) {
 func (b *Reader) Header() Header { return b.header }
 
 // Next returns the records of the next block, which are valid until the call after. At the end of a backup that
-// is whole it returns io.EOF. All other errors are final.
+// is whole it returns io.EOF; if the header says that more follow, another Reader reads on from there. All other errors
+// are final.
 func (b *Reader) Next() ([]Record, error) {
 	if b.ended {
 		return nil, io.EOF
@@ -131,14 +132,16 @@ func (b *Reader) end(body []byte) error {
 			ErrDamaged, b.totals.Records, b.totals.Bytes, written.Records, written.Bytes)
 	}
 	var more [1]byte
-	switch _, err := io.ReadFull(b.r, more[:]); {
-	case err == nil:
-		return fmt.Errorf("%w: there is something behind its end", ErrDamaged)
-	case !errors.Is(err, io.EOF):
-		return cutShort(err)
+	if b.header.More == 0 {
+		switch _, err := io.ReadFull(b.r, more[:]); {
+		case err == nil:
+			return fmt.Errorf("%w: there is something behind its end", ErrDamaged)
+		case !errors.Is(err, io.EOF):
+			return cutShort(err)
+		}
 	}
-	b.totals.Bytes += uint64(b.frame.Len())
 	b.ended = true
+	b.totals.Bytes += uint64(b.frame.Len())
 	return io.EOF
 }
 

@@ -82,19 +82,34 @@ func readBases(r *wire.Reader) []Base {
 
 // Write writes the table.
 func (t Table) Write(w *wire.Writer) {
-	w.Uint(uint64(t.Dot.Replica))
-	w.Uint(t.Dot.Counter)
+	dotted.WriteDot(w, t.Dot)
 	writeBases(w, t.Bases)
 }
 
 // ReadTable reads what Write wrote.
 func ReadTable(r *wire.Reader) Table {
-	t := Table{Dot: crdt.Dot{Replica: crdt.ReplicaID(r.Uint()), Counter: r.Uint()}}
+	t := Table{Dot: dotted.ReadDot(r)}
 	if t.Dot.Replica == 0 || t.Dot.Counter == 0 || t.Dot.Counter > dotted.MaxCounter {
 		r.Fail("bases without a dot")
 	}
 	t.Bases = readBases(r)
 	return t
+}
+
+// WriteTables writes tables in their order.
+func WriteTables(w *wire.Writer, tables []Table) {
+	w.Array(len(tables))
+	for _, t := range tables {
+		t.Write(w)
+	}
+}
+
+// ReadTables reads what WriteTables wrote, at most so many.
+func ReadTables(r *wire.Reader, most int) (tables []Table) {
+	for n := r.Array(most); n > 0 && r.Err() == nil; n-- {
+		tables = append(tables, ReadTable(r))
+	}
+	return tables
 }
 
 // Tables returns what the delta's operations say of bases, in their order.
@@ -214,7 +229,8 @@ func (b *Bases) allIn(v crdt.VersionVector) bool {
 func (b *Bases) Expand(v crdt.VersionVector, heads Heads) (crdt.VersionVector, Heads) {
 	full, all := orEmpty(v.Clone()), orEmpty(maps.Clone(heads))
 	b.within(full, func(base Base) {
-		if _, listed := v[base.Replica]; !listed && full[base.Replica] < base.Last {
+		// Of two with the last dot of a forked id it is the one that came first, as in Hold.
+		if _, listed := v[base.Replica]; !listed && full[base.Replica] <= base.Last {
 			full[base.Replica], all[base.Replica] = base.Last, base.Head
 		}
 	})

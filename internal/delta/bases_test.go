@@ -190,3 +190,18 @@ func TestASnapshotOfBasesStaysAsItIs(t *testing.T) {
 		t.Errorf("tops %v", b.tops)
 	}
 }
+
+// A fork may give an id two chains of one length, and a base of each may be heard of.
+func TestWhatIsLeftOutIsExpandedToTheSameBase(t *testing.T) {
+	var b Bases
+	forked := crdt.ReplicaID(9)
+	for i, head := range []Hash{2, 4} {
+		says := crdt.ReplicaID(i + 1)
+		b.Hold(Table{Dot: crdt.Dot{Replica: says, Counter: 1}, Bases: []Base{{forked, 5, head}}})
+	}
+	_, heads := b.Expand(crdt.VersionVector{1: 1, 2: 1}, nil)
+	if !b.LeavesOut(forked, 5, 2) || b.LeavesOut(forked, 5, 4) || heads[forked] != 2 {
+		t.Errorf("the chain with head 2 is left out: %v, and expanded to one with head %v", b.LeavesOut(forked, 5, 2),
+			heads[forked])
+	}
+}

@@ -2,12 +2,7 @@ package delta
 
 import (
 	"bytes"
-	"encoding/hex"
-	"flag"
-	"os"
-	"path/filepath"
 	"runtime"
-	"strings"
 	"testing"
 	"time"
 
@@ -15,33 +10,9 @@ import (
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/dotted"
+	"github.com/peerd/peerd/internal/golden"
+	"github.com/peerd/peerd/internal/wire"
 )
-
-var update = flag.Bool("update", false, "write testdata/*.golden anew")
-
-// golden compares bytes with testdata/name.golden, 32 of them a line in hexadecimal.
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name+".golden")
-	var lines strings.Builder
-	for rest := got; len(rest) > 0; {
-		n := min(len(rest), 32)
-		lines.WriteString(hex.EncodeToString(rest[:n]) + "\n")
-		rest = rest[n:]
-	}
-	if *update {
-		if err := os.WriteFile(path, []byte(lines.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), lines.String()); diff != "" {
-		t.Errorf("the format of %s changed (-was +is): old peers cannot read it.\n%s", name, diff)
-	}
-}
 
 // sampleDelta has an operation of each kind.
 func sampleDelta() *Delta {
@@ -53,7 +24,7 @@ func sampleDelta() *Delta {
 		Deps:    crdt.VersionVector{2: 9, 3: 1 << 33},
 		Seen:    crdt.VersionVector{2: 9, 3: 1 << 33, 0xfedcba9876543210: 40},
 		Ops: []Op{
-			{OpPut, dotted.KeyAddress("k").Type(crdt.TypeValue), []byte("\x01 payload"),
+			{OpPut, dotted.KeyAddress("k").Type(crdt.TypeString), []byte("\x01 payload"),
 				[]crdt.Dot{{Replica: 2, Counter: 3}, {Replica: 3, Counter: 4}}},
 			{OpPut, dotted.KeyAddress("k\x00").Type(crdt.TypeSet).Name("e"), []byte{0x02}, nil},
 			{OpRemove, dotted.KeyAddress("gone").Type(crdt.TypeFlag), nil, []crdt.Dot{{Replica: 2, Counter: 5}}},
@@ -64,7 +35,7 @@ func sampleDelta() *Delta {
 }
 
 func TestTheEncodingOfADeltaStaysAsItIs(t *testing.T) {
-	golden(t, "delta", sampleDelta().Encode())
+	golden.Bytes(t, "delta", sampleDelta().Encode())
 }
 
 func TestDeltaDecodesToWhatWasEncoded(t *testing.T) {
@@ -124,5 +95,28 @@ func allocates(t *testing.T, input int, fn func()) {
 	runtime.ReadMemStats(&after)
 	if got := after.TotalAlloc - before.TotalAlloc; got > limit {
 		t.Fatalf("allocated %d bytes for an input of %d, limit %d", got, input, limit)
+	}
+}
+
+// A kind is a number: 256 and an OpPut are not the same.
+func TestAnOperationOfUnknownKindIsRefused(t *testing.T) {
+	for kind, known := range map[uint64]bool{0: true, 5: false, 256: false} {
+		data := wire.Encode(func(w *wire.Writer) {
+			w.Array(deltaFields)
+			for _, n := range []uint64{1, 1, 0, 0} { // replica, first dot, time, hash before
+				w.Uint(n)
+			}
+			w.Array(0)
+			w.Array(0)
+			w.Array(1)
+			w.Array(4)
+			w.Uint(kind)
+			w.String(string(dotted.KeyAddress("k").Type(crdt.TypeString)))
+			w.Array(0)
+			w.Bytes([]byte{1})
+		})
+		if _, err := Decode(data); (err == nil) != known {
+			t.Errorf("kind %d: %v", kind, err)
+		}
 	}
 }

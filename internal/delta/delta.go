@@ -62,6 +62,21 @@ type Delta struct {
 	hash    Hash
 }
 
+// New returns memory for a delta that begins. There is room in it for one op: most have no more.
+func New() *Delta {
+	d := &struct {
+		Delta
+		room [1]Op
+	}{}
+	d.Ops = d.room[:0]
+	return &d.Delta
+}
+
+// Begin says what a delta is that has no op yet.
+func (d *Delta) Begin(id crdt.ReplicaID, first uint64, at dotted.Time, prev Hash) {
+	d.Replica, d.First, d.Time, d.Prev = id, first, at, prev
+}
+
 // Last returns the counter of the last op's dot.
 func (d *Delta) Last() uint64 { return d.First + uint64(len(d.Ops)) - 1 }
 
@@ -162,28 +177,31 @@ func (d *Delta) write(w *wire.Writer) {
 	}
 }
 
+// names reports whether an op lists dots that it removes, and holds whether it has a payload.
+func (k OpKind) names() bool { return k == OpPut || k == OpRemove }
+func (k OpKind) holds() bool { return k == OpPut || k == OpBase }
+
+// fields returns how many fields an encoded op has: its kind, its address, and what names and holds say.
+func (k OpKind) fields() int {
+	n := 2
+	if k.names() {
+		n++
+	}
+	if k.holds() {
+		n++
+	}
+	return n
+}
+
 func (o *Op) write(w *wire.Writer) {
-	switch o.Kind {
-	case OpPut:
-		w.Array(4)
-		w.Uint(uint64(o.Kind))
-		w.String(string(o.Address))
+	w.Array(o.Kind.fields())
+	w.Uint(uint64(o.Kind))
+	w.String(string(o.Address))
+	if o.Kind.names() {
 		dotted.WriteDots(w, o.Removes)
+	}
+	if o.Kind.holds() {
 		w.Bytes(o.Payload)
-	case OpRemove:
-		w.Array(3)
-		w.Uint(uint64(o.Kind))
-		w.String(string(o.Address))
-		dotted.WriteDots(w, o.Removes)
-	case OpBase:
-		w.Array(3)
-		w.Uint(uint64(o.Kind))
-		w.String(string(o.Address))
-		w.Bytes(o.Payload)
-	default:
-		w.Array(2)
-		w.Uint(uint64(o.Kind))
-		w.String(string(o.Address))
 	}
 }
 
@@ -247,68 +265,90 @@ func (d *Delta) ofOwn(t Table) bool {
 	return slices.ContainsFunc(t.Bases, func(b Base) bool { return b.Replica == d.Replica })
 }
 
-func readOp(r *wire.Reader) Op {
-	fields := r.Array(64)
-	o := Op{Kind: OpKind(r.Uint()), Address: dotted.Address(r.String(crdt.MaxAddress))}
-	known := 2
-	switch o.Kind {
-	case OpPut:
-		known = 4
-		o.Removes = dotted.ReadDots(r)
-		o.Payload = r.Bytes(dotted.MaxPayload)
-		if len(o.Payload) == 0 {
-			r.Fail("an entry without payload")
-		}
-	case OpRemove:
-		known = 3
-		o.Removes = dotted.ReadDots(r)
-	case OpBase:
-		known = 3
-		o.Payload = r.Bytes(dotted.MaxPayload)
-	case OpClear, OpEnd:
-	default:
-		r.Fail("operation of unknown kind %d: written by a newer version", o.Kind)
+func readOp(r *wire.Reader) (o Op) {
+	fields, kind := r.Array(64), r.Uint()
+	if kind > uint64(OpBase) {
+		r.Fail("operation of unknown kind %d: written by a newer version", kind)
+		return o
 	}
-	if fields < known {
-		r.Fail("operation with %d fields, want %d", fields, known)
+	o = Op{Kind: OpKind(kind), Address: dotted.Address(r.String(crdt.MaxAddress))}
+	if o.Kind.names() {
+		o.Removes = dotted.ReadDots(r)
 	}
-	r.Skip(fields - known)
+	if o.Kind.holds() {
+		o.Payload = r.Bytes(dotted.MaxPayload)
+	}
+	if extra := fields - o.Kind.fields(); extra >= 0 {
+		r.Skip(extra)
+	} else {
+		r.Fail("operation with %d fields", fields)
+	}
 	if r.Err() == nil {
-		if err := o.check(); err != nil {
+		if err := o.Check(); err != nil {
 			r.Fail("%v", err)
 		}
 	}
 	return o
 }
 
-// check returns an error unless the op's address is one that its kind may have.
-func (o *Op) check() error {
-	switch {
-	case o.Kind == OpEnd:
-		if o.Address != "" {
-			return errors.New("the end of a replica has an address")
-		}
-		return nil
-	case o.Kind == OpBase:
-		if o.Address != "" {
-			return errors.New("bases have an address")
-		}
-		_, err := o.Bases()
-		return err
-	case o.Kind != OpClear:
-		return o.Address.CheckCell()
-	case o.Address == "":
-		return nil
-	}
-	return o.Address.Check()
-}
-
 // Check returns an error unless a delta may hold the op: what a transaction refuses, and what a decoder
 // does, are the same.
 func (o *Op) Check() error {
-	if o.Kind == OpPut && (len(o.Payload) == 0 || len(o.Payload) > dotted.MaxPayload) {
+	switch {
+	case o.Kind == OpPut && (len(o.Payload) == 0 || len(o.Payload) > dotted.MaxPayload):
 		return fmt.Errorf("%w: a payload of %d bytes (at least 1, limit %d)",
 			crdt.ErrTooLong, len(o.Payload), dotted.MaxPayload)
+	case o.Kind.names():
+		return o.Address.CheckCell()
+	case o.Kind == OpClear && o.Address != "":
+		return o.Address.Check()
+	case o.Address != "":
+		return errors.New("an end or bases with an address")
+	case o.Kind == OpBase:
+		_, err := o.Bases()
+		return err
 	}
-	return o.check()
+	return nil
+}
+
+// Hash is the first 8 bytes of a SHA-256. It chains the deltas of a replica so that a dot that was
+// issued twice is noticed; it is no defence against a member that lies. Its lowest bit is not of the
+// sum: it tells whether the delta is its replica's last. So whoever has a context with its heads
+// knows which replicas have ended, however the context came.
+type Hash uint64
+
+// Ends reports whether the hash is that of a replica's last delta.
+func (h Hash) Ends() bool { return h&1 != 0 }
+
+// Heads holds, for the replicas of a version vector, the hash of the delta that ends at their counter.
+type Heads map[crdt.ReplicaID]Hash
+
+// WriteContext writes a version vector together with its heads, in the order of replicas.
+func WriteContext(w *wire.Writer, v crdt.VersionVector, heads Heads) {
+	w.Array(3 * len(v))
+	for _, id := range v.Replicas() {
+		w.Uint(uint64(id))
+		w.Uint(v[id])
+		w.Uint(uint64(heads[id]))
+	}
+}
+
+// ReadContext reads what WriteContext wrote. The maps are never nil.
+func ReadContext(r *wire.Reader) (crdt.VersionVector, Heads) {
+	n := r.Array(3 * dotted.MaxVector)
+	v := make(crdt.VersionVector, min(n/3, 1024))
+	heads := make(Heads, min(n/3, 1024))
+	last := crdt.ReplicaID(0)
+	for i := 0; i < n/3 && r.Err() == nil; i++ {
+		id, count, head := crdt.ReplicaID(r.Uint()), r.Uint(), Hash(r.Uint())
+		if id <= last || count == 0 || count > dotted.MaxCounter {
+			r.Fail("context out of order")
+			break
+		}
+		v[id], heads[id], last = count, head, id
+	}
+	if n%3 != 0 {
+		r.Fail("context of odd length")
+	}
+	return v, heads
 }

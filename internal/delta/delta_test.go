@@ -136,8 +136,8 @@ func TestClearSeesItsContextAndTheOperationsBeforeIt(t *testing.T) {
 
 // TestAnOperationOnAShareIsDescribedAtItsString tests that nobody is shown where an increment is kept.
 func TestAnOperationOnAShareIsDescribedAtItsString(t *testing.T) {
-	counter := dotted.KeyAddress("ann").Type(crdt.TypeMap).Name("visits").Type(crdt.TypeValue)
-	want := []Step{{crdt.TypeMap, "visits"}, {Type: crdt.TypeValue}}
+	counter := dotted.KeyAddress("ann").Type(crdt.TypeMap).Name("visits").Type(crdt.TypeString)
+	want := []Step{{crdt.TypeMap, "visits"}, {Type: crdt.TypeString}}
 	for _, at := range []dotted.Address{counter, counter.Share(7)} {
 		d := Describe(Op{Kind: OpRemove, Address: at, Removes: []crdt.Dot{{Replica: 7, Counter: 1}}})
 		if d.Key != "ann" || !slices.Equal(d.Path, want) {

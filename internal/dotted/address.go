@@ -1,6 +1,8 @@
 package dotted
 
 import (
+	"cmp"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -48,10 +50,11 @@ const (
 	endOfName  = 0x01
 )
 
-// Name returns the address of name under a: a key if a is empty, else an element or field.
-func (a Address) Name(name string) Address {
+// Name returns the address of name under a: a key if a is empty, else an element or field. With a type it is that of
+// what is stored with it there.
+func (a Address) Name(name string, stored ...Type) Address {
 	var b strings.Builder
-	b.Grow(len(a) + len(name) + 3)
+	b.Grow(len(a) + len(name) + 2 + len(stored))
 	b.WriteString(string(a))
 	for {
 		i := strings.IndexByte(name, escape)
@@ -64,6 +67,9 @@ func (a Address) Name(name string) Address {
 	}
 	b.WriteString(name)
 	b.Write([]byte{escape, endOfName})
+	for _, t := range stored {
+		b.WriteByte(byte(t))
+	}
 	return Address(b.String())
 }
 
@@ -111,7 +117,7 @@ func (a Address) IsString() bool {
 // belowString returns what follows the address of a string in a. ok is false if it does not begin with one.
 func (a Address) belowString() (rest Address, ok bool) {
 	var t Type
-	for holds := HoldsFields; holds == HoldsFields; holds = t.Holds() {
+	for holds := HoldsFields; holds == HoldsFields; holds = kinds[t].Holds {
 		if _, a, ok = a.CutName(); !ok {
 			return "", false
 		}
@@ -119,7 +125,7 @@ func (a Address) belowString() (rest Address, ok bool) {
 			return "", false
 		}
 	}
-	return a, t.Holds() == HoldsShares
+	return a, kinds[t].Holds == HoldsShares
 }
 
 // KeyAddress returns the prefix of every cell of a key.
@@ -187,7 +193,7 @@ func (a Address) Shape() string {
 			return string(shape)
 		}
 		shape = append(shape, byte(t))
-		switch t.Holds() {
+		switch kinds[t].Holds {
 		case HoldsFields:
 			a = rest
 			continue
@@ -218,7 +224,7 @@ func (a Address) Check() error {
 			return fmt.Errorf("%w: more than %d names in one address", ErrTooLong, MaxDepth)
 		}
 		t, rest, ok := rest.CutType()
-		if !ok || rest == "" || !t.Holds().Names() {
+		if !ok || rest == "" || !kinds[t].Holds.Names() {
 			return nil
 		}
 		a = rest
@@ -231,8 +237,65 @@ func (a Address) CheckCell() error {
 	if err := a.Check(); err != nil {
 		return err
 	}
-	if a.Shape() == "" {
+	if _, rest, _ := a.CutName(); rest == "" {
 		return fmt.Errorf("not a cell: %q has no type", string(a[:min(len(a), 40)]))
 	}
 	return nil
 }
+
+// Names longer than longName bytes keep namePrefix of them in a place.
+const (
+	longName   = 256
+	namePrefix = 128
+	// maxPlace is how long a place may be, in bytes. No path of MaxDepth names comes close.
+	maxPlace = 20 << 10
+)
+
+// Place returns the address with its long names shortened to their first 128 bytes and their SHA-256:
+// where stores keep it, since their keys are bounded. The place of a prefix, as Clear takes it, is a prefix of
+// the places of what it covers. Stores and repairs go through cells in the order of their places; for
+// names of up to 256 bytes that is the order of addresses.
+func (a Address) Place() Address {
+	if len(a) <= longName {
+		return a
+	}
+	place := a.shortNames()
+	if len(place) <= maxPlace {
+		return place
+	}
+	// Of a type that this version does not know.
+	sum := sha256.Sum256([]byte(a))
+	return place[:maxPlace/2] + "\x00\x03" + Address(sum[:])
+}
+
+func (a Address) shortNames() Address {
+	var out strings.Builder
+	for rest := a; ; {
+		name, after, ok := rest.CutName()
+		if !ok {
+			out.WriteString(string(rest))
+			return Address(out.String())
+		}
+		if len(name) <= longName {
+			out.WriteString(string(rest[:len(rest)-len(after)]))
+		} else {
+			out.WriteString(shortened(name))
+		}
+		t, after, ok := after.CutType()
+		if !ok {
+			return Address(out.String())
+		}
+		out.WriteByte(byte(t))
+		rest = after
+	}
+}
+
+// shortened ends unlike a whole name does, so that it is nobody else's place.
+func shortened(name string) string {
+	head := KeyAddress(name[:namePrefix])
+	sum := sha256.Sum256([]byte(name))
+	return string(head[:len(head)-1]) + "\x02" + string(sum[:])
+}
+
+// ComparePlaces orders addresses by their places.
+func ComparePlaces(a, b Address) int { return cmp.Compare(a.Place(), b.Place()) }

@@ -10,13 +10,13 @@ import (
 
 // Types of each kind, as crdt defines them.
 const (
-	TypeValue Type = 'v'
-	TypeSet   Type = 's'
-	TypeMap   Type = 'm'
+	TypeString Type = 'v'
+	TypeSet    Type = 's'
+	TypeMap    Type = 'm'
 )
 
 func init() {
-	Define(Kind{Type: TypeValue, Name: "string", Holds: HoldsShares})
+	Define(Kind{Type: TypeString, Name: "string", Holds: HoldsShares})
 	Define(Kind{Type: TypeSet, Name: "set", Holds: HoldsElements})
 	Define(Kind{Type: TypeMap, Name: "map", Holds: HoldsFields})
 }
@@ -69,7 +69,7 @@ func TestAddressGivesBackItsNamesAndTypes(t *testing.T) {
 		for _, name := range names[1:] {
 			a = a.Type(TypeMap).Name(name)
 		}
-		a = a.Type(TypeValue)
+		a = a.Type(TypeString)
 		if want := strings.Repeat("m", len(names)-1) + "v"; a.Shape() != want {
 			t.Fatalf("shape %q, want %q", a.Shape(), want)
 		}
@@ -126,7 +126,7 @@ func drawLongName(t *rapid.T) string {
 
 func FuzzAddress(f *testing.F) {
 	for _, a := range []Address{
-		"", "k", "\x00", "\x00\x01", KeyAddress("k").Type(TypeMap).Name("\x00").Type(TypeValue),
+		"", "k", "\x00", "\x00\x01", KeyAddress("k").Type(TypeMap).Name("\x00").Type(TypeString),
 		KeyAddress("k").Type(TypeMap) + "\x00\xff", KeyAddress("k").Type(0xff),
 	} {
 		f.Add(string(a))
@@ -156,7 +156,7 @@ func TestTheAddressOfAShareNamesItsStringAndItsOwner(t *testing.T) {
 			counter = counter.Type(TypeMap).Name(drawName(t, "field"))
 		}
 		other := counter.Type(TypeSet).Name("c\x00\x00\x00\x00\x00\x00\x00\x00")
-		counter = counter.Type(TypeValue)
+		counter = counter.Type(TypeString)
 		id := ReplicaID(rapid.Uint64().Draw(t, "id"))
 		share := counter.Share(id)
 		of, owner, ok := share.CutShare()

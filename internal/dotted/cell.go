@@ -3,6 +3,8 @@ package dotted
 import (
 	"bytes"
 	"slices"
+
+	"github.com/peerd/peerd/internal/wire"
 )
 
 // MaxPayload is how long a payload may be, in bytes: a value of 16 MiB, and what its type puts before it. A longer
@@ -56,9 +58,12 @@ func (c Cell) Without(dots []Dot) Cell {
 	if !slices.IsSortedFunc(dots, Dot.Compare) {
 		dots = slices.SortedFunc(slices.Values(dots), Dot.Compare)
 	}
-	out := make(Cell, 0, len(c))
-	for _, e := range c {
+	var out Cell
+	for i, e := range c {
 		if _, gone := slices.BinarySearchFunc(dots, e.Dot, Dot.Compare); !gone {
+			if out == nil {
+				out = make(Cell, 0, len(c)-i)
+			}
 			out = append(out, e)
 		}
 	}
@@ -78,15 +83,7 @@ func (c Cell) Outside(s DotSet) Cell {
 
 // Equal reports whether both cells have the same entries.
 func (c Cell) Equal(o Cell) bool {
-	if len(c) != len(o) {
-		return false
-	}
-	for i := range c {
-		if c[i].Dot != o[i].Dot || !bytes.Equal(c[i].Payload, o[i].Payload) {
-			return false
-		}
-	}
-	return true
+	return slices.EqualFunc(c, o, func(a, b Entry) bool { return a.Dot == b.Dot && bytes.Equal(a.Payload, b.Payload) })
 }
 
 // Dots returns the dots of the entries.
@@ -116,6 +113,15 @@ func (c Cell) HoldsBaseline() bool { return slices.ContainsFunc(c, Entry.IsBasel
 
 // IsBaseline reports whether an entry in the cell of a share is a baseline.
 func (e Entry) IsBaseline() bool { return e.Has(PayloadHidden) && e.Has(PayloadTally) }
+
+// Write writes the entries, each of which is three values.
+func (c Cell) Write(w *wire.Writer) {
+	w.Array(3 * len(c))
+	for _, e := range c {
+		WriteDot(w, e.Dot)
+		w.Bytes(e.Payload)
+	}
+}
 
 // Join merges one cell as two replicas have it, each under its own causal context. An entry stays if
 // both have it, or if one has it and the other has never seen its dot. Commutative, associative and

@@ -8,7 +8,7 @@ package dotted
 // reach an unexported one, and this one cannot import crdt to name its types. So the constructor goes through a
 // variable, and is written once; golang.org/x/tools does the same in internal/packagesinternal.
 var Lent struct {
-	// Bind makes fields, which is a *crdt.Fields, the keys of tx.
+	// Bind makes fields, which is a *crdt.Fields, the keys of tx. It uses their memory again.
 	Bind func(fields any, tx Tx)
 	// Collect removes baselines that nothing needs any more from a cell. more says that it did not remove all of them.
 	Collect func(tx Tx, a Address) (more bool, err error)

@@ -50,6 +50,10 @@ func Define(kind Kind) {
 	kinds[kind.Type] = kind
 }
 
+// HoldsOf returns what may follow a type in an address. Of one that only a newer version knows it is HoldsNothing: what
+// follows is left alone. It is no method, as users of crdt would see it.
+func HoldsOf(t Type) Holds { return kinds[t].Holds }
+
 // String returns what the type is called, as in HTTP. One that only a newer version knows is "type"
 // and its number.
 func (t Type) String() string {
@@ -62,7 +66,3 @@ func (t Type) String() string {
 // Redis returns the type in the words of the Redis protocol; no words for one that only a newer
 // version knows.
 func (t Type) Redis() Redis { return kinds[t].Redis }
-
-// Holds returns what may follow the type in an address. Of a type that only a newer version knows
-// it is HoldsNothing: what follows is left alone.
-func (t Type) Holds() Holds { return kinds[t].Holds }

@@ -2,8 +2,10 @@ package engine
 
 import (
 	"bytes"
+	"cmp"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/engine/logindex"
 	"github.com/peerd/peerd/store"
 )
 
@@ -15,7 +17,8 @@ import (
 // InBackup reports whether the record stored at key belongs into a backup: those of a repair or a rebuild under way do
 // not.
 func InBackup(key []byte) bool {
-	return len(key) > 0 && key[0] != prefixStage && !bytes.Equal(key, keyRebuild)
+	return len(key) > 0 && key[0] != prefixStage && key[0] != prefixMoved && !bytes.Equal(key, keyRebuild) &&
+		!bytes.Equal(key, keyFilling) && !bytes.Equal(key, keyDoubt)
 }
 
 // Moment is one moment of the replica's records. It may be used by any goroutine until it is closed.
@@ -30,7 +33,7 @@ type Moment struct {
 
 // Backup has fn called with the moment of the next checkpoint, which is begun soon: see maintain. It is nil if the
 // replica was found damaged meanwhile, and fn is not called if it is closed before. It returns ErrBusy in a group, and of a replica that has not what its context says.
-func (r *Replica) Backup(fn func(*Moment)) error {
+func (r *replica) Backup(fn func(*Moment)) error {
 	if r.ahead && !r.quiet || !r.Whole() { // it may wait for the end of a repair
 		return ErrBusy
 	}
@@ -39,7 +42,7 @@ func (r *Replica) Backup(fn func(*Moment)) error {
 }
 
 // refuseBackups tells those who wait for one that there is none.
-func (r *Replica) refuseBackups() {
+func (r *replica) refuseBackups() {
 	if r.saving != nil {
 		r.wanted = append(r.wanted, r.saving.wanted...)
 		r.saving.wanted, r.saving.backup = nil, nil
@@ -51,9 +54,9 @@ func (r *Replica) refuseBackups() {
 }
 
 // backup returns the moment of a checkpoint that begins, without its records. The log is not among them.
-func (r *Replica) backup(c *checkpoint) *Moment {
+func (r *replica) backup(c *checkpoint) *Moment {
 	alone := *c
-	alone.reach, alone.log = reach{}, newIndex()
+	alone.reach, alone.log = reach{lsn: c.lsn}, logindex.After(c.lsn, 0) // sums are as of groups with numbers before it
 	return &Moment{
 		checkpoint: alone.encode(r.writeOwn), derives: &r.derives, Seen: r.seen.Clone(), Keys: r.keys, Cells: r.cells,
 		Records: uint64(2*r.cells + r.keys), // a cell has an entry in the index of leaves
@@ -71,15 +74,12 @@ func (m *Moment) Scan(fn func(key, value []byte) bool) error {
 		if bytes.Equal(key, keyCheckpoint) {
 			value = m.checkpoint
 		}
-		if !m.derives.has(key) {
+		if !m.derives.has(key[0]) {
 			_, failed = unseal(key, value)
 		}
 		return failed == nil && fn(key, value)
 	})
-	if failed != nil {
-		return failed
-	}
-	return err
+	return cmp.Or(failed, err)
 }
 
 // Close releases the moment.

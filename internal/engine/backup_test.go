@@ -14,8 +14,8 @@ import (
 func TestAMomentIsRefusedWhereItWouldNotBeWhole(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 1})
 	h := w.hosts[0]
-	g := h.engine.Begin(w.now)
-	if err := g.Update(func(tx *Tx) error { return counted(1)(Fields(tx)) }); err != nil {
+	g := h.engine.newGroup(w.now)
+	if err := g.update(func(tx *Tx) error { return counted(1)(Fields(tx)) }); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := h.engine.takeMoment(w.now); !errors.Is(err, ErrBusy) {

@@ -46,7 +46,7 @@ func newBased() based { return based{short: crdt.VersionVector{}} }
 
 // list puts a replica's entry of the context into the short form, unless that leaves it out, and reports whether it did.
 // That of an id as which this replica writes is always listed: what neighbours know of it does not rest on bases.
-func (r *Replica) list(id crdt.ReplicaID, count uint64, head delta.Hash) bool {
+func (r *replica) list(id crdt.ReplicaID, count uint64, head delta.Hash) bool {
 	if id != r.current() && r.bases.LeavesOut(id, count, head) {
 		delete(r.short, id)
 		return false
@@ -56,23 +56,23 @@ func (r *Replica) list(id crdt.ReplicaID, count uint64, head delta.Hash) bool {
 }
 
 // Vector returns the context in its short form. It must not be changed.
-func (r *Replica) Vector() crdt.VersionVector { return r.short }
+func (r *replica) Vector() crdt.VersionVector { return r.short }
 
 // Bases returns the bases of this moment, for any goroutine.
-func (r *Replica) Bases() *delta.Bases { return r.bases.Snapshot() }
+func (r *replica) Bases() *delta.Bases { return r.bases.Snapshot() }
 
 // Tables returns the bases that the context holds, in the order in which they were applied. They must not be changed.
-func (r *Replica) Tables() []delta.Table { return r.bases.Tables() }
+func (r *replica) Tables() []delta.Table { return r.bases.Tables() }
 
 // Expand returns what another's short form stands for, as far as the bases say that are held here, and more of that
 // other's, in its order. If all that the form lists is in the context here that is all of it.
-func (r *Replica) Expand(v crdt.VersionVector, heads delta.Heads, more []delta.Table) (
+func (r *replica) Expand(v crdt.VersionVector, heads delta.Heads, more []delta.Table) (
 	crdt.VersionVector, delta.Heads) {
 	return r.basesWith(more).Expand(v, heads)
 }
 
 // basesWith returns the bases held here, and more of another's.
-func (r *Replica) basesWith(more []delta.Table) *delta.Bases {
+func (r *replica) basesWith(more []delta.Table) *delta.Bases {
 	all := r.bases.Snapshot()
 	for _, t := range more {
 		if !r.seen.Has(t.Dot) {
@@ -83,16 +83,16 @@ func (r *Replica) basesWith(more []delta.Table) *delta.Bases {
 }
 
 // hold takes the bases of a delta that was just applied.
-func (r *Replica) hold(d *delta.Delta) {
+func (r *replica) hold(d *delta.Delta) {
 	for _, t := range d.Tables() {
 		r.holdTable(t)
 	}
 }
 
-func (r *Replica) holdTable(t delta.Table) {
+func (r *replica) holdTable(t delta.Table) {
 	r.bases.Hold(t)
 	key := numbered(prefixBase, uint64(len(r.bases.Tables())))
-	r.table.put(&item{key: string(key), value: encodeTable(key, t)})
+	r.table.put(&item{key: string(key), value: encodeTable(key, t)}, nil)
 	for _, b := range t.Bases {
 		if n := r.seen[b.Replica]; n > 0 && !r.list(b.Replica, n, r.heads[b.Replica]) {
 			delete(r.gained, b.Replica) // what was gained with this has the base's dot
@@ -102,7 +102,7 @@ func (r *Replica) holdTable(t delta.Table) {
 }
 
 func encodeTable(key []byte, t delta.Table) []byte {
-	return wire.Seal(formatVersion, key, wire.Encode(t.Write))
+	return seal(key, t.Write)
 }
 
 func decodeTable(key, record []byte) (t delta.Table, err error) {
@@ -128,7 +128,7 @@ func loadBases(snap store.Snapshot) (b delta.Bases, err error) {
 }
 
 // countDownBases lets a tick pass until bases are said. current reports whether a neighbour writes under an id.
-func (r *Replica) countDownBases(current func(crdt.ReplicaID) bool) {
+func (r *replica) countDownBases(current func(crdt.ReplicaID) bool) {
 	b := &r.based
 	if b.ticks++; b.ticks >= r.cfg.IdleTicks {
 		b.noteIdle()
@@ -163,14 +163,14 @@ func (b *based) noteIdle() {
 
 // baseable returns bases of what is to be left out of vectors from now on, in the order of replicas: all ids that
 // have ended, and all of others that have been idle, if there are too many of the one or the other.
-func (r *Replica) baseable(current func(crdt.ReplicaID) bool) (bases []delta.Base) {
+func (r *replica) baseable(current func(crdt.ReplicaID) bool) (bases []delta.Base) {
 	idle := func(id crdt.ReplicaID, n uint64) bool { return r.idle[id] == n && !current(id) }
 	tooManyEnded, tooManyIdle := r.tooMany(idle)
 	if !tooManyEnded && !tooManyIdle {
 		return nil
 	}
 	for _, id := range r.short.Replicas() {
-		n, ends := r.short[id], r.ended(id)
+		n, ends := r.short[id], r.Ended(id)
 		if !r.mayBase(id, n) || !ends && (!tooManyIdle || !idle(id, n)) {
 			continue
 		}
@@ -188,35 +188,32 @@ func (e *Engine) Basing() bool {
 // tooMany reports whether there are so many listed ids that have ended, or are idle, that bases are said. One that since
 // its base has done nothing but say some does not count: else each saying would be a reason for the next, by another
 // that had not heard of it, and they would go on for ever where an id is idle sooner than a saying has reached all.
-func (r *Replica) tooMany(idle func(id crdt.ReplicaID, n uint64) bool) (ofEnded, ofIdle bool) {
+func (r *replica) tooMany(idle func(id crdt.ReplicaID, n uint64) bool) (ofEnded, ofIdle bool) {
 	said := r.bases.Uncovered()
 	ended, others := 0, 0
 	for id, n := range r.short {
 		switch {
 		case !r.mayBase(id, n):
-		case r.ended(id):
+		case r.Ended(id):
 			ended++
 		case idle(id, n) && r.bases.Says(id).Last+said[id] < n:
 			others++
 		}
 	}
-	return ended >= r.mostEnded(), others > r.cfg.MaxListed
+	return ended >= max(r.cfg.MaxListed/4, 1), others > r.cfg.MaxListed
 }
-
-// mostEnded is how many ended ids are listed before bases of them are said.
-func (r *Replica) mostEnded() int { return max(r.cfg.MaxListed/4, 1) }
 
 // mayBase reports whether a base may be said of a listed id: not of one's own, which goes on, nor twice, of which the
 // first is then of another side of a fork.
-func (r *Replica) mayBase(id crdt.ReplicaID, n uint64) bool {
+func (r *replica) mayBase(id crdt.ReplicaID, n uint64) bool {
 	return id != r.current() && r.bases.Says(id).Last != n
 }
 
 // sayBases says the bases that are due, in one transaction.
-func (r *Replica) sayBases(g *Group) error {
+func (r *replica) sayBases(g *group) error {
 	say := r.say
 	r.say = nil
-	return g.Update(func(tx *Tx) error {
+	return g.update(func(tx *Tx) error {
 		say = slices.DeleteFunc(say, func(b delta.Base) bool {
 			return r.short[b.Replica] != b.Last || !r.mayBase(b.Replica, b.Last) || r.heads[b.Replica] != b.Head
 		})

@@ -16,7 +16,7 @@ import (
 func others(t testing.TB, n *Engine, first crdt.ReplicaID, count int, end bool) {
 	t.Helper()
 	for left := count; left > 0; {
-		g := n.Begin(testStart)
+		g := n.newGroup(testStart)
 		for ; left > 0 && len(g.deltas) < 1000; left-- {
 			id := first + crdt.ReplicaID(count-left)*0x9e3779b97f4a7c15
 			d := &delta.Delta{Replica: id, First: 1, Time: dotted.TimeAt(testStart), Ops: []delta.Op{{
@@ -42,9 +42,9 @@ func pass(t testing.TB, n *Engine, ticks int) (said int) {
 	for range ticks {
 		n.Tick(false)
 		n.beginStep()
-		g := n.Begin(testStart)
+		g := n.newGroup(testStart)
 		if n.Collects() {
-			if err := n.Collect(g); err != nil {
+			if err := n.collectSome(g); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -63,8 +63,8 @@ func pass(t testing.TB, n *Engine, ticks int) (said int) {
 
 func transacted(t testing.TB, n *Engine, fn func(f crdt.Fields) error) *delta.Delta {
 	t.Helper()
-	g := n.Begin(testStart)
-	if err := g.Update(func(tx *Tx) error { return fn(Fields(tx)) }); err != nil {
+	g := n.newGroup(testStart)
+	if err := g.update(func(tx *Tx) error { return fn(Fields(tx)) }); err != nil {
 		t.Fatal(err)
 	}
 	done, err := g.Commit(false)
@@ -192,7 +192,7 @@ func exchange(t testing.TB, engines []*Engine) {
 	for more := true; more; { // what came early is applied once all that it saw is
 		more = false
 		for _, n := range engines {
-			g := n.Begin(testStart)
+			g := n.newGroup(testStart)
 			for _, d := range all {
 				outcome, err := g.apply(d)
 				if err != nil {
@@ -248,7 +248,7 @@ func TestAHelloIsReadOnceTheBasesAreHereByWhichItLeavesOut(t *testing.T) {
 	others(t, a.engine, 1000, 40, true)
 	w.settle(t)
 	w.cut(0, 1)
-	b.engine.log.dropBefore(b.engine.log.last + 1) // nothing of it can be served
+	b.engine.log.DropBefore(b.engine.log.Last + 1) // nothing of it can be served
 	pass(t, a.engine, 2000)
 	if len(a.engine.short) > 2 {
 		t.Fatalf("%d ids are listed", len(a.engine.short))

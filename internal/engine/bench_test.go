@@ -43,9 +43,9 @@ func benchmarkSet(b *testing.B, size int) {
 	value := make([]byte, 64)
 	set := func(n int, key func() string) {
 		for done := 0; done < n; {
-			g := r.Begin(time.Now())
+			g := r.newGroup(time.Now())
 			for range min(size, n-done) {
-				err := g.Update(func(tx *Tx) error { return Fields(tx).String(key()).Set(value) })
+				err := g.update(func(tx *Tx) error { return Fields(tx).String(key()).Set(value) })
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -68,7 +68,7 @@ func benchmarkSet(b *testing.B, size int) {
 	b.ReportMetric(float64((cpu(b)-began).Nanoseconds())/float64(b.N), "cpu-ns/op")
 }
 
-func openBench(b *testing.B) *Replica {
+func openBench(b *testing.B) *replica {
 	b.Helper()
 	tree, err := badger.Open(filepath.Join(b.TempDir(), "tree"), badger.Options{})
 	if err != nil {
@@ -80,7 +80,7 @@ func openBench(b *testing.B) *Replica {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = log.Close() })
-	r, err := Open(tree, log, Config{NewID: func() crdt.ReplicaID { return 7 }})
+	r, err := open(tree, log, Config{NewID: func() crdt.ReplicaID { return 7 }})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -103,9 +103,9 @@ func BenchmarkStep(b *testing.B) {
 			done := 0
 			for range b.N {
 				r.beginStep()
-				g := r.Begin(time.Now())
+				g := r.newGroup(time.Now())
 				for ; !g.full(); done++ {
-					if err := g.Update(func(tx *Tx) error { return op(Fields(tx), done) }); err != nil {
+					if err := g.update(func(tx *Tx) error { return op(Fields(tx), done) }); err != nil {
 						b.Fatal(err)
 					}
 				}
@@ -117,4 +117,60 @@ func BenchmarkStep(b *testing.B) {
 			b.ReportMetric(b.Elapsed().Seconds()*1000/float64(b.N), "ms/step")
 		})
 	}
+}
+
+// BenchmarkOpen opens a store of so many cells of 64 bytes that was closed well: Badger, the log, and the replica.
+func BenchmarkOpen(b *testing.B) {
+	for _, cells := range []int{100_000, 1_000_000} {
+		b.Run(fmt.Sprint("cells=", cells), func(b *testing.B) {
+			if testing.Short() && cells > 100_000 {
+				b.Skip()
+			}
+			dir := b.TempDir()
+			fillBench(b, dir, cells)
+			began := cpu(b)
+			for b.Loop() {
+				r, close := openIn(b, dir)
+				if _, n := r.Counts(); n != cells || r.Recounted() != nil {
+					b.Fatalf("%d cells, want %d; %v", n, cells, r.Recounted())
+				}
+				b.StopTimer()
+				close()
+				b.StartTimer()
+			}
+			b.ReportMetric(float64((cpu(b)-began).Milliseconds())/float64(b.N), "cpu-ms/op") // with the closing
+		})
+	}
+}
+
+// openIn opens a replica in a directory.
+func openIn(b *testing.B, dir string) (r *replica, close func()) {
+	tree, err := badger.Open(filepath.Join(dir, "tree"), badger.Options{})
+	must(b, err)
+	log, err := segment.Open(filepath.Join(dir, "log"), segment.Options{})
+	must(b, err)
+	r, err = open(tree, log, Config{NewID: func() crdt.ReplicaID { return 7 }})
+	must(b, err)
+	return r, func() {
+		r.Close()
+		must(b, log.Close())
+		must(b, tree.Close())
+	}
+}
+
+// fillBench fills a store.
+func fillBench(b *testing.B, dir string, cells int) {
+	r, close := openIn(b, dir)
+	defer close()
+	for i := 0; i < cells; {
+		g := r.newGroup(time.Now())
+		for ; !g.full() && i < cells; i++ {
+			must(b, g.update(func(tx *Tx) error { return Fields(tx).String(fmt.Sprintf("key:%012d", i)).Set(value) }))
+		}
+		_, err := g.Commit(false)
+		must(b, err)
+		_, err = r.Maintain(time.Now())
+		must(b, err)
+	}
+	must(b, r.Save(time.Now()))
 }

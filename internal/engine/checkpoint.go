@@ -1,8 +1,6 @@
 package engine
 
 import (
-	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -10,6 +8,8 @@ import (
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/dotted"
+	"github.com/peerd/peerd/internal/engine/hot"
+	"github.com/peerd/peerd/internal/engine/logindex"
 	"github.com/peerd/peerd/internal/wire"
 	"github.com/peerd/peerd/store"
 )
@@ -26,8 +26,7 @@ import (
 
 // How checkpoints are paced.
 const (
-	checkpointItems = 1024        // records that one step writes
-	checkpointBytes = 512 << 10   // and about how many bytes
+	checkpointBytes = 512 << 10   // about how many one step writes
 	checkpointEvery = time.Minute // one begins so long after the last, if there is something to be written
 	agesEvery       = time.Minute // between two looks at the age of the log's oldest record
 
@@ -35,6 +34,8 @@ const (
 	logShare    = 8         // of Config.MaxLogBytes behind the last one: likewise
 	maxBehind   = 32 << 20  // bytes of the log behind the last one: likewise
 	maxLogSlack = 512 << 10 // see logSlack
+
+	keysAtOnce = 16 << 10 // bytes that are allocated for keys
 )
 
 // checkpoint is the record behind which the log is carried out again, and what the log would otherwise have to be
@@ -49,7 +50,9 @@ type checkpoint struct {
 	root    antientropy.Fingerprint // see logged
 	settled bool
 	flip    *flip // being taken over then
-	log     index // without recent
+	log     logindex.Index
+
+	keys, tallies int
 }
 
 // reach is how far a checkpoint comes: to a record of the log, and to where the one behind it stands.
@@ -62,9 +65,12 @@ type reach struct {
 type saving struct {
 	reach
 	record []byte
-	items  *overlay // as they were at its beginning
+	items  hot.Sealed // as they were at its beginning
 	pass   int
 	from   string // the key to go on with
+	page   int    // likewise
+	tree   *antientropy.Tree
+	cells  int
 	backup *Moment
 	wanted []func(*Moment)
 }
@@ -83,9 +89,11 @@ var passes = []struct {
 }
 
 // freeze begins a checkpoint.
-func (r *Replica) freeze(now time.Time) {
+func (r *replica) freeze(now time.Time) {
 	c := r.checkpoint()
-	r.saving = &saving{reach: c.reach, record: c.encode(r.writeOwn), items: r.table.dirty.Copy()}
+	r.saving = &saving{
+		reach: c.reach, record: c.encode(r.writeOwn), items: r.table.Seal(), tree: r.tree.Clone(), cells: r.cells,
+	}
 	r.saves = now.Add(checkpointEvery)
 	r.saveCost = max(r.saveCost, len(r.saving.record))
 	r.ownFell = false
@@ -96,18 +104,18 @@ func (r *Replica) freeze(now time.Time) {
 }
 
 // checkpoint returns the record of the present context and log.
-func (r *Replica) checkpoint() *checkpoint {
+func (r *replica) checkpoint() *checkpoint {
 	c := &checkpoint{
-		reach: reach{r.log.last, r.logEnd()}, seen: r.short, heads: r.heads, tables: len(r.bases.Tables()),
+		reach: reach{r.log.Last, r.logEnd()}, seen: r.short, heads: r.heads, tables: len(r.bases.Tables()),
 		time: r.clock.Last(),
-		flip: r.flip, log: r.log,
+		flip: r.flip, log: r.log.Index, keys: r.keys, tallies: r.tallies,
 	}
 	c.root, c.settled = r.settledRoot()
 	return c
 }
 
 // settledRoot returns the fingerprint of the stored cells, and whether that is what their context stands for.
-func (r *Replica) settledRoot() (root antientropy.Fingerprint, settled bool) {
+func (r *replica) settledRoot() (root antientropy.Fingerprint, settled bool) {
 	if !r.opening.loaded {
 		return r.opening.root, r.opening.settled
 	}
@@ -115,41 +123,42 @@ func (r *Replica) settledRoot() (root antientropy.Fingerprint, settled bool) {
 }
 
 // saveDue reports whether it is time for a checkpoint.
-func (r *Replica) saveDue(now time.Time) bool {
+func (r *replica) saveDue(now time.Time) bool {
 	switch {
 	case len(r.wanted) > 0, r.ownFell:
 		return true
-	case r.log.last == r.saved.lsn && r.table.dirty.Len() == 0:
+	case r.log.Last == r.saved.lsn && r.table.Len() == 0:
 		return r.lag() >= r.behind() && r.lag() > 0 // others write, and the log is not to be held back
 	}
-	return r.table.bytes >= r.cfg.MaxDirty/dirtyShare || r.lag() >= r.behind() || !now.Before(r.saves)
+	return r.table.Bytes() >= r.cfg.MaxDirty/dirtyShare || r.lag() >= r.behind() || !now.Before(r.saves)
 }
 
 // lag returns how far the log goes on behind the last checkpoint.
-func (r *Replica) lag() int64 { return int64(r.logEnd() - r.saved.next) }
+func (r *replica) lag() int64 { return int64(r.logEnd() - r.saved.next) }
 
 // behind returns how far the log may go on behind a checkpoint until the next one begins. From twice as far commits
 // do a part of its work.
-func (r *Replica) behind() int64 { return min(maxBehind, r.cfg.MaxLogBytes/logShare) }
+func (r *replica) behind() int64 { return min(maxBehind, r.cfg.MaxLogBytes/logShare) }
 
 // saveSome has a part of the checkpoint under way written. The log must be durable up to it by then.
-func (r *Replica) saveSome() (err error) {
+func (r *replica) saveSome() (err error) {
 	c := r.saving
 	w := treeWriter{r: r, batch: &store.Batch{}, began: r.work}
 	for !w.full && c.pass < len(passes) {
 		p := passes[c.pass]
-		c.items.Ascend(max(c.from, string(p.from)), func(key string, it *item) bool {
-			if key[0] >= p.end || w.full {
+		c.items.From(max(c.from, string(p.from)), func(rec hot.Record) bool {
+			it := rec.(*item)
+			kind := it.key[0]
+			if kind >= p.end {
 				return false
 			}
-			c.from = key + "\x00"
-			if r.derives.has([]byte(key)) {
-				return true
-			}
-			if gone := it.gone(); gone && p.dels || !gone && p.sets {
+			if gone := it.gone(); !r.derives.has(kind) && (gone && p.dels || !gone && p.sets) {
 				err = w.item(it)
 			}
-			return err == nil
+			if w.full {
+				c.from = it.key + "\x00"
+			}
+			return err == nil && !w.full
 		})
 		if err == nil && !w.full {
 			c.pass, c.from = c.pass+1, ""
@@ -161,17 +170,25 @@ func (r *Replica) saveSome() (err error) {
 	if w.flush(); c.pass < len(passes) {
 		return nil
 	}
+	if r.savePages(c, w.began); c.page < antientropy.Pages {
+		return nil
+	}
 	last := &store.Batch{}
 	last.Set(keyCheckpoint, c.record)
+	last.Set(keySums, summed{r.batches, c.tree.Root(), c.cells}.encode())
+	if r.opening.marked { // what is stored of the sums is that of cells that were read
+		last.Delete(keyDoubt)
+	}
+	r.forgetBatches(last)
 	r.writeBatch(last, func(*Write) { r.checkpointed(c) })
 	return nil
 }
 
 // checkpointed takes note that a checkpoint is in the tree.
-func (r *Replica) checkpointed(c *saving) {
-	r.saved, r.saving = c.reach, nil
+func (r *replica) checkpointed(c *saving) {
+	r.saved, r.saving, r.paged, r.opening.marked = c.reach, nil, c.tree, false
 	r.checkpoints++
-	r.table.written(nil, r.st.Snapshot())
+	r.table.Unseal(r.st.Snapshot())
 	r.unpublished = true
 	for _, fn := range c.wanted {
 		m := *c.backup
@@ -182,70 +199,86 @@ func (r *Replica) checkpointed(c *saving) {
 
 // treeWriter writes items to the tree.
 type treeWriter struct {
-	r     *Replica
+	r     *replica
 	batch *store.Batch
-	items []*item // that are in it, or in those before it
-	began int     // Replica.work at its beginning
-	full  bool    // the step has done enough
+	items []*item    // that are in it, or in those before it
+	moved []moved    // what it changes of the sums over all cells
+	ops   []store.Op // of the item that is being written: they go into one batch
+	keys  []byte     // memory for keys
+	began int        // replica.work at its beginning
+	full  bool       // the step has done enough
 }
 
 // item writes one record, with what belongs to it: what it names before it, what it named with it.
 func (w *treeWriter) item(it *item) error {
-	key := []byte(it.key)
-	last := w.r.work
-	for _, d := range it.fresh {
+	last, owed := w.r.work, it.owes()
+	for _, d := range owed.fresh {
 		i, _ := it.cell.Find(d)
 		w.blob(it.cell[i])
 	}
-	var ops []store.Op
-	switch {
-	case it.gone():
-		ops = append(ops, store.Op{Key: key, Delete: true})
-	case it.address == "":
-		ops = append(ops, store.Op{Key: key, Value: it.value})
+	w.ops = w.ops[:0]
+	if it.address == "" || it.gone() {
+		w.add(w.key(it.key), it.value, it.gone())
 	}
 	if it.address != "" {
-		var err error
-		if ops, err = w.cell(it, ops); err != nil {
+		if err := w.cell(it, owed.split); err != nil {
 			return err
 		}
 	}
-	for _, e := range it.index {
-		ops = append(ops, store.Op{Key: []byte(e.key), Value: e.value, Delete: e.gone()})
+	for _, e := range owed.index {
+		w.add(w.key(e.key), e.value, e.gone())
 	}
-	for _, d := range it.dead {
+	for _, d := range owed.dead {
 		for i := range d.pieces {
-			ops = append(ops, store.Op{Key: blobKey(d.dot, i), Delete: true})
+			w.add(blobKey(d.dot, i), nil, true)
 		}
 	}
-	together := &store.Batch{}
-	for _, op := range ops {
+	bytes := 0
+	for _, op := range w.ops {
+		bytes += len(op.Key) + len(op.Value)
+	}
+	w.room(len(w.ops), bytes)
+	w.note(it)
+	for _, op := range w.ops {
 		if op.Delete {
-			together.Delete(op.Key)
+			w.batch.Delete(op.Key)
 		} else {
-			together.Set(op.Key, op.Value)
+			w.batch.Set(op.Key, op.Value)
 		}
 	}
-	w.room(together.Len(), together.Bytes())
-	w.batch.Append(together)
-	w.items = append(append(w.items, it), it.index...)
-	w.r.spend(workCut + workOf(together.Bytes()))
+	w.items = append(append(w.items, it), owed.index...)
+	w.r.spend(workCut + workOf(bytes))
 	w.r.transacted(last)
 	w.full = len(w.items) >= w.r.perBatch() || w.batch.Bytes() >= checkpointBytes ||
 		w.r.spentSince(w.began)
 	return nil
 }
 
+// add adds a write to those of the item.
+func (w *treeWriter) add(key, value []byte, gone bool) {
+	w.ops = append(w.ops, store.Op{Key: key, Value: value, Delete: gone})
+}
+
+// key returns the bytes of a key.
+func (w *treeWriter) key(key string) []byte {
+	if cap(w.keys)-len(w.keys) < len(key) {
+		w.keys = make([]byte, 0, max(len(key), keysAtOnce))
+	}
+	from := len(w.keys)
+	w.keys = append(w.keys, key...)
+	return w.keys[from:len(w.keys):len(w.keys)]
+}
+
 // cell writes the parts of a cell, and adds its own record to what is written last.
-func (w *treeWriter) cell(it *item, last []store.Op) ([]store.Op, error) {
-	key := []byte(it.key)
+func (w *treeWriter) cell(it *item, split bool) error {
+	key := w.key(it.key)
 	var old parts
-	if it.split {
+	if split {
 		snap := w.r.st.Snapshot()
 		defer snap.Close()
 		var err error
 		if old, err = partsOf(snap, key); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if len(it.cell) > 0 {
@@ -253,12 +286,12 @@ func (w *treeWriter) cell(it *item, last []store.Op) ([]store.Op, error) {
 		for i, part := range more {
 			w.set(partKey(key, old.generation+1, i), part)
 		}
-		last = append(last, store.Op{Key: key, Value: record})
+		w.add(key, record, false)
 	}
 	for i := range old.count {
-		last = append(last, store.Op{Key: partKey(key, old.generation, i), Delete: true})
+		w.add(partKey(key, old.generation, i), nil, true)
 	}
-	return last, nil
+	return nil
 }
 
 // blob writes a large payload, piece by piece.
@@ -266,7 +299,7 @@ func (w *treeWriter) blob(e dotted.Entry) {
 	n := 0
 	for piece := range slices.Chunk(e.Payload, maxPiece) {
 		key := blobKey(e.Dot, n)
-		w.set(key, sealBlob(key, piece))
+		w.set(key, wire.Seal(formatVersion, key, piece))
 		n++
 	}
 	w.r.spend(workOf(len(e.Payload)))
@@ -279,56 +312,56 @@ func (w *treeWriter) set(key, value []byte) {
 
 // room makes room for writes that belong together.
 func (w *treeWriter) room(ops, bytes int) {
-	if w.batch.Len()+ops > w.r.cfg.MaxBatch || w.batch.Bytes()+bytes > store.MaxBatchBytes {
+	more := movedBytes * (len(w.moved) + 2) // for the record of what the batch changes
+	if w.batch.Len()+ops+1 > w.r.cfg.MaxBatch || w.batch.Bytes()+bytes+more > store.MaxBatchBytes {
 		w.commit(nil)
 	}
 }
 
 func (w *treeWriter) commit(then func(*Write)) {
 	if w.batch.Len() > 0 {
+		w.noted()
 		w.r.writeBatch(w.batch, then)
 		w.batch = &store.Batch{}
 	}
 }
 
-// flush has what is left written, and then takes what was written out of memory.
+// flush has what is left written, and then notes what was.
 func (w *treeWriter) flush() {
 	w.commit(func(*Write) {
-		w.r.table.written(w.items, w.r.st.Snapshot())
-		w.r.unpublished = true
+		for _, it := range w.items {
+			w.r.table.Stored(it)
+		}
 	})
 }
 
 // pressed reports whether so much waits for a checkpoint that no more may be committed before a part of it is written.
-func (r *Replica) pressed() bool { return r.table.bytes > r.cfg.MaxDirty }
+func (r *replica) pressed() bool { return r.table.Bytes() > r.cfg.MaxDirty }
 
 // Unwritten returns how many bytes of memory what waits for a checkpoint takes. While that is more than Config.MaxDirty
 // no step adds to it.
-func (r *Replica) Unwritten() int64 { return r.table.bytes }
+func (r *replica) Unwritten() int64 { return r.table.Bytes() }
 
 // logSlack is by how many bytes the log may outgrow Config.MaxLogBytes before a commit cuts it.
-func (r *Replica) logSlack() int64 {
+func (r *replica) logSlack() int64 {
 	return max(min(maxLogSlack, r.cfg.MaxLogBytes/8), 2*int64(r.saveCost)) + int64(r.markEvery())
 }
 
 // LogBound returns how large the log may be, in bytes, after a commit and after maintain, unless that says that
 // there is more to do. Newest records that are larger stay.
-func (r *Replica) LogBound() int64 {
+func (r *replica) LogBound() int64 {
 	bound := r.cfg.MaxLogBytes + r.logSlack()
-	if n := len(r.log.marks); n > 0 {
-		bound = max(bound, int64(r.logEnd()-r.log.marks[n-1].at))
-	}
-	return bound
+	return max(bound, r.log.Least(r.logEnd()))
 }
 
 // maintain does some of what goes on beside the writes: checkpoints, and cutting the log. It does no more work than a
 // step may, and reports whether there is more: then it is to be called again soon. See Syncing.
-func (r *Replica) maintain(now time.Time) (more bool, err error) {
+func (r *replica) maintain(now time.Time) (more bool, err error) {
 	r.wall = now
 	if r.damage != nil {
 		return false, nil
 	}
-	if r.saving == nil && r.saveDue(now) {
+	if r.saving == nil && !r.fills() && r.saveDue(now) {
 		r.freeze(now)
 	}
 	if r.saving == nil {
@@ -343,18 +376,21 @@ func (r *Replica) maintain(now time.Time) (more bool, err error) {
 
 // late reports whether so much waits for a checkpoint, or is in the log, that it must be written first: then pace is to
 // be called before anything more is committed.
-func (r *Replica) late() bool {
-	if r.damage != nil || r.log.located < r.log.last {
+func (r *replica) late() bool {
+	if r.damage != nil || r.log.Located < r.log.Last {
 		return false
 	}
-	return r.pressed() || r.saving != nil && r.lag() > 2*r.behind() || r.tooLong() && r.durable.lsn < r.log.last
+	return r.pressed() || r.saving != nil && r.lag() > 2*r.behind() || r.tooLong() && r.durable.lsn < r.log.Last
 }
 
 // tooLong reports whether the log is longer than it may be.
-func (r *Replica) tooLong() bool { return r.LogBytes() > r.cfg.MaxLogBytes+r.logSlack() }
+func (r *replica) tooLong() bool { return r.LogBytes() > r.cfg.MaxLogBytes+r.logSlack() }
 
 // pace does a step of that.
-func (r *Replica) pace(now time.Time) error {
+func (r *replica) pace(now time.Time) error {
+	if r.fills() {
+		return nil // that ends, because of what was committed, and then checkpoints go on: see Engine.again
+	}
 	if r.pressed() || r.saving != nil && r.lag() > 2*r.behind() {
 		return r.saveNow(now)
 	}
@@ -365,7 +401,7 @@ func (r *Replica) pace(now time.Time) error {
 }
 
 // saveNow writes some of a checkpoint, which is begun if there is none, behind the log up to it.
-func (r *Replica) saveNow(now time.Time) error {
+func (r *replica) saveNow(now time.Time) error {
 	if r.saving == nil {
 		r.freeze(now)
 	}
@@ -377,7 +413,7 @@ func (r *Replica) saveNow(now time.Time) error {
 
 // save returns a task: a checkpoint of all that is here, also if nothing changed but what others are known to have, which
 // survives a power failure. It is the last thing to do before closing.
-func (r *Replica) save(now time.Time) task {
+func (r *replica) save(now time.Time) task {
 	all := r.saveAll(now)
 	return func() (done bool, err error) {
 		if r.damage != nil {
@@ -390,12 +426,16 @@ func (r *Replica) save(now time.Time) task {
 }
 
 // saveAll returns a task: such a checkpoint, if anything changed.
-func (r *Replica) saveAll(now time.Time) task {
+func (r *replica) saveAll(now time.Time) task {
 	begun := false
 	return func() (done bool, err error) {
+		if r.fills() { // the log has all that is here
+			r.write(Write{SyncLog: true})
+			return true, nil
+		}
 		if r.saving == nil && !begun {
 			begun = true
-			if r.log.last > r.saved.lsn || r.table.dirty.Len() > 0 || r.ownFell || len(r.wanted) > 0 {
+			if r.log.Last > r.saved.lsn || r.table.Len() > 0 || r.ownFell || len(r.wanted) > 0 {
 				r.freeze(now)
 			}
 		}
@@ -416,25 +456,22 @@ func (r *Replica) saveAll(now time.Time) task {
 }
 
 // cutLog gives up the beginning of the log where its bounds no longer admit it and a durable checkpoint is behind it.
-func (r *Replica) cutLog(now time.Time) {
-	large := r.LogBytes() > r.cfg.MaxLogBytes || r.log.runs() > maxRuns
-	if !large && now.Before(r.ages) {
+func (r *replica) cutLog(now time.Time) {
+	if !r.log.Large(r.logEnd(), r.cfg.MaxLogBytes) && now.Before(r.ages) {
 		return
 	}
 	r.ages = now.Add(agesEvery)
-	if m, cut := r.log.due(r.durable.lsn+1, r.logEnd(), r.cfg.MaxLogBytes, now.Add(-r.cfg.MaxLogAge)); cut {
-		r.log.dropBefore(m.lsn)
-	}
+	r.log.DropBefore(r.log.Due(r.durable.lsn+1, r.logEnd(), r.cfg.MaxLogBytes, now.Add(-r.cfg.MaxLogAge)))
 	if !r.rebuilding { // what was put aside stands before it
 		r.dropLog()
 	}
 }
 
 // dropLog gives the space back of what the log no longer serves and no checkpoint needs.
-func (r *Replica) dropLog() {
+func (r *replica) dropLog() {
 	at := r.durable.next
-	if len(r.log.marks) > 0 {
-		at = min(at, r.log.marks[0].at)
+	if oldest, _, found := r.log.Oldest(); found {
+		at = min(at, oldest)
 	}
 	if at > max(r.logs.First(), r.dropped) {
 		r.dropped = at
@@ -443,7 +480,7 @@ func (r *Replica) dropLog() {
 }
 
 // Syncing is a sync to be done: of the log, and of the tree if a checkpoint was written there. It goes on beside the
-// replica, which is then told by Synced.
+// replica, which is then told by Engine.SyncEnded.
 type Syncing struct {
 	Tree bool // must be synced, after the log
 
@@ -452,12 +489,12 @@ type Syncing struct {
 }
 
 // needsSync reports whether the replica waits for a sync, whatever durability its writers want.
-func (r *Replica) needsSync() bool {
+func (r *replica) needsSync() bool {
 	return r.saving != nil && r.logs.Synced() < r.saving.next || r.checkpoints != r.durables
 }
 
 // beginSync begins a sync of all that was written before.
-func (r *Replica) beginSync() Syncing {
+func (r *replica) beginSync() Syncing {
 	return Syncing{Tree: r.checkpoints != r.durables, saved: r.saved, checkpoints: r.checkpoints}
 }
 
@@ -467,14 +504,6 @@ func (s Syncing) Run(tree store.Store, log store.Log) error {
 		return err
 	}
 	return tree.Sync()
-}
-
-// Synced takes note of a sync that ended well.
-func (r *Replica) Synced(s Syncing) {
-	if s.Tree && s.checkpoints > r.durables { // else what it is about was discarded, or is known
-		r.durable, r.durables = s.saved, s.checkpoints
-		r.ages = time.Time{} // there may be something to be cut
-	}
 }
 
 // Durable returns up to where the checkpoint in a store says that the log is durable: store/segment wants to know.
@@ -497,8 +526,8 @@ func Durable(st Tree) store.Position {
 }
 
 func (c *checkpoint) encode(writeOwn func(*wire.Writer)) []byte {
-	return wire.Seal(formatVersion, keyCheckpoint, wire.Encode(func(w *wire.Writer) {
-		w.Array(10)
+	return seal(keyCheckpoint, func(w *wire.Writer) {
+		w.Array(12)
 		w.Uint(c.lsn)
 		w.Uint(uint64(c.next))
 		writeOwn(w)
@@ -512,20 +541,18 @@ func (c *checkpoint) encode(writeOwn func(*wire.Writer)) []byte {
 		} else {
 			w.Bytes(wire.Encode(c.flip.write))
 		}
-		c.log.write(w)
-	}))
+		c.log.Write(w)
+		w.Uint(uint64(c.keys))
+		w.Uint(uint64(c.tallies))
+	})
 }
 
 // decodeCheckpoint reads a checkpoint, and its context with the bases that are stored: not those that are newer.
 func decodeCheckpoint(record []byte, bases *delta.Bases) (*checkpoint, error) {
-	body, err := unseal(keyCheckpoint, record)
-	if err != nil {
-		return nil, err
-	}
 	c := &checkpoint{}
 	var bad error
-	err = wire.Decode(body, func(r *wire.Reader) {
-		r.Array(10)
+	err := decodeRecord(keyCheckpoint, record, func(r *wire.Reader) {
+		r.Array(12)
 		c.lsn, c.next = r.Uint(), store.Position(r.Uint())
 		c.own = readOwn(r)
 		c.seen, c.heads = delta.ReadContext(r)
@@ -537,60 +564,15 @@ func decodeCheckpoint(record []byte, bases *delta.Bases) (*checkpoint, error) {
 		c.time = dotted.Time(r.Uint())
 		c.settled = r.Bool()
 		c.root = antientropy.ReadFingerprint(r)
-		if f := r.Bytes(len(body)); len(f) > 0 {
+		if f := r.Bytes(len(record)); len(f) > 0 {
 			c.flip = &flip{}
 			bad = wire.Decode(f, func(r *wire.Reader) { *c.flip = readFlip(r, len(f)) })
 		}
-		c.log = readIndex(r, len(body))
+		c.log = logindex.Read(r, len(record), c.lsn, c.next)
+		c.keys, c.tallies = int(r.Uint()), int(r.Uint())
 	})
-	if err == nil {
-		err = bad
+	if err == nil && bad != nil {
+		err = damaged(keyCheckpoint, bad)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("checkpoint: %w", damaged(keyCheckpoint, err))
-	}
-	c.log.last, c.log.located, c.log.next = c.lsn, c.lsn, c.next
-	return c, nil
-}
-
-func (x *index) write(w *wire.Writer) {
-	w.Array(4)
-	w.Uint(x.first)
-	w.Uint(uint64(x.newest.UnixMilli()))
-	w.Array(3 * len(x.marks))
-	for _, m := range x.marks {
-		w.Uint(m.lsn)
-		w.Uint(uint64(m.at))
-		w.Uint(uint64(m.time.UnixMilli()))
-	}
-	ids := slices.Sorted(maps.Keys(x.cover))
-	w.Array(2 * len(ids))
-	for _, id := range ids {
-		w.Uint(uint64(id))
-		w.Array(3 * len(x.cover[id]))
-		for _, r := range x.cover[id] {
-			w.Uint(r.first)
-			w.Uint(r.last)
-			w.Uint(r.lsn)
-		}
-	}
-}
-
-func readIndex(r *wire.Reader, limit int) index {
-	x := newIndex()
-	r.Array(4)
-	x.first, x.newest = r.Uint(), time.UnixMilli(int64(r.Uint()))
-	n := r.Array(limit) / 3
-	for i := 0; i < n && r.Err() == nil; i++ {
-		x.marks = append(x.marks, mark{r.Uint(), store.Position(r.Uint()), time.UnixMilli(int64(r.Uint()))})
-	}
-	ids := r.Array(limit) / 2
-	for i := 0; i < ids && r.Err() == nil; i++ {
-		id := crdt.ReplicaID(r.Uint())
-		runs := r.Array(limit) / 3
-		for j := 0; j < runs && r.Err() == nil; j++ {
-			x.cover[id] = append(x.cover[id], run{r.Uint(), r.Uint(), r.Uint()})
-		}
-	}
-	return x
+	return c, err
 }

@@ -54,7 +54,7 @@ func TestARebuildDoesNotSyncWithoutEnd(t *testing.T) {
 // TestWhatIsNotKnownAnyMoreIsStoredByTheNextCheckpoint forgets what a host is known to have while one is under way.
 func TestWhatIsNotKnownAnyMoreIsStoredByTheNextCheckpoint(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 1})
-	r := w.hosts[0].engine.Replica
+	r := w.hosts[0].engine.replica
 	w.write(t, w.hosts[0], counted(1))
 	r.freeze(w.now)
 	r.across[gossip.NeighbourID("other")] = true

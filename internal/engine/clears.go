@@ -3,6 +3,8 @@ package engine
 import (
 	"bytes"
 	"cmp"
+	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +24,8 @@ type pendingClear struct {
 	replica crdt.ReplicaID // see delta.ClearSet
 	below   uint64
 	seen    *seenSet
+	group   uint64 // that made it: see group.number
+	counted bool   // there may be sums of counters under its prefix that say nothing any more
 }
 
 // seenSet is what clears saw, in memory and in the store once for all of them. It never changes.
@@ -47,17 +51,33 @@ func (p *pendingClear) same(other *pendingClear) bool {
 }
 
 // clears are the pending ones. What a View has does not change: who changes clears takes a copy.
+//
+// A clear takes what it hides off the sums over keys in its commit. Sums of counters under its prefix it leaves as they
+// are, however many there are, and likewise those over keys if it is one of everything. They say nothing any more: each
+// tells as of which clear it was written. They are swept before the clear is done with.
 type clears struct {
-	// era is how often everything was cleared here. What is visible under a key counts only if it was
-	// written in this era.
-	era   uint64
-	count int
-	byAt  btree.Map[dotted.Address, []*pendingClear] // by prefix
+	count    int
+	counting int                                        // those with counted
+	newest   uint64                                     // group of the newest that there was since the store was opened, or was pending then
+	emptied  uint64                                     // that of the newest one of everything; zero if none is pending
+	byAt     btree.Map[dotted.Address, []*pendingClear] // by prefix
 }
 
 // copy takes constant time.
 func (c *clears) copy() *clears {
-	return &clears{era: c.era, count: c.count, byAt: *c.byAt.Copy()}
+	out := *c
+	out.byAt = *c.byAt.Copy()
+	return &out
+}
+
+// void reports whether what a sum over addresses that begin with a says, as of a clear, was cleared since.
+func (c *clears) void(a dotted.Address, asOf uint64) (void bool) {
+	if asOf < c.newest && c.count > 0 {
+		c.over(a, func(list []*pendingClear) {
+			void = void || slices.ContainsFunc(list, func(p *pendingClear) bool { return p.group > asOf })
+		})
+	}
+	return void
 }
 
 // add adds a clear, and returns those that it makes superfluous.
@@ -67,26 +87,30 @@ func (c *clears) add(p *pendingClear) (dropped []*pendingClear) {
 	for _, o := range old {
 		if p.covers(o) || p.same(o) {
 			dropped = append(dropped, o)
+			p.counted = p.counted || o.counted
+			c.counting += gain(o.counted, false)
 		} else {
 			list = append(list, o)
 		}
 	}
 	c.byAt.Set(p.prefix, append(list, p))
 	c.count += 1 - len(dropped)
+	c.counting += gain(false, p.counted)
+	if c.newest = max(c.newest, p.group); p.prefix == "" {
+		c.emptied = max(c.emptied, p.group)
+	}
 	return dropped
 }
 
 func (c *clears) remove(p *pendingClear) {
 	old, _ := c.byAt.Get(p.prefix)
-	list := make([]*pendingClear, 0, len(old))
-	for _, o := range old {
-		if o != p {
-			list = append(list, o)
-		}
-	}
+	list := slices.DeleteFunc(slices.Clone(old), func(o *pendingClear) bool { return o == p })
 	c.count -= len(old) - len(list)
-	if len(list) == 0 {
+	if c.counting += gain(p.counted, false); len(list) == 0 {
 		c.byAt.Delete(p.prefix)
+		if p.prefix == "" {
+			c.emptied = 0
+		}
 	} else {
 		c.byAt.Set(p.prefix, list)
 	}
@@ -150,7 +174,7 @@ func lastEnd(a dotted.Address, n int) int {
 			return end
 		}
 		end++
-		if !t.Holds().Names() {
+		if !dotted.HoldsOf(t).Names() {
 			return n
 		}
 		rest = next
@@ -185,15 +209,9 @@ func (c *clears) next(after dotted.Address) (prefix dotted.Address, found bool) 
 	return prefix, found
 }
 
-// first returns the first prefix that has clears.
-func (c *clears) first() (prefix dotted.Address) {
-	prefix, _, _ = c.byAt.Min()
-	return prefix
-}
-
 // saw returns the set for clears of a delta: the last one of its replica, if that differs only in what the
 // replica itself had written, which a clear names anyway.
-func (g *Group) saw(d *delta.Delta) *seenSet {
+func (g *group) saw(d *delta.Delta) *seenSet {
 	if g.sawSet == nil || g.sawFor != d {
 		g.sawFor, g.sawSet = d, g.sawAs(d)
 	}
@@ -202,14 +220,14 @@ func (g *Group) saw(d *delta.Delta) *seenSet {
 
 // cleared returns what a delta's i-th operation, a clear, removes. All that its vector lists is in the context, so what
 // that stands for is known.
-func (g *Group) cleared(d *delta.Delta, i int) delta.ClearSet {
+func (g *group) cleared(d *delta.Delta, i int) delta.ClearSet {
 	if g.sawBy != d {
 		g.sawBy, g.sawAll = d, g.r.bases.Read(d.Seen)
 	}
 	return d.SeenBy(i, g.sawAll)
 }
 
-func (g *Group) sawAs(d *delta.Delta) *seenSet {
+func (g *group) sawAs(d *delta.Delta) *seenSet {
 	r := g.r
 	for _, s := range []*seenSet{g.sawLast[d.Replica], r.sawLast[d.Replica]} {
 		if s == nil || s.number < g.firstClear && r.uses[s.number] == 0 {
@@ -230,7 +248,7 @@ func (g *Group) sawAs(d *delta.Delta) *seenSet {
 
 // sameSeen reports whether two short forms stand for contexts that differ only in what one replica itself had written,
 // the second having more of it. What that says of bases counts.
-func (r *Replica) sameSeen(a, b crdt.VersionVector, but crdt.ReplicaID) bool {
+func (r *replica) sameSeen(a, b crdt.VersionVector, but crdt.ReplicaID) bool {
 	if r.bases.Between(but, a[but], b[but]) {
 		return false
 	}
@@ -248,79 +266,79 @@ func (r *Replica) sameSeen(a, b crdt.VersionVector, but crdt.ReplicaID) bool {
 }
 
 // pend makes a clear, of a delta's i-th operation, one of the group's.
-func (g *Group) pend(d *delta.Delta, i int) {
+func (g *group) pend(d *delta.Delta, i int, counted bool) {
 	if g.clears == g.r.clears {
 		g.clears = g.clears.copy()
 	}
 	g.r.lastClear++
 	p := &pendingClear{number: g.r.lastClear, prefix: d.Ops[i].Address, replica: d.Replica,
-		below: d.Dot(i).Counter, seen: g.saw(d)}
+		below: d.Dot(i).Counter, seen: g.saw(d), group: g.number, counted: counted}
 	g.dropped = append(g.dropped, g.clears.add(p)...)
 	g.added = append(g.added, p)
 }
 
 // putClears puts what the group did to the pending clears into memory.
-func (g *Group) putClears() {
+func (g *group) putClears() {
 	r := g.r
-	for _, p := range g.dropped {
-		if p.number < g.firstClear {
-			r.dropClear(p)
-		}
-	}
 	dropped := make(map[uint64]bool, len(g.dropped))
 	for _, p := range g.dropped {
-		dropped[p.number] = true
+		if dropped[p.number] = true; p.number < g.firstClear {
+			r.dropClear(p)
+		}
 	}
 	for _, p := range g.added {
 		if dropped[p.number] {
 			continue
 		}
 		key := numbered(prefixClear, p.number)
-		r.table.put(&item{key: string(key), value: encodeClear(key, p)})
+		r.table.put(&item{key: string(key), value: encodeClear(key, p)}, nil)
 		if r.uses[p.seen.number]++; r.uses[p.seen.number] == 1 {
 			key := numbered(prefixSeen, p.seen.number)
-			r.table.put(&item{key: string(key), value: encodeSeen(key, p.seen.vector)})
+			r.table.put(&item{key: string(key), value: encodeSeen(key, p.seen.vector)}, nil)
 		}
 		r.sawLast[p.replica] = p.seen
 	}
 }
 
 // dropClear deletes the record of a clear, and with the last that saw it that of what it saw.
-func (r *Replica) dropClear(p *pendingClear) {
-	r.table.put(&item{key: string(numbered(prefixClear, p.number))})
+func (r *replica) dropClear(p *pendingClear) {
+	r.table.put(&item{key: string(numbered(prefixClear, p.number))}, nil)
 	if r.uses[p.seen.number]--; r.uses[p.seen.number] > 0 {
 		return
 	}
 	delete(r.uses, p.seen.number)
-	r.table.put(&item{key: string(numbered(prefixSeen, p.seen.number))})
+	r.table.put(&item{key: string(numbered(prefixSeen, p.seen.number))}, nil)
 	if r.sawLast[p.replica] == p.seen {
 		delete(r.sawLast, p.replica)
 	}
 }
 
 func encodeClear(key []byte, p *pendingClear) []byte {
-	return wire.Seal(formatVersion, key, wire.Encode(func(w *wire.Writer) {
-		w.Array(4)
+	return encodeRecord(key, func(w *wire.Writer) {
+		w.Array(6)
 		w.String(string(p.prefix))
 		w.Uint(uint64(p.replica))
 		w.Uint(p.below)
 		w.Uint(p.seen.number)
-	}))
+		w.Uint(p.group)
+		w.Bool(p.counted)
+	})
 }
 
 // decodeClear returns a clear, and the number of what it saw.
 func decodeClear(key, record []byte) (p *pendingClear, seen uint64, err error) {
 	p = &pendingClear{number: numberOf(key)}
 	err = decodeRecord(key, record, func(rd *wire.Reader) {
-		rd.Array(4)
+		rd.Array(6)
 		p.prefix = dotted.Address(rd.String(crdt.MaxAddress))
 		p.replica, p.below, seen = crdt.ReplicaID(rd.Uint()), rd.Uint(), rd.Uint()
+		p.group, p.counted = rd.Uint(), rd.Bool()
 	})
 	return p, seen, err
 }
 
 func encodeSeen(key []byte, v crdt.VersionVector) []byte {
-	return wire.Seal(formatVersion, key, wire.Encode(func(w *wire.Writer) { dotted.WriteVector(w, v) }))
+	return encodeRecord(key, func(w *wire.Writer) { dotted.WriteVector(w, v) })
 }
 
 func decodeSeen(key, record []byte, bases *delta.Bases) (*seenSet, error) {
@@ -330,31 +348,15 @@ func decodeSeen(key, record []byte, bases *delta.Bases) (*seenSet, error) {
 	return s, err
 }
 
-func decodeRecord(key, record []byte, read func(*wire.Reader)) error {
-	body, err := unseal(key, record)
-	if err == nil {
-		if err = wire.Decode(body, read); err != nil {
-			err = damaged(key, err)
-		}
-	}
-	return err
-}
-
 // resetClears makes it that nothing is to be swept, as in an empty store.
-func (r *Replica) resetClears() {
+func (r *replica) resetClears() {
 	r.clears, r.sweep, r.lastClear = &clears{}, sweep{}, 0
 	r.uses, r.sawLast = map[uint64]int{}, map[crdt.ReplicaID]*seenSet{}
 }
 
 // loadClears reads the clears that were not swept when the store was closed.
-func (r *Replica) loadClears() error {
+func (r *replica) loadClears() error {
 	r.resetClears()
-	if _, err := r.load(keyEra, func(rd *wire.Reader) {
-		rd.Array(1)
-		r.clears.era = rd.Uint()
-	}); err != nil {
-		return err
-	}
 	snap := r.st.Snapshot()
 	defer snap.Close()
 	err := loadClears(snap, &r.bases, func(p *pendingClear) {
@@ -369,7 +371,7 @@ func (r *Replica) loadClears() error {
 	// A checkpoint that was interrupted may have written what clears saw, and not the clears.
 	return snap.ScanKeys([]byte{prefixSeen}, []byte{prefixSeen + 1}, func(key []byte) bool {
 		if r.uses[numberOf(key)] == 0 {
-			r.table.put(&item{key: string(key)})
+			r.table.put(&item{key: string(key)}, nil)
 		}
 		return true
 	})
@@ -412,16 +414,17 @@ func scanRecords(snap store.Snapshot, kind byte, fn func(key, record []byte) err
 }
 
 // clear does a delta's i-th operation, a clear: at once for readers, later in the store. exact says that
-// nothing under its prefix survives. See Group.add for note.
-func (g *Group) clear(d *delta.Delta, i int, exact bool, note func(undo)) error {
+// nothing under its prefix survives. See group.add for note.
+func (g *group) clear(d *delta.Delta, i int, exact bool, note func(undo)) error {
 	prefix, set := d.Ops[i].Address, g.cleared(d, i)
 	survivors, known, err := g.survivors(d, i, exact)
+	counted := true
 	switch {
 	case err != nil:
 	case prefix == "":
 		survivors, err = g.discountAll(set, survivors, known, note)
 	default:
-		survivors, err = g.discount(prefix, set, survivors, known, note)
+		survivors, counted, err = g.discount(prefix, set, survivors, known, note)
 	}
 	if err != nil {
 		return err
@@ -430,39 +433,73 @@ func (g *Group) clear(d *delta.Delta, i int, exact bool, note func(undo)) error 
 		c.now = c.now.Outside(set)
 		return true
 	})
-	g.pend(d, i)
+	g.pend(d, i, counted)
 	return g.countLeft(survivors, note)
 }
 
 // discount takes the cells that a clear removes off the sums over their key and its strings. Under a key, or under a
 // key's type, only what survives has to be looked at, if that is known: then nothing is left in the sums, and discount
-// returns what is to be counted again.
-func (g *Group) discount(prefix dotted.Address, set delta.ClearSet, survivors []dotted.Address, known bool,
-	note func(undo)) (left []dotted.Address, err error) {
+// returns what is to be counted again. counted says whether there were counters under the key.
+func (g *group) discount(prefix dotted.Address, set delta.ClearSet, survivors []dotted.Address, known bool,
+	note func(undo)) (left []dotted.Address, counted bool, err error) {
 	s, err := g.summary(prefix.Key())
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
+	counted = s.now.Tallies > 0
 	_, rest, _ := prefix.CutName()
-	if whole := rest == "" || len(rest) == 1 && s.now.Tallies == 0; !whole || !known {
-		var failed error
-		err := g.scan(prefix, "", func(a dotted.Address, c dotted.Cell) bool {
-			failed = g.add(g.derive(a, c, c.Outside(set)), note)
-			return failed == nil
-		})
-		return nil, cmp.Or(failed, err)
-	}
-	if s.now.Tallies > 0 {
-		err = g.readCounts(prefix, note)
+	if whole := rest == "" || len(rest) == 1 && !counted; !whole || !known {
+		return nil, counted, g.discountEach(prefix, set, note)
 	}
 	g.forgetCounts(prefix, note)
 	s.forget(string(rest))
-	return survivors, err
+	return survivors, counted, nil
 }
 
-// discountAll takes everything off all sums: those in the store are of another era then. It returns what survives and
-// is to be counted again, which takes a look at every cell if it is not known.
-func (g *Group) discountAll(set delta.ClearSet, survivors []dotted.Address, known bool,
+// maxLooked is how many cells a clear may look at that its transaction makes: about as much work as the largest transaction.
+// Only one of a part of a key looks at what it removes, since that has no sums of its own. Who receives a clear looks at as
+// many, and at what its maker had not seen.
+const maxLooked = 4 * delta.MaxOps
+
+// discountEach is discount with a look at each cell.
+func (g *group) discountEach(prefix dotted.Address, set delta.ClearSet, note func(undo)) error {
+	var failed error
+	most := cmp.Or(g.r.cfg.looked, maxLooked)
+	err := g.scan(prefix, "", func(a dotted.Address, c dotted.Cell) bool {
+		if most--; most < 0 && note != nil {
+			failed = fmt.Errorf("%w: it clears a part of a key that has more than %d cells (clear the whole key, or parts of the part)",
+				delta.ErrTooLarge, cmp.Or(g.r.cfg.looked, maxLooked))
+			return false
+		}
+		stays := c.Outside(set)
+		if failed = g.add(g.derive(a, c, stays), note); failed == nil && len(stays) > 0 {
+			failed = g.recount(a, note)
+		}
+		return failed == nil
+	})
+	return cmp.Or(failed, err)
+}
+
+// recount has the sums over the string that a share's cell at a belongs to written as of the clear that leaves it.
+func (g *group) recount(a dotted.Address, note func(undo)) error {
+	counter, _, ok := a.CutShare()
+	if !ok {
+		return nil
+	}
+	n, err := g.count(counter, note)
+	if err != nil || n.dirty {
+		return err
+	}
+	if note != nil {
+		note(undo{count: n, counted: n.copy()})
+	}
+	n.dirty = true
+	return nil
+}
+
+// discountAll takes everything off all sums: those in the store say nothing then. It returns what survives and is to be
+// counted again, which takes a look at every cell if it is not known.
+func (g *group) discountAll(set delta.ClearSet, survivors []dotted.Address, known bool,
 	note func(undo)) (left []dotted.Address, err error) {
 	if !known {
 		err := g.scan("", "", func(a dotted.Address, c dotted.Cell) bool {
@@ -475,10 +512,6 @@ func (g *Group) discountAll(set delta.ClearSet, survivors []dotted.Address, know
 			return nil, err
 		}
 	}
-	if g.clears == g.r.clears {
-		g.clears = g.clears.copy()
-	}
-	g.clears.era++
 	for _, s := range g.sums {
 		s.before, s.now, s.dirty = keyCounts{}, dotted.Summary{}, true
 	}
@@ -487,7 +520,18 @@ func (g *Group) discountAll(set delta.ClearSet, survivors []dotted.Address, know
 }
 
 // countLeft counts what a clear left of cells.
-func (g *Group) countLeft(survivors []dotted.Address, note func(undo)) error {
+func (g *group) countLeft(survivors []dotted.Address, note func(undo)) error {
+	for _, a := range survivors {
+		at, _, isShare := a.CutShare()
+		if !isShare {
+			at = a
+		}
+		if _, known := g.counted.Get(at); !known && at.IsString() {
+			n := newCount(at)
+			n.looked = true
+			g.keepCount(n, note)
+		}
+	}
 	for _, a := range survivors {
 		c, err := g.load(a)
 		if err != nil {
@@ -527,8 +571,8 @@ type unseen struct {
 }
 
 func (u *unseen) add(d *delta.Delta, set delta.ClearSet) {
-	for i, op := range d.Ops {
-		if dot := d.Dot(i); op.Kind == delta.OpPut && !set.Has(dot) {
+	for i := range d.Ops {
+		if dot, op := d.Dot(i), &d.Ops[i]; op.Kind == delta.OpPut && !set.Has(dot) {
 			dots, _ := u.puts.Get(op.Address)
 			u.puts.Set(op.Address, append(dots, dot))
 		}
@@ -537,7 +581,7 @@ func (u *unseen) add(d *delta.Delta, set delta.ClearSet) {
 
 // survivors returns the addresses under the prefix of a delta's clear at which entries were put that it did
 // not see. known is false if the log cannot tell.
-func (g *Group) survivors(d *delta.Delta, i int, exact bool) (found []dotted.Address, known bool, err error) {
+func (g *group) survivors(d *delta.Delta, i int, exact bool) (found []dotted.Address, known bool, err error) {
 	if exact {
 		return nil, true, nil
 	}
@@ -550,18 +594,15 @@ func (g *Group) survivors(d *delta.Delta, i int, exact bool) (found []dotted.Add
 		if !hasPrefix(a, prefix) {
 			return false
 		}
-		for _, dot := range dots {
-			if !set.Has(dot) {
-				found = append(found, a)
-				break
-			}
+		if slices.ContainsFunc(dots, func(d crdt.Dot) bool { return !set.Has(d) }) {
+			found = append(found, a)
 		}
 		return true
 	})
 	return found, true, nil
 }
 
-func (g *Group) putUnseen(d *delta.Delta, set delta.ClearSet) (u *unseen, err error) {
+func (g *group) putUnseen(d *delta.Delta, set delta.ClearSet) (u *unseen, err error) {
 	if u = g.unseen[d.Replica]; u == nil {
 		u = &unseen{}
 		if u.known, err = g.searchLog(u, set); err != nil {
@@ -579,7 +620,7 @@ func (g *Group) putUnseen(d *delta.Delta, set delta.ClearSet) (u *unseen, err er
 }
 
 // searchLog finds in the log what set lacks.
-func (g *Group) searchLog(u *unseen, set delta.ClearSet) (known bool, err error) {
+func (g *group) searchLog(u *unseen, set delta.ClearSet) (known bool, err error) {
 	r := g.r
 	stored := r.seen.Clone() // without what this group has applied so far
 	for _, d := range g.deltas {
@@ -587,8 +628,8 @@ func (g *Group) searchLog(u *unseen, set delta.ClearSet) (known bool, err error)
 	}
 	theirs, _ := r.Expand(g.sawBy.Seen, nil, nil)
 	theirs.Raise(set.Replica, set.Below-1)
-	lsn, covered := r.log.start(stored, theirs)
-	if !covered || r.log.last+1-lsn > maxConcurrent {
+	lsn, covered := r.log.Start(stored, theirs)
+	if !covered || r.log.Last+1-lsn > maxConcurrent {
 		return false, nil
 	}
 	err = r.readLog(lsn, func(rec logged) bool {
@@ -597,7 +638,7 @@ func (g *Group) searchLog(u *unseen, set delta.ClearSet) (known bool, err error)
 		}
 		return true
 	})
-	return lsn >= r.log.first, err
+	return lsn >= r.log.First, err
 }
 
 // sweep is how far the sweep is. It goes through the prefixes of clears in their order, round after round.
@@ -614,12 +655,12 @@ type sweepPhase int
 const (
 	sweepRests     sweepPhase = iota // nothing is swept in part
 	sweepsCells                      // cells are removed
-	sweepsSums                       // of everything: sums of an earlier era are removed
+	sweepsSums                       // sums that say nothing any more are removed
 	sweepsItsNotes                   // the clears' own records are removed
 )
 
 // Clears returns how many clears there are to be swept.
-func (r *Replica) Clears() int {
+func (r *replica) Clears() int {
 	if r.damage != nil {
 		return 0
 	}
@@ -627,23 +668,23 @@ func (r *Replica) Clears() int {
 }
 
 // isSweeping reports whether a clear is swept in part.
-func (r *Replica) isSweeping() bool { return r.sweep.phase != sweepRests }
+func (r *replica) isSweeping() bool { return r.sweep.phase != sweepRests }
 
 // roundEnded reports whether the next sweep is at or before the place of the last one: what was cleared there
 // meanwhile can wait for more.
-func (r *Replica) roundEnded() bool {
+func (r *replica) roundEnded() bool {
 	_, more := r.clears.next(r.sweep.prefix)
 	return !r.isSweeping() && !more
 }
 
 // sweepStep is what one step has done.
 type sweepStep struct {
-	r      *Replica
-	g      *Group
+	r      *replica
+	g      *group
 	sums   []*item // summaries that go
 	done   []*pendingClear
 	clears *clears
-	began  int // Replica.work at its beginning
+	began  int // replica.work at its beginning
 	looked int // at cells, places and records
 }
 
@@ -660,33 +701,31 @@ func (s *sweepStep) full() bool { return s.looked >= s.r.cfg.MaxBatch || s.r.spe
 // sweepSome removes cells that committed clears hide, and then the clears. It logs nothing: it can be done again. It does no more work than a
 // step may, but for passing over what was deleted there before, and reports whether there is more. Readers see no
 // difference.
-func (r *Replica) sweepSome() (more bool, err error) {
+func (r *replica) sweepSome() (more bool, err error) {
 	if r.Clears() == 0 {
 		return false, nil
 	}
 	s := &sweepStep{
-		r: r, g: r.Begin(r.wallTime()), clears: r.clears.copy(), began: r.work,
+		r: r, g: r.newGroup(r.wallTime()), clears: r.clears.copy(), began: r.work,
 	}
-	defer s.g.Discard()
+	defer s.g.discard()
 	for !s.full() && s.clears.count > 0 {
 		if err := s.sweepOn(); err != nil {
 			return false, err
 		}
 	}
 	changed := s.g.changed()
-	moves, _ := s.g.plan(changed)
+	s.g.plan(changed)
 	for _, c := range changed {
-		it := s.g.item(c)
-		r.table.put(it)
-		r.cache.keep(c.address, it.cell)
+		r.table.put(s.g.item(c), c.was)
 	}
 	for _, it := range s.sums {
-		r.table.put(it)
+		r.table.put(it, nil)
 	}
 	for _, p := range s.done {
 		r.dropClear(p)
 	}
-	r.account(changed, moves)
+	r.account(changed)
 	r.clears = s.clears
 	r.publishWritten()
 	return r.clears.count > 0, nil
@@ -699,7 +738,7 @@ func (s *sweepStep) sweepOn() error {
 	case sweepRests:
 		prefix, found := s.clears.next(at.prefix)
 		if !found {
-			prefix = s.clears.first()
+			prefix, _, _ = s.clears.byAt.Min()
 		}
 		*at = sweep{prefix: prefix, upTo: s.r.lastClear, phase: sweepsCells}
 		return nil
@@ -718,9 +757,10 @@ func (s *sweepStep) sweepCells(at *sweep) error {
 	}
 	stopped := false
 	err := s.g.view.scanStored(at.prefix, at.after, func(a dotted.Address, c dotted.Cell) bool {
-		s.g.cells[a] = &cellState{
-			address: a, key: place(prefixCell, a), stored: c, now: s.r.clears.hide(a, c),
-		}
+		s.g.forget(a) // another clear has come by it
+		s.g.hold(&cellState{
+			address: a, key: string(place(prefixCell, a)), stored: c, now: s.r.clears.hide(a, c),
+		})
 		at.after = a
 		s.look(workOp + workOf(weightOf(c)))
 		stopped = s.full()
@@ -728,7 +768,7 @@ func (s *sweepStep) sweepCells(at *sweep) error {
 	})
 	switch {
 	case err != nil || stopped:
-	case at.prefix == "":
+	case s.clears.counting > 0:
 		at.phase, at.after = sweepsSums, ""
 	default:
 		at.phase, at.after = sweepsItsNotes, ""
@@ -736,19 +776,23 @@ func (s *sweepStep) sweepCells(at *sweep) error {
 	return err
 }
 
-// sweepSums removes sums that nobody has seen since everything was cleared.
+// sweepSums removes the sums under the place that were cleared. Those over keys are only where everything was.
 func (s *sweepStep) sweepSums(at *sweep) error {
 	if at.from == nil {
-		at.from = []byte{prefixSummary}
+		at.from = place(prefixCount, at.prefix)
+		if at.prefix == "" {
+			at.from = []byte{prefixSummary}
+		}
 	}
 	kind, stopped := at.from[0], false
 	var failed error
-	err := s.g.view.records(at.from, []byte{kind + 1}, func(key []byte, _ *item, record []byte) bool {
-		var era uint64
-		if era, failed = eraOf(key, record); failed != nil {
+	err := s.g.view.records(at.from, after(place(kind, at.prefix)), func(key []byte, _ *item, record []byte) bool {
+		var a dotted.Address
+		var asOf uint64
+		if a, asOf, _, failed = readSum(bytes.Clone(key), record); failed != nil {
 			return false
 		}
-		if era < s.clears.era {
+		if s.clears.void(a, asOf) {
 			s.sums = append(s.sums, &item{key: string(key)})
 		}
 		at.from = append(bytes.Clone(key), 0)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"testing"
@@ -64,9 +65,9 @@ func (s tallied) Scan(start, end []byte, fn func(key, value []byte) bool) error 
 var testStart = time.Unix(1_700_000_000, 0)
 
 // pipeline runs transactions one after the other, in as few groups as they fit into, and returns their deltas.
-func pipeline(t testing.TB, r *Replica, n int, fn func(f crdt.Fields, i int) error) (deltas []*delta.Delta) {
+func pipeline(t testing.TB, r *replica, n int, fn func(f crdt.Fields, i int) error) (deltas []*delta.Delta) {
 	t.Helper()
-	g := r.Begin(testStart)
+	g := r.newGroup(testStart)
 	commit := func() {
 		done, err := g.Commit(false)
 		if err != nil {
@@ -77,9 +78,9 @@ func pipeline(t testing.TB, r *Replica, n int, fn func(f crdt.Fields, i int) err
 	for i := range n {
 		if g.full() {
 			commit()
-			g = r.Begin(testStart)
+			g = r.newGroup(testStart)
 		}
-		if err := g.Update(func(tx *Tx) error { return fn(Fields(tx), i) }); err != nil {
+		if err := g.update(func(tx *Tx) error { return fn(Fields(tx), i) }); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -88,15 +89,15 @@ func pipeline(t testing.TB, r *Replica, n int, fn func(f crdt.Fields, i int) err
 }
 
 // apply has a replica receive deltas.
-func apply(t testing.TB, r *Replica, deltas []*delta.Delta) {
+func apply(t testing.TB, r *replica, deltas []*delta.Delta) {
 	t.Helper()
-	g := r.Begin(testStart)
+	g := r.newGroup(testStart)
 	for _, d := range deltas {
 		if g.full() {
 			if _, err := g.Commit(false); err != nil {
 				t.Fatal(err)
 			}
-			g = r.Begin(testStart)
+			g = r.newGroup(testStart)
 		}
 		if outcome, err := g.apply(d); err != nil || outcome != gossip.Applied {
 			t.Fatalf("outcome %v, %v", outcome, err)
@@ -107,7 +108,7 @@ func apply(t testing.TB, r *Replica, deltas []*delta.Delta) {
 	}
 }
 
-func sweepAll(t testing.TB, r *Replica) {
+func sweepAll(t testing.TB, r *replica) {
 	t.Helper()
 	for more := true; more; {
 		var err error
@@ -121,7 +122,7 @@ func sweepAll(t testing.TB, r *Replica) {
 }
 
 // checkWhole has all that is derived from the cells be computed anew.
-func checkWhole(t testing.TB, r *Replica) {
+func checkWhole(t testing.TB, r *replica) {
 	t.Helper()
 	p, err := r.Pin()
 	if err != nil {
@@ -133,14 +134,7 @@ func checkWhole(t testing.TB, r *Replica) {
 	}
 }
 
-func fillSet(f crdt.Fields, key string, members int) error {
-	for i := range members {
-		if _, err := f.Set(key).Add(fmt.Sprint(i)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+func fillSet(f crdt.Fields, key string, members int) error { return fillSetOf(f.Set(key), members) }
 
 func setKey(i int) string { return fmt.Sprintf("set %05d", i) }
 
@@ -160,8 +154,8 @@ func othersWrote(n int) (deltas []*delta.Delta) {
 // in a pipeline: each clear has seen all of them.
 func TestManySetsAreDeletedAmongManyReplicas(t *testing.T) {
 	const sets, others = 4000, 300
-	for name, del := range map[string]func(r *Replica) []*delta.Delta{
-		"transaction": func(r *Replica) []*delta.Delta {
+	for name, del := range map[string]func(r *replica) []*delta.Delta{
+		"transaction": func(r *replica) []*delta.Delta {
 			return pipeline(t, r, 1, func(f crdt.Fields, _ int) error {
 				for i := range sets {
 					if err := deleteSet(f, i); err != nil {
@@ -171,7 +165,7 @@ func TestManySetsAreDeletedAmongManyReplicas(t *testing.T) {
 				return nil
 			})
 		},
-		"pipeline": func(r *Replica) []*delta.Delta { return pipeline(t, r, sets, deleteSet) },
+		"pipeline": func(r *replica) []*delta.Delta { return pipeline(t, r, sets, deleteSet) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			st := &tally{disk: newDisk()}
@@ -250,13 +244,13 @@ func TestDeletingManySetsIsLinear(t *testing.T) {
 }
 
 // contents returns what a view says of all keys, each in several ways.
-func contents(t testing.TB, r *Replica) map[string]int {
+func contents(t testing.TB, r *replica) map[string]int {
 	t.Helper()
 	v := r.View()
 	defer v.Close()
 	found := map[string]int{}
 	err := v.Keys("", "", func(key string, s dotted.Summary) bool {
-		found[key] = s.Count(crdt.TypeSet) + s.Count(crdt.TypeValue)
+		found[key] = s.Count(crdt.TypeSet) + s.Count(crdt.TypeString)
 		return true
 	})
 	if err != nil {
@@ -293,7 +287,7 @@ func TestEverythingIsClearedInOneOperation(t *testing.T) {
 	more := pipeline(t, a, 1, func(f crdt.Fields, _ int) error { return fillSet(f, setKey(8), 2) })
 	apply(t, b, append(cleared, more...))
 	want := map[string]int{"new": 3, setKey(7): 3, setKey(8): 2}
-	check := func(r *Replica) {
+	check := func(r *replica) {
 		t.Helper()
 		if got := contents(t, r); fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("got %v, want %v", got, want)
@@ -306,7 +300,7 @@ func TestEverythingIsClearedInOneOperation(t *testing.T) {
 	a = openOn(t, disk, 200)
 	apply(t, a, later)
 	check(a)
-	for _, r := range []*Replica{a, b} {
+	for _, r := range []*replica{a, b} {
 		sweepAll(t, r)
 		check(r)
 		checkWhole(t, r)
@@ -322,12 +316,12 @@ func TestAClearOfEverythingIsTakenBack(t *testing.T) {
 	r := openOn(t, newDisk(), 1)
 	pipeline(t, r, 20, func(f crdt.Fields, i int) error { return fillSet(f, setKey(i), 20) })
 	before := contents(t, r)
-	g := r.Begin(testStart)
-	err := g.Update(func(tx *Tx) error { return fillSet(Fields(tx), setKey(3), 21) })
+	g := r.newGroup(testStart)
+	err := g.update(func(tx *Tx) error { return fillSet(Fields(tx), setKey(3), 21) })
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = g.Update(func(tx *Tx) error {
+	err = g.update(func(tx *Tx) error {
 		f := Fields(tx)
 		if _, err := f.Clear(); err != nil {
 			return err
@@ -360,7 +354,7 @@ func TestAClearOfEverythingIsTakenBack(t *testing.T) {
 // is gone, and what it did not see counts.
 func TestAClearOfEverythingKeepsTheRuleOfCounters(t *testing.T) {
 	a, b := openOn(t, newDisk(), 1), openOn(t, newDisk(), 500)
-	add := func(r *Replica, n int64) []*delta.Delta {
+	add := func(r *replica, n int64) []*delta.Delta {
 		return pipeline(t, r, 1, func(f crdt.Fields, _ int) error { _, err := f.Counter("n").Add(n); return err })
 	}
 	apply(t, b, pipeline(t, a, 1, func(f crdt.Fields, _ int) error { return fillSet(f, "s", 30) }))
@@ -368,7 +362,7 @@ func TestAClearOfEverythingKeepsTheRuleOfCounters(t *testing.T) {
 	cleared := pipeline(t, a, 1, func(f crdt.Fields, _ int) error { _, err := f.Clear(); return err })
 	apply(t, a, add(b, 2))
 	apply(t, b, cleared)
-	for name, r := range map[string]*Replica{"who cleared": a, "who counted": b} {
+	for name, r := range map[string]*replica{"who cleared": a, "who counted": b} {
 		v := r.View()
 		f := Fields(v)
 		n := f.Counter("n").Get()
@@ -390,7 +384,7 @@ func TestHiddenCellsAreFoundByEveryPrefix(t *testing.T) {
 			if w.rng.IntN(4) == 0 {
 				return a
 			}
-			a = a.Type([]crdt.Type{crdt.TypeSet, crdt.TypeMap, crdt.TypeValue, 'x'}[w.rng.IntN(4)])
+			a = a.Type([]crdt.Type{crdt.TypeSet, crdt.TypeMap, crdt.TypeString, 'x'}[w.rng.IntN(4)])
 			if a[len(a)-1] == 'x' {
 				return a + dotted.Address([]string{"", "y", "yz"}[w.rng.IntN(3)])
 			}
@@ -448,8 +442,8 @@ func TestADeltaInMemoryKeepsNothingElseThere(t *testing.T) {
 		return nil
 	})
 	var gone weak.Pointer[Tx]
-	g := r.Begin(testStart)
-	err := g.Update(func(tx *Tx) error {
+	g := r.newGroup(testStart)
+	err := g.update(func(tx *Tx) error {
 		gone = weak.Make(tx)
 		_, err := Fields(tx).Remove("s")
 		return err
@@ -466,4 +460,128 @@ func TestADeltaInMemoryKeepsNothingElseThere(t *testing.T) {
 		t.Errorf("%d records in memory, and the transaction", len(r.log.recent))
 	}
 	runtime.KeepAlive(r)
+}
+
+// countedMap counts on n fields of a map.
+func countedMap(t testing.TB, r *replica, n int) []*delta.Delta {
+	return pipeline(t, r, n, func(f crdt.Fields, i int) error {
+		_, err := f.Map("m").Counter(fmt.Sprintf("%05d", i)).Add(int64(i))
+		return err
+	})
+}
+
+// wantCounted compares a field's sum, and how many there are.
+func wantCounted(t testing.TB, r *replica, when string, field string, sum int64, fields int) {
+	t.Helper()
+	v := r.View()
+	defer v.Close()
+	f := Fields(v)
+	got, n := f.Map("m").Counter(field).Get(), f.Map("m").Len()
+	if got != sum || n != fields || f.Err() != nil {
+		t.Errorf("%s: %d in a map of %d, %v; want %d in %d", when, got, n, f.Err(), sum, fields)
+	}
+}
+
+// TestAClearOfAMapCostsTheSameHoweverManyCountersAreInIt, for who receives it. What was counted is gone at once, and from the
+// store bit by bit; what is counted meanwhile counts from zero, also once the store was opened anew.
+func TestAClearOfAMapCostsTheSameHoweverManyCountersAreInIt(t *testing.T) {
+	worked := map[int]int{}
+	for _, n := range []int{50, 5000} {
+		disk := newDisk()
+		a, b := openOn(t, newDisk(), 1), openOn(t, disk, 2)
+		apply(t, b, countedMap(t, a, n))
+		must(t, b.Save(testStart))
+		cleared := pipeline(t, a, 1, func(f crdt.Fields, _ int) error { _, err := f.Remove("m"); return err })
+		began := b.work
+		apply(t, b, cleared)
+		worked[n] = b.work - began
+		for name, r := range map[string]*replica{"who cleared": a, "who was told": b} {
+			wantCounted(t, r, name, "00007", 0, 0)
+		}
+		again := func(field string) {
+			pipeline(t, b, 1, func(f crdt.Fields, _ int) error { _, err := f.Map("m").Counter(field).Add(5); return err })
+		}
+		again("00007")
+		b.cfg.MaxBatch = n / 5
+		_, err := b.Sweep()
+		must(t, err)
+		again("00049")
+		for _, when := range []string{"in the middle of the sweep", "opened anew"} {
+			wantCounted(t, b, when, "00007", 5, 2)
+			wantCounted(t, b, when, "00049", 5, 2)
+			wantCounted(t, b, when, "00048", 0, 2)
+			if b = openOn(t, disk, 3); b.Damaged() != nil {
+				t.Fatal(b.Damaged())
+			}
+		}
+		sweepAll(t, b)
+		checkWhole(t, b)
+		wantCounted(t, b, "swept", "00007", 5, 2)
+		counts := 0
+		v := b.View()
+		must(t, v.records([]byte{prefixCount}, []byte{prefixCount + 1}, func([]byte, *item, []byte) bool {
+			counts++
+			return true
+		}))
+		v.Close()
+		if counts != 2 {
+			t.Errorf("the store has the sums of %d counters, want 2", counts)
+		}
+	}
+	if worked[50] != worked[5000] {
+		t.Errorf("clearing 5,000 counters took %d units of work, and 50 took %d", worked[5000], worked[50])
+	}
+}
+
+// TestAClearWhileCountersAreSweptIsOneInARestoredBackup takes a backup while sums are as of a clear, and clears in what was
+// made from it: groups there have later numbers than those that the sums name.
+func TestAClearWhileCountersAreSweptIsOneInARestoredBackup(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 1})
+	r := w.hosts[0].engine.replica
+	clearIt := func(r *replica) {
+		pipeline(t, r, 1, func(f crdt.Fields, _ int) error { _, err := f.Remove("m"); return err })
+	}
+	countedMap(t, r, 30)
+	clearIt(r)
+	countedMap(t, r, 20)
+	restored := openOn(t, backedUp(t, w, w.hosts[0]), 9)
+	wantCounted(t, restored, "restored", "00007", 7, 20)
+	clearIt(restored)
+	wantCounted(t, restored, "cleared", "00007", 0, 0)
+	sweepAll(t, restored)
+	checkWhole(t, restored)
+}
+
+// TestAClearOfAPartLooksAtABoundedNumberOfCells: one that would look at more is refused, and changes nothing.
+func TestAClearOfAPartLooksAtABoundedNumberOfCells(t *testing.T) {
+	r := openOn(t, newDisk(), 1)
+	r.cfg.looked = 40
+	pipeline(t, r, 1, func(f crdt.Fields, _ int) error { return fillSetOf(f.Map("m").Set("small"), 40) })
+	pipeline(t, r, 1, func(f crdt.Fields, _ int) error { return fillSetOf(f.Map("m").Set("large"), 41) })
+	for part, want := range map[string]error{"small": nil, "large": delta.ErrTooLarge} {
+		g := r.newGroup(testStart)
+		err := g.update(func(tx *Tx) error { _, err := Fields(tx).Map("m").Remove(part); return err })
+		if !errors.Is(err, want) {
+			t.Errorf("%s: %v", part, err)
+		}
+		_, err = g.Commit(false)
+		must(t, err)
+	}
+	v := r.View()
+	if got := Fields(v).Map("m").Set("large").Len(); got != 41 {
+		t.Errorf("%d elements are left, want 41", got)
+	}
+	v.Close()
+	pipeline(t, r, 1, func(f crdt.Fields, _ int) error { _, err := f.Remove("m"); return err })
+	sweepAll(t, r)
+	checkWhole(t, r)
+}
+
+func fillSetOf(s crdt.Set, members int) error {
+	for i := range members {
+		if _, err := s.Add(fmt.Sprint(i)); err != nil {
+			return err
+		}
+	}
+	return nil
 }

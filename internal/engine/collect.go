@@ -37,14 +37,11 @@ type collecting struct {
 	inKey bool
 }
 
-// ended reports whether a replica's last delta is in the context.
-func (r *Replica) ended(id crdt.ReplicaID) bool { return r.heads[id].Ends() }
-
 // Ended reports whether a replica's last delta is in the context.
-func (r *Replica) Ended(id crdt.ReplicaID) bool { return r.ended(id) }
+func (r *replica) Ended(id crdt.ReplicaID) bool { return r.heads[id].Ends() }
 
 // owe notes what a put means for collecting.
-func (r *Replica) owe(put *delta.Op) {
+func (r *replica) owe(put *delta.Op) {
 	if (dotted.Entry{Payload: put.Payload}).IsBaseline() {
 		r.oweFor(put.Address)
 	}
@@ -52,19 +49,19 @@ func (r *Replica) owe(put *delta.Op) {
 
 // oweLeft notes what entries that stay in a cell mean for collecting: what was removed may have been the replica's own
 // share, for which a baseline had to stay, and who removed it puts no other if that one says the same.
-func (r *Replica) oweLeft(a dotted.Address, left dotted.Cell) {
+func (r *replica) oweLeft(a dotted.Address, left dotted.Cell) {
 	if _, owner, _ := a.CutShare(); owner == r.id && r.id != 0 && left.HoldsBaseline() {
 		r.oweFor(a)
 	}
 }
 
 // oweFor notes that baselines for a share may have to be removed.
-func (r *Replica) oweFor(share dotted.Address) {
+func (r *replica) oweFor(share dotted.Address) {
 	_, owner, ok := share.CutShare()
 	switch c := &r.collecting; {
 	case !ok:
 	case owner != r.id:
-		c.due = c.due || r.ended(owner)
+		c.due = c.due || r.Ended(owner)
 	case len(c.owed) < maxOwed:
 		c.owed = append(c.owed, share)
 	default:
@@ -79,7 +76,7 @@ func (e *Engine) Tick(still bool) {
 	e.countDownBases(e.Writes)
 }
 
-func (r *Replica) countDown() {
+func (r *replica) countDown() {
 	c := &r.collecting
 	switch {
 	case c.pass || !c.due || !r.Whole():
@@ -99,16 +96,16 @@ func (r *Replica) countDown() {
 }
 
 // Collecting reports whether baselines may be left that are to be removed, now or after a wait.
-func (r *Replica) Collecting() bool { return r.collecting.due || r.Collects() }
+func (r *replica) Collecting() bool { return r.collecting.due || r.Collects() }
 
 // Collects reports whether there is something to be collected or looked for now.
-func (r *Replica) Collects() bool {
+func (r *replica) Collects() bool {
 	return r.Whole() && (r.collecting.pass || len(r.collecting.owed) > 0 || len(r.say) > 0)
 }
 
-// Collect does some of that in a group: it takes no more than half of a step, so that others get their turn. After an
+// collectSome does some of that in a group: it takes no more than half of a step, so that others get their turn. After an
 // error nothing has changed, and a later pass tries it again.
-func (r *Replica) Collect(g *Group) error {
+func (r *replica) collectSome(g *group) error {
 	c := &r.collecting
 	var err error
 	if len(r.say) > 0 {
@@ -126,12 +123,12 @@ func (r *Replica) Collect(g *Group) error {
 }
 
 // collected reports whether what began at some work has had its share of the step.
-func (r *Replica) collected(began int) bool { return r.work-began >= r.cfg.StepWork/collectShare }
+func (r *replica) collected(began int) bool { return r.work-began >= r.cfg.StepWork/collectShare }
 
 // collectOwed removes what the first of the cells owe, in one transaction.
-func (r *Replica) collectOwed(g *Group) error {
+func (r *replica) collectOwed(g *group) error {
 	c, began := &r.collecting, r.work
-	return g.Update(func(tx *Tx) error {
+	return g.update(func(tx *Tx) error {
 		for len(c.owed) > 0 && !r.collected(began) && tx.cost < groupCost/2 && len(tx.delta.Ops) < delta.MaxOps/2 {
 			at := c.owed[0]
 			more, err := dotted.Lent.Collect(tx, at)
@@ -148,7 +145,7 @@ func (r *Replica) collectOwed(g *Group) error {
 }
 
 // find looks for cells that owe something.
-func (r *Replica) find(g *Group) error {
+func (r *replica) find(g *group) error {
 	c, began := &r.collecting, r.work
 	for c.pass && !r.collected(began) && len(c.owed) == 0 {
 		if c.inKey {
@@ -175,13 +172,13 @@ func (r *Replica) find(g *Group) error {
 }
 
 // findInKey looks at the cells of a key.
-func (r *Replica) findInKey(g *Group, began int) error {
+func (r *replica) findInKey(g *group, began int) error {
 	c := &r.collecting
 	full := false
 	err := g.view.Scan(dotted.KeyAddress(c.key), c.in, func(a dotted.Address, cell dotted.Cell) bool {
 		r.look()
 		c.in = a
-		if _, owner, ok := a.CutShare(); ok && (owner == r.id || r.ended(owner)) && cell.HoldsBaseline() {
+		if _, owner, ok := a.CutShare(); ok && (owner == r.id || r.Ended(owner)) && cell.HoldsBaseline() {
 			c.owed = append(c.owed, a)
 		}
 		full = r.collected(began) || len(c.owed) >= maxOwed
@@ -192,24 +189,24 @@ func (r *Replica) findInKey(g *Group, began int) error {
 }
 
 // look counts the work of looking at a cell or a summary.
-func (r *Replica) look() {
+func (r *replica) look() {
 	last := r.work
 	r.spend(workCell)
 	r.transacted(last)
 }
 
-// owes reports whether baselines of the replica's own shares are to be removed: see Group.End.
-func (r *Replica) owes() bool { return r.Whole() && len(r.collecting.owed) > 0 }
+// owes reports whether baselines of the replica's own shares are to be removed: see group.end.
+func (r *replica) owes() bool { return r.Whole() && len(r.collecting.owed) > 0 }
 
-// End ends the replica's id, if it has written anything: it puts a last delta into the group, which says that none
+// end ends the replica's id, if it has written anything: it puts a last delta into the group, which says that none
 // follows, and which must be the only one. What the replica owes is best collected before, since nobody else
 // does it so soon. Who writes afterwards takes another id.
-func (g *Group) End() error {
+func (g *group) end() error {
 	r := g.r
 	if r.id == 0 || r.seen[r.id] == 0 || !r.Whole() {
 		return nil
 	}
-	err := g.Update(func(tx *Tx) error {
+	err := g.update(func(tx *Tx) error {
 		_, err := tx.op(delta.Op{Kind: delta.OpEnd})
 		return err
 	})

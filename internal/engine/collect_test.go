@@ -68,7 +68,7 @@ func (w *world) wantCells(t *testing.T, want int, owner crdt.ReplicaID) {
 			t.Error(err)
 		}
 		v.Close()
-		checkWhole(t, h.engine.Replica)
+		checkWhole(t, h.engine.replica)
 	}
 }
 
@@ -141,7 +141,7 @@ func TestTheEndOfAnIDIsKnownWithTheContext(t *testing.T) {
 			return w.hosts[1]
 		},
 		"by a repair": func(t *testing.T, w *world) *host {
-			w.hosts[0].cutLog(t, int(w.hosts[0].engine.LogEnd()-w.hosts[0].engine.log.first))
+			w.hosts[0].cutLog(t, int(w.hosts[0].engine.LogEnd()-w.hosts[0].engine.log.First))
 			repairs := w.done["repair"]
 			w.settle(t)
 			if w.done["repair"] == repairs {
@@ -150,7 +150,7 @@ func TestTheEndOfAnIDIsKnownWithTheContext(t *testing.T) {
 			return w.hosts[1]
 		},
 		"by a repair, and a restart": func(t *testing.T, w *world) *host {
-			w.hosts[0].cutLog(t, int(w.hosts[0].engine.LogEnd()-w.hosts[0].engine.log.first))
+			w.hosts[0].cutLog(t, int(w.hosts[0].engine.LogEnd()-w.hosts[0].engine.log.First))
 			w.settle(t)
 			w.restart(t, w.hosts[1], "is killed")
 			return w.hosts[1]
@@ -181,8 +181,8 @@ func TestTheEndOfAnIDIsKnownWithTheContext(t *testing.T) {
 			w.restart(t, w.hosts[0], "closes")
 			h := grow(t, w)
 			seen, _ := h.engine.Context()
-			if seen[id] == 0 || !h.engine.ended(id) {
-				t.Fatalf("of %v the host has %d, and takes it for ended: %v", id, seen[id], h.engine.ended(id))
+			if seen[id] == 0 || !h.engine.Ended(id) {
+				t.Fatalf("of %v the host has %d, and takes it for ended: %v", id, seen[id], h.engine.Ended(id))
 			}
 			w.write(t, h, deleteKeys)
 			w.write(t, h, func(f crdt.Fields) error { _, err := f.Remove("n"); return err })
@@ -197,8 +197,8 @@ func TestNothingFollowsTheEndOfAnID(t *testing.T) {
 	st := newDisk()
 	r := openOn(t, st, 7)
 	deltas := pipeline(t, r, 1, func(f crdt.Fields, _ int) error { return countKeys(f) })
-	g := r.Begin(testStart)
-	if err := g.End(); err != nil {
+	g := r.newGroup(testStart)
+	if err := g.end(); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := g.Commit(true); err != nil {
@@ -219,8 +219,8 @@ func TestNothingFollowsTheEndOfAnID(t *testing.T) {
 		t.Fatal("the last delta does not end its id, or another one does")
 	}
 	other := openOn(t, newDisk(), 8)
-	g = other.Begin(testStart)
-	defer g.Discard()
+	g = other.newGroup(testStart)
+	defer g.discard()
 	for _, d := range deltas[len(deltas)-2:] {
 		if _, err := g.apply(d); err != nil {
 			t.Fatal(err)

@@ -28,7 +28,7 @@ func (l *hall) openAll(t *testing.T, cfg Config) (engines []*Engine) {
 		logs[i] = c.Log(space.Number(i+1), from)
 	}
 	for i, log := range logs {
-		r, err := Open(space.NewTree(l.tree, space.Number(i+1)), log, cfg)
+		r, err := open(space.NewTree(l.tree, space.Number(i+1)), log, cfg)
 		if err != nil || r.Damaged() != nil {
 			t.Fatalf("replica %d: %v, %v", i, err, r.Damaged())
 		}
@@ -180,7 +180,7 @@ func TestAnIdleReplicasLogIsReadToItsEnd(t *testing.T) {
 	c, tree := space.NewCommitter(log), mem.New()
 	var nodes []*Engine
 	for i := range space.Number(2) {
-		r, err := Open(space.NewTree(tree, i+1), c.Log(i+1, 0), Config{NewID: w.newID})
+		r, err := open(space.NewTree(tree, i+1), c.Log(i+1, 0), Config{NewID: w.newID})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -198,7 +198,7 @@ func TestAnIdleReplicasLogIsReadToItsEnd(t *testing.T) {
 	idle.log.recent, idle.log.recentBytes = nil, 0 // so that it is the log that is read
 	log.read = 0
 	var got int
-	next, covered, err := idle.LogRead(idle.log.first, 1000, func(*delta.Delta) bool { got++; return true })
+	next, covered, err := idle.LogRead(idle.log.First, 1000, func(*delta.Delta) bool { got++; return true })
 	if err != nil || !covered || next != idle.LogEnd() || got != own {
 		t.Fatalf("%d deltas up to record %d (%v, %v), want %d up to %d", got, next, covered, err, own, idle.LogEnd())
 	}

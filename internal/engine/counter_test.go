@@ -15,25 +15,25 @@ import (
 const manyIDs = 10_000
 
 // countedBy has that many other replicas count one on a string each.
-func countedBy(t testing.TB, r *Replica, key string, ids int) {
+func countedBy(t testing.TB, r *replica, key string, ids int) {
 	t.Helper()
-	counter := dotted.KeyAddress(key).Type(crdt.TypeValue)
+	counter := dotted.KeyAddress(key).Type(crdt.TypeString)
 	var payload []byte // of a share, which does not name its owner
 	one, err := openAt(newDisk(), Config{NewID: func() crdt.ReplicaID { return 1 }})
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := one.Begin(time.UnixMilli(1e12))
-	if err := g.Update(func(tx *Tx) error {
+	g := one.newGroup(time.UnixMilli(1e12))
+	if err := g.update(func(tx *Tx) error {
 		_, err := Fields(tx).Counter(key).Add(1)
 		payload = tx.delta.Ops[0].Payload
 		return err
 	}); err != nil {
 		t.Fatal(err)
 	}
-	g.Discard()
+	g.discard()
 	for n := 0; n < ids; {
-		g := r.Begin(time.UnixMilli(1e12))
+		g := r.newGroup(time.UnixMilli(1e12))
 		for ; n < ids && !g.full(); n++ {
 			id := crdt.ReplicaID(len(r.seen)+1) * 0x9e3779b97f4a7c15
 			d := &delta.Delta{Replica: id, First: 1, Time: dotted.TimeAt(g.now)}
@@ -115,8 +115,8 @@ func TestACounterCostsTheSameHoweverManyCountedOnIt(t *testing.T) {
 		countedBy(t, r, "n", ids)
 		want = int64(ids)
 		update := func(fn func(f crdt.Fields) error) {
-			g := r.Begin(time.UnixMilli(1e12))
-			if err := g.Update(func(tx *Tx) error { return fn(Fields(tx)) }); err != nil {
+			g := r.newGroup(time.UnixMilli(1e12))
+			if err := g.update(func(tx *Tx) error { return fn(Fields(tx)) }); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := g.Commit(false); err != nil {
@@ -140,11 +140,15 @@ func TestACounterCostsTheSameHoweverManyCountedOnIt(t *testing.T) {
 			}},
 		} {
 			must(t, r.Save(testStart))
-			r.cache = newCache(MaxCache)
+			r.table.SetLimit(1) // nothing stays that was kept
+			for _, key := range []string{"one", "two"} {
+				r.table.Keep(&item{key: key})
+			}
+			r.table.SetLimit(MaxCache)
 			s.reads, s.written, s.bytes = 0, 0, 0
 			op.do()
-			s.written = r.table.dirty.Len()
-			s.bytes += int(r.table.bytes)
+			s.written = r.table.Len()
+			s.bytes += int(r.table.Bytes())
 			costs[op.name] = append(costs[op.name], *s)
 		}
 	}
@@ -181,7 +185,7 @@ func TestWhatManyCountedOnIsReplacedWhole(t *testing.T) {
 			w.connect(0, 1)
 			w.settle(t)
 			for _, h := range w.hosts {
-				countedBy(t, h.engine.Replica, "n", 100)
+				countedBy(t, h.engine.replica, "n", 100)
 			}
 			w.write(t, a, c.do)
 			for _, h := range w.hosts {
@@ -217,9 +221,9 @@ func BenchmarkCounter(b *testing.B) {
 	r := openBench(b)
 	group := func(n int, fn func(f crdt.Fields) error) {
 		for done := 0; done < n; {
-			g := r.Begin(time.Now())
+			g := r.newGroup(time.Now())
 			for ; done < n && !g.full(); done++ {
-				if err := g.Update(func(tx *Tx) error { return fn(Fields(tx)) }); err != nil {
+				if err := g.update(func(tx *Tx) error { return fn(Fields(tx)) }); err != nil {
 					b.Fatal(err)
 				}
 			}

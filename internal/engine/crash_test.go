@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/peerd/peerd/antientropy"
@@ -49,13 +50,18 @@ func (w *world) opened(t testing.TB, m medium) *Engine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newEngine(r)
+	if why := r.Recounted(); why != nil && r.Damaged() == nil {
+		t.Errorf("all cells were read when the store was opened: %v", why)
+	}
+	e := newEngine(r)
+	must(t, e.checkAll())
+	return e
 }
 
 func (w *world) write(t testing.TB, h *host, fn func(f crdt.Fields) error) {
 	t.Helper()
-	g := h.engine.Begin(w.now)
-	if err := g.Update(func(tx *Tx) error { return fn(Fields(tx)) }); err != nil {
+	g := h.engine.newGroup(w.now)
+	if err := g.update(func(tx *Tx) error { return fn(Fields(tx)) }); err != nil {
 		t.Fatal(err)
 	}
 	w.commit(t, h, g)
@@ -75,6 +81,20 @@ func gather(source *Pinned, to *Engine) (response antientropy.Response, tables [
 	return response, g.Tables(), nil
 }
 
+// gatherAndBegin begins a repair of one host, which is empty, from another.
+func gatherAndBegin(t *testing.T, from, to *Engine) *repairSession {
+	t.Helper()
+	source, err := from.Pin()
+	must(t, err)
+	t.Cleanup(source.Close)
+	response, tables, err := gather(source, to)
+	must(t, err)
+	p, err := to.beginRepair(response.Context, response.Heads, tables...)
+	must(t, err)
+	must(t, to.carry())
+	return p
+}
+
 // repairAll runs a repair of one host from another to its end or its first error.
 func repairAll(from, to *Engine) error {
 	source, err := from.Pin()
@@ -90,10 +110,12 @@ func repairAll(from, to *Engine) error {
 	if err != nil {
 		return err
 	}
-	repair.stageWith(to.stage)
-	response.Context, response.Heads = repair.targetHeads()
-	p := antientropy.NewPuller(repair.Local, repair)
-	p.Start()
+	if err := to.carry(); err != nil {
+		return err
+	}
+	repair.write = to.stage
+	response.Context, response.Heads = repair.target, repair.heads
+	p := antientropy.NewPuller(repair.local, repair)
 	for {
 		request, done, err := p.Handle(response)
 		if err != nil {
@@ -112,24 +134,25 @@ func repairAll(from, to *Engine) error {
 }
 
 // dieEverywhere runs step on a copy of a host's disk that dies at its first commit, then at its second,
-// and so on until step survives. After each death the host opens again, and must hold what its context
-// stands for. It returns how often step died.
+// and so on until step survives. After each death, with and without a power failure, the host opens again, and
+// must hold what its context stands for. It returns how often step died.
 func (w *world) dieEverywhere(t *testing.T, h *host, step func(n *Engine) error) int {
 	t.Helper()
 	before := h.disk
 	for k := 0; ; k++ {
-		disk := before.Clone()
-		st := &failing{disk: disk, left: 1 << 30}
+		died := before.Clone()
+		st := &failing{disk: died, left: 1 << 30}
 		n := w.opened(t, st)
 		st.left = k
-		h.disk, h.engine = disk, n
+		h.disk, h.engine = died, n
 		err := step(n)
 		if err != nil && !errors.Is(err, errDied) {
 			t.Fatalf("death at commit %d: %v", k, err)
 		}
-		h.disk = disk.Clone()
-		h.engine = w.opened(t, h.disk)
-		w.check(t, h)
+		for _, h.disk = range []*disk{died.Crash(), died.Clone()} {
+			h.engine = w.opened(t, h.disk)
+			w.check(t, h)
+		}
 		if err == nil {
 			return k
 		}
@@ -159,6 +182,160 @@ func TestARepairIsWholeOrAbsentWhereverTheProcessDies(t *testing.T) {
 	}
 }
 
+// TestAFillingIsWholeOrAbsentWhereverTheProcessDies repairs an empty replica.
+func TestAFillingIsWholeOrAbsentWhereverTheProcessDies(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 2, maxLog: 1})
+	a, b := w.hosts[0], w.hosts[1]
+	w.fillMixed(t, a)
+	deaths := w.dieEverywhere(t, b, func(n *Engine) error { return repairAll(a.engine, n) })
+	if deaths < 3 {
+		t.Errorf("the filling took %d commits: too few to show anything", deaths)
+	}
+	if seen, _ := b.engine.Context(); !seen.Equal(a.engine.seen) {
+		t.Errorf("after the filling the context is %v", seen)
+	}
+	w.write(t, b, func(f crdt.Fields) error { _, err := f.Counter("n").Add(2); return err })
+	w.check(t, b)
+	w.open(t, b)
+	w.check(t, b)
+}
+
+// fillMixed has a host write cells of all kinds of records, at all sizes.
+func (w *world) fillMixed(t *testing.T, h *host) {
+	for i := range 3 {
+		w.write(t, h, func(f crdt.Fields) error {
+			for j := range 300 {
+				if _, err := f.Set("s").Add(fmt.Sprint(i, j)); err != nil {
+					return err
+				}
+			}
+			if _, err := f.Counter("n").Add(3); err != nil {
+				return err
+			}
+			return f.Register("large").Set(make([]byte, 1_500_000))
+		})
+	}
+}
+
+// TestAFilledCheckpointNamesWhatIsSynced has another space append between any two steps of the end of a filling.
+func TestAFilledCheckpointNamesWhatIsSynced(t *testing.T) {
+	w := newWorld(t, 6, worldConfig{hosts: 2, shared: true})
+	a, b := w.hosts[0], w.hosts[1]
+	w.fillMixed(t, a)
+	p := gatherAndBegin(t, a.engine, b.engine)
+	must(t, p.fill.close(b.engine.stage))
+	parts, err := b.engine.takeRepair(p)
+	must(t, err)
+	b.engine.begin(parts...)
+	log := b.engine.logs.(*busyLog)
+	for b.engine.Busy() {
+		_, _, err = log.beside.Append(make([]byte, 50))
+		must(t, err)
+		must(t, b.engine.goOn())
+		must(t, CarryOut(b.engine.writes, b.engine.st.(store.Store), log))
+		b.engine.written()
+	}
+	if named, synced := b.engine.saved.next, log.Synced(); named > synced {
+		t.Errorf("the checkpoint ends at %d, and the log is synced to %d", named, synced)
+	}
+}
+
+// TestAfterADoubtNothingSoundIsDoubted interrupts a checkpoint, before or after an opening that has a doubt.
+func TestAfterADoubtNothingSoundIsDoubted(t *testing.T) {
+	for _, first := range []string{"doubt", "interruption"} {
+		t.Run(first, func(t *testing.T) {
+			w := newWorld(t, 6, worldConfig{hosts: 1})
+			h := w.hosts[0]
+			open := func(d *disk) {
+				r, err := openAt(d, Config{NewID: w.newID, MaxBatch: 20})
+				must(t, err)
+				h.disk, h.engine = d, newEngine(r)
+			}
+			put := func(n int, value string) {
+				w.write(t, h, func(f crdt.Fields) error {
+					for i := range n {
+						if err := f.String(fmt.Sprint("k", i)).Set([]byte(value)); err != nil {
+							return err
+						}
+					}
+					return nil
+				})
+			}
+			doubted := func() {
+				d := h.disk.Clone()
+				must(t, d.Commit(doubt(), true))
+				if open(d); h.engine.Recounted() == nil {
+					t.Fatal("a doubt is overlooked")
+				}
+			}
+			interrupted := func() { // after the first batch
+				e := h.engine
+				e.freeze(w.now)
+				e.write(Write{SyncLog: true})
+				must(t, e.carry())
+				must(t, e.saveSome())
+				i := slices.IndexFunc(e.writes, func(w Write) bool { return w.Batch != nil })
+				must(t, CarryOut(e.writes[:i+1], h.disk.Store, h.disk.log))
+				open(h.disk.Clone())
+			}
+			open(h.disk)
+			put(6000, "one")
+			must(t, h.engine.Save(w.now))
+			if first == "doubt" {
+				doubted()
+			}
+			put(100, "two")
+			w.write(t, h, func(f crdt.Fields) error { _, err := f.Clear(); return err })
+			interrupted()
+			if first != "doubt" {
+				doubted()
+			}
+			for more := true; more; {
+				var err error
+				more, err = h.engine.Sweep()
+				must(t, err)
+			}
+			must(t, h.engine.checkAll())
+			if damage := h.engine.Damaged(); damage != nil {
+				t.Error(damage)
+			}
+			must(t, h.engine.Save(w.now))
+			if open(h.disk.Clone()); h.engine.Recounted() != nil || h.engine.Damaged() != nil {
+				t.Errorf("after a whole checkpoint all is read again (%v, %v)", h.engine.Recounted(), h.engine.Damaged())
+			}
+		})
+	}
+}
+
+// TestAFillingEndsWithTheFirstCommit writes to a replica that is filled: nothing of what came stays, nothing is shown of it
+// meanwhile, and the next repair brings it.
+func TestAFillingEndsWithTheFirstCommit(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 2})
+	a, b := w.hosts[0], w.hosts[1]
+	w.fillMixed(t, a)
+	repair := gatherAndBegin(t, a.engine, b.engine)
+	repair.write = b.engine.stage
+	must(t, repair.Add(dotted.KeyAddress("k").Type(crdt.TypeString), []dotted.Entry{{Dot: crdt.Dot{Replica: 1, Counter: 1}}}))
+	w.check(t, b)
+	w.write(t, b, func(f crdt.Fields) error { _, err := f.Set("s").Add("own"); return err })
+	for range 3 { // a checkpoint is due
+		_, err := b.engine.Maintain(w.now.Add(2 * checkpointEvery))
+		must(t, err)
+	}
+	w.check(t, b)
+	if err := b.engine.FinishRepair(repair); !errors.Is(err, ErrBusy) {
+		t.Errorf("the filling ends with %v", err)
+	}
+	repair.local.Close()
+	must(t, b.engine.carry())
+	if n := len(recordsOf(t, b.disk)); n != 0 {
+		t.Errorf("%d records are left", n)
+	}
+	w.check(t, b)
+	must(t, repairAll(a.engine, b.engine))
+	w.check(t, b)
+}
+
 func TestADeleteOfManyCellsIsWholeOrAbsentWhereverTheProcessDies(t *testing.T) {
 	w := newWorld(t, 2, worldConfig{hosts: 2})
 	a := w.hosts[0]
@@ -171,8 +348,8 @@ func TestADeleteOfManyCellsIsWholeOrAbsentWhereverTheProcessDies(t *testing.T) {
 		return nil
 	})
 	deaths := w.dieEverywhere(t, a, func(n *Engine) error {
-		g := n.Begin(w.now)
-		err := g.Update(func(tx *Tx) error { _, err := Fields(tx).Remove("s"); return err })
+		g := n.newGroup(w.now)
+		err := g.update(func(tx *Tx) error { _, err := Fields(tx).Remove("s"); return err })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -219,7 +396,7 @@ func TestAGroupTooLargeForTheTreeIsWholeOrAbsent(t *testing.T) {
 	})
 	late := w.order[len(w.order)-1]
 	deaths := w.dieEverywhere(t, a, func(n *Engine) error {
-		g := n.Begin(w.now)
+		g := n.newGroup(w.now)
 		if outcome, err := g.apply(late); err != nil || outcome != gossip.Applied {
 			t.Fatalf("outcome %v, error %v", outcome, err)
 		}
@@ -249,7 +426,7 @@ func TestADamagedReplicaRebuildsItself(t *testing.T) {
 	}
 	w.settle(t)
 	b.spoil(t, func(rot *store.Batch) {
-		rot.Delete(place(prefixCell, dotted.KeyAddress("7").Type(crdt.TypeValue)))
+		rot.Delete(place(prefixCell, dotted.KeyAddress("7").Type(crdt.TypeString)))
 	})
 	w.cut(0, 1)
 	w.write(t, b, func(f crdt.Fields) error { return f.String("only here").Set([]byte("y")) })

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/store"
@@ -21,7 +22,7 @@ func TestDamagedHostsDoNotCountOnEachOther(t *testing.T) {
 	w.cut(0, 1)
 	for n, h := range w.hosts {
 		h.spoil(t, func(rot *store.Batch) {
-			rot.Delete(place(prefixCell, dotted.KeyAddress(fmt.Sprint("k", n)).Type(crdt.TypeValue)))
+			rot.Delete(place(prefixCell, dotted.KeyAddress(fmt.Sprint("k", n)).Type(crdt.TypeString)))
 		})
 		w.open(t, h)
 		if h.engine.Damaged() == nil {
@@ -102,9 +103,9 @@ func TestARottenIndexOfLeavesIsNoticed(t *testing.T) {
 	w := newWorld(t, 9, worldConfig{hosts: 1})
 	a := w.hosts[0]
 	w.write(t, a, func(f crdt.Fields) error { return f.String("7").Set([]byte("x")) })
-	address := dotted.KeyAddress("7").Type(crdt.TypeValue)
+	address := dotted.KeyAddress("7").Type(crdt.TypeString)
 	a.spoil(t, func(rot *store.Batch) {
-		rot.Delete(leafKey(leafOf(address), place(prefixCell, address)))
+		rot.Delete(leafKey(antientropy.LeafOf(address), address))
 	})
 	pinned, err := a.engine.Pin()
 	if err != nil {

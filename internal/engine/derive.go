@@ -2,7 +2,6 @@ package engine
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
 	"slices"
 
@@ -29,9 +28,9 @@ import (
 //     change adds to the sums of each node above its place. There are none yet.
 //
 // A string exists if it was written or counted on, in one cell or a thousand, and is one of its key's visible cells then.
-// That is no sum of cells, but a function of the sums over the string: see Group.addPresence.
+// That is no sum of cells, but a function of the sums over the string: see group.addPresence.
 //
-// To derive something new, add an index in newDerivation, or a sum to derived.sums and where it is kept to Group.add and
+// To derive something new, add an index in newDerivation, or a sum to derived.sums and where it is kept to group.add and
 // recount.add. Nothing else of the package has to know of it.
 
 // derivation is what is computed from cells.
@@ -59,7 +58,7 @@ var leaves = cellIndex{
 	kind: prefixLeaf, name: "index of the tree's leaves",
 	keys: func(a dotted.Address, c dotted.Cell, fn func(key []byte)) {
 		if len(c) > 0 {
-			fn(leafKey(leafOf(a), place(prefixCell, a)))
+			fn(leafKey(antientropy.LeafOf(a), a))
 		}
 	},
 	same: func(before, after dotted.Cell) bool { return len(before) > 0 == (len(after) > 0) },
@@ -74,9 +73,9 @@ func (d *derivation) kinds() []byte {
 	return kinds
 }
 
-// has reports whether a record is an index entry.
-func (d *derivation) has(key []byte) bool {
-	return slices.ContainsFunc(d.indexes, func(x cellIndex) bool { return key[0] == x.kind })
+// has reports whether records of a kind are index entries.
+func (d *derivation) has(kind byte) bool {
+	return slices.ContainsFunc(d.indexes, func(x cellIndex) bool { return kind == x.kind })
 }
 
 // derived is what a change of a cell changes. It is computed when it is asked for.
@@ -88,6 +87,11 @@ type derived struct {
 
 func (d *derivation) derive(a dotted.Address, before, after dotted.Cell) derived {
 	return derived{d, a, before, after}
+}
+
+// indexed reports whether index entries may come or go.
+func (d derived) indexed() bool {
+	return slices.ContainsFunc(d.of.indexes, func(x cellIndex) bool { return x.same == nil || !x.same(d.before, d.after) })
 }
 
 // index calls fn with the keys of index entries that go, and of those that come.
@@ -117,19 +121,51 @@ func (d derived) entries(x *cellIndex, fn func(key []byte, live bool)) {
 	}
 }
 
-// move is an entry that comes into a leaf of the tree or leaves it.
-type move struct {
-	leaf        int
-	fingerprint antientropy.Fingerprint
-	live        bool
+// moved is what a change of a stored cell adds to the sums over all cells: to a leaf of the tree, and to their number.
+type moved struct {
+	sum  antientropy.Fingerprint
+	leaf uint16
+	born int8
 }
 
-// tree calls fn with what changes in the tree.
-func (d derived) tree(fn func(move)) {
-	leaf := antientropy.LeafIndex(leafOf(d.address))
+// after returns what the change adds together with one of the same cell before it.
+func (m moved) after(before moved) moved {
+	m.sum, m.born = m.sum.Add(before.sum), m.born+before.born
+	return m
+}
+
+// share is what a stored cell adds to the tree, as far as that is known: so that what replaces all of it needs no look
+// at what was there, and no hash of it.
+type share struct {
+	leaf    uint16
+	located bool // leaf says where
+	whole   bool // sum says what
+	sum     antientropy.Fingerprint
+}
+
+// moved returns what changes in these sums, and what the cell then adds to the tree.
+func (d derived) moved(was share) (m moved, now share) {
+	if now = was; !now.located {
+		now.leaf, now.located = uint16(antientropy.LeafIndex(antientropy.LeafOf(d.address))), true
+	}
+	stays := slices.ContainsFunc(d.before, func(e dotted.Entry) bool { return d.after.Has(e.Dot) })
+	replaced := was.whole && !stays
+	var came, gone antientropy.Fingerprint
+	if replaced {
+		gone = was.sum
+	}
 	difference(d.before, d.after, func(e dotted.Entry, live bool) {
-		fn(move{leaf, fingerprint(d.address, e), live})
+		if live {
+			came = came.Add(antientropy.Of(d.address, e))
+		} else if !replaced {
+			gone = gone.Add(antientropy.Of(d.address, e))
+		}
 	})
+	if now.sum = came; stays {
+		now.sum = was.sum.Sub(gone).Add(came)
+	}
+	now.whole = was.whole || !stays
+	return moved{came.Sub(gone), now.leaf, int8(gain(len(d.before) > 0, len(d.after) > 0))}, now
 }
 
 // difference calls fn with the entries of before that are not in now, and of now that are not in before.
@@ -171,8 +207,11 @@ const (
 	sumCounted // what they count
 )
 
-// sums returns the additions to sums.
-func (d derived) sums() (out []addition) {
+// additions is memory for those of one change.
+type additions [4]addition
+
+// sums appends the additions to sums.
+func (d derived) sums(out []addition) []addition {
 	visible := gain(d.before.Visible(), d.after.Visible())
 	tallied, tallies := d.before.Tallies(), d.after.Tallies()
 	if by := gain(tallied, tallies); by != 0 {
@@ -219,8 +258,9 @@ func gain(before, after bool) int {
 }
 
 // add takes additions into the group's sums. note is told how to take back each of them; nil: nobody asks.
-func (g *Group) add(d derived, note func(undo)) (err error) {
-	for _, x := range d.sums() {
+func (g *group) add(d derived, note func(undo)) (err error) {
+	var room additions
+	for _, x := range d.sums(room[:0]) {
 		switch x.sum.kind {
 		case sumVisible, sumTallies:
 			err = g.addToKey(x, note)
@@ -238,7 +278,7 @@ func (g *Group) add(d derived, note func(undo)) (err error) {
 
 // addPresence takes an addition that may make a string begin or cease to exist into the group's sums: of the string, and
 // of its key if it does.
-func (g *Group) addPresence(x addition, note func(undo)) error {
+func (g *group) addPresence(x addition, note func(undo)) error {
 	s, err := g.summary(x.over.Key())
 	if err != nil {
 		return err
@@ -262,46 +302,37 @@ func (g *Group) addPresence(x addition, note func(undo)) error {
 }
 
 // derive returns what a change of what readers see of a cell changes.
-func (g *Group) derive(a dotted.Address, before, after dotted.Cell) derived {
+func (g *group) derive(a dotted.Address, before, after dotted.Cell) derived {
 	return g.r.derives.derive(a, before, after)
 }
 
-// stored returns what changes when what is stored for a cell becomes what the group has.
-func (g *Group) stored(c *cellState) derived { return g.derive(c.address, c.stored, c.now) }
+// storing returns what changes when what is stored for a cell becomes what the group has.
+func (g *group) storing(c *cellState) derived { return g.derive(c.address, c.stored, c.now) }
 
-// plan returns what changes of stored cells mean for the tree, and its root after them.
-func (g *Group) plan(changed []*cellState) (moves []move, root antientropy.Fingerprint) {
+// plan notes what changes of stored cells mean for the tree, and returns its root after them.
+func (g *group) plan(changed []*cellState) (root antientropy.Fingerprint) {
 	root = g.r.tree.Root()
-	moves = make([]move, 0, 2*len(changed))
-	note := func(m move) {
-		if m.live {
-			root = root.Add(m.fingerprint)
-		} else {
-			root = root.Sub(m.fingerprint)
-		}
-		moves = append(moves, m)
-	}
 	for _, c := range changed {
-		g.stored(c).tree(note)
+		c.moved, c.share = g.storing(c).moved(c.stores())
+		root = root.Add(c.moved.sum)
 	}
-	return moves, root
+	return root
+}
+
+// stores returns what is known of what the stored cell adds to the tree.
+func (c *cellState) stores() (s share) {
+	if c.was != nil {
+		s = c.was.share
+	}
+	s.whole = s.whole || len(c.stored) == 0
+	return s
 }
 
 // account takes committed changes of stored cells into what the replica has in memory.
-func (r *Replica) account(changed []*cellState, moves []move) {
-	for _, m := range moves {
-		m.apply(r.tree)
-	}
+func (r *replica) account(changed []*cellState) {
 	for _, c := range changed {
-		r.cells += gain(len(c.stored) > 0, len(c.now) > 0)
-	}
-}
-
-func (m move) apply(t *antientropy.Tree) {
-	if m.live {
-		t.Add(m.leaf, m.fingerprint)
-	} else {
-		t.Sub(m.leaf, m.fingerprint)
+		r.tree.Add(int(c.moved.leaf), c.moved.sum)
+		r.cells += int(c.moved.born)
 	}
 }
 
@@ -314,9 +345,10 @@ type recount struct {
 	cells, keys, tallies int
 	live                 antientropy.Fingerprint // of what no clear hides
 
-	hashes  map[byte]uint64 // by kind, the sums of the hashes of the records that there should be
-	key     summaryState    // of the key whose cells are being added
-	counter countState      // of the string
+	hashes  map[byte]uint64          // by kind, the sums of the hashes of the records that there should be
+	derived func(key, record []byte) // is told records of sums; nil: nobody asks
+	key     summaryState             // of the key whose cells are being added
+	counter countState               // of the string
 }
 
 func newRecount(v *View, d *derivation) *recount {
@@ -336,11 +368,17 @@ func (n *recount) scan(stop func() bool) error {
 func (n *recount) add(a dotted.Address, stored dotted.Cell) {
 	d := n.d.derive(a, nil, stored)
 	d.index(func(key []byte, _ bool) { n.hash(key, nil) })
-	d.tree(func(m move) { m.apply(n.tree) })
-	n.cells += gain(false, len(stored) > 0)
-	seen := n.d.derive(a, nil, n.view.clears.hide(a, stored))
-	seen.tree(func(m move) { n.live = n.live.Add(m.fingerprint) })
-	for _, x := range seen.sums() {
+	m, whole := d.moved(share{whole: true})
+	n.tree.Add(int(m.leaf), m.sum)
+	n.cells += int(m.born)
+	seen := d
+	if n.view != nil && n.view.clears.count > 0 {
+		seen = n.d.derive(a, nil, n.view.clears.hide(a, stored))
+		m, _ = seen.moved(share{leaf: whole.leaf, located: true, whole: true})
+	}
+	n.live = n.live.Add(m.sum)
+	var room additions
+	for _, x := range seen.sums(room[:0]) {
 		if key := x.over.Key(); n.key.key == nil || key != n.key.name {
 			n.closeKey()
 			n.key = summaryState{name: key, key: place(prefixSummary, x.over.KeyAddress())}
@@ -351,7 +389,7 @@ func (n *recount) add(a dotted.Address, stored dotted.Cell) {
 			continue
 		case x.over != n.counter.at:
 			n.closeString()
-			n.counter = countState{at: x.over}
+			n.counter = *newCount(x.over)
 		}
 		n.counter.add(x)
 	}
@@ -359,12 +397,19 @@ func (n *recount) add(a dotted.Address, stored dotted.Cell) {
 
 func (n *recount) hash(key, record []byte) { n.hashes[key[0]] += recordHash(key, record) }
 
+// sum takes in a record of sums.
+func (n *recount) sum(key, record []byte) {
+	if n.hash(key, record); n.derived != nil {
+		n.derived(key, record)
+	}
+}
+
 // closeString takes in the sums of a string, all of whose cells were added.
 func (n *recount) closeString() {
 	if s := &n.counter; s.exists() {
 		n.key.add(addition{s.at.KeyAddress(), sum{sumVisible, s.at.Shape()}, count(1)})
-		if record := s.encode(n.view.clears.era); record != nil {
-			n.hash(s.key(), record)
+		if record := s.encode(0); record != nil {
+			n.sum(s.key, record)
 		}
 	}
 	n.counter = countState{}
@@ -374,8 +419,8 @@ func (n *recount) closeString() {
 func (n *recount) closeKey() {
 	n.closeString()
 	s := &n.key
-	if record := encodeSummary(s.key, s.name, s.now, n.view.clears.era); record != nil {
-		n.hash(s.key, record)
+	if record := encodeSummary(s.key, s.name, s.now, 0); record != nil {
+		n.sum(s.key, record)
 	}
 	n.keys += gain(false, s.now.Exists())
 	n.tallies += s.now.Tallies
@@ -385,48 +430,47 @@ func (n *recount) closeKey() {
 // check compares what the store has with what the cells give. The error wraps store.ErrCorrupt if they differ. It
 // ends early, without an answer, once stop returns true.
 func (n *recount) check(stop func() bool) error {
-	every := func(_, _ []byte) (bool, error) { return true, nil }
 	for _, x := range n.d.indexes {
 		if stop() {
 			return nil
 		}
-		if err := n.compare(x.kind, x.name, every); err != nil {
+		if err := n.compare(x.kind, x.name, stop); err != nil {
 			return err
 		}
 	}
 	if stop() {
 		return nil
 	}
-	if err := n.compare(prefixSummary, "keys' summaries", n.view.ofEra); err != nil || stop() {
+	if err := n.compare(prefixSummary, "keys' summaries", stop); err != nil || stop() {
 		return err
 	}
-	return n.compare(prefixCount, "sums of counters", n.view.ofEra)
+	return n.compare(prefixCount, "sums of counters", stop)
 }
 
-// ofEra reports whether sums were written since everything was cleared last.
-func (v *View) ofEra(key, record []byte) (bool, error) {
-	if v.clears.era == 0 {
-		return true, nil
-	}
-	era, err := eraOf(key, record)
-	return era == v.clears.era, err
-}
-
-// compare compares the sum of the hashes of all records of a kind that count with what it should be.
-func (n *recount) compare(kind byte, name string, counts func(key, record []byte) (bool, error)) error {
+// compare compares the sum of the hashes of all records of a kind that say something with what it should be. As of which
+// clear sums were written is not compared.
+func (n *recount) compare(kind byte, name string, stop func() bool) error {
 	var got uint64
 	var failed error
+	stopped := false
 	err := n.view.records([]byte{kind}, []byte{kind + 1}, func(key []byte, _ *item, record []byte) bool {
-		var ok bool
-		if ok, failed = counts(key, record); ok {
+		if stopped = stop(); stopped {
+			return false
+		}
+		if kind != prefixSummary && kind != prefixCount {
 			got += recordHash(key, record)
+			return true
+		}
+		a, asOf, plain, err := readSum(bytes.Clone(key), record)
+		if failed = err; err == nil && !n.view.clears.void(a, asOf) {
+			got += recordHash(key, plain)
 		}
 		return failed == nil
 	})
 	switch {
 	case failed != nil:
 		return failed
-	case err == nil && got != n.hashes[kind]:
+	case err == nil && !stopped && got != n.hashes[kind]:
 		return fmt.Errorf("the cells do not fit the %s: %w", name, store.ErrCorrupt)
 	}
 	return err
@@ -439,7 +483,7 @@ type keyCounts struct {
 }
 
 // addToKey adds to one of the sums over a key. See add for note.
-func (g *Group) addToKey(x addition, note func(undo)) error {
+func (g *group) addToKey(x addition, note func(undo)) error {
 	s, err := g.summary(x.over.Key())
 	if err != nil {
 		return err
@@ -470,10 +514,10 @@ func (s *summaryState) add(x addition) {
 }
 
 // emptied reports whether the group clears everything.
-func (g *Group) emptied() bool { return g.clears.era != g.r.clears.era }
+func (g *group) emptied() bool { return g.clears.emptied > g.r.clears.emptied }
 
 // counts returns the number of keys that exist, and of all their tallies. O(keys written by the group).
-func (g *Group) counts() (keys, tallies int) {
+func (g *group) counts() (keys, tallies int) {
 	if !g.emptied() {
 		keys, tallies = g.r.keys, g.r.tallies
 	}
@@ -485,7 +529,7 @@ func (g *Group) counts() (keys, tallies int) {
 }
 
 // tallying calls fn with each key that has tallies.
-func (g *Group) tallying(fn func(key string) bool) error {
+func (g *group) tallying(fn func(key string) bool) error {
 	if _, tallies := g.counts(); tallies == 0 {
 		return nil
 	}
@@ -505,13 +549,14 @@ func (g *Group) tallying(fn func(key string) bool) error {
 // record.
 type countState struct {
 	at      dotted.Address // the string's
+	key     []byte         // of its record
 	now     dotted.Count
 	dirty   bool
 	written bool // not in the record: the string's own cell says it
 	looked  bool // whether that was looked at
 }
 
-func (n *countState) key() []byte { return place(prefixCount, n.at) }
+func newCount(at dotted.Address) *countState { return &countState{at: at, key: place(prefixCount, at)} }
 
 func (n *countState) exists() bool { return n.written || n.now.Shares > 0 }
 
@@ -533,30 +578,27 @@ func (n *countState) copy() *countState {
 }
 
 // noneCounted reports whether nothing was ever counted on anything that is there, without a look.
-func (g *Group) noneCounted() bool { return g.r.tallies == 0 && !g.tallied }
+func (g *group) noneCounted() bool { return g.r.tallies == 0 && !g.tallied }
 
 // count returns the group's state of the sums over a string. See add for note.
-func (g *Group) count(a dotted.Address, note func(undo)) (*countState, error) {
+func (g *group) count(a dotted.Address, note func(undo)) (*countState, error) {
 	g.r.spend(workCell)
 	if n, known := g.counted.Get(a); known {
 		return n, nil
 	}
-	now, cached := g.r.cache.count(a)
-	if g.emptied() {
-		now, cached = dotted.Count{}, true // those in the store are of an earlier era
+	n := newCount(a)
+	stored, err := g.sumsAt(n.key, func(n *sums) (err error) { n.count, err = g.view.Count(a); return err })
+	if err != nil {
+		return nil, err
 	}
-	if !cached {
-		g.r.spend(workMiss)
-		var err error
-		if now, err = g.view.Count(a); err != nil {
-			return nil, err
-		}
+	if !g.clears.void(a, stored.asOf) {
+		n.now = stored.count
 	}
-	return g.keepCount(&countState{at: a, now: now}, note), nil
+	return g.keepCount(n, note), nil
 }
 
 // keepCount takes sums over a string that the group did not know into it.
-func (g *Group) keepCount(n *countState, note func(undo)) *countState {
+func (g *group) keepCount(n *countState, note func(undo)) *countState {
 	if g.counted.Set(n.at, n); note != nil {
 		note(undo{uncount: n.at})
 	}
@@ -564,7 +606,7 @@ func (g *Group) keepCount(n *countState, note func(undo)) *countState {
 }
 
 // present returns the state of a string, before an addition that may change whether it exists.
-func (g *Group) present(x addition, note func(undo)) (*countState, error) {
+func (g *group) present(x addition, note func(undo)) (*countState, error) {
 	n, err := g.count(x.over, note)
 	if err != nil || n.looked {
 		return n, err
@@ -588,7 +630,7 @@ func (g *Group) present(x addition, note func(undo)) (*countState, error) {
 }
 
 // addToString adds to one of the sums over a string. See add for note.
-func (g *Group) addToString(x addition, note func(undo)) error {
+func (g *group) addToString(x addition, note func(undo)) error {
 	n, err := g.count(x.over, note)
 	if err != nil {
 		return err
@@ -602,7 +644,7 @@ func (g *Group) addToString(x addition, note func(undo)) error {
 
 // forgetCounts makes it that nothing was written to, nor counted on, any string under prefix, of those that the group
 // has.
-func (g *Group) forgetCounts(prefix dotted.Address, note func(undo)) {
+func (g *group) forgetCounts(prefix dotted.Address, note func(undo)) {
 	g.counted.Ascend(prefix, func(a dotted.Address, n *countState) bool {
 		if !hasPrefix(a, prefix) {
 			return false
@@ -615,25 +657,14 @@ func (g *Group) forgetCounts(prefix dotted.Address, note func(undo)) {
 	})
 }
 
-// readCounts takes all strings under prefix that were counted on into the group.
-func (g *Group) readCounts(prefix dotted.Address, note func(undo)) error {
-	return g.view.counts(prefix, func(a dotted.Address, _ dotted.Count) bool {
-		g.r.spend(workCell)
-		if _, known := g.counted.Get(a); !known {
-			g.keepCount(&countState{at: a}, note)
-		}
-		return true
-	})
-}
-
-// encode returns the record of what was counted on a string; nil if that is nothing.
-func (n *countState) encode(era uint64) []byte {
+// encode returns the record of what was counted on a string, as of a clear; nil if that is nothing.
+func (n *countState) encode(asOf uint64) []byte {
 	if n.now == (dotted.Count{}) {
 		return nil
 	}
-	key := n.key()
-	return wire.Seal(formatVersion, key, wire.Encode(func(w *wire.Writer) {
-		w.Array(5)
+	key := n.key
+	return seal(key, func(w *wire.Writer) {
+		w.Array(4 + min(int(asOf), 1))
 		if isShortened(key, n.at) {
 			w.String(string(n.at))
 		} else {
@@ -642,59 +673,58 @@ func (n *countState) encode(era uint64) []byte {
 		w.Uint(uint64(n.now.Shares))
 		w.Int(n.now.Sum.Hi)
 		w.Uint(n.now.Sum.Lo)
-		w.Uint(era)
-	}))
+		if asOf > 0 {
+			w.Uint(asOf)
+		}
+	})
 }
 
-func decodeCount(key, record []byte) (a dotted.Address, n dotted.Count, era uint64, err error) {
+func decodeCount(key, record []byte) (a dotted.Address, n dotted.Count, asOf uint64, err error) {
 	a = dotted.Address(key[1:])
 	err = decodeRecord(key, record, func(r *wire.Reader) {
-		extra := r.Fields(5)
+		fields := r.Array(5)
 		if at := r.String(crdt.MaxAddress); at != "" {
 			a = dotted.Address(at)
 		}
 		n.Shares = int(r.Uint())
 		n.Sum = dotted.Int128{Hi: r.Int(), Lo: r.Uint()}
-		era = r.Uint()
-		r.Skip(extra)
+		if fields > 4 {
+			asOf = r.Uint()
+		}
 	})
-	return a, n, era, err
+	return a, n, asOf, err
 }
 
-// eraOf returns when sums were written, of keys or of strings.
-func eraOf(key, record []byte) (era uint64, err error) {
-	if key[0] == prefixCount {
-		_, _, era, err = decodeCount(key, record)
-	} else {
-		_, _, era, err = decodeSummary(key, record)
+// readSum reads the record of the sums over a key or a string: what a clear must be of for them to say nothing, as of which
+// clear they were written, and the record as it would be without that.
+func readSum(key, record []byte) (a dotted.Address, asOf uint64, plain []byte, err error) {
+	if plain = record; key[0] == prefixCount {
+		n := countState{key: key}
+		if n.at, n.now, asOf, err = decodeCount(key, record); asOf > 0 {
+			plain = n.encode(0)
+		}
+		return n.at, asOf, plain, err
 	}
-	return era, err
+	name, s, asOf, err := decodeSummary(key, record)
+	if asOf > 0 {
+		plain = encodeSummary(key, name, s, 0)
+	}
+	return "", asOf, plain, err
 }
 
 // Count tells what was counted on the string at a. O(log strings).
-func (v *View) Count(a dotted.Address) (dotted.Count, error) {
+func (v *View) Count(a dotted.Address) (dotted.Count, error) { return v.count(a, v.clears) }
+
+// count tells it with other clears in force.
+func (v *View) count(a dotted.Address, clears *clears) (dotted.Count, error) {
 	key := place(prefixCount, a)
 	record, ok, err := v.record(key)
 	if err != nil || !ok {
 		return dotted.Count{}, err
 	}
-	_, n, era, err := decodeCount(key, record)
-	if era < v.clears.era {
+	_, n, asOf, err := decodeCount(key, record)
+	if clears.void(a, asOf) {
 		n = dotted.Count{}
 	}
 	return n, err
-}
-
-// counts calls fn with what was counted on each string under prefix that was counted on in this era.
-func (v *View) counts(prefix dotted.Address, fn func(dotted.Address, dotted.Count) bool) error {
-	var failed error
-	start := place(prefixCount, prefix)
-	err := v.records(start, after(start), func(key []byte, _ *item, record []byte) bool {
-		a, n, era, err := decodeCount(bytes.Clone(key), record)
-		if failed = err; err != nil {
-			return false
-		}
-		return era < v.clears.era || !hasPrefix(a, prefix) || fn(a, n)
-	})
-	return cmp.Or(failed, err)
 }

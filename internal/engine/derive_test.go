@@ -93,7 +93,7 @@ func TestWhatIsDerivedIsKeptWhereverCellsChange(t *testing.T) {
 
 // TestAnIndexThatRottedIsNoticed loses an entry of the test's index, and leaves one too many.
 func TestAnIndexThatRottedIsNoticed(t *testing.T) {
-	at := dotted.KeyAddress("7").Type(crdt.TypeValue)
+	at := dotted.KeyAddress("7").Type(crdt.TypeString)
 	for name, spoil := range map[string]func(rot *store.Batch, entry []byte){
 		"lost":     func(rot *store.Batch, entry []byte) { rot.Delete(entry) },
 		"too many": func(rot *store.Batch, entry []byte) { rot.Set(append(entry, 'x'), nil) },

@@ -34,11 +34,11 @@ func (d *disk) Crash() *disk { return &disk{d.Store.Crash(), d.log.Crash(0), d.s
 func (d *disk) Clone() *disk { return &disk{d.Store.Clone(), d.log.Clone(), d.shared} }
 
 // openAt is Open.
-func openAt(m medium, cfg Config) (*Replica, error) {
+func openAt(m medium, cfg Config) (*replica, error) {
 	if d, ok := m.(*disk); ok && d.shared {
-		return Open(d.tree(), newBusyLog(d.log), cfg)
+		return open(d.tree(), newBusyLog(d.log), cfg)
 	}
-	return Open(m, m.journal(), cfg)
+	return open(m, m.journal(), cfg)
 }
 
 // tree returns the replica's part of the store.
@@ -74,7 +74,7 @@ func (l *busyLog) Append(records ...[]byte) (first, next store.Position, err err
 }
 
 // takeMoment returns the present moment for a backup.
-func (r *Replica) takeMoment(now time.Time) (m *Moment, err error) {
+func (r *replica) takeMoment(now time.Time) (m *Moment, err error) {
 	if err = r.Backup(func(taken *Moment) { m = taken }); err != nil {
 		return nil, err
 	}
@@ -84,7 +84,7 @@ func (r *Replica) takeMoment(now time.Time) (m *Moment, err error) {
 // spoil changes the records of a host's tree under it, once all are there.
 func (h *host) spoil(t *testing.T, change func(*store.Batch)) {
 	t.Helper()
-	r := h.engine.Replica
+	r := h.engine.replica
 	if err := r.Save(r.clock.Last().Wall()); err != nil {
 		t.Fatal(err)
 	}
@@ -93,14 +93,14 @@ func (h *host) spoil(t *testing.T, change func(*store.Batch)) {
 	if err := h.disk.Commit(rot, true); err != nil {
 		t.Fatal(err)
 	}
-	r.table.written(nil, h.disk.Snapshot())
+	r.table.Rebase(h.disk.Snapshot())
 	r.publish()
 }
 
 // spoilLog changes a record of a host's log under it, once the tree has all.
 func (h *host) spoilLog(t *testing.T, lsn uint64) {
 	t.Helper()
-	r := h.engine.Replica
+	r := h.engine.replica
 	if err := r.Save(r.clock.Last().Wall()); err != nil {
 		t.Fatal(err)
 	}
@@ -123,12 +123,12 @@ func (h *host) rotLog(t *testing.T, lsn uint64) {
 // cutLog removes the oldest records of a host's log.
 func (h *host) cutLog(t *testing.T, records int) {
 	t.Helper()
-	r := h.engine.Replica
+	r := h.engine.replica
 	if err := r.Save(r.clock.Last().Wall()); err != nil {
 		t.Fatal(err)
 	}
-	r.log.dropBefore(r.log.first + uint64(records))
-	err := scanLog(r.logs, r.logs.First(), r.log.first, func(_ logged, at store.Position) bool {
+	r.log.DropBefore(r.log.First + uint64(records))
+	err := scanLog(r.logs, r.logs.First(), r.log.First, func(_ logged, at store.Position) bool {
 		if err := h.disk.log.DropBefore(at); err != nil {
 			t.Fatal(err)
 		}
@@ -146,7 +146,7 @@ func (h *host) maintain(t testing.TB, now time.Time) (more bool) {
 	if err == nil && h.engine.needsSync() {
 		s := h.engine.beginSync()
 		err = s.Run(h.engine.st.(store.Store), h.engine.logs.(store.Log))
-		h.engine.Synced(s)
+		h.engine.SyncEnded(s)
 		more = true
 	}
 	if err != nil {
@@ -155,7 +155,7 @@ func (h *host) maintain(t testing.TB, now time.Time) (more bool) {
 	return more
 }
 
-func openOn(t testing.TB, m medium, id crdt.ReplicaID) *Replica {
+func openOn(t testing.TB, m medium, id crdt.ReplicaID) *replica {
 	t.Helper()
 	r, err := openAt(m, Config{NewID: func() crdt.ReplicaID { id++; return id - 1 }})
 	if err == nil {

@@ -65,7 +65,7 @@ type session struct {
 	fromEpoch, toEpoch int
 	source             *Pinned
 	puller             *antientropy.Puller
-	repair             *Repair
+	repair             *repairSession
 	response           antientropy.Response
 }
 
@@ -106,6 +106,7 @@ func (w *world) open(t testing.TB, h *host) {
 		t.Fatalf("open host %d: %v", h.i, err)
 	}
 	h.engine = newEngine(r)
+	must(t, h.engine.checkAll())
 	h.epoch++
 }
 
@@ -122,7 +123,7 @@ func (w *world) transact(t testing.TB, h *host) {
 	t.Helper()
 	g := w.begin(t, h)
 	for range 1 + w.rng.IntN(2) {
-		err := g.Update(func(tx *Tx) error {
+		err := g.update(func(tx *Tx) error {
 			for range 1 + w.rng.IntN(3) {
 				if err := w.mutate(Fields(tx)); err != nil {
 					return err
@@ -141,12 +142,12 @@ func (w *world) transact(t testing.TB, h *host) {
 }
 
 // begin begins a group, in which what there is to collect is collected first.
-func (w *world) begin(t testing.TB, h *host) *Group {
+func (w *world) begin(t testing.TB, h *host) *group {
 	t.Helper()
 	h.engine.beginStep()
-	g := h.engine.Begin(w.now)
+	g := h.engine.newGroup(w.now)
 	if h.engine.Collects() {
-		if err := h.engine.Collect(g); err != nil {
+		if err := h.engine.collectSome(g); err != nil {
 			t.Fatalf("host %d: collect: %v", h.i, err)
 		}
 	}
@@ -159,8 +160,8 @@ func (w *world) end(t testing.TB, h *host) {
 	for h.engine.owes() {
 		w.commit(t, h, w.begin(t, h))
 	}
-	g := h.engine.Begin(w.now)
-	if err := g.End(); err != nil {
+	g := h.engine.newGroup(w.now)
+	if err := g.end(); err != nil {
 		t.Fatalf("host %d does not end: %v", h.i, err)
 	}
 	w.commit(t, h, g)
@@ -208,7 +209,7 @@ func (w *world) mutate(f crdt.Fields) error {
 	return err
 }
 
-func (w *world) commit(t testing.TB, h *host, g *Group) {
+func (w *world) commit(t testing.TB, h *host, g *group) {
 	t.Helper()
 	done, err := g.Commit(w.cfg.sync || w.rng.IntN(4) == 0)
 	if err != nil {
@@ -250,7 +251,7 @@ func (w *world) sayBases(t testing.TB, h *host) {
 			h.engine.say = append(h.engine.say, delta.Base{Replica: id, Last: n, Head: h.engine.heads[id]})
 		}
 	}
-	if len(h.engine.say) > 0 && h.engine.Replica.Whole() {
+	if len(h.engine.say) > 0 && h.engine.replica.Whole() {
 		w.commit(t, h, w.begin(t, h))
 		w.done["bases said"]++
 	}
@@ -388,10 +389,10 @@ func (w *world) beginRepair(t testing.TB, from, to int) {
 		source.Close()
 		return
 	}
-	repair.stageWith(w.hosts[to].engine.stage)
-	response.Context, response.Heads = repair.targetHeads()
-	p := antientropy.NewPuller(repair.Local, repair)
-	p.Start()
+	must(t, w.hosts[to].engine.carry())
+	repair.write = w.hosts[to].engine.stage
+	response.Context, response.Heads = repair.target, repair.heads
+	p := antientropy.NewPuller(repair.local, repair)
 	w.say("host %d repairs from %d", to, from)
 	w.repairs = append(w.repairs, &session{
 		from: from, to: to, fromEpoch: w.hosts[from].epoch, toEpoch: w.hosts[to].epoch,
@@ -414,6 +415,13 @@ func (w *world) repairStep(t testing.TB, s *session) bool {
 		return true
 	}
 	request, done, err := s.puller.Handle(s.response)
+	if errors.Is(err, errNotEmpty) { // it wrote something while it was filled
+		if err := to.engine.AbortRepair(s.repair); err != nil {
+			t.Fatal(err)
+		}
+		w.done["filling ended"]++
+		return true
+	}
 	if err != nil {
 		t.Fatalf("host %d repairs from %d: %v", s.to, s.from, err)
 	}
@@ -623,7 +631,8 @@ func (w *world) checkTree(t testing.TB, h *host) {
 	if h.engine.clears.count == 0 && (!fresh.tree.Equal(h.engine.tree) || fresh.cells != h.engine.cells) {
 		t.Fatalf("host %d: the tree kept in place is not the tree of the cells", h.i)
 	}
-	if fresh.digest != h.engine.digest || !fresh.seen.Equal(h.engine.seen) || fresh.keys != h.engine.keys {
+	digest, _, _ := h.engine.Digest()
+	if got, _, _ := fresh.Digest(); got != digest || !fresh.seen.Equal(h.engine.seen) || fresh.keys != h.engine.keys {
 		t.Fatalf("host %d: the context in memory is not the stored one", h.i)
 	}
 	w.checkVectors(t, h)
@@ -643,7 +652,7 @@ func (w *world) checkVectors(t testing.TB, h *host) {
 	}
 	for id := range h.engine.seen {
 		left := h.engine.bases.LeavesOut(id, h.engine.seen[id], h.engine.heads[id]) && id != h.engine.current()
-		if _, listed := h.engine.short[id]; listed == left && !h.engine.ended(id) {
+		if _, listed := h.engine.short[id]; listed == left && !h.engine.Ended(id) {
 			t.Fatalf("host %d: whether %v is listed is %v", h.i, id, listed)
 		}
 	}

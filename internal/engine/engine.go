@@ -2,7 +2,6 @@ package engine
 
 import (
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -16,9 +15,9 @@ import (
 // Engine is a replica with its neighbours, as a state machine: calls tell it what happened, Step does some of what there
 // is to do, and Ready says what its host must do about it. All order, budgets and decisions are in here.
 type Engine struct {
-	*Replica
+	*replica
 	*gossip.Mesh
-	health
+	alarmed time.Time // when forks were named last
 	offered Offered
 
 	rng       *rand.Rand
@@ -33,21 +32,22 @@ type Engine struct {
 
 	// What waits for its turn.
 	updates  []Update
-	offers   []*delta.Delta
 	arrived  []*Frame   // one of each link at most; the first may be received in part
 	clients  bool       // have the first turn in the next step
 	cutting  bool       // there is more of a checkpoint, or more of the log to be cut
 	unserved bool       // links have room, and the last step of serving them was spent
 	settling []settling // what waits until nothing is to be swept
 
-	group   *Group
+	group   *group
 	next    int    // the first function of updates[0] that has not run
 	running Update // whose function runs now
 	dirty   bool   // something was committed and not synced
 	syncing bool   // a sync is under way
 	sweeps  sweeps
 	pull    *Pull // a repair that was started and has not ended
-	ending  ending
+	// checking is the moment whose cells are being read, beside the engine; nil if none is.
+	checking *Pinned
+	ending   ending
 }
 
 // deadlines are when the engine's timers are due.
@@ -108,14 +108,26 @@ var ErrReplaced = errors.New("the link was replaced by a newer one")
 var ErrExited = errors.New("the transaction's function ended its goroutine, which is not its own " +
 	"(runtime.Goexit, or FailNow in a test): it took no effect")
 
-// NewEngine returns an engine without neighbours.
-func NewEngine(r *Replica, rng *rand.Rand, now time.Time) *Engine {
-	e := &Engine{
-		Replica: r, Mesh: gossip.NewMesh(r), rng: rng, now: now,
-		health: health{caughtUp: len(r.seen) > 0, helped: now},
-		due:    deadlines{tick: now.Add(tickEvery), digest: now.Add(digestEvery), sync: now.Add(syncEvery)},
-		takes:  map[gossip.NeighbourID]int{},
+// Open opens the replica that a tree and a log hold, without neighbours; empty ones are a new one. It reads no cells but
+// those that the newest part of the log names; all of them are looked at afterwards (see Ready.Verify), or at once if there is
+// a doubt about what is stored of their sums. The engine owns neither, and they must be used by no one else. If what it finds
+// cannot be what was written, Damaged says so: the engine discards it once it may. The error wraps wire.ErrFormat if another
+// version of the program wrote it: nothing was changed then. Chance is only drawn from in a Step.
+func Open(tree store.Store, log store.Log, cfg Config, rng *rand.Rand, now time.Time) (*Engine, error) {
+	r, err := open(tree, log, cfg)
+	if err != nil {
+		return nil, err
 	}
+	return withNeighbours(r, rng, now), nil
+}
+
+func withNeighbours(r *replica, rng *rand.Rand, now time.Time) *Engine {
+	e := &Engine{
+		replica: r, Mesh: gossip.NewMesh(r), rng: rng, now: now,
+		due:   deadlines{tick: now.Add(tickEvery), digest: now.Add(digestEvery), sync: now.Add(syncEvery)},
+		takes: map[gossip.NeighbourID]int{},
+	}
+	r.health.Begin(len(r.seen) > 0, now)
 	if r.cfg.PushDelay > 0 {
 		e.Mesh.Hold()
 	}
@@ -128,13 +140,16 @@ func (e *Engine) Submit(u Update) { e.updates = append(e.updates, u) }
 // Hungry reports whether more updates had better be submitted before the next step. Others wait with whoever brings them.
 func (e *Engine) Hungry() bool { return len(e.updates) < maxUpdates }
 
+// Updates returns how many updates wait for their turn, or have begun and are not answered.
+func (e *Engine) Updates() int { return len(e.updates) }
+
 // Interrupted reports whether a transaction's function ended the goroutine of the last step: see Step.
 func (e *Engine) Interrupted() bool { return e.running != nil }
 
 // Abandon returns all updates that have not been answered, and never will be, after an error.
 func (e *Engine) Abandon() []Update {
 	if e.group != nil {
-		e.group.Discard()
+		e.group.discard()
 	}
 	return slices.Concat(e.handed.Answers, e.ready.Answers, e.updates)
 }
@@ -202,12 +217,15 @@ func (e *Engine) SetRoom(room Room, refusal error) {
 // SyncEnded says that a sync of a Ready has ended well.
 func (e *Engine) SyncEnded(s Syncing) {
 	e.syncing = false
-	e.Replica.Synced(s)
+	if s.Tree && s.checkpoints > e.durables { // else what it is about was discarded, or is known
+		e.durable, e.durables = s.saved, s.checkpoints
+		e.ages = time.Time{} // there may be something to be cut
+	}
 	e.cutting = e.room != Full
 }
 
 // State returns the digest for the mesh.
-func (r *Replica) State() (d gossip.Digest, settled bool) {
+func (r *replica) State() (d gossip.Digest, settled bool) {
 	context, root, settled := r.Digest()
 	return gossip.Digest{
 		Context: gossip.Fingerprint(context),
@@ -226,22 +244,6 @@ type ending struct {
 	closed bool
 
 	last crdt.Dot // of the id that was ended
-}
-
-// Offer has deltas applied that came otherwise than from a neighbour: for tests.
-func (e *Engine) Offer(deltas ...*delta.Delta) { e.offers = append(e.offers, deltas...) }
-
-// takeOffers applies some of them.
-func (e *Engine) takeOffers() error {
-	for len(e.offers) > 0 && !e.full() {
-		e.beginGroup()
-		outcome, err := e.group.apply(e.offers[0])
-		if err != nil || outcome != gossip.Applied {
-			return fmt.Errorf("the delta %v is not applied: %d (%w)", e.offers[0].Dot(0), outcome, err)
-		}
-		e.offers = e.offers[1:]
-	}
-	return nil
 }
 
 // EndID has the replica's id ended once what waits is done: its neighbours then know that nothing more comes from it. A
@@ -267,7 +269,7 @@ func (e *Engine) HasLeft() bool {
 func (e *Engine) Stop() { e.ending.stop, e.ending.id = true, true }
 
 // Checkpoint begins a task: a checkpoint of all that is here, which survives a power failure.
-func (e *Engine) Checkpoint() { e.Replica.begin(e.save(e.wall)) }
+func (e *Engine) Checkpoint() { e.replica.begin(e.save(e.wall)) }
 
 // Step does some of what there is to do, in each of its parts no more than a step may. now only ever goes on; wall is what
 // the host's clock shows. An error is final: the engine must be closed. What it wants done is in Ready, and must be
@@ -353,7 +355,7 @@ func (e *Engine) upkeep() (err error) {
 		e.cutting, err = e.maintain(e.wall)
 	}
 	e.spent("upkeep")
-	if err == nil && e.room != Full && e.needsSync() {
+	if err == nil && e.room != Full && !e.Busy() && e.needsSync() { // tasks sync as they go
 		e.sync()
 	}
 	return err
@@ -369,9 +371,6 @@ func (e *Engine) takeTurns() error {
 	}
 	e.beginStep()
 	e.collect()
-	if err := e.takeOffers(); err != nil {
-		return err
-	}
 	for idle := 0; idle < 2 && !e.full(); {
 		e.clients = !e.clients
 		turn := e.receive
@@ -395,7 +394,7 @@ func (e *Engine) takeTurns() error {
 // begin begins a commit group, unless one is open.
 func (e *Engine) beginGroup() {
 	if e.group == nil {
-		e.group = e.Begin(e.wall)
+		e.group = e.newGroup(e.wall)
 		e.group.refusal = e.refusal
 	}
 }
@@ -415,8 +414,8 @@ func (e *Engine) collect() {
 		return
 	}
 	e.beginGroup()
-	if err := e.Collect(e.group); errors.Is(err, store.ErrCorrupt) {
-		e.verify(ProofEvery, "")
+	if err := e.collectSome(e.group); errors.Is(err, store.ErrCorrupt) {
+		e.verify(proofEvery, "")
 	} else if err != nil {
 		e.tell(Notice{Kind: CannotCollect, Err: err})
 	}
@@ -442,12 +441,12 @@ func (e *Engine) update() (did bool, err error) {
 		err := e.Refusal()
 		if err == nil {
 			e.running = u
-			err = e.group.Update(func(tx *Tx) error { return u.Run(i, tx) })
+			err = e.group.update(func(tx *Tx) error { return u.Run(i, tx) })
 			e.running = nil // not if it ended this goroutine: see exited
 		}
 		u.Ran(i, err)
 		if errors.Is(err, store.ErrCorrupt) {
-			e.verify(ProofEvery, "")
+			e.verify(proofEvery, "")
 		}
 	}
 	e.ready.Answers = append(e.ready.Answers, u)
@@ -458,7 +457,11 @@ func (e *Engine) update() (did bool, err error) {
 // updateDone ends the first update that waited.
 func (e *Engine) updateDone() {
 	e.updates[0] = nil
-	e.updates, e.next = e.updates[1:], 0
+	if e.next = 0; len(e.updates) == 1 {
+		e.updates = e.updates[:0] // with its memory
+	} else {
+		e.updates = e.updates[1:]
+	}
 }
 
 // receive takes the first frame that waits into the group, as far as there is room. It reports whether there was one.
@@ -498,12 +501,12 @@ func (e *Engine) end() {
 		return
 	}
 	if e.ending.id && may {
-		if id := e.Replica.id; id != 0 {
-			if e.group != nil && !e.group.Empty() {
+		if id := e.replica.id; id != 0 {
+			if e.group != nil && !e.group.empty() {
 				return // the last delta is alone in its group
 			}
 			e.beginGroup()
-			if err := e.group.End(); err != nil {
+			if err := e.group.end(); err != nil {
 				e.tell(Notice{Kind: CannotCollect, Err: err})
 			}
 			e.ending.last = crdt.Dot{Replica: id, Counter: e.seen[id]}
@@ -563,7 +566,7 @@ func (e *Engine) after() error {
 			e.startPull(event.From)
 		case gossip.Damaged:
 			e.tell(Notice{Kind: Mismatch, From: event.From})
-			e.verify(VerifyEvery, event.From)
+			e.verify(verifyEvery, event.From)
 		case gossip.Forked:
 			e.alarmed = time.Time{}
 			if e.room != Full { // what of own writes the other side has is stored at once, for Salvage
@@ -609,11 +612,10 @@ func (e *Engine) serve() error {
 	return nil
 }
 
-// spent tells a test what a part of a step did.
+// spent tells a test what a part of a step did. That is never more than the budget and the largest transaction.
 func (e *Engine) spent(part string) {
 	if e.cfg.Spent != nil {
-		done, largest, budget := e.stepWork()
-		e.cfg.Spent(part, done, budget+largest)
+		e.cfg.Spent(part, e.work-e.turn.began, e.cfg.StepWork+e.turn.largest)
 	}
 }
 
@@ -639,12 +641,12 @@ const (
 
 // step is what the step under way has done.
 type step struct {
-	began   int // Replica.work at its beginning
+	began   int // replica.work at its beginning
 	largest int // the work of its largest transaction
 }
 
 // spend counts work.
-func (r *Replica) spend(work int) { r.work += work }
+func (r *replica) spend(work int) { r.work += work }
 
 func workOf(bytes int) int { return bytes / bytesPerWork }
 
@@ -653,21 +655,15 @@ func workOfOp(o *delta.Op) int {
 }
 
 // beginStep begins a step.
-func (r *Replica) beginStep() { r.turn = step{began: r.work} }
+func (r *replica) beginStep() { r.turn = step{began: r.work} }
 
 // isSpent reports whether the step's budget is spent.
-func (r *Replica) isSpent() bool { return r.spentSince(r.turn.began) }
+func (r *replica) isSpent() bool { return r.spentSince(r.turn.began) }
 
-func (r *Replica) spentSince(began int) bool { return r.work-began >= r.cfg.StepWork }
-
-// stepWork returns the work of the step so far, how much of it the largest transaction was, and the budget. A step
-// never goes beyond the budget by more than that.
-func (r *Replica) stepWork() (done, largest, budget int) {
-	return r.work - r.turn.began, r.turn.largest, r.cfg.StepWork
-}
+func (r *replica) spentSince(began int) bool { return r.work-began >= r.cfg.StepWork }
 
 // transacted notes a transaction, or something else that cannot be split, that began at a count of work.
-func (r *Replica) transacted(began int) { r.turn.largest = max(r.turn.largest, r.work-began) }
+func (r *replica) transacted(began int) { r.turn.largest = max(r.turn.largest, r.work-began) }
 
 // Figures are counts for monitoring.
 type Figures struct {
@@ -688,10 +684,8 @@ type Offered struct {
 // Figures returns the present counts.
 func (e *Engine) Figures() Figures {
 	f := Figures{Waiting: e.Waiting(), NotAdopted: e.skewed, Deltas: e.offered}
-	if e.log.first <= e.log.last && len(e.log.marks) > 0 {
-		f.OldestLogged = e.log.marks[0].time
-	}
-	f.LogRecords = e.log.last + 1 - e.log.first // a rotten one was taken out
+	_, f.OldestLogged, _ = e.log.Oldest()
+	f.LogRecords = e.log.Last + 1 - e.log.First // a rotten one was taken out
 	return f
 }
 
@@ -719,7 +713,7 @@ func (e *Engine) Stable() (total uint64) {
 }
 
 // offer applies a delta of a neighbour's to a group, and counts what becomes of it.
-func (e *Engine) offer(g *Group) func(*delta.Delta) (gossip.Outcome, error) {
+func (e *Engine) offer(g *group) func(*delta.Delta) (gossip.Outcome, error) {
 	return func(d *delta.Delta) (gossip.Outcome, error) {
 		if g.full() {
 			return gossip.Later, nil

@@ -30,7 +30,7 @@ const maxCompared = 64
 
 // Heard is told what another replica's context is. Where dots stand for other things there than here, a removal from
 // there would remove something else here.
-func (r *Replica) Heard(seen crdt.VersionVector, heads delta.Heads) (d gossip.Differences) {
+func (r *replica) Heard(seen crdt.VersionVector, heads delta.Heads) (d gossip.Differences) {
 	compared := 0
 	for _, id := range seen.Replicas() {
 		theirs, mine := seen[id], r.seen[id]
@@ -56,7 +56,7 @@ func (r *Replica) Heard(seen crdt.VersionVector, heads delta.Heads) (d gossip.Di
 }
 
 // Agrees reports whether a replica's delta that ends at a counter is known to have this hash here.
-func (r *Replica) Agrees(id crdt.ReplicaID, last uint64, head delta.Hash) bool {
+func (r *replica) Agrees(id crdt.ReplicaID, last uint64, head delta.Hash) bool {
 	same, known := r.compareAt(id, last, head)
 	return same && known
 }
@@ -67,7 +67,7 @@ const maxSearched = 2 << 20
 // compareAt reports whether a replica's delta that ends at a counter has this hash here. It is not known if the log
 // does not reach there, or would have to be read for long. A context ends where deltas do: one that goes on beyond the
 // counter is another.
-func (r *Replica) compareAt(id crdt.ReplicaID, last uint64, head delta.Hash) (same, known bool) {
+func (r *replica) compareAt(id crdt.ReplicaID, last uint64, head delta.Hash) (same, known bool) {
 	switch mine := r.seen[id]; {
 	case last == 0 || last > mine:
 		return false, false
@@ -102,17 +102,16 @@ func (r *Replica) compareAt(id crdt.ReplicaID, last uint64, head delta.Hash) (sa
 }
 
 // search calls fn with the log's records from the one that dot from is in, or a little before.
-func (r *Replica) search(id crdt.ReplicaID, from uint64, fn func(logged) bool) error {
-	runs := r.log.cover[id]
-	i := slices.IndexFunc(runs, func(run run) bool { return run.last >= from })
-	if i < 0 {
+func (r *replica) search(id crdt.ReplicaID, from uint64, fn func(logged) bool) error {
+	number, found := r.log.Find(id, from)
+	if !found {
 		return nil
 	}
-	return r.readLog(max(runs[i].lsn, r.log.first), fn)
+	return r.readLog(number, fn)
 }
 
 // chain calls fn with the deltas of a replica in the log, from about the one with dot from.
-func (r *Replica) chain(id crdt.ReplicaID, from uint64, fn func(d *delta.Delta) bool) error {
+func (r *replica) chain(id crdt.ReplicaID, from uint64, fn func(d *delta.Delta) bool) error {
 	return r.search(id, from, func(rec logged) bool {
 		for _, d := range rec.deltas {
 			if d.Replica == id && !fn(d) {
@@ -125,7 +124,7 @@ func (r *Replica) chain(id crdt.ReplicaID, from uint64, fn func(d *delta.Delta) 
 
 // Chain returns the chain of a replica's deltas in the log, up to the first that ends beyond a counter:
 // the newest gossip.MaxChain of them, and only those behind the last hole.
-func (r *Replica) Chain(id crdt.ReplicaID, upTo uint64) (gossip.Chain, error) {
+func (r *replica) Chain(id crdt.ReplicaID, upTo uint64) (gossip.Chain, error) {
 	c := gossip.Chain{Replica: id}
 	var last uint64
 	err := r.chain(id, 1, func(d *delta.Delta) bool {
@@ -149,7 +148,7 @@ func (r *Replica) Chain(id crdt.ReplicaID, upTo uint64) (gossip.Chain, error) {
 
 // Compare is told a host's chain of a replica. It reports whether that and the one here are known to fork, and
 // the last dot that they are known to have in common.
-func (r *Replica) Compare(from gossip.NeighbourID, theirs gossip.Chain) (forks bool, last uint64, err error) {
+func (r *replica) Compare(from gossip.NeighbourID, theirs gossip.Chain) (forks bool, last uint64, err error) {
 	id := theirs.Replica
 	if len(theirs.Links) == 0 {
 		return false, 0, nil
@@ -214,7 +213,7 @@ func (o *ownID) sure(across map[gossip.NeighbourID]bool) uint64 {
 }
 
 // ownID returns what is remembered of an id of this store; nil if it is none.
-func (r *Replica) ownID(id crdt.ReplicaID) *ownID {
+func (r *replica) ownID(id crdt.ReplicaID) *ownID {
 	for i := range r.own {
 		if r.own[i].id == id {
 			return &r.own[i]
@@ -224,15 +223,15 @@ func (r *Replica) ownID(id crdt.ReplicaID) *ownID {
 }
 
 // Wrote reports whether this store wrote under an id before it was opened, as far as it remembers.
-func (r *Replica) Wrote(id crdt.ReplicaID) bool { return id != r.current() && r.ownID(id) != nil }
+func (r *replica) Wrote(id crdt.ReplicaID) bool { return id != r.current() && r.ownID(id) != nil }
 
 // noteOwn remembers an id under which this store writes.
-func (r *Replica) noteOwn(id crdt.ReplicaID) { r.remember(ownID{id: id}) }
+func (r *replica) noteOwn(id crdt.ReplicaID) { r.remember(ownID{id: id}) }
 
 // Forked is told that a replica's deltas are others at some host.
-func (r *Replica) Forked(id crdt.ReplicaID) { r.remember(ownID{id: id, known: math.MaxUint64}) }
+func (r *replica) Forked(id crdt.ReplicaID) { r.remember(ownID{id: id, known: math.MaxUint64}) }
 
-func (r *Replica) remember(o ownID) {
+func (r *replica) remember(o ownID) {
 	if o.id != 0 && r.ownID(o.id) == nil {
 		r.own = append(r.own[max(0, len(r.own)+1-maxOwn):], o)
 	}
@@ -240,7 +239,7 @@ func (r *Replica) remember(o ownID) {
 
 // Confirm is told what another host has. What is not known to be on the chain that is here does not count. across says
 // that the host is on another side of a fork.
-func (r *Replica) Confirm(host gossip.NeighbourID, seen crdt.VersionVector, heads delta.Heads, across bool) {
+func (r *replica) Confirm(host gossip.NeighbourID, seen crdt.VersionVector, heads delta.Heads, across bool) {
 	if across {
 		r.across[host] = true
 	} else {
@@ -260,7 +259,7 @@ func (r *Replica) Confirm(host gossip.NeighbourID, seen crdt.VersionVector, head
 
 // Forget is told that a host may have lost what it is known to have. What Salvage tells must not rest on it any more,
 // so a checkpoint is due.
-func (r *Replica) Forget(host gossip.NeighbourID) {
+func (r *replica) Forget(host gossip.NeighbourID) {
 	for i := range r.own {
 		delete(r.own[i].across, host)
 	}
@@ -268,7 +267,7 @@ func (r *Replica) Forget(host gossip.NeighbourID) {
 }
 
 // writeOwn writes the ids of this store.
-func (r *Replica) writeOwn(w *wire.Writer) {
+func (r *replica) writeOwn(w *wire.Writer) {
 	w.Array(2 * len(r.own))
 	for _, o := range r.own {
 		w.Uint(uint64(o.id))
@@ -399,18 +398,6 @@ func (s *salvage) records(fn func(logged)) {
 	}
 }
 
-func (s *salvage) scan(kind byte, fn func(key, value []byte) error) {
-	err := s.snap.Scan([]byte{kind}, []byte{kind + 1}, func(key, value []byte) bool {
-		if err := fn(slices.Clone(key), slices.Clone(value)); err != nil {
-			s.pass(err)
-		}
-		return s.failed == nil
-	})
-	if s.failed == nil {
-		s.failed = err
-	}
-}
-
 // tell tells an operation, once, if it is to be told.
 func (s *salvage) tell(w Salvaged) {
 	known, own := s.known[w.Dot.Replica]
@@ -451,13 +438,17 @@ func (s *salvage) cells() {
 	if err != nil {
 		s.pass(err)
 	}
-	s.scan(prefixCell, func(key, value []byte) error {
+	err = scanRecords(s.snap, prefixCell, func(key, value []byte) error {
 		a, c, err := decodeCell(s.snap, key, value)
+		if err != nil {
+			s.pass(err)
+		}
 		for _, e := range s.hiding.hide(a, c) {
 			if !s.gone[e.Dot] {
 				s.tell(Salvaged{Dot: e.Dot, Op: delta.Op{Kind: delta.OpPut, Address: a, Payload: e.Payload}})
 			}
 		}
-		return err
+		return s.failed
 	})
+	s.failed = cmp.Or(s.failed, err)
 }

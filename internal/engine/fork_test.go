@@ -23,7 +23,7 @@ func (w *world) image(t *testing.T, h *host) (putBack func()) {
 		}
 		h.disk, w.forked = disk.Clone(), true
 		w.open(t, h)
-		h.engine.Replica.id = id
+		h.engine.replica.id = id
 		delete(h.engine.gained, id)
 	}
 }

@@ -18,7 +18,7 @@ import (
 // TestARecordOfAnotherFormatIsRefusedAndNotTakenForDamage puts a single record of each kind into a store that is
 // empty else, with a body that this version cannot read.
 func TestARecordOfAnotherFormatIsRefusedAndNotTakenForDamage(t *testing.T) {
-	keys := [][]byte{keyCheckpoint, keyRebuild, keyEra}
+	keys := [][]byte{keyCheckpoint, keyRebuild}
 	for _, kind := range []byte{prefixCell, prefixPart, prefixSummary, prefixBlob, prefixStage,
 		prefixClear, prefixSeen, prefixBase} {
 		keys = append(keys, numbered(kind, 1))
@@ -132,7 +132,7 @@ func write(t *testing.T, st store.Store, key, value []byte) {
 	must(t, st.Commit(b, true))
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

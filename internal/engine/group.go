@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"slices"
@@ -22,18 +23,23 @@ const groupCost = 1 << 20
 // groupClears bounds what is to be swept after a group.
 const groupClears = 512
 
-// Group is a commit group: transactions and deltas that are applied one after the other on one snapshot,
+// group is a commit group: transactions and deltas that are applied one after the other on one snapshot,
 // each seeing those before it, and become visible and durable together.
-type Group struct {
-	r     *Replica
-	now   time.Time
-	view  *View // the state before the group
-	cells map[dotted.Address]*cellState
-	sums  map[string]*summaryState
+type group struct {
+	r      *replica
+	number uint64 // greater than that of each group before it
+	now    time.Time
+	view   *View // the state before the group
+	cells  map[dotted.Address]*cellState
+	loaded []*cellState // those, in the order in which they were loaded, and what was forgotten
+	last   *cellState   // that was looked at
+	chunk  []cellState  // that of them are taken next
+	sums   map[string]*summaryState
 
 	counted btree.Map[dotted.Address, *countState] // of strings
 	tallied bool                                   // the group has changed how many cells tally
 
+	at    []byte                         // memory for a key
 	order *btree.Map[string, *cellState] // cells by their keys, once that is asked for
 
 	clears         *clears // in force: those before the group, and its own
@@ -50,15 +56,23 @@ type Group struct {
 	deltas  []*delta.Delta
 	own     crdt.ReplicaID // under which some of them were written here; zero if none was
 	cost    int
-	began   int // Replica.work at its beginning
+	began   int // replica.work at its beginning
 }
+
+// cellChunk is how many of a large group's cells are allocated at once.
+const cellChunk = 64
 
 // cellState is a cell that the group has looked at.
 type cellState struct {
 	address dotted.Address
-	key     []byte
+	key     string
+	was     *item       // in memory
 	stored  dotted.Cell // in the store, with what pending clears hide
 	now     dotted.Cell
+	moved   moved // between the two, once that is planned
+	share   share // of what is now, once that is planned
+
+	forgotten bool // the group has not looked at it
 }
 
 // summaryState is a key's summary that the group has looked at.
@@ -70,12 +84,22 @@ type summaryState struct {
 	dirty  bool
 }
 
-// Begin starts a group. now is the wall clock's time. The group must be ended with commit or Discard.
-func (r *Replica) Begin(now time.Time) *Group {
-	return &Group{
-		r: r, now: now,
+// Memory that groups leave to the next ones, at most: for cells, and for steps back of a transaction.
+const maxSpare = 1024
+
+// newGroup starts a group. now is the wall clock's time. The group must be ended with commit or discard.
+func (r *replica) newGroup(now time.Time) *group {
+	cells := r.spareCells
+	if r.spareCells = nil; cells == nil {
+		cells = map[dotted.Address]*cellState{}
+	}
+	loaded := r.spareLoaded
+	r.spareLoaded = nil
+	return &group{
+		r: r, number: r.log.Last + 1, now: now,
 		view:   r.present(),
-		cells:  map[dotted.Address]*cellState{},
+		cells:  cells,
+		loaded: loaded,
 		sums:   map[string]*summaryState{},
 		clears: r.clears, firstClear: r.lastClear + 1,
 		began: r.work,
@@ -83,43 +107,78 @@ func (r *Replica) Begin(now time.Time) *Group {
 }
 
 // full reports whether the group should be committed before anything more goes in: it has as much as a step does.
-func (g *Group) full() bool {
+func (g *group) full() bool {
 	return g.cost >= groupCost || g.r.spentSince(g.began) || len(g.added) >= groupClears
 }
 
-// Empty reports whether the group has nothing to commit.
-func (g *Group) Empty() bool { return len(g.deltas) == 0 }
+// empty reports whether the group has nothing to commit.
+func (g *group) empty() bool { return len(g.deltas) == 0 }
 
 // load returns the group's state of a cell.
-func (g *Group) load(a dotted.Address) (*cellState, error) {
+func (g *group) load(a dotted.Address) (*cellState, error) {
 	g.r.spend(workCell)
+	if g.last != nil && g.last.address == a {
+		return g.last, nil
+	}
 	if c, ok := g.cells[a]; ok {
+		g.last = c
 		return c, nil
 	}
-	c := &cellState{address: a, key: place(prefixCell, a)}
-	var cached bool
-	if c.stored, cached = g.r.cache.cell(a); !cached {
-		g.r.spend(workMiss)
-		var err error
-		if c.stored, err = g.view.stored(a, c.key); err != nil {
-			return nil, err
-		}
+	it, err := g.stored(a)
+	if err != nil {
+		return nil, err
 	}
+	if len(g.chunk) == 0 {
+		g.chunk = make([]cellState, min(len(g.cells)+1, cellChunk))
+	}
+	c := &g.chunk[0]
+	g.chunk = g.chunk[1:]
+	*c = cellState{address: it.address, key: it.key, was: it, stored: it.cell}
 	c.now = g.clears.hide(a, c.stored)
-	g.cells[a] = c
-	if g.order != nil {
-		g.order.Set(string(c.key), c)
-	}
+	g.hold(c)
 	g.r.spend(workOf(len(a) + weightOf(c.stored)))
 	return c, nil
 }
 
+// hold takes a cell into the group.
+func (g *group) hold(c *cellState) {
+	g.cells[c.address], g.last = c, c
+	g.loaded = append(g.loaded, c)
+	if g.order != nil {
+		g.order.Set(c.key, c)
+	}
+}
+
+// stored returns what is stored for a cell.
+func (g *group) stored(a dotted.Address) (*item, error) {
+	g.at = appendPlace(g.at[:0], prefixCell, a)
+	if it := g.r.table.find(g.at); it != nil {
+		return it, nil
+	}
+	g.r.spend(workMiss)
+	c, err := g.view.stored(a, g.at)
+	if err != nil {
+		return nil, err
+	}
+	for i := range c {
+		if len(c) > 1 { // what is left of them must not pin what they were read from
+			c[i].Payload = bytes.Clone(c[i].Payload)
+		}
+	}
+	it := &item{key: string(g.at), address: a, cell: c}
+	if !isShortened(g.at, a) {
+		it.address = dotted.Address(it.key[1:])
+	}
+	g.r.table.Keep(it)
+	return it, nil
+}
+
 // under calls fn with the group's cells under prefix, in the order of their keys, until fn returns false.
-func (g *Group) under(prefix dotted.Address, fn func(*cellState) bool) {
+func (g *group) under(prefix dotted.Address, fn func(*cellState) bool) {
 	if g.order == nil {
 		g.order = &btree.Map[string, *cellState]{}
 		for _, c := range g.cells {
-			g.order.Set(string(c.key), c)
+			g.order.Set(c.key, c)
 		}
 	}
 	start := string(place(prefixCell, prefix))
@@ -129,10 +188,15 @@ func (g *Group) under(prefix dotted.Address, fn func(*cellState) bool) {
 }
 
 // forget takes a cell out of the group.
-func (g *Group) forget(a dotted.Address) {
-	if c := g.cells[a]; c != nil && g.order != nil {
-		g.order.Delete(string(c.key))
+func (g *group) forget(a dotted.Address) {
+	c := g.cells[a]
+	if c == nil {
+		return
 	}
+	if g.order != nil {
+		g.order.Delete(c.key)
+	}
+	c.forgotten, g.last = true, nil
 	delete(g.cells, a)
 }
 
@@ -147,7 +211,7 @@ func payloadOf(c dotted.Cell) (bytes int) {
 }
 
 // set changes a cell, and the sums that are computed from it. See add for note.
-func (g *Group) set(c *cellState, now dotted.Cell, note func(undo)) error {
+func (g *group) set(c *cellState, now dotted.Cell, note func(undo)) error {
 	err := g.add(g.derive(c.address, c.now, now), note)
 	if err == nil {
 		c.now = now
@@ -156,34 +220,49 @@ func (g *Group) set(c *cellState, now dotted.Cell, note func(undo)) error {
 }
 
 // summary returns the group's state of a key's summary.
-func (g *Group) summary(key string) (*summaryState, error) {
+func (g *group) summary(key string) (*summaryState, error) {
 	g.r.spend(workCell)
 	if s, ok := g.sums[key]; ok {
 		return s, nil
 	}
-	sum, cached := g.r.cache.summary(key)
-	if g.emptied() {
-		sum, cached = dotted.Summary{}, true // those in the store are of an earlier era
+	at := place(prefixSummary, dotted.KeyAddress(key))
+	stored, err := g.sumsAt(at, func(n *sums) (err error) { n.summary, err = g.view.Summary(key); return err })
+	if err != nil {
+		return nil, err
 	}
-	if !cached {
-		g.r.spend(workMiss)
-		var err error
-		if sum, err = g.view.Summary(key); err != nil {
-			return nil, err
-		}
+	var sum dotted.Summary
+	if stored.asOf >= g.clears.emptied { // else it says nothing any more
+		sum = copySummary(stored.summary)
 	}
-	s := &summaryState{name: key, key: place(prefixSummary, dotted.KeyAddress(key)), now: sum}
+	s := &summaryState{name: key, key: at, now: sum}
 	s.before = keyCounts{sum.Exists(), sum.Tallies}
 	g.sums[key] = s
 	return s, nil
 }
 
+// sumsAt returns the sums that are stored at a key. read reads, in the group's view, those that memory has not decoded.
+func (g *group) sumsAt(key []byte, read func(*sums) error) (*sums, error) {
+	it := g.r.table.find(key)
+	if it != nil && it.sums != nil {
+		return it.sums, nil
+	}
+	g.r.spend(workMiss)
+	n := &sums{asOf: g.view.clears.newest}
+	if err := read(n); err != nil {
+		return nil, err
+	}
+	if it == nil {
+		g.r.table.Keep(&item{key: string(key), sums: n})
+	}
+	return n, nil
+}
+
 // scan merges the store's cells with the group's own.
-func (g *Group) scan(prefix, beyond dotted.Address, fn func(dotted.Address, dotted.Cell) bool) error {
+func (g *group) scan(prefix, beyond dotted.Address, fn func(dotted.Address, dotted.Cell) bool) error {
 	var own []*cellState
 	from := place(prefixCell, beyond)
 	g.under(prefix, func(c *cellState) bool {
-		if beyond == "" || string(c.key) > string(from) {
+		if beyond == "" || c.key > string(from) {
 			own = append(own, c)
 		}
 		return true
@@ -199,13 +278,13 @@ func (g *Group) scan(prefix, beyond dotted.Address, fn func(dotted.Address, dott
 	}
 	err := g.view.scanStored(prefix, beyond, func(a dotted.Address, stored dotted.Cell) bool {
 		key := place(prefixCell, a)
-		for len(own) > 0 && string(own[0].key) < string(key) {
+		for len(own) > 0 && own[0].key < string(key) {
 			if !emit(own[0].address, own[0].now) {
 				return false
 			}
 			own = own[1:]
 		}
-		if len(own) > 0 && string(own[0].key) == string(key) {
+		if len(own) > 0 && own[0].key == string(key) {
 			c := own[0]
 			own = own[1:]
 			return emit(c.address, c.now)
@@ -222,7 +301,7 @@ func (g *Group) scan(prefix, beyond dotted.Address, fn func(dotted.Address, dott
 
 // keys merges the store's keys with the group's own. Both are in the order of places: that of names
 // differs from it where they are longer than a place keeps.
-func (g *Group) keys(prefix, beyond string, fn func(string, dotted.Summary) bool) error {
+func (g *group) keys(prefix, beyond string, fn func(string, dotted.Summary) bool) error {
 	var own []*summaryState
 	from := place(prefixSummary, dotted.KeyAddress(beyond))
 	for name, s := range g.sums {
@@ -264,45 +343,53 @@ func (g *Group) keys(prefix, beyond string, fn func(string, dotted.Summary) bool
 	return err
 }
 
-// Discard ends the group without effect.
-func (g *Group) Discard() { g.view.Close() }
+// discard ends the group without effect.
+func (g *group) discard() {
+	g.view.Close()
+	if g.cells != nil && len(g.loaded) <= maxSpare {
+		clear(g.cells)
+		clear(g.loaded)
+		g.r.spareCells, g.cells = g.cells, nil
+		g.r.spareLoaded, g.loaded = g.loaded[:0], nil
+	}
+}
 
 // commit has what the group did written to the log, as one record, and takes it into the replica's own state. Views see
 // it once it is written. It returns the deltas in the order of applying.
-func (g *Group) commit() []*delta.Delta {
-	defer g.view.Close()
-	if g.Empty() {
+func (g *group) commit() []*delta.Delta {
+	defer g.discard() // what is left of it
+	if g.empty() {
 		return nil
 	}
 	r := g.r
 	changed := g.changed()
-	moves, root := g.plan(changed)
+	root := g.plan(changed)
 	rec := logged{
 		kind: recordGroup, deltas: g.deltas, own: g.own, derived: g.derived(),
 		root: root, settled: g.clears.count == 0,
 	}
 	g.log(rec)
-	g.take(rec.derived, changed, moves)
+	g.take(rec.derived, changed)
 	r.ahead = false
 	r.publishWritten()
 	return g.deltas
 }
 
 // log has a record about the group appended.
-func (g *Group) log(rec logged) {
-	rec.lsn, rec.time = g.r.log.last+1, g.now
+func (g *group) log(rec logged) {
+	rec.lsn, rec.time = g.r.log.Last+1, g.now
+	rec.keys, rec.tallies = g.counts()
 	g.r.append(rec)
 }
 
-// changed returns the cells that the group changed, in the order of their keys.
-func (g *Group) changed() []*cellState {
-	var out []*cellState
-	for _, c := range g.cells {
-		if !sameDots(c.stored, c.now) {
+// changed returns the cells that the group changed, in the order in which it looked at them.
+func (g *group) changed() []*cellState {
+	out := make([]*cellState, 0, len(g.cells))
+	for _, c := range g.loaded {
+		if !c.forgotten && !sameDots(c.stored, c.now) {
 			out = append(out, c)
 		}
 	}
-	sort.Slice(out, func(i, j int) bool { return string(out[i].key) < string(out[j].key) })
 	return out
 }
 
@@ -311,27 +398,27 @@ func sameDots(a, b dotted.Cell) bool {
 }
 
 // derived returns the new values of what is derived from the cells that the group changed.
-func (g *Group) derived() (items []*item) {
+func (g *group) derived() (items []*item) {
 	for _, name := range g.dirtySums() {
 		s := g.sums[name]
 		items = append(items, &item{
-			key: string(s.key), value: encodeSummary(s.key, s.name, s.now, g.clears.era),
+			key: string(s.key), value: encodeSummary(s.key, s.name, s.now, g.clears.newest),
+			sums: &sums{summary: s.now, asOf: g.clears.newest},
 		})
 	}
 	g.counted.Scan(func(_ dotted.Address, n *countState) bool {
 		if n.dirty {
-			items = append(items, &item{key: string(n.key()), value: n.encode(g.clears.era)})
+			items = append(items, &item{
+				key: string(n.key), value: n.encode(g.clears.newest), sums: &sums{count: n.now, asOf: g.clears.newest},
+			})
 		}
 		return true
 	})
-	if g.emptied() {
-		items = append(items, &item{key: string(keyEra), value: encodeSession(keyEra, g.clears.era)})
-	}
 	return items
 }
 
 // dirtySums returns the keys whose summaries the group changed, in order.
-func (g *Group) dirtySums() (names []string) {
+func (g *group) dirtySums() (names []string) {
 	for name, s := range g.sums {
 		if s.dirty {
 			names = append(names, name)
@@ -342,33 +429,18 @@ func (g *Group) dirtySums() (names []string) {
 }
 
 // take takes what was logged into memory.
-func (g *Group) take(derived []*item, changed []*cellState, moves []move) {
+func (g *group) take(derived []*item, changed []*cellState) {
 	r := g.r
 	for _, c := range changed {
-		it := g.item(c)
-		c.now = it.cell
-		r.table.put(it)
+		r.table.put(g.item(c), c.was)
 	}
 	for _, it := range derived {
-		r.table.put(it)
+		r.table.put(it, nil)
 	}
 	g.putClears()
-	r.account(changed, moves)
+	r.account(changed)
 	r.keys, r.tallies = g.counts()
-	if g.emptied() {
-		r.cache.forgetSummaries()
-	}
-	g.counted.Scan(func(a dotted.Address, n *countState) bool {
-		r.cache.keepCount(a, n.now)
-		return true
-	})
 	r.clears = g.clears
-	for name, s := range g.sums {
-		r.cache.keepSummary(name, s.now)
-	}
-	for a, c := range g.cells {
-		r.cache.keep(a, c.now)
-	}
 }
 
 // checkCost reports whether a delta's cost keeps to the protocol's limits.
@@ -385,8 +457,10 @@ func checkCost(ops, cost int) error {
 
 // Tx is a transaction of this replica, inside a commit group. It implements dotted.Tx.
 type Tx struct {
-	g     *Group
-	delta delta.Delta
+	g     *group
+	delta *delta.Delta // apart, as the log keeps it in memory, and not with it what could be undone
+	keys  crdt.Fields  // once they are asked for: see Fields
+	bound bool
 	cost  int
 	undo  []undo
 	saved *saved // once it clears
@@ -416,27 +490,29 @@ type undo struct {
 	read, uncount dotted.Address // a cell, and sums over a string, that it had not read
 }
 
-// Update runs fn as one transaction: its writes become one delta. If fn returns an error, or the
+// update runs fn as one transaction: its writes become one delta. If fn returns an error, or the
 // transaction grows beyond its limits, nothing of it stays; nor if fn panics or ends its goroutine.
-func (g *Group) Update(fn func(tx *Tx) error) error {
+func (g *group) update(fn func(tx *Tx) error) error {
 	r := g.r
 	defer r.transacted(r.work)
 	r.spend(workTransaction)
 	if r.id == 0 {
 		r.drawID()
 	}
-	tx := &Tx{g: g}
-	tx.delta = delta.Delta{
-		Replica: r.id,
-		First:   r.seen[r.id] + 1,
-		Time:    r.clock.Now(g.now),
-		Prev:    r.heads[r.id],
+	tx := &Tx{g: g, undo: r.spareUndo}
+	r.spareUndo = nil
+	if tx.delta, r.spareDelta = r.spareDelta, nil; tx.delta == nil {
+		tx.delta = delta.New()
 	}
+	tx.delta.Begin(r.id, r.seen[r.id]+1, r.clock.Now(g.now), r.heads[r.id])
 	tx.cost = 20 * len(r.gained)
 	whole := false
 	defer func() {
 		if !whole {
 			tx.rollback()
+		}
+		if clear(tx.undo); cap(tx.undo) <= maxSpare {
+			r.spareUndo = tx.undo[:0]
 		}
 	}()
 	if err := fn(tx); err != nil {
@@ -446,10 +522,12 @@ func (g *Group) Update(fn func(tx *Tx) error) error {
 		return tx.err
 	}
 	if len(tx.delta.Ops) == 0 {
-		whole = true
+		r.spareDelta, whole = tx.delta, true
 		return nil
 	}
-	tx.delta.Deps = r.gained // which accept replaces
+	if len(r.gained) > 0 {
+		tx.delta.Deps = r.gained // which accept replaces
+	}
 	if r.seen[r.id] == 0 && len(r.seen) >= delta.MaxReplicas {
 		return fmt.Errorf("%w: it would be this replica's first, and %d have written (limit %d)",
 			delta.ErrTooLarge, len(r.seen), delta.MaxReplicas)
@@ -457,18 +535,18 @@ func (g *Group) Update(fn func(tx *Tx) error) error {
 	if size := len(tx.delta.Encode()); size > delta.MaxSize {
 		return fmt.Errorf("%w: %d bytes (limit %d)", delta.ErrTooLarge, size, delta.MaxSize)
 	}
-	d := tx.delta // a copy: the log keeps it in memory, and must not keep with it what tx could undo
-	g.accept(&d, tx.cost)
+	g.accept(tx.delta, tx.cost)
 	whole = true
 	return nil
 }
 
 // accept puts a finished delta of this replica into the group.
-func (g *Group) accept(d *delta.Delta, cost int) {
+func (g *group) accept(d *delta.Delta, cost int) {
 	r := g.r
-	r.gained = crdt.VersionVector{} // the delta has the other, as its deps
+	if len(r.gained) > 0 {
+		r.gained = crdt.VersionVector{} // the delta has the other, as its deps
+	}
 	r.advance(d)
-	delete(r.gained, r.id)
 	r.hold(d)
 	g.deltas, g.own = append(g.deltas, d), r.id
 	g.cost += cost
@@ -548,9 +626,11 @@ func (tx *Tx) Cell(a dotted.Address) (dotted.Cell, error) {
 // load is the group's load. What is read first after a clear of this transaction is forgotten if the
 // transaction fails, because the clear took part in it.
 func (tx *Tx) load(a dotted.Address) (*cellState, error) {
-	_, known := tx.g.cells[a]
+	if tx.saved == nil || tx.g.cells[a] != nil {
+		return tx.g.load(a)
+	}
 	c, err := tx.g.load(a)
-	if !known && err == nil && tx.saved != nil {
+	if err == nil {
 		if tx.fresh == nil {
 			tx.fresh = map[dotted.Address]bool{}
 		}
@@ -646,7 +726,7 @@ func (tx *Tx) Clear(prefix dotted.Address) error {
 	if err := tx.save(prefix); err != nil {
 		return tx.fail(err)
 	}
-	if err := g.clear(&tx.delta, i, true, tx.note); err != nil {
+	if err := g.clear(tx.delta, i, true, tx.note); err != nil {
 		return tx.fail(err)
 	}
 	return nil
@@ -684,7 +764,7 @@ func (tx *Tx) save(prefix dotted.Address) error {
 func (tx *Tx) Replica() crdt.ReplicaID { return tx.g.r.id }
 
 // Ended reports whether a replica's last delta is in the context.
-func (tx *Tx) Ended(id crdt.ReplicaID) bool { return tx.g.r.ended(id) }
+func (tx *Tx) Ended(id crdt.ReplicaID) bool { return tx.g.r.Ended(id) }
 
 // Vector returns the short form of everything that the transaction sees, what it wrote so far included. The caller owns
 // it.
@@ -695,6 +775,9 @@ func (tx *Tx) Vector() crdt.VersionVector {
 	}
 	return seen
 }
+
+// Writes reports whether the transaction wrote something, and can still be committed.
+func (tx *Tx) Writes() bool { return tx.err == nil && len(tx.delta.Ops) > 0 }
 
 // Time returns the transaction's timestamp.
 func (tx *Tx) Time() dotted.Time { return tx.delta.Time }
@@ -725,7 +808,7 @@ func (tx *Tx) KeyCount() (int, error) {
 // apply takes a delta of another replica into the group. A delta whose dependencies are not all here is
 // dropped, and so is one that a running repair will bring: the sender offers it again. One that does not continue the
 // chain of its replica's deltas changes nothing.
-func (g *Group) apply(d *delta.Delta) (gossip.Outcome, error) {
+func (g *group) apply(d *delta.Delta) (gossip.Outcome, error) {
 	r := g.r
 	defer r.transacted(r.work)
 	r.spend(workTransaction)
@@ -735,7 +818,7 @@ func (g *Group) apply(d *delta.Delta) (gossip.Outcome, error) {
 			return gossip.Astray, nil
 		}
 		return gossip.Known, nil
-	case d.Replica == r.current(), r.ended(d.Replica), d.First <= r.seen[d.Replica]:
+	case d.Replica == r.current(), r.Ended(d.Replica), d.First <= r.seen[d.Replica]:
 		return gossip.Astray, nil // it was never issued here, follows the last one, or begins within another
 	case r.damage != nil, r.repair != nil && r.repair.covers(d):
 		return gossip.Refused, nil
@@ -760,7 +843,7 @@ func (g *Group) apply(d *delta.Delta) (gossip.Outcome, error) {
 	return gossip.Applied, nil
 }
 
-func (g *Group) applyOp(d *delta.Delta, i int, exact bool) error {
+func (g *group) applyOp(d *delta.Delta, i int, exact bool) error {
 	op := &d.Ops[i]
 	g.r.spend(workOfOp(op))
 	switch op.Kind {
@@ -775,7 +858,7 @@ func (g *Group) applyOp(d *delta.Delta, i int, exact bool) error {
 	}
 	now := c.now.Without(op.Removes)
 	if op.Kind == delta.OpPut {
-		now = now.With(dotted.Entry{Dot: d.Dot(i), Payload: op.Payload})
+		now = now.With(dotted.Entry{Dot: d.Dot(i), Payload: bytes.Clone(op.Payload)}) // it is a part of the frame
 		g.r.owe(op)
 	}
 	if slices.Equal(now.Dots(), c.now.Dots()) {
@@ -789,7 +872,7 @@ func (g *Group) applyOp(d *delta.Delta, i int, exact bool) error {
 
 // clearsAll reports whether a delta that clears saw everything that is in the context, so that nothing in the
 // range of its clears survives.
-func (g *Group) clearsAll(d *delta.Delta) bool {
+func (g *group) clearsAll(d *delta.Delta) bool {
 	if !slices.ContainsFunc(d.Ops, func(o delta.Op) bool { return o.Kind == delta.OpClear }) {
 		return false
 	}
@@ -800,32 +883,4 @@ func (g *Group) clearsAll(d *delta.Delta) bool {
 		}
 	}
 	return true
-}
-
-// advance puts a delta that was just applied into the context.
-func (r *Replica) advance(d *delta.Delta) {
-	r.raise(d.Replica, d.Last(), d.Hash())
-}
-
-// raise sets a replica's entry of the context.
-func (r *Replica) raise(id crdt.ReplicaID, counter uint64, head delta.Hash) {
-	if old := r.seen[id]; old > 0 {
-		r.digest = r.digest.Sub(contextEntry(id, old, r.heads[id]))
-	}
-	r.seen[id], r.heads[id] = counter, head
-	listed := r.list(id, counter, head)
-	r.ahead = true
-	r.collecting.due = r.collecting.due || head.Ends()
-	r.digest = r.digest.Add(contextEntry(id, counter, head))
-	if listed {
-		r.gained[id] = counter
-	} else {
-		delete(r.gained, id) // the base came with it, or before
-	}
-}
-
-// Fields returns the keys of a Tx or a View as package crdt's types: the only way in which users' functions see them.
-func Fields(tx dotted.Tx) (keys crdt.Fields) {
-	dotted.Lent.Bind(&keys, tx)
-	return keys
 }

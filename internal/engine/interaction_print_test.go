@@ -210,7 +210,7 @@ var recordNames = []struct {
 }{
 	{prefixCell, "cell"}, {prefixPart, "part"}, {prefixBlob, "blob"}, {prefixSummary, "summary"}, {prefixCount, "count"},
 	{prefixLeaf, "leaf entry"}, {prefixStage, "staged change"}, {prefixBase, "base"}, {prefixClear, "clear"},
-	{prefixSeen, "context"},
+	{prefixSeen, "context"}, {prefixPage, "page"}, {prefixMoved, "sums of a batch"},
 }
 
 func batchName(b *store.Batch) string {
@@ -257,7 +257,7 @@ func questionName(q antientropy.Request) string {
 }
 
 func noticeName(n Notice) string {
-	names := []string{"cannot collect", "mismatch", "checking", "sound", "cannot check", "damaged", "discarding", "discarded",
+	names := []string{"cannot collect", "mismatch", "checking", "sound", "checked", "cannot check", "damaged", "discarding", "discarded",
 		"rebuilt", "helpless", "incomplete", "forked", "repaired"}
 	out := names[n.Kind]
 	if n.From != "" {
@@ -376,7 +376,7 @@ func (a *actor) state() string {
 	}
 	e := a.e
 	out := fmt.Sprintf("%d  has %s: %d keys; log %d to %d, in the tree to %d", a.i, vectorName(e.seen), e.keys,
-		e.log.first, e.log.last, e.saved.lsn)
+		e.log.First, e.log.Last, e.saved.lsn)
 	for _, is := range []struct {
 		what string
 		so   bool

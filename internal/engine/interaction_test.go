@@ -264,7 +264,7 @@ func (a *actor) start() {
 	if r.Damaged() != nil {
 		a.line("opens", "and is damaged")
 	}
-	a.e = NewEngine(r, rand.New(rand.NewPCG(uint64(a.i), 1)), a.s.now)
+	a.e = withNeighbours(r, rand.New(rand.NewPCG(uint64(a.i), 1)), a.s.now)
 	a.due, a.room, a.sync, a.check, a.errands = true, Roomy, nil, nil, nil
 	a.refuses = a.e.Refusal() != nil
 	a.frames, a.taking = map[int][][]byte{}, map[int]*Frame{}
@@ -311,7 +311,7 @@ func (a *actor) rot(what, which string) {
 		return
 	}
 	h.spoil(a.s.t, func(rot *store.Batch) {
-		rot.Delete(place(prefixCell, dotted.KeyAddress(which).Type(crdt.TypeValue)))
+		rot.Delete(place(prefixCell, dotted.KeyAddress(which).Type(crdt.TypeString)))
 	})
 }
 
@@ -321,7 +321,7 @@ func (a *actor) takeImage() { a.image = &image{a.disk.Clone(), a.e.ID()} }
 func (a *actor) putBack() {
 	a.ends(func(*disk) *disk { return a.image.disk.Clone() })
 	a.start()
-	a.e.Replica.id = a.image.id
+	a.e.replica.id = a.image.id
 	delete(a.e.gained, a.image.id)
 }
 
@@ -488,6 +488,8 @@ func (a *actor) goOn(p *Pull) {
 			a.errands[i].pinned.Close()
 		}
 		a.errands = slices.DeleteFunc(a.errands, func(e *errand) bool { return e.Pull == p })
+	case p.Spoiled:
+		a.e.Fail(p, errNoStream)
 	case i >= 0:
 		a.take(a.errands[i], "")(p.Resume(a.stage))
 	default:

@@ -37,11 +37,11 @@ func TestKeysAreListedEachOnceInTheOrderOfPlaces(t *testing.T) {
 func listKeys(t *testing.T, seed uint64) error {
 	rng := rand.New(rand.NewPCG(seed, 5))
 	w := newWorld(t, seed, worldConfig{hosts: 1})
-	r := w.hosts[0].engine.Replica
+	r := w.hosts[0].engine.replica
 	exist := map[string]bool{}
 	for range 2 { // on an empty store, and on what the first round left
-		g := r.Begin(w.now)
-		err := g.Update(func(tx *Tx) error {
+		g := r.newGroup(w.now)
+		err := g.update(func(tx *Tx) error {
 			return errors.Join(writeNames(tx, rng, exist), checkKeys(tx, rng, exist))
 		})
 		if err == nil {
@@ -63,7 +63,7 @@ func listKeys(t *testing.T, seed uint64) error {
 // TestAScanStaysUnderItsPrefixWhereverItGoesOn goes on from a place that lies before the prefix.
 func TestAScanStaysUnderItsPrefixWhereverItGoesOn(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 1})
-	r := w.hosts[0].engine.Replica
+	r := w.hosts[0].engine.replica
 	scan := func(tx dotted.Tx) {
 		t.Helper()
 		var got []string
@@ -76,8 +76,8 @@ func TestAScanStaysUnderItsPrefixWhereverItGoesOn(t *testing.T) {
 			t.Errorf("%T: cells of %q (%v), want one of c", tx, got, err)
 		}
 	}
-	g := r.Begin(w.now)
-	err := g.Update(func(tx *Tx) error {
+	g := r.newGroup(w.now)
+	err := g.update(func(tx *Tx) error {
 		for _, key := range []string{"a", "b", "c", "d"} {
 			if err := Fields(tx).Flag(key).Set(true); err != nil {
 				return err
@@ -94,9 +94,9 @@ func TestAScanStaysUnderItsPrefixWhereverItGoesOn(t *testing.T) {
 	v := r.View()
 	defer v.Close()
 	scan(v)
-	g = r.Begin(w.now)
-	defer g.Discard()
-	if err := g.Update(func(tx *Tx) error { scan(tx); return nil }); err != nil {
+	g = r.newGroup(w.now)
+	defer g.discard()
+	if err := g.update(func(tx *Tx) error { scan(tx); return nil }); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -43,8 +43,8 @@ func TestTheLargestTransactionsAreWholeEverywhere(t *testing.T) {
 			w := newWorld(t, 1, worldConfig{hosts: 3})
 			a, b, c := w.hosts[0], w.hosts[1], w.hosts[2]
 			w.connect(0, 1)
-			g := a.engine.Begin(w.now)
-			if err := g.Update(func(tx *Tx) error { return test.do(Fields(tx)) }); !errors.Is(err, test.want) {
+			g := a.engine.newGroup(w.now)
+			if err := g.update(func(tx *Tx) error { return test.do(Fields(tx)) }); !errors.Is(err, test.want) {
 				t.Fatalf("got %v, want %v", err, test.want)
 			}
 			w.commit(t, a, g)
@@ -72,9 +72,9 @@ func TestTheLargestTransactionsAreWholeEverywhere(t *testing.T) {
 // holdsLargest checks that a host has a set of so many members, and the value if it is to be there, and no more.
 func holdsLargest(t *testing.T, h *host, members int, has bool, value []byte) {
 	t.Helper()
-	g := h.engine.Begin(testStart)
-	defer g.Discard()
-	must(t, g.Update(func(tx *Tx) error {
+	g := h.engine.newGroup(testStart)
+	defer g.discard()
+	must(t, g.update(func(tx *Tx) error {
 		if n := Fields(tx).Set("s").Len(); n != members {
 			t.Errorf("host %d has %d members, want %d", h.i, n, members)
 		}

@@ -37,7 +37,7 @@ var limitSteps = []func(tx *Tx, a, b int) error{
 		}
 		left := crdt.MaxAddress - len(at) - 4 - 3 + a%7
 		at = at.Type(crdt.TypeMap).Name(strings.Repeat("n", left%crdt.MaxName))
-		return putEntry(tx, at.Type(crdt.TypeValue)+dotted.Address(strings.Repeat("u", b*1024)), 1, nil)
+		return putEntry(tx, at.Type(crdt.TypeString)+dotted.Address(strings.Repeat("u", b*1024)), 1, nil)
 	},
 	func(tx *Tx, a, b int) error { // payloads
 		for i := range b%8 + 1 {
@@ -106,7 +106,7 @@ var limitSteps = []func(tx *Tx, a, b int) error{
 	},
 }
 
-func cellAt(name string) dotted.Address { return dotted.KeyAddress(name).Type(crdt.TypeValue) }
+func cellAt(name string) dotted.Address { return dotted.KeyAddress(name).Type(crdt.TypeString) }
 
 func putEntry(tx *Tx, a dotted.Address, size int, removes []crdt.Dot) error {
 	payload := make([]byte, size)
@@ -136,10 +136,10 @@ func runLimits(t *testing.T, script []byte) {
 	for len(script) >= 3 {
 		kind, x, y := int(script[0])%len(limitSteps), int(script[1]), int(script[2])
 		script = script[3:]
-		g := a.engine.Begin(w.now)
+		g := a.engine.newGroup(w.now)
 		before, _ := a.engine.Context()
 		before = before.Clone()
-		err := g.Update(func(tx *Tx) error { return limitSteps[kind](tx, x, y) })
+		err := g.update(func(tx *Tx) error { return limitSteps[kind](tx, x, y) })
 		if now, _ := a.engine.Context(); err != nil && !now.Equal(before) {
 			t.Fatalf("step %d %d %d failed (%v), and left something", kind, x, y, err)
 		}
@@ -251,13 +251,13 @@ func TestACellOfAnyNumberOfEntriesIsReadAgain(t *testing.T) {
 		for i := range now {
 			now[i] = dotted.Entry{Dot: crdt.Dot{Replica: 1<<63 + crdt.ReplicaID(i), Counter: 1 << 61}, Payload: []byte("\x01")}
 		}
-		g := &Group{r: r}
-		r.table.put(g.item(&cellState{address: at, key: key, stored: before, now: now}))
+		g := &group{r: r}
+		r.table.put(g.item(&cellState{address: at, key: string(key), stored: before, now: now}), nil)
 		must(t, r.Save(testStart))
 		before = now
 		v := r.present()
 		got, err := v.stored(at, key)
-		if err != nil || len(got) != n || !got.Equal(now) || v.dirty.Len() > 0 {
+		if err != nil || len(got) != n || !got.Equal(now) || r.table.Len() > 0 {
 			t.Errorf("of %d entries %d are read (%v)", n, len(got), err)
 		}
 		v.Close()

@@ -65,7 +65,7 @@ func TestALowerLimitAndAgeAreReachedStepByStep(t *testing.T) {
 	fill()
 	w.now = w.now.Add(8 * 24 * time.Hour)
 	w.maintain(t, h)
-	if n := h.engine.log.last + 1 - h.engine.log.first; n != 0 {
+	if n := h.engine.log.Last + 1 - h.engine.log.First; n != 0 {
 		t.Errorf("%d old records are left", n)
 	}
 	h.checkLogSize(t)

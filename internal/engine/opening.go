@@ -1,8 +1,12 @@
 package engine
 
 import (
+	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/peerd/peerd/internal/delta"
@@ -11,7 +15,7 @@ import (
 )
 
 // loadContext reads the checkpoint, and what it says of the log before it.
-func (r *Replica) loadContext() error {
+func (r *replica) loadContext() error {
 	// Who was killed may have left the checkpoint unsynced.
 	r.write(Write{SyncTree: true})
 	if err := r.opening.finish(); err != nil {
@@ -35,9 +39,10 @@ func (r *Replica) loadContext() error {
 	for _, t := range bases.Tables()[:c.tables] { // more are said again by the log
 		r.bases.Hold(t)
 	}
-	r.own, r.log, r.flip, r.saveCost = c.own, c.log, c.flip, len(record)
+	r.own, r.log.Index, r.flip, r.saveCost = c.own, c.log, c.flip, len(record)
 	r.saved, r.durable = c.reach, c.reach
 	r.opening.root, r.opening.settled = c.root, c.settled
+	r.keys, r.tallies = c.keys, c.tallies
 	for id, n := range c.seen {
 		r.raise(id, n, c.heads[id])
 	}
@@ -47,7 +52,7 @@ func (r *Replica) loadContext() error {
 
 // replay carries out again what the log has behind the checkpoint, in order, over whatever the tree has: some of it
 // may be there already. From the first damage on only the context grows: it must be known what was here. See Covers.
-func (r *Replica) replay() error {
+func (r *replica) replay() error {
 	if r.blind {
 		return nil
 	}
@@ -55,28 +60,25 @@ func (r *Replica) replay() error {
 		return fmt.Errorf("the log has the positions %d to %d, and the checkpoint ends at %d: %w", r.logs.First(),
 			next, r.saved.next, store.ErrCorrupt)
 	}
-	r.log.begin(r.logs.First())
+	r.log.Begin(r.logs.First())
 	var failed error
 	err := scanLog(r.logs, r.saved.next, 0, func(rec logged, at store.Position) bool {
-		if failed = r.replayRecord(rec, at); errors.Is(failed, store.ErrCorrupt) && rec.lsn == r.log.last {
+		if failed = r.replayRecord(rec, at); errors.Is(failed, store.ErrCorrupt) && rec.lsn == r.log.Last {
 			// The record is known, and what it changes cannot be.
 			r.damage, failed = failed, nil
 		}
 		return failed == nil
 	})
-	if failed != nil {
-		return failed
-	}
-	return err
+	return cmp.Or(failed, err)
 }
 
-func (r *Replica) replayRecord(rec logged, at store.Position) error {
-	if rec.lsn != r.log.last+1 {
-		return fmt.Errorf("the log jumps from %d to %d: %w", r.log.last, rec.lsn, store.ErrCorrupt)
+func (r *replica) replayRecord(rec logged, at store.Position) error {
+	if rec.lsn != r.log.Last+1 {
+		return fmt.Errorf("the log jumps from %d to %d: %w", r.log.Last, rec.lsn, store.ErrCorrupt)
 	}
 	r.noteOwn(rec.own)
 	r.log.append(rec)
-	r.log.locate(rec.lsn, rec.time, at, rec.next, r.markEvery())
+	r.log.Locate(rec.lsn, rec.time, at, rec.next, r.markEvery())
 	r.opening.root, r.opening.settled = rec.root, rec.settled
 	for _, d := range rec.deltas {
 		r.raise(d.Replica, d.Last(), d.Hash())
@@ -91,6 +93,7 @@ func (r *Replica) replayRecord(rec logged, at store.Position) error {
 		rec.derived = append(r.opening.derived, rec.derived...)
 	}
 	r.opening.derived, r.opening.parts = nil, 0
+	r.keys, r.tallies = rec.keys, rec.tallies
 	if rec.kind == recordFlip {
 		f := rec.flip
 		r.flip = &f
@@ -115,9 +118,10 @@ func (r *Replica) replayRecord(rec logged, at store.Position) error {
 }
 
 // redo changes the cells as a record says, and sets what was derived from them then.
-func (r *Replica) redo(rec logged) error {
-	g := r.Begin(rec.time)
-	defer g.Discard()
+func (r *replica) redo(rec logged) error {
+	g := r.newGroup(rec.time)
+	defer g.discard()
+	g.number = rec.lsn - rec.before
 	for _, d := range rec.deltas {
 		for i := range d.Ops {
 			if err := g.redo(d, i); err != nil {
@@ -137,16 +141,14 @@ func (r *Replica) redo(rec logged) error {
 			r.flip = nil
 		}
 	}
-	for _, c := range g.cells {
-		r.table.put(g.item(c))
+	touched := slices.Collect(maps.Values(g.cells)) // also where what is stored is as new already
+	g.plan(touched)
+	for _, c := range touched {
+		r.table.put(g.item(c), c.was)
 	}
+	r.account(touched)
 	for _, it := range rec.derived {
-		r.table.put(it)
-		if it.key == string(keyEra) {
-			if err := r.redoEra(g, it.value); err != nil {
-				return err
-			}
-		}
+		r.table.put(it, nil)
 	}
 	g.putClears()
 	r.clears = g.clears
@@ -154,7 +156,7 @@ func (r *Replica) redo(rec logged) error {
 }
 
 // redo does a delta's i-th operation to the cells alone.
-func (g *Group) redo(d *delta.Delta, i int) error {
+func (g *group) redo(d *delta.Delta, i int) error {
 	op := &d.Ops[i]
 	switch op.Kind {
 	case delta.OpEnd, delta.OpBase:
@@ -165,7 +167,7 @@ func (g *Group) redo(d *delta.Delta, i int) error {
 			c.now = c.now.Outside(set)
 			return true
 		})
-		g.pend(d, i)
+		g.pend(d, i, true)
 		return nil
 	}
 	c, err := g.load(op.Address)
@@ -174,7 +176,7 @@ func (g *Group) redo(d *delta.Delta, i int) error {
 	}
 	c.now = c.now.Without(op.Removes)
 	if op.Kind == delta.OpPut {
-		c.now = c.now.With(dotted.Entry{Dot: d.Dot(i), Payload: op.Payload})
+		c.now = c.now.With(dotted.Entry{Dot: d.Dot(i), Payload: bytes.Clone(op.Payload)})
 		g.r.owe(op)
 	}
 	if len(op.Removes) > 0 {
@@ -183,21 +185,9 @@ func (g *Group) redo(d *delta.Delta, i int) error {
 	return nil
 }
 
-func (r *Replica) redoEra(g *Group, record []byte) error {
-	era, err := decodeSession(keyEra, record)
-	if err != nil {
-		return err
-	}
-	if g.clears == r.clears {
-		g.clears = g.clears.copy()
-	}
-	g.clears.era = era
-	return nil
-}
-
 // finishOpen does what opening began or found begun: a repair is taken over to its end, and what was only staged goes.
 // That may be needed again until a checkpoint is behind it.
-func (r *Replica) finishOpen() error {
+func (r *replica) finishOpen() error {
 	now := r.clock.Last().Wall()
 	flipped := r.flip != nil
 	r.begin(r.takeOver(now))
@@ -221,28 +211,30 @@ func (r *Replica) finishOpen() error {
 	return r.opening.finish()
 }
 
-// checkRoot compares the cells that are there, but for what clears hide that may have been swept, with what the last
-// record says.
-func (r *Replica) checkRoot() error {
-	if !r.opening.settled || r.flip != nil {
+// loadCells compares the sums over all cells with what the last record says. If they differ, or there was a doubt about
+// what is stored of them, it reads all cells, and they decide.
+func (r *replica) loadCells() error {
+	r.opening.loaded = true
+	said := r.opening.settled && r.flip == nil
+	if said && r.clears.count == 0 && r.tree.Root() != r.opening.root && r.opening.doubt == nil {
+		r.opening.doubt = fmt.Errorf("the stored cells sum to %v, the last commit says %v: %w", r.tree.Root(),
+			r.opening.root, store.ErrCorrupt)
+	}
+	if r.opening.doubt == nil {
+		r.unchecked = len(r.seen) > 0
 		return nil
 	}
-	if got := r.opening.live; got != r.opening.root {
-		return fmt.Errorf("the cells sum to %v, the last commit says %v: %w", got, r.opening.root, store.ErrCorrupt)
-	}
-	return nil
-}
-
-// loadCells builds the tree and counts what is there.
-func (r *Replica) loadCells() error {
 	v := r.present()
 	defer v.Close()
 	n, never := newRecount(v, &r.derives), func() bool { return false }
 	err := n.scan(never)
-	r.tree, r.cells, r.keys, r.tallies, r.opening.live = n.tree, n.cells, n.keys, n.tallies, n.live
-	if err != nil {
-		return err
+	r.tree, r.cells, r.keys, r.tallies, r.paged = n.tree, n.cells, n.keys, n.tallies, nil
+	if err == nil {
+		err = n.check(never)
 	}
-	r.opening.loaded = true
-	return n.check(never)
+	// But for what clears hide that may have been swept.
+	if err == nil && said && n.live != r.opening.root {
+		err = fmt.Errorf("the cells sum to %v, the last commit says %v: %w", n.live, r.opening.root, store.ErrCorrupt)
+	}
+	return err
 }

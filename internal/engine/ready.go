@@ -36,8 +36,8 @@ type Ready struct {
 	Verify *Pinned
 	// Notices are for the host's log.
 	Notices []Notice
-	// Again says that there is more to do at once: Step is to be called again. Else it is at At, or when something
-	// happened.
+	// Again says, after Advance, that there is more to do at once: Step is to be called again. Else it is at At, or when
+	// something happened.
 	Again bool
 	At    time.Time
 	// Closed says that the engine has ended, after Stop.
@@ -66,6 +66,7 @@ const (
 	Mismatch                        // a neighbour has seen the same and holds something else
 	Checking                        // so the data here is checked
 	Sound                           // it is as it was written
+	Checked                         // all of it was read after opening, and is
 	CannotCheck                     // that could not be found out
 	Damaged                         // it is damaged: it will be discarded and rebuilt
 	Discarding                      // it is being discarded
@@ -82,18 +83,27 @@ func (e *Engine) tell(n Notice) { e.ready.Notices = append(e.ready.Notices, n) }
 
 // Ready returns what is to be done. It is valid until the next call.
 func (e *Engine) Ready() *Ready {
+	e.spoilPull()
 	rd := &e.handed
 	e.handed, e.ready = e.ready, e.handed.emptied()
 	rd.Refusing = e.Refusal()
 	rd.Writes = e.writes
-	rd.Again = len(e.updates)+len(e.arrived)+len(e.offers) > 0 || e.Busy() || e.behindHand() || e.cutting || e.unserved ||
-		e.maySweep() || e.mayCollect() || e.ending.id || e.ending.stop && !e.ending.closed
+	rd.Again = e.again()
 	rd.At = e.due.next()
 	if until := e.sweeps.until; e.Clears() > 0 && until.After(e.now) && until.Before(rd.At) {
 		rd.At = until
 	}
 	rd.Closed = e.ending.closed && !e.Busy() && !e.syncing
 	return rd
+}
+
+// again reports whether there is more to do at once.
+func (e *Engine) again() bool {
+	if e.fills() && !e.Busy() && e.behindHand() {
+		return e.unserved // a filling that failed is in the way until its pull has ended
+	}
+	return len(e.updates)+len(e.arrived) > 0 || e.Busy() || e.behindHand() || e.cutting || e.unserved ||
+		e.maySweep() || e.mayCollect() || e.ending.id || e.ending.stop && !e.ending.closed
 }
 
 // emptied returns an empty one with its memory.
@@ -119,7 +129,10 @@ func (d *deadlines) next() time.Time {
 }
 
 // Advance says that all that was to be written is. It may be that more is to be written then.
-func (e *Engine) Advance() { e.Replica.written() }
+func (e *Engine) Advance() {
+	e.replica.written()
+	e.handed.Again = e.again()
+}
 
 // The replica never writes: what is to be written waits, in order, until its host has done it. So the host can do it for
 // many at once, and a test can let it die between any two. What is read sees all that was written before, and nothing of
@@ -127,7 +140,7 @@ func (e *Engine) Advance() { e.Replica.written() }
 
 // Write is one thing to do to the disk. One field says what.
 type Write struct {
-	Record   []byte         // is appended to the log
+	Record   []byte         // is appended to the log; valid until Advance
 	Batch    *store.Batch   // is applied to the tree, whole or not at all
 	SyncLog  bool           // all that was appended is made durable
 	SyncTree bool           // all that was applied to the tree is
@@ -136,9 +149,6 @@ type Write struct {
 	at, next store.Position // where the record stands, and what follows it
 	then     func(w *Write)
 }
-
-// Located tells where the record was appended.
-func (w *Write) Located(at, next store.Position) { w.at, w.next = at, next }
 
 // CarryOut does writes in their order. An error is final: what was written is unknown, and the replica must be closed.
 func CarryOut(writes []Write, tree store.Store, log store.Log) error {
@@ -181,13 +191,13 @@ type Log interface {
 }
 
 // write has something written behind all that waits.
-func (r *Replica) write(w Write) { r.writes = append(r.writes, w) }
+func (r *replica) write(w Write) { r.writes = append(r.writes, w) }
 
 // writeBatch has a batch applied to the tree.
-func (r *Replica) writeBatch(b *store.Batch, then func(*Write)) { r.write(Write{Batch: b, then: then}) }
+func (r *replica) writeBatch(b *store.Batch, then func(*Write)) { r.write(Write{Batch: b, then: then}) }
 
 // written takes note that all that waited is written.
-func (r *Replica) written() {
+func (r *replica) written() {
 	writes := r.writes
 	r.writes = r.spare[:0]
 	for i := range writes {
@@ -206,11 +216,19 @@ func (r *Replica) written() {
 // It is a part of one that is called, once a step, until it says that it is done.
 type task func() (done bool, err error)
 
+// once returns a part that does something and is done.
+func once(fn func()) task {
+	return func() (done bool, err error) {
+		fn()
+		return true, nil
+	}
+}
+
 // begin has parts of a task done, one after the other, behind those that are under way.
-func (r *Replica) begin(parts ...task) { r.tasks = append(r.tasks, parts...) }
+func (r *replica) begin(parts ...task) { r.tasks = append(r.tasks, parts...) }
 
 // then has parts done next: before the part that calls it goes on.
-func (r *Replica) then(parts ...task) {
+func (r *replica) then(parts ...task) {
 	if r.inPart {
 		r.nested = append(r.nested, parts...)
 	} else {
@@ -219,10 +237,10 @@ func (r *Replica) then(parts ...task) {
 }
 
 // Busy reports whether a task is under way.
-func (r *Replica) Busy() bool { return len(r.tasks) > 0 }
+func (r *replica) Busy() bool { return len(r.tasks) > 0 }
 
 // goOn goes on with the task that is under way.
-func (r *Replica) goOn() error {
+func (r *replica) goOn() error {
 	part := r.tasks[0]
 	r.tasks, r.inPart, r.nested = r.tasks[1:], true, nil
 	done, err := part()

@@ -26,7 +26,7 @@ func TestAnAnswerIsInTheReadyThatHasItsRecord(t *testing.T) {
 		if len(rd.Answers) != 1 || len(rd.Committed) != 2 {
 			t.Fatalf("the Ready has %d answers and %d deltas, want 1 and 2", len(rd.Answers), len(rd.Committed))
 		}
-		if keys := keysOf(t, a.e.Replica); len(keys) > 0 {
+		if keys := keysOf(t, a.e.replica); len(keys) > 0 {
 			t.Errorf("readers see %q before it is written", keys)
 		}
 		for n := range len(rd.Writes) + 1 {
@@ -41,7 +41,7 @@ func TestAnAnswerIsInTheReadyThatHasItsRecord(t *testing.T) {
 		if err := CarryOut(rd.Writes, a.disk, a.disk.log); err != nil {
 			t.Fatal(err)
 		}
-		if a.e.Advance(); len(keysOf(t, a.e.Replica)) != 2 {
+		if a.e.Advance(); len(keysOf(t, a.e.replica)) != 2 {
 			t.Error("readers do not see it once it is written")
 		}
 	}
@@ -59,7 +59,7 @@ func wantKept(t *testing.T, when string, d *disk, kept bool) {
 	}
 }
 
-func keysOf(t *testing.T, r *Replica) (keys []string) {
+func keysOf(t *testing.T, r *replica) (keys []string) {
 	t.Helper()
 	v := r.View()
 	defer v.Close()

@@ -16,7 +16,7 @@ import (
 func (w *world) heal(t *testing.T) {
 	t.Helper()
 	for round := range 3000 {
-		if round > 20 && w.agreed() && !slices.ContainsFunc(w.hosts, func(h *host) bool { return !h.engine.Replica.Whole() }) {
+		if round > 20 && w.agreed() && !slices.ContainsFunc(w.hosts, func(h *host) bool { return !h.engine.replica.Whole() }) {
 			break
 		}
 		if round > 400 && !slices.ContainsFunc(w.hosts, func(h *host) bool { return h.engine.Rebuilding() }) {
@@ -193,7 +193,7 @@ func TestADamagedHostWaitsForWhatItReliedOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.spoil(t, func(rot *store.Batch) {
-		rot.Delete(place(prefixCell, dotted.KeyAddress("r").Type(crdt.TypeValue)))
+		rot.Delete(place(prefixCell, dotted.KeyAddress("r").Type(crdt.TypeString)))
 	})
 	w.cut(0, 1)
 	w.open(t, a)

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"slices"
 
@@ -42,6 +41,11 @@ const (
 	maxEntries = maxPart/entryBytes + 1
 )
 
+// seal returns the record at a key, of what write writes.
+func seal(key []byte, write func(*wire.Writer)) []byte {
+	return wire.EncodeSealed(formatVersion, key, write)
+}
+
 // unseal checks a record and its version. Another version is no damage: see wire.ErrFormat.
 func unseal(key, record []byte) ([]byte, error) {
 	version, body, err := wire.Unseal(key, record)
@@ -54,22 +58,25 @@ func unseal(key, record []byte) ([]byte, error) {
 	return body, nil
 }
 
-// load reads one of the single records, and reports whether it is there.
-func (r *Replica) load(key []byte, read func(*wire.Reader)) (found bool, err error) {
-	snap := r.st.Snapshot()
-	defer snap.Close()
-	record, found, err := snap.Get(key)
-	if err != nil || !found {
-		return false, err
-	}
+func encodeRecord(key []byte, write func(*wire.Writer)) []byte {
+	return wire.Seal(formatVersion, key, wire.Encode(write))
+}
+
+// decodeRecord checks a record and reads its body.
+func decodeRecord(key, record []byte, read func(*wire.Reader)) error {
 	body, err := unseal(key, record)
 	if err != nil {
-		return false, err
+		return err
 	}
+	return decodeBody(key, body, read)
+}
+
+// decodeBody reads what a record, or several, had at key.
+func decodeBody(key, body []byte, read func(*wire.Reader)) error {
 	if err := wire.Decode(body, read); err != nil {
-		return false, damaged(key, err)
+		return damaged(key, err)
 	}
-	return true, nil
+	return nil
 }
 
 // shown returns the beginning of a key, for an error.
@@ -83,24 +90,28 @@ func damaged(key []byte, err error) error {
 // there. Large payloads are left out: see blobs. Its own record names the generation of the parts, so that new ones can
 // be written before it, and old ones removed after it.
 func encodeCell(key []byte, a dotted.Address, c dotted.Cell, generation uint64) (record []byte, parts [][]byte) {
-	split := splitCell(c)
-	record = wire.Seal(formatVersion, key, wire.Encode(func(w *wire.Writer) {
-		w.Array(2 + 2*min(len(split)-1, 1))
+	var more []dotted.Cell
+	if isSplit(c) {
+		split := splitCell(c)
+		c, more = split[0], split[1:]
+	}
+	record = seal(key, func(w *wire.Writer) {
+		w.Array(2 + 2*min(len(more), 1))
 		if isShortened(key, a) {
 			w.String(string(a))
 		} else {
 			w.Bytes(nil)
 		}
-		writeEntries(w, split[0])
-		if len(split) > 1 {
-			w.Uint(uint64(len(split) - 1))
+		writeEntries(w, c)
+		if len(more) > 0 {
+			w.Uint(uint64(len(more)))
 			w.Uint(generation)
 		}
-	}))
-	for i, c := range split[1:] {
-		parts = append(parts, wire.Seal(formatVersion, partKey(key, generation, i), wire.Encode(func(w *wire.Writer) {
+	})
+	for i, c := range more {
+		parts = append(parts, seal(partKey(key, generation, i), func(w *wire.Writer) {
 			writeEntries(w, c)
-		})))
+		}))
 	}
 	return record, parts
 }
@@ -184,12 +195,8 @@ type parts struct {
 
 // decodeFirst reads a cell's own record.
 func decodeFirst(key, record []byte) (a dotted.Address, cell dotted.Cell, large []blob, more parts, err error) {
-	body, err := unseal(key, record)
-	if err != nil {
-		return "", nil, nil, more, err
-	}
 	a = dotted.Address(key[1:])
-	err = wire.Decode(body, func(r *wire.Reader) {
+	err = decodeRecord(key, record, func(r *wire.Reader) {
 		fields := r.Array(4)
 		if name := r.Bytes(crdt.MaxAddress); len(name) > 0 {
 			a = dotted.Address(name)
@@ -199,9 +206,6 @@ func decodeFirst(key, record []byte) (a dotted.Address, cell dotted.Cell, large 
 			more.count, more.generation = int(min(r.Uint(), math.MaxInt32)), r.Uint()
 		}
 	})
-	if err != nil {
-		err = damaged(key, err)
-	}
 	return a, cell, large, more, err
 }
 
@@ -222,15 +226,8 @@ func readPart(s store.Snapshot, key []byte, c dotted.Cell, large []blob) (dotted
 	if err != nil {
 		return nil, nil, err
 	}
-	body, err := unseal(key, record)
-	if err != nil {
-		return nil, nil, err
-	}
-	err = wire.Decode(body, func(r *wire.Reader) { c, large = readEntries(r, c, large) })
-	if err != nil {
-		return nil, nil, damaged(key, err)
-	}
-	return c, large, nil
+	err = decodeRecord(key, record, func(r *wire.Reader) { c, large = readEntries(r, c, large) })
+	return c, large, err
 }
 
 // readBlob puts the payload of a dot together, and compares it with its sum.
@@ -263,20 +260,21 @@ func readBlob(s store.Snapshot, d crdt.Dot, size int, want []byte) (payload []by
 // errMissing says that a record is not there that another one names.
 var errMissing = errors.New("the record is missing")
 
-// encodeSummary returns the record of what is visible under a key; nil if that is nothing. Records of the
-// first era do not name it.
-func encodeSummary(key []byte, name string, s dotted.Summary, era uint64) []byte {
-	shapes := slices.DeleteFunc(slices.Sorted(maps.Keys(s.Visible)),
-		func(shape string) bool { return s.Visible[shape] <= 0 })
+// encodeSummary returns the record of what is visible under a key, as of a clear; nil if that is nothing.
+func encodeSummary(key []byte, name string, s dotted.Summary, asOf uint64) []byte {
+	var room [4]string
+	shapes := room[:0]
+	for shape, n := range s.Visible {
+		if n > 0 {
+			shapes = append(shapes, shape)
+		}
+	}
+	slices.Sort(shapes)
 	if len(shapes) == 0 && s.Tallies <= 0 {
 		return nil
 	}
-	return wire.Seal(formatVersion, key, wire.Encode(func(w *wire.Writer) {
-		if era == 0 {
-			w.Array(3)
-		} else {
-			w.Array(4)
-		}
+	return seal(key, func(w *wire.Writer) {
+		w.Array(3 + min(int(asOf), 1))
 		if isShortened(key, dotted.KeyAddress(name)) {
 			w.String(name)
 		} else {
@@ -288,19 +286,15 @@ func encodeSummary(key []byte, name string, s dotted.Summary, era uint64) []byte
 			w.String(shape)
 			w.Uint(uint64(s.Visible[shape]))
 		}
-		if era > 0 {
-			w.Uint(era)
+		if asOf > 0 {
+			w.Uint(asOf)
 		}
-	}))
+	})
 }
 
-func decodeSummary(key, record []byte) (name string, s dotted.Summary, era uint64, err error) {
-	body, err := unseal(key, record)
-	if err != nil {
-		return "", s, 0, err
-	}
+func decodeSummary(key, record []byte) (name string, s dotted.Summary, asOf uint64, err error) {
 	s.Visible = map[string]int{}
-	err = wire.Decode(body, func(r *wire.Reader) {
+	err = decodeRecord(key, record, func(r *wire.Reader) {
 		fields := r.Array(4)
 		name = r.String(crdt.MaxName)
 		s.Tallies = int(r.Uint())
@@ -310,16 +304,13 @@ func decodeSummary(key, record []byte) (name string, s dotted.Summary, era uint6
 			s.Visible[shape] = int(r.Uint())
 		}
 		if fields > 3 {
-			era = r.Uint()
+			asOf = r.Uint()
 		}
 	})
-	if err != nil {
-		return "", s, 0, damaged(key, err)
-	}
 	if name == "" {
 		name = dotted.Address(key[1:]).Key()
 	}
-	return name, s, era, nil
+	return name, s, asOf, err
 }
 
 // The store's key space. Every record is sealed with the version of its format and a checksum.
@@ -333,6 +324,8 @@ const (
 	prefixStage   = 's' // s <session> <number> : a change that a repair staged
 	prefixClear   = 'y' // y <number> : a clear that is not swept yet
 	prefixSeen    = 'z' // z <number> : what clears saw
+	prefixPage    = 'f' // f <number> : the fingerprints of a page of the tree
+	prefixMoved   = 'g' // g <number> : what a batch of a checkpoint changed of them
 	prefixBase    = 'e' // e <number> : a table of bases, in the order in which they were applied
 )
 
@@ -340,14 +333,19 @@ const (
 var (
 	keyCheckpoint = []byte("mcheckpoint") // context, heads, clock and the log's index as of a record of the log
 	keyRebuild    = []byte("mrebuild")    // this replica found itself damaged
-	keyEra        = []byte("mera")        // how often everything was cleared
+	keyFilling    = []byte("mfilling")    // what is there is nobody's: see filling
+	keyDoubt      = []byte("mdoubt")      // all cells are to be read when the store is opened
+	keySums       = []byte("msums")       // sums over all cells, as of the last checkpoint
 )
 
 // place returns where the store keeps what is at address a. The place of a prefix is a prefix.
 func place(kind byte, a dotted.Address) []byte {
-	at := a.Place()
-	out := make([]byte, 0, len(at)+1)
-	return append(append(out, kind), at...)
+	return appendPlace(make([]byte, 0, len(a)+1), kind, a)
+}
+
+// appendPlace appends that to memory that may be used again.
+func appendPlace(out []byte, kind byte, a dotted.Address) []byte {
+	return append(append(out, kind), a.Place()...)
 }
 
 // isShortened reports whether key is not the address itself, so that the record must name it.
@@ -388,7 +386,8 @@ func partKey(key []byte, generation uint64, n int) []byte {
 	return binary.BigEndian.AppendUint32(part, uint32(n))
 }
 
-// leafKey returns the index entry of the cell stored at key.
-func leafKey(leaf uint64, key []byte) []byte {
-	return append(numbered(prefixLeaf, leaf), key[1:]...)
+// leafKey returns the index entry of the cell at an address.
+func leafKey(leaf uint64, a dotted.Address) []byte {
+	key := binary.BigEndian.AppendUint64(append(make([]byte, 0, 1+8+len(a)), prefixLeaf), leaf)
+	return append(key, a.Place()...)
 }

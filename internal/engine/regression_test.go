@@ -13,8 +13,8 @@ import (
 )
 
 func (w *world) try(h *host, fn func(f crdt.Fields) error) error {
-	g := h.engine.Begin(w.now)
-	if err := g.Update(func(tx *Tx) error { return fn(Fields(tx)) }); err != nil {
+	g := h.engine.newGroup(w.now)
+	if err := g.update(func(tx *Tx) error { return fn(Fields(tx)) }); err != nil {
 		return err
 	}
 	_, err := g.Commit(false)
@@ -209,7 +209,7 @@ func TestADigestThatArrivesWithTheDeltasItIsAboutIsNoAlarm(t *testing.T) {
 	}
 	hello := func(from int) {
 		frame, _ := w.hosts[from].engine.Next(name(2))
-		g := c.engine.Begin(w.now)
+		g := c.engine.newGroup(w.now)
 		if err := c.engine.receiveIn(g, name(from), frame); err != nil {
 			t.Fatal(err)
 		}
@@ -239,7 +239,7 @@ func TestADigestThatArrivesWithTheDeltasItIsAboutIsNoAlarm(t *testing.T) {
 	if deltas[0] != 2 || digest[0] != 6 {
 		t.Fatalf("frames of kinds %d and %d, want deltas and a digest", deltas[0], digest[0])
 	}
-	g := c.engine.Begin(w.now)
+	g := c.engine.newGroup(w.now)
 	if err := c.engine.receiveIn(g, name(0), deltas); err != nil {
 		t.Fatal(err)
 	}
@@ -267,7 +267,7 @@ func TestALongAddressOfAnUnknownTypeIsKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := a.engine.Begin(w.now)
+	g := a.engine.newGroup(w.now)
 	if out, err := g.apply(d); err != nil || out != gossip.Applied {
 		t.Fatal(out, err)
 	}
@@ -297,7 +297,7 @@ func TestTheClockSurvivesARestartAndAdoptsNoFarFuture(t *testing.T) {
 	}
 	future := dotted.TimeAt(w.now.Add(50 * 365 * 24 * time.Hour))
 	d := &delta.Delta{Replica: 99, First: 1, Time: future, Ops: []delta.Op{{Kind: delta.OpPut, Address: dotted.KeyAddress("q").Type('v'), Payload: []byte("\x02")}}}
-	g := a.engine.Begin(w.now)
+	g := a.engine.newGroup(w.now)
 	if _, err := g.apply(d); err != nil {
 		t.Fatal(err)
 	}
@@ -322,7 +322,7 @@ func TestAForkWithOtherBoundariesIsNoticed(t *testing.T) {
 		return d
 	}
 	one := put(1, 1, 0)
-	g := a.engine.Begin(w.now)
+	g := a.engine.newGroup(w.now)
 	for _, d := range []*delta.Delta{one, put(2, 1, one.Hash())} {
 		if out, _ := g.apply(d); out != gossip.Applied {
 			t.Fatal(out)
@@ -345,7 +345,7 @@ func TestWhatAnAbortedRepairStagedIsNeverTakenOver(t *testing.T) {
 	if err := a.engine.AbortRepair(p); err != nil { // as Discard does while the puller is under way
 		t.Fatal(err)
 	}
-	p.stageWith(a.engine.stage)
+	p.write = a.engine.stage
 	p.next = 5000
 	_ = p.Add(dotted.KeyAddress("ghost").Type('v'), []dotted.Entry{{Dot: crdt.Dot{Replica: 77, Counter: 3}, Payload: make([]byte, 2<<20)[:1<<20]}})
 	_ = p.flush()
@@ -405,7 +405,7 @@ func TestAHelloThatArrivesWithDeltasIsAnsweredFromTheLogAfterThem(t *testing.T) 
 	if err != nil || hello == nil || hello[0] != 1 {
 		t.Fatalf("frame %v (%v), want a hello", hello, err)
 	}
-	g := c.engine.Begin(w.now)
+	g := c.engine.newGroup(w.now)
 	if err := c.engine.receiveIn(g, name(0), deltas); err != nil {
 		t.Fatal(err)
 	}

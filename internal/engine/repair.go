@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/peerd/peerd/antientropy"
@@ -27,13 +28,16 @@ type Pinned struct {
 	heads delta.Heads
 	bases *delta.Bases
 	tree  *antientropy.Tree
+	cells int
 
 	derives *derivation
+	read    atomic.Int64 // cells, by Verify
+	hurried atomic.Bool
 }
 
 // Pin takes the present moment. It returns ErrBusy while clears are swept or a repair runs, and of a
 // damaged replica.
-func (r *Replica) Pin() (*Pinned, error) {
+func (r *replica) Pin() (*Pinned, error) {
 	if r.unsettled() {
 		return nil, ErrBusy
 	}
@@ -41,17 +45,17 @@ func (r *Replica) Pin() (*Pinned, error) {
 }
 
 // unsettled reports whether the cells in the store are not those that the context stands for.
-func (r *Replica) unsettled() bool {
-	return r.clears.count > 0 || r.repair != nil || r.flip != nil || r.damage != nil || r.Busy()
+func (r *replica) unsettled() bool {
+	return r.clears.count > 0 || r.repair != nil || r.filling != nil || r.flip != nil || r.damage != nil || r.Busy()
 }
 
-func (r *Replica) pin() *Pinned {
+func (r *replica) pin() *Pinned {
 	heads := make(delta.Heads, len(r.heads))
 	for id, h := range r.heads {
 		heads[id] = h
 	}
 	return &Pinned{view: r.present(), seen: r.seen.Clone(), short: r.short.Clone(), heads: heads, bases: r.Bases(),
-		tree: r.tree.Clone(), derives: &r.derives}
+		tree: r.tree.Clone(), cells: r.cells, derives: &r.derives}
 }
 
 // Close releases the moment.
@@ -108,19 +112,19 @@ func (p *Pinned) Leaf(leaf int, beyond dotted.Address,
 
 // at returns the cell that the tree's index says is stored at key.
 func (v *View) at(key []byte) (dotted.Address, dotted.Cell, error) {
-	if it, ok := v.dirty.Get(string(key)); ok && !it.gone() {
+	if it := v.item(key); it != nil && !it.gone() {
 		return it.address, it.cell, nil
-	} else if ok {
+	} else if it != nil {
 		return "", nil, damaged(key, errNoCell)
 	}
-	record, ok, err := v.base.snap.Get(key)
+	record, ok, err := v.shot.Tree().Get(key)
 	if err == nil && !ok {
 		err = damaged(key, errNoCell)
 	}
 	if err != nil {
 		return "", nil, err
 	}
-	return decodeCell(v.base.snap, key, record)
+	return decodeCell(v.shot.Tree(), key, record)
 }
 
 var errNoCell = errors.New("the tree's index names a cell that is not there")
@@ -128,31 +132,22 @@ var errNoCell = errors.New("the tree's index names a cell that is not there")
 // leafShift takes a leaf's number to the first hash in it: leaves are the first two bytes of a hash.
 const leafShift = 48
 
-// Repair is a repair under way: this replica compares itself with another's pinned moment, stages what
+// repairSession is a repair under way: this replica compares itself with another's pinned moment, stages what
 // differs, and takes it over at once. There is one at a time. Meanwhile deltas with dots in the other's
 // context are dropped, so that what was compared stays compared.
-type Repair struct {
-	r      *Replica
-	Local  *Pinned            // what is compared with the other's moment
+type repairSession struct {
+	local  *Pinned            // what is compared with the other's moment
 	source gossip.NeighbourID // whose that is; empty if it was not begun by an engine
 	target crdt.VersionVector
 	heads  delta.Heads
 	bases  []delta.Table // of the target that are not held here
 
 	batch   *store.Batch
-	write   func(*store.Batch) error
-	session uint64 // of staged changes, so that those of an aborted repair are never taken for another's
+	write   func(*store.Batch) error // how what is staged reaches the tree while the repair goes on
+	fill    *filling                 // instead of staging; nil if it stages
+	session uint64                   // of staged changes, so that those of an aborted repair are never taken for another's
 	next    uint64
 }
-
-// newRepair begins a session of staged changes.
-func (r *Replica) newRepair() *Repair {
-	r.sessions++
-	return &Repair{r: r, batch: &store.Batch{}, session: r.sessions}
-}
-
-// stageWith says how what is staged reaches the tree while the repair goes on: by whoever drives it.
-func (p *Repair) stageWith(commit func(*store.Batch) error) { p.write = commit }
 
 // stageKey returns where a session's n-th change is staged.
 func stageKey(session, n uint64) []byte {
@@ -160,12 +155,12 @@ func stageKey(session, n uint64) []byte {
 }
 
 // covers reports whether the repair will bring dots of d.
-func (p *Repair) covers(d *delta.Delta) bool { return p.target[d.Replica] >= d.First }
+func (p *repairSession) covers(d *delta.Delta) bool { return p.target[d.Replica] >= d.First }
 
 // beginRepair starts a repair with another replica's pinned context in its short form, and what bases that has and
 // this replica lacks, in its order. It returns ErrBusy while clears are swept or another repair runs, ErrForked if the
 // other's dots are others than those here, and antientropy.ErrBadSource if context and bases do not fit.
-func (r *Replica) beginRepair(target crdt.VersionVector, heads delta.Heads, bases ...delta.Table) (*Repair, error) {
+func (r *replica) beginRepair(target crdt.VersionVector, heads delta.Heads, bases ...delta.Table) (*repairSession, error) {
 	if r.unsettled() {
 		return nil, ErrBusy
 	}
@@ -183,14 +178,19 @@ func (r *Replica) beginRepair(target crdt.VersionVector, heads delta.Heads, base
 				len(all), delta.MaxReplicas)
 		}
 	}
-	r.repair = r.newRepair()
-	r.repaired = r.repair.session
-	r.repair.Local, r.repair.target, r.repair.heads, r.repair.bases = r.pin(), target, heads, bases
+	r.sessions++
+	r.repaired = r.sessions
+	r.repair = &repairSession{
+		local: r.pin(), target: target, heads: heads, bases: bases, batch: &store.Batch{}, session: r.sessions,
+	}
+	if r.mayFill() {
+		r.repair.fill = r.beginFilling()
+	}
 	return r.repair, nil
 }
 
 // readTarget reads a source's context with its bases: of those here some may not be in it.
-func (r *Replica) readTarget(v crdt.VersionVector, heads delta.Heads, more []delta.Table) (
+func (r *replica) readTarget(v crdt.VersionVector, heads delta.Heads, more []delta.Table) (
 	crdt.VersionVector, delta.Heads, error) {
 	all := r.basesWith(more)
 	v, heads = all.Expand(v, heads)
@@ -206,14 +206,14 @@ func (r *Replica) readTarget(v crdt.VersionVector, heads delta.Heads, more []del
 	return v, heads, nil
 }
 
-// targetHeads returns the source's context in its long form, with its heads. They must not be changed.
-func (p *Repair) targetHeads() (crdt.VersionVector, delta.Heads) { return p.target, p.heads }
-
 // Repairing reports whether a repair runs.
-func (r *Replica) Repairing() bool { return r.repair != nil }
+func (r *replica) Repairing() bool { return r.repair != nil }
 
 // Add stages entries that a cell is to gain. It may be called by the goroutine that drives the repair.
-func (p *Repair) Add(a dotted.Address, entries []dotted.Entry) error {
+func (p *repairSession) Add(a dotted.Address, entries []dotted.Entry) error {
+	if p.fill != nil {
+		return p.fill.add(a, entries, p.write)
+	}
 	for len(entries) > 0 {
 		n, size := 0, 0
 		for n < min(len(entries), maxEntries) && (n == 0 || size+len(entries[n].Payload) <= stageBytes) {
@@ -229,7 +229,7 @@ func (p *Repair) Add(a dotted.Address, entries []dotted.Entry) error {
 }
 
 // Remove stages dots that a cell is to lose. It may be called by the goroutine that drives the repair.
-func (p *Repair) Remove(a dotted.Address, dots []crdt.Dot) error {
+func (p *repairSession) Remove(a dotted.Address, dots []crdt.Dot) error {
 	for some := range slices.Chunk(dots, maxEntries) {
 		if err := p.stage(change{address: a, removes: some}); err != nil {
 			return err
@@ -241,7 +241,7 @@ func (p *Repair) Remove(a dotted.Address, dots []crdt.Dot) error {
 // stageBytes is about how many bytes of payload one storage transaction of a repair takes.
 const stageBytes = 1 << 20
 
-func (p *Repair) stage(c change) error {
+func (p *repairSession) stage(c change) error {
 	encoded := c.encode()
 	left := piecesOf(len(encoded))
 	for piece := range slices.Chunk(encoded, maxPiece) {
@@ -259,7 +259,7 @@ func (p *Repair) stage(c change) error {
 	return nil
 }
 
-func (p *Repair) flush() error {
+func (p *repairSession) flush() error {
 	err := p.write(p.batch)
 	p.batch = &store.Batch{}
 	return err
@@ -267,18 +267,30 @@ func (p *Repair) flush() error {
 
 // abortRepair ends a repair without effect: a task removes what it staged. Whoever drove it must be done with it. A second
 // call, or one after takeRepair, does nothing.
-func (r *Replica) abortRepair(p *Repair) {
+func (r *replica) abortRepair(p *repairSession) {
 	if r.repair != p {
 		return
 	}
 	r.repair = nil
+	if p.fill != nil {
+		r.spoilFilling()
+		r.begin(r.removeFilling()...)
+		return
+	}
 	r.begin(r.dropStaged(p.session))
 }
 
 // takeRepair returns a task: everything staged is taken over, and the other's context with it.
-func (r *Replica) takeRepair(p *Repair) ([]task, error) {
+func (r *replica) takeRepair(p *repairSession) ([]task, error) {
 	if r.repair != p {
 		return nil, ErrBusy
+	}
+	if p.fill != nil && p.fill.ended.Load() {
+		r.abortRepair(p)
+		return nil, errNotEmpty
+	}
+	if p.fill != nil {
+		return r.takeFilling(p), nil
 	}
 	now := r.wallTime()
 	return []task{
@@ -289,7 +301,7 @@ func (r *Replica) takeRepair(p *Repair) ([]task, error) {
 }
 
 // beginFlip returns a task: a record that says that what is staged is to be taken over.
-func (r *Replica) beginFlip(p *Repair, now time.Time) task {
+func (r *replica) beginFlip(p *repairSession, now time.Time) task {
 	return func() (done bool, err error) {
 		if r.late() { // bases that come with it wait for a checkpoint
 			return false, r.pace(now)
@@ -299,7 +311,7 @@ func (r *Replica) beginFlip(p *Repair, now time.Time) task {
 		}
 		r.write(Write{SyncTree: true})
 		r.repair = nil
-		p.Local.Close()
+		p.local.Close()
 		r.collecting.due = true // for baselines that come with it
 		f := flip{session: p.session, seen: crdt.VersionVector{}, heads: delta.Heads{}}
 		for id, n := range p.target {
@@ -312,7 +324,7 @@ func (r *Replica) beginFlip(p *Repair, now time.Time) task {
 				f.tables = append(f.tables, t)
 			}
 		}
-		r.append(logged{lsn: r.log.last + 1, kind: recordFlip, time: now, flip: f})
+		r.append(logged{lsn: r.log.Last + 1, kind: recordFlip, time: now, flip: f, keys: r.keys, tallies: r.tallies})
 		r.write(Write{SyncLog: true})
 		r.flip, r.quiet = &f, true
 		r.raiseTo(&f)
@@ -321,16 +333,16 @@ func (r *Replica) beginFlip(p *Repair, now time.Time) task {
 }
 
 // endFlip lets readers see what was taken over. The tree has nothing any more of what was staged.
-func (r *Replica) endFlip() (done bool, err error) {
+func (r *replica) endFlip() (done bool, err error) {
 	r.ahead, r.quiet = false, false
-	r.table.written(nil, r.st.Snapshot())
+	r.table.Rebase(r.st.Snapshot())
 	r.turns++
 	r.unpublished = true
 	return true, nil
 }
 
 // raiseTo takes a repair's context over.
-func (r *Replica) raiseTo(f *flip) {
+func (r *replica) raiseTo(f *flip) {
 	for _, t := range f.tables {
 		r.holdTable(t)
 	}
@@ -340,7 +352,7 @@ func (r *Replica) raiseTo(f *flip) {
 }
 
 // takeOver returns a task: the rest of what the repair that is taken over staged, slice by slice.
-func (r *Replica) takeOver(now time.Time) task {
+func (r *replica) takeOver(now time.Time) task {
 	return func() (done bool, err error) {
 		if r.flip == nil {
 			return true, nil
@@ -353,15 +365,15 @@ func (r *Replica) takeOver(now time.Time) task {
 }
 
 // takeSlice does one slice of it.
-func (r *Replica) takeSlice(now time.Time) error {
-	g := r.Begin(now)
-	defer g.Discard()
+func (r *replica) takeSlice(now time.Time) error {
+	g := r.newGroup(now)
+	defer g.discard()
 	upTo, more, err := g.takeStaged(r.flip.session, r.flip.upTo, nil)
 	if err != nil {
 		return err
 	}
 	changed := g.changed()
-	moves, root := g.plan(changed)
+	root := g.plan(changed)
 	rec := logged{
 		kind: recordSlice, flip: flip{session: r.flip.session, upTo: upTo}, derived: g.derived(), root: root,
 	}
@@ -369,7 +381,7 @@ func (r *Replica) takeSlice(now time.Time) error {
 		rec.kind, rec.settled = recordLast, g.clears.count == 0
 	}
 	g.log(rec)
-	g.take(rec.derived, changed, moves)
+	g.take(rec.derived, changed)
 	if r.flip.upTo = upTo; !more {
 		r.flip = nil
 	}
@@ -383,11 +395,11 @@ const (
 )
 
 // perBatch returns how many staged changes a slice takes, and how many records a batch of a checkpoint has.
-func (r *Replica) perBatch() int { return min(replayItems, r.cfg.MaxBatch) }
+func (r *replica) perBatch() int { return min(replayItems, r.cfg.MaxBatch) }
 
 // takeStaged applies staged changes of a session to the group: those behind the key from, up to the key last, or as
 // many as a slice takes if there is none. It returns the key of the last one, and whether there are more.
-func (g *Group) takeStaged(session uint64, from, last []byte) (upTo []byte, more bool, err error) {
+func (g *group) takeStaged(session uint64, from, last []byte) (upTo []byte, more bool, err error) {
 	snap := g.r.st.Snapshot() // the view's may be older
 	defer snap.Close()
 	upTo = from
@@ -402,7 +414,8 @@ func (g *Group) takeStaged(session uint64, from, last []byte) (upTo []byte, more
 	var begun []byte // of a change that has more than one piece
 	items, size := 0, 0
 	err = snap.Scan(start, end, func(k, v []byte) bool {
-		if more = len(begun) == 0 && last == nil && g.fullOfStaged(items, size); more {
+		full := items >= g.r.perBatch() || size >= replayBytes || items > 0 && g.r.spentSince(g.began)
+		if more = len(begun) == 0 && last == nil && full; more {
 			return false
 		}
 		work := g.r.work
@@ -438,13 +451,8 @@ func (g *Group) takeStaged(session uint64, from, last []byte) (upTo []byte, more
 	return upTo, more, cmp.Or(failed, err)
 }
 
-// fullOfStaged reports whether so many staged changes, of so many bytes, are enough for a slice.
-func (g *Group) fullOfStaged(items, size int) bool {
-	return items >= g.r.perBatch() || size >= replayBytes || items > 0 && g.r.spentSince(g.began)
-}
-
 // change applies a staged change.
-func (g *Group) change(c change) error {
+func (g *group) change(c change) error {
 	g.r.spend(workOp + workOf(len(c.address)))
 	state, err := g.load(c.address)
 	if err != nil {
@@ -461,30 +469,8 @@ func (g *Group) change(c change) error {
 	return nil
 }
 
-func encodeSession(key []byte, session uint64) []byte {
-	return wire.Seal(formatVersion, key, wire.Encode(func(w *wire.Writer) {
-		w.Array(1)
-		w.Uint(session)
-	}))
-}
-
-func decodeSession(key, record []byte) (session uint64, err error) {
-	body, err := unseal(key, record)
-	if err != nil {
-		return 0, err
-	}
-	err = wire.Decode(body, func(r *wire.Reader) {
-		r.Array(1)
-		session = r.Uint()
-	})
-	if err != nil {
-		return 0, damaged(key, err)
-	}
-	return session, nil
-}
-
 // dropStaged returns a task: the staged changes of a session and of those after it are removed.
-func (r *Replica) dropStaged(session uint64) task {
+func (r *replica) dropStaged(session uint64) task {
 	return r.removeAll(numbered(prefixStage, session), []byte{prefixStage + 1})
 }
 
@@ -511,7 +497,7 @@ func (c change) encode() []byte {
 
 // decodeChange reads a change. key is that of its last piece.
 func decodeChange(key, body []byte) (c change, err error) {
-	err = wire.Decode(body, func(r *wire.Reader) {
+	err = decodeBody(key, body, func(r *wire.Reader) {
 		r.Array(3)
 		c.address = dotted.Address(r.String(crdt.MaxAddress))
 		c.removes = dotted.ReadDots(r)
@@ -521,35 +507,25 @@ func decodeChange(key, body []byte) (c change, err error) {
 			c.adds = append(c.adds, dotted.Entry{Dot: d, Payload: r.Bytes(dotted.MaxPayload)})
 		}
 	})
-	if err != nil {
-		return c, damaged(key, err)
-	}
-	return c, nil
+	return c, err
 }
 
 // sealPiece returns the record of a piece of a staged change. left are those that follow.
 func sealPiece(key, piece []byte, left int) []byte {
-	return wire.Seal(formatVersion, key, wire.Encode(func(w *wire.Writer) {
+	return seal(key, func(w *wire.Writer) {
 		w.Array(2)
 		w.Uint(uint64(left))
 		w.Bytes(piece)
-	}))
+	})
 }
 
 func unsealPiece(key, record []byte) (piece []byte, left uint64, err error) {
-	body, err := unseal(key, record)
-	if err != nil {
-		return nil, 0, err
-	}
-	err = wire.Decode(body, func(r *wire.Reader) {
+	err = decodeRecord(key, record, func(r *wire.Reader) {
 		r.Array(2)
 		left = r.Uint()
 		piece = r.Bytes(maxPiece)
 	})
-	if err != nil {
-		return nil, 0, damaged(key, err)
-	}
-	return piece, left, nil
+	return piece, left, err
 }
 
 // Pull is a repair of this replica from a neighbour whose log does not reach what is missing here. Its host opens a
@@ -557,17 +533,27 @@ func unsealPiece(key, record []byte) (piece []byte, left uint64, err error) {
 // Where the engine must be asked Go says so, and Take is called: the Pull is in a Ready again once it may go on, or is
 // over.
 type Pull struct {
-	From   gossip.NeighbourID
-	Over   bool               // it is
-	Err    error              // why it had no effect; nil if it had
-	Result antientropy.Result // what it did, once it is over
+	From    gossip.NeighbourID
+	Spoiled bool               // it can have no effect any more: its stream is to be ended, and Fail to be called
+	Over    bool               // it is
+	Err     error              // why it had no effect; nil if it had
+	Result  antientropy.Result // what it did, once it is over
 
 	gathering *antientropy.Gathering
 	source    antientropy.Response // the answer with which that ended
-	repair    *Repair
+	repair    *repairSession
 	puller    *antientropy.Puller
 	fetched   bool // all that is missing is staged
 	taken     bool // and the engine takes it over
+}
+
+// beginPull begins its comparison. It returns ErrBusy if the replica was discarded meanwhile: it has no longer what the
+// source left out.
+func (e *Engine) beginPull(p *Pull) (*repairSession, error) {
+	if e.Lacks(p.gathering.Held()) {
+		return nil, ErrBusy
+	}
+	return e.beginRepairFrom(p.From, p.source.Context, p.source.Heads, p.gathering.Tables()...)
 }
 
 // startPull begins a repair, unless one runs. The neighbour says again that it is needed.
@@ -592,8 +578,11 @@ func (p *Pull) Go(answer antientropy.Response, commit func(*store.Batch) error) 
 		p.source = answer
 		return question, !done, err
 	}
-	p.repair.stageWith(commit)
+	p.repair.write = commit
 	question, done, err = p.puller.Handle(answer)
+	if done && err == nil && p.repair.fill != nil {
+		err = p.repair.fill.close(commit)
+	}
 	p.fetched = done
 	return question, !done, err
 }
@@ -601,14 +590,14 @@ func (p *Pull) Go(answer antientropy.Response, commit func(*store.Batch) error) 
 // Resume is Go after Take.
 func (p *Pull) Resume(commit func(*store.Batch) error) (question antientropy.Request, asks bool, err error) {
 	answer := p.source
-	answer.Context, answer.Heads = p.repair.targetHeads()
+	answer.Context, answer.Heads = p.repair.target, p.repair.heads
 	return p.Go(answer, commit)
 }
 
 // Abandon releases what the pull holds, if the engine is no more. It must not be used afterwards.
 func (p *Pull) Abandon() {
 	if p.repair != nil {
-		p.repair.Local.Close()
+		p.repair.local.Close()
 	}
 }
 
@@ -627,16 +616,15 @@ func (e *Engine) Take(p *Pull) {
 	}
 	if p.fetched {
 		p.taken = true
-		e.Replica.begin(func() (done bool, err error) {
+		e.replica.begin(once(func() {
 			if err := e.finish(p); err != nil {
 				e.endPull(p, err)
 			}
-			return true, nil
-		})
+		}))
 		return
 	}
 	if e.repaired > 0 { // a repair that was aborted may have gone on to stage something
-		e.Replica.begin(e.dropStaged(e.repaired))
+		e.replica.begin(e.dropStaged(e.repaired))
 	}
 	e.whenSettled(func(settled bool) {
 		if e.pull != p {
@@ -644,14 +632,13 @@ func (e *Engine) Take(p *Pull) {
 		}
 		err := ErrBusy
 		if settled {
-			p.repair, err = e.beginGathered(p.From, p.gathering, p.source.Context, p.source.Heads)
+			p.repair, err = e.beginPull(p)
 		}
 		if err != nil {
 			e.endPull(p, err)
 			return
 		}
-		p.puller = antientropy.NewPuller(p.repair.Local, p.repair)
-		p.puller.Start()
+		p.puller = antientropy.NewPuller(p.repair.local, p.repair)
 		e.ready.Pulls = append(e.ready.Pulls, p)
 	})
 }
@@ -665,9 +652,12 @@ func (e *Engine) Fail(p *Pull, err error) {
 	if p.repair != nil {
 		e.abortRepair(p.repair)
 	}
+	if p.Spoiled {
+		err = errNotEmpty
+	}
 	e.endPull(p, err)
 	if errors.Is(err, store.ErrCorrupt) || errors.Is(err, antientropy.ErrDamaged) {
-		e.verify(ProofEvery, "") // a record here that cannot be compared would stop every repair
+		e.verify(proofEvery, "") // a record here that cannot be compared would stop every repair
 	}
 }
 
@@ -686,13 +676,12 @@ func (e *Engine) finish(p *Pull) error {
 	if err != nil {
 		return err
 	}
-	e.Replica.then(append(parts, func() (done bool, err error) {
+	e.replica.then(append(parts, once(func() {
 		e.Rebase()
 		e.dirty, e.ready.Jumped = true, true
 		e.tell(Notice{Kind: Repaired, From: p.From})
 		e.endPull(p, nil)
-		return true, nil
-	})...)
+	}))...)
 	return nil
 }
 
@@ -701,6 +690,17 @@ func (e *Engine) endPull(p *Pull, err error) {
 	p.Abandon()
 	p.Over, p.Err = true, err
 	p.Result = p.Progress()
+	e.ready.Pulls = append(e.ready.Pulls, p)
+}
+
+// spoilPull has a pull end whose filling has failed.
+func (e *Engine) spoilPull() {
+	p := e.pull
+	if p == nil || p.Spoiled || p.taken || p.repair == nil || p.repair.fill == nil || !p.repair.fill.ended.Load() ||
+		slices.Contains(e.ready.Pulls, p) {
+		return
+	}
+	p.Spoiled = true
 	e.ready.Pulls = append(e.ready.Pulls, p)
 }
 
@@ -752,20 +752,10 @@ func (e *Engine) settle() {
 	}
 }
 
-// beginGathered is beginRepairFrom with what was gathered. It returns ErrBusy if the replica was discarded meanwhile: it has
-// no longer what the source left out.
-func (e *Engine) beginGathered(id gossip.NeighbourID, g *antientropy.Gathering, target crdt.VersionVector,
-	heads delta.Heads) (*Repair, error) {
-	if e.Lacks(g.Held()) {
-		return nil, ErrBusy
-	}
-	return e.beginRepairFrom(id, target, heads, g.Tables()...)
-}
-
-// beginRepairFrom is Replica.beginRepair with a neighbour's context. If it returns ErrForked the neighbour is in
+// beginRepairFrom is replica.beginRepair with a neighbour's context. If it returns ErrForked the neighbour is in
 // quarantine.
 func (e *Engine) beginRepairFrom(id gossip.NeighbourID, target crdt.VersionVector, heads delta.Heads,
-	bases ...delta.Table) (*Repair, error) {
+	bases ...delta.Table) (*repairSession, error) {
 	if e.Quarantined(id) {
 		return nil, ErrForked
 	}
@@ -774,7 +764,7 @@ func (e *Engine) beginRepairFrom(id gossip.NeighbourID, target crdt.VersionVecto
 	case err == nil:
 		p.source = id
 	case errors.Is(err, ErrForked):
-		e.Estrange(id, e.Replica.Heard(target, heads).Forked...)
+		e.Estrange(id, e.replica.Heard(target, heads).Forked...)
 	}
 	return p, err
 }

@@ -49,7 +49,7 @@ type benchReplica struct {
 
 func newBenchReplica(b *testing.B, s store.Store) *benchReplica {
 	b.Helper()
-	r, err := Open(s, mem.NewLog(), Config{NewID: func() crdt.ReplicaID { return crdt.ReplicaID(rand.Uint64() | 1) }})
+	r, err := open(s, mem.NewLog(), Config{NewID: func() crdt.ReplicaID { return crdt.ReplicaID(rand.Uint64() | 1) }})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -66,10 +66,10 @@ func (r *benchReplica) close() {
 func (r *benchReplica) set(numbers []int) {
 	r.b.Helper()
 	for len(numbers) > 0 {
-		g := r.Begin(time.Now())
+		g := r.newGroup(time.Now())
 		for !g.full() && len(numbers) > 0 {
 			n := min(1000, len(numbers))
-			err := g.Update(func(tx *Tx) error {
+			err := g.update(func(tx *Tx) error {
 				for _, i := range numbers[:n] {
 					if err := Fields(tx).String(fmt.Sprintf("user:%08d", i)).Set(value); err != nil {
 						return err
@@ -127,9 +127,11 @@ func (r *benchReplica) repair(from *benchReplica) (c conversation) {
 			continue
 		}
 		r.Take(p)
-		r.settle()
-		if err := r.carry(); err != nil {
-			r.b.Fatal(err)
+		for begun := false; !begun; begun = p.repair != nil || p.Over { // what the last one left is first
+			r.settle()
+			if err := r.carry(); err != nil {
+				r.b.Fatal(err)
+			}
 		}
 		if p.Over {
 			break

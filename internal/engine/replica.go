@@ -23,7 +23,7 @@
 // clients do, a host looks at its streams, its syncs and its clock every few milliseconds. Ready.Again says that there is
 // more to do at once, Ready.At when there will be.
 //
-// One goroutine calls all this. A View, a Pinned and a Moment may be used by any; so may Syncing.Run, Pull.Go and
+// One goroutine at a time calls all this. A View, a Pinned and a Moment may be used by any; so may Syncing.Run, Pull.Go and
 // Pinned.Verify, which are the work that takes long and is done beside the engine: it is told the outcome by a call.
 // After an error of Step or CarryOut the engine must be closed: what the disk holds is then whole, before or after one of
 // the writes.
@@ -63,8 +63,8 @@
 // # Where to begin reading
 //
 // The scripts in testdata show conversations: write.txt first, then repair.txt and rebuild.txt. In the code ready.go has
-// the contract and what a task is, engine.go the step, group.go what a commit does. Replica is the part without
-// neighbours; an Engine is one with them.
+// the contract and what a task is, engine.go the step, group.go what a commit does. An Engine is a replica, which is the
+// part without neighbours, and a gossip.Mesh. Package health decides about damage, package logindex knows the log.
 package engine
 
 import (
@@ -84,7 +84,7 @@ import (
 	"github.com/peerd/peerd/store"
 )
 
-// Config says how a Replica behaves. The zero value is not valid: see each field.
+// Config says how an Engine behaves. The zero value is not valid: see each field.
 type Config struct {
 	// NewID draws a random replica id that was never used before. Required. It is called once for each start in
 	// which the replica writes, and once for each rebuild after which it does.
@@ -127,6 +127,7 @@ type Config struct {
 
 	indexes      []cellIndex // of a test, kept besides the replica's own
 	derivedBytes int         // of a test: see maxDerived
+	looked       int         // of a test: see maxLooked
 }
 
 // Defaults of Config.MaxDirty and MaxCache, in bytes.
@@ -137,44 +138,24 @@ const (
 
 // withDefaults returns c with defaults in place of zeros.
 func (c Config) withDefaults() Config {
-	if c.MaxSkew == 0 {
-		c.MaxSkew = 500 * time.Millisecond
-	}
-	if c.MaxLogBytes == 0 {
-		c.MaxLogBytes = 256 << 20
-	}
-	if c.MaxLogAge == 0 {
-		c.MaxLogAge = 7 * 24 * time.Hour
-	}
-	if c.MaxDirty == 0 {
-		c.MaxDirty = MaxDirty
-	}
-	if c.MaxCache == 0 {
-		c.MaxCache = MaxCache
-	}
-	if c.StepWork == 0 {
-		c.StepWork = stepWork
-	}
-	if c.MaxListed == 0 {
-		c.MaxListed = maxListed
-	}
-	if c.IdleTicks == 0 {
-		c.IdleTicks = idleTicks
-	}
-	if c.MaxClears == 0 {
-		c.MaxClears = maxClears
-	}
-	if c.MaxBatch == 0 {
-		c.MaxBatch = store.MaxBatchOps
-	}
+	c.MaxSkew = cmp.Or(c.MaxSkew, 500*time.Millisecond)
+	c.MaxLogBytes = cmp.Or(c.MaxLogBytes, 256<<20)
+	c.MaxLogAge = cmp.Or(c.MaxLogAge, 7*24*time.Hour)
+	c.MaxDirty = cmp.Or(c.MaxDirty, MaxDirty)
+	c.MaxCache = cmp.Or(c.MaxCache, MaxCache)
+	c.StepWork = cmp.Or(c.StepWork, stepWork)
+	c.MaxListed = cmp.Or(c.MaxListed, maxListed)
+	c.IdleTicks = cmp.Or(c.IdleTicks, idleTicks)
+	c.MaxClears = cmp.Or(c.MaxClears, maxClears)
+	c.MaxBatch = cmp.Or(c.MaxBatch, store.MaxBatchOps)
 	return c
 }
 
 // ErrBusy is returned where a moment of rest is needed: while clears are swept or a repair runs.
 var ErrBusy = errors.New("the replica is sweeping or being repaired: try again")
 
-// Replica is one replica. See the package's contract.
-type Replica struct {
+// replica is an engine without neighbours.
+type replica struct {
 	st   Tree
 	logs Log
 	cfg  Config
@@ -191,21 +172,23 @@ type Replica struct {
 	across map[gossip.NeighbourID]bool // hosts on another side of a fork
 	seen   crdt.VersionVector
 	heads  delta.Heads
-	gained crdt.VersionVector      // what the context gained since this replica's last delta
-	digest antientropy.Fingerprint // of seen and heads
+	gained crdt.VersionVector // what the context gained since this replica's last delta
+	digest contextDigest      // of seen and heads
 	clock  dotted.Clock
 	based
 
 	derives   derivation
-	table     *table
-	cache     *cache
+	table     table
 	published atomic.Pointer[moment]
 	tree      *antientropy.Tree
+	paged     *antientropy.Tree // as its pages are stored; nil if that is not known
+	batches   uint64            // of cells that were written to the store: the number of the last one
+	forgotten uint64            // those up to it have no record any more
 	cells     int
 	keys      int
 	tallies   int // cells that count in a dotted.Summary's Tallies
 
-	log     index
+	log     deltaLog
 	saving  *saving        // a checkpoint under way
 	saved   reach          // that the tree has
 	durable reach          // and that survives a power failure
@@ -227,22 +210,31 @@ type Replica struct {
 
 	collecting collecting
 
+	spareCells  map[dotted.Address]*cellState // see maxSpare
+	spareLoaded []*cellState
+	spareUndo   []undo
+	spareDelta  *delta.Delta // of a transaction that only read
+	spareRecord []byte       // of the log
+
 	work int // done since the store was opened: see beginStep
 	turn step
 
-	repair     *Repair
-	flip       *flip  // a repair that is being taken over
-	sessions   uint64 // of staged changes, begun since the store was opened
-	turns      uint64 // how many were taken over
-	quiet      bool   // and one is: views see the moment before
-	repaired   uint64 // that of the last repair; those before it have staged nothing that is left
+	repair     *repairSession
+	filling    *filling // a repair of an empty replica; nil if none is under way or left to be removed
+	flip       *flip    // a repair that is being taken over
+	sessions   uint64   // of staged changes, begun since the store was opened
+	turns      uint64   // how many were taken over
+	quiet      bool     // and one is: views see the moment before
+	repaired   uint64   // that of the last repair; those before it have staged nothing that is left
 	rebuilding bool
 	rebuild
 	ahead  bool  // a group raised the context and is not committed
 	blind  bool  // the context could not be read: what only this replica has is unknown
 	damage error // found at open
-	skewed int   // remote timestamps that were too far ahead
-	closed bool
+
+	unchecked bool // not all cells were read since the store was opened
+	skewed    int  // remote timestamps that were too far ahead
+	closed    bool
 
 	opening opening
 }
@@ -251,24 +243,21 @@ type Replica struct {
 type opening struct {
 	under    bool         // it is under way: nothing is published
 	finish   func() error // carries out what waits to be written, and the task that is under way
-	loaded   bool         // the tree of fingerprints is that of the cells
-	replayed bool         // records of the log were carried out again
+	loaded   bool         // the log was carried out again: what is there is the present state
+	replayed bool         // records of it were
 	root     antientropy.Fingerprint
-	derived  []*item                 // of records of kind recordDerived whose own record was not seen yet
-	parts    uint64                  // how many such records there were
-	live     antientropy.Fingerprint // of the cells, as far as no clear hides them
-	settled  bool                    // see logged: of the last of them, or of the checkpoint
+	derived  []*item // of records of kind recordDerived whose own record was not seen yet
+	parts    uint64  // how many such records there were
+	settled  bool    // see logged: of the last of them, or of the checkpoint
+	doubt    error   // why all cells are to be read; nil if they need not be
+	marked   bool    // the store says so: see keyDoubt
 }
 
-// Open opens the replica that a tree and a log hold; empty ones are a new one. It reads every cell once, to
-// build the tree of fingerprints. The replica owns neither, and they must be used by no one else. If what it finds
-// cannot be what was written, Damaged says so: an engine discards it once it may. The error wraps wire.ErrFormat if another
-// version of the program wrote it: nothing was changed then.
-func Open(tree store.Store, log store.Log, cfg Config) (*Replica, error) {
-	r := &Replica{
+func open(tree store.Store, log store.Log, cfg Config) (*replica, error) {
+	r := &replica{
 		st: tree, logs: log, cfg: cfg.withDefaults(),
 		seen: crdt.VersionVector{}, heads: delta.Heads{}, gained: crdt.VersionVector{},
-		log: newIndex(), cache: newCache(cfg.withDefaults().MaxCache), tree: &antientropy.Tree{}, rebuild: newRebuild(),
+		log: newLog(0, 0), tree: &antientropy.Tree{},
 		across: map[gossip.NeighbourID]bool{}, based: newBased(),
 		derives: newDerivation(cfg.indexes),
 		opening: opening{under: true, settled: true},
@@ -278,13 +267,15 @@ func Open(tree store.Store, log store.Log, cfg Config) (*Replica, error) {
 	if err := checkFormat(tree, log, &r.derives); err != nil {
 		return nil, err
 	}
-	r.table = newTable(tree)
-	steps := []func() error{r.resumeRebuild, r.loadContext, r.loadClears, r.replay, r.loadCells, r.checkRoot, r.finishOpen}
+	r.table = newTable(tree, r.cfg.MaxCache)
+	steps := []func() error{r.resumeRebuild, r.resumeFilling, r.loadContext, r.loadClears, r.loadPages, r.replay, r.loadCells, r.finishOpen}
 	for i, step := range steps {
-		if r.damage != nil && i > 3 {
+		if r.damage != nil && i > 5 {
 			break // also of a damaged store it must be known what is here: see Covers
 		}
-		if err := r.step(step); err != nil {
+		if err := step(); errors.Is(err, store.ErrCorrupt) {
+			r.damage = cmp.Or(r.damage, err) // the first is told
+		} else if err != nil {
 			r.Close()
 			return nil, err
 		}
@@ -300,7 +291,7 @@ func Open(tree store.Store, log store.Log, cfg Config) (*Replica, error) {
 }
 
 // settle carries out what waits to be written, and all of the task that is under way.
-func (r *Replica) settle(tree store.Store, log store.Log) error {
+func (r *replica) settle(tree store.Store, log store.Log) error {
 	for {
 		if err := CarryOut(r.writes, tree, log); err != nil {
 			return err
@@ -325,7 +316,7 @@ func checkFormat(st Tree, log Log, derives *derivation) error {
 	defer snap.Close()
 	var failed error
 	err := snap.Scan(nil, nil, func(key, value []byte) bool {
-		if derives.has(key) { // not sealed
+		if derives.has(key[0]) { // not sealed
 			return true
 		}
 		_, failed = unseal(key, value)
@@ -345,20 +336,8 @@ func checkFormat(st Tree, log Log, derives *derivation) error {
 	return err
 }
 
-// step takes a step of Open, and notes the first damage.
-func (r *Replica) step(step func() error) error {
-	err := step()
-	if !errors.Is(err, store.ErrCorrupt) {
-		return err
-	}
-	if r.damage == nil {
-		r.damage = err
-	}
-	return nil
-}
-
 // ID returns the id under which the replica writes, or will if it does.
-func (r *Replica) ID() crdt.ReplicaID {
+func (r *replica) ID() crdt.ReplicaID {
 	if r.id == 0 && r.next == 0 {
 		r.next = r.cfg.NewID()
 	}
@@ -366,22 +345,22 @@ func (r *Replica) ID() crdt.ReplicaID {
 }
 
 // current returns the id of this start; zero if none is drawn yet.
-func (r *Replica) current() crdt.ReplicaID { return cmp.Or(r.id, r.next) }
+func (r *replica) current() crdt.ReplicaID { return cmp.Or(r.id, r.next) }
 
 // Context returns the context and the hashes of its heads. They must not be changed.
-func (r *Replica) Context() (crdt.VersionVector, delta.Heads) { return r.seen, r.heads }
+func (r *replica) Context() (crdt.VersionVector, delta.Heads) { return r.seen, r.heads }
 
 // Digest returns fingerprints of the context and of all cells. settled is false while cells that are
 // removed already are still swept, and within a group, and then root says nothing.
-func (r *Replica) Digest() (context, root antientropy.Fingerprint, settled bool) {
-	return r.digest, r.tree.Root(), r.clears.count == 0 && r.flip == nil && r.damage == nil && !r.ahead
+func (r *replica) Digest() (context, root antientropy.Fingerprint, settled bool) {
+	return r.digest.catchUp(r.seen, r.heads), r.tree.Root(), r.clears.count == 0 && r.flip == nil && r.damage == nil && !r.ahead
 }
 
 // Counts returns the number of keys that exist and of cells in the store.
-func (r *Replica) Counts() (keys, cells int) { return r.keys, r.cells }
+func (r *replica) Counts() (keys, cells int) { return r.keys, r.cells }
 
 // drawID begins a new incarnation. The id becomes durable with the first write that it names.
-func (r *Replica) drawID() {
+func (r *replica) drawID() {
 	r.id, r.next = r.ID(), 0
 	r.noteOwn(r.id)
 	r.gained = r.short.Clone()
@@ -389,7 +368,7 @@ func (r *Replica) drawID() {
 }
 
 // wallTime returns what the host's clock said last, as far as that is known.
-func (r *Replica) wallTime() time.Time {
+func (r *replica) wallTime() time.Time {
 	if r.wall.IsZero() {
 		return r.clock.Last().Wall()
 	}
@@ -397,19 +376,20 @@ func (r *Replica) wallTime() time.Time {
 }
 
 // observe takes a remote clock into account.
-func (r *Replica) observe(t dotted.Time, now time.Time) {
+func (r *replica) observe(t dotted.Time, now time.Time) {
 	if !r.clock.Observe(t, now, r.cfg.MaxSkew) {
 		r.skewed++
 	}
 }
 
 // SetMemory puts others in the place of Config.MaxDirty and MaxCache.
-func (r *Replica) SetMemory(dirty, cache int64) {
-	r.cfg.MaxDirty, r.cfg.MaxCache, r.cache.limit = dirty, cache, int(cache)
+func (r *replica) SetMemory(dirty, cache int64) {
+	r.cfg.MaxDirty, r.cfg.MaxCache = dirty, cache
+	r.table.SetLimit(cache)
 }
 
 // SetLimits puts others in the place of Config.MaxSkew, MaxLogBytes and MaxLogAge. Zeros are the defaults.
-func (r *Replica) SetLimits(skew time.Duration, logBytes int64, logAge time.Duration) {
+func (r *replica) SetLimits(skew time.Duration, logBytes int64, logAge time.Duration) {
 	r.cfg.MaxSkew, r.cfg.MaxLogBytes, r.cfg.MaxLogAge = skew, logBytes, logAge
 	r.cfg = r.cfg.withDefaults()
 }
@@ -417,15 +397,3 @@ func (r *Replica) SetLimits(skew time.Duration, logBytes int64, logAge time.Dura
 func sortedKeys[K interface{ ~string | ~uint64 }, V any](m map[K]V) []K {
 	return slices.Sorted(maps.Keys(m))
 }
-
-func leafOf(a dotted.Address) uint64 { return antientropy.LeafOf(a) }
-
-func fingerprint(a dotted.Address, e dotted.Entry) antientropy.Fingerprint {
-	return antientropy.Of(a, e)
-}
-
-func contextEntry(id crdt.ReplicaID, n uint64, h delta.Hash) antientropy.Fingerprint {
-	return antientropy.ContextEntry(id, n, h)
-}
-
-func sealBlob(key, payload []byte) []byte { return wire.Seal(formatVersion, key, payload) }

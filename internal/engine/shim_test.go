@@ -13,12 +13,12 @@ import (
 // Tests of a part of the engine call that part, and carry out at once what it wants written.
 
 // carry carries out what waits to be written, and the task that is under way to its end.
-func (r *Replica) carry() error {
+func (r *replica) carry() error {
 	return r.settle(r.st.(store.Store), r.logs.(store.Log))
 }
 
-func newEngine(r *Replica) *Engine {
-	return NewEngine(r, rand.New(rand.NewPCG(1, 1)), time.UnixMilli(1e12))
+func newEngine(r *replica) *Engine {
+	return withNeighbours(r, rand.New(rand.NewPCG(1, 1)), time.UnixMilli(1e12))
 }
 
 // Committed is what a commit did.
@@ -27,7 +27,7 @@ type Committed struct {
 }
 
 // Commit commits the group, with a sync if that is wanted, and does what must be done before the next one.
-func (g *Group) Commit(sync bool) (done Committed, err error) {
+func (g *group) Commit(sync bool) (done Committed, err error) {
 	r := g.r
 	if err := r.carry(); err != nil {
 		return done, err
@@ -39,25 +39,25 @@ func (g *Group) Commit(sync bool) (done Committed, err error) {
 	return done, r.keepPace(g.now)
 }
 
-func (r *Replica) keepPace(now time.Time) error {
+func (r *replica) keepPace(now time.Time) error {
 	err := r.carry()
-	for err == nil && r.late() {
+	for err == nil && r.late() && !r.fills() {
 		err = cmp.Or(r.pace(now), r.carry())
 	}
 	return err
 }
 
 // stage is how a repair stages what differs.
-func (r *Replica) stage(b *store.Batch) error { return r.st.(store.Store).Commit(b, false) }
+func (r *replica) stage(b *store.Batch) error { return r.st.(store.Store).Commit(b, false) }
 
 // Save writes a checkpoint that survives a power failure.
-func (r *Replica) Save(now time.Time) error {
+func (r *replica) Save(now time.Time) error {
 	r.begin(r.save(now))
 	return r.carry()
 }
 
 // Sweep takes a step of the sweep.
-func (r *Replica) Sweep() (more bool, err error) {
+func (r *replica) Sweep() (more bool, err error) {
 	if more, err = r.sweepSome(); err != nil {
 		return more, err
 	}
@@ -65,7 +65,7 @@ func (r *Replica) Sweep() (more bool, err error) {
 }
 
 // Maintain takes a step of a checkpoint, or of cutting the log.
-func (r *Replica) Maintain(now time.Time) (more bool, err error) {
+func (r *replica) Maintain(now time.Time) (more bool, err error) {
 	if more, err = r.maintain(now); err != nil {
 		return more, err
 	}
@@ -73,14 +73,19 @@ func (r *Replica) Maintain(now time.Time) (more bool, err error) {
 }
 
 // AbortRepair ends a repair without effect.
-func (r *Replica) AbortRepair(p *Repair) error {
+func (r *replica) AbortRepair(p *repairSession) error {
 	r.abortRepair(p)
-	p.Local.Close()
+	p.local.Close()
 	return r.carry()
 }
 
 // FinishRepair takes a repair over.
-func (r *Replica) FinishRepair(p *Repair) error {
+func (r *replica) FinishRepair(p *repairSession) error {
+	if p.fill != nil && !p.fill.ended.Load() {
+		if err := p.fill.close(r.stage); err != nil {
+			return err
+		}
+	}
 	parts, err := r.takeRepair(p)
 	if err != nil {
 		return err
@@ -89,16 +94,27 @@ func (r *Replica) FinishRepair(p *Repair) error {
 	return r.carry()
 }
 
-// FinishRepair is Replica.FinishRepair; neighbours are told.
-func (e *Engine) FinishRepair(p *Repair) error {
+// FinishRepair is replica.finishRepair; neighbours are told.
+func (e *Engine) FinishRepair(p *repairSession) error {
 	if e.Quarantined(p.source) {
 		return cmp.Or(e.AbortRepair(p), ErrForked)
 	}
-	if err := e.Replica.FinishRepair(p); err != nil {
+	if err := e.replica.FinishRepair(p); err != nil {
 		return err
 	}
 	e.Rebase()
 	return nil
+}
+
+// checkAll reads all cells, as is done after opening.
+func (e *Engine) checkAll() error {
+	e.checkOpened()
+	if p := e.ready.Verify; p != nil {
+		e.ready.Verify = nil
+		e.Verified(p.Verify(func() bool { return false }))
+		p.Close()
+	}
+	return e.carry()
 }
 
 // Discard begins a rebuild.
@@ -132,6 +148,6 @@ func (e *Engine) PinFor(to gossip.NeighbourID) (pinned *Pinned, err error) {
 }
 
 // receiveIn takes a frame into a group.
-func (e *Engine) receiveIn(g *Group, from gossip.NeighbourID, frame []byte) error {
+func (e *Engine) receiveIn(g *group, from gossip.NeighbourID, frame []byte) error {
 	return e.Mesh.Receive(from, frame, e.offer(g))
 }

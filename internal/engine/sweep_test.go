@@ -9,11 +9,11 @@ import (
 // the last clear of each does for those before. One that comes in the middle of a sweep is swept after it.
 func TestOneSweepDoesForAllClearsOfItsPlace(t *testing.T) {
 	w := newWorld(t, 3, worldConfig{hosts: 1})
-	r := w.hosts[0].engine.Replica
+	r := w.hosts[0].engine.replica
 	r.cfg.MaxBatch = 16 // cells a step
 	fill := func(set string, round int) {
-		g := r.Begin(w.now)
-		err := g.Update(func(tx *Tx) error {
+		g := r.newGroup(w.now)
+		err := g.update(func(tx *Tx) error {
 			for i := range 20 {
 				if _, err := Fields(tx).Set(set).Add(fmt.Sprint(round, " ", i)); err != nil {
 					return err
@@ -29,8 +29,8 @@ func TestOneSweepDoesForAllClearsOfItsPlace(t *testing.T) {
 		}
 	}
 	empty := func(set string) {
-		g := r.Begin(w.now)
-		err := g.Update(func(tx *Tx) error { _, err := Fields(tx).Remove(set); return err })
+		g := r.newGroup(w.now)
+		err := g.update(func(tx *Tx) error { _, err := Fields(tx).Remove(set); return err })
 		if err == nil {
 			_, err = g.Commit(false)
 		}

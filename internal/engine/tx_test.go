@@ -15,15 +15,15 @@ func TestATransactionWhoseFunctionDoesNotReturnLeavesNothing(t *testing.T) {
 		"it ends its goroutine": runtime.Goexit,
 	} {
 		w := newWorld(t, 1, worldConfig{hosts: 1})
-		r := w.hosts[0].engine.Replica
-		g := r.Begin(w.now)
+		r := w.hosts[0].engine.replica
+		g := r.newGroup(w.now)
 		enable := func(tx *Tx, key string) error { return Fields(tx).Flag(key).Set(true) }
-		err := g.Update(func(tx *Tx) error { return enable(tx, "before") })
+		err := g.update(func(tx *Tx) error { return enable(tx, "before") })
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
 			defer func() { _ = recover() }()
-			_ = g.Update(func(tx *Tx) error {
+			_ = g.update(func(tx *Tx) error {
 				if _, err := Fields(tx).Remove("before"); err != nil {
 					t.Error(err)
 				}
@@ -36,7 +36,7 @@ func TestATransactionWhoseFunctionDoesNotReturnLeavesNothing(t *testing.T) {
 		}()
 		<-ended
 		if err == nil {
-			err = g.Update(func(tx *Tx) error { return enable(tx, "after") })
+			err = g.update(func(tx *Tx) error { return enable(tx, "after") })
 		}
 		if err == nil {
 			_, err = g.Commit(false)

@@ -1,30 +1,44 @@
 package engine
 
 import (
+	"cmp"
 	"slices"
-	"sync/atomic"
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/dotted"
-	"github.com/peerd/peerd/store"
-	"github.com/tidwall/btree"
+	"github.com/peerd/peerd/internal/engine/hot"
 )
 
 // The tree lags behind the log: what commits change stays in memory, decoded, until a checkpoint has written it to
 // the tree. The present state is a snapshot of the tree with memory laid over it.
 
-// item is one record as memory has it, newer than the tree's. It does not change: a later one takes its place.
+// item is one record as memory has it. It does not change: a later one takes its place.
 type item struct {
+	hot.Version
 	key     string
 	address dotted.Address // of a cell; empty for another record
 	cell    dotted.Cell    // one without entries is to be deleted
 	value   []byte         // of another record; nil if it is to be deleted
+	sums    *sums          // in the value, as far as that was decoded
+	owed    *owed          // what is to be written with it; nil if that is nothing
+	moved   moved          // of a cell: what changes in the sums over all cells when the tree gets it
+	share   share          // of a cell
+}
 
+// sums are what a record of sums holds, over a key or a string.
+type sums struct {
+	summary dotted.Summary
+	count   dotted.Count
+	asOf    uint64 // of which clear: see clears
+}
+
+// owed is what changes in the tree with a cell.
+type owed struct {
 	fresh []crdt.Dot // large entries that the tree may not have yet
 	dead  []deadBlob // large entries that left the cell, and that the tree may still have
 	split bool       // the cell has more than one record, or the tree may have more
-	index []*item    // entries of indexes that come or go: they are written with the cell
+	index []*item    // entries of indexes that come or go
 }
 
 // deadBlob is a large payload that is to be removed.
@@ -34,14 +48,28 @@ type deadBlob struct {
 }
 
 // itemOverhead is about how many bytes an item takes beside its key and payloads.
-const itemOverhead = 200
+const itemOverhead = 150
 
-func (it *item) size() int64 {
-	if it == nil {
-		return 0
+// Key returns where the tree has the record.
+func (it *item) Key() string { return it.key }
+
+// Size returns about how many bytes of memory the item takes.
+func (it *item) Size() int {
+	return itemOverhead + len(it.key) + len(it.value) + weightOf(it.cell) + 24*(len(it.owes().fresh)+len(it.owes().dead))
+}
+
+// owes returns what is to be written with the item. It must not be changed, and is not once the item is put: the next one
+// may share it.
+func (it *item) owes() *owed { return cmp.Or(it.owed, &nothing) }
+
+var nothing owed
+
+// owe returns it to be added to.
+func (it *item) owe() *owed {
+	if it.owed == nil {
+		it.owed = &owed{}
 	}
-	return int64(itemOverhead + len(it.key) + len(it.address) + len(it.value) +
-		weightOf(it.cell) + 24*(len(it.fresh)+len(it.dead)))
+	return it.owed
 }
 
 // gone reports whether the record is to be deleted.
@@ -53,127 +81,87 @@ func (it *item) gone() bool {
 }
 
 // item returns the item of a cell that changed from what is stored.
-func (g *Group) item(c *cellState) *item {
-	it := &item{
-		key: string(c.key), address: c.address, cell: copyCell(c.now, payloadOf(c.now)),
-		split: isSplit(c.stored) || isSplit(c.now),
+func (g *group) item(c *cellState) *item {
+	it := &item{key: c.key, address: c.address, cell: c.now, moved: c.moved, share: c.share}
+	if isSplit(c.stored) || isSplit(c.now) {
+		it.owe().split = true
 	}
-	g.stored(c).index(func(key []byte, live bool) {
-		entry := &item{key: string(key)}
-		if live {
-			entry.value = []byte{}
-		}
-		it.index = append(it.index, entry)
-	})
+	if d := g.storing(c); d.indexed() {
+		d.index(func(key []byte, live bool) {
+			entry := &item{key: string(key)}
+			if live {
+				entry.value = []byte{}
+			}
+			it.owe().index = append(it.owe().index, entry)
+		})
+	}
 	difference(c.stored, c.now, func(e dotted.Entry, live bool) {
 		switch {
 		case len(e.Payload) <= maxInline:
 		case live:
-			it.fresh = append(it.fresh, e.Dot)
+			it.owe().fresh = append(it.owe().fresh, e.Dot)
 		default:
-			it.dead = append(it.dead, deadBlob{e.Dot, piecesOf(len(e.Payload))})
+			it.owe().dead = append(it.owe().dead, deadBlob{e.Dot, piecesOf(len(e.Payload))})
 		}
 	})
 	return it
 }
 
-// supersede takes over what the item that was in its place had still to write.
-func (it *item) supersede(old *item) {
+// Supersede takes over what the item that was in its place had still to write.
+func (it *item) Supersede(r hot.Record) {
+	before := r.(*item)
+	if before.address != "" && !before.Sealed() { // else the tree gets that before this one
+		it.moved = it.moved.after(before.moved)
+	}
+	old := before.owed
+	switch {
+	case old == nil:
+		return
+	case it.owed == nil && len(old.fresh) == 0:
+		it.owed = old
+		return
+	}
+	own := it.owe()
 	for _, d := range old.fresh {
 		if it.cell.Has(d) {
-			it.fresh = append(it.fresh, d)
+			own.fresh = append(own.fresh, d)
 		}
 	}
-	it.dead = append(it.dead, old.dead...)
-	it.split = it.split || old.split
+	own.dead = append(own.dead, old.dead...)
+	own.split = own.split || old.split
 	for _, e := range old.index {
-		if !slices.ContainsFunc(it.index, func(own *item) bool { return own.key == e.key }) {
-			it.index = append(it.index, e)
+		if !slices.ContainsFunc(own.index, func(own *item) bool { return own.key == e.key }) {
+			own.index = append(own.index, e)
 		}
 	}
 }
-
-// overlayDegree is that of the tree of items. The first write to a node after a copy copies the node, and those above it:
-// small nodes are copied faster, and there are more of them on the way (BenchmarkSet: of 8, 16, 32 the last).
-const overlayDegree = 32
-
-// overlay is the items of one moment, in the order of their keys. A copy costs nothing until one of the two changes.
-type overlay = btree.Map[string, *item]
 
 // table is what memory has beside the tree.
-type table struct {
-	base  *base
-	dirty *overlay
-	bytes int64 // of the items
-}
+type table struct{ *hot.Table }
 
-func newTable(tree Tree) *table {
-	return &table{base: newBase(tree.Snapshot()), dirty: btree.NewMap[string, *item](overlayDegree)}
-}
+func newTable(tree Tree, limit int64) table { return table{hot.NewTable(tree.Snapshot(), limit)} }
 
-// put takes an item in.
-func (t *table) put(it *item) {
-	old, _ := t.dirty.Set(it.key, it)
-	if old != nil {
-		it.supersede(old)
+// put takes an item in, in place of the last one, which is looked for if it is not the one that was found there.
+func (t table) put(it, found *item) {
+	for _, e := range it.owes().index {
+		t.Put(e, nil, false)
 	}
-	t.bytes += it.size() - old.size()
-	for _, e := range it.index {
-		if now, _ := t.dirty.Get(e.key); now != e {
-			t.put(e)
-		}
+	var last hot.Record // not one that is a nil *item
+	if found != nil {
+		last = found
 	}
+	t.Put(it, last, it.address != "" || it.sums != nil)
 }
 
-// written takes out the items that the tree has now, but for those that have changed meanwhile, and goes on from a
-// snapshot of it that has them.
-func (t *table) written(items []*item, snap store.Snapshot) {
-	old := t.base
-	t.base = newBase(snap)
-	old.release()
-	for _, it := range items {
-		if now, _ := t.dirty.Get(it.key); now == it {
-			t.dirty.Delete(it.key)
-			t.bytes -= it.size()
-		}
-	}
-}
-
-// base is a snapshot of the tree that the table and any number of views share.
-type base struct {
-	snap store.Snapshot
-	refs atomic.Int64
-}
-
-func newBase(snap store.Snapshot) *base {
-	b := &base{snap: snap}
-	b.refs.Store(1)
-	return b
-}
-
-// acquire reports whether the snapshot is open, and then keeps it so until release.
-func (b *base) acquire() bool {
-	for {
-		n := b.refs.Load()
-		if n == 0 {
-			return false
-		}
-		if b.refs.CompareAndSwap(n, n+1) {
-			return true
-		}
-	}
-}
-
-func (b *base) release() {
-	if b.refs.Add(-1) == 0 {
-		b.snap.Close()
-	}
+// find returns what memory has at a key; nil if that is nothing.
+func (t table) find(key []byte) *item {
+	it, _ := t.Find(key).(*item)
+	return it
 }
 
 // moment is everything that a view sees. It does not change.
 type moment struct {
-	base    *base
-	dirty   *overlay
+	shot    *hot.Snapshot
 	clears  *clears
 	keys    int
 	tallies int // cells that count in a dotted.Summary's Tallies
@@ -181,37 +169,36 @@ type moment struct {
 	turns   uint64
 }
 
-// moment returns the present one, of whose base it holds a part.
-func (r *Replica) moment() *moment {
-	r.table.base.acquire()
+// moment returns the present one.
+func (r *replica) moment() *moment {
 	return &moment{
-		base: r.table.base, dirty: r.table.dirty.Copy(), clears: r.clears, keys: r.keys, tallies: r.tallies,
-		log: r.log.extent(r.logs), turns: r.turns,
+		shot: r.table.Snapshot(), clears: r.clears, keys: r.keys, tallies: r.tallies,
+		log: extent{r.log.Extent(), r.logs}, turns: r.turns,
 	}
 }
 
 // publish lets views see the present moment: not while a repair is taken over.
-func (r *Replica) publish() {
+func (r *replica) publish() {
 	r.unpublished = false
 	if r.flip != nil || r.quiet || r.opening.under {
 		return
 	}
 	if old := r.published.Swap(r.moment()); old != nil {
-		old.base.release()
+		old.shot.Release()
 	}
 }
 
 // publishWritten does so once all that waits is written.
-func (r *Replica) publishWritten() {
+func (r *replica) publishWritten() {
 	r.unpublished = true
 }
 
 // View returns a view of what is committed. It must be closed. It may be called by any goroutine, and costs nothing
 // that grows with what is stored.
-func (r *Replica) View() *View {
+func (r *replica) View() *View {
 	for {
 		m := r.published.Load()
-		if m.base.acquire() {
+		if m.shot.Acquire() {
 			return &View{moment: m}
 		}
 		if r.published.Load() == m { // the replica is closed
@@ -224,10 +211,10 @@ func (r *Replica) View() *View {
 func (v *View) Turns() uint64 { return v.turns }
 
 // Turns returns how many there are now.
-func (r *Replica) Turns() uint64 { return r.turns }
+func (r *replica) Turns() uint64 { return r.turns }
 
 // present returns a view of all that happened, also of what is not visible to others yet.
-func (r *Replica) present() *View {
+func (r *replica) present() *View {
 	if r.flip == nil && !r.quiet && !r.opening.under && !r.unpublished {
 		return r.View()
 	}
@@ -235,14 +222,14 @@ func (r *Replica) present() *View {
 }
 
 // Close releases what the replica holds of its store. No view is opened afterwards.
-func (r *Replica) Close() {
+func (r *replica) Close() {
 	if r.closed {
 		return
 	}
 	r.closed = true
-	r.table.base.release()
+	r.table.Close()
 	if m := r.published.Load(); m != nil {
-		m.base.release()
+		m.shot.Release()
 	}
 }
 
@@ -265,7 +252,7 @@ func hasPrefix(a, prefix dotted.Address) bool {
 func (v *View) Close() {
 	if !v.closed {
 		v.closed = true
-		v.base.release()
+		v.shot.Release()
 	}
 }
 
@@ -275,47 +262,52 @@ func (v *View) Cell(a dotted.Address) (dotted.Cell, error) {
 	return v.clears.hide(a, stored), err
 }
 
+// item returns what memory has at a key; nil if that is nothing.
+func (v *View) item(key []byte) *item {
+	it, _ := v.shot.Get(string(key)).(*item)
+	return it
+}
+
 // stored returns a cell with what pending clears hide.
 func (v *View) stored(a dotted.Address, key []byte) (dotted.Cell, error) {
-	if it, ok := v.dirty.Get(string(key)); ok {
+	if it := v.item(key); it != nil {
 		return it.cell, nil
 	}
-	record, ok, err := v.base.snap.Get(key)
+	record, ok, err := v.shot.Tree().Get(key)
 	if err != nil || !ok {
 		return nil, err
 	}
-	_, c, err := decodeCell(v.base.snap, key, record)
+	_, c, err := decodeCell(v.shot.Tree(), key, record)
 	return c, err
 }
 
 // record returns the record at a key that is not a cell's.
 func (v *View) record(key []byte) (record []byte, ok bool, err error) {
-	if it, ok := v.dirty.Get(string(key)); ok {
+	if it := v.item(key); it != nil {
 		return it.value, it.value != nil, nil
 	}
-	return v.base.snap.Get(key)
+	return v.shot.Tree().Get(key)
 }
 
 // records calls fn with what is at the keys in [start, end), in their order, until it returns false: an item of
 // memory, or else what the tree has. key and value are valid only during the call.
 func (v *View) records(start, end []byte, fn func(key []byte, it *item, value []byte) bool) error {
-	own := v.dirty.Iter()
-	more := own.Seek(string(start))
-	within := func() bool { return more && (end == nil || own.Key() < string(end)) }
+	own := v.shot.Seek(string(start))
+	within := func() bool { return own.Record != nil && (end == nil || own.Record.Key() < string(end)) }
 	stopped := false
 	emit := func() bool {
-		it := own.Value()
-		more = own.Next()
+		it := own.Record.(*item)
+		own.Next()
 		stopped = !it.gone() && !fn([]byte(it.key), it, it.value)
 		return !stopped
 	}
-	err := v.base.snap.Scan(start, end, func(key, value []byte) bool {
-		for within() && own.Key() < string(key) {
+	err := v.shot.Tree().Scan(start, end, func(key, value []byte) bool {
+		for within() && own.Record.Key() < string(key) {
 			if !emit() {
 				return false
 			}
 		}
-		if within() && own.Key() == string(key) {
+		if within() && own.Record.Key() == string(key) {
 			return emit()
 		}
 		stopped = !fn(key, nil, value)
@@ -359,17 +351,14 @@ func (v *View) scanStored(prefix, beyond dotted.Address,
 		}
 		// The key and value are the store's: the cell needs copies, since it points into them.
 		k, record := append([]byte(nil), key...), append([]byte(nil), value...)
-		a, c, err := decodeCell(v.base.snap, k, record)
+		a, c, err := decodeCell(v.shot.Tree(), k, record)
 		if err != nil {
 			failed = err
 			return false
 		}
 		return fn(a, c)
 	})
-	if failed != nil {
-		return failed
-	}
-	return err
+	return cmp.Or(failed, err)
 }
 
 // Summary tells what is visible under a key. O(log keys).
@@ -379,8 +368,8 @@ func (v *View) Summary(key string) (dotted.Summary, error) {
 	if err != nil || !ok {
 		return dotted.Summary{}, err
 	}
-	_, s, era, err := decodeSummary(at, record)
-	if era < v.clears.era {
+	_, s, asOf, err := decodeSummary(at, record)
+	if asOf < v.clears.emptied {
 		s = dotted.Summary{}
 	}
 	return s, err
@@ -424,30 +413,19 @@ func (v *View) Tallied(fn func(key string) bool) error {
 	})
 }
 
-// summaries calls fn with the keys between two places that are written in this era, until fn returns false.
+// summaries calls fn with the keys between two places, until fn returns false.
 func (v *View) summaries(start, end []byte, fn func(at []byte, name string, s dotted.Summary) bool) error {
-	return v.allSummaries(start, end, func(at []byte, name string, s dotted.Summary, era uint64) bool {
-		return era < v.clears.era || fn(at, name, s)
-	})
-}
-
-// allSummaries is summaries of all eras.
-func (v *View) allSummaries(start, end []byte,
-	fn func(at []byte, name string, s dotted.Summary, era uint64) bool) error {
 	var failed error
 	err := v.records(start, end, func(key []byte, _ *item, value []byte) bool {
 		at := append([]byte(nil), key...)
-		name, s, era, err := decodeSummary(at, value)
+		name, s, asOf, err := decodeSummary(at, value)
 		if err != nil {
 			failed = err
 			return false
 		}
-		return fn(at, name, s, era)
+		return asOf < v.clears.emptied || fn(at, name, s)
 	})
-	if failed != nil {
-		return failed
-	}
-	return err
+	return cmp.Or(failed, err)
 }
 
 // KeyCount returns the number of keys that exist. O(1).
@@ -496,138 +474,6 @@ func (v *View) Ended(crdt.ReplicaID) bool { return false }
 // Time returns zero: a view has no timestamp.
 func (v *View) Time() dotted.Time { return 0 }
 
-// Limits of the cache.
-const (
-	generations  = 2
-	cachePayload = 4 << 10 // bytes of address and payload; larger cells are not kept
-	cacheEntry   = 150     // bytes of an entry beside those
-)
-
-// cache keeps the cells and summaries that groups touched last, as the store has them, so that a hot cell
-// is not read from the store for every group. It has two generations: when the young one is full it
-// becomes the old one, and what is found there is young again.
-type cache struct {
-	limit      int // in bytes, about
-	young, old generation
-}
-
-type generation struct {
-	cells  map[dotted.Address]dotted.Cell
-	sums   map[string]dotted.Summary
-	counts map[dotted.Address]dotted.Count
-	bytes  int
-}
-
-func newGeneration() generation {
-	return generation{
-		cells: map[dotted.Address]dotted.Cell{}, sums: map[string]dotted.Summary{},
-		counts: map[dotted.Address]dotted.Count{},
-	}
-}
-
-func newCache(limit int64) *cache {
-	return &cache{limit: int(limit), young: newGeneration(), old: newGeneration()}
-}
-
-func (c *cache) cell(a dotted.Address) (dotted.Cell, bool) {
-	if cell, ok := c.young.cells[a]; ok {
-		return cell, true
-	}
-	cell, ok := c.old.cells[a]
-	return cell, ok
-}
-
-// keep notes what is stored for a cell now. The cell's payloads must pin no larger buffer: see copyCell.
-func (c *cache) keep(a dotted.Address, cell dotted.Cell) {
-	size := len(a) + payloadOf(cell)
-	if size > cachePayload {
-		delete(c.young.cells, a)
-		delete(c.old.cells, a)
-		return
-	}
-	if old, ok := c.young.cells[a]; ok {
-		size -= len(a) + payloadOf(old) + cacheEntry
-	}
-	c.young.cells[a] = cell
-	c.age(size)
-}
-
-// copyCell returns a cell whose payloads pin no larger buffer, as that of a frame they came in.
-func copyCell(cell dotted.Cell, size int) dotted.Cell {
-	if len(cell) == 0 {
-		return nil
-	}
-	out, buf := make(dotted.Cell, len(cell)), make([]byte, 0, size)
-	for i, e := range cell {
-		start := len(buf)
-		buf = append(buf, e.Payload...)
-		out[i] = dotted.Entry{Dot: e.Dot, Payload: buf[start:len(buf):len(buf)]}
-	}
-	return out
-}
-
-// summary returns a copy.
-func (c *cache) summary(key string) (dotted.Summary, bool) {
-	s, ok := c.young.sums[key]
-	if !ok {
-		s, ok = c.old.sums[key]
-	}
-	if !ok {
-		return s, false
-	}
-	return copySummary(s), true
-}
-
-// keepSummary notes what the store has for a key's summary now. It takes s over.
-func (c *cache) keepSummary(key string, s dotted.Summary) {
-	if len(key) > cachePayload {
-		return
-	}
-	size := len(key)
-	if _, ok := c.young.sums[key]; ok {
-		size = -cacheEntry
-	}
-	c.young.sums[key] = s
-	c.age(size)
-}
-
-// count returns what was counted on a string.
-func (c *cache) count(a dotted.Address) (dotted.Count, bool) {
-	n, ok := c.young.counts[a]
-	if !ok {
-		n, ok = c.old.counts[a]
-	}
-	return n, ok
-}
-
-// keepCount notes what the store has for that now.
-func (c *cache) keepCount(a dotted.Address, n dotted.Count) {
-	if len(a) > cachePayload {
-		return
-	}
-	size := len(a)
-	if _, ok := c.young.counts[a]; ok {
-		size = -cacheEntry
-	}
-	c.young.counts[a] = n
-	c.age(size)
-}
-
-// forgetSummaries is for when everything was cleared.
-func (c *cache) forgetSummaries() {
-	for _, g := range []generation{c.young, c.old} {
-		clear(g.sums)
-		clear(g.counts)
-	}
-}
-
-// age counts what an entry takes, beside what the one took that was in its place.
-func (c *cache) age(size int) {
-	if c.young.bytes += size + cacheEntry; c.young.bytes >= c.limit/generations {
-		c.old, c.young = c.young, newGeneration()
-	}
-}
-
 func copySummary(s dotted.Summary) dotted.Summary {
 	out := dotted.Summary{Tallies: s.Tallies}
 	if len(s.Visible) > 0 {
@@ -638,3 +484,23 @@ func copySummary(s dotted.Summary) dotted.Summary {
 	}
 	return out
 }
+
+// Fields returns the keys of a Tx or a View as package crdt's types: the only way in which users' functions see them.
+func Fields(tx dotted.Tx) (keys crdt.Fields) {
+	if own, ok := tx.(*Tx); ok {
+		if !own.bound {
+			own.bound = true
+			dotted.Lent.Bind(&own.keys, own)
+		}
+		return own.keys
+	}
+	return fieldsOf(tx)
+}
+
+func fieldsOf(tx dotted.Tx) (keys crdt.Fields) {
+	dotted.Lent.Bind(&keys, tx)
+	return keys
+}
+
+// Bind makes fields those of tx, in the memory of a transaction that is over, if they were its.
+func Bind(fields *crdt.Fields, tx dotted.Tx) { dotted.Lent.Bind(fields, tx) }

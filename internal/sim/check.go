@@ -36,6 +36,9 @@ func (h *host) checkOpened() {
 		}
 		return
 	}
+	if why := h.engine.Recounted(); why != nil && !h.scars().scarred {
+		h.w.fail("%s read all its cells when it was opened, and nothing damaged it: %v", h.name, why)
+	}
 	before := h.held
 	seen, _ := h.engine.Context()
 	h.checkOurs(seen)
@@ -187,22 +190,36 @@ func (h *host) checkOver(over bool, rd *engine.Ready) {
 	}
 }
 
-// checkUnseen checks that nobody sees what a Ready commits before it is written: a crash may take it.
+// checkUnseen checks that nobody sees what a Ready commits before it is written: a crash may take it. Of each delta the
+// cell is read that it puts an entry into last. The first one's key is compared as a whole if it only removes, and else
+// now and then, for what is computed from cells.
 func (h *host) checkUnseen(rd *engine.Ready) {
 	rests := h.disk.readsIn < 0 && !h.volume.dead && !h.scars().scarred && !h.w.blind
 	if len(rd.Committed) == 0 || !rests || h.refusing != nil || rd.Refusing != nil || h.engine.Pulling() || rd.Jumped {
 		return
 	}
+	h.commits++
 	v := h.engine.View()
 	defer v.Close()
-	held := h.w.hist.dense(h.held)
-	for _, op := range rd.Committed[0].Ops {
-		if key := op.Address.Key(); key != "" {
-			h.compare(v, key, held)
-			return
+	for i, d := range rd.Committed {
+		put := len(d.Ops) - 1
+		for put >= 0 && d.Ops[put].Kind != delta.OpPut {
+			put--
+		}
+		if put >= 0 {
+			c, err := v.Cell(d.Ops[put].Address)
+			if !h.tolerates(err) && c.Has(d.Dot(put)) {
+				h.w.fail("%s shows what it commits before that is written: %v", h.name, d.Dot(put))
+			}
+		}
+		if i == 0 && d.Ops[0].Address != "" && (put < 0 || h.commits%comparedCommits == 0) {
+			h.compare(v, d.Ops[0].Address.Key(), h.w.hist.dense(h.held))
 		}
 	}
 }
+
+// comparedCommits is how many of a host's commits there are to one of which a whole key is compared before it is written.
+const comparedCommits = 8
 
 // checkView compares what a view shows with the oracle.
 func (h *host) checkView(v *engine.View, seen []uint64) {
@@ -228,8 +245,10 @@ func (h *host) checkView(v *engine.View, seen []uint64) {
 // compare reads a key in a view and returns how many cells it has.
 func (h *host) compare(v *engine.View, key string, seen []uint64) int {
 	h.w.totals.Reads++
-	want := h.w.hist.expected(key, seen)
-	got, err := read(engine.Fields(v), key)
+	hist := h.w.hist
+	want := hist.expected(key, seen)
+	got, err := read(engine.Fields(v), key, hist.got[:0])
+	hist.got = got
 	if h.tolerates(err) {
 		return len(want)
 	}

@@ -1,9 +1,6 @@
 package sim
 
-import (
-	"container/heap"
-	"time"
-)
+import "time"
 
 // event is something that happens at a moment of virtual time.
 type event struct {
@@ -12,27 +9,36 @@ type event struct {
 	do  func()
 }
 
-// agenda holds what is planned, the next event first.
+func (e event) before(o event) bool { return e.at < o.at || e.at == o.at && e.seq < o.seq }
+
+// agenda holds what is planned, the next event first: a heap.
 type agenda []event
 
-func (a agenda) Len() int { return len(a) }
-
-func (a agenda) Less(i, j int) bool {
-	return a[i].at < a[j].at || a[i].at == a[j].at && a[i].seq < a[j].seq
+func (a *agenda) push(e event) {
+	h := append(*a, e)
+	for i := len(h) - 1; i > 0 && h[i].before(h[(i-1)/2]); i = (i - 1) / 2 {
+		h[i], h[(i-1)/2] = h[(i-1)/2], h[i]
+	}
+	*a = h
 }
 
-func (a agenda) Swap(i, j int) { a[i], a[j] = a[j], a[i] }
-
-// Push and Pop are for package heap.
-func (a *agenda) Push(x any) { *a = append(*a, x.(event)) }
-
-// Pop removes the last element.
-func (a *agenda) Pop() any {
-	old := *a
-	last := old[len(old)-1]
-	old[len(old)-1].do = nil
-	*a = old[:len(old)-1]
-	return last
+func (a *agenda) pop() (next event) {
+	h, last := *a, len(*a)-1
+	next, h[0], h[last] = h[0], h[last], event{}
+	h = h[:last]
+	for i, least := 0, 0; ; i = least {
+		for child := 2*i + 1; child <= 2*i+2 && child < last; child++ {
+			if h[child].before(h[least]) {
+				least = child
+			}
+		}
+		if least == i {
+			break
+		}
+		h[i], h[least] = h[least], h[i]
+	}
+	*a = h
+	return next
 }
 
 // after plans fn for a moment d from now.
@@ -41,7 +47,7 @@ func (w *world) after(d time.Duration, fn func()) { w.at(w.now+d, fn) }
 // at plans fn for a moment, at the earliest now.
 func (w *world) at(t time.Duration, fn func()) {
 	w.planned++
-	heap.Push(&w.agenda, event{max(t, w.now), w.planned, fn})
+	w.agenda.push(event{max(t, w.now), w.planned, fn})
 }
 
 // advance lets the next event happen. It reports whether there was one before the given moment.
@@ -50,7 +56,7 @@ func (w *world) advance(until time.Duration) bool {
 		w.now = until
 		return false
 	}
-	e := heap.Pop(&w.agenda).(event)
+	e := w.agenda.pop()
 	w.now = e.at
 	w.totals.Events++
 	e.do()

@@ -41,6 +41,11 @@ func (m *machine) dies(how ending) {
 // fails ends the process after an error of its store.
 func (m *machine) fails(err error) {
 	m.say("fails: %v", err)
+	for _, h := range m.hosts {
+		if h.up() && h.scars().rotten {
+			_ = engine.Doubt(h.tree, err) // it may die before it has
+		}
+	}
 	switch {
 	case errors.Is(err, errDied):
 		if m.ending == powerless {
@@ -128,7 +133,7 @@ func (h *host) stopped() {
 func (h *host) takeStock() {
 	before := h.held
 	_, tree, log := h.disk.clone().part(h.w)
-	r, err := engine.Open(tree, log, engine.Config{NewID: func() crdt.ReplicaID { return 1 }})
+	r, err := engine.Open(tree, log, engine.Config{NewID: func() crdt.ReplicaID { return 1 }}, h.w.rng, h.now())
 	switch {
 	case err != nil:
 		h.w.fail("the store of %s does not open: %v", h.name, err)

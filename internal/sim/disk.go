@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"bytes"
 	"errors"
 	"time"
 
@@ -117,11 +116,8 @@ func (v *volume) Commit(b *store.Batch, sync bool) error {
 
 // keep returns a copy of a batch, whose owner may use the memory of its keys again.
 func keep(b *store.Batch) *store.Batch {
-	kept := &store.Batch{}
-	kept.Append(b)
-	for i := range kept.Ops {
-		kept.Ops[i].Key = bytes.Clone(kept.Ops[i].Key)
-	}
+	kept := &store.Batch{Ops: make([]store.Op, 0, b.Len())}
+	kept.AppendUnder(nil, b, nil)
 	return kept
 }
 
@@ -233,24 +229,22 @@ type faultySnapshot struct {
 	v *volume
 }
 
-func (s *faultySnapshot) fault() error { return s.v.mayRead() }
-
 func (s *faultySnapshot) Get(key []byte) ([]byte, bool, error) {
-	if err := s.fault(); err != nil {
+	if err := s.v.mayRead(); err != nil {
 		return nil, false, err
 	}
 	return s.Snapshot.Get(key)
 }
 
 func (s *faultySnapshot) Scan(start, end []byte, fn func(key, value []byte) bool) error {
-	if err := s.fault(); err != nil {
+	if err := s.v.mayRead(); err != nil {
 		return err
 	}
 	return s.Snapshot.Scan(start, end, fn)
 }
 
 func (s *faultySnapshot) ScanKeys(start, end []byte, fn func(key []byte) bool) error {
-	if err := s.fault(); err != nil {
+	if err := s.v.mayRead(); err != nil {
 		return err
 	}
 	return s.Snapshot.ScanKeys(start, end, fn)

@@ -9,6 +9,7 @@ import (
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/store"
+	"github.com/peerd/peerd/store/mem"
 	"github.com/peerd/peerd/store/space"
 )
 
@@ -21,13 +22,6 @@ func (w *world) planFault() {
 		w.inject(w.plan.faults[w.rng.IntN(len(w.plan.faults))])
 		w.planFault()
 	})
-}
-
-// planLoss notes that messages get lost in this world, at random.
-func (w *world) planLoss() {
-	if w.plan.lossy > 0 {
-		w.say("%.0f of 100 messages are lost", 100*w.plan.lossy)
-	}
 }
 
 // inject lets a fault happen.
@@ -224,7 +218,7 @@ func (m *machine) flipBit() {
 	snap := m.disk.written.Snapshot()
 	_ = snap.ScanKeys(nil, nil, func(key []byte) bool {
 		if m.owner(key) != nil && strings.IndexByte(kinds, key[2]) >= 0 {
-			keys = append(keys, append([]byte(nil), key...))
+			keys = append(keys, bytes.Clone(key))
 		}
 		return true
 	})
@@ -275,9 +269,7 @@ func (m *machine) flipLogBit() {
 func (d *disk) overwrite(key, value []byte) {
 	b := &store.Batch{}
 	b.Set(key, value)
-	for _, st := range []interface {
-		Commit(b *store.Batch, sync bool) error
-	}{d.written, d.durable} {
+	for _, st := range []*mem.Store{d.written, d.durable} {
 		if err := st.Commit(b, false); err != nil {
 			panic(err)
 		}
@@ -374,7 +366,7 @@ func (m *machine) replaceDisk(d *disk, what string) {
 	m.disk = d
 	for _, h := range m.hosts {
 		h.promised, h.aside = crdt.VersionVector{}, nil
-		if m.w.several() {
+		if m.w.plan.divided {
 			h.number, _, _ = d.clone().part(h.w)
 		}
 	}

@@ -52,7 +52,7 @@ func (w *world) mark(t *transaction) []mutation {
 	w.markers++
 	t.marker = fmt.Sprint(w.markers)
 	return []mutation{addTo(markerKey, t.marker), {
-		what: "count", cell: dotted.KeyAddress(ledgerKey).Type(crdt.TypeValue), adds: 1, count: true,
+		what: "count", cell: dotted.KeyAddress(ledgerKey).Type(crdt.TypeString), adds: 1, count: true,
 		do: func(f crdt.Fields) error { return second(f.Counter(ledgerKey).Add(1)) },
 	}}
 }
@@ -150,7 +150,7 @@ func (h *host) wakeFrom(id crdt.ReplicaID) {
 // tellMarkers notes the markers on a disk.
 func (w *realm) tellMarkers(d *disk, there map[string]bool) {
 	_, tree, log := d.clone().part(w)
-	r, err := engine.Open(tree, log, engine.Config{NewID: w.newID})
+	r, err := engine.Open(tree, log, engine.Config{NewID: w.newID}, w.rng, time.Time{})
 	if err != nil {
 		w.fail("the disk with markers does not open: %v", err)
 	}

@@ -1,7 +1,11 @@
 package sim
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
+	"sort"
+	"strings"
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/delta"
@@ -49,8 +53,18 @@ type history struct {
 	replicas map[crdt.ReplicaID]int    // index by id
 	hashes   map[crdt.Dot]delta.Hash   // of deltas, by their first dots
 	before   map[delta.Hash]delta.Hash // of deltas, the hash of the replica's delta before it
-	byKey    map[string][]*effect
+	byKey    map[string][]*cell
 	keys     []string // of byKey, in the order of first use
+
+	live      []*effect // memory of readings
+	want, got reading   // likewise
+}
+
+// cell is what was written to one address. Those of a key are in the order of their addresses.
+type cell struct {
+	at      dotted.Address
+	value   bool // and not an element or a flag
+	effects []*effect
 }
 
 // effect is one mutation of a transaction.
@@ -59,7 +73,6 @@ type effect struct {
 	of *transaction
 	n  int // its place in the transaction
 
-	at, span string         // cell and clears, without the key that begins both
 	removers []*transaction // that remove what it wrote
 }
 
@@ -68,7 +81,7 @@ func newHistory() *history {
 		replicas: map[crdt.ReplicaID]int{},
 		hashes:   map[crdt.Dot]delta.Hash{},
 		before:   map[delta.Hash]delta.Hash{},
-		byKey:    map[string][]*effect{},
+		byKey:    map[string][]*cell{},
 	}
 }
 
@@ -113,40 +126,55 @@ func (h *history) add(t *transaction) {
 	t.owner = h.index(t.first.Replica)
 	h.all = append(h.all, t)
 	for i := range t.muts {
-		m := &t.muts[i]
-		if m.all {
+		e := &effect{mutation: &t.muts[i], of: t, n: i}
+		if e.all {
 			for _, key := range h.keys {
-				h.remove(&effect{mutation: m, of: t, n: i}, key)
+				e.remove(h.byKey[key])
 			}
+			continue
 		}
-		for _, at := range []dotted.Address{m.cell, m.clears} {
-			if at == "" {
-				continue
-			}
-			key := at.Key()
-			if h.byKey[key] == nil {
-				h.keys = append(h.keys, key)
-			}
-			skip := len(dotted.KeyAddress(key))
-			e := &effect{mutation: m, of: t, n: i}
-			e.at, e.span = cut(m.cell, skip), cut(m.clears, skip)
-			h.remove(e, key)
-			h.byKey[key] = append(h.byKey[key], e)
-			break // both are of one key
+		key := cmp.Or(e.cell, e.clears).Key() // both are of one
+		cells, known := h.byKey[key]
+		if !known {
+			h.keys = append(h.keys, key)
 		}
+		if e.clears != "" {
+			e.remove(cells)
+		}
+		h.byKey[key] = e.put(cells)
 	}
 }
 
 // remove notes what an effect removes of a key's.
-func (h *history) remove(e *effect, key string) {
-	for _, o := range h.byKey[key] {
-		if e.removes(o) {
-			o.removers = append(o.removers, e.of)
+func (e *effect) remove(cells []*cell) {
+	for i := find(cells, e.clears); i < len(cells) && strings.HasPrefix(string(cells[i].at), string(e.clears)); i++ {
+		for _, o := range cells[i].effects {
+			if e.removes(o) {
+				o.removers = append(o.removers, e.of)
+			}
 		}
 	}
 }
 
-func cut(a dotted.Address, skip int) string { return string(a[min(len(a), skip):]) }
+// put adds an effect to those on its cell, if it has one.
+func (e *effect) put(cells []*cell) []*cell {
+	if e.cell == "" {
+		return cells
+	}
+	i := find(cells, e.cell)
+	if i == len(cells) || cells[i].at != e.cell {
+		shape := e.cell.Shape()
+		value := shape[len(shape)-1] == byte(crdt.TypeString)
+		cells = slices.Insert(cells, i, &cell{at: e.cell, value: value})
+	}
+	cells[i].effects = append(cells[i].effects, e)
+	return cells
+}
+
+// find returns the index of the first cell at an address or behind.
+func find(cells []*cell, at dotted.Address) int {
+	return sort.Search(len(cells), func(i int) bool { return cells[i].at >= at })
+}
 
 // committed notes a delta that some replica committed. It reports whether its dots were given to
 // another one before.

@@ -56,6 +56,7 @@ type host struct {
 	checked  string             // the state that was checked last, where each is
 	logWas   int64              // how large the log was when it kept to its bound last
 	overs    int                // steps with commits since then that began with one beyond it
+	commits  int                // Readys that committed something
 	logSlack int64              // bytes appended since the log kept to its bound; negative before it did
 }
 
@@ -88,17 +89,17 @@ func (h *host) parts(n space.Number, log store.Log) {
 // open opens the space.
 func (h *host) open() error {
 	p := &h.w.plan
-	r, err := engine.Open(h.tree, h.log, engine.Config{
+	e, err := engine.Open(h.tree, h.log, engine.Config{
 		NewID:       h.drawID,
 		MaxLogBytes: p.maxLog, MaxLogAge: p.maxLogAge, MaxBatch: p.maxBatch, MaxDirty: p.maxDirty,
 		StepWork: p.stepWork, MaxListed: p.maxListed, IdleTicks: p.idleTicks, MaxClears: maxClears,
 		Sync: p.durability == always, SyncEverySecond: p.durability == everySecond,
 		Spent: h.checkStep,
-	})
+	}, h.w.rng, h.now())
 	if err != nil {
 		return err
 	}
-	h.engine = engine.NewEngine(r, h.w.rng, h.now())
+	h.engine = e
 	h.due, h.alarm, h.asked, h.broken, h.endSync = false, 0, 0, nil, nil
 	h.frames, h.pulls = map[*engine.Frame]*lane{}, map[*engine.Pull]*pull{}
 	h.sources, h.serves, h.logSlack, h.overs = 0, nil, -1, 0

@@ -28,7 +28,7 @@ type machine struct {
 	running bool
 	volume  *volume
 	log     *space.Committer
-	table   *space.Table   // nil in worlds of one space
+	table   *space.Table   // nil if the world is not divided
 	sw      *gossip.Switch // likewise
 	epoch   int            // how often it was started
 	left    int64          // bytes of the log when a space was dropped last: they go with the next that are given up
@@ -125,11 +125,11 @@ func (m *machine) start() {
 
 // open gives each space its part of the disk.
 //
-// Who holds one space does without a table: to open it syncs the tree, which would hide what the engine owes itself.
+// Most who hold one space do without a table: to open it syncs the tree, which would hide what the engine owes itself.
 func (m *machine) open() error {
 	m.volume = &volume{d: m.disk}
 	m.log = space.NewCommitter(m.volume.journal())
-	if !m.w.several() {
+	if !m.w.plan.divided {
 		m.hosts[0].parts(1, m.log.Log(1, 0))
 		return nil
 	}
@@ -178,7 +178,7 @@ func (m *machine) enter(h *host) error {
 func (d *disk) part(r *realm) (n space.Number, tree store.Store, log store.Log) {
 	v := &volume{d: d}
 	n, from := space.Number(1), store.Position(0)
-	if r.several() {
+	if r.plan.divided {
 		table, err := space.OpenTable(v)
 		if err != nil {
 			r.fail("the table of a disk does not open: %v", err)

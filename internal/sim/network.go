@@ -312,7 +312,13 @@ func (e *end) arrive(pause time.Duration) {
 }
 
 // full reports whether the end takes nothing now: without a switch it takes a frame when the one before was handled.
-func (e *end) full() bool { return e.host.sw == nil && e.lanes[e.host.hosts[0].w.id].busy() }
+func (e *end) full() bool {
+	if e.host.sw != nil {
+		return false
+	}
+	l := e.lanes[e.host.hosts[0].w.id]
+	return l != nil && l.taken
+}
 
 // take takes a frame that arrived.
 func (e *end) take(p packet) {
@@ -346,15 +352,13 @@ func (e *end) take(p packet) {
 	}
 }
 
-// busy reports whether the engine has a frame of the lane.
-func (l *lane) busy() bool { return l != nil && l.taken }
-
 // next hands the engine a frame: one at a time.
 func (l *lane) next() {
-	if l.taken || len(l.inbox) == 0 || l.end.lanes[l.host.w.id] != l {
-		return
+	from := l.end.peer.host.id
+	if l.taken || len(l.inbox) == 0 || l.end.lanes[l.host.w.id] != l || l.end.host.links[from] != l.end {
+		return // or the link was replaced
 	}
-	f := &engine.Frame{From: l.end.peer.host.id, Data: l.inbox[0]}
+	f := &engine.Frame{From: from, Data: l.inbox[0]}
 	l.inbox, l.taken = l.inbox[1:], true
 	l.host.frames[f] = l
 	l.host.engine.Receive(f)

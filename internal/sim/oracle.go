@@ -17,21 +17,54 @@ import (
 // (Burckhardt, Gotsman, Yang, Zawirski: Replicated Data Types: Specification, Verification,
 // Optimality, 2014.)
 
-// reading is what a reader gets at one cell, in words that can be compared.
-type reading map[string]string
+// reading is what a reader gets of a key: a fact of each cell that is there, by address.
+type reading []fact
 
-// expected returns what must be read of a key by a replica that has seen what it has.
+// fact is what a reader gets at one cell.
+type fact struct {
+	at     dotted.Address
+	texts  []string // of a value, in order; none of other cells
+	latest string
+	total  int64
+}
+
+func (f fact) String() string {
+	if len(f.texts) == 0 {
+		return "there"
+	}
+	short := make([]string, len(f.texts))
+	for i, v := range f.texts {
+		short[i] = abbreviate(v)
+	}
+	return fmt.Sprintf("%s of %q, counted %d", abbreviate(f.latest), short, f.total)
+}
+
+func (f fact) equal(o fact) bool {
+	return f.latest == o.latest && f.total == o.total && slices.Equal(f.texts, o.texts)
+}
+
+func abbreviate(v string) string {
+	if len(v) <= 40 {
+		return v
+	}
+	return fmt.Sprintf("%s…%s (%d bytes)", v[:12], v[len(v)-12:], len(v))
+}
+
+// expected returns what must be read of a key by a replica that has seen what it has. It is valid until the next call.
 func (h *history) expected(key string, seen []uint64) reading {
-	cells := map[dotted.Address][]*effect{}
-	for _, e := range h.byKey[key] {
-		if e.cell != "" && has(seen, e.of) && !e.removedBy(seen) {
-			cells[e.cell] = append(cells[e.cell], e)
+	live, out := h.live, h.want[:0]
+	for _, c := range h.byKey[key] {
+		live = live[:0]
+		for _, e := range c.effects {
+			if has(seen, e.of) && !e.removedBy(seen) {
+				live = append(live, e)
+			}
+		}
+		if len(live) > 0 {
+			out = append(out, c.reads(live))
 		}
 	}
-	out := make(reading, len(cells))
-	for a, live := range cells {
-		out[string(a)] = describe(a, live)
-	}
+	h.live, h.want = live, out
 	return out
 }
 
@@ -45,17 +78,15 @@ func (e *effect) removedBy(seen []uint64) bool {
 	return false
 }
 
-// removes reports whether a mutation removes another one's effect: it had seen it.
+// removes reports whether a mutation removes the effect of another one on a cell that it clears: it had seen it.
 func (e *effect) removes(o *effect) bool {
-	return (e.all || e.clears != "") && o.cell != "" && !(o.count && e.keepsCounts) && !(o.write && e.keepsTexts) &&
-		e.sees(o) && strings.HasPrefix(o.at, e.span)
+	return !(o.count && e.keepsCounts) && !(o.write && e.keepsTexts) && e.sees(o)
 }
 
-// describe says how a cell with the given live effects reads.
-func describe(a dotted.Address, live []*effect) string {
-	shape := a.Shape()
-	if shape[len(shape)-1] != byte(crdt.TypeValue) {
-		return "there"
+// reads says how the cell with the given live effects reads.
+func (c *cell) reads(live []*effect) fact {
+	if !c.value {
+		return fact{at: c.at}
 	}
 	slices.SortFunc(live, func(x, y *effect) int {
 		if x.of.time != y.of.time {
@@ -64,64 +95,44 @@ func describe(a dotted.Address, live []*effect) string {
 		return crdt.Dot{Replica: x.of.first.Replica, Counter: x.of.first.Counter + uint64(x.n)}.Compare(
 			crdt.Dot{Replica: y.of.first.Replica, Counter: y.of.first.Counter + uint64(y.n)})
 	})
-	var texts []string
-	var total int64
+	f := fact{at: c.at}
 	counts := false
 	for _, e := range live {
 		if e.write {
-			texts = append(texts, e.text)
+			f.texts = append(f.texts, e.text)
 		}
-		total += e.adds
+		f.total += e.adds
 		counts = counts || e.count
 	}
-	return sayValue(texts, total, counts)
-}
-
-// sayValue says how a value cell reads: texts, the latest last, and the sum of the increments.
-func sayValue(texts []string, total int64, counts bool) string {
-	values := slices.Clone(texts)
-	for i, text := range texts {
+	for i, text := range f.texts {
 		n, err := strconv.ParseInt(text, 10, 64)
 		if counts && err == nil && strconv.FormatInt(n, 10) == text {
-			values[i] = strconv.FormatInt(n+total, 10)
+			f.texts[i] = strconv.FormatInt(n+f.total, 10)
 		}
 	}
-	if len(values) == 0 {
-		values = []string{strconv.FormatInt(total, 10)}
+	if len(f.texts) == 0 {
+		f.texts = []string{strconv.FormatInt(f.total, 10)}
 	}
-	return say(values[len(values)-1], values, total)
+	f.latest = f.texts[len(f.texts)-1]
+	sort.Strings(f.texts)
+	return f
 }
 
-// say renders a value cell. Long texts are told by their length and ends.
-func say(latest string, values []string, total int64) string {
-	short := make([]string, len(values))
-	for i, v := range values {
-		short[i] = abbreviate(v)
-	}
-	sort.Strings(short)
-	return fmt.Sprintf("%s of %q, counted %d", abbreviate(latest), short, total)
-}
-
-func abbreviate(v string) string {
-	if len(v) <= 40 {
-		return v
-	}
-	return fmt.Sprintf("%s…%s (%d bytes)", v[:12], v[len(v)-12:], len(v))
-}
-
-// read returns what a reader gets of a key, through the types' own methods.
-func read(f crdt.Fields, key string) (reading, error) {
-	out := reading{}
-	err := readName(f, key, dotted.KeyAddress(key), f.Types(key), out)
+// read appends what a reader gets of a key, through the types' own methods.
+func read(f crdt.Fields, key string, out reading) (reading, error) {
+	err := readName(f, key, dotted.KeyAddress(key), f.Types(key), &out)
 	if f.Err() != nil {
-		return nil, f.Err() // what was read since is no reading
+		err = f.Err() // what was read since is no reading
 	}
+	slices.SortFunc(out, func(a, b fact) int { return strings.Compare(string(a.at), string(b.at)) })
 	return out, err
 }
 
+func (r *reading) add(f fact) { *r = append(*r, f) }
+
 // readName reads all types under a name.
 func readName(
-	f crdt.Fields, name string, at dotted.Address, kinds crdt.Types, out reading,
+	f crdt.Fields, name string, at dotted.Address, kinds crdt.Types, out *reading,
 ) error {
 	if exists := f.Has(name); exists != (kinds != 0) {
 		return fmt.Errorf("name %q: exists %v, types %v", name, exists, kinds)
@@ -135,14 +146,14 @@ func readName(
 }
 
 // readType reads one type under a name.
-func readType(f crdt.Fields, name string, at dotted.Address, t crdt.Type, out reading) error {
+func readType(f crdt.Fields, name string, at dotted.Address, t crdt.Type, out *reading) error {
 	switch t {
 	case crdt.TypeSet:
 		return readSet(f.Set(name), at, out)
 	case crdt.TypeMap:
 		return readMap(f.Map(name), at, out)
 	case crdt.TypeFlag:
-		out[string(at)] = "there"
+		out.add(fact{at: at})
 		if !f.Flag(name).Get() {
 			return fmt.Errorf("flag %q is listed and not set", at)
 		}
@@ -151,7 +162,7 @@ func readType(f crdt.Fields, name string, at dotted.Address, t crdt.Type, out re
 	return readValue(f, name, at, out)
 }
 
-func readValue(f crdt.Fields, name string, at dotted.Address, out reading) error {
+func readValue(f crdt.Fields, name string, at dotted.Address, out *reading) error {
 	latest, ok := f.String(name).Get()
 	if !ok {
 		return fmt.Errorf("string %q is listed and not there", at)
@@ -160,14 +171,15 @@ func readValue(f crdt.Fields, name string, at dotted.Address, out reading) error
 	for text := range f.String(name).All() {
 		values = append(values, string(text))
 	}
-	out[string(at)] = say(string(latest), values, f.Counter(name).Get())
+	sort.Strings(values)
+	out.add(fact{at, values, string(latest), f.Counter(name).Get()})
 	return nil
 }
 
-func readSet(s crdt.Set, at dotted.Address, out reading) error {
+func readSet(s crdt.Set, at dotted.Address, out *reading) error {
 	found := 0
 	for e := range s.All() {
-		out[string(at.Name(e))] = "there"
+		out.add(fact{at: at.Name(e)})
 		found++
 	}
 	if n := s.Len(); n != found {
@@ -176,7 +188,7 @@ func readSet(s crdt.Set, at dotted.Address, out reading) error {
 	return nil
 }
 
-func readMap(m crdt.Map, at dotted.Address, out reading) error {
+func readMap(m crdt.Map, at dotted.Address, out *reading) error {
 	names := 0
 	for name, kinds := range m.All() {
 		if err := readName(m.Fields, name, at.Name(name), kinds, out); err != nil {
@@ -190,29 +202,18 @@ func readMap(m crdt.Map, at dotted.Address, out reading) error {
 	return nil
 }
 
-// difference says where two readings differ; "" if they do not.
+// difference says where two readings first differ; "" if they do not.
 func difference(want, got reading) string {
-	var names []string
-	for a := range want {
-		names = append(names, a)
-	}
-	for a := range got {
-		if _, both := want[a]; !both {
-			names = append(names, a)
-		}
-	}
-	sort.Strings(names)
-	for _, a := range names {
-		w, wanted := want[a]
-		g, there := got[a]
+	for len(want)+len(got) > 0 {
 		switch {
-		case wanted && !there:
-			return fmt.Sprintf("%q is gone, want %s", a, w)
-		case !wanted && there:
-			return fmt.Sprintf("%q is there and should not be: %s", a, g)
-		case w != g:
-			return fmt.Sprintf("%q reads %s, want %s", a, g, w)
+		case len(got) == 0 || len(want) > 0 && want[0].at < got[0].at:
+			return fmt.Sprintf("%q is gone, want %v", want[0].at, want[0])
+		case len(want) == 0 || got[0].at < want[0].at:
+			return fmt.Sprintf("%q is there and should not be: %v", got[0].at, got[0])
+		case !got[0].equal(want[0]):
+			return fmt.Sprintf("%q reads %v, want %v", got[0].at, got[0], want[0])
 		}
+		want, got = want[1:], got[1:]
 	}
 	return ""
 }

@@ -23,6 +23,7 @@ func (d durability) String() string { return [...]string{"none", "interval", "al
 type plan struct {
 	hosts      int
 	spaces     int
+	divided    bool // disks have a table of spaces, and links a Switch, which several spaces need
 	durability durability
 	lasts      time.Duration // the time of writes and faults
 	writeEvery time.Duration // on average, over all hosts
@@ -127,6 +128,7 @@ func (p *plan) drawSpaces(rng *rand.Rand) {
 			p.faults = append(p.faults, Subscribe, Drop)
 		}
 	}
+	p.divided = p.spaces > 1 || rng.IntN(4) == 0
 }
 
 // drawable are the faults that are planned; the others come with the network, or along with these.

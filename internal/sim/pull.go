@@ -34,6 +34,10 @@ func (h *host) goOn(of *engine.Pull) {
 		if p != nil {
 			p.end()
 		}
+	case of.Spoiled:
+		if p != nil {
+			p.failed()
+		}
 	case p != nil:
 		p.takes(p.Resume(h.stage))
 	default:

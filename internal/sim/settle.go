@@ -129,7 +129,7 @@ func (w *realm) agreed() bool {
 	}
 	context, root, _ := members[0].engine.Digest()
 	for _, h := range members {
-		if !h.up() || h.refusing != nil || h.engine.Rebuilding() || h.isAsked() {
+		if !h.up() || h.refusing != nil || h.engine.Rebuilding() || h.asked > 0 {
 			return false
 		}
 		c, r, settled := h.engine.Digest()
@@ -232,11 +232,10 @@ func (h *host) checkReopened() {
 		return
 	}
 	_, tree, log := h.disk.clone().part(h.w)
-	fresh, err := engine.Open(tree, log, engine.Config{NewID: h.w.newID})
-	if err != nil || fresh.Damaged() != nil {
-		h.w.fail("the store of %s does not open: %v %v", h.name, err, fresh.Damaged())
+	e, err := engine.Open(tree, log, engine.Config{NewID: h.w.newID}, h.w.rng, h.now())
+	if err != nil || e.Damaged() != nil {
+		h.w.fail("the store of %s does not open: %v %v", h.name, err, e.Damaged())
 	}
-	e := engine.NewEngine(fresh, h.w.rng, h.now())
 	for e.Clears() > 0 {
 		err := e.Step(h.now(), h.wall())
 		if err == nil {
@@ -247,9 +246,9 @@ func (h *host) checkReopened() {
 		}
 	}
 	context, root, _ := h.engine.Digest()
-	c, r, _ := fresh.Digest()
+	c, r, _ := e.Digest()
 	keys, cells := h.engine.Counts()
-	k, n := fresh.Counts()
+	k, n := e.Counts()
 	if c != context || r != root || k != keys || n != cells {
 		h.w.fail("%s keeps context %v, root %v, %d keys, %d cells; its disk holds %v, %v, %d, %d",
 			h.name, context, root, keys, cells, c, r, k, n)
@@ -332,9 +331,6 @@ func (w *realm) empty() {
 		w.checkEmptied(h)
 	}
 }
-
-// isAsked reports whether a client waits for the host.
-func (h *host) isAsked() bool { return h.asked > 0 }
 
 // checkEmptied checks that the cells that are left hold baselines alone, of ids that crashed: neither of one that a
 // host has now, nor of one whose end is known.

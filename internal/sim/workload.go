@@ -97,7 +97,7 @@ func (m *mix) element(rng *rand.Rand) string { return strconv.Itoa(rng.IntN(m.el
 // drawWrite returns a write of a top-level value, or a small removal.
 func (m *mix) drawWrite(rng *rand.Rand, kind int, key string) mutation {
 	at := dotted.KeyAddress(key)
-	value := at.Type(crdt.TypeValue)
+	value := at.Type(crdt.TypeString)
 	switch kind {
 	case setString, setRegister, setLarge:
 		text := m.text(rng, kind == setLarge)
@@ -158,7 +158,7 @@ func (m *mix) drawNested(rng *rand.Rand, kind int, key string) mutation {
 		outer, at2 := in, at.Name("in").Type(crdt.TypeMap)
 		in, at = func(f crdt.Fields) crdt.Fields { return outer(f).Map("in").Fields }, at2
 	}
-	value := at.Name(field).Type(crdt.TypeValue)
+	value := at.Name(field).Type(crdt.TypeString)
 	switch kind {
 	case setField:
 		text := m.text(rng, false)
@@ -177,7 +177,7 @@ func (m *mix) drawNested(rng *rand.Rand, kind int, key string) mutation {
 // drawRemoval returns a removal of something as a whole.
 func (m *mix) drawRemoval(rng *rand.Rand, kind int, key string) mutation {
 	at := dotted.KeyAddress(key)
-	value := at.Type(crdt.TypeValue)
+	value := at.Type(crdt.TypeString)
 	remove := func(what string, at dotted.Address, do func(f crdt.Fields) error) mutation {
 		return mutation{what: fmt.Sprintf("%s %q", what, at), clears: at, do: do}
 	}

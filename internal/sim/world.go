@@ -95,14 +95,14 @@ func (w *world) say(format string, args ...any) {
 // run lets the world begin, go through its faults, and end in peace.
 func (w *world) run() {
 	p := &w.plan
-	w.say("seed %d: %d hosts, %d spaces, durability %v, %v, log %d bytes %v, latency %v, unordered %v, faults %v",
-		w.seed, p.hosts, p.spaces, p.durability, p.lasts, p.maxLog, p.maxLogAge, p.latency, p.unordered, p.faults)
+	w.say("seed %d: %d hosts, %d spaces, divided %v, durability %v, %v, log %d bytes %v, latency %v, lossy %.2f, "+
+		"unordered %v, faults %v", w.seed, p.hosts, p.spaces, p.divided, p.durability, p.lasts, p.maxLog, p.maxLogAge,
+		p.latency, p.lossy, p.unordered, p.faults)
 	for range p.hosts {
 		w.addMachine(newDisk(), w.drawSpaces())
 	}
 	w.planWrite()
 	w.planFault()
-	w.planLoss()
 	for w.advance(p.lasts) {
 	}
 	w.settle()

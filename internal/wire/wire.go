@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"sync"
 
 	"github.com/vmihailenco/msgpack/v5"
@@ -45,63 +46,120 @@ func CheckFormat(got, known uint64, older string) error {
 	return nil
 }
 
-// Writer appends msgpack values to a buffer. Writing cannot fail.
-type Writer struct {
-	buf bytes.Buffer
-	enc *msgpack.Encoder
-}
+// Writer appends msgpack values to a buffer, each in its shortest form. Writing cannot fail.
+type Writer struct{ buf []byte }
 
-var writers = sync.Pool{New: func() any {
-	w := &Writer{}
-	w.enc = msgpack.NewEncoder(&w.buf)
-	return w
-}}
+var writers = sync.Pool{New: func() any { return &Writer{} }}
+
+// maxPooled is how large the buffer of a writer may be, in bytes, that is used again: a commit group fits.
+const maxPooled = 1 << 20
 
 // Encode runs fn on a fresh writer and returns the bytes written, owned by the caller.
 func Encode(fn func(w *Writer)) []byte {
 	w := writers.Get().(*Writer)
-	w.buf.Reset()
+	w.buf = w.buf[:0]
 	fn(w)
-	out := bytes.Clone(w.buf.Bytes())
-	if w.buf.Cap() <= 1<<16 {
-		writers.Put(w)
+	return w.done()
+}
+
+// AppendTo runs fn on a writer that appends to memory of the caller's, and returns it with the bytes written.
+func AppendTo(memory []byte, fn func(w *Writer)) []byte {
+	w := writers.Get().(*Writer)
+	own := w.buf
+	w.buf = memory
+	fn(w)
+	memory, w.buf = w.buf, own
+	writers.Put(w)
+	return memory
+}
+
+// done returns what was written, and gives the writer back, unless its buffer is too large: that goes to the caller.
+func (w *Writer) done() []byte {
+	if cap(w.buf) > maxPooled {
+		return w.buf
 	}
+	out := bytes.Clone(w.buf)
+	writers.Put(w)
 	return out
 }
 
-// must panics on an error of the encoder: a bytes.Buffer has none.
-func must(err error) {
-	if err != nil {
-		panic(err)
+// number appends a code with the size of the number behind it: the codes of the sizes of 1, 2, 4 and 8 bytes follow
+// each other.
+func (w *Writer) number(code byte, n uint64) {
+	switch {
+	case n <= math.MaxUint8:
+		w.buf = append(w.buf, code, byte(n))
+	case n <= math.MaxUint16:
+		w.buf = binary.BigEndian.AppendUint16(append(w.buf, code+1), uint16(n))
+	case n <= math.MaxUint32:
+		w.buf = binary.BigEndian.AppendUint32(append(w.buf, code+2), uint32(n))
+	default:
+		w.buf = binary.BigEndian.AppendUint64(append(w.buf, code+3), n)
 	}
 }
 
 // Array starts an array of n values, which the caller then writes.
-func (w *Writer) Array(n int) { must(w.enc.EncodeArrayLen(n)) }
+func (w *Writer) Array(n int) {
+	switch {
+	case n < 16:
+		w.buf = append(w.buf, msgpcode.FixedArrayLow|byte(n))
+	case n <= math.MaxUint16:
+		w.buf = binary.BigEndian.AppendUint16(append(w.buf, msgpcode.Array16), uint16(n))
+	default:
+		w.buf = binary.BigEndian.AppendUint32(append(w.buf, msgpcode.Array32), uint32(n))
+	}
+}
 
-// Uint writes an unsigned integer in its shortest form.
-func (w *Writer) Uint(u uint64) { must(w.enc.EncodeUint(u)) }
+// Uint writes an unsigned integer.
+func (w *Writer) Uint(u uint64) {
+	if u <= math.MaxInt8 {
+		w.buf = append(w.buf, byte(u))
+	} else {
+		w.number(msgpcode.Uint8, u)
+	}
+}
 
-// Int writes a signed integer in its shortest form.
-func (w *Writer) Int(i int64) { must(w.enc.EncodeInt(i)) }
+// Int writes a signed integer.
+func (w *Writer) Int(i int64) {
+	switch {
+	case i >= 0:
+		w.Uint(uint64(i))
+	case i >= -32:
+		w.buf = append(w.buf, byte(i))
+	case i >= math.MinInt8:
+		w.buf = append(w.buf, msgpcode.Int8, byte(i))
+	case i >= math.MinInt16:
+		w.buf = binary.BigEndian.AppendUint16(append(w.buf, msgpcode.Int16), uint16(i))
+	case i >= math.MinInt32:
+		w.buf = binary.BigEndian.AppendUint32(append(w.buf, msgpcode.Int32), uint32(i))
+	default:
+		w.buf = binary.BigEndian.AppendUint64(append(w.buf, msgpcode.Int64), uint64(i))
+	}
+}
 
 // Bool writes a boolean.
-func (w *Writer) Bool(b bool) { must(w.enc.EncodeBool(b)) }
+func (w *Writer) Bool(b bool) {
+	code := msgpcode.False
+	if b {
+		code = msgpcode.True
+	}
+	w.buf = append(w.buf, code)
+}
 
 // Bytes writes a byte string; nil and empty are the same.
 func (w *Writer) Bytes(b []byte) {
-	must(w.enc.EncodeBytesLen(len(b)))
-	w.buf.Write(b)
+	w.number(msgpcode.Bin8, uint64(len(b)))
+	w.buf = append(w.buf, b...)
 }
 
 // String writes a string as a byte string: keys and values need not be UTF-8.
 func (w *Writer) String(s string) {
-	must(w.enc.EncodeBytesLen(len(s)))
-	w.buf.WriteString(s)
+	w.number(msgpcode.Bin8, uint64(len(s)))
+	w.buf = append(w.buf, s...)
 }
 
 // Raw appends bytes that are msgpack already.
-func (w *Writer) Raw(b []byte) { w.buf.Write(b) }
+func (w *Writer) Raw(b []byte) { w.buf = append(w.buf, b...) }
 
 // Reader reads msgpack values from a slice. After the first error every call returns a zero value.
 // Slices that it returns point into the input.
@@ -285,10 +343,17 @@ const sealSize = 1 + 4
 
 // Seal returns a stored record: the version, the body and a checksum over key, version and body.
 func Seal(version byte, key, body []byte) []byte {
-	out := make([]byte, 0, len(body)+sealSize)
-	out = append(append(out, version), body...)
-	sum := crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, out)
-	return binary.BigEndian.AppendUint32(out, sum)
+	return EncodeSealed(version, key, func(w *Writer) { w.Raw(body) })
+}
+
+// EncodeSealed returns a stored record whose body is what fn writes.
+func EncodeSealed(version byte, key []byte, fn func(w *Writer)) []byte {
+	w := writers.Get().(*Writer)
+	w.buf = append(w.buf[:0], version)
+	fn(w)
+	sum := crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, w.buf)
+	w.buf = binary.BigEndian.AppendUint32(w.buf, sum)
+	return w.done()
 }
 
 // Unseal returns version and body of a record that Seal made for the same key. The body points into it.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vmihailenco/msgpack/v5"
 	"pgregory.net/rapid"
 )
 
@@ -212,6 +213,40 @@ func follow(t *testing.T, script []byte, r *Reader) {
 		}
 		if r.Err() == nil && r.Left() >= before {
 			t.Fatalf("call %d read nothing", call%6)
+		}
+	}
+}
+
+func TestAWriterWritesWhatTheLibraryWrites(t *testing.T) {
+	numbers := []uint64{0, 31, 32, 33}
+	for _, bits := range []int{4, 7, 8, 15, 16, 31, 32, 63} {
+		numbers = append(numbers, 1<<bits-1, 1<<bits, 1<<bits+1)
+	}
+	for _, n := range append(numbers, math.MaxUint64) {
+		var want bytes.Buffer
+		library := msgpack.NewEncoder(&want)
+		got := Encode(func(w *Writer) {
+			w.Uint(n)
+			w.Int(int64(n))
+			w.Int(-int64(n))
+			w.Bool(n%2 == 0)
+			length := int(min(n, 1<<17))
+			w.Array(length)
+			w.Bytes(make([]byte, length))
+			w.String(string(make([]byte, length)))
+		})
+		length := int(min(n, 1<<17))
+		for _, err := range []error{
+			library.EncodeUint(n), library.EncodeInt(int64(n)), library.EncodeInt(-int64(n)),
+			library.EncodeBool(n%2 == 0), library.EncodeArrayLen(length),
+			library.EncodeBytes(make([]byte, length)), library.EncodeBytes(make([]byte, length)),
+		} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !bytes.Equal(got, want.Bytes()) {
+			t.Errorf("with %d a writer writes %d bytes, and the library %d others", n, len(got), want.Len())
 		}
 	}
 }

@@ -69,28 +69,18 @@ func (v *snapshot) Get(key []byte) (value []byte, ok bool, err error) {
 }
 
 func (v *snapshot) Scan(start, end []byte, fn func(key, value []byte) bool) error {
-	if err := v.enter(); err != nil {
-		return err
-	}
-	defer v.leave()
-	c := newCursor(v.txn, prefixData, start, end)
-	defer c.close()
-	for {
-		key, ok, err := c.next()
-		if err != nil || !ok {
-			return err
-		}
+	return v.walk(start, end, func(c *cursor, key []byte) (more bool, err error) {
 		value, err := c.value()
-		if err != nil {
-			return err
-		}
-		if !fn(key, value) {
-			return nil
-		}
-	}
+		return err == nil && fn(key, value), err
+	})
 }
 
 func (v *snapshot) ScanKeys(start, end []byte, fn func(key []byte) bool) error {
+	return v.walk(start, end, func(_ *cursor, key []byte) (more bool, err error) { return fn(key), nil })
+}
+
+// walk stands on each key in [start, end) while it calls fn, until that wants no more.
+func (v *snapshot) walk(start, end []byte, fn func(c *cursor, key []byte) (more bool, err error)) error {
 	if err := v.enter(); err != nil {
 		return err
 	}
@@ -102,8 +92,8 @@ func (v *snapshot) ScanKeys(start, end []byte, fn func(key []byte) bool) error {
 		if err != nil || !ok {
 			return err
 		}
-		if !fn(key) {
-			return nil
+		if more, err := fn(c, key); err != nil || !more {
+			return err
 		}
 	}
 }

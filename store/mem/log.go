@@ -150,9 +150,7 @@ func (l *Log) Crash(keep int64) *Log {
 	defer l.mu.Unlock()
 	l.closed = true
 	found := l.clone()
-	cut := sort.Search(len(found.records), func(i int) bool {
-		return found.records[i].at >= l.synced
-	})
+	cut := found.find(l.synced)
 	found.next = l.synced
 	for ; cut < len(found.records); cut++ {
 		r := found.records[cut]
@@ -237,7 +235,6 @@ type logReader struct {
 	buffer []byte
 }
 
-// Next implements store.LogReader.
 func (r *logReader) Next() (store.Record, error) {
 	found, err := r.next()
 	if err != nil {
@@ -274,5 +271,4 @@ func (r *logReader) next() (logged, error) {
 	return r.log.records[i], nil
 }
 
-// Close implements store.LogReader.
 func (r *logReader) Close() { r.log = nil }

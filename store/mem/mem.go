@@ -91,9 +91,10 @@ func (c *contents) apply(op store.Op) {
 		old, _ = c.records.Delete(record{key: op.Key})
 	} else {
 		// An empty value is not nil: nil would make Get's answer depend on who made the batch.
-		r := record{key: bytes.Clone(op.Key), value: append([]byte{}, op.Value...)}
-		old, _ = c.records.Set(r)
-		c.bytes += int64(len(r.key) + len(r.value))
+		n := len(op.Key)
+		both := append(append(make([]byte, 0, n+len(op.Value)), op.Key...), op.Value...)
+		old, _ = c.records.Set(record{key: both[:n:n], value: both[n:]})
+		c.bytes += int64(len(both))
 	}
 	c.bytes -= int64(len(old.key) + len(old.value))
 }

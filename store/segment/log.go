@@ -231,10 +231,8 @@ func (l *Log) abandon(cause error, s segment) error {
 	}
 	l.dir.remove(s.name()) // if it is there, and whether it is gone the listing tells
 	names, err := l.dir.list()
-	for _, name := range names {
-		if name == s.name() {
-			err = fmt.Errorf("%s cannot be removed", name)
-		}
+	if slices.Contains(names, s.name()) {
+		err = fmt.Errorf("%s cannot be removed", s.name())
 	}
 	if err = errors.Join(err, l.dir.sync()); err != nil {
 		return l.fail(errors.Join(cause, err))

@@ -1,6 +1,8 @@
 package segment
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -79,12 +81,7 @@ func findSegments(dir directory) (found []segment, err error) {
 		}
 		found = append(found, s)
 	}
-	slices.SortFunc(found, func(a, b segment) int {
-		if a.base < b.base {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(found, func(a, b segment) int { return cmp.Compare(a.base, b.base) })
 	return found, nil
 }
 
@@ -162,20 +159,19 @@ func survey(records scanner, known store.Position) (end, synced store.Position, 
 	synced = max(known, records.base)
 	var bad []store.Position
 	for {
-		start := records.at
 		_, proven, err := records.next()
-		switch err.(type) {
-		case nil:
-			synced = max(synced, proven)
-			continue
-		case *store.Damage:
-			bad = append(bad, start)
+		var damage *store.Damage
+		if errors.As(err, &damage) {
+			bad = append(bad, damage.From)
 			continue
 		}
-		if err != io.EOF {
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
 			return 0, 0, err
 		}
-		break
+		synced = max(synced, proven)
 	}
 	for _, at := range bad {
 		if at >= synced {

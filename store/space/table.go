@@ -161,6 +161,18 @@ func (t *Table) Dropped(name string) bool {
 	return ok && e.state != held
 }
 
+// Lacks reports whether Dropped is true of any name.
+func (t *Table) Lacks() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, e := range t.entries {
+		if newest, _ := t.find(e.Name); newest.state != held {
+			return true
+		}
+	}
+	return false
+}
+
 // find returns the newest space of a name. It is called with mu held.
 func (t *Table) find(name string) (found entry, ok bool) {
 	for n, e := range t.entries {

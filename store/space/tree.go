@@ -78,10 +78,11 @@ func NewTree(under store.Store, n Number) *Tree {
 
 // Snapshot implements store.Store.
 func (t *Tree) Snapshot() store.Snapshot {
+	view := &snapshot{t, t.under.Snapshot()}
 	if t.closed.Load() {
-		return closed{}
+		view.Close()
 	}
-	return &snapshot{t, t.under.Snapshot()}
+	return view
 }
 
 // Commit implements store.Store. Values are not copied.
@@ -149,14 +150,3 @@ func (v *snapshot) ScanKeys(start, end []byte, fn func(key []byte) bool) error {
 }
 
 func (v *snapshot) Close() { v.under.Close() }
-
-// closed is a snapshot of a closed Tree.
-type closed struct{}
-
-func (closed) Get([]byte) ([]byte, bool, error) { return nil, false, store.ErrClosed }
-
-func (closed) Scan(_, _ []byte, _ func(key, value []byte) bool) error { return store.ErrClosed }
-
-func (closed) ScanKeys(_, _ []byte, _ func(key []byte) bool) error { return store.ErrClosed }
-
-func (closed) Close() {}

@@ -55,7 +55,6 @@ func (p *partOfStore) Commit(b *store.Batch, sync bool) error {
 	return p.Store.Commit(b, sync)
 }
 
-// Close implements store.Store.
 func (p *partOfStore) Close() error { return errors.Join(p.Store.Close(), p.whole.Close()) }
 
 // RunDividedLog tests a part of a log: alone, and while records are appended to another one.
@@ -123,7 +122,6 @@ func (p *partOfLog) Append(records ...[]byte) (first, next store.Position, err e
 	return first, next, err
 }
 
-// DropBefore implements store.Log.
 func (p *partOfLog) DropBefore(at store.Position) error {
 	if err := p.beside.DropBefore(at); err != nil && !errors.Is(err, store.ErrClosed) {
 		return err
@@ -131,7 +129,6 @@ func (p *partOfLog) DropBefore(at store.Position) error {
 	return p.Log.DropBefore(at)
 }
 
-// Close implements store.Log.
 func (p *partOfLog) Close() error {
 	return errors.Join(p.Log.Close(), p.beside.Close(), p.whole.Close())
 }

@@ -63,6 +63,14 @@ function state(s) {
   $('state').replaceWith(Object.assign(pill(s.ready, label), { id: 'state' }));
 }
 
+function alarmsOf(space) {
+  const out = space.forks.map((f) => `Writes of replica ${f.replica} of space ${space.space} were issued twice.`);
+  if (space.held_log_bytes > 0) {
+    out.push(`Space ${space.space} is damaged, waits to be rebuilt and holds ${bytes(space.held_log_bytes)} of the log.`);
+  }
+  return out;
+}
+
 function show(s) {
   document.title = s.name + ' · peerd';
   text('name', s.name);
@@ -78,9 +86,9 @@ function show(s) {
   colour('root-colour', s.root);
   text('replica', s.replica);
   text('gossip', s.gossip_addr || 'offline');
-  const forks = s.forks || [];
-  $('alarm').hidden = forks.length === 0;
-  text('alarm', 'Writes of these replicas were issued twice: ' + forks.join(', '));
+  const alarms = s.spaces.flatMap(alarmsOf);
+  $('alarm').hidden = alarms.length === 0;
+  text('alarm', alarms.join(' '));
   $('members').replaceChildren(...s.members.map(member));
   $('alone').hidden = s.members.length > 0;
   const vector = Object.entries(s.version_vector).sort(([a], [b]) => (a < b ? -1 : 1));

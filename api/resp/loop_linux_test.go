@@ -1,0 +1,580 @@
+package resp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	embedded "github.com/peerd/peerd/peer"
+)
+
+// setClock is a clock that a test puts forward.
+type setClock struct{ ahead atomic.Int64 }
+
+func (c *setClock) now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
+
+// advance puts the clock forward and has the loop look at it.
+func (c *setClock) advance(s *Server, by time.Duration) {
+	c.ahead.Add(int64(by))
+	l := s.loopOf()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.rouse()
+}
+
+func (s *Server) loopOf() *loop {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.loop
+}
+
+// inLoop starts a server whose connections are in the loop, under a clock of the test's own.
+func inLoop(t *testing.T, config Config) (*Server, string, *setClock) {
+	t.Helper()
+	clock := &setClock{}
+	config.clock = clock.now
+	s, address := startServer(t, config)
+	dial(t, address).expect("PING", "+PONG")
+	if s.loopOf() == nil {
+		t.Fatal("there is no loop")
+	}
+	return s, address, clock
+}
+
+// probe looks at the sockets on the loop's goroutine, whenever there is a Submit.
+type probe struct {
+	*memory
+	server    atomic.Pointer[Server]
+	listening atomic.Int64 // how many were waiting for commands then
+	sending   atomic.Int64 // and how many for their clients to take replies
+}
+
+func (db *probe) Submit(fns []func(*embedded.Tx) error, done func([]error)) {
+	var count [closed + 1]int64
+	for _, s := range db.server.Load().loopOf().sockets {
+		if s != nil {
+			count[s.state]++
+		}
+	}
+	db.listening.Store(count[reading])
+	db.sending.Store(count[sending])
+	db.memory.Submit(fns, done)
+}
+
+// probed starts a server whose sockets other, a client, has looked at with each command.
+func probed(t *testing.T) (db *probe, s *Server, address string, clock *setClock, other *peer) {
+	t.Helper()
+	db = &probe{memory: newMemory(t)}
+	s, address, clock = inLoop(t, Config{db: db})
+	db.server.Store(s)
+	return db, s, address, clock, dial(t, address)
+}
+
+func TestACommandInManyPacketsIsAnswered(t *testing.T) {
+	eachWay(t, testACommandInManyPacketsIsAnswered)
+}
+
+func testACommandInManyPacketsIsAnswered(t *testing.T) {
+	_, address := startServer(t, Config{db: newMemory(t)})
+	p, other := dial(t, address), dial(t, address)
+	value := strings.Repeat("v", 40)
+	for _, b := range append(encodeCommand("SET", "k", value), encodeCommand("GET", "k")...) {
+		p.sendRaw([]byte{b})
+		other.expect("PING", "+PONG") // so that the server sees each byte alone
+	}
+	if set := p.reply(); set != "+OK" {
+		t.Errorf("SET answered %s", set)
+	}
+	p.expectText(value)
+}
+
+func TestAThousandClientsAreServedAtOnce(t *testing.T) {
+	eachWay(t, testAThousandClientsAreServedAtOnce)
+}
+
+func testAThousandClientsAreServedAtOnce(t *testing.T) {
+	const clients, pipeline = 1000, 20
+	s, address := startServer(t, Config{db: newMemory(t)})
+	peers := make([]*peer, clients)
+	for i := range peers {
+		peers[i] = dial(t, address)
+		var commands [][]string
+		for range pipeline {
+			commands = append(commands, []string{"INCR", "all"}, []string{"INCR", fmt.Sprint("n", i)})
+		}
+		peers[i].send(commands...)
+	}
+	for _, p := range peers {
+		for n := range pipeline {
+			p.reply()
+			if got, want := p.reply(), fmt.Sprint(":", n+1); got != want {
+				t.Fatalf("got %s, want %s", got, want)
+			}
+		}
+	}
+	peers[0].expect("GET all", fmt.Sprintf("%q", fmt.Sprint(clients*pipeline)))
+	for _, p := range peers {
+		p.Close()
+	}
+	eventually(t, "all have left", func() bool { return s.clientCount() == 0 })
+	if held := s.held.Load(); held != 0 {
+		t.Errorf("%d bytes are held for nobody", held)
+	}
+}
+
+// TestAClientThatReadsNothingHoldsUpNobodyAndIsClosed: the replies do not fit what the system holds.
+func TestAClientThatReadsNothingHoldsUpNobodyAndIsClosed(t *testing.T) {
+	db, s, address, clock, other := probed(t)
+	deaf := dial(t, address)
+	var sending sync.WaitGroup
+	sending.Go(func() { _, _ = deaf.Write(largeReplies(64)) })
+	eventually(t, "a client does not take its replies", func() bool {
+		other.expect("SET a 1", "+OK")
+		return db.sending.Load() == 1
+	})
+	eventually(t, "it is closed", func() bool { // though first the system may take some more of them
+		clock.advance(s, WriteTimeout+time.Second)
+		other.expect("GET a", `"1"`)
+		return s.counts.unread.Load() == 1
+	})
+	sending.Wait()
+}
+
+// TestInTheLoopASlowReaderGetsItsReplies: one that takes some of them within the time is not closed.
+func TestInTheLoopASlowReaderGetsItsReplies(t *testing.T) {
+	db, s, address, clock, other := probed(t)
+	slow := dial(t, address)
+	if err := slow.Conn.(*net.TCPConn).SetReadBuffer(writeSize); err != nil {
+		t.Fatal(err)
+	}
+	const replies = 16
+	var sending sync.WaitGroup
+	sending.Go(func() { _, _ = slow.Write(largeReplies(replies)) })
+	for range replies { // the last of them wait in the system
+		eventually(t, "the server waits for the client", func() bool {
+			other.expect("SET a 1", "+OK")
+			return db.sending.Load() == 1 || db.listening.Load() == 2
+		})
+		clock.advance(s, WriteTimeout/4) // the system waits for more than one of them to be taken
+		slow.expectText(strings.Repeat("v", MaxBatchOutput))
+	}
+	sending.Wait()
+	slow.expect("PING", "+PONG")
+}
+
+// TestInTheLoopWhatWaitingClientsHoldIsBounded: the room for a command grows as it comes.
+func TestInTheLoopWhatWaitingClientsHoldIsBounded(t *testing.T) {
+	s, address, _ := inLoop(t, Config{db: newMemory(t)})
+	p := dial(t, address)
+	const part = 300_000
+	half := encodeCommand("SET", "k", strings.Repeat("v", MaxValue))
+	p.sendRaw(half[:part])
+	eventually(t, "a part has come", func() bool { return s.held.Load() >= part })
+	other := register(t, s, idle(t), MaxHeld-4*part)
+	if other.evicted() {
+		t.Fatal("closed while all hold less than the limit")
+	}
+	p.sendRaw(half[part : 5*part])
+	eventually(t, "the one that holds most is closed", other.evicted)
+	p.sendRaw(half[5*part:])
+	if got := p.reply(); got != "+OK" {
+		t.Errorf("SET answered %s", got)
+	}
+}
+
+func TestInTheLoopAStrangersTimeIsBounded(t *testing.T) {
+	clock := &setClock{}
+	s, address := startServer(t, Config{db: newMemory(t), Auth: guarded(t), clock: clock.now})
+	stranger, client := dial(t, address), dial(t, address)
+	client.expect("AUTH "+password, "+OK")
+	stranger.expect("GET a", noAuth)
+	clock.advance(s, StrangerPatience+time.Second)
+	stranger.expectEnd()
+	client.expect("PING", "+PONG")
+}
+
+// TestAClientThatLeavesIsForgotten whatever it waited for, and however it left.
+func TestAClientThatLeavesIsForgotten(t *testing.T) { eachWay(t, testAClientThatLeavesIsForgotten) }
+
+func testAClientThatLeavesIsForgotten(t *testing.T) {
+	db := slowDB{newMemory(t), make(chan struct{}), make(chan struct{})}
+	s, address := startServer(t, Config{db: db})
+	for _, how := range []string{"close", "reset"} {
+		idle, half, busy, deaf := dial(t, address), dial(t, address), dial(t, address), dial(t, address)
+		idle.expect("PING", "+PONG")
+		half.sendRaw([]byte("*2\r\n$4\r\nEC"))
+		busy.send([]string{"SET", "a", how}, []string{"PING"})
+		<-db.entered
+		var sending sync.WaitGroup
+		sending.Go(func() { _, _ = deaf.Write(largeReplies(64)) })
+		deaf.expectText(strings.Repeat("v", MaxBatchOutput))
+		eventually(t, "all are there", func() bool { return s.clientCount() == 4 })
+		for _, p := range []*peer{idle, half, busy, deaf} {
+			if how == "reset" {
+				_ = p.Conn.(*net.TCPConn).SetLinger(0)
+			}
+			p.Close()
+		}
+		sending.Wait()
+		eventually(t, "those that wait for nothing have left", func() bool { return s.clientCount() == 1 })
+		db.leave <- struct{}{}
+		eventually(t, "all have left", func() bool { return s.clientCount() == 0 })
+	}
+	if held := s.held.Load(); held != 0 {
+		t.Errorf("%d bytes are held for nobody", held)
+	}
+}
+
+// TestAClientThatSendsNoMoreGetsItsReplies is what "printf 'PING\r\n' | nc -N" does.
+func TestAClientThatSendsNoMoreGetsItsReplies(t *testing.T) {
+	eachWay(t, testAClientThatSendsNoMoreGetsItsReplies)
+}
+
+func testAClientThatSendsNoMoreGetsItsReplies(t *testing.T) {
+	db := slowDB{newMemory(t), make(chan struct{}), make(chan struct{})}
+	_, address := startServer(t, Config{db: db})
+	for _, commands := range []string{"PING\r\n", "SET a 1\r\nPING\r\n", "PING\r\nSET a 1\r\nECHO"} {
+		p := dial(t, address)
+		p.sendRaw([]byte(commands))
+		if err := p.Conn.(*net.TCPConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(commands, "SET") {
+			<-db.entered
+			db.leave <- struct{}{}
+		}
+		for range strings.Count(commands, "\r\n") {
+			p.reply()
+		}
+		p.expectEnd()
+	}
+}
+
+func TestAPanicOfACommandIsAnsweredAndEndsNothing(t *testing.T) {
+	ways := map[string]access{"panic:none": accessNone, "panic:read": accessRead, "panic:write": accessWrite,
+		"panic:scan": accessScan}
+	for name, access := range ways {
+		commands[name] = &command{name: name, arity: 1, access: access, run: func(c *call) error {
+			if access == accessWrite {
+				if err := c.tx.String("a").Set([]byte("half")); err != nil {
+					return err
+				}
+			}
+			panic("a mistake")
+		}}
+		t.Cleanup(func() { delete(commands, name) })
+	}
+	eachWay(t, func(t *testing.T) {
+		_, address := startServer(t, Config{db: newMemory(t)})
+		p, other := dial(t, address), dial(t, address)
+		for name := range ways {
+			p.send([]string{"SET", "a", name}, []string{name}, []string{"GET", "a"})
+			if got := []string{p.reply(), p.reply(), p.reply()}; got[0] != "+OK" ||
+				got[1] != "-ERR "+errPanicked.Error() || got[2] != fmt.Sprintf("%q", name) {
+				t.Errorf("%s: answered %q", name, got)
+			}
+			other.expect("GET a", fmt.Sprintf("%q", name))
+		}
+	})
+}
+
+// TestTheEndOfAServerCutsWhoTakesNoReplies also cuts one that waits for the database.
+func TestTheEndOfAServerCutsWhoTakesNoReplies(t *testing.T) {
+	eachWay(t, testTheEndOfAServerCutsWhoTakesNoReplies)
+}
+
+func testTheEndOfAServerCutsWhoTakesNoReplies(t *testing.T) {
+	db := slowDB{newMemory(t), make(chan struct{}), make(chan struct{})}
+	s, address := startServer(t, Config{db: db})
+	deaf, waiting := dial(t, address), dial(t, address)
+	var sending sync.WaitGroup
+	sending.Go(func() { _, _ = deaf.Write(largeReplies(64)) })
+	deaf.expectText(strings.Repeat("v", MaxBatchOutput))
+	waiting.send([]string{"SET", "a", "1"})
+	<-db.entered
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := s.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Shutdown returned %v", err)
+	}
+	waiting.expectEnd()
+	sending.Wait()
+	close(db.leave)
+}
+
+// flights counts the functions of each Submit, and keeps them until it is told.
+type flights struct {
+	*memory
+	sizes chan int
+	leave chan struct{}
+}
+
+func (db flights) Submit(fns []func(*embedded.Tx) error, done func([]error)) {
+	db.sizes <- len(fns)
+	go func() {
+		<-db.leave
+		db.memory.Submit(fns, done)
+	}()
+}
+
+// TestWhatClientsAskForAtOnceIsOneSubmit: of reads and writes alike, and of those alone that do not wait.
+func TestWhatClientsAskForAtOnceIsOneSubmit(t *testing.T) {
+	db := flights{newMemory(t), make(chan int, 100), make(chan struct{})}
+	_, address, _ := inLoop(t, Config{db: db})
+	first := dial(t, address)
+	first.send([]string{"SET", "a", "1"})
+	if n := <-db.sizes; n != 1 {
+		t.Errorf("%d commands in the first", n)
+	}
+	first.send([]string{"SET", "a", "2"}) // for which nothing is read meanwhile
+	other := dial(t, address)
+	other.send([]string{"GET", "a"}, []string{"INCR", "n"}, []string{"PING"})
+	if n := <-db.sizes; n != 3 {
+		t.Errorf("%d commands of the other client, want 3", n)
+	}
+	db.leave <- struct{}{}
+	db.leave <- struct{}{}
+	if n := <-db.sizes; n != 1 {
+		t.Errorf("%d commands in the last", n)
+	}
+	close(db.leave)
+	for _, want := range []string{"+OK", "+OK"} {
+		if got := first.reply(); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	if got := other.reply(); got != `"1"` && got != "$-1" {
+		t.Errorf("GET answered %s", got)
+	}
+}
+
+func TestARoundIsSharedAmongTheClients(t *testing.T) {
+	db := flights{newMemory(t), make(chan int, 1000), make(chan struct{})}
+	_, address, _ := inLoop(t, Config{db: db})
+	const commands = 3 * MaxBatchCommands
+	p := dial(t, address)
+	incr := make([][]string, commands)
+	for i := range incr {
+		incr[i] = []string{"INCR", "n"}
+	}
+	p.send(incr...)
+	close(db.leave)
+	for i := range commands {
+		if got, want := p.reply(), fmt.Sprint(":", i+1); got != want {
+			t.Fatalf("got %s, want %s", got, want)
+		}
+	}
+	for all := 0; all < commands; {
+		n := <-db.sizes
+		if all += n; n > MaxBatchCommands {
+			t.Errorf("%d commands of one client in a round, limit %d", n, MaxBatchCommands)
+		}
+	}
+}
+
+// TestWhatMayTakeLongIsExecutedBesideTheLoop keeps views and large updates waiting, while others go on.
+func TestWhatMayTakeLongIsExecutedBesideTheLoop(t *testing.T) {
+	long := strings.Repeat("x", 2*maxQuickBytes)
+	sadd := []string{"SADD", "s"}
+	for i := range 2 * maxQuickArguments {
+		sadd = append(sadd, fmt.Sprint(i))
+	}
+	for name, commands := range map[string][][]string{
+		"keys":                 {{"KEYS", "*"}},
+		"members":              {{"PING"}, {"SMEMBERS", "s"}},
+		"info":                 {{"INFO"}},
+		"a long value":         {{"GET", "long"}},
+		"a long field":         {{"HGET", "hash", "long"}},
+		"a long command":       {{"SET", "k", long}},
+		"many arguments":       {sadd},
+		"a value within MULTI": {{"MULTI"}, {"INCR", "m"}, {"GET", "long"}, {"EXEC"}},
+		"a scan within MULTI":  {{"MULTI"}, {"KEYS", "*"}, {"EXEC"}},
+		"much queued by MULTI": {{"MULTI"}, {"SET", "k", long[:maxQuickBytes-100]}, {"GET", "k"}, {"GET", "k"}, {"EXEC"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			db := &apart{memory: newMemory(t), entered: make(chan struct{}), leave: make(chan struct{})}
+			_, address, _ := inLoop(t, Config{db: db})
+			setup := dial(t, address)
+			db.memory.Peer.Update(t.Context(), func(tx *embedded.Tx) error {
+				return errors.Join(tx.String("long").Set([]byte(long)), tx.Map("hash").String("long").Set([]byte(long)))
+			})
+			setup.expect("SET a 1", "+OK")
+			p := dial(t, address)
+			if name == "much queued by MULTI" { // not at once with EXEC: then it is no more than a pipeline may have
+				for ; len(commands) > 1; commands = commands[1:] {
+					p.send(commands[0])
+					p.reply()
+				}
+			}
+			p.send(append(commands, []string{"GET", "a"})...)
+			<-db.entered
+			setup.expect("GET a", `"1"`)
+			close(db.leave)
+			for range commands {
+				p.reply()
+			}
+			if got := p.reply(); got != `"1"` {
+				t.Errorf("what comes behind it is answered %s", got)
+			}
+			p.expect("INCR n", ":1") // in the loop again
+		})
+	}
+}
+
+// apart keeps the first that is not submitted until it is told.
+type apart struct {
+	*memory
+	once           sync.Once
+	entered, leave chan struct{}
+	free           atomic.Bool // it keeps nobody
+}
+
+func (db *apart) wait() {
+	if db.free.Load() {
+		return
+	}
+	db.once.Do(func() { close(db.entered) })
+	<-db.leave
+}
+
+func (db *apart) View(ctx context.Context, fn func(*embedded.Tx) error) error {
+	db.wait()
+	return db.memory.View(ctx, fn)
+}
+
+func (db *apart) UpdateAll(ctx context.Context, fns []func(*embedded.Tx) error) []error {
+	db.wait()
+	return db.memory.UpdateAll(ctx, fns)
+}
+
+// TestAShutdownAnswersWhoLeftTheLoop: its last connection may end before what it gave to goroutines.
+func TestAShutdownAnswersWhoLeftTheLoop(t *testing.T) {
+	db := &apart{memory: newMemory(t), entered: make(chan struct{}), leave: make(chan struct{})}
+	db.free.Store(true)
+	s, address, _ := inLoop(t, Config{db: db})
+	p := dial(t, address)
+	p.expect("SET a 1", "+OK")
+	p.ask("HELLO 3")
+	p.ask("SUBSCRIBE __keyspace@0__:b")
+	db.free.Store(false)
+	p.send([]string{"GET", "a"})
+	<-db.entered
+	stopped := make(chan error, 1)
+	go func() { stopped <- s.Shutdown(context.Background()) }()
+	eventually(t, "the loop has ended", s.loopOf().isOver)
+	close(db.leave)
+	if got := p.reply(); got != `"1"` {
+		t.Errorf("GET answered %s", got)
+	}
+	p.expectEnd()
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestAReadOfADroppedDatabaseIsRefused: a transaction would find it empty, and might take it up again.
+func TestAReadOfADroppedDatabaseIsRefused(t *testing.T) {
+	eachWay(t, testAReadOfADroppedDatabaseIsRefused)
+}
+
+func testAReadOfADroppedDatabaseIsRefused(t *testing.T) {
+	peer, address := startPeer(t, embedded.Config{}, nil)
+	p := dial(t, address)
+	p.expect("SELECT 3", "+OK")
+	p.expect("GET a", "$-1") // nobody has written to it
+	p.expect("SET a 1", "+OK")
+	if err := peer.DropSpace(t.Context(), "db3", true); err != nil {
+		t.Fatal(err)
+	}
+	if got := p.ask("GET a"); !strings.HasPrefix(got, "-ERR") {
+		t.Errorf("GET answered %s", got)
+	}
+	p.expect("SET a 2", "+OK")
+	p.expect("GET a", `"2"`)
+}
+
+// TestWithoutDescriptorsClientsAreServedByGoroutines takes all that the process may have, so that there can be no
+// loop.
+func TestWithoutDescriptorsClientsAreServedByGoroutines(t *testing.T) {
+	s, err := New(Config{db: newMemory(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	connect := func() (*peer, net.Conn) {
+		p := dial(t, l.Addr().String())
+		conn, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p, conn
+	}
+	first, firstConn := connect()
+	second, secondConn := connect()
+	release := takeDescriptors(t)
+	s.start(t.Context(), firstConn)
+	first.expect("PING", "+PONG")
+	if s.loopOf() != nil {
+		t.Error("there is a loop without descriptors")
+	}
+	release()
+	s.start(t.Context(), secondConn)
+	second.expect("PING", "+PONG")
+	if s.loopOf() == nil {
+		t.Error("there is no loop")
+	}
+	third, thirdConn := connect()
+	release = takeDescriptors(t)
+	s.start(t.Context(), thirdConn)
+	third.expect("SET a 1", "+OK")
+	second.expect("GET a", `"1"`)
+	release()
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// takeDescriptors opens files until the process may open no more.
+func takeDescriptors(t *testing.T) (release func()) {
+	t.Helper()
+	var old syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	lower := old
+	lower.Cur = 500
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &lower); err != nil {
+		t.Fatal(err)
+	}
+	var files []*os.File
+	for {
+		f, err := os.Open(os.DevNull)
+		if errors.Is(err, syscall.EMFILE) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, f)
+	}
+	return func() {
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &old); err != nil {
+			t.Error(err)
+		}
+		for _, f := range files {
+			f.Close()
+		}
+	}
+}

@@ -1,0 +1,15 @@
+//go:build !linux
+
+package resp
+
+import (
+	"context"
+	"net"
+)
+
+// loop is for Linux alone: elsewhere each connection has a goroutine.
+type loop struct{}
+
+func (l *loop) endWhenEmpty() {}
+
+func (s *Server) join(context.Context, *client, *net.TCPConn) bool { return false }

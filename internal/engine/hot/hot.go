@@ -1,0 +1,479 @@
+// Package hot is what memory has of a tree of records: those that are newer than the tree's, and
+// those that were touched last.
+//
+// # Idea
+//
+// A Table is one goroutine's, its owner's. The owner puts versions of records into it, finds them
+// again by one look-up, and takes snapshots, which any goroutine may read while the owner goes on.
+// A snapshot costs nothing that grows with what is in memory: records are kept in a layer, a skip
+// list whose nodes have their versions, the newest first, each with the number of the snapshot from
+// which on it is seen. Nothing is copied, and nothing taken out: a version is let go when no
+// snapshot that is open sees it, and a layer as a whole once the tree has it.
+//
+// For that a checkpoint seals the layer: from then on versions are put into a new one on top of it.
+// What is sealed no longer changes; when all of it is in the tree, the layer is dropped and the
+// next snapshots are laid over the tree as it is then.
+//
+// Records that the tree has are kept as long as there is room, in two generations: when the young
+// one is full it becomes the old one, and what is found there is young again. Those in a layer are
+// in the generations as well, and take no room of theirs, so that finding one that is hot takes one
+// look-up, wherever it is.
+package hot
+
+import (
+	"slices"
+	"sort"
+	"sync/atomic"
+
+	"github.com/peerd/peerd/store"
+)
+
+// Record is one version of a record. It embeds a Version, and does not change once it was put or
+// kept.
+type Record interface {
+	// Key returns where the tree has it.
+	Key() string
+	// Size returns about how many bytes of memory it takes.
+	Size() int
+	// Supersede is called when the record is put, with the one that was in its place and that the
+	// tree does not have yet: what that had still to write, beside itself, is to be taken over. If it is
+	// sealed, that is written as well.
+	Supersede(old Record)
+	version() *Version
+}
+
+// Version is a Record's place among the versions of its record.
+type Version struct {
+	of    Record
+	seq   uint64
+	older atomic.Pointer[Version]
+
+	// What only the owner looks at.
+	in     *node // unless the tree has it
+	kept   *kept // that leads to it, or did
+	stored bool  // the tree has it
+}
+
+func (v *Version) version() *Version { return v }
+
+// Sealed reports whether a checkpoint writes the version, which the tree does not have yet. Only the
+// owner may ask.
+func (v *Version) Sealed() bool { return v.in != nil && v.in.layer.sealed }
+
+// Limits of what is kept of the tree.
+const (
+	generations = 2
+	maxKept     = 4 << 10 // bytes; larger records are not kept
+	keptBytes   = 64      // that keeping one takes beside its own
+)
+
+// Table is what memory has beside a tree.
+type Table struct {
+	base   *base
+	seq    uint64 // of the next snapshot, that sees what is put before it
+	layers layers
+	shots  []*shot // that may be open, in order
+
+	fresh, aging []*node // put since the last snapshot, and since the one before it
+
+	limit      int // bytes of what is kept
+	young, old map[string]*kept
+	youngBytes int
+	generation int // of the young ones
+
+	finger finger // in the layer that is written to, where a record was made room for last
+}
+
+// layers are the one that is written to, and the sealed one below it, if there is any.
+type layers [2]*layer
+
+// kept is a record that is found by one look-up.
+type kept struct {
+	newest     *Version
+	in         *node // of the layer that was written to last, if it is known where it stands there
+	generation int   // the last in which it was young
+}
+
+// NewTable returns a table over a snapshot of a tree, which it takes over. It keeps about limit
+// bytes of what it finds there.
+func NewTable(tree store.Snapshot, limit int64) *Table {
+	return &Table{
+		base: newBase(tree), seq: 1, layers: layers{newLayer()},
+		limit: int(limit), young: map[string]*kept{}, generation: 1,
+	}
+}
+
+// SetLimit says how many bytes are kept of what the tree has, from now on.
+func (t *Table) SetLimit(bytes int64) { t.limit = int(bytes) }
+
+// Find returns the newest version of a record, nil if memory has none. It is a deleted one if that
+// is newer than the tree.
+func (t *Table) Find(key []byte) Record {
+	if k := t.young[string(key)]; k != nil {
+		return k.newest.of
+	}
+	if k := t.old[string(key)]; k != nil {
+		t.rejuvenate(k)
+		return k.newest.of
+	}
+	for _, l := range t.layers {
+		if l == nil {
+			break
+		}
+		if v := l.get(string(key)).last(); v != nil {
+			t.keep(v)
+			return v.of
+		}
+	}
+	return nil
+}
+
+// Keep keeps a record that the tree has, and Find did not find.
+func (t *Table) Keep(r Record) {
+	v := r.version()
+	v.of, v.stored = r, true
+	t.keep(v)
+}
+
+func (t *Table) keep(v *Version) {
+	key := v.of.Key()
+	k := t.young[key]
+	if v.of.Size() > maxKept {
+		if k != nil {
+			k.generation = 0
+		}
+		delete(t.young, key)
+		delete(t.old, key)
+		return
+	}
+	if k == nil {
+		if k = t.old[key]; k == nil {
+			k = &kept{}
+		}
+		t.makeYoung(key, k)
+	}
+	t.lead(k, v)
+}
+
+// rejuvenate makes an old record young.
+func (t *Table) rejuvenate(k *kept) {
+	v := k.newest
+	if t.makeYoung(v.of.Key(), k); v.stored {
+		t.count(v)
+	}
+}
+
+func (t *Table) makeYoung(key string, k *kept) {
+	k.generation = t.generation
+	t.young[key] = k
+	t.youngBytes += keptBytes
+}
+
+// lead has a young record lead to a version.
+func (t *Table) lead(k *kept, v *Version) {
+	if k.newest, v.kept = v, k; v.stored {
+		t.count(v)
+	} else {
+		k.in = v.in
+	}
+}
+
+// count counts the bytes of a young record that the tree has.
+func (t *Table) count(v *Version) {
+	if t.youngBytes += v.of.Size(); t.youngBytes >= t.limit/generations {
+		t.old, t.young, t.youngBytes = t.young, make(map[string]*kept, len(t.young)), 0
+		t.generation++
+	}
+}
+
+// keeps returns what leads to a version, if that is the newest one of a young record; else nil.
+func (t *Table) keeps(v *Version) *kept {
+	if k := v.kept; k != nil && k.generation == t.generation && k.newest == v {
+		return k
+	}
+	return nil
+}
+
+// Put puts a version in, in place of the last one. It is kept, once the tree has it, if that is
+// wanted, or if the last one is. That is looked for, unless it is still the one that is named: who
+// has found it, or kept it, spares a search.
+func (t *Table) Put(r, last Record, keep bool) {
+	v := r.version()
+	v.of, v.seq = r, t.seq
+	var k *kept
+	if last != nil {
+		k = t.keeps(last.version())
+	}
+	if k == nil {
+		k = t.young[r.Key()]
+	}
+	if k == nil {
+		if t.look(v); keep || t.old[r.Key()] != nil {
+			t.keep(v)
+		}
+		return
+	}
+	if t.replace(v, k.newest, k.in); r.Size() <= maxKept {
+		t.lead(k, v)
+	} else {
+		t.keep(v)
+	}
+}
+
+// look finds what a version replaces, of a record that is not young, and puts it there.
+func (t *Table) look(v *Version) {
+	key := v.of.Key()
+	in := t.layers[0].insert(key)
+	last := in.last()
+	if last == nil {
+		if k := t.old[key]; k != nil {
+			last = k.newest
+		} else if below := t.layers[1]; below != nil {
+			last = below.get(key).last()
+		}
+	}
+	t.replace(v, last, in)
+}
+
+// replace puts a version in place of the last one, at its node of the layer that is written to, if
+// that is known.
+func (t *Table) replace(v, last *Version, in *node) {
+	top := t.layers[0]
+	if last != nil && !last.stored {
+		v.of.Supersede(last.of)
+	}
+	top.bytes += int64(v.of.Size())
+	if in == nil || in.layer != top {
+		in = top.insert(v.of.Key())
+	}
+	v.in = in
+	if was := in.last(); was == nil {
+		top.len++
+	} else {
+		top.bytes -= int64(was.of.Size())
+		was.in = nil          // what was replaced, and is held longer, holds no layer
+		if was.seq == v.seq { // no snapshot saw it
+			was = was.older.Load()
+		}
+		v.older.Store(was)
+	}
+	in.newest.Store(v)
+	t.fresh = append(t.fresh, in)
+}
+
+// Snapshot returns a snapshot of the present. Whoever has it releases it in the end; others may
+// acquire it until then.
+func (t *Table) Snapshot() *Snapshot {
+	s := &Snapshot{shot: &shot{seq: t.seq}, base: t.base, layers: t.layers}
+	s.base.acquire()
+	s.refs.Store(1)
+	t.seq++
+	t.shots = append(slices.DeleteFunc(t.shots, (*shot).closed), s.shot)
+	for _, n := range t.aging { // what came before them was seen by the last snapshots but one
+		t.prune(n)
+	}
+	clear(t.aging)
+	t.fresh, t.aging = t.aging[:0], t.fresh
+	return s
+}
+
+// prune lets go the versions of a record that no snapshot sees.
+func (t *Table) prune(n *node) {
+	for v := n.newest.Load(); v != nil; {
+		older := v.older.Load()
+		for older != nil && !t.sees(older.seq, v.seq) {
+			older = older.older.Load()
+		}
+		v.older.Store(older)
+		v = older
+	}
+}
+
+// sees reports whether a snapshot sees what was put at from, and replaced at until.
+func (t *Table) sees(from, until uint64) bool {
+	i := sort.Search(len(t.shots), func(i int) bool { return t.shots[i].seq >= from })
+	return i < len(t.shots) && t.shots[i].seq < until
+}
+
+// Len returns how many records there are that the tree does not have, and that are not sealed.
+func (t *Table) Len() int { return t.layers[0].len }
+
+// Bytes returns how many bytes of memory is taken by what the tree does not have. What is sealed
+// stays in memory, beside those, until all of it is in the tree.
+func (t *Table) Bytes() int64 {
+	bytes := t.layers[0].bytes
+	if t.layers[1] != nil {
+		bytes += t.layers[1].bytes
+	}
+	return bytes
+}
+
+// Seal seals what there is that the tree does not have. Nothing may be sealed.
+func (t *Table) Seal() Sealed {
+	t.layers = layers{newLayer(), t.layers[0]}
+	t.layers[1].sealed = true
+	t.finger = finger{}
+	return Sealed{t.layers[1]}
+}
+
+// Stored takes note that the tree has a sealed record. Room is made for one that is kept in the
+// layer that is written to: records come here in their order, so that this takes no search, which
+// it would when the record is put again.
+func (t *Table) Stored(r Record) {
+	v := r.version()
+	if v.stored {
+		return
+	}
+	v.stored, v.in = true, nil
+	t.layers[1].bytes -= int64(r.Size())
+	if k := v.kept; k != nil && k.newest == v {
+		if k.in = nil; k.generation == t.generation { // it must not hold what is sealed
+			k.in = t.layers[0].room(r.Key(), &t.finger)
+			k.in.of = k
+			t.count(v)
+		}
+	}
+}
+
+// Unseal drops what is sealed: the tree has all of it. See Rebase.
+func (t *Table) Unseal(tree store.Snapshot) {
+	t.layers[1] = nil
+	t.Rebase(tree)
+}
+
+// Rebase goes on from a newer snapshot of the tree, which it takes over.
+func (t *Table) Rebase(tree store.Snapshot) {
+	t.base.release()
+	t.base = newBase(tree)
+}
+
+// Close releases the tree. Snapshots stay as they are.
+func (t *Table) Close() { t.base.release() }
+
+// Sealed is what a checkpoint writes to the tree: the records of one moment.
+type Sealed struct{ layer *layer }
+
+// From calls fn with the records from a key on, in their order, until it returns false. Only the
+// table's owner calls it, and for all of them before it unseals: what is kept holds no node then.
+func (s Sealed) From(key string, fn func(Record) bool) {
+	for n := s.layer.seek(key, nil); n != nil; n = n.next.Load() {
+		if v := n.last(); v == nil {
+			n.vacate()
+		} else if !fn(v.of) {
+			return
+		}
+	}
+}
+
+// Snapshot is a moment of the tree, with what memory had then laid over it. Any goroutine may read
+// it.
+type Snapshot struct {
+	*shot
+	base   *base
+	layers layers
+}
+
+// shot is what a table remembers of a snapshot, which holds no layer once it is closed.
+type shot struct {
+	seq  uint64
+	refs atomic.Int64
+}
+
+// Acquire reports whether the snapshot is open, and then keeps it so until Release.
+func (s *Snapshot) Acquire() bool { return acquire(&s.refs) }
+
+// Release lets it go. Nothing of it may be read then.
+func (s *Snapshot) Release() {
+	if s.refs.Add(-1) == 0 {
+		s.base.release()
+	}
+}
+
+func (s *shot) closed() bool { return s.refs.Load() == 0 }
+
+// Tree returns the tree over which memory is laid.
+func (s *Snapshot) Tree() store.Snapshot { return s.base.snap }
+
+// Get returns what memory has at a key; nil if that is nothing.
+func (s *Snapshot) Get(key string) Record {
+	for _, l := range s.layers {
+		if l == nil {
+			break
+		}
+		if n := l.get(key); n != nil {
+			if r := n.at(s.seq); r != nil {
+				return r
+			}
+		}
+	}
+	return nil
+}
+
+// Seek returns the records that memory has from a key on, in their order.
+func (s *Snapshot) Seek(key string) *Cursor {
+	c := &Cursor{seq: s.seq}
+	for i, l := range s.layers {
+		if l != nil {
+			c.next[i] = l.seek(key, nil)
+		}
+	}
+	c.Next()
+	return c
+}
+
+// Cursor goes through a snapshot's records.
+type Cursor struct {
+	Record Record // nil at the end
+	seq    uint64
+	next   [len(layers{})]*node
+}
+
+// Next goes on.
+func (c *Cursor) Next() {
+	for c.Record = nil; c.Record == nil; {
+		top, below := c.next[0], c.next[1]
+		switch {
+		case top == nil && below == nil:
+			return
+		case below == nil || top != nil && top.key < below.key:
+			c.next[0], c.Record = top.next.Load(), top.at(c.seq)
+		case top == nil || below.key < top.key:
+			c.next[1], c.Record = below.next.Load(), below.at(c.seq)
+		default:
+			c.next[0], c.next[1] = top.next.Load(), below.next.Load()
+			if c.Record = top.at(c.seq); c.Record == nil {
+				c.Record = below.at(c.seq)
+			}
+		}
+	}
+}
+
+// base is a snapshot of the tree that the table and any number of its snapshots share.
+type base struct {
+	snap store.Snapshot
+	refs atomic.Int64
+}
+
+func newBase(snap store.Snapshot) *base {
+	b := &base{snap: snap}
+	b.refs.Store(1)
+	return b
+}
+
+func (b *base) acquire() { b.refs.Add(1) } // by who has a share
+
+func (b *base) release() {
+	if b.refs.Add(-1) == 0 {
+		b.snap.Close()
+	}
+}
+
+// acquire counts one more, unless there is none any more.
+func acquire(refs *atomic.Int64) bool {
+	for {
+		n := refs.Load()
+		if n == 0 || refs.CompareAndSwap(n, n+1) {
+			return n != 0
+		}
+	}
+}

@@ -1,0 +1,262 @@
+package hot
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/peerd/peerd/store"
+	"pgregory.net/rapid"
+)
+
+// record is a version that counts what it took over.
+type record struct {
+	Version
+	key   string
+	value int
+	size  int
+	took  int // versions that the tree never had
+}
+
+func (r *record) Key() string          { return r.key }
+func (r *record) Size() int            { return r.size }
+func (r *record) Supersede(old Record) { r.took += 1 + old.(*record).took }
+
+// tree is a snapshot of a tree of which only the closing is looked at.
+type tree struct {
+	store.Snapshot
+	has    map[string]int
+	closed bool
+}
+
+func (t *tree) Close() { t.closed = true }
+
+// world is a table with a model of it.
+type world struct {
+	*Table
+	newest  map[string]int // what there is
+	tree    map[string]int // what the tree has
+	sealed  *Sealed
+	shots   []*Snapshot
+	were    []map[string]int // what there was at each
+	trees   []*tree
+	written int
+}
+
+func (w *world) snapshot() *tree {
+	w.trees = append(w.trees, &tree{has: maps.Clone(w.tree)})
+	return w.trees[len(w.trees)-1]
+}
+
+// check compares a snapshot with what there was.
+func (w *world) check(t *rapid.T, i int) {
+	s, was := w.shots[i], w.were[i]
+	got := maps.Clone(s.Tree().(*tree).has)
+	last := ""
+	for c := s.Seek(""); c.Record != nil; c.Next() {
+		if c.Record.Key() <= last {
+			t.Fatalf("the key %q after %q", c.Record.Key(), last)
+		}
+		last = c.Record.Key()
+		got[last] = c.Record.(*record).value
+		if r := s.Get(last); r != c.Record {
+			t.Fatalf("at %q stands %v, and %v is found", last, c.Record, r)
+		}
+	}
+	if !maps.Equal(got, was) {
+		t.Fatalf("a snapshot has %v, and there was %v", got, was)
+	}
+}
+
+// step does one thing.
+func (w *world) step(t *rapid.T) {
+	key := fmt.Sprint("k", rapid.IntRange(0, 12).Draw(t, "key"))
+	switch rapid.IntRange(0, 9).Draw(t, "step") {
+	default:
+		w.written++
+		w.newest[key] = w.written
+		size := rapid.SampledFrom([]int{10, 100, maxKept + 1}).Draw(t, "size")
+		var last Record
+		if rapid.Bool().Draw(t, "found") {
+			last = w.Find([]byte(key))
+		}
+		w.Put(&record{key: key, value: w.written, size: size}, last, rapid.Bool().Draw(t, "keep"))
+	case 4:
+		if w.Find([]byte(key)) == nil {
+			if value, has := w.tree[key]; has {
+				w.Keep(&record{key: key, value: value, size: 10})
+			}
+		}
+	case 5:
+		w.shots, w.were = append(w.shots, w.Snapshot()), append(w.were, maps.Clone(w.newest))
+	case 6:
+		if n := len(w.shots); n > 0 {
+			i := rapid.IntRange(0, n-1).Draw(t, "which")
+			w.check(t, i)
+			w.shots[i].Release()
+			w.shots, w.were = slices.Delete(w.shots, i, i+1), slices.Delete(w.were, i, i+1)
+		}
+	case 7:
+		if w.sealed == nil {
+			s := w.Seal()
+			w.sealed = &s
+		}
+	case 8:
+		w.checkpoint()
+	case 9:
+		w.Rebase(w.snapshot())
+	}
+	for i := range w.shots {
+		w.check(t, i)
+	}
+	for _, records := range []map[string]*kept{w.young, w.old} {
+		for key, k := range records {
+			if k.in != nil && k.in.layer != w.layers[0] && k.in.layer != w.layers[1] {
+				t.Fatalf("what is kept at %q holds a layer that the tree has", key)
+			}
+		}
+	}
+	for key, value := range w.newest {
+		switch r, _ := w.Find([]byte(key)).(*record); {
+		case r != nil && r.value != value, r == nil && w.tree[key] != value:
+			t.Fatalf("%q is %d, and %v is found, and %d in the tree", key, value, r, w.tree[key])
+		}
+	}
+}
+
+// checkpoint has the tree take what is sealed.
+func (w *world) checkpoint() {
+	if w.sealed == nil {
+		return
+	}
+	w.sealed.From("", func(r Record) bool {
+		w.tree[r.Key()] = r.(*record).value
+		w.Stored(r)
+		return true
+	})
+	w.sealed = nil
+	w.Unseal(w.snapshot())
+}
+
+func TestEachSnapshotHasWhatThereWasThen(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := &world{newest: map[string]int{}, tree: map[string]int{}}
+		w.Table = NewTable(w.snapshot(), 1000)
+		for range rapid.IntRange(0, 120).Draw(t, "steps") {
+			w.step(t)
+		}
+		for i, s := range w.shots {
+			w.check(t, i)
+			s.Release()
+		}
+		w.checkpoint()
+		sealed := w.Seal()
+		w.sealed = &sealed
+		w.checkpoint()
+		if w.Bytes() != 0 || w.Len() != 0 || !maps.Equal(w.tree, w.newest) {
+			t.Fatalf("%d bytes, %d records are left; the tree has %v of %v", w.Bytes(), w.Len(), w.tree, w.newest)
+		}
+		w.Close()
+		for i, tree := range w.trees {
+			if !tree.closed {
+				t.Fatalf("the tree's snapshot %d of %d is not closed", i+1, len(w.trees))
+			}
+		}
+	})
+}
+
+func TestAHotRecordHasNoMoreVersionsThanAreSeen(t *testing.T) {
+	w := NewTable(&tree{}, 1000)
+	held := w.Snapshot()
+	var last *Snapshot
+	for i := range 1000 {
+		w.Put(&record{key: "k", value: i}, nil, true)
+		s := w.Snapshot()
+		if last != nil {
+			last.Release()
+		}
+		last = s
+		versions := 0
+		for v := w.young["k"].newest; v != nil; v = v.older.Load() {
+			versions++
+		}
+		if versions > 3 { // the newest, what was published before it, and what is held
+			t.Fatalf("%d versions after %d", versions, i)
+		}
+	}
+	if r := held.Get("k"); r != nil {
+		t.Errorf("a snapshot that was taken before has %v", r)
+	}
+}
+
+func TestWhatIsKeptIsBounded(t *testing.T) {
+	w := NewTable(&tree{}, 10_000)
+	for i := range 10_000 {
+		if w.Keep(&record{key: fmt.Sprint(i), size: 50}); len(w.young)+len(w.old) > 10_000/50 {
+			t.Fatalf("%d and %d records", len(w.young), len(w.old))
+		}
+	}
+	if w.Find([]byte("9999")) == nil || w.Find([]byte("0")) != nil {
+		t.Error("the last is not kept, or the first is")
+	}
+}
+
+func TestAnotherLimitForgetsNothingThatFits(t *testing.T) {
+	w := NewTable(&tree{}, 10_000)
+	w.Keep(&record{key: "k", size: 50})
+	if w.SetLimit(5_000); w.Find([]byte("k")) == nil {
+		t.Error("what was kept is forgotten")
+	}
+}
+
+// TestReadersGoOnWhileTheOwnerWrites tests that a reader sees all that was put between two
+// snapshots, or nothing of it.
+func TestReadersGoOnWhileTheOwnerWrites(t *testing.T) {
+	const keys, rounds = 40, 2000
+	w := NewTable(&tree{}, 1000)
+	var published atomic.Pointer[Snapshot]
+	published.Store(w.Snapshot())
+	var readers sync.WaitGroup
+	var over atomic.Bool
+	for range 3 {
+		readers.Go(func() {
+			for !over.Load() {
+				s := published.Load()
+				if !s.Acquire() {
+					continue
+				}
+				seen := map[int]int{}
+				for c := s.Seek(""); c.Record != nil; c.Next() {
+					seen[c.Record.(*record).value]++
+				}
+				if len(seen) > 1 {
+					t.Errorf("a snapshot has parts of %d rounds: %v", len(seen), seen)
+					over.Store(true)
+				}
+				s.Release()
+			}
+		})
+	}
+	for round := 0; round < rounds && !over.Load(); round++ {
+		for i := range keys {
+			w.Put(&record{key: fmt.Sprint("k", (i*7)%keys), value: round}, nil, i%2 == 0)
+		}
+		switch round % 8 {
+		case 3:
+			w.Seal()
+		case 6:
+			Sealed{w.layers[1]}.From("", func(r Record) bool { w.Stored(r); return true })
+			// What the tree has now is put again before it is read.
+			for i := range keys {
+				w.Put(&record{key: fmt.Sprint("k", i), value: round}, nil, false)
+			}
+			w.Unseal(&tree{})
+		}
+		published.Swap(w.Snapshot()).Release()
+	}
+	over.Store(true)
+	readers.Wait()
+}

@@ -1,0 +1,250 @@
+package peer
+
+import (
+	"fmt"
+	"runtime/debug"
+	"sync"
+
+	"github.com/peerd/peerd/internal/engine"
+)
+
+// Who steps. A space's engine, and all else that is its loop's, belongs to whoever holds the
+// space's turn, for a step. A caller that brings an update and finds the turn free, and nobody
+// else's update waiting, takes the step itself: there is no other goroutine that would have to be
+// woken, nor would wake it. Else the update waits in a queue, and the loop's goroutine takes all
+// that wait into one group. It has the turn for what callers do not bring, too, and for what they
+// leave.
+//
+// A caller runs no functions but its own: they may end the goroutine. Apart from that its step is a
+// whole one, which looks at the clock and at links, takes frames that wait, and begins the syncs
+// that are due. And callers take the turn only if it is free, while the loop waits for it: so the
+// loop has it after a millisecond and a step at most (see sync.Mutex).
+//
+// Nobody is forgotten: who queued something looks afterwards whether the turn is free, and who gave
+// the turn back looks at the queue afterwards.
+
+// ownSteps is how many steps a caller takes for an update of its own: the first may be full of
+// frames.
+const ownSteps = 2
+
+// take takes the turn for a caller, if it is free and nothing waits that is for the loop to do.
+func (l *loop) take() bool {
+	if len(l.s.updates) > 0 || !l.turn.TryLock() {
+		return false
+	}
+	if l.isTheLoops() {
+		l.leave(false)
+		return false
+	}
+	return true
+}
+
+// isTheLoops reports whether the next step is for the loop's goroutine alone.
+func (l *loop) isTheLoops() bool {
+	ending := l.over || l.stopping || l.broken != nil
+	return ending || l.half != nil || l.engine.Interrupted() || l.engine.Updates() > 0
+}
+
+// leave gives the turn back, and wakes the loop if there is more to do.
+func (l *loop) leave(more bool) {
+	l.giveBack()
+	if more || len(l.s.updates) > 0 {
+		signal(l.wake)
+	}
+}
+
+// giveBack gives the turn back, and then calls those who wanted to be called with their answers.
+func (l *loop) giveBack() {
+	u := l.answered
+	l.answered, l.newest = nil, nil
+	l.turn.Unlock()
+	if u != nil {
+		tellAll(u)
+	}
+}
+
+// tellAll calls those who submitted an update and the next ones, whatever one of them does to the
+// goroutine.
+func tellAll(u *update) {
+	defer func() {
+		if u != nil {
+			tellAll(u)
+		}
+	}()
+	for u != nil {
+		first := u
+		u = u.next
+		first.tell()
+	}
+}
+
+// bring has an update run on its caller's goroutine, if the turn is free, and else does nothing. If
+// it was brought and is not answered, the loop goes on with it.
+func (l *loop) bring(u *update) (brought, answered bool) {
+	if !l.take() {
+		return false, false
+	}
+	return true, l.stepFor(u)
+}
+
+// queued has the loop look at the queue, unless somebody who has the turn will.
+func (l *loop) queued() {
+	if l.turn.TryLock() {
+		l.leave(false)
+	}
+}
+
+// stepFor takes steps until an update is answered, and gives the turn back. The goroutine is a
+// user's: one of the update's functions may end it, and something that calls it may recover from a
+// panic.
+func (l *loop) stepFor(u *update) (answered bool) {
+	whole, more := false, false
+	defer func() {
+		if !whole {
+			l.interrupted(recover())
+		}
+		l.own = nil
+		l.leave(more || !whole)
+	}()
+	l.own = u
+	l.engine.Submit(u)
+	for steps := ownSteps; steps > 0 && l.own != nil && l.half == nil && l.broken == nil; steps-- {
+		l.lookAtLinks()
+		more = l.quickRound()
+	}
+	answered = l.own == nil
+	whole = true
+	return answered
+}
+
+// quickRound is a caller's round. If more than records is to be written, which may take long, that
+// is left to the loop. It reports whether the loop is to go on.
+func (l *loop) quickRound() (more bool) {
+	rd, err := l.step()
+	if err == nil && onlyRecords(rd.Writes) {
+		err = l.finish()
+	}
+	if err != nil {
+		l.broken = err
+		return true
+	}
+	if l.half == nil && !rd.Again && rd.At.Before(l.due) {
+		l.setAlarm(rd.At)
+	}
+	return l.half != nil || rd.Again
+}
+
+// onlyRecords reports whether nothing but appends to the log is to be done: no fsync, and nothing
+// of the tree.
+func onlyRecords(writes []engine.Write) bool {
+	for i := range writes {
+		if writes[i].Record == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// interrupted is called when a step did not return on a caller's goroutine: because of a panic, or
+// because something that it called ends the goroutine. If that was a transaction's function the
+// loop goes on.
+func (l *loop) interrupted(thrown any) {
+	if thrown != nil {
+		crashed(thrown)
+	}
+	if !l.engine.Interrupted() {
+		l.broken = errExitedElsewhere
+	}
+}
+
+// crashed ends the process after a panic of the engine or the store, as in the loop: nothing may go
+// on, also if the caller's goroutine recovers from panics.
+func crashed(thrown any) {
+	stack := debug.Stack()
+	go func() { panic(fmt.Sprintf("%v\n\n%s", thrown, stack)) }()
+	select {}
+}
+
+// answer gives an update its answer. The turn is held.
+func (l *loop) answer(u *update) {
+	switch {
+	case u == l.own:
+		l.own = nil // it is on this goroutine
+	case u.called == nil:
+		u.done <- struct{}{}
+	case l.answered == nil:
+		l.answered, l.newest = u, u
+	default:
+		l.newest.next = u
+		l.newest = u
+	}
+}
+
+// Submit is Space.Submit.
+func (s *space) Submit(fns []func(*Tx) error, done func(errs []error)) {
+	u := newUpdate(s, fns)
+	u.called = done
+	if s.stopping() {
+		u.failAll(s.gone())
+		u.tell()
+		return
+	}
+	if brought, answered := s.loop.bring(u); brought {
+		if answered {
+			u.tell()
+		}
+		return
+	}
+	select {
+	case s.updates <- u:
+		s.wasQueued()
+	default:
+		s.queueLater(u)
+	}
+}
+
+// wasQueued looks after an update that was queued and whose caller does not wait for it.
+func (s *space) wasQueued() {
+	s.loop.queued()
+	if isClosed(s.stopped) {
+		s.forsake()
+	}
+}
+
+// queueLater has an update wait until there is room in the queue.
+func (s *space) queueLater(u *update) {
+	wait := func() {
+		select {
+		case s.updates <- u:
+			s.wasQueued()
+		case <-s.stopped:
+			u.failAll(s.gone())
+			u.tell()
+		}
+	}
+	if !s.p.beside(wait) {
+		u.failAll(s.gone())
+		u.tell()
+	}
+}
+
+// forsake answers what is queued once the loop has ended.
+func (s *space) forsake() {
+	for {
+		select {
+		case u := <-s.updates:
+			u.failAll(s.gone())
+			if u.called != nil {
+				u.tell()
+			} else {
+				u.done <- struct{}{}
+			}
+		default:
+			return
+		}
+	}
+}
+
+// updates are those that are not in use, with their channels and, if they were submitted, their
+// transactions.
+var updates = sync.Pool{New: func() any { return &update{done: make(chan struct{}, 1)} }}
