@@ -1,7 +1,6 @@
 package resp
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -43,6 +42,10 @@ func (p *peer) expectMessages(want ...string) {
 }
 
 func TestASubscriberIsToldOfChangedKeys(t *testing.T) {
+	eachWay(t, testASubscriberIsToldOfChangedKeys)
+}
+
+func testASubscriberIsToldOfChangedKeys(t *testing.T) {
 	_, address := startPeer(t, embedded.Config{}, nil)
 	writer, two, three := dial(t, address), dial(t, address), dial(t, address)
 	two.ask("SUBSCRIBE __keyspace@0__:a")
@@ -75,12 +78,67 @@ func TestASubscriberIsToldOfChangedKeys(t *testing.T) {
 	two.expectMessages(`*3 "message" "__keyspace@0__:a" "set"`)
 }
 
+// TestASubscriberIsToldOfEachDatabaseThatItNames: one that was not there yet too, and whatever it has selected.
+func TestASubscriberIsToldOfEachDatabaseThatItNames(t *testing.T) {
+	eachWay(t, testASubscriberIsToldOfEachDatabaseThatItNames)
+}
+
+func testASubscriberIsToldOfEachDatabaseThatItNames(t *testing.T) {
+	_, address := startPeer(t, embedded.Config{}, nil)
+	writer, three, every := dial(t, address), dial(t, address), dial(t, address)
+	three.ask("SUBSCRIBE __keyspace@3__:a")
+	every.ask("PSUBSCRIBE __keyspace@*__:a")
+	writer.expect("SET a 0", "+OK")
+	every.expectMessages(`*4 "pmessage" "__keyspace@*__:a" "__keyspace@0__:a" "set"`)
+	writer.expect("SELECT 3", "+OK")
+	writer.expect("SET a 3", "+OK")
+	three.expectMessages(`*3 "message" "__keyspace@3__:a" "set"`) // and none of 0 before it
+	every.expectMessages(`*4 "pmessage" "__keyspace@*__:a" "__keyspace@3__:a" "set"`)
+	writer.expect("DEL a", ":1")
+	three.expectMessages(`*3 "message" "__keyspace@3__:a" "del"`)
+	every.expectMessages(`*4 "pmessage" "__keyspace@*__:a" "__keyspace@3__:a" "del"`)
+	three.ask("UNSUBSCRIBE")
+	three.expect("PING", "+PONG")
+}
+
+func TestASubscriberToADatabaseThatIsDroppedIsClosed(t *testing.T) {
+	eachWay(t, testASubscriberToADatabaseThatIsDroppedIsClosed)
+}
+
+func testASubscriberToADatabaseThatIsDroppedIsClosed(t *testing.T) {
+	peer, address := startPeer(t, embedded.Config{}, nil)
+	writer, reader := dial(t, address), dial(t, address)
+	writer.expect("SELECT 3", "+OK")
+	writer.expect("SET a 1", "+OK")
+	reader.ask("PSUBSCRIBE __keyspace@*__:a")
+	writer.expect("SET a 2", "+OK")
+	reader.expectMessages(`*4 "pmessage" "__keyspace@*__:a" "__keyspace@3__:a" "set"`)
+	if err := peer.DropSpace(t.Context(), "db3", true); err != nil {
+		t.Fatal(err)
+	}
+	reader.expectEnd()
+	again := dial(t, address)
+	again.ask("PSUBSCRIBE __keyspace@*__:a")
+	writer.expect("SELECT 0", "+OK")
+	writer.expect("SET a 3", "+OK")
+	again.expectMessages(`*4 "pmessage" "__keyspace@*__:a" "__keyspace@0__:a" "set"`)
+	writer.expect("SELECT 3", "+OK")
+	writer.expect("SET b 4", "+OK") // takes it up again
+	again.ask("SUBSCRIBE __keyspace@3__:a")
+	writer.expect("SET a 4", "+OK")
+	again.expectMessages(`*3 "message" "__keyspace@3__:a" "set"`)
+}
+
 func TestASubscriptionThatMakesNoSenseIsRefused(t *testing.T) {
+	eachWay(t, testASubscriptionThatMakesNoSenseIsRefused)
+}
+
+func testASubscriptionThatMakesNoSenseIsRefused(t *testing.T) {
 	s, address := startServer(t, Config{db: newMemory(t)})
 	p := dial(t, address)
 	p.expect("SUBSCRIBE news", "-ERR 'news' will never have a message, as there is no PUBLISH: "+
-		"subscribe to __keyspace@0__:KEY or __keyevent@0__:EVENT")
-	for _, bad := range []string{"PSUBSCRIBE news*", "SUBSCRIBE __keyspace@1__:k"} {
+		"subscribe to __keyspace@0__:KEY or __keyevent@0__:EVENT, with the number of another database in place of 0")
+	for _, bad := range []string{"PSUBSCRIBE news*", "SUBSCRIBE __keyspace@16__:k", "SUBSCRIBE __keyspace@01__:k"} {
 		if got := p.ask(bad); !strings.HasPrefix(got, "-ERR") {
 			t.Errorf("%s: %s", bad, got)
 		}
@@ -114,6 +172,10 @@ func TestASubscriptionThatMakesNoSenseIsRefused(t *testing.T) {
 // A subscriber that does not read holds nobody up. When the log of changes no longer has what it missed, it
 // is closed, and so knows.
 func TestASubscriberThatDoesNotReadIsClosed(t *testing.T) {
+	eachWay(t, testASubscriberThatDoesNotReadIsClosed)
+}
+
+func testASubscriberThatDoesNotReadIsClosed(t *testing.T) {
 	p, address := startPeer(t, embedded.Config{LogBytes: 1000}, nil)
 	slow := dial(t, address)
 	slow.ask("PSUBSCRIBE __key*")
@@ -144,7 +206,11 @@ func TestASubscriberThatDoesNotReadIsClosed(t *testing.T) {
 }
 
 func TestHTTPIsRefusedLoggedAndNotExecuted(t *testing.T) {
-	var log bytes.Buffer
+	eachWay(t, testHTTPIsRefusedLoggedAndNotExecuted)
+}
+
+func testHTTPIsRefusedLoggedAndNotExecuted(t *testing.T) {
+	var log lines
 	_, address := startPeer(t, embedded.Config{}, slog.New(slog.NewTextHandler(&log, nil)))
 	for _, request := range []string{
 		"POST / HTTP/1.1\r\nHost: 127.0.0.1:6379\r\nContent-Length: 12\r\n\r\nSET k evil\r\n",
@@ -161,6 +227,6 @@ func TestHTTPIsRefusedLoggedAndNotExecuted(t *testing.T) {
 	p := dial(t, address)
 	p.expect("EXISTS k", ":0")
 	if n := strings.Count(log.String(), "speaks HTTP to the redis port"); n != 1 {
-		t.Errorf("logged %d times, want once in a minute: %s", n, &log)
+		t.Errorf("logged %d times, want once in a minute: %s", n, log.String())
 	}
 }
