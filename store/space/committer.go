@@ -86,8 +86,12 @@ func (c *Committer) register(n Number, from store.Position) store.Log {
 
 // Begin makes the log of a new space. fn notes durably the position that it is called with, and
 // returns the space's number: see Table.Add. Until it returns nothing behind the position is
-// dropped.
+// dropped. The log is synced: the position is its end, so that nothing of what has rotted before may
+// have been the space's.
 func (c *Committer) Begin(fn func(from store.Position) (Number, error)) (store.Log, error) {
+	if err := c.log.Sync(); err != nil {
+		return nil, err
+	}
 	held := c.hold()
 	n, err := fn(held.from)
 	c.mu.Lock()

@@ -147,7 +147,6 @@ func TestTheLogIsCutBeforeTheLeast(t *testing.T) {
 	expect("the silent one", silent.DropBefore(at[2]), at[2])
 	c.Forget(3)
 	expect("one forgotten", a.DropBefore(1<<60), at[3])
-	synced := whole.Synced()
 	put := func(log store.Log) error {
 		_, _, err := log.Append([]byte("more"))
 		return err
@@ -155,17 +154,21 @@ func TestTheLogIsCutBeforeTheLeast(t *testing.T) {
 	if err := put(a); err != nil { // power may take it, and its positions have others' records then
 		t.Fatal(err)
 	}
+	end := whole.Next()
 	log, err := c.Begin(func(from store.Position) (Number, error) {
-		if from != synced {
-			t.Errorf("a new space begins at %d, and all up to %d is synced", from, synced)
+		if from != end || whole.Synced() != end {
+			t.Errorf("a new space begins at %d, and the log ends at %d and is synced to %d", from, end, whole.Synced())
 		}
 		err := errors.Join(a.Sync(), a.DropBefore(1<<60), b.DropBefore(1<<60))
 		expect("one that begins", err, from)
 		return 4, nil
 	})
-	expect("one that began", errors.Join(err, a.DropBefore(1<<60)), synced)
+	expect("one that began", errors.Join(err, a.DropBefore(1<<60)), end)
 	if log.First() != 0 {
 		t.Errorf("a new space has lost what it never had: it begins at %d", log.First())
+	}
+	if err := errors.Join(put(log), b.DropBefore(1<<60)); err != nil {
+		t.Fatal(err)
 	}
 	theirs := whole.Next()
 	err = errors.Join(put(b), a.Sync(), a.DropBefore(1<<60), log.DropBefore(1<<60))
@@ -175,6 +178,31 @@ func TestTheLogIsCutBeforeTheLeast(t *testing.T) {
 	}
 	if _, _, err := silent.Append(nil); !errors.Is(err, store.ErrClosed) {
 		t.Errorf("a forgotten space appends: %v", err)
+	}
+}
+
+// TestANewSpaceHasNoPartInWhatRottedBefore begins a space behind a record that rotted before it was synced.
+func TestANewSpaceHasNoPartInWhatRottedBefore(t *testing.T) {
+	whole := mem.NewLog()
+	c := NewCommitter(whole)
+	old := c.Log(1, 0)
+	at, _, err := old.Append([]byte("record"))
+	if err != nil || !whole.Flip(at) {
+		t.Fatal(err)
+	}
+	log, err := c.Begin(func(store.Position) (Number, error) { return 2, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for l, want := range map[store.Log]error{old: store.ErrCorrupt, log: io.EOF} {
+		r, err := l.Read(0, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Next(); !errors.Is(err, want) {
+			t.Errorf("the log reads: %v, want %v", err, want)
+		}
+		r.Close()
 	}
 }
 
