@@ -315,6 +315,22 @@ func (m *Mesh) Tick(repairing bool) {
 	}
 }
 
+// Resting reports whether the next ticks will do nothing, unless something happens before: all neighbours know what is
+// here, and here is what they have.
+func (m *Mesh) Resting() bool {
+	if len(m.waiting)+len(m.apart) > 0 || m.core.ID() != m.id {
+		return false
+	}
+	seen, _ := m.core.Context()
+	for _, n := range m.neighbours {
+		if !n.greeted || n.unread != nil || n.partial != nil || n.sending != nil || n.missing > 0 ||
+			!n.told.Contains(seen) || m.core.Lacks(n.listed) {
+			return false
+		}
+	}
+	return true
+}
+
 // SendDigest has a random neighbour told the digest: due every second.
 func (m *Mesh) SendDigest(rng *rand.Rand) {
 	ids := m.Neighbours()

@@ -43,6 +43,7 @@ type Engine struct {
 	running Update // whose function runs now
 	dirty   bool   // something was committed and not synced
 	syncing bool   // a sync is under way
+	rests   bool   // nothing can come of the next ticks: see resting
 	sweeps  sweeps
 	pull    *Pull // a repair that was started and has not ended
 	// checking is the moment whose cells are being read, beside the engine; nil if none is.
@@ -278,10 +279,11 @@ func (e *Engine) Checkpoint() { e.replica.begin(e.save(e.wall)) }
 // If a function of a transaction ends its goroutine Step must be called again, by another.
 func (e *Engine) Step(now, wall time.Time) error {
 	e.now, e.wall = now, wall
+	ticked := false
 	if e.running != nil {
 		e.exited()
 	} else {
-		e.keepTime()
+		ticked = e.keepTime()
 		if err := e.upkeep(); err != nil {
 			return err
 		}
@@ -292,7 +294,9 @@ func (e *Engine) Step(now, wall time.Time) error {
 	if err := e.after(); err != nil {
 		return err
 	}
-	return e.serve()
+	err := e.serve()
+	e.rests = ticked && err == nil && e.resting()
+	return err
 }
 
 // exited goes on where a transaction's function ended the goroutine of the step before.
@@ -303,8 +307,8 @@ func (e *Engine) exited() {
 	e.commit() // what was in the group with it; the others of its update have the next
 }
 
-// keepTime does what is due by the clock.
-func (e *Engine) keepTime() {
+// keepTime does what is due by the clock. It reports whether a tick was.
+func (e *Engine) keepTime() (ticked bool) {
 	d := &e.due
 	reached := func(t *time.Time, every time.Duration) bool {
 		if t.IsZero() || e.now.Before(*t) {
@@ -323,10 +327,29 @@ func (e *Engine) keepTime() {
 	if reached(&d.digest, digestEvery) {
 		e.sendDigest()
 	}
-	if reached(&d.tick, tickEvery) {
-		e.Tick(e.pull != nil || e.Repairing() || e.Busy() || e.damage != nil || e.room != Roomy)
+	passed := e.ticksPassed()
+	if ticked = reached(&d.tick, tickEvery); ticked {
+		for range passed {
+			e.Tick(e.pull != nil || e.Repairing() || e.Busy() || e.damage != nil || e.room != Roomy)
+		}
 		e.cutting = e.room != Full
 	}
+	return ticked
+}
+
+// ticksPassed returns how many ticks are due: those of a rest all at once, before whatever has ended it.
+func (e *Engine) ticksPassed() int {
+	if !e.rests {
+		return 1
+	}
+	return min(1+int(e.now.Sub(e.due.tick)/tickEvery), int(digestEvery/tickEvery))
+}
+
+// resting reports whether nothing is under way that ticks are counted for. Then its host need not call an engine ten times
+// a second: it may have many.
+func (e *Engine) resting() bool {
+	return !e.dirty && !e.syncing && e.pull == nil && e.saving == nil && e.Clears() == 0 && !e.again() &&
+		!e.Repairing() && e.damage == nil && e.room == Roomy && !e.Collecting() && e.Mesh.Resting()
 }
 
 // sync has a sync begun of all that was written before.

@@ -62,6 +62,7 @@ type actor struct {
 
 	due     bool // there is something to step for
 	at      time.Time
+	clocked int              // steps because of the time, since somebody asked
 	frames  map[int][][]byte // on the way to here, by their senders
 	taking  map[int]*Frame   // the engine has one of a link
 	sync    *Syncing
@@ -191,6 +192,13 @@ var commands = map[string]func(s *script, words []string, input string){
 	},
 	"read":    func(s *script, words []string, _ string) { s.actor(words[0]).read() },
 	"salvage": func(s *script, words []string, _ string) { s.say("%q", salvaged(s.t, s.actor(words[0]).disk)) },
+	// clocked tells how often the time alone was a reason for a step, since it was last told.
+	"clocked": func(s *script, _ []string, _ string) {
+		for _, a := range s.actors {
+			s.say("%d  %d times", a.i, a.clocked)
+			a.clocked = 0
+		}
+	},
 	"state": func(s *script, _ []string, _ string) {
 		for _, a := range s.actors {
 			s.say("%s", a.state())
@@ -592,7 +600,9 @@ func (s *script) run(word string) {
 		}
 		s.now = next
 		for _, a := range s.actors {
-			a.due = a.due || a.e != nil && !a.at.After(next)
+			if a.e != nil && !a.at.After(next) {
+				a.due, a.clocked = true, a.clocked+1
+			}
 		}
 	}
 }

@@ -89,7 +89,7 @@ func (e *Engine) Ready() *Ready {
 	rd.Refusing = e.Refusal()
 	rd.Writes = e.writes
 	rd.Again = e.again()
-	rd.At = e.due.next()
+	rd.At = e.due.next(e.rests)
 	if until := e.sweeps.until; e.Clears() > 0 && until.After(e.now) && until.Before(rd.At) {
 		rd.At = until
 	}
@@ -117,10 +117,13 @@ func (rd *Ready) emptied() Ready {
 	}
 }
 
-// next returns the first of the deadlines.
-func (d *deadlines) next() time.Time {
-	first := d.tick
-	for _, t := range []time.Time{d.digest, d.sync, d.push} {
+// next returns the first of the deadlines; the ticks of a rest have none.
+func (d *deadlines) next(rests bool) time.Time {
+	first := d.digest
+	if !rests && d.tick.Before(first) {
+		first = d.tick
+	}
+	for _, t := range []time.Time{d.sync, d.push} {
 		if !t.IsZero() && t.Before(first) {
 			first = t
 		}
