@@ -5,10 +5,10 @@
 //
 // A Table is one goroutine's, its owner's. The owner puts versions of records into it, finds them
 // again by one look-up, and takes snapshots, which any goroutine may read while the owner goes on.
-// A snapshot costs nothing that grows with what is in memory: records are kept in a layer, a skip
-// list whose nodes have their versions, the newest first, each with the number of the snapshot from
-// which on it is seen. Nothing is copied, and nothing taken out: a version is let go when no
-// snapshot that is open sees it, and a layer as a whole once the tree has it.
+// A snapshot costs nothing that grows with what is in memory: records are kept in a layer, whose
+// nodes have their versions, the newest first, each with the number of the snapshot from which on it
+// is seen. Nothing is copied, and nothing taken out: a version is let go when no snapshot that is
+// open sees it, and a layer as a whole once the tree has it.
 //
 // For that a checkpoint seals the layer: from then on versions are put into a new one on top of it.
 // What is sealed no longer changes; when all of it is in the tree, the layer is dropped and the
@@ -80,8 +80,6 @@ type Table struct {
 	young, old map[string]*kept
 	youngBytes int
 	generation int // of the young ones
-
-	finger finger // in the layer that is written to, where a record was made room for last
 }
 
 // layers are the one that is written to, and the sealed one below it, if there is any.
@@ -120,7 +118,7 @@ func (t *Table) Find(key []byte) Record {
 		if l == nil {
 			break
 		}
-		if v := l.get(string(key)).last(); v != nil {
+		if v := l.nodes[string(key)].last(); v != nil {
 			t.keep(v)
 			return v.of
 		}
@@ -223,13 +221,13 @@ func (t *Table) Put(r, last Record, keep bool) {
 // look finds what a version replaces, of a record that is not young, and puts it there.
 func (t *Table) look(v *Version) {
 	key := v.of.Key()
-	in := t.layers[0].insert(key)
+	in := t.layers[0].own(key)
 	last := in.last()
 	if last == nil {
 		if k := t.old[key]; k != nil {
 			last = k.newest
 		} else if below := t.layers[1]; below != nil {
-			last = below.get(key).last()
+			last = below.nodes[key].last()
 		}
 	}
 	t.replace(v, last, in)
@@ -244,7 +242,7 @@ func (t *Table) replace(v, last *Version, in *node) {
 	}
 	top.bytes += int64(v.of.Size())
 	if in == nil || in.layer != top {
-		in = top.insert(v.of.Key())
+		in = top.own(v.of.Key())
 	}
 	v.in = in
 	if was := in.last(); was == nil {
@@ -312,13 +310,10 @@ func (t *Table) Bytes() int64 {
 func (t *Table) Seal() Sealed {
 	t.layers = layers{newLayer(), t.layers[0]}
 	t.layers[1].sealed = true
-	t.finger = finger{}
 	return Sealed{t.layers[1]}
 }
 
-// Stored takes note that the tree has a sealed record. Room is made for one that is kept in the
-// layer that is written to: records come here in their order, so that this takes no search, which
-// it would when the record is put again.
+// Stored takes note that the tree has a sealed record.
 func (t *Table) Stored(r Record) {
 	v := r.version()
 	if v.stored {
@@ -328,8 +323,6 @@ func (t *Table) Stored(r Record) {
 	t.layers[1].bytes -= int64(r.Size())
 	if k := v.kept; k != nil && k.newest == v {
 		if k.in = nil; k.generation == t.generation { // it must not hold what is sealed
-			k.in = t.layers[0].room(r.Key(), &t.finger)
-			k.in.of = k
 			t.count(v)
 		}
 	}
@@ -353,13 +346,11 @@ func (t *Table) Close() { t.base.release() }
 // Sealed is what a checkpoint writes to the tree: the records of one moment.
 type Sealed struct{ layer *layer }
 
-// From calls fn with the records from a key on, in their order, until it returns false. Only the
-// table's owner calls it, and for all of them before it unseals: what is kept holds no node then.
+// From calls fn with the records from a key on, in their order, until it returns false.
 func (s Sealed) From(key string, fn func(Record) bool) {
-	for n := s.layer.seek(key, nil); n != nil; n = n.next.Load() {
-		if v := n.last(); v == nil {
-			n.vacate()
-		} else if !fn(v.of) {
+	w := walk{layer: s.layer}
+	for n := w.seek(key); n != nil; n = w.next() {
+		if !fn(n.last().of) {
 			return
 		}
 	}
@@ -400,10 +391,8 @@ func (s *Snapshot) Get(key string) Record {
 		if l == nil {
 			break
 		}
-		if n := l.get(key); n != nil {
-			if r := n.at(s.seq); r != nil {
-				return r
-			}
+		if r := l.get(key).at(s.seq); r != nil {
+			return r
 		}
 	}
 	return nil
@@ -413,39 +402,92 @@ func (s *Snapshot) Get(key string) Record {
 func (s *Snapshot) Seek(key string) *Cursor {
 	c := &Cursor{seq: s.seq}
 	for i, l := range s.layers {
-		if l != nil {
-			c.next[i] = l.seek(key, nil)
-		}
+		c.walks[i] = walk{layer: l}
+		c.at[i] = c.walks[i].seek(key)
 	}
 	c.Next()
 	return c
+}
+
+// All calls fn with what memory has of each record: what was put last, and what is sealed below that, in any order.
+func (s *Snapshot) All(from, end string, fn func(Record)) {
+	for _, l := range s.layers {
+		w := walk{layer: l}
+		for n := w.seek(from); n != nil && n.key < end; n = w.next() {
+			if r := n.at(s.seq); r != nil {
+				fn(r)
+			}
+		}
+	}
 }
 
 // Cursor goes through a snapshot's records.
 type Cursor struct {
 	Record Record // nil at the end
 	seq    uint64
-	next   [len(layers{})]*node
+	walks  [len(layers{})]walk
+	at     [len(layers{})]*node // nil: there are no more
 }
 
 // Next goes on.
 func (c *Cursor) Next() {
+	step := func(i int) Record {
+		r := c.at[i].at(c.seq)
+		c.at[i] = c.walks[i].next()
+		return r
+	}
 	for c.Record = nil; c.Record == nil; {
-		top, below := c.next[0], c.next[1]
+		top, below := c.at[0], c.at[1]
 		switch {
 		case top == nil && below == nil:
 			return
 		case below == nil || top != nil && top.key < below.key:
-			c.next[0], c.Record = top.next.Load(), top.at(c.seq)
+			c.Record = step(0)
 		case top == nil || below.key < top.key:
-			c.next[1], c.Record = below.next.Load(), below.at(c.seq)
+			c.Record = step(1)
 		default:
-			c.next[0], c.next[1] = top.next.Load(), below.next.Load()
-			if c.Record = top.at(c.seq); c.Record == nil {
-				c.Record = below.at(c.seq)
+			if c.Record = step(0); c.Record == nil {
+				c.Record = step(1)
+			} else {
+				step(1)
 			}
 		}
 	}
+}
+
+// walk goes through a layer's nodes, of which it takes some at once.
+type walk struct {
+	layer *layer // nil: none
+	taken []*node
+	i     int
+}
+
+// takenAtOnce is how many: more each time, up to that.
+const takenAtOnce = 256
+
+// seek returns the first node at a key or beyond; nil if there is none.
+func (w *walk) seek(key string) *node {
+	if w.layer == nil {
+		return nil
+	}
+	w.i, w.taken = 0, w.layer.from(key, make([]*node, 0, 8))
+	return w.node()
+}
+
+// next returns the next one.
+func (w *walk) next() *node {
+	if w.i++; w.i == len(w.taken) && w.i == cap(w.taken) {
+		after := w.taken[w.i-1].key + "\x00"
+		w.i, w.taken = 0, w.layer.from(after, make([]*node, 0, min(4*cap(w.taken), takenAtOnce)))
+	}
+	return w.node()
+}
+
+func (w *walk) node() *node {
+	if w.i >= len(w.taken) {
+		return nil
+	}
+	return w.taken[w.i]
 }
 
 // base is a snapshot of the tree that the table and any number of its snapshots share.
