@@ -82,8 +82,7 @@ var passes = []struct {
 }{
 	{prefixSeen, prefixSeen + 1, true, false},
 	{prefixClear, prefixClear + 1, true, false},
-	{0, prefixLeaf, true, true},
-	{prefixLeaf + 1, prefixClear, true, true}, // the index of leaves goes with the cells
+	{0, prefixClear, true, true},
 	{prefixClear, prefixClear + 1, false, true},
 	{prefixSeen, prefixSeen + 1, false, true},
 }
@@ -152,7 +151,7 @@ func (r *replica) saveSome() (err error) {
 			if kind >= p.end {
 				return false
 			}
-			if gone := it.gone(); !r.derives.has(kind) && (gone && p.dels || !gone && p.sets) {
+			if gone := it.gone(); gone && p.dels || !gone && p.sets {
 				err = w.item(it)
 			}
 			if w.full {
@@ -225,8 +224,10 @@ func (w *treeWriter) item(it *item) error {
 			return err
 		}
 	}
-	for _, e := range owed.index {
-		w.add(w.key(e.key), e.value, e.gone())
+	if it.indexed {
+		w.r.derives.derive(it.address, it.before, it.cell).index(func(key []byte, live bool) {
+			w.add(key, nil, !live)
+		})
 	}
 	for _, d := range owed.dead {
 		for i := range d.pieces {
@@ -246,7 +247,7 @@ func (w *treeWriter) item(it *item) error {
 			w.batch.Set(op.Key, op.Value)
 		}
 	}
-	w.items = append(append(w.items, it), owed.index...)
+	w.items = append(w.items, it)
 	w.r.spend(workCut + workOf(bytes))
 	w.r.transacted(last)
 	w.full = len(w.items) >= w.r.perBatch() || w.batch.Bytes() >= checkpointBytes ||

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"sort"
 
 	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/dotted"
+	"github.com/peerd/peerd/internal/engine/hot"
 	"github.com/peerd/peerd/internal/wire"
 	"github.com/peerd/peerd/store"
 )
@@ -18,8 +20,9 @@ import (
 // begins with no cells at all, must find the same as commits, flips and sweeps have kept. There are three kinds:
 //
 //   - Index entries are records without a value: in which cells something is found. They say what is stored, and
-//     change in the batch that writes the cell. A cell that a clear hides has its own until it is swept, so who looks
-//     cells up by an index hides them as other readers do.
+//     change in the batch that writes the cell; memory has none, and computes them from its cells for who asks. A cell
+//     that a clear hides has its own until it is swept, so who looks cells up by an index hides them as other readers
+//     do.
 //   - Fingerprints are what the tree in memory sums up. They too are of what is stored.
 //   - Additions to named sums, each kept for a range of addresses, those that begin with a prefix. They say what readers
 //     see. A clear takes what it hides off them in its commit, and sweeping it changes none. There are sums over keys
@@ -119,6 +122,68 @@ func (d derived) entries(x *cellIndex, fn func(key []byte, live bool)) {
 	for _, key := range sortedKeys(was) {
 		fn([]byte(key), false)
 	}
+}
+
+// entryChange is an index entry that came or went since the tree was written.
+type entryChange struct {
+	key  string
+	live bool
+}
+
+// changes returns how the moment's index entries differ from those of its tree, in the order of their keys. The first call
+// looks at all that memory has, which takes a while: not in a step.
+func (m *moment) changes() []entryChange {
+	m.indexing.Do(func() {
+		live := map[string]bool{}
+		m.shot.All(string(prefixCell), string(prefixCell+1), func(rec hot.Record) {
+			it := rec.(*item)
+			if !it.indexed {
+				return
+			}
+			now := it
+			if newest, _ := m.shot.Get(it.key).(*item); newest != nil {
+				now = newest // what is sealed has one above it
+			}
+			m.derives.derive(it.address, it.before, now.cell).index(func(key []byte, comes bool) {
+				live[string(key)] = comes
+			})
+		})
+		for _, key := range sortedKeys(live) {
+			m.entries = append(m.entries, entryChange{key, live[key]})
+		}
+	})
+	return m.entries
+}
+
+// index calls fn with the keys of index entries in [start, end), in their order, until it returns false. A key is valid only
+// during the call.
+func (v *View) index(start, end []byte, fn func(key []byte) bool) error {
+	own := v.changes()
+	own = own[sort.Search(len(own), func(i int) bool { return own[i].key >= string(start) }):]
+	own = own[:sort.Search(len(own), func(i int) bool { return own[i].key >= string(end) })]
+	stopped := false
+	emit := func() bool {
+		e := own[0]
+		own = own[1:]
+		stopped = e.live && !fn([]byte(e.key))
+		return !stopped
+	}
+	err := v.shot.Tree().ScanKeys(start, end, func(key []byte) bool {
+		for len(own) > 0 && own[0].key < string(key) {
+			if !emit() {
+				return false
+			}
+		}
+		if len(own) > 0 && own[0].key == string(key) {
+			return emit()
+		}
+		stopped = !fn(key)
+		return !stopped
+	})
+	for err == nil && !stopped && len(own) > 0 {
+		emit()
+	}
+	return err
 }
 
 // moved is what a change of a stored cell adds to the sums over all cells: to a leaf of the tree, and to their number.
@@ -453,20 +518,27 @@ func (n *recount) compare(kind byte, name string, stop func() bool) error {
 	var got uint64
 	var failed error
 	stopped := false
-	err := n.view.records([]byte{kind}, []byte{kind + 1}, func(key []byte, _ *item, record []byte) bool {
+	start, end := []byte{kind}, []byte{kind + 1}
+	sums := func(key []byte, _ *item, record []byte) bool {
 		if stopped = stop(); stopped {
 			return false
-		}
-		if kind != prefixSummary && kind != prefixCount {
-			got += recordHash(key, record)
-			return true
 		}
 		a, asOf, plain, err := readSum(bytes.Clone(key), record)
 		if failed = err; err == nil && !n.view.clears.void(a, asOf) {
 			got += recordHash(key, plain)
 		}
 		return failed == nil
-	})
+	}
+	var err error
+	if kind == prefixSummary || kind == prefixCount {
+		err = n.view.records(start, end, sums)
+	} else {
+		err = n.view.index(start, end, func(key []byte) bool {
+			got += recordHash(key, nil)
+			stopped = stop()
+			return !stopped
+		})
+	}
 	switch {
 	case failed != nil:
 		return failed
@@ -587,7 +659,10 @@ func (g *group) count(a dotted.Address, note func(undo)) (*countState, error) {
 		return n, nil
 	}
 	n := newCount(a)
-	stored, err := g.sumsAt(n.key, func(n *sums) (err error) { n.count, err = g.view.Count(a); return err })
+	stored, err := g.sumsAt(n.key, func(n *sums, record []byte) (err error) {
+		n.count, err = g.view.countIn(a, place(prefixCount, a), record, g.view.clears)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -722,6 +797,11 @@ func (v *View) count(a dotted.Address, clears *clears) (dotted.Count, error) {
 	if err != nil || !ok {
 		return dotted.Count{}, err
 	}
+	return v.countIn(a, key, record, clears)
+}
+
+// countIn returns what a record says with other clears in force.
+func (v *View) countIn(a dotted.Address, key, record []byte, clears *clears) (dotted.Count, error) {
 	_, n, asOf, err := decodeCount(key, record)
 	if clears.void(a, asOf) {
 		n = dotted.Count{}

@@ -156,7 +156,7 @@ func (g *group) stored(a dotted.Address) (*item, error) {
 		return it, nil
 	}
 	g.r.spend(workMiss)
-	c, err := g.view.stored(a, g.at)
+	c, err := g.view.inTree(g.at) // which the view has over the same memory
 	if err != nil {
 		return nil, err
 	}
@@ -226,7 +226,10 @@ func (g *group) summary(key string) (*summaryState, error) {
 		return s, nil
 	}
 	at := place(prefixSummary, dotted.KeyAddress(key))
-	stored, err := g.sumsAt(at, func(n *sums) (err error) { n.summary, err = g.view.Summary(key); return err })
+	stored, err := g.sumsAt(at, func(n *sums, record []byte) (err error) {
+		n.summary, err = g.view.summaryIn(at, record)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -240,16 +243,27 @@ func (g *group) summary(key string) (*summaryState, error) {
 	return s, nil
 }
 
-// sumsAt returns the sums that are stored at a key. read reads, in the group's view, those that memory has not decoded.
-func (g *group) sumsAt(key []byte, read func(*sums) error) (*sums, error) {
+// sumsAt returns the sums that are stored at a key. read decodes those that memory has not decoded.
+func (g *group) sumsAt(key []byte, read func(n *sums, record []byte) error) (*sums, error) {
 	it := g.r.table.find(key)
 	if it != nil && it.sums != nil {
 		return it.sums, nil
 	}
 	g.r.spend(workMiss)
 	n := &sums{asOf: g.view.clears.newest}
-	if err := read(n); err != nil {
-		return nil, err
+	var record []byte
+	if it != nil {
+		record = it.value
+	} else {
+		var err error
+		if record, _, err = g.view.shot.Tree().Get(key); err != nil {
+			return nil, err
+		}
+	}
+	if record != nil {
+		if err := read(n, record); err != nil {
+			return nil, err
+		}
 	}
 	if it == nil {
 		g.r.table.Keep(&item{key: string(key), sums: n})

@@ -88,7 +88,7 @@ func (p *Pinned) Leaf(leaf int, beyond dotted.Address,
 	start := numbered(prefixLeaf, uint64(leaf)<<leafShift)
 	from := place(prefixCell, beyond)
 	var keys []string
-	err := p.view.records(start, after(start[:3]), func(key []byte, _ *item, _ []byte) bool {
+	err := p.view.index(start, after(start[:3]), func(key []byte) bool {
 		if at := string(prefixCell) + string(key[9:]); beyond == "" || at > string(from) {
 			keys = append(keys, at)
 		}

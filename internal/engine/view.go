@@ -2,7 +2,7 @@ package engine
 
 import (
 	"cmp"
-	"slices"
+	"sync"
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/delta"
@@ -24,6 +24,8 @@ type item struct {
 	owed    *owed          // what is to be written with it; nil if that is nothing
 	moved   moved          // of a cell: what changes in the sums over all cells when the tree gets it
 	share   share          // of a cell
+	indexed bool           // of a cell: its index entries may be others than the tree has,
+	before  dotted.Cell    // which are those of this state
 }
 
 // sums are what a record of sums holds, over a key or a string.
@@ -38,7 +40,6 @@ type owed struct {
 	fresh []crdt.Dot // large entries that the tree may not have yet
 	dead  []deadBlob // large entries that left the cell, and that the tree may still have
 	split bool       // the cell has more than one record, or the tree may have more
-	index []*item    // entries of indexes that come or go
 }
 
 // deadBlob is a large payload that is to be removed.
@@ -86,14 +87,8 @@ func (g *group) item(c *cellState) *item {
 	if isSplit(c.stored) || isSplit(c.now) {
 		it.owe().split = true
 	}
-	if d := g.storing(c); d.indexed() {
-		d.index(func(key []byte, live bool) {
-			entry := &item{key: string(key)}
-			if live {
-				entry.value = []byte{}
-			}
-			it.owe().index = append(it.owe().index, entry)
-		})
+	if it.indexed = g.storing(c).indexed(); it.indexed {
+		it.before = c.stored
 	}
 	difference(c.stored, c.now, func(e dotted.Entry, live bool) {
 		switch {
@@ -112,6 +107,9 @@ func (it *item) Supersede(r hot.Record) {
 	before := r.(*item)
 	if before.address != "" && !before.Sealed() { // else the tree gets that before this one
 		it.moved = it.moved.after(before.moved)
+		if before.indexed {
+			it.indexed, it.before = true, before.before
+		}
 	}
 	old := before.owed
 	switch {
@@ -129,11 +127,6 @@ func (it *item) Supersede(r hot.Record) {
 	}
 	own.dead = append(own.dead, old.dead...)
 	own.split = own.split || old.split
-	for _, e := range old.index {
-		if !slices.ContainsFunc(own.index, func(own *item) bool { return own.key == e.key }) {
-			own.index = append(own.index, e)
-		}
-	}
 }
 
 // table is what memory has beside the tree.
@@ -143,9 +136,6 @@ func newTable(tree Tree, limit int64) table { return table{hot.NewTable(tree.Sna
 
 // put takes an item in, in place of the last one, which is looked for if it is not the one that was found there.
 func (t table) put(it, found *item) {
-	for _, e := range it.owes().index {
-		t.Put(e, nil, false)
-	}
 	var last hot.Record // not one that is a nil *item
 	if found != nil {
 		last = found
@@ -167,13 +157,17 @@ type moment struct {
 	tallies int // cells that count in a dotted.Summary's Tallies
 	log     extent
 	turns   uint64
+	derives *derivation
+
+	indexing sync.Once
+	entries  []entryChange // see changes
 }
 
 // moment returns the present one.
 func (r *replica) moment() *moment {
 	return &moment{
 		shot: r.table.Snapshot(), clears: r.clears, keys: r.keys, tallies: r.tallies,
-		log: extent{r.log.Extent(), r.logs}, turns: r.turns,
+		log: extent{r.log.Extent(), r.logs}, turns: r.turns, derives: &r.derives,
 	}
 }
 
@@ -273,6 +267,11 @@ func (v *View) stored(a dotted.Address, key []byte) (dotted.Cell, error) {
 	if it := v.item(key); it != nil {
 		return it.cell, nil
 	}
+	return v.inTree(key)
+}
+
+// inTree returns a cell that memory has not.
+func (v *View) inTree(key []byte) (dotted.Cell, error) {
 	record, ok, err := v.shot.Tree().Get(key)
 	if err != nil || !ok {
 		return nil, err
@@ -290,7 +289,7 @@ func (v *View) record(key []byte) (record []byte, ok bool, err error) {
 }
 
 // records calls fn with what is at the keys in [start, end), in their order, until it returns false: an item of
-// memory, or else what the tree has. key and value are valid only during the call.
+// memory, or else what the tree has. key and value are valid only during the call. Of index entries see index.
 func (v *View) records(start, end []byte, fn func(key []byte, it *item, value []byte) bool) error {
 	own := v.shot.Seek(string(start))
 	within := func() bool { return own.Record != nil && (end == nil || own.Record.Key() < string(end)) }
@@ -368,6 +367,11 @@ func (v *View) Summary(key string) (dotted.Summary, error) {
 	if err != nil || !ok {
 		return dotted.Summary{}, err
 	}
+	return v.summaryIn(at, record)
+}
+
+// summaryIn returns the summary that a record says.
+func (v *View) summaryIn(at, record []byte) (dotted.Summary, error) {
 	_, s, asOf, err := decodeSummary(at, record)
 	if asOf < v.clears.emptied {
 		s = dotted.Summary{}
