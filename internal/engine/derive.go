@@ -133,7 +133,7 @@ type entryChange struct {
 // changes returns how the moment's index entries differ from those of its tree, in the order of their keys. The first call
 // looks at all that memory has, which takes a while: not in a step.
 func (m *moment) changes() []entryChange {
-	m.indexing.Do(func() {
+	m.shot.Once(func() {
 		live := map[string]bool{}
 		m.shot.All(string(prefixCell), string(prefixCell+1), func(rec hot.Record) {
 			it := rec.(*item)

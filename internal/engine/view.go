@@ -2,7 +2,6 @@ package engine
 
 import (
 	"cmp"
-	"sync"
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/delta"
@@ -159,8 +158,7 @@ type moment struct {
 	turns   uint64
 	derives *derivation
 
-	indexing sync.Once
-	entries  []entryChange // see changes
+	entries []entryChange // see changes
 }
 
 // moment returns the present one.

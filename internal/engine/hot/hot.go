@@ -23,6 +23,7 @@ package hot
 import (
 	"slices"
 	"sort"
+	"sync"
 	"sync/atomic"
 
 	"github.com/peerd/peerd/store"
@@ -362,6 +363,7 @@ type Snapshot struct {
 	*shot
 	base   *base
 	layers layers
+	once   sync.Once
 }
 
 // shot is what a table remembers of a snapshot, which holds no layer once it is closed.
@@ -369,6 +371,9 @@ type shot struct {
 	seq  uint64
 	refs atomic.Int64
 }
+
+// Once calls fn if it was not called before for this snapshot, and returns when such a call has ended.
+func (s *Snapshot) Once(fn func()) { s.once.Do(fn) }
 
 // Acquire reports whether the snapshot is open, and then keeps it so until Release.
 func (s *Snapshot) Acquire() bool { return acquire(&s.refs) }
