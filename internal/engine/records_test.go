@@ -161,6 +161,20 @@ func pinned(t *testing.T, name, dump string) {
 	golden.Text(t, name+".golden", strings.TrimSpace(dump)+"\n", "the format changed, which wants a new version")
 }
 
+// TestTheLargestContextFitsIntoACheckpoint has as many replicas as a context may have, each with its numbers at their
+// longest, also in what is being taken over.
+func TestTheLargestContextFitsIntoACheckpoint(t *testing.T) {
+	c := checkpoint{seen: crdt.VersionVector{}, heads: delta.Heads{}}
+	for i := range delta.MaxReplicas {
+		id := crdt.ReplicaID(1<<63 + uint64(i))
+		c.seen[id], c.heads[id] = 1<<62, 1<<62
+	}
+	c.flip = &flip{seen: c.seen, heads: c.heads}
+	if n := len(c.encode((&replica{}).writeOwn)); n > store.MaxValue {
+		t.Errorf("it has %d bytes, and the store takes %d", n, store.MaxValue)
+	}
+}
+
 func TestEveryFlippedBitOfARecordIsNoticed(t *testing.T) {
 	for name, s := range samples() {
 		for i := 0; i < 8*len(s.record) && s.read != nil; i++ {

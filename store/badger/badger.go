@@ -17,11 +17,11 @@
 //
 // # Memory
 //
-// A memtable has to hold the largest batch seven times over, so under sustained writing two or
-// three of them and the tables in the making are 300 MB, and with the slack of Go's collector
-// twice that. debug.SetMemoryLimit at 300 MiB kept it under 230 MB at 100,000 writes a second, and
-// cost little: what lies there has few pointers to follow. Tables are mapped: the kernel counts
-// those of their pages that it holds as the process's, and takes them back when it needs them.
+// A memtable has to hold the largest batch seven times over, and takes 50 MB from its first write on.
+// Under sustained writing there are two or three of them, with the tables in the making. That lowers
+// what a collector with a goal for all memory lets others allocate between two of its rounds, though
+// there are few pointers to follow. Tables are mapped: the kernel counts those of their pages that it
+// holds as the process's, and takes them back when it needs them.
 //
 // # Caveats
 //

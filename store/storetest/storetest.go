@@ -446,13 +446,13 @@ func testLargeValues(t *testing.T, s store.Store) {
 	}
 
 	var twice store.Batch
-	twice.Set([]byte("big"), filled(1, 2*mib))
-	twice.Set([]byte("big"), filled(2, 3*mib))
-	twice.Set([]byte("gone"), filled(3, 2*mib))
+	twice.Set([]byte("big"), filled(1, mib))
+	twice.Set([]byte("big"), filled(2, 2*mib))
+	twice.Set([]byte("gone"), filled(3, mib))
 	twice.Delete([]byte("gone"))
 	commit(t, s, &twice)
 	now(s, func(view store.Snapshot) {
-		expectGet(t, view, "big", string(filled(2, 3*mib)))
+		expectGet(t, view, "big", string(filled(2, 2*mib)))
 		expectAbsent(t, view, "gone")
 	})
 }
