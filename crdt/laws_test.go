@@ -160,7 +160,7 @@ func TestSummaryCountsWhatAScanFinds(t *testing.T) {
 		states, deltas := drawStates(t)
 		for _, s := range append(states, deltas...) {
 			for _, key := range []string{"k", "k\x00l", "none"} {
-				want := dotted.Summary{Visible: map[string]int{}}
+				var want dotted.Summary
 				last := dotted.Address("") // a string's cells are counted once
 				counts := map[dotted.Address]dotted.Count{}
 				s.scan(dotted.KeyAddress(key), "", func(a dotted.Address, c dotted.Cell) bool {
@@ -176,7 +176,7 @@ func TestSummaryCountsWhatAScanFinds(t *testing.T) {
 					}
 					if c.Visible() && at != last {
 						last = at
-						want.Visible[at.Shape()]++
+						want.Visible.Add(at.Shape(), 1)
 					}
 					if c.Tallies() {
 						want.Tallies++
@@ -189,7 +189,7 @@ func TestSummaryCountsWhatAScanFinds(t *testing.T) {
 					}
 				}
 				got := s.summary(key)
-				if got.Tallies != want.Tallies || !maps.Equal(got.Visible, want.Visible) {
+				if got.Tallies != want.Tallies || !slices.Equal(got.Visible, want.Visible) {
 					t.Fatalf("summary of %q: %v, a scan finds %v", key, got, want)
 				}
 			}

@@ -56,7 +56,7 @@ func (m Map) walkStrings(fn func(string, []byte) bool) {
 func (m Map) CountStrings() int {
 	if m.depth == 1 {
 		s, _ := m.summary()
-		return s.Visible[stringField]
+		return s.Visible.Of(stringField)
 	}
 	n := 0
 	for _, held := range m.All() {
@@ -73,6 +73,6 @@ func (f Fields) flatLen() (n int, ok bool) {
 		return 0, f.err != nil
 	}
 	s, err := f.summary()
-	n = s.Visible[stringField]
+	n = s.Visible.Of(stringField)
 	return n, err != nil || s.Count(TypeMap) == n
 }

@@ -173,8 +173,8 @@ func (n node) visible() (cells int, ok bool, err error) {
 	case n.typ != 0:
 		return s.Count(n.typ), true, nil
 	}
-	for _, count := range s.Visible {
-		cells += count
+	for _, c := range s.Visible {
+		cells += c.Count
 	}
 	return cells, true, nil
 }

@@ -211,12 +211,12 @@ func count(m *btree.Map[dotted.Address, int], a dotted.Address, up bool) {
 
 func (s *State) summary(key string) dotted.Summary {
 	prefix := dotted.KeyAddress(key)
-	sum := dotted.Summary{Visible: map[string]int{}}
+	var sum dotted.Summary
 	sum.Tallies, _ = s.tallies.Get(prefix)
 	s.visible.Ascend(prefix, func(a dotted.Address, n int) bool {
 		shape, ok := strings.CutPrefix(string(a), string(prefix))
 		if ok {
-			sum.Visible[shape] = n
+			sum.Visible = append(sum.Visible, dotted.ShapeCount{Shape: shape, Count: n})
 		}
 		return ok
 	})

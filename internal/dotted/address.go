@@ -182,7 +182,8 @@ func (a Address) Key() string {
 // string in a map. It is "" for a bare key. Where a type's own names end nothing is known: of
 // shares, and of what a newer version keeps beyond it, it has a zero byte, so that a key has at most MaxShapes.
 func (a Address) Shape() string {
-	var shape []byte
+	var room [8]byte
+	shape := room[:0]
 	for {
 		_, rest, ok := a.CutName()
 		if !ok {

@@ -5,6 +5,8 @@ import (
 	"iter"
 	"math"
 	"math/bits"
+	"slices"
+	"strings"
 )
 
 // Tx is what the types of package crdt are views over: a transaction on a sorted set of cells. crdt.State
@@ -49,26 +51,21 @@ var ErrReadOnly = errors.New("transaction is read-only")
 type Summary struct {
 	// Visible counts, for each Address.Shape, the cells that exist for readers. Those of a string and of its
 	// shares are one.
-	Visible map[string]int
+	Visible Shapes
 	// Tallies counts the cells for which Cell.Tallies holds.
 	Tallies int
 }
 
 // Exists reports whether the key exists for readers.
 func (s Summary) Exists() bool {
-	for _, n := range s.Visible {
-		if n > 0 {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(s.Visible, func(c ShapeCount) bool { return c.Count > 0 })
 }
 
 // Types passes the types under the key, in no order, and one again for each shape of cells that begins with it.
 func (s Summary) Types() iter.Seq[Type] {
 	return func(yield func(Type) bool) {
-		for shape, n := range s.Visible {
-			if n > 0 && len(shape) > 0 && !yield(Type(shape[0])) {
+		for _, c := range s.Visible {
+			if c.Count > 0 && len(c.Shape) > 0 && !yield(Type(c.Shape[0])) {
 				return
 			}
 		}
@@ -78,12 +75,47 @@ func (s Summary) Types() iter.Seq[Type] {
 // Count returns how many visible cells the key has with type t.
 func (s Summary) Count(t Type) int {
 	total := 0
-	for shape, n := range s.Visible {
-		if len(shape) > 0 && Type(shape[0]) == t {
-			total += n
+	for _, c := range s.Visible {
+		if len(c.Shape) > 0 && Type(c.Shape[0]) == t {
+			total += c.Count
 		}
 	}
 	return total
+}
+
+// Shapes counts cells by their shapes, in the order of these, but for those of which there are none: a key has one or two,
+// for which a map would take ten times the memory.
+type Shapes []ShapeCount
+
+// ShapeCount is how many cells have a shape.
+type ShapeCount struct {
+	Shape string
+	Count int
+}
+
+// Of returns the count of a shape.
+func (s Shapes) Of(shape string) int {
+	if i, found := s.find(shape); found {
+		return s[i].Count
+	}
+	return 0
+}
+
+func (s Shapes) find(shape string) (i int, found bool) {
+	return slices.BinarySearchFunc(s, shape, func(c ShapeCount, shape string) int { return strings.Compare(c.Shape, shape) })
+}
+
+// Add adds to the count of a shape, in place.
+func (s *Shapes) Add(shape string, by int) {
+	i, found := s.find(shape)
+	switch {
+	case !found:
+		*s = slices.Insert(*s, i, ShapeCount{shape, by})
+	case (*s)[i].Count+by == 0:
+		*s = slices.Delete(*s, i, i+1)
+	default:
+		(*s)[i].Count += by
+	}
 }
 
 // Count is what was counted on one string, by all its shares together.

@@ -551,11 +551,8 @@ func (s *summaryState) forget(typ string) {
 		s.now = dotted.Summary{}
 		return
 	}
-	for shape := range s.now.Visible {
-		if strings.HasPrefix(shape, typ) {
-			delete(s.now.Visible, shape)
-		}
-	}
+	s.own()
+	s.now.Visible = slices.DeleteFunc(s.now.Visible, func(c dotted.ShapeCount) bool { return strings.HasPrefix(c.Shape, typ) })
 }
 
 // maxConcurrent is how many log records are searched for what a delta's clears did not see, before all cells

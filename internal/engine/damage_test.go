@@ -124,7 +124,7 @@ func TestARottenIndexOfLeavesIsNoticed(t *testing.T) {
 // TestARottenSummaryIsNoticed has the summary of a key broken, lost, and left from before.
 func TestARottenSummaryIsNoticed(t *testing.T) {
 	key := place(prefixSummary, dotted.KeyAddress("7"))
-	stale := encodeSummary(key, "7", dotted.Summary{Visible: map[string]int{"v": 2}}, 0)
+	stale := encodeSummary(key, "7", dotted.Summary{Visible: dotted.Shapes{{Shape: "v", Count: 2}}}, 0)
 	for name, spoil := range map[string]func(*store.Batch){
 		"broken": func(rot *store.Batch) { rot.Set(key, []byte("rot")) },
 		"lost":   func(rot *store.Batch) { rot.Delete(key) },

@@ -577,11 +577,14 @@ func (s *summaryState) add(x addition) {
 		s.now.Tallies += by
 		return
 	}
-	if s.now.Visible == nil {
-		s.now.Visible = map[string]int{}
-	}
-	if s.now.Visible[x.sum.shape] += by; s.now.Visible[x.sum.shape] == 0 {
-		delete(s.now.Visible, x.sum.shape)
+	s.own()
+	s.now.Visible.Add(x.sum.shape, by)
+}
+
+// own makes the summary's shapes the group's, which may change them.
+func (s *summaryState) own() {
+	if !s.owned {
+		s.now.Visible, s.owned = slices.Clone(s.now.Visible), true
 	}
 }
 

@@ -571,7 +571,7 @@ func (w *world) check(t testing.TB, h *host) {
 	t.Helper()
 	want := w.meaning(h)
 	got := map[dotted.Address]dotted.Cell{}
-	visible, keys := map[string]map[string]int{}, 0
+	visible := map[string]*dotted.Shapes{}
 	last := dotted.Address("") // a string's cells are counted once
 	v := h.engine.View()
 	defer v.Close()
@@ -584,10 +584,9 @@ func (w *world) check(t testing.TB, h *host) {
 		if c.Visible() && at != last {
 			last = at
 			if visible[a.Key()] == nil {
-				visible[a.Key()] = map[string]int{}
-				keys++
+				visible[a.Key()] = &dotted.Shapes{}
 			}
-			visible[a.Key()][at.Shape()]++
+			visible[a.Key()].Add(at.Shape(), 1)
 		}
 		return true
 	})
@@ -606,12 +605,12 @@ func (w *world) check(t testing.TB, h *host) {
 	}
 	for key, shapes := range visible {
 		s, err := v.Summary(key)
-		if err != nil || fmt.Sprint(s.Visible) != fmt.Sprint(shapes) {
-			t.Fatalf("host %d: key %q: summary %v (%v), counted %v", h.i, key, s.Visible, err, shapes)
+		if err != nil || !slices.Equal(s.Visible, *shapes) {
+			t.Fatalf("host %d: key %q: summary %v (%v), counted %v", h.i, key, s.Visible, err, *shapes)
 		}
 	}
-	if n, _ := h.engine.Counts(); n != keys {
-		t.Fatalf("host %d: counts %d keys, there are %d", h.i, n, keys)
+	if n, _ := h.engine.Counts(); n != len(visible) {
+		t.Fatalf("host %d: counts %d keys, there are %d", h.i, n, len(visible))
 	}
 	w.checkTree(t, h)
 }

@@ -81,6 +81,7 @@ type summaryState struct {
 	key    []byte
 	before keyCounts // as the store has it
 	now    dotted.Summary
+	owned  bool // its shapes are the group's
 	dirty  bool
 }
 
@@ -233,12 +234,11 @@ func (g *group) summary(key string) (*summaryState, error) {
 	if err != nil {
 		return nil, err
 	}
-	var sum dotted.Summary
+	s := &summaryState{name: key, key: at}
 	if stored.asOf >= g.clears.emptied { // else it says nothing any more
-		sum = copySummary(stored.summary)
+		s.now = stored.summary
 	}
-	s := &summaryState{name: key, key: at, now: sum}
-	s.before = keyCounts{sum.Exists(), sum.Tallies}
+	s.before = keyCounts{s.now.Exists(), s.now.Tallies}
 	g.sums[key] = s
 	return s, nil
 }
@@ -723,7 +723,7 @@ func (tx *Tx) note(u undo) { tx.undo = append(tx.undo, u) }
 // copy returns what s is now, whatever happens to it.
 func (s *summaryState) copy() *summaryState {
 	c := *s
-	c.now.Visible = maps.Clone(s.now.Visible)
+	c.now.Visible, c.owned = slices.Clone(s.now.Visible), true
 	return &c
 }
 

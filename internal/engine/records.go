@@ -262,15 +262,11 @@ var errMissing = errors.New("the record is missing")
 
 // encodeSummary returns the record of what is visible under a key, as of a clear; nil if that is nothing.
 func encodeSummary(key []byte, name string, s dotted.Summary, asOf uint64) []byte {
-	var room [4]string
-	shapes := room[:0]
-	for shape, n := range s.Visible {
-		if n > 0 {
-			shapes = append(shapes, shape)
-		}
+	shapes := 0
+	for _, c := range s.Visible {
+		shapes += gain(false, c.Count > 0)
 	}
-	slices.Sort(shapes)
-	if len(shapes) == 0 && s.Tallies <= 0 {
+	if shapes == 0 && s.Tallies <= 0 {
 		return nil
 	}
 	return seal(key, func(w *wire.Writer) {
@@ -281,10 +277,12 @@ func encodeSummary(key []byte, name string, s dotted.Summary, asOf uint64) []byt
 			w.Bytes(nil)
 		}
 		w.Uint(uint64(s.Tallies))
-		w.Array(2 * len(shapes))
-		for _, shape := range shapes {
-			w.String(shape)
-			w.Uint(uint64(s.Visible[shape]))
+		w.Array(2 * shapes)
+		for _, c := range s.Visible {
+			if c.Count > 0 {
+				w.String(c.Shape)
+				w.Uint(uint64(c.Count))
+			}
 		}
 		if asOf > 0 {
 			w.Uint(asOf)
@@ -293,7 +291,6 @@ func encodeSummary(key []byte, name string, s dotted.Summary, asOf uint64) []byt
 }
 
 func decodeSummary(key, record []byte) (name string, s dotted.Summary, asOf uint64, err error) {
-	s.Visible = map[string]int{}
 	err = decodeRecord(key, record, func(r *wire.Reader) {
 		fields := r.Array(4)
 		name = r.String(crdt.MaxName)
@@ -301,7 +298,7 @@ func decodeSummary(key, record []byte) (name string, s dotted.Summary, asOf uint
 		n := r.Array(2 * dotted.MaxShapes)
 		for i := 0; i < n/2 && r.Err() == nil; i++ {
 			shape := r.String(crdt.MaxAddress)
-			s.Visible[shape] = int(r.Uint())
+			s.Visible.Add(shape, int(r.Uint()))
 		}
 		if fields > 3 {
 			asOf = r.Uint()

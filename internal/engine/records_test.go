@@ -72,7 +72,7 @@ func samples() map[string]sample {
 	at = place(prefixCell, address)
 	add("cell-large", at, cellRecord(at, address, large), nil)
 	at = place(prefixSummary, dotted.KeyAddress("key"))
-	summary := dotted.Summary{Visible: map[string]int{"v": 1, "s": 300}, Tallies: 2}
+	summary := dotted.Summary{Visible: dotted.Shapes{{Shape: "s", Count: 300}, {Shape: "v", Count: 1}}, Tallies: 2}
 	readSummary := func(key, record []byte) error {
 		_, _, _, err := decodeSummary(key, record)
 		return err

@@ -476,17 +476,6 @@ func (v *View) Ended(crdt.ReplicaID) bool { return false }
 // Time returns zero: a view has no timestamp.
 func (v *View) Time() dotted.Time { return 0 }
 
-func copySummary(s dotted.Summary) dotted.Summary {
-	out := dotted.Summary{Tallies: s.Tallies}
-	if len(s.Visible) > 0 {
-		out.Visible = make(map[string]int, len(s.Visible))
-		for shape, n := range s.Visible {
-			out.Visible[shape] = n
-		}
-	}
-	return out
-}
-
 // Fields returns the keys of a Tx or a View as package crdt's types: the only way in which users' functions see them.
 func Fields(tx dotted.Tx) (keys crdt.Fields) {
 	if own, ok := tx.(*Tx); ok {
