@@ -214,8 +214,8 @@ func (s *Space) isOwn() error {
 	return fmt.Errorf("the space %q is peerd's own: %w", s.name, ErrReadOnly)
 }
 
-// Submit runs transactions as UpdateAll does, and waits for nobody else's step; for the disk only where
-// its own step begins a new segment of the log. done is called once, with what UpdateAll would return.
+// Submit runs transactions as UpdateAll does, and waits for nobody else's step, nor for an fsync.
+// done is called once, with what UpdateAll would return.
 // That may be before Submit returns, as the transactions run on the caller's goroutine if nobody
 // else's do; or later, on another. Before it, fns must not be changed. done is called within calls of
 // Submit and Update, by whoever makes them, so it must not wait for anything, nor panic, nor end its
@@ -402,6 +402,7 @@ func (p *Peer) openSpace(name string, tree store.Store, journal store.Log) (*spa
 	if err != nil {
 		return nil, err
 	}
+	s.listed.Store(name == DefaultSpace || name == directorySpace) // which nobody lists
 	s.core = e
 	s.loop = newLoop(s, now)
 	s.loop.jump()

@@ -39,10 +39,11 @@ func (l *loop) take() bool {
 	return true
 }
 
-// isTheLoops reports whether the next step is for the loop's goroutine alone.
+// isTheLoops reports whether the next step is for the loop's goroutine alone: also the first that may write to a
+// space, which waits for the directory to list that.
 func (l *loop) isTheLoops() bool {
 	ending := l.over || l.stopping || l.broken != nil
-	return ending || l.half != nil || l.engine.Interrupted() || l.engine.Updates() > 0
+	return ending || !l.s.listed.Load() || l.half != nil || l.engine.Interrupted() || l.engine.Updates() > 0
 }
 
 // leave gives the turn back, and wakes the loop if there is more to do.
@@ -117,11 +118,14 @@ func (l *loop) stepFor(u *update) (answered bool) {
 	return answered
 }
 
-// quickRound is a caller's round. If more than records is to be written, which may take long, that
-// is left to the loop. It reports whether the loop is to go on.
+// quickRound is a caller's round. What is to be written beside records, and what the log does not take
+// at once, is left to the loop. It reports whether the loop is to go on.
 func (l *loop) quickRound() (more bool) {
 	rd, err := l.step()
-	if err == nil && onlyRecords(rd.Writes) {
+	if err == nil {
+		rd.Writes, err = engine.AppendAtOnce(rd.Writes, l.s.journal)
+	}
+	if err == nil && len(rd.Writes) == 0 {
 		err = l.finish()
 	}
 	if err != nil {
@@ -132,17 +136,6 @@ func (l *loop) quickRound() (more bool) {
 		l.setAlarm(rd.At)
 	}
 	return l.half != nil || rd.Again
-}
-
-// onlyRecords reports whether nothing but appends to the log is to be done: no fsync, and nothing
-// of the tree.
-func onlyRecords(writes []engine.Write) bool {
-	for i := range writes {
-		if writes[i].Record == nil {
-			return false
-		}
-	}
-	return true
 }
 
 // interrupted is called when a step did not return on a caller's goroutine: because of a panic, or

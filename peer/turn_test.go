@@ -99,6 +99,89 @@ func TestTheLoopIsWokenForWhatCallersLeave(t *testing.T) {
 	}
 }
 
+// TestACallersTurnSyncsNothing also where the log begins a new segment.
+func TestACallersTurnSyncsNothing(t *testing.T) {
+	p, err := open(t.Context(), Config{Dir: t.TempDir(), Offline: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, value := own(p).journal, make([]byte, 1<<20)
+	told := make(chan []error, 1)
+	synced, answers := log.Synced(), 0
+	for range 2 * logSegment / len(value) {
+		p.Submit([]func(*Tx) error{func(tx *Tx) error { return tx.String("k").Set(value) }},
+			func(errs []error) { told <- errs })
+		if log.Synced() != synced {
+			t.Fatalf("after %d writes a caller has synced the log", answers)
+		}
+		if len(told) == 0 {
+			break
+		}
+		<-told
+		answers++
+	}
+	if answers == 0 || len(own(p).loop.wake) == 0 {
+		t.Errorf("%d writes were answered, and the loop was woken: %v", answers, len(own(p).loop.wake) > 0)
+	}
+	p.start()
+	within(t, "the answer", func() {
+		if errs := <-told; errs != nil {
+			t.Error(errs)
+		}
+	})
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestACallersTurnDoesNotWaitForTheDirectory to list a space, as before its first write since the peer was opened.
+func TestACallersTurnDoesNotWaitForTheDirectory(t *testing.T) {
+	p := alone(t, Config{})
+	orders := mustSpace(t, p, "orders")
+	if err := orders.Update(t.Context(), setting("k", "v")); err != nil {
+		t.Fatal(err)
+	}
+	p.space("orders").listed.Store(false)
+	directory := p.space(directorySpace).loop
+	directory.turn.Lock()
+	told := make(chan []error, 1)
+	within(t, "submitting", func() {
+		orders.Submit([]func(*Tx) error{setting("k", "w")}, func(errs []error) { told <- errs })
+	})
+	directory.leave(false)
+	within(t, "the answer", func() {
+		if errs := <-told; errs != nil {
+			t.Error(errs)
+		}
+	})
+	waitIn(t, p, "orders", "k", "w")
+}
+
+// waitingLog takes nothing at once.
+type waitingLog struct{ store.Log }
+
+func (l waitingLog) TryAppend(...[]byte) (first, next store.Position, err error) {
+	return 0, 0, store.ErrWouldWait
+}
+
+// TestWhatTheLogDoesNotTakeAtOnceIsWrittenOnce by the loop.
+func TestWhatTheLogDoesNotTakeAtOnceIsWrittenOnce(t *testing.T) {
+	cfg := Config{Dir: t.TempDir(), Offline: true}
+	cfg.faulty = func(st store.Store, log store.Log) (store.Store, store.Log) { return st, waitingLog{log} }
+	p, err := Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const writes = 50
+	for range writes {
+		count(t, p, 1)
+	}
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+	wantAcknowledged(t, cfg, writes)
+}
+
 // TestWhoWaitsForTheTurnSharesAGroup and Submit does not wait.
 func TestWhoWaitsForTheTurnSharesAGroup(t *testing.T) {
 	const writers = 20
@@ -287,6 +370,11 @@ func (l countingLog) Append(records ...[]byte) (first, next store.Position, err 
 	return l.Log.Append(records...)
 }
 
+func (l countingLog) TryAppend(records ...[]byte) (first, next store.Position, err error) {
+	l.c.writes.Add(1)
+	return l.Log.TryAppend(records...)
+}
+
 func (l countingLog) Sync() error {
 	l.c.writes.Add(1)
 	return l.Log.Sync()
@@ -422,14 +510,28 @@ type brokenLog struct {
 }
 
 func (l *brokenLog) Append(records ...[]byte) (first, next store.Position, err error) {
-	if l.broken.Load() {
-		l.tries.Add(1)
-		if l.panics {
-			panic("the log is beside itself")
-		}
-		return 0, 0, errDisk
+	if err := l.fault(); err != nil {
+		return 0, 0, err
 	}
 	return l.Log.Append(records...)
+}
+
+func (l *brokenLog) TryAppend(records ...[]byte) (first, next store.Position, err error) {
+	if err := l.fault(); err != nil {
+		return 0, 0, err
+	}
+	return l.Log.TryAppend(records...)
+}
+
+func (l *brokenLog) fault() error {
+	if !l.broken.Load() {
+		return nil
+	}
+	l.tries.Add(1)
+	if l.panics {
+		panic("the log is beside itself")
+	}
+	return errDisk
 }
 
 // withBrokenLog opens a peer over a log that can be broken.

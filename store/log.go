@@ -13,6 +13,9 @@ const (
 	RecordFrame = 16        // bytes that a record takes in the log beside its own
 )
 
+// ErrWouldWait is returned by a TryAppend that would have to wait. Nothing was appended.
+var ErrWouldWait = errors.New("the log cannot take it at once")
+
 // ErrDropped is returned for a position whose record was dropped. Log.First tells what is left.
 var ErrDropped = errors.New("the log was dropped there")
 
@@ -48,7 +51,7 @@ func (p Position) After(record []byte) Position {
 // returns the same error, which wraps ErrFailed; the owner stops as after a crash.
 //
 // All methods may be called by many goroutines at once. Append does not wait for a Sync under way,
-// unless a new segment is begun, which syncs the one before.
+// unless a new segment is begun, which syncs the one before. TryAppend waits neither for the medium nor for others.
 //
 // # Owners
 //
@@ -59,6 +62,9 @@ type Log interface {
 	// of the first and that behind the last. The records may be empty and may be reused afterwards. The error is ErrBatchTooLarge beyond a limit, or wraps ErrNoSpace;
 	// both say that nothing was appended.
 	Append(records ...[]byte) (first, next Position, err error)
+	// TryAppend is Append for who must not wait: where Append would wait for another call, or has to make something
+	// durable before, it returns ErrWouldWait. It makes nothing durable.
+	TryAppend(records ...[]byte) (first, next Position, err error)
 	// Sync returns when every record that was appended before the call is durable. Those who wait at
 	// once share an fsync.
 	Sync() error

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"time"
 
 	"github.com/peerd/peerd/gossip"
@@ -161,6 +162,25 @@ func CarryOut(writes []Write, tree store.Store, log store.Log) error {
 		}
 	}
 	return nil
+}
+
+// AppendAtOnce does the records that writes begin with, as far as the log takes them without waiting, and returns the
+// writes that are left: CarryOut does those, before anything else is asked of the engine.
+func AppendAtOnce(writes []Write, log store.Log) (left []Write, err error) {
+	for i := range writes {
+		w := &writes[i]
+		if w.Record == nil {
+			return writes[i:], nil
+		}
+		w.at, w.next, err = log.TryAppend(w.Record)
+		if errors.Is(err, store.ErrWouldWait) {
+			return writes[i:], nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
 }
 
 func (w *Write) carryOut(tree store.Store, log store.Log) (err error) {

@@ -64,6 +64,11 @@ func (l *Log) Append(records ...[]byte) (first, next store.Position, err error) 
 	return first, l.next, nil
 }
 
+// TryAppend implements store.Log: no Append waits.
+func (l *Log) TryAppend(records ...[]byte) (first, next store.Position, err error) {
+	return l.Append(records...)
+}
+
 // usable is called with mu held.
 func (l *Log) usable() error {
 	if l.closed {

@@ -40,7 +40,7 @@
 // A bit that flips in a segment's header costs the whole segment, as its salt is there.
 //
 // After a full disk refused an Append, the log truncates and syncs the file before it goes on: what was
-// written of the refused records must not come back.
+// written of the refused records must not come back. A TryAppend leaves that to the next Append, or to Close.
 //
 // The conformance suite in store/storetest, a disk that loses power, fills up and fails, flipped bits,
 // the golden file and the benchmarks are in this directory.
@@ -87,6 +87,7 @@ type Log struct {
 	appending sync.Mutex
 	sum       checksum // of the last segment; guarded by appending
 	buffer    []byte   // guarded by appending
+	spoiled   bool     // behind the end is what a full disk took of a write; guarded by appending
 	syncing   sync.Mutex
 
 	mu       sync.Mutex // guards what follows
@@ -106,14 +107,35 @@ func (l *Log) Torn() int64 { return l.torn }
 
 // Append implements store.Log. It copies the records into a buffer and writes that.
 func (l *Log) Append(records ...[]byte) (first, next store.Position, err error) {
+	l.appending.Lock()
+	defer l.appending.Unlock()
+	return l.append(records, true)
+}
+
+// TryAppend implements store.Log.
+func (l *Log) TryAppend(records ...[]byte) (first, next store.Position, err error) {
+	if !l.appending.TryLock() {
+		return 0, 0, store.ErrWouldWait
+	}
+	defer l.appending.Unlock()
+	return l.append(records, false)
+}
+
+// append is called with appending held. It waits for the disk only if it may.
+func (l *Log) append(records [][]byte, mayWait bool) (first, next store.Position, err error) {
 	size, err := store.CheckAppend(records)
 	if err != nil {
 		return 0, 0, err
 	}
-	l.appending.Lock()
-	defer l.appending.Unlock()
 	s, used, err := l.tail()
-	if err == nil && used > 0 && used+size > l.size && size > 0 {
+	full := used > 0 && used+size > l.size && size > 0
+	if err == nil && (full || l.spoiled) && !mayWait {
+		err = store.ErrWouldWait
+	}
+	if err == nil {
+		err = l.clean()
+	}
+	if err == nil && full {
 		s, err = l.roll()
 	}
 	if err != nil {
@@ -121,7 +143,7 @@ func (l *Log) Append(records ...[]byte) (first, next store.Position, err error) 
 	}
 	first, buffer := l.encode(records, int(size))
 	if _, err := l.last.WriteAt(buffer, s.offset(first)); err != nil {
-		return 0, 0, l.undo(err, s.offset(first))
+		return 0, 0, l.undo(err, mayWait)
 	}
 	return first, first + size, l.publish(first + size)
 }
@@ -168,21 +190,37 @@ func (l *Log) publish(next store.Position) error {
 	return nil
 }
 
-// undo removes what a failed write left. If the disk is full and the removal durable, the log goes on
-// as it was.
-func (l *Log) undo(cause error, size int64) error {
+// undo removes what a failed write left, at once if it may wait. If the disk is full and the removal durable, the
+// log goes on as it was.
+func (l *Log) undo(cause error, mayWait bool) error {
 	if !isFull(cause) {
 		return l.fail(cause)
 	}
-	if err := l.last.Truncate(size); err != nil {
-		return l.fail(errors.Join(cause, err))
+	if l.spoiled = true; !mayWait {
+		return store.ErrWouldWait
 	}
-	l.syncing.Lock()
-	defer l.syncing.Unlock()
-	if err := l.flush(); err != nil {
+	if err := l.clean(); err != nil {
 		return err
 	}
 	return fmt.Errorf("append to the log: %w: %w", store.ErrNoSpace, cause)
+}
+
+// clean removes what stands behind the end. It is called with appending held.
+func (l *Log) clean() error {
+	if !l.spoiled {
+		return nil
+	}
+	_, used, err := l.tail()
+	if err != nil {
+		return err
+	}
+	if err := l.last.Truncate(headerSize + int64(used)); err != nil {
+		return l.fail(err)
+	}
+	l.syncing.Lock()
+	defer l.syncing.Unlock()
+	l.spoiled = false
+	return l.flush()
 }
 
 // roll syncs the last segment and begins another.
@@ -350,6 +388,7 @@ func (l *Log) Close() error {
 	defer l.dropping.Unlock()
 	l.appending.Lock()
 	defer l.appending.Unlock()
+	err := l.clean()
 	l.syncing.Lock()
 	defer l.syncing.Unlock()
 	l.mu.Lock()
@@ -358,8 +397,7 @@ func (l *Log) Close() error {
 	if closed {
 		return nil
 	}
-	var err error
-	if !failed {
+	if err == nil && !failed {
 		err = l.sync()
 	}
 	l.mu.Lock()

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/peerd/peerd/store"
@@ -303,6 +304,41 @@ func TestAStoredValueDoesNotPoseAsARecord(t *testing.T) {
 	defer l.Close()
 	if got := told(t, l, 0); strings.Contains(got, "forged") || !strings.Contains(got, "next") {
 		t.Errorf("a reader is told:\n%s", got)
+	}
+}
+
+// stuck is a file whose syncs wait.
+type stuck struct {
+	file
+	entered, leave chan struct{}
+}
+
+func (f *stuck) Sync() error {
+	close(f.entered)
+	<-f.leave
+	return f.file.Sync()
+}
+
+// TestWhoMustNotWaitIsToldThatASegmentIsBegun has another begin it, whom the disk keeps.
+func TestWhoMustNotWaitIsToldThatASegmentIsBegun(t *testing.T) {
+	l := mustOpen(t, t.TempDir(), Options{SegmentSize: 100})
+	f := &stuck{l.last, make(chan struct{}), make(chan struct{})}
+	l.last = f
+	mustAppend(t, l, strings.Repeat("a", 60))
+	var other sync.WaitGroup
+	other.Go(func() { mustAppend(t, l, strings.Repeat("b", 60)) })
+	<-f.entered
+	if _, _, err := l.TryAppend([]byte("c")); !errors.Is(err, store.ErrWouldWait) {
+		t.Errorf("while a segment is begun: %v", err)
+	}
+	close(f.leave)
+	other.Wait()
+	if _, _, err := l.TryAppend([]byte("c")); err != nil {
+		t.Error(err)
+	}
+	expectTold(t, l, 0, "0 "+strings.Repeat("a", 60), "76 "+strings.Repeat("b", 60), "152 c")
+	if err := l.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

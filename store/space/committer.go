@@ -21,7 +21,7 @@ const (
 
 // Committer is what spaces append to one log through. Who comes while nobody appends leads: it
 // appends what it brought, and what others queued meanwhile is the next one's. So under load each
-// write has the records of all who waited, and alone nobody waits for anybody.
+// write has the records of all who waited, and alone nobody waits for anybody. A TryAppend leads or does nothing.
 //
 // A failed write fails for everybody whose records were in it, also when the medium has no room; a
 // record that is too large only for who brought it. Position order is the order of the calls.
@@ -140,8 +140,8 @@ func (c *Committer) Forget(n Number) {
 // Close closes the log below.
 func (c *Committer) Close() error { return c.log.Close() }
 
-// append is Append of a space's log.
-func (c *Committer) append(own *claim, records [][]byte) (first, next store.Position, err error) {
+// append is Append of a space's log, or TryAppend if it may not wait.
+func (c *Committer) append(own *claim, records [][]byte, mayWait bool) (first, next store.Position, err error) {
 	c.mu.Lock()
 	q := c.request()
 	c.mu.Unlock()
@@ -154,6 +154,10 @@ func (c *Committer) append(own *claim, records [][]byte) (first, next store.Posi
 		c.mu.Unlock()
 		return 0, 0, store.ErrClosed
 	}
+	if c.leading && !mayWait {
+		c.mu.Unlock()
+		return 0, 0, store.ErrWouldWait
+	}
 	c.queue = append(c.queue, q)
 	q.leads, c.leading = !c.leading, true
 	leads := q.leads
@@ -162,7 +166,7 @@ func (c *Committer) append(own *claim, records [][]byte) (first, next store.Posi
 		<-q.wake
 	}
 	if q.leads {
-		c.lead()
+		c.lead(mayWait)
 	}
 	return q.first, q.next, q.err
 }
@@ -209,15 +213,20 @@ func (q *request) fill(n Number, records [][]byte) error {
 	return nil
 }
 
-// lead appends what is queued, as much as one Append takes, and has the next in the queue lead.
-func (c *Committer) lead() {
+// lead appends what is queued, as much as one Append takes, and has the next in the queue lead. Only who came while
+// nobody led may be one who must not wait, so nobody else's records are refused with its own.
+func (c *Committer) lead(mayWait bool) {
 	c.mu.Lock()
 	c.take()
 	c.mu.Unlock()
 	for _, q := range c.taken {
 		c.batch = append(c.batch, q.records...)
 	}
-	at, _, err := c.log.Append(c.batch...)
+	under := c.log.Append
+	if !mayWait {
+		under = c.log.TryAppend
+	}
+	at, _, err := under(c.batch...)
 	for i, q := range c.taken {
 		if q.err = err; err == nil {
 			q.first = at
@@ -304,7 +313,15 @@ func (l *spaceLog) Append(records ...[]byte) (first, next store.Position, err er
 	if l.ended() {
 		return 0, 0, store.ErrClosed
 	}
-	return l.c.append(l.claim, records)
+	return l.c.append(l.claim, records, true)
+}
+
+// TryAppend implements store.Log. It does not wait for another space's Append either.
+func (l *spaceLog) TryAppend(records ...[]byte) (first, next store.Position, err error) {
+	if l.ended() {
+		return 0, 0, store.ErrClosed
+	}
+	return l.c.append(l.claim, records, false)
 }
 
 // Sync implements store.Log. It syncs for all spaces.

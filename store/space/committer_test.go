@@ -97,6 +97,24 @@ func TestWhatWaitsIsOneAppend(t *testing.T) {
 	}
 }
 
+// TestWhoMustNotWaitIsToldThatOthersAppend and appends once they have.
+func TestWhoMustNotWaitIsToldThatOthersAppend(t *testing.T) {
+	l := &slow{Log: mem.NewLog(), entered: make(chan struct{}), letGo: make(chan struct{})}
+	c := NewCommitter(l)
+	log := c.Log(5, 0)
+	var other sync.WaitGroup
+	other.Go(func() { c.Log(1, 0).Append([]byte("leads")) })
+	<-l.entered
+	if _, _, err := log.TryAppend([]byte("early")); !errors.Is(err, store.ErrWouldWait) {
+		t.Errorf("while another appends: %v", err)
+	}
+	close(l.letGo)
+	other.Wait()
+	if _, next, err := log.TryAppend([]byte("afterwards")); err != nil || next != l.Next() {
+		t.Errorf("afterwards it ends at %d of %d: %v", next, l.Next(), err)
+	}
+}
+
 func TestAFullDiskRefusesAllThatWait(t *testing.T) {
 	whole := mem.NewLog()
 	_, _, errs := gather(t, whole, 4, func() { whole.SetRoom(100) })

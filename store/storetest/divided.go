@@ -122,6 +122,14 @@ func (p *partOfLog) Append(records ...[]byte) (first, next store.Position, err e
 	return first, next, err
 }
 
+// TryAppend does so too.
+func (p *partOfLog) TryAppend(records ...[]byte) (first, next store.Position, err error) {
+	if p.busy {
+		p.beside.TryAppend([]byte("another's"))
+	}
+	return p.Log.TryAppend(records...)
+}
+
 func (p *partOfLog) DropBefore(at store.Position) error {
 	if err := p.beside.DropBefore(at); err != nil && !errors.Is(err, store.ErrClosed) {
 		return err

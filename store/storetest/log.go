@@ -55,6 +55,8 @@ func RunLog(t *testing.T, medium func(t *testing.T) LogMedium) {
 		{"a flipped bit is told of, and read past", testLogFlip},
 		{"a flipped bit in what was never synced is a torn tail", testLogFlipInTail},
 		{"a full medium changes nothing", testLogFull},
+		{"what is appended without waiting makes nothing durable", testLogTry},
+		{"a full medium changes nothing for who does not wait", testLogTryFull},
 		{"a failed write is final", testLogFailed},
 		{"a failed sync is final", testLogFailedSync},
 		{"a closed log and a closed reader say so", testLogClosed},
@@ -556,6 +558,67 @@ func testLogFull(t *testing.T, m LogMedium) {
 		}
 	}
 	expectLog(t, l, 0, all)
+	closeLog(t, l)
+}
+
+func testLogTry(t *testing.T, m LogMedium) {
+	l := openLog(t, m)
+	want := appendTo(t, l, "")
+	frame, tried := want[0].Next-want[0].At, 0
+	for _, record := range numberedRecords(60) {
+		synced := l.Synced()
+		first, next, err := l.TryAppend([]byte(record), []byte("and"))
+		if l.Synced() != synced {
+			t.Fatalf("TryAppend moved Synced from %d to %d", synced, l.Synced())
+		}
+		if errors.Is(err, store.ErrWouldWait) {
+			want = append(want, appendTo(t, l, record, "and")...)
+			continue
+		}
+		if err != nil {
+			t.Fatalf("TryAppend: %v", err)
+		}
+		tried++
+		middle := next - frame - store.Position(len("and"))
+		want = append(want, entry{first, middle, record}, entry{middle, next, "and"})
+		want = append(want, appendTo(t, l, "")...)
+	}
+	if tried == 0 {
+		t.Error("each TryAppend would have waited")
+	}
+	closeLog(t, l)
+	l = openLog(t, m)
+	expectLog(t, l, 0, want)
+	closeLog(t, l)
+	_, _, err := l.TryAppend([]byte("late"))
+	expectErr(t, "TryAppend to a closed log", err, store.ErrClosed)
+}
+
+// testLogTryFull has others go on behind what a full medium took in part.
+func testLogTryFull(t *testing.T, m LogMedium) {
+	l := openLog(t, m)
+	var all []entry
+	for i := range 60 {
+		m.SetRoom(l, int64(i))
+		for range 2 {
+			_, _, err := l.TryAppend([]byte("refused"), nil, filled(1, 100))
+			if !errors.Is(err, store.ErrWouldWait) && !errors.Is(err, store.ErrNoSpace) {
+				t.Fatalf("TryAppend to a full medium: %v", err)
+			}
+		}
+		if i%3 == 0 {
+			syncLog(t, l)
+		}
+		m.SetRoom(l, -1)
+		if i%2 == 0 {
+			all = append(all, appendTo(t, l, "instead")...)
+		}
+		if i%5 == 0 {
+			closeLog(t, l)
+			l = openLog(t, m)
+		}
+		expectLog(t, l, 0, all)
+	}
 	closeLog(t, l)
 }
 
