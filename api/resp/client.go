@@ -62,7 +62,7 @@ type session struct {
 func (s *session) size() int { return s.pending.size + s.subs.bytes }
 
 func newClient(s *Server, conn net.Conn, id int64) *client {
-	c := &client{server: s, address: conn.RemoteAddr(), came: time.Now(), session: session{id: id}}
+	c := &client{server: s, address: conn.RemoteAddr(), came: s.config.clock(), session: session{id: id}}
 	if at, ok := c.address.(*net.TCPAddr); ok {
 		c.from = at.AddrPort().Addr()
 	}

@@ -456,7 +456,9 @@ func (l *loop) listen(ctx context.Context, s *socket) {
 		c.in.rest()
 		if !c.hold(c.in.size() + c.size()) {
 			l.finish(ctx, s)
+			return
 		}
+		l.limit(s) // expire forgets those who wait for something else
 	}
 }
 
@@ -597,7 +599,7 @@ func (l *loop) reply(ctx context.Context, s *socket) {
 	if b.done() {
 		b.fail(s.end)
 	}
-	if !c.hold(c.in.size() + c.size() + b.size()) {
+	if !c.hold(c.in.size()+c.size()+b.size()) || c.in.stranger && passed(s.writeLimit, l.now) {
 		l.finish(ctx, s)
 		return
 	}

@@ -190,14 +190,58 @@ func TestInTheLoopWhatWaitingClientsHoldIsBounded(t *testing.T) {
 	}
 }
 
-func TestInTheLoopAStrangersTimeIsBounded(t *testing.T) {
-	clock := &setClock{}
-	s, address := startServer(t, Config{db: newMemory(t), Auth: guarded(t), clock: clock.now})
-	stranger, client := dial(t, address), dial(t, address)
+// held adds a command for strangers that is executed until it is let go.
+func held(t *testing.T) (entered, leave chan struct{}) {
+	entered, leave = make(chan struct{}), make(chan struct{})
+	commands["held"] = &command{name: "held", arity: 1, forStrangers: true, apart: true, run: func(c *call) error {
+		entered <- struct{}{}
+		<-leave
+		c.out.status("OK")
+		return nil
+	}}
+	t.Cleanup(func() { delete(commands, "held") })
+	return entered, leave
+}
+
+// TestAStrangersTimeIsBounded whatever it asks for, and what becomes of others meanwhile.
+func TestAStrangersTimeIsBounded(t *testing.T) {
+	t.Run(inTheLoop, func(t *testing.T) {
+		entered, leave := held(t)
+		clock := &setClock{}
+		s, address := startServer(t, Config{db: newMemory(t), Auth: guarded(t), clock: clock.now})
+		connect := func() *peer { return dial(t, address) }
+		testAStrangersTimeIsBounded(connect, func(d time.Duration) { clock.advance(s, d) }, entered, leave)
+	})
+	t.Run(byGoroutine, func(t *testing.T) {
+		onPipes(t, Config{Auth: guarded(t)}, nil, func(t *testing.T, connect func() *peer) {
+			entered, leave := held(t)
+			testAStrangersTimeIsBounded(connect, time.Sleep, entered, leave)
+		})
+	})
+}
+
+func testAStrangersTimeIsBounded(connect func() *peer, pass func(time.Duration), entered, leave chan struct{}) {
+	client, first := connect(), connect()
 	client.expect("AUTH "+password, "+OK")
-	stranger.expect("GET a", noAuth)
-	clock.advance(s, StrangerPatience+time.Second)
-	stranger.expectEnd()
+	first.expect("GET a", noAuth)
+	pass(StrangerPatience / 2)
+	second := connect()
+	second.send([]string{"HELD"})
+	<-entered
+	pass(StrangerPatience/2 + time.Second) // while something is executed for the second
+	first.expectEnd()
+	leave <- struct{}{}
+	if got := second.reply(); got != "+OK" {
+		second.t.Errorf("within its time a stranger is answered %s", got)
+	}
+	third := connect()
+	third.send([]string{"HELD"})
+	<-entered
+	pass(StrangerPatience / 2)
+	second.expectEnd()
+	pass(StrangerPatience/2 + time.Second)
+	leave <- struct{}{}
+	third.expectEnd()
 	client.expect("PING", "+PONG")
 }
 

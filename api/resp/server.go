@@ -46,7 +46,7 @@ type Config struct {
 
 	db         database         // in place of Peer, for tests
 	goroutines bool             // each connection has one of its own, as where there is no loop
-	clock      func() time.Time // in place of time.Now, by which the loop closes connections
+	clock      func() time.Time // in place of time.Now, by which the loop and admit close connections
 }
 
 // database is what the server asks of a peer. Submit runs transactions as UpdateAll does, on the goroutine
@@ -338,7 +338,7 @@ func (s *Server) admit(conn net.Conn) (c *client, wait time.Duration, refusal st
 		return nil, 0, "-ERR max number of clients reached\r\n"
 	case full || stranger && len(s.strangers) >= MaxStrangers:
 		first := s.strangers[0]
-		if wait = strangerTurn - time.Since(first.came); wait > 0 {
+		if wait = strangerTurn - s.config.clock().Sub(first.came); wait > 0 {
 			return nil, wait, ""
 		}
 		s.expel(first)
