@@ -441,14 +441,15 @@ func cpuTime() time.Duration {
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
-// BenchmarkSubmit measures batches that a front-end submits, of keys that memory has: what there is
-// from a parsed command to its reply, but for the command itself. Figures are for one transaction.
+// BenchmarkSubmit measures batches that a front-end submits or reads, of keys that memory has: what there
+// is from a parsed command to its reply, but for the command itself. Figures are for one transaction.
 func BenchmarkSubmit(b *testing.B) {
 	for _, batch := range []int{1, 16} {
 		for _, op := range []struct {
 			name string
 			fn   func(tx *Tx, key string) error
 		}{
+			{"read", func(tx *Tx, key string) error { _, _ = tx.String(key).Get(); return nil }},
 			{"get", func(tx *Tx, key string) error { _, _ = tx.String(key).Get(); return nil }},
 			{"set", func(tx *Tx, key string) error { return tx.String(key).Set(value[:]) }},
 			{"incr", func(tx *Tx, key string) error { _, err := tx.String("n" + key).Add(1); return err }},
@@ -459,7 +460,11 @@ func BenchmarkSubmit(b *testing.B) {
 				done := make(chan []error, 1)
 				submit := func() {
 					next()
-					p.Submit(fns, func(errs []error) { done <- errs })
+					if op.name == "read" {
+						done <- p.Read(fns)
+					} else {
+						p.Submit(fns, func(errs []error) { done <- errs })
+					}
 					for _, err := range <-done {
 						if err != nil {
 							b.Fatal(err)

@@ -225,7 +225,7 @@ func ExamplePeer_UpdateAll() {
 	// 2 true
 }
 
-// Submit waits for nobody. Transactions that read and such that write may go together.
+// Submit waits for nobody, and Read neither: it returns what was answered before, also while a write is being synced.
 func ExamplePeer_Submit() {
 	p := openAlone()
 	defer p.Close()
@@ -234,21 +234,21 @@ func ExamplePeer_Submit() {
 	p.Submit([]func(tx *peer.Tx) error{
 		func(tx *peer.Tx) error { return tx.String("name").Set([]byte("peerd")) },
 		func(tx *peer.Tx) error { panic("a mistake") },
-		func(tx *peer.Tx) error {
-			value, _ := tx.String("name").Get()
-			read = string(value)
-			return nil
-		},
 	}, func(errs []error) {
 		var panicked *peer.PanicError
-		fmt.Println(errs[0], errors.As(errs[1], &panicked), errs[2])
+		fmt.Println(errs[0], errors.As(errs[1], &panicked))
 		close(answered)
 	})
 	<-answered
-	fmt.Println(read)
+	errs := p.Read([]func(tx *peer.Tx) error{func(tx *peer.Tx) error {
+		value, _ := tx.String("name").Get()
+		read = string(value)
+		return nil
+	}})
+	fmt.Println(read, errs)
 	// Output:
-	// <nil> true <nil>
-	// peerd
+	// <nil> true
+	// peerd []
 }
 
 // A token says what a moment has seen: any peer of the cluster can be asked to wait until it has seen as

@@ -79,9 +79,21 @@ func (l *loop) expectsSomeone() bool {
 
 // suspectRead has the cells checked after a read found a record that is not what was written.
 func (s *space) suspectRead(err error) {
-	if errors.Is(err, store.ErrCorrupt) || errors.Is(err, antientropy.ErrDamaged) {
+	if isDamage(err) {
 		_ = s.call(func(l *loop) { l.engine.Suspect(err) })
 	}
+}
+
+// suspectLater is suspectRead for who must not wait. What is not heard is found by the next read.
+func (s *space) suspectLater(err error) {
+	select {
+	case s.jobs <- func(l *loop) { l.engine.Suspect(err) }:
+	default:
+	}
+}
+
+func isDamage(err error) bool {
+	return errors.Is(err, store.ErrCorrupt) || errors.Is(err, antientropy.ErrDamaged)
 }
 
 // How the look at all cells after opening is spread: it takes a fourth of one processor.

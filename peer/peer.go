@@ -356,6 +356,9 @@ func (p *Peer) UpdateAll(ctx context.Context, fns []func(tx *Tx) error) []error 
 	return p.own().UpdateAll(ctx, fns)
 }
 
+// Read is Space.Read of the space "default".
+func (p *Peer) Read(fns []func(tx *Tx) error) []error { return p.own().Read(fns) }
+
 // Submit is Space.Submit of the space "default".
 func (p *Peer) Submit(fns []func(tx *Tx) error, done func(errs []error)) {
 	p.own().Submit(fns, done)

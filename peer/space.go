@@ -105,7 +105,7 @@ func (s *Space) here() (*space, error) {
 // and what it received, in causal order, transactions whole. fn's error is returned, or that of a
 // read that failed (see Tx). Views wait for nobody. Many may run at once, each for as long as it
 // likes; but what is deleted meanwhile takes room on the disk until they end. Writes in it return
-// ErrReadOnly. A View is for what takes long; many small reads cost less by Submit, which takes
+// ErrReadOnly. A View is for what takes long; many small reads cost less by Read, which takes
 // single values from memory.
 func (s *Space) View(ctx context.Context, fn func(tx *Tx) error) error {
 	_, err := s.read(ctx, false, fn)
@@ -221,10 +221,9 @@ func (s *Space) isOwn() error {
 // Submit and Update, by whoever makes them, so it must not wait for anything, nor panic, nor end its
 // goroutine; it may call Submit.
 //
-// This is how a front-end reads and writes: with one call for all commands that have arrived.
-// Transactions that write nothing see all that was written before them, are not logged and wait for
-// no disk, but with those of their call and others that do write. Single values that were read or
-// written of late they find in memory. What takes long is for a View.
+// This is how a front-end writes: with one call for all commands that have arrived. Transactions of it
+// that write nothing see all that was written before them, and are answered with those that do; such
+// as stand alone are for Read, and what takes long for a View.
 //
 // To the functions applies what Update says, but for three things. One that panics fails with a
 // *PanicError. One that ends its goroutine, which may be the caller's, fails with ErrExited. And a
@@ -254,6 +253,28 @@ func (s *Space) submitFirst(fns []func(tx *Tx) error, done func(errs []error)) {
 	}
 	u.free()
 	held.Submit(fns, done)
+}
+
+// Read runs transactions that write nothing, on the caller's goroutine, and returns an error or nil for each
+// as UpdateAll does. It waits for nobody: neither for another's step nor for an fsync, also if what others
+// write is being made durable. Single values that were read or written of late they find in memory,
+// unless somebody else's step is under way: then they read what a View does. Each sees all that was
+// answered before the call, but not all need see the same moment.
+//
+// To the functions applies what Submit says. Writes in them return ErrReadOnly.
+func (s *Space) Read(fns []func(tx *Tx) error) []error {
+	held, err := s.here()
+	switch {
+	case err != nil:
+		return repeat(err, len(fns))
+	case held != nil:
+		return held.Read(fns)
+	}
+	u := newUpdate(&space{p: s.p, name: s.name}, fns)
+	v := nothing().View()
+	defer v.Close()
+	u.readOn(v, 0)
+	return u.free()
 }
 
 // UpdateToken is Update, and returns the token of the moment after the transaction: all that it saw

@@ -173,6 +173,61 @@ func (l *loop) answer(u *update) {
 	}
 }
 
+// Read is Space.Read.
+func (s *space) Read(fns []func(*Tx) error) []error {
+	u := newUpdate(s, fns)
+	u.called = unheard
+	next := 0
+	for s.loop.read(u, &next) && next < len(fns) {
+	}
+	if next < len(fns) {
+		s.readAside(u, next)
+	}
+	for _, err := range u.errs {
+		if isDamage(err) {
+			s.suspectLater(err)
+			break
+		}
+	}
+	return u.free()
+}
+
+// unheard is called of reads, whose functions keep no transaction.
+func unheard([]error) {}
+
+// read runs the next functions of a read, in the turn, and reports whether it did: if somebody else has that, or a step is
+// half done, it does nothing.
+func (l *loop) read(u *update, next *int) bool {
+	if !l.turn.TryLock() {
+		return false
+	}
+	defer func() {
+		if thrown := recover(); thrown != nil { // not of a function: see update.call
+			crashed(thrown)
+		}
+		l.leave(false)
+	}()
+	if l.over || l.stopping || l.broken != nil || l.half != nil {
+		return false
+	}
+	from := *next
+	*next = l.engine.Read(u, from)
+	return *next > from
+}
+
+// readAside runs functions of a read on a view, from one on.
+func (s *space) readAside(u *update, from int) {
+	v, _, err := s.view(nil)
+	if err != nil {
+		for i := from; i < len(u.fns); i++ {
+			u.Ran(i, err)
+		}
+		return
+	}
+	defer v.Close()
+	u.readOn(v, from)
+}
+
 // Submit is Space.Submit.
 func (s *space) Submit(fns []func(*Tx) error, done func(errs []error)) {
 	u := newUpdate(s, fns)

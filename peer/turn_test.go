@@ -413,10 +413,13 @@ func TestTransactionsThatReadWriteNothing(t *testing.T) {
 			if !told || read != len(keys) {
 				t.Errorf("answered before Submit returned: %v; %d of %d were read", told, read, len(keys))
 			}
+			if errs := p.Read(keys); errs != nil || read != 2*len(keys) {
+				t.Errorf("%d of %d were read: %v", read-len(keys), len(keys), errs)
+			}
 			if r, w := c.reads.Load()-reads, c.writes.Load()-writes; r != 0 || w != 0 {
 				t.Errorf("reading what was just written took %d reads of the store and %d writes", r, w)
 			}
-			p.Submit([]func(*Tx) error{func(tx *Tx) error { tx.String("absent").Get(); return nil }}, func([]error) {})
+			p.Read([]func(*Tx) error{func(tx *Tx) error { tx.String("absent").Get(); return nil }})
 			if c.reads.Load() == reads || writes == 0 {
 				t.Error("reads and writes of the store are not counted")
 			}

@@ -232,6 +232,16 @@ func (u *update) Run(i int, base *engine.Tx) (err error) {
 	return u.s.list()
 }
 
+// readOn runs functions on a view, from one on.
+func (u *update) readOn(base keyed, from int) {
+	if u.tx == nil {
+		u.tx = new(Tx)
+	}
+	for i := from; i < len(u.fns); i++ {
+		u.Ran(i, u.call(u.fns[i], u.tx.bind(base)))
+	}
+}
+
 // call calls a transaction's function, which may panic or end the goroutine.
 func (u *update) call(fn func(*Tx) error, tx *Tx) (err error) {
 	returned := false

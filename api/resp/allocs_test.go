@@ -23,6 +23,10 @@ func (nothing) UpdateAll(_ context.Context, fns []func(*embedded.Tx) error) []er
 	return nil
 }
 
+func (db nothing) Read(fns []func(*embedded.Tx) error) []error {
+	return db.UpdateAll(context.Background(), fns)
+}
+
 func (db nothing) Submit(fns []func(*embedded.Tx) error, done func([]error)) {
 	done(db.UpdateAll(context.Background(), fns))
 }

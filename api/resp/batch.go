@@ -198,7 +198,7 @@ func (b *batch) mustSend() bool { return len(b.out.buf) >= MaxBatchOutput || b.c
 // ends before what may take long: accessApart, if that comes first.
 func (b *batch) cut() access {
 	need := accessNone
-	queueing, heavy := b.client.pending.open, b.client.pending.heavy
+	queueing, heavy, writes := b.client.pending.open, b.client.pending.heavy, b.client.pending.writes
 	b.from, b.base, b.halted = b.next, len(b.out.buf), false
 	for b.to = b.from; b.to < len(b.requests); b.to++ {
 		r := &b.requests[b.to]
@@ -217,7 +217,16 @@ func (b *batch) cut() access {
 			return need
 		}
 		if r.rejected == nil {
-			r.access, queueing = r.command.accessWithin(queueing)
+			before := queueing
+			r.access, queueing = r.command.accessWithin(before)
+			switch {
+			case before && queueing:
+				writes = writes || r.command.access == accessWrite
+			case queueing: // by MULTI
+				writes = false
+			case before && r.access == accessWrite && !writes: // an EXEC that only reads
+				r.access = accessRead
+			}
 		}
 		if min(need, r.access) == accessWrite && max(need, r.access) == accessScan {
 			return need

@@ -5,9 +5,9 @@
 //
 // On Linux one goroutine, the loop, serves all connections over plain TCP. A round of it reads what has
 // come on any of them, cuts off as many whole commands as there are (a connection's batch), and has
-// the commands of all be executed at once: one Peer.Submit for each database, each command a
-// transaction of its own within one commit group, reads among them, which find in memory what is in
-// use. Then all replies leave, one write a connection. While a batch is under way nothing more is read
+// the commands of all be executed at once, each a transaction of its own: one Peer.Read for each
+// database, for those connections that only read, which wait for no writer; and one Peer.Submit for the others,
+// one commit group. Then all replies leave that there are, one write a connection. While a batch is under way nothing more is read
 // of its connection, but of the others. A connection that waits for its client holds no buffer.
 //
 // What may take long does not stay in the loop: KEYS, SCAN, SMEMBERS, HGETALL, INFO and the like,

@@ -95,12 +95,9 @@ func (db *busyDB) View(ctx context.Context, fn func(*embedded.Tx) error) error {
 	return db.memory.View(ctx, fn)
 }
 
-func (db *busyDB) Submit(fns []func(*embedded.Tx) error, done func([]error)) {
+func (db *busyDB) Read(fns []func(*embedded.Tx) error) []error {
 	db.running.Add(1)
-	go func() {
-		<-db.leave
-		db.memory.Submit(fns, done)
-	}()
+	return db.memory.Read(fns)
 }
 
 func TestFewScansRunAtOnceAndOtherReadsBesideThem(t *testing.T) {

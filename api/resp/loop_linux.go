@@ -14,8 +14,8 @@ import (
 )
 
 // loop serves the connections over plain TCP, all on one goroutine. A round of it reads what clients
-// have sent, has the commands of all executed at once, in one call of each database, and writes all
-// replies. What may take long is executed by a goroutine meanwhile, and a client that takes no
+// have sent, has the commands of all executed at once, in one call of each database for those that read and one for
+// the others, which reads do not wait for, and writes all replies. What may take long is executed by a goroutine meanwhile, and a client that takes no
 // replies is waited for; neither holds up the others. Of a connection nothing is read before the
 // replies to what came before are sent, so their order is that of the commands.
 type loop struct {
@@ -49,7 +49,8 @@ type loop struct {
 // flight is the commands of one round for one database, on their way through it.
 type flight struct {
 	loop  *loop
-	index int // the database's number
+	index int  // the database's number
+	reads bool // nothing of it writes
 	db    database
 	fns   []func(*embedded.Tx) error
 	parts []part
@@ -474,28 +475,15 @@ func (l *loop) advance(ctx context.Context, s *socket) {
 			l.executeApart(ctx, s)
 			return
 		case accessRead:
-			if err := readable(s.client); err != nil {
-				b.conclude(b.spread(err), l.server.config.clock().Sub(l.now))
-				continue
-			}
-			l.enlist(s)
+			l.enlist(s, true)
 			return
 		default:
-			l.enlist(s)
+			l.enlist(s, false)
 			return
 		}
 	}
 	s.state = answering
 	l.answered = append(l.answered, s)
-}
-
-// readable returns why nothing can be read of a client's database: a transaction that might write would take
-// one up again that was dropped here.
-func readable(c *client) error {
-	if c.index == 0 {
-		return nil
-	}
-	return c.database().View(context.Background(), func(*embedded.Tx) error { return nil })
 }
 
 // executeApart has a goroutine execute what comes next.
@@ -517,18 +505,18 @@ func (l *loop) executeApart(ctx context.Context, s *socket) {
 }
 
 // enlist puts what a batch has cut into a flight.
-func (l *loop) enlist(s *socket) {
+func (l *loop) enlist(s *socket, reads bool) {
 	s.state = executing
-	f := l.flightTo(s.client)
+	f := l.flightTo(s.client, reads)
 	from := len(f.fns)
 	f.fns = append(f.fns, s.batch.functions()...)
 	f.parts = append(f.parts, part{s, from, len(f.fns)})
 }
 
-// flightTo returns the flight of this round to a client's database.
-func (l *loop) flightTo(c *client) *flight {
+// flightTo returns the flight of this round to a client's database, of what reads or of the rest.
+func (l *loop) flightTo(c *client, reads bool) *flight {
 	for _, f := range l.flights {
-		if f.index == c.index {
+		if f.index == c.index && f.reads == reads {
 			return f
 		}
 	}
@@ -539,8 +527,12 @@ func (l *loop) flightTo(c *client) *flight {
 		f = &flight{loop: l}
 		f.land = f.landed
 	}
-	f.index, f.db = c.index, c.database()
-	l.flights = append(l.flights, f)
+	f.index, f.reads, f.db = c.index, reads, c.database()
+	if reads { // before somebody else has the turn because of the others
+		l.flights = slices.Insert(l.flights, 0, f)
+	} else {
+		l.flights = append(l.flights, f)
+	}
 	return f
 }
 
@@ -549,6 +541,11 @@ func (l *loop) submit(ctx context.Context) {
 	f := l.flights[0]
 	l.flights = slices.Delete(l.flights, 0, 1)
 	f.began = time.Now()
+	if f.reads {
+		f.errs = f.db.Read(f.fns)
+		l.land(ctx, f)
+		return
+	}
 	f.state.Store(submitting)
 	f.db.Submit(f.fns, f.land)
 	if !f.state.CompareAndSwap(submitting, away) {

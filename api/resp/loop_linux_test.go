@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -215,7 +216,8 @@ func TestAStrangersTimeIsBounded(t *testing.T) {
 	t.Run(byGoroutine, func(t *testing.T) {
 		onPipes(t, Config{Auth: guarded(t)}, nil, func(t *testing.T, connect func() *peer) {
 			entered, leave := held(t)
-			testAStrangersTimeIsBounded(connect, time.Sleep, entered, leave)
+			pass := func(d time.Duration) { <-time.After(d) }
+			testAStrangersTimeIsBounded(connect, pass, entered, leave)
 		})
 	})
 }
@@ -369,8 +371,8 @@ func (db flights) Submit(fns []func(*embedded.Tx) error, done func([]error)) {
 	}()
 }
 
-// TestWhatClientsAskForAtOnceIsOneSubmit: of reads and writes alike, and of those alone that do not wait.
-func TestWhatClientsAskForAtOnceIsOneSubmit(t *testing.T) {
+// TestWhatClientsWriteAtOnceIsOneSubmit, of those alone that do not wait, with what they read beside it.
+func TestWhatClientsWriteAtOnceIsOneSubmit(t *testing.T) {
 	db := flights{newMemory(t), make(chan int, 100), make(chan struct{})}
 	_, address, _ := inLoop(t, Config{db: db})
 	first := dial(t, address)
@@ -397,6 +399,87 @@ func TestWhatClientsAskForAtOnceIsOneSubmit(t *testing.T) {
 	}
 	if got := other.reply(); got != `"1"` && got != "$-1" {
 		t.Errorf("GET answered %s", got)
+	}
+}
+
+// TestAReadWaitsForNoWriter nor for who came before it, but for what its own client has sent before.
+func TestAReadWaitsForNoWriter(t *testing.T) { eachWay(t, testAReadWaitsForNoWriter) }
+
+func testAReadWaitsForNoWriter(t *testing.T) {
+	db := slowDB{newMemory(t), make(chan struct{}), make(chan struct{})}
+	_, address := startServer(t, Config{db: db})
+	writer, both, reader := dial(t, address), dial(t, address), dial(t, address)
+	writer.send([]string{"SET", "a", "1"})
+	<-db.entered
+	reader.expect("GET a", "$-1")
+	both.send([]string{"SET", "b", "1"}, []string{"GET", "b"})
+	<-db.entered
+	both.send([]string{"GET", "b"})
+	reader.send([]string{"GET", "a"}, []string{"PING"}, []string{"EXISTS", "b"})
+	if got := []string{reader.reply(), reader.reply(), reader.reply()}; !slices.Equal(got, []string{"$-1", "+PONG", ":0"}) {
+		t.Errorf("a reader is answered %q", got)
+	}
+	close(db.leave)
+	if got := []string{both.reply(), both.reply(), both.reply()}; !slices.Equal(got, []string{"+OK", `"1"`, `"1"`}) {
+		t.Errorf("who writes and reads is answered %q", got)
+	}
+	if got := writer.reply(); got != "+OK" {
+		t.Errorf("a writer is answered %s", got)
+	}
+	reader.expect("GET a", `"1"`)
+}
+
+// stopping keeps the first Submit, and with it the loop, until it is told; and the answers of all others.
+type stopping struct {
+	flights
+	first         sync.Once
+	entered, goOn chan struct{}
+}
+
+func (db *stopping) Submit(fns []func(*embedded.Tx) error, done func([]error)) {
+	first := false
+	db.first.Do(func() { first = true })
+	if !first {
+		db.flights.Submit(fns, done)
+		return
+	}
+	close(db.entered)
+	<-db.goOn
+	db.memory.Submit(fns, done)
+}
+
+// TestReadsLeaveBeforeTheWritesOfTheirRound which is one of many clients.
+func TestReadsLeaveBeforeTheWritesOfTheirRound(t *testing.T) {
+	const readers = 50
+	db := &stopping{flights: flights{newMemory(t), make(chan int, 100), make(chan struct{})},
+		entered: make(chan struct{}), goOn: make(chan struct{})}
+	_, address, _ := inLoop(t, Config{db: db})
+	first, writer := dial(t, address), dial(t, address)
+	var all []*peer
+	for range readers {
+		all = append(all, dial(t, address))
+		all[len(all)-1].expect("PING", "+PONG")
+	}
+	first.send([]string{"SET", "a", "1"})
+	<-db.entered
+	for i, p := range all {
+		p.send([]string{"GET", "a"})
+		if i == readers/2 {
+			writer.send([]string{"SET", "a", "2"})
+		}
+	}
+	close(db.goOn)
+	for _, p := range all {
+		if got := p.reply(); got != `"1"` {
+			t.Errorf("a reader is answered %s", got)
+		}
+	}
+	if n := <-db.sizes; n != 1 {
+		t.Errorf("%d commands were submitted", n)
+	}
+	close(db.leave)
+	if got := writer.reply(); got != "+OK" {
+		t.Errorf("the writer is answered %s", got)
 	}
 }
 

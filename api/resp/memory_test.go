@@ -12,7 +12,7 @@ import (
 // memory is a peer in memory that counts what it is asked for, and can be made to refuse it.
 type memory struct {
 	*embedded.Peer
-	views, updates atomic.Int64 // Submit counts as an update
+	views, updates atomic.Int64 // Read counts as a view, Submit as an update
 	refusal        error        // if set, what View and each transaction return
 }
 
@@ -38,6 +38,11 @@ func (m *memory) View(ctx context.Context, fn func(*embedded.Tx) error) error {
 func (m *memory) UpdateAll(ctx context.Context, fns []func(*embedded.Tx) error) []error {
 	m.updates.Add(1)
 	return m.Peer.UpdateAll(ctx, m.refused(fns))
+}
+
+func (m *memory) Read(fns []func(*embedded.Tx) error) []error {
+	m.views.Add(1)
+	return m.Peer.Read(m.refused(fns))
 }
 
 func (m *memory) Submit(fns []func(*embedded.Tx) error, done func([]error)) {

@@ -51,11 +51,13 @@ type Config struct {
 
 // database is what the server asks of a peer. Submit runs transactions as UpdateAll does, on the goroutine
 // that calls it if it can, and waits for nothing: done is called once, with what UpdateAll would return,
-// before Submit returns or later on another goroutine.
+// before Submit returns or later on another goroutine. Read runs transactions that write nothing at once, whatever
+// others do.
 type database interface {
 	View(ctx context.Context, fn func(*embedded.Tx) error) error
 	UpdateAll(ctx context.Context, fns []func(*embedded.Tx) error) []error
 	Submit(fns []func(*embedded.Tx) error, done func(errs []error))
+	Read(fns []func(*embedded.Tx) error) []error
 	Watch(prefix string) *embedded.Watch
 }
 

@@ -9,6 +9,7 @@ type transaction struct {
 	queue  []queued
 	size   int  // bytes, as MaxQueue counts
 	heavy  bool // it may take long
+	writes bool // it may write
 }
 
 type queued struct {
@@ -23,12 +24,13 @@ func (t *transaction) add(c *call, cmd *command) error {
 		size += len(arg) + ArgumentCost
 	}
 	if t.size+size > MaxQueue {
-		*t = transaction{open: true, broken: true, size: t.size, heavy: t.heavy}
+		*t = transaction{open: true, broken: true, size: t.size, heavy: t.heavy, writes: t.writes}
 		return replyError(fmt.Sprintf(
 			"ERR the transaction exceeds the limit of %d bytes (MaxQueue)", MaxQueue))
 	}
 	t.size += size
 	t.heavy = t.heavy || cmd.access == accessScan || cmd.apart || t.size > maxQuickBytes
+	t.writes = t.writes || cmd.access == accessWrite
 	if !t.broken { // else it will not be executed
 		t.queue = append(t.queue, queued{cmd, cloneArgs(c.args, size)})
 	}

@@ -336,6 +336,49 @@ func TestAFillingEndsWithTheFirstCommit(t *testing.T) {
 	w.check(t, b)
 }
 
+// reads is a transaction that reads the members of a set.
+type reads struct {
+	found int
+	err   error
+}
+
+func (u *reads) Begin() bool { return true }
+
+func (u *reads) Len() int { return 1 }
+
+func (u *reads) Run(_ int, tx *Tx) error {
+	u.found = Fields(tx).Set("s").Len()
+	return nil
+}
+
+func (u *reads) Ran(_ int, err error) { u.err = err }
+
+// TestWhatIsNotShownIsNotReadBesideStepsEither of a replica that is filled, and of one that is written to.
+func TestWhatIsNotShownIsNotReadBesideStepsEither(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 2})
+	a, b := w.hosts[0], w.hosts[1]
+	w.write(t, a, func(f crdt.Fields) error { _, err := f.Set("s").Add("x"); return err })
+	u := &reads{}
+	if next := a.engine.Read(u, 0); next != 1 || u.found != 1 || u.err != nil {
+		t.Errorf("what was committed: %d have run, %d members, %v", next, u.found, u.err)
+	}
+	repair := gatherAndBegin(t, a.engine, b.engine)
+	if next := b.engine.Read(u, 0); next != 1 || u.found != 0 {
+		t.Errorf("while the replica is filled: %d have run, %d members", next, u.found)
+	}
+	repair.local.Close()
+	g := a.engine.newGroup(w.now)
+	must(t, g.update(func(tx *Tx) error { _, err := Fields(tx).Set("s").Add("z"); return err }))
+	g.commit()
+	if next := a.engine.Read(u, 0); next != 0 {
+		t.Error("a read ran before the record of what it would see was written")
+	}
+	must(t, a.engine.carry())
+	if next := a.engine.Read(u, 0); next != 1 || u.found != 2 {
+		t.Errorf("once it is written: %d have run, %d members", next, u.found)
+	}
+}
+
 func TestADeleteOfManyCellsIsWholeOrAbsentWhereverTheProcessDies(t *testing.T) {
 	w := newWorld(t, 2, worldConfig{hosts: 2})
 	a := w.hosts[0]

@@ -138,6 +138,22 @@ func withNeighbours(r *replica, rng *rand.Rand, now time.Time) *Engine {
 // Submit has an update wait for its turn.
 func (e *Engine) Submit(u Update) { e.updates = append(e.updates, u) }
 
+// Read runs transactions of an update, from the i-th on, at once and beside steps: as many as a step may, and returns which
+// comes next. They write nothing, and find in memory what was read or written of late. It runs none while what happened
+// is not what views show, or a group is open: then views do. It may be called where Step may.
+func (e *Engine) Read(u Update, i int) (next int) {
+	if e.group != nil || e.Busy() || !e.shown() {
+		return i
+	}
+	e.beginStep()
+	g := e.newGroup(e.wall)
+	defer g.discard()
+	for g.refusal = crdt.ErrReadOnly; i < u.Len() && !e.isSpent(); i++ {
+		u.Ran(i, g.update(func(tx *Tx) error { return u.Run(i, tx) }))
+	}
+	return i
+}
+
 // Hungry reports whether more updates had better be submitted before the next step. Others wait with whoever brings them.
 func (e *Engine) Hungry() bool { return len(e.updates) < maxUpdates }
 

@@ -207,10 +207,15 @@ func (r *replica) Turns() uint64 { return r.turns }
 
 // present returns a view of all that happened, also of what is not visible to others yet.
 func (r *replica) present() *View {
-	if r.flip == nil && !r.quiet && !r.opening.under && !r.unpublished {
+	if r.shown() {
 		return r.View()
 	}
 	return &View{moment: r.moment()}
+}
+
+// shown reports whether that is what views show.
+func (r *replica) shown() bool {
+	return r.flip == nil && !r.quiet && !r.opening.under && !r.unpublished
 }
 
 // Close releases what the replica holds of its store. No view is opened afterwards.
