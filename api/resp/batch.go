@@ -24,6 +24,7 @@ type batch struct {
 	from, to int // the requests that one View or Update executes
 	base     int // where their replies begin in out
 
+	most   int  // bytes of replies, beyond which they must be sent
 	more   bool // fill left whole commands behind, perhaps
 	looped bool // executed by the loop, that must not be held up
 	halted bool // a request turned out to be for a goroutine of its own
@@ -67,7 +68,7 @@ var batches = sync.Pool{New: func() any {
 // newBatch returns an empty one.
 func newBatch(c *client) *batch {
 	b := batches.Get().(*batch)
-	b.client = c
+	b.client, b.most = c, MaxBatchOutput
 	return b
 }
 
@@ -191,7 +192,7 @@ func (b *batch) conclude(errs []error, took time.Duration) {
 	}
 }
 
-func (b *batch) mustSend() bool { return len(b.out.buf) >= MaxBatchOutput || b.client.quit }
+func (b *batch) mustSend() bool { return len(b.out.buf) >= b.most || b.client.quit }
 
 // cut chooses how many requests are executed at once and what access to the database they need,
 // all in all. It keeps scans out of updates: all other writers would wait for them. In the loop it

@@ -105,10 +105,16 @@ const (
 	// it returns. A larger one has a goroutine of its own.
 	maxQuickBytes     = 64 << 10
 	maxQuickArguments = 256
-	// roundCommands is how many commands one round of the loop executes, divided among the connections
-	// that have sent some; each may have leastShare.
+	// roundCommands is how many commands one round of the loop executes, roundInput how many bytes it reads, and
+	// roundOutput how many it writes. A connection that it looks at counts as a command. The first and the last are
+	// divided among the connections that have something to do; each may have leastShare and leastOutput of them. Those
+	// for which nothing is left have their turn in the next round, before all others. Of bytes a round may go beyond by
+	// those of its last connection.
 	roundCommands = 4096
+	roundInput    = 4 << 20
+	roundOutput   = 8 << 20
 	leastShare    = 16
+	leastOutput   = 16 << 10
 	// spanSize is what the place of an argument takes in a command that has come in part.
 	spanSize = 8
 	// argumentSize and requestSize are what a batch holds for an argument and for a command.

@@ -15,17 +15,20 @@ import (
 
 // loop serves the connections over plain TCP, all on one goroutine. A round of it reads what clients
 // have sent, has the commands of all executed at once, in one call of each database for those that read and one for
-// the others, which reads do not wait for, and writes all replies. What may take long is executed by a goroutine meanwhile, and a client that takes no
-// replies is waited for; neither holds up the others. Of a connection nothing is read before the
-// replies to what came before are sent, so their order is that of the commands.
+// the others, which reads do not wait for, and writes all replies. It is bounded, whatever clients send: see
+// roundCommands. What may take long is executed by a goroutine meanwhile, and a client that takes no replies is waited
+// for; neither holds up the others. Of a connection nothing is read before the replies to what came before are sent, so
+// their order is that of the commands.
 type loop struct {
 	server  *Server
 	poll    *poll
 	sockets []*socket // by file descriptor
 	open    int       // how many there are
 	now     time.Time // of the round
-	share   int       // of its commands that each connection has
 	leaving bool      // it ends with its last socket
+
+	share, output     int // of the round's commands, and of its bytes of replies, that each connection has
+	taken, came, left int // commands, bytes read and bytes sent in this round: see roundCommands
 
 	turn, next []*socket // to be looked at in this round, and in the next
 	answered   []*socket // that have replies to be sent
@@ -128,18 +131,12 @@ func (l *loop) rouse() {
 
 func (l *loop) run(ctx context.Context) {
 	for l.collect(ctx) {
-		for _, s := range l.turn {
-			s.turned = false
-			l.look(ctx, s)
-		}
+		l.reply(ctx) // what the round before has left
+		l.lookAtAll(ctx)
 		for len(l.flights) > 0 {
 			l.submit(ctx)
 		}
-		for _, s := range l.answered {
-			l.reply(ctx, s)
-		}
-		clear(l.answered)
-		l.answered = l.answered[:0]
+		l.reply(ctx)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -156,7 +153,7 @@ func (l *loop) collect(ctx context.Context) bool {
 	l.turn, l.next = l.next, l.turn[:0]
 	wait := time.Duration(-1)
 	switch {
-	case len(l.turn) > 0:
+	case len(l.turn)+len(l.answered) > 0:
 		wait = 0
 	case !l.alarm.IsZero():
 		wait = max(0, l.alarm.Sub(l.server.config.clock()))
@@ -175,8 +172,30 @@ func (l *loop) collect(ctx context.Context) bool {
 	if passed(l.alarm, l.now) {
 		l.expire(ctx)
 	}
-	l.share = min(max(roundCommands/max(1, len(l.turn)), leastShare), MaxBatchCommands)
+	n := max(1, len(l.turn))
+	l.share = min(max(roundCommands/n, leastShare), MaxBatchCommands)
+	l.output = min(max(roundOutput/n, leastOutput), MaxBatchOutput)
+	l.taken, l.came, l.left = 0, 0, 0
 	return true
+}
+
+// isSpent reports whether the round has done so much that the others have to wait for the next.
+func (l *loop) isSpent() bool {
+	return l.taken >= roundCommands-l.share || l.came >= roundInput || l.left >= roundOutput
+}
+
+// lookAtAll looks at the sockets that have their turn. Those for which nothing is left of the round are the first of
+// the next.
+func (l *loop) lookAtAll(ctx context.Context) {
+	for i, s := range l.turn {
+		if l.isSpent() {
+			l.next = slices.Insert(l.next, 0, l.turn[i:]...)
+			return
+		}
+		s.turned = false
+		l.taken++
+		l.look(ctx, s)
+	}
 }
 
 // notice has a socket looked at of which something is told.
@@ -245,7 +264,7 @@ func (l *loop) obey(ctx context.Context, s *socket) {
 			l.handOver(ctx, s)
 			return
 		}
-		l.answered = append(l.answered, s)
+		l.answer(ctx, s)
 	}
 	if cut || s.state != executing && s.client.evicted() {
 		l.finish(ctx, s)
@@ -408,7 +427,7 @@ func (l *loop) look(ctx context.Context, s *socket) {
 		if s.batch == nil {
 			l.take(ctx, s)
 		} else {
-			l.advance(ctx, s)
+			l.goOn(ctx, s)
 		}
 	case sending:
 		l.send(ctx, s)
@@ -417,12 +436,13 @@ func (l *loop) look(ctx context.Context, s *socket) {
 
 // read reads what has come, once: others have their turn before there is more.
 func (l *loop) read(ctx context.Context, s *socket) {
-	some, err := s.receive()
+	n, err := s.receive()
+	l.came += n
 	c := s.client
 	switch {
 	case err != nil || !c.hold(c.in.size()+c.size()):
 		l.finish(ctx, s)
-	case some:
+	case n > 0:
 		l.take(ctx, s)
 	default:
 		l.listen(ctx, s)
@@ -441,6 +461,14 @@ func (l *loop) take(ctx context.Context, s *socket) {
 	b.looped = true
 	b.begin()
 	s.batch = b
+	l.goOn(ctx, s)
+}
+
+// goOn goes on with a batch in this round.
+func (l *loop) goOn(ctx context.Context, s *socket) {
+	b := s.batch
+	b.most = l.output
+	l.taken += len(b.requests) - b.next
 	l.advance(ctx, s)
 }
 
@@ -482,15 +510,14 @@ func (l *loop) advance(ctx context.Context, s *socket) {
 			return
 		}
 	}
-	s.state = answering
-	l.answered = append(l.answered, s)
+	l.answer(ctx, s)
 }
 
 // executeApart has a goroutine execute what comes next.
 func (l *loop) executeApart(ctx context.Context, s *socket) {
 	s.state = executing
 	b, c := s.batch, s.client
-	b.looped = false
+	b.looped, b.most = false, MaxBatchOutput
 	l.server.running.Go(func() {
 		b.execute(ctx)
 		l.mu.Lock()
@@ -586,13 +613,10 @@ func (l *loop) land(ctx context.Context, f *flight) {
 	l.idle = append(l.idle, f)
 }
 
-// reply begins to send the replies to what was executed.
-func (l *loop) reply(ctx context.Context, s *socket) {
+// answer has the replies to what was executed sent at the end of the round.
+func (l *loop) answer(ctx context.Context, s *socket) {
 	c, b := s.client, s.batch
-	if s.state != answering {
-		return
-	}
-	s.state = sending
+	s.state = answering
 	if b.done() {
 		b.fail(s.end)
 	}
@@ -600,15 +624,30 @@ func (l *loop) reply(ctx context.Context, s *socket) {
 		l.finish(ctx, s)
 		return
 	}
-	l.send(ctx, s)
+	l.answered = append(l.answered, s)
 }
 
-// send goes on sending replies. A client that does not take them is waited for until it has taken
-// nothing for WriteTimeout.
+// reply begins to send replies, as many as the round may.
+func (l *loop) reply(ctx context.Context) {
+	sent := 0
+	for ; sent < len(l.answered) && l.left < roundOutput; sent++ {
+		if s := l.answered[sent]; s.state == answering {
+			s.state = sending
+			l.send(ctx, s)
+		}
+	}
+	l.answered = slices.Delete(l.answered, 0, sent)
+}
+
+// send goes on sending replies, MaxBatchOutput of them at once. A client that does not take them is waited for until it
+// has taken nothing for WriteTimeout.
 func (l *loop) send(ctx context.Context, s *socket) {
 	c, b := s.client, s.batch
-	n, err := s.transmit(b.out.buf[s.sent:])
+	rest := b.out.buf[s.sent:]
+	part := rest[:min(len(rest), MaxBatchOutput)]
+	n, err := s.transmit(part)
 	s.sent += n
+	l.left += n
 	if err != nil {
 		l.finish(ctx, s)
 		return
@@ -617,6 +656,9 @@ func (l *loop) send(ctx context.Context, s *socket) {
 		s.taken += n
 		if !c.in.stranger && (s.patience.IsZero() || s.taken >= writeSize) {
 			s.patience, s.taken = l.now.Add(WriteTimeout), 0
+		}
+		if n == len(part) {
+			l.later(s)
 		}
 		l.limit(s)
 		return

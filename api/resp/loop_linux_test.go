@@ -483,6 +483,133 @@ func TestReadsLeaveBeforeTheWritesOfTheirRound(t *testing.T) {
 	}
 }
 
+// rounds counts what each call executes. Its first Submit keeps the loop until it is told.
+type rounds struct {
+	*memory
+	first         sync.Once
+	entered, goOn chan struct{}
+	most          atomic.Int64 // commands of a call
+
+	loop    atomic.Pointer[loop] // since it is kept
+	waiting atomic.Int64         // most clients whose replies were left by a round
+}
+
+// now is a clock that the loop looks at between two rounds, and counts then.
+func (db *rounds) now() time.Time {
+	if l := db.loop.Load(); l != nil {
+		n := int64(0)
+		for _, s := range l.sockets {
+			if s != nil && s.state == answering {
+				n++
+			}
+		}
+		db.waiting.Store(max(db.waiting.Load(), n))
+	}
+	return time.Now()
+}
+
+func (db *rounds) count(fns []func(*embedded.Tx) error) []func(*embedded.Tx) error {
+	done := int64(0)
+	counted := make([]func(*embedded.Tx) error, len(fns))
+	for i, fn := range fns {
+		counted[i] = func(tx *embedded.Tx) error {
+			err := fn(tx)
+			if err == nil {
+				done++
+				db.most.Store(max(db.most.Load(), done))
+			}
+			return err
+		}
+	}
+	return counted
+}
+
+func (db *rounds) Read(fns []func(*embedded.Tx) error) []error { return db.memory.Read(db.count(fns)) }
+
+func (db *rounds) Submit(fns []func(*embedded.Tx) error, done func([]error)) {
+	db.first.Do(func() {
+		close(db.entered)
+		<-db.goOn
+	})
+	db.memory.Submit(db.count(fns), done)
+}
+
+// pressing has clients send the same at once to a loop that is kept meanwhile. It returns them, and one that came
+// behind them and sent a command.
+func pressing(t *testing.T, db *rounds, clients int, commands [][]string) (all []*peer, last *peer) {
+	t.Helper()
+	db.memory, db.entered, db.goOn = newMemory(t), make(chan struct{}), make(chan struct{})
+	s, address := startServer(t, Config{db: db, clock: db.now})
+	for range clients {
+		all = append(all, dial(t, address))
+		all[len(all)-1].expect("PING", "+PONG")
+	}
+	first := dial(t, address)
+	last = dial(t, address)
+	last.expect("PING", "+PONG")
+	first.send([]string{"SET", "v", strings.Repeat("v", maxQuickBytes/2)})
+	<-db.entered
+	for _, p := range all {
+		p.send(commands...)
+	}
+	last.send([]string{"INCR", "all"})
+	db.loop.Store(s.loopOf())
+	close(db.goOn)
+	return all, last
+}
+
+// TestARoundIsBoundedHoweverManyClientsThereAre and all have their turn: nobody is a share ahead of others for long.
+func TestARoundIsBoundedHoweverManyClientsThereAre(t *testing.T) {
+	const clients, pipeline = 1000, 3 * leastShare
+	db := &rounds{}
+	all, last := pressing(t, db, clients, slices.Repeat([][]string{{"INCR", "all"}}, pipeline))
+	var replies [clients][pipeline]int
+	for i, p := range all {
+		for j := range pipeline {
+			if _, err := fmt.Sscanf(p.reply(), ":%d", &replies[i][j]); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for i := range replies {
+		for j, n := range replies[i] {
+			if most := (j/leastShare + 2) * clients * leastShare; n > most {
+				t.Fatalf("command %d of client %d is executed after %d others, want at most %d", j, i, n-1, most)
+			}
+		}
+	}
+	n := 0
+	if _, err := fmt.Sscanf(last.reply(), ":%d", &n); err != nil || n > 2*clients*leastShare {
+		t.Errorf("who comes last is served after %d others: %v", n-1, err)
+	}
+	if n := db.most.Load(); n > roundCommands {
+		t.Errorf("%d commands in a round, limit %d", n, roundCommands)
+	}
+}
+
+// TestTheRepliesOfARoundAreBounded of some clients that ask for much, and of many.
+func TestTheRepliesOfARoundAreBounded(t *testing.T) {
+	const size = maxQuickBytes / 2
+	for _, test := range []struct{ clients, pipeline int }{{100, 16}, {2 * roundOutput / size, 1}} {
+		t.Run(fmt.Sprint(test.clients, " clients"), func(t *testing.T) {
+			db := &rounds{}
+			all, last := pressing(t, db, test.clients, slices.Repeat([][]string{{"GET", "v"}}, test.pipeline))
+			for _, p := range all {
+				for range test.pipeline {
+					p.expectText(strings.Repeat("v", size))
+				}
+			}
+			last.reply()
+			if n, most := int(db.most.Load())*size, roundOutput+test.clients*size; n > most {
+				t.Errorf("%d bytes of replies are made in a round, want %d at most", n, most)
+			}
+			if db.waiting.Load() == 0 {
+				t.Error("all replies of a round have left in it")
+			}
+		})
+	}
+}
+
 func TestARoundIsSharedAmongTheClients(t *testing.T) {
 	db := flights{newMemory(t), make(chan int, 1000), make(chan struct{})}
 	_, address, _ := inLoop(t, Config{db: db})

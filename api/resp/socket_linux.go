@@ -92,8 +92,8 @@ func (s *socket) deadline() time.Time {
 	return s.patience
 }
 
-// receive reads what has come, as far as there is room. It returns false if that was nothing.
-func (s *socket) receive() (some bool, err error) {
+// receive reads what has come, as far as there is room. It returns how many bytes.
+func (s *socket) receive() (n int, err error) {
 	in := &s.client.in
 	in.reserve()
 	for {
@@ -104,15 +104,15 @@ func (s *socket) receive() (some bool, err error) {
 			continue
 		case err == unix.EAGAIN:
 			s.readable = false
-			return false, nil
+			return 0, nil
 		case err != nil:
-			return false, err
+			return 0, err
 		case n == 0:
-			return false, net.ErrClosed
+			return 0, net.ErrClosed
 		}
 		in.received(n)
 		s.readable = n == len(room) || s.hungUp // a later event tells of more
-		return true, nil
+		return n, nil
 	}
 }
 
