@@ -99,12 +99,32 @@ func TestTheLoopIsWokenForWhatCallersLeave(t *testing.T) {
 	}
 }
 
+// idleLog is a log that is not synced, while it is idle, when that is asked for: as by a goroutine beside the turn.
+type idleLog struct {
+	store.Log
+	idle atomic.Bool
+}
+
+func (l *idleLog) Sync() error {
+	if l.idle.Load() {
+		return nil
+	}
+	return l.Log.Sync()
+}
+
 // TestACallersTurnSyncsNothing also where the log begins a new segment.
 func TestACallersTurnSyncsNothing(t *testing.T) {
-	p, err := open(t.Context(), Config{Dir: t.TempDir(), Offline: true})
+	var disk *idleLog
+	cfg := Config{Dir: t.TempDir(), Offline: true}
+	cfg.faulty = func(st store.Store, log store.Log) (store.Store, store.Log) {
+		disk = &idleLog{Log: log}
+		return st, disk
+	}
+	p, err := open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
+	disk.idle.Store(true)
 	log, value := own(p).journal, make([]byte, 1<<20)
 	told := make(chan []error, 1)
 	synced, answers := log.Synced(), 0
@@ -123,6 +143,7 @@ func TestACallersTurnSyncsNothing(t *testing.T) {
 	if answers == 0 || len(own(p).loop.wake) == 0 {
 		t.Errorf("%d writes were answered, and the loop was woken: %v", answers, len(own(p).loop.wake) > 0)
 	}
+	disk.idle.Store(false)
 	p.start()
 	within(t, "the answer", func() {
 		if errs := <-told; errs != nil {
