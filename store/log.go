@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// Limits of a log that every implementation accepts. One that puts bytes of its own before each record counts them
-// as the record's.
+// Limits of a log that every implementation accepts. One that puts bytes of its own before each
+// record counts them as the record's.
 const (
 	MaxRecord   = 64 << 20  // bytes of a record
 	MaxAppend   = 128 << 20 // bytes that one Append takes in the log, frames included
@@ -19,14 +19,14 @@ var ErrWouldWait = errors.New("the log cannot take it at once")
 // ErrDropped is returned for a position whose record was dropped. Log.First tells what is left.
 var ErrDropped = errors.New("the log was dropped there")
 
-// Position is a place in a log: how many bytes were appended before it. Positions only grow. That of
-// a record is the same for ever, and none has another record's once that was synced: what a power
-// failure took, nobody has been told of.
+// Position is a place in a log: how many bytes were appended before it. Positions only grow. That
+// of a record is the same for ever, and none has another record's once that was synced: what a
+// power failure took, nobody has been told of.
 type Position uint64
 
-// After returns the position of what follows a record that stands at p, in a log that frames its records itself. It is
-// for implementations: between two records of an owner others may stand, so an owner takes positions from Append,
-// Record.Position and Record.Next alone.
+// After returns the position of what follows a record that stands at p, in a log that frames its
+// records itself. It is for implementations: between two records of an owner others may stand, so
+// an owner takes positions from Append, Record.Position and Record.Next alone.
 func (p Position) After(record []byte) Position {
 	return p + RecordFrame + Position(len(record))
 }
@@ -37,33 +37,36 @@ func (p Position) After(record []byte) Position {
 // # Durability
 //
 // A record that Append took survives the end of the process. One before Synced survives a power
-// failure as well. After one, the log ends somewhere behind Synced, before the first record of which
-// anything is missing: what remains is always a beginning of what was appended. Records of one
-// Append are not bound to each other, and the last of them may be missing.
+// failure as well. After one, the log ends somewhere behind Synced, before the first record of
+// which anything is missing: what remains is always a beginning of what was appended. Records of
+// one Append are not bound to each other, and the last of them may be missing.
 //
 // What opening a log found is synced before the log is handed out: Synced is then Next.
 //
 // # Failures
 //
-// A log whose medium is full stays whole: the Append had no effect, and may be tried again. Any other
-// failed write, and each failed sync, is final: the kernel may have thrown away what it could not
-// write, and a second attempt would succeed without it. From then on every Append, Sync and DropBefore
-// returns the same error, which wraps ErrFailed; the owner stops as after a crash.
+// A log whose medium is full stays whole: the Append had no effect, and may be tried again. Any
+// other failed write, and each failed sync, is final: the kernel may have thrown away what it
+// could not write, and a second attempt would succeed without it. From then on every Append, Sync
+// and DropBefore returns the same error, which wraps ErrFailed; the owner stops as after a crash.
 //
-// All methods may be called by many goroutines at once. Append does not wait for a Sync under way,
-// unless a new segment is begun, which syncs the one before. TryAppend waits neither for the medium nor for others.
+// All methods may be called by many goroutines at once. Append does not wait for a Sync under
+// way, unless a new segment is begun, which syncs the one before. TryAppend waits neither for the
+// medium nor for others.
 //
 // # Owners
 //
-// A log may be one owner's part of a log that several share (package store/space). Then others' records lie between
-// its own, and First, Next, Synced and Size are those of the whole: Next grows while the owner appends nothing.
+// A log may be one owner's part of a log that several share (package store/space). Then others'
+// records lie between its own, and First, Next, Synced and Size are those of the whole: Next
+// grows while the owner appends nothing.
 type Log interface {
-	// Append writes the records to the end in one write, one behind the other, and returns the position
-	// of the first and that behind the last. The records may be empty and may be reused afterwards. The error is ErrBatchTooLarge beyond a limit, or wraps ErrNoSpace;
-	// both say that nothing was appended.
+	// Append writes the records to the end in one write, one behind the other, and returns the
+	// position of the first and that behind the last. The records may be empty and may be reused
+	// afterwards. The error is ErrBatchTooLarge beyond a limit, or wraps ErrNoSpace; both say that
+	// nothing was appended.
 	Append(records ...[]byte) (first, next Position, err error)
-	// TryAppend is Append for who must not wait: where Append would wait for another call, or has to make something
-	// durable before, it returns ErrWouldWait. It makes nothing durable.
+	// TryAppend is Append for who must not wait: where Append would wait for another call, or has to
+	// make something durable before, it returns ErrWouldWait. It makes nothing durable.
 	TryAppend(records ...[]byte) (first, next Position, err error)
 	// Sync returns when every record that was appended before the call is durable. Those who wait at
 	// once share an fsync.
@@ -76,8 +79,9 @@ type Log interface {
 	// last one stays, and so does every record from p on or that is not synced. It can be repeated,
 	// and may be called while others read. After an error some may be gone, always a beginning.
 	DropBefore(p Position) error
-	// First is the position up to which records were dropped: of the oldest one that is left, or Next if
-	// there is none. Before it stands no record of the owner's, but behind it the first may be another's.
+	// First is the position up to which records were dropped: of the oldest one that is left, or
+	// Next if there is none. Before it stands no record of the owner's, but behind it the first may
+	// be another's.
 	First() Position
 	// Next is the position that the next record will have.
 	Next() Position

@@ -60,8 +60,8 @@ type Snapshot interface {
 	// Get returns the value of key, and false if there is none. The value belongs to the caller.
 	Get(key []byte) (value []byte, ok bool, err error)
 	// Scan calls fn with the keys in [start, end) in ascending order and their values, until fn
-	// returns false. A nil end means no bound. key and value are valid only during the call and must not be
-	// changed.
+	// returns false. A nil end means no bound. key and value are valid only during the call and must
+	// not be changed.
 	Scan(start, end []byte, fn func(key, value []byte) bool) error
 	// ScanKeys is Scan without the values.
 	ScanKeys(start, end []byte, fn func(key []byte) bool) error
@@ -69,7 +69,8 @@ type Snapshot interface {
 	Close()
 }
 
-// Batch is a list of writes. The last one to a key counts. The zero Batch is empty and ready to use.
+// Batch is a list of writes. The last one to a key counts. The zero Batch is empty and ready to
+// use.
 type Batch struct {
 	Ops    []Op
 	bytes  int
@@ -102,9 +103,10 @@ func (b *Batch) Append(o *Batch) {
 	b.prefix = max(b.prefix, o.prefix)
 }
 
-// AppendUnder adds the writes of o, each key behind a prefix of at most MaxPrefix bytes, which no limit counts: whoever
-// has a part of a store has the limits of a whole one. The keys are written into the memory that is given; the result
-// is that memory, grown, and may be used again once the batch is committed. Values are not copied.
+// AppendUnder adds the writes of o, each key behind a prefix of at most MaxPrefix bytes, which no
+// limit counts: whoever has a part of a store has the limits of a whole one. The keys are written
+// into the memory that is given; the result is that memory, grown, and may be used again once the
+// batch is committed. Values are not copied.
 func (b *Batch) AppendUnder(prefix []byte, o *Batch, keys []byte) []byte {
 	for _, op := range o.Ops {
 		from := len(keys)
@@ -126,7 +128,8 @@ func (b *Batch) Bytes() int { return b.bytes }
 // Fits reports whether the batch keeps to the limits.
 func (b *Batch) Fits() bool { return b.Len() <= MaxBatchOps && b.bytes <= MaxBatchBytes }
 
-// Check returns ErrBatchTooLarge if the batch, or one of its writes, is beyond the limits. It is for implementations.
+// Check returns ErrBatchTooLarge if the batch, or one of its writes, is beyond the limits. It is
+// for implementations.
 func (b *Batch) Check() error {
 	for _, op := range b.Ops {
 		if len(op.Key) > MaxKey+b.prefix || len(op.Value) > MaxValue {

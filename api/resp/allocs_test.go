@@ -31,8 +31,8 @@ func (db nothing) Submit(fns []func(*embedded.Tx) error, done func([]error)) {
 	done(db.UpdateAll(context.Background(), fns))
 }
 
-// allocations returns how many there are for a command, of all goroutines: from its bytes to those of its reply,
-// in a pipeline. before is sent first.
+// allocations returns how many there are for a command, of all goroutines: from its bytes to
+// those of its reply, in a pipeline. before is sent first.
 func allocations(t *testing.T, db database, pipeline int, before []byte, args ...string) float64 {
 	t.Helper()
 	_, address := startServer(t, Config{db: db})
@@ -59,7 +59,8 @@ func allocations(t *testing.T, db database, pipeline int, before []byte, args ..
 	}) / float64(pipeline)
 }
 
-// TestTheFrontEndAllocatesNothing for commands that have the form of GET and SET and need nothing of the database.
+// TestTheFrontEndAllocatesNothing for commands that have the form of GET and SET and need nothing
+// of the database.
 func TestTheFrontEndAllocatesNothing(t *testing.T) {
 	commands["read"] = &command{name: "read", arity: 2, access: accessRead, run: func(c *call) error {
 		c.out.bulk(c.args[1])
@@ -81,8 +82,8 @@ func TestTheFrontEndAllocatesNothing(t *testing.T) {
 	})
 }
 
-// TestACommandOnAHotKeyAllocatesLittle from its bytes to those of its reply, peer and engine included, many being in
-// a group. Nearly all of it is theirs.
+// TestACommandOnAHotKeyAllocatesLittle from its bytes to those of its reply, peer and engine
+// included, many being in a group. Nearly all of it is theirs.
 func TestACommandOnAHotKeyAllocatesLittle(t *testing.T) {
 	for _, test := range []struct {
 		command string

@@ -237,7 +237,8 @@ func (b *batch) cut() access {
 	return need
 }
 
-// isApart reports whether a request may take long. heavy tells whether that holds of what MULTI queued.
+// isApart reports whether a request may take long. heavy tells whether that holds of what MULTI
+// queued.
 func (b *batch) isApart(r *request, queueing bool, heavy *bool) bool {
 	if r.rejected != nil || r.apart {
 		return r.rejected == nil

@@ -172,8 +172,8 @@ func testWhatTheDatabaseRefusesIsAnsweredWithItsError(t *testing.T) {
 	p.expect("PING", "+PONG")
 }
 
-// TestARefusalBeforeAnyReplyAnswersEachCommand: the buffer of replies does not exist yet, and the first of
-// them must not be lost.
+// TestARefusalBeforeAnyReplyAnswersEachCommand: the buffer of replies does not exist yet, and the
+// first of them must not be lost.
 func TestARefusalBeforeAnyReplyAnswersEachCommand(t *testing.T) {
 	b := &batch{requests: make([]request, 3), to: 3}
 	b.settle(b.spread(errors.New("later")))

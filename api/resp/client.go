@@ -34,9 +34,9 @@ type client struct {
 	session
 }
 
-// line is what both ways to serve a connection have in common: a goroutine of its own, for whom it is
-// the net.Conn, and the loop, for whom it is a socket. It is how the owner of a client learns from
-// others that it shall read no more, has to leave, or is cut off.
+// line is what both ways to serve a connection have in common: a goroutine of its own, for whom
+// it is the net.Conn, and the loop, for whom it is a socket. It is how the owner of a client
+// learns from others that it shall read no more, has to leave, or is cut off.
 type line interface {
 	SetDeadline(time.Time) error
 	SetReadDeadline(time.Time) error
@@ -70,8 +70,8 @@ func newClient(s *Server, conn net.Conn, id int64) *client {
 	return c
 }
 
-// attach has the client be served over a connection by a goroutine. Called under Server.mu, or before
-// others know the client.
+// attach has the client be served over a connection by a goroutine. Called under Server.mu, or
+// before others know the client.
 func (c *client) attach(conn net.Conn) {
 	c.conn, c.stream, c.raw = conn, conn, nil
 	if sc, ok := conn.(syscall.Conn); ok {
@@ -81,8 +81,9 @@ func (c *client) attach(conn net.Conn) {
 	}
 }
 
-// serve answers commands until the client leaves, breaks the protocol, takes no replies, or reading
-// is stopped by a deadline. All commands that have come whole by then are answered, unless ctx ends.
+// serve answers commands until the client leaves, breaks the protocol, takes no replies, or
+// reading is stopped by a deadline. All commands that have come whole by then are answered,
+// unless ctx ends.
 func (c *client) serve(ctx context.Context) {
 	if c.shakeHands(ctx) {
 		c.converse(ctx)
@@ -169,8 +170,8 @@ func (c *client) work(ctx context.Context, b *batch, end error) bool {
 	return c.send(b) && end == nil && !c.quit
 }
 
-// send writes the replies. A client that does not read them is waited for until it has taken nothing
-// for WriteTimeout.
+// send writes the replies. A client that does not read them is waited for until it has taken
+// nothing for WriteTimeout.
 func (c *client) send(b *batch) bool {
 	c.hold(c.in.size() + c.size() + b.size())
 	err := c.write(b.out.buf)

@@ -21,10 +21,11 @@ type command struct {
 	access access
 	// inTransaction tells what it does between MULTI and EXEC, where others are queued.
 	inTransaction transactionRole
-	// alone tells that what comes with it is executed apart: it may be about another database. The command itself has
-	// no transaction.
+	// alone tells that what comes with it is executed apart: it may be about another database. The
+	// command itself has no transaction.
 	alone bool
-	// apart tells that it may take long, or has the connection send messages: the loop leaves it to a goroutine.
+	// apart tells that it may take long, or has the connection send messages: the loop leaves it to
+	// a goroutine.
 	apart bool
 	// forStrangers tells that it may be used before authentication.
 	forStrangers bool
@@ -132,8 +133,8 @@ func isBrowser(name []byte) bool {
 	return bytes.EqualFold(name, []byte("post")) || bytes.EqualFold(name, []byte("host:"))
 }
 
-// noteBrowser logs that HTTP was spoken here, at most once a minute: a web page may be trying to have a
-// browser send commands.
+// noteBrowser logs that HTTP was spoken here, at most once a minute: a web page may be trying to
+// have a browser send commands.
 func (s *Server) noteBrowser(c *client) {
 	now, last := time.Now().Unix(), s.aliens.Load()
 	if now-last < 60 || !s.aliens.CompareAndSwap(last, now) {

@@ -16,8 +16,9 @@ import (
 	"time"
 )
 
-// patience is how long before the time of go test is over a test no longer waits for what must happen:
-// its failure says then what it waited for. How long that takes on a busy machine tells nothing.
+// patience is how long before the time of go test is over a test no longer waits for what must
+// happen: its failure says then what it waited for. How long that takes on a busy machine tells
+// nothing.
 const patience = 20 * time.Second
 
 // tooLate returns when a test no longer waits, zero for never.
@@ -124,8 +125,8 @@ func (p *peer) expect(line, want string) {
 	}
 }
 
-// expectText reports an error unless the next reply is that bulk string. It takes little time for a long
-// one.
+// expectText reports an error unless the next reply is that bulk string. It takes little time for
+// a long one.
 func (p *peer) expectText(want string) {
 	p.t.Helper()
 	reply := fmt.Appendf(nil, "$%d\r\n%s\r\n", len(want), want)

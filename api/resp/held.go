@@ -11,8 +11,8 @@ import (
 const evicted = -1
 
 // hold notes how much memory the client holds, in bytes, and has clients closed if that is too
-// much. It returns false if this client is one of them. A client calls it whenever it holds more than
-// before, and before it waits for the network: then it may hold what it does for ever.
+// much. It returns false if this client is one of them. A client calls it whenever it holds more
+// than before, and before it waits for the network: then it may hold what it does for ever.
 func (c *client) hold(size int) bool {
 	if c.note(size) && c.server.held.Load() > MaxHeld {
 		c.server.evict()
@@ -47,9 +47,9 @@ func (s *Server) evict() {
 	}
 }
 
-// expelLargest expels the clients that hold most, until the rest is within MaxHeld, and returns what
-// each held. It adds up what the clients say themselves: Server.held lags behind a client that gave
-// memory back, and others would be closed in its place.
+// expelLargest expels the clients that hold most, until the rest is within MaxHeld, and returns
+// what each held. It adds up what the clients say themselves: Server.held lags behind a client
+// that gave memory back, and others would be closed in its place.
 func (s *Server) expelLargest() map[*client]int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -76,7 +76,8 @@ func (s *Server) expelLargest() map[*client]int64 {
 	return expelled
 }
 
-// expel has a client closed, and returns how much it held. It does not wait for it. Called under mu.
+// expel has a client closed, and returns how much it held. It does not wait for it. Called under
+// mu.
 func (s *Server) expel(c *client) (held int64) {
 	held = max(0, c.held.Swap(evicted))
 	s.held.Add(-held)

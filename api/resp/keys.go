@@ -34,8 +34,8 @@ func runDBSize(c *call) error {
 	return nil
 }
 
-// runFlush removes everything at once for every reader. ASYNC and SYNC make no difference: the disk is swept
-// later in either case.
+// runFlush removes everything at once for every reader. ASYNC and SYNC make no difference: the
+// disk is swept later in either case.
 func runFlush(c *call) error {
 	if err := c.checkFlush(); err != nil {
 		return err
@@ -54,8 +54,8 @@ func (c *call) checkFlush() error {
 	return nil
 }
 
-// runFlushAll is runFlush for each database that this host holds, in a transaction of its own. One that fails keeps it
-// from none of the others.
+// runFlushAll is runFlush for each database that this host holds, in a transaction of its own.
+// One that fails keeps it from none of the others.
 func runFlushAll(c *call) error {
 	if err := c.checkFlush(); err != nil {
 		return err

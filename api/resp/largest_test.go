@@ -9,7 +9,8 @@ import (
 	"github.com/peerd/peerd/internal/delta"
 )
 
-// TestTheLargestCommandsAreDoneWholeAndLargerOnesNotAtAll tests the limits of a transaction over a connection.
+// TestTheLargestCommandsAreDoneWholeAndLargerOnesNotAtAll tests the limits of a transaction over
+// a connection.
 func TestTheLargestCommandsAreDoneWholeAndLargerOnesNotAtAll(t *testing.T) {
 	eachWay(t, testTheLargestCommandsAreDoneWholeAndLargerOnesNotAtAll)
 }

@@ -75,7 +75,8 @@ const (
 	DefaultMaxClients = 10_000
 )
 
-// Limits of a client that has to authenticate, or to end the handshake of TLS, and has not. One that goes beyond is closed.
+// Limits of a client that has to authenticate, or to end the handshake of TLS, and has not. One
+// that goes beyond is closed.
 const (
 	// MaxStrangerArguments is the number of arguments of its commands, as in Redis.
 	MaxStrangerArguments = 10
@@ -101,15 +102,16 @@ const (
 	writeSize = 64 << 10
 	// writeSlack is how much later a client may be closed.
 	writeSlack = 5 * time.Second
-	// maxQuickBytes and maxQuickArguments bound a command that the loop executes itself, and the first the value that
-	// it returns. A larger one has a goroutine of its own.
+	// maxQuickBytes and maxQuickArguments bound a command that the loop executes itself, and the
+	// first the value that it returns. A larger one has a goroutine of its own.
 	maxQuickBytes     = 64 << 10
 	maxQuickArguments = 256
-	// roundCommands is how many commands one round of the loop executes, roundInput how many bytes it reads, and
-	// roundOutput how many it writes. A connection that it looks at counts as a command. The first and the last are
-	// divided among the connections that have something to do; each may have leastShare and leastOutput of them. Those
-	// for which nothing is left have their turn in the next round, before all others. Of bytes a round may go beyond by
-	// those of its last connection.
+	// roundCommands is how many commands one round of the loop executes, roundInput how many bytes
+	// it reads, and roundOutput how many it writes. A connection that it looks at counts as a
+	// command. The first and the last are divided among the connections that have something to do;
+	// each may have leastShare and leastOutput of them. Those for which nothing is left have their
+	// turn in the next round, before all others. Of bytes a round may go beyond by those of its last
+	// connection.
 	roundCommands = 4096
 	roundInput    = 4 << 20
 	roundOutput   = 8 << 20

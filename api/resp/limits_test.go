@@ -135,8 +135,8 @@ func testAClientTooManyIsToldSo(t *testing.T) {
 	})
 }
 
-// eventually waits for a condition that other goroutines bring about and that stays. One that may pass
-// by between two looks is none to wait for.
+// eventually waits for a condition that other goroutines bring about and that stays. One that may
+// pass by between two looks is none to wait for.
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
 	began, late := time.Now(), (<-chan time.Time)(nil)

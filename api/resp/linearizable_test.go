@@ -44,7 +44,8 @@ func (r asked) String() string {
 // groups are checked apart.
 func group(key string) string { name, _, _ := strings.Cut(key, ":"); return name }
 
-// keysOfOnePeer is the specification: what a single map, asked one command after the other, answers.
+// keysOfOnePeer is the specification: what a single map, asked one command after the other,
+// answers.
 var keysOfOnePeer = porcupine.Model{
 	Partition: func(history []porcupine.Operation) [][]porcupine.Operation {
 		parts := map[string][]porcupine.Operation{}

@@ -13,11 +13,12 @@ import (
 	embedded "github.com/peerd/peerd/peer"
 )
 
-// loop serves the connections over plain TCP, all on one goroutine. A round of it reads what clients
-// have sent, has the commands of all executed at once, in one call of each database for those that read and one for
-// the others, which reads do not wait for, and writes all replies. It is bounded, whatever clients send: see
-// roundCommands. What may take long is executed by a goroutine meanwhile, and a client that takes no replies is waited
-// for; neither holds up the others. Of a connection nothing is read before the replies to what came before are sent, so
+// loop serves the connections over plain TCP, all on one goroutine. A round of it reads what
+// clients have sent, has the commands of all executed at once, in one call of each database for
+// those that read and one for the others, which reads do not wait for, and writes all replies. It
+// is bounded, whatever clients send: see roundCommands. What may take long is executed by a
+// goroutine meanwhile, and a client that takes no replies is waited for; neither holds up the
+// others. Of a connection nothing is read before the replies to what came before are sent, so
 // their order is that of the commands.
 type loop struct {
 	server  *Server
@@ -69,8 +70,8 @@ type part struct {
 	from, to int // in fns
 }
 
-// States of a flight. Of the loop, that has called Submit, and the database, that calls done, the second to
-// come has it land.
+// States of a flight. Of the loop, that has called Submit, and the database, that calls done, the
+// second to come has it land.
 const (
 	submitting int32 = iota
 	away
@@ -144,7 +145,8 @@ func (l *loop) run(ctx context.Context) {
 	l.poll.close()
 }
 
-// collect waits until there is something to do, and says to whom. It returns false when all is over.
+// collect waits until there is something to do, and says to whom. It returns false when all is
+// over.
 func (l *loop) collect(ctx context.Context) bool {
 	if l.leaving && l.open == 0 {
 		return false
@@ -184,8 +186,8 @@ func (l *loop) isSpent() bool {
 	return l.taken >= roundCommands-l.share || l.came >= roundInput || l.left >= roundOutput
 }
 
-// lookAtAll looks at the sockets that have their turn. Those for which nothing is left of the round are the first of
-// the next.
+// lookAtAll looks at the sockets that have their turn. Those for which nothing is left of the
+// round are the first of the next.
 func (l *loop) lookAtAll(ctx context.Context) {
 	for i, s := range l.turn {
 		if l.isSpent() {
@@ -639,8 +641,8 @@ func (l *loop) reply(ctx context.Context) {
 	l.answered = slices.Delete(l.answered, 0, sent)
 }
 
-// send goes on sending replies, MaxBatchOutput of them at once. A client that does not take them is waited for until it
-// has taken nothing for WriteTimeout.
+// send goes on sending replies, MaxBatchOutput of them at once. A client that does not take them
+// is waited for until it has taken nothing for WriteTimeout.
 func (l *loop) send(ctx context.Context, s *socket) {
 	c, b := s.client, s.batch
 	rest := b.out.buf[s.sent:]

@@ -131,7 +131,8 @@ func testAThousandClientsAreServedAtOnce(t *testing.T) {
 	}
 }
 
-// TestAClientThatReadsNothingHoldsUpNobodyAndIsClosed: the replies do not fit what the system holds.
+// TestAClientThatReadsNothingHoldsUpNobodyAndIsClosed: the replies do not fit what the system
+// holds.
 func TestAClientThatReadsNothingHoldsUpNobodyAndIsClosed(t *testing.T) {
 	db, s, address, clock, other := probed(t)
 	deaf := dial(t, address)
@@ -149,7 +150,8 @@ func TestAClientThatReadsNothingHoldsUpNobodyAndIsClosed(t *testing.T) {
 	sending.Wait()
 }
 
-// TestInTheLoopASlowReaderGetsItsReplies: one that takes some of them within the time is not closed.
+// TestInTheLoopASlowReaderGetsItsReplies: one that takes some of them within the time is not
+// closed.
 func TestInTheLoopASlowReaderGetsItsReplies(t *testing.T) {
 	db, s, address, clock, other := probed(t)
 	slow := dial(t, address)
@@ -371,7 +373,8 @@ func (db flights) Submit(fns []func(*embedded.Tx) error, done func([]error)) {
 	}()
 }
 
-// TestWhatClientsWriteAtOnceIsOneSubmit, of those alone that do not wait, with what they read beside it.
+// TestWhatClientsWriteAtOnceIsOneSubmit, of those alone that do not wait, with what they read
+// beside it.
 func TestWhatClientsWriteAtOnceIsOneSubmit(t *testing.T) {
 	db := flights{newMemory(t), make(chan int, 100), make(chan struct{})}
 	_, address, _ := inLoop(t, Config{db: db})
@@ -402,7 +405,8 @@ func TestWhatClientsWriteAtOnceIsOneSubmit(t *testing.T) {
 	}
 }
 
-// TestAReadWaitsForNoWriter nor for who came before it, but for what its own client has sent before.
+// TestAReadWaitsForNoWriter nor for who came before it, but for what its own client has sent
+// before.
 func TestAReadWaitsForNoWriter(t *testing.T) { eachWay(t, testAReadWaitsForNoWriter) }
 
 func testAReadWaitsForNoWriter(t *testing.T) {
@@ -429,7 +433,8 @@ func testAReadWaitsForNoWriter(t *testing.T) {
 	reader.expect("GET a", `"1"`)
 }
 
-// stopping keeps the first Submit, and with it the loop, until it is told; and the answers of all others.
+// stopping keeps the first Submit, and with it the loop, until it is told; and the answers of all
+// others.
 type stopping struct {
 	flights
 	first         sync.Once
@@ -534,8 +539,8 @@ func (db *rounds) Submit(fns []func(*embedded.Tx) error, done func([]error)) {
 	db.memory.Submit(db.count(fns), done)
 }
 
-// pressing has clients send the same at once to a loop that is kept meanwhile. It returns them, and one that came
-// behind them and sent a command.
+// pressing has clients send the same at once to a loop that is kept meanwhile. It returns them,
+// and one that came behind them and sent a command.
 func pressing(t *testing.T, db *rounds, clients int, commands [][]string) (all []*peer, last *peer) {
 	t.Helper()
 	db.memory, db.entered, db.goOn = newMemory(t), make(chan struct{}), make(chan struct{})
@@ -558,7 +563,8 @@ func pressing(t *testing.T, db *rounds, clients int, commands [][]string) (all [
 	return all, last
 }
 
-// TestARoundIsBoundedHoweverManyClientsThereAre and all have their turn: nobody is a share ahead of others for long.
+// TestARoundIsBoundedHoweverManyClientsThereAre and all have their turn: nobody is a share ahead
+// of others for long.
 func TestARoundIsBoundedHoweverManyClientsThereAre(t *testing.T) {
 	const clients, pipeline = 1000, 3 * leastShare
 	db := &rounds{}
@@ -634,7 +640,8 @@ func TestARoundIsSharedAmongTheClients(t *testing.T) {
 	}
 }
 
-// TestWhatMayTakeLongIsExecutedBesideTheLoop keeps views and large updates waiting, while others go on.
+// TestWhatMayTakeLongIsExecutedBesideTheLoop keeps views and large updates waiting, while others
+// go on.
 func TestWhatMayTakeLongIsExecutedBesideTheLoop(t *testing.T) {
 	long := strings.Repeat("x", 2*maxQuickBytes)
 	sadd := []string{"SADD", "s"}
@@ -709,7 +716,8 @@ func (db *apart) UpdateAll(ctx context.Context, fns []func(*embedded.Tx) error) 
 	return db.memory.UpdateAll(ctx, fns)
 }
 
-// TestAShutdownAnswersWhoLeftTheLoop: its last connection may end before what it gave to goroutines.
+// TestAShutdownAnswersWhoLeftTheLoop: its last connection may end before what it gave to
+// goroutines.
 func TestAShutdownAnswersWhoLeftTheLoop(t *testing.T) {
 	db := &apart{memory: newMemory(t), entered: make(chan struct{}), leave: make(chan struct{})}
 	db.free.Store(true)
@@ -734,7 +742,8 @@ func TestAShutdownAnswersWhoLeftTheLoop(t *testing.T) {
 	}
 }
 
-// TestAReadOfADroppedDatabaseIsRefused: a transaction would find it empty, and might take it up again.
+// TestAReadOfADroppedDatabaseIsRefused: a transaction would find it empty, and might take it up
+// again.
 func TestAReadOfADroppedDatabaseIsRefused(t *testing.T) {
 	eachWay(t, testAReadOfADroppedDatabaseIsRefused)
 }
@@ -755,8 +764,8 @@ func testAReadOfADroppedDatabaseIsRefused(t *testing.T) {
 	p.expect("GET a", `"2"`)
 }
 
-// TestWithoutDescriptorsClientsAreServedByGoroutines takes all that the process may have, so that there can be no
-// loop.
+// TestWithoutDescriptorsClientsAreServedByGoroutines takes all that the process may have, so that
+// there can be no loop.
 func TestWithoutDescriptorsClientsAreServedByGoroutines(t *testing.T) {
 	s, err := New(Config{db: newMemory(t)})
 	if err != nil {

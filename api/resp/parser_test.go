@@ -154,7 +154,8 @@ func TestCommandsBeyondALimitAreSkippedAndTheNextOnesAreParsed(t *testing.T) {
 	}
 }
 
-// longestSkipped is the longest argument that is thrown away: with its header and its end it has MaxSkip bytes.
+// longestSkipped is the longest argument that is thrown away: with its header and its end it has
+// MaxSkip bytes.
 const longestSkipped = MaxSkip - len("$67108864\r\n") - len("\r\n")
 
 func TestACommandTooLongToSkipEndsTheConnection(t *testing.T) {

@@ -11,9 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// poll waits for sockets, and for others who wake it. It asks the system without waiting first: on a busy
-// server there is always something. Only if there is nothing its goroutine is parked, by having Go's own
-// poller wait for ours; so no thread is held while nothing happens, and none is woken twice.
+// poll waits for sockets, and for others who wake it. It asks the system without waiting first:
+// on a busy server there is always something. Only if there is nothing its goroutine is parked,
+// by having Go's own poller wait for ours; so no thread is held while nothing happens, and none
+// is woken twice.
 type poll struct {
 	file    *os.File // of the epoll descriptor
 	raw     syscall.RawConn
@@ -58,8 +59,8 @@ func newPoll() (*poll, error) {
 	return p, nil
 }
 
-// add begins to tell of a socket: when bytes have come, or its end, and when there is room for more to be
-// sent; each time anew.
+// add begins to tell of a socket: when bytes have come, or its end, and when there is room for
+// more to be sent; each time anew.
 func (p *poll) add(fd int) error {
 	return unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{
 		Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET, Fd: int32(fd),
@@ -68,8 +69,8 @@ func (p *poll) add(fd int) error {
 
 func (p *poll) remove(fd int) error { return unix.EpollCtl(p.epoll, unix.EPOLL_CTL_DEL, fd, nil) }
 
-// wait returns what has happened, at once or once something has; and nothing after some time, unless that is
-// negative.
+// wait returns what has happened, at once or once something has; and nothing after some time,
+// unless that is negative.
 func (p *poll) wait(until time.Duration) ([]unix.EpollEvent, error) {
 	if p.tryWait(0) || until == 0 {
 		return p.events[:p.found], p.failed
@@ -102,8 +103,9 @@ func (p *poll) tryWait(uintptr) bool {
 	}
 }
 
-// quickly makes a system call that does not wait, and does not tell the scheduler of it: that would hand
-// the loop's processor to another goroutine if the machine is busy, and the loop would have to get it back.
+// quickly makes a system call that does not wait, and does not tell the scheduler of it: that
+// would hand the loop's processor to another goroutine if the machine is busy, and the loop would
+// have to get it back.
 func quickly(call uintptr, fd int, at unsafe.Pointer, n int) (int, error) {
 	done, _, failed := syscall.RawSyscall6(call, uintptr(fd), uintptr(at), uintptr(n), 0, 0, 0)
 	if failed != 0 {

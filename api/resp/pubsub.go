@@ -13,7 +13,8 @@ import (
 )
 
 // Redis tells of changed keys on two channels for each change: one named for the key, which says
-// what happened, and one named for what happened, which says the key. Both have the database's number in their names.
+// what happened, and one named for what happened, which says the key. Both have the database's
+// number in their names.
 func keyspace(db int) string { return fmt.Sprintf("__keyspace@%d__:", db) }
 func keyevent(db int) string { return fmt.Sprintf("__keyevent@%d__:", db) }
 
@@ -72,7 +73,8 @@ func runPSubscribe(c *call) error {
 	})
 }
 
-// subscribe subscribes to what is named. meets reports whether a name may mean channels that begin with a prefix.
+// subscribe subscribes to what is named. meets reports whether a name may mean channels that
+// begin with a prefix.
 func (c *call) subscribe(reply string, set *nameSet, meets func(name, prefix string) bool) error {
 	subs := &c.session.subs
 	if c.session.pending.open {
@@ -123,8 +125,8 @@ func (c *call) subscribe(reply string, set *nameSet, meets func(name, prefix str
 	return nil
 }
 
-// holds reports whether this host has not dropped a database. What is dropped has no changes; once it is taken up
-// again it is to be subscribed to again.
+// holds reports whether this host has not dropped a database. What is dropped has no changes;
+// once it is taken up again it is to be subscribed to again.
 func holds(db database) bool {
 	err := db.View(context.Background(), func(*embedded.Tx) error { return nil }) // which waits for nobody
 	return !errors.Is(err, embedded.ErrNotHeld)
@@ -208,9 +210,9 @@ func (c *client) unfollow(ctx context.Context) {
 }
 
 // sendMessages sends what changes in a database to a subscriber, until its watch is closed. The
-// watch holds nothing for it: one that is slow gets fewer messages, with each key once. One that falls behind
-// the log of changes is closed, as Redis closes one beyond its output limit: it knows then that it
-// missed some.
+// watch holds nothing for it: one that is slow gets fewer messages, with each key once. One that
+// falls behind the log of changes is closed, as Redis closes one beyond its output limit: it
+// knows then that it missed some.
 func (c *client) sendMessages(ctx context.Context, f *following) {
 	for {
 		change, err := f.watch.Next(ctx)

@@ -78,7 +78,8 @@ func testASubscriberIsToldOfChangedKeys(t *testing.T) {
 	two.expectMessages(`*3 "message" "__keyspace@0__:a" "set"`)
 }
 
-// TestASubscriberIsToldOfEachDatabaseThatItNames: one that was not there yet too, and whatever it has selected.
+// TestASubscriberIsToldOfEachDatabaseThatItNames: one that was not there yet too, and whatever it
+// has selected.
 func TestASubscriberIsToldOfEachDatabaseThatItNames(t *testing.T) {
 	eachWay(t, testASubscriberIsToldOfEachDatabaseThatItNames)
 }
@@ -169,8 +170,8 @@ func testASubscriptionThatMakesNoSenseIsRefused(t *testing.T) {
 	}
 }
 
-// A subscriber that does not read holds nobody up. When the log of changes no longer has what it missed, it
-// is closed, and so knows.
+// A subscriber that does not read holds nobody up. When the log of changes no longer has what it
+// missed, it is closed, and so knows.
 func TestASubscriberThatDoesNotReadIsClosed(t *testing.T) {
 	eachWay(t, testASubscriberThatDoesNotReadIsClosed)
 }

@@ -7,7 +7,8 @@ import (
 	embedded "github.com/peerd/peerd/peer"
 )
 
-// withSpaces serves a client of a peer that has spaces, and returns a function that asks it several things at once.
+// withSpaces serves a client of a peer that has spaces, and returns a function that asks it
+// several things at once.
 func withSpaces(t *testing.T) (p *embedded.Peer, converse func(asked, want string)) {
 	t.Helper()
 	p, err := embedded.Open(context.Background(), embedded.Config{Memory: true, Offline: true})
@@ -60,8 +61,8 @@ func testSelectChoosesASpace(t *testing.T) {
 	}
 }
 
-// TestFlushAllClearsEachDatabase also shows that it makes none that nobody has written to, and that FLUSHDB clears the
-// selected one alone.
+// TestFlushAllClearsEachDatabase also shows that it makes none that nobody has written to, and
+// that FLUSHDB clears the selected one alone.
 func TestFlushAllClearsEachDatabase(t *testing.T) { eachWay(t, testFlushAllClearsEachDatabase) }
 
 func testFlushAllClearsEachDatabase(t *testing.T) {

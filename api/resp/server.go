@@ -49,10 +49,10 @@ type Config struct {
 	clock      func() time.Time // in place of time.Now, by which the loop and admit close connections
 }
 
-// database is what the server asks of a peer. Submit runs transactions as UpdateAll does, on the goroutine
-// that calls it if it can, and waits for nothing: done is called once, with what UpdateAll would return,
-// before Submit returns or later on another goroutine. Read runs transactions that write nothing at once, whatever
-// others do.
+// database is what the server asks of a peer. Submit runs transactions as UpdateAll does, on the
+// goroutine that calls it if it can, and waits for nothing: done is called once, with what
+// UpdateAll would return, before Submit returns or later on another goroutine. Read runs
+// transactions that write nothing at once, whatever others do.
 type database interface {
 	View(ctx context.Context, fn func(*embedded.Tx) error) error
 	UpdateAll(ctx context.Context, fns []func(*embedded.Tx) error) []error
@@ -61,7 +61,8 @@ type database interface {
 	Watch(prefix string) *embedded.Watch
 }
 
-// Databases is how many databases SELECT knows. Number 0 is the space "default", and n the space "dbn".
+// Databases is how many databases SELECT knows. Number 0 is the space "default", and n the space
+// "dbn".
 const Databases = 16
 
 // database returns the one with a number.
@@ -266,8 +267,8 @@ func (s *Server) accept(ctx context.Context, l net.Listener) error {
 	}
 }
 
-// start serves a connection in a goroutine of its own, or refuses it. It waits if a stranger is about to
-// give way to it.
+// start serves a connection in a goroutine of its own, or refuses it. It waits if a stranger is
+// about to give way to it.
 func (s *Server) start(ctx context.Context, conn net.Conn) {
 	c, wait, refusal := s.admit(conn)
 	for ; wait > 0; c, wait, refusal = s.admit(conn) {
@@ -307,8 +308,8 @@ func (s *Server) end(ctx context.Context, c *client) {
 	hangUp(ctx, c.stream)
 }
 
-// hangUp closes a connection. Over TLS it tells the other end so; one that takes nothing is waited for
-// until ctx ends, and 5 s at most.
+// hangUp closes a connection. Over TLS it tells the other end so; one that takes nothing is
+// waited for until ctx ends, and 5 s at most.
 func hangUp(ctx context.Context, conn net.Conn) {
 	if _, secured := conn.(*tls.Conn); secured {
 		stop := context.AfterFunc(ctx, func() { cutOff(conn) })
@@ -325,8 +326,8 @@ func cutOff(conn line) {
 	conn.Close()
 }
 
-// admit returns a client for a connection; or nil, and for how long to wait before it is called again, or
-// what to tell the connection.
+// admit returns a client for a connection; or nil, and for how long to wait before it is called
+// again, or what to tell the connection.
 func (s *Server) admit(conn net.Conn) (c *client, wait time.Duration, refusal string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

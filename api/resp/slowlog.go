@@ -20,7 +20,8 @@ type slowCommand struct {
 	together   int // commands that were executed at once with it
 }
 
-// maxSlowKey is how many bytes of a key the slow log shows. Values are not shown: they may be secrets.
+// maxSlowKey is how many bytes of a key the slow log shows. Values are not shown: they may be
+// secrets.
 const maxSlowKey = 128
 
 // slowLog remembers the latest slow commands.
@@ -84,8 +85,8 @@ func (l *slowLog) reset() {
 	clear(l.entries[:])
 }
 
-// slow logs what took long. Of requests that were executed together it names one: the first that needed
-// most of the database.
+// slow logs what took long. Of requests that were executed together it names one: the first that
+// needed most of the database.
 func (b *batch) slow(took time.Duration) {
 	slowest := -1
 	for i := b.from; i < b.next; i++ {

@@ -132,8 +132,8 @@ func (s *socket) transmit(replies []byte) (n int, err error) {
 	return n, nil
 }
 
-// takeSocket makes a connection's descriptor ours and lets Go's poller forget it, which would be woken by
-// each command as well. The connection is closed; the client does not notice.
+// takeSocket makes a connection's descriptor ours and lets Go's poller forget it, which would be
+// woken by each command as well. The connection is closed; the client does not notice.
 func takeSocket(conn *net.TCPConn) (fd int, err error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {

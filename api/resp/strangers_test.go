@@ -36,8 +36,8 @@ func (l *pipes) Close() error {
 
 func (l *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipes", Net: "unix"} }
 
-// onPipes serves an empty database under a clock of the test's own. connect makes a connection, whose
-// far end it gives to secure unless that is nil, and returns the near one.
+// onPipes serves an empty database under a clock of the test's own. connect makes a connection,
+// whose far end it gives to secure unless that is nil, and returns the near one.
 func onPipes(t *testing.T, config Config, secure func(net.Conn) net.Conn,
 	fn func(t *testing.T, connect func() *peer)) {
 	synctest.Test(t, func(t *testing.T) {

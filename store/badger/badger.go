@@ -17,11 +17,11 @@
 //
 // # Memory
 //
-// A memtable has to hold the largest batch seven times over, and takes 50 MB from its first write on.
-// Under sustained writing there are two or three of them, with the tables in the making. That lowers
-// what a collector with a goal for all memory lets others allocate between two of its rounds, though
-// there are few pointers to follow. Tables are mapped: the kernel counts those of their pages that it
-// holds as the process's, and takes them back when it needs them.
+// A memtable has to hold the largest batch seven times over, and takes 50 MB from its first write
+// on. Under sustained writing there are two or three of them, with the tables in the making. That
+// lowers what a collector with a goal for all memory lets others allocate between two of its
+// rounds, though there are few pointers to follow. Tables are mapped: the kernel counts those of
+// their pages that it holds as the process's, and takes them back when it needs them.
 //
 // # Caveats
 //
@@ -242,9 +242,9 @@ func (s *Store) Size() int64 {
 
 // Close implements store.Store. It waits for the calls that are under way and writes the memtable
 // out, so that the next Open has no log to replay. Without room for that it makes the log durable
-// and leaves the rest to the end of the process, which holds the directory until then. So it does, and
-// writes nothing, after a write or fsync has failed, or if the disk takes no file: Badger would try for ever to write the memtable to a
-// disk that takes nothing.
+// and leaves the rest to the end of the process, which holds the directory until then. So it
+// does, and writes nothing, after a write or fsync has failed, or if the disk takes no file:
+// Badger would try for ever to write the memtable to a disk that takes nothing.
 func (s *Store) Close() error {
 	if !s.gate.shut() {
 		return nil
@@ -263,8 +263,8 @@ func (s *Store) Close() error {
 	return s.release()
 }
 
-// takesFiles returns an error if the disk would not take a table: one that failed may not have been written to by the
-// store itself, but by its owner, beside it.
+// takesFiles returns an error if the disk would not take a table: one that failed may not have
+// been written to by the store itself, but by its owner, beside it.
 func takesFiles(dir string) error {
 	name := filepath.Join(dir, "closing")
 	f, err := os.Create(name)

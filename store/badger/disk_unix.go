@@ -34,8 +34,8 @@ func lockDir(dir string) (*os.File, error) {
 	return nil, os.NewSyscallError("flock", err)
 }
 
-// room returns the bytes that an unprivileged process may still write to the file system of dir, and
-// its size.
+// room returns the bytes that an unprivileged process may still write to the file system of dir,
+// and its size.
 func room(dir string) (free, total uint64, err error) {
 	var stat unix.Statfs_t
 	if err := unix.Statfs(dir, &stat); err != nil {

@@ -12,8 +12,8 @@ import (
 // Log is a store.Log in memory. Positions are those that a log on a disk would give. It has no
 // segments: DropBefore drops to the record.
 //
-// What a medium can do to a log is done to this one by calls: Crash forgets, Flip rots, SetRoom fills it
-// up, and Fail breaks it; SyncTo syncs a part.
+// What a medium can do to a log is done to this one by calls: Crash forgets, Flip rots, SetRoom
+// fills it up, and Fail breaks it; SyncTo syncs a part.
 type Log struct {
 	mu      sync.Mutex
 	records []logged // ascending
@@ -88,7 +88,8 @@ func (l *Log) Sync() error {
 	return err
 }
 
-// SyncTo makes durable what stands before a position, as a sync does that began when it was the log's end.
+// SyncTo makes durable what stands before a position, as a sync does that began when it was the
+// log's end.
 func (l *Log) SyncTo(p store.Position) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -147,9 +148,10 @@ func (l *Log) Close() error {
 	return nil
 }
 
-// Crash closes the log as a power failure would, and returns the one that is found after it: every
-// synced record, and of what was written since those that lie whole in the first keep bytes, up to a
-// rotten one. After Close or with 0 that is what was synced; a large number is the end of the process.
+// Crash closes the log as a power failure would, and returns the one that is found after it:
+// every synced record, and of what was written since those that lie whole in the first keep
+// bytes, up to a rotten one. After Close or with 0 that is what was synced; a large number is the
+// end of the process.
 func (l *Log) Crash(keep int64) *Log {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -168,8 +170,8 @@ func (l *Log) Crash(keep int64) *Log {
 	return found
 }
 
-// Clone returns a new log with everything appended so far, all of it synced: the copy of a disk, or,
-// after Close, the log opened again. The log itself goes on unchanged.
+// Clone returns a new log with everything appended so far, all of it synced: the copy of a disk,
+// or, after Close, the log opened again. The log itself goes on unchanged.
 func (l *Log) Clone() *Log {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -209,8 +211,8 @@ func (l *Log) find(p store.Position) int {
 	return sort.Search(len(l.records), func(i int) bool { return l.records[i].at >= p })
 }
 
-// SetRoom bounds how many bytes, frames included, the log takes from now on; a negative number is no
-// bound.
+// SetRoom bounds how many bytes, frames included, the log takes from now on; a negative number is
+// no bound.
 func (l *Log) SetRoom(bytes int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

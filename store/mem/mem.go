@@ -6,8 +6,8 @@
 //
 // A medium that forgets can be simulated too. The store remembers what was last synced, and Crash
 // returns the store that a machine would find after a power failure: every commit up to the last
-// synced one, and none after it. Clone returns a copy as a backup would hold it. The Log does the same,
-// and may keep a part of what was not synced, as a disk does.
+// synced one, and none after it. Clone returns a copy as a backup would hold it. The Log does the
+// same, and may keep a part of what was not synced, as a disk does.
 //
 // Package storetest holds the tests.
 package mem

@@ -27,8 +27,8 @@ var (
 	order      = binary.LittleEndian
 )
 
-// segment is one file of the log. Its header takes no positions: where the records of one end, those
-// of the next begin.
+// segment is one file of the log. Its header takes no positions: where the records of one end,
+// those of the next begin.
 type segment struct {
 	base store.Position // of its first record
 	// salt begins each checksum. So a frame of another segment never passes for one of this, nor what
@@ -52,8 +52,8 @@ func named(name string) (base store.Position, ok bool) {
 // offset returns where in the file a position stands.
 func (s segment) offset(p store.Position) int64 { return headerSize + int64(p-s.base) }
 
-// header has a magic of 12 bytes, the format (4), the salt (4), the base (8) and a CRC (4) over these.
-// Magic, format and CRC keep their places in every format.
+// header has a magic of 12 bytes, the format (4), the salt (4), the base (8) and a CRC (4) over
+// these. Magic, format and CRC keep their places in every format.
 func (s segment) header() []byte {
 	b := append(make([]byte, 0, headerSize), magic...)
 	b = order.AppendUint32(b, format)
@@ -62,8 +62,8 @@ func (s segment) header() []byte {
 	return order.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
-// readSegment reads the header of the segment that the file is named as. The error is about reading,
-// or says that the format is another one.
+// readSegment reads the header of the segment that the file is named as. The error is about
+// reading, or says that the format is another one.
 func readSegment(f io.ReaderAt, base store.Position) (segment, error) {
 	rotten := segment{base: base, rotten: true}
 	b := make([]byte, headerSize)
@@ -123,8 +123,9 @@ func (c *checksum) appendRecord(b []byte, at, synced store.Position, record []by
 	return append(b, record...)
 }
 
-// parse reads the frame at a position, and returns false if it is none, or not one of a record that
-// could stand in a segment between base and end. A length of zero, as in preallocated space, is none.
+// parse reads the frame at a position, and returns false if it is none, or not one of a record
+// that could stand in a segment between base and end. A length of zero, as in preallocated space,
+// is none.
 func (c *checksum) parse(b []byte, at, base, end store.Position) (f frame, ok bool) {
 	length := order.Uint32(b)
 	if length < behind || length > behind+store.MaxRecord {

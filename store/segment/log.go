@@ -2,29 +2,31 @@
 //
 // # Idea
 //
-// A position counts the bytes of all records ever appended. A segment is a file that is named by the
-// position of its first record, so the names alone say which file holds what, and dropping a
-// beginning of the log is removing files. Before each record stands a frame: length, checksums that
-// cover the position as well, and up to where the log was synced when the record was written. Package
-// store has the contract, docs/storage.md the bytes.
+// A position counts the bytes of all records ever appended. A segment is a file that is named by
+// the position of its first record, so the names alone say which file holds what, and dropping a
+// beginning of the log is removing files. Before each record stands a frame: length, checksums
+// that cover the position as well, and up to where the log was synced when the record was
+// written. Package store has the contract, docs/storage.md the bytes.
 //
 // # What a crash leaves, and what rot does
 //
-// A segment is begun only when the one before is synced, so what a power failure tears lies in the
-// last. The kernel writes pages in any order: behind a hole may stand whole records. They are no
-// sign of rot, and go with the rest: the log ends where the first bad record begins. But
-// a whole record that was written when the log was synced up to S proves that all before S was once on
-// the disk. What is bad there has rotted since. So has what is bad in a segment that is not the last, and
-// what is bad or missing before Options.Synced, where only the owner can know.
+// A segment is begun only when the one before is synced, so what a power failure tears lies in
+// the last. The kernel writes pages in any order: behind a hole may stand whole records. They are
+// no sign of rot, and go with the rest: the log ends where the first bad record begins. But a
+// whole record that was written when the log was synced up to S proves that all before S was once
+// on the disk. What is bad there has rotted since. So has what is bad in a segment that is not
+// the last, and what is bad or missing before Options.Synced, where only the owner can know.
 //
-// Open cuts off what was torn, and Torn says how much. It leaves what rotted as it is: a reader gets a
+// Open cuts off what was torn, and Torn says how much. It leaves what rotted as it is: a reader
+// gets a
 // *store.Damage with position and file, and then what stands behind it. If the frame is whole, the
 // damage is one record. Else the next whole record is looked for, byte by byte (BenchmarkSearch),
 // to the end of the segment. Chance matches need two checksums, and the salt of the segment, which
 // nobody outside knows, keeps a stored value from posing as records.
 //
-// Open writes again what it found and no record proves synced, and syncs that: a process that
-// saw a sync fail may have ended, and left pages that the kernel calls clean and the disk has not got.
+// Open writes again what it found and no record proves synced, and syncs that: a process that saw
+// a sync fail may have ended, and left pages that the kernel calls clean and the disk has not
+// got.
 //
 // # Locks
 //
@@ -39,11 +41,12 @@
 // Rot in the newest records, with none behind them, looks torn, unless Options.Synced says better.
 // A bit that flips in a segment's header costs the whole segment, as its salt is there.
 //
-// After a full disk refused an Append, the log truncates and syncs the file before it goes on: what was
-// written of the refused records must not come back. A TryAppend leaves that to the next Append, or to Close.
+// After a full disk refused an Append, the log truncates and syncs the file before it goes on:
+// what was written of the refused records must not come back. A TryAppend leaves that to the next
+// Append, or to Close.
 //
-// The conformance suite in store/storetest, a disk that loses power, fills up and fails, flipped bits,
-// the golden file and the benchmarks are in this directory.
+// The conformance suite in store/storetest, a disk that loses power, fills up and fails, flipped
+// bits, the golden file and the benchmarks are in this directory.
 package segment
 
 import (
@@ -67,10 +70,10 @@ const (
 
 // Options are the choices of whoever opens a log. The zero value is a good one.
 type Options struct {
-	// SegmentSize is the size of the records in a file, in bytes; the default is 64 MiB, at most 1 GiB.
-	// What one Append writes stays together, so a large one makes a larger file. Space is given back by
-	// whole files, and each costs three fsyncs when it is begun: of the one before, of its header and of
-	// the directory.
+	// SegmentSize is the size of the records in a file, in bytes; the default is 64 MiB, at most 1
+	// GiB. What one Append writes stays together, so a large one makes a larger file. Space is given
+	// back by whole files, and each costs three fsyncs when it is begun: of the one before, of its
+	// header and of the directory.
 	SegmentSize int
 	// Synced is a position up to which the owner knows the log to have been synced, say by a
 	// checkpoint. What is bad or missing before it is damage. A log that was lost goes on from there.
@@ -190,8 +193,8 @@ func (l *Log) publish(next store.Position) error {
 	return nil
 }
 
-// undo removes what a failed write left, at once if it may wait. If the disk is full and the removal durable, the
-// log goes on as it was.
+// undo removes what a failed write left, at once if it may wait. If the disk is full and the
+// removal durable, the log goes on as it was.
 func (l *Log) undo(cause error, mayWait bool) error {
 	if !isFull(cause) {
 		return l.fail(cause)
@@ -324,8 +327,8 @@ func (l *Log) flush() error {
 	return nil
 }
 
-// DropBefore implements store.Log. It syncs the directory behind each file, since a newer one that is
-// gone while an older one came back would look like damage.
+// DropBefore implements store.Log. It syncs the directory behind each file, since a newer one
+// that is gone while an older one came back would look like damage.
 func (l *Log) DropBefore(p store.Position) error {
 	l.dropping.Lock()
 	defer l.dropping.Unlock()

@@ -106,7 +106,8 @@ func (l *Log) recover(known store.Position) error {
 		return l.resume(s, end, known)
 	}
 	// A header is durable before the first record is written. One that is not whole, with nothing
-	// behind it, was interrupted, and is written again; else it rotted, and stays for readers to report.
+	// behind it, was interrupted, and is written again; else it rotted, and stays for readers to
+	// report.
 	f.Close()
 	l.last = nil
 	if end == s.base && known <= s.base {

@@ -16,8 +16,8 @@ import (
 	"github.com/peerd/peerd/store"
 )
 
-// sector is what the simulated disk writes whole or not at all, in bytes: small, so that most records
-// lie in several.
+// sector is what the simulated disk writes whole or not at all, in bytes: small, so that most
+// records lie in several.
 const sector = 16
 
 // platter is a directory on a disk that loses power. What was not synced it keeps in any part: each
@@ -157,8 +157,8 @@ func (c change) apply(to []byte) []byte {
 
 func (f *platterFile) Size() (int64, error) { return int64(len(f.content)), nil }
 
-// Sync that fails forgets what it could not write, as Linux does: readers still see it, and the next
-// Sync succeeds without it.
+// Sync that fails forgets what it could not write, as Linux does: readers still see it, and the
+// next Sync succeeds without it.
 func (f *platterFile) Sync() error {
 	if f.disk.dead() {
 		return errDisk
@@ -207,9 +207,9 @@ func (d *platter) losePower(chance *rand.Rand) *platter {
 	return found
 }
 
-// TestPowerFailuresLoseNothingThatWasSynced fills, drops, syncs, fails and loses a log in every order
-// that rapid thinks of. After each power failure the log has every record that was synced, then a
-// beginning of the others, nothing that was refused, and no damage.
+// TestPowerFailuresLoseNothingThatWasSynced fills, drops, syncs, fails and loses a log in every
+// order that rapid thinks of. After each power failure the log has every record that was synced,
+// then a beginning of the others, nothing that was refused, and no damage.
 func TestPowerFailuresLoseNothingThatWasSynced(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := &powerWorld{disk: newPlatter()}

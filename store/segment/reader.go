@@ -108,8 +108,8 @@ func (l *Log) find(p store.Position) (s segment, end store.Position, err error) 
 	return l.segments[i], end, nil
 }
 
-// scanner reads the records of one segment, and finds the next whole one behind whatever is damaged.
-// Readers and opening share it, so they agree on what a record is.
+// scanner reads the records of one segment, and finds the next whole one behind whatever is
+// damaged. Readers and opening share it, so they agree on what a record is.
 type scanner struct {
 	segment
 	sum    checksum
@@ -125,7 +125,8 @@ func scan(s segment, f io.ReaderAt, from, end store.Position, buffer []byte) sca
 }
 
 // next returns the next record, and up to where the log was synced when it was written. The error
-// is io.EOF at the end, a *store.Damage, or what the file said, which leaves the scanner in its place.
+// is io.EOF at the end, a *store.Damage, or what the file said, which leaves the scanner in its
+// place.
 func (s *scanner) next() (record store.Record, synced store.Position, err error) {
 	if s.at >= s.end {
 		return record, 0, io.EOF
@@ -190,8 +191,8 @@ func (s *scanner) frame() (f frame, ok bool, err error) {
 	return f, ok, nil
 }
 
-// record returns the record of the frame where the scanner stands, and false if it is not the one that
-// was written.
+// record returns the record of the frame where the scanner stands, and false if it is not the one
+// that was written.
 func (s *scanner) record(f frame) (data []byte, ok bool, err error) {
 	size := int(f.size())
 	if err := s.fill(size); err != nil || len(s.window) < size {

@@ -67,8 +67,8 @@ func expectTold(t *testing.T, l store.Log, from store.Position, want ...string) 
 	}
 }
 
-// filled returns a directory with records of 4 bytes, three in a segment, all synced: at 0, 20, 40 | 60,
-// 80, 100 | and so on.
+// filled returns a directory with records of 4 bytes, three in a segment, all synced: at 0, 20,
+// 40 | 60, 80, 100 | and so on.
 func filled(t *testing.T, records ...string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -367,8 +367,8 @@ func TestAppendAndReadAllocateNothing(t *testing.T) {
 	}
 }
 
-// FuzzRecords scans bytes as the records of a segment. Whatever they are, the scanner gets to the end,
-// without a gap or an overlap, and each record it finds is the only way to write it.
+// FuzzRecords scans bytes as the records of a segment. Whatever they are, the scanner gets to the
+// end, without a gap or an overlap, and each record it finds is the only way to write it.
 func FuzzRecords(f *testing.F) {
 	s := segment{base: 1000, salt: 0x5eed}
 	sum := checksum{salt: s.salt}

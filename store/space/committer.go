@@ -21,7 +21,8 @@ const (
 
 // Committer is what spaces append to one log through. Who comes while nobody appends leads: it
 // appends what it brought, and what others queued meanwhile is the next one's. So under load each
-// write has the records of all who waited, and alone nobody waits for anybody. A TryAppend leads or does nothing.
+// write has the records of all who waited, and alone nobody waits for anybody. A TryAppend leads
+// or does nothing.
 //
 // A failed write fails for everybody whose records were in it, also when the medium has no room; a
 // record that is too large only for who brought it. Position order is the order of the calls.
@@ -86,8 +87,8 @@ func (c *Committer) register(n Number, from store.Position) store.Log {
 
 // Begin makes the log of a new space. fn notes durably the position that it is called with, and
 // returns the space's number: see Table.Add. Until it returns nothing behind the position is
-// dropped. The log is synced: the position is its end, so that nothing of what has rotted before may
-// have been the space's.
+// dropped. The log is synced: the position is its end, so that nothing of what has rotted before
+// may have been the space's.
 func (c *Committer) Begin(fn func(from store.Position) (Number, error)) (store.Log, error) {
 	if err := c.log.Sync(); err != nil {
 		return nil, err
@@ -116,7 +117,8 @@ func (c *Committer) hold() *claim {
 	return held
 }
 
-// Kept returns how many bytes of the log are there because a space needs them, or what stands behind them.
+// Kept returns how many bytes of the log are there because a space needs them, or what stands
+// behind them.
 func (c *Committer) Kept(n Number) int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -213,8 +215,9 @@ func (q *request) fill(n Number, records [][]byte) error {
 	return nil
 }
 
-// lead appends what is queued, as much as one Append takes, and has the next in the queue lead. Only who came while
-// nobody led may be one who must not wait, so nobody else's records are refused with its own.
+// lead appends what is queued, as much as one Append takes, and has the next in the queue lead.
+// Only who came while nobody led may be one who must not wait, so nobody else's records are
+// refused with its own.
 func (c *Committer) lead(mayWait bool) {
 	c.mu.Lock()
 	c.take()

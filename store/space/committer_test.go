@@ -199,7 +199,8 @@ func TestTheLogIsCutBeforeTheLeast(t *testing.T) {
 	}
 }
 
-// TestANewSpaceHasNoPartInWhatRottedBefore begins a space behind a record that rotted before it was synced.
+// TestANewSpaceHasNoPartInWhatRottedBefore begins a space behind a record that rotted before it
+// was synced.
 func TestANewSpaceHasNoPartInWhatRottedBefore(t *testing.T) {
 	whole := mem.NewLog()
 	c := NewCommitter(whole)

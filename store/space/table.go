@@ -116,12 +116,12 @@ func (t *Table) open() error {
 	return errors.Join(err, failed)
 }
 
-// olderKinds is below the first bytes of all keys of stores without spaces, which are letters, and above those of the
-// first 8,192 numbers.
+// olderKinds is below the first bytes of all keys of stores without spaces, which are letters,
+// and above those of the first 8,192 numbers.
 const olderKinds = 0x20
 
-// begin makes the table of a store that has none. If it has something else, its table was lost, or it is older than
-// spaces.
+// begin makes the table of a store that has none. If it has something else, its table was lost,
+// or it is older than spaces.
 func (t *Table) begin(whole store.Snapshot) error {
 	var first []byte
 	err := whole.ScanKeys(nil, nil, func(key []byte) bool {
@@ -206,8 +206,8 @@ func (t *Table) Add(name string, from store.Position) (Number, error) {
 	return e.Number, t.commit(t.next+1, changed...)
 }
 
-// Keep has Reclaim leave a space alone until Release, also when it is dropped meanwhile: its Tree is still in use. After
-// a crash that is not so any more.
+// Keep has Reclaim leave a space alone until Release, also when it is dropped meanwhile: its Tree
+// is still in use. After a crash that is not so any more.
 func (t *Table) Keep(n Number) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -82,8 +82,9 @@ func dropAndReclaim(table *Table, name string) error {
 	return nil
 }
 
-// TestADroppedSpaceGoesWhereverTheHostDies interrupts a drop before each commit, by a kill and by a power failure. The
-// space is then held whole, or goes on going; its number is never another's, and its neighbours are as they were.
+// TestADroppedSpaceGoesWhereverTheHostDies interrupts a drop before each commit, by a kill and by
+// a power failure. The space is then held whole, or goes on going; its number is never another's,
+// and its neighbours are as they were.
 func TestADroppedSpaceGoesWhereverTheHostDies(t *testing.T) {
 	const keys = 3000
 	for _, power := range []bool{false, true} {
@@ -219,7 +220,8 @@ func TestAStoreThatLostItsTableIsDamaged(t *testing.T) {
 	}
 }
 
-// TestTheRecordsAreAsTheyWere compares them with testdata/format2.table, which a run with UPDATE=1 writes.
+// TestTheRecordsAreAsTheyWere compares them with testdata/format2.table, which a run with
+// UPDATE=1 writes.
 func TestTheRecordsAreAsTheyWere(t *testing.T) {
 	e := entry{Space{0x0102, "name", 1 << 40}, dropping}
 	got := append(encodeNext(0x0103), e.encode()...)

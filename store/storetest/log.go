@@ -31,13 +31,13 @@ type LogMedium interface {
 	SetRoom(l store.Log, bytes int64)
 	// Fail has every later write and sync of an open log fail.
 	Fail(l store.Log)
-	// Shared reports whether others append to the log that Open returns, before and behind what the tests
-	// append to it, so that its positions are not theirs alone.
+	// Shared reports whether others append to the log that Open returns, before and behind what the
+	// tests append to it, so that its positions are not theirs alone.
 	Shared() bool
 }
 
-// RunLog tests the contract of store.Log. Each call of medium returns one that is empty; one that has
-// segments should make them small, some hundred bytes, so that the tests see many.
+// RunLog tests the contract of store.Log. Each call of medium returns one that is empty; one that
+// has segments should make them small, some hundred bytes, so that the tests see many.
 func RunLog(t *testing.T, medium func(t *testing.T) LogMedium) {
 	tests := []struct {
 		name string
@@ -298,8 +298,8 @@ func testLogSizes(t *testing.T, m LogMedium) {
 	}
 }
 
-// testLogPositions has one Append begin where the one before ended, if nobody else appends: then a position counts
-// the bytes before it.
+// testLogPositions has one Append begin where the one before ended, if nobody else appends: then
+// a position counts the bytes before it.
 func testLogPositions(t *testing.T, m LogMedium) {
 	l := openLog(t, m)
 	frame := store.Position(frameOf(t, l))
@@ -422,7 +422,8 @@ func testLogDrop(t *testing.T, m LogMedium) {
 	closeLog(t, l)
 }
 
-// testLogDropUnderReader drops everything under a reader, which has to go on, or to say where it ends.
+// testLogDropUnderReader drops everything under a reader, which has to go on, or to say where it
+// ends.
 func testLogDropUnderReader(t *testing.T, m LogMedium) {
 	l := openLog(t, m)
 	defer closeLog(t, l)
