@@ -99,11 +99,14 @@ func (p *Peer) create(name string, records [][]byte) (*space, error) {
 		number, err = p.table.Add(name, from)
 		return number, err
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, store.ErrFailed) {
 		return nil, err
 	}
-	s, err := p.found(name, number, log, records)
-	if err != nil { // the table says that it is held, and it is unknown what is written
+	var s *space
+	if err == nil {
+		s, err = p.found(name, number, log, records)
+	}
+	if err != nil { // it is unknown what is written, and the table may say that it is held
 		p.fail(fmt.Errorf("space %s: %w", name, err))
 		return nil, errFailed(err)
 	}

@@ -100,9 +100,10 @@ func (c Cell) Visible() bool {
 	return slices.ContainsFunc(c, func(e Entry) bool { return !e.Has(PayloadHidden) })
 }
 
-// Tallies reports whether a clear of the cell needs a baseline.
+// Tallies reports whether a clear of the cell needs a baseline, or may need to do something that a newer version knows. A
+// cell that has entries is visible, or tallies, or both.
 func (c Cell) Tallies() bool {
-	return slices.ContainsFunc(c, func(e Entry) bool { return e.Has(PayloadTally) })
+	return slices.ContainsFunc(c, func(e Entry) bool { return e.Has(PayloadTally | PayloadHidden) })
 }
 
 // Has reports whether the first byte of the payload has a flag: PayloadHidden or PayloadTally.

@@ -662,6 +662,9 @@ func (g *group) count(a dotted.Address, note func(undo)) (*countState, error) {
 		return n, nil
 	}
 	n := newCount(a)
+	if g.bare(a) {
+		return g.keepCount(n, note), nil
+	}
 	stored, err := g.sumsAt(n.key, func(n *sums, record []byte) (err error) {
 		n.count, err = g.view.countIn(a, place(prefixCount, a), record, g.view.clears)
 		return err

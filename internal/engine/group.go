@@ -71,8 +71,7 @@ type cellState struct {
 	now     dotted.Cell
 	moved   moved // between the two, once that is planned
 	share   share // of what is now, once that is planned
-
-	forgotten bool // the group has not looked at it
+	gone    bool  // the group has not looked at it
 }
 
 // summaryState is a key's summary that the group has looked at.
@@ -81,6 +80,7 @@ type summaryState struct {
 	key    []byte
 	before keyCounts // as the store has it
 	now    dotted.Summary
+	bare   bool // the store has nothing of the key
 	owned  bool // its shapes are the group's
 	dirty  bool
 }
@@ -156,8 +156,7 @@ func (g *group) stored(a dotted.Address) (*item, error) {
 	if it := g.r.table.find(g.at); it != nil {
 		return it, nil
 	}
-	g.r.spend(workMiss)
-	c, err := g.view.inTree(g.at) // which the view has over the same memory
+	c, err := g.inTree(a)
 	if err != nil {
 		return nil, err
 	}
@@ -197,7 +196,7 @@ func (g *group) forget(a dotted.Address) {
 	if g.order != nil {
 		g.order.Delete(c.key)
 	}
-	c.forgotten, g.last = true, nil
+	c.gone, g.last = true, nil
 	delete(g.cells, a)
 }
 
@@ -239,6 +238,7 @@ func (g *group) summary(key string) (*summaryState, error) {
 		s.now = stored.summary
 	}
 	s.before = keyCounts{s.now.Exists(), s.now.Tallies}
+	s.bare = len(s.now.Visible) == 0 && s.now.Tallies == 0
 	g.sums[key] = s
 	return s, nil
 }
@@ -400,7 +400,7 @@ func (g *group) log(rec logged) {
 func (g *group) changed() []*cellState {
 	out := make([]*cellState, 0, len(g.cells))
 	for _, c := range g.loaded {
-		if !c.forgotten && !sameDots(c.stored, c.now) {
+		if !c.gone && !sameDots(c.stored, c.now) {
 			out = append(out, c)
 		}
 	}

@@ -283,6 +283,25 @@ func (v *View) inTree(key []byte) (dotted.Cell, error) {
 	return c, err
 }
 
+// inTree returns the cell at g.at, which memory has not. The view is over the same memory.
+func (g *group) inTree(a dotted.Address) (dotted.Cell, error) {
+	if g.bare(a) {
+		return nil, nil
+	}
+	g.r.spend(workMiss)
+	return g.view.inTree(g.at)
+}
+
+// bare reports whether nothing is stored under an address's key, if the group knows that from the key's summary: it counts
+// all cells but those that a clear hides, where what is stored is the present state.
+func (g *group) bare(a dotted.Address) bool {
+	if g.clears.count > 0 || g.r.opening.under || g.r.unsettled() {
+		return false
+	}
+	s := g.sums[a.Key()]
+	return s != nil && s.bare
+}
+
 // record returns the record at a key that is not a cell's.
 func (v *View) record(key []byte) (record []byte, ok bool, err error) {
 	if it := v.item(key); it != nil {
