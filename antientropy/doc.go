@@ -43,7 +43,9 @@
 // dotted.Join, cell by cell. A second session in the other direction makes both equal.
 //
 // A puller whose context is empty has nothing to compare: it sends Scan instead of Nodes and
-// Leaves and receives every cell in the order of places, which stores load fastest.
+// Leaves and receives every cell in the order of places, which stores load fastest. If that breaks off another session
+// goes on behind the last cell, with any source. In the end it compares all that came with that source (see
+// Puller.Continue): what came is of several moments, so no context stands for it before.
 //
 // # Costs
 //

@@ -22,7 +22,7 @@ func pullFrom(
 	puller := NewPuller(local, staged)
 	q := Request{Kind: KindPin}
 	for done := false; !done; {
-		p, err := serve(source, q, size)
+		p, err := ServeIn(size, source, q)
 		if err != nil {
 			return staged, err
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/delta"
@@ -47,7 +48,9 @@ type Puller struct {
 
 	// Bootstrap.
 	loading bool
-	loaded  Fingerprint // sum of what was staged
+	loaded  Fingerprint              // sum of what was staged
+	came    func() (Snapshot, error) // see Continue
+	mends   bool                     // what is here is of no context: it is to be what the source has
 
 	// Descent.
 	salt   salt
@@ -77,6 +80,14 @@ type own struct {
 // the response with the source's moment.
 func NewPuller(local Snapshot, stage Staging) *Puller {
 	return &Puller{local: local, stage: stage, asked: Request{Kind: KindPin}, listed: MaxListed}
+}
+
+// Continue has the bootstrap of an empty replica go on behind the last cell that other sources brought, of other
+// moments. Once the rest is staged came returns all that is here, which is compared with the source like any other
+// replica's cells: what differs is staged, so that in the end the source's moment is here and nothing else.
+func (p *Puller) Continue(last dotted.Address, came func() (Snapshot, error)) {
+	p.after = Cursor{last, crdt.Dot{Replica: math.MaxUint64, Counter: math.MaxUint64}}
+	p.came = came
 }
 
 // Result returns what was done so far.
@@ -182,14 +193,19 @@ func (p *Puller) pin(resp Response) error {
 	switch {
 	case mine.Equal(resp.Context) && p.local.Node(0, 0) != resp.Root:
 		return fmt.Errorf("%w: roots %v and %v", ErrDiverged, p.local.Node(0, 0), resp.Root)
-	case mine.Contains(resp.Context):
-		return nil // the source has nothing that we have not seen
-	case len(mine) == 0:
+	case len(mine) == 0 && (len(resp.Context) > 0 || p.came != nil):
 		p.loading = true
 		return nil
+	case mine.Contains(resp.Context):
+		return nil // the source has nothing that we have not seen
 	}
-	p.level, p.salt = -1, saltOf(resp.Root)
-	if err := p.classify(0, 0, p.salt.short(resp.Root)); err != nil {
+	return p.begin()
+}
+
+// begin begins the descent.
+func (p *Puller) begin() error {
+	p.level, p.salt = -1, saltOf(p.result.Root)
+	if err := p.classify(0, 0, p.salt.short(p.result.Root)); err != nil {
 		return err
 	}
 	p.descend()
@@ -212,10 +228,21 @@ func (p *Puller) load(resp Response) error {
 		return bad("an empty piece, and more to come")
 	case resp.More:
 		p.after = last(resp.Parts)
+	case p.came != nil:
+		return p.mend()
 	case p.loaded != p.result.Root:
 		return bad("cells that sum to %v under a root of %v", p.loaded, p.result.Root)
 	}
 	return nil
+}
+
+// mend begins the comparison of what several sources brought.
+func (p *Puller) mend() (err error) {
+	p.after, p.mends = Cursor{}, true
+	if p.local, err = p.came(); err != nil {
+		return err
+	}
+	return p.begin()
 }
 
 // open takes the children of the nodes asked for.
@@ -377,11 +404,12 @@ func (p *Puller) ours(s section, fn func(dotted.Address, dotted.Cell) bool) erro
 	return walk(p.local, scanLeaf(p.local, s.leaf), s.after, fn)
 }
 
-// stageRemovals stages the removal of local entries that the source has seen and does not list.
+// stageRemovals stages the removal of local entries that the source has seen and does not list; if they are of no
+// context, of those that it does not list.
 func (p *Puller) stageRemovals(a dotted.Address, mine, listed dotted.Cell) error {
 	var gone []crdt.Dot
 	for _, e := range mine {
-		if p.result.Context.Has(e.Dot) && !listed.Has(e.Dot) {
+		if (p.mends || p.result.Context.Has(e.Dot)) && !listed.Has(e.Dot) {
 			gone = append(gone, e.Dot)
 		}
 	}

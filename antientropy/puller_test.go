@@ -66,7 +66,7 @@ func (c *conversation) step() error {
 	if err != nil {
 		return err
 	}
-	answer, err := serve(c.source, q, c.size)
+	answer, err := ServeIn(c.size, c.source, q)
 	if err != nil {
 		return err
 	}
@@ -146,6 +146,36 @@ func TestBootstrapIntoAnEmptyReplicaEqualsTheSource(t *testing.T) {
 		}
 		c.stage.flip(a, c.puller.Result())
 		if diff := differ(b.state(), a.state()); diff != "" {
+			t.Fatalf("source and copy differ (-source +copy):\n%s", diff)
+		}
+	})
+}
+
+func TestABootstrapThatAnotherSourceBeganEqualsTheLastOne(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		first, second := drawReplicas(t)
+		addresses := first.pin().addresses
+		if len(addresses) == 0 {
+			return
+		}
+		last := rapid.SampledFrom(addresses).Draw(t, "last")
+		a := newReplica(44)
+		for _, at := range addresses {
+			if dotted.ComparePlaces(at, last) <= 0 {
+				a.set(at, first.cells[at])
+			}
+		}
+		c := converse(newReplica(44).pin(), second.pin(), drawChunk(t))
+		c.puller.Continue(last, func() (Snapshot, error) {
+			c.stage.flip(a, Result{})
+			*c.stage = *newStage()
+			return a.pin(), nil
+		})
+		if err := c.run(); err != nil {
+			t.Fatal(err)
+		}
+		c.stage.flip(a, c.puller.Result())
+		if diff := differ(second.state(), a.state()); diff != "" {
 			t.Fatalf("source and copy differ (-source +copy):\n%s", diff)
 		}
 	})

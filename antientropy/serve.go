@@ -25,10 +25,11 @@ var (
 // Its cost is what it sends, and for KindLeaves also a hash of each entry of the leaves that it
 // begins.
 func Serve(src Snapshot, q Request) (Response, error) {
-	return serve(src, q, chunkSize)
+	return ServeIn(chunkSize, src, q)
 }
 
-func serve(src Snapshot, q Request, size int) (Response, error) {
+// ServeIn is Serve with responses that end elsewhere, in bytes: tests have many with few cells.
+func ServeIn(size int, src Snapshot, q Request) (Response, error) {
 	if err := q.check(); err != nil {
 		return Response{}, err
 	}

@@ -96,7 +96,7 @@ func (r *replica) freeze(now time.Time) {
 	r.saves = now.Add(checkpointEvery)
 	r.saveCost = max(r.saveCost, len(r.saving.record))
 	r.ownFell = false
-	if len(r.wanted) > 0 && r.flip == nil { // what is staged is in no backup
+	if len(r.wanted) > 0 && r.flip == nil && !r.fills() { // what is staged is in no backup
 		r.saving.wanted, r.wanted = r.wanted, nil
 		r.saving.backup = r.backup(c)
 	}
@@ -173,8 +173,13 @@ func (r *replica) saveSome() (err error) {
 		return nil
 	}
 	last := &store.Batch{}
-	last.Set(keyCheckpoint, c.record)
-	last.Set(keySums, summed{r.batches, c.tree.Root(), c.cells}.encode())
+	if !r.partial() {
+		last.Set(keyCheckpoint, c.record)
+		last.Set(keySums, summed{r.batches, c.tree.Root(), c.cells}.encode())
+	}
+	if r.fills() && !r.partial() {
+		last.Delete(keyFilling)
+	}
 	if r.opening.marked { // what is stored of the sums is that of cells that were read
 		last.Delete(keyDoubt)
 	}
@@ -185,8 +190,11 @@ func (r *replica) saveSome() (err error) {
 
 // checkpointed takes note that a checkpoint is in the tree.
 func (r *replica) checkpointed(c *saving) {
-	r.saved, r.saving, r.paged, r.opening.marked = c.reach, nil, c.tree, false
-	r.checkpoints++
+	r.saving, r.paged, r.opening.marked = nil, c.tree, false
+	if !r.partial() {
+		r.saved = c.reach
+		r.checkpoints++
+	}
 	r.table.Unseal(r.st.Snapshot())
 	r.unpublished = true
 	for _, fn := range c.wanted {
@@ -361,6 +369,9 @@ func (r *replica) maintain(now time.Time) (more bool, err error) {
 	r.wall = now
 	if r.damage != nil {
 		return false, nil
+	}
+	if r.parked() && r.saveDue(now) { // the log is not held back by what waits for a source
+		r.spoilFilling()
 	}
 	if r.saving == nil && !r.fills() && r.saveDue(now) {
 		r.freeze(now)

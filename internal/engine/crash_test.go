@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 
@@ -97,40 +98,47 @@ func gatherAndBegin(t *testing.T, from, to *Engine) *repairSession {
 
 // repairAll runs a repair of one host from another to its end or its first error.
 func repairAll(from, to *Engine) error {
+	_, err := repairSome(from, to, math.MaxInt)
+	return err
+}
+
+// repairSome breaks one off after so many messages, unless it has ended by then.
+func repairSome(from, to *Engine, messages int) (ended bool, err error) {
 	source, err := from.Pin()
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer source.Close()
 	response, tables, err := gather(source, to)
 	if err != nil {
-		return err
+		return false, err
 	}
 	repair, err := to.beginRepair(response.Context, response.Heads, tables...)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if err := to.carry(); err != nil {
-		return err
+		return false, err
 	}
 	repair.write = to.stage
 	response.Context, response.Heads = repair.target, repair.heads
-	p := antientropy.NewPuller(repair.local, repair)
-	for {
+	p := repair.puller()
+	for ; messages > 0; messages-- {
 		request, done, err := p.Handle(response)
 		if err != nil {
-			return err
+			return false, err
 		}
 		if done {
-			return to.FinishRepair(repair)
+			return true, to.FinishRepair(repair)
 		}
 		if response, err = antientropy.Serve(source, request); err != nil {
-			return err
+			return false, err
 		}
 		if response, err = antientropy.DecodeResponse(antientropy.EncodeResponse(response)); err != nil {
-			return err
+			return false, err
 		}
 	}
+	return false, to.AbortRepair(repair)
 }
 
 // dieEverywhere runs step on a copy of a host's disk that dies at its first commit, then at its second,
@@ -212,9 +220,128 @@ func (w *world) fillMixed(t *testing.T, h *host) {
 			if _, err := f.Counter("n").Add(3); err != nil {
 				return err
 			}
+			for j := range 60 { // more than one message
+				if err := f.Register(fmt.Sprint("r", j)).Set(make([]byte, 40_000+i)); err != nil {
+					return err
+				}
+			}
 			return f.Register("large").Set(make([]byte, 1_500_000))
 		})
 	}
+}
+
+// TestAFillingGoesOnFromAnotherSource breaks it off after every number of messages, twice: from sources that each have
+// written, replaced and removed what the others have not.
+func TestAFillingGoesOnFromAnotherSource(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 3})
+	a, b, c := w.hosts[0], w.hosts[1], w.hosts[2]
+	w.fillMixed(t, a)
+	must(t, repairAll(a.engine, c.engine))
+	w.part(t, a, 0)
+	w.part(t, c, 1)
+	whole, mended := 0, 0
+	for n := range 7 {
+		for m := range 9 {
+			b.disk = w.newDisk()
+			w.open(t, b)
+			ended, err := repairSome(a.engine, b.engine, n)
+			must(t, err)
+			if !ended {
+				ended, err = repairSome(c.engine, b.engine, m)
+				must(t, err)
+			}
+			w.check(t, b)
+			if ended {
+				whole++
+				continue
+			}
+			mended++
+			must(t, repairAll(a.engine, b.engine))
+			w.check(t, b)
+			if _, root, _ := b.engine.Digest(); root != a.engine.tree.Root() || !b.engine.seen.Equal(a.engine.seen) {
+				t.Fatalf("after %d and %d messages the replica is not what its last source was", n, m)
+			}
+			w.open(t, b)
+			w.check(t, b)
+		}
+	}
+	if whole == 0 || mended == 0 {
+		t.Errorf("%d ended with the second source, and %d with the third", whole, mended)
+	}
+}
+
+// TestWhatDoesNotFitIsFetchedAnew begins with cells that are not what they were counted as.
+func TestWhatDoesNotFitIsFetchedAnew(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 2})
+	a, b := w.hosts[0], w.hosts[1]
+	w.fillMixed(t, a)
+	_, err := repairSome(a.engine, b.engine, 3)
+	must(t, err)
+	b.engine.filling.count.tree.Add(7, antientropy.Of("x", dotted.Entry{}))
+	if err := repairAll(a.engine, b.engine); !errors.Is(err, errMixed) {
+		t.Errorf("the filling ends with %v", err)
+	}
+	if n := len(recordsOf(t, b.disk)); n != 0 {
+		t.Errorf("%d records are left", n)
+	}
+	w.check(t, b)
+	must(t, repairAll(a.engine, b.engine))
+	w.check(t, b)
+}
+
+// TestWhatWaitsForASourceGoesWithTheFirstCommit breaks a filling off.
+func TestWhatWaitsForASourceGoesWithTheFirstCommit(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 2})
+	a, b := w.hosts[0], w.hosts[1]
+	w.fillMixed(t, a)
+	_, err := repairSome(a.engine, b.engine, 3)
+	must(t, err)
+	w.write(t, b, func(f crdt.Fields) error { _, err := f.Set("s").Add("own"); return err })
+	must(t, b.engine.carry())
+	if n := len(recordsOf(t, b.disk)); n != 0 {
+		t.Errorf("%d records are left", n)
+	}
+	w.check(t, b)
+	must(t, repairAll(a.engine, b.engine))
+	w.check(t, b)
+}
+
+// part has a host write, replace and remove what others do not.
+func (w *world) part(t *testing.T, h *host, i int) {
+	w.write(t, h, func(f crdt.Fields) error {
+		for j := range 100 {
+			if _, err := f.Set("s").Remove(fmt.Sprint(i, j)); err != nil {
+				return err
+			}
+			if _, err := f.Set(fmt.Sprint("own", i)).Add(fmt.Sprint(j)); err != nil {
+				return err
+			}
+		}
+		if _, err := f.Counter("n").Add(int64(i)); err != nil {
+			return err
+		}
+		return f.Register("large").Set(make([]byte, 1_000_000+i))
+	})
+}
+
+// TestAMendedFillingIsWholeOrAbsentWhereverTheProcessDies fills from two sources.
+func TestAMendedFillingIsWholeOrAbsentWhereverTheProcessDies(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 3, maxLog: 1})
+	a, b, c := w.hosts[0], w.hosts[1], w.hosts[2]
+	w.fillMixed(t, a)
+	must(t, repairAll(a.engine, c.engine))
+	w.part(t, a, 0)
+	w.dieEverywhere(t, b, func(n *Engine) error {
+		if ended, err := repairSome(a.engine, n, 2); err != nil || ended {
+			return fmt.Errorf("ended: %v, %w", ended, err)
+		}
+		return repairAll(c.engine, n)
+	})
+	if seen, _ := b.engine.Context(); !seen.Equal(c.engine.seen) {
+		t.Errorf("after the filling the context is %v", seen)
+	}
+	w.write(t, b, func(f crdt.Fields) error { _, err := f.Counter("n").Add(2); return err })
+	w.check(t, b)
 }
 
 // TestAFilledCheckpointNamesWhatIsSynced has another space append between any two steps of the end of a filling.

@@ -392,13 +392,16 @@ func (w *world) beginRepair(t testing.TB, from, to int) {
 	must(t, w.hosts[to].engine.carry())
 	repair.write = w.hosts[to].engine.stage
 	response.Context, response.Heads = repair.target, repair.heads
-	p := antientropy.NewPuller(repair.local, repair)
+	p := repair.puller()
 	w.say("host %d repairs from %d", to, from)
 	w.repairs = append(w.repairs, &session{
 		from: from, to: to, fromEpoch: w.hosts[from].epoch, toEpoch: w.hosts[to].epoch,
 		source: source, puller: p, repair: repair, response: response,
 	})
 }
+
+// pieces are how large a source's responses are, in bytes, by its host.
+var pieces = [2]int{1 << 10, 1 << 19}
 
 // repairStep moves a repair on by one message, and reports whether it is over.
 func (w *world) repairStep(t testing.TB, s *session) bool {
@@ -438,7 +441,7 @@ func (w *world) repairStep(t testing.TB, s *session) bool {
 		w.say("host %d is repaired", s.to)
 		return true
 	}
-	if s.response, err = antientropy.Serve(s.source, request); err != nil {
+	if s.response, err = antientropy.ServeIn(pieces[s.from%2], s.source, request); err != nil {
 		t.Fatal(err)
 	}
 	return false

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/internal/dotted"
@@ -17,19 +18,31 @@ import (
 // there is nobody's: readers have the empty tree from before, no checkpoint is written, and opening removes it. One
 // batch ends it, with the checkpoint that has the source's context, and without the mark. The log says nothing of it.
 //
+// If its source goes away, what has come waits for the next one, which goes on behind it. Each source sends cells of its
+// own moment: so once all has come it is compared with the last one's, and what differs is staged and written before
+// anybody sees any of it. Until then nothing that came is in the context: in the end that is the last source's, and the
+// cells are no more and no less than what stands for.
+//
 // That goes well only as long as the replica holds nothing: with its first commit a filling has failed. What was
 // written goes, and the next repair compares.
 
-// errNotEmpty ends a filling.
+// errNotEmpty and errMixed end a filling.
 var errNotEmpty = fmt.Errorf("something was written here while it was filled: it is repaired instead: %w", ErrBusy)
+
+var errMixed = fmt.Errorf("what came from several peers does not become what one of them holds: it is fetched anew: %w",
+	ErrBusy)
 
 // filling is what a repair of an empty replica does instead of staging.
 type filling struct {
 	ended   atomic.Bool // it must write nothing more: the replica holds something
 	count   *recount    // what is computed from the cells that came
-	address dotted.Address
-	cell    dotted.Cell // that is coming, in parts
+	came    dotted.Address
+	address dotted.Address // behind came
+	cell    dotted.Cell    // that is coming, in parts
 	batch   *store.Batch
+	all     *Pinned // once the last source has sent all it has: what came, if that is of several
+	over    bool    // no source can go on: all is here, or something could not be written
+	closing bool    // the next checkpoint ends it
 }
 
 func newFilling(d *derivation) *filling {
@@ -83,7 +96,7 @@ func (f *filling) closeCell(write func(*store.Batch) error) error {
 	f.set(key, record)
 	f.count.d.derive(f.address, nil, f.cell).index(func(key []byte, _ bool) { f.set(key, []byte{}) })
 	f.count.add(f.address, f.cell)
-	f.cell = nil
+	f.came, f.cell = f.address, nil
 	return f.flush(write, stageBytes)
 }
 
@@ -97,7 +110,35 @@ func (f *filling) flush(write func(*store.Batch) error, most int) error {
 	}
 	err := write(f.batch)
 	f.batch = &store.Batch{}
+	f.over = f.over || err != nil
 	return err
+}
+
+// puller returns the session that compares with the source.
+func (p *repairSession) puller() *antientropy.Puller {
+	p.pulls = antientropy.NewPuller(p.local, p)
+	if p.fill != nil && p.fill.came != "" {
+		p.pulls.Continue(p.fill.came, p.mend)
+	}
+	return p.pulls
+}
+
+// mend returns all that came, from several sources. What differs is staged from then on.
+func (p *repairSession) mend() (antientropy.Snapshot, error) {
+	f := p.fill
+	if err := f.closeCell(p.write); err != nil {
+		return nil, err
+	}
+	if err := f.flush(p.write, 0); err != nil {
+		return nil, err
+	}
+	cells := hot.NewTable(p.tree.Snapshot(), 0)
+	defer cells.Close()
+	f.all = &Pinned{
+		view: &View{moment: &moment{shot: cells.Snapshot(), clears: &clears{}}}, tree: f.count.tree.Clone(),
+		bases: p.local.bases,
+	}
+	return f.all, nil
 }
 
 // fillItems bounds the records of one batch.
@@ -108,6 +149,7 @@ func (f *filling) close(write func(*store.Batch) error) error {
 	if err := f.closeCell(write); err != nil {
 		return err
 	}
+	f.over = true
 	f.count.closeKey()
 	for page := range antientropy.Pages {
 		if key := pageKey(page); !f.count.tree.EqualPage(page, &antientropy.Tree{}) {
@@ -128,8 +170,19 @@ func (r *replica) mayFill() bool {
 // fills reports whether the replica is being filled, or was and the rest is not removed.
 func (r *replica) fills() bool { return r.filling != nil }
 
-// beginFilling has the mark written. What is sent to the store later stands behind it.
+// partial reports whether a checkpoint does not count, because more of a filling is to be written.
+func (r *replica) partial() bool { return r.fills() && !r.filling.closing }
+
+// parked reports whether a filling waits for its next source.
+func (r *replica) parked() bool {
+	return r.filling != nil && r.repair == nil && !r.filling.ended.Load()
+}
+
+// beginFilling has the mark written, unless a filling goes on. What is sent to the store later stands behind it.
 func (r *replica) beginFilling() *filling {
+	if r.filling != nil {
+		return r.filling
+	}
 	r.filling = newFilling(&r.derives)
 	mark := &store.Batch{}
 	mark.Set(keyFilling, seal(keyFilling, func(w *wire.Writer) { w.Array(0) }))
@@ -137,16 +190,33 @@ func (r *replica) beginFilling() *filling {
 	return r.filling
 }
 
-// spoilFilling is called when the replica comes to hold something.
+// spoilFilling is called when the replica comes to hold something. One that waits for a source goes at once.
 func (r *replica) spoilFilling() {
-	if r.filling != nil {
-		r.filling.ended.Store(true)
+	if r.filling == nil {
+		return
+	}
+	parked := r.parked()
+	if r.filling.ended.Store(true); parked {
+		r.begin(r.removeFilling()...)
+	}
+}
+
+// leaveFilling ends a repair that filled: what came waits for the next source, without what is of the cell that was
+// coming, and what was staged. If it cannot go on it goes.
+func (r *replica) leaveFilling(p *repairSession) {
+	f := p.fill
+	p.release()
+	f.address, f.cell, f.all = "", nil, nil
+	r.begin(r.dropStaged(p.session))
+	if f.over || f.ended.Load() {
+		f.ended.Store(true)
+		r.begin(r.removeFilling()...)
 	}
 }
 
 // removeFilling returns a task: what a filling left is removed, and its mark.
 func (r *replica) removeFilling() (parts []task) {
-	kinds := []byte{prefixCell, prefixPart, prefixBlob, prefixPage, prefixBase}
+	kinds := []byte{prefixCell, prefixPart, prefixBlob, prefixStage, prefixPage, prefixBase, prefixMoved}
 	for _, kind := range append(kinds, r.derives.kinds()...) {
 		parts = append(parts, r.removeAll([]byte{kind}, []byte{kind + 1}))
 	}
@@ -174,47 +244,71 @@ func (r *replica) resumeFilling() error {
 
 // takeFilling returns a task: what was filled in becomes what the replica holds.
 func (r *replica) takeFilling(p *repairSession) []task {
-	return []task{
-		once(func() { r.endFilling(p) }),
-		once(func() {
-			r.filling, r.ahead, r.quiet = nil, false, false
-			r.table.Close() // with what was read in the empty tree
-			r.table = newTable(r.st, r.cfg.MaxCache)
-			r.turns++
-			r.unpublished = true
-		}),
+	now := r.wallTime()
+	return []task{once(func() { r.beginTaking(p) }), r.mendFilling(p.session, now), once(func() {
+		if p.fill.all != nil && r.tree.Root() != p.pulls.Result().Root {
+			p.failed = errMixed
+			r.holdFilled(&recount{tree: &antientropy.Tree{}})
+			r.then(append(r.removeFilling(), r.endFlip)...)
+			return
+		}
+		r.raiseTo(&flip{seen: p.target, heads: p.heads, tables: p.bases})
+		r.collecting.due = true // for baselines that come with it
+		r.filling.closing = true
+		r.then(r.endFilling(now), r.dropStaged(p.session), once(func() { r.filling = nil }), r.endFlip)
+	})}
+}
+
+// beginTaking has the replica hold what came. Nobody sees it yet.
+func (r *replica) beginTaking(p *repairSession) {
+	if p.batch.Len() > 0 {
+		r.writeBatch(p.batch, nil)
+	}
+	r.repair = nil
+	p.release()
+	r.quiet = true
+	r.holdFilled(r.filling.count)
+}
+
+// holdFilled makes the state in memory that of cells that were counted.
+func (r *replica) holdFilled(n *recount) {
+	r.table.Close() // with what was read in the tree before
+	r.table = newTable(r.st, r.cfg.MaxCache)
+	r.tree, r.cells, r.keys, r.tallies = n.tree, n.cells, n.keys, n.tallies
+	r.paged, r.batches, r.forgotten = r.tree.Clone(), 0, 0
+}
+
+// mendFilling returns a task: what the sources of a filling differed in is taken over, slice by slice. It needs no log:
+// the mark says that nothing of it is there, until all is in the tree.
+func (r *replica) mendFilling(session uint64, now time.Time) task {
+	var from []byte
+	return func() (done bool, err error) {
+		if r.saving != nil || r.pressed() {
+			return false, r.saveNow(now)
+		}
+		g := r.newGroup(now)
+		defer g.discard()
+		upTo, more, err := g.takeStaged(session, from, nil)
+		if err != nil {
+			return false, err
+		}
+		from = upTo
+		changed := g.changed()
+		g.plan(changed)
+		g.take(g.derived(), changed)
+		return !more, nil
 	}
 }
 
-// endFilling takes the source's context over, with a checkpoint.
-func (r *replica) endFilling(p *repairSession) {
-	r.repair = nil
-	p.local.Close()
-	r.collecting.due = true // for baselines that come with it
-	r.raiseTo(&flip{seen: p.target, heads: p.heads, tables: p.bases})
-	n := r.filling.count
-	r.tree, r.cells, r.keys, r.tallies = n.tree, n.cells, n.keys, n.tallies
-	r.paged, r.batches, r.forgotten, r.quiet = r.tree.Clone(), 0, 0, true
-	bases := &store.Batch{}
-	r.table.Seal().From("", func(rec hot.Record) bool { // nothing else is there
-		it := rec.(*item)
-		if bases.Set([]byte(it.key), it.value); bases.Bytes() >= stageBytes || bases.Len() >= r.perBatch() {
-			r.writeBatch(bases, nil)
-			bases = &store.Batch{}
+// endFilling returns a task: a checkpoint ends the mark.
+func (r *replica) endFilling(now time.Time) task {
+	begun := false
+	return func() (done bool, err error) {
+		if r.saving != nil || !begun {
+			begun = true
+			return false, r.saveNow(now)
 		}
-		return true
-	})
-	c := r.checkpoint()
-	last := bases
-	last.Set(keyCheckpoint, c.encode(r.writeOwn))
-	last.Set(keySums, summed{0, r.tree.Root(), r.cells}.encode())
-	last.Delete(keyFilling)
-	r.saveCost = max(r.saveCost, last.Bytes())
-	r.write(Write{SyncLog: true}) // the checkpoint says that it is, even if others wrote what is there
-	r.writeBatch(last, nil)
-	r.write(Write{SyncTree: true, then: func(*Write) {
-		r.saved, r.durable = c.reach, c.reach
-		r.checkpoints++
-		r.durables = r.checkpoints
-	}})
+		r.write(Write{SyncTree: true, then: func(*Write) { r.durable, r.durables = r.saved, r.checkpoints }})
+		return true, nil
+	}
 }

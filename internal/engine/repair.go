@@ -45,8 +45,10 @@ func (r *replica) Pin() (*Pinned, error) {
 }
 
 // unsettled reports whether the cells in the store are not those that the context stands for.
-func (r *replica) unsettled() bool {
-	return r.clears.count > 0 || r.repair != nil || r.filling != nil || r.flip != nil || r.damage != nil || r.Busy()
+func (r *replica) unsettled() bool { return r.filling != nil || r.changes() }
+
+func (r *replica) changes() bool {
+	return r.clears.count > 0 || r.repair != nil || r.flip != nil || r.damage != nil || r.Busy()
 }
 
 func (r *replica) pin() *Pinned {
@@ -141,17 +143,28 @@ type repairSession struct {
 	target crdt.VersionVector
 	heads  delta.Heads
 	bases  []delta.Table // of the target that are not held here
+	tree   Tree
 
 	batch   *store.Batch
 	write   func(*store.Batch) error // how what is staged reaches the tree while the repair goes on
 	fill    *filling                 // instead of staging; nil if it stages
-	session uint64                   // of staged changes, so that those of an aborted repair are never taken for another's
+	pulls   *antientropy.Puller
+	failed  error  // why it could not be taken over
+	session uint64 // of staged changes, so that those of an aborted repair are never taken for another's
 	next    uint64
 }
 
 // stageKey returns where a session's n-th change is staged.
 func stageKey(session, n uint64) []byte {
 	return binary.BigEndian.AppendUint64(numbered(prefixStage, session), n)
+}
+
+// release closes the moments that it reads.
+func (p *repairSession) release() {
+	p.local.Close()
+	if p.fill != nil && p.fill.all != nil {
+		p.fill.all.Close()
+	}
 }
 
 // covers reports whether the repair will bring dots of d.
@@ -161,7 +174,7 @@ func (p *repairSession) covers(d *delta.Delta) bool { return p.target[d.Replica]
 // this replica lacks, in its order. It returns ErrBusy while clears are swept or another repair runs, ErrForked if the
 // other's dots are others than those here, and antientropy.ErrBadSource if context and bases do not fit.
 func (r *replica) beginRepair(target crdt.VersionVector, heads delta.Heads, bases ...delta.Table) (*repairSession, error) {
-	if r.unsettled() {
+	if r.changes() || r.filling != nil && !r.parked() {
 		return nil, ErrBusy
 	}
 	bases = slices.DeleteFunc(bases, func(t delta.Table) bool { return r.seen.Has(t.Dot) })
@@ -181,9 +194,10 @@ func (r *replica) beginRepair(target crdt.VersionVector, heads delta.Heads, base
 	r.sessions++
 	r.repaired = r.sessions
 	r.repair = &repairSession{
-		local: r.pin(), target: target, heads: heads, bases: bases, batch: &store.Batch{}, session: r.sessions,
+		local: r.pin(), target: target, heads: heads, bases: bases, tree: r.st, batch: &store.Batch{},
+		session: r.sessions,
 	}
-	if r.mayFill() {
+	if r.filling != nil || r.mayFill() {
 		r.repair.fill = r.beginFilling()
 	}
 	return r.repair, nil
@@ -211,7 +225,7 @@ func (r *replica) Repairing() bool { return r.repair != nil }
 
 // Add stages entries that a cell is to gain. It may be called by the goroutine that drives the repair.
 func (p *repairSession) Add(a dotted.Address, entries []dotted.Entry) error {
-	if p.fill != nil {
+	if p.fill != nil && p.fill.all == nil {
 		return p.fill.add(a, entries, p.write)
 	}
 	for len(entries) > 0 {
@@ -265,16 +279,15 @@ func (p *repairSession) flush() error {
 	return err
 }
 
-// abortRepair ends a repair without effect: a task removes what it staged. Whoever drove it must be done with it. A second
-// call, or one after takeRepair, does nothing.
+// abortRepair ends a repair without effect: a task removes what it staged, but what filled an empty replica waits for the
+// next source. Whoever drove it must be done with it. A second call, or one after takeRepair, does nothing.
 func (r *replica) abortRepair(p *repairSession) {
 	if r.repair != p {
 		return
 	}
 	r.repair = nil
 	if p.fill != nil {
-		r.spoilFilling()
-		r.begin(r.removeFilling()...)
+		r.leaveFilling(p)
 		return
 	}
 	r.begin(r.dropStaged(p.session))
@@ -332,7 +345,7 @@ func (r *replica) beginFlip(p *repairSession, now time.Time) task {
 	}
 }
 
-// endFlip lets readers see what was taken over. The tree has nothing any more of what was staged.
+// endFlip lets readers see what was taken over or filled in. The tree has nothing any more of what was staged.
 func (r *replica) endFlip() (done bool, err error) {
 	r.ahead, r.quiet = false, false
 	r.table.Rebase(r.st.Snapshot())
@@ -597,7 +610,7 @@ func (p *Pull) Resume(commit func(*store.Batch) error) (question antientropy.Req
 // Abandon releases what the pull holds, if the engine is no more. It must not be used afterwards.
 func (p *Pull) Abandon() {
 	if p.repair != nil {
-		p.repair.local.Close()
+		p.repair.release()
 	}
 }
 
@@ -638,7 +651,7 @@ func (e *Engine) Take(p *Pull) {
 			e.endPull(p, err)
 			return
 		}
-		p.puller = antientropy.NewPuller(p.repair.local, p.repair)
+		p.puller = p.repair.puller()
 		e.ready.Pulls = append(e.ready.Pulls, p)
 	})
 }
@@ -677,7 +690,10 @@ func (e *Engine) finish(p *Pull) error {
 		return err
 	}
 	e.replica.then(append(parts, once(func() {
-		e.Rebase()
+		if e.Rebase(); p.repair.failed != nil {
+			e.endPull(p, p.repair.failed)
+			return
+		}
 		e.dirty, e.ready.Jumped = true, true
 		e.tell(Notice{Kind: Repaired, From: p.From})
 		e.endPull(p, nil)

@@ -91,7 +91,7 @@ func (r *replica) FinishRepair(p *repairSession) error {
 		return err
 	}
 	r.begin(parts...)
-	return r.carry()
+	return cmp.Or(r.carry(), p.failed)
 }
 
 // FinishRepair is replica.finishRepair; neighbours are told.

@@ -141,7 +141,7 @@ func (p *pull) answer(data []byte) {
 	if err != nil {
 		p.w.fail("%s sent a bad request: %v", p.to.id, err)
 	}
-	resp, err := antientropy.Serve(p.pinned, q)
+	resp, err := antientropy.ServeIn(p.w.plan.pieces, p.pinned, q)
 	if err != nil {
 		p.refuse(err)
 		return
