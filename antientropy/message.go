@@ -98,6 +98,7 @@ type Response struct {
 	Context crdt.VersionVector
 	Heads   delta.Heads
 	Root    Fingerprint
+	Cells   int // of which progress is told
 
 	// Children holds Fanout short fingerprints for each node asked for. (KindNodes)
 	Children []uint64
@@ -187,9 +188,10 @@ func EncodeResponse(p Response) []byte {
 	return wire.Encode(func(w *wire.Writer) {
 		switch p.Kind {
 		case KindPin:
-			begin(w, p.Kind, 2)
+			begin(w, p.Kind, 3)
 			delta.WriteContext(w, p.Context, p.Heads)
 			WriteFingerprint(w, p.Root)
+			w.Uint(uint64(p.Cells))
 		case KindNodes:
 			begin(w, p.Kind, 1)
 			writeChildren(w, p.Children)
@@ -223,10 +225,14 @@ func DecodeResponse(data []byte) (Response, error) {
 	err := decode(data, MaxMessage, func(r *wire.Reader, kind Kind, fields int) (known int) {
 		p.Kind = kind
 		switch {
-		case kind == KindPin && fields >= 2:
+		case kind == KindPin && fields >= 3:
 			p.Context, p.Heads = delta.ReadContext(r)
 			p.Root = ReadFingerprint(r)
-			return 2
+			n := r.Uint()
+			if p.Cells = int(n); p.Cells < 0 {
+				r.Fail("%d cells", n)
+			}
+			return 3
 		case kind == KindNodes && fields >= 1:
 			p.Children = readChildren(r)
 			return 1

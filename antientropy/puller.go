@@ -29,7 +29,8 @@ type Result struct {
 	Root    Fingerprint        // of the pinned tree
 	Added   int                // entries staged to be added
 	Removed int                // entries staged to be removed
-	Cells   int                // cells and parts of cells received
+	Cells   int                // received
+	All     int                // cells of the source if all of them are sent, as it says; else 0
 	Bytes   int64              // of addresses and payloads received
 }
 
@@ -194,7 +195,7 @@ func (p *Puller) pin(resp Response) error {
 	case mine.Equal(resp.Context) && p.local.Node(0, 0) != resp.Root:
 		return fmt.Errorf("%w: roots %v and %v", ErrDiverged, p.local.Node(0, 0), resp.Root)
 	case len(mine) == 0 && (len(resp.Context) > 0 || p.came != nil):
-		p.loading = true
+		p.loading, p.result.All = true, resp.Cells
 		return nil
 	case mine.Contains(resp.Context):
 		return nil // the source has nothing that we have not seen
@@ -445,6 +446,7 @@ func (p *Puller) stageParts(parts []Part, after Cursor) error {
 // beyond the dot floor and in the pinned context, and that those with a payload are the new ones.
 func (p *Puller) stagePart(part Part, floor crdt.Dot) error {
 	var fresh []dotted.Entry
+	first := floor == (crdt.Dot{})
 	for _, e := range part.Entries {
 		switch seen := p.seen.Has(e.Dot); {
 		case e.Dot.Compare(floor) <= 0:
@@ -461,7 +463,9 @@ func (p *Puller) stagePart(part Part, floor crdt.Dot) error {
 		p.result.Bytes += int64(len(e.Payload))
 	}
 	p.result.Bytes += int64(len(part.Address))
-	p.result.Cells++
+	if first {
+		p.result.Cells++
+	}
 	if len(fresh) == 0 {
 		return nil
 	}

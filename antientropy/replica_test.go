@@ -129,6 +129,8 @@ func (r *replica) pin() *moment {
 	return m
 }
 
+func (m *moment) Count() int { return len(m.cells) }
+
 func (m *moment) Context() (crdt.VersionVector, delta.Heads) { return m.context, m.heads }
 
 func (m *moment) Vector() crdt.VersionVector { return m.context }

@@ -56,7 +56,7 @@ func servePin(src Snapshot) (Response, error) {
 		return Response{}, fmt.Errorf("%w: %d (limit %d)",
 			ErrTooManyReplicas, len(context), maxContext)
 	}
-	return Response{Kind: KindPin, Context: context, Heads: heads, Root: src.Node(0, 0)}, nil
+	return Response{Kind: KindPin, Context: context, Heads: heads, Root: src.Node(0, 0), Cells: src.Count()}, nil
 }
 
 // serveBases returns the tables that are not in the puller's context, as far as the source can tell.

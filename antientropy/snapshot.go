@@ -15,6 +15,8 @@ type Snapshot interface {
 	// Vector returns the context's short form, and Bases what that is read with.
 	Vector() crdt.VersionVector
 	Bases() *delta.Bases
+	// Count returns how many cells there are.
+	Count() int
 	// Node returns a node of the tree, as Tree.Node does.
 	Node(level, index int) Fingerprint
 	// Leaf calls fn with the cells of one leaf whose address is greater than after, in the order

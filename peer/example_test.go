@@ -475,6 +475,22 @@ func ExampleFork() {
 	// Output: 0 forks <nil>
 }
 
+// An empty peer is filled from another one, and says how far that is.
+func ExampleRepairing() {
+	p := openAlone()
+	defer p.Close()
+	describe := func(r *peer.Repairing) string {
+		if r == nil {
+			return "not being repaired"
+		}
+		return fmt.Sprintf("%d of %d cells from %s, %.0f a second, %.0f s left", r.Cells, r.Of, r.From, r.CellsPerSecond,
+			r.SecondsLeft)
+	}
+	s, err := p.Status()
+	fmt.Println(describe(s.Repairing), err)
+	// Output: not being repaired <nil>
+}
+
 // Some settings change while a peer runs, as at a signal. What is wrong is told, and changes nothing.
 func ExamplePeer_Reload() {
 	cfg := peer.Config{Memory: true, Offline: true, Durability: peer.Interval}

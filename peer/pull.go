@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"time"
 
 	libnet "github.com/libp2p/go-libp2p/core/network"
@@ -26,8 +27,12 @@ const (
 	pullTimeout = 60 * time.Second
 )
 
+// sayEvery is how often the log tells how far a repair is.
+const sayEvery = 10 * time.Second
+
 // pulling is a repair under way.
 type pulling struct {
+	began   time.Time
 	turn    chan struct{} // gets one when it may go on, and is closed at its end
 	spoiled chan struct{} // is closed when its stream is to be ended
 }
@@ -52,7 +57,7 @@ func (l *loop) goOn(p *engine.Pull) {
 			l.engine.Fail(p, errLinkReplaced)
 			return
 		}
-		l.pulls[p] = &pulling{make(chan struct{}, 1), make(chan struct{})}
+		l.pulls[p] = &pulling{time.Now(), make(chan struct{}, 1), make(chan struct{})}
 		l.startRepair(p, lane.link, l.pulls[p])
 	}
 }
@@ -94,6 +99,36 @@ func (l *loop) noteRepair(p *engine.Pull) {
 	}
 }
 
+// Repairing is how far a repair of this peer has come: its data is compared with another peer's, or all of it fetched.
+type Repairing struct {
+	From string `json:"from"` // peer id
+	// Cells are here of the Cells that the other peer has; 0 and 0 if only those are fetched that differ.
+	Cells int `json:"cells"`
+	Of    int `json:"of"`
+	// Bytes came, of names and values, and so many cells a second since the repair began. SecondsLeft is an
+	// estimate from these; 0 if there is none.
+	Bytes          int64   `json:"bytes"`
+	CellsPerSecond float64 `json:"cells_per_second"`
+	SecondsLeft    float64 `json:"seconds_left"`
+}
+
+// at returns how far a repair has come.
+func (u *pulling) at(p *engine.Pull) *Repairing {
+	at := p.Progress()
+	r := &Repairing{From: string(p.From), Cells: at.Cells, Of: at.Of, Bytes: at.Bytes}
+	r.CellsPerSecond = float64(at.Cells-at.Had) / max(time.Since(u.began).Seconds(), 1e-3)
+	if r.CellsPerSecond > 0 {
+		r.SecondsLeft = float64(at.Of-at.Cells) / r.CellsPerSecond
+	}
+	return r
+}
+
+// say tells it in the log.
+func (r *Repairing) say(log *slog.Logger) {
+	log.Info("being repaired from a peer", "peer_id", r.From, "cells", r.Cells, "of", r.Of, "bytes", r.Bytes,
+		"cells_per_second", int(r.CellsPerSecond), "seconds_left", int(r.SecondsLeft))
+}
+
 // pull runs a repair until it is over: see engine.Pull.
 func (n *network) pull(of *space, p *engine.Pull, from libpeer.ID, under *pulling) error {
 	ctx, cancel := context.WithTimeout(n.ctx, dialTimeout)
@@ -123,7 +158,7 @@ func (n *network) pull(of *space, p *engine.Pull, from libpeer.ID, under *pullin
 		}
 		return of.store.Commit(b, false)
 	}
-	source := newTalk(of, s)
+	source, said := newTalk(of, s), under.began
 	for question, asks := p.Start(), true; ; {
 		if asks {
 			if err := n.p.disk.refusal(); err != nil { // before the disk is full
@@ -135,6 +170,10 @@ func (n *network) pull(of *space, p *engine.Pull, from libpeer.ID, under *pullin
 			}
 			if question, asks, err = p.Go(answer, stage); err != nil {
 				return err
+			}
+			if time.Since(said) >= sayEvery {
+				said = time.Now()
+				under.at(p).say(of.log)
 			}
 			continue
 		}

@@ -78,6 +78,8 @@ type SpaceStatus struct {
 	// Unchecked is which part of the data was not read yet since the peer was opened, to see that it
 	// is as it was written: from 1 down to 0. That goes on in the background.
 	Unchecked float64 `json:"unchecked"`
+	// Repairing is there while the space is repaired here from another peer, or filled.
+	Repairing *Repairing `json:"repairing,omitempty"`
 	// HeldLogBytes is how much of the log, which all spaces share, cannot be cut before the space
 	// is rebuilt: 0 unless it is damaged.
 	HeldLogBytes int64 `json:"held_log_bytes"`
@@ -217,10 +219,9 @@ type report struct {
 	listed   crdt.VersionVector            // its short form
 	known    map[string]crdt.VersionVector // of neighbours, by peer id
 
-	figures   engine.Figures // for Metrics, as is what follows
-	stable    uint64
-	sweeping  int
-	repairing bool
+	figures  engine.Figures // for Metrics, as is what follows
+	stable   uint64
+	sweeping int
 }
 
 // report asks the loop, and adds what can be told beside it.
@@ -251,7 +252,10 @@ func (l *loop) report(figures bool) report {
 		known: map[string]crdt.VersionVector{},
 	}
 	if figures {
-		r.figures, r.stable, r.sweeping, r.repairing = e.Figures(), e.Stable(), e.Clears(), e.Pulling() || e.Repairing()
+		r.figures, r.stable, r.sweeping = e.Figures(), e.Stable(), e.Clears()
+	}
+	for p, under := range l.pulls { // one at most
+		r.Repairing = under.at(p)
 	}
 	r.Replica, r.ContextHash, r.Root, r.Settled = e.ID().String(), context.String(), root.String(), settled
 	r.Keys, r.Cells = e.Counts()
@@ -345,8 +349,7 @@ type Metrics struct {
 	Rebuilds       uint64 // of this peer, after damage
 	EntriesAdded   uint64 // by repairs
 	EntriesRemoved uint64
-	RepairsServed  int  // to other peers, now
-	Repairing      bool // this peer, now
+	RepairsServed  int // to other peers, now
 
 	LogRecords uint64
 	LogAge     time.Duration // of the oldest record; 0 if it cannot be read
@@ -458,7 +461,6 @@ func (m *Metrics) add(r *report, now time.Time) {
 	m.Offered.Refused += f.Deltas.Refused
 	m.Stable += r.stable
 	m.Sweeping += r.sweeping
-	m.Repairing = m.Repairing || r.repairing
 	m.addTraffic(&c.sent, &c.received)
 }
 

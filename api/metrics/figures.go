@@ -59,8 +59,6 @@ var peerFigures = []figure[*peer.Metrics]{
 		func(m *peer.Metrics) float64 { return float64(m.EntriesAdded) }},
 	{counter, "repair_entries_removed_total", "Entries that repairs removed.",
 		func(m *peer.Metrics) float64 { return float64(m.EntriesRemoved) }},
-	{gauge, "repairing", "Whether this peer is being repaired.",
-		func(m *peer.Metrics) float64 { return truth(m.Repairing) }},
 	{gauge, "repairs_served", "Repairs of other peers that are served.",
 		func(m *peer.Metrics) float64 { return float64(m.RepairsServed) }},
 
@@ -107,6 +105,15 @@ var spaceFigures = []figure[*peer.SpaceStatus]{
 		func(s *peer.SpaceStatus) float64 { return float64(len(s.Forks)) }},
 	{gauge, "space_unchecked_ratio", "Part of the space's data that was not read yet since the peer was opened, to check it.",
 		func(s *peer.SpaceStatus) float64 { return s.Unchecked }},
+	{gauge, "space_repairing", "Whether the space is being repaired here.",
+		func(s *peer.SpaceStatus) float64 { return truth(s.Repairing != nil) }},
+	{gauge, "space_repair_ratio", "Part of its source's cells that a repair of the space has, if it fetches all; else 0.",
+		func(s *peer.SpaceStatus) float64 {
+			if s.Repairing == nil {
+				return 0
+			}
+			return float64(s.Repairing.Cells) / float64(max(s.Repairing.Of, 1))
+		}},
 	{gauge, "space_held_log_bytes", "Log that cannot be cut before the damaged space is rebuilt; 0 if it is whole.",
 		func(s *peer.SpaceStatus) float64 { return float64(s.HeldLogBytes) }},
 	{counter, "space_deltas_total", "Deltas of the space that were written, of this peer and of others.",

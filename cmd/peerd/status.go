@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -85,6 +86,10 @@ func writeStatus(out io.Writer, s peer.Status, now time.Time) error {
 			fmt.Fprintf(w, "check\tof the data of space %s: %.0f%% was read since it was opened\n", of.Space,
 				100*(1-of.Unchecked))
 		}
+		if of.Repairing != nil {
+			fmt.Fprintf(w, "repair\tof space %s from %s: %s\n", of.Space, namesOf([]string{of.Repairing.From}, s.Members),
+				progressOf(of.Repairing))
+		}
 		writeAlarms(w, of, s.Members)
 	}
 	switch {
@@ -117,6 +122,18 @@ func writeAlarms(w io.Writer, of peer.SpaceStatus, members []peer.Member) {
 			fmt.Fprintf(w, "\tthe version that is here is also at %s\n", namesOf(f.Here, members))
 		}
 	}
+}
+
+// progressOf says how far a repair is.
+func progressOf(r *peer.Repairing) string {
+	if r.Of == 0 {
+		return size(r.Bytes) + " of what differs"
+	}
+	far := fmt.Sprintf("%d of %s, %s", r.Cells, plural(r.Of, "cell"), size(r.Bytes))
+	if r.SecondsLeft > 0 {
+		far += fmt.Sprintf(", %.0f a second, %v left", r.CellsPerSecond, time.Duration(math.Ceil(r.SecondsLeft))*time.Second)
+	}
+	return far
 }
 
 func spacesOf(s peer.Status) (names []string) {

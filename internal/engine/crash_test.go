@@ -306,6 +306,51 @@ func TestWhatWaitsForASourceGoesWithTheFirstCommit(t *testing.T) {
 	w.check(t, b)
 }
 
+// TestAPullTellsHowFarItIs breaks one off, and begins another.
+func TestAPullTellsHowFarItIs(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 2, maxLog: 1})
+	a, b := w.hosts[0], w.hosts[1].engine
+	w.fillMixed(t, a)
+	source, err := a.engine.Pin()
+	must(t, err)
+	defer source.Close()
+	b.Connect("1", 1)
+	for i := range 2 {
+		b.startPull("1")
+		p := b.pull
+		question, asks := p.Start(), true
+		for last := (Progress{}); last.Cells <= last.Had+100; {
+			if asks {
+				answer, err := antientropy.ServeIn(1<<10, source, question)
+				must(t, err)
+				question, asks, err = p.Go(answer, b.stage)
+				must(t, err)
+			} else {
+				b.Take(p)
+				for p.repair == nil {
+					b.settle()
+					must(t, b.carry())
+				}
+				question, asks, err = p.Resume(b.stage)
+				must(t, err)
+			}
+			now := p.Progress()
+			if now.Cells < last.Cells || last.Of > 0 && now.Of != source.Count() || now.Bytes < last.Bytes {
+				t.Fatalf("it is at %+v after %+v", now, last)
+			}
+			last = now
+		}
+		if had := p.Progress().Had; (i > 0) != (had > 100) {
+			t.Errorf("pull %d began with %d cells", i, had)
+		}
+		b.Fail(p, errors.New("broken off"))
+		must(t, b.carry())
+	}
+	if n := b.filling.count.cells; n < 200 {
+		t.Errorf("two pulls brought %d cells", n)
+	}
+}
+
 // part has a host write, replace and remove what others do not.
 func (w *world) part(t *testing.T, h *host, i int) {
 	w.write(t, h, func(f crdt.Fields) error {

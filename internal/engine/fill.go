@@ -136,7 +136,7 @@ func (p *repairSession) mend() (antientropy.Snapshot, error) {
 	defer cells.Close()
 	f.all = &Pinned{
 		view: &View{moment: &moment{shot: cells.Snapshot(), clears: &clears{}}}, tree: f.count.tree.Clone(),
-		bases: p.local.bases,
+		bases: p.local.bases, cells: f.count.cells,
 	}
 	return f.all, nil
 }

@@ -72,6 +72,9 @@ func (p *Pinned) Vector() crdt.VersionVector { return p.short }
 // Bases returns the bases in the context.
 func (p *Pinned) Bases() *delta.Bases { return p.bases }
 
+// Count returns how many cells there are.
+func (p *Pinned) Count() int { return p.cells }
+
 // Node returns a node of the tree.
 func (p *Pinned) Node(level, index int) antientropy.Fingerprint { return p.tree.Node(level, index) }
 
@@ -556,8 +559,11 @@ type Pull struct {
 	source    antientropy.Response // the answer with which that ended
 	repair    *repairSession
 	puller    *antientropy.Puller
+	had       int  // cells that sources before brought
 	fetched   bool // all that is missing is staged
 	taken     bool // and the engine takes it over
+
+	progress atomic.Pointer[Progress]
 }
 
 // beginPull begins its comparison. It returns ErrBusy if the replica was discarded meanwhile: it has no longer what the
@@ -597,7 +603,17 @@ func (p *Pull) Go(answer antientropy.Response, commit func(*store.Batch) error) 
 		err = p.repair.fill.close(commit)
 	}
 	p.fetched = done
+	p.note(p.puller.Result())
 	return question, !done, err
+}
+
+// note notes how far it has come.
+func (p *Pull) note(r antientropy.Result) {
+	at := &Progress{Of: r.All, Bytes: r.Bytes}
+	if r.All > 0 {
+		at.Had, at.Cells = p.had, min(p.had+r.Cells, r.All)
+	}
+	p.progress.Store(at)
 }
 
 // Resume is Go after Take.
@@ -614,12 +630,21 @@ func (p *Pull) Abandon() {
 	}
 }
 
-// Progress returns what the repair has done so far. It may be called by whoever calls Go.
-func (p *Pull) Progress() antientropy.Result {
-	if p.puller == nil {
-		return p.Result
+// Progress is how far a repair has come. Cells and Of are 0 if only those are sent that differ: nobody knows how many
+// these are.
+type Progress struct {
+	Cells int   // that came from this source, and those before it
+	Had   int   // of them, when this one began
+	Of    int   // that the source has
+	Bytes int64 // of addresses and payloads received
+}
+
+// Progress may be called by any goroutine.
+func (p *Pull) Progress() Progress {
+	if at := p.progress.Load(); at != nil {
+		return *at
 	}
-	return p.puller.Result()
+	return Progress{}
 }
 
 // Take takes a pull on: the comparison begins, or what was fetched takes effect.
@@ -651,7 +676,9 @@ func (e *Engine) Take(p *Pull) {
 			e.endPull(p, err)
 			return
 		}
-		p.puller = p.repair.puller()
+		if p.puller = p.repair.puller(); p.repair.fill != nil {
+			p.had = p.repair.fill.count.cells
+		}
 		e.ready.Pulls = append(e.ready.Pulls, p)
 	})
 }
@@ -705,7 +732,9 @@ func (e *Engine) endPull(p *Pull, err error) {
 	e.pull = nil
 	p.Abandon()
 	p.Over, p.Err = true, err
-	p.Result = p.Progress()
+	if p.puller != nil {
+		p.Result = p.puller.Result()
+	}
 	e.ready.Pulls = append(e.ready.Pulls, p)
 }
 

@@ -71,6 +71,14 @@ function alarmsOf(space) {
   return out;
 }
 
+function repairOf(space, members) {
+  const r = space.repairing;
+  const from = (members.find((m) => m.peer_id === r.from) || { name: r.from }).name;
+  const far = r.of ? `${count(r.cells)} of ${count(r.of)} cells, ` : '';
+  const left = r.seconds_left ? `, ${count(Math.round(r.cells_per_second))} cells/s, ${Math.ceil(r.seconds_left)} s left` : '';
+  return `Space ${space.space} is repaired from ${from}: ${far}${bytes(r.bytes)}${left}.`;
+}
+
 function show(s) {
   document.title = s.name + ' · peerd';
   text('name', s.name);
@@ -87,6 +95,9 @@ function show(s) {
   text('replica', s.replica);
   text('gossip', s.gossip_addr || 'offline');
   const alarms = s.spaces.flatMap(alarmsOf);
+  const repairs = s.spaces.filter((of) => of.repairing).map((of) => repairOf(of, s.members));
+  $('repairs').hidden = repairs.length === 0;
+  text('repairs', repairs.join(' '));
   $('alarm').hidden = alarms.length === 0;
   text('alarm', alarms.join(' '));
   $('members').replaceChildren(...s.members.map(member));
