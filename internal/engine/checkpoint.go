@@ -183,7 +183,8 @@ func (r *replica) saveSome() (err error) {
 	if r.opening.marked { // what is stored of the sums is that of cells that were read
 		last.Delete(keyDoubt)
 	}
-	r.forgetBatches(last)
+	r.covered = r.batches
+	r.forgetBatches(last, w.began)
 	r.writeBatch(last, func(*Write) { r.checkpointed(c) })
 	return nil
 }
@@ -375,6 +376,12 @@ func (r *replica) maintain(now time.Time) (more bool, err error) {
 	}
 	if r.saving == nil && !r.fills() && r.saveDue(now) {
 		r.freeze(now)
+	}
+	if r.saving == nil && r.forgotten < r.covered {
+		some := &store.Batch{}
+		r.forgetBatches(some, r.work)
+		r.writeBatch(some, nil)
+		return true, nil
 	}
 	if r.saving == nil {
 		r.cutLog(now)

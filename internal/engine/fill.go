@@ -261,9 +261,6 @@ func (r *replica) takeFilling(p *repairSession) []task {
 
 // beginTaking has the replica hold what came. Nobody sees it yet.
 func (r *replica) beginTaking(p *repairSession) {
-	if p.batch.Len() > 0 {
-		r.writeBatch(p.batch, nil)
-	}
 	r.repair = nil
 	p.release()
 	r.quiet = true
@@ -275,7 +272,7 @@ func (r *replica) holdFilled(n *recount) {
 	r.table.Close() // with what was read in the tree before
 	r.table = newTable(r.st, r.cfg.MaxCache)
 	r.tree, r.cells, r.keys, r.tallies = n.tree, n.cells, n.keys, n.tallies
-	r.paged, r.batches, r.forgotten = r.tree.Clone(), 0, 0
+	r.paged, r.batches, r.covered, r.forgotten = r.tree.Clone(), 0, 0, 0
 }
 
 // mendFilling returns a task: what the sources of a filling differed in is taken over, slice by slice. It needs no log:

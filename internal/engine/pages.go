@@ -165,15 +165,15 @@ func (r *replica) savePages(c *saving, began int) {
 // pagedBytes is about how many bytes a leaf takes in the record of its page.
 const pagedBytes = 18
 
-// maxForgotten is how many batches' records a checkpoint deletes in its last batch: more than any of them has, but
-// for those that were interrupted. What is left goes with later ones.
-const maxForgotten = 10_000
-
-// forgetBatches deletes the records of the batches that all pages have.
-func (r *replica) forgetBatches(b *store.Batch) {
-	for n := b.Len(); r.forgotten < r.batches && n < min(maxForgotten, r.cfg.MaxBatch); n++ {
+// forgetBatches deletes records of batches that all pages have, within a step that began at a count of work. What is left
+// is for others.
+func (r *replica) forgetBatches(b *store.Batch, began int) {
+	for r.forgotten < r.covered && b.Len() < r.perBatch() && !r.spentSince(began) {
+		last := r.work
 		r.forgotten++
 		b.Delete(numbered(prefixMoved, r.forgotten))
+		r.spend(workCut)
+		r.transacted(last)
 	}
 }
 

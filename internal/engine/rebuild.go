@@ -108,21 +108,39 @@ func (r *replica) Lacks(known crdt.VersionVector) bool { return !r.seen.Contains
 // holds is then not to be read.
 func (r *replica) Rebuilding() bool { return r.rebuilding }
 
-// putAside marks the log that is there.
-func (r *replica) putAside() (done bool, err error) {
-	if !r.rebuilding {
-		r.aside.from = max(r.logs.First(), r.dropped)
+// putAside returns a task: the log that is there is marked.
+func (r *replica) putAside() task {
+	begun := false
+	var from store.Position // where it is read on
+	return func() (done bool, err error) {
+		if !begun {
+			begun = true
+			if !r.rebuilding {
+				r.aside.from = max(r.logs.First(), r.dropped)
+			}
+			r.aside.end, r.aside.last = r.logs.Next(), r.log.Last
+			from = max(r.log.Next, r.aside.from)
+		}
+		began, more := r.work, false
+		err = scanLog(r.logs, from, 0, func(rec logged, _ store.Position) bool {
+			if more = r.spentSince(began); more {
+				return false
+			}
+			work := r.work
+			r.spend(workRecord + workOf(rec.bytes))
+			r.transacted(work)
+			r.aside.last = max(r.aside.last, rec.lsn) // behind what opening could not read
+			from = rec.next
+			return true
+		})
+		if err != nil && !errors.Is(err, store.ErrCorrupt) {
+			return false, err
+		}
+		if !more {
+			r.markRebuild(rebuildDiscards)
+		}
+		return !more, nil
 	}
-	r.aside.end, r.aside.last = r.logs.Next(), r.log.Last
-	err = scanLog(r.logs, max(r.log.Next, r.aside.from), 0, func(rec logged, _ store.Position) bool {
-		r.aside.last = max(r.aside.last, rec.lsn) // behind what opening could not read
-		return true
-	})
-	if err != nil && !errors.Is(err, store.ErrCorrupt) {
-		return false, err
-	}
-	r.markRebuild(rebuildDiscards)
-	return true, nil
 }
 
 // rebuildPhase is how far a rebuild has come, in its mark.
@@ -218,7 +236,7 @@ func (r *replica) reset() {
 	r.resetClears()
 	r.collecting = collecting{}
 	r.tree, r.cells, r.keys, r.tallies = &antientropy.Tree{}, 0, 0, 0
-	r.paged, r.batches, r.forgotten, r.unchecked = &antientropy.Tree{}, 0, 0, false
+	r.paged, r.batches, r.covered, r.forgotten, r.unchecked = &antientropy.Tree{}, 0, 0, 0, false
 	r.table.Close()
 	r.table = newTable(r.st, r.cfg.MaxCache)
 	r.damage, r.blind, r.rebuilding, r.opening.loaded = nil, false, true, !r.opening.under
@@ -240,14 +258,17 @@ func (r *replica) setDamaged(why error) {
 // removeAll returns a task: a range of keys is deleted, batch by batch.
 func (r *replica) removeAll(start, end []byte) task {
 	return func() (done bool, err error) {
-		batch := &store.Batch{}
+		batch, began := &store.Batch{}, r.work
 		snap := r.st.Snapshot()
 		defer snap.Close()
 		err = snap.ScanKeys(start, end, func(key []byte) bool {
 			key = append([]byte(nil), key...)
 			start = append(key, 0) // what is deleted takes time to pass over
 			batch.Delete(key)
-			return batch.Len() < r.perBatch()
+			last := r.work
+			r.spend(workCut)
+			r.transacted(last)
+			return batch.Len() < r.perBatch() && !r.spentSince(began)
 		})
 		if err != nil || batch.Len() == 0 {
 			return true, err
@@ -457,7 +478,7 @@ func (e *Engine) discard() {
 	if e.repair != nil {
 		e.abortRepair(e.repair)
 	}
-	e.replica.begin(once(func() { e.write(Write{SyncLog: true}) }), e.putAside)
+	e.replica.begin(once(func() { e.write(Write{SyncLog: true}) }), e.putAside())
 	e.replica.begin(e.removeEverything()...)
 	e.replica.begin(once(func() {
 		e.Rebase()

@@ -282,6 +282,17 @@ func (p *repairSession) flush() error {
 	return err
 }
 
+// close has the last of it written: all is here.
+func (p *repairSession) close() (err error) {
+	if p.batch.Len() > 0 {
+		err = p.flush()
+	}
+	if err == nil && p.fill != nil {
+		err = p.fill.close(p.write)
+	}
+	return err
+}
+
 // abortRepair ends a repair without effect: a task removes what it staged, but what filled an empty replica waits for the
 // next source. Whoever drove it must be done with it. A second call, or one after takeRepair, does nothing.
 func (r *replica) abortRepair(p *repairSession) {
@@ -321,9 +332,6 @@ func (r *replica) beginFlip(p *repairSession, now time.Time) task {
 	return func() (done bool, err error) {
 		if r.late() { // bases that come with it wait for a checkpoint
 			return false, r.pace(now)
-		}
-		if p.batch.Len() > 0 {
-			r.writeBatch(p.batch, nil)
 		}
 		r.write(Write{SyncTree: true})
 		r.repair = nil
@@ -599,8 +607,8 @@ func (p *Pull) Go(answer antientropy.Response, commit func(*store.Batch) error) 
 	}
 	p.repair.write = commit
 	question, done, err = p.puller.Handle(answer)
-	if done && err == nil && p.repair.fill != nil {
-		err = p.repair.fill.close(commit)
+	if done && err == nil {
+		err = p.repair.close()
 	}
 	p.fetched = done
 	p.note(p.puller.Result())

@@ -183,6 +183,7 @@ type replica struct {
 	tree      *antientropy.Tree
 	paged     *antientropy.Tree // as its pages are stored; nil if that is not known
 	batches   uint64            // of cells that were written to the store: the number of the last one
+	covered   uint64            // all pages have those up to it
 	forgotten uint64            // those up to it have no record any more
 	cells     int
 	keys      int

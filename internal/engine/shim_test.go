@@ -81,8 +81,8 @@ func (r *replica) AbortRepair(p *repairSession) error {
 
 // FinishRepair takes a repair over.
 func (r *replica) FinishRepair(p *repairSession) error {
-	if p.fill != nil && !p.fill.ended.Load() {
-		if err := p.fill.close(r.stage); err != nil {
+	if p.write = r.stage; p.fill == nil || !p.fill.ended.Load() {
+		if err := p.close(); err != nil {
 			return err
 		}
 	}

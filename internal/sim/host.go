@@ -122,6 +122,20 @@ func (h *host) checkStep(part string, work, limit int) {
 	}
 }
 
+// checkWrites checks that a step has no more records written to the tree than its work allows, whatever is repaired,
+// removed or rebuilt: one for each unit, and an item of a checkpoint with all that belongs to it.
+func (h *host) checkWrites(rd *engine.Ready) {
+	records, limit := 0, cmp.Or(h.w.plan.stepWork, 5000)+16
+	for _, w := range rd.Writes {
+		if w.Batch != nil {
+			records += w.Batch.Len()
+		}
+	}
+	if records > limit {
+		h.w.fail("%s had %d records written in one step (limit %d)", h.id, records, limit)
+	}
+}
+
 // later does something in this life of the process, after it is no longer paused, and lets the engine act on it.
 func (h *host) later(d time.Duration, fn func() error) {
 	h.soon(d, func() {
@@ -237,6 +251,7 @@ func (h *host) round() (*engine.Ready, error) {
 	}
 	h.checkUnseen(rd)
 	h.checkOver(over, rd)
+	h.checkWrites(rd)
 	if err := engine.CarryOut(rd.Writes, h.tree, h.log); err != nil {
 		return nil, err
 	}
