@@ -12,7 +12,7 @@
 // that replica's out (Prune); neighbours tell what they have along with deltas, or by itself (Have); and
 // whoever sees there what nobody has sent for a while asks for it (a Hello that grafts). In a stable mesh
 // each delta reaches each peer once, from its origin directly where there is a link. Own deltas may be
-// held back for a while, so that many travel in few frames (Hold).
+// held back for a while, so that many travel in few frames (Hold), where they are packed (delta.Packer).
 //
 // A delta that overtakes one that it depends on waits, within bounds; beyond them it is dropped and asked
 // for again.

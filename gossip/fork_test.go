@@ -59,7 +59,7 @@ func TestWhatComesFromAHostInQuarantineIsNotTaken(t *testing.T) {
 	w := forkedNet(t)
 	other := newFake(5)
 	other.write(1)
-	w.deliver(1, id(0), encodeDeltas([][]byte{other.log[0].Encode()}, nil, nil))
+	w.deliver(1, id(0), encodeDeltas(packed(other.log[0]), nil, nil))
 	w.deliver(1, id(0), encodeHave(crdt.VersionVector{5: 9}, delta.Heads{5: 9}))
 	w.deliver(1, id(0), encodeBehind())
 	if w.deltas > 0 || w.cores[0].seen[5] > 0 {
@@ -80,8 +80,8 @@ func TestWhatWaitsOfAHostInQuarantineIsForgotten(t *testing.T) {
 	w.run()
 	other := newFake(5)
 	other.write(2)
-	w.deliver(1, id(0), encodeDeltas([][]byte{other.log[1].Encode()}, nil, nil))
-	w.deliver(2, id(0), encodeDeltas([][]byte{other.log[1].Encode()}, nil, nil))
+	w.deliver(1, id(0), encodeDeltas(packed(other.log[1]), nil, nil))
+	w.deliver(2, id(0), encodeDeltas(packed(other.log[1]), nil, nil))
 	if w.meshes[0].Waiting() != 1 {
 		t.Fatal("it does not wait")
 	}
@@ -135,7 +135,7 @@ func TestADeltaThatGoesAstrayIsAFork(t *testing.T) {
 	w.run()
 	other := newFake(5)
 	other.write(2)
-	frame := encodeDeltas([][]byte{other.log[0].Encode(), other.log[1].Encode()}, nil, nil)
+	frame := encodeDeltas(packed(other.log[0], other.log[1]), nil, nil)
 	applied := 0
 	err := w.meshes[0].Receive(id(1), frame, func(*delta.Delta) (Outcome, error) {
 		applied++
@@ -204,7 +204,7 @@ func TestWhoWritesUnderAnIDStaysApartFromItsOwnLaterWrites(t *testing.T) {
 // TestWhatQuarantineDropsLeavesTheWindow has one side learn first that the quarantine is over, and send much.
 func TestWhatQuarantineDropsLeavesTheWindow(t *testing.T) {
 	w := forkedNet(t)
-	dropped := encodeDeltas([][]byte{make([]byte, window)}, nil, nil)
+	dropped := encodeDeltas(make([]byte, window), nil, nil)
 	w.deliver(0, id(1), dropped)
 	w.meshes[0].neighbours[id(1)].onTheWay += window
 	w.cores[0].seen[9], w.cores[0].forked, w.cores[1].unsure = 8, nil, false

@@ -113,6 +113,8 @@ type Mesh struct {
 	holds      bool // own deltas wait for Release
 	events     []Event
 	apart      map[NeighbourID]map[crdt.ReplicaID]*parting // those in quarantine
+	packer     delta.Packer                                // of the frame that is being made
+	unpacker   delta.Unpacker
 }
 
 // neighbour is one open link.

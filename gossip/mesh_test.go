@@ -52,7 +52,7 @@ func (c *fakeCore) State() (Digest, bool) {
 	for id, n := range c.seen {
 		sum += uint64(id) * 1000003 * n
 	}
-	return Digest{Context: Fingerprint{Hi: sum}, Root: Fingerprint{Hi: sum + c.root}}, true
+	return Digest{Context: sum, Root: sum + c.root}, true
 }
 
 func (c *fakeCore) Heard(crdt.VersionVector, delta.Heads) Differences {
@@ -269,11 +269,11 @@ func TestADeltaThatOvertookAnotherWaitsForIt(t *testing.T) {
 	first := w.cores[0].log[0]
 	w.cores[1].take(first)
 	w.cores[1].write(1)
-	w.deliver(1, id(2), encodeDeltas([][]byte{w.cores[1].log[1].Encode()}, nil, nil))
+	w.deliver(1, id(2), encodeDeltas(packed(w.cores[1].log[1]), nil, nil))
 	if n := w.meshes[2].Waiting(); n != 1 {
 		t.Fatalf("%d deltas wait, want 1", n)
 	}
-	w.deliver(0, id(2), encodeDeltas([][]byte{first.Encode()}, nil, nil))
+	w.deliver(0, id(2), encodeDeltas(packed(first), nil, nil))
 	if n := w.meshes[2].Waiting(); n != 0 || w.cores[2].seen[2] != 1 {
 		t.Fatalf("%d deltas wait, and the context is %v", n, w.cores[2].seen)
 	}
@@ -290,7 +290,7 @@ func TestADeltaThatWaitedForARepairIsAppliedAndPassedOn(t *testing.T) {
 	first := w.cores[0].log[0]
 	w.cores[1].take(first)
 	w.cores[1].write(1)
-	w.deliver(1, id(2), encodeDeltas([][]byte{w.cores[1].log[1].Encode()}, nil, nil))
+	w.deliver(1, id(2), encodeDeltas(packed(w.cores[1].log[1]), nil, nil))
 	w.meshes[2].Disconnect(id(1))
 	w.meshes[1].Disconnect(id(2))
 	for _, i := range []int{2, 3} {
@@ -310,7 +310,7 @@ func TestWaitingDeltasAreBounded(t *testing.T) {
 	other := newFake(9)
 	other.write(2 * maxWaiting)
 	for _, d := range other.log[1:] {
-		w.deliver(0, id(1), encodeDeltas([][]byte{d.Encode()}, nil, nil))
+		w.deliver(0, id(1), encodeDeltas(packed(d), nil, nil))
 	}
 	if n := w.meshes[1].Waiting(); n != maxWaiting {
 		t.Errorf("%d deltas wait, the limit is %d", n, maxWaiting)

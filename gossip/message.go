@@ -15,8 +15,12 @@ const (
 	MaxFrame = 4<<20 + 1024
 	// frameSize is about how much goes into one frame of deltas. A larger delta goes alone, or in parts.
 	frameSize = 64 << 10
-	// maxFrameDeltas bounds the deltas of one frame.
+	// maxFrameDeltas bounds the deltas of one frame, and maxFrameCost what they cost once they are unpacked: what is
+	// alike in many is in the frame once. Of a larger cost than frameCost a delta goes alone. It is less than
+	// maxFrameCost then: a delta that goes whole costs at most ten times its bytes.
 	maxFrameDeltas = 4096
+	maxFrameCost   = 4 << 20
+	frameCost      = 256 << 10
 	// window is how many bytes of deltas may be on the way to a neighbour. What is on the way cannot be
 	// called back when it turns out that another neighbour was faster.
 	window = 512 << 10
@@ -89,14 +93,8 @@ func LayerOf(frame []byte) Layer {
 	return Vectors
 }
 
-// Fingerprint is 16 bytes of a digest. Mesh only compares them.
-type Fingerprint struct{ Hi, Lo uint64 }
-
-// Digest sums up a replica's state at one moment.
-type Digest struct {
-	Context Fingerprint
-	Root    Fingerprint
-}
+// Digest sums up a replica's state at one moment, by 8 bytes each of two fingerprints. Mesh only compares them.
+type Digest struct{ Context, Root uint64 }
 
 // hello opens a link, and begins it again after a repair or a loss.
 type hello struct {
@@ -210,29 +208,20 @@ func readReplicas(r *wire.Reader) (ids []crdt.ReplicaID) {
 	return ids
 }
 
-// A deltas message also tells what is new at the sender, as a have does, when that is due.
-func encodeDeltas(deltas [][]byte, news crdt.VersionVector, heads delta.Heads) []byte {
+// A deltas message has deltas as a delta.Packer packs them. It also tells what is new at the sender, as a have does, when
+// that is due.
+func encodeDeltas(packed []byte, news crdt.VersionVector, heads delta.Heads) []byte {
 	return frame(kindDeltas, 2, func(w *wire.Writer) {
-		w.Array(len(deltas))
-		for _, d := range deltas {
-			w.Bytes(d)
-		}
+		w.Bytes(packed)
 		delta.WriteContext(w, news, heads)
 	})
 }
 
-func decodeDeltas(body []byte) (
+func decodeDeltas(u *delta.Unpacker, body []byte) (
 	deltas []*delta.Delta, news crdt.VersionVector, heads delta.Heads, err error) {
 	var bad error
 	err = decode(body, 2, func(r *wire.Reader) {
-		n := r.Array(maxFrameDeltas)
-		for i := 0; i < n && r.Err() == nil && bad == nil; i++ {
-			var d *delta.Delta
-			if d, bad = delta.Decode(r.Bytes(MaxFrame)); bad == nil {
-				deltas = append(deltas, d)
-			}
-		}
-		if bad == nil {
+		if deltas, bad = u.Unpack(r.Bytes(MaxFrame), maxFrameDeltas, maxFrameCost); bad == nil {
 			news, heads = delta.ReadContext(r)
 		}
 	})
@@ -266,18 +255,14 @@ func decodeBases(body []byte) (tables []delta.Table, err error) {
 }
 
 func encodeDigest(d Digest) []byte {
-	return frame(kindDigest, 4, func(w *wire.Writer) {
-		for _, u := range []uint64{d.Context.Hi, d.Context.Lo, d.Root.Hi, d.Root.Lo} {
-			w.Uint(u)
-		}
+	return frame(kindDigest, 2, func(w *wire.Writer) {
+		w.Uint(d.Context)
+		w.Uint(d.Root)
 	})
 }
 
 func decodeDigest(body []byte) (d Digest, err error) {
-	err = decode(body, 4, func(r *wire.Reader) {
-		d.Context = Fingerprint{r.Uint(), r.Uint()}
-		d.Root = Fingerprint{r.Uint(), r.Uint()}
-	})
+	err = decode(body, 2, func(r *wire.Reader) { d = Digest{Context: r.Uint(), Root: r.Uint()} })
 	return d, err
 }
 

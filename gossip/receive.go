@@ -162,7 +162,7 @@ func (m *Mesh) findStart(n *neighbour) {
 }
 
 func (m *Mesh) receiveDeltas(from NeighbourID, n *neighbour, body []byte, apply Apply) error {
-	deltas, news, heads, err := decodeDeltas(body)
+	deltas, news, heads, err := decodeDeltas(&m.unpacker, body)
 	if err != nil {
 		return err
 	}

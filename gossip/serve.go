@@ -17,8 +17,9 @@ func (m *Mesh) Seeking(id NeighbourID) bool {
 // nextDeltas returns a frame of deltas that the neighbour lacks. If there is none in what it may read of the log at
 // once, it goes on there the next time.
 func (m *Mesh) nextDeltas(n *neighbour) ([]byte, error) {
-	var deltas [][]byte
-	size := 0
+	p := &m.packer
+	defer p.Reset()
+	count := 0
 	from := n.cursor
 	next, covered, err := m.core.LogRead(from, maxRecords, func(d *delta.Delta) bool {
 		if !n.lacks(d) {
@@ -28,14 +29,15 @@ func (m *Mesh) nextDeltas(n *neighbour) ([]byte, error) {
 			return false
 		}
 		data := d.Encode()
-		if size > 0 && size+len(data) > frameSize || len(deltas) == maxFrameDeltas {
+		if count > 0 && (len(p.Bytes())+len(data) > frameSize || p.Cost()+d.PackedCost() > frameCost) ||
+			count == maxFrameDeltas {
 			return false
 		}
 		if len(data) > partSize {
 			n.split(d)
 		} else {
-			deltas = append(deltas, data)
-			size += len(data)
+			p.Add(d)
+			count++
 		}
 		n.known.Raise(d.Replica, d.Last())
 		n.told.Raise(d.Replica, d.Last())
@@ -52,16 +54,16 @@ func (m *Mesh) nextDeltas(n *neighbour) ([]byte, error) {
 	if n.sending != nil {
 		return n.nextPart(), nil
 	}
-	if len(deltas) == 0 {
+	if count == 0 {
 		n.seeking = next != from
 		return nil, nil
 	}
 	var news crdt.VersionVector
 	_, heads := m.core.Context()
 	if n.quiet >= tellAfter {
-		news = m.news(n, frameSize-size)
+		news = m.news(n, frameSize-len(p.Bytes()))
 	}
-	data := encodeDeltas(deltas, news, heads)
+	data := encodeDeltas(p.Bytes(), news, heads)
 	n.onTheWay += uint64(len(data) - 1) // its kind is not part of the body
 	return data, nil
 }

@@ -107,7 +107,8 @@ func TestWhatIsOnTheWayInPartsIsNotAskedFor(t *testing.T) {
 
 func TestATruncatedOrLyingPartEndsTheLink(t *testing.T) {
 	c := newFake(2)
-	data := c.writeLarge(2 * partSize).Encode()
+	large := c.writeLarge(2 * partSize)
+	data := large.Encode()
 	size := len(data)
 	part := func(size, from, end int) []byte { return encodePart(size, from, data[from:end]) }
 	for name, frames := range map[string][][]byte{
@@ -121,7 +122,7 @@ func TestATruncatedOrLyingPartEndsTheLink(t *testing.T) {
 		"fewer bytes than it has":        {part(size-1, 0, 100), part(size-1, 100, size-1)},
 		"more bytes than it has":         {part(size+1, 0, size), encodePart(size+1, size, []byte{0})},
 		"other bytes":                    {encodePart(size, 0, make([]byte, 100)), part(size, 100, size)},
-		"another delta before its end":   {part(size, 0, 100), encodeDeltas([][]byte{data}, nil, nil)},
+		"another delta before its end":   {part(size, 0, 100), encodeDeltas(packed(large), nil, nil)},
 		"another delta, also in parts":   {part(size, 0, 100), encodePart(100, 0, data[:50])},
 		"an offset beyond what there is": {encodePart(size, 1<<62, data[:100])},
 	} {

@@ -60,6 +60,7 @@ type Delta struct {
 
 	encoded []byte
 	hash    Hash
+	plain   bool // encoded is what this version writes
 }
 
 // New returns memory for a delta that begins. There is room in it for one op: most have no more.
@@ -137,7 +138,7 @@ func (d *Delta) based(seen crdt.VersionVector) bool {
 // Encode returns the canonical bytes of d, made once. d must not change afterwards.
 func (d *Delta) Encode() []byte {
 	if d.encoded == nil {
-		d.encoded = wire.Encode(d.write)
+		d.encoded, d.plain = wire.Encode(d.write), true
 		d.hash = d.hashOf(d.encoded)
 	}
 	return d.encoded
@@ -164,6 +165,14 @@ func (d *Delta) Ends() bool { return len(d.Ops) > 0 && d.Ops[len(d.Ops)-1].Kind 
 const deltaFields = 7
 
 func (d *Delta) write(w *wire.Writer) {
+	d.writeHead(w)
+	for i := range d.Ops {
+		d.Ops[i].write(w)
+	}
+}
+
+// writeHead writes what stands before the operations.
+func (d *Delta) writeHead(w *wire.Writer) {
 	w.Array(deltaFields)
 	w.Uint(uint64(d.Replica))
 	w.Uint(d.First)
@@ -172,9 +181,6 @@ func (d *Delta) write(w *wire.Writer) {
 	dotted.WriteVector(w, d.Deps)
 	dotted.WriteVector(w, d.Seen)
 	w.Array(len(d.Ops))
-	for i := range d.Ops {
-		d.Ops[i].write(w)
-	}
 }
 
 // names reports whether an op lists dots that it removes, and holds whether it has a payload.
@@ -245,19 +251,28 @@ func (d *Delta) read(r *wire.Reader) {
 	if cost <= MaxCost {
 		r.Skip(extra)
 	}
-	switch {
-	case r.Err() != nil:
-	case d.Replica == 0 || d.First == 0 || n == 0 || d.First > dotted.MaxCounter:
-		r.Fail("no replica, dot or operation")
-	case (d.First == 1) != (d.Prev == 0):
-		r.Fail("the chain of hashes does not begin at the first dot")
-	case d.Cost() > MaxCost:
-		r.Fail("a transaction of cost %d (limit %d)", d.Cost(), MaxCost)
-	case d.Deps[d.Replica] != 0:
-		r.Fail("a delta that depends on its own replica")
-	case slices.ContainsFunc(d.Tables(), d.ofOwn):
-		r.Fail("a base of its own replica")
+	if r.Err() == nil {
+		if err := d.check(); err != nil {
+			r.Fail("%v", err)
+		}
 	}
+}
+
+// check returns an error unless the fields go together. Each by itself, and each operation, was checked.
+func (d *Delta) check() error {
+	switch {
+	case d.Replica == 0 || d.First == 0 || len(d.Ops) == 0 || d.First > dotted.MaxCounter:
+		return errors.New("no replica, dot or operation")
+	case (d.First == 1) != (d.Prev == 0):
+		return errors.New("the chain of hashes does not begin at the first dot")
+	case d.Cost() > MaxCost:
+		return fmt.Errorf("a transaction of cost %d (limit %d)", d.Cost(), MaxCost)
+	case d.Deps[d.Replica] != 0:
+		return errors.New("a delta that depends on its own replica")
+	case slices.ContainsFunc(d.Tables(), d.ofOwn):
+		return errors.New("a base of its own replica")
+	}
+	return nil
 }
 
 // ofOwn reports whether a table says something of the delta's own replica, which goes on.

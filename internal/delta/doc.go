@@ -18,6 +18,9 @@
 // is made once, and is what hashes are of: a delta that was read is passed on as the bytes that came, with fields of a
 // newer version in them.
 //
+// Many deltas at once are packed (Packer, Unpacker): what they share is said once. That is a matter of frames alone; a
+// delta unpacks to its own bytes.
+//
 // Describe says what an operation did in the words of the types, for a person who is to do it again.
 //
 // # Caveats
@@ -28,6 +31,7 @@
 // # Tests
 //
 // bases_test.go compares by random histories what short vectors are taken for with what they stand for. delta_test.go
-// has what is refused and what is carried along, codec_test.go the golden bytes and FuzzDecode. What
+// has what is refused and what is carried along, codec_test.go the golden bytes and FuzzDecode; pack_test.go
+// the same of packings, by random lists of deltas, with what they take in bytes, memory and CPU. What
 // deltas do to a store is tested by internal/engine.
 package delta

@@ -244,10 +244,7 @@ func (e *Engine) SyncEnded(s Syncing) {
 // State returns the digest for the mesh.
 func (r *replica) State() (d gossip.Digest, settled bool) {
 	context, root, settled := r.Digest()
-	return gossip.Digest{
-		Context: gossip.Fingerprint(context),
-		Root:    gossip.Fingerprint(root),
-	}, settled
+	return gossip.Digest{Context: context.Lo, Root: root.Lo}, settled
 }
 
 // Whole reports whether a neighbour has what its context says.

@@ -345,13 +345,10 @@ func helloName(r *wire.Reader) string {
 	return out
 }
 
-func readFrameDeltas(r *wire.Reader) (deltas []*delta.Delta) {
-	for range r.Array(1 << 12) {
-		if d, err := delta.Decode(r.Bytes(gossip.MaxFrame)); err != nil {
-			r.Fail("%v", err)
-		} else {
-			deltas = append(deltas, d)
-		}
+func readFrameDeltas(r *wire.Reader) []*delta.Delta {
+	deltas, err := new(delta.Unpacker).Unpack(r.Bytes(gossip.MaxFrame), 1<<12, gossip.MaxFrame)
+	if err != nil {
+		r.Fail("%v", err)
 	}
 	return deltas
 }

@@ -73,6 +73,9 @@ func AppendTo(memory []byte, fn func(w *Writer)) []byte {
 	return memory
 }
 
+// Size returns how many bytes the buffer has: what fn wrote so far, in Encode.
+func (w *Writer) Size() int { return len(w.buf) }
+
 // done returns what was written, and gives the writer back, unless its buffer is too large: that goes to the caller.
 func (w *Writer) done() []byte {
 	if cap(w.buf) > maxPooled {
