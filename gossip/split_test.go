@@ -2,6 +2,7 @@ package gossip
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/peerd/peerd/crdt"
@@ -167,5 +168,42 @@ func TestAnnouncedBytesTakeNoMemoryBeforeTheyCome(t *testing.T) {
 	}
 	if m.neighbours["x"].partial.data != nil {
 		t.Error("what comes in quarantine is kept")
+	}
+}
+
+// TestADeltaThatGoesWholeCostsLessThanAFrameMay has the delta that costs most for its bytes: many dots of few bytes.
+func TestADeltaThatGoesWholeCostsLessThanAFrameMay(t *testing.T) {
+	d := &delta.Delta{Replica: 2, First: 1, Ops: []delta.Op{
+		{Kind: delta.OpRemove, Address: dotted.KeyAddress("k").Type('v')}}}
+	for i := range partSize/2 - 40 {
+		dot := crdt.Dot{Replica: crdt.ReplicaID(i%100 + 1), Counter: 1}
+		d.Ops[0].Removes = append(d.Ops[0].Removes, dot)
+	}
+	if n := len(d.Encode()); n > partSize || n < partSize-100 {
+		t.Fatalf("%d bytes", n)
+	}
+	deltas, _, _, err := decodeDeltas(new(delta.Unpacker), encodeDeltas(packed(d), nil, nil)[1:])
+	if err != nil || len(deltas) != 1 || deltas[0].Hash() != d.Hash() {
+		t.Errorf("%d deltas, %v", len(deltas), err)
+	}
+}
+
+// TestDeltasThatShareMuchTravelInSeveralFrames has some whose long key is in a frame once, and which would be more than a
+// reader unpacks.
+func TestDeltasThatShareMuchTravelInSeveralFrames(t *testing.T) {
+	const writes = 2 * maxFrameCost / (6 << 10)
+	w := newNet(t, 2)
+	w.connect(0, 1)
+	w.run()
+	c := w.cores[0]
+	key := dotted.KeyAddress(strings.Repeat("k", 6<<10)).Type('v')
+	for range writes {
+		c.take(&delta.Delta{Replica: c.id, First: c.seen[c.id] + 1, Prev: c.heads[c.id],
+			Ops: []delta.Op{{Kind: delta.OpPut, Address: key, Payload: []byte{1}}}})
+	}
+	w.run()
+	w.mustAgree()
+	if w.deltas != writes {
+		t.Errorf("%d deltas arrived, want %d", w.deltas, writes)
 	}
 }

@@ -120,7 +120,7 @@ type Packer struct {
 	history
 	data    []byte
 	cost    int
-	numbers map[crdt.ReplicaID]int // of the origins
+	numbers map[crdt.ReplicaID]int // of the origins, if they are not few
 	scratch []byte
 }
 
@@ -130,7 +130,7 @@ func (p *Packer) Reset() {
 	if cap(p.data)+cap(p.scratch)+2*p.size() <= maxKept {
 		clear(p.numbers)
 		kept.data, kept.scratch, kept.numbers = p.data[:0], p.scratch, p.numbers
-		kept.origins, kept.current = p.origins[:0], -1
+		kept.origins = p.origins[:0]
 	}
 	*p = kept
 }
@@ -146,8 +146,8 @@ func (p *Packer) Cost() int { return p.cost }
 
 // Add packs one more delta.
 func (p *Packer) Add(d *Delta) {
-	if p.numbers == nil {
-		p.numbers, p.current = map[crdt.ReplicaID]int{}, -1
+	if len(p.data) == 0 {
+		p.current = -1
 	}
 	p.cost += d.PackedCost()
 	if !p.plain(d) {
@@ -204,16 +204,33 @@ func (p *Packer) bytes(b []byte) {
 
 // replica writes and returns the number of a replica.
 func (p *Packer) replica(id crdt.ReplicaID) int {
-	n, named := p.numbers[id]
+	n, named := p.number(id)
 	if !named {
 		n = len(p.origins)
-		p.origins, p.numbers[id] = append(p.origins, origin{id: id}), n
+		p.origins = append(p.origins, origin{id: id})
 	}
 	p.uint(uint64(n))
 	if !named {
 		p.data = binary.BigEndian.AppendUint64(p.data, uint64(id))
 	}
 	return n
+}
+
+// number returns the number of a replica that was named.
+func (p *Packer) number(id crdt.ReplicaID) (n int, named bool) {
+	const few = 8
+	if len(p.origins) <= few {
+		n = slices.IndexFunc(p.origins, func(o origin) bool { return o.id == id })
+		return n, n >= 0
+	}
+	if p.numbers == nil {
+		p.numbers = map[crdt.ReplicaID]int{}
+	}
+	for i := len(p.numbers); i < len(p.origins); i++ {
+		p.numbers[p.origins[i].id] = i
+	}
+	n, named = p.numbers[id]
+	return n, named
 }
 
 func (p *Packer) vector(v, before crdt.VersionVector) {
