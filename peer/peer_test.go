@@ -15,7 +15,7 @@ import (
 
 // cluster is a few peers of one cluster on loopback.
 type cluster struct {
-	t     *testing.T
+	t     testing.TB
 	key   string
 	peers []*Peer
 	cuts  []*Cut
@@ -24,7 +24,7 @@ type cluster struct {
 // own returns the space that a peer's own methods are about.
 func own(p *Peer) *space { return p.space(DefaultSpace) }
 
-func newCluster(t *testing.T) *cluster {
+func newCluster(t testing.TB) *cluster {
 	t.Helper()
 	key := filepath.Join(t.TempDir(), "cluster.key")
 	if _, err := secret.Create(key); err != nil {
@@ -33,7 +33,7 @@ func newCluster(t *testing.T) *cluster {
 	return &cluster{t: t, key: key}
 }
 
-func testLog(t *testing.T) *slog.Logger {
+func testLog(t testing.TB) *slog.Logger {
 	if !testing.Verbose() {
 		return nil
 	}
@@ -100,7 +100,7 @@ func (c *cluster) heal() {
 	}
 }
 
-func mustUpdate(t *testing.T, p *Peer, fn func(tx *Tx) error) {
+func mustUpdate(t testing.TB, p *Peer, fn func(tx *Tx) error) {
 	t.Helper()
 	if err := p.Update(context.Background(), fn); err != nil {
 		t.Fatal(err)
@@ -108,7 +108,7 @@ func mustUpdate(t *testing.T, p *Peer, fn func(tx *Tx) error) {
 }
 
 // eventually waits for a condition.
-func eventually(t *testing.T, what string, cond func() bool) {
+func eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
 	poll, deadline := time.NewTicker(5*time.Millisecond), time.After(30*time.Second)
 	defer poll.Stop()

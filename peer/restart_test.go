@@ -18,7 +18,7 @@ import (
 )
 
 // crash ends a peer as kill -9 would: nothing is saved.
-func crash(t *testing.T, p *Peer) {
+func crash(t testing.TB, p *Peer) {
 	t.Helper()
 	p.close.Do(func() {
 		if p.net != nil {
@@ -50,7 +50,7 @@ func count(t *testing.T, p *Peer, n int64) {
 	mustUpdate(t, p, func(tx *Tx) error { _, err := tx.Counter("n").Add(n); return err })
 }
 
-func wantCount(t *testing.T, p *Peer, want int64) {
+func wantCount(t testing.TB, p *Peer, want int64) {
 	t.Helper()
 	err := p.View(context.Background(), func(tx *Tx) error {
 		if n := tx.Counter("n").Get(); n != want {
@@ -63,7 +63,7 @@ func wantCount(t *testing.T, p *Peer, want int64) {
 	}
 }
 
-func replicaOf(t *testing.T, p *Peer) string {
+func replicaOf(t testing.TB, p *Peer) string {
 	t.Helper()
 	s, err := p.Status()
 	if err != nil {
@@ -142,7 +142,7 @@ func TestAnIDLivesForOneStart(t *testing.T) {
 	}
 }
 
-func copyAll(t *testing.T, from, to string) {
+func copyAll(t testing.TB, from, to string) {
 	t.Helper()
 	if out, err := exec.Command("cp", "-a", from, to).CombinedOutput(); err != nil {
 		t.Skipf("cp -a: %v: %s", err, out)

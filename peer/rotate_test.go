@@ -60,7 +60,7 @@ func (c *cluster) meet(peers ...*Peer) {
 	})
 }
 
-func mustStatus(t *testing.T, p *Peer) Status {
+func mustStatus(t testing.TB, p *Peer) Status {
 	t.Helper()
 	s, err := p.Status()
 	if err != nil {
@@ -94,7 +94,7 @@ func (n *network) linksWith(key string) (links []*link) {
 
 // load writes at every peer until it is ended, and watches what each sees of the others.
 type load struct {
-	t       *testing.T
+	t       testing.TB
 	stop    chan struct{}
 	running sync.WaitGroup
 	mu      sync.Mutex

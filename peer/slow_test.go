@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -60,7 +61,7 @@ func links(p *Peer) (n int) {
 }
 
 // lacks returns how many writes of another peer a peer has not.
-func lacks(t *testing.T, p, other *Peer) (n uint64) {
+func lacks(t testing.TB, p, other *Peer) (n uint64) {
 	t.Helper()
 	ours, err := p.Status()
 	if err != nil {
@@ -142,4 +143,58 @@ func TestAPeerThatReadsSlowlySlowsNobodyAndTakesNoMemory(t *testing.T) {
 	}
 	close(cured)
 	c.converge(writer, reader, slow)
+}
+
+// BenchmarkSlowNeighbour measures how long a write takes until another peer has it, one after the other, while a third one
+// reads 10 KB a second, and while it reads what there is. ms is the 99th percentile.
+func BenchmarkSlowNeighbour(b *testing.B) {
+	for _, slow := range []bool{false, true} {
+		b.Run(fmt.Sprint("slow=", slow), func(b *testing.B) { benchmarkNeighbour(b, slow) })
+	}
+}
+
+func benchmarkNeighbour(b *testing.B, slow bool) {
+	c := newCluster(b)
+	config := func() Config {
+		cfg := c.config("")
+		cfg.Memory = true
+		return cfg
+	}
+	writer, reader := c.start(config()), c.start(config())
+	cfg := config()
+	third, err := open(b.Context(), cfg)
+	if err != nil {
+		b.Fatal(err)
+	}
+	cured := make(chan struct{})
+	third.net.host = slowHost{third.net.host, cured}
+	third.start()
+	c.adopt(third, cfg)
+	for _, p := range c.peers {
+		eventually(b, "all are linked", func() bool { return links(p) == 2 })
+	}
+	if !slow {
+		close(cured)
+	}
+	value, times := make([]byte, 1<<10), make([]time.Duration, 0, b.N)
+	b.ResetTimer()
+	for i := range b.N {
+		began := time.Now()
+		token, err := writer.UpdateToken(b.Context(), func(tx *Tx) error {
+			return tx.String(fmt.Sprint("k", i%1000)).Set(value)
+		})
+		if err == nil {
+			err = reader.Wait(b.Context(), token)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		times = append(times, time.Since(began))
+	}
+	b.StopTimer()
+	slices.Sort(times)
+	b.ReportMetric(float64(times[len(times)*99/100].Microseconds())/1000, "p99-ms")
+	if lacking := lacks(b, third, writer); slow && lacking == 0 {
+		b.Log("it kept up: more writes are needed")
+	}
 }

@@ -53,6 +53,25 @@ func neighbours(ctx context.Context, l *lab) (found []figure, err error) {
 	return found, nil
 }
 
+// spread measures how long a write takes until a neighbour has it, while another one reads 10 KB a second, against the same
+// while it reads what there is.
+func spread(ctx context.Context, l *lab) ([]figure, error) {
+	var slow, quick []float64
+	for range l.rounds {
+		lines, err := l.goBenchmark(ctx, "peer", "^BenchmarkSlowNeighbour$", "-test.benchtime", "5000x")
+		if err != nil {
+			return nil, err
+		}
+		slow = append(slow, lines["BenchmarkSlowNeighbour/slow=true"]["p99-ms"])
+		quick = append(quick, lines["BenchmarkSlowNeighbour/slow=false"]["p99-ms"])
+	}
+	return []figure{{
+		what:  "p99 until one neighbour has a write, another at 10 KB/s, × without",
+		value: quotient(slow, quick), bound: atMost(1.5, 1.2),
+		note: fmt.Sprintf("%s and %s ms", number(median(slow)), number(median(quick))),
+	}}, nil
+}
+
 // bootstrap measures how fast an empty peer gets what another has, and what clients of the other
 // notice. They write all the while, 500 times a second, to keys that are there.
 func bootstrap(ctx context.Context, l *lab) ([]figure, error) {

@@ -44,6 +44,7 @@ var rows = []row{
 	{"pipelined", "the same with -P 16", pipelined},
 	{"p99", "the 99th percentile of SET under that load", tail},
 	{"neighbours", "CPU of a SET with two neighbours, against alone", neighbours},
+	{"spread", "what a slow neighbour costs another", spread},
 	{"uniform", "GET of keys that do not fit into the cache", uniform},
 	{"replica", "CPU of a SET in the replica alone", replica},
 	{"commits", "transactions of 64 writers, beside bare Badger", commits},
