@@ -14,9 +14,9 @@ import "errors"
 // Limits that every implementation accepts.
 const (
 	MaxKey        = 32 << 10 // bytes of a key
-	MaxValue      = 4 << 20  // bytes of a value
+	MaxValue      = 6 << 20  // bytes of a value
 	MaxBatchOps   = 40_000   // operations in one batch
-	MaxBatchBytes = 9 << 19  // bytes of keys and values in one batch
+	MaxBatchBytes = 13 << 19 // bytes of keys and values in one batch
 	MaxPrefix     = 2        // bytes before a key that no limit counts: see Batch.AppendUnder
 )
 

@@ -371,7 +371,7 @@ func (r *replica) maintain(now time.Time) (more bool, err error) {
 	if r.damage != nil {
 		return false, nil
 	}
-	if r.parked() && r.saveDue(now) { // the log is not held back by what waits for a source
+	if r.Parked() && r.saveDue(now) { // the log is not held back by what waits for a source
 		r.spoilFilling()
 	}
 	if r.saving == nil && !r.fills() && r.saveDue(now) {
@@ -464,14 +464,19 @@ func (r *replica) saveAll(now time.Time) task {
 		if r.checkpoints != r.durables {
 			saved, count := r.saved, r.checkpoints
 			r.write(Write{SyncTree: true, then: func(*Write) {
-				r.durable, r.durables = saved, count
-				r.ages = time.Time{} // there may be something to be cut
+				r.survives(saved, count)
 			}})
 			return false, nil
 		}
 		r.cutLog(now)
 		return true, nil
 	}
+}
+
+// survives takes note that a checkpoint, and as many as there were until then, survives a power failure.
+func (r *replica) survives(saved reach, checkpoints int) {
+	r.durable, r.durables = saved, checkpoints
+	r.ages = time.Time{} // there may be something to be cut
 }
 
 // cutLog gives up the beginning of the log where its bounds no longer admit it and a durable checkpoint is behind it.

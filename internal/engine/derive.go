@@ -50,7 +50,8 @@ func newDerivation(more []cellIndex) derivation {
 type cellIndex struct {
 	kind byte   // that the keys of its entries begin with, and nothing else in the store
 	name string // for errors
-	// keys calls fn with the keys of a cell's entries. An empty cell has none. fn owns the key.
+	// keys calls fn with the keys of a cell's entries, which its address and dots say. An empty cell has none. fn owns the
+	// key.
 	keys func(a dotted.Address, c dotted.Cell, fn func(key []byte))
 	// same reports whether two states of a cell have the same entries, if that is quick to tell. Nil: it is not.
 	same func(before, after dotted.Cell) bool

@@ -235,8 +235,7 @@ func (e *Engine) SetRoom(room Room, refusal error) {
 func (e *Engine) SyncEnded(s Syncing) {
 	e.syncing = false
 	if s.Tree && s.checkpoints > e.durables { // else what it is about was discarded, or is known
-		e.durable, e.durables = s.saved, s.checkpoints
-		e.ages = time.Time{} // there may be something to be cut
+		e.survives(s.saved, s.checkpoints)
 	}
 	e.cutting = e.room != Full
 }

@@ -173,8 +173,8 @@ func (r *replica) fills() bool { return r.filling != nil }
 // partial reports whether a checkpoint does not count, because more of a filling is to be written.
 func (r *replica) partial() bool { return r.fills() && !r.filling.closing }
 
-// parked reports whether a filling waits for its next source.
-func (r *replica) parked() bool {
+// Parked reports whether a filling waits for its next source.
+func (r *replica) Parked() bool {
 	return r.filling != nil && r.repair == nil && !r.filling.ended.Load()
 }
 
@@ -195,7 +195,7 @@ func (r *replica) spoilFilling() {
 	if r.filling == nil {
 		return
 	}
-	parked := r.parked()
+	parked := r.Parked()
 	if r.filling.ended.Store(true); parked {
 		r.begin(r.removeFilling()...)
 	}
@@ -305,7 +305,7 @@ func (r *replica) endFilling(now time.Time) task {
 			begun = true
 			return false, r.saveNow(now)
 		}
-		r.write(Write{SyncTree: true, then: func(*Write) { r.durable, r.durables = r.saved, r.checkpoints }})
+		r.write(Write{SyncTree: true, then: func(*Write) { r.survives(r.saved, r.checkpoints) }})
 		return true, nil
 	}
 }

@@ -510,7 +510,7 @@ func (g *group) update(fn func(tx *Tx) error) error {
 	r := g.r
 	defer r.transacted(r.work)
 	r.spend(workTransaction)
-	if r.id == 0 {
+	if r.id == 0 && g.refusal == nil {
 		r.drawID()
 	}
 	tx := &Tx{g: g, undo: r.spareUndo}

@@ -162,7 +162,7 @@ func pinned(t *testing.T, name, dump string) {
 }
 
 // TestTheLargestContextFitsIntoACheckpoint has as many replicas as a context may have, each with its numbers at their
-// longest, also in what is being taken over.
+// longest, also in what is being taken over, and as many runs of dots in the log.
 func TestTheLargestContextFitsIntoACheckpoint(t *testing.T) {
 	c := checkpoint{seen: crdt.VersionVector{}, heads: delta.Heads{}}
 	for i := range delta.MaxReplicas {
@@ -170,6 +170,11 @@ func TestTheLargestContextFitsIntoACheckpoint(t *testing.T) {
 		c.seen[id], c.heads[id] = 1<<62, 1<<62
 	}
 	c.flip = &flip{seen: c.seen, heads: c.heads}
+	c.log = logindex.After(1<<40, 1<<40)
+	for i := range uint64(logindex.MaxRuns) {
+		c.log.Append(1<<40+4096*i, time.Time{})
+		c.log.Cover(crdt.ReplicaID(1<<63+i%delta.MaxReplicas), 1<<61+2048*i, 1<<61+2048*i)
+	}
 	if n := len(c.encode((&replica{}).writeOwn)); n > store.MaxValue {
 		t.Errorf("it has %d bytes, and the store takes %d", n, store.MaxValue)
 	}

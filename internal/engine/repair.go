@@ -177,7 +177,7 @@ func (p *repairSession) covers(d *delta.Delta) bool { return p.target[d.Replica]
 // this replica lacks, in its order. It returns ErrBusy while clears are swept or another repair runs, ErrForked if the
 // other's dots are others than those here, and antientropy.ErrBadSource if context and bases do not fit.
 func (r *replica) beginRepair(target crdt.VersionVector, heads delta.Heads, bases ...delta.Table) (*repairSession, error) {
-	if r.changes() || r.filling != nil && !r.parked() {
+	if r.changes() || r.filling != nil && !r.Parked() {
 		return nil, ErrBusy
 	}
 	bases = slices.DeleteFunc(bases, func(t delta.Table) bool { return r.seen.Has(t.Dot) })

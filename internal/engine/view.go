@@ -24,7 +24,7 @@ type item struct {
 	moved   moved          // of a cell: what changes in the sums over all cells when the tree gets it
 	share   share          // of a cell
 	indexed bool           // of a cell: its index entries may be others than the tree has,
-	before  dotted.Cell    // which are those of this state
+	before  dotted.Cell    // which are those of this state, of which it has the dots alone
 }
 
 // sums are what a record of sums holds, over a key or a string.
@@ -55,7 +55,8 @@ func (it *item) Key() string { return it.key }
 
 // Size returns about how many bytes of memory the item takes.
 func (it *item) Size() int {
-	return itemOverhead + len(it.key) + len(it.value) + weightOf(it.cell) + 24*(len(it.owes().fresh)+len(it.owes().dead))
+	return itemOverhead + len(it.key) + len(it.value) + weightOf(it.cell) + entryBytes*len(it.before) +
+		24*(len(it.owes().fresh)+len(it.owes().dead))
 }
 
 // owes returns what is to be written with the item. It must not be changed, and is not once the item is put: the next one
@@ -87,7 +88,7 @@ func (g *group) item(c *cellState) *item {
 		it.owe().split = true
 	}
 	if it.indexed = g.storing(c).indexed(); it.indexed {
-		it.before = c.stored
+		it.before = withoutPayloads(c.stored)
 	}
 	difference(c.stored, c.now, func(e dotted.Entry, live bool) {
 		switch {
@@ -99,6 +100,18 @@ func (g *group) item(c *cellState) *item {
 		}
 	})
 	return it
+}
+
+// withoutPayloads returns a cell that holds none in memory.
+func withoutPayloads(c dotted.Cell) dotted.Cell {
+	if len(c) == 0 {
+		return nil
+	}
+	out := make(dotted.Cell, len(c))
+	for i, e := range c {
+		out[i].Dot = e.Dot
+	}
+	return out
 }
 
 // Supersede takes over what the item that was in its place had still to write.

@@ -186,7 +186,8 @@ func (d *disk) part(r *realm) (n space.Number, tree store.Store, log store.Log) 
 		spaces := table.Spaces()
 		i := slices.IndexFunc(spaces, func(s space.Space) bool { return s.Name == r.name })
 		if i < 0 {
-			n, err = table.Add(r.name, d.log.Next())
+			from = d.log.Next()
+			n, err = table.Add(r.name, from)
 		} else {
 			n, from = spaces[i].Number, spaces[i].From
 		}

@@ -119,7 +119,7 @@ func (p *plan) drawLater(rng *rand.Rand) {
 	}
 	p.drawSpaces(rng)
 	if p.pieces = 512 << 10; rng.IntN(3) == 0 { // so that repairs break off in the middle
-		p.pieces = 512 << rng.IntN(4)
+		p.pieces = 2048 << rng.IntN(3)
 	}
 }
 

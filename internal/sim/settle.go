@@ -262,6 +262,9 @@ func (h *host) checkVerified() {
 			return
 		}
 	}
+	if h.engine.Parked() {
+		return // it holds nothing, and what it was given waits for a source that may have left
+	}
 	pinned, err := h.engine.Pin()
 	if err != nil {
 		h.w.fail("%s cannot be pinned: %v", h.name, err)

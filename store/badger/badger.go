@@ -17,7 +17,7 @@
 //
 // # Memory
 //
-// A memtable has to hold the largest batch seven times over, and takes 50 MB from its first write
+// A memtable has to hold the largest batch seven times over, and takes 70 MB from its first write
 // on. Under sustained writing there are two or three of them, with the tables in the making. That
 // lowers what a collector with a goal for all memory lets others allocate between two of its
 // rounds, though there are few pointers to follow. Tables are mapped: the kernel counts those of

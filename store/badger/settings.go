@@ -19,7 +19,7 @@ const (
 	// memTableSize is in bytes. Badger takes a transaction of 15% of it, which has to hold the
 	// largest batch. While memtables are full and being written out, there are two or three of
 	// them.
-	memTableSize = 38 << 20
+	memTableSize = 54 << 20
 
 	// partSize is the largest value, in bytes, that is stored in one piece. Badger would move
 	// values of 1 MiB to its value log; well below that, parts also keep tables from being lumpy.

@@ -87,8 +87,8 @@ func (c *Committer) register(n Number, from store.Position) store.Log {
 
 // Begin makes the log of a new space. fn notes durably the position that it is called with, and
 // returns the space's number: see Table.Add. Until it returns nothing behind the position is
-// dropped. The log is synced: the position is its end, so that nothing of what has rotted before
-// may have been the space's.
+// dropped. The log is synced before, and the position is where it was synced to: so nothing that
+// had rotted by then may have been the space's.
 func (c *Committer) Begin(fn func(from store.Position) (Number, error)) (store.Log, error) {
 	if err := c.log.Sync(); err != nil {
 		return nil, err
@@ -216,11 +216,15 @@ func (q *request) fill(n Number, records [][]byte) error {
 }
 
 // lead appends what is queued, as much as one Append takes, and has the next in the queue lead.
-// Only who came while nobody led may be one who must not wait, so nobody else's records are
-// refused with its own.
+// Who must not wait appends its own alone: nobody else's records are refused with them.
 func (c *Committer) lead(mayWait bool) {
 	c.mu.Lock()
-	c.take()
+	if mayWait {
+		c.take()
+	} else {
+		c.taken = append(c.taken, c.queue[0])
+		c.queue = slices.Delete(c.queue, 0, 1)
+	}
 	c.mu.Unlock()
 	for _, q := range c.taken {
 		c.batch = append(c.batch, q.records...)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/peerd/peerd/store"
@@ -223,6 +224,39 @@ func TestANewSpaceHasNoPartInWhatRottedBefore(t *testing.T) {
 		}
 		r.Close()
 	}
+}
+
+// wouldWait is a log that takes nothing at once.
+type wouldWait struct{ store.Log }
+
+func (wouldWait) TryAppend(...[]byte) (first, next store.Position, err error) {
+	return 0, 0, store.ErrWouldWait
+}
+
+// TestNobodyIsRefusedWithWhoMustNotWait has a space append all the time, beside one that must not wait.
+func TestNobodyIsRefusedWithWhoMustNotWait(t *testing.T) {
+	c := NewCommitter(wouldWait{mem.NewLog()})
+	hasty, patient := c.Log(1, 0), c.Log(2, 0)
+	var over atomic.Bool
+	var all sync.WaitGroup
+	for range 2 {
+		all.Go(func() {
+			for !over.Load() {
+				if _, _, err := hasty.TryAppend([]byte("hasty")); !errors.Is(err, store.ErrWouldWait) {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for range 20_000 {
+		if _, _, err := patient.Append([]byte("patient")); err != nil {
+			t.Error(err)
+			break
+		}
+	}
+	over.Store(true)
+	all.Wait()
 }
 
 // BenchmarkAppend has goroutines that each append a record to a space of their own and sync it.

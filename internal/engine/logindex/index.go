@@ -48,7 +48,7 @@ type mark struct {
 
 const (
 	// MaxRuns is how many runs an index has: the log is cut to keep to it. A checkpoint holds them.
-	MaxRuns = 1 << 17
+	MaxRuns = 1 << 16
 	maxRun  = 1024 // dots, and records, that one run spans, so that a search ends near its dot
 )
 
