@@ -177,8 +177,10 @@ func (n *network) pull(of *space, p *engine.Pull, from libpeer.ID, under *pullin
 			}
 			continue
 		}
-		if err := n.p.disk.refusalOf(p.Progress().Bytes); err != nil {
-			return err
+		if at := p.Progress(); at.Of == 0 { // what is staged is written once more; what fills is there
+			if err := n.p.disk.refusalOf(at.Bytes); err != nil {
+				return err
+			}
 		}
 		if err := of.call(func(l *loop) { l.engine.Take(p) }); err != nil {
 			return err

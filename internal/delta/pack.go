@@ -486,7 +486,7 @@ func (u *Unpacker) raw(head byte) *Delta {
 		u.fail(errPacking)
 		return nil
 	}
-	d, err := Decode(data)
+	d, err := Decode(bytes.Clone(data)) // it may be kept for longer than the frame
 	if err != nil {
 		u.fail(err)
 		return nil
@@ -529,6 +529,8 @@ func (u *Unpacker) vector(before crdt.VersionVector) crdt.VersionVector {
 			u.fail(errPacking)
 		case count == 0:
 			delete(v, id)
+		case len(v)-len(before) > u.cost/20:
+			u.spend(20 * uint64(len(v)))
 		default:
 			v[id] = count
 		}

@@ -617,6 +617,9 @@ func (e *Engine) after() error {
 // serve makes frames for links that have room, until the step is spent: the next one then begins with the link after the
 // last that was served.
 func (e *Engine) serve() error {
+	if e.fills() && e.filling.closing {
+		return nil // the context is that of cells which are not there until the next checkpoint is
+	}
 	e.beginStep()
 	defer e.spent("serving links")
 	ids := e.Neighbours()

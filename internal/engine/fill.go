@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -29,8 +30,7 @@ import (
 // errNotEmpty and errMixed end a filling.
 var errNotEmpty = fmt.Errorf("something was written here while it was filled: it is repaired instead: %w", ErrBusy)
 
-var errMixed = fmt.Errorf("what came from several peers does not become what one of them holds: it is fetched anew: %w",
-	ErrBusy)
+var errMixed = errors.New("what came from several peers does not become what one of them holds: it is fetched anew")
 
 // filling is what a repair of an empty replica does instead of staging.
 type filling struct {

@@ -493,6 +493,9 @@ func (e *Engine) CaughtUp() bool { return e.health.CaughtUp }
 func (e *Engine) lookAfterData() {
 	e.nameForks()
 	e.checkOpened()
+	if e.room == Scarce && e.Parked() {
+		e.spoilFilling() // no source may go on with it, and it takes room
+	}
 	if e.room == Roomy && !e.Busy() && !e.fills() && e.DiscardDue() {
 		e.discard()
 	}
@@ -506,7 +509,7 @@ func (e *Engine) lookAfterData() {
 // replica's own former log had is applied. If that depends on what no neighbour has, it is tried again
 // whenever more has come.
 func (e *Engine) catchUp() {
-	if e.Repairing() || !e.health.Filled(e.state(), e, e.room == Roomy) {
+	if e.Repairing() || e.fills() || !e.health.Filled(e.state(), e, e.room == Roomy) {
 		return
 	}
 	e.reapply(e.wall, func() {

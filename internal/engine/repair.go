@@ -697,14 +697,18 @@ func (e *Engine) Fail(p *Pull, err error) {
 	if e.pull != p || p.taken {
 		return
 	}
+	rotten := errors.Is(err, store.ErrCorrupt) || errors.Is(err, antientropy.ErrDamaged)
 	if p.repair != nil {
+		if p.repair.fill != nil && rotten {
+			p.repair.fill.over = true // the next source would come upon the same
+		}
 		e.abortRepair(p.repair)
 	}
 	if p.Spoiled {
 		err = errNotEmpty
 	}
 	e.endPull(p, err)
-	if errors.Is(err, store.ErrCorrupt) || errors.Is(err, antientropy.ErrDamaged) {
+	if rotten {
 		e.verify(proofEvery, "") // a record here that cannot be compared would stop every repair
 	}
 }

@@ -1,0 +1,143 @@
+package engine
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/peerd/peerd/antientropy"
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/store"
+)
+
+// steps has a host's engine take steps, and calls fn after the writes of each.
+func (h *host) steps(t *testing.T, n int, fn func(rd *Ready)) {
+	t.Helper()
+	now := h.engine.now
+	for range n {
+		now = now.Add(tickEvery)
+		must(t, h.engine.Step(now, now))
+		rd := h.engine.Ready()
+		must(t, CarryOut(rd.Writes, h.disk, h.disk.log))
+		fn(rd)
+		h.engine.Advance()
+	}
+}
+
+// TestNothingIsToldOfAFillingBeforeItIsWritten has somebody linked who takes frames while a filling ends: what they are
+// told is there after a crash.
+func TestNothingIsToldOfAFillingBeforeItIsWritten(t *testing.T) {
+	w := newWorld(t, 6, worldConfig{hosts: 2})
+	a, b := w.hosts[0], w.hosts[1]
+	w.fillMixed(t, a)
+	source, err := a.engine.Pin()
+	must(t, err)
+	defer source.Close()
+	b.engine.Connect("1", 1)
+	b.engine.startPull("1")
+	e, p := b.engine, b.engine.pull
+	for question, asks := p.Start(), true; !p.fetched; {
+		if asks {
+			answer, err := antientropy.Serve(source, question)
+			must(t, err)
+			question, asks, err = p.Go(answer, e.stage)
+			must(t, err)
+			continue
+		}
+		e.Take(p)
+		for p.repair == nil {
+			e.settle()
+			must(t, e.carry())
+		}
+		question, asks, err = p.Resume(e.stage)
+		must(t, err)
+	}
+	e.Take(p)
+	told := 0
+	for during := true; during; {
+		during = e.Busy()
+		e.Connect("2", 1) // it takes a hello, which says all
+		b.steps(t, 1, func(rd *Ready) {
+			for range rd.Frames {
+				told++
+				r, err := openAt(b.disk.Clone(), Config{NewID: w.newID})
+				must(t, err)
+				if !r.seen.Contains(e.seen) {
+					t.Fatalf("told of %v, and a crash leaves %v", e.seen, r.seen)
+				}
+			}
+		})
+	}
+	if told == 0 {
+		t.Error("nothing was ever told")
+	}
+}
+
+// TestAFillingThatWaitsGivesItsRoomBack when the disk becomes scarce: no source may go on with it.
+func TestAFillingThatWaitsGivesItsRoomBack(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 2})
+	a, b := w.hosts[0], w.hosts[1]
+	w.fillMixed(t, a)
+	_, err := repairSome(a.engine, b.engine, 6)
+	must(t, err)
+	if !b.engine.Parked() {
+		t.Fatal("nothing waits")
+	}
+	b.engine.SetRoom(Scarce, store.ErrNoSpace)
+	b.steps(t, 200, func(*Ready) {})
+	if b.engine.fills() {
+		t.Errorf("it still waits, with %d records", len(recordsOf(t, b.disk)))
+	}
+}
+
+// TestARottenRecordEndsAFillingThatWaits: the next source begins anew, and does not come upon it again.
+func TestARottenRecordEndsAFillingThatWaits(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 2})
+	a, b := w.hosts[0], w.hosts[1]
+	w.fillMixed(t, a)
+	_, err := repairSome(a.engine, b.engine, 6)
+	must(t, err)
+	for _, kv := range recordsOf(t, b.disk) {
+		if bytes.HasPrefix(kv[0], append([]byte{prefixCell}, "r0\x00"...)) {
+			kv[1][len(kv[1])/2] ^= 1
+			write(t, b.disk, kv[0], kv[1])
+		}
+	}
+	w.write(t, a, func(f crdt.Fields) error { return f.Register("r0").Set([]byte("new")) })
+	b.engine.Connect("1", 1)
+	source, err := a.engine.Pin()
+	must(t, err)
+	defer source.Close()
+	for attempt := range 3 {
+		b.engine.startPull("1")
+		p := b.engine.pull
+		if p == nil {
+			t.Fatal("no repair began")
+		}
+		question, asks := p.Start(), true
+		for !p.Over && err == nil {
+			if asks {
+				var answer antientropy.Response
+				answer, err = antientropy.Serve(source, question)
+				must(t, err)
+				question, asks, err = p.Go(answer, b.engine.stage)
+				continue
+			}
+			b.engine.Take(p)
+			for range 40 {
+				b.engine.settle()
+				must(t, b.engine.carry())
+			}
+			if !p.Over && !p.fetched {
+				question, asks, err = p.Resume(b.engine.stage)
+			}
+		}
+		if err == nil {
+			return // it is filled
+		}
+		b.engine.Fail(p, err)
+		err = nil
+		b.steps(t, 50, func(*Ready) {})
+		t.Logf("attempt %d failed: %v", attempt, p.Err)
+	}
+	t.Error("it comes upon the record each time")
+}
