@@ -175,7 +175,7 @@ func (r *replica) partial() bool { return r.fills() && !r.filling.closing }
 
 // Parked reports whether a filling waits for its next source.
 func (r *replica) Parked() bool {
-	return r.filling != nil && r.repair == nil && !r.filling.ended.Load()
+	return r.filling != nil && r.repair == nil && !r.filling.over && !r.filling.ended.Load()
 }
 
 // beginFilling has the mark written, unless a filling goes on. What is sent to the store later stands behind it.
