@@ -129,6 +129,27 @@ func TestWhatIsPackedComesBack(t *testing.T) {
 	})
 }
 
+// TestWhatCameKeepsNoFrame: not even a delta of a newer version, which travels as it is.
+func TestWhatCameKeepsNoFrame(t *testing.T) {
+	data := bytes.Clone(setOf(nil, "a", []byte("1")).Encode())
+	data[0]++
+	newer, err := Decode(append(data, 0x91, 7)) // with a field that nobody knows
+	if err != nil {
+		t.Fatal(err)
+	}
+	var p Packer
+	p.Add(newer)
+	frame := bytes.Clone(p.Bytes())
+	came, err := unpack(frame, 1, frameCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(frame)
+	if !bytes.Equal(came[0].Encode(), newer.Encode()) {
+		t.Error("the delta changes with the frame that it came in")
+	}
+}
+
 func drawDelta(t *rapid.T, last map[crdt.ReplicaID]*Delta) *Delta {
 	id := crdt.ReplicaID(rapid.SampledFrom([]uint64{1, 2, 1 << 63}).Draw(t, "replica"))
 	d := &Delta{Replica: id, First: 1, Time: dotted.Time(rapid.Uint64().Draw(t, "time"))}
