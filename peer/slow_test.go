@@ -87,10 +87,10 @@ func heapInUse() int64 {
 func TestAPeerThatReadsSlowlySlowsNobodyAndTakesNoMemory(t *testing.T) {
 	const (
 		keys, size = 64, 4 << 10
-		together   = 8        // keys that a transaction writes
-		log        = 4 << 20  // bytes of deltas that each peer keeps
-		written    = 64 << 20 // bytes, of which no more than the log and keys*size stay
-		allowed    = 48 << 20 // bytes of heap that three peers may take meanwhile
+		together   = 8         // keys that a transaction writes
+		log        = 4 << 20   // bytes of deltas that each peer keeps
+		written    = 256 << 20 // bytes, of which no more than the log and keys*size stay
+		allowed    = 96 << 20  // bytes of heap that three peers may take meanwhile
 	)
 	c := newCluster(t)
 	config := func() Config {
