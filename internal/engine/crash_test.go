@@ -318,28 +318,15 @@ func TestAPullTellsHowFarItIs(t *testing.T) {
 	for i := range 2 {
 		b.startPull("1")
 		p := b.pull
-		question, asks := p.Start(), true
-		for last := (Progress{}); last.Cells <= last.Had+100; {
-			if asks {
-				answer, err := antientropy.ServeIn(1<<10, source, question)
-				must(t, err)
-				question, asks, err = p.Go(answer, b.stage)
-				must(t, err)
-			} else {
-				b.Take(p)
-				for p.repair == nil {
-					b.settle()
-					must(t, b.carry())
-				}
-				question, asks, err = p.Resume(b.stage)
-				must(t, err)
-			}
+		last := Progress{}
+		must(t, b.drive(t, p, source, 1<<10, func() bool {
 			now := p.Progress()
 			if now.Cells < last.Cells || last.Of > 0 && now.Of != source.Count() || now.Bytes < last.Bytes {
 				t.Fatalf("it is at %+v after %+v", now, last)
 			}
 			last = now
-		}
+			return last.Cells <= last.Had+100
+		}))
 		if had := p.Progress().Had; (i > 0) != (had > 100) {
 			t.Errorf("pull %d began with %d cells", i, had)
 		}

@@ -23,6 +23,26 @@ func (h *host) steps(t *testing.T, n int, fn func(rd *Ready)) {
 	}
 }
 
+// drive has a pull ask a source, whose answers have pieces of so many bytes, for as long as goesOn says.
+func (e *Engine) drive(t *testing.T, p *Pull, source *Pinned, pieces int, goesOn func() bool) (err error) {
+	t.Helper()
+	for question, asks := p.Start(), true; err == nil && goesOn(); {
+		if asks {
+			answer, failed := antientropy.ServeIn(pieces, source, question)
+			must(t, failed)
+			question, asks, err = p.Go(answer, e.stage)
+			continue
+		}
+		e.Take(p)
+		for p.repair == nil {
+			e.settle()
+			must(t, e.carry())
+		}
+		question, asks, err = p.Resume(e.stage)
+	}
+	return err
+}
+
 // TestNothingIsToldOfAFillingBeforeItIsWritten has somebody linked who takes frames while a filling ends: what they are
 // told is there after a crash.
 func TestNothingIsToldOfAFillingBeforeItIsWritten(t *testing.T) {
@@ -35,22 +55,7 @@ func TestNothingIsToldOfAFillingBeforeItIsWritten(t *testing.T) {
 	b.engine.Connect("1", 1)
 	b.engine.startPull("1")
 	e, p := b.engine, b.engine.pull
-	for question, asks := p.Start(), true; !p.fetched; {
-		if asks {
-			answer, err := antientropy.Serve(source, question)
-			must(t, err)
-			question, asks, err = p.Go(answer, e.stage)
-			must(t, err)
-			continue
-		}
-		e.Take(p)
-		for p.repair == nil {
-			e.settle()
-			must(t, e.carry())
-		}
-		question, asks, err = p.Resume(e.stage)
-		must(t, err)
-	}
+	must(t, e.drive(t, p, source, 512<<10, func() bool { return !p.fetched }))
 	e.Take(p)
 	told := 0
 	for during := true; during; {
@@ -113,29 +118,11 @@ func TestARottenRecordEndsAFillingThatWaits(t *testing.T) {
 		if p == nil {
 			t.Fatal("no repair began")
 		}
-		question, asks := p.Start(), true
-		for !p.Over && err == nil {
-			if asks {
-				var answer antientropy.Response
-				answer, err = antientropy.Serve(source, question)
-				must(t, err)
-				question, asks, err = p.Go(answer, b.engine.stage)
-				continue
-			}
-			b.engine.Take(p)
-			for range 40 {
-				b.engine.settle()
-				must(t, b.engine.carry())
-			}
-			if !p.Over && !p.fetched {
-				question, asks, err = p.Resume(b.engine.stage)
-			}
-		}
+		err := b.engine.drive(t, p, source, 512<<10, func() bool { return !p.fetched })
 		if err == nil {
-			return // it is filled
+			return
 		}
 		b.engine.Fail(p, err)
-		err = nil
 		b.steps(t, 50, func(*Ready) {})
 		t.Logf("attempt %d failed: %v", attempt, p.Err)
 	}
