@@ -1,6 +1,7 @@
 package members
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -22,6 +23,7 @@ type delegate struct {
 	self     string // own id
 	cfg      *Config
 	metadata atomic.Pointer[[]byte] // own, signed
+	spread   atomic.Pointer[[]byte] // own, as memberlist tells it to others
 	table    *table
 	journal  *journal
 	disputed func() // called when someone else is taken for this host
@@ -62,6 +64,8 @@ func (d *delegate) NotifyJoin(n *memberlist.Node) { d.NotifyUpdate(n) }
 // NotifyUpdate notes a member that tells something new about itself. NotifyAlive let it pass.
 func (d *delegate) NotifyUpdate(n *memberlist.Node) {
 	if n.Name == d.self {
+		spread := bytes.Clone(n.Meta)
+		d.spread.Store(&spread)
 		return
 	}
 	addr, err := addrOf(n)
@@ -101,6 +105,12 @@ func (d *delegate) NotifyPingComplete(n *memberlist.Node, rtt time.Duration, pay
 
 // AckPayload adds the time to answers.
 func (d *delegate) AckPayload() []byte { return encodeClock(d.cfg.Now()) }
+
+// taken reports whether memberlist has taken over what this host tells about itself.
+func (d *delegate) taken() bool {
+	spread := d.spread.Load()
+	return spread != nil && bytes.Equal(*spread, *d.metadata.Load())
+}
 
 // NodeMeta returns what this host tells about itself.
 func (d *delegate) NodeMeta(int) []byte { return *d.metadata.Load() }

@@ -63,9 +63,10 @@ type Members struct {
 	join   atomic.Pointer[[]string] // Config.Join, or what SetJoin put in its place
 	joinIt chan struct{}            // holds a token when join was replaced
 
-	disputed atomic.Bool    // our address is: the next round of joining is eager
-	tried    atomic.Bool    // every host of a round was joined, or could not be
-	running  sync.WaitGroup // goroutines of ours
+	disputed atomic.Bool     // our address is: the next round of joining is eager
+	tried    atomic.Bool     // every host of a round was joined, or could not be
+	running  sync.WaitGroup  // goroutines of ours
+	ctx      context.Context // ends with Close
 	stop     context.CancelFunc
 	closing  sync.Once
 	closeErr error
@@ -90,10 +91,9 @@ func Open(cfg Config) (*Members, error) {
 	if err := m.create(); err != nil {
 		return nil, fmt.Errorf("membership: %w", err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	m.stop = cancel
-	m.running.Go(func() { m.rejoin(ctx) })
-	m.running.Go(func() { m.save(ctx) })
+	m.ctx, m.stop = context.WithCancel(context.Background())
+	m.running.Go(func() { m.rejoin(m.ctx) })
+	m.running.Go(func() { m.save(m.ctx) })
 	return m, nil
 }
 
@@ -173,13 +173,20 @@ func (m *Members) SetJoin(hosts []string) error {
 }
 
 // SetSpaces tells the other members which spaces this host holds from now on, in the place of Config.Spaces; nil is
-// all. It returns when some have been told, or after a second. Callers take turns. After an error nothing has changed.
+// all. It returns when some have been told, or after a second, or when Close is called. Callers take turns. After an
+// error nothing has changed.
 func (m *Members) SetSpaces(spaces []uint32) error {
 	if len(spaces) > MaxSpaces {
 		return fmt.Errorf("%d spaces, at most %d", len(spaces), MaxSpaces)
 	}
 	m.signMetadata(slices.Clone(spaces))
-	if err := m.list.UpdateNode(time.Second); err != nil {
+	for m.ctx.Err() == nil {
+		// memberlist drops an update without a word if it has defended this host's old one, with a higher number, since
+		// it drew the number of the new one. After a restart it defends often.
+		err := m.list.UpdateNode(time.Second)
+		if m.own.taken() {
+			break
+		}
 		m.journal.debug("what this host holds is not told yet", "error", err)
 	}
 	return nil

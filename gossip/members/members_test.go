@@ -1,6 +1,7 @@
 package members
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
@@ -10,8 +11,10 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -185,6 +188,34 @@ func TestThreeMembersDiscoverEachOther(t *testing.T) {
 	}
 	eventually(t, "round trips are measured", func() bool {
 		return a.List()[0].RTT > 0 && a.List()[1].RTT > 0
+	})
+}
+
+// TestAnUpdateThatMemberlistDropsIsToldAnew: it drops one without a word if it defends the host's old update
+// meanwhile, as after a restart; here it does because the host's own key is refused once.
+func TestAnUpdateThatMemberlistDropsIsToldAnew(t *testing.T) {
+	a := open(t, config(0))
+	var refuse atomic.Bool
+	with := config(1)
+	with.Join = []string{a.Addr()}
+	with.IDOf = func(key ed25519.PublicKey) (string, error) {
+		if bytes.Equal(key, with.PrivateKey.Public().(ed25519.PublicKey)) && refuse.CompareAndSwap(true, false) {
+			return "", errors.New("refused once")
+		}
+		return idOf(key)
+	}
+	b := open(t, with)
+	eventually(t, "each sees the other", func() bool { return alive(a) != "" && alive(b) != "" })
+	refuse.Store(true)
+	if err := b.SetSpaces([]uint32{7}); err != nil {
+		t.Fatal(err)
+	}
+	if refuse.Load() {
+		t.Fatal("nothing was refused")
+	}
+	eventually(t, "the other knows what it holds", func() bool {
+		m, _ := a.Get(with.ID)
+		return slices.Equal(m.Spaces, []uint32{7})
 	})
 }
 
