@@ -90,7 +90,7 @@ func TestAPeerThatReadsSlowlySlowsNobodyAndTakesNoMemory(t *testing.T) {
 		together   = 8         // keys that a transaction writes
 		log        = 4 << 20   // bytes of deltas that each peer keeps
 		written    = 256 << 20 // bytes, of which no more than the log and keys*size stay
-		allowed    = 96 << 20  // bytes of heap that three peers may take meanwhile
+		allowed    = 96 << 20  // bytes of heap: three logs, in memory and cut by checkpoints, each with 32 MiB by then
 	)
 	c := newCluster(t)
 	config := func() Config {
