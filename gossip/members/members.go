@@ -63,10 +63,10 @@ type Members struct {
 	join   atomic.Pointer[[]string] // Config.Join, or what SetJoin put in its place
 	joinIt chan struct{}            // holds a token when join was replaced
 
-	disputed atomic.Bool     // our address is: the next round of joining is eager
-	tried    atomic.Bool     // every host of a round was joined, or could not be
-	running  sync.WaitGroup  // goroutines of ours
-	ctx      context.Context // ends with Close
+	disputed atomic.Bool    // our address is: the next round of joining is eager
+	tried    atomic.Bool    // every host of a round was joined, or could not be
+	running  sync.WaitGroup // goroutines of ours
+	closed   atomic.Bool    // Close was called
 	stop     context.CancelFunc
 	closing  sync.Once
 	closeErr error
@@ -91,9 +91,10 @@ func Open(cfg Config) (*Members, error) {
 	if err := m.create(); err != nil {
 		return nil, fmt.Errorf("membership: %w", err)
 	}
-	m.ctx, m.stop = context.WithCancel(context.Background())
-	m.running.Go(func() { m.rejoin(m.ctx) })
-	m.running.Go(func() { m.save(m.ctx) })
+	ctx, cancel := context.WithCancel(context.Background())
+	m.stop = cancel
+	m.running.Go(func() { m.rejoin(ctx) })
+	m.running.Go(func() { m.save(ctx) })
 	return m, nil
 }
 
@@ -180,7 +181,7 @@ func (m *Members) SetSpaces(spaces []uint32) error {
 		return fmt.Errorf("%d spaces, at most %d", len(spaces), MaxSpaces)
 	}
 	m.signMetadata(slices.Clone(spaces))
-	for m.ctx.Err() == nil {
+	for !m.closed.Load() {
 		// memberlist drops an update without a word if it has defended this host's old one, with a higher number, since
 		// it drew the number of the new one. After a restart it defends often.
 		err := m.list.UpdateNode(time.Second)
@@ -205,6 +206,7 @@ func (m *Members) Changed() <-chan struct{} { return m.table.changed }
 // timers: they end within seconds, unheard. A second Close returns the same error.
 func (m *Members) Close() error {
 	m.closing.Do(func() {
+		m.closed.Store(true)
 		m.stop()
 		if err := m.list.Leave(m.timing.leave); err != nil {
 			m.journal.debug("left without being heard", "error", err)
