@@ -332,6 +332,25 @@ func ExampleMap() {
 	// 0
 }
 
+// A copy is written anew: what is counted on the original meanwhile stays there.
+func ExampleFields_Copy() {
+	a, b := crdt.NewState(), crdt.NewState()
+	visit := func(keys crdt.Fields) error {
+		_, err := keys.Counter("visits").Add(1)
+		return err
+	}
+	update(a, laptop, visit)
+	b.Merge(a)
+	update(a, laptop, func(keys crdt.Fields) error {
+		_, err := keys.Copy("visits", "visits of monday")
+		return err
+	})
+	update(b, phone, visit)
+	a.Merge(b)
+	fmt.Println(a.View().Counter("visits").Get(), a.View().Counter("visits of monday").Get())
+	// Output: 2 1
+}
+
 // What is under a name is asked for by type, and gone through by type.
 func ExampleTypes() {
 	s := crdt.NewState()

@@ -28,5 +28,7 @@ func (f Flag) Set(on bool) error {
 	return f.replace(c, nil)
 }
 
+func (f Flag) copyTo(to Fields, name string) error { return to.Flag(name).Set(f.Get()) }
+
 // A flag that is not set is not there.
 func (f Flag) appendJSON(b []byte) []byte { return append(b, "true"...) }

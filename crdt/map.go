@@ -76,3 +76,13 @@ func (f Fields) flatLen() (n int, ok bool) {
 	n = s.Visible.Of(stringField)
 	return n, err != nil || s.Count(TypeMap) == n
 }
+
+func (m Map) copyTo(to Fields, name string) error {
+	copied := to.Map(name).Fields
+	for field, held := range m.All() {
+		if err := m.copyEach(field, held, copied, field); err != nil {
+			return err
+		}
+	}
+	return nil
+}

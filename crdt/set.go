@@ -82,6 +82,16 @@ func (s Set) Remove(elem string) (existed bool, err error) {
 // For a key of many elements one small operation that looks at none of them.
 func (s Set) Clear() (existed bool, err error) { return s.clear() }
 
+func (s Set) copyTo(to Fields, name string) error {
+	copied := to.Set(name)
+	for elem := range s.All() {
+		if _, err := copied.Add(elem); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (s Set) appendJSON(b []byte) []byte {
 	b = append(b, '[')
 	first := true

@@ -130,6 +130,18 @@ func (s String) Clear() (existed bool, err error) {
 	return true, s.replace(c, nil)
 }
 
+func (s String) copyTo(to Fields, name string) error {
+	value, ok := s.Get()
+	if !ok {
+		return errNewerType // entries that only a newer version can read
+	}
+	if _, written := Register(s).Get(); !written {
+		_, err := to.Counter(name).Add(Counter(s).Get())
+		return err
+	}
+	return to.String(name).Set(value)
+}
+
 func (s String) appendJSON(b []byte) []byte {
 	value, ok := s.Get()
 	switch _, written := Register(s).Get(); {

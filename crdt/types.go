@@ -52,6 +52,8 @@ var types = [...]struct {
 type handle interface {
 	// appendJSON appends what readers see. There is something visible.
 	appendJSON(b []byte) []byte
+	// copyTo writes what readers see under a name where there is nothing.
+	copyTo(to Fields, name string) error
 }
 
 func init() {

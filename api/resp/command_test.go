@@ -124,7 +124,7 @@ func testCommandDescribesEveryCommand(t *testing.T) {
 	n := len(commands)
 	p.expect("COMMAND COUNT", ":"+strconv.Itoa(n))
 	all := p.ask("COMMAND")
-	if !strings.HasPrefix(all, fmt.Sprintf("*%d\n  *10\n    \"auth\"\n", n)) {
+	if !strings.HasPrefix(all, fmt.Sprintf("*%d\n  *10\n    \"append\"\n", n)) {
 		t.Errorf("COMMAND begins with %.60s", all)
 	}
 	if docs := p.ask("COMMAND DOCS"); !strings.HasPrefix(docs, fmt.Sprintf("*%d\n", 2*n)) {

@@ -1,6 +1,10 @@
 package resp
 
-import "github.com/peerd/peerd/crdt"
+import (
+	"iter"
+
+	"github.com/peerd/peerd/crdt"
+)
 
 // hash returns the map of the key that the first argument names. Fields that are no strings, which
 // other front-ends can make, are not shown.
@@ -93,4 +97,172 @@ func runHIncrBy(c *call) error {
 	}
 	c.out.integer(value)
 	return nil
+}
+
+func runHMSet(c *call) error {
+	at := len(c.out.buf)
+	if len(c.args)%2 != 0 {
+		return wrongArity("hmset")
+	}
+	if err := runHSet(c); err != nil {
+		return err
+	}
+	c.out.buf = c.out.buf[:at]
+	c.out.status("OK")
+	return nil
+}
+
+func runHSetNX(c *call) error {
+	if err := c.hashError(); err != nil {
+		return err
+	}
+	field := c.hash().String(c.arg(2))
+	if _, exists := field.Get(); exists {
+		c.out.integer(0)
+		return nil
+	}
+	if err := field.Set(c.args[3]); err != nil {
+		return err
+	}
+	c.out.integer(1)
+	return nil
+}
+
+func runHMGet(c *call) error {
+	if err := c.hashError(); err != nil {
+		return err
+	}
+	hash := c.hash()
+	c.out.array(len(c.args) - 2)
+	for i := 2; i < len(c.args); i++ {
+		value, ok := hash.String(c.arg(i)).Get()
+		switch {
+		case c.tooLong(value):
+			return errApart
+		case ok:
+			c.out.bulk(value)
+		default:
+			c.out.null()
+		}
+	}
+	return nil
+}
+
+func runHExists(c *call) error {
+	_, ok, err := c.field()
+	if err != nil {
+		return err
+	}
+	c.out.integer(int64(oneIf(ok)))
+	return nil
+}
+
+func runHStrLen(c *call) error {
+	value, _, err := c.field()
+	if err != nil {
+		return err
+	}
+	c.out.integer(int64(len(value)))
+	return nil
+}
+
+// field returns the field that the second argument names.
+func (c *call) field() (value []byte, ok bool, err error) {
+	if value, ok = c.hash().String(c.arg(2)).Get(); ok {
+		return value, true, nil
+	}
+	return nil, false, c.hashError()
+}
+
+func runHKeys(c *call) error {
+	return c.eachField(func(field string, _ []byte) { c.out.text(field) })
+}
+
+func runHVals(c *call) error {
+	return c.eachField(func(_ string, value []byte) { c.out.bulk(value) })
+}
+
+// eachField replies with what fn writes of each field.
+func (c *call) eachField(fn func(field string, value []byte)) error {
+	at, n := len(c.out.buf), 0
+	for field, value := range c.hash().Strings() {
+		fn(field, value)
+		if n++; len(c.out.buf)-at > MaxReply {
+			break
+		}
+	}
+	if n == 0 {
+		if err := c.hashError(); err != nil {
+			return err
+		}
+	}
+	c.out.arrayAt(at, n)
+	return nil
+}
+
+func runHIncrByFloat(c *call) error {
+	switch n, err := parseFloat(c.args[3]); {
+	case err != nil:
+		return err
+	case n.IsInf():
+		return replyError("ERR value is NaN or Infinity")
+	}
+	if err := c.hashError(); err != nil {
+		return err
+	}
+	field := c.hash().String(c.arg(2))
+	text, ok := field.Get()
+	sum, err := addFloat(text, ok, c.args[3], errHashNoFloat)
+	if err != nil {
+		return err
+	}
+	if err := field.Set(sum); err != nil {
+		return err
+	}
+	c.out.bulk(sum)
+	return nil
+}
+
+// runHScan goes through the fields in the order of their names: as SCAN does.
+func runHScan(c *call) error {
+	return c.scanWithin(c.hashError, true, func(after string, more bool) iter.Seq2[string, []byte] {
+		fields := c.hash().All()
+		if more {
+			fields = c.hash().AllAfter(after)
+		}
+		return func(yield func(string, []byte) bool) {
+			for name := range fields {
+				if value, ok := c.hash().String(name).Get(); ok && !yield(name, value) {
+					return
+				}
+			}
+		}
+	})
+}
+
+// runHRandField chooses of all fields alike.
+func runHRandField(c *call) error {
+	pairs := len(c.args) == 4 && c.is(3, "withvalues")
+	if len(c.args) > 3 && !pairs {
+		return errSyntax
+	}
+	count, err := c.randomCount()
+	if err != nil {
+		return err
+	}
+	if err := c.hashError(); err != nil {
+		return err
+	}
+	hash := c.hash()
+	names := func(yield func(string) bool) {
+		for name := range hash.Strings() {
+			if !yield(name) {
+				return
+			}
+		}
+	}
+	return c.writeRandom(draw(hash.CountStrings(), count, names), pairs, func(name string) []byte {
+		value, _ := hash.String(name).Get()
+		return value
+	})
 }

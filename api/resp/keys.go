@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"strconv"
 
 	"github.com/peerd/peerd/crdt"
 	embedded "github.com/peerd/peerd/peer"
@@ -87,6 +89,100 @@ func flush(db database) error {
 		_, err := tx.Clear()
 		return err
 	}})...)
+}
+
+const errNoKey = replyError("ERR no such key")
+
+func runRename(c *call) error {
+	if err := c.rename(); err != nil {
+		return err
+	}
+	c.out.status("OK")
+	return nil
+}
+
+func runRenameNX(c *call) error {
+	if c.tx.Has(c.arg(1)) && c.tx.Has(c.arg(2)) {
+		c.out.integer(0)
+		return nil
+	}
+	if err := c.rename(); err != nil {
+		return err
+	}
+	c.out.integer(1)
+	return nil
+}
+
+func (c *call) rename() error {
+	from, to := c.arg(1), c.arg(2)
+	switch {
+	case !c.tx.Has(from):
+		return errNoKey
+	case from == to:
+		return nil
+	}
+	if _, err := c.tx.Copy(from, to); err != nil {
+		return err
+	}
+	_, err := c.tx.Remove(from)
+	return err
+}
+
+func runCopy(c *call) error {
+	from, to, replace := c.arg(1), c.arg(2), false
+	for i := 3; i < len(c.args); i++ {
+		switch {
+		case c.is(i, "replace"):
+			replace = true
+		case c.is(i, "db") && i+1 < len(c.args):
+			i++
+			n, err := c.integer(i)
+			switch {
+			case err != nil:
+				return err
+			case n < 0 || n >= Databases:
+				return replyError("ERR DB index is out of range")
+			case int(n) != c.session.index:
+				return replyError("ERR COPY to another database is not possible: a transaction is of one database")
+			}
+		default:
+			return errSyntax
+		}
+	}
+	switch {
+	case from == to:
+		return replyError("ERR source and destination objects are the same")
+	case !c.tx.Has(from), !replace && c.tx.Has(to):
+		c.out.integer(0)
+		return nil
+	}
+	if _, err := c.tx.Copy(from, to); err != nil {
+		return err
+	}
+	c.out.integer(1)
+	return nil
+}
+
+// runRandomKey chooses one of the first MaxScanCount keys.
+func runRandomKey(c *call) error {
+	at := rand.IntN(max(1, min(c.tx.Len(), MaxScanCount)))
+	for key := range c.tx.All() {
+		if at == 0 {
+			c.out.text(key)
+			return nil
+		}
+		at--
+	}
+	c.out.null()
+	return nil
+}
+
+func runTime(c *call) error {
+	now := c.server.config.clock()
+	c.out.array(2)
+	c.out.text(strconv.FormatInt(now.Unix(), 10))
+	c.out.text(strconv.FormatInt(int64(now.Nanosecond()/1000), 10))
+	return nil
 }
 
 func (c *call) pattern(i int) (string, error) {

@@ -2,6 +2,7 @@ package resp
 
 import (
 	"container/list"
+	"iter"
 	"math/rand/v2"
 	"strconv"
 	"sync"
@@ -70,23 +71,23 @@ func (cs *cursors) remove(id uint64) {
 	cs.bytes -= len(e.Value.(cursor).after)
 }
 
-// scanOptions is what may follow SCAN's cursor.
+// scanOptions is what may follow SCAN's cursor; TYPE only that.
 type scanOptions struct {
 	pattern string
 	typ     string
 	count   int64
 }
 
-func (c *call) scanOptions() (o scanOptions, err error) {
+func (c *call) scanOptions(first int) (o scanOptions, err error) {
 	o = scanOptions{pattern: "*", count: 10}
-	for i := 2; i < len(c.args); i += 2 {
+	for i := first; i < len(c.args); i += 2 {
 		if i+1 == len(c.args) {
 			return o, errSyntax
 		}
 		switch {
 		case c.is(i, "match"):
 			o.pattern, err = c.pattern(i + 1)
-		case c.is(i, "type"):
+		case c.is(i, "type") && first == 2:
 			o.typ = c.arg(i + 1)
 		case c.is(i, "count"):
 			o.count, err = c.integer(i + 1)
@@ -107,21 +108,13 @@ func (c *call) scanOptions() (o scanOptions, err error) {
 // runScan goes through the keys in the order of Tx.Keys, so a key that is there during the
 // whole scan is returned exactly once.
 func runScan(c *call) error {
-	id, err := strconv.ParseUint(c.arg(1), 10, 64)
-	if err != nil {
-		return replyError("ERR invalid cursor")
-	}
-	o, err := c.scanOptions()
+	id, after, err := c.cursor(1)
 	if err != nil {
 		return err
 	}
-	after, ok := "", true
-	if id != 0 {
-		after, ok = c.server.cursors.lookUp(id)
-	}
-	if !ok {
-		return replyError("ERR invalid cursor: it was not given out by this server, or forgotten " +
-			"because of too many unfinished scans; begin again with 0")
+	o, err := c.scanOptions(2)
+	if err != nil {
+		return err
 	}
 	at, n := len(c.out.buf), 0
 	seen, last, more := int64(0), after, false
@@ -154,4 +147,65 @@ func (c *call) scanReply(at, n int, next uint64) {
 	front.array(2)
 	front.text(strconv.FormatUint(next, 10))
 	c.out.insert(at, front.buf)
+}
+
+// cursor returns the cursor that argument i is, and the name that it stands at.
+func (c *call) cursor(i int) (id uint64, after string, err error) {
+	id, err = strconv.ParseUint(c.arg(i), 10, 64)
+	if err != nil {
+		return 0, "", replyError("ERR invalid cursor")
+	}
+	if id == 0 {
+		return 0, "", nil
+	}
+	after, ok := c.server.cursors.lookUp(id)
+	if !ok {
+		return 0, "", replyError("ERR invalid cursor: it was not given out by this server, or forgotten " +
+			"because of too many unfinished scans; begin again with 0")
+	}
+	return id, after, nil
+}
+
+// scanWithin goes through what is under the key that the first argument names: the names greater than the one that the
+// cursor stands at, or all, and their values if it has any.
+func (c *call) scanWithin(check func() error, values bool, names func(after string, more bool) iter.Seq2[string, []byte]) error {
+	id, after, err := c.cursor(2)
+	if err != nil {
+		return err
+	}
+	if !c.tx.Has(c.arg(1)) {
+		c.scanReply(len(c.out.buf), 0, 0)
+		return nil
+	}
+	if err := check(); err != nil {
+		return err
+	}
+	o, err := c.scanOptions(3)
+	if err != nil {
+		return err
+	}
+	at, n := len(c.out.buf), 0
+	seen, last, more := int64(0), after, false
+	for name, value := range names(after, id != 0) {
+		if seen == o.count || len(c.out.buf)-at > MaxBatchOutput {
+			more = true
+			break
+		}
+		seen, last = seen+1, name
+		if !matchGlob(o.pattern, name) {
+			continue
+		}
+		c.out.text(name)
+		n++
+		if values {
+			c.out.bulk(value)
+			n++
+		}
+	}
+	next := uint64(0)
+	if more {
+		next = c.server.cursors.add(last, id)
+	}
+	c.scanReply(at, n, next)
+	return nil
 }

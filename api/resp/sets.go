@@ -1,6 +1,14 @@
 package resp
 
-import "github.com/peerd/peerd/crdt"
+import (
+	"fmt"
+	"iter"
+	"math"
+	"math/rand/v2"
+	"slices"
+
+	"github.com/peerd/peerd/crdt"
+)
 
 // set returns the set of the key that the first argument names.
 func (c *call) set() crdt.Set { return c.tx.Set(c.arg(1)) }
@@ -78,5 +86,250 @@ func runSMembers(c *call) error {
 		}
 	}
 	c.out.setAt(at, n)
+	return nil
+}
+
+func runSMIsMember(c *call) error {
+	if err := c.setError(); err != nil {
+		return err
+	}
+	set := c.set()
+	c.out.array(len(c.args) - 2)
+	for i := 2; i < len(c.args); i++ {
+		c.out.integer(int64(oneIf(set.Has(c.arg(i)))))
+	}
+	return nil
+}
+
+func oneIf(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func runSMove(c *call) error {
+	from, to, elem := c.tx.Set(c.arg(1)), c.tx.Set(c.arg(2)), c.arg(3)
+	if !c.tx.Has(c.arg(1)) {
+		c.out.integer(0)
+		return nil
+	}
+	for _, key := range []string{c.arg(1), c.arg(2)} {
+		if err := c.typeError(key, crdt.TypeSet); err != nil {
+			return err
+		}
+	}
+	if !from.Has(elem) || c.arg(1) == c.arg(2) {
+		c.out.integer(int64(oneIf(from.Has(elem))))
+		return nil
+	}
+	if _, err := from.Remove(elem); err != nil {
+		return err
+	}
+	if _, err := to.Add(elem); err != nil {
+		return err
+	}
+	c.out.integer(1)
+	return nil
+}
+
+// runSRandMember chooses of all members alike.
+func runSRandMember(c *call) error {
+	if len(c.args) > 3 {
+		return errSyntax
+	}
+	count, err := c.randomCount()
+	if err != nil {
+		return err
+	}
+	if err := c.setError(); err != nil {
+		return err
+	}
+	return c.writeRandom(draw(c.set().Len(), count, c.set().All()), false, nil)
+}
+
+// runSPop removes members of those that are first in order, so that all other writers need not wait until it has gone
+// through a large set: of the first leastWindow at least, and of twice as many as are asked for.
+func runSPop(c *call) error {
+	if len(c.args) > 3 {
+		return errSyntax
+	}
+	count := int64(1)
+	if len(c.args) == 3 {
+		var err error
+		if count, err = c.integer(2); err != nil || count < 0 {
+			return replyError("ERR value is out of range, must be positive")
+		}
+	}
+	if err := c.setError(); err != nil {
+		return err
+	}
+	set := c.set()
+	count = min(count, int64(set.Len()))
+	var first []string
+	for elem := range set.All() {
+		if len(first) >= leastWindow && int64(len(first)) >= 2*count {
+			break
+		}
+		first = append(first, elem)
+	}
+	rand.Shuffle(len(first), func(i, j int) { first[i], first[j] = first[j], first[i] })
+	switch {
+	case len(c.args) == 3:
+		c.out.set(int(count))
+	case count == 0:
+		c.out.null()
+	}
+	for _, elem := range first[:count] {
+		if _, err := set.Remove(elem); err != nil {
+			return err
+		}
+		c.out.text(elem)
+	}
+	return nil
+}
+
+func runSScan(c *call) error {
+	return c.scanWithin(c.setError, false, func(after string, more bool) iter.Seq2[string, []byte] {
+		elems := c.set().All()
+		if more {
+			elems = c.set().AllAfter(after)
+		}
+		return func(yield func(string, []byte) bool) {
+			for elem := range elems {
+				if !yield(elem, nil) {
+					return
+				}
+			}
+		}
+	})
+}
+
+// algebra passes the members of what an operation makes of the sets under some keys, each once. Of an intersection it goes
+// through the smallest set.
+type algebra func(sets []crdt.Set, yield func(elem string) bool)
+
+func intersection(sets []crdt.Set, yield func(string) bool) {
+	smallest := slices.MinFunc(sets, func(a, b crdt.Set) int { return a.Len() - b.Len() })
+	for elem := range smallest.All() {
+		if !slices.ContainsFunc(sets, func(s crdt.Set) bool { return !s.Has(elem) }) && !yield(elem) {
+			return
+		}
+	}
+}
+
+func difference(sets []crdt.Set, yield func(string) bool) {
+	for elem := range sets[0].All() {
+		if !slices.ContainsFunc(sets[1:], func(s crdt.Set) bool { return s.Has(elem) }) && !yield(elem) {
+			return
+		}
+	}
+}
+
+func union(sets []crdt.Set, yield func(string) bool) {
+	for i, s := range sets {
+		for elem := range s.All() {
+			before := slices.ContainsFunc(sets[:i], func(s crdt.Set) bool { return s.Has(elem) })
+			if !before && !yield(elem) {
+				return
+			}
+		}
+	}
+}
+
+// sets returns the sets under the keys that some arguments name.
+func (c *call) sets(first, last int) ([]crdt.Set, error) {
+	var sets []crdt.Set
+	for i := first; i <= last; i++ {
+		if err := c.typeError(c.arg(i), crdt.TypeSet); err != nil {
+			return nil, err
+		}
+		sets = append(sets, c.tx.Set(c.arg(i)))
+	}
+	return sets, nil
+}
+
+// combined replies with what an operation makes of the sets.
+func combined(of algebra) func(*call) error {
+	return func(c *call) error {
+		sets, err := c.sets(1, len(c.args)-1)
+		if err != nil {
+			return err
+		}
+		at, n := len(c.out.buf), 0
+		of(sets, func(elem string) bool {
+			c.out.text(elem)
+			n++
+			return len(c.out.buf)-at <= MaxReply
+		})
+		c.out.setAt(at, n)
+		return nil
+	}
+}
+
+// stored has the first key hold what an operation makes of the sets under the others, whatever it held.
+func stored(of algebra) func(*call) error {
+	return func(c *call) error {
+		sets, err := c.sets(2, len(c.args)-1)
+		if err != nil {
+			return err
+		}
+		members := 0
+		for _, s := range sets {
+			members += s.Len()
+		}
+		if members > MaxAlgebra {
+			return replyError(fmt.Sprintf("ERR the sets have %d members, and the limit of what is stored is %d (MaxAlgebra): "+
+				"ask for the members, and add them in parts", members, MaxAlgebra))
+		}
+		var made []string
+		of(sets, func(elem string) bool {
+			made = append(made, elem)
+			return true
+		})
+		if _, err := c.tx.Remove(c.arg(1)); err != nil {
+			return err
+		}
+		set := c.set()
+		for _, elem := range made {
+			if _, err := set.Add(elem); err != nil {
+				return err
+			}
+		}
+		c.out.integer(int64(len(made)))
+		return nil
+	}
+}
+
+func runSInterCard(c *call) error {
+	n, err := c.integer(1)
+	switch {
+	case err != nil || n < 1:
+		return replyError("ERR numkeys should be greater than 0")
+	case n > int64(len(c.args)-2):
+		return replyError("ERR Number of keys can't be greater than number of args")
+	}
+	limit := int64(math.MaxInt64)
+	for i := int(n) + 2; i < len(c.args); i += 2 {
+		if !c.is(i, "limit") || i+1 == len(c.args) {
+			return errSyntax
+		}
+		if limit, err = c.integer(i + 1); err != nil || limit < 0 {
+			return replyError("ERR LIMIT can't be negative")
+		}
+		if limit == 0 {
+			limit = math.MaxInt64
+		}
+	}
+	sets, err := c.sets(2, int(n)+1)
+	if err != nil {
+		return err
+	}
+	count := int64(0)
+	intersection(sets, func(string) bool {
+		count++
+		return count < limit
+	})
+	c.out.integer(count)
 	return nil
 }

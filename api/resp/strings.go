@@ -2,25 +2,13 @@ package resp
 
 import (
 	"errors"
+	"fmt"
 	"math"
 
 	"github.com/peerd/peerd/crdt"
 )
 
-func runGet(c *call) error {
-	value, ok, err := c.getString(c.arg(1))
-	switch {
-	case err != nil:
-		return err
-	case c.tooLong(value):
-		return errApart
-	case ok:
-		c.out.bulk(value)
-	default:
-		c.out.null()
-	}
-	return nil
-}
+func runGet(c *call) error { return c.reply(c.arg(1)) }
 
 // tooLong reports whether the loop must not copy a value.
 func (c *call) tooLong(value []byte) bool { return c.looped && len(value) > maxQuickBytes }
@@ -92,18 +80,23 @@ func runSet(c *call) error {
 		}
 		return nil
 	}
-	if exists && !types.Only(crdt.TypeString) {
-		if _, err := c.tx.Remove(key); err != nil {
-			return err
-		}
-	}
-	if err := c.tx.String(key).Set(c.args[2]); err != nil {
+	if err := c.put(key, types, c.args[2]); err != nil {
 		return err
 	}
 	if !o.get {
 		c.out.status("OK")
 	}
 	return nil
+}
+
+// put makes a key hold a string, whatever it holds: values of these types.
+func (c *call) put(key string, types crdt.Types, value []byte) error {
+	if types != 0 && !types.Only(crdt.TypeString) {
+		if _, err := c.tx.Remove(key); err != nil {
+			return err
+		}
+	}
+	return c.tx.String(key).Set(value)
 }
 
 func runIncr(c *call) error { return c.add(1) }
@@ -152,4 +145,353 @@ func additionError(err, notInteger error) error {
 		return errOverflow
 	}
 	return err
+}
+
+func runMGet(c *call) error {
+	c.out.array(len(c.args) - 1)
+	for i := range c.args[1:] {
+		value, ok := c.tx.String(c.arg(i + 1)).Get()
+		switch {
+		case c.tooLong(value):
+			return errApart
+		case ok:
+			c.out.bulk(value)
+		default:
+			c.out.null()
+		}
+	}
+	return nil
+}
+
+func runMSet(c *call) error {
+	if err := c.putAll("mset"); err != nil {
+		return err
+	}
+	c.out.status("OK")
+	return nil
+}
+
+func runMSetNX(c *call) error {
+	if len(c.args)%2 == 0 {
+		return wrongArity("msetnx")
+	}
+	for i := 1; i < len(c.args); i += 2 {
+		if c.tx.Has(c.arg(i)) {
+			c.out.integer(0)
+			return nil
+		}
+	}
+	if err := c.putAll("msetnx"); err != nil {
+		return err
+	}
+	c.out.integer(1)
+	return nil
+}
+
+// putAll makes each key hold the value behind it.
+func (c *call) putAll(name string) error {
+	if len(c.args)%2 == 0 {
+		return wrongArity(name)
+	}
+	for i := 1; i < len(c.args); i += 2 {
+		key := c.arg(i)
+		if err := c.put(key, c.tx.Types(key), c.args[i+1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func runSetNX(c *call) error {
+	key := c.arg(1)
+	if c.tx.Has(key) {
+		c.out.integer(0)
+		return nil
+	}
+	if err := c.tx.String(key).Set(c.args[2]); err != nil {
+		return err
+	}
+	c.out.integer(1)
+	return nil
+}
+
+func runGetSet(c *call) error {
+	if err := c.reply(c.arg(1)); err != nil {
+		return err
+	}
+	return c.tx.String(c.arg(1)).Set(c.args[2])
+}
+
+func runGetDel(c *call) error {
+	if err := c.reply(c.arg(1)); err != nil {
+		return err
+	}
+	_, err := c.tx.Remove(c.arg(1))
+	return err
+}
+
+// reply replies with the string of a key.
+func (c *call) reply(key string) error {
+	value, ok, err := c.getString(key)
+	switch {
+	case err != nil:
+		return err
+	case c.tooLong(value):
+		return errApart
+	case ok:
+		c.out.bulk(value)
+	default:
+		c.out.null()
+	}
+	return nil
+}
+
+// runGetEx is GET: nothing expires, so that PERSIST has nothing to do.
+func runGetEx(c *call) error {
+	switch {
+	case len(c.args) == 2, len(c.args) == 3 && c.is(2, "persist"):
+		return c.reply(c.arg(1))
+	case len(c.args) == 4 && c.isExpiry(2):
+		return replyError("ERR expiry is not supported yet: GETEX without EX, PX, EXAT and PXAT")
+	}
+	return errSyntax
+}
+
+func runStrLen(c *call) error {
+	value, _, err := c.getString(c.arg(1))
+	if err != nil {
+		return err
+	}
+	c.out.integer(int64(len(value)))
+	return nil
+}
+
+func runAppend(c *call) error {
+	value, _, err := c.getString(c.arg(1))
+	if err != nil {
+		return err
+	}
+	return c.rewrite(value, len(value), c.args[2])
+}
+
+func runSetRange(c *call) error {
+	at, err := c.integer(2)
+	switch {
+	case err != nil:
+		return err
+	case at < 0:
+		return replyError("ERR offset is out of range")
+	}
+	value, _, err := c.getString(c.arg(1))
+	switch {
+	case err != nil:
+		return err
+	case len(c.args[3]) == 0:
+		c.out.integer(int64(len(value)))
+		return nil
+	}
+	return c.rewrite(value, int(min(at, MaxValue+1)), c.args[3])
+}
+
+// rewrite stores value with part from position at on, zeros before it where there is nothing, and replies how long that
+// is.
+func (c *call) rewrite(value []byte, at int, part []byte) error {
+	size := max(len(value), at+len(part))
+	if size > MaxValue {
+		return replyError(fmt.Sprintf(
+			"ERR string exceeds maximum allowed size (proto-max-bulk-len): here %d bytes (MaxValue)", MaxValue))
+	}
+	whole := make([]byte, size)
+	copy(whole, value)
+	copy(whole[at:], part)
+	if err := c.tx.String(c.arg(1)).Set(whole); err != nil {
+		return err
+	}
+	c.out.integer(int64(size))
+	return nil
+}
+
+func runGetRange(c *call) error {
+	from, err := c.integer(2)
+	if err != nil {
+		return err
+	}
+	to, err := c.integer(3)
+	if err != nil {
+		return err
+	}
+	value, _, err := c.getString(c.arg(1))
+	if err != nil {
+		return err
+	}
+	part := value[:0]
+	if first, last, ok := between(from, to, len(value)); ok {
+		part = value[first : last+1]
+	}
+	if c.tooLong(part) {
+		return errApart
+	}
+	c.out.bulk(part)
+	return nil
+}
+
+// between returns which of n places, from 0 on, a range of Redis's means, whose bounds count from the end if they are
+// negative, and false if none.
+func between(from, to int64, n int) (first, last int, ok bool) {
+	length := int64(n)
+	if to < from && from < 0 {
+		return 0, 0, false
+	}
+	if from < 0 {
+		from = max(0, from+length)
+	}
+	if to < 0 {
+		to = max(0, to+length)
+	}
+	to = min(to, length-1)
+	return int(from), int(to), from <= to
+}
+
+func runIncrByFloat(c *call) error {
+	text, ok, err := c.getString(c.arg(1))
+	if err != nil {
+		return err
+	}
+	sum, err := addFloat(text, ok, c.args[2], errNoFloat)
+	if err != nil {
+		return err
+	}
+	if err := c.tx.String(c.arg(1)).Set(sum); err != nil {
+		return err
+	}
+	c.out.bulk(sum)
+	return nil
+}
+
+// runLCS finds a longest common subsequence by the method of Wagner and Fischer (1974), in time and memory of the product
+// of both lengths, which MaxProduct bounds.
+func runLCS(c *call) error {
+	o, err := c.lcsOptions()
+	if err != nil {
+		return err
+	}
+	var texts [2][]byte
+	for i := range texts {
+		if texts[i], _, err = c.getString(c.arg(i + 1)); err != nil {
+			return replyError("ERR The specified keys must contain string values")
+		}
+	}
+	a, b := texts[0], texts[1]
+	if (len(a)+1)*(len(b)+1) > MaxProduct {
+		return replyError(fmt.Sprintf("ERR the lengths of the strings, %d and %d, have a product over the limit of %d "+
+			"(MaxProduct)", len(a), len(b), MaxProduct))
+	}
+	if c.looped && len(a)*len(b) > maxQuickBytes {
+		return errApart
+	}
+	common, runs := longestCommon(a, b)
+	switch {
+	case o.length:
+		c.out.integer(int64(len(common)))
+	case o.runs:
+		c.writeRuns(runs, o, len(common))
+	default:
+		c.out.bulk(common)
+	}
+	return nil
+}
+
+// lcsOptions is what may follow LCS' keys.
+type lcsOptions struct {
+	length, runs, lengths bool
+	least                 int64
+}
+
+func (c *call) lcsOptions() (o lcsOptions, err error) {
+	for i := 3; i < len(c.args); i++ {
+		switch {
+		case c.is(i, "idx"):
+			o.runs = true
+		case c.is(i, "len"):
+			o.length = true
+		case c.is(i, "withmatchlen"):
+			o.lengths = true
+		case c.is(i, "minmatchlen") && i+1 < len(c.args):
+			i++
+			if o.least, err = c.integer(i); err != nil {
+				return o, err
+			}
+		default:
+			return o, errSyntax
+		}
+	}
+	if o.length && o.runs {
+		return o, replyError("ERR If you want both the length and indexes, please just use IDX.")
+	}
+	return o, nil
+}
+
+// run is bytes that two strings share: where they begin in each, and how many they are.
+type run struct{ a, b, size int }
+
+// longestCommon returns a longest common subsequence and the runs of it, the last first.
+func longestCommon(a, b []byte) (common []byte, runs []run) {
+	wide := len(b) + 1
+	length := make([]uint32, (len(a)+1)*wide) // of the first i of a and j of b
+	for i := range a {
+		for j := range b {
+			at := (i+1)*wide + j + 1
+			if a[i] == b[j] {
+				length[at] = length[at-wide-1] + 1
+			} else {
+				length[at] = max(length[at-wide], length[at-1])
+			}
+		}
+	}
+	common = make([]byte, length[len(length)-1])
+	at := len(common)
+	for i, j := len(a), len(b); i > 0 && j > 0; {
+		switch here := i*wide + j; {
+		case a[i-1] == b[j-1]:
+			i, j, at = i-1, j-1, at-1
+			common[at] = a[i]
+			if n := len(runs) - 1; n >= 0 && runs[n].a == i+1 && runs[n].b == j+1 {
+				runs[n] = run{i, j, runs[n].size + 1}
+			} else {
+				runs = append(runs, run{i, j, 1})
+			}
+		case length[here-wide] > length[here-1]:
+			i--
+		default:
+			j--
+		}
+	}
+	return common, runs
+}
+
+func (c *call) writeRuns(runs []run, o lcsOptions, length int) {
+	c.out.dict(2)
+	c.out.text("matches")
+	at, n := len(c.out.buf), 0
+	for _, r := range runs {
+		if int64(r.size) < o.least {
+			continue
+		}
+		n++
+		c.out.array(2)
+		if o.lengths {
+			c.out.buf[len(c.out.buf)-3] = '3'
+		}
+		for _, from := range [...]int{r.a, r.b} {
+			c.out.array(2)
+			c.out.integer(int64(from))
+			c.out.integer(int64(from + r.size - 1))
+		}
+		if o.lengths {
+			c.out.integer(int64(r.size))
+		}
+	}
+	c.out.arrayAt(at, n)
+	c.out.text("len")
+	c.out.integer(int64(length))
 }

@@ -1,0 +1,88 @@
+package resp
+
+import (
+	"fmt"
+	"iter"
+	"math"
+	"math/rand/v2"
+)
+
+// randomCount returns how many elements are asked for by the second argument, if there is one: each once, or, if it is
+// negative, as many draws.
+func (c *call) randomCount() (int, error) {
+	if len(c.args) == 2 {
+		return 1, nil
+	}
+	count, err := c.integer(2)
+	switch {
+	case err != nil:
+		return 0, err
+	case count < -math.MaxInt64/2:
+		return 0, replyError("ERR value is out of range")
+	case count < -MaxRandom:
+		return 0, replyError(fmt.Sprintf("ERR %d elements exceed the limit of %d (MaxRandom)", -count, MaxRandom))
+	}
+	return int(min(count, math.MaxInt32)), nil
+}
+
+// draw returns count of n names, each once and all alike likely; or -count names, each of all alike likely. O(n).
+func draw(n, count int, names iter.Seq[string]) []string {
+	var places []int
+	chosen := map[int]string{}
+	for i := count; i < 0 && n > 0; i++ {
+		places = append(places, rand.IntN(n))
+		chosen[places[len(places)-1]] = ""
+	}
+	for last := n - min(n, max(0, count)); last < n; last++ { // Floyd's algorithm F2
+		i := rand.IntN(last + 1)
+		if _, taken := chosen[i]; taken {
+			i = last
+		}
+		places, chosen[i] = append(places, i), ""
+	}
+	i := 0
+	for name := range names {
+		if _, ok := chosen[i]; ok {
+			chosen[i] = name
+		}
+		i++
+	}
+	drawn := make([]string, len(places))
+	for i, place := range places {
+		drawn[i] = chosen[place]
+	}
+	return drawn
+}
+
+// writeRandom replies with what was drawn: one name if no count was given, else all, with their values if they are asked
+// for.
+func (c *call) writeRandom(drawn []string, pairs bool, valueOf func(string) []byte) error {
+	if len(c.args) == 2 {
+		if len(drawn) == 0 {
+			c.out.null()
+			return nil
+		}
+		c.out.text(drawn[0])
+		return nil
+	}
+	at := len(c.out.buf)
+	switch {
+	case pairs && !c.out.resp3:
+		c.out.array(2 * len(drawn))
+	default:
+		c.out.array(len(drawn))
+	}
+	for _, name := range drawn {
+		if pairs && c.out.resp3 {
+			c.out.array(2)
+		}
+		c.out.text(name)
+		if pairs {
+			c.out.bulk(valueOf(name))
+		}
+		if len(c.out.buf)-at > MaxReply {
+			return errReplyTooLarge
+		}
+	}
+	return nil
+}

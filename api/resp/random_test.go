@@ -1,0 +1,149 @@
+package resp
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// TestEachElementIsDrawnAlike counts draws: of n equally likely elements one that is drawn less than half or more than
+// twice as often as expected would be one time in 10^60.
+func TestEachElementIsDrawnAlike(t *testing.T) {
+	const n, draws = 20, 20_000
+	names := func() []string {
+		var out []string
+		for i := range n {
+			out = append(out, fmt.Sprint(i))
+		}
+		return out
+	}()
+	for _, count := range []int{1, 5, -1, -7} {
+		times := map[string]int{}
+		total := 0
+		for total < draws {
+			drawn := draw(n, count, slices.Values(names))
+			if want := max(count, -count); len(drawn) != want {
+				t.Fatalf("count %d draws %d", count, len(drawn))
+			}
+			if sorted := slices.Sorted(slices.Values(drawn)); count > 0 && len(slices.Compact(sorted)) != count {
+				t.Fatalf("count %d draws one twice: %q", count, drawn)
+			}
+			for _, name := range drawn {
+				times[name]++
+			}
+			total += len(drawn)
+		}
+		for _, name := range names {
+			if got := times[name]; got < total/n/2 || got > 2*total/n {
+				t.Errorf("count %d: %s was drawn %d times of %d", count, name, got, total)
+			}
+		}
+	}
+	if drawn := draw(n, 3*n, slices.Values(names)); len(drawn) != n {
+		t.Errorf("%d of %d drawn", len(drawn), n)
+	}
+}
+
+func TestScansWithinAKeyPassEachElementOnce(t *testing.T) {
+	_, address := startServer(t, Config{db: newMemory(t)})
+	p := dial(t, address)
+	const n = 100
+	for i := range n {
+		p.ask(fmt.Sprintf("SADD s m%d", i))
+		p.ask(fmt.Sprintf("HSET h m%d v%d", i, i))
+	}
+	p.send([]string{"SADD", "s", ""}, []string{"HSET", "h", "", "v"})
+	p.reply()
+	p.reply()
+	for _, scan := range []struct {
+		command, key string
+		each         int // strings
+	}{{"SSCAN", "s", 1}, {"HSCAN", "h", 2}} {
+		seen := map[string]int{}
+		cursor := "0"
+		for round := 0; round == 0 || cursor != "0"; round++ {
+			lines := strings.Split(strings.TrimSpace(p.ask(fmt.Sprintf("%s %s %s COUNT 7", scan.command, scan.key, cursor))), "\n")
+			cursor, _ = strconv.Unquote(strings.TrimSpace(lines[1]))
+			for i := 3; i < len(lines); i += scan.each {
+				name, _ := strconv.Unquote(strings.TrimSpace(lines[i]))
+				seen[name]++
+				if want := strings.Replace(name, "m", "v", 1); scan.each == 2 && name != "" && !strings.Contains(lines[i+1], want) {
+					t.Errorf("%s has %s beside %s", scan.command, lines[i+1], name)
+				}
+			}
+		}
+		if len(seen) != n+1 {
+			t.Errorf("%s passes %d of %d", scan.command, len(seen), n+1)
+		}
+		for name, times := range seen {
+			if times != 1 {
+				t.Errorf("%s passes %q %d times", scan.command, name, times)
+			}
+		}
+	}
+}
+
+func TestPoppingEmptiesALargeSet(t *testing.T) {
+	_, address := startServer(t, Config{db: newMemory(t)})
+	p := dial(t, address)
+	const n = 3 * leastWindow
+	add := []string{"SADD", "s"}
+	for i := range n {
+		add = append(add, fmt.Sprint(i))
+	}
+	p.send(add)
+	p.reply()
+	popped := map[string]bool{}
+	for _, count := range []int{1, 10, leastWindow, n} {
+		lines := strings.Split(strings.TrimSpace(p.ask(fmt.Sprintf("SPOP s %d", count))), "\n")
+		for _, line := range lines[1:] {
+			if popped[line] {
+				t.Errorf("%s was popped twice", line)
+			}
+			popped[line] = true
+		}
+	}
+	if len(popped) != n {
+		t.Errorf("%d of %d were popped", len(popped), n)
+	}
+	if got := strings.TrimSpace(p.ask("EXISTS s")); got != ":0" {
+		t.Errorf("the set is still there: %s", got)
+	}
+}
+
+// TestLimitsOfCommandsAreSaid by name, and nothing is changed beyond them.
+func TestLimitsOfCommandsAreSaid(t *testing.T) {
+	_, address := startServer(t, Config{db: newMemory(t)})
+	p := dial(t, address)
+	for half := range 2 {
+		add := []string{"SADD", fmt.Sprint("half", half)}
+		for i := range MaxAlgebra/2 + 1 {
+			add = append(add, fmt.Sprint(half, ":", i))
+		}
+		p.send(add)
+		p.reply()
+	}
+	long := strings.Repeat("x", 1<<13)
+	p.send([]string{"SET", "long", long}, []string{"SADD", "few", "a", "b"})
+	p.reply()
+	p.reply()
+	for _, c := range []struct{ command, name string }{
+		{"SUNIONSTORE few half0 half1", "MaxAlgebra"},
+		{"SRANDMEMBER few -2000000", "MaxRandom"},
+		{"LCS long long", "MaxProduct"},
+		{"SETRANGE long 16777216 x", "MaxValue"},
+		{"SETRANGE long 9000000000000000000 x", "MaxValue"},
+	} {
+		if got := p.ask(c.command); !strings.HasPrefix(got, "-") || !strings.Contains(got, c.name) {
+			t.Errorf("%s: %.200s", c.command, got)
+		}
+	}
+	if got := p.ask("SCARD few"); got != ":2" {
+		t.Errorf("few has %s", got)
+	}
+	if got := p.ask("STRLEN long"); got != fmt.Sprintf(":%d", len(long)) {
+		t.Errorf("long has %s", got)
+	}
+}
