@@ -13,6 +13,9 @@ import (
 // written, and all that was written reads back as it was.
 type octets string
 
+// Octets names it for programs that send requests.
+type Octets = octets
+
 // MarshalJSON implements json.Marshaler.
 func (o octets) MarshalJSON() ([]byte, error) {
 	if utf8.ValidString(string(o)) {

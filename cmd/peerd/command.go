@@ -45,6 +45,7 @@ func rootCommand(stdout, stderr io.Writer) *cobra.Command {
 	root.AddCommand(runCommand(), configCommand(), initCommand(), statusCommand(), waitCommand(),
 		backupCommand(), restoreCommand(), salvageCommand(), spaceCommand(), keyCommand(), demoCommand(), manCommand(),
 		versionCommand())
+	root.AddCommand(dataCommands()...)
 	root.SetHelpCommand(helpCommand())
 	root.InitDefaultCompletionCmd()
 	completion, _, _ := root.Find([]string{"completion"}) // it is there now

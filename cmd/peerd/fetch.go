@@ -62,16 +62,36 @@ func (g *given) web() (w *web, addr string, err error) {
 	return w, c.http, err
 }
 
-// ask sends a request to the peer whose --http address is addr, with or without "http://" or
-// "https://". An answer other than 200 is an error, which says that the peer refused what.
+// ask sends a request without a body.
 func (w *web) ask(ctx context.Context, method, addr, path, what string) (*http.Response, error) {
+	return w.send(ctx, method, addr, path, nil, what)
+}
+
+// refusedError is an answer other than 200.
+type refusedError struct {
+	addr, what string
+	code       string // for programs; empty if it came from no peerd
+	detail     string
+}
+
+// Error says that the peer refused what was asked.
+func (e *refusedError) Error() string {
+	return fmt.Sprintf("%s refused %s: %s", e.addr, e.what, e.detail)
+}
+
+// send sends a request, with a body in JSON unless that is nil, to the peer whose --http address is addr, with or
+// without "http://" or "https://". An answer other than 200 is a refusedError.
+func (w *web) send(ctx context.Context, method, addr, path string, body io.Reader, what string) (*http.Response, error) {
 	base := addr
 	if !strings.Contains(addr, "://") {
 		base = w.scheme + addr
 	}
-	r, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(base, "/")+path, nil)
+	r, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(base, "/")+path, body)
 	if err != nil {
 		return nil, misuse("--http %q: must be ip:port, as %s", addr, defaultHTTP)
+	}
+	if body != nil {
+		r.Header.Set("Content-Type", "application/json")
 	}
 	if w.password != "" {
 		r.Header.Set("Authorization", "Bearer "+w.password)
@@ -85,7 +105,7 @@ func (w *web) ask(ctx context.Context, method, addr, path, what string) (*http.R
 		return resp, nil
 	}
 	defer resp.Body.Close()
-	var refusal struct{ Detail string }
+	var refusal struct{ Code, Detail string }
 	err = json.NewDecoder(io.LimitReader(resp.Body, maxStatus)).Decode(&refusal)
 	if err != nil || refusal.Detail == "" {
 		refusal.Detail = resp.Status
@@ -96,7 +116,7 @@ func (w *web) ask(ctx context.Context, method, addr, path, what string) (*http.R
 	case resp.StatusCode == http.StatusBadRequest && w.scheme == "http://":
 		refusal.Detail += " (if it speaks HTTPS, ask" + sameTLS + ")"
 	}
-	return nil, fmt.Errorf("%s refused %s: %s", addr, what, refusal.Detail)
+	return nil, &refusedError{addr, what, refusal.Code, refusal.Detail}
 }
 
 const sameTLS = " with the same --tls-cert, --tls-key and --tls-ca"

@@ -4,6 +4,13 @@
 //	peerd config      print the settings of a run, and who set each
 //	peerd init        make a data directory and its keys without starting
 //	peerd status      show how a running peer is
+//	peerd get         print what is stored under a key
+//	peerd set         store a value under a key
+//	peerd del         delete keys
+//	peerd incr        add to a number
+//	peerd keys        list keys
+//	peerd watch       print keys as they change
+//	peerd tx          several operations, all or none
 //	peerd wait        wait until several peers hold the same data
 //	peerd backup      write a backup of a running peer to a file
 //	peerd restore     make a data directory from a backup
