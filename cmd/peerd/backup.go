@@ -22,21 +22,26 @@ func backupCommand() *cobra.Command {
 	var verify bool
 	var space string
 	cmd := &cobra.Command{
-		Use:   "backup FILE",
+		Use:   "backup FILE|-",
 		Short: "Write a backup of a running peer to a new file",
 		Long: "Write a backup to a new file: everything that a running peer holds, or of one space, each space at a\n" +
 			"moment of its own, compressed and with checksums. Reads and writes go on meanwhile. The file appears when\n" +
-			"it is whole. It is not encrypted, and holds no keys: keep cluster.key apart.",
-		Example: "  peerd backup /backup/monday.peerd\n  peerd backup --verify /backup/monday.peerd",
-		Args:    cobra.ExactArgs(1),
+			"it is whole. It is not encrypted, and holds no keys: keep cluster.key apart. \"-\" is the standard output,\n" +
+			"with --verify the standard input: then only exit status 0 says that it is whole.",
+		Example: "  peerd backup /backup/monday.peerd\n  peerd backup --verify /backup/monday.peerd\n" +
+			"  peerd backup - | ssh backup.example.com 'cat > monday.peerd'",
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			m := newMeter(cmd.ErrOrStderr())
 			if verify {
-				return verifyBackup(cmd.Context(), cmd.OutOrStdout(), m, args[0])
+				return verifyBackup(cmd, m, args[0])
 			}
 			w, addr, err := g.web()
 			if err != nil {
 				return err
+			}
+			if args[0] == "-" {
+				return w.streamBackup(cmd, m, addr, space)
 			}
 			return w.takeBackup(cmd.Context(), cmd.OutOrStdout(), m, addr, space, args[0])
 		},
@@ -47,18 +52,40 @@ func backupCommand() *cobra.Command {
 	return cmd
 }
 
-func verifyBackup(ctx context.Context, stdout io.Writer, m *meter, file string) error {
-	f, err := os.Open(file)
+func verifyBackup(cmd *cobra.Command, m *meter, file string) error {
+	f, err := openBackup(cmd, file)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	info, err := peer.VerifyBackup(ctx, f, m.show)
+	info, err := peer.VerifyBackup(cmd.Context(), f, m.show)
 	m.end()
 	if err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
-	_, err = fmt.Fprintf(stdout, "%s is whole: %s\n", file, describe(info))
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is whole: %s\n", file, describe(info))
+	return err
+}
+
+// openBackup opens a file, or the standard input in place of "-".
+func openBackup(cmd *cobra.Command, file string) (io.ReadCloser, error) {
+	if file == "-" {
+		return io.NopCloser(cmd.InOrStdin()), nil
+	}
+	return os.Open(file)
+}
+
+// streamBackup writes a backup to the standard output, checks it on the way, and says on the standard error what it is.
+func (w *web) streamBackup(cmd *cobra.Command, m *meter, addr, space string) error {
+	if isTerminal(cmd.OutOrStdout()) {
+		return misuse("a backup is not for a terminal: name a file, or hand it to a program")
+	}
+	began := time.Now()
+	info, err := w.receiveBackup(cmd.Context(), addr, space, cmd.OutOrStdout(), m)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(cmd.ErrOrStderr(), "%s, in %s\n", describe(info), took(time.Since(began)))
 	return err
 }
 

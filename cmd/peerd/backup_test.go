@@ -81,7 +81,7 @@ func TestABackupThatDoesNotComeWholeLeavesNothing(t *testing.T) {
 			"open DIR/b: no such file or directory"},
 		{"no file to restore", []string{"restore", "DIR/b", "--dir", "DIR/new"}, 1,
 			"DIR/b: no such file or directory"},
-		{"no file named", []string{"backup"}, 2, "accepts 1 arg(s), received 0 (see peerd backup --help)"},
+		{"no file named", []string{"backup"}, 2, "peerd backup takes FILE|-, and got nothing (see peerd backup --help)"},
 	})
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)

@@ -40,7 +40,8 @@ func rootCommand(stdout, stderr io.Writer) *cobra.Command {
 	}
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.DisableSuggestions = true // they take a second line
+	root.Version = version()
+	root.SetVersionTemplate(versionText())
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(runCommand(), configCommand(), initCommand(), statusCommand(), waitCommand(),
 		backupCommand(), restoreCommand(), salvageCommand(), spaceCommand(), keyCommand(), demoCommand(), manCommand(),
@@ -52,6 +53,7 @@ func rootCommand(stdout, stderr io.Writer) *cobra.Command {
 	completion.RunE = func(*cobra.Command, []string) error {
 		return misuse("completion for which shell? bash, zsh, fish or powershell")
 	}
+	wordArguments(root)
 	return root
 }
 
@@ -63,7 +65,7 @@ func helpCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			about, rest, err := cmd.Root().Find(args)
 			if err != nil || len(rest) > 0 {
-				return misuse("there is no command %q (see peerd --help)", strings.Join(args, " "))
+				return misuse("%w (see peerd --help)", unknownCommand(about, strings.Join(rest, " ")))
 			}
 			return about.Help()
 		},

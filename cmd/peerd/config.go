@@ -194,15 +194,10 @@ func (c *config) strays(environment []string, known map[string]bool) (found []st
 }
 
 // nearest returns the setting whose name is most like another.
-func (c *config) nearest(name string) (nearest string) {
-	name = strings.ToLower(strings.ReplaceAll(name, "_", "-"))
-	least := -1
-	c.public(func(f *pflag.Flag) {
-		if d := levenshtein.ComputeDistance(name, f.Name); least < 0 || d < least {
-			nearest, least = f.Name, d
-		}
-	})
-	return nearest
+func (c *config) nearest(name string) string {
+	var names []string
+	c.public(func(f *pflag.Flag) { names = append(names, f.Name) })
+	return nearestTo(strings.ToLower(strings.ReplaceAll(name, "_", "-")), names)
 }
 
 // locate says of each problem of the settings where the setting was made.
@@ -255,16 +250,6 @@ func reason(f *pflag.Flag, err error) error {
 		return errors.New("must be a number")
 	}
 	return err
-}
-
-// flagError words the error of a flag on the command line as those of other sources.
-func flagError(_ *cobra.Command, err error) error {
-	var invalid *pflag.InvalidValueError
-	if !errors.As(err, &invalid) {
-		return err
-	}
-	f := invalid.GetFlag()
-	return misuse("--%s %q: %w", f.Name, invalid.GetValue(), reason(f, invalid.Unwrap()))
 }
 
 // textOf returns the value of a flag as setFlag takes it.

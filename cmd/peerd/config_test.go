@@ -140,7 +140,7 @@ func TestAMistakeInASettingIsToldWithItsPlaceAndTheNearestKey(t *testing.T) {
 			`FILE:1: delta-log-size "10kB": must be at least 1MiB`},
 		{"a bad duration", "delta-log-age: 7d",
 			`FILE:1: delta-log-age "7d": must be a duration, as 168h, 90m or 500ms`},
-		{"a bad address", "# x\nresp: 6379", `FILE:2: resp "6379": must be ip:port, as 127.0.0.1:6379`},
+		{"a bad address", "# x\nresp: 6379", `FILE:2: resp "6379": must be ip:port, as 127.0.0.1:6379, or off`},
 		{"a certificate without its key", "tls-cert: c.pem",
 			`FILE:1: tls-cert "c.pem": needs the certificate's key: name it with --tls-key`},
 		{"a key without its certificate", "tls-key: k.pem",

@@ -21,7 +21,7 @@ import (
 // settings are what a daemon is opened with.
 type settings struct {
 	peer peer.Config
-	resp string // "ip:port"; port 0 takes a free one
+	resp string // "ip:port"; port 0 takes a free one; off serves none
 	http string
 	trust
 
@@ -48,8 +48,8 @@ type daemon struct {
 	log  *slog.Logger
 	credentials
 
-	redis, http net.Listener // open, served by serve
-	redisServer *resp.Server
+	redis, http net.Listener // open, served by serve; nil if off
+	redisServer *resp.Server // nil if off
 	httpServer  *httpapi.Server
 	profiler    *profiler // nil if there is none
 }
@@ -92,6 +92,9 @@ func (d *daemon) open(ctx context.Context, s settings) (err error) {
 	d.httpServer = httpapi.New(httpapi.Config{
 		Peer: d.peer, Auth: d.guard, TLS: d.tls, Metrics: d.metrics(), SlowLog: s.slowLog, Logger: d.log,
 	})
+	if d.redis == nil {
+		return nil
+	}
 	d.redisServer, err = resp.New(resp.Config{
 		Peer: d.peer, Auth: d.guard, Version: version(), SlowLog: s.slowLog, Logger: d.log,
 		MaxClients: d.clientsWithFiles(s.maxClients),
@@ -121,20 +124,23 @@ func (d *daemon) clientsWithFiles(wanted int) int {
 
 // metrics returns what answers scrapes.
 func (d *daemon) metrics() http.Handler {
-	return metrics.New(metrics.Config{
+	config := metrics.Config{
 		Peer: d.peer, Version: version(),
-		Redis: func() metrics.Frontend {
+		HTTP: func() metrics.Frontend {
+			m := d.httpServer.Metrics()
+			return metrics.Frontend{Slow: m.Slow, Times: m.Times}
+		},
+	}
+	if d.redis != nil {
+		config.Redis = func() metrics.Frontend {
 			m := d.redisServer.Metrics()
 			return metrics.Frontend{
 				Clients: m.Clients, Accepted: m.Accepted, Refused: m.Refused, Held: m.Held,
 				Evicted: m.Evicted, Unread: m.Unread, Slow: m.Slow, Times: m.Times,
 			}
-		},
-		HTTP: func() metrics.Frontend {
-			m := d.httpServer.Metrics()
-			return metrics.Frontend{Slow: m.Slow, Times: m.Times}
-		},
-	})
+		}
+	}
+	return metrics.New(config)
 }
 
 // initKeys makes the directory and the keys that are missing.
@@ -149,6 +155,9 @@ func initKeys(cfg peer.Config) (peer.Keys, error) {
 }
 
 func listen(flag, addr string) (net.Listener, error) {
+	if addr == off {
+		return nil, nil
+	}
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		var op *net.OpError
@@ -185,8 +194,12 @@ func appendfsync(d peer.Durability) string {
 // the peer.
 func (d *daemon) serve(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return d.redisServer.Serve(ctx, d.secure(d.redis)) })
-	group.Go(func() error { return d.httpServer.Serve(ctx, d.http) })
+	if d.redis != nil {
+		group.Go(func() error { return d.redisServer.Serve(ctx, d.secure(d.redis)) })
+	}
+	if d.http != nil {
+		group.Go(func() error { return d.httpServer.Serve(ctx, d.http) })
+	}
 	group.Go(func() error { return d.profiler.serve(ctx) })
 	group.Go(func() error {
 		select {

@@ -276,7 +276,7 @@ func (w *errWriter) Write(b []byte) (int, error) {
 func setCommand() *cobra.Command {
 	var d *dataFlags
 	cmd := &cobra.Command{
-		Use:   "set KEY VALUE",
+		Use: "set KEY VALUE", SuggestFor: []string{"put"},
 		Short: "Make a key of a running peer hold a value and nothing else",
 		Long: "Make a key, or a field in it, hold a value and nothing else: what is there, of whatever type, is replaced,\n" +
 			"so that a conflict is settled. The value is a text, or with --json one of any type, as peerd get --json\n" +
@@ -388,7 +388,7 @@ func delCommand() *cobra.Command {
 	var d *dataFlags
 	var prefix string
 	cmd := &cobra.Command{
-		Use:   "del KEY...",
+		Use: "del KEY...", SuggestFor: []string{"delete", "rm", "unset"},
 		Short: "Delete keys of a running peer, or all that begin with a prefix",
 		Long: "Delete keys, in one transaction, or a field, and print how many were there. With --prefix all keys that\n" +
 			"begin with it are deleted, in as many transactions as that takes.",
@@ -502,7 +502,7 @@ func keysCommand() *cobra.Command {
 	var d *dataFlags
 	limit := 0
 	cmd := &cobra.Command{
-		Use:   "keys [PREFIX]",
+		Use: "keys [PREFIX]", SuggestFor: []string{"list", "ls", "scan"},
 		Short: "List the keys of a running peer, in order",
 		Long: "List the keys, or those that begin with a prefix, in the order of their bytes, one on each line. With --json\n" +
 			"each line is an object that has the types of what is stored there as well.",

@@ -58,6 +58,9 @@ func (g *given) web() (w *web, addr string, err error) {
 	if err != nil {
 		return nil, "", err
 	}
+	if c.http == off {
+		return nil, "", misuse("http is off in the settings: name the peer that is to answer with --http")
+	}
 	w, err = c.trust.web()
 	return w, c.http, err
 }

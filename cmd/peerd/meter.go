@@ -25,13 +25,19 @@ type meter struct {
 }
 
 func newMeter(out io.Writer) *meter {
-	m := &meter{out: out, began: time.Now()}
-	if f, ok := out.(*os.File); ok {
-		info, err := f.Stat()
-		m.terminal = err == nil && info.Mode()&os.ModeCharDevice != 0
-	}
+	m := &meter{out: out, began: time.Now(), terminal: isTerminal(out)}
 	m.shown = m.began
 	return m
+}
+
+// isTerminal reports whether a person sees what is written.
+func isTerminal(out io.Writer) bool {
+	f, ok := out.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // show shows where things are, unless that was just shown.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -17,13 +16,13 @@ import (
 func restoreCommand() *cobra.Command {
 	var g *given
 	cmd := &cobra.Command{
-		Use:   "restore FILE",
+		Use:   "restore FILE|-",
 		Short: "Make a data directory from a backup",
 		Long: "Make a new data directory from a backup. The peer that is started there is a new replica with\n" +
 			"the data of the backup: it fetches what it lacks from the other peers, and gives them what they\n" +
 			"lack. What was removed since the backup was taken stays removed.\n\n" +
 			"The directory must be new, or hold nothing but host.key, cluster.key and members.json: with\n" +
-			"those of the host that was lost it is the same member again.",
+			"those of the host that was lost it is the same member again. \"-\" is the standard input.",
 		Example: "  peerd restore monday.peerd --dir /var/lib/peerd --cluster-key cluster.key",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -35,7 +34,7 @@ func restoreCommand() *cobra.Command {
 			cfg := peer.RestoreConfig{
 				Dir: c.peer.Dir, ClusterKey: c.peer.ClusterKey, Progress: m.show,
 			}
-			info, err := restoreFrom(cmd.Context(), args[0], cfg)
+			info, err := restoreFrom(cmd, args[0], cfg)
 			m.end()
 			if errors.Is(err, peer.ErrNotEmpty) {
 				return usageError{fmt.Errorf("%w (choose another directory with --dir)", err)}
@@ -52,13 +51,13 @@ func restoreCommand() *cobra.Command {
 	return cmd
 }
 
-func restoreFrom(ctx context.Context, file string, cfg peer.RestoreConfig) (peer.BackupInfo, error) {
-	f, err := os.Open(file)
+func restoreFrom(cmd *cobra.Command, file string, cfg peer.RestoreConfig) (peer.BackupInfo, error) {
+	f, err := openBackup(cmd, file)
 	if err != nil {
 		return peer.BackupInfo{}, errors.Unwrap(err) // the path is named by the caller
 	}
 	defer f.Close()
-	return peer.Restore(ctx, f, cfg)
+	return peer.Restore(cmd.Context(), f, cfg)
 }
 
 func sayRestored(stdout io.Writer, info peer.BackupInfo, dir string) error {

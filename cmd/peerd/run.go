@@ -100,7 +100,7 @@ func (c *config) greet(d *daemon, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	redis, http := d.redis.Addr().String(), d.http.Addr().String()
+	redis, http := addrOf(d.redis), addrOf(d.http)
 	d.log.Info("serving", "name", status.Name, "peer_id", status.PeerID, "dir", c.peer.Dir,
 		"host_key", d.keys.HostKey, "cluster_key", d.keys.ClusterKey, "gossip", status.GossipAddr,
 		"p2p", strings.Join(status.P2PAddrs, ","), "resp", redis, "http", http)
@@ -116,7 +116,7 @@ func (c *config) greet(d *daemon, stdout io.Writer) error {
 		dir = c.peer.Dir
 	}
 	_, err = fmt.Fprintf(stdout, greeting, status.Name, version(), dir, d.keys.HostKey,
-		d.keys.ClusterKey, made, redis, portOf(redis), c.redisFlags(), c.scheme(), http, status.GossipAddr,
+		d.keys.ClusterKey, made, c.redisLine(redis), c.httpLine(http), status.GossipAddr,
 		filepath.Base(d.keys.ClusterKey), status.GossipAddr, reach(status.GossipAddr))
 	return err
 }
@@ -125,8 +125,8 @@ const greeting = `peer %q is up (peerd %s)
   data         %s
   host key     %s
   cluster key  %s%s
-  redis        %s (redis-cli -p %s%s)
-  http         %s%s/
+  redis        %s
+  http         %s
   gossip       %s
 A second host joins with a copy of the cluster key's file:
   peerd run --cluster-key %s --join %s%s
@@ -139,6 +139,28 @@ func reach(gossip string) string {
 		return ""
 	}
 	return "\nOnly this machine reaches that address: with --advertise IP other hosts do."
+}
+
+// addrOf returns the address of a front-end.
+func addrOf(l net.Listener) string {
+	if l == nil {
+		return off
+	}
+	return l.Addr().String()
+}
+
+func (c *config) redisLine(addr string) string {
+	if addr == off {
+		return off
+	}
+	return fmt.Sprintf("%s (redis-cli -p %s%s)", addr, portOf(addr), c.redisFlags())
+}
+
+func (c *config) httpLine(addr string) string {
+	if addr == off {
+		return off
+	}
+	return c.scheme() + addr + "/"
 }
 
 func portOf(addr string) string {

@@ -64,9 +64,9 @@ func (o *options) table() *pflag.FlagSet {
 	t.StringVar(&p.Gossip, "gossip", "0.0.0.0:7946", "`ip:port` for membership, TCP and UDP")
 	t.StringVar(&p.P2P, "p2p", "0.0.0.0:7947", "`ip:port` for data between peers, TCP and QUIC")
 	t.StringVar(&p.Advertise, "advertise", "", "`ip` at which other hosts reach this one")
-	t.StringVar(&o.resp, "resp", "127.0.0.1:6379", "`ip:port` for Redis clients; beyond loopback only with a "+
+	t.StringVar(&o.resp, "resp", "127.0.0.1:6379", "`ip:port` for Redis clients, or off; beyond loopback only with a "+
 		"password file or a TLS authority")
-	t.StringVar(&o.http, "http", defaultHTTP, "`ip:port` for HTTP; beyond loopback as for resp")
+	t.StringVar(&o.http, "http", defaultHTTP, "`ip:port` for HTTP, or off; beyond loopback as for resp")
 	t.StringVar(&o.passwordFile, "password-file", "",
 		"`file` with the passwords of clients, a line each; the first is the one that commands send")
 	t.StringVar(&o.tls.Cert, "tls-cert", "", "`file` with the certificate for clients, PEM")

@@ -17,7 +17,7 @@ import (
 
 func statusCommand() *cobra.Command {
 	var g *given
-	var raw bool
+	var raw, watch bool
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show how a running peer is",
@@ -27,11 +27,15 @@ func statusCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if watch {
+				return w.watchStatus(cmd.Context(), cmd.OutOrStdout(), addr, raw)
+			}
 			return w.printStatus(cmd.Context(), cmd.OutOrStdout(), addr, raw)
 		},
 	}
 	g = peerFlags(cmd)
 	cmd.Flags().BoolVar(&raw, "json", false, "print everything, as JSON")
+	cmd.Flags().BoolVar(&watch, "watch", false, "show it again every second, until Ctrl-C")
 	return cmd
 }
 

@@ -24,15 +24,21 @@ var trustFlags = []string{"password-file", "tls-cert", "tls-key", "tls-ca"}
 // host may connect.
 func (t trust) beyondLoopback() bool { return t.passwordFile != "" || t.tls.CA != "" }
 
-// checkAddr returns the address of a front-end as "ip:port", or an error if it is none or one that
+// off is the address of a front-end that is not served.
+const off = "off"
+
+// checkAddr returns the address of a front-end as "ip:port", or off, or an error if it is none or one that
 // others reach without saying who they are.
 func (t trust) checkAddr(setting, addr string) (string, error) {
 	wrong := func(reason string) error {
 		return &peer.ConfigError{Field: setting, Value: addr, Reason: reason}
 	}
+	if addr == off {
+		return off, nil
+	}
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
-		return "", wrong("must be ip:port, as 127.0.0.1:6379")
+		return "", wrong("must be ip:port, as 127.0.0.1:6379, or off")
 	}
 	switch host {
 	case "localhost":
@@ -43,7 +49,7 @@ func (t trust) checkAddr(setting, addr string) (string, error) {
 	at, err := netip.ParseAddrPort(net.JoinHostPort(host, port))
 	switch {
 	case err != nil:
-		return "", wrong("must be ip:port, as 127.0.0.1:6379")
+		return "", wrong("must be ip:port, as 127.0.0.1:6379, or off")
 	case at.Addr().IsLoopback() || t.beyondLoopback():
 		return at.String(), nil
 	}
@@ -129,6 +135,9 @@ func (c credentials) secure(l net.Listener) net.Listener {
 // warn says what is risky in the addresses.
 func (c credentials) warn(log *slog.Logger, listeners ...net.Listener) {
 	for _, l := range listeners {
+		if l == nil {
+			continue
+		}
 		at, err := netip.ParseAddrPort(l.Addr().String())
 		if err == nil && !at.Addr().IsLoopback() && c.tls == nil {
 			log.Warn("passwords and data of clients cross the network in the clear: "+

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"runtime"
 	"runtime/debug"
 
@@ -15,11 +16,15 @@ func versionCommand() *cobra.Command {
 		Short: "Print the version of peerd",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "peerd %s\ncommit %s\n%s %s/%s\n",
-				version(), commit(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := io.WriteString(cmd.OutOrStdout(), versionText())
 			return err
 		},
 	}
+}
+
+func versionText() string {
+	return fmt.Sprintf("peerd %s\ncommit %s\n%s %s/%s\n", version(), commit(), runtime.Version(), runtime.GOOS,
+		runtime.GOARCH)
 }
 
 // version returns the module's version as the Go tool recorded it.
