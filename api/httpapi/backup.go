@@ -41,7 +41,7 @@ func (s *Server) backup(w http.ResponseWriter, r *http.Request) {
 	case errors.Is(err, peer.ErrNotHeld):
 		answerProblem(w, err)
 	default:
-		answerError(w, http.StatusServiceUnavailable, err.Error())
+		answerProblem(w, err)
 	}
 }
 

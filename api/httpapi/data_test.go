@@ -213,7 +213,7 @@ func TestARequestThatMakesNoSenseIsToldWhatWouldBe(t *testing.T) {
 		{"POST", "/v1/tx", `{`, "the body"},
 		{"POST", "/v1/tx", `{"ops":[]} x`, "the body"},
 		{"POST", "/v1/tx", "{\"ops\":[{\"op\":\"delete\",\"path\":[\"\xff\"]}]}", "not UTF-8"},
-		{"POST", "/v1/tx", `{"operations":[]}`, `unknown field "operations"`},
+		{"POST", "/v1/tx", `{"operations":[]}`, `there is no member "operations"`},
 		{"POST", "/v1/tx", `{"ops":[{"op":"strings.set","path":["k"],"value":"v"}]}`, `no operation "strings.set"`},
 		{"POST", "/v1/tx", `{"ops":[{"op":"string.set","path":["k"]}]}`, "string.set needs value"},
 		{"POST", "/v1/tx", `{"ops":[{"op":"flag.enable","path":["k"],"by":1}]}`, "takes no by"},

@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/words"
 	"github.com/peerd/peerd/peer"
 )
 
@@ -62,13 +63,12 @@ var knownProblems = []struct {
 	{context.DeadlineExceeded, http.StatusServiceUnavailable, "busy"},
 }
 
-// problemOf returns how an error is answered. One that is not known is answered as it reads: it is
-// the store's, which says what to do.
+// problemOf returns how an error is answered, in words. One that is not known is mostly the store's, which says what to do.
 func problemOf(err error) *problem {
 	var p *problem
 	if errors.As(err, &p) {
 		at := *p
-		at.Detail = err.Error()
+		at.Detail = words.Of(err)
 		return &at
 	}
 	var unseen *peer.NotSeenError
@@ -82,10 +82,10 @@ func problemOf(err error) *problem {
 	}
 	for _, known := range knownProblems {
 		if errors.Is(err, known.err) {
-			return refuse(known.status, known.code, err.Error())
+			return refuse(known.status, known.code, words.Of(err))
 		}
 	}
-	return refuse(http.StatusServiceUnavailable, "unavailable", err.Error())
+	return refuse(http.StatusServiceUnavailable, "unavailable", words.Of(err))
 }
 
 func answerProblem(w http.ResponseWriter, err error) {

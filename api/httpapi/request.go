@@ -107,7 +107,7 @@ func checkNames(body []byte) error {
 			return err
 		}
 		if strings.ContainsFunc(name, func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') }) {
-			return fmt.Errorf("unknown field %q", name)
+			return fmt.Errorf("there is no member %q", name)
 		}
 	}
 	return nil

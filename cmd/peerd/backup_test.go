@@ -74,7 +74,7 @@ func TestABackupThatDoesNotComeWholeLeavesNothing(t *testing.T) {
 			"the backup from " + cut.Listener.Addr().String() + " did not come whole: the backup is damaged " +
 				"or cut short: it ends before its end mark: see the log of the peer"},
 		{"nobody there", []string{"backup", "--http", nobody, "DIR/b"}, 1, "no answer from " + nobody +
-			" (connect: connection refused): is peerd running there with this --http?"},
+			": nothing listens there: is peerd running there with this --http?"},
 		{"no place", []string{"backup", "--http", nobody, "DIR/no/b"}, 1,
 			"cannot write the backup: open DIR/no/b.partial: no such file or directory"},
 		{"no file to verify", []string{"backup", "--verify", "DIR/b"}, 1,

@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
+	"github.com/peerd/peerd/internal/words"
 	"github.com/peerd/peerd/peer"
 	"github.com/peerd/peerd/store"
 )
@@ -86,38 +89,32 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if !began && !errors.As(err, &usageError{}) { // it is about flags and arguments
 		err = misuse("%w (see %s --help)", err, command.CommandPath())
 	}
-	fmt.Fprintln(stderr, "peerd:", oneLine(explain(err)))
+	fmt.Fprintln(stderr, "peerd:", explain(err, command.Flags()))
 	if usage := (usageError{}); errors.As(err, &usage) || errors.Is(err, peer.ErrNoClusterKey) {
 		return exitUsage
 	}
 	return exitFailure
 }
 
-// explain adds what to do to errors of layers that do not know the command line.
-func explain(err error) string {
+// explain puts an error in words, and adds what to do to those of layers that do not know the command line. flags are
+// the command's.
+func explain(err error, flags *pflag.FlagSet) string {
+	text := words.Of(err)
+	var file *fs.PathError
 	switch {
 	case errors.Is(err, store.ErrLocked):
-		return err.Error() + ": stop it, or choose another directory with --dir"
+		return text + ": stop it, or choose another directory with --dir"
 	case errors.Is(err, store.ErrCorrupt):
-		return err.Error() + ": if other peers have the data, move the directory \"store\" away " +
-			"and start again"
+		return text + ": if other peers have the data, move the directory \"store\" away and start again"
 	case errors.Is(err, store.ErrFailed):
-		return err.Error() + ": look for the disk's error in the kernel's log; on a disk that is well, " +
-			"start again"
+		return text + ": look for the disk's error in the kernel's log; on a disk that is well, start again"
 	case errors.Is(err, store.ErrNoSpace):
-		return err.Error() + ": make room and start again"
-	case errors.Is(err, fs.ErrPermission):
-		return err.Error() + ": run as its owner, or choose another directory with --dir"
+		return text + ": make room and start again"
+	case errors.As(err, &file) && errors.Is(err, fs.ErrPermission):
+		text += ": run as a user who may"
+		if dir := flags.Lookup("dir"); dir != nil && strings.HasPrefix(filepath.Clean(file.Path), filepath.Clean(dir.Value.String())) {
+			text += ", or choose another directory with --dir"
+		}
 	}
-	return err.Error()
-}
-
-// oneLine returns a text without line breaks: errors that list several problems have one on each
-// line.
-func oneLine(text string) string {
-	lines := strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' })
-	for i := range lines {
-		lines[i] = strings.TrimSpace(lines[i])
-	}
-	return strings.Join(lines, "; ")
+	return text
 }

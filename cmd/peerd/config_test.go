@@ -216,7 +216,7 @@ func TestStatusAndInitTakeSettingsFromTheFileToo(t *testing.T) {
 		t.Error(err)
 	}
 	_, _, stderr := peerd(t, "status", "--config", file)
-	if !strings.Contains(stderr, "no answer from 127.0.0.1:1 ") {
+	if !strings.Contains(stderr, "no answer from 127.0.0.1:1: ") {
 		t.Errorf("status: %s", stderr)
 	}
 }

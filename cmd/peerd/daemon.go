@@ -164,8 +164,7 @@ func listen(flag, addr string) (net.Listener, error) {
 		if errors.As(err, &op) {
 			err = op.Err
 		}
-		return nil, fmt.Errorf("cannot listen on %s (%w): stop what uses it, or choose another "+
-			"address with %s", addr, err, flag)
+		return nil, fmt.Errorf("cannot listen on %s with %s: %w", addr, flag, err)
 	}
 	return l, nil
 }

@@ -94,13 +94,9 @@ func (s *dataClient) do(ctx context.Context, method, path string, q url.Values, 
 	}
 	defer resp.Body.Close()
 	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
-		return s.broken(err)
+		return unfit(s.addr, err)
 	}
 	return nil
-}
-
-func (s *dataClient) broken(err error) error {
-	return fmt.Errorf("no whole answer from %s: %w", s.addr, cause(err))
 }
 
 // keyPath is where a key is over HTTP.
@@ -174,7 +170,7 @@ func getCommand() *cobra.Command {
 
 // where names a key, or a field in it.
 func (d *dataFlags) where(key string) string {
-	return strings.Join(append([]string{legible(key)}, legibles(d.path)...), " ")
+	return strings.Join(legibles(append([]string{key}, d.path...)), " ")
 }
 
 // get reads a key with all pages of it.

@@ -10,8 +10,10 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"syscall"
 	"time"
 
+	"github.com/peerd/peerd/api/httpapi"
 	"github.com/peerd/peerd/internal/auth"
 	"github.com/peerd/peerd/peer"
 )
@@ -101,35 +103,64 @@ func (w *web) send(ctx context.Context, method, addr, path string, body io.Reade
 	}
 	resp, err := w.client.Do(r)
 	if err != nil {
-		return nil, fmt.Errorf("no answer from %s (%w): is peerd running there with this --http%s?", addr,
-			cause(err), w.hint(err))
+		return nil, fmt.Errorf("no answer from %s: %w%s", addr, cause(err), w.hint(err))
 	}
 	if resp.StatusCode == http.StatusOK {
 		return resp, nil
 	}
 	defer resp.Body.Close()
-	var refusal struct{ Code, Detail string }
-	err = json.NewDecoder(io.LimitReader(resp.Body, maxStatus)).Decode(&refusal)
-	if err != nil || refusal.Detail == "" {
-		refusal.Detail = resp.Status
-	}
+	return nil, w.refusal(addr, what, resp)
+}
+
+// refusal returns what an answer other than 200 says.
+func (w *web) refusal(addr, what string, resp *http.Response) error {
+	var told struct{ Code, Detail string }
+	err := json.NewDecoder(io.LimitReader(resp.Body, maxStatus)).Decode(&told)
+	peerd := err == nil && told.Detail != ""
 	switch {
+	case resp.StatusCode == http.StatusRequestHeaderFieldsTooLarge:
+		return fmt.Errorf("%s refused %s: its names are longer than the %s that HTTP takes", addr, what, exactSize(httpapi.MaxHeader))
+	case !peerd && resp.StatusCode == http.StatusBadRequest && w.scheme == "http://":
+		return fmt.Errorf("what answers on %s does not take plain HTTP: if it speaks HTTPS, ask%s", addr, sameTLS)
+	case !peerd:
+		return fmt.Errorf("what answers on %s is no peerd: it says %s", addr, resp.Status)
 	case resp.StatusCode == http.StatusUnauthorized:
-		refusal.Detail += " (name it with --password-file)"
-	case resp.StatusCode == http.StatusBadRequest && w.scheme == "http://":
-		refusal.Detail += " (if it speaks HTTPS, ask" + sameTLS + ")"
+		told.Detail += " (name it with --password-file)"
 	}
-	return nil, &refusedError{addr, what, refusal.Code, refusal.Detail}
+	return &refusedError{addr, what, told.Code, told.Detail}
 }
 
 const sameTLS = " with the same --tls-cert, --tls-key and --tls-ca"
 
-// hint says what may be missing if the two ends do not understand each other.
+// hint says what to do about an error of the HTTP client.
 func (w *web) hint(err error) string {
-	if text := err.Error(); strings.Contains(text, "malformed HTTP") || strings.Contains(text, "tls:") {
-		return ", and" + sameTLS
+	var name *net.DNSError
+	var timeout net.Error
+	switch text := err.Error(); {
+	case errors.As(err, &name):
+		return ": look at --http"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return ": is peerd running there with this --http?"
+	case strings.Contains(text, "malformed HTTP"), strings.Contains(text, "tls:"), strings.Contains(text, "x509:"):
+		return ": ask the --http of a peerd" + sameTLS + " as it has"
+	case strings.Contains(text, "HTTP response to HTTPS"):
+		return ": ask without https:// and --tls-cert"
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return ": is the host up, and its port open to this one?"
+	case errors.Is(err, io.EOF):
+		return ": the peer may be stopping, or what listens there is no peerd"
 	}
 	return ""
+}
+
+// unfit says of an answer that could not be read what is wrong: what answers is no peerd, or it broke off.
+func unfit(addr string, err error) error {
+	var syntax *json.SyntaxError
+	var typ *json.UnmarshalTypeError
+	if errors.As(err, &typ) || errors.As(err, &syntax) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("what answers on %s is no peerd", addr)
+	}
+	return fmt.Errorf("no whole answer from %s: %w", addr, cause(err))
 }
 
 // status returns what a peer tells about itself, as it came and as it reads.
@@ -144,7 +175,7 @@ func (w *web) status(ctx context.Context, addr string) ([]byte, peer.Status, err
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxStatus))
 	if err != nil {
-		return nil, status, fmt.Errorf("no whole answer from %s: %w", addr, cause(err))
+		return nil, status, unfit(addr, err)
 	}
 	if err := json.Unmarshal(body, &status); err != nil || status.Spaces == nil {
 		return nil, status, fmt.Errorf("what answers on %s is no peerd", addr)

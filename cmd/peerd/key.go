@@ -80,7 +80,7 @@ func (w *web) changeKey(ctx context.Context, addr, step string, without []string
 	defer resp.Body.Close()
 	err = json.NewDecoder(io.LimitReader(resp.Body, maxStatus)).Decode(&change)
 	if err != nil {
-		err = fmt.Errorf("no whole answer from %s: %w", addr, err)
+		err = unfit(addr, err)
 	}
 	return change, err
 }

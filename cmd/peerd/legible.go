@@ -17,10 +17,16 @@ func legible(text string) string {
 	return text
 }
 
+// maxNamed is how much of a text is shown where it only names something, in bytes.
+const maxNamed = 64
+
+// legibles returns texts that name something: the beginning of long ones.
 func legibles(texts []string) []string {
 	all := make([]string, len(texts))
 	for i, text := range texts {
-		all[i] = legible(text)
+		if all[i] = legible(text); len(text) > maxNamed {
+			all[i] = legible(strings.ToValidUTF8(text[:maxNamed], "")) + "…"
+		}
 	}
 	return all
 }

@@ -98,17 +98,15 @@ func TestAFailureIsToldInOneLine(t *testing.T) {
 	}
 	const noKey = "there is no cluster key in DIR/no.key: copy it from a host of the cluster, " +
 		"or leave --cluster-key out to begin a cluster"
-	const silence = " (connect: connection refused): is peerd running there with this --http?"
+	const silence = ": nothing listens there: is peerd running there with this --http?"
 	checkMistakes(t, dir, []mistake{
 		{"a directory in use", start("--dir", there.dir), 1,
 			"data directory DIR/there: open store in DIR/there/store: store is in use by another " +
 				"process: stop it, or choose another directory with --dir"},
 		{"RESP port in use", start("--resp", there.redis), 1, "cannot listen on " + there.redis +
-			" (bind: address already in use): stop what uses it, or choose another address with " +
-			"--resp"},
+			" with --resp: it is in use: stop what listens there, or choose another address"},
 		{"HTTP port in use", start("--http", there.http), 1, "cannot listen on " + there.http +
-			" (bind: address already in use): stop what uses it, or choose another address with " +
-			"--http"},
+			" with --http: it is in use: stop what listens there, or choose another address"},
 		{"gossip port in use", start("--gossip", there.gossip), 1, "membership: gossip address " +
 			there.gossip + " is in use: stop the process that listens there, or choose another port"},
 		{"no key file", start("--cluster-key", "DIR/no.key"), 1, noKey},

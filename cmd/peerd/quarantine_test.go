@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/pflag"
+
 	"github.com/peerd/peerd/store"
 )
 
@@ -59,7 +61,7 @@ func TestAStoreThatRottedIsNamedInOneLineAndPutAsideForTheOthersToFillAgain(t *t
 
 func TestAFailedDiskIsReportedWithWhatToDo(t *testing.T) {
 	err := fmt.Errorf("the peer ended by itself: %w: badger: sync: input/output error", store.ErrFailed)
-	got := explain(err)
+	got := explain(err, pflag.NewFlagSet("", pflag.ContinueOnError))
 	if !strings.HasPrefix(got, err.Error()) || !strings.HasSuffix(got, "start again") {
 		t.Errorf("it reads %s", got)
 	}

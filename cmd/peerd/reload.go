@@ -47,7 +47,7 @@ func (r *reloader) reload() {
 	}
 	if err != nil {
 		log.Error("settings, passwords and certificates are left as they were",
-			"error", oneLine(err.Error()))
+			"error", err)
 		return
 	}
 	r.level.Set(next.level())

@@ -85,15 +85,6 @@ func (c *config) run(ctx context.Context, stdout, stderr io.Writer) error {
 	return err
 }
 
-// newLogger returns the log that the settings ask for.
-func newLogger(to io.Writer, level slog.Leveler, format string) *slog.Logger {
-	options := slog.HandlerOptions{Level: level}
-	if format == "json" {
-		return slog.New(slog.NewJSONHandler(to, &options))
-	}
-	return slog.New(slog.NewTextHandler(to, &options))
-}
-
 // greet says where everything is: to a person on the standard output, to a program in the log.
 func (c *config) greet(d *daemon, stdout io.Writer) error {
 	status, err := d.peer.Status()

@@ -80,7 +80,7 @@ func (w *web) listSpaces(ctx context.Context, stdout io.Writer, addr string) err
 	defer resp.Body.Close()
 	var told struct{ Spaces []peer.SpaceStatus }
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxStatus)).Decode(&told); err != nil {
-		return fmt.Errorf("no whole answer from %s: %w", addr, cause(err))
+		return unfit(addr, err)
 	}
 	out := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(out, "SPACE\tKEYS\tWRITES\tNEIGHBOURS\tREADY")

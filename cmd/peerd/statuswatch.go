@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/peerd/peerd/internal/words"
 )
 
 // statusPause is how long status --watch waits before it asks again.
@@ -26,7 +28,7 @@ func (w *web) watchStatus(ctx context.Context, out io.Writer, addr string, raw b
 			return nil
 		}
 		if err != nil {
-			fmt.Fprintln(&page, "peerd:", oneLine(explain(err)))
+			fmt.Fprintln(&page, "peerd:", words.Of(err))
 		}
 		if !raw {
 			fmt.Fprintln(&page)

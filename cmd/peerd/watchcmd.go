@@ -105,13 +105,13 @@ func (w *watching) event(name, data string) error {
 	if name == "problem" {
 		var refused struct{ Detail string }
 		if err := json.Unmarshal([]byte(data), &refused); err != nil {
-			return w.broken(err)
+			return unfit(w.addr, err)
 		}
 		return fmt.Errorf("%s ended the watch: %s", w.addr, refused.Detail)
 	}
 	c := change{Event: name}
 	if err := json.Unmarshal([]byte(data), &c); err != nil {
-		return w.broken(err)
+		return unfit(w.addr, err)
 	}
 	if w.flags.json {
 		return printJSON(w.out, c)
