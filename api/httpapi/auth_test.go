@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -52,9 +53,20 @@ func TestOnlyHealthIsToldWithoutThePassword(t *testing.T) {
 		if w.Code != test.code {
 			t.Errorf("%+v: answered %d", test, w.Code)
 		}
-		challenge := w.Header().Get("WWW-Authenticate")
-		if (w.Code == 401) != strings.HasPrefix(challenge, "Bearer") {
-			t.Errorf("%+v: the challenge is %q", test, challenge)
+		challenges := w.Header().Values("WWW-Authenticate")
+		var schemes []string
+		for _, line := range challenges {
+			scheme, parameters, _ := strings.Cut(line, " ")
+			if schemes = append(schemes, scheme); !strings.HasPrefix(parameters, `realm="peerd"`) {
+				t.Errorf("%+v: a challenge is %q", test, line)
+			}
+		}
+		var want []string
+		if w.Code == 401 {
+			want = []string{"Bearer", "Basic"} // a line each
+		}
+		if !slices.Equal(schemes, want) {
+			t.Errorf("%+v: the challenges are %q", test, challenges)
 		}
 		stays := w.Header().Get("Connection") != "close"
 		if stays != (test.authorization != "" && w.Code == 200) {

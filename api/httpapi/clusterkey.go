@@ -26,7 +26,8 @@ func (s *Server) retireKeys(w http.ResponseWriter, r *http.Request) error {
 	return changeKey(w, r, s.peer.RetireKeys)
 }
 
-// changeKey answers with how far a change of the cluster's key has come. The key itself is never told.
+// changeKey answers with how far a change of the cluster's key has come: as a problem, if it is not done. The key itself
+// is never told.
 func changeKey(w http.ResponseWriter, r *http.Request,
 	change func(context.Context, []string) (peer.KeyChange, error)) error {
 	q := queryOf(r, "without")
@@ -40,6 +41,12 @@ func changeKey(w http.ResponseWriter, r *http.Request,
 	done, err := change(ctx, q.values["without"])
 	if err != nil {
 		return err
+	}
+	if !done.Done {
+		p := refuse(http.StatusConflict, "key-change-not-done", "not every host has taken every step, and nothing is split: the "+
+			"old key is still accepted everywhere: mend the hosts with a problem and ask again, or leave them out for ever")
+		p.Change = &done
+		return p
 	}
 	answerJSON(w, http.StatusOK, done)
 	return nil

@@ -25,7 +25,11 @@ func (f *fakePeer) change(without []string) (peer.KeyChange, error) {
 			return peer.KeyChange{}, fmt.Errorf("%q: %w", id, peer.ErrUnknownMember)
 		}
 	}
-	return halfWay, f.broken
+	change := halfWay
+	if change.Done = f.rotated; f.rotated {
+		change.Hosts = change.Hosts[:1]
+	}
+	return change, f.broken
 }
 
 func (f *fakePeer) RotateKey(_ context.Context, without []string) (peer.KeyChange, error) {
@@ -42,8 +46,10 @@ func TestAChangeOfTheKeyIsAnsweredWithHowFarItHasCome(t *testing.T) {
 		peer         fakePeer
 		code         int
 	}{
-		{"POST", "/v1/cluster-key/rotate", fakePeer{}, 200},
-		{"POST", "/v1/cluster-key/retire?without=a&without=b", fakePeer{}, 200},
+		{"POST", "/v1/cluster-key/rotate", fakePeer{rotated: true}, 200},
+		{"POST", "/v1/cluster-key/rotate", fakePeer{}, 409},
+		{"POST", "/v1/cluster-key/retire", fakePeer{}, 409},
+		{"POST", "/v1/cluster-key/retire?without=a&without=b", fakePeer{rotated: true}, 200},
 		{"POST", "/v1/cluster-key/rotate?without=c", fakePeer{}, 400},
 		{"POST", "/v1/cluster-key/rotate", fakePeer{broken: peer.ErrKeyChangeRuns}, 409},
 		{"POST", "/v1/cluster-key/retire", fakePeer{broken: peer.ErrKeyChangeOpen}, 409},
@@ -57,15 +63,23 @@ func TestAChangeOfTheKeyIsAnsweredWithHowFarItHasCome(t *testing.T) {
 			t.Errorf("%s %s: answered %d: %s", test.method, test.path, w.Code, w.Body)
 		}
 		conforms(t, r, "", w)
-		if w.Code != 200 {
-			continue
+		var got struct {
+			peer.KeyChange
+			Code   string
+			Change *peer.KeyChange
 		}
-		var got peer.KeyChange
 		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(halfWay, got); diff != "" {
-			t.Error(diff)
+		if w.Code == 200 && (!got.Done || len(got.Hosts) != 1) {
+			t.Errorf("%s %s: answered %s", test.method, test.path, w.Body)
+		}
+		if notDone := w.Code == 409 && test.peer.broken == nil; notDone && got.Code != "key-change-not-done" || notDone != (got.Change != nil) {
+			t.Errorf("%s %s: answered %s", test.method, test.path, w.Body)
+		} else if notDone {
+			if diff := cmp.Diff(halfWay, *got.Change); diff != "" {
+				t.Error(diff)
+			}
 		}
 	}
 }

@@ -15,6 +15,7 @@ type operation struct {
 	Op       string   `json:"op"`
 	Path     []octets `json:"path"`
 	Prefix   *octets  `json:"prefix"`
+	Cursor   string   `json:"cursor"` // of the answer to the step before, with prefix
 	Value    *octets  `json:"value"`
 	By       *int64   `json:"by"`
 	Elements []octets `json:"elements"`
@@ -28,6 +29,8 @@ type result struct {
 	Count *int `json:"count,omitempty"`
 	// Value is the sum, after an addition.
 	Value *int64 `json:"value,omitempty"`
+	// Cursor is there if a delete by prefix has more to do: the next one brings it.
+	Cursor string `json:"cursor,omitempty"`
 }
 
 // kind is how an operation is done, and what it needs beside a path.
@@ -70,6 +73,9 @@ func (o *operation) check() error {
 			return badRequest(o.Op + " takes no " + m.name)
 		}
 	}
+	if o.Prefix == nil && o.Cursor != "" {
+		return badRequest("cursor is for a delete with prefix")
+	}
 	if o.Prefix == nil {
 		return checkPath(o.Path)
 	}
@@ -103,17 +109,23 @@ func deleteName(_ *operation, at spot) (result, error) {
 	return result{Changed: existed}, err
 }
 
-// deletePrefix deletes all keys that begin with a prefix.
+// maxDeleted is how many bytes of keys a delete by prefix names in one step: a quarter of a transaction.
+const maxDeleted = peer.MaxCost / 4
+
+// deletePrefix deletes keys that begin with a prefix, from the cursor on: as many as a step may.
 func deletePrefix(o *operation, tx *peer.Tx) (result, []string, error) {
+	from, err := nameAt(o.Cursor)
+	if err != nil {
+		return result{}, nil, err
+	}
 	var keys []string
-	for key := range tx.Keys(string(*o.Prefix), "") {
-		if keys = append(keys, key); len(keys) > MaxOperations {
+	size, more := 0, false
+	for key := range tx.Keys(string(*o.Prefix), from) {
+		if more = len(keys) == MaxOperations || size > maxDeleted; more {
 			break
 		}
-	}
-	if len(keys) > MaxOperations {
-		return result{}, nil, fmt.Errorf("more than %d keys (MaxOperations) begin with the prefix: "+
-			"delete them in parts: %w", MaxOperations, peer.ErrTooLarge)
+		keys = append(keys, key)
+		size += len(key)
 	}
 	for _, key := range keys {
 		if _, err := tx.Remove(key); err != nil {
@@ -121,5 +133,9 @@ func deletePrefix(o *operation, tx *peer.Tx) (result, []string, error) {
 		}
 	}
 	n := len(keys)
-	return result{Changed: n > 0, Count: &n}, keys, nil
+	r := result{Changed: n > 0, Count: &n}
+	if more {
+		r.Cursor = cursorAt(&keys[n-1])
+	}
+	return r, keys, nil
 }

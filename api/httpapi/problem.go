@@ -20,6 +20,8 @@ type problem struct {
 	Detail string `json:"detail"`
 	// Missing is how many writes of which replica are not here, that a token names.
 	Missing map[string]uint64 `json:"missing,omitempty"`
+	// Change is how far each host has come with a change of the cluster's key that is not done.
+	Change *peer.KeyChange `json:"change,omitempty"`
 }
 
 // Error implements error.

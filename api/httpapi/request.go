@@ -23,7 +23,7 @@ import (
 const (
 	// MaxBody is the size in bytes of a request's body. A larger one is answered with 413.
 	MaxBody = 32 << 20
-	// MaxOperations is how many operations a transaction may have, and how many keys a delete by
+	// MaxOperations is how many operations a transaction may have, and how many keys a step of a delete by
 	// prefix. The mutations that they amount to are bounded by peer.MaxOps and MaxCost.
 	MaxOperations = 4096
 	// MaxItems is how many keys, elements and fields an answer has.
@@ -175,12 +175,20 @@ func (q *query) cursor() *string {
 	if text == "" {
 		return nil
 	}
-	name, err := base64.RawURLEncoding.Strict().DecodeString(text)
-	if err != nil {
-		q.fail("cursor: pass on what the answer before had, as it was")
+	after, err := nameAt(text)
+	if err != nil && q.err == nil {
+		q.err = err
 	}
-	after := string(name[min(1, len(name)):])
 	return &after
+}
+
+// nameAt returns the name that a cursor stands at; "" without one.
+func nameAt(cursor string) (string, error) {
+	name, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
+	if err != nil {
+		return "", badRequest("cursor: pass on what the answer before had, as it was")
+	}
+	return string(name[min(1, len(name)):]), nil
 }
 
 // cursorAt returns the cursor of a name. It is never empty, as the name may be.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -24,6 +25,7 @@ type fakePeer struct {
 	ready, broken error
 	status        peer.Status
 	backup        string
+	rotated       bool // a change of the key comes to its end
 }
 
 func (f *fakePeer) Space(string) (*peer.Space, error)             { return nil, peer.ErrNotHeld }
@@ -261,4 +263,69 @@ func TestWhereNoTokenCanBeMadeDataIsAnsweredWithoutOne(t *testing.T) {
 	a.want(200, `{"key":"k","type":"string","value":"v"}`, "GET", "/v1/keys/k", "")
 	a.want(200, `{"keys":[{"key":"k","types":["string"]}]}`, "GET", "/v1/keys", "")
 	a.refused(404, "not-found", "GET", "/v1/keys/l", "")
+	a.refused(501, "too-many-replicas", "GET", "/v1/watch", "") // at once, and not at the first change
+}
+
+// outgrown is a watch whose next change has no token.
+type outgrown struct{ told bool }
+
+func (o *outgrown) Next(context.Context) (peer.Change, error) {
+	o.told = true
+	return peer.Change{Keys: []string{"k"}}, nil
+}
+
+func (o *outgrown) Token() (peer.Token, error) {
+	if o.told {
+		return "", peer.ErrTooManyReplicas
+	}
+	return "t", nil
+}
+
+func TestAWatchThatOutgrowsItsTokensEndsWithAProblem(t *testing.T) {
+	w := httptest.NewRecorder()
+	out := events{w: w, control: http.NewResponseController(w)}
+	out.follow(t.Context(), &outgrown{})
+	got := w.Body.String()
+	if !strings.Contains(got, "event: change\n") || !strings.Contains(got, "event: problem\n") ||
+		!strings.Contains(got, `"code":"too-many-replicas"`) {
+		t.Errorf("it sent %s", got)
+	}
+}
+
+func TestADeleteByPrefixGoesInSteps(t *testing.T) {
+	a := newAPI(t, peer.Config{})
+	const n = MaxOperations + 100
+	err := a.p.Update(t.Context(), func(tx *peer.Tx) error {
+		for i := range n {
+			if err := tx.Register(fmt.Sprintf("k%05d", i)).Set([]byte("v")); err != nil {
+				return err
+			}
+		}
+		return tx.Register("other").Set([]byte("v"))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	step := func(cursor string) result {
+		var done changes
+		body := fmt.Sprintf(`{"ops":[{"op":"delete","prefix":"k"%s}]}`, cursor)
+		if w := a.do("POST", "/v1/tx", body); w.Code != 200 {
+			t.Fatalf("%d: %s", w.Code, w.Body)
+		} else if err := json.Unmarshal(w.Body.Bytes(), &done); err != nil {
+			t.Fatal(err)
+		}
+		return done.Results[0]
+	}
+	first := step("")
+	if *first.Count != MaxOperations || first.Cursor == "" {
+		t.Fatalf("the first step deleted %d, with the cursor %q", *first.Count, first.Cursor)
+	}
+	// What is written behind the cursor meanwhile does not keep it from coming to its end.
+	a.want(200, `{"changed":["k00000"]}`, "PUT", "/v1/keys/k00000", `{"type":"string","value":"v"}`)
+	if second := step(fmt.Sprintf(`,"cursor":%q`, first.Cursor)); *second.Count != 100 || second.Cursor != "" {
+		t.Errorf("the second step deleted %d, with the cursor %q", *second.Count, second.Cursor)
+	}
+	a.want(200, `{"keys":[{"key":"k00000","types":["string"]},{"key":"other","types":["string"]}]}`, "GET", "/v1/keys", "")
+	a.refused(400, "bad-request", "POST", "/v1/tx", `{"ops":[{"op":"delete","prefix":"k","cursor":"."}]}`)
+	a.refused(400, "bad-request", "POST", "/v1/tx", `{"ops":[{"op":"delete","path":["k"],"cursor":"bg"}]}`)
 }

@@ -44,7 +44,7 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer watch.Close()
-	if _, err := watch.Token(); err != nil {
+	if err := hasTokens(r.Context(), data, watch); err != nil {
 		return err
 	}
 	if err := s.watches.add(watch); err != nil {
@@ -59,6 +59,26 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request) error {
 	_ = out.control.SetReadDeadline(time.Time{}) // the client sends nothing more
 	out.follow(r.Context(), watch)
 	return nil
+}
+
+// hasTokens returns an error if the watch could not say where a client is to go on: where it begins, or where its space is.
+func hasTokens(ctx context.Context, data Data, watch tokens) error {
+	if _, err := watch.Token(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, workTimeout)
+	defer cancel()
+	_, err := data.ViewToken(ctx, func(*peer.Tx) error { return nil })
+	if errors.Is(err, peer.ErrTooManyReplicas) {
+		return err
+	}
+	return nil // a watch waits where data cannot be read now
+}
+
+// tokens is what follow asks a watch for: a *peer.Watch.
+type tokens interface {
+	Next(ctx context.Context) (peer.Change, error)
+	Token() (peer.Token, error)
 }
 
 // watches is the open ones.
@@ -125,8 +145,8 @@ type events struct {
 }
 
 // follow sends the changes. After an error of the connection or the watch it returns: a client
-// comes back with the last token that it got.
-func (s *events) follow(ctx context.Context, watch *peer.Watch) {
+// comes back with the last token that it got. If tokens become too long meanwhile, it is told so.
+func (s *events) follow(ctx context.Context, watch tokens) {
 	token, err := watch.Token()
 	if err != nil || s.send("open", event{Keys: []octets{}, Token: token}) != nil {
 		return
@@ -137,14 +157,27 @@ func (s *events) follow(ctx context.Context, watch *peer.Watch) {
 		cancel()
 		switch {
 		case err == nil:
-			err = s.change(c)
+			if err = s.change(c); err == nil && c.Token == "" {
+				_, err = watch.Token() // there is one before a reset is complete
+			}
 		case ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):
 			err = s.idle(watch)
+		}
+		if errors.Is(err, peer.ErrTooManyReplicas) {
+			_ = s.problem(problemOf(err)) // the end of the connection says the rest
 		}
 		if err != nil {
 			return
 		}
 	}
+}
+
+func (s *events) problem(p *problem) error {
+	data, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	return s.write(fmt.Sprintf("event: problem\ndata: %s\n", data), "")
 }
 
 func (s *events) change(c peer.Change) error {
@@ -174,7 +207,7 @@ func (s *events) send(name string, e event) error {
 func idOf(token peer.Token) string { return cmp.Or(string(token), beginning) }
 
 // idle sends the token alone: an event without data only changes where the client will go on.
-func (s *events) idle(watch *peer.Watch) error {
+func (s *events) idle(watch tokens) error {
 	token, err := watch.Token()
 	if err != nil {
 		return err

@@ -77,6 +77,7 @@ type refusedError struct {
 	addr, what string
 	code       string // for programs; empty if it came from no peerd
 	detail     string
+	change     *peer.KeyChange // how far a change of the cluster's key has come that is not done
 }
 
 // Error says that the peer refused what was asked.
@@ -114,7 +115,10 @@ func (w *web) send(ctx context.Context, method, addr, path string, body io.Reade
 
 // refusal returns what an answer other than 200 says.
 func (w *web) refusal(addr, what string, resp *http.Response) error {
-	var told struct{ Code, Detail string }
+	var told struct {
+		Code, Detail string
+		Change       *peer.KeyChange
+	}
 	err := json.NewDecoder(io.LimitReader(resp.Body, maxStatus)).Decode(&told)
 	peerd := err == nil && told.Detail != ""
 	switch {
@@ -127,7 +131,7 @@ func (w *web) refusal(addr, what string, resp *http.Response) error {
 	case resp.StatusCode == http.StatusUnauthorized:
 		told.Detail += " (name it with --password-file)"
 	}
-	return &refusedError{addr, what, told.Code, told.Detail}
+	return &refusedError{addr, what, told.Code, told.Detail, told.Change}
 }
 
 const sameTLS = " with the same --tls-cert, --tls-key and --tls-ca"

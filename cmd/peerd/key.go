@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -74,6 +75,10 @@ func (w *web) changeKey(ctx context.Context, addr, step string, without []string
 	change peer.KeyChange, err error) {
 	query := url.Values{"without": without}.Encode()
 	resp, err := w.ask(ctx, http.MethodPost, addr, "/v1/cluster-key/"+step+"?"+query, "to "+step+" the key")
+	var refused *refusedError
+	if errors.As(err, &refused) && refused.change != nil {
+		return *refused.change, nil
+	}
 	if err != nil {
 		return change, err
 	}
