@@ -41,7 +41,8 @@ type Config struct {
 	Dir string
 	// Memory keeps everything in memory instead of in Dir, for tests and examples.
 	Memory bool
-	// Offline starts no network: the peer is alone until it is opened without.
+	// Offline starts no network, and opens no port: the peer is alone until it is opened without. Otherwise it listens at
+	// Gossip and P2P, on all of the host's addresses unless they say otherwise, for hosts with the cluster's key.
 	Offline bool
 
 	// Name is a label for people; names may repeat. Default: the host's name.

@@ -4,7 +4,7 @@
 // exchanges deltas with them, and all peers that have seen the same writes hold the same state: see
 // package crdt for what becomes of concurrent writes to the same thing.
 //
-//	p, err := peer.Open(ctx, peer.Config{Dir: "data"})
+//	p, err := peer.Open(ctx, peer.Config{Dir: "data", Offline: true}) // without Offline it opens ports
 //	...
 //	defer p.Close()
 //	err = p.Update(ctx, func(tx *peer.Tx) error {
