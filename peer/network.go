@@ -97,7 +97,7 @@ func (n *network) listen(own secret.HostKey) error {
 		return err
 	}
 	tcp, quic := multiaddrs(at)
-	streams := libp2p.Option(libp2p.NoListenAddrs) // an address that New cannot have is an error on many lines
+	streams := libp2p.ListenAddrStrings(tcp)
 	if n.p.cfg.simulated != nil {
 		streams = n.p.cfg.simulated.streams
 	}
@@ -114,30 +114,21 @@ func (n *network) listen(own secret.HostKey) error {
 		libp2p.Ping(false),
 	)
 	if err != nil {
-		return fmt.Errorf("start the network for data: %w", errors.Join(err, resources.Close()))
-	}
-	if n.p.cfg.simulated == nil {
-		if err := listenOn(n.host, tcp); err != nil {
-			return fmt.Errorf("cannot listen for data (--p2p): %w", errors.Join(err, n.host.Close()))
-		}
+		return fmt.Errorf("cannot listen on %s for data (--p2p): %w", n.p.cfg.P2P, errors.Join(err, resources.Close()))
 	}
 	// QUIC takes the number that TCP got, which was free to choose if the port is 0.
 	if at.Port() == 0 {
 		at = netip.AddrPortFrom(at.Addr(), n.tcpPort())
 		_, quic = multiaddrs(at)
 	}
-	if err := listenOn(n.host, quic); err != nil {
-		return fmt.Errorf("cannot listen for data (--p2p, UDP): %w", errors.Join(err, n.host.Close()))
+	udp, err := ma.NewMultiaddr(quic)
+	if err == nil {
+		err = n.host.Network().Listen(udp)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot listen on %v for data over UDP (--p2p): %w", at, errors.Join(err, n.host.Close()))
 	}
 	return n.advertise(at.Port())
-}
-
-func listenOn(h host.Host, addr string) error {
-	a, err := ma.NewMultiaddr(addr)
-	if err != nil {
-		return err
-	}
-	return h.Network().Listen(a)
 }
 
 // multiaddrs returns the addresses to listen on: TCP, and QUIC over UDP.

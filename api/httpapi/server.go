@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/peerd/peerd/internal/auth"
 	"github.com/peerd/peerd/internal/latency"
+	"github.com/peerd/peerd/internal/words"
 	"github.com/peerd/peerd/peer"
 )
 
@@ -113,10 +115,19 @@ func New(config Config) *Server {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    MaxHeader,
 		ConnContext:       withSlot,
-		ErrorLog:          slog.NewLogLogger(config.Logger.Handler(), slog.LevelWarn),
+		ErrorLog:          log.New(serverLines{config.Logger}, "", 0),
 	}
 	s.server.RegisterOnShutdown(s.watches.end)
 	return s
+}
+
+// serverLines takes what net/http says of connections: handshakes that failed, clients that could not be let in.
+type serverLines struct{ log *slog.Logger }
+
+// Write takes one line.
+func (l serverLines) Write(line []byte) (int, error) {
+	l.log.Warn("http cannot serve a client", "reason", words.Text(string(line)))
+	return len(line), nil
 }
 
 // ServeHTTP implements http.Handler.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"os"
@@ -116,8 +117,11 @@ func (w *web) takeBackup(ctx context.Context, stdout io.Writer, m *meter, addr, 
 		return fmt.Errorf("%s is there: another backup writes it, or was interrupted: if none runs, remove it",
 			partial)
 	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("cannot write the backup: there is no directory %s", filepath.Dir(file))
+	}
 	if err != nil {
-		return fmt.Errorf("cannot write the backup: %s", err) // --dir, which others name, does not help
+		return fmt.Errorf("cannot write the backup: %w", err)
 	}
 	defer func() {
 		if err != nil {

@@ -76,9 +76,9 @@ func TestABackupThatDoesNotComeWholeLeavesNothing(t *testing.T) {
 		{"nobody there", []string{"backup", "--http", nobody, "DIR/b"}, 1, "no answer from " + nobody +
 			": nothing listens there: is peerd running there with this --http?"},
 		{"no place", []string{"backup", "--http", nobody, "DIR/no/b"}, 1,
-			"cannot write the backup: open DIR/no/b.partial: no such file or directory"},
+			"cannot write the backup: there is no directory DIR/no"},
 		{"no file to verify", []string{"backup", "--verify", "DIR/b"}, 1,
-			"open DIR/b: no such file or directory"},
+			"there is no DIR/b"},
 		{"no file to restore", []string{"restore", "DIR/b", "--dir", "DIR/new"}, 1,
 			"DIR/b: no such file or directory"},
 		{"no file named", []string{"backup"}, 2, "peerd backup takes FILE|-, and got nothing (see peerd backup --help)"},

@@ -100,20 +100,25 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 // the command's.
 func explain(err error, flags *pflag.FlagSet) string {
 	text := words.Of(err)
+	elsewhere := "" // if the command can be told another directory
+	dir := flags.Lookup("dir")
+	if dir != nil {
+		elsewhere = ", or choose another directory with --dir"
+	}
 	var file *fs.PathError
 	switch {
 	case errors.Is(err, store.ErrLocked):
-		return text + ": stop it, or choose another directory with --dir"
+		return text + ": stop it" + elsewhere
 	case errors.Is(err, store.ErrCorrupt):
 		return text + ": if other peers have the data, move the directory \"store\" away and start again"
 	case errors.Is(err, store.ErrFailed):
 		return text + ": look for the disk's error in the kernel's log; on a disk that is well, start again"
 	case errors.Is(err, store.ErrNoSpace):
-		return text + ": make room and start again"
+		return text + ": make room and run this again"
 	case errors.As(err, &file) && errors.Is(err, fs.ErrPermission):
 		text += ": run as a user who may"
-		if dir := flags.Lookup("dir"); dir != nil && strings.HasPrefix(filepath.Clean(file.Path), filepath.Clean(dir.Value.String())) {
-			text += ", or choose another directory with --dir"
+		if dir != nil && strings.HasPrefix(filepath.Clean(file.Path), filepath.Clean(dir.Value.String())) {
+			text += elsewhere
 		}
 	}
 	return text

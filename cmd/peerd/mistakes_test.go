@@ -60,7 +60,7 @@ func TestAMistakeInTheCommandLineIsToldInOneLine(t *testing.T) {
 		{"beyond loopback with a certificate of its own alone", []string{"run", "--resp", ":6379",
 			"--tls-cert", "c", "--tls-key", "k"}, 2, `--resp ":6379": ` + loopbackOnly + "6379"},
 		{"a password file that is not there", []string{"run", "--dir", "DIR/p", "--resp", ":6379",
-			"--password-file", "DIR/none"}, 2, "password file: open DIR/none: no such file or directory"},
+			"--password-file", "DIR/none"}, 2, "password file: there is no DIR/none"},
 		{"an authority without a certificate", []string{"run", "--dir", "DIR/p", "--tls-ca", "DIR/none"},
 			2, `--tls-ca "DIR/none": needs a certificate of this host: name --tls-cert and --tls-key`},
 		{"RESP on a name", []string{"run", "--resp", "example.com:1"}, 2,

@@ -61,10 +61,10 @@ func TestAFailureIsToldInWords(t *testing.T) {
 		args []string
 		says string // part of it
 	}{
-		"data port in use":     {start("--p2p", tcp.Addr().String()), "cannot listen for data (--p2p): " + tcp.Addr().String() + " is in use: stop what"},
+		"data port in use":     {start("--p2p", tcp.Addr().String()), "for data (--p2p): " + tcp.Addr().String() + " is in use: stop what"},
 		"data port, UDP":       {start("--p2p", udp.LocalAddr().String()), udp.LocalAddr().String() + " is in use: stop what"},
 		"data address":         {start("--p2p", "192.0.2.1:7000"), "192.0.2.1:7000 is no address of this host: choose one that is"},
-		"a file for directory": {[]string{"run", "--dir", filepath.Join(dir, "junk")}, "not a directory"},
+		"a file for directory": {[]string{"run", "--dir", filepath.Join(dir, "junk")}, "a part of its path is a file"},
 		"junk for certificate": {start("--tls-cert", filepath.Join(dir, "junk"), "--tls-key", filepath.Join(dir, "junk")), "there is no certificate in PEM"},
 
 		"a silent end":      {[]string{"status", "--http", answering(t, "")}, "no answer from"},

@@ -60,6 +60,7 @@ func (c *config) run(ctx context.Context, stdout, stderr io.Writer) error {
 	level := new(slog.LevelVar)
 	level.Set(c.level())
 	log := newLogger(stderr, level, c.logFormat)
+	adopt(log)
 	for _, what := range c.stray {
 		log.Warn("the environment has what may be a misspelt setting", "problem", what)
 	}

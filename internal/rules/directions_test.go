@@ -151,6 +151,7 @@ type owner struct {
 var owners = []owner{
 	{"github.com/dgraph-io/badger", []string{"store/badger"}, "another store could take its place"},
 	{"google.golang.org/protobuf", []string{"store/badger"}, "it reads Badger's own files"},
+	{"github.com/libp2p/go-libp2p/gologshim", []string{"cmd/peerd"}, "libp2p's log goes where the daemon's does"},
 	{"github.com/libp2p/go-libp2p", []string{"peer"}, "streams are the shell's business"},
 	{"github.com/multiformats/go-multiaddr", []string{"peer"}, "libp2p's addresses stay with it"},
 	{"github.com/hashicorp/memberlist", []string{"gossip/members"}, "membership is its business"},

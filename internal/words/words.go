@@ -70,6 +70,9 @@ const (
 	from = `(?:\S+->)?`
 )
 
+// call is a system call and the path that it was about.
+const call = `\b(?:open|openat|read|write|stat|lstat|mkdir|remove|unlink|rename|fsync|sync|truncate|readdirent) ([^\s:]+): `
+
 // table is applied in its order: from what surrounds others to what stands inside.
 var table = compile([][2]string{
 	// Lists of several errors, of memberlist and libp2p.
@@ -83,7 +86,21 @@ var table = compile([][2]string{
 	{`/(?:ip4|ip6|dns[46]?)/(\S+?)/tcp/(\d+)\S*`, "$1:$2 (TCP)"},
 	{`/(?:ip4|ip6|dns[46]?)/(\S+?)/udp/(\d+)/quic-v1\S*`, "$1:$2 (QUIC)"},
 
+	// Files: the system's error after a call and a path.
+	{call + `no such file or directory`, "there is no $1"},
+	{call + `not a directory`, "$1 cannot be there: a part of its path is a file"},
+	{call + `is a directory`, "$1 is a directory"},
+	{call + `file exists`, "$1 is there already"},
+	{call + `permission denied`, "this user may not use $1"},
+	{call + `read-only file system`, "$1 cannot be changed: its file system is read-only"},
+	{call + `no space left on device`, "the disk of $1 is full"},
+	{call + `input/output error`, "the disk of $1 failed: input/output error"},
+	{`(?:` + call + `)?too many open files(?: in system)?`, "too many files are open: raise ulimit -n, or LimitNOFILE"},
+
 	// Connections.
+	{`http: TLS handshake error from (\S+): `, "no encrypted connection with the client at $1: "},
+	{`http: Accept error: (?:accept \S+ \S+: )?(?:accept4?: )?`, "no client can be let in: "},
+	{`accept (?:tcp|unix)[46]? \S+: (?:accept4?: )?`, "no client can be let in: "},
 	{`(?:resolve: )?lookup (\S+?)(?: on \S+)?: no such host`, "there is no host with the name $1"},
 	{`(?:resolve: )?lookup (\S+?)(?: on \S+)?: (?:server misbehaving|.*i/o timeout|.*connection refused)`,
 		"nobody knows now which host has the name $1: the name server does not answer"},

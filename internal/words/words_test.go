@@ -53,6 +53,14 @@ func TestEachKindOfForeignErrorReadsAsWords(t *testing.T) {
 		"10.0.0.5:80 is no address of this host: choose one that is":                     listened(syscall.EADDRNOTAVAIL),
 		"10.0.0.5:80 may not be listened on by this user: choose a port above 1023":      listened(syscall.EACCES),
 
+		"password file: there is no /etc/none":                 fmt.Errorf("password file: %w", &os.PathError{Op: "open", Path: "/etc/none", Err: syscall.ENOENT}),
+		"file/x cannot be there: a part of its path is a file": &os.PathError{Op: "mkdir", Path: "file/x", Err: syscall.ENOTDIR},
+		"this user may not use /root/x":                        &os.PathError{Op: "open", Path: "/root/x", Err: syscall.EACCES},
+		"the disk of store/a.log is full":                      &os.PathError{Op: "write", Path: "store/a.log", Err: syscall.ENOSPC},
+		"no client can be let in: too many files are open: raise ulimit -n, or LimitNOFILE": &net.OpError{Op: "accept", Net: "tcp",
+			Addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 6379}, Err: called("accept4", syscall.EMFILE)},
+		"no encrypted connection with the client at 10.0.0.9:4: it asks for a certificate that it knows": errors.New("http: TLS handshake error from 10.0.0.9:4: remote error: tls: bad certificate"),
+
 		"read the backup: it ends too early": fmt.Errorf("read the backup: %w", io.ErrUnexpectedEOF),
 		"it ends too early":                  io.EOF,
 		"there was no answer in time":        context.DeadlineExceeded,
@@ -95,7 +103,7 @@ var raw = regexp.MustCompile(`\bEOF\b|\bGo (?:struct|value|type)|json:|x509:|mul
 
 func TestOwnWordsStayAsTheyAre(t *testing.T) {
 	for _, text := range []string{
-		"", "nothing is stored under EOFs", "DIR/none: no such file or directory", "open x: permission denied",
+		"", "nothing is stored under EOFs", "DIR/none: no such file or directory", "cannot open the store in x: store is damaged",
 		"there is no cluster key in /etc/x: copy it from a host of the cluster",
 		`--http "x": must be ip:port, as 127.0.0.1:6379, or off; --advertise "y": must be an IP address as other hosts reach it`,
 		"value is not an integer or out of range",
