@@ -62,7 +62,6 @@ var knownProblems = []struct {
 	{peer.ErrNoSpace, http.StatusInsufficientStorage, "disk-full"},
 	{peer.ErrRebuilding, http.StatusServiceUnavailable, "rebuilding"},
 	{peer.ErrClosed, http.StatusServiceUnavailable, "closing"},
-	{context.DeadlineExceeded, http.StatusServiceUnavailable, "busy"},
 }
 
 // problemOf returns how an error is answered, in words. One that is not known is mostly the store's, which says what to do.
@@ -70,7 +69,7 @@ func problemOf(err error) *problem {
 	var p *problem
 	if errors.As(err, &p) {
 		at := *p
-		at.Detail = words.Of(err)
+		at.Detail = err.Error() // ours: most misses of a key come here
 		return &at
 	}
 	var unseen *peer.NotSeenError
@@ -86,6 +85,9 @@ func problemOf(err error) *problem {
 		if errors.Is(err, known.err) {
 			return refuse(known.status, known.code, words.Of(err))
 		}
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return refuse(http.StatusServiceUnavailable, "busy", "this peer did not come to it in time, and nothing was done: ask again")
 	}
 	return refuse(http.StatusServiceUnavailable, "unavailable", words.Of(err))
 }

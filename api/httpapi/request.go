@@ -16,6 +16,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/peerd/peerd/internal/words"
 	"github.com/peerd/peerd/peer"
 )
 
@@ -64,7 +65,7 @@ func decodeBody(w http.ResponseWriter, r *http.Request, v any) error {
 		return refuse(http.StatusRequestEntityTooLarge, "too-large",
 			fmt.Sprintf("the body exceeds %d bytes (MaxBody)", MaxBody))
 	case err != nil:
-		return badRequest("the body did not come whole: " + err.Error())
+		return badRequest("the body did not come whole: " + words.Of(err))
 	case !utf8.Valid(body):
 		return badRequest(`the body is not UTF-8: send other bytes as {"base64": "…"}`)
 	}
@@ -80,7 +81,7 @@ func decodeBody(w http.ResponseWriter, r *http.Request, v any) error {
 		err = errors.New("there is something after the end of the JSON")
 	}
 	if err != nil {
-		return badRequest("the body: " + err.Error())
+		return badRequest("the body: " + words.Of(err))
 	}
 	return nil
 }
@@ -124,7 +125,7 @@ func queryOf(r *http.Request, names ...string) *query {
 	q := &query{}
 	q.values, q.err = url.ParseQuery(r.URL.RawQuery)
 	if q.err != nil {
-		q.err = badRequest("the query: " + q.err.Error())
+		q.err = badRequest("the query: " + words.Of(q.err))
 		return q
 	}
 	known := map[string]bool{"token": true, "wait": true}

@@ -99,7 +99,7 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	status, err := s.peer.Status()
 	if err != nil {
-		answerError(w, http.StatusServiceUnavailable, err.Error())
+		answerProblem(w, err)
 		return
 	}
 	answerJSON(w, http.StatusOK, status)
