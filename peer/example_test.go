@@ -368,6 +368,20 @@ func ExamplePeer_Status() {
 }
 
 // The cluster's key is replaced in two steps, at any of its peers. Here the cluster is this peer alone.
+// What is wrong is a list, empty if nothing is.
+func ExampleProblem() {
+	s := peer.Status{Problems: []peer.Problem{{ID: "disk-low", What: "3 MiB are free and 9 MiB must be: writes are refused",
+		Do: "Make room, or lower --min-free."}}}
+	for _, p := range s.Problems {
+		fmt.Printf("%s: %s\n%s\n", p.ID, p.What, p.Do)
+	}
+	fmt.Println("of", len(slices.Collect(peer.ProblemIDs())), "kinds")
+	// Output:
+	// disk-low: 3 MiB are free and 9 MiB must be: writes are refused
+	// Make room, or lower --min-free.
+	// of 12 kinds
+}
+
 func ExamplePeer_RotateKey() {
 	ctx := context.Background()
 	dir, err := os.MkdirTemp("", "peerd-example-")

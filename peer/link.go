@@ -81,12 +81,14 @@ func (n *network) dialSync(id libpeer.ID, addrs []string, keys []secret.Key) {
 	defer cancel()
 	if err := n.connect(ctx, id, addrs); err != nil {
 		n.p.log.Debug("cannot connect", "peer_id", id.String(), "error", err)
+		n.noteDial(id, err)
 		return
 	}
 	s, key, err := n.openStream(ctx, id, syncStream, keys)
 	if err != nil {
 		n.p.log.Debug("cannot open a stream", "peer_id", id.String(), "error", err)
 		n.noteVersion(id, err)
+		n.noteDial(id, err)
 		return
 	}
 	n.runLink(s, key, proveAsDialer(deadlined(s), key, n.id, id))

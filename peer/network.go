@@ -48,6 +48,7 @@ type network struct {
 	streams   map[libpeer.ID]*link
 	protocols []protocol.ID       // of streams that are accepted
 	strangers map[string]stranger // members that speak another version, by id
+	lacking   map[libpeer.ID]*unlinked
 
 	sources atomic.Int32 // repairs served
 
@@ -319,7 +320,9 @@ func (n *network) relink() {
 		}
 	}
 	n.gater.allow(allowed)
-	for _, m := range chosen(n.id.String(), n.p.spaceIDs(), n.speaking(n.permitted(all), time.Now())) {
+	wanted := chosen(n.id.String(), n.p.spaceIDs(), n.speaking(n.permitted(all), time.Now()))
+	n.noteLinks(wanted, time.Now())
+	for _, m := range wanted {
 		id, err := libpeer.Decode(m.ID)
 		if err != nil || !allowed[id] {
 			continue

@@ -54,10 +54,11 @@ type Peer struct {
 
 	limits atomic.Pointer[limits] // changed while making is held
 
-	making  sync.Mutex                        // held while a space is opened or dropped
-	spaces  atomic.Pointer[map[string]*space] // that are held, by name; never changed in place
-	running sync.WaitGroup                    // their loops, and what else ends with stop
-	changes bell                              // rings when spaces were opened or dropped
+	making   sync.Mutex                        // held while a space is opened or dropped
+	spaces   atomic.Pointer[map[string]*space] // that are held, by name; never changed in place
+	running  sync.WaitGroup                    // their loops, and what else ends with stop
+	changes  bell                              // rings when spaces were opened or dropped
+	problems problems
 
 	spawning   sync.Mutex     // held while a Submit begins to wait
 	dropping   sync.Mutex     // held while a space is dropped
@@ -139,6 +140,7 @@ func (p *Peer) start() {
 	if p.net != nil {
 		p.net.start()
 	}
+	p.running.Go(p.watchProblems)
 	p.running.Go(p.followDirectory)
 	p.running.Go(p.reclaim)
 }

@@ -28,6 +28,9 @@ type Status struct {
 	ClusterKey   string   `json:"cluster_key"`   // id of the key in use; it is no secret
 	AcceptedKeys []string `json:"accepted_keys"` // ids of the others that are accepted
 
+	// Problems is what is wrong, and should be seen to; empty if nothing is known to be.
+	Problems []Problem `json:"problems"`
+
 	GossipAddr string   `json:"gossip_addr"`
 	P2PAddrs   []string `json:"p2p_addrs"`
 	Members    []Member `json:"members"`
@@ -83,6 +86,8 @@ type SpaceStatus struct {
 	// HeldLogBytes is how much of the log, which all spaces share, cannot be cut before the space
 	// is rebuilt: 0 unless it is damaged.
 	HeldLogBytes int64 `json:"held_log_bytes"`
+	// Damaged says that data of the space is damaged, so that reads and writes are refused.
+	Damaged bool `json:"damaged"`
 
 	Neighbours    int    `json:"neighbours"`     // members with which the space is exchanged now
 	Commits       uint64 `json:"commits"`        // commit groups, since the peer was opened
@@ -126,19 +131,20 @@ type Member struct {
 	Addr   string    `json:"addr"` // gossip
 	Alive  bool      `json:"alive"`
 	Since  time.Time `json:"since"` // when Alive last changed
-	RTTms  float64   `json:"rtt_ms"`
+	// RTTms is the round trip to it, nil if it is gone or that is not measured yet.
+	RTTms *float64 `json:"rtt_ms"`
 	// ClockOffsetMs is how far its clock is ahead of the one here, in milliseconds, and
-	// ClockErrorMs by how much that may be wrong, either way; 0 and 0 before it is measured.
-	ClockOffsetMs float64 `json:"clock_offset_ms"`
-	ClockErrorMs  float64 `json:"clock_error_ms"`
-	Linked        bool    `json:"linked"` // whether a stream is open
+	// ClockErrorMs by how much that may be wrong, either way; nil if they are not measured.
+	ClockOffsetMs *float64 `json:"clock_offset_ms"`
+	ClockErrorMs  *float64 `json:"clock_error_ms"`
+	Linked        bool     `json:"linked"` // whether a stream is open
 	// Problem says why there can be no stream: the member speaks another version of the protocol.
 	// Empty else.
 	Problem string `json:"problem,omitempty"`
 	// TheyLack and WeLack count mutations that the member has not and we have, and the other way
-	// round, in all spaces that both hold, as far as is known; without a link 0.
-	TheyLack uint64 `json:"they_lack"`
-	WeLack   uint64 `json:"we_lack"`
+	// round, in all spaces that both hold; nil if that is not known, as without a link.
+	TheyLack *uint64 `json:"they_lack"`
+	WeLack   *uint64 `json:"we_lack"`
 }
 
 // Status returns a description of the peer.
@@ -190,6 +196,7 @@ func (p *Peer) status(told []report) Status {
 		s.BytesReceived += p.net.own.received.total()
 		p.net.describe(&s, lacks)
 	}
+	s.Problems = p.problems.list(p.facts(&s).find(), time.Now())
 	return s
 }
 
@@ -235,7 +242,7 @@ func (s *space) report(figures bool) (report, error) {
 		r.VersionVector[id.String()] = n
 	}
 	r.Replicas, r.Mutations = len(r.seen), crdt.VersionVector{}.Missing(r.seen)
-	r.HeldLogBytes = s.holdsLog()
+	r.HeldLogBytes, r.Damaged = s.holdsLog(), s.refusing.Load() != nil
 	c := &s.counters
 	r.Commits, r.Deltas = c.commits.Load(), c.deltas.Load()
 	r.BytesSent, r.BytesReceived = c.sent.total(), c.received.total()
@@ -322,13 +329,20 @@ func (n *network) describe(s *Status, lacks map[string]lack) {
 	for _, m := range all {
 		out := Member{
 			Name: m.Label, PeerID: m.ID, Addr: m.Addr, Alive: m.Alive, Since: m.Since,
-			RTTms: milliseconds(m.RTT), ClockOffsetMs: milliseconds(m.ClockOffset),
-			ClockErrorMs: milliseconds(m.ClockError), Problem: n.problemOf(m, time.Now()),
+			Problem: n.problemOf(m, time.Now()),
+		}
+		if m.RTT > 0 {
+			out.RTTms = new(milliseconds(m.RTT))
+		}
+		if m.ClockError > 0 {
+			out.ClockOffsetMs, out.ClockErrorMs = new(milliseconds(m.ClockOffset)), new(milliseconds(m.ClockError))
 		}
 		if id, err := libpeer.Decode(m.ID); err == nil {
 			out.Linked = n.linked(id)
 		}
-		out.TheyLack, out.WeLack = lacks[m.ID].theirs, lacks[m.ID].ours
+		if l, known := lacks[m.ID]; known && out.Linked {
+			out.TheyLack, out.WeLack = &l.theirs, &l.ours
+		}
 		s.Members = append(s.Members, out)
 	}
 }

@@ -93,7 +93,13 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 		answerText(w, http.StatusServiceUnavailable, err.Error()+"\n")
 		return
 	}
-	answerText(w, http.StatusOK, "ready\n")
+	text := "ready\n"
+	if status, err := s.peer.Status(); err == nil {
+		for _, p := range status.Problems {
+			text += "problem " + p.ID + "\n" // what, is for those who have the password
+		}
+	}
+	answerText(w, http.StatusOK, text)
 }
 
 func (s *Server) status(w http.ResponseWriter, _ *http.Request) {

@@ -101,7 +101,7 @@ func TestTheStatusIsThePeersOwn(t *testing.T) {
 	want := peer.Status{
 		Name: "oslo", SpaceStatus: peer.SpaceStatus{VersionVector: map[string]uint64{"00000000000000aa": 7},
 			ContextHash: "c0", Root: "f0"},
-		Members: []peer.Member{{Name: "lima", Alive: true, TheyLack: 3, RTTms: 0.5}},
+		Members: []peer.Member{{Name: "lima", Alive: true, TheyLack: new(uint64(3)), RTTms: new(0.5)}},
 	}
 	w := ask(New(Config{Peer: &fakePeer{status: want}}), "GET", "/v1/status", "127.0.0.1:7948")
 	var got peer.Status

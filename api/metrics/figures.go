@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"maps"
+	"math"
 	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -34,8 +35,13 @@ var peerFigures = []figure[*peer.Metrics]{
 		func(m *peer.Metrics) float64 {
 			return total(m, func(s peer.SpaceStatus) int { return int(s.Mutations) })
 		}},
-	{gauge, "stable_dots", "Mutations here that all linked members are known to have; 0 if none is linked.",
-		func(m *peer.Metrics) float64 { return float64(m.Stable) }},
+	{gauge, "stable_dots", "Mutations here that all linked members are known to have.",
+		func(m *peer.Metrics) float64 {
+			if !slices.ContainsFunc(m.Members, func(m peer.Member) bool { return m.Linked }) {
+				return unknown
+			}
+			return float64(m.Stable)
+		}},
 	{gauge, "replicas", "Replicas that have written: starts of hosts.",
 		func(m *peer.Metrics) float64 { return total(m, func(s peer.SpaceStatus) int { return s.Replicas }) }},
 	{gauge, "replicas_listed", "Entries of the version vector: others are left out because they write no more.",
@@ -67,7 +73,12 @@ var peerFigures = []figure[*peer.Metrics]{
 	{gauge, "log_records", "Records of the log of deltas, one a commit group.",
 		func(m *peer.Metrics) float64 { return float64(m.LogRecords) }},
 	{gauge, "log_age_seconds", "Age of the oldest record of the log of deltas.",
-		func(m *peer.Metrics) float64 { return m.LogAge.Seconds() }},
+		func(m *peer.Metrics) float64 {
+			if m.LogAge == 0 {
+				return unknown
+			}
+			return m.LogAge.Seconds()
+		}},
 
 	{gauge, "commit_queue_length", "Transactions and frames that wait for their turn.",
 		func(m *peer.Metrics) float64 { return float64(m.Queue) }},
@@ -81,7 +92,12 @@ var peerFigures = []figure[*peer.Metrics]{
 	{gauge, "store_bytes", "What the store takes on its disk.",
 		func(m *peer.Metrics) float64 { return float64(m.StoreBytes) }},
 	{gauge, "disk_free_bytes", "What is free on the store's disk.",
-		func(m *peer.Metrics) float64 { return float64(m.FreeBytes) }},
+		func(m *peer.Metrics) float64 {
+			if m.MinFreeBytes == 0 {
+				return unknown // in memory
+			}
+			return float64(m.FreeBytes)
+		}},
 	{gauge, "disk_min_free_bytes", "Free space below which writes are refused.",
 		func(m *peer.Metrics) float64 { return float64(m.MinFreeBytes) }},
 
@@ -107,12 +123,12 @@ var spaceFigures = []figure[*peer.SpaceStatus]{
 		func(s *peer.SpaceStatus) float64 { return s.Unchecked }},
 	{gauge, "space_repairing", "Whether the space is being repaired here.",
 		func(s *peer.SpaceStatus) float64 { return truth(s.Repairing != nil) }},
-	{gauge, "space_repair_ratio", "Part of its source's cells that a repair of the space has, if it fetches all; else 0.",
+	{gauge, "space_repair_ratio", "Part of its source's cells that a repair of the space has, if it fetches all.",
 		func(s *peer.SpaceStatus) float64 {
-			if s.Repairing == nil {
-				return 0
+			if s.Repairing == nil || s.Repairing.Of == 0 {
+				return unknown
 			}
-			return float64(s.Repairing.Cells) / float64(max(s.Repairing.Of, 1))
+			return float64(s.Repairing.Cells) / float64(s.Repairing.Of)
 		}},
 	{gauge, "space_held_log_bytes", "Log that cannot be cut before the damaged space is rebuilt; 0 if it is whole.",
 		func(s *peer.SpaceStatus) float64 { return float64(s.HeldLogBytes) }},
@@ -131,13 +147,13 @@ var memberFigures = []figure[*peer.Member]{
 	{gauge, "member_linked", "Whether a stream to the member is open.",
 		func(m *peer.Member) float64 { return truth(m.Linked) }},
 	{gauge, "member_behind_dots", "Mutations that are here and not at the member.",
-		func(m *peer.Member) float64 { return float64(m.TheyLack) }},
+		func(m *peer.Member) float64 { return known(m.TheyLack) }},
 	{gauge, "member_ahead_dots", "Mutations that are at the member and not here.",
-		func(m *peer.Member) float64 { return float64(m.WeLack) }},
+		func(m *peer.Member) float64 { return known(m.WeLack) }},
 	{gauge, "member_rtt_seconds", "Round trip to the member, smoothed.",
-		func(m *peer.Member) float64 { return m.RTTms / 1000 }},
+		func(m *peer.Member) float64 { return known(m.RTTms) / 1000 }},
 	{gauge, "member_clock_offset_seconds", "How far the member's clock is ahead.",
-		func(m *peer.Member) float64 { return m.ClockOffsetMs / 1000 }},
+		func(m *peer.Member) float64 { return known(m.ClockOffsetMs) / 1000 }},
 }
 
 var redisFigures = []figure[Frontend]{
@@ -176,6 +192,10 @@ func (s sink) peer(m *peer.Metrics) {
 	s.send(counter, "deltas_received_total", offered, float64(m.Offered.Applied), label{"outcome", "applied"})
 	s.send(counter, "deltas_received_total", offered, float64(m.Offered.Copies), label{"outcome", "copy"})
 	s.send(counter, "deltas_received_total", offered, float64(m.Offered.Refused), label{"outcome", "refused"})
+	for id := range peer.ProblemIDs() {
+		wrong := slices.ContainsFunc(m.Problems, func(p peer.Problem) bool { return p.ID == id })
+		s.send(gauge, "problem", "Whether there is a problem of this kind: see docs/operations.md.", truth(wrong), label{"id", id})
+	}
 	for i := range m.Spaces {
 		space := &m.Spaces[i]
 		for _, f := range spaceFigures {
@@ -210,6 +230,16 @@ func (s sink) http(f Frontend) {
 		s.times("http_request_seconds", "How long HTTP requests took until they were answered, by route.",
 			f.Times[route], label{"route", route})
 	}
+}
+
+// unknown is the value of a figure that is not known now: no sample is sent of it.
+var unknown = math.NaN()
+
+func known[T uint64 | float64](n *T) float64 {
+	if n == nil {
+		return unknown
+	}
+	return float64(*n)
 }
 
 func quarantined(m *peer.Metrics) int {

@@ -16,6 +16,7 @@
 package metrics
 
 import (
+	"math"
 	"net/http"
 	"strings"
 
@@ -115,6 +116,9 @@ func describe(name, help string, labels ...label) *prometheus.Desc {
 }
 
 func (s sink) send(kind prometheus.ValueType, name, help string, value float64, labels ...label) {
+	if math.IsNaN(value) {
+		return // it is unknown
+	}
 	s.out <- prometheus.MustNewConstMetric(describe(name, help, labels...), kind, value)
 }
 

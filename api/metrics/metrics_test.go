@@ -36,10 +36,10 @@ func everything() Config {
 	}
 	m := peer.Metrics{
 		Status: peer.Status{
-			Ready: true, FreeBytes: 1 << 40, Spaces: []peer.SpaceStatus{
-				{Space: "default", VersionVector: map[string]uint64{"aa": 7}, Replicas: 2, Mutations: 12}},
-			Members: []peer.Member{{Name: "lima\xff", PeerID: "12D3", Alive: true, WeLack: 4, RTTms: 1.5,
-				ClockOffsetMs: -2500}},
+			Ready: true, FreeBytes: 1 << 40, MinFreeBytes: 1 << 30, Spaces: []peer.SpaceStatus{
+				{Space: "default", Repairing: &peer.Repairing{Cells: 1, Of: 2}, VersionVector: map[string]uint64{"aa": 7}, Replicas: 2, Mutations: 12}},
+			Members: []peer.Member{{Name: "lima\xff", PeerID: "12D3", Alive: true, Linked: true, TheyLack: new(uint64(0)), WeLack: new(uint64(4)), RTTms: new(1.5),
+				ClockOffsetMs: new(-2500.0)}},
 		},
 		Stable: 9, CommitTimes: peer.Times(times(time.Millisecond)), LogAge: time.Minute,
 		Traffic: []peer.Traffic{{Layer: "push", Sent: 100, Received: 200}},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -57,6 +58,9 @@ func writeStatus(out io.Writer, s peer.Status, now time.Time) error {
 	if !s.Ready {
 		state = "not ready: " + s.Reason
 	}
+	for _, p := range s.Problems {
+		fmt.Fprintf(out, "PROBLEM %s, for %v: %s\n  %s\n", p.ID, now.Sub(p.Since).Round(time.Second), p.What, p.Do)
+	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "name\t%s (%s)\n", s.Name, state)
 	fmt.Fprintf(w, "peer\t%s\n", brief(s.PeerID))
@@ -95,17 +99,6 @@ func writeStatus(out io.Writer, s peer.Status, now time.Time) error {
 				progressOf(of.Repairing))
 		}
 		writeAlarms(w, of, s.Members)
-	}
-	switch {
-	case s.ClockWrong:
-		fmt.Fprintln(w, "CLOCK\tthis host's is off: most members' clocks differ from it")
-	case len(s.ClockSkewed) > 0:
-		fmt.Fprintf(w, "CLOCKS\tdiffer from this host's: %s\n", strings.Join(s.ClockSkewed, ", "))
-	}
-	for _, m := range s.Members {
-		if m.Problem != "" {
-			fmt.Fprintf(w, "VERSION\t%s (%s) %s\n", m.Name, brief(m.PeerID), m.Problem)
-		}
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -156,16 +149,27 @@ func writeMembers(out io.Writer, members []peer.Member, now time.Time) error {
 	fmt.Fprintln(w, "\nMEMBER\tADDRESS\tALIVE\tSINCE\tRTT\tTHEY LACK\tWE LACK")
 	for _, m := range members {
 		alive, rtt := "no", "-"
-		if m.Alive {
+		switch {
+		case m.Alive && m.Linked:
 			alive = "yes"
+		case m.Alive:
+			alive = "no link"
 		}
-		if m.Alive && m.RTTms > 0 {
-			rtt = fmt.Sprintf("%.1f ms", m.RTTms)
+		if m.RTTms != nil {
+			rtt = fmt.Sprintf("%.1f ms", *m.RTTms)
 		}
-		fmt.Fprintf(w, "%s (%s)\t%s\t%s\t%s\t%s\t%d\t%d\n", m.Name, brief(m.PeerID), m.Addr, alive,
-			now.Sub(m.Since).Round(time.Second), rtt, m.TheyLack, m.WeLack)
+		fmt.Fprintf(w, "%s (%s)\t%s\t%s\t%s\t%s\t%s\t%s\n", m.Name, brief(m.PeerID), m.Addr, alive,
+			now.Sub(m.Since).Round(time.Second), rtt, known(m.TheyLack), known(m.WeLack))
 	}
 	return w.Flush()
+}
+
+// known returns a number, or a dash if it is not known.
+func known(n *uint64) string {
+	if n == nil {
+		return "-"
+	}
+	return strconv.FormatUint(*n, 10)
 }
 
 // namesOf returns the names of members, by their peer ids.

@@ -24,16 +24,19 @@ func TestAStatusReadsAsATable(t *testing.T) {
 				Common: 7, There: []string{"12D3KooWlima0001"}, Here: []string{"12D3KooWgone0009"}}}}},
 		Ready: false, Reason: "catching up with the other peers", StoreBytes: 5 << 20,
 		FreeBytes: 3 << 30, MinFreeBytes: 1 << 30,
-		GossipAddr:  "10.0.0.1:7946",
-		ClockSkewed: []string{"lima"},
+		GossipAddr: "10.0.0.1:7946",
+		Problems: []peer.Problem{{ID: "no-link", Since: now.Add(-time.Minute), What: "kyoto is alive and has no data link",
+			Do: "Open port 7947."}},
 		Members: []peer.Member{
 			{Name: "lima", PeerID: "12D3KooWlima0001", Addr: "10.0.0.2:7946", Alive: true,
-				Since: now.Add(-90 * time.Second), RTTms: 12.34, TheyLack: 3},
+				Since: now.Add(-90 * time.Second), RTTms: new(12.34), Linked: true, TheyLack: new(uint64(3)), WeLack: new(uint64(0))},
 			{Name: "kyoto", PeerID: "12D3KooWkyoto002", Addr: "10.0.0.3:7946",
-				Since: now.Add(-time.Hour), RTTms: 1, WeLack: 5},
+				Since: now.Add(-time.Hour)},
 		},
 	}
 	want := `
+PROBLEM no-link, for 1m0s: kyoto is alive and has no data link
+  Open port 7947.
 name     oslo (not ready: catching up with the other peers)
 peer     …XnTXeRgP
 spaces   default, orders (see peerd space list)
@@ -48,11 +51,10 @@ repair   of space default from lima (…lima0001): 3000 of 10000 cells, 1.0 MiB,
 DAMAGE   space orders waits to be rebuilt from another host, and holds 300.0 MiB of the log
 FORK     replica 00000000000000bb of space orders has two versions after write 7: nothing of it is exchanged with lima (…lima0001)
          the version that is here is also at …gone0009
-CLOCKS   differ from this host's: lima
 
 MEMBER             ADDRESS        ALIVE  SINCE   RTT      THEY LACK  WE LACK
 lima (…lima0001)   10.0.0.2:7946  yes    1m30s   12.3 ms  3          0
-kyoto (…kyoto002)  10.0.0.3:7946  no     1h0m0s  -        0          5
+kyoto (…kyoto002)  10.0.0.3:7946  no     1h0m0s  -        -          -
 `
 	var got strings.Builder
 	if err := writeStatus(&got, status, now); err != nil {

@@ -83,11 +83,12 @@ func (d *delegate) NotifyLeave(n *memberlist.Node) { d.table.gone(n.Name, time.N
 // NotifyConflict is called when a member is said to be at two addresses. If it is this host, then
 // either others have not noticed yet that it was restarted at a new address, or its key was copied.
 func (d *delegate) NotifyConflict(existing, other *memberlist.Node) {
+	addr, _ := addrOf(other)
+	d.journal.seen.note(SameID, addr, existing.Name)
 	if existing.Name != d.self {
 		return
 	}
 	d.disputed()
-	addr, _ := addrOf(other)
 	d.journal.warn("others know this host under another address: "+
 		"it was restarted there a moment ago, or another host runs with a copy of its host key",
 		"addr", addr)

@@ -47,6 +47,7 @@ type journal struct {
 	to     *slog.Logger
 	limit  limiter
 	silent atomic.Bool
+	seen   sightings
 }
 
 // warn logs at most one warning of a kind (its message) each warnEvery.
@@ -70,6 +71,7 @@ func (j *journal) Write(line []byte) (int, error) {
 	text = strings.TrimPrefix(text, "memberlist: ")
 	switch {
 	case foreign(text) && sender(text) != "":
+		j.seen.note(OtherKeyHere, hostOf(sender(text)), "")
 		j.warn("a host with another cluster key tried to reach this one: "+
 			"give both the same cluster key file, or take this host's address from its list",
 			"addr", sender(text))

@@ -156,6 +156,9 @@ func (m *Members) List() []Member { return m.table.list() }
 // Get returns the member with this id, and false if it was never seen. O(1).
 func (m *Members) Get(id string) (Member, bool) { return m.table.get(id) }
 
+// Joining returns the hosts to join: those of Config.Join, or what SetJoin put in their place.
+func (m *Members) Joining() []string { return slices.Clone(*m.join.Load()) }
+
 // SetJoin puts other hosts in the place of Config.Join, and begins to look for those that are absent.
 // Members that are there, or were, stay known. After an error, which names every host that cannot
 // be, nothing has changed.

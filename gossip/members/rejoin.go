@@ -184,6 +184,7 @@ func (m *Members) joinFailed(ctx context.Context, host string, err error) {
 	switch {
 	case ctx.Err() != nil: // closing
 	case foreign(err.Error()):
+		m.journal.seen.note(OtherKeyThere, host, "")
 		m.journal.warn("a host to join has another cluster key: "+
 			"give both the same cluster key file", "addr", host)
 	case slices.Contains(*m.join.Load(), host) && len(m.occupied()) == 1:

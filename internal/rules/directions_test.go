@@ -63,7 +63,7 @@ var layers = []layer{
 		"the format of a backup knows records and nothing of what they mean"},
 	{"peer", []string{"antientropy", "crdt", "gossip", "gossip/members", "internal/backup",
 		"internal/delta", "internal/dotted", "internal/latency", "internal/engine", "internal/secret", "internal/wire", "store",
-		"store/badger", "store/mem", "store/segment", "store/space"},
+		"store/badger", "store/mem", "store/segment", "store/space", "internal/words"},
 		"the shell runs the core over a real network and disk; front-ends are above it"},
 	{"api/*", []string{"crdt", "internal/auth", "internal/latency", "internal/words", "peer"},
 		"a front-end speaks a protocol over the database, and reaches nothing beneath it"},

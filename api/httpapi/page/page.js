@@ -50,17 +50,19 @@ function row(...values) {
 
 function member(m) {
   const rtt = document.createElement('span');
-  rtt.textContent = m.alive && m.rtt_ms ? m.rtt_ms.toFixed(1) + ' ms' : '–';
+  rtt.textContent = m.rtt_ms != null ? m.rtt_ms.toFixed(1) + ' ms' : '–';
   const state = !m.alive ? 'away' : m.problem ? m.problem : m.linked ? 'alive' : 'alive, no link';
-  const tr = row(m.name, m.addr, pill(m.alive, state), ago(m.since), rtt, m.they_lack, m.we_lack);
+  const tr = row(m.name, m.addr, pill(m.alive, state), ago(m.since), rtt, m.they_lack ?? '–', m.we_lack ?? '–');
   tr.children[4].className = 'n';
   tr.title = m.peer_id;
   return tr;
 }
 
 function state(s) {
-  const label = !s.ready ? 'not ready: ' + s.reason : s.settled ? 'ready' : 'ready, sweeping';
-  $('state').replaceWith(Object.assign(pill(s.ready, label), { id: 'state' }));
+  const wrong = s.problems.length;
+  const label = !s.ready ? 'not ready: ' + s.reason : wrong ? `ready, ${wrong} problem${wrong > 1 ? 's' : ''}`
+    : s.settled ? 'ready' : 'ready, sweeping';
+  $('state').replaceWith(Object.assign(pill(s.ready && !wrong, label), { id: 'state' }));
 }
 
 function alarmsOf(space) {
@@ -94,7 +96,7 @@ function show(s) {
   colour('root-colour', s.root);
   text('replica', s.replica);
   text('gossip', s.gossip_addr || 'offline');
-  const alarms = s.spaces.flatMap(alarmsOf);
+  const alarms = s.problems.map((p) => `${p.what}. ${p.do}`).concat(s.spaces.flatMap(alarmsOf));
   const repairs = s.spaces.filter((of) => of.repairing).map((of) => repairOf(of, s.members));
   $('repairs').hidden = repairs.length === 0;
   text('repairs', repairs.join(' '));

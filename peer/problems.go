@@ -1,0 +1,328 @@
+package peer
+
+import (
+	"cmp"
+	"fmt"
+	"iter"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	libpeer "github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/peerd/peerd/gossip/members"
+	"github.com/peerd/peerd/internal/words"
+)
+
+// Problem is something that is wrong, and that somebody should see to.
+type Problem struct {
+	ID    string    `json:"id"` // of the kind: it stays the same from version to version
+	Since time.Time `json:"since"`
+	What  string    `json:"what"`
+	Do    string    `json:"do"`
+}
+
+// problemKind is what may be wrong. A new kind is an entry here, and its finding in find.
+type problemKind struct{ id, means, do string }
+
+var problemKinds = [...]problemKind{
+	{"no-host-reached", "None of the hosts to join is reached.",
+		"See that peerd runs there, that the ports 7946 and 7947 are open both ways for TCP and UDP, and that --join names it."},
+	{"other-key", "A host to join, or one that wants to join here, has another cluster key.",
+		"If it is of this cluster, give both the same cluster.key; else take the address out of --join there or here."},
+	{"key-left-out", "A member that was here before uses another cluster key.",
+		"One of the two was left out of a key rotation: copy cluster.key from a member that has the one in use, and start that " +
+			"host again."},
+	{"no-link", "A member is alive, and has had no data link with this host for 10 seconds.",
+		"Open port 7947 both ways for TCP and UDP. Until then its writes come by way of others, or not at all."},
+	{"other-version", "A member speaks another version of the protocol.", "Upgrade the older one."},
+	{"same-id", "Two hosts run with one host key, so that they have one peer id.",
+		"Stop one of them, remove its host.key and start it again."},
+	{"same-address", "Two members advertise one address.", "Give one of them another with --gossip, --p2p or --advertise."},
+	{"address-gone", "The address that others are told of this host is no longer one of its own.",
+		"Start peerd again, or name the right one with --advertise."},
+	{"clock-off", "This host's clock, or a member's, is off.", "Set it, and have it kept by NTP."},
+	{"disk-low", "The disk is nearly full: writes are refused.", "Make room, or lower --min-free."},
+	{"damaged", "Data here is damaged, and reads and writes of it are refused until it is rebuilt from the others.",
+		"See that the others are reached. To give up what only this host has, stop it, keep what peerd salvage prints, move " +
+			"its store directory away and start it."},
+	{"forked", "Writes of a replica exist in two versions, and nothing is exchanged with the hosts that have the other one.",
+		"End one side: stop its hosts, keep what peerd salvage prints, move the store directory away and start them."},
+}
+
+// linkPatience is for how long a member that is alive may be without a link, and samePatience for how long a host is taken
+// for one that was restarted under another address.
+const (
+	linkPatience = 10 * time.Second
+	samePatience = 20 * time.Second
+)
+
+// finding is a problem of a kind with one subject.
+type finding struct{ id, subject, what string }
+
+// facts are what problems are found in.
+type facts struct {
+	status    *Status
+	now       time.Time
+	lonely    []string // hosts to join, of which none is reached
+	sightings []members.Sighting
+	unlinked  []unlinked
+	gone      string // the own address, if it is none of this host's
+}
+
+// unlinked is a member that should be linked and is not.
+type unlinked struct {
+	name, id string
+	since    time.Time
+	err      error // of the last dial
+}
+
+// find returns all that is wrong.
+func (f *facts) find() (all []finding) {
+	add := func(id, subject, what string, args ...any) {
+		all = append(all, finding{id, subject, fmt.Sprintf(what, args...)})
+	}
+	s := f.status
+	if len(f.lonely) > 0 {
+		add("no-host-reached", "", "none of the hosts to join is reached: %s", strings.Join(f.lonely, ", "))
+	}
+	for _, seen := range f.sightings {
+		switch was := f.wasAt(seen.Addr); {
+		case seen.Kind == members.SameID && seen.Last.Sub(seen.Since) > samePatience:
+			add("same-id", seen.ID, "a host at %s runs with the peer id %s, which another has", seen.Addr, seen.ID)
+		case seen.Kind == members.SameID:
+		case was != nil:
+			add("key-left-out", seen.Addr, "%s at %s, a member that is gone, uses another cluster key", was.Name, was.Addr)
+		case seen.Kind == members.OtherKeyThere:
+			add("other-key", seen.Addr, "%s, a host to join, has another cluster key", seen.Addr)
+		default:
+			add("other-key", seen.Addr, "a host at %s wants to join and has another cluster key", seen.Addr)
+		}
+	}
+	for _, u := range f.unlinked {
+		if f.now.Sub(u.since) >= linkPatience {
+			add("no-link", u.id, "%s is alive and has no data link with this host: %s", u.name,
+				cmp.Or(words.Of(u.err), "it was not reached, and does not reach this host"))
+		}
+	}
+	addrs := map[string]string{s.GossipAddr: s.Name}
+	for _, m := range s.Members {
+		if m.Problem != "" {
+			add("other-version", m.PeerID, "%s %s", m.Name, m.Problem)
+		}
+		if other, taken := addrs[m.Addr]; taken && m.Alive {
+			add("same-address", m.Addr, "%s and %s both advertise %s", other, m.Name, m.Addr)
+		}
+		if m.Alive {
+			addrs[m.Addr] = m.Name
+		}
+	}
+	if f.gone != "" {
+		add("address-gone", f.gone, "others are told that this host is at %s, which is none of its addresses now", f.gone)
+	}
+	switch {
+	case s.ClockWrong:
+		add("clock-off", "", "this host's clock is off: most members' clocks differ from it")
+	case len(s.ClockSkewed) > 0:
+		add("clock-off", "", "the clocks differ from this host's: %s", strings.Join(s.ClockSkewed, ", "))
+	}
+	return f.findInData(all)
+}
+
+// findInData adds what is wrong with the data here.
+func (f *facts) findInData(all []finding) []finding {
+	s := f.status
+	if s.MinFreeBytes > 0 && s.FreeBytes < s.MinFreeBytes {
+		all = append(all, finding{"disk-low", "", fmt.Sprintf("%d MiB are free and %d MiB must be: writes are refused",
+			s.FreeBytes>>20, s.MinFreeBytes>>20)})
+	}
+	for _, of := range s.Spaces {
+		if of.Damaged {
+			all = append(all, finding{"damaged", of.Space, fmt.Sprintf("data of space %s is damaged: %s", of.Space, of.Reason)})
+		}
+		for _, fork := range of.Forks {
+			all = append(all, finding{"forked", of.Space + fork.Replica, fmt.Sprintf(
+				"writes of replica %s in space %s exist in two versions: nothing is exchanged with %d hosts", fork.Replica, of.Space,
+				len(fork.There))})
+		}
+	}
+	return all
+}
+
+// wasAt returns the member that was at an address, or at a host, and is gone; nil if there is none.
+func (f *facts) wasAt(addr string) *Member {
+	for i := range f.status.Members {
+		m := &f.status.Members[i]
+		host, _, _ := net.SplitHostPort(m.Addr)
+		if !m.Alive && (m.Addr == addr || host == addr) {
+			return m
+		}
+	}
+	return nil
+}
+
+// problems remembers since when what is wrong is so.
+type problems struct {
+	mu    sync.Mutex
+	known map[finding]*known // by id and subject
+	gone  string             // facts.gone, when last looked
+	asked time.Time
+}
+
+type known struct{ since, logged time.Time }
+
+// problemEvery is how often problems are looked for to be logged, and problemAgain how often one that lasts is logged.
+const (
+	problemEvery = 5 * time.Second
+	problemAgain = time.Minute
+)
+
+// list returns what was found as problems, in the order of problemKinds.
+func (p *problems) list(found []finding, now time.Time) []Problem {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	next := make(map[finding]*known, len(found))
+	out := []Problem{}
+	for _, f := range found {
+		key := finding{id: f.id, subject: f.subject}
+		k := p.known[key]
+		if k == nil {
+			k = &known{since: now}
+		}
+		next[key] = k
+		out = append(out, Problem{ID: f.id, Since: k.since, What: f.what, Do: kindOf(f.id).do})
+	}
+	p.known = next
+	order := func(id string) int {
+		return slices.IndexFunc(problemKinds[:], func(k problemKind) bool { return k.id == id })
+	}
+	slices.SortStableFunc(out, func(a, b Problem) int { return order(a.ID) - order(b.ID) })
+	return out
+}
+
+func kindOf(id string) problemKind {
+	return problemKinds[slices.IndexFunc(problemKinds[:], func(k problemKind) bool { return k.id == id })]
+}
+
+// ProblemIDs passes the ids of all kinds of problems, as Problem.ID has them.
+func ProblemIDs() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, k := range problemKinds {
+			if !yield(k.id) {
+				return
+			}
+		}
+	}
+}
+
+// watchProblems logs each problem when it begins, and once a minute while it lasts.
+func (p *Peer) watchProblems() {
+	tick := time.NewTicker(problemEvery)
+	defer tick.Stop()
+	logged := map[string]time.Time{}
+	for {
+		select {
+		case <-tick.C:
+		case <-p.stop:
+			return
+		}
+		s, err := p.Status()
+		if err != nil {
+			continue // it is closing
+		}
+		last := map[string]time.Time{}
+		for _, problem := range s.Problems {
+			key := problem.ID + problem.Since.String()
+			last[key] = logged[key]
+			if now := time.Now(); now.Sub(last[key]) >= problemAgain {
+				last[key] = now
+				p.log.Warn("problem: "+problem.What, "id", problem.ID, "since", problem.Since.Format(time.RFC3339), "do", problem.Do)
+			}
+		}
+		logged = last
+	}
+}
+
+// noteLinks takes down which members should be linked and are not. keepLinks calls it.
+func (n *network) noteLinks(wanted []members.Member, now time.Time) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	lacking := make(map[libpeer.ID]*unlinked, len(wanted))
+	for _, m := range wanted {
+		id, err := libpeer.Decode(m.ID)
+		if err != nil || n.streams[id] != nil {
+			continue
+		}
+		u := n.lacking[id]
+		if u == nil {
+			u = &unlinked{name: m.Label, id: m.ID, since: now}
+		}
+		lacking[id] = u
+	}
+	n.lacking = lacking
+}
+
+// noteDial takes down why a member is not linked.
+func (n *network) noteDial(id libpeer.ID, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if u := n.lacking[id]; u != nil && n.ctx.Err() == nil {
+		u.err = err
+	}
+}
+
+// facts returns what there is to find problems in. s is described as far as the network goes.
+func (p *Peer) facts(s *Status) *facts {
+	f := &facts{status: s, now: time.Now()}
+	n := p.net
+	if n == nil {
+		return f
+	}
+	if join := n.members.Joining(); len(join) > 0 && n.members.Tried() &&
+		!slices.ContainsFunc(s.Members, func(m Member) bool { return m.Alive }) {
+		f.lonely = join
+	}
+	f.sightings = n.members.Sightings()
+	f.gone = p.problems.addressGone(n.members.Addr(), p.cfg.Advertise != "" || p.cfg.simulated != nil, f.now)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, u := range n.lacking {
+		f.unlinked = append(f.unlinked, *u)
+	}
+	slices.SortFunc(f.unlinked, func(a, b unlinked) int { return strings.Compare(a.id, b.id) })
+	return f
+}
+
+// addressEvery is how often the host's addresses are asked for.
+const addressEvery = 5 * time.Second
+
+// addressGone returns the own address if it is none of this host's. One that the configuration names may be another's,
+// who passes on what comes.
+func (p *problems) addressGone(own string, named bool, now time.Time) string {
+	at, err := netip.ParseAddrPort(own)
+	if err != nil || named {
+		return ""
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now.Sub(p.asked) < addressEvery {
+		return p.gone
+	}
+	p.asked, p.gone = now, ""
+	here, err := net.InterfaceAddrs()
+	if err != nil {
+		return ""
+	}
+	for _, a := range here {
+		if prefix, err := netip.ParsePrefix(a.String()); err == nil && prefix.Addr().Unmap() == at.Addr().WithZone("") {
+			return ""
+		}
+	}
+	if !at.Addr().IsLoopback() {
+		p.gone = own
+	}
+	return p.gone
+}

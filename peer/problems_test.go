@@ -1,0 +1,176 @@
+package peer
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/peerd/peerd/gossip/members"
+)
+
+var writeManual = flag.Bool("write-manual", false, "write the table of problems into docs/operations.md")
+
+// TestEachKindOfProblemIsFound has each of problemKinds found, by its id, in the least that is wrong, and nothing in what
+// is not.
+func TestEachKindOfProblemIsFound(t *testing.T) {
+	now := time.Now()
+	long := []members.Sighting{{Kind: members.SameID, Addr: "10.0.0.9:7946", ID: "12D3", Since: now.Add(-time.Minute), Last: now}}
+	two := []Member{{Name: "lima", PeerID: "b", Addr: "10.0.0.2:7946", Alive: true},
+		{Name: "kyoto", PeerID: "c", Addr: "10.0.0.2:7946", Alive: true}}
+	for id, f := range map[string]facts{
+		"no-host-reached": {lonely: []string{"10.0.0.2:7946"}},
+		"other-key":       {sightings: []members.Sighting{{Kind: members.OtherKeyHere, Addr: "10.0.0.9"}}},
+		"key-left-out": {sightings: []members.Sighting{{Kind: members.OtherKeyHere, Addr: "10.0.0.2"}},
+			status: &Status{Members: []Member{{Name: "lima", Addr: "10.0.0.2:7946"}}}},
+		"no-link":       {unlinked: []unlinked{{name: "lima", id: "b", since: now.Add(-linkPatience), err: errors.New("refused")}}},
+		"other-version": {status: &Status{Members: []Member{{Name: "lima", Problem: "speaks version 1"}}}},
+		"same-id":       {sightings: long},
+		"same-address":  {status: &Status{Members: two}},
+		"address-gone":  {gone: "10.0.0.1:7946"},
+		"clock-off":     {status: &Status{ClockSkewed: []string{"lima"}}},
+		"disk-low":      {status: &Status{FreeBytes: 1, MinFreeBytes: 2}},
+		"damaged":       {status: &Status{Spaces: []SpaceStatus{{Space: "default", Damaged: true}}}},
+		"forked":        {status: &Status{Spaces: []SpaceStatus{{Space: "default", Forks: []Fork{{Replica: "aa"}}}}}},
+	} {
+		if f.status == nil {
+			f.status = &Status{}
+		}
+		f.now = now
+		var ids []string
+		for _, found := range f.find() {
+			ids = append(ids, found.id)
+		}
+		if !slices.Equal(ids, []string{id}) {
+			t.Errorf("%s: found %q", id, ids)
+		}
+	}
+	for id := range ProblemIDs() {
+		if kindOf(id).do == "" || kindOf(id).means == "" {
+			t.Errorf("nothing is said of %s", id)
+		}
+	}
+	well := facts{now: now, status: &Status{GossipAddr: "10.0.0.1:7946", FreeBytes: 2, MinFreeBytes: 1,
+		Spaces: []SpaceStatus{{Space: "default"}}, Members: []Member{{Name: "lima", Addr: "10.0.0.2:7946", Alive: true}}},
+		unlinked:  []unlinked{{name: "lima", id: "b", since: now.Add(-linkPatience / 2)}},
+		sightings: []members.Sighting{{Kind: members.SameID, Addr: "10.0.0.9:7946", Since: now, Last: now}}}
+	if found := well.find(); len(found) > 0 {
+		t.Errorf("found where all is well: %v", found)
+	}
+}
+
+func TestAProblemIsSoSinceItBegan(t *testing.T) {
+	var p problems
+	at := func(s int) time.Time { return time.Unix(int64(s), 0) }
+	one, other := finding{"disk-low", "", "1 MiB"}, finding{"no-link", "b", "lima"}
+	p.list([]finding{one}, at(1))
+	all := p.list([]finding{{"disk-low", "", "2 MiB"}, other}, at(2))
+	if len(all) != 2 || all[0].ID != "no-link" || all[1].Since != at(1) || all[1].What != "2 MiB" || all[0].Since != at(2) {
+		t.Errorf("listed %v", all)
+	}
+	p.list(nil, at(3))
+	if all := p.list([]finding{one}, at(4)); all[0].Since != at(4) {
+		t.Errorf("what came again is so since %v", all[0].Since)
+	}
+}
+
+// TestTheManualHasTheProblems compares the table in docs/operations.md with problemKinds.
+func TestTheManualHasTheProblems(t *testing.T) {
+	const file, begin, end = "../docs/operations.md", "<!-- problems -->\n", "<!-- end of problems -->"
+	table := "| id | what | do |\n|---|---|---|\n"
+	for _, k := range problemKinds {
+		table += fmt.Sprintf("| `%s` | %s | %s |\n", k.id, k.means, k.do)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, ok := strings.Cut(string(text), begin)
+	had, after, closed := strings.Cut(rest, end)
+	switch {
+	case !ok || !closed:
+		t.Fatal("the marks of the table are gone")
+	case had == table:
+	case *writeManual:
+		if err := os.WriteFile(file, []byte(before+begin+table+end+after), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	default:
+		t.Error("the table is not that of problemKinds: go test ./peer -run TheManualHas -write-manual")
+	}
+}
+
+// problemIDs returns what is wrong at a peer.
+func problemIDs(t *testing.T, p *Peer) (ids []string) {
+	t.Helper()
+	s, err := p.Status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, problem := range s.Problems {
+		ids = append(ids, problem.ID)
+	}
+	return ids
+}
+
+func TestAHostThatReachesNobodySaysSo(t *testing.T) {
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobody := closed.Addr().String()
+	closed.Close()
+	c := newCluster(t)
+	cfg := c.config(t.TempDir())
+	cfg.Join = []string{nobody}
+	p := c.start(cfg)
+	eventually(t, "nobody is reached", func() bool { return slices.Contains(problemIDs(t, p), "no-host-reached") })
+	other := c.add()
+	if err := p.net.members.SetJoin([]string{other.net.members.Addr()}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "somebody is", func() bool { return len(problemIDs(t, p)) == 0 })
+}
+
+func TestHostsWithTwoClusterKeysBothSaySo(t *testing.T) {
+	a := newCluster(t).add()
+	c := newCluster(t)
+	cfg := c.config(t.TempDir())
+	cfg.Join = []string{a.net.members.Addr()}
+	b := c.start(cfg)
+	for _, p := range []*Peer{a, b} {
+		eventually(t, "the other key is named", func() bool { return slices.Contains(problemIDs(t, p), "other-key") })
+	}
+}
+
+// TestAMemberWithoutALinkIsNamed cuts the data links of two hosts alone, which members cannot see.
+func TestAMemberWithoutALinkIsNamed(t *testing.T) {
+	c := newCluster(t)
+	a, b := c.add(), c.add()
+	eventually(t, "they are linked", func() bool { return links(a) == 1 && links(b) == 1 })
+	known := func() *Member {
+		s, err := a.Status()
+		if err != nil || len(s.Members) != 1 {
+			t.Fatalf("%v, %v", s.Members, err)
+		}
+		return &s.Members[0]
+	}
+	eventually(t, "what it lacks is known", func() bool { return known().TheyLack != nil && known().WeLack != nil })
+	if err := b.net.host.Close(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is not linked any more", func() bool { return !known().Linked })
+	if m := known(); m.TheyLack != nil || m.WeLack != nil {
+		t.Errorf("without a link it lacks %d and we %d", *m.TheyLack, *m.WeLack)
+	}
+	eventually(t, "it is named", func() bool { return slices.Contains(problemIDs(t, a), "no-link") })
+	s, err := a.Status()
+	if err != nil || strings.Contains(s.Problems[0].What, "dial") && strings.Contains(s.Problems[0].What, "\n") {
+		t.Errorf("%q, %v", s.Problems[0].What, err)
+	}
+}
