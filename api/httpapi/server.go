@@ -15,7 +15,6 @@ import (
 
 	"github.com/peerd/peerd/internal/auth"
 	"github.com/peerd/peerd/internal/latency"
-	"github.com/peerd/peerd/internal/words"
 	"github.com/peerd/peerd/peer"
 )
 
@@ -126,7 +125,7 @@ type serverLines struct{ log *slog.Logger }
 
 // Write takes one line.
 func (l serverLines) Write(line []byte) (int, error) {
-	l.log.Warn("http cannot serve a client", "reason", words.Text(string(line)))
+	l.log.Warn("http cannot serve a client", "text", string(line))
 	return len(line), nil
 }
 

@@ -509,6 +509,9 @@ func keysCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if limit < 0 {
+				return misuse("--limit %d: must be a number from 1 on, or 0 for all", limit)
+			}
 			return s.keys(cmd.Context(), cmd.OutOrStdout(), strings.Join(args, ""), limit)
 		},
 	}

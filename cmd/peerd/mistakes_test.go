@@ -26,6 +26,8 @@ func TestAMistakeInTheCommandLineIsToldInOneLine(t *testing.T) {
 			"peerd run has no flag --nope (see peerd run --help)"},
 		{"a mistyped flag", []string{"status", "--jsn"}, 2,
 			"peerd status has no flag --jsn: is --json meant? (see peerd status --help)"},
+		{"a value like a flag", []string{"set", "depth", "-5"}, 2,
+			"peerd set has no flag -5: before an argument that begins with a hyphen write -- (see peerd set --help)"},
 		{"a flag like no other", []string{"status", "--whatever"}, 2,
 			"peerd status has no flag --whatever (see peerd status --help)"},
 		{"a command of another system", []string{"delete", "x"}, 2,

@@ -86,6 +86,9 @@ func flagError(cmd *cobra.Command, err error) error {
 		return misuse("--%s %q: %w", f.Name, invalid.GetValue(), reason(f, invalid.Unwrap()))
 	case errors.As(err, &none) && none.GetSpecifiedShortnames() == "":
 		return unknownFlag(cmd, none.GetSpecifiedName())
+	case errors.As(err, &none):
+		return fmt.Errorf("%s has no flag -%s: before an argument that begins with a hyphen write --", cmd.CommandPath(),
+			none.GetSpecifiedShortnames())
 	case errors.As(err, &bare) && bare.GetSpecifiedShortnames() == "":
 		return fmt.Errorf("--%s needs a value", bare.GetSpecifiedName())
 	}

@@ -6,8 +6,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/peerd/peerd/internal/words"
 )
 
 const (
@@ -76,7 +74,7 @@ func (j *journal) Write(line []byte) (int, error) {
 			"give both the same cluster key file, or take this host's address from its list",
 			"addr", sender(text))
 	case level == "[ERR" || level == "[ERROR":
-		j.warnKind(kindOf(text), "memberlist reports an error", "text", cutLine(words.Text(text)))
+		j.warnKind(kindOf(text), "memberlist reports an error", "text", cutLine(text))
 	default:
 		j.debug("memberlist", "text", cutLine(text))
 	}

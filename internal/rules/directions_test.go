@@ -46,7 +46,7 @@ var layers = []layer{
 		"a store implements the contract, and knows nothing of its user or of other stores"},
 	{"gossip", []string{"crdt", "internal/delta", "internal/dotted", "internal/wire"},
 		"dissemination knows deltas and neighbours, and leaves storage and repair to its siblings"},
-	{"gossip/members", []string{"internal/wire", "internal/words"},
+	{"gossip/members", []string{"internal/wire"},
 		"membership carries no user data: it need not know what data is"},
 	{"antientropy", []string{"crdt", "internal/delta", "internal/dotted", "internal/wire"},
 		"sync sessions compare what they are handed, and know neither stores nor gossip"},

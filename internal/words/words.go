@@ -35,10 +35,13 @@ func Text(text string) string {
 	return oneLine(text)
 }
 
-// Attr returns an attribute of the log with the words of the error that it has, if it has one.
+// Attr returns an attribute of the log in words, if it is an error, or a "text": what a library says.
 func Attr(a slog.Attr) slog.Attr {
 	if err, ok := a.Value.Any().(error); ok {
 		return slog.String(a.Key, Of(err))
+	}
+	if a.Key == "text" && a.Value.Kind() == slog.KindString {
+		return slog.String(a.Key, Text(a.Value.String()))
 	}
 	return a
 }
@@ -149,7 +152,7 @@ var table = compile([][2]string{
 
 	// Texts that were cut off, and JSON.
 	{`(?:json: )?unexpected end of JSON input`, "the JSON ends too early"},
-	{`invalid character ('.+?'|'\\?''|[^ ]+) .*`, "no JSON: there must be no $1"},
+	{`invalid character ('.+?'|'\\?''|[^ ]+) [^;\n]*`, "no JSON: there must be no $1"},
 	{`json: unknown field "`, `there is no member "`},
 	{`json: cannot unmarshal (\w+)( \S+)? into Go struct field (?:\w*\.)(?:value\.)?(\S+) of type (\S+)`, "$3 must be ‹$4›, and is ‹$1›$2"},
 	{`json: cannot unmarshal (\w+)( \S+)? into Go value of type (\S+)`, "it must be ‹$3›, and is ‹$1›$2"},

@@ -121,6 +121,12 @@ func TestAnAttributeOfTheLogHasWords(t *testing.T) {
 	if got := Attr(slog.Any("error", io.EOF)).Value.String(); got != "it ends too early" {
 		t.Errorf("the error reads %q", got)
 	}
+	if got := Attr(slog.String("text", "opening the log: unexpected EOF")).Value.String(); got != "opening the log: it ends too early" {
+		t.Errorf("what a library says reads %q", got)
+	}
+	if got := Attr(slog.String("name", "x: EOF")).Value.String(); got != "x: EOF" {
+		t.Errorf("a name reads %q", got)
+	}
 	if got := Attr(slog.Int("n", 3)).Value.Int64(); got != 3 {
 		t.Errorf("the number is %d", got)
 	}
