@@ -99,6 +99,25 @@ func TestASetOfManyPagesIsPrintedWhole(t *testing.T) {
 	}
 }
 
+func TestManyKeysOfAPrefixAreDeletedInSteps(t *testing.T) {
+	d := run(t, t.TempDir())
+	const each = 4096 // operations of a transaction, and keys of a step
+	for part := range 3 {
+		var ops []map[string]any
+		for i := range each {
+			ops = append(ops, map[string]any{"op": "flag.enable", "path": []string{"k" + strconv.Itoa(part*each+i)}})
+		}
+		mustPeerd(t, "tx", marshal(t, ops), "--json", "--http", d.http)
+	}
+	mustPeerd(t, "set", "other", "x", "--http", d.http)
+	d.told(strconv.Itoa(3*each)+"\n", "del", "--prefix", "k")
+	d.told("other\n", "keys")
+	if n := strings.Count(mustPeerd(t, "del", "--prefix", "", "--json", "--http", d.http), "\n"); n != 1 {
+		t.Errorf("one key was deleted in %d steps", n)
+	}
+	d.told("", "keys")
+}
+
 func TestConflictsShowsEveryConcurrentValueAndSetSettlesIt(t *testing.T) {
 	dir := t.TempDir()
 	a := run(t, filepath.Join(dir, "a"), "--cut-file", filepath.Join(dir, "cut-a"))
