@@ -16,7 +16,8 @@ func TestEachLimitStandsInTheReadmeAndInItsError(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := fmt.Sprintf("a key, field or element %d KiB, a value %d MiB, a transaction %s changes and %d MiB;",
+	want := fmt.Sprintf("a key, field or element %d KiB, a value %d MiB, a transaction %s changes "+
+		"and %d MiB;",
 		MaxKey>>10, MaxValue>>20, humanize.Comma(MaxOps), MaxCost>>20)
 	if !strings.Contains(string(readme), want) {
 		t.Errorf("the README does not say %q", want)
@@ -30,10 +31,17 @@ func TestEachLimitStandsInTheReadmeAndInItsError(t *testing.T) {
 		limit int
 		write func(tx *Tx) error
 	}{
-		"key":     {MaxKey, func(tx *Tx) error { return tx.Register(strings.Repeat("k", MaxKey+1)).Set(nil) }},
-		"field":   {MaxKey, func(tx *Tx) error { return tx.Map("m").Register(strings.Repeat("k", MaxKey+1)).Set(nil) }},
-		"element": {MaxKey, func(tx *Tx) error { _, err := tx.Set("s").Add(strings.Repeat("k", MaxKey+1)); return err }},
-		"value":   {MaxValue, func(tx *Tx) error { return tx.Register("k").Set(make([]byte, MaxValue+1)) }},
+		"key": {MaxKey, func(tx *Tx) error { return tx.Register(strings.Repeat("k", MaxKey+1)).Set(nil) }},
+		"field": {MaxKey, func(tx *Tx) error {
+			return tx.Map("m").Register(strings.Repeat("k",
+				MaxKey+1)).Set(nil)
+		}},
+		"element": {MaxKey, func(tx *Tx) error {
+			_, err := tx.Set("s").Add(strings.Repeat("k",
+				MaxKey+1))
+			return err
+		}},
+		"value": {MaxValue, func(tx *Tx) error { return tx.Register("k").Set(make([]byte, MaxValue+1)) }},
 		"changes": {MaxOps, func(tx *Tx) error {
 			for i := range MaxOps + 1 {
 				if _, err := tx.Set("s").Add(strconv.Itoa(i)); err != nil {

@@ -19,13 +19,14 @@ import (
 	"github.com/peerd/peerd/api/httpapi"
 )
 
-// dataTimeout is how long one request about data may take: a body and an answer of the largest size, and the wait for a
-// token.
+// dataTimeout is how long one request about data may take: a body and an answer of the largest
+// size, and the wait for a token.
 const dataTimeout = time.Minute
 
 // dataCommands are those that read and write a running peer's data over HTTP.
 func dataCommands() []*cobra.Command {
-	return []*cobra.Command{getCommand(), setCommand(), delCommand(), incrCommand(), keysCommand(), watchCommand(), txCommand()}
+	return []*cobra.Command{getCommand(), setCommand(), delCommand(), incrCommand(), keysCommand(),
+		watchCommand(), txCommand()}
 }
 
 // dataFlags are what the commands about data have in common.
@@ -133,10 +134,11 @@ func getCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "get KEY",
 		Short: "Print what a running peer stores under a key",
-		Long: "Print what is stored under a key: a string as it is, a set with an element on each line, a map with a field\n" +
-			"on each line and tabs between the names and the value, an enabled flag as \"true\". A text with control\n" +
-			"characters, or that is no UTF-8, is quoted: --raw prints a string byte for byte, without an end of line.\n" +
-			"With --conflicts every concurrent value has a line, that begins with its type: peerd set settles the\n" +
+		Long: "Print what is stored under a key: a string as it is, a set with an element on each\n" +
+			"line, a map with a field on each line and tabs between the names and the value, an\n" +
+			"enabled flag as \"true\". A text with control characters, or that is no UTF-8, is\n" +
+			"quoted: --raw prints a string byte for byte, without an end of line. With --conflicts\n" +
+			"every concurrent value has a line, that begins with its type: peerd set settles the\n" +
 			"conflict. If nothing is stored there, the exit status is 1.",
 		Example: "  peerd get greeting\n  peerd get ann --path mail\n  peerd get greeting --conflicts",
 		Args:    cobra.ExactArgs(1),
@@ -152,7 +154,8 @@ func getCommand() *cobra.Command {
 			case d.json:
 				return printJSON(cmd.OutOrStdout(), v)
 			case raw && v.Value == nil:
-				return fmt.Errorf("%s is a %s, and --raw prints a string: leave it out", d.where(args[0]), v.Type)
+				return fmt.Errorf("%s is a %s, and --raw prints a string: leave it out", d.where(args[0]),
+					v.Type)
 			case raw:
 				_, err = io.WriteString(cmd.OutOrStdout(), string(*v.Value))
 				return err
@@ -218,8 +221,8 @@ func (v *stored) append(next *stored) {
 	}
 }
 
-// writeLines writes a value for people: a line for each text, element and flag, behind the names of the fields that it
-// stands in. With conflicts its type stands before it.
+// writeLines writes a value for people: a line for each text, element and flag, behind the names of
+// the fields that it stands in. With conflicts its type stands before it.
 func writeLines(out io.Writer, v *stored, conflicts bool) error {
 	w := &errWriter{w: out}
 	v.lines(w, "", conflicts)
@@ -274,9 +277,10 @@ func setCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "set KEY VALUE", SuggestFor: []string{"put"},
 		Short: "Make a key of a running peer hold a value and nothing else",
-		Long: "Make a key, or a field in it, hold a value and nothing else: what is there, of whatever type, is replaced,\n" +
-			"so that a conflict is settled. The value is a text, or with --json one of any type, as peerd get --json\n" +
-			"prints it. \"-\" stands for what comes on the standard input.",
+		Long: "Make a key, or a field in it, hold a value and nothing else: what is there, of\n" +
+			"whatever type, is replaced, so that a conflict is settled. The value is a text, or\n" +
+			"with --json one of any type, as peerd get --json prints it. \"-\" stands for what comes\n" +
+			"on the standard input.",
 		Example: "  peerd set greeting hello\n  peerd set photo - < photo.jpg\n" +
 			"  peerd set tags --json '{\"type\": \"set\", \"elements\": [\"red\", \"blue\"]}'",
 		Args: cobra.ExactArgs(2),
@@ -298,7 +302,8 @@ func setCommand() *cobra.Command {
 			q := d.query()
 			q["path"] = d.path
 			var done changes
-			err = s.do(cmd.Context(), http.MethodPut, keyPath(args[0]), q, body, &done, "to store "+d.where(args[0]))
+			err = s.do(cmd.Context(), http.MethodPut, keyPath(args[0]), q, body, &done,
+				"to store "+d.where(args[0]))
 			return d.tell(cmd.OutOrStdout(), done, "OK", err)
 		},
 	}
@@ -321,7 +326,8 @@ func argument(stdin io.Reader, text string) (string, error) {
 
 func jsonArgument(text string) (json.RawMessage, error) {
 	if !json.Valid([]byte(text)) {
-		return nil, misuse("this is no JSON: %s: docs/http.md has the forms of values and operations", legible(text[:min(len(text), 64)]))
+		return nil, misuse("this is no JSON: %s: docs/http.md has the forms of values and operations",
+			legible(text[:min(len(text), 64)]))
 	}
 	return json.RawMessage(text), nil
 }
@@ -386,9 +392,11 @@ func delCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "del KEY...", SuggestFor: []string{"delete", "rm", "unset"},
 		Short: "Delete keys of a running peer, or all that begin with a prefix",
-		Long: "Delete keys, in one transaction, or a field, and print how many were there. With --prefix all keys that\n" +
-			"begin with it are deleted, in as many transactions as that takes.",
-		Example: "  peerd del greeting visits\n  peerd del ann --path mail\n  peerd del --prefix session:",
+		Long: "Delete keys, in one transaction, or a field, and print how many were there. With\n" +
+			"--prefix all keys that begin with it are deleted, in as many transactions as that\n" +
+			"takes.",
+		Example: "  peerd del greeting visits\n  peerd del ann --path mail\n" +
+			"  peerd del --prefix session:",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if wanted := cmd.Flags().Changed("prefix"); wanted == (len(args) > 0) {
 				return misuse("name the keys to delete, or --prefix (see peerd del --help)")
@@ -458,8 +466,8 @@ func incrCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "incr KEY",
 		Short: "Add to a number of a running peer",
-		Long: "Add to the number that a string spells, or to 0 if nothing is there, and print the sum. Additions on other\n" +
-			"hosts at the same time all count.",
+		Long: "Add to the number that a string spells, or to 0 if nothing is there, and print the\n" +
+			"sum. Additions on other hosts at the same time all count.",
 		Example: "  peerd incr visits\n  peerd incr stock --by -3\n  peerd incr ann --path visits",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -500,8 +508,9 @@ func keysCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "keys [PREFIX]", SuggestFor: []string{"list", "ls", "scan"},
 		Short: "List the keys of a running peer, in order",
-		Long: "List the keys, or those that begin with a prefix, in the order of their bytes, one on each line. With --json\n" +
-			"each line is an object that has the types of what is stored there as well.",
+		Long: "List the keys, or those that begin with a prefix, in the order of their bytes, one on\n" +
+			"each line. With --json each line is an object that has the types of what is stored\n" +
+			"there as well.",
 		Example: "  peerd keys user:\n  peerd keys --limit 10 --json",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -560,11 +569,13 @@ func txCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "tx OPERATIONS",
 		Short: "Do several operations of any type on a running peer, all or none",
-		Long: "Do a list of operations as one transaction: in order, each seeing those before it, all or none, and visible\n" +
-			"together on every host. They are JSON, as POST /v1/tx takes them: docs/http.md lists them. \"-\" stands for\n" +
-			"the standard input. What each did is printed on a line.",
+		Long: "Do a list of operations as one transaction: in order, each seeing those before it, all\n" +
+			"or none, and visible together on every host. They are JSON, as POST /v1/tx takes them:\n" +
+			"docs/http.md lists them. \"-\" stands for the standard input. What each did is printed\n" +
+			"on a line.",
 		Example: "  peerd tx '[{\"op\": \"set.add\", \"path\": [\"tags\"], \"elements\": [\"red\"]},\n" +
-			"             {\"op\": \"string.add\", \"path\": [\"visits\"], \"by\": 1}]'\n  peerd tx - < operations.json",
+			"             {\"op\": \"string.add\", \"path\": [\"visits\"], \"by\": 1}]'\n" +
+			"  peerd tx - < operations.json",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := d.client()

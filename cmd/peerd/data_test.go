@@ -30,7 +30,8 @@ func TestTheCommandsReadAndWriteEachType(t *testing.T) {
 		{"op": "set.remove", "path": ["ann", "groups"], "elements": ["nobody"]},
 		{"op": "map.clear", "path": ["none"]}]`)
 	d.told("groups\t\"a\\nb\"\ngroups\tstaff\nmail\tann@example.com\n", "get", "ann")
-	d.told("groups\tset\t\"a\\nb\"\ngroups\tset\tstaff\nmail\tstring\tann@example.com\n", "get", "ann", "--conflicts")
+	d.told("groups\tset\t\"a\\nb\"\ngroups\tset\tstaff\nmail\tstring\tann@example.com\n", "get",
+		"ann", "--conflicts")
 	d.told("ann@example.com\n", "get", "ann", "--path", "mail")
 	d.told("2\n", "incr", "ann", "--path", "age", "--path", "years", "--by", "2")
 	d.told("2\n", "get", "ann", "--path", "age", "--path", "years")
@@ -105,7 +106,8 @@ func TestManyKeysOfAPrefixAreDeletedInSteps(t *testing.T) {
 	for part := range 3 {
 		var ops []map[string]any
 		for i := range each {
-			ops = append(ops, map[string]any{"op": "flag.enable", "path": []string{"k" + strconv.Itoa(part*each+i)}})
+			ops = append(ops, map[string]any{"op": "flag.enable",
+				"path": []string{"k" + strconv.Itoa(part*each+i)}})
 		}
 		mustPeerd(t, "tx", marshal(t, ops), "--json", "--http", d.http)
 	}
@@ -121,7 +123,8 @@ func TestManyKeysOfAPrefixAreDeletedInSteps(t *testing.T) {
 func TestConflictsShowsEveryConcurrentValueAndSetSettlesIt(t *testing.T) {
 	dir := t.TempDir()
 	a := run(t, filepath.Join(dir, "a"), "--cut-file", filepath.Join(dir, "cut-a"))
-	b := run(t, filepath.Join(dir, "b"), "--cluster-key", filepath.Join(dir, "a", "cluster.key"), "--join", a.gossip,
+	b := run(t, filepath.Join(dir, "b"), "--cluster-key", filepath.Join(dir, "a", "cluster.key"),
+		"--join", a.gossip,
 		"--cut-file", filepath.Join(dir, "cut-b"))
 	wait := []string{"wait", "--http", a.http, "--http", b.http}
 	mustPeerd(t, "set", "first", "x", "--http", a.http)
@@ -164,7 +167,8 @@ func TestAWatchPrintsKeysAsTheyChangeAndGoesOnAfterItsToken(t *testing.T) {
 	again.stdout.waitFor(t, "\"user:\\x1b[1m\"\n", again.ended)
 	d.end()
 	<-again.ended
-	if again.status != exitFailure || !strings.Contains(again.stderr.String(), "ended the watch: go on with --since ") {
+	if again.status != exitFailure || !strings.Contains(again.stderr.String(), "ended the watch: "+
+		"go on with --since ") {
 		t.Errorf("the end of the peer ended the watch with %d: %s", again.status, again.stderr)
 	}
 }
@@ -196,7 +200,8 @@ func TestWritesThatCannotBeAreToldInOneLine(t *testing.T) {
 	d.told("OK\n", "set", "greeting", "hello")
 	checkMistakes(t, t.TempDir(), []mistake{
 		{"adding to a text", []string{"incr", "greeting", "--http", d.http}, 1,
-			d.http + " refused to add to greeting: nothing was done, because of ops[0], string.add: value is not an integer or out of range"},
+			d.http + " refused to add to greeting: nothing was done, because of ops[0], string.add: " +
+				"value is not an integer or out of range"},
 		{"no JSON", []string{"tx", "{", "--http", d.http}, 2,
 			"this is no JSON: {: docs/http.md has the forms of values and operations"},
 		{"nothing to delete", []string{"del", "--http", d.http}, 2,

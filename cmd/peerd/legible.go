@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// legible returns a text as a person may be shown it: as it is, or quoted if it has characters that a terminal would
-// obey or not show, is no UTF-8, is empty, or begins as a quoted one does.
+// legible returns a text as a person may be shown it: as it is, or quoted if it has characters that
+// a terminal would obey or not show, is no UTF-8, is empty, or begins as a quoted one does.
 func legible(text string) string {
 	odd := func(r rune) bool { return !unicode.IsPrint(r) }
 	if text == "" || text[0] == '"' || !utf8.ValidString(text) || strings.ContainsFunc(text, odd) {

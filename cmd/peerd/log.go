@@ -20,8 +20,8 @@ func newLogger(to io.Writer, level slog.Leveler, format string) *slog.Logger {
 	return slog.New(wordly{slog.NewTextHandler(to, &options)})
 }
 
-// adopt has what libraries log by themselves come into our log: lines of the standard library's log, and libp2p's, at debug,
-// as what they tell of is told by whoever called libp2p.
+// adopt has what libraries log by themselves come into our log: lines of the standard library's
+// log, and libp2p's, at debug, as what they tell of is told by whoever called libp2p.
 func adopt(log *slog.Logger) {
 	stdlog.SetFlags(0)
 	stdlog.SetOutput(lines{log})
@@ -58,7 +58,8 @@ func (l lines) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// wordly puts the errors of records in words, as from the level info on people read them. At debug they stay as they are.
+// wordly puts the errors of records in words, as from the level info on people read them. At debug
+// they stay as they are.
 type wordly struct{ slog.Handler }
 
 // Handle implements slog.Handler.

@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// wordArguments has a command, and all below it, refuse arguments in words that name the command and what it takes. A
-// command that has others below it takes none: without one it prints its help.
+// wordArguments has a command, and all below it, refuse arguments in words that name the command
+// and what it takes. A command that has others below it takes none: without one it prints its help.
 func wordArguments(cmd *cobra.Command) {
 	for _, below := range cmd.Commands() {
 		wordArguments(below)
@@ -87,7 +87,8 @@ func flagError(cmd *cobra.Command, err error) error {
 	case errors.As(err, &none) && none.GetSpecifiedShortnames() == "":
 		return unknownFlag(cmd, none.GetSpecifiedName())
 	case errors.As(err, &none):
-		return fmt.Errorf("%s has no flag -%s: before an argument that begins with a hyphen write --", cmd.CommandPath(),
+		return fmt.Errorf("%s has no flag -%s: before an argument that begins with a hyphen write --",
+			cmd.CommandPath(),
 			none.GetSpecifiedShortnames())
 	case errors.As(err, &bare) && bare.GetSpecifiedShortnames() == "":
 		return fmt.Errorf("--%s needs a value", bare.GetSpecifiedName())

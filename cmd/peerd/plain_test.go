@@ -12,8 +12,8 @@ import (
 )
 
 // raw is what no person is to read: Go types, texts of libraries, and several lines.
-var raw = regexp.MustCompile(`\bEOF\b|Go struct|json:|x509:|/ip4/|/ip6/|errors? occurred|context |all dials failed|\bdial tcp|` +
-	`\bhttp: |httpapi\.|peer\.[A-Z]`)
+var raw = regexp.MustCompile(`\bEOF\b|Go struct|json:|x509:|/ip4/|/ip6/|errors? occurred|context ` +
+	`|all dials failed|\bdial tcp|\bhttp: |httpapi\.|peer\.[A-Z]`)
 
 // answering returns the address of something that answers a connection with a text, and ends it.
 func answering(t *testing.T, text string) string {
@@ -51,50 +51,51 @@ func TestAFailureIsToldInWords(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer udp.Close()
-	half := "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"
-	html := "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>"
-	start := func(args ...string) []string {
-		return append(append([]string{"run", "--dir", filepath.Join(dir, "data")}, anywhere...), args...)
-	}
-	d := run(t, filepath.Join(dir, "there"))
-	for name, c := range map[string]struct {
-		args []string
-		says string // part of it
-	}{
-		"data port in use":     {start("--p2p", tcp.Addr().String()), "for data (--p2p): " + tcp.Addr().String() + " is in use: stop what"},
-		"data port, UDP":       {start("--p2p", udp.LocalAddr().String()), udp.LocalAddr().String() + " is in use: stop what"},
-		"data address":         {start("--p2p", "192.0.2.1:7000"), "192.0.2.1:7000 is no address of this host: choose one that is"},
-		"a file for directory": {[]string{"run", "--dir", filepath.Join(dir, "junk")}, "a part of its path is a file"},
-		"junk for certificate": {start("--tls-cert", filepath.Join(dir, "junk"), "--tls-key", filepath.Join(dir, "junk")), "there is no certificate in PEM"},
+	const (
+		half   = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"
+		html   = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>"
+		failed = "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n"
+	)
+	names := strings.NewReplacer("DIR", dir, "TCP", tcp.Addr().String(), "UDP", udp.LocalAddr().String(),
+		"START", "run --dir "+dir+"/data "+strings.Join(anywhere, " "), "LONG", strings.Repeat("k", 70_000),
+		"SILENT", answering(t, ""), "SSH", answering(t, "SSH-2.0\r\n"), "HALF", answering(t, half),
+		"HTML", answering(t, html), "FAILED", answering(t, failed), "PEER", run(t, dir+"/there").http)
+	for _, c := range []struct{ line, says string }{
+		{"START --p2p TCP", "for data (--p2p): TCP is in use: stop what"},
+		{"START --p2p UDP", "(--p2p): UDP is in use: stop what"},
+		{"START --p2p 192.0.2.1:7000", "192.0.2.1:7000 is no address of this host: choose one that is"},
+		{"run --dir DIR/junk", "a part of its path is a file"},
+		{"START --tls-cert DIR/junk --tls-key DIR/junk", "there is no certificate in PEM"},
 
-		"a silent end":      {[]string{"status", "--http", answering(t, "")}, "no answer from"},
-		"no HTTP":           {[]string{"status", "--http", answering(t, "SSH-2.0\r\n")}, "what answers there does not speak HTTP"},
-		"half a status":     {[]string{"status", "--http", answering(t, half)}, "no whole answer from"},
-		"half a value":      {[]string{"get", "x", "--http", answering(t, half)}, "no whole answer from"},
-		"half a list":       {[]string{"space", "list", "--http", answering(t, half)}, "no whole answer from"},
-		"half a rotation":   {[]string{"key", "rotate", "--http", answering(t, half)}, "no whole answer from"},
-		"half a backup":     {[]string{"backup", filepath.Join(dir, "b"), "--http", answering(t, half)}, "did not come whole"},
-		"a page":            {[]string{"get", "x", "--http", answering(t, html)}, "is no peerd"},
-		"a page, to rotate": {[]string{"key", "rotate", "--http", answering(t, html)}, "is no peerd"},
-		"another error": {[]string{"get", "x", "--http", answering(t, "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")},
-			"is no peerd: it says 502 Bad Gateway"},
-		"TLS to HTTP":  {[]string{"status", "--http", "https://" + d.http}, "speaks HTTP without TLS: ask without https://"},
-		"no such name": {[]string{"status", "--http", "nobody.invalid:1"}, "nobody.invalid"},
-		"nobody":       {[]string{"status", "--http", "127.0.0.1:1"}, "nothing listens there: is peerd running there with this --http?"},
+		{"status --http SILENT", "no answer from SILENT"},
+		{"status --http SSH", "what answers there does not speak HTTP"},
+		{"status --http HALF", "no whole answer from HALF"},
+		{"get x --http HALF", "no whole answer from HALF"},
+		{"space list --http HALF", "no whole answer from HALF"},
+		{"key rotate --http HALF", "no whole answer from HALF"},
+		{"backup DIR/b --http HALF", "did not come whole"},
+		{"get x --http HTML", "what answers on HTML is no peerd"},
+		{"key rotate --http HTML", "what answers on HTML is no peerd"},
+		{"get x --http FAILED", "what answers on FAILED is no peerd: it says 502 Bad Gateway"},
+		{"status --http https://PEER", "speaks HTTP without TLS: ask without https://"},
+		{"status --http nobody.invalid:1", "nobody.invalid"},
+		{"status --http 127.0.0.1:1", "nothing listens there: is peerd running there with this --http?"},
 
-		"a number for an operation": {[]string{"tx", "[1]", "--http", d.http}, "ops must be an object, and is the number"},
-		"a text for a number":       {[]string{"tx", `[{"op": "string.add", "path": ["x"], "by": "a"}]`, "--http", d.http}, "ops.by must be a whole number, and is a text"},
-		"a list for a value":        {[]string{"set", "x", "[]", "--json", "--http", d.http}, "it must be an object, and is a list"},
-		"a text for a list":         {[]string{"set", "x", `{"type": "set", "elements": ""}`, "--json", "--http", d.http}, "elements must be a list, and is a text"},
-		"an unknown member":         {[]string{"tx", `[{"opp": 1}]`, "--http", d.http}, `there is no member "opp"`},
-		"a long key":                {[]string{"set", strings.Repeat("k", 70_000), "x", "--http", d.http}, "its names are longer than the 32KiB that HTTP takes"},
+		{"tx [1] --http PEER", "ops must be an object, and is the number"},
+		{`tx [{"op":"string.add","path":["x"],"by":"a"}] --http PEER`,
+			"ops.by must be a whole number, and is a text"},
+		{"set x [] --json --http PEER", "it must be an object, and is a list"},
+		{`set x {"type":"set","elements":""} --json --http PEER`, "elements must be a list, and is a text"},
+		{`tx [{"opp":1}] --http PEER`, `there is no member "opp"`},
+		{"set LONG x --http PEER", "its names are longer than the 32KiB that HTTP takes"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			status, stdout, stderr := peerd(t, c.args...)
-			if status == exitOK || stdout != "" || !strings.Contains(stderr, c.says) {
-				t.Errorf("status %d, %q, error %swithout %s", status, stdout, stderr, c.says)
+		t.Run(c.line, func(t *testing.T) {
+			status, stdout, stderr := peerd(t, strings.Fields(names.Replace(c.line))...)
+			if says := names.Replace(c.says); status == exitOK || stdout != "" || !strings.Contains(stderr, says) {
+				t.Errorf("status %d, %q, error %swithout %s", status, stdout, stderr, says)
 			}
-			if found := raw.FindString(stderr); found != "" || strings.Count(stderr, "\n") != 1 || len(stderr) > 1000 {
+			found := raw.FindString(stderr)
+			if found != "" || strings.Count(stderr, "\n") != 1 || len(stderr) > 1000 {
 				t.Errorf("a person reads %q: %s", found, stderr)
 			}
 		})

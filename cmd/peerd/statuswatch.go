@@ -13,8 +13,9 @@ import (
 // statusPause is how long status --watch waits before it asks again.
 const statusPause = time.Second
 
-// watchStatus prints the status again and again until ctx ends: on a terminal in the place of the one before, and else one
-// after the other. A peer that does not answer is asked on: it may come back.
+// watchStatus prints the status again and again until ctx ends: on a terminal in the place of the
+// one before, and else one after the other. A peer that does not answer is asked on: it may come
+// back.
 func (w *web) watchStatus(ctx context.Context, out io.Writer, addr string, raw bool) error {
 	tick := time.NewTicker(statusPause)
 	defer tick.Stop()

@@ -19,9 +19,10 @@ func watchCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "watch [PREFIX]",
 		Short: "Print the keys of a running peer that change, until Ctrl-C",
-		Long: "Print each key, or each that begins with a prefix, when it is written or deleted, here or on another host:\n" +
-			"peerd get tells what it holds then. With --json each line is an event as docs/http.md describes it, with a\n" +
-			"token: --since goes on after it, on whichever host, without a gap.",
+		Long: "Print each key, or each that begins with a prefix, when it is written or deleted, here\n" +
+			"or on another host: peerd get tells what it holds then. With --json each line is an\n" +
+			"event as docs/http.md describes it, with a token: --since goes on after it, on\n" +
+			"whichever host, without a gap.",
 		Example: "  peerd watch user:\n  peerd watch --json --since ApLP…",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -34,7 +35,8 @@ func watchCommand() *cobra.Command {
 			if cmd.Flags().Changed("since") {
 				q.Set("since", since)
 			}
-			resp, err := s.send(cmd.Context(), http.MethodGet, s.addr, "/v1/watch?"+q.Encode(), nil, "to watch its keys")
+			resp, err := s.send(cmd.Context(), http.MethodGet, s.addr, "/v1/watch?"+q.Encode(), nil,
+				"to watch its keys")
 			if err != nil {
 				return untilInterrupted(cmd.Context(), err)
 			}
@@ -117,7 +119,8 @@ func (w *watching) event(name, data string) error {
 		return printJSON(w.out, c)
 	}
 	if name == "reset" {
-		fmt.Fprintln(w.warn, "peerd: the log of changes does not reach back so far: all keys that exist follow")
+		fmt.Fprintln(w.warn, "peerd: the log of changes does not reach back so far: all keys that "+
+			"exist follow")
 	}
 	for _, key := range c.Keys {
 		if _, err := fmt.Fprintln(w.out, legible(string(key))); err != nil {

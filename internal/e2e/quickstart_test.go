@@ -19,8 +19,8 @@ type typed struct {
 	printed []string
 }
 
-// typedOn returns the commands of a page, in their order: lines of its blocks of the language console that begin with "$ ",
-// with those that a backslash joins to them.
+// typedOn returns the commands of a page, in their order: lines of its blocks of the language
+// console that begin with "$ ", with those that a backslash joins to them.
 func typedOn(page string) (all []typed) {
 	in, joined := false, false
 	for line := range strings.SplitSeq(page, "\n") {
@@ -44,8 +44,8 @@ func typedOn(page string) (all []typed) {
 	return all
 }
 
-// fits reports whether an output is what the page says: "…" stands for anything, on its line or of several if it is
-// alone on one.
+// fits reports whether an output is what the page says: "…" stands for anything, on its line or of
+// several if it is alone on one.
 func (c typed) fits(output string) bool {
 	pattern := "^"
 	for _, line := range c.printed {
@@ -70,7 +70,8 @@ func script(all []typed) string {
 	return s.String() + "echo '<<end>>'\n"
 }
 
-// elsewhere gives each loopback address of the page a free port, so that the test runs beside whatever is there.
+// elsewhere gives each loopback address of the page a free port, so that the test runs beside
+// whatever is there.
 func elsewhere(t *testing.T, text string) string {
 	given := map[string]string{}
 	return regexp.MustCompile(`127\.0\.0\.\d:\d+`).ReplaceAllStringFunc(text, func(at string) string {
@@ -131,7 +132,8 @@ func TestTheCommandsOfTheQuickstartDoWhatItSays(t *testing.T) {
 		_, after, _ := strings.Cut(string(output), fmt.Sprintf("<<%d>>\n", i))
 		printed, _, ended := strings.Cut(after, next)
 		if !ended || !c.fits(printed) {
-			t.Fatalf("$ %s\nprints\n%swhere the page says\n%s", c.command, printed, strings.Join(c.printed, "\n"))
+			t.Fatalf("$ %s\nprints\n%swhere the page says\n%s", c.command, printed, strings.Join(c.printed,
+				"\n"))
 		}
 	}
 }

@@ -2,15 +2,17 @@
 //
 // # Idea
 //
-// peerd's own errors are written for people. What they wrap is not: the standard library, libp2p, memberlist and the
-// decoders speak of Go types, of "unexpected EOF", of multiaddresses, and list several errors on several lines. Those texts
-// are replaced here, in one table, so that all that a person reads is alike: commands, answers over HTTP, the log from info on. It
-// is texts and not types that are looked at, since several of those libraries keep no more than the text of what they wrap,
-// and other hosts send theirs.
+// peerd's own errors are written for people. What they wrap is not: the standard library, libp2p,
+// memberlist and the decoders speak of Go types, of "unexpected EOF", of multiaddresses, and list
+// several errors on several lines. Those texts are replaced here, in one table, so that all that a
+// person reads is alike: commands, answers over HTTP, the log from info on. It is texts and not
+// types that are looked at, since several of those libraries keep no more than the text of what
+// they wrap, and other hosts send theirs.
 //
 // # Caveats
 //
-// A text that is not in the table stays as it is. Programs decide on errors, not on their words: nothing here is to be parsed.
+// A text that is not in the table stays as it is. Programs decide on errors, not on their words:
+// nothing here is to be parsed.
 package words
 
 import (
@@ -35,7 +37,8 @@ func Text(text string) string {
 	return oneLine(text)
 }
 
-// Attr returns an attribute of the log in words, if it is an error, or a "text": what a library says.
+// Attr returns an attribute of the log in words, if it is an error, or a "text": what a library
+// says.
 func Attr(a slog.Attr) slog.Attr {
 	if err, ok := a.Value.Any().(error); ok {
 		return slog.String(a.Key, Of(err))
@@ -98,7 +101,8 @@ var table = compile([][2]string{
 	{call + `read-only file system`, "$1 cannot be changed: its file system is read-only"},
 	{call + `no space left on device`, "the disk of $1 is full"},
 	{call + `input/output error`, "the disk of $1 failed: input/output error"},
-	{`(?:` + call + `)?too many open files(?: in system)?`, "too many files are open: raise ulimit -n, or LimitNOFILE"},
+	{`(?:` + call + `)?too many open files(?: in system)?`,
+		"too many files are open: raise ulimit -n, or LimitNOFILE"},
 
 	// Connections.
 	{`http: TLS handshake error from (\S+): `, "no encrypted connection with the client at $1: "},
@@ -107,22 +111,28 @@ var table = compile([][2]string{
 	{`(?:resolve: )?lookup (\S+?)(?: on \S+)?: no such host`, "there is no host with the name $1"},
 	{`(?:resolve: )?lookup (\S+?)(?: on \S+)?: (?:server misbehaving|.*i/o timeout|.*connection refused)`,
 		"nobody knows now which host has the name $1: the name server does not answer"},
-	{`dial (?:tcp|udp)[46]? ` + from + at + `: (?:connect: )?connection refused`, "nothing listens on $1"},
+	{`dial (?:tcp|udp)[46]? ` + from + at + `: (?:connect: )?connection refused`,
+		"nothing listens on $1"},
 	{`dial (?:tcp|udp)[46]? ` + from + at + `: (?:connect: )?(?:i/o timeout|connection timed out|context deadline exceeded)`,
 		"$1 does not answer"},
 	{`dial (?:tcp|udp)[46]? ` + from + at + `: (?:connect: )?(?:no route to host|network is unreachable|host is down)`,
 		"there is no way from here to $1"},
 	{`dial (?:tcp|udp)[46]? ` + from + at + `: (?:connect: )?`, "cannot connect to $1: "},
-	{`listen (?:tcp|udp)[46]? (\S+): bind: address already in use`, "$1 is in use: stop what listens there, or choose another address"},
-	{`listen (?:tcp|udp)[46]? (\S+): bind: cannot assign requested address`, "$1 is no address of this host: choose one that is"},
-	{`listen (?:tcp|udp)[46]? (\S+): bind: permission denied`, "$1 may not be listened on by this user: choose a port above 1023"},
-	{`bind: address already in use`, "it is in use: stop what listens there, or choose another address"},
+	{`listen (?:tcp|udp)[46]? (\S+): bind: address already in use`,
+		"$1 is in use: stop what listens there, or choose another address"},
+	{`listen (?:tcp|udp)[46]? (\S+): bind: cannot assign requested address`,
+		"$1 is no address of this host: choose one that is"},
+	{`listen (?:tcp|udp)[46]? (\S+): bind: permission denied`,
+		"$1 may not be listened on by this user: choose a port above 1023"},
+	{`bind: address already in use`,
+		"it is in use: stop what listens there, or choose another address"},
 	{`bind: cannot assign requested address`, "it is no address of this host: choose one that is"},
 	{`bind: permission denied`, "this user may not listen there: choose a port above 1023"},
 	{`(?:read|write) (?:tcp|udp|unix)[46]? \S+: (?:(?:read|write): )?`, ""},
 	{`connect: connection refused`, "nothing listens there"},
 	{`connection reset by peer|broken pipe`, "the other side broke the connection"},
-	{`use of closed network connection|http: server closed idle connection`, "the connection was closed"},
+	{`use of closed network connection|http: server closed idle connection`,
+		"the connection was closed"},
 	{`(?:context deadline exceeded|i/o timeout|net/http: timeout awaiting response headers|deadline exceeded)` +
 		`(?: \(Client\.Timeout[^)]*\))?`, "there was no answer in time"},
 	{`timeout: no recent network activity`, "nothing came from the other side any more"},
@@ -130,14 +140,19 @@ var table = compile([][2]string{
 	{`stream reset(?: \((?:remote|local)\))?(?:, code: \S+)?`, "the stream was broken off"},
 	{`connection closed(?: \((?:remote|local)\))?(?:: code: \S+)?`, "the connection was closed"},
 	{`(?::? ?transport error: )?Application error 0x\w+(?: \((?:remote|local)\))?(?:: .*)?`, ""},
-	{`failed to negotiate (?:security|stream multiplexer|stream multiplexing) protocol: `, "no encrypted connection: "},
-	{`peer id mismatch: expected (\S+), but remote key matches (\S+)`, "another host answers there: not peer $1, but $2"},
-	{`gater disallows connection to peer|gater rejected connection with peer \S+.*`, "that peer is not let in here"},
-	{`protocols? not supported: \[?[^\]\n]*\]?`, "the other side speaks another version of the protocol"},
+	{`failed to negotiate (?:security|stream multiplexer|stream multiplexing) protocol: `,
+		"no encrypted connection: "},
+	{`peer id mismatch: expected (\S+), but remote key matches (\S+)`,
+		"another host answers there: not peer $1, but $2"},
+	{`gater disallows connection to peer|gater rejected connection with peer \S+.*`,
+		"that peer is not let in here"},
+	{`protocols? not supported: \[?[^\]\n]*\]?`,
+		"the other side speaks another version of the protocol"},
 	{`no addresses$|no good addresses`, "no address of it is known"},
 
 	// TLS and HTTP.
-	{`(?:tls: )?first record does not look like a TLS handshake`, "what answers there does not speak TLS"},
+	{`(?:tls: )?first record does not look like a TLS handshake`,
+		"what answers there does not speak TLS"},
 	{`http: server gave HTTP response to HTTPS client`, "what answers there speaks HTTP without TLS"},
 	{`(?:net/http: )?(?:HTTP/1\.x transport connection broken: )?malformed HTTP (?:response|version|status code) .*`,
 		"what answers there does not speak HTTP"},
@@ -146,7 +161,8 @@ var table = compile([][2]string{
 	{`(?:tls: failed to verify certificate: )?x509: certificate has expired or is not yet valid:?`,
 		"its certificate is not valid at this time:"},
 	{`(?:tls: failed to verify certificate: )?x509: `, ""},
-	{`(?:remote error: )?tls: (?:certificate required|bad certificate)`, "it asks for a certificate that it knows"},
+	{`(?:remote error: )?tls: (?:certificate required|bad certificate)`,
+		"it asks for a certificate that it knows"},
 	{`remote error: tls: `, "it refused the encrypted connection: "},
 	{`tls: failed to find any PEM data in (\w+) input`, "there is no $1 in PEM"},
 
@@ -154,8 +170,10 @@ var table = compile([][2]string{
 	{`(?:json: )?unexpected end of JSON input`, "the JSON ends too early"},
 	{`invalid character ('.+?'|'\\?''|[^ ]+) [^;\n]*`, "no JSON: there must be no $1"},
 	{`json: unknown field "`, `there is no member "`},
-	{`json: cannot unmarshal (\w+)( \S+)? into Go struct field (?:\w*\.)(?:value\.)?(\S+) of type (\S+)`, "$3 must be ‹$4›, and is ‹$1›$2"},
-	{`json: cannot unmarshal (\w+)( \S+)? into Go value of type (\S+)`, "it must be ‹$3›, and is ‹$1›$2"},
+	{`json: cannot unmarshal (\w+)( \S+)? into Go struct field (?:\w*\.)(?:value\.)?(\S+) of type (\S+)`,
+		"$3 must be ‹$4›, and is ‹$1›$2"},
+	{`json: cannot unmarshal (\w+)( \S+)? into Go value of type (\S+)`,
+		"it must be ‹$3›, and is ‹$1›$2"},
 	{`‹\*?(?:u?int\d*|float\d*)›`, "a whole number"},
 	{`‹number›`, "the number"},
 	{`‹string›|‹\w*\.?[oO]ctets›`, "a text"},

@@ -17,12 +17,17 @@ import (
 
 // dialed is an error of net's, of a connection to 10.0.0.5:7946.
 func dialed(err error) error {
-	return &net.OpError{Op: "dial", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(10, 0, 0, 5), Port: 7946}, Err: err}
+	return &net.OpError{Op: "dial", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(10, 0, 0, 5),
+		Port: 7946}, Err: err}
 }
 
 func called(call string, errno syscall.Errno) error { return os.NewSyscallError(call, errno) }
 
-func unmarshal(text string, v any) error { return json.Unmarshal([]byte(text), v) }
+func listened(at *net.TCPAddr, errno syscall.Errno) error {
+	return &net.OpError{Op: "listen", Net: "tcp", Addr: at, Err: called("bind", errno)}
+}
+
+func unmarshal(text string) error { return json.Unmarshal([]byte(text), new(body)) }
 
 type body struct {
 	Ops []struct {
@@ -33,68 +38,110 @@ type body struct {
 	} `json:"ops"`
 }
 
-// TestEachKindOfForeignErrorReadsAsWords has the errors that libraries make, where they can be made, and else their texts.
-func TestEachKindOfForeignErrorReadsAsWords(t *testing.T) {
-	listened := func(errno syscall.Errno) error {
-		return &net.OpError{Op: "listen", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(10, 0, 0, 5), Port: 80}, Err: called("bind", errno)}
-	}
-	broken := &net.OpError{Op: "read", Net: "tcp", Source: &net.TCPAddr{Port: 1}, Addr: &net.TCPAddr{Port: 2},
-		Err: called("read", syscall.ECONNRESET)}
+func path(op, name string, errno syscall.Errno) error {
+	return &os.PathError{Op: op, Path: name, Err: errno}
+}
+
+func socket(op string, at *net.TCPAddr, errno syscall.Errno) error {
+	return &net.OpError{Op: op, Net: "tcp", Addr: at, Err: called(op, errno)}
+}
+
+// TestErrorsOfTheStandardLibraryReadAsWords has the errors as they are made.
+func TestErrorsOfTheStandardLibraryReadAsWords(t *testing.T) {
+	at := &net.TCPAddr{IP: net.IPv4(10, 0, 0, 5), Port: 80}
 	_, escape := url.QueryUnescape("%zz")
-	for want, err := range map[string]error{
-		"nothing listens on 10.0.0.5:7946":                                               dialed(called("connect", syscall.ECONNREFUSED)),
-		"10.0.0.5:7946 does not answer":                                                  dialed(os.ErrDeadlineExceeded),
-		"there is no way from here to 10.0.0.5:7946":                                     dialed(called("connect", syscall.EHOSTUNREACH)),
-		"cannot connect to 10.0.0.5:7946: protocol error":                                dialed(called("connect", syscall.EPROTO)),
-		"the other side broke the connection":                                            broken,
-		"there is no host with the name nobody.invalid":                                  &net.DNSError{Err: "no such host", Name: "nobody.invalid", Server: "10.0.0.1:53"},
-		"nobody knows now which host has the name oslo: the name server does not answer": &net.DNSError{Err: "server misbehaving", Name: "oslo"},
-		"10.0.0.5:80 is in use: stop what listens there, or choose another address":      listened(syscall.EADDRINUSE),
-		"10.0.0.5:80 is no address of this host: choose one that is":                     listened(syscall.EADDRNOTAVAIL),
-		"10.0.0.5:80 may not be listened on by this user: choose a port above 1023":      listened(syscall.EACCES),
+	for _, test := range []struct {
+		err  error
+		want string
+	}{
+		{dialed(called("connect", syscall.ECONNREFUSED)), "nothing listens on 10.0.0.5:7946"},
+		{dialed(os.ErrDeadlineExceeded), "10.0.0.5:7946 does not answer"},
+		{dialed(called("connect", syscall.EHOSTUNREACH)), "there is no way from here to 10.0.0.5:7946"},
+		{dialed(called("connect", syscall.EPROTO)), "cannot connect to 10.0.0.5:7946: protocol error"},
+		{socket("read", at, syscall.ECONNRESET), "the other side broke the connection"},
+		{&net.DNSError{Err: "no such host", Name: "oslo.invalid", Server: "10.0.0.1:53"},
+			"there is no host with the name oslo.invalid"},
+		{&net.DNSError{Err: "server misbehaving", Name: "oslo"},
+			"nobody knows now which host has the name oslo: the name server does not answer"},
+		{listened(at, syscall.EADDRINUSE),
+			"10.0.0.5:80 is in use: stop what listens there, or choose another address"},
+		{listened(at, syscall.EADDRNOTAVAIL),
+			"10.0.0.5:80 is no address of this host: choose one that is"},
+		{listened(at, syscall.EACCES),
+			"10.0.0.5:80 may not be listened on by this user: choose a port above 1023"},
+		{&net.OpError{Op: "accept", Net: "tcp", Addr: at, Err: called("accept4", syscall.EMFILE)},
+			"no client can be let in: too many files are open: raise ulimit -n, or LimitNOFILE"},
 
-		"password file: there is no /etc/none":                 fmt.Errorf("password file: %w", &os.PathError{Op: "open", Path: "/etc/none", Err: syscall.ENOENT}),
-		"file/x cannot be there: a part of its path is a file": &os.PathError{Op: "mkdir", Path: "file/x", Err: syscall.ENOTDIR},
-		"this user may not use /root/x":                        &os.PathError{Op: "open", Path: "/root/x", Err: syscall.EACCES},
-		"the disk of store/a.log is full":                      &os.PathError{Op: "write", Path: "store/a.log", Err: syscall.ENOSPC},
-		"no client can be let in: too many files are open: raise ulimit -n, or LimitNOFILE": &net.OpError{Op: "accept", Net: "tcp",
-			Addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 6379}, Err: called("accept4", syscall.EMFILE)},
-		"no encrypted connection with the client at 10.0.0.9:4: it asks for a certificate that it knows": errors.New("http: TLS handshake error from 10.0.0.9:4: remote error: tls: bad certificate"),
+		{fmt.Errorf("password file: %w", path("open", "/x", syscall.ENOENT)), "password file: there is no /x"},
+		{path("mkdir", "f/x", syscall.ENOTDIR), "f/x cannot be there: a part of its path is a file"},
+		{path("open", "/root/x", syscall.EACCES), "this user may not use /root/x"},
+		{path("write", "store/a.log", syscall.ENOSPC), "the disk of store/a.log is full"},
 
-		"read the backup: it ends too early": fmt.Errorf("read the backup: %w", io.ErrUnexpectedEOF),
-		"it ends too early":                  io.EOF,
-		"there was no answer in time":        context.DeadlineExceeded,
-		"repair: it was interrupted":         fmt.Errorf("repair: %w", context.Canceled),
-		"one; two":                           errors.Join(errors.New("one"), errors.New("two"), errors.New("one")),
-		"the body: ops.by must be a whole number, and is a text":                                           fmt.Errorf("the body: %w", unmarshal(`{"ops": [{"by": "x"}]}`, &body{})),
-		"ops.by must be a whole number, and is the number 1.5":                                             unmarshal(`{"ops": [{"by": 1.5}]}`, &body{}),
-		"ops.path must be a list, and is an object":                                                        unmarshal(`{"ops": [{"path": {}}]}`, &body{}),
-		"ops.on must be true or false, and is a text":                                                      unmarshal(`{"ops": [{"on": ""}]}`, &body{}),
-		"it must be an object, and is a list":                                                              unmarshal(`[]`, &body{}),
-		"the JSON ends too early":                                                                          unmarshal(`{"ops": [`, &body{}),
-		"no JSON: there must be no '<'":                                                                    unmarshal(`<html>`, &body{}),
-		"a percent sign is followed by no two hexadecimal digits: %zz":                                     escape,
-		"there is no member \"opp\"":                                                                       errors.New(`json: unknown field "opp"`),
-		"what answers there does not speak TLS":                                                            errors.New("tls: first record does not look like a TLS handshake"),
-		"what answers there speaks HTTP without TLS":                                                       errors.New("http: server gave HTTP response to HTTPS client"),
-		"what answers there does not speak HTTP":                                                           errors.New(`malformed HTTP response "SSH-2.0"`),
-		"its certificate is of an authority that is not known here":                                        errors.New("tls: failed to verify certificate: x509: certificate signed by unknown authority"),
-		"it asks for a certificate that it knows":                                                          errors.New("remote error: tls: certificate required"),
-		"nothing listens on 192.0.2.1:7946":                                                                errors.New("1 error occurred:\n\t* failed to join 192.0.2.1:7946: dial tcp 192.0.2.1:7946: connect: connection refused\n\n"),
-		"nothing listens on 192.0.2.1:1; 192.0.2.2:1 does not answer":                                      errors.New("2 errors occurred:\n\t* Failed to join 192.0.2.1:1: dial tcp 192.0.2.1:1: connect: connection refused\n\t* Failed to join 192.0.2.2:1: dial tcp 192.0.2.2:1: i/o timeout\n\n"),
-		"over TCP: nothing listens on 10.0.0.5:7947; 10.0.0.5:7947 over QUIC: there was no answer in time": errors.New("failed to dial: failed to dial 12D3KooWA: all dials failed\n  * [/ip4/10.0.0.5/tcp/7947] dial tcp4 0.0.0.0:7947->10.0.0.5:7947: connect: connection refused\n  * [/ip4/10.0.0.5/udp/7947/quic-v1] context deadline exceeded"),
-		"cannot listen: 127.0.0.1:1 is in use: stop what listens there, or choose another address":         errors.New("cannot listen: failed to listen on any addresses: [listen tcp4 127.0.0.1:1: bind: address already in use]"),
-		"the stream was broken off":                                                                        errors.New("stream reset (remote), code: 0x0"),
-		"the connection was closed":                                                                        errors.New("connection closed (local): code: 0x0: transport error: Application error 0x0 (local)"),
-		"another host answers there: not peer 12D3KooWA, but 12D3KooWB":                                    errors.New("peer id mismatch: expected 12D3KooWA, but remote key matches 12D3KooWB"),
-		"the other side speaks another version of the protocol":                                            errors.New("failed to dial 12D3KooWA: protocols not supported: [/peerd/sync/9]"),
+		{fmt.Errorf("read the backup: %w", io.ErrUnexpectedEOF), "read the backup: it ends too early"},
+		{io.EOF, "it ends too early"},
+		{context.DeadlineExceeded, "there was no answer in time"},
+		{fmt.Errorf("repair: %w", context.Canceled), "repair: it was interrupted"},
+		{errors.Join(errors.New("one"), errors.New("two"), errors.New("one")), "one; two"},
+
+		{fmt.Errorf("the body: %w", unmarshal(`{"ops": [{"by": "x"}]}`)),
+			"the body: ops.by must be a whole number, and is a text"},
+		{unmarshal(`{"ops": [{"by": 1.5}]}`), "ops.by must be a whole number, and is the number 1.5"},
+		{unmarshal(`{"ops": [{"path": {}}]}`), "ops.path must be a list, and is an object"},
+		{unmarshal(`{"ops": [{"on": ""}]}`), "ops.on must be true or false, and is a text"},
+		{unmarshal(`[]`), "it must be an object, and is a list"},
+		{unmarshal(`{"ops": [`), "the JSON ends too early"},
+		{unmarshal(`<html>`), "no JSON: there must be no '<'"},
+		{escape, "a percent sign is followed by no two hexadecimal digits: %zz"},
 	} {
-		if got := Of(err); got != want {
-			t.Errorf("%q\nreads %q\nwant  %q", err, got, want)
-		}
-		if again := Text(want); again != want || raw.MatchString(want) {
-			t.Errorf("%q, which another host may have put in words, reads %q", want, again)
-		}
+		reads(t, test.err.Error(), test.want)
+	}
+}
+
+// TestErrorsOfLibrariesReadAsWords has the texts of errors that are not easily made here.
+func TestErrorsOfLibrariesReadAsWords(t *testing.T) {
+	for _, test := range [][2]string{
+		{`json: unknown field "opp"`, `there is no member "opp"`},
+		{"tls: first record does not look like a TLS handshake", "what answers there does not speak TLS"},
+		{"http: server gave HTTP response to HTTPS client", "what answers there speaks HTTP without TLS"},
+		{`malformed HTTP response "SSH-2.0"`, "what answers there does not speak HTTP"},
+		{"tls: failed to verify certificate: x509: certificate signed by unknown authority",
+			"its certificate is of an authority that is not known here"},
+		{"remote error: tls: certificate required", "it asks for a certificate that it knows"},
+		{"http: TLS handshake error from 10.0.0.9:4: remote error: tls: bad certificate",
+			"no encrypted connection with the client at 10.0.0.9:4: it asks for a certificate that it knows"},
+
+		{"1 error occurred:\n\t* failed to join 10.0.0.5:1: dial tcp 10.0.0.5:1: connect: connection refused\n\n",
+			"nothing listens on 10.0.0.5:1"},
+		{"2 errors occurred:\n\t* Failed to join 10.0.0.5:1: dial tcp 10.0.0.5:1: connect: connection refused\n" +
+			"\t* Failed to join 10.0.0.6:1: dial tcp 10.0.0.6:1: i/o timeout\n\n",
+			"nothing listens on 10.0.0.5:1; 10.0.0.6:1 does not answer"},
+
+		{"failed to dial: failed to dial 12D3KooWA: all dials failed\n" +
+			"  * [/ip4/10.0.0.5/tcp/7947] dial tcp4 0.0.0.0:7947->10.0.0.5:7947: connect: connection refused\n" +
+			"  * [/ip4/10.0.0.5/udp/7947/quic-v1] context deadline exceeded",
+			"over TCP: nothing listens on 10.0.0.5:7947; " +
+				"10.0.0.5:7947 over QUIC: there was no answer in time"},
+		{"cannot listen: failed to listen on any addresses: [listen tcp4 127.0.0.1:1: bind: address already in use]",
+			"cannot listen: 127.0.0.1:1 is in use: stop what listens there, or choose another address"},
+		{"stream reset (remote), code: 0x0", "the stream was broken off"},
+		{"connection closed (local): code: 0x0: transport error: Application error 0x0 (local)",
+			"the connection was closed"},
+		{"peer id mismatch: expected 12D3KooWA, but remote key matches 12D3KooWB",
+			"another host answers there: not peer 12D3KooWA, but 12D3KooWB"},
+		{"failed to dial 12D3KooWA: protocols not supported: [/peerd/sync/9]",
+			"the other side speaks another version of the protocol"},
+	} {
+		reads(t, test[0], test[1])
+	}
+}
+
+func reads(t *testing.T, text, want string) {
+	t.Helper()
+	if got := Text(text); got != want {
+		t.Errorf("%q\nreads %q\nwant  %q", text, got, want)
+	}
+	if again := Text(want); again != want || raw.MatchString(want) {
+		t.Errorf("%q, which another host may have put in words, reads %q", want, again)
 	}
 }
 
@@ -103,7 +150,8 @@ var raw = regexp.MustCompile(`\bEOF\b|\bGo (?:struct|value|type)|json:|x509:|mul
 
 func TestOwnWordsStayAsTheyAre(t *testing.T) {
 	for _, text := range []string{
-		"", "nothing is stored under EOFs", "DIR/none: no such file or directory", "cannot open the store in x: store is damaged",
+		"", "nothing is stored under EOFs", "DIR/none: no such file or directory", "cannot open the " +
+			"store in x: store is damaged",
 		"there is no cluster key in /etc/x: copy it from a host of the cluster",
 		`--http "x": must be ip:port, as 127.0.0.1:6379, or off; --advertise "y": must be an IP address as other hosts reach it`,
 		"value is not an integer or out of range",
