@@ -81,7 +81,7 @@ func TestAFailureIsToldInWords(t *testing.T) {
 		{"status --http nobody.invalid:1", "nobody.invalid"},
 		{"status --http 127.0.0.1:1", "nothing listens there: is peerd running there with this --http?"},
 
-		{"tx [1] --http PEER", "ops must be an object, and is the number"},
+		{"tx [1] --http PEER", "ops must be an object, and is a number"},
 		{`tx [{"op":"string.add","path":["x"],"by":"a"}] --http PEER`,
 			"ops.by must be a whole number, and is a text"},
 		{"set x [] --json --http PEER", "it must be an object, and is a list"},

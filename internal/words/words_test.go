@@ -86,6 +86,7 @@ func TestErrorsOfTheStandardLibraryReadAsWords(t *testing.T) {
 		{fmt.Errorf("the body: %w", unmarshal(`{"ops": [{"by": "x"}]}`)),
 			"the body: ops.by must be a whole number, and is a text"},
 		{unmarshal(`{"ops": [{"by": 1.5}]}`), "ops.by must be a whole number, and is the number 1.5"},
+		{unmarshal(`{"ops": [1]}`), "ops must be an object, and is a number"},
 		{unmarshal(`{"ops": [{"path": {}}]}`), "ops.path must be a list, and is an object"},
 		{unmarshal(`{"ops": [{"on": ""}]}`), "ops.on must be true or false, and is a text"},
 		{unmarshal(`[]`), "it must be an object, and is a list"},
