@@ -96,6 +96,9 @@ type Config struct {
 	// Status, and its time is not adopted. Nothing is refused or delayed for it. Default 500 ms.
 	MaxSkew time.Duration
 
+	// Version is the program's, which the other hosts are told, for people. Default: none.
+	Version string
+
 	// Logger takes the peer's log. Default: nothing is logged.
 	Logger *slog.Logger
 	// Cut is fault injection: it blocks all traffic with some peers. Nil blocks none.

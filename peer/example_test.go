@@ -489,6 +489,25 @@ func ExampleFork() {
 	// Output: 0 forks <nil>
 }
 
+// A member tells how it is, and nothing once it is gone.
+func ExampleTold() {
+	p := openAlone()
+	defer p.Close()
+	describe := func(t *peer.Told) string {
+		if t == nil {
+			return "not heard of"
+		}
+		return fmt.Sprintf("version %s, ready %v %s, %d bytes of data, %d free, writes as %s", t.Version, t.Ready, t.Reason,
+			t.StoreBytes, t.FreeBytes, t.Replica)
+	}
+	s, err := p.Status()
+	for _, m := range s.Members {
+		fmt.Println(m.Name, describe(m.Told))
+	}
+	fmt.Println(len(s.Members), "others", err)
+	// Output: 0 others <nil>
+}
+
 // An empty peer is filled from another one, and says how far that is.
 func ExampleRepairing() {
 	p := openAlone()

@@ -56,6 +56,7 @@ type network struct {
 	own   struct{ sent, received traffic } // of the host's own channel
 
 	clocks clocks // owned by keepLinks
+	report atomic.Pointer[members.Report]
 }
 
 // openNetwork opens the host and membership. Nothing is accepted before start.
@@ -224,6 +225,7 @@ func (n *network) join(own secret.HostKey, keys Keys) error {
 		Spaces: n.p.advertisedSpaces(),
 		Bind:   cfg.Gossip, Advertise: advertise, Key: inUse, Accepted: accepted,
 		Join: cfg.Join, KnownFile: known, Preset: preset, Now: n.p.now, Log: n.p.log,
+		Report:  n.report.Load,
 		Blocked: cfg.Cut.blocks,
 	}
 	if cfg.simulated != nil {
@@ -240,6 +242,7 @@ func (n *network) start() {
 	}
 	n.serveStreams(n.keys.ring())
 	n.spawn(n.keepLinks)
+	n.spawn(n.keepReport)
 	told := n.p.advertisedSpaces()
 	n.spawn(func() { n.tellSpaces(told) })
 }

@@ -18,7 +18,8 @@ import (
 type Status struct {
 	Name string `json:"name"`
 	SpaceStatus
-	PeerID string `json:"peer_id"`
+	PeerID  string `json:"peer_id"`
+	Version string `json:"version"` // of the program: see Config.Version
 	// Ready says that all spaces are, and Reason which of them is not, and why.
 	Ready  bool   `json:"ready"`
 	Reason string `json:"reason,omitempty"`
@@ -145,6 +146,8 @@ type Member struct {
 	// round, in all spaces that both hold; nil if that is not known, as without a link.
 	TheyLack *uint64 `json:"they_lack"`
 	WeLack   *uint64 `json:"we_lack"`
+	// Told is what the member tells of itself; nil before it has, and once it is gone.
+	Told *Told `json:"told"`
 }
 
 // Status returns a description of the peer.
@@ -175,7 +178,7 @@ func (p *Peer) reports(figures bool) (all []report, err error) {
 type lack struct{ theirs, ours uint64 }
 
 func (p *Peer) status(told []report) Status {
-	s := Status{Name: p.cfg.Name, SpaceStatus: noStatus(""), Ready: true, Spaces: []SpaceStatus{}, Members: []Member{},
+	s := Status{Name: p.cfg.Name, Version: p.cfg.Version, SpaceStatus: noStatus(""), Ready: true, Spaces: []SpaceStatus{}, Members: []Member{},
 		AcceptedKeys: []string{}, ClockSkewed: []string{}}
 	s.SpaceStatus.Settled, s.SpaceStatus.Ready = false, false
 	lacks := map[string]lack{} // of neighbours, by peer id
@@ -343,6 +346,7 @@ func (n *network) describe(s *Status, lacks map[string]lack) {
 		if l, known := lacks[m.ID]; known && out.Linked {
 			out.TheyLack, out.WeLack = &l.theirs, &l.ours
 		}
+		out.Told = told(m.Report)
 		s.Members = append(s.Members, out)
 	}
 }

@@ -23,6 +23,8 @@ func TestAClocksOffsetIsMeasuredToHalfOfTheRoundTrip(t *testing.T) {
 	}
 }
 
+func encodeClock(now time.Time) []byte { return encodeAnswer(now, nil) }
+
 func TestAnAnswerWithoutATimeIsNoMeasurement(t *testing.T) {
 	if got, ok := decodeClock(encodeClock(noon)); !ok || !got.Equal(noon) {
 		t.Errorf("%v became %v, %v", noon, got, ok)

@@ -81,6 +81,9 @@ type Config struct {
 	Preset Preset
 	// Now is the clock that is compared with those of other members. Nil: time.Now.
 	Now func() time.Time
+	// Report returns how this host is, for the others; it is called often, and must not block or call
+	// Members. Nil, or a nil answer: they are told nothing.
+	Report func() *Report
 	// Log takes warnings and, at debug level, what memberlist says. Nil: nothing.
 	Log *slog.Logger
 	// Transport is what memberlist sends and receives through, for tests of whole clusters in memory.
@@ -172,6 +175,9 @@ func (c *Config) clone() Config {
 	out.Accepted = slices.Clone(c.Accepted)
 	if out.Now == nil {
 		out.Now = time.Now
+	}
+	if out.Report == nil {
+		out.Report = func() *Report { return nil }
 	}
 	if out.Log == nil {
 		out.Log = slog.New(slog.DiscardHandler)

@@ -102,10 +102,11 @@ func (d *delegate) NotifyPingComplete(n *memberlist.Node, rtt time.Duration, pay
 		offset, bound := offsetOf(theirs, now, rtt)
 		d.table.compared(n.Name, offset, bound)
 	}
+	d.table.reported(n.Name, decodeReport(payload))
 }
 
-// AckPayload adds the time to answers.
-func (d *delegate) AckPayload() []byte { return encodeClock(d.cfg.Now()) }
+// AckPayload adds the time and the report to answers.
+func (d *delegate) AckPayload() []byte { return encodeAnswer(d.cfg.Now(), d.cfg.Report()) }
 
 // taken reports whether memberlist has taken over what this host tells about itself.
 func (d *delegate) taken() bool {
@@ -141,14 +142,6 @@ func addrOf(n *memberlist.Node) (string, error) {
 // at which it was sent; it was on the way for at most the round trip, so half of that on either
 // side bounds the error (as in NTP, RFC 5905, of which this is one exchange). Each of two members
 // probes the other, so both see the difference, with opposite signs.
-
-// encodeClock returns what an answer to a probe carries.
-func encodeClock(now time.Time) []byte {
-	return wire.Encode(func(w *wire.Writer) {
-		w.Array(1)
-		w.Uint(uint64(max(0, now.UnixNano())))
-	})
-}
 
 // decodeClock returns the time that an answer to a probe carries, and false if there is none.
 func decodeClock(payload []byte) (time.Time, bool) {

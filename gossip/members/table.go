@@ -30,6 +30,8 @@ type Member struct {
 	// ClockOffset is how far its clock is ahead of this host's, ClockError by how much that may be
 	// wrong, either way; both are 0 if not measured since Since.
 	ClockOffset, ClockError time.Duration
+
+	Report *Report // how it is, in its own words; nil if it has not told since Since
 }
 
 // Holds reports whether the member holds a space, as far as is known.
@@ -91,7 +93,7 @@ func (t *table) alive(id, addr string, m metadata, encoded []byte, now time.Time
 	r.Member = Member{
 		ID: id, Label: m.label, PublicKey: m.key, Addr: addr, P2P: m.p2p, Versions: m.versions, Spaces: m.spaces,
 		Alive: true, Since: r.Since, RTT: r.RTT,
-		ClockOffset: r.ClockOffset, ClockError: r.ClockError,
+		ClockOffset: r.ClockOffset, ClockError: r.ClockError, Report: r.Report,
 	}
 	r.seen, r.metadata = now, bytes.Clone(encoded)
 	t.forgetOldest()
@@ -107,6 +109,7 @@ func (t *table) gone(id string, now time.Time) {
 		return
 	}
 	r.Alive, r.Since, r.seen, r.RTT, r.ClockOffset, r.ClockError = false, now, now, 0, 0, 0
+	r.Report = nil
 	t.note()
 }
 
