@@ -41,7 +41,7 @@ func TestOnlyHealthIsToldWithoutThePassword(t *testing.T) {
 		{"/healthz", "db.example.com", "", 421},
 		{"/v1/status", "localhost", "", 401},
 		{"/", "localhost", "", 401},
-		{"/page.js", "localhost", "", 401},
+		{"/console.js", "localhost", "", 401},
 		{"/nothing", "localhost", "", 401},
 		{"/v1/status", "localhost", "Bearer wrong", 401},
 		{"/v1/status", "db.example.com", "", 421},

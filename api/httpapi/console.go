@@ -5,14 +5,14 @@ import (
 	"net/http"
 )
 
-// The status page. It needs nothing but these three files and /v1/status.
+// The console. It needs nothing but these three files and what the other routes answer.
 //
-//go:embed page
-var pageFiles embed.FS
+//go:embed console
+var consoleFiles embed.FS
 
-// pageFile answers with one file of the page, of the given media type.
-func pageFile(name, mediaType string) http.HandlerFunc {
-	content, err := pageFiles.ReadFile("page/" + name)
+// consoleFile answers with one file of the console, of the given media type.
+func consoleFile(name, mediaType string) http.HandlerFunc {
+	content, err := consoleFiles.ReadFile("console/" + name)
 	if err != nil {
 		panic(err) // a name in this package without its file
 	}

@@ -5,12 +5,14 @@
 //	GET    /v1/keys          keys in order
 //	GET    /v1/watch         which keys change, as server-sent events
 //	GET    /v1/status        peer.Status as JSON
+//	GET    /v1/history       the last hour of this host, and how far others are behind it
+//	GET    /v1/clients       clients of the Redis protocol, and slow commands
 //	GET    /metrics          figures for Prometheus: see api/metrics
 //	GET    /v1/backup        a backup of all spaces, as peerd backup takes it
 //	GET    /v1/openapi.yaml  all of this, described
 //	GET    /healthz          200 and "ok" as long as the process serves
 //	GET    /readyz           200 and "ready" if it has caught up and takes writes, else 503 and why not
-//	GET    /                 a page that shows the status and keeps itself up to date
+//	GET    /                 the console: hosts, keys and changes, for people
 //
 // docs/http.md is the manual.
 //

@@ -85,7 +85,7 @@ func TestTheDocumentIsOpenAPI(t *testing.T) {
 }
 
 // pages are routes for people, which the document leaves out.
-var pages = []string{"GET /{$}", "GET /page.css", "GET /page.js"}
+var pages = []string{"GET /{$}", "GET /console.css", "GET /console.js"}
 
 func TestTheDocumentDescribesEachRouteAndNoOther(t *testing.T) {
 	var described, routed []string

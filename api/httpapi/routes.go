@@ -18,6 +18,8 @@ func (s *Server) table() []route {
 		{"GET", "/healthz", health},
 		{"GET", "/readyz", s.ready},
 		{"GET", "/v1/status", s.status},
+		{"GET", "/v1/history", orProblem(s.answerHistory)},
+		{"GET", "/v1/clients", orProblem(s.listClients)},
 		{"GET", "/v1/backup", s.backup},
 		{"POST", "/v1/cluster-key/rotate", orProblem(s.rotateKey)},
 		{"POST", "/v1/cluster-key/retire", orProblem(s.retireKeys)},
@@ -30,9 +32,9 @@ func (s *Server) table() []route {
 		{"DELETE", "/v1/spaces/{space}", orProblem(s.dropSpace)},
 		{"POST", "/v1/tx", orProblem(s.runTransaction)},
 		{"GET", "/v1/watch", orProblem(s.watch)},
-		{"GET", "/{$}", pageFile("page.html", "text/html")},
-		{"GET", "/page.css", pageFile("page.css", "text/css")},
-		{"GET", "/page.js", pageFile("page.js", "text/javascript")},
+		{"GET", "/{$}", consoleFile("index.html", "text/html")},
+		{"GET", "/console.css", consoleFile("console.css", "text/css")},
+		{"GET", "/console.js", consoleFile("console.js", "text/javascript")},
 	}
 	if s.metrics != nil {
 		routes = append(routes, route{"GET", "/metrics", s.metrics.ServeHTTP})

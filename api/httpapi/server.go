@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -73,6 +74,8 @@ type Config struct {
 	TLS *auth.TLS
 	// Metrics answers scrapes at /metrics. Nil: nothing is there.
 	Metrics http.Handler
+	// Redis tells of the server of the Redis protocol, for the console. Nil: nothing is told.
+	Redis func() Redis
 	// SlowLog is how long a request may take to be answered before it is logged. 0: none is.
 	SlowLog time.Duration
 	// Logger takes what goes wrong in serving. Default: nothing is logged.
@@ -89,6 +92,8 @@ type Server struct {
 	server http.Server
 
 	metrics  http.Handler // nil if there is none
+	redis    func() Redis // nil if there is none
+	history  history
 	requests requests
 	watches  watches
 	held     atomic.Int64 // by all requests, in bytes: see share
@@ -101,7 +106,7 @@ func New(config Config) *Server {
 	}
 	s := &Server{
 		peer: config.Peer, auth: config.Auth, tls: config.TLS, log: config.Logger,
-		metrics: config.Metrics,
+		metrics: config.Metrics, redis: config.Redis,
 	}
 	s.requests = requests{
 		log: config.Logger, slow: config.SlowLog, times: map[string]*latency.Histogram{},
@@ -151,7 +156,12 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	if s.tls != nil {
 		l = tls.NewListener(l, s.tls.Config())
 	}
+	keep, end := context.WithCancel(ctx)
+	var kept sync.WaitGroup
+	kept.Go(func() { s.keepHistory(keep) })
 	err := s.server.Serve(l)
+	end()
+	kept.Wait()
 	if !stop() {
 		<-drained
 	}

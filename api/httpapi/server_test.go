@@ -71,8 +71,8 @@ func TestEachPathAnswersAsDocumented(t *testing.T) {
 		{"GET", "/v1/backup", fakePeer{broken: peer.ErrBackupRuns}, 409, "runs already", "application/problem+json"},
 		{"GET", "/v1/backup", fakePeer{broken: peer.ErrRebuilding}, 503, "is damaged", "application/problem+json"},
 		{"GET", "/", fakePeer{}, 200, "<!DOCTYPE html>", "text/html"},
-		{"GET", "/page.js", fakePeer{}, 200, "'use strict'", "text/javascript"},
-		{"GET", "/page.css", fakePeer{}, 200, "prefers-color-scheme", "text/css"},
+		{"GET", "/console.js", fakePeer{}, 200, "'use strict'", "text/javascript"},
+		{"GET", "/console.css", fakePeer{}, 200, "prefers-color-scheme", "text/css"},
 		{"GET", "/nothing", fakePeer{}, 404, `"no-such-path"`, "application/problem+json"},
 		{"GET", "/v1/", fakePeer{}, 404, `"no-such-path"`, "application/problem+json"},
 		{"POST", "/v1/status", fakePeer{}, 405, `"method-not-allowed"`, "application/problem+json"},
@@ -135,8 +135,8 @@ func TestRequestsInTheNameOfAnotherHostAreRefused(t *testing.T) {
 }
 
 func TestThePageNamesNoOtherServer(t *testing.T) {
-	for _, name := range []string{"page.html", "page.css", "page.js"} {
-		content, err := pageFiles.ReadFile("page/" + name)
+	for _, name := range []string{"index.html", "console.css", "console.js"} {
+		content, err := consoleFiles.ReadFile("console/" + name)
 		if err != nil {
 			t.Fatal(err)
 		}

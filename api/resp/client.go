@@ -49,7 +49,7 @@ type session struct {
 	id       int64
 	from     netip.Addr // zero if the connection has none
 	stranger bool       // it has to send the password first
-	name     string
+	name     clientName
 	resp3    bool
 	quit     bool     // no more commands are executed
 	db       database // that it has selected; nil for the default one

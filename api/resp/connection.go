@@ -116,7 +116,7 @@ func runHello(c *call) error {
 		}
 		resp3 = version == 3
 	}
-	name := c.session.name
+	name := c.session.name.get()
 	var user, password []byte
 	for i := 2; i < len(c.args); i++ {
 		switch {
@@ -142,7 +142,8 @@ func runHello(c *call) error {
 	if c.session.stranger {
 		return errNoAuthYet
 	}
-	c.session.name, c.session.resp3, c.out.resp3 = name, resp3, resp3
+	c.session.name.set(name)
+	c.session.resp3, c.out.resp3 = resp3, resp3
 	c.describeServer()
 	return nil
 }
@@ -190,16 +191,16 @@ func runClient(c *call) error {
 		if err := checkClientName(c.args[2]); err != nil {
 			return err
 		}
-		c.session.name = c.arg(2)
+		c.session.name.set(c.arg(2))
 		c.out.status("OK")
 	case sub.is("setinfo", 4):
 		return c.setClientInfo()
 	case sub.is("getname", 2):
-		if c.session.name == "" {
+		if c.session.name.get() == "" {
 			c.out.null()
 			return nil
 		}
-		c.out.text(c.session.name)
+		c.out.text(c.session.name.get())
 	case sub.is("id", 2):
 		c.out.integer(c.session.id)
 	default:

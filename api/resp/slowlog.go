@@ -101,7 +101,7 @@ func (b *batch) slow(took time.Duration) {
 	r, c := &b.requests[slowest], b.client
 	e := slowCommand{
 		at: time.Now(), took: took, command: r.command.name, client: c.address.String(),
-		clientName: c.name, together: b.next - b.from,
+		clientName: c.name.get(), together: b.next - b.from,
 	}
 	if at := r.command.firstKey; at > 0 {
 		key := b.args[r.args.from:r.args.to][at]

@@ -86,11 +86,12 @@ func (d *daemon) open(ctx context.Context, s settings) (err error) {
 	if d.profiler, err = openProfiler(s.pprofSocket); err != nil {
 		return err
 	}
+	s.peer.Version = version()
 	if d.peer, err = peer.Open(ctx, s.peer); err != nil {
 		return err
 	}
 	d.httpServer = httpapi.New(httpapi.Config{
-		Peer: d.peer, Auth: d.guard, TLS: d.tls, Metrics: d.metrics(), SlowLog: s.slowLog, Logger: d.log,
+		Peer: d.peer, Auth: d.guard, TLS: d.tls, Metrics: d.metrics(), Redis: d.redisFigures, SlowLog: s.slowLog, Logger: d.log,
 	})
 	if d.redis == nil {
 		return nil
@@ -141,6 +142,22 @@ func (d *daemon) metrics() http.Handler {
 		}
 	}
 	return metrics.New(config)
+}
+
+// maxShown is how many clients and slow commands the console is told.
+const maxShown = 100
+
+// redisFigures returns what the console shows of the Redis protocol.
+func (d *daemon) redisFigures() (out httpapi.Redis) {
+	clients, connected := d.redisServer.Clients(maxShown)
+	out.Connected, out.Times = connected, d.redisServer.Metrics().Times
+	for _, c := range clients {
+		out.Clients = append(out.Clients, httpapi.Client(c))
+	}
+	for _, e := range d.redisServer.SlowCommands(maxShown) {
+		out.Slow = append(out.Slow, httpapi.SlowCommand(e))
+	}
+	return out
 }
 
 // initKeys makes the directory and the keys that are missing.
