@@ -81,6 +81,8 @@ var layers = []layer{
 		"what measures the daemon knows it from outside, as its users do"},
 	{"internal/e2e", nil,
 		"the end-to-end test knows the daemon from outside, as its users do"},
+	{"internal/e2e/console", nil,
+		"the console's test knows daemon and page from outside, as who looks at them does"},
 	{"internal/rules", nil,
 		"the rules read source and run nothing"},
 }

@@ -1,0 +1,297 @@
+package console
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/fetch"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+)
+
+func TestEachHostShowsTheWholeCluster(t *testing.T) {
+	oslo, lima := pair(t)
+	web := oslo.connect()
+	web.run("CLIENT SETNAME web")
+	for i := range 40 {
+		web.run(fmt.Sprintf("SET user:%02d visitor-%d", i, i))
+	}
+	oslo.put("ann", object{"type": "map", "fields": []object{
+		{"name": "mail", "type": "string", "value": "ann@example.com"},
+		{"name": "groups", "type": "set", "elements": []string{"staff", "admins"}},
+		{"name": "active", "type": "flag", "enabled": true}}})
+	lima.holds("ann", "admins")
+
+	for _, d := range []*daemon{oslo, lima} {
+		p := newPage(t, d.base())
+		p.open()
+		p.sees("#state", "ready")
+		p.sees("#host-list", "oslo", "lima", "this host", "linked", "0 writes", "0 s", "free", "±")
+		if p.reads("#host-list", "away") {
+			t.Errorf("%s shows a host as away:\n%s", d.name, p.text("#host-list"))
+		}
+		p.until("each host has a version", `[...document.querySelectorAll("#host-list tr")].every(
+			(tr) => tr.lastChild.innerText.length > 1)`)
+		p.sees("#charts", "Operations a second", "99 in 100", "Replication lag", "Data on disk", "iB")
+		p.run(chromedp.Click("summary", chromedp.ByQuery))
+		p.sees("#vector-list", "oslo")
+	}
+
+	p := newPage(t, oslo.base())
+	p.open()
+	p.sees("#connected", "1 connected")
+	p.sees("#client-list", web.LocalAddr().String(), "web")
+	p.sees("#slow-list", "set", "user:39", "ms")
+	p.sees("#key-list", "ann", "map", "3: active, groups, mail", "user:23", "visitor-23")
+	p.press("More keys")
+	p.sees("#key-list", "user:39")
+	p.press("ann")
+	p.sees("#key-list", "ann@example.com", "staff", "enabled")
+	p.list("user:3")
+	p.seesNo("#key-list", "user:29")
+	p.sees("#key-list", "user:30", "user:39")
+	p.list("nobody")
+	p.sees("#keys", "No key begins so.")
+	p.list("")
+	p.sees("#key-list", "ann", "visitor-23")
+	p.until("each line has a point of what happened", `[...document.querySelectorAll("#charts b")].every(
+		(b) => b.innerText !== "–") && document.querySelectorAll("#charts path[d^=M]").length === 4`)
+	p.run(chromedp.Evaluate("window.scrollTo(0, 0)", nil))
+	p.keep("light")
+	p.run(colours("dark"))
+	p.keep("dark")
+}
+
+func TestTheConsoleFitsATelephone(t *testing.T) {
+	oslo, _ := pair(t)
+	oslo.set("a-long-key-"+strings.Repeat("0123456789", 12), strings.Repeat("value", 80))
+	p := newPage(t, oslo.base())
+	p.window(375, 812, true)
+	p.open()
+	p.sees("#host-list", "lima", "linked")
+	p.press("a-long-key-" + strings.Repeat("0123456789", 12))
+	p.until("nothing is wider than the telephone", `document.documentElement.scrollWidth <= 375`)
+	p.run(chromedp.Evaluate("window.scrollTo(0, 0)", nil))
+	p.keep("telephone")
+}
+
+// TestAConflictIsSettledWithAClick has names that would be markup where they are not escaped.
+func TestAConflictIsSettledWithAClick(t *testing.T) {
+	oslo, lima := pair(t)
+	const hostile = `<img src=x onerror=document.title="taken">`
+	cut(oslo, lima, true)
+	for i, d := range []*daemon{oslo, lima} {
+		d.set("colour", []string{"blue", "green"}[i])
+		d.set(hostile, hostile+d.name)
+	}
+	oslo.set("both", "text")
+	lima.put("both", object{"type": "set", "elements": []string{"member\u202e"}})
+	field := func(value string) object {
+		return object{"type": "map", "fields": []object{{"name": "size", "type": "string", "value": value}}}
+	}
+	oslo.put("shirt", field("small"))
+	lima.put("shirt", field("large"))
+	cut(oslo, lima, false)
+	for _, d := range []*daemon{oslo, lima} {
+		d.holds("colour", `"blue"`, `"green"`)
+		d.holds("both", "text", "member")
+		d.holds("shirt", "small", "large")
+		d.holds(hostile, "oslo", "lima")
+	}
+
+	p := newPage(t, lima.base())
+	p.open()
+	p.sees("#key-list", "conflict", "colour", hostile, `member\u202e`)
+	p.until("four keys are in conflict", `document.querySelectorAll("#key-list .pill.warn").length >= 4 +
+		document.querySelectorAll("#key-list .detail .pill.warn").length`)
+	p.press("colour")
+	p.sees("#key-list", "2 concurrent values", "blue", "green", "Keep this one")
+	p.run(chromedp.ScrollIntoView("#keys", chromedp.ByQuery))
+	p.keep("conflict")
+	keep := func(label string) {
+		t.Helper()
+		selector := fmt.Sprintf("button[aria-label=%q]", label)
+		p.until("there is a button "+label, fmt.Sprintf("document.querySelector(%q)?.offsetParent", selector)+" != null")
+		p.run(chromedp.Click(selector, chromedp.ByQuery))
+	}
+	keep("Keep string blue")
+	p.sees("#settled", "colour holds one value now: blue")
+	p.until("the key has the focus again", `document.activeElement.innerText === "colour"`)
+	p.press("both")
+	keep(`Keep set 1: member\u202e`)
+	p.sees("#settled", "both holds one value now")
+	p.press("shirt")
+	keep("Keep string large")
+	p.sees("#settled", "shirt › size holds one value now: large")
+	for _, d := range []*daemon{oslo, lima} {
+		for key, lost := range map[string]string{"colour": "green", "both": "text", "shirt": "small"} {
+			d.eventually("has "+key+" settled", func() bool {
+				_, answer := d.ask("GET", "/v1/keys/"+key+"?conflicts=true", nil)
+				return !strings.Contains(answer, lost)
+			})
+		}
+	}
+	p.until("nothing is taken for markup", `document.title !== "taken" && !document.querySelector("img")`)
+}
+
+func TestChangesAreShownAsTheyHappen(t *testing.T) {
+	oslo, lima := pair(t)
+	oslo.set("first", "1")
+	lima.holds("first", "1")
+	p := newPage(t, oslo.base())
+	p.open()
+	p.sees("#key-list", "first")
+	p.sees("#feed-state", "of space default")
+	// The watch begins when it is open; a change that it tells shows that it is.
+	n := 1
+	lima.eventually("is watched", func() bool {
+		n++
+		lima.set("first", fmt.Sprint(n))
+		return p.reads("#feed", "first")
+	})
+	lima.set("first", "the last")
+	p.sees("#key-list", "the last") // what is listed is kept up to date
+	lima.set("second", "2")
+	p.sees("#feed", "second")
+	p.run(chromedp.Click(`//ol[@id="feed"]//button[normalize-space()="second"]`, chromedp.BySearch))
+	p.sees("#key-list", "second", "2")
+	p.seesNo("#key-list", "first")
+	p.press("Pause")
+	p.sees("#feed-state", "paused")
+}
+
+func TestAHostThatIsCutOffIsNotShownAsWell(t *testing.T) {
+	oslo, lima := pair(t)
+	p := newPage(t, oslo.base())
+	p.open()
+	p.sees("#host-list", "linked")
+	cut(oslo, lima, true)
+	oslo.set("k", "v")
+	p.sees("#host-list", "away")
+	p.until("what is not known is a dash", `[2, 3, 4, 5, 6, 7].every((i) =>
+		document.querySelectorAll("#host-list tr")[1].children[i].innerText.trim() === "–")`)
+	if err := oslo.process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	p.sees("#state", "no answer")
+	if err := oslo.process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	p.sees("#state", "ready")
+}
+
+func TestProblemsAreYellowAndAHostThatIsNotReadyIsRed(t *testing.T) {
+	oslo, _ := pair(t)
+	ready := true
+	base := oslo.behindStub(func(status object) {
+		status["ready"], status["reason"] = ready, "catching up with the other peers"
+		status["problems"] = []object{{"id": "no-link", "since": time.Now().Add(-3 * time.Minute),
+			"what": "lima is alive, and no data reaches it: connection refused", "do": "Open port 7947, TCP and UDP."}}
+	})
+	background := func(p *page) (colour string) {
+		p.run(chromedp.Evaluate(`getComputedStyle(document.getElementById("state")).backgroundColor`, &colour))
+		return colour
+	}
+	p := newPage(t, base)
+	p.open()
+	p.sees("#state", "ready, with problems")
+	p.sees("#problems", "lima is alive, and no data reaches it: connection refused (for 3 min)", "Open port 7947")
+	if got := background(p); got != "rgb(255, 240, 204)" {
+		t.Errorf("a host with problems is not yellow: %s", got)
+	}
+	p.keep("problems")
+
+	ready = false
+	p = newPage(t, base)
+	p.open()
+	p.sees("#state", "not ready: catching up with the other peers")
+	if got := background(p); got != "rgb(253, 230, 227)" {
+		t.Errorf("a host that is not ready is not red: %s", got)
+	}
+	p.keep("not-ready")
+
+	p = newPage(t, oslo.base())
+	p.open()
+	p.until("a host without problems shows none", `document.getElementById("problems").hidden`)
+	if got := background(p); got != "rgb(223, 245, 233)" {
+		t.Errorf("a host that is well is not green: %s", got)
+	}
+}
+
+func TestTheConsoleAsksForThePassword(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "passwords")
+	write := func(password string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(password+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const first, second = "correct-horse-battery", "another-horse-battery"
+	write(first)
+	oslo := start(t, "oslo", nil, "--password-file", file)
+	oslo.password = first
+	oslo.set("secret", "of oslo")
+
+	p := newPage(t, oslo.base())
+	p.run(fetch.Enable().WithHandleAuthRequests(true))
+	p.run(chromedp.Navigate(p.base + "/")) // and dismiss the question
+	p.sees("body", "no-password")
+	if p.asked == 0 {
+		t.Error("Chromium did not ask for a password")
+	}
+	p.mu.Lock()
+	p.password = first
+	p.mu.Unlock()
+	p.open()
+	p.sees("#state", "ready")
+	p.sees("#key-list", "secret", "of oslo")
+	p.sees("#feed-state", "of space default")
+
+	p.mu.Lock()
+	p.password = ""
+	p.mu.Unlock()
+	write(second)
+	if err := oslo.process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	oslo.password = second
+	oslo.eventually("asks for the new password", func() bool {
+		code, _ := oslo.ask("GET", "/v1/status", nil)
+		return code == http.StatusOK
+	})
+	p.sees("#state", "no answer: the password is asked for")
+	p.keep("password")
+}
+
+func TestEverythingIsReachedByTheKeyboard(t *testing.T) {
+	oslo, _ := pair(t)
+	oslo.set("alpha", "1")
+	oslo.set("beta", "2")
+	p := newPage(t, oslo.base())
+	p.open()
+	p.sees("#key-list", "alpha", "1")
+	p.tabTo("nav a[href='#hosts']")
+	p.tabTo("#space")
+	p.tabTo("#prefix")
+	p.key("b")
+	p.key(kb.Enter)
+	p.seesNo("#key-list", "alpha")
+	p.sees("#key-list", "beta", "2")
+	p.tabTo("#listing button")
+	p.tabTo("#key-list button.key")
+	p.key(kb.Enter)
+	p.until("the key is open", `document.querySelector("#key-list button").getAttribute("aria-expanded") === "true" &&
+		document.querySelector("#key-list .detail").offsetParent !== null`)
+	p.tabTo("#pause")
+	p.key(" ")
+	p.sees("#feed-state", "paused")
+	p.tabTo("summary")
+	p.key(kb.Enter)
+	p.sees("#vector", "Gossip")
+}
