@@ -46,7 +46,7 @@ type mark struct {
 	writes uint64
 }
 
-// keep keeps the history until ctx ends.
+// keepHistory keeps the history until ctx ends.
 func (s *Server) keepHistory(ctx context.Context) {
 	tick := time.NewTicker(markEvery)
 	defer tick.Stop()

@@ -149,6 +149,9 @@ const maxShown = 100
 
 // redisFigures returns what the console shows of the Redis protocol.
 func (d *daemon) redisFigures() (out httpapi.Redis) {
+	if d.redisServer == nil {
+		return out // the server for HTTP is made first
+	}
 	clients, connected := d.redisServer.Clients(maxShown)
 	out.Connected, out.Times = connected, d.redisServer.Metrics().Times
 	for _, c := range clients {

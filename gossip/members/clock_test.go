@@ -68,8 +68,12 @@ func TestAnAnswerToAProbeIsWrittenAsItAlwaysWas(t *testing.T) {
 
 func FuzzClock(f *testing.F) {
 	f.Add(encodeClock(noon))
+	f.Add(encodeAnswer(noon, &Report{Version: "1", Ready: true, StoreBytes: 1 << 40}))
 	f.Add(append([]byte{0x92}, append(encodeClock(noon)[1:], 0x01)...))
 	f.Fuzz(func(t *testing.T, payload []byte) {
+		if report := decodeReport(payload); report != nil && decodeReport(encodeAnswer(noon, report)) == nil {
+			t.Errorf("%+v cannot be told", report)
+		}
 		theirs, ok := decodeClock(payload)
 		if !ok {
 			return

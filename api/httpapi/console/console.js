@@ -149,7 +149,7 @@ function show(s) {
   else showState('good', 'ready');
   $('problems').hidden = problems.length === 0;
   $('problem-list').replaceChildren(...problems.map((p) => (
-    el('li', {}, legible(p.what) + (p.since ? ` (for ${ago(p.since)})` : ''), el('span', {}, legible(p.do))))));
+    el('li', {}, legible(p.what) + (p.since ? ` (for ${ago(p.since)})` : ''), el('span', {}, legible(p.do || ''))))));
   const repairs = s.spaces.filter((of) => of.repairing).map((of) => repairOf(of, s.members));
   $('repairs').hidden = repairs.length === 0;
   text('repairs', repairs.join(' '));
@@ -402,7 +402,10 @@ function follow() {
   const own = new EventSource(`v1/watch?space=${encodeURIComponent(listed.space)}&prefix=${encodeURIComponent(listed.prefix)}`);
   own.addEventListener('change', (event) => note(JSON.parse(event.data).keys));
   own.addEventListener('reset', (event) => note(JSON.parse(event.data).keys));
-  own.addEventListener('error', () => text('feed-state', 'the connection is lost: trying again'));
+  own.addEventListener('error', () => {
+    text('feed-state', 'the connection is lost: trying again');
+    if (own.readyState === EventSource.CLOSED) setTimeout(() => own === feed && follow(), PATIENCE); // it was refused
+  });
   own.addEventListener('open', () => text('feed-state', `of ${of}`));
   feed = own;
 }
@@ -446,6 +449,7 @@ async function look() {
     await refreshClients();
   } catch (error) {
     showState('bad', 'no answer: ' + error.message);
+    for (const old of document.querySelectorAll('#host-list .pill')) old.replaceWith(pill('', 'not known'));
   }
   looking = false;
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -26,7 +27,12 @@ var program = sync.OnceValues(func() (string, error) {
 	if file := os.Getenv("PEERD_E2E_BINARY"); file != "" {
 		return file, nil
 	}
-	file := filepath.Join(os.TempDir(), fmt.Sprintf("peerd-console-%d", os.Getpid()))
+	dir, err := os.MkdirTemp("", "peerd-console-")
+	if err != nil {
+		return "", err
+	}
+	removeProgram = func() { os.RemoveAll(dir) }
+	file := filepath.Join(dir, "peerd")
 	build := exec.Command("go", "build", "-C", filepath.Join("..", "..", ".."), "-o", file, "./cmd/peerd")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
@@ -34,6 +40,8 @@ var program = sync.OnceValues(func() (string, error) {
 	}
 	return file, nil
 })
+
+var removeProgram = func() {}
 
 // daemon is a peerd process on loopback.
 type daemon struct {
@@ -76,16 +84,17 @@ func start(t *testing.T, name string, joins *daemon, more ...string) *daemon {
 		args = append(args, "--join", joins.gossip, "--cluster-key", filepath.Join(filepath.Dir(joins.cutFile), "data", "cluster.key"))
 	}
 	cmd := exec.Command(file, append(args, more...)...)
-	var log bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &log, &log
+	var printed bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &printed, &printed
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	d.process = cmd.Process
 	t.Cleanup(func() {
 		_ = d.process.Signal(syscall.SIGTERM)
+		_ = d.process.Signal(syscall.SIGCONT) // if the test stopped it
 		if err := cmd.Wait(); err != nil || t.Failed() {
-			t.Logf("%s ended: %v\n%s", name, err, log.String())
+			t.Logf("%s ended: %v\n%s", name, err, printed.String())
 		}
 	})
 	d.eventually("is ready", func() bool {
@@ -218,6 +227,7 @@ func (d *daemon) behindStub(change func(status object)) string {
 			r.Out.Host = r.In.Host // which its pages name as their origin
 		},
 		FlushInterval: -1,
+		ErrorLog:      log.New(io.Discard, "", 0), // a page that is left cuts its watch
 		ModifyResponse: func(r *http.Response) error {
 			if r.Request.URL.Path != "/v1/status" {
 				return nil

@@ -180,10 +180,15 @@ func TestAHostThatIsCutOffIsNotShownAsWell(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.sees("#state", "no answer")
+	p.sees("#host-list", "not known")
+	p.seesNo("#host-list", "ready")
 	if err := oslo.process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
 	p.sees("#state", "ready")
+	p.seesNo("#host-list", "not known")
+	cut(oslo, lima, false)
+	p.sees("#host-list", "linked")
 }
 
 func TestProblemsAreYellowAndAHostThatIsNotReadyIsRed(t *testing.T) {

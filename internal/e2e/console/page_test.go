@@ -54,6 +54,7 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	code := m.Run()
 	endBrowser()
+	removeProgram()
 	os.Exit(code)
 }
 
