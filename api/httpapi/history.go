@@ -151,11 +151,11 @@ func (h *history) behind(now time.Time, status *peer.Status) []behind {
 	all, writes := []behind{}, writesOf(status)
 	for _, m := range status.Members {
 		one := behind{PeerID: m.PeerID}
-		if m.Alive && m.Linked {
+		if m.Alive && m.Linked && m.TheyLack != nil {
 			seconds := 0.0
-			for i := len(h.marks) - 1; m.TheyLack > 0 && i >= 0; i-- {
+			for i := len(h.marks) - 1; *m.TheyLack > 0 && i >= 0; i-- {
 				seconds = max(0, now.Sub(h.marks[i].at).Seconds())
-				if h.marks[i].writes+m.TheyLack <= writes {
+				if h.marks[i].writes+*m.TheyLack <= writes {
 					break
 				}
 			}

@@ -65,9 +65,9 @@ func TestAMemberIsAsFarBehindAsTheWritesThatItLacksAreOld(t *testing.T) {
 	h := newHour()
 	h.pass(60, 10)
 	h.status.Members = []peer.Member{
-		{PeerID: "level", Alive: true, Linked: true},
-		{PeerID: "late", Alive: true, Linked: true, TheyLack: 300},
-		{PeerID: "first", Alive: true, Linked: true, TheyLack: 1 << 40},
+		{PeerID: "level", Alive: true, Linked: true, TheyLack: new(uint64(0))},
+		{PeerID: "late", Alive: true, Linked: true, TheyLack: new(uint64(300))},
+		{PeerID: "first", Alive: true, Linked: true, TheyLack: new(uint64(1 << 40))},
 		{PeerID: "cut", Alive: true},
 	}
 	got := map[string]float64{}

@@ -108,18 +108,6 @@ function ownRow(s, problems) {
   ];
 }
 
-// problemsOf returns what is wrong, each as what it is and what to do.
-function problemsOf(s) {
-  if (s.problems) return s.problems;
-  const out = s.spaces.flatMap((of) => of.forks.map((f) => (
-    { what: `Writes of replica ${f.replica} of space ${of.space} were issued twice.`, do: 'See peerd status.' })));
-  for (const of of s.spaces.filter((of) => of.held_log_bytes > 0)) {
-    out.push({ what: `Space ${of.space} is damaged and waits to be rebuilt.`, do: 'Let it reach a host that has it.' });
-  }
-  if (s.clock_wrong) out.push({ what: "This host's clock is off.", do: 'Have it kept by NTP.' });
-  return out;
-}
-
 function repairOf(of, members) {
   const r = of.repairing;
   const from = (members.find((m) => m.peer_id === r.from) || { name: r.from }).name;
@@ -141,7 +129,7 @@ function colour(id, hash) {
 }
 
 function show(s) {
-  const problems = problemsOf(s);
+  const problems = s.problems;
   document.title = legible(s.name) + ' · peerd';
   text('name', legible(s.name));
   if (!s.ready) showState('bad', 'not ready: ' + legible(s.reason || ''));
