@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
-	"net/netip"
 	"os"
 	"strconv"
 	"time"
@@ -50,15 +48,16 @@ type Config struct {
 	// ClusterKey is the file with the cluster's secret. Default: cluster.key in Dir, which is created
 	// if it is not there and Join is empty.
 	ClusterKey string
-	// Gossip is the "ip:port" for membership, TCP and UDP. Default 0.0.0.0:7946. Port 0 takes a free
-	// one.
+	// Gossip is the "ip:port" or "name:port" for membership, TCP and UDP. 0.0.0.0 is all addresses of IPv4,
+	// [::] all of both families. Default [::]:7946. Port 0 takes a free one.
 	Gossip string
-	// P2P is the "ip:port" for data, TCP and QUIC. Default 0.0.0.0:7947.
+	// P2P is the same for data, TCP and QUIC. Default [::]:7947.
 	P2P string
-	// Advertise is the IP under which other hosts reach this one. Default: the address listened on; if
-	// that is 0.0.0.0, a private address of the host, else a public one, else loopback.
+	// Advertise is the IP or name under which other hosts reach this one. Default: the address listened on; if
+	// that is all of them, the one from which this host reaches those in Join or known, else the internet.
 	Advertise string
-	// Join lists "host:port" gossip addresses of other peers. Known ones are rejoined without it.
+	// Join lists gossip addresses of other peers, "host:port" or, with port 7946, "host". A name is looked up at
+	// each attempt. Known ones are rejoined without it.
 	Join []string
 	// Allow narrows the cluster to the peers with these ids, as Init returns them; this peer's own may
 	// be among them. Others are not connected to, and refused, though they hold the cluster's key.
@@ -149,8 +148,8 @@ const (
 )
 
 const (
-	defaultGossip = "0.0.0.0:7946"
-	defaultP2P    = "0.0.0.0:7947"
+	defaultGossip = "[::]:7946"
+	defaultP2P    = "[::]:7947"
 
 	defaultLogBytes = 256 << 20
 
@@ -216,8 +215,8 @@ func (c Config) Validate() error {
 			"a peer in memory needs the file of a cluster's secret, or Offline")
 	}
 	for _, at := range [][2]string{{"gossip", c.Gossip}, {"p2p", c.P2P}} {
-		if _, err := netip.ParseAddrPort(at[1]); err != nil {
-			wrong(at[0], at[1], "must be ip:port")
+		if _, _, err := splitListen(at[1]); err != nil {
+			wrong(at[0], at[1], err.Error())
 		}
 	}
 	if n := len(c.Join); n > members.MaxJoin {
@@ -225,7 +224,7 @@ func (c Config) Validate() error {
 	}
 	for _, host := range c.Join {
 		if err := members.CheckHost(host); err != nil {
-			wrong("join", host, "must be host:port")
+			wrong("join", host, err.Error())
 		}
 	}
 	for _, id := range c.Allow {
@@ -242,8 +241,8 @@ func (c Config) Validate() error {
 		}
 	}
 	if c.Advertise != "" {
-		if ip, err := netip.ParseAddr(c.Advertise); err != nil || ip.IsUnspecified() {
-			wrong("advertise", c.Advertise, "must be an IP address as other hosts reach it")
+		if err := checkAdvertised(c.Advertise); err != nil {
+			wrong("advertise", c.Advertise, err.Error())
 		}
 	}
 	switch c.Durability {
@@ -270,43 +269,4 @@ func (c Config) Validate() error {
 		wrong("max-skew", c.MaxSkew.String(), "must not be negative")
 	}
 	return errors.Join(problems...)
-}
-
-// advertised returns the IP that others reach this host at, listening on bind.
-func (c Config) advertised(bind string) (netip.Addr, error) {
-	if c.Advertise != "" {
-		return netip.ParseAddr(c.Advertise)
-	}
-	at, err := netip.ParseAddrPort(bind)
-	if err != nil {
-		return netip.Addr{}, err
-	}
-	if !at.Addr().IsUnspecified() {
-		return at.Addr(), nil
-	}
-	return hostAddress(), nil
-}
-
-// hostAddress returns a private address of the host, else a public one, else loopback.
-func hostAddress() netip.Addr {
-	best := netip.MustParseAddr("127.0.0.1")
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return best
-	}
-	for _, a := range addrs {
-		prefix, err := netip.ParsePrefix(a.String())
-		if err != nil || !prefix.Addr().IsGlobalUnicast() || !prefix.Addr().Is4() {
-			continue
-		}
-		if prefix.Addr().IsPrivate() {
-			return prefix.Addr()
-		}
-		best = prefix.Addr()
-	}
-	return best
-}
-
-func joinPort(ip netip.Addr, port int) string {
-	return net.JoinHostPort(ip.String(), strconv.Itoa(port))
 }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,6 +29,14 @@ import (
 // knownFile is the name, in the data directory, of the file of known members.
 const knownFile = "members.json"
 
+// knownFile returns the path of the file of known members, or nothing.
+func (n *network) knownFile() string {
+	if n.p.cfg.Memory {
+		return ""
+	}
+	return filepath.Join(n.p.cfg.Dir, knownFile)
+}
+
 // network is a peer's connections to others: the libp2p host, membership, and the goroutines on them.
 type network struct {
 	p       *Peer
@@ -37,6 +46,8 @@ type network struct {
 	members *members.Members
 	gater   *gater
 
+	places     addresses
+	told       netip.Addr // what others are told, as addresses.own returned it
 	advertised atomic.Pointer[[]ma.Multiaddr]
 
 	ctx    context.Context // ends with the network; only for goroutines started here
@@ -75,6 +86,10 @@ func openNetwork(ctx context.Context, p *Peer) (*network, error) {
 	if n.id, err = libpeer.Decode(keys.PeerID); err != nil {
 		return nil, err
 	}
+	if n.places, err = addressesOf(ctx, &p.cfg); err != nil {
+		return nil, err
+	}
+	n.told, _ = n.places.own(ctx, n.reach(), netip.Addr{})
 	if err := n.listen(own); err != nil {
 		return nil, err
 	}
@@ -90,16 +105,11 @@ func (n *network) listen(own secret.HostKey) error {
 	if err != nil {
 		return err
 	}
-	at, err := netip.ParseAddrPort(n.p.cfg.P2P)
-	if err != nil {
-		return err
-	}
 	resources, err := resourceManager()
 	if err != nil {
 		return err
 	}
-	tcp, quic := multiaddrs(at)
-	streams := libp2p.ListenAddrStrings(tcp)
+	streams := libp2p.NoListenAddrs
 	if n.p.cfg.simulated != nil {
 		streams = n.p.cfg.simulated.streams
 	}
@@ -116,62 +126,74 @@ func (n *network) listen(own secret.HostKey) error {
 		libp2p.Ping(false),
 	)
 	if err != nil {
-		return fmt.Errorf("cannot listen on %s for data (--p2p): %w", n.p.cfg.P2P, errors.Join(err, resources.Close()))
+		return errors.Join(err, resources.Close())
 	}
-	// QUIC takes the number that TCP got, which was free to choose if the port is 0.
-	if at.Port() == 0 {
-		at = netip.AddrPortFrom(at.Addr(), n.tcpPort())
-		_, quic = multiaddrs(at)
+	if err := n.listenForData(); err != nil {
+		return errors.Join(err, n.host.Close())
 	}
-	udp, err := ma.NewMultiaddr(quic)
-	if err == nil {
-		err = n.host.Network().Listen(udp)
-	}
-	if err != nil {
-		return fmt.Errorf("cannot listen on %v for data over UDP (--p2p): %w", at, errors.Join(err, n.host.Close()))
-	}
-	return n.advertise(at.Port())
+	return nil
 }
 
-// multiaddrs returns the addresses to listen on: TCP, and QUIC over UDP.
-func multiaddrs(at netip.AddrPort) (tcp, quic string) {
-	family := "ip4"
-	if at.Addr().Is6() && !at.Addr().Is4In6() {
-		family = "ip6"
+// listenForData opens the ports for data. All take the number of the first, which is free to choose if it is 0.
+func (n *network) listenForData() error {
+	for i := 0; ; i++ {
+		all, quic := n.places.listening()
+		if n.p.cfg.simulated == nil {
+			all = append(all, quic...)
+		} else {
+			all = quic
+		}
+		if i == len(all) {
+			return nil
+		}
+		if err := n.host.Network().Listen(all[i]); err != nil {
+			return fmt.Errorf("cannot listen on %s for data (is another peerd running? choose another "+
+				"address with --p2p): %w", n.p.cfg.P2P, err)
+		}
+		n.places.p2p = netip.AddrPortFrom(n.places.p2p.Addr(), n.port())
 	}
-	base := "/" + family + "/" + at.Addr().Unmap().WithZone("").String()
-	return fmt.Sprintf("%s/tcp/%d", base, at.Port()),
-		fmt.Sprintf("%s/udp/%d/quic-v1", base, at.Port())
 }
 
-func (n *network) tcpPort() uint16 {
+// port returns the port for data that was taken first.
+func (n *network) port() uint16 {
 	for _, a := range n.host.Network().ListenAddresses() {
-		if port, err := a.ValueForProtocol(ma.P_TCP); err == nil {
-			var p uint16
-			_, _ = fmt.Sscan(port, &p)
-			return p
+		for _, protocol := range []int{ma.P_TCP, ma.P_UDP} {
+			if text, err := a.ValueForProtocol(protocol); err == nil {
+				port, _ := strconv.ParseUint(text, 10, 16) // libp2p has parsed it
+				return uint16(port)
+			}
 		}
 	}
 	return 0
 }
 
-// advertise works out the addresses at which others reach this host, best first.
-func (n *network) advertise(port uint16) error {
-	ip, err := n.p.cfg.advertised(n.p.cfg.P2P)
-	if err != nil {
-		return err
+// advertise has others told the host's own address, and returns it for membership and for data.
+func (n *network) advertise(own netip.Addr) (gossip string, p2p []string) {
+	at, data := n.places.tell(own)
+	n.advertised.Store(&data)
+	for _, a := range data {
+		p2p = append(p2p, a.String())
 	}
-	var out []ma.Multiaddr
-	tcp, quic := multiaddrs(netip.AddrPortFrom(ip, port))
-	for _, s := range []string{tcp, quic} {
-		a, err := ma.NewMultiaddr(s)
-		if err != nil {
-			return err
+	if own.IsLoopback() && n.places.changes() {
+		n.p.log.Warn("this host has no network address yet: others cannot reach it until it has one")
+	}
+	return at.String(), p2p
+}
+
+// reach returns the hosts that this one is to reach: those to join, then those known.
+func (n *network) reach() []string {
+	out := slices.Clone(n.p.cfg.Join)
+	if n.members == nil {
+		return append(out, members.KnownAddrs(n.knownFile(), peerIDOf)...)
+	}
+	for _, alive := range []bool{true, false} {
+		for _, m := range n.members.List() {
+			if m.Alive == alive {
+				out = append(out, m.Addr)
+			}
 		}
-		out = append(out, a)
 	}
-	n.advertised.Store(&out)
-	return nil
+	return out
 }
 
 // addrs tells libp2p what others are told; nothing before that is known.
@@ -198,39 +220,25 @@ func resourceManager() (libnet.ResourceManager, error) {
 // join opens membership.
 func (n *network) join(own secret.HostKey, keys Keys) error {
 	cfg := n.p.cfg
-	advertise := ""
-	at, err := netip.ParseAddrPort(cfg.Gossip)
-	if err != nil {
-		return err
-	}
-	if cfg.Advertise != "" && at.Port() != 0 {
-		advertise = joinPort(netip.MustParseAddr(cfg.Advertise), int(at.Port()))
-	}
-	var p2p []string
-	for _, a := range n.addrs(nil) {
-		p2p = append(p2p, a.String())
-	}
+	gossip, p2p := n.advertise(n.told)
 	preset := members.LAN
 	if cfg.FastGossip {
 		preset = members.Fast
-	}
-	known := ""
-	if !cfg.Memory {
-		known = filepath.Join(cfg.Dir, knownFile)
 	}
 	inUse, accepted := gossipKeys(n.keys.ring())
 	with := members.Config{
 		ID: keys.PeerID, IDOf: peerIDOf, PrivateKey: own.Private(), Label: cfg.Name,
 		P2P: p2p, Versions: members.Versions{Min: streamVersion, Max: streamVersion},
 		Spaces: n.p.advertisedSpaces(),
-		Bind:   cfg.Gossip, Advertise: advertise, Key: inUse, Accepted: accepted,
-		Join: cfg.Join, KnownFile: known, Preset: preset, Now: n.p.now, Log: n.p.log,
+		Bind:   n.places.gossip.String(), Advertise: gossip, Key: inUse, Accepted: accepted,
+		Join: cfg.Join, KnownFile: n.knownFile(), Preset: preset, Now: n.p.now, Log: n.p.log,
 		Report:  n.report.Load,
 		Blocked: cfg.Cut.blocks,
 	}
 	if cfg.simulated != nil {
 		cfg.simulated.members(&with)
 	}
+	var err error
 	n.members, err = members.Open(with)
 	return err
 }

@@ -147,7 +147,7 @@ func TestAMistakeInASettingIsToldWithItsPlaceAndTheNearestKey(t *testing.T) {
 			`FILE:1: tls-key "k.pem": needs its certificate: name it with --tls-cert`},
 		{"an authority without a certificate", "resp: 0.0.0.0:6379\ntls-ca: a.pem",
 			`FILE:2: tls-ca "a.pem": needs a certificate of this host: name --tls-cert and --tls-key`},
-		{"a bad item of a list", "join:\n  - a:1\n  - b:x", `FILE:1: join "b:x": must be host:port`},
+		{"a bad item of a list", "join:\n  - a:1\n  - b:x", `FILE:1: join "b:x": must be host:port or host`},
 		{"no value", "name:", "FILE:1: name: has no value: leave the key out for its default"},
 		{"a list for one value", "name: [a]", "FILE:1: name: must be one value on its line"},
 		{"a mapping for a list", "join: {a: 1}", "FILE:1: join: must be one value on its line"},

@@ -55,15 +55,15 @@ func (o *options) table() *pflag.FlagSet {
 	p := &o.peer
 	t.StringVar(&p.Dir, "dir", defaultDir, "`directory` for data and keys")
 	t.StringVar(&p.ClusterKey, "cluster-key", "", "`file` with the cluster's secret")
-	t.StringSliceVar(&p.Join, "join", nil, "gossip `addresses` of other peers, host:port,…")
+	t.StringSliceVar(&p.Join, "join", nil, "gossip `addresses` of other peers, host:port,…; without a port 7946")
 	t.StringSliceVar(&p.Allow, "allow", nil,
 		"`ids` of the only peers to let in, of those that hold the cluster's key; none lets in all")
 	t.StringSliceVar(&p.Spaces, "spaces", nil,
 		"`names` of the spaces that this host takes part in; none stands for all of the cluster")
 	t.StringVar(&p.Name, "name", "", "a `label` for people, may repeat")
-	t.StringVar(&p.Gossip, "gossip", "0.0.0.0:7946", "`ip:port` for membership, TCP and UDP")
-	t.StringVar(&p.P2P, "p2p", "0.0.0.0:7947", "`ip:port` for data between peers, TCP and QUIC")
-	t.StringVar(&p.Advertise, "advertise", "", "`ip` at which other hosts reach this one")
+	t.StringVar(&p.Gossip, "gossip", "[::]:7946", "`ip:port` for membership, TCP and UDP; [::] is all addresses")
+	t.StringVar(&p.P2P, "p2p", "[::]:7947", "`ip:port` for data between peers, TCP and QUIC")
+	t.StringVar(&p.Advertise, "advertise", "", "`ip` or name at which other hosts reach this one")
 	t.StringVar(&o.resp, "resp", "127.0.0.1:6379", "`ip:port` for Redis clients, or off; beyond loopback only with a "+
 		"password file or a TLS authority")
 	t.StringVar(&o.http, "http", defaultHTTP, "`ip:port` for HTTP, or off; beyond loopback as for resp")
@@ -103,7 +103,7 @@ func (o *options) table() *pflag.FlagSet {
 	annotate(t, unset, map[string]string{
 		"cluster-key": "cluster.key in the directory",
 		"name":        "the host's name",
-		"advertise":   "a private one of the host, else another",
+		"advertise":   "that of the route to hosts to join, else of the default route",
 
 		"password-file": "clients need no password",
 		"tls-cert":      "no TLS",

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -62,9 +63,8 @@ type Config struct {
 
 	// Bind is the "ip:port" to listen on, UDP and TCP. Port 0 takes a free one.
 	Bind string
-	// Advertise is the "ip:port" that others reach Bind at. Empty: the address of Bind; where
-	// that is 0.0.0.0 or ::, the first private address of the host, else a public one, else
-	// loopback. Fixed for the life of Members: a host whose address changes is restarted.
+	// Advertise is the "ip:port" that others reach Bind at; port 0 is that of Bind. Empty: the address of Bind,
+	// which then may not be 0.0.0.0 or ::. See Members.Move.
 	Advertise string
 	// Key is the cluster's gossip key. A host with another one neither joins nor is joined. See
 	// Members.SetKeys.
@@ -109,12 +109,13 @@ func (c *Config) Validate() error {
 		problems = append(problems, fmt.Errorf(format, args...))
 	}
 	c.validateIdentity(wrong)
-	if a, err := netip.ParseAddrPort(c.Bind); err != nil || a.Addr().Zone() != "" {
+	bind, err := netip.ParseAddrPort(c.Bind)
+	if err != nil || bind.Addr().Zone() != "" {
 		wrong("bind %q: must be ip:port", c.Bind)
 	}
-	if c.Advertise != "" {
+	if c.Advertise != "" || bind.Addr().IsUnspecified() {
 		a, err := netip.ParseAddrPort(c.Advertise)
-		if err != nil || a.Port() == 0 || a.Addr().IsUnspecified() || a.Addr().Zone() != "" {
+		if err != nil || a.Addr().IsUnspecified() || a.Addr().Zone() != "" {
 			wrong("advertise %q: must be ip:port, as other hosts reach this one", c.Advertise)
 		}
 	}
@@ -125,8 +126,8 @@ func (c *Config) Validate() error {
 		wrong("join: %d hosts, at most %d", len(c.Join), MaxJoin)
 	}
 	for _, host := range c.Join {
-		if _, _, err := splitHost(host); err != nil {
-			wrong("join %q: must be host:port", host)
+		if _, _, err := SplitHost(host); err != nil {
+			wrong("join %q: %w", host, err)
 		}
 	}
 	if c.Preset != LAN && c.Preset != Fast {
@@ -185,28 +186,41 @@ func (c *Config) clone() Config {
 	return out
 }
 
-// CheckHost returns an error unless host can be joined: see Config.Join.
+// CheckHost returns an error, which says what to do, unless host can be joined: see Config.Join.
 func CheckHost(host string) error {
-	_, _, err := splitHost(host)
+	_, _, err := SplitHost(host)
 	return err
 }
 
-// splitHost returns host and port of a host to join, with DefaultPort if it names none.
-func splitHost(hostPort string) (host string, port uint16, err error) {
-	if ip, err := netip.ParseAddr(hostPort); err == nil {
-		return ip.String(), DefaultPort, nil
-	}
-	host, text, err := net.SplitHostPort(hostPort)
-	if err != nil {
-		// Without a port: what is left must be a name, as "a:b:c" is not.
-		host, text, err = net.SplitHostPort(hostPort + ":" + strconv.Itoa(DefaultPort))
-	}
-	if err != nil {
-		return "", 0, err
+var (
+	errHost     = errors.New("must be host:port or host")
+	errLinkOnly = errors.New("is an address of one link, which means another host elsewhere: use one that is the " +
+		"same everywhere, as 10.0.0.5 or fd00::5, or a name")
+)
+
+// SplitHost returns host and port of a host to join, with DefaultPort if it names none.
+func SplitHost(hostPort string) (host string, port uint16, err error) {
+	host, text := strings.TrimSuffix(strings.TrimPrefix(hostPort, "["), "]"), strconv.Itoa(DefaultPort)
+	if _, err := netip.ParseAddr(host); err != nil {
+		if host, text, err = net.SplitHostPort(hostPort); err != nil {
+			// Without a port: what is left must be a name, as "a:b:c" is not.
+			host, text, err = net.SplitHostPort(hostPort + ":" + strconv.Itoa(DefaultPort))
+		}
+		if err != nil {
+			return "", 0, errHost
+		}
 	}
 	n, err := strconv.ParseUint(text, 10, 16)
-	if err != nil || n == 0 || host == "" {
-		return "", 0, fmt.Errorf("%q is not host:port", hostPort)
+	if err != nil || n == 0 || host == "" || strings.ContainsAny(host, "/ ") {
+		return "", 0, errHost
+	}
+	ip, err := netip.ParseAddr(host)
+	switch {
+	case err != nil:
+	case ip.Zone() != "" || ip.Is6() && ip.IsLinkLocalUnicast():
+		return "", 0, errLinkOnly
+	default:
+		host = ip.String()
 	}
 	return host, uint16(n), nil
 }

@@ -2,7 +2,6 @@ package members
 
 import (
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -74,10 +73,14 @@ func TestHostsToJoinAreSplit(t *testing.T) {
 		":1":             "error",
 		"host:":          "error",
 		"host:0":         "error",
+		"10.0.0.0/8":     "error",
+		"[fe80::1%eth0]": "error",
+		"fe80::1":        "error",
+		"[fd00::5]":      "fd00::5 7946",
 		"host:65536":     "error",
 		"a:b:c":          "error",
 	} {
-		host, port, err := splitHost(in)
+		host, port, err := SplitHost(in)
 		got := fmt.Sprintf("%s %d", host, port)
 		if err != nil {
 			got = "error"
@@ -88,31 +91,8 @@ func TestHostsToJoinAreSplit(t *testing.T) {
 	}
 }
 
-func TestAdvertisedAddressIsTheMostReachableOne(t *testing.T) {
-	addrs := func(text ...string) (out []net.Addr) {
-		for _, cidr := range text {
-			ip, network, err := net.ParseCIDR(cidr)
-			if err != nil {
-				t.Fatal(err)
-			}
-			out = append(out, &net.IPNet{IP: ip, Mask: network.Mask})
-		}
-		return out
-	}
-	for _, c := range []struct {
-		host  []net.Addr
-		only4 bool
-		want  string
-	}{
-		{nil, true, "127.0.0.1"},
-		{addrs("127.0.0.1/8", "fe80::1/64"), false, "127.0.0.1"},
-		{addrs("127.0.0.1/8", "203.0.113.5/24", "10.1.2.3/8", "192.168.0.1/16"), true, "10.1.2.3"},
-		{addrs("127.0.0.1/8", "203.0.113.5/24"), true, "203.0.113.5"},
-		{addrs("::1/128", "2001:db8::1/64"), false, "2001:db8::1"},
-		{addrs("::1/128", "2001:db8::1/64"), true, "127.0.0.1"},
-	} {
-		if got := reachable(c.host, c.only4).String(); got != c.want {
-			t.Errorf("of %v: %s, want %s", c.host, got, c.want)
-		}
+func TestAHostToJoinThatCannotBeSaysWhatToDo(t *testing.T) {
+	if err := CheckHost("[fe80::1%eth0]:7946"); err == nil || !strings.Contains(err.Error(), "fd00::5, or a name") {
+		t.Errorf("an address of one link: %v", err)
 	}
 }

@@ -92,6 +92,19 @@ func (k *knownMember) valid(idOf func(ed25519.PublicKey) (string, error)) bool {
 	return err == nil && idErr == nil && id == k.ID
 }
 
+// KnownAddrs returns the gossip addresses in a file of known members, most recently seen first; none if it cannot be
+// read.
+func KnownAddrs(path string, idOf func(ed25519.PublicKey) (string, error)) (out []string) {
+	known, _, err := loadKnown(path, idOf, time.Now())
+	if err != nil {
+		return nil
+	}
+	for _, r := range known {
+		out = append(out, r.Addr)
+	}
+	return out
+}
+
 // saveKnown replaces the file at once and durably: after a crash there is the old or the new one.
 func saveKnown(path string, records []record) error {
 	file := knownFile{Version: knownVersion, Members: []knownMember{}}

@@ -162,7 +162,7 @@ func (m *Members) joinHost(ctx context.Context, host string, eager bool) {
 
 // resolve returns the addresses of a host to join as "ip:port", in random order.
 func (m *Members) resolve(ctx context.Context, host string) ([]string, error) {
-	name, port, err := splitHost(host)
+	name, port, err := SplitHost(host)
 	if err != nil {
 		return nil, err
 	}

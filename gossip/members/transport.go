@@ -7,7 +7,6 @@ import (
 	"log"
 	"net"
 	"net/netip"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -290,45 +289,14 @@ func (c *trackedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// advertised returns the address that others reach this host at: see Config.Advertise.
+// advertised returns the address that others reach this host at, which listens at a port of bind.
 func advertised(cfg *Config, bind netip.Addr, port uint16) netip.AddrPort {
+	told := netip.AddrPortFrom(bind, port)
 	if cfg.Advertise != "" {
-		a := netip.MustParseAddrPort(cfg.Advertise)
-		return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+		told = netip.MustParseAddrPort(cfg.Advertise)
 	}
-	if !bind.IsUnspecified() {
-		return netip.AddrPortFrom(bind.Unmap(), port)
+	if told.Port() != 0 {
+		port = told.Port()
 	}
-	host, err := net.InterfaceAddrs()
-	if err != nil {
-		cfg.Log.Warn("cannot list the addresses of this host", "error", err)
-	}
-	best := reachable(host, bind.Is4())
-	if best.IsLoopback() {
-		cfg.Log.Warn("this host has no network address: others cannot reach it until it is started " +
-			"again with one, or with an address to advertise")
-	}
-	return netip.AddrPortFrom(best, port)
-}
-
-// reachable chooses among the addresses of a host: private before public before loopback, and
-// within each in the host's order. A host without a network is still a whole store for itself.
-func reachable(host []net.Addr, only4 bool) netip.Addr {
-	rank := func(a netip.Addr) int {
-		switch {
-		case a.IsPrivate():
-			return 0
-		case a.IsGlobalUnicast():
-			return 1
-		}
-		return 2
-	}
-	best := []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}
-	for _, addr := range host {
-		p, err := netip.ParsePrefix(addr.String())
-		if a := p.Addr().Unmap(); err == nil && rank(a) < 2 && (a.Is4() || !only4) {
-			best = append(best, a)
-		}
-	}
-	return slices.MinFunc(best, func(a, b netip.Addr) int { return rank(a) - rank(b) })
+	return netip.AddrPortFrom(told.Addr().Unmap(), port)
 }

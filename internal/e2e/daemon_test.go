@@ -162,6 +162,7 @@ type status struct {
 	Name        string `json:"name"`
 	Replica     string `json:"replica"`
 	PeerID      string `json:"peer_id"`
+	GossipAddr  string `json:"gossip_addr"`
 	ContextHash string `json:"context_hash"`
 	Root        string `json:"root"`
 	Settled     bool   `json:"settled"`
