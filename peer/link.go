@@ -67,6 +67,10 @@ type link struct {
 	ring    []*lane                  // the same, in the order in which they send
 	turn    int                      // whose turn it is in it
 
+	heard atomic.Int64 // when something was heard last, or not listened to
+	deaf  atomic.Bool  // it is not listened to: what was heard waits
+
+	moving  bool // a second dial is under way; guarded by network.mu
 	renewed bool // a stream with the key in use was tried in its place; guarded by network.mu
 }
 
@@ -142,6 +146,7 @@ func (n *network) runLink(s libnet.Stream, key secret.Key, proven error) {
 		ended: make(chan struct{}), ready: make(chan struct{}, 1), drained: make(chan struct{}, 1),
 		lanes: map[gossip.SpaceID]*lane{},
 	}
+	l.listened()
 	n.mu.Lock()
 	old := n.streams[id]
 	if old == nil && len(n.streams) >= maxNeighbours {
@@ -171,16 +176,23 @@ func (n *network) runLink(s libnet.Stream, key secret.Key, proven error) {
 // read hands the stream's frames to the lanes of their spaces. It waits for no space by itself: what one has not
 // handled yet waits in its lane, as far as that goes.
 func (l *link) read() error {
-	in := bufio.NewReaderSize(l.stream, 16<<10)
+	in := bufio.NewReaderSize(l, 16<<10)
 	for {
 		data, err := readFrame(in, gossip.MaxFrame+gossip.SpaceIDSize)
 		if err != nil {
 			return err
 		}
+		if len(data) == 0 { // a beat
+			l.n.own.received.add(gossip.Vectors, frameHeader)
+			continue
+		}
+		l.deaf.Store(true)
 		if err := l.n.board.receive(l, data); err != nil {
 			return err
 		}
 		l.awaitRoom()
+		l.listened()
+		l.deaf.Store(false)
 	}
 }
 
@@ -196,18 +208,22 @@ func (l *link) awaitRoom() {
 	}
 }
 
-// write sends what the spaces have for the neighbour, in turn.
+// write sends what the spaces have for the neighbour, in turn, and a beat now and then.
 func (l *link) write() {
 	out := patient{l.stream, writeTimeout}
+	every, _ := l.n.beat()
+	beat := time.NewTicker(every)
+	defer beat.Stop()
 	for {
 		data, from := l.n.board.next(l)
 		if data == nil {
 			select {
 			case <-l.ready:
+				continue
+			case <-beat.C:
 			case <-l.ended:
 				return
 			}
-			continue
 		}
 		var err error
 		if from == nil {

@@ -313,7 +313,7 @@ func (n *network) keepLinks() {
 	}
 }
 
-// relink opens what is missing and closes what is blocked or dead.
+// relink opens what is missing, moves what is silent, and closes what is blocked, or silent and dead.
 func (n *network) relink() {
 	all := n.members.List()
 	allowed := make(map[libpeer.ID]bool, len(all))
@@ -324,7 +324,7 @@ func (n *network) relink() {
 		}
 		blocked := n.p.cfg.Cut.blocks(m.Addr) || !n.gater.permits(id)
 		allowed[id] = !blocked
-		if blocked || !m.Alive && n.linked(id) {
+		if blocked || !m.Alive && n.silent(id) {
 			// What waits in the connection to a member that does not answer would be sent again, after the
 			// network is back, only when TCP's backoff lets it.
 			_ = n.host.Network().ClosePeer(id)
@@ -338,7 +338,11 @@ func (n *network) relink() {
 		if err != nil || !allowed[id] {
 			continue
 		}
-		if keys := n.keysToDial(id, m); keys != nil {
+		keys, silent := n.keysToDial(id, m)
+		switch {
+		case silent != nil:
+			n.spawn(func() { n.move(silent, m.P2P, keys) })
+		case keys != nil:
 			n.spawn(func() { n.dialSync(id, m.P2P, keys) })
 		}
 	}
@@ -359,26 +363,30 @@ func (n *network) linked(id libpeer.ID) bool {
 // keysToDial returns the keys to open a stream with, best first, and notes that it is opened; nil if
 // none is missing that this peer is to open. Of two peers the one with the smaller id opens it at
 // once, and the other if that does not help. A stream that was opened with a key that is no longer in
-// use is replaced by one with the key that is, once, and stays until then.
-func (n *network) keysToDial(id libpeer.ID, m members.Member) []secret.Key {
+// use is replaced by one with the key that is, once, and stays until then. One that is silent is returned, to be moved.
+func (n *network) keysToDial(id libpeer.ID, m members.Member) (keys []secret.Key, silent *link) {
 	ring := n.keys.ring()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.ctx.Err() != nil {
-		return nil
+		return nil, nil
 	}
 	if l := n.streams[id]; l != nil {
+		if !l.moving && n.toMove(l) {
+			l.moving = true
+			return ring.Keys(), l
+		}
 		if l.key == ring.InUse() || l.renewed || n.id > id {
-			return nil
+			return nil, nil
 		}
 		l.renewed, n.dialing[id] = true, true
-		return []secret.Key{ring.InUse()}
+		return []secret.Key{ring.InUse()}, nil
 	}
 	if n.dialing[id] || n.id > id && time.Since(m.Since) < dialPatience {
-		return nil
+		return nil, nil
 	}
 	n.dialing[id] = true
-	return ring.Keys()
+	return ring.Keys(), nil
 }
 
 // dialPatience is how long the peer with the greater id waits for the other to open the stream.

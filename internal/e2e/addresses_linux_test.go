@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -143,4 +144,110 @@ func (d *daemon) holds(key, value string) func() error {
 		}
 		return err
 	}
+}
+
+// pair starts two daemons that are linked, the second with more flags.
+func pair(t *testing.T, n *namespaces, more ...string) (one, two *daemon) {
+	t.Helper()
+	program := binary(t)
+	key := clusterKey(t, program)
+	one = newDaemon(t, n, 0, program, "one", "--cluster-key", key)
+	two = newDaemon(t, n, 1, program, "two", append([]string{"--cluster-key", key}, more...)...)
+	one.start()
+	two.start()
+	for _, d := range []*daemon{one, two} {
+		d.eventually("is linked", d.isLinked)
+	}
+	return one, two
+}
+
+// isLinked is a condition: the daemon has a link, whatever the failure detector says.
+func (d *daemon) isLinked() error {
+	s, err := d.status()
+	if err == nil && (len(s.Members) != 1 || !s.Members[0].Linked) {
+		err = fmt.Errorf("its members are %+v", s.Members)
+	}
+	return err
+}
+
+// drop has the host drop what comes in and matches one of the rules of nft(8), and nothing else.
+func (ns *namespace) drop(rules ...string) error {
+	script := "flush ruleset\ntable inet faults {\nchain in {\ntype filter hook input priority 0;\n"
+	for _, rule := range rules {
+		script += rule + " drop\n"
+	}
+	return ns.do(func() error {
+		cmd := exec.Command("nft", "-f", "-")
+		cmd.Stdin = strings.NewReader(script + "}\n}\n")
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("nft: %w: %s", err, out)
+		}
+		return nil
+	})
+}
+
+// TestAHostThatOnlyDialsKeepsItsLink is a host behind NAT: nothing reaches it but answers. To the failure detector
+// it dies again and again.
+func TestAHostThatOnlyDialsKeepsItsLink(t *testing.T) {
+	n := sites(t)
+	must(t, n.hosts[1].drop(`iifname "eth0" ct state new`, `iifname "eth0" udp dport 7946`))
+	one, two := pair(t, n, "--join", address(0))
+	one.eventually("takes the other for dead", func() error {
+		s, err := one.status()
+		if err == nil && s.Members[0].Alive {
+			err = errors.New("it is alive")
+		}
+		return err
+	})
+	closed := strings.Count(one.logged()+two.logged(), "link closed")
+	for i := range 100 {
+		value := fmt.Sprint(i)
+		two.run(command{"SET", "count", value})
+		one.eventually("has what the other wrote", one.holds("count", value))
+		must(t, one.isLinked())
+		wait(50 * time.Millisecond)
+	}
+	if now := strings.Count(one.logged()+two.logged(), "link closed"); now != closed {
+		t.Errorf("the link was closed %d times", now-closed)
+	}
+}
+
+// TestASilentLinkMovesToTheOtherTransport drops all UDP, and then all TCP instead, between two hosts that are linked.
+func TestASilentLinkMovesToTheOtherTransport(t *testing.T) {
+	n := sites(t)
+	one, two := pair(t, n, "--join", address(0))
+	for i, protocol := range []string{"udp", "tcp"} {
+		must(t, n.hosts[0].drop(protocol+" dport 7947", protocol+" sport 7947"))
+		value := fmt.Sprint(i)
+		two.run(command{"SET", "greeting", value})
+		began := time.Now()
+		one.eventually("has what the other wrote", one.holds("greeting", value))
+		if took := time.Since(began); took > 15*time.Second {
+			t.Errorf("with %s dropped a write took %v", protocol, took)
+		}
+	}
+}
+
+// TestANameToJoinIsLookedUpAtEachAttempt joins a name, with no port, that stands for another address at first.
+func TestANameToJoinIsLookedUpAtEachAttempt(t *testing.T) {
+	n := sites(t)
+	program := binary(t)
+	key := clusterKey(t, program)
+	names := filepath.Join(t.TempDir(), "hosts")
+	write := func(address string) { must(t, os.WriteFile(names, []byte(address+" seed\n"), 0o644)) }
+	write("10.97.0.200")
+	must(t, n.hosts[1].names(names))
+	one := newDaemon(t, n, 0, program, "one", "--cluster-key", key)
+	two := newDaemon(t, n, 1, program, "two", "--cluster-key", key, "--join", "seed")
+	one.start()
+	two.start()
+	two.eventually("fails to join", func() error {
+		if !strings.Contains(two.logged(), "no host to join answers yet") {
+			return errors.New("the log does not say so")
+		}
+		return nil
+	})
+	write(address(0))
+	two.eventually("is linked", two.isLinked)
 }
