@@ -282,7 +282,8 @@ func (n *network) close() {
 	n.cancel()
 	n.mu.Unlock()
 	n.serveStreams(secret.Ring{})
-	if err := errors.Join(n.members.Close(), n.host.Close()); err != nil {
+	// Connections go before the host, which would wait for what is said on them: identification, to one that is gone.
+	if err := errors.Join(n.members.Close(), n.host.Network().Close(), n.host.Close()); err != nil {
 		n.p.log.Warn("closing the network", "error", err)
 	}
 	n.wg.Wait()

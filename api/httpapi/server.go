@@ -36,7 +36,7 @@ const (
 )
 
 // DrainTimeout is how long Serve waits, after its context has ended, for answers under way.
-const DrainTimeout = 5 * time.Second
+const DrainTimeout = 3 * time.Second
 
 // Peer is what is read, written and told about: a *peer.Peer. Its methods are called by many
 // goroutines at once.

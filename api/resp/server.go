@@ -32,7 +32,7 @@ type Config struct {
 	// descriptor and some 10 KB; one that is beyond is told so and closed.
 	MaxClients int
 	// DrainTimeout is how long Serve waits, after its context has ended, for clients to take the
-	// replies to what they had asked. Default 5 s.
+	// replies to what they had asked. Default 3 s.
 	DrainTimeout time.Duration
 	// Version is peerd's, shown by INFO.
 	Version string
@@ -115,7 +115,7 @@ func (c Config) withDefaults() Config {
 		c.MaxClients = DefaultMaxClients
 	}
 	if c.DrainTimeout == 0 {
-		c.DrainTimeout = 5 * time.Second
+		c.DrainTimeout = 3 * time.Second
 	}
 	if c.clock == nil {
 		c.clock = time.Now

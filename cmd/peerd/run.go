@@ -74,6 +74,7 @@ func (c *config) run(ctx context.Context, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	defer endInTime(ctx, stopTime, stderr, log, os.Exit)()
 	if err := c.greet(d, stdout); err != nil {
 		log.Warn("cannot say where the peer is", "error", err)
 	}
