@@ -290,3 +290,52 @@ func onInterfaces() (out []netip.Addr) {
 	slices.SortStableFunc(out, func(a, b netip.Addr) int { return rank(a) - rank(b) })
 	return out
 }
+
+// The system's addresses and default routes are looked at every addressEvery, and when they have changed, or a name could
+// not be looked up, what others are told is worked out again; without that every namesEvery, for names that stand for
+// another address by now.
+const (
+	addressEvery = 2 * time.Second
+	namesEvery   = time.Minute
+)
+
+// followAddress has others told another address when the host has another. One that has none for a while keeps what it
+// had: nobody would reach loopback either.
+func (n *network) followAddress() {
+	tick := time.NewTicker(addressEvery)
+	defer tick.Stop()
+	var looked time.Time
+	var was string
+	for {
+		if now := hostAddresses(); now != was || time.Since(looked) > namesEvery {
+			own, sure := n.places.own(n.ctx, n.reach(), n.told)
+			if own != n.told && !own.IsLoopback() {
+				n.readvertise(own)
+			}
+			looked, was = time.Now(), now
+			if !sure {
+				was = ""
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-n.ctx.Done():
+			return
+		}
+	}
+}
+
+// readvertise has others told that this host is at another address.
+func (n *network) readvertise(own netip.Addr) {
+	n.p.log.Warn("the address of this host has changed, and others are told", "from", n.told, "to", own)
+	n.told = own
+	if err := n.members.Move(n.advertise(own)); err != nil {
+		n.p.log.Error("cannot tell the other members the address of this host", "error", err)
+	}
+}
+
+// hostAddresses describes what addresses.own goes by.
+func hostAddresses() string {
+	addrs, _ := net.InterfaceAddrs()
+	return fmt.Sprint(addrs, routeFrom(anywhere4), routeFrom(anywhere6))
+}

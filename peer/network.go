@@ -47,7 +47,7 @@ type network struct {
 	gater   *gater
 
 	places     addresses
-	told       netip.Addr // what others are told, as addresses.own returned it
+	told       netip.Addr // what others are told, as addresses.own returned it; after start owned by followAddress
 	advertised atomic.Pointer[[]ma.Multiaddr]
 
 	ctx    context.Context // ends with the network; only for goroutines started here
@@ -251,6 +251,9 @@ func (n *network) start() {
 	n.serveStreams(n.keys.ring())
 	n.spawn(n.keepLinks)
 	n.spawn(n.keepReport)
+	if n.places.changes() {
+		n.spawn(n.followAddress)
+	}
 	told := n.p.advertisedSpaces()
 	n.spawn(func() { n.tellSpaces(told) })
 }

@@ -26,7 +26,8 @@ type delegate struct {
 	spread   atomic.Pointer[[]byte] // own, as memberlist tells it to others
 	table    *table
 	journal  *journal
-	disputed func() // called when someone else is taken for this host
+	over     atomic.Bool // what it belonged to was shut down, though its timers go on
+	disputed func()      // called when someone else is taken for this host
 }
 
 var (
@@ -63,6 +64,9 @@ func (d *delegate) NotifyJoin(n *memberlist.Node) { d.NotifyUpdate(n) }
 
 // NotifyUpdate notes a member that tells something new about itself. NotifyAlive let it pass.
 func (d *delegate) NotifyUpdate(n *memberlist.Node) {
+	if d.over.Load() {
+		return
+	}
 	if n.Name == d.self {
 		spread := bytes.Clone(n.Meta)
 		d.spread.Store(&spread)
@@ -78,11 +82,18 @@ func (d *delegate) NotifyUpdate(n *memberlist.Node) {
 }
 
 // NotifyLeave notes a member that left, or that no longer answers.
-func (d *delegate) NotifyLeave(n *memberlist.Node) { d.table.gone(n.Name, time.Now()) }
+func (d *delegate) NotifyLeave(n *memberlist.Node) {
+	if !d.over.Load() {
+		d.table.gone(n.Name, time.Now())
+	}
+}
 
 // NotifyConflict is called when a member is said to be at two addresses. If it is this host, then
 // either others have not noticed yet that it was restarted at a new address, or its key was copied.
 func (d *delegate) NotifyConflict(existing, other *memberlist.Node) {
+	if d.over.Load() {
+		return
+	}
 	addr, _ := addrOf(other)
 	d.journal.seen.note(SameID, addr, existing.Name)
 	if existing.Name != d.self {

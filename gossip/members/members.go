@@ -19,8 +19,7 @@
 // whether a member may have data is decided where its stream is authenticated, not here.
 //
 // Caveats: holders of the cluster's key are trusted not to lie about others' liveness. A replayed
-// old record of a member can bring back its old addresses until it speaks again. An advertised
-// address is fixed when the host starts. On one machine all members share an IP, so fault
+// old record of a member can bring back its old addresses until it speaks again. On one machine all members share an IP, so fault
 // injection (Config.Blocked) cuts streams where they are dialed; a third member that reaches both
 // ends of a cut link keeps them alive for each other, as it should.
 //
@@ -53,12 +52,17 @@ type Members struct {
 	// Fixed after Open.
 	cfg     Config
 	timing  timing
-	addr    string // own gossip address, as others are told
 	table   *table
 	journal *journal
-	list    *memberlist.Memberlist
-	own     *delegate
 	keyring *memberlist.Keyring
+
+	told atomic.Pointer[told] // changed while mu is held
+
+	mu        sync.Mutex // held while what follows is replaced
+	list      *memberlist.Memberlist
+	transport *transport
+	own       *delegate
+	closed    bool
 
 	join   atomic.Pointer[[]string] // Config.Join, or what SetJoin put in its place
 	joinIt chan struct{}            // holds a token when join was replaced
@@ -66,10 +70,17 @@ type Members struct {
 	disputed atomic.Bool    // our address is: the next round of joining is eager
 	tried    atomic.Bool    // every host of a round was joined, or could not be
 	running  sync.WaitGroup // goroutines of ours
-	closed   atomic.Bool    // Close was called
+	ending   atomic.Bool    // Close was called
 	stop     context.CancelFunc
 	closing  sync.Once
 	closeErr error
+}
+
+// told is what others are told of this host and can change.
+type told struct {
+	addr   string // gossip address
+	p2p    []string
+	spaces []uint32
 }
 
 // Open starts to listen, to look for others and to be found. It waits for nobody: a host alone is a
@@ -87,8 +98,9 @@ func Open(cfg Config) (*Members, error) {
 	if err != nil {
 		return nil, fmt.Errorf("membership: %w", err)
 	}
+	m.timing = m.cfg.Preset.tune(memberlist.DefaultLANConfig())
 	m.table = newTable(known)
-	if err := m.create(); err != nil {
+	if err := m.listen(); err != nil {
 		return nil, fmt.Errorf("membership: %w", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -98,57 +110,109 @@ func Open(cfg Config) (*Members, error) {
 	return m, nil
 }
 
-// create starts memberlist.
-func (m *Members) create() error {
-	lines := log.New(m.journal, "", 0)
-	transport, err := listen(&m.cfg, lines)
+// listen opens the sockets and starts memberlist on them.
+func (m *Members) listen() error {
+	transport, err := listen(&m.cfg, log.New(m.journal, "", 0))
 	if err != nil {
 		return err
 	}
-	m.addr = transport.advertise.String()
-	d := &delegate{
-		self: m.cfg.ID, cfg: &m.cfg, table: m.table, journal: m.journal,
-		disputed: func() { m.disputed.Store(true) },
-	}
-	m.own = d
-	m.signMetadata(m.cfg.Spaces)
-	c := memberlist.DefaultLANConfig()
-	m.timing = m.cfg.Preset.tune(c)
-	c.Name = m.cfg.ID
-	c.Transport = transport
 	if m.keyring, err = memberlist.NewKeyring(nil, m.cfg.Key[:]); err == nil {
 		err = m.SetKeys(m.cfg.Key, m.cfg.Accepted...)
 	}
 	if err != nil {
 		return errors.Join(err, transport.Shutdown())
 	}
+	return m.create(transport, m.cfg.P2P, m.cfg.Spaces)
+}
+
+// create starts memberlist. m.mu is held, or m is nobody else's yet.
+func (m *Members) create(transport *transport, p2p []string, spaces []uint32) error {
+	d := &delegate{
+		self: m.cfg.ID, cfg: &m.cfg, table: m.table, journal: m.journal,
+		disputed: func() { m.disputed.Store(true) },
+	}
+	m.own, m.transport = d, transport
+	m.signMetadata(told{transport.advertise.String(), p2p, spaces})
+	c := memberlist.DefaultLANConfig()
+	m.cfg.Preset.tune(c)
+	c.Name = m.cfg.ID
+	c.Transport = transport
 	c.Keyring = m.keyring
 	c.EnableCompression = false // keys and signatures do not shrink
-	c.Logger = lines
+	c.Logger = log.New(m.journal, "", 0)
 	c.Delegate, c.Alive, c.Events, c.Conflict, c.Ping = d, d, d, d, d
-	if m.list, err = memberlist.Create(c); err != nil {
+	list, err := memberlist.Create(c)
+	if err != nil {
 		return errors.Join(err, transport.Shutdown())
 	}
+	m.list = list
 	return nil
 }
 
-// signMetadata renews what this host tells about itself.
-func (m *Members) signMetadata(spaces []uint32) {
+// signMetadata renews what this host tells about itself. m.mu is held, or m is nobody else's yet.
+func (m *Members) signMetadata(now told) {
 	public := m.cfg.PrivateKey.Public()
 	own := metadata{
-		format: metadataFormat, label: m.cfg.Label, key: public.(ed25519.PublicKey), p2p: m.cfg.P2P, versions: m.cfg.Versions,
-		spaces: spaces,
+		format: metadataFormat, label: m.cfg.Label, key: public.(ed25519.PublicKey), p2p: now.p2p, versions: m.cfg.Versions,
+		spaces: now.spaces,
 	}
-	encoded, kept := own.sign(m.cfg.PrivateKey, m.cfg.ID, m.addr)
-	if kept < len(m.cfg.P2P) {
+	m.told.Store(&now)
+	encoded, kept := own.sign(m.cfg.PrivateKey, m.cfg.ID, now.addr)
+	if kept < len(now.p2p) {
 		m.journal.warn("too many addresses to tell them all to others",
-			"told", m.cfg.P2P[:kept], "left_out", m.cfg.P2P[kept:])
+			"told", now.p2p[:kept], "left_out", now.p2p[kept:])
 	}
 	m.own.metadata.Store(&encoded)
 }
 
 // Addr returns the gossip address that others are told, as "ip:port".
-func (m *Members) Addr() string { return m.addr }
+func (m *Members) Addr() string { return m.told.Load().addr }
+
+// Move has others told other addresses of this host, in the place of Config.Advertise and Config.P2P, on the same
+// sockets. Others take a member's new address only once it has left, so this host leaves, for a second or two at most, and
+// comes back: until it has found the others again, it lists them as not alive. An
+// error is about the addresses, and nothing has changed, or memberlist's, and this host is no member any more.
+func (m *Members) Move(advertise string, p2p []string) error {
+	cfg := m.cfg
+	cfg.Advertise, cfg.P2P = advertise, slices.Clone(p2p)
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return nil
+	}
+	if err := m.list.Leave(m.timing.leave); err != nil {
+		m.journal.debug("left without being heard", "error", err)
+	}
+	m.own.over.Store(true)
+	m.transport.lent = true
+	_ = m.list.Shutdown()
+	m.table.allGone(time.Now())
+	if err := m.create(m.transport.successor(&m.cfg, advertise), cfg.P2P, m.told.Load().spaces); err != nil {
+		m.closed = true
+		return err
+	}
+	m.disputed.Store(true)
+	m.look()
+	return nil
+}
+
+// look has the next round of joining begin.
+func (m *Members) look() {
+	select {
+	case m.joinIt <- struct{}{}:
+	default: // the round to come sees both changes
+	}
+}
+
+// current returns what joins now.
+func (m *Members) current() *memberlist.Memberlist {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.list
+}
 
 // List returns all members that were ever seen, this one excepted, sorted by ID. O(n log n).
 func (m *Members) List() []Member { return m.table.list() }
@@ -169,10 +233,7 @@ func (m *Members) SetJoin(hosts []string) error {
 		return err
 	}
 	m.join.Store(&cfg.Join)
-	select {
-	case m.joinIt <- struct{}{}:
-	default: // the round to come sees both changes
-	}
+	m.look()
 	return nil
 }
 
@@ -183,8 +244,12 @@ func (m *Members) SetSpaces(spaces []uint32) error {
 	if len(spaces) > MaxSpaces {
 		return fmt.Errorf("%d spaces, at most %d", len(spaces), MaxSpaces)
 	}
-	m.signMetadata(slices.Clone(spaces))
-	for !m.closed.Load() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := *m.told.Load()
+	now.spaces = slices.Clone(spaces)
+	m.signMetadata(now)
+	for !m.ending.Load() {
 		// memberlist drops an update without a word if it has defended this host's old one, with a higher number, since
 		// it drew the number of the new one. After a restart it defends often.
 		err := m.list.UpdateNode(time.Second)
@@ -209,13 +274,21 @@ func (m *Members) Changed() <-chan struct{} { return m.table.changed }
 // timers: they end within seconds, unheard. A second Close returns the same error.
 func (m *Members) Close() error {
 	m.closing.Do(func() {
-		m.closed.Store(true)
+		m.ending.Store(true)
 		m.stop()
-		if err := m.list.Leave(m.timing.leave); err != nil {
-			m.journal.debug("left without being heard", "error", err)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		var err error
+		if !m.closed {
+			if err := m.list.Leave(m.timing.leave); err != nil {
+				m.journal.debug("left without being heard", "error", err)
+			}
+			err = m.list.Shutdown()
 		}
-		err := m.list.Shutdown()
+		m.closed = true
+		m.mu.Unlock() // for a round of joining
 		m.running.Wait()
+		m.mu.Lock()
 		m.table.close()
 		m.closeErr = errors.Join(err, m.saveKnown())
 		m.journal.silent.Store(true)

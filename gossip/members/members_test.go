@@ -395,6 +395,30 @@ func TestCrashedMemberStaysListedAndComesBackAtAnotherAddress(t *testing.T) {
 	}
 }
 
+func TestAMemberThatMovesIsKnownAtItsNewAddress(t *testing.T) {
+	cfg := config(0)
+	cfg.Bind, cfg.Advertise = "0.0.0.0:0", "127.0.0.1:0"
+	a := open(t, cfg)
+	cfg = config(1)
+	cfg.Bind = "0.0.0.0:0"
+	cfg.Advertise = "127.0.0.1:0"
+	cfg.Join = []string{a.Addr()}
+	b := open(t, cfg)
+	eventually(t, "both see each other", func() bool { return alive(a) != "" && alive(b) != "" })
+	for _, ip := range []string{"127.0.0.2", "127.0.0.3"} {
+		if err := b.Move(ip+":0", []string{"/ip4/" + ip + "/tcp/1"}); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasPrefix(b.Addr(), ip+":") {
+			t.Errorf("tells others %s, want %s", b.Addr(), ip)
+		}
+		eventually(t, "it is seen at its new address, and sees the other", func() bool {
+			got := a.List()[0]
+			return got.Alive && got.Addr == b.Addr() && got.P2P[0] == "/ip4/"+ip+"/tcp/1" && alive(b) != ""
+		})
+	}
+}
+
 // crash ends a member without a goodbye.
 func crash(m *Members) {
 	m.closing.Do(func() {

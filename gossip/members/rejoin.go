@@ -131,7 +131,7 @@ func (m *Members) wanted(eager bool) []string {
 
 // occupied returns the gossip addresses at which this host or a member that is alive answers.
 func (m *Members) occupied() map[string]bool {
-	alive := map[string]bool{m.addr: true}
+	alive := map[string]bool{m.Addr(): true}
 	for _, member := range m.table.list() {
 		if member.Alive {
 			alive[member.Addr] = true
@@ -150,12 +150,12 @@ func (m *Members) joinHost(ctx context.Context, host string, eager bool) {
 	}
 	alive := m.occupied()
 	addrs = slices.DeleteFunc(addrs, func(addr string) bool {
-		return addr == m.addr || !eager && alive[addr]
+		return addr == m.Addr() || !eager && alive[addr]
 	})
 	if len(addrs) == 0 {
 		return
 	}
-	if _, err := m.list.Join(addrs[:min(len(addrs), addrsPerName)]); err != nil {
+	if _, err := m.current().Join(addrs[:min(len(addrs), addrsPerName)]); err != nil {
 		m.joinFailed(ctx, host, err)
 	}
 }

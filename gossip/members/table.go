@@ -104,7 +104,20 @@ func (t *table) alive(id, addr string, m metadata, encoded []byte, now time.Time
 func (t *table) gone(id string, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	r := t.known[id]
+	t.lose(t.known[id], now)
+}
+
+// allGone notes that of no member it is known whether it answers.
+func (t *table) allGone(now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, r := range t.known {
+		t.lose(r, now)
+	}
+}
+
+// lose notes that a member is not alive. t.mu is held.
+func (t *table) lose(r *record, now time.Time) {
 	if r == nil || !r.Alive {
 		return
 	}

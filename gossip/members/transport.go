@@ -33,7 +33,9 @@ var errBlocked = errors.New("blocked by fault injection")
 // when it is shut down its streams end at once instead of at their timeouts.
 type transport struct {
 	memberlist.NodeAwareTransport
+	bound     netip.AddrPort
 	advertise netip.AddrPort
+	lent      bool                   // it is not to be shut down: another goes on with it
 	blocked   func(addr string) bool // never nil
 	packets   chan *memberlist.Packet
 	streams   chan net.Conn
@@ -56,7 +58,7 @@ func listen(cfg *Config, lines *log.Logger) (*transport, error) {
 	if cfg.Transport != nil {
 		t := newTransport(cfg.Transport, cfg.Blocked)
 		t.dial = cfg.Transport.DialTimeout
-		t.advertise = advertised(cfg, bind.Addr(), bind.Port())
+		t.bound, t.advertise = bind, advertised(cfg.Advertise, bind)
 		return t, nil
 	}
 	sockets := &memberlist.NetTransportConfig{
@@ -76,8 +78,20 @@ func listen(cfg *Config, lines *log.Logger) (*transport, error) {
 		return nil, explainBind(cfg.Bind, err)
 	}
 	t := newTransport(inner, cfg.Blocked)
-	t.advertise = advertised(cfg, bind.Addr(), uint16(inner.GetAutoBindPort()))
+	t.bound = netip.AddrPortFrom(bind.Addr(), uint16(inner.GetAutoBindPort()))
+	t.advertise = advertised(cfg.Advertise, t.bound)
 	return t, nil
+}
+
+// successor returns a transport over the same sockets that advertises another address. The receiver, which is to be
+// shut down before, leaves them open.
+func (t *transport) successor(cfg *Config, advertise string) *transport {
+	next := newTransport(t.NodeAwareTransport, cfg.Blocked)
+	if cfg.Transport != nil {
+		next.dial = cfg.Transport.DialTimeout
+	}
+	next.bound, next.advertise = t.bound, advertised(advertise, t.bound)
+	return next
 }
 
 // explainBind says what to do about an address that cannot be had. memberlist does not wrap the
@@ -203,12 +217,14 @@ func (t *transport) DialAddressTimeout(
 func (t *transport) Shutdown() error {
 	t.stop()
 	t.forwards.Wait()
-	closed := make(chan struct{})
-	t.forwards.Go(func() { t.drain(closed) })
-	err := t.NodeAwareTransport.Shutdown()
-	close(closed)
-	t.forwards.Wait()
-
+	var err error
+	if !t.lent {
+		closed := make(chan struct{})
+		t.forwards.Go(func() { t.drain(closed) })
+		err = t.NodeAwareTransport.Shutdown()
+		close(closed)
+		t.forwards.Wait()
+	}
 	t.mu.Lock()
 	open := t.open
 	t.open = nil
@@ -289,14 +305,14 @@ func (c *trackedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// advertised returns the address that others reach this host at, which listens at a port of bind.
-func advertised(cfg *Config, bind netip.Addr, port uint16) netip.AddrPort {
-	told := netip.AddrPortFrom(bind, port)
-	if cfg.Advertise != "" {
-		told = netip.MustParseAddrPort(cfg.Advertise)
+// advertised returns the address that others reach this host at, given Config.Advertise and what is listened on.
+func advertised(advertise string, bound netip.AddrPort) netip.AddrPort {
+	told, err := netip.ParseAddrPort(advertise)
+	if err != nil { // it is empty
+		told = bound
 	}
-	if told.Port() != 0 {
-		port = told.Port()
+	if told.Port() == 0 {
+		told = netip.AddrPortFrom(told.Addr(), bound.Port())
 	}
-	return netip.AddrPortFrom(told.Addr().Unmap(), port)
+	return netip.AddrPortFrom(told.Addr().Unmap(), told.Port())
 }

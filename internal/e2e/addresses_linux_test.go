@@ -251,3 +251,35 @@ func TestANameToJoinIsLookedUpAtEachAttempt(t *testing.T) {
 	write(address(0))
 	two.eventually("is linked", two.isLinked)
 }
+
+// TestAnAddressThatChangesIsToldWithoutARestart starts a host before its network is up, and gives it another address
+// later, as DHCP does.
+func TestAnAddressThatChangesIsToldWithoutARestart(t *testing.T) {
+	n := sites(t)
+	program := binary(t)
+	key := clusterKey(t, program)
+	one := newDaemon(t, n, 0, program, "one", "--cluster-key", key)
+	two := newDaemon(t, n, 1, program, "two", "--cluster-key", key, "--join", address(0))
+	must(t, n.hosts[1].ip("address", "flush", "dev", "eth0"))
+	one.start()
+	two.start()
+	for _, now := range []string{"10.97.0.50", "10.97.0.60"} {
+		must(t, n.hosts[1].ip("address", "flush", "dev", "eth0"),
+			n.hosts[1].ip("address", "add", now+"/24", "dev", "eth0"))
+		began := time.Now()
+		one.eventually("is told of "+now, func() error {
+			s, err := one.status()
+			if err == nil && (len(s.Members) != 1 || !s.Members[0].Alive || !s.Members[0].Linked ||
+				s.Members[0].Addr != now+":7946") {
+				err = fmt.Errorf("its members are %+v", s.Members)
+			}
+			return err
+		})
+		if took := time.Since(began); took > 20*time.Second {
+			t.Errorf("%s was known after %v", now, took)
+		}
+		two.run(command{"SET", "at", now})
+		one.eventually("has what the other wrote", one.holds("at", now))
+		t.Logf("%s: %v", now, time.Since(began))
+	}
+}
