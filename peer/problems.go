@@ -296,8 +296,8 @@ func (p *Peer) facts(s *Status) *facts {
 	return f
 }
 
-// addressEvery is how often the host's addresses are asked for.
-const addressEvery = 5 * time.Second
+// ownEvery is how often the host's addresses are asked for.
+const ownEvery = 5 * time.Second
 
 // addressGone returns the own address if it is none of this host's. One that the configuration names may be another's,
 // who passes on what comes.
@@ -308,7 +308,7 @@ func (p *problems) addressGone(own string, named bool, now time.Time) string {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if now.Sub(p.asked) < addressEvery {
+	if now.Sub(p.asked) < ownEvery {
 		return p.gone
 	}
 	p.asked, p.gone = now, ""

@@ -249,7 +249,7 @@ func (m *Members) SetSpaces(spaces []uint32) error {
 	now := *m.told.Load()
 	now.spaces = slices.Clone(spaces)
 	m.signMetadata(now)
-	for !m.ending.Load() {
+	for !m.ending.Load() && !m.closed {
 		// memberlist drops an update without a word if it has defended this host's old one, with a higher number, since
 		// it drew the number of the new one. After a restart it defends often.
 		err := m.list.UpdateNode(time.Second)
