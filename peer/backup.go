@@ -369,7 +369,8 @@ func Restore(ctx context.Context, r io.Reader, cfg RestoreConfig) (info BackupIn
 // publishRestored makes a restored store, and the cluster's key with it, the directory's.
 func publishRestored(cfg RestoreConfig, staged string) error {
 	if cfg.ClusterKey != "" {
-		if err := secret.Copy(cfg.ClusterKey, filepath.Join(cfg.Dir, clusterKeyFile)); err != nil {
+		err := secret.Copy(cfg.ClusterKey, filepath.Join(cfg.Dir, clusterKeyFile))
+		if err != nil && !errors.Is(err, fs.ErrExist) { // claim found that one to be of the same cluster
 			return err
 		}
 	}
@@ -397,7 +398,7 @@ func claim(cfg RestoreConfig) error {
 		return errors.New("dir: name a directory for the data")
 	}
 	if cfg.ClusterKey != "" {
-		if _, err := secret.Load(cfg.ClusterKey); err != nil {
+		if _, err := planKeys(Config{Dir: dir, ClusterKey: cfg.ClusterKey}, false); err != nil {
 			return err
 		}
 	}
@@ -414,9 +415,6 @@ func claim(cfg RestoreConfig) error {
 		}
 		if !slices.Contains(besideStore, e.Name()) {
 			return fmt.Errorf("%w: %s has %q", ErrNotEmpty, dir, e.Name())
-		}
-		if e.Name() == clusterKeyFile && cfg.ClusterKey != "" {
-			return fmt.Errorf("%w: %s has a cluster key: leave the other one out", ErrNotEmpty, dir)
 		}
 	}
 	err = os.Mkdir(filepath.Join(dir, restoringDir), 0o700)

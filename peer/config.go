@@ -40,13 +40,15 @@ type Config struct {
 	// Memory keeps everything in memory instead of in Dir, for tests and examples.
 	Memory bool
 	// Offline starts no network, and opens no port: the peer is alone until it is opened without. Otherwise it listens at
-	// Gossip and P2P, on all of the host's addresses unless they say otherwise, for hosts with the cluster's key.
+	// Gossip and P2P, on all of the host's addresses unless they say otherwise, for hosts with the cluster's key. A new
+	// directory is given its keys all the same, unless ClusterKey or Join says that it is to belong to others.
 	Offline bool
 
 	// Name is a label for people; names may repeat. Default: the host's name.
 	Name string
-	// ClusterKey is the file with the cluster's secret. Default: cluster.key in Dir, which is created
-	// if it is not there and Join is empty.
+	// ClusterKey is a file with the cluster's secret, which is copied to cluster.key in Dir: the first opening needs
+	// it, and later ones do not. Default: cluster.key in Dir, which is created if it is not there, Join is empty, and
+	// Dir neither holds data nor knows members.
 	ClusterKey string
 	// Gossip is the "ip:port" or "name:port" for membership, TCP and UDP. 0.0.0.0 is all addresses of IPv4,
 	// [::] all of both families. Default [::]:7946. Port 0 takes a free one.

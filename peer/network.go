@@ -72,18 +72,18 @@ type network struct {
 
 // openNetwork opens the host and membership. Nothing is accepted before start.
 func openNetwork(ctx context.Context, p *Peer) (*network, error) {
-	own, cluster, keys, err := loadKeys(p.cfg)
+	own, cluster, err := p.loadKeys()
 	if err != nil {
 		return nil, err
 	}
 	n := &network{
-		p: p, keys: newKeyring(keys.ClusterKey, cluster), gater: newGater(p.log, p.cfg.Allow),
+		p: p, keys: newKeyring(p.keys.ClusterKey, cluster), gater: newGater(p.log, p.cfg.Allow),
 		dialing: map[libpeer.ID]bool{}, streams: map[libpeer.ID]*link{},
 		strangers: map[string]stranger{},
 	}
 	n.board = newBoard(n)
 	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	if n.id, err = libpeer.Decode(keys.PeerID); err != nil {
+	if n.id, err = libpeer.Decode(p.keys.PeerID); err != nil {
 		return nil, err
 	}
 	if n.places, err = addressesOf(ctx, &p.cfg); err != nil {
@@ -93,7 +93,7 @@ func openNetwork(ctx context.Context, p *Peer) (*network, error) {
 	if err := n.listen(own); err != nil {
 		return nil, err
 	}
-	if err := n.join(own, keys); err != nil {
+	if err := n.join(own); err != nil {
 		return nil, errors.Join(err, n.host.Close())
 	}
 	return n, nil
@@ -218,7 +218,7 @@ func resourceManager() (libnet.ResourceManager, error) {
 }
 
 // join opens membership.
-func (n *network) join(own secret.HostKey, keys Keys) error {
+func (n *network) join(own secret.HostKey) error {
 	cfg := n.p.cfg
 	gossip, p2p := n.advertise(n.told)
 	preset := members.LAN
@@ -227,7 +227,7 @@ func (n *network) join(own secret.HostKey, keys Keys) error {
 	}
 	inUse, accepted := gossipKeys(n.keys.ring())
 	with := members.Config{
-		ID: keys.PeerID, IDOf: peerIDOf, PrivateKey: own.Private(), Label: cfg.Name,
+		ID: n.p.keys.PeerID, IDOf: peerIDOf, PrivateKey: own.Private(), Label: cfg.Name,
 		P2P: p2p, Versions: members.Versions{Min: streamVersion, Max: streamVersion},
 		Spaces: n.p.advertisedSpaces(),
 		Bind:   n.places.gossip.String(), Advertise: gossip, Key: inUse, Accepted: accepted,

@@ -35,8 +35,6 @@ var (
 	// ErrTooLarge is returned for a transaction beyond MaxOps or MaxCost, and for the first one of a peer
 	// where 65,536 replicas have written already. Nothing changed.
 	ErrTooLarge = delta.ErrTooLarge
-	// ErrNoClusterKey is returned by Open if it is to join others and has no secret.
-	ErrNoClusterKey = errors.New("no cluster key: a host joins with the cluster's key in hand")
 )
 
 // Peer is one peer: this host's part of a cluster. It holds spaces, sets of keys that are replicated apart from
@@ -44,6 +42,8 @@ var (
 // many goroutines.
 type Peer struct {
 	cfg     Config
+	keys    Keys
+	made    traces // by the opening
 	log     *slog.Logger
 	store   store.Store
 	journal store.Log
@@ -80,9 +80,9 @@ type Peer struct {
 
 // Open opens the peer in cfg.Dir and starts it. It reads all data once, to check it, so it takes
 // the longer the more there is. Joins that do not answer do not delay it. ctx bounds the opening
-// alone. After an error, which says what to do, nothing is left running: ConfigErrors for what is
-// wrong in cfg, ErrNoClusterKey, and what the store says, as store.ErrLocked if another process has
-// the directory.
+// alone. After an error, which says what to do, nothing is left running, nor of what was made in cfg.Dir:
+// ConfigErrors for what is wrong in cfg, ErrNoClusterKey, ErrOtherClusterKey, and what the store says, as
+// store.ErrLocked if another process has the directory.
 func Open(ctx context.Context, cfg Config) (*Peer, error) {
 	p, err := open(ctx, cfg)
 	if err != nil {
@@ -102,19 +102,33 @@ func open(ctx context.Context, cfg Config) (*Peer, error) {
 	p.spaces.Store(&map[string]*space{})
 	p.log = p.cfg.Logger
 	p.limits.Store(p.cfg.limits())
-	if err := p.openStore(); err != nil {
-		return nil, inDirectory(p.cfg.Dir, err)
+	if err := p.checkKeys(); err != nil {
+		return nil, err
 	}
-	if err := p.openSpaces(); err != nil {
-		return nil, errors.Join(inDirectory(p.cfg.Dir, err), p.closeStore())
-	}
-	if !p.cfg.Offline {
-		var err error
-		if p.net, err = openNetwork(ctx, p); err != nil {
-			return nil, errors.Join(err, p.closeStore())
-		}
+	p.made = lookBefore(p.cfg)
+	if err := p.openAll(ctx); err != nil {
+		p.made.remove()
+		return nil, err
 	}
 	return p, nil
+}
+
+func (p *Peer) openAll(ctx context.Context) (err error) {
+	if err := p.openStore(); err != nil {
+		return inDirectory(p.cfg.Dir, err)
+	}
+	if err := p.openSpaces(); err != nil {
+		return errors.Join(inDirectory(p.cfg.Dir, err), p.closeStore())
+	}
+	if p.cfg.Offline {
+		err = p.foundOffline()
+	} else {
+		p.net, err = openNetwork(ctx, p)
+	}
+	if err != nil {
+		return errors.Join(err, p.closeStore())
+	}
+	return nil
 }
 
 func (p *Peer) start() {

@@ -90,7 +90,8 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		err = misuse("%w (see %s --help)", err, command.CommandPath())
 	}
 	fmt.Fprintln(stderr, "peerd:", explain(err, command.Flags()))
-	if usage := (usageError{}); errors.As(err, &usage) || errors.Is(err, peer.ErrNoClusterKey) {
+	if usage := (usageError{}); errors.As(err, &usage) || errors.Is(err, peer.ErrNoClusterKey) ||
+		errors.Is(err, peer.ErrOtherClusterKey) {
 		return exitUsage
 	}
 	return exitFailure

@@ -70,9 +70,6 @@ func openDaemon(ctx context.Context, s settings) (*daemon, error) {
 
 // open opens the peer last: it is slow to open and to close, and what fails most fails before.
 func (d *daemon) open(ctx context.Context, s settings) (err error) {
-	if d.keys, err = initKeys(s.peer); err != nil {
-		return err
-	}
 	if d.credentials, err = s.trust.load(); err != nil {
 		return usageError{err}
 	}
@@ -88,8 +85,9 @@ func (d *daemon) open(ctx context.Context, s settings) (err error) {
 	}
 	s.peer.Version = version()
 	if d.peer, err = peer.Open(ctx, s.peer); err != nil {
-		return err
+		return explainKey(s.peer, err)
 	}
+	d.keys = d.peer.Keys()
 	d.httpServer = httpapi.New(httpapi.Config{
 		Peer: d.peer, Auth: d.guard, TLS: d.tls, Metrics: d.metrics(), Redis: d.redisFigures, SlowLog: s.slowLog, Logger: d.log,
 	})
@@ -163,15 +161,14 @@ func (d *daemon) redisFigures() (out httpapi.Redis) {
 	return out
 }
 
-// initKeys makes the directory and the keys that are missing.
-func initKeys(cfg peer.Config) (peer.Keys, error) {
-	keys, err := peer.Init(cfg)
+// explainKey says of an error about keys what to do where the file that was named is not there.
+func explainKey(cfg peer.Config, err error) error {
 	var file *fs.PathError
 	if errors.As(err, &file) && file.Path == cfg.ClusterKey && errors.Is(err, fs.ErrNotExist) {
-		return keys, fmt.Errorf("there is no cluster key in %s: copy it from a host of the cluster, "+
+		return fmt.Errorf("there is no cluster key in %s: copy it from a host of the cluster, "+
 			"or leave --cluster-key out to begin a cluster", cfg.ClusterKey)
 	}
-	return keys, err
+	return err
 }
 
 func listen(flag, addr string) (net.Listener, error) {

@@ -27,9 +27,10 @@ func initCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			keys, err := initKeys(peer.Config{Dir: c.peer.Dir, ClusterKey: c.peer.ClusterKey})
+			cfg := peer.Config{Dir: c.peer.Dir, ClusterKey: c.peer.ClusterKey}
+			keys, err := peer.Init(cfg)
 			if err != nil {
-				return err
+				return explainKey(cfg, err)
 			}
 			made := ""
 			if keys.Created {

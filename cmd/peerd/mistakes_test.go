@@ -52,7 +52,8 @@ func TestAMistakeInTheCommandLineIsToldInOneLine(t *testing.T) {
 			`--log-format "xml": must be text or json`},
 		{"join without a key", []string{"run", "--dir", "DIR/new", "--join", "127.0.0.1:1"}, 2,
 			"no cluster key: a host joins with the cluster's key in hand: copy cluster.key from a " +
-				"peer of the cluster to DIR/new/cluster.key, or name it with --cluster-key"},
+				"peer of the cluster to DIR/new/cluster.key, or name it with --cluster-key, or run there peerd invite " +
+				"and here what that prints"},
 		{"RESP on all interfaces", []string{"run", "--resp", ":6379"}, 2,
 			`--resp ":6379": ` + loopbackOnly + "6379"},
 		{"RESP beyond loopback", []string{"run", "--resp", "192.0.2.1:7000"}, 2,

@@ -64,7 +64,7 @@ func sayRestored(stdout io.Writer, info peer.BackupInfo, dir string) error {
 	next := "Start it: peerd run --dir " + dir + ", with --join and the address of a peer that is there"
 	key := filepath.Join(dir, "cluster.key")
 	if _, err := os.Stat(key); errors.Is(err, fs.ErrNotExist) {
-		next += "\nIt has no cluster key: copy that of its cluster to " + key + ", or it begins a cluster of its own"
+		next += "\nIt has no cluster key: copy that of its cluster to " + key + ", or name it with --cluster-key at the first start"
 	}
 	_, err := fmt.Fprintf(stdout, "restored into %s: %s\n%s\n", dir, describe(info), next)
 	return err

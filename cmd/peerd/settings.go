@@ -54,7 +54,7 @@ func (o *options) table() *pflag.FlagSet {
 	t.SortFlags = false
 	p := &o.peer
 	t.StringVar(&p.Dir, "dir", defaultDir, "`directory` for data and keys")
-	t.StringVar(&p.ClusterKey, "cluster-key", "", "`file` with the cluster's secret")
+	t.StringVar(&p.ClusterKey, "cluster-key", "", "`file` with the cluster's secret, which the directory keeps from the first start on")
 	t.StringSliceVar(&p.Join, "join", nil, "gossip `addresses` of other peers, host:port,…; without a port 7946")
 	t.StringSliceVar(&p.Allow, "allow", nil,
 		"`ids` of the only peers to let in, of those that hold the cluster's key; none lets in all")

@@ -1,6 +1,7 @@
 package secret
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -28,14 +29,24 @@ var (
 //
 //	peerd-cluster-key-2:…
 //	peerd-cluster-key-2:… next
+//	peerd-former-key-2:…
+//
+// The last kind of line has the id of a key that was retired: an older copy of the file is known by it.
 type Ring struct {
 	redacted
-	keys []Key
-	next Key // zero if there is none
+	keys   []Key
+	next   Key      // zero if there is none
+	former []string // ids of keys that were retired, the last one last
 }
 
 // nextMark stands behind the next key's line.
 const nextMark = " next"
+
+const (
+	formerPrefix = "peerd-former-key-" + version + ":"
+	// maxFormer is how many ids of retired keys are remembered.
+	maxFormer = 16
+)
 
 // NewRing returns a ring of one key.
 func NewRing(k Key) Ring { return Ring{keys: []Key{k}} }
@@ -79,13 +90,38 @@ func (r Ring) text() string {
 		}
 		b.WriteString(line)
 	}
+	for _, id := range r.former {
+		b.WriteString(formerPrefix + id + "\n")
+	}
 	return b.String()
 }
+
+// Create stores the ring in a new file, as the function Create does a key.
+func (r Ring) Create(path string) error {
+	if err := writeNew(path, []byte(r.text())); err != nil {
+		return fmt.Errorf("create cluster key: %w", err)
+	}
+	return nil
+}
+
+// Expose returns the ring as it is stored, with its keys: as Key.Expose.
+func (r Ring) Expose() []byte { return []byte(r.text()) }
+
+// RingFromBytes returns the ring that Expose exposed.
+func RingFromBytes(text []byte) (Ring, error) { return parseRing(string(text)) }
 
 // parseRing reads what text wrote. Its errors never hold a part of the text.
 func parseRing(text string) (r Ring, err error) {
 	for line := range strings.SplitSeq(strings.TrimSpace(text), "\n") {
-		line, isNext := strings.CutSuffix(strings.TrimSpace(line), nextMark)
+		line = strings.TrimSpace(line)
+		if id, ok := strings.CutPrefix(line, formerPrefix); ok && len(r.keys) > 0 && len(r.former) < maxFormer {
+			if raw, err := hex.DecodeString(id); err != nil || len(raw) != clusterIDSize {
+				return Ring{}, errors.New("the cluster key is damaged: copy the file from another host again")
+			}
+			r.former = append(r.former, id)
+			continue
+		}
+		line, isNext := strings.CutSuffix(line, nextMark)
 		k, err := parse(line)
 		if err != nil {
 			return Ring{}, err
@@ -139,7 +175,7 @@ func (r Ring) Hold(k Key) (Ring, error) {
 	case len(r.keys) == MaxKeys:
 		return r, ErrTooManyKeys
 	}
-	return Ring{keys: append(r.Keys(), k), next: k}, nil
+	return Ring{keys: append(r.Keys(), k), next: k, former: r.former}, nil
 }
 
 // Use returns a ring in which the key with that id is in use, and the others are accepted. The error
@@ -150,15 +186,45 @@ func (r Ring) Use(id string) (Ring, error) {
 		return r, ErrUnknownKey
 	}
 	others := slices.DeleteFunc(r.Keys(), func(other Key) bool { return other == k })
-	used := Ring{keys: append([]Key{k}, others...), next: r.next}
+	used := Ring{keys: append([]Key{k}, others...), next: r.next, former: r.former}
 	if used.next == k {
 		used.next = Key{}
 	}
 	return used, nil
 }
 
-// Retire returns a ring of the key in use alone.
-func (r Ring) Retire() Ring { return NewRing(r.InUse()) }
+// Retire returns a ring of the key in use alone. It remembers the ids of the others.
+func (r Ring) Retire() Ring {
+	retired := NewRing(r.InUse())
+	retired.former = slices.Clone(r.former)
+	for _, k := range r.keys[1:] {
+		retired.former = append(retired.former, k.ClusterID())
+	}
+	retired.former = retired.former[max(0, len(retired.former)-maxFormer):]
+	return retired
+}
+
+// Newer returns which of two rings of one cluster came later: other, if it has a key that r does not have
+// and never had, else r. It returns false if they are of different clusters, as far as can be told: other has
+// only keys that r knows nothing of.
+func (r Ring) Newer(other Ring) (Ring, bool) {
+	unknown := 0
+	shared := false
+	for _, k := range other.keys {
+		had := r.holds(k)
+		shared = shared || had
+		if !had && !slices.Contains(r.former, k.ClusterID()) {
+			unknown++
+		}
+	}
+	switch {
+	case unknown == 0:
+		return r, true
+	case shared:
+		return other, true
+	}
+	return r, false
+}
 
 // replace stores a file in place of another, readable by its owner alone. It is written aside and
 // synced first.

@@ -102,3 +102,55 @@ func TestAKeyTravelsAsBytes(t *testing.T) {
 		}
 	}
 }
+
+// TestAnOlderCopyOfARingIsKnownByTheKeysThatItLost has a host that is started with the file that it was given first.
+func TestAnOlderCopyOfARingIsKnownByTheKeysThatItLost(t *testing.T) {
+	first, second := New(), New()
+	given := NewRing(first)
+	held, err := given.Hold(second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	used, err := held.Use(second.ClusterID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "cluster.key")
+	if err := used.Retire().Save(path); err != nil {
+		t.Fatal(err)
+	}
+	stored, err := Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name        string
+		here, other Ring
+		want        Ring
+		same        bool
+	}{
+		{"the one from before the rotation", stored, given, stored, true},
+		{"one of the middle of it", stored, used, stored, true},
+		{"the same", stored, stored, stored, true},
+		{"a newer one", given, used, used, true},
+		{"one that came after a rotation that is over", given, stored, given, false},
+		{"another cluster's", stored, NewRing(New()), stored, false},
+	} {
+		got, same := c.here.Newer(c.other)
+		if same != c.same || !got.Equal(c.want) {
+			t.Errorf("%s: of the same cluster %v, want %v; it was the other one that was chosen, or not", c.name, same, c.same)
+		}
+	}
+	for range 2 * maxFormer {
+		next := New()
+		held, _ := stored.Hold(next)
+		used, _ := held.Use(next.ClusterID())
+		stored = used.Retire()
+	}
+	if n := len(stored.former); n != maxFormer {
+		t.Errorf("%d former keys are remembered, want %d", n, maxFormer)
+	}
+	if again, err := RingFromBytes(stored.Expose()); err != nil || !again.Equal(stored) || len(again.former) != maxFormer {
+		t.Errorf("read again: %v", err)
+	}
+}

@@ -81,17 +81,11 @@ func Create(path string) (Key, error) {
 
 // Copy stores the keys of one file in a new file, as Create does.
 func Copy(from, to string) error {
-	if _, err := Load(from); err != nil {
+	r, err := Load(from)
+	if err != nil {
 		return err
 	}
-	text, err := ReadPrivate(from)
-	if err == nil {
-		err = writeNew(to, text)
-	}
-	if err != nil {
-		return fmt.Errorf("copy cluster key: %w", err)
-	}
-	return nil
+	return r.Create(to)
 }
 
 // line returns the file's content.

@@ -98,6 +98,23 @@ func Open(dir string, opts Options) (*Store, error) {
 	return s, nil
 }
 
+// Unused runs fn while nobody has the store in dir open, nor can open it. The error wraps store.ErrLocked if somebody
+// has, and fs.ErrNotExist if there is none.
+func Unused(dir string, fn func()) error {
+	if _, err := os.Stat(dir); err != nil {
+		return err
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return err
+	}
+	fn()
+	if lock == nil {
+		return nil
+	}
+	return lock.Close()
+}
+
 func (s *Store) open(opts Options) (err error) {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return err
