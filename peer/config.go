@@ -61,6 +61,9 @@ type Config struct {
 	// Join lists gossip addresses of other peers, "host:port" or, with port 7946, "host". A name is looked up at
 	// each attempt. Known ones are rejoined without it.
 	Join []string
+	// ForgetAfter is how long a member that is gone is remembered, looked for and waited for by a change of the
+	// cluster's key. A host that reaches nobody forgets nobody. Default DefaultForgetAfter; negative: for ever.
+	ForgetAfter time.Duration
 	// Allow narrows the cluster to the peers with these ids, as Init returns them; this peer's own may
 	// be among them. Others are not connected to, and refused, though they hold the cluster's key.
 	// Empty allows every member.
@@ -133,6 +136,8 @@ const (
 	MaxPushDelay = 10 * time.Second
 	// DefaultMaxSkew is how far a clock may be off unless Config says otherwise.
 	DefaultMaxSkew = 500 * time.Millisecond
+	// DefaultForgetAfter is Config.ForgetAfter unless that says something else.
+	DefaultForgetAfter = 30 * 24 * time.Hour
 	// MaxMembers is how many members are remembered.
 	MaxMembers = 4096
 	// MaxListedSpaces is how many spaces Config.Spaces may name.
@@ -178,6 +183,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.CacheBytes == 0 {
 		c.CacheBytes = DefaultCacheBytes
+	}
+	if c.ForgetAfter == 0 {
+		c.ForgetAfter = DefaultForgetAfter
 	}
 	if c.LogBytes == 0 {
 		c.LogBytes = defaultLogBytes

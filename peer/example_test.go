@@ -417,6 +417,42 @@ func ExamplePeer_RotateKey() {
 	// true
 }
 
+// A host that will not come back is removed, so that nobody waits for it. Who means it may name it by a part of its id.
+func ExamplePeer_RemoveMember() {
+	ctx := context.Background()
+	dir, err := os.MkdirTemp("", "peerd-example-")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	p, err := peer.Open(ctx, peer.Config{Dir: dir, Gossip: "127.0.0.1:0", P2P: "127.0.0.1:0"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer p.Close()
+	const lost = "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp"
+	if _, err := p.RemoveMember(ctx, lost); err != nil {
+		log.Fatal(err)
+	}
+	var removed []peer.RemovedMember
+	removed, err = p.RemovedMembers(ctx)
+	fmt.Println(len(removed), removed[0].PeerID == lost, err)
+	_, err = p.AddMember(ctx, lost[:20])
+	fmt.Println(err)
+	_, err = p.RemoveMember(ctx, p.Keys().PeerID)
+	fmt.Println(errors.Is(err, peer.ErrRemoveSelf))
+	_, err = p.RemoveMember(ctx, "nobody")
+	fmt.Println(errors.Is(err, peer.ErrUnknownMember), errors.Is(err, peer.ErrSeveralMembers))
+	// The removed one is told, and is not ready.
+	fmt.Println(errors.Is(p.Ready(), peer.ErrRemoved))
+	// Output:
+	// 1 true <nil>
+	// <nil>
+	// true
+	// true false
+	// false
+}
+
 // What a stopped peer wrote and told nobody is found in its directory. This one never had anybody to tell.
 func ExampleSalvage() {
 	ctx := context.Background()
@@ -552,7 +588,7 @@ func Example_errors() {
 			return "nothing was begun: wait for what has to come first"
 		case errors.Is(err, peer.ErrTooManyReplicas):
 			return "it is written, and only the token is missing"
-		case errors.Is(err, peer.ErrNoClusterKey), errors.Is(err, peer.ErrNoBackup):
+		case errors.Is(err, peer.ErrNoClusterKey), errors.Is(err, peer.ErrOtherClusterKey), errors.Is(err, peer.ErrNoBackup):
 			return "something else has to be given"
 		case errors.Is(err, peer.ErrTooLarge):
 			return "nothing changed: write it in parts"

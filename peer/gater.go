@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/control"
@@ -23,6 +24,8 @@ import (
 type gater struct {
 	log  *slog.Logger
 	only map[libpeer.ID]bool // Config.Allow; nil lets in every member
+
+	removed atomic.Pointer[map[string]string] // names of removed members, by ids: see removal.go
 
 	mu        sync.Mutex
 	allowed   map[libpeer.ID]bool
@@ -50,8 +53,10 @@ func (g *gater) permitsText(text string) bool {
 	return err == nil && g.permits(id)
 }
 
-// permits reports whether Config.Allow lets a peer in, member or not.
-func (g *gater) permits(id libpeer.ID) bool { return g.only == nil || g.only[id] }
+// permits reports whether Config.Allow lets a peer in, member or not, and it was not removed.
+func (g *gater) permits(id libpeer.ID) bool {
+	return (g.only == nil || g.only[id]) && !g.isRemoved(id.String())
+}
 
 // allow replaces the set of peers that are let in.
 func (g *gater) allow(ids map[libpeer.ID]bool) {
@@ -120,7 +125,10 @@ func (g *gater) InterceptSecured(dir libnet.Direction, id libpeer.ID,
 	if dir == libnet.DirInbound {
 		why := "refused a connection: the host is not a member of this cluster " +
 			"(it needs the cluster's key), or is not known here yet"
-		if !g.permits(id) {
+		switch {
+		case g.isRemoved(id.String()):
+			why = "refused a connection: the host was removed from the cluster"
+		case !g.permits(id):
 			why = "refused a connection: the host is not on this one's list of allowed peers"
 		}
 		g.refuse(why, id, addrs.RemoteMultiaddr().String())

@@ -15,6 +15,9 @@ import (
 // Ready returns nil if the peer has caught up with those it knows and takes writes, and otherwise why not.
 // A peer that knows nobody is ready.
 func (p *Peer) Ready() error {
+	if err := p.removed(); err != nil {
+		return err
+	}
 	for _, s := range p.held() {
 		why, err := askSoon(s, (*loop).readiness)
 		if err != nil && s.ended.Load() != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -66,8 +67,9 @@ type network struct {
 	board *board
 	own   struct{ sent, received traffic } // of the host's own channel
 
-	clocks clocks // owned by keepLinks
-	report atomic.Pointer[members.Report]
+	clocks      clocks    // owned by keepLinks, as is what follows
+	removedSaid time.Time // when it was logged last that this host was removed
+	report      atomic.Pointer[members.Report]
 }
 
 // openNetwork opens the host and membership. Nothing is accepted before start.
@@ -225,6 +227,12 @@ func (n *network) join(own secret.HostKey) error {
 	if cfg.FastGossip {
 		preset = members.Fast
 	}
+	named, err := n.p.removals(n.ctx)
+	if err != nil && !errors.Is(err, ErrRebuilding) { // then it is read when it is there again
+		return err
+	}
+	n.gater.removed.Store(&named)
+	removed := slices.Collect(maps.Keys(named))
 	inUse, accepted := gossipKeys(n.keys.ring())
 	with := members.Config{
 		ID: n.p.keys.PeerID, IDOf: peerIDOf, PrivateKey: own.Private(), Label: cfg.Name,
@@ -232,13 +240,13 @@ func (n *network) join(own secret.HostKey) error {
 		Spaces: n.p.advertisedSpaces(),
 		Bind:   n.places.gossip.String(), Advertise: gossip, Key: inUse, Accepted: accepted,
 		Join: cfg.Join, KnownFile: n.knownFile(), Preset: preset, Now: n.p.now, Log: n.p.log,
-		Report:  n.report.Load,
+		Report:      n.report.Load,
+		ForgetAfter: max(0, cfg.ForgetAfter), Removed: removed,
 		Blocked: cfg.Cut.blocks,
 	}
 	if cfg.simulated != nil {
 		cfg.simulated.members(&with)
 	}
-	var err error
 	n.members, err = members.Open(with)
 	return err
 }
@@ -305,6 +313,7 @@ func (n *network) keepLinks() {
 	for {
 		cut := n.p.cfg.Cut.wait()
 		n.relink()
+		n.partFromRemoved()
 		n.watchClocks()
 		select {
 		case <-n.ctx.Done():

@@ -156,6 +156,9 @@ func (p *Peer) start() {
 	}
 	p.running.Go(p.watchProblems)
 	p.running.Go(p.followDirectory)
+	if p.net != nil {
+		p.running.Go(p.followRemovals)
+	}
 	p.running.Go(p.reclaim)
 }
 

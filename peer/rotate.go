@@ -31,8 +31,9 @@ var (
 	// itself a key that they do not have.
 	ErrKeyAlone = errors.New("this peer was told of others to join and knows none yet: wait until peerd " +
 		"status lists them")
-	// ErrUnknownMember is wrapped by the error for an id that is none of a known member's.
-	ErrUnknownMember = errors.New("no member has this peer id")
+	// ErrUnknownMember is wrapped by the error for what is not of a known member: its id, a part of that that no other
+	// has, its name or its gossip address.
+	ErrUnknownMember = errors.New("no member has this id, name or address")
 
 	errNoAnswer = errors.New("does not answer")
 )
@@ -99,6 +100,10 @@ func (p *Peer) changeClusterKey(ctx context.Context, without []string,
 		return KeyChange{}, ErrKeyChangeRuns
 	}
 	defer n.keys.turn.Unlock()
+	without, err := n.meant(ctx, without)
+	if err != nil {
+		return KeyChange{}, err
+	}
 	c := &keyChange{n: n, without: without, states: map[string]KeyHost{}}
 	ok, err := c.gather(ctx)
 	if ok && err == nil {

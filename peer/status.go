@@ -23,6 +23,8 @@ type Status struct {
 	// Ready says that all spaces are, and Reason which of them is not, and why.
 	Ready  bool   `json:"ready"`
 	Reason string `json:"reason,omitempty"`
+	// Removed says that the other hosts have removed this one: see RemoveMember.
+	Removed bool `json:"removed"`
 	// Spaces are those that this host holds, by name.
 	Spaces []SpaceStatus `json:"spaces"`
 
@@ -198,6 +200,9 @@ func (p *Peer) status(told []report) Status {
 		s.BytesSent += p.net.own.sent.total()
 		s.BytesReceived += p.net.own.received.total()
 		p.net.describe(&s, lacks)
+		if why := p.removed(); why != nil {
+			s.Removed, s.Ready, s.Reason = true, false, why.Error()
+		}
 	}
 	s.Problems = p.problems.list(p.facts(&s).find(), time.Now())
 	return s

@@ -54,6 +54,8 @@ var knownProblems = []struct {
 	{peer.ErrKeyChangeRuns, http.StatusConflict, "key-change-runs"},
 	{peer.ErrKeyChangeOpen, http.StatusConflict, "key-change-open"},
 	{peer.ErrUnknownMember, http.StatusBadRequest, "unknown-member"},
+	{peer.ErrSeveralMembers, http.StatusBadRequest, "several-members"},
+	{peer.ErrRemoveSelf, http.StatusConflict, "this-host"},
 	{peer.ErrSpaceName, http.StatusBadRequest, "bad-space"},
 	{peer.ErrNotHeld, http.StatusNotFound, "not-held"},
 	{peer.ErrTooManySpaces, http.StatusInsufficientStorage, "too-many-spaces"},

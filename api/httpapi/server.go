@@ -48,6 +48,7 @@ type Peer interface {
 	Space(name string) (*peer.Space, error)
 	DropSpace(ctx context.Context, name string, force bool) error
 	KeyKeeper
+	MemberKeeper
 	Data // of the space "default"
 }
 

@@ -67,7 +67,7 @@ func keyChangeCommand(k keyStep) *cobra.Command {
 		},
 	}
 	g = peerFlags(cmd)
-	cmd.Flags().StringSliceVar(&without, "without", nil, "peer `ids` of hosts to leave out")
+	cmd.Flags().StringSliceVar(&without, "without", nil, "hosts to leave out, by their `ids`, or parts of those that no other has")
 	return cmd
 }
 

@@ -71,8 +71,7 @@ func (o *options) table() *pflag.FlagSet {
 		"`file` with the passwords of clients, a line each; the first is the one that commands send")
 	t.StringVar(&o.tls.Cert, "tls-cert", "", "`file` with the certificate for clients, PEM")
 	t.StringVar(&o.tls.Key, "tls-key", "", "`file` with the certificate's key, PEM")
-	t.StringVar(&o.tls.CA, "tls-ca", "",
-		"`file` with the authority whose certificates clients must show, PEM")
+	t.StringVar(&o.tls.CA, "tls-ca", "", "`file` with the authority whose certificates clients must show, PEM")
 	t.Var(countValue(&o.maxClients, resp.DefaultMaxClients), "max-clients",
 		"how many Redis clients are served at once; one more gets an error")
 	t.Var(choiceValue(&p.Durability, peer.Interval, peer.Always, peer.Interval, peer.None), "durability",
@@ -92,11 +91,12 @@ func (o *options) table() *pflag.FlagSet {
 		"by how much another host's clock may be off before it is named and not adopted")
 	t.Var(durationValue(&o.slowLog, defaultSlowLog, 0), "slow-log",
 		"how long a command or request may take before it is logged as slow; 0s logs none")
+	t.Var(neverValue(&p.ForgetAfter, peer.DefaultForgetAfter), "forget-after",
+		"how long a member that is away is looked for and waited for; 0s is for ever")
 	t.StringVar(&o.pprofSocket, "pprof-socket", "", "`file` of a unix socket to serve Go's profiles on")
 	t.Var(choiceValue(&o.logLevel, "info", "debug", "info", "warn", "error"), "log-level",
 		"the least level that is logged: debug, info, warn or error")
-	t.Var(choiceValue(&o.logFormat, "text", "text", "json"), "log-format",
-		"format of the log: text or json")
+	t.Var(choiceValue(&o.logFormat, "text", "text", "json"), "log-format", "format of the log: text or json")
 	t.StringVar(&o.cutFile, "cut-file", "", "block the gossip addresses in this `file`")
 	t.BoolVar(&p.FastGossip, "fast-gossip", false, "notice changes of membership faster")
 

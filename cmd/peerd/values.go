@@ -118,6 +118,20 @@ func durationValue(to *time.Duration, initial, least time.Duration) pflag.Value 
 	return newValue("duration", to, initial, parse, exactDuration)
 }
 
+// neverValue is a time after which something happens, or "0s" for never, which is stored as a negative one.
+func neverValue(to *time.Duration, initial time.Duration) pflag.Value {
+	var text time.Duration
+	of := durationValue(&text, initial, 0).(*value[time.Duration])
+	parse := func(s string) (time.Duration, error) {
+		d, err := of.parse(s)
+		if err == nil && d == 0 {
+			d = -1
+		}
+		return d, err
+	}
+	return newValue("duration", to, initial, parse, func(d time.Duration) string { return exactDuration(max(0, d)) })
+}
+
 // exactDuration returns a duration without the zeros at its end: 168h, not 168h0m0s.
 func exactDuration(d time.Duration) string {
 	text := d.String()

@@ -77,6 +77,10 @@ type Config struct {
 	Join []string
 	// KnownFile keeps the members seen so far, to find them again without Join. Empty: none.
 	KnownFile string
+	// ForgetAfter is how long a member that is gone is remembered and looked for. 0: for ever.
+	ForgetAfter time.Duration
+	// Removed are the ids of members that are removed: see Members.SetRemoved.
+	Removed []string
 	// Preset sets all intervals and timeouts.
 	Preset Preset
 	// Now is the clock that is compared with those of other members. Nil: time.Now.

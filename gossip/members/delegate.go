@@ -27,6 +27,7 @@ type delegate struct {
 	table    *table
 	journal  *journal
 	over     atomic.Bool // what it belonged to was shut down, though its timers go on
+	removed  atomic.Bool // others say that this host is
 	disputed func()      // called when someone else is taken for this host
 }
 
@@ -42,6 +43,11 @@ var (
 // of which this one cannot read that.
 func (d *delegate) NotifyAlive(n *memberlist.Node) error {
 	addr, err := addrOf(n)
+	if n.Name != d.self && d.table.isRemoved(n.Name) {
+		d.journal.warn("refused a host that was removed from the cluster: peerd member add takes it back",
+			"id", cutLine(n.Name), "addr", addr)
+		return errRemoved
+	}
 	if err == nil && d.table.verified(n.Name, addr, n.Meta) {
 		return nil
 	}
@@ -133,12 +139,6 @@ func (d *delegate) NotifyMsg([]byte) {}
 
 // GetBroadcasts has none.
 func (d *delegate) GetBroadcasts(int, int) [][]byte { return nil }
-
-// LocalState has none.
-func (d *delegate) LocalState(bool) []byte { return nil }
-
-// MergeRemoteState drops user data: none travels here.
-func (d *delegate) MergeRemoteState([]byte, bool) {}
 
 // addrOf returns a node's gossip address in the one form that is signed.
 func addrOf(n *memberlist.Node) (string, error) {

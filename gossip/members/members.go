@@ -11,7 +11,8 @@
 //   - Identity. All gossip is encrypted with the cluster's key, but to memberlist whoever has that
 //     key can be anyone. Here a member's metadata is signed, together with its id and gossip
 //     address, by the key that the id is derived from; others are refused.
-//   - Memory. A dead member is not forgotten: it stays listed with Alive false, and in a file.
+//   - Memory. A dead member is not forgotten: it stays listed with Alive false, and in a file, until it was not seen
+//     for Config.ForgetAfter, or is removed: see removed.go.
 //   - Healing. memberlist never merges two halves again after a partition longer than
 //     GossipToTheDeadTime. Here hosts that are absent are looked for, for ever: see rejoin.go.
 //
@@ -100,6 +101,7 @@ func Open(cfg Config) (*Members, error) {
 	}
 	m.timing = m.cfg.Preset.tune(memberlist.DefaultLANConfig())
 	m.table = newTable(known)
+	m.table.setRemoved(m.cfg.Removed)
 	if err := m.listen(); err != nil {
 		return nil, fmt.Errorf("membership: %w", err)
 	}
@@ -298,7 +300,11 @@ func (m *Members) Close() error {
 
 // save writes the known file after changes, but not more often than timing.save.
 func (m *Members) save(ctx context.Context) {
-	every := time.NewTicker(saveEvery)
+	look := saveEvery
+	if m.cfg.ForgetAfter > 0 {
+		look = min(look, m.cfg.ForgetAfter)
+	}
+	every := time.NewTicker(look)
 	defer every.Stop()
 	for {
 		select {
@@ -306,6 +312,9 @@ func (m *Members) save(ctx context.Context) {
 		case <-every.C:
 		case <-ctx.Done():
 			return
+		}
+		if after := m.cfg.ForgetAfter; after > 0 {
+			m.table.forget(time.Now().Add(-after))
 		}
 		if err := m.saveKnown(); err != nil {
 			m.journal.warn("cannot write the file of known members", "error", err)

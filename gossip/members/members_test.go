@@ -271,7 +271,7 @@ func impostor(t *testing.T, name string, meta []byte, join string) *memberlist.M
 	key := config(0).Key
 	c.SecretKey = key[:]
 	c.LogOutput = &memory{}
-	told := &delegate{}
+	told := &delegate{table: newTable(nil)}
 	told.metadata.Store(&meta)
 	c.Delegate = told
 	list, err := memberlist.Create(c)

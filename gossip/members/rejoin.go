@@ -108,10 +108,14 @@ func jittered(d time.Duration) time.Duration {
 // addresses of known members that are not alive, most recently seen first. With eager it also
 // returns a few members that are alive.
 func (m *Members) wanted(eager bool) []string {
-	out := slices.Clone(*m.join.Load())
+	removed := m.table.removedAt()
+	out := slices.DeleteFunc(slices.Clone(*m.join.Load()), func(host string) bool { return removed[host] })
 	alive := m.occupied()
 	var present []string
 	for _, r := range m.table.records(time.Now()) {
+		if removed[r.Addr] {
+			continue
+		}
 		if r.Alive {
 			present = append(present, r.Addr)
 		} else if !alive[r.Addr] {
@@ -148,9 +152,9 @@ func (m *Members) joinHost(ctx context.Context, host string, eager bool) {
 		m.joinFailed(ctx, host, err)
 		return
 	}
-	alive := m.occupied()
+	alive, removed := m.occupied(), m.table.removedAt()
 	addrs = slices.DeleteFunc(addrs, func(addr string) bool {
-		return addr == m.Addr() || !eager && alive[addr]
+		return addr == m.Addr() || removed[addr] || !eager && alive[addr]
 	})
 	if len(addrs) == 0 {
 		return

@@ -50,9 +50,10 @@ type table struct {
 	changed chan struct{} // of capacity 1: a token when List would return something new
 	dirty   chan struct{} // of capacity 1: a token when the known file should be written
 
-	mu     sync.Mutex
-	known  map[string]*record
-	closed bool
+	mu      sync.Mutex
+	known   map[string]*record
+	removed map[string]bool // ids of members that are kept, and not shown
+	closed  bool
 }
 
 // newTable returns a table of members that are not alive yet.
@@ -143,7 +144,7 @@ func (t *table) measured(id string, rtt time.Duration) {
 func (t *table) get(id string) (Member, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if r := t.known[id]; r != nil {
+	if r := t.known[id]; r != nil && !t.removed[id] {
 		return r.Member, true
 	}
 	return Member{}, false
@@ -154,8 +155,10 @@ func (t *table) list() []Member {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	out := make([]Member, 0, len(t.known))
-	for _, r := range t.known {
-		out = append(out, r.Member)
+	for id, r := range t.known {
+		if !t.removed[id] {
+			out = append(out, r.Member)
+		}
 	}
 	slices.SortFunc(out, func(a, b Member) int { return strings.Compare(a.ID, b.ID) })
 	return out

@@ -1,0 +1,129 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+)
+
+// knows reports whether p knows and is linked to exactly these.
+func knows(t *testing.T, p *Peer, others ...*Peer) bool {
+	t.Helper()
+	listed := mustStatus(t, p).Members
+	for _, o := range others {
+		found := false
+		for _, m := range listed {
+			found = found || m.PeerID == o.net.id.String() && m.Linked
+		}
+		if !found {
+			return false
+		}
+	}
+	return len(listed) == len(others)
+}
+
+// TestARemovedMemberIsNoMemberUntilItIsAdded removes a host that is down, and one that is up.
+func TestARemovedMemberIsNoMemberUntilItIsAdded(t *testing.T) {
+	for _, up := range []bool{false, true} {
+		name := map[bool]string{false: "it is down", true: "it is up"}[up]
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t)
+			a, b := c.add(), c.add()
+			var log memory
+			cfg := c.config(t.TempDir())
+			cfg.Logger = log.logger()
+			gone := c.start(cfg)
+			c.meet(c.peers...)
+			count(t, gone, 1)
+			c.converge(c.peers...)
+			id := gone.net.id.String()
+			if !up {
+				mustClose(t, gone)
+			}
+			if m, err := a.RemoveMember(t.Context(), "…"+id[len(id)-8:]); err != nil || m.PeerID != id || m.Name != "peer2" {
+				t.Fatalf("removed %+v: %v", m, err)
+			}
+			eventually(t, "nobody knows it any more", func() bool { return knows(t, a, b) && knows(t, b, a) })
+			if change := changeKey(t, b, nil, (*Peer).RetireKeys); !change.Done || len(change.Hosts) != 2 {
+				t.Errorf("a change of keys waits for it: %+v", change)
+			}
+
+			// The others remember it over a restart, and refuse it, and tell it so.
+			mustClose(t, b)
+			b = c.start(b.cfg)
+			eventually(t, "the others meet", func() bool { return knows(t, a, b) && knows(t, b, a) })
+			if !up {
+				cfg.Join = []string{a.net.members.Addr(), b.net.members.Addr()}
+				gone = c.start(cfg)
+			}
+			count(t, a, 1)
+			eventually(t, "it is told that it was removed", func() bool {
+				s := mustStatus(t, gone)
+				return s.Removed && !s.Ready && strings.Contains(s.Reason, "peerd member add") && log.says("removed from the cluster")
+			})
+			if err := gone.Ready(); !errors.Is(err, ErrRemoved) {
+				t.Errorf("it is ready: %v", err)
+			}
+			eventually(t, "no connection is left", func() bool {
+				return len(gone.net.host.Network().Peers()) == 0 || !mustStatus(t, gone).Members[0].Linked
+			})
+			wantCount(t, gone, 1)
+			if !knows(t, a, b) {
+				t.Errorf("%+v", mustStatus(t, a).Members)
+			}
+
+			if m, err := b.AddMember(t.Context(), "peer2"); err != nil || m.PeerID != id {
+				t.Fatalf("added %+v: %v", m, err)
+			}
+			eventually(t, "it is a member again", func() bool {
+				return knows(t, a, b, gone) && knows(t, gone, a, b) && gone.Ready() == nil
+			})
+			c.converge(a, b, gone)
+			wantCount(t, gone, 2)
+		})
+	}
+}
+
+func TestWhoIsMeantByAPartOfAnID(t *testing.T) {
+	c := newCluster(t)
+	a, b, d := c.add(), c.add(), c.add()
+	c.meet(a, b, d)
+	id := b.net.id.String()
+	for text, want := range map[string]error{
+		id: nil, id[len(id)-6:]: nil, "…" + id[len(id)-8:]: nil, "peer1": nil, b.net.members.Addr(): nil,
+		"12D3KooW": ErrSeveralMembers, "nobody": ErrUnknownMember, "": ErrUnknownMember, "…": ErrUnknownMember,
+	} {
+		found, err := a.net.find(context.Background(), text)
+		if !errors.Is(err, want) || want == nil && found.PeerID != id {
+			t.Errorf("%q is %+v, %v; want %v", text, found, err, want)
+		}
+	}
+	if _, err := a.RemoveMember(t.Context(), "peer0"); !errors.Is(err, ErrRemoveSelf) {
+		t.Errorf("a host that removes itself: %v", err)
+	}
+	if _, err := a.RemoveMember(t.Context(), "nobody"); !errors.Is(err, ErrUnknownMember) {
+		t.Errorf("a host that nobody knows: %v", err)
+	}
+	change := changeKey(t, a, []string{id[len(id)-6:]}, (*Peer).RotateKey)
+	if !change.Done || states(change)["peer1"] != KeyLeftOut {
+		t.Errorf("left out by the end of its id: %+v", change)
+	}
+}
+
+// TestAMemberThatIsAwayForLongIsForgotten has a second be long.
+func TestAMemberThatIsAwayForLongIsForgotten(t *testing.T) {
+	c := newCluster(t)
+	cfg := c.config(t.TempDir())
+	cfg.ForgetAfter = time.Second
+	a := c.start(cfg)
+	b, gone := c.add(), c.add()
+	c.meet(a, b, gone)
+	mustClose(t, gone)
+	eventually(t, "it is forgotten", func() bool { return knows(t, a, b) })
+	if len(mustStatus(t, b).Members) != 2 {
+		t.Error("it is forgotten where members are remembered for a month, too")
+	}
+}
