@@ -417,6 +417,35 @@ func ExamplePeer_RotateKey() {
 	// true
 }
 
+// A new host joins with the token of an invitation alone, and is given the cluster's key.
+func ExampleJoin() {
+	ctx := context.Background()
+	dir, err := os.MkdirTemp("", "peerd-example-")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	member, err := peer.Open(ctx, peer.Config{Dir: dir + "/member", Gossip: "127.0.0.1:0", P2P: "127.0.0.1:0"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer member.Close()
+	var invitation peer.Invitation
+	invitation, err = member.Invite()
+	if errors.Is(err, peer.ErrTooManyInvitations) {
+		log.Fatal("one of them has to be used, or to be over, first")
+	}
+	guest := peer.Config{Dir: dir + "/guest", Gossip: "127.0.0.1:0", P2P: "127.0.0.1:0"}
+	joined, err := peer.Join(ctx, guest, invitation.Token)
+	fmt.Println(err, len(joined.Join)) // and now peer.Open(ctx, joined)
+	guest.Dir = dir + "/another"
+	_, err = peer.Join(ctx, guest, invitation.Token)
+	fmt.Println(errors.Is(err, peer.ErrInvitation))
+	// Output:
+	// <nil> 1
+	// true
+}
+
 // A host that will not come back is removed, so that nobody waits for it. Who means it may name it by a part of its id.
 func ExamplePeer_RemoveMember() {
 	ctx := context.Background()

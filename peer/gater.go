@@ -29,6 +29,7 @@ type gater struct {
 
 	mu        sync.Mutex
 	allowed   map[libpeer.ID]bool
+	guests    map[libpeer.ID]time.Time // since when they are there; nil unless an invitation is open: see invite.go
 	strangers map[libpeer.ID]time.Time // when they were refused first
 	warned    time.Time
 }
@@ -123,6 +124,9 @@ func (g *gater) InterceptSecured(dir libnet.Direction, id libpeer.ID,
 		return true
 	}
 	if dir == libnet.DirInbound {
+		if g.asGuest(id) {
+			return true
+		}
 		why := "refused a connection: the host is not a member of this cluster " +
 			"(it needs the cluster's key), or is not known here yet"
 		switch {

@@ -63,6 +63,7 @@ type network struct {
 	lacking   map[libpeer.ID]*unlinked
 
 	sources atomic.Int32 // repairs served
+	guests  guests
 
 	board *board
 	own   struct{ sent, received traffic } // of the host's own channel
@@ -262,6 +263,7 @@ func (n *network) start() {
 	if n.places.changes() {
 		n.spawn(n.followAddress)
 	}
+	n.spawn(n.hostGuests)
 	told := n.p.advertisedSpaces()
 	n.spawn(func() { n.tellSpaces(told) })
 }

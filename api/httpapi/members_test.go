@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/peerd/peerd/peer"
 )
@@ -37,6 +38,10 @@ func (f *fakePeer) RemovedMembers(context.Context) ([]peer.RemovedMember, error)
 	return []peer.RemovedMember{{Name: "oslo", PeerID: "c"}}, f.broken
 }
 
+func (f *fakePeer) Invite() (peer.Invitation, error) {
+	return peer.Invitation{Token: "abc", Expires: time.Unix(0, 0).UTC(), Addr: "192.0.2.1:7946"}, f.broken
+}
+
 func TestMembersAreListedRemovedAndAdded(t *testing.T) {
 	for _, test := range []struct {
 		method, path string
@@ -48,6 +53,8 @@ func TestMembersAreListedRemovedAndAdded(t *testing.T) {
 		{"PUT", "/v1/members/lima", 200, `"peer_id": "a"`},
 		{"DELETE", "/v1/members/bob", 400, "name one by its id"},
 		{"PUT", "/v1/members/nobody", 400, "unknown-member"},
+		{"POST", "/v1/invitations", 200, `"token": "abc"`},
+		{"GET", "/v1/invitations", 405, "method-not-allowed"},
 		{"DELETE", "/v1/members/self", 409, "another one of the cluster"},
 	} {
 		w := httptest.NewRecorder()

@@ -54,6 +54,7 @@ var knownProblems = []struct {
 	{peer.ErrKeyChangeRuns, http.StatusConflict, "key-change-runs"},
 	{peer.ErrKeyChangeOpen, http.StatusConflict, "key-change-open"},
 	{peer.ErrUnknownMember, http.StatusBadRequest, "unknown-member"},
+	{peer.ErrTooManyInvitations, http.StatusTooManyRequests, "too-many-invitations"},
 	{peer.ErrSeveralMembers, http.StatusBadRequest, "several-members"},
 	{peer.ErrRemoveSelf, http.StatusConflict, "this-host"},
 	{peer.ErrSpaceName, http.StatusBadRequest, "bad-space"},

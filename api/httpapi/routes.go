@@ -23,6 +23,7 @@ func (s *Server) table() []route {
 		{"GET", "/v1/backup", s.backup},
 		{"POST", "/v1/cluster-key/rotate", orProblem(s.rotateKey)},
 		{"POST", "/v1/cluster-key/retire", orProblem(s.retireKeys)},
+		{"POST", "/v1/invitations", orProblem(s.invite)},
 		{"GET", "/v1/members", orProblem(s.listMembers)},
 		{"PUT", "/v1/members/{member}", orProblem(s.addMember)},
 		{"DELETE", "/v1/members/{member}", orProblem(s.removeMember)},

@@ -49,6 +49,7 @@ type Peer interface {
 	DropSpace(ctx context.Context, name string, force bool) error
 	KeyKeeper
 	MemberKeeper
+	Inviter
 	Data // of the space "default"
 }
 

@@ -47,7 +47,7 @@ func rootCommand(stdout, stderr io.Writer) *cobra.Command {
 	root.SetVersionTemplate(versionText())
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(runCommand(), configCommand(), initCommand(), statusCommand(), waitCommand(),
-		backupCommand(), restoreCommand(), salvageCommand(), spaceCommand(), keyCommand(), memberCommand(), demoCommand(), manCommand(),
+		backupCommand(), restoreCommand(), salvageCommand(), spaceCommand(), keyCommand(), inviteCommand(), joinCommand(), memberCommand(), demoCommand(), manCommand(),
 		versionCommand())
 	root.AddCommand(dataCommands()...)
 	root.SetHelpCommand(helpCommand())

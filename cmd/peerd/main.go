@@ -15,6 +15,8 @@
 //	peerd backup      write a backup of a running peer to a file
 //	peerd restore     make a data directory from a backup
 //	peerd key         replace the cluster's key while it runs
+//	peerd invite      print the command with which a new host joins
+//	peerd join        join as invited, and run a peer
 //	peerd member      list the hosts of the cluster, remove one, take one back
 //	peerd demo        three peers, a broken network and what becomes of it
 //	peerd man         write manual pages

@@ -167,6 +167,7 @@ type status struct {
 	Root        string `json:"root"`
 	Settled     bool   `json:"settled"`
 	Ready       bool   `json:"ready"`
+	Removed     bool   `json:"removed"`
 	Reason      string `json:"reason"`
 	Keys        int    `json:"keys"`
 	Repairs     uint64 `json:"repairs"`

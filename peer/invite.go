@@ -1,0 +1,470 @@
+package peer
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/host"
+	libnet "github.com/libp2p/go-libp2p/core/network"
+	libpeer "github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/libp2p/go-libp2p/core/sec"
+	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/peerd/peerd/internal/secret"
+	"github.com/peerd/peerd/internal/wire"
+)
+
+// An invitation lets one host fetch the cluster's key. Its token has the id of the host that invites, so that no other
+// can be taken for it, its addresses, and a secret that both sides prove to know, as they prove the cluster's key on
+// other streams. While an invitation is open, and then alone, strangers may connect: for some seconds, a few at a time,
+// and every other stream still asks them for the cluster's key. See docs/decisions/0034.
+
+// Limits of invitations.
+const (
+	// MaxInvitationAge is how long an invitation is good for.
+	MaxInvitationAge = 15 * time.Minute
+	// MaxInvitations is how many are open at a host at most.
+	MaxInvitations = 16
+
+	invitationTries = 5                // attempts to use one; then it ends
+	guestsAtOnce    = 16               // strangers that are connected
+	guestTime       = 10 * time.Second // for which one may be
+	guestBurst      = 10               // attempts with any invitation at once; then
+	guestPause      = time.Second      // one each so often
+	joinTimeout     = 20 * time.Second // for who uses one, in all
+
+	invitationIDSize     = 8
+	invitationSecretSize = 16
+	maxRing              = 4 << 10
+)
+
+// joinStream is the protocol on which a token is used:
+//
+//	guest → the invitation's id
+//	host  → what keeps it from being used; nothing if it can be
+//	both  → proofs of the secret, as on other streams; then
+//	host  → the cluster's keys
+const joinStream protocol.ID = "/peerd/join/2"
+
+var (
+	// ErrInvitation is wrapped by the errors of Join about a token that is none, or cannot be used any more.
+	ErrInvitation = errors.New("the invitation cannot be used")
+	// ErrTooManyInvitations is returned by Invite beyond MaxInvitations.
+	ErrTooManyInvitations = errors.New("as many invitations are open here as can be: use one, or wait until one is over")
+)
+
+// Invitation lets one host join. Its JSON is what peerd invite is answered.
+type Invitation struct {
+	Token   string    `json:"token"` // for Join; whoever has it first is a member
+	Expires time.Time `json:"expires"`
+	Addr    string    `json:"addr"` // of this host, which the other one must reach
+}
+
+// Invite opens an invitation at this peer: see Join.
+func (p *Peer) Invite() (Invitation, error) {
+	n := p.net
+	if n == nil {
+		return Invitation{}, errors.New("this peer is offline: it has no cluster")
+	}
+	now := time.Now()
+	t := ticket{host: n.id, gossip: n.members.Addr(), data: n.addrs(nil)}
+	_, _ = rand.Read(t.id[:]) // never fails
+	_, _ = rand.Read(t.secret[:])
+	if err := n.openInvitation(t, now); err != nil {
+		return Invitation{}, err
+	}
+	return Invitation{Token: t.encode(), Expires: now.Add(MaxInvitationAge).UTC().Truncate(time.Second), Addr: t.gossip}, nil
+}
+
+// ticket is what a token holds.
+type ticket struct {
+	host   libpeer.ID
+	gossip string         // its address for membership
+	data   []ma.Multiaddr // its addresses for streams
+	id     [invitationIDSize]byte
+	secret [invitationSecretSize]byte
+}
+
+// key returns the key that both sides prove to have.
+func (t *ticket) key() secret.Key {
+	sum := sha256.Sum256(append([]byte("peerd invitation "), t.secret[:]...))
+	key, _ := secret.FromBytes(sum[:]) // as good as never the zero key, which is refused
+	return key
+}
+
+const (
+	ticketFormat = 2
+	maxTicket    = 2 << 10 // bytes of a token
+)
+
+func (t *ticket) encode() string {
+	data := wire.Encode(func(w *wire.Writer) {
+		w.Array(6)
+		w.Uint(ticketFormat)
+		w.Bytes([]byte(t.host))
+		w.String(t.gossip)
+		w.Array(len(t.data))
+		for _, a := range t.data {
+			w.Bytes(a.Bytes())
+		}
+		w.Bytes(t.id[:])
+		w.Bytes(t.secret[:])
+	})
+	return base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint32(data, crc32.ChecksumIEEE(data)))
+}
+
+var errTicket = fmt.Errorf("%w: that is no token of peerd invite, or a part of it: copy the whole line", ErrInvitation)
+
+func decodeTicket(token string) (t ticket, err error) {
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(token[:min(len(token), maxTicket)])
+	if err != nil || len(raw) < 4 {
+		return t, errTicket
+	}
+	data := raw[:len(raw)-4]
+	if binary.BigEndian.Uint32(raw[len(data):]) != crc32.ChecksumIEEE(data) {
+		return t, errTicket
+	}
+	err = wire.Decode(data, func(r *wire.Reader) {
+		n := r.Array(16)
+		if r.Uint() != ticketFormat || n < 6 {
+			r.Fail("a token of another format")
+			return
+		}
+		t.host = libpeer.ID(r.String(maxPeerID))
+		t.gossip = r.String(maxPeerID)
+		for range r.Array(16) {
+			if a, err := ma.NewMultiaddrBytes(r.Bytes(maxPeerID)); err == nil {
+				t.data = append(t.data, a)
+			}
+		}
+		copy(t.id[:], r.Bytes(invitationIDSize))
+		copy(t.secret[:], r.Bytes(invitationSecretSize))
+		r.Skip(n - 6)
+	})
+	if err != nil || t.host.Validate() != nil || len(t.data) == 0 {
+		return t, errTicket
+	}
+	return t, nil
+}
+
+// guests are the invitations that are open here, and who uses them.
+type guests struct {
+	mu       sync.Mutex
+	invited  map[[invitationIDSize]byte]*invitation
+	served   bool // strangers are let in
+	attempts int  // of the last moments; one less each guestPause
+	counted  time.Time
+}
+
+type invitation struct {
+	ticket  ticket
+	expires time.Time
+	tries   int
+}
+
+func (n *network) openInvitation(t ticket, now time.Time) error {
+	g := &n.guests
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.expire(now)
+	if len(g.invited) >= MaxInvitations {
+		return ErrTooManyInvitations
+	}
+	if g.invited == nil {
+		g.invited = map[[invitationIDSize]byte]*invitation{}
+	}
+	g.invited[t.id] = &invitation{ticket: t, expires: now.Add(MaxInvitationAge)}
+	if !g.served {
+		g.served = true
+		n.host.SetStreamHandler(joinStream, n.acceptGuest)
+		n.gater.beginGuests()
+	}
+	return nil
+}
+
+// expire ends invitations that are over. g.mu is held.
+func (g *guests) expire(now time.Time) {
+	for id, inv := range g.invited {
+		if !now.Before(inv.expires) {
+			delete(g.invited, id)
+		}
+	}
+}
+
+// try begins an attempt to use the invitation with that id. problem is why it may not be: it is told to the guest.
+func (g *guests) try(id [invitationIDSize]byte, now time.Time) (inv *invitation, problem string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	past := now.Sub(g.counted) / guestPause
+	g.counted = g.counted.Add(past * guestPause)
+	if g.attempts -= int(past); g.attempts <= 0 {
+		g.attempts, g.counted = 0, now
+	}
+	if g.attempts >= guestBurst {
+		return nil, "too many attempts to join: wait for some seconds"
+	}
+	g.attempts++
+	g.expire(now)
+	inv = g.invited[id]
+	if inv == nil {
+		return nil, "it was used, is older than 15 minutes, or was tried too often: ask for another with peerd invite"
+	}
+	if inv.tries++; inv.tries > invitationTries {
+		delete(g.invited, id)
+		return nil, fmt.Sprintf("it was tried %d times in vain, and is over: ask for another with peerd invite", invitationTries)
+	}
+	return inv, ""
+}
+
+// use ends an invitation. It returns false if somebody else has.
+func (g *guests) use(inv *invitation) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	id := inv.ticket.id
+	there := g.invited[id] == inv
+	delete(g.invited, id)
+	return there
+}
+
+// hostGuests looks after guests while an invitation is open, until the network is closed.
+func (n *network) hostGuests() {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			for _, id := range n.partFromGuests(time.Now()) {
+				_ = n.host.Network().ClosePeer(id)
+			}
+		case <-n.ctx.Done():
+			return
+		}
+	}
+}
+
+// partFromGuests lets nobody in any more once no invitation is open, and returns the guests that are to go.
+func (n *network) partFromGuests(now time.Time) []libpeer.ID {
+	n.guests.mu.Lock()
+	defer n.guests.mu.Unlock()
+	n.guests.expire(now)
+	if len(n.guests.invited) == 0 && n.guests.served {
+		n.guests.served = false
+		n.host.RemoveStreamHandler(joinStream)
+		return n.gater.endGuests()
+	}
+	return n.gater.overstayed(now)
+}
+
+// acceptGuest takes a stream of a host that was invited, or says so.
+func (n *network) acceptGuest(s libnet.Stream) {
+	n.spawnFor(s, func() {
+		id, addr := s.Conn().RemotePeer().String(), s.Conn().RemoteMultiaddr().String()
+		if err := n.serveGuest(deadlined(s)); err != nil {
+			n.p.log.Warn("an attempt to join by an invitation failed", "peer_id", id, "addr", addr, "error", err)
+			_ = s.Reset()
+			return
+		}
+		n.p.log.Info("a host was given the cluster's key by an invitation", "peer_id", id, "addr", addr)
+		_ = s.Close() // and not reset it: the answer is on its way
+	})
+}
+
+func (n *network) serveGuest(s libnet.Stream) error {
+	asked, err := readFrame(s, invitationIDSize)
+	if err != nil {
+		return err
+	}
+	var id [invitationIDSize]byte
+	copy(id[:], asked)
+	inv, problem := n.guests.try(id, time.Now())
+	if err := writeFrame(s, []byte(problem)); err != nil {
+		return err
+	}
+	if inv == nil {
+		_, _ = readFrame(s, 0) // it ends the stream when it has read that: a reset now would overtake the answer
+		return errors.New(problem)
+	}
+	if err := proveAsAcceptor(s, inv.ticket.key(), n.id, s.Conn().RemotePeer()); err != nil {
+		return fmt.Errorf("the invitation's secret was not proven: %w", err)
+	}
+	if !n.guests.use(inv) {
+		return errors.New("it was used by another host at the same moment")
+	}
+	return writeFrame(s, n.keys.ring().Expose())
+}
+
+// Join fetches the cluster's key by a token of Invite at another peer, keeps it in cfg.Dir, and returns cfg with that
+// peer among those to join: to be given to Open. It connects to the peer that gave the token and to no other, and
+// neither sends the token nor its secret. The directory must not belong to a cluster yet. The error wraps
+// ErrInvitation if another token is needed; nothing has changed then.
+func Join(ctx context.Context, cfg Config, token string) (Config, error) {
+	t, err := decodeTicket(token)
+	if err != nil {
+		return cfg, err
+	}
+	switch _, err := os.Lstat(filepath.Join(cfg.Dir, clusterKeyFile)); {
+	case cfg.Memory, cfg.Dir == "":
+		return cfg, errors.New("dir: name a directory for the data: the cluster's key is kept there")
+	case cfg.ClusterKey != "":
+		return cfg, errors.New("an invitation brings the cluster's key: leave --cluster-key out")
+	case err == nil:
+		return cfg, fmt.Errorf("%s has a cluster's key already, and the invitation is not used: peerd run goes on in that "+
+			"cluster; to join another one, name a new directory", cfg.Dir)
+	}
+	own, err := secret.LoadHostKey(filepath.Join(cfg.Dir, hostKeyFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		own, err = secret.NewHostKey(), nil // for this connection
+	}
+	if err != nil {
+		return cfg, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
+	defer cancel()
+	ring, err := t.fetch(ctx, own)
+	if err != nil {
+		return cfg, err
+	}
+	made := lookBefore(cfg)
+	if err = os.MkdirAll(cfg.Dir, 0o700); err == nil {
+		err = ring.Create(filepath.Join(cfg.Dir, clusterKeyFile))
+	}
+	if err != nil {
+		made.remove()
+		return cfg, fmt.Errorf("the invitation is used, and the cluster's key cannot be stored: %w", err)
+	}
+	cfg.Join = append([]string{t.gossip}, cfg.Join...)
+	return cfg, nil
+}
+
+// fetch uses the token.
+func (t *ticket) fetch(ctx context.Context, own secret.HostKey) (ring secret.Ring, err error) {
+	h, err := guestHost(own)
+	if err != nil {
+		return ring, err
+	}
+	defer func() { err = errors.Join(err, h.Close()) }()
+	if err := h.Connect(ctx, libpeer.AddrInfo{ID: t.host, Addrs: t.data}); err != nil {
+		return ring, t.unreachable(err)
+	}
+	s, err := h.NewStream(ctx, t.host, joinStream)
+	if err != nil {
+		return ring, t.unreachable(err)
+	}
+	defer func() { _ = s.Reset() }()
+	_ = s.SetDeadline(time.Now().Add(proofTimeout))
+	if err := writeFrame(s, t.id[:]); err != nil {
+		return ring, t.unreachable(err)
+	}
+	problem, err := readFrame(s, maxKeyProblem)
+	if err != nil {
+		return ring, t.unreachable(err)
+	}
+	if len(problem) > 0 {
+		return ring, fmt.Errorf("%w: %s", ErrInvitation, problem)
+	}
+	if err := proveAsDialer(s, t.key(), h.ID(), t.host); errors.Is(err, errNoProof) {
+		return ring, fmt.Errorf("%w: the host that invites does not know its secret: copy the whole line", ErrInvitation)
+	} else if err != nil {
+		return ring, t.unreachable(err)
+	}
+	text, err := readFrame(s, maxRing)
+	if err != nil {
+		return ring, fmt.Errorf("%w: the host that invites ended the connection before it gave the cluster's key: see its "+
+			"log, and ask for another with peerd invite", ErrInvitation)
+	}
+	return secret.RingFromBytes(text)
+}
+
+// unreachable words what kept a guest from asking: libp2p's own text is about its parts.
+func (t *ticket) unreachable(err error) error {
+	var other sec.ErrPeerIDMismatch
+	if errors.As(err, &other) {
+		return fmt.Errorf("%w: at %s another host answers than the one that invites", ErrInvitation, t.at())
+	}
+	return fmt.Errorf("%w: the host that invites does not answer or lets nobody in at %s: is that address reached from here, "+
+		"and the invitation open (for one host, and 15 minutes)? peerd invite there gives another", ErrInvitation, t.at())
+}
+
+// at returns where the host that invites takes streams, for a person.
+func (t *ticket) at() string {
+	ip, _ := t.data[0].ValueForProtocol(ma.P_IP4)
+	ip6, _ := t.data[0].ValueForProtocol(ma.P_IP6)
+	port, _ := t.data[0].ValueForProtocol(ma.P_TCP)
+	return net.JoinHostPort(cmp.Or(ip, ip6), port)
+}
+
+// guestHost returns a libp2p host that dials and does not listen.
+func guestHost(own secret.HostKey) (host.Host, error) {
+	key, err := crypto.UnmarshalEd25519PrivateKey(own.Private())
+	if err != nil {
+		return nil, err
+	}
+	return libp2p.New(libp2p.Identity(key), libp2p.NoListenAddrs, libp2p.UserAgent("peerd"), libp2p.DisableRelay(),
+		libp2p.DisableMetrics(), libp2p.DisableIdentifyAddressDiscovery(), libp2p.Ping(false))
+}
+
+// beginGuests lets strangers in, until endGuests.
+func (g *gater) beginGuests() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.guests = map[libpeer.ID]time.Time{}
+}
+
+// endGuests ends that, and returns who is still there and no member.
+func (g *gater) endGuests() []libpeer.ID {
+	gone := g.overstayed(time.Time{})
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.guests = nil
+	return gone
+}
+
+// overstayed forgets the guests that have become members or have been there for long, all if now is zero, and returns
+// those that are no members.
+func (g *gater) overstayed(now time.Time) (gone []libpeer.ID) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for id, came := range g.guests {
+		if !now.IsZero() && now.Sub(came) < guestTime && !g.allowed[id] {
+			continue
+		}
+		delete(g.guests, id)
+		if !g.allowed[id] {
+			gone = append(gone, id)
+		}
+	}
+	return gone
+}
+
+// asGuest reports whether a stranger is let in as a guest.
+func (g *gater) asGuest(id libpeer.ID) bool {
+	if !g.permits(id) {
+		return false
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	_, there := g.guests[id]
+	if g.guests == nil || !there && len(g.guests) >= guestsAtOnce {
+		return false
+	}
+	if !there {
+		g.guests[id] = time.Now()
+	}
+	return true
+}
