@@ -39,7 +39,7 @@ type Keys struct {
 	PeerID     string // of this host, as Config.Allow names it
 }
 
-// Keys returns the files that the peer was opened with. They are empty offline.
+// Keys returns the files that the peer was opened with. A peer without a network may have none.
 func (p *Peer) Keys() Keys { return p.keys }
 
 // Init makes the data directory, the host's key, and the cluster's secret where it is missing, as Open does.
