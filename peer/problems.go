@@ -31,6 +31,8 @@ type problemKind struct{ id, means, do string }
 var problemKinds = [...]problemKind{
 	{"no-host-reached", "None of the hosts to join is reached.",
 		"See that peerd runs there, that the ports 7946 and 7947 are open both ways for TCP and UDP, and that --join names it."},
+	{"removed", "The others take this host for removed from the cluster.",
+		"Take it back with peerd member add at one of them, or stop it."},
 	{"other-key", "A host to join, or one that wants to join here, has another cluster key.",
 		"If it is of this cluster, give both the same cluster.key; else take the address out of --join there or here."},
 	{"key-left-out", "A member that was here before uses another cluster key.",
@@ -88,6 +90,9 @@ func (f *facts) find() (all []finding) {
 	s := f.status
 	if len(f.lonely) > 0 {
 		add("no-host-reached", "", "none of the hosts to join is reached: %s", strings.Join(f.lonely, ", "))
+	}
+	if s.Removed {
+		add("removed", "", "the others take this host for removed from the cluster")
 	}
 	for _, seen := range f.sightings {
 		switch was := f.wasAt(seen.Addr); {
