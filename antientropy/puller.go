@@ -112,6 +112,16 @@ func (p *Puller) Handle(resp Response) (next Request, done bool, err error) {
 	return p.asked, done, p.err
 }
 
+// Ahead returns the request that follows a response in a bootstrap, which Handle returns too unless it fails, so that it
+// can be sent before what came is staged. ok is false if only Handle knows.
+func Ahead(resp Response) (next Request, ok bool) {
+	n := len(resp.Parts)
+	if resp.Kind != KindScan || !resp.More || n == 0 || len(resp.Parts[n-1].Entries) == 0 {
+		return Request{}, false
+	}
+	return Request{Kind: KindScan, After: last(resp.Parts)}, true
+}
+
 func (p *Puller) take(resp Response) error {
 	switch {
 	case resp.Kind != p.asked.Kind:

@@ -2,6 +2,8 @@ package antientropy
 
 import (
 	"bytes"
+	"fmt"
+	"reflect"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -79,7 +81,11 @@ func (c *conversation) step() error {
 	c.sent += len(request)
 	c.got += len(response)
 	c.most = max(c.most, len(request), len(response))
+	ahead, known := Ahead(p)
 	c.next, c.done, err = c.puller.Handle(p)
+	if err == nil && known && (c.done || !reflect.DeepEqual(c.next, ahead)) {
+		err = fmt.Errorf("%v was said ahead, and then %v", ahead, c.next)
+	}
 	return err
 }
 

@@ -203,12 +203,13 @@ func (n *network) pull(of *space, p *engine.Pull, from libpeer.ID, under *pullin
 type talk struct {
 	of *space
 	patient
-	in *bufio.Reader
+	in    *bufio.Reader
+	ahead bool // the next request is sent
 }
 
 func newTalk(of *space, s libnet.Stream) *talk {
 	both := patient{s, pullTimeout}
-	return &talk{of, both, bufio.NewReaderSize(both, 64<<10)}
+	return &talk{of: of, patient: both, in: bufio.NewReaderSize(both, 64<<10)}
 }
 
 func (t *talk) say(data []byte) error {
@@ -224,16 +225,25 @@ func (t *talk) hear(limit int) ([]byte, error) {
 	return data, err
 }
 
-// ask sends a request and waits for its response.
+// ask sends a request and waits for its response. If that tells the next request it is sent at once: the other side reads
+// a piece of a bootstrap while the one before is written here.
 func (t *talk) ask(q antientropy.Request) (resp antientropy.Response, err error) {
-	if err := t.say(antientropy.EncodeRequest(q)); err != nil {
-		return resp, err
+	if !t.ahead {
+		if err := t.say(antientropy.EncodeRequest(q)); err != nil {
+			return resp, err
+		}
 	}
 	data, err := t.hear(antientropy.MaxMessage)
 	if err != nil {
 		return resp, err
 	}
-	return antientropy.DecodeResponse(data)
+	if resp, err = antientropy.DecodeResponse(data); err != nil {
+		return resp, err
+	}
+	if q, t.ahead = antientropy.Ahead(resp); t.ahead {
+		err = t.say(antientropy.EncodeRequest(q))
+	}
+	return resp, err
 }
 
 // acceptPull serves a repair to another peer.
