@@ -412,7 +412,7 @@ type recount struct {
 	live                 antientropy.Fingerprint // of what no clear hides
 
 	hashes  map[byte]uint64          // by kind, the sums of the hashes of the records that there should be
-	derived func(key, record []byte) // is told records of sums; nil: nobody asks
+	derived func(key, record []byte) // is told these records instead; nil: they are hashed
 	key     summaryState             // of the key whose cells are being added
 	counter countState               // of the string
 }
@@ -433,7 +433,7 @@ func (n *recount) scan(stop func() bool) error {
 
 func (n *recount) add(a dotted.Address, stored dotted.Cell) {
 	d := n.d.derive(a, nil, stored)
-	d.index(func(key []byte, _ bool) { n.hash(key, nil) })
+	d.index(func(key []byte, _ bool) { n.found(key, []byte{}) })
 	m, whole := d.moved(share{whole: true})
 	n.tree.Add(int(m.leaf), m.sum)
 	n.cells += int(m.born)
@@ -461,13 +461,13 @@ func (n *recount) add(a dotted.Address, stored dotted.Cell) {
 	}
 }
 
-func (n *recount) hash(key, record []byte) { n.hashes[key[0]] += recordHash(key, record) }
-
-// sum takes in a record of sums.
-func (n *recount) sum(key, record []byte) {
-	if n.hash(key, record); n.derived != nil {
+// found takes in a record that there should be.
+func (n *recount) found(key, record []byte) {
+	if n.derived != nil {
 		n.derived(key, record)
+		return
 	}
+	n.hashes[key[0]] += recordHash(key, record)
 }
 
 // closeString takes in the sums of a string, all of whose cells were added.
@@ -475,7 +475,7 @@ func (n *recount) closeString() {
 	if s := &n.counter; s.exists() {
 		n.key.add(addition{s.at.KeyAddress(), sum{sumVisible, s.at.Shape()}, count(1)})
 		if record := s.encode(0); record != nil {
-			n.sum(s.key, record)
+			n.found(s.key, record)
 		}
 	}
 	n.counter = countState{}
@@ -486,7 +486,7 @@ func (n *recount) closeKey() {
 	n.closeString()
 	s := &n.key
 	if record := encodeSummary(s.key, s.name, s.now, 0); record != nil {
-		n.sum(s.key, record)
+		n.found(s.key, record)
 	}
 	n.keys += gain(false, s.now.Exists())
 	n.tallies += s.now.Tallies

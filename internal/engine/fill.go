@@ -47,7 +47,7 @@ type filling struct {
 
 func newFilling(d *derivation) *filling {
 	f := &filling{count: newRecount(nil, d), batch: &store.Batch{}}
-	f.count.derived = func(key, record []byte) { f.set(key, record) }
+	f.count.derived = f.set
 	return f
 }
 
@@ -94,7 +94,6 @@ func (f *filling) closeCell(write func(*store.Batch) error) error {
 		}
 	}
 	f.set(key, record)
-	f.count.d.derive(f.address, nil, f.cell).index(func(key []byte, _ bool) { f.set(key, []byte{}) })
 	f.count.add(f.address, f.cell)
 	f.came, f.cell = f.address, nil
 	return f.flush(write, stageBytes)
