@@ -43,6 +43,28 @@ func (e *Engine) drive(t *testing.T, p *Pull, source *Pinned, pieces int, goesOn
 	return err
 }
 
+// TestWhoHasNothingIsSentToCellsInsteadOfALongLog asks a replica whose log covers everything where others begin in it.
+func TestWhoHasNothingIsSentToCellsInsteadOfALongLog(t *testing.T) {
+	w := newWorld(t, 6, worldConfig{hosts: 1})
+	a := w.hosts[0]
+	w.fillMixed(t, a)
+	begins := func(theirs crdt.VersionVector) bool {
+		_, covered := a.engine.LogStart(theirs)
+		return covered
+	}
+	if !begins(nil) {
+		t.Error("a short log is not offered to who has nothing")
+	}
+	all := a.engine.LogBytes()
+	a.engine.SetLimits(0, 8*all-8, 0)
+	if begins(nil) {
+		t.Error("a long log is offered to who has nothing")
+	}
+	if !begins(a.engine.Vector()) {
+		t.Error("a long log is not offered to who has a part")
+	}
+}
+
 // TestNothingIsToldOfAFillingBeforeItIsWritten has somebody linked who takes frames while a filling ends: what they are
 // told is there after a crash.
 func TestNothingIsToldOfAFillingBeforeItIsWritten(t *testing.T) {

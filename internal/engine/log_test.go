@@ -89,11 +89,11 @@ func TestTheLogServesAgainAfterARottenRecord(t *testing.T) {
 	}
 	h.spoilLog(t, 70)
 	w.open(t, h)
-	if _, covered := h.engine.LogStart(crdt.VersionVector{}); !covered {
+	if _, covered := h.engine.log.Start(h.engine.seen, nil); !covered {
 		t.Fatal("nothing is known of the damage yet")
 	}
 	err := h.engine.readLog(1, func(logged) bool { return true })
-	if _, covered := h.engine.LogStart(crdt.VersionVector{}); covered || err != nil {
+	if _, covered := h.engine.log.Start(h.engine.seen, nil); covered || err != nil {
 		t.Fatalf("what is rotten is still promised (%v)", err)
 	}
 	w.maintain(t, h)
