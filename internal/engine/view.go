@@ -47,16 +47,23 @@ type deadBlob struct {
 	pieces int
 }
 
-// itemOverhead is about how many bytes an item takes beside its key and payloads.
-const itemOverhead = 150
+// About how many bytes an item takes beside its key and payloads, and sums that are decoded.
+const (
+	itemOverhead = 240
+	sumsBytes    = 100
+)
 
 // Key returns where the tree has the record.
 func (it *item) Key() string { return it.key }
 
 // Size returns about how many bytes of memory the item takes.
 func (it *item) Size() int {
-	return itemOverhead + len(it.key) + len(it.value) + weightOf(it.cell) + entryBytes*len(it.before) +
+	bytes := itemOverhead + len(it.key) + len(it.value) + weightOf(it.cell) + entryBytes*len(it.before) +
 		24*(len(it.owes().fresh)+len(it.owes().dead))
+	if it.sums != nil {
+		bytes += sumsBytes
+	}
+	return bytes
 }
 
 // owes returns what is to be written with the item. It must not be changed, and is not once the item is put: the next one

@@ -66,6 +66,7 @@ const (
 	generations = 2
 	maxKept     = 4 << 10 // bytes; larger records are not kept
 	keptBytes   = 64      // that keeping one takes beside its own
+	nodeBytes   = 100     // that its place in a layer takes: the node, and it in the map and in the order
 )
 
 // Table is what memory has beside a tree.
@@ -297,12 +298,12 @@ func (t *Table) sees(from, until uint64) bool {
 // Len returns how many records there are that the tree does not have, and that are not sealed.
 func (t *Table) Len() int { return t.layers[0].len }
 
-// Bytes returns how many bytes of memory is taken by what the tree does not have. What is sealed
-// stays in memory, beside those, until all of it is in the tree.
+// Bytes returns how many bytes of memory is taken by what the tree does not have, and by the places in the
+// layers. What is sealed stays in memory, beside those, until all of it is in the tree.
 func (t *Table) Bytes() int64 {
-	bytes := t.layers[0].bytes
+	bytes := t.layers[0].size()
 	if t.layers[1] != nil {
-		bytes += t.layers[1].bytes
+		bytes += t.layers[1].size()
 	}
 	return bytes
 }

@@ -260,3 +260,25 @@ func TestReadersGoOnWhileTheOwnerWrites(t *testing.T) {
 	over.Store(true)
 	readers.Wait()
 }
+
+// TestPlacesInALayerCountUntilTheTreeHasIt: they stay in memory when what stands there is stored.
+func TestPlacesInALayerCountUntilTheTreeHasIt(t *testing.T) {
+	table := NewTable(&tree{}, 1000)
+	defer table.Close()
+	first, second := &record{key: "a", size: 10}, &record{key: "b", size: 10}
+	table.Put(first, nil, false)
+	table.Put(second, nil, false)
+	all := table.Bytes()
+	if all <= 20 {
+		t.Errorf("two records of 10 bytes take %d", all)
+	}
+	table.Seal()
+	table.Stored(first)
+	table.Stored(second)
+	if got := table.Bytes(); got != all-20 {
+		t.Errorf("%d bytes are left of %d", got, all)
+	}
+	if table.Unseal(&tree{}); table.Bytes() != 0 {
+		t.Errorf("%d bytes are left", table.Bytes())
+	}
+}

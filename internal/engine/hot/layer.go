@@ -41,6 +41,9 @@ func (n *node) last() *Version {
 
 func newLayer() *layer { return &layer{nodes: map[string]*node{}} }
 
+// size returns how many bytes it takes with what the tree does not have. Only the owner calls it.
+func (l *layer) size() int64 { return l.bytes + nodeBytes*int64(len(l.nodes)) }
+
 // at returns the version that a snapshot sees; nil if that is none, or no node.
 func (n *node) at(seq uint64) Record {
 	for v := n.last(); v != nil; v = v.older.Load() {
