@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
@@ -259,5 +260,23 @@ func TestJSONLogsLeaveTheStandardOutputAlone(t *testing.T) {
 		if !json.Valid([]byte(line)) {
 			t.Errorf("no JSON: %s", line)
 		}
+	}
+}
+
+// TestTheHeapMayBeLargerThanTheCache, also if that was made large: else the collector would never rest.
+func TestTheHeapMayBeLargerThanTheCache(t *testing.T) {
+	t.Setenv("GOMEMLIMIT", "")
+	before := debug.SetMemoryLimit(-1)
+	defer debug.SetMemoryLimit(before)
+	for _, cache := range []int64{minCache, peer.DefaultCacheBytes, 4 << 30} {
+		boundMemory(cache)
+		if goal := debug.SetMemoryLimit(-1); goal < 2*cache {
+			t.Errorf("with a cache of %d bytes the heap is collected towards %d", cache, goal)
+		}
+	}
+	t.Setenv("GOMEMLIMIT", "1GiB")
+	was := debug.SetMemoryLimit(-1)
+	if boundMemory(1 << 20); debug.SetMemoryLimit(-1) != was {
+		t.Error("GOMEMLIMIT does not count")
 	}
 }

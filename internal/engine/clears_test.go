@@ -411,24 +411,6 @@ func TestHiddenCellsAreFoundByEveryPrefix(t *testing.T) {
 	}
 }
 
-// BenchmarkDeleteOfManySets deletes 10,000 sets of 20 in a pipeline, and sweeps.
-func BenchmarkDeleteOfManySets(b *testing.B) {
-	const sets = 10_000
-	for range b.N {
-		b.StopTimer()
-		st := &tally{disk: newDisk()}
-		r := openOn(b, st, 1)
-		pipeline(b, r, sets, func(f crdt.Fields, i int) error { return fillSet(f, setKey(i), 20) })
-		*st = tally{disk: st.disk}
-		b.StartTimer()
-		began := time.Now()
-		pipeline(b, r, sets, deleteSet)
-		b.ReportMetric(time.Since(began).Seconds(), "s-to-answer")
-		sweepAll(b, r)
-		b.ReportMetric(float64(st.bytes)/sets, "bytes/set")
-	}
-}
-
 // TestADeltaInMemoryKeepsNothingElseThere deletes a set and looks for the transaction: the log keeps its delta for
 // the neighbours, and with it went the clears of that time, of each transaction others.
 func TestADeltaInMemoryKeepsNothingElseThere(t *testing.T) {
