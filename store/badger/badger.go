@@ -87,7 +87,8 @@ var _ store.Store = (*Store)(nil)
 // store.
 //
 // The error wraps store.ErrLocked when another process does, and store.ErrCorrupt when the
-// directory does not hold what was written to it. After an error nothing was removed or repaired.
+// directory does not hold what was written to it. After an error nothing was removed or repaired, but for
+// logs without a byte.
 func Open(dir string, opts Options) (*Store, error) {
 	s := &Store{dir: dir, log: opts.Logger, quiet: make(chan struct{})}
 	s.gate.drained = func() { close(s.quiet) }
@@ -126,6 +127,9 @@ func (s *Store) open(opts Options) (err error) {
 		return err
 	}
 	if err := checkRoom(s.dir); err != nil {
+		return err
+	}
+	if err := dropEmpty(s.dir); err != nil {
 		return err
 	}
 	if s.db, err = openDB(settings(s.dir, opts.Logger)); err != nil {

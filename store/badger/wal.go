@@ -90,8 +90,29 @@ func memTables(dir string) ([]int, error) {
 	return numbers, nil
 }
 
-func (w *wal) path(number int) string {
-	return filepath.Join(w.dir, fmt.Sprintf("%05d.mem", number))
+func (w *wal) path(number int) string { return memTable(w.dir, number) }
+
+func memTable(dir string, number int) string {
+	return filepath.Join(dir, fmt.Sprintf("%05d.mem", number))
+}
+
+// dropEmpty removes logs without a byte. A process that is killed between making one and giving it its
+// size leaves it so, and Badger opens no store that has one.
+func dropEmpty(dir string) error {
+	numbers, err := memTables(dir)
+	if err != nil {
+		return err
+	}
+	for _, n := range numbers {
+		info, err := os.Stat(memTable(dir, n))
+		if err == nil && info.Size() == 0 {
+			err = os.Remove(memTable(dir, n))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (w *wal) expect(number int) {

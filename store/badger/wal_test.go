@@ -3,6 +3,7 @@ package badger
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -53,6 +54,29 @@ func TestCommitsAreFollowedFromLogToLog(t *testing.T) {
 	}
 	if s.wal.synced != s.wal.commits.Load() {
 		t.Errorf("%d of %d commits are durable", s.wal.synced, s.wal.commits.Load())
+	}
+}
+
+// TestALogWithoutAByteIsNoDamage makes one, as a process leaves it that is killed while it makes it.
+func TestALogWithoutAByteIsNoDamage(t *testing.T) {
+	s := openTemp(t)
+	set(t, s, "key", []byte("value"))
+	last := s.wal.number
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(memTable(s.dir, last+1), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(s.dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	view := s.Snapshot()
+	defer view.Close()
+	if value, _, err := view.Get([]byte("key")); err != nil || string(value) != "value" {
+		t.Errorf("%q is there: %v", value, err)
 	}
 }
 
