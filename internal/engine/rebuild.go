@@ -268,7 +268,7 @@ func (r *replica) removeAll(start, end []byte) task {
 			last := r.work
 			r.spend(workCut)
 			r.transacted(last)
-			return batch.Len() < r.perBatch() && !r.spentSince(began)
+			return batch.Len() < r.perBatch() && batch.Bytes() < stageBytes && !r.spentSince(began)
 		})
 		if err != nil || batch.Len() == 0 {
 			return true, err

@@ -10,6 +10,7 @@ import (
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/store"
+	"github.com/peerd/peerd/store/mem"
 )
 
 // heal runs all links, and does for each host what its shell would, until nothing is left to heal.
@@ -295,4 +296,25 @@ func TestARottenRecordAndALostTailHeal(t *testing.T) {
 	w.heal(t)
 	want := "111 [] [at host 2]"
 	w.wantEach(t, want)
+}
+
+func TestLongKeysAreRemovedInBatchesThatFit(t *testing.T) {
+	st, log := mem.New(), mem.NewLog()
+	r, err := open(st, log, Config{NewID: func() crdt.ReplicaID { return 7 }, StepWork: 1 << 20})
+	must(t, err)
+	defer r.Close()
+	const keys, size = 400, 30 << 10
+	for i := range keys {
+		b := &store.Batch{}
+		b.Set(append(make([]byte, size), byte(i>>8), byte(i)), nil)
+		must(t, st.Commit(b, false))
+	}
+	r.then(r.removeAll([]byte{0}, []byte{1}))
+	must(t, r.settle(st, log))
+	snap := st.Snapshot()
+	defer snap.Close()
+	must(t, snap.ScanKeys([]byte{0}, []byte{1}, func(key []byte) bool {
+		t.Errorf("a key of %d bytes is left", len(key))
+		return false
+	}))
 }
