@@ -325,7 +325,7 @@ const (
 var besideStore = []string{hostKeyFile, clusterKeyFile, knownFile}
 
 // restoreBatch is how many bytes of records one commit of a restore has.
-const restoreBatch = 4 << 20
+const restoreBatch = store.MaxBatchBytes
 
 // RestoreConfig says where a backup goes.
 type RestoreConfig struct {

@@ -419,7 +419,7 @@ func TestARestoreEndsBeforeTheDiskIsFull(t *testing.T) {
 	count(t, p, 5)
 	whole := backUp(t, p)
 	dir := t.TempDir()
-	mountSmall(t, dir, 100<<20)
+	mountSmall(t, dir, 48<<20)
 	_, err := Restore(context.Background(), bytes.NewReader(whole), RestoreConfig{Dir: dir})
 	if !errors.Is(err, ErrNoSpace) {
 		t.Errorf("restored with %v", err)

@@ -15,8 +15,10 @@ import "errors"
 const (
 	MaxKey        = 32 << 10 // bytes of a key
 	MaxValue      = 6 << 20  // bytes of a value
-	MaxBatchOps   = 40_000   // operations in one batch
-	MaxBatchBytes = 13 << 19 // bytes of keys and values in one batch
+	MaxBatchOps   = 20_000   // operations in one batch
+	MaxBatchBytes = 2 << 20  // bytes in one batch of keys, and of values that are not large
+	LargeValue    = 256 << 10
+	MaxBatchLarge = 13 << 19 // bytes in one batch of values of more than LargeValue
 	MaxPrefix     = 2        // bytes before a key that no limit counts: see Batch.AppendUnder
 )
 
@@ -74,6 +76,7 @@ type Snapshot interface {
 type Batch struct {
 	Ops    []Op
 	bytes  int
+	large  int // of them, in large values
 	prefix int // bytes of each key that the limits do not count
 }
 
@@ -87,7 +90,9 @@ type Op struct {
 // Set stores value under key. The batch keeps both slices.
 func (b *Batch) Set(key, value []byte) {
 	b.Ops = append(b.Ops, Op{Key: key, Value: value})
-	b.bytes += len(key) + len(value)
+	if b.bytes += len(key) + len(value); len(value) > LargeValue {
+		b.large += len(value)
+	}
 }
 
 // Delete removes key; a key that is not there is no error. The batch keeps the slice.
@@ -99,7 +104,7 @@ func (b *Batch) Delete(key []byte) {
 // Append adds the writes of o behind those of b.
 func (b *Batch) Append(o *Batch) {
 	b.Ops = append(b.Ops, o.Ops...)
-	b.bytes += o.bytes
+	b.bytes, b.large = b.bytes+o.bytes, b.large+o.large
 	b.prefix = max(b.prefix, o.prefix)
 }
 
@@ -114,7 +119,7 @@ func (b *Batch) AppendUnder(prefix []byte, o *Batch, keys []byte) []byte {
 		op.Key = keys[from:len(keys):len(keys)]
 		b.Ops = append(b.Ops, op)
 	}
-	b.bytes += o.bytes
+	b.bytes, b.large = b.bytes+o.bytes, b.large+o.large
 	b.prefix = max(b.prefix, o.prefix+len(prefix))
 	return keys
 }
@@ -126,7 +131,9 @@ func (b *Batch) Len() int { return len(b.Ops) }
 func (b *Batch) Bytes() int { return b.bytes }
 
 // Fits reports whether the batch keeps to the limits.
-func (b *Batch) Fits() bool { return b.Len() <= MaxBatchOps && b.bytes <= MaxBatchBytes }
+func (b *Batch) Fits() bool {
+	return b.Len() <= MaxBatchOps && b.bytes-b.large <= MaxBatchBytes && b.large <= MaxBatchLarge
+}
 
 // Check returns ErrBatchTooLarge if the batch, or one of its writes, is beyond the limits. It is
 // for implementations.
@@ -145,5 +152,5 @@ func (b *Batch) Check() error {
 // Reset empties the batch and keeps its memory.
 func (b *Batch) Reset() {
 	clear(b.Ops)
-	b.Ops, b.bytes, b.prefix = b.Ops[:0], 0, 0
+	b.Ops, b.bytes, b.large, b.prefix = b.Ops[:0], 0, 0, 0
 }

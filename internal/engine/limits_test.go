@@ -203,7 +203,7 @@ func backedUp(t *testing.T, w *world, h *host) *disk {
 	}
 	failed := moment.Scan(func(key, value []byte) bool {
 		batch.Set(slices.Clone(key), slices.Clone(value))
-		if batch.Bytes() > 1<<20 {
+		if batch.Bytes() > 1<<20 || batch.Len() == store.MaxBatchOps {
 			flush()
 		}
 		return err == nil

@@ -266,7 +266,7 @@ func (p *repairSession) stage(c change) error {
 		left--
 		key := stageKey(p.session, p.next)
 		p.batch.Set(key, sealPiece(key, piece, left))
-		if p.batch.Bytes() < stageBytes {
+		if p.batch.Bytes() < stageBytes && p.batch.Len() < fillItems {
 			continue
 		}
 		if err := p.flush(); err != nil {

@@ -17,8 +17,8 @@
 //
 // # Memory
 //
-// A memtable has to hold the largest batch seven times over, and takes 70 MB from its first write
-// on. Under sustained writing there are two or three of them, with the tables in the making. That
+// A memtable has to hold the largest batch seven times over, without its large values, and takes 21 MB from
+// its first write on. Under sustained writing there are two or three of them, with the tables in the making. That
 // lowers what a collector with a goal for all memory lets others allocate between two of its
 // rounds, though there are few pointers to follow. Tables are mapped: the kernel counts those of
 // their pages that it holds as the process's, and takes them back when it needs them.
@@ -195,10 +195,14 @@ func (s *Store) apply(b *store.Batch) error {
 	if b.Len() == 0 {
 		return nil
 	}
+	change, err := s.large.lay(b, s.writeParts)
+	if err != nil {
+		return s.fail(err)
+	}
 	txn := s.db.NewTransaction(true)
 	defer txn.Discard()
-	change, err := s.large.stage(txn, b)
-	if err != nil {
+	if err := s.large.stage(txn, b, change); err != nil {
+		s.large.garbage = append(s.large.garbage, change.laid...)
 		return stageError(err)
 	}
 	if err := txn.Commit(); err != nil {
@@ -215,6 +219,14 @@ func (s *Store) apply(b *store.Batch) error {
 		return s.fail(err)
 	}
 	return nil
+}
+
+// writeParts has a transaction of parts of values committed.
+func (s *Store) writeParts(fn func(*dgraph.Txn) error) error {
+	if err := s.db.Update(fn); err != nil {
+		return err
+	}
+	return s.wal.committed()
 }
 
 // fail makes the store refuse all further commits: after a failed write or fsync nobody knows what

@@ -154,14 +154,51 @@ func lookUp(txn *dgraph.Txn, key []byte) (l large, err error) {
 
 // change is what a batch does to the large values. It counts when the batch is committed.
 type change struct {
+	laid    []large          // those of the batch, in its order, whose parts are stored
 	byKey   map[string]large // the keys it touches, with a zero large for those that have none now
-	lastID  uint64
 	garbage []large
 }
 
-// stage fills a transaction with a batch. The large values stay as they are.
-func (v *largeValues) stage(txn *dgraph.Txn, b *store.Batch) (*change, error) {
-	c := &change{lastID: v.lastID}
+// lay stores the parts of a batch's large values, in transactions of their own: a memtable need not hold
+// seven times as much. No key refers to them yet. If none ever does they are garbage, which load finds.
+func (v *largeValues) lay(b *store.Batch, write func(func(*dgraph.Txn) error) error) (*change, error) {
+	c := &change{}
+	for _, op := range b.Ops {
+		if op.Delete || len(op.Value) <= partSize {
+			continue
+		}
+		v.lastID++
+		l := large{id: v.lastID, parts: (len(op.Value) + partSize - 1) / partSize}
+		for from := 0; from < l.parts; from += partsAtOnce {
+			err := write(func(txn *dgraph.Txn) error { return l.store(txn, op, from) })
+			if err != nil {
+				return nil, err
+			}
+		}
+		c.laid = append(c.laid, l)
+	}
+	return c, nil
+}
+
+// store stores some parts of a value; with the first ones, whose they are.
+func (l large) store(txn *dgraph.Txn, op store.Op, from int) error {
+	if from == 0 {
+		if err := txn.Set(l.ownerKey(), l.seal(l.ownerKey(), op.Key)); err != nil {
+			return err
+		}
+	}
+	for i := from; i < min(from+partsAtOnce, l.parts); i++ {
+		part := op.Value[i*partSize : min((i+1)*partSize, len(op.Value))]
+		if err := txn.Set(l.partKey(i), part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stage fills a transaction with a batch whose parts are stored. The large values stay as they are.
+func (v *largeValues) stage(txn *dgraph.Txn, b *store.Batch, c *change) error {
+	laid := c.laid
 	// One allocation: all of the batch's keys, with space.
 	keys := make([]byte, 0, b.Bytes()+b.Len()*(1+store.MaxPrefix))
 	for _, op := range b.Ops {
@@ -174,15 +211,17 @@ func (v *largeValues) stage(txn *dgraph.Txn, b *store.Batch) (*change, error) {
 		case op.Delete:
 			err = txn.Delete(key)
 		case len(op.Value) > partSize:
-			err = c.split(txn, key, op)
+			c.set(op.Key, laid[0])
+			err = txn.SetEntry(dgraph.NewEntry(key, laid[0].seal(key, nil)).WithMeta(metaLarge))
+			laid = laid[1:]
 		default:
 			err = txn.Set(key, op.Value)
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return c, nil
+	return nil
 }
 
 // release notes that key's value is about to be replaced.
@@ -205,27 +244,8 @@ func (c *change) set(key []byte, l large) {
 	c.byKey[string(key)] = l
 }
 
-// split stores a large value in parts, and under its key where they are.
-func (c *change) split(txn *dgraph.Txn, key []byte, op store.Op) error {
-	c.lastID++
-	l := large{id: c.lastID, parts: (len(op.Value) + partSize - 1) / partSize}
-	for i := range l.parts {
-		from := i * partSize
-		part := op.Value[from:min(from+partSize, len(op.Value))]
-		if err := txn.Set(l.partKey(i), part); err != nil {
-			return err
-		}
-	}
-	if err := txn.Set(l.ownerKey(), l.seal(l.ownerKey(), op.Key)); err != nil {
-		return err
-	}
-	c.set(op.Key, l)
-	return txn.SetEntry(dgraph.NewEntry(key, l.seal(key, nil)).WithMeta(metaLarge))
-}
-
 // adopt makes a committed change count.
 func (v *largeValues) adopt(c *change) {
-	v.lastID = c.lastID
 	v.garbage = append(v.garbage, c.garbage...)
 	for key, l := range c.byKey {
 		if l.parts == 0 {

@@ -103,6 +103,32 @@ func TestPartsThatACrashLeftAreRemoved(t *testing.T) {
 	expectParts(t, s, "after the next commit", 1, 3)
 }
 
+// TestPartsWhoseBatchNeverCameAreRemoved lays parts, which is what a crash before the batch leaves.
+func TestPartsWhoseBatchNeverCameAreRemoved(t *testing.T) {
+	s := openTemp(t)
+	set(t, s, "kept", make([]byte, 3*partSize))
+	var b store.Batch
+	b.Set([]byte("kept"), make([]byte, (partsAtOnce+2)*partSize))
+	if _, err := s.large.lay(&b, s.writeParts); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(s.dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	set(t, s, "other", nil)
+	expectParts(t, s, "after the next commit", 1, 3)
+	view := s.Snapshot()
+	defer view.Close()
+	if value, _, err := view.Get([]byte("kept")); err != nil || len(value) != 3*partSize {
+		t.Errorf("%d bytes are left of %d: %v", len(value), 3*partSize, err)
+	}
+}
+
 func TestAMissingPartIsDamage(t *testing.T) {
 	s := openTemp(t)
 	set(t, s, "a", make([]byte, 4*partSize))
@@ -130,12 +156,14 @@ func TestAMissingPartIsDamage(t *testing.T) {
 func TestTheBatchWithTheMostOverheadCommits(t *testing.T) {
 	s := openTemp(t)
 	var b store.Batch
-	const most = store.MaxBatchBytes - 3*store.MaxBatchOps - store.MaxKey - partSize
-	for i := byte(0); b.Bytes() < most; i++ {
-		b.Set(append(make([]byte, store.MaxKey-1), i), make([]byte, partSize+1))
+	const large = store.MaxBatchLarge / (partSize + 1)
+	const rest = (store.MaxBatchBytes - large*store.MaxKey) / (store.MaxBatchOps - large)
+	for i := range large {
+		b.Set(append(make([]byte, store.MaxKey-1), byte(i)), make([]byte, partSize+1))
 	}
 	for b.Len() < store.MaxBatchOps {
-		b.Set([]byte{byte(b.Len() >> 16), byte(b.Len() >> 8), byte(b.Len())}, nil)
+		key := []byte{byte(b.Len() >> 16), byte(b.Len() >> 8), byte(b.Len())}
+		b.Set(key, make([]byte, rest-len(key)))
 	}
 	if err := s.Commit(&b, false); err != nil {
 		t.Errorf("%d writes, %d bytes: %v", b.Len(), b.Bytes(), err)

@@ -17,25 +17,31 @@ const (
 	formatVersion = 2
 
 	// memTableSize is in bytes. Badger takes a transaction of 15% of it, which has to hold the
-	// largest batch. While memtables are full and being written out, there are two or three of
-	// them.
-	memTableSize = 54 << 20
+	// largest batch without the parts of its large values: these have transactions of their own. While
+	// memtables are full and being written out, there are two or three of them.
+	memTableSize = 16 << 20
 
 	// partSize is the largest value, in bytes, that is stored in one piece. Badger would move
 	// values of 1 MiB to its value log; well below that, parts also keep tables from being lumpy.
-	partSize = 256 << 10
+	partSize = store.LargeValue
+
+	// partsAtOnce is how many parts one transaction has.
+	partsAtOnce = 8
 
 	// Bytes that Badger counts in a transaction beside a batch's keys and values, at most: for
-	// each write, and for each value in parts the records that say whose they are and where.
+	// each write, and for each value in parts the record that says where they are.
 	overheadPerWrite = 13 + store.MaxPrefix
-	overheadPerLarge = store.MaxPrefix + store.MaxKey + 256
+	overheadPerLarge = 256
 
 	largestBatch = store.MaxBatchBytes + store.MaxBatchOps*overheadPerWrite +
-		store.MaxBatchBytes/partSize*overheadPerLarge
+		store.MaxBatchLarge/partSize*overheadPerLarge
+
+	// With the parts goes whose they are.
+	largestParts = partsAtOnce*(partSize+overheadPerLarge) + store.MaxPrefix + store.MaxKey + overheadPerLarge
 )
 
-// A batch at the limits of package store fits: if it does not, this constant is negative.
-const _ = uint(memTableSize*15/100 - largestBatch)
+// A batch at the limits of package store fits, and so do parts: if they do not, this constant is negative.
+const _ = uint(memTableSize*15/100 - max(largestBatch, largestParts))
 
 // settings returns Badger's options, each with its reason where it is not the default.
 func settings(dir string, logger *slog.Logger) dgraph.Options {
@@ -45,8 +51,13 @@ func settings(dir string, logger *slog.Logger) dgraph.Options {
 		WithMemTableSize(memTableSize).
 		WithBypassLockGuard(ownLock) // lockDir did it, before the tables were verified.
 
-	opts.NumMemtables = 1           // Waiting to be written out. The default of 5 takes 0.5 GB.
-	opts.NumCompactors = 2          // The least that Badger works with: a daemon is a guest.
+	opts.NumMemtables = 1  // Waiting to be written out: each takes memory.
+	opts.NumCompactors = 2 // The least that Badger works with: a daemon is a guest.
+	// So many written memtables are merged with the next level at once, which is rewritten each time, and commits
+	// wait once there are twice as many. With the default of 5 births took 1.7 times the CPU.
+	opts.NumLevelZeroTables = 12
+	opts.NumLevelZeroTablesStall = 24
+
 	opts.SyncWrites = false         // wal.go syncs, once for many commits.
 	opts.DetectConflicts = false    // Commits are serialized.
 	opts.MetricsEnabled = false     // Nobody reads them, and each call would count.

@@ -478,8 +478,10 @@ func full(ops, size int) *store.Batch {
 // spread returns a batch of size bytes in values that are as large as they can be.
 func spread(size int) *store.Batch {
 	b := &store.Batch{}
-	for i := 0; b.Bytes() < size; i++ {
-		b.Set(numbered(i, 8), make([]byte, min(store.MaxValue, size-b.Bytes()-8)))
+	for i := 0; size > 0; i++ {
+		n := min(store.MaxValue, size)
+		b.Set(numbered(i, 8), make([]byte, n))
+		size -= n
 	}
 	return b
 }
@@ -507,9 +509,9 @@ func testLimits(t *testing.T, s store.Store) {
 		{"a value at the limit", one(nil, make([]byte, store.MaxValue)), nil},
 		{"a value beyond the limit", one(nil, make([]byte, store.MaxValue+1)), store.ErrBatchTooLarge},
 		{"both limits", full(store.MaxBatchOps, store.MaxBatchBytes), nil},
-		{"large values at the limit", spread(store.MaxBatchBytes), nil},
+		{"large values at the limit", spread(store.MaxBatchLarge), nil},
 		{"a byte too many", full(store.MaxBatchOps, store.MaxBatchBytes+1), store.ErrBatchTooLarge},
-		{"large values, a byte too many", spread(store.MaxBatchBytes + 1), store.ErrBatchTooLarge},
+		{"large values, a byte too many", spread(store.MaxBatchLarge + 1), store.ErrBatchTooLarge},
 		{"deletes at the limit", deletes(store.MaxBatchOps), nil},
 		{"a delete too many", deletes(store.MaxBatchOps + 1), store.ErrBatchTooLarge},
 		{"a write too many", full(store.MaxBatchOps+1, 1<<20), store.ErrBatchTooLarge},
