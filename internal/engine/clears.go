@@ -714,7 +714,7 @@ func (r *replica) sweepSome() (more bool, err error) {
 	changed := s.g.changed()
 	s.g.plan(changed)
 	for _, c := range changed {
-		r.table.put(s.g.item(c), c.was)
+		s.g.put(c)
 	}
 	for _, it := range s.sums {
 		r.table.put(it, nil)

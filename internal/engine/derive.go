@@ -445,9 +445,9 @@ func (n *recount) add(a dotted.Address, stored dotted.Cell) {
 	n.live = n.live.Add(m.sum)
 	var room additions
 	for _, x := range seen.sums(room[:0]) {
-		if key := x.over.Key(); n.key.key == nil || key != n.key.name {
+		if key := x.over.Key(); n.key.key == "" || key != n.key.name {
 			n.closeKey()
-			n.key = summaryState{name: key, key: place(prefixSummary, x.over.KeyAddress())}
+			n.key = summaryState{name: key, key: string(place(prefixSummary, x.over.KeyAddress()))}
 		}
 		switch {
 		case x.sum.kind == sumVisible || x.sum.kind == sumTallies:
@@ -475,7 +475,7 @@ func (n *recount) closeString() {
 	if s := &n.counter; s.exists() {
 		n.key.add(addition{s.at.KeyAddress(), sum{sumVisible, s.at.Shape()}, count(1)})
 		if record := s.encode(0); record != nil {
-			n.found(s.key, record)
+			n.found([]byte(s.key), record)
 		}
 	}
 	n.counter = countState{}
@@ -485,8 +485,9 @@ func (n *recount) closeString() {
 func (n *recount) closeKey() {
 	n.closeString()
 	s := &n.key
-	if record := encodeSummary(s.key, s.name, s.now, 0); record != nil {
-		n.found(s.key, record)
+	key := []byte(s.key)
+	if record := encodeSummary(key, s.name, s.now, 0); record != nil {
+		n.found(key, record)
 	}
 	n.keys += gain(false, s.now.Exists())
 	n.tallies += s.now.Tallies
@@ -625,14 +626,16 @@ func (g *group) tallying(fn func(key string) bool) error {
 // record.
 type countState struct {
 	at      dotted.Address // the string's
-	key     []byte         // of its record
+	key     string         // of its record
 	now     dotted.Count
 	dirty   bool
 	written bool // not in the record: the string's own cell says it
 	looked  bool // whether that was looked at
 }
 
-func newCount(at dotted.Address) *countState { return &countState{at: at, key: place(prefixCount, at)} }
+func newCount(at dotted.Address) *countState {
+	return &countState{at: at, key: string(place(prefixCount, at))}
+}
 
 func (n *countState) exists() bool { return n.written || n.now.Shares > 0 }
 
@@ -662,17 +665,18 @@ func (g *group) count(a dotted.Address, note func(undo)) (*countState, error) {
 	if n, known := g.counted.Get(a); known {
 		return n, nil
 	}
-	n := newCount(a)
 	if g.bare(a) {
-		return g.keepCount(n, note), nil
+		return g.keepCount(newCount(a), note), nil
 	}
-	stored, err := g.sumsAt(n.key, func(n *sums, record []byte) (err error) {
-		n.count, err = g.view.countIn(a, place(prefixCount, a), record, g.view.clears)
+	g.at = appendPlace(g.at[:0], prefixCount, a)
+	at, stored, err := g.sumsAt(g.at, func(n *sums, record []byte) (err error) {
+		n.count, err = g.view.countIn(a, g.at, record, g.view.clears)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
+	n := &countState{at: a, key: at}
 	if !g.clears.void(a, stored.asOf) {
 		n.now = stored.count
 	}
@@ -744,7 +748,7 @@ func (n *countState) encode(asOf uint64) []byte {
 	if n.now == (dotted.Count{}) {
 		return nil
 	}
-	key := n.key
+	key := []byte(n.key)
 	return seal(key, func(w *wire.Writer) {
 		w.Array(4 + min(int(asOf), 1))
 		if isShortened(key, n.at) {
@@ -781,7 +785,7 @@ func decodeCount(key, record []byte) (a dotted.Address, n dotted.Count, asOf uin
 // clear they were written, and the record as it would be without that.
 func readSum(key, record []byte) (a dotted.Address, asOf uint64, plain []byte, err error) {
 	if plain = record; key[0] == prefixCount {
-		n := countState{key: key}
+		n := countState{key: string(key)}
 		if n.at, n.now, asOf, err = decodeCount(key, record); asOf > 0 {
 			plain = n.encode(0)
 		}

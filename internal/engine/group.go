@@ -33,8 +33,9 @@ type group struct {
 	cells  map[dotted.Address]*cellState
 	loaded []*cellState // those, in the order in which they were loaded, and what was forgotten
 	last   *cellState   // that was looked at
-	chunk  []cellState  // that of them are taken next
 	sums   map[string]*summaryState
+	summed *summaryState // of them, that was looked at
+	memory *groupMemory
 
 	counted btree.Map[dotted.Address, *countState] // of strings
 	tallied bool                                   // the group has changed how many cells tally
@@ -59,14 +60,12 @@ type group struct {
 	began   int // replica.work at its beginning
 }
 
-// cellChunk is how many of a large group's cells are allocated at once.
-const cellChunk = 64
-
 // cellState is a cell that the group has looked at.
 type cellState struct {
 	address dotted.Address
 	key     string
 	was     *item       // in memory
+	read    bool        // from the tree, and memory does not have it
 	stored  dotted.Cell // in the store, with what pending clears hide
 	now     dotted.Cell
 	moved   moved // between the two, once that is planned
@@ -77,7 +76,7 @@ type cellState struct {
 // summaryState is a key's summary that the group has looked at.
 type summaryState struct {
 	name   string
-	key    []byte
+	key    string
 	before keyCounts // as the store has it
 	now    dotted.Summary
 	bare   bool // the store has nothing of the key
@@ -85,23 +84,19 @@ type summaryState struct {
 	dirty  bool
 }
 
-// Memory that groups leave to the next ones, at most: for cells, and for steps back of a transaction.
-const maxSpare = 1024
-
 // newGroup starts a group. now is the wall clock's time. The group must be ended with commit or discard.
 func (r *replica) newGroup(now time.Time) *group {
-	cells := r.spareCells
-	if r.spareCells = nil; cells == nil {
-		cells = map[dotted.Address]*cellState{}
+	m := r.spareGroup
+	if r.spareGroup = nil; m == nil {
+		m = newGroupMemory()
 	}
-	loaded := r.spareLoaded
-	r.spareLoaded = nil
 	return &group{
 		r: r, number: r.log.Last + 1, now: now,
 		view:   r.present(),
-		cells:  cells,
-		loaded: loaded,
-		sums:   map[string]*summaryState{},
+		cells:  m.cells,
+		loaded: m.loaded,
+		sums:   m.sums,
+		memory: m,
 		clears: r.clears, firstClear: r.lastClear + 1,
 		began: r.work,
 	}
@@ -125,16 +120,10 @@ func (g *group) load(a dotted.Address) (*cellState, error) {
 		g.last = c
 		return c, nil
 	}
-	it, err := g.stored(a)
-	if err != nil {
+	c := g.memory.states.next()
+	if err := g.readCell(a, c); err != nil {
 		return nil, err
 	}
-	if len(g.chunk) == 0 {
-		g.chunk = make([]cellState, min(len(g.cells)+1, cellChunk))
-	}
-	c := &g.chunk[0]
-	g.chunk = g.chunk[1:]
-	*c = cellState{address: it.address, key: it.key, was: it, stored: it.cell}
 	c.now = g.clears.hide(a, c.stored)
 	g.hold(c)
 	g.r.spend(workOf(len(a) + weightOf(c.stored)))
@@ -150,27 +139,28 @@ func (g *group) hold(c *cellState) {
 	}
 }
 
-// stored returns what is stored for a cell.
-func (g *group) stored(a dotted.Address) (*item, error) {
+// readCell reads what is stored for a cell.
+func (g *group) readCell(a dotted.Address, c *cellState) (err error) {
 	g.at = appendPlace(g.at[:0], prefixCell, a)
 	if it := g.r.table.find(g.at); it != nil {
-		return it, nil
+		c.address, c.key, c.was, c.stored = it.address, it.key, it, it.cell
+		return nil
 	}
-	c, err := g.inTree(a)
-	if err != nil {
-		return nil, err
-	}
-	for i := range c {
-		if len(c) > 1 { // what is left of them must not pin what they were read from
-			c[i].Payload = bytes.Clone(c[i].Payload)
+	if c.read = !g.bare(a); c.read {
+		g.r.spend(workMiss)
+		if c.stored, err = g.view.inTree(g.at); err != nil {
+			return err
 		}
 	}
-	it := &item{key: string(g.at), address: a, cell: c}
-	if !isShortened(g.at, a) {
-		it.address = dotted.Address(it.key[1:])
+	for i := range c.stored {
+		if len(c.stored) > 1 { // what is left of them must not pin what they were read from
+			c.stored[i].Payload = bytes.Clone(c.stored[i].Payload)
+		}
 	}
-	g.r.table.Keep(it)
-	return it, nil
+	if c.key, c.address = string(g.at), a; !isShortened(g.at, a) {
+		c.address = dotted.Address(c.key[1:])
+	}
+	return nil
 }
 
 // under calls fn with the group's cells under prefix, in the order of their keys, until fn returns false.
@@ -222,32 +212,37 @@ func (g *group) set(c *cellState, now dotted.Cell, note func(undo)) error {
 // summary returns the group's state of a key's summary.
 func (g *group) summary(key string) (*summaryState, error) {
 	g.r.spend(workCell)
-	if s, ok := g.sums[key]; ok {
+	if s := g.summed; s != nil && s.name == key {
 		return s, nil
 	}
-	at := place(prefixSummary, dotted.KeyAddress(key))
-	stored, err := g.sumsAt(at, func(n *sums, record []byte) (err error) {
-		n.summary, err = g.view.summaryIn(at, record)
+	if s, ok := g.sums[key]; ok {
+		g.summed = s
+		return s, nil
+	}
+	g.at = appendPlace(g.at[:0], prefixSummary, dotted.KeyAddress(key))
+	at, stored, err := g.sumsAt(g.at, func(n *sums, record []byte) (err error) {
+		n.summary, err = g.view.summaryIn(g.at, record)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	s := &summaryState{name: key, key: at}
+	s := g.memory.keys.next()
+	s.name, s.key = key, at
 	if stored.asOf >= g.clears.emptied { // else it says nothing any more
 		s.now = stored.summary
 	}
 	s.before = keyCounts{s.now.Exists(), s.now.Tallies}
 	s.bare = len(s.now.Visible) == 0 && s.now.Tallies == 0
-	g.sums[key] = s
+	g.sums[key], g.summed = s, s
 	return s, nil
 }
 
-// sumsAt returns the sums that are stored at a key. read decodes those that memory has not decoded.
-func (g *group) sumsAt(key []byte, read func(n *sums, record []byte) error) (*sums, error) {
+// sumsAt returns the sums that are stored at a key, and that to be kept. read decodes those that memory has not decoded.
+func (g *group) sumsAt(key []byte, read func(n *sums, record []byte) error) (at string, found *sums, err error) {
 	it := g.r.table.find(key)
 	if it != nil && it.sums != nil {
-		return it.sums, nil
+		return it.key, it.sums, nil
 	}
 	g.r.spend(workMiss)
 	n := &sums{asOf: g.view.clears.newest}
@@ -255,20 +250,20 @@ func (g *group) sumsAt(key []byte, read func(n *sums, record []byte) error) (*su
 	if it != nil {
 		record = it.value
 	} else {
-		var err error
 		if record, _, err = g.view.shot.Tree().Get(key); err != nil {
-			return nil, err
+			return "", nil, err
 		}
 	}
 	if record != nil {
 		if err := read(n, record); err != nil {
-			return nil, err
+			return "", nil, err
 		}
 	}
-	if it == nil {
-		g.r.table.Keep(&item{key: string(key), sums: n})
+	at = string(key)
+	if it == nil && (record != nil || key[0] == prefixCount) { // of a key that is not there something is written next
+		g.r.table.Keep(&item{key: at, sums: n})
 	}
-	return n, nil
+	return at, n, nil
 }
 
 // scan merges the store's cells with the group's own.
@@ -320,11 +315,11 @@ func (g *group) keys(prefix, beyond string, fn func(string, dotted.Summary) bool
 	from := place(prefixSummary, dotted.KeyAddress(beyond))
 	for name, s := range g.sums {
 		if !s.before.exists && s.now.Exists() && strings.HasPrefix(name, prefix) &&
-			(beyond == "" || string(s.key) > string(from)) {
+			(beyond == "" || s.key > string(from)) {
 			own = append(own, s)
 		}
 	}
-	sort.Slice(own, func(i, j int) bool { return string(own[i].key) < string(own[j].key) })
+	sort.Slice(own, func(i, j int) bool { return own[i].key < own[j].key })
 	stopped := false
 	emit := func(name string, s dotted.Summary) bool {
 		g.r.spend(workCell)
@@ -334,7 +329,7 @@ func (g *group) keys(prefix, beyond string, fn func(string, dotted.Summary) bool
 		return !stopped
 	}
 	stored := func(at []byte, name string, s dotted.Summary) bool {
-		for len(own) > 0 && string(own[0].key) < string(at) {
+		for len(own) > 0 && own[0].key < string(at) {
 			if !emit(own[0].name, own[0].now) {
 				return false
 			}
@@ -360,11 +355,14 @@ func (g *group) keys(prefix, beyond string, fn func(string, dotted.Summary) bool
 // discard ends the group without effect.
 func (g *group) discard() {
 	g.view.Close()
-	if g.cells != nil && len(g.loaded) <= maxSpare {
-		clear(g.cells)
-		clear(g.loaded)
-		g.r.spareCells, g.cells = g.cells, nil
-		g.r.spareLoaded, g.loaded = g.loaded[:0], nil
+	if g.memory == nil {
+		return
+	}
+	g.keep()
+	m := g.memory
+	m.loaded, m.sums = g.loaded, g.sums
+	if g.memory, g.cells, g.loaded, g.sums = nil, nil, nil, nil; m.reset() {
+		g.r.spareGroup = m
 	}
 }
 
@@ -416,14 +414,14 @@ func (g *group) derived() (items []*item) {
 	for _, name := range g.dirtySums() {
 		s := g.sums[name]
 		items = append(items, &item{
-			key: string(s.key), value: encodeSummary(s.key, s.name, s.now, g.clears.newest),
+			key: s.key, value: encodeSummary([]byte(s.key), s.name, s.now, g.clears.newest),
 			sums: &sums{summary: s.now, asOf: g.clears.newest},
 		})
 	}
 	g.counted.Scan(func(_ dotted.Address, n *countState) bool {
 		if n.dirty {
 			items = append(items, &item{
-				key: string(n.key), value: n.encode(g.clears.newest), sums: &sums{count: n.now, asOf: g.clears.newest},
+				key: n.key, value: n.encode(g.clears.newest), sums: &sums{count: n.now, asOf: g.clears.newest},
 			})
 		}
 		return true
@@ -446,7 +444,7 @@ func (g *group) dirtySums() (names []string) {
 func (g *group) take(derived []*item, changed []*cellState) {
 	r := g.r
 	for _, c := range changed {
-		r.table.put(g.item(c), c.was)
+		g.put(c)
 	}
 	for _, it := range derived {
 		r.table.put(it, nil)
@@ -597,7 +595,7 @@ func (tx *Tx) rollback() {
 	}
 	tx.g.clears, tx.g.added, tx.g.dropped = s.clears, tx.g.added[:s.added], tx.g.dropped[:s.dropped]
 	if s.sums != nil {
-		tx.g.sums = s.sums
+		tx.g.sums, tx.g.summed = s.sums, nil
 	}
 }
 

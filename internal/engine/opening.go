@@ -144,7 +144,7 @@ func (r *replica) redo(rec logged) error {
 	touched := slices.Collect(maps.Values(g.cells)) // also where what is stored is as new already
 	g.plan(touched)
 	for _, c := range touched {
-		r.table.put(g.item(c), c.was)
+		g.put(c)
 	}
 	r.account(touched)
 	for _, it := range rec.derived {

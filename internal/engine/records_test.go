@@ -85,8 +85,8 @@ func samples() map[string]sample {
 		_, _, _, err := decodeCount(key, record)
 		return err
 	}
-	add("count", counted.key, counted.encode(0), readCount)
-	add("count-later", counted.key, counted.encode(3), readCount)
+	add("count", []byte(counted.key), counted.encode(0), readCount)
+	add("count-later", []byte(counted.key), counted.encode(3), readCount)
 	add("checkpoint", keyCheckpoint, point.encode(own.writeOwn), func(_, record []byte) error {
 		_, err := decodeCheckpoint(record, &delta.Bases{})
 		return err

@@ -211,8 +211,7 @@ type replica struct {
 
 	collecting collecting
 
-	spareCells  map[dotted.Address]*cellState // see maxSpare
-	spareLoaded []*cellState
+	spareGroup  *groupMemory // see maxSpare
 	spareUndo   []undo
 	spareDelta  *delta.Delta // of a transaction that only read
 	spareRecord []byte       // of the log

@@ -109,6 +109,21 @@ func (g *group) item(c *cellState) *item {
 	return it
 }
 
+// put takes a cell that changed into memory.
+func (g *group) put(c *cellState) {
+	g.r.table.put(g.item(c), c.was)
+	c.read = false
+}
+
+// keep keeps what was read from the tree, and is so still.
+func (g *group) keep() {
+	for _, c := range g.loaded {
+		if c.read && !c.gone {
+			g.r.table.Keep(&item{key: c.key, address: c.address, cell: c.stored})
+		}
+	}
+}
+
 // withoutPayloads returns a cell that holds none in memory.
 func withoutPayloads(c dotted.Cell) dotted.Cell {
 	if len(c) == 0 {
@@ -301,15 +316,6 @@ func (v *View) inTree(key []byte) (dotted.Cell, error) {
 	}
 	_, c, err := decodeCell(v.shot.Tree(), key, record)
 	return c, err
-}
-
-// inTree returns the cell at g.at, which memory has not. The view is over the same memory.
-func (g *group) inTree(a dotted.Address) (dotted.Cell, error) {
-	if g.bare(a) {
-		return nil, nil
-	}
-	g.r.spend(workMiss)
-	return g.view.inTree(g.at)
 }
 
 // bare reports whether nothing is stored under an address's key, if the group knows that from the key's summary: it counts

@@ -1,0 +1,82 @@
+package engine
+
+import "github.com/peerd/peerd/internal/dotted"
+
+// Memory that groups leave to the next ones, at most: for cells, for sums, and for steps back of a transaction.
+const maxSpare = 1024
+
+// groupMemory is what a group leaves to the next one. Nobody has any of it by then.
+type groupMemory struct {
+	cells  map[dotted.Address]*cellState
+	loaded []*cellState
+	sums   map[string]*summaryState
+	states chunks[cellState]
+	keys   chunks[summaryState]
+}
+
+func newGroupMemory() *groupMemory {
+	return &groupMemory{cells: map[dotted.Address]*cellState{}, sums: map[string]*summaryState{}}
+}
+
+// reset forgets all that the group had in it. It reports whether that is worth to be kept.
+func (m *groupMemory) reset() bool {
+	if len(m.loaded) > maxSpare || len(m.sums) > maxSpare {
+		return false
+	}
+	if len(m.loaded) < chunkSize && len(m.sums) < chunkSize { // which is less work than to clear large maps
+		for _, c := range m.loaded {
+			delete(m.cells, c.address)
+		}
+		m.keys.each(func(s *summaryState) { delete(m.sums, s.name) })
+	}
+	clear(m.cells)
+	clear(m.sums)
+	clear(m.loaded)
+	m.loaded = m.loaded[:0]
+	m.states.reset()
+	m.keys.reset()
+	return true
+}
+
+// chunks hands out zero values, which are allocated several at once.
+type chunks[T any] struct {
+	all  [][]T
+	used int // of them, and of the first that is not used up
+	of   int
+}
+
+// chunkSize is how many are allocated at once, at most.
+const chunkSize = 64
+
+func (c *chunks[T]) next() *T {
+	if c.used < len(c.all) && c.of == len(c.all[c.used]) {
+		c.used, c.of = c.used+1, 0
+	}
+	if c.used == len(c.all) {
+		c.all = append(c.all, make([]T, min(4<<min(c.used, 4), chunkSize)))
+	}
+	c.of++
+	return &c.all[c.used][c.of-1]
+}
+
+// each calls fn with all that were handed out.
+func (c *chunks[T]) each(fn func(*T)) {
+	for i := range min(c.used+1, len(c.all)) {
+		all := c.all[i]
+		if i == c.used {
+			all = all[:c.of]
+		}
+		for j := range all {
+			fn(&all[j])
+		}
+	}
+}
+
+// reset takes all back.
+func (c *chunks[T]) reset() {
+	c.each(func(v *T) {
+		var zero T
+		*v = zero
+	})
+	c.used, c.of = 0, 0
+}
