@@ -71,21 +71,23 @@ type openNode struct {
 	theirs uint64
 }
 
-// own is what the puller has of a leaf: the first cells behind a cursor, and that of the cursor, without payloads.
+// own is what the puller has of a leaf: the first cells behind a cursor, and that of the cursor,
+// without payloads.
 type own struct {
 	cells []Part
 	all   bool // there are no more
 }
 
-// NewPuller returns a session that compares local with a source and stages the differences. What it handles first is
-// the response with the source's moment.
+// NewPuller returns a session that compares local with a source and stages the differences. What
+// it handles first is the response with the source's moment.
 func NewPuller(local Snapshot, stage Staging) *Puller {
 	return &Puller{local: local, stage: stage, asked: Request{Kind: KindPin}, listed: MaxListed}
 }
 
-// Continue has the bootstrap of an empty replica go on behind the last cell that other sources brought, of other
-// moments. Once the rest is staged came returns all that is here, which is compared with the source like any other
-// replica's cells: what differs is staged, so that in the end the source's moment is here and nothing else.
+// Continue has the bootstrap of an empty replica go on behind the last cell that other sources
+// brought, of other moments. Once the rest is staged came returns all that is here, which is
+// compared with the source like any other replica's cells: what differs is staged, so that in the
+// end the source's moment is here and nothing else.
 func (p *Puller) Continue(last dotted.Address, came func() (Snapshot, error)) {
 	p.after = Cursor{last, crdt.Dot{Replica: math.MaxUint64, Counter: math.MaxUint64}}
 	p.came = came
@@ -98,9 +100,9 @@ func (p *Puller) Result() Result { return p.result }
 // everything is staged. Errors are ErrBadSource, ErrDiverged, and those of the
 // snapshot and stage.
 //
-// One call reads at most the local cells of MaxLeaves leaves up to MaxListed of them and one leaf more, or
-// those of one subtree that the source has nothing in, and stages at most what the response holds and
-// what these cells held.
+// One call reads at most the local cells of MaxLeaves leaves up to MaxListed of them and one leaf
+// more, or those of one subtree that the source has nothing in, and stages at most what the
+// response holds and what these cells held.
 func (p *Puller) Handle(resp Response) (next Request, done bool, err error) {
 	if p.err == nil {
 		p.err = p.take(resp)
@@ -112,8 +114,9 @@ func (p *Puller) Handle(resp Response) (next Request, done bool, err error) {
 	return p.asked, done, p.err
 }
 
-// Ahead returns the request that follows a response in a bootstrap, which Handle returns too unless it fails, so that it
-// can be sent before what came is staged. ok is false if only Handle knows.
+// Ahead returns the request that follows a response in a bootstrap, which Handle returns too
+// unless it fails, so that it can be sent before what came is staged. ok is false if only Handle
+// knows.
 func Ahead(resp Response) (next Request, ok bool) {
 	n := len(resp.Parts)
 	if resp.Kind != KindScan || !resp.More || n == 0 || len(resp.Parts[n-1].Entries) == 0 {
@@ -156,7 +159,8 @@ func (p *Puller) next() (q Request, done bool, err error) {
 	return Request{}, true, nil
 }
 
-// askLeaves asks for as many leaves as what is here of them fits into a request, and for one at least.
+// askLeaves asks for as many leaves as what is here of them fits into a request, and for one at
+// least.
 func (p *Puller) askLeaves() (q Request, err error) {
 	q = Request{Kind: KindLeaves, After: p.after, Lacks: p.lacks}
 	p.own = p.own[:0]
@@ -310,8 +314,9 @@ func (p *Puller) descend() {
 	p.nodes, p.below = p.below, nil
 }
 
-// section is what a response says about one leaf: the cells behind after that it has and that are not here, and which
-// of those here it has not; if the response ended in this leaf, up to the last part.
+// section is what a response says about one leaf: the cells behind after that it has and that are
+// not here, and which of those here it has not; if the response ended in this leaf, up to the
+// last part.
 type section struct {
 	leaf    int
 	after   Cursor
@@ -415,8 +420,8 @@ func (p *Puller) ours(s section, fn func(dotted.Address, dotted.Cell) bool) erro
 	return walk(p.local, scanLeaf(p.local, s.leaf), s.after, fn)
 }
 
-// stageRemovals stages the removal of local entries that the source has seen and does not list; if they are of no
-// context, of those that it does not list.
+// stageRemovals stages the removal of local entries that the source has seen and does not list;
+// if they are of no context, of those that it does not list.
 func (p *Puller) stageRemovals(a dotted.Address, mine, listed dotted.Cell) error {
 	var gone []crdt.Dot
 	for _, e := range mine {
@@ -493,8 +498,9 @@ func bad(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{ErrBadSource}, args...)...)
 }
 
-// Gathering gets what must be at the puller before it can read the source's context: the bases that this has, and the
-// puller lacks. Then it asks for the context. The zero value is not valid: see Gather.
+// Gathering gets what must be at the puller before it can read the source's context: the bases
+// that this has, and the puller lacks. Then it asks for the context. The zero value is not valid:
+// see Gather.
 type Gathering struct {
 	held   crdt.VersionVector
 	tables []delta.Table
@@ -502,15 +508,15 @@ type Gathering struct {
 	asked  Kind
 }
 
-// maxGathered bounds the bases that a source sends: an id has several if it went on after one, or if several replicas
-// said one at once.
+// maxGathered bounds the bases that a source sends: an id has several if it went on after one, or
+// if several replicas said one at once.
 const maxGathered = 16 * delta.MaxReplicas
 
 // Gather begins one. held is the puller's context in its short form.
 func Gather(held crdt.VersionVector) *Gathering { return &Gathering{held: held.Clone()} }
 
-// Held returns the puller's context for which it was begun. Once that has lost any of it, what was gathered is not
-// enough.
+// Held returns the puller's context for which it was begun. Once that has lost any of it, what
+// was gathered is not enough.
 func (g *Gathering) Held() crdt.VersionVector { return g.held }
 
 // Start returns the first request.
@@ -521,8 +527,8 @@ func (g *Gathering) ask() Request {
 	return Request{Kind: KindBases, Held: g.held, Skip: len(g.tables)}
 }
 
-// Handle takes a response, and returns the next request; done is true if the response was the one with the context. The
-// error wraps ErrBadSource.
+// Handle takes a response, and returns the next request; done is true if the response was the one
+// with the context. The error wraps ErrBadSource.
 func (g *Gathering) Handle(resp Response) (next Request, done bool, err error) {
 	switch {
 	case resp.Kind != g.asked:

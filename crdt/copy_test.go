@@ -9,7 +9,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestACopyReadsAsWhatWasCopied copies each key of states that replicas made at the same time over each other.
+// TestACopyReadsAsWhatWasCopied copies each key of states that replicas made at the same time
+// over each other.
 func TestACopyReadsAsWhatWasCopied(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		states, _ := drawStates(t)

@@ -376,7 +376,8 @@ func ExampleTypes() {
 	// d string true
 }
 
-// What a device was sent is its context with those of the deltas: what is not in there is sent again.
+// What a device was sent is its context with those of the deltas: what is not in there is sent
+// again.
 func ExampleContext() {
 	var sent crdt.Context
 	s := crdt.NewState()

@@ -36,8 +36,8 @@ func (m Map) Strings() iter.Seq2[string, []byte] {
 	}
 }
 
-// walkStrings goes through the cells of the fields. Of a string's shares it looks at no more than the
-// first few.
+// walkStrings goes through the cells of the fields. Of a string's shares it looks at no more than
+// the first few.
 func (m Map) walkStrings(fn func(string, []byte) bool) {
 	_ = m.walk("", func(name string, t Type, first addressed) bool {
 		if t != TypeString {

@@ -12,10 +12,10 @@ import (
 // changed.
 var ErrNotInteger = errors.New("value is not an integer or out of range")
 
-// String is a register and a counter under one name, with the meaning of a Redis string: Set replaces
-// it, Add increments the integer that it spells. Adding never rewrites what was set, but puts
-// shares beside it: so increments that replicas make at the same time all count, and those that
-// are concurrent with a Set count on top of it.
+// String is a register and a counter under one name, with the meaning of a Redis string: Set
+// replaces it, Add increments the integer that it spells. Adding never rewrites what was set, but
+// puts shares beside it: so increments that replicas make at the same time all count, and those
+// that are concurrent with a Set count on top of it.
 type String struct {
 	node
 }
@@ -32,8 +32,8 @@ func (s String) Get() (value []byte, ok bool) {
 	return s.read(c)
 }
 
-// read returns how the string at n reads, whose own cell is c. What was counted on a text that is no integer is not
-// looked up.
+// read returns how the string at n reads, whose own cell is c. What was counted on a text that is
+// no integer is not looked up.
 func (n node) read(c dotted.Cell) (value []byte, ok bool) {
 	text, written := latestWrite(c)
 	if _, ok := startingAt(text, written); !ok {
@@ -43,8 +43,8 @@ func (n node) read(c dotted.Cell) (value []byte, ok bool) {
 	return show(counted, text, written)
 }
 
-// show returns how a text reads with what was counted on it, and whether there is anything. written is false if there
-// is no text.
+// show returns how a text reads with what was counted on it, and whether there is anything.
+// written is false if there is no text.
 func show(counted dotted.Count, text []byte, written bool) ([]byte, bool) {
 	start, ok := startingAt(text, written)
 	if !ok || counted.Shares == 0 {

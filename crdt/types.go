@@ -7,8 +7,8 @@ import (
 	"github.com/peerd/peerd/internal/dotted"
 )
 
-// Type tells what is stored under a name. Its String is "string", "flag", "set" or "map"; Redis returns what the Redis
-// protocol calls it.
+// Type tells what is stored under a name. Its String is "string", "flag", "set" or "map"; Redis
+// returns what the Redis protocol calls it.
 type Type = dotted.Type
 
 const (

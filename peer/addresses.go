@@ -15,8 +15,8 @@ import (
 	"github.com/peerd/peerd/gossip/members"
 )
 
-// This file alone decides where a host listens and under which address others are told to reach it, for
-// membership and data alike:
+// This file alone decides where a host listens and under which address others are told to reach
+// it, for membership and data alike:
 //
 //   - "0.0.0.0" is all its IPv4 addresses, "[::]" all of both families, a name its address on this host.
 //   - Others are told Config.Advertise, or else the one address that is listened on. Where that is all of them,
@@ -68,7 +68,8 @@ func listenAt(ctx context.Context, hostPort string) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(ip.Unmap(), port), err
 }
 
-// splitListen returns the parts of an address to listen on, as far as they can be told without the network.
+// splitListen returns the parts of an address to listen on, as far as they can be told without
+// the network.
 func splitListen(hostPort string) (host string, port uint16, err error) {
 	host, text, err := net.SplitHostPort(hostPort)
 	if err != nil || host == "" {
@@ -81,7 +82,8 @@ func splitListen(hostPort string) (host string, port uint16, err error) {
 	return host, uint16(number), checkHost(host)
 }
 
-// checkHost returns an error unless host is an IP address that means the same on every host, or may be a name.
+// checkHost returns an error unless host is an IP address that means the same on every host, or
+// may be a name.
 func checkHost(host string) error { return members.CheckHost(net.JoinHostPort(host, "1")) }
 
 // checkAdvertised returns an error unless Config.Advertise may be host.
@@ -102,7 +104,8 @@ func hasIPv6() bool {
 	return true
 }
 
-// ownAddressOf returns which of a name's addresses is one of this host, rather one that others reach than loopback.
+// ownAddressOf returns which of a name's addresses is one of this host, rather one that others
+// reach than loopback.
 func ownAddressOf(ctx context.Context, name string) (netip.Addr, error) {
 	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", name)
 	if err != nil {
@@ -126,9 +129,9 @@ func ownAddressOf(ctx context.Context, name string) (netip.Addr, error) {
 	return best, nil
 }
 
-// own returns the address that others are told. reach are hosts to join or known, as "host:port" or "host", the
-// most telling first; was is what they were told before, which stays as long as it is as good as another. sure is
-// false if a name could not be looked up.
+// own returns the address that others are told. reach are hosts to join or known, as "host:port"
+// or "host", the most telling first; was is what they were told before, which stays as long as it
+// is as good as another. sure is false if a name could not be looked up.
 func (a *addresses) own(ctx context.Context, reach []string, was netip.Addr) (ip netip.Addr, sure bool) {
 	ctx, cancel := context.WithTimeout(ctx, lookUpTimeout)
 	defer cancel()
@@ -156,7 +159,8 @@ func (a *addresses) own(ctx context.Context, reach []string, was netip.Addr) (ip
 	return loopback, sure && found
 }
 
-// first returns was if it is one of some addresses of equal worth, or the first that is more than loopback.
+// first returns was if it is one of some addresses of equal worth, or the first that is more than
+// loopback.
 func first(equal []netip.Addr, was netip.Addr) netip.Addr {
 	if slices.Contains(equal, was) {
 		return was
@@ -173,8 +177,8 @@ func (a *addresses) changes() bool {
 	return err != nil && (a.advertise != "" || a.gossip.Addr().IsUnspecified() && a.p2p.Addr().IsUnspecified())
 }
 
-// tell returns the addresses that others are told, given the host's own: of membership, and of data, best first.
-// What listens on one address is told with that, unless Config says another.
+// tell returns the addresses that others are told, given the host's own: of membership, and of
+// data, best first. What listens on one address is told with that, unless Config says another.
 func (a *addresses) tell(own netip.Addr) (netip.AddrPort, []ma.Multiaddr) {
 	of := func(at netip.AddrPort) netip.Addr {
 		if a.advertise == "" && !at.Addr().IsUnspecified() {
@@ -228,8 +232,8 @@ var (
 	anywhere6 = netip.MustParseAddr("2000::1")
 )
 
-// routeFrom returns the address from which this host sends to another, or none without a route. It asks the system
-// by connecting a UDP socket, which sends nothing.
+// routeFrom returns the address from which this host sends to another, or none without a route.
+// It asks the system by connecting a UDP socket, which sends nothing.
 func routeFrom(to netip.Addr) netip.Addr {
 	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, members.DefaultPort)))
 	if err != nil {
@@ -239,7 +243,8 @@ func routeFrom(to netip.Addr) netip.Addr {
 	return conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
 }
 
-// routesTo returns the addresses from which this host sends to others, and whether all their names were found.
+// routesTo returns the addresses from which this host sends to others, and whether all their
+// names were found.
 func routesTo(ctx context.Context, reach []string) (routes []netip.Addr, found bool) {
 	found = true
 	for _, hostPort := range reach[:min(len(reach), maxRoutes)] {
@@ -256,7 +261,8 @@ func routesTo(ctx context.Context, reach []string) (routes []netip.Addr, found b
 	return routes, found
 }
 
-// onInterfaces returns the addresses of interfaces that are up and no bridges: IPv4 first, private ones before others.
+// onInterfaces returns the addresses of interfaces that are up and no bridges: IPv4 first,
+// private ones before others.
 func onInterfaces() (out []netip.Addr) {
 	all, err := net.Interfaces()
 	if err != nil {
@@ -291,16 +297,16 @@ func onInterfaces() (out []netip.Addr) {
 	return out
 }
 
-// The system's addresses and default routes are looked at every addressEvery, and when they have changed, or a name could
-// not be looked up, what others are told is worked out again; without that every namesEvery, for names that stand for
-// another address by now.
+// The system's addresses and default routes are looked at every addressEvery, and when they have
+// changed, or a name could not be looked up, what others are told is worked out again; without
+// that every namesEvery, for names that stand for another address by now.
 const (
 	addressEvery = 2 * time.Second
 	namesEvery   = time.Minute
 )
 
-// followAddress has others told another address when the host has another. One that has none for a while keeps what it
-// had: nobody would reach loopback either.
+// followAddress has others told another address when the host has another. One that has none for
+// a while keeps what it had: nobody would reach loopback either.
 func (n *network) followAddress() {
 	tick := time.NewTicker(addressEvery)
 	defer tick.Stop()

@@ -44,7 +44,8 @@ func restore(t *testing.T, from []byte, dir string) {
 	}
 }
 
-// someData has all kinds of records: long keys, large values, sets, counters, and a clear that is not swept.
+// someData has all kinds of records: long keys, large values, sets, counters, and a clear that is
+// not swept.
 func someData(t *testing.T, p *Peer) {
 	t.Helper()
 	mustUpdate(t, p, func(tx *Tx) error {
@@ -161,8 +162,8 @@ func TestABackupOfAPeerHasAllItsSpaces(t *testing.T) {
 	}
 }
 
-// TestABackupEndsWithItsPeerItsContextAndItsReader has each of them go away in the middle; the peer closes
-// all the same, and takes another backup if it can.
+// TestABackupEndsWithItsPeerItsContextAndItsReader has each of them go away in the middle; the
+// peer closes all the same, and takes another backup if it can.
 func TestABackupEndsWithItsPeerItsContextAndItsReader(t *testing.T) {
 	p := reopen(t, t.TempDir())
 	someData(t, p)
@@ -294,9 +295,9 @@ func TestABackupIsRestoredIntoANewDirectoryOnly(t *testing.T) {
 	mustClose(t, p)
 }
 
-// TestAnOldBackupMeetsALiveCluster restores a host that was wiped from a backup that is older than what the
-// others have: of its writes, of what was removed and counted since. It does so twice, with and without a log
-// that reaches back to the backup.
+// TestAnOldBackupMeetsALiveCluster restores a host that was wiped from a backup that is older
+// than what the others have: of its writes, of what was removed and counted since. It does so
+// twice, with and without a log that reaches back to the backup.
 func TestAnOldBackupMeetsALiveCluster(t *testing.T) {
 	for name, logBytes := range map[string]int64{"with the log": 0, "by comparing cells": 2000} {
 		t.Run(name, func(t *testing.T) { meetWithABackup(t, logBytes) })

@@ -39,39 +39,43 @@ type Config struct {
 	Dir string
 	// Memory keeps everything in memory instead of in Dir, for tests and examples.
 	Memory bool
-	// Offline starts no network, and opens no port: the peer is alone until it is opened without. Otherwise it listens at
-	// Gossip and P2P, on all of the host's addresses unless they say otherwise, for hosts with the cluster's key. A new
-	// directory is given its keys all the same, unless ClusterKey or Join says that it is to belong to others.
+	// Offline starts no network, and opens no port: the peer is alone until it is opened without.
+	// Otherwise it listens at Gossip and P2P, on all of the host's addresses unless they say
+	// otherwise, for hosts with the cluster's key. A new directory is given its keys all the same,
+	// unless ClusterKey or Join says that it is to belong to others.
 	Offline bool
 
 	// Name is a label for people; names may repeat. Default: the host's name.
 	Name string
-	// ClusterKey is a file with the cluster's secret, which is copied to cluster.key in Dir: the first opening needs
-	// it, and later ones do not. Default: cluster.key in Dir, which is created if it is not there, Join is empty, and
-	// Dir neither holds data nor knows members.
+	// ClusterKey is a file with the cluster's secret, which is copied to cluster.key in Dir: the
+	// first opening needs it, and later ones do not. Default: cluster.key in Dir, which is created
+	// if it is not there, Join is empty, and Dir neither holds data nor knows members.
 	ClusterKey string
-	// Gossip is the "ip:port" or "name:port" for membership, TCP and UDP. 0.0.0.0 is all addresses of IPv4,
-	// [::] all of both families. Default [::]:7946. Port 0 takes a free one.
+	// Gossip is the "ip:port" or "name:port" for membership, TCP and UDP. 0.0.0.0 is all addresses
+	// of IPv4, [::] all of both families. Default [::]:7946. Port 0 takes a free one.
 	Gossip string
 	// P2P is the same for data, TCP and QUIC. Default [::]:7947.
 	P2P string
-	// Advertise is the IP or name under which other hosts reach this one. Default: the address listened on; if
-	// that is all of them, the one from which this host reaches those in Join or known, else the internet.
+	// Advertise is the IP or name under which other hosts reach this one. Default: the address
+	// listened on; if that is all of them, the one from which this host reaches those in Join or
+	// known, else the internet.
 	Advertise string
-	// Join lists gossip addresses of other peers, "host:port" or, with port 7946, "host". A name is looked up at
-	// each attempt. Known ones are rejoined without it.
+	// Join lists gossip addresses of other peers, "host:port" or, with port 7946, "host". A name is
+	// looked up at each attempt. Known ones are rejoined without it.
 	Join []string
-	// ForgetAfter is how long a member that is gone is remembered, looked for and waited for by a change of the
-	// cluster's key. A host that reaches nobody forgets nobody. Default DefaultForgetAfter; negative: for ever.
+	// ForgetAfter is how long a member that is gone is remembered, looked for and waited for by a
+	// change of the cluster's key. A host that reaches nobody forgets nobody. Default
+	// DefaultForgetAfter; negative: for ever.
 	ForgetAfter time.Duration
 	// Allow narrows the cluster to the peers with these ids, as Init returns them; this peer's own may
 	// be among them. Others are not connected to, and refused, though they hold the cluster's key.
 	// Empty allows every member.
 	Allow []string
 
-	// Spaces are the names of the spaces that this host takes part in; "peerd", which every host holds, need not be
-	// among them. What others write to other spaces is neither kept here nor passed on. Empty means every space of the
-	// cluster. A space that is held already stays until DropSpace. At most MaxListedSpaces.
+	// Spaces are the names of the spaces that this host takes part in; "peerd", which every host
+	// holds, need not be among them. What others write to other spaces is neither kept here nor
+	// passed on. Empty means every space of the cluster. A space that is held already stays until
+	// DropSpace. At most MaxListedSpaces.
 	Spaces []string
 
 	// Durability is Interval by default.
@@ -86,8 +90,8 @@ type Config struct {
 	// LogAge bounds the age of the log's deltas. Default 7 days.
 	LogAge time.Duration
 
-	// CacheBytes is about how many bytes of memory the cells and sums that were read or written last may take, in all
-	// spaces, so that they are found without the store. Default DefaultCacheBytes.
+	// CacheBytes is about how many bytes of memory the cells and sums that were read or written last
+	// may take, in all spaces, so that they are found without the store. Default DefaultCacheBytes.
 	CacheBytes int64
 
 	// MinFree is how many bytes of the disk must stay free: with less, writes are refused, and what
@@ -149,8 +153,8 @@ const (
 	// MaxOps is how many mutations a transaction may consist of. More are refused with ErrTooLarge, as
 	// is what MaxCost bounds.
 	MaxOps = delta.MaxOps
-	// MaxCost bounds how large a transaction is, in bytes: for each mutation 20, its value, the names on the
-	// way to it, and 20 for each concurrent or earlier value that it replaces.
+	// MaxCost bounds how large a transaction is, in bytes: for each mutation 20, its value, the
+	// names on the way to it, and 20 for each concurrent or earlier value that it replaces.
 	MaxCost = delta.MaxCost
 )
 

@@ -55,8 +55,8 @@ func ExampleOpen() {
 	// started 2
 }
 
-// The writes of a function become visible together, here and on every other peer. If it returns an error,
-// none of them took place.
+// The writes of a function become visible together, here and on every other peer. If it returns
+// an error, none of them took place.
 func ExamplePeer_Update() {
 	ctx := context.Background()
 	p := openAlone()
@@ -158,7 +158,8 @@ func ExamplePeer_WatchSince() {
 	// Output: [user:2 user:3] <nil>
 }
 
-// Keys are gone through in order, all of them, those with a prefix, or page by page. The loop may write.
+// Keys are gone through in order, all of them, those with a prefix, or page by page. The loop may
+// write.
 func ExampleTx_Keys() {
 	ctx := context.Background()
 	p := openAlone()
@@ -225,7 +226,8 @@ func ExamplePeer_UpdateAll() {
 	// 2 true
 }
 
-// Submit waits for nobody, and Read neither: it returns what was answered before, also while a write is being synced.
+// Submit waits for nobody, and Read neither: it returns what was answered before, also while a
+// write is being synced.
 func ExamplePeer_Submit() {
 	p := openAlone()
 	defer p.Close()
@@ -251,8 +253,8 @@ func ExamplePeer_Submit() {
 	// peerd []
 }
 
-// A token says what a moment has seen: any peer of the cluster can be asked to wait until it has seen as
-// much.
+// A token says what a moment has seen: any peer of the cluster can be asked to wait until it has
+// seen as much.
 func ExamplePeer_Wait() {
 	ctx := context.Background()
 	here, there := openAlone(), openAlone() // never to meet
@@ -276,8 +278,8 @@ func ExamplePeer_Wait() {
 	// false
 }
 
-// After a Reset the keys are told anew, up to the next Change with a token. Who missed more than the log
-// holds is told so.
+// After a Reset the keys are told anew, up to the next Change with a token. Who missed more than
+// the log holds is told so.
 func ExampleWatch_All() {
 	ctx := context.Background()
 	p := openAlone()
@@ -367,8 +369,8 @@ func ExamplePeer_Status() {
 	// true
 }
 
-// The cluster's key is replaced in two steps, at any of its peers. Here the cluster is this peer alone.
-// What is wrong is a list, empty if nothing is.
+// The cluster's key is replaced in two steps, at any of its peers. Here the cluster is this peer
+// alone. What is wrong is a list, empty if nothing is.
 func ExampleProblem() {
 	s := peer.Status{Problems: []peer.Problem{{ID: "disk-low", What: "3 MiB are free and 9 MiB must be: writes are refused",
 		Do: "Make room, or lower --min-free."}}}
@@ -446,7 +448,8 @@ func ExampleJoin() {
 	// true
 }
 
-// A host that will not come back is removed, so that nobody waits for it. Who means it may name it by a part of its id.
+// A host that will not come back is removed, so that nobody waits for it. Who means it may name
+// it by a part of its id.
 func ExamplePeer_RemoveMember() {
 	ctx := context.Background()
 	dir, err := os.MkdirTemp("", "peerd-example-")
@@ -482,7 +485,8 @@ func ExamplePeer_RemoveMember() {
 	// false
 }
 
-// What a stopped peer wrote and told nobody is found in its directory. This one never had anybody to tell.
+// What a stopped peer wrote and told nobody is found in its directory. This one never had anybody
+// to tell.
 func ExampleSalvage() {
 	ctx := context.Background()
 	dir, err := os.MkdirTemp("", "peerd-example-")
@@ -538,7 +542,8 @@ func ExampleBytes_MarshalJSON() {
 	// {"base64":"/wA="} <nil>
 }
 
-// A fork shows in the status of both sides, and stays until an operator ends one of them. Sound machines have none.
+// A fork shows in the status of both sides, and stays until an operator ends one of them. Sound
+// machines have none.
 func ExampleFork() {
 	p := openAlone()
 	defer p.Close()
@@ -589,7 +594,8 @@ func ExampleRepairing() {
 	// Output: not being repaired <nil>
 }
 
-// Some settings change while a peer runs, as at a signal. What is wrong is told, and changes nothing.
+// Some settings change while a peer runs, as at a signal. What is wrong is told, and changes
+// nothing.
 func ExamplePeer_Reload() {
 	cfg := peer.Config{Memory: true, Offline: true, Durability: peer.Interval}
 	p, err := peer.Open(context.Background(), cfg)
@@ -606,7 +612,8 @@ func ExamplePeer_Reload() {
 	// true
 }
 
-// Errors say whether something changed. Which of them a program tells apart depends on what it can do.
+// Errors say whether something changed. Which of them a program tells apart depends on what it
+// can do.
 func Example_errors() {
 	advice := func(err error) string {
 		switch {
@@ -645,8 +652,8 @@ func Example_errors() {
 	// something else has to be given
 }
 
-// A space is a set of keys apart from others: each host takes part in all, or in those that Config.Spaces names. Its
-// first write makes it.
+// A space is a set of keys apart from others: each host takes part in all, or in those that
+// Config.Spaces names. Its first write makes it.
 func ExamplePeer_Space() {
 	ctx := context.Background()
 	p := openAlone()

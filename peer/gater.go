@@ -19,8 +19,9 @@ import (
 	"github.com/peerd/peerd/gossip/members"
 )
 
-// gater lets in the peers whose signed metadata was seen on the cluster's encrypted gossip, and of those
-// only the ones that Config.Allow names, if it names any. It implements libp2p's ConnectionGater. Every stream then asks for a proof of the secret as well.
+// gater lets in the peers whose signed metadata was seen on the cluster's encrypted gossip, and
+// of those only the ones that Config.Allow names, if it names any. It implements libp2p's
+// ConnectionGater. Every stream then asks for a proof of the secret as well.
 type gater struct {
 	log  *slog.Logger
 	only map[libpeer.ID]bool // Config.Allow; nil lets in every member
@@ -80,8 +81,8 @@ func (g *gater) admits(id libpeer.ID) bool {
 const (
 	// warnEvery bounds how often a stranger is logged.
 	warnEvery = time.Minute
-	// acquaintance is how long a host may be a stranger that only is not known here yet: gossip about a
-	// new member may reach it before it reaches us.
+	// acquaintance is how long a host may be a stranger that only is not known here yet: gossip
+	// about a new member may reach it before it reaches us.
 	acquaintance = 5 * time.Second
 	// maxStrangers bounds the strangers that are remembered.
 	maxStrangers = 256
@@ -146,9 +147,10 @@ func (g *gater) InterceptUpgraded(libnet.Conn) (bool, control.DisconnectReason) 
 // maxChosen is how many links a peer opens at most, whatever its spaces need.
 const maxChosen = 2 * MaxLinks
 
-// chosen returns the members that a peer keeps a stream to: for each of the spaces that it holds all that hold it too,
-// or in a large cluster those that a hash of both ids puts first, which spreads links evenly and stays the same while
-// members do. A host does not pass on what it does not hold, so each space needs links of its own.
+// chosen returns the members that a peer keeps a stream to: for each of the spaces that it holds
+// all that hold it too, or in a large cluster those that a hash of both ids puts first, which
+// spreads links evenly and stays the same while members do. A host does not pass on what it does
+// not hold, so each space needs links of its own.
 func chosen(self string, spaces []gossip.SpaceID, all []members.Member) (out []members.Member) {
 	alive := slices.DeleteFunc(slices.Clone(all), func(m members.Member) bool { return !m.Alive })
 	rank := func(m members.Member) uint64 {

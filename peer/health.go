@@ -12,8 +12,8 @@ import (
 	"github.com/peerd/peerd/store"
 )
 
-// Ready returns nil if the peer has caught up with those it knows and takes writes, and otherwise why not.
-// A peer that knows nobody is ready.
+// Ready returns nil if the peer has caught up with those it knows and takes writes, and otherwise
+// why not. A peer that knows nobody is ready.
 func (p *Peer) Ready() error {
 	if err := p.removed(); err != nil {
 		return err
@@ -50,8 +50,8 @@ func (l *loop) readiness() error {
 	return nil
 }
 
-// How long an empty peer that was told of others, and is reached by none, waits before it takes itself for
-// the first.
+// How long an empty peer that was told of others, and is reached by none, waits before it takes
+// itself for the first.
 const (
 	joinGrace = 2 * time.Second  // from its start, unless all joins have ended before
 	linkGrace = 10 * time.Second // from when a member that is alive became so
@@ -105,8 +105,8 @@ const (
 	checkRest  = 3   // times as long as that took
 )
 
-// slowly returns what a check of all cells is told by whether it is to end early. It has it rest in between, unless
-// somebody waits for the outcome.
+// slowly returns what a check of all cells is told by whether it is to end early. It has it rest
+// in between, unless somebody waits for the outcome.
 func (s *space) slowly(check *engine.Pinned) (stop func() bool) {
 	began, records := time.Now(), 0
 	return func() bool {
@@ -130,7 +130,8 @@ func (s *space) slowly(check *engine.Pinned) (stop func() bool) {
 const givingUp = "; to give up what only this host has, stop it, keep what peerd salvage prints, move its store " +
 	"directory away and start it again"
 
-// holdsLog returns how many bytes of the log cannot be cut before the space, which is damaged, is rebuilt.
+// holdsLog returns how many bytes of the log cannot be cut before the space, which is damaged, is
+// rebuilt.
 func (s *space) holdsLog() int64 {
 	if s.refusing.Load() == nil {
 		return 0
@@ -186,9 +187,9 @@ func (l *loop) nameForks(forks []gossip.Fork) {
 	}
 }
 
-// A clock that is off breaks nothing: time only decides between writes of which neither saw the other. But
-// the host whose clock is ahead wins those, so people are told which one it is, on both sides: each member
-// measures the others' clocks against its own.
+// A clock that is off breaks nothing: time only decides between writes of which neither saw the
+// other. But the host whose clock is ahead wins those, so people are told which one it is, on
+// both sides: each member measures the others' clocks against its own.
 
 // now is this peer's clock.
 func (p *Peer) now() time.Time { return time.Now().Add(p.cfg.clockOffset) }
@@ -199,7 +200,8 @@ type clocks struct {
 	wrong bool            // said that it is this host's own
 }
 
-// isSkewed reports whether a member's clock is off by more than limit, however wrong the measurement.
+// isSkewed reports whether a member's clock is off by more than limit, however wrong the
+// measurement.
 func isSkewed(m members.Member, limit time.Duration) bool {
 	return m.ClockOffset.Abs()-m.ClockError > limit
 }
@@ -214,8 +216,8 @@ func skewed(all []members.Member, limit time.Duration) (off []members.Member) {
 	return off
 }
 
-// clockWrong reports whether this host's own clock must be the one that is off: seen from here, those of
-// most members are, of at least two.
+// clockWrong reports whether this host's own clock must be the one that is off: seen from here,
+// those of most members are, of at least two.
 func clockWrong(all []members.Member, limit time.Duration) bool {
 	measured := 0
 	for _, m := range all {

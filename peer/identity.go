@@ -23,11 +23,11 @@ const (
 )
 
 var (
-	// ErrNoClusterKey is returned by Open and Init if there is no secret and none may be made: the peer is to
-	// join others, or the directory knows members or holds data of a cluster.
+	// ErrNoClusterKey is returned by Open and Init if there is no secret and none may be made: the
+	// peer is to join others, or the directory knows members or holds data of a cluster.
 	ErrNoClusterKey = errors.New("no cluster key: a host joins with the cluster's key in hand")
-	// ErrOtherClusterKey is returned by Open and Init if Config.ClusterKey names the secret of another cluster
-	// than that of the directory.
+	// ErrOtherClusterKey is returned by Open and Init if Config.ClusterKey names the secret of
+	// another cluster than that of the directory.
 	ErrOtherClusterKey = errors.New("two cluster keys")
 )
 
@@ -42,8 +42,9 @@ type Keys struct {
 // Keys returns the files that the peer was opened with. A peer without a network may have none.
 func (p *Peer) Keys() Keys { return p.keys }
 
-// Init makes the data directory, the host's key, and the cluster's secret where it is missing, as Open does.
-// It returns ErrNoClusterKey if cfg.Join is set and there is no secret, or the directory has been used already.
+// Init makes the data directory, the host's key, and the cluster's secret where it is missing, as
+// Open does. It returns ErrNoClusterKey if cfg.Join is set and there is no secret, or the
+// directory has been used already.
 func Init(cfg Config) (keys Keys, err error) {
 	cfg = cfg.withDefaults()
 	made := lookBefore(cfg)
@@ -67,8 +68,8 @@ type keyPlan struct {
 	write bool // the ring is not what the directory's file has
 }
 
-// planKeys decides which cluster key a directory is opened with, and changes nothing. used says that the
-// directory holds data already.
+// planKeys decides which cluster key a directory is opened with, and changes nothing. used says
+// that the directory holds data already.
 func planKeys(cfg Config, used bool) (plan keyPlan, err error) {
 	path := filepath.Join(cfg.Dir, clusterKeyFile)
 	plan.keys = Keys{HostKey: filepath.Join(cfg.Dir, hostKeyFile), ClusterKey: path}
@@ -142,7 +143,8 @@ func (plan keyPlan) carryOut(made *traces) (own secret.HostKey, keys Keys, err e
 	return own, keys, err
 }
 
-// loadKeys returns the keys that the peer is opened with. Its store is open, so that no other process makes keys.
+// loadKeys returns the keys that the peer is opened with. Its store is open, so that no other
+// process makes keys.
 func (p *Peer) loadKeys() (own secret.HostKey, ring secret.Ring, err error) {
 	if p.cfg.Memory {
 		if ring, err = secret.Load(p.cfg.ClusterKey); err != nil {
@@ -164,8 +166,8 @@ func (p *Peer) loadKeys() (own secret.HostKey, ring secret.Ring, err error) {
 	return own, plan.ring, err
 }
 
-// checkKeys refuses a directory without a key that could be used or made, before anything is made there. The store, if
-// there is one, is not looked at yet.
+// checkKeys refuses a directory without a key that could be used or made, before anything is made
+// there. The store, if there is one, is not looked at yet.
 func (p *Peer) checkKeys() error {
 	if p.cfg.Memory || p.cfg.Offline {
 		return nil
@@ -174,8 +176,8 @@ func (p *Peer) checkKeys() error {
 	return err
 }
 
-// foundOffline makes the keys of a new directory that is opened without a network first, so that it can be opened with
-// one later.
+// foundOffline makes the keys of a new directory that is opened without a network first, so that
+// it can be opened with one later.
 func (p *Peer) foundOffline() error {
 	if p.cfg.Memory || !p.made.store || p.cfg.ClusterKey != "" || len(p.cfg.Join) > 0 || knowsMembers(p.cfg.Dir) {
 		return nil
@@ -229,8 +231,8 @@ func lookBefore(cfg Config) (made traces) {
 	return made
 }
 
-// remove removes what was made, unless another process uses it by now. It does what it can: why the start failed
-// matters more.
+// remove removes what was made, unless another process uses it by now. It does what it can: why
+// the start failed matters more.
 func (made *traces) remove() {
 	if made.dir == "" {
 		return

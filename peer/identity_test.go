@@ -22,7 +22,8 @@ func newKeyFile(t *testing.T) string {
 	return path
 }
 
-// TestAHostStaysInItsClusterWithoutBeingToldItsKeyAgain starts it with the key's file, and then without.
+// TestAHostStaysInItsClusterWithoutBeingToldItsKeyAgain starts it with the key's file, and then
+// without.
 func TestAHostStaysInItsClusterWithoutBeingToldItsKeyAgain(t *testing.T) {
 	c := newCluster(t)
 	a, dir := c.add(), t.TempDir()

@@ -30,10 +30,11 @@ import (
 	"github.com/peerd/peerd/internal/wire"
 )
 
-// An invitation lets one host fetch the cluster's key. Its token has the id of the host that invites, so that no other
-// can be taken for it, its addresses, and a secret that both sides prove to know, as they prove the cluster's key on
-// other streams. While an invitation is open, and then alone, strangers may connect: for some seconds, a few at a time,
-// and every other stream still asks them for the cluster's key. See docs/decisions/0034.
+// An invitation lets one host fetch the cluster's key. Its token has the id of the host that
+// invites, so that no other can be taken for it, its addresses, and a secret that both sides
+// prove to know, as they prove the cluster's key on other streams. While an invitation is open,
+// and then alone, strangers may connect: for some seconds, a few at a time, and every other
+// stream still asks them for the cluster's key. See docs/decisions/0034.
 
 // Limits of invitations.
 const (
@@ -63,7 +64,8 @@ const (
 const joinStream protocol.ID = "/peerd/join/2"
 
 var (
-	// ErrInvitation is wrapped by the errors of Join about a token that is none, or cannot be used any more.
+	// ErrInvitation is wrapped by the errors of Join about a token that is none, or cannot be used
+	// any more.
 	ErrInvitation = errors.New("the invitation cannot be used")
 	// ErrTooManyInvitations is returned by Invite beyond MaxInvitations.
 	ErrTooManyInvitations = errors.New("as many invitations are open here as can be: use one, or wait until one is over")
@@ -207,7 +209,8 @@ func (g *guests) expire(now time.Time) {
 	}
 }
 
-// try begins an attempt to use the invitation with that id. problem is why it may not be: it is told to the guest.
+// try begins an attempt to use the invitation with that id. problem is why it may not be: it is
+// told to the guest.
 func (g *guests) try(id [invitationIDSize]byte, now time.Time) (inv *invitation, problem string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -258,7 +261,8 @@ func (n *network) hostGuests() {
 	}
 }
 
-// partFromGuests lets nobody in any more once no invitation is open, and returns the guests that are to go.
+// partFromGuests lets nobody in any more once no invitation is open, and returns the guests that
+// are to go.
 func (n *network) partFromGuests(now time.Time) []libpeer.ID {
 	n.guests.mu.Lock()
 	defer n.guests.mu.Unlock()
@@ -309,10 +313,11 @@ func (n *network) serveGuest(s libnet.Stream) error {
 	return writeFrame(s, n.keys.ring().Expose())
 }
 
-// Join fetches the cluster's key by a token of Invite at another peer, keeps it in cfg.Dir, and returns cfg with that
-// peer among those to join: to be given to Open. It connects to the peer that gave the token and to no other, and
-// neither sends the token nor its secret. The directory must not belong to a cluster yet. The error wraps
-// ErrInvitation if another token is needed; nothing has changed then.
+// Join fetches the cluster's key by a token of Invite at another peer, keeps it in cfg.Dir, and
+// returns cfg with that peer among those to join: to be given to Open. It connects to the peer
+// that gave the token and to no other, and neither sends the token nor its secret. The directory
+// must not belong to a cluster yet. The error wraps ErrInvitation if another token is needed;
+// nothing has changed then.
 func Join(ctx context.Context, cfg Config, token string) (Config, error) {
 	t, err := decodeTicket(token)
 	if err != nil {
@@ -435,8 +440,8 @@ func (g *gater) endGuests() []libpeer.ID {
 	return gone
 }
 
-// overstayed forgets the guests that have become members or have been there for long, all if now is zero, and returns
-// those that are no members.
+// overstayed forgets the guests that have become members or have been there for long, all if now
+// is zero, and returns those that are no members.
 func (g *gater) overstayed(now time.Time) (gone []libpeer.ID) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -40,8 +40,8 @@ func gossipKeys(ring secret.Ring) (inUse [secret.KeySize]byte, accepted [][secre
 	return ring.InUse().GossipKey(), accepted
 }
 
-// changeKeys replaces the ring by what change makes of it: in the file first, so that what this peer
-// tells others to hold survives a crash. After an error nothing has changed.
+// changeKeys replaces the ring by what change makes of it: in the file first, so that what this
+// peer tells others to hold survives a crash. After an error nothing has changed.
 func (n *network) changeKeys(change func(secret.Ring) (secret.Ring, error)) error {
 	n.keys.changing.Lock()
 	defer n.keys.changing.Unlock()

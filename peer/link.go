@@ -27,13 +27,14 @@ const (
 	writeTimeout = 30 * time.Second // for a piece of a frame; a neighbour that reads slower is cut off
 )
 
-// linkFrames is how many frames of a space wait in a link for its stream. What comes after them is made when they
-// are gone.
+// linkFrames is how many frames of a space wait in a link for its stream. What comes after them
+// is made when they are gone.
 const linkFrames = 2
 
-// What may have arrived over a link and not been handled yet, in bytes, as frameCost counts. A space that keeps to the
-// protocol sends no more deltas than have been acknowledged, so it stays far below its limit; the link of a neighbour
-// that goes beyond is cut. All spaces together may well come to more: then the link is not read until it is less.
+// What may have arrived over a link and not been handled yet, in bytes, as frameCost counts. A
+// space that keeps to the protocol sends no more deltas than have been acknowledged, so it stays
+// far below its limit; the link of a neighbour that goes beyond is cut. All spaces together may
+// well come to more: then the link is not read until it is less.
 const (
 	maxLaneBytes = 4 * gossip.MaxFrame // of one space
 	maxLinkBytes = 4 * maxLaneBytes    // of all, and a frame more
@@ -173,8 +174,8 @@ func (n *network) runLink(s libnet.Stream, key secret.Key, proven error) {
 	n.p.log.Info("link closed", "peer_id", id.String(), "reason", err)
 }
 
-// read hands the stream's frames to the lanes of their spaces. It waits for no space by itself: what one has not
-// handled yet waits in its lane, as far as that goes.
+// read hands the stream's frames to the lanes of their spaces. It waits for no space by itself:
+// what one has not handled yet waits in its lane, as far as that goes.
 func (l *link) read() error {
 	in := bufio.NewReaderSize(l, 16<<10)
 	for {
@@ -196,8 +197,9 @@ func (l *link) read() error {
 	}
 }
 
-// awaitRoom returns when no more waits in all lanes than may, or the host is closed. Lanes drain without it: their
-// spaces handle what they have, and what is left when one parts is thrown away. Meanwhile the neighbour waits for the stream.
+// awaitRoom returns when no more waits in all lanes than may, or the host is closed. Lanes drain
+// without it: their spaces handle what they have, and what is left when one parts is thrown away.
+// Meanwhile the neighbour waits for the stream.
 func (l *link) awaitRoom() {
 	for l.waiting.Load() > maxLinkBytes {
 		select {
@@ -317,8 +319,8 @@ func (s patient) Write(b []byte) (n int, err error) {
 	return n, err
 }
 
-// Every stream begins with a proof by each side that it holds the cluster's secret: an HMAC over the ids of
-// both, which the connection has authenticated, and a fresh nonce of each.
+// Every stream begins with a proof by each side that it holds the cluster's secret: an HMAC over
+// the ids of both, which the connection has authenticated, and a fresh nonce of each.
 //
 //	dialer   → nonce
 //	acceptor → nonce, proof

@@ -12,18 +12,20 @@ import (
 	"github.com/peerd/peerd/internal/secret"
 )
 
-// A link is watched by itself, whatever the failure detector of membership says: that one errs when gossip passes one
-// way only, as to a host behind NAT. Each end sends something at least every beatEvery, an empty frame if there
-// is nothing else, so an end that has heard nothing for silentAfter knows that what it sends may not arrive either.
-// It then dials anew, over the other transport first: a QUIC connection whose packets are dropped ends by itself
-// only after half a minute, while TCP may be open. Only once such a dial has succeeded is the old connection closed,
-// and the link moves. A link that is silent is also closed once the failure detector agrees; one that carries
-// frames never is.
+// A link is watched by itself, whatever the failure detector of membership says: that one errs
+// when gossip passes one way only, as to a host behind NAT. Each end sends something at least
+// every beatEvery, an empty frame if there is nothing else, so an end that has heard nothing for
+// silentAfter knows that what it sends may not arrive either. It then dials anew, over the other
+// transport first: a QUIC connection whose packets are dropped ends by itself only after half a
+// minute, while TCP may be open. Only once such a dial has succeeded is the old connection
+// closed, and the link moves. A link that is silent is also closed once the failure detector
+// agrees; one that carries frames never is.
 const (
 	beatEvery   = time.Second
 	silentAfter = 3 * time.Second
 
-	// secondDialPatience is how much longer the peer with the greater id leaves the second dial to the other.
+	// secondDialPatience is how much longer the peer with the greater id leaves the second dial to
+	// the other.
 	secondDialPatience = 2 * time.Second
 	// probeTimeout is for each address of a second dial.
 	probeTimeout = 3 * time.Second
@@ -92,8 +94,9 @@ func (n *network) move(l *link, addrs []string, keys []secret.Key) {
 	n.dialSync(l.peer, addrs, keys)
 }
 
-// probe connects to a linked peer once more, the transport first that the link does not use, and returns an address at
-// which that worked, or nil. libp2p by itself dials nobody that it has a connection to.
+// probe connects to a linked peer once more, the transport first that the link does not use, and
+// returns an address at which that worked, or nil. libp2p by itself dials nobody that it has a
+// connection to.
 func (n *network) probe(l *link, addrs []string) (works ma.Multiaddr) {
 	dialer, ok := n.host.Network().(interface {
 		TransportForDialing(ma.Multiaddr) transport.Transport

@@ -38,7 +38,8 @@ func (n *network) knownFile() string {
 	return filepath.Join(n.p.cfg.Dir, knownFile)
 }
 
-// network is a peer's connections to others: the libp2p host, membership, and the goroutines on them.
+// network is a peer's connections to others: the libp2p host, membership, and the goroutines on
+// them.
 type network struct {
 	p       *Peer
 	host    host.Host
@@ -137,7 +138,8 @@ func (n *network) listen(own secret.HostKey) error {
 	return nil
 }
 
-// listenForData opens the ports for data. All take the number of the first, which is free to choose if it is 0.
+// listenForData opens the ports for data. All take the number of the first, which is free to
+// choose if it is 0.
 func (n *network) listenForData() error {
 	for i := 0; ; i++ {
 		all, quic := n.places.listening()
@@ -207,8 +209,8 @@ func (n *network) addrs([]ma.Multiaddr) []ma.Multiaddr {
 	return nil
 }
 
-// resourceManager bounds what libp2p takes. Hosts behind one address are not limited among each other:
-// who is let in is decided by the gater.
+// resourceManager bounds what libp2p takes. Hosts behind one address are not limited among each
+// other: who is let in is decided by the gater.
 func resourceManager() (libnet.ResourceManager, error) {
 	limits := rcmgr.DefaultLimits
 	limits.SystemBaseLimit.Conns = 4 * MaxMembers
@@ -268,7 +270,8 @@ func (n *network) start() {
 	n.spawn(func() { n.tellSpaces(told) })
 }
 
-// tellSpaces tells the other members what this host holds, whenever that is not what they were told.
+// tellSpaces tells the other members what this host holds, whenever that is not what they were
+// told.
 func (n *network) tellSpaces(told []uint32) {
 	for {
 		changed := n.p.changes.wait()
@@ -295,7 +298,8 @@ func (n *network) close() {
 	n.cancel()
 	n.mu.Unlock()
 	n.serveStreams(secret.Ring{})
-	// Connections go before the host, which would wait for what is said on them: identification, to one that is gone.
+	// Connections go before the host, which would wait for what is said on them: identification, to
+	// one that is gone.
 	if err := errors.Join(n.members.Close(), n.host.Network().Close(), n.host.Close()); err != nil {
 		n.p.log.Warn("closing the network", "error", err)
 	}
@@ -328,7 +332,8 @@ func (n *network) keepLinks() {
 	}
 }
 
-// relink opens what is missing, moves what is silent, and closes what is blocked, or silent and dead.
+// relink opens what is missing, moves what is silent, and closes what is blocked, or silent and
+// dead.
 func (n *network) relink() {
 	all := n.members.List()
 	allowed := make(map[libpeer.ID]bool, len(all))
@@ -375,10 +380,11 @@ func (n *network) linked(id libpeer.ID) bool {
 	return n.streams[id] != nil
 }
 
-// keysToDial returns the keys to open a stream with, best first, and notes that it is opened; nil if
-// none is missing that this peer is to open. Of two peers the one with the smaller id opens it at
-// once, and the other if that does not help. A stream that was opened with a key that is no longer in
-// use is replaced by one with the key that is, once, and stays until then. One that is silent is returned, to be moved.
+// keysToDial returns the keys to open a stream with, best first, and notes that it is opened; nil
+// if none is missing that this peer is to open. Of two peers the one with the smaller id opens it
+// at once, and the other if that does not help. A stream that was opened with a key that is no
+// longer in use is replaced by one with the key that is, once, and stays until then. One that is
+// silent is returned, to be moved.
 func (n *network) keysToDial(id libpeer.ID, m members.Member) (keys []secret.Key, silent *link) {
 	ring := n.keys.ring()
 	n.mu.Lock()

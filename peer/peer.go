@@ -32,14 +32,14 @@ var (
 	ErrRebuilding = engine.ErrRebuilding
 	// ErrReadOnly is returned by writes in a View.
 	ErrReadOnly = crdt.ErrReadOnly
-	// ErrTooLarge is returned for a transaction beyond MaxOps or MaxCost, and for the first one of a peer
-	// where 65,536 replicas have written already. Nothing changed.
+	// ErrTooLarge is returned for a transaction beyond MaxOps or MaxCost, and for the first one of a
+	// peer where 65,536 replicas have written already. Nothing changed.
 	ErrTooLarge = delta.ErrTooLarge
 )
 
-// Peer is one peer: this host's part of a cluster. It holds spaces, sets of keys that are replicated apart from
-// each other: see Space. View, Update and their like are those of its space "default". Its methods may be called by
-// many goroutines.
+// Peer is one peer: this host's part of a cluster. It holds spaces, sets of keys that are
+// replicated apart from each other: see Space. View, Update and their like are those of its space
+// "default". Its methods may be called by many goroutines.
 type Peer struct {
 	cfg     Config
 	keys    Keys
@@ -80,9 +80,9 @@ type Peer struct {
 
 // Open opens the peer in cfg.Dir and starts it. It reads all data once, to check it, so it takes
 // the longer the more there is. Joins that do not answer do not delay it. ctx bounds the opening
-// alone. After an error, which says what to do, nothing is left running, nor of what was made in cfg.Dir:
-// ConfigErrors for what is wrong in cfg, ErrNoClusterKey, ErrOtherClusterKey, and what the store says, as
-// store.ErrLocked if another process has the directory.
+// alone. After an error, which says what to do, nothing is left running, nor of what was made in
+// cfg.Dir: ConfigErrors for what is wrong in cfg, ErrNoClusterKey, ErrOtherClusterKey, and what
+// the store says, as store.ErrLocked if another process has the directory.
 func Open(ctx context.Context, cfg Config) (*Peer, error) {
 	p, err := open(ctx, cfg)
 	if err != nil {
@@ -294,11 +294,10 @@ type limits struct {
 
 func (c *Config) limits() *limits { return &limits{c.MaxSkew, c.LogBytes, c.LogAge, c.CacheBytes} }
 
-// Reload takes over what can change while a peer runs: Join, LogBytes, LogAge, CacheBytes, MinFree and
-// MaxSkew.
-// The other fields of cfg are checked, and have no effect. Hosts that are new in Join are looked
-// for; members that are there, or were, stay known. After an error, ErrClosed or ConfigErrors,
-// nothing has changed.
+// Reload takes over what can change while a peer runs: Join, LogBytes, LogAge, CacheBytes,
+// MinFree and MaxSkew. The other fields of cfg are checked, and have no effect. Hosts that are
+// new in Join are looked for; members that are there, or were, stay known. After an error,
+// ErrClosed or ConfigErrors, nothing has changed.
 func (p *Peer) Reload(cfg Config) error {
 	if err := cfg.Validate(); err != nil {
 		return err

@@ -55,8 +55,8 @@ var problemKinds = [...]problemKind{
 		"End one side: stop its hosts, keep what peerd salvage prints, move the store directory away and start them."},
 }
 
-// linkPatience is for how long a member that is alive may be without a link, and samePatience for how long a host is taken
-// for one that was restarted under another address.
+// linkPatience is for how long a member that is alive may be without a link, and samePatience for
+// how long a host is taken for one that was restarted under another address.
 const (
 	linkPatience = 10 * time.Second
 	samePatience = 20 * time.Second
@@ -179,7 +179,8 @@ type problems struct {
 
 type known struct{ since, logged time.Time }
 
-// problemEvery is how often problems are looked for to be logged, and problemAgain how often one that lasts is logged.
+// problemEvery is how often problems are looked for to be logged, and problemAgain how often one
+// that lasts is logged.
 const (
 	problemEvery = 5 * time.Second
 	problemAgain = time.Minute
@@ -304,8 +305,8 @@ func (p *Peer) facts(s *Status) *facts {
 // ownEvery is how often the host's addresses are asked for.
 const ownEvery = 5 * time.Second
 
-// addressGone returns the own address if it is none of this host's. One that the configuration names may be another's,
-// who passes on what comes.
+// addressGone returns the own address if it is none of this host's. One that the configuration
+// names may be another's, who passes on what comes.
 func (p *problems) addressGone(own string, named bool, now time.Time) string {
 	at, err := netip.ParseAddrPort(own)
 	if err != nil || named {

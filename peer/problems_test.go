@@ -16,8 +16,8 @@ import (
 
 var writeManual = flag.Bool("write-manual", false, "write the table of problems into docs/operations.md")
 
-// TestEachKindOfProblemIsFound has each of problemKinds found, by its id, in the least that is wrong, and nothing in what
-// is not.
+// TestEachKindOfProblemIsFound has each of problemKinds found, by its id, in the least that is
+// wrong, and nothing in what is not.
 func TestEachKindOfProblemIsFound(t *testing.T) {
 	now := time.Now()
 	long := []members.Sighting{{Kind: members.SameID, Addr: "10.0.0.9:7946", ID: "12D3", Since: now.Add(-time.Minute), Last: now}}

@@ -99,14 +99,16 @@ func (l *loop) noteRepair(p *engine.Pull) {
 	}
 }
 
-// Repairing is how far a repair of this peer has come: its data is compared with another peer's, or all of it fetched.
+// Repairing is how far a repair of this peer has come: its data is compared with another peer's,
+// or all of it fetched.
 type Repairing struct {
 	From string `json:"from"` // peer id
-	// Cells are here of the Cells that the other peer has; 0 and 0 if only those are fetched that differ.
+	// Cells are here of the Cells that the other peer has; 0 and 0 if only those are fetched that
+	// differ.
 	Cells int `json:"cells"`
 	Of    int `json:"of"`
-	// Bytes came, of names and values, and so many cells a second since the repair began. SecondsLeft is an
-	// estimate from these; 0 if there is none.
+	// Bytes came, of names and values, and so many cells a second since the repair began.
+	// SecondsLeft is an estimate from these; 0 if there is none.
 	Bytes          int64   `json:"bytes"`
 	CellsPerSecond float64 `json:"cells_per_second"`
 	SecondsLeft    float64 `json:"seconds_left"`
@@ -225,8 +227,8 @@ func (t *talk) hear(limit int) ([]byte, error) {
 	return data, err
 }
 
-// ask sends a request and waits for its response. If that tells the next request it is sent at once: the other side reads
-// a piece of a bootstrap while the one before is written here.
+// ask sends a request and waits for its response. If that tells the next request it is sent at
+// once: the other side reads a piece of a bootstrap while the one before is written here.
 func (t *talk) ask(q antientropy.Request) (resp antientropy.Response, err error) {
 	if !t.ahead {
 		if err := t.say(antientropy.EncodeRequest(q)); err != nil {

@@ -13,8 +13,9 @@ import (
 	libpeer "github.com/libp2p/go-libp2p/core/peer"
 )
 
-// The space "peerd" has the members that were removed, beside the directory: a set of their ids, each with its name
-// behind a space, so that they can be shown. Where a removal and its end are concurrent, the removal stays.
+// The space "peerd" has the members that were removed, beside the directory: a set of their ids,
+// each with its name behind a space, so that they can be shown. Where a removal and its end are
+// concurrent, the removal stays.
 
 // removedKey is the key of the set.
 const removedKey = "removed"
@@ -38,10 +39,11 @@ type RemovedMember struct {
 	PeerID string `json:"peer_id"`
 }
 
-// RemoveMember takes a member out of the cluster, on all hosts: it is not listed, looked for, waited for nor let in any
-// more, until AddMember. which is its id, any beginning or end of that which no other has, its name, or its gossip address; of one that is not
-// known here, the id. It keeps its data and the cluster's key: RotateKey is against one that is not to be trusted. The error wraps
-// ErrUnknownMember or ErrSeveralMembers, or is ErrRemoveSelf.
+// RemoveMember takes a member out of the cluster, on all hosts: it is not listed, looked for,
+// waited for nor let in any more, until AddMember. which is its id, any beginning or end of that
+// which no other has, its name, or its gossip address; of one that is not known here, the id. It
+// keeps its data and the cluster's key: RotateKey is against one that is not to be trusted. The
+// error wraps ErrUnknownMember or ErrSeveralMembers, or is ErrRemoveSelf.
 func (p *Peer) RemoveMember(ctx context.Context, which string) (RemovedMember, error) {
 	m, err := p.findMember(ctx, which)
 	if err != nil {
@@ -207,7 +209,8 @@ func (p *Peer) removed() error {
 	return nil
 }
 
-// partFromRemoved ends connections to members that were removed, and logs it where this host is one.
+// partFromRemoved ends connections to members that were removed, and logs it where this host is
+// one.
 func (n *network) partFromRemoved() {
 	if removed := n.gater.removed.Load(); removed != nil {
 		for _, id := range n.host.Network().Peers() {

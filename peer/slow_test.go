@@ -145,8 +145,9 @@ func TestAPeerThatReadsSlowlySlowsNobodyAndTakesNoMemory(t *testing.T) {
 	c.converge(writer, reader, slow)
 }
 
-// BenchmarkSlowNeighbour measures how long a write takes until another peer has it, one after the other, while a third one
-// reads 10 KB a second, and while it reads what there is. ms is the 99th percentile.
+// BenchmarkSlowNeighbour measures how long a write takes until another peer has it, one after the
+// other, while a third one reads 10 KB a second, and while it reads what there is. ms is the 99th
+// percentile.
 func BenchmarkSlowNeighbour(b *testing.B) {
 	for _, slow := range []bool{false, true} {
 		b.Run(fmt.Sprint("slow=", slow), func(b *testing.B) { benchmarkNeighbour(b, slow) })

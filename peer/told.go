@@ -24,8 +24,8 @@ func told(report *members.Report) *Told {
 	return &t
 }
 
-// reportEvery is how often this host looks at how it is, to tell the others. They hear it with the next of
-// their probes.
+// reportEvery is how often this host looks at how it is, to tell the others. They hear it with
+// the next of their probes.
 const reportEvery = 2 * time.Second
 
 // keepReport keeps up to date what the others are told.

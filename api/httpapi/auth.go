@@ -49,7 +49,8 @@ func answerUnauthorized(w http.ResponseWriter, refused error) {
 		answerError(w, http.StatusTooManyRequests, refused.Error())
 		return
 	}
-	// A line each: of several in one line Chromium takes the first, which it does not know, and asks nobody.
+	// A line each: of several in one line Chromium takes the first, which it does not know, and asks
+	// nobody.
 	w.Header().Add("WWW-Authenticate", `Bearer realm="peerd"`)
 	w.Header().Add("WWW-Authenticate", `Basic realm="peerd", charset="UTF-8"`)
 	answerError(w, http.StatusUnauthorized, refused.Error())

@@ -8,15 +8,15 @@ import (
 	"github.com/peerd/peerd/peer"
 )
 
-// backupStall is how long a client may take to take a block of a backup, of about 1 MiB. One that is slower is
-// closed: its backup holds on to space in the store.
+// backupStall is how long a client may take to take a block of a backup, of about 1 MiB. One that
+// is slower is closed: its backup holds on to space in the store.
 const backupStall = time.Minute
 
 // backupType is the media type of a backup.
 const backupType = "application/vnd.peerd.backup"
 
-// backup answers with a backup of one space, or of all. A client that goes away ends it. What ends before its end mark is no
-// backup: the client sees a broken answer.
+// backup answers with a backup of one space, or of all. A client that goes away ends it. What
+// ends before its end mark is no backup: the client sees a broken answer.
 func (s *Server) backup(w http.ResponseWriter, r *http.Request) {
 	q := queryOf(r, "space")
 	data, err := s.data(q)

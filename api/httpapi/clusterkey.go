@@ -8,8 +8,8 @@ import (
 	"github.com/peerd/peerd/peer"
 )
 
-// maxKeyChange is how long a change of the cluster's key may take. One that takes longer ends between two
-// steps, which is safe.
+// maxKeyChange is how long a change of the cluster's key may take. One that takes longer ends
+// between two steps, which is safe.
 const maxKeyChange = 2 * time.Minute
 
 // KeyKeeper changes the cluster's key: a *peer.Peer.
@@ -26,8 +26,8 @@ func (s *Server) retireKeys(w http.ResponseWriter, r *http.Request) error {
 	return changeKey(w, r, s.peer.RetireKeys)
 }
 
-// changeKey answers with how far a change of the cluster's key has come: as a problem, if it is not done. The key itself
-// is never told.
+// changeKey answers with how far a change of the cluster's key has come: as a problem, if it is
+// not done. The key itself is never told.
 func changeKey(w http.ResponseWriter, r *http.Request,
 	change func(context.Context, []string) (peer.KeyChange, error)) error {
 	q := queryOf(r, "without")

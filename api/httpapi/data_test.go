@@ -41,7 +41,8 @@ func newAPI(t testing.TB, cfg peer.Config) *api {
 	return &api{t, New(Config{Peer: p}), p}
 }
 
-// do sends a request, with headers as "Name: value", and checks it and its answer against the document.
+// do sends a request, with headers as "Name: value", and checks it and its answer against the
+// document.
 func (a *api) do(method, path, body string, headers ...string) *httptest.ResponseRecorder {
 	a.t.Helper()
 	r := httptest.NewRequest(method, path, strings.NewReader(body))
@@ -482,7 +483,8 @@ func TestARequestWithATokenWaitsForItOrIsToldWhatIsMissing(t *testing.T) {
 	other.refused(504, "not-seen", "POST", "/v1/tx?wait=0s&token="+token, `{"ops":[{"op":"delete","path":["k"]}]}`)
 }
 
-// TestAWaitForWritesThatAreLostIsAnsweredSo that a client goes on without its token, and not with the same one.
+// TestAWaitForWritesThatAreLostIsAnsweredSo that a client goes on without its token, and not with
+// the same one.
 func TestAWaitForWritesThatAreLostIsAnsweredSo(t *testing.T) {
 	missing := map[string]uint64{"00000000000000aa": 3}
 	p := problemOf(errors.Join(&peer.NotSeenError{Missing: missing}, peer.ErrLost))

@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	// sampleEvery is how far samples are apart, and maxSamples how many are kept: an hour, in some 20 KB.
+	// sampleEvery is how far samples are apart, and maxSamples how many are kept: an hour, in some
+	// 20 KB.
 	sampleEvery = 10 * time.Second
 	maxSamples  = 360
 	// markEvery is how far marks are apart, and maxMarks how many are kept: an hour, in some 120 KB.
@@ -39,8 +40,8 @@ type sample struct {
 	FreeBytes  *uint64   `json:"free_bytes"` // of the disk; null in memory
 }
 
-// mark is how many writes were here at one moment: who lacks n of them now has those of the moment at
-// which there were n fewer.
+// mark is how many writes were here at one moment: who lacks n of them now has those of the
+// moment at which there were n fewer.
 type mark struct {
 	at     time.Time
 	writes uint64
@@ -118,8 +119,8 @@ func writesOf(status *peer.Status) (n uint64) {
 	return n
 }
 
-// slowest returns what 99 in 100 of the operations between two counts took at most, in milliseconds; nil
-// if there were none.
+// slowest returns what 99 in 100 of the operations between two counts took at most, in
+// milliseconds; nil if there were none.
 func slowest(before, after latency.Counts) *float64 {
 	total, sum := uint64(0), uint64(0)
 	for i := range after.Buckets {
@@ -145,8 +146,8 @@ type behind struct {
 	Seconds *float64 `json:"seconds"` // null without a link: then it is not known
 }
 
-// behind returns how old the writes are that each member lacks, up to the time between two marks and to the
-// hour that they reach back. h.mu is held.
+// behind returns how old the writes are that each member lacks, up to the time between two marks
+// and to the hour that they reach back. h.mu is held.
 func (h *history) behind(now time.Time, status *peer.Status) []behind {
 	all, writes := []behind{}, writesOf(status)
 	for _, m := range status.Members {
@@ -172,7 +173,8 @@ type told struct {
 	Behind  []behind `json:"behind"`  // the members, now
 }
 
-// answerHistory answers how this host was in the last hour, after ?since=, and how far others are behind.
+// answerHistory answers how this host was in the last hour, after ?since=, and how far others are
+// behind.
 func (s *Server) answerHistory(w http.ResponseWriter, r *http.Request) error {
 	q := queryOf(r, "since")
 	since, text := time.Time{}, q.values.Get("since")

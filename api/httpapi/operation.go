@@ -109,7 +109,8 @@ func deleteName(_ *operation, at spot) (result, error) {
 	return result{Changed: existed}, err
 }
 
-// maxDeleted is how many bytes of keys a delete by prefix names in one step: a quarter of a transaction.
+// maxDeleted is how many bytes of keys a delete by prefix names in one step: a quarter of a
+// transaction.
 const maxDeleted = peer.MaxCost / 4
 
 // deletePrefix deletes keys that begin with a prefix, from the cursor on: as many as a step may.

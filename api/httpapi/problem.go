@@ -67,7 +67,8 @@ var knownProblems = []struct {
 	{peer.ErrClosed, http.StatusServiceUnavailable, "closing"},
 }
 
-// problemOf returns how an error is answered, in words. One that is not known is mostly the store's, which says what to do.
+// problemOf returns how an error is answered, in words. One that is not known is mostly the
+// store's, which says what to do.
 func problemOf(err error) *problem {
 	var p *problem
 	if errors.As(err, &p) {

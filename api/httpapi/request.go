@@ -24,8 +24,8 @@ import (
 const (
 	// MaxBody is the size in bytes of a request's body. A larger one is answered with 413.
 	MaxBody = 32 << 20
-	// MaxOperations is how many operations a transaction may have, and how many keys a step of a delete by
-	// prefix. The mutations that they amount to are bounded by peer.MaxOps and MaxCost.
+	// MaxOperations is how many operations a transaction may have, and how many keys a step of a
+	// delete by prefix. The mutations that they amount to are bounded by peer.MaxOps and MaxCost.
 	MaxOperations = 4096
 	// MaxItems is how many keys, elements and fields an answer has.
 	MaxItems = 10_000
@@ -86,8 +86,9 @@ func decodeBody(w http.ResponseWriter, r *http.Request, v any) error {
 	return nil
 }
 
-// checkNames returns an error if a name in JSON has other than small letters and digits, of which all names
-// here are: encoding/json takes a name for another that differs in the case of letters alone.
+// checkNames returns an error if a name in JSON has other than small letters and digits, of which
+// all names here are: encoding/json takes a name for another that differs in the case of letters
+// alone.
 func checkNames(body []byte) error {
 	for i := 0; i < len(body); i++ {
 		if body[i] != '"' {
@@ -212,8 +213,8 @@ func (q *query) path(r *http.Request) []octets {
 	return path
 }
 
-// orNoToken returns the error of a transaction, but for that of a token which cannot be made: what was
-// asked for was done, and is answered with an empty one.
+// orNoToken returns the error of a transaction, but for that of a token which cannot be made:
+// what was asked for was done, and is answered with an empty one.
 func orNoToken(err error) error {
 	if errors.Is(err, peer.ErrTooManyReplicas) {
 		return nil
@@ -236,7 +237,8 @@ func (s *Server) data(q *query) (Data, error) {
 	return space, nil
 }
 
-// await waits until the peer has seen the token that a request brings, and returns the space that it is about.
+// await waits until the peer has seen the token that a request brings, and returns the space that
+// it is about.
 func (s *Server) await(w http.ResponseWriter, r *http.Request, q *query) (Data, error) {
 	token, wait := peer.Token(r.Header.Get(tokenHeader)), defaultWait
 	if given := q.values.Get("token"); given != "" {

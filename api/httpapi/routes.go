@@ -67,8 +67,8 @@ func (s *Server) routes() http.Handler {
 	})
 }
 
-// keepKey makes the key in a request's path one part of it. The mux would take "a//b" or "a/../b" for
-// mistyped and send the client to another key.
+// keepKey makes the key in a request's path one part of it. The mux would take "a//b" or "a/../b"
+// for mistyped and send the client to another key.
 func keepKey(r *http.Request) {
 	const before = "/v1/keys/"
 	key, ok := strings.CutPrefix(r.URL.EscapedPath(), before)

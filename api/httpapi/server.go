@@ -53,7 +53,8 @@ type Peer interface {
 	Data // of the space "default"
 }
 
-// Data is what is read and written of a space: a *peer.Space, and a *peer.Peer for the one that is meant without a choice.
+// Data is what is read and written of a space: a *peer.Space, and a *peer.Peer for the one that
+// is meant without a choice.
 type Data interface {
 	// ViewToken and UpdateToken run a transaction and return the token of its moment.
 	ViewToken(ctx context.Context, fn func(*peer.Tx) error) (peer.Token, error)
@@ -127,7 +128,8 @@ func New(config Config) *Server {
 	return s
 }
 
-// serverLines takes what net/http says of connections: handshakes that failed, clients that could not be let in.
+// serverLines takes what net/http says of connections: handshakes that failed, clients that could
+// not be let in.
 type serverLines struct{ log *slog.Logger }
 
 // Write takes one line.

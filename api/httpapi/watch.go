@@ -61,7 +61,8 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// hasTokens returns an error if the watch could not say where a client is to go on: where it begins, or where its space is.
+// hasTokens returns an error if the watch could not say where a client is to go on: where it
+// begins, or where its space is.
 func hasTokens(ctx context.Context, data Data, watch tokens) error {
 	if _, err := watch.Token(); err != nil {
 		return err

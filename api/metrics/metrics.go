@@ -1,18 +1,19 @@
 // Package metrics shows a daemon's figures to Prometheus.
 //
-// A scrape asks the peer and the front-ends for their figures, which they keep as plain numbers, and
-// gives them Prometheus's form: so no other package knows of it. The registry is this package's own;
-// what libraries put into the default one is not shown.
+// A scrape asks the peer and the front-ends for their figures, which they keep as plain numbers,
+// and gives them Prometheus's form: so no other package knows of it. The registry is this
+// package's own; what libraries put into the default one is not shown.
 //
 // # Contract
 //
-// Every metric is in one of the tables of this package, and has a row in docs/operations.md, which says
-// what to do when it moves: a test holds the two against each other. Names and labels do not change
-// within a version of the API. Labels are bounded: members, commands and routes.
+// Every metric is in one of the tables of this package, and has a row in docs/operations.md,
+// which says what to do when it moves: a test holds the two against each other. Names and labels
+// do not change within a version of the API. Labels are bounded: members, commands and routes.
 //
 // # Caveats
 //
-// A scrape waits for a step of each space, and looks at each file of the store: once a second is enough.
+// A scrape waits for a step of each space, and looks at each file of the store: once a second is
+// enough.
 package metrics
 
 import (

@@ -12,8 +12,8 @@ const (
 	errNotFinite   = replyError("ERR increment would produce NaN or Infinity")
 )
 
-// Sums of decimal fractions are computed and written as Redis does on amd64: with the 64 bits of mantissa of the 80-bit
-// format, and 17 digits behind the point.
+// Sums of decimal fractions are computed and written as Redis does on amd64: with the 64 bits of
+// mantissa of the 80-bit format, and 17 digits behind the point.
 const (
 	floatMantissa = 64
 	floatExponent = 1 << 14
@@ -21,8 +21,8 @@ const (
 	longestFloat  = 255 // bytes of its text
 )
 
-// addFloat returns the sum of a number, 0 if there is none, and another as text. The error for a number that is none is
-// notFloat.
+// addFloat returns the sum of a number, 0 if there is none, and another as text. The error for a
+// number that is none is notFloat.
 func addFloat(number []byte, exists bool, increment []byte, notFloat error) ([]byte, error) {
 	sum := new(big.Float).SetPrec(floatMantissa)
 	if exists {

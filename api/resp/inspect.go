@@ -38,7 +38,8 @@ func (n *clientName) get() string {
 	return ""
 }
 
-// Clients returns up to n of the connected clients, those that came last first, and how many there are.
+// Clients returns up to n of the connected clients, those that came last first, and how many
+// there are.
 func (s *Server) Clients(n int) (latest []Client, all int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

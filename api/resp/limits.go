@@ -64,7 +64,8 @@ const (
 	// MaxAlgebra is how many members the sets have together of which SINTERSTORE, SUNIONSTORE or
 	// SDIFFSTORE makes one: other writers wait for it.
 	MaxAlgebra = 1 << 17
-	// MaxProduct is the product of the lengths in bytes of the strings that LCS compares, each one more.
+	// MaxProduct is the product of the lengths in bytes of the strings that LCS compares, each one
+	// more.
 	MaxProduct = 16 << 20
 	// MaxSubscriptions is the number of channels and patterns that a client may subscribe to, and
 	// MaxSubscribers the number of clients that do: each change is matched with all of them.

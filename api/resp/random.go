@@ -7,8 +7,8 @@ import (
 	"math/rand/v2"
 )
 
-// randomCount returns how many elements are asked for by the second argument, if there is one: each once, or, if it is
-// negative, as many draws.
+// randomCount returns how many elements are asked for by the second argument, if there is one:
+// each once, or, if it is negative, as many draws.
 func (c *call) randomCount() (int, error) {
 	if len(c.args) == 2 {
 		return 1, nil
@@ -25,7 +25,8 @@ func (c *call) randomCount() (int, error) {
 	return int(min(count, math.MaxInt32)), nil
 }
 
-// draw returns count of n names, each once and all alike likely; or -count names, each of all alike likely. O(n).
+// draw returns count of n names, each once and all alike likely; or -count names, each of all
+// alike likely. O(n).
 func draw(n, count int, names iter.Seq[string]) []string {
 	var places []int
 	chosen := map[int]string{}
@@ -54,8 +55,8 @@ func draw(n, count int, names iter.Seq[string]) []string {
 	return drawn
 }
 
-// writeRandom replies with what was drawn: one name if no count was given, else all, with their values if they are asked
-// for.
+// writeRandom replies with what was drawn: one name if no count was given, else all, with their
+// values if they are asked for.
 func (c *call) writeRandom(drawn []string, pairs bool, valueOf func(string) []byte) error {
 	if len(c.args) == 2 {
 		if len(drawn) == 0 {

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestEachElementIsDrawnAlike counts draws: of n equally likely elements one that is drawn less than half or more than
-// twice as often as expected would be one time in 10^60.
+// TestEachElementIsDrawnAlike counts draws: of n equally likely elements one that is drawn less
+// than half or more than twice as often as expected would be one time in 10^60.
 func TestEachElementIsDrawnAlike(t *testing.T) {
 	const n, draws = 20, 20_000
 	names := func() []string {

@@ -166,8 +166,8 @@ func (c *call) cursor(i int) (id uint64, after string, err error) {
 	return id, after, nil
 }
 
-// scanWithin goes through what is under the key that the first argument names: the names greater than the one that the
-// cursor stands at, or all, and their values if it has any.
+// scanWithin goes through what is under the key that the first argument names: the names greater
+// than the one that the cursor stands at, or all, and their values if it has any.
 func (c *call) scanWithin(check func() error, values bool, names func(after string, more bool) iter.Seq2[string, []byte]) error {
 	id, after, err := c.cursor(2)
 	if err != nil {

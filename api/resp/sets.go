@@ -148,8 +148,9 @@ func runSRandMember(c *call) error {
 	return c.writeRandom(draw(c.set().Len(), count, c.set().All()), false, nil)
 }
 
-// runSPop removes members of those that are first in order, so that all other writers need not wait until it has gone
-// through a large set: of the first leastWindow at least, and of twice as many as are asked for.
+// runSPop removes members of those that are first in order, so that all other writers need not
+// wait until it has gone through a large set: of the first leastWindow at least, and of twice as
+// many as are asked for.
 func runSPop(c *call) error {
 	if len(c.args) > 3 {
 		return errSyntax
@@ -205,8 +206,8 @@ func runSScan(c *call) error {
 	})
 }
 
-// algebra passes the members of what an operation makes of the sets under some keys, each once. Of an intersection it goes
-// through the smallest set.
+// algebra passes the members of what an operation makes of the sets under some keys, each once.
+// Of an intersection it goes through the smallest set.
 type algebra func(sets []crdt.Set, yield func(elem string) bool)
 
 func intersection(sets []crdt.Set, yield func(string) bool) {
@@ -267,7 +268,8 @@ func combined(of algebra) func(*call) error {
 	}
 }
 
-// stored has the first key hold what an operation makes of the sets under the others, whatever it held.
+// stored has the first key hold what an operation makes of the sets under the others, whatever it
+// held.
 func stored(of algebra) func(*call) error {
 	return func(c *call) error {
 		sets, err := c.sets(2, len(c.args)-1)

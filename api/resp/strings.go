@@ -293,8 +293,8 @@ func runSetRange(c *call) error {
 	return c.rewrite(value, int(min(at, MaxValue+1)), c.args[3])
 }
 
-// rewrite stores value with part from position at on, zeros before it where there is nothing, and replies how long that
-// is.
+// rewrite stores value with part from position at on, zeros before it where there is nothing, and
+// replies how long that is.
 func (c *call) rewrite(value []byte, at int, part []byte) error {
 	size := max(len(value), at+len(part))
 	if size > MaxValue {
@@ -335,8 +335,8 @@ func runGetRange(c *call) error {
 	return nil
 }
 
-// between returns which of n places, from 0 on, a range of Redis's means, whose bounds count from the end if they are
-// negative, and false if none.
+// between returns which of n places, from 0 on, a range of Redis's means, whose bounds count from
+// the end if they are negative, and false if none.
 func between(from, to int64, n int) (first, last int, ok bool) {
 	length := int64(n)
 	if to < from && from < 0 {
@@ -368,8 +368,8 @@ func runIncrByFloat(c *call) error {
 	return nil
 }
 
-// runLCS finds a longest common subsequence by the method of Wagner and Fischer (1974), in time and memory of the product
-// of both lengths, which MaxProduct bounds.
+// runLCS finds a longest common subsequence by the method of Wagner and Fischer (1974), in time
+// and memory of the product of both lengths, which MaxProduct bounds.
 func runLCS(c *call) error {
 	o, err := c.lcsOptions()
 	if err != nil {

@@ -76,7 +76,8 @@ func openBackup(cmd *cobra.Command, file string) (io.ReadCloser, error) {
 	return os.Open(file)
 }
 
-// streamBackup writes a backup to the standard output, checks it on the way, and says on the standard error what it is.
+// streamBackup writes a backup to the standard output, checks it on the way, and says on the
+// standard error what it is.
 func (w *web) streamBackup(cmd *cobra.Command, m *meter, addr, space string) error {
 	if isTerminal(cmd.OutOrStdout()) {
 		return misuse("a backup is not for a terminal: name a file, or hand it to a program")

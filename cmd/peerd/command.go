@@ -97,8 +97,8 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return exitFailure
 }
 
-// explain puts an error in words, and adds what to do to those of layers that do not know the command line. flags are
-// the command's.
+// explain puts an error in words, and adds what to do to those of layers that do not know the
+// command line. flags are the command's.
 func explain(err error, flags *pflag.FlagSet) string {
 	text := words.Of(err)
 	elsewhere := "" // if the command can be told another directory

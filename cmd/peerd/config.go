@@ -120,8 +120,8 @@ func (c *config) public(fn func(*pflag.Flag)) {
 // sourceOf says who set a setting.
 func (c *config) sourceOf(name string) string { return cmp.Or(c.from[name], "default") }
 
-// takeFile takes the settings of the file of that name, or of the one that the environment names, if
-// any.
+// takeFile takes the settings of the file of that name, or of the one that the environment names,
+// if any.
 func (c *config) takeFile(path string) error {
 	if path == "" {
 		path = os.Getenv(configVariable)
@@ -174,8 +174,9 @@ func (c *config) takeEnvironment() error {
 	return errors.Join(problems...)
 }
 
-// maxMisspelling is how many letters of a variable may be wrong for it to be taken as a misspelt one.
-// Others that begin with PEERD_ are no mistake: Kubernetes makes such for a service named peerd.
+// maxMisspelling is how many letters of a variable may be wrong for it to be taken as a misspelt
+// one. Others that begin with PEERD_ are no mistake: Kubernetes makes such for a service named
+// peerd.
 const maxMisspelling = 2
 
 func (c *config) strays(environment []string, known map[string]bool) (found []string) {

@@ -85,8 +85,8 @@ func (e *refusedError) Error() string {
 	return fmt.Sprintf("%s refused %s: %s", e.addr, e.what, e.detail)
 }
 
-// send sends a request, with a body in JSON unless that is nil, to the peer whose --http address is addr, with or
-// without "http://" or "https://". An answer other than 200 is a refusedError.
+// send sends a request, with a body in JSON unless that is nil, to the peer whose --http address
+// is addr, with or without "http://" or "https://". An answer other than 200 is a refusedError.
 func (w *web) send(ctx context.Context, method, addr, path string, body io.Reader, what string) (*http.Response, error) {
 	base := addr
 	if !strings.Contains(addr, "://") {
@@ -157,7 +157,8 @@ func (w *web) hint(err error) string {
 	return ""
 }
 
-// unfit says of an answer that could not be read what is wrong: what answers is no peerd, or it broke off.
+// unfit says of an answer that could not be read what is wrong: what answers is no peerd, or it
+// broke off.
 func unfit(addr string, err error) error {
 	var syntax *json.SyntaxError
 	var typ *json.UnmarshalTypeError

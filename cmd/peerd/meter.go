@@ -62,8 +62,8 @@ func (m *meter) end() {
 	}
 }
 
-// progress says how far it is, and how long it will take at the speed so far. What is expected is an estimate, so
-// it is never said to be all.
+// progress says how far it is, and how long it will take at the speed so far. What is expected is
+// an estimate, so it is never said to be all.
 func progress(p peer.BackupProgress, elapsed time.Duration) string {
 	text := fmt.Sprintf("%s, %s", size(int64(p.Bytes)), plural(p.Records, "record"))
 	if p.Expected == 0 || p.Records == 0 {

@@ -13,7 +13,8 @@ import (
 	"github.com/peerd/peerd/store"
 )
 
-// TestAStoreThatRottedIsNamedInOneLineAndPutAsideForTheOthersToFillAgain follows docs/operations.md.
+// TestAStoreThatRottedIsNamedInOneLineAndPutAsideForTheOthersToFillAgain follows
+// docs/operations.md.
 func TestAStoreThatRottedIsNamedInOneLineAndPutAsideForTheOthersToFillAgain(t *testing.T) {
 	dir := t.TempDir()
 	a := run(t, filepath.Join(dir, "a"), "--name", "oslo")

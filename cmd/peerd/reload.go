@@ -70,9 +70,9 @@ func (r *reloader) reload() {
 	log.Info("settings reloaded", "changed", changed)
 }
 
-// reload takes over the settings that can change while the daemon runs. It is called at each SIGHUP,
-// also if no setting has changed: a file that one of them names may have. After an error, which
-// names every file that cannot be used, all is as it was.
+// reload takes over the settings that can change while the daemon runs. It is called at each
+// SIGHUP, also if no setting has changed: a file that one of them names may have. After an error,
+// which names every file that cannot be used, all is as it was.
 func (d *daemon) reload(next settings) error {
 	use, err := d.credentials.reload()
 	if err != nil {

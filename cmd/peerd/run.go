@@ -41,13 +41,15 @@ func runCommand() *cobra.Command {
 	return cmd
 }
 
-// memoryBeside is what the Go heap holds beside the cache, in bytes, and what the collector needs for that: changes that
-// are not in the tree take 64 MiB and more, and the storage engine's memtables 140 MB, or 200 while one is written out.
-const memoryBeside = 384 << 20
+// memoryBeside is what the Go heap holds beside the cache, in bytes, and what the collector needs
+// for that: changes that are not in the tree take 64 MiB and more, and the storage engine's
+// memtables some 50 MB, or 80 while one is written out.
+const memoryBeside = 288 << 20
 
-// boundMemory sets what the heap is collected towards, unless GOMEMLIMIT says it. That is no limit: a heap that needs more
-// gets it. Without a goal a daemon held three times as much after many writes. Under one that is less than what is in use
-// the collector runs all the time; so the goal grows with the cache.
+// boundMemory sets what the heap is collected towards, unless GOMEMLIMIT says it. That is no
+// limit: a heap that needs more gets it. Without a goal a daemon held three times as much after
+// many writes. Under one that is less than what is in use the collector runs all the time; so the
+// goal grows with the cache.
 func boundMemory(cache int64) {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryBeside + 2*cache)

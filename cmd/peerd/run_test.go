@@ -66,7 +66,8 @@ func TestTheStatusIsTheSameByCommandAndByHTTP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// What is free on the disk, and much else, is another at the next moment: so the command is told of the same one.
+	// What is free on the disk, and much else, is another at the next moment: so the command is told
+	// of the same one.
 	moment := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(byHTTP) }))
 	defer moment.Close()
 	byCommand := mustPeerd(t, "status", "--http", moment.Listener.Addr().String(), "--json")
@@ -263,7 +264,8 @@ func TestJSONLogsLeaveTheStandardOutputAlone(t *testing.T) {
 	}
 }
 
-// TestTheHeapMayBeLargerThanTheCache, also if that was made large: else the collector would never rest.
+// TestTheHeapMayBeLargerThanTheCache, also if that was made large: else the collector would never
+// rest.
 func TestTheHeapMayBeLargerThanTheCache(t *testing.T) {
 	t.Setenv("GOMEMLIMIT", "")
 	before := debug.SetMemoryLimit(-1)

@@ -43,12 +43,12 @@ const (
 	ofFile    = "its content"
 )
 
-// table defines the settings. Each is, from its one entry here, a flag of "peerd run", a key of the
-// YAML file, a variable PEERD_… of the environment, a line of "peerd config", and a row of the table
-// in docs/operations.md. Hidden ones are for tests, and flags only.
+// table defines the settings. Each is, from its one entry here, a flag of "peerd run", a key of
+// the YAML file, a variable PEERD_… of the environment, a line of "peerd config", and a row of
+// the table in docs/operations.md. Hidden ones are for tests, and flags only.
 //
-// A new setting is one entry. If SIGHUP can change it, it is annotated so, and daemon.reload takes it
-// over.
+// A new setting is one entry. If SIGHUP can change it, it is annotated so, and daemon.reload
+// takes it over.
 func (o *options) table() *pflag.FlagSet {
 	t := pflag.NewFlagSet("settings", pflag.ContinueOnError)
 	t.SortFlags = false

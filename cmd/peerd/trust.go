@@ -27,8 +27,8 @@ func (t trust) beyondLoopback() bool { return t.passwordFile != "" || t.tls.CA !
 // off is the address of a front-end that is not served.
 const off = "off"
 
-// checkAddr returns the address of a front-end as "ip:port", or off, or an error if it is none or one that
-// others reach without saying who they are.
+// checkAddr returns the address of a front-end as "ip:port", or off, or an error if it is none or
+// one that others reach without saying who they are.
 func (t trust) checkAddr(setting, addr string) (string, error) {
 	wrong := func(reason string) error {
 		return &peer.ConfigError{Field: setting, Value: addr, Reason: reason}

@@ -118,7 +118,8 @@ func durationValue(to *time.Duration, initial, least time.Duration) pflag.Value 
 	return newValue("duration", to, initial, parse, exactDuration)
 }
 
-// neverValue is a time after which something happens, or "0s" for never, which is stored as a negative one.
+// neverValue is a time after which something happens, or "0s" for never, which is stored as a
+// negative one.
 func neverValue(to *time.Duration, initial time.Duration) pflag.Value {
 	var text time.Duration
 	of := durationValue(&text, initial, 0).(*value[time.Duration])

@@ -63,8 +63,8 @@ type Config struct {
 
 	// Bind is the "ip:port" to listen on, UDP and TCP. Port 0 takes a free one.
 	Bind string
-	// Advertise is the "ip:port" that others reach Bind at; port 0 is that of Bind. Empty: the address of Bind,
-	// which then may not be 0.0.0.0 or ::. See Members.Move.
+	// Advertise is the "ip:port" that others reach Bind at; port 0 is that of Bind. Empty: the
+	// address of Bind, which then may not be 0.0.0.0 or ::. See Members.Move.
 	Advertise string
 	// Key is the cluster's gossip key. A host with another one neither joins nor is joined. See
 	// Members.SetKeys.

@@ -39,8 +39,8 @@ var (
 	_ memberlist.PingDelegate     = (*delegate)(nil)
 )
 
-// NotifyAlive refuses members whose name, address, key and signature do not agree, and those of newer versions
-// of which this one cannot read that.
+// NotifyAlive refuses members whose name, address, key and signature do not agree, and those of
+// newer versions of which this one cannot read that.
 func (d *delegate) NotifyAlive(n *memberlist.Node) error {
 	addr, err := addrOf(n)
 	if n.Name != d.self && d.table.isRemoved(n.Name) {

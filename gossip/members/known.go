@@ -38,9 +38,9 @@ type knownMember struct {
 	Seen  time.Time `json:"last_seen"`
 }
 
-// loadKnown returns the members that the file holds, none of them alive, and how many entries were
-// no valid members. No file is no error. Never more than MaxKnown. The error wraps wire.ErrFormat if another
-// version wrote the file.
+// loadKnown returns the members that the file holds, none of them alive, and how many entries
+// were no valid members. No file is no error. Never more than MaxKnown. The error wraps
+// wire.ErrFormat if another version wrote the file.
 func loadKnown(
 	path string, idOf func(ed25519.PublicKey) (string, error), now time.Time,
 ) (known []record, invalid int, err error) {
@@ -92,8 +92,8 @@ func (k *knownMember) valid(idOf func(ed25519.PublicKey) (string, error)) bool {
 	return err == nil && idErr == nil && id == k.ID
 }
 
-// KnownAddrs returns the gossip addresses in a file of known members, most recently seen first; none if it cannot be
-// read.
+// KnownAddrs returns the gossip addresses in a file of known members, most recently seen first;
+// none if it cannot be read.
 func KnownAddrs(path string, idOf func(ed25519.PublicKey) (string, error)) (out []string) {
 	known, _, err := loadKnown(path, idOf, time.Now())
 	if err != nil {

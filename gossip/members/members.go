@@ -20,9 +20,10 @@
 // whether a member may have data is decided where its stream is authenticated, not here.
 //
 // Caveats: holders of the cluster's key are trusted not to lie about others' liveness. A replayed
-// old record of a member can bring back its old addresses until it speaks again. On one machine all members share an IP, so fault
-// injection (Config.Blocked) cuts streams where they are dialed; a third member that reaches both
-// ends of a cut link keeps them alive for each other, as it should.
+// old record of a member can bring back its old addresses until it speaks again. On one machine
+// all members share an IP, so fault injection (Config.Blocked) cuts streams where they are
+// dialed; a third member that reaches both ends of a cut link keeps them alive for each other, as
+// it should.
 //
 // Tests run real members on loopback with the Fast preset; the decoder of metadata is fuzzed.
 package members
@@ -84,10 +85,10 @@ type told struct {
 	spaces []uint32
 }
 
-// Open starts to listen, to look for others and to be found. It waits for nobody: a host alone is a
-// cluster. Errors are about the configuration, all problems at once, about the gossip address, and about
-// a known file of another format, which is left as it is; after one nothing runs. A known file that cannot
-// be read is put aside and warned about.
+// Open starts to listen, to look for others and to be found. It waits for nobody: a host alone is
+// a cluster. Errors are about the configuration, all problems at once, about the gossip address,
+// and about a known file of another format, which is left as it is; after one nothing runs. A
+// known file that cannot be read is put aside and warned about.
 func Open(cfg Config) (*Members, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("membership: %w", err)
@@ -170,10 +171,11 @@ func (m *Members) signMetadata(now told) {
 // Addr returns the gossip address that others are told, as "ip:port".
 func (m *Members) Addr() string { return m.told.Load().addr }
 
-// Move has others told other addresses of this host, in the place of Config.Advertise and Config.P2P, on the same
-// sockets. Others take a member's new address only once it has left, so this host leaves, for a second or two at most, and
-// comes back: until it has found the others again, it lists them as not alive. An
-// error is about the addresses, and nothing has changed, or memberlist's, and this host is no member any more.
+// Move has others told other addresses of this host, in the place of Config.Advertise and
+// Config.P2P, on the same sockets. Others take a member's new address only once it has left, so
+// this host leaves, for a second or two at most, and comes back: until it has found the others
+// again, it lists them as not alive. An error is about the addresses, and nothing has changed, or
+// memberlist's, and this host is no member any more.
 func (m *Members) Move(advertise string, p2p []string) error {
 	cfg := m.cfg
 	cfg.Advertise, cfg.P2P = advertise, slices.Clone(p2p)
@@ -225,9 +227,9 @@ func (m *Members) Get(id string) (Member, bool) { return m.table.get(id) }
 // Joining returns the hosts to join: those of Config.Join, or what SetJoin put in their place.
 func (m *Members) Joining() []string { return slices.Clone(*m.join.Load()) }
 
-// SetJoin puts other hosts in the place of Config.Join, and begins to look for those that are absent.
-// Members that are there, or were, stay known. After an error, which names every host that cannot
-// be, nothing has changed.
+// SetJoin puts other hosts in the place of Config.Join, and begins to look for those that are
+// absent. Members that are there, or were, stay known. After an error, which names every host
+// that cannot be, nothing has changed.
 func (m *Members) SetJoin(hosts []string) error {
 	cfg := m.cfg
 	cfg.Join = slices.Clone(hosts)
@@ -239,9 +241,9 @@ func (m *Members) SetJoin(hosts []string) error {
 	return nil
 }
 
-// SetSpaces tells the other members which spaces this host holds from now on, in the place of Config.Spaces; nil is
-// all. It returns when some have been told, or after a second, or when Close is called. Callers take turns. After an
-// error nothing has changed.
+// SetSpaces tells the other members which spaces this host holds from now on, in the place of
+// Config.Spaces; nil is all. It returns when some have been told, or after a second, or when
+// Close is called. Callers take turns. After an error nothing has changed.
 func (m *Members) SetSpaces(spaces []uint32) error {
 	if len(spaces) > MaxSpaces {
 		return fmt.Errorf("%d spaces, at most %d", len(spaces), MaxSpaces)
@@ -252,8 +254,8 @@ func (m *Members) SetSpaces(spaces []uint32) error {
 	now.spaces = slices.Clone(spaces)
 	m.signMetadata(now)
 	for !m.ending.Load() && !m.closed {
-		// memberlist drops an update without a word if it has defended this host's old one, with a higher number, since
-		// it drew the number of the new one. After a restart it defends often.
+		// memberlist drops an update without a word if it has defended this host's old one, with a
+		// higher number, since it drew the number of the new one. After a restart it defends often.
 		err := m.list.UpdateNode(time.Second)
 		if m.own.taken() {
 			break
@@ -334,8 +336,8 @@ func (m *Members) saveKnown() error {
 	return saveKnown(m.cfg.KnownFile, m.table.records(time.Now()))
 }
 
-// loadKnown reads the known file. One that cannot be read must not keep the host from starting, unless it is
-// only of another format.
+// loadKnown reads the known file. One that cannot be read must not keep the host from starting,
+// unless it is only of another format.
 func (m *Members) loadKnown() ([]record, error) {
 	path := m.cfg.KnownFile
 	if path == "" {
@@ -357,10 +359,10 @@ func (m *Members) loadKnown() ([]record, error) {
 	return known, nil
 }
 
-// SetKeys makes inUse the key that this host encrypts with, and accepts what others encrypt with it or
-// with any of the accepted. To replace a key without a moment in which two hosts do not understand each
-// other: have all accept the new one, then all use it, then none accept the old one. Callers take
-// turns.
+// SetKeys makes inUse the key that this host encrypts with, and accepts what others encrypt with
+// it or with any of the accepted. To replace a key without a moment in which two hosts do not
+// understand each other: have all accept the new one, then all use it, then none accept the old
+// one. Callers take turns.
 func (m *Members) SetKeys(inUse [32]byte, accepted ...[32]byte) error {
 	keys := append([][32]byte{inUse}, accepted...)
 	for _, key := range keys {

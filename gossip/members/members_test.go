@@ -191,8 +191,9 @@ func TestThreeMembersDiscoverEachOther(t *testing.T) {
 	})
 }
 
-// TestAnUpdateThatMemberlistDropsIsToldAnew: it drops one without a word if it defends the host's old update
-// meanwhile, as after a restart; here it does because the host's own key is refused once.
+// TestAnUpdateThatMemberlistDropsIsToldAnew: it drops one without a word if it defends the host's
+// old update meanwhile, as after a restart; here it does because the host's own key is refused
+// once.
 func TestAnUpdateThatMemberlistDropsIsToldAnew(t *testing.T) {
 	a := open(t, config(0))
 	var refuse atomic.Bool

@@ -11,21 +11,22 @@ import (
 	"github.com/peerd/peerd/internal/wire"
 )
 
-// Members that were removed are not listed, not looked for, and refused when they come back. Who removes them, and how
-// all hosts agree on that, is not decided here: see Members.SetRemoved. A removed host may not have heard of it. So
-// whoever exchanges member lists tells whom it takes for removed, by the beginnings of hashes of their ids, and each
-// host looks for its own.
+// Members that were removed are not listed, not looked for, and refused when they come back. Who
+// removes them, and how all hosts agree on that, is not decided here: see Members.SetRemoved. A
+// removed host may not have heard of it. So whoever exchanges member lists tells whom it takes
+// for removed, by the beginnings of hashes of their ids, and each host looks for its own.
 
 // MaxRemoved is how many removed members are told of.
 const MaxRemoved = MaxKnown
 
 var errRemoved = errors.New("it was removed from the cluster")
 
-// SetRemoved says which members are removed from now on, by their ids, in the place of those before. Of more than
-// MaxRemoved some are forgotten.
+// SetRemoved says which members are removed from now on, by their ids, in the place of those
+// before. Of more than MaxRemoved some are forgotten.
 func (m *Members) SetRemoved(ids []string) { m.table.setRemoved(ids) }
 
-// Removed reports whether the host that this one exchanged member lists with last takes it for removed.
+// Removed reports whether the host that this one exchanged member lists with last takes it for
+// removed.
 func (m *Members) Removed() bool { return m.own.removed.Load() }
 
 func (t *table) setRemoved(ids []string) {
@@ -47,7 +48,8 @@ func (t *table) isRemoved(id string) bool {
 	return t.removed[id]
 }
 
-// removedAt returns the gossip addresses at which members were that are removed, and nobody else is.
+// removedAt returns the gossip addresses at which members were that are removed, and nobody else
+// is.
 func (t *table) removedAt() map[string]bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -65,8 +67,8 @@ func (t *table) removedAt() map[string]bool {
 	return at
 }
 
-// forget forgets the members that are gone and were not seen since a time. A host that reaches nobody forgets nobody:
-// it may be the one that was away, or its clock be wrong.
+// forget forgets the members that are gone and were not seen since a time. A host that reaches
+// nobody forgets nobody: it may be the one that was away, or its clock be wrong.
 func (t *table) forget(before time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

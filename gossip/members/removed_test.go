@@ -63,7 +63,8 @@ func TestMembersNotSeenForLongAreForgottenByWhoReachesOthers(t *testing.T) {
 	}
 }
 
-// TestAListOfRemovedMembersIsReadWhateverItHolds has another host send nonsense, and lists that a newer one sends.
+// TestAListOfRemovedMembersIsReadWhateverItHolds has another host send nonsense, and lists that a
+// newer one sends.
 func TestAListOfRemovedMembersIsReadWhateverItHolds(t *testing.T) {
 	d := &delegate{self: "me", table: newTable(nil)}
 	told := &delegate{self: "other", table: newTable(nil)}

@@ -7,8 +7,8 @@ import (
 	"github.com/peerd/peerd/internal/wire"
 )
 
-// Report is what a member tells of how it is, with each answer to a probe. A hint for people: it is as old as
-// the last probe, and no more than the member's word.
+// Report is what a member tells of how it is, with each answer to a probe. A hint for people: it
+// is as old as the last probe, and no more than the member's word.
 type Report struct {
 	Version    string // of its program
 	Ready      bool
@@ -18,8 +18,8 @@ type Report struct {
 	Replica    string // the id under which it writes
 }
 
-// maxReportText is the size in bytes of each text of a report; a longer one is cut off. An answer to a
-// probe stays one packet.
+// maxReportText is the size in bytes of each text of a report; a longer one is cut off. An answer
+// to a probe stays one packet.
 const maxReportText = 128
 
 // reportFields is how many fields a report has behind the time of an answer.

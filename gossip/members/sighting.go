@@ -30,7 +30,8 @@ type Sighting struct {
 
 const (
 	maxSightings = 64 // the rest is not noted: strangers must not take memory
-	// sightingLasts is for how long one that is not seen again is told of. Absent hosts are tried more often.
+	// sightingLasts is for how long one that is not seen again is told of. Absent hosts are tried
+	// more often.
 	sightingLasts = 3 * time.Minute
 )
 
@@ -60,8 +61,8 @@ func (s *sightings) forget(now time.Time) {
 	s.all = slices.DeleteFunc(s.all, func(o Sighting) bool { return now.Sub(o.Last) > sightingLasts })
 }
 
-// Sightings returns what was seen in the last minutes of hosts that are no members, or that claim to be one. Where a
-// member has come since then, it is left out.
+// Sightings returns what was seen in the last minutes of hosts that are no members, or that claim
+// to be one. Where a member has come since then, it is left out.
 func (m *Members) Sightings() []Sighting {
 	s := &m.journal.seen
 	s.mu.Lock()

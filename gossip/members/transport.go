@@ -83,8 +83,8 @@ func listen(cfg *Config, lines *log.Logger) (*transport, error) {
 	return t, nil
 }
 
-// successor returns a transport over the same sockets that advertises another address. The receiver, which is to be
-// shut down before, leaves them open.
+// successor returns a transport over the same sockets that advertises another address. The
+// receiver, which is to be shut down before, leaves them open.
 func (t *transport) successor(cfg *Config, advertise string) *transport {
 	next := newTransport(t.NodeAwareTransport, cfg.Blocked)
 	if cfg.Transport != nil {
@@ -305,7 +305,8 @@ func (c *trackedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// advertised returns the address that others reach this host at, given Config.Advertise and what is listened on.
+// advertised returns the address that others reach this host at, given Config.Advertise and what
+// is listened on.
 func advertised(advertise string, bound netip.AddrPort) netip.AddrPort {
 	told, err := netip.ParseAddrPort(advertise)
 	if err != nil { // it is empty

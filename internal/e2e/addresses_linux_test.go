@@ -65,8 +65,8 @@ func clusterKey(t *testing.T, program string) string {
 	return filepath.Join(dir, "cluster.key")
 }
 
-// TestHostsFindEachOther starts two hosts with each form of an address that is accepted: what one writes reaches the
-// other, and each is told under the address that the other reaches.
+// TestHostsFindEachOther starts two hosts with each form of an address that is accepted: what one
+// writes reaches the other, and each is told under the address that the other reaches.
 func TestHostsFindEachOther(t *testing.T) {
 	program := binary(t)
 	listen := func(host string) []string { return []string{"--gossip", host + ":7946", "--p2p", host + ":7947"} }
@@ -195,8 +195,8 @@ func (ns *namespace) drop(rules ...string) error {
 	})
 }
 
-// TestAHostThatOnlyDialsKeepsItsLink is a host behind NAT: nothing reaches it but answers. To the failure detector
-// it dies again and again.
+// TestAHostThatOnlyDialsKeepsItsLink is a host behind NAT: nothing reaches it but answers. To the
+// failure detector it dies again and again.
 func TestAHostThatOnlyDialsKeepsItsLink(t *testing.T) {
 	needFilter(t)
 	n := sites(t)
@@ -222,7 +222,8 @@ func TestAHostThatOnlyDialsKeepsItsLink(t *testing.T) {
 	}
 }
 
-// TestASilentLinkMovesToTheOtherTransport drops all UDP, and then all TCP instead, between two hosts that are linked.
+// TestASilentLinkMovesToTheOtherTransport drops all UDP, and then all TCP instead, between two
+// hosts that are linked.
 func TestASilentLinkMovesToTheOtherTransport(t *testing.T) {
 	needFilter(t)
 	n := sites(t)
@@ -239,7 +240,8 @@ func TestASilentLinkMovesToTheOtherTransport(t *testing.T) {
 	}
 }
 
-// TestANameToJoinIsLookedUpAtEachAttempt joins a name, with no port, that stands for another address at first.
+// TestANameToJoinIsLookedUpAtEachAttempt joins a name, with no port, that stands for another
+// address at first.
 func TestANameToJoinIsLookedUpAtEachAttempt(t *testing.T) {
 	n := sites(t)
 	program := binary(t)
@@ -262,8 +264,8 @@ func TestANameToJoinIsLookedUpAtEachAttempt(t *testing.T) {
 	two.eventually("is linked", two.isLinked)
 }
 
-// TestAnAddressThatChangesIsToldWithoutARestart starts a host before its network is up, and gives it another address
-// later, as DHCP does.
+// TestAnAddressThatChangesIsToldWithoutARestart starts a host before its network is up, and gives
+// it another address later, as DHCP does.
 func TestAnAddressThatChangesIsToldWithoutARestart(t *testing.T) {
 	n := sites(t)
 	program := binary(t)

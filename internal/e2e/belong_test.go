@@ -11,8 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestHostsBelongToTheirCluster has hosts started without flags, invited, given wrong keys, removed and taken back, as a
-// person does it.
+// TestHostsBelongToTheirCluster has hosts started without flags, invited, given wrong keys,
+// removed and taken back, as a person does it.
 func TestHostsBelongToTheirCluster(t *testing.T) {
 	n, _ := openNetwork(t)
 	program := binary(t)
@@ -77,7 +77,8 @@ func TestHostsBelongToTheirCluster(t *testing.T) {
 	removal(t, one, two, three)
 }
 
-// wrongKeys has a host of the cluster started with another key, and a host with another key join it.
+// wrongKeys has a host of the cluster started with another key, and a host with another key join
+// it.
 func wrongKeys(t *testing.T, one, three *daemon) {
 	stranger := newDaemon(t, one.net, 3, one.program, "stranger", "--join", one.net.addresses(0).gossip)
 	if out, err := stranger.command("init", "--dir", stranger.dir); err != nil {

@@ -16,8 +16,8 @@ import (
 	"github.com/tidwall/btree"
 )
 
-// pendingClear is a clear that is committed, and so in force for every reader, while the cells that it
-// removed are still in the store. See sweep.
+// pendingClear is a clear that is committed, and so in force for every reader, while the cells
+// that it removed are still in the store. See sweep.
 type pendingClear struct {
 	number  uint64 // of its record
 	prefix  dotted.Address
@@ -39,8 +39,8 @@ func (p *pendingClear) set() delta.ClearSet {
 	return delta.ClearSet{Seen: p.seen.seen, Replica: p.replica, Below: p.below}
 }
 
-// covers reports whether p removes all that a clear of the same prefix removes: it saw that clear, and so
-// what that had seen.
+// covers reports whether p removes all that a clear of the same prefix removes: it saw that
+// clear, and so what that had seen.
 func (p *pendingClear) covers(other *pendingClear) bool {
 	return p.set().Has(crdt.Dot{Replica: other.replica, Counter: other.below})
 }
@@ -52,9 +52,10 @@ func (p *pendingClear) same(other *pendingClear) bool {
 
 // clears are the pending ones. What a View has does not change: who changes clears takes a copy.
 //
-// A clear takes what it hides off the sums over keys in its commit. Sums of counters under its prefix it leaves as they
-// are, however many there are, and likewise those over keys if it is one of everything. They say nothing any more: each
-// tells as of which clear it was written. They are swept before the clear is done with.
+// A clear takes what it hides off the sums over keys in its commit. Sums of counters under its
+// prefix it leaves as they are, however many there are, and likewise those over keys if it is one
+// of everything. They say nothing any more: each tells as of which clear it was written. They are
+// swept before the clear is done with.
 type clears struct {
 	count    int
 	counting int                                        // those with counted
@@ -70,7 +71,8 @@ func (c *clears) copy() *clears {
 	return &out
 }
 
-// void reports whether what a sum over addresses that begin with a says, as of a clear, was cleared since.
+// void reports whether what a sum over addresses that begin with a says, as of a clear, was
+// cleared since.
 func (c *clears) void(a dotted.Address, asOf uint64) (void bool) {
 	if asOf < c.newest && c.count > 0 {
 		c.over(a, func(list []*pendingClear) {
@@ -129,8 +131,8 @@ func (c *clears) hide(a dotted.Address, cell dotted.Cell) dotted.Cell {
 	return cell
 }
 
-// over calls fn with the clears of each prefix of a. The greatest prefix that is not beyond a is one of a, or
-// leads to where the next can be: O(log clears) for each name in a.
+// over calls fn with the clears of each prefix of a. The greatest prefix that is not beyond a is
+// one of a, or leads to where the next can be: O(log clears) for each name in a.
 func (c *clears) over(a dotted.Address, fn func([]*pendingClear)) {
 	for bound, more := a, true; more; {
 		more = false
@@ -159,8 +161,8 @@ func commonPrefix(a, b dotted.Address) int {
 	return n
 }
 
-// lastEnd returns the last place up to n at which a prefix of a can end: after a name, after a type, and
-// anywhere in what follows a type that holds no names.
+// lastEnd returns the last place up to n at which a prefix of a can end: after a name, after a
+// type, and anywhere in what follows a type that holds no names.
 func lastEnd(a dotted.Address, n int) int {
 	end := 0
 	for rest := a; ; {
@@ -181,8 +183,8 @@ func lastEnd(a dotted.Address, n int) int {
 	}
 }
 
-// within calls fn with the clears whose prefixes begin with the given one, in their order from a place on,
-// until fn returns false.
+// within calls fn with the clears whose prefixes begin with the given one, in their order from a
+// place on, until fn returns false.
 func (c *clears) within(prefix, from dotted.Address, fn func(*pendingClear) bool) {
 	c.byAt.Ascend(max(prefix, from), func(at dotted.Address, list []*pendingClear) bool {
 		if !hasPrefix(at, prefix) {
@@ -209,8 +211,8 @@ func (c *clears) next(after dotted.Address) (prefix dotted.Address, found bool) 
 	return prefix, found
 }
 
-// saw returns the set for clears of a delta: the last one of its replica, if that differs only in what the
-// replica itself had written, which a clear names anyway.
+// saw returns the set for clears of a delta: the last one of its replica, if that differs only in
+// what the replica itself had written, which a clear names anyway.
 func (g *group) saw(d *delta.Delta) *seenSet {
 	if g.sawSet == nil || g.sawFor != d {
 		g.sawFor, g.sawSet = d, g.sawAs(d)
@@ -218,8 +220,8 @@ func (g *group) saw(d *delta.Delta) *seenSet {
 	return g.sawSet
 }
 
-// cleared returns what a delta's i-th operation, a clear, removes. All that its vector lists is in the context, so what
-// that stands for is known.
+// cleared returns what a delta's i-th operation, a clear, removes. All that its vector lists is
+// in the context, so what that stands for is known.
 func (g *group) cleared(d *delta.Delta, i int) delta.ClearSet {
 	if g.sawBy != d {
 		g.sawBy, g.sawAll = d, g.r.bases.Read(d.Seen)
@@ -246,8 +248,8 @@ func (g *group) sawAs(d *delta.Delta) *seenSet {
 	return s
 }
 
-// sameSeen reports whether two short forms stand for contexts that differ only in what one replica itself had written,
-// the second having more of it. What that says of bases counts.
+// sameSeen reports whether two short forms stand for contexts that differ only in what one
+// replica itself had written, the second having more of it. What that says of bases counts.
 func (r *replica) sameSeen(a, b crdt.VersionVector, but crdt.ReplicaID) bool {
 	if r.bases.Between(but, a[but], b[but]) {
 		return false
@@ -377,7 +379,8 @@ func (r *replica) loadClears() error {
 	})
 }
 
-// loadClears calls add with the clears of a moment that are not swept, and used with the numbers that are taken.
+// loadClears calls add with the clears of a moment that are not swept, and used with the numbers
+// that are taken.
 func loadClears(snap store.Snapshot, bases *delta.Bases, add func(*pendingClear), used func(number uint64)) error {
 	seen := map[uint64]*seenSet{}
 	err := scanRecords(snap, prefixSeen, func(key, record []byte) error {
@@ -403,7 +406,8 @@ func loadClears(snap store.Snapshot, bases *delta.Bases, add func(*pendingClear)
 	})
 }
 
-// scanRecords calls fn with copies of all records of a kind, in the order of their keys, until it fails.
+// scanRecords calls fn with copies of all records of a kind, in the order of their keys, until it
+// fails.
 func scanRecords(snap store.Snapshot, kind byte, fn func(key, record []byte) error) error {
 	var failed error
 	err := snap.Scan([]byte{kind}, []byte{kind + 1}, func(key, value []byte) bool {
@@ -413,8 +417,8 @@ func scanRecords(snap store.Snapshot, kind byte, fn func(key, record []byte) err
 	return cmp.Or(failed, err)
 }
 
-// clear does a delta's i-th operation, a clear: at once for readers, later in the store. exact says that
-// nothing under its prefix survives. See group.add for note.
+// clear does a delta's i-th operation, a clear: at once for readers, later in the store. exact
+// says that nothing under its prefix survives. See group.add for note.
 func (g *group) clear(d *delta.Delta, i int, exact bool, note func(undo)) error {
 	prefix, set := d.Ops[i].Address, g.cleared(d, i)
 	survivors, known, err := g.survivors(d, i, exact)
@@ -437,9 +441,10 @@ func (g *group) clear(d *delta.Delta, i int, exact bool, note func(undo)) error 
 	return g.countLeft(survivors, note)
 }
 
-// discount takes the cells that a clear removes off the sums over their key and its strings. Under a key, or under a
-// key's type, only what survives has to be looked at, if that is known: then nothing is left in the sums, and discount
-// returns what is to be counted again. counted says whether there were counters under the key.
+// discount takes the cells that a clear removes off the sums over their key and its strings.
+// Under a key, or under a key's type, only what survives has to be looked at, if that is known:
+// then nothing is left in the sums, and discount returns what is to be counted again. counted
+// says whether there were counters under the key.
 func (g *group) discount(prefix dotted.Address, set delta.ClearSet, survivors []dotted.Address, known bool,
 	note func(undo)) (left []dotted.Address, counted bool, err error) {
 	s, err := g.summary(prefix.Key())
@@ -456,9 +461,10 @@ func (g *group) discount(prefix dotted.Address, set delta.ClearSet, survivors []
 	return survivors, counted, nil
 }
 
-// maxLooked is how many cells a clear may look at that its transaction makes: about as much work as the largest transaction.
-// Only one of a part of a key looks at what it removes, since that has no sums of its own. Who receives a clear looks at as
-// many, and at what its maker had not seen.
+// maxLooked is how many cells a clear may look at that its transaction makes: about as much work
+// as the largest transaction. Only one of a part of a key looks at what it removes, since that
+// has no sums of its own. Who receives a clear looks at as many, and at what its maker had not
+// seen.
 const maxLooked = 4 * delta.MaxOps
 
 // discountEach is discount with a look at each cell.
@@ -480,7 +486,8 @@ func (g *group) discountEach(prefix dotted.Address, set delta.ClearSet, note fun
 	return cmp.Or(failed, err)
 }
 
-// recount has the sums over the string that a share's cell at a belongs to written as of the clear that leaves it.
+// recount has the sums over the string that a share's cell at a belongs to written as of the
+// clear that leaves it.
 func (g *group) recount(a dotted.Address, note func(undo)) error {
 	counter, _, ok := a.CutShare()
 	if !ok {
@@ -497,8 +504,8 @@ func (g *group) recount(a dotted.Address, note func(undo)) error {
 	return nil
 }
 
-// discountAll takes everything off all sums: those in the store say nothing then. It returns what survives and is to be
-// counted again, which takes a look at every cell if it is not known.
+// discountAll takes everything off all sums: those in the store say nothing then. It returns what
+// survives and is to be counted again, which takes a look at every cell if it is not known.
 func (g *group) discountAll(set delta.ClearSet, survivors []dotted.Address, known bool,
 	note func(undo)) (left []dotted.Address, err error) {
 	if !known {
@@ -555,12 +562,12 @@ func (s *summaryState) forget(typ string) {
 	s.now.Visible = slices.DeleteFunc(s.now.Visible, func(c dotted.ShapeCount) bool { return strings.HasPrefix(c.Shape, typ) })
 }
 
-// maxConcurrent is how many log records are searched for what a delta's clears did not see, before all cells
-// that they cover are looked at instead.
+// maxConcurrent is how many log records are searched for what a delta's clears did not see,
+// before all cells that they cover are looked at instead.
 const maxConcurrent = 4096
 
-// unseen is what was put that the clears of a replica had not seen. It is found once a group: what its
-// later clears had seen of it is left out where it is looked up.
+// unseen is what was put that the clears of a replica had not seen. It is found once a group:
+// what its later clears had seen of it is left out where it is looked up.
 type unseen struct {
 	known  bool // whether the log reaches back far enough
 	deltas int  // how many of the group's are in it
@@ -576,8 +583,8 @@ func (u *unseen) add(d *delta.Delta, set delta.ClearSet) {
 	}
 }
 
-// survivors returns the addresses under the prefix of a delta's clear at which entries were put that it did
-// not see. known is false if the log cannot tell.
+// survivors returns the addresses under the prefix of a delta's clear at which entries were put
+// that it did not see. known is false if the log cannot tell.
 func (g *group) survivors(d *delta.Delta, i int, exact bool) (found []dotted.Address, known bool, err error) {
 	if exact {
 		return nil, true, nil
@@ -638,7 +645,8 @@ func (g *group) searchLog(u *unseen, set delta.ClearSet) (known bool, err error)
 	return lsn >= r.log.First, err
 }
 
-// sweep is how far the sweep is. It goes through the prefixes of clears in their order, round after round.
+// sweep is how far the sweep is. It goes through the prefixes of clears in their order, round
+// after round.
 type sweep struct {
 	prefix dotted.Address // that is swept, or was last
 	upTo   uint64         // clears up to this number are done with then
@@ -667,8 +675,8 @@ func (r *replica) Clears() int {
 // isSweeping reports whether a clear is swept in part.
 func (r *replica) isSweeping() bool { return r.sweep.phase != sweepRests }
 
-// roundEnded reports whether the next sweep is at or before the place of the last one: what was cleared there
-// meanwhile can wait for more.
+// roundEnded reports whether the next sweep is at or before the place of the last one: what was
+// cleared there meanwhile can wait for more.
 func (r *replica) roundEnded() bool {
 	_, more := r.clears.next(r.sweep.prefix)
 	return !r.isSweeping() && !more
@@ -695,9 +703,9 @@ func (s *sweepStep) look(work int) {
 
 func (s *sweepStep) full() bool { return s.looked >= s.r.cfg.MaxBatch || s.r.spentSince(s.began) }
 
-// sweepSome removes cells that committed clears hide, and then the clears. It logs nothing: it can be done again. It does no more work than a
-// step may, but for passing over what was deleted there before, and reports whether there is more. Readers see no
-// difference.
+// sweepSome removes cells that committed clears hide, and then the clears. It logs nothing: it
+// can be done again. It does no more work than a step may, but for passing over what was deleted
+// there before, and reports whether there is more. Readers see no difference.
 func (r *replica) sweepSome() (more bool, err error) {
 	if r.Clears() == 0 {
 		return false, nil
@@ -773,7 +781,8 @@ func (s *sweepStep) sweepCells(at *sweep) error {
 	return err
 }
 
-// sweepSums removes the sums under the place that were cleared. Those over keys are only where everything was.
+// sweepSums removes the sums under the place that were cleared. Those over keys are only where
+// everything was.
 func (s *sweepStep) sweepSums(at *sweep) error {
 	if at.from == nil {
 		at.from = place(prefixCount, at.prefix)
@@ -809,8 +818,8 @@ func (s *sweepStep) sweepSums(at *sweep) error {
 	return nil
 }
 
-// dropClears removes the clears that are swept: those of the place and inside of it that were there when it
-// was begun.
+// dropClears removes the clears that are swept: those of the place and inside of it that were
+// there when it was begun.
 func (s *sweepStep) dropClears(at *sweep) {
 	var done []*pendingClear
 	s.clears.within(at.prefix, at.after, func(p *pendingClear) bool {
@@ -830,9 +839,10 @@ func (s *sweepStep) dropClears(at *sweep) {
 	}
 }
 
-// What clears hide is swept from the store between other work, in rounds through all places that were cleared. A
-// key that is cleared and filled again and again has many deleted cells, and each sweep passes over all that the
-// store has not merged away. So after a round there is a rest; the next one then does for several clears at once.
+// What clears hide is swept from the store between other work, in rounds through all places that
+// were cleared. A key that is cleared and filled again and again has many deleted cells, and each
+// sweep passes over all that the store has not merged away. So after a round there is a rest; the
+// next one then does for several clears at once.
 
 // sweepRest is how long the rest is: so many times the work of the round's last step.
 const sweepRest = 4
@@ -868,8 +878,8 @@ func (e *Engine) sweep() error {
 	return nil
 }
 
-// sendDigest has a neighbour told the digest. If there was none for long, because something was to be swept, it is
-// swept at once.
+// sendDigest has a neighbour told the digest. If there was none for long, because something was
+// to be swept, it is swept at once.
 func (e *Engine) sendDigest() {
 	s := &e.sweeps
 	s.skipped++

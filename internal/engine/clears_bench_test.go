@@ -16,9 +16,10 @@ import (
 	"github.com/peerd/peerd/internal/delta"
 )
 
-// BenchmarkManySets measures what sets of 20 cost that are added, all of them, and then deleted and swept: at the replica
-// that is written to, and at one that is sent its deltas. Each has the memory of a daemon. What a set costs does not grow
-// with their number where the work is linear; but it takes some 25,000 until all is written to the tree that is to be.
+// BenchmarkManySets measures what sets of 20 cost that are added, all of them, and then deleted
+// and swept: at the replica that is written to, and at one that is sent its deltas. Each has the
+// memory of a daemon. What a set costs does not grow with their number where the work is linear;
+// but it takes some 25,000 until all is written to the tree that is to be.
 func BenchmarkManySets(b *testing.B) {
 	for _, sets := range []int{12_500, 25_000, 50_000, 100_000} {
 		b.Run(fmt.Sprint("sets=", sets), func(b *testing.B) {
@@ -93,8 +94,9 @@ func (m *manySets) there(sent *deltaFile) {
 	checkEmpty(b, r)
 }
 
-// measure reports the processors' time that something takes for each set, all that follows from it included, and how
-// large the heap becomes: if that comes near to what it is collected towards, most of the time is the collector's.
+// measure reports the processors' time that something takes for each set, all that follows from
+// it included, and how large the heap becomes: if that comes near to what it is collected
+// towards, most of the time is the collector's.
 func (m *manySets) measure(what string, r *replica, do func()) {
 	runtime.GC()
 	m.live = 0

@@ -64,7 +64,8 @@ func (s tallied) Scan(start, end []byte, fn func(key, value []byte) bool) error 
 
 var testStart = time.Unix(1_700_000_000, 0)
 
-// pipeline runs transactions one after the other, in as few groups as they fit into, and returns their deltas.
+// pipeline runs transactions one after the other, in as few groups as they fit into, and returns
+// their deltas.
 func pipeline(t testing.TB, r *replica, n int, fn func(f crdt.Fields, i int) error) (deltas []*delta.Delta) {
 	t.Helper()
 	g := r.newGroup(testStart)
@@ -150,8 +151,8 @@ func othersWrote(n int) (deltas []*delta.Delta) {
 	return deltas
 }
 
-// TestManySetsAreDeletedAmongManyReplicas deletes 4,000 sets where 300 replicas have written, in one transaction and
-// in a pipeline: each clear has seen all of them.
+// TestManySetsAreDeletedAmongManyReplicas deletes 4,000 sets where 300 replicas have written, in
+// one transaction and in a pipeline: each clear has seen all of them.
 func TestManySetsAreDeletedAmongManyReplicas(t *testing.T) {
 	const sets, others = 4000, 300
 	for name, del := range map[string]func(r *replica) []*delta.Delta{
@@ -201,8 +202,9 @@ func TestManySetsAreDeletedAmongManyReplicas(t *testing.T) {
 	}
 }
 
-// TestDeletingManySetsIsLinear counts what a pipeline of deletes costs the replica that runs it, and one that has
-// written meanwhile and so has to find what survives: four times as many sets cost four times as much.
+// TestDeletingManySetsIsLinear counts what a pipeline of deletes costs the replica that runs it,
+// and one that has written meanwhile and so has to find what survives: four times as many sets
+// cost four times as much.
 func TestDeletingManySetsIsLinear(t *testing.T) {
 	cost := func(sets int) (origin, receiver tally) {
 		a, b := &tally{disk: newDisk()}, &tally{disk: newDisk()}
@@ -350,8 +352,8 @@ func TestAClearOfEverythingIsTakenBack(t *testing.T) {
 	checkWhole(t, r)
 }
 
-// TestAClearOfEverythingKeepsTheRuleOfCounters has a counter be incremented while all is cleared: what the clear saw
-// is gone, and what it did not see counts.
+// TestAClearOfEverythingKeepsTheRuleOfCounters has a counter be incremented while all is cleared:
+// what the clear saw is gone, and what it did not see counts.
 func TestAClearOfEverythingKeepsTheRuleOfCounters(t *testing.T) {
 	a, b := openOn(t, newDisk(), 1), openOn(t, newDisk(), 500)
 	add := func(r *replica, n int64) []*delta.Delta {
@@ -375,7 +377,8 @@ func TestAClearOfEverythingKeepsTheRuleOfCounters(t *testing.T) {
 	}
 }
 
-// TestHiddenCellsAreFoundByEveryPrefix compares the look-up of the clears over an address with a look at each.
+// TestHiddenCellsAreFoundByEveryPrefix compares the look-up of the clears over an address with a
+// look at each.
 func TestHiddenCellsAreFoundByEveryPrefix(t *testing.T) {
 	w := newWorld(t, 11, worldConfig{hosts: 1})
 	random := func() (a dotted.Address) {
@@ -411,8 +414,9 @@ func TestHiddenCellsAreFoundByEveryPrefix(t *testing.T) {
 	}
 }
 
-// TestADeltaInMemoryKeepsNothingElseThere deletes a set and looks for the transaction: the log keeps its delta for
-// the neighbours, and with it went the clears of that time, of each transaction others.
+// TestADeltaInMemoryKeepsNothingElseThere deletes a set and looks for the transaction: the log
+// keeps its delta for the neighbours, and with it went the clears of that time, of each
+// transaction others.
 func TestADeltaInMemoryKeepsNothingElseThere(t *testing.T) {
 	r := openOn(t, newDisk(), 0x100)
 	pipeline(t, r, 1, func(f crdt.Fields, _ int) error {
@@ -464,8 +468,9 @@ func wantCounted(t testing.TB, r *replica, when string, field string, sum int64,
 	}
 }
 
-// TestAClearOfAMapCostsTheSameHoweverManyCountersAreInIt, for who receives it. What was counted is gone at once, and from the
-// store bit by bit; what is counted meanwhile counts from zero, also once the store was opened anew.
+// TestAClearOfAMapCostsTheSameHoweverManyCountersAreInIt, for who receives it. What was counted
+// is gone at once, and from the store bit by bit; what is counted meanwhile counts from zero,
+// also once the store was opened anew.
 func TestAClearOfAMapCostsTheSameHoweverManyCountersAreInIt(t *testing.T) {
 	worked := map[int]int{}
 	for _, n := range []int{50, 5000} {
@@ -515,8 +520,9 @@ func TestAClearOfAMapCostsTheSameHoweverManyCountersAreInIt(t *testing.T) {
 	}
 }
 
-// TestAClearWhileCountersAreSweptIsOneInARestoredBackup takes a backup while sums are as of a clear, and clears in what was
-// made from it: groups there have later numbers than those that the sums name.
+// TestAClearWhileCountersAreSweptIsOneInARestoredBackup takes a backup while sums are as of a
+// clear, and clears in what was made from it: groups there have later numbers than those that the
+// sums name.
 func TestAClearWhileCountersAreSweptIsOneInARestoredBackup(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 1})
 	r := w.hosts[0].engine.replica
@@ -534,7 +540,8 @@ func TestAClearWhileCountersAreSweptIsOneInARestoredBackup(t *testing.T) {
 	checkWhole(t, restored)
 }
 
-// TestAClearOfAPartLooksAtABoundedNumberOfCells: one that would look at more is refused, and changes nothing.
+// TestAClearOfAPartLooksAtABoundedNumberOfCells: one that would look at more is refused, and
+// changes nothing.
 func TestAClearOfAPartLooksAtABoundedNumberOfCells(t *testing.T) {
 	r := openOn(t, newDisk(), 1)
 	r.cfg.looked = 40

@@ -14,10 +14,11 @@ import (
 	"github.com/peerd/peerd/store"
 )
 
-// Whatever is computed from cells has one source, derivation.derive: what a change of one cell, from one state to
-// another, changes besides the cell. All of it is a function of a cell's address and state alone, and changes by the
-// difference of two states; so it does not matter in which steps a cell came to be what it is, and recount, which
-// begins with no cells at all, must find the same as commits, flips and sweeps have kept. There are three kinds:
+// Whatever is computed from cells has one source, derivation.derive: what a change of one cell,
+// from one state to another, changes besides the cell. All of it is a function of a cell's
+// address and state alone, and changes by the difference of two states; so it does not matter in
+// which steps a cell came to be what it is, and recount, which begins with no cells at all, must
+// find the same as commits, flips and sweeps have kept. There are three kinds:
 //
 //   - Index entries are records without a value: in which cells something is found. They say what is stored, and
 //     change in the batch that writes the cell; memory has none, and computes them from its cells for who asks. A cell
@@ -30,11 +31,12 @@ import (
 //     Ranges between two places of an order, for ranks and positions, would be nodes of a tree over that order: a
 //     change adds to the sums of each node above its place. There are none yet.
 //
-// A string exists if it was written or counted on, in one cell or a thousand, and is one of its key's visible cells then.
-// That is no sum of cells, but a function of the sums over the string: see group.addPresence.
+// A string exists if it was written or counted on, in one cell or a thousand, and is one of its
+// key's visible cells then. That is no sum of cells, but a function of the sums over the string:
+// see group.addPresence.
 //
-// To derive something new, add an index in newDerivation, or a sum to derived.sums and where it is kept to group.add and
-// recount.add. Nothing else of the package has to know of it.
+// To derive something new, add an index in newDerivation, or a sum to derived.sums and where it
+// is kept to group.add and recount.add. Nothing else of the package has to know of it.
 
 // derivation is what is computed from cells.
 type derivation struct {
@@ -50,10 +52,11 @@ func newDerivation(more []cellIndex) derivation {
 type cellIndex struct {
 	kind byte   // that the keys of its entries begin with, and nothing else in the store
 	name string // for errors
-	// keys calls fn with the keys of a cell's entries, which its address and dots say. An empty cell has none. fn owns the
-	// key.
+	// keys calls fn with the keys of a cell's entries, which its address and dots say. An empty cell
+	// has none. fn owns the key.
 	keys func(a dotted.Address, c dotted.Cell, fn func(key []byte))
-	// same reports whether two states of a cell have the same entries, if that is quick to tell. Nil: it is not.
+	// same reports whether two states of a cell have the same entries, if that is quick to tell.
+	// Nil: it is not.
 	same func(before, after dotted.Cell) bool
 }
 
@@ -131,8 +134,8 @@ type entryChange struct {
 	live bool
 }
 
-// changes returns how the moment's index entries differ from those of its tree, in the order of their keys. The first call
-// looks at all that memory has, which takes a while: not in a step.
+// changes returns how the moment's index entries differ from those of its tree, in the order of
+// their keys. The first call looks at all that memory has, which takes a while: not in a step.
 func (m *moment) changes() []entryChange {
 	m.shot.Once(func() {
 		live := map[string]bool{}
@@ -156,8 +159,8 @@ func (m *moment) changes() []entryChange {
 	return m.entries
 }
 
-// index calls fn with the keys of index entries in [start, end), in their order, until it returns false. A key is valid only
-// during the call.
+// index calls fn with the keys of index entries in [start, end), in their order, until it returns
+// false. A key is valid only during the call.
 func (v *View) index(start, end []byte, fn func(key []byte) bool) error {
 	own := v.changes()
 	own = own[sort.Search(len(own), func(i int) bool { return own[i].key >= string(start) }):]
@@ -187,7 +190,8 @@ func (v *View) index(start, end []byte, fn func(key []byte) bool) error {
 	return err
 }
 
-// moved is what a change of a stored cell adds to the sums over all cells: to a leaf of the tree, and to their number.
+// moved is what a change of a stored cell adds to the sums over all cells: to a leaf of the tree,
+// and to their number.
 type moved struct {
 	sum  antientropy.Fingerprint
 	leaf uint16
@@ -200,8 +204,8 @@ func (m moved) after(before moved) moved {
 	return m
 }
 
-// share is what a stored cell adds to the tree, as far as that is known: so that what replaces all of it needs no look
-// at what was there, and no hash of it.
+// share is what a stored cell adds to the tree, as far as that is known: so that what replaces
+// all of it needs no look at what was there, and no hash of it.
 type share struct {
 	leaf    uint16
 	located bool // leaf says where
@@ -234,7 +238,8 @@ func (d derived) moved(was share) (m moved, now share) {
 	return moved{came.Sub(gone), now.leaf, int8(gain(len(d.before) > 0, len(d.after) > 0))}, now
 }
 
-// difference calls fn with the entries of before that are not in now, and of now that are not in before.
+// difference calls fn with the entries of before that are not in now, and of now that are not in
+// before.
 func difference(before, now dotted.Cell, fn func(e dotted.Entry, live bool)) {
 	for _, e := range before {
 		if !now.Has(e.Dot) {
@@ -323,7 +328,8 @@ func gain(before, after bool) int {
 	return -1
 }
 
-// add takes additions into the group's sums. note is told how to take back each of them; nil: nobody asks.
+// add takes additions into the group's sums. note is told how to take back each of them; nil:
+// nobody asks.
 func (g *group) add(d derived, note func(undo)) (err error) {
 	var room additions
 	for _, x := range d.sums(room[:0]) {
@@ -342,8 +348,8 @@ func (g *group) add(d derived, note func(undo)) (err error) {
 	return nil
 }
 
-// addPresence takes an addition that may make a string begin or cease to exist into the group's sums: of the string, and
-// of its key if it does.
+// addPresence takes an addition that may make a string begin or cease to exist into the group's
+// sums: of the string, and of its key if it does.
 func (g *group) addPresence(x addition, note func(undo)) error {
 	s, err := g.summary(x.over.Key())
 	if err != nil {
@@ -494,8 +500,8 @@ func (n *recount) closeKey() {
 	n.key = summaryState{}
 }
 
-// check compares what the store has with what the cells give. The error wraps store.ErrCorrupt if they differ. It
-// ends early, without an answer, once stop returns true.
+// check compares what the store has with what the cells give. The error wraps store.ErrCorrupt if
+// they differ. It ends early, without an answer, once stop returns true.
 func (n *recount) check(stop func() bool) error {
 	for _, x := range n.d.indexes {
 		if stop() {
@@ -514,8 +520,8 @@ func (n *recount) check(stop func() bool) error {
 	return n.compare(prefixCount, "sums of counters", stop)
 }
 
-// compare compares the sum of the hashes of all records of a kind that say something with what it should be. As of which
-// clear sums were written is not compared.
+// compare compares the sum of the hashes of all records of a kind that say something with what it
+// should be. As of which clear sums were written is not compared.
 func (n *recount) compare(kind byte, name string, stop func() bool) error {
 	var got uint64
 	var failed error
@@ -593,7 +599,8 @@ func (s *summaryState) own() {
 // emptied reports whether the group clears everything.
 func (g *group) emptied() bool { return g.clears.emptied > g.r.clears.emptied }
 
-// counts returns the number of keys that exist, and of all their tallies. O(keys written by the group).
+// counts returns the number of keys that exist, and of all their tallies. O(keys written by the
+// group).
 func (g *group) counts() (keys, tallies int) {
 	if !g.emptied() {
 		keys, tallies = g.r.keys, g.r.tallies
@@ -622,8 +629,8 @@ func (g *group) tallying(fn func(key string) bool) error {
 	return g.view.Tallied(func(key string) bool { return g.sums[key] != nil || fn(key) })
 }
 
-// countState is the sums over a string that the group has looked at. Those of a string that was not counted on have no
-// record.
+// countState is the sums over a string that the group has looked at. Those of a string that was
+// not counted on have no record.
 type countState struct {
 	at      dotted.Address // the string's
 	key     string         // of its record
@@ -728,8 +735,8 @@ func (g *group) addToString(x addition, note func(undo)) error {
 	return nil
 }
 
-// forgetCounts makes it that nothing was written to, nor counted on, any string under prefix, of those that the group
-// has.
+// forgetCounts makes it that nothing was written to, nor counted on, any string under prefix, of
+// those that the group has.
 func (g *group) forgetCounts(prefix dotted.Address, note func(undo)) {
 	g.counted.Ascend(prefix, func(a dotted.Address, n *countState) bool {
 		if !hasPrefix(a, prefix) {
@@ -781,8 +788,9 @@ func decodeCount(key, record []byte) (a dotted.Address, n dotted.Count, asOf uin
 	return a, n, asOf, err
 }
 
-// readSum reads the record of the sums over a key or a string: what a clear must be of for them to say nothing, as of which
-// clear they were written, and the record as it would be without that.
+// readSum reads the record of the sums over a key or a string: what a clear must be of for them
+// to say nothing, as of which clear they were written, and the record as it would be without
+// that.
 func readSum(key, record []byte) (a dotted.Address, asOf uint64, plain []byte, err error) {
 	if plain = record; key[0] == prefixCount {
 		n := countState{key: string(key)}

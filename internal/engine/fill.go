@@ -14,18 +14,20 @@ import (
 	"github.com/peerd/peerd/store"
 )
 
-// A replica that holds nothing is filled: what a source sends is not staged and compared, but written where it
-// belongs at once, with all that is computed from it, beside the engine. Until all has come a mark says that what is
-// there is nobody's: readers have the empty tree from before, no checkpoint is written, and opening removes it. One
-// batch ends it, with the checkpoint that has the source's context, and without the mark. The log says nothing of it.
+// A replica that holds nothing is filled: what a source sends is not staged and compared, but
+// written where it belongs at once, with all that is computed from it, beside the engine. Until
+// all has come a mark says that what is there is nobody's: readers have the empty tree from
+// before, no checkpoint is written, and opening removes it. One batch ends it, with the
+// checkpoint that has the source's context, and without the mark. The log says nothing of it.
 //
-// If its source goes away, what has come waits for the next one, which goes on behind it. Each source sends cells of its
-// own moment: so once all has come it is compared with the last one's, and what differs is staged and written before
-// anybody sees any of it. Until then nothing that came is in the context: in the end that is the last source's, and the
-// cells are no more and no less than what stands for.
+// If its source goes away, what has come waits for the next one, which goes on behind it. Each
+// source sends cells of its own moment: so once all has come it is compared with the last one's,
+// and what differs is staged and written before anybody sees any of it. Until then nothing that
+// came is in the context: in the end that is the last source's, and the cells are no more and no
+// less than what stands for.
 //
-// That goes well only as long as the replica holds nothing: with its first commit a filling has failed. What was
-// written goes, and the next repair compares.
+// That goes well only as long as the replica holds nothing: with its first commit a filling has
+// failed. What was written goes, and the next repair compares.
 
 // errNotEmpty and errMixed end a filling.
 var errNotEmpty = fmt.Errorf("something was written here while it was filled: it is repaired instead: %w", ErrBusy)
@@ -177,7 +179,8 @@ func (r *replica) Parked() bool {
 	return r.filling != nil && r.repair == nil && !r.filling.over && !r.filling.ended.Load()
 }
 
-// beginFilling has the mark written, unless a filling goes on. What is sent to the store later stands behind it.
+// beginFilling has the mark written, unless a filling goes on. What is sent to the store later
+// stands behind it.
 func (r *replica) beginFilling() *filling {
 	if r.filling != nil {
 		return r.filling
@@ -189,7 +192,8 @@ func (r *replica) beginFilling() *filling {
 	return r.filling
 }
 
-// spoilFilling is called when the replica comes to hold something. One that waits for a source goes at once.
+// spoilFilling is called when the replica comes to hold something. One that waits for a source
+// goes at once.
 func (r *replica) spoilFilling() {
 	if r.filling == nil {
 		return
@@ -200,8 +204,8 @@ func (r *replica) spoilFilling() {
 	}
 }
 
-// leaveFilling ends a repair that filled: what came waits for the next source, without what is of the cell that was
-// coming, and what was staged. If it cannot go on it goes.
+// leaveFilling ends a repair that filled: what came waits for the next source, without what is of
+// the cell that was coming, and what was staged. If it cannot go on it goes.
 func (r *replica) leaveFilling(p *repairSession) {
 	f := p.fill
 	p.release()
@@ -274,8 +278,8 @@ func (r *replica) holdFilled(n *recount) {
 	r.paged, r.batches, r.covered, r.forgotten = r.tree.Clone(), 0, 0, 0
 }
 
-// mendFilling returns a task: what the sources of a filling differed in is taken over, slice by slice. It needs no log:
-// the mark says that nothing of it is there, until all is in the tree.
+// mendFilling returns a task: what the sources of a filling differed in is taken over, slice by
+// slice. It needs no log: the mark says that nothing of it is there, until all is in the tree.
 func (r *replica) mendFilling(session uint64, now time.Time) task {
 	var from []byte
 	return func() (done bool, err error) {

@@ -23,7 +23,8 @@ func (h *host) steps(t *testing.T, n int, fn func(rd *Ready)) {
 	}
 }
 
-// drive has a pull ask a source, whose answers have pieces of so many bytes, for as long as goesOn says.
+// drive has a pull ask a source, whose answers have pieces of so many bytes, for as long as
+// goesOn says.
 func (e *Engine) drive(t *testing.T, p *Pull, source *Pinned, pieces int, goesOn func() bool) (err error) {
 	t.Helper()
 	for question, asks := p.Start(), true; err == nil && goesOn(); {
@@ -43,7 +44,8 @@ func (e *Engine) drive(t *testing.T, p *Pull, source *Pinned, pieces int, goesOn
 	return err
 }
 
-// TestWhoHasNothingIsSentToCellsInsteadOfALongLog asks a replica whose log covers everything where others begin in it.
+// TestWhoHasNothingIsSentToCellsInsteadOfALongLog asks a replica whose log covers everything
+// where others begin in it.
 func TestWhoHasNothingIsSentToCellsInsteadOfALongLog(t *testing.T) {
 	w := newWorld(t, 6, worldConfig{hosts: 1})
 	a := w.hosts[0]
@@ -65,8 +67,8 @@ func TestWhoHasNothingIsSentToCellsInsteadOfALongLog(t *testing.T) {
 	}
 }
 
-// TestNothingIsToldOfAFillingBeforeItIsWritten has somebody linked who takes frames while a filling ends: what they are
-// told is there after a crash.
+// TestNothingIsToldOfAFillingBeforeItIsWritten has somebody linked who takes frames while a
+// filling ends: what they are told is there after a crash.
 func TestNothingIsToldOfAFillingBeforeItIsWritten(t *testing.T) {
 	w := newWorld(t, 6, worldConfig{hosts: 2})
 	a, b := w.hosts[0], w.hosts[1]
@@ -116,7 +118,8 @@ func TestAFillingThatWaitsGivesItsRoomBack(t *testing.T) {
 	}
 }
 
-// TestARottenRecordEndsAFillingThatWaits: the next source begins anew, and does not come upon it again.
+// TestARottenRecordEndsAFillingThatWaits: the next source begins anew, and does not come upon it
+// again.
 func TestARottenRecordEndsAFillingThatWaits(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 2})
 	a, b := w.hosts[0], w.hosts[1]

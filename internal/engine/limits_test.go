@@ -14,8 +14,8 @@ import (
 	"github.com/peerd/peerd/store"
 )
 
-// No transaction within the limits fails at commit, or is stored and not read again. A script has a transaction in
-// each three bytes, at and around one limit.
+// No transaction within the limits fails at commit, or is stored and not read again. A script has
+// a transaction in each three bytes, at and around one limit.
 
 // limitSteps are the transactions, by the first byte; a and b are the others.
 var limitSteps = []func(tx *Tx, a, b int) error{
@@ -117,8 +117,8 @@ func putEntry(tx *Tx, a dotted.Address, size int, removes []crdt.Dot) error {
 	return err
 }
 
-// runLimits runs a script at one replica, and checks that it, one that gets its deltas, one that is repaired, and one
-// that is made from its backup hold the same, after they were opened again.
+// runLimits runs a script at one replica, and checks that it, one that gets its deltas, one that
+// is repaired, and one that is made from its backup hold the same, after they were opened again.
 func runLimits(t *testing.T, script []byte) {
 	t.Helper()
 	w := newWorld(t, 1, worldConfig{hosts: 3})
@@ -241,7 +241,8 @@ func TestWhatTheLimitsAdmitIsStoredAndReadEverywhere(t *testing.T) {
 	}
 }
 
-// TestACellOfAnyNumberOfEntriesIsReadAgain tests what more replicas than one record can hold wrote at once.
+// TestACellOfAnyNumberOfEntriesIsReadAgain tests what more replicas than one record can hold
+// wrote at once.
 func TestACellOfAnyNumberOfEntriesIsReadAgain(t *testing.T) {
 	r, at := openOn(t, newDisk(), 1), cellAt("k")
 	key := place(prefixCell, at)

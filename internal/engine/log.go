@@ -17,7 +17,8 @@ import (
 	"github.com/peerd/peerd/store"
 )
 
-// deltaLog is what is known of the log, and its newest records, so that peers who keep up are served from memory.
+// deltaLog is what is known of the log, and its newest records, so that peers who keep up are
+// served from memory.
 type deltaLog struct {
 	logindex.Index
 	recent      []logged
@@ -73,8 +74,8 @@ type extent struct {
 	log Log
 }
 
-// read calls fn with the records from lsn on, until it returns false. The first one that it is called with is a later
-// one if that is not there.
+// read calls fn with the records from lsn on, until it returns false. The first one that it is
+// called with is a later one if that is not there.
 func (e extent) read(lsn uint64, fn func(logged) bool) error {
 	at, served := e.From(lsn)
 	if !served {
@@ -92,9 +93,9 @@ func (e extent) read(lsn uint64, fn func(logged) bool) error {
 // readBuffer is how many bytes of the log are read at once.
 const readBuffer = 64 << 10
 
-// scanLog calls fn with the records of a log from a position on whose number is lsn or more, until it returns false.
-// One that is not what was written is left out: the numbers jump there. The error wraps store.ErrCorrupt if that was
-// so, and none that could be read stood behind it.
+// scanLog calls fn with the records of a log from a position on whose number is lsn or more,
+// until it returns false. One that is not what was written is left out: the numbers jump there.
+// The error wraps store.ErrCorrupt if that was so, and none that could be read stood behind it.
 func scanLog(log Log, at store.Position, lsn uint64, fn func(logged, store.Position) bool) error {
 	r, err := log.Read(at, make([]byte, readBuffer))
 	if err != nil {
@@ -132,8 +133,9 @@ func scanLog(log Log, at store.Position, lsn uint64, fn func(logged, store.Posit
 	}
 }
 
-// readLog calls fn with the log's records from lsn on, until it returns false. One that is damaged takes those
-// before it with it: the log then no longer covers them, and who needs them is repaired by comparing cells.
+// readLog calls fn with the log's records from lsn on, until it returns false. One that is
+// damaged takes those before it with it: the log then no longer covers them, and who needs them
+// is repaired by comparing cells.
 func (r *replica) readLog(lsn uint64, fn func(logged) bool) error {
 	if recent := r.log.recent; len(recent) > 0 && lsn >= recent[0].lsn {
 		for i := lsn - recent[0].lsn; i < uint64(len(recent)) && fn(recent[i]); i++ {
@@ -159,11 +161,12 @@ func (r *replica) readLog(lsn uint64, fn func(logged) bool) error {
 	return err
 }
 
-// maxDerived bounds the derived records in one record of the log, in bytes: a transaction changes few, unless it changes
-// very many keys.
+// maxDerived bounds the derived records in one record of the log, in bytes: a transaction changes
+// few, unless it changes very many keys.
 const maxDerived = 16 << 20
 
-// append has a record written to the log. Derived records that are too many for it are written before it.
+// append has a record written to the log. Derived records that are too many for it are written
+// before it.
 func (r *replica) append(rec logged) {
 	for {
 		n, size := 0, 0
@@ -200,11 +203,12 @@ func (r *replica) appendOne(rec logged) {
 	}})
 }
 
-// maxSpareRecord is how large the memory of a record may be, in bytes, that the next one takes: a commit group fits.
+// maxSpareRecord is how large the memory of a record may be, in bytes, that the next one takes: a
+// commit group fits.
 const maxSpareRecord = 1 << 20
 
-// logEnd returns where the log ends: others may have written behind this replica's newest record. While it is opened
-// that is how far it was read.
+// logEnd returns where the log ends: others may have written behind this replica's newest record.
+// While it is opened that is how far it was read.
 func (r *replica) logEnd() store.Position {
 	if r.opening.under {
 		return r.log.Next
@@ -217,17 +221,19 @@ func (r *replica) markEvery() store.Position {
 	return store.Position(max(min(markBytes, r.cfg.MaxLogBytes/16), 1))
 }
 
-// LogStart returns where in the log someone with the given context must begin to read, and whether the
-// log covers all that they lack. To someone who has nothing a long log is not offered: cells that are filled in cost both
-// sides a part of what their deltas do, and are not read by this goroutine.
+// LogStart returns where in the log someone with the given context must begin to read, and
+// whether the log covers all that they lack. To someone who has nothing a long log is not
+// offered: cells that are filled in cost both sides a part of what their deltas do, and are not
+// read by this goroutine.
 func (r *replica) LogStart(theirs crdt.VersionVector) (lsn uint64, covered bool) {
 	lsn, covered = r.log.Start(r.seen, theirs)
 	return lsn, covered && (len(theirs) > 0 || r.LogBytes() <= r.behind())
 }
 
-// LogRead calls fn with the deltas from record lsn on, in the order in which they were applied here,
-// until fn returns false, and returns the record to go on with. At most maxRecords are read, and what is left
-// of the step; one in any case. covered is false if the log no longer has record lsn.
+// LogRead calls fn with the deltas from record lsn on, in the order in which they were applied
+// here, until fn returns false, and returns the record to go on with. At most maxRecords are
+// read, and what is left of the step; one in any case. covered is false if the log no longer has
+// record lsn.
 func (r *replica) LogRead(lsn uint64, maxRecords int,
 	fn func(d *delta.Delta) bool) (next uint64, covered bool, err error) {
 	if lsn < r.log.First {
@@ -270,21 +276,22 @@ func (r *replica) Covers(theirs crdt.VersionVector) bool {
 	return covered
 }
 
-// logged is one record of the log: what one commit group applied, or a part of a repair. It is the commit: what the
-// tree has may be older, or newer, and the records behind a checkpoint make the state whole.
+// logged is one record of the log: what one commit group applied, or a part of a repair. It is
+// the commit: what the tree has may be older, or newer, and the records behind a checkpoint make
+// the state whole.
 type logged struct {
 	lsn    uint64
 	kind   recordKind
 	time   time.Time
 	deltas []*delta.Delta
 	own    crdt.ReplicaID // under which this store wrote some of them; zero if it wrote none
-	// derived are the new values of the records that are derived from cells and changed. They are set again as they
-	// are, so that they and the cells need not reach the tree together.
+	// derived are the new values of the records that are derived from cells and changed. They are
+	// set again as they are, so that they and the cells need not reach the tree together.
 	derived []*item
 	// before is how many records of kind recordDerived stand before this one and belong to it.
 	before uint64
-	// root is the fingerprint of the cells once the record was applied. It says nothing unless it is settled: while
-	// clears are to be swept what is there depends on how far the sweep is.
+	// root is the fingerprint of the cells once the record was applied. It says nothing unless it is
+	// settled: while clears are to be swept what is there depends on how far the sweep is.
 	root    antientropy.Fingerprint
 	settled bool
 	// keys and tallies are the counts of what readers see, after it.
@@ -302,8 +309,8 @@ const (
 	recordFlip  recordKind = 2 // a repair's end: what was staged takes effect, and the other's context with it
 	recordSlice recordKind = 3 // some of what was staged did
 	recordLast  recordKind = 4 // the rest of it
-	// recordDerived has more derived records of the one that follows, where they are too many for it: it says nothing by
-	// itself.
+	// recordDerived has more derived records of the one that follows, where they are too many for
+	// it: it says nothing by itself.
 	recordDerived recordKind = 5
 )
 
@@ -383,8 +390,8 @@ func numberIn(record []byte) uint64 {
 	return binary.BigEndian.Uint64(record[2:])
 }
 
-// decodeLogged reads a record. The result points into it. The error wraps store.ErrCorrupt, or wire.ErrFormat if
-// another version of the program wrote it.
+// decodeLogged reads a record. The result points into it. The error wraps store.ErrCorrupt, or
+// wire.ErrFormat if another version of the program wrote it.
 func decodeLogged(record []byte) (logged, error) {
 	rec := logged{lsn: numberIn(record), bytes: len(record)}
 	if rec.lsn == 0 {

@@ -50,8 +50,9 @@ func (r *replica) loadContext() error {
 	return nil
 }
 
-// replay carries out again what the log has behind the checkpoint, in order, over whatever the tree has: some of it
-// may be there already. From the first damage on only the context grows: it must be known what was here. See Covers.
+// replay carries out again what the log has behind the checkpoint, in order, over whatever the
+// tree has: some of it may be there already. From the first damage on only the context grows: it
+// must be known what was here. See Covers.
 func (r *replica) replay() error {
 	if r.blind {
 		return nil
@@ -185,8 +186,8 @@ func (g *group) redo(d *delta.Delta, i int) error {
 	return nil
 }
 
-// finishOpen does what opening began or found begun: a repair is taken over to its end, and what was only staged goes.
-// That may be needed again until a checkpoint is behind it.
+// finishOpen does what opening began or found begun: a repair is taken over to its end, and what
+// was only staged goes. That may be needed again until a checkpoint is behind it.
 func (r *replica) finishOpen() error {
 	now := r.clock.Last().Wall()
 	flipped := r.flip != nil
@@ -211,8 +212,8 @@ func (r *replica) finishOpen() error {
 	return r.opening.finish()
 }
 
-// loadCells compares the sums over all cells with what the last record says. If they differ, or there was a doubt about
-// what is stored of them, it reads all cells, and they decide.
+// loadCells compares the sums over all cells with what the last record says. If they differ, or
+// there was a doubt about what is stored of them, it reads all cells, and they decide.
 func (r *replica) loadCells() error {
 	r.opening.loaded = true
 	said := r.opening.settled && r.flip == nil

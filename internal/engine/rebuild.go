@@ -18,12 +18,13 @@ import (
 	"github.com/peerd/peerd/store"
 )
 
-// What package health decides is done here: cells are checked, a damaged replica is emptied and filled again.
+// What package health decides is done here: cells are checked, a damaged replica is emptied and
+// filled again.
 
-// Verify reads every cell of the moment and compares their fingerprints with the tree that was kept in
-// place, and what is derived from them with what is stored. It returns an
-// error that wraps store.ErrCorrupt if they differ. It may be called by any goroutine, and ends early, without
-// an answer, once stop returns true.
+// Verify reads every cell of the moment and compares their fingerprints with the tree that was
+// kept in place, and what is derived from them with what is stored. It returns an error that
+// wraps store.ErrCorrupt if they differ. It may be called by any goroutine, and ends early,
+// without an answer, once stop returns true.
 func (p *Pinned) Verify(stop func() bool) error {
 	n := newRecount(p.view, p.derives)
 	counted := func() bool { p.read.Add(1); return stop() }
@@ -44,12 +45,12 @@ func (p *Pinned) Verify(stop func() bool) error {
 	return nil
 }
 
-// Hurried reports whether somebody waits for what Verify says. Else it is the look at all cells after opening, which may
-// take its time.
+// Hurried reports whether somebody waits for what Verify says. Else it is the look at all cells
+// after opening, which may take its time.
 func (p *Pinned) Hurried() bool { return p.hurried.Load() }
 
-// Verifying returns how many records the check of all cells that is under way has read, and of about how many; 0 and 0 if
-// there is none. waits says that one follows.
+// Verifying returns how many records the check of all cells that is under way has read, and of
+// about how many; 0 and 0 if there is none. waits says that one follows.
 func (e *Engine) Verifying() (read, all int, waits bool) {
 	p := e.checking
 	if p == nil {
@@ -59,7 +60,8 @@ func (e *Engine) Verifying() (read, all int, waits bool) {
 	return min(int(p.read.Load()), all), all, false
 }
 
-// checkOpened has all cells read once after opening, which took it for given that they are what was written.
+// checkOpened has all cells read once after opening, which took it for given that they are what
+// was written.
 func (e *Engine) checkOpened() {
 	if !e.unchecked || e.unsettled() || e.Busy() || e.ending.stop || !e.health.BeginCheck(e.state(), 0) {
 		return
@@ -74,8 +76,8 @@ func (e *Engine) check() {
 	e.ready.Verify = e.checking
 }
 
-// Doubt is to be called after an error of a Step, before the store is closed: if a record was not what was written all
-// cells are read when it is opened again.
+// Doubt is to be called after an error of a Step, before the store is closed: if a record was not
+// what was written all cells are read when it is opened again.
 func Doubt(tree store.Store, why error) error {
 	if !errors.Is(why, store.ErrCorrupt) {
 		return nil
@@ -97,15 +99,15 @@ func recordHash(key, value []byte) uint64 {
 	return h.Sum64()
 }
 
-// Whole reports whether the replica has what its context says, so that others may rely on it: it is neither
-// damaged nor rebuilding.
+// Whole reports whether the replica has what its context says, so that others may rely on it: it
+// is neither damaged nor rebuilding.
 func (r *replica) Whole() bool { return r.damage == nil && !r.rebuilding }
 
 // Lacks reports whether the replica lacks something of a context.
 func (r *replica) Lacks(known crdt.VersionVector) bool { return !r.seen.Contains(known) }
 
-// Rebuilding reports whether the replica discarded its cells and has not got all of them back. What it
-// holds is then not to be read.
+// Rebuilding reports whether the replica discarded its cells and has not got all of them back.
+// What it holds is then not to be read.
 func (r *replica) Rebuilding() bool { return r.rebuilding }
 
 // putAside returns a task: the log that is there is marked.
@@ -243,12 +245,12 @@ func (r *replica) reset() {
 	r.unpublished = true
 }
 
-// Damaged returns why the store that was opened cannot be what was written; nil if it can. Then nothing may
-// be read or written before that is discarded.
+// Damaged returns why the store that was opened cannot be what was written; nil if it can. Then
+// nothing may be read or written before that is discarded.
 func (r *replica) Damaged() error { return r.damage }
 
-// setDamaged says that the cells were found not to be what was written. Nothing is written any more, so that
-// no later check takes the damage for right.
+// setDamaged says that the cells were found not to be what was written. Nothing is written any
+// more, so that no later check takes the damage for right.
 func (r *replica) setDamaged(why error) {
 	r.damage = why
 	r.spoilFilling()
@@ -278,9 +280,10 @@ func (r *replica) removeAll(start, end []byte) task {
 	}
 }
 
-// reapply begins a task that ends a rebuild, once the replica has got from its peers what they have: it applies the
-// deltas of its own former log that none of them had. ended is called if that was all: if some of them depend on what no
-// peer has brought yet they are kept, the replica goes on rebuilding, and reapply is to be called again when more has come.
+// reapply begins a task that ends a rebuild, once the replica has got from its peers what they
+// have: it applies the deltas of its own former log that none of them had. ended is called if
+// that was all: if some of them depend on what no peer has brought yet they are kept, the replica
+// goes on rebuilding, and reapply is to be called again when more has come.
 func (r *replica) reapply(now time.Time, ended func()) {
 	from, early, more := r.aside.from, 0, true
 	r.begin(func() (done bool, err error) {
@@ -313,8 +316,9 @@ func (r *replica) reapply(now time.Time, ended func()) {
 // reapplyClears is how many clears may wait to be swept between two groups of reapply.
 const reapplyClears = 16
 
-// reapplySome takes records from the log that was put aside, from a position on, as many as one group holds, and
-// returns where to go on. It counts those with deltas that are early. What was applied is known the next time.
+// reapplySome takes records from the log that was put aside, from a position on, as many as one
+// group holds, and returns where to go on. It counts those with deltas that are early. What was
+// applied is known the next time.
 func (r *replica) reapplySome(now time.Time, from store.Position, early *int) (
 	next store.Position, more bool, err error) {
 	g := r.newGroup(now)
@@ -379,15 +383,15 @@ func (r *replica) resumeRebuild() error {
 	return r.opening.finish()
 }
 
-// How often all cells are read while they are found right: because of a suspicion, and because a record here
-// was found broken.
+// How often all cells are read while they are found right: because of a suspicion, and because a
+// record here was found broken.
 const (
 	verifyEvery = 10 * time.Minute
 	proofEvery  = 15 * time.Second
 )
 
-// verify has the cells checked, but not if they were found right less than a time ago. If there is nothing to do, or no moment of
-// rest, it is not done: what was noticed will be noticed again.
+// verify has the cells checked, but not if they were found right less than a time ago. If there
+// is nothing to do, or no moment of rest, it is not done: what was noticed will be noticed again.
 func (e *Engine) verify(every time.Duration, because gossip.NeighbourID) {
 	e.whenSettled(func(settled bool) {
 		if p := e.checking; p != nil {
@@ -404,7 +408,8 @@ func (e *Engine) verify(every time.Duration, because gossip.NeighbourID) {
 	})
 }
 
-// Suspect has the cells checked after a read of a view failed with an error, if that says that they are damaged.
+// Suspect has the cells checked after a read of a view failed with an error, if that says that
+// they are damaged.
 func (e *Engine) Suspect(err error) {
 	if errors.Is(err, store.ErrCorrupt) || errors.Is(err, antientropy.ErrDamaged) {
 		e.verify(proofEvery, "")
@@ -438,7 +443,8 @@ func (e *Engine) judge(outcome error) {
 	}
 }
 
-// ErrRebuilding is returned while a damaged replica is rebuilt from others, or waits for one that it can be rebuilt from.
+// ErrRebuilding is returned while a damaged replica is rebuilt from others, or waits for one that
+// it can be rebuilt from.
 var ErrRebuilding = errors.New("the data here is damaged and is rebuilt from other peers: try again later")
 
 // Refusal returns why nothing may be read or written now; nil if it may.
@@ -463,15 +469,16 @@ func (e *Engine) state() health.State {
 	return health.State{Now: e.now, Damaged: e.damage != nil, Rebuilding: e.rebuilding, Seen: e.seen}
 }
 
-// DiscardDue reports whether what is here must go, because it is damaged, and may. While a fork is known nothing is
-// discarded: an empty replica could not tell the two sides apart.
+// DiscardDue reports whether what is here must go, because it is damaged, and may. While a fork
+// is known nothing is discarded: an empty replica could not tell the two sides apart.
 func (e *Engine) DiscardDue() bool {
 	_, _, may := health.MayDiscard(e.state(), e)
 	return may && len(e.Forks()) == 0
 }
 
-// discard begins a task that begins a rebuild, of a replica that is damaged, and links again: all cells and the context go,
-// and the log that is there is put aside. A crash on the way is made up for by Open.
+// discard begins a task that begins a rebuild, of a replica that is damaged, and links again: all
+// cells and the context go, and the log that is there is put aside. A crash on the way is made up
+// for by Open.
 func (e *Engine) discard() {
 	e.health.Discard(e.state(), e)
 	e.tell(Notice{Kind: Discarding})
@@ -505,9 +512,9 @@ func (e *Engine) lookAfterData() {
 	e.noticeHelplessness()
 }
 
-// catchUp notes whether all is here that the neighbours have, and ends a rebuild then: what only this
-// replica's own former log had is applied. If that depends on what no neighbour has, it is tried again
-// whenever more has come.
+// catchUp notes whether all is here that the neighbours have, and ends a rebuild then: what only
+// this replica's own former log had is applied. If that depends on what no neighbour has, it is
+// tried again whenever more has come.
 func (e *Engine) catchUp() {
 	if e.Repairing() || e.fills() || !e.health.Filled(e.state(), e, e.room == Roomy) {
 		return
@@ -519,7 +526,8 @@ func (e *Engine) catchUp() {
 	})
 }
 
-// noticeHelplessness says, now and then, that nobody can help a replica that is damaged or rebuilding.
+// noticeHelplessness says, now and then, that nobody can help a replica that is damaged or
+// rebuilding.
 func (e *Engine) noticeHelplessness() {
 	switch {
 	case !e.health.Helpless(e.state(), len(e.takes) > 0):

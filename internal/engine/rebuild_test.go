@@ -134,8 +134,9 @@ func (w *world) discarded(t *testing.T, h *host) {
 	t.Fatal("the host does not discard its cells")
 }
 
-// TestARebuildDoesNotWaitForWhatItsNeighbourLost has the neighbour, because of which a host discarded its cells, lose
-// its last write in a power failure: with a copy of it in the host's own log, and without.
+// TestARebuildDoesNotWaitForWhatItsNeighbourLost has the neighbour, because of which a host
+// discarded its cells, lose its last write in a power failure: with a copy of it in the host's
+// own log, and without.
 func TestARebuildDoesNotWaitForWhatItsNeighbourLost(t *testing.T) {
 	for _, copied := range []bool{true, false} {
 		w := newWorld(t, 5, worldConfig{hosts: 2, maxLog: 1 << 30})

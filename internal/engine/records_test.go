@@ -137,8 +137,8 @@ func samples() map[string]sample {
 	return out
 }
 
-// TestRecordsAreStoredAsTheyEverWere pins the format of the store: what is written today must be read by
-// every later version.
+// TestRecordsAreStoredAsTheyEverWere pins the format of the store: what is written today must be
+// read by every later version.
 func TestRecordsAreStoredAsTheyEverWere(t *testing.T) {
 	for name, s := range samples() {
 		pinned(t, name, hex.Dump(s.key)+"\n"+hex.Dump(s.record))
@@ -161,8 +161,9 @@ func pinned(t *testing.T, name, dump string) {
 	golden.Text(t, name+".golden", strings.TrimSpace(dump)+"\n", "the format changed, which wants a new version")
 }
 
-// TestTheLargestContextFitsIntoACheckpoint has as many replicas as a context may have, each with its numbers at their
-// longest, also in what is being taken over, and as many runs of dots in the log.
+// TestTheLargestContextFitsIntoACheckpoint has as many replicas as a context may have, each with
+// its numbers at their longest, also in what is being taken over, and as many runs of dots in the
+// log.
 func TestTheLargestContextFitsIntoACheckpoint(t *testing.T) {
 	c := checkpoint{seen: crdt.VersionVector{}, heads: delta.Heads{}}
 	for i := range delta.MaxReplicas {
@@ -192,8 +193,8 @@ func TestEveryFlippedBitOfARecordIsNoticed(t *testing.T) {
 	}
 }
 
-// FuzzRecords gives each reader a record whose checksum is right and whose body is not its own: as a
-// program with a bug, or a later version, could have left it.
+// FuzzRecords gives each reader a record whose checksum is right and whose body is not its own:
+// as a program with a bug, or a later version, could have left it.
 func FuzzRecords(f *testing.F) {
 	all := samples()
 	names := slices.Sorted(maps.Keys(all))
@@ -219,8 +220,8 @@ func FuzzRecords(f *testing.F) {
 
 func sealBody(key, body []byte) []byte { return wire.Seal(formatVersion, key, body) }
 
-// TestALogRecordIsStoredAsItEverWas pins the format of the log's records, which have no key, and whose checksum is the
-// log's.
+// TestALogRecordIsStoredAsItEverWas pins the format of the log's records, which have no key, and
+// whose checksum is the log's.
 func TestALogRecordIsStoredAsItEverWas(t *testing.T) {
 	d := &delta.Delta{Replica: 7, First: 1, Time: 5, Deps: crdt.VersionVector{8: 2}, Ops: []delta.Op{
 		{Kind: delta.OpPut, Address: cellAt("key"), Payload: []byte("\x01x"), Removes: []crdt.Dot{{Replica: 7, Counter: 3}}},

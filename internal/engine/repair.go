@@ -35,8 +35,8 @@ type Pinned struct {
 	hurried atomic.Bool
 }
 
-// Pin takes the present moment. It returns ErrBusy while clears are swept or a repair runs, and of a
-// damaged replica.
+// Pin takes the present moment. It returns ErrBusy while clears are swept or a repair runs, and
+// of a damaged replica.
 func (r *replica) Pin() (*Pinned, error) {
 	if r.unsettled() {
 		return nil, ErrBusy
@@ -86,8 +86,8 @@ func (p *Pinned) Cells(after dotted.Address, fn func(dotted.Address, dotted.Cell
 	return p.view.Scan("", after, fn)
 }
 
-// Leaf calls fn with the cells of one leaf beyond after in the order of their places, until fn returns
-// false. It keeps the places of the whole leaf in memory.
+// Leaf calls fn with the cells of one leaf beyond after in the order of their places, until fn
+// returns false. It keeps the places of the whole leaf in memory.
 func (p *Pinned) Leaf(leaf int, beyond dotted.Address,
 	fn func(dotted.Address, dotted.Cell) bool) error {
 	start := numbered(prefixLeaf, uint64(leaf)<<leafShift)
@@ -134,12 +134,13 @@ func (v *View) at(key []byte) (dotted.Address, dotted.Cell, error) {
 
 var errNoCell = errors.New("the tree's index names a cell that is not there")
 
-// leafShift takes a leaf's number to the first hash in it: leaves are the first two bytes of a hash.
+// leafShift takes a leaf's number to the first hash in it: leaves are the first two bytes of a
+// hash.
 const leafShift = 48
 
-// repairSession is a repair under way: this replica compares itself with another's pinned moment, stages what
-// differs, and takes it over at once. There is one at a time. Meanwhile deltas with dots in the other's
-// context are dropped, so that what was compared stays compared.
+// repairSession is a repair under way: this replica compares itself with another's pinned moment,
+// stages what differs, and takes it over at once. There is one at a time. Meanwhile deltas with
+// dots in the other's context are dropped, so that what was compared stays compared.
 type repairSession struct {
 	local  *Pinned            // what is compared with the other's moment
 	source gossip.NeighbourID // whose that is; empty if it was not begun by an engine
@@ -173,9 +174,10 @@ func (p *repairSession) release() {
 // covers reports whether the repair will bring dots of d.
 func (p *repairSession) covers(d *delta.Delta) bool { return p.target[d.Replica] >= d.First }
 
-// beginRepair starts a repair with another replica's pinned context in its short form, and what bases that has and
-// this replica lacks, in its order. It returns ErrBusy while clears are swept or another repair runs, ErrForked if the
-// other's dots are others than those here, and antientropy.ErrBadSource if context and bases do not fit.
+// beginRepair starts a repair with another replica's pinned context in its short form, and what
+// bases that has and this replica lacks, in its order. It returns ErrBusy while clears are swept
+// or another repair runs, ErrForked if the other's dots are others than those here, and
+// antientropy.ErrBadSource if context and bases do not fit.
 func (r *replica) beginRepair(target crdt.VersionVector, heads delta.Heads, bases ...delta.Table) (*repairSession, error) {
 	if r.changes() || r.filling != nil && !r.Parked() {
 		return nil, ErrBusy
@@ -226,7 +228,8 @@ func (r *replica) readTarget(v crdt.VersionVector, heads delta.Heads, more []del
 // Repairing reports whether a repair runs.
 func (r *replica) Repairing() bool { return r.repair != nil }
 
-// Add stages entries that a cell is to gain. It may be called by the goroutine that drives the repair.
+// Add stages entries that a cell is to gain. It may be called by the goroutine that drives the
+// repair.
 func (p *repairSession) Add(a dotted.Address, entries []dotted.Entry) error {
 	if p.fill != nil && p.fill.all == nil {
 		return p.fill.add(a, entries, p.write)
@@ -245,7 +248,8 @@ func (p *repairSession) Add(a dotted.Address, entries []dotted.Entry) error {
 	return nil
 }
 
-// Remove stages dots that a cell is to lose. It may be called by the goroutine that drives the repair.
+// Remove stages dots that a cell is to lose. It may be called by the goroutine that drives the
+// repair.
 func (p *repairSession) Remove(a dotted.Address, dots []crdt.Dot) error {
 	for some := range slices.Chunk(dots, maxEntries) {
 		if err := p.stage(change{address: a, removes: some}); err != nil {
@@ -293,8 +297,9 @@ func (p *repairSession) close() (err error) {
 	return err
 }
 
-// abortRepair ends a repair without effect: a task removes what it staged, but what filled an empty replica waits for the
-// next source. Whoever drove it must be done with it. A second call, or one after takeRepair, does nothing.
+// abortRepair ends a repair without effect: a task removes what it staged, but what filled an
+// empty replica waits for the next source. Whoever drove it must be done with it. A second call,
+// or one after takeRepair, does nothing.
 func (r *replica) abortRepair(p *repairSession) {
 	if r.repair != p {
 		return
@@ -356,7 +361,8 @@ func (r *replica) beginFlip(p *repairSession, now time.Time) task {
 	}
 }
 
-// endFlip lets readers see what was taken over or filled in. The tree has nothing any more of what was staged.
+// endFlip lets readers see what was taken over or filled in. The tree has nothing any more of
+// what was staged.
 func (r *replica) endFlip() (done bool, err error) {
 	r.ahead, r.quiet = false, false
 	r.table.Rebase(r.st.Snapshot())
@@ -418,11 +424,13 @@ const (
 	replayBytes = 1 << 20
 )
 
-// perBatch returns how many staged changes a slice takes, and how many records a batch of a checkpoint has.
+// perBatch returns how many staged changes a slice takes, and how many records a batch of a
+// checkpoint has.
 func (r *replica) perBatch() int { return min(replayItems, r.cfg.MaxBatch) }
 
-// takeStaged applies staged changes of a session to the group: those behind the key from, up to the key last, or as
-// many as a slice takes if there is none. It returns the key of the last one, and whether there are more.
+// takeStaged applies staged changes of a session to the group: those behind the key from, up to
+// the key last, or as many as a slice takes if there is none. It returns the key of the last one,
+// and whether there are more.
 func (g *group) takeStaged(session uint64, from, last []byte) (upTo []byte, more bool, err error) {
 	snap := g.r.st.Snapshot() // the view's may be older
 	defer snap.Close()
@@ -498,7 +506,8 @@ func (r *replica) dropStaged(session uint64) task {
 	return r.removeAll(numbered(prefixStage, session), []byte{prefixStage + 1})
 }
 
-// change is what happens to one cell when staged changes are taken over. Doing it twice is doing it once.
+// change is what happens to one cell when staged changes are taken over. Doing it twice is doing
+// it once.
 type change struct {
 	address dotted.Address
 	adds    []dotted.Entry
@@ -552,10 +561,10 @@ func unsealPiece(key, record []byte) (piece []byte, left uint64, err error) {
 	return piece, left, err
 }
 
-// Pull is a repair of this replica from a neighbour whose log does not reach what is missing here. Its host opens a
-// stream to the neighbour and carries questions and answers: the work in between is done by Go, beside the engine.
-// Where the engine must be asked Go says so, and Take is called: the Pull is in a Ready again once it may go on, or is
-// over.
+// Pull is a repair of this replica from a neighbour whose log does not reach what is missing
+// here. Its host opens a stream to the neighbour and carries questions and answers: the work in
+// between is done by Go, beside the engine. Where the engine must be asked Go says so, and Take
+// is called: the Pull is in a Ready again once it may go on, or is over.
 type Pull struct {
 	From    gossip.NeighbourID
 	Spoiled bool               // it can have no effect any more: its stream is to be ended, and Fail to be called
@@ -574,8 +583,8 @@ type Pull struct {
 	progress atomic.Pointer[Progress]
 }
 
-// beginPull begins its comparison. It returns ErrBusy if the replica was discarded meanwhile: it has no longer what the
-// source left out.
+// beginPull begins its comparison. It returns ErrBusy if the replica was discarded meanwhile: it
+// has no longer what the source left out.
 func (e *Engine) beginPull(p *Pull) (*repairSession, error) {
 	if e.Lacks(p.gathering.Held()) {
 		return nil, ErrBusy
@@ -595,8 +604,9 @@ func (e *Engine) startPull(from gossip.NeighbourID) {
 // Start returns the first question.
 func (p *Pull) Start() antientropy.Request { return p.gathering.Start() }
 
-// Go takes an answer and returns the next question; asks is false if the engine is to be asked first, with Take. commit
-// writes to the tree. After an error the engine must be told by Fail. It may be called by any goroutine.
+// Go takes an answer and returns the next question; asks is false if the engine is to be asked
+// first, with Take. commit writes to the tree. After an error the engine must be told by Fail. It
+// may be called by any goroutine.
 func (p *Pull) Go(answer antientropy.Response, commit func(*store.Batch) error) (
 	question antientropy.Request, asks bool, err error) {
 	done := false
@@ -638,8 +648,8 @@ func (p *Pull) Abandon() {
 	}
 }
 
-// Progress is how far a repair has come. Cells and Of are 0 if only those are sent that differ: nobody knows how many
-// these are.
+// Progress is how far a repair has come. Cells and Of are 0 if only those are sent that differ:
+// nobody knows how many these are.
 type Progress struct {
 	Cells int   // that came from this source, and those before it
 	Had   int   // of them, when this one began
@@ -691,8 +701,8 @@ func (e *Engine) Take(p *Pull) {
 	})
 }
 
-// Fail ends a pull without effect, because of an error of Go or of its stream. It does nothing once Take was called for
-// what was fetched: the source is not needed any more.
+// Fail ends a pull without effect, because of an error of Go or of its stream. It does nothing
+// once Take was called for what was fetched: the source is not needed any more.
 func (e *Engine) Fail(p *Pull, err error) {
 	if e.pull != p || p.taken {
 		return
@@ -713,8 +723,9 @@ func (e *Engine) Fail(p *Pull, err error) {
 	}
 }
 
-// finish begins a task that takes a repair over; neighbours are told, and what they lack is looked up anew. If the
-// source has come into quarantine since, the repair ends without effect: what is here would be taken for removed there.
+// finish begins a task that takes a repair over; neighbours are told, and what they lack is
+// looked up anew. If the source has come into quarantine since, the repair ends without effect:
+// what is here would be taken for removed there.
 func (e *Engine) finish(p *Pull) error {
 	if e.Quarantined(p.From) {
 		e.abortRepair(p.repair)
@@ -764,8 +775,9 @@ func (e *Engine) spoilPull() {
 // Pulling reports whether a repair was started and has not ended.
 func (e *Engine) Pulling() bool { return e.pull != nil }
 
-// Serve calls fn with the present moment for the repair of a neighbour, as soon as nothing is to be swept; or with
-// ErrBusy if that takes too long, and ErrForked if the neighbour is in quarantine.
+// Serve calls fn with the present moment for the repair of a neighbour, as soon as nothing is to
+// be swept; or with ErrBusy if that takes too long, and ErrForked if the neighbour is in
+// quarantine.
 func (e *Engine) Serve(to gossip.NeighbourID, fn func(*Pinned, error)) {
 	e.whenSettled(func(settled bool) {
 		switch {
@@ -779,8 +791,8 @@ func (e *Engine) Serve(to gossip.NeighbourID, fn func(*Pinned, error)) {
 	})
 }
 
-// settleTime is how long something waits for a moment with nothing left to be swept. What is left then is swept
-// without rests.
+// settleTime is how long something waits for a moment with nothing left to be swept. What is left
+// then is swept without rests.
 const settleTime = 250 * time.Millisecond
 
 // settling is something that waits for such a moment.
@@ -809,8 +821,8 @@ func (e *Engine) settle() {
 	}
 }
 
-// beginRepairFrom is replica.beginRepair with a neighbour's context. If it returns ErrForked the neighbour is in
-// quarantine.
+// beginRepairFrom is replica.beginRepair with a neighbour's context. If it returns ErrForked the
+// neighbour is in quarantine.
 func (e *Engine) beginRepairFrom(id gossip.NeighbourID, target crdt.VersionVector, heads delta.Heads,
 	bases ...delta.Table) (*repairSession, error) {
 	if e.Quarantined(id) {

@@ -1,11 +1,12 @@
-// Package engine is the core of peerd: one replica of the data and what it knows of its neighbours, as a state machine
-// without I/O.
+// Package engine is the core of peerd: one replica of the data and what it knows of its
+// neighbours, as a state machine without I/O.
 //
-// An Engine keeps cells (see package crdt) in an ordered store, the tree, under one causal context, with a log of the
-// deltas that it applied and fingerprints of its cells. It starts no goroutine, opens no socket, reads no clock, writes
-// to no disk and takes no lock, so that a seed replays everything that it does. Whoever does that for it is its host:
-// package peer with goroutines, streams and files, package internal/sim with events, a script in testdata with words.
-// All of them run the same decisions: there are none but here.
+// An Engine keeps cells (see package crdt) in an ordered store, the tree, under one causal
+// context, with a log of the deltas that it applied and fingerprints of its cells. It starts no
+// goroutine, opens no socket, reads no clock, writes to no disk and takes no lock, so that a seed
+// replays everything that it does. Whoever does that for it is its host: package peer with
+// goroutines, streams and files, package internal/sim with events, a script in testdata with
+// words. All of them run the same decisions: there are none but here.
 //
 // # A round
 //
@@ -18,53 +19,58 @@
 //	e.Advance()
 //	...                                                       the rest of rd
 //
-// The calls before Step tell the engine what happened, and do no work to speak of. A step does a part of each kind of work, none more than a budget
-// of it: of a task or a checkpoint, of transactions and frames in turn, of the sweep, of serving links. So whatever
-// clients do, a host looks at its streams, its syncs and its clock every few milliseconds. Ready.Again says that there is
-// more to do at once, Ready.At when there will be.
+// The calls before Step tell the engine what happened, and do no work to speak of. A step does a
+// part of each kind of work, none more than a budget of it: of a task or a checkpoint, of
+// transactions and frames in turn, of the sweep, of serving links. So whatever clients do, a host
+// looks at its streams, its syncs and its clock every few milliseconds. Ready.Again says that
+// there is more to do at once, Ready.At when there will be.
 //
-// One goroutine at a time calls all this. A View, a Pinned and a Moment may be used by any; so may Syncing.Run, Pull.Go and
-// Pinned.Verify, which are the work that takes long and is done beside the engine: it is told the outcome by a call.
-// After an error of Step or CarryOut the engine must be closed: what the disk holds is then whole, before or after one of
-// the writes.
+// One goroutine at a time calls all this. A View, a Pinned and a Moment may be used by any; so
+// may Syncing.Run, Pull.Go and Pinned.Verify, which are the work that takes long and is done
+// beside the engine: it is told the outcome by a call. After an error of Step or CarryOut the
+// engine must be closed: what the disk holds is then whole, before or after one of the writes.
 //
 // # Writes come first
 //
-// The engine never writes. What is to be written waits in order (Write) and is handed out with the answers, frames and
-// notices that rest on it, in one Ready. A host that carries out the fields of a Ready in their order cannot
-// acknowledge, send or show anything that a crash takes back, and there is no second place that would have to remember to
-// wait. Readers see what was committed once Advance is called, never in part.
+// The engine never writes. What is to be written waits in order (Write) and is handed out with
+// the answers, frames and notices that rest on it, in one Ready. A host that carries out the
+// fields of a Ready in their order cannot acknowledge, send or show anything that a crash takes
+// back, and there is no second place that would have to remember to wait. Readers see what was
+// committed once Advance is called, never in part.
 //
-// What is read, in turn, sees only what was carried out. So whatever must read what it wrote takes several steps: it is a
-// task, made of parts that are called one a step, each of which sees what those before it wrote. Nothing else writes
-// between them. Taking a repair over, beginning and ending a rebuild, and a whole checkpoint are tasks. A crash may
-// come between any two writes of one; opening completes or forgets it.
+// What is read, in turn, sees only what was carried out. So whatever must read what it wrote
+// takes several steps: it is a task, made of parts that are called one a step, each of which sees
+// what those before it wrote. Nothing else writes between them. Taking a repair over, beginning
+// and ending a rebuild, and a whole checkpoint are tasks. A crash may come between any two writes
+// of one; opening completes or forgets it.
 //
 // # Context
 //
-// "A dot is in the context" means that every effect of its whole delta is in the cells. The context grows
-// in three ways only: a local transaction, an applied delta, a completed repair. A delta is applied only
-// when everything that its origin may have seen is in the context, which makes a Clear, that removes
-// "all I saw" by naming its context, sound.
+// "A dot is in the context" means that every effect of its whole delta is in the cells. The
+// context grows in three ways only: a local transaction, an applied delta, a completed repair. A
+// delta is applied only when everything that its origin may have seen is in the context, which
+// makes a Clear, that removes "all I saw" by naming its context, sound.
 //
 // # The log and the tree
 //
-// A commit is a record that is appended to a log. What it changes stays in memory until a checkpoint has written it to
-// the tree in the background: so the tree lags behind, and opening carries out again what the log has behind the last
-// checkpoint. A View is a snapshot of the tree with memory laid over it.
+// A commit is a record that is appended to a log. What it changes stays in memory until a
+// checkpoint has written it to the tree in the background: so the tree lags behind, and opening
+// carries out again what the log has behind the last checkpoint. A View is a snapshot of the tree
+// with memory laid over it.
 //
 // # Large changes
 //
-// A Clear of a million cells is one operation: its commit hides the cells from every reader, and the sweep removes them
-// bit by bit. A repair is staged in the tree unseen. A record of the log says that it is to be taken over, more records
-// do so slice by slice, and readers see the outcome at the end; what a crash interrupts is completed before the store
-// opens.
+// A Clear of a million cells is one operation: its commit hides the cells from every reader, and
+// the sweep removes them bit by bit. A repair is staged in the tree unseen. A record of the log
+// says that it is to be taken over, more records do so slice by slice, and readers see the
+// outcome at the end; what a crash interrupts is completed before the store opens.
 //
 // # Where to begin reading
 //
-// The scripts in testdata show conversations: write.txt first, then repair.txt and rebuild.txt. In the code ready.go has
-// the contract and what a task is, engine.go the step, group.go what a commit does. An Engine is a replica, which is the
-// part without neighbours, and a gossip.Mesh. Package health decides about damage, package logindex knows the log.
+// The scripts in testdata show conversations: write.txt first, then repair.txt and rebuild.txt.
+// In the code ready.go has the contract and what a task is, engine.go the step, group.go what a
+// commit does. An Engine is a replica, which is the part without neighbours, and a gossip.Mesh.
+// Package health decides about damage, package logindex knows the log.
 package engine
 
 import (
@@ -86,8 +92,8 @@ import (
 
 // Config says how an Engine behaves. The zero value is not valid: see each field.
 type Config struct {
-	// NewID draws a random replica id that was never used before. Required. It is called once for each start in
-	// which the replica writes, and once for each rebuild after which it does.
+	// NewID draws a random replica id that was never used before. Required. It is called once for
+	// each start in which the replica writes, and once for each rebuild after which it does.
 	NewID func() crdt.ReplicaID
 	// MaxSkew is how far ahead another replica's clock may be before it is ignored. Default 500 ms.
 	MaxSkew time.Duration
@@ -96,33 +102,36 @@ type Config struct {
 	MaxLogBytes int64
 	// MaxLogAge bounds the age of the log's deltas. Default 7 days.
 	MaxLogAge time.Duration
-	// MaxDirty is about how many bytes of memory what is not in the tree yet may take: beyond that a commit waits for a
-	// part of a checkpoint. Default 64 MiB.
+	// MaxDirty is about how many bytes of memory what is not in the tree yet may take: beyond that a
+	// commit waits for a part of a checkpoint. Default 64 MiB.
 	MaxDirty int64
-	// MaxCache is about how many bytes of memory the cells and sums that were touched last may take. Default 48 MiB.
+	// MaxCache is about how many bytes of memory the cells and sums that were touched last may take.
+	// Default 48 MiB.
 	MaxCache int64
 	// MaxBatch is about how many records one transaction of the tree takes. Default store.MaxBatchOps.
 	MaxBatch int
-	// MaxListed is how many ids of replicas that write no more a vector lists, of those that did not say that they
-	// ended, before they are left out by bases (see delta.Bases); and four times how many of those that did.
-	// Default 64.
+	// MaxListed is how many ids of replicas that write no more a vector lists, of those that did not
+	// say that they ended, before they are left out by bases (see delta.Bases); and four times how
+	// many of those that did. Default 64.
 	MaxListed int
-	// IdleTicks is how long a replica must have written nothing to be one of the former, in ticks of the engine. Default
-	// 6,000: ten minutes.
+	// IdleTicks is how long a replica must have written nothing to be one of the former, in ticks of
+	// the engine. Default 6,000: ten minutes.
 	IdleTicks int
-	// StepWork is how much work a step of the host does before others have their turn (see beginStep), in units of
-	// about a microsecond. Default 5,000.
+	// StepWork is how much work a step of the host does before others have their turn (see
+	// beginStep), in units of about a microsecond. Default 5,000.
 	StepWork int
 
-	// Sync has answers wait until the log is synced, and SyncEverySecond has it synced each second. With neither it is
-	// synced when the replica needs that.
+	// Sync has answers wait until the log is synced, and SyncEverySecond has it synced each second.
+	// With neither it is synced when the replica needs that.
 	Sync, SyncEverySecond bool
 	// PushDelay is for how long a write waits for others that go along with it to neighbours.
 	PushDelay time.Duration
-	// MaxClears is how many clears may wait to be swept before writes wait for the sweep. Default 65,536.
+	// MaxClears is how many clears may wait to be swept before writes wait for the sweep. Default
+	// 65,536.
 	MaxClears int
 
-	// Spent, unless it is nil, is told how much work each part of a step did, and how much it might: for tests.
+	// Spent, unless it is nil, is told how much work each part of a step did, and how much it might:
+	// for tests.
 	Spent func(part string, work, limit int)
 
 	indexes      []cellIndex // of a test, kept besides the replica's own
@@ -194,7 +203,8 @@ type replica struct {
 	saved   reach          // that the tree has
 	durable reach          // and that survives a power failure
 	dropped store.Position // before it the log was given up, though others may have kept it
-	// checkpoints counts those since the store was opened, durables is the last one that survives a power failure.
+	// checkpoints counts those since the store was opened, durables is the last one that survives a
+	// power failure.
 	checkpoints, durables int
 	saves                 time.Time
 	wall                  time.Time       // when maintain was called last
@@ -309,8 +319,8 @@ func (r *replica) settle(tree store.Store, log store.Log) error {
 	}
 }
 
-// checkFormat looks at the first records, before anything is judged or carried out: what another version wrote
-// would look like damage. One that rotted says nothing; who needs it will notice.
+// checkFormat looks at the first records, before anything is judged or carried out: what another
+// version wrote would look like damage. One that rotted says nothing; who needs it will notice.
 func checkFormat(st Tree, log Log, derives *derivation) error {
 	snap := st.Snapshot()
 	defer snap.Close()
@@ -350,8 +360,8 @@ func (r *replica) current() crdt.ReplicaID { return cmp.Or(r.id, r.next) }
 // Context returns the context and the hashes of its heads. They must not be changed.
 func (r *replica) Context() (crdt.VersionVector, delta.Heads) { return r.seen, r.heads }
 
-// Digest returns fingerprints of the context and of all cells. settled is false while cells that are
-// removed already are still swept, and within a group, and then root says nothing.
+// Digest returns fingerprints of the context and of all cells. settled is false while cells that
+// are removed already are still swept, and within a group, and then root says nothing.
 func (r *replica) Digest() (context, root antientropy.Fingerprint, settled bool) {
 	return r.digest.catchUp(r.seen, r.heads), r.tree.Root(), r.clears.count == 0 && r.flip == nil && r.damage == nil && !r.ahead
 }
@@ -388,7 +398,8 @@ func (r *replica) SetMemory(dirty, cache int64) {
 	r.table.SetLimit(cache)
 }
 
-// SetLimits puts others in the place of Config.MaxSkew, MaxLogBytes and MaxLogAge. Zeros are the defaults.
+// SetLimits puts others in the place of Config.MaxSkew, MaxLogBytes and MaxLogAge. Zeros are the
+// defaults.
 func (r *replica) SetLimits(skew time.Duration, logBytes int64, logAge time.Duration) {
 	r.cfg.MaxSkew, r.cfg.MaxLogBytes, r.cfg.MaxLogAge = skew, logBytes, logAge
 	r.cfg = r.cfg.withDefaults()

@@ -2,7 +2,8 @@ package engine
 
 import "github.com/peerd/peerd/internal/dotted"
 
-// Memory that groups leave to the next ones, at most: for cells, for sums, and for steps back of a transaction.
+// Memory that groups leave to the next ones, at most: for cells, for sums, and for steps back of
+// a transaction.
 const maxSpare = 1024
 
 // groupMemory is what a group leaves to the next one. Nobody has any of it by then.

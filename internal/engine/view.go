@@ -9,8 +9,9 @@ import (
 	"github.com/peerd/peerd/internal/engine/hot"
 )
 
-// The tree lags behind the log: what commits change stays in memory, decoded, until a checkpoint has written it to
-// the tree. The present state is a snapshot of the tree with memory laid over it.
+// The tree lags behind the log: what commits change stays in memory, decoded, until a checkpoint
+// has written it to the tree. The present state is a snapshot of the tree with memory laid over
+// it.
 
 // item is one record as memory has it. It does not change: a later one takes its place.
 type item struct {
@@ -66,8 +67,8 @@ func (it *item) Size() int {
 	return bytes
 }
 
-// owes returns what is to be written with the item. It must not be changed, and is not once the item is put: the next one
-// may share it.
+// owes returns what is to be written with the item. It must not be changed, and is not once the
+// item is put: the next one may share it.
 func (it *item) owes() *owed { return cmp.Or(it.owed, &nothing) }
 
 var nothing owed
@@ -168,7 +169,8 @@ type table struct{ *hot.Table }
 
 func newTable(tree Tree, limit int64) table { return table{hot.NewTable(tree.Snapshot(), limit)} }
 
-// put takes an item in, in place of the last one, which is looked for if it is not the one that was found there.
+// put takes an item in, in place of the last one, which is looked for if it is not the one that
+// was found there.
 func (t table) put(it, found *item) {
 	var last hot.Record // not one that is a nil *item
 	if found != nil {
@@ -220,8 +222,8 @@ func (r *replica) publishWritten() {
 	r.unpublished = true
 }
 
-// View returns a view of what is committed. It must be closed. It may be called by any goroutine, and costs nothing
-// that grows with what is stored.
+// View returns a view of what is committed. It must be closed. It may be called by any goroutine,
+// and costs nothing that grows with what is stored.
 func (r *replica) View() *View {
 	for {
 		m := r.published.Load()
@@ -234,7 +236,8 @@ func (r *replica) View() *View {
 	}
 }
 
-// Turns returns how many repairs had been taken over since the replica was opened, which the log's deltas do not tell.
+// Turns returns how many repairs had been taken over since the replica was opened, which the
+// log's deltas do not tell.
 func (v *View) Turns() uint64 { return v.turns }
 
 // Turns returns how many there are now.
@@ -269,8 +272,8 @@ func isSplit(c dotted.Cell) bool {
 	return weightOf(c) > maxPart && len(splitCell(c)) > 1
 }
 
-// View reads the state of one moment. It implements dotted.Tx for transactions that only read. Its methods may be
-// called by many goroutines at once.
+// View reads the state of one moment. It implements dotted.Tx for transactions that only read.
+// Its methods may be called by many goroutines at once.
 type View struct {
 	*moment
 	closed bool
@@ -318,8 +321,9 @@ func (v *View) inTree(key []byte) (dotted.Cell, error) {
 	return c, err
 }
 
-// bare reports whether nothing is stored under an address's key, if the group knows that from the key's summary: it counts
-// all cells but those that a clear hides, where what is stored is the present state.
+// bare reports whether nothing is stored under an address's key, if the group knows that from the
+// key's summary: it counts all cells but those that a clear hides, where what is stored is the
+// present state.
 func (g *group) bare(a dotted.Address) bool {
 	if g.clears.count > 0 || g.r.opening.under || g.r.unsettled() {
 		return false
@@ -336,8 +340,9 @@ func (v *View) record(key []byte) (record []byte, ok bool, err error) {
 	return v.shot.Tree().Get(key)
 }
 
-// records calls fn with what is at the keys in [start, end), in their order, until it returns false: an item of
-// memory, or else what the tree has. key and value are valid only during the call. Of index entries see index.
+// records calls fn with what is at the keys in [start, end), in their order, until it returns
+// false: an item of memory, or else what the tree has. key and value are valid only during the
+// call. Of index entries see index.
 func (v *View) records(start, end []byte, fn func(key []byte, it *item, value []byte) bool) error {
 	own := v.shot.Seek(string(start))
 	within := func() bool { return own.Record != nil && (end == nil || own.Record.Key() < string(end)) }
@@ -366,8 +371,8 @@ func (v *View) records(start, end []byte, fn func(key []byte, it *item, value []
 	return err
 }
 
-// Scan calls fn with the cells under prefix beyond after. Names of more than 256 bytes sort by their
-// first 128, and then in an order of the store's own.
+// Scan calls fn with the cells under prefix beyond after. Names of more than 256 bytes sort by
+// their first 128, and then in an order of the store's own.
 func (v *View) Scan(prefix, after dotted.Address, fn func(dotted.Address, dotted.Cell) bool) error {
 	return v.scanStored(prefix, after, func(a dotted.Address, c dotted.Cell) bool {
 		if c = v.clears.hide(a, c); len(c) == 0 {
@@ -377,7 +382,8 @@ func (v *View) Scan(prefix, after dotted.Address, fn func(dotted.Address, dotted
 	})
 }
 
-// ScanStored calls fn with all cells, also what pending clears hide of them, until it returns false.
+// ScanStored calls fn with all cells, also what pending clears hide of them, until it returns
+// false.
 func (v *View) ScanStored(fn func(dotted.Address, dotted.Cell) bool) error {
 	return v.scanStored("", "", fn)
 }
@@ -427,8 +433,8 @@ func (v *View) summaryIn(at, record []byte) (dotted.Summary, error) {
 	return s, err
 }
 
-// Keys calls fn with the keys that exist, begin with prefix and come after the given one, in the order of
-// their places, until fn returns false.
+// Keys calls fn with the keys that exist, begin with prefix and come after the given one, in the
+// order of their places, until fn returns false.
 func (v *View) Keys(prefix, beyond string, fn func(string, dotted.Summary) bool) error {
 	return v.keysStored(prefix, beyond, func(_ []byte, name string, s dotted.Summary) bool {
 		return fn(name, s)
@@ -454,7 +460,8 @@ func (v *View) keysStored(prefix, beyond string,
 	})
 }
 
-// Tallied calls fn with the keys that hold counters, or what is left of such. O(keys), unless there is none.
+// Tallied calls fn with the keys that hold counters, or what is left of such. O(keys), unless
+// there is none.
 func (v *View) Tallied(fn func(key string) bool) error {
 	if v.tallies == 0 {
 		return nil
@@ -483,9 +490,9 @@ func (v *View) summaries(start, end []byte, fn func(at []byte, name string, s do
 // KeyCount returns the number of keys that exist. O(1).
 func (v *View) KeyCount() (int, error) { return v.keys, nil }
 
-// Log calls fn with the records of the moment's log from number on, each with its deltas in the order
-// in which they were applied here, until fn returns false. It stops where a record is missing: fn is
-// not called at all if that is the first one.
+// Log calls fn with the records of the moment's log from number on, each with its deltas in the
+// order in which they were applied here, until fn returns false. It stops where a record is
+// missing: fn is not called at all if that is the first one.
 func (v *View) Log(number uint64, fn func(number uint64, deltas []*delta.Delta) bool) error {
 	return v.log.read(number, func(rec logged) bool {
 		if rec.lsn != number {
@@ -496,8 +503,8 @@ func (v *View) Log(number uint64, fn func(number uint64, deltas []*delta.Delta) 
 	})
 }
 
-// nameStart returns where the summaries of keys begin that begin with prefix: before those of long keys,
-// of which the place keeps only the beginning.
+// nameStart returns where the summaries of keys begin that begin with prefix: before those of
+// long keys, of which the place keeps only the beginning.
 func nameStart(prefix string) []byte {
 	escaped := dotted.KeyAddress(prefix[:min(len(prefix), placeKeeps)])
 	return append([]byte{prefixSummary}, escaped[:len(escaped)-2]...)
@@ -526,7 +533,8 @@ func (v *View) Ended(crdt.ReplicaID) bool { return false }
 // Time returns zero: a view has no timestamp.
 func (v *View) Time() dotted.Time { return 0 }
 
-// Fields returns the keys of a Tx or a View as package crdt's types: the only way in which users' functions see them.
+// Fields returns the keys of a Tx or a View as package crdt's types: the only way in which users'
+// functions see them.
 func Fields(tx dotted.Tx) (keys crdt.Fields) {
 	if own, ok := tx.(*Tx); ok {
 		if !own.bound {

@@ -31,7 +31,8 @@ var (
 //	peerd-cluster-key-2:… next
 //	peerd-former-key-2:…
 //
-// The last kind of line has the id of a key that was retired: an older copy of the file is known by it.
+// The last kind of line has the id of a key that was retired: an older copy of the file is known
+// by it.
 type Ring struct {
 	redacted
 	keys   []Key
@@ -178,8 +179,8 @@ func (r Ring) Hold(k Key) (Ring, error) {
 	return Ring{keys: append(r.Keys(), k), next: k, former: r.former}, nil
 }
 
-// Use returns a ring in which the key with that id is in use, and the others are accepted. The error
-// is ErrUnknownKey.
+// Use returns a ring in which the key with that id is in use, and the others are accepted. The
+// error is ErrUnknownKey.
 func (r Ring) Use(id string) (Ring, error) {
 	k, ok := r.Get(id)
 	if !ok {
@@ -204,9 +205,9 @@ func (r Ring) Retire() Ring {
 	return retired
 }
 
-// Newer returns which of two rings of one cluster came later: other, if it has a key that r does not have
-// and never had, else r. It returns false if they are of different clusters, as far as can be told: other has
-// only keys that r knows nothing of.
+// Newer returns which of two rings of one cluster came later: other, if it has a key that r does
+// not have and never had, else r. It returns false if they are of different clusters, as far as
+// can be told: other has only keys that r knows nothing of.
 func (r Ring) Newer(other Ring) (Ring, bool) {
 	unknown := 0
 	shared := false

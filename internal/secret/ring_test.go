@@ -103,7 +103,8 @@ func TestAKeyTravelsAsBytes(t *testing.T) {
 	}
 }
 
-// TestAnOlderCopyOfARingIsKnownByTheKeysThatItLost has a host that is started with the file that it was given first.
+// TestAnOlderCopyOfARingIsKnownByTheKeysThatItLost has a host that is started with the file that
+// it was given first.
 func TestAnOlderCopyOfARingIsKnownByTheKeysThatItLost(t *testing.T) {
 	first, second := New(), New()
 	given := NewRing(first)

@@ -48,8 +48,8 @@ const (
 	clusterIDSize = 8                    // bytes; chance that two of a million clusters share one: 3e-8
 )
 
-// What a derived key is for. Changing one splits the cluster in two: these numbers are no formats, and stay, so
-// that peers of other versions are met and can be named.
+// What a derived key is for. Changing one splits the cluster in two: these numbers are no
+// formats, and stay, so that peers of other versions are met and can be named.
 const (
 	forGossip = "peerd gossip key 1"
 	forID     = "peerd cluster id 1"

@@ -17,11 +17,12 @@
 //
 // # Memory
 //
-// A memtable has to hold the largest batch seven times over, without its large values, and takes 21 MB from
-// its first write on. Under sustained writing there are two or three of them, with the tables in the making. That
-// lowers what a collector with a goal for all memory lets others allocate between two of its
-// rounds, though there are few pointers to follow. Tables are mapped: the kernel counts those of
-// their pages that it holds as the process's, and takes them back when it needs them.
+// A memtable has to hold the largest batch seven times over, without its large values, and takes
+// 21 MB from its first write on. Under sustained writing there are two or three of them, with the
+// tables in the making. That lowers what a collector with a goal for all memory lets others
+// allocate between two of its rounds, though there are few pointers to follow. Tables are mapped:
+// the kernel counts those of their pages that it holds as the process's, and takes them back when
+// it needs them.
 //
 // # Caveats
 //
@@ -87,8 +88,8 @@ var _ store.Store = (*Store)(nil)
 // store.
 //
 // The error wraps store.ErrLocked when another process does, and store.ErrCorrupt when the
-// directory does not hold what was written to it. After an error nothing was removed or repaired, but for
-// logs without a byte.
+// directory does not hold what was written to it. After an error nothing was removed or repaired,
+// but for logs without a byte.
 func Open(dir string, opts Options) (*Store, error) {
 	s := &Store{dir: dir, log: opts.Logger, quiet: make(chan struct{})}
 	s.gate.drained = func() { close(s.quiet) }
@@ -99,8 +100,8 @@ func Open(dir string, opts Options) (*Store, error) {
 	return s, nil
 }
 
-// Unused runs fn while nobody has the store in dir open, nor can open it. The error wraps store.ErrLocked if somebody
-// has, and fs.ErrNotExist if there is none.
+// Unused runs fn while nobody has the store in dir open, nor can open it. The error wraps
+// store.ErrLocked if somebody has, and fs.ErrNotExist if there is none.
 func Unused(dir string, fn func()) error {
 	if _, err := os.Stat(dir); err != nil {
 		return err

@@ -159,8 +159,9 @@ type change struct {
 	garbage []large
 }
 
-// lay stores the parts of a batch's large values, in transactions of their own: a memtable need not hold
-// seven times as much. No key refers to them yet. If none ever does they are garbage, which load finds.
+// lay stores the parts of a batch's large values, in transactions of their own: a memtable need
+// not hold seven times as much. No key refers to them yet. If none ever does they are garbage,
+// which load finds.
 func (v *largeValues) lay(b *store.Batch, write func(func(*dgraph.Txn) error) error) (*change, error) {
 	c := &change{}
 	for _, op := range b.Ops {

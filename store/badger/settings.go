@@ -40,7 +40,8 @@ const (
 	largestParts = partsAtOnce*(partSize+overheadPerLarge) + store.MaxPrefix + store.MaxKey + overheadPerLarge
 )
 
-// A batch at the limits of package store fits, and so do parts: if they do not, this constant is negative.
+// A batch at the limits of package store fits, and so do parts: if they do not, this constant is
+// negative.
 const _ = uint(memTableSize*15/100 - max(largestBatch, largestParts))
 
 // settings returns Badger's options, each with its reason where it is not the default.
@@ -53,8 +54,9 @@ func settings(dir string, logger *slog.Logger) dgraph.Options {
 
 	opts.NumMemtables = 1  // Waiting to be written out: each takes memory.
 	opts.NumCompactors = 2 // The least that Badger works with: a daemon is a guest.
-	// So many written memtables are merged with the next level at once, which is rewritten each time, and commits
-	// wait once there are twice as many. With the default of 5 births took 1.7 times the CPU.
+	// So many written memtables are merged with the next level at once, which is rewritten each
+	// time, and commits wait once there are twice as many. With the default of 5 births took 1.7
+	// times the CPU.
 	opts.NumLevelZeroTables = 12
 	opts.NumLevelZeroTablesStall = 24
 

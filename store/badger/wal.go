@@ -96,8 +96,8 @@ func memTable(dir string, number int) string {
 	return filepath.Join(dir, fmt.Sprintf("%05d.mem", number))
 }
 
-// dropEmpty removes logs without a byte. A process that is killed between making one and giving it its
-// size leaves it so, and Badger opens no store that has one.
+// dropEmpty removes logs without a byte. A process that is killed between making one and giving
+// it its size leaves it so, and Badger opens no store that has one.
 func dropEmpty(dir string) error {
 	numbers, err := memTables(dir)
 	if err != nil {

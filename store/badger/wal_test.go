@@ -57,7 +57,8 @@ func TestCommitsAreFollowedFromLogToLog(t *testing.T) {
 	}
 }
 
-// TestALogWithoutAByteIsNoDamage makes one, as a process leaves it that is killed while it makes it.
+// TestALogWithoutAByteIsNoDamage makes one, as a process leaves it that is killed while it makes
+// it.
 func TestALogWithoutAByteIsNoDamage(t *testing.T) {
 	s := openTemp(t)
 	set(t, s, "key", []byte("value"))

@@ -215,7 +215,8 @@ func cut(a, b *daemon, apart bool) {
 	b.untilLinked(!apart)
 }
 
-// behindStub returns a server that answers as the daemon does, but for what change does to its status.
+// behindStub returns a server that answers as the daemon does, but for what change does to its
+// status.
 func (d *daemon) behindStub(change func(status object)) string {
 	target, err := url.Parse(d.base())
 	if err != nil {

@@ -121,7 +121,8 @@ func (p *page) heard(event any) {
 	}
 }
 
-// later does something that cannot be done while an event is heard. An error is that the tab was closed.
+// later does something that cannot be done while an event is heard. An error is that the tab was
+// closed.
 func (p *page) later(action chromedp.Action) { go func() { _ = chromedp.Run(p.ctx, action) }() }
 
 func (p *page) run(actions ...chromedp.Action) {
@@ -210,7 +211,8 @@ func (p *page) key(key string) {
 	p.run(chromedp.KeyEvent(key))
 }
 
-// tabTo presses the tab key until an element has the focus, and checks that each that has it shows so.
+// tabTo presses the tab key until an element has the focus, and checks that each that has it
+// shows so.
 func (p *page) tabTo(selector string) {
 	p.t.Helper()
 	for range 60 {

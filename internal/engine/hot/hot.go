@@ -4,11 +4,11 @@
 // # Idea
 //
 // A Table is one goroutine's, its owner's. The owner puts versions of records into it, finds them
-// again by one look-up, and takes snapshots, which any goroutine may read while the owner goes on.
-// A snapshot costs nothing that grows with what is in memory: records are kept in a layer, whose
-// nodes have their versions, the newest first, each with the number of the snapshot from which on it
-// is seen. Nothing is copied, and nothing taken out: a version is let go when no snapshot that is
-// open sees it, and a layer as a whole once the tree has it.
+// again by one look-up, and takes snapshots, which any goroutine may read while the owner goes
+// on. A snapshot costs nothing that grows with what is in memory: records are kept in a layer,
+// whose nodes have their versions, the newest first, each with the number of the snapshot from
+// which on it is seen. Nothing is copied, and nothing taken out: a version is let go when no
+// snapshot that is open sees it, and a layer as a whole once the tree has it.
 //
 // For that a checkpoint seals the layer: from then on versions are put into a new one on top of it.
 // What is sealed no longer changes; when all of it is in the tree, the layer is dropped and the
@@ -37,8 +37,8 @@ type Record interface {
 	// Size returns about how many bytes of memory it takes.
 	Size() int
 	// Supersede is called when the record is put, with the one that was in its place and that the
-	// tree does not have yet: what that had still to write, beside itself, is to be taken over. If it is
-	// sealed, that is written as well.
+	// tree does not have yet: what that had still to write, beside itself, is to be taken over. If
+	// it is sealed, that is written as well.
 	Supersede(old Record)
 	version() *Version
 }
@@ -57,8 +57,8 @@ type Version struct {
 
 func (v *Version) version() *Version { return v }
 
-// Sealed reports whether a checkpoint writes the version, which the tree does not have yet. Only the
-// owner may ask.
+// Sealed reports whether a checkpoint writes the version, which the tree does not have yet. Only
+// the owner may ask.
 func (v *Version) Sealed() bool { return v.in != nil && v.in.layer.sealed }
 
 // Limits of what is kept of the tree.
@@ -298,8 +298,9 @@ func (t *Table) sees(from, until uint64) bool {
 // Len returns how many records there are that the tree does not have, and that are not sealed.
 func (t *Table) Len() int { return t.layers[0].len }
 
-// Bytes returns how many bytes of memory is taken by what the tree does not have, and by the places in the
-// layers. What is sealed stays in memory, beside those, until all of it is in the tree.
+// Bytes returns how many bytes of memory is taken by what the tree does not have, and by the
+// places in the layers. What is sealed stays in memory, beside those, until all of it is in the
+// tree.
 func (t *Table) Bytes() int64 {
 	bytes := t.layers[0].size()
 	if t.layers[1] != nil {
@@ -373,7 +374,8 @@ type shot struct {
 	refs atomic.Int64
 }
 
-// Once calls fn if it was not called before for this snapshot, and returns when such a call has ended.
+// Once calls fn if it was not called before for this snapshot, and returns when such a call has
+// ended.
 func (s *Snapshot) Once(fn func()) { s.once.Do(fn) }
 
 // Acquire reports whether the snapshot is open, and then keeps it so until Release.
@@ -415,7 +417,8 @@ func (s *Snapshot) Seek(key string) *Cursor {
 	return c
 }
 
-// All calls fn with what memory has of each record: what was put last, and what is sealed below that, in any order.
+// All calls fn with what memory has of each record: what was put last, and what is sealed below
+// that, in any order.
 func (s *Snapshot) All(from, end string, fn func(Record)) {
 	for _, l := range s.layers {
 		w := walk{layer: l}

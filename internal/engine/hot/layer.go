@@ -7,9 +7,9 @@ import (
 	"github.com/tidwall/btree"
 )
 
-// layer is records by their keys. Its owner finds them by one look-up, and so do others, who hold mu meanwhile. Their
-// order is a B-tree, which new ones are taken into when somebody asks for it, or many have come: most layers are read
-// in order only once, by a checkpoint.
+// layer is records by their keys. Its owner finds them by one look-up, and so do others, who hold
+// mu meanwhile. Their order is a B-tree, which new ones are taken into when somebody asks for it,
+// or many have come: most layers are read in order only once, by a checkpoint.
 type layer struct {
 	len    int   // records that have versions
 	bytes  int64 // of what the tree does not have
@@ -54,7 +54,8 @@ func (n *node) at(seq uint64) Record {
 	return nil
 }
 
-// own returns the node of a key, which is added without a version if it is not there. Only the owner calls it.
+// own returns the node of a key, which is added without a version if it is not there. Only the
+// owner calls it.
 func (l *layer) own(key string) *node {
 	n := l.nodes[key]
 	if n != nil {
@@ -86,7 +87,8 @@ func (l *layer) get(key string) *node {
 	return l.nodes[key]
 }
 
-// from appends the nodes at a key and beyond it to out, in their order, until that is full. Anyone may call it.
+// from appends the nodes at a key and beyond it to out, in their order, until that is full.
+// Anyone may call it.
 func (l *layer) from(key string, out []*node) []*node {
 	l.mu.RLock()
 	if len(l.fresh) > 0 {
