@@ -177,7 +177,7 @@ type problems struct {
 	asked time.Time
 }
 
-type known struct{ since, logged time.Time }
+type known struct{ since time.Time }
 
 // problemEvery is how often problems are looked for to be logged, and problemAgain how often one
 // that lasts is logged.
