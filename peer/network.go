@@ -152,8 +152,7 @@ func (n *network) listenForData() error {
 			return nil
 		}
 		if err := n.host.Network().Listen(all[i]); err != nil {
-			return fmt.Errorf("cannot listen on %s for data (is another peerd running? choose another "+
-				"address with --p2p): %w", n.p.cfg.P2P, err)
+			return fmt.Errorf("cannot listen on %s for data (--p2p): %w", n.p.cfg.P2P, err)
 		}
 		n.places.p2p = netip.AddrPortFrom(n.places.p2p.Addr(), n.port())
 	}

@@ -35,7 +35,7 @@ func TestABackupGoesThroughAPipe(t *testing.T) {
 		t.Error("a backup without its last byte is whole")
 	}
 	dir := filepath.Join(t.TempDir(), "data")
-	if _, err := piped(backup, "restore", "-", "--dir", dir); err != nil {
+	if _, err := piped(backup, "restore", "-", "--dir", dir, "--cluster-key", filepath.Join(d.dir, "cluster.key")); err != nil {
 		t.Fatal(err)
 	}
 	if got := run(t, dir).ask("GET greeting"); got != "hello" {
@@ -124,7 +124,7 @@ func TestADirectoryMayHaveAnyName(t *testing.T) {
 			t.Errorf("%q: after a restart it has %q", name, got)
 		}
 		again.end()
-		mustPeerd(t, "restore", file, "--dir", dir+" [2]")
+		mustPeerd(t, "restore", file, "--dir", dir+" [2]", "--cluster-key", filepath.Join(dir, "cluster.key"))
 		if got := run(t, dir+" [2]").ask("GET greeting"); got != "hello" {
 			t.Errorf("%q: restored it has %q", name, got)
 		}
