@@ -126,15 +126,19 @@ func (p *Peer) findMember(ctx context.Context, which string) (RemovedMember, err
 	return found, err
 }
 
+// leastPart is how many characters of a peer id stand for it at least.
+const leastPart = 6
+
 func (n *network) find(ctx context.Context, which string) (RemovedMember, error) {
 	removed, err := n.p.removals(ctx)
 	if err != nil {
 		return RemovedMember{}, err
 	}
 	part := strings.Trim(which, "….")
+	long := len(part) >= leastPart // else a mistyped name would be the end of somebody's id
 	fitting := map[string]string{} // names by ids
 	fits := func(id, name, addr string) {
-		if part != "" && (name == which || addr == which || strings.HasPrefix(id, part) || strings.HasSuffix(id, part)) {
+		if part != "" && (name == which || addr == which || long && (strings.HasPrefix(id, part) || strings.HasSuffix(id, part))) {
 			fitting[id] = name
 		}
 	}

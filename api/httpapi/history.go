@@ -100,7 +100,7 @@ func (h *history) note(now time.Time, status *peer.Status, counted func() latenc
 		one.Operations, one.P99 = &rate, slowest(h.counted, counts)
 	}
 	if status.MinFreeBytes > 0 {
-		one.FreeBytes = &status.FreeBytes
+		one.FreeBytes = new(status.FreeBytes) // and not the rest of the status, for an hour
 	}
 	for _, m := range h.behind(now, status) {
 		if m.Seconds != nil && (one.Lag == nil || *m.Seconds > *one.Lag) {

@@ -17,8 +17,9 @@ const (
 const (
 	floatMantissa = 64
 	floatExponent = 1 << 14
+	leastExponent = -16445 // a smaller number is none of that format, and would take long to write
 	floatDigits   = 17
-	longestFloat  = 255 // bytes of its text
+	longestFloat  = 5 << 10 // bytes of its text
 )
 
 // addFloat returns the sum of a number, 0 if there is none, and another as text. The error for a
@@ -52,16 +53,21 @@ func addFloat(number []byte, exists bool, increment []byte, notFloat error) ([]b
 // parseFloat reads what C's strtold takes: decimal or hexadecimal, or infinity.
 func parseFloat(text []byte) (*big.Float, error) {
 	s, base := string(text), 10
-	switch digits := strings.ToLower(strings.TrimLeft(s, "+-")); {
-	case len(s) > longestFloat, strings.Contains(s, "_"):
+	digits := strings.ToLower(strings.TrimLeft(s, "+-"))
+	hexadecimal := strings.HasPrefix(digits, "0x")
+	switch {
+	case len(s) > longestFloat, strings.Contains(s, "_"), strings.Contains(digits, "p") && !hexadecimal:
 		return nil, errNoFloat
 	case digits == "infinity":
 		s = s[:len(s)-len("inity")]
-	case strings.HasPrefix(digits, "0x"):
+	case hexadecimal:
 		base = 0
 	}
 	f, _, err := big.ParseFloat(s, base, floatMantissa, big.ToNearestEven)
-	if err != nil || !f.IsInf() && f.MantExp(nil) > floatExponent {
+	if err != nil {
+		return nil, errNoFloat
+	}
+	if e := f.MantExp(nil); !f.IsInf() && (e > floatExponent || e < leastExponent) {
 		return nil, errNoFloat
 	}
 	return f, nil

@@ -133,12 +133,15 @@ func runHMGet(c *call) error {
 		return err
 	}
 	hash := c.hash()
+	at := len(c.out.buf)
 	c.out.array(len(c.args) - 2)
 	for i := 2; i < len(c.args); i++ {
 		value, ok := hash.String(c.arg(i)).Get()
 		switch {
 		case c.tooLong(value):
 			return errApart
+		case ok && len(c.out.buf)-at+len(value) > MaxReply:
+			return errReplyTooLarge
 		case ok:
 			c.out.bulk(value)
 		default:
@@ -261,7 +264,11 @@ func runHRandField(c *call) error {
 			}
 		}
 	}
-	return c.writeRandom(draw(hash.CountStrings(), count, names), pairs, func(name string) []byte {
+	n := hash.CountStrings()
+	if err := drawable(n, count); err != nil {
+		return err
+	}
+	return c.writeRandom(draw(n, count, names), pairs, func(name string) []byte {
 		value, _ := hash.String(name).Get()
 		return value
 	})

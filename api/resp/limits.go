@@ -59,14 +59,15 @@ const (
 	// MaxPattern is the size in bytes of the pattern of KEYS and SCAN: matching takes time in
 	// proportion.
 	MaxPattern = 4 << 10
-	// MaxRandom is how many elements HRANDFIELD and SRANDMEMBER draw with a negative count.
+	// MaxRandom is how many elements HRANDFIELD and SRANDMEMBER return, or draw with a negative
+	// count.
 	MaxRandom = 1 << 20
 	// MaxAlgebra is how many members the sets have together of which SINTERSTORE, SUNIONSTORE or
 	// SDIFFSTORE makes one: other writers wait for it.
 	MaxAlgebra = 1 << 17
 	// MaxProduct is the product of the lengths in bytes of the strings that LCS compares, each one
 	// more.
-	MaxProduct = 16 << 20
+	MaxProduct = 4 << 20
 	// MaxSubscriptions is the number of channels and patterns that a client may subscribe to, and
 	// MaxSubscribers the number of clients that do: each change is matched with all of them.
 	MaxSubscriptions = 256
@@ -136,6 +137,8 @@ const (
 	keepArguments = 64
 	// keepOutput is the size in bytes of the largest reply buffer that is used again.
 	keepOutput = 64 << 10
+	// maxLooks is how often a command that stores a set looks for a member in a set, at most.
+	maxLooks = 1 << 20
 	// leastWindow is of how many members SPOP chooses, if there are so many.
 	leastWindow = 256
 	// maxDigits is how many characters a length may have.

@@ -25,6 +25,14 @@ func (c *call) randomCount() (int, error) {
 	return int(min(count, math.MaxInt32)), nil
 }
 
+// drawable returns errReplyTooLarge if too many of n elements are asked for.
+func drawable(n, count int) error {
+	if min(n, count) > MaxRandom {
+		return errReplyTooLarge
+	}
+	return nil
+}
+
 // draw returns count of n names, each once and all alike likely; or -count names, each of all
 // alike likely. O(n).
 func draw(n, count int, names iter.Seq[string]) []string {

@@ -129,7 +129,14 @@ func TestLimitsOfCommandsAreSaid(t *testing.T) {
 	p.send([]string{"SET", "long", long}, []string{"SADD", "few", "a", "b"})
 	p.reply()
 	p.reply()
+	many := []string{"SUNIONSTORE", "few", "half0"}
+	for range 8 {
+		many = append(many, "half0")
+	}
 	for _, c := range []struct{ command, name string }{
+		{strings.Join(many, " "), "MaxAlgebra"},
+		{"INCRBYFLOAT tiny 1e-100000", "float"},
+		{"INCRBYFLOAT tiny 1p5", "float"},
 		{"SUNIONSTORE few half0 half1", "MaxAlgebra"},
 		{"SRANDMEMBER few -2000000", "MaxRandom"},
 		{"LCS long long", "MaxProduct"},

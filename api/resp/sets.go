@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/peerd/peerd/crdt"
+	embedded "github.com/peerd/peerd/peer"
 )
 
 // set returns the set of the key that the first argument names.
@@ -145,7 +146,11 @@ func runSRandMember(c *call) error {
 	if err := c.setError(); err != nil {
 		return err
 	}
-	return c.writeRandom(draw(c.set().Len(), count, c.set().All()), false, nil)
+	n := c.set().Len()
+	if err := drawable(n, count); err != nil {
+		return err
+	}
+	return c.writeRandom(draw(n, count, c.set().All()), false, nil)
 }
 
 // runSPop removes members of those that are first in order, so that all other writers need not
@@ -167,6 +172,12 @@ func runSPop(c *call) error {
 	}
 	set := c.set()
 	count = min(count, int64(set.Len()))
+	switch {
+	case count > embedded.MaxOps:
+		return replyError(fmt.Sprintf("ERR %d members exceed the limit of %d a transaction (MaxOps)", count, embedded.MaxOps))
+	case c.looped && count > maxQuickArguments:
+		return errApart
+	}
 	var first []string
 	for elem := range set.All() {
 		if len(first) >= leastWindow && int64(len(first)) >= 2*count {
@@ -220,14 +231,21 @@ func intersection(sets []crdt.Set, yield func(string) bool) {
 }
 
 func difference(sets []crdt.Set, yield func(string) bool) {
+	others := present(sets[1:])
 	for elem := range sets[0].All() {
-		if !slices.ContainsFunc(sets[1:], func(s crdt.Set) bool { return s.Has(elem) }) && !yield(elem) {
+		if !slices.ContainsFunc(others, func(s crdt.Set) bool { return s.Has(elem) }) && !yield(elem) {
 			return
 		}
 	}
 }
 
+// present returns the sets that have a member.
+func present(sets []crdt.Set) []crdt.Set {
+	return slices.DeleteFunc(slices.Clone(sets), func(s crdt.Set) bool { return s.Len() == 0 })
+}
+
 func union(sets []crdt.Set, yield func(string) bool) {
+	sets = present(sets)
 	for i, s := range sets {
 		for elem := range s.All() {
 			before := slices.ContainsFunc(sets[:i], func(s crdt.Set) bool { return s.Has(elem) })
@@ -280,9 +298,13 @@ func stored(of algebra) func(*call) error {
 		for _, s := range sets {
 			members += s.Len()
 		}
-		if members > MaxAlgebra {
-			return replyError(fmt.Sprintf("ERR the sets have %d members, and the limit of what is stored is %d (MaxAlgebra): "+
-				"ask for the members, and add them in parts", members, MaxAlgebra))
+		looks := members * max(1, len(present(sets)))
+		if members > MaxAlgebra || looks > maxLooks {
+			return replyError(fmt.Sprintf("ERR %d sets have %d members, and the limit of what is stored is %d (MaxAlgebra), or "+
+				"%d times one set's: ask for the members, and add them in parts", len(sets), members, MaxAlgebra, maxLooks))
+		}
+		if c.looped && looks > maxQuickArguments {
+			return errApart
 		}
 		var made []string
 		of(sets, func(elem string) bool {

@@ -148,12 +148,15 @@ func additionError(err, notInteger error) error {
 }
 
 func runMGet(c *call) error {
+	at := len(c.out.buf)
 	c.out.array(len(c.args) - 1)
 	for i := range c.args[1:] {
 		value, ok := c.tx.String(c.arg(i + 1)).Get()
 		switch {
 		case c.tooLong(value):
 			return errApart
+		case ok && len(c.out.buf)-at+len(value) > MaxReply:
+			return errReplyTooLarge
 		case ok:
 			c.out.bulk(value)
 		default:
@@ -300,6 +303,9 @@ func (c *call) rewrite(value []byte, at int, part []byte) error {
 	if size > MaxValue {
 		return replyError(fmt.Sprintf(
 			"ERR string exceeds maximum allowed size (proto-max-bulk-len): here %d bytes (MaxValue)", MaxValue))
+	}
+	if c.looped && size > maxQuickBytes {
+		return errApart
 	}
 	whole := make([]byte, size)
 	copy(whole, value)

@@ -400,6 +400,8 @@ func delCommand() *cobra.Command {
 		Args: func(cmd *cobra.Command, args []string) error {
 			if wanted := cmd.Flags().Changed("prefix"); wanted == (len(args) > 0) {
 				return misuse("name the keys to delete, or --prefix (see peerd del --help)")
+			} else if wanted && prefix == "" {
+				return misuse("an empty --prefix would delete all keys: to do that, use FLUSHDB or DELETE over HTTP")
 			}
 			return nil
 		},

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/hashicorp/memberlist"
@@ -148,7 +150,7 @@ func (m *metadata) read(r *wire.Reader) {
 		r.Fail("metadata format %d with %d fields", m.format, n)
 		return
 	}
-	m.label = r.String(MaxLabel)
+	m.label = printable(r.String(MaxLabel))
 	m.key = append(ed25519.PublicKey(nil), r.Bytes(ed25519.PublicKeySize)...)
 	m.p2p = make([]string, 0, MaxP2P)
 	for range r.Array(MaxP2P) {
@@ -165,6 +167,17 @@ func (m *metadata) read(r *wire.Reader) {
 	if len(m.key) != ed25519.PublicKeySize {
 		r.Fail("a key of %d bytes", len(m.key))
 	}
+}
+
+// printable returns a text of another host's without what a terminal would obey: a question mark stands for each
+// character that is not printed.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) || r == utf8.RuneError {
+			return '?'
+		}
+		return r
+	}, text)
 }
 
 // cutLabel returns the label's first MaxLabel bytes, without a torn character at the end.

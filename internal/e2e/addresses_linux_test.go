@@ -209,8 +209,11 @@ func TestAHostThatOnlyDialsKeepsItsLink(t *testing.T) {
 		}
 		return err
 	})
-	closed := strings.Count(one.logged()+two.logged(), "link closed")
+	closed := 0
 	for i := range 100 {
+		if i == 10 { // before, both ends may have opened one
+			closed = strings.Count(one.logged()+two.logged(), "link closed")
+		}
 		value := fmt.Sprint(i)
 		two.run(command{"SET", "count", value})
 		one.eventually("has what the other wrote", one.holds("count", value))
