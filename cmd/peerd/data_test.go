@@ -114,10 +114,13 @@ func TestManyKeysOfAPrefixAreDeletedInSteps(t *testing.T) {
 	mustPeerd(t, "set", "other", "x", "--http", d.http)
 	d.told(strconv.Itoa(3*each)+"\n", "del", "--prefix", "k")
 	d.told("other\n", "keys")
-	if n := strings.Count(mustPeerd(t, "del", "--prefix", "", "--json", "--http", d.http), "\n"); n != 1 {
+	if n := strings.Count(mustPeerd(t, "del", "--prefix", "o", "--json", "--http", d.http), "\n"); n != 1 {
 		t.Errorf("one key was deleted in %d steps", n)
 	}
 	d.told("", "keys")
+	if status, _, stderr := peerd(t, "del", "--prefix", "", "--http", d.http); status != exitUsage {
+		t.Errorf("an empty prefix, of a variable that is not set perhaps, is answered with %d: %s", status, stderr)
+	}
 }
 
 func TestConflictsShowsEveryConcurrentValueAndSetSettlesIt(t *testing.T) {
