@@ -49,6 +49,7 @@ func Init(cfg Config) (keys Keys, err error) {
 	cfg = cfg.withDefaults()
 	made := lookBefore(cfg)
 	plan, err := planKeys(cfg, !made.store)
+	made.store = false // whose it is if it is there later
 	if err == nil {
 		err = os.MkdirAll(cfg.Dir, 0o700)
 	}

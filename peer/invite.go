@@ -346,6 +346,7 @@ func Join(ctx context.Context, cfg Config, token string) (Config, error) {
 		return cfg, err
 	}
 	made := lookBefore(cfg)
+	made.store = false
 	if err = os.MkdirAll(cfg.Dir, 0o700); err == nil {
 		err = ring.Create(filepath.Join(cfg.Dir, clusterKeyFile))
 	}

@@ -107,6 +107,9 @@ func open(ctx context.Context, cfg Config) (*Peer, error) {
 	}
 	p.made = lookBefore(p.cfg)
 	if err := p.openAll(ctx); err != nil {
+		if p.store == nil {
+			p.made.store = false // another process made it, if it is there
+		}
 		p.made.remove()
 		return nil, err
 	}
