@@ -208,6 +208,7 @@ func (s *Store) apply(b *store.Batch) error {
 	}
 	if err := txn.Commit(); err != nil {
 		if errors.Is(err, dgraph.ErrTxnTooBig) {
+			s.large.garbage = append(s.large.garbage, change.laid...)
 			return store.ErrBatchTooLarge
 		}
 		return s.fail(err)

@@ -96,23 +96,19 @@ func memTable(dir string, number int) string {
 	return filepath.Join(dir, fmt.Sprintf("%05d.mem", number))
 }
 
-// dropEmpty removes logs without a byte. A process that is killed between making one and giving
-// it its size leaves it so, and Badger opens no store that has one.
+// dropEmpty removes the newest log if it has no byte. A process that is killed between making one and giving
+// it its size leaves it so, and Badger opens no store that has one. An older one is damage.
 func dropEmpty(dir string) error {
 	numbers, err := memTables(dir)
-	if err != nil {
+	if err != nil || len(numbers) == 0 {
 		return err
 	}
-	for _, n := range numbers {
-		info, err := os.Stat(memTable(dir, n))
-		if err == nil && info.Size() == 0 {
-			err = os.Remove(memTable(dir, n))
-		}
-		if err != nil {
-			return err
-		}
+	newest := memTable(dir, slices.Max(numbers))
+	info, err := os.Stat(newest)
+	if err == nil && info.Size() == 0 {
+		err = os.Remove(newest)
 	}
-	return nil
+	return err
 }
 
 func (w *wal) expect(number int) {
