@@ -448,6 +448,10 @@ func (r *replica) save(now time.Time) task {
 func (r *replica) saveAll(now time.Time) task {
 	begun := false
 	return func() (done bool, err error) {
+		if r.damage != nil { // found on the way, perhaps while the log was carried out again
+			r.saving = nil
+			return true, nil
+		}
 		if r.fills() { // the log has all that is here
 			r.write(Write{SyncLog: true})
 			return true, nil

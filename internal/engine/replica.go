@@ -285,6 +285,9 @@ func open(tree store.Store, log store.Log, cfg Config) (*replica, error) {
 		}
 		if err := step(); errors.Is(err, store.ErrCorrupt) {
 			r.damage = cmp.Or(r.damage, err) // the first is told
+			if i == len(steps)-1 {
+				r.tasks = nil // a repair that was taken over: it cannot go on, and all is discarded
+			}
 		} else if err != nil {
 			r.Close()
 			return nil, err
