@@ -141,6 +141,9 @@ func (a *addresses) own(ctx context.Context, reach []string, was netip.Addr) (ip
 		if err == nil {
 			return first(found, was), true
 		}
+		if was.IsValid() {
+			return was, false // a name that is not known for a moment moves no host
+		}
 		sure = false
 	}
 	only4 := a.gossip.Addr().Is4() || a.p2p.Addr().Is4()
@@ -315,7 +318,7 @@ func (n *network) followAddress() {
 	for {
 		if now := hostAddresses(); now != was || time.Since(looked) > namesEvery {
 			own, sure := n.places.own(n.ctx, n.reach(), n.told)
-			if own != n.told && !own.IsLoopback() {
+			if own != n.told && !own.IsLoopback() && n.ctx.Err() == nil {
 				n.readvertise(own)
 			}
 			looked, was = time.Now(), now

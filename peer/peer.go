@@ -107,7 +107,11 @@ func open(ctx context.Context, cfg Config) (*Peer, error) {
 	}
 	p.made = lookBefore(p.cfg)
 	if err := p.openAll(ctx); err != nil {
-		if p.store == nil {
+		used := p.store == nil
+		for _, s := range p.held() {
+			used = used || s.written()
+		}
+		if used {
 			p.made.store = false // another process made it, if it is there
 		}
 		p.made.remove()

@@ -287,12 +287,14 @@ func (p *Peer) facts(s *Status) *facts {
 	if n == nil {
 		return f
 	}
-	if join := n.members.Joining(); len(join) > 0 && n.members.Tried() &&
+	own := n.members.Addr()
+	join := slices.DeleteFunc(n.members.Joining(), func(host string) bool { return host == own })
+	if len(join) > 0 && n.members.Tried() &&
 		!slices.ContainsFunc(s.Members, func(m Member) bool { return m.Alive }) {
 		f.lonely = join
 	}
 	f.sightings = n.members.Sightings()
-	f.gone = p.problems.addressGone(n.members.Addr(), p.cfg.Advertise != "" || p.cfg.simulated != nil, f.now)
+	f.gone = p.problems.addressGone(own, p.cfg.Advertise != "" || p.cfg.simulated != nil, f.now)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, u := range n.lacking {

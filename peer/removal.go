@@ -126,6 +126,21 @@ func (p *Peer) findMember(ctx context.Context, which string) (RemovedMember, err
 	return found, err
 }
 
+// named returns the id of the only member whose id or name is exactly this; "" if there is none, or several are.
+func named(fitting map[string]string, which string) (only string) {
+	for id, name := range fitting {
+		switch {
+		case id == which:
+			return id
+		case name == which && only != "":
+			return ""
+		case name == which:
+			only = id
+		}
+	}
+	return only
+}
+
 // leastPart is how many characters of a peer id stand for it at least.
 const leastPart = 6
 
@@ -151,6 +166,9 @@ func (n *network) find(ctx context.Context, which string) (RemovedMember, error)
 	}
 	if _, err := libpeer.Decode(which); err == nil && len(fitting) == 0 {
 		fitting[which] = "?"
+	}
+	if exact := named(fitting, which); exact != "" {
+		fitting = map[string]string{exact: fitting[exact]}
 	}
 	ids := slices.Sorted(maps.Keys(fitting))
 	switch len(ids) {

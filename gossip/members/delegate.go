@@ -27,7 +27,6 @@ type delegate struct {
 	table    *table
 	journal  *journal
 	over     atomic.Bool // what it belonged to was shut down, though its timers go on
-	removed  atomic.Bool // others say that this host is
 	disputed func()      // called when someone else is taken for this host
 }
 

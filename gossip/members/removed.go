@@ -27,7 +27,7 @@ func (m *Members) SetRemoved(ids []string) { m.table.setRemoved(ids) }
 
 // Removed reports whether the host that this one exchanged member lists with last takes it for
 // removed.
-func (m *Members) Removed() bool { return m.own.removed.Load() }
+func (m *Members) Removed() bool { return m.table.here.Load() }
 
 func (t *table) setRemoved(ids []string) {
 	t.mu.Lock()
@@ -114,7 +114,7 @@ func (d *delegate) MergeRemoteState(data []byte, _ bool) {
 		}
 		r.Skip(extra)
 	})
-	if err == nil && d.removed.Swap(found) != found {
+	if err == nil && d.table.here.Swap(found) != found {
 		d.table.tell()
 	}
 }

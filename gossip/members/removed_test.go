@@ -73,8 +73,8 @@ func TestAListOfRemovedMembersIsReadWhateverItHolds(t *testing.T) {
 		list []byte
 		want bool
 	}{{nil, false}, {[]byte("nonsense"), false}, {told.LocalState(true), true}, {[]byte{0xc1}, true}, {d.LocalState(true), false}} {
-		if d.MergeRemoteState(c.list, true); d.removed.Load() != c.want {
-			t.Errorf("after %x removed is %v", c.list, d.removed.Load())
+		if d.MergeRemoteState(c.list, true); d.table.here.Load() != c.want {
+			t.Errorf("after %x removed is %v", c.list, d.table.here.Load())
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -54,6 +55,8 @@ type table struct {
 	known   map[string]*record
 	removed map[string]bool // ids of members that are kept, and not shown
 	closed  bool
+
+	here atomic.Bool // others take this host for removed
 }
 
 // newTable returns a table of members that are not alive yet.
