@@ -132,23 +132,7 @@ func runHMGet(c *call) error {
 	if err := c.hashError(); err != nil {
 		return err
 	}
-	hash := c.hash()
-	at := len(c.out.buf)
-	c.out.array(len(c.args) - 2)
-	for i := 2; i < len(c.args); i++ {
-		value, ok := hash.String(c.arg(i)).Get()
-		switch {
-		case c.tooLong(value):
-			return errApart
-		case ok && len(c.out.buf)-at+len(value) > MaxReply:
-			return errReplyTooLarge
-		case ok:
-			c.out.bulk(value)
-		default:
-			c.out.null()
-		}
-	}
-	return nil
+	return c.readEach(2, c.hash().Fields)
 }
 
 func runHExists(c *call) error {

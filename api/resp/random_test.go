@@ -133,6 +133,14 @@ func TestLimitsOfCommandsAreSaid(t *testing.T) {
 	for range 8 {
 		many = append(many, "half0")
 	}
+	get := []string{"MGET"}
+	for range MaxReply/len(long) + 1 {
+		get = append(get, "long")
+	}
+	p.send(get)
+	if got := p.reply(); !strings.HasPrefix(got, "-") || !strings.Contains(got, "MaxReply") {
+		t.Errorf("MGET of %d strings: %.200s", len(get)-1, got)
+	}
 	for _, c := range []struct{ command, name string }{
 		{strings.Join(many, " "), "MaxAlgebra"},
 		{"INCRBYFLOAT tiny 1e-100000", "float"},

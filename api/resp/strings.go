@@ -147,11 +147,14 @@ func additionError(err, notInteger error) error {
 	return err
 }
 
-func runMGet(c *call) error {
+func runMGet(c *call) error { return c.readEach(1, c.tx.Fields) }
+
+// readEach replies with the string under each name that the arguments are from the given one on.
+func (c *call) readEach(first int, of crdt.Fields) error {
 	at := len(c.out.buf)
-	c.out.array(len(c.args) - 1)
-	for i := range c.args[1:] {
-		value, ok := c.tx.String(c.arg(i + 1)).Get()
+	c.out.array(len(c.args) - first)
+	for i := first; i < len(c.args); i++ {
+		value, ok := of.String(c.arg(i)).Get()
 		switch {
 		case c.tooLong(value):
 			return errApart

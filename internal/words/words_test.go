@@ -74,7 +74,7 @@ func TestErrorsOfTheStandardLibraryReadAsWords(t *testing.T) {
 
 		{fmt.Errorf("password file: %w", path("open", "/x", syscall.ENOENT)), "password file: there is no /x"},
 		{path("mkdir", "f/x", syscall.ENOTDIR), "f/x cannot be there: a part of its path is a file"},
-		{path("open", "/root/x", syscall.EACCES), "this user may not use /root/x"},
+		{path("open", "/srv/x", syscall.EACCES), "this user may not use /srv/x"},
 		{path("write", "store/a.log", syscall.ENOSPC), "the disk of store/a.log is full"},
 
 		{fmt.Errorf("read the backup: %w", io.ErrUnexpectedEOF), "read the backup: it ends too early"},
