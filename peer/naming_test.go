@@ -1,0 +1,24 @@
+package peer
+
+import (
+	"net/netip"
+	"testing"
+)
+
+func TestAWholeNameComesBeforePartsOfIds(t *testing.T) {
+	fitting := map[string]string{"12D3abcdef": "oslo", "12D3ghabcdef": "abcdef", "x": "two", "y": "two"}
+	for which, want := range map[string]string{"abcdef": "12D3ghabcdef", "12D3abcdef": "12D3abcdef", "two": "", "bcdef": ""} {
+		if got := named(fitting, which); got != want {
+			t.Errorf("%s is %q, want %q", which, got, want)
+		}
+	}
+}
+
+// TestANameThatIsNotKnownForAMomentMovesNoHost asks for a name that never is (RFC 6761).
+func TestANameThatIsNotKnownForAMomentMovesNoHost(t *testing.T) {
+	a := &addresses{advertise: "host.invalid"}
+	was := netip.MustParseAddr("192.0.2.7")
+	if own, sure := a.own(t.Context(), nil, was); own != was || sure {
+		t.Errorf("others are told %v, for sure: %v", own, sure)
+	}
+}
