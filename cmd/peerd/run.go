@@ -42,8 +42,8 @@ func runCommand() *cobra.Command {
 }
 
 // memoryBeside is what the Go heap holds beside the cache, in bytes, and what the collector needs
-// for that: changes that are not in the tree take 64 MiB and more, and the storage engine's
-// memtables some 50 MB, or 80 while one is written out.
+// for that: changes that are not in the tree take 64 MiB and more, and the storage engine has
+// its memtables, and a table while one is written out.
 const memoryBeside = 288 << 20
 
 // boundMemory sets what the heap is collected towards, unless GOMEMLIMIT says it. That is no
