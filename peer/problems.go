@@ -94,19 +94,7 @@ func (f *facts) find() (all []finding) {
 	if s.Removed {
 		add("removed", "", "the others take this host for removed from the cluster")
 	}
-	for _, seen := range f.sightings {
-		switch was := f.wasAt(seen.Addr); {
-		case seen.Kind == members.SameID && seen.Last.Sub(seen.Since) > samePatience:
-			add("same-id", seen.ID, "a host at %s runs with the peer id %s, which another has", seen.Addr, seen.ID)
-		case seen.Kind == members.SameID:
-		case was != nil:
-			add("key-left-out", seen.Addr, "%s at %s, a member that is gone, uses another cluster key", was.Name, was.Addr)
-		case seen.Kind == members.OtherKeyThere:
-			add("other-key", seen.Addr, "%s, a host to join, has another cluster key", seen.Addr)
-		default:
-			add("other-key", seen.Addr, "a host at %s wants to join and has another cluster key", seen.Addr)
-		}
-	}
+	f.findStrangers(add)
 	for _, u := range f.unlinked {
 		if f.now.Sub(u.since) >= linkPatience {
 			add("no-link", u.id, "%s is alive and has no data link with this host: %s", u.name,
@@ -137,6 +125,42 @@ func (f *facts) find() (all []finding) {
 	return f.findInData(all)
 }
 
+// findStrangers adds what is wrong with hosts that are no members, or claim to be one.
+func (f *facts) findStrangers(add func(id, subject, what string, args ...any)) {
+	said := map[string]bool{} // addresses of which it is said, and the hosts of those
+	for _, seen := range slices.SortedStableFunc(slices.Values(f.sightings), byPort) {
+		was := f.wasAt(seen.Addr)
+		switch {
+		case seen.Kind == members.SameID && seen.Last.Sub(seen.Since) > samePatience:
+			add("same-id", seen.ID, "a host at %s runs with the peer id %s, which another has", seen.Addr, seen.ID)
+			continue
+		case seen.Kind == members.SameID || said[seen.Addr]:
+			continue
+		case was != nil:
+			add("key-left-out", seen.Addr, "%s at %s, a member that is gone, uses another cluster key", was.Name, was.Addr)
+		case seen.Kind == members.OtherKeyThere && seen.Asked != seen.Addr:
+			add("other-key", seen.Addr, "%s, a host to join, has another cluster key (at %s)", seen.Asked, seen.Addr)
+		case seen.Kind == members.OtherKeyThere:
+			add("other-key", seen.Addr, "%s, a host to join, has another cluster key", seen.Addr)
+		default:
+			add("other-key", seen.Addr, "a host at %s wants to join and has another cluster key", seen.Addr)
+		}
+		host, _, _ := net.SplitHostPort(seen.Addr)
+		said[seen.Addr], said[host] = true, true
+	}
+}
+
+// byPort orders sightings whose port is known before others, which may be of the same hosts.
+func byPort(a, b members.Sighting) int {
+	lacks := func(s members.Sighting) int {
+		if _, err := netip.ParseAddrPort(s.Addr); err != nil {
+			return 1
+		}
+		return 0
+	}
+	return cmp.Or(cmp.Compare(lacks(a), lacks(b)), strings.Compare(string(b.Kind), string(a.Kind)))
+}
+
 // findInData adds what is wrong with the data here.
 func (f *facts) findInData(all []finding) []finding {
 	s := f.status
@@ -157,16 +181,19 @@ func (f *facts) findInData(all []finding) []finding {
 	return all
 }
 
-// wasAt returns the member that was at an address, or at a host, and is gone; nil if there is none.
-func (f *facts) wasAt(addr string) *Member {
+// wasAt returns the member that was at a gossip address last, if it is gone; nil if there is none.
+// Of an IP address alone nothing is known: several hosts may share it.
+func (f *facts) wasAt(addr string) (last *Member) {
 	for i := range f.status.Members {
-		m := &f.status.Members[i]
-		host, _, _ := net.SplitHostPort(m.Addr)
-		if !m.Alive && (m.Addr == addr || host == addr) {
-			return m
+		switch m := &f.status.Members[i]; {
+		case m.Addr != addr:
+		case m.Alive:
+			return nil
+		case last == nil || m.Since.After(last.Since):
+			last = m
 		}
 	}
-	return nil
+	return last
 }
 
 // problems remembers since when what is wrong is so.

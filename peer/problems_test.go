@@ -27,7 +27,7 @@ func TestEachKindOfProblemIsFound(t *testing.T) {
 		"removed":         {status: &Status{Removed: true}},
 		"no-host-reached": {lonely: []string{"10.0.0.2:7946"}},
 		"other-key":       {sightings: []members.Sighting{{Kind: members.OtherKeyHere, Addr: "10.0.0.9"}}},
-		"key-left-out": {sightings: []members.Sighting{{Kind: members.OtherKeyHere, Addr: "10.0.0.2"}},
+		"key-left-out": {sightings: []members.Sighting{{Kind: members.OtherKeyHere, Addr: "10.0.0.2:7946"}},
 			status: &Status{Members: []Member{{Name: "lima", Addr: "10.0.0.2:7946"}}}},
 		"no-link":       {unlinked: []unlinked{{name: "lima", id: "b", since: now.Add(-linkPatience), err: errors.New("refused")}}},
 		"other-version": {status: &Status{Members: []Member{{Name: "lima", Problem: "speaks version 1"}}}},
@@ -62,6 +62,41 @@ func TestEachKindOfProblemIsFound(t *testing.T) {
 		sightings: []members.Sighting{{Kind: members.SameID, Addr: "10.0.0.9:7946", Since: now, Last: now}}}
 	if found := well.find(); len(found) > 0 {
 		t.Errorf("found where all is well: %v", found)
+	}
+}
+
+// TestOneOfSeveralHostsOfAMachineIsNamed has hosts of one IP address, of which some are gone and one uses another
+// cluster key.
+func TestOneOfSeveralHostsOfAMachineIsNamed(t *testing.T) {
+	now := time.Now()
+	here := []Member{{Name: "lima", Addr: "10.0.0.2:7946"}, {Name: "older", Addr: "10.0.0.2:7950", Since: now.Add(-time.Hour)},
+		{Name: "kyoto", Addr: "10.0.0.2:7950", Since: now}, {Name: "oslo", Addr: "10.0.0.2:7954", Alive: true},
+		{Name: "was oslo", Addr: "10.0.0.2:7954"}}
+	came, joined := members.OtherKeyHere, members.OtherKeyThere
+	for _, c := range []struct {
+		what string
+		seen []members.Sighting
+		want string
+	}{
+		{"joined at its address", []members.Sighting{{Kind: came, Addr: "10.0.0.2"}, {Kind: joined, Addr: "10.0.0.2:7950", Asked: "seed:7950"}},
+			"key-left-out 10.0.0.2:7950 kyoto at"},
+		{"packets of it come", []members.Sighting{{Kind: came, Addr: "10.0.0.2:7946"}, {Kind: joined, Addr: "10.0.0.2:7946", Asked: "10.0.0.2"}},
+			"key-left-out 10.0.0.2:7946 lima at"},
+		{"a connection from there", []members.Sighting{{Kind: came, Addr: "10.0.0.2"}}, "other-key 10.0.0.2 a host at"},
+		{"another process", []members.Sighting{{Kind: came, Addr: "10.0.0.2:9999"}}, "other-key 10.0.0.2:9999 a host at"},
+		{"where a member is alive", []members.Sighting{{Kind: joined, Addr: "10.0.0.2:7954", Asked: "10.0.0.2:7954"}},
+			"other-key 10.0.0.2:7954 10.0.0.2:7954, a host to join,"},
+		{"a name to join", []members.Sighting{{Kind: joined, Addr: "10.0.0.9:7946", Asked: "seed"}},
+			"other-key 10.0.0.9:7946 seed, a host to join,"},
+	} {
+		f := facts{now: now, sightings: c.seen, status: &Status{Members: here}}
+		var found []string
+		for _, p := range f.find() {
+			found = append(found, fmt.Sprint(p.id, " ", p.subject, " ", p.what))
+		}
+		if len(found) != 1 || !strings.HasPrefix(found[0], c.want+" ") {
+			t.Errorf("%s: found %q, want one %q", c.what, found, c.want)
+		}
 	}
 }
 

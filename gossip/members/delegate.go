@@ -100,7 +100,7 @@ func (d *delegate) NotifyConflict(existing, other *memberlist.Node) {
 		return
 	}
 	addr, _ := addrOf(other)
-	d.journal.seen.note(SameID, addr, existing.Name)
+	d.journal.seen.note(Sighting{Kind: SameID, Addr: addr, ID: existing.Name})
 	if existing.Name != d.self {
 		return
 	}

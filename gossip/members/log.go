@@ -69,7 +69,7 @@ func (j *journal) Write(line []byte) (int, error) {
 	text = strings.TrimPrefix(text, "memberlist: ")
 	switch {
 	case foreign(text) && sender(text) != "":
-		j.seen.note(OtherKeyHere, hostOf(sender(text)), "")
+		j.seen.note(Sighting{Kind: OtherKeyHere, Addr: origin(text)})
 		j.warn("a host with another cluster key tried to reach this one: "+
 			"give both the same cluster key file, or take this host's address from its list",
 			"addr", sender(text))
@@ -102,6 +102,15 @@ func sender(text string) string {
 	_, addr, _ := strings.Cut(text, "from=")
 	addr, _, _ = strings.Cut(addr, " ")
 	return addr
+}
+
+// origin returns from where a line says that something came: of a packet the gossip address, which
+// it is sent from, and of a stream the host, as its port is another one for each connection.
+func origin(text string) string {
+	if strings.Contains(strings.ToLower(text), "packet") {
+		return sender(text)
+	}
+	return hostOf(sender(text))
 }
 
 // kindOf returns what lines of one origin have in common: the words before anything variable.

@@ -2,6 +2,7 @@ package members
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 )
@@ -53,6 +54,13 @@ func TestLinesOfMemberlistAreToldApart(t *testing.T) {
 		if got := text.count(part); got != want {
 			t.Errorf("%d lines with %q, want %d", got, part, want)
 		}
+	}
+	var at []string
+	for _, seen := range j.seen.all {
+		at = append(at, seen.Addr)
+	}
+	if want := []string{"10.0.0.1", "10.0.0.2:5"}; !slices.Equal(at, want) {
+		t.Errorf("hosts with another key at %v, want %v: the port of a connection is nobody's", at, want)
 	}
 	j.silent.Store(true)
 	j.warn("after Close")

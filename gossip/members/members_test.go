@@ -259,6 +259,10 @@ func TestWrongKeyGetsNothingAndTheLogSaysWhyOnce(t *testing.T) {
 	if n := hostLog.count(tried); n != 1 {
 		t.Errorf("warned %d times, want once a minute", n)
 	}
+	want := []Sighting{{Kind: OtherKeyThere, Addr: host.Addr(), Asked: host.Addr()}}
+	if diff := cmp.Diff(want, stranger.Sightings(), cmpopts.IgnoreFields(Sighting{}, "Since", "Last")); diff != "" {
+		t.Errorf("what the stranger saw (-want +got):\n%s", diff)
+	}
 	if len(host.List()) != 0 || len(stranger.List()) != 0 {
 		t.Errorf("host lists %v, stranger %v", host.List(), stranger.List())
 	}

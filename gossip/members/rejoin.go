@@ -2,6 +2,7 @@ package members
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -159,8 +160,22 @@ func (m *Members) joinHost(ctx context.Context, host string, eager bool) {
 	if len(addrs) == 0 {
 		return
 	}
-	if _, err := m.current().Join(addrs[:min(len(addrs), addrsPerName)]); err != nil {
-		m.joinFailed(ctx, host, err)
+	joined, failed := false, []error(nil)
+	for _, addr := range addrs[:min(len(addrs), addrsPerName)] {
+		switch _, err := m.current().Join([]string{addr}); {
+		case err == nil:
+			joined = true
+		case ctx.Err() != nil:
+			return
+		default:
+			failed = append(failed, err)
+			if foreign(err.Error()) {
+				m.journal.seen.note(Sighting{Kind: OtherKeyThere, Addr: addr, Asked: host})
+			}
+		}
+	}
+	if !joined {
+		m.joinFailed(ctx, host, errors.Join(failed...))
 	}
 }
 
@@ -188,7 +203,6 @@ func (m *Members) joinFailed(ctx context.Context, host string, err error) {
 	switch {
 	case ctx.Err() != nil: // closing
 	case foreign(err.Error()):
-		m.journal.seen.note(OtherKeyThere, host, "")
 		m.journal.warn("a host to join has another cluster key: "+
 			"give both the same cluster key file", "addr", host)
 	case slices.Contains(*m.join.Load(), host) && len(m.occupied()) == 1:

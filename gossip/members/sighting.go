@@ -22,8 +22,9 @@ const (
 // Sighting is something that was seen at an address.
 type Sighting struct {
 	Kind  SightingKind
-	Addr  string // where
+	Addr  string // where: "ip:port", or of OtherKeyHere the IP address alone if the port is not known
 	ID    string // of SameID: whose
+	Asked string // of OtherKeyThere: the host to join, as it was named
 	Since time.Time
 	Last  time.Time
 }
@@ -41,19 +42,21 @@ type sightings struct {
 	all []Sighting
 }
 
-func (s *sightings) note(kind SightingKind, addr, id string) {
+// note notes what is seen now.
+func (s *sightings) note(seen Sighting) {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.forget(now)
 	for i := range s.all {
-		if o := &s.all[i]; o.Kind == kind && o.Addr == addr && o.ID == id {
-			o.Last = now
+		if o := &s.all[i]; o.Kind == seen.Kind && o.Addr == seen.Addr && o.ID == seen.ID {
+			o.Asked, o.Last = seen.Asked, now
 			return
 		}
 	}
 	if len(s.all) < maxSightings {
-		s.all = append(s.all, Sighting{kind, addr, id, now, now})
+		seen.Since, seen.Last = now, now
+		s.all = append(s.all, seen)
 	}
 }
 
