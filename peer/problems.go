@@ -55,12 +55,8 @@ var problemKinds = [...]problemKind{
 		"End one side: stop its hosts, keep what peerd salvage prints, move the store directory away and start them."},
 }
 
-// linkPatience is for how long a member that is alive may be without a link, and samePatience for
-// how long a host is taken for one that was restarted under another address.
-const (
-	linkPatience = 10 * time.Second
-	samePatience = 20 * time.Second
-)
+// linkPatience is for how long a member that is alive may be without a link.
+const linkPatience = 10 * time.Second
 
 // finding is a problem of a kind with one subject.
 type finding struct{ id, subject, what string }
@@ -131,10 +127,10 @@ func (f *facts) findStrangers(add func(id, subject, what string, args ...any)) {
 	for _, seen := range slices.SortedStableFunc(slices.Values(f.sightings), byPort) {
 		was := f.wasAt(seen.Addr)
 		switch {
-		case seen.Kind == members.SameID && seen.Last.Sub(seen.Since) > samePatience:
+		case seen.Kind == members.SameID:
 			add("same-id", seen.ID, "a host at %s runs with the peer id %s, which another has", seen.Addr, seen.ID)
 			continue
-		case seen.Kind == members.SameID || said[seen.Addr]:
+		case said[seen.Addr]:
 			continue
 		case was != nil:
 			add("key-left-out", seen.Addr, "%s at %s, a member that is gone, uses another cluster key", was.Name, was.Addr)

@@ -28,6 +28,9 @@ type delegate struct {
 	journal  *journal
 	over     atomic.Bool // what it belonged to was shut down, though its timers go on
 	disputed func()      // called when someone else is taken for this host
+
+	conflicts chan<- conflict // those of Members
+	inquiries chan<- []byte
 }
 
 var (
@@ -100,7 +103,11 @@ func (d *delegate) NotifyConflict(existing, other *memberlist.Node) {
 		return
 	}
 	addr, _ := addrOf(other)
-	d.journal.seen.note(Sighting{Kind: SameID, Addr: addr, ID: existing.Name})
+	was, _ := addrOf(existing)
+	select {
+	case d.conflicts <- conflict{existing.Name, was, addr}:
+	default: // it is said again
+	}
 	if existing.Name != d.self {
 		return
 	}
@@ -133,8 +140,13 @@ func (d *delegate) taken() bool {
 // NodeMeta returns what this host tells about itself.
 func (d *delegate) NodeMeta(int) []byte { return *d.metadata.Load() }
 
-// NotifyMsg drops user data: none travels here.
-func (d *delegate) NotifyMsg([]byte) {}
+// NotifyMsg takes an inquiry. No other messages travel here.
+func (d *delegate) NotifyMsg(data []byte) {
+	select {
+	case d.inquiries <- bytes.Clone(data):
+	default: // it is as good as lost on the way
+	}
+}
 
 // GetBroadcasts has none.
 func (d *delegate) GetBroadcasts(int, int) [][]byte { return nil }

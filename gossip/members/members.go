@@ -69,6 +69,9 @@ type Members struct {
 	join   atomic.Pointer[[]string] // Config.Join, or what SetJoin put in its place
 	joinIt chan struct{}            // holds a token when join was replaced
 
+	conflicts chan conflict // to be settled: see same.go
+	inquiries chan []byte   // that arrived
+
 	disputed atomic.Bool    // our address is: the next round of joining is eager
 	tried    atomic.Bool    // every host of a round was joined, or could not be
 	running  sync.WaitGroup // goroutines of ours
@@ -93,7 +96,8 @@ func Open(cfg Config) (*Members, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("membership: %w", err)
 	}
-	m := &Members{cfg: cfg.clone(), joinIt: make(chan struct{}, 1)}
+	m := &Members{cfg: cfg.clone(), joinIt: make(chan struct{}, 1), conflicts: make(chan conflict, maxAsked),
+		inquiries: make(chan []byte, maxAsked)}
 	m.join.Store(&m.cfg.Join)
 	m.journal = &journal{to: m.cfg.Log, limit: limiter{now: time.Now}}
 	known, err := m.loadKnown()
@@ -110,6 +114,7 @@ func Open(cfg Config) (*Members, error) {
 	m.stop = cancel
 	m.running.Go(func() { m.rejoin(ctx) })
 	m.running.Go(func() { m.save(ctx) })
+	m.running.Go(func() { m.inquire(ctx) })
 	return m, nil
 }
 
@@ -132,7 +137,7 @@ func (m *Members) listen() error {
 func (m *Members) create(transport *transport, p2p []string, spaces []uint32) error {
 	d := &delegate{
 		self: m.cfg.ID, cfg: &m.cfg, table: m.table, journal: m.journal,
-		disputed: func() { m.disputed.Store(true) },
+		disputed: func() { m.disputed.Store(true) }, conflicts: m.conflicts, inquiries: m.inquiries,
 	}
 	m.own, m.transport = d, transport
 	m.signMetadata(told{transport.advertise.String(), p2p, spaces})

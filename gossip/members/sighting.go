@@ -15,7 +15,7 @@ const (
 	OtherKeyHere SightingKind = "came"
 	// OtherKeyThere is a host to join that has another cluster key.
 	OtherKeyThere SightingKind = "joined"
-	// SameID is a host that has the id of this one or of a member, under another address.
+	// SameID is a host that runs with the id of this one or of a member, beside it: see same.go.
 	SameID SightingKind = "id"
 )
 
