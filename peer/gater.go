@@ -30,7 +30,7 @@ type gater struct {
 
 	mu        sync.Mutex
 	allowed   map[libpeer.ID]bool
-	guests    map[libpeer.ID]time.Time // since when they are there; nil unless an invitation is open: see invite.go
+	guests    map[libpeer.ID]time.Time // when they came; nil unless an invitation is open: see invite.go
 	strangers map[libpeer.ID]time.Time // when they were refused first
 	warned    time.Time
 }

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -170,7 +171,8 @@ type guests struct {
 	mu       sync.Mutex
 	invited  map[[invitationIDSize]byte]*invitation
 	served   bool // strangers are let in
-	attempts int  // of the last moments; one less each guestPause
+	serving  map[libpeer.ID]bool
+	attempts int // of the last moments; one less each guestPause
 	counted  time.Time
 }
 
@@ -245,47 +247,81 @@ func (g *guests) use(inv *invitation) bool {
 	return there
 }
 
-// hostGuests looks after guests while an invitation is open, until the network is closed.
-func (n *network) hostGuests() {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			for _, id := range n.partFromGuests(time.Now()) {
-				_ = n.host.Network().ClosePeer(id)
-			}
-		case <-n.ctx.Done():
-			return
-		}
+// serve notes that a guest uses an invitation, until done. It returns false if it does so already.
+func (g *guests) serve(id libpeer.ID) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.serving[id] {
+		return false
 	}
+	if g.serving == nil {
+		g.serving = map[libpeer.ID]bool{}
+	}
+	g.serving[id] = true
+	return true
 }
 
-// partFromGuests lets nobody in any more once no invitation is open, and returns the guests that
-// are to go.
-func (n *network) partFromGuests(now time.Time) []libpeer.ID {
-	n.guests.mu.Lock()
-	defer n.guests.mu.Unlock()
-	n.guests.expire(now)
-	if len(n.guests.invited) == 0 && n.guests.served {
-		n.guests.served = false
+func (g *guests) done(id libpeer.ID) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.serving, id)
+}
+
+// invites reports whether any invitation is. Once none is, nobody is served any more.
+func (n *network) invites(now time.Time) bool {
+	g := &n.guests
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.expire(now)
+	if len(g.invited) == 0 && g.served {
+		g.served = false
 		n.host.RemoveStreamHandler(joinStream)
-		return n.gater.endGuests()
+		n.gater.endGuests()
 	}
-	return n.gater.overstayed(now)
+	return g.served
+}
+
+// partFromStrangers closes connections of who has no right to one: of guests, once no invitation
+// is open or they have been there for long, and of members that were removed or forgotten. It
+// looks at the connections themselves: one that was let in at the last moment shows here later.
+func (n *network) partFromStrangers(now time.Time) {
+	open := n.invites(now)
+	there := map[libpeer.ID]bool{}
+	for _, conn := range n.host.Network().Conns() {
+		id := conn.RemotePeer()
+		there[id] = true
+		if n.gater.admits(id) || n.guests.isServed(id) || open && n.gater.permits(id) && now.Sub(conn.Stat().Opened) < guestTime {
+			continue
+		}
+		n.spawn(func() { _ = conn.Close() }) // which waits for who does not read
+	}
+	n.gater.forgetGuests(there, now)
+}
+
+func (g *guests) isServed(id libpeer.ID) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.serving[id]
 }
 
 // acceptGuest takes a stream of a host that was invited, or says so.
 func (n *network) acceptGuest(s libnet.Stream) {
 	n.spawnFor(s, func() {
-		id, addr := s.Conn().RemotePeer().String(), s.Conn().RemoteMultiaddr().String()
-		if err := n.serveGuest(deadlined(s)); err != nil {
-			n.p.log.Warn("an attempt to join by an invitation failed", "peer_id", id, "addr", addr, "error", err)
-			_ = s.Reset()
+		id, addr := s.Conn().RemotePeer(), s.Conn().RemoteMultiaddr().String()
+		if !n.guests.serve(id) {
+			_ = s.Reset() // one attempt after the other
 			return
 		}
-		n.p.log.Info("a host was given the cluster's key by an invitation", "peer_id", id, "addr", addr)
-		_ = s.Close() // and not reset it: the answer is on its way
+		defer n.guests.done(id)
+		if err := n.serveGuest(deadlined(s)); err != nil {
+			n.p.log.Warn("an attempt to join by an invitation failed", "peer_id", id.String(), "addr", addr, "error", err)
+		} else {
+			n.p.log.Info("a host was given the cluster's key by an invitation", "peer_id", id.String(), "addr", addr)
+		}
+		_ = s.Reset()
+		if !n.gater.admits(id) {
+			_ = s.Conn().Close()
+		}
 	})
 }
 
@@ -301,7 +337,7 @@ func (n *network) serveGuest(s libnet.Stream) error {
 		return err
 	}
 	if inv == nil {
-		_, _ = readFrame(s, 0) // it ends the stream when it has read that: a reset now would overtake the answer
+		awaitEnd(s)
 		return errors.New(problem)
 	}
 	if err := proveAsAcceptor(s, inv.ticket.key(), n.id, s.Conn().RemotePeer()); err != nil {
@@ -310,8 +346,16 @@ func (n *network) serveGuest(s libnet.Stream) error {
 	if !n.guests.use(inv) {
 		return errors.New("it was used by another host at the same moment")
 	}
-	return writeFrame(s, n.keys.ring().Expose())
+	if err := writeFrame(s, n.keys.ring().Expose()); err != nil {
+		return err
+	}
+	awaitEnd(s)
+	return nil
 }
+
+// awaitEnd returns when the other side has ended the stream, as it does when it has read the answer:
+// a reset now, or the end of the connection, would overtake that.
+func awaitEnd(s libnet.Stream) { _, _ = readFrame(s, 0) }
 
 // Join fetches the cluster's key by a token of Invite at another peer, keeps it in cfg.Dir, and
 // returns cfg with that peer among those to join: to be given to Open. It connects to the peer
@@ -432,30 +476,20 @@ func (g *gater) beginGuests() {
 	g.guests = map[libpeer.ID]time.Time{}
 }
 
-// endGuests ends that, and returns who is still there and no member.
-func (g *gater) endGuests() []libpeer.ID {
-	gone := g.overstayed(time.Time{})
+// endGuests ends that.
+func (g *gater) endGuests() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.guests = nil
-	return gone
 }
 
-// overstayed forgets the guests that have become members or have been there for long, all if now
-// is zero, and returns those that are no members.
-func (g *gater) overstayed(now time.Time) (gone []libpeer.ID) {
+// forgetGuests makes room for others in the place of those who are not there any more.
+func (g *gater) forgetGuests(there map[libpeer.ID]bool, now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for id, came := range g.guests {
-		if !now.IsZero() && now.Sub(came) < guestTime && !g.allowed[id] {
-			continue
-		}
-		delete(g.guests, id)
-		if !g.allowed[id] {
-			gone = append(gone, id)
-		}
-	}
-	return gone
+	maps.DeleteFunc(g.guests, func(id libpeer.ID, came time.Time) bool {
+		return g.allowed[id] || !there[id] && now.Sub(came) > guestTime
+	})
 }
 
 // asGuest reports whether a stranger is let in as a guest.

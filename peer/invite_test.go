@@ -3,12 +3,16 @@ package peer
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/host"
+	libnet "github.com/libp2p/go-libp2p/core/network"
 	libpeer "github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/peerd/peerd/internal/secret"
@@ -172,8 +176,112 @@ func TestAnOpenInvitationOpensNothingElse(t *testing.T) {
 			t.Errorf("a stranger opened a stream of kind %s", kind)
 		}
 	}
-	if gone := a.net.gater.overstayed(time.Now().Add(guestTime)); len(gone) != 1 || gone[0] != stranger.ID() {
-		t.Errorf("of the strangers %v have to go after %v", gone, guestTime)
+	a.net.partFromStrangers(time.Now().Add(guestTime))
+	eventually(t, "a stranger who has been there for long has to go", func() bool { return !connected(stranger, a) })
+}
+
+func connected(stranger host.Host, p *Peer) bool {
+	return stranger.Network().Connectedness(p.net.id) == libnet.Connected
+}
+
+// visit connects a stranger to a peer at which an invitation is open.
+func visit(t *testing.T, p *Peer) host.Host {
+	t.Helper()
+	stranger, err := guestHost(secret.NewHostKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = stranger.Close() })
+	if err := stranger.Connect(t.Context(), libpeer.AddrInfo{ID: p.net.id, Addrs: p.net.addrs(nil)}); err != nil {
+		t.Fatal(err)
+	}
+	return stranger
+}
+
+// TestAStrangerStaysNoLongerThanItsInvitation has guests fail while the invitation is open, and one that was let in at
+// the last moment, of which nothing is noted.
+func TestAStrangerStaysNoLongerThanItsInvitation(t *testing.T) {
+	c := newCluster(t)
+	a := c.add()
+	mustInvite(t, a)
+	wrong := visit(t, a)
+	s, err := wrong.NewStream(t.Context(), a.net.id, joinStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := writeFrame(s, make([]byte, invitationIDSize)); err != nil {
+		t.Fatal(err)
+	}
+	if problem, err := readFrame(s, maxKeyProblem); err != nil || len(problem) == 0 {
+		t.Errorf("an id that is none is answered with %q, %v", problem, err)
+	}
+	_ = s.Reset()
+	began := time.Now()
+	eventually(t, "who has failed has to go", func() bool { return !connected(wrong, a) })
+	if took := time.Since(began); took > guestTime/2 {
+		t.Errorf("it stayed for %v", took)
+	}
+
+	last := visit(t, a)
+	a.net.guests.mu.Lock()
+	clear(a.net.guests.invited)
+	a.net.guests.mu.Unlock()
+	a.net.gater.mu.Lock()
+	clear(a.net.gater.guests)
+	a.net.gater.mu.Unlock()
+	eventually(t, "with the invitation all guests go", func() bool { return !connected(last, a) })
+}
+
+// TestTheKeyReachesAGuestThatReadsSlowly reads the answer when the invitation that it used is over.
+func TestTheKeyReachesAGuestThatReadsSlowly(t *testing.T) {
+	c := newCluster(t)
+	a := c.add()
+	right, err := decodeTicket(mustInvite(t, a).Token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	guest := visit(t, a)
+	s, err := guest.NewStream(t.Context(), a.net.id, joinStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := writeFrame(s, right.id[:]); err != nil {
+		t.Fatal(err)
+	}
+	if problem, err := readFrame(s, maxKeyProblem); err != nil || len(problem) > 0 {
+		t.Fatalf("%s, %v", problem, err)
+	}
+	if err := proveAsDialer(s, right.key(), guest.ID(), a.net.id); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the invitation is over", func() bool { return !a.net.gater.asGuest("anybody") })
+	a.net.partFromStrangers(time.Now())
+	if ring, err := readFrame(s, maxRing); err != nil || string(ring) != string(a.net.keys.ring().Expose()) {
+		t.Errorf("it reads %d bytes, %v", len(ring), err)
+	}
+	_ = s.Reset()
+	eventually(t, "it has to go then", func() bool { return !connected(guest, a) })
+}
+
+func TestAFewGuestsAtOnceAreLetIn(t *testing.T) {
+	g := newGater(slog.New(slog.DiscardHandler), nil)
+	if g.asGuest("0") {
+		t.Error("a stranger is let in though nobody is invited")
+	}
+	g.beginGuests()
+	in := 0
+	for i := range 10 * guestsAtOnce {
+		if id := libpeer.ID(fmt.Sprint(i)); g.asGuest(id) {
+			in++
+		}
+	}
+	if in != guestsAtOnce || !g.asGuest("0") {
+		t.Errorf("%d at once", in)
+	}
+	now := time.Now().Add(guestTime)
+	g.forgetGuests(map[libpeer.ID]bool{"0": true}, now.Add(time.Second))
+	if len(g.guests) != 1 || !g.asGuest("new") {
+		t.Errorf("%d are left of which one is there", len(g.guests))
 	}
 }
 

@@ -264,7 +264,6 @@ func (n *network) start() {
 	if n.places.changes() {
 		n.spawn(n.followAddress)
 	}
-	n.spawn(n.hostGuests)
 	told := n.p.advertisedSpaces()
 	n.spawn(func() { n.tellSpaces(told) })
 }
@@ -318,7 +317,8 @@ func (n *network) keepLinks() {
 	for {
 		cut := n.p.cfg.Cut.wait()
 		n.relink()
-		n.partFromRemoved()
+		n.partFromStrangers(time.Now())
+		n.sayRemoved()
 		n.watchClocks()
 		select {
 		case <-n.ctx.Done():
@@ -343,10 +343,10 @@ func (n *network) relink() {
 		}
 		blocked := n.p.cfg.Cut.blocks(m.Addr) || !n.gater.permits(id)
 		allowed[id] = !blocked
-		if blocked || !m.Alive && n.silent(id) {
+		if (blocked || !m.Alive && n.silent(id)) && n.host.Network().Connectedness(id) == libnet.Connected {
 			// What waits in the connection to a member that does not answer would be sent again, after the
-			// network is back, only when TCP's backoff lets it.
-			_ = n.host.Network().ClosePeer(id)
+			// network is back, only when TCP's backoff lets it. TLS wants to say goodbye for up to 5 s.
+			n.spawn(func() { _ = n.host.Network().ClosePeer(id) })
 		}
 	}
 	n.gater.allow(allowed)

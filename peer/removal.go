@@ -231,16 +231,8 @@ func (p *Peer) removed() error {
 	return nil
 }
 
-// partFromRemoved ends connections to members that were removed, and logs it where this host is
-// one.
-func (n *network) partFromRemoved() {
-	if removed := n.gater.removed.Load(); removed != nil {
-		for _, id := range n.host.Network().Peers() {
-			if _, is := (*removed)[id.String()]; is {
-				_ = n.host.Network().ClosePeer(id)
-			}
-		}
-	}
+// sayRemoved logs it, once a minute, where this host is removed.
+func (n *network) sayRemoved() {
 	why := n.p.removed()
 	if now := time.Now(); why != nil && now.Sub(n.removedSaid) >= warnEvery {
 		n.removedSaid = now
