@@ -73,7 +73,8 @@ type Members struct {
 	inquiries chan []byte   // that arrived
 
 	disputed atomic.Bool    // our address is: the next round of joining is eager
-	tried    atomic.Bool    // every host of a round was joined, or could not be
+	moves    atomic.Int64   // raised by each Move, before and after it forgets who is alive
+	tried    atomic.Int64   // one more than that was before a round of which every host was joined, or could not be
 	running  sync.WaitGroup // goroutines of ours
 	ending   atomic.Bool    // Close was called
 	stop     context.CancelFunc
@@ -198,7 +199,9 @@ func (m *Members) Move(advertise string, p2p []string) error {
 	m.own.over.Store(true)
 	m.transport.lent = true
 	_ = m.list.Shutdown()
+	m.moves.Add(1)
 	m.table.allGone(time.Now())
+	m.moves.Add(1) // a round that began in between may have seen them alive
 	if err := m.create(m.transport.successor(&m.cfg, advertise), cfg.P2P, m.told.Load().spaces); err != nil {
 		m.closed = true
 		return err
@@ -270,8 +273,9 @@ func (m *Members) SetSpaces(spaces []uint32) error {
 	return nil
 }
 
-// Tried reports whether the hosts to join at the start have been joined, or could not be.
-func (m *Members) Tried() bool { return m.tried.Load() }
+// Tried reports whether the hosts to join at the start, and since the last Move, have been joined,
+// or could not be.
+func (m *Members) Tried() bool { return m.tried.Load() == m.moves.Load()+1 }
 
 // Changed returns a channel, always the same, that holds a token when List may return something new
 // since the token before, round trip times aside. Many changes leave one token, so it is of use to

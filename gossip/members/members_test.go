@@ -411,8 +411,14 @@ func TestAMemberThatMovesIsKnownAtItsNewAddress(t *testing.T) {
 	b := open(t, cfg)
 	eventually(t, "both see each other", func() bool { return alive(a) != "" && alive(b) != "" })
 	for _, ip := range []string{"127.0.0.2", "127.0.0.3"} {
+		eventually(t, "it has tried all", b.Tried)
 		if err := b.Move(ip+":0", []string{"/ip4/" + ip + "/tcp/1"}); err != nil {
 			t.Fatal(err)
+		}
+		for !seesAlive(b, a.cfg.ID) {
+			if b.Tried() && !seesAlive(b, a.cfg.ID) {
+				t.Fatal("it says that it has tried all, and reached nobody")
+			}
 		}
 		if !strings.HasPrefix(b.Addr(), ip+":") {
 			t.Errorf("tells others %s, want %s", b.Addr(), ip)

@@ -33,6 +33,7 @@ func (m *Members) rejoin(ctx context.Context) {
 	finished := make(chan string, joinSlots)
 	for pause := m.timing.rejoinMin; ; {
 		r.number++
+		moves := m.moves.Load()
 		eager := m.disputed.Swap(false) || r.number <= eagerRounds
 		for _, host := range r.choose(m.wanted(eager)) {
 			m.running.Go(func() {
@@ -47,7 +48,7 @@ func (m *Members) rejoin(ctx context.Context) {
 			return
 		}
 		if len(r.busy) == 0 {
-			m.tried.Store(true)
+			m.tried.Store(moves + 1)
 		}
 	}
 }
