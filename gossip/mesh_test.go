@@ -384,6 +384,16 @@ func TestAMessageBeforeHelloEndsTheLink(t *testing.T) {
 	}
 }
 
+func TestAFrameOfAnUnknownKindIsPassedOver(t *testing.T) {
+	m := NewMesh(newFake(1))
+	m.Connect("x")
+	for _, frame := range [][]byte{hello{version: protocolVersion, replica: 2}.encode(), {99, 1, 2}} {
+		if err := m.Receive("x", frame, nil); err != nil {
+			t.Errorf("%x: %v", frame, err)
+		}
+	}
+}
+
 func TestALinkThatBrokeAnywhereIsTakenUpAgain(t *testing.T) {
 	for seed := range uint64(200) {
 		rng := rand.New(rand.NewPCG(seed, 2))

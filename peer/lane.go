@@ -106,7 +106,7 @@ func (a *lane) run() {
 	if a.s.call(func(l *loop) { l.connect(a) }) == nil {
 		if err := a.handOver(); err != nil {
 			a.link.n.p.log.Debug("a link is cut", "peer_id", string(a.id), "space", a.s.name, "error", err)
-			_ = a.link.stream.Reset()
+			a.link.cut(err)
 		}
 	}
 	a.end()

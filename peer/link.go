@@ -68,6 +68,10 @@ type link struct {
 	ring    []*lane                  // the same, in the order in which they send
 	turn    int                      // whose turn it is in it
 
+	dialed bool                  // this end opened it
+	began  time.Time             // when both sides had proven the key
+	cause  atomic.Pointer[error] // why this end has ended it
+
 	heard atomic.Int64 // when something was heard last, or not listened to
 	deaf  atomic.Bool  // it is not listened to: what was heard waits
 
@@ -75,8 +79,9 @@ type link struct {
 	renewed bool // a stream with the key in use was tried in its place; guarded by network.mu
 }
 
-// dialSync opens the stream to a peer, with one of the keys, and keeps it until it breaks.
-func (n *network) dialSync(id libpeer.ID, addrs []string, keys []secret.Key) {
+// dialSync opens the stream to a peer, with one of the keys, and keeps it until it breaks. replaces
+// is the link that there is; nil if there is none.
+func (n *network) dialSync(id libpeer.ID, addrs []string, keys []secret.Key, replaces *link) {
 	defer func() {
 		n.mu.Lock()
 		delete(n.dialing, id)
@@ -89,6 +94,9 @@ func (n *network) dialSync(id libpeer.ID, addrs []string, keys []secret.Key) {
 		n.noteDial(id, err)
 		return
 	}
+	if n.taken(id, replaces) || replaces == nil && n.leaves(id) {
+		return
+	}
 	s, key, err := n.openStream(ctx, id, syncStream, keys)
 	if err != nil {
 		n.p.log.Debug("cannot open a stream", "peer_id", id.String(), "error", err)
@@ -96,7 +104,7 @@ func (n *network) dialSync(id libpeer.ID, addrs []string, keys []secret.Key) {
 		n.noteDial(id, err)
 		return
 	}
-	n.runLink(s, key, proveAsDialer(deadlined(s), key, n.id, id))
+	n.runLink(s, key, true, proveAsDialer(deadlined(s), key, n.id, id))
 }
 
 func (n *network) connect(ctx context.Context, id libpeer.ID, addrs []string) error {
@@ -111,7 +119,9 @@ func (n *network) connect(ctx context.Context, id libpeer.ID, addrs []string) er
 
 // acceptSync takes a stream that another peer opened.
 func (n *network) acceptSync(s libnet.Stream, key secret.Key) {
-	n.spawnFor(s, func() { n.runLink(s, key, n.prove(s, key)) })
+	if !n.refuses(s) {
+		n.spawnFor(s, func() { n.runLink(s, key, false, n.prove(s, key)) })
+	}
 }
 
 // spawnFor runs a stream's handler so that close waits for it; after close it resets the stream.
@@ -131,39 +141,41 @@ func deadlined(s libnet.Stream) libnet.Stream {
 	return s
 }
 
-// runLink serves a stream whose proof of the key ended with proven, until it breaks.
-func (n *network) runLink(s libnet.Stream, key secret.Key, proven error) {
+// runLink serves a stream whose proof of the key ended with proven, until it breaks. dialed says
+// that this end opened it.
+func (n *network) runLink(s libnet.Stream, key secret.Key, dialed bool, proven error) {
 	id := s.Conn().RemotePeer()
 	if proven != nil {
 		if errors.Is(proven, errNoProof) || errors.Is(proven, errNotAllowed) {
 			n.gater.refuse("refused a stream: "+proven.Error(), id, s.Conn().RemoteMultiaddr().String())
 		}
 		_ = s.Reset()
+		n.noteEnd(id, judge(proven))
 		return
 	}
 	_ = s.SetDeadline(time.Time{})
 	l := &link{
-		n: n, id: neighbourID(id), peer: id, stream: s, key: key,
+		n: n, id: neighbourID(id), peer: id, stream: s, key: key, dialed: dialed, began: time.Now(),
 		ended: make(chan struct{}), ready: make(chan struct{}, 1), drained: make(chan struct{}, 1),
 		lanes: map[gossip.SpaceID]*lane{},
 	}
 	l.listened()
 	n.mu.Lock()
 	old := n.streams[id]
-	if old == nil && len(n.streams) >= maxNeighbours {
+	if old == nil && len(n.streams) >= maxNeighbours || l.yields(old) {
 		n.mu.Unlock()
 		_ = s.Reset()
 		return
 	}
-	n.streams[id] = l
+	n.streams[id], n.opener[id] = l, dialed
 	n.mu.Unlock()
 	if old != nil {
-		_ = old.stream.Reset()
+		old.cut(errLinkReplaced)
 	}
 	n.board.connect(l)
 	n.spawn(l.write)
-	err := l.read()
-	_ = s.Reset()
+	l.cut(l.read())
+	reason := *l.cause.Load()
 	close(l.ended)
 	n.board.disconnect(l)
 	n.mu.Lock()
@@ -171,7 +183,8 @@ func (n *network) runLink(s libnet.Stream, key secret.Key, proven error) {
 		delete(n.streams, id)
 	}
 	n.mu.Unlock()
-	n.p.log.Info("link closed", "peer_id", id.String(), "reason", err)
+	n.noteEnd(id, reason)
+	n.p.log.Info("link closed", "peer_id", id.String(), "reason", reason)
 }
 
 // read hands the stream's frames to the lanes of their spaces. It waits for no space by itself:
@@ -263,7 +276,7 @@ func readFrame(r io.Reader, limit int) ([]byte, error) {
 	}
 	size := int64(binary.BigEndian.Uint32(header[:]))
 	if size > int64(limit) {
-		return nil, fmt.Errorf("a frame of %d bytes (limit %d)", size, limit)
+		return nil, fmt.Errorf("%w: %d bytes (limit %d)", gossip.ErrFrame, size, limit)
 	}
 	if size <= 64<<10 {
 		data := make([]byte, size)

@@ -91,7 +91,7 @@ func (n *network) move(l *link, addrs []string, keys []secret.Key) {
 	n.p.log.Warn("a link is silent and moves to another connection", "peer_id", l.peer.String(),
 		"from", l.stream.Conn().RemoteMultiaddr().String(), "to", works.String())
 	_ = n.host.Network().ClosePeer(l.peer)
-	n.dialSync(l.peer, addrs, keys)
+	n.dialSync(l.peer, addrs, keys, l)
 }
 
 // probe connects to a linked peer once more, the transport first that the link does not use, and

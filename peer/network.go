@@ -63,6 +63,9 @@ type network struct {
 	strangers map[string]stranger // members that speak another version, by id
 	lacking   map[libpeer.ID]*unlinked
 
+	opener     map[libpeer.ID]bool // whether this peer opened the last link, of members alone: see opener.go
+	violations map[libpeer.ID]violation
+
 	sources atomic.Int32 // repairs served
 	guests  guests
 
@@ -83,7 +86,7 @@ func openNetwork(ctx context.Context, p *Peer) (*network, error) {
 	n := &network{
 		p: p, keys: newKeyring(p.keys.ClusterKey, cluster), gater: newGater(p.log, p.cfg.Allow),
 		dialing: map[libpeer.ID]bool{}, streams: map[libpeer.ID]*link{},
-		strangers: map[string]stranger{},
+		strangers: map[string]stranger{}, opener: map[libpeer.ID]bool{}, violations: map[libpeer.ID]violation{},
 	}
 	n.board = newBoard(n)
 	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -357,12 +360,12 @@ func (n *network) relink() {
 		if err != nil || !allowed[id] {
 			continue
 		}
-		keys, silent := n.keysToDial(id, m)
+		keys, there, silent := n.keysToDial(id)
 		switch {
-		case silent != nil:
-			n.spawn(func() { n.move(silent, m.P2P, keys) })
+		case silent:
+			n.spawn(func() { n.move(there, m.P2P, keys) })
 		case keys != nil:
-			n.spawn(func() { n.dialSync(id, m.P2P, keys) })
+			n.spawn(func() { n.dialSync(id, m.P2P, keys, there) })
 		}
 	}
 }
@@ -380,37 +383,34 @@ func (n *network) linked(id libpeer.ID) bool {
 }
 
 // keysToDial returns the keys to open a stream with, best first, and notes that it is opened; nil
-// if none is missing that this peer is to open. Of two peers the one with the smaller id opens it
-// at once, and the other if that does not help. A stream that was opened with a key that is no
-// longer in use is replaced by one with the key that is, once, and stays until then. One that is
-// silent is returned, to be moved.
-func (n *network) keysToDial(id libpeer.ID, m members.Member) (keys []secret.Key, silent *link) {
+// if none is missing that this peer is to open: see opener.go. A stream that was opened with a key
+// that is no longer in use is replaced by one with the key that is, once, and stays until then: it
+// is returned. So is one that is silent, to be moved.
+func (n *network) keysToDial(id libpeer.ID) (keys []secret.Key, there *link, silent bool) {
 	ring := n.keys.ring()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.ctx.Err() != nil {
-		return nil, nil
+		return nil, nil, false
 	}
 	if l := n.streams[id]; l != nil {
 		if !l.moving && n.toMove(l) {
 			l.moving = true
-			return ring.Keys(), l
+			return ring.Keys(), l, true
 		}
-		if l.key == ring.InUse() || l.renewed || n.id > id {
-			return nil, nil
+		if l.key == ring.InUse() || l.renewed || l.moving || n.id > id {
+			return nil, nil, false
 		}
 		l.renewed, n.dialing[id] = true, true
-		return []secret.Key{ring.InUse()}, nil
+		return []secret.Key{ring.InUse()}, l, false
 	}
-	if n.dialing[id] || n.id > id && time.Since(m.Since) < dialPatience {
-		return nil, nil
+	lacking := n.lacking[id]
+	if n.dialing[id] || n.inPeace(id) != nil || lacking == nil || !n.opens(id, lacking.since) {
+		return nil, nil, false
 	}
 	n.dialing[id] = true
-	return ring.Keys(), nil
+	return ring.Keys(), nil, false
 }
-
-// dialPatience is how long the peer with the greater id waits for the other to open the stream.
-const dialPatience = 5 * time.Second
 
 // neighbourID is what the core calls a peer.
 func neighbourID(id libpeer.ID) gossip.NeighbourID { return gossip.NeighbourID(id.String()) }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"iter"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -289,9 +290,13 @@ func (n *network) noteLinks(wanted []members.Member, now time.Time) {
 		if u == nil {
 			u = &unlinked{name: m.Label, id: m.ID, since: now}
 		}
+		if why := n.inPeace(id); why != nil {
+			u.err = why
+		}
 		lacking[id] = u
 	}
 	n.lacking = lacking
+	maps.DeleteFunc(n.opener, func(id libpeer.ID, _ bool) bool { return n.streams[id] == nil && lacking[id] == nil })
 }
 
 // noteDial takes down why a member is not linked.

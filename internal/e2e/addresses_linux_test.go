@@ -209,19 +209,15 @@ func TestAHostThatOnlyDialsKeepsItsLink(t *testing.T) {
 		}
 		return err
 	})
-	closed := 0
 	for i := range 100 {
-		if i == 10 { // before, both ends may have opened one
-			closed = strings.Count(one.logged()+two.logged(), "link closed")
-		}
 		value := fmt.Sprint(i)
 		two.run(command{"SET", "count", value})
 		one.eventually("has what the other wrote", one.holds("count", value))
 		must(t, one.isLinked())
 		wait(50 * time.Millisecond)
 	}
-	if now := strings.Count(one.logged()+two.logged(), "link closed"); now != closed {
-		t.Errorf("the link was closed %d times", now-closed)
+	if closed := strings.Count(one.logged()+two.logged(), "link closed"); closed > 0 {
+		t.Errorf("the link was closed %d times", closed)
 	}
 }
 
