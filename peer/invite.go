@@ -27,6 +27,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/sec"
 	ma "github.com/multiformats/go-multiaddr"
 
+	"github.com/peerd/peerd/gossip/members"
 	"github.com/peerd/peerd/internal/secret"
 	"github.com/peerd/peerd/internal/wire"
 )
@@ -426,7 +427,7 @@ func (t *ticket) fetch(ctx context.Context, own secret.HostKey) (ring secret.Rin
 		return ring, t.unreachable(err)
 	}
 	if len(problem) > 0 {
-		return ring, fmt.Errorf("%w: %s", ErrInvitation, problem)
+		return ring, fmt.Errorf("%w: %s", ErrInvitation, members.Printable(string(problem)))
 	}
 	if err := proveAsDialer(s, t.key(), h.ID(), t.host); errors.Is(err, errNoProof) {
 		return ring, fmt.Errorf("%w: the host that invites does not know its secret: copy the whole line", ErrInvitation)

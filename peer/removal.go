@@ -11,6 +11,8 @@ import (
 	"time"
 
 	libpeer "github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/peerd/peerd/gossip/members"
 )
 
 // The space "peerd" has the members that were removed, beside the directory: a set of their ids,
@@ -49,13 +51,12 @@ func (p *Peer) RemoveMember(ctx context.Context, which string) (RemovedMember, e
 	if err != nil {
 		return m, err
 	}
-	name := strings.Map(func(r rune) rune { return max(r, ' ') }, m.Name)
 	return m, p.changeRemoved(ctx, func(tx *Tx) error {
 		all := tx.Set(removedKey)
 		if all.Len() >= MaxRemoved {
 			return fmt.Errorf("%d members are removed already: %w", MaxRemoved, ErrTooLarge)
 		}
-		_, err := all.Add(m.PeerID + " " + name)
+		_, err := all.Add(m.PeerID + " " + m.Name)
 		return err
 	})
 }
@@ -106,7 +107,7 @@ func (p *Peer) removals(ctx context.Context) (named map[string]string, err error
 		for elem := range tx.Set(removedKey).All() {
 			id, name, _ := strings.Cut(elem, " ")
 			if _, err := libpeer.Decode(id); err == nil && len(named) < MaxRemoved {
-				named[id] = name
+				named[id] = members.Printable(name) // another host may have written it
 			}
 		}
 		return nil

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/peerd/peerd/internal/secret"
 )
 
 // knows reports whether p knows and is linked to exactly these.
@@ -125,5 +127,29 @@ func TestAMemberThatIsAwayForLongIsForgotten(t *testing.T) {
 	eventually(t, "it is forgotten", func() bool { return knows(t, a, b) })
 	if len(mustStatus(t, b).Members) != 2 {
 		t.Error("it is forgotten where members are remembered for a month, too")
+	}
+}
+
+// TestTextsOfOtherHostsSteerNoTerminal has another host write a name, and answer, with what a terminal obeys.
+func TestTextsOfOtherHostsSteerNoTerminal(t *testing.T) {
+	const bad = "\x1b[2J\u009bred\u202e"
+	p := newCluster(t).add()
+	id, err := peerIDOf(secret.NewHostKey().Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	errs := p.space(directorySpace).UpdateAll(t.Context(), []func(*Tx) error{func(tx *Tx) error {
+		_, err := tx.Set(removedKey).Add(id + " " + bad)
+		return err
+	}})
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+	all, err := p.RemovedMembers(t.Context())
+	if err != nil || len(all) != 1 || all[0].Name != "?[2J?red?" {
+		t.Errorf("the name of a removed member is shown as %+v, %v", all, err)
+	}
+	if a, err := decodeKeyAnswer(keyAnswer{problem: bad}.encode()); err != nil || a.problem != "?[2J?red?" {
+		t.Errorf("what keeps another from a change of keys is %q, %v", a.problem, err)
 	}
 }

@@ -445,7 +445,7 @@ func decodeKeyAnswer(data []byte) (a keyAnswer, err error) {
 			r.Fail("an answer about keys of %d fields", n)
 			return
 		}
-		a.problem = r.String(maxKeyProblem)
+		a.problem = members.Printable(r.String(maxKeyProblem))
 		for range r.Array(MaxMembers) {
 			a.members = append(a.members, r.String(maxPeerID))
 		}

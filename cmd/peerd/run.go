@@ -73,11 +73,11 @@ func (c *config) run(ctx context.Context, stdout, stderr io.Writer) error {
 		c.peer.Cut = &peer.Cut{}
 		defer followCutFile(c.cutFile, c.peer.Cut, log)()
 	}
+	defer endInTime(ctx, stopTime, stderr, log, os.Exit)()
 	d, err := openDaemon(ctx, c.settings)
 	if err != nil {
 		return err
 	}
-	defer endInTime(ctx, stopTime, stderr, log, os.Exit)()
 	if err := c.greet(d, stdout); err != nil {
 		log.Warn("cannot say where the peer is", "error", err)
 	}

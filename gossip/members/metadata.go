@@ -150,7 +150,7 @@ func (m *metadata) read(r *wire.Reader) {
 		r.Fail("metadata format %d with %d fields", m.format, n)
 		return
 	}
-	m.label = printable(r.String(MaxLabel))
+	m.label = Printable(r.String(MaxLabel))
 	m.key = append(ed25519.PublicKey(nil), r.Bytes(ed25519.PublicKeySize)...)
 	m.p2p = make([]string, 0, MaxP2P)
 	for range r.Array(MaxP2P) {
@@ -169,9 +169,9 @@ func (m *metadata) read(r *wire.Reader) {
 	}
 }
 
-// printable returns a text of another host's without what a terminal would obey: a question mark stands for each
+// Printable returns a text of another host's without what a terminal would obey: a question mark stands for each
 // character that is not printed.
-func printable(text string) string {
+func Printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) || r == utf8.RuneError {
 			return '?'

@@ -35,7 +35,7 @@ var fields = cmp.AllowUnexported(metadata{})
 func TestSignedMetadataIsReadAgain(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m, name := sample(0)
-		m.label = printable(rapid.StringN(0, 8, MaxLabel).Draw(t, "label"))
+		m.label = Printable(rapid.StringN(0, 8, MaxLabel).Draw(t, "label"))
 		m.p2p = rapid.SliceOfN(rapid.StringN(1, 16, 16), 0, MaxP2P).Draw(t, "p2p")
 		m.versions = Versions{rapid.Uint64().Draw(t, "min"), rapid.Uint64().Draw(t, "max")}
 		if rapid.Bool().Draw(t, "not all") {

@@ -56,10 +56,10 @@ func decodeReport(payload []byte) *Report {
 	err := wire.Decode(payload, func(r *wire.Reader) {
 		extra := r.Fields(1 + reportFields)
 		r.Uint()
-		report.Version, report.Ready = printable(r.String(maxReportText)), r.Bool()
-		report.Reason = printable(r.String(maxReportText))
+		report.Version, report.Ready = Printable(r.String(maxReportText)), r.Bool()
+		report.Reason = Printable(r.String(maxReportText))
 		report.StoreBytes, report.FreeBytes = r.Uint(), r.Uint()
-		report.Replica = printable(r.String(maxReportText))
+		report.Replica = Printable(r.String(maxReportText))
 		r.Skip(extra)
 	})
 	if err != nil {
