@@ -75,6 +75,7 @@ func TestHostsBelongToTheirCluster(t *testing.T) {
 	}
 	wrongKeys(t, one, three)
 	removal(t, one, two, three)
+	forgetting(t, one, two, three)
 }
 
 // wrongKeys has a host of the cluster started with another key, and a host with another key join
@@ -130,8 +131,37 @@ func removal(t *testing.T, one, two, three *daemon) {
 		if diff := cmp.Diff([]any{"4"}, p.run(command{"GET", "k"})); diff != "" {
 			t.Errorf("%s: %s", p.name, diff)
 		}
-		p.stop()
 	}
+	// It is removed and taken back by an end and a beginning of its id, as status prints them.
+	s, err := three.status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	one.must("member", "remove", "…"+s.PeerID[len(s.PeerID)-8:], at)
+	two.eventually("has forgotten it", func() error { return two.knows("three") })
+	if out, err := one.command("member", "remove", s.PeerID[:6], at); exitCode(err) != 1 || !strings.Contains(out, "several members fit") {
+		t.Errorf("with the beginning that all ids have: %v\n%s", err, out)
+	}
+	one.must("member", "add", s.PeerID[:len(s.PeerID)-8], at)
+	agree(t, one, two, three)
+	one.must("member", "remove", three.net.addresses(2).gossip, at)
+	two.eventually("has forgotten it", func() error { return two.knows("three") })
+	one.must("member", "add", s.PeerID, at)
+	agree(t, one, two, three)
+}
+
+// forgetting has a host stay away for longer than others remember it, and come back.
+func forgetting(t *testing.T, one, two, three *daemon) {
+	three.stop()
+	two.stop()
+	two.args = append(two.args, "--forget-after", "2s")
+	two.start()
+	two.eventually("has forgotten who stays away", func() error { return two.knows("three") })
+	if one.knows("three") == nil {
+		t.Error("a host that remembers for longer has forgotten it as well")
+	}
+	three.start()
+	agree(t, one, two, three)
 }
 
 // agree waits until peers know each other and hold the same.

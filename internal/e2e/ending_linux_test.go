@@ -33,6 +33,12 @@ func TestAPeerEndsWhateverOthersDo(t *testing.T) {
 		{"an address that is gone", func(t *testing.T, n *namespaces, _, _ *daemon) {
 			must(t, n.hosts[0].ip("address", "flush", "dev", "eth0"))
 		}},
+		{"a start under another address a second ago", func(t *testing.T, n *namespaces, one, _ *daemon) {
+			one.stop()
+			must(t, n.hosts[0].ip("address", "flush", "dev", "eth0"), n.hosts[0].ip("address", "add", "10.97.0.50/24", "dev", "eth0"))
+			one.start()
+			wait(time.Second)
+		}},
 		{"a client that takes no replies", func(t *testing.T, _ *namespaces, one, _ *daemon) {
 			fill(one)
 			client, err := one.connect()
