@@ -107,7 +107,13 @@ func (n *network) dialSync(id libpeer.ID, addrs []string, keys []secret.Key, rep
 	n.runLink(s, key, true, proveAsDialer(deadlined(s), key, n.id, id))
 }
 
+// connect connects to a peer unless it is connected. libp2p would leave an address that did not
+// answer alone for up to 5 minutes, and not say why; here only one attempt is under way at a time.
 func (n *network) connect(ctx context.Context, id libpeer.ID, addrs []string) error {
+	if n.host.Network().Connectedness(id) == libnet.Connected {
+		return nil
+	}
+	ctx = libnet.WithForceDirectDial(ctx, "no backoff")
 	info := libpeer.AddrInfo{ID: id}
 	for _, s := range addrs {
 		if a, err := ma.NewMultiaddr(s); err == nil {

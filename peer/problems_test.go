@@ -11,7 +11,10 @@ import (
 	"testing"
 	"time"
 
+	libnet "github.com/libp2p/go-libp2p/core/network"
+
 	"github.com/peerd/peerd/gossip/members"
+	"github.com/peerd/peerd/internal/words"
 )
 
 var writeManual = flag.Bool("write-manual", false, "write the table of problems into docs/operations.md")
@@ -196,8 +199,17 @@ func TestAMemberWithoutALinkIsNamed(t *testing.T) {
 		return &s.Members[0]
 	}
 	eventually(t, "what it lacks is known", func() bool { return known().TheyLack != nil && known().WeLack != nil })
+	addrs := []string{b.net.addrs(nil)[0].String()}
 	if err := b.net.host.Close(); err != nil {
 		t.Fatal(err)
+	}
+	eventually(t, "they are not connected", func() bool {
+		return a.net.host.Network().Connectedness(b.net.id) != libnet.Connected
+	})
+	for range 3 {
+		if err := a.net.connect(t.Context(), b.net.id, addrs); err == nil || !strings.Contains(words.Of(err), "nothing listens") {
+			t.Errorf("why it is not reached: %s", words.Of(err))
+		}
 	}
 	eventually(t, "it is not linked any more", func() bool { return !known().Linked })
 	if m := known(); m.TheyLack != nil || m.WeLack != nil {

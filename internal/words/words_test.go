@@ -124,7 +124,15 @@ func TestErrorsOfLibrariesReadAsWords(t *testing.T) {
 				"10.0.0.5:7947 over QUIC: there was no answer in time"},
 		{"cannot listen: failed to listen on any addresses: [listen tcp4 127.0.0.1:1: bind: address already in use]",
 			"cannot listen: 127.0.0.1:1 is in use: stop what listens there, or choose another address"},
-		{"stream reset (remote), code: 0x0", "the stream was broken off"},
+		{"failed to dial: failed to dial 12D3KooWA: all dials failed\n" +
+			"  * [/ip6/fd00::5/tcp/7947] dial tcp6 [::]:7947->[fd00::5]:7947: connect: connection refused\n" +
+			"  * [/ip6/fd00::5/udp/7947/quic-v1] timeout: no recent network activity",
+			"over TCP: nothing listens on [fd00::5]:7947; [fd00::5]:7947 over QUIC: nothing came from the other side any more"},
+		{"failed to negotiate security protocol: message did not have trailing newline",
+			"no encrypted connection: what answers there is no peer"},
+		{"stream reset (remote): code: 0x0", "the stream was broken off"},
+		{"stream reset (remote): code: 0x1005: transport error: stream 4 canceled by remote with error code 4101",
+			"the stream was broken off"},
 		{"connection closed (local): code: 0x0: transport error: Application error 0x0 (local)",
 			"the connection was closed"},
 		{"peer id mismatch: expected 12D3KooWA, but remote key matches 12D3KooWB",
