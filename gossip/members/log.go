@@ -46,6 +46,7 @@ type journal struct {
 	limit  limiter
 	silent atomic.Bool
 	seen   sightings
+	known  func(addr string) bool // whether a member is, or was, at a gossip address
 }
 
 // warn logs at most one warning of a kind (its message) each warnEvery.
@@ -69,7 +70,7 @@ func (j *journal) Write(line []byte) (int, error) {
 	text = strings.TrimPrefix(text, "memberlist: ")
 	switch {
 	case foreign(text) && sender(text) != "":
-		j.seen.note(Sighting{Kind: OtherKeyHere, Addr: origin(text)})
+		j.seen.note(Sighting{Kind: OtherKeyHere, Addr: j.origin(text)})
 		j.warn("a host with another cluster key tried to reach this one: "+
 			"give both the same cluster key file, or take this host's address from its list",
 			"addr", sender(text))
@@ -104,11 +105,12 @@ func sender(text string) string {
 	return addr
 }
 
-// origin returns from where a line says that something came: of a packet the gossip address, which
-// it is sent from, and of a stream the host, as its port is another one for each connection.
-func origin(text string) string {
-	if strings.Contains(strings.ToLower(text), "packet") {
-		return sender(text)
+// origin returns from where a line says that something came: of a packet from the gossip address of
+// a member that address, and else the host. The port of a stream is another one for each
+// connection, and that of a stranger's packets whatever it wants.
+func (j *journal) origin(text string) string {
+	if addr := sender(text); strings.Contains(strings.ToLower(text), "packet") && j.known(addr) {
+		return addr
 	}
 	return hostOf(sender(text))
 }

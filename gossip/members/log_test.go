@@ -27,11 +27,14 @@ func TestWarningsOfAKindComeOnceAMinute(t *testing.T) {
 
 func TestLinesOfMemberlistAreToldApart(t *testing.T) {
 	var text memory
-	j := &journal{to: text.logger(), limit: limiter{now: func() time.Time { return noon }}}
+	j := &journal{to: text.logger(), limit: limiter{now: func() time.Time { return noon }},
+		known: func(addr string) bool { return addr == "10.0.0.2:5" || addr == "10.0.0.1:5" }}
 	const no = "no installed keys could decrypt the message"
 	for _, line := range []string{
 		"[ERR] memberlist: failed to receive: " + no + " from=10.0.0.1:5",
 		"[ERR] memberlist: Decrypt packet failed: " + no + " from=10.0.0.2:5",
+		"[ERR] memberlist: Decrypt packet failed: " + no + " from=10.0.0.4:6",
+		"[ERR] memberlist: Decrypt packet failed: " + no + " from=10.0.0.4:7",
 		"[DEBUG] memberlist: failed to join 10.0.0.3:5: " + no,
 		"[ERR] memberlist: Failed to send UDP ping: network is unreachable",
 		"[ERR] memberlist: Failed to send UDP ping: no buffer space",
@@ -59,8 +62,8 @@ func TestLinesOfMemberlistAreToldApart(t *testing.T) {
 	for _, seen := range j.seen.all {
 		at = append(at, seen.Addr)
 	}
-	if want := []string{"10.0.0.1", "10.0.0.2:5"}; !slices.Equal(at, want) {
-		t.Errorf("hosts with another key at %v, want %v: the port of a connection is nobody's", at, want)
+	if want := []string{"10.0.0.1", "10.0.0.2:5", "10.0.0.4"}; !slices.Equal(at, want) {
+		t.Errorf("hosts with another key at %v, want %v: the port of a connection, and a stranger's, is nobody's", at, want)
 	}
 	j.silent.Store(true)
 	j.warn("after Close")

@@ -108,6 +108,7 @@ func Open(cfg Config) (*Members, error) {
 	m.timing = m.cfg.Preset.tune(memberlist.DefaultLANConfig())
 	m.table = newTable(known)
 	m.table.setRemoved(m.cfg.Removed)
+	m.journal.known = m.table.has
 	if err := m.listen(); err != nil {
 		return nil, fmt.Errorf("membership: %w", err)
 	}

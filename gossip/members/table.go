@@ -153,6 +153,18 @@ func (t *table) get(id string) (Member, bool) {
 	return Member{}, false
 }
 
+// has reports whether any member is, or was, at a gossip address.
+func (t *table) has(addr string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, r := range t.known {
+		if r.Addr == addr {
+			return true
+		}
+	}
+	return false
+}
+
 // list returns all members, sorted by id.
 func (t *table) list() []Member {
 	t.mu.Lock()
