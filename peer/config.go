@@ -104,6 +104,11 @@ type Config struct {
 	// Status, and its time is not adopted. Nothing is refused or delayed for it. Default 500 ms.
 	MaxSkew time.Duration
 
+	// ReadyWait is how long a peer that had data when it was opened waits for what the others had then,
+	// before it is ready without that, and says so. Longer: clients are sent to another host for
+	// longer while none is reached. Default DefaultReadyWait.
+	ReadyWait time.Duration
+
 	// Version is the program's, which the other hosts are told, for people. Default: none.
 	Version string
 
@@ -184,6 +189,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxSkew == 0 {
 		c.MaxSkew = DefaultMaxSkew
+	}
+	if c.ReadyWait == 0 {
+		c.ReadyWait = DefaultReadyWait
 	}
 	if c.CacheBytes == 0 {
 		c.CacheBytes = DefaultCacheBytes
@@ -273,14 +281,13 @@ func (c Config) Validate() error {
 	if c.CacheBytes < 0 {
 		wrong("cache-bytes", strconv.FormatInt(c.CacheBytes, 10), "must not be negative")
 	}
-	if c.LogAge < 0 {
-		wrong("log-age", c.LogAge.String(), "must not be negative")
+	for i, d := range []time.Duration{c.LogAge, c.MaxSkew, c.ReadyWait} {
+		if d < 0 {
+			wrong([]string{"log-age", "max-skew", "ready-wait"}[i], d.String(), "must not be negative")
+		}
 	}
 	if c.MinFree < 0 {
 		wrong("min-free", strconv.FormatInt(c.MinFree, 10), "must not be negative")
-	}
-	if c.MaxSkew < 0 {
-		wrong("max-skew", c.MaxSkew.String(), "must not be negative")
 	}
 	return errors.Join(problems...)
 }

@@ -1,7 +1,6 @@
 package peer
 
 import (
-	"cmp"
 	"errors"
 	"time"
 
@@ -11,74 +10,6 @@ import (
 	"github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/store"
 )
-
-// Ready returns nil if the peer has caught up with those it knows and takes writes, and otherwise
-// why not. A peer that knows nobody is ready.
-func (p *Peer) Ready() error {
-	if err := p.removed(); err != nil {
-		return err
-	}
-	for _, s := range p.held() {
-		why, err := askSoon(s, (*loop).readiness)
-		if err != nil && s.ended.Load() != nil {
-			continue // it was dropped meanwhile
-		}
-		if err := errors.Join(err, why); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-var (
-	errCatchingUp = errors.New("catching up with the other peers")
-	errLooking    = errors.New("looking for the other peers")
-)
-
-func (l *loop) readiness() error {
-	if err := cmp.Or(l.refusal(), l.p.disk.refusal()); err != nil {
-		return err
-	}
-	switch {
-	case l.engine.CaughtUp():
-		return nil
-	case l.engine.SomeoneIsAhead():
-		return errCatchingUp
-	case l.expectsSomeone():
-		return errLooking
-	}
-	return nil
-}
-
-// How long an empty peer that was told of others, and is reached by none, waits before it takes
-// itself for the first.
-const (
-	joinGrace = 2 * time.Second  // from its start, unless all joins have ended before
-	linkGrace = 10 * time.Second // from when a member that is alive became so
-)
-
-// expectsSomeone reports whether a neighbour may still turn up that has data.
-func (l *loop) expectsSomeone() bool {
-	n := l.p.net
-	if n == nil {
-		return false
-	}
-	for id := range l.links {
-		if _, greeted := l.engine.Known(id); greeted {
-			return false
-		}
-	}
-	others := n.members.List()
-	for _, m := range others {
-		if m.Alive && m.Holds(l.s.id.Short()) && time.Since(m.Since) < linkGrace {
-			return true
-		}
-	}
-	if len(others) == 0 && len(l.p.cfg.Join) == 0 {
-		return false
-	}
-	return !n.members.Tried() && time.Since(l.opened) < joinGrace
-}
 
 // suspectRead has the cells checked after a read found a record that is not what was written.
 func (s *space) suspectRead(err error) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/peerd/peerd/gossip"
@@ -23,6 +24,9 @@ type loop struct {
 	opened time.Time
 	clock  func() time.Time
 
+	hadData  bool        // when it was opened
+	wasReady atomic.Bool // since then
+
 	turn   sync.Mutex // held by who uses what follows
 	engine *engine.Engine
 	links  map[gossip.NeighbourID]*lane
@@ -39,6 +43,7 @@ type loop struct {
 	refused  bool          // reads and writes are, as the engine says
 	broken   error         // what ends the loop after this step
 	over     bool          // it has ended
+	catching catching
 
 	own              *update // of the caller who holds the turn, until that is answered
 	answered, newest *update // whose callers are called once the turn is given back, in order
@@ -53,7 +58,7 @@ func newLoop(s *space, opened time.Time) *loop {
 		frames: map[*engine.Frame]chan error{},
 		pulls:  map[*engine.Pull]*pulling{},
 		alarm:  time.NewTimer(time.Hour),
-		opened: opened,
+		opened: opened, hadData: s.core.CaughtUp(), catching: newCatching(s.core.CaughtUp()),
 	}
 }
 
@@ -68,6 +73,7 @@ func (l *loop) run() {
 	defer l.alarm.Stop()
 	l.turn.Lock()
 	l.noticeRoom(false)
+	_ = l.readiness() // who began alone is ready, whoever comes later
 	l.turn.Unlock()
 	for !apart(l.steps) && !l.endedElsewhere() {
 	}
@@ -208,6 +214,7 @@ func (l *loop) finish() error {
 		l.s.refuse(nil)
 	}
 	l.act(rd)
+	l.meet()
 	return l.broken
 }
 

@@ -47,6 +47,8 @@ var problemKinds = [...]problemKind{
 	{"same-address", "Two members advertise one address.", "Give one of them another with --gossip, --p2p or --advertise."},
 	{"address-gone", "The address that others are told of this host is no longer one of its own.",
 		"Start peerd again, or name the right one with --advertise."},
+	{"not-caught-up", "This host is ready without what the others had when it started: --ready-wait was over.",
+		"Wait, or see why the others are slow or not reached. What is read here may be old."},
 	{"clock-off", "This host's clock, or a member's, is off.", "Set it, and have it kept by NTP."},
 	{"disk-low", "The disk is nearly full: writes are refused.", "Make room, or lower --min-free."},
 	{"damaged", "Data here is damaged, and reads and writes of it are refused until it is rebuilt from the others.",
@@ -70,6 +72,7 @@ type facts struct {
 	sightings []members.Sighting
 	unlinked  []unlinked
 	gone      string // the own address, if it is none of this host's
+	late      []late
 }
 
 // unlinked is a member that should be linked and is not.
@@ -77,6 +80,12 @@ type unlinked struct {
 	name, id string
 	since    time.Time
 	err      error // of the last dial
+}
+
+// late is a space that is ready without what others had when it was opened.
+type late struct {
+	space string
+	why   error
 }
 
 // find returns all that is wrong.
@@ -112,6 +121,10 @@ func (f *facts) find() (all []finding) {
 	}
 	if f.gone != "" {
 		add("address-gone", f.gone, "others are told that this host is at %s, which is none of its addresses now", f.gone)
+	}
+	for _, of := range f.late {
+		add("not-caught-up", of.space, "space %s is ready without what the others had when this host started: it is %v", of.space,
+			of.why)
 	}
 	switch {
 	case s.ClockWrong:
@@ -280,10 +293,11 @@ func (p *Peer) watchProblems() {
 func (n *network) noteLinks(wanted []members.Member, now time.Time) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	_, silent := n.beat()
 	lacking := make(map[libpeer.ID]*unlinked, len(wanted))
 	for _, m := range wanted {
 		id, err := libpeer.Decode(m.ID)
-		if err != nil || n.streams[id] != nil {
+		if l := n.streams[id]; err != nil || l != nil && l.silence() <= silent {
 			continue
 		}
 		u := n.lacking[id]
@@ -309,14 +323,18 @@ func (n *network) noteDial(id libpeer.ID, err error) {
 }
 
 // facts returns what there is to find problems in. s is described as far as the network goes.
-func (p *Peer) facts(s *Status) *facts {
+func (p *Peer) facts(s *Status, told []report) *facts {
 	f := &facts{status: s, now: time.Now()}
+	for _, of := range told {
+		if of.late != nil {
+			f.late = append(f.late, late{of.Space, of.late})
+		}
+	}
 	n := p.net
 	if n == nil {
 		return f
 	}
-	own := n.members.Addr()
-	join := slices.DeleteFunc(n.members.Joining(), func(host string) bool { return host == own })
+	own, join := n.members.Addr(), n.joining()
 	if len(join) > 0 && n.members.Tried() &&
 		!slices.ContainsFunc(s.Members, func(m Member) bool { return m.Alive }) {
 		f.lonely = join
@@ -330,6 +348,12 @@ func (p *Peer) facts(s *Status) *facts {
 	}
 	slices.SortFunc(f.unlinked, func(a, b unlinked) int { return strings.Compare(a.id, b.id) })
 	return f
+}
+
+// joining returns the hosts to join, but for this one.
+func (n *network) joining() []string {
+	own := n.members.Addr()
+	return slices.DeleteFunc(n.members.Joining(), func(host string) bool { return host == own })
 }
 
 // ownEvery is how often the host's addresses are asked for.

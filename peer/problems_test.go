@@ -37,6 +37,7 @@ func TestEachKindOfProblemIsFound(t *testing.T) {
 		"same-id":       {sightings: same},
 		"same-address":  {status: &Status{Members: two}},
 		"address-gone":  {gone: "10.0.0.1:7946"},
+		"not-caught-up": {late: []late{{"default", errLooking}}},
 		"clock-off":     {status: &Status{ClockSkewed: []string{"lima"}}},
 		"disk-low":      {status: &Status{FreeBytes: 1, MinFreeBytes: 2}},
 		"damaged":       {status: &Status{Spaces: []SpaceStatus{{Space: "default", Damaged: true}}}},

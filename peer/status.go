@@ -140,7 +140,8 @@ type Member struct {
 	// ClockErrorMs by how much that may be wrong, either way; nil if they are not measured.
 	ClockOffsetMs *float64 `json:"clock_offset_ms"`
 	ClockErrorMs  *float64 `json:"clock_error_ms"`
-	Linked        bool     `json:"linked"` // whether a stream is open
+	// Linked says whether a stream is open, and not silent for 3 s.
+	Linked bool `json:"linked"`
 	// Problem says why there can be no stream: the member speaks another version of the protocol.
 	// Empty else.
 	Problem string `json:"problem,omitempty"`
@@ -204,7 +205,7 @@ func (p *Peer) status(told []report) Status {
 			s.Removed, s.Ready, s.Reason = true, false, why.Error()
 		}
 	}
-	s.Problems = p.problems.list(p.facts(&s).find(), time.Now())
+	s.Problems = p.problems.list(p.facts(&s, told).find(), time.Now())
 	return s
 }
 
@@ -229,6 +230,7 @@ func (s *Status) add(one SpaceStatus) {
 type report struct {
 	of *space
 	SpaceStatus
+	late     error // why it is not what the others had when it was opened, and ready all the same
 	logBytes int64
 	seen     crdt.VersionVector
 	listed   crdt.VersionVector            // its short form
@@ -278,6 +280,8 @@ func (l *loop) report(figures bool) report {
 	r.Forks, r.Neighbours = forksOf(e.Forks()), len(l.links)
 	if why := l.readiness(); why != nil {
 		r.Reason = why.Error()
+	} else {
+		r.late = l.late()
 	}
 	for id := range l.links {
 		if v, greeted := e.Known(id); greeted {
@@ -346,7 +350,7 @@ func (n *network) describe(s *Status, lacks map[string]lack) {
 			out.ClockOffsetMs, out.ClockErrorMs = new(milliseconds(m.ClockOffset)), new(milliseconds(m.ClockError))
 		}
 		if id, err := libpeer.Decode(m.ID); err == nil {
-			out.Linked = n.linked(id)
+			out.Linked = n.linked(id) && !n.silent(id)
 		}
 		if l, known := lacks[m.ID]; known && out.Linked {
 			out.TheyLack, out.WeLack = &l.theirs, &l.ours

@@ -84,7 +84,7 @@ func TestEveryFlagOfRunIsAKeyAndAVariable(t *testing.T) {
 		"gossip": `"127.0.0.1:1"`, "p2p": `"127.0.0.1:2"`, "advertise": "10.0.0.5",
 		"resp": `"127.0.0.1:3"`, "http": `"127.0.0.1:4"`, "durability": "always",
 		"push-delay": "500ms", "delta-log-size": "1GiB", "delta-log-age": "36h", "cache-size": "64MiB",
-		"max-skew": "2s", "min-free": "512MiB",
+		"max-skew": "2s", "ready-wait": "3s", "min-free": "512MiB",
 		"max-clients": "7", "forget-after": "240h", "slow-log": "1s", "pprof-socket": "my.socket",
 		"log-level": "warn", "log-format": "json", "password-file": "secret.txt",
 		"tls-cert": "c.pem", "tls-key": "k.pem", "tls-ca": "ca.pem",

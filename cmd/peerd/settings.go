@@ -79,8 +79,7 @@ func (o *options) table() *pflag.FlagSet {
 	t.Var(durationValue(&p.PushDelay, 0, 0), "push-delay",
 		"how long a write waits for others that go along to the other peers; 0s sends each at once")
 	t.Var(sizeValue(&p.LogBytes, 256<<20, minDeltaLog), "delta-log-size",
-		"how many bytes of deltas are kept for peers that were away; one away for longer is repaired, which "+
-			"costs more")
+		"how many bytes of deltas are kept for peers that were away; one away for longer is repaired, which costs more")
 	t.Var(durationValue(&p.LogAge, 7*24*time.Hour, minDeltaAge), "delta-log-age",
 		"how long deltas are kept for peers that were away")
 	t.Var(sizeValue(&p.CacheBytes, peer.DefaultCacheBytes, minCache), "cache-size",
@@ -89,6 +88,8 @@ func (o *options) table() *pflag.FlagSet {
 		"what must stay free on the disk, or writes are refused; 0 is 5% of it, 1GiB at most")
 	t.Var(durationValue(&p.MaxSkew, peer.DefaultMaxSkew, minSkew), "max-skew",
 		"by how much another host's clock may be off before it is named and not adopted")
+	t.Var(durationValue(&p.ReadyWait, peer.DefaultReadyWait, time.Millisecond), "ready-wait",
+		"how long a restarted peer waits for what the others had, before it is ready without")
 	t.Var(durationValue(&o.slowLog, defaultSlowLog, 0), "slow-log",
 		"how long a command or request may take before it is logged as slow; 0s logs none")
 	t.Var(neverValue(&p.ForgetAfter, peer.DefaultForgetAfter), "forget-after",
@@ -101,10 +102,9 @@ func (o *options) table() *pflag.FlagSet {
 	t.BoolVar(&p.FastGossip, "fast-gossip", false, "notice changes of membership faster")
 
 	annotate(t, unset, map[string]string{
-		"cluster-key": "cluster.key in the directory",
-		"name":        "the host's name",
-		"advertise":   "that of the route to hosts to join, else of the default route",
-
+		"cluster-key":   "cluster.key in the directory",
+		"name":          "the host's name",
+		"advertise":     "that of the route to hosts to join, else of the default route",
 		"password-file": "clients need no password",
 		"tls-cert":      "no TLS",
 		"tls-ca":        "clients need no certificate",

@@ -172,6 +172,7 @@ type status struct {
 	Keys        int    `json:"keys"`
 	Repairs     uint64 `json:"repairs"`
 	Mismatches  uint64 `json:"mismatches"`
+	Mutations   uint64 `json:"mutations"`
 	MinFree     uint64 `json:"min_free_bytes"`
 
 	VersionVector map[string]uint64 `json:"version_vector"`
@@ -187,7 +188,16 @@ type status struct {
 		Alive  bool      `json:"alive"`
 		Since  time.Time `json:"since"`
 		Linked bool      `json:"linked"`
+
+		RTTms    *float64 `json:"rtt_ms"`
+		TheyLack *uint64  `json:"they_lack"`
+		WeLack   *uint64  `json:"we_lack"`
 	} `json:"members"`
+
+	Problems []struct {
+		ID   string `json:"id"`
+		What string `json:"what"`
+	} `json:"problems"`
 }
 
 func (d *daemon) status() (s status, err error) {

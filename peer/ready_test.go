@@ -1,0 +1,105 @@
+package peer
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+)
+
+// TestAPeerIsReadyAfterARestartWithWhatTheOthersHad has a peer away while another writes.
+func TestAPeerIsReadyAfterARestartWithWhatTheOthersHad(t *testing.T) {
+	c := newCluster(t)
+	a := c.add()
+	cfg := c.config(t.TempDir())
+	b := c.start(cfg)
+	count(t, a, 1)
+	c.converge(a, b)
+	mustClose(t, b)
+	for i := range 300 {
+		mustUpdate(t, a, func(tx *Tx) error { return tx.String(fmt.Sprint(i)).Set(make([]byte, 10_000)) })
+	}
+	had := statusOf(t, a).Mutations
+	b = c.start(cfg)
+	eventually(t, "it is ready", func() bool { return b.Ready() == nil })
+	if s := statusOf(t, b); s.Mutations < had {
+		t.Errorf("it is ready with %d mutations of %d", s.Mutations, had)
+	}
+	if ids := problemIDs(t, b); len(ids) > 0 {
+		t.Errorf("it names %q", ids)
+	}
+}
+
+// TestAPeerWhoseMembersAreGoneIsReadyAfterReadyWait starts a peer with data alone: it says what it
+// did not wait for until it has it.
+func TestAPeerWhoseMembersAreGoneIsReadyAfterReadyWait(t *testing.T) {
+	c := newCluster(t)
+	aConfig := c.config(t.TempDir())
+	a := c.start(aConfig)
+	cfg := c.config(t.TempDir())
+	b := c.start(cfg)
+	count(t, a, 1)
+	c.converge(a, b)
+	aConfig.Gossip, aConfig.P2P = a.cfg.Gossip, a.cfg.P2P
+	mustClose(t, b)
+	mustClose(t, a)
+	cfg.ReadyWait = 500 * time.Millisecond
+	opened := time.Now()
+	b = c.start(cfg)
+	if err := b.Ready(); !errors.Is(err, errLooking) && time.Since(opened) < cfg.ReadyWait {
+		t.Errorf("at once: %v", err)
+	}
+	eventually(t, "it is ready", func() bool { return b.Ready() == nil })
+	if ids := problemIDs(t, b); !slices.Contains(ids, "not-caught-up") {
+		t.Errorf("it is ready after %v and names %q", time.Since(opened), ids)
+	}
+	aConfig.Join = []string{b.net.members.Addr()}
+	a = c.start(aConfig)
+	c.converge(a, b)
+	eventually(t, "it is caught up", func() bool { return !slices.Contains(problemIDs(t, b), "not-caught-up") })
+}
+
+// TestAnEmptyPeerIsNotReadyWithoutALinkToAMemberThatIsAlive has one whose ports for data are shut.
+// The member, which has data, is ready all the same.
+func TestAnEmptyPeerIsNotReadyWithoutALinkToAMemberThatIsAlive(t *testing.T) {
+	c := newCluster(t)
+	a := c.add()
+	count(t, a, 7)
+	cfg := c.config(t.TempDir())
+	cfg.ReadyWait = 100 * time.Millisecond
+	b, err := open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.net.host.Network().Close(); err != nil {
+		t.Fatal(err)
+	}
+	b.start()
+	c.adopt(b, cfg)
+	for _, p := range []*Peer{a, b} {
+		eventually(t, "they know each other", func() bool { s := statusOf(t, p); return len(s.Members) == 1 && s.Members[0].Alive })
+	}
+	for _, s := range b.held() {
+		eventually(t, "its time is over", func() bool { return time.Since(s.loop.opened) > cfg.ReadyWait })
+	}
+	if err := b.Ready(); !errors.Is(err, errLooking) {
+		t.Errorf("the empty one: %v", err)
+	}
+	count(t, b, 1) // its own write says nothing of the others'
+	if err := b.Ready(); !errors.Is(err, errLooking) {
+		t.Errorf("with a write of its own: %v", err)
+	}
+	if err := a.Ready(); err != nil {
+		t.Errorf("the one with data: %v", err)
+	}
+}
+
+func statusOf(t *testing.T, p *Peer) Status {
+	t.Helper()
+	s, err := p.Status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
