@@ -180,15 +180,39 @@ func (f *facts) findInData(all []finding) []finding {
 	}
 	for _, of := range s.Spaces {
 		if of.Damaged {
-			all = append(all, finding{"damaged", of.Space, fmt.Sprintf("data of space %s is damaged: %s", of.Space, of.Reason)})
+			what := fmt.Sprintf("data of space %s is damaged: %s", of.Space, of.Reason)
+			if of.HeldLogBytes > 0 {
+				what += fmt.Sprintf("; until then %.1f MiB of the log cannot be cut", float64(of.HeldLogBytes)/(1<<20))
+			}
+			all = append(all, finding{"damaged", of.Space, what})
 		}
 		for _, fork := range of.Forks {
-			all = append(all, finding{"forked", of.Space + fork.Replica, fmt.Sprintf(
-				"writes of replica %s in space %s exist in two versions: nothing is exchanged with %d hosts", fork.Replica, of.Space,
-				len(fork.There))})
+			what := fmt.Sprintf("writes of replica %s in space %s exist in two versions after write %d", fork.Replica, of.Space,
+				fork.Common)
+			if len(fork.There) > 0 {
+				what += "; nothing of the space is exchanged with " + f.named(fork.There)
+			}
+			if len(fork.Here) > 0 {
+				what += "; the version that is here is also at " + f.named(fork.Here)
+			}
+			all = append(all, finding{"forked", of.Space + fork.Replica, what})
 		}
 	}
 	return all
+}
+
+// named returns peers by their names, as far as they are members, and the end of their ids.
+func (f *facts) named(ids []string) string {
+	names := make([]string, len(ids))
+	for i, id := range ids {
+		names[i] = "…" + id[max(0, len(id)-8):]
+		for _, m := range f.status.Members {
+			if m.PeerID == id {
+				names[i] = fmt.Sprintf("%s (%s)", m.Name, names[i])
+			}
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 // wasAt returns the member that was at a gossip address last, if it is gone; nil if there is none.

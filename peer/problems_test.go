@@ -103,6 +103,26 @@ func TestOneOfSeveralHostsOfAMachineIsNamed(t *testing.T) {
 	}
 }
 
+func TestWhatADamageAndAForkAreAboutIsSaid(t *testing.T) {
+	f := facts{status: &Status{
+		Members: []Member{{Name: "lima", PeerID: "12D3KooWlima0001"}},
+		Spaces: []SpaceStatus{{Space: "orders", Damaged: true, Reason: "it is rebuilt", HeldLogBytes: 300 << 20,
+			Forks: []Fork{{Replica: "bb", Common: 7, There: []string{"12D3KooWlima0001"}, Here: []string{"12D3KooWgone0009"}}}}},
+	}}
+	var said []string
+	for _, found := range f.find() {
+		said = append(said, found.what)
+	}
+	want := []string{
+		"data of space orders is damaged: it is rebuilt; until then 300.0 MiB of the log cannot be cut",
+		"writes of replica bb in space orders exist in two versions after write 7; nothing of the space is exchanged with " +
+			"lima (…lima0001); the version that is here is also at …gone0009",
+	}
+	if !slices.Equal(said, want) {
+		t.Errorf("said is %q", said)
+	}
+}
+
 func TestAProblemIsSoSinceItBegan(t *testing.T) {
 	var p problems
 	at := func(s int) time.Time { return time.Unix(int64(s), 0) }

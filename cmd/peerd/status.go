@@ -98,27 +98,11 @@ func writeStatus(out io.Writer, s peer.Status, now time.Time) error {
 			fmt.Fprintf(w, "repair\tof space %s from %s: %s\n", of.Space, namesOf([]string{of.Repairing.From}, s.Members),
 				progressOf(of.Repairing))
 		}
-		writeAlarms(w, of, s.Members)
 	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
 	return writeMembers(out, s.Members, now)
-}
-
-// writeAlarms writes what is wrong with a space.
-func writeAlarms(w io.Writer, of peer.SpaceStatus, members []peer.Member) {
-	if of.HeldLogBytes > 0 {
-		fmt.Fprintf(w, "DAMAGE\tspace %s waits to be rebuilt from another host, and holds %s of the log\n", of.Space,
-			size(of.HeldLogBytes))
-	}
-	for _, f := range of.Forks {
-		fmt.Fprintf(w, "FORK\treplica %s of space %s has two versions after write %d: nothing of it is exchanged with %s\n",
-			f.Replica, of.Space, f.Common, namesOf(f.There, members))
-		if len(f.Here) > 0 {
-			fmt.Fprintf(w, "\tthe version that is here is also at %s\n", namesOf(f.Here, members))
-		}
-	}
 }
 
 // progressOf says how far a repair is.
