@@ -59,6 +59,7 @@ func TestAPeerWhoseClockIsOffIsNamedOnBothSidesAndNotHeldUp(t *testing.T) {
 				logs[i].says("the clocks of this host and of a member differ") &&
 				logs[i].says("this host's clock is off") == (i == 2)
 		})
+		wantProblem(t, p, "clock-off")
 	}
 	for range 2 { // what the peer ahead wrote is overwritten by one that saw it
 		for _, p := range c.peers {

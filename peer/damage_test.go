@@ -55,6 +55,7 @@ func TestADamagedSpaceThatHoldsTheLogIsNamed(t *testing.T) {
 		return log.says("space=orders") && log.says("the log that all spaces share cannot be cut") &&
 			log.says("peerd space drop orders --force")
 	})
+	wantProblem(t, b, "damaged")
 	held := func() map[string]bool {
 		out := map[string]bool{}
 		status, err := b.Status()

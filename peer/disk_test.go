@@ -114,6 +114,7 @@ func TestAFullDiskStopsWritesAndNothingElse(t *testing.T) {
 	if err := a.Ready(); !errors.Is(err, ErrNoSpace) {
 		t.Errorf("the peer is ready: %v", err)
 	}
+	wantProblem(t, a, "disk-low")
 	if s, err := a.Status(); err != nil || s.Ready || s.FreeBytes >= s.MinFreeBytes || s.MinFreeBytes == 0 {
 		t.Errorf("the status is ready %v, %d of %d bytes free, %v", s.Ready, s.FreeBytes, s.MinFreeBytes, err)
 	}

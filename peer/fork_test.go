@@ -96,6 +96,7 @@ func TestAForkIsNamedAndQuarantinedUntilOneSideIsEnded(t *testing.T) {
 	wantFork(a, twin)
 	wantFork(b, twin)
 	wantFork(twin, a, b)
+	wantProblem(t, twin, "forked")
 	if m, err := twin.Metrics(); err != nil || len(m.Forks) != 1 || m.Mismatches > 0 {
 		t.Errorf("metrics say %v, %d mismatches (%v)", m.Forks, m.Mismatches, err)
 	}

@@ -2,6 +2,7 @@ package peer
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	libpeer "github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 
 	"github.com/peerd/peerd/gossip/members"
 	"github.com/peerd/peerd/internal/words"
@@ -337,11 +339,13 @@ func (n *network) noteLinks(wanted []members.Member, now time.Time) {
 	maps.DeleteFunc(n.opener, func(id libpeer.ID, _ bool) bool { return n.streams[id] == nil && lacking[id] == nil })
 }
 
-// noteDial takes down why a member is not linked.
+// noteDial takes down why a member is not linked. That it is not dialled for a while, as that failed
+// before, says less than what is known.
 func (n *network) noteDial(id libpeer.ID, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if u := n.lacking[id]; u != nil && n.ctx.Err() == nil {
+	u := n.lacking[id]
+	if u != nil && n.ctx.Err() == nil && (u.err == nil || !errors.Is(err, swarm.ErrDialBackoff)) {
 		u.err = err
 	}
 }

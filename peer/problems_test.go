@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -164,6 +166,39 @@ func TestTheManualHasTheProblems(t *testing.T) {
 	}
 }
 
+// wantProblem waits until a peer names a problem. Tests beside this one have each kind happen.
+func wantProblem(t *testing.T, p *Peer, id string) {
+	t.Helper()
+	eventually(t, id+" is named", func() bool { return slices.Contains(problemIDs(t, p), id) })
+}
+
+// TestEachKindOfProblemHappensInATest looks for wantProblem, or its like in end-to-end tests, in all
+// tests.
+func TestEachKindOfProblemHappensInATest(t *testing.T) {
+	here, err := filepath.Glob("*_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	there, err := filepath.Glob("../internal/e2e/*_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tests strings.Builder
+	for _, file := range slices.Concat(here, there) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tests.Write(text)
+	}
+	for id := range ProblemIDs() {
+		happens := regexp.MustCompile(`(wantProblem\(t, \w+, |\.has\()"` + id + `"`)
+		if !happens.MatchString(tests.String()) {
+			t.Errorf("%s happens in no test", id)
+		}
+	}
+}
+
 // problemIDs returns what is wrong at a peer.
 func problemIDs(t *testing.T, p *Peer) (ids []string) {
 	t.Helper()
@@ -188,7 +223,7 @@ func TestAHostThatReachesNobodySaysSo(t *testing.T) {
 	cfg := c.config(t.TempDir())
 	cfg.Join = []string{nobody}
 	p := c.start(cfg)
-	eventually(t, "nobody is reached", func() bool { return slices.Contains(problemIDs(t, p), "no-host-reached") })
+	wantProblem(t, p, "no-host-reached")
 	other := c.add()
 	if err := p.net.members.SetJoin([]string{other.net.members.Addr()}); err != nil {
 		t.Fatal(err)
@@ -203,7 +238,7 @@ func TestHostsWithTwoClusterKeysBothSaySo(t *testing.T) {
 	cfg.Join = []string{a.net.members.Addr()}
 	b := c.start(cfg)
 	for _, p := range []*Peer{a, b} {
-		eventually(t, "the other key is named", func() bool { return slices.Contains(problemIDs(t, p), "other-key") })
+		wantProblem(t, p, "other-key")
 	}
 }
 
@@ -236,7 +271,7 @@ func TestAMemberWithoutALinkIsNamed(t *testing.T) {
 	if m := known(); m.TheyLack != nil || m.WeLack != nil {
 		t.Errorf("without a link it lacks %d and we %d", *m.TheyLack, *m.WeLack)
 	}
-	eventually(t, "it is named", func() bool { return slices.Contains(problemIDs(t, a), "no-link") })
+	wantProblem(t, a, "no-link")
 	s, err := a.Status()
 	if err != nil || strings.Contains(s.Problems[0].What, "dial") && strings.Contains(s.Problems[0].What, "\n") {
 		t.Errorf("%q, %v", s.Problems[0].What, err)

@@ -66,6 +66,7 @@ func TestARemovedMemberIsNoMemberUntilItIsAdded(t *testing.T) {
 				s := mustStatus(t, gone)
 				return s.Removed && !s.Ready && strings.Contains(s.Reason, "peerd member add") && log.says("removed from the cluster")
 			})
+			wantProblem(t, gone, "removed")
 			if err := gone.Ready(); !errors.Is(err, ErrRemoved) {
 				t.Errorf("it is ready: %v", err)
 			}

@@ -343,6 +343,8 @@ func TestAMemberThatIsLeftOutOfARotationIsAStrangerAfterIt(t *testing.T) {
 		}
 		return true
 	})
+	wantProblem(t, a, "key-left-out")
+	wantProblem(t, stolen, "key-left-out")
 	mustUpdate(t, a, func(tx *Tx) error { return tx.String("s").Set([]byte("after")) })
 	c.converge(a, b)
 	mustUpdate(t, stolen, func(tx *Tx) error { return tx.String("s").Set([]byte("stolen")) })

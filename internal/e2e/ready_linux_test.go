@@ -76,8 +76,17 @@ func TestReadyMeansCaughtUp(t *testing.T) {
 	must(t, n.hosts[1].drop(noData...))
 	two.start()
 	// An empty one is not ready, however long that lasts, and both say why.
-	one.eventually("says why", one.has("no-link", "two is alive and has no data link"))
-	two.eventually("says why", two.has("no-link", "one is alive and has no data link"))
+	one.eventually("says why", one.has("no-link", "two is alive and has no data link", "answer"))
+	two.eventually("says why", two.has("no-link", "one is alive and has no data link", "answer"))
+	for _, d := range []*daemon{one, two} {
+		s, err := d.status()
+		must(t, err)
+		for _, foreign := range []string{"dial", "/ip4/", "deadline", "*"} {
+			if strings.Contains(s.Problems[0].What, foreign) {
+				t.Errorf("%s names no words of a person: %q", d.name, s.Problems[0].What)
+			}
+		}
+	}
 	for range 20 {
 		if two.isReady() == nil {
 			t.Fatal("an empty host without a link is ready")
@@ -161,7 +170,7 @@ func TestAMemberThatIsKilledIsShownAsNotLinkedAtOnce(t *testing.T) {
 		}
 		shown := one.must("status")
 		line := shown[strings.LastIndex(shown, "two ("):]
-		if fields := strings.Fields(line); len(fields) != 8 || strings.Join(fields[5:], " ") != "- - -" {
+		if fields := strings.Fields(line); len(fields) != 9 || strings.Join(fields[5:], " ") != "- - - -" {
 			t.Errorf("peerd status shows %q", line)
 		}
 		for figure := range one.figures() {
