@@ -130,7 +130,7 @@ func writeMembers(out io.Writer, members []peer.Member, now time.Time) error {
 		return err
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "\nMEMBER\tADDRESS\tALIVE\tSINCE\tRTT\tTHEY LACK\tWE LACK")
+	fmt.Fprintln(w, "\nMEMBER\tADDRESS\tALIVE\tSINCE\tRTT\tTHEY LACK\tWE LACK\tPROBLEMS")
 	for _, m := range members {
 		alive, rtt := "no", "-"
 		switch {
@@ -142,10 +142,21 @@ func writeMembers(out io.Writer, members []peer.Member, now time.Time) error {
 		if m.RTTms != nil {
 			rtt = fmt.Sprintf("%.1f ms", *m.RTTms)
 		}
-		fmt.Fprintf(w, "%s (%s)\t%s\t%s\t%s\t%s\t%s\t%s\n", m.Name, brief(m.PeerID), m.Addr, alive,
-			now.Sub(m.Since).Round(time.Second), rtt, known(m.TheyLack), known(m.WeLack))
+		fmt.Fprintf(w, "%s (%s)\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", m.Name, brief(m.PeerID), m.Addr, alive,
+			now.Sub(m.Since).Round(time.Second), rtt, known(m.TheyLack), known(m.WeLack), problemsOf(m.Told))
 	}
 	return w.Flush()
+}
+
+// problemsOf returns the ids of what is wrong at a member, or a dash if that is not known.
+func problemsOf(told *peer.Told) string {
+	switch {
+	case told == nil:
+		return "-"
+	case len(told.Problems) == 0:
+		return "none"
+	}
+	return strings.Join(told.Problems, ", ")
 }
 
 // known returns a number, or a dash if it is not known.

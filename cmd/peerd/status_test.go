@@ -27,7 +27,8 @@ func TestAStatusReadsAsATable(t *testing.T) {
 			Do: "Open port 7947."}},
 		Members: []peer.Member{
 			{Name: "lima", PeerID: "12D3KooWlima0001", Addr: "10.0.0.2:7946", Alive: true,
-				Since: now.Add(-90 * time.Second), RTTms: new(12.34), Linked: true, TheyLack: new(uint64(3)), WeLack: new(uint64(0))},
+				Since: now.Add(-90 * time.Second), RTTms: new(12.34), Linked: true, TheyLack: new(uint64(3)), WeLack: new(uint64(0)),
+				Told: &peer.Told{Problems: []string{"no-link", "clock-off"}}},
 			{Name: "kyoto", PeerID: "12D3KooWkyoto002", Addr: "10.0.0.3:7946",
 				Since: now.Add(-time.Hour)},
 		},
@@ -47,9 +48,9 @@ root     fedcba98
 check    of the data of space default: 43% was read since it was opened
 repair   of space default from lima (…lima0001): 3000 of 10000 cells, 1.0 MiB, 100 a second, 1m10s left
 
-MEMBER             ADDRESS        ALIVE  SINCE   RTT      THEY LACK  WE LACK
-lima (…lima0001)   10.0.0.2:7946  yes    1m30s   12.3 ms  3          0
-kyoto (…kyoto002)  10.0.0.3:7946  no     1h0m0s  -        -          -
+MEMBER             ADDRESS        ALIVE  SINCE   RTT      THEY LACK  WE LACK  PROBLEMS
+lima (…lima0001)   10.0.0.2:7946  yes    1m30s   12.3 ms  3          0        no-link, clock-off
+kyoto (…kyoto002)  10.0.0.3:7946  no     1h0m0s  -        -          -        -
 `
 	var got strings.Builder
 	if err := writeStatus(&got, status, now); err != nil {

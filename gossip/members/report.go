@@ -12,18 +12,25 @@ import (
 type Report struct {
 	Version    string // of its program
 	Ready      bool
-	Reason     string // why it is not ready
-	StoreBytes uint64 // of its data
-	FreeBytes  uint64 // of its disk
-	Replica    string // the id under which it writes
+	Reason     string   // why it is not ready
+	StoreBytes uint64   // of its data
+	FreeBytes  uint64   // of its disk
+	Replica    string   // the id under which it writes
+	Problems   []string // the ids of what is wrong there, of each kind one; empty, and not nil, if nothing is
 }
 
 // maxReportText is the size in bytes of each text of a report; a longer one is cut off. An answer
 // to a probe stays one packet.
 const maxReportText = 128
 
+// A report has so many ids of problems, of so many bytes each; what is beyond is left out.
+const (
+	maxReportProblems = 16
+	maxReportID       = 24
+)
+
 // reportFields is how many fields a report has behind the time of an answer.
-const reportFields = 6
+const reportFields = 7
 
 // encodeAnswer returns what an answer to a probe carries: the time, and the report if there is one.
 func encodeAnswer(now time.Time, report *Report) []byte {
@@ -43,6 +50,11 @@ func encodeAnswer(now time.Time, report *Report) []byte {
 		w.Uint(report.StoreBytes)
 		w.Uint(report.FreeBytes)
 		w.String(cutReport(report.Replica))
+		problems := report.Problems[:min(len(report.Problems), maxReportProblems)]
+		w.Array(len(problems))
+		for _, id := range problems {
+			w.String(id[:min(len(id), maxReportID)])
+		}
 	})
 }
 
@@ -52,7 +64,7 @@ func cutReport(text string) string {
 
 // decodeReport returns the report in what an answer carries; nil if there is none.
 func decodeReport(payload []byte) *Report {
-	report := &Report{}
+	report := &Report{Problems: []string{}}
 	err := wire.Decode(payload, func(r *wire.Reader) {
 		extra := r.Fields(1 + reportFields)
 		r.Uint()
@@ -60,6 +72,9 @@ func decodeReport(payload []byte) *Report {
 		report.Reason = Printable(r.String(maxReportText))
 		report.StoreBytes, report.FreeBytes = r.Uint(), r.Uint()
 		report.Replica = Printable(r.String(maxReportText))
+		for range r.Array(maxReportProblems) {
+			report.Problems = append(report.Problems, Printable(r.String(maxReportID)))
+		}
 		r.Skip(extra)
 	})
 	if err != nil {

@@ -1,6 +1,7 @@
 package members
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -8,7 +9,8 @@ import (
 )
 
 func TestAReportComesWithTheTime(t *testing.T) {
-	want := &Report{Version: "1.2", Ready: true, Reason: "none", StoreBytes: 1 << 40, FreeBytes: 7, Replica: "00aa"}
+	want := &Report{Version: "1.2", Ready: true, Reason: "none", StoreBytes: 1 << 40, FreeBytes: 7, Replica: "00aa",
+		Problems: []string{"no-link", "clock-off"}}
 	payload := encodeAnswer(noon, want)
 	if diff := cmp.Diff(want, decodeReport(payload)); diff != "" {
 		t.Error(diff)
@@ -16,8 +18,9 @@ func TestAReportComesWithTheTime(t *testing.T) {
 	if at, ok := decodeClock(payload); !ok || !at.Equal(noon) {
 		t.Errorf("the time is %v, %v", at, ok)
 	}
-	long := decodeReport(encodeAnswer(noon, &Report{Reason: strings.Repeat("é", maxReportText)}))
-	if long == nil || long.Reason != strings.Repeat("é", maxReportText/2) {
+	long := decodeReport(encodeAnswer(noon, &Report{Reason: strings.Repeat("é", maxReportText),
+		Problems: slices.Repeat([]string{strings.Repeat("x", 100)}, 100)}))
+	if long == nil || long.Reason != strings.Repeat("é", maxReportText/2) || len(long.Problems) != maxReportProblems {
 		t.Errorf("a long reason became %+v", long)
 	}
 	for _, other := range [][]byte{nil, encodeAnswer(noon, nil), payload[:len(payload)-1]} {

@@ -77,8 +77,10 @@ function stateOf(m) {
   if (!m.alive) return [pill('bad', 'away'), el('small', {}, 'for ' + ago(m.since))];
   if (m.problem) return [pill('warn', 'no link'), el('small', {}, legible(m.problem))];
   if (!m.linked) return [pill('warn', 'no link'), el('small', {}, 'alive for ' + ago(m.since))];
-  if (m.told && !m.told.ready) return [pill('warn', 'linked, not ready'), el('small', {}, legible(m.told.reason || ''))];
-  return pill('good', 'linked');
+  const problems = (m.told?.problems || []).map(legible).join(', ');
+  const named = problems && el('small', {}, 'problems: ' + problems);
+  if (m.told && !m.told.ready) return [pill('warn', 'linked, not ready'), el('small', {}, legible(m.told.reason || '')), named];
+  return problems ? [pill('warn', 'linked, with problems'), named] : pill('good', 'linked');
 }
 
 function diskOf(told) {

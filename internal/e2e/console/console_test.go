@@ -198,6 +198,11 @@ func TestProblemsAreYellowAndAHostThatIsNotReadyIsRed(t *testing.T) {
 		status["ready"], status["reason"] = ready, "catching up with the other peers"
 		status["problems"] = []object{{"id": "no-link", "since": time.Now().Add(-3 * time.Minute),
 			"what": "lima is alive, and no data reaches it: connection refused", "do": "Open port 7947, TCP and UDP."}}
+		for _, m := range status["members"].([]any) {
+			if told, ok := m.(map[string]any)["told"].(map[string]any); ok {
+				told["problems"] = []string{"clock-off", "disk-low"}
+			}
+		}
 	})
 	background := func(p *page) (colour string) {
 		p.run(chromedp.Evaluate(`getComputedStyle(document.getElementById("state")).backgroundColor`, &colour))
@@ -207,6 +212,7 @@ func TestProblemsAreYellowAndAHostThatIsNotReadyIsRed(t *testing.T) {
 	p.open()
 	p.sees("#state", "ready, with problems")
 	p.sees("#problems", "lima is alive, and no data reaches it: connection refused (for 3 min)", "Open port 7947")
+	p.sees("#host-list", "linked, with problems", "problems: clock-off, disk-low")
 	if got := background(p); got != "rgb(255, 240, 204)" {
 		t.Errorf("a host with problems is not yellow: %s", got)
 	}
