@@ -89,7 +89,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if !began && !errors.As(err, &usageError{}) { // it is about flags and arguments
 		err = misuse("%w (see %s --help)", err, command.CommandPath())
 	}
-	fmt.Fprintln(stderr, "peerd:", explain(err, command.Flags()))
+	fmt.Fprintln(stderr, "peerd:", escaped(explain(err, command.Flags())))
 	if usage := (usageError{}); errors.As(err, &usage) || errors.Is(err, peer.ErrNoClusterKey) ||
 		errors.Is(err, peer.ErrOtherClusterKey) {
 		return exitUsage

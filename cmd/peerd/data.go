@@ -633,7 +633,12 @@ func (c changes) write(out io.Writer, asked json.RawMessage) error {
 
 // printJSON prints v on one line.
 func printJSON(out io.Writer, v any) error {
-	encoder := json.NewEncoder(out)
+	var line bytes.Buffer
+	encoder := json.NewEncoder(&line)
 	encoder.SetEscapeHTML(false)
-	return encoder.Encode(v)
+	if err := encoder.Encode(v); err != nil {
+		return err
+	}
+	_, err := out.Write(escapedJSON(line.Bytes()))
+	return err
 }

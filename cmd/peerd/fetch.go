@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -119,7 +120,7 @@ func (w *web) refusal(addr, what string, resp *http.Response) error {
 		Code, Detail string
 		Change       *peer.KeyChange
 	}
-	err := json.NewDecoder(io.LimitReader(resp.Body, maxStatus)).Decode(&told)
+	err := readAnswer(resp.Body, &told)
 	peerd := err == nil && told.Detail != ""
 	switch {
 	case resp.StatusCode == http.StatusRequestHeaderFieldsTooLarge:
@@ -168,7 +169,7 @@ func unfit(addr string, err error) error {
 	return fmt.Errorf("no whole answer from %s: %w", addr, cause(err))
 }
 
-// status returns what a peer tells about itself, as it came and as it reads.
+// status returns what a peer tells about itself, as it came and as it is shown.
 func (w *web) status(ctx context.Context, addr string) ([]byte, peer.Status, error) {
 	var status peer.Status
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
@@ -182,7 +183,7 @@ func (w *web) status(ctx context.Context, addr string) ([]byte, peer.Status, err
 	if err != nil {
 		return nil, status, unfit(addr, err)
 	}
-	if err := json.Unmarshal(body, &status); err != nil || status.Spaces == nil {
+	if err := readAnswer(bytes.NewReader(body), &status); err != nil || status.Spaces == nil {
 		return nil, status, fmt.Errorf("what answers on %s is no peerd", addr)
 	}
 	return body, status, nil

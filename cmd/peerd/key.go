@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -83,7 +82,7 @@ func (w *web) changeKey(ctx context.Context, addr, step string, without []string
 		return change, err
 	}
 	defer resp.Body.Close()
-	err = json.NewDecoder(io.LimitReader(resp.Body, maxStatus)).Decode(&change)
+	err = readAnswer(resp.Body, &change)
 	if err != nil {
 		err = unfit(addr, err)
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -79,14 +78,14 @@ func memberChangeCommand(name, method, short, done string) *cobra.Command {
 	return cmd
 }
 
-// askJSON is ask for an answer that is read into out.
+// askJSON is ask for an answer that is read into out, to be shown.
 func (w *web) askJSON(ctx context.Context, method, addr, path, what string, out any) error {
 	resp, err := w.ask(ctx, method, addr, path, what)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxStatus)).Decode(out); err != nil {
+	if err := readAnswer(resp.Body, out); err != nil {
 		return fmt.Errorf("no whole answer from %s: %w", addr, cause(err))
 	}
 	return nil

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -79,7 +78,7 @@ func (w *web) listSpaces(ctx context.Context, stdout io.Writer, addr string) err
 	}
 	defer resp.Body.Close()
 	var told struct{ Spaces []peer.SpaceStatus }
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxStatus)).Decode(&told); err != nil {
+	if err := readAnswer(resp.Body, &told); err != nil {
 		return unfit(addr, err)
 	}
 	out := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)

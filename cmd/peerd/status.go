@@ -46,7 +46,7 @@ func (w *web) printStatus(ctx context.Context, out io.Writer, addr string, raw b
 		return err
 	}
 	if raw {
-		_, err = out.Write(body)
+		_, err = out.Write(escapedJSON(body))
 		return err
 	}
 	return writeStatus(out, status, time.Now())

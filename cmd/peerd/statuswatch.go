@@ -29,7 +29,7 @@ func (w *web) watchStatus(ctx context.Context, out io.Writer, addr string, raw b
 			return nil
 		}
 		if err != nil {
-			fmt.Fprintln(&page, "peerd:", words.Of(err))
+			fmt.Fprintln(&page, "peerd:", escaped(words.Of(err)))
 		}
 		if !raw {
 			fmt.Fprintln(&page)

@@ -307,7 +307,7 @@ async function settle(path, v, box) {
     });
     text('settled', `${name} holds one value now: ${summary(v)}`);
   } catch (error) {
-    text('settled', `${name} is not settled: ${error.message}`);
+    text('settled', `${name} is not settled: ${legible(error.message)}`);
   }
   const one = listed.rows.get(idOf(path[0]));
   await one.refresh();
@@ -336,7 +336,7 @@ function keyRow(key) {
       td.replaceChildren(there([key], types), ...(e.cursor ? [el('p', { className: 'faint' }, 'and more')] : []));
     } catch (error) {
       cell(1, NONE);
-      cell(2, error.code === 'not-found' ? 'deleted' : error.message);
+      cell(2, error.code === 'not-found' ? 'deleted' : legible(error.message));
       td.replaceChildren();
     }
   };
@@ -363,7 +363,7 @@ async function list(more) {
     $('no-keys').hidden = rows.size > 0;
     await Promise.all(made.map((one) => one.refresh()));
   } catch (error) {
-    text('settled', error.message);
+    text('settled', legible(error.message));
   }
 }
 
@@ -438,7 +438,7 @@ async function look() {
     show(await ask('v1/status'));
     await refreshClients();
   } catch (error) {
-    showState('bad', 'no answer: ' + error.message);
+    showState('bad', 'no answer: ' + legible(error.message));
     for (const old of document.querySelectorAll('#host-list .pill')) old.replaceWith(pill('', 'not known'));
   }
   looking = false;
