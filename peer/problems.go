@@ -90,6 +90,20 @@ type late struct {
 	why   error
 }
 
+// maxLate is how many spaces that are late are named.
+const maxLate = 4
+
+func lateOnes(all []late) string {
+	var ones []string
+	for _, of := range all[:min(len(all), maxLate)] {
+		ones = append(ones, fmt.Sprintf("space %s is %v", of.space, of.why))
+	}
+	if more := len(all) - maxLate; more > 0 {
+		ones = append(ones, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(ones, ", ")
+}
+
 // find returns all that is wrong.
 func (f *facts) find() (all []finding) {
 	add := func(id, subject, what string, args ...any) {
@@ -124,9 +138,8 @@ func (f *facts) find() (all []finding) {
 	if f.gone != "" {
 		add("address-gone", f.gone, "others are told that this host is at %s, which is none of its addresses now", f.gone)
 	}
-	for _, of := range f.late {
-		add("not-caught-up", of.space, "space %s is ready without what the others had when this host started: it is %v", of.space,
-			of.why)
+	if len(f.late) > 0 {
+		add("not-caught-up", "", "this host is ready without what the others had when it started: %s", lateOnes(f.late))
 	}
 	switch {
 	case s.ClockWrong:

@@ -125,6 +125,20 @@ func TestWhatADamageAndAForkAreAboutIsSaid(t *testing.T) {
 	}
 }
 
+func TestSpacesThatAreLateAreOneProblem(t *testing.T) {
+	f := facts{status: &Status{}}
+	for i := range 6 {
+		f.late = append(f.late, late{fmt.Sprint("s", i), errLooking})
+	}
+	all := f.find()
+	want := "this host is ready without what the others had when it started: space s0 is looking for the other peers, " +
+		"space s1 is looking for the other peers, space s2 is looking for the other peers, space s3 is looking for the other " +
+		"peers, and 2 more"
+	if len(all) != 1 || all[0].what != want {
+		t.Errorf("found %q", all)
+	}
+}
+
 func TestAProblemIsSoSinceItBegan(t *testing.T) {
 	var p problems
 	at := func(s int) time.Time { return time.Unix(int64(s), 0) }
