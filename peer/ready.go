@@ -142,9 +142,9 @@ func (l *loop) mayMeet() bool {
 		_, unmet := l.wanted()
 		return slices.ContainsFunc(unmet, func(m members.Member) bool { return time.Since(m.Since) < meetGrace })
 	}
-	others := n.members.List()
-	return slices.ContainsFunc(others, func(m members.Member) bool { return m.Holds(l.s.id.Short()) }) ||
-		len(others) == 0 && len(n.joining()) > 0
+	all := n.members.List()
+	holds := func(m members.Member) bool { return m.Holds(l.s.id.Short()) }
+	return slices.ContainsFunc(n.speaking(n.permitted(all), time.Now()), holds) || len(all) == 0 && len(n.joining()) > 0
 }
 
 // wanted returns how many members are alive that there should be a link to for this space, and
