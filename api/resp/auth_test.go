@@ -5,7 +5,9 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -41,11 +43,17 @@ func testWithoutThePasswordNothingIsAnswered(t *testing.T) {
 		if cmd.forStrangers {
 			continue
 		}
-		line := cmd.name
-		for range max(cmd.arity, -cmd.arity) - 1 {
-			line += " x"
+		all := []*command{&cmd}
+		if cmd.subs != nil {
+			all = slices.Collect(maps.Values(cmd.subs))
 		}
-		p.expect(line, noAuth)
+		for _, cmd := range all {
+			words := strings.Split(cmd.name, "|")
+			for len(words) < max(cmd.arity, -cmd.arity) {
+				words = append(words, "x")
+			}
+			p.expect(strings.Join(words, " "), noAuth)
+		}
 	}
 	p.expect("HELLO 3", "-"+string(errNoAuthYet))
 	p.expect("HELLO 3 AUTH default wrong", wrongPass)
@@ -54,6 +62,29 @@ func testWithoutThePasswordNothingIsAnswered(t *testing.T) {
 	p.expect("AUTH a b c", "-ERR syntax error")
 	p.expect("GET x", noAuth)
 	p.expect("QUIT", "+OK")
+}
+
+func TestAfterResetThePasswordIsAskedForAgain(t *testing.T) {
+	eachWay(t, testAfterResetThePasswordIsAskedForAgain)
+}
+
+func testAfterResetThePasswordIsAskedForAgain(t *testing.T) {
+	_, address := startGuarded(t)
+	p := dial(t, address)
+	p.expect("RESET", "+RESET")
+	p.expect("AUTH "+password, "+OK")
+	p.expect("SET x 1", "+OK")
+	lines := []string{"RESET", "GET x", "MULTI", "AUTH " + password, "SET x 2", "GET x"}
+	var commands [][]string
+	for _, line := range lines {
+		commands = append(commands, strings.Fields(line))
+	}
+	p.send(commands...)
+	for i, want := range []string{"+RESET", noAuth, noAuth, "+OK", "+OK", `"2"`} {
+		if got := p.reply(); got != want {
+			t.Errorf("%s: %s, want %s", lines[i], got, want)
+		}
+	}
 }
 
 func TestThePasswordOpensAConnectionInEachWay(t *testing.T) {

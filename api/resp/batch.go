@@ -186,6 +186,7 @@ func (b *batch) conclude(errs []error, took time.Duration) {
 	c := b.client
 	b.settle(errs)
 	b.observe(took)
+	c.subs.begin()
 	c.server.counts.commands.Add(int64(b.next - b.from))
 	if c.in.stranger && !c.stranger {
 		c.server.trust(c)
@@ -210,6 +211,9 @@ func (b *batch) cut() access {
 			}
 			return need
 		}
+		if r.rejected == errExecArity {
+			queueing = false
+		}
 		if r.rejected == nil && r.command.alone {
 			if b.to == b.from {
 				r.access = r.command.access // it sees to that itself
@@ -233,6 +237,10 @@ func (b *batch) cut() access {
 			return need
 		}
 		need = max(need, r.access)
+		if r.rejected == nil && r.command.inTransaction == roleEnd && b.client.pending.subscribes {
+			b.to++ // what comes next is to be told of
+			return need
+		}
 	}
 	return need
 }
@@ -281,6 +289,10 @@ func (b *batch) run(i int, tx *embedded.Tx) error {
 		return errLater
 	}
 	r := &b.requests[i]
+	if r.rejected == nil && b.call.session.needs(r.command) > r.access {
+		b.halted = true // MULTI was refused, say: it is cut again
+		return errLater
+	}
 	b.call.tx = tx
 	b.call.args = b.args[r.args.from:r.args.to]
 	r.at = len(b.out.buf)

@@ -34,7 +34,13 @@ type command struct {
 	// firstKey, lastKey and keyStep tell which arguments are keys, as COMMAND does; zero: none.
 	firstKey, lastKey, keyStep int
 
-	number         int    // from 0 on, for what is counted by command
+	// subs are the subcommands that the first argument chooses from, by name; nil: it has none. The
+	// name of one holds its command's: "client|list".
+	subs map[string]*command
+	// usage is what HELP shows of a subcommand's arguments.
+	usage string
+
+	number         int    // from 0 on, for what is counted by command: of a subcommand it is its command's
 	group, summary string // for COMMAND DOCS
 	run            func(c *call) error
 }
@@ -80,7 +86,7 @@ func (c *command) accessWithin(queueing bool) (access, bool) {
 // commands is filled by init, for COMMAND refers to it.
 var commands map[string]*command
 
-const longestName = 16 // bytes of a command's name
+const longestName = 16 // bytes of a command's name, and of a subcommand's
 
 // resolve returns the command that the arguments ask for, or why there is none.
 func resolve(args [][]byte) (*command, error) {
@@ -90,7 +96,19 @@ func resolve(args [][]byte) (*command, error) {
 		return nil, errBrowser
 	case c == nil:
 		return nil, unknownCommand(args)
+	}
+	if c.subs != nil && len(args) > 1 {
+		sub := find(c.subs, args[1])
+		if sub == nil {
+			return nil, unknownSubcommand(c.name, args[1])
+		}
+		c = sub
+	}
+	switch {
 	case c.arity > 0 && len(args) != c.arity, len(args) < -c.arity:
+		if c.name == "exec" {
+			return nil, errExecArity
+		}
 		return nil, wrongArity(c.name)
 	}
 	for i, last := c.firstKey, c.lastOf(args); i > 0 && i <= last; i += c.keyStep {
@@ -102,7 +120,10 @@ func resolve(args [][]byte) (*command, error) {
 	return c, nil
 }
 
-func lookUp(name []byte) *command {
+func lookUp(name []byte) *command { return find(commands, name) }
+
+// find returns the command with a name, in whatever case.
+func find(among map[string]*command, name []byte) *command {
 	if len(name) > longestName {
 		return nil
 	}
@@ -113,7 +134,7 @@ func lookUp(name []byte) *command {
 		}
 		lower[i] = ch
 	}
-	return commands[string(lower[:len(name)])]
+	return among[string(lower[:len(name)])]
 }
 
 func (c *command) lastOf(args [][]byte) int {
@@ -154,13 +175,28 @@ type call struct {
 	looped  bool // others wait for it: see errApart
 }
 
+// needs returns what executing a command needs now.
+func (s *session) needs(c *command) access {
+	if s.pending.open && c.inTransaction == roleEnd && !s.pending.writes {
+		return min(c.access, accessRead)
+	}
+	need, _ := c.accessWithin(s.pending.open)
+	return need
+}
+
 // perform executes or queues a request and writes its reply. If it returns an error, which is then
 // the reply, the transaction changes nothing.
 func (c *call) perform(r *request) error {
 	pending := &c.session.pending
 	if r.rejected != nil {
+		if r.rejected == errExecArity {
+			*pending = transaction{}
+		}
 		pending.broken = pending.open
 		return r.rejected
+	}
+	if c.session.stranger && !r.command.forStrangers {
+		return errNoAuth // RESET came before it
 	}
 	if c.session.subs.count() > 0 && !c.session.resp3 && !r.command.forSubscribers {
 		return errSubscribed(r.command.name)
@@ -230,11 +266,13 @@ const (
 	errDecrement   = replyError("ERR decrement would overflow")
 	errWrongType   = replyError("WRONGTYPE Operation against a key holding " +
 		"the wrong kind of value")
+	errExecArity = replyError("EXECABORT Transaction discarded because of: wrong number of arguments for " +
+		"'exec' command")
 	errNoPassword = replyError("ERR AUTH <password> called without any password configured for " +
 		"the default user. Are you sure your configuration is correct?")
 	errNoAuth    = replyError("NOAUTH Authentication required.")
 	errNoAuthYet = replyError("NOAUTH HELLO must be called with the client already authenticated, " +
-		"otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the " +
+		"otherwise the HELLO AUTH <user> <pass> option can be used to authenticate the " +
 		"client and select the RESP protocol version at the same time")
 	errWrongPass = replyError("WRONGPASS invalid username-password pair or user is disabled.")
 
@@ -268,8 +306,13 @@ func clip(arg []byte, limit int) []byte {
 	return arg
 }
 
-func unknownSubcommand(c *call) error {
-	return replyError(fmt.Sprintf("ERR unknown subcommand '%s'. Try %s HELP.",
+func unknownSubcommand(name string, sub []byte) error {
+	return replyError(fmt.Sprintf("ERR unknown subcommand '%s'. Try %s HELP.", clip(sub, 128), strings.ToUpper(name)))
+}
+
+// wrongUse is the error of a subcommand that has found its arguments to be too many.
+func wrongUse(c *call) error {
+	return replyError(fmt.Sprintf("ERR unknown subcommand or wrong number of arguments for '%s'. Try %s HELP.",
 		clip(c.args[1], 128), strings.ToUpper(c.arg(0))))
 }
 

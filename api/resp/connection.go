@@ -41,6 +41,20 @@ func runQuit(c *call) error {
 	return nil
 }
 
+// runReset makes the connection what it was when it began. It keeps the limits of a client that has
+// authenticated, but has to do so again.
+func runReset(c *call) error {
+	s := c.session
+	s.pending = transaction{}
+	s.subs.channels, s.subs.patterns, s.subs.bytes = nil, nil, 0
+	s.name.set("")
+	s.db, s.index = nil, 0
+	s.resp3, c.out.resp3 = false, false
+	s.stranger = c.server.config.Auth != nil
+	c.out.status("RESET")
+	return nil
+}
+
 func runSelect(c *call) error {
 	n, err := c.integer(1)
 	switch {
@@ -64,9 +78,11 @@ func runSelect(c *call) error {
 // runAuth takes a password, alone or after the name of the only user.
 func runAuth(c *call) error {
 	name, password := []byte(onlyUser), c.args[1]
-	switch len(c.args) {
-	case 2:
-	case 3:
+	switch {
+	case len(c.args) == 2 && c.server.config.Auth == nil:
+		return errNoPassword
+	case len(c.args) == 2:
+	case len(c.args) == 3:
 		name, password = c.args[1], c.args[2]
 	default:
 		return errSyntax
@@ -85,8 +101,11 @@ const onlyUser = "default"
 // A connection that was authenticated before stays so.
 func (c *call) authenticate(name, password []byte) error {
 	guard := c.server.config.Auth
-	if guard == nil {
-		return errNoPassword
+	if guard == nil { // the user has no password, so any is good
+		if string(name) != onlyUser {
+			return errWrongPass
+		}
+		return nil
 	}
 	if string(name) != onlyUser {
 		password = nil // it counts as a failure
@@ -184,33 +203,31 @@ func checkClientName(name []byte) error {
 	return nil
 }
 
-func runClient(c *call) error {
-	sub := subcommand{c: c, name: "client"}
-	switch {
-	case sub.is("setname", 3):
-		if err := checkClientName(c.args[2]); err != nil {
-			return err
-		}
-		c.session.name.set(c.arg(2))
-		c.out.status("OK")
-	case sub.is("setinfo", 4):
-		return c.setClientInfo()
-	case sub.is("getname", 2):
-		if c.session.name.get() == "" {
-			c.out.null()
-			return nil
-		}
-		c.out.text(c.session.name.get())
-	case sub.is("id", 2):
-		c.out.integer(c.session.id)
-	default:
-		return sub.refusal()
+func runClientSetName(c *call) error {
+	if err := checkClientName(c.args[2]); err != nil {
+		return err
 	}
+	c.session.name.set(c.arg(2))
+	c.out.status("OK")
 	return nil
 }
 
-// setClientInfo takes what client libraries tell of themselves, and keeps nothing of it.
-func (c *call) setClientInfo() error {
+func runClientGetName(c *call) error {
+	if c.session.name.get() == "" {
+		c.out.null()
+		return nil
+	}
+	c.out.text(c.session.name.get())
+	return nil
+}
+
+func runClientID(c *call) error {
+	c.out.integer(c.session.id)
+	return nil
+}
+
+// runClientSetInfo takes what client libraries tell of themselves, and keeps nothing of it.
+func runClientSetInfo(c *call) error {
 	if !c.is(2, "lib-name") && !c.is(2, "lib-ver") {
 		return replyError(fmt.Sprintf("ERR Unrecognized option '%s'", clip(c.args[2], 128)))
 	}
@@ -220,33 +237,4 @@ func (c *call) setClientInfo() error {
 	}
 	c.out.status("OK")
 	return nil
-}
-
-// subcommand finds out which subcommand a call asks for.
-type subcommand struct {
-	c     *call
-	name  string // of the command
-	wrong string // the subcommand, if it was called with a wrong number of arguments
-}
-
-// is reports whether the call is that subcommand with as many arguments as arity says, which
-// counts as command.arity does.
-func (s *subcommand) is(word string, arity int) bool {
-	if !s.c.is(1, word) {
-		return false
-	}
-	n := len(s.c.args)
-	if arity > 0 && n != arity || n < -arity {
-		s.wrong = word
-		return false
-	}
-	return true
-}
-
-// refusal returns the error for a call that is none of the subcommands asked for.
-func (s *subcommand) refusal() error {
-	if s.wrong != "" {
-		return wrongArity(s.name + "|" + s.wrong)
-	}
-	return unknownSubcommand(s.c)
 }

@@ -6,22 +6,16 @@ import (
 )
 
 // runCommand describes the commands to clients, which use it to find keys and to show help.
-func runCommand(c *call) error {
-	if len(c.args) == 1 {
-		return describeCommands(c, sortedNames())
-	}
-	sub := subcommand{c: c, name: "command"}
-	switch {
-	case sub.is("count", 2):
-		c.out.integer(int64(len(commands)))
-		return nil
-	case sub.is("info", -2):
-		return describeCommands(c, c.namesFrom(2))
-	case sub.is("docs", -2):
-		return documentCommands(c, c.namesFrom(2))
-	}
-	return sub.refusal()
+func runCommand(c *call) error { return describeCommands(c, sortedNames()) }
+
+func runCommandCount(c *call) error {
+	c.out.integer(int64(len(commands)))
+	return nil
 }
+
+func runCommandInfo(c *call) error { return describeCommands(c, c.namesFrom(2)) }
+
+func runCommandDocs(c *call) error { return documentCommands(c, c.namesFrom(2)) }
 
 func sortedNames() []string { return slices.Sorted(maps.Keys(commands)) }
 

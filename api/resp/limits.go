@@ -14,8 +14,8 @@ const (
 	// ArgumentCost is what an argument takes in memory besides its bytes.
 	ArgumentCost = 32
 	// MaxArguments is the number of arguments that a command may announce, as in Redis. More are a
-	// protocol error, which ends the connection.
-	MaxArguments = 1 << 20
+	// protocol error, which ends the connection. With more than 2^20 it is beyond MaxCommand.
+	MaxArguments = 1<<31 - 1
 	// MaxSkip is how many bytes of one command are thrown away before the connection is ended
 	// instead.
 	MaxSkip = 64 << 20
@@ -56,9 +56,8 @@ const (
 	MaxCursorBytes = 8 << 20
 	// MaxScanCount is the number of keys that one SCAN looks at, whatever its COUNT.
 	MaxScanCount = 10_000
-	// MaxPattern is the size in bytes of the pattern of KEYS and SCAN: matching takes time in
-	// proportion.
-	MaxPattern = 4 << 10
+	// MaxPattern is the size in bytes of a pattern: matching takes time in proportion.
+	MaxPattern = 128 << 10
 	// MaxRandom is how many elements HRANDFIELD and SRANDMEMBER return, or draw with a negative
 	// count.
 	MaxRandom = 1 << 20

@@ -44,6 +44,41 @@ func testACommandBeyondALimitLeavesTheConnectionUsable(t *testing.T) {
 	p.expect("EXISTS s", ":0")
 }
 
+// TestManyArgumentsAreRefusedAsACommandThatIsTooLarge: Redis takes as many.
+func TestManyArgumentsAreRefusedAsACommandThatIsTooLarge(t *testing.T) {
+	eachWay(t, testManyArgumentsAreRefusedAsACommandThatIsTooLarge)
+}
+
+func testManyArgumentsAreRefusedAsACommandThatIsTooLarge(t *testing.T) {
+	_, address := startServer(t, Config{db: newMemory(t)})
+	p := dial(t, address)
+	const n = 1<<20 + 1
+	data := []byte(fmt.Sprintf("*%d\r\n$3\r\nDEL\r\n", n) + strings.Repeat("$1\r\nk\r\n", n-1))
+	if _, err := p.Write(data); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := p.reply(), fmt.Sprintf("-ERR the command exceeds the limit of %d bytes (MaxCommand)", MaxCommand); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	p.expect("PING", "+PONG")
+}
+
+func TestALongPatternIsMatched(t *testing.T) { eachWay(t, testALongPatternIsMatched) }
+
+func testALongPatternIsMatched(t *testing.T) {
+	_, address := startServer(t, Config{db: newMemory(t)})
+	p := dial(t, address)
+	key := strings.Repeat("a", 50_000)
+	p.send([]string{"SET", key, "1"}, []string{"KEYS", strings.Repeat("*?", 50_000)},
+		[]string{"KEYS", strings.Repeat("*?", 50_001)}, []string{"KEYS", strings.Repeat("*", MaxPattern+1)})
+	for _, want := range []string{"+OK", fmt.Sprintf("*1\n  %q", key), "*0",
+		"-ERR a pattern of 131073 bytes exceeds the limit of 131072 bytes"} {
+		if got := p.reply(); got != want {
+			t.Errorf("got %.100s, want %.100s", got, want)
+		}
+	}
+}
+
 func TestATransactionBeyondItsLimitIsRefusedAsAWhole(t *testing.T) {
 	eachWay(t, testATransactionBeyondItsLimitIsRefusedAsAWhole)
 }

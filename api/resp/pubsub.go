@@ -32,8 +32,8 @@ type subscriptions struct {
 type following struct {
 	number  int
 	db      database
-	watch   *embedded.Watch
-	sending bool // the goroutine was started
+	watch   *embedded.Watch // nil until what came with the subscription was executed
+	sending bool            // the goroutine was started
 }
 
 // nameSet is a set of names, in order.
@@ -77,9 +77,6 @@ func runPSubscribe(c *call) error {
 // begin with a prefix.
 func (c *call) subscribe(reply string, set *nameSet, meets func(name, prefix string) bool) error {
 	subs := &c.session.subs
-	if c.session.pending.open {
-		return replyError("ERR " + strings.ToUpper(reply) + " is not allowed in transactions")
-	}
 	wanted := map[int]bool{}
 	for i := range c.args[1:] {
 		name, err := c.pattern(i + 1)
@@ -111,8 +108,8 @@ func (c *call) subscribe(reply string, set *nameSet, meets func(name, prefix str
 		subs.follows = map[int]*following{}
 	}
 	for n := range wanted {
-		if db, err := c.server.database(n); err == nil && subs.follows[n] == nil && holds(db) {
-			subs.follows[n] = &following{number: n, db: db, watch: db.Watch("")}
+		if db, err := c.server.database(n); err == nil && subs.follows[n] == nil {
+			subs.follows[n] = &following{number: n, db: db}
 		}
 	}
 	for i := range c.args[1:] {
@@ -123,6 +120,20 @@ func (c *call) subscribe(reply string, set *nameSet, meets func(name, prefix str
 		c.out.integer(int64(subs.count()))
 	}
 	return nil
+}
+
+// begin has the client be told of what changes from now on: nothing of what was committed together
+// with its subscription.
+func (s *subscriptions) begin() {
+	for n, f := range s.follows {
+		switch {
+		case f.watch != nil:
+		case holds(f.db):
+			f.watch = f.db.Watch("")
+		default:
+			delete(s.follows, n)
+		}
+	}
 }
 
 // holds reports whether this host has not dropped a database. What is dropped has no changes;
@@ -169,8 +180,8 @@ func (c *call) unsubscribe(reply string, set *nameSet) error {
 // errSubscribed is the reply to other commands of a subscriber over RESP2, whose client could not
 // tell a reply from a message.
 func errSubscribed(name string) error {
-	return replyError(fmt.Sprintf("ERR Can't execute '%s': only (P)SUBSCRIBE / (P)UNSUBSCRIBE / "+
-		"PING / QUIT are allowed in this context", name))
+	return replyError(fmt.Sprintf("ERR Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / "+
+		"PING / QUIT / RESET are allowed in this context", name))
 }
 
 // follow starts and ends the goroutines that send messages, as the subscriptions ask for. The

@@ -5,6 +5,7 @@ import (
 	"iter"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"sync"
 )
 
@@ -22,6 +23,9 @@ type cursors struct {
 	byUse list.List // of cursor, the latest used first
 	bytes int
 }
+
+// mostCursor is greater than any cursor: some clients read them as floating-point numbers.
+const mostCursor = 1 << 53
 
 type cursor struct {
 	id, previous uint64
@@ -108,12 +112,16 @@ func (c *call) scanOptions(first int) (o scanOptions, err error) {
 // runScan goes through the keys in the order of Tx.Keys, so a key that is there during the
 // whole scan is returned exactly once.
 func runScan(c *call) error {
-	id, after, err := c.cursor(1)
+	id, err := c.cursor(1)
 	if err != nil {
 		return err
 	}
 	o, err := c.scanOptions(2)
 	if err != nil {
+		return err
+	}
+	after, ended, err := c.placeOf(id)
+	if err != nil || ended {
 		return err
 	}
 	at, n := len(c.out.buf), 0
@@ -127,7 +135,7 @@ func runScan(c *call) error {
 			seen++
 		}
 		last = key
-		if matchGlob(o.pattern, key) && (o.typ == "" || o.typ == typeName(types)) {
+		if matchGlob(o.pattern, key) && (o.typ == "" || strings.EqualFold(o.typ, typeName(types))) {
 			c.out.text(key)
 			n++
 		}
@@ -149,27 +157,52 @@ func (c *call) scanReply(at, n int, next uint64) {
 	c.out.insert(at, front.buf)
 }
 
-// cursor returns the cursor that argument i is, and the name that it stands at.
-func (c *call) cursor(i int) (id uint64, after string, err error) {
-	id, err = strconv.ParseUint(c.arg(i), 10, 64)
-	if err != nil {
-		return 0, "", replyError("ERR invalid cursor")
+// cursor returns the cursor that argument i is, read as Redis reads it, by strtoul: up to a zero
+// byte, nothing being 0, and below 0 counted from 2^64 down.
+func (c *call) cursor(i int) (id uint64, err error) {
+	text := string(c.args[i])
+	if end := strings.IndexByte(text, 0); end >= 0 {
+		text = text[:end]
 	}
+	if text == "" {
+		return 0, nil
+	}
+	digits := strings.TrimPrefix(text, "-")
+	negative := len(digits) < len(text)
+	if !negative {
+		digits = strings.TrimPrefix(text, "+")
+	}
+	if id, err = strconv.ParseUint(digits, 10, 64); err != nil {
+		return 0, replyError("ERR invalid cursor")
+	}
+	if negative {
+		id = -id
+	}
+	return id, nil
+}
+
+// placeOf returns the name that a cursor stands at. A number that no cursor ever is ends the scan,
+// with a reply that says so.
+func (c *call) placeOf(id uint64) (after string, ended bool, err error) {
 	if id == 0 {
-		return 0, "", nil
+		return "", false, nil
+	}
+	if id > mostCursor {
+		c.scanReply(len(c.out.buf), 0, 0)
+		return "", true, nil
 	}
 	after, ok := c.server.cursors.lookUp(id)
 	if !ok {
-		return 0, "", replyError("ERR invalid cursor: it was not given out by this server, or forgotten " +
+		return "", false, replyError("ERR invalid cursor: it was not given out by this server, or forgotten " +
 			"because of too many unfinished scans; begin again with 0")
 	}
-	return id, after, nil
+	return after, false, nil
 }
 
 // scanWithin goes through what is under the key that the first argument names: the names greater
 // than the one that the cursor stands at, or all, and their values if it has any.
 func (c *call) scanWithin(check func() error, values bool, names func(after string, more bool) iter.Seq2[string, []byte]) error {
-	id, after, err := c.cursor(2)
+	id, err := c.cursor(2)
 	if err != nil {
 		return err
 	}
@@ -182,6 +215,10 @@ func (c *call) scanWithin(check func() error, values bool, names func(after stri
 	}
 	o, err := c.scanOptions(3)
 	if err != nil {
+		return err
+	}
+	after, ended, err := c.placeOf(id)
+	if err != nil || ended {
 		return err
 	}
 	at, n := len(c.out.buf), 0

@@ -27,11 +27,7 @@ func defaultSettings(c Config) map[string]string {
 	}
 }
 
-func runConfig(c *call) error {
-	sub := subcommand{c: c, name: "config"}
-	if !sub.is("get", -3) {
-		return sub.refusal()
-	}
+func runConfigGet(c *call) error {
 	settings := c.server.config.Settings
 	at, n := len(c.out.buf), 0
 	for _, name := range slices.Sorted(maps.Keys(settings)) {

@@ -118,25 +118,19 @@ func (b *batch) slow(took time.Duration) {
 		slog.Int("executed_together", e.together), slog.Int("suppressed", suppressed))
 }
 
-// runSlowLog answers as Redis does, but for the arguments: the command and its first key.
-func runSlowLog(c *call) error {
-	sub := subcommand{c: c, name: "slowlog"}
-	slow := &c.server.slow
-	switch {
-	case sub.is("get", -2):
-		return c.getSlowLog()
-	case sub.is("len", 2):
-		c.out.integer(int64(slow.len()))
-	case sub.is("reset", 2):
-		slow.reset()
-		c.out.status("OK")
-	default:
-		return sub.refusal()
-	}
+func runSlowLogLen(c *call) error {
+	c.out.integer(int64(c.server.slow.len()))
 	return nil
 }
 
-func (c *call) getSlowLog() error {
+func runSlowLogReset(c *call) error {
+	c.server.slow.reset()
+	c.out.status("OK")
+	return nil
+}
+
+// runSlowLogGet answers as Redis does, but for the arguments: the command and its first key.
+func runSlowLogGet(c *call) error {
 	n := int64(10)
 	switch len(c.args) {
 	case 2:
@@ -146,7 +140,7 @@ func (c *call) getSlowLog() error {
 			return replyError("ERR count should be greater than or equal to -1")
 		}
 	default:
-		return wrongArity("slowlog|get")
+		return wrongUse(c)
 	}
 	entries := c.server.slow.latest(int(n))
 	c.out.array(len(entries))

@@ -86,7 +86,7 @@ func testNothingIsSlowWithoutALimit(t *testing.T) {
 	p.expect("SLOWLOG LEN", ":0")
 	p.expect("SLOWLOG GET", "*0")
 	p.expect("SLOWLOG GET x", "-ERR count should be greater than or equal to -1")
-	p.expect("SLOWLOG GET 1 2", "-ERR wrong number of arguments for 'slowlog|get' command")
+	p.expect("SLOWLOG GET 1 2", "-ERR unknown subcommand or wrong number of arguments for 'GET'. Try SLOWLOG HELP.")
 	p.expect("SLOWLOG HELLO", "-ERR unknown subcommand 'HELLO'. Try SLOWLOG HELP.")
 	p.expect("CONFIG GET slowlog-log-slower-than", "*2\n  \"slowlog-log-slower-than\"\n  \"-1\"")
 }

@@ -7,6 +7,9 @@ func init() {
 	commands = make(map[string]*command, len(all))
 	for i := range all {
 		all[i].number = i
+		for _, sub := range all[i].subs {
+			sub.number = i
+		}
 		commands[all[i].name] = &all[i]
 	}
 }
@@ -37,35 +40,54 @@ func connectionCommands() []command {
 			summary: "Returns the given string."},
 		{name: "quit", arity: -1, group: "connection", run: runQuit, inTransaction: roleAtOnce,
 			forStrangers: true, forSubscribers: true, summary: "Closes the connection."},
+		{name: "reset", arity: 1, group: "connection", run: runReset, inTransaction: roleEnd, alone: true,
+			forStrangers: true, forSubscribers: true, summary: "Makes the connection what it was at its beginning."},
 		{name: "select", arity: 2, group: "connection", run: runSelect, inTransaction: roleAtOnce, alone: true,
 			summary: "Changes the database: 0 is the space default, and n the space dbn."},
 		{name: "hello", arity: -1, group: "connection", run: runHello, forStrangers: true,
 			summary: "Chooses between RESP2 and RESP3, and authenticates."},
 		{name: "auth", arity: -2, group: "connection", run: runAuth, forStrangers: true,
 			summary: "Authenticates the connection by a password."},
-		{name: "subscribe", apart: true, arity: -2, group: "pubsub", run: runSubscribe, forSubscribers: true, inTransaction: roleAtOnce,
+		{name: "subscribe", apart: true, alone: true, arity: -2, group: "pubsub", run: runSubscribe, forSubscribers: true,
 			summary: "Tells of changes of keys: " + keyspace(0) + "KEY or " + keyevent(0) + "EVENT."},
-		{name: "psubscribe", apart: true, arity: -2, group: "pubsub", run: runPSubscribe, forSubscribers: true,
-			inTransaction: roleAtOnce, summary: "Tells of changes of keys, by patterns of channels."},
+		{name: "psubscribe", apart: true, alone: true, arity: -2, group: "pubsub", run: runPSubscribe, forSubscribers: true,
+			summary: "Tells of changes of keys, by patterns of channels."},
 		{name: "unsubscribe", arity: -1, group: "pubsub", run: runUnsubscribe, forSubscribers: true,
-			inTransaction: roleAtOnce, summary: "Ends subscriptions, or all."},
+			summary: "Ends subscriptions, or all."},
 		{name: "punsubscribe", arity: -1, group: "pubsub", run: runPUnsubscribe, forSubscribers: true,
-			inTransaction: roleAtOnce, summary: "Ends subscriptions to patterns, or all."},
-		{name: "client", arity: -2, group: "connection", run: runClient,
-			summary: "SETNAME, GETNAME, SETINFO, ID: names the connection."},
+			summary: "Ends subscriptions to patterns, or all."},
+		clientCommand(),
 	}
+}
+
+func clientCommand() command {
+	return containing(command{name: "client", group: "connection", summary: "Names the connection and tells of it."},
+		command{name: "getname", arity: 2, run: runClientGetName, summary: "Returns the name of the connection."},
+		command{name: "id", arity: 2, run: runClientID, summary: "Returns the number of the connection."},
+		command{name: "setinfo", arity: 4, usage: "LIB-NAME|LIB-VER value", run: runClientSetInfo,
+			summary: "Takes what a library tells of itself. Nothing of it is kept."},
+		command{name: "setname", arity: 3, usage: "name", run: runClientSetName, summary: "Names the connection."})
 }
 
 func serverCommands() []command {
 	return []command{
 		{name: "info", apart: true, arity: -1, group: "server", run: runInfo, access: accessRead,
 			summary: "Returns facts and figures about the server, as lines."},
-		{name: "command", apart: true, arity: -1, group: "server", run: runCommand,
-			summary: "COUNT, INFO, DOCS: describes the commands."},
-		{name: "config", apart: true, arity: -2, group: "server", run: runConfig,
-			summary: "GET: returns the settings that match a pattern."},
-		{name: "slowlog", apart: true, arity: -2, group: "server", run: runSlowLog,
-			summary: "GET, LEN, RESET: shows the commands that took long."},
+		containing(command{name: "command", apart: true, arity: -1, group: "server", run: runCommand,
+			summary: "Describes the commands."},
+			command{name: "count", arity: 2, run: runCommandCount, summary: "Returns how many commands there are."},
+			command{name: "docs", apart: true, arity: -2, usage: "[command ...]", run: runCommandDocs,
+				summary: "Returns what commands, or all, are for."},
+			command{name: "info", apart: true, arity: -2, usage: "[command ...]", run: runCommandInfo,
+				summary: "Returns how commands, or all, are called."}),
+		containing(command{name: "config", group: "server", summary: "Shows settings."},
+			command{name: "get", apart: true, arity: -3, usage: "pattern [pattern ...]", run: runConfigGet,
+				summary: "Returns the settings that match a pattern."}),
+		containing(command{name: "slowlog", group: "server", summary: "Shows the commands that took long."},
+			command{name: "get", apart: true, arity: -2, usage: "[count]", run: runSlowLogGet,
+				summary: "Returns the latest slow commands, 10 of them or as many as are asked for."},
+			command{name: "len", arity: 2, run: runSlowLogLen, summary: "Returns how many slow commands are remembered."},
+			command{name: "reset", arity: 2, run: runSlowLogReset, summary: "Forgets the slow commands."}),
 		{name: "dbsize", arity: 1, group: "server", run: runDBSize, access: accessRead,
 			summary: "Returns the number of keys."},
 		{name: "flushdb", arity: -1, group: "server", run: runFlush, access: accessWrite,

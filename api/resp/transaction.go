@@ -10,6 +10,8 @@ type transaction struct {
 	size   int  // bytes, as MaxQueue counts
 	heavy  bool // it may take long
 	writes bool // it may write
+	// subscribes tells that it may subscribe to something.
+	subscribes bool
 }
 
 type queued struct {
@@ -24,12 +26,14 @@ func (t *transaction) add(c *call, cmd *command) error {
 		size += len(arg) + ArgumentCost
 	}
 	if t.size+size > MaxQueue {
-		*t = transaction{open: true, broken: true, size: t.size, heavy: t.heavy, writes: t.writes}
+		*t = transaction{open: true, broken: true, size: t.size, heavy: t.heavy, writes: t.writes,
+			subscribes: t.subscribes}
 		return replyError(fmt.Sprintf(
 			"ERR the transaction exceeds the limit of %d bytes (MaxQueue)", MaxQueue))
 	}
 	t.size += size
 	t.heavy = t.heavy || cmd.access == accessScan || cmd.apart || t.size > maxQuickBytes
+	t.subscribes = t.subscribes || cmd.group == "pubsub"
 	t.writes = t.writes || cmd.access == accessWrite
 	if !t.broken { // else it will not be executed
 		t.queue = append(t.queue, queued{cmd, cloneArgs(c.args, size)})
