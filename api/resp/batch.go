@@ -46,6 +46,7 @@ type request struct {
 	apart    bool // it may take long: the loop leaves it to a goroutine
 	done     bool
 	failed   bool // its reply is an error, and it changed nothing
+	muted    bool // it has no reply: see CLIENT REPLY
 	at, stop int  // its reply in batch.out
 }
 
@@ -187,6 +188,9 @@ func (b *batch) conclude(errs []error, took time.Duration) {
 	b.settle(errs)
 	b.observe(took)
 	c.subs.begin()
+	if b.next > b.from {
+		c.show(b.requests[b.next-1].command)
+	}
 	c.server.counts.commands.Add(int64(b.next - b.from))
 	if c.in.stranger && !c.stranger {
 		c.server.trust(c)
@@ -296,6 +300,7 @@ func (b *batch) run(i int, tx *embedded.Tx) error {
 	b.call.tx = tx
 	b.call.args = b.args[r.args.from:r.args.to]
 	r.at = len(b.out.buf)
+	b.call.session.mute.begin()
 	err := b.attempt(r)
 	if tx != nil && tx.Err() != nil {
 		err = tx.Err() // nothing is known then of what the command asked for
@@ -310,10 +315,16 @@ func (b *batch) run(i int, tx *embedded.Tx) error {
 		b.out.buf = b.out.buf[:r.at]
 		b.out.fail(errorText(err))
 	}
+	if r.muted = b.call.session.mute.end() && !r.subscribes(); r.muted {
+		b.out.buf = b.out.buf[:r.at]
+	}
 	r.stop = len(b.out.buf)
 	r.done = true
 	return err
 }
+
+// subscribes reports whether the reply is made of messages.
+func (r *request) subscribes() bool { return r.command != nil && r.command.group == "pubsub" }
 
 // attempt executes a request. One whose command panics changes nothing, and is answered so: it must
 // not end what others ask for.
@@ -366,7 +377,9 @@ func (b *batch) settle(errs []error) {
 				old = bytes.Clone(b.out.buf)
 				b.out.buf = b.out.buf[:end]
 			}
-			b.out.fail(errorText(err))
+			if !r.muted {
+				b.out.fail(errorText(err))
+			}
 		}
 	}
 }

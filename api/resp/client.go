@@ -19,7 +19,11 @@ type client struct {
 	server  *Server
 	conn    line     // changed under Server.mu, by who owns the client
 	address net.Addr // of the other end
+	local   net.Addr // of this end
 	came    time.Time
+	used    atomic.Int64            // when it last had something executed, in Unix nanoseconds; 0: never
+	last    atomic.Pointer[command] // the command that was
+	shown   atomic.Pointer[view]
 	in      parser
 	held    atomic.Int64 // bytes, as noted in server.held; evicted once it is to be closed
 
@@ -51,6 +55,7 @@ type session struct {
 	stranger bool       // it has to send the password first
 	name     clientName
 	resp3    bool
+	mute     mute     // which replies it is not sent
 	quit     bool     // no more commands are executed
 	db       database // that it has selected; nil for the default one
 	index    int      // its number
@@ -62,7 +67,7 @@ type session struct {
 func (s *session) size() int { return s.pending.size + s.subs.bytes }
 
 func newClient(s *Server, conn net.Conn, id int64) *client {
-	c := &client{server: s, address: conn.RemoteAddr(), came: s.config.clock(), session: session{id: id}}
+	c := &client{server: s, address: conn.RemoteAddr(), local: conn.LocalAddr(), came: s.config.clock(), session: session{id: id}}
 	if at, ok := c.address.(*net.TCPAddr); ok {
 		c.from = at.AddrPort().Addr()
 	}

@@ -33,6 +33,8 @@ type command struct {
 	forSubscribers bool
 	// firstKey, lastKey and keyStep tell which arguments are keys, as COMMAND does; zero: none.
 	firstKey, lastKey, keyStep int
+	// counted is the argument that tells how many keys follow it, 0 if there is none.
+	counted int
 
 	// subs are the subcommands that the first argument chooses from, by name; nil: it has none. The
 	// name of one holds its command's: "client|list".
@@ -94,6 +96,11 @@ func resolve(args [][]byte) (*command, error) {
 	switch {
 	case c == nil && isBrowser(args[0]):
 		return nil, errBrowser
+	case c == nil && len(args[0]) <= longestName:
+		if err := refusal(strings.ToLower(string(args[0]))); err != nil {
+			return nil, err
+		}
+		return nil, unknownCommand(args)
 	case c == nil:
 		return nil, unknownCommand(args)
 	}
@@ -172,6 +179,7 @@ type call struct {
 	tx      *embedded.Tx // nil if the command needs none
 	args    [][]byte
 	out     *replies
+	command *command
 	looped  bool // others wait for it: see errApart
 }
 
@@ -213,6 +221,7 @@ func (c *call) perform(r *request) error {
 
 func (c *call) run(cmd *command) error {
 	at := len(c.out.buf)
+	c.command = cmd
 	if err := cmd.run(c); err != nil {
 		return err
 	}
@@ -240,14 +249,23 @@ func (c *call) is(i int, word string) bool {
 	return true
 }
 
-// integer reads argument i as Redis does: no plus sign, no zeros in front, no blanks.
+// integer reads argument i.
 func (c *call) integer(i int) (int64, error) {
-	n, err := strconv.ParseInt(string(c.args[i]), 10, 64)
-	var canonical [24]byte
-	if err != nil || !bytes.Equal(strconv.AppendInt(canonical[:0], n, 10), c.args[i]) {
-		return 0, errNotInteger
+	if n, ok := parseInteger(c.args[i]); ok {
+		return n, nil
 	}
-	return n, nil
+	return 0, errNotInteger
+}
+
+// parseInteger reads an integer as Redis does: no plus sign, no zeros in front, no blanks.
+func parseInteger(text []byte) (int64, bool) {
+	const longest = 20 // bytes of one
+	if len(text) > longest {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(string(text), 10, 64)
+	var canonical [longest]byte
+	return n, err == nil && bytes.Equal(strconv.AppendInt(canonical[:0], n, 10), text)
 }
 
 // typeError returns errWrongType if the key exists, but without a value of type t.
@@ -304,10 +322,6 @@ func clip(arg []byte, limit int) []byte {
 		return arg[:i]
 	}
 	return arg
-}
-
-func unknownSubcommand(name string, sub []byte) error {
-	return replyError(fmt.Sprintf("ERR unknown subcommand '%s'. Try %s HELP.", clip(sub, 128), strings.ToUpper(name)))
 }
 
 // wrongUse is the error of a subcommand that has found its arguments to be too many.

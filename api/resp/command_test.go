@@ -124,15 +124,28 @@ func testCommandDescribesEveryCommand(t *testing.T) {
 	n := len(commands)
 	p.expect("COMMAND COUNT", ":"+strconv.Itoa(n))
 	all := p.ask("COMMAND")
-	if !strings.HasPrefix(all, fmt.Sprintf("*%d\n  *10\n    \"append\"\n", n)) {
+	if !strings.HasPrefix(all, fmt.Sprintf("*%d\n  *10\n    \"acl\"\n", n)) {
 		t.Errorf("COMMAND begins with %.60s", all)
 	}
 	if docs := p.ask("COMMAND DOCS"); !strings.HasPrefix(docs, fmt.Sprintf("*%d\n", 2*n)) {
 		t.Errorf("COMMAND DOCS begins with %.60s", docs)
 	}
-	for name, c := range commands {
-		if len(name) > longestName || c.name != strings.ToLower(name) || c.run == nil {
-			t.Errorf("%s cannot be called", name)
+	for _, c := range allCommands() {
+		name, sub, _ := strings.Cut(c.name, "|")
+		if len(name) > longestName || len(sub) > longestName || c.name != strings.ToLower(c.name) || c.run == nil || c.summary == "" {
+			t.Errorf("%s cannot be called", c.name)
+		}
+		if got := p.ask("COMMAND INFO " + c.name); !strings.HasPrefix(got, fmt.Sprintf("*1\n  *10\n    %q\n", c.name)) {
+			t.Errorf("COMMAND INFO %s is %.60s", c.name, got)
+		}
+		if c.subs == nil {
+			continue
+		}
+		help := p.ask(c.name + " HELP")
+		for short := range c.subs {
+			if !strings.Contains(help, "\n  +"+strings.ToUpper(short)) {
+				t.Errorf("no %s in %s", short, help)
+			}
 		}
 	}
 }

@@ -49,7 +49,7 @@ func runReset(c *call) error {
 	s.subs.channels, s.subs.patterns, s.subs.bytes = nil, nil, 0
 	s.name.set("")
 	s.db, s.index = nil, 0
-	s.resp3, c.out.resp3 = false, false
+	s.resp3, c.out.resp3, s.mute = false, false, replying
 	s.stranger = c.server.config.Auth != nil
 	c.out.status("RESET")
 	return nil

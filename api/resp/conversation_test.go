@@ -170,7 +170,7 @@ func readReply(in *bufio.Reader, indent string) (string, error) {
 	switch line[0] {
 	case '+', '-', ':', '_', '#', ',':
 		return indent + line + "\n", nil
-	case '$':
+	case '$', '=':
 		return readBulk(in, indent, line)
 	case '*', '~', '%', '>':
 		return readAggregate(in, indent, line)

@@ -3,6 +3,8 @@ package resp
 import (
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 )
 
 // runCommand describes the commands to clients, which use it to find keys and to show help.
@@ -11,6 +13,84 @@ func runCommand(c *call) error { return describeCommands(c, sortedNames()) }
 func runCommandCount(c *call) error {
 	c.out.integer(int64(len(commands)))
 	return nil
+}
+
+// runCommandList returns the names of commands, those of subcommands as "client|list" too.
+func runCommandList(c *call) error {
+	wanted := func(string) bool { return true }
+	switch {
+	case len(c.args) == 2:
+	case len(c.args) == 5 && c.is(2, "filterby") && c.is(3, "pattern"):
+		pattern, err := c.pattern(4)
+		if err != nil {
+			return err
+		}
+		wanted = func(name string) bool { return matchGlob(strings.ToLower(pattern), name) }
+	case len(c.args) == 5 && c.is(2, "filterby") && (c.is(3, "module") || c.is(3, "aclcat")):
+		wanted = func(string) bool { return false } // there are neither
+	default:
+		return errSyntax
+	}
+	at, n := len(c.out.buf), 0
+	for _, cmd := range allCommands() {
+		if wanted(cmd.name) {
+			c.out.text(cmd.name)
+			n++
+		}
+	}
+	c.out.arrayAt(at, n)
+	return nil
+}
+
+// allCommands returns the commands in the order of their names, each with its subcommands behind it.
+func allCommands() []*command {
+	var all []*command
+	for _, name := range sortedNames() {
+		all = append(all, commands[name])
+		for _, sub := range commands[name].subNames() {
+			all = append(all, commands[name].subs[sub])
+		}
+	}
+	return all
+}
+
+// runCommandGetKeys returns the keys of the call that its arguments are.
+func runCommandGetKeys(c *call) error {
+	args := c.args[2:]
+	cmd, err := resolve(args)
+	if err != nil {
+		if lookUp(args[0]) == nil {
+			return replyError("ERR Invalid command specified")
+		}
+		return replyError("ERR Invalid number of arguments specified for command")
+	}
+	keys, err := cmd.keysOf(args)
+	switch {
+	case err != nil:
+		return err
+	case len(keys) == 0:
+		return replyError("ERR The command has no key arguments")
+	}
+	c.out.array(len(keys))
+	for _, key := range keys {
+		c.out.bulk(key)
+	}
+	return nil
+}
+
+// keysOf returns the arguments of a call that are keys.
+func (c *command) keysOf(args [][]byte) (keys [][]byte, err error) {
+	if c.counted > 0 {
+		n, err := strconv.Atoi(string(args[c.counted]))
+		if err != nil || n < 1 || n > len(args)-c.counted-1 {
+			return nil, replyError("ERR Invalid arguments specified for command")
+		}
+		return args[c.counted+1 : c.counted+1+n], nil
+	}
+	for i, last := c.firstKey, c.lastOf(args); i > 0 && i <= last; i += c.keyStep {
+		keys = append(keys, args[i])
+	}
+	return keys, nil
 }
 
 func runCommandInfo(c *call) error { return describeCommands(c, c.namesFrom(2)) }
@@ -35,7 +115,7 @@ func (c *call) namesFrom(first int) []string {
 func describeCommands(c *call, names []string) error {
 	c.out.array(len(names))
 	for _, name := range names {
-		cmd := lookUp([]byte(name))
+		cmd := byFullName(name)
 		if cmd == nil {
 			c.out.null()
 			continue
@@ -61,7 +141,43 @@ func (c *command) describe(w *replies) {
 	w.set(0)   // access categories
 	w.array(0) // tips
 	w.array(0) // key specifications
-	w.array(0) // subcommands
+	subs := c.subNames()
+	w.array(len(subs))
+	for _, name := range subs {
+		c.subs[name].describe(w)
+	}
+}
+
+// byFullName returns the command or subcommand with a name.
+func byFullName(name string) *command {
+	name, sub, within := strings.Cut(name, "|")
+	cmd := lookUp([]byte(name))
+	if cmd != nil && within {
+		return find(cmd.subs, []byte(sub))
+	}
+	return cmd
+}
+
+// document writes a name and an element of COMMAND DOCS.
+func (c *command) document(w *replies) {
+	w.text(c.name)
+	fields := 2
+	if c.subs != nil {
+		fields++
+	}
+	w.dict(fields)
+	w.text("summary")
+	w.text(c.summary)
+	w.text("group")
+	w.text(c.group)
+	if c.subs == nil {
+		return
+	}
+	w.text("subcommands")
+	w.dict(len(c.subs))
+	for _, name := range c.subNames() {
+		c.subs[name].document(w)
+	}
 }
 
 func (c *command) flags() []string {
@@ -77,17 +193,10 @@ func (c *command) flags() []string {
 func documentCommands(c *call, names []string) error {
 	at, n := len(c.out.buf), 0
 	for _, name := range names {
-		cmd := lookUp([]byte(name))
-		if cmd == nil {
-			continue
+		if cmd := byFullName(name); cmd != nil {
+			n++
+			cmd.document(c.out)
 		}
-		n++
-		c.out.text(cmd.name)
-		c.out.dict(2)
-		c.out.text("summary")
-		c.out.text(cmd.summary)
-		c.out.text("group")
-		c.out.text(cmd.group)
 	}
 	c.out.dictAt(at, n)
 	return nil

@@ -4,6 +4,7 @@ import (
 	"iter"
 
 	"github.com/peerd/peerd/crdt"
+	embedded "github.com/peerd/peerd/peer"
 )
 
 // hash returns the map of the key that the first argument names. Fields that are no strings, which
@@ -256,4 +257,17 @@ func runHRandField(c *call) error {
 		value, _ := hash.String(name).Get()
 		return value
 	})
+}
+
+var hashKind = kind{
+	typ: crdt.TypeMap,
+	count: func(tx *embedded.Tx, key string) (int, bool) {
+		n := tx.Map(key).CountStrings()
+		return n, n == tx.Map(key).Len()
+	},
+	parts: func(tx *embedded.Tx, key string) iter.Seq2[string, []byte] { return tx.Map(key).Strings() },
+	put: func(tx *embedded.Tx, key, field string, value []byte) error {
+		return tx.Map(key).String(field).Set(value)
+	},
+	encoding: asCells,
 }

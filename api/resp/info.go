@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"runtime/metrics"
 	"strings"
 	"time"
 
@@ -45,7 +44,7 @@ func runInfo(c *call) error {
 		}
 		fmt.Fprintf(&text, "# %s\r\n%s", section.name, lines)
 	}
-	c.out.text(text.String())
+	c.out.verbatim(text.String())
 	return nil
 }
 
@@ -69,27 +68,35 @@ func (c *call) infoServer() (string, error) {
 
 func (c *call) infoClients() (string, error) {
 	return fmt.Sprintf("connected_clients:%d\r\nmaxclients:%d\r\n",
-		c.server.clientCount(), c.server.config.MaxClients), nil
+		c.server.clientCount(), c.server.maxClients.Load()), nil
 }
 
 func (c *call) infoMemory() (string, error) {
-	samples := []metrics.Sample{
-		{Name: "/memory/classes/heap/objects:bytes"},
-		{Name: "/memory/classes/total:bytes"},
-	}
-	metrics.Read(samples)
+	used, total := heapInUse()
 	return fmt.Sprintf("used_memory:%d\r\nused_memory_rss:%d\r\nmaxmemory:0\r\n"+
-		"maxmemory_policy:noeviction\r\nmem_allocator:go\r\n",
-		samples[0].Value.Uint64(), samples[1].Value.Uint64()), nil
+		"maxmemory_policy:noeviction\r\nmem_allocator:go\r\n", used, total), nil
+}
+
+// statistics is what INFO counts, and CONFIG RESETSTAT begins again.
+type statistics struct{ connections, commands, refused, evicted, unread int64 }
+
+func (s *Server) statistics() statistics {
+	counts := &s.counts
+	refused := counts.refused.Load()
+	return statistics{counts.clients.Load() + refused, counts.commands.Load(), refused, counts.evicted.Load(),
+		counts.unread.Load()}
 }
 
 func (c *call) infoStats() (string, error) {
-	counts := &c.server.counts
+	now, before := c.server.statistics(), statistics{}
+	if reset := c.server.since.Load(); reset != nil {
+		before = *reset
+	}
 	return fmt.Sprintf("total_connections_received:%d\r\ntotal_commands_processed:%d\r\n"+
 		"rejected_connections:%d\r\nevicted_clients:%d\r\n"+
 		"client_output_buffer_limit_disconnections:%d\r\n",
-		counts.clients.Load()+counts.refused.Load(), counts.commands.Load(),
-		counts.refused.Load(), counts.evicted.Load(), counts.unread.Load()), nil
+		now.connections-before.connections, now.commands-before.commands, now.refused-before.refused,
+		now.evicted-before.evicted, now.unread-before.unread), nil
 }
 
 // infoReplication says what Redis's tools expect of a server that takes writes. Every peer is one.

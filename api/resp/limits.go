@@ -61,6 +61,8 @@ const (
 	// MaxRandom is how many elements HRANDFIELD and SRANDMEMBER return, or draw with a negative
 	// count.
 	MaxRandom = 1 << 20
+	// MaxSort is how many elements a value has that SORT sorts.
+	MaxSort = 1 << 20
 	// MaxAlgebra is how many members the sets have together of which SINTERSTORE, SUNIONSTORE or
 	// SDIFFSTORE makes one: other writers wait for it.
 	MaxAlgebra = 1 << 17

@@ -48,7 +48,7 @@ func (b *batch) observe(took time.Duration) {
 		}
 		i += n
 	}
-	if s.config.SlowLog > 0 && took >= s.config.SlowLog {
+	if limit := s.slower.Load(); limit >= 0 && took.Microseconds() >= limit {
 		b.slow(took)
 	}
 }

@@ -123,7 +123,7 @@ func (c Config) withDefaults() Config {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	settings := defaultSettings(c)
+	settings := defaultSettings()
 	maps.Copy(settings, c.Settings)
 	c.Settings = settings
 	return c
@@ -140,7 +140,11 @@ type Server struct {
 	held    atomic.Int64        // by all clients, in bytes: see client.hold
 	scans   chan struct{}       // holds a token for each scan under way
 	times   []latency.Histogram // by command.number
-	slow    slowLog
+	since   atomic.Pointer[statistics]
+
+	maxClients atomic.Int64 // Config.MaxClients, until CONFIG SET
+	slower     atomic.Int64 // from how many microseconds on a command is slow, -1 for never: Config.SlowLog, until CONFIG SET
+	slow       slowLog
 
 	subscribers atomic.Int64 // clients with subscriptions
 	aliens      atomic.Int64 // time of the last line about HTTP, in Unix seconds
@@ -169,14 +173,17 @@ func New(config Config) (*Server, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
-	return &Server{
+	s := &Server{
 		config:  config.withDefaults(),
 		started: time.Now(),
 		runID:   fmt.Sprintf("%016x%016x%08x", rand.Uint64(), rand.Uint64(), rand.Uint32()),
 		clients: map[*client]struct{}{},
 		scans:   make(chan struct{}, MaxScans),
 		times:   make([]latency.Histogram, len(commands)),
-	}, nil
+	}
+	s.maxClients.Store(int64(s.config.MaxClients))
+	s.slower.Store(slowerThan(s.config.SlowLog))
+	return s, nil
 }
 
 // Serve accepts connections from l, and closes l in the end. It returns when ctx ends or the
@@ -333,7 +340,7 @@ func (s *Server) admit(conn net.Conn) (c *client, wait time.Duration, refusal st
 	defer s.mu.Unlock()
 	_, secured := conn.(*tls.Conn)
 	stranger := s.config.Auth != nil || secured
-	full := len(s.clients) >= s.config.MaxClients
+	full := int64(len(s.clients)) >= s.maxClients.Load()
 	switch {
 	case s.draining:
 		return nil, 0, ""

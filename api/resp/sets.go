@@ -203,17 +203,10 @@ func runSPop(c *call) error {
 
 func runSScan(c *call) error {
 	return c.scanWithin(c.setError, false, func(after string, more bool) iter.Seq2[string, []byte] {
-		elems := c.set().All()
 		if more {
-			elems = c.set().AllAfter(after)
+			return withoutValues(c.set().AllAfter(after))
 		}
-		return func(yield func(string, []byte) bool) {
-			for elem := range elems {
-				if !yield(elem, nil) {
-					return
-				}
-			}
-		}
+		return withoutValues(c.set().All())
 	})
 }
 
@@ -356,4 +349,27 @@ func runSInterCard(c *call) error {
 	})
 	c.out.integer(count)
 	return nil
+}
+
+var setKind = kind{
+	typ:   crdt.TypeSet,
+	count: func(tx *embedded.Tx, key string) (int, bool) { return tx.Set(key).Len(), true },
+	parts: func(tx *embedded.Tx, key string) iter.Seq2[string, []byte] { return withoutValues(tx.Set(key).All()) },
+	put: func(tx *embedded.Tx, key, elem string, _ []byte) error {
+		_, err := tx.Set(key).Add(elem)
+		return err
+	},
+	encoding: asCells,
+	sorted:   true,
+}
+
+// withoutValues passes names, each with no value.
+func withoutValues(names iter.Seq[string]) iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
+		for name := range names {
+			if !yield(name, nil) {
+				return
+			}
+		}
+	}
 }

@@ -1,34 +1,47 @@
 package resp
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // defaultSettings are the parameters of Redis that clients and tools ask for, as they hold here.
-func defaultSettings(c Config) map[string]string {
+func defaultSettings() map[string]string {
 	return map[string]string{
-		"appendonly":              "yes",
-		"appendfsync":             "everysec",
-		"databases":               strconv.Itoa(Databases),
-		"maxclients":              strconv.Itoa(c.MaxClients),
-		"maxmemory":               "0",
-		"maxmemory-policy":        "noeviction",
-		"proto-max-bulk-len":      strconv.Itoa(MaxValue),
-		"save":                    "",
-		"tcp-keepalive":           "15",
-		"timeout":                 "0",
-		"cluster-enabled":         "no",
-		"notify-keyspace-events":  "AKE",
-		"requirepass":             "",
-		"slowlog-log-slower-than": slowerThan(c.SlowLog),
-		"slowlog-max-len":         strconv.Itoa(MaxSlowLog),
+		"appendonly":             "yes",
+		"appendfsync":            "everysec",
+		"databases":              strconv.Itoa(Databases),
+		"maxmemory":              "0",
+		"maxmemory-policy":       "noeviction",
+		"proto-max-bulk-len":     strconv.Itoa(MaxValue),
+		"save":                   "",
+		"tcp-keepalive":          "15",
+		"timeout":                "0",
+		"cluster-enabled":        "no",
+		"notify-keyspace-events": "AKE",
+		"requirepass":            "",
+		"slowlog-max-len":        strconv.Itoa(MaxSlowLog),
 	}
 }
 
+const (
+	settingClients = "maxclients"
+	settingSlow    = "slowlog-log-slower-than"
+)
+
+// settings returns all parameters as they are now.
+func (s *Server) settings() map[string]string {
+	all := maps.Clone(s.config.Settings)
+	all[settingClients] = strconv.FormatInt(s.maxClients.Load(), 10)
+	all[settingSlow] = strconv.FormatInt(s.slower.Load(), 10)
+	return all
+}
+
 func runConfigGet(c *call) error {
-	settings := c.server.config.Settings
+	settings := c.server.settings()
 	at, n := len(c.out.buf), 0
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
 		wanted, err := c.matchesAny(name)
@@ -52,9 +65,89 @@ func (c *call) matchesAny(name string) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if c.is(i, name) || matchGlob(pattern, name) {
+		if c.is(i, name) || matchGlob(strings.ToLower(pattern), name) {
 			return true, nil
 		}
 	}
 	return false, nil
+}
+
+// runConfigSet changes what can change while the server runs, until it ends: how many clients there
+// may be, and what is slow. Others may be set to what they are. All are changed, or none.
+func runConfigSet(c *call) error {
+	if len(c.args)%2 != 0 {
+		return errSyntax
+	}
+	settings, wanted := c.server.settings(), map[string]string{}
+	for i := 2; i < len(c.args); i += 2 {
+		name := strings.ToLower(c.arg(i))
+		if _, known := settings[name]; !known {
+			return replyError(fmt.Sprintf("ERR Unknown option or number of arguments for CONFIG SET - '%s'",
+				clip(c.args[i], 128)))
+		}
+		if _, twice := wanted[name]; twice {
+			return cannotSet(name, "duplicate parameter")
+		}
+		wanted[name] = c.arg(i + 1)
+	}
+	changes := map[string]int64{}
+	for _, name := range slices.Sorted(maps.Keys(wanted)) {
+		switch {
+		case name == settingClients || name == settingSlow:
+			n, err := numberFor(name, wanted[name])
+			if err != nil {
+				return err
+			}
+			changes[name] = n
+		case name == "notify-keyspace-events" && tellsOfAll(wanted[name]):
+		case !strings.EqualFold(wanted[name], settings[name]):
+			return cannotSet(name, "can't set immutable config")
+		}
+	}
+	if n, ok := changes[settingClients]; ok {
+		c.server.maxClients.Store(n)
+	}
+	if n, ok := changes[settingSlow]; ok {
+		c.server.slower.Store(n)
+	}
+	c.out.status("OK")
+	return nil
+}
+
+func cannotSet(name, why string) error {
+	return replyError(fmt.Sprintf("ERR CONFIG SET failed (possibly related to argument '%s') - %s", name, why))
+}
+
+// numberFor reads the value of a parameter that can be changed.
+func numberFor(name, text string) (int64, error) {
+	least, most := int64(1), int64(1<<32-1)
+	if name == settingSlow {
+		least, most = -1, int64(1<<63-1)
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	switch {
+	case err != nil:
+		return 0, cannotSet(name, "argument couldn't be parsed into an integer")
+	case n < least || n > most:
+		return 0, cannotSet(name, fmt.Sprintf("argument must be between %d and %d inclusive", least, most))
+	}
+	return n, nil
+}
+
+// tellsOfAll reports whether flags of notify-keyspace-events ask for all events, on both channels.
+func tellsOfAll(flags string) bool {
+	return strings.Trim(flags, "KEAg$lshzxetdmn") == "" && strings.Contains(flags, "K") &&
+		strings.Contains(flags, "E") && strings.Contains(flags, "A")
+}
+
+// runConfigResetStat has INFO count from now on. Metrics go on.
+func runConfigResetStat(c *call) error {
+	now := c.server.statistics()
+	c.server.since.Store(&now)
+	c.out.status("OK")
+	return nil
+}
+
+func runConfigRewrite(*call) error {
+	return replyError("ERR The server is running without a config file")
 }

@@ -3,7 +3,6 @@ package resp
 import (
 	"context"
 	"log/slog"
-	"strconv"
 	"sync"
 	"time"
 )
@@ -163,10 +162,10 @@ func runSlowLogGet(c *call) error {
 	return nil
 }
 
-// slowerThan is what Redis calls a limit of the slow log: microseconds, -1 without one.
-func slowerThan(limit time.Duration) string {
+// slowerThan returns a limit of the slow log in Redis's terms: microseconds, -1 without one.
+func slowerThan(limit time.Duration) int64 {
 	if limit == 0 {
-		return "-1"
+		return -1
 	}
-	return strconv.FormatInt(limit.Microseconds(), 10)
+	return limit.Microseconds()
 }

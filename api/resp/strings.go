@@ -3,9 +3,11 @@ package resp
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"math"
 
 	"github.com/peerd/peerd/crdt"
+	embedded "github.com/peerd/peerd/peer"
 )
 
 func runGet(c *call) error { return c.reply(c.arg(1)) }
@@ -503,4 +505,25 @@ func (c *call) writeRuns(runs []run, o lcsOptions, length int) {
 	c.out.arrayAt(at, n)
 	c.out.text("len")
 	c.out.integer(int64(length))
+}
+
+// stringKind: a string is one part without a name.
+var stringKind = kind{
+	typ:   crdt.TypeString,
+	count: func(*embedded.Tx, string) (int, bool) { return 1, true },
+	parts: func(tx *embedded.Tx, key string) iter.Seq2[string, []byte] {
+		return func(yield func(string, []byte) bool) {
+			if value, ok := tx.String(key).Get(); ok {
+				yield("", value)
+			}
+		}
+	},
+	put: func(tx *embedded.Tx, key, _ string, value []byte) error { return tx.String(key).Set(value) },
+	encoding: func(tx *embedded.Tx, key string) string {
+		value, _ := tx.String(key).Get()
+		if _, ok := parseInteger(value); ok {
+			return "int"
+		}
+		return "raw"
+	},
 }

@@ -15,7 +15,7 @@ func containing(c command, subs ...command) command {
 	if c.run == nil {
 		c.arity, c.run = -2, runHelp // which no call reaches: see resolve
 	}
-	subs = append(subs, command{name: "help", arity: 2, summary: "Shows these lines."})
+	subs = append(subs, command{name: "help", arity: 2, summary: "Prints this help."})
 	c.subs = make(map[string]*command, len(subs))
 	for _, sub := range subs {
 		short := sub.name

@@ -1,0 +1,39 @@
+package resp
+
+import (
+	"iter"
+
+	"github.com/peerd/peerd/crdt"
+	embedded "github.com/peerd/peerd/peer"
+)
+
+// kind is what commands for keys of any type know of one type: DUMP, SORT, MEMORY and OBJECT. Each
+// stands in its type's file.
+type kind struct {
+	typ crdt.Type
+	// count returns of how many parts a value is, and parts passes them: elements, fields with their
+	// values, or one without a name. false: a part cannot be shown here.
+	count func(tx *embedded.Tx, key string) (n int, shown bool)
+	parts func(tx *embedded.Tx, key string) iter.Seq2[string, []byte]
+	// put adds a part.
+	put func(tx *embedded.Tx, key, name string, value []byte) error
+	// encoding is what OBJECT ENCODING says.
+	encoding func(tx *embedded.Tx, key string) string
+	// sorted tells that SORT takes the parts' names.
+	sorted bool
+}
+
+var kinds = []kind{stringKind, setKind, hashKind}
+
+// kindOf returns what is known of a type, nil if nothing is.
+func kindOf(t crdt.Type) *kind {
+	for i := range kinds {
+		if kinds[i].typ == t {
+			return &kinds[i]
+		}
+	}
+	return nil
+}
+
+// asCells is the encoding of what has a cell for each part.
+func asCells(*embedded.Tx, string) string { return "cells" }

@@ -1,0 +1,216 @@
+package resp
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+)
+
+// sorting is what a SORT asks for.
+type sorting struct {
+	descending, alpha bool
+	by                string   // a pattern of keys
+	unsorted          bool     // that has no place for the element
+	get               []string // patterns
+	start, count      int64
+}
+
+// sorted is an element, with what it is sorted by.
+type sortedElement struct {
+	elem   string
+	weight float64
+	text   []byte
+	has    bool // there is a text
+}
+
+func runSort(c *call) error {
+	s, err := c.sorting()
+	if err != nil {
+		return err
+	}
+	elems, err := c.sortable()
+	if err != nil {
+		return err
+	}
+	if !s.unsorted {
+		if err := c.weigh(s, elems); err != nil {
+			return err
+		}
+		slices.SortFunc(elems, func(a, b sortedElement) int {
+			if order := s.compare(a, b); s.descending {
+				return -order
+			} else {
+				return order
+			}
+		})
+	}
+	elems = s.limit(elems)
+	c.out.array(len(elems) * max(1, len(s.get)))
+	at := len(c.out.buf)
+	for _, e := range elems {
+		if len(s.get) == 0 {
+			c.out.text(e.elem)
+		}
+		for _, pattern := range s.get {
+			if value, ok := c.lookUpBy(pattern, e.elem); ok {
+				c.out.bulk(value)
+			} else {
+				c.out.null()
+			}
+		}
+		if len(c.out.buf)-at > MaxReply {
+			return errReplyTooLarge
+		}
+	}
+	return nil
+}
+
+func (c *call) sorting() (s sorting, err error) {
+	s.count = -1
+	for i := 2; i < len(c.args); i++ {
+		left := len(c.args) - i - 1
+		switch {
+		case c.is(i, "asc"):
+			s.descending = false
+		case c.is(i, "desc"):
+			s.descending = true
+		case c.is(i, "alpha"):
+			s.alpha = true
+		case c.is(i, "limit") && left >= 2:
+			if s.start, err = c.integer(i + 1); err != nil {
+				return s, err
+			}
+			if s.count, err = c.integer(i + 2); err != nil {
+				return s, err
+			}
+			i += 2
+		case c.is(i, "store") && left >= 1 && c.command.name == "sort":
+			return s, replyError("ERR SORT with STORE makes a list, which peerd has not yet")
+		case c.is(i, "by") && left >= 1:
+			i++
+			s.by = c.arg(i)
+			s.unsorted = s.unsorted || !strings.Contains(s.by, "*")
+		case c.is(i, "get") && left >= 1:
+			i++
+			s.get = append(s.get, c.arg(i))
+		default:
+			return s, errSyntax
+		}
+	}
+	return s, nil
+}
+
+// sortable returns the elements of the key, in the order of their names.
+func (c *call) sortable() (elems []sortedElement, err error) {
+	key := c.arg(1)
+	types := c.tx.Types(key)
+	for t := range types.All() {
+		k := kindOf(t)
+		if k == nil || !k.sorted {
+			continue
+		}
+		n, _ := k.count(c.tx, key)
+		if err := sortableCount(n); err != nil {
+			return nil, err
+		}
+		elems = make([]sortedElement, 0, n)
+		for name := range k.parts(c.tx, key) {
+			elems = append(elems, sortedElement{elem: name})
+		}
+		return elems, nil
+	}
+	if types != 0 {
+		return nil, errWrongType
+	}
+	return nil, nil
+}
+
+// sortableCount returns the error for more elements than SORT sorts.
+func sortableCount(n int) error {
+	if n > MaxSort {
+		return replyError(fmt.Sprintf("ERR %d elements exceed the limit of %d (MaxSort)", n, MaxSort))
+	}
+	return nil
+}
+
+// weigh finds what each element is sorted by.
+func (c *call) weigh(s sorting, elems []sortedElement) error {
+	held := 0
+	for i := range elems {
+		e := &elems[i]
+		e.text, e.has = []byte(e.elem), true
+		if s.by != "" {
+			e.text, e.has = c.lookUpBy(s.by, e.elem)
+		}
+		switch {
+		case s.alpha:
+			if held += len(e.text); held > MaxReply {
+				return errReplyTooLarge
+			}
+			continue
+		case e.has:
+			weight, ok := parseDouble(e.text)
+			if !ok {
+				return replyError("ERR One or more scores can't be converted into double")
+			}
+			e.weight = weight
+		}
+		e.text = nil
+	}
+	return nil
+}
+
+// compare orders elements: by their weights, or texts, of which none is less than any; then by their
+// own bytes.
+func (s sorting) compare(a, b sortedElement) int {
+	if !s.alpha {
+		return cmp.Or(cmp.Compare(a.weight, b.weight), strings.Compare(a.elem, b.elem))
+	}
+	return cmp.Or(cmp.Compare(oneIf(a.has), oneIf(b.has)), bytes.Compare(a.text, b.text), strings.Compare(a.elem, b.elem))
+}
+
+func (s sorting) limit(elems []sortedElement) []sortedElement {
+	n := int64(len(elems))
+	start := min(max(s.start, 0), n)
+	if s.count < 0 {
+		return elems[start:]
+	}
+	return elems[start : start+min(s.count, n-start)]
+}
+
+// lookUpBy returns what a pattern of BY or GET means for an element: with it in place of the first
+// star, the string of a key, or behind "->" that of a field; or by "#" the element itself.
+func (c *call) lookUpBy(pattern, elem string) (value []byte, ok bool) {
+	if pattern == "#" {
+		return []byte(elem), true
+	}
+	front, back, ok := strings.Cut(pattern, "*")
+	if !ok {
+		return nil, false
+	}
+	name, field, inHash := strings.Cut(back, "->")
+	if !inHash || field == "" {
+		return c.tx.String(front + elem + back).Get()
+	}
+	return c.tx.Map(front + elem + name).String(field).Get()
+}
+
+// parseDouble reads a number as C's strtod does, nothing being 0.
+func parseDouble(text []byte) (float64, bool) {
+	text = bytes.TrimLeft(text, " \t\n\v\f\r")
+	if end := bytes.IndexByte(text, 0); end >= 0 {
+		text = text[:end]
+	}
+	if len(text) == 0 {
+		return 0, true
+	}
+	f, err := parseFloat(text)
+	if err != nil {
+		return 0, false
+	}
+	n, _ := f.Float64()
+	return n, f.IsInf() || !math.IsInf(n, 0) && (n != 0 || f.Sign() == 0)
+}
