@@ -31,8 +31,9 @@ type command struct {
 	forStrangers bool
 	// forSubscribers tells that it may be used by a subscriber over RESP2.
 	forSubscribers bool
-	// firstKey, lastKey and keyStep tell which arguments are keys, as COMMAND does; zero: none.
-	firstKey, lastKey, keyStep int
+	keys           keyRange
+	// work is at how much it looks, if that is not what access and keys say: see call.work.
+	work func(c *call, cmd *command) int64
 	// counted is the argument that tells how many keys follow it, 0 if there is none.
 	counted int
 
@@ -118,7 +119,7 @@ func resolve(args [][]byte) (*command, error) {
 		}
 		return nil, wrongArity(c.name)
 	}
-	for i, last := c.firstKey, c.lastOf(args); i > 0 && i <= last; i += c.keyStep {
+	for i, last := c.keys.first, c.lastOf(args); i > 0 && i <= last; i += c.keys.step {
 		if len(args[i]) > crdt.MaxName {
 			return nil, replyError(fmt.Sprintf(
 				"ERR a key of %d bytes exceeds the limit of %d bytes", len(args[i]), crdt.MaxName))
@@ -145,10 +146,10 @@ func find(among map[string]*command, name []byte) *command {
 }
 
 func (c *command) lastOf(args [][]byte) int {
-	if c.lastKey < 0 {
-		return len(args) + c.lastKey
+	if c.keys.last < 0 {
+		return len(args) + c.keys.last
 	}
-	return c.lastKey
+	return c.keys.last
 }
 
 // errBrowser ends a connection that speaks HTTP.

@@ -87,7 +87,7 @@ func (c *command) keysOf(args [][]byte) (keys [][]byte, err error) {
 		}
 		return args[c.counted+1 : c.counted+1+n], nil
 	}
-	for i, last := c.firstKey, c.lastOf(args); i > 0 && i <= last; i += c.keyStep {
+	for i, last := c.keys.first, c.lastOf(args); i > 0 && i <= last; i += c.keys.step {
 		keys = append(keys, args[i])
 	}
 	return keys, nil
@@ -135,9 +135,9 @@ func (c *command) describe(w *replies) {
 	for _, f := range flags {
 		w.status(f)
 	}
-	w.integer(int64(c.firstKey))
-	w.integer(int64(c.lastKey))
-	w.integer(int64(c.keyStep))
+	w.integer(int64(c.keys.first))
+	w.integer(int64(c.keys.last))
+	w.integer(int64(c.keys.step))
 	w.set(0)   // access categories
 	w.array(0) // tips
 	w.array(0) // key specifications

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"strconv"
 
@@ -163,17 +164,22 @@ func runCopy(c *call) error {
 	return nil
 }
 
-// runRandomKey chooses one of the first MaxScanCount keys.
+// runRandomKey chooses of leastWindow keys that follow a random one.
 func runRandomKey(c *call) error {
-	at := rand.IntN(max(1, min(c.tx.Len(), MaxScanCount)))
-	for key := range c.tx.All() {
-		if at == 0 {
-			c.out.text(key)
-			return nil
+	some := window(c.tx.Len(), leastWindow, func(after string) iter.Seq[string] {
+		return func(yield func(string) bool) {
+			for key := range c.tx.AllAfter(after) {
+				if !yield(key) {
+					return
+				}
+			}
 		}
-		at--
+	})
+	if len(some) == 0 {
+		c.out.null()
+		return nil
 	}
-	c.out.null()
+	c.out.text(some[rand.IntN(len(some))])
 	return nil
 }
 

@@ -66,6 +66,9 @@ const (
 	// MaxAlgebra is how many members the sets have together of which SINTERSTORE, SUNIONSTORE or
 	// SDIFFSTORE makes one: other writers wait for it.
 	MaxAlgebra = 1 << 17
+	// MaxWork is at how many keys and members the commands of a MULTI that writes may look, all in all:
+	// other writers wait for it. LCS counts 256 steps as one.
+	MaxWork = 1 << 20
 	// MaxProduct is the product of the lengths in bytes of the strings that LCS compares, each one
 	// more.
 	MaxProduct = 4 << 20
@@ -140,8 +143,9 @@ const (
 	keepOutput = 64 << 10
 	// maxLooks is how often a command that stores a set looks for a member in a set, at most.
 	maxLooks = 1 << 20
-	// leastWindow is of how many members SPOP chooses, if there are so many.
-	leastWindow = 256
+	// leastWindow is of how many members SPOP chooses, if there are so many, and RANDOMKEY of how many
+	// keys.
+	leastWindow = 64
 	// maxDigits is how many characters a length may have.
 	maxDigits = 20
 )

@@ -219,3 +219,47 @@ func memoryInUse() int64 {
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapInuse + m.StackInuse)
 }
+
+// TestATransactionThatWritesLooksAtSoMuchAndNoMore, as all other writers wait for it.
+func TestATransactionThatWritesLooksAtSoMuchAndNoMore(t *testing.T) {
+	eachWay(t, testATransactionThatWritesLooksAtSoMuchAndNoMore)
+}
+
+func testATransactionThatWritesLooksAtSoMuchAndNoMore(t *testing.T) {
+	_, address := startServer(t, Config{db: newMemory(t)})
+	p := dial(t, address)
+	const members = 1000
+	add := []string{"SADD", "s"}
+	for i := range members {
+		add = append(add, strconv.Itoa(i))
+	}
+	p.send(add, []string{"SET", "a", strings.Repeat("a", 2000)})
+	p.reply()
+	p.reply()
+	tooMuch := fmt.Sprint("-ERR ", errTooMuchWork)
+	for command, fit := range map[string]int{
+		"SINTERCARD 2 s s": MaxWork / (4 * members), "SMEMBERS s": MaxWork / members, "LCS a a LEN": 256 * MaxWork / (2000 * 2000),
+		"SDIFFSTORE d s s": MaxWork / (3 * 2 * members),
+	} {
+		for _, n := range []int{fit / 4, fit + fit/2} {
+			commands := [][]string{{"MULTI"}, {"INCR", "n"}}
+			for range n {
+				commands = append(commands, strings.Fields(command))
+			}
+			p.send(append(commands, []string{"EXEC"})...)
+			for range n + 2 {
+				p.reply()
+			}
+			got := p.reply()
+			if n > fit && got != tooMuch || n < fit && !strings.HasPrefix(got, fmt.Sprintf("*%d", n+1)) {
+				t.Errorf("%d times %s: %.80s", n, command, got)
+			}
+		}
+	}
+	if got := p.ask("GET n"); got != `"4"` {
+		t.Errorf("of the transactions %s were executed, want 4", got)
+	}
+	p.expect("MULTI", "+OK")
+	p.expect("KEYS *", "+QUEUED")
+	p.expect("EXEC", "*1\n  *3\n    \"a\"\n    \"n\"\n    \"s\"") // one that reads has no such limit
+}

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/peerd/peerd/crdt"
 )
 
 // cursors remembers at which key each unfinished SCAN stands. Redis's cursors are numbers, while
@@ -120,24 +122,39 @@ func runScan(c *call) error {
 	if err != nil {
 		return err
 	}
+	keys := func(after string, _ bool) iter.Seq2[string, crdt.Types] {
+		return c.tx.Keys(globPrefix(o.pattern), after)
+	}
+	return scanned(c, id, o, keys, func(key string, types crdt.Types) int {
+		if o.typ != "" && !strings.EqualFold(o.typ, typeName(types)) {
+			return 0
+		}
+		c.out.text(key)
+		return 1
+	})
+}
+
+// scanned goes through the names greater than the one that a cursor stands at, or all, as far as one
+// call does. write writes those that the pattern means, and returns as how many replies.
+func scanned[T any](c *call, id uint64, o scanOptions, names func(after string, more bool) iter.Seq2[string, T],
+	write func(name string, value T) int) error {
 	after, ended, err := c.placeOf(id)
 	if err != nil || ended {
 		return err
 	}
 	at, n := len(c.out.buf), 0
 	seen, last, more := int64(0), after, false
-	for key, types := range c.tx.Keys(globPrefix(o.pattern), after) {
+	for name, value := range names(after, id != 0) {
 		if seen == o.count || len(c.out.buf)-at > MaxBatchOutput {
 			more = true
 			break
 		}
-		if key != "" { // no scan can go on after the empty key: "" bounds nothing
+		if name != "" { // no scan can go on after the empty name: "" bounds nothing
 			seen++
 		}
-		last = key
-		if matchGlob(o.pattern, key) && (o.typ == "" || strings.EqualFold(o.typ, typeName(types))) {
-			c.out.text(key)
-			n++
+		last = name
+		if matchGlob(o.pattern, name) {
+			n += write(name, value)
 		}
 	}
 	next := uint64(0)
@@ -199,8 +216,8 @@ func (c *call) placeOf(id uint64) (after string, ended bool, err error) {
 	return after, false, nil
 }
 
-// scanWithin goes through what is under the key that the first argument names: the names greater
-// than the one that the cursor stands at, or all, and their values if it has any.
+// scanWithin goes through what is under the key that the first argument names: names, and their
+// values if they have any.
 func (c *call) scanWithin(check func() error, values bool, names func(after string, more bool) iter.Seq2[string, []byte]) error {
 	id, err := c.cursor(2)
 	if err != nil {
@@ -217,32 +234,12 @@ func (c *call) scanWithin(check func() error, values bool, names func(after stri
 	if err != nil {
 		return err
 	}
-	after, ended, err := c.placeOf(id)
-	if err != nil || ended {
-		return err
-	}
-	at, n := len(c.out.buf), 0
-	seen, last, more := int64(0), after, false
-	for name, value := range names(after, id != 0) {
-		if seen == o.count || len(c.out.buf)-at > MaxBatchOutput {
-			more = true
-			break
-		}
-		seen, last = seen+1, name
-		if !matchGlob(o.pattern, name) {
-			continue
-		}
+	return scanned(c, id, o, names, func(name string, value []byte) int {
 		c.out.text(name)
-		n++
-		if values {
-			c.out.bulk(value)
-			n++
+		if !values {
+			return 1
 		}
-	}
-	next := uint64(0)
-	if more {
-		next = c.server.cursors.add(last, id)
-	}
-	c.scanReply(at, n, next)
-	return nil
+		c.out.bulk(value)
+		return 2
+	})
 }

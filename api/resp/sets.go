@@ -153,9 +153,8 @@ func runSRandMember(c *call) error {
 	return c.writeRandom(draw(n, count, c.set().All()), false, nil)
 }
 
-// runSPop removes members of those that are first in order, so that all other writers need not
-// wait until it has gone through a large set: of the first leastWindow at least, and of twice as
-// many as are asked for.
+// runSPop removes random members, without going through a large set, for which all other writers
+// would wait: it chooses of leastWindow that follow a random one, or of twice as many as are asked for.
 func runSPop(c *call) error {
 	if len(c.args) > 3 {
 		return errSyntax
@@ -178,21 +177,15 @@ func runSPop(c *call) error {
 	case c.looped && count > maxQuickArguments:
 		return errApart
 	}
-	var first []string
-	for elem := range set.All() {
-		if len(first) >= leastWindow && int64(len(first)) >= 2*count {
-			break
-		}
-		first = append(first, elem)
-	}
-	rand.Shuffle(len(first), func(i, j int) { first[i], first[j] = first[j], first[i] })
+	some := window(set.Len(), max(leastWindow, 2*int(count)), set.AllAfter)
+	rand.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
 	switch {
 	case len(c.args) == 3:
 		c.out.set(int(count))
 	case count == 0:
 		c.out.null()
 	}
-	for _, elem := range first[:count] {
+	for _, elem := range some[:count] {
 		if _, err := set.Remove(elem); err != nil {
 			return err
 		}

@@ -102,7 +102,7 @@ func (b *batch) slow(took time.Duration) {
 		at: time.Now(), took: took, command: r.command.name, client: c.address.String(),
 		clientName: c.name.get(), together: b.next - b.from,
 	}
-	if at := r.command.firstKey; at > 0 {
+	if at := r.command.keys.first; at > 0 {
 		key := b.args[r.args.from:r.args.to][at]
 		e.key = append([]byte{}, key[:min(len(key), maxSlowKey)]...)
 	}

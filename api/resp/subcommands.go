@@ -20,7 +20,6 @@ func containing(c command, subs ...command) command {
 	for _, sub := range subs {
 		short := sub.name
 		sub.name = c.name + "|" + short
-		sub.group = c.group
 		if sub.run == nil {
 			sub.run = runHelp
 		}

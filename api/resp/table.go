@@ -14,54 +14,70 @@ func init() {
 	}
 }
 
-// keyed completes a command whose only key is its first argument.
-func keyed(c command) command {
-	c.firstKey, c.lastKey, c.keyStep = 1, 1, 1
-	return c
-}
+// keyRange tells which arguments of a command are keys, as COMMAND does: from the first on each
+// step-th up to the last, which counts from the end if it is negative. Zero: none.
+type keyRange struct{ first, last, step int }
 
-// allKeys completes a command whose arguments are all keys.
-func allKeys(c command) command {
-	c.firstKey, c.lastKey, c.keyStep = 1, -1, 1
-	return c
+var (
+	oneKey    = keyRange{1, 1, 1}
+	twoKeys   = keyRange{1, 2, 1}
+	everyKey  = keyRange{1, -1, 1}
+	pairs     = keyRange{1, -1, 2} // of a key and what is for it
+	secondKey = keyRange{2, 2, 1}  // behind a subcommand
+)
+
+// grouped completes the commands of a group.
+func grouped(name string, all []command) []command {
+	for i := range all {
+		all[i].group = name
+		for _, sub := range all[i].subs {
+			sub.group = name
+		}
+	}
+	return all
 }
 
 // table returns every command. A summary is what COMMAND DOCS and redis-cli's help show.
 func table() []command {
-	return slices.Concat(connectionCommands(), serverCommands(), transactionCommands(),
+	return slices.Concat(connectionCommands(), pubsubCommands(), serverCommands(), transactionCommands(),
 		keyCommands(), stringCommands(), setCommands(), hashCommands())
 }
 
 func connectionCommands() []command {
-	return []command{
-		{name: "ping", arity: -1, group: "connection", run: runPing, forSubscribers: true,
+	return grouped("connection", []command{
+		{name: "ping", arity: -1, run: runPing, forSubscribers: true,
 			summary: "Returns PONG, or the given message."},
-		{name: "echo", arity: 2, group: "connection", run: runEcho,
+		{name: "echo", arity: 2, run: runEcho,
 			summary: "Returns the given string."},
-		{name: "quit", arity: -1, group: "connection", run: runQuit, inTransaction: roleAtOnce,
+		{name: "quit", arity: -1, run: runQuit, inTransaction: roleAtOnce,
 			forStrangers: true, forSubscribers: true, summary: "Closes the connection."},
-		{name: "reset", arity: 1, group: "connection", run: runReset, inTransaction: roleEnd, alone: true,
+		{name: "reset", arity: 1, run: runReset, inTransaction: roleEnd, alone: true,
 			forStrangers: true, forSubscribers: true, summary: "Makes the connection what it was at its beginning."},
-		{name: "select", arity: 2, group: "connection", run: runSelect, inTransaction: roleAtOnce, alone: true,
+		{name: "select", arity: 2, run: runSelect, inTransaction: roleAtOnce, alone: true,
 			summary: "Changes the database: 0 is the space default, and n the space dbn."},
-		{name: "hello", arity: -1, group: "connection", run: runHello, forStrangers: true,
+		{name: "hello", arity: -1, run: runHello, forStrangers: true,
 			summary: "Chooses between RESP2 and RESP3, and authenticates."},
-		{name: "auth", arity: -2, group: "connection", run: runAuth, forStrangers: true,
+		{name: "auth", arity: -2, run: runAuth, forStrangers: true,
 			summary: "Authenticates the connection by a password."},
-		{name: "subscribe", apart: true, alone: true, arity: -2, group: "pubsub", run: runSubscribe, forSubscribers: true,
-			summary: "Tells of changes of keys: " + keyspace(0) + "KEY or " + keyevent(0) + "EVENT."},
-		{name: "psubscribe", apart: true, alone: true, arity: -2, group: "pubsub", run: runPSubscribe, forSubscribers: true,
-			summary: "Tells of changes of keys, by patterns of channels."},
-		{name: "unsubscribe", arity: -1, group: "pubsub", run: runUnsubscribe, forSubscribers: true,
-			summary: "Ends subscriptions, or all."},
-		{name: "punsubscribe", arity: -1, group: "pubsub", run: runPUnsubscribe, forSubscribers: true,
-			summary: "Ends subscriptions to patterns, or all."},
 		clientCommand(),
-	}
+	})
+}
+
+func pubsubCommands() []command {
+	return grouped("pubsub", []command{
+		{name: "subscribe", apart: true, alone: true, arity: -2, run: runSubscribe, forSubscribers: true,
+			summary: "Tells of changes of keys: " + keyspace(0) + "KEY or " + keyevent(0) + "EVENT."},
+		{name: "psubscribe", apart: true, alone: true, arity: -2, run: runPSubscribe, forSubscribers: true,
+			summary: "Tells of changes of keys, by patterns of channels."},
+		{name: "unsubscribe", arity: -1, run: runUnsubscribe, forSubscribers: true,
+			summary: "Ends subscriptions, or all."},
+		{name: "punsubscribe", arity: -1, run: runPUnsubscribe, forSubscribers: true,
+			summary: "Ends subscriptions to patterns, or all."},
+	})
 }
 
 func clientCommand() command {
-	return containing(command{name: "client", group: "connection", summary: "Names the connection and tells of all."},
+	return containing(command{name: "client", summary: "Names the connection and tells of all."},
 		command{name: "getname", arity: 2, run: runClientGetName, summary: "Returns the name of the connection."},
 		command{name: "id", arity: 2, run: runClientID, summary: "Returns the number of the connection."},
 		command{name: "info", arity: 2, run: runClientInfo, summary: "Returns what there is to tell of the connection."},
@@ -86,10 +102,10 @@ func clientCommand() command {
 }
 
 func serverCommands() []command {
-	return []command{
-		{name: "info", apart: true, arity: -1, group: "server", run: runInfo, access: accessRead,
+	return grouped("server", []command{
+		{name: "info", apart: true, arity: -1, run: runInfo, access: accessRead,
 			summary: "Returns facts and figures about the server, as lines."},
-		containing(command{name: "command", apart: true, arity: -1, group: "server", run: runCommand,
+		containing(command{name: "command", apart: true, arity: -1, run: runCommand,
 			summary: "Describes the commands."},
 			command{name: "count", arity: 2, run: runCommandCount, summary: "Returns how many commands there are."},
 			command{name: "getkeys", arity: -4, usage: "command arg [arg ...]", run: runCommandGetKeys,
@@ -100,221 +116,221 @@ func serverCommands() []command {
 				summary: "Returns what commands, or all, are for."},
 			command{name: "info", apart: true, arity: -2, usage: "[command ...]", run: runCommandInfo,
 				summary: "Returns how commands, or all, are called."}),
-		containing(command{name: "config", group: "server", summary: "Shows settings, and changes some until the server ends."},
+		containing(command{name: "config", summary: "Shows settings, and changes some until the server ends."},
 			command{name: "get", apart: true, arity: -3, usage: "pattern [pattern ...]", run: runConfigGet,
 				summary: "Returns the settings that match a pattern."},
 			command{name: "resetstat", arity: 2, run: runConfigResetStat, summary: "Has INFO count from now on."},
 			command{name: "rewrite", arity: 2, run: runConfigRewrite, summary: "Is refused: settings are peerd's."},
 			command{name: "set", arity: -4, usage: "name value [name value ...]", run: runConfigSet,
 				summary: "Changes maxclients and slowlog-log-slower-than; others can be set to what they are."}),
-		containing(command{name: "memory", group: "server", summary: "Tells what takes memory."},
+		containing(command{name: "memory", summary: "Tells what takes memory."},
 			command{name: "doctor", arity: 2, run: runMemoryDoctor, summary: "Says that there is nothing to advise."},
 			command{name: "malloc-stats", arity: 2, run: runMemoryMallocStats, summary: "Says that there is nothing to tell."},
 			command{name: "purge", arity: 2, run: runMemoryPurge, summary: "Changes nothing: memory is given back anyway."},
 			command{name: "stats", arity: 2, run: runMemoryStats, access: accessRead,
 				summary: "Returns how much memory is in use."},
 			command{name: "usage", arity: -3, usage: "key [SAMPLES count]", run: runMemoryUsage, access: accessScan,
-				firstKey: 2, lastKey: 2, keyStep: 1, summary: "Estimates what a key takes on the disk, in bytes."}),
-		containing(command{name: "acl", group: "server", summary: "Tells of the only user. More of them are for later."},
+				keys: secondKey, summary: "Estimates what a key takes on the disk, in bytes."}),
+		containing(command{name: "acl", summary: "Tells of the only user. More of them are for later."},
 			command{name: "users", arity: 2, run: runUsers, summary: "Returns the names of all users: default."},
 			command{name: "whoami", arity: 2, run: runWhoAmI, summary: "Returns the name of the user: default."}),
-		{name: "role", arity: 1, group: "server", run: runRole, summary: "Says that the server takes writes, as every peer does."},
-		containing(command{name: "slowlog", group: "server", summary: "Shows the commands that took long."},
+		{name: "role", arity: 1, run: runRole, summary: "Says that the server takes writes, as every peer does."},
+		containing(command{name: "slowlog", summary: "Shows the commands that took long."},
 			command{name: "get", apart: true, arity: -2, usage: "[count]", run: runSlowLogGet,
 				summary: "Returns the latest slow commands, 10 of them or as many as are asked for."},
 			command{name: "len", arity: 2, run: runSlowLogLen, summary: "Returns how many slow commands are remembered."},
 			command{name: "reset", arity: 2, run: runSlowLogReset, summary: "Forgets the slow commands."}),
-		{name: "dbsize", arity: 1, group: "server", run: runDBSize, access: accessRead,
+		{name: "dbsize", arity: 1, run: runDBSize, access: accessRead,
 			summary: "Returns the number of keys."},
-		{name: "flushdb", arity: -1, group: "server", run: runFlush, access: accessWrite,
+		{name: "flushdb", arity: -1, run: runFlush, access: accessWrite,
 			summary: "Removes all keys of the database."},
-		{name: "flushall", apart: true, arity: -1, group: "server", run: runFlushAll, access: accessWrite,
+		{name: "flushall", apart: true, arity: -1, run: runFlushAll, access: accessWrite,
 			inTransaction: roleAtOnce, alone: true, summary: "Removes all keys of all databases that this host holds."},
-		{name: "time", arity: 1, group: "server", run: runTime,
+		{name: "time", arity: 1, run: runTime,
 			summary: "Returns the seconds since 1970 and the microseconds of the second."},
-	}
+	})
 }
 
 func transactionCommands() []command {
-	return []command{
-		{name: "multi", arity: 1, group: "transactions", run: runMulti, inTransaction: roleBegin,
+	return grouped("transactions", []command{
+		{name: "multi", arity: 1, run: runMulti, inTransaction: roleBegin,
 			summary: "Begins a transaction: what follows is queued."},
-		{name: "exec", arity: 1, group: "transactions", run: runExec, inTransaction: roleEnd,
+		{name: "exec", arity: 1, run: runExec, inTransaction: roleEnd,
 			access:  accessWrite,
 			summary: "Executes what was queued, all at once."},
-		{name: "discard", arity: 1, group: "transactions", run: runDiscard, inTransaction: roleEnd,
+		{name: "discard", arity: 1, run: runDiscard, inTransaction: roleEnd,
 			summary: "Drops what was queued."},
-	}
+	})
 }
 
 func keyCommands() []command {
-	return []command{
-		allKeys(command{name: "del", arity: -2, group: "generic", run: runDel, access: accessWrite,
-			summary: "Deletes keys and returns how many there were."}),
-		allKeys(command{name: "exists", arity: -2, group: "generic", run: runExists,
+	return grouped("generic", []command{
+		{name: "del", arity: -2, keys: everyKey, run: runDel, access: accessWrite,
+			summary: "Deletes keys and returns how many there were."},
+		{name: "exists", arity: -2, keys: everyKey, run: runExists,
 			access:  accessRead,
-			summary: "Returns how many of the keys exist."}),
-		keyed(command{name: "type", arity: 2, group: "generic", run: runType, access: accessRead,
-			summary: "Returns the type of a key's value."}),
-		{name: "keys", arity: 2, group: "generic", run: runKeys, access: accessScan,
+			summary: "Returns how many of the keys exist."},
+		{name: "type", arity: 2, keys: oneKey, run: runType, access: accessRead,
+			summary: "Returns the type of a key's value."},
+		{name: "keys", arity: 2, run: runKeys, access: accessScan,
 			summary: "Returns all keys that match a pattern."},
-		{name: "scan", arity: -2, group: "generic", run: runScan, access: accessScan,
+		{name: "scan", work: workOfStep, arity: -2, run: runScan, access: accessScan,
 			summary: "Returns some keys, and a cursor to go on from."},
-		allKeys(command{name: "unlink", arity: -2, group: "generic", run: runDel, access: accessWrite,
-			summary: "Deletes keys, as DEL does."}),
-		allKeys(command{name: "touch", arity: -2, group: "generic", run: runExists, access: accessRead,
-			summary: "Returns how many of the keys exist."}),
-		{name: "rename", apart: true, arity: 3, group: "generic", run: runRename, access: accessWrite, firstKey: 1, lastKey: 2, keyStep: 1,
+		{name: "unlink", arity: -2, keys: everyKey, run: runDel, access: accessWrite,
+			summary: "Deletes keys, as DEL does."},
+		{name: "touch", arity: -2, keys: everyKey, run: runExists, access: accessRead,
+			summary: "Returns how many of the keys exist."},
+		{name: "rename", work: workOfKeys, apart: true, arity: 3, run: runRename, access: accessWrite, keys: twoKeys,
 			summary: "Moves what a key holds to another key."},
-		{name: "renamenx", apart: true, arity: 3, group: "generic", run: runRenameNX, access: accessWrite, firstKey: 1, lastKey: 2, keyStep: 1,
+		{name: "renamenx", work: workOfKeys, apart: true, arity: 3, run: runRenameNX, access: accessWrite, keys: twoKeys,
 			summary: "Moves what a key holds to another key, if that does not exist here."},
-		{name: "copy", apart: true, arity: -3, group: "generic", run: runCopy, access: accessWrite, firstKey: 1, lastKey: 2, keyStep: 1,
+		{name: "copy", work: workOfKeys, apart: true, arity: -3, run: runCopy, access: accessWrite, keys: twoKeys,
 			summary: "Copies what a key holds to another key."},
-		containing(command{name: "object", group: "generic", summary: "Tells how a key is kept."},
+		containing(command{name: "object", summary: "Tells how a key is kept."},
 			command{name: "encoding", arity: 3, usage: "key", run: runObjectEncoding, access: accessRead,
-				firstKey: 2, lastKey: 2, keyStep: 1, summary: "Returns int, raw or cells."},
+				keys: secondKey, summary: "Returns int, raw or cells."},
 			command{name: "freq", arity: 3, usage: "key", run: runObjectFreq, access: accessRead,
-				firstKey: 2, lastKey: 2, keyStep: 1, summary: "Is refused: how often keys are used is not counted."},
+				keys: secondKey, summary: "Is refused: how often keys are used is not counted."},
 			command{name: "idletime", arity: 3, usage: "key", run: runObjectIdleTime, access: accessRead,
-				firstKey: 2, lastKey: 2, keyStep: 1, summary: "Is refused: nothing keeps when a key was used."},
+				keys: secondKey, summary: "Is refused: nothing keeps when a key was used."},
 			command{name: "refcount", arity: 3, usage: "key", run: runObjectRefCount, access: accessRead,
-				firstKey: 2, lastKey: 2, keyStep: 1, summary: "Returns 1."}),
-		keyed(command{name: "dump", arity: 2, group: "generic", run: runDump, access: accessScan,
-			summary: "Returns what a key holds, for RESTORE of a peer."}),
-		keyed(command{name: "restore", apart: true, arity: -4, group: "generic", run: runRestore, access: accessWrite,
-			summary: "Makes a key hold what DUMP returned."}),
-		keyed(command{name: "sort", arity: -2, group: "generic", run: runSort, access: accessScan,
-			summary: "Returns the members of a set in an order, or what they stand for."}),
-		keyed(command{name: "sort_ro", arity: -2, group: "generic", run: runSort, access: accessScan,
-			summary: "Returns the members of a set in an order, as SORT does."}),
-		{name: "randomkey", arity: 1, group: "generic", run: runRandomKey, access: accessScan,
+				keys: secondKey, summary: "Returns 1."}),
+		{name: "dump", arity: 2, keys: oneKey, run: runDump, access: accessScan,
+			summary: "Returns what a key holds, for RESTORE of a peer."},
+		{name: "restore", apart: true, arity: -4, keys: oneKey, run: runRestore, access: accessWrite,
+			summary: "Makes a key hold what DUMP returned."},
+		{name: "sort", arity: -2, keys: oneKey, run: runSort, access: accessScan,
+			summary: "Returns the members of a set in an order, or what they stand for."},
+		{name: "sort_ro", arity: -2, keys: oneKey, run: runSort, access: accessScan,
+			summary: "Returns the members of a set in an order, as SORT does."},
+		{name: "randomkey", work: workOfStep, arity: 1, run: runRandomKey, access: accessScan,
 			summary: "Returns a random key."},
-	}
+	})
 }
 
 func stringCommands() []command {
-	return []command{
-		keyed(command{name: "get", arity: 2, group: "string", run: runGet, access: accessRead,
-			summary: "Returns the string of a key."}),
-		keyed(command{name: "set", arity: -3, group: "string", run: runSet, access: accessWrite,
-			summary: "Makes a key hold a string, whatever it held."}),
-		keyed(command{name: "incr", arity: 2, group: "string", run: runIncr, access: accessWrite,
-			summary: "Adds 1 to an integer. Concurrent additions of all peers count."}),
-		keyed(command{name: "incrby", arity: 3, group: "string", run: runIncrBy,
+	return grouped("string", []command{
+		{name: "get", arity: 2, keys: oneKey, run: runGet, access: accessRead,
+			summary: "Returns the string of a key."},
+		{name: "set", arity: -3, keys: oneKey, run: runSet, access: accessWrite,
+			summary: "Makes a key hold a string, whatever it held."},
+		{name: "incr", arity: 2, keys: oneKey, run: runIncr, access: accessWrite,
+			summary: "Adds 1 to an integer. Concurrent additions of all peers count."},
+		{name: "incrby", arity: 3, keys: oneKey, run: runIncrBy,
 			access:  accessWrite,
-			summary: "Adds a number to an integer. Concurrent additions of all peers count."}),
-		keyed(command{name: "decr", arity: 2, group: "string", run: runDecr, access: accessWrite,
-			summary: "Subtracts 1 from an integer. Concurrent subtractions of all peers count."}),
-		keyed(command{name: "decrby", arity: 3, group: "string", run: runDecrBy,
+			summary: "Adds a number to an integer. Concurrent additions of all peers count."},
+		{name: "decr", arity: 2, keys: oneKey, run: runDecr, access: accessWrite,
+			summary: "Subtracts 1 from an integer. Concurrent subtractions of all peers count."},
+		{name: "decrby", arity: 3, keys: oneKey, run: runDecrBy,
 			access:  accessWrite,
-			summary: "Subtracts a number from an integer. Concurrent ones of all peers count."}),
-		allKeys(command{name: "mget", arity: -2, group: "string", run: runMGet, access: accessRead,
-			summary: "Returns the strings of keys."}),
-		{name: "mset", arity: -3, group: "string", run: runMSet, access: accessWrite, firstKey: 1, lastKey: -1, keyStep: 2,
+			summary: "Subtracts a number from an integer. Concurrent ones of all peers count."},
+		{name: "mget", arity: -2, keys: everyKey, run: runMGet, access: accessRead,
+			summary: "Returns the strings of keys."},
+		{name: "mset", arity: -3, run: runMSet, access: accessWrite, keys: pairs,
 			summary: "Makes keys hold strings, all at once."},
-		{name: "msetnx", arity: -3, group: "string", run: runMSetNX, access: accessWrite, firstKey: 1, lastKey: -1, keyStep: 2,
+		{name: "msetnx", arity: -3, run: runMSetNX, access: accessWrite, keys: pairs,
 			summary: "Makes keys hold strings, all at once, if none of them exists here."},
-		keyed(command{name: "setnx", arity: 3, group: "string", run: runSetNX, access: accessWrite,
-			summary: "Makes a key hold a string if it does not exist here."}),
-		keyed(command{name: "getset", arity: 3, group: "string", run: runGetSet, access: accessWrite,
-			summary: "Makes a key hold a string, and returns the one before."}),
-		keyed(command{name: "getdel", arity: 2, group: "string", run: runGetDel, access: accessWrite,
-			summary: "Returns the string of a key, and deletes the key."}),
-		keyed(command{name: "getex", arity: -2, group: "string", run: runGetEx, access: accessWrite,
-			summary: "Returns the string of a key. Nothing expires yet."}),
-		keyed(command{name: "strlen", arity: 2, group: "string", run: runStrLen, access: accessRead,
-			summary: "Returns the length of a string."}),
-		keyed(command{name: "append", arity: 3, group: "string", run: runAppend, access: accessWrite,
-			summary: "Puts more behind a string. Of concurrent ones the latest stays."}),
-		keyed(command{name: "getrange", arity: 4, group: "string", run: runGetRange, access: accessRead,
-			summary: "Returns a part of a string."}),
-		keyed(command{name: "substr", arity: 4, group: "string", run: runGetRange, access: accessRead,
-			summary: "Returns a part of a string, as GETRANGE does."}),
-		keyed(command{name: "setrange", arity: 4, group: "string", run: runSetRange, access: accessWrite,
-			summary: "Overwrites a part of a string."}),
-		keyed(command{name: "incrbyfloat", arity: 3, group: "string", run: runIncrByFloat, access: accessWrite,
-			summary: "Adds to a number with a fraction. Of concurrent ones the latest stays."}),
-		{name: "lcs", arity: -3, group: "string", run: runLCS, access: accessScan, firstKey: 1, lastKey: 2, keyStep: 1,
+		{name: "setnx", arity: 3, keys: oneKey, run: runSetNX, access: accessWrite,
+			summary: "Makes a key hold a string if it does not exist here."},
+		{name: "getset", arity: 3, keys: oneKey, run: runGetSet, access: accessWrite,
+			summary: "Makes a key hold a string, and returns the one before."},
+		{name: "getdel", arity: 2, keys: oneKey, run: runGetDel, access: accessWrite,
+			summary: "Returns the string of a key, and deletes the key."},
+		{name: "getex", arity: -2, keys: oneKey, run: runGetEx, access: accessWrite,
+			summary: "Returns the string of a key. Nothing expires yet."},
+		{name: "strlen", arity: 2, keys: oneKey, run: runStrLen, access: accessRead,
+			summary: "Returns the length of a string."},
+		{name: "append", arity: 3, keys: oneKey, run: runAppend, access: accessWrite,
+			summary: "Puts more behind a string. Of concurrent ones the latest stays."},
+		{name: "getrange", arity: 4, keys: oneKey, run: runGetRange, access: accessRead,
+			summary: "Returns a part of a string."},
+		{name: "substr", arity: 4, keys: oneKey, run: runGetRange, access: accessRead,
+			summary: "Returns a part of a string, as GETRANGE does."},
+		{name: "setrange", arity: 4, keys: oneKey, run: runSetRange, access: accessWrite,
+			summary: "Overwrites a part of a string."},
+		{name: "incrbyfloat", arity: 3, keys: oneKey, run: runIncrByFloat, access: accessWrite,
+			summary: "Adds to a number with a fraction. Of concurrent ones the latest stays."},
+		{name: "lcs", work: workOfProduct, arity: -3, run: runLCS, access: accessScan, keys: twoKeys,
 			summary: "Finds a longest common subsequence of two strings."},
-	}
+	})
 }
 
 func setCommands() []command {
-	return []command{
-		keyed(command{name: "sadd", arity: -3, group: "set", run: runSAdd, access: accessWrite,
-			summary: "Adds members to a set. An addition wins over a concurrent removal."}),
-		keyed(command{name: "srem", arity: -3, group: "set", run: runSRem, access: accessWrite,
-			summary: "Removes members from a set."}),
-		keyed(command{name: "smembers", arity: 2, group: "set", run: runSMembers,
+	return grouped("set", []command{
+		{name: "sadd", arity: -3, keys: oneKey, run: runSAdd, access: accessWrite,
+			summary: "Adds members to a set. An addition wins over a concurrent removal."},
+		{name: "srem", arity: -3, keys: oneKey, run: runSRem, access: accessWrite,
+			summary: "Removes members from a set."},
+		{name: "smembers", arity: 2, keys: oneKey, run: runSMembers,
 			access:  accessScan,
-			summary: "Returns all members of a set, in order."}),
-		keyed(command{name: "sismember", arity: 3, group: "set", run: runSIsMember,
+			summary: "Returns all members of a set, in order."},
+		{name: "sismember", arity: 3, keys: oneKey, run: runSIsMember,
 			access:  accessRead,
-			summary: "Returns whether a string is a member of a set."}),
-		keyed(command{name: "scard", arity: 2, group: "set", run: runSCard, access: accessRead,
-			summary: "Returns the number of members of a set."}),
-		keyed(command{name: "smismember", arity: -3, group: "set", run: runSMIsMember, access: accessRead,
-			summary: "Returns which of some strings are members of a set."}),
-		{name: "smove", arity: 4, group: "set", run: runSMove, access: accessWrite, firstKey: 1, lastKey: 2, keyStep: 1,
+			summary: "Returns whether a string is a member of a set."},
+		{name: "scard", arity: 2, keys: oneKey, run: runSCard, access: accessRead,
+			summary: "Returns the number of members of a set."},
+		{name: "smismember", arity: -3, keys: oneKey, run: runSMIsMember, access: accessRead,
+			summary: "Returns which of some strings are members of a set."},
+		{name: "smove", arity: 4, run: runSMove, access: accessWrite, keys: twoKeys,
 			summary: "Moves a member from a set to another."},
-		keyed(command{name: "spop", arity: -2, group: "set", run: runSPop, access: accessWrite,
-			summary: "Removes random members of a set and returns them. Two peers may return the same at once."}),
-		keyed(command{name: "srandmember", arity: -2, group: "set", run: runSRandMember, access: accessScan,
-			summary: "Returns random members of a set."}),
-		keyed(command{name: "sscan", arity: -3, group: "set", run: runSScan, access: accessScan,
-			summary: "Returns some members of a set, and a cursor to go on from."}),
-		allKeys(command{name: "sinter", arity: -2, group: "set", run: combined(intersection), access: accessScan,
-			summary: "Returns the members that all sets have."}),
-		allKeys(command{name: "sunion", arity: -2, group: "set", run: combined(union), access: accessScan,
-			summary: "Returns the members of all sets."}),
-		allKeys(command{name: "sdiff", arity: -2, group: "set", run: combined(difference), access: accessScan,
-			summary: "Returns the members of the first set that no other has."}),
-		allKeys(command{name: "sinterstore", arity: -3, group: "set", run: stored(intersection), access: accessWrite,
-			summary: "Stores the members that all sets have."}),
-		allKeys(command{name: "sunionstore", arity: -3, group: "set", run: stored(union), access: accessWrite,
-			summary: "Stores the members of all sets."}),
-		allKeys(command{name: "sdiffstore", arity: -3, group: "set", run: stored(difference), access: accessWrite,
-			summary: "Stores the members of the first set that no other has."}),
-		{name: "sintercard", arity: -3, group: "set", run: runSInterCard, access: accessScan, counted: 1,
+		{name: "spop", arity: -2, keys: oneKey, run: runSPop, access: accessWrite,
+			summary: "Removes random members of a set and returns them. Two peers may return the same at once."},
+		{name: "srandmember", arity: -2, keys: oneKey, run: runSRandMember, access: accessScan,
+			summary: "Returns random members of a set."},
+		{name: "sscan", work: workOfStep, arity: -3, keys: oneKey, run: runSScan, access: accessScan,
+			summary: "Returns some members of a set, and a cursor to go on from."},
+		{name: "sinter", arity: -2, keys: everyKey, run: combined(intersection), access: accessScan,
+			summary: "Returns the members that all sets have."},
+		{name: "sunion", arity: -2, keys: everyKey, run: combined(union), access: accessScan,
+			summary: "Returns the members of all sets."},
+		{name: "sdiff", arity: -2, keys: everyKey, run: combined(difference), access: accessScan,
+			summary: "Returns the members of the first set that no other has."},
+		{name: "sinterstore", work: workOfKeys, arity: -3, keys: everyKey, run: stored(intersection), access: accessWrite,
+			summary: "Stores the members that all sets have."},
+		{name: "sunionstore", work: workOfKeys, arity: -3, keys: everyKey, run: stored(union), access: accessWrite,
+			summary: "Stores the members of all sets."},
+		{name: "sdiffstore", work: workOfKeys, arity: -3, keys: everyKey, run: stored(difference), access: accessWrite,
+			summary: "Stores the members of the first set that no other has."},
+		{name: "sintercard", arity: -3, run: runSInterCard, access: accessScan, counted: 1,
 			summary: "Counts the members that all sets have."},
-	}
+	})
 }
 
 func hashCommands() []command {
-	return []command{
-		keyed(command{name: "hset", arity: -4, group: "hash", run: runHSet, access: accessWrite,
-			summary: "Sets fields of a hash. An update wins over a concurrent deletion."}),
-		keyed(command{name: "hget", arity: 3, group: "hash", run: runHGet, access: accessRead,
-			summary: "Returns the value of a field of a hash."}),
-		keyed(command{name: "hdel", arity: -3, group: "hash", run: runHDel, access: accessWrite,
-			summary: "Deletes fields of a hash."}),
-		keyed(command{name: "hgetall", arity: 2, group: "hash", run: runHGetAll,
+	return grouped("hash", []command{
+		{name: "hset", arity: -4, keys: oneKey, run: runHSet, access: accessWrite,
+			summary: "Sets fields of a hash. An update wins over a concurrent deletion."},
+		{name: "hget", arity: 3, keys: oneKey, run: runHGet, access: accessRead,
+			summary: "Returns the value of a field of a hash."},
+		{name: "hdel", arity: -3, keys: oneKey, run: runHDel, access: accessWrite,
+			summary: "Deletes fields of a hash."},
+		{name: "hgetall", arity: 2, keys: oneKey, run: runHGetAll,
 			access:  accessScan,
-			summary: "Returns all fields of a hash and their values, in order."}),
-		keyed(command{name: "hlen", arity: 2, group: "hash", run: runHLen, access: accessRead,
-			summary: "Returns the number of fields of a hash."}),
-		keyed(command{name: "hincrby", arity: 4, group: "hash", run: runHIncrBy,
+			summary: "Returns all fields of a hash and their values, in order."},
+		{name: "hlen", arity: 2, keys: oneKey, run: runHLen, access: accessRead,
+			summary: "Returns the number of fields of a hash."},
+		{name: "hincrby", arity: 4, keys: oneKey, run: runHIncrBy,
 			access:  accessWrite,
-			summary: "Adds to an integer in a hash. Concurrent additions of all peers count."}),
-		keyed(command{name: "hmset", arity: -4, group: "hash", run: runHMSet, access: accessWrite,
-			summary: "Sets fields of a hash, as HSET does."}),
-		keyed(command{name: "hsetnx", arity: 4, group: "hash", run: runHSetNX, access: accessWrite,
-			summary: "Sets a field of a hash if it does not exist here."}),
-		keyed(command{name: "hmget", arity: -3, group: "hash", run: runHMGet, access: accessRead,
-			summary: "Returns the values of fields of a hash."}),
-		keyed(command{name: "hexists", arity: 3, group: "hash", run: runHExists, access: accessRead,
-			summary: "Returns whether a hash has a field."}),
-		keyed(command{name: "hstrlen", arity: 3, group: "hash", run: runHStrLen, access: accessRead,
-			summary: "Returns the length of the value of a field."}),
-		keyed(command{name: "hkeys", arity: 2, group: "hash", run: runHKeys, access: accessScan,
-			summary: "Returns all fields of a hash, in order."}),
-		keyed(command{name: "hvals", arity: 2, group: "hash", run: runHVals, access: accessScan,
-			summary: "Returns all values of a hash, in the order of their fields."}),
-		keyed(command{name: "hincrbyfloat", arity: 4, group: "hash", run: runHIncrByFloat, access: accessWrite,
-			summary: "Adds to a number with a fraction in a hash. Of concurrent ones the latest stays."}),
-		keyed(command{name: "hrandfield", arity: -2, group: "hash", run: runHRandField, access: accessScan,
-			summary: "Returns random fields of a hash."}),
-		keyed(command{name: "hscan", arity: -3, group: "hash", run: runHScan, access: accessScan,
-			summary: "Returns some fields of a hash, and a cursor to go on from."}),
-	}
+			summary: "Adds to an integer in a hash. Concurrent additions of all peers count."},
+		{name: "hmset", arity: -4, keys: oneKey, run: runHMSet, access: accessWrite,
+			summary: "Sets fields of a hash, as HSET does."},
+		{name: "hsetnx", arity: 4, keys: oneKey, run: runHSetNX, access: accessWrite,
+			summary: "Sets a field of a hash if it does not exist here."},
+		{name: "hmget", arity: -3, keys: oneKey, run: runHMGet, access: accessRead,
+			summary: "Returns the values of fields of a hash."},
+		{name: "hexists", arity: 3, keys: oneKey, run: runHExists, access: accessRead,
+			summary: "Returns whether a hash has a field."},
+		{name: "hstrlen", arity: 3, keys: oneKey, run: runHStrLen, access: accessRead,
+			summary: "Returns the length of the value of a field."},
+		{name: "hkeys", arity: 2, keys: oneKey, run: runHKeys, access: accessScan,
+			summary: "Returns all fields of a hash, in order."},
+		{name: "hvals", arity: 2, keys: oneKey, run: runHVals, access: accessScan,
+			summary: "Returns all values of a hash, in the order of their fields."},
+		{name: "hincrbyfloat", arity: 4, keys: oneKey, run: runHIncrByFloat, access: accessWrite,
+			summary: "Adds to a number with a fraction in a hash. Of concurrent ones the latest stays."},
+		{name: "hrandfield", arity: -2, keys: oneKey, run: runHRandField, access: accessScan,
+			summary: "Returns random fields of a hash."},
+		{name: "hscan", work: workOfStep, arity: -3, keys: oneKey, run: runHScan, access: accessScan,
+			summary: "Returns some fields of a hash, and a cursor to go on from."},
+	})
 }

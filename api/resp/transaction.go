@@ -83,11 +83,16 @@ func runExec(c *call) error {
 	case pending.broken:
 		return replyError("EXECABORT Transaction discarded because of previous errors.")
 	}
-	start := len(c.out.buf)
+	start, work := len(c.out.buf), int64(0)
 	c.out.array(len(pending.queue))
 	for _, q := range pending.queue {
 		at := len(c.out.buf)
 		c.args = q.args
+		if pending.writes {
+			if work += c.work(q.command); work > MaxWork {
+				return errTooMuchWork
+			}
+		}
 		err := c.run(q.command)
 		refusal, ok := err.(replyError)
 		switch {
@@ -106,4 +111,52 @@ func runExec(c *call) error {
 		}
 	}
 	return nil
+}
+
+// errTooMuchWork is no replyError: it refuses the whole transaction.
+var errTooMuchWork = fmt.Errorf("the commands of a transaction that writes would look at more than %d keys and members "+
+	"(MaxWork), for which all other writers would wait; ask for them before MULTI", MaxWork)
+
+// work returns at how many keys and members a command looks, at most or about: those that may look at
+// many. Others are bounded by their arguments.
+func (c *call) work(cmd *command) int64 {
+	switch {
+	case cmd.work != nil:
+		return cmd.work(c, cmd)
+	case cmd.access == accessScan:
+		return workOfKeys(c, cmd)
+	}
+	return 0
+}
+
+// workOfKeys is that of a command that looks for all that some keys hold in all of them, or of one
+// that goes through all keys.
+func workOfKeys(c *call, cmd *command) int64 {
+	keys, err := cmd.keysOf(c.args)
+	switch {
+	case err != nil:
+		return 0 // which the command refuses
+	case len(keys) == 0:
+		return int64(c.tx.Len())
+	}
+	sum := 0
+	for _, key := range keys {
+		for t := range c.tx.Types(string(key)).All() {
+			if k := kindOf(t); k != nil {
+				n, _ := k.count(c.tx, string(key))
+				sum += n
+			}
+		}
+	}
+	return int64(sum) * int64(len(keys))
+}
+
+// workOfStep is that of SCAN and the like, and of what chooses one of many.
+func workOfStep(c *call, cmd *command) int64 { return min(workOfKeys(c, cmd), MaxScanCount) }
+
+// workOfProduct is that of LCS, of which some hundred steps take as long as to look at a member.
+func workOfProduct(c *call, _ *command) int64 {
+	a, _ := c.tx.String(c.arg(1)).Get()
+	b, _ := c.tx.String(c.arg(2)).Get()
+	return int64(len(a)) * int64(len(b)) / 256
 }

@@ -1,0 +1,136 @@
+package resp
+
+import (
+	"cmp"
+	"iter"
+	"math/rand/v2"
+	"strings"
+)
+
+// An ordered set says how many names it has, but not which one is at a place of the order. So where a
+// random name is wanted of so many that they are not to be gone through, one is looked for by random
+// bytes, one after the other, as down a tree. Each name can be found; those that share their first
+// bytes with few others are found more often than the rest; hashes, UUIDs and numbers of one length
+// are found alike often.
+
+// behind follows, in the order, nearly all that begins with what it is appended to.
+const behind = "\xff\xff\xff\xff\xff\xff\xff\xff"
+
+// window returns size of n names that follow each other, from a random one on; or all, if there are no
+// more. after passes those greater than a name, or all after "".
+func window(n, size int, after func(name string) iter.Seq[string]) (some []string) {
+	start, begun := "", false
+	if n > size {
+		start, begun = randomPlace(n, func(name string) (string, bool) {
+			for found := range after(name) {
+				return found, true
+			}
+			return "", false
+		})
+	}
+	if begun && start != "" {
+		some = append(some, start)
+		for name := range after(start) {
+			if len(some) == size {
+				return some
+			}
+			some = append(some, name)
+		}
+	}
+	for name := range after("") { // round the end
+		if len(some) == size || len(some) > 0 && name == start {
+			break
+		}
+		some = append(some, name)
+	}
+	return some
+}
+
+// closestAfter returns the first name that is greater than another, and false if there is none.
+type closestAfter func(name string) (string, bool)
+
+// randomPlace returns one of n names, if there is any.
+func randomPlace(n int, next closestAfter) (place string, ok bool) {
+	first, ok := next("")
+	if !ok {
+		return "", false
+	}
+	shared := sharedPrefix(first, next)
+	bytes := forks(first, shared, next)
+	place = first
+	for left := 2 * n; left > 0; left /= max(2, len(bytes)) {
+		// The place is the first that begins with shared: go on to another byte behind that.
+		for range 3 { // beyond the last name there is nothing
+			b := byte(rand.IntN(256)) // now and then any, so that none is out of reach
+			if rand.IntN(8) > 0 {
+				b = bytes[rand.IntN(len(bytes))]
+			}
+			if found, ok := next(before(shared, b)); ok && strings.HasPrefix(found, shared) && found > shared {
+				place = found
+				break
+			}
+		}
+		if len(place) == len(shared) {
+			break
+		}
+		shared = place[:len(shared)+1]
+	}
+	return place, true
+}
+
+// before returns a name that is less than all that have a byte behind a prefix, and greater than
+// nearly all that have a lesser one.
+func before(prefix string, b byte) string {
+	if b == 0 {
+		return prefix
+	}
+	return prefix + string([]byte{b - 1}) + behind
+}
+
+// sharedPrefix returns what all names begin with, of which the given one is the first.
+func sharedPrefix(first string, next closestAfter) string {
+	least, most := 0, min(len(first), 1<<10) // the first so many bytes are shared
+	for least < most {
+		n := (least + most + 1) / 2
+		if _, beyond := next(first[:n] + behind); beyond {
+			most = n - 1
+		} else {
+			least = n
+		}
+	}
+	return first[:least]
+}
+
+// mostForks is how many bytes are looked for at the first place where names differ. Where there are
+// more, any byte is as likely as another.
+const mostForks = 40
+
+// forks returns the bytes that names have at the first place where they differ, and all digits if
+// one is among them: behind it names mostly have the same ones.
+func forks(first, shared string, next closestAfter) []byte {
+	var found [256]bool
+	n := 0
+	for name, ok := first, true; ok && strings.HasPrefix(name, shared); n++ {
+		if n == mostForks {
+			break
+		}
+		beyond := cmp.Or(name, "\x00") // shared itself; nothing is beyond ""
+		if len(name) > len(shared) {
+			b := name[len(shared)]
+			found[b] = true
+			beyond = shared + string([]byte{b}) + behind
+		}
+		name, ok = next(beyond)
+	}
+	digits := false
+	for b := '0'; b <= '9'; b++ {
+		digits = digits || found[b]
+	}
+	var list []byte
+	for b := range 256 {
+		if found[b] || n == mostForks || digits && '0' <= b && b <= '9' {
+			list = append(list, byte(b))
+		}
+	}
+	return append(list, '0')[:max(1, len(list))]
+}

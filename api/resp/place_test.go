@@ -1,0 +1,84 @@
+package resp
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"iter"
+	"slices"
+	"testing"
+)
+
+// orderedNames is names in order, as window takes them, and counts how often they are looked at.
+func orderedNames(names []string, looks *int) func(string) iter.Seq[string] {
+	slices.Sort(names)
+	return func(after string) iter.Seq[string] {
+		*looks++
+		i := 0
+		if after != "" {
+			var found bool
+			if i, found = slices.BinarySearch(names, after); found {
+				i++
+			}
+		}
+		return slices.Values(names[i:])
+	}
+}
+
+// TestAWindowIsFoundAnywhere among names as applications choose them: each tenth of them has a share of
+// the draws.
+func TestAWindowIsFoundAnywhere(t *testing.T) {
+	const n, draws = 20_000, 4000
+	for kind, name := range map[string]func(i int) string{
+		"numbers":        func(i int) string { return fmt.Sprint(i) },
+		"padded numbers": func(i int) string { return fmt.Sprintf("%08d", i) },
+		"a prefix":       func(i int) string { return fmt.Sprintf("application:user:%d:session", i) },
+		"hashes":         func(i int) string { h := sha256.Sum256([]byte{byte(i), byte(i >> 8)}); return hex.EncodeToString(h[:]) },
+		"bytes":          func(i int) string { h := sha256.Sum256([]byte{byte(i), byte(i >> 8)}); return string(h[:]) },
+		"some in others": func(i int) string {
+			h := sha256.Sum256([]byte{byte(i), byte(i >> 8)})
+			return hex.EncodeToString(h[:])[:i%6]
+		},
+	} {
+		var names []string
+		for i := range n {
+			names = append(names, name(i))
+		}
+		slices.Sort(names)
+		names = slices.Compact(names)
+		looks := 0
+		after := orderedNames(names, &looks)
+		var tenths [10]int
+		for range draws {
+			some := window(len(names), leastWindow, after)
+			if len(some) != leastWindow || len(slices.Compact(slices.Sorted(slices.Values(some)))) != leastWindow {
+				t.Fatalf("%s: a window of %d names", kind, len(some))
+			}
+			for _, name := range some {
+				i, _ := slices.BinarySearch(names, name)
+				tenths[10*i/len(names)]++
+			}
+		}
+		for i, count := range tenths {
+			if share := float64(count) / (draws * leastWindow); share < 0.01 || share > 0.4 {
+				t.Errorf("%s: the tenth %d has a share of %.3f", kind, i, share)
+			}
+		}
+		if each := looks / draws; each > 60 {
+			t.Errorf("%s: %d looks for a window", kind, each)
+		}
+	}
+}
+
+func TestASmallWindowIsAllThereIs(t *testing.T) {
+	looks := 0
+	for _, n := range []int{0, 1, 2, leastWindow - 1, leastWindow} {
+		var names []string
+		for i := range n {
+			names = append(names, fmt.Sprint(i))
+		}
+		if got := window(n, leastWindow, orderedNames(names, &looks)); !slices.Equal(got, names) {
+			t.Errorf("of %d names %d", n, len(got))
+		}
+	}
+}
