@@ -1,0 +1,293 @@
+package resp
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	embedded "github.com/peerd/peerd/peer"
+)
+
+// hosts is a cluster of peers that are cut off from each other and healed, each with a client.
+type hosts struct {
+	t       *testing.T
+	peers   []*embedded.Peer
+	cuts    []*embedded.Cut
+	addrs   []string // of gossip
+	clients []*peer
+}
+
+func newHosts(t *testing.T, n int) *hosts {
+	t.Helper()
+	h := &hosts{t: t}
+	key := ""
+	for i := range n {
+		cfg := embedded.Config{
+			Dir: t.TempDir(), Name: fmt.Sprint("peer", i), ClusterKey: key, Join: slices.Clone(h.addrs), Cut: &embedded.Cut{},
+			Gossip: "127.0.0.1:0", P2P: "127.0.0.1:0", FastGossip: true, Durability: embedded.None,
+		}
+		p, err := embedded.Open(context.Background(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := p.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		if i == 0 {
+			key = filepath.Join(cfg.Dir, "cluster.key")
+		}
+		_, address := startServer(t, Config{Peer: p})
+		h.peers, h.cuts, h.clients = append(h.peers, p), append(h.cuts, cfg.Cut), append(h.clients, dial(t, address))
+		h.addrs = append(h.addrs, h.status(i).GossipAddr)
+	}
+	h.heal()
+	return h
+}
+
+func (h *hosts) status(i int) embedded.Status {
+	s, err := h.peers[i].Status()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return s
+}
+
+// until waits for a condition.
+func (h *hosts) until(what string, holds func() bool) {
+	h.t.Helper()
+	end := time.After(time.Minute)
+	poll := time.NewTicker(5 * time.Millisecond)
+	defer poll.Stop()
+	for !holds() {
+		select {
+		case <-poll.C:
+		case <-end:
+			h.t.Fatalf("did not happen: %s", what)
+		}
+	}
+}
+
+// linked reports whether every host has a stream to each other, or to none.
+func (h *hosts) linked(want bool) bool {
+	for i := range h.peers {
+		s := h.status(i)
+		if len(s.Members) != len(h.peers)-1 {
+			return false
+		}
+		for _, m := range s.Members {
+			if m.Linked != want {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// cut cuts all off from each other.
+func (h *hosts) cut() {
+	h.t.Helper()
+	for i, cut := range h.cuts {
+		cut.Block(slices.Delete(slices.Clone(h.addrs), i, i+1)...)
+	}
+	h.until("the cut", func() bool { return h.linked(false) })
+}
+
+// heal has all see each other again, and waits until they hold the same.
+func (h *hosts) heal() {
+	h.t.Helper()
+	for _, cut := range h.cuts {
+		cut.Block()
+	}
+	h.until("all links", func() bool { return h.linked(true) })
+	h.until("agreement", func() bool {
+		first := h.status(0)
+		for i := range h.peers {
+			if s := h.status(i); !s.Settled || s.ContextHash != first.ContextHash || s.Root != first.Root {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// later returns when the clock has gone on, so that what is written next is later.
+func later() {
+	for began := time.Now(); time.Since(began) < 2*time.Millisecond; {
+	}
+}
+
+// TestThePageSaysWhatConflictsBecome: each row of its table is so, at two hosts that are cut off from
+// each other.
+func TestThePageSaysWhatConflictsBecome(t *testing.T) {
+	rows := conflicts(t)
+	h := newHosts(t, 2)
+	for i, row := range rows {
+		h.clients[0].ask(row.before)
+		rows[i] = row
+	}
+	h.heal()
+	h.cut()
+	for _, row := range rows {
+		for i, did := range []string{row.a, row.b} {
+			if got := h.clients[i].ask(did); strings.HasPrefix(got, "-") {
+				t.Errorf("%s: %s", did, got)
+			}
+			later()
+		}
+	}
+	h.heal()
+	for _, row := range rows {
+		for i, p := range h.clients {
+			if got := values(p.ask(row.read)); got != row.want {
+				t.Errorf("%s; %s; %s: at host %d %s is %q, want %q", row.before, row.a, row.b, i, row.read, got, row.want)
+			}
+		}
+	}
+}
+
+type conflict struct{ before, a, b, read, want string }
+
+// conflicts returns the rows of the page's table, each about a key of its own.
+func conflicts(t *testing.T) (rows []conflict) {
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text2, _ := strings.Cut(string(text), "| before | A did | B did | both see | Active-Active |\n")
+	for line := range strings.Lines(text2) {
+		cells := strings.Split(line, "|")
+		if len(cells) < 6 {
+			break
+		}
+		if strings.HasPrefix(line, "|--") {
+			continue
+		}
+		key := fmt.Sprint("row", len(rows))
+		command := func(cell string) string {
+			words := strings.Fields(strings.ReplaceAll(cell, "`", ""))
+			for i, w := range words {
+				if w == "k" {
+					words[i] = key
+				}
+			}
+			return strings.Join(words, " ")
+		}
+		read, want, ok := strings.Cut(cells[4], ":")
+		if !ok {
+			t.Fatalf("no command and its reply in %s", line)
+		}
+		rows = append(rows, conflict{command(cells[1]), command(cells[2]), command(cells[3]), command(read), strings.TrimSpace(want)})
+	}
+	if len(rows) < 15 {
+		t.Fatalf("%s has %d rows of conflicts", page, len(rows))
+	}
+	return rows
+}
+
+// values returns what a reply holds, without its form.
+func values(reply string) string {
+	var words []string
+	for i, w := range strings.Fields(reply) {
+		if w = strings.Trim(strings.TrimPrefix(w, ":"), `"`); i > 0 || !strings.HasPrefix(w, "*") {
+			words = append(words, w)
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// vector is an example from the documentation of Active-Active: see testdata/active-active.
+type vector struct {
+	ID       string
+	Replicas int
+	Keys     []string
+	Steps    []struct {
+		Replica int
+		Command []string
+		Sync    any // true, or between which replicas
+		Expect  any
+		Compare string
+	}
+}
+
+// TestPublishedExamplesOfConflictsGiveTheirResults on three peers, for the commands that there are.
+func TestPublishedExamplesOfConflictsGiveTheirResults(t *testing.T) {
+	data, err := os.ReadFile("testdata/active-active/vectors.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var published struct{ Vectors []vector }
+	if err := json.Unmarshal(data, &published); err != nil {
+		t.Fatal(err)
+	}
+	all := slices.DeleteFunc(published.Vectors, func(v vector) bool { return !v.known() })
+	if len(all) < 6 {
+		t.Fatalf("only %d examples are of commands that there are", len(all))
+	}
+	h := newHosts(t, 3)
+	for more := true; more; h.heal() {
+		h.cut()
+		more = false
+		for i := range all {
+			more = h.advance(&all[i]) || more
+		}
+	}
+}
+
+// known reports whether all commands of an example are there.
+func (v vector) known() bool {
+	for _, s := range v.Steps {
+		if s.Sync == nil && lookUp([]byte(s.Command[0])) == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// advance does the steps of an example up to the next at which hosts synchronize, and reports whether
+// there are more behind it.
+func (h *hosts) advance(v *vector) bool {
+	for len(v.Steps) > 0 {
+		s := v.Steps[0]
+		v.Steps = v.Steps[1:]
+		if s.Sync != nil {
+			if s.Sync != true {
+				h.t.Errorf("%s: only some replicas synchronize, which is not known here", v.ID)
+			}
+			return len(v.Steps) > 0
+		}
+		args := slices.Clone(s.Command)
+		for i, arg := range args {
+			if i > 0 && slices.Contains(v.Keys, arg) {
+				args[i] = v.ID + ":" + arg
+			}
+		}
+		p := h.clients[s.Replica-1]
+		p.send(args)
+		got := values(p.reply())
+		later()
+		if s.Expect == nil {
+			continue
+		}
+		want := values(fmt.Sprint(s.Expect))
+		if list, ok := s.Expect.([]any); ok {
+			want = strings.Trim(fmt.Sprint(list), "[]")
+		}
+		switch s.Compare {
+		case "", "pairs", "set": // which are in order here
+		default:
+			h.t.Errorf("%s: a comparison by %q is not known here", v.ID, s.Compare)
+		}
+		if got != want {
+			h.t.Errorf("%s: %v at replica %d is %s, want %s", v.ID, s.Command, s.Replica, got, want)
+		}
+	}
+	return false
+}
