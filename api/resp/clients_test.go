@@ -1,6 +1,7 @@
 package resp
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -87,8 +88,10 @@ func TestAClientIsNotSentTheRepliesThatItDoesNotWant(t *testing.T) {
 }
 
 func testAClientIsNotSentTheRepliesThatItDoesNotWant(t *testing.T) {
-	db := newMemory(t)
-	_, address := startServer(t, Config{db: db})
+	full := newMemory(t)
+	full.refusal = errors.New("the disk is full")
+	_, address := startServer(t, Config{db: newMemory(t)})
+	_, ofFull := startServer(t, Config{db: full})
 	p := dial(t, address)
 	converse := func(lines, want string) {
 		t.Helper()
@@ -110,7 +113,7 @@ func testAClientIsNotSentTheRepliesThatItDoesNotWant(t *testing.T) {
 	converse("CLIENT REPLY OFF; MULTI; SET a 5; EXEC; CLIENT REPLY ON; GET a", `+OK; "5"`)
 	converse("MULTI; CLIENT REPLY OFF; EXEC; PING", "+OK; -ERR CLIENT REPLY is not allowed in transactions: EXEC tells how "+
 		"many replies it has; -EXECABORT Transaction discarded because of previous errors.; +PONG")
-	db.refusal = fmt.Errorf("the disk is full")
+	p = dial(t, ofFull)
 	converse("SET a 1; CLIENT REPLY SKIP; SET a 1; SET a 1; CLIENT REPLY OFF; SET a 1; PING; CLIENT REPLY ON; PING",
 		"-ERR the disk is full; -ERR the disk is full; +OK; +PONG")
 }
