@@ -56,23 +56,35 @@ func runReset(c *call) error {
 }
 
 func runSelect(c *call) error {
-	n, err := c.integer(1)
+	n, err := c.databaseNumber(1)
 	switch {
 	case err != nil:
 		return err
 	case c.session.pending.open:
 		return replyError("ERR SELECT is not allowed in transactions: a transaction is of one database, " +
 			"select it before MULTI")
-	case n < 0 || n >= Databases:
-		return replyError("ERR DB index is out of range")
 	}
-	db, err := c.server.database(int(n))
+	db, err := c.server.database(n)
 	if err != nil {
 		return err
 	}
-	c.session.db, c.session.index = db, int(n)
+	c.session.db, c.session.index = db, n
 	c.out.status("OK")
 	return nil
+}
+
+// databaseNumber reads argument i as the number of a database.
+func (c *call) databaseNumber(i int) (int, error) {
+	n, err := c.integer(i)
+	switch {
+	case err != nil:
+		return 0, err
+	case n != int64(int32(n)):
+		return 0, replyError("ERR value is out of range, value must between -2147483648 and 2147483647")
+	case n < 0 || n >= Databases:
+		return 0, replyError("ERR DB index is out of range")
+	}
+	return int(n), nil
 }
 
 // runAuth takes a password, alone or after the name of the only user.

@@ -137,13 +137,11 @@ func runCopy(c *call) error {
 			replace = true
 		case c.is(i, "db") && i+1 < len(c.args):
 			i++
-			n, err := c.integer(i)
+			n, err := c.databaseNumber(i)
 			switch {
 			case err != nil:
 				return err
-			case n < 0 || n >= Databases:
-				return replyError("ERR DB index is out of range")
-			case int(n) != c.session.index:
+			case n != c.session.index:
 				return replyError("ERR COPY to another database is not possible: a transaction is of one database")
 			}
 		default:

@@ -256,13 +256,22 @@ func (c *call) reply(key string) error {
 
 // runGetEx is GET: nothing expires, so that PERSIST has nothing to do.
 func runGetEx(c *call) error {
-	switch {
-	case len(c.args) == 2, len(c.args) == 3 && c.is(2, "persist"):
-		return c.reply(c.arg(1))
-	case len(c.args) == 4 && c.isExpiry(2):
+	persist, expires := false, false
+	for i := 2; i < len(c.args); i++ {
+		switch {
+		case c.is(i, "persist") && !expires:
+			persist = true
+		case c.isExpiry(i) && !persist && i+1 < len(c.args):
+			expires = true
+			i++
+		default:
+			return errSyntax
+		}
+	}
+	if expires {
 		return replyError("ERR expiry is not supported yet: GETEX without EX, PX, EXAT and PXAT")
 	}
-	return errSyntax
+	return c.reply(c.arg(1))
 }
 
 func runStrLen(c *call) error {
@@ -382,15 +391,16 @@ func runIncrByFloat(c *call) error {
 // runLCS finds a longest common subsequence by the method of Wagner and Fischer (1974), in time
 // and memory of the product of both lengths, which MaxProduct bounds.
 func runLCS(c *call) error {
-	o, err := c.lcsOptions()
-	if err != nil {
-		return err
-	}
 	var texts [2][]byte
 	for i := range texts {
+		var err error
 		if texts[i], _, err = c.getString(c.arg(i + 1)); err != nil {
 			return replyError("ERR The specified keys must contain string values")
 		}
+	}
+	o, err := c.lcsOptions()
+	if err != nil {
+		return err
 	}
 	a, b := texts[0], texts[1]
 	if (len(a)+1)*(len(b)+1) > MaxProduct {

@@ -1,0 +1,327 @@
+package resp
+
+import (
+	"bufio"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+var differ = flag.Int("differ", 4000, "commands that TestRandomCommandsAreAnsweredAsRedisAnswersThem sends")
+
+// TestRandomCommandsAreAnsweredAsRedisAnswersThem sends the same to a Redis server that it starts and
+// to ours: every command of the table but those in incomparable, with random arguments, one by one, in
+// pipelines and in MULTI, over RESP2 and RESP3. What may differ stands in tolerated.
+func TestRandomCommandsAreAnsweredAsRedisAnswersThem(t *testing.T) {
+	theirs := startRedis(t)
+	_, ours := startServer(t, Config{db: newMemory(t)})
+	const each = 200 // commands, from one seed, without keys from before
+	for seed := range uint64(max(1, *differ/each)) {
+		d := &differing{rand: rand.New(rand.NewPCG(seed, 12)), seed: seed}
+		d.both[0], d.both[1] = dial(t, theirs), dial(t, ours)
+		for _, p := range d.both {
+			p.send([]string{"FLUSHALL"})
+			p.reply()
+		}
+		if d.rand.IntN(2) == 0 {
+			for _, p := range d.both {
+				p.send([]string{"HELLO", "3"})
+				p.reply()
+			}
+		}
+		for n := 0; n < each; n += d.step(t) {
+		}
+		if t.Failed() {
+			return
+		}
+		for _, p := range d.both {
+			p.Close()
+		}
+	}
+}
+
+// startRedis starts a Redis server of version 7.0 on a loopback port, or skips the test if there is
+// none here.
+func startRedis(t *testing.T) string {
+	t.Helper()
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		t.Skip("there is no redis-server here")
+	}
+	if version, _ := exec.Command(path, "--version").Output(); !strings.Contains(string(version), "v=7.0.") {
+		t.Skipf("redis-server is not of version 7.0: %s", version)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	l.Close()
+	_, port, _ := net.SplitHostPort(address)
+	server := exec.Command(path, "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir())
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = server.Process.Kill()
+		_ = server.Wait()
+	})
+	poll := time.NewTicker(10 * time.Millisecond)
+	defer poll.Stop()
+	end := time.After(time.Minute)
+	for {
+		if conn, err := net.Dial("tcp", address); err == nil {
+			conn.Close()
+			return address
+		}
+		select {
+		case <-poll.C:
+		case <-end:
+			t.Fatal("redis-server does not answer")
+		}
+	}
+}
+
+// incomparable are commands whose replies are of chance, of time or of the server itself, or are several,
+// and those that step sends.
+var incomparable = []string{
+	"hello", "quit", "client", "info", "command", "config", "memory", "acl", "slowlog", "time", "dump", "restore",
+	"object", "spop", "srandmember", "hrandfield", "randomkey", "subscribe", "psubscribe", "unsubscribe", "punsubscribe",
+	"flushall", "select", "auth",
+	"multi", "exec", "reset",
+}
+
+// unordered are commands whose replies Redis gives in no order, with how many elements go together.
+var unordered = map[string]int{
+	"keys": 1, "smembers": 1, "sinter": 1, "sunion": 1, "sdiff": 1, "hkeys": 1, "hvals": 1, "hgetall": 2,
+}
+
+// tolerated are differences, each with its reason: what Redis says, and what we say.
+var tolerated = []struct{ theirs, ours, why string }{
+	{``, `(?m)^ *-ERR expiry is not supported yet`, "nothing expires yet"},
+	{``, `(?m)^ *-ERR SORT with STORE`, "there are no lists yet"},
+	{``, `(?m)^ *-ERR COPY to another database`, "a transaction is of one database"},
+	{``, `(?m)^ *-ERR .* (exceeds? the limit|exceeds maximum allowed size)`, "limits are ours"},
+	{``, `(?m)^ *-ERR invalid cursor: it was not given out`, "a cursor that is not known is an error"},
+}
+
+// options are words that commands know, for arguments that are likely to mean something.
+var options = map[string]string{
+	"set": "NX XX GET KEEPTTL EX PX", "getex": "PERSIST EX", "copy": "REPLACE DB", "lcs": "LEN IDX MINMATCHLEN WITHMATCHLEN",
+	"sintercard": "LIMIT", "sort": "BY GET LIMIT ALPHA ASC DESC STORE # k* h*->f", "sort_ro": "BY GET LIMIT ALPHA ASC DESC # k*",
+	"scan": "MATCH COUNT TYPE string set hash 1000", "sscan": "MATCH COUNT 1000", "hscan": "MATCH COUNT 1000",
+	"flushdb": "ASYNC SYNC",
+}
+
+// differing is a run with one seed.
+type differing struct {
+	rand *rand.Rand
+	seed uint64
+	both [2]*peer // Redis, and ours
+	past []string // what was sent
+}
+
+// step sends some commands, compares the replies, and returns how many commands there were.
+func (d *differing) step(t *testing.T) int {
+	var commands [][]string
+	multi := d.rand.IntN(6) == 0
+	for range 1 + d.rand.IntN(5) {
+		commands = append(commands, d.command())
+	}
+	if multi {
+		commands = append([][]string{{"MULTI"}}, append(commands, []string{[]string{"EXEC", "EXEC", "EXEC", "DISCARD", "RESET"}[d.rand.IntN(5)]})...)
+		if d.rand.IntN(20) == 0 {
+			commands[len(commands)-1] = append(commands[len(commands)-1], "x")
+		}
+	}
+	for _, c := range commands {
+		d.past = append(d.past, fmt.Sprintf("%q", c))
+	}
+	for _, p := range d.both {
+		p.send(commands...)
+	}
+	different := false
+	for i, c := range commands {
+		var got [2]string
+		for j, p := range d.both {
+			reply, err := readValue(p.in)
+			if err != nil {
+				t.Fatalf("seed %d: %q: %v", d.seed, c, err)
+			}
+			if strings.EqualFold(c[0], "EXEC") && len(reply.elements) == i-1 {
+				for k := range reply.elements {
+					reply.elements[k].sort(commands[k+1])
+				}
+			}
+			reply.sort(c)
+			got[j] = reply.text("")
+		}
+		if got[0] != got[1] && !isTolerated(got[0], got[1]) {
+			t.Errorf("seed %d: %q is answered by Redis with\n%s and by us with\n%s after\n%s", d.seed, c, got[0], got[1],
+				strings.Join(d.past[max(0, len(d.past)-40):], "\n"))
+			return len(commands)
+		}
+		different = different || got[0] != got[1]
+	}
+	if different {
+		d.again()
+	}
+	return len(commands)
+}
+
+// again has both begin with no keys, as one may have done what the other refused.
+func (d *differing) again() {
+	for _, p := range d.both {
+		p.send([]string{"FLUSHDB"})
+		p.reply()
+	}
+}
+
+func isTolerated(theirs, ours string) bool {
+	for _, difference := range tolerated {
+		if regexp.MustCompile(difference.theirs).MatchString(theirs) && regexp.MustCompile(difference.ours).MatchString(ours) {
+			return true
+		}
+	}
+	return false
+}
+
+// command returns a random call of a random command.
+func (d *differing) command() []string {
+	all := table()
+	c := all[d.rand.IntN(len(all))]
+	for slices.Contains(incomparable, c.name) {
+		c = all[d.rand.IntN(len(all))]
+	}
+	least := max(c.arity, -c.arity)
+	n := least
+	switch {
+	case c.arity < 0 && d.rand.IntN(3) > 0:
+		n += d.rand.IntN(5)
+	case d.rand.IntN(30) == 0:
+		n = max(1, n+d.rand.IntN(3)-1)
+	}
+	if c.keys == pairs && d.rand.IntN(10) > 0 {
+		n |= 1
+	}
+	if (c.name == "hset" || c.name == "hmset") && d.rand.IntN(10) > 0 {
+		n &^= 1
+	}
+	words := strings.Fields(options[c.name])
+	args := []string{c.name}
+	for i := 1; i < n; i++ {
+		last := c.keys.last
+		if last < 0 {
+			last += n
+		}
+		isKey := c.keys.first > 0 && i >= c.keys.first && i <= last && (i-c.keys.first)%c.keys.step == 0
+		switch {
+		case isKey || c.counted > 0 && i > c.counted && d.rand.IntN(4) > 0:
+			args = append(args, d.key(c.group))
+		case strings.HasSuffix(c.name, "scan") && i == least-1: // others are what they are
+			args = append(args, []string{"0", "0", "0", "+0", "", "x", "1 "}[d.rand.IntN(7)])
+		case c.counted == i:
+			args = append(args, strconv.Itoa(d.rand.IntN(4)))
+		case len(words) > 0 && d.rand.IntN(3) > 0:
+			args = append(args, words[d.rand.IntN(len(words))])
+		default:
+			args = append(args, d.argument())
+		}
+	}
+	if strings.HasSuffix(c.name, "scan") {
+		args = append(args, "COUNT", "1000") // so that one call does
+	}
+	return args
+}
+
+// key returns one of few keys, mostly one whose name says the type that the command is for.
+func (d *differing) key(group string) string {
+	kind := map[string]string{"string": "k", "set": "s", "hash": "h"}[group]
+	if kind == "" || d.rand.IntN(12) == 0 {
+		kind = []string{"k", "s", "h"}[d.rand.IntN(3)]
+	}
+	return kind + strconv.Itoa(d.rand.IntN(4))
+}
+
+var someArguments = []string{
+	"", "a", "b", "c", "f", "abcdefgh", "0", "1", "-1", "2", "10", "007", "+5", "1.5", "-2.25", "3e2", "0x10", "inf", "nan", " 1",
+	"9223372036854775807", "-9223372036854775808", "9223372036854775808", "*", "a*", "[a-c]", "\\*", "\x00", "\xff\xfe",
+	"line\r\nend", "é", "12345678901234567890123", "k1", "s1",
+}
+
+func (d *differing) argument() string {
+	if d.rand.IntN(3) == 0 {
+		return strconv.Itoa(d.rand.IntN(40) - 10)
+	}
+	return someArguments[d.rand.IntN(len(someArguments))]
+}
+
+// value is a reply.
+type value struct {
+	head     string // its first line, or what a bulk string holds
+	elements []value
+}
+
+func readValue(in *bufio.Reader) (v value, err error) {
+	line, err := in.ReadString('\n')
+	if err != nil {
+		return v, err
+	}
+	v.head = strings.TrimSuffix(line, "\r\n")
+	n, err := strconv.Atoi(v.head[1:])
+	switch mark := v.head[0]; {
+	case (mark == '$' || mark == '=') && n >= 0 && err == nil:
+		data := make([]byte, n+2)
+		_, err = io.ReadFull(in, data)
+		v.head = strconv.Quote(string(data[:n]))
+		return v, err
+	case strings.IndexByte("*~%>", mark) >= 0 && err == nil:
+		if mark == '%' {
+			n *= 2
+		}
+		for range n {
+			element, err := readValue(in)
+			if err != nil {
+				return v, err
+			}
+			v.elements = append(v.elements, element)
+		}
+	}
+	return v, nil
+}
+
+// sort puts a reply in order that has none.
+func (v *value) sort(command []string) {
+	name := strings.ToLower(command[0])
+	within := v.elements
+	size := unordered[name]
+	if strings.HasSuffix(name, "scan") && len(within) == 2 {
+		v, size = &within[1], 1
+		if name == "hscan" {
+			size = 2
+		}
+	}
+	if size == 0 {
+		return
+	}
+	groups := slices.Collect(slices.Chunk(v.elements, size))
+	slices.SortFunc(groups, func(a, b []value) int { return strings.Compare(a[0].text(""), b[0].text("")) })
+	v.elements = slices.Concat(groups...)
+}
+
+func (v value) text(indent string) string {
+	text := indent + v.head + "\n"
+	for _, e := range v.elements {
+		text += e.text(indent + "  ")
+	}
+	return text
+}
