@@ -47,8 +47,17 @@ func Define(kind Kind) {
 	if kinds[kind.Type].Type != 0 {
 		panic(fmt.Sprintf("two types have the byte %q", byte(kind.Type)))
 	}
+	if kind.Holds == HoldsShares {
+		stringType = kind.Type
+	}
 	kinds[kind.Type] = kind
 }
+
+// stringType is the type that holds shares.
+var stringType Type
+
+// StringType returns the type of strings, the one that HoldsShares: most keys hold nothing else.
+func StringType() Type { return stringType }
 
 // HoldsOf returns what may follow a type in an address. Of one that only a newer version knows it is HoldsNothing: what
 // follows is left alone. It is no method, as users of crdt would see it.

@@ -59,7 +59,7 @@ func (r *replica) backup(c *checkpoint) *Moment {
 	alone.reach, alone.log = reach{lsn: c.lsn}, logindex.After(c.lsn, 0) // sums are as of groups with numbers before it
 	return &Moment{
 		checkpoint: alone.encode(r.writeOwn), derives: &r.derives, Seen: r.seen.Clone(), Keys: r.keys, Cells: r.cells,
-		Records: uint64(2*r.cells + r.keys), // a cell has an entry in the index of leaves
+		Records: uint64(2*r.cells + r.keys - r.lone), // a cell has an entry in the index of leaves
 	}
 }
 

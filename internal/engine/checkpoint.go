@@ -52,7 +52,7 @@ type checkpoint struct {
 	flip    *flip // being taken over then
 	log     logindex.Index
 
-	keys, tallies int
+	totals
 }
 
 // reach is how far a checkpoint comes: to a record of the log, and to where the one behind it stands.
@@ -107,7 +107,7 @@ func (r *replica) checkpoint() *checkpoint {
 	c := &checkpoint{
 		reach: reach{r.log.Last, r.logEnd()}, seen: r.short, heads: r.heads, tables: len(r.bases.Tables()),
 		time: r.clock.Last(),
-		flip: r.flip, log: r.log.Index, keys: r.keys, tallies: r.tallies,
+		flip: r.flip, log: r.log.Index, totals: r.totals,
 	}
 	c.root, c.settled = r.settledRoot()
 	return c
@@ -555,7 +555,7 @@ func Durable(st Tree) store.Position {
 
 func (c *checkpoint) encode(writeOwn func(*wire.Writer)) []byte {
 	return seal(keyCheckpoint, func(w *wire.Writer) {
-		w.Array(12)
+		w.Array(13)
 		w.Uint(c.lsn)
 		w.Uint(uint64(c.next))
 		writeOwn(w)
@@ -570,8 +570,7 @@ func (c *checkpoint) encode(writeOwn func(*wire.Writer)) []byte {
 			w.Bytes(wire.Encode(c.flip.write))
 		}
 		c.log.Write(w)
-		w.Uint(uint64(c.keys))
-		w.Uint(uint64(c.tallies))
+		c.totals.write(w)
 	})
 }
 
@@ -580,7 +579,7 @@ func decodeCheckpoint(record []byte, bases *delta.Bases) (*checkpoint, error) {
 	c := &checkpoint{}
 	var bad error
 	err := decodeRecord(keyCheckpoint, record, func(r *wire.Reader) {
-		r.Array(12)
+		r.Array(13)
 		c.lsn, c.next = r.Uint(), store.Position(r.Uint())
 		c.own = readOwn(r)
 		c.seen, c.heads = delta.ReadContext(r)
@@ -597,7 +596,7 @@ func decodeCheckpoint(record []byte, bases *delta.Bases) (*checkpoint, error) {
 			bad = wire.Decode(f, func(r *wire.Reader) { *c.flip = readFlip(r, len(f)) })
 		}
 		c.log = logindex.Read(r, len(record), c.lsn, c.next)
-		c.keys, c.tallies = int(r.Uint()), int(r.Uint())
+		c.totals = readTotals(r)
 	})
 	if err == nil && bad != nil {
 		err = damaged(keyCheckpoint, bad)

@@ -520,7 +520,12 @@ func (g *group) discountAll(set delta.ClearSet, survivors []dotted.Address, know
 		}
 	}
 	for _, s := range g.sums {
-		s.before, s.now, s.dirty = keyCounts{}, dotted.Summary{}, true
+		s.before, s.now, s.dirty = totals{}, dotted.Summary{}, true
+	}
+	for _, a := range survivors { // are counted from nothing
+		if key := a.Key(); g.sums[key] == nil {
+			g.sums[key] = g.newSummary(key)
+		}
 	}
 	g.forgetCounts("", note)
 	return survivors, nil
@@ -763,9 +768,7 @@ func (s *sweepStep) sweepCells(at *sweep) error {
 	stopped := false
 	err := s.g.view.scanStored(at.prefix, at.after, func(a dotted.Address, c dotted.Cell) bool {
 		s.g.forget(a) // another clear has come by it
-		s.g.hold(&cellState{
-			address: a, key: string(place(prefixCell, a)), stored: c, now: s.r.clears.hide(a, c),
-		})
+		s.g.hold(&cellState{address: a, key: string(place(prefixCell, a)), stored: c})
 		at.after = a
 		s.look(workOp + workOf(weightOf(c)))
 		stopped = s.full()

@@ -121,20 +121,25 @@ func TestARottenIndexOfLeavesIsNoticed(t *testing.T) {
 	}
 }
 
-// TestARottenSummaryIsNoticed has the summary of a key broken, lost, and left from before.
+// TestARottenSummaryIsNoticed has the summary of a key broken, lost, and left from before, and one of a key that has none.
 func TestARottenSummaryIsNoticed(t *testing.T) {
 	key := place(prefixSummary, dotted.KeyAddress("7"))
-	stale := encodeSummary(key, "7", dotted.Summary{Visible: dotted.Shapes{{Shape: "v", Count: 2}}}, 0)
+	needless := place(prefixSummary, dotted.KeyAddress("6"))
+	stale := func(key []byte, name string) []byte {
+		return encodeSummary(key, name, dotted.Summary{Visible: dotted.Shapes{{Shape: "v", Count: 2}}}, 0)
+	}
 	for name, spoil := range map[string]func(*store.Batch){
 		"broken": func(rot *store.Batch) { rot.Set(key, []byte("rot")) },
 		"lost":   func(rot *store.Batch) { rot.Delete(key) },
-		"stale":  func(rot *store.Batch) { rot.Set(key, stale) },
+		"stale":  func(rot *store.Batch) { rot.Set(key, stale(key, "7")) },
+		"lone":   func(rot *store.Batch) { rot.Set(needless, stale(needless, "6")) },
 	} {
 		w := newWorld(t, 9, worldConfig{hosts: 1})
 		a := w.hosts[0]
 		for _, key := range []string{"6", "7", "8"} {
 			w.write(t, a, func(f crdt.Fields) error { return f.String(key).Set([]byte("x")) })
 		}
+		w.write(t, a, added("7", "and more"))
 		check := func() error {
 			pinned, err := a.engine.Pin()
 			if err != nil {

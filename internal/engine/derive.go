@@ -413,9 +413,10 @@ type recount struct {
 	view *View
 	d    *derivation
 
-	tree                 *antientropy.Tree
-	cells, keys, tallies int
-	live                 antientropy.Fingerprint // of what no clear hides
+	tree  *antientropy.Tree
+	cells int
+	totals
+	live antientropy.Fingerprint // of what no clear hides
 
 	hashes  map[byte]uint64          // by kind, the sums of the hashes of the records that there should be
 	derived func(key, record []byte) // is told these records instead; nil: they are hashed
@@ -495,8 +496,7 @@ func (n *recount) closeKey() {
 	if record := encodeSummary(key, s.name, s.now, 0); record != nil {
 		n.found(key, record)
 	}
-	n.keys += gain(false, s.now.Exists())
-	n.tallies += s.now.Tallies
+	n.totals.add(totalsOf(s.now), 1)
 	n.key = summaryState{}
 }
 
@@ -556,10 +556,39 @@ func (n *recount) compare(kind byte, name string, stop func() bool) error {
 	return err
 }
 
-// keyCounts is what a key adds to the counts of all keys.
-type keyCounts struct {
-	exists  bool
-	tallies int
+// totals are sums over all keys, of what readers see.
+type totals struct {
+	keys    int // that exist
+	lone    int // of them, that have no record of sums: see isLone
+	tallies int // cells that count in a dotted.Summary's Tallies
+}
+
+// totalsOf returns what a key adds to them.
+func totalsOf(s dotted.Summary) totals {
+	n := totals{tallies: s.Tallies}
+	if s.Exists() {
+		n.keys = 1
+		n.lone = gain(false, isLone(s))
+	}
+	return n
+}
+
+// add adds by times what a key adds.
+func (n *totals) add(one totals, by int) {
+	n.keys, n.lone, n.tallies = n.keys+by*one.keys, n.lone+by*one.lone, n.tallies+by*one.tallies
+}
+
+// recorded reports whether any key has a record of sums.
+func (n totals) recorded() bool { return n.keys > n.lone || n.tallies > 0 }
+
+func (n totals) write(w *wire.Writer) {
+	w.Uint(uint64(n.keys))
+	w.Uint(uint64(n.lone))
+	w.Uint(uint64(n.tallies))
+}
+
+func readTotals(r *wire.Reader) totals {
+	return totals{keys: int(r.Uint()), lone: int(r.Uint()), tallies: int(r.Uint())}
 }
 
 // addToKey adds to one of the sums over a key. See add for note.
@@ -599,22 +628,21 @@ func (s *summaryState) own() {
 // emptied reports whether the group clears everything.
 func (g *group) emptied() bool { return g.clears.emptied > g.r.clears.emptied }
 
-// counts returns the number of keys that exist, and of all their tallies. O(keys written by the
-// group).
-func (g *group) counts() (keys, tallies int) {
+// totals returns those after the group. O(keys written by the group).
+func (g *group) totals() (n totals) {
 	if !g.emptied() {
-		keys, tallies = g.r.keys, g.r.tallies
+		n = g.r.totals
 	}
 	for _, s := range g.sums {
-		keys += gain(s.before.exists, s.now.Exists())
-		tallies += s.now.Tallies - s.before.tallies
+		n.add(s.before, -1)
+		n.add(totalsOf(s.now), 1)
 	}
-	return keys, tallies
+	return n
 }
 
 // tallying calls fn with each key that has tallies.
 func (g *group) tallying(fn func(key string) bool) error {
-	if _, tallies := g.counts(); tallies == 0 {
+	if g.totals().tallies == 0 {
 		return nil
 	}
 	more := true
@@ -706,14 +734,11 @@ func (g *group) present(x addition, note func(undo)) (*countState, error) {
 	}
 	written := x.by.Hi < 0
 	if x.sum.kind != sumWritten {
-		known := g.cells[x.over] != nil
 		c, err := g.load(x.over)
 		if err != nil {
 			return nil, err
 		}
-		if written = c.now.Visible(); !known && note != nil {
-			note(undo{read: x.over})
-		}
+		written = c.now.Visible()
 	}
 	if note != nil {
 		note(undo{count: n, counted: n.copy()})

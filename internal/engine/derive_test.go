@@ -35,9 +35,9 @@ func (w *world) checkDerived(t *testing.T, h *host) {
 	if err := errors.Join(n.scan(never), n.check(never)); err != nil {
 		t.Fatalf("host %d: %v", h.i, err)
 	}
-	if n.keys != h.engine.keys || n.tallies != h.engine.tallies || n.cells != h.engine.cells || !n.tree.Equal(h.engine.tree) {
-		t.Fatalf("host %d: %d keys, %d tallies, %d cells, or another tree are in memory; the cells give %d, %d, %d",
-			h.i, h.engine.keys, h.engine.tallies, h.engine.cells, n.keys, n.tallies, n.cells)
+	if n.totals != h.engine.totals || n.cells != h.engine.cells || !n.tree.Equal(h.engine.tree) {
+		t.Fatalf("host %d: totals of %+v, %d cells, or another tree are in memory; the cells give %+v, %d",
+			h.i, h.engine.totals, h.engine.cells, n.totals, n.cells)
 	}
 }
 

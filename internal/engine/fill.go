@@ -274,7 +274,7 @@ func (r *replica) beginTaking(p *repairSession) {
 func (r *replica) holdFilled(n *recount) {
 	r.table.Close() // with what was read in the tree before
 	r.table = newTable(r.st, r.cfg.MaxCache)
-	r.tree, r.cells, r.keys, r.tallies = n.tree, n.cells, n.keys, n.tallies
+	r.tree, r.cells, r.totals = n.tree, n.cells, n.totals
 	r.paged, r.batches, r.covered, r.forgotten = r.tree.Clone(), 0, 0, 0
 }
 

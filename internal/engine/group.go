@@ -43,6 +43,9 @@ type group struct {
 	at    []byte                         // memory for a key
 	order *btree.Map[string, *cellState] // cells by their keys, once that is asked for
 
+	undoing *Tx  // that cleared something, and may be taken back
+	taken   bool // what the group did is in the replica's own state
+
 	clears         *clears // in force: those before the group, and its own
 	firstClear     uint64  // the records of its own have numbers from here on
 	added, dropped []*pendingClear
@@ -77,9 +80,11 @@ type cellState struct {
 type summaryState struct {
 	name   string
 	key    string
-	before keyCounts // as the store has it
+	whole  *cellState // that may be all of the key; nil if memory does not have it, and it need not be read
+	before totals     // what the key adds to those of all keys, as the store has it
 	now    dotted.Summary
 	bare   bool // the store has nothing of the key
+	stored bool // there is a record of it
 	owned  bool // its shapes are the group's
 	dirty  bool
 }
@@ -113,25 +118,46 @@ func (g *group) empty() bool { return len(g.deltas) == 0 }
 // load returns the group's state of a cell.
 func (g *group) load(a dotted.Address) (*cellState, error) {
 	g.r.spend(workCell)
-	if g.last != nil && g.last.address == a {
-		return g.last, nil
-	}
-	if c, ok := g.cells[a]; ok {
-		g.last = c
+	if c := g.held(a); c != nil {
 		return c, nil
 	}
 	c := g.memory.states.next()
 	if err := g.readCell(a, c); err != nil {
 		return nil, err
 	}
-	c.now = g.clears.hide(a, c.stored)
 	g.hold(c)
 	g.r.spend(workOf(len(a) + weightOf(c.stored)))
 	return c, nil
 }
 
-// hold takes a cell into the group.
+// held returns the group's state of a cell that it has looked at, or that memory has; else nil.
+func (g *group) held(a dotted.Address) *cellState {
+	if g.last != nil && g.last.address == a {
+		return g.last
+	}
+	if c, ok := g.cells[a]; ok {
+		g.last = c
+		return c
+	}
+	g.at = appendPlace(g.at[:0], prefixCell, a)
+	it := g.r.table.find(g.at)
+	if it == nil {
+		return nil
+	}
+	c := g.memory.states.next()
+	c.address, c.key, c.was, c.stored = it.address, it.key, it, it.cell
+	g.hold(c)
+	g.r.spend(workOf(len(a) + weightOf(c.stored)))
+	return c
+}
+
+// hold takes a cell into the group. What is read first after a clear of a transaction is forgotten if that fails, because
+// the clear took part in it.
 func (g *group) hold(c *cellState) {
+	c.now = g.clears.hide(c.address, c.stored)
+	if tx := g.undoing; tx != nil {
+		tx.fresh = append(tx.fresh, c.address)
+	}
 	g.cells[c.address], g.last = c, c
 	g.loaded = append(g.loaded, c)
 	if g.order != nil {
@@ -139,13 +165,9 @@ func (g *group) hold(c *cellState) {
 	}
 }
 
-// readCell reads what is stored for a cell.
+// readCell reads what the tree has of a cell that memory has not.
 func (g *group) readCell(a dotted.Address, c *cellState) (err error) {
 	g.at = appendPlace(g.at[:0], prefixCell, a)
-	if it := g.r.table.find(g.at); it != nil {
-		c.address, c.key, c.was, c.stored = it.address, it.key, it, it.cell
-		return nil
-	}
 	if c.read = !g.bare(a); c.read {
 		g.r.spend(workMiss)
 		if c.stored, err = g.view.inTree(g.at); err != nil {
@@ -207,35 +229,6 @@ func (g *group) set(c *cellState, now dotted.Cell, note func(undo)) error {
 		c.now = now
 	}
 	return err
-}
-
-// summary returns the group's state of a key's summary.
-func (g *group) summary(key string) (*summaryState, error) {
-	g.r.spend(workCell)
-	if s := g.summed; s != nil && s.name == key {
-		return s, nil
-	}
-	if s, ok := g.sums[key]; ok {
-		g.summed = s
-		return s, nil
-	}
-	g.at = appendPlace(g.at[:0], prefixSummary, dotted.KeyAddress(key))
-	at, stored, err := g.sumsAt(g.at, func(n *sums, record []byte) (err error) {
-		n.summary, err = g.view.summaryIn(g.at, record)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	s := g.memory.keys.next()
-	s.name, s.key = key, at
-	if stored.asOf >= g.clears.emptied { // else it says nothing any more
-		s.now = stored.summary
-	}
-	s.before = keyCounts{s.now.Exists(), s.now.Tallies}
-	s.bare = len(s.now.Visible) == 0 && s.now.Tallies == 0
-	g.sums[key], g.summed = s, s
-	return s, nil
 }
 
 // sumsAt returns the sums that are stored at a key, and that to be kept. read decodes those that memory has not decoded.
@@ -314,7 +307,7 @@ func (g *group) keys(prefix, beyond string, fn func(string, dotted.Summary) bool
 	var own []*summaryState
 	from := place(prefixSummary, dotted.KeyAddress(beyond))
 	for name, s := range g.sums {
-		if !s.before.exists && s.now.Exists() && strings.HasPrefix(name, prefix) &&
+		if s.before.keys == 0 && s.now.Exists() && strings.HasPrefix(name, prefix) &&
 			(beyond == "" || s.key > string(from)) {
 			own = append(own, s)
 		}
@@ -359,6 +352,7 @@ func (g *group) discard() {
 		return
 	}
 	g.keep()
+	g.markLone()
 	m := g.memory
 	m.loaded, m.sums = g.loaded, g.sums
 	if g.memory, g.cells, g.loaded, g.sums = nil, nil, nil, nil; m.reset() {
@@ -390,7 +384,7 @@ func (g *group) commit() []*delta.Delta {
 // log has a record about the group appended.
 func (g *group) log(rec logged) {
 	rec.lsn, rec.time = g.r.log.Last+1, g.now
-	rec.keys, rec.tallies = g.counts()
+	rec.totals = g.totals()
 	g.r.append(rec)
 }
 
@@ -413,10 +407,13 @@ func sameDots(a, b dotted.Cell) bool {
 func (g *group) derived() (items []*item) {
 	for _, name := range g.dirtySums() {
 		s := g.sums[name]
-		items = append(items, &item{
-			key: s.key, value: encodeSummary([]byte(s.key), s.name, s.now, g.clears.newest),
-			sums: &sums{summary: s.now, asOf: g.clears.newest},
-		})
+		it := &item{key: s.key, value: encodeSummary([]byte(s.key), s.name, s.now, g.clears.newest)}
+		if it.sums = (&sums{asOf: g.clears.newest}); it.value != nil {
+			it.sums.summary = s.now
+		} else if !s.stored {
+			continue
+		}
+		items = append(items, it)
 	}
 	g.counted.Scan(func(_ dotted.Address, n *countState) bool {
 		if n.dirty {
@@ -443,6 +440,7 @@ func (g *group) dirtySums() (names []string) {
 // take takes what was logged into memory.
 func (g *group) take(derived []*item, changed []*cellState) {
 	r := g.r
+	g.taken = true
 	for _, c := range changed {
 		g.put(c)
 	}
@@ -451,7 +449,7 @@ func (g *group) take(derived []*item, changed []*cellState) {
 	}
 	g.putClears()
 	r.account(changed)
-	r.keys, r.tallies = g.counts()
+	r.totals = g.totals()
 	r.clears = g.clears
 }
 
@@ -475,8 +473,8 @@ type Tx struct {
 	bound bool
 	cost  int
 	undo  []undo
-	saved *saved // once it clears
-	fresh map[dotted.Address]bool
+	saved *saved           // once it clears
+	fresh []dotted.Address // cells that it read since
 	err   error
 }
 
@@ -499,7 +497,7 @@ type undo struct {
 	count   *countState
 	counted *countState
 
-	read, uncount dotted.Address // a cell, and sums over a string, that it had not read
+	uncount dotted.Address // sums over a string that it had not read
 }
 
 // update runs fn as one transaction: its writes become one delta. If fn returns an error, or the
@@ -520,7 +518,7 @@ func (g *group) update(fn func(tx *Tx) error) error {
 	tx.cost = 20 * len(r.gained)
 	whole := false
 	defer func() {
-		if !whole {
+		if g.undoing = nil; !whole {
 			tx.rollback()
 		}
 		if clear(tx.undo); cap(tx.undo) <= maxSpare {
@@ -579,14 +577,11 @@ func (tx *Tx) rollback() {
 		if u.count != nil {
 			*u.count = *u.counted
 		}
-		if u.read != "" {
-			tx.g.forget(u.read)
-		}
 		if u.uncount != "" {
 			tx.g.counted.Delete(u.uncount)
 		}
 	}
-	for a := range tx.fresh {
+	for _, a := range tx.fresh {
 		tx.g.forget(a)
 	}
 	s := tx.saved
@@ -628,27 +623,11 @@ func (tx *Tx) fail(err error) error {
 
 // Cell returns the live entries of one cell.
 func (tx *Tx) Cell(a dotted.Address) (dotted.Cell, error) {
-	c, err := tx.load(a)
+	c, err := tx.g.load(a)
 	if err != nil {
 		return nil, tx.fail(err)
 	}
 	return c.now, nil
-}
-
-// load is the group's load. What is read first after a clear of this transaction is forgotten if the
-// transaction fails, because the clear took part in it.
-func (tx *Tx) load(a dotted.Address) (*cellState, error) {
-	if tx.saved == nil || tx.g.cells[a] != nil {
-		return tx.g.load(a)
-	}
-	c, err := tx.g.load(a)
-	if err == nil {
-		if tx.fresh == nil {
-			tx.fresh = map[dotted.Address]bool{}
-		}
-		tx.fresh[a] = true
-	}
-	return c, err
 }
 
 // Scan calls fn with the cells under prefix beyond after, in the order of View.Scan.
@@ -703,7 +682,7 @@ func (tx *Tx) Remove(a dotted.Address, dots []crdt.Dot) error {
 }
 
 func (tx *Tx) change(a dotted.Address, fn func(dotted.Cell) dotted.Cell) error {
-	c, err := tx.load(a)
+	c, err := tx.g.load(a)
 	if err != nil {
 		return tx.fail(err)
 	}
@@ -750,6 +729,7 @@ func (tx *Tx) save(prefix dotted.Address) error {
 	if tx.saved == nil {
 		tx.saved = &saved{clears: g.clears, added: len(g.added), dropped: len(g.dropped)}
 		g.clears = g.clears.copy()
+		g.undoing = tx
 	}
 	if prefix == "" {
 		for _, s := range g.sums {
@@ -813,8 +793,7 @@ func (tx *Tx) Tallied(fn func(key string) bool) error {
 
 // KeyCount returns the number of keys that exist. O(keys written by the group).
 func (tx *Tx) KeyCount() (int, error) {
-	n, _ := tx.g.counts()
-	return n, nil
+	return tx.g.totals().keys, nil
 }
 
 // apply takes a delta of another replica into the group. A delta whose dependencies are not all here is

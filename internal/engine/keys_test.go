@@ -39,7 +39,10 @@ func listKeys(t *testing.T, seed uint64) error {
 	w := newWorld(t, seed, worldConfig{hosts: 1})
 	r := w.hosts[0].engine.replica
 	exist := map[string]bool{}
-	for range 2 { // on an empty store, and on what the first round left
+	for round := range 4 { // on an empty store, and on what the rounds before left, in the tree or not
+		if round == 2 {
+			must(t, r.Save(w.now))
+		}
 		g := r.newGroup(w.now)
 		err := g.update(func(tx *Tx) error {
 			return errors.Join(writeNames(tx, rng, exist), checkKeys(tx, rng, exist))
@@ -110,11 +113,17 @@ func drawName(rng *rand.Rand) string {
 
 // writeNames makes some keys and deletes some.
 func writeNames(tx *Tx, rng *rand.Rand, exist map[string]bool) error {
+	if rng.IntN(4) == 0 {
+		clear(exist)
+		if err := tx.Clear(""); err != nil {
+			return err
+		}
+	}
 	for range 60 {
 		name := drawName(rng)
 		if rng.IntN(3) > 0 {
 			exist[name] = true
-			if err := Fields(tx).Flag(name).Set(true); err != nil {
+			if err := writeUnder(Fields(tx), rng, name); err != nil {
 				return err
 			}
 			continue
@@ -125,6 +134,24 @@ func writeNames(tx *Tx, rng *rand.Rand, exist map[string]bool) error {
 		}
 	}
 	return nil
+}
+
+// writeUnder writes a string, something else, or more than keys are gone through cell by cell, under a key.
+func writeUnder(f crdt.Fields, rng *rand.Rand, name string) error {
+	switch rng.IntN(5) {
+	case 0:
+		return f.Flag(name).Set(true)
+	case 1:
+		return f.Map(name).Flag("z").Set(true)
+	case 2:
+		for i := range 2 * passedBy {
+			if _, err := f.Set(name).Add(fmt.Sprint(i)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return f.String(name).Set([]byte("x"))
 }
 
 // checkKeys compares what is listed, under prefixes and beyond names of all kinds, with what exists.

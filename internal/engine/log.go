@@ -294,11 +294,10 @@ type logged struct {
 	// settled: while clears are to be swept what is there depends on how far the sweep is.
 	root    antientropy.Fingerprint
 	settled bool
-	// keys and tallies are the counts of what readers see, after it.
-	keys, tallies int
-	flip          flip
-	bytes         int
-	next          store.Position // of what follows it in the log; set by scanLog
+	totals  // after it
+	flip    flip
+	bytes   int
+	next    store.Position // of what follows it in the log; set by scanLog
 }
 
 // recordKind tells what a log record is about.
@@ -333,7 +332,7 @@ func encodeLogged(memory []byte, rec logged) []byte {
 	binary.BigEndian.PutUint64(head[2:], rec.lsn)
 	return wire.AppendTo(memory, func(w *wire.Writer) {
 		w.Raw(head[:])
-		w.Array(9)
+		w.Array(10)
 		w.Uint(uint64(rec.time.UnixMilli()))
 		w.Uint(uint64(rec.own))
 		w.Bool(rec.settled)
@@ -354,8 +353,7 @@ func encodeLogged(memory []byte, rec logged) []byte {
 			w.Bool(it.value == nil)
 			w.Bytes(it.value)
 		}
-		w.Uint(uint64(rec.keys))
-		w.Uint(uint64(rec.tallies))
+		rec.totals.write(w)
 	})
 }
 
@@ -405,7 +403,7 @@ func decodeLogged(record []byte) (logged, error) {
 	}
 	var bad error
 	err := wire.Decode(record[logHeader:], func(r *wire.Reader) {
-		r.Array(9)
+		r.Array(10)
 		rec.time = time.UnixMilli(int64(r.Uint()))
 		rec.own = crdt.ReplicaID(r.Uint())
 		rec.settled = r.Bool()
@@ -422,7 +420,7 @@ func decodeLogged(record []byte) (logged, error) {
 			return
 		}
 		rec.derived = readDerived(r, len(record))
-		rec.keys, rec.tallies = int(r.Uint()), int(r.Uint())
+		rec.totals = readTotals(r)
 	})
 	if bad != nil {
 		err = bad

@@ -42,7 +42,7 @@ func (r *replica) loadContext() error {
 	r.own, r.log.Index, r.flip, r.saveCost = c.own, c.log, c.flip, len(record)
 	r.saved, r.durable = c.reach, c.reach
 	r.opening.root, r.opening.settled = c.root, c.settled
-	r.keys, r.tallies = c.keys, c.tallies
+	r.totals = c.totals
 	for id, n := range c.seen {
 		r.raise(id, n, c.heads[id])
 	}
@@ -94,7 +94,7 @@ func (r *replica) replayRecord(rec logged, at store.Position) error {
 		rec.derived = append(r.opening.derived, rec.derived...)
 	}
 	r.opening.derived, r.opening.parts = nil, 0
-	r.keys, r.tallies = rec.keys, rec.tallies
+	r.totals = rec.totals
 	if rec.kind == recordFlip {
 		f := rec.flip
 		r.flip = &f
@@ -229,7 +229,7 @@ func (r *replica) loadCells() error {
 	defer v.Close()
 	n, never := newRecount(v, &r.derives), func() bool { return false }
 	err := n.scan(never)
-	r.tree, r.cells, r.keys, r.tallies, r.paged = n.tree, n.cells, n.keys, n.tallies, nil
+	r.tree, r.cells, r.totals, r.paged = n.tree, n.cells, n.totals, nil
 	if err == nil {
 		err = n.check(never)
 	}

@@ -38,9 +38,9 @@ func (p *Pinned) Verify(stop func() bool) error {
 	if root, kept := n.tree.Root(), p.tree.Root(); root != kept {
 		return fmt.Errorf("the cells sum to %v, the tree says %v: %w", root, kept, store.ErrCorrupt)
 	}
-	if n.cells != p.cells || n.keys != p.view.keys || n.tallies != p.view.tallies {
-		return fmt.Errorf("there are %d cells, %d keys and %d tallies, counted were %d, %d and %d: %w", n.cells, n.keys,
-			n.tallies, p.cells, p.view.keys, p.view.tallies, store.ErrCorrupt)
+	if n.cells != p.cells || n.totals != p.view.totals {
+		return fmt.Errorf("there are %d cells, and of keys %+v, counted were %d and %+v: %w", n.cells, n.totals,
+			p.cells, p.view.totals, store.ErrCorrupt)
 	}
 	return nil
 }
@@ -56,7 +56,7 @@ func (e *Engine) Verifying() (read, all int, waits bool) {
 	if p == nil {
 		return 0, 0, e.unchecked
 	}
-	all = 2*p.cells + p.view.keys
+	all = 2*p.cells + p.view.keys - p.view.lone
 	return min(int(p.read.Load()), all), all, false
 }
 
@@ -237,7 +237,7 @@ func (r *replica) reset() {
 	r.durable, r.durables = r.saved, r.checkpoints
 	r.resetClears()
 	r.collecting = collecting{}
-	r.tree, r.cells, r.keys, r.tallies = &antientropy.Tree{}, 0, 0, 0
+	r.tree, r.cells, r.totals = &antientropy.Tree{}, 0, totals{}
 	r.paged, r.batches, r.covered, r.forgotten, r.unchecked = &antientropy.Tree{}, 0, 0, 0, false
 	r.table.Close()
 	r.table = newTable(r.st, r.cfg.MaxCache)

@@ -260,13 +260,14 @@ func readBlob(s store.Snapshot, d crdt.Dot, size int, want []byte) (payload []by
 // errMissing says that a record is not there that another one names.
 var errMissing = errors.New("the record is missing")
 
-// encodeSummary returns the record of what is visible under a key, as of a clear; nil if that is nothing.
+// encodeSummary returns the record of what is visible under a key, as of a clear; nil if the key is lone, or that is
+// nothing.
 func encodeSummary(key []byte, name string, s dotted.Summary, asOf uint64) []byte {
 	shapes := 0
 	for _, c := range s.Visible {
 		shapes += gain(false, c.Count > 0)
 	}
-	if shapes == 0 && s.Tallies <= 0 {
+	if shapes == 0 && s.Tallies <= 0 || isLone(s) {
 		return nil
 	}
 	return seal(key, func(w *wire.Writer) {
@@ -314,7 +315,7 @@ func decodeSummary(key, record []byte) (name string, s dotted.Summary, asOf uint
 const (
 	prefixCell    = 'c' // c <place> : the live entries of a cell
 	prefixPart    = 'p' // p <place> <generation> <number> : more entries of a cell that has very many
-	prefixSummary = 'k' // k <place of the key> : what is visible under a key
+	prefixSummary = 'k' // k <place of the key> : what is visible under a key that is not lone
 	prefixCount   = 'n' // n <place of a string> : what was counted on it
 	prefixLeaf    = 't' // t <leaf hash> <place> : which cells a leaf of the tree holds
 	prefixBlob    = 'b' // b <dot> <n> : a piece of a payload too large for its cell's record

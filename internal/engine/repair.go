@@ -353,7 +353,7 @@ func (r *replica) beginFlip(p *repairSession, now time.Time) task {
 				f.tables = append(f.tables, t)
 			}
 		}
-		r.append(logged{lsn: r.log.Last + 1, kind: recordFlip, time: now, flip: f, keys: r.keys, tallies: r.tallies})
+		r.append(logged{lsn: r.log.Last + 1, kind: recordFlip, time: now, flip: f, totals: r.totals})
 		r.write(Write{SyncLog: true})
 		r.flip, r.quiet = &f, true
 		r.raiseTo(&f)

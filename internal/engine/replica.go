@@ -195,8 +195,7 @@ type replica struct {
 	covered   uint64            // all pages have those up to it
 	forgotten uint64            // those up to it have no record any more
 	cells     int
-	keys      int
-	tallies   int // cells that count in a dotted.Summary's Tallies
+	totals
 
 	log     deltaLog
 	saving  *saving        // a checkpoint under way

@@ -26,6 +26,7 @@ type item struct {
 	share   share          // of a cell
 	indexed bool           // of a cell: its index entries may be others than the tree has,
 	before  dotted.Cell    // which are those of this state, of which it has the dots alone
+	lone    bool           // of a string's own cell: its key is known to be lone. Only the owner looks
 }
 
 // sums are what a record of sums holds, over a key or a string.
@@ -92,6 +93,7 @@ func (it *item) gone() bool {
 // item returns the item of a cell that changed from what is stored.
 func (g *group) item(c *cellState) *item {
 	it := &item{key: c.key, address: c.address, cell: c.now, moved: c.moved, share: c.share}
+	it.lone = c.was != nil && c.was.lone
 	if isSplit(c.stored) || isSplit(c.now) {
 		it.owe().split = true
 	}
@@ -112,15 +114,17 @@ func (g *group) item(c *cellState) *item {
 
 // put takes a cell that changed into memory.
 func (g *group) put(c *cellState) {
-	g.r.table.put(g.item(c), c.was)
-	c.read = false
+	it := g.item(c)
+	g.r.table.put(it, c.was)
+	c.was, c.read = it, false
 }
 
 // keep keeps what was read from the tree, and is so still.
 func (g *group) keep() {
 	for _, c := range g.loaded {
 		if c.read && !c.gone {
-			g.r.table.Keep(&item{key: c.key, address: c.address, cell: c.stored})
+			c.was = &item{key: c.key, address: c.address, cell: c.stored}
+			g.r.table.Keep(c.was)
 		}
 	}
 }
@@ -187,10 +191,9 @@ func (t table) find(key []byte) *item {
 
 // moment is everything that a view sees. It does not change.
 type moment struct {
-	shot    *hot.Snapshot
-	clears  *clears
-	keys    int
-	tallies int // cells that count in a dotted.Summary's Tallies
+	shot   *hot.Snapshot
+	clears *clears
+	totals
 	log     extent
 	turns   uint64
 	derives *derivation
@@ -201,7 +204,7 @@ type moment struct {
 // moment returns the present one.
 func (r *replica) moment() *moment {
 	return &moment{
-		shot: r.table.Snapshot(), clears: r.clears, keys: r.keys, tallies: r.tallies,
+		shot: r.table.Snapshot(), clears: r.clears, totals: r.totals,
 		log: extent{r.log.Extent(), r.logs}, turns: r.turns, derives: &r.derives,
 	}
 }
@@ -344,6 +347,20 @@ func (v *View) record(key []byte) (record []byte, ok bool, err error) {
 // false: an item of memory, or else what the tree has. key and value are valid only during the
 // call. Of index entries see index.
 func (v *View) records(start, end []byte, fn func(key []byte, it *item, value []byte) bool) error {
+	return v.overlaid(start, end, v.shot.Tree().Scan, fn)
+}
+
+// cellKeys is records without the values.
+func (v *View) cellKeys(start, end []byte, fn func(key []byte, it *item) bool) error {
+	keys := func(start, end []byte, fn func(key, value []byte) bool) error {
+		return v.shot.Tree().ScanKeys(start, end, func(key []byte) bool { return fn(key, nil) })
+	}
+	return v.overlaid(start, end, keys, func(key []byte, it *item, _ []byte) bool { return fn(key, it) })
+}
+
+// overlaid lays what memory has over what scan finds in the tree.
+func (v *View) overlaid(start, end []byte, scan func(start, end []byte, fn func(key, value []byte) bool) error,
+	fn func(key []byte, it *item, value []byte) bool) error {
 	own := v.shot.Seek(string(start))
 	within := func() bool { return own.Record != nil && (end == nil || own.Record.Key() < string(end)) }
 	stopped := false
@@ -353,7 +370,7 @@ func (v *View) records(start, end []byte, fn func(key []byte, it *item, value []
 		stopped = !it.gone() && !fn([]byte(it.key), it, it.value)
 		return !stopped
 	}
-	err := v.shot.Tree().Scan(start, end, func(key, value []byte) bool {
+	err := scan(start, end, func(key, value []byte) bool {
 		for within() && own.Record.Key() < string(key) {
 			if !emit() {
 				return false
@@ -418,13 +435,20 @@ func (v *View) scanStored(prefix, beyond dotted.Address,
 func (v *View) Summary(key string) (dotted.Summary, error) {
 	at := place(prefixSummary, dotted.KeyAddress(key))
 	record, ok, err := v.record(at)
-	if err != nil || !ok {
+	if ok && err == nil {
+		var s dotted.Summary
+		if s, err = v.summaryIn(at, record); err == nil && says(s) {
+			return s, nil
+		}
+	}
+	if err != nil {
 		return dotted.Summary{}, err
 	}
-	return v.summaryIn(at, record)
+	c, err := v.Cell(ownString(key))
+	return sumOfString(c), err
 }
 
-// summaryIn returns the summary that a record says.
+// summaryIn returns the summary that a record says; nothing if that was cleared.
 func (v *View) summaryIn(at, record []byte) (dotted.Summary, error) {
 	_, s, asOf, err := decodeSummary(at, record)
 	if asOf < v.clears.emptied {
@@ -441,18 +465,18 @@ func (v *View) Keys(prefix, beyond string, fn func(string, dotted.Summary) bool)
 	})
 }
 
-// keysStored is Keys that also tells where the store has each summary.
+// keysStored is Keys that also tells where the store has each summary, or would have it.
 func (v *View) keysStored(prefix, beyond string,
 	fn func(at []byte, name string, s dotted.Summary) bool) error {
 	start := nameStart(prefix)
 	end := after(start)
 	if beyond != "" {
 		// One before all that begins with the prefix bounds nothing.
-		if from := append(place(prefixSummary, dotted.KeyAddress(beyond)), 0); string(from) > string(start) {
+		if from := after(place(prefixSummary, dotted.KeyAddress(beyond))); string(from) > string(start) {
 			start = from
 		}
 	}
-	return v.summaries(start, end, func(at []byte, name string, s dotted.Summary) bool {
+	return v.list(start, end, func(at []byte, name string, s dotted.Summary) bool {
 		if !s.Exists() || len(name) < len(prefix) || name[:len(prefix)] != prefix {
 			return true
 		}
@@ -472,7 +496,7 @@ func (v *View) Tallied(fn func(key string) bool) error {
 	})
 }
 
-// summaries calls fn with the keys between two places, until fn returns false.
+// summaries calls fn with the keys between two places that are not lone, until fn returns false.
 func (v *View) summaries(start, end []byte, fn func(at []byte, name string, s dotted.Summary) bool) error {
 	var failed error
 	err := v.records(start, end, func(key []byte, _ *item, value []byte) bool {
