@@ -33,7 +33,8 @@ import (
 //
 // A string exists if it was written or counted on, in one cell or a thousand, and is one of its
 // key's visible cells then. That is no sum of cells, but a function of the sums over the string:
-// see group.addPresence.
+// see group.addPresence. And sums over a key are not kept where its string's own cell says them:
+// see isLone.
 //
 // To derive something new, add an index in newDerivation, or a sum to derived.sums and where it
 // is kept to group.add and recount.add. Nothing else of the package has to know of it.

@@ -138,12 +138,12 @@ func writeNames(tx *Tx, rng *rand.Rand, exist map[string]bool) error {
 
 // writeUnder writes a string, something else, or more than keys are gone through cell by cell, under a key.
 func writeUnder(f crdt.Fields, rng *rand.Rand, name string) error {
-	switch rng.IntN(5) {
-	case 0:
+	switch rng.IntN(20) {
+	case 0, 1, 2:
 		return f.Flag(name).Set(true)
-	case 1:
+	case 3, 4, 5:
 		return f.Map(name).Flag("z").Set(true)
-	case 2:
+	case 6:
 		for i := range 2 * passedBy {
 			if _, err := f.Set(name).Add(fmt.Sprint(i)); err != nil {
 				return err

@@ -128,6 +128,9 @@ type listed struct {
 // list calls fn with the keys between two places, lone ones and others, until it returns false. at is valid only during
 // the call.
 func (v *View) list(start, end []byte, fn func(at []byte, name string, s dotted.Summary) bool) error {
+	if v.lone == 0 {
+		return v.summaries(start, end, fn)
+	}
 	for size, more := firstListed, true; more; size = min(4*size, lastListed) {
 		var some []listed
 		more = false
@@ -189,7 +192,7 @@ func cellsOf(at []byte) []byte {
 }
 
 // passedBy is how many further cells of a key are gone through before they are skipped, which takes as long as that.
-const passedBy = 16
+const passedBy = 64
 
 // strings calls fn with the strings of keys that were written, of those whose cells stand between two places, until it
 // returns false: with the part of the place that names the key, which is valid only during the call.
