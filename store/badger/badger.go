@@ -21,8 +21,8 @@
 // 21 MB from its first write on. Under sustained writing there are two or three of them, with the
 // tables in the making. That lowers what a collector with a goal for all memory lets others
 // allocate between two of its rounds, though there are few pointers to follow. Tables are mapped:
-// the kernel counts those of their pages that it holds as the process's, and takes them back when
-// it needs them.
+// the kernel counts those of their pages that were read as the process's, and takes them back when
+// it needs them. What was only written is let go with each Sync (resident_linux.go).
 //
 // # Caveats
 //
@@ -78,6 +78,7 @@ type Store struct {
 	large largeValues // guarded by mu
 
 	wal    *wal
+	mapped mapped
 	failed atomic.Pointer[error] // why the store takes no more commits
 }
 
@@ -256,6 +257,7 @@ func (s *Store) flush() error {
 	if err := s.wal.sync(); err != nil {
 		return s.fail(err)
 	}
+	s.letGo()
 	return nil
 }
 
