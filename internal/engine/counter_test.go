@@ -141,7 +141,7 @@ func TestACounterCostsTheSameHoweverManyCountedOnIt(t *testing.T) {
 		} {
 			must(t, r.Save(testStart))
 			r.table.SetLimit(1) // nothing stays that was kept
-			for _, key := range []string{"one", "two"} {
+			for _, key := range []string{"one", "two", "three"} {
 				r.table.Keep(&item{key: key})
 			}
 			r.table.SetLimit(MaxCache)

@@ -133,7 +133,7 @@ func (p *repairSession) mend() (antientropy.Snapshot, error) {
 	if err := f.flush(p.write, 0); err != nil {
 		return nil, err
 	}
-	cells := hot.NewTable(p.tree.Snapshot(), 0)
+	cells := hot.NewTable(p.tree.Snapshot(), 0, unpackItem)
 	defer cells.Close()
 	f.all = &Pinned{
 		view: &View{moment: &moment{shot: cells.Snapshot(), clears: &clears{}}}, tree: f.count.tree.Clone(),

@@ -254,7 +254,7 @@ func (g *group) sumsAt(key []byte, read func(n *sums, record []byte) error) (at 
 	}
 	at = string(key)
 	if it == nil && (record != nil || key[0] == prefixCount) { // of a key that is not there something is written next
-		g.r.table.Keep(&item{key: at, sums: n})
+		g.r.table.Keep(&item{key: at, value: record, sums: n})
 	}
 	return at, n, nil
 }

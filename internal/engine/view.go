@@ -171,7 +171,9 @@ func (it *item) Supersede(r hot.Record) {
 // table is what memory has beside the tree.
 type table struct{ *hot.Table }
 
-func newTable(tree Tree, limit int64) table { return table{hot.NewTable(tree.Snapshot(), limit)} }
+func newTable(tree Tree, limit int64) table {
+	return table{hot.NewTable(tree.Snapshot(), limit, unpackItem)}
+}
 
 // put takes an item in, in place of the last one, which is looked for if it is not the one that
 // was found there.

@@ -161,6 +161,7 @@ var owners = []owner{
 		"its own decoders trust their input: everything goes through internal/wire's bounds"},
 	{"github.com/tidwall/btree", []string{"crdt", "store/mem", "internal/engine", "internal/engine/hot"},
 		"ordered cells and records in memory"},
+	{"github.com/cespare/xxhash", []string{"internal/engine/hot"}, "a hash that is the same in each run of a seed"},
 	{"github.com/klauspost/compress", []string{"internal/backup"}, "nothing else is compressed"},
 	{"github.com/spf13/cobra", []string{"cmd/peerd"}, "the command line is the daemon's"},
 	{"github.com/spf13/pflag", []string{"cmd/peerd"}, "settings are the daemon's"},

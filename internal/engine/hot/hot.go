@@ -14,10 +14,8 @@
 // What is sealed no longer changes; when all of it is in the tree, the layer is dropped and the
 // next snapshots are laid over the tree as it is then.
 //
-// Records that the tree has are kept as long as there is room, in two generations: when the young
-// one is full it becomes the old one, and what is found there is young again. Those in a layer are
-// in the generations as well, and take no room of theirs, so that finding one that is hot takes one
-// look-up, wherever it is.
+// Records that the tree has are kept as long as there is room (cache.go). A record is either in a
+// layer or kept there, but for what a checkpoint has written while others are still to be written.
 package hot
 
 import (
@@ -40,6 +38,8 @@ type Record interface {
 	// tree does not have yet: what that had still to write, beside itself, is to be taken over. If
 	// it is sealed, that is written as well.
 	Supersede(old Record)
+	// Pack appends what it is beside its key, once the tree has it: see NewTable.
+	Pack(b []byte) []byte
 	version() *Version
 }
 
@@ -51,8 +51,8 @@ type Version struct {
 
 	// What only the owner looks at.
 	in     *node // unless the tree has it
-	kept   *kept // that leads to it, or did
 	stored bool  // the tree has it
+	keep   bool  // when the tree has it, unless another came in its place
 }
 
 func (v *Version) version() *Version { return v }
@@ -61,13 +61,8 @@ func (v *Version) version() *Version { return v }
 // the owner may ask.
 func (v *Version) Sealed() bool { return v.in != nil && v.in.layer.sealed }
 
-// Limits of what is kept of the tree.
-const (
-	generations = 2
-	maxKept     = 4 << 10 // bytes; larger records are not kept
-	keptBytes   = 64      // that keeping one takes beside its own
-	nodeBytes   = 100     // that its place in a layer takes: the node, and it in the map and in the order
-)
+// nodeBytes is what a record's place in a layer takes: the node, and it in the map and in the order.
+const nodeBytes = 100
 
 // Table is what memory has beside a tree.
 type Table struct {
@@ -78,174 +73,84 @@ type Table struct {
 
 	fresh, aging []*node // put since the last snapshot, and since the one before it
 
-	limit      int // bytes of what is kept
-	young, old map[string]*kept
-	youngBytes int
-	generation int // of the young ones
+	kept cache
 }
 
 // layers are the one that is written to, and the sealed one below it, if there is any.
 type layers [2]*layer
 
-// kept is a record that is found by one look-up.
-type kept struct {
-	newest     *Version
-	in         *node // of the layer that was written to last, if it is known where it stands there
-	generation int   // the last in which it was young
-}
-
-// NewTable returns a table over a snapshot of a tree, which it takes over. It keeps about limit
-// bytes of what it finds there.
-func NewTable(tree store.Snapshot, limit int64) *Table {
-	return &Table{
-		base: newBase(tree), seq: 1, layers: layers{newLayer()},
-		limit: int(limit), young: map[string]*kept{}, generation: 1,
-	}
+// NewTable returns a table over a snapshot of a tree, which it takes over. It keeps what it finds
+// there in about limit bytes, packed if it was not touched for long. unpack returns what a record
+// was, from its key and what Pack appended; it keeps neither.
+func NewTable(tree store.Snapshot, limit int64, unpack func(key, packed []byte) Record) *Table {
+	t := &Table{base: newBase(tree), seq: 1, layers: layers{newLayer()}}
+	t.kept = newCache(int(limit), unpack)
+	return t
 }
 
 // SetLimit says how many bytes are kept of what the tree has, from now on.
-func (t *Table) SetLimit(bytes int64) { t.limit = int(bytes) }
+func (t *Table) SetLimit(bytes int64) { t.kept.limit = int(bytes) }
 
 // Find returns the newest version of a record, nil if memory has none. It is a deleted one if that
 // is newer than the tree.
 func (t *Table) Find(key []byte) Record {
-	if k := t.young[string(key)]; k != nil {
-		return k.newest.of
-	}
-	if k := t.old[string(key)]; k != nil {
-		t.rejuvenate(k)
-		return k.newest.of
+	if r := t.kept.find(key); r != nil {
+		return r
 	}
 	for _, l := range t.layers {
 		if l == nil {
 			break
 		}
 		if v := l.nodes[string(key)].last(); v != nil {
-			t.keep(v)
 			return v.of
 		}
 	}
-	return nil
+	return t.kept.unpacked(key)
 }
 
 // Keep keeps a record that the tree has, and Find did not find.
 func (t *Table) Keep(r Record) {
-	v := r.version()
-	v.of, v.stored = r, true
-	t.keep(v)
-}
-
-func (t *Table) keep(v *Version) {
-	key := v.of.Key()
-	k := t.young[key]
-	if v.of.Size() > maxKept {
-		if k != nil {
-			k.generation = 0
-		}
-		delete(t.young, key)
-		delete(t.old, key)
-		return
-	}
-	if k == nil {
-		if k = t.old[key]; k == nil {
-			k = &kept{}
-		}
-		t.makeYoung(key, k)
-	}
-	t.lead(k, v)
-}
-
-// rejuvenate makes an old record young.
-func (t *Table) rejuvenate(k *kept) {
-	v := k.newest
-	if t.makeYoung(v.of.Key(), k); v.stored {
-		t.count(v)
-	}
-}
-
-func (t *Table) makeYoung(key string, k *kept) {
-	k.generation = t.generation
-	t.young[key] = k
-	t.youngBytes += keptBytes
-}
-
-// lead has a young record lead to a version.
-func (t *Table) lead(k *kept, v *Version) {
-	if k.newest, v.kept = v, k; v.stored {
-		t.count(v)
-	} else {
-		k.in = v.in
-	}
-}
-
-// count counts the bytes of a young record that the tree has.
-func (t *Table) count(v *Version) {
-	if t.youngBytes += v.of.Size(); t.youngBytes >= t.limit/generations {
-		t.old, t.young, t.youngBytes = t.young, make(map[string]*kept, len(t.young)), 0
-		t.generation++
-	}
-}
-
-// keeps returns what leads to a version, if that is the newest one of a young record; else nil.
-func (t *Table) keeps(v *Version) *kept {
-	if k := v.kept; k != nil && k.generation == t.generation && k.newest == v {
-		return k
-	}
-	return nil
+	r.version().stored = true
+	t.kept.add(r)
 }
 
 // Put puts a version in, in place of the last one. It is kept, once the tree has it, if that is
 // wanted, or if the last one is. That is looked for, unless it is still the one that is named: who
-// has found it, or kept it, spares a search.
+// has found it spares a search.
 func (t *Table) Put(r, last Record, keep bool) {
 	v := r.version()
-	v.of, v.seq = r, t.seq
-	var k *kept
+	v.of, v.seq, v.keep = r, t.seq, keep
+	top := t.layers[0]
 	if last != nil {
-		k = t.keeps(last.version())
-	}
-	if k == nil {
-		k = t.young[r.Key()]
-	}
-	if k == nil {
-		if t.look(v); keep || t.old[r.Key()] != nil {
-			t.keep(v)
-		}
-		return
-	}
-	if t.replace(v, k.newest, k.in); r.Size() <= maxKept {
-		t.lead(k, v)
-	} else {
-		t.keep(v)
-	}
-}
-
-// look finds what a version replaces, of a record that is not young, and puts it there.
-func (t *Table) look(v *Version) {
-	key := v.of.Key()
-	in := t.layers[0].own(key)
-	last := in.last()
-	if last == nil {
-		if k := t.old[key]; k != nil {
-			last = k.newest
-		} else if below := t.layers[1]; below != nil {
-			last = below.nodes[key].last()
+		if was := last.version(); was.in != nil && was.in.layer == top && was.in.last() == was {
+			t.replace(v, was, was.in)
+			return
 		}
 	}
-	t.replace(v, last, in)
+	key := r.Key()
+	in := top.own(key)
+	was := in.last()
+	if was == nil {
+		if t.kept.drop(key) {
+			v.keep = true
+		}
+		if below := t.layers[1]; below != nil {
+			was = below.nodes[key].last()
+		}
+	}
+	t.replace(v, was, in)
 }
 
-// replace puts a version in place of the last one, at its node of the layer that is written to, if
-// that is known.
+// replace puts a version in place of the last one, at its node of the layer that is written to.
 func (t *Table) replace(v, last *Version, in *node) {
 	top := t.layers[0]
-	if last != nil && !last.stored {
-		v.of.Supersede(last.of)
+	if last != nil {
+		v.keep, last.keep = v.keep || last.keep, false
+		if !last.stored {
+			v.of.Supersede(last.of)
+		}
 	}
 	top.bytes += int64(v.of.Size())
-	if in == nil || in.layer != top {
-		in = top.own(v.of.Key())
-	}
 	v.in = in
 	if was := in.last(); was == nil {
 		top.len++
@@ -324,10 +229,9 @@ func (t *Table) Stored(r Record) {
 	}
 	v.stored, v.in = true, nil
 	t.layers[1].bytes -= int64(r.Size())
-	if k := v.kept; k != nil && k.newest == v {
-		if k.in = nil; k.generation == t.generation { // it must not hold what is sealed
-			t.count(v)
-		}
+	if v.keep {
+		v.keep = false
+		t.kept.pack(r)
 	}
 }
 

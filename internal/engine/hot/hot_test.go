@@ -21,8 +21,16 @@ type record struct {
 	took  int // versions that the tree never had
 }
 
-func (r *record) Key() string          { return r.key }
-func (r *record) Size() int            { return r.size }
+func (r *record) Key() string { return r.key }
+func (r *record) Size() int   { return r.size }
+func (r *record) Pack(b []byte) []byte {
+	return append(fmt.Appendf(b, "%d %d ", r.value, r.size), make([]byte, r.size/5)...)
+}
+func unpack(key, packed []byte) Record {
+	r := &record{key: string(key)}
+	fmt.Sscanf(string(packed), "%d %d", &r.value, &r.size)
+	return r
+}
 func (r *record) Supersede(old Record) { r.took += 1 + old.(*record).took }
 
 // tree is a snapshot of a tree of which only the closing is looked at.
@@ -112,13 +120,6 @@ func (w *world) step(t *rapid.T) {
 	for i := range w.shots {
 		w.check(t, i)
 	}
-	for _, records := range []map[string]*kept{w.young, w.old} {
-		for key, k := range records {
-			if k.in != nil && k.in.layer != w.layers[0] && k.in.layer != w.layers[1] {
-				t.Fatalf("what is kept at %q holds a layer that the tree has", key)
-			}
-		}
-	}
 	for key, value := range w.newest {
 		switch r, _ := w.Find([]byte(key)).(*record); {
 		case r != nil && r.value != value, r == nil && w.tree[key] != value:
@@ -144,7 +145,7 @@ func (w *world) checkpoint() {
 func TestEachSnapshotHasWhatThereWasThen(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := &world{newest: map[string]int{}, tree: map[string]int{}}
-		w.Table = NewTable(w.snapshot(), 1000)
+		w.Table = NewTable(w.snapshot(), rapid.SampledFrom([]int64{0, 1000, 10_000}).Draw(t, "limit"), unpack)
 		for range rapid.IntRange(0, 120).Draw(t, "steps") {
 			w.step(t)
 		}
@@ -169,7 +170,7 @@ func TestEachSnapshotHasWhatThereWasThen(t *testing.T) {
 }
 
 func TestAHotRecordHasNoMoreVersionsThanAreSeen(t *testing.T) {
-	w := NewTable(&tree{}, 1000)
+	w := NewTable(&tree{}, 1000, unpack)
 	held := w.Snapshot()
 	var last *Snapshot
 	for i := range 1000 {
@@ -180,7 +181,7 @@ func TestAHotRecordHasNoMoreVersionsThanAreSeen(t *testing.T) {
 		}
 		last = s
 		versions := 0
-		for v := w.young["k"].newest; v != nil; v = v.older.Load() {
+		for v := w.layers[0].nodes["k"].last(); v != nil; v = v.older.Load() {
 			versions++
 		}
 		if versions > 3 { // the newest, what was published before it, and what is held
@@ -193,19 +194,37 @@ func TestAHotRecordHasNoMoreVersionsThanAreSeen(t *testing.T) {
 }
 
 func TestWhatIsKeptIsBounded(t *testing.T) {
-	w := NewTable(&tree{}, 10_000)
-	for i := range 10_000 {
-		if w.Keep(&record{key: fmt.Sprint(i), size: 50}); len(w.young)+len(w.old) > 10_000/50 {
-			t.Fatalf("%d and %d records", len(w.young), len(w.old))
+	w := NewTable(&tree{}, 1<<20, unpack)
+	defer w.Close()
+	key := func(i int) []byte { return fmt.Append(nil, i) }
+	for i := range 100_000 {
+		w.Keep(&record{key: string(key(i)), value: i, size: 500})
+		w.Find(key(7))
+		c := &w.kept
+		bytes := c.packed[0].held + c.packed[1].held + packedBytes*(len(c.packed[0].at)+len(c.packed[1].at)) +
+			(500+keptBytes)*(len(c.young.order)+len(c.old.order))
+		if bytes > 5<<20/4 {
+			t.Fatalf("%d bytes are held after %d records", bytes, i+1)
 		}
 	}
-	if w.Find([]byte("9999")) == nil || w.Find([]byte("0")) != nil {
-		t.Error("the last is not kept, or the first is")
+	found := 0
+	for i := range 100_000 {
+		if r, _ := w.Find(key(i)).(*record); r != nil {
+			if found++; r.value != i || r.key != string(key(i)) || !r.stored {
+				t.Fatalf("the record %d is found as %+v", i, r)
+			}
+		}
+	}
+	if found < 3000 { // 1 MiB would hold 1,900 that are not packed
+		t.Errorf("only %d records are found", found)
+	}
+	if w.Find(key(7)) == nil || w.Find(key(99_999)) == nil || w.Find(key(0)) != nil {
+		t.Error("what was found again and again is not kept, or the last is not, or the first is")
 	}
 }
 
 func TestAnotherLimitForgetsNothingThatFits(t *testing.T) {
-	w := NewTable(&tree{}, 10_000)
+	w := NewTable(&tree{}, 10_000, unpack)
 	w.Keep(&record{key: "k", size: 50})
 	if w.SetLimit(5_000); w.Find([]byte("k")) == nil {
 		t.Error("what was kept is forgotten")
@@ -216,7 +235,7 @@ func TestAnotherLimitForgetsNothingThatFits(t *testing.T) {
 // snapshots, or nothing of it.
 func TestReadersGoOnWhileTheOwnerWrites(t *testing.T) {
 	const keys, rounds = 40, 2000
-	w := NewTable(&tree{}, 1000)
+	w := NewTable(&tree{}, 1000, unpack)
 	var published atomic.Pointer[Snapshot]
 	published.Store(w.Snapshot())
 	var readers sync.WaitGroup
@@ -263,7 +282,7 @@ func TestReadersGoOnWhileTheOwnerWrites(t *testing.T) {
 
 // TestPlacesInALayerCountUntilTheTreeHasIt: they stay in memory when what stands there is stored.
 func TestPlacesInALayerCountUntilTheTreeHasIt(t *testing.T) {
-	table := NewTable(&tree{}, 1000)
+	table := NewTable(&tree{}, 1000, unpack)
 	defer table.Close()
 	first, second := &record{key: "a", size: 10}, &record{key: "b", size: 10}
 	table.Put(first, nil, false)

@@ -1,0 +1,183 @@
+package hot
+
+import (
+	"encoding/binary"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// Limits of what is kept of the tree.
+const (
+	maxKept     = 4 << 10 // bytes; larger records are not kept
+	keptBytes   = 64      // that one takes beside its own
+	packedBytes = 40      // that one takes which is packed: its place, and its length
+	liveShare   = 8       // of the room is for records that are not packed
+	pageBytes   = 64 << 10
+)
+
+// cache keeps records that the tree has. Those that were found or read last are kept as they are. What
+// is not found again for some time is packed: then it takes a fourth of the memory, and has no pointer
+// that the collector would have to follow. Both are in two generations: when the young one is full
+// it becomes the old one; what is found there is young again; and what is left of it goes, from those
+// that are as they are to the packed ones.
+type cache struct {
+	limit  int // bytes
+	unpack func(key, packed []byte) Record
+
+	young, old generation
+	packed     [2]*pages // the young ones and the old ones
+	scratch    []byte
+}
+
+// generation is records by their keys.
+type generation struct {
+	records map[string]Record
+	order   []Record // as they came; some may be gone
+	bytes   int
+}
+
+func newCache(limit int, unpack func(key, packed []byte) Record) cache {
+	return cache{
+		limit: limit, unpack: unpack, young: generation{records: map[string]Record{}},
+		packed: [2]*pages{newPages(), newPages()},
+	}
+}
+
+// find returns a record that is kept as it is; nil if it is not.
+func (c *cache) find(key []byte) Record {
+	if r := c.young.records[string(key)]; r != nil {
+		return r
+	}
+	r := c.old.records[string(key)]
+	if r != nil {
+		delete(c.old.records, string(key))
+		c.add(r)
+	}
+	return r
+}
+
+// unpacked returns a record that is packed, which no longer is; nil if none is.
+func (c *cache) unpacked(key []byte) Record {
+	sum := xxhash.Sum64(key)
+	for _, p := range c.packed {
+		if body, has := p.find(sum, string(key)); has {
+			r := c.unpack(key, body)
+			r.version().stored = true
+			delete(p.at, sum)
+			c.add(r)
+			return r
+		}
+	}
+	return nil
+}
+
+// add keeps a record as it is.
+func (c *cache) add(r Record) {
+	if r.Size() > maxKept || c.limit <= 0 {
+		return
+	}
+	c.young.records[r.Key()] = r
+	c.young.order = append(c.young.order, r)
+	if c.young.bytes += r.Size() + keptBytes; c.young.bytes < c.limit/liveShare/2 {
+		return
+	}
+	for _, r := range c.old.order {
+		if c.old.records[r.Key()] == r {
+			c.pack(r)
+		}
+	}
+	clear(c.old.records)
+	clear(c.old.order)
+	c.old, c.young = c.young, generation{records: c.old.records, order: c.old.order[:0]}
+	if c.young.records == nil {
+		c.young.records = map[string]Record{}
+	}
+}
+
+// drop keeps a record no longer, and returns whether it was kept.
+func (c *cache) drop(key string) (was bool) {
+	for _, g := range []*generation{&c.young, &c.old} {
+		if g.records[key] != nil {
+			delete(g.records, key)
+			was = true
+		}
+	}
+	sum := xxhash.Sum64String(key)
+	for _, p := range c.packed {
+		if _, has := p.find(sum, key); has {
+			delete(p.at, sum)
+			was = true
+		}
+	}
+	return was
+}
+
+// pack keeps a record packed.
+func (c *cache) pack(r Record) {
+	if r.Size() > maxKept || c.limit <= 0 {
+		return
+	}
+	young, key := c.packed[0], r.Key()
+	c.scratch = r.Pack(append(binary.AppendUvarint(c.scratch[:0], uint64(len(key))), key...))
+	young.add(xxhash.Sum64String(key), c.scratch, min(pageBytes, c.limit/16))
+	if young.bytes >= c.limit/2*(liveShare-1)/liveShare {
+		c.packed[0], c.packed[1] = c.packed[1], young
+		c.packed[0].reset(c.limit)
+	}
+}
+
+// pages are packed records, one behind the other. A key whose hash is another's too takes its place.
+type pages struct {
+	at    map[uint64]place
+	pages [][]byte
+	last  int // the page that is written to
+	bytes int // of the records
+	held  int // bytes of the pages
+}
+
+// place is where a record is.
+type place struct{ page, from, end uint32 }
+
+func newPages() *pages { return &pages{at: map[uint64]place{}} }
+
+// reset forgets all, and holds memory for no more than a limit.
+func (p *pages) reset(limit int) {
+	if p.held > limit {
+		*p = *newPages()
+	}
+	clear(p.at)
+	for i, page := range p.pages {
+		p.pages[i] = page[:0]
+	}
+	p.last, p.bytes = 0, 0
+}
+
+func (p *pages) add(sum uint64, record []byte, size int) {
+	for p.last < len(p.pages) && cap(p.pages[p.last])-len(p.pages[p.last]) < len(record) {
+		p.last++
+	}
+	if p.last == len(p.pages) {
+		size = max(size, len(record))
+		p.pages = append(p.pages, make([]byte, 0, size))
+		p.held += size
+	}
+	page := &p.pages[p.last]
+	from := len(*page)
+	*page = append(*page, record...)
+	p.at[sum] = place{uint32(p.last), uint32(from), uint32(len(*page))}
+	p.bytes += len(record) + packedBytes
+}
+
+// find returns what is packed of a record beside its key, which is valid until the next change.
+func (p *pages) find(sum uint64, key string) (body []byte, has bool) {
+	at, has := p.at[sum]
+	if !has {
+		return nil, false
+	}
+	record := p.pages[at.page][at.from:at.end]
+	length, n := binary.Uvarint(record)
+	if body = record[n+int(length):]; string(record[n:n+int(length)]) != key {
+		return nil, false
+	}
+	return body, true
+}

@@ -1,0 +1,71 @@
+package engine
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/dotted"
+)
+
+// TestAnItemIsWhatItWasWhenItIsUnpacked, whatever it was, and whatever becomes of what it was packed in.
+func TestAnItemIsWhatItWasWhenItIsUnpacked(t *testing.T) {
+	short, long := dotted.KeyAddress("k"), dotted.KeyAddress(strings.Repeat("k", 1000))
+	at := func(a dotted.Address) string { return string(place(prefixCell, a)) }
+	one := dotted.Cell{{Dot: crdt.Dot{Replica: 1 << 63, Counter: 300}, Payload: []byte("a payload")}}
+	two := append(dotted.Cell{{Dot: crdt.Dot{Replica: 1, Counter: 1}, Payload: []byte{}}}, one...)
+	for name, want := range map[string]*item{
+		"a cell":               {key: at(short), address: short, cell: one},
+		"two entries":          {key: at(short), address: short, cell: two},
+		"a cell that was left": {key: at(short), address: short},
+		"a long name":          {key: at(long), address: long, cell: one},
+		"a record":             {key: "k1", value: []byte("a value")},
+		"an empty record":      {key: "k1", value: []byte{}},
+		"none":                 {key: "k1"},
+	} {
+		packed := want.Pack(nil)
+		got := unpackItem([]byte(want.key), packed).(*item)
+		clear(packed)
+		if got.key != want.key || got.address != want.address || got.gone() != want.gone() {
+			t.Errorf("%s: %+v, want %+v", name, got, want)
+		}
+		if diff := cmp.Diff(want.cell, got.cell) + cmp.Diff(want.value, got.value); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
+
+// TestWhatWasPackedIsWhatThereWas tests that cells and sums which were written, read from the tree,
+// packed and found again are none the less right.
+func TestWhatWasPackedIsWhatThereWas(t *testing.T) {
+	const keys, rounds = 40, 20
+	r := openOn(t, newDisk(), 1)
+	defer r.Close()
+	r.table.SetLimit(keys / 2 * (itemOverhead + 100))
+	for round := range rounds {
+		for i := range 3 * keys { // twice they are only read
+			name := fmt.Sprint("key ", (i*7+round*11)%keys)
+			g := r.newGroup(time.UnixMilli(1e12))
+			must(t, g.update(func(tx *Tx) error {
+				f := Fields(tx)
+				if n, err := f.Set(name).Len(), f.Err(); n != round || err != nil {
+					t.Fatalf("the set %q has %d elements in round %d, %v", name, n, round, err)
+				}
+				if i < 2*keys {
+					return nil
+				}
+				if n, err := f.Counter("n" + name).Add(1); n != int64(round+1) || err != nil {
+					t.Fatalf("the counter %q is %d in round %d, %v", name, n, round, err)
+				}
+				_, err := f.Set(name).Add(fmt.Sprint(round))
+				return err
+			}))
+			_, err := g.Commit(false)
+			must(t, err)
+		}
+		must(t, r.Save(testStart))
+	}
+}
