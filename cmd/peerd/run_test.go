@@ -270,15 +270,24 @@ func TestTheHeapMayBeLargerThanTheCache(t *testing.T) {
 	t.Setenv("GOMEMLIMIT", "")
 	before := debug.SetMemoryLimit(-1)
 	defer debug.SetMemoryLimit(before)
+	t.Setenv("GOGC", "")
+	defer debug.SetGCPercent(debug.SetGCPercent(100))
 	for _, cache := range []int64{minCache, peer.DefaultCacheBytes, 4 << 30} {
 		boundMemory(cache)
 		if goal := debug.SetMemoryLimit(-1); goal < 2*cache {
 			t.Errorf("with a cache of %d bytes the heap is collected towards %d", cache, goal)
 		}
 	}
+	if growth := debug.SetGCPercent(70); growth != heapGrowth {
+		t.Errorf("the heap grows by %d %%", growth)
+	}
+	t.Setenv("GOGC", "70")
 	t.Setenv("GOMEMLIMIT", "1GiB")
 	was := debug.SetMemoryLimit(-1)
 	if boundMemory(1 << 20); debug.SetMemoryLimit(-1) != was {
 		t.Error("GOMEMLIMIT does not count")
+	}
+	if debug.SetGCPercent(70) != 70 {
+		t.Error("GOGC does not count")
 	}
 }
