@@ -33,18 +33,20 @@ func (c Counter) Get() int64 {
 
 // Add adds n, which may be negative or zero, and returns the new value. It returns ErrOverflow if
 // n takes the value as seen here out of 64 bits. O(log cells).
-func (c Counter) Add(n int64) (int64, error) { return c.add(0, n) }
+func (c Counter) Add(n int64) (int64, error) {
+	counted, err := c.count()
+	if err != nil {
+		return 0, err
+	}
+	return c.add(counted, 0, n)
+}
 
 // Clear removes the increments that it sees, and reports whether there were any. Concurrent ones
 // survive it. O(replicas that have counted).
 func (c Counter) Clear() (existed bool, err error) { return c.uncount() }
 
 // add adds n more to this replica's share in the string at n, whose text begins at start.
-func (n node) add(start, by int64) (int64, error) {
-	counted, err := n.count()
-	if err != nil {
-		return 0, err
-	}
+func (n node) add(counted dotted.Count, start, by int64) (int64, error) {
 	sum := counted.Sum.Plus(dotted.Int128Of(start)).Plus(dotted.Int128Of(by))
 	value, exact := sum.Int64()
 	if !exact && (by > 0 && value == math.MaxInt64 || by < 0 && value == math.MinInt64) {

@@ -105,15 +105,21 @@ func (s String) Set(value []byte) error {
 // Add adds n and returns the new value; an absent string counts as 0. It returns ErrNotInteger if
 // the latest text is no integer, and ErrOverflow if n takes the value as seen here out of 64 bits.
 func (s String) Add(n int64) (int64, error) {
-	c, err := s.cell()
+	counted, err := s.count()
 	if err != nil {
 		return 0, err
+	}
+	var c dotted.Cell
+	if !counted.Unwritten {
+		if c, err = s.cell(); err != nil {
+			return 0, err
+		}
 	}
 	start, ok := startingAt(latestWrite(c))
 	if !ok {
 		return 0, ErrNotInteger
 	}
-	return s.add(start, n)
+	return s.add(counted, start, n)
 }
 
 // Clear removes everything that it sees, texts and increments, and reports whether there was

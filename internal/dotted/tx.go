@@ -122,6 +122,8 @@ func (s *Shapes) Add(shape string, by int) {
 type Count struct {
 	Sum    Int128 // of what its shares count
 	Shares int    // how many of the cells of its shares exist for readers
+	// Unwritten says that there are shares and no text beside them. If it is false, that is not known.
+	Unwritten bool
 }
 
 // Value returns the sum; beyond 64 bits the nearest bound.

@@ -26,27 +26,36 @@ func cpu(b *testing.B) time.Duration {
 // BenchmarkSet measures the commit path of a replica alone: SET of 64 bytes over 100,000 keys, in groups of 50 and
 // of 800.
 func BenchmarkSet(b *testing.B) {
-	for _, size := range []int{50, 800} {
-		b.Run(fmt.Sprint("group=", size), func(b *testing.B) { benchmarkSet(b, size) })
-	}
+	value := make([]byte, 64)
+	benchmarkKeys(b, benchKeys, func(f crdt.Fields, key string) error { return f.String(key).Set(value) })
+}
+
+// BenchmarkIncr measures the same of INCR over 10,000 keys.
+func BenchmarkIncr(b *testing.B) {
+	benchmarkKeys(b, benchKeys/10, func(f crdt.Fields, key string) error { _, err := f.String(key).Add(1); return err })
 }
 
 const benchKeys = 100_000
 
-func benchmarkSet(b *testing.B, size int) {
+// benchmarkKeys measures a command on any of so many keys that are there.
+func benchmarkKeys(b *testing.B, keys int, op func(f crdt.Fields, key string) error) {
+	for _, size := range []int{50, 800} {
+		b.Run(fmt.Sprint("group=", size), func(b *testing.B) { benchmarkGroups(b, size, keys, op) })
+	}
+}
+
+func benchmarkGroups(b *testing.B, size, count int, op func(f crdt.Fields, key string) error) {
 	r := openBench(b)
-	keys := make([]string, benchKeys)
+	keys := make([]string, count)
 	for i := range keys {
 		keys[i] = fmt.Sprintf("key:%012d", i)
 	}
 	rng := rand.New(rand.NewPCG(1, 2))
-	value := make([]byte, 64)
-	set := func(n int, key func() string) {
+	run := func(n int, key func() string) {
 		for done := 0; done < n; {
 			g := r.newGroup(time.Now())
 			for range min(size, n-done) {
-				err := g.update(func(tx *Tx) error { return Fields(tx).String(key()).Set(value) })
-				if err != nil {
+				if err := g.update(func(tx *Tx) error { return op(Fields(tx), key()) }); err != nil {
 					b.Fatal(err)
 				}
 				done++
@@ -60,11 +69,11 @@ func benchmarkSet(b *testing.B, size int) {
 		}
 	}
 	next := 0
-	set(benchKeys, func() string { next++; return keys[next-1] })
+	run(count, func() string { next++; return keys[next-1] })
 	b.ReportAllocs()
 	b.ResetTimer()
 	began := cpu(b)
-	set(b.N, func() string { return keys[rng.IntN(len(keys))] })
+	run(b.N, func() string { return keys[rng.IntN(len(keys))] })
 	b.ReportMetric(float64((cpu(b)-began).Nanoseconds())/float64(b.N), "cpu-ns/op")
 }
 

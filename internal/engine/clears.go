@@ -538,10 +538,8 @@ func (g *group) countLeft(survivors []dotted.Address, note func(undo)) error {
 		if !isShare {
 			at = a
 		}
-		if _, known := g.counted.Get(at); !known && at.IsString() {
-			n := newCount(at)
-			n.looked = true
-			g.keepCount(n, note)
+		if g.known(at) == nil && at.IsString() {
+			g.keepCount(*newCount(at), note).looked = true
 		}
 	}
 	for _, a := range survivors {

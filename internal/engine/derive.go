@@ -357,7 +357,7 @@ func (g *group) addPresence(x addition, note func(undo)) error {
 		return err
 	}
 	before, after := x.by.Hi < 0, x.by.Hi >= 0
-	if _, known := g.counted.Get(x.over); known || x.sum.kind != sumWritten || s.now.Tallies > 0 {
+	if g.known(x.over) != nil || x.sum.kind != sumWritten || s.now.Tallies > 0 {
 		n, err := g.present(x, note)
 		if err != nil {
 			return err
@@ -464,6 +464,7 @@ func (n *recount) add(a dotted.Address, stored dotted.Cell) {
 		case x.over != n.counter.at:
 			n.closeString()
 			n.counter = *newCount(x.over)
+			n.counter.looked = true
 		}
 		n.counter.add(x)
 	}
@@ -665,8 +666,8 @@ type countState struct {
 	key     string         // of its record
 	now     dotted.Count
 	dirty   bool
-	written bool // not in the record: the string's own cell says it
-	looked  bool // whether that was looked at
+	written bool // the string's own cell is seen
+	looked  bool // whether it is, is known
 }
 
 func newCount(at dotted.Address) *countState {
@@ -680,11 +681,27 @@ func (n *countState) add(x addition) {
 	switch x.sum.kind {
 	case sumWritten:
 		n.written = x.by.Hi >= 0
+		n.dirty = n.dirty || n.now != (dotted.Count{})
 	case sumShares:
 		n.now.Shares, n.dirty = n.now.Shares+int(x.by.Lo), true
 	case sumCounted:
 		n.now.Sum, n.dirty = n.now.Sum.Plus(x.by), true
 	}
+}
+
+// took takes in what a record says. Without one it is not known whether the string is written.
+func (n *countState) took(c dotted.Count) {
+	n.looked = c != (dotted.Count{})
+	n.written = n.looked && !c.Unwritten
+	c.Unwritten = false
+	n.now = c
+}
+
+// told returns what the record says.
+func (n *countState) told() dotted.Count {
+	c := n.now
+	c.Unwritten = c.Shares > 0 && !n.written
+	return c
 }
 
 func (n *countState) copy() *countState {
@@ -698,11 +715,11 @@ func (g *group) noneCounted() bool { return g.r.tallies == 0 && !g.tallied }
 // count returns the group's state of the sums over a string. See add for note.
 func (g *group) count(a dotted.Address, note func(undo)) (*countState, error) {
 	g.r.spend(workCell)
-	if n, known := g.counted.Get(a); known {
+	if n := g.known(a); n != nil {
 		return n, nil
 	}
 	if g.bare(a) {
-		return g.keepCount(newCount(a), note), nil
+		return g.keepCount(*newCount(a), note), nil
 	}
 	g.at = appendPlace(g.at[:0], prefixCount, a)
 	at, stored, err := g.sumsAt(g.at, func(n *sums, record []byte) (err error) {
@@ -712,17 +729,31 @@ func (g *group) count(a dotted.Address, note func(undo)) (*countState, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &countState{at: a, key: at}
+	n := countState{at: a, key: at}
 	if !g.clears.void(a, stored.asOf) {
-		n.now = stored.count
+		n.took(stored.count)
 	}
 	return g.keepCount(n, note), nil
 }
 
 // keepCount takes sums over a string that the group did not know into it.
-func (g *group) keepCount(n *countState, note func(undo)) *countState {
-	if g.counted.Set(n.at, n); note != nil {
+func (g *group) keepCount(c countState, note func(undo)) *countState {
+	n := g.memory.counts.next()
+	*n = c
+	if g.counted[n.at], g.counting = n, n; note != nil {
 		note(undo{uncount: n.at})
+	}
+	return n
+}
+
+// known returns the sums over a string, if the group has looked at them.
+func (g *group) known(a dotted.Address) *countState {
+	if n := g.counting; n != nil && n.at == a {
+		return n
+	}
+	n := g.counted[a]
+	if n != nil {
+		g.counting = n
 	}
 	return n
 }
@@ -750,7 +781,7 @@ func (g *group) present(x addition, note func(undo)) (*countState, error) {
 
 // addToString adds to one of the sums over a string. See add for note.
 func (g *group) addToString(x addition, note func(undo)) error {
-	n, err := g.count(x.over, note)
+	n, err := g.present(x, note)
 	if err != nil {
 		return err
 	}
@@ -764,15 +795,14 @@ func (g *group) addToString(x addition, note func(undo)) error {
 // forgetCounts makes it that nothing was written to, nor counted on, any string under prefix, of
 // those that the group has.
 func (g *group) forgetCounts(prefix dotted.Address, note func(undo)) {
-	g.counted.Ascend(prefix, func(a dotted.Address, n *countState) bool {
-		if !hasPrefix(a, prefix) {
-			return false
+	g.memory.counts.each(func(n *countState) {
+		if !hasPrefix(n.at, prefix) || g.counted[n.at] != n {
+			return
 		}
 		if note != nil {
 			note(undo{count: n, counted: n.copy()})
 		}
 		n.now, n.written, n.looked, n.dirty = dotted.Count{}, false, true, true
-		return true
 	})
 }
 
@@ -783,7 +813,7 @@ func (n *countState) encode(asOf uint64) []byte {
 	}
 	key := []byte(n.key)
 	return seal(key, func(w *wire.Writer) {
-		w.Array(4 + min(int(asOf), 1))
+		w.Array(5 + min(int(asOf), 1))
 		if isShortened(key, n.at) {
 			w.String(string(n.at))
 		} else {
@@ -792,6 +822,7 @@ func (n *countState) encode(asOf uint64) []byte {
 		w.Uint(uint64(n.now.Shares))
 		w.Int(n.now.Sum.Hi)
 		w.Uint(n.now.Sum.Lo)
+		w.Bool(n.told().Unwritten)
 		if asOf > 0 {
 			w.Uint(asOf)
 		}
@@ -801,13 +832,14 @@ func (n *countState) encode(asOf uint64) []byte {
 func decodeCount(key, record []byte) (a dotted.Address, n dotted.Count, asOf uint64, err error) {
 	a = dotted.Address(key[1:])
 	err = decodeRecord(key, record, func(r *wire.Reader) {
-		fields := r.Array(5)
+		fields := r.Array(6)
 		if at := r.String(crdt.MaxAddress); at != "" {
 			a = dotted.Address(at)
 		}
 		n.Shares = int(r.Uint())
 		n.Sum = dotted.Int128{Hi: r.Int(), Lo: r.Uint()}
-		if fields > 4 {
+		n.Unwritten = r.Bool()
+		if fields > 5 {
 			asOf = r.Uint()
 		}
 	})
@@ -820,7 +852,9 @@ func decodeCount(key, record []byte) (a dotted.Address, n dotted.Count, asOf uin
 func readSum(key, record []byte) (a dotted.Address, asOf uint64, plain []byte, err error) {
 	if plain = record; key[0] == prefixCount {
 		n := countState{key: string(key)}
-		if n.at, n.now, asOf, err = decodeCount(key, record); asOf > 0 {
+		var c dotted.Count
+		n.at, c, asOf, err = decodeCount(key, record)
+		if n.took(c); asOf > 0 {
 			plain = n.encode(0)
 		}
 		return n.at, asOf, plain, err

@@ -37,8 +37,9 @@ type group struct {
 	summed *summaryState // of them, that was looked at
 	memory *groupMemory
 
-	counted btree.Map[dotted.Address, *countState] // of strings
-	tallied bool                                   // the group has changed how many cells tally
+	counted  map[dotted.Address]*countState // of strings
+	counting *countState                    // of them, that was looked at
+	tallied  bool                           // the group has changed how many cells tally
 
 	at    []byte                         // memory for a key
 	order *btree.Map[string, *cellState] // cells by their keys, once that is asked for
@@ -100,7 +101,7 @@ func (r *replica) newGroup(now time.Time) *group {
 		view:   r.present(),
 		cells:  m.cells,
 		loaded: m.loaded,
-		sums:   m.sums,
+		sums:   m.sums, counted: m.counted,
 		memory: m,
 		clears: r.clears, firstClear: r.lastClear + 1,
 		began: r.work,
@@ -355,7 +356,8 @@ func (g *group) discard() {
 	g.markLone()
 	m := g.memory
 	m.loaded, m.sums = g.loaded, g.sums
-	if g.memory, g.cells, g.loaded, g.sums = nil, nil, nil, nil; m.reset() {
+	g.memory, g.cells, g.loaded, g.sums, g.counted = nil, nil, nil, nil, nil
+	if m.reset() {
 		g.r.spareGroup = m
 	}
 }
@@ -403,38 +405,29 @@ func sameDots(a, b dotted.Cell) bool {
 	return slices.EqualFunc(a, b, func(x, y dotted.Entry) bool { return x.Dot == y.Dot })
 }
 
-// derived returns the new values of what is derived from the cells that the group changed.
+// derived returns the new values of what is derived from the cells that the group changed, in the order in which it
+// looked at them.
 func (g *group) derived() (items []*item) {
-	for _, name := range g.dirtySums() {
-		s := g.sums[name]
+	g.memory.keys.each(func(s *summaryState) {
+		if !s.dirty || g.sums[s.name] != s {
+			return
+		}
 		it := &item{key: s.key, value: encodeSummary([]byte(s.key), s.name, s.now, g.clears.newest)}
 		if it.sums = (&sums{asOf: g.clears.newest}); it.value != nil {
 			it.sums.summary = s.now
 		} else if !s.stored {
-			continue
+			return
 		}
 		items = append(items, it)
-	}
-	g.counted.Scan(func(_ dotted.Address, n *countState) bool {
-		if n.dirty {
+	})
+	g.memory.counts.each(func(n *countState) {
+		if n.dirty && g.counted[n.at] == n {
 			items = append(items, &item{
-				key: n.key, value: n.encode(g.clears.newest), sums: &sums{count: n.now, asOf: g.clears.newest},
+				key: n.key, value: n.encode(g.clears.newest), sums: &sums{count: n.told(), asOf: g.clears.newest},
 			})
 		}
-		return true
 	})
 	return items
-}
-
-// dirtySums returns the keys whose summaries the group changed, in order.
-func (g *group) dirtySums() (names []string) {
-	for name, s := range g.sums {
-		if s.dirty {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names
 }
 
 // take takes what was logged into memory.
@@ -578,7 +571,8 @@ func (tx *Tx) rollback() {
 			*u.count = *u.counted
 		}
 		if u.uncount != "" {
-			tx.g.counted.Delete(u.uncount)
+			delete(tx.g.counted, u.uncount)
+			tx.g.counting = nil
 		}
 	}
 	for _, a := range tx.fresh {
@@ -656,7 +650,7 @@ func (tx *Tx) Count(a dotted.Address) (dotted.Count, error) {
 	if err != nil {
 		return dotted.Count{}, tx.fail(err)
 	}
-	return n.now, nil
+	return n.told(), nil
 }
 
 // Put adds an entry to a cell and removes the ones with the given dots.

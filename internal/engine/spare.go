@@ -13,15 +13,21 @@ type groupMemory struct {
 	sums   map[string]*summaryState
 	states chunks[cellState]
 	keys   chunks[summaryState]
+
+	counted map[dotted.Address]*countState
+	counts  chunks[countState]
 }
 
 func newGroupMemory() *groupMemory {
-	return &groupMemory{cells: map[dotted.Address]*cellState{}, sums: map[string]*summaryState{}}
+	return &groupMemory{
+		cells: map[dotted.Address]*cellState{}, sums: map[string]*summaryState{},
+		counted: map[dotted.Address]*countState{},
+	}
 }
 
 // reset forgets all that the group had in it. It reports whether that is worth to be kept.
 func (m *groupMemory) reset() bool {
-	if len(m.loaded) > maxSpare || len(m.sums) > maxSpare {
+	if len(m.loaded) > maxSpare || len(m.sums) > maxSpare || len(m.counted) > maxSpare {
 		return false
 	}
 	if len(m.loaded) < chunkSize && len(m.sums) < chunkSize { // which is less work than to clear large maps
@@ -29,13 +35,16 @@ func (m *groupMemory) reset() bool {
 			delete(m.cells, c.address)
 		}
 		m.keys.each(func(s *summaryState) { delete(m.sums, s.name) })
+		m.counts.each(func(n *countState) { delete(m.counted, n.at) })
 	}
 	clear(m.cells)
 	clear(m.sums)
+	clear(m.counted)
 	clear(m.loaded)
 	m.loaded = m.loaded[:0]
 	m.states.reset()
 	m.keys.reset()
+	m.counts.reset()
 	return true
 }
 
