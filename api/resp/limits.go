@@ -124,8 +124,11 @@ const (
 	// command. The first and the last are divided among the connections that have something to do;
 	// each may have leastShare and leastOutput of them. Those for which nothing is left have their
 	// turn in the next round, before all others. Of bytes a round may go beyond by those of its last
-	// connection.
+	// connection. Once it has roundWrites of commands that write, about as many as a commit group
+	// takes, those it has are executed before it looks at other connections: clients that have their
+	// replies prepare their next commands while those of the others are executed.
 	roundCommands = 4096
+	roundWrites   = 256
 	roundInput    = 4 << 20
 	roundOutput   = 8 << 20
 	leastShare    = 16

@@ -30,6 +30,7 @@ type loop struct {
 
 	share, output     int // of the round's commands, and of its bytes of replies, that each connection has
 	taken, came, left int // commands, bytes read and bytes sent in this round: see roundCommands
+	writes            int // commands of this round that write
 
 	turn, next []*socket // to be looked at in this round, and in the next
 	answered   []*socket // that have replies to be sent
@@ -177,13 +178,13 @@ func (l *loop) collect(ctx context.Context) bool {
 	n := max(1, len(l.turn))
 	l.share = min(max(roundCommands/n, leastShare), MaxBatchCommands)
 	l.output = min(max(roundOutput/n, leastOutput), MaxBatchOutput)
-	l.taken, l.came, l.left = 0, 0, 0
+	l.taken, l.came, l.left, l.writes = 0, 0, 0, 0
 	return true
 }
 
 // isSpent reports whether the round has done so much that the others have to wait for the next.
 func (l *loop) isSpent() bool {
-	return l.taken >= roundCommands-l.share || l.came >= roundInput || l.left >= roundOutput
+	return l.taken >= roundCommands-l.share || l.writes >= roundWrites || l.came >= roundInput || l.left >= roundOutput
 }
 
 // lookAtAll looks at the sockets that have their turn. Those for which nothing is left of the
@@ -540,6 +541,9 @@ func (l *loop) enlist(s *socket, reads bool) {
 	from := len(f.fns)
 	f.fns = append(f.fns, s.batch.functions()...)
 	f.parts = append(f.parts, part{s, from, len(f.fns)})
+	if !reads {
+		l.writes += len(f.fns) - from
+	}
 }
 
 // flightTo returns the flight of this round to a client's database, of what reads or of the rest.
