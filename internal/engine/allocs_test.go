@@ -30,8 +30,8 @@ func TestATransactionAllocatesLittle(t *testing.T) {
 	}{
 		{"SET", 11, func(f crdt.Fields, name string) error { return f.String(name).Set(value) }},
 		{"GET", 4, func(f crdt.Fields, name string) error { f.String(name).Get(); return f.Err() }},
-		{"INCR", 23, func(f crdt.Fields, name string) error { _, err := f.Counter("n" + name).Add(1); return err }},
-		{"SADD", 29, func(f crdt.Fields, name string) error {
+		{"INCR", 20, func(f crdt.Fields, name string) error { _, err := f.Counter("n" + name).Add(1); return err }},
+		{"SADD", 20, func(f crdt.Fields, name string) error {
 			_, err := f.Set("s").Add(fmt.Sprint(name, done))
 			return err
 		}},
