@@ -43,6 +43,7 @@
 package badger
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -51,6 +52,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	dgraph "github.com/dgraph-io/badger/v4"
 
@@ -62,6 +64,8 @@ type Options struct {
 	// Logger takes Badger's own messages, cut to 200 bytes: warnings and errors at the level of a
 	// warning, the rest for debugging. The default drops them.
 	Logger *slog.Logger
+
+	rest time.Duration // in place of restAfter
 }
 
 // Store is a store.Store in a directory.
@@ -79,6 +83,7 @@ type Store struct {
 
 	wal    *wal
 	mapped mapped
+	idle   *compactors
 	failed atomic.Pointer[error] // why the store takes no more commits
 }
 
@@ -140,7 +145,11 @@ func (s *Store) open(opts Options) (err error) {
 	if s.wal, err = openWAL(s.dir); err != nil {
 		return err
 	}
-	return s.large.load(s.db)
+	if err := s.large.load(s.db); err != nil {
+		return err
+	}
+	s.idle = watchCompactors(s.db, cmp.Or(opts.rest, restAfter))
+	return nil
 }
 
 func openDB(opts dgraph.Options) (db *dgraph.DB, err error) {
@@ -197,6 +206,7 @@ func (s *Store) apply(b *store.Batch) error {
 	if b.Len() == 0 {
 		return nil
 	}
+	s.idle.committed()
 	change, err := s.large.lay(b, s.writeParts)
 	if err != nil {
 		return s.fail(err)
@@ -287,6 +297,7 @@ func (s *Store) Close() error {
 		return nil
 	}
 	<-s.quiet
+	s.idle.end()
 	if s.failed.Load() != nil {
 		return nil // whoever was told knows that what it had written last is uncertain
 	}
