@@ -19,7 +19,7 @@
 //
 // What a neighbour is known to have is replaced by each Hello, never only raised by it: the neighbour may
 // have lost what it had. It has the context in its short form (delta.Bases), and the bases that the neighbour lacks
-// follow it: until then it is not read, nothing is sent, and nothing compared. Every second a digest goes to a random
+// follow it: until then it is not read, nothing is sent, and nothing compared. Now and then a digest goes to a random
 // neighbour: equal contexts over unequal cells mean damage and are reported.
 //
 // If the log does not reach what a neighbour lacks, it is told so (Behind), and repairs itself by comparing

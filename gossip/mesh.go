@@ -333,7 +333,7 @@ func (m *Mesh) Resting() bool {
 	return true
 }
 
-// SendDigest has a random neighbour told the digest: due every second.
+// SendDigest has a random neighbour told the digest: due every second while something changes.
 func (m *Mesh) SendDigest(rng *rand.Rand) {
 	ids := m.Neighbours()
 	if len(ids) == 0 {

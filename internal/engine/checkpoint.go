@@ -126,11 +126,14 @@ func (r *replica) saveDue(now time.Time) bool {
 	switch {
 	case len(r.wanted) > 0, r.ownFell:
 		return true
-	case r.log.Last == r.saved.lsn && r.table.Len() == 0:
+	case !r.unsaved():
 		return r.lag() >= r.behind() && r.lag() > 0 // others write, and the log is not to be held back
 	}
 	return r.table.Bytes() >= r.cfg.MaxDirty/dirtyShare || r.lag() >= r.behind() || !now.Before(r.saves)
 }
+
+// unsaved reports whether there is something that no checkpoint has.
+func (r *replica) unsaved() bool { return r.log.Last != r.saved.lsn || r.table.Len() > 0 }
 
 // lag returns how far the log goes on behind the last checkpoint.
 func (r *replica) lag() int64 { return int64(r.logEnd() - r.saved.next) }

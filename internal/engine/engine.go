@@ -23,6 +23,7 @@ type Engine struct {
 	rng       *rand.Rand
 	now, wall time.Time // of this step
 	due       deadlines
+	digests   digests
 	ready     Ready // that is being filled
 	handed    Ready // that the host has
 	room      Room
@@ -60,7 +61,7 @@ type deadlines struct {
 // Intervals of its timers.
 const (
 	tickEvery   = 100 * time.Millisecond // neighbours are told what is new here, and asked for what is missing
-	digestEvery = time.Second            // a random neighbour gets a digest
+	digestEvery = time.Second            // a random neighbour gets a digest, while something changes here
 	syncEvery   = time.Second            // what is not synced by then is
 )
 
@@ -126,7 +127,7 @@ func withNeighbours(r *replica, rng *rand.Rand, now time.Time) *Engine {
 	e := &Engine{
 		replica: r, Mesh: gossip.NewMesh(r), rng: rng, now: now,
 		due:   deadlines{tick: now.Add(tickEvery), digest: now.Add(digestEvery), sync: now.Add(syncEvery)},
-		takes: map[gossip.NeighbourID]int{},
+		takes: map[gossip.NeighbourID]int{}, digests: digests{pause: digestEvery},
 	}
 	r.health.Begin(len(r.seen) > 0, now)
 	if r.cfg.PushDelay > 0 {
@@ -175,6 +176,7 @@ func (e *Engine) Abandon() []Update {
 func (e *Engine) Connect(id gossip.NeighbourID, frames int) {
 	e.forgetFrames(id)
 	e.takes[id] = frames
+	e.digests = digests{pause: digestEvery} // to be told again
 	e.Mesh.Connect(id)
 }
 
@@ -291,11 +293,10 @@ func (e *Engine) Checkpoint() { e.replica.begin(e.save(e.wall)) }
 // If a function of a transaction ends its goroutine Step must be called again, by another.
 func (e *Engine) Step(now, wall time.Time) error {
 	e.now, e.wall = now, wall
-	ticked := false
 	if e.running != nil {
 		e.exited()
 	} else {
-		ticked = e.keepTime()
+		e.keepTime()
 		if err := e.upkeep(); err != nil {
 			return err
 		}
@@ -307,7 +308,8 @@ func (e *Engine) Step(now, wall time.Time) error {
 		return err
 	}
 	err := e.serve()
-	e.rests = ticked && err == nil && e.resting()
+	e.rests = err == nil && e.resting()
+	e.hurryDigest()
 	return err
 }
 
@@ -319,8 +321,8 @@ func (e *Engine) exited() {
 	e.commit() // what was in the group with it; the others of its update have the next
 }
 
-// keepTime does what is due by the clock. It reports whether a tick was.
-func (e *Engine) keepTime() (ticked bool) {
+// keepTime does what is due by the clock.
+func (e *Engine) keepTime() {
 	d := &e.due
 	reached := func(t *time.Time, every time.Duration) bool {
 		if t.IsZero() || e.now.Before(*t) {
@@ -336,32 +338,17 @@ func (e *Engine) keepTime() (ticked bool) {
 		d.push = time.Time{}
 		e.Mesh.Release()
 	}
-	if reached(&d.digest, digestEvery) {
+	if !e.now.Before(d.digest) {
 		e.sendDigest()
+		e.paceDigests()
 	}
 	passed := e.ticksPassed()
-	if ticked = reached(&d.tick, tickEvery); ticked {
+	if reached(&d.tick, tickEvery) {
 		for range passed {
 			e.Tick(e.pull != nil || e.Repairing() || e.Busy() || e.damage != nil || e.room != Roomy)
 		}
 		e.cutting = e.room != Full
 	}
-	return ticked
-}
-
-// ticksPassed returns how many ticks are due: those of a rest all at once, before whatever has ended it.
-func (e *Engine) ticksPassed() int {
-	if !e.rests {
-		return 1
-	}
-	return min(1+int(e.now.Sub(e.due.tick)/tickEvery), int(digestEvery/tickEvery))
-}
-
-// resting reports whether nothing is under way that ticks are counted for. Then its host need not call an engine ten times
-// a second: it may have many.
-func (e *Engine) resting() bool {
-	return !e.dirty && !e.syncing && e.pull == nil && e.saving == nil && e.Clears() == 0 && !e.again() &&
-		!e.Repairing() && e.damage == nil && e.room == Roomy && !e.Collecting() && e.Mesh.Resting()
 }
 
 // sync has a sync begun of all that was written before.

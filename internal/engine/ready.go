@@ -38,7 +38,7 @@ type Ready struct {
 	// Notices are for the host's log.
 	Notices []Notice
 	// Again says, after Advance, that there is more to do at once: Step is to be called again. Else it is at At, or when
-	// something happened.
+	// something happened, or a second after another engine has written to a log that they share.
 	Again bool
 	At    time.Time
 	// Closed says that the engine has ended, after Stop.
@@ -90,10 +90,7 @@ func (e *Engine) Ready() *Ready {
 	rd.Refusing = e.Refusal()
 	rd.Writes = e.writes
 	rd.Again = e.again()
-	rd.At = e.due.next(e.rests)
-	if until := e.sweeps.until; e.Clears() > 0 && until.After(e.now) && until.Before(rd.At) {
-		rd.At = until
-	}
+	rd.At = e.at()
 	rd.Closed = e.ending.closed && !e.Busy() && !e.syncing
 	return rd
 }
@@ -116,20 +113,6 @@ func (rd *Ready) emptied() Ready {
 	return Ready{
 		Answers: rd.Answers[:0], Handled: rd.Handled[:0], Frames: rd.Frames[:0], Pulls: rd.Pulls[:0],
 	}
-}
-
-// next returns the first of the deadlines; the ticks of a rest have none.
-func (d *deadlines) next(rests bool) time.Time {
-	first := d.digest
-	if !rests && d.tick.Before(first) {
-		first = d.tick
-	}
-	for _, t := range []time.Time{d.sync, d.push} {
-		if !t.IsZero() && t.Before(first) {
-			first = t
-		}
-	}
-	return first
 }
 
 // Advance says that all that was to be written is. It may be that more is to be written then.

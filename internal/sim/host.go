@@ -332,7 +332,17 @@ func (h *host) handled(f *engine.Frame) {
 func (h *host) noteWritten(writes []engine.Write) {
 	for _, w := range writes {
 		if w.Record != nil {
+			h.wakeOthers()
 			h.appended(int64(len(w.Record)) + 2 + store.RecordFrame) // a number stands before each
+		}
+	}
+}
+
+// wakeOthers has the engines on the same log take a step, as Ready.At says.
+func (h *host) wakeOthers() {
+	for _, o := range h.machine.hosts {
+		if o != h && o.up() {
+			o.wakeAt(time.Unix(0, 0).Add(h.w.now + time.Second))
 		}
 	}
 }
