@@ -13,6 +13,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/peerd/peerd/gossip/members"
+	"github.com/peerd/peerd/internal/beat"
 )
 
 // This file alone decides where a host listens and under which address others are told to reach
@@ -311,8 +312,6 @@ const (
 // followAddress has others told another address when the host has another. One that has none for
 // a while keeps what it had: nobody would reach loopback either.
 func (n *network) followAddress() {
-	tick := time.NewTicker(addressEvery)
-	defer tick.Stop()
 	var looked time.Time
 	var was string
 	for {
@@ -327,7 +326,7 @@ func (n *network) followAddress() {
 			}
 		}
 		select {
-		case <-tick.C:
+		case <-beat.After(addressEvery):
 		case <-n.ctx.Done():
 			return
 		}

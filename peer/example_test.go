@@ -356,6 +356,7 @@ func ExamplePeer_Status() {
 	}
 	s, err := p.Status()
 	fmt.Println(s.Keys, s.Ready, len(s.Members), err)
+	fmt.Println(p.Mutations())
 	m, err := p.Metrics()
 	fmt.Println(m.Transactions, m.CommitTimes.Total, m.CommitTimes.Bound(0), m.Offered.Applied, err)
 	fmt.Println(p.Ready(), p.Close())
@@ -364,6 +365,7 @@ func ExamplePeer_Status() {
 	fmt.Println(errors.Is(err, peer.ErrClosed))
 	// Output:
 	// 1 true 0 <nil>
+	// 1 <nil>
 	// 1 1 16µs 0 <nil>
 	// <nil> <nil>
 	// true

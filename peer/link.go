@@ -17,6 +17,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/beat"
 	"github.com/peerd/peerd/internal/secret"
 )
 
@@ -233,15 +234,15 @@ func (l *link) awaitRoom() {
 func (l *link) write() {
 	out := patient{l.stream, writeTimeout}
 	every, _ := l.n.beat()
-	beat := time.NewTicker(every)
-	defer beat.Stop()
+	due := beat.After(every)
 	for {
 		data, from := l.n.board.next(l)
 		if data == nil {
 			select {
 			case <-l.ready:
 				continue
-			case <-beat.C:
+			case <-due:
+				due = beat.After(every)
 			case <-l.ended:
 				return
 			}

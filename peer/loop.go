@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/beat"
 	"github.com/peerd/peerd/internal/engine"
 )
 
@@ -136,6 +137,9 @@ func (l *loop) haveTurn(job func(*loop)) (again, over bool) {
 
 // setAlarm has the loop look at the engine at a time.
 func (l *loop) setAlarm(at time.Time) {
+	if at.Sub(l.clock()) > time.Second {
+		at = beat.Next(at, time.Second) // with what else the host then does
+	}
 	l.due = at
 	l.alarm.Reset(at.Sub(l.clock()))
 }

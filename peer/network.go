@@ -24,6 +24,7 @@ import (
 
 	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/gossip/members"
+	"github.com/peerd/peerd/internal/beat"
 	"github.com/peerd/peerd/internal/secret"
 )
 
@@ -312,10 +313,9 @@ const relinkEvery = time.Second
 
 // keepLinks keeps a stream to each peer that there should be one to.
 func (n *network) keepLinks() {
-	tick := time.NewTicker(relinkEvery)
-	defer tick.Stop()
+	every := relinkEvery
 	if n.p.cfg.FastGossip {
-		tick.Reset(relinkEvery / 10)
+		every /= 10
 	}
 	for {
 		cut := n.p.cfg.Cut.wait()
@@ -329,7 +329,7 @@ func (n *network) keepLinks() {
 		case <-n.members.Changed():
 		case <-n.keys.changed:
 		case <-cut:
-		case <-tick.C:
+		case <-beat.After(every):
 		}
 	}
 }

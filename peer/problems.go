@@ -17,6 +17,7 @@ import (
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 
 	"github.com/peerd/peerd/gossip/members"
+	"github.com/peerd/peerd/internal/beat"
 	"github.com/peerd/peerd/internal/words"
 )
 
@@ -285,6 +286,23 @@ func (p *problems) list(found []finding, now time.Time) []Problem {
 	return out
 }
 
+// ids returns the kinds of problems that were there when they were listed last, each once.
+func (p *problems) ids() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	there := map[string]bool{}
+	for f := range p.known {
+		there[f.id] = true
+	}
+	ids := []string{}
+	for id := range ProblemIDs() {
+		if there[id] {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
 func kindOf(id string) problemKind {
 	return problemKinds[slices.IndexFunc(problemKinds[:], func(k problemKind) bool { return k.id == id })]
 }
@@ -302,12 +320,10 @@ func ProblemIDs() iter.Seq[string] {
 
 // watchProblems logs each problem when it begins, and once a minute while it lasts.
 func (p *Peer) watchProblems() {
-	tick := time.NewTicker(problemEvery)
-	defer tick.Stop()
 	logged := map[string]time.Time{}
 	for {
 		select {
-		case <-tick.C:
+		case <-beat.After(problemEvery):
 		case <-p.stop:
 			return
 		}

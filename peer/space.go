@@ -394,6 +394,7 @@ type space struct {
 
 	shared uint64                // commits when memory was shared last; owned by who shares it, as is what follows
 	busy   bool                  // there were more since the time before
+	budget [2]int64              // what it was given
 	held   time.Time             // when it was said that it holds the log
 	listed atomic.Bool           // the directory has it
 	ended  atomic.Pointer[error] // why it is not there any more, where that is not for the end of the peer
@@ -619,8 +620,11 @@ const busyAfter = 4 * time.Second
 
 var errBusy = errors.New("the peer is busy: its disk is slow")
 
-// askSoon is ask for those who return errBusy rather than wait for long.
+// askSoon is ask for those who only look, and return errBusy rather than wait for long.
 func askSoon[T any](s *space, fn func(l *loop) T) (T, error) {
+	if told, looked := look(s, fn); looked {
+		return told, nil
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), busyAfter)
 	defer cancel()
 	told, err := ask(ctx, s, fn)

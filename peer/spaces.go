@@ -14,6 +14,7 @@ import (
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/gossip/members"
+	"github.com/peerd/peerd/internal/beat"
 	"github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/store"
 	"github.com/peerd/peerd/store/mem"
@@ -158,8 +159,12 @@ func (p *Peer) shareMemory() {
 			return max(n, least)
 		}
 		dirty, cache := share(engine.MaxDirty, leastDirty), share(p.limits.Load().cache, leastCache)
+		if s.budget == [2]int64{dirty, cache} {
+			continue
+		}
 		select {
 		case s.jobs <- func(l *loop) { l.engine.SetMemory(dirty, cache) }:
+			s.budget = [2]int64{dirty, cache}
 		default: // the next time
 		}
 	}
@@ -186,15 +191,14 @@ func (p *Peer) nameHolders(now time.Time) {
 	}
 }
 
-// keepBudgets does both every second until the peer is closed.
+// keepBudgets does both every second until the peer is closed, and looks after spaces that rest.
 func (p *Peer) keepBudgets() {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
+	for at := int64(0); ; {
 		p.shareMemory()
 		p.nameHolders(time.Now())
+		at = p.follow(at)
 		select {
-		case <-tick.C:
+		case <-beat.After(time.Second):
 		case <-p.stop:
 			return
 		}

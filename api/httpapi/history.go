@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/peerd/peerd/internal/beat"
 	"github.com/peerd/peerd/internal/latency"
 	"github.com/peerd/peerd/peer"
 )
@@ -49,17 +50,17 @@ type mark struct {
 
 // keepHistory keeps the history until ctx ends.
 func (s *Server) keepHistory(ctx context.Context) {
-	tick := time.NewTicker(markEvery)
-	defer tick.Stop()
 	for {
 		now := time.Now()
-		if status, err := s.peer.Status(); err == nil {
-			s.history.note(now, &status, s.counted)
+		if writes, err := s.peer.Mutations(); err == nil && s.history.mark(now, writes) {
+			if status, err := s.peer.Status(); err == nil {
+				s.history.note(now, &status, s.counted())
+			}
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-beat.After(markEvery):
 		}
 	}
 }
@@ -85,16 +86,20 @@ func (s *Server) counted() (sum latency.Counts) {
 	return sum
 }
 
-// note takes a mark, and a sample if one is due.
-func (h *history) note(now time.Time, status *peer.Status, counted func() latency.Counts) {
+// mark takes a mark, and reports whether a sample is due.
+func (h *history) mark(now time.Time, writes uint64) (due bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.marks = append(h.marks, mark{now, writesOf(status)})
+	h.marks = append(h.marks, mark{now, writes})
 	h.marks = h.marks[max(0, len(h.marks)-maxMarks):]
-	if !h.at.IsZero() && now.Sub(h.at) < sampleEvery-markEvery/2 {
-		return
-	}
-	one, counts := sample{At: now.UTC(), StoreBytes: status.StoreBytes}, counted()
+	return h.at.IsZero() || now.Sub(h.at) >= sampleEvery-markEvery/2
+}
+
+// note takes a sample.
+func (h *history) note(now time.Time, status *peer.Status, counts latency.Counts) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	one := sample{At: now.UTC(), StoreBytes: status.StoreBytes}
 	if passed := now.Sub(h.at).Seconds(); !h.at.IsZero() && passed > 0 {
 		rate := float64(counts.Total-h.counted.Total) / passed
 		one.Operations, one.P99 = &rate, slowest(h.counted, counts)

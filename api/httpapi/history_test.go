@@ -35,7 +35,9 @@ func (h *hour) pass(seconds int, writes uint64) {
 	for range seconds {
 		h.now = h.now.Add(time.Second)
 		h.status.Spaces[0].Mutations += writes
-		h.note(h.now, &h.status, h.times.Counts)
+		if h.mark(h.now, h.status.Spaces[0].Mutations) {
+			h.note(h.now, &h.status, h.times.Counts())
+		}
 	}
 }
 

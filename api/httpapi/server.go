@@ -44,6 +44,8 @@ type Peer interface {
 	// Ready returns nil, or why the peer should get no requests.
 	Ready() error
 	Status() (peer.Status, error)
+	// Mutations counts all that are here.
+	Mutations() (uint64, error)
 	// Space returns the handle of a space, DropSpace ends this host's part in one.
 	Space(name string) (*peer.Space, error)
 	DropSpace(ctx context.Context, name string, force bool) error

@@ -33,6 +33,7 @@ func (f *fakePeer) DropSpace(context.Context, string, bool) error { return peer.
 
 func (f *fakePeer) Ready() error                 { return f.ready }
 func (f *fakePeer) Status() (peer.Status, error) { return f.status, f.broken }
+func (f *fakePeer) Mutations() (uint64, error)   { return f.status.Mutations, f.broken }
 
 func (f *fakePeer) Backup(_ context.Context, w io.Writer, _ func(peer.BackupProgress)) (
 	info peer.BackupInfo, err error) {
@@ -197,6 +198,7 @@ func (p slowPeer) Ready() error {
 }
 
 func (p slowPeer) Status() (peer.Status, error) { return peer.Status{}, nil }
+func (p slowPeer) Mutations() (uint64, error)   { return 0, nil }
 
 func (p slowPeer) Backup(context.Context, io.Writer, func(peer.BackupProgress)) (peer.BackupInfo, error) {
 	return peer.BackupInfo{}, nil
