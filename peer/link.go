@@ -73,7 +73,7 @@ type link struct {
 	began  time.Time             // when both sides had proven the key
 	cause  atomic.Pointer[error] // why this end has ended it
 
-	heard atomic.Int64 // when something was heard last, or not listened to
+	heard atomic.Int64 // how long after it began something was heard last, or not listened to
 	deaf  atomic.Bool  // it is not listened to: what was heard waits
 
 	moving  bool // a second dial is under way; guarded by network.mu

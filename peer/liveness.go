@@ -49,14 +49,14 @@ func (l *link) Read(b []byte) (int, error) {
 }
 
 // listened notes that the link was heard, or not listened to, until now.
-func (l *link) listened() { l.heard.Store(time.Now().UnixNano()) }
+func (l *link) listened() { l.heard.Store(int64(time.Since(l.began))) }
 
-// silence returns for how long nothing was heard while this end listened.
+// silence returns for how long nothing was heard while this end listened: by the clock that is never set.
 func (l *link) silence() time.Duration {
 	if l.deaf.Load() {
 		return 0
 	}
-	return time.Since(time.Unix(0, l.heard.Load()))
+	return time.Since(l.began) - time.Duration(l.heard.Load())
 }
 
 // silent reports whether a peer is linked and its link silent.
