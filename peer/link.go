@@ -62,6 +62,7 @@ type link struct {
 	ended  chan struct{}
 	key    secret.Key // that both sides proved to hold
 
+	beaten  chan struct{}            // of capacity 1: a beat arrived
 	ready   chan struct{}            // of capacity 1: something may be to be sent
 	waiting atomic.Int64             // bytes of frames that arrived and were not handled
 	drained chan struct{}            // of capacity 1: waiting is less than it was
@@ -163,7 +164,7 @@ func (n *network) runLink(s libnet.Stream, key secret.Key, dialed bool, proven e
 	_ = s.SetDeadline(time.Time{})
 	l := &link{
 		n: n, id: neighbourID(id), peer: id, stream: s, key: key, dialed: dialed, began: time.Now(),
-		ended: make(chan struct{}), ready: make(chan struct{}, 1), drained: make(chan struct{}, 1),
+		ended: make(chan struct{}), beaten: make(chan struct{}, 1), ready: make(chan struct{}, 1), drained: make(chan struct{}, 1),
 		lanes: map[gossip.SpaceID]*lane{},
 	}
 	l.listened()
@@ -204,6 +205,7 @@ func (l *link) read() error {
 			return err
 		}
 		if len(data) == 0 { // a beat
+			signal(l.beaten)
 			l.n.own.received.add(gossip.Vectors, frameHeader)
 			continue
 		}
@@ -230,23 +232,30 @@ func (l *link) awaitRoom() {
 	}
 }
 
-// write sends what the spaces have for the neighbour, in turn, and a beat now and then.
+// write sends what the spaces have for the neighbour, in turn, and a beat now and then: also in answer to one, so that
+// those of both ends, and their acknowledgements, travel together.
 func (l *link) write() {
 	out := patient{l.stream, writeTimeout}
 	every, _ := l.n.beat()
 	due := beat.After(every)
+	var said time.Time
 	for {
 		data, from := l.n.board.next(l)
 		if data == nil {
 			select {
 			case <-l.ready:
 				continue
+			case <-l.beaten:
 			case <-due:
 				due = beat.After(every)
 			case <-l.ended:
 				return
 			}
+			if time.Since(said) < every/2 {
+				continue
+			}
 		}
+		said = time.Now()
 		var err error
 		if from == nil {
 			err = writeFrame(out, data)

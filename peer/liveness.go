@@ -13,11 +13,11 @@ import (
 )
 
 // A link is watched by itself, whatever the failure detector of membership says: that one errs
-// when gossip passes one way only, as to a host behind NAT. Each end sends something at least
-// every beatEvery, an empty frame if there is nothing else, so an end that has heard nothing for
-// silentAfter knows that what it sends may not arrive either. It then dials anew, over the other
-// transport first: a QUIC connection whose packets are dropped ends by itself only after half a
-// minute, while TCP may be open. Only once such a dial has succeeded is the old connection
+// when gossip passes one way only, as to a host behind NAT. Each end sends something every
+// beatEvery, or half as late again, an empty frame if there is nothing else, so an end that has
+// heard nothing for silentAfter knows that what it sends may not arrive either. It then dials anew,
+// over the other transport first: a QUIC connection whose packets are dropped ends by itself only
+// after half a minute, while TCP may be open. Only once such a dial has succeeded is the old connection
 // closed, and the link moves. A link that is silent is also closed once the failure detector
 // agrees; one that carries frames never is.
 const (

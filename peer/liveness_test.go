@@ -17,7 +17,7 @@ func stepped(t time.Time, seconds int) time.Time {
 
 func TestAStepOfTheClockNeitherSilencesALinkNorKeepsADeadOne(t *testing.T) {
 	for _, step := range []int{-7200, 7200} {
-		l := &link{opened: time.Now()}
+		l := &link{began: time.Now()}
 		l.listened()
 		l.began = stepped(l.began, step)
 		if apart := time.Since(l.began.Round(0)).Round(time.Hour); apart != -time.Duration(step)*time.Second {

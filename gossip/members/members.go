@@ -43,6 +43,7 @@ import (
 
 	"github.com/hashicorp/memberlist"
 
+	"github.com/peerd/peerd/internal/beat"
 	"github.com/peerd/peerd/internal/wire"
 )
 
@@ -155,6 +156,7 @@ func (m *Members) create(transport *transport, p2p []string, spaces []uint32) er
 	if err != nil {
 		return errors.Join(err, transport.Shutdown())
 	}
+	beat.Begin() // as memberlist's tickers just did
 	m.list = list
 	return nil
 }

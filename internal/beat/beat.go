@@ -6,17 +6,25 @@
 package beat
 
 import (
-	"math/rand/v2"
+	"sync/atomic"
 	"time"
 )
 
-// phase is by how much the process's moments are behind those of the clock.
-var phase = time.Duration(rand.Int64N(int64(time.Hour)))
+// first is the moment from which all others are counted.
+var first atomic.Pointer[time.Time]
+
+func init() { Begin() }
+
+// Begin has the moments counted from now: for tickers of others, which begin now.
+func Begin() {
+	now := time.Now()
+	first.Store(&now)
+}
 
 // Next returns the first moment of every that is not before t.
 func Next(t time.Time, every time.Duration) time.Time {
-	past := (time.Duration(t.UnixNano()) - phase) % every
-	if past <= 0 { // before 1970, or the moment itself
+	past := t.Sub(*first.Load()) % every
+	if past <= 0 { // before the first, or the moment itself
 		return t.Add(-past)
 	}
 	return t.Add(every - past)

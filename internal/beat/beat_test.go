@@ -8,6 +8,7 @@ import (
 
 func TestWhatIsDoneNowAndThenIsDoneAtTheSameMoments(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		Begin()
 		at := map[time.Time]bool{}
 		for _, every := range []time.Duration{500 * time.Millisecond, time.Second, 5 * time.Second} {
 			for range 12 {

@@ -48,7 +48,7 @@ var layers = []layer{
 		"a store implements the contract, and knows nothing of its user or of other stores"},
 	{"gossip", []string{"crdt", "internal/delta", "internal/dotted", "internal/wire"},
 		"dissemination knows deltas and neighbours, and leaves storage and repair to its siblings"},
-	{"gossip/members", []string{"internal/wire"},
+	{"gossip/members", []string{"internal/beat", "internal/wire"},
 		"membership carries no user data: it need not know what data is"},
 	{"antientropy", []string{"crdt", "internal/delta", "internal/dotted", "internal/wire"},
 		"sync sessions compare what they are handed, and know neither stores nor gossip"},
