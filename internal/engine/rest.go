@@ -32,7 +32,8 @@ func (e *Engine) ticksPassed() int {
 // resting reports whether nothing is under way that ticks are counted for, and no checkpoint is due.
 func (e *Engine) resting() bool {
 	return !e.dirty && !e.syncing && e.pull == nil && e.saving == nil && e.Clears() == 0 && !e.again() &&
-		!e.Repairing() && e.damage == nil && e.room == Roomy && !e.Collecting() && e.Mesh.Resting() && !e.saveDue(e.wall)
+		!e.Repairing() && e.damage == nil && e.room == Roomy && !e.Collecting() && len(e.settling) == 0 &&
+		e.Mesh.Resting() && !e.saveDue(e.wall)
 }
 
 // at returns the first of the deadlines; the ticks of a rest have none, and there is nothing to sync then.
