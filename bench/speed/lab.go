@@ -41,7 +41,7 @@ var full = sizes{
 
 var small = sizes{
 	rounds: 3, requests: 10_000, warm: 10_000, cells: 50_000, many: 100_000,
-	watch: 5 * time.Second, settle: 0, deleted: []int{1_500, 3_000, 6_000},
+	watch: 20 * time.Second, settle: 90 * time.Second, deleted: []int{1_500, 3_000, 6_000},
 	sets: 20_000, bench: "300ms", patience: 5 * time.Minute,
 }
 
@@ -57,6 +57,7 @@ type lab struct {
 	cached  []string
 	running []*process
 	web     http.Client
+	usual   bool // the daemons that are started are as users have them: without --fast-gossip
 
 	profile   string // directory for profiles of the daemons; none are taken if it is empty
 	profiling sync.WaitGroup
@@ -159,9 +160,12 @@ type daemon struct {
 // daemon starts a peerd with data of its own, and waits until it serves.
 func (l *lab) daemon(ctx context.Context, name string, args ...string) (*daemon, error) {
 	d := &daemon{lab: l, dir: l.path(name)}
-	d.args = []string{"run", "--dir", d.dir, "--name", name, "--fast-gossip", "--log-level", "error",
+	d.args = []string{"run", "--dir", d.dir, "--name", name, "--log-level", "error",
 		"--gossip", "127.0.0.1:0", "--p2p", "127.0.0.1:0",
 		"--resp", "127.0.0.1:0", "--http", "127.0.0.1:0"}
+	if !l.usual {
+		d.args = append(d.args, "--fast-gossip")
+	}
 	d.args = append(d.args, args...)
 	if l.profile != "" {
 		d.args = append(d.args, "--pprof-socket", l.path(name+".pprof"))

@@ -172,7 +172,7 @@ func repair(ctx context.Context, l *lab) (found []figure, err error) {
 	return found, nil
 }
 
-// agree measures what equal peers say to each other: each tells a neighbour a digest once a second,
+// agree measures what equal peers say to each other: each tells a neighbour a digest now and then,
 // and is answered nothing if it is the same.
 func agree(ctx context.Context, l *lab) ([]figure, error) {
 	both, err := l.cluster(ctx, "one", "other")
@@ -188,6 +188,7 @@ func agree(ctx context.Context, l *lab) ([]figure, error) {
 	if err := pause(ctx, 2*time.Second); err != nil { // what has just been written is acknowledged
 		return nil, err
 	}
+	const beat = 4 // bytes, each second
 	var last int64
 	var digests []float64 // what was sent at once; the median lets go of the rare other thing
 	for began := time.Now(); time.Since(began) < max(l.watch, 2*time.Second); {
@@ -195,7 +196,7 @@ func agree(ctx context.Context, l *lab) ([]figure, error) {
 		if err != nil {
 			return nil, err
 		}
-		if last > 0 && s.BytesSent > last {
+		if last > 0 && s.BytesSent > last+beat {
 			digests = append(digests, float64(s.BytesSent-last))
 		}
 		last = s.BytesSent
@@ -205,7 +206,7 @@ func agree(ctx context.Context, l *lab) ([]figure, error) {
 	}
 	return []figure{{
 		what: "equal peers agree, linked: a digest", value: median(digests), unit: " bytes",
-		bound: atMost(64, 0), note: fmt.Sprintf("%d seen, one a second; no answer", len(digests)),
+		bound: atMost(64, 0), note: fmt.Sprintf("%d seen; no answer", len(digests)),
 	}}, nil
 }
 
@@ -278,6 +279,8 @@ func burst(ctx context.Context, l *lab) ([]figure, error) {
 
 // idleCluster measures what peers with many keys do while nothing happens.
 func idleCluster(ctx context.Context, l *lab) ([]figure, error) {
+	l.usual = true
+	defer func() { l.usual = false }()
 	all, err := l.cluster(ctx, "one", "two", "three")
 	if err != nil {
 		return nil, err
@@ -295,7 +298,7 @@ func idleCluster(ctx context.Context, l *lab) ([]figure, error) {
 	if err := calm(ctx, processes...); err != nil {
 		return nil, err
 	}
-	if err := pause(ctx, l.settle); err != nil { // the checkpoint that comes after a minute
+	if err := pause(ctx, l.settle); err != nil { // the checkpoint that comes after a minute, and until all sleeps
 		return nil, err
 	}
 	before := make([]time.Duration, len(all))
