@@ -101,6 +101,32 @@ func TestAnIdleReplicaHoldsNobodysLogBack(t *testing.T) {
 	}
 }
 
+// TestALogIsNotLongForWhatOthersWroteToIt asks a replica with two small records, between which another wrote much, whether
+// somebody who has nothing gets its log; also once it was opened again, with a checkpoint and without.
+func TestALogIsNotLongForWhatOthersWroteToIt(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{})
+	l := &hall{mem.New(), mem.NewLog(), []store.Position{0, 0}}
+	cfg := Config{NewID: w.newID, MaxLogBytes: 80_000}
+	engines := l.openAll(t, cfg)
+	w.put(t, engines[0], "first", make([]byte, 100))
+	for i := range 30 {
+		w.put(t, engines[1], fmt.Sprint("key ", i), make([]byte, 1000))
+	}
+	w.put(t, engines[0], "last", make([]byte, 100))
+	for _, opened := range []string{"before", "after a crash", "after a checkpoint"} {
+		if _, covered := engines[0].LogStart(nil); !covered {
+			t.Errorf("%s: a small space's log is not offered: others wrote to it", opened)
+		}
+		if _, covered := engines[1].LogStart(nil); covered {
+			t.Errorf("%s: a long log is offered to who has nothing", opened)
+		}
+		if opened == "after a crash" {
+			w.maintainAll(t, engines)
+		}
+		engines = l.openAll(t, cfg)
+	}
+}
+
 // TestAReplicaBeginsInALogThatWasCut opens a new one beside another whose log no longer reaches to its beginning, and
 // again after a crash before its first checkpoint.
 func TestAReplicaBeginsInALogThatWasCut(t *testing.T) {

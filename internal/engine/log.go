@@ -224,10 +224,10 @@ func (r *replica) markEvery() store.Position {
 // LogStart returns where in the log someone with the given context must begin to read, and
 // whether the log covers all that they lack. To someone who has nothing a long log is not
 // offered: cells that are filled in cost both sides a part of what their deltas do, and are not
-// read by this goroutine.
+// read by this goroutine. What other spaces wrote to the log does not make it long.
 func (r *replica) LogStart(theirs crdt.VersionVector) (lsn uint64, covered bool) {
 	lsn, covered = r.log.Start(r.seen, theirs)
-	return lsn, covered && (len(theirs) > 0 || r.LogBytes() <= r.behind())
+	return lsn, covered && (len(theirs) > 0 || r.log.Own() <= r.behind())
 }
 
 // LogRead calls fn with the deltas from record lsn on, in the order in which they were applied

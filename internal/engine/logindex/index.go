@@ -29,6 +29,7 @@ type Index struct {
 
 	cover  map[crdt.ReplicaID][]run
 	marks  []mark    // in order; the first one is at or before record First. What is in it does not change
+	own    int64     // bytes of all records that were located, without others' between them
 	newest time.Time // when the last record was written
 }
 
@@ -44,6 +45,7 @@ type mark struct {
 	number uint64
 	at     store.Position
 	time   time.Time
+	own    int64 // Index.own before it
 }
 
 const (
@@ -77,8 +79,9 @@ func (x *Index) Cover(id crdt.ReplicaID, first, last uint64) {
 func (x *Index) Locate(number uint64, written time.Time, at, next, every store.Position) {
 	x.Located, x.Next = number, next
 	if n := len(x.marks); n == 0 || at-x.marks[n-1].at >= every {
-		x.marks = append(x.marks, mark{number, at, written})
+		x.marks = append(x.marks, mark{number, at, written, x.own})
 	}
+	x.own += int64(next - at)
 }
 
 // Start returns the first record that someone with the given context needs, and whether the log
@@ -155,6 +158,14 @@ func (x *Index) Begin(at store.Position) {
 // Bytes returns the size of what a log that ends at a position holds.
 func (x *Index) Bytes(end store.Position) int64 { return x.since(0, end) }
 
+// Own returns how many bytes of that are its own records, and not others' that stand between them.
+func (x *Index) Own() int64 {
+	if len(x.marks) == 0 {
+		return 0
+	}
+	return x.own - x.marks[0].own
+}
+
 // Least returns the size of what it holds at least, however it is cut: of what is behind the last
 // place for that.
 func (x *Index) Least(end store.Position) int64 { return x.since(len(x.marks)-1, end) }
@@ -222,14 +233,16 @@ func (e Extent) From(number uint64) (at store.Position, served bool) {
 
 // Write writes the index, but for what Read is told.
 func (x *Index) Write(w *wire.Writer) {
-	w.Array(4)
+	w.Array(5)
 	w.Uint(x.First)
 	w.Uint(uint64(x.newest.UnixMilli()))
-	w.Array(3 * len(x.marks))
+	w.Uint(uint64(x.own))
+	w.Array(4 * len(x.marks))
 	for _, m := range x.marks {
 		w.Uint(m.number)
 		w.Uint(uint64(m.at))
 		w.Uint(uint64(m.time.UnixMilli()))
+		w.Uint(uint64(m.own))
 	}
 	ids := slices.Sorted(maps.Keys(x.cover))
 	w.Array(2 * len(ids))
@@ -247,11 +260,12 @@ func (x *Index) Write(w *wire.Writer) {
 // Read reads an index of a log up to a record, which ends at a position, from at most limit bytes.
 func Read(r *wire.Reader, limit int, last uint64, next store.Position) Index {
 	x := After(last, next)
-	r.Array(4)
-	x.First, x.newest = r.Uint(), time.UnixMilli(int64(r.Uint()))
-	n := r.Array(limit) / 3
+	r.Array(5)
+	x.First, x.newest, x.own = r.Uint(), time.UnixMilli(int64(r.Uint())), int64(r.Uint())
+	n := r.Array(limit) / 4
 	for i := 0; i < n && r.Err() == nil; i++ {
-		x.marks = append(x.marks, mark{r.Uint(), store.Position(r.Uint()), time.UnixMilli(int64(r.Uint()))})
+		at := mark{r.Uint(), store.Position(r.Uint()), time.UnixMilli(int64(r.Uint())), int64(r.Uint())}
+		x.marks = append(x.marks, at)
 	}
 	ids := r.Array(limit) / 2
 	for i := 0; i < ids && r.Err() == nil; i++ {

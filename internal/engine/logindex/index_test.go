@@ -163,6 +163,28 @@ func TestACutKeepsTheBoundAndWhatIsNeeded(t *testing.T) {
 	}
 }
 
+// TestItsOwnRecordsAreCountedWithoutOthers from the first mark on, also once the log was cut.
+func TestItsOwnRecordsAreCountedWithoutOthers(t *testing.T) {
+	for seed := range uint64(100) {
+		rng := rand.New(rand.NewPCG(seed, 7))
+		p := draw(rng)
+		for range 5 {
+			p.DropBefore(p.First + uint64(rng.IntN(12)))
+			p.add(rng)
+			first, _, _ := p.Oldest()
+			want := int64(0)
+			for _, rec := range p.records {
+				if rec.at >= first {
+					want += int64(rec.next - rec.at)
+				}
+			}
+			if got := p.Own(); got != want {
+				t.Fatalf("seed %d: %d bytes of its own from %d on, want %d", seed, got, first, want)
+			}
+		}
+	}
+}
+
 // TestTooManyRunsAreCut has each record leave a hole before it.
 func TestTooManyRunsAreCut(t *testing.T) {
 	x := After(0, 0)
