@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"sort"
@@ -441,8 +442,14 @@ func (n *recount) scan(stop func() bool) error {
 
 func (n *recount) add(a dotted.Address, stored dotted.Cell) {
 	d := n.d.derive(a, nil, stored)
-	d.index(func(key []byte, _ bool) { n.found(key, []byte{}) })
-	m, whole := d.moved(share{whole: true})
+	was := share{whole: true}
+	d.index(func(key []byte, _ bool) {
+		if key[0] == prefixLeaf { // which has the hash that says where in the tree it is
+			was.leaf, was.located = binary.BigEndian.Uint16(key[1:]), true
+		}
+		n.found(key, []byte{})
+	})
+	m, whole := d.moved(was)
 	n.tree.Add(int(m.leaf), m.sum)
 	n.cells += int(m.born)
 	seen := d
