@@ -45,15 +45,20 @@ func (s *space) slowly(check *engine.Pinned) (stop func() bool) {
 			return false
 		}
 		if !check.Hurried() {
-			rest := time.NewTimer(checkRest * time.Since(began))
-			defer rest.Stop()
-			select {
-			case <-rest.C:
-			case <-s.stop:
-			}
+			s.rest(checkRest * time.Since(began))
 		}
 		began = time.Now()
 		return s.stopping()
+	}
+}
+
+// rest waits for a time, unless the space is closed.
+func (s *space) rest(d time.Duration) {
+	rest := time.NewTimer(d)
+	defer rest.Stop()
+	select {
+	case <-rest.C:
+	case <-s.stop:
 	}
 }
 

@@ -280,6 +280,7 @@ func (n *network) servePull(s libnet.Stream, key secret.Key) error {
 		return err
 	}
 	defer pinned.Close()
+	moment := &gentle{Snapshot: pinned, clock: time.Now, rest: of.rest}
 	for to := newTalk(of, s); ; {
 		data, err := to.hear(antientropy.MaxRequest)
 		if err != nil {
@@ -289,7 +290,7 @@ func (n *network) servePull(s libnet.Stream, key secret.Key) error {
 		if err != nil {
 			return err
 		}
-		resp, err := antientropy.Serve(pinned, q)
+		resp, err := moment.serve(q)
 		if err != nil {
 			of.suspectRead(err)
 			return err
