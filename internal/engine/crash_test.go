@@ -233,6 +233,42 @@ func (w *world) fillMixed(t *testing.T, h *host) {
 // TestAFillingGoesOnFromAnotherSource breaks it off after every number of messages, twice: from sources that each have
 // written, replaced and removed what the others have not.
 func TestAFillingGoesOnFromAnotherSource(t *testing.T) {
+	fillFromSeveral(t, func(*world, *host) {})
+}
+
+// TestAFillingGoesOnAfterARestart does the same, and opens the replica again whenever it was broken off: nothing is seen
+// of what came, and it is not fetched again.
+func TestAFillingGoesOnAfterARestart(t *testing.T) {
+	fillFromSeveral(t, func(w *world, b *host) {
+		parked, came := b.engine.Parked(), 0
+		for _, kv := range recordsOf(t, b.disk) {
+			if kv[0][0] == prefixCell {
+				came++
+			}
+		}
+		w.open(t, b)
+		w.check(t, b)
+		if !parked || came == 0 {
+			return
+		}
+		if !b.engine.Parked() || b.engine.filling.count.cells != came {
+			t.Fatalf("%d cells had come, and after a restart nobody goes on with them", came)
+		}
+		v := b.engine.View()
+		defer v.Close()
+		must(t, v.Keys("", "", func(key string, _ dotted.Summary) bool {
+			t.Fatalf("the key %q is seen before all has come", key)
+			return false
+		}))
+		must(t, v.Scan("", "", func(a dotted.Address, _ dotted.Cell) bool {
+			t.Fatalf("%q is seen before all has come", a)
+			return false
+		}))
+	})
+}
+
+// fillFromSeveral is those two, with something that happens whenever a filling was broken off.
+func fillFromSeveral(t *testing.T, brokenOff func(*world, *host)) {
 	w := newWorld(t, 1, worldConfig{hosts: 3})
 	a, b, c := w.hosts[0], w.hosts[1], w.hosts[2]
 	w.fillMixed(t, a)
@@ -247,6 +283,7 @@ func TestAFillingGoesOnFromAnotherSource(t *testing.T) {
 			ended, err := repairSome(a.engine, b.engine, n)
 			must(t, err)
 			if !ended {
+				brokenOff(w, b)
 				ended, err = repairSome(c.engine, b.engine, m)
 				must(t, err)
 			}
@@ -256,6 +293,7 @@ func TestAFillingGoesOnFromAnotherSource(t *testing.T) {
 				continue
 			}
 			mended++
+			brokenOff(w, b)
 			must(t, repairAll(a.engine, b.engine))
 			w.check(t, b)
 			if _, root, _ := b.engine.Digest(); root != a.engine.tree.Root() || !b.engine.seen.Equal(a.engine.seen) {
@@ -287,6 +325,46 @@ func TestWhatDoesNotFitIsFetchedAnew(t *testing.T) {
 	w.check(t, b)
 	must(t, repairAll(a.engine, b.engine))
 	w.check(t, b)
+}
+
+// TestWhatWaitedForASourceIsNotGoneOnWithAfterACommit has the process die at each write of a first commit, and of what
+// removes what came. Then the replica is repaired.
+func TestWhatWaitedForASourceIsNotGoneOnWithAfterACommit(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 2})
+	a, b := w.hosts[0], w.hosts[1]
+	w.fillMixed(t, a)
+	_, err := repairSome(a.engine, b.engine, 6)
+	must(t, err)
+	before, partly := b.disk, 0
+	for k, over := 0, false; !over; k++ {
+		b.disk = before.Clone()
+		st := &failing{disk: b.disk, left: 1 << 30}
+		b.engine = w.opened(t, st)
+		st.left = k
+		g := b.engine.newGroup(w.now)
+		must(t, g.update(func(tx *Tx) error { _, err := Fields(tx).Set("s").Add("own"); return err }))
+		_, err := g.Commit(false)
+		if err == nil {
+			err = b.engine.carry()
+		}
+		over = err == nil
+		b.disk = b.disk.Clone()
+		w.open(t, b)
+		wrote := len(b.engine.seen) > 0
+		if wrote && !over {
+			partly++
+		}
+		must(t, repairAll(a.engine, b.engine))
+		must(t, b.engine.checkAll())
+		v := b.engine.View()
+		if Fields(v).Set("s").Has("own") != wrote {
+			t.Fatalf("death at write %d: after a repair its own write is there: %v", k, !wrote)
+		}
+		v.Close()
+	}
+	if partly == 0 {
+		t.Error("it never died between the commit and the end of what came")
+	}
 }
 
 // TestWhatWaitsForASourceGoesWithTheFirstCommit breaks a filling off.

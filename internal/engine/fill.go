@@ -20,8 +20,8 @@ import (
 // before, no checkpoint is written, and opening removes it. One batch ends it, with the
 // checkpoint that has the source's context, and without the mark. The log says nothing of it.
 //
-// If its source goes away, what has come waits for the next one, which goes on behind it. Each
-// source sends cells of its own moment: so once all has come it is compared with the last one's,
+// If its source goes away, or this process ends, what has come waits for the next one, which goes on
+// behind it. Each source sends cells of its own moment: so once all has come it is compared with the last one's,
 // and what differs is staged and written before anybody sees any of it. Until then nothing that
 // came is in the context: in the end that is the last source's, and the cells are no more and no
 // less than what stands for.
@@ -232,19 +232,76 @@ func (r *replica) removeFilling() (parts []task) {
 	}))
 }
 
-// resumeFilling removes at open what a filling left that a crash interrupted.
+// resumeFilling has what came of a filling that a crash interrupted wait for the next source; if it
+// cannot go on that is removed. It is called while the store is opened, before anything else is read.
 func (r *replica) resumeFilling() error {
 	snap := r.st.Snapshot()
+	defer snap.Close()
 	_, filled, err := snap.Get(keyFilling)
-	snap.Close()
 	if err != nil || !filled {
 		return err
+	}
+	f, err := r.interruptedFilling(snap)
+	if err != nil {
+		return err
+	}
+	if f != nil {
+		r.filling = f
+		r.table.Rebase(emptyTree{}) // as it was for readers
+		return nil
 	}
 	r.begin(r.removeFilling()...)
 	err = r.opening.finish()
 	r.table.Rebase(r.st.Snapshot())
 	return err
 }
+
+// interruptedFilling returns the one whose cells are there, counted anew: what was computed from a cell was
+// written with it, but for the sums over the last key. It is nil if there is nothing worth it, if a
+// record is rotten, if something was written to the log since, or if all had come: then it may be
+// that what the sources differed in was being written.
+func (r *replica) interruptedFilling(snap store.Snapshot) (*filling, error) {
+	over := false
+	err := snap.ScanKeys([]byte{prefixPage}, []byte{prefixPage + 1}, func([]byte) bool {
+		over = true
+		return false
+	})
+	if err == nil && !over {
+		err = scanLog(r.logs, max(r.logs.First(), Durable(r.st)), 0, func(logged, store.Position) bool {
+			over = true
+			return false
+		})
+	}
+	f := newFilling(&r.derives)
+	if err == nil && !over {
+		cells := hot.NewTable(r.st.Snapshot(), 0)
+		defer cells.Close()
+		v := &View{moment: &moment{shot: cells.Snapshot(), clears: &clears{}}}
+		defer v.Close()
+		f.count.derived = func(_, _ []byte) {} // which is there
+		err = v.scanStored("", "", func(a dotted.Address, c dotted.Cell) bool {
+			f.count.add(a, c)
+			f.came = a
+			return true
+		})
+		f.count.derived = f.set
+	}
+	if err != nil && !errors.Is(err, store.ErrCorrupt) {
+		return nil, err
+	}
+	if err != nil || f.came == "" {
+		return nil, nil
+	}
+	return f, nil
+}
+
+// emptyTree is the snapshot of an empty tree.
+type emptyTree struct{}
+
+func (emptyTree) Get([]byte) ([]byte, bool, error)                  { return nil, false, nil }
+func (emptyTree) Scan([]byte, []byte, func(_, _ []byte) bool) error { return nil }
+func (emptyTree) ScanKeys([]byte, []byte, func([]byte) bool) error  { return nil }
+func (emptyTree) Close()                                            {}
 
 // takeFilling returns a task: what was filled in becomes what the replica holds.
 func (r *replica) takeFilling(p *repairSession) []task {
