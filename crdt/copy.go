@@ -20,7 +20,13 @@ func (f Fields) Copy(from, to string) (existed bool, err error) {
 	if _, err := f.Remove(to); err != nil {
 		return true, err
 	}
-	return true, f.copyEach(from, held, f, to)
+	if err := f.copyEach(from, held, f, to); err != nil {
+		return true, err
+	}
+	if at, ok := f.Expiry(from).Get(); ok {
+		_, err = f.Expiry(to).Set(at)
+	}
+	return true, err
 }
 
 // copyEach copies values of these types to a name that holds nothing.

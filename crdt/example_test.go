@@ -433,3 +433,34 @@ func ExampleDot() {
 	// 000000000000001a 17 000000000000001a:17 false -1
 	// true
 }
+
+// Two replicas say when a session ends. The latest time counts, and what has expired is not seen any more.
+func ExampleExpiry() {
+	now := time.UnixMilli(1_700_000_000_000)
+	here, there := crdt.NewState(), crdt.NewState()
+	login := must(here.Update(laptop, now, func(keys crdt.Fields) error {
+		return keys.String("session").SetUntil([]byte("alice"), now.Add(time.Minute))
+	}))
+	there.Merge(login)
+	extended := must(there.Update(phone, now, func(keys crdt.Fields) error {
+		_, err := keys.Expiry("session").Set(now.Add(time.Hour))
+		return err
+	}))
+	here.Merge(extended)
+	at, ok := here.View().Expiry("session").Get()
+	fmt.Println(at.Sub(now), ok)
+	for _, passed := range []time.Duration{2 * time.Minute, 2 * time.Hour} {
+		user, ok := here.ViewAt(now.Add(passed)).String("session").Get()
+		fmt.Printf("%s %v\n", user, ok)
+	}
+	must(here.Update(laptop, now, func(keys crdt.Fields) error {
+		_, err := keys.Expiry("session").Clear()
+		return err
+	}))
+	fmt.Println(here.ViewAt(now.Add(2 * time.Hour)).Has("session"))
+	// Output:
+	// 1h0m0s true
+	// alice true
+	//  false
+	// true
+}

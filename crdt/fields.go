@@ -159,7 +159,7 @@ func (f Fields) walk(after dotted.Address, fn func(name string, t Type, first ad
 				return !again
 			}
 			name, rest, ok := a[len(f.at):].CutName()
-			if !ok || rest == "" || !c.Visible() {
+			if !ok || rest == "" || !c.Visible() || a.IsExpiry() {
 				return true
 			}
 			group, passed = a[:len(a)-len(rest)+1], 0

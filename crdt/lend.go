@@ -6,6 +6,7 @@ import "github.com/peerd/peerd/internal/dotted"
 func init() {
 	dotted.Lent.Bind = func(fields any, tx dotted.Tx) { fields.(*Fields).bind(tx) }
 	dotted.Lent.Collect = collect
+	dotted.Lent.Expire = expire
 	dotted.Lent.Counted = countedIn
 	dotted.Lent.Effect = func(payload []byte) dotted.Effect {
 		return effectOf(dotted.Entry{Payload: payload})
@@ -18,6 +19,7 @@ func effectOf(e dotted.Entry) (did dotted.Effect) {
 	if kindShare.marks(e) {
 		s, counts = parseShare(e)
 	}
+	at, _, isExpiry := dotted.Cell{e}.Expires()
 	switch {
 	case isWrite(e):
 		did.Operation = "set"
@@ -31,6 +33,8 @@ func effectOf(e dotted.Entry) (did dotted.Effect) {
 		did.Operation = "enable"
 	case kindBaseline.marks(e):
 		did.Operation = "reset"
+	case isExpiry:
+		did.Operation, did.Amount = "expire", at
 	default:
 		did.Operation = "unknown"
 	}

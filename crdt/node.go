@@ -27,7 +27,10 @@ var ErrReadOnly = dotted.ErrReadOnly
 // what is there.
 type session struct {
 	dotted.Tx
-	err error
+	err   error
+	timed timed // the key whose expiry was looked at last
+
+	replacing bool // see replaces
 }
 
 // node is a place in the tree of addresses within a transaction: what every handle is made of. A
@@ -90,12 +93,13 @@ func (n node) broken() error {
 	return n.tx.err
 }
 
-// read asks the transaction for something, unless n is broken.
+// read asks the transaction for something, unless n is broken, or what it is in has expired.
 func read[T any](n node, ask func() (T, error)) (value T, err error) {
-	if err = n.broken(); err == nil {
-		value, err = ask()
-		n.tx.err = err
+	if err = n.broken(); err != nil || n.expired() {
+		return value, n.broken()
 	}
+	value, err = ask()
+	n.tx.err = err
 	return value, err
 }
 
@@ -114,11 +118,12 @@ func (n node) summary() (dotted.Summary, error) {
 }
 
 func (n node) scan(after dotted.Address, fn func(dotted.Address, dotted.Cell) bool) error {
-	if err := n.broken(); err != nil {
-		return err
+	if err := n.broken(); err != nil || n.expired() {
+		return n.broken()
 	}
+	pass := n.unexpired()
 	err := n.tx.Scan(n.at, after, func(a dotted.Address, c dotted.Cell) bool {
-		return fn(a, c) && n.tx.err == nil // a read in fn may have failed
+		return (!pass(a) || fn(a, c)) && n.tx.err == nil // a read in fn may have failed
 	})
 	if n.tx.err == nil {
 		n.tx.err = err
@@ -173,10 +178,7 @@ func (n node) visible() (cells int, ok bool, err error) {
 	case n.typ != 0:
 		return s.Count(n.typ), true, nil
 	}
-	for _, c := range s.Visible {
-		cells += c.Count
-	}
-	return cells, true, nil
+	return s.Cells(), true, nil
 }
 
 // exists reports whether any cell at or under n is visible. O(log cells) but for the hidden cells
@@ -194,8 +196,17 @@ func (n node) put(payload []byte, removes []Dot) error {
 	if err := n.broken(); err != nil {
 		return err
 	}
+	hidden := payload[0]&dotted.PayloadHidden != 0
+	if !hidden {
+		if err := n.renew(); err != nil {
+			return err
+		}
+	}
 	slices.SortFunc(removes, Dot.Compare)
 	_, err := n.tx.Put(n.at, payload, removes)
+	if hidden && err == nil {
+		err = n.emptied()
+	}
 	return err
 }
 
@@ -205,7 +216,10 @@ func (n node) remove(dots []Dot) error {
 		return err
 	}
 	slices.SortFunc(dots, Dot.Compare)
-	return n.tx.Remove(n.at, dots)
+	if err := n.tx.Remove(n.at, dots); err != nil {
+		return err
+	}
+	return n.emptied()
 }
 
 // replace removes everything that readers see in the cell c at n and puts payload in its place, or
@@ -263,6 +277,12 @@ func (n node) clear() (existed bool, err error) {
 	switch {
 	case err != nil || known && visible == 0:
 		return false, err
+	case n.depth == 0 && n.tx.Timed(): // what has expired goes as well
+		some, err := n.visibleCells(1)
+		if err == nil {
+			err = n.clearAll()
+		}
+		return len(some) > 0, err
 	case known && visible > fewCells:
 		return true, n.clearAll()
 	}
@@ -291,7 +311,7 @@ func (n node) clearFew(limit int) (existed bool, err error) {
 func (n node) visibleCells(limit int) ([]addressed, error) {
 	var cells []addressed
 	err := n.scan("", func(a dotted.Address, c dotted.Cell) bool {
-		if c.Visible() {
+		if c.Visible() && !a.IsExpiry() {
 			cells = append(cells, addressed{a, c})
 		}
 		return len(cells) < limit
@@ -309,6 +329,7 @@ func (n node) clearAll() error {
 	if err := n.tx.Clear(n.at); err != nil {
 		return err
 	}
+	n.tx.timed = timed{} // it may be gone
 	for _, c := range shares {
 		_, owner, _ := c.at.CutShare()
 		b, needed := tallyOf(owner, c.cell).carried(n.tx)
@@ -320,7 +341,7 @@ func (n node) clearAll() error {
 			return err
 		}
 	}
-	return nil
+	return n.emptied()
 }
 
 // allShares returns the cells at and under n that hold shares or baselines.

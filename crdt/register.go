@@ -56,7 +56,15 @@ func (r Register) Set(value []byte) error {
 	if err := checkValue(value); err != nil {
 		return err
 	}
-	return r.put(writePayload(r.tx.Time(), value), dotsOf(c, isWrite))
+	timed, err := r.replaces(dotted.Never)
+	if err != nil {
+		return err
+	}
+	err = r.put(writePayload(r.tx.Time(), value), dotsOf(c, isWrite))
+	if timed {
+		err = r.replaced(dotted.Never, err)
+	}
+	return err
 }
 
 // Clear removes the values that it sees, and reports whether there were any. Concurrent ones

@@ -41,6 +41,7 @@ type State struct {
 	visible btree.Map[dotted.Address, int]
 	tallies btree.Map[dotted.Address, int]
 	counted btree.Map[dotted.Address, dotted.Count]
+	timed   int // cells that say when a key expires
 }
 
 // ErrMissingDots is returned by Update on a state that lacks some of what the replica itself did,
@@ -52,12 +53,17 @@ func NewState() *State { return &State{} }
 
 // View returns the keys as they are now, to be read. Later changes of the state do not show in it.
 // O(1).
-func (s *State) View() Fields { return fieldsOf(&stateTx{state: s.snapshot()}) }
+func (s *State) View() Fields { return s.ViewAt(time.Time{}) }
+
+// ViewAt is View without what has expired by a time. View itself hides nothing that was not removed.
+func (s *State) ViewAt(now time.Time) Fields {
+	return fieldsOf(&stateTx{state: s.snapshot(), now: now})
+}
 
 // Update runs fn on the keys, as a transaction of the given replica, and returns what it changed.
 // If fn returns an error, which is returned, or panics, nothing changed. If it wrote nothing, the
-// delta is empty, and merging it does nothing. now decides between concurrent writes only, to the
-// millisecond.
+// delta is empty, and merging it does nothing. now decides between concurrent writes and says what has
+// expired, to the millisecond.
 //
 // fn uses the state by way of keys alone, which take no writes once it has returned. An Update within
 // another is refused.
@@ -85,6 +91,7 @@ func (s *State) update(r ReplicaID, now time.Time, fn func(tx dotted.Tx) error) 
 		state:   s,
 		replica: r,
 		time:    dotted.TimeAt(now),
+		now:     now,
 		next:    s.context.next(r),
 		before:  map[dotted.Address]dotted.Cell{},
 	}
@@ -161,6 +168,9 @@ func (s *State) set(a dotted.Address, c dotted.Cell) {
 		old, _ = s.cells.Set(a, c)
 	}
 	was, is := old.Visible(), c.Visible()
+	if a.IsExpiry() && was != is {
+		s.timed += map[bool]int{true: 1, false: -1}[is]
+	}
 	if counter, owner, ok := a.CutShare(); ok {
 		written := s.cell(counter).Visible()
 		shares := s.recount(counter, owner, old, c)
@@ -275,6 +285,7 @@ func (s *State) snapshot() *State {
 		visible: *s.visible.Copy(),
 		tallies: *s.tallies.Copy(),
 		counted: *s.counted.Copy(),
+		timed:   s.timed,
 	}
 }
 
@@ -284,6 +295,7 @@ type stateTx struct {
 	state   *State
 	replica ReplicaID // zero: reads only
 	time    dotted.Time
+	now     time.Time
 	next    uint64                         // counter of the next dot
 	before  map[dotted.Address]dotted.Cell // the cells touched, as they were
 }
@@ -322,6 +334,10 @@ func (t *stateTx) Replica() ReplicaID { return t.replica }
 func (t *stateTx) Ended(ReplicaID) bool { return false }
 
 func (t *stateTx) Time() dotted.Time { return t.time }
+
+func (t *stateTx) Now() time.Time { return t.now }
+
+func (t *stateTx) Timed() bool { return t.state.timed > 0 }
 
 func (t *stateTx) Put(a dotted.Address, payload []byte, removes []Dot) (Dot, error) {
 	switch {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"iter"
 	"strconv"
+	"time"
 
 	"github.com/peerd/peerd/internal/dotted"
 )
@@ -88,7 +89,17 @@ func (s String) All() iter.Seq[[]byte] {
 
 // Set replaces everything that it sees, texts and increments. It returns ErrTooLong for more than
 // MaxValue bytes. The value is copied.
-func (s String) Set(value []byte) error {
+func (s String) Set(value []byte) error { return s.set(value, dotted.Never) }
+
+// SetUntil is Set of a key that expires at a time, to the millisecond.
+func (s String) SetUntil(value []byte, at time.Time) error {
+	if s.err == nil && s.depth > 1 {
+		return errFieldExpiry
+	}
+	return s.set(value, max(at.UnixMilli(), 0))
+}
+
+func (s String) set(value []byte, until int64) error {
 	c, err := s.cell()
 	if err != nil {
 		return err
@@ -96,10 +107,17 @@ func (s String) Set(value []byte) error {
 	if err := checkValue(value); err != nil {
 		return err
 	}
-	if _, err := s.uncount(); err != nil {
+	timed, err := s.replaces(until)
+	if err != nil {
 		return err
 	}
-	return s.replace(c, writePayload(s.tx.Time(), value))
+	if _, err = s.uncount(); err == nil {
+		err = s.replace(c, writePayload(s.tx.Time(), value))
+	}
+	if timed {
+		err = s.replaced(until, err)
+	}
+	return err
 }
 
 // Add adds n and returns the new value; an absent string counts as 0. It returns ErrNotInteger if

@@ -109,3 +109,37 @@ func TestMostMembersTellWhoseClockIsOff(t *testing.T) {
 		}
 	}
 }
+
+// TestAPeerWhoseClockIsWrongExpiresNothingEarly has a peer that is an hour ahead, which two others show it.
+func TestAPeerWhoseClockIsWrongExpiresNothingEarly(t *testing.T) {
+	c := newCluster(t)
+	for i := range 3 {
+		cfg := c.config(t.TempDir())
+		if i == 2 {
+			cfg.clockOffset = time.Hour
+		}
+		c.start(cfg)
+	}
+	a, ahead := c.peers[0], c.peers[2]
+	eventually(t, "it knows", func() bool {
+		s, err := ahead.Status()
+		return err == nil && s.ClockWrong && ahead.clock.Load().Ahead != 0
+	})
+	mustUpdate(t, a, func(tx *Tx) error {
+		return tx.String("k").SetUntil([]byte("v"), time.Now().Add(time.Minute))
+	})
+	c.converge(c.peers...)
+	if !hasKey(t, ahead, "k") {
+		t.Error("it does not show what has not expired")
+	}
+	mustUpdate(t, ahead, func(tx *Tx) error {
+		if off := time.Until(tx.Now()).Abs(); off > time.Minute {
+			t.Errorf("it takes a time for now that is off by %v", off)
+		}
+		_, err := tx.String("n").Add(1)
+		return err
+	})
+	if hasKey(t, ahead, "k") != hasKey(t, a, "k") {
+		t.Error("the two do not agree")
+	}
+}

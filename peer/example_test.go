@@ -158,6 +158,21 @@ func ExamplePeer_WatchSince() {
 	// Output: [user:2 user:3] <nil>
 }
 
+// A session ends a while after it was used last.
+func ExampleTx_Now() {
+	p := openAlone()
+	defer p.Close()
+	err := p.Update(context.Background(), func(tx *peer.Tx) error {
+		if err := tx.Map("session").String("user").Set([]byte("alice")); err != nil {
+			return err
+		}
+		_, err := tx.Expiry("session").Set(tx.Now().Add(30 * time.Minute))
+		return err
+	})
+	fmt.Println(err)
+	// Output: <nil>
+}
+
 // Keys are gone through in order, all of them, those with a prefix, or page by page. The loop may
 // write.
 func ExampleTx_Keys() {

@@ -2,6 +2,7 @@ package peer
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/peerd/peerd/antientropy"
@@ -130,6 +131,10 @@ func (l *loop) nameForks(forks []gossip.Fork) {
 // now is this peer's clock.
 func (p *Peer) now() time.Time { return time.Now().Add(p.cfg.clockOffset) }
 
+// trusted is the time by which keys expire: this peer's clock, unless that is found to be wrong. Then it is
+// what most members' clocks say, so that nothing expires early, or is said to expire at a time that is none.
+func (p *Peer) trusted() time.Time { return p.now().Add(p.clock.Load().Ahead) }
+
 // clocks is what was said of members' clocks so far.
 type clocks struct {
 	named map[string]bool // by peer id: said to be off
@@ -197,6 +202,23 @@ func (n *network) watchClocks() {
 			"kept by NTP", "members", namesOf(skewed(all, limit)), "limit_ms", limit.Milliseconds())
 	}
 	n.clocks = clocks{named: named, wrong: wrong}
+	clock := engine.Clock{Doubtful: len(named) > 0 && !wrong}
+	if wrong {
+		clock.Ahead = medianOffset(all)
+	}
+	n.p.clock.Store(&clock)
+}
+
+// medianOffset returns by how much the members' clocks are ahead, by the median of those that are measured.
+func medianOffset(all []members.Member) time.Duration {
+	var offsets []time.Duration
+	for _, m := range all {
+		if m.ClockError > 0 {
+			offsets = append(offsets, m.ClockOffset)
+		}
+	}
+	slices.Sort(offsets)
+	return offsets[len(offsets)/2]
 }
 
 func (n *network) tellClock(m members.Member, off bool) {

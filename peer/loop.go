@@ -191,6 +191,7 @@ func (l *loop) step() (*engine.Ready, error) {
 		l.look = now.Add(lookEvery)
 		l.watchDisk()
 	}
+	l.engine.SetClock(*l.p.clock.Load())
 	if err := l.engine.Step(now, now.Add(l.p.cfg.clockOffset)); err != nil {
 		return nil, err
 	}

@@ -52,7 +52,8 @@ type Peer struct {
 	committer *spacestore.Committer // divides the log among the spaces
 	table     *spacestore.Table     // says which spaces the store has
 
-	limits atomic.Pointer[limits] // changed while making is held
+	limits atomic.Pointer[limits]       // changed while making is held
+	clock  atomic.Pointer[engine.Clock] // see trusted
 
 	making   sync.Mutex                        // held while a space is opened or dropped
 	spaces   atomic.Pointer[map[string]*space] // that are held, by name; never changed in place
@@ -102,6 +103,7 @@ func open(ctx context.Context, cfg Config) (*Peer, error) {
 	p.spaces.Store(&map[string]*space{})
 	p.log = p.cfg.Logger
 	p.limits.Store(p.cfg.limits())
+	p.clock.Store(&engine.Clock{})
 	if err := p.checkKeys(); err != nil {
 		return nil, err
 	}

@@ -81,7 +81,7 @@ func reopen(t *testing.T, dir string) *Peer {
 	return p
 }
 
-func mustClose(t *testing.T, p *Peer) {
+func mustClose(t testing.TB, p *Peer) {
 	t.Helper()
 	if err := p.Close(); err != nil {
 		t.Fatal(err)

@@ -211,7 +211,7 @@ func (l *loop) read(u *update, next *int) bool {
 		return false
 	}
 	from := *next
-	*next = l.engine.Read(u, from)
+	*next = l.engine.Read(u, from, l.p.now())
 	return *next > from
 }
 

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync/atomic"
+	"time"
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/dotted"
@@ -60,6 +61,10 @@ func (tx *Tx) run(fn func(*Tx) error) error {
 // Err returns why a read of the transaction failed: the first that did, or nil.
 func (tx *Tx) Err() error { return cmp.Or(tx.Fields.Err(), tx.err) }
 
+// Now returns the time by which keys expire: this host's clock, or if that is found to be wrong, what most other
+// members' clocks say.
+func (tx *Tx) Now() time.Time { return tx.base.Now() }
+
 // Len returns the number of keys that exist. O(1).
 func (tx *Tx) Len() int {
 	n, err := tx.base.KeyCount()
@@ -99,7 +104,8 @@ func (tx *Tx) scan(prefix, after string, fn func(string, crdt.Types) bool) {
 		return
 	}
 	err := tx.base.Keys(prefix, after, func(key string, s dotted.Summary) bool {
-		return fn(key, typesOf(s)) && tx.Err() == nil
+		expired := s.Timed() && !tx.Has(key)
+		return (expired || fn(key, typesOf(s))) && tx.Err() == nil
 	})
 	tx.err = cmp.Or(tx.err, err)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/peer"
@@ -17,6 +18,8 @@ type entry struct {
 	value
 	// Also is what is there of other types, which peers stored at the same time. Only with conflicts.
 	Also []value `json:"also,omitempty"`
+	// Expires is when the key does; not there if it does not, and of fields.
+	Expires *time.Time `json:"expires,omitempty"`
 	// Cursor is there if there are more elements or fields: the next request brings it.
 	Cursor string     `json:"cursor,omitempty"`
 	Token  peer.Token `json:"token"`
@@ -35,6 +38,9 @@ func (s *Server) getKey(w http.ResponseWriter, r *http.Request) error {
 	found := false
 	token, err := s.view(r, data, func(tx *peer.Tx) (err error) {
 		found, err = e.read(in, tx.Fields, path, after, limit)
+		if len(path) == 1 {
+			e.Expires = expiryOf(tx.Fields, string(path[0]))
+		}
 		return err
 	})
 	if err != nil {
@@ -98,6 +104,9 @@ func (s *Server) putKey(w http.ResponseWriter, r *http.Request) error {
 		return badRequest("key and path: the body names another place than the URL; " +
 			"leave them out, or send it to the place that it names")
 	}
+	if e.Expires != nil && len(path) > 1 {
+		return badRequest("expires: only keys expire, and no fields of maps")
+	}
 	if err := e.check(len(path)); err != nil {
 		return err
 	}
@@ -106,7 +115,10 @@ func (s *Server) putKey(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return changes{}, err
 		}
-		return changes{Changed: []octets{path[0]}}, e.put(at)
+		if err := e.put(at); err != nil || len(path) > 1 {
+			return changes{Changed: []octets{path[0]}}, err
+		}
+		return changes{Changed: []octets{path[0]}}, setExpiry(tx.Fields, string(path[0]), e.Expires)
 	})
 }
 
@@ -135,8 +147,9 @@ type listing struct {
 }
 
 type listed struct {
-	Key   octets   `json:"key"`
-	Types []string `json:"types"`
+	Key     octets     `json:"key"`
+	Types   []string   `json:"types"`
+	Expires *time.Time `json:"expires,omitempty"`
 }
 
 // listKeys answers some keys that begin with a prefix, in order.
@@ -179,7 +192,7 @@ func (l *listing) read(
 		if busy := share.take(len(key)); busy != nil {
 			return busy
 		}
-		one := listed{Key: octets(key)}
+		one := listed{Key: octets(key), Expires: expiryOf(tx.Fields, key)}
 		for t := range types.All() {
 			one.Types = append(one.Types, t.String())
 		}

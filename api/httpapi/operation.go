@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/peer"
@@ -12,13 +13,14 @@ import (
 
 // operation is one of those of a transaction. Which members it has depends on Op: see operations.
 type operation struct {
-	Op       string   `json:"op"`
-	Path     []octets `json:"path"`
-	Prefix   *octets  `json:"prefix"`
-	Cursor   string   `json:"cursor"` // of the answer to the step before, with prefix
-	Value    *octets  `json:"value"`
-	By       *int64   `json:"by"`
-	Elements []octets `json:"elements"`
+	Op       string     `json:"op"`
+	Path     []octets   `json:"path"`
+	Prefix   *octets    `json:"prefix"`
+	Cursor   string     `json:"cursor"` // of the answer to the step before, with prefix
+	Value    *octets    `json:"value"`
+	By       *int64     `json:"by"`
+	Elements []octets   `json:"elements"`
+	Until    *time.Time `json:"until"`
 }
 
 // result is what an operation did.
@@ -36,7 +38,8 @@ type result struct {
 // kind is how an operation is done, and what it needs beside a path.
 type kind struct {
 	typ     crdt.Type // of what it works on, which is its form's; zero: any
-	member  string    // value, by, elements: required
+	member  string    // value, by, elements, until: required
+	ofKey   bool      // it is on a key, and on no field of a map
 	run     func(o *operation, at spot) (result, error)
 	special func(o *operation, tx *peer.Tx) (result, []string, error) // instead of run
 }
@@ -46,6 +49,7 @@ var operations = allOperations()
 
 func allOperations() map[string]kind {
 	all := map[string]kind{"delete": {run: deleteName, special: deletePrefix}}
+	maps.Copy(all, expiryOperations)
 	for _, f := range forms {
 		for name, k := range f.operations {
 			k.typ = f.typ
@@ -65,13 +69,16 @@ func (o *operation) check() error {
 	for _, m := range []struct {
 		name  string
 		given bool
-	}{{"value", o.Value != nil}, {"by", o.By != nil}, {"elements", o.Elements != nil}} {
+	}{{"value", o.Value != nil}, {"by", o.By != nil}, {"elements", o.Elements != nil}, {"until", o.Until != nil}} {
 		switch {
 		case m.name == k.member && !m.given:
 			return badRequest(o.Op + " needs " + m.name)
 		case m.name != k.member && m.given:
 			return badRequest(o.Op + " takes no " + m.name)
 		}
+	}
+	if k.ofKey && len(o.Path) > 1 {
+		return badRequest(o.Op + " is for keys: fields of maps do not expire")
 	}
 	if o.Prefix == nil && o.Cursor != "" {
 		return badRequest("cursor is for a delete with prefix")

@@ -6,6 +6,7 @@ import (
 	"hash/crc64"
 	"iter"
 	"slices"
+	"time"
 
 	"github.com/peerd/peerd/crdt"
 	embedded "github.com/peerd/peerd/peer"
@@ -73,7 +74,7 @@ func appendBytes(b, data []byte) []byte {
 }
 
 func runRestore(c *call) error {
-	replace, err := c.restoreOptions()
+	replace, since, err := c.restoreOptions()
 	if err != nil {
 		return err
 	}
@@ -87,8 +88,10 @@ func runRestore(c *call) error {
 		return err
 	case ttl < 0:
 		return replyError("ERR Invalid TTL value, must be >= 0")
-	case ttl > 0:
-		return replyError("ERR expiry is not supported yet: RESTORE with the TTL 0")
+	}
+	until, ok := c.until(ttl, expiryUnit{millis: true, since: since})
+	if !ok {
+		return replyError("ERR Invalid TTL value, must be >= 0")
 	}
 	payload, ok := checkDump(c.args[3])
 	if !ok {
@@ -114,13 +117,18 @@ func runRestore(c *call) error {
 			return err
 		}
 	}
+	if ttl > 0 {
+		if _, err := c.tx.Expiry(key).Set(time.UnixMilli(until)); err != nil {
+			return err
+		}
+	}
 	c.out.status("OK")
 	return nil
 }
 
-// restoreOptions reads what may follow RESTORE's payload. Times and counts of use are checked and
+// restoreOptions reads what may follow RESTORE's payload: since says that its time is one since 1970. Times and counts of use are checked and
 // dropped: nothing keeps them.
-func (c *call) restoreOptions() (replace bool, err error) {
+func (c *call) restoreOptions() (replace, since bool, err error) {
 	idle, often := false, false
 	for i := 4; i < len(c.args); i++ {
 		more := i+1 < len(c.args)
@@ -128,14 +136,15 @@ func (c *call) restoreOptions() (replace bool, err error) {
 		case c.is(i, "replace"):
 			replace = true
 		case c.is(i, "absttl"):
+			since = true
 		case c.is(i, "idletime") && more && !often:
 			i++
 			n, err := c.integer(i)
 			switch {
 			case err != nil:
-				return false, err
+				return false, false, err
 			case n < 0:
-				return false, replyError("ERR Invalid IDLETIME value, must be >= 0")
+				return false, false, replyError("ERR Invalid IDLETIME value, must be >= 0")
 			}
 			idle = true
 		case c.is(i, "freq") && more && !idle:
@@ -143,16 +152,16 @@ func (c *call) restoreOptions() (replace bool, err error) {
 			n, err := c.integer(i)
 			switch {
 			case err != nil:
-				return false, err
+				return false, false, err
 			case n < 0 || n > 255:
-				return false, replyError("ERR Invalid FREQ value, must be >= 0 and <= 255")
+				return false, false, replyError("ERR Invalid FREQ value, must be >= 0 and <= 255")
 			}
 			often = true
 		default:
-			return false, errSyntax
+			return false, false, errSyntax
 		}
 	}
-	return replace, nil
+	return replace, since, nil
 }
 
 // checkDump returns what stands before the footer, and whether that is right.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"time"
 
 	"github.com/peerd/peerd/crdt"
 	embedded "github.com/peerd/peerd/peer"
@@ -25,12 +26,15 @@ func (c *call) getString(key string) (value []byte, ok bool, err error) {
 
 // setOptions is what may follow SET's key and value.
 type setOptions struct {
-	ifAbsent, ifPresent, get bool
+	ifAbsent, ifPresent, get, keep bool
+	until                          time.Time // zero if that is never
 }
 
 func (c *call) setOptions() (o setOptions, err error) {
-	expires := false
+	var unit expiryUnit
+	at := 0
 	for i := 3; i < len(c.args); i++ {
+		u, timed := c.expiryUnit(i)
 		switch {
 		case c.is(i, "nx") && !o.ifPresent:
 			o.ifAbsent = true
@@ -38,23 +42,19 @@ func (c *call) setOptions() (o setOptions, err error) {
 			o.ifPresent = true
 		case c.is(i, "get"):
 			o.get = true
-		case c.is(i, "keepttl"):
-			// Nothing expires, so there is nothing to keep.
-		case c.isExpiry(i) && i+1 < len(c.args):
-			expires = true
+		case c.is(i, "keepttl") && at == 0:
+			o.keep = true
+		case timed && !o.keep && i+1 < len(c.args) && (at == 0 || u == unit):
 			i++
+			at, unit = i, u
 		default:
 			return o, errSyntax
 		}
 	}
-	if expires {
-		return o, replyError("ERR expiry is not supported yet: SET without EX, PX, EXAT and PXAT")
+	if at > 0 {
+		o.until, err = c.lifetime(at, unit, "set")
 	}
-	return o, nil
-}
-
-func (c *call) isExpiry(i int) bool {
-	return c.is(i, "ex") || c.is(i, "px") || c.is(i, "exat") || c.is(i, "pxat")
+	return o, err
 }
 
 func runSet(c *call) error {
@@ -82,7 +82,10 @@ func runSet(c *call) error {
 		}
 		return nil
 	}
-	if err := c.put(key, types, c.args[2]); err != nil {
+	if o.keep {
+		o.until, _ = c.tx.Expiry(key).Get()
+	}
+	if err := c.put(key, types, c.args[2], o.until); err != nil {
 		return err
 	}
 	if !o.get {
@@ -91,14 +94,15 @@ func runSet(c *call) error {
 	return nil
 }
 
-// put makes a key hold a string, whatever it holds: values of these types.
-func (c *call) put(key string, types crdt.Types, value []byte) error {
+// put makes a key hold a string, whatever it holds, values of these types: until a time, or for ever if that
+// is zero.
+func (c *call) put(key string, types crdt.Types, value []byte, until time.Time) error {
 	if types != 0 && !types.Only(crdt.TypeString) {
 		if _, err := c.tx.Remove(key); err != nil {
 			return err
 		}
 	}
-	return c.tx.String(key).Set(value)
+	return c.setString(key, value, until)
 }
 
 func runIncr(c *call) error { return c.add(1) }
@@ -203,7 +207,7 @@ func (c *call) putAll(name string) error {
 	}
 	for i := 1; i < len(c.args); i += 2 {
 		key := c.arg(i)
-		if err := c.put(key, c.tx.Types(key), c.args[i+1]); err != nil {
+		if err := c.put(key, c.tx.Types(key), c.args[i+1], time.Time{}); err != nil {
 			return err
 		}
 	}
@@ -252,26 +256,6 @@ func (c *call) reply(key string) error {
 		c.out.null()
 	}
 	return nil
-}
-
-// runGetEx is GET: nothing expires, so that PERSIST has nothing to do.
-func runGetEx(c *call) error {
-	persist, expires := false, false
-	for i := 2; i < len(c.args); i++ {
-		switch {
-		case c.is(i, "persist") && !expires:
-			persist = true
-		case c.isExpiry(i) && !persist && i+1 < len(c.args):
-			expires = true
-			i++
-		default:
-			return errSyntax
-		}
-	}
-	if expires {
-		return replyError("ERR expiry is not supported yet: GETEX without EX, PX, EXAT and PXAT")
-	}
-	return c.reply(c.arg(1))
 }
 
 func runStrLen(c *call) error {
@@ -324,7 +308,7 @@ func (c *call) rewrite(value []byte, at int, part []byte) error {
 	whole := make([]byte, size)
 	copy(whole, value)
 	copy(whole[at:], part)
-	if err := c.tx.String(c.arg(1)).Set(whole); err != nil {
+	if err := c.store(c.arg(1), whole); err != nil {
 		return err
 	}
 	c.out.integer(int64(size))
@@ -381,7 +365,7 @@ func runIncrByFloat(c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := c.tx.String(c.arg(1)).Set(sum); err != nil {
+	if err := c.store(c.arg(1), sum); err != nil {
 		return err
 	}
 	c.out.bulk(sum)

@@ -12,6 +12,8 @@ var Lent struct {
 	Bind func(fields any, tx Tx)
 	// Collect removes baselines that nothing needs any more from a cell. more says that it did not remove all of them.
 	Collect func(tx Tx, a Address) (more bool, err error)
+	// Expire removes what is left of a key, if that has expired.
+	Expire func(tx Tx, key string) error
 	// Counted returns what the cell of a replica's share counts.
 	Counted func(owner ReplicaID, share Cell) Int128
 	// Effect tells what an entry with the payload did.
@@ -20,8 +22,8 @@ var Lent struct {
 
 // Effect is what putting an entry did, in the words of the types.
 type Effect struct {
-	Operation string // "set", "add", "insert", "enable", "reset", or "unknown" for what a later version writes
+	Operation string // "set", "add", "insert", "enable", "reset", "expire", or "unknown" for what a later version writes
 	Value     []byte // that was set
-	Amount    int64  // that was added
+	Amount    int64  // that was added; when it ends, in milliseconds since 1970
 	Total     int64  // that its replica has counted there, with Amount
 }

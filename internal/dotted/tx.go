@@ -7,6 +7,7 @@ import (
 	"math/bits"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Tx is what the types of package crdt are views over: a transaction on a sorted set of cells. crdt.State
@@ -42,6 +43,10 @@ type Tx interface {
 	Ended(id ReplicaID) bool
 	// Time returns the transaction's timestamp.
 	Time() Time
+	// Now returns the wall clock's time, for what may have expired; zero if nothing has.
+	Now() time.Time
+	// Timed reports whether any name may have an expiry. O(1).
+	Timed() bool
 }
 
 // ErrReadOnly is returned by the writing methods of a transaction that only reads.
@@ -50,7 +55,7 @@ var ErrReadOnly = errors.New("transaction is read-only")
 // Summary counts what is stored under one key.
 type Summary struct {
 	// Visible counts, for each Address.Shape, the cells that exist for readers. Those of a string and of its
-	// shares are one.
+	// shares are one. Expiries are among them, and make nothing exist.
 	Visible Shapes
 	// Tallies counts the cells for which Cell.Tallies holds.
 	Tallies int
@@ -58,14 +63,27 @@ type Summary struct {
 
 // Exists reports whether the key exists for readers.
 func (s Summary) Exists() bool {
-	return slices.ContainsFunc(s.Visible, func(c ShapeCount) bool { return c.Count > 0 })
+	return s.Cells() > 0
 }
+
+// Cells returns how many visible cells the key has, without those of expiries.
+func (s Summary) Cells() (n int) {
+	for _, c := range s.Visible {
+		if !c.expiry() {
+			n += c.Count
+		}
+	}
+	return n
+}
+
+// Timed reports whether the key has an expiry, which may be never.
+func (s Summary) Timed() bool { return slices.ContainsFunc(s.Visible, ShapeCount.expiry) }
 
 // Types passes the types under the key, in no order, and one again for each shape of cells that begins with it.
 func (s Summary) Types() iter.Seq[Type] {
 	return func(yield func(Type) bool) {
 		for _, c := range s.Visible {
-			if c.Count > 0 && len(c.Shape) > 0 && !yield(Type(c.Shape[0])) {
+			if c.Count > 0 && len(c.Shape) > 0 && !c.expiry() && !yield(Type(c.Shape[0])) {
 				return
 			}
 		}
@@ -91,6 +109,11 @@ type Shapes []ShapeCount
 type ShapeCount struct {
 	Shape string
 	Count int
+}
+
+// expiry reports whether the cells are expiries, of a name at any depth.
+func (c ShapeCount) expiry() bool {
+	return c.Shape != "" && Type(c.Shape[len(c.Shape)-1]) == typeExpiry
 }
 
 // Of returns the count of a shape.

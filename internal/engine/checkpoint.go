@@ -93,6 +93,7 @@ func (r *replica) freeze(now time.Time) {
 	r.saving = &saving{
 		reach: c.reach, record: c.encode(r.writeOwn), items: r.table.Seal(), tree: r.tree.Clone(), cells: r.cells,
 	}
+	r.expiriesSealed()
 	r.saves = now.Add(checkpointEvery)
 	r.saveCost = max(r.saveCost, len(r.saving.record))
 	r.ownFell = false
@@ -200,6 +201,7 @@ func (r *replica) checkpointed(c *saving) {
 		r.checkpoints++
 	}
 	r.table.Unseal(r.st.Snapshot())
+	r.expiriesWritten()
 	r.unpublished = true
 	for _, fn := range c.wanted {
 		m := *c.backup

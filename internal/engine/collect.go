@@ -73,6 +73,7 @@ func (r *replica) oweFor(share dotted.Address) {
 func (e *Engine) Tick(still bool) {
 	e.Mesh.Tick(still)
 	e.countDown()
+	e.countDownExpiries(e.wall)
 	e.countDownBases(e.Writes)
 }
 
@@ -100,7 +101,7 @@ func (r *replica) Collecting() bool { return r.collecting.due || r.Collects() }
 
 // Collects reports whether there is something to be collected or looked for now.
 func (r *replica) Collects() bool {
-	return r.Whole() && (r.collecting.pass || len(r.collecting.owed) > 0 || len(r.say) > 0)
+	return r.Whole() && (r.collecting.pass || len(r.collecting.owed) > 0 || len(r.say) > 0 || r.expiring.due)
 }
 
 // collectSome does some of that in a group: it takes no more than half of a step, so that others get their turn. After an
@@ -110,6 +111,9 @@ func (r *replica) collectSome(g *group) error {
 	var err error
 	if len(r.say) > 0 {
 		return r.sayBases(g)
+	}
+	if r.expiring.due {
+		return r.expireSome(g)
 	}
 	if len(c.owed) > 0 {
 		err = r.collectOwed(g)

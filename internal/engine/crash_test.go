@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/crdt"
@@ -596,22 +597,22 @@ func TestWhatIsNotShownIsNotReadBesideStepsEither(t *testing.T) {
 	a, b := w.hosts[0], w.hosts[1]
 	w.write(t, a, func(f crdt.Fields) error { _, err := f.Set("s").Add("x"); return err })
 	u := &reads{}
-	if next := a.engine.Read(u, 0); next != 1 || u.found != 1 || u.err != nil {
+	if next := a.engine.Read(u, 0, time.Time{}); next != 1 || u.found != 1 || u.err != nil {
 		t.Errorf("what was committed: %d have run, %d members, %v", next, u.found, u.err)
 	}
 	repair := gatherAndBegin(t, a.engine, b.engine)
-	if next := b.engine.Read(u, 0); next != 1 || u.found != 0 {
+	if next := b.engine.Read(u, 0, time.Time{}); next != 1 || u.found != 0 {
 		t.Errorf("while the replica is filled: %d have run, %d members", next, u.found)
 	}
 	repair.local.Close()
 	g := a.engine.newGroup(w.now)
 	must(t, g.update(func(tx *Tx) error { _, err := Fields(tx).Set("s").Add("z"); return err }))
 	g.commit()
-	if next := a.engine.Read(u, 0); next != 0 {
+	if next := a.engine.Read(u, 0, time.Time{}); next != 0 {
 		t.Error("a read ran before the record of what it would see was written")
 	}
 	must(t, a.engine.carry())
-	if next := a.engine.Read(u, 0); next != 1 || u.found != 2 {
+	if next := a.engine.Read(u, 0, time.Time{}); next != 1 || u.found != 2 {
 		t.Errorf("once it is written: %d have run, %d members", next, u.found)
 	}
 }

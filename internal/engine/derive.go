@@ -47,7 +47,7 @@ type derivation struct {
 
 // newDerivation returns what every replica has, with further indexes.
 func newDerivation(more []cellIndex) derivation {
-	return derivation{indexes: append([]cellIndex{leaves}, more...)}
+	return derivation{indexes: append([]cellIndex{leaves, expiries}, more...)}
 }
 
 // cellIndex is a kind of index entries.
@@ -419,6 +419,7 @@ type recount struct {
 	cells int
 	totals
 	live antientropy.Fingerprint // of what no clear hides
+	timed bool // there are expiries
 
 	hashes  map[byte]uint64          // by kind, the sums of the hashes of the records that there should be
 	derived func(key, record []byte) // is told these records instead; nil: they are hashed
@@ -449,6 +450,7 @@ func (n *recount) add(a dotted.Address, stored dotted.Cell) {
 		}
 		n.found(key, []byte{})
 	})
+	n.timed = n.timed || a.IsExpiry()
 	m, whole := d.moved(was)
 	n.tree.Add(int(m.leaf), m.sum)
 	n.cells += int(m.born)

@@ -146,6 +146,7 @@ func (w *world) begin(t testing.TB, h *host) *group {
 	t.Helper()
 	h.engine.beginStep()
 	g := h.engine.newGroup(w.now)
+	h.engine.countDownExpiries(w.now)
 	if h.engine.Collects() {
 		if err := h.engine.collectSome(g); err != nil {
 			t.Fatalf("host %d: collect: %v", h.i, err)
@@ -180,7 +181,7 @@ func (w *world) mutate(f crdt.Fields) error {
 		_, err = f.Clear()
 		return err
 	}
-	switch w.rng.IntN(14) {
+	switch w.rng.IntN(17) {
 	case 0, 1:
 		err = f.String(key).Set([]byte(fmt.Sprint(w.rng.IntN(100))))
 	case 2, 3:
@@ -205,6 +206,12 @@ func (w *world) mutate(f crdt.Fields) error {
 		_, err = f.Set(key).Clear()
 	case 13:
 		err = f.Register(key).Set(make([]byte, 20_000))
+	case 14:
+		_, err = f.Expiry(key).Set(w.now.Add(time.Duration(w.rng.IntN(3000)) * time.Millisecond))
+	case 15:
+		_, err = f.Expiry(key).Clear()
+	case 16:
+		err = f.String(key).SetUntil([]byte("7"), w.now.Add(time.Duration(w.rng.IntN(3000))*time.Millisecond))
 	}
 	return err
 }
@@ -289,7 +296,12 @@ func (w *world) deliver(t testing.TB, from, to int) bool {
 	if err := h.engine.receiveIn(g, name(from), frame); err != nil {
 		t.Fatalf("host %d receives from %d: %v", to, from, err)
 	}
-	w.commit(t, h, g)
+	for w.commit(t, h, g); h.engine.Unfinished(name(from)); w.commit(t, h, g) {
+		g = w.begin(t, h)
+		if err := h.engine.Resume(name(from), h.engine.offer(g)); err != nil {
+			t.Fatalf("host %d receives from %d: %v", to, from, err)
+		}
+	}
 	w.events(t, h)
 	return true
 }
@@ -612,8 +624,12 @@ func (w *world) check(t testing.TB, h *host) {
 			t.Fatalf("host %d: key %q: summary %v (%v), counted %v", h.i, key, s.Visible, err, *shapes)
 		}
 	}
-	if n, _ := h.engine.Counts(); n != len(visible) {
-		t.Fatalf("host %d: counts %d keys, there are %d", h.i, n, len(visible))
+	exist := 0
+	for _, shapes := range visible {
+		exist += gain(false, dotted.Summary{Visible: *shapes}.Exists())
+	}
+	if n, _ := h.engine.Counts(); n != exist {
+		t.Fatalf("host %d: counts %d keys, there are %d", h.i, n, exist)
 	}
 	w.checkTree(t, h)
 }

@@ -141,13 +141,14 @@ func (e *Engine) Submit(u Update) { e.updates = append(e.updates, u) }
 
 // Read runs transactions of an update, from the i-th on, at once and beside steps: as many as a step may, and returns which
 // comes next. They write nothing, and find in memory what was read or written of late. It runs none while what happened
-// is not what views show, or a group is open: then views do. It may be called where Step may.
-func (e *Engine) Read(u Update, i int) (next int) {
+// is not what views show, or a group is open: then views do. It may be called where Step may. wall is the time, for what
+// has expired.
+func (e *Engine) Read(u Update, i int, wall time.Time) (next int) {
 	if e.group != nil || e.Busy() || !e.shown() {
 		return i
 	}
 	e.beginStep()
-	g := e.newGroup(e.wall)
+	g := e.newGroup(wall)
 	defer g.discard()
 	for g.refusal = crdt.ErrReadOnly; i < u.Len() && !e.isSpent(); i++ {
 		u.Ran(i, g.update(func(tx *Tx) error { return u.Run(i, tx) }))

@@ -274,7 +274,7 @@ func (r *replica) interruptedFilling(snap store.Snapshot) (*filling, error) {
 	}
 	f := newFilling(&r.derives)
 	if err == nil && !over {
-		cells := hot.NewTable(r.st.Snapshot(), 0)
+		cells := hot.NewTable(r.st.Snapshot(), 0, unpackItem)
 		defer cells.Close()
 		v := &View{moment: &moment{shot: cells.Snapshot(), clears: &clears{}}}
 		defer v.Close()
@@ -334,6 +334,7 @@ func (r *replica) holdFilled(n *recount) {
 	r.table = newTable(r.st, r.cfg.MaxCache)
 	r.tree, r.cells, r.totals = n.tree, n.cells, n.totals
 	r.paged, r.batches, r.covered, r.forgotten = r.tree.Clone(), 0, 0, 0
+	r.expiring = expiring{timed: n.timed, began: r.expiring.began, clock: r.expiring.clock}
 }
 
 // mendFilling returns a task: what the sources of a filling differed in is taken over, slice by

@@ -40,6 +40,7 @@ type group struct {
 	counted  map[dotted.Address]*countState // of strings
 	counting *countState                    // of them, that was looked at
 	tallied  bool                           // the group has changed how many cells tally
+	timed    bool                           // and whether any key has an expiry
 
 	at    []byte                         // memory for a key
 	order *btree.Map[string, *cellState] // cells by their keys, once that is asked for
@@ -225,6 +226,7 @@ func payloadOf(c dotted.Cell) (bytes int) {
 
 // set changes a cell, and the sums that are computed from it. See add for note.
 func (g *group) set(c *cellState, now dotted.Cell, note func(undo)) error {
+	g.timed = g.timed || c.address.IsExpiry()
 	err := g.add(g.derive(c.address, c.now, now), note)
 	if err == nil {
 		c.now = now

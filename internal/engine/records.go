@@ -318,6 +318,7 @@ const (
 	prefixSummary = 'k' // k <place of the key> : what is visible under a key that is not lone
 	prefixCount   = 'n' // n <place of a string> : what was counted on it
 	prefixLeaf    = 't' // t <leaf hash> <place> : which cells a leaf of the tree holds
+	prefixExpiry  = 'd' // d <time> <place> : which cells say that what is under their name ends then
 	prefixBlob    = 'b' // b <dot> <n> : a piece of a payload too large for its cell's record
 	prefixStage   = 's' // s <session> <number> : a change that a repair staged
 	prefixClear   = 'y' // y <number> : a clear that is not swept yet

@@ -130,6 +130,9 @@ type Config struct {
 	// 65,536.
 	MaxClears int
 
+	// Expired, unless it is nil, is told which keys a transaction of the replica removed since they had expired, and the
+	// dots of that: from first on up to last. It must not use the engine.
+	Expired func(keys []string, first crdt.Dot, last uint64)
 	// Spent, unless it is nil, is told how much work each part of a step did, and how much it might:
 	// for tests.
 	Spent func(part string, work, limit int)
@@ -219,6 +222,7 @@ type replica struct {
 	sweep     sweep
 
 	collecting collecting
+	expiring   expiring
 
 	spareGroup  *groupMemory // see maxSpare
 	spareUndo   []undo
@@ -277,9 +281,9 @@ func open(tree store.Store, log store.Log, cfg Config) (*replica, error) {
 		return nil, err
 	}
 	r.table = newTable(tree, r.cfg.MaxCache)
-	steps := []func() error{r.resumeRebuild, r.resumeFilling, r.loadContext, r.loadClears, r.loadPages, r.replay, r.loadCells, r.finishOpen}
+	steps := []func() error{r.resumeRebuild, r.resumeFilling, r.loadContext, r.loadClears, r.loadPages, r.loadExpiries, r.replay, r.loadCells, r.finishOpen}
 	for i, step := range steps {
-		if r.damage != nil && i > 5 {
+		if r.damage != nil && i > 6 {
 			break // also of a damaged store it must be known what is here: see Covers
 		}
 		if err := step(); errors.Is(err, store.ErrCorrupt) {

@@ -33,7 +33,7 @@ func (e *Engine) ticksPassed() int {
 func (e *Engine) resting() bool {
 	return !e.dirty && !e.syncing && e.pull == nil && e.saving == nil && e.Clears() == 0 && !e.again() &&
 		!e.Repairing() && e.damage == nil && e.room == Roomy && !e.Collecting() && len(e.settling) == 0 &&
-		e.Mesh.Resting() && !e.saveDue(e.wall)
+		e.Mesh.Resting() && !e.saveDue(e.wall) && !e.expiresBy(e.wall)
 }
 
 // at returns the first of the deadlines; the ticks of a rest have none, and there is nothing to sync then.
@@ -49,6 +49,9 @@ func (e *Engine) at() time.Time {
 	if e.rests {
 		if e.unsaved() {
 			sooner(e.now.Add(e.saves.Sub(e.wall)))
+		}
+		if e.expiring.timed {
+			sooner(e.now.Add(e.expiresIn(e.wall)))
 		}
 		return first
 	}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"cmp"
+	"time"
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/delta"
@@ -98,7 +99,7 @@ func (g *group) item(c *cellState) *item {
 		it.owe().split = true
 	}
 	if it.indexed = g.storing(c).indexed(); it.indexed {
-		it.before = withoutPayloads(c.stored)
+		it.before = withoutPayloads(c)
 	}
 	difference(c.stored, c.now, func(e dotted.Entry, live bool) {
 		switch {
@@ -117,6 +118,9 @@ func (g *group) put(c *cellState) {
 	it := g.item(c)
 	g.r.table.put(it, c.was)
 	c.was, c.read = it, false
+	if c.address.IsExpiry() {
+		g.r.noteExpiry(c)
+	}
 }
 
 // keep keeps what was read from the tree, and is so still.
@@ -129,10 +133,11 @@ func (g *group) keep() {
 	}
 }
 
-// withoutPayloads returns a cell that holds none in memory.
-func withoutPayloads(c dotted.Cell) dotted.Cell {
-	if len(c) == 0 {
-		return nil
+// withoutPayloads returns what is stored of a cell without its payloads, but for those that an index asks for.
+func withoutPayloads(state *cellState) dotted.Cell {
+	c := state.stored
+	if len(c) == 0 || state.address.IsExpiry() {
+		return c
 	}
 	out := make(dotted.Cell, len(c))
 	for i, e := range c {
@@ -196,6 +201,7 @@ type moment struct {
 	shot   *hot.Snapshot
 	clears *clears
 	totals
+	timed   bool
 	log     extent
 	turns   uint64
 	derives *derivation
@@ -206,7 +212,7 @@ type moment struct {
 // moment returns the present one.
 func (r *replica) moment() *moment {
 	return &moment{
-		shot: r.table.Snapshot(), clears: r.clears, totals: r.totals,
+		shot: r.table.Snapshot(), clears: r.clears, totals: r.totals, timed: r.expiring.timed,
 		log: extent{r.log.Extent(), r.logs}, turns: r.turns, derives: &r.derives,
 	}
 }
@@ -281,6 +287,7 @@ func isSplit(c dotted.Cell) bool {
 // Its methods may be called by many goroutines at once.
 type View struct {
 	*moment
+	now    time.Time
 	closed bool
 }
 

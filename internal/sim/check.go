@@ -132,6 +132,7 @@ func (h *host) check() {
 	}
 	v := h.engine.View()
 	h.checkView(v, dense)
+	h.checkHidden(dense)
 	h.checkRoot()
 	for _, theirs := range h.w.contexts {
 		h.checkLog(theirs)

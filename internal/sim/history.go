@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/delta"
@@ -28,6 +29,12 @@ type mutation struct {
 	all         bool           // it clears everything
 	keepsCounts bool           // but not increments
 	keepsTexts  bool           // but not texts
+
+	expire func(f crdt.Fields, at time.Time) error // instead of do: says that the key expires
+	after  time.Duration                           // so much later
+	until  int64                                   // which is then, in milliseconds since 1970; also of a write
+	whole  bool                                    // it replaces all that its key holds
+	purges bool                                    // it removes what has expired
 }
 
 // transaction is one that a client asked for and a replica accepted.
@@ -36,6 +43,7 @@ type transaction struct {
 	host   *host
 	muts   []mutation
 	time   dotted.Time
+	now    int64    // the time by which keys had expired for it
 	first  crdt.Dot // its delta's dots are first to last
 	last   uint64
 	owner  int      // index of first.Replica
@@ -54,7 +62,8 @@ type history struct {
 	hashes   map[crdt.Dot]delta.Hash   // of deltas, by their first dots
 	before   map[delta.Hash]delta.Hash // of deltas, the hash of the replica's delta before it
 	byKey    map[string][]*cell
-	keys     []string // of byKey, in the order of first use
+	keys     []string             // of byKey, in the order of first use
+	said     map[string][]*effect // by key: those that say when it expires
 
 	live      []*effect // memory of readings
 	want, got reading   // likewise
@@ -82,6 +91,7 @@ func newHistory() *history {
 		hashes:   map[crdt.Dot]delta.Hash{},
 		before:   map[delta.Hash]delta.Hash{},
 		byKey:    map[string][]*cell{},
+		said:     map[string][]*effect{},
 	}
 }
 
@@ -130,6 +140,7 @@ func (h *history) add(t *transaction) {
 		if e.all {
 			for _, key := range h.keys {
 				e.remove(h.byKey[key])
+				h.unsay(key, t)
 			}
 			continue
 		}
@@ -138,10 +149,7 @@ func (h *history) add(t *transaction) {
 		if !known {
 			h.keys = append(h.keys, key)
 		}
-		if e.clears != "" {
-			e.remove(cells)
-		}
-		h.byKey[key] = e.put(cells)
+		h.byKey[key] = h.effect(e, key, cells)
 	}
 }
 

@@ -94,7 +94,7 @@ func (h *host) open() error {
 		MaxLogBytes: p.maxLog, MaxLogAge: p.maxLogAge, MaxBatch: p.maxBatch, MaxDirty: p.maxDirty,
 		StepWork: p.stepWork, MaxListed: p.maxListed, IdleTicks: p.idleTicks, MaxClears: maxClears,
 		Sync: p.durability == always, SyncEverySecond: p.durability == everySecond,
-		Spent: h.checkStep,
+		Spent: h.checkStep, Expired: h.expired,
 	}, h.w.rng, h.now())
 	if err != nil {
 		return err

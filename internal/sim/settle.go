@@ -36,6 +36,7 @@ func (w *world) settle() {
 		w.realms[0].endForks()
 	}
 	w.agree()
+	w.expireAll()
 	w.checkEnd()
 	if w.plan.emptied && !w.rotten {
 		for _, r := range w.realms {

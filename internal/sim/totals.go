@@ -67,6 +67,7 @@ type Totals struct {
 	Time       time.Duration // simulated
 	Events     int
 	Operations int // transactions that were acknowledged
+	Expired    int // keys that were removed since they had expired
 	Reads      int // that were compared with the oracle
 	Messages   int // that arrived
 	Repairs    int // that were completed
@@ -82,6 +83,7 @@ func (t *Totals) Add(o Totals) {
 	t.Time += o.Time
 	t.Events += o.Events
 	t.Operations += o.Operations
+	t.Expired += o.Expired
 	t.Reads += o.Reads
 	t.Messages += o.Messages
 	t.Repairs += o.Repairs
@@ -97,8 +99,8 @@ func (t *Totals) Add(o Totals) {
 func (t Totals) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "worlds=%d hours=%.2f events=%d operations=%d reads=%d messages=%d repairs=%d "+
-		"rebuilds=%d bases=%d", t.Worlds, t.Time.Hours(), t.Events, t.Operations, t.Reads, t.Messages, t.Repairs,
-		t.Rebuilds, t.Bases)
+		"rebuilds=%d bases=%d expired=%d", t.Worlds, t.Time.Hours(), t.Events, t.Operations, t.Reads, t.Messages, t.Repairs,
+		t.Rebuilds, t.Bases, t.Expired)
 	for f, n := range t.Faults {
 		fmt.Fprintf(&b, " %v=%d", Fault(f), n)
 	}

@@ -3,6 +3,7 @@ package sim
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/delta"
@@ -51,8 +52,12 @@ func (u *update) Run(_ int, tx *engine.Tx) error {
 	seen, _ := h.engine.Context()
 	u.t.saw = h.w.hist.dense(seen)
 	u.t.first = crdt.Dot{Replica: tx.Replica(), Counter: seen[tx.Replica()] + 1}
-	u.t.time = tx.Time()
+	u.t.time, u.t.now = tx.Time(), tx.Now().UnixMilli()
 	for _, m := range muts {
+		if m.expire != nil {
+			m.until = tx.Now().Add(m.after).UnixMilli()
+			m.do = func(f crdt.Fields) error { return m.expire(f, time.UnixMilli(m.until)) }
+		}
 		err := m.do(engine.Fields(tx))
 		if errors.Is(err, crdt.ErrNotInteger) || errors.Is(err, crdt.ErrOverflow) {
 			continue

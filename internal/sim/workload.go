@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,6 +21,8 @@ type mix struct {
 	weights  [kindsOfMutation]int
 	huge     bool // values of up to a megabyte
 	empties  int  // one transaction in so many clears everything; zero: none does
+
+	timed *rand.Rand // which decides when keys expire; nil if they do not
 }
 
 // Kinds of mutation.
@@ -102,7 +105,7 @@ func (m *mix) drawWrite(rng *rand.Rand, kind int, key string) mutation {
 	case setString, setRegister, setLarge:
 		text := m.text(rng, kind == setLarge)
 		mut := mutation{what: fmt.Sprintf("set %q %d bytes", key, len(text)), cell: value, text: text,
-			write: true, clears: value}
+			write: true, clears: value, whole: true}
 		if mut.keepsCounts = kind == setRegister; mut.keepsCounts {
 			mut.do = func(f crdt.Fields) error { return f.Register(key).Set([]byte(text)) }
 		} else {
@@ -237,6 +240,9 @@ func (m *mix) drawTransaction(rng *rand.Rand) []mutation {
 				muts = append(muts, addTo(key, "many "+strconv.Itoa(first+i)))
 			}
 		}
+	}
+	if m.timed != nil && m.timed.IntN(3) == 0 {
+		muts = slices.Insert(muts, m.timed.IntN(len(muts)+1), m.drawExpiry())
 	}
 	return muts
 }

@@ -332,7 +332,8 @@ function keyRow(key) {
       const e = await ask(place([key], `&conflicts=true&limit=${MEMBERS}`));
       const types = [e, ...(e.also || [])];
       cell(1, types.map((v) => v.type).join(', '));
-      cell(2, el('span', { className: 'mono text' }, summary(e)), ...(inConflict(types) ? [' ', pill('warn', 'conflict')] : []));
+      const until = e.expires ? [el('span', { className: 'faint' }, ` until ${new Date(e.expires).toLocaleString()}`)] : [];
+      cell(2, el('span', { className: 'mono text' }, summary(e)), ...until, ...(inConflict(types) ? [' ', pill('warn', 'conflict')] : []));
       td.replaceChildren(there([key], types), ...(e.cursor ? [el('p', { className: 'faint' }, 'and more')] : []));
     } catch (error) {
       cell(1, NONE);

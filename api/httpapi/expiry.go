@@ -1,0 +1,43 @@
+package httpapi
+
+import (
+	"time"
+
+	"github.com/peerd/peerd/crdt"
+)
+
+// expiryOperations are those on when a key expires.
+var expiryOperations = map[string]kind{
+	"expire":  {member: "until", ofKey: true, run: expire},
+	"persist": {ofKey: true, run: persist},
+}
+
+// expiryOf returns when a key expires; nil if it does not.
+func expiryOf(keys crdt.Fields, key string) *time.Time {
+	at, ok := keys.Expiry(key).Get()
+	if !ok {
+		return nil
+	}
+	at = at.UTC()
+	return &at
+}
+
+// setExpiry makes a key that was written as a whole expire at a time, or not if that is nil.
+func setExpiry(keys crdt.Fields, key string, at *time.Time) (err error) {
+	if at == nil {
+		_, err = keys.Expiry(key).Clear()
+	} else {
+		_, err = keys.Expiry(key).Set(*at)
+	}
+	return err
+}
+
+func expire(o *operation, at spot) (result, error) {
+	existed, err := at.in.Expiry(at.name).Set(*o.Until)
+	return result{Changed: existed}, err
+}
+
+func persist(_ *operation, at spot) (result, error) {
+	existed, err := at.in.Expiry(at.name).Clear()
+	return result{Changed: existed}, err
+}

@@ -1,0 +1,35 @@
+package httpapi
+
+import (
+	"testing"
+
+	"github.com/peerd/peerd/peer"
+)
+
+func TestAKeyExpires(t *testing.T) {
+	a := newAPI(t, peer.Config{})
+	a.tx(`{"changed":["k"],"results":[{"changed":true},{"changed":true},{"changed":false}]}`,
+		`{"op":"string.set","path":["k"],"value":"v"}`,
+		`{"op":"expire","path":["k"],"until":"2999-01-02T03:04:05.678Z"}`,
+		`{"op":"expire","path":["none"],"until":"2999-01-02T03:04:05Z"}`)
+	a.want(200, `{"key":"k","type":"string","value":"v","expires":"2999-01-02T03:04:05.678Z"}`, "GET", "/v1/keys/k", "")
+	a.want(200, `{"keys":[{"key":"k","types":["string"],"expires":"2999-01-02T03:04:05.678Z"}]}`, "GET", "/v1/keys", "")
+	a.tx(`{"changed":["k"],"results":[{"changed":true},{"changed":false}]}`,
+		`{"op":"persist","path":["k"]}`, `{"op":"persist","path":["k"]}`)
+	a.want(200, `{"key":"k","type":"string","value":"v"}`, "GET", "/v1/keys/k", "")
+	a.want(200, `{"changed":["k"]}`, "PUT", "/v1/keys/k", `{"type":"set","elements":["e"],"expires":"2999-01-01T00:00:00Z"}`)
+	a.want(200, `{"key":"k","type":"set","elements":["e"],"expires":"2999-01-01T00:00:00Z"}`, "GET", "/v1/keys/k", "")
+	a.want(200, `{"changed":["k"]}`, "PUT", "/v1/keys/k", `{"type":"set","elements":["e","f"]}`)
+	a.want(200, `{"key":"k","type":"set","elements":["e","f"]}`, "GET", "/v1/keys/k", "")
+	a.want(200, `{"changed":["k"]}`, "PUT", "/v1/keys/k", `{"type":"string","value":"v","expires":"2001-01-01T00:00:00Z"}`)
+	a.refused(404, "not-found", "GET", "/v1/keys/k", "")
+	a.want(200, `{"keys":[]}`, "GET", "/v1/keys", "")
+}
+
+func TestAFieldDoesNotExpire(t *testing.T) {
+	a := newAPI(t, peer.Config{})
+	a.refused(400, "bad-request", "PUT", "/v1/keys/k?path=f", `{"type":"string","value":"v","expires":"2999-01-01T00:00:00Z"}`)
+	a.refused(400, "bad-request", "POST", "/v1/tx", `{"ops":[{"op":"expire","path":["k","f"],"until":"2999-01-01T00:00:00Z"}]}`)
+	a.refused(400, "bad-request", "POST", "/v1/tx", `{"ops":[{"op":"expire","path":["k"]}]}`)
+	a.refused(400, "bad-request", "POST", "/v1/tx", `{"ops":[{"op":"expire","path":["k"],"until":"tomorrow"}]}`)
+}

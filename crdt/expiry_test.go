@@ -1,0 +1,290 @@
+package crdt
+
+import (
+	"testing"
+	"time"
+
+	"github.com/peerd/peerd/internal/dotted"
+)
+
+// clocked is a replica with a clock of its own.
+type clocked struct {
+	t     *testing.T
+	id    ReplicaID
+	state *State
+	now   time.Time
+}
+
+func clockedPair(t *testing.T) (a, b *clocked) {
+	start := time.UnixMilli(1_000_000)
+	return &clocked{t, 1, NewState(), start}, &clocked{t, 2, NewState(), start}
+}
+
+func (c *clocked) do(fn func(Fields) error) {
+	c.t.Helper()
+	if _, err := c.state.Update(c.id, c.now, fn); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *clocked) keys() Fields { return c.state.ViewAt(c.now) }
+
+func (c *clocked) pass(d time.Duration) { c.now = c.now.Add(d) }
+
+// meet has all of them know what all know.
+func meet(all ...*clocked) {
+	for _, a := range all {
+		for _, b := range all {
+			a.state.Merge(b.state)
+		}
+	}
+}
+
+// expire removes what has expired, as a database does.
+func (c *clocked) expire(key string) {
+	c.t.Helper()
+	_, err := c.state.update(c.id, c.now, func(tx dotted.Tx) error { return expire(tx, key) })
+	if err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *clocked) get(key string) string {
+	value, ok := c.keys().String(key).Get()
+	if !ok {
+		return "-"
+	}
+	return string(value)
+}
+
+func (c *clocked) want(key, value string) {
+	c.t.Helper()
+	if got := c.get(key); got != value {
+		c.t.Fatalf("replica %d reads %q, want %q", c.id, got, value)
+	}
+}
+
+func TestWhatHasExpiredIsNotSeen(t *testing.T) {
+	a, _ := clockedPair(t)
+	a.do(func(k Fields) error {
+		if err := k.String("text").Set([]byte("x")); err != nil {
+			return err
+		}
+		_, err := k.Expiry("text").Set(a.now.Add(time.Second))
+		return err
+	})
+	a.do(func(k Fields) error { return k.String("stays").Set([]byte("y")) })
+	if at, ok := a.keys().Expiry("text").Get(); !ok || !at.Equal(a.now.Add(time.Second)) {
+		t.Fatalf("it expires at %v, %v", at, ok)
+	}
+	a.pass(999 * time.Millisecond)
+	a.want("text", "x")
+	a.pass(time.Millisecond)
+	a.want("text", "-")
+	k := a.keys()
+	if k.Has("text") || k.Types("text") != 0 || k.Len() != 1 {
+		t.Fatalf("of what has expired it is there: %v, of types %v, among %d", k.Has("text"), k.Types("text"), k.Len())
+	}
+	for name := range k.All() {
+		if name != "stays" {
+			t.Fatalf("%q is listed", name)
+		}
+	}
+	if _, ok := k.Expiry("text").Get(); ok {
+		t.Fatal("it has an expiry still")
+	}
+}
+
+func TestAWriteToWhatHasExpiredBeginsAnew(t *testing.T) {
+	a, _ := clockedPair(t)
+	a.do(func(k Fields) error {
+		for range 5 {
+			if _, err := k.Counter("n").Add(1); err != nil {
+				return err
+			}
+		}
+		_, err := k.Set("s").Add("old")
+		return err
+	})
+	a.do(func(k Fields) error { _, err := k.Expiry("n").Set(a.now.Add(time.Second)); return err })
+	a.do(func(k Fields) error { _, err := k.Expiry("s").Set(a.now.Add(time.Second)); return err })
+	a.pass(2 * time.Second)
+	a.do(func(k Fields) error {
+		n, err := k.Counter("n").Add(1)
+		if n != 1 {
+			t.Errorf("it counts from %d", n-1)
+		}
+		return err
+	})
+	a.do(func(k Fields) error { _, err := k.Set("s").Add("new"); return err })
+	a.want("n", "1")
+	if n := a.keys().Set("s").Len(); n != 1 {
+		t.Fatalf("%d members", n)
+	}
+	for _, key := range []string{"n", "s"} {
+		if _, ok := a.keys().Expiry(key).Get(); ok {
+			t.Fatalf("%s expires as the one before", key)
+		}
+	}
+}
+
+func TestOfConcurrentExpiriesTheLatestCounts(t *testing.T) {
+	a, b := clockedPair(t)
+	a.do(func(k Fields) error { return k.String("k").Set([]byte("x")) })
+	meet(a, b)
+	a.do(func(k Fields) error { _, err := k.Expiry("k").Set(a.now.Add(time.Second)); return err })
+	b.do(func(k Fields) error { _, err := k.Expiry("k").Set(b.now.Add(3 * time.Second)); return err })
+	meet(a, b)
+	a.pass(2 * time.Second)
+	a.want("k", "x")
+	b.do(func(k Fields) error { _, err := k.Expiry("k").Clear(); return err })
+	a.do(func(k Fields) error { _, err := k.Expiry("k").Set(a.now.Add(time.Millisecond)); return err })
+	meet(a, b)
+	a.pass(time.Hour)
+	a.want("k", "x")
+}
+
+func TestARemovalTakesWhatItSawAndNothingRevivesIt(t *testing.T) {
+	a, b := clockedPair(t)
+	a.do(func(k Fields) error { _, err := k.Counter("k").Add(5); return err })
+	a.do(func(k Fields) error { _, err := k.Expiry("k").Set(a.now.Add(time.Second)); return err })
+	meet(a, b)
+	b.do(func(k Fields) error { _, err := k.Counter("k").Add(7); return err }) // before it expires, and unseen by a
+	a.pass(2 * time.Second)
+	b.pass(2 * time.Second)
+	a.expire("k")
+	meet(a, b)
+	a.want("k", "-")
+	b.want("k", "-")
+	b.expire("k")
+	meet(a, b)
+	for _, c := range []*clocked{a, b} {
+		for at, cell := range c.state.cells.Scan {
+			if cell.Visible() {
+				t.Errorf("%q is left", string(at))
+			}
+		}
+	}
+}
+
+func TestARemovalLeavesAnExtensionThatItDidNotSee(t *testing.T) {
+	a, b := clockedPair(t)
+	a.do(func(k Fields) error { return k.String("k").Set([]byte("x")) })
+	a.do(func(k Fields) error { _, err := k.Expiry("k").Set(a.now.Add(time.Second)); return err })
+	meet(a, b)
+	b.do(func(k Fields) error { _, err := k.Expiry("k").Set(b.now.Add(time.Hour)); return err })
+	a.pass(2 * time.Second)
+	a.expire("k")
+	meet(a, b)
+	a.want("k", "-")
+	b.want("k", "-")
+	b.do(func(k Fields) error { _, err := k.Counter("k").Add(1); return err })
+	if at, ok := b.keys().Expiry("k").Get(); ok {
+		t.Fatalf("what is new expires at %v", at)
+	}
+}
+
+func TestSetTakesTheExpiryAwayAlsoWhereOthersWrite(t *testing.T) {
+	a, b := clockedPair(t)
+	a.do(func(k Fields) error { return k.String("k").SetUntil([]byte("1"), a.now.Add(time.Second)) })
+	meet(a, b)
+	a.do(func(k Fields) error { return k.String("k").Set([]byte("2")) })
+	b.do(func(k Fields) error { _, err := k.String("k").Add(1); return err })
+	meet(a, b)
+	a.pass(time.Hour)
+	a.want("k", "3")
+	a.do(func(k Fields) error { return k.String("k").SetUntil([]byte("1"), a.now.Add(time.Second)) })
+	a.want("k", "1")
+	a.pass(time.Second)
+	a.want("k", "-")
+}
+
+func TestNothingIsLeftOfAnExpiryWhenItsKeyGoes(t *testing.T) {
+	for name, remove := range map[string]func(Fields) error{
+		"remove":  func(k Fields) error { _, err := k.Remove("k"); return err },
+		"clear":   func(k Fields) error { _, err := k.Clear(); return err },
+		"set":     func(k Fields) error { _, err := k.Set("k").Clear(); return err },
+		"members": func(k Fields) error { return removeMembers(k.Set("k")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, members := range []int{1, 3, 40} {
+				a, _ := clockedPair(t)
+				a.do(func(k Fields) error {
+					for i := range members {
+						if _, err := k.Set("k").Add(string(rune('a' + i))); err != nil {
+							return err
+						}
+					}
+					_, err := k.Expiry("k").Set(a.now.Add(time.Second))
+					return err
+				})
+				a.do(remove)
+				if a.state.timed != 0 {
+					t.Errorf("of %d members the expiry is left", members)
+				}
+			}
+		})
+	}
+}
+
+func removeMembers(s Set) error {
+	for elem := range s.All() {
+		if _, err := s.Remove(elem); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func TestACopyExpiresAsWell(t *testing.T) {
+	a, _ := clockedPair(t)
+	a.do(func(k Fields) error { return k.String("k").SetUntil([]byte("1"), a.now.Add(time.Second)) })
+	a.do(func(k Fields) error { _, err := k.Copy("k", "l"); return err })
+	if at, ok := a.keys().Expiry("l").Get(); !ok || !at.Equal(a.now.Add(time.Second)) {
+		t.Fatalf("the copy expires at %v, %v", at, ok)
+	}
+}
+
+func TestAFieldDoesNotExpire(t *testing.T) {
+	a, _ := clockedPair(t)
+	a.do(func(k Fields) error { return k.Map("m").String("f").Set(nil) })
+	_, err := a.state.Update(1, a.now, func(k Fields) error {
+		_, err := k.Map("m").Expiry("f").Set(a.now)
+		return err
+	})
+	if err == nil {
+		t.Fatal("it does")
+	}
+}
+
+// TestOneTransactionRemovesAKeyAndBeginsItAnew has a key of many cells, which are removed at once.
+func TestOneTransactionRemovesAKeyAndBeginsItAnew(t *testing.T) {
+	for _, remove := range []func(Fields) error{
+		func(k Fields) error { _, err := k.Remove("k"); return err },
+		func(k Fields) error { _, err := k.Clear(); return err },
+	} {
+		a, _ := clockedPair(t)
+		a.do(func(k Fields) error {
+			for i := range 40 {
+				if _, err := k.Set("k").Add(string(rune('a' + i))); err != nil {
+					return err
+				}
+			}
+			_, err := k.Expiry("k").Set(a.now.Add(time.Second))
+			return err
+		})
+		a.do(func(k Fields) error {
+			if _, err := k.Set("k").Add("one more"); err != nil {
+				return err
+			}
+			if err := remove(k); err != nil {
+				return err
+			}
+			_, err := k.Set("k").Add("new")
+			return err
+		})
+		if at, ok := a.keys().Expiry("k").Get(); ok {
+			t.Errorf("the new one expires at %v", at)
+		}
+	}
+}

@@ -1,0 +1,313 @@
+package engine
+
+import (
+	"bytes"
+	"cmp"
+	"container/heap"
+	"encoding/binary"
+	"math"
+	"time"
+
+	"github.com/peerd/peerd/antientropy"
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/dotted"
+)
+
+// Readers see nothing of a key that has expired. Removing it is an ordinary transaction. The replica that said
+// when it expires, or wrote to it last, does that at once; others only if that replica does not: later, and each at
+// another time for each key, so that one of them will have done it for all.
+//
+// An index says which expiries there are, in the order of their times. It is of what the tree has; those that were said
+// since are noted apart, until a checkpoint has written them. An entry may say what is no more: the cell decides.
+
+// How long others wait, behind the time at which a key expired.
+const (
+	othersAfter  = 5 * time.Second  // at least
+	othersSpread = 10 * time.Second // and at most so much more, by replica and key
+	othersIdle   = 20 * time.Second // and so much more where nothing was written: a replica that only reads had better not
+)
+
+// maxWaiting bounds the keys that have expired and are others' to remove. More are left in the index until some are gone.
+const maxWaiting = 1 << 16
+
+// expireAtOnce is how many keys one transaction removes.
+const expireAtOnce = 256
+
+// expiries finds which cells' indexed names expire when.
+var expiries = cellIndex{
+	kind: prefixExpiry, name: "index of expiries",
+	keys: func(a dotted.Address, c dotted.Cell, fn func(key []byte)) {
+		if at, _, ok := c.Expires(); ok && a.IsExpiry() {
+			fn(append(expiryKey(at), a.Place()...))
+		}
+	},
+	same: func(before, after dotted.Cell) bool {
+		was, _, had := before.Expires()
+		is, _, has := after.Expires()
+		return was == is && had == has
+	},
+}
+
+// expiryKey returns where the index has what expires at a time, in milliseconds since 1970.
+func expiryKey(at int64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{prefixExpiry}, uint64(max(at, 0)))
+}
+
+// expiring is what a replica knows of keys that expire.
+type expiring struct {
+	timed bool // a key may have an expiry
+
+	// Those that were said since the last checkpoint began, and those since the one before, which it is writing.
+	young, old expiryHeap
+	from       []byte // where the tree's index is read on
+	next       int64  // when it has something more; zero if that is not known
+	waiting    expiryHeap
+	due        bool
+
+	began int64 // when it first looked for some
+	clock Clock
+}
+
+// Clock is what is known of the wall clock by those of other hosts.
+type Clock struct {
+	Ahead    time.Duration // by how much the right time is ahead of it: zero, unless it is known to be wrong
+	Doubtful bool          // it differs from another's: what others said expires is left to them
+}
+
+// SetClock says how right the wall clock is.
+func (e *Engine) SetClock(c Clock) { e.expiring.clock = c }
+
+// expiry is when to look at the expiry of a key.
+type expiry struct {
+	at    int64
+	place string // of the cell that says it
+}
+
+// expiryHeap is a heap, the first to be looked at on top.
+type expiryHeap []expiry
+
+func (h expiryHeap) Len() int           { return len(h) }
+func (h expiryHeap) Less(i, j int) bool { return h[i].at < h[j].at }
+func (h expiryHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *expiryHeap) Push(x any)        { *h = append(*h, x.(expiry)) }
+func (h *expiryHeap) Pop() any {
+	last := (*h)[len(*h)-1]
+	(*h)[len(*h)-1] = expiry{}
+	*h = (*h)[:len(*h)-1]
+	return last
+}
+
+// first returns when the first is to be looked at.
+func (h expiryHeap) first() int64 {
+	if len(h) == 0 {
+		return math.MaxInt64
+	}
+	return h[0].at
+}
+
+// noteExpiry notes what the cell of an expiry says.
+func (r *replica) noteExpiry(c *cellState) {
+	r.expiring.timed = true
+	at, _, says := c.now.Expires()
+	if was, _, said := c.stored.Expires(); says && at != dotted.Never && !(said && was <= at) {
+		r.soon(at, c.key[1:])
+	} // else what was noted for the time before finds it
+}
+
+// soon notes when to look at the cell at a place.
+func (r *replica) soon(at int64, place string) { heap.Push(&r.expiring.young, expiry{at, place}) }
+
+// loadExpiries looks whether the tree has any.
+func (r *replica) loadExpiries() error {
+	tree := r.st.Snapshot()
+	defer tree.Close()
+	return tree.ScanKeys([]byte{prefixExpiry}, []byte{prefixExpiry + 1}, func([]byte) bool {
+		r.expiring.timed = true
+		return false
+	})
+}
+
+// expiriesSealed notes that a checkpoint writes those that were said so far.
+func (r *replica) expiriesSealed() {
+	x := &r.expiring
+	for _, e := range x.young {
+		heap.Push(&x.old, e)
+	}
+	x.young = x.young[:0]
+}
+
+// expiriesWritten notes that it has written them.
+func (r *replica) expiriesWritten() {
+	x := &r.expiring
+	if first := x.old.first(); x.from != nil && bytes.Compare(expiryKey(first), x.from) < 0 {
+		x.from = expiryKey(first)
+	}
+	x.old, x.next = nil, 0
+}
+
+// countDownExpiries lets the time pass until something expires.
+func (r *replica) countDownExpiries(now time.Time) {
+	x := &r.expiring
+	if x.began == 0 {
+		x.began = now.Add(x.clock.Ahead).UnixMilli()
+	}
+	x.due = r.expiresBy(now)
+}
+
+// expiresBy reports whether something is known that is to be looked at by then.
+func (r *replica) expiresBy(now time.Time) bool { return r.expiring.timed && r.expiresIn(now) <= 0 }
+
+// expiresIn returns after how much time something is to be looked at; an hour at most.
+func (r *replica) expiresIn(now time.Time) time.Duration {
+	x := &r.expiring
+	first := min(x.young.first(), x.old.first(), x.waiting.first(), max(x.next, 1))
+	now = now.Add(x.clock.Ahead)
+	return time.UnixMilli(min(first, now.UnixMilli()+time.Hour.Milliseconds())).Sub(now)
+}
+
+// recorded reports whether any key has a record of sums: one that is an expiry alone has, and counts for none.
+func (r *replica) recorded() bool { return r.totals.recorded() || r.expiring.timed }
+
+// expireSome removes keys that have expired in one transaction, as far as a share of the step allows.
+func (r *replica) expireSome(g *group) error {
+	began := r.work
+	keys, err := r.expired(g, began)
+	if err == nil && len(keys) > 0 {
+		last := r.seen[r.id]
+		err = g.update(func(tx *Tx) error {
+			for _, key := range keys {
+				if err := dotted.Lent.Expire(tx, key); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err == nil && r.cfg.Expired != nil {
+			r.cfg.Expired(keys, crdt.Dot{Replica: r.id, Counter: last + 1}, r.seen[r.id])
+		}
+	}
+	if err != nil {
+		r.expiring.due = false
+		r.expiring.from, r.expiring.next = nil, 0 // a later look finds them again
+	}
+	return err
+}
+
+// expired returns keys that have expired and are this replica's to remove.
+func (r *replica) expired(g *group, began int) (keys []string, err error) {
+	x := &r.expiring
+	now := g.now.Add(x.clock.Ahead).UnixMilli()
+	for len(keys) < expireAtOnce && !r.collected(began) {
+		place, ok, err := r.nextExpired(g, now)
+		if err != nil || !ok {
+			x.due = x.due && ok
+			return keys, err
+		}
+		r.look()
+		a, err := g.addressAt(place)
+		if err != nil || a == "" {
+			return keys, err
+		}
+		c, err := g.load(a)
+		if err != nil {
+			return keys, err
+		}
+		at, by, ok := c.now.Expires()
+		if !ok || at == dotted.Never {
+			continue
+		}
+		if at > now { // it was said anew
+			r.soon(at, place)
+			continue
+		}
+		if turn := r.turnOf(at, by, a, now); turn > now {
+			heap.Push(&x.waiting, expiry{turn, place})
+			continue
+		}
+		keys = append(keys, a.Key())
+	}
+	return keys, nil
+}
+
+// turnOf returns when the replica is to remove a key that expired at a time which another one, or itself, said. It leaves
+// it to others for a while, after it was opened as well: its clock may be wrong, which shows when it meets them.
+func (r *replica) turnOf(at int64, by crdt.ReplicaID, a dotted.Address, now int64) int64 {
+	x := &r.expiring
+	if by == r.id && r.id != 0 {
+		return at
+	}
+	order := (antientropy.LeafOf(a) ^ uint64(r.ID())) * 0x9e3779b97f4a7c15 >> 32
+	after := othersAfter + time.Duration(order%uint64(othersSpread/time.Millisecond))*time.Millisecond
+	if r.id == 0 {
+		after += othersIdle
+	}
+	if x.clock.Doubtful {
+		return now + after.Milliseconds() // it may not be then
+	}
+	return max(at, x.began) + after.Milliseconds()
+}
+
+// nextExpired returns where the next cell is whose time has come.
+func (r *replica) nextExpired(g *group, now int64) (place string, ok bool, err error) {
+	x := &r.expiring
+	for _, h := range []*expiryHeap{&x.waiting, &x.young, &x.old} {
+		if h.first() <= now && (h == &x.waiting || len(x.waiting) < maxWaiting) {
+			return heap.Pop(h).(expiry).place, true, nil
+		}
+	}
+	if x.next > now || len(x.waiting) >= maxWaiting {
+		return "", false, nil
+	}
+	if x.from == nil {
+		x.from = []byte{prefixExpiry}
+	}
+	x.next = math.MaxInt64
+	err = g.view.shot.Tree().ScanKeys(x.from, []byte{prefixExpiry + 1}, func(key []byte) bool {
+		if len(key) < 9 {
+			return true
+		}
+		if x.next = int64(binary.BigEndian.Uint64(key[1:])); x.next <= now {
+			place, ok = string(key[9:]), true
+			x.from = append(append(x.from[:0], key...), 0)
+		}
+		return false
+	})
+	return place, ok, err
+}
+
+// addressAt returns the address of the cell at a place; empty if there is none.
+func (g *group) addressAt(place string) (a dotted.Address, err error) {
+	key := append([]byte{prefixCell}, place...)
+	if a = dotted.Address(place); a.CheckCell() == nil {
+		return a, nil
+	}
+	a = ""
+	var failed error
+	err = g.view.records(key, append(bytes.Clone(key), 0), func(key []byte, it *item, value []byte) bool {
+		if it != nil {
+			a = it.address
+		} else {
+			a, _, failed = decodeCell(g.view.shot.Tree(), bytes.Clone(key), bytes.Clone(value))
+		}
+		return false
+	})
+	return a, cmp.Or(failed, err)
+}
+
+// Now returns the time by which keys expire.
+func (tx *Tx) Now() time.Time { return tx.g.now.Add(tx.g.r.expiring.clock.Ahead) }
+
+// Timed reports whether any key may have an expiry.
+func (tx *Tx) Timed() bool { return tx.g.timed || tx.g.r.expiring.timed }
+
+// At has what has expired by a time hidden. It returns the view.
+func (v *View) At(now time.Time) *View {
+	v.now = now
+	return v
+}
+
+// Now returns that time.
+func (v *View) Now() time.Time { return v.now }
+
+// Timed reports whether any key may have an expiry.
+func (v *View) Timed() bool { return v.timed }

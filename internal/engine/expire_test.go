@@ -1,0 +1,206 @@
+package engine
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/peerd/peerd/crdt"
+)
+
+// wait lets time pass, in which hosts do what is due and tell each other.
+func (w *world) wait(t *testing.T, d time.Duration, hosts ...*host) {
+	t.Helper()
+	const step = 100 * time.Millisecond
+	for end := w.now.Add(d); w.now.Before(end); {
+		w.now = w.now.Add(step)
+		for _, h := range hosts {
+			for again := true; again; again = h.engine.expiring.due {
+				w.commit(t, h, w.begin(t, h))
+			}
+		}
+	}
+}
+
+func (w *world) wantKeys(t *testing.T, h *host, keys, cells int) {
+	t.Helper()
+	if k, c := h.engine.Counts(); k != keys || c != cells {
+		t.Fatalf("host %d has %d keys in %d cells, want %d in %d", h.i, k, c, keys, cells)
+	}
+	checkWhole(t, h.engine.replica)
+}
+
+const timedKeys = 600
+
+func timeKeys(at time.Time) func(crdt.Fields) error {
+	return func(f crdt.Fields) error {
+		for i := range timedKeys {
+			if err := f.String(fmt.Sprint("k", i)).SetUntil([]byte("v"), at); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// TestWhoSaidItRemovesWhatExpired has keys expire at once where that was said, wherever their expiries are: in memory,
+// in the tree, or known from the log alone.
+func TestWhoSaidItRemovesWhatExpired(t *testing.T) {
+	for name, before := range map[string]func(w *world, h *host){
+		"in memory":     func(w *world, h *host) {},
+		"in the tree":   func(w *world, h *host) { must(t, h.engine.Save(w.now)) },
+		"after closing": func(w *world, h *host) { w.restart(t, h, "closes") },
+		"after a kill":  func(w *world, h *host) { w.restart(t, h, "is killed") },
+		"in both": func(w *world, h *host) {
+			must(t, h.engine.Save(w.now))
+			w.write(t, h, timeKeys(w.now.Add(20*time.Second)))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1, worldConfig{hosts: 1})
+			h := w.hosts[0]
+			w.write(t, h, timeKeys(w.now.Add(30*time.Second)))
+			w.write(t, h, func(f crdt.Fields) error { return f.String("stays").Set(nil) })
+			before(w, h)
+			if name == "in both" {
+				w.wait(t, 19*time.Second, h)
+				w.wantKeys(t, h, timedKeys+1, 2*timedKeys+1)
+				w.wait(t, 2*time.Second, h)
+			} else {
+				w.wait(t, 29*time.Second, h)
+				w.wantKeys(t, h, timedKeys+1, 2*timedKeys+1)
+				if w.wait(t, 2*time.Second, h); name != "in memory" && name != "in the tree" {
+					w.wantKeys(t, h, timedKeys+1, 2*timedKeys+1) // another start said it
+					w.wait(t, 40*time.Second, h)
+				}
+			}
+			w.wantKeys(t, h, 1, 1)
+		})
+	}
+}
+
+// TestOthersRemoveWhatExpiredLater has the host that said it be away, and two others do its work: both a part of it,
+// and what one has removed the other does not.
+func TestOthersRemoveWhatExpiredLater(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 3})
+	a, b, c := w.hosts[0], w.hosts[1], w.hosts[2]
+	w.write(t, b, func(f crdt.Fields) error { return f.String("b").Set(nil) })
+	w.write(t, c, func(f crdt.Fields) error { return f.String("c").Set(nil) })
+	w.write(t, a, timeKeys(w.now.Add(time.Second)))
+	w.settle(t)
+	w.cut(0, 1)
+	w.cut(0, 2)
+	w.wait(t, othersAfter, b, c)
+	w.wantKeys(t, b, timedKeys+2, 2*timedKeys+2)
+	for range int(othersSpread/time.Second) + 1 {
+		w.wait(t, time.Second, b, c)
+		w.settle2(t, 1, 2)
+	}
+	w.wantKeys(t, b, 2, 2)
+	w.wantKeys(t, c, 2, 2)
+	for _, h := range []*host{b, c} {
+		if n := h.engine.seen[h.engine.id]; n < timedKeys/2 || n > 3*timedKeys {
+			t.Errorf("host %d removed in %d mutations", h.i, n)
+		}
+	}
+	w.settle(t)
+	w.wantKeys(t, a, 2, 2)
+}
+
+// TestAnExtensionIsFoundWhenItIsDue has a key's time be put off again and again.
+func TestAnExtensionIsFoundWhenItIsDue(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 1})
+	h := w.hosts[0]
+	w.write(t, h, func(f crdt.Fields) error { return f.String("k").SetUntil(nil, w.now.Add(time.Second)) })
+	for i := range 30 {
+		w.write(t, h, func(f crdt.Fields) error {
+			_, err := f.Expiry("k").Set(w.now.Add(time.Second))
+			return err
+		})
+		if i%7 == 3 {
+			must(t, h.engine.Save(w.now))
+		}
+		w.wait(t, 700*time.Millisecond, h)
+		w.wantKeys(t, h, 1, 2)
+	}
+	if n := len(h.engine.expiring.young) + len(h.engine.expiring.old); n > 40 {
+		t.Errorf("%d times are noted for one key", n)
+	}
+	w.wait(t, 400*time.Millisecond, h)
+	w.wantKeys(t, h, 0, 0)
+}
+
+// TestALongNameExpires has keys whose places are not their names.
+func TestALongNameExpires(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 1})
+	h := w.hosts[0]
+	key := string(make([]byte, 1000))
+	w.write(t, h, func(f crdt.Fields) error { return f.String(key).SetUntil(nil, w.now.Add(time.Second)) })
+	must(t, h.engine.Save(w.now))
+	w.wait(t, 2*time.Second, h)
+	w.wantKeys(t, h, 0, 0)
+}
+
+// TestViewsHideWhatHasExpired reads while what has expired was not removed.
+func TestViewsHideWhatHasExpired(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 1})
+	h := w.hosts[0]
+	w.write(t, h, timeKeys(w.now.Add(time.Second)))
+	for _, at := range []struct {
+		passed time.Duration
+		seen   bool
+	}{{999 * time.Millisecond, true}, {time.Second, false}} {
+		v := h.engine.View().At(w.now.Add(at.passed))
+		if _, seen := Fields(v).String("k0").Get(); seen != at.seen {
+			t.Errorf("after %v it is seen: %v", at.passed, seen)
+		}
+		if n := Fields(v).Len(); n > 0 != at.seen {
+			t.Errorf("after %v there are %d", at.passed, n)
+		}
+		v.Close()
+	}
+}
+
+// TestOpeningFindsThatThereAreExpiries reads from a store that was just opened.
+func TestOpeningFindsThatThereAreExpiries(t *testing.T) {
+	for _, never := range []bool{false, true} {
+		w := newWorld(t, 1, worldConfig{hosts: 1})
+		h := w.hosts[0]
+		w.write(t, h, func(f crdt.Fields) error { return f.String("k").SetUntil(nil, w.now.Add(time.Hour)) })
+		if never {
+			w.write(t, h, func(f crdt.Fields) error { _, err := f.Expiry("k").Clear(); return err })
+		}
+		w.restart(t, h, "closes")
+		if !h.engine.expiring.timed {
+			t.Errorf("it does not; never: %v", never)
+		}
+	}
+}
+
+// TestWhoseClockIsDoubtfulLeavesWhatOthersSaid has a host whose clock differs from another's, which it learns.
+func TestWhoseClockIsDoubtfulLeavesWhatOthersSaid(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 2})
+	a, b := w.hosts[0], w.hosts[1]
+	w.write(t, b, func(f crdt.Fields) error { return f.String("b").SetUntil(nil, w.now.Add(time.Second)) })
+	w.write(t, a, timeKeys(w.now.Add(time.Second)))
+	w.settle(t)
+	w.cut(0, 1)
+	b.engine.SetClock(Clock{Doubtful: true})
+	w.wait(t, time.Hour, b)
+	w.wantKeys(t, b, timedKeys, 2*timedKeys) // but for its own
+	b.engine.SetClock(Clock{})
+	w.wait(t, othersAfter+othersSpread, b)
+	w.wantKeys(t, b, 0, 0)
+}
+
+// TestWhoseClockIsWrongGoesByOthers has a host that is an hour behind.
+func TestWhoseClockIsWrongGoesByOthers(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 1})
+	h := w.hosts[0]
+	h.engine.SetClock(Clock{Ahead: time.Hour})
+	w.write(t, h, timeKeys(w.now.Add(time.Hour+time.Second)))
+	w.wait(t, 900*time.Millisecond, h)
+	w.wantKeys(t, h, timedKeys, 2*timedKeys)
+	w.wait(t, 200*time.Millisecond, h)
+	w.wantKeys(t, h, 0, 0)
+}
