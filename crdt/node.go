@@ -95,7 +95,7 @@ func (n node) broken() error {
 
 // read asks the transaction for something, unless n is broken, or what it is in has expired.
 func read[T any](n node, ask func() (T, error)) (value T, err error) {
-	if err = n.broken(); err != nil || n.expired() {
+	if err = n.broken(); err != nil || n.expired() || n.tx.err != nil {
 		return value, n.broken()
 	}
 	value, err = ask()
@@ -118,7 +118,7 @@ func (n node) summary() (dotted.Summary, error) {
 }
 
 func (n node) scan(after dotted.Address, fn func(dotted.Address, dotted.Cell) bool) error {
-	if err := n.broken(); err != nil || n.expired() {
+	if err := n.broken(); err != nil || n.expired() || n.tx.err != nil {
 		return n.broken()
 	}
 	pass := n.unexpired()

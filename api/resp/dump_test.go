@@ -59,7 +59,11 @@ func testWhatIsDumpedCanBeRestored(t *testing.T) {
 		}
 	}
 	p.expect("RESTORE again 0 x", "-BUSYKEY Target key name already exists.")
-	p.expectOf("-ERR expiry is not supported yet: RESTORE with the TTL 0", "RESTORE", "new", "5", dumpOf(p, "n"))
+	p.expectOf("+OK", "RESTORE", "new", "33177117420123", dumpOf(p, "n"), "ABSTTL")
+	p.expect("PEXPIRETIME new", ":33177117420123")
+	p.expectOf("+OK", "RESTORE", "new", "100000", dumpOf(p, "n"), "REPLACE")
+	p.expect("TTL new", ":100")
+	p.expectOf("+OK", "RESTORE", "new", "1", dumpOf(p, "n"), "REPLACE", "ABSTTL")
 	p.expect("EXISTS new", ":0")
 }
 

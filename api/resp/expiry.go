@@ -3,6 +3,7 @@ package resp
 import (
 	"fmt"
 	"math"
+	"strings"
 	"time"
 )
 
@@ -77,7 +78,8 @@ func (c *call) expireOptions() (o expireOptions, err error) {
 		case c.is(i, "lt"):
 			o.lt = true
 		default:
-			return o, replyError("ERR Unsupported option " + c.arg(i))
+			option, _, _ := strings.Cut(c.arg(i), "\x00") // as Redis prints it
+			return o, replyError("ERR Unsupported option " + option)
 		}
 	}
 	switch {

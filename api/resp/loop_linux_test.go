@@ -593,8 +593,8 @@ func TestARoundIsBoundedHoweverManyClientsThereAre(t *testing.T) {
 	if _, err := fmt.Sscanf(last.reply(), ":%d", &n); err != nil || n > 2*clients*leastShare {
 		t.Errorf("who comes last is served after %d others: %v", n-1, err)
 	}
-	if n := db.most.Load(); n > roundWrites+leastShare {
-		t.Errorf("%d commands that write in a round, limit %d", n, roundWrites+leastShare)
+	if n := db.most.Load(); n > 2*roundWrites { // and the share of one client, which is larger once others have ended
+		t.Errorf("%d commands that write in a round, limit %d", n, 2*roundWrites)
 	}
 }
 
