@@ -418,8 +418,8 @@ type recount struct {
 	tree  *antientropy.Tree
 	cells int
 	totals
-	live antientropy.Fingerprint // of what no clear hides
-	timed bool // there are expiries
+	live  antientropy.Fingerprint // of what no clear hides
+	timed bool                    // there are expiries
 
 	hashes  map[byte]uint64          // by kind, the sums of the hashes of the records that there should be
 	derived func(key, record []byte) // is told these records instead; nil: they are hashed
