@@ -182,6 +182,7 @@ func (w *world) expireAll() {
 		return
 	}
 	w.pass(expiresWithin)
+	w.expired = true
 	w.agree()
 	for _, r := range w.realms {
 		if len(r.members()) == 0 || r.blind {

@@ -27,6 +27,7 @@ type world struct {
 	machines []*machine
 	blocked  map[[2]*machine]int     // how many partitions block the way from one to another
 	calm     bool                    // no more faults are injected
+	expired  bool                    // all has that ever will
 	rotten   bool                    // some stored record was changed behind a replica's back
 	markers  int                     // drawn so far
 	putBacks int                     // of machines to images
