@@ -104,6 +104,9 @@ func (s *session) timing(key string) *timed {
 	return &s.timed
 }
 
+// times reports whether any name has an expiry, or had one before the transaction.
+func (s *session) times() bool { return s.Timed() || len(s.lost) > 0 }
+
 // expired reports whether readers see nothing of the key that n is in.
 func (n node) expired() bool {
 	return n.depth > 0 && n.tx.Timed() && n.tx.timing(n.key).past
@@ -114,9 +117,9 @@ func (n node) unexpired() func(dotted.Address) bool {
 	if n.depth > 0 || !n.tx.Timed() {
 		return func(dotted.Address) bool { return true }
 	}
-	key, past := dotted.Address("-"), false
+	key, past := dotted.Address(""), false
 	return func(a dotted.Address) bool {
-		if !strings.HasPrefix(string(a), string(key)) {
+		if key == "" || !strings.HasPrefix(string(a), string(key)) {
 			key = a.KeyAddress()
 			past = n.tx.timing(a.Key()).past
 		}
@@ -127,20 +130,35 @@ func (n node) unexpired() func(dotted.Address) bool {
 // renew prepares a write that changes a part of what its key holds: what has expired goes before,
 // and else the write says the key's expiry again.
 func (n node) renew() error {
-	if n.depth == 0 || n.tx.Replica() == 0 || n.tx.replacing || !n.tx.Timed() {
+	if n.depth == 0 || n.tx.Replica() == 0 || n.tx.replacing || !n.tx.times() {
 		return nil
 	}
 	t := n.tx.timing(n.key)
 	if gone, err := n.began(t); gone || err != nil || t.said || !t.has || t.at == dotted.Never {
+		if err == nil && n.tx.lost[n.key] {
+			err = n.expireAt(dotted.Never)
+		}
 		return err
 	}
 	return n.expireAt(t.at)
 }
 
+// lose notes that a transaction removes a key, whose expiry goes with it. If it then writes to the key that one
+// does not expire, whoever says the old time again meanwhile.
+func (n node) lose(key string, t timed) {
+	if !t.has || t.past || t.at == dotted.Never {
+		return
+	}
+	if n.tx.lost == nil {
+		n.tx.lost = map[string]bool{}
+	}
+	n.tx.lost[key] = true
+}
+
 // replaces begins a write that replaces all that its key holds, which then ends at a time. If it
 // reports true replaced ends the write.
 func (n node) replaces(at int64) (timed bool, err error) {
-	if err := n.broken(); err != nil || n.depth != 1 || at == dotted.Never && !n.tx.Timed() || n.tx.Replica() == 0 {
+	if err := n.broken(); err != nil || n.depth != 1 || at == dotted.Never && !n.tx.times() || n.tx.Replica() == 0 {
 		return false, err
 	}
 	_, err = n.began(n.tx.timing(n.key))
@@ -152,7 +170,7 @@ func (n node) replaces(at int64) (timed bool, err error) {
 func (n node) replaced(at int64, err error) error {
 	n.tx.replacing = false
 	t := n.tx.timing(n.key)
-	if err != nil || at == dotted.Never && (!t.has || t.at == at) {
+	if err != nil || at == dotted.Never && (!t.has && !n.tx.lost[n.key] || t.has && t.at == at) {
 		return err
 	}
 	return n.expireAt(at)
@@ -162,10 +180,12 @@ func (n node) replaced(at int64, err error) error {
 // written to. It reports whether the key has no expiry then.
 func (n node) began(t *timed) (none bool, err error) {
 	switch {
-	case !t.has || t.said:
-		return !t.has, n.tx.err
+	case !t.has:
+		return true, n.tx.err
 	case t.past:
 		return true, n.purge()
+	case t.said:
+		return false, n.tx.err
 	}
 	return false, n.emptied()
 }
@@ -193,12 +213,14 @@ func (n node) emptied() error {
 	if err != nil || !s.Timed() || s.Exists() {
 		return err
 	}
-	c, err := n.tx.Cell(at.Expiry())
-	if err != nil {
-		return err
+	n.tx.timed.known = false // also what is known of it is to be as of now
+	t := *n.tx.timing(key)
+	if n.tx.err != nil {
+		return n.tx.err
 	}
+	n.lose(key, t)
 	n.tx.timed = timed{key: key, known: true}
-	return n.tx.Remove(at.Expiry(), c.Dots())
+	return n.tx.Remove(at.Expiry(), t.dots)
 }
 
 // expireAt says when what is stored under n's key ends.
@@ -208,6 +230,7 @@ func (n node) expireAt(at int64) error {
 	if err != nil {
 		return err
 	}
+	delete(n.tx.lost, n.key)
 	t.at, t.has, t.dots, t.said = at, true, []Dot{d}, true
 	t.past = at <= n.tx.Now().UnixMilli()
 	return nil

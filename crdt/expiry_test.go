@@ -288,3 +288,52 @@ func TestOneTransactionRemovesAKeyAndBeginsItAnew(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatIsReplacedByAnotherTypeDoesNotExpire has a key removed and written to in one transaction, while another
+// replica adds to the old one.
+func TestWhatIsReplacedByAnotherTypeDoesNotExpire(t *testing.T) {
+	for _, members := range []int{1, 40} {
+		a, b := clockedPair(t)
+		a.do(func(k Fields) error {
+			for i := range members {
+				if _, err := k.Set("k").Add(string(rune('a' + i))); err != nil {
+					return err
+				}
+			}
+			_, err := k.Expiry("k").Set(a.now.Add(time.Second))
+			return err
+		})
+		meet(a, b)
+		a.do(func(k Fields) error {
+			if _, err := k.Remove("k"); err != nil {
+				return err
+			}
+			return k.String("k").Set([]byte("new"))
+		})
+		b.do(func(k Fields) error { _, err := k.Set("k").Add("meanwhile"); return err })
+		meet(a, b)
+		a.pass(time.Hour)
+		a.want("k", "new")
+	}
+}
+
+func TestATimeThatHasPassedCountsForTheRestOfItsTransaction(t *testing.T) {
+	a, _ := clockedPair(t)
+	a.do(func(k Fields) error {
+		if err := k.String("k").SetUntil([]byte("1"), time.UnixMilli(1)); err != nil {
+			return err
+		}
+		_, err := k.Counter("k").Add(5)
+		return err
+	})
+	a.want("k", "5")
+}
+
+func TestNoNameIsTakenForOneThatWasLookedAt(t *testing.T) {
+	a, _ := clockedPair(t)
+	a.do(func(k Fields) error { return k.String("-x").SetUntil(nil, a.now.Add(time.Second)) })
+	a.pass(time.Minute)
+	if n := a.keys().Len(); n != 0 {
+		t.Errorf("%d names are listed", n)
+	}
+}

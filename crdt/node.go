@@ -30,7 +30,8 @@ type session struct {
 	err   error
 	timed timed // the key whose expiry was looked at last
 
-	replacing bool // see replaces
+	replacing bool            // see replaces
+	lost      map[string]bool // keys whose expiry went with all else: see lose
 }
 
 // node is a place in the tree of addresses within a transaction: what every handle is made of. A
@@ -325,6 +326,9 @@ func (n node) clearAll() error {
 	shares, err := n.allShares()
 	if err != nil {
 		return err
+	}
+	if n.depth == 1 && n.tx.Timed() {
+		n.lose(n.key, *n.tx.timing(n.key))
 	}
 	if err := n.tx.Clear(n.at); err != nil {
 		return err

@@ -131,10 +131,6 @@ func (l *loop) nameForks(forks []gossip.Fork) {
 // now is this peer's clock.
 func (p *Peer) now() time.Time { return time.Now().Add(p.cfg.clockOffset) }
 
-// trusted is the time by which keys expire: this peer's clock, unless that is found to be wrong. Then it is
-// what most members' clocks say, so that nothing expires early, or is said to expire at a time that is none.
-func (p *Peer) trusted() time.Time { return p.now().Add(p.clock.Load().Ahead) }
-
 // clocks is what was said of members' clocks so far.
 type clocks struct {
 	named map[string]bool // by peer id: said to be off
@@ -202,11 +198,31 @@ func (n *network) watchClocks() {
 			"kept by NTP", "members", namesOf(skewed(all, limit)), "limit_ms", limit.Milliseconds())
 	}
 	n.clocks = clocks{named: named, wrong: wrong}
-	clock := engine.Clock{Doubtful: len(named) > 0 && !wrong}
-	if wrong {
-		clock.Ahead = medianOffset(all)
+	if clock, known := clockOf(all, limit); known {
+		n.p.clock.Store(&clock)
 	}
-	n.p.clock.Store(&clock)
+}
+
+// clockOf returns what members' clocks tell of this host's, for what expires. If most differ from it theirs count; if one
+// differs, and nobody knows which is right, keys expire by the one that is behind. It is not known while no clock is measured:
+// what was is so still.
+func clockOf(all []members.Member, limit time.Duration) (c engine.Clock, known bool) {
+	off, measured := skewed(all, limit), 0
+	for _, m := range all {
+		known = known || m.ClockError > 0
+		if m.ClockError > 0 {
+			measured++
+		}
+	}
+	switch agree := measured - len(off) + 1; {
+	case clockWrong(all, limit):
+		c.Ahead = medianOffset(all)
+	case len(off) >= agree:
+		for _, m := range off {
+			c.Slack = max(c.Slack, -m.ClockOffset)
+		}
+	}
+	return c, known
 }
 
 // medianOffset returns by how much the members' clocks are ahead, by the median of those that are measured.

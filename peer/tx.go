@@ -34,6 +34,7 @@ type keyed interface {
 	dotted.Tx
 	Keys(prefix, after string, fn func(key string, s dotted.Summary) bool) error
 	KeyCount() (int, error)
+	Right() time.Time
 }
 
 var (
@@ -61,9 +62,9 @@ func (tx *Tx) run(fn func(*Tx) error) error {
 // Err returns why a read of the transaction failed: the first that did, or nil.
 func (tx *Tx) Err() error { return cmp.Or(tx.Fields.Err(), tx.err) }
 
-// Now returns the time by which keys expire: this host's clock, or if that is found to be wrong, what most other
-// members' clocks say.
-func (tx *Tx) Now() time.Time { return tx.base.Now() }
+// Now returns the time from which on is said when keys expire: this host's clock, or if that is found to be wrong, what
+// most other members' clocks say.
+func (tx *Tx) Now() time.Time { return tx.base.Right() }
 
 // Len returns the number of keys that exist. O(1).
 func (tx *Tx) Len() int {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/dotted"
 )
 
@@ -30,8 +31,11 @@ const (
 // maxWaiting bounds the keys that have expired and are others' to remove. More are left in the index until some are gone.
 const maxWaiting = 1 << 16
 
-// expireAtOnce is how many keys one transaction removes.
-const expireAtOnce = 256
+// expireAtOnce is how many keys one transaction removes, and againAfter when one that it could not remove is tried again.
+const (
+	expireAtOnce = 256
+	againAfter   = time.Minute
+)
 
 // expiries finds which cells' indexed names expire when.
 var expiries = cellIndex{
@@ -64,15 +68,20 @@ type expiring struct {
 	waiting    expiryHeap
 	due        bool
 
+	alone bool  // the last transaction failed: the next is of one key
 	began int64 // when it first looked for some
 	clock Clock
 }
 
 // Clock is what is known of the wall clock by those of other hosts.
 type Clock struct {
-	Ahead    time.Duration // by how much the right time is ahead of it: zero, unless it is known to be wrong
-	Doubtful bool          // it differs from another's: what others said expires is left to them
+	Ahead time.Duration // by how much the right time is ahead of it: zero, unless it is known to be wrong
+	// Slack is by how much it may be ahead of another's, of which nobody knows which is right. Keys expire so much later.
+	Slack time.Duration
 }
+
+// judges returns by how much the time by which keys have expired is ahead of the wall clock's.
+func (c Clock) judges() time.Duration { return c.Ahead - c.Slack }
 
 // SetClock says how right the wall clock is.
 func (e *Engine) SetClock(c Clock) { e.expiring.clock = c }
@@ -130,10 +139,12 @@ func (r *replica) loadExpiries() error {
 // expiriesSealed notes that a checkpoint writes those that were said so far.
 func (r *replica) expiriesSealed() {
 	x := &r.expiring
-	for _, e := range x.young {
-		heap.Push(&x.old, e)
+	if len(x.old) == 0 {
+		x.old, x.young = x.young, nil
+		return
 	}
-	x.young = x.young[:0]
+	x.old, x.young = append(x.old, x.young...), nil // the one before was given up
+	heap.Init(&x.old)
 }
 
 // expiriesWritten notes that it has written them.
@@ -149,7 +160,7 @@ func (r *replica) expiriesWritten() {
 func (r *replica) countDownExpiries(now time.Time) {
 	x := &r.expiring
 	if x.began == 0 {
-		x.began = now.Add(x.clock.Ahead).UnixMilli()
+		x.began = now.Add(x.clock.judges()).UnixMilli()
 	}
 	x.due = r.expiresBy(now)
 }
@@ -161,77 +172,117 @@ func (r *replica) expiresBy(now time.Time) bool { return r.expiring.timed && r.e
 func (r *replica) expiresIn(now time.Time) time.Duration {
 	x := &r.expiring
 	first := min(x.young.first(), x.old.first(), x.waiting.first(), max(x.next, 1))
-	now = now.Add(x.clock.Ahead)
+	now = now.Add(x.clock.judges())
 	return time.UnixMilli(min(first, now.UnixMilli()+time.Hour.Milliseconds())).Sub(now)
 }
 
 // recorded reports whether any key has a record of sums: one that is an expiry alone has, and counts for none.
 func (r *replica) recorded() bool { return r.totals.recorded() || r.expiring.timed }
 
-// expireSome removes keys that have expired in one transaction, as far as a share of the step allows.
+// dueKey is a key that has expired.
+type dueKey struct {
+	expiry
+	key  string
+	some bool // there is one
+}
+
+// expireSome removes keys that have expired in one transaction, as far as a share of the step allows. Those for which there
+// was no room are due still; one that cannot be removed is tried again later, alone, so that it stands in nobody's way.
 func (r *replica) expireSome(g *group) error {
-	began := r.work
-	keys, err := r.expired(g, began)
-	if err == nil && len(keys) > 0 {
+	x, began := &r.expiring, r.work
+	all, err := r.expired(g, began)
+	left := all
+	if err == nil && len(all) > 0 {
 		last := r.seen[r.id]
 		err = g.update(func(tx *Tx) error {
-			for _, key := range keys {
-				if err := dotted.Lent.Expire(tx, key); err != nil {
+			for len(left) > 0 && tx.cost < groupCost/2 && len(tx.delta.Ops) < delta.MaxOps/2 &&
+				(len(left) == len(all) || !r.collected(began)) {
+				if err := dotted.Lent.Expire(tx, left[0].key); err != nil {
 					return err
 				}
+				left = left[1:]
 			}
 			return nil
 		})
 		if err == nil && r.cfg.Expired != nil {
-			r.cfg.Expired(keys, crdt.Dot{Replica: r.id, Counter: last + 1}, r.seen[r.id])
+			r.cfg.Expired(namesOf(all[:len(all)-len(left)]), crdt.Dot{Replica: r.id, Counter: last + 1}, r.seen[r.id])
 		}
 	}
-	if err != nil {
-		r.expiring.due = false
-		r.expiring.from, r.expiring.next = nil, 0 // a later look finds them again
+	x.due = x.due || len(left) > 0
+	if x.alone = err != nil; x.alone {
+		x.due, left = false, all
+	}
+	for _, d := range left {
+		if x.alone && len(all) == 1 {
+			d.at = g.now.Add(x.clock.judges() + againAfter).UnixMilli()
+		}
+		heap.Push(&x.waiting, d.expiry)
 	}
 	return err
 }
 
-// expired returns keys that have expired and are this replica's to remove.
-func (r *replica) expired(g *group, began int) (keys []string, err error) {
-	x := &r.expiring
-	now := g.now.Add(x.clock.Ahead).UnixMilli()
-	for len(keys) < expireAtOnce && !r.collected(began) {
-		place, ok, err := r.nextExpired(g, now)
+func namesOf(all []dueKey) (keys []string) {
+	for _, d := range all {
+		keys = append(keys, d.key)
+	}
+	return keys
+}
+
+// expired returns keys that have expired and are this replica's to remove; after an error too.
+func (r *replica) expired(g *group, began int) (keys []dueKey, err error) {
+	x, most := &r.expiring, expireAtOnce
+	if x.alone {
+		most = 1
+	}
+	now := g.now.Add(x.clock.judges()).UnixMilli()
+	for len(keys) < most && !r.collected(began) {
+		next, ok, err := r.nextExpired(g, now)
 		if err != nil || !ok {
 			x.due = x.due && ok
 			return keys, err
 		}
 		r.look()
-		a, err := g.addressAt(place)
-		if err != nil || a == "" {
-			return keys, err
+		due, err := r.judge(g, next, now)
+		if due.some || err != nil {
+			due.expiry = next
+			keys = append(keys, due)
 		}
-		c, err := g.load(a)
 		if err != nil {
 			return keys, err
 		}
-		at, by, ok := c.now.Expires()
-		if !ok || at == dotted.Never {
-			continue
-		}
-		if at > now { // it was said anew
-			r.soon(at, place)
-			continue
-		}
-		if turn := r.turnOf(at, by, a, now); turn > now {
-			heap.Push(&x.waiting, expiry{turn, place})
-			continue
-		}
-		keys = append(keys, a.Key())
 	}
 	return keys, nil
 }
 
+// judge returns the key whose cell is to be looked at, if the replica is to remove it now.
+func (r *replica) judge(g *group, next expiry, now int64) (due dueKey, err error) {
+	a, err := g.addressAt(next.place)
+	if err != nil || a == "" {
+		return due, err
+	}
+	c, err := g.load(a)
+	if err != nil {
+		return due, err
+	}
+	at, by, ok := c.now.Expires()
+	switch {
+	case !ok || at == dotted.Never:
+	case at > now: // it was said anew
+		r.soon(at, next.place)
+	default:
+		turn := r.turnOf(at, by, a)
+		if turn <= now {
+			due.key, due.some = a.Key(), true
+		} else {
+			heap.Push(&r.expiring.waiting, expiry{turn, next.place})
+		}
+	}
+	return due, nil
+}
+
 // turnOf returns when the replica is to remove a key that expired at a time which another one, or itself, said. It leaves
 // it to others for a while, after it was opened as well: its clock may be wrong, which shows when it meets them.
-func (r *replica) turnOf(at int64, by crdt.ReplicaID, a dotted.Address, now int64) int64 {
+func (r *replica) turnOf(at int64, by crdt.ReplicaID, a dotted.Address) int64 {
 	x := &r.expiring
 	if by == r.id && r.id != 0 {
 		return at
@@ -241,22 +292,19 @@ func (r *replica) turnOf(at int64, by crdt.ReplicaID, a dotted.Address, now int6
 	if r.id == 0 {
 		after += othersIdle
 	}
-	if x.clock.Doubtful {
-		return now + after.Milliseconds() // it may not be then
-	}
 	return max(at, x.began) + after.Milliseconds()
 }
 
-// nextExpired returns where the next cell is whose time has come.
-func (r *replica) nextExpired(g *group, now int64) (place string, ok bool, err error) {
+// nextExpired returns the next cell whose time has come.
+func (r *replica) nextExpired(g *group, now int64) (next expiry, ok bool, err error) {
 	x := &r.expiring
 	for _, h := range []*expiryHeap{&x.waiting, &x.young, &x.old} {
 		if h.first() <= now && (h == &x.waiting || len(x.waiting) < maxWaiting) {
-			return heap.Pop(h).(expiry).place, true, nil
+			return heap.Pop(h).(expiry), true, nil
 		}
 	}
 	if x.next > now || len(x.waiting) >= maxWaiting {
-		return "", false, nil
+		return next, false, nil
 	}
 	if x.from == nil {
 		x.from = []byte{prefixExpiry}
@@ -267,12 +315,12 @@ func (r *replica) nextExpired(g *group, now int64) (place string, ok bool, err e
 			return true
 		}
 		if x.next = int64(binary.BigEndian.Uint64(key[1:])); x.next <= now {
-			place, ok = string(key[9:]), true
+			next, ok = expiry{x.next, string(key[9:])}, true
 			x.from = append(append(x.from[:0], key...), 0)
 		}
 		return false
 	})
-	return place, ok, err
+	return next, ok, err
 }
 
 // addressAt returns the address of the cell at a place; empty if there is none.
@@ -294,20 +342,26 @@ func (g *group) addressAt(place string) (a dotted.Address, err error) {
 	return a, cmp.Or(failed, err)
 }
 
-// Now returns the time by which keys expire.
-func (tx *Tx) Now() time.Time { return tx.g.now.Add(tx.g.r.expiring.clock.Ahead) }
+// Now returns the time by which keys have expired.
+func (tx *Tx) Now() time.Time { return tx.g.now.Add(tx.g.r.expiring.clock.judges()) }
+
+// Right returns what the time is, as far as that is known.
+func (tx *Tx) Right() time.Time { return tx.g.now.Add(tx.g.r.expiring.clock.Ahead) }
 
 // Timed reports whether any key may have an expiry.
 func (tx *Tx) Timed() bool { return tx.g.timed || tx.g.r.expiring.timed }
 
-// At has what has expired by a time hidden. It returns the view.
-func (v *View) At(now time.Time) *View {
-	v.now = now
+// At has what has expired by a time hidden, which a clock shows. It returns the view.
+func (v *View) At(wall time.Time, c Clock) *View {
+	v.wall, v.clock = wall, c
 	return v
 }
 
-// Now returns that time.
-func (v *View) Now() time.Time { return v.now }
+// Now returns the time by which keys have expired.
+func (v *View) Now() time.Time { return v.wall.Add(v.clock.judges()) }
+
+// Right returns what the time is, as far as that is known.
+func (v *View) Right() time.Time { return v.wall.Add(v.clock.Ahead) }
 
 // Timed reports whether any key may have an expiry.
 func (v *View) Timed() bool { return v.timed }

@@ -287,7 +287,8 @@ func isSplit(c dotted.Cell) bool {
 // Its methods may be called by many goroutines at once.
 type View struct {
 	*moment
-	now    time.Time
+	wall   time.Time
+	clock  Clock
 	closed bool
 }
 

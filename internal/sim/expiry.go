@@ -45,6 +45,18 @@ func (t *transaction) liveTo(e *effect) bool {
 	return (e.of == t || has(t.saw, e.of)) && !slices.ContainsFunc(e.removers, gone)
 }
 
+// lose notes that a transaction removed a key whose time had not come: if it writes to the key again that does not
+// expire, whoever else says the time again.
+func (t *transaction) lose(key string, timed bool, until int64) {
+	if !timed || until == dotted.Never {
+		return
+	}
+	if t.ended == nil {
+		t.ended = map[string]bool{}
+	}
+	t.ended[key] = true
+}
+
 // exists reports whether a transaction finds something under a key.
 func (h *history) exists(key string, t *transaction) bool {
 	return slices.ContainsFunc(h.byKey[key], func(c *cell) bool { return slices.ContainsFunc(c.effects, t.liveTo) })
@@ -72,6 +84,7 @@ func (h *history) unsay(key string, t *transaction) {
 // say has an effect's transaction say when a key expires, in place of what it sees was said.
 func (h *history) say(key string, e *effect, until int64) {
 	h.unsay(key, e.of)
+	delete(e.of.ended, key)
 	m := *e.mutation
 	m.until = until
 	h.said[key] = append(h.said[key], &effect{mutation: &m, of: e.of, n: e.n})
@@ -108,6 +121,7 @@ func (h *history) effect(e *effect, key string, cells []*cell) []*cell {
 			e.remove(cells)
 			if existed && !h.exists(key, t) {
 				h.unsay(key, t)
+				t.lose(key, timed, until)
 			}
 		}
 		return cells
@@ -116,6 +130,7 @@ func (h *history) effect(e *effect, key string, cells []*cell) []*cell {
 		timed = false
 	case timed && !h.exists(key, t):
 		h.unsay(key, t)
+		t.lose(key, timed, until)
 		timed = false
 	}
 	if e.clears != "" {
@@ -125,7 +140,7 @@ func (h *history) effect(e *effect, key string, cells []*cell) []*cell {
 	switch {
 	case e.until > 0:
 		h.say(key, e, e.until)
-	case timed && until != dotted.Never && e.whole:
+	case timed && until != dotted.Never && e.whole, !timed && t.ended[key]:
 		h.say(key, e, dotted.Never)
 	case timed && until != dotted.Never:
 		h.say(key, e, until)
@@ -160,7 +175,7 @@ func (h *host) checkHidden(seen []uint64) {
 		return
 	}
 	now := h.wall()
-	v := h.engine.View().At(now)
+	v := h.engine.View().At(now, engine.Clock{})
 	defer v.Close()
 	hist := h.w.hist
 	live := func(e *effect) bool { return has(seen, e.of) && !e.removedBy(seen) }

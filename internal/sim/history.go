@@ -43,8 +43,9 @@ type transaction struct {
 	host   *host
 	muts   []mutation
 	time   dotted.Time
-	now    int64    // the time by which keys had expired for it
-	first  crdt.Dot // its delta's dots are first to last
+	now    int64           // the time by which keys had expired for it
+	ended  map[string]bool // keys that it removed with a time that had not come
+	first  crdt.Dot        // its delta's dots are first to last
 	last   uint64
 	owner  int      // index of first.Replica
 	saw    []uint64 // what its replica had seen, by replica index
