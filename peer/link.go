@@ -158,7 +158,7 @@ func (n *network) runLink(s libnet.Stream, key secret.Key, dialed bool, proven e
 			n.gater.refuse("refused a stream: "+proven.Error(), id, s.Conn().RemoteMultiaddr().String())
 		}
 		_ = s.Reset()
-		n.noteEnd(id, judge(proven))
+		n.noteDial(id, judge(proven)) // a refusal: it tells why, and begins no new rest
 		return
 	}
 	_ = s.SetDeadline(time.Time{})

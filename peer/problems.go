@@ -119,7 +119,11 @@ func (f *facts) find() (all []finding) {
 	}
 	f.findStrangers(add)
 	for _, u := range f.unlinked {
-		if f.now.Sub(u.since) >= linkPatience {
+		switch {
+		case f.now.Sub(u.since) < linkPatience:
+		case errors.As(u.err, new(violationError)), errors.Is(u.err, errNotUnderstood):
+			add("other-version", u.id, "%s is alive and has no data link with this host: %s", u.name, words.Of(u.err))
+		default:
 			add("no-link", u.id, "%s is alive and has no data link with this host: %s", u.name,
 				cmp.Or(words.Of(u.err), "it was not reached, and does not reach this host"))
 		}

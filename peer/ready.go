@@ -143,8 +143,13 @@ func (l *loop) mayMeet() bool {
 		return slices.ContainsFunc(unmet, func(m members.Member) bool { return time.Since(m.Since) < meetGrace })
 	}
 	all := n.members.List()
-	holds := func(m members.Member) bool { return m.Holds(l.s.id.Short()) }
+	holds := func(m members.Member) bool { return l.mayHold(m) }
 	return slices.ContainsFunc(n.speaking(n.permitted(all), time.Now()), holds) || len(all) == 0 && len(n.joining()) > 0
+}
+
+// mayHold reports whether a member may hold the space: one that holds all spaces may not know of it, and has said so.
+func (l *loop) mayHold(m members.Member) bool {
+	return m.Holds(l.s.id.Short()) && !l.p.net.board.lacks(gossip.NeighbourID(m.ID), l.s.id)
 }
 
 // wanted returns how many members are alive that there should be a link to for this space, and
@@ -155,7 +160,7 @@ func (l *loop) wanted() (all int, unmet []members.Member) {
 		return 0, nil
 	}
 	for _, m := range chosen(n.id.String(), n.p.spaceIDs(), n.speaking(n.permitted(n.members.List()), time.Now())) {
-		if !m.Holds(l.s.id.Short()) {
+		if !l.mayHold(m) {
 			continue
 		}
 		all++
@@ -194,7 +199,7 @@ func (l *loop) expectsSomeone() bool {
 	}
 	others := n.members.List()
 	for _, m := range others {
-		if m.Alive && m.Holds(l.s.id.Short()) && time.Since(m.Since) < l.p.cfg.ReadyWait {
+		if m.Alive && l.mayHold(m) && time.Since(m.Since) < l.p.cfg.ReadyWait {
 			return true
 		}
 	}

@@ -377,9 +377,33 @@ func (b *batch) settle(errs []error) {
 				old = bytes.Clone(b.out.buf)
 				b.out.buf = b.out.buf[:end]
 			}
-			if !r.muted {
-				b.out.fail(errorText(err))
+			if !b.refuse(r, err) {
+				return
 			}
 		}
 	}
+}
+
+// refuse answers a request that the database refused. One that it has not run and that needs no database is executed: it
+// returns false if that has to wait.
+func (b *batch) refuse(r *request, err error) bool {
+	session := b.call.session
+	switch {
+	case r.done:
+		if !r.muted {
+			b.out.fail(errorText(err))
+		}
+	case r.access == accessNone:
+		b.halted = false
+		return b.run(b.next, nil) != errLater
+	default:
+		session.mute.begin()
+		if r.command.inTransaction == roleEnd {
+			session.pending = transaction{} // it is over, as Redis has it
+		}
+		if !session.mute.end() {
+			b.out.fail(errorText(err))
+		}
+	}
+	return true
 }

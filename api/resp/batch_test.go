@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -175,11 +176,34 @@ func testWhatTheDatabaseRefusesIsAnsweredWithItsError(t *testing.T) {
 // TestARefusalBeforeAnyReplyAnswersEachCommand: the buffer of replies does not exist yet, and the
 // first of them must not be lost.
 func TestARefusalBeforeAnyReplyAnswersEachCommand(t *testing.T) {
-	b := &batch{requests: make([]request, 3), to: 3}
+	b := &batch{requests: slices.Repeat([]request{{command: lookUp([]byte("get")), access: accessRead}}, 3), to: 3}
+	b.call.session = &session{}
 	b.settle(b.spread(errors.New("later")))
 	if got, want := string(b.out.buf), strings.Repeat("-ERR later\r\n", 3); got != want {
 		t.Errorf("3 commands are answered %q, want %q", got, want)
 	}
+}
+
+func TestWhatIsRefusedUnrunEndsMULTIAndKeepsReplies(t *testing.T) {
+	eachWay(t, testWhatIsRefusedUnrunEndsMULTIAndKeepsReplies)
+}
+
+// testWhatIsRefusedUnrunEndsMULTIAndKeepsReplies has a database that runs nothing, as while a space is rebuilt: what needs
+// none is answered as ever.
+func testWhatIsRefusedUnrunEndsMULTIAndKeepsReplies(t *testing.T) {
+	db := newMemory(t)
+	db.refusal, db.unrun = errors.New("it is rebuilt"), true
+	_, address := startServer(t, Config{db: db})
+	p := dial(t, address)
+	p.send([]string{"MULTI"}, []string{"SET", "a", "1"}, []string{"EXEC"}, []string{"PING"},
+		[]string{"CLIENT", "REPLY", "SKIP"}, []string{"SET", "a", "1"}, []string{"PING"}, []string{"ECHO", "end"})
+	for _, want := range []string{"+OK", "+QUEUED", "-ERR it is rebuilt", "+PONG", "+PONG", `"end"`} {
+		if got := p.reply(); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	p.expect("MULTI", "+OK")
+	p.expect("SET a 1", "+QUEUED")
 }
 
 func TestAfterQuitNothingIsExecuted(t *testing.T) { eachWay(t, testAfterQuitNothingIsExecuted) }

@@ -113,8 +113,12 @@ func (c *call) namesFrom(first int) []string {
 }
 
 func describeCommands(c *call, names []string) error {
+	at := len(c.out.buf)
 	c.out.array(len(names))
 	for _, name := range names {
+		if len(c.out.buf)-at > MaxReply {
+			return errReplyTooLarge
+		}
 		cmd := byFullName(name)
 		if cmd == nil {
 			c.out.null()
@@ -196,6 +200,9 @@ func documentCommands(c *call, names []string) error {
 		if cmd := byFullName(name); cmd != nil {
 			n++
 			cmd.document(c.out)
+		}
+		if len(c.out.buf)-at > MaxReply {
+			return errReplyTooLarge
 		}
 	}
 	c.out.dictAt(at, n)

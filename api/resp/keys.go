@@ -164,15 +164,17 @@ func runCopy(c *call) error {
 
 // runRandomKey chooses of leastWindow keys that follow a random one.
 func runRandomKey(c *call) error {
-	some := window(c.tx.Len(), leastWindow, func(after string) iter.Seq[string] {
+	names := func(all iter.Seq2[string, crdt.Types]) iter.Seq[string] {
 		return func(yield func(string) bool) {
-			for key := range c.tx.AllAfter(after) {
+			for key := range all {
 				if !yield(key) {
 					return
 				}
 			}
 		}
-	})
+	}
+	some := window(c.tx.Len(), leastWindow, names(c.tx.All()),
+		func(key string) iter.Seq[string] { return names(c.tx.AllAfter(key)) })
 	if len(some) == 0 {
 		c.out.null()
 		return nil

@@ -14,6 +14,7 @@ type memory struct {
 	*embedded.Peer
 	views, updates atomic.Int64 // Read counts as a view, Submit as an update
 	refusal        error        // if set, what View and each transaction return
+	unrun          bool         // and none is run
 }
 
 func newMemory(t testing.TB) *memory {
@@ -32,6 +33,9 @@ func newMemory(t testing.TB) *memory {
 
 func (m *memory) View(ctx context.Context, fn func(*embedded.Tx) error) error {
 	m.views.Add(1)
+	if m.unrun {
+		return m.refusal
+	}
 	return errors.Join(m.Peer.View(ctx, fn), m.refusal)
 }
 
@@ -57,7 +61,12 @@ func (m *memory) refused(fns []func(*embedded.Tx) error) []func(*embedded.Tx) er
 	}
 	refused := make([]func(*embedded.Tx) error, len(fns))
 	for i, fn := range fns {
-		refused[i] = func(tx *embedded.Tx) error { return errors.Join(fn(tx), m.refusal) }
+		refused[i] = func(tx *embedded.Tx) error {
+			if m.unrun {
+				return m.refusal
+			}
+			return errors.Join(fn(tx), m.refusal)
+		}
 	}
 	return refused
 }

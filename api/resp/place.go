@@ -17,8 +17,14 @@ import (
 const behind = "\xff\xff\xff\xff\xff\xff\xff\xff"
 
 // window returns size of n names that follow each other, from a random one on; or all, if there are no
-// more. after passes those greater than a name, or all after "".
-func window(n, size int, after func(name string) iter.Seq[string]) (some []string) {
+// more. all passes them, and beyond those greater than a name.
+func window(n, size int, all iter.Seq[string], beyond func(name string) iter.Seq[string]) (some []string) {
+	after := func(name string) iter.Seq[string] {
+		if name == "" {
+			return all
+		}
+		return beyond(name)
+	}
 	start, begun := "", false
 	if n > size {
 		start, begun = randomPlace(n, func(name string) (string, bool) {

@@ -50,7 +50,7 @@ func TestAWindowIsFoundAnywhere(t *testing.T) {
 		after := orderedNames(names, &looks)
 		var tenths [10]int
 		for range draws {
-			some := window(len(names), leastWindow, after)
+			some := window(len(names), leastWindow, after(""), after)
 			if len(some) != leastWindow || len(slices.Compact(slices.Sorted(slices.Values(some)))) != leastWindow {
 				t.Fatalf("%s: a window of %d names", kind, len(some))
 			}
@@ -77,7 +77,7 @@ func TestASmallWindowIsAllThereIs(t *testing.T) {
 		for i := range n {
 			names = append(names, fmt.Sprint(i))
 		}
-		if got := window(n, leastWindow, orderedNames(names, &looks)); !slices.Equal(got, names) {
+		if got := window(n, leastWindow, orderedNames(names, &looks)(""), orderedNames(names, &looks)); !slices.Equal(got, names) {
 			t.Errorf("of %d names %d", n, len(got))
 		}
 	}

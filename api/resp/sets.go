@@ -177,7 +177,7 @@ func runSPop(c *call) error {
 	case c.looped && count > maxQuickArguments:
 		return errApart
 	}
-	some := window(set.Len(), max(leastWindow, 2*int(count)), set.AllAfter)
+	some := window(set.Len(), max(leastWindow, 2*int(count)), set.All(), set.AllAfter)
 	rand.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
 	switch {
 	case len(c.args) == 3:

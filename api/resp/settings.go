@@ -94,7 +94,7 @@ func runConfigSet(c *call) error {
 	for _, name := range slices.Sorted(maps.Keys(wanted)) {
 		switch {
 		case name == settingClients || name == settingSlow:
-			n, err := numberFor(name, wanted[name])
+			n, err := numberFor(name, wanted[name], c.server.config.MaxClients)
 			if err != nil {
 				return err
 			}
@@ -118,9 +118,10 @@ func cannotSet(name, why string) error {
 	return replyError(fmt.Sprintf("ERR CONFIG SET failed (possibly related to argument '%s') - %s", name, why))
 }
 
-// numberFor reads the value of a parameter that can be changed.
-func numberFor(name, text string) (int64, error) {
-	least, most := int64(1), int64(1<<32-1)
+// numberFor reads the value of a parameter that can be changed. There can be no more clients than when the server
+// began: their files would be wanting elsewhere.
+func numberFor(name, text string, clients int) (int64, error) {
+	least, most := int64(1), int64(clients)
 	if name == settingSlow {
 		least, most = -1, int64(1<<63-1)
 	}

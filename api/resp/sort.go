@@ -60,6 +60,9 @@ func runSort(c *call) error {
 			} else {
 				c.out.null()
 			}
+			if len(c.out.buf)-at > MaxReply {
+				return errReplyTooLarge
+			}
 		}
 		if len(c.out.buf)-at > MaxReply {
 			return errReplyTooLarge

@@ -183,7 +183,7 @@ func (w *web) status(ctx context.Context, addr string) ([]byte, peer.Status, err
 	if err != nil {
 		return nil, status, unfit(addr, err)
 	}
-	if err := readAnswer(bytes.NewReader(body), &status); err != nil || status.Spaces == nil {
+	if err := readAnswer(bytes.NewReader(body), &status); err != nil || status.Spaces == nil || !json.Valid(body) {
 		return nil, status, fmt.Errorf("what answers on %s is no peerd", addr)
 	}
 	return body, status, nil
