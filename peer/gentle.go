@@ -20,6 +20,7 @@ type gentle struct {
 
 const (
 	gentleWork  = 500 * time.Microsecond // after which it rests
+	gentleRest  = 10 * time.Millisecond  // at most: longer work was waiting, for the disk or a processor
 	gentleCells = 32                     // between two looks at the clock
 )
 
@@ -44,7 +45,7 @@ func (g *gentle) gently(fn func(dotted.Address, dotted.Cell) bool) func(dotted.A
 		if g.cells++; g.cells >= gentleCells {
 			g.cells = 0
 			if worked := g.clock().Sub(g.began); worked >= gentleWork {
-				g.rest(worked)
+				g.rest(min(worked, gentleRest))
 				g.began = g.clock()
 			}
 		}

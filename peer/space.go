@@ -419,6 +419,7 @@ func (p *Peer) openSpace(name string, tree store.Store, journal store.Log) (*spa
 		MaxSkew:     limits.skew,
 		PushDelay:   cfg.PushDelay,
 		Spent:       cfg.spent,
+		Alone:       cfg.Offline,
 		Sync:        cfg.Durability == Always, SyncEverySecond: cfg.Durability == Interval,
 	}, rng, now)
 	if err != nil {

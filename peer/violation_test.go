@@ -24,7 +24,7 @@ func TestWhoDoesNotKeepToTheProtocolIsLeftInPeace(t *testing.T) {
 				eventually(t, "the link is cut", func() bool { return linkTo(a, b) != bad })
 			}
 			for _, p := range []*Peer{a, b} {
-				eventually(t, "it says that there is no link", func() bool { return slices.Contains(problemIDs(t, p), "no-link") })
+				eventually(t, "it says that there is no link", func() bool { return slices.Contains(problemIDs(t, p), "other-version") })
 			}
 			for i, want := range []string{"does not understand what this peer sends", "sends what this peer does not understand"} {
 				s, err := []*Peer{a, b}[i].Status()

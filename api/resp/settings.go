@@ -121,7 +121,7 @@ func cannotSet(name, why string) error {
 // numberFor reads the value of a parameter that can be changed. There can be no more clients than when the server
 // began: their files would be wanting elsewhere.
 func numberFor(name, text string, clients int) (int64, error) {
-	least, most := int64(1), int64(clients)
+	least, most := int64(1), int64(1<<32-1)
 	if name == settingSlow {
 		least, most = -1, int64(1<<63-1)
 	}
@@ -131,6 +131,9 @@ func numberFor(name, text string, clients int) (int64, error) {
 		return 0, cannotSet(name, "argument couldn't be parsed into an integer")
 	case n < least || n > most:
 		return 0, cannotSet(name, fmt.Sprintf("argument must be between %d and %d inclusive", least, most))
+	case name == settingClients && n > int64(clients):
+		return 0, cannotSet(name, fmt.Sprintf("The operating system is not able to handle the specified number of clients, "+
+			"try with %d", clients))
 	}
 	return n, nil
 }

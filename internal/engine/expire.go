@@ -41,15 +41,21 @@ const (
 var expiries = cellIndex{
 	kind: prefixExpiry, name: "index of expiries",
 	keys: func(a dotted.Address, c dotted.Cell, fn func(key []byte)) {
-		if at, _, ok := c.Expires(); ok && a.IsExpiry() {
-			fn(append(expiryKey(at), a.Place()...))
+		if len(c) > 0 && a.IsExpiry() {
+			fn(append(expiryKey(indexed(c)), a.Place()...))
 		}
 	},
 	same: func(before, after dotted.Cell) bool {
-		was, _, had := before.Expires()
-		is, _, has := after.Expires()
-		return was == is && had == has
+		return len(before) > 0 == (len(after) > 0) && indexed(before) == indexed(after)
 	},
+}
+
+// indexed returns when the cell of an expiry is looked at: one that only a newer version can read, never.
+func indexed(c dotted.Cell) int64 {
+	if at, _, ok := c.Expires(); ok {
+		return at
+	}
+	return dotted.Never
 }
 
 // expiryKey returns where the index has what expires at a time, in milliseconds since 1970.
@@ -284,7 +290,7 @@ func (r *replica) judge(g *group, next expiry, now int64) (due dueKey, err error
 // it to others for a while, after it was opened as well: its clock may be wrong, which shows when it meets them.
 func (r *replica) turnOf(at int64, by crdt.ReplicaID, a dotted.Address) int64 {
 	x := &r.expiring
-	if by == r.id && r.id != 0 {
+	if by == r.id && r.id != 0 || r.cfg.Alone {
 		return at
 	}
 	order := (antientropy.LeafOf(a) ^ uint64(r.ID())) * 0x9e3779b97f4a7c15 >> 32

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -218,9 +219,26 @@ func (r *replica) leaveFilling(p *repairSession) {
 	}
 }
 
+// fillingMark returns the record of a filling's mark: of one that is given up it says so.
+func fillingMark(over bool) []byte {
+	return seal(keyFilling, func(w *wire.Writer) {
+		if !over {
+			w.Array(0)
+			return
+		}
+		w.Array(1)
+		w.Bool(true)
+	})
+}
+
 // removeFilling returns a task: what a filling left is removed, and its mark.
 func (r *replica) removeFilling() (parts []task) {
 	kinds := []byte{prefixCell, prefixPart, prefixBlob, prefixStage, prefixPage, prefixBase, prefixMoved}
+	parts = append(parts, once(func() { // what is left after a kill does not fit what is computed from it
+		mark := &store.Batch{}
+		mark.Set(keyFilling, fillingMark(true))
+		r.writeBatch(mark, nil)
+	}))
 	for _, kind := range append(kinds, r.derives.kinds()...) {
 		parts = append(parts, r.removeAll([]byte{kind}, []byte{kind + 1}))
 	}
@@ -261,8 +279,12 @@ func (r *replica) resumeFilling() error {
 // record is rotten, if something was written to the log since, or if all had come: then it may be
 // that what the sources differed in was being written.
 func (r *replica) interruptedFilling(snap store.Snapshot) (*filling, error) {
-	over := false
-	err := snap.ScanKeys([]byte{prefixPage}, []byte{prefixPage + 1}, func([]byte) bool {
+	mark, _, err := snap.Get(keyFilling)
+	if err != nil {
+		return nil, err
+	}
+	over := bytes.Equal(mark, fillingMark(true))
+	err = snap.ScanKeys([]byte{prefixPage}, []byte{prefixPage + 1}, func([]byte) bool {
 		over = true
 		return false
 	})

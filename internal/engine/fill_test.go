@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"fmt"
 	"testing"
 
 	"github.com/peerd/peerd/antientropy"
@@ -152,4 +153,44 @@ func TestARottenRecordEndsAFillingThatWaits(t *testing.T) {
 		t.Logf("attempt %d failed: %v", attempt, p.Err)
 	}
 	t.Error("it comes upon the record each time")
+}
+
+// TestWhatAKillLeavesOfAFillingThatIsGivenUpIsNotGoneOnWith kills a replica after each step of the removal: a part of the cells
+// is gone then, and what was computed from them is there.
+func TestWhatAKillLeavesOfAFillingThatIsGivenUpIsNotGoneOnWith(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 2})
+	a, b := w.hosts[0], w.hosts[1]
+	for i := range 4 {
+		w.write(t, a, func(f crdt.Fields) error {
+			for j := range 500 {
+				if _, err := f.Counter(fmt.Sprint("a", i, "-", j)).Add(3); err != nil {
+					return err
+				}
+				if _, err := f.Set(fmt.Sprint("b", i, "-", j)).Add("member"); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	for i := range 60 {
+		w.write(t, a, func(f crdt.Fields) error { return f.Register(fmt.Sprint("r", i)).Set(make([]byte, 40_000)) })
+	}
+	_, err := repairSome(a.engine, b.engine, 6)
+	must(t, err)
+	if !b.engine.Parked() {
+		t.Fatal("no filling waits")
+	}
+	before := b.disk
+	for steps, left := 0, true; left; steps++ {
+		b.disk = before.Clone()
+		w.open(t, b)
+		b.engine.SetRoom(Scarce, store.ErrNoSpace)
+		b.steps(t, steps, func(*Ready) {})
+		left = b.engine.fills()
+		b.disk = b.disk.Clone()
+		w.open(t, b)
+		must(t, repairAll(a.engine, b.engine))
+		checkWhole(t, b.engine.replica)
+	}
 }

@@ -244,9 +244,14 @@ func (r *replica) LogRead(lsn uint64, maxRecords int,
 	if !r.isSpent() {
 		began = r.turn.began
 	}
+	var at store.Position
 	err = r.readLog(lsn, func(rec logged) bool {
-		last := r.work
-		r.spend(workRecord + workOf(rec.bytes))
+		last, bytes := r.work, rec.bytes
+		if at > 0 {
+			bytes = int(rec.next - at) // with what other spaces have written between
+		}
+		at = rec.next
+		r.spend(workRecord + workOf(bytes))
 		r.transacted(last)
 		for _, d := range rec.deltas {
 			if !fn(d) {

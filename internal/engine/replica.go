@@ -130,6 +130,8 @@ type Config struct {
 	// 65,536.
 	MaxClears int
 
+	// Alone says that there is no other host, to which anything could be left.
+	Alone bool
 	// Expired, unless it is nil, is told which keys a transaction of the replica removed since they had expired, and the
 	// dots of that: from first on up to last. It must not use the engine.
 	Expired func(keys []string, first crdt.Dot, last uint64)

@@ -26,7 +26,7 @@ func (e *Engine) ticksPassed() int {
 	if !e.rests {
 		return 1
 	}
-	return min(1+int(e.now.Sub(e.due.tick)/tickEvery), int(digestEvery/tickEvery))
+	return min(1+int(e.now.Sub(e.due.tick)/tickEvery), int(digestRest/tickEvery))
 }
 
 // resting reports whether nothing is under way that ticks are counted for, and no checkpoint is due.

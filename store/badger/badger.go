@@ -308,6 +308,7 @@ func (s *Store) Close() error {
 	if err := takesFiles(s.dir); err != nil {
 		return s.fail(err)
 	}
+	s.idle.wait()
 	return s.release()
 }
 

@@ -86,8 +86,8 @@ func (c *compactors) rest() {
 	stopCompactions(c.db)
 }
 
-// end leaves the compactors as they are. It may be called once.
-func (c *compactors) end() {
-	close(c.closing)
-	<-c.ended
-}
+// end leaves the compactors as they are. It may be called once; wait waits until nothing is done to them any more, which
+// may take as long as a merge that is under way.
+func (c *compactors) end() { close(c.closing) }
+
+func (c *compactors) wait() { <-c.ended }
