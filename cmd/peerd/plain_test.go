@@ -29,9 +29,13 @@ func answering(t *testing.T, text string) string {
 			if err != nil {
 				return
 			}
-			_, _ = c.Read(make([]byte, 4096))
-			_, _ = io.WriteString(c, text)
-			c.Close()
+			go func() {
+				defer c.Close()
+				_, _ = c.Read(make([]byte, 4096))
+				_, _ = io.WriteString(c, text)
+				_ = c.(*net.TCPConn).CloseWrite() // what is left of the request would reset it
+				_, _ = io.Copy(io.Discard, c)
+			}()
 		}
 	}()
 	return l.Addr().String()
