@@ -49,6 +49,20 @@ func (c *clocked) expire(key string) {
 	}
 }
 
+// fillTimed makes k a set of so many members that expires after a second.
+func (c *clocked) fillTimed(members int) {
+	c.t.Helper()
+	c.do(func(k Fields) error {
+		for i := range members {
+			if _, err := k.Set("k").Add(string(rune('a' + i))); err != nil {
+				return err
+			}
+		}
+		_, err := k.Expiry("k").Set(c.now.Add(time.Second))
+		return err
+	})
+}
+
 func (c *clocked) get(key string) string {
 	value, ok := c.keys().String(key).Get()
 	if !ok {
@@ -209,15 +223,7 @@ func TestNothingIsLeftOfAnExpiryWhenItsKeyGoes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for _, members := range []int{1, 3, 40} {
 				a, _ := clockedPair(t)
-				a.do(func(k Fields) error {
-					for i := range members {
-						if _, err := k.Set("k").Add(string(rune('a' + i))); err != nil {
-							return err
-						}
-					}
-					_, err := k.Expiry("k").Set(a.now.Add(time.Second))
-					return err
-				})
+				a.fillTimed(members)
 				a.do(remove)
 				if a.state.timed != 0 {
 					t.Errorf("of %d members the expiry is left", members)
@@ -264,15 +270,7 @@ func TestOneTransactionRemovesAKeyAndBeginsItAnew(t *testing.T) {
 		func(k Fields) error { _, err := k.Clear(); return err },
 	} {
 		a, _ := clockedPair(t)
-		a.do(func(k Fields) error {
-			for i := range 40 {
-				if _, err := k.Set("k").Add(string(rune('a' + i))); err != nil {
-					return err
-				}
-			}
-			_, err := k.Expiry("k").Set(a.now.Add(time.Second))
-			return err
-		})
+		a.fillTimed(40)
 		a.do(func(k Fields) error {
 			if _, err := k.Set("k").Add("one more"); err != nil {
 				return err
@@ -294,15 +292,7 @@ func TestOneTransactionRemovesAKeyAndBeginsItAnew(t *testing.T) {
 func TestWhatIsReplacedByAnotherTypeDoesNotExpire(t *testing.T) {
 	for _, members := range []int{1, 40} {
 		a, b := clockedPair(t)
-		a.do(func(k Fields) error {
-			for i := range members {
-				if _, err := k.Set("k").Add(string(rune('a' + i))); err != nil {
-					return err
-				}
-			}
-			_, err := k.Expiry("k").Set(a.now.Add(time.Second))
-			return err
-		})
+		a.fillTimed(members)
 		meet(a, b)
 		a.do(func(k Fields) error {
 			if _, err := k.Remove("k"); err != nil {

@@ -53,7 +53,7 @@ type Peer struct {
 	table     *spacestore.Table     // says which spaces the store has
 
 	limits atomic.Pointer[limits]       // changed while making is held
-	clock  atomic.Pointer[engine.Clock] // see trusted
+	clock  atomic.Pointer[engine.Clock] // see clockOf
 
 	making   sync.Mutex                        // held while a space is opened or dropped
 	spaces   atomic.Pointer[map[string]*space] // that are held, by name; never changed in place

@@ -173,6 +173,15 @@ func (d *daemon) set(key, value string) {
 	d.put(key, object{"type": "string", "value": value})
 }
 
+// expires has a key expire at a time.
+func (d *daemon) expires(key, until string) {
+	d.t.Helper()
+	op := object{"op": "expire", "path": []string{key}, "until": until}
+	if code, answer := d.ask("POST", "/v1/tx", object{"ops": []object{op}}); code != http.StatusOK {
+		d.t.Fatalf("%d %s", code, answer)
+	}
+}
+
 // holds waits until a key holds what has all the texts.
 func (d *daemon) holds(key string, texts ...string) {
 	d.t.Helper()
