@@ -17,8 +17,9 @@ import (
 // another replica, which has not seen it, removes what has expired, what it added has expired as
 // well. Set of a string or register replaces the whole value, and takes the expiry away.
 //
-// Of concurrent times the latest counts, and that it never ends more than any: so nothing ends
-// before somebody expected it. Replicas whose clocks differ do not agree at once on what has
+// Of concurrent times the latest counts, and that it never ends more than any: of two who said
+// when a key ends neither loses it early. But a Set of a key that had no time says nothing of one,
+// and ends by what another says meanwhile. Replicas whose clocks differ do not agree at once on what has
 // expired, but on what was removed.
 type Expiry struct {
 	node
