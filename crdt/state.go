@@ -314,6 +314,16 @@ func (t *stateTx) Count(a dotted.Address) (dotted.Count, error) {
 	return c, nil
 }
 
+// Rank looks at every cell of the container.
+func (t *stateTx) Rank(container dotted.Address, key string) (int, error) {
+	return dotted.ScanRank(t, container, key)
+}
+
+// Ranked looks at every cell of the container.
+func (t *stateTx) Ranked(container dotted.Address, from int, back bool, fn func(key string) bool) error {
+	return dotted.ScanRanked(t, container, from, back, fn)
+}
+
 // Tallied looks at every cell.
 func (t *stateTx) Tallied(fn func(key string) bool) error {
 	last, found := "", false

@@ -30,6 +30,10 @@ type Kind struct {
 	Name  string // what it is called in HTTP, and to people
 	Redis Redis
 	Holds Holds
+	// Order returns where a visible cell, which has a name in its container, stands among the others there: they are in the
+	// order of these keys, each of which one cell alone has. Nil: they have no order but that of their names. For what
+	// HoldsElements only.
+	Order func(name string, c Cell) string
 }
 
 // Redis is a type in the words of the Redis protocol.

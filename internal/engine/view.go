@@ -494,6 +494,16 @@ func (v *View) keysStored(prefix, beyond string,
 	})
 }
 
+// Rank returns how many of a container's cells come before a key in their order.
+func (v *View) Rank(container dotted.Address, key string) (int, error) {
+	return dotted.ScanRank(v, container, key)
+}
+
+// Ranked calls fn with the keys of a container's cells in their order.
+func (v *View) Ranked(container dotted.Address, from int, back bool, fn func(key string) bool) error {
+	return dotted.ScanRanked(v, container, from, back, fn)
+}
+
 // Tallied calls fn with the keys that hold counters, or what is left of such. O(keys), unless
 // there is none.
 func (v *View) Tallied(fn func(key string) bool) error {
