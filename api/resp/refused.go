@@ -11,7 +11,6 @@ import (
 var refusals = map[string]string{
 	"wait":     "is for later: an answer means that this host has a write, as --durability says",
 	"latency":  "is for later: see SLOWLOG, and the metrics over HTTP",
-	"function": "is for later",
 	"fcall":    "is for later",
 	"fcall_ro": "is for later",
 	"monitor":  "is not possible: see SLOWLOG",
@@ -41,7 +40,10 @@ var notClustered = []string{"cluster", "readonly", "readwrite", "asking"}
 
 // unknownSubcommand returns the error of a subcommand that a command has not.
 func unknownSubcommand(name string, sub []byte) error {
-	if name == "acl" {
+	switch name {
+	case "function":
+		return replyError("ERR FUNCTION has FLUSH and LIST, for there are no functions: the rest is for later")
+	case "acl":
 		return replyError("ERR ACL has WHOAMI and USERS, for there is one user: the rest is for later")
 	}
 	return replyError(fmt.Sprintf("ERR unknown subcommand '%s'. Try %s HELP.", clip(sub, 128), strings.ToUpper(name)))

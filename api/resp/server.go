@@ -144,6 +144,7 @@ type Server struct {
 
 	maxClients atomic.Int64 // Config.MaxClients, until CONFIG SET
 	slower     atomic.Int64 // from how many microseconds on a command is slow, -1 for never: Config.SlowLog, until CONFIG SET
+	encodings  encodings
 	slow       slowLog
 
 	subscribers atomic.Int64 // clients with subscriptions

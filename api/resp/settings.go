@@ -37,6 +37,7 @@ func (s *Server) settings() map[string]string {
 	all := maps.Clone(s.config.Settings)
 	all[settingClients] = strconv.FormatInt(s.maxClients.Load(), 10)
 	all[settingSlow] = strconv.FormatInt(s.slower.Load(), 10)
+	s.encodings.add(all)
 	return all
 }
 
@@ -92,7 +93,11 @@ func runConfigSet(c *call) error {
 	}
 	changes := map[string]int64{}
 	for _, name := range slices.Sorted(maps.Keys(wanted)) {
-		switch {
+		switch _, encoding := encodingSettings[name]; {
+		case encoding:
+			if err := checkEncoding(name, wanted[name]); err != nil {
+				return err
+			}
 		case name == settingClients || name == settingSlow:
 			n, err := numberFor(name, wanted[name], c.server.config.MaxClients)
 			if err != nil {
@@ -104,6 +109,7 @@ func runConfigSet(c *call) error {
 			return cannotSet(name, "can't set immutable config")
 		}
 	}
+	c.server.encodings.set(wanted)
 	if n, ok := changes[settingClients]; ok {
 		c.server.maxClients.Store(n)
 	}

@@ -140,6 +140,7 @@ func serverCommands() []command {
 				summary: "Returns the latest slow commands, 10 of them or as many as are asked for."},
 			command{name: "len", arity: 2, run: runSlowLogLen, summary: "Returns how many slow commands are remembered."},
 			command{name: "reset", arity: 2, run: runSlowLogReset, summary: "Forgets the slow commands."}),
+		functionCommand(),
 		{name: "dbsize", arity: 1, run: runDBSize, access: accessRead,
 			summary: "Returns the number of keys."},
 		{name: "flushdb", arity: -1, run: runFlush, access: accessWrite,
