@@ -1,0 +1,147 @@
+package resp
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+var (
+	suite = flag.String("suite", "", "the unpacked source of Redis 7.0, whose own tests TestRedisSuite runs: see suite.sh")
+	units = flag.String("units", strings.Join(suiteUnits, ","), "units of them, in a list with commas")
+)
+
+// suiteUnits are those that are run if nobody asks for others.
+var suiteUnits = []string{
+	"unit/protocol", "unit/type/string", "unit/type/incr", "unit/keyspace", "unit/scan", "unit/expire", "unit/type/hash",
+	"unit/type/set", "unit/type/zset", "unit/type/list", "unit/type/list-2", "unit/type/list-3", "unit/bitops",
+	"unit/bitfield", "unit/hyperloglog", "unit/geo", "unit/sort", "unit/type/stream", "unit/type/stream-cgroups",
+	"unit/multi", "unit/pubsub", "unit/scripting", "unit/auth", "unit/introspection", "unit/introspection-2",
+	"unit/querybuf", "unit/quit", "unit/other",
+}
+
+// differences is the page on which every test stands that fails, with its reason.
+const differences = "../../docs/redis-differences.md"
+
+// suiteTags leave out what needs commands that only Redis can have: DEBUG, a replica, a file of its own, eviction.
+const suiteTags = "-needs:debug -needs:repl -needs:save -needs:config-maxmemory -needs:reset"
+
+// TestRedisSuite runs Redis' own tests. What fails stands in docs/redis-differences.md, and what stands there fails.
+func TestRedisSuite(t *testing.T) {
+	if *suite == "" {
+		t.Skip("needs -suite: see suite.sh")
+	}
+	page, err := os.ReadFile(differences)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := listedDifferences(string(page))
+	passed := 0
+	for _, unit := range strings.Split(*units, ",") {
+		t.Run(unit, func(t *testing.T) {
+			n, failed := runUnit(t, unit, listed[unit].left)
+			passed += n
+			t.Logf("%d passed, %d failed, %d left out", n, len(failed), len(listed[unit].left))
+			for _, name := range slices.Sorted(maps.Keys(failed)) {
+				if !listed[unit].fail[name] {
+					t.Errorf("%q fails, and does not stand in %s:\n%s", name, differences, failed[name])
+				}
+			}
+			for _, name := range slices.Sorted(maps.Keys(listed[unit].fail)) {
+				if _, ok := failed[name]; !ok {
+					t.Errorf("%q stands in %s, and does not fail", name, differences)
+				}
+			}
+		})
+	}
+	t.Logf("%d tests of Redis pass", passed)
+}
+
+// unitDifferences is what stands on the page of a unit.
+type unitDifferences struct {
+	fail map[string]bool
+	left []string // out, as they would end the unit or never end
+}
+
+var differenceLine = regexp.MustCompile("^\\| `(.*)` \\| (fails|left out) \\| ..* \\|$")
+
+// listedDifferences reads the page: a heading for each unit, and a table of tests.
+func listedDifferences(page string) map[string]unitDifferences {
+	all := map[string]unitDifferences{}
+	unit := ""
+	for line := range strings.Lines(page) {
+		line = strings.TrimSpace(line)
+		if name, ok := strings.CutPrefix(line, "## "); ok {
+			unit = name
+			all[unit] = unitDifferences{fail: map[string]bool{}}
+		}
+		m := differenceLine.FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		name, d := strings.ReplaceAll(m[1], `\|`, "|"), all[unit]
+		if m[2] == "fails" {
+			d.fail[name] = true
+		} else {
+			d.left = append(d.left, name)
+			all[unit] = d
+		}
+	}
+	return all
+}
+
+var (
+	colours   = regexp.MustCompile("\x1b\\[[0-9;]*m")
+	suiteOK   = regexp.MustCompile(`(?m)^\[ok\]: `)
+	suiteFail = regexp.MustCompile(`^\[err\]: (.*) in tests/unit/\S+\.tcl$`)
+)
+
+// runUnit runs a unit against a server of its own, and returns how many of its tests passed and what was said of those
+// that failed.
+func runUnit(t *testing.T, unit string, leave []string) (passed int, failed map[string]string) {
+	_, address := startServer(t, Config{db: newMemory(t), Settings: defaultSettings()})
+	host, port, _ := net.SplitHostPort(address)
+	args := []string{"tests/test_helper.tcl", "--host", host, "--port", port, "--singledb", "--ignore-encoding",
+		"--ignore-digest", "--durable", "--tags", suiteTags, "--single", unit}
+	if len(leave) > 0 {
+		file := filepath.Join(t.TempDir(), "left")
+		if err := os.WriteFile(file, []byte(strings.Join(leave, "\n")+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, "--skipfile", file)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	tcl := exec.CommandContext(ctx, "tclsh", args...)
+	tcl.Dir = *suite
+	out, err := tcl.CombinedOutput() // an error, as soon as one of its tests fails
+	out = colours.ReplaceAll(out, nil)
+	if !bytes.Contains(out, []byte(" done]: "+unit)) {
+		t.Errorf("the unit did not end: %v\n%s", err, out[max(0, len(out)-4000):])
+	}
+	failed = map[string]string{}
+	name := ""
+	for line := range strings.Lines(string(out)) {
+		line = strings.TrimSpace(line)
+		if m := suiteFail.FindStringSubmatch(line); m != nil {
+			name = m[1]
+			failed[name] = ""
+		} else if strings.HasPrefix(line, "[") {
+			name = ""
+		} else if name != "" && len(failed[name]) < 400 {
+			failed[name] += fmt.Sprintf("    %s\n", line)
+		}
+	}
+	return len(suiteOK.FindAll(out, -1)), failed
+}
