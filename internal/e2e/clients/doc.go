@@ -1,0 +1,10 @@
+// Package clients proves that clients and frameworks of Redis do their jobs with peerd as they are: each against one
+// peer of two that are linked, and one that goes on at the other when its own has been killed. There is no code here, only
+// the test, and the jobs in node, python and ruby that it runs. It is a module of its own, so that they are no
+// dependencies of the product.
+//
+//	cd internal/e2e/clients && bash install.sh && go test
+//
+// install.sh installs what Debian and npm have. PEERD_E2E_BINARY=FILE names the daemon, instead of building one; it runs
+// on 127.0.0.1 alone. PEERD_CLIENTS_REDIS=ADDRESS has the jobs done with a real Redis, to see whether they are right.
+package clients
