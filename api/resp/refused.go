@@ -40,10 +40,10 @@ var notClustered = []string{"cluster", "readonly", "readwrite", "asking"}
 
 // unknownSubcommand returns the error of a subcommand that a command has not.
 func unknownSubcommand(name string, sub []byte) error {
-	switch name {
-	case "function":
+	switch {
+	case name == "function" && slices.Contains(laterFunctions, strings.ToLower(string(sub))):
 		return replyError("ERR FUNCTION has FLUSH and LIST, for there are no functions: the rest is for later")
-	case "acl":
+	case name == "acl":
 		return replyError("ERR ACL has WHOAMI and USERS, for there is one user: the rest is for later")
 	}
 	return replyError(fmt.Sprintf("ERR unknown subcommand '%s'. Try %s HELP.", clip(sub, 128), strings.ToUpper(name)))
