@@ -85,6 +85,8 @@ var layers = []layer{
 		"the end-to-end test knows the daemon from outside, as its users do"},
 	{"internal/e2e/console", nil,
 		"the console's test knows daemon and page from outside, as who looks at them does"},
+	{"internal/e2e/clients", nil,
+		"clients of Redis know the daemon from outside"},
 	{"internal/rules", nil,
 		"the rules read source and run nothing"},
 }
