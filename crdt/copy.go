@@ -20,16 +20,10 @@ func (f Fields) Copy(from, to string) (existed bool, err error) {
 	if _, err := f.Remove(to); err != nil {
 		return true, err
 	}
-	if err := f.copyEach(from, held, f, to); err != nil {
-		return true, err
-	}
-	if at, ok := f.Expiry(from).Get(); ok {
-		_, err = f.Expiry(to).Set(at)
-	}
-	return true, err
+	return true, f.copyEach(from, held, f, to)
 }
 
-// copyEach copies values of these types to a name that holds nothing.
+// copyEach copies values of these types to a name that holds nothing, and when they expire.
 func (f Fields) copyEach(from string, held Types, to Fields, name string) error {
 	if held&unknownType != 0 {
 		return errNewerType
@@ -41,6 +35,10 @@ func (f Fields) copyEach(from string, held Types, to Fields, name string) error 
 		if err := t.handle(f.named(from).typed(t.Type)).copyTo(to, name); err != nil {
 			return err
 		}
+	}
+	if at, ok := f.Expiry(from).Get(); ok {
+		_, err := to.Expiry(name).Set(at)
+		return err
 	}
 	return nil
 }

@@ -8,65 +8,72 @@ import (
 	"github.com/peerd/peerd/internal/dotted"
 )
 
-// Expiry is when everything under a key ends. From then on readers see nothing of it, on every
-// replica by its own clock, and what is there is removed as by Remove: a State does that when the key
-// is written to, a database soon. Whoever writes to a key that has expired finds nothing there and
-// begins anew.
+// Expiry is when everything under a name ends: under a key, or under a field of a map that is a key's. From
+// then on readers see nothing of it, on every replica by its own clock, and what is there is removed as by
+// Remove: a State does that when the name is written to, a database soon. Whoever writes to what has expired
+// finds nothing there and begins anew.
 //
 // A write that changes a part of what is there, such as an increment, says the time again: so if
 // another replica, which has not seen it, removes what has expired, what it added has expired as
-// well. Set of a string or register replaces the whole value, and takes the expiry away.
+// well. Set of a string or register replaces the whole value, and takes the expiry of its name away.
 //
 // Of concurrent times the latest counts, and that it never ends more than any: of two who said
-// when a key ends neither loses it early. But a Set of a key that had no time says nothing of one,
+// when something ends neither loses it early. But a Set where there was no time says nothing of one,
 // and ends by what another says meanwhile. Replicas whose clocks differ do not agree at once on what has
 // expired, but on what was removed.
+//
+// A map whose fields have expiries counts its fields by going through them.
 type Expiry struct {
 	node
 }
 
-// errFieldExpiry says that only keys expire.
-var errFieldExpiry = errors.New("only keys can expire, and no fields of maps")
+// errDeepExpiry says what expires.
+var errDeepExpiry = errors.New("only keys can expire, and fields of maps that are keys'")
 
-// Expiry returns the expiry of the key under name. Of a field it is none, and cannot be set.
+// maxTimed is how many names there are on the way to one that can expire.
+const maxTimed = 2
+
+// Expiry returns the expiry of what is under name. Deeper than in a map that is a key's there is none, and none can be set.
 func (f Fields) Expiry(name string) Expiry {
 	n := f.named(name)
-	if n.err == nil && n.depth > 1 {
-		n.err = errFieldExpiry
+	if n.err == nil && n.depth > maxTimed {
+		n.err = errDeepExpiry
 	}
-	n.at = n.at.Expiry()
 	return Expiry{n}
 }
 
-// Get returns when the key expires, to the millisecond. ok is false if it does not.
+// Get returns when that expires, to the millisecond. ok is false if it does not.
 func (e Expiry) Get() (at time.Time, ok bool) {
-	c, _ := e.cell()
+	c, _ := read(e.node, func() (dotted.Cell, error) { return e.tx.Cell(e.at.Expiry()) })
 	ms, _, ok := c.Expires()
-	if !ok || ms == dotted.Never || !e.exists() {
+	if !ok || ms == dotted.Never || !e.there() {
 		return time.Time{}, false
 	}
 	return time.UnixMilli(ms), true
 }
 
-// exists reports whether there is anything that can expire.
-func (e Expiry) exists() bool {
-	s, _ := e.summary()
-	return s.Exists()
+// there reports whether there is anything that can expire.
+func (e Expiry) there() bool {
+	there, _ := e.exists()
+	return there
 }
 
-// Set has the key expire at a time, to the millisecond, and reports whether the key exists. If that
-// has passed it expires at once.
+// Set has what is there expire at a time, to the millisecond, and reports whether anything is. If that
+// time has passed it expires at once.
 func (e Expiry) Set(at time.Time) (existed bool, err error) {
 	if err := e.broken(); err != nil {
 		return false, err
 	}
-	if !e.exists() {
+	if !e.there() {
 		return false, e.tx.err
+	}
+	if err := e.above().renew(); err != nil {
+		return true, err
 	}
 	return true, e.expireAt(max(at.UnixMilli(), 0))
 }
 
-// Clear takes the time away: the key does not expire. It reports whether it would have.
+// Clear takes the time away: what is there does not expire. It reports whether it would have.
 func (e Expiry) Clear() (existed bool, err error) {
 	if err := e.broken(); err != nil {
 		return false, err
@@ -74,12 +81,15 @@ func (e Expiry) Clear() (existed bool, err error) {
 	if _, timed := e.Get(); !timed {
 		return false, e.tx.err
 	}
+	if err := e.above().renew(); err != nil {
+		return true, err
+	}
 	return true, e.expireAt(dotted.Never)
 }
 
-// timed is what a session knows of the expiry of a key.
+// timed is what a session knows of the expiry of a name.
 type timed struct {
-	key   string
+	name  dotted.Address
 	known bool
 	at    int64 // if it has any
 	has   bool
@@ -88,55 +98,118 @@ type timed struct {
 	said  bool  // this transaction has said it again
 }
 
-// timing returns what is known of a key's expiry.
-func (s *session) timing(key string) *timed {
-	if t := &s.timed; t.known && t.key == key {
-		return t
+// timing returns what is known of a name's expiry. The session remembers it of one key and of one field.
+func (s *session) timing(name dotted.Address, depth int) *timed {
+	known := &s.timed[min(depth, maxTimed)-1]
+	if known.known && known.name == name {
+		return known
 	}
-	c, err := s.Cell(dotted.KeyAddress(key).Expiry())
+	c, err := s.Cell(name.Expiry())
 	if s.err == nil {
 		s.err = err
 	}
-	t := timed{key: key, known: true}
+	t := timed{name: name, known: true}
 	t.at, _, t.has = c.Expires()
 	t.past = t.has && t.at <= s.Now().UnixMilli()
 	t.dots = c.Dots()
-	s.timed = t
-	return &s.timed
+	*known = t
+	return known
 }
+
+// forgetTimes has what was found out of expiries found out again.
+func (s *session) forgetTimes() { s.timed, s.fields = [maxTimed]timed{}, timedFields{} }
 
 // times reports whether any name has an expiry, or had one before the transaction.
 func (s *session) times() bool { return s.Timed() || len(s.lost) > 0 }
 
-// expired reports whether readers see nothing of the key that n is in.
-func (n node) expired() bool {
-	return n.depth > 0 && n.tx.Timed() && n.tx.timing(n.key).past
+// timedFields is whether fields of a key have expiries.
+type timedFields struct {
+	key   dotted.Address
+	known bool
+	some  bool
 }
 
-// unexpired returns whether readers see something of the key that a cell under n is in.
+// fieldsTimed reports whether fields of a key have expiries.
+func (s *session) fieldsTimed(key dotted.Address) bool {
+	if f := &s.fields; f.known && f.key == key {
+		return f.some
+	}
+	sum, err := s.Summary(key.Key())
+	if s.err == nil {
+		s.err = err
+	}
+	s.fields = timedFields{key, true, sum.TimedFields()}
+	return s.fields.some
+}
+
+// holder returns the node of the name of a depth on the way to n, or n's own.
+func (n node) holder(depth int) node {
+	n.at, n.typ, n.depth = n.at.Names(depth), 0, depth
+	return n
+}
+
+// above returns the node of the key that a field is of; of a key, of nothing.
+func (e Expiry) above() node { return e.holder(e.depth - 1) }
+
+// timing returns what is known of the expiry of the name that n is.
+func (n node) timing() *timed { return n.tx.timing(n.at, n.depth) }
+
+// fieldExpires reports whether n is a field, or in one, of a key of which fields have expiries.
+func (n node) fieldExpires() bool {
+	return n.depth != 1 && n.at.Names(maxTimed) != "" && n.tx.fieldsTimed(n.at.KeyAddress())
+}
+
+// fieldsHide reports whether fields of the key that n is in may have expired, so that no sums say what readers see.
+func (n node) fieldsHide() bool {
+	return n.broken() == nil && n.tx.Timed() && n.tx.fieldsTimed(n.at.KeyAddress())
+}
+
+// expired reports whether readers see nothing of the key, or the field, that n is in.
+func (n node) expired() bool {
+	return n.depth > 0 && n.tx.Timed() && (n.holder(1).timing().past || n.fieldExpires() && n.holder(maxTimed).timing().past)
+}
+
+// unexpired returns whether readers see something of the key, and the field, that a cell under n is in.
 func (n node) unexpired() func(dotted.Address) bool {
-	if n.depth > 0 || !n.tx.Timed() {
+	if n.depth >= maxTimed || !n.tx.Timed() {
 		return func(dotted.Address) bool { return true }
 	}
-	key, past := dotted.Address(""), false
+	var name [maxTimed]dotted.Address // of the last cell
+	var past [maxTimed]bool
 	return func(a dotted.Address) bool {
-		if key == "" || !strings.HasPrefix(string(a), string(key)) {
-			key = a.KeyAddress()
-			past = n.tx.timing(a.Key()).past
+		for i := range name {
+			if name[i] == "" || !strings.HasPrefix(string(a), string(name[i])) {
+				if name[i], past[i] = a.Names(i+1), false; i < n.depth || name[i] == "" || i > 0 && !n.tx.fieldsTimed(name[0]) {
+					continue
+				}
+				past[i] = n.tx.timing(name[i], i+1).past
+			}
+			if past[i] {
+				return false
+			}
 		}
-		return !past
+		return true
 	}
 }
 
-// renew prepares a write that changes a part of what its key holds: what has expired goes before,
-// and else the write says the key's expiry again.
+// renew prepares a write that changes a part of what its key holds, and its field: what has expired goes before,
+// and else the write says their expiries again.
 func (n node) renew() error {
-	if n.depth == 0 || n.tx.Replica() == 0 || n.tx.replacing || !n.tx.times() {
+	if n.depth == 0 || n.tx.Replica() == 0 || n.tx.replacing == 1 || !n.tx.times() {
 		return nil
 	}
-	t := n.tx.timing(n.key)
+	err := n.holder(1).renewName()
+	if err != nil || n.tx.replacing == maxTimed || !n.fieldExpires() && !n.tx.lost[n.at.Names(maxTimed)] {
+		return err
+	}
+	return n.holder(maxTimed).renewName()
+}
+
+// renewName does it for the name that n is.
+func (n node) renewName() error {
+	t := *n.timing()
 	if gone, err := n.began(t); gone || err != nil || t.said || !t.has || t.at == dotted.Never {
-		if err == nil && n.tx.lost[n.key] {
+		if err == nil && n.tx.lost[n.at] {
 			err = n.expireAt(dotted.Never)
 		}
 		return err
@@ -144,42 +217,51 @@ func (n node) renew() error {
 	return n.expireAt(t.at)
 }
 
-// lose notes that a transaction removes a key, whose expiry goes with it. If it then writes to the key that one
-// does not expire, whoever says the old time again meanwhile.
-func (n node) lose(key string, t timed) {
+// lose notes that a transaction removes what is under the name that n is, whose expiry goes with it. If it then writes
+// there again that does not expire, whoever says the old time again meanwhile.
+func (n node) lose(t timed) {
 	if !t.has || t.past || t.at == dotted.Never {
 		return
 	}
 	if n.tx.lost == nil {
-		n.tx.lost = map[string]bool{}
+		n.tx.lost = map[dotted.Address]bool{}
 	}
-	n.tx.lost[key] = true
+	n.tx.lost[n.at] = true
 }
 
-// replaces begins a write that replaces all that its key holds, which then ends at a time. If it
+// replaces begins a write that replaces all that its key or field holds, which then ends at a time. If it
 // reports true replaced ends the write.
 func (n node) replaces(at int64) (timed bool, err error) {
-	if err := n.broken(); err != nil || n.depth != 1 || at == dotted.Never && !n.tx.times() || n.tx.Replica() == 0 {
+	if err := n.broken(); err != nil || n.depth > maxTimed || at == dotted.Never && !n.tx.times() || n.tx.Replica() == 0 {
 		return false, err
 	}
-	_, err = n.began(n.tx.timing(n.key))
-	n.tx.replacing = err == nil
+	if n.depth == maxTimed {
+		if err := n.holder(1).renew(); err != nil || at == dotted.Never && !n.fieldExpires() && !n.tx.lost[n.at.Names(maxTimed)] {
+			return false, err
+		}
+	}
+	n = n.holder(n.depth)
+	_, err = n.began(*n.timing())
+	if err == nil {
+		n.tx.replacing = n.depth
+	}
 	return err == nil, err
 }
 
 // replaced ends such a write, with the error of what it did.
 func (n node) replaced(at int64, err error) error {
-	n.tx.replacing = false
-	t := n.tx.timing(n.key)
-	if err != nil || at == dotted.Never && (!t.has && !n.tx.lost[n.key] || t.has && t.at == at) {
+	n = n.holder(n.depth)
+	n.tx.replacing = 0
+	t := n.timing()
+	if err != nil || at == dotted.Never && (!t.has && !n.tx.lost[n.at] || t.has && t.at == at) {
 		return err
 	}
 	return n.expireAt(at)
 }
 
-// began removes what is left of a key that has expired, or an expiry of nothing, before the key is
-// written to. It reports whether the key has no expiry then.
-func (n node) began(t *timed) (none bool, err error) {
+// began removes what is left under a name that has expired, or an expiry of nothing, before that is
+// written to. It reports whether the name has no expiry then.
+func (n node) began(t timed) (none bool, err error) {
 	switch {
 	case !t.has:
 		return true, n.tx.err
@@ -191,57 +273,82 @@ func (n node) began(t *timed) (none bool, err error) {
 	return false, n.emptied()
 }
 
-// purge removes what is left of a key that has expired.
+// purge removes what is left under a name that has expired.
 func (n node) purge() error {
 	s := n.tx
-	s.timed = timed{key: n.key, known: true} // so that nothing hides it
-	key := fieldsOf(s.Tx).named(n.key)
-	key.tx = s
-	if _, err := key.clear(); err != nil {
+	n = n.holder(n.depth)
+	*n.timing() = timed{name: n.at, known: true} // so that nothing hides it
+	if _, err := n.clear(); err != nil {
 		return err
 	}
-	return key.emptied()
+	s.forgetTimes()
+	return n.emptied()
 }
 
-// emptied removes the expiry of a key that nothing else is left of.
+// emptied removes the expiry of a key, or of a field of it, that nothing else is left of.
 func (n node) emptied() error {
-	if n.at == "" || n.at.IsExpiry() || n.tx.replacing || !n.tx.Timed() {
+	if n.at == "" || n.at.IsExpiry() || n.tx.replacing > 0 || !n.tx.Timed() {
 		return nil
 	}
-	at := n.at.KeyAddress()
-	key := at.Key()
-	s, err := n.tx.Summary(key)
+	if n.at.Names(maxTimed) != "" && n.tx.fieldsTimed(n.at.KeyAddress()) {
+		if err := n.holder(maxTimed).emptiedName(); err != nil {
+			return err
+		}
+	}
+	s, err := n.tx.Summary(n.at.Key())
 	if err != nil || !s.Timed() || s.Exists() {
 		return err
 	}
-	n.tx.timed.known = false // also what is known of it is to be as of now
-	t := *n.tx.timing(key)
-	if n.tx.err != nil {
-		return n.tx.err
-	}
-	n.lose(key, t)
-	n.tx.timed = timed{key: key, known: true}
-	return n.tx.Remove(at.Expiry(), t.dots)
+	return n.holder(1).emptiedName()
 }
 
-// expireAt says when what is stored under n's key ends.
+// emptiedName does it for the name that n is.
+func (n node) emptiedName() error {
+	s := n.tx
+	s.forgetTimes() // also what is known of it is to be as of now
+	t := *n.timing()
+	if s.err != nil || len(t.dots) == 0 {
+		return s.err
+	}
+	if n.depth > 1 {
+		*n.timing() = timed{name: n.at, known: true}
+		cells, err := n.visibleCells(1)
+		s.forgetTimes()
+		if err != nil || len(cells) > 0 {
+			return err
+		}
+	}
+	n.lose(t)
+	err := s.Remove(n.at.Expiry(), t.dots)
+	s.forgetTimes()
+	return err
+}
+
+// expireAt says when what is under the name that n is ends.
 func (n node) expireAt(at int64) error {
-	t := n.tx.timing(n.key)
-	d, err := n.tx.Put(dotted.KeyAddress(n.key).Expiry(), dotted.ExpiryPayload(at), t.dots)
+	t := n.timing()
+	d, err := n.tx.Put(n.at.Expiry(), dotted.ExpiryPayload(at), t.dots)
 	if err != nil {
 		return err
 	}
-	delete(n.tx.lost, n.key)
+	delete(n.tx.lost, n.at)
 	t.at, t.has, t.dots, t.said = at, true, []Dot{d}, true
 	t.past = at <= n.tx.Now().UnixMilli()
+	if n.depth > 1 {
+		n.tx.fields = timedFields{n.at.KeyAddress(), true, true}
+	}
 	return nil
 }
 
-// expire removes what is left of a key, if that has expired.
-func expire(tx dotted.Tx, key string) error {
-	n := fieldsOf(tx).named(key)
-	if n.err != nil || !n.expired() {
-		return n.err
+// expire removes what is left under a name, if that has expired.
+func expire(tx dotted.Tx, name dotted.Address) error {
+	n := fieldsOf(tx).node
+	n.at, n.key, n.depth = name, name.Key(), 1
+	if name.Names(1) != name {
+		n.depth = maxTimed
+	}
+	if name.Names(n.depth) != name || !n.expired() {
+		return n.tx.err
 	}
 	return n.purge()
 }

@@ -55,7 +55,11 @@ func (f Fields) Types(name string) (held Types) {
 	if n.depth == 1 && n.err == nil {
 		s, _ := n.summary()
 		for t := range s.Types() {
-			held = held.With(t)
+			if held = held.With(t); t == TypeMap && n.fieldsHide() {
+				if some, _ := n.typed(t).exists(); !some {
+					held &^= bitOf(t)
+				}
+			}
 		}
 		return held
 	}

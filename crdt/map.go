@@ -54,7 +54,7 @@ func (m Map) walkStrings(fn func(string, []byte) bool) {
 
 // CountStrings returns how many fields are strings. O(1) for a key, else as All.
 func (m Map) CountStrings() int {
-	if m.depth == 1 {
+	if m.depth == 1 && !m.fieldsHide() {
 		s, _ := m.summary()
 		return s.Visible.Of(stringField)
 	}
@@ -69,7 +69,7 @@ func (m Map) CountStrings() int {
 
 // flatLen returns the number of fields if each of them is known to have exactly one cell.
 func (f Fields) flatLen() (n int, ok bool) {
-	if f.depth != 1 {
+	if f.depth != 1 || f.fieldsHide() {
 		return 0, f.err != nil
 	}
 	s, err := f.summary()

@@ -27,11 +27,12 @@ var ErrReadOnly = dotted.ErrReadOnly
 // what is there.
 type session struct {
 	dotted.Tx
-	err   error
-	timed timed // the key whose expiry was looked at last
+	err    error
+	timed  [maxTimed]timed // the key, and the field, whose expiry was looked at last
+	fields timedFields
 
-	replacing bool            // see replaces
-	lost      map[string]bool // keys whose expiry went with all else: see lose
+	replacing int                     // how deep the name is whose value is being replaced: see replaces
+	lost      map[dotted.Address]bool // names whose expiry went with all else: see lose
 }
 
 // node is a place in the tree of addresses within a transaction: what every handle is made of. A
@@ -169,7 +170,7 @@ func inParts[T any](n node, after dotted.Address, walk func(after dotted.Address
 
 // visible counts the visible cells at and under n and returns true, if that needs no scan.
 func (n node) visible() (cells int, ok bool, err error) {
-	if n.depth != 1 {
+	if n.depth != 1 || n.fieldsHide() {
 		return 0, false, n.broken()
 	}
 	s, err := n.summary()
@@ -278,7 +279,7 @@ func (n node) clear() (existed bool, err error) {
 	switch {
 	case err != nil || known && visible == 0:
 		return false, err
-	case n.depth == 0 && n.tx.Timed(): // what has expired goes as well
+	case n.depth == 0 && n.tx.Timed() || n.depth == 1 && !known: // what has expired goes as well
 		some, err := n.visibleCells(1)
 		if err == nil {
 			err = n.clearAll()
@@ -327,13 +328,14 @@ func (n node) clearAll() error {
 	if err != nil {
 		return err
 	}
-	if n.depth == 1 && n.tx.Timed() {
-		n.lose(n.key, *n.tx.timing(n.key))
+	if n.tx.Timed() && (n.depth == 1 || n.depth == maxTimed && n.fieldExpires()) {
+		name := n.holder(n.depth)
+		name.lose(*name.timing())
 	}
 	if err := n.tx.Clear(n.at); err != nil {
 		return err
 	}
-	n.tx.timed = timed{} // it may be gone
+	n.tx.forgetTimes() // they may be gone
 	for _, c := range shares {
 		_, owner, _ := c.at.CutShare()
 		b, needed := tallyOf(owner, c.cell).carried(n.tx)

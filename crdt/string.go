@@ -91,10 +91,10 @@ func (s String) All() iter.Seq[[]byte] {
 // MaxValue bytes. The value is copied.
 func (s String) Set(value []byte) error { return s.set(value, dotted.Never) }
 
-// SetUntil is Set of a key that expires at a time, to the millisecond.
+// SetUntil is Set of a key, or a field of a map that is a key's, that expires at a time, to the millisecond.
 func (s String) SetUntil(value []byte, at time.Time) error {
-	if s.err == nil && s.depth > 1 {
-		return errFieldExpiry
+	if s.err == nil && s.depth > maxTimed {
+		return errDeepExpiry
 	}
 	return s.set(value, max(at.UnixMilli(), 0))
 }

@@ -172,6 +172,25 @@ func (a Address) KeyAddress() Address {
 	return a[:len(a)-len(rest)]
 }
 
+// Names returns the part of a that ends with its n-th name, if all before that hold fields; else "".
+func (a Address) Names(n int) Address {
+	for rest := a; n > 0; n-- {
+		_, next, ok := rest.CutName()
+		if !ok {
+			return ""
+		}
+		if n == 1 {
+			return a[:len(a)-len(next)]
+		}
+		t, next, ok := next.CutType()
+		if !ok || kinds[t].Holds != HoldsFields {
+			return ""
+		}
+		rest = next
+	}
+	return ""
+}
+
 // Key returns the key that the address belongs to.
 func (a Address) Key() string {
 	key, _, _ := a.CutName()

@@ -12,8 +12,8 @@ var Lent struct {
 	Bind func(fields any, tx Tx)
 	// Collect removes baselines that nothing needs any more from a cell. more says that it did not remove all of them.
 	Collect func(tx Tx, a Address) (more bool, err error)
-	// Expire removes what is left of a key, if that has expired.
-	Expire func(tx Tx, key string) error
+	// Expire removes what is left under the name that an address ends with, if that has expired.
+	Expire func(tx Tx, name Address) error
 	// Counted returns what the cell of a replica's share counts.
 	Counted func(owner ReplicaID, share Cell) Int128
 	// Effect tells what an entry with the payload did.

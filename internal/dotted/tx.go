@@ -85,6 +85,11 @@ func (s Summary) Cells() (n int) {
 // Timed reports whether the key has an expiry, which may be never.
 func (s Summary) Timed() bool { return slices.ContainsFunc(s.Visible, ShapeCount.expiry) }
 
+// TimedFields reports whether fields of the key, as a map, have expiries.
+func (s Summary) TimedFields() bool {
+	return slices.ContainsFunc(s.Visible, func(c ShapeCount) bool { return len(c.Shape) == 2 && c.expiry() })
+}
+
 // Types passes the types under the key, in no order, and one again for each shape of cells that begins with it.
 func (s Summary) Types() iter.Seq[Type] {
 	return func(yield func(Type) bool) {

@@ -185,10 +185,10 @@ func (r *replica) expiresIn(now time.Time) time.Duration {
 // recorded reports whether any key has a record of sums: one that is an expiry alone has, and counts for none.
 func (r *replica) recorded() bool { return r.totals.recorded() || r.expiring.timed }
 
-// dueKey is a key that has expired.
-type dueKey struct {
+// dueName is a key, or a field of one, that has expired.
+type dueName struct {
 	expiry
-	key  string
+	name dotted.Address
 	some bool // there is one
 }
 
@@ -203,7 +203,7 @@ func (r *replica) expireSome(g *group) error {
 		err = g.update(func(tx *Tx) error {
 			for len(left) > 0 && tx.cost < groupCost/2 && len(tx.delta.Ops) < delta.MaxOps/2 &&
 				(len(left) == len(all) || !r.collected(began)) {
-				if err := dotted.Lent.Expire(tx, left[0].key); err != nil {
+				if err := dotted.Lent.Expire(tx, left[0].name); err != nil {
 					return err
 				}
 				left = left[1:]
@@ -211,7 +211,7 @@ func (r *replica) expireSome(g *group) error {
 			return nil
 		})
 		if err == nil && r.cfg.Expired != nil {
-			r.cfg.Expired(namesOf(all[:len(all)-len(left)]), crdt.Dot{Replica: r.id, Counter: last + 1}, r.seen[r.id])
+			r.cfg.Expired(expiredKeys(all[:len(all)-len(left)]), crdt.Dot{Replica: r.id, Counter: last + 1}, r.seen[r.id])
 		}
 	}
 	x.due = x.due || len(left) > 0
@@ -227,15 +227,18 @@ func (r *replica) expireSome(g *group) error {
 	return err
 }
 
-func namesOf(all []dueKey) (keys []string) {
+// expiredKeys returns the keys among what has expired.
+func expiredKeys(all []dueName) (keys []string) {
 	for _, d := range all {
-		keys = append(keys, d.key)
+		if d.name == d.name.KeyAddress() {
+			keys = append(keys, d.name.Key())
+		}
 	}
 	return keys
 }
 
 // expired returns keys that have expired and are this replica's to remove; after an error too.
-func (r *replica) expired(g *group, began int) (keys []dueKey, err error) {
+func (r *replica) expired(g *group, began int) (keys []dueName, err error) {
 	x, most := &r.expiring, expireAtOnce
 	if x.alone {
 		most = 1
@@ -261,7 +264,7 @@ func (r *replica) expired(g *group, began int) (keys []dueKey, err error) {
 }
 
 // judge returns the key whose cell is to be looked at, if the replica is to remove it now.
-func (r *replica) judge(g *group, next expiry, now int64) (due dueKey, err error) {
+func (r *replica) judge(g *group, next expiry, now int64) (due dueName, err error) {
 	a, err := g.addressAt(next.place)
 	if err != nil || a == "" {
 		return due, err
@@ -278,7 +281,7 @@ func (r *replica) judge(g *group, next expiry, now int64) (due dueKey, err error
 	default:
 		turn := r.turnOf(at, by, a)
 		if turn <= now {
-			due.key, due.some = a.Key(), true
+			due.name, due.some = a[:len(a)-1], true
 		} else {
 			heap.Push(&r.expiring.waiting, expiry{turn, next.place})
 		}

@@ -1,0 +1,232 @@
+package crdt
+
+import (
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/peerd/peerd/internal/dotted"
+)
+
+// fillFields makes h a map of two strings, of which f expires after a second.
+func (c *clocked) fillFields() {
+	c.t.Helper()
+	c.do(func(k Fields) error {
+		for _, name := range []string{"f", "g"} {
+			if err := k.Map("h").String(name).Set([]byte("1")); err != nil {
+				return err
+			}
+		}
+		return second(k.Map("h").Expiry("f").Set(c.now.Add(time.Second)))
+	})
+}
+
+// wantFields compares all that readers can see of the fields of h.
+func (c *clocked) wantFields(want ...string) {
+	c.t.Helper()
+	h := c.keys().Map("h")
+	got := slices.Collect(maps.Keys(maps.Collect(h.All())))
+	slices.Sort(got)
+	var strings []string
+	for name := range h.Strings() {
+		strings = append(strings, name)
+	}
+	if !slices.Equal(got, want) || !slices.Equal(strings, want) || h.Len() != len(want) || h.CountStrings() != len(want) {
+		c.t.Fatalf("replica %d sees the fields %q, the strings %q, %d and %d of them; want %q", c.id, got, strings, h.Len(),
+			h.CountStrings(), want)
+	}
+	if has := c.keys().Has("h"); has != (len(want) > 0) || has != c.keys().Types("h").Has(TypeMap) {
+		c.t.Fatalf("replica %d sees the key: %v, of types %v", c.id, has, c.keys().Types("h"))
+	}
+	for _, name := range []string{"f", "g"} {
+		_, there := h.String(name).Get()
+		if is := slices.Contains(want, name); there != is || h.Has(name) != is {
+			c.t.Fatalf("replica %d reads %q: %v, has it: %v", c.id, name, there, h.Has(name))
+		}
+	}
+}
+
+func (c *clocked) expireField() {
+	c.t.Helper()
+	_, err := c.state.update(c.id, c.now, func(tx dotted.Tx) error {
+		return expire(tx, fieldOf("h", "f"))
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func fieldOf(key, field string) dotted.Address {
+	return dotted.KeyAddress(key).Type(TypeMap).Name(field)
+}
+
+func TestAFieldThatHasExpiredIsNotSeen(t *testing.T) {
+	a, _ := clockedPair(t)
+	a.fillFields()
+	a.wantFields("f", "g")
+	if at, ok := a.keys().Map("h").Expiry("f").Get(); !ok || !at.Equal(a.now.Add(time.Second)) {
+		t.Fatalf("it expires at %v, %v", at, ok)
+	}
+	a.pass(time.Second)
+	a.wantFields("g")
+	if _, ok := a.keys().Map("h").Expiry("f").Get(); ok {
+		t.Fatal("it has an expiry still")
+	}
+	a.do(func(k Fields) error { return second(k.Map("h").String("f").Add(5)) })
+	a.wantFields("f", "g")
+	a.pass(time.Hour)
+	a.wantFields("f", "g")
+	if value, _ := a.keys().Map("h").String("f").Get(); string(value) != "5" {
+		t.Fatalf("it goes on from what had expired: %q", value)
+	}
+}
+
+// TestNothingIsLeftOfFieldsThatExpired removes what has expired in each way there is, and looks for cells.
+func TestNothingIsLeftOfFieldsThatExpired(t *testing.T) {
+	for name, remove := range map[string]func(*clocked){
+		"by the database": func(c *clocked) {
+			c.expireField()
+			c.do(func(k Fields) error { return second(k.Map("h").Remove("g")) })
+		},
+		"with its key":    func(c *clocked) { c.do(func(k Fields) error { return second(k.Remove("h")) }) },
+		"with all keys":   func(c *clocked) { c.do(func(k Fields) error { return second(k.Clear()) }) },
+		"with all fields": func(c *clocked) { c.do(func(k Fields) error { return second(k.Map("h").Clear()) }) },
+		"before it expires": func(c *clocked) {
+			c.pass(-time.Second)
+			for _, field := range []string{"f", "g"} {
+				c.do(func(k Fields) error { return second(k.Map("h").Remove(field)) })
+			}
+		},
+		"with an expiry of the key": func(c *clocked) {
+			c.do(func(k Fields) error { return second(k.Expiry("h").Set(c.now)) })
+			_, err := c.state.update(c.id, c.now, func(tx dotted.Tx) error { return expire(tx, dotted.KeyAddress("h")) })
+			if err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, _ := clockedPair(t)
+			a.fillFields()
+			a.pass(time.Second)
+			remove(a)
+			a.state.scan("", "", func(at dotted.Address, _ dotted.Cell) bool {
+				t.Errorf("%q is left", at)
+				return true
+			})
+		})
+	}
+}
+
+func TestAKeyOfFieldsThatHaveExpiredIsNotThere(t *testing.T) {
+	a, _ := clockedPair(t)
+	a.fillFields()
+	a.do(func(k Fields) error { return second(k.Map("h").Remove("g")) })
+	a.pass(time.Second)
+	a.wantFields()
+}
+
+// TestAFieldThatIsAddedToMeanwhileHasExpiredAsWell has one replica remove what the other adds to at the same time.
+func TestAFieldThatIsAddedToMeanwhileHasExpiredAsWell(t *testing.T) {
+	a, b := clockedPair(t)
+	a.fillFields()
+	meet(a, b)
+	b.do(func(k Fields) error { return second(k.Map("h").String("f").Add(1)) })
+	a.pass(2 * time.Second)
+	a.expireField()
+	b.pass(2 * time.Second)
+	meet(a, b)
+	a.wantFields("g")
+	b.wantFields("g")
+}
+
+// TestAFieldThatIsSetHasNoExpiry has one replica set what the other adds to at the same time.
+func TestAFieldThatIsSetHasNoExpiry(t *testing.T) {
+	a, b := clockedPair(t)
+	a.fillFields()
+	meet(a, b)
+	b.do(func(k Fields) error { return second(k.Map("h").String("f").Add(1)) })
+	a.do(func(k Fields) error { return k.Map("h").String("f").Set([]byte("5")) })
+	meet(a, b)
+	a.pass(time.Hour)
+	b.pass(time.Hour)
+	a.wantFields("f", "g")
+	b.wantFields("f", "g")
+}
+
+// TestAFieldIsRemovedAndWrittenAnewAtOnce does both in one transaction, while the other replica adds.
+func TestAFieldIsRemovedAndWrittenAnewAtOnce(t *testing.T) {
+	a, b := clockedPair(t)
+	a.fillFields()
+	meet(a, b)
+	b.do(func(k Fields) error { return second(k.Map("h").String("f").Add(1)) })
+	a.do(func(k Fields) error {
+		if _, err := k.Map("h").Remove("f"); err != nil {
+			return err
+		}
+		return second(k.Map("h").Counter("f").Add(3))
+	})
+	meet(a, b)
+	a.pass(time.Hour)
+	a.wantFields("f", "g")
+}
+
+// TestFieldsAndTheirKeyExpire has both expire, the key first.
+func TestFieldsAndTheirKeyExpire(t *testing.T) {
+	a, b := clockedPair(t)
+	a.fillFields()
+	a.do(func(k Fields) error { return second(k.Expiry("h").Set(a.now.Add(500 * time.Millisecond))) })
+	meet(a, b)
+	b.do(func(k Fields) error { return second(k.Map("h").String("f").Add(1)) })
+	for _, c := range []*clocked{a, b} {
+		c.pass(600 * time.Millisecond)
+	}
+	meet(a, b)
+	a.wantFields()
+	b.wantFields()
+	a.do(func(k Fields) error { return k.Map("h").String("g").Set([]byte("new")) })
+	a.wantFields("g")
+	a.pass(time.Hour)
+	a.wantFields("g")
+}
+
+func TestACopyOfAMapHasItsFieldsExpire(t *testing.T) {
+	a, _ := clockedPair(t)
+	a.fillFields()
+	a.do(func(k Fields) error { return second(k.Copy("h", "l")) })
+	if at, ok := a.keys().Map("l").Expiry("f").Get(); !ok || !at.Equal(a.now.Add(time.Second)) {
+		t.Fatalf("the copy's field expires at %v, %v", at, ok)
+	}
+}
+
+// TestDeeperNamesDoNotExpire asks for the expiry of a field of a map in a map.
+func TestDeeperNamesDoNotExpire(t *testing.T) {
+	a, _ := clockedPair(t)
+	a.do(func(k Fields) error { return k.Map("m").Map("n").String("f").Set(nil) })
+	_, err := a.state.Update(1, a.now, func(k Fields) error {
+		return second(k.Map("m").Map("n").Expiry("f").Set(a.now))
+	})
+	if err == nil {
+		t.Fatal("it does")
+	}
+	a.do(func(k Fields) error { return second(k.Map("m").Expiry("n").Set(a.now.Add(time.Second))) })
+	a.pass(time.Second)
+	if a.keys().Map("m").Map("n").Len() != 0 || a.keys().Has("m") {
+		t.Fatal("a map in a map does not expire")
+	}
+}
+
+// TestASetBesideFieldsThatExpire has elements, which are names as well and have no expiries.
+func TestASetBesideFieldsThatExpire(t *testing.T) {
+	a, b := clockedPair(t)
+	a.fillFields()
+	b.do(func(k Fields) error { return second(k.Set("h").Add("f")) })
+	meet(a, b)
+	a.pass(time.Second)
+	a.do(func(k Fields) error { return second(k.Set("h").Add("g")) })
+	if !a.keys().Set("h").Has("f") || a.keys().Set("h").Len() != 2 {
+		t.Fatal("elements of a set are hidden with the fields of a map")
+	}
+	a.wantFields("g")
+}
