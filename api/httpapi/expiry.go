@@ -6,10 +6,10 @@ import (
 	"github.com/peerd/peerd/crdt"
 )
 
-// expiryOperations are those on when a key expires.
+// expiryOperations are those on when a key, or a field, expires.
 var expiryOperations = map[string]kind{
-	"expire":  {member: "until", ofKey: true, run: expire},
-	"persist": {ofKey: true, run: persist},
+	"expire":  {member: "until", expires: true, run: expire},
+	"persist": {expires: true, run: persist},
 }
 
 // expiryOf returns when a key expires; nil if it does not.

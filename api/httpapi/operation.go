@@ -39,7 +39,7 @@ type result struct {
 type kind struct {
 	typ     crdt.Type // of what it works on, which is its form's; zero: any
 	member  string    // value, by, elements, until: required
-	ofKey   bool      // it is on a key, and on no field of a map
+	expires bool      // it is on a key, or a field of one, and nothing deeper
 	run     func(o *operation, at spot) (result, error)
 	special func(o *operation, tx *peer.Tx) (result, []string, error) // instead of run
 }
@@ -77,8 +77,8 @@ func (o *operation) check() error {
 			return badRequest(o.Op + " takes no " + m.name)
 		}
 	}
-	if k.ofKey && len(o.Path) > 1 {
-		return badRequest(o.Op + " is for keys: fields of maps do not expire")
+	if k.expires && len(o.Path) > 2 {
+		return badRequest(o.Op + " is for keys, and for fields of maps that are keys: nothing deeper expires")
 	}
 	if o.Prefix == nil && o.Cursor != "" {
 		return badRequest("cursor is for a delete with prefix")

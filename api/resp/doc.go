@@ -35,7 +35,7 @@
 // Commands that are missing are answered as Redis answers unknown ones, or refused with the reason:
 // docs/redis.md lists what there is and what differs. SELECT chooses a space: 0
 // is "default" and n is "dbn". FLUSHALL empties one after the other of those that the host holds,
-// and is refused within MULTI. Fields of hashes do not expire. Replicas that give one key different types at
+// and is refused within MULTI. Fields of hashes expire as in Redis 7.4. Replicas that give one key different types at
 // once keep both: each command sees the type it is for, TYPE names the first of hash, set,
 // string, flag, and SET replaces them all. INCR of a value that was SET counts beside it, so
 // increments that are made elsewhere at the same time add up. SCAN goes by the order of names; a

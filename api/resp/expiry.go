@@ -153,16 +153,22 @@ func telling(unit expiryUnit) func(c *call) error {
 		case !ok:
 			at = -1
 		default:
-			if !unit.since {
-				at = max(at-c.now(), 0)
-			}
-			if !unit.millis {
-				at = at/1000 + (at%1000+500)/1000
-			}
+			at = c.told(at, unit)
 		}
 		c.out.integer(at)
 		return nil
 	}
+}
+
+// told returns a time, in milliseconds since 1970, as a command says it.
+func (c *call) told(at int64, unit expiryUnit) int64 {
+	if !unit.since {
+		at = max(at-c.now(), 0)
+	}
+	if !unit.millis {
+		at = at/1000 + (at%1000+500)/1000
+	}
+	return at
 }
 
 func runPersist(c *call) error {

@@ -204,7 +204,12 @@ func runHIncrByFloat(c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := field.Set(sum); err != nil {
+	if until, timed := c.hash().Expiry(c.arg(2)).Get(); timed {
+		err = field.SetUntil(sum, until)
+	} else {
+		err = field.Set(sum)
+	}
+	if err != nil {
 		return err
 	}
 	c.out.bulk(sum)

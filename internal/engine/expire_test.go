@@ -142,6 +142,36 @@ func TestALongNameExpires(t *testing.T) {
 	w.wantKeys(t, h, 0, 0)
 }
 
+// TestFieldsExpire has fields of one key expire, and then all that is left of it, on a host that said it and on another.
+func TestFieldsExpire(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 2})
+	a, b := w.hosts[0], w.hosts[1]
+	w.write(t, a, func(f crdt.Fields) error {
+		for i := range 6 {
+			name := fmt.Sprint("f", i)
+			if err := f.Map("k").String(name).Set(nil); err != nil {
+				return err
+			}
+			if _, err := f.Map("k").Expiry(name).Set(w.now.Add(time.Duration(1+i%3) * time.Second)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	w.settle(t)
+	must(t, a.engine.Save(w.now))
+	for left := 6; left >= 0; left -= 2 {
+		if left == 0 {
+			w.wantKeys(t, a, 0, 0)
+			break
+		}
+		w.wantKeys(t, a, 1, 2*left)
+		w.wait(t, 1100*time.Millisecond, a, b)
+	}
+	w.settle(t)
+	w.wantKeys(t, b, 0, 0)
+}
+
 // TestViewsHideWhatHasExpired reads while what has expired was not removed.
 func TestViewsHideWhatHasExpired(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 1})
