@@ -207,14 +207,14 @@ func (n node) renew() error {
 
 // renewName does it for the name that n is.
 func (n node) renewName() error {
-	t := *n.timing()
-	if gone, err := n.began(t); gone || err != nil || t.said || !t.has || t.at == dotted.Never {
-		if err == nil && n.tx.lost[n.at] {
-			err = n.expireAt(dotted.Never)
-		}
-		return err
+	gone, err := n.began(*n.timing())
+	if t := n.timing(); err == nil && !gone && !t.said && t.has && t.at != dotted.Never {
+		return n.expireAt(t.at)
 	}
-	return n.expireAt(t.at)
+	if err == nil && n.tx.lost[n.at] {
+		err = n.expireAt(dotted.Never)
+	}
+	return err
 }
 
 // lose notes that a transaction removes what is under the name that n is, whose expiry goes with it. If it then writes

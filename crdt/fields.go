@@ -55,13 +55,9 @@ func (f Fields) Types(name string) (held Types) {
 	if n.depth == 1 && n.err == nil {
 		s, _ := n.summary()
 		for t := range s.Types() {
-			if held = held.With(t); t == TypeMap && n.fieldsHide() {
-				if some, _ := n.typed(t).exists(); !some {
-					held &^= bitOf(t)
-				}
-			}
+			held = held.With(t)
 		}
-		return held
+		return n.withoutHidden(held)
 	}
 	for _, t := range types {
 		if ok, _ := n.typed(t.Type).exists(); ok {

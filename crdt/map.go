@@ -86,3 +86,13 @@ func (m Map) copyTo(to Fields, name string) error {
 	}
 	return nil
 }
+
+// withoutHidden returns the types of what is under a key without its map, if all fields of that have expired.
+func (n node) withoutHidden(held Types) Types {
+	if held.Has(TypeMap) && n.fieldsHide() {
+		if some, _ := n.typed(TypeMap).exists(); !some {
+			held &^= bitOf(TypeMap)
+		}
+	}
+	return held
+}

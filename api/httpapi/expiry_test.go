@@ -26,10 +26,14 @@ func TestAKeyExpires(t *testing.T) {
 	a.want(200, `{"keys":[]}`, "GET", "/v1/keys", "")
 }
 
-func TestAFieldDoesNotExpire(t *testing.T) {
+func TestAFieldExpires(t *testing.T) {
 	a := newAPI(t, peer.Config{})
 	a.refused(400, "bad-request", "PUT", "/v1/keys/k?path=f", `{"type":"string","value":"v","expires":"2999-01-01T00:00:00Z"}`)
-	a.refused(400, "bad-request", "POST", "/v1/tx", `{"ops":[{"op":"expire","path":["k","f"],"until":"2999-01-01T00:00:00Z"}]}`)
+	a.want(200, `{"changed":["k"]}`, "PUT", "/v1/keys/k", `{"type":"map","fields":[{"name":"f","type":"string","value":"v"},{"name":"g","type":"string","value":"w"}]}`)
+	a.want(200, `{"changed":["k"],"results":[{"changed":true}]}`, "POST", "/v1/tx",
+		`{"ops":[{"op":"expire","path":["k","f"],"until":"2001-01-01T00:00:00Z"}]}`)
+	a.want(200, `{"key":"k","type":"map","fields":[{"name":"g","type":"string","value":"w"}]}`, "GET", "/v1/keys/k", "")
+	a.refused(400, "bad-request", "POST", "/v1/tx", `{"ops":[{"op":"expire","path":["k","f","deeper"],"until":"2999-01-01T00:00:00Z"}]}`)
 	a.refused(400, "bad-request", "POST", "/v1/tx", `{"ops":[{"op":"expire","path":["k"]}]}`)
 	a.refused(400, "bad-request", "POST", "/v1/tx", `{"ops":[{"op":"expire","path":["k"],"until":"tomorrow"}]}`)
 }
