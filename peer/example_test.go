@@ -131,6 +131,45 @@ func ExamplePeer_Watch() {
 	// Output: [user:1 user:2] <nil>
 }
 
+// A watch of few keys among many looks at each key as it changes.
+func ExampleWatch_Only() {
+	ctx := context.Background()
+	p := openAlone()
+	defer p.Close()
+	w := p.Watch("")
+	defer w.Close()
+	w.Only(func(key string) bool { return key == "wanted" })
+	for _, key := range []string{"other", "wanted", "another"} {
+		if err := p.Update(ctx, func(tx *peer.Tx) error { return tx.Flag(key).Set(true) }); err != nil {
+			log.Fatal(err)
+		}
+	}
+	change, err := w.Next(ctx)
+	fmt.Println(change.Keys, err)
+	// Output: [wanted] <nil>
+}
+
+// A transaction can tell which keys it has changed.
+func ExampleTx_Touched() {
+	p := openAlone()
+	defer p.Close()
+	err := p.Update(context.Background(), func(tx *peer.Tx) error {
+		for _, key := range []string{"b", "a"} {
+			if err := tx.Flag(key).Set(true); err != nil {
+				return err
+			}
+		}
+		tx.Touched(0, func(key string) { fmt.Println(key) })
+		return nil
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// b
+	// a
+}
+
 // Who comes back with the token of the last change is told what came after it, and nothing twice.
 func ExamplePeer_WatchSince() {
 	ctx := context.Background()

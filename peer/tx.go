@@ -66,6 +66,15 @@ func (tx *Tx) Err() error { return cmp.Or(tx.Fields.Err(), tx.err) }
 // most other members' clocks say.
 func (tx *Tx) Now() time.Time { return tx.base.Right() }
 
+// Touched calls fn with the key of each thing that the transaction has done so far, in order and once or more often, from
+// the n-th on, and returns how many there are. It tells of nothing in one that only reads, nor that everything was deleted.
+func (tx *Tx) Touched(from int, fn func(key string)) (end int) {
+	if writer, ok := tx.base.(*engine.Tx); ok {
+		return writer.Touched(from, fn)
+	}
+	return 0
+}
+
 // Len returns the number of keys that exist. O(1).
 func (tx *Tx) Len() int {
 	n, err := tx.base.KeyCount()

@@ -55,6 +55,7 @@ type Watch struct {
 	of     *Space
 	s      *space // nil until it is there
 	prefix string
+	wanted func(key string) bool // nil: all
 	closed chan struct{}
 	once   sync.Once
 	mu     sync.Mutex // guards s against Close
@@ -82,6 +83,15 @@ func (w *Watch) Close() {
 			w.s.feed.exit()
 		}
 	})
+}
+
+// Only has the watch tell only of keys for which wanted holds when it comes to them. It is called before Next is, and by
+// the goroutine of Next from then on.
+func (w *Watch) Only(wanted func(key string) bool) { w.wanted = wanted }
+
+// tells reports whether the watch is to tell of a key.
+func (w *Watch) tells(key string) bool {
+	return strings.HasPrefix(key, w.prefix) && (w.wanted == nil || w.wanted(key))
 }
 
 // join has the watch follow a space that is there.
@@ -340,7 +350,7 @@ func (w *Watch) take(number uint64, deltas []*delta.Delta, c *Change, size *int)
 				continue
 			}
 			last = key
-			if strings.HasPrefix(key, w.prefix) {
+			if w.tells(key) {
 				c.Keys = append(c.Keys, strings.Clone(key)) // not the memory of its whole delta
 				*size += len(key)
 			}
@@ -376,8 +386,10 @@ func (w *Watch) list(ctx context.Context) (*Change, <-chan struct{}, error) {
 		if more = len(c.Keys) == MaxChangeKeys || size >= maxChangeBytes; more {
 			return false
 		}
-		c.Keys = append(c.Keys, key)
-		size += len(key)
+		if w.tells(key) {
+			c.Keys = append(c.Keys, key)
+			size += len(key)
+		}
 		return true
 	})
 	if err != nil {

@@ -24,10 +24,11 @@ type batch struct {
 	from, to int // the requests that one View or Update executes
 	base     int // where their replies begin in out
 
-	most   int  // bytes of replies, beyond which they must be sent
-	more   bool // fill left whole commands behind, perhaps
-	looped bool // executed by the loop, that must not be held up
-	halted bool // a request turned out to be for a goroutine of its own
+	most   int     // bytes of replies, beyond which they must be sent
+	more   bool    // fill left whole commands behind, perhaps
+	looped bool    // executed by the loop, that must not be held up
+	halted bool    // a request turned out to be for a goroutine of its own, or waits
+	waiter *waiter // what the next request waits for; nil if it does not
 
 	// The functions that are given to the peer, made once: updates[i] executes
 	// requests[from+i].
@@ -85,6 +86,7 @@ func (b *batch) fail(end error) {
 
 // release gives the batch back, without what it refers to.
 func (b *batch) release() {
+	b.stopWaiting()
 	b.client = nil
 	b.looped, b.halted = false, false
 	b.call = call{}
@@ -107,7 +109,11 @@ func (b *batch) dropOutput() {
 
 // size returns how much memory the batch holds, in bytes.
 func (b *batch) size() int {
-	return cap(b.out.buf) + cap(b.args)*argumentSize + cap(b.requests)*requestSize
+	size := cap(b.out.buf) + cap(b.args)*argumentSize + cap(b.requests)*requestSize
+	if b.waiter != nil {
+		size += b.waiter.size
+	}
+	return size
 }
 
 func (b *batch) done() bool { return b.next == len(b.requests) }
@@ -160,8 +166,8 @@ func (b *batch) begin() {
 	b.call = call{server: c.server, session: &c.session, out: &b.out, looped: b.looped}
 }
 
-// execute runs requests until all are done, the client has quit, or there is so much to send that
-// the rest has to wait.
+// execute runs requests until all are done, the client has quit, one waits for keys, or there is so much to send that the
+// rest has to wait.
 func (b *batch) execute(ctx context.Context) {
 	c := b.client
 	b.begin()
@@ -176,7 +182,7 @@ func (b *batch) execute(ctx context.Context) {
 		case accessScan:
 			errs = b.spread(c.server.scan(ctx, c.database(), b.view))
 		case accessWrite:
-			errs = c.database().UpdateAll(ctx, b.functions())
+			errs = c.server.waiting[c.index].updateAll(ctx, c.database(), b.functions())
 		}
 		b.conclude(errs, time.Since(began))
 	}
@@ -197,7 +203,7 @@ func (b *batch) conclude(errs []error, took time.Duration) {
 	}
 }
 
-func (b *batch) mustSend() bool { return len(b.out.buf) >= b.most || b.client.quit }
+func (b *batch) mustSend() bool { return len(b.out.buf) >= b.most || b.client.quit || b.waiter != nil }
 
 // cut chooses how many requests are executed at once and what access to the database they need,
 // all in all. It keeps scans out of updates: all other writers would wait for them. In the loop it
@@ -310,6 +316,12 @@ func (b *batch) run(i int, tx *embedded.Tx) error {
 		r.apart, b.halted = true, true
 		return errLater
 	}
+	if err == errBlocked {
+		b.out.buf = b.out.buf[:r.at]
+		r.muted = b.call.session.mute.end()
+		b.wait(r, b.call.blocked)
+		return nil
+	}
 	if err != nil {
 		r.failed = true
 		b.out.buf = b.out.buf[:r.at]
@@ -331,12 +343,17 @@ func (r *request) subscribes() bool { return r.command != nil && r.command.group
 func (b *batch) attempt(r *request) (err error) {
 	defer func() {
 		if thrown := recover(); thrown != nil {
-			b.client.server.config.Logger.Error("a command panicked: please report it",
-				"command", r.command.name, "panic", thrown, "stack", string(debug.Stack()))
-			err = errPanicked
+			err = b.client.server.panicked(r.command, thrown)
 		}
 	}()
 	return b.call.perform(r)
+}
+
+// panicked logs that a command did, and returns the reply.
+func (s *Server) panicked(c *command, thrown any) error {
+	s.config.Logger.Error("a command panicked: please report it",
+		"command", c.name, "panic", thrown, "stack", string(debug.Stack()))
+	return errPanicked
 }
 
 // spread returns an error of View as that of each request.
@@ -388,6 +405,7 @@ func (b *batch) settle(errs []error) {
 // returns false if that has to wait.
 func (b *batch) refuse(r *request, err error) bool {
 	session := b.call.session
+	b.stopWaiting()
 	switch {
 	case r.done:
 		if !r.muted {

@@ -24,6 +24,7 @@ type client struct {
 	used    atomic.Int64            // when it last had something executed, in Unix nanoseconds; 0: never
 	last    atomic.Pointer[command] // the command that was
 	shown   atomic.Pointer[view]
+	waits   atomic.Pointer[waiter] // what is executed waits for keys; else nil
 	in      parser
 	held    atomic.Int64 // bytes, as noted in server.held; evicted once it is to be closed
 
@@ -166,7 +167,7 @@ func (c *client) work(ctx context.Context, b *batch, end error) bool {
 	defer c.writing.Unlock()
 	for b.execute(ctx); !b.done() && !c.quit; b.execute(ctx) {
 		c.follow(ctx)
-		if !c.send(b) {
+		if !c.send(b) || b.waiter != nil && !c.await(b) {
 			return false
 		}
 	}

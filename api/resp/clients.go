@@ -51,6 +51,9 @@ func (c *client) line(v view, now time.Time) string {
 	if v.kind() == "pubsub" {
 		flags += "P"
 	}
+	if c.waits.Load() != nil {
+		flags += "b"
+	}
 	if v.queued >= 0 {
 		flags += "x"
 	}
@@ -300,21 +303,6 @@ func runClientPause(*call) error {
 // runClientUnpause: nobody is ever paused.
 func runClientUnpause(c *call) error {
 	c.out.status("OK")
-	return nil
-}
-
-// runClientUnblock: no command blocks.
-func runClientUnblock(c *call) error {
-	if _, err := c.integer(2); err != nil {
-		return err
-	}
-	switch {
-	case len(c.args) > 4:
-		return wrongUse(c)
-	case len(c.args) == 4 && !c.is(3, "timeout") && !c.is(3, "error"):
-		return replyError("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
-	}
-	c.out.integer(0)
 	return nil
 }
 

@@ -181,7 +181,9 @@ type call struct {
 	args    [][]byte
 	out     *replies
 	command *command
-	looped  bool // others wait for it: see errApart
+	looped  bool    // others wait for it: see errApart
+	whole   bool    // it is one of several that are one transaction, and must not wait
+	blocked *waiter // what it waits for, once it has returned errBlocked
 }
 
 // needs returns what executing a command needs now.

@@ -82,6 +82,9 @@ func (s *Server) expel(c *client) (held int64) {
 	held = max(0, c.held.Swap(evicted))
 	s.held.Add(-held)
 	_ = c.conn.SetDeadline(time.Unix(1, 0))
+	if w := c.waits.Load(); w != nil {
+		w.stop(left)
+	}
 	return held
 }
 

@@ -67,8 +67,8 @@ func (c *call) infoServer() (string, error) {
 }
 
 func (c *call) infoClients() (string, error) {
-	return fmt.Sprintf("connected_clients:%d\r\nmaxclients:%d\r\n",
-		c.server.clientCount(), c.server.maxClients.Load()), nil
+	return fmt.Sprintf("connected_clients:%d\r\nmaxclients:%d\r\nblocked_clients:%d\r\n",
+		c.server.clientCount(), c.server.maxClients.Load(), c.server.blockedCount()), nil
 }
 
 func (c *call) infoMemory() (string, error) {

@@ -273,6 +273,10 @@ func (l *loop) obey(ctx context.Context, s *socket) {
 		l.finish(ctx, s)
 		return
 	}
+	if s.state == awaiting && s.batch.waiter.isDone() {
+		l.awake(ctx, s)
+		return
+	}
 	if !executed && passed(s.deadline(), l.now) {
 		l.giveUp(ctx, s)
 		return
@@ -434,6 +438,10 @@ func (l *loop) look(ctx context.Context, s *socket) {
 		}
 	case sending:
 		l.send(ctx, s)
+	case awaiting:
+		if s.hungUp {
+			l.finish(ctx, s)
+		}
 	}
 }
 
@@ -530,6 +538,7 @@ func (l *loop) executeApart(ctx context.Context, s *socket) {
 		l.mu.Unlock()
 		if over {
 			c.unfollow(ctx)
+			b.stopWaiting()
 		}
 	})
 }
@@ -580,7 +589,7 @@ func (l *loop) submit(ctx context.Context) {
 		return
 	}
 	f.state.Store(submitting)
-	f.db.Submit(f.fns, f.land)
+	l.server.waiting[f.index].submit(f.db, f.fns, f.land)
 	if !f.state.CompareAndSwap(submitting, away) {
 		l.land(ctx, f)
 	}
@@ -604,6 +613,7 @@ func (l *loop) land(ctx context.Context, f *flight) {
 	took := time.Since(f.began)
 	for _, p := range f.parts {
 		if p.socket.state == closed {
+			p.socket.batch.stopWaiting()
 			continue
 		}
 		errs := f.errs
@@ -674,6 +684,8 @@ func (l *loop) send(ctx context.Context, s *socket) {
 	switch {
 	case c.quit || b.done() && s.end != nil:
 		l.finish(ctx, s)
+	case b.waiter != nil:
+		l.await(ctx, s)
 	case !b.done():
 		s.state = resuming
 		l.later(s)
@@ -688,4 +700,25 @@ func (l *loop) send(ctx context.Context, s *socket) {
 		}
 		l.listen(ctx, s)
 	}
+}
+
+// await has a socket wait until the command is answered that waits for keys.
+func (l *loop) await(ctx context.Context, s *socket) {
+	s.state = awaiting
+	switch {
+	case s.hungUp || s.client.evicted():
+		l.finish(ctx, s)
+	case !s.batch.waiter.whenDone(func() { _ = s.tell(func() {}) }):
+		_ = s.tell(func() {})
+	}
+}
+
+// awake goes on with a socket whose command waits no more.
+func (l *loop) awake(ctx context.Context, s *socket) {
+	if s.batch.waiter.end == left {
+		l.finish(ctx, s)
+		return
+	}
+	s.batch.awake()
+	l.goOn(ctx, s)
 }

@@ -147,6 +147,8 @@ type Server struct {
 	encodings  encodings
 	slow       slowLog
 
+	waiting [Databases]waiting // commands that wait for keys, by database
+
 	subscribers atomic.Int64 // clients with subscriptions
 	aliens      atomic.Int64 // time of the last line about HTTP, in Unix seconds
 
@@ -181,6 +183,9 @@ func New(config Config) (*Server, error) {
 		clients: map[*client]struct{}{},
 		scans:   make(chan struct{}, MaxScans),
 		times:   make([]latency.Histogram, len(commands)),
+	}
+	for i := range s.waiting {
+		s.waiting[i].server = s
 	}
 	s.maxClients.Store(int64(s.config.MaxClients))
 	s.slower.Store(slowerThan(s.config.SlowLog))
@@ -417,6 +422,9 @@ func (s *Server) drain() {
 	}
 	for c := range s.clients {
 		_ = c.conn.SetReadDeadline(time.Unix(1, 0))
+	}
+	for i := range s.waiting {
+		s.waiting[i].close()
 	}
 	s.loop.endWhenEmpty()
 }

@@ -46,6 +46,7 @@ const (
 	executing              // for the database, or a goroutine of its own
 	answering              // for the end of the round, when replies are sent
 	sending                // for the client to take its replies
+	awaiting               // for keys
 	closed                 // for nothing
 )
 

@@ -97,7 +97,7 @@ func clientCommand() command {
 			summary: "Takes what a library tells of itself. Nothing of it is kept."},
 		command{name: "setname", arity: 3, usage: "name", run: runClientSetName, summary: "Names the connection."},
 		command{name: "unblock", arity: -3, usage: "id [TIMEOUT|ERROR]", run: runClientUnblock,
-			summary: "Returns 0: no command blocks."},
+			summary: "Has a command of another connection wait no more, as if its time was over or with an error."},
 		command{name: "unpause", arity: 2, run: runClientUnpause, summary: "Changes nothing: nobody is ever paused."})
 }
 

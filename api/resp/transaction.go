@@ -83,6 +83,8 @@ func runExec(c *call) error {
 	case pending.broken:
 		return replyError("EXECABORT Transaction discarded because of previous errors.")
 	}
+	c.whole = true
+	defer func() { c.whole = false }()
 	start, work := len(c.out.buf), int64(0)
 	c.out.array(len(pending.queue))
 	for _, q := range pending.queue {

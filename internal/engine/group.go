@@ -777,6 +777,17 @@ func (tx *Tx) Vector() crdt.VersionVector {
 // Writes reports whether the transaction wrote something, and can still be committed.
 func (tx *Tx) Writes() bool { return tx.err == nil && len(tx.delta.Ops) > 0 }
 
+// Touched calls fn with the key of each operation of the transaction so far, in order, from the n-th on, and returns how
+// many there are. What clears everything has none.
+func (tx *Tx) Touched(from int, fn func(key string)) (end int) {
+	for _, o := range tx.delta.Ops[from:] {
+		if o.Address != "" && o.Kind != delta.OpEnd && o.Kind != delta.OpBase {
+			fn(o.Address.Key())
+		}
+	}
+	return len(tx.delta.Ops)
+}
+
 // Time returns the transaction's timestamp.
 func (tx *Tx) Time() dotted.Time { return tx.delta.Time }
 

@@ -1,0 +1,321 @@
+package resp
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/peerd/peerd/crdt"
+	embedded "github.com/peerd/peerd/peer"
+)
+
+// tryTake takes a member of a set, for a command that waits for one: TAKE key [key ...] timeout.
+func tryTake(c *call, key string) (bool, error) {
+	for member := range c.tx.Set(key).All() {
+		if _, err := c.tx.Set(key).Remove(member); err != nil {
+			return false, err
+		}
+		c.out.array(2)
+		c.out.text(key)
+		c.out.text(member)
+		return true, nil
+	}
+	return false, nil
+}
+
+func runTake(c *call) error {
+	timeout, err := c.seconds(len(c.args) - 1)
+	if err != nil {
+		return err
+	}
+	var keys []string
+	for i := range c.args[1 : len(c.args)-1] {
+		keys = append(keys, c.arg(i+1))
+		if done, err := tryTake(c, c.arg(i+1)); done || err != nil {
+			return err
+		}
+	}
+	return c.block(keys, timeout, attempt{try: tryTake, none: (*replies).null, takes: crdt.TypeSet})
+}
+
+// tryPass moves a member of a set to another: PASS key other.
+func tryPass(c *call, key string) (bool, error) {
+	for member := range c.tx.Set(key).All() {
+		if _, err := c.tx.Set(key).Remove(member); err != nil {
+			return false, err
+		}
+		if _, err := c.tx.Set(c.arg(2)).Add(member); err != nil {
+			return false, err
+		}
+		c.out.text(member)
+		return true, nil
+	}
+	return false, nil
+}
+
+func runPass(c *call) error {
+	if done, err := tryPass(c, c.arg(1)); done || err != nil {
+		return err
+	}
+	return c.block([]string{c.arg(1)}, 0, attempt{try: tryPass, none: (*replies).null, takes: crdt.TypeSet})
+}
+
+// runFail waits for a set, and fails then.
+func runFail(c *call) error {
+	return c.block([]string{c.arg(1)}, 0, attempt{none: (*replies).null, takes: crdt.TypeSet,
+		try: func(c *call, key string) (bool, error) {
+			if c.tx.Set(key).Len() > 0 {
+				panic("as it must not")
+			}
+			return false, nil
+		}})
+}
+
+// startWaiting serves a database with commands that wait.
+func startWaiting(t *testing.T) (*memory, *Server, string) {
+	commands["take"] = &command{name: "take", arity: -3, run: runTake, access: accessWrite}
+	commands["pass"] = &command{name: "pass", arity: 3, run: runPass, access: accessWrite}
+	commands["fail"] = &command{name: "fail", arity: 2, run: runFail, access: accessWrite}
+	db := newMemory(t)
+	s, address := startServer(t, Config{db: db})
+	t.Cleanup(func() {
+		s.Close()
+		delete(commands, "take")
+		delete(commands, "pass")
+		delete(commands, "fail")
+	})
+	return db, s, address
+}
+
+// untilWaiting waits until so many commands wait for keys.
+func untilWaiting(t *testing.T, s *Server, n int64) {
+	t.Helper()
+	eventually(t, fmt.Sprint(n, " commands wait"), func() bool { return s.blockedCount() == n })
+}
+
+func taken(key, member string) string { return fmt.Sprintf("*2\n  %q\n  %q", key, member) }
+
+func (p *peer) expectReply(want string) {
+	p.t.Helper()
+	if got := p.reply(); got != want {
+		p.t.Errorf("got %s\nwant %s", got, want)
+	}
+}
+
+func TestACommandWaitsForKeys(t *testing.T) { eachWay(t, testACommandWaitsForKeys) }
+
+func testACommandWaitsForKeys(t *testing.T) {
+	for name, test := range map[string]func(*testing.T, *memory, *Server, string){
+		"what a client writes is taken before its reply": testTakenAtOnce,
+		"in the order of arrival":                        testTakenInOrder,
+		"what others write is told by a watch":           testTakenFromOthers,
+		"its time is over":                               testWaitIsOver,
+		"nothing waits within MULTI":                     testNothingWaitsInMulti,
+		"CLIENT UNBLOCK and KILL":                        testWaitIsEnded,
+		"a client that leaves takes nothing":             testWhoLeavesTakesNothing,
+		"what it does may be what others wait for":       testChainOfWaiters,
+		"later commands wait, those before are answered": testPipelineWaits,
+		"a transaction that fails":                       testServingFails,
+	} {
+		t.Run(name, func(t *testing.T) {
+			db, s, address := startWaiting(t)
+			test(t, db, s, address)
+			untilWaiting(t, s, 0)
+		})
+	}
+}
+
+func testTakenAtOnce(t *testing.T, _ *memory, s *Server, address string) {
+	waits, writes := dial(t, address), dial(t, address)
+	for range 100 {
+		waits.send([]string{"TAKE", "a", "b", "0"})
+		untilWaiting(t, s, 1)
+		writes.expect("SADD b x", ":1")
+		writes.expect("SCARD b", ":0")
+		waits.expectReply(taken("b", "x"))
+	}
+	waits.send([]string{"TAKE", "a", "b", "0"})
+	untilWaiting(t, s, 1)
+	writes.send([]string{"MULTI"}, []string{"SADD", "b", "1"}, []string{"SADD", "a", "2"}, []string{"SCARD", "b"},
+		[]string{"EXEC"}, []string{"SCARD", "b"})
+	for _, want := range []string{"+OK", "+QUEUED", "+QUEUED", "+QUEUED", "*3\n  :1\n  :1\n  :1", ":0"} {
+		writes.expectReply(want)
+	}
+	waits.expectReply(taken("b", "1")) // the key that was written first
+	writes.expect("SADD c 1 2 3", ":3")
+	waits.expect("TAKE a 0", taken("a", "2"))
+	waits.send([]string{"TAKE", "a", "0"})
+	untilWaiting(t, s, 1)
+	writes.expect("RENAME c a", "+OK")
+	writes.expect("SCARD a", ":2")
+	waits.expectReply(taken("a", "1"))
+}
+
+func testTakenInOrder(t *testing.T, _ *memory, s *Server, address string) {
+	const n = 3 * maxServed
+	var waits []*peer
+	for i := range n {
+		waits = append(waits, dial(t, address))
+		waits[i].send([]string{"TAKE", "a", "a", "b", "0"})
+		untilWaiting(t, s, int64(i+1))
+	}
+	writes := dial(t, address)
+	writes.expect("SADD b 0", ":1")
+	waits[0].expectReply(taken("b", "0"))
+	add := []string{"SADD", "a"}
+	for i := 1; i < n; i++ {
+		add = append(add, fmt.Sprintf("%03d", i))
+	}
+	writes.expect(strings.Join(add, " "), fmt.Sprintf(":%d", n-1))
+	for i := 1; i < n; i++ {
+		waits[i].expectReply(taken("a", fmt.Sprintf("%03d", i)))
+	}
+}
+
+func testTakenFromOthers(t *testing.T, db *memory, s *Server, address string) {
+	waits := dial(t, address)
+	for range 3 {
+		waits.send([]string{"TAKE", "a", "0"})
+		untilWaiting(t, s, 1)
+		err := db.Update(context.Background(), func(tx *embedded.Tx) error {
+			_, err := tx.Set("a").Add("x")
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		waits.expectReply(taken("a", "x"))
+	}
+}
+
+func testWaitIsOver(t *testing.T, _ *memory, _ *Server, address string) {
+	waits := dial(t, address)
+	began := time.Now()
+	waits.expect("TAKE a 0.05", "$-1")
+	if took := time.Since(began); took < 50*time.Millisecond {
+		t.Errorf("waited for %v", took)
+	}
+	waits.expect("HELLO 3", waits.ask("HELLO 3"))
+	waits.expect("TAKE a 0.001", "_")
+	waits.expect("TAKE a -1", "-ERR timeout is negative")
+	waits.expect("TAKE a 1e18", "-ERR timeout is negative")
+	waits.expect("TAKE a x", "-ERR timeout is not a float or out of range")
+	waits.expect("PING", "+PONG")
+}
+
+func testNothingWaitsInMulti(t *testing.T, _ *memory, _ *Server, address string) {
+	p := dial(t, address)
+	p.send([]string{"MULTI"}, []string{"TAKE", "a", "0"}, []string{"SADD", "a", "1"}, []string{"EXEC"})
+	for _, want := range []string{"+OK", "+QUEUED", "+QUEUED", "*2\n  $-1\n  :1"} {
+		p.expectReply(want)
+	}
+}
+
+func testWaitIsEnded(t *testing.T, _ *memory, s *Server, address string) {
+	waits, other := dial(t, address), dial(t, address)
+	id := strings.TrimPrefix(waits.ask("CLIENT ID"), ":")
+	other.expect("CLIENT UNBLOCK "+id, ":0")
+	for how, want := range map[string]string{
+		"": "$-1", " TIMEOUT": "$-1", " ERROR": "-UNBLOCKED client unblocked via CLIENT UNBLOCK",
+	} {
+		waits.send([]string{"TAKE", "a", "0"})
+		untilWaiting(t, s, 1)
+		if info := other.ask("INFO clients"); !strings.Contains(info, `blocked_clients:1\r\n`) {
+			t.Errorf("INFO says %s", info)
+		}
+		if line := other.ask("CLIENT LIST ID " + id); !strings.Contains(line, " flags=b ") || !strings.Contains(line, " cmd=take ") {
+			t.Errorf("CLIENT LIST says %s", line)
+		}
+		other.expect("CLIENT UNBLOCK "+id+how, ":1")
+		waits.expectReply(want)
+	}
+	waits.send([]string{"TAKE", "a", "0"})
+	untilWaiting(t, s, 1)
+	other.expect("CLIENT KILL ID "+id, ":1")
+	waits.expectEnd()
+}
+
+func testWhoLeavesTakesNothing(t *testing.T, _ *memory, s *Server, address string) {
+	waits, other := dial(t, address), dial(t, address)
+	waits.send([]string{"PING"}, []string{"TAKE", "a", "0"}, []string{"PING"})
+	waits.expectReply("+PONG")
+	untilWaiting(t, s, 1)
+	waits.Close()
+	untilWaiting(t, s, 0)
+	half := dial(t, address)
+	half.send([]string{"TAKE", "a", "0"})
+	untilWaiting(t, s, 1)
+	if err := half.Conn.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	half.expectEnd()
+	other.expect("SADD a 1", ":1")
+	other.expect("SCARD a", ":1")
+}
+
+func testChainOfWaiters(t *testing.T, _ *memory, s *Server, address string) {
+	first, second, last, writes := dial(t, address), dial(t, address), dial(t, address), dial(t, address)
+	second.send([]string{"PASS", "b", "c"})
+	untilWaiting(t, s, 1)
+	first.send([]string{"PASS", "a", "b"})
+	untilWaiting(t, s, 2)
+	last.send([]string{"TAKE", "c", "0"})
+	untilWaiting(t, s, 3)
+	writes.expect("SADD a x", ":1")
+	for _, key := range []string{"a", "b", "c"} {
+		writes.expect("EXISTS "+key, ":0")
+	}
+	first.expectReply(`"x"`)
+	second.expectReply(`"x"`)
+	last.expectReply(taken("c", "x"))
+}
+
+func testPipelineWaits(t *testing.T, _ *memory, s *Server, address string) {
+	waits, other := dial(t, address), dial(t, address)
+	waits.send([]string{"SET", "k", "1"}, []string{"TAKE", "a", "0"}, []string{"INCR", "k"}, []string{"TAKE", "a", "0"},
+		[]string{"CLIENT", "REPLY", "SKIP"}, []string{"TAKE", "a", "0"}, []string{"GET", "k"})
+	waits.expectReply("+OK")
+	untilWaiting(t, s, 1)
+	waits.send([]string{"INCR", "k"})
+	other.expect("INCR k", ":2")
+	other.expect("SADD a 1", ":1")
+	waits.expectReply(taken("a", "1"))
+	waits.expectReply(":3")
+	untilWaiting(t, s, 1)
+	other.expect("SADD a 2", ":1")
+	waits.expectReply(taken("a", "2"))
+	untilWaiting(t, s, 1)
+	other.expect("SADD a 3", ":1")
+	waits.expectReply(`"3"`)
+	waits.expectReply(":4")
+}
+
+// testServingFails has one that waits fail, whom others must not suffer for.
+func testServingFails(t *testing.T, _ *memory, s *Server, address string) {
+	fails, waits, other := dial(t, address), dial(t, address), dial(t, address)
+	fails.send([]string{"FAIL", "a"})
+	untilWaiting(t, s, 1)
+	waits.send([]string{"TAKE", "a", "0"})
+	untilWaiting(t, s, 2)
+	other.expect("SADD a 1", ":1")
+	if got := fails.reply(); !strings.HasPrefix(got, "-ERR ") {
+		t.Errorf("got %s", got)
+	}
+	waits.expectReply(taken("a", "1"))
+}
+
+func TestAServerThatEndsWaitsForNoKeys(t *testing.T) {
+	eachWay(t, func(t *testing.T) {
+		_, s, address := startWaiting(t)
+		waits := dial(t, address)
+		waits.send([]string{"TAKE", "a", "0"})
+		untilWaiting(t, s, 1)
+		if err := s.Shutdown(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		waits.expectEnd()
+	})
+}
