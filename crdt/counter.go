@@ -308,18 +308,19 @@ func (t tally) spent(tx dotted.Tx) (dots []Dot) {
 // maxCollected is how many baselines of a cell one operation removes.
 const maxCollected = 1024
 
-// collect removes baselines that nothing needs any more from the cell of a share. more says that it did not remove
-// all of them.
+// collect removes baselines that nothing needs any more from the cell of a share, or of an element with a score. more
+// says that it did not remove all of them.
 func collect(tx dotted.Tx, a dotted.Address) (more bool, err error) {
-	_, owner, ok := a.CutShare()
-	if !ok {
-		return false, nil
-	}
 	c, err := tx.Cell(a)
 	if err != nil {
 		return false, err
 	}
-	dots := tallyOf(owner, c).spent(tx)
+	var dots []Dot
+	if _, owner, ok := a.CutShare(); ok {
+		dots = tallyOf(owner, c).spent(tx)
+	} else {
+		dots = scoresIn(c).spent(tx)
+	}
 	if more = len(dots) > maxCollected; more {
 		dots = dots[:maxCollected]
 	}
@@ -327,8 +328,8 @@ func collect(tx dotted.Tx, a dotted.Address) (more bool, err error) {
 }
 
 // retire tells what to do with the baselines when tx removes the share: which to remove, and what to put so that the
-// one of carried is there, once; nil if nothing.
-func (t tally) retire(tx dotted.Tx) (removes []Dot, put []byte) {
+// one of carried is there, once.
+func (t tally) retire(tx dotted.Tx) (removes []Dot, puts [][]byte) {
 	b, needed := t.carried(tx)
 	for _, o := range t.baselines {
 		if needed && o.epoch == b.epoch && o.seen == b.seen {
@@ -338,7 +339,7 @@ func (t tally) retire(tx dotted.Tx) (removes []Dot, put []byte) {
 		}
 	}
 	if needed {
-		put = b.payload()
+		puts = append(puts, b.payload())
 	}
-	return removes, put
+	return removes, puts
 }

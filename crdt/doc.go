@@ -22,6 +22,7 @@
 //	String    Get All  Set Add Clear      Map    Has Len All  Remove Clear, and the fields by type
 //	Counter   Get      Add Clear
 //	Flag      Get      Set
+//	SortedSet Score Len Before All From Back ByName  Set Add Remove Clear
 //
 // Reads return no error. A write returns one if it is refused, and then has changed nothing. The
 // database's transactions (peer.Tx) have the same Fields and types. What follows tells what is
@@ -71,6 +72,7 @@
 //	String     a register and a counter under one name: increments count on top of a concurrent Set
 //	Flag       setting it wins over concurrently unsetting it
 //	Set        adding an element wins over a concurrent removal, element by element
+//	SortedSet  of scores set at once the latest stays, and what is added at once all counts; else as Set
 //	Map        fields of every type, nested; an update inside wins over a concurrent removal around it
 //
 // Removing a name, a field or a container removes what the remover has seen. What it has not seen
@@ -103,10 +105,15 @@
 //	resets leave no baseline           817 of  2,000
 //	shares do not take baselines in    121 of  2,000
 //
+// A score of a sorted set is made of such shares as well, but in the cell of its element, where a baseline says for whom it
+// is. Amounts are exact there, as sums of powers of two of any size, so that their sum does not depend on the order of
+// merging; and what a replica computed itself by floating-point numbers is shown as long as nothing else has come.
+//
 // # Cost
 //
 // Reading or writing a register, counter, flag, element or field is O(log cells), whatever the
-// size of what it is in. Set.Len and the Len of a flat map are O(1) for a key. Deleting a key of a
+// size of what it is in. Set.Len and the Len of a flat map are O(1) for a key. A rank of a sorted set, and an element by
+// it, is O(log cells) in the database, and O(elements) in a State. Deleting a key of a
 // million elements is one small operation in the database, and O(elements) in a State, which has
 // no log that could keep one. Merging a delta costs what the delta holds; one entry into a State
 // of a thousand cells takes about 0.5 µs, of a hundred thousand about 2 µs

@@ -92,7 +92,7 @@ func TestJSONShowsWhatReadersSee(t *testing.T) {
 			f.Register("text and count").Set([]byte("6")), f.Flag("off").Set(false),
 			f.String("\"<\"").Set(nil), tx.Clear(dotted.KeyAddress("nothing")),
 			second(tx.Put(dotted.KeyAddress("newer").Type(TypeString), []byte{0x3f}, nil)),
-			second(tx.Put(dotted.KeyAddress("type").Type('z'), []byte{0x3f}, nil)))
+			second(tx.Put(dotted.KeyAddress("type").Type('q'), []byte{0x3f}, nil)))
 	})
 	want := `{"\"\u003c\"":"","both":["\ufffd"],"m":{"m":{"x":true}},"n":-3,"newer":null,"text and count":"7"}`
 	if got, err := json.Marshal(s); err != nil || string(got) != want {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -27,6 +28,9 @@ func must[T any](value T, err error) T {
 	}
 	return value
 }
+
+// second drops what a write returns beside its error.
+func second[T any](_ T, err error) error { return err }
 
 // update is an update at noon.
 func update(s *crdt.State, r crdt.ReplicaID, fn func(keys crdt.Fields) error) *crdt.State {
@@ -293,6 +297,80 @@ func ExampleSet() {
 	// 3 true [apple pear plum]
 	// [pear plum]
 	// false
+}
+
+// A leaderboard: what is added at two places at once counts, and of scores that are set the latest stays.
+func ExampleSortedSet() {
+	a, b := crdt.NewState(), crdt.NewState()
+	update(a, laptop, func(keys crdt.Fields) error {
+		must(keys.SortedSet("board").Set("ann", 10))
+		must(keys.SortedSet("board").Set("bob", 12))
+		return nil
+	})
+	b.Merge(a)
+	add := func(by float64) func(keys crdt.Fields) error {
+		return func(keys crdt.Fields) error {
+			_, err := keys.SortedSet("board").Add("ann", by)
+			return err
+		}
+	}
+	update(a, laptop, add(1.5))
+	update(b, phone, add(2))
+	a.Merge(b)
+	board := a.View().SortedSet("board")
+	for name, score := range board.All() {
+		fmt.Println(name, score)
+	}
+	score, _ := board.Score("ann")
+	fmt.Println("before ann:", board.Before(score, "ann"))
+	// Output:
+	// bob 12
+	// ann 13.5
+	// before ann: 1
+}
+
+// A page of a sorted set begins at a rank, and goes on from there in one of both directions; by name it goes on after the
+// last element of the one before.
+func ExampleSortedSet_From() {
+	s := crdt.NewState()
+	update(s, laptop, func(keys crdt.Fields) error {
+		for i, name := range []string{"ann", "bob", "cid", "dee"} {
+			must(keys.SortedSet("board").Set(name, float64(-i)))
+		}
+		_, err := keys.SortedSet("board").Remove("cid")
+		return err
+	})
+	board := s.View().SortedSet("board")
+	for name := range board.From(1) {
+		fmt.Println(name)
+	}
+	for name := range board.Back(board.Len() - 1) {
+		fmt.Println("the greatest:", name)
+		break
+	}
+	for name := range board.ByName() {
+		fmt.Print(name, ", ")
+	}
+	fmt.Println("by name")
+	for name, score := range board.ByNameAfter("ann") {
+		fmt.Println("after ann:", name, score)
+	}
+	// Output:
+	// bob
+	// ann
+	// the greatest: ann
+	// ann, bob, dee, by name
+	// after ann: bob -1
+	// after ann: dee -3
+}
+
+// An addition whose sum would be no number is refused, and changes nothing.
+func ExampleSortedSet_Add_error() {
+	s := crdt.NewState()
+	update(s, laptop, func(keys crdt.Fields) error { return second(keys.SortedSet("z").Set("x", math.Inf(1))) })
+	_, err := s.Update(laptop, noon, func(keys crdt.Fields) error { return second(keys.SortedSet("z").Add("x", math.Inf(-1))) })
+	fmt.Println(errors.Is(err, crdt.ErrNotANumber), s.View().Types("z").Has(crdt.TypeSortedSet))
+	// Output: true true
 }
 
 // A map holds values of all types. Two that meet under one name both stay.

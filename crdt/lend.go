@@ -19,6 +19,11 @@ func effectOf(e dotted.Entry) (did dotted.Effect) {
 	if kindShare.marks(e) {
 		s, counts = parseShare(e)
 	}
+	added, adds := scoreShare{}, false
+	if kindAdded.marks(e) {
+		added, adds = parseScoreShare(e)
+	}
+	_, score, scores := parseScore(e)
 	at, _, isExpiry := dotted.Cell{e}.Expires()
 	switch {
 	case isWrite(e):
@@ -31,7 +36,11 @@ func effectOf(e dotted.Entry) (did dotted.Effect) {
 		did.Operation = "insert"
 	case kindEnabled.marks(e):
 		did.Operation = "enable"
-	case kindBaseline.marks(e):
+	case scores:
+		did.Operation, did.Value = "set", appendScore(nil, score)
+	case adds:
+		did.Operation, did.Value = "add", appendScore(nil, added.last)
+	case kindBaseline.marks(e), kindTakenAway.marks(e):
 		did.Operation = "reset"
 	case isExpiry:
 		did.Operation, did.Amount = "expire", at

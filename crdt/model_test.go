@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	diffs "github.com/google/go-cmp/cmp"
 
 	"github.com/peerd/peerd/internal/dotted"
 )
@@ -22,9 +22,11 @@ func drawAny(choose chooser) action {
 	path, fields := drawPlace(choose)
 	name := []string{"k", "k\x00l"}[choose.Intn(2)]
 	at := path.Name(name)
-	switch choose.Intn(5) {
+	switch choose.Intn(7) {
 	case 0:
 		return setText(choose, path, fields, name)
+	case 5, 6:
+		return drawScore(choose, path, fields, name)
 	case 1:
 		n := int64(choose.Intn(7) - 3)
 		return action{
@@ -68,6 +70,26 @@ func setText(choose chooser, path dotted.Address, fields func(dotted.Tx) Fields,
 	}
 }
 
+// drawScore draws a write to an element of a sorted set: scores are in quarters, which the oracle counts.
+func drawScore(choose chooser, path dotted.Address, fields func(dotted.Tx) Fields, name string) action {
+	elem := []string{"", "x", "y"}[choose.Intn(3)]
+	cell := path.Name(name).Type(TypeSortedSet).Name(elem)
+	if choose.Intn(2) == 0 {
+		score := float64(choose.Intn(5)-2) / 4
+		return action{
+			trace: fmt.Sprintf("set score %q to %v", cell, score),
+			do:    func(tx dotted.Tx) error { return second(fields(tx).SortedSet(name).Set(elem, score)) },
+			cell:  cell, text: fmt.Sprint(score), write: true, clears: cell,
+		}
+	}
+	n := int64(choose.Intn(7) - 3)
+	return action{
+		trace: fmt.Sprintf("add %v to score %q", float64(n)/4, cell),
+		do:    func(tx dotted.Tx) error { return second(fields(tx).SortedSet(name).Add(elem, float64(n)/4)) },
+		cell:  cell, adds: n, count: true,
+	}
+}
+
 // drawPlace draws where to write: the root, a map, a map in a map.
 func drawPlace(choose chooser) (dotted.Address, func(dotted.Tx) Fields) {
 	switch choose.Intn(3) {
@@ -91,7 +113,14 @@ func drawRemoval(choose chooser) action {
 			clears: at,
 		}
 	}
-	switch choose.Intn(9) {
+	scored := path.Name("k").Type(TypeSortedSet)
+	switch choose.Intn(11) {
+	case 9:
+		return remove("clear sorted set", scored, func(f Fields) error { return second(f.SortedSet("k").Clear()) })
+	case 10:
+		return remove("remove \"x\" from", scored.Name("x"), func(f Fields) error {
+			return second(f.SortedSet("k").Remove("x"))
+		})
 	case 0:
 		return remove("delete name", path.Name("k"), func(f Fields) error {
 			return second(f.Remove("k"))
@@ -133,11 +162,25 @@ func drawRemoval(choose chooser) action {
 	}
 }
 
+// score returns what the cell of an element of a sorted set reads.
+func (r reading) score() float64 {
+	score := float64(r.Total) / 4
+	if len(r.Texts) > 0 {
+		set, _ := strconv.ParseFloat(r.Texts[len(r.Texts)-1], 64)
+		score += set
+	}
+	return score
+}
+
 // expected renders what the oracle says of replica i, as render does with what the handles say.
 func (h *history) expected(i int) map[string]string {
 	out := map[string]string{}
 	for a, r := range h.readings(i) {
 		shape := a.Shape()
+		if shape[len(shape)-1] == byte(TypeSortedSet) {
+			out[fmt.Sprintf("%q", a)] = fmt.Sprint(r.score())
+			continue
+		}
 		if shape[len(shape)-1] != byte(TypeString) {
 			out[fmt.Sprintf("%q", a)] = "there"
 			continue
@@ -226,6 +269,8 @@ func renderName(f Fields, name string, ranged Types, out map[string]string) (err
 			err = renderFields(f.Map(name).Fields, out)
 		case TypeSet:
 			err = renderSet(f.Set(name), out)
+		case TypeSortedSet:
+			err = renderSortedSet(f.SortedSet(name), out)
 		case TypeFlag:
 			out[fmt.Sprintf("%q", at)] = "there"
 		case TypeString:
@@ -249,6 +294,39 @@ func renderSet(s Set, out map[string]string) error {
 	return nil
 }
 
+func renderSortedSet(s SortedSet, out map[string]string) error {
+	var last scored
+	rank := 0
+	for elem, score := range s.All() {
+		e := scored{elem, score}
+		if got, ok := s.Score(elem); !ok || got != score || s.Before(score, elem) != rank {
+			return fmt.Errorf("%q of %q: score %v at %d, in order %v at %d", elem, s.at, got, s.Before(score, elem), score, rank)
+		}
+		if rank > 0 && (score < last.score || score == last.score && elem <= last.elem) {
+			return fmt.Errorf("%v of %q stands behind %v", e, s.at, last)
+		}
+		for back := range s.Back(rank) {
+			if back != elem {
+				return fmt.Errorf("%q of %q is at %d, where there is %q on the way back", elem, s.at, rank, back)
+			}
+			break
+		}
+		last, rank = e, rank+1
+		out[fmt.Sprintf("%q", s.at.Name(elem))] = fmt.Sprint(score)
+	}
+	var named []string
+	for elem, score := range s.ByName() {
+		if got, _ := s.Score(elem); got != score {
+			return fmt.Errorf("%q of %q has %v, by name %v", elem, s.at, got, score)
+		}
+		named = append(named, elem)
+	}
+	if n := s.Len(); n != rank || len(named) != rank || !slices.IsSorted(named) {
+		return fmt.Errorf("sorted set %q of length %d has %d elements, by name %v", s.at, n, rank, named)
+	}
+	return nil
+}
+
 func renderString(s String, out map[string]string) error {
 	got, ok := s.Get()
 	if !ok {
@@ -268,7 +346,7 @@ func (h *history) checkAll(i int) string {
 	if err != nil {
 		return fmt.Sprintf("r%d: %v", i, err)
 	}
-	if diff := cmp.Diff(h.expected(i), got); diff != "" {
+	if diff := diffs.Diff(h.expected(i), got); diff != "" {
 		return fmt.Sprintf("r%d reads (-must be +is):\n%s", i, diff)
 	}
 	return ""
@@ -319,7 +397,7 @@ func TestTypesThatMeetUnderOneNameBothStay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := diffs.Diff(want, got); diff != "" {
 		t.Fatal(diff)
 	}
 	if types := a.View().Types("k"); types.String() != "map, set, string" || types.First() != TypeMap {

@@ -225,17 +225,36 @@ func (n node) remove(dots []Dot) error {
 }
 
 // replace removes everything that readers see in the cell c at n and puts payload in its place, or
-// nothing if it is nil. Of a counter's share it leaves the baseline that is needed.
+// nothing if it is nil. Of shares it leaves the baselines that are needed.
 func (n node) replace(c dotted.Cell, payload []byte) error {
 	removes := dotsOf(c, func(e dotted.Entry) bool { return !e.Has(dotted.PayloadHidden) })
-	if _, owner, ok := n.at.CutShare(); ok {
-		superseded, baseline := tallyOf(owner, c).retire(n.tx)
-		removes, payload = append(removes, superseded...), baseline
+	var puts [][]byte
+	if payload != nil {
+		puts = append(puts, payload) // before others, or its key had nothing for a moment
 	}
-	if payload == nil {
+	if c.Tallies() {
+		superseded, baselines := retire(n.tx, n.at, c)
+		removes, puts = append(removes, superseded...), append(puts, baselines...)
+	}
+	if len(puts) == 0 {
 		return n.remove(removes)
 	}
-	return n.put(payload, removes)
+	for _, payload := range puts {
+		if err := n.put(payload, removes); err != nil {
+			return err
+		}
+		removes = nil
+	}
+	return nil
+}
+
+// retire tells what to do with the baselines in the cell at an address when tx removes what readers see of it: which to
+// remove, and which to put.
+func retire(tx dotted.Tx, a dotted.Address, c dotted.Cell) (removes []Dot, puts [][]byte) {
+	if _, owner, ok := a.CutShare(); ok {
+		return tallyOf(owner, c).retire(tx)
+	}
+	return scoresIn(c).retire(tx)
 }
 
 // dotsOf returns the dots of the entries for which keep holds.
@@ -258,6 +277,10 @@ const (
 	kindEnabled  kind = 0x03                                              // a flag's
 	kindShare    kind = dotted.PayloadTally | 0x04                        // a counter's: see share
 	kindBaseline kind = dotted.PayloadHidden | dotted.PayloadTally | 0x05 // a counter's: see baseline
+
+	kindScore     kind = 0x11                                              // of an element of a sorted set: time, score
+	kindAdded     kind = dotted.PayloadTally | 0x12                        // to a score: see scoreShare
+	kindTakenAway kind = dotted.PayloadHidden | dotted.PayloadTally | 0x13 // from a score: see scoreBaseline
 )
 
 // marks reports whether an entry is of the kind.
@@ -324,7 +347,7 @@ func (n node) visibleCells(limit int) ([]addressed, error) {
 // clearAll clears by context. That wipes baselines out as well, so those that must stay are put
 // again. Cells are looked at only if the key holds counters: O(1) without any.
 func (n node) clearAll() error {
-	shares, err := n.allShares()
+	kept, err := n.allBaselines()
 	if err != nil {
 		return err
 	}
@@ -336,46 +359,67 @@ func (n node) clearAll() error {
 		return err
 	}
 	n.tx.forgetTimes() // they may be gone
-	for _, c := range shares {
-		_, owner, _ := c.at.CutShare()
-		b, needed := tallyOf(owner, c.cell).carried(n.tx)
-		if !needed {
-			continue
-		}
-		n.at = c.at
-		if err := n.put(b.payload(), nil); err != nil {
+	for _, b := range kept {
+		n.at = b.at
+		if err := n.put(b.payload, nil); err != nil {
 			return err
 		}
 	}
 	return n.emptied()
 }
 
-// allShares returns the cells at and under n that hold shares or baselines.
-func (n node) allShares() (found []addressed, err error) {
+// kept is a baseline that must stay.
+type kept struct {
+	at      dotted.Address
+	payload []byte
+}
+
+// allBaselines returns those that must stay of the cells at and under n, if all else is removed.
+func (n node) allBaselines() (found []kept, err error) {
 	if n.depth == 0 {
-		return n.sharesOfAll()
+		return n.baselinesOfAll()
 	}
 	s, err := n.summary()
 	if err != nil || s.Tallies == 0 {
 		return nil, err
 	}
 	err = n.scan("", func(a dotted.Address, c dotted.Cell) bool {
-		if _, _, ok := a.CutShare(); ok && c.Tallies() {
-			found = append(found, addressed{a, c})
+		if !c.Tallies() {
+			return true
+		}
+		for _, payload := range carried(n.tx, a, c) {
+			found = append(found, kept{a, payload})
 		}
 		return true
 	})
 	return found, err
 }
 
-// sharesOfAll returns those of all keys.
-func (n node) sharesOfAll() (found []addressed, err error) {
+// carried returns the baselines that must stand in the cell at an address after tx removed all that is in it.
+func carried(tx dotted.Tx, a dotted.Address, c dotted.Cell) (puts [][]byte) {
+	if _, owner, ok := a.CutShare(); ok {
+		if b, needed := tallyOf(owner, c).carried(tx); needed {
+			puts = append(puts, b.payload())
+		}
+		return puts
+	}
+	s := scoresIn(c)
+	for _, owner := range s.owners() {
+		if b, needed := s.carried(tx, owner); needed {
+			puts = append(puts, b.payload())
+		}
+	}
+	return puts
+}
+
+// baselinesOfAll returns those of all keys.
+func (n node) baselinesOfAll() (found []kept, err error) {
 	var keys []string
 	if err := n.tx.Tallied(func(key string) bool { keys = append(keys, key); return true }); err != nil {
 		return nil, err
 	}
 	for _, key := range keys {
-		more, err := n.named(key).allShares()
+		more, err := n.named(key).allBaselines()
 		if err != nil {
 			return nil, err
 		}

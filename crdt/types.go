@@ -7,7 +7,7 @@ import (
 	"github.com/peerd/peerd/internal/dotted"
 )
 
-// Type tells what is stored under a name. Its String is "string", "flag", "set" or "map"; Redis
+// Type tells what is stored under a name. Its String is "string", "flag", "set", "sorted-set" or "map"; Redis
 // returns what the Redis protocol calls it.
 type Type = dotted.Type
 
@@ -18,6 +18,8 @@ const (
 	TypeFlag Type = 'f'
 	// TypeSet is a set of elements.
 	TypeSet Type = 's'
+	// TypeSortedSet is a set of elements with scores.
+	TypeSortedSet Type = 'z'
 	// TypeMap is a map with fields of any type.
 	TypeMap Type = 'm'
 )
@@ -39,6 +41,10 @@ var types = [...]struct {
 	dotted.Kind{Type: TypeSet, Name: "set", Redis: dotted.Redis{Name: "set", Event: "sadd"},
 		Holds: dotted.HoldsElements},
 	func(n node) handle { return Set{n} },
+}, {
+	dotted.Kind{Type: TypeSortedSet, Name: "sorted-set", Redis: dotted.Redis{Name: "zset", Event: "zadd"},
+		Holds: dotted.HoldsElements, Order: func(name string, c dotted.Cell) string { return orderKey(scoreIn(c), name) }},
+	func(n node) handle { return SortedSet{n} },
 }, {
 	dotted.Kind{Type: TypeString, Name: "string", Redis: dotted.Redis{Name: "string", Event: "set"},
 		Holds: dotted.HoldsShares},
@@ -92,7 +98,7 @@ func (ts Types) Has(t Type) bool {
 // Only reports whether t is there and nothing else.
 func (ts Types) Only(t Type) bool { return ts.Has(t) && ts == bitOf(t) }
 
-// First returns the type to show where only one can be: of a map, a set, a string and a flag the
+// First returns the type to show where only one can be: of a map, a set, a sorted set, a string and a flag the
 // first that is there. It is zero if there is none.
 func (ts Types) First() Type {
 	for t := range ts.All() {

@@ -2,6 +2,7 @@ package dotted
 
 import (
 	"bytes"
+	"encoding/binary"
 	"slices"
 
 	"github.com/peerd/peerd/internal/wire"
@@ -109,11 +110,25 @@ func (c Cell) Tallies() bool {
 // Has reports whether the first byte of the payload has a flag: PayloadHidden or PayloadTally.
 func (e Entry) Has(flag byte) bool { return len(e.Payload) > 0 && e.Payload[0]&flag != 0 }
 
-// HoldsBaseline reports whether the cell, one of a share, has a baseline.
-func (c Cell) HoldsBaseline() bool { return slices.ContainsFunc(c, Entry.IsBaseline) }
+// HoldsBaseline reports whether the cell at an address has a baseline for a share of which wanted says that.
+func (c Cell) HoldsBaseline(a Address, wanted func(owner ReplicaID) bool) bool {
+	return slices.ContainsFunc(c, func(e Entry) bool {
+		owner, ok := a.BaselineOwner(e)
+		return ok && wanted(owner)
+	})
+}
 
-// IsBaseline reports whether an entry in the cell of a share is a baseline.
-func (e Entry) IsBaseline() bool { return e.Has(PayloadHidden) && e.Has(PayloadTally) }
+// BaselineOwner returns for whose share an entry in the cell at a is a baseline, which the address says or else what
+// follows the first byte of the payload. ok is false if it is none.
+func (a Address) BaselineOwner(e Entry) (owner ReplicaID, ok bool) {
+	if !e.Has(PayloadHidden) || !e.Has(PayloadTally) {
+		return 0, false
+	}
+	if _, owner, ok = a.CutShare(); ok || len(e.Payload) < 9 {
+		return owner, ok
+	}
+	return ReplicaID(binary.BigEndian.Uint64(e.Payload[1:])), true
+}
 
 // Write writes the entries, each of which is three values.
 func (c Cell) Write(w *wire.Writer) {

@@ -23,7 +23,7 @@ var Lent struct {
 // Effect is what putting an entry did, in the words of the types.
 type Effect struct {
 	Operation string // "set", "add", "insert", "enable", "reset", "expire", or "unknown" for what a later version writes
-	Value     []byte // that was set
+	Value     []byte // that was set; or to a score, added
 	Amount    int64  // that was added; when it ends, in milliseconds since 1970
 	Total     int64  // that its replica has counted there, with Amount
 }

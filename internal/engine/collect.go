@@ -42,28 +42,26 @@ func (r *replica) Ended(id crdt.ReplicaID) bool { return r.heads[id].Ends() }
 
 // owe notes what a put means for collecting.
 func (r *replica) owe(put *delta.Op) {
-	if (dotted.Entry{Payload: put.Payload}).IsBaseline() {
-		r.oweFor(put.Address)
+	if owner, ok := put.Address.BaselineOwner(dotted.Entry{Payload: put.Payload}); ok {
+		r.oweFor(put.Address, owner)
 	}
 }
 
 // oweLeft notes what entries that stay in a cell mean for collecting: what was removed may have been the replica's own
 // share, for which a baseline had to stay, and who removed it puts no other if that one says the same.
 func (r *replica) oweLeft(a dotted.Address, left dotted.Cell) {
-	if _, owner, _ := a.CutShare(); owner == r.id && r.id != 0 && left.HoldsBaseline() {
-		r.oweFor(a)
+	if r.id != 0 && left.HoldsBaseline(a, func(owner crdt.ReplicaID) bool { return owner == r.id }) {
+		r.oweFor(a, r.id)
 	}
 }
 
-// oweFor notes that baselines for a share may have to be removed.
-func (r *replica) oweFor(share dotted.Address) {
-	_, owner, ok := share.CutShare()
+// oweFor notes that baselines for an owner's share may have to be removed from a cell.
+func (r *replica) oweFor(cell dotted.Address, owner crdt.ReplicaID) {
 	switch c := &r.collecting; {
-	case !ok:
 	case owner != r.id:
 		c.due = c.due || r.Ended(owner)
 	case len(c.owed) < maxOwed:
-		c.owed = append(c.owed, share)
+		c.owed = append(c.owed, cell)
 	default:
 		c.due = true
 	}
@@ -182,7 +180,7 @@ func (r *replica) findInKey(g *group, began int) error {
 	err := g.view.Scan(dotted.KeyAddress(c.key), c.in, func(a dotted.Address, cell dotted.Cell) bool {
 		r.look()
 		c.in = a
-		if _, owner, ok := a.CutShare(); ok && (owner == r.id || r.Ended(owner)) && cell.HoldsBaseline() {
+		if cell.HoldsBaseline(a, func(owner crdt.ReplicaID) bool { return owner == r.id || r.Ended(owner) }) {
 			c.owed = append(c.owed, a)
 		}
 		full = r.collected(began) || len(c.owed) >= maxOwed

@@ -14,8 +14,9 @@ const registry = "crdt/types.go"
 // typeFiles are the files that are a type's own, and the only ones beside the registry that name
 // it.
 var typeFiles = map[string][]string{
-	"TypeMap": {"crdt/map.go", "api/httpapi/map.go", "api/resp/hashes.go"},
-	"TypeSet": {"crdt/set.go", "api/httpapi/set.go", "api/resp/sets.go"},
+	"TypeMap":       {"crdt/map.go", "api/httpapi/map.go", "api/resp/hashes.go"},
+	"TypeSet":       {"crdt/set.go", "api/httpapi/set.go", "api/resp/sets.go"},
+	"TypeSortedSet": {"crdt/sortedset.go"},
 	"TypeString": {"crdt/register.go", "crdt/counter.go", "crdt/string.go",
 		"crdt/map.go", // a map of strings is a hash, and is counted and read at once
 		"api/httpapi/string.go", "api/resp/strings.go"},

@@ -74,6 +74,7 @@ type history struct {
 type cell struct {
 	at      dotted.Address
 	value   bool // and not an element or a flag
+	scored  bool // it is of an element with a score
 	effects []*effect
 }
 
@@ -173,8 +174,8 @@ func (e *effect) put(cells []*cell) []*cell {
 	i := find(cells, e.cell)
 	if i == len(cells) || cells[i].at != e.cell {
 		shape := e.cell.Shape()
-		value := shape[len(shape)-1] == byte(crdt.TypeString)
-		cells = slices.Insert(cells, i, &cell{at: e.cell, value: value})
+		t := crdt.Type(shape[len(shape)-1])
+		cells = slices.Insert(cells, i, &cell{at: e.cell, value: t == crdt.TypeString, scored: t == crdt.TypeSortedSet})
 	}
 	cells[i].effects = append(cells[i].effects, e)
 	return cells

@@ -30,7 +30,7 @@ type fact struct {
 
 func (f fact) String() string {
 	if len(f.texts) == 0 {
-		return "there"
+		return "there " + f.latest
 	}
 	short := make([]string, len(f.texts))
 	for i, v := range f.texts {
@@ -85,7 +85,7 @@ func (e *effect) removes(o *effect) bool {
 
 // reads says how the cell with the given live effects reads.
 func (c *cell) reads(live []*effect) fact {
-	if !c.value {
+	if !c.value && !c.scored {
 		return fact{at: c.at}
 	}
 	slices.SortFunc(live, func(x, y *effect) int {
@@ -95,6 +95,9 @@ func (c *cell) reads(live []*effect) fact {
 		return crdt.Dot{Replica: x.of.first.Replica, Counter: x.of.first.Counter + uint64(x.n)}.Compare(
 			crdt.Dot{Replica: y.of.first.Replica, Counter: y.of.first.Counter + uint64(y.n)})
 	})
+	if c.scored {
+		return c.score(live)
+	}
 	f := fact{at: c.at}
 	counts := false
 	for _, e := range live {
@@ -150,6 +153,8 @@ func readType(f crdt.Fields, name string, at dotted.Address, t crdt.Type, out *r
 	switch t {
 	case crdt.TypeSet:
 		return readSet(f.Set(name), at, out)
+	case crdt.TypeSortedSet:
+		return readSortedSet(f.SortedSet(name), at, out)
 	case crdt.TypeMap:
 		return readMap(f.Map(name), at, out)
 	case crdt.TypeFlag:

@@ -22,6 +22,8 @@ type mix struct {
 	huge     bool // values of up to a megabyte
 	empties  int  // one transaction in so many clears everything; zero: none does
 
+	scored *rand.Rand // which draws what is done to sorted sets; nil if there are none
+
 	timed *rand.Rand // which decides when keys expire; nil if they do not
 }
 
@@ -240,6 +242,9 @@ func (m *mix) drawTransaction(rng *rand.Rand) []mutation {
 				muts = append(muts, addTo(key, "many "+strconv.Itoa(first+i)))
 			}
 		}
+	}
+	if m.scored != nil && m.scored.IntN(2) == 0 {
+		muts = slices.Insert(muts, m.scored.IntN(len(muts)+1), m.drawScore())
 	}
 	if m.timed != nil && m.timed.IntN(3) == 0 {
 		muts = slices.Insert(muts, m.timed.IntN(len(muts)+1), m.drawExpiry())

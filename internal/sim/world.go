@@ -72,6 +72,7 @@ func newWorld(seed uint64, trace io.Writer) *world {
 	w.plan = drawPlan(w.rng)
 	w.plan.drawLater(rand.New(rand.NewPCG(seed, 1)))
 	w.plan.drawTimed(rand.New(rand.NewPCG(seed, 2)))
+	w.plan.drawScored(rand.New(rand.NewPCG(seed, 3)))
 	for i := range w.plan.spaces {
 		w.realms = append(w.realms, newRealm(w, i))
 	}

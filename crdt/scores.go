@@ -1,0 +1,290 @@
+package crdt
+
+import (
+	"encoding/binary"
+	"hash/fnv"
+	"math"
+	"slices"
+
+	"github.com/peerd/peerd/internal/dotted"
+	"github.com/peerd/peerd/internal/wire"
+)
+
+// The cell of an element of a sorted set holds the scores that were set, of concurrent ones the latest counts, and
+// beside them what each replica has added, in one entry: its share. Shares have epochs and baselines as those of counters
+// have (counter.go), but all in the one cell, so a baseline says for whose share it is.
+
+// scoreShare is what one replica has added to an element's score. Its owner is the replica of its dot.
+type scoreShare struct {
+	dot    Dot
+	epoch  uint64 // counter of the owner's dot that began it; on the wire 0 for this very dot
+	cum    dyadic // added since the epoch began
+	base   dyadic // the part of cum that removals, seen by the owner, have taken away
+	baseAt uint64 // counter of the owner's dot that had added base
+	last   float64
+
+	// shown is the sum as the owner computed it, rounding at each addition as anybody does with floating-point numbers. It
+	// counts as long as the cell's other entries are those that the owner saw: their fingerprint is saw. So who adds
+	// alone reads what Redis would say, to the last digit, and only what meets is summed up anew, exactly.
+	shown float64
+	saw   uint64
+}
+
+// scoreBaseline is left by a removal for each share that it removed: of what the owner added in that epoch, it saw so
+// much.
+type scoreBaseline struct {
+	dot   Dot
+	owner ReplicaID
+	epoch uint64
+	at    uint64 // counter of the dot of the latest share that was seen
+	seen  dyadic
+}
+
+const (
+	scoreShareFields    = 5 + 2*dyadicFields
+	scoreBaselineFields = 2 + dyadicFields
+	scorePayload        = 1 + 8 + 8 // kind, time, score
+)
+
+func setPayload(t dotted.Time, score float64) []byte {
+	p := append(make([]byte, 0, scorePayload), byte(kindScore))
+	p = binary.BigEndian.AppendUint64(p, uint64(t))
+	return binary.BigEndian.AppendUint64(p, math.Float64bits(score))
+}
+
+// parseScore reads a score that was set.
+func parseScore(e dotted.Entry) (t dotted.Time, score float64, ok bool) {
+	if !kindScore.marks(e) || len(e.Payload) < scorePayload {
+		return 0, 0, false
+	}
+	score = math.Float64frombits(binary.BigEndian.Uint64(e.Payload[9:]))
+	return dotted.Time(binary.BigEndian.Uint64(e.Payload[1:])), score, !math.IsNaN(score)
+}
+
+func (s scoreShare) payload() []byte {
+	return wire.Encode(func(w *wire.Writer) {
+		w.Raw([]byte{byte(kindAdded)})
+		w.Array(scoreShareFields)
+		w.Uint(s.epoch)
+		s.cum.write(w)
+		s.base.write(w)
+		w.Uint(s.baseAt)
+		w.Uint(math.Float64bits(s.last))
+		w.Uint(math.Float64bits(s.shown))
+		w.Uint(s.saw)
+	})
+}
+
+func parseScoreShare(e dotted.Entry) (s scoreShare, ok bool) {
+	err := wire.Decode(e.Payload[1:], func(r *wire.Reader) {
+		extra := r.Fields(scoreShareFields)
+		s = scoreShare{dot: e.Dot, epoch: r.Uint(), cum: readDyadic(r), base: readDyadic(r), baseAt: r.Uint(),
+			last: math.Float64frombits(r.Uint()), shown: math.Float64frombits(r.Uint()), saw: r.Uint()}
+		if math.IsNaN(s.shown) {
+			r.Fail("a sum that is no number")
+		}
+		r.Skip(extra)
+	})
+	if s.epoch == 0 {
+		s.epoch = e.Dot.Counter
+	}
+	return s, err == nil
+}
+
+// payload has the owner where Address.BaselineOwner looks for it.
+func (b scoreBaseline) payload() []byte {
+	return wire.Encode(func(w *wire.Writer) {
+		w.Raw(binary.BigEndian.AppendUint64([]byte{byte(kindTakenAway)}, uint64(b.owner)))
+		w.Array(scoreBaselineFields)
+		w.Uint(b.epoch)
+		w.Uint(b.at)
+		b.seen.write(w)
+	})
+}
+
+func parseScoreBaseline(e dotted.Entry) (b scoreBaseline, ok bool) {
+	if len(e.Payload) < 9 {
+		return b, false
+	}
+	b = scoreBaseline{dot: e.Dot, owner: ReplicaID(binary.BigEndian.Uint64(e.Payload[1:]))}
+	err := wire.Decode(e.Payload[9:], func(r *wire.Reader) {
+		extra := r.Fields(scoreBaselineFields)
+		b.epoch, b.at, b.seen = r.Uint(), r.Uint(), readDyadic(r)
+		r.Skip(extra)
+	})
+	return b, err == nil
+}
+
+// scores is what stands in the cell of an element. Entries that do not parse count nothing.
+type scores struct {
+	cell      dotted.Cell
+	set       float64 // the latest of those that were set; 0 without any
+	shares    []scoreShare
+	baselines []scoreBaseline
+}
+
+func scoresIn(c dotted.Cell) scores {
+	s := scores{cell: c}
+	latest := dotted.Time(0)
+	for _, e := range c {
+		switch {
+		case kindAdded.marks(e):
+			if share, ok := parseScoreShare(e); ok {
+				s.shares = append(s.shares, share)
+			}
+		case kindTakenAway.marks(e):
+			if b, ok := parseScoreBaseline(e); ok {
+				s.baselines = append(s.baselines, b)
+			}
+		default:
+			if t, score, ok := parseScore(e); ok && t >= latest {
+				latest, s.set = t, score
+			}
+		}
+	}
+	return s
+}
+
+// scoreIn returns an element's score by its cell.
+func scoreIn(c dotted.Cell) float64 {
+	if len(c) == 1 { // as nearly always
+		if _, score, ok := parseScore(c[0]); ok {
+			return score
+		}
+	}
+	return scoresIn(c).sum()
+}
+
+// sum returns what the score is.
+func (s scores) sum() float64 {
+	for _, share := range s.shares {
+		if share.saw == fingerprintOf(s.cell, share.dot) {
+			return share.shown
+		}
+	}
+	if len(s.shares) == 0 || math.IsInf(s.set, 0) {
+		return s.set
+	}
+	sum := dyadicOf(s.set)
+	for _, share := range s.shares {
+		if base, at := s.base(share); at < share.dot.Counter {
+			sum = sum.plus(share.cum).minus(base)
+		}
+	}
+	return sum.float()
+}
+
+// fingerprintOf tells entries other than one apart from those of another time.
+func fingerprintOf(c dotted.Cell, without Dot) uint64 {
+	h := fnv.New64a()
+	for _, e := range c {
+		if e.Dot != without {
+			var dot [16]byte
+			binary.BigEndian.PutUint64(dot[:], uint64(e.Dot.Replica))
+			binary.BigEndian.PutUint64(dot[8:], e.Dot.Counter)
+			_, _ = h.Write(dot[:]) // which never fails
+		}
+	}
+	return h.Sum64()
+}
+
+// base returns how much of a share was taken away, by removals that its owner had seen and by others, and the counter of
+// the owner's dot that had added as much.
+func (s scores) base(share scoreShare) (base dyadic, at uint64) {
+	base, at = share.base, share.baseAt
+	for _, b := range s.baselines {
+		if b.owner == share.dot.Replica && b.epoch == share.epoch && b.at > at {
+			base, at = b.seen, b.at
+		}
+	}
+	return base, at
+}
+
+// add returns the share with which a replica adds a number so that the sum shown is another, and the entries that it
+// replaces: the replica's share so far, and the baselines for it.
+func (s scores) add(owner ReplicaID, by, shown float64) (next scoreShare, removes []Dot) {
+	for _, share := range s.shares {
+		if share.dot.Replica != owner {
+			continue
+		}
+		next.epoch, next.cum = share.epoch, share.cum
+		next.base, next.baseAt = s.base(share)
+		removes = append(removes, share.dot)
+	}
+	for _, b := range s.baselines {
+		if b.owner == owner {
+			removes = append(removes, b.dot)
+		}
+	}
+	next.cum, next.last, next.shown = next.cum.plus(dyadicOf(by)), by, shown
+	next.saw = fingerprintOf(s.cell.Without(removes), Dot{})
+	return next, removes
+}
+
+// owners returns whose shares and baselines there are, in order.
+func (s scores) owners() (ids []ReplicaID) {
+	for _, share := range s.shares {
+		ids = append(ids, share.dot.Replica)
+	}
+	for _, b := range s.baselines {
+		ids = append(ids, b.owner)
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// carried returns the baseline that must stay for an owner after the shares were removed in tx, of its latest epoch; see
+// tally.carried.
+func (s scores) carried(tx dotted.Tx, owner ReplicaID) (b scoreBaseline, needed bool) {
+	if settled(tx, owner) {
+		return b, false
+	}
+	later := func(o scoreBaseline) {
+		if !needed || o.epoch > b.epoch || o.epoch == b.epoch && o.at > b.at {
+			b, needed = o, true
+		}
+	}
+	for _, share := range s.shares {
+		if share.dot.Replica == owner {
+			later(scoreBaseline{owner: owner, epoch: share.epoch, at: share.dot.Counter, seen: share.cum})
+		}
+	}
+	for _, o := range s.baselines {
+		if o.owner == owner {
+			later(o)
+		}
+	}
+	return b, needed
+}
+
+// retire tells what to do with the baselines when tx removes the shares: which to remove, and which to put.
+func (s scores) retire(tx dotted.Tx) (removes []Dot, puts [][]byte) {
+	for _, owner := range s.owners() {
+		b, needed := s.carried(tx, owner)
+		for _, o := range s.baselines {
+			switch {
+			case o.owner != owner:
+			case needed && o.epoch == b.epoch && o.at == b.at:
+				needed = false // it is there already
+			default:
+				removes = append(removes, o.dot)
+			}
+		}
+		if needed {
+			puts = append(puts, b.payload())
+		}
+	}
+	return removes, puts
+}
+
+// spent returns the baselines that nothing needs any more: see tally.spent.
+func (s scores) spent(tx dotted.Tx) (dots []Dot) {
+	for _, b := range s.baselines {
+		if settled(tx, b.owner) && !slices.ContainsFunc(s.shares, func(share scoreShare) bool {
+			return share.dot.Replica == b.owner && share.epoch == b.epoch
+		}) {
+			dots = append(dots, b.dot)
+		}
+	}
+	return dots
+}
