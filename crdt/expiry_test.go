@@ -315,3 +315,27 @@ func TestNoNameIsTakenForOneThatWasLookedAt(t *testing.T) {
 		t.Errorf("%d names are listed", n)
 	}
 }
+
+// What a write puts in place of what was counted is there at once: its key is never empty, and keeps its expiry.
+func TestAWriteOverWhatWasCountedKeepsTheExpiryOfItsKey(t *testing.T) {
+	a, b := clockedPair(t)
+	for key, write := range map[string][2]func(Fields) error{
+		"map": {
+			func(k Fields) error { return second(k.Map("map").String("f").Add(1)) },
+			func(k Fields) error { return k.Map("map").String("f").Set([]byte("2")) },
+		},
+		"sorted set": {
+			func(k Fields) error { return second(k.SortedSet("sorted set").Add("x", 1)) },
+			func(k Fields) error { return second(k.SortedSet("sorted set").Set("x", 2)) },
+		},
+	} {
+		a.do(write[0])
+		meet(a, b)
+		at := a.now.Add(time.Second)
+		b.do(func(k Fields) error { return second(k.Expiry(key).Set(at)) })
+		b.do(write[1])
+		if got, ok := b.keys().Expiry(key).Get(); !ok || !got.Equal(at) {
+			t.Errorf("the %s expires at %v (%v), want %v", key, got, ok, at)
+		}
+	}
+}

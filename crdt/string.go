@@ -111,8 +111,8 @@ func (s String) set(value []byte, until int64) error {
 	if err != nil {
 		return err
 	}
-	if _, err = s.uncount(); err == nil {
-		err = s.replace(c, writePayload(s.tx.Time(), value))
+	if err = s.replace(c, writePayload(s.tx.Time(), value)); err == nil {
+		_, err = s.uncount() // afterwards, or a map of this field alone had nothing for a moment, and lost its expiry
 	}
 	if timed {
 		err = s.replaced(until, err)
