@@ -20,6 +20,7 @@ type operation struct {
 	Value    *octets    `json:"value"`
 	By       *int64     `json:"by"`
 	Elements []octets   `json:"elements"`
+	Scores   []scored   `json:"scores"`
 	Until    *time.Time `json:"until"`
 }
 
@@ -31,6 +32,8 @@ type result struct {
 	Count *int `json:"count,omitempty"`
 	// Value is the sum, after an addition.
 	Value *int64 `json:"value,omitempty"`
+	// Scores are those of a sorted set, after additions.
+	Scores []scored `json:"scores,omitempty"`
 	// Cursor is there if a delete by prefix has more to do: the next one brings it.
 	Cursor string `json:"cursor,omitempty"`
 }
@@ -38,7 +41,7 @@ type result struct {
 // kind is how an operation is done, and what it needs beside a path.
 type kind struct {
 	typ     crdt.Type // of what it works on, which is its form's; zero: any
-	member  string    // value, by, elements, until: required
+	member  string    // value, by, elements, scores, until: required
 	expires bool      // it is on a key, or a field of one, and nothing deeper
 	run     func(o *operation, at spot) (result, error)
 	special func(o *operation, tx *peer.Tx) (result, []string, error) // instead of run
@@ -69,7 +72,7 @@ func (o *operation) check() error {
 	for _, m := range []struct {
 		name  string
 		given bool
-	}{{"value", o.Value != nil}, {"by", o.By != nil}, {"elements", o.Elements != nil}, {"until", o.Until != nil}} {
+	}{{"value", o.Value != nil}, {"by", o.By != nil}, {"elements", o.Elements != nil}, {"scores", o.Scores != nil}, {"until", o.Until != nil}} {
 		switch {
 		case m.name == k.member && !m.given:
 			return badRequest(o.Op + " needs " + m.name)

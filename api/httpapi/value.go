@@ -8,7 +8,7 @@ import (
 	"github.com/peerd/peerd/crdt"
 )
 
-// value is what is stored under a name, of one type: "string", "flag", "set" or "map", and with it
+// value is what is stored under a name, of one type: "string", "flag", "set", "sorted-set" or "map", and with it
 // the member that the type has. PUT takes what GET answers.
 type value struct {
 	Type string `json:"type"`
@@ -20,6 +20,8 @@ type value struct {
 	Enabled *bool    `json:"enabled,omitempty"`
 	// Elements are in order.
 	Elements *[]octets `json:"elements,omitempty"`
+	// Scores are those of a sorted set, in the order of its elements.
+	Scores *[]scored `json:"scores,omitempty"`
 	// Fields are in order. With conflicts a field of several types is there several times.
 	Fields *[]field `json:"fields,omitempty"`
 }

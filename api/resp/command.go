@@ -89,7 +89,7 @@ func (c *command) accessWithin(queueing bool) (access, bool) {
 // commands is filled by init, for COMMAND refers to it.
 var commands map[string]*command
 
-const longestName = 16 // bytes of a command's name, and of a subcommand's
+const longestName = 20 // bytes of a command's name, and of a subcommand's
 
 // resolve returns the command that the arguments ask for, or why there is none.
 func resolve(args [][]byte) (*command, error) {

@@ -80,15 +80,15 @@ func runCommandGetKeys(c *call) error {
 
 // keysOf returns the arguments of a call that are keys.
 func (c *command) keysOf(args [][]byte) (keys [][]byte, err error) {
+	for i, last := c.keys.first, c.lastOf(args); i > 0 && i <= last; i += c.keys.step {
+		keys = append(keys, args[i])
+	}
 	if c.counted > 0 {
 		n, err := strconv.Atoi(string(args[c.counted]))
 		if err != nil || n < 1 || n > len(args)-c.counted-1 {
 			return nil, replyError("ERR Invalid arguments specified for command")
 		}
-		return args[c.counted+1 : c.counted+1+n], nil
-	}
-	for i, last := c.keys.first, c.lastOf(args); i > 0 && i <= last; i += c.keys.step {
-		keys = append(keys, args[i])
+		keys = slices.Concat(keys, args[c.counted+1:c.counted+1+n])
 	}
 	return keys, nil
 }

@@ -97,7 +97,9 @@ var incomparable = []string{
 	"hello", "quit", "client", "info", "command", "config", "memory", "acl", "slowlog", "time", "dump", "restore",
 	"object", "spop", "srandmember", "hrandfield", "randomkey", "subscribe", "psubscribe", "unsubscribe", "punsubscribe",
 	"flushall", "select", "auth", "expire", "pexpire", "setex", "psetex", "ttl", "pttl",
-	"multi", "exec", "reset",
+	"multi", "exec", "reset", "zrandmember",
+	// Of members with several scores what Redis says of their names follows from how it keeps them.
+	"zrangebylex", "zrevrangebylex", "zlexcount", "zremrangebylex",
 }
 
 // unordered are commands whose replies Redis gives in no order, with how many elements go together.
@@ -118,6 +120,14 @@ var options = map[string]string{
 	"set": "NX XX GET KEEPTTL", "getex": "PERSIST", "copy": "REPLACE DB", "lcs": "LEN IDX MINMATCHLEN WITHMATCHLEN",
 	"sintercard": "LIMIT", "sort": "BY GET LIMIT ALPHA ASC DESC # k* h*->f", "sort_ro": "BY GET LIMIT ALPHA ASC DESC # k*",
 	"scan": "MATCH COUNT TYPE string set hash 1000", "sscan": "MATCH COUNT 1000", "hscan": "MATCH COUNT 1000",
+	"zadd": "NX XX GT LT CH INCR 1 2.5 0.1", "zincrby": "1 0.1 -2.5 1e300", "zscan": "MATCH COUNT 1000",
+	"zrange": "BYSCORE REV LIMIT WITHSCORES 0 1 -1 (1 10", "zrangestore": "BYSCORE REV LIMIT 0 1 -1 (1 10",
+	"zrevrange": "WITHSCORES 0 -1 5", "zrangebyscore": "-inf +inf 0 (2 10 WITHSCORES LIMIT 1",
+	"zrevrangebyscore": "-inf +inf 0 (2 10 WITHSCORES LIMIT 1", "zcount": "-inf +inf 0 (2 10",
+	"zremrangebyscore": "-inf +inf 0 (2 10", "zremrangebyrank": "0 -1 1 5",
+	"zunion": "WEIGHTS AGGREGATE MIN MAX SUM WITHSCORES 1 2 0.1", "zinter": "WEIGHTS AGGREGATE MIN MAX SUM WITHSCORES 1 2",
+	"zdiff": "WITHSCORES", "zintercard": "LIMIT 1", "zunionstore": "WEIGHTS AGGREGATE MIN MAX SUM 1 2 0.1",
+	"zinterstore": "WEIGHTS AGGREGATE MIN MAX SUM 1 2", "zpopmin": "1 2 0", "zpopmax": "1 2 0", "zmpop": "MIN MAX COUNT 1 2",
 	"flushdb": "ASYNC SYNC", "expireat": "NX XX GT LT 33177117420 33177117421",
 	"pexpireat": "NX XX GT LT 33177117420500 33177117421000",
 }
@@ -264,9 +274,9 @@ func ordered(args []string) {
 
 // key returns one of few keys, mostly one whose name says the type that the command is for.
 func (d *differing) key(group string) string {
-	kind := map[string]string{"string": "k", "set": "s", "hash": "h"}[group]
+	kind := map[string]string{"string": "k", "set": "s", "hash": "h", "sorted-set": "z"}[group]
 	if kind == "" || d.rand.IntN(12) == 0 {
-		kind = []string{"k", "s", "h"}[d.rand.IntN(3)]
+		kind = []string{"k", "s", "h", "z"}[d.rand.IntN(4)]
 	}
 	return kind + strconv.Itoa(d.rand.IntN(4))
 }
@@ -325,7 +335,7 @@ func (v *value) sort(command []string) {
 	size := unordered[name]
 	if strings.HasSuffix(name, "scan") && len(within) == 2 {
 		v, size = &within[1], 1
-		if name == "hscan" {
+		if name == "hscan" || name == "zscan" {
 			size = 2
 		}
 	}

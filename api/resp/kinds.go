@@ -21,9 +21,11 @@ type kind struct {
 	encoding func(tx *embedded.Tx, key string) string
 	// sorted tells that SORT takes the parts' names.
 	sorted bool
+	// ordered tells that they have an order, which SORT keeps if it is told to sort by nothing.
+	ordered bool
 }
 
-var kinds = []kind{stringKind, setKind, hashKind}
+var kinds = []kind{stringKind, setKind, zsetKind, hashKind}
 
 // kindOf returns what is known of a type, nil if nothing is.
 func kindOf(t crdt.Type) *kind {

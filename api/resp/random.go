@@ -36,18 +36,10 @@ func drawable(n, count int) error {
 // draw returns count of n names, each once and all alike likely; or -count names, each of all
 // alike likely. O(n).
 func draw(n, count int, names iter.Seq[string]) []string {
-	var places []int
-	chosen := map[int]string{}
-	for i := count; i < 0 && n > 0; i++ {
-		places = append(places, rand.IntN(n))
-		chosen[places[len(places)-1]] = ""
-	}
-	for last := n - min(n, max(0, count)); last < n; last++ { // Floyd's algorithm F2
-		i := rand.IntN(last + 1)
-		if _, taken := chosen[i]; taken {
-			i = last
-		}
-		places, chosen[i] = append(places, i), ""
+	places := drawPlaces(n, count)
+	chosen := make(map[int]string, len(places))
+	for _, place := range places {
+		chosen[place] = ""
 	}
 	i := 0
 	for name := range names {
@@ -61,6 +53,22 @@ func draw(n, count int, names iter.Seq[string]) []string {
 		drawn[i] = chosen[place]
 	}
 	return drawn
+}
+
+// drawPlaces returns as many places among n, each once, or, if count is negative, as many of any.
+func drawPlaces(n, count int) (places []int) {
+	for i := count; i < 0 && n > 0; i++ {
+		places = append(places, rand.IntN(n))
+	}
+	chosen := map[int]bool{}
+	for last := n - min(n, max(0, count)); last < n; last++ { // Floyd's algorithm F2
+		i := rand.IntN(last + 1)
+		if chosen[i] {
+			i = last
+		}
+		places, chosen[i] = append(places, i), true
+	}
+	return places
 }
 
 // writeRandom replies with what was drawn: one name if no count was given, else all, with their

@@ -1,6 +1,7 @@
 package resp
 
 import (
+	"math"
 	"slices"
 	"strconv"
 )
@@ -71,13 +72,31 @@ func (w *replies) boolean(b bool) {
 }
 
 func (w *replies) double(f float64) {
+	var text [32]byte
 	if !w.resp3 {
-		w.text(strconv.FormatFloat(f, 'g', 17, 64))
+		w.bulk(appendDouble(text[:0], f))
 		return
 	}
 	w.buf = append(w.buf, ',')
-	w.buf = strconv.AppendFloat(w.buf, f, 'g', 17, 64)
+	w.buf = appendDouble(w.buf, f)
 	w.buf = append(w.buf, "\r\n"...)
+}
+
+// appendDouble appends a number as Redis writes it.
+func appendDouble(b []byte, f float64) []byte {
+	if math.IsInf(f, 0) {
+		return append(b, map[bool]string{true: "inf", false: "-inf"}[f > 0]...)
+	}
+	return strconv.AppendFloat(b, f, 'g', 17, 64)
+}
+
+// nullArray is null where Redis writes an array that there is not.
+func (w *replies) nullArray() {
+	if w.resp3 {
+		w.null()
+		return
+	}
+	w.buf = append(w.buf, "*-1\r\n"...)
 }
 
 // array begins an array: the caller writes n replies.

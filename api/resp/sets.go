@@ -15,7 +15,9 @@ import (
 func (c *call) set() crdt.Set { return c.tx.Set(c.arg(1)) }
 
 // setError returns errWrongType if that key exists without a set.
-func (c *call) setError() error { return c.typeError(c.arg(1), crdt.TypeSet) }
+func (c *call) setError() error { return setErrorOf(c, c.arg(1)) }
+
+func setErrorOf(c *call, key string) error { return c.typeError(key, crdt.TypeSet) }
 
 func runSAdd(c *call) error {
 	if err := c.setError(); err != nil {

@@ -31,7 +31,7 @@ func runSort(c *call) error {
 	if err != nil {
 		return err
 	}
-	elems, err := c.sortable()
+	elems, err := c.sortable(s)
 	if err != nil {
 		return err
 	}
@@ -106,8 +106,8 @@ func (c *call) sorting() (s sorting, err error) {
 	return s, nil
 }
 
-// sortable returns the elements of the key, in the order of their names.
-func (c *call) sortable() (elems []sortedElement, err error) {
+// sortable returns the elements of the key, in the order of their names, or in their own.
+func (c *call) sortable(s sorting) (elems []sortedElement, err error) {
 	key := c.arg(1)
 	types := c.tx.Types(key)
 	for t := range types.All() {
@@ -122,6 +122,9 @@ func (c *call) sortable() (elems []sortedElement, err error) {
 		elems = make([]sortedElement, 0, n)
 		for name := range k.parts(c.tx, key) {
 			elems = append(elems, sortedElement{elem: name})
+		}
+		if k.ordered && s.unsorted && s.descending {
+			slices.Reverse(elems)
 		}
 		return elems, nil
 	}

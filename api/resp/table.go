@@ -40,7 +40,8 @@ func grouped(name string, all []command) []command {
 // table returns every command. A summary is what COMMAND DOCS and redis-cli's help show.
 func table() []command {
 	return slices.Concat(connectionCommands(), pubsubCommands(), serverCommands(), transactionCommands(),
-		keyCommands(), stringCommands(), setCommands(), hashCommands(), hashExpiryCommands())
+		keyCommands(), stringCommands(), setCommands(), hashCommands(), hashExpiryCommands(),
+		zsetCommands())
 }
 
 func connectionCommands() []command {

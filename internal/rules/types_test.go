@@ -16,7 +16,7 @@ const registry = "crdt/types.go"
 var typeFiles = map[string][]string{
 	"TypeMap":       {"crdt/map.go", "api/httpapi/map.go", "api/resp/hashes.go"},
 	"TypeSet":       {"crdt/set.go", "api/httpapi/set.go", "api/resp/sets.go"},
-	"TypeSortedSet": {"crdt/sortedset.go"},
+	"TypeSortedSet": {"crdt/sortedset.go", "api/httpapi/sortedset.go", "api/resp/sortedsets.go"},
 	"TypeString": {"crdt/register.go", "crdt/counter.go", "crdt/string.go",
 		"crdt/map.go", // a map of strings is a hash, and is counted and read at once
 		"api/httpapi/string.go", "api/resp/strings.go"},

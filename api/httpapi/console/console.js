@@ -240,7 +240,7 @@ function place(path, query) {
 // plain returns a value as PUT takes it: what is shown, without what is beside it.
 function plain(v) {
   const out = { type: v.type };
-  for (const member of ['value', 'enabled', 'elements']) if (known(v[member])) out[member] = v[member];
+  for (const member of ['value', 'enabled', 'elements', 'scores']) if (known(v[member])) out[member] = v[member];
   if (v.fields) out.fields = v.fields.map((f) => ({ name: f.name, ...plain(f) }));
   return out;
 }
@@ -267,6 +267,10 @@ function summary(v) {
   const clip = (s) => (s.length > 120 ? s.slice(0, 120) + '…' : s);
   if (v.type === 'string') return clip(legible(named(v.value)));
   if (v.type === 'flag') return v.enabled ? 'enabled' : 'disabled';
+  if (v.type === 'sorted-set') {
+    const shown = v.scores.map((s) => `${legible(named(s.element))} ${s.score}`);
+    return clip(`${count(shown.length)}${v.cursor ? ' and more' : ''}: ${shown.join(', ')}`);
+  }
   const names = v.type === 'set' ? v.elements : v.fields.map((f) => f.name);
   return clip(`${count(names.length)}${v.cursor ? ' and more' : ''}: ${names.map((n) => legible(named(n))).join(', ')}`);
 }
@@ -275,6 +279,10 @@ function summary(v) {
 function whole(path, v) {
   if (v.type === 'set') {
     return el('ul', { className: 'tree' }, ...v.elements.map((e) => el('li', { className: 'mono' }, legible(named(e)))));
+  }
+  if (v.type === 'sorted-set') {
+    return el('ul', { className: 'tree' }, ...v.scores.map((s) => (
+      el('li', { className: 'mono' }, `${legible(named(s.element))} ${s.score}`))));
   }
   if (v.type === 'map') {
     return el('ul', { className: 'tree' }, ...[...doubled(v.fields).values()].map((all) => (
