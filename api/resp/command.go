@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -40,6 +41,8 @@ type command struct {
 	// subs are the subcommands that the first argument chooses from, by name; nil: it has none. The
 	// name of one holds its command's: "client|list".
 	subs map[string]*command
+	// reading is the command without STORE and STOREDIST among its arguments, if it writes nothing then.
+	reading *command
 	// usage is what HELP shows of a subcommand's arguments.
 	usage string
 
@@ -112,6 +115,9 @@ func resolve(args [][]byte) (*command, error) {
 		}
 		c = sub
 	}
+	if c.reading != nil && !slices.ContainsFunc(args, namesStore) {
+		c = c.reading
+	}
 	switch {
 	case c.arity > 0 && len(args) != c.arity, len(args) < -c.arity:
 		if c.name == "exec" {
@@ -126,6 +132,10 @@ func resolve(args [][]byte) (*command, error) {
 		}
 	}
 	return c, nil
+}
+
+func namesStore(arg []byte) bool {
+	return bytes.EqualFold(arg, []byte("store")) || bytes.EqualFold(arg, []byte("storedist"))
 }
 
 func lookUp(name []byte) *command { return find(commands, name) }

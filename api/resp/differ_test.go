@@ -128,7 +128,14 @@ var options = map[string]string{
 	"zunion": "WEIGHTS AGGREGATE MIN MAX SUM WITHSCORES 1 2 0.1", "zinter": "WEIGHTS AGGREGATE MIN MAX SUM WITHSCORES 1 2",
 	"zdiff": "WITHSCORES", "zintercard": "LIMIT 1", "zunionstore": "WEIGHTS AGGREGATE MIN MAX SUM 1 2 0.1",
 	"zinterstore": "WEIGHTS AGGREGATE MIN MAX SUM 1 2", "zpopmin": "1 2 0", "zpopmax": "1 2 0", "zmpop": "MIN MAX COUNT 1 2",
-	"flushdb": "ASYNC SYNC", "expireat": "NX XX GT LT 33177117420 33177117421",
+	"geoadd": "NX XX CH 13.36 38.11 15.08 37.5 -180 85 a b c", "geodist": "a b c m km ft mi", "geohash": "a b c", "geopos": "a b c",
+	"georadius":            "WITHDIST WITHCOORD WITHHASH COUNT ANY ASC STORE g1 15 37 200 km",
+	"georadiusbymember":    "WITHDIST WITHCOORD WITHHASH COUNT ANY ASC STORE g1 a b 200 km",
+	"georadius_ro":         "WITHDIST WITHCOORD WITHHASH COUNT ANY ASC 15 37 200 km",
+	"georadiusbymember_ro": "WITHDIST WITHCOORD WITHHASH COUNT ANY ASC a b 200 km",
+	"geosearch":            "FROMMEMBER FROMLONLAT BYRADIUS BYBOX WITHDIST WITHCOORD WITHHASH COUNT ANY ASC 15 37 200 km a b",
+	"geosearchstore":       "FROMMEMBER FROMLONLAT BYRADIUS BYBOX COUNT ANY ASC 15 37 200 km a b",
+	"flushdb":              "ASYNC SYNC", "expireat": "NX XX GT LT 33177117420 33177117421",
 	"pexpireat": "NX XX GT LT 33177117420500 33177117421000",
 }
 
@@ -274,9 +281,9 @@ func ordered(args []string) {
 
 // key returns one of few keys, mostly one whose name says the type that the command is for.
 func (d *differing) key(group string) string {
-	kind := map[string]string{"string": "k", "set": "s", "hash": "h", "sorted-set": "z"}[group]
+	kind := map[string]string{"string": "k", "set": "s", "hash": "h", "sorted-set": "z", "geo": "g"}[group]
 	if kind == "" || d.rand.IntN(12) == 0 {
-		kind = []string{"k", "s", "h", "z"}[d.rand.IntN(4)]
+		kind = []string{"k", "s", "h", "z", "g"}[d.rand.IntN(5)]
 	}
 	return kind + strconv.Itoa(d.rand.IntN(4))
 }

@@ -94,9 +94,14 @@ func (c *call) zadd(o zaddOptions, first int) error {
 	if o.incr {
 		return c.zincr(o, scores[0], c.arg(first+1))
 	}
+	return c.zaddEach(o, scores, func(i int) string { return c.arg(first + 2*i + 1) })
+}
+
+// zaddEach gives members scores, and replies how many of them are new.
+func (c *call) zaddEach(o zaddOptions, scores []float64, memberOf func(i int) string) error {
 	added, updated, zset := 0, 0, c.zset()
 	for i, score := range scores {
-		member := c.arg(first + 2*i + 1)
+		member := memberOf(i)
 		if o != (zaddOptions{}) {
 			now, exists := zset.Score(member)
 			if !o.allow(now, exists, score) {

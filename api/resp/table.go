@@ -10,6 +10,9 @@ func init() {
 		for _, sub := range all[i].subs {
 			sub.number = i
 		}
+		if all[i].reading != nil {
+			all[i].reading.number = i
+		}
 		commands[all[i].name] = &all[i]
 	}
 }
@@ -41,7 +44,7 @@ func grouped(name string, all []command) []command {
 func table() []command {
 	return slices.Concat(connectionCommands(), pubsubCommands(), serverCommands(), transactionCommands(),
 		keyCommands(), stringCommands(), setCommands(), hashCommands(), hashExpiryCommands(),
-		zsetCommands())
+		zsetCommands(), geoCommands())
 }
 
 func connectionCommands() []command {

@@ -262,7 +262,7 @@ func zstored(op zoperation) func(*call) error {
 		if err != nil {
 			return err
 		}
-		return c.storeScored(made)
+		return c.storeScored(c.arg(1), made)
 	}
 }
 

@@ -337,7 +337,7 @@ func runZRangeStore(c *call) error {
 	for member, score := range members {
 		made = append(made, scored{member, score})
 	}
-	return c.storeScored(made)
+	return c.storeScored(c.arg(1), made)
 }
 
 // storable returns an error if so many members are too many to be stored, after so many looks.
@@ -352,12 +352,12 @@ func (c *call) storable(members, looks int) error {
 	return nil
 }
 
-// storeScored has the key that the first argument names hold these members and nothing else, and replies how many they are.
-func (c *call) storeScored(made []scored) error {
-	if _, err := c.tx.Remove(c.arg(1)); err != nil {
+// storeScored has a key hold these members and nothing else, and replies how many they are.
+func (c *call) storeScored(key string, made []scored) error {
+	if _, err := c.tx.Remove(key); err != nil {
 		return err
 	}
-	zset := c.zset()
+	zset := c.tx.SortedSet(key)
 	for _, m := range made {
 		if _, err := zset.Set(m.member, m.score); err != nil {
 			return err
