@@ -298,3 +298,20 @@ func TestAReadThatFailedEndsItsTransaction(t *testing.T) {
 		}
 	}
 }
+
+// A read that fails in the body of a loop over a sorted set is not forgotten when the loop ends.
+func TestAReadThatFailedInALoopOverASortedSetIsNotForgotten(t *testing.T) {
+	s := NewState()
+	mustUpdate(t, s, 1, func(tx dotted.Tx) error { return second(fieldsOf(tx).SortedSet("z").Set("x", 1)) })
+	tx := &failingTx{Tx: &stateTx{state: s}, left: -2}
+	f := fieldsOf(tx)
+	for elem := range f.SortedSet("z").All() {
+		tx.left = 0
+		if _, ok := f.SortedSet("z").Score(elem); ok {
+			t.Error("the read has not failed")
+		}
+	}
+	if !errors.Is(f.Err(), errRead) {
+		t.Errorf("the error is %v", f.Err())
+	}
+}

@@ -76,7 +76,15 @@ func (s SortedSet) ranked(from int, back bool) iter.Seq2[string, float64] {
 		case last != "":
 			at = s.rank(string(last) + "\x00")
 		}
-		_, _ = read(s.node, func() (struct{}, error) { return struct{}{}, s.tx.Ranked(s.at, at, back, fn) })
+		if s.broken() != nil || s.expired() || s.tx.err != nil {
+			return
+		}
+		err := s.tx.Ranked(s.at, at, back, func(key string) bool {
+			return fn(key) && s.tx.err == nil // a read in fn may have failed
+		})
+		if s.tx.err == nil {
+			s.tx.err = err
+		}
 	}
 	keys := inParts(s.node, "", walk, func(key string) dotted.Address { return dotted.Address(key) })
 	return func(yield func(string, float64) bool) {
