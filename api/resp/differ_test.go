@@ -97,7 +97,7 @@ var incomparable = []string{
 	"hello", "quit", "client", "info", "command", "config", "memory", "acl", "slowlog", "time", "dump", "restore",
 	"object", "spop", "srandmember", "hrandfield", "randomkey", "subscribe", "psubscribe", "unsubscribe", "punsubscribe",
 	"flushall", "select", "auth", "expire", "pexpire", "setex", "psetex", "ttl", "pttl",
-	"multi", "exec", "reset", "zrandmember",
+	"multi", "exec", "reset", "zrandmember", "bzpopmin", "bzpopmax", "bzmpop",
 	// Of members with several scores what Redis says of their names follows from how it keeps them.
 	"zrangebylex", "zrevrangebylex", "zlexcount", "zremrangebylex",
 }

@@ -131,3 +131,60 @@ func runZMPop(c *call) error {
 	}
 	return err
 }
+
+// noPop is the reply to a command that waited in vain.
+func noPop(out *replies) { out.nullArray() }
+
+// blockingPop returns BZPOPMIN or BZPOPMAX.
+func blockingPop(greatest bool) func(c *call) error {
+	try := func(c *call, key string) (bool, error) {
+		taken, err := c.take(c.tx.SortedSet(key), popping(1, greatest))
+		if err != nil || len(taken) == 0 {
+			return false, err
+		}
+		c.out.array(3)
+		c.out.text(key)
+		c.writePopped(taken, false)
+		return true, nil
+	}
+	return func(c *call) error {
+		timeout, err := c.seconds(len(c.args) - 1)
+		if err != nil {
+			return err
+		}
+		var keys []string
+		for i := range c.args[1 : len(c.args)-1] {
+			keys = append(keys, c.arg(i+1))
+		}
+		key, _, found, err := c.firstZSet(keys)
+		if err != nil {
+			return err
+		}
+		if found {
+			_, err := try(c, key)
+			return err
+		}
+		return c.block(keys, timeout, attempt{try: try, none: noPop, takes: zsetKind.typ})
+	}
+}
+
+// runBZMPop is ZMPOP with a time to wait in front.
+func runBZMPop(c *call) error {
+	timeout, err := c.seconds(1)
+	if err != nil {
+		return err
+	}
+	p, err := c.manyPops(2)
+	if err != nil {
+		return err
+	}
+	if done, err := p.popFirst(c); done || err != nil {
+		return err
+	}
+	return c.block(p.keys, timeout, attempt{none: noPop, takes: zsetKind.typ,
+		try: func(c *call, key string) (bool, error) {
+			one := p
+			one.keys = []string{key}
+			return one.popFirst(c)
+		}})
+}

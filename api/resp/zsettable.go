@@ -1,7 +1,7 @@
 package resp
 
 func zsetCommands() []command {
-	return grouped("sorted-set", []command{
+	return grouped("sorted-set", append([]command{
 		{name: "zadd", arity: -4, keys: oneKey, run: runZAdd, access: accessWrite,
 			summary: "Gives members of a sorted set scores. Of concurrent ones the latest stays."},
 		{name: "zincrby", arity: 4, keys: oneKey, run: runZIncrBy, access: accessWrite,
@@ -43,6 +43,11 @@ func zsetCommands() []command {
 			summary: "Removes the members with scores in a range."},
 		{name: "zremrangebylex", arity: 4, keys: oneKey, run: removingRange(byLex), access: accessWrite,
 			summary: "Removes the members in a range of names, if all have one score."},
+	}, zsetAlgebraAndPops()...))
+}
+
+func zsetAlgebraAndPops() []command {
+	return []command{
 		{name: "zunion", arity: -3, run: zcombined(zunion), access: accessScan, counted: 1,
 			summary: "Returns the members of all sets and sorted sets, their scores summed up."},
 		{name: "zinter", arity: -3, run: zcombined(zinter), access: accessScan, counted: 1,
@@ -63,7 +68,13 @@ func zsetCommands() []command {
 			summary: "Removes the members with the greatest scores and returns them. Two peers may return the same at once."},
 		{name: "zmpop", arity: -4, run: runZMPop, access: accessWrite, counted: 1,
 			summary: "Removes members of the first sorted set that has any, and returns them."},
-	})
+		{name: "bzpopmin", arity: -3, keys: keyRange{1, -2, 1}, run: blockingPop(false), access: accessWrite,
+			summary: "Removes the member with the least score, or waits for one."},
+		{name: "bzpopmax", arity: -3, keys: keyRange{1, -2, 1}, run: blockingPop(true), access: accessWrite,
+			summary: "Removes the member with the greatest score, or waits for one."},
+		{name: "bzmpop", arity: -5, run: runBZMPop, access: accessWrite, counted: 2,
+			summary: "Removes members of the first sorted set that has any, or waits for some."},
+	}
 }
 
 // ranged completes ZRANGE or its like.
