@@ -98,6 +98,8 @@ var incomparable = []string{
 	"object", "spop", "srandmember", "hrandfield", "randomkey", "subscribe", "psubscribe", "unsubscribe", "punsubscribe",
 	"flushall", "select", "auth", "expire", "pexpire", "setex", "psetex", "ttl", "pttl",
 	"multi", "exec", "reset", "zrandmember", "bzpopmin", "bzpopmax", "bzmpop",
+	// Redis 7.0 has no such commands.
+	"hexpire", "hpexpire", "hexpireat", "hpexpireat", "httl", "hpttl", "hexpiretime", "hpexpiretime", "hpersist",
 	// Of members with several scores what Redis says of their names follows from how it keeps them.
 	"zrangebylex", "zrevrangebylex", "zlexcount", "zremrangebylex",
 }

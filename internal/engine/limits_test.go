@@ -98,7 +98,7 @@ var limitSteps = []func(tx *Tx, a, b int) error{
 	func(tx *Tx, a, b int) error { // shapes of types that this version does not know
 		for i := range a % 8 {
 			below := dotted.Address(strings.Repeat("\x00\x01"+string(rune('A'+i)), 80_000+b))
-			if err := putEntry(tx, dotted.KeyAddress("shapes").Type('z')+below, 1, nil); err != nil {
+			if err := putEntry(tx, dotted.KeyAddress("shapes").Type('?')+below, 1, nil); err != nil {
 				return err
 			}
 		}
