@@ -542,3 +542,76 @@ func ExampleExpiry() {
 	//  false
 	// true
 }
+
+// Who was there on a day is a bit each. Bits that are set at once in different chunks all stay.
+func ExampleBitmap() {
+	a, b := crdt.NewState(), crdt.NewState()
+	const ann, bob = 3, 8*crdt.ChunkSize + 5
+	update(a, laptop, func(keys crdt.Fields) error {
+		was, err := keys.Bitmap("monday").SetBit(ann, true)
+		fmt.Println("was there before:", was)
+		return err
+	})
+	update(b, phone, func(keys crdt.Fields) error {
+		_, err := keys.Bitmap("monday").SetBit(bob, true)
+		return err
+	})
+	a.Merge(b)
+	day := a.View().Bitmap("monday")
+	fmt.Println(day.GetBit(ann), day.GetBit(bob), day.GetBit(ann+1), day.Len(), day.Read(0, 2))
+	fmt.Println(a.View().Types("monday").Only(crdt.TypeBitmap))
+	// Output:
+	// was there before: false
+	// true true false 1025 [16 0]
+	// true
+}
+
+// A text becomes a bitmap, so that a part of it can be written.
+func ExampleBitmap_Take() {
+	s := crdt.NewState()
+	update(s, laptop, func(keys crdt.Fields) error { return keys.String("text").Set([]byte("hello")) })
+	update(s, laptop, func(keys crdt.Fields) error {
+		text := keys.Bitmap("text")
+		if _, err := text.Take(); err != nil {
+			return err
+		}
+		return text.Edit(0, 1, func(part []byte) { part[0] = 'J' })
+	})
+	value, _ := s.View().Bitmap("text").Get()
+	fmt.Printf("%s\n", value)
+	// Output: Jello
+}
+
+// Two peers count visitors, each those that come to it. Ann, who came to both, is counted once.
+func ExampleHyperLogLog() {
+	a, b := crdt.NewState(), crdt.NewState()
+	count := func(names ...string) func(keys crdt.Fields) error {
+		return func(keys crdt.Fields) error {
+			_, err := keys.HyperLogLog("visitors").Add(names...)
+			return err
+		}
+	}
+	update(a, laptop, count("ann", "bob"))
+	update(b, phone, count("ann", "eve", "dan"))
+	a.Merge(b)
+	fmt.Println(a.View().HyperLogLog("visitors").Count(), a.View().Types("visitors").Has(crdt.TypeHyperLogLog))
+	// Output: 4 true
+}
+
+// Registers are what a HyperLogLog has counted, as a value.
+func ExampleRegisters() {
+	s := crdt.NewState()
+	var all crdt.Registers
+	all.Add("ann")
+	update(s, laptop, func(keys crdt.Fields) error {
+		if _, err := keys.HyperLogLog("visitors").Add("bob"); err != nil {
+			return err
+		}
+		_, err := keys.HyperLogLog("visitors").Merge(&all)
+		return err
+	})
+	there, ok := s.View().HyperLogLog("visitors").Get()
+	all.Merge(there)
+	fmt.Println(ok, all.Count())
+	// Output: true 2
+}

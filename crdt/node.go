@@ -276,6 +276,8 @@ const (
 	kindMember   kind = 0x02                                              // an element of a set
 	kindEnabled  kind = 0x03                                              // a flag's
 	kindShare    kind = dotted.PayloadTally | 0x04                        // a counter's: see share
+	kindChunk    kind = 0x10                                              // a bitmap's: see chunk
+	kindRegs     kind = 0x11                                              // a HyperLogLog's: see registers
 	kindBaseline kind = dotted.PayloadHidden | dotted.PayloadTally | 0x05 // a counter's: see baseline
 
 	kindScore     kind = 0x11                                              // of an element of a sorted set: time, score

@@ -20,6 +20,10 @@ const (
 	TypeSet Type = 's'
 	// TypeSortedSet is a set of elements with scores.
 	TypeSortedSet Type = 'z'
+	// TypeBitmap is a string in chunks: a bitmap.
+	TypeBitmap Type = 'b'
+	// TypeHyperLogLog is a HyperLogLog.
+	TypeHyperLogLog Type = 'h'
 	// TypeMap is a map with fields of any type.
 	TypeMap Type = 'm'
 )
@@ -49,6 +53,14 @@ var types = [...]struct {
 	dotted.Kind{Type: TypeString, Name: "string", Redis: dotted.Redis{Name: "string", Event: "set"},
 		Holds: dotted.HoldsShares},
 	func(n node) handle { return String{n} },
+}, {
+	dotted.Kind{Type: TypeBitmap, Name: "bitmap", Redis: dotted.Redis{Name: "string", Event: "setbit"},
+		Holds: dotted.HoldsElements},
+	func(n node) handle { return Bitmap{n} },
+}, {
+	dotted.Kind{Type: TypeHyperLogLog, Name: "hyperloglog", Redis: dotted.Redis{Name: "string", Event: "pfadd"},
+		Holds: dotted.HoldsElements},
+	func(n node) handle { return HyperLogLog{n} },
 }, {
 	dotted.Kind{Type: TypeFlag, Name: "flag", Redis: dotted.Redis{Name: "flag", Event: "set"}},
 	func(n node) handle { return Flag{n} },
@@ -82,7 +94,7 @@ func bitOf(t Type) Types {
 // only where replicas make one name at once with different types. It is zero if nothing is stored.
 // It is not zero if something is of a type that only a newer version knows, though none of its
 // methods tells that.
-type Types uint8
+type Types uint16
 
 const unknownType Types = 1 << len(types)
 

@@ -31,7 +31,7 @@ type converter interface {
 }
 
 // forms are those of all types, in the order of crdt.Types.
-var forms = []*form{&mapForm, &setForm, &sortedSetForm, &stringForm, &flagForm}
+var forms = []*form{&mapForm, &setForm, &sortedSetForm, &stringForm, &bitmapForm, &hyperLogLogForm, &flagForm}
 
 // formOf returns the form of the type with a name, nil if there is none.
 func formOf(typ string) *form {

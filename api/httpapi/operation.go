@@ -21,6 +21,7 @@ type operation struct {
 	By       *int64     `json:"by"`
 	Elements []octets   `json:"elements"`
 	Scores   []scored   `json:"scores"`
+	Bits     []int64    `json:"bits"`
 	Until    *time.Time `json:"until"`
 }
 
@@ -41,7 +42,7 @@ type result struct {
 // kind is how an operation is done, and what it needs beside a path.
 type kind struct {
 	typ     crdt.Type // of what it works on, which is its form's; zero: any
-	member  string    // value, by, elements, scores, until: required
+	member  string    // value, by, elements, scores, bits, until: required
 	expires bool      // it is on a key, or a field of one, and nothing deeper
 	run     func(o *operation, at spot) (result, error)
 	special func(o *operation, tx *peer.Tx) (result, []string, error) // instead of run
@@ -72,7 +73,8 @@ func (o *operation) check() error {
 	for _, m := range []struct {
 		name  string
 		given bool
-	}{{"value", o.Value != nil}, {"by", o.By != nil}, {"elements", o.Elements != nil}, {"scores", o.Scores != nil}, {"until", o.Until != nil}} {
+	}{{"value", o.Value != nil}, {"by", o.By != nil}, {"elements", o.Elements != nil}, {"scores", o.Scores != nil},
+		{"bits", o.Bits != nil}, {"until", o.Until != nil}} {
 		switch {
 		case m.name == k.member && !m.given:
 			return badRequest(o.Op + " needs " + m.name)

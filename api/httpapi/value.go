@@ -8,7 +8,7 @@ import (
 	"github.com/peerd/peerd/crdt"
 )
 
-// value is what is stored under a name, of one type: "string", "flag", "set", "sorted-set" or "map", and with it
+// value is what is stored under a name, of one type: one of crdt's, and with it
 // the member that the type has. PUT takes what GET answers.
 type value struct {
 	Type string `json:"type"`
@@ -22,6 +22,11 @@ type value struct {
 	Elements *[]octets `json:"elements,omitempty"`
 	// Scores are those of a sorted set, in the order of its elements.
 	Scores *[]scored `json:"scores,omitempty"`
+	// Bytes are a bitmap's.
+	Bytes *octets `json:"bytes,omitempty"`
+	// Registers are a HyperLogLog's, a byte each, and Count what they estimate, which a body need not have.
+	Registers []byte `json:"registers,omitempty"`
+	Count     *int64 `json:"count,omitempty"`
 	// Fields are in order. With conflicts a field of several types is there several times.
 	Fields *[]field `json:"fields,omitempty"`
 }

@@ -265,5 +265,5 @@ func (c *call) setString(key string, value []byte, until time.Time) error {
 // store makes a key's string another one, which expires when the one before does.
 func (c *call) store(key string, value []byte) error {
 	until, _ := c.tx.Expiry(key).Get()
-	return c.setString(key, value, until)
+	return c.put(key, c.tx.Types(key), value, until)
 }

@@ -133,7 +133,8 @@ func runHMGet(c *call) error {
 	if err := c.hashError(); err != nil {
 		return err
 	}
-	return c.readEach(2, c.hash().Fields)
+	fields := c.hash().Fields
+	return c.readEach(2, func(name string) ([]byte, bool) { return fields.String(name).Get() })
 }
 
 func runHExists(c *call) error {

@@ -25,7 +25,7 @@ type kind struct {
 	ordered bool
 }
 
-var kinds = []kind{stringKind, setKind, zsetKind, hashKind}
+var kinds = []kind{stringKind, bitmapKind, hyperLogLogKind, setKind, zsetKind, hashKind}
 
 // kindOf returns what is known of a type, nil if nothing is.
 func kindOf(t crdt.Type) *kind {

@@ -28,6 +28,8 @@ var refusals = map[string]string{
 	"replicaof":    noReplicas,
 	"slaveof":      noReplicas,
 	"failover":     noReplicas,
+	"pfdebug":      "is not needed: how registers are kept is not Redis's",
+	"pfselftest":   "is not needed: tests of peerd do it",
 	"psync":        noReplicas,
 	"sync":         noReplicas,
 	"replconf":     noReplicas,

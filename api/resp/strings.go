@@ -21,7 +21,13 @@ func (c *call) getString(key string) (value []byte, ok bool, err error) {
 	if value, ok = c.tx.String(key).Get(); ok {
 		return value, true, nil
 	}
-	return nil, false, c.typeError(key, crdt.TypeString)
+	if types := c.tx.Types(key); types == 0 || types.Has(crdt.TypeString) {
+		return nil, false, nil
+	}
+	if value, ok = packed(c.tx.Fields, key); !ok {
+		return nil, false, errWrongType
+	}
+	return value, true, nil
 }
 
 // setOptions is what may follow SET's key and value.
@@ -132,7 +138,9 @@ func runDecrBy(c *call) error {
 func (c *call) add(n int64) error {
 	key := c.arg(1)
 	if err := c.typeError(key, crdt.TypeString); err != nil {
-		return err
+		if err = c.unpack(key); err != nil {
+			return err
+		}
 	}
 	value, err := c.tx.String(key).Add(n)
 	if err != nil {
@@ -153,14 +161,19 @@ func additionError(err, notInteger error) error {
 	return err
 }
 
-func runMGet(c *call) error { return c.readEach(1, c.tx.Fields) }
+func runMGet(c *call) error {
+	return c.readEach(1, func(key string) ([]byte, bool) {
+		value, ok, _ := c.getString(key)
+		return value, ok
+	})
+}
 
-// readEach replies with the string under each name that the arguments are from the given one on.
-func (c *call) readEach(first int, of crdt.Fields) error {
+// readEach replies with the string of each name that the arguments are from the given one on.
+func (c *call) readEach(first int, get func(name string) (value []byte, ok bool)) error {
 	at := len(c.out.buf)
 	c.out.array(len(c.args) - first)
 	for i := first; i < len(c.args); i++ {
-		value, ok := of.String(c.arg(i)).Get()
+		value, ok := get(c.arg(i))
 		switch {
 		case c.tooLong(value):
 			return errApart
@@ -231,7 +244,7 @@ func runGetSet(c *call) error {
 	if err := c.reply(c.arg(1)); err != nil {
 		return err
 	}
-	return c.tx.String(c.arg(1)).Set(c.args[2])
+	return c.put(c.arg(1), c.tx.Types(c.arg(1)), c.args[2], time.Time{})
 }
 
 func runGetDel(c *call) error {
@@ -259,20 +272,20 @@ func (c *call) reply(key string) error {
 }
 
 func runStrLen(c *call) error {
-	value, _, err := c.getString(c.arg(1))
+	t, err := c.text(c.arg(1))
 	if err != nil {
 		return err
 	}
-	c.out.integer(int64(len(value)))
+	c.out.integer(int64(t.size))
 	return nil
 }
 
 func runAppend(c *call) error {
-	value, _, err := c.getString(c.arg(1))
+	t, err := c.text(c.arg(1))
 	if err != nil {
 		return err
 	}
-	return c.rewrite(value, len(value), c.args[2])
+	return c.rewrite(t, t.size, c.args[2])
 }
 
 func runSetRange(c *call) error {
@@ -283,32 +296,41 @@ func runSetRange(c *call) error {
 	case at < 0:
 		return replyError("ERR offset is out of range")
 	}
-	value, _, err := c.getString(c.arg(1))
+	t, err := c.text(c.arg(1))
 	switch {
 	case err != nil:
 		return err
 	case len(c.args[3]) == 0:
-		c.out.integer(int64(len(value)))
+		c.out.integer(int64(t.size))
 		return nil
 	}
-	return c.rewrite(value, int(min(at, MaxValue+1)), c.args[3])
+	return c.rewrite(t, int(min(at, MaxValue+1)), c.args[3])
 }
 
-// rewrite stores value with part from position at on, zeros before it where there is nothing, and
+// rewrite stores a text with part from position at on, zeros before it where there is nothing, and
 // replies how long that is.
-func (c *call) rewrite(value []byte, at int, part []byte) error {
-	size := max(len(value), at+len(part))
+func (c *call) rewrite(t text, at int, part []byte) error {
+	size := max(t.size, at+len(part))
 	if size > MaxValue {
 		return replyError(fmt.Sprintf(
 			"ERR string exceeds maximum allowed size (proto-max-bulk-len): here %d bytes (MaxValue)", MaxValue))
 	}
-	if c.looped && size > maxQuickBytes {
+	if c.looped && max(len(t.value), len(part)) > maxQuickBytes {
 		return errApart
 	}
-	whole := make([]byte, size)
-	copy(whole, value)
-	copy(whole[at:], part)
-	if err := c.store(c.arg(1), whole); err != nil {
+	b, chunked, err := c.edited(c.arg(1), size, longText)
+	switch {
+	case err != nil:
+		return err
+	case chunked:
+		err = b.Edit(at, at+len(part), func(to []byte) { copy(to, part) })
+	default:
+		whole := make([]byte, size)
+		copy(whole, t.value)
+		copy(whole[at:], part)
+		err = c.store(c.arg(1), whole)
+	}
+	if err != nil {
 		return err
 	}
 	c.out.integer(int64(size))
@@ -324,17 +346,18 @@ func runGetRange(c *call) error {
 	if err != nil {
 		return err
 	}
-	value, _, err := c.getString(c.arg(1))
+	t, err := c.text(c.arg(1))
 	if err != nil {
 		return err
 	}
-	part := value[:0]
-	if first, last, ok := between(from, to, len(value)); ok {
-		part = value[first : last+1]
-	}
-	if c.tooLong(part) {
+	first, last, ok := between(from, to, t.size)
+	switch {
+	case !ok:
+		last = first - 1
+	case c.looped && last-first >= maxQuickBytes:
 		return errApart
 	}
+	part := t.read(first, last+1)
 	c.out.bulk(part)
 	return nil
 }

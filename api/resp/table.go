@@ -44,7 +44,7 @@ func grouped(name string, all []command) []command {
 func table() []command {
 	return slices.Concat(connectionCommands(), pubsubCommands(), serverCommands(), transactionCommands(),
 		keyCommands(), stringCommands(), setCommands(), hashCommands(), hashExpiryCommands(),
-		zsetCommands(), geoCommands())
+		zsetCommands(), geoCommands(), bitmapCommands(), hyperLogLogCommands())
 }
 
 func connectionCommands() []command {

@@ -240,7 +240,7 @@ function place(path, query) {
 // plain returns a value as PUT takes it: what is shown, without what is beside it.
 function plain(v) {
   const out = { type: v.type };
-  for (const member of ['value', 'enabled', 'elements', 'scores']) if (known(v[member])) out[member] = v[member];
+  for (const member of ['value', 'enabled', 'elements', 'scores', 'bytes', 'registers']) if (known(v[member])) out[member] = v[member];
   if (v.fields) out.fields = v.fields.map((f) => ({ name: f.name, ...plain(f) }));
   return out;
 }
@@ -266,6 +266,8 @@ function inConflict(types) {
 function summary(v) {
   const clip = (s) => (s.length > 120 ? s.slice(0, 120) + '…' : s);
   if (v.type === 'string') return clip(legible(named(v.value)));
+  if (v.type === 'bitmap') return clip(legible(named(v.bytes)));
+  if (v.type === 'hyperloglog') return `about ${v.count} elements`;
   if (v.type === 'flag') return v.enabled ? 'enabled' : 'disabled';
   if (v.type === 'sorted-set') {
     const shown = v.scores.map((s) => `${legible(named(s.element))} ${s.score}`);
@@ -288,7 +290,7 @@ function whole(path, v) {
     return el('ul', { className: 'tree' }, ...[...doubled(v.fields).values()].map((all) => (
       el('li', {}, el('code', {}, legible(named(all[0].name))), ': ', there([...path, all[0].name], all)))));
   }
-  return el('span', { className: 'text mono' }, v.type === 'flag' ? summary(v) : legible(named(v.value), true));
+  return el('span', { className: 'text mono' }, ['flag', 'bitmap', 'hyperloglog'].includes(v.type) ? summary(v) : legible(named(v.value), true));
 }
 
 // there shows what is at a place: one value, or each with a button that keeps it.
