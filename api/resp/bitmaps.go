@@ -2,6 +2,7 @@ package resp
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"iter"
@@ -222,7 +223,10 @@ func (c *call) bytesOf(t text, r bitRange, fill bool) ([]byte, error) {
 	if c.looped && (r.last-r.first)/8 > maxQuickBytes {
 		return nil, errApart
 	}
-	part := bytes.Clone(t.read(r.first/8, r.last/8+1))
+	part := t.read(r.first/8, r.last/8+1)
+	if t.value != nil {
+		part = bytes.Clone(part) // it belongs to others
+	}
 	head, tail := byte(0xff>>(r.first&7)), byte(0xff<<(7-r.last&7))
 	if n := len(part) - 1; fill {
 		part[0] |= ^head
@@ -269,6 +273,9 @@ func runBitCount(c *call) error {
 		return err
 	}
 	n := 0
+	for ; len(part) >= 8; part = part[8:] {
+		n += bits.OnesCount64(binary.NativeEndian.Uint64(part))
+	}
 	for _, b := range part {
 		n += bits.OnesCount8(b)
 	}

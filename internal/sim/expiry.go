@@ -133,6 +133,7 @@ func (h *history) effect(e *effect, key string, cells []*cell) []*cell {
 		t.lose(key, timed, until)
 		timed = false
 	}
+	e.gather(cells)
 	if e.clears != "" {
 		e.remove(cells)
 	}

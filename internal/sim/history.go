@@ -84,6 +84,8 @@ type effect struct {
 	of *transaction
 	n  int // its place in the transaction
 
+	united []string // what a run of registers has counted then: see gather
+
 	removers []*transaction // that remove what it wrote
 }
 

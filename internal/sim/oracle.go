@@ -85,7 +85,8 @@ func (e *effect) removes(o *effect) bool {
 
 // reads says how the cell with the given live effects reads.
 func (c *cell) reads(live []*effect) fact {
-	if !c.value && !c.scored {
+	bits := last(c.at) == crdt.TypeBitmap || last(c.at) == crdt.TypeHyperLogLog
+	if !c.value && !c.scored && !bits {
 		return fact{at: c.at}
 	}
 	slices.SortFunc(live, func(x, y *effect) int {
@@ -97,6 +98,9 @@ func (c *cell) reads(live []*effect) fact {
 	})
 	if c.scored {
 		return c.score(live)
+	}
+	if bits {
+		return c.readsBits(live)
 	}
 	f := fact{at: c.at}
 	counts := false
@@ -157,6 +161,10 @@ func readType(f crdt.Fields, name string, at dotted.Address, t crdt.Type, out *r
 		return readSortedSet(f.SortedSet(name), at, out)
 	case crdt.TypeMap:
 		return readMap(f.Map(name), at, out)
+	case crdt.TypeBitmap:
+		return readBitmap(f.Bitmap(name), at, out)
+	case crdt.TypeHyperLogLog:
+		return readCounts(f.HyperLogLog(name), at, out)
 	case crdt.TypeFlag:
 		out.add(fact{at: at})
 		if !f.Flag(name).Get() {

@@ -25,6 +25,9 @@ type mix struct {
 	scored *rand.Rand // which draws what is done to sorted sets; nil if there are none
 
 	timed *rand.Rand // which decides when keys expire; nil if they do not
+
+	bits    *rand.Rand // which decides about bitmaps and HyperLogLogs; nil if there are none
+	counted int        // registers
 }
 
 // Kinds of mutation.
@@ -245,6 +248,9 @@ func (m *mix) drawTransaction(rng *rand.Rand) []mutation {
 	}
 	if m.scored != nil && m.scored.IntN(2) == 0 {
 		muts = slices.Insert(muts, m.scored.IntN(len(muts)+1), m.drawScore())
+	}
+	if m.bits != nil && m.bits.IntN(2) == 0 {
+		muts = slices.Insert(muts, m.bits.IntN(len(muts)+1), m.drawBits())
 	}
 	if m.timed != nil && m.timed.IntN(3) == 0 {
 		muts = slices.Insert(muts, m.timed.IntN(len(muts)+1), m.drawExpiry())

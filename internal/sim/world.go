@@ -73,6 +73,7 @@ func newWorld(seed uint64, trace io.Writer) *world {
 	w.plan.drawLater(rand.New(rand.NewPCG(seed, 1)))
 	w.plan.drawTimed(rand.New(rand.NewPCG(seed, 2)))
 	w.plan.drawScored(rand.New(rand.NewPCG(seed, 3)))
+	w.plan.drawBits(rand.New(rand.NewPCG(seed, 8)))
 	for i := range w.plan.spaces {
 		w.realms = append(w.realms, newRealm(w, i))
 	}
