@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"iter"
 
 	"github.com/peerd/peerd/internal/dotted"
 )
@@ -90,11 +91,11 @@ func chunkIn(cell dotted.Cell) (latest chunk, ok bool) {
 	return latest, ok
 }
 
-// chunks passes the chunks from one number back to another, those that are there.
-func (b Bitmap) chunks(last, first int, fn func(n int, c chunk) bool) error {
+// chunks passes the chunks that are there with numbers below one, from the last to the first.
+func (b Bitmap) chunks(below int, fn func(n int, c chunk) bool) error {
 	after := dotted.Address("")
-	if last < lastChunk {
-		after = b.at.Name(chunkName(last + 1))
+	if below <= lastChunk {
+		after = b.at.Name(chunkName(below))
 	}
 	return b.scan(after, func(a dotted.Address, cell dotted.Cell) bool {
 		name, rest, ok := a[len(b.at):].CutName()
@@ -102,8 +103,6 @@ func (b Bitmap) chunks(last, first int, fn func(n int, c chunk) bool) error {
 		switch c, any := chunkIn(cell); {
 		case !ok || rest != "" || !is || !any:
 			return true
-		case n < first:
-			return false
 		default:
 			return fn(n, c)
 		}
@@ -117,7 +116,7 @@ func (b Bitmap) Len() int {
 }
 
 func (b Bitmap) length() (size int, there bool) {
-	_ = b.chunks(lastChunk, 0, func(n int, c chunk) bool {
+	_ = b.chunks(lastChunk+1, func(n int, c chunk) bool {
 		size, there = n*ChunkSize+c.size, true
 		return false
 	})
@@ -140,11 +139,43 @@ func (b Bitmap) Read(from, to int) []byte {
 		return nil
 	}
 	part := make([]byte, to-from)
-	_ = b.chunks((to-1)/ChunkSize, from/ChunkSize, func(n int, c chunk) bool {
+	_ = b.chunks((to-1)/ChunkSize+1, func(n int, c chunk) bool {
+		if n < from/ChunkSize {
+			return false
+		}
 		c.fill(part, from-n*ChunkSize)
 		return true
 	})
 	return part
+}
+
+// Chunks returns how many chunks are there. O(1) for a key, O(chunks) for a field of a map.
+func (b Bitmap) Chunks() int {
+	if n, ok, _ := b.visible(); ok {
+		return n
+	}
+	n := 0
+	_ = b.chunks(lastChunk+1, func(int, chunk) bool { n++; return true })
+	return n
+}
+
+// All passes the chunks that are there, from the last to the first: where each begins, and its bytes, which may be fewer than
+// it could have.
+func (b Bitmap) All() iter.Seq2[int, []byte] {
+	return func(yield func(at int, part []byte) bool) {
+		for below := lastChunk + 1; ; {
+			var part []byte
+			var at int
+			_ = b.chunks(below, func(n int, c chunk) bool {
+				below, at, part = n, n*ChunkSize, make([]byte, c.size)
+				c.fill(part, 0)
+				return false
+			})
+			if part == nil || !yield(at, part) || at == 0 {
+				return
+			}
+		}
+	}
 }
 
 // fill copies what the chunk has into a part of the bitmap that begins at a position of the chunk.

@@ -54,6 +54,17 @@ func TestABitmapReadsAsTheBytesThatWereWritten(t *testing.T) {
 		if got := b.Read(from, to); from < to && !bytes.Equal(got, want[from:min(to, len(want))]) {
 			t.Fatalf("bytes %d to %d are %x", from, to, got)
 		}
+		chunks := 0
+		for at, part := range b.All() {
+			if chunks++; !bytes.Equal(part, want[at:min(at+len(part), len(want))]) {
+				t.Fatalf("the chunk from %d on is %x", at, part)
+			}
+			clear(want[at : at+len(part)])
+		}
+		if chunks != b.Chunks() || len(bytes.Trim(want, "\x00")) > 0 {
+			t.Fatalf("%d chunks are passed of %d, without %x", chunks, b.Chunks(), bytes.Trim(want, "\x00"))
+		}
+		want, _ = b.Get()
 		bit := rapid.IntRange(0, 8*len(want)+9).Draw(t, "bit")
 		if got := b.GetBit(bit); got != (bit/8 < len(want) && want[bit/8]&(0x80>>(bit%8)) != 0) {
 			t.Fatalf("bit %d is %v", bit, got)

@@ -559,11 +559,16 @@ func ExampleBitmap() {
 	a.Merge(b)
 	day := a.View().Bitmap("monday")
 	fmt.Println(day.GetBit(ann), day.GetBit(bob), day.GetBit(ann+1), day.Len(), day.Read(0, 2))
-	fmt.Println(a.View().Types("monday").Only(crdt.TypeBitmap))
+	for at, part := range day.All() {
+		fmt.Println("from", at, "on:", part)
+	}
+	fmt.Println(a.View().Types("monday").Only(crdt.TypeBitmap), day.Chunks())
 	// Output:
 	// was there before: false
 	// true true false 1025 [16 0]
-	// true
+	// from 1024 on: [4]
+	// from 0 on: [16]
+	// true 2
 }
 
 // A text becomes a bitmap, so that a part of it can be written.

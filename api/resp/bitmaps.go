@@ -3,7 +3,6 @@ package resp
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"iter"
 	"math/bits"
@@ -74,6 +73,19 @@ func (c *call) unpack(key string) error {
 	}
 	until, _ := c.tx.Expiry(key).Get()
 	return c.put(key, c.tx.Types(key), value, until)
+}
+
+// unpackInteger is unpack of what reads as an integer.
+func (c *call) unpackInteger(key string) error {
+	const longest = 20 // bytes of one
+	t, err := c.text(key)
+	if err != nil {
+		return err
+	}
+	if _, ok := parseInteger(t.read(0, longest+1)); !ok {
+		return errNotInteger
+	}
+	return c.unpack(key)
 }
 
 // edited returns the bitmap that the string of a key is, or becomes because it is to be longer than some bytes. ok is false
@@ -407,34 +419,26 @@ func (c *call) putOrRemove(key string, value []byte) error {
 	return c.put(key, c.tx.Types(key), value, time.Time{})
 }
 
-// bitmapKind: a bitmap is its chunks that are there, by their positions, and its length.
+// bitmapKind: a bitmap is its chunks that are there, by where they begin.
 var bitmapKind = kind{
-	typ: crdt.TypeBitmap,
-	count: func(tx *embedded.Tx, key string) (int, bool) {
-		b := tx.Bitmap(key)
-		return max(1, (b.Len()+crdt.ChunkSize-1)/crdt.ChunkSize), true
-	},
+	typ:   crdt.TypeBitmap,
+	count: func(tx *embedded.Tx, key string) (int, bool) { return tx.Bitmap(key).Chunks(), true },
 	parts: func(tx *embedded.Tx, key string) iter.Seq2[string, []byte] {
 		return func(yield func(string, []byte) bool) {
-			b := tx.Bitmap(key)
-			size := b.Len()
-			for at := 0; at < size || at == 0; at += crdt.ChunkSize {
-				if !yield(strconv.Itoa(at), b.Read(at, at+crdt.ChunkSize)) {
+			for at, part := range tx.Bitmap(key).All() {
+				if !yield(strconv.Itoa(at), part) {
 					return
 				}
 			}
 		}
 	},
-	put: func(tx *embedded.Tx, key, name string, value []byte) error {
+	check: func(name string, value []byte) bool {
 		at, err := strconv.Atoi(name)
-		if err != nil {
-			return replyError("ERR Bad data format")
-		}
-		err = tx.Bitmap(key).Edit(at, at+len(value), func(part []byte) { copy(part, value) })
-		if errors.Is(err, crdt.ErrTooLong) {
-			err = replyError("ERR Bad data format")
-		}
-		return err
+		return err == nil && at >= 0 && at <= MaxValue-len(value)
+	},
+	put: func(tx *embedded.Tx, key, name string, value []byte) error {
+		at, _ := strconv.Atoi(name)
+		return tx.Bitmap(key).Edit(at, at+len(value), func(part []byte) { copy(part, value) })
 	},
 	encoding: func(*embedded.Tx, string) string { return "raw" },
 }

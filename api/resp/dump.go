@@ -97,11 +97,12 @@ func runRestore(c *call) error {
 	if !ok {
 		return errDump
 	}
-	n := 0
-	for range dumped(payload) {
+	n, bad := 0, !isWhole(payload)
+	for p := range dumped(payload) {
 		n++
+		bad = bad || p.kind.check != nil && !p.kind.check(string(p.name), p.value)
 	}
-	switch bad := n == 0 || !isWhole(payload); {
+	switch bad = bad || n == 0; {
 	case bad:
 		return replyError("ERR Bad data format")
 	case n > embedded.MaxOps:

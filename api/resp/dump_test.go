@@ -46,7 +46,11 @@ func testWhatIsDumpedCanBeRestored(t *testing.T) {
 	for i := range 1000 {
 		p.ask(fmt.Sprint("SADD s ", i))
 	}
-	for key, read := range map[string]string{"text": "GET", "empty": "GET", "n": "GET", "h": "HGETALL", "s": "SMEMBERS"} {
+	p.expect("SETBIT bits 5 1", ":0")
+	p.expect("SETBIT bits 134217727 1", ":0")
+	p.expect("PFADD pf a b c", ":1")
+	for key, read := range map[string]string{"bits": "BITCOUNT", "pf": "GET",
+		"text": "GET", "empty": "GET", "n": "GET", "h": "HGETALL", "s": "SMEMBERS"} {
 		payload := dumpOf(p, key)
 		want := p.ask(read + " " + key)
 		for _, q := range []*peer{p, other} {
@@ -123,6 +127,7 @@ func TestADamagedDumpIsRefused(t *testing.T) {
 // FuzzRestore has a peer take anything for a payload that is whole.
 func FuzzRestore(f *testing.F) {
 	f.Add([]byte("m\x02\x01f\x01v\x01g\x00"))
+	f.Add([]byte("b\x01\x041024\x02ab"))
 	f.Add([]byte("s\x01\x01e\x00v\x01\x00\x04text"))
 	db := newMemory(f)
 	f.Fuzz(func(t *testing.T, payload []byte) {

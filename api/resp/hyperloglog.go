@@ -1,7 +1,6 @@
 package resp
 
 import (
-	"bytes"
 	"iter"
 
 	"github.com/peerd/peerd/crdt"
@@ -245,12 +244,15 @@ var hyperLogLogKind = kind{
 			}
 		}
 	},
+	check: func(_ string, value []byte) bool {
+		_, err := parseHyll(value)
+		return err == nil
+	},
 	put: func(tx *embedded.Tx, key, _ string, value []byte) error {
-		r, err := parseHyll(bytes.Clone(value))
-		if err != nil {
-			return replyError("ERR Bad data format")
+		r, err := parseHyll(value)
+		if err == nil {
+			_, err = tx.HyperLogLog(key).Merge(r)
 		}
-		_, err = tx.HyperLogLog(key).Merge(r)
 		return err
 	},
 	encoding: func(*embedded.Tx, string) string { return "raw" },

@@ -15,6 +15,8 @@ type kind struct {
 	// values, or one without a name. false: a part cannot be shown here.
 	count func(tx *embedded.Tx, key string) (n int, shown bool)
 	parts func(tx *embedded.Tx, key string) iter.Seq2[string, []byte]
+	// check reports whether a part is one. Nil: whatever has a name that is not too long.
+	check func(name string, value []byte) bool
 	// put adds a part.
 	put func(tx *embedded.Tx, key, name string, value []byte) error
 	// encoding is what OBJECT ENCODING says.

@@ -105,11 +105,27 @@ func (c contents) execute(command []string) string {
 		maps.DeleteFunc(c, func(at, _ string) bool { return at == key || strings.HasPrefix(at, key+"/") })
 		return integer(len(c) < before)
 	}
+	if name == "PFCOUNT" {
+		n := 0
+		for at := range c {
+			if strings.HasPrefix(at, key+"/") {
+				n++
+			}
+		}
+		return fmt.Sprint(":", n)
+	}
 	_, there := c[key+"/"+command[2]]
-	if name == "SISMEMBER" {
+	switch name {
+	case "SISMEMBER", "GETBIT":
+		return integer(there)
+	case "SETBIT":
+		c[key+"/"+command[2]] = ""
+		if command[3] == "0" {
+			delete(c, key+"/"+command[2])
+		}
 		return integer(there)
 	}
-	c[key+"/"+command[2]] = "" // SADD
+	c[key+"/"+command[2]] = "" // SADD or PFADD
 	return integer(!there)
 }
 
@@ -123,6 +139,9 @@ func integer(yes bool) string {
 // anything draws what to ask.
 func anything(rng *rand.Rand) asked {
 	if rng.IntN(4) > 0 {
+		if rng.IntN(3) == 0 {
+			return asked{onBits(rng)}
+		}
 		if rng.IntN(2) == 0 {
 			return asked{onString(rng, fmt.Sprint("n", rng.IntN(2)))}
 		}
@@ -156,6 +175,23 @@ func onSet(rng *rand.Rand, key string) []string {
 		return []string{"SADD", key, element}
 	}
 	return []string{"SISMEMBER", key, element}
+}
+
+// onBits asks about few bits in two chunks, or about a few elements that are counted.
+func onBits(rng *rand.Rand) []string {
+	bit := []string{"0", "9", "100000"}[rng.IntN(3)]
+	switch rng.IntN(6) {
+	case 0, 1:
+		return []string{"SETBIT", "b", bit, strconv.Itoa(rng.IntN(2))}
+	case 2, 3:
+		return []string{"GETBIT", "b", bit}
+	case 4:
+		return []string{"PFCOUNT", "p"}
+	}
+	if rng.IntN(4) == 0 {
+		return []string{"DEL", "p"}
+	}
+	return []string{"PFADD", "p", bit}
 }
 
 // do sends a request in one piece and returns the reply that counts.

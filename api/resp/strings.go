@@ -138,7 +138,7 @@ func runDecrBy(c *call) error {
 func (c *call) add(n int64) error {
 	key := c.arg(1)
 	if err := c.typeError(key, crdt.TypeString); err != nil {
-		if err = c.unpack(key); err != nil {
+		if err = c.unpackInteger(key); err != nil {
 			return err
 		}
 	}
