@@ -22,7 +22,9 @@
 //	String    Get All  Set Add Clear      Map    Has Len All  Remove Clear, and the fields by type
 //	Counter   Get      Add Clear
 //	Flag      Get      Set
-//	SortedSet Score Len Before All From Back ByName  Set Add Remove Clear
+//	SortedSet    Score Len Before All From Back ByName  Set Add Remove Clear
+//	Bitmap       Get All GetBit Read   SetBit Edit Take Clear
+//	HyperLogLog  Get Count             Add Merge Clear
 //
 // Reads return no error. A write returns one if it is refused, and then has changed nothing. The
 // database's transactions (peer.Tx) have the same Fields and types. What follows tells what is
@@ -71,6 +73,8 @@
 //	Counter    increments all count; Clear takes away those that it has seen, and no others
 //	String     a register and a counter under one name: increments count on top of a concurrent Set
 //	Flag       setting it wins over concurrently unsetting it
+//	Bitmap     each chunk of a KiB is a register, of which the latest shows
+//	HyperLogLog  registers join by their maximum: what all have added is counted
 //	Set        adding an element wins over a concurrent removal, element by element
 //	SortedSet  of scores set at once the latest stays, and what is added at once all counts; else as Set
 //	Map        fields of every type, nested; an update inside wins over a concurrent removal around it

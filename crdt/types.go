@@ -7,7 +7,7 @@ import (
 	"github.com/peerd/peerd/internal/dotted"
 )
 
-// Type tells what is stored under a name. Its String is "string", "flag", "set", "sorted-set" or "map"; Redis
+// Type tells what is stored under a name. Its String is "string", "set" and so on; Redis
 // returns what the Redis protocol calls it.
 type Type = dotted.Type
 
@@ -110,8 +110,8 @@ func (ts Types) Has(t Type) bool {
 // Only reports whether t is there and nothing else.
 func (ts Types) Only(t Type) bool { return ts.Has(t) && ts == bitOf(t) }
 
-// First returns the type to show where only one can be: of a map, a set, a sorted set, a string and a flag the
-// first that is there. It is zero if there is none.
+// First returns the type to show where only one can be: in the order map, set, sorted set, string, bitmap,
+// HyperLogLog, flag the first that is there. It is zero if there is none.
 func (ts Types) First() Type {
 	for t := range ts.All() {
 		return t
