@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -112,18 +113,21 @@ func keyPath(key string) string {
 
 // stored is what HTTP answers of a key, a field or a value.
 type stored struct {
-	Key      *octets    `json:"key,omitempty"`
-	Path     []octets   `json:"path,omitempty"`
-	Name     *octets    `json:"name,omitempty"`
-	Type     string     `json:"type"`
-	Value    *octets    `json:"value,omitempty"`
-	Values   []octets   `json:"values,omitempty"`
-	Enabled  *bool      `json:"enabled,omitempty"`
-	Elements *[]octets  `json:"elements,omitempty"`
-	Fields   *[]*stored `json:"fields,omitempty"`
-	Also     []*stored  `json:"also,omitempty"`
-	Cursor   string     `json:"cursor,omitempty"`
-	Token    string     `json:"token,omitempty"`
+	Key       *octets    `json:"key,omitempty"`
+	Path      []octets   `json:"path,omitempty"`
+	Name      *octets    `json:"name,omitempty"`
+	Type      string     `json:"type"`
+	Value     *octets    `json:"value,omitempty"`
+	Values    []octets   `json:"values,omitempty"`
+	Enabled   *bool      `json:"enabled,omitempty"`
+	Elements  *[]octets  `json:"elements,omitempty"`
+	Bytes     *octets    `json:"bytes,omitempty"`
+	Registers []byte     `json:"registers,omitempty"`
+	Count     *int64     `json:"count,omitempty"`
+	Fields    *[]*stored `json:"fields,omitempty"`
+	Also      []*stored  `json:"also,omitempty"`
+	Cursor    string     `json:"cursor,omitempty"`
+	Token     string     `json:"token,omitempty"`
 }
 
 type octets = httpapi.Octets
@@ -136,7 +140,7 @@ func getCommand() *cobra.Command {
 		Short: "Print what a running peer stores under a key",
 		Long: "Print what is stored under a key: a string as it is, a set with an element on each\n" +
 			"line, a map with a field on each line and tabs between the names and the value, an\n" +
-			"enabled flag as \"true\". A text with control characters, or that is no UTF-8, is\n" +
+			"enabled flag as \"true\", a bitmap as its bytes, a HyperLogLog as its count. A text with control characters, or that is no UTF-8, is\n" +
 			"quoted: --raw prints a string byte for byte, without an end of line. With --conflicts\n" +
 			"every concurrent value has a line, that begins with its type: peerd set settles the\n" +
 			"conflict. If nothing is stored there, the exit status is 1.",
@@ -153,11 +157,11 @@ func getCommand() *cobra.Command {
 				return err
 			case d.json:
 				return printJSON(cmd.OutOrStdout(), v)
-			case raw && v.Value == nil:
+			case raw && v.Value == nil && v.Bytes == nil:
 				return fmt.Errorf("%s is a %s, and --raw prints a string: leave it out", d.where(args[0]),
 					v.Type)
 			case raw:
-				_, err = io.WriteString(cmd.OutOrStdout(), string(*v.Value))
+				_, err = io.WriteString(cmd.OutOrStdout(), string(*cmp.Or(v.Value, v.Bytes)))
 				return err
 			}
 			return writeLines(cmd.OutOrStdout(), v, conflicts)
@@ -245,6 +249,10 @@ func (v *stored) lines(w io.Writer, before string, conflicts bool) {
 		for _, e := range *v.Elements {
 			line(legible(string(e)))
 		}
+	case v.Bytes != nil:
+		line(legible(string(*v.Bytes)))
+	case v.Count != nil:
+		line(strconv.FormatInt(*v.Count, 10))
 	case v.Enabled != nil:
 		line(strconv.FormatBool(*v.Enabled))
 	case conflicts && v.Values != nil:

@@ -33,6 +33,12 @@ func TestTheCommandsReadAndWriteEachType(t *testing.T) {
 	d.told("groups\tset\t\"a\\nb\"\ngroups\tset\tstaff\nmail\tstring\tann@example.com\n", "get",
 		"ann", "--conflicts")
 	d.told("ann@example.com\n", "get", "ann", "--path", "mail")
+	d.told("bitmap.set       2\nhyperloglog.add  done\n", "tx", `[
+		{"op": "bitmap.set", "path": ["days"], "bits": [1, 15]}, {"op": "hyperloglog.add", "path": ["seen"], "elements": ["a", "b"]}]`)
+	d.told("\"@\\x01\"\n", "get", "days")
+	d.told("@\x01", "get", "days", "--raw")
+	d.told("2\n", "get", "seen")
+	d.told("2\n", "del", "days", "seen")
 	d.told("2\n", "incr", "ann", "--path", "age", "--path", "years", "--by", "2")
 	d.told("2\n", "get", "ann", "--path", "age", "--path", "years")
 	d.told("OK\n", "set", "on/../off", `{"type": "flag", "enabled": true}`, "--space", "others")
