@@ -199,7 +199,8 @@ func (c *call) lookUpBy(pattern, elem string) (value []byte, ok bool) {
 	}
 	name, field, inHash := strings.Cut(back, "->")
 	if !inHash || field == "" {
-		return c.tx.String(front + elem + back).Get()
+		value, ok, _ = c.getString(front + elem + back)
+		return value, ok
 	}
 	return c.tx.Map(front + elem + name).String(field).Get()
 }

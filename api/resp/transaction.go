@@ -158,7 +158,7 @@ func workOfStep(c *call, cmd *command) int64 { return min(workOfKeys(c, cmd), Ma
 
 // workOfProduct is that of LCS, of which some hundred steps take as long as to look at a member.
 func workOfProduct(c *call, _ *command) int64 {
-	a, _ := c.tx.String(c.arg(1)).Get()
-	b, _ := c.tx.String(c.arg(2)).Get()
-	return int64(len(a)) * int64(len(b)) / 256
+	a, _ := c.text(c.arg(1)) // what is none is refused
+	b, _ := c.text(c.arg(2))
+	return int64(a.size) * int64(b.size) / 256
 }
