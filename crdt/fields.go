@@ -51,14 +51,15 @@ func (f Fields) Has(name string) bool {
 // Types returns the types of what is stored under name: none, one, or several if replicas
 // disagreed. Cost as Has.
 func (f Fields) Types(name string) (held Types) {
-	n := f.named(name)
-	if n.depth == 1 && n.err == nil {
-		s, _ := n.summary()
+	if f.depth == 0 && f.err == nil && len(name) <= MaxName {
+		key := node{tx: f.tx, key: name, depth: 1} // its address is not asked for
+		s, _ := key.summary()
 		for t := range s.Types() {
 			held = held.With(t)
 		}
 		return n.withoutHidden(held)
 	}
+	n := f.named(name)
 	for _, t := range types {
 		if ok, _ := n.typed(t.Type).exists(); ok {
 			held = held.With(t.Type)

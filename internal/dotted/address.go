@@ -53,24 +53,25 @@ const (
 // Name returns the address of name under a: a key if a is empty, else an element or field. With a type it is that of
 // what is stored with it there.
 func (a Address) Name(name string, stored ...Type) Address {
-	var b strings.Builder
-	b.Grow(len(a) + len(name) + 2 + len(stored))
-	b.WriteString(string(a))
+	var room [128]byte
+	return Address(AppendName(append(room[:0], a...), name, stored...))
+}
+
+// AppendName appends a name to an address, as Address.Name does.
+func AppendName(b []byte, name string, stored ...Type) []byte {
 	for {
 		i := strings.IndexByte(name, escape)
 		if i < 0 {
 			break
 		}
-		b.WriteString(name[:i])
-		b.Write([]byte{escape, escapedNul})
+		b = append(append(b, name[:i]...), escape, escapedNul)
 		name = name[i+1:]
 	}
-	b.WriteString(name)
-	b.Write([]byte{escape, endOfName})
+	b = append(append(b, name...), escape, endOfName)
 	for _, t := range stored {
-		b.WriteByte(byte(t))
+		b = append(b, byte(t))
 	}
-	return Address(b.String())
+	return b
 }
 
 // Type returns the address of what is stored with type t under the name that a ends with.
@@ -270,6 +271,9 @@ const (
 	// maxPlace is how long a place may be, in bytes. No path of MaxDepth names comes close.
 	maxPlace = 20 << 10
 )
+
+// Places are the addresses themselves unless those are longer than this.
+const MaxPlain = longName
 
 // Place returns the address with its long names shortened to their first 128 bytes and their SHA-256:
 // where stores keep it, since their keys are bounded. The place of a prefix, as Clear takes it, is a prefix of

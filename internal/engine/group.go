@@ -35,7 +35,9 @@ type group struct {
 	last   *cellState   // that was looked at
 	sums   map[string]*summaryState
 	summed *summaryState // of them, that was looked at
-	memory *groupMemory
+
+	recordFirst bool // see readSums
+	memory      *groupMemory
 
 	counted  map[dotted.Address]*countState // of strings
 	counting *countState                    // of them, that was looked at
@@ -81,7 +83,7 @@ type cellState struct {
 // summaryState is a key's summary that the group has looked at.
 type summaryState struct {
 	name   string
-	key    string
+	key    string     // where its record stands, once that is asked for: see at
 	whole  *cellState // that may be all of the key; nil if memory does not have it, and it need not be read
 	before totals     // what the key adds to those of all keys, as the store has it
 	now    dotted.Summary
@@ -142,14 +144,19 @@ func (g *group) held(a dotted.Address) *cellState {
 		return c
 	}
 	g.at = appendPlace(g.at[:0], prefixCell, a)
-	it := g.r.table.find(g.at)
+	return g.heldAt(g.at)
+}
+
+// heldAt returns the state of a cell that memory has at a place, and the group has not looked at; nil if there is none.
+func (g *group) heldAt(at []byte) *cellState {
+	it := g.r.table.find(at)
 	if it == nil {
 		return nil
 	}
 	c := g.memory.states.next()
 	c.address, c.key, c.was, c.stored = it.address, it.key, it, it.cell
 	g.hold(c)
-	g.r.spend(workOf(len(a) + weightOf(c.stored)))
+	g.r.spend(workOf(len(c.address) + weightOf(c.stored)))
 	return c
 }
 
@@ -255,8 +262,12 @@ func (g *group) sumsAt(key []byte, read func(n *sums, record []byte) error) (at 
 			return "", nil, err
 		}
 	}
+	if it != nil {
+		it.sums = n // of what memory had packed
+		return it.key, n, nil
+	}
 	at = string(key)
-	if it == nil && (record != nil || key[0] == prefixCount) { // of a key that is not there something is written next
+	if record != nil || key[0] == prefixCount { // of a key that is not there something is written next
 		g.r.table.Keep(&item{key: at, value: record, sums: n})
 	}
 	return at, n, nil
@@ -311,11 +322,11 @@ func (g *group) keys(prefix, beyond string, fn func(string, dotted.Summary) bool
 	from := place(prefixSummary, dotted.KeyAddress(beyond))
 	for name, s := range g.sums {
 		if s.before.keys == 0 && s.now.Exists() && strings.HasPrefix(name, prefix) &&
-			(beyond == "" || s.key > string(from)) {
+			(beyond == "" || s.at() > string(from)) {
 			own = append(own, s)
 		}
 	}
-	sort.Slice(own, func(i, j int) bool { return own[i].key < own[j].key })
+	sort.Slice(own, func(i, j int) bool { return own[i].at() < own[j].at() })
 	stopped := false
 	emit := func(name string, s dotted.Summary) bool {
 		g.r.spend(workCell)
@@ -325,7 +336,7 @@ func (g *group) keys(prefix, beyond string, fn func(string, dotted.Summary) bool
 		return !stopped
 	}
 	stored := func(at []byte, name string, s dotted.Summary) bool {
-		for len(own) > 0 && own[0].key < string(at) {
+		for len(own) > 0 && own[0].at() < string(at) {
 			if !emit(own[0].name, own[0].now) {
 				return false
 			}
@@ -414,7 +425,7 @@ func (g *group) derived() (items []*item) {
 		if !s.dirty || g.sums[s.name] != s {
 			return
 		}
-		it := &item{key: s.key, value: encodeSummary([]byte(s.key), s.name, s.now, g.clears.newest)}
+		it := &item{key: s.at(), value: encodeSummary([]byte(s.at()), s.name, s.now, g.clears.newest)}
 		if it.sums = (&sums{asOf: g.clears.newest}); it.value != nil {
 			it.sums.summary = s.now
 		} else if !s.stored {

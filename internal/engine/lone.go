@@ -51,18 +51,10 @@ func (g *group) summary(key string) (*summaryState, error) {
 		g.summed = s
 		return s, nil
 	}
-	s := g.newSummary(key)
-	if g.r.recorded() && (s.whole == nil || s.whole.was == nil || !s.whole.was.lone) {
-		if err := g.readSummary(s); err != nil {
-			return nil, err
-		}
-	}
-	if !says(s.now) && g.r.lone > 0 {
-		c, err := g.load(ownString(key))
-		if err != nil {
-			return nil, err
-		}
-		s.whole, s.now = c, sumOfString(c.now)
+	s := g.memory.keys.next()
+	s.name = key
+	if err := g.readSums(s); err != nil {
+		return nil, err
 	}
 	s.before = totalsOf(s.now)
 	s.bare = !says(s.now)
@@ -70,28 +62,91 @@ func (g *group) summary(key string) (*summaryState, error) {
 	return s, nil
 }
 
+// readSums reads what the sums over a key are: from its record, or from the cell that may be all of it. Which of the two
+// memory is asked for first is what the key before it had: most are like it, and it answers the same.
+func (g *group) readSums(s *summaryState) error {
+	if g.r.recorded() && g.recordFirst {
+		if it := g.r.table.find(s.appendPlace(g)); it != nil && it.sums != nil && g.takeSums(s, it.key, it.sums) {
+			return nil // the cell does not say that it is all of it: see isLone
+		}
+	}
+	s.whole = g.heldString(s.name)
+	g.recordFirst = false
+	if g.r.recorded() && (s.whole == nil || s.whole.was == nil || !s.whole.was.lone) {
+		if err := g.readSummary(s); err != nil {
+			return err
+		}
+		g.recordFirst = says(s.now)
+	}
+	if !says(s.now) && g.r.lone > 0 {
+		c, err := g.load(ownString(s.name))
+		if err != nil {
+			return err
+		}
+		s.whole, s.now = c, sumOfString(c.now)
+	}
+	return nil
+}
+
 // newSummary returns the state of a summary that says nothing.
 func (g *group) newSummary(key string) *summaryState {
 	s := g.memory.keys.next()
-	s.name, s.key = key, string(place(prefixSummary, dotted.KeyAddress(key)))
-	s.whole = g.held(ownString(key))
+	s.name, s.whole = key, g.heldString(key)
 	return s
+}
+
+// heldString is held of the cell that may be all of a key.
+func (g *group) heldString(key string) *cellState {
+	g.at = dotted.AppendName(append(g.at[:0], prefixCell), key, dotted.StringType())
+	if len(g.at) > dotted.MaxPlain {
+		return g.held(ownString(key))
+	}
+	a := g.at[1:]
+	if c := g.last; c != nil && string(c.address) == string(a) {
+		return c
+	}
+	if c := g.cells[dotted.Address(a)]; c != nil {
+		g.last = c
+		return c
+	}
+	return g.heldAt(g.at)
+}
+
+// at returns where the record of the summary stands.
+func (s *summaryState) at() string {
+	if s.key == "" {
+		s.key = string(place(prefixSummary, dotted.KeyAddress(s.name)))
+	}
+	return s.key
+}
+
+// appendPlace returns the same in memory of the group's.
+func (s *summaryState) appendPlace(g *group) []byte {
+	if g.at = dotted.AppendName(append(g.at[:0], prefixSummary), s.name); len(g.at) > dotted.MaxPlain {
+		g.at = append(g.at[:0], s.at()...)
+	}
+	return g.at
+}
+
+// takeSums takes in what a record says, and reports whether that is anything.
+func (g *group) takeSums(s *summaryState, at string, stored *sums) bool {
+	s.key = at
+	if s.stored = says(stored.summary); stored.asOf >= g.clears.emptied { // else it says nothing any more
+		s.now = stored.summary
+	}
+	return says(s.now)
 }
 
 // readSummary reads the record of a key's summary, if there is one.
 func (g *group) readSummary(s *summaryState) error {
-	g.at = append(g.at[:0], s.key...)
-	_, stored, err := g.sumsAt(g.at, func(n *sums, record []byte) (err error) {
+	at, stored, err := g.sumsAt(s.appendPlace(g), func(n *sums, record []byte) (err error) {
 		n.summary, err = g.view.summaryIn(g.at, record)
 		return err
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		g.takeSums(s, at, stored)
 	}
-	if s.stored = says(stored.summary); stored.asOf >= g.clears.emptied { // else it says nothing any more
-		s.now = stored.summary
-	}
-	return nil
+	return err
 }
 
 // markLone notes at the cells in memory that may be all of their keys whether they are, so that who finds one does not

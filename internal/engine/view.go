@@ -63,7 +63,7 @@ func (it *item) Key() string { return it.key }
 func (it *item) Size() int {
 	bytes := itemOverhead + len(it.key) + len(it.value) + weightOf(it.cell) + entryBytes*len(it.before) +
 		24*(len(it.owes().fresh)+len(it.owes().dead))
-	if it.sums != nil {
+	if it.address == "" { // whether they are decoded changes
 		bytes += sumsBytes
 	}
 	return bytes

@@ -94,14 +94,14 @@ func (t *Table) SetLimit(bytes int64) { t.kept.limit = int(bytes) }
 // Find returns the newest version of a record, nil if memory has none. It is a deleted one if that
 // is newer than the tree.
 func (t *Table) Find(key []byte) Record {
+	if v := t.layers[0].nodes[string(key)].last(); v != nil { // first: what is written is written again
+		return v.of
+	}
 	if r := t.kept.find(key); r != nil {
 		return r
 	}
-	for _, l := range t.layers {
-		if l == nil {
-			break
-		}
-		if v := l.nodes[string(key)].last(); v != nil {
+	if below := t.layers[1]; below != nil {
+		if v := below.nodes[string(key)].last(); v != nil {
 			return v.of
 		}
 	}
