@@ -58,7 +58,8 @@ func (n node) add(counted dotted.Count, start, by int64) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	share, removes := tallyOf(owner, c).add(by)
+	var room [1]share
+	share, removes := tallyIn(room[:0], owner, c).add(by)
 	return value, n.put(share.payload(), removes)
 }
 
@@ -197,8 +198,11 @@ type tally struct {
 	baselines []baseline
 }
 
-func tallyOf(owner ReplicaID, c dotted.Cell) tally {
-	t := tally{owner: owner}
+func tallyOf(owner ReplicaID, c dotted.Cell) tally { return tallyIn(nil, owner, c) }
+
+// tallyIn is tallyOf with memory for the shares.
+func tallyIn(room []share, owner ReplicaID, c dotted.Cell) tally {
+	t := tally{owner: owner, shares: room}
 	for _, e := range c {
 		switch {
 		case kindShare.marks(e) && e.Dot.Replica == owner:

@@ -238,8 +238,8 @@ func (w *treeWriter) item(it *item) error {
 			return err
 		}
 	}
-	if it.indexed {
-		w.r.derives.derive(it.address, it.before, it.cell).index(func(key []byte, live bool) {
+	if it.before != nil {
+		w.r.derives.derive(it.address, *it.before, it.cell).index(func(key []byte, live bool) {
 			w.add(key, nil, !live)
 		})
 	}

@@ -498,7 +498,7 @@ func (g *group) recount(a dotted.Address, note func(undo)) error {
 		return err
 	}
 	if note != nil {
-		note(undo{count: n, counted: n.copy()})
+		note(undo{count: n, counted: g.countBefore(n)})
 	}
 	n.dirty = true
 	return nil

@@ -143,14 +143,14 @@ func (m *moment) changes() []entryChange {
 		live := map[string]bool{}
 		m.shot.All(string(prefixCell), string(prefixCell+1), func(rec hot.Record) {
 			it := rec.(*item)
-			if !it.indexed {
+			if it.before == nil {
 				return
 			}
 			now := it
 			if newest, _ := m.shot.Get(it.key).(*item); newest != nil {
 				now = newest // what is sealed has one above it
 			}
-			m.derives.derive(it.address, it.before, now.cell).index(func(key []byte, comes bool) {
+			m.derives.derive(it.address, *it.before, now.cell).index(func(key []byte, comes bool) {
 				live[string(key)] = comes
 			})
 		})
@@ -713,9 +713,11 @@ func (n *countState) told() dotted.Count {
 	return c
 }
 
-func (n *countState) copy() *countState {
-	c := *n
-	return &c
+// countBefore returns a copy of sums over a string that are about to change.
+func (g *group) countBefore(n *countState) *countState {
+	c := g.memory.priors.next()
+	*c = *n
+	return c
 }
 
 // noneCounted reports whether nothing was ever counted on anything that is there, without a look.
@@ -782,7 +784,7 @@ func (g *group) present(x addition, note func(undo)) (*countState, error) {
 		written = c.now.Visible()
 	}
 	if note != nil {
-		note(undo{count: n, counted: n.copy()})
+		note(undo{count: n, counted: g.countBefore(n)})
 	}
 	n.written, n.looked = written, true
 	return n, nil
@@ -795,7 +797,7 @@ func (g *group) addToString(x addition, note func(undo)) error {
 		return err
 	}
 	if note != nil {
-		note(undo{count: n, counted: n.copy()})
+		note(undo{count: n, counted: g.countBefore(n)})
 	}
 	n.add(x)
 	return nil
@@ -809,7 +811,7 @@ func (g *group) forgetCounts(prefix dotted.Address, note func(undo)) {
 			return
 		}
 		if note != nil {
-			note(undo{count: n, counted: n.copy()})
+			note(undo{count: n, counted: g.countBefore(n)})
 		}
 		n.now, n.written, n.looked, n.dirty = dotted.Count{}, false, true, true
 	})

@@ -475,8 +475,7 @@ func checkCost(ops, cost int) error {
 type Tx struct {
 	g     *group
 	delta *delta.Delta // apart, as the log keeps it in memory, and not with it what could be undone
-	keys  crdt.Fields  // once they are asked for: see Fields
-	bound bool
+	bound bool         // replica.spareFields are its
 	cost  int
 	undo  []undo
 	saved *saved           // once it clears
@@ -526,6 +525,9 @@ func (g *group) update(fn func(tx *Tx) error) error {
 	defer func() {
 		if g.undoing = nil; !whole {
 			tx.rollback()
+		}
+		if tx.bound {
+			dotted.Lent.Bind(&r.spareFields, nil) // which must not hold it
 		}
 		if clear(tx.undo); cap(tx.undo) <= maxSpare {
 			r.spareUndo = tx.undo[:0]

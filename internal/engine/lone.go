@@ -78,13 +78,16 @@ func (g *group) readSums(s *summaryState) error {
 		}
 		g.recordFirst = says(s.now)
 	}
-	if !says(s.now) && g.r.lone > 0 {
-		c, err := g.load(ownString(s.name))
-		if err != nil {
+	if says(s.now) || g.r.lone == 0 {
+		return nil
+	}
+	if s.whole == nil {
+		var err error
+		if s.whole, err = g.load(ownString(s.name)); err != nil {
 			return err
 		}
-		s.whole, s.now = c, sumOfString(c.now)
 	}
+	s.now = sumOfString(s.whole.now)
 	return nil
 }
 

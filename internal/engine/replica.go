@@ -228,6 +228,7 @@ type replica struct {
 
 	spareGroup  *groupMemory // see maxSpare
 	spareUndo   []undo
+	spareFields crdt.Fields  // of a transaction that is over
 	spareDelta  *delta.Delta // of a transaction that only read
 	spareRecord []byte       // of the log
 

@@ -16,6 +16,7 @@ type groupMemory struct {
 
 	counted map[dotted.Address]*countState
 	counts  chunks[countState]
+	priors  chunks[countState] // what some of them were: see countBefore
 }
 
 func newGroupMemory() *groupMemory {
@@ -27,7 +28,8 @@ func newGroupMemory() *groupMemory {
 
 // reset forgets all that the group had in it. It reports whether that is worth to be kept.
 func (m *groupMemory) reset() bool {
-	if len(m.loaded) > maxSpare || len(m.sums) > maxSpare || len(m.counted) > maxSpare {
+	if len(m.loaded) > maxSpare || len(m.sums) > maxSpare || len(m.counted) > maxSpare ||
+		m.priors.used*chunkSize > maxSpare {
 		return false
 	}
 	if len(m.loaded) < chunkSize && len(m.sums) < chunkSize { // which is less work than to clear large maps
@@ -45,6 +47,7 @@ func (m *groupMemory) reset() bool {
 	m.states.reset()
 	m.keys.reset()
 	m.counts.reset()
+	m.priors.reset()
 	return true
 }
 

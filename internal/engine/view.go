@@ -25,8 +25,7 @@ type item struct {
 	owed    *owed          // what is to be written with it; nil if that is nothing
 	moved   moved          // of a cell: what changes in the sums over all cells when the tree gets it
 	share   share          // of a cell
-	indexed bool           // of a cell: its index entries may be others than the tree has,
-	before  dotted.Cell    // which are those of this state, of which it has the dots alone
+	before  *dotted.Cell   // of a cell: the state whose index entries the tree has, its dots alone; nil: those are its own
 	lone    bool           // of a string's own cell: its key is known to be lone. Only the owner looks
 }
 
@@ -61,8 +60,11 @@ func (it *item) Key() string { return it.key }
 
 // Size returns about how many bytes of memory the item takes.
 func (it *item) Size() int {
-	bytes := itemOverhead + len(it.key) + len(it.value) + weightOf(it.cell) + entryBytes*len(it.before) +
+	bytes := itemOverhead + len(it.key) + len(it.value) + weightOf(it.cell) +
 		24*(len(it.owes().fresh)+len(it.owes().dead))
+	if it.before != nil {
+		bytes += entryBytes * len(*it.before)
+	}
 	if it.address == "" { // whether they are decoded changes
 		bytes += sumsBytes
 	}
@@ -98,8 +100,9 @@ func (g *group) item(c *cellState) *item {
 	if isSplit(c.stored) || isSplit(c.now) {
 		it.owe().split = true
 	}
-	if it.indexed = g.storing(c).indexed(); it.indexed {
-		it.before = withoutPayloads(c)
+	if g.storing(c).indexed() {
+		before := withoutPayloads(c)
+		it.before = &before
 	}
 	difference(c.stored, c.now, func(e dotted.Entry, live bool) {
 		switch {
@@ -151,8 +154,8 @@ func (it *item) Supersede(r hot.Record) {
 	before := r.(*item)
 	if before.address != "" && !before.Sealed() { // else the tree gets that before this one
 		it.moved = it.moved.after(before.moved)
-		if before.indexed {
-			it.indexed, it.before = true, before.before
+		if before.before != nil {
+			it.before = before.before
 		}
 	}
 	old := before.owed
@@ -583,9 +586,9 @@ func Fields(tx dotted.Tx) (keys crdt.Fields) {
 	if own, ok := tx.(*Tx); ok {
 		if !own.bound {
 			own.bound = true
-			dotted.Lent.Bind(&own.keys, own)
+			dotted.Lent.Bind(&own.g.r.spareFields, own)
 		}
-		return own.keys
+		return own.g.r.spareFields
 	}
 	return fieldsOf(tx)
 }

@@ -227,9 +227,12 @@ func (r *Reader) Array(max int) int {
 	if r.err != nil {
 		return 0
 	}
-	n, err := r.dec.DecodeArrayLen()
-	if !r.check(err) {
-		return 0
+	n, short := r.short(msgpcode.FixedArrayLow, msgpcode.FixedArrayHigh)
+	if !short {
+		var err error
+		if n, err = r.dec.DecodeArrayLen(); !r.check(err) {
+			return 0
+		}
 	}
 	if n < 0 || n > max || n > r.src.Len() {
 		r.Fail("array of %d values (limit %d, %d bytes left)", n, max, r.src.Len())
@@ -249,10 +252,24 @@ func (r *Reader) Fields(n int) (extra int) {
 	return got - n
 }
 
+// short reads a value that is one byte, of those between low and high, and returns what it is beyond low. Most values are
+// such: what they take decides how long reading takes. If the next one is not nothing is read.
+func (r *Reader) short(low, high byte) (n int, is bool) {
+	at := r.Offset()
+	if at >= len(r.data) || r.data[at] < low || r.data[at] > high {
+		return 0, false
+	}
+	_, _ = r.src.ReadByte() // which is there
+	return int(r.data[at] - low), true
+}
+
 // Uint reads an unsigned integer.
 func (r *Reader) Uint() uint64 {
 	if r.err != nil {
 		return 0
+	}
+	if n, short := r.short(0, msgpcode.PosFixedNumHigh); short {
+		return uint64(n)
 	}
 	u, err := r.dec.DecodeUint64()
 	if !r.check(err) {
@@ -265,6 +282,9 @@ func (r *Reader) Uint() uint64 {
 func (r *Reader) Int() int64 {
 	if r.err != nil {
 		return 0
+	}
+	if n, short := r.short(0, msgpcode.PosFixedNumHigh); short {
+		return int64(n)
 	}
 	i, err := r.dec.DecodeInt64()
 	if !r.check(err) {
