@@ -46,17 +46,13 @@ func runCommand() *cobra.Command {
 // its memtables, and a table while one is written out.
 const memoryBeside = 288 << 20
 
-// heapGrowth is by how much the heap grows beyond what is in use before it is collected, in percent.
-// Go's 100 would double the cache and what the storage engine works with, in which the collector
-// finds no pointers, so that it is soon done.
-const heapGrowth = 50
-
 // boundMemory sets what the heap is collected towards, unless GOGC and GOMEMLIMIT say it. That is no
 // limit: a heap that needs more gets it. Under a goal that is less than what is in use the collector
 // runs all the time; so it grows with the cache, and what daemons have in use is far below it.
 func boundMemory(cache int64) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(heapGrowth)
+		followHeap()
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryBeside + 2*cache)
