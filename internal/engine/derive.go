@@ -677,6 +677,7 @@ type countState struct {
 	dirty   bool
 	written bool // the string's own cell is seen
 	looked  bool // whether it is, is known
+	near    *near
 }
 
 func newCount(at dotted.Address) *countState {
@@ -713,13 +714,6 @@ func (n *countState) told() dotted.Count {
 	return c
 }
 
-// countBefore returns a copy of sums over a string that are about to change.
-func (g *group) countBefore(n *countState) *countState {
-	c := g.memory.priors.next()
-	*c = *n
-	return c
-}
-
 // noneCounted reports whether nothing was ever counted on anything that is there, without a look.
 func (g *group) noneCounted() bool { return g.r.tallies == 0 && !g.tallied }
 
@@ -732,15 +726,12 @@ func (g *group) count(a dotted.Address, note func(undo)) (*countState, error) {
 	if g.bare(a) {
 		return g.keepCount(*newCount(a), note), nil
 	}
-	g.at = appendPlace(g.at[:0], prefixCount, a)
-	at, stored, err := g.sumsAt(g.at, func(n *sums, record []byte) (err error) {
-		n.count, err = g.view.countIn(a, g.at, record, g.view.clears)
-		return err
-	})
+	near := g.nearBy(a)
+	at, stored, err := g.countAt(a, near)
 	if err != nil {
 		return nil, err
 	}
-	n := countState{at: a, key: at}
+	n := countState{at: a, key: at, near: near}
 	if !g.clears.void(a, stored.asOf) {
 		n.took(stored.count)
 	}

@@ -78,6 +78,7 @@ type cellState struct {
 	moved   moved // between the two, once that is planned
 	share   share // of what is now, once that is planned
 	gone    bool  // the group has not looked at it
+	near    *near // by which it is found; nil if that is none
 }
 
 // summaryState is a key's summary that the group has looked at.
@@ -87,9 +88,10 @@ type summaryState struct {
 	whole  *cellState // that may be all of the key; nil if memory does not have it, and it need not be read
 	before totals     // what the key adds to those of all keys, as the store has it
 	now    dotted.Summary
-	bare   bool // the store has nothing of the key
-	stored bool // there is a record of it
-	owned  bool // its shapes are the group's
+	sums   *sums // of the record, if there is one
+	bare   bool  // the store has nothing of the key
+	stored bool  // there is a record of it
+	owned  bool  // its shapes are the group's
 	dirty  bool
 }
 
@@ -143,27 +145,19 @@ func (g *group) held(a dotted.Address) *cellState {
 		g.last = c
 		return c
 	}
+	if n := g.nearShare(a); n != nil && n.share != nil && n.share.address == a {
+		if it := g.nearItem(n.share); it != nil {
+			return g.holdItem(it)
+		}
+	}
 	g.at = appendPlace(g.at[:0], prefixCell, a)
 	return g.heldAt(g.at)
-}
-
-// heldAt returns the state of a cell that memory has at a place, and the group has not looked at; nil if there is none.
-func (g *group) heldAt(at []byte) *cellState {
-	it := g.r.table.find(at)
-	if it == nil {
-		return nil
-	}
-	c := g.memory.states.next()
-	c.address, c.key, c.was, c.stored = it.address, it.key, it, it.cell
-	g.hold(c)
-	g.r.spend(workOf(len(c.address) + weightOf(c.stored)))
-	return c
 }
 
 // hold takes a cell into the group. What is read first after a clear of a transaction is forgotten if that fails, because
 // the clear took part in it.
 func (g *group) hold(c *cellState) {
-	c.now = g.clears.hide(c.address, c.stored)
+	c.now, c.near = g.clears.hide(c.address, c.stored), g.nearShare(c.address)
 	if tx := g.undoing; tx != nil {
 		tx.fresh = append(tx.fresh, c.address)
 	}
@@ -438,6 +432,7 @@ func (g *group) derived() (items []*item) {
 			items = append(items, &item{
 				key: n.key, value: n.encode(g.clears.newest), sums: &sums{count: n.told(), asOf: g.clears.newest},
 			})
+			n.near.counted(items[len(items)-1])
 		}
 	})
 	return items
@@ -451,7 +446,8 @@ func (g *group) take(derived []*item, changed []*cellState) {
 		g.put(c)
 	}
 	for _, it := range derived {
-		r.table.put(it, nil)
+		r.table.put(it, it.sums.after)
+		it.sums.after = nil
 	}
 	g.putClears()
 	r.account(changed)

@@ -133,7 +133,7 @@ func (s *summaryState) appendPlace(g *group) []byte {
 
 // takeSums takes in what a record says, and reports whether that is anything.
 func (g *group) takeSums(s *summaryState, at string, stored *sums) bool {
-	s.key = at
+	s.key, s.sums = at, stored
 	if s.stored = says(stored.summary); stored.asOf >= g.clears.emptied { // else it says nothing any more
 		s.now = stored.summary
 	}

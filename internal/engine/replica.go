@@ -226,6 +226,7 @@ type replica struct {
 	collecting collecting
 	expiring   expiring
 
+	nears       nears
 	spareGroup  *groupMemory // see maxSpare
 	spareUndo   []undo
 	spareFields crdt.Fields  // of a transaction that is over

@@ -51,6 +51,13 @@ func (m *groupMemory) reset() bool {
 	return true
 }
 
+// countBefore returns a copy of sums over a string that are about to change.
+func (g *group) countBefore(n *countState) *countState {
+	c := g.memory.priors.next()
+	*c = *n
+	return c
+}
+
 // chunks hands out zero values, which are allocated several at once.
 type chunks[T any] struct {
 	all  [][]T

@@ -34,6 +34,8 @@ type sums struct {
 	summary dotted.Summary
 	count   dotted.Count
 	asOf    uint64 // of which clear: see clears
+	near    *near  // of sums over a key. Only the owner looks
+	after   *item  // in whose place they come, until they have, if it was found
 }
 
 // owed is what changes in the tree with a cell.
@@ -121,6 +123,9 @@ func (g *group) put(c *cellState) {
 	it := g.item(c)
 	g.r.table.put(it, c.was)
 	c.was, c.read = it, false
+	if c.near != nil {
+		c.near.share = it
+	}
 	if c.address.IsExpiry() {
 		g.r.noteExpiry(c)
 	}

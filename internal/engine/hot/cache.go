@@ -73,7 +73,7 @@ func (c *cache) unpacked(key []byte) Record {
 
 // add keeps a record as it is.
 func (c *cache) add(r Record) {
-	if r.Size() > maxKept || c.limit <= 0 {
+	if r.version().gone = r.Size() > maxKept || c.limit <= 0; r.version().gone {
 		return
 	}
 	c.young.records[r.Key()] = r
@@ -97,7 +97,8 @@ func (c *cache) add(r Record) {
 // drop keeps a record no longer, and returns whether it was kept.
 func (c *cache) drop(key string) (was bool) {
 	for _, g := range []*generation{&c.young, &c.old} {
-		if g.records[key] != nil {
+		if r := g.records[key]; r != nil {
+			r.version().gone = true
 			delete(g.records, key)
 			was = true
 		}
@@ -114,6 +115,7 @@ func (c *cache) drop(key string) (was bool) {
 
 // pack keeps a record packed.
 func (c *cache) pack(r Record) {
+	r.version().gone = true
 	if r.Size() > maxKept || c.limit <= 0 {
 		return
 	}

@@ -53,6 +53,7 @@ type Version struct {
 	in     *node // unless the tree has it
 	stored bool  // the tree has it
 	keep   bool  // when the tree has it, unless another came in its place
+	gone   bool  // it is to be looked for again: see Current
 }
 
 func (v *Version) version() *Version { return v }
@@ -108,6 +109,13 @@ func (t *Table) Find(key []byte) Record {
 	return t.kept.unpacked(key)
 }
 
+// Current reports whether a record that was found or put is certain to be the newest version still: then there is no need
+// to look for it.
+func (t *Table) Current(r Record) bool {
+	v := r.version()
+	return !v.gone && (v.in == nil || v.in.layer == t.layers[0] || v.in.layer == t.layers[1])
+}
+
 // Keep keeps a record that the tree has, and Find did not find.
 func (t *Table) Keep(r Record) {
 	r.version().stored = true
@@ -146,6 +154,7 @@ func (t *Table) replace(v, last *Version, in *node) {
 	top := t.layers[0]
 	if last != nil {
 		v.keep, last.keep = v.keep || last.keep, false
+		last.gone = true
 		if !last.stored {
 			v.of.Supersede(last.of)
 		}
@@ -227,7 +236,7 @@ func (t *Table) Stored(r Record) {
 	if v.stored {
 		return
 	}
-	v.stored, v.in = true, nil
+	v.stored, v.in, v.gone = true, nil, true
 	t.layers[1].bytes -= int64(r.Size())
 	if v.keep {
 		v.keep = false

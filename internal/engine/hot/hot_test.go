@@ -52,6 +52,7 @@ type world struct {
 	were    []map[string]int // what there was at each
 	trees   []*tree
 	written int
+	found   []*record // some that were found or put
 }
 
 func (w *world) snapshot() *tree {
@@ -91,7 +92,11 @@ func (w *world) step(t *rapid.T) {
 		if rapid.Bool().Draw(t, "found") {
 			last = w.Find([]byte(key))
 		}
-		w.Put(&record{key: key, value: w.written, size: size}, last, rapid.Bool().Draw(t, "keep"))
+		put := &record{key: key, value: w.written, size: size}
+		if w.Put(put, last, rapid.Bool().Draw(t, "keep")); !w.Current(put) {
+			t.Fatalf("what was put at %q is to be looked for", key)
+		}
+		w.found = append(w.found, put)
 	case 4:
 		if w.Find([]byte(key)) == nil {
 			if value, has := w.tree[key]; has {
@@ -124,8 +129,16 @@ func (w *world) step(t *rapid.T) {
 		switch r, _ := w.Find([]byte(key)).(*record); {
 		case r != nil && r.value != value, r == nil && w.tree[key] != value:
 			t.Fatalf("%q is %d, and %v is found, and %d in the tree", key, value, r, w.tree[key])
+		case r != nil:
+			w.found = append(w.found, r)
 		}
 	}
+	w.found = slices.DeleteFunc(w.found, func(r *record) bool {
+		if w.Current(r) && r.value != w.newest[r.key] {
+			t.Fatalf("%q is %d, and %v is taken for it", r.key, w.newest[r.key], r)
+		}
+		return !w.Current(r)
+	})
 }
 
 // checkpoint has the tree take what is sealed.
