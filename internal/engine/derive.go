@@ -714,8 +714,15 @@ func (n *countState) told() dotted.Count {
 	return c
 }
 
-// noneCounted reports whether nothing was ever counted on anything that is there, without a look.
-func (g *group) noneCounted() bool { return g.r.tallies == 0 && !g.tallied }
+// noneCounted reports whether nothing was counted on any string of a's key: no cell of it tallies. What is known of all
+// keys, or of the one that was looked at last, tells most.
+func (g *group) noneCounted(a dotted.Address) (bool, error) {
+	if g.r.tallies == 0 && !g.tallied {
+		return true, nil
+	}
+	s, err := g.summary(a.Key())
+	return err == nil && s.now.Tallies == 0, err
+}
 
 // count returns the group's state of the sums over a string. See add for note.
 func (g *group) count(a dotted.Address, note func(undo)) (*countState, error) {

@@ -626,6 +626,14 @@ func (tx *Tx) fail(err error) error {
 	return err
 }
 
+// failed is fail if there is an error.
+func (tx *Tx) failed(err error) error {
+	if err != nil {
+		return tx.fail(err)
+	}
+	return nil
+}
+
 // Cell returns the live entries of one cell.
 func (tx *Tx) Cell(a dotted.Address) (dotted.Cell, error) {
 	c, err := tx.g.load(a)
@@ -654,8 +662,8 @@ func (tx *Tx) Summary(key string) (dotted.Summary, error) {
 
 // Count tells what was counted on the string at a.
 func (tx *Tx) Count(a dotted.Address) (dotted.Count, error) {
-	if tx.g.noneCounted() {
-		return dotted.Count{}, nil
+	if none, err := tx.g.noneCounted(a); none || err != nil {
+		return dotted.Count{}, tx.failed(err)
 	}
 	n, err := tx.g.count(a, tx.note)
 	if err != nil {
