@@ -57,7 +57,10 @@ func (f Fields) Types(name string) (held Types) {
 		for t := range s.Types() {
 			held = held.With(t)
 		}
-		return n.withoutHidden(held)
+		if held.Has(TypeMap) && f.tx.Timed() {
+			held = f.named(name).withoutHidden(held)
+		}
+		return held
 	}
 	n := f.named(name)
 	for _, t := range types {

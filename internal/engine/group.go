@@ -672,16 +672,6 @@ func (tx *Tx) Count(a dotted.Address) (dotted.Count, error) {
 	return n.told(), nil
 }
 
-// Rank returns how many of a container's cells come before a key in their order.
-func (tx *Tx) Rank(container dotted.Address, key string) (int, error) {
-	return dotted.ScanRank(tx, container, key)
-}
-
-// Ranked calls fn with the keys of a container's cells in their order.
-func (tx *Tx) Ranked(container dotted.Address, from int, back bool, fn func(key string) bool) error {
-	return dotted.ScanRanked(tx, container, from, back, fn)
-}
-
 // Put adds an entry to a cell and removes the ones with the given dots.
 func (tx *Tx) Put(a dotted.Address, payload []byte, removes []crdt.Dot) (crdt.Dot, error) {
 	d, err := tx.op(delta.Op{Kind: delta.OpPut, Address: a, Payload: payload, Removes: removes})
