@@ -52,13 +52,16 @@ func (f Fields) Has(name string) bool {
 // disagreed. Cost as Has.
 func (f Fields) Types(name string) (held Types) {
 	if f.depth == 0 && f.err == nil && len(name) <= MaxName {
-		key := node{tx: f.tx, key: name, depth: 1} // its address is not asked for
+		key := node{tx: f.tx, key: name, depth: 1} // its address is not asked for, unless keys expire
+		if f.broken() == nil && f.tx.Timed() {
+			key = f.named(name)
+		}
 		s, _ := key.summary()
 		for t := range s.Types() {
 			held = held.With(t)
 		}
-		if held.Has(TypeMap) && f.tx.Timed() {
-			held = f.named(name).withoutHidden(held)
+		if key.at != "" {
+			held = key.withoutHidden(held)
 		}
 		return held
 	}

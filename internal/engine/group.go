@@ -660,18 +660,6 @@ func (tx *Tx) Summary(key string) (dotted.Summary, error) {
 	return s.now, nil
 }
 
-// Count tells what was counted on the string at a.
-func (tx *Tx) Count(a dotted.Address) (dotted.Count, error) {
-	if none, err := tx.g.noneCounted(a); none || err != nil {
-		return dotted.Count{}, tx.failed(err)
-	}
-	n, err := tx.g.count(a, tx.note)
-	if err != nil {
-		return dotted.Count{}, tx.fail(err)
-	}
-	return n.told(), nil
-}
-
 // Put adds an entry to a cell and removes the ones with the given dots.
 func (tx *Tx) Put(a dotted.Address, payload []byte, removes []crdt.Dot) (crdt.Dot, error) {
 	d, err := tx.op(delta.Op{Kind: delta.OpPut, Address: a, Payload: payload, Removes: removes})
