@@ -89,8 +89,8 @@ func TestAPeerThatReadsSlowlySlowsNobodyAndTakesNoMemory(t *testing.T) {
 		keys, size = 64, 4 << 10
 		together   = 8         // keys that a transaction writes
 		log        = 4 << 20   // bytes of deltas that each peer keeps
-		written    = 512 << 20 // bytes, of which no more than the log and keys*size stay
-		allowed    = 192 << 20 // bytes of heap: three logs in memory, of 32 MiB when a checkpoint begins, and what comes meanwhile
+		written    = 256 << 20 // bytes, of which no more than the log and keys*size stay
+		allowed    = 96 << 20  // bytes of heap: three logs, in memory and cut by checkpoints, each with 32 MiB by then
 	)
 	c := newCluster(t)
 	config := func() Config {
