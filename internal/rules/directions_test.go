@@ -54,8 +54,6 @@ var layers = []layer{
 		"sync sessions compare what they are handed, and know neither stores nor gossip"},
 	{"internal/engine/hot", []string{"store"},
 		"what memory keeps of a tree knows versions of records, and not what they mean"},
-	{"internal/engine/order", nil,
-		"an order knows keys and counts, and not what they stand for"},
 	{"internal/engine", []string{"antientropy", "crdt", "gossip", "internal/delta", "internal/dotted",
 		"internal/engine/health", "internal/engine/hot", "internal/engine/logindex", "internal/wire", "store"},
 		"the core ties its parts together through their contracts, never to one implementation"},
