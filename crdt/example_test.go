@@ -620,3 +620,31 @@ func ExampleRegisters() {
 	fmt.Println(ok, all.Count())
 	// Output: true 2
 }
+
+// Two replicas push to one list at once: all elements stay, and what each pushed stays together.
+func ExampleList() {
+	here, there := crdt.NewState(), crdt.NewState()
+	push := func(s *crdt.State, id crdt.ReplicaID, values ...string) {
+		for _, value := range values {
+			_, err := s.Update(id, time.Now(), func(keys crdt.Fields) error {
+				jobs := keys.List("jobs")
+				return jobs.Insert(jobs.Len(), []byte(value))
+			})
+			if err != nil {
+				log.Fatal(err)
+			}
+		}
+	}
+	push(here, 1, "a1", "a2")
+	push(there, 2, "b1", "b2")
+	here.Merge(there)
+	jobs := here.View().List("jobs")
+	for value := range jobs.All() {
+		fmt.Printf("%s ", value)
+	}
+	for i, value := range jobs.From(1, true) {
+		fmt.Printf("%d:%s ", i, value)
+	}
+	fmt.Println(here.View().Types("jobs").Has(crdt.TypeList))
+	// Output: a1 a2 b1 b2 1:a2 0:a1 true
+}

@@ -26,6 +26,8 @@ const (
 	TypeHyperLogLog Type = 'h'
 	// TypeMap is a map with fields of any type.
 	TypeMap Type = 'm'
+	// TypeList is a list of values.
+	TypeList Type = 'L'
 )
 
 // types are all that there are: whoever adds one writes an entry here, and a file named for it that
@@ -49,6 +51,10 @@ var types = [...]struct {
 	dotted.Kind{Type: TypeSortedSet, Name: "sorted-set", Redis: dotted.Redis{Name: "zset", Event: "zadd"},
 		Holds: dotted.HoldsElements, Order: func(name string, c dotted.Cell) string { return orderKey(scoreIn(c), name) }},
 	func(n node) handle { return SortedSet{n} },
+}, {
+	dotted.Kind{Type: TypeList, Name: "list", Redis: dotted.Redis{Name: "list", Event: "rpush"},
+		Holds: dotted.HoldsElements, Order: positionOf},
+	func(n node) handle { return List{n} },
 }, {
 	dotted.Kind{Type: TypeString, Name: "string", Redis: dotted.Redis{Name: "string", Event: "set"},
 		Holds: dotted.HoldsShares},
@@ -110,7 +116,7 @@ func (ts Types) Has(t Type) bool {
 // Only reports whether t is there and nothing else.
 func (ts Types) Only(t Type) bool { return ts.Has(t) && ts == bitOf(t) }
 
-// First returns the type to show where only one can be: in the order map, set, sorted set, string, bitmap,
+// First returns the type to show where only one can be: in the order map, set, sorted set, list, string, bitmap,
 // HyperLogLog, flag the first that is there. It is zero if there is none.
 func (ts Types) First() Type {
 	for t := range ts.All() {

@@ -27,6 +27,8 @@ type value struct {
 	// Registers are a HyperLogLog's, a byte each, and Count what they estimate, which a body need not have.
 	Registers []byte `json:"registers,omitempty"`
 	Count     *int64 `json:"count,omitempty"`
+	// Items are those of a list.
+	Items *[]octets `json:"items,omitempty"`
 	// Fields are in order. With conflicts a field of several types is there several times.
 	Fields *[]field `json:"fields,omitempty"`
 }

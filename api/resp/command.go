@@ -46,6 +46,10 @@ type command struct {
 	// usage is what HELP shows of a subcommand's arguments.
 	usage string
 
+	// writing is the command instead if storing holds of its arguments: it writes then.
+	writing *command
+	storing func(args [][]byte) bool
+
 	number         int    // from 0 on, for what is counted by command: of a subcommand it is its command's
 	group, summary string // for COMMAND DOCS
 	run            func(c *call) error
@@ -124,6 +128,9 @@ func resolve(args [][]byte) (*command, error) {
 			return nil, errExecArity
 		}
 		return nil, wrongArity(c.name)
+	}
+	if c.writing != nil && c.storing(args) {
+		c = c.writing
 	}
 	for i, last := c.keys.first, c.lastOf(args); i > 0 && i <= last; i += c.keys.step {
 		if len(args[i]) > crdt.MaxName {

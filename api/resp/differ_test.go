@@ -118,11 +118,13 @@ var tolerated = []struct{ ours, why string }{
 }
 
 // options are words that commands know, for arguments that are likely to mean something: but times from
-// now on, which pass, and STORE of SORT, as there are no lists yet.
+// now on, which pass.
 var options = map[string]string{
 	"set": "NX XX GET KEEPTTL", "getex": "PERSIST", "copy": "REPLACE DB", "lcs": "LEN IDX MINMATCHLEN WITHMATCHLEN",
-	"sintercard": "LIMIT", "sort": "BY GET LIMIT ALPHA ASC DESC # k* h*->f", "sort_ro": "BY GET LIMIT ALPHA ASC DESC # k*",
+	"sintercard": "LIMIT", "sort": "BY GET LIMIT ALPHA ASC DESC STORE # k* h*->f", "sort_ro": "BY GET LIMIT ALPHA ASC DESC # k*",
 	"scan": "MATCH COUNT TYPE string set hash 1000", "sscan": "MATCH COUNT 1000", "hscan": "MATCH COUNT 1000",
+	"linsert": "BEFORE AFTER", "lpos": "RANK COUNT MAXLEN", "lmove": "LEFT RIGHT", "lmpop": "LEFT RIGHT COUNT",
+	"blmove": "LEFT RIGHT", "blmpop": "LEFT RIGHT COUNT",
 	"zadd": "NX XX GT LT CH INCR 1 2.5 0.1", "zincrby": "1 0.1 -2.5 1e300", "zscan": "MATCH COUNT 1000",
 	"zrange": "BYSCORE REV LIMIT WITHSCORES 0 1 -1 (1 10", "zrangestore": "BYSCORE REV LIMIT 0 1 -1 (1 10",
 	"zrevrange": "WITHSCORES 0 -1 5", "zrangebyscore": "-inf +inf 0 (2 10 WITHSCORES LIMIT 1",
@@ -266,6 +268,13 @@ func (d *differing) command() []string {
 	if strings.HasPrefix(c.name, "sort") {
 		ordered(args)
 	}
+	if waits := strings.HasPrefix(c.name, "b") && c.group == "list"; waits && n > 1 { // not for long
+		at := n - 1
+		if c.name == "blmpop" {
+			at = 1
+		}
+		args[at] = []string{"0.01", "0.001", "-1", "x"}[d.rand.IntN(4)]
+	}
 	if strings.HasSuffix(c.name, "scan") {
 		args = append(args, "COUNT", "1000") // so that one call does
 	}
@@ -311,10 +320,10 @@ func ordered(args []string) {
 
 // key returns one of few keys, mostly one whose name says the type that the command is for.
 func (d *differing) key(group string) string {
-	kind := map[string]string{"string": "k", "set": "s", "hash": "h", "sorted-set": "z", "geo": "g", "bitmap": "k",
-		"hyperloglog": "p"}[group]
+	kind := map[string]string{"string": "k", "set": "s", "hash": "h", "list": "l", "sorted-set": "z", "geo": "g",
+		"bitmap": "k", "hyperloglog": "p"}[group]
 	if kind == "" || d.rand.IntN(12) == 0 {
-		kinds := []string{"s", "h", "z", "g", "k"}
+		kinds := []string{"s", "h", "l", "z", "g", "k"}
 		kind = kinds[d.rand.IntN(len(kinds)-strings.Count(kind, "p"))] // strings of HyperLogLogs differ in form
 	}
 	return kind + strconv.Itoa(d.rand.IntN(4))

@@ -21,13 +21,13 @@ type kind struct {
 	put func(tx *embedded.Tx, key, name string, value []byte) error
 	// encoding is what OBJECT ENCODING says.
 	encoding func(tx *embedded.Tx, key string) string
-	// sorted tells that SORT takes the parts' names.
-	sorted bool
+	// sorted tells that SORT takes the parts' names, and sortedValues that it takes their values.
+	sorted, sortedValues bool
 	// ordered tells that they have an order, which SORT keeps if it is told to sort by nothing.
 	ordered bool
 }
 
-var kinds = []kind{stringKind, bitmapKind, hyperLogLogKind, setKind, zsetKind, hashKind}
+var kinds = []kind{stringKind, bitmapKind, hyperLogLogKind, setKind, zsetKind, hashKind, listKind}
 
 // kindOf returns what is known of a type, nil if nothing is.
 func kindOf(t crdt.Type) *kind {

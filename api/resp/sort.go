@@ -12,6 +12,7 @@ import (
 // sorting is what a SORT asks for.
 type sorting struct {
 	descending, alpha bool
+	store             *string  // the key of the list to be made
 	by                string   // a pattern of keys
 	unsorted          bool     // that has no place for the element
 	get               []string // patterns
@@ -48,6 +49,9 @@ func runSort(c *call) error {
 		})
 	}
 	elems = s.limit(elems)
+	if s.store != nil {
+		return c.storeSorted(s, elems)
+	}
 	c.out.array(len(elems) * max(1, len(s.get)))
 	at := len(c.out.buf)
 	for _, e := range elems {
@@ -71,6 +75,33 @@ func runSort(c *call) error {
 	return nil
 }
 
+// storeSorted makes a list of what SORT found, whatever its key held.
+func (c *call) storeSorted(s sorting, elems []sortedElement) error {
+	var values [][]byte
+	for _, e := range elems {
+		if len(s.get) == 0 {
+			values = append(values, []byte(e.elem))
+		}
+		for _, pattern := range s.get {
+			value, _ := c.lookUpBy(pattern, e.elem)
+			values = append(values, value)
+		}
+	}
+	if _, err := c.tx.Remove(*s.store); err != nil {
+		return err
+	}
+	if err := c.tx.List(*s.store).Insert(0, values...); err != nil {
+		return err
+	}
+	c.out.integer(int64(len(values)))
+	return nil
+}
+
+// isStoring reports whether the arguments of SORT say STORE: of one that does not, no key is written.
+func isStoring(args [][]byte) bool {
+	return slices.ContainsFunc(args[2:], func(arg []byte) bool { return bytes.EqualFold(arg, []byte("store")) })
+}
+
 func (c *call) sorting() (s sorting, err error) {
 	s.count = -1
 	for i := 2; i < len(c.args); i++ {
@@ -91,7 +122,9 @@ func (c *call) sorting() (s sorting, err error) {
 			}
 			i += 2
 		case c.is(i, "store") && left >= 1 && c.command.name == "sort":
-			return s, replyError("ERR SORT with STORE makes a list, which peerd has not yet")
+			i++
+			to := c.arg(i)
+			s.store = &to
 		case c.is(i, "by") && left >= 1:
 			i++
 			s.by = c.arg(i)
@@ -116,11 +149,14 @@ func (c *call) sortable(s sorting) (elems []sortedElement, err error) {
 			continue
 		}
 		n, _ := k.count(c.tx, key)
-		if err := sortableCount(n); err != nil {
+		if err := sortableCount(n, c.command.access); err != nil {
 			return nil, err
 		}
 		elems = make([]sortedElement, 0, n)
-		for name := range k.parts(c.tx, key) {
+		for name, value := range k.parts(c.tx, key) {
+			if k.sortedValues {
+				name = string(value)
+			}
 			elems = append(elems, sortedElement{elem: name})
 		}
 		if k.ordered && s.unsorted && s.descending {
@@ -134,10 +170,13 @@ func (c *call) sortable(s sorting) (elems []sortedElement, err error) {
 	return nil, nil
 }
 
-// sortableCount returns the error for more elements than SORT sorts.
-func sortableCount(n int) error {
-	if n > MaxSort {
+// sortableCount returns the error for more elements than SORT sorts. While it stores them, others wait.
+func sortableCount(n int, access access) error {
+	switch {
+	case n > MaxSort:
 		return replyError(fmt.Sprintf("ERR %d elements exceed the limit of %d (MaxSort)", n, MaxSort))
+	case n > MaxAlgebra && access == accessWrite:
+		return replyError(fmt.Sprintf("ERR %d elements exceed the limit of %d with STORE (MaxAlgebra)", n, MaxAlgebra))
 	}
 	return nil
 }

@@ -26,11 +26,20 @@ func TestSortRefusesWhatItWouldNotDo(t *testing.T) {
 	_, address := startServer(t, Config{db: newMemory(t)})
 	p := dial(t, address)
 	p.expect("SADD s 1 2", ":2")
-	p.expect("SORT s STORE l", "-ERR SORT with STORE makes a list, which peerd has not yet")
+	p.expect("SORT_RO s STORE l", "-ERR syntax error")
 	p.expect("SORT s BY nosort", "*2\n  \"1\"\n  \"2\"") // by name
-	for n, want := range map[int]string{MaxSort: "<nil>", MaxSort + 1: "ERR 1048577 elements exceed the limit of 1048576 (MaxSort)"} {
-		if got := fmt.Sprint(sortableCount(n)); got != want {
-			t.Errorf("%d elements: %s, want %s", n, got, want)
+	for _, test := range []struct {
+		n      int
+		access access
+		want   string
+	}{
+		{MaxSort, accessScan, "<nil>"},
+		{MaxSort + 1, accessScan, "ERR 1048577 elements exceed the limit of 1048576 (MaxSort)"},
+		{MaxAlgebra, accessWrite, "<nil>"},
+		{MaxAlgebra + 1, accessWrite, "ERR 131073 elements exceed the limit of 131072 with STORE (MaxAlgebra)"},
+	} {
+		if got := fmt.Sprint(sortableCount(test.n, test.access)); got != test.want {
+			t.Errorf("%d elements: %s, want %s", test.n, got, test.want)
 		}
 	}
 }

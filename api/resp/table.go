@@ -10,8 +10,10 @@ func init() {
 		for _, sub := range all[i].subs {
 			sub.number = i
 		}
-		if all[i].reading != nil {
-			all[i].reading.number = i
+		for _, alike := range []*command{all[i].reading, all[i].writing} {
+			if alike != nil {
+				alike.number, alike.group = i, all[i].group
+			}
 		}
 		commands[all[i].name] = &all[i]
 	}
@@ -43,7 +45,7 @@ func grouped(name string, all []command) []command {
 // table returns every command. A summary is what COMMAND DOCS and redis-cli's help show.
 func table() []command {
 	return slices.Concat(connectionCommands(), pubsubCommands(), serverCommands(), transactionCommands(),
-		keyCommands(), stringCommands(), setCommands(), hashCommands(), hashExpiryCommands(),
+		keyCommands(), stringCommands(), setCommands(), hashCommands(), hashExpiryCommands(), listCommands(),
 		zsetCommands(), geoCommands(), bitmapCommands(), hyperLogLogCommands())
 }
 
@@ -204,7 +206,8 @@ func keyCommands() []command {
 			summary: "Returns what a key holds, for RESTORE of a peer."},
 		{name: "restore", apart: true, arity: -4, keys: oneKey, run: runRestore, access: accessWrite,
 			summary: "Makes a key hold what DUMP returned."},
-		{name: "sort", arity: -2, keys: oneKey, run: runSort, access: accessScan,
+		{name: "sort", arity: -2, keys: oneKey, run: runSort, access: accessScan, storing: isStoring,
+			writing: &command{name: "sort", keys: oneKey, run: runSort, access: accessWrite, work: workOfKeys},
 			summary: "Returns the members of a set in an order, or what they stand for."},
 		{name: "sort_ro", arity: -2, keys: oneKey, run: runSort, access: accessScan,
 			summary: "Returns the members of a set in an order, as SORT does."},

@@ -20,9 +20,10 @@ var typeFiles = map[string][]string{
 	"TypeString": {"crdt/register.go", "crdt/counter.go", "crdt/string.go",
 		"crdt/map.go", // a map of strings is a hash, and is counted and read at once
 		"api/httpapi/string.go", "api/resp/strings.go"},
+	"TypeList":        {"crdt/list.go", "api/httpapi/list.go", "api/resp/lists.go"},
+	"TypeFlag":        {"crdt/flag.go", "api/httpapi/flag.go"},
 	"TypeBitmap":      {"crdt/bitmap.go", "api/httpapi/bitmap.go", "api/resp/bitmaps.go"},
 	"TypeHyperLogLog": {"crdt/hyperloglog.go", "api/httpapi/hyperloglog.go", "api/resp/hyperloglog.go"},
-	"TypeFlag":        {"crdt/flag.go", "api/httpapi/flag.go"},
 }
 
 // namesTypes are packages that may name any type, with the reason.

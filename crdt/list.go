@@ -1,0 +1,238 @@
+package crdt
+
+import (
+	"iter"
+
+	"github.com/peerd/peerd/internal/dotted"
+)
+
+// List is a sequence of values, each found by how many are before it. Each element has a cell of its own, whose name is
+// its place in the order, so that an insertion changes no other element.
+//
+// Every concurrent insertion stays, in one order everywhere. What one replica inserts one by one, forward or backward,
+// stays together, also if others insert at the same place at once: runs are not interleaved. A removed element is gone
+// wherever the removal arrives; one that is removed at two replicas at once was removed at both, so whoever takes elements
+// there may take one twice. Of concurrent Sets of one element the latest wins; it wins over a concurrent removal.
+//
+// Finding an element by its index is O(log elements) in a database, and O(elements) in a State.
+type List struct {
+	node
+}
+
+// List returns the list under name.
+func (f Fields) List(name string) List { return List{f.named(name, TypeList)} }
+
+// Len returns the number of elements. O(1) for a key, O(elements) for a field of a map.
+func (l List) Len() int {
+	if n, ok, _ := l.visible(); ok {
+		return n
+	}
+	n := 0
+	_ = l.ranked(0, false, func(string) bool { n++; return true })
+	return n
+}
+
+// Get returns the element that has i others before it. ok is false if there is none. The value must not be changed.
+func (l List) Get(i int) (value []byte, ok bool) {
+	names := l.names(i, false, 1)
+	if len(names) == 0 {
+		return nil, false
+	}
+	c, _ := l.named(names[0]).cell()
+	return latestWrite(c)
+}
+
+// All passes the elements in their order. They must not be changed.
+func (l List) All() iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for _, value := range l.From(0, false) {
+			if !yield(value) {
+				return
+			}
+		}
+	}
+}
+
+// From passes the elements from the one on that has i others before it, or back from it to the first, each with how many
+// were before it. They must not be changed. The loop's body may change the list: the numbers are then those from before,
+// within a few hundred.
+func (l List) From(i int, back bool) iter.Seq2[int, []byte] {
+	return func(yield func(int, []byte) bool) {
+		for size := firstPart; ; size = min(4*size, lastPart) {
+			names := l.names(i, back, size)
+			for _, name := range names {
+				c, _ := l.named(name).cell()
+				value, ok := latestWrite(c)
+				if ok && !yield(i, value) {
+					return
+				}
+				if i++; back {
+					i -= 2
+				}
+			}
+			if len(names) < size {
+				return
+			}
+			last := names[size-1]
+			if back {
+				i = l.rank(last) - 1
+			} else {
+				i = l.rank(last + "\x00")
+			}
+		}
+	}
+}
+
+// Insert puts values before the element that has i others before it, in their order; with the list's length or more behind
+// all. It returns ErrTooLong for a value of more than MaxValue bytes, and if too much was inserted at one place inside
+// the list, some hundred elements that several replicas have each put between the last two. Values are copied.
+// O(values · log elements).
+func (l List) Insert(i int, values ...[]byte) error {
+	for _, v := range values {
+		if err := checkValue(v); err != nil {
+			return err
+		}
+	}
+	if err := l.broken(); err != nil {
+		return err
+	}
+	before, behind, err := l.around(i)
+	if err != nil {
+		return err
+	}
+	by := author{l.tx.Replica(), l.tx.Time()}
+	for i := range values {
+		value := values[i]
+		if before == "" && behind != "" { // the run grows to the left
+			value = values[len(values)-1-i]
+		}
+		name, err := by.between(before, behind)
+		if err != nil {
+			return err
+		}
+		if err := l.named(name).put(writePayload(by.at, value), nil); err != nil {
+			return err
+		}
+		if before == "" && behind != "" {
+			behind = name
+		} else {
+			before = name
+		}
+	}
+	return nil
+}
+
+// around returns the names of the elements between which an index is; "" for none.
+func (l List) around(i int) (before, behind string, err error) {
+	n := l.Len()
+	i = min(max(i, 0), n)
+	from := max(i-1, 0)
+	names := l.names(from, false, i-from+1)
+	if len(names) > 0 && i > from {
+		before, names = names[0], names[1:]
+	}
+	if len(names) > 0 {
+		behind = names[0]
+	}
+	return before, behind, l.tx.err
+}
+
+// Set replaces the element that has i others before it, and reports whether there is one. It returns ErrTooLong for more
+// than MaxValue bytes. The value is copied. O(log elements).
+func (l List) Set(i int, value []byte) (existed bool, err error) {
+	if err := checkValue(value); err != nil {
+		return false, err
+	}
+	names := l.names(i, false, 1)
+	if err := l.broken(); err != nil || len(names) == 0 {
+		return false, err
+	}
+	e := l.named(names[0])
+	c, err := e.cell()
+	if err != nil {
+		return false, err
+	}
+	return true, e.replace(c, writePayload(e.tx.Time(), value))
+}
+
+// Remove removes the elements from one index up to another, which stays, and returns how many there were. O(removed · log
+// elements); all of a key's at once are one small operation.
+func (l List) Remove(from, to int) (removed int, err error) {
+	n := l.Len()
+	from, to = max(from, 0), min(to, n)
+	if err := l.broken(); err != nil || from >= to {
+		return 0, err
+	}
+	if from == 0 && to == n {
+		_, err := l.clear()
+		return n, err
+	}
+	names := l.names(from, false, to-from)
+	for _, name := range names {
+		e := l.named(name)
+		c, err := e.cell()
+		if err != nil {
+			return 0, err
+		}
+		if err := e.replace(c, nil); err != nil {
+			return 0, err
+		}
+	}
+	return len(names), l.tx.err
+}
+
+// Clear removes all elements and reports whether there were any. Concurrent insertions survive it. For a key of many
+// elements one small operation that looks at none of them.
+func (l List) Clear() (existed bool, err error) { return l.clear() }
+
+// ranked calls fn with the names of elements, as dotted.Tx.Ranked does.
+func (l List) ranked(from int, back bool, fn func(name string) bool) error {
+	_, err := read(l.node, func() (struct{}, error) { return struct{}{}, l.tx.Ranked(l.at, from, back, fn) })
+	return err
+}
+
+// names returns the names of at most so many elements, from an index on or back from it.
+func (l List) names(from int, back bool, limit int) (names []string) {
+	if limit <= 0 || from < 0 {
+		return nil
+	}
+	_ = l.ranked(from, back, func(name string) bool {
+		names = append(names, name)
+		return len(names) < limit
+	})
+	return names
+}
+
+// rank returns how many elements have names less than one.
+func (l List) rank(name string) int {
+	n, _ := read(l.node, func() (int, error) { return l.tx.Rank(l.at, name) })
+	return n
+}
+
+// positionOf is the order of a list's cells: that of their names.
+func positionOf(name string, _ dotted.Cell) string { return name }
+
+func (l List) copyTo(to Fields, name string) error {
+	copied := to.List(name)
+	n := 0
+	for value := range l.All() {
+		if err := copied.Insert(n, value); err != nil {
+			return err
+		}
+		n++
+	}
+	return nil
+}
+
+func (l List) appendJSON(b []byte) []byte {
+	b = append(b, '[')
+	first := true
+	for value := range l.All() {
+		if !first {
+			b = append(b, ',')
+		}
+		first = false
+		b = appendText(b, string(value))
+	}
+	return append(b, ']')
+}

@@ -1,0 +1,304 @@
+package crdt
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/peerd/peerd/internal/dotted"
+)
+
+// texts returns the elements of a list.
+func texts(l List) (all []string) {
+	for value := range l.All() {
+		all = append(all, string(value))
+	}
+	return all
+}
+
+// change updates a list at a replica.
+func change(t interface{ Fatal(...any) }, s *State, id ReplicaID, now time.Time, fn func(l List) error) {
+	if _, err := s.Update(id, now, func(f Fields) error { return fn(f.List("l")) }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAListIsASliceToOneReplica(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s, now := NewState(), epochStart
+		var want []string
+		for n := range rapid.IntRange(1, 60).Draw(t, "steps") {
+			now = now.Add(time.Duration(rapid.IntRange(0, 1).Draw(t, "ms")) * time.Millisecond)
+			id := ReplicaID(rapid.IntRange(1, 3).Draw(t, "replica"))
+			change(t, s, id, now, func(l List) error { return drawListChange(t, l, &want, n) })
+			l := s.View().List("l")
+			if got := texts(l); !slices.Equal(got, want) || l.Len() != len(want) {
+				t.Fatalf("got %q, of length %d\nwant %q", got, l.Len(), want)
+			}
+		}
+		l := s.View().List("l")
+		for i := range want {
+			if got, ok := l.Get(i); !ok || string(got) != want[i] {
+				t.Fatalf("element %d is %q, want %q", i, got, want[i])
+			}
+		}
+		if _, ok := l.Get(len(want)); ok {
+			t.Fatal("there is an element behind the last")
+		}
+		var back []string
+		for i, value := range l.From(len(want)-1, true) {
+			if back = append(back, string(value)); string(value) != want[i] {
+				t.Fatalf("going back, element %d is %q", i, value)
+			}
+		}
+		if len(back) != len(want) {
+			t.Fatalf("going back finds %d of %d", len(back), len(want))
+		}
+	})
+}
+
+// drawListChange changes a list and what it is to be.
+func drawListChange(t *rapid.T, l List, want *[]string, n int) error {
+	i := rapid.IntRange(0, len(*want)).Draw(t, "index")
+	switch what := rapid.IntRange(0, 9).Draw(t, "what"); {
+	case what < 6:
+		var values [][]byte
+		for k := range rapid.IntRange(1, 3).Draw(t, "count") {
+			values = append(values, fmt.Appendf(nil, "%d.%d", n, k))
+			*want = slices.Insert(*want, i+k, string(values[k]))
+		}
+		return l.Insert(i, values...)
+	case what < 8:
+		to := rapid.IntRange(i, min(i+3, len(*want))).Draw(t, "to")
+		removed, err := l.Remove(i, to)
+		if removed != to-i {
+			t.Fatalf("removed %d of %d", removed, to-i)
+		}
+		*want = slices.Delete(*want, i, to)
+		return err
+	}
+	existed, err := l.Set(i, fmt.Append(nil, "set ", n))
+	if existed != (i < len(*want)) {
+		t.Fatalf("element %d of %d existed: %v", i, len(*want), existed)
+	}
+	if existed {
+		(*want)[i] = fmt.Sprint("set ", n)
+	}
+	return err
+}
+
+// TestConcurrentRunsAreNotInterleaved has replicas insert runs into one list at once, forward or backward.
+func TestConcurrentRunsAreNotInterleaved(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		base, now := NewState(), epochStart
+		length := 0
+		for n := range rapid.IntRange(0, 8).Draw(t, "base") { // in an order that makes all shapes of positions
+			id := ReplicaID(rapid.IntRange(1, 5).Draw(t, "by"))
+			i := rapid.IntRange(0, length).Draw(t, "at")
+			now = now.Add(time.Millisecond)
+			change(t, base, id, now, func(l List) error { return l.Insert(i, fmt.Append(nil, "b", n)) })
+			length++
+		}
+		was := texts(base.View().List("l"))
+		all, runs, gaps := NewState(), [][]string{}, []int{}
+		for r := range 4 {
+			s, gap := base.Clone(), rapid.IntRange(0, length).Draw(t, "gap")
+			run := insertRun(t, s, ReplicaID(r+1), now, gap)
+			runs, gaps = append(runs, run), append(gaps, gap)
+			all.Merge(s)
+		}
+		got := texts(all.View().List("l"))
+		var kept []string
+		for _, value := range got {
+			if value[0] == 'b' {
+				kept = append(kept, value)
+			}
+		}
+		if !slices.Equal(kept, was) || len(got) != len(was)+len(slices.Concat(runs...)) {
+			t.Fatalf("of %q became %q", was, got)
+		}
+		for r, run := range runs {
+			i := slices.Index(got, run[0])
+			if !slices.Equal(got[i:min(i+len(run), len(got))], run) {
+				t.Fatalf("replica %d inserted %q, and others between it: %q", r+1, run, got)
+			}
+			if inBase := slices.DeleteFunc(slices.Clone(got[:i]), func(v string) bool { return v[0] != 'b' }); len(inBase) != gaps[r] {
+				t.Fatalf("replica %d inserted %q behind %d of %q, which became %q", r+1, run, gaps[r], was, got)
+			}
+		}
+	})
+}
+
+// insertRun has a replica insert elements one by one, each next to the one before it, and returns them in their order.
+func insertRun(t *rapid.T, s *State, id ReplicaID, now time.Time, gap int) (run []string) {
+	backward, both := rapid.Bool().Draw(t, "backward"), rapid.Bool().Draw(t, "both")
+	for n := range rapid.IntRange(1, 5).Draw(t, "run") {
+		value := fmt.Sprint("r", id, ".", n)
+		now = now.Add(time.Millisecond)
+		back := backward || both && n%2 == 1
+		at := gap
+		if !back {
+			at += len(run)
+		}
+		change(t, s, id, now, func(l List) error { return l.Insert(at, []byte(value)) })
+		if back {
+			run = slices.Insert(run, 0, value)
+		} else {
+			run = append(run, value)
+		}
+	}
+	return run
+}
+
+func TestPositionsStayShort(t *testing.T) {
+	now := dotted.TimeAt(epochStart)
+	as := func(n int) author {
+		now += 1 << 16
+		return author{ReplicaID(math.MaxUint64 / uint64(n%3+2)), now}
+	}
+	for name, next := range map[string]func(n int, last string) (string, error){
+		"pushed behind the last by several": func(n int, last string) (string, error) { return as(n).between(last, "") },
+		"pushed before the first":           func(n int, last string) (string, error) { return as(n).between("", last) },
+		"pushed by one":                     func(_ int, last string) (string, error) { return as(1).between(last, "") },
+		"put before the first by one":       func(_ int, last string) (string, error) { return as(1).between("", last) },
+	} {
+		last := ""
+		for n := range 200_000 {
+			position, err := next(n, last)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if last = position; len(last) > 50 {
+				t.Fatalf("%s: position %d has %d bytes: %q", name, n, len(last), last)
+			}
+		}
+	}
+	low, high := at("", author{7, 1}.starting(0, sideRight)), at("", author{8, 1}.starting(1, sideRight))
+	for name, next := range map[string]func(n int, p, q, last string) (string, error){
+		"forward in the middle":            func(_ int, _, q, last string) (string, error) { return as(1).between(last, q) },
+		"backward in the middle":           func(_ int, p, _, last string) (string, error) { return as(1).between(p, last) },
+		"forward in the middle by several": func(n int, _, q, last string) (string, error) { return as(n).between(last, q) },
+		"backward in the middle by several": func(n int, p, _, last string) (string, error) {
+			return as(n).between(p, last)
+		},
+	} {
+		last, err := as(1).between(low, high)
+		for n := 0; n < 20_000 && err == nil; n++ {
+			if last, err = next(n, low, high, last); len(last) > 80 {
+				t.Fatalf("%s: position %d has %d bytes: %q", name, n, len(last), last)
+			}
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestAPositionIsBounded(t *testing.T) {
+	low, high := at("", author{7, 1}.starting(0, sideRight)), at("", author{8, 1}.starting(1, sideRight))
+	chance := rand.New(rand.NewPCG(1, 2))
+	for n := range 100_000 {
+		next, err := author{ReplicaID(chance.Uint64()), dotted.Time(n)}.between(low, high)
+		if err != nil {
+			if !errors.Is(err, ErrTooLong) || n < 100 {
+				t.Errorf("after %d insertions at one place: %v", n, err)
+			}
+			return
+		}
+		if chance.IntN(2) == 0 {
+			low = next
+		} else {
+			high = next
+		}
+	}
+	t.Error("positions have no limit")
+}
+
+func TestLevelsAreInTheOrderOfTheirBytes(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		draw := func(name string) level {
+			n := rapid.OneOf(rapid.Int64(), rapid.Int64Range(-300, 300))
+			return level{n.Draw(t, name), ReplicaID(rapid.Uint64().Draw(t, "id")),
+				rapid.SampledFrom([]byte{sideLeft, sideRight}).Draw(t, "side"),
+				dotted.Time(rapid.Uint64().Draw(t, "time")), n.Draw(t, "index")}
+		}
+		a, b := draw("a"), draw("b")
+		if rapid.Bool().Draw(t, "near") {
+			b.id, b.side = a.id, a.side
+		}
+		if (a.n < b.n) != (string(a.append(nil)) < string(b.append(nil))) && a.n != b.n {
+			t.Fatalf("%v and %v are not in the order of their bytes", a, b)
+		}
+		if got, rest, ok := cutLevel(string(a.append(nil)) + "x"); !ok || rest != "x" || got != a {
+			t.Fatalf("%v reads %v", a, got)
+		}
+		name := rapid.StringN(0, 40, 60).Draw(t, "any")
+		if got, err := (author{1, 1}).between(name, ""); err == nil && got <= name {
+			t.Fatalf("behind %q comes %q", name, got)
+		}
+	})
+}
+
+// TestElementsInAConflict shows what becomes of one element that two replicas change at once.
+func TestElementsInAConflict(t *testing.T) {
+	for name, test := range map[string]struct {
+		here, there func(l List) error
+		want        []string
+	}{
+		"both take the first":     {removing(0, 1), removing(0, 1), []string{"b", "c"}},
+		"one sets what one takes": {removing(1, 2), setting(1, "B"), []string{"a", "B", "c"}},
+		"both set it":             {setting(1, "early"), setting(1, "late"), []string{"a", "late", "c"}},
+		"one clears, one pushes": {func(l List) error { return second(l.Clear()) },
+			func(l List) error { return l.Insert(3, []byte("d")) }, []string{"d"}},
+		"one takes what one inserts at": {removing(1, 2), func(l List) error { return l.Insert(1, []byte("x")) },
+			[]string{"a", "x", "c"}},
+	} {
+		base := NewState()
+		change(t, base, 1, epochStart, func(l List) error { return l.Insert(0, []byte("a"), []byte("b"), []byte("c")) })
+		here, there := base.Clone(), base.Clone()
+		change(t, here, 2, epochStart.Add(time.Second), test.here)
+		change(t, there, 3, epochStart.Add(2*time.Second), test.there)
+		here.Merge(there)
+		there.Merge(here)
+		for _, s := range []*State{here, there} {
+			if got := texts(s.View().List("l")); !slices.Equal(got, test.want) {
+				t.Errorf("%s: got %q, want %q", name, got, test.want)
+			}
+		}
+	}
+}
+
+func removing(from, to int) func(List) error {
+	return func(l List) error { return second(l.Remove(from, to)) }
+}
+
+func setting(i int, value string) func(List) error {
+	return func(l List) error { return second(l.Set(i, []byte(value))) }
+}
+
+func TestAValueOfAListIsBounded(t *testing.T) {
+	long := []byte(strings.Repeat("x", MaxValue+1))
+	s := NewState()
+	change(t, s, 1, epochStart, func(l List) error {
+		if err := l.Insert(0, []byte("a"), long); !errors.Is(err, ErrTooLong) {
+			t.Errorf("inserted: %v", err)
+		}
+		if err := l.Insert(0, []byte("a")); err != nil {
+			return err
+		}
+		if _, err := l.Set(0, long); !errors.Is(err, ErrTooLong) {
+			t.Errorf("set: %v", err)
+		}
+		return nil
+	})
+	if got := texts(s.View().List("l")); !slices.Equal(got, []string{"a"}) {
+		t.Errorf("got %q", got)
+	}
+}
