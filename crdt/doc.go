@@ -77,6 +77,7 @@
 //	HyperLogLog  registers join by their maximum: what all have added is counted
 //	Set        adding an element wins over a concurrent removal, element by element
 //	SortedSet  of scores set at once the latest stays, and what is added at once all counts; else as Set
+//	List       every insertion stays, runs together; a Set of an element wins over its removal
 //	Map        fields of every type, nested; an update inside wins over a concurrent removal around it
 //
 // Removing a name, a field or a container removes what the remover has seen. What it has not seen
