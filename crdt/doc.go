@@ -25,6 +25,7 @@
 //	SortedSet    Score Len Before All From Back ByName  Set Add Remove Clear
 //	Bitmap       Get All GetBit Read   SetBit Edit Take Clear
 //	HyperLogLog  Get Count             Add Merge Clear
+//	Stream    Has Len Range Backward  Add AddAs Remove RemoveFirst Clear, and a Group's Read, Ack, Assign
 //
 // Reads return no error. A write returns one if it is refused, and then has changed nothing. The
 // database's transactions (peer.Tx) have the same Fields and types. What follows tells what is
@@ -79,6 +80,7 @@
 //	SortedSet  of scores set at once the latest stays, and what is added at once all counts; else as Set
 //	List       every insertion stays, runs together; a Set of an element wins over its removal
 //	Map        fields of every type, nested; an update inside wins over a concurrent removal around it
+//	Stream     entries of all, in the order of their ids; no group skips one that arrives late
 //
 // Removing a name, a field or a container removes what the remover has seen. What it has not seen
 // survives, so no write that a replica accepted is lost to a removal that did not know of it. Two

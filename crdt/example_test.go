@@ -648,3 +648,123 @@ func ExampleList() {
 	fmt.Println(here.View().Types("jobs").Has(crdt.TypeList))
 	// Output: a1 a2 b1 b2 1:a2 0:a1 true
 }
+
+// A group of workers shares a log that two devices add to. What arrives late has a smaller id than what was read, and is
+// delivered all the same.
+func ExampleGroup() {
+	onLaptop, onPhone := crdt.NewState(), crdt.NewState()
+	update(onPhone, phone, func(keys crdt.Fields) error {
+		return keys.Stream("jobs").AddAs(crdt.StreamID{Ms: 5}, "do", "call")
+	})
+	update(onLaptop, laptop, func(keys crdt.Fields) error {
+		jobs := keys.Stream("jobs")
+		if err := jobs.AddAs(crdt.StreamID{Ms: 7}, "do", "print"); err != nil {
+			return err
+		}
+		if _, err := jobs.Group("workers").Create(crdt.GroupInfo{Read: -1}); err != nil {
+			return err
+		}
+		// No more than crdt.MaxDelivery bytes are read at once, however many entries are asked for.
+		fmt.Println(must(jobs.Group("workers").Read("ann", noon, crdt.MaxDelivery, false)))
+		return nil
+	})
+	onLaptop.Merge(onPhone)
+	update(onLaptop, laptop, func(keys crdt.Fields) error {
+		workers := keys.Stream("jobs").Group("workers")
+		fmt.Println(must(workers.Read("bob", noon, 10, false)))
+		fmt.Println("acknowledged", must(workers.Ack(crdt.StreamID{Ms: 7})))
+		for p := range workers.Pending(crdt.StreamID{}, crdt.MaxStreamID) { // of type crdt.Pending
+			fmt.Println(p.ID, "is pending for", p.Consumer, "since", p.Delivered.UTC().Hour())
+		}
+		if p, ok := workers.PendingOf(crdt.StreamID{Ms: 5}); ok { // and is done by somebody else
+			return workers.Assign("eve", noon, []crdt.Pending{p})
+		}
+		return nil
+	})
+	workers := onLaptop.View().Stream("jobs").Group("workers")
+	for c := range workers.Consumers() { // of type crdt.Consumer
+		fmt.Println(c.Name)
+	}
+	info, ok := workers.Info()
+	fmt.Println(info.Last, ok, slices.Collect(onLaptop.View().Stream("jobs").Groups()))
+	// Output:
+	// [{7-0 [do print]}]
+	// [{5-0 [do call]}]
+	// acknowledged 1
+	// 5-0 is pending for bob since 12
+	// ann
+	// bob
+	// eve
+	// 7-0 true [workers]
+}
+
+// What a person does to a group that is not as it should be.
+func ExampleGroup_SetID() {
+	s := crdt.NewState()
+	update(s, laptop, func(keys crdt.Fields) error {
+		workers := keys.Stream("jobs").Group("workers")
+		if err := workers.SetID(crdt.GroupInfo{}); !errors.Is(err, crdt.ErrNoGroup) {
+			return err
+		}
+		fmt.Println("made:", must(workers.Create(crdt.GroupInfo{})))
+		fmt.Println("ann is new:", must(workers.AddConsumer("ann", noon)), workers.HasConsumer("ann"))
+		if err := workers.Advance(crdt.StreamID{Ms: 9}); err != nil { // to begin behind this
+			return err
+		}
+		lag, known := workers.Lag()
+		fmt.Println("to be read:", lag, known)
+		fmt.Println("was pending for ann:", must(workers.RemoveConsumer("ann")))
+		fmt.Println("there:", must(workers.Remove()), workers.Exists())
+		return nil
+	})
+	// Output:
+	// made: true
+	// ann is new: true true
+	// to be read: 0 true
+	// was pending for ann: 0
+	// there: true false
+}
+
+func ExampleStream() {
+	s := crdt.NewState()
+	update(s, laptop, func(keys crdt.Fields) error {
+		log := keys.Stream("log")
+		first := must(log.Add(noon, "temperature", "21"))
+		second := must(log.Add(noon, "temperature", "22", "wind", "3"))
+		fmt.Println(first.Compare(second), first.Ms == second.Ms, log.Has(first))
+		if before, ok := second.Previous(); ok { // an id beyond the last alone can be added
+			fmt.Println(errors.Is(log.AddAs(before, "a", "b"), crdt.ErrStreamID))
+		}
+		if err := log.AddAs(crdt.MaxStreamID, "last", "one"); err != nil {
+			return err
+		}
+		_, err := log.Add(noon, "one", "more")
+		fmt.Println(errors.Is(err, crdt.ErrStreamFull))
+		for e := range log.Backward(first, second) {
+			entry := crdt.StreamEntry{ID: first, Fields: e.Fields}
+			fmt.Println(entry.Fields)
+		}
+		fmt.Println(must(log.RemoveFirst(1)), must(log.Remove(crdt.MaxStreamID)), log.Len())
+		return log.SetInfo(crdt.StreamInfo{Last: second, Added: log.Info().Added})
+	})
+	update(s, laptop, func(keys crdt.Fields) error {
+		for name, value := range keys.Stream("log").Parts() { // what is written down, and read again
+			if err := keys.Stream("copy").AddPart(name, value); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	copied := s.View().Stream("copy")
+	for e := range copied.Range(crdt.StreamID{}, crdt.MaxStreamID) {
+		fmt.Println(e.Fields, copied.Info().Added, s.View().Types("copy").Only(crdt.TypeStream))
+	}
+	// Output:
+	// -1 true true
+	// true
+	// true
+	// [temperature 22 wind 3]
+	// [temperature 21]
+	// 1 1 1
+	// [temperature 22 wind 3] 3 true
+}

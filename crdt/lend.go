@@ -32,7 +32,7 @@ func effectOf(e dotted.Entry) (did dotted.Effect) {
 	case counts:
 		did.Operation, did.Amount = "add", s.last
 		did.Total, _ = s.cum.sub(s.base).net().Int64()
-	case kindMember.marks(e):
+	case kindMember.marks(e), kindEntry.marks(e):
 		did.Operation = "insert"
 	case kindEnabled.marks(e):
 		did.Operation = "enable"

@@ -28,6 +28,8 @@ const (
 	TypeMap Type = 'm'
 	// TypeList is a list of values.
 	TypeList Type = 'L'
+	// TypeStream is a stream of entries, with its groups.
+	TypeStream Type = 'X'
 )
 
 // types are all that there are: whoever adds one writes an entry here, and a file named for it that
@@ -55,6 +57,10 @@ var types = [...]struct {
 	dotted.Kind{Type: TypeList, Name: "list", Redis: dotted.Redis{Name: "list", Event: "rpush"},
 		Holds: dotted.HoldsElements, Order: positionOf},
 	func(n node) handle { return List{n} },
+}, {
+	dotted.Kind{Type: TypeStream, Name: "stream", Redis: dotted.Redis{Name: "stream", Event: "xadd"},
+		Holds: dotted.HoldsElements, Order: func(id string, _ dotted.Cell) string { return id }},
+	func(n node) handle { return Stream{n} },
 }, {
 	dotted.Kind{Type: TypeString, Name: "string", Redis: dotted.Redis{Name: "string", Event: "set"},
 		Holds: dotted.HoldsShares},

@@ -228,7 +228,7 @@ func TestARequestThatMakesNoSenseIsToldWhatWouldBe(t *testing.T) {
 		{"POST", "/v1/tx", `{"ops":[{"op":"delete","path":[{"base64":"AA==","x":"y"}]}]}`, "base64"},
 		{"POST", "/v1/tx", `{"ops":[{"op":"delete","path":["\ud800"]}]}`, "surrogate"},
 		{"POST", "/v1/tx", `{"ops":[{"op":"delete","path":["\udc00\ud800"]}]}`, "surrogate"},
-		{"PUT", "/v1/keys/k", `{"type":"none"}`, "map, set, sorted-set, list, string"},
+		{"PUT", "/v1/keys/k", `{"type":"none"}`, "map, set, sorted-set, list, stream, string"},
 		{"PUT", "/v1/keys/k", `{"type":"string"}`, "needs value"},
 		{"PUT", "/v1/keys/k", `{"type":"string","value":"v","enabled":true}`, "has nothing of a flag"},
 		{"PUT", "/v1/keys/k", `{"type":"set","elements":["e"],"cursor":"c"}`, "a part"},

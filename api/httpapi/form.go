@@ -31,8 +31,8 @@ type converter interface {
 }
 
 // forms are those of all types, in the order of crdt.Types.
-var forms = []*form{&mapForm, &setForm, &sortedSetForm, &listForm, &stringForm, &bitmapForm, &hyperLogLogForm,
-	&flagForm}
+var forms = []*form{&mapForm, &setForm, &sortedSetForm, &listForm, &streamForm, &stringForm, &bitmapForm,
+	&hyperLogLogForm, &flagForm}
 
 // formOf returns the form of the type with a name, nil if there is none.
 func formOf(typ string) *form {

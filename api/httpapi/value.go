@@ -29,6 +29,8 @@ type value struct {
 	Count     *int64 `json:"count,omitempty"`
 	// Items are those of a list.
 	Items *[]octets `json:"items,omitempty"`
+	// Entries are a stream's, in the order of their ids.
+	Entries *[]streamEntry `json:"entries,omitempty"`
 	// Fields are in order. With conflicts a field of several types is there several times.
 	Fields *[]field `json:"fields,omitempty"`
 }

@@ -24,6 +24,7 @@ var typeFiles = map[string][]string{
 	"TypeFlag":        {"crdt/flag.go", "api/httpapi/flag.go"},
 	"TypeBitmap":      {"crdt/bitmap.go", "api/httpapi/bitmap.go", "api/resp/bitmaps.go"},
 	"TypeHyperLogLog": {"crdt/hyperloglog.go", "api/httpapi/hyperloglog.go", "api/resp/hyperloglog.go"},
+	"TypeStream":      {"crdt/stream.go", "api/httpapi/stream.go", "api/resp/streams.go"},
 }
 
 // namesTypes are packages that may name any type, with the reason.

@@ -273,6 +273,10 @@ function summary(v) {
     const shown = v.scores.map((s) => `${legible(named(s.element))} ${s.score}`);
     return clip(`${count(shown.length)}${v.cursor ? ' and more' : ''}: ${shown.join(', ')}`);
   }
+  if (v.type === 'stream') return `${count(v.entries.length)}${v.cursor ? ' and more' : ''} entries`;
+  if (v.type === 'list') {
+    return clip(`${count(v.items.length)}${v.cursor ? ' and more' : ''}: ${v.items.map((i) => legible(named(i))).join(', ')}`);
+  }
   const names = v.type === 'set' ? v.elements : v.fields.map((f) => f.name);
   return clip(`${count(names.length)}${v.cursor ? ' and more' : ''}: ${names.map((n) => legible(named(n))).join(', ')}`);
 }
@@ -285,6 +289,13 @@ function whole(path, v) {
   if (v.type === 'sorted-set') {
     return el('ul', { className: 'tree' }, ...v.scores.map((s) => (
       el('li', { className: 'mono' }, `${legible(named(s.element))} ${s.score}`))));
+  }
+  if (v.type === 'list') {
+    return el('ol', { className: 'tree' }, ...v.items.map((i) => el('li', { className: 'mono' }, legible(named(i)))));
+  }
+  if (v.type === 'stream') {
+    return el('ul', { className: 'tree' }, ...v.entries.map((e) => (
+      el('li', { className: 'mono' }, el('code', {}, e.id), ' ', e.fields.map((f) => legible(named(f))).join(' ')))));
   }
   if (v.type === 'map') {
     return el('ul', { className: 'tree' }, ...[...doubled(v.fields).values()].map((all) => (

@@ -1,0 +1,436 @@
+package crdt
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/peerd/peerd/internal/dotted"
+)
+
+// streams is a random history of replicas that add to one stream, read it as a group and merge whole states, and what
+// each of them has seen: what was added, and removed, and delivered.
+type streams struct {
+	*rand.Rand
+	states  []*State
+	seen    []map[int]streamFate // by replica, of each entry that it has seen
+	ids     []StreamID           // of entries, by the number that they hold
+	got     map[int]bool         // what anybody was given
+	removes bool                 // whether the key is removed now and then, and the group set back
+	trace   []string
+}
+
+type streamFate struct{ removed, delivered bool }
+
+func newStreams(seed int64) *streams {
+	h := &streams{Rand: rand.New(rand.NewSource(seed)), got: map[int]bool{}, removes: seed%3 == 0}
+	for range 2 + h.Intn(3) {
+		h.states = append(h.states, NewState())
+		h.seen = append(h.seen, map[int]streamFate{})
+	}
+	return h
+}
+
+// update runs fn at replica i, with times that clocks disagree on.
+func (h *streams) update(i int, fn func(s Stream, now time.Time) error) error {
+	now := epochStart.Add(time.Duration(h.Intn(5)) * time.Millisecond)
+	_, err := h.states[i].Update(ReplicaID(i+1), now, func(f Fields) error { return fn(f.Stream("s"), now) })
+	return err
+}
+
+func (h *streams) step() error {
+	i := h.Intn(len(h.states))
+	switch h.Intn(12) {
+	case 0, 1, 2:
+		return h.add(i)
+	case 3:
+		return h.remove(i)
+	case 4, 5, 6:
+		j := h.Intn(len(h.states))
+		h.note("r%d <- r%d", i, j)
+		h.states[i].Merge(h.states[j])
+		for n, fate := range h.seen[j] {
+			mine := h.seen[i][n]
+			h.seen[i][n] = streamFate{mine.removed || fate.removed, mine.delivered || fate.delivered}
+		}
+	case 7, 8:
+		return h.read(i, h.Intn(3))
+	case 9:
+		return h.update(i, func(s Stream, now time.Time) error {
+			for p := range s.Group("g").Pending(StreamID{}, MaxStreamID) {
+				return second(s.Group("g").Ack(p.ID))
+			}
+			return nil
+		})
+	case 10:
+		return h.unsettle(i)
+	}
+	return nil
+}
+
+func (h *streams) add(i int) error {
+	n := len(h.ids)
+	id := StreamID{uint64(1 + h.Intn(4)), uint64(h.Intn(3))}
+	made := h.Intn(2) == 0
+	err := h.update(i, func(s Stream, now time.Time) (err error) {
+		if made {
+			id, err = s.Add(now, "n", strconv.Itoa(n))
+			return err
+		}
+		id.Ms += s.Info().Last.Ms
+		return s.AddAs(id, "n", strconv.Itoa(n))
+	})
+	h.note("r%d adds %d as %v", i, n, id)
+	h.ids = append(h.ids, id)
+	h.seen[i][n] = streamFate{}
+	return err
+}
+
+func (h *streams) remove(i int) error {
+	return h.update(i, func(s Stream, now time.Time) error {
+		var gone []StreamID
+		if h.Intn(2) == 0 {
+			for e := range s.Range(StreamID{}, MaxStreamID) {
+				if gone = append(gone, e.ID); h.Intn(2) == 0 {
+					break
+				}
+			}
+			gone = slices.Compact(gone)
+			n, err := s.RemoveFirst(len(gone))
+			if n != len(gone) {
+				return fmt.Errorf("%d of the first %d were removed", n, len(gone))
+			}
+			h.removed(i, gone)
+			return err
+		}
+		for e := range s.Backward(StreamID{}, MaxStreamID) {
+			if h.Intn(2) == 0 {
+				gone = append(gone, e.ID)
+				break
+			}
+		}
+		h.removed(i, gone)
+		return second(s.Remove(gone...))
+	})
+}
+
+func (h *streams) removed(i int, ids []StreamID) {
+	h.note("r%d removes %v", i, ids)
+	for n := range h.seen[i] {
+		if slices.Contains(ids, h.ids[n]) {
+			h.seen[i][n] = streamFate{removed: true}
+		}
+	}
+}
+
+// unsettle removes everything, or sets the group back, if the history is one in which that happens.
+func (h *streams) unsettle(i int) error {
+	if !h.removes || h.Intn(3) > 0 {
+		return nil
+	}
+	if h.Intn(2) == 0 {
+		h.note("r%d sets the group back", i)
+		return h.update(i, func(s Stream, _ time.Time) error {
+			if err := s.Group("g").SetID(GroupInfo{}); !errors.Is(err, ErrNoGroup) {
+				return err
+			}
+			return nil
+		})
+	}
+	h.removed(i, h.ids)
+	return h.update(i, func(s Stream, _ time.Time) error { return second(s.Clear()) })
+}
+
+// read reads at replica i as a group that begins with everything.
+func (h *streams) read(i, most int) error {
+	return h.update(i, func(s Stream, now time.Time) error {
+		if _, err := s.Group("g").Create(GroupInfo{}); err != nil {
+			return err
+		}
+		entries, err := s.Group("g").Read("c"+strconv.Itoa(i), now, most, false)
+		if !slices.IsSortedFunc(entries, func(a, b StreamEntry) int { return a.ID.Compare(b.ID) }) {
+			return fmt.Errorf("delivered out of order: %v", entries)
+		}
+		h.note("r%d is given %v of at most %d", i, entries, most)
+		for _, e := range entries {
+			n, _ := strconv.Atoi(e.Fields[1])
+			fate, known := h.seen[i][n]
+			if !known || fate.removed || fate.delivered && !h.removes {
+				return fmt.Errorf("r%d is given %d again, or what it has not", i, n)
+			}
+			if _, pending := s.Group("g").PendingOf(e.ID); !pending {
+				return fmt.Errorf("%v was delivered and is not pending", e.ID)
+			}
+			h.seen[i][n], h.got[n] = streamFate{delivered: true}, true
+		}
+		if most == 0 {
+			return h.lacking(i)
+		}
+		return err
+	})
+}
+
+// lacking returns an error if replica i has an entry that nobody was ever given.
+func (h *streams) lacking(i int) error {
+	for n, fate := range h.seen[i] {
+		if !fate.removed && !h.got[n] {
+			return fmt.Errorf("r%d passed over %d", i, n)
+		}
+	}
+	return nil
+}
+
+// check compares what replica i reads with what it has seen.
+func (h *streams) check(i int) error {
+	s := h.states[i].View().Stream("s")
+	var want []int
+	ids := map[StreamID]bool{}
+	for n, fate := range h.seen[i] {
+		if !fate.removed {
+			want, ids[h.ids[n]] = append(want, n), true
+		}
+	}
+	slices.Sort(want)
+	var got []int
+	forth := slices.Collect(s.Range(StreamID{}, MaxStreamID))
+	for _, e := range forth {
+		n, _ := strconv.Atoi(e.Fields[1])
+		got = append(got, n)
+		if h.ids[n] != e.ID {
+			return fmt.Errorf("%d has the id %v, not %v", n, e.ID, h.ids[n])
+		}
+	}
+	slices.Sort(got)
+	if !slices.Equal(got, want) || s.Len() != len(ids) {
+		return fmt.Errorf("r%d has %v, %d ids, want %v, %d", i, got, s.Len(), want, len(ids))
+	}
+	back := slices.Collect(s.Backward(StreamID{}, MaxStreamID))
+	slices.Reverse(back)
+	compare := func(a, b StreamEntry) int { return cmp.Or(a.ID.Compare(b.ID), cmp.Compare(a.Fields[1], b.Fields[1])) }
+	if !slices.IsSortedFunc(forth, func(a, b StreamEntry) int { return a.ID.Compare(b.ID) }) {
+		return fmt.Errorf("out of order: %v", forth)
+	}
+	slices.SortFunc(forth, compare)
+	slices.SortFunc(back, compare)
+	if fmt.Sprint(forth) != fmt.Sprint(back) {
+		return fmt.Errorf("forth %v, back %v", forth, back)
+	}
+	return nil
+}
+
+func (h *streams) note(format string, args ...any) {
+	h.trace = append(h.trace, fmt.Sprintf(format, args...))
+}
+
+// settle has everybody know everything.
+func (h *streams) settle() {
+	all := map[int]streamFate{}
+	whole := merged(h.states...)
+	for _, seen := range h.seen {
+		for n, fate := range seen {
+			all[n] = streamFate{all[n].removed || fate.removed, all[n].delivered || fate.delivered}
+		}
+	}
+	for i := range h.states {
+		h.states[i].Merge(whole)
+		h.seen[i] = maps.Clone(all)
+	}
+}
+
+func streamTrial(h *streams, steps int) error {
+	for range steps {
+		if err := h.step(); err != nil {
+			return err
+		}
+		if err := h.check(h.Intn(len(h.states))); err != nil {
+			return err
+		}
+	}
+	h.settle()
+	for i := range h.states {
+		if err := h.check(i); err != nil {
+			return err
+		}
+		if !h.states[i].Equal(h.states[0]) {
+			return fmt.Errorf("r%d and r0 differ in the end", i)
+		}
+	}
+	return h.read(h.Intn(len(h.states)), 0)
+}
+
+func TestAGroupSkipsNothingAndEveryReplicaReadsTheSame(t *testing.T) {
+	runs := int64(1500)
+	if testing.Short() || raceEnabled {
+		runs /= 10
+	}
+	for seed := range runs {
+		if *replaySeed >= 0 && seed != *replaySeed {
+			continue
+		}
+		h := newStreams(seed)
+		if err := streamTrial(h, 8+int(seed%60)); err != nil {
+			t.Fatalf("seed %d: %v\n%q", seed, err, h.trace)
+		}
+	}
+}
+
+// inStream changes a stream of a state.
+func inStream(t *testing.T, s *State, r ReplicaID, fn func(s Stream) error) *State {
+	t.Helper()
+	delta, err := s.Update(r, epochStart, func(f Fields) error { return fn(f.Stream("s")) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return delta
+}
+
+// twoReaders returns two replicas of a stream with the entries 1-0 to 3-0, of which ann was given the first.
+func twoReaders(t *testing.T) (a, b *State) {
+	a = NewState()
+	inStream(t, a, 1, func(s Stream) error {
+		for ms := uint64(1); ms <= 3; ms++ {
+			if err := s.AddAs(StreamID{ms, 0}, "f", "v"); err != nil {
+				return err
+			}
+		}
+		if _, err := s.Group("g").Create(GroupInfo{}); err != nil {
+			return err
+		}
+		return second(s.Group("g").Read("ann", epochStart, 1, false))
+	})
+	return a, a.Clone()
+}
+
+// both merges both, and returns how the stream's group reads then.
+func both(t *testing.T, a, b *State) (Group, []Pending) {
+	t.Helper()
+	a.Merge(b)
+	b.Merge(a)
+	if !a.Equal(b) {
+		t.Fatal("the two differ")
+	}
+	g := a.View().Stream("s").Group("g")
+	return g, slices.Collect(g.Pending(StreamID{}, MaxStreamID))
+}
+
+func TestWhatIsClaimedWhileItIsAcknowledgedIsPendingForTheClaimer(t *testing.T) {
+	a, b := twoReaders(t)
+	inStream(t, a, 1, func(s Stream) error { return second(s.Group("g").Ack(StreamID{1, 0})) })
+	inStream(t, b, 2, func(s Stream) error {
+		p, _ := s.Group("g").PendingOf(StreamID{1, 0})
+		return s.Group("g").Assign("bob", epochStart.Add(time.Second), []Pending{p})
+	})
+	if _, pending := both(t, a, b); len(pending) != 1 || pending[0].Consumer != "bob" {
+		t.Errorf("pending: %v", pending)
+	}
+}
+
+func TestWhatTwoReplicasDeliverAtOnceIsPendingForTheLater(t *testing.T) {
+	a, b := twoReaders(t)
+	inStream(t, a, 1, func(s Stream) error {
+		return second(s.Group("g").Read("ann", epochStart.Add(time.Second), 2, false))
+	})
+	inStream(t, b, 2, func(s Stream) error { return second(s.Group("g").Read("bob", epochStart, 1, false)) })
+	_, pending := both(t, a, b)
+	if len(pending) != 3 || pending[1].Consumer != "ann" || pending[2].Consumer != "ann" {
+		t.Errorf("pending: %v", pending)
+	}
+}
+
+func TestSetIDCountsAgainstWhatIsDeliveredAtTheSameTime(t *testing.T) {
+	a, b := twoReaders(t)
+	inStream(t, a, 1, func(s Stream) error { return s.Group("g").SetID(GroupInfo{}) })
+	inStream(t, b, 2, func(s Stream) error { return second(s.Group("g").Read("bob", epochStart, 0, false)) })
+	both(t, a, b)
+	inStream(t, a, 1, func(s Stream) error {
+		entries, err := s.Group("g").Read("ann", epochStart, 0, false)
+		if len(entries) != 3 {
+			t.Errorf("delivered again: %v", entries)
+		}
+		return err
+	})
+}
+
+func TestAGroupThatDeliversWhileItIsRemovedStaysWithThat(t *testing.T) {
+	a, b := twoReaders(t)
+	inStream(t, a, 1, func(s Stream) error { return second(s.Group("g").Remove()) })
+	inStream(t, b, 2, func(s Stream) error { return second(s.Group("g").Read("bob", epochStart, 1, false)) })
+	g, pending := both(t, a, b)
+	if !g.Exists() || len(pending) != 1 || pending[0].Consumer != "bob" || g.HasConsumer("ann") {
+		t.Errorf("it exists: %v, pending: %v", g.Exists(), pending)
+	}
+	inStream(t, a, 1, func(s Stream) error {
+		entries, err := s.Group("g").Read("bob", epochStart, 0, false)
+		if len(entries) != 1 || entries[0].ID != (StreamID{3, 0}) {
+			t.Errorf("read then: %v", entries)
+		}
+		return err
+	})
+}
+
+func TestACopyOfAStreamHasItsGroupsAndSkipsNothing(t *testing.T) {
+	a, b := twoReaders(t)
+	inStream(t, b, 2, func(s Stream) error { return s.AddAs(StreamID{4, 0}, "f", "late") })
+	inStream(t, a, 1, func(s Stream) error {
+		if err := s.AddAs(StreamID{5, 0}, "f", "v"); err != nil {
+			return err
+		}
+		return second(s.Group("g").Read("ann", epochStart, 0, false))
+	})
+	a.Merge(b)
+	if _, err := a.Update(1, epochStart, func(f Fields) error { return second(f.Copy("s", "copy")) }); err != nil {
+		t.Fatal(err)
+	}
+	view := a.View()
+	if got, want := view.handle("copy", TypeStream).appendJSON(nil), view.handle("s", TypeStream).appendJSON(nil); string(got) != string(want) {
+		t.Errorf("the copy is %s, want %s", got, want)
+	}
+	from, copied := view.Stream("s"), view.Stream("copy")
+	if from.Info() != copied.Info() {
+		t.Errorf("the copy says %v, want %v", copied.Info(), from.Info())
+	}
+	want := slices.Collect(from.Group("g").Pending(StreamID{}, MaxStreamID))
+	got := slices.Collect(copied.Group("g").Pending(StreamID{}, MaxStreamID))
+	if !slices.Equal(got, want) || len(got) != 4 || !copied.Group("g").HasConsumer("ann") {
+		t.Errorf("pending in the copy: %v, want %v", got, want)
+	}
+	if _, err := a.Update(1, epochStart, func(f Fields) error {
+		entries, err := f.Stream("copy").Group("g").Read("bob", epochStart, 0, false)
+		if len(entries) != 2 || entries[0].Fields[1] != "late" {
+			t.Errorf("read of the copy: %v", entries)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// endedTx is a transaction that sees that a replica has ended.
+type endedTx struct {
+	dotted.Tx
+	ended ReplicaID
+}
+
+func (e endedTx) Ended(id ReplicaID) bool { return id == e.ended }
+
+func TestWhatIsKnownOfAReplicaThatEndedGoesWithItsLastEntry(t *testing.T) {
+	a, _ := twoReaders(t)
+	inStream(t, a, 2, func(s Stream) error { return s.AddAs(StreamID{9, 0}, "f", "v") })
+	want := a.View().Stream("s").Info()
+	for first, tails := range map[int]int{2: 2, 3: 1} {
+		s := a.Clone()
+		mustUpdate(t, s, 2, func(tx dotted.Tx) error {
+			return second(fieldsOf(endedTx{tx, 1}).Stream("s").RemoveFirst(first))
+		})
+		in, _ := s.View().Stream("s").inside()
+		if len(in.tails) != tails || in.info() != want {
+			t.Errorf("after %d entries were removed: %d tails, %v; want %d, %v", first, len(in.tails), in.info(), tails, want)
+		}
+	}
+}
