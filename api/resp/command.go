@@ -35,6 +35,8 @@ type command struct {
 	keys           keyRange
 	// work is at how much it looks, if that is not what access and keys say: see call.work.
 	work func(c *call, cmd *command) int64
+	// find returns the arguments of a call that are keys, where neither keys nor counted tells.
+	find func(args [][]byte) [][]byte
 	// counted is the argument that tells how many keys follow it, 0 if there is none.
 	counted int
 

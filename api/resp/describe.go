@@ -90,6 +90,9 @@ func (c *command) keysOf(args [][]byte) (keys [][]byte, err error) {
 		}
 		keys = slices.Concat(keys, args[c.counted+1:c.counted+1+n])
 	}
+	if c.find != nil {
+		keys = slices.Concat(keys, c.find(args))
+	}
 	return keys, nil
 }
 

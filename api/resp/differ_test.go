@@ -227,6 +227,9 @@ func (d *differing) command() []string {
 	for slices.Contains(incomparable, c.name) {
 		c = all[d.rand.IntN(len(all))]
 	}
+	if c.group == "stream" {
+		return d.streamCommand(c.name)
+	}
 	least := max(c.arity, -c.arity)
 	n := least
 	switch {

@@ -27,7 +27,7 @@ type kind struct {
 	ordered bool
 }
 
-var kinds = []kind{stringKind, bitmapKind, hyperLogLogKind, setKind, zsetKind, hashKind, listKind}
+var kinds = []kind{stringKind, bitmapKind, hyperLogLogKind, setKind, zsetKind, hashKind, listKind, streamKind}
 
 // kindOf returns what is known of a type, nil if nothing is.
 func kindOf(t crdt.Type) *kind {

@@ -46,7 +46,7 @@ func grouped(name string, all []command) []command {
 func table() []command {
 	return slices.Concat(connectionCommands(), pubsubCommands(), serverCommands(), transactionCommands(),
 		keyCommands(), stringCommands(), setCommands(), hashCommands(), hashExpiryCommands(), listCommands(),
-		zsetCommands(), geoCommands(), bitmapCommands(), hyperLogLogCommands())
+		zsetCommands(), geoCommands(), streamCommands(), bitmapCommands(), hyperLogLogCommands())
 }
 
 func connectionCommands() []command {

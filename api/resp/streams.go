@@ -1,0 +1,546 @@
+package resp
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/peerd/peerd/crdt"
+	embedded "github.com/peerd/peerd/peer"
+)
+
+// stream returns the stream of the key that the first argument names.
+func (c *call) stream() crdt.Stream { return c.tx.Stream(c.arg(1)) }
+
+// streamError returns errWrongType if that key exists without a stream.
+func (c *call) streamError() error { return c.notStream(c.arg(1)) }
+
+// notStream returns errWrongType if a key exists without a stream.
+func (c *call) notStream(key string) error { return c.typeError(key, crdt.TypeStream) }
+
+// hasStream reports whether a key has one.
+func (c *call) hasStream(key string) bool { return c.tx.Types(key).Has(crdt.TypeStream) }
+
+const (
+	errStreamID  = replyError("ERR Invalid stream ID specified as stream command argument")
+	errStreamTop = replyError("ERR The ID specified in XADD is equal or smaller than the target stream top item")
+	errStreamEnd = replyError("ERR The stream has exhausted the last possible ID, unable to add more items")
+)
+
+// streamNode is how many entries XTRIM and XADD remove at once if they are asked to remove about so many, as Redis does.
+const streamNode = 100
+
+// streamID reads argument i as an id, for which a sequence number may be missing. anySeq tells that it is a star.
+func (c *call) streamID(i int, missing uint64) (id crdt.StreamID, err error) {
+	id, anySeq, ok := parseStreamID(c.args[i], missing)
+	if !ok || anySeq {
+		return id, errStreamID
+	}
+	return id, nil
+}
+
+// parseStreamID reads an id as Redis does.
+func parseStreamID(text []byte, missing uint64) (id crdt.StreamID, anySeq, ok bool) {
+	if len(text) > 127 {
+		return id, false, false
+	}
+	ms, seq, hasSeq := strings.Cut(string(clip(text, len(text))), "-")
+	id.Seq = missing
+	if id.Ms, ok = parseUnsigned(ms); ok && hasSeq {
+		if seq == "*" {
+			id.Seq = 0
+			return id, true, true
+		}
+		id.Seq, ok = parseUnsigned(seq)
+	}
+	return id, false, ok
+}
+
+// parseUnsigned reads a number as C's strtoull does, but for what reads as a negative one.
+func parseUnsigned(text string) (n uint64, ok bool) {
+	if signed, whole := parseInteger([]byte(text)); whole {
+		return uint64(signed), signed >= 0
+	}
+	digits := strings.TrimLeft(text, " \t\n\v\f\r")
+	negative := strings.HasPrefix(digits, "-")
+	if negative || strings.HasPrefix(digits, "+") {
+		digits = digits[1:]
+	}
+	if strings.Trim(digits, "0123456789") != "" || digits == "" {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(digits, 10, 64)
+	if negative {
+		n = -n
+	}
+	return n, err == nil
+}
+
+// bound reads argument i as the first or last id of a range: "-", "+", or an id, behind "(" if it is not in it.
+func (c *call) bound(i int, last bool) (id crdt.StreamID, err error) {
+	text, missing := c.args[i], uint64(0)
+	if last {
+		missing = math.MaxUint64
+	}
+	switch string(text) {
+	case "-":
+		return crdt.StreamID{}, nil
+	case "+":
+		return crdt.MaxStreamID, nil
+	}
+	without := len(text) > 1 && text[0] == '('
+	if without {
+		text = text[1:]
+	}
+	id, anySeq, ok := parseStreamID(text, missing)
+	if !ok || anySeq {
+		return id, errStreamID
+	}
+	switch {
+	case without && last:
+		if id, ok = id.Previous(); !ok {
+			return id, replyError("ERR invalid end ID for the interval")
+		}
+	case without:
+		if id, ok = id.Next(); !ok {
+			return id, replyError("ERR invalid start ID for the interval")
+		}
+	}
+	return id, nil
+}
+
+// trimming is what XTRIM and XADD are asked to remove.
+type trimming struct {
+	by    string // "maxlen", "minid", or "" for nothing
+	most  int64
+	least crdt.StreamID
+	about bool
+	limit int64 // of entries that are removed, 0 for none
+}
+
+// added is what XADD is asked to add.
+type added struct {
+	trimming
+	made    bool // its id is made
+	id      crdt.StreamID
+	anySeq  bool
+	exists  bool // nothing is added if there is no stream
+	firstAt int  // the argument with the first field
+}
+
+// addOptions reads the options of XADD, or of XTRIM, and for the first its id.
+func (c *call) addOptions(isAdd bool) (a added, err error) {
+	limited := false
+	i := 2
+options:
+	for ; i < len(c.args); i++ {
+		more := i+1 < len(c.args)
+		switch {
+		case isAdd && string(c.args[i]) == "*":
+			a.made = true
+			break options
+		case more && (c.is(i, "maxlen") || c.is(i, "minid")):
+			if i, err = c.trimBy(i, &a.trimming); err != nil {
+				return a, err
+			}
+		case more && c.is(i, "limit"):
+			i++
+			if a.limit, err = c.integer(i); err != nil {
+				return a, err
+			}
+			if a.limit < 0 {
+				return a, replyError("ERR The LIMIT argument must be >= 0.")
+			}
+			limited = true
+		case isAdd && c.is(i, "nomkstream"):
+			a.exists = true
+		case isAdd:
+			ok := false
+			if a.id, a.anySeq, ok = parseStreamID(c.args[i], 0); !ok {
+				return a, errStreamID
+			}
+			break options
+		default:
+			return a, errSyntax
+		}
+	}
+	a.firstAt = i + 1
+	return a, a.checkLimit(isAdd, limited)
+}
+
+// trimBy reads MAXLEN or MINID and returns the last of its arguments.
+func (c *call) trimBy(i int, t *trimming) (last int, err error) {
+	if t.by != "" {
+		return i, replyError("ERR syntax error, MAXLEN and MINID options at the same time are not compatible")
+	}
+	byLength := c.is(i, "maxlen")
+	t.by, t.about = "minid", false
+	if i++; i+1 < len(c.args) && (string(c.args[i]) == "~" || string(c.args[i]) == "=") {
+		t.about = c.args[i][0] == '~'
+		i++
+	}
+	if !byLength {
+		t.least, err = c.streamID(i, 0)
+		return i, err
+	}
+	t.by = "maxlen"
+	if t.most, err = c.integer(i); err == nil && t.most < 0 {
+		err = replyError("ERR The MAXLEN argument must be >= 0.")
+	}
+	return i, err
+}
+
+func (t *trimming) checkLimit(isAdd, limited bool) error {
+	switch {
+	case t.limit != 0 && t.by == "":
+		return replyError("ERR syntax error, LIMIT cannot be used without specifying a trimming strategy")
+	case !isAdd && t.by == "":
+		return replyError("ERR syntax error, XTRIM must be called with a trimming strategy")
+	case limited && !t.about:
+		return replyError("ERR syntax error, LIMIT cannot be used without the special ~ option")
+	case !limited && t.about:
+		t.limit = 100 * streamNode
+	}
+	return nil
+}
+
+func runXAdd(c *call) error {
+	a, err := c.addOptions(true)
+	if err != nil {
+		return err
+	}
+	fields := len(c.args) - a.firstAt
+	switch {
+	case fields < 2 || fields%2 == 1:
+		return wrongArity(c.command.name)
+	case !a.made && !a.anySeq && a.id == crdt.StreamID{}:
+		return replyError("ERR The ID specified in XADD must be greater than 0-0")
+	}
+	if err := c.streamError(); err != nil {
+		return err
+	}
+	if a.exists && !c.hasStream(c.arg(1)) {
+		c.out.null()
+		return nil
+	}
+	words := make([]string, fields)
+	for i := range words {
+		words[i] = c.arg(a.firstAt + i)
+	}
+	if a.id, err = c.addEntry(a, words); err != nil {
+		return err
+	}
+	c.out.text(a.id.String())
+	_, err = c.trim(a.trimming)
+	return err
+}
+
+func (c *call) addEntry(a added, words []string) (id crdt.StreamID, err error) {
+	s := c.stream()
+	if a.made {
+		id, err = s.Add(c.server.config.clock(), words...)
+	} else {
+		last := s.Info().Last
+		if last == crdt.MaxStreamID {
+			return id, errStreamEnd
+		}
+		id = a.id
+		if a.anySeq && last.Ms == id.Ms {
+			if id.Seq = last.Seq + 1; id.Seq == 0 {
+				return id, errStreamTop
+			}
+		}
+		err = s.AddAs(id, words...)
+	}
+	switch {
+	case errors.Is(err, crdt.ErrStreamID):
+		return id, errStreamTop
+	case errors.Is(err, crdt.ErrStreamFull):
+		return id, errStreamEnd
+	}
+	return id, err
+}
+
+// trim removes what is asked for.
+func (c *call) trim(t trimming) (removed int, err error) {
+	if t.by == "" {
+		return 0, nil
+	}
+	n := t.excess(c.stream())
+	switch {
+	case n > embedded.MaxOps/2:
+		return 0, fmt.Errorf("%d entries to remove exceed the limit of %d (half of MaxOps): use ~ with a LIMIT, again and again",
+			n, embedded.MaxOps/2)
+	case c.looped && n > maxQuickArguments:
+		return 0, errApart
+	}
+	return c.stream().RemoveFirst(n)
+}
+
+// excess returns how many entries are to be removed. About so many are in whole nodes, as if each were full.
+func (t trimming) excess(s crdt.Stream) (n int) {
+	length := s.Len()
+	most := length
+	if t.about && t.limit > 0 {
+		most = min(most, int(min(t.limit, math.MaxInt32)))
+	}
+	below := length - int(min(t.most, int64(length)))
+	if t.by == "minid" {
+		below = 0
+		last, seen := crdt.StreamID{}, false
+		for e := range s.Range(crdt.StreamID{}, crdt.MaxStreamID) {
+			if e.ID.Compare(t.least) >= 0 || below > embedded.MaxOps {
+				break
+			}
+			if !seen || e.ID != last {
+				below++
+			}
+			last, seen = e.ID, true
+		}
+	}
+	if !t.about {
+		return below
+	}
+	for n < below {
+		node := min(streamNode, length-n)
+		if n+node > most || n+node > below {
+			break
+		}
+		n += node
+	}
+	return n
+}
+
+func runXTrim(c *call) error {
+	a, err := c.addOptions(false)
+	if err != nil {
+		return err
+	}
+	if err := c.streamError(); err != nil {
+		return err
+	}
+	n, err := c.trim(a.trimming)
+	if err != nil {
+		return err
+	}
+	c.out.integer(int64(n))
+	return nil
+}
+
+func runXLen(c *call) error {
+	if err := c.streamError(); err != nil {
+		return err
+	}
+	c.out.integer(int64(c.stream().Len()))
+	return nil
+}
+
+func runXDel(c *call) error {
+	if err := c.streamError(); err != nil {
+		return err
+	}
+	if !c.hasStream(c.arg(1)) {
+		c.out.integer(0)
+		return nil
+	}
+	ids, err := c.streamIDs(2)
+	if err != nil {
+		return err
+	}
+	n, err := c.stream().Remove(ids...)
+	if err != nil {
+		return err
+	}
+	c.out.integer(int64(n))
+	return nil
+}
+
+// streamIDs reads the arguments from one on.
+func (c *call) streamIDs(first int) (ids []crdt.StreamID, err error) {
+	for i := first; i < len(c.args); i++ {
+		id, err := c.streamID(i, 0)
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
+}
+
+func runXRange(c *call) error { return c.streamRange(2, 3, crdt.Stream.Range) }
+
+func runXRevRange(c *call) error { return c.streamRange(3, 2, crdt.Stream.Backward) }
+
+func (c *call) streamRange(
+	first, last int, pass func(s crdt.Stream, from, to crdt.StreamID) iter.Seq[crdt.StreamEntry],
+) error {
+	from, err := c.bound(first, false)
+	if err != nil {
+		return err
+	}
+	to, err := c.bound(last, true)
+	if err != nil {
+		return err
+	}
+	count := int64(-1)
+	for i := 4; i < len(c.args); i += 2 {
+		if !c.is(i, "count") || i+1 == len(c.args) {
+			return errSyntax
+		}
+		if count, err = c.integer(i + 1); err != nil {
+			return err
+		}
+		count = max(count, 0)
+	}
+	if err := c.streamError(); err != nil {
+		return err
+	}
+	switch {
+	case !c.hasStream(c.arg(1)):
+		c.out.array(0)
+	case count == 0:
+		c.out.noArray()
+	default:
+		c.entries(pass(c.stream(), from, to), count)
+	}
+	return nil
+}
+
+// noArray writes null in place of an array.
+func (w *replies) noArray() {
+	if w.resp3 {
+		w.null()
+		return
+	}
+	w.buf = append(w.buf, "*-1\r\n"...)
+}
+
+// entry writes an entry.
+func (w *replies) entry(e crdt.StreamEntry) {
+	w.array(2)
+	w.text(e.ID.String())
+	w.array(len(e.Fields))
+	for _, f := range e.Fields {
+		w.text(f)
+	}
+}
+
+// entries writes the first of some entries, as many as count says if that is more than 0, and returns how many there
+// were. Those with one id are not parted: who asks for what comes behind an id would miss the second.
+func (c *call) entries(all iter.Seq[crdt.StreamEntry], count int64) (n int64) {
+	at, last := len(c.out.buf), crdt.StreamID{}
+	for e := range all {
+		if count > 0 && n >= count && e.ID != last || len(c.out.buf)-at > MaxReply {
+			break
+		}
+		c.out.entry(e)
+		n, last = n+1, e.ID
+	}
+	c.out.arrayAt(at, int(n))
+	return n
+}
+
+func runXSetID(c *call) error {
+	id, err := c.streamID(2, 0)
+	if err != nil {
+		return err
+	}
+	count, deleted := int64(-1), crdt.StreamID{}
+	for i := 3; i < len(c.args); i += 2 {
+		more := i+1 < len(c.args)
+		switch {
+		case more && c.is(i, "entriesadded"):
+			if count, err = c.integer(i + 1); err != nil {
+				return err
+			}
+			if count < 0 {
+				return replyError("ERR entries_added must be positive")
+			}
+		case more && c.is(i, "maxdeletedid"):
+			if deleted, err = c.streamID(i+1, 0); err != nil {
+				return err
+			}
+			if id.Compare(deleted) < 0 {
+				return replyError("ERR The ID specified in XSETID is smaller than the provided max_deleted_entry_id")
+			}
+		default:
+			return errSyntax
+		}
+	}
+	if !c.tx.Has(c.arg(1)) {
+		return errNoKey
+	}
+	if err := c.streamError(); err != nil {
+		return err
+	}
+	return c.setStreamID(id, count, deleted)
+}
+
+func (c *call) setStreamID(id crdt.StreamID, count int64, deleted crdt.StreamID) error {
+	s := c.stream()
+	length, info := s.Len(), s.Info()
+	if length > 0 {
+		for top := range s.Backward(crdt.StreamID{}, crdt.MaxStreamID) {
+			if id.Compare(top.ID) < 0 {
+				return replyError("ERR The ID specified in XSETID is smaller than the target stream top item")
+			}
+			break
+		}
+		if count >= 0 && int64(length) > count {
+			return replyError("ERR The entries_added specified in XSETID is smaller than the target stream length")
+		}
+	}
+	info.Last = id
+	if count >= 0 {
+		info.Added = count
+	}
+	if deleted != (crdt.StreamID{}) {
+		info.MaxDeleted = deleted
+	}
+	if err := s.SetInfo(info); err != nil {
+		return err
+	}
+	c.out.status("OK")
+	return nil
+}
+
+// workOfStream is at how much a command for a stream looks: at its entries, at most as many as it is asked for.
+func workOfStream(c *call, cmd *command) int64 {
+	keys, _ := cmd.keysOf(c.args)
+	sum, most := 0, int64(math.MaxInt64)
+	for _, key := range keys {
+		sum += c.tx.Stream(string(key)).Len()
+	}
+	for i := range c.args {
+		if i+1 < len(c.args) && c.is(i, "count") {
+			if n, err := c.integer(i + 1); err == nil && n > 0 {
+				most = n
+			}
+		}
+	}
+	return min(int64(sum), most)
+}
+
+// errBadPart is no replyError: parts before it may have been added.
+var errBadPart = errors.New("bad data format")
+
+var streamKind = kind{
+	typ: crdt.TypeStream,
+	count: func(tx *embedded.Tx, key string) (n int, shown bool) {
+		for range tx.Stream(key).Parts() {
+			n++
+		}
+		return n, true
+	},
+	parts: func(tx *embedded.Tx, key string) iter.Seq2[string, []byte] { return tx.Stream(key).Parts() },
+	put: func(tx *embedded.Tx, key, name string, value []byte) error {
+		if err := tx.Stream(key).AddPart(name, value); err != nil {
+			return fmt.Errorf("%w: %w", errBadPart, err)
+		}
+		return nil
+	},
+	encoding: func(*embedded.Tx, string) string { return "stream" },
+}

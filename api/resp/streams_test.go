@@ -1,0 +1,62 @@
+package resp
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestReadersOfStreamsWait: XREAD and XREADGROUP with BLOCK are answered by what is written meanwhile.
+func TestReadersOfStreamsWait(t *testing.T) {
+	for _, c := range []struct{ waits, did, want string }{
+		{"XREAD BLOCK 0 STREAMS s $", "XADD s 2-1 f v", "*2 s *1 *2 2-1 *2 f v"},
+		{"XREAD COUNT 1 BLOCK 0 STREAMS none s 0 1-1", "XADD s 2-1 f v", "*2 s *1 *2 2-1 *2 f v"},
+		{"XREAD BLOCK 0 STREAMS other s 5-0 $", "XADD other 6-0 f v", "*2 other *1 *2 6-0 *2 f v"},
+		{"XREADGROUP GROUP g ann BLOCK 0 STREAMS s >", "XADD s 2-1 f v", "*2 s *1 *2 2-1 *2 f v"},
+		{"XREADGROUP GROUP g ann BLOCK 0 STREAMS s >", "XGROUP DESTROY s g",
+			"-NOGROUP the consumer group this client was blocked on no longer exists"},
+		{"XREADGROUP GROUP g ann BLOCK 0 STREAMS s >", "DEL s", "-UNBLOCKED the stream key no longer exists"},
+		{"XREADGROUP GROUP g ann BLOCK 0 STREAMS s >", "SET s x", "-UNBLOCKED the stream key no longer exists"},
+	} {
+		server, address := startServer(t, Config{db: newMemory(t)})
+		reader, writer := dial(t, address), dial(t, address)
+		writer.ask("XADD s 1-1 f v")
+		writer.ask("XGROUP CREATE s g $")
+		reader.send(strings.Fields(c.waits))
+		untilWaiting(t, server, 1)
+		if got := writer.ask(c.did); strings.HasPrefix(got, "-") {
+			t.Fatalf("%s: %s", c.did, got)
+		}
+		if got := strings.TrimSpace(values(reader.reply())); got != c.want {
+			t.Errorf("%s; %s: %q, want %q", c.waits, c.did, got, c.want)
+		}
+	}
+}
+
+// TestAGroupIsGivenWhatArrivesLate: an entry of a peer that was cut off has a smaller id than those that were delivered
+// meanwhile, and is delivered all the same, once. XREAD behind the greatest id passes it.
+func TestAGroupIsGivenWhatArrivesLate(t *testing.T) {
+	h := newHosts(t, 2)
+	here, there := h.clients[0], h.clients[1]
+	here.ask("XGROUP CREATE s g $ MKSTREAM")
+	h.heal()
+	h.cut()
+	there.expect("XADD s 5-0 of there", `"5-0"`)
+	here.expect("XADD s 7-0 of here", `"7-0"`)
+	const read = "XREADGROUP GROUP g ann STREAMS s >"
+	if got := values(here.ask(read)); got != "*2 s *1 *2 7-0 *2 of here" {
+		t.Fatalf("given before: %s", got)
+	}
+	h.heal()
+	here.expect("XREAD STREAMS s 7-0", "*-1")
+	h.heal()
+	if got := values(here.ask(read)); got != "*2 s *1 *2 5-0 *2 of there" {
+		t.Errorf("given then: %s", got)
+	}
+	here.expect(read, "*-1")
+	h.heal()
+	if got := values(there.ask("XPENDING s g")); got != "2 5-0 7-0 *1 *2 ann 2" {
+		t.Errorf("pending there: %s", got)
+	}
+	there.expect("XACK s g 5-0 7-0", ":2")
+	there.expect(read, "*-1")
+}
