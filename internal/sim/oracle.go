@@ -165,6 +165,8 @@ func readType(f crdt.Fields, name string, at dotted.Address, t crdt.Type, out *r
 		return readBitmap(f.Bitmap(name), at, out)
 	case crdt.TypeHyperLogLog:
 		return readCounts(f.HyperLogLog(name), at, out)
+	case crdt.TypeStream:
+		return readStream(f.Stream(name), at, out)
 	case crdt.TypeFlag:
 		out.add(fact{at: at})
 		if !f.Flag(name).Get() {

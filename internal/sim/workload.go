@@ -28,6 +28,8 @@ type mix struct {
 
 	bits    *rand.Rand // which decides about bitmaps and HyperLogLogs; nil if there are none
 	counted int        // registers
+	streams *rand.Rand // which decides what is added to streams; nil if there are none
+	entries int        // the greatest id of an entry that was drawn
 }
 
 // Kinds of mutation.
@@ -251,6 +253,9 @@ func (m *mix) drawTransaction(rng *rand.Rand) []mutation {
 	}
 	if m.bits != nil && m.bits.IntN(2) == 0 {
 		muts = slices.Insert(muts, m.bits.IntN(len(muts)+1), m.drawBits())
+	}
+	if m.streams != nil && m.streams.IntN(3) == 0 {
+		muts = append(muts, m.drawEntry()...)
 	}
 	if m.timed != nil && m.timed.IntN(3) == 0 {
 		muts = slices.Insert(muts, m.timed.IntN(len(muts)+1), m.drawExpiry())
