@@ -24,6 +24,8 @@ func defaultSettings() map[string]string {
 		"notify-keyspace-events": "AKE",
 		"requirepass":            "",
 		"slowlog-max-len":        strconv.Itoa(MaxSlowLog),
+
+		"stream-node-max-entries": strconv.Itoa(streamNode),
 	}
 }
 

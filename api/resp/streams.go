@@ -304,8 +304,10 @@ func (t trimming) excess(s crdt.Stream) (n int) {
 	if !t.about {
 		return below
 	}
-	for n < below {
-		node := min(streamNode, length-n)
+	// Of the first node those are gone that were removed before.
+	size := streamNode - int(max(s.Info().Added-int64(length), 0)%streamNode)
+	for ; n < below; size = streamNode {
+		node := min(size, length-n)
 		if n+node > most || n+node > below {
 			break
 		}
