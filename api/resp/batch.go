@@ -182,7 +182,11 @@ func (b *batch) execute(ctx context.Context) {
 		case accessScan:
 			errs = b.spread(c.server.scan(ctx, c.database(), b.view))
 		case accessWrite:
-			errs = c.server.waiting[c.index].updateAll(ctx, c.database(), b.functions())
+			if c.server.scripts.isBusy(c.index) {
+				errs = b.spread(errScriptBusy)
+			} else {
+				errs = c.server.waiting[c.index].updateAll(ctx, c.database(), b.functions())
+			}
 		}
 		b.conclude(errs, time.Since(began))
 	}
@@ -321,6 +325,9 @@ func (b *batch) run(i int, tx *embedded.Tx) error {
 		r.muted = b.call.session.mute.end()
 		b.wait(r, b.call.blocked)
 		return nil
+	}
+	if b.call.long { // others have their turn before the next
+		b.call.long, b.halted = false, true
 	}
 	if err != nil {
 		r.failed = true

@@ -203,6 +203,9 @@ type call struct {
 	looped  bool    // others wait for it: see errApart
 	whole   bool    // it is one of several that are one transaction, and must not wait
 	blocked *waiter // what it waits for, once it has returned errBlocked
+
+	scripted time.Duration // what scripts of the request have taken
+	long     bool          // one of them took long
 }
 
 // needs returns what executing a command needs now.
@@ -225,6 +228,7 @@ func (c *call) perform(r *request) error {
 		pending.broken = pending.open
 		return r.rejected
 	}
+	c.scripted = 0
 	if c.session.stranger && !r.command.forStrangers {
 		return errNoAuth // RESET came before it
 	}

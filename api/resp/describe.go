@@ -68,7 +68,7 @@ func runCommandGetKeys(c *call) error {
 	switch {
 	case err != nil:
 		return err
-	case len(keys) == 0:
+	case len(keys) == 0 && cmd.counted == 0:
 		return replyError("ERR The command has no key arguments")
 	}
 	c.out.array(len(keys))
@@ -85,7 +85,11 @@ func (c *command) keysOf(args [][]byte) (keys [][]byte, err error) {
 	}
 	if c.counted > 0 {
 		n, err := strconv.Atoi(string(args[c.counted]))
-		if err != nil || n < 1 || n > len(args)-c.counted-1 {
+		least := 1
+		if c.group == "scripting" { // one may have no keys
+			least = 0
+		}
+		if err != nil || n < least || n > len(args)-c.counted-1 {
 			return nil, replyError("ERR Invalid arguments specified for command")
 		}
 		keys = slices.Concat(keys, args[c.counted+1:c.counted+1+n])

@@ -98,6 +98,7 @@ var incomparable = []string{
 	"object", "spop", "srandmember", "hrandfield", "randomkey", "subscribe", "psubscribe", "unsubscribe", "punsubscribe",
 	"flushall", "select", "auth", "expire", "pexpire", "setex", "psetex", "ttl", "pttl",
 	"multi", "exec", "reset", "zrandmember", "bzpopmin", "bzpopmax", "bzmpop",
+	"eval", "evalsha", "eval_ro", "evalsha_ro", "script",
 	// Redis 7.0 has no such commands.
 	"hexpire", "hpexpire", "hexpireat", "hpexpireat", "httl", "hpttl", "hexpiretime", "hpexpiretime", "hpersist",
 	// Of members with several scores what Redis says of their names follows from how it keeps them.
@@ -222,6 +223,18 @@ func isTolerated(ours string) bool {
 
 // command returns a random call of a random command.
 func (d *differing) command() []string {
+	args := d.simple()
+	if _, any := unordered[args[0]]; !any && !strings.HasSuffix(args[0], "scan") && d.rand.IntN(10) == 0 {
+		script := []string{"return redis.call(unpack(ARGV))", "return redis.pcall(unpack(ARGV))",
+			"redis.call('incr', 'k0') return {redis.pcall(unpack(ARGV)), redis.pcall('get', 'k0')}",
+			"redis.setresp(3) return redis.pcall(unpack(ARGV))"}[d.rand.IntN(4)]
+		args = append([]string{"EVAL", script, "0"}, args...)
+	}
+	return args
+}
+
+// simple returns one that is no script.
+func (d *differing) simple() []string {
 	all := table()
 	c := all[d.rand.IntN(len(all))]
 	for slices.Contains(incomparable, c.name) {

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"math/rand/v2"
 	"strconv"
+	"time"
 
 	"github.com/peerd/peerd/crdt"
 	embedded "github.com/peerd/peerd/peer"
@@ -184,11 +185,14 @@ func runRandomKey(c *call) error {
 }
 
 func runTime(c *call) error {
-	now := c.server.config.clock()
-	c.out.array(2)
-	c.out.text(strconv.FormatInt(now.Unix(), 10))
-	c.out.text(strconv.FormatInt(int64(now.Nanosecond()/1000), 10))
+	writeTime(c.out, c.server.config.clock())
 	return nil
+}
+
+func writeTime(out *replies, now time.Time) {
+	out.array(2)
+	out.text(strconv.FormatInt(now.Unix(), 10))
+	out.text(strconv.FormatInt(int64(now.Nanosecond()/1000), 10))
 }
 
 func (c *call) pattern(i int) (string, error) {

@@ -72,6 +72,19 @@ const (
 	// MaxProduct is the product of the lengths in bytes of the strings that LCS compares, each one
 	// more.
 	MaxProduct = 4 << 20
+	// MaxScripts is how many scripts a server knows, and MaxScriptBytes the size in bytes of their texts, all in all. The
+	// one not used for longest is forgotten first: a client that is told NOSCRIPT sends the text again, with EVAL.
+	MaxScripts     = 4096
+	MaxScriptBytes = 16 << 20
+	// MaxScriptTime, MaxScriptSteps and MaxScriptMemory bound a script: how long it runs, with all others of a MULTI, how
+	// many instructions that is, and how many bytes it holds, as they are added up: see docs/redis.md. Beyond one it is
+	// ended, and has changed nothing. A text may have script.MaxSource bytes, a string of it script.MaxString.
+	MaxScriptTime   = 10 * time.Second
+	MaxScriptSteps  = 1 << 30
+	MaxScriptMemory = 64 << 20
+	// ScriptBusy is how long a script runs before others who write to its database are told BUSY, and SCRIPT KILL ends it,
+	// unless CONFIG SET busy-reply-threshold says otherwise.
+	ScriptBusy = 5 * time.Second
 	// MaxSubscriptions is the number of channels and patterns that a client may subscribe to, and
 	// MaxSubscribers the number of clients that do: each change is matched with all of them.
 	MaxSubscriptions = 256
@@ -119,6 +132,12 @@ const (
 	// first the value that it returns. A larger one has a goroutine of its own.
 	maxQuickBytes     = 64 << 10
 	maxQuickArguments = 256
+	// quickScript, quickSteps, quickScriptBytes and quickWork bound a script that the loop executes itself: its time, its
+	// instructions, the bytes that it holds, and at how many keys and members its commands look.
+	quickScript      = 2 * time.Millisecond
+	quickSteps       = 20_000
+	quickScriptBytes = 8 << 20
+	quickWork        = 1 << 10
 	// roundCommands is how many commands one round of the loop executes, roundInput how many bytes
 	// it reads, and roundOutput how many it writes. A connection that it looks at counts as a
 	// command. The first and the last are divided among the connections that have something to do;

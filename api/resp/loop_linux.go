@@ -588,6 +588,11 @@ func (l *loop) submit(ctx context.Context) {
 		l.land(ctx, f)
 		return
 	}
+	if l.server.scripts.isBusy(f.index) {
+		f.errs = slices.Repeat([]error{errScriptBusy}, len(f.fns))
+		l.land(ctx, f)
+		return
+	}
 	f.state.Store(submitting)
 	l.server.waiting[f.index].submit(f.db, f.fns, f.land)
 	if !f.state.CompareAndSwap(submitting, away) {

@@ -146,6 +146,7 @@ type Server struct {
 	slower     atomic.Int64 // from how many microseconds on a command is slow, -1 for never: Config.SlowLog, until CONFIG SET
 	encodings  encodings
 	slow       slowLog
+	scripts    scripts
 
 	waiting [Databases]waiting // commands that wait for keys, by database
 
@@ -189,6 +190,7 @@ func New(config Config) (*Server, error) {
 	}
 	s.maxClients.Store(int64(s.config.MaxClients))
 	s.slower.Store(slowerThan(s.config.SlowLog))
+	s.scripts.busyAfter.Store(ScriptBusy.Milliseconds())
 	return s, nil
 }
 
@@ -448,6 +450,7 @@ func (s *Server) cut() {
 		conns = append(conns, c.conn)
 	}
 	s.mu.Unlock()
+	s.scripts.endAll(false, errClosed)
 	for _, cancel := range cancels {
 		cancel()
 	}

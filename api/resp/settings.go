@@ -32,6 +32,8 @@ func defaultSettings() map[string]string {
 const (
 	settingClients = "maxclients"
 	settingSlow    = "slowlog-log-slower-than"
+	settingBusy    = "busy-reply-threshold"
+	settingBusyOld = "lua-time-limit" // its name before Redis 7
 )
 
 // settings returns all parameters as they are now.
@@ -40,6 +42,8 @@ func (s *Server) settings() map[string]string {
 	all[settingClients] = strconv.FormatInt(s.maxClients.Load(), 10)
 	all[settingSlow] = strconv.FormatInt(s.slower.Load(), 10)
 	s.encodings.add(all)
+	all[settingBusy] = strconv.FormatInt(s.scripts.busyAfter.Load(), 10)
+	all[settingBusyOld] = all[settingBusy]
 	return all
 }
 
@@ -100,7 +104,7 @@ func runConfigSet(c *call) error {
 			if err := checkEncoding(name, wanted[name]); err != nil {
 				return err
 			}
-		case name == settingClients || name == settingSlow:
+		case name == settingClients || name == settingSlow || name == settingBusy || name == settingBusyOld:
 			n, err := numberFor(name, wanted[name], c.server.config.MaxClients)
 			if err != nil {
 				return err
@@ -118,6 +122,11 @@ func runConfigSet(c *call) error {
 	if n, ok := changes[settingSlow]; ok {
 		c.server.slower.Store(n)
 	}
+	for _, name := range []string{settingBusy, settingBusyOld} {
+		if n, ok := changes[name]; ok {
+			c.server.scripts.busyAfter.Store(n)
+		}
+	}
 	c.out.status("OK")
 	return nil
 }
@@ -130,8 +139,11 @@ func cannotSet(name, why string) error {
 // began: their files would be wanting elsewhere.
 func numberFor(name, text string, clients int) (int64, error) {
 	least, most := int64(1), int64(1<<32-1)
-	if name == settingSlow {
+	switch name {
+	case settingSlow:
 		least, most = -1, int64(1<<63-1)
+	case settingBusy, settingBusyOld:
+		least, most = 0, MaxScriptTime.Milliseconds()
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	switch {

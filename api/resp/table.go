@@ -45,8 +45,8 @@ func grouped(name string, all []command) []command {
 // table returns every command. A summary is what COMMAND DOCS and redis-cli's help show.
 func table() []command {
 	return slices.Concat(connectionCommands(), pubsubCommands(), serverCommands(), transactionCommands(),
-		keyCommands(), stringCommands(), setCommands(), hashCommands(), hashExpiryCommands(), listCommands(),
-		zsetCommands(), geoCommands(), streamCommands(), bitmapCommands(), hyperLogLogCommands())
+		scriptingCommands(), keyCommands(), stringCommands(), setCommands(), hashCommands(), hashExpiryCommands(),
+		listCommands(), zsetCommands(), geoCommands(), streamCommands(), bitmapCommands(), hyperLogLogCommands())
 }
 
 func connectionCommands() []command {
@@ -167,6 +167,29 @@ func transactionCommands() []command {
 			summary: "Executes what was queued, all at once."},
 		{name: "discard", arity: 1, run: runDiscard, inTransaction: roleEnd,
 			summary: "Drops what was queued."},
+	})
+}
+
+func scriptingCommands() []command {
+	return grouped("scripting", []command{
+		{name: "eval", arity: -3, counted: 2, run: evaluating(false, false), access: accessWrite,
+			summary: "Runs a script in Lua, as one transaction."},
+		{name: "evalsha", arity: -3, counted: 2, run: evaluating(true, false), access: accessWrite,
+			summary: "Runs a script that is known, by the SHA-1 of its text."},
+		{name: "eval_ro", arity: -3, counted: 2, run: evaluating(false, true), access: accessScan,
+			summary: "Runs a script that writes nothing: writers do not wait for it."},
+		{name: "evalsha_ro", arity: -3, counted: 2, run: evaluating(true, true), access: accessScan,
+			summary: "Runs a script that is known and writes nothing."},
+		containing(command{name: "script", summary: "Keeps scripts, and ends one that runs."},
+			command{name: "debug", arity: 3, usage: "YES|SYNC|NO", run: runScriptDebug,
+				summary: "Is refused: a script that is stopped would keep all others who write waiting."},
+			command{name: "exists", arity: -3, usage: "sha1 [sha1 ...]", run: runScriptExists,
+				summary: "Returns which scripts are known."},
+			command{name: "flush", arity: -2, usage: "[ASYNC|SYNC]", run: runScriptFlush, summary: "Forgets all scripts."},
+			command{name: "kill", arity: 2, run: runScriptKill,
+				summary: "Ends the scripts that run for longer than busy-reply-threshold. They have changed nothing."},
+			command{name: "load", apart: true, arity: 3, usage: "script", run: runScriptLoad,
+				summary: "Has a script be known, and returns the SHA-1 of its text."}),
 	})
 }
 

@@ -1,0 +1,166 @@
+package resp
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	embedded "github.com/peerd/peerd/peer"
+)
+
+const endless = "while true do end"
+
+// startRunaway has a client run a script that does not end, and waits until others are told so.
+func startRunaway(t *testing.T, s *Server, address string, args ...string) *peer {
+	t.Helper()
+	s.scripts.busyAfter.Store(1)
+	runaway := dial(t, address)
+	runaway.send(args)
+	eventually(t, "a script that runs for long", s.scripts.isLongest)
+	return runaway
+}
+
+// isLongest reports whether a script has been running for long.
+func (s *scripts) isLongest() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for r := range s.running {
+		if s.isLong(r) {
+			return true
+		}
+	}
+	return false
+}
+
+// TestARunawayHarmsNobodyElse: others read meanwhile, who writes is told, another database takes writes, and
+// SCRIPT KILL ends it. It has changed nothing.
+func TestARunawayHarmsNobodyElse(t *testing.T) {
+	eachWay(t, func(t *testing.T) {
+		s, address := startServer(t, Config{Peer: openMemory(t)})
+		p, elsewhere := dial(t, address), dial(t, address)
+		p.ask("SET k before")
+		if got := elsewhere.ask("SELECT 3"); got != "+OK" {
+			t.Fatal(got)
+		}
+		elsewhere.ask("SET first 1")
+		runaway := startRunaway(t, s, address, "EVAL", "redis.call('set','k','after') redis.call('set','n','1') "+endless, "0")
+		for command, want := range map[string]string{"GET k": "\"before\"", "EXISTS n": ":0", "PING": "+PONG"} {
+			if got := p.ask(command); got != want {
+				t.Errorf("%s: %s", command, got)
+			}
+		}
+		for _, command := range []string{"SET k x", "EVAL return 0", "INCR n"} {
+			if got := p.ask(command); !strings.HasPrefix(got, "-BUSY ") {
+				t.Errorf("%s: %s", command, got)
+			}
+		}
+		if got := elsewhere.ask("SET k elsewhere"); got != "+OK" {
+			t.Error(got)
+		}
+		if got := p.ask("SCRIPT KILL"); got != "+OK" {
+			t.Fatal(got)
+		}
+		if got := runaway.reply(); !strings.Contains(got, "Script killed by user") {
+			t.Error(got)
+		}
+		if got := p.ask("GET k") + p.ask("EXISTS n") + p.ask("INCR n") + runaway.ask("INCR n") + p.ask("SCRIPT KILL"); got !=
+			"\"before\":0:1:2-NOTBUSY No scripts in execution right now." {
+			t.Error(got)
+		}
+	})
+}
+
+// TestAScriptThatReadsKeepsNobodyWaiting who writes.
+func TestAScriptThatReadsKeepsNobodyWaiting(t *testing.T) {
+	s, address := startServer(t, Config{Peer: openMemory(t)})
+	p := dial(t, address)
+	runaway := startRunaway(t, s, address, "EVAL_RO", endless, "0")
+	if got := p.ask("SET k v") + p.ask("SCRIPT KILL"); got != "+OK+OK" {
+		t.Error(got)
+	}
+	if got := runaway.reply(); !strings.Contains(got, "killed") {
+		t.Error(got)
+	}
+}
+
+// TestWhatQueuesBehindAScript of the same client, and in the same MULTI, goes its way.
+func TestWhatQueuesBehindAScript(t *testing.T) {
+	eachWay(t, func(t *testing.T) {
+		_, address := startServer(t, Config{Peer: openMemory(t)})
+		p := dial(t, address)
+		long := "for i=1,300000 do end return redis.call('incr', 'n')"
+		p.send([]string{"INCR", "n"}, []string{"EVAL", long, "0"}, []string{"INCR", "n"}, []string{"EVAL", long, "0"},
+			[]string{"MULTI"}, []string{"EVAL", long, "0"}, []string{"INCR", "n"}, []string{"EXEC"}, []string{"GET", "n"})
+		got := ""
+		for range 9 {
+			got += p.reply()
+		}
+		if want := ":1:2:3:4+OK+QUEUED+QUEUED*2\n  :5\n  :6\"6\""; got != want {
+			t.Error(got)
+		}
+	})
+}
+
+// TestAScriptBeyondALimitChangesNothing, nor does what is with it in a MULTI.
+func TestAScriptBeyondALimitChangesNothing(t *testing.T) {
+	_, address := startServer(t, Config{Peer: openMemory(t)})
+	p := dial(t, address)
+	bomb := "redis.call('set','k','v') local t = {} while true do t[#t+1] = ('x'):rep(1e6)..#t end"
+	p.send([]string{"EVAL", bomb, "0"}, []string{"MULTI"}, []string{"SET", "k", "w"}, []string{"EVAL", bomb, "0"},
+		[]string{"EXEC"}, []string{"EXISTS", "k"})
+	got := ""
+	for range 6 {
+		got += p.reply()
+	}
+	const ended = "-ERR the script holds more memory than it may: 67108864 bytes (MaxScriptMemory). It changed nothing"
+	if want := ended + "+OK+QUEUED+QUEUED" + ended + ":0"; got != want {
+		t.Error(got)
+	}
+}
+
+// TestScriptsAreForgottenInTheirOrder of use, when there are too many.
+func TestScriptsAreForgottenInTheirOrder(t *testing.T) {
+	var s scripts
+	first, err := s.load([]byte("return 'first'"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var second string
+	for i := range MaxScripts {
+		p, err := s.load(fmt.Appendf(nil, "return %d", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			second = p.SHA
+		}
+		if s.find(first.SHA) == nil {
+			t.Fatalf("the script in use is forgotten after %d others", i)
+		}
+	}
+	if s.find(second) != nil || len(s.programs) != MaxScripts || s.recent.Len() != MaxScripts {
+		t.Errorf("%d scripts, %v", len(s.programs), s.find(second))
+	}
+	for i := range 40 {
+		if _, err := s.load(fmt.Appendf(nil, "return %d --%s", i, strings.Repeat("x", 1<<19))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s.bytes > MaxScriptBytes {
+		t.Errorf("%d bytes", s.bytes)
+	}
+}
+
+func openMemory(t *testing.T) *embedded.Peer {
+	t.Helper()
+	p, err := embedded.Open(t.Context(), embedded.Config{Memory: true, Offline: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return p
+}

@@ -1,0 +1,240 @@
+package script
+
+import (
+	"errors"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	lua "github.com/yuin/gopher-lua"
+)
+
+// What scripts return, and how errors read, is compared with Redis by the conversations in
+// api/resp/testdata/redis: lua.txt and scripting.txt. Here is what bounds them.
+
+func runText(t testing.TB, source string, l Limits) (string, error) {
+	t.Helper()
+	p, err := Compile([]byte(source))
+	if err != nil {
+		return "-" + err.Error() + "\r\n", nil
+	}
+	r := &Run{Limits: l, Call: func(args [][]byte, _ bool) ([]byte, error) {
+		if string(args[0]) == "fail" {
+			return nil, errFatal
+		}
+		return []byte("*2\r\n$1\r\na\r\n:1\r\n"), nil
+	}, Known: func([][]byte) bool { return true }}
+	out, err := p.Run(r, nil)
+	return string(out), err
+}
+
+var errFatal = errors.New("the command ends the script")
+
+func limits() Limits {
+	return Limits{Steps: 4_000_000, Bytes: 16 << 20, Deadline: time.Now().Add(time.Minute)}
+}
+
+// TestARunawayIsEnded whatever it does to go on. The second column is how: by its steps, its memory, or an
+// error of its own.
+func TestARunawayIsEnded(t *testing.T) {
+	own := errors.New("an error of its own")
+	for source, want := range map[string]error{
+		"while true do end": ErrSteps,
+		"while true do pcall(function() while true do end end) end":                       ErrSteps,
+		"xpcall(function() while true do end end, function() while true do end end)":      ErrSteps,
+		"local c = coroutine.wrap(function() while true do end end) pcall(c) pcall(c)":    ErrSteps,
+		"while true do coroutine.wrap(function() while true do end end)() end":            ErrSteps,
+		"error(setmetatable({}, {__tostring=function() while true do end end}))":          own,
+		"string.gsub('x', 'x', function() while true do end end)":                         ErrSteps,
+		"table.sort({3,2,1}, function() while true do end end)":                           ErrSteps,
+		"local function f() return f() end f()":                                           ErrSteps,
+		"local function f(n) return 1 + f(n) end f(1)":                                    own,
+		"local function f(n) return coroutine.wrap(function() f(n) end)() end f(1)":       own,
+		"return ('a'):rep(1e6):find(('.-'):rep(20)..'b')":                                 ErrSteps,
+		"return ('a'):rep(1e5):match(('a-'):rep(30)..'b')":                                ErrSteps,
+		"return ('('):rep(1e5):find('%b()%b()%b()%b()x')":                                 ErrSteps,
+		"local t = {} for i=1,100000 do t[i]=i end while true do table.insert(t,1,1) end": ErrSteps,
+		"while true do loadstring(('x=1 '):rep(1000)) end":                                ErrSteps,
+
+		"local s = 'x' while true do s = s .. s end":                                                             own,
+		"local s = 'x' while true do pcall(function() s = s .. s end) end":                                       ErrMemory,
+		"return ('x'):rep(1e9)":                                                                                  own,
+		"return ('x'):rep(1e6):gsub('x', ('y'):rep(100))":                                                        own,
+		"return cjson.encode(('/'):rep(1e7))":                                                                    ErrMemory,
+		"local t = {} while true do t[#t+1] = {} end":                                                            ErrMemory,
+		"local t = {} while true do t[#t+1] = 'x' end":                                                           ErrMemory,
+		"local t, i = {}, 0 while true do i = i + 1 t['k'..i] = i end":                                           ErrMemory,
+		"local t, i = {}, 0 while true do i = i + 1 t['k'..i] = 1 t['k'..i] = nil end":                           ErrMemory,
+		"local t = {} for i=1,1000 do t[i] = {} t[i][2000000] = 1 end":                                           ErrMemory,
+		"local t = {} for i=1,1000 do t[i] = {} t[i][1900000+i] = 1 end":                                         ErrMemory,
+		"local t = {} for i=1,1000 do t[i] = {[1900000]=1} end":                                                  ErrMemory,
+		"local t = {} for i=1,1000 do t[i] = {} rawset(t[i], 1900000, 1) end":                                    ErrMemory,
+		"local t = {} for i=1,1000 do t[i] = {} table.insert(t[i], 1900000, 1) end":                              ErrMemory,
+		"local t = {} for i=1,1e9 do t[i] = ('x'):rep(1e6)..i end":                                               ErrMemory,
+		"local t = {} for i=1,1e9 do t[i] = redis.call('x') end":                                                 ErrMemory,
+		"local t = {} while true do t[#t+1] = function() return t end end":                                       ErrMemory,
+		"local t = {} while true do t[#t+1] = coroutine.create(function() end) end":                              ErrMemory,
+		"local t = {} local function f() t[#t+1] = {} return f() end f()":                                        ErrMemory,
+		"local function f(t) t[#t+1] = {} return f(t) end local function g(t) local r = f(t) return r end g({})": ErrMemory,
+		"local t = {} for i=1,1e9 do t = {t, cjson.decode('[1,2,3,{\"a\":1}]')} end":                             ErrMemory,
+		"return cmsgpack.unpack('\\221\\255\\255\\255\\255')":                                                    own,
+		"return struct.pack('c'..2^30, 'x')":                                                                     own,
+		"return string.format(('%99d'):rep(9), 1)":                                                               own,
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		out, err := runText(t, source, limits())
+		runtime.ReadMemStats(&after)
+		switch {
+		case want == own && (err != nil || !strings.HasPrefix(out, "-")), want != own && err != want:
+			t.Errorf("%s\nended with %v and %.100q, want %v", source, err, out, want)
+		case after.HeapSys > before.HeapSys+400<<20:
+			t.Errorf("%s\nthe heap grew from %d to %d MiB", source, before.HeapSys>>20, after.HeapSys>>20)
+		}
+	}
+}
+
+// TestNestedTextsAreRefused before what compiles them calls itself too often.
+func TestNestedTextsAreRefused(t *testing.T) {
+	for _, source := range []string{
+		strings.Repeat("(", 100_000) + "1" + strings.Repeat(")", 100_000),
+		"return " + strings.Repeat("not ", 200_000) + "1",
+		"return " + strings.Repeat("{", 100_000) + strings.Repeat("}", 100_000),
+		"return 1" + strings.Repeat("+1", 100_000),
+		"return 1" + strings.Repeat("^1", 100_000),
+		strings.Repeat("do ", 100_000) + strings.Repeat("end ", 100_000),
+		"return " + strings.Repeat("function() return ", 30_000) + strings.Repeat("end ", 30_000),
+		"x" + strings.Repeat("[1]", 100_000) + "=1",
+	} {
+		if _, err := Compile([]byte(source)); err == nil {
+			t.Errorf("%.40s... was compiled", source)
+		}
+	}
+	if _, err := Compile([]byte("return x" + strings.Repeat("..x", 150))); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestWhatIsHeldIsCounted wherever it is: what GetStack does not show for the calls that others took the
+// place of, too.
+func TestWhatIsHeldIsCounted(t *testing.T) {
+	for _, source := range []string{
+		"local t = {} for i=1,30 do t[i] = ('x'):rep(1e6)..i end local function f(n) if n == 0 then check() end " +
+			"return f(n-1) end local r = f(100) return r",
+		"local t = {} for i=1,30 do t[i] = ('x'):rep(1e6)..i end coroutine.wrap(function() check() end)()",
+		"local c = coroutine.create(function() local t = {} for i=1,30 do t[i] = ('x'):rep(1e6)..i end coroutine.yield() " +
+			"return t end) coroutine.resume(c) check() return c",
+		"local function f() return ('x'):rep(1e7)..1, ('x'):rep(1e7)..2, ('x'):rep(1e7)..3, check() end f()",
+		"local u = ('x'):rep(1e7)..('y'):rep(6e6) local v = ('x'):rep(1e7)..('z'):rep(6e6) local function f() return u, v end check()",
+	} {
+		m := newMachine()
+		size := int64(0)
+		m.globals.RawSetString("check", m.l.NewFunction(func(*lua.LState) int {
+			if size == 0 {
+				size = m.size(1 << 40)
+			}
+			return 0
+		}))
+		p, err := Compile([]byte(source))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.start(&Run{Limits: Limits{Steps: 100_000_000}})
+		_, _ = m.execute(p, nil)
+		if size < 29e6 || size > 40e6 {
+			t.Errorf("%s\nholds %d bytes", source, size)
+		}
+	}
+}
+
+// TestNothingIsLeftBehind in a machine for the scripts that have it next.
+func TestNothingIsLeftBehind(t *testing.T) {
+	m := newMachine()
+	for _, source := range []string{
+		"string.format = nil", "redis.call = nil", "KEYS = nil", "x = 1", "_G.x = 1", "rawset(_G, 'x', 1)",
+		"setmetatable(_G, nil)", "getmetatable('').__index = nil", "rawset(getmetatable(''), '__index', nil)",
+		"table.insert(string, 1)", "for k in pairs(math) do math[k] = nil end", "cjson.null.x = 1", "string.x = 1",
+		"setmetatable(string, {})", "table.sort(table)", "rawset(string, 'x', 1)", "local s = string s[1] = 1",
+		"cjson.new().encode = nil", "('').x = 1", "coroutine.wrap(function() x = 1 end)()", "loadstring('x = 1')()",
+	} {
+		p, err := Compile([]byte(source))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.start(&Run{Limits: limits()})
+		out, err := m.execute(p, nil)
+		if err != nil || source != "table.sort(table)" && !strings.HasPrefix(string(out), "-") {
+			t.Errorf("%s: %q, %v", source, out, err)
+		}
+		m.stop()
+	}
+	probe := "cjson.encode_max_depth(3) for k in pairs(_G) do if k == 'x' then return 'x' end end " +
+		"return {type(string.format), type(redis.call), #KEYS, tostring(rawget(_G,'x')), ('x'):upper(), math.floor(1.5)}"
+	p, err := Compile([]byte(probe))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.start(&Run{Limits: limits()})
+	out, err := m.execute(p, nil)
+	const want = "*6\r\n$8\r\nfunction\r\n$8\r\nfunction\r\n:0\r\n$3\r\nnil\r\n$1\r\nX\r\n:1\r\n"
+	if string(out) != want || err != nil {
+		t.Errorf("%q, %v", out, err)
+	}
+	m.start(&Run{Limits: limits()})
+	if m.json != defaultJSON {
+		t.Error("the settings of cjson stay")
+	}
+}
+
+// TestOthersEndARun at once, with their error, also where the script catches errors.
+func TestOthersEndARun(t *testing.T) {
+	killed := errors.New("killed")
+	var kill atomic.Pointer[error]
+	kill.Store(&killed)
+	if _, err := runText(t, "while true do pcall(function() while true do end end) end", Limits{Kill: &kill}); err != killed {
+		t.Error(err)
+	}
+	if _, err := runText(t, "pcall(redis.call, 'fail') return redis.pcall('fail')", limits()); err != errFatal {
+		t.Error(err)
+	}
+	if _, err := runText(t, "while true do end", Limits{Deadline: time.Now()}); err != ErrTime {
+		t.Error(err)
+	}
+}
+
+// FuzzScripts: no text hangs, panics, or is answered with anything but one reply.
+func FuzzScripts(f *testing.F) {
+	for _, source := range []string{
+		"return {KEYS[1], ARGV[1]}", "return redis.call('x')", "return cjson.decode('{\"a\":[1,2]}').a",
+		"return cmsgpack.unpack(cmsgpack.pack({1,{a=2}}))", "return {struct.unpack('>I2sc0', struct.pack('>I2sB', 1, 'x', 2))}",
+		"return string.format('%5.2f %q %s', 1, 'x', 2) .. ('x'):rep(3)", "for w in ('a b'):gmatch('%a+') do end",
+		"local t = setmetatable({}, {__index=function(t, k) return k end}) return t.x .. #t",
+		"#!lua flags=no-writes\nreturn 1", "goto x ::x:: return 1", "return bit.tohex(bit.bxor(1, 2), -4)",
+		"local c = coroutine.wrap(function(a) coroutine.yield(a) error('x') end) c(1) return c()",
+		"return {double=1.5, map={a=1}, set={b=true}, ok='x', err='y'}", "return ('x'):find('(()%b()%f[%a].-)%1')",
+	} {
+		f.Add(source)
+	}
+	f.Fuzz(func(t *testing.T, source string) {
+		l := Limits{Steps: 100_000, Bytes: 8 << 20, Deadline: time.Now().Add(10 * time.Second)}
+		out, err := runText(t, source, l)
+		if err != nil && strings.Contains(err.Error(), "panicked") || err == ErrTime {
+			t.Fatalf("%q: %v", source, err)
+		}
+		if err == nil {
+			if rest := skip(out); rest != "" {
+				t.Fatalf("%q: %q has more than a reply: %q", source, out, rest)
+			}
+		}
+	})
+}
+
+// skip returns what comes behind a reply.
+func skip(reply string) string {
+	m := newMachine()
+	m.start(&Run{})
+	_, rest := m.value([]byte(reply), 0)
+	return string(rest)
+}
