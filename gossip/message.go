@@ -64,6 +64,8 @@ const (
 	Vectors
 	// Digests is the comparison of whole replicas.
 	Digests
+	// Messages is what was published on channels.
+	Messages
 	// Layers is their number.
 	Layers = iota
 )
@@ -75,6 +77,8 @@ func (l Layer) String() string {
 		return "push"
 	case Digests:
 		return "digest"
+	case Messages:
+		return "message"
 	}
 	return "vector"
 }

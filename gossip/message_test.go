@@ -33,8 +33,9 @@ func samples() map[string][]byte {
 		"fork": encodeReplicas(kindFork, []crdt.ReplicaID{7}),
 		"spaces": Envelope(SpaceID{}, encodeSpaces(spacesList{number: 5, heard: 3,
 			since: map[SpaceID]uint64{SpaceOf("default"): 1, SpaceOf("peerd"): 1, SpaceOf("orders"): 5}})),
-		"heard": Envelope(SpaceID{}, encodeNumber(kindHeard, 5)),
-		"chain": encodeChain(Chain{Replica: 7, First: 1, Links: []ChainLink{{1, 2}, {3, 4}}}),
+		"messages": relaySample(),
+		"heard":    Envelope(SpaceID{}, encodeNumber(kindHeard, 5)),
+		"chain":    encodeChain(Chain{Replica: 7, First: 1, Links: []ChainLink{{1, 2}, {3, 4}}}),
 	}
 }
 

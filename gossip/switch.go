@@ -229,8 +229,9 @@ func (s *Switch) meet(c *crossing, space SpaceID) (since uint64, meet bool) {
 
 // Kinds of frames of the host's own channel.
 const (
-	kindSpaces kind = 1
-	kindHeard  kind = 2
+	kindSpaces   kind = 1
+	kindHeard    kind = 2
+	kindMessages kind = 3 // see Relay
 )
 
 // spacesList lists what the sender holds, and since which of its lists. heard is the number of the receiver's list that

@@ -708,6 +708,41 @@ func Example_errors() {
 	// something else has to be given
 }
 
+// Messages are for who listens now. Each goes its way before the next one, so hear must not wait.
+func ExamplePeer_Publish() {
+	p, err := peer.Open(context.Background(), peer.Config{Memory: true, Offline: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer p.Close()
+	news := make(chan peer.Message, 100)
+	stop := p.Listen(func(m peer.Message) {
+		select {
+		case news <- m:
+		default: // nobody reads as fast: it is lost
+		}
+	})
+	defer stop()
+	err = p.Publish(peer.Message{Channel: "news", Payload: []byte("hello")})
+	switch {
+	case errors.Is(err, peer.ErrMessage):
+		log.Fatal("too large: ", err)
+	case err != nil:
+		log.Fatal(err)
+	}
+	m := <-news
+	fmt.Printf("%s: %s\n", m.Channel, m.Payload)
+	figures, err := p.Metrics()
+	if err != nil {
+		log.Fatal(err)
+	}
+	var sent peer.Messages = figures.Messages
+	fmt.Println(sent.Published, "published,", sent.Dropped, "dropped")
+	// Output:
+	// news: hello
+	// 1 published, 0 dropped
+}
+
 // A space is a set of keys apart from others: each host takes part in all, or in those that
 // Config.Spaces names. Its first write makes it.
 func ExamplePeer_Space() {

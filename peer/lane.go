@@ -203,6 +203,7 @@ func (b *board) connect(l *link) {
 	b.settle()
 	b.links[l.id] = l
 	b.sw.Connect(l.id)
+	b.n.p.exchange.connect(l)
 	b.settle()
 }
 
@@ -216,6 +217,7 @@ func (b *board) disconnect(l *link) {
 	b.sw.Disconnect(l.id)
 	b.settle()
 	delete(b.links, l.id)
+	b.n.p.exchange.disconnect(l)
 }
 
 // settle parts and joins what the switch says, and has links send what it has for them. b.mu is held.
@@ -241,6 +243,10 @@ func (b *board) settle() {
 
 // receive takes a frame from a link.
 func (b *board) receive(l *link, frame []byte) error {
+	if gossip.IsMessages(frame) {
+		b.n.own.received.add(gossip.Messages, len(frame)+frameHeader)
+		return b.n.p.exchange.receive(l.id, frame)
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.links[l.id] != l {
@@ -262,7 +268,7 @@ func (b *board) receive(l *link, frame []byte) error {
 }
 
 // next returns the next frame for a link: of the host's own channel, or else of a space, whose lane it returns too;
-// nothing if there is none. Spaces have their turns one after the other.
+// nothing if there is none. Spaces have their turns one after the other, and what was published has one as they do.
 func (b *board) next(l *link) (data []byte, from *lane) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -272,8 +278,15 @@ func (b *board) next(l *link) (data []byte, from *lane) {
 	if data := b.sw.Next(l.id); data != nil {
 		return data, nil
 	}
-	for i := range l.ring {
-		turn := (l.turn + i) % len(l.ring)
+	for i := range len(l.ring) + 1 {
+		turn := (l.turn + i) % (len(l.ring) + 1)
+		if turn == len(l.ring) {
+			if data := b.n.p.exchange.next(l.id); data != nil {
+				l.turn = turn + 1
+				return data, nil
+			}
+			continue
+		}
 		select {
 		case data := <-l.ring[turn].out:
 			l.turn = turn + 1

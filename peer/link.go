@@ -259,7 +259,7 @@ func (l *link) write() {
 		var err error
 		if from == nil {
 			err = writeFrame(out, data)
-			l.n.own.sent.add(gossip.Vectors, frameHeader+len(data))
+			l.n.own.sent.add(ownLayer(data), frameHeader+len(data))
 		} else {
 			err = writeFrame(out, from.s.id[:], data)
 			from.s.counters.sent.add(gossip.LayerOf(data), frameHeader+gossip.SpaceIDSize+len(data))
@@ -270,6 +270,14 @@ func (l *link) write() {
 			return
 		}
 	}
+}
+
+// ownLayer returns what a frame of the host's own channel is for.
+func ownLayer(frame []byte) gossip.Layer {
+	if gossip.IsMessages(frame) {
+		return gossip.Messages
+	}
+	return gossip.Vectors
 }
 
 // signal leaves a token in a channel of capacity 1, unless there is one.

@@ -94,6 +94,7 @@ func openNetwork(ctx context.Context, p *Peer) (*network, error) {
 	if n.id, err = libpeer.Decode(p.keys.PeerID); err != nil {
 		return nil, err
 	}
+	p.exchange = newExchange(p.keys.PeerID)
 	if n.places, err = addressesOf(ctx, &p.cfg); err != nil {
 		return nil, err
 	}

@@ -74,7 +74,8 @@ type Peer struct {
 	broken  atomic.Bool // nothing is written any more
 	failed  error       // why the loops ended; read after stopped
 
-	net *network // nil offline
+	exchange *exchange // of published messages
+	net      *network  // nil offline
 
 	unnamed Space // that the peer's own methods are about
 }
@@ -99,7 +100,7 @@ func open(ctx context.Context, cfg Config) (*Peer, error) {
 		return nil, err
 	}
 	p := &Peer{cfg: cfg.withDefaults(), stop: make(chan struct{}), stopped: make(chan struct{})}
-	p.unnamed = Space{p, DefaultSpace}
+	p.unnamed, p.exchange = Space{p, DefaultSpace}, newExchange("")
 	p.spaces.Store(&map[string]*space{})
 	p.log = p.cfg.Logger
 	p.limits.Store(p.cfg.limits())

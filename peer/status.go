@@ -370,8 +370,9 @@ type Metrics struct {
 	CommitTimes          Times // of commit groups and what ran in them; with durability Always, the fsync included
 	SyncTimes            Times // of the fsyncs of durability Interval
 
-	Traffic []Traffic // bytes of frames, by layer
-	Offered Offered   // deltas that other peers sent
+	Traffic  []Traffic // bytes of frames, by layer
+	Offered  Offered   // deltas that other peers sent
+	Messages Messages
 
 	Rebuilds       uint64 // of this peer, after damage
 	EntriesAdded   uint64 // by repairs
@@ -408,7 +409,7 @@ type Offered struct {
 
 // Traffic is what one layer of replication cost.
 type Traffic struct {
-	Layer          string // "push", "vector", "digest" or "repair"
+	Layer          string // "push", "vector", "digest", "message" or "repair"
 	Sent, Received uint64 // bytes of frames
 	FramesSent     uint64
 	FramesReceived uint64
@@ -450,7 +451,7 @@ func (p *Peer) Metrics() (Metrics, error) {
 	if err != nil {
 		return Metrics{}, err
 	}
-	m := Metrics{Status: p.status(told)}
+	m := Metrics{Status: p.status(told), Messages: p.exchange.figures()}
 	for layer := range gossip.Layers {
 		m.Traffic = append(m.Traffic, Traffic{Layer: gossip.Layer(layer).String()})
 	}

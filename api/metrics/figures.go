@@ -188,6 +188,11 @@ func (s sink) peer(m *peer.Metrics) {
 		s.send(counter, "received_bytes_total", "Bytes received from members, by layer.",
 			float64(t.Received), layer)
 	}
+	const messages = "Messages that were published on channels, by what became of them."
+	s.send(counter, "messages_total", messages, float64(m.Messages.Published), label{"outcome", "published"})
+	s.send(counter, "messages_total", messages, float64(m.Messages.Received), label{"outcome", "received"})
+	s.send(counter, "messages_total", messages, float64(m.Messages.Forwarded), label{"outcome", "forwarded"})
+	s.send(counter, "messages_total", messages, float64(m.Messages.Dropped), label{"outcome", "dropped"})
 	const offered = "Deltas that members sent, by what became of them."
 	s.send(counter, "deltas_received_total", offered, float64(m.Offered.Applied), label{"outcome", "applied"})
 	s.send(counter, "deltas_received_total", offered, float64(m.Offered.Copies), label{"outcome", "copy"})
