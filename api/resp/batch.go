@@ -197,6 +197,7 @@ func (b *batch) conclude(errs []error, took time.Duration) {
 	c := b.client
 	b.settle(errs)
 	b.observe(took)
+	b.publish(errs)
 	c.subs.begin()
 	if b.next > b.from {
 		c.show(b.requests[b.next-1].command)
@@ -310,10 +311,15 @@ func (b *batch) run(i int, tx *embedded.Tx) error {
 	b.call.tx = tx
 	b.call.args = b.args[r.args.from:r.args.to]
 	r.at = len(b.out.buf)
+	b.call.request, b.call.began = i, r.at
+	posted := len(b.call.posts)
 	b.call.session.mute.begin()
 	err := b.attempt(r)
 	if tx != nil && tx.Err() != nil {
 		err = tx.Err() // nothing is known then of what the command asked for
+	}
+	if err != nil {
+		b.call.posts = b.call.posts[:posted]
 	}
 	if err == errApart {
 		b.out.buf = b.out.buf[:r.at]
@@ -343,7 +349,7 @@ func (b *batch) run(i int, tx *embedded.Tx) error {
 }
 
 // subscribes reports whether the reply is made of messages.
-func (r *request) subscribes() bool { return r.command != nil && r.command.group == "pubsub" }
+func (r *request) subscribes() bool { return r.command != nil && r.command.subscribes() }
 
 // attempt executes a request. One whose command panics changes nothing, and is answered so: it must
 // not end what others ask for.

@@ -34,6 +34,7 @@ type client struct {
 	read   rawRead
 	busy   bool // of receiveBuffered: the last read filled its buffer
 
+	box      mailbox
 	writing  sync.Mutex // held while commands are answered, and while a message is sent
 	deadline time.Time  // of writing
 	session
@@ -72,6 +73,7 @@ func newClient(s *Server, conn net.Conn, id int64) *client {
 	if at, ok := c.address.(*net.TCPAddr); ok {
 		c.from = at.AddrPort().Addr()
 	}
+	c.box.server, c.subs.box = s, &c.box
 	c.attach(conn)
 	return c
 }

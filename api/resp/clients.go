@@ -12,14 +12,15 @@ import (
 // view is what a session shows to other connections, which read it while its owner goes on: it is
 // that of the end of the last batch.
 type view struct {
-	index              int // of the database
-	channels, patterns int // subscriptions
-	queued             int // commands, -1 without MULTI
-	resp3              bool
+	index                      int // of the database
+	channels, patterns, shards int // subscriptions
+	queued                     int // commands, -1 without MULTI
+	resp3                      bool
 }
 
 func (s *session) view() view {
-	v := view{s.index, len(s.subs.channels), len(s.subs.patterns), -1, s.resp3}
+	names := &s.subs.names
+	v := view{s.index, len(names[toChannel]), len(names[toPattern]), len(names[toShard]), -1, s.resp3}
 	if s.pending.open {
 		v.queued = len(s.pending.queue)
 	}
@@ -39,7 +40,7 @@ func (c *client) show(last *command) {
 
 // kind is what CLIENT LIST and KILL know as TYPE. No client is a master or replica.
 func (v view) kind() string {
-	if v.channels+v.patterns > 0 {
+	if v.channels+v.patterns+v.shards > 0 {
 		return "pubsub"
 	}
 	return "normal"
@@ -67,10 +68,10 @@ func (c *client) line(v view, now time.Time) string {
 	if at := c.used.Load(); at != 0 {
 		used = time.Unix(0, at)
 	}
-	return fmt.Sprintf("id=%d addr=%s laddr=%s name=%s age=%d idle=%d flags=%s db=%d sub=%d psub=%d ssub=0 multi=%d "+
+	return fmt.Sprintf("id=%d addr=%s laddr=%s name=%s age=%d idle=%d flags=%s db=%d sub=%d psub=%d ssub=%d multi=%d "+
 		"tot-mem=%d cmd=%s user=%s redir=-1 resp=%d\n", c.id, c.address, c.local, c.name.get(),
 		int(now.Sub(c.came).Seconds()), int(now.Sub(used).Seconds()), cmp.Or(flags, "N"), v.index, v.channels, v.patterns,
-		v.queued, max(c.held.Load(), 0), name, onlyUser, version)
+		v.shards, v.queued, max(c.held.Load(), 0), name, onlyUser, version)
 }
 
 // viewOf returns what a client shows; the one that asks is shown as it is now.

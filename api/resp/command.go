@@ -79,6 +79,9 @@ const (
 	roleAtOnce                 // executed without waiting for EXEC
 )
 
+// subscribes reports whether the reply is made of messages: it changes what its client has subscribed to.
+func (c *command) subscribes() bool { return c.group == "pubsub" && c.forSubscribers }
+
 // accessWithin returns what executing the command needs when MULTI has been called or not, and
 // whether it has afterwards.
 func (c *command) accessWithin(queueing bool) (access, bool) {
@@ -206,6 +209,10 @@ type call struct {
 
 	scripted time.Duration // what scripts of the request have taken
 	long     bool          // one of them took long
+
+	request int // in batch.requests
+	began   int // where its reply begins in out
+	posts   []post
 }
 
 // needs returns what executing a command needs now.
@@ -232,8 +239,13 @@ func (c *call) perform(r *request) error {
 	if c.session.stranger && !r.command.forStrangers {
 		return errNoAuth // RESET came before it
 	}
-	if c.session.subs.count() > 0 && !c.session.resp3 && !r.command.forSubscribers {
-		return errSubscribed(r.command.name)
+	if c.session.subs.all() > 0 && !c.session.resp3 && !r.command.forSubscribers {
+		if r.command.name == "exec" {
+			*pending = transaction{}
+			return errSubscribed("EXECABORT Transaction discarded because of:", "exec")
+		}
+		pending.broken = pending.open
+		return errSubscribed("ERR", r.command.name)
 	}
 	if pending.open && r.command.inTransaction == roleQueued {
 		return pending.add(c, r.command)

@@ -9,7 +9,7 @@ import (
 )
 
 func runPing(c *call) error {
-	subscriber := c.session.subs.count() > 0 && !c.session.resp3
+	subscriber := c.session.subs.all() > 0 && !c.session.resp3
 	switch len(c.args) {
 	case 1, 2:
 		if subscriber { // the reply has the form of a message
@@ -46,7 +46,7 @@ func runQuit(c *call) error {
 func runReset(c *call) error {
 	s := c.session
 	s.pending = transaction{}
-	s.subs.channels, s.subs.patterns, s.subs.bytes = nil, nil, 0
+	s.subs.clear()
 	s.name.set("")
 	s.db, s.index = nil, 0
 	s.resp3, c.out.resp3, s.mute = false, false, replying

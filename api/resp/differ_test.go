@@ -96,6 +96,7 @@ func startRedis(t *testing.T) string {
 var incomparable = []string{
 	"hello", "quit", "client", "info", "command", "config", "memory", "acl", "slowlog", "time", "dump", "restore",
 	"object", "spop", "srandmember", "hrandfield", "randomkey", "subscribe", "psubscribe", "unsubscribe", "punsubscribe",
+	"ssubscribe", "sunsubscribe",
 	"flushall", "select", "auth", "expire", "pexpire", "setex", "psetex", "ttl", "pttl",
 	"multi", "exec", "reset", "zrandmember", "bzpopmin", "bzpopmax", "bzmpop",
 	"eval", "evalsha", "eval_ro", "evalsha_ro", "script",
@@ -124,6 +125,7 @@ var options = map[string]string{
 	"set": "NX XX GET KEEPTTL", "getex": "PERSIST", "copy": "REPLACE DB", "lcs": "LEN IDX MINMATCHLEN WITHMATCHLEN",
 	"sintercard": "LIMIT", "sort": "BY GET LIMIT ALPHA ASC DESC STORE # k* h*->f", "sort_ro": "BY GET LIMIT ALPHA ASC DESC # k*",
 	"scan": "MATCH COUNT TYPE string set hash 1000", "sscan": "MATCH COUNT 1000", "hscan": "MATCH COUNT 1000",
+	"pubsub":  "CHANNELS NUMSUB NUMPAT SHARDCHANNELS SHARDNUMSUB",
 	"linsert": "BEFORE AFTER", "lpos": "RANK COUNT MAXLEN", "lmove": "LEFT RIGHT", "lmpop": "LEFT RIGHT COUNT",
 	"blmove": "LEFT RIGHT", "blmpop": "LEFT RIGHT COUNT",
 	"zadd": "NX XX GT LT CH INCR 1 2.5 0.1", "zincrby": "1 0.1 -2.5 1e300", "zscan": "MATCH COUNT 1000",

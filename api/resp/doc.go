@@ -45,13 +45,15 @@
 // it has to complete the handshake. Until then it is a stranger, with limits of its own, and
 // gives way to others when places are short. There is one user, "default", who may do everything.
 //
-// Beside the replies, a connection that has subscribed to changes of keys is sent messages: of
-// __keyspace@N__:KEY or __keyevent@N__:EVENT of database N, by SUBSCRIBE or PSUBSCRIBE. For each
+// Beside the replies, a connection that has subscribed is sent messages. What is published waits in
+// its mailbox, whoever publishes it, and one goroutine sends it; one for whom too much waits is
+// closed. PUBLISH goes to the other peers too, once what its transaction wrote is committed.
+//
+// Of changes of keys it is told on __keyspace@N__:KEY or __keyevent@N__:EVENT of database N. For each
 // such database one more goroutine follows a Watch, which holds nothing for it: one that is slow
 // gets fewer messages, with each key once; one that falls behind the log of changes is closed.
 // What was committed together with a subscription, or before, is not told. The event is set, hset
-// or sadd, for what the key is, or del if it is gone; it does not say which command made it. There
-// is no PUBLISH.
+// or sadd, for what the key is, or del if it is gone; it does not say which command made it.
 //
 // Every limit is a constant in limits.go. The command scripts in testdata are the manual of what
 // each command answers.

@@ -55,37 +55,43 @@ func (s *Server) expelLargest() map[*client]int64 {
 	defer s.mu.Unlock()
 	all := int64(0)
 	for c := range s.clients {
-		all += max(0, c.held.Load())
+		all += c.holds()
 	}
 	expelled := map[*client]int64{}
 	for all > MaxHeld {
 		var worst *client
 		most := int64(0)
 		for c := range s.clients {
-			if n := c.held.Load(); n > most {
+			if n := c.holds(); n > most {
 				worst, most = c, n
 			}
 		}
 		if worst == nil {
 			break // they gave it back meanwhile
 		}
-		held := s.expel(worst)
+		held := worst.holds()
+		s.expel(worst)
 		all -= held
 		expelled[worst] = held
 	}
 	return expelled
 }
 
-// expel has a client closed, and returns how much it held. It does not wait for it. Called under
-// mu.
-func (s *Server) expel(c *client) (held int64) {
-	held = max(0, c.held.Swap(evicted))
-	s.held.Add(-held)
+// holds returns how much memory the client holds, with what waits in its mailbox: 0 if it is to be closed.
+func (c *client) holds() int64 {
+	if held := c.held.Load(); held != evicted {
+		return held + c.box.bytes.Load()
+	}
+	return 0
+}
+
+// expel has a client closed. It does not wait for it. Called under mu.
+func (s *Server) expel(c *client) {
+	s.held.Add(-max(0, c.held.Swap(evicted)))
 	_ = c.conn.SetDeadline(time.Unix(1, 0))
 	if w := c.waits.Load(); w != nil {
 		w.stop(left)
 	}
-	return held
 }
 
 // unread notes that a client is closed because it takes no replies.

@@ -85,10 +85,14 @@ const (
 	// ScriptBusy is how long a script runs before others who write to its database are told BUSY, and SCRIPT KILL ends it,
 	// unless CONFIG SET busy-reply-threshold says otherwise.
 	ScriptBusy = 5 * time.Second
-	// MaxSubscriptions is the number of channels and patterns that a client may subscribe to, and
-	// MaxSubscribers the number of clients that do: each change is matched with all of them.
-	MaxSubscriptions = 256
-	MaxSubscribers   = 512
+	// MaxSubscriptions is the number of channels, and of sharded channels, that a client may subscribe to, and
+	// MaxPatterns the number of patterns: each message is matched with all of them.
+	MaxSubscriptions = 1 << 16
+	MaxPatterns      = 256
+	// MaxSubscribers is the number of clients that are told of changes of keys.
+	MaxSubscribers = 512
+	// MaxMail is how many bytes of messages wait for a client. One for which there would be more is closed.
+	MaxMail = 8 << 20
 	// MaxSlowLog is the number of slow commands that SLOWLOG remembers: the latest.
 	MaxSlowLog = 128
 	// MaxSlowLines is the number of slow commands that are logged in a second. The rest is counted.

@@ -263,7 +263,7 @@ func (l *loop) obey(ctx context.Context, s *socket) {
 		s.batch.looped = true
 		s.batch.begin()
 		s.state = answering
-		if s.client.subs.follows != nil && !cut {
+		if s.client.subs.begun && !cut {
 			l.handOver(ctx, s)
 			return
 		}

@@ -21,11 +21,13 @@ func keyevent(db int) string { return fmt.Sprintf("__keyevent@%d__:", db) }
 // subscriptions is what a connection has subscribed to. Its own goroutine changes them, while it
 // holds client.writing; the goroutine that sends messages reads them, while it does.
 type subscriptions struct {
-	channels nameSet
-	patterns nameSet
-	bytes    int                // of their names, each charged ArgumentCost besides
-	follows  map[int]*following // by database
-	senders  sync.WaitGroup     // their goroutines
+	names   [namings]nameSet
+	bytes   int                // of the names, each charged ArgumentCost besides
+	follows map[int]*following // by database
+	box     *mailbox           // the client's
+	begun   bool               // the box is open, or to be closed
+	sending bool               // what comes into it is sent
+	senders sync.WaitGroup     // goroutines that send messages
 }
 
 // following is a database whose changes a subscriber is told, by a goroutine of its own.
@@ -44,38 +46,94 @@ func (s nameSet) has(name string) bool {
 	return ok
 }
 
-func (s *subscriptions) count() int { return len(s.channels) + len(s.patterns) }
+func (s *nameSet) add(name string) (added bool) {
+	i, there := slices.BinarySearch(*s, name)
+	if !there {
+		*s = slices.Insert(*s, i, name)
+	}
+	return !there
+}
 
-// add subscribes, to a channel or pattern.
-func (s *subscriptions) add(set *nameSet, name string) {
-	if i, ok := slices.BinarySearch(*set, name); !ok {
-		*set = slices.Insert(*set, i, name)
+func (s *nameSet) remove(name string) (removed bool) {
+	i, there := slices.BinarySearch(*s, name)
+	if there {
+		*s = slices.Delete(*s, i, i+1)
+	}
+	return there
+}
+
+// count returns what the replies to subscriptions of a kind count, all returns how many there are of every kind.
+func (s *subscriptions) count(kind naming) int64 {
+	if kind == toShard {
+		return int64(len(s.names[toShard]))
+	}
+	return int64(len(s.names[toChannel]) + len(s.names[toPattern]))
+}
+
+func (s *subscriptions) all() int { return int(s.count(toChannel) + s.count(toShard)) }
+
+// add subscribes to a name.
+func (s *subscriptions) add(kind naming, name string) {
+	if s.names[kind].add(name) {
 		s.bytes += len(name) + ArgumentCost
+		s.box.server.audience.join(kind, name, s.box)
 	}
 }
 
-func (s *subscriptions) remove(set *nameSet, name string) {
-	if i, ok := slices.BinarySearch(*set, name); ok {
-		*set = slices.Delete(*set, i, i+1)
+func (s *subscriptions) remove(kind naming, name string) {
+	if s.names[kind].remove(name) {
 		s.bytes -= len(name) + ArgumentCost
+		s.box.server.audience.leave(kind, name, s.box)
 	}
 }
 
-func runSubscribe(c *call) error {
-	return c.subscribe("subscribe", &c.session.subs.channels, strings.HasPrefix)
+// clear ends all subscriptions.
+func (s *subscriptions) clear() {
+	for kind := range namings {
+		for _, name := range slices.Clone(s.names[kind]) {
+			s.remove(kind, name)
+		}
+	}
 }
 
-func runPSubscribe(c *call) error {
-	return c.subscribe("psubscribe", &c.session.subs.patterns, func(pattern, channel string) bool {
-		plain := globPrefix(pattern)
-		n := min(len(plain), len(channel))
-		return plain[:n] == channel[:n]
-	})
+// meets reports whether a name that is subscribed to may mean channels that begin with a prefix.
+func (kind naming) meets(name, prefix string) bool {
+	switch kind {
+	case toChannel:
+		return strings.HasPrefix(name, prefix)
+	case toPattern:
+		plain := globPrefix(name)
+		n := min(len(plain), len(prefix))
+		return plain[:n] == prefix[:n]
+	}
+	return false
 }
 
-// subscribe subscribes to what is named. meets reports whether a name may mean channels that
-// begin with a prefix.
-func (c *call) subscribe(reply string, set *nameSet, meets func(name, prefix string) bool) error {
+// subscribing is SUBSCRIBE and its like.
+func subscribing(kind naming, reply string) func(c *call) error {
+	return func(c *call) error {
+		if kind == toShard && c.whole {
+			return replyError("ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client")
+		}
+		if err := c.checkSubscriptions(kind); err != nil {
+			return err
+		}
+		subs := &c.session.subs
+		subs.box.start()
+		subs.begun = true
+		for i := range c.args[1:] {
+			subs.add(kind, c.arg(i+1))
+			c.out.push(3)
+			c.out.text(reply)
+			c.out.text(c.arg(i + 1))
+			c.out.integer(subs.count(kind))
+		}
+		return nil
+	}
+}
+
+// checkSubscriptions refuses those beyond a limit, and notes which databases are to be followed.
+func (c *call) checkSubscriptions(kind naming) error {
 	subs := &c.session.subs
 	wanted := map[int]bool{}
 	for i := range c.args[1:] {
@@ -83,27 +141,24 @@ func (c *call) subscribe(reply string, set *nameSet, meets func(name, prefix str
 		if err != nil {
 			return err
 		}
-		some := false
 		for n := range Databases {
-			if meets(name, keyspace(n)) || meets(name, keyevent(n)) {
-				wanted[n], some = true, true
+			if kind.meets(name, keyspace(n)) || kind.meets(name, keyevent(n)) {
+				wanted[n] = true
 			}
 		}
-		if !some {
-			return replyError(fmt.Sprintf("ERR '%s' will never have a message, as there is no PUBLISH: subscribe to "+
-				"%sKEY or %sEVENT, with the number of another database in place of 0", clip(c.args[i+1], 128),
-				keyspace(0), keyevent(0)))
-		}
 	}
-	if subs.count()+len(c.args)-1 > MaxSubscriptions {
-		return replyError(fmt.Sprintf(
-			"ERR more than %d subscriptions of a client (MaxSubscriptions)", MaxSubscriptions))
+	limit, name := MaxSubscriptions, "MaxSubscriptions"
+	if kind == toPattern {
+		limit, name = MaxPatterns, "MaxPatterns"
 	}
-	if subs.follows == nil {
+	if len(subs.names[kind])+len(c.args)-1 > limit {
+		return replyError(fmt.Sprintf("ERR more than %d subscriptions of a client (%s)", limit, name))
+	}
+	if len(wanted) > 0 && subs.follows == nil {
 		if c.server.subscribers.Add(1) > MaxSubscribers {
 			c.server.subscribers.Add(-1)
 			return replyError(fmt.Sprintf(
-				"ERR more than %d clients with subscriptions (MaxSubscribers)", MaxSubscribers))
+				"ERR more than %d clients that are told of changes of keys (MaxSubscribers)", MaxSubscribers))
 		}
 		subs.follows = map[int]*following{}
 	}
@@ -111,13 +166,6 @@ func (c *call) subscribe(reply string, set *nameSet, meets func(name, prefix str
 		if db, err := c.server.database(n); err == nil && subs.follows[n] == nil {
 			subs.follows[n] = &following{number: n, db: db}
 		}
-	}
-	for i := range c.args[1:] {
-		subs.add(set, c.arg(i+1))
-		c.out.push(3)
-		c.out.text(reply)
-		c.out.text(c.arg(i + 1))
-		c.out.integer(int64(subs.count()))
 	}
 	return nil
 }
@@ -143,45 +191,54 @@ func holds(db database) bool {
 	return !errors.Is(err, embedded.ErrNotHeld)
 }
 
-func runUnsubscribe(c *call) error {
-	return c.unsubscribe("unsubscribe", &c.session.subs.channels)
+// unsubscribing is UNSUBSCRIBE and its like: it ends the subscriptions that are named, or all of its kind. What was
+// published before stands before its reply.
+func unsubscribing(kind naming, reply string) func(c *call) error {
+	return func(c *call) error {
+		subs := &c.session.subs
+		var names []string
+		for i := range c.args[1:] {
+			names = append(names, c.arg(i+1))
+		}
+		if len(names) == 0 {
+			names = slices.Clone(subs.names[kind])
+		}
+		for _, name := range names {
+			subs.remove(kind, name)
+			c.out.push(3)
+			c.out.text(reply)
+			c.out.text(name)
+			c.out.integer(subs.count(kind))
+		}
+		if len(names) == 0 {
+			c.out.push(3)
+			c.out.text(reply)
+			c.out.null()
+			c.out.integer(subs.count(kind))
+		}
+		c.insertMail()
+		return nil
+	}
 }
 
-func runPUnsubscribe(c *call) error {
-	return c.unsubscribe("punsubscribe", &c.session.subs.patterns)
-}
-
-// unsubscribe ends the subscriptions that are named, or all in the set.
-func (c *call) unsubscribe(reply string, set *nameSet) error {
-	names := make([]string, 0, len(c.args))
-	for i := range c.args[1:] {
-		names = append(names, c.arg(i+1))
+// insertMail puts what waits in the mailbox before the reply to the request.
+func (c *call) insertMail() {
+	for more := true; more; {
+		before := replies{resp3: c.session.resp3}
+		var err error
+		if more, err = c.session.subs.box.take(&before); err != nil {
+			return // it is closed for that
+		}
+		c.out.insert(c.began, before.buf)
+		c.began += len(before.buf)
 	}
-	if len(names) == 0 {
-		names = slices.Clone(*set)
-	}
-	subs := &c.session.subs
-	for _, name := range names {
-		subs.remove(set, name)
-		c.out.push(3)
-		c.out.text(reply)
-		c.out.text(name)
-		c.out.integer(int64(subs.count()))
-	}
-	if len(names) == 0 {
-		c.out.push(3)
-		c.out.text(reply)
-		c.out.null()
-		c.out.integer(int64(subs.count()))
-	}
-	return nil
 }
 
 // errSubscribed is the reply to other commands of a subscriber over RESP2, whose client could not
 // tell a reply from a message.
-func errSubscribed(name string) error {
-	return replyError(fmt.Sprintf("ERR Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / "+
-		"PING / QUIT / RESET are allowed in this context", name))
+func errSubscribed(prefix, name string) error {
+	return replyError(fmt.Sprintf("%s Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / "+
+		"PING / QUIT / RESET are allowed in this context", prefix, name))
 }
 
 // follow starts and ends the goroutines that send messages, as the subscriptions ask for. The
@@ -190,14 +247,23 @@ func errSubscribed(name string) error {
 func (c *client) follow(ctx context.Context) {
 	subs := &c.subs
 	switch {
-	case subs.follows == nil:
-	case subs.count() == 0:
+	case !subs.begun:
+	case subs.all() == 0:
+		subs.begun, subs.sending = false, false
+		c.box.stop()
 		for _, f := range subs.follows {
 			f.watch.Close()
 		}
-		subs.follows = nil
-		c.server.subscribers.Add(-1)
+		if subs.follows != nil {
+			subs.follows = nil
+			c.server.subscribers.Add(-1)
+		}
 	default:
+		if !subs.sending {
+			subs.sending = true
+			arrived, closed := c.box.arrived, c.box.closed
+			subs.senders.Go(func() { c.sendMail(ctx, arrived, closed) })
+		}
 		for _, f := range subs.follows {
 			if !f.sending {
 				f.sending = true
@@ -209,14 +275,15 @@ func (c *client) follow(ctx context.Context) {
 
 // unfollow ends the subscriptions of a connection that is to be closed.
 func (c *client) unfollow(ctx context.Context) {
-	if c.subs.follows == nil {
+	if !c.subs.begun {
 		return
 	}
+	c.subs.clear()
+	c.box.stop()
 	for _, f := range c.subs.follows {
 		f.watch.Close() // a message under way ends by its deadline, or by the connection's end
 	}
 	c.subs.senders.Wait()
-	c.subs.channels, c.subs.patterns, c.subs.bytes = nil, nil, 0
 	c.follow(ctx)
 }
 
@@ -291,13 +358,13 @@ func (s *subscriptions) message(out *replies, db int, key, event string) {
 	for _, m := range [2]struct{ channel, payload string }{
 		{keyspace(db) + key, event}, {keyevent(db) + event, key},
 	} {
-		if s.channels.has(m.channel) {
+		if s.names[toChannel].has(m.channel) {
 			out.push(3)
 			out.text("message")
 			out.text(m.channel)
 			out.text(m.payload)
 		}
-		for _, pattern := range s.patterns {
+		for _, pattern := range s.names[toPattern] {
 			if matchGlob(pattern, m.channel) {
 				out.push(4)
 				out.text("pmessage")

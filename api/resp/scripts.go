@@ -345,16 +345,16 @@ func wrongArityOf(cmd *command, args [][]byte) error {
 	return wrongArity(cmd.name)
 }
 
-// notForScripts are the commands that Redis refuses to scripts.
+// notForScripts are the commands that Redis refuses to scripts, and those that are about other databases: a script is a
+// transaction of one.
 var notForScripts = strings.Fields("acl auth blmove blpop brpop brpoplpush bzpopmax bzpopmin client config discard eval eval_ro " +
-	"evalsha evalsha_ro exec hello multi psubscribe punsubscribe quit reset role script ssubscribe subscribe " +
-	"sunsubscribe unsubscribe unwatch wait watch")
+	"evalsha evalsha_ro exec flushall hello multi psubscribe punsubscribe quit reset role script select ssubscribe " +
+	"subscribe sunsubscribe unsubscribe unwatch wait watch")
 
-// forScripts reports whether scripts may call a command. Beside what Redis refuses none may that is
-// about other databases: a script is a transaction of one.
+// forScripts reports whether scripts may call a command.
 func (c *command) forScripts() bool {
 	name, _, _ := strings.Cut(c.name, "|")
-	return !c.alone && !slices.Contains(notForScripts, name)
+	return !slices.Contains(notForScripts, name)
 }
 
 func runScriptLoad(c *call) error {

@@ -150,7 +150,9 @@ type Server struct {
 
 	waiting [Databases]waiting // commands that wait for keys, by database
 
-	subscribers atomic.Int64 // clients with subscriptions
+	audience    audience
+	unhear      func()       // has the peer tell it of no more messages
+	subscribers atomic.Int64 // clients that follow databases
 	aliens      atomic.Int64 // time of the last line about HTTP, in Unix seconds
 
 	// mu guards what follows. While it is held nothing is waited for, and no connection is closed:
@@ -191,6 +193,10 @@ func New(config Config) (*Server, error) {
 	s.maxClients.Store(int64(s.config.MaxClients))
 	s.slower.Store(slowerThan(s.config.SlowLog))
 	s.scripts.busyAfter.Store(ScriptBusy.Milliseconds())
+	s.unhear = func() {}
+	if config.Peer != nil {
+		s.unhear = config.Peer.Listen(s.audience.tell)
+	}
 	return s, nil
 }
 
@@ -413,6 +419,7 @@ func (s *Server) clientCount() int {
 
 // drain stops accepting and reading. It does not wait.
 func (s *Server) drain() {
+	s.unhear() // not under mu, which a message may take
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.draining {

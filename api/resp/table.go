@@ -71,14 +71,33 @@ func connectionCommands() []command {
 
 func pubsubCommands() []command {
 	return grouped("pubsub", []command{
-		{name: "subscribe", apart: true, alone: true, arity: -2, run: runSubscribe, forSubscribers: true,
-			summary: "Tells of changes of keys: " + keyspace(0) + "KEY or " + keyevent(0) + "EVENT."},
-		{name: "psubscribe", apart: true, alone: true, arity: -2, run: runPSubscribe, forSubscribers: true,
-			summary: "Tells of changes of keys, by patterns of channels."},
-		{name: "unsubscribe", arity: -1, run: runUnsubscribe, forSubscribers: true,
+		{name: "subscribe", apart: true, alone: true, arity: -2, run: subscribing(toChannel, "subscribe"),
+			forSubscribers: true, summary: "Sends what is published on channels; of changed keys on " + keyspace(0) +
+				"KEY or " + keyevent(0) + "EVENT."},
+		{name: "psubscribe", apart: true, alone: true, arity: -2, run: subscribing(toPattern, "psubscribe"),
+			forSubscribers: true, summary: "Sends what is published on channels that match patterns."},
+		{name: "ssubscribe", apart: true, alone: true, arity: -2, run: subscribing(toShard, "ssubscribe"),
+			forSubscribers: true, keys: everyKey, summary: "Sends what is published on sharded channels."},
+		{name: "unsubscribe", arity: -1, run: unsubscribing(toChannel, "unsubscribe"), forSubscribers: true,
 			summary: "Ends subscriptions, or all."},
-		{name: "punsubscribe", arity: -1, run: runPUnsubscribe, forSubscribers: true,
+		{name: "punsubscribe", arity: -1, run: unsubscribing(toPattern, "punsubscribe"), forSubscribers: true,
 			summary: "Ends subscriptions to patterns, or all."},
+		{name: "sunsubscribe", arity: -1, run: unsubscribing(toShard, "sunsubscribe"), forSubscribers: true,
+			keys: everyKey, summary: "Ends subscriptions to sharded channels, or all."},
+		{name: "publish", alone: true, arity: 3, run: publishing(false),
+			summary: "Sends a message to who has subscribed, at all peers. Returns how many of this peer's clients have."},
+		{name: "spublish", alone: true, arity: 3, run: publishing(true), keys: oneKey,
+			summary: "Sends a message on a sharded channel."},
+		containing(command{name: "pubsub", summary: "Tells what this peer's clients have subscribed to."},
+			command{name: "channels", apart: true, arity: -2, usage: "[pattern]", run: pubSubChannels(toChannel),
+				summary: "Returns the channels that somebody has subscribed to."},
+			command{name: "numpat", arity: 2, run: runPubSubNumPat, summary: "Returns how many patterns there are."},
+			command{name: "numsub", arity: -2, usage: "[channel ...]", run: pubSubNumSub(toChannel),
+				summary: "Returns how many have subscribed to channels, patterns not counted."},
+			command{name: "shardchannels", apart: true, arity: -2, usage: "[pattern]", run: pubSubChannels(toShard),
+				summary: "Returns the sharded channels that somebody has subscribed to."},
+			command{name: "shardnumsub", arity: -2, usage: "[shardchannel ...]", run: pubSubNumSub(toShard),
+				summary: "Returns how many have subscribed to sharded channels."}),
 	})
 }
 

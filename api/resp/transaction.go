@@ -33,7 +33,7 @@ func (t *transaction) add(c *call, cmd *command) error {
 	}
 	t.size += size
 	t.heavy = t.heavy || cmd.access == accessScan || cmd.apart || t.size > maxQuickBytes
-	t.subscribes = t.subscribes || cmd.group == "pubsub"
+	t.subscribes = t.subscribes || cmd.subscribes()
 	t.writes = t.writes || cmd.access == accessWrite
 	if !t.broken { // else it will not be executed
 		t.queue = append(t.queue, queued{cmd, cloneArgs(c.args, size)})

@@ -1,0 +1,173 @@
+package resp
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+
+	embedded "github.com/peerd/peerd/peer"
+)
+
+// mail is what a client is sent beside its replies.
+type mail struct {
+	pattern string // that matched, "" if the channel itself was subscribed to
+	embedded.Message
+}
+
+// mailSize is what mail takes in memory besides its bytes. Those of one message that many clients are sent are there once,
+// but counted for each.
+const mailSize = 96
+
+func (m *mail) size() int { return len(m.pattern) + len(m.Channel) + len(m.Payload) + mailSize }
+
+// write writes what a client is sent.
+func (m *mail) write(out *replies) {
+	switch {
+	case m.pattern != "":
+		out.push(4)
+		out.text("pmessage")
+		out.text(m.pattern)
+	case m.Sharded:
+		out.push(3)
+		out.text("smessage")
+	default:
+		out.push(3)
+		out.text("message")
+	}
+	out.text(m.Channel)
+	out.bulk(m.Payload)
+}
+
+// mailbox is what waits to be sent to a client beside its replies. Anybody puts mail into it, and waits for nothing. The
+// client's goroutine opens and closes it; one of its own sends what is there, while it holds client.writing.
+type mailbox struct {
+	server *Server
+	bytes  atomic.Int64 // that wait; changed while mu is held
+
+	mu      sync.Mutex
+	open    bool
+	full    bool // more than MaxMail waited: the client is to be closed
+	queue   []mail
+	arrived chan struct{} // of capacity 1
+	closed  chan struct{}
+}
+
+var errMailbox = errors.New("too many messages wait for a client")
+
+// put has mail sent, if the box is open.
+func (b *mailbox) put(m mail) {
+	b.mu.Lock()
+	if !b.open || b.full {
+		b.mu.Unlock()
+		return
+	}
+	if size := m.size(); b.bytes.Load()+int64(size) > MaxMail {
+		b.full = true
+		b.empty()
+	} else {
+		b.queue = append(b.queue, m)
+		b.count(size)
+	}
+	select {
+	case b.arrived <- struct{}{}:
+	default:
+	}
+	b.mu.Unlock()
+	if b.server.held.Load() > MaxHeld {
+		b.server.evict()
+	}
+}
+
+// count notes that so many bytes more wait. b.mu is held.
+func (b *mailbox) count(n int) {
+	b.bytes.Add(int64(n))
+	b.server.held.Add(int64(n))
+}
+
+// empty throws away what waits. b.mu is held.
+func (b *mailbox) empty() {
+	b.queue = nil
+	b.count(-int(b.bytes.Load()))
+}
+
+// take writes some of what waits, and reports whether there is more. The error is errMailbox.
+func (b *mailbox) take(out *replies) (more bool, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.full {
+		return false, errMailbox
+	}
+	n := 0
+	for ; n < len(b.queue) && len(out.buf) < writeSize; n++ {
+		b.queue[n].write(out)
+		b.count(-b.queue[n].size())
+	}
+	clear(b.queue[:n])
+	if b.queue = b.queue[n:]; len(b.queue) == 0 {
+		b.queue = nil
+	}
+	return len(b.queue) > 0, nil
+}
+
+// start opens the box, unless it is open, and returns whether it was not.
+func (b *mailbox) start() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.open {
+		return false
+	}
+	b.open, b.full = true, false
+	b.arrived, b.closed = make(chan struct{}, 1), make(chan struct{})
+	return true
+}
+
+// stop closes the box, and throws away what waits.
+func (b *mailbox) stop() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.open {
+		b.open = false
+		b.empty()
+		close(b.closed)
+	}
+}
+
+// sendMail sends what comes into the mailbox until that is closed, or the connection. A client for which too much waits
+// is closed, as Redis closes one beyond its output limit: it knows then that it missed some.
+func (c *client) sendMail(ctx context.Context, arrived, closed <-chan struct{}) {
+	for {
+		select {
+		case <-arrived:
+		case <-closed:
+			return
+		}
+		if err := c.passOn(); err != nil {
+			if errors.Is(err, errMailbox) {
+				c.server.unread(c)
+			}
+			c.conn.Close()
+			return
+		}
+		if ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// passOn sends what is in the mailbox.
+func (c *client) passOn() error {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	for more := true; more; {
+		out := replies{resp3: c.resp3}
+		var err error
+		if more, err = c.box.take(&out); err != nil {
+			return err
+		}
+		if err := c.write(out.buf); err != nil {
+			return err
+		}
+	}
+	return nil
+}

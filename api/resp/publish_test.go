@@ -1,0 +1,124 @@
+package resp
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+)
+
+func TestWhatIsPublishedAtOnePeerReachesClientsOfOthers(t *testing.T) {
+	h := newHosts(t, 2)
+	a, b := h.clients[0], h.clients[1]
+	b.ask("SUBSCRIBE news")
+	b.ask("PSUBSCRIBE n*")
+	b.ask("SSUBSCRIBE news")
+	a.expect("PUBLISH news hello", ":0") // it has no clients that have subscribed
+	b.expectMessages(`*3 "message" "news" "hello"`, `*4 "pmessage" "n*" "news" "hello"`)
+	a.expect("SPUBLISH news shard", ":0")
+	b.expectMessages(`*3 "smessage" "news" "shard"`)
+
+	h.cut()
+	a.expect("PUBLISH news lost", ":0")
+	h.heal()
+	a.expect("PUBLISH news after", ":0")
+	b.expectMessages(`*3 "message" "news" "after"`, `*4 "pmessage" "n*" "news" "after"`)
+}
+
+// TestASubscriberSeesWhatWasWrittenBeforeItsMessage asks for it at once.
+func TestASubscriberSeesWhatWasWrittenBeforeItsMessage(t *testing.T) {
+	eachWay(t, testASubscriberSeesWhatWasWrittenBeforeItsMessage)
+}
+
+func testASubscriberSeesWhatWasWrittenBeforeItsMessage(t *testing.T) {
+	_, address := startServer(t, Config{db: newMemory(t)})
+	writer, reader := dial(t, address), dial(t, address)
+	reader.ask("HELLO 3")
+	reader.ask("SUBSCRIBE done")
+	for i := range 200 {
+		value := fmt.Sprint(i)
+		if i%2 == 0 {
+			writer.send([]string{"MULTI"}, []string{"PUBLISH", "done", value}, []string{"SET", "k", value}, []string{"EXEC"})
+		} else {
+			writer.send([]string{"SET", "other", value}, []string{"SET", "k", value}, []string{"PUBLISH", "done", value}, []string{"PING"})
+		}
+		reader.expectMessages(fmt.Sprintf(`>3 "message" "done" %q`, value))
+		reader.expect("GET k", fmt.Sprintf("%q", value))
+		for range 4 {
+			writer.reply()
+		}
+	}
+}
+
+func TestATransactionThatIsRefusedPublishesNothing(t *testing.T) {
+	eachWay(t, testATransactionThatIsRefusedPublishesNothing)
+}
+
+func testATransactionThatIsRefusedPublishesNothing(t *testing.T) {
+	full := newMemory(t)
+	full.refusal = errors.New("the disk is full")
+	_, address := startServer(t, Config{db: full})
+	writer, reader := dial(t, address), dial(t, address)
+	reader.ask("SUBSCRIBE c")
+	writer.ask("MULTI")
+	writer.ask("SET k v")
+	writer.ask("PUBLISH c refused")
+	writer.expect("EXEC", "-ERR the disk is full")
+	writer.expect("PUBLISH c alone", ":1") // which needs no disk
+	reader.expectMessages(`*3 "message" "c" "alone"`)
+}
+
+func TestASubscriberThatDoesNotReadItsMessagesIsClosed(t *testing.T) {
+	eachWay(t, testASubscriberThatDoesNotReadItsMessagesIsClosed)
+}
+
+func testASubscriberThatDoesNotReadItsMessagesIsClosed(t *testing.T) {
+	s, address := startServer(t, Config{db: newMemory(t)})
+	writer, slow, good := dial(t, address), dial(t, address), dial(t, address)
+	slow.ask("SUBSCRIBE c")
+	good.ask("SUBSCRIBE c")
+	payload := strings.Repeat("x", 1<<19)
+	for i := range 64 {
+		if got := writer.ask("PUBLISH c " + payload); got != ":2" {
+			if got == ":1" {
+				break
+			}
+			t.Fatal(got)
+		}
+		good.reply()
+		if held := s.held.Load(); held > 2*(MaxMail+1<<20) {
+			t.Fatalf("after %d messages clients hold %d bytes", i, held)
+		}
+	}
+	if _, err := io.Copy(io.Discard, slow); err != nil && !strings.Contains(err.Error(), "reset") {
+		t.Error(err)
+	}
+	for s.held.Load() != 0 {
+		writer.expect("PING", "+PONG") // until the connection's end was noticed
+	}
+	if n := s.Metrics().Unread; n != 1 {
+		t.Errorf("%d clients were closed as they did not read", n)
+	}
+}
+
+func TestAMessageBeyondTheLimitIsRefused(t *testing.T) {
+	_, address := startServer(t, Config{db: newMemory(t)})
+	p := dial(t, address)
+	p.expect("PUBLISH c "+strings.Repeat("x", 1<<20), "-ERR a message of 1048577 bytes exceeds the limit of 1048576 bytes, "+
+		"its channel included (MaxMessage)")
+	p.expect("PUBLISH c "+strings.Repeat("x", 1<<20-1), ":0")
+}
+
+// TestWhoHasNoRepliesHasMessages: CLIENT REPLY OFF is about replies.
+func TestWhoHasNoRepliesHasMessages(t *testing.T) { eachWay(t, testWhoHasNoRepliesHasMessages) }
+
+func testWhoHasNoRepliesHasMessages(t *testing.T) {
+	_, address := startServer(t, Config{db: newMemory(t)})
+	writer, p := dial(t, address), dial(t, address)
+	p.ask("HELLO 3")
+	p.send([]string{"CLIENT", "REPLY", "OFF"}, []string{"SUBSCRIBE", "c"}, []string{"PUBLISH", "other", "x"}, []string{"PUBLISH", "c", "own"})
+	p.expectMessages(`>3 "subscribe" "c" :1`, `>3 "message" "c" "own"`)
+	writer.expect("PUBLISH c other", ":1")
+	p.expectMessages(`>3 "message" "c" "other"`)
+}
