@@ -149,25 +149,35 @@ func ExampleWatch_Only() {
 	// Output: [wanted] <nil>
 }
 
-// A transaction can tell which keys it has changed.
-func ExampleTx_Touched() {
+// A front-end that knows more of what it does than which keys change notes it.
+func ExampleWatch_WithNotes() {
+	ctx := context.Background()
 	p := openAlone()
 	defer p.Close()
-	err := p.Update(context.Background(), func(tx *peer.Tx) error {
-		for _, key := range []string{"b", "a"} {
+	w := p.Watch("")
+	w.WithNotes()
+	defer w.Close()
+	err := p.Update(ctx, func(tx *peer.Tx) error {
+		for _, key := range []string{"bob", "ann"} {
 			if err := tx.Flag(key).Set(true); err != nil {
 				return err
 			}
 		}
-		tx.Touched(0, func(key string) { fmt.Println(key) })
+		tx.Touched(1, func(key string) { tx.Note(key + " was enabled") }) // after the first
 		return nil
 	})
 	if err != nil {
 		log.Fatal(err)
 	}
-	// Output:
-	// b
-	// a
+	change, err := w.Next(ctx)
+	for _, note := range change.Notes {
+		if gone, ok := note.(peer.Expired); ok {
+			fmt.Println("expired:", gone)
+		} else {
+			fmt.Println(note, err)
+		}
+	}
+	// Output: ann was enabled <nil>
 }
 
 // Who comes back with the token of the last change is told what came after it, and nothing twice.

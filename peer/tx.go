@@ -75,6 +75,14 @@ func (tx *Tx) Touched(from int, fn func(key string)) (end int) {
 	return 0
 }
 
+// Note has watches of this host that were asked for notes tell one in place of the keys that the transaction changes: see
+// Watch.WithNotes. It counts for one that writes something; of several the last does.
+func (tx *Tx) Note(note any) {
+	if writer, ok := tx.base.(*engine.Tx); ok {
+		writer.Note(note)
+	}
+}
+
 // Len returns the number of keys that exist. O(1).
 func (tx *Tx) Len() int {
 	n, err := tx.base.KeyCount()

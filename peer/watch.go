@@ -40,10 +40,15 @@ type Change struct {
 	// a Token are then all keys that exist; a key under the prefix that is not among them exists no
 	// more.
 	Reset bool
+	// Notes are those of transactions that left one, and Expired keys, in order: see Watch.WithNotes.
+	Notes []any
 	// Token names the moment after the change: WatchSince goes on from there, at any peer. It is empty
 	// while the keys after a Reset are not complete, and where ErrTooManyReplicas stands against it.
 	Token Token
 }
+
+// Expired is a note of keys that were removed because they had expired.
+type Expired []string
 
 // Watch tells which keys change, by local transactions and by what arrives from other peers. It is
 // a place in the log of what was applied, and reads on from there when it is asked: so it holds
@@ -56,6 +61,7 @@ type Watch struct {
 	s      *space // nil until it is there
 	prefix string
 	wanted func(key string) bool // nil: all
+	notes  bool                  // see WithNotes
 	closed chan struct{}
 	once   sync.Once
 	mu     sync.Mutex // guards s against Close
@@ -93,6 +99,10 @@ func (w *Watch) Only(wanted func(key string) bool) { w.wanted = wanted }
 func (w *Watch) tells(key string) bool {
 	return strings.HasPrefix(key, w.prefix) && (w.wanted == nil || w.wanted(key))
 }
+
+// WithNotes has the watch tell the notes of transactions in place of their keys, see Tx.Note, and Expired in place of keys
+// that had: of what it reads soon after it was written, and not from the log. It is called before Next is.
+func (w *Watch) WithNotes() { w.notes = true }
 
 // join has the watch follow a space that is there.
 func (w *Watch) join(s *space) error {
@@ -229,11 +239,14 @@ func (w *Watch) step(ctx context.Context) (*Change, <-chan struct{}, error) {
 	if len(recs) == 0 {
 		w.readLog(ctx, &c, &size)
 	}
-	if len(c.Keys) == 0 {
+	if c.told() == 0 {
 		return nil, nil, nil
 	}
 	return &c, nil, nil
 }
+
+// told counts what a change tells.
+func (c *Change) told() int { return len(c.Keys) + len(c.Notes) }
 
 // findStart looks up where in the log the watch begins. If the watch is to end before the loop has
 // had time for that, the error is Next's, and the next one looks again. So does the next step if that cannot be told yet.
@@ -322,7 +335,7 @@ func (w *Watch) readLog(ctx context.Context, c *Change, size *int) {
 		n++
 		return w.take(number, deltas, c, size) && n < maxChangeRecords
 	})
-	if n == 0 || err != nil && len(c.Keys) == 0 {
+	if n == 0 || err != nil && c.told() == 0 {
 		w.restart()
 	}
 }
@@ -334,26 +347,20 @@ func (w *Watch) take(number uint64, deltas []*delta.Delta, c *Change, size *int)
 		if d.Last() <= w.told.Count(d.Replica) {
 			continue
 		}
-		if len(c.Keys) >= MaxChangeKeys || *size >= maxChangeBytes {
+		if c.told() >= MaxChangeKeys || *size >= maxChangeBytes {
 			return false
 		}
 		if clearsEverything(d) { // which names no keys
-			if len(c.Keys) == 0 {
+			if c.told() == 0 {
 				w.restart()
 			}
 			return false
 		}
-		last := ""
-		for i := range d.Ops {
-			key := d.Ops[i].Address.Key()
-			if i > 0 && key == last || d.Ops[i].Kind == delta.OpEnd || d.Ops[i].Kind == delta.OpBase {
-				continue
-			}
-			last = key
-			if w.tells(key) {
-				c.Keys = append(c.Keys, strings.Clone(key)) // not the memory of its whole delta
-				*size += len(key)
-			}
+		if w.notes {
+			w.note(d, c)
+		}
+		if !w.notes || d.Note == nil {
+			w.addKeys(d, c, size)
 		}
 		w.told.Raise(d.Replica, d.Last())
 		if len(d.Tables()) > 0 {
@@ -362,6 +369,42 @@ func (w *Watch) take(number uint64, deltas []*delta.Delta, c *Change, size *int)
 	}
 	w.next = number + 1
 	return true
+}
+
+// note adds what stands beside a delta.
+func (w *Watch) note(d *delta.Delta, c *Change) {
+	var gone Expired
+	for _, key := range d.Expired {
+		if strings.HasPrefix(key, w.prefix) {
+			gone = append(gone, key)
+		}
+	}
+	if len(gone) > 0 {
+		c.Notes = append(c.Notes, gone)
+	}
+	if d.Note != nil {
+		c.Notes = append(c.Notes, d.Note)
+	}
+}
+
+// addKeys adds the keys that a delta changes.
+func (w *Watch) addKeys(d *delta.Delta, c *Change, size *int) {
+	last := ""
+	for i := range d.Ops {
+		o := &d.Ops[i]
+		key := o.Address.Key()
+		if i > 0 && key == last || o.Kind == delta.OpEnd || o.Kind == delta.OpBase {
+			continue
+		}
+		if w.notes && o.Kind != delta.OpPut && slices.Contains(d.Expired, key) {
+			continue // unless something is put there as well
+		}
+		last = key
+		if w.tells(key) {
+			c.Keys = append(c.Keys, strings.Clone(key)) // not the memory of its whole delta
+			*size += len(key)
+		}
+	}
 }
 
 func clearsEverything(d *delta.Delta) bool {

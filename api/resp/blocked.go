@@ -391,6 +391,7 @@ type serving struct {
 	keys  []string // still to be tried
 	tried []string // keys that were
 	from  int      // of the transaction's operations the first that was not looked at
+	noted *noted   // what it did, if anybody wants to know
 	done  []*waiter
 }
 
@@ -399,7 +400,7 @@ const maxServed = 64
 
 // run is the transaction. What it writes may be what others wait for.
 func (s *serving) run(tx *embedded.Tx) error {
-	s.from = 0
+	s.from, s.noted = 0, nil
 	for len(s.keys) > 0 && len(s.done) < maxServed {
 		if err := s.serve(tx, s.keys[0]); err != nil {
 			return err
@@ -418,7 +419,7 @@ func (s *serving) serve(tx *embedded.Tx, key string) error {
 		if s.only != nil && w != s.only || w.takes != 0 && inVain.Has(w.takes) || !s.of.claim(w) {
 			continue
 		}
-		done, err := w.run(tx, key)
+		done, err := w.run(s, tx, key)
 		if err != nil || !done {
 			s.of.release(w, false)
 		}
@@ -437,8 +438,8 @@ func (s *serving) serve(tx *embedded.Tx, key string) error {
 }
 
 // run tries to answer the command.
-func (w *waiter) run(tx *embedded.Tx, key string) (done bool, err error) {
-	w.call.tx = tx
+func (w *waiter) run(s *serving, tx *embedded.Tx, key string) (done bool, err error) {
+	w.call.tx, w.call.noted, w.call.touched = tx, s.noted, s.from
 	defer func() {
 		w.call.tx = nil
 		if thrown := recover(); thrown != nil {
@@ -456,6 +457,10 @@ func (w *waiter) run(tx *embedded.Tx, key string) (done bool, err error) {
 	}
 	if len(w.out.buf) > MaxReply {
 		return false, errReplyTooLarge
+	}
+	if done && err == nil {
+		w.call.note(w.call.command)
+		s.noted = w.call.noted
 	}
 	return done, err
 }

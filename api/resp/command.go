@@ -213,6 +213,8 @@ type call struct {
 	request int // in batch.requests
 	began   int // where its reply begins in out
 	posts   []post
+	noted   *noted // the note of the transaction, if it has one
+	touched int    // what the transaction has done was noted up to there
 }
 
 // needs returns what executing a command needs now.
@@ -263,6 +265,7 @@ func (c *call) run(cmd *command) error {
 	if err := cmd.run(c); err != nil {
 		return err
 	}
+	c.note(cmd)
 	if len(c.out.buf)-at > MaxReply {
 		return errReplyTooLarge
 	}

@@ -164,8 +164,9 @@ func TestEachTypeHasWordsOfRedis(t *testing.T) {
 		if other, taken := names[name]; name == "" || taken && name != crdt.TypeString.Redis().Name {
 			t.Errorf("a %v and a %v are both called %q", typ, other, name)
 		}
-		if names[name] = typ; eventOf(one) == "" || eventOf(one) == "del" {
-			t.Errorf("a %v that was written is told as %q", typ, eventOf(one))
+		names[name] = typ
+		if e := eventOf(one, "k"); e.name == "" || e.name == "del" || !strings.ContainsRune(allClasses, rune(e.class)) {
+			t.Errorf("a %v that was written is told as %q of class %q", typ, e.name, e.class)
 		}
 	}
 	if len(names) < 5 {

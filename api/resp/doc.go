@@ -52,8 +52,9 @@
 // Of changes of keys it is told on __keyspace@N__:KEY or __keyevent@N__:EVENT of database N. For each
 // such database one more goroutine follows a Watch, which holds nothing for it: one that is slow
 // gets fewer messages, with each key once; one that falls behind the log of changes is closed.
-// What was committed together with a subscription, or before, is not told. The event is set, hset
-// or sadd, for what the key is, or del if it is gone; it does not say which command made it.
+// What was committed together with a subscription, or before, is not told. The events of this
+// server's commands are a note of their transaction (events.go); of others the event is set, hset
+// or sadd, for what the key is, or del if it is gone.
 //
 // Every limit is a constant in limits.go. The command scripts in testdata are the manual of what
 // each command answers.

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/peerd/peerd/crdt"
 	embedded "github.com/peerd/peerd/peer"
 )
 
@@ -178,6 +177,8 @@ func (s *subscriptions) begin() {
 		case f.watch != nil:
 		case holds(f.db):
 			f.watch = f.db.Watch("")
+			f.watch.WithNotes()
+			s.box.server.followers.Add(1)
 		default:
 			delete(s.follows, n)
 		}
@@ -253,6 +254,7 @@ func (c *client) follow(ctx context.Context) {
 		c.box.stop()
 		for _, f := range subs.follows {
 			f.watch.Close()
+			c.server.followers.Add(-1)
 		}
 		if subs.follows != nil {
 			subs.follows = nil
@@ -306,58 +308,84 @@ func (c *client) sendMessages(ctx context.Context, f *following) {
 			c.conn.Close()
 			return
 		}
-		if err := c.tell(ctx, f, change.Keys); err != nil {
+		if err := c.tell(ctx, f, &change); err != nil {
 			c.conn.Close()
 			return
 		}
 	}
 }
 
-// tell sends the messages about some keys.
-func (c *client) tell(ctx context.Context, f *following, keys []string) error {
+// tell sends the messages about a change.
+func (c *client) tell(ctx context.Context, f *following, change *embedded.Change) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	if c.subs.follows[f.number] != f {
 		return nil // it has ended since
 	}
 	out := replies{resp3: c.resp3}
-	for len(keys) > 0 {
-		err := f.db.View(ctx, func(tx *embedded.Tx) error {
-			for len(keys) > 0 && len(out.buf) < writeSize {
-				event := eventOf(tx.Types(keys[0]))
-				if tx.Err() != nil {
-					return tx.Err()
-				}
-				c.subs.message(&out, f.number, keys[0], event)
-				keys = keys[1:]
-			}
+	send := func(e event) error {
+		c.subs.message(&out, f.number, e, c.server.notify.load())
+		if len(out.buf) < writeSize {
 			return nil
+		}
+		err := c.write(out.buf)
+		out.buf = out.buf[:0]
+		return err
+	}
+	for _, note := range change.Notes {
+		for _, e := range eventsIn(note) {
+			if err := send(e); err != nil {
+				return err
+			}
+		}
+	}
+	if err := c.tellOfKeys(ctx, f, change.Keys, send); err != nil {
+		return err
+	}
+	return c.write(out.buf)
+}
+
+// tellOfKeys tells what became of keys.
+func (c *client) tellOfKeys(ctx context.Context, f *following, keys []string, send func(event) error) error {
+	for len(keys) > 0 {
+		part := keys[:min(len(keys), maxEvents)]
+		events := make([]event, 0, len(part))
+		err := f.db.View(ctx, func(tx *embedded.Tx) error {
+			for _, key := range part {
+				events = append(events, eventOf(tx.Types(key), key))
+			}
+			return tx.Err()
 		})
 		if err != nil {
 			return err
 		}
-		if err := c.write(out.buf); err != nil {
-			return err
+		for _, e := range events {
+			if err := send(e); err != nil {
+				return err
+			}
 		}
-		out.buf = out.buf[:0]
+		keys = keys[len(part):]
 	}
 	return nil
 }
 
-// eventOf names what happened to a key, in Redis's words. Changes that came together, or from other
-// peers, are told as one, so it is not the command that made it.
-func eventOf(types crdt.Types) string {
-	if t := types.First(); t != 0 {
-		return t.Redis().Event
-	}
-	return "del"
-}
+// maxEvents is how many keys are looked at in one view, which is not held while messages are sent.
+const maxEvents = 256
 
-// message writes the messages about one key.
-func (s *subscriptions) message(out *replies, db int, key, event string) {
-	for _, m := range [2]struct{ channel, payload string }{
-		{keyspace(db) + key, event}, {keyevent(db) + event, key},
+// message writes the messages about an event, if it is of the classes that are told.
+func (s *subscriptions) message(out *replies, db int, e event, classes string) {
+	if strings.IndexByte(classes, e.class) < 0 {
+		return
+	}
+	for _, m := range [2]struct {
+		class            string
+		channel, payload string
+	}{
+		{"K", keyspace(db) + e.key, e.name}, {"E", keyevent(db) + e.name, e.key},
 	} {
+		if !strings.Contains(classes, m.class) {
+			continue
+		}
 		if s.names[toChannel].has(m.channel) {
 			out.push(3)
 			out.text("message")

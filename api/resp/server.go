@@ -152,7 +152,9 @@ type Server struct {
 
 	audience    audience
 	unhear      func()       // has the peer tell it of no more messages
-	subscribers atomic.Int64 // clients that follow databases
+	subscribers atomic.Int64 // clients that are told of changed keys
+	followers   atomic.Int64 // how many databases are followed, for each of them
+	notify      eventClasses
 	aliens      atomic.Int64 // time of the last line about HTTP, in Unix seconds
 
 	// mu guards what follows. While it is held nothing is waited for, and no connection is closed:

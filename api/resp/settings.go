@@ -11,19 +11,18 @@ import (
 // defaultSettings are the parameters of Redis that clients and tools ask for, as they hold here.
 func defaultSettings() map[string]string {
 	return map[string]string{
-		"appendonly":             "yes",
-		"appendfsync":            "everysec",
-		"databases":              strconv.Itoa(Databases),
-		"maxmemory":              "0",
-		"maxmemory-policy":       "noeviction",
-		"proto-max-bulk-len":     strconv.Itoa(MaxValue),
-		"save":                   "",
-		"tcp-keepalive":          "15",
-		"timeout":                "0",
-		"cluster-enabled":        "no",
-		"notify-keyspace-events": "AKE",
-		"requirepass":            "",
-		"slowlog-max-len":        strconv.Itoa(MaxSlowLog),
+		"appendonly":         "yes",
+		"appendfsync":        "everysec",
+		"databases":          strconv.Itoa(Databases),
+		"maxmemory":          "0",
+		"maxmemory-policy":   "noeviction",
+		"proto-max-bulk-len": strconv.Itoa(MaxValue),
+		"save":               "",
+		"tcp-keepalive":      "15",
+		"timeout":            "0",
+		"cluster-enabled":    "no",
+		"requirepass":        "",
+		"slowlog-max-len":    strconv.Itoa(MaxSlowLog),
 
 		"stream-node-max-entries": strconv.Itoa(streamNode),
 	}
@@ -34,12 +33,14 @@ const (
 	settingSlow    = "slowlog-log-slower-than"
 	settingBusy    = "busy-reply-threshold"
 	settingBusyOld = "lua-time-limit" // its name before Redis 7
+	settingEvents  = "notify-keyspace-events"
 )
 
 // settings returns all parameters as they are now.
 func (s *Server) settings() map[string]string {
 	all := maps.Clone(s.config.Settings)
 	all[settingClients] = strconv.FormatInt(s.maxClients.Load(), 10)
+	all[settingEvents] = s.notify.text()
 	all[settingSlow] = strconv.FormatInt(s.slower.Load(), 10)
 	s.encodings.add(all)
 	all[settingBusy] = strconv.FormatInt(s.scripts.busyAfter.Load(), 10)
@@ -80,7 +81,7 @@ func (c *call) matchesAny(name string) (bool, error) {
 }
 
 // runConfigSet changes what can change while the server runs, until it ends: how many clients there
-// may be, and what is slow. Others may be set to what they are. All are changed, or none.
+// may be, what is slow, and of which events clients are told. Others may be set to what they are. All are changed, or none.
 func runConfigSet(c *call) error {
 	if len(c.args)%2 != 0 {
 		return errSyntax
@@ -110,7 +111,10 @@ func runConfigSet(c *call) error {
 				return err
 			}
 			changes[name] = n
-		case name == "notify-keyspace-events" && tellsOfAll(wanted[name]):
+		case name == settingEvents:
+			if err := checkEvents(wanted[name]); err != nil {
+				return err
+			}
 		case !strings.EqualFold(wanted[name], settings[name]):
 			return cannotSet(name, "can't set immutable config")
 		}
@@ -126,6 +130,9 @@ func runConfigSet(c *call) error {
 		if n, ok := changes[name]; ok {
 			c.server.scripts.busyAfter.Store(n)
 		}
+	}
+	if classes, ok := wanted[settingEvents]; ok {
+		c.server.notify.set(classes)
 	}
 	c.out.status("OK")
 	return nil
@@ -156,12 +163,6 @@ func numberFor(name, text string, clients int) (int64, error) {
 			"try with %d", clients))
 	}
 	return n, nil
-}
-
-// tellsOfAll reports whether flags of notify-keyspace-events ask for all events, on both channels.
-func tellsOfAll(flags string) bool {
-	return strings.Trim(flags, "KEAg$lshzxetdmn") == "" && strings.Contains(flags, "K") &&
-		strings.Contains(flags, "E") && strings.Contains(flags, "A")
 }
 
 // runConfigResetStat has INFO count from now on. Metrics go on.

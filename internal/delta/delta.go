@@ -58,6 +58,11 @@ type Delta struct {
 	Seen crdt.VersionVector
 	Ops  []Op
 
+	// What follows is of this host alone, and is not encoded.
+
+	Note    any      // by whoever ran the transaction
+	Expired []string // keys that it removes because they had expired, as far as that is known
+
 	encoded []byte
 	hash    Hash
 	plain   bool // encoded is what this version writes
@@ -75,7 +80,7 @@ func New() *Delta {
 
 // Begin says what a delta is that has no op yet.
 func (d *Delta) Begin(id crdt.ReplicaID, first uint64, at dotted.Time, prev Hash) {
-	d.Replica, d.First, d.Time, d.Prev = id, first, at, prev
+	d.Replica, d.First, d.Time, d.Prev, d.Note, d.Expired = id, first, at, prev, nil, nil
 }
 
 // Last returns the counter of the last op's dot.

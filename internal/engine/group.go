@@ -679,7 +679,10 @@ func (tx *Tx) Remove(a dotted.Address, dots []crdt.Dot) error {
 	if _, err := tx.op(delta.Op{Kind: delta.OpRemove, Address: a, Removes: dots}); err != nil {
 		return err
 	}
-	return tx.change(a, func(c dotted.Cell) dotted.Cell { return c.Without(dots) })
+	return tx.change(a, func(c dotted.Cell) dotted.Cell {
+		noteExpired(tx.delta, a, c, tx.Now())
+		return c.Without(dots)
+	})
 }
 
 func (tx *Tx) change(a dotted.Address, fn func(dotted.Cell) dotted.Cell) error {
@@ -716,6 +719,9 @@ func (tx *Tx) Clear(prefix dotted.Address) error {
 		return err
 	}
 	if err := tx.save(prefix); err != nil {
+		return tx.fail(err)
+	}
+	if err := g.noteCleared(tx.delta, prefix, tx.Now()); err != nil {
 		return tx.fail(err)
 	}
 	if err := g.clear(tx.delta, i, true, tx.note); err != nil {
@@ -771,17 +777,6 @@ func (tx *Tx) Vector() crdt.VersionVector {
 
 // Writes reports whether the transaction wrote something, and can still be committed.
 func (tx *Tx) Writes() bool { return tx.err == nil && len(tx.delta.Ops) > 0 }
-
-// Touched calls fn with the key of each operation of the transaction so far, in order, from the n-th on, and returns how
-// many there are. What clears everything has none.
-func (tx *Tx) Touched(from int, fn func(key string)) (end int) {
-	for _, o := range tx.delta.Ops[from:] {
-		if o.Address != "" && o.Kind != delta.OpEnd && o.Kind != delta.OpBase {
-			fn(o.Address.Key())
-		}
-	}
-	return len(tx.delta.Ops)
-}
 
 // Time returns the transaction's timestamp.
 func (tx *Tx) Time() dotted.Time { return tx.delta.Time }
@@ -851,6 +846,9 @@ func (g *group) applyOp(d *delta.Delta, i int, exact bool) error {
 	g.r.spend(workOfOp(op))
 	switch op.Kind {
 	case delta.OpClear:
+		if err := g.noteCleared(d, op.Address, d.Time.Wall()); err != nil {
+			return err
+		}
 		return g.clear(d, i, exact, nil)
 	case delta.OpEnd, delta.OpBase:
 		return nil
@@ -860,6 +858,9 @@ func (g *group) applyOp(d *delta.Delta, i int, exact bool) error {
 		return err
 	}
 	now := c.now.Without(op.Removes)
+	if op.Kind == delta.OpRemove {
+		noteExpired(d, op.Address, c.now, d.Time.Wall())
+	}
 	if op.Kind == delta.OpPut {
 		now = now.With(dotted.Entry{Dot: d.Dot(i), Payload: bytes.Clone(op.Payload)}) // it is a part of the frame
 		g.r.owe(op)

@@ -1,0 +1,153 @@
+package resp
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	embedded "github.com/peerd/peerd/peer"
+)
+
+// TestEventsAreNamedAsRedisNamesThem: what a Redis 7.0 tells stands behind each command.
+func TestEventsAreNamedAsRedisNamesThem(t *testing.T) {
+	eachWay(t, testEventsAreNamedAsRedisNamesThem)
+}
+
+func testEventsAreNamedAsRedisNamesThem(t *testing.T) {
+	_, address := startPeer(t, embedded.Config{}, nil)
+	writer, reader := dial(t, address), dial(t, address)
+	reader.ask("PSUBSCRIBE __keyevent@0__:*")
+	for _, line := range strings.Split(strings.TrimSpace(`
+SET k v -> set k
+SET k v EX 100 -> set k, expire k
+SET k v PX 1000 NX ->
+SETEX k 100 v -> set k, expire k
+PSETEX k 100000 v -> set k, expire k
+SETNX k v ->
+SETNX k2 v -> set k2
+GETSET k w -> set k
+MSET a 1 b 2 -> set a, set b
+MSETNX c 1 d 2 -> set c, set d
+APPEND k x -> append k
+SETRANGE k 1 y -> setrange k
+INCR n -> incrby n
+DECR n -> incrby n
+INCRBY n 2 -> incrby n
+DECRBY n 3 -> incrby n
+INCRBYFLOAT n 1.5 -> incrbyfloat n
+GETDEL n -> del n
+GETEX k EX 100 -> expire k
+GETEX k PERSIST -> persist k
+GETEX k EXAT 1 -> del k
+SET k v -> set k
+EXPIRE k 100 -> expire k
+PEXPIRE k 100000 -> expire k
+EXPIREAT k 9999999999 -> expire k
+PERSIST k -> persist k
+EXPIRE k -1 -> del k
+HSET h f v g w -> hset h
+HMSET h f v -> hset h
+HSETNX h z 1 -> hset h
+HSETNX h z 1 ->
+HINCRBY h n 1 -> hincrby h
+HINCRBYFLOAT h m 1.5 -> hincrbyfloat h
+HDEL h f g -> hdel h
+HDEL h z n m -> hdel h, del h
+SADD s a b c -> sadd s
+SREM s a -> srem s
+SMOVE s t b -> srem s, sadd t
+SPOP s 5 -> spop s, del s
+SREM t b -> srem t, del t
+SADD x 1 2 -> sadd x
+SADD y 2 3 -> sadd y
+SINTERSTORE z x y -> sinterstore z
+SINTERSTORE z x nokey -> del z
+SUNIONSTORE z x y -> sunionstore z
+SDIFFSTORE w x x ->
+COPY x xx -> copy_to xx
+RENAME xx yy -> rename_from xx, rename_to yy
+RENAMENX yy zz -> rename_from yy, rename_to zz
+DEL zz x -> del zz, del x
+UNLINK y -> del y
+GET z ->
+`), "\n") {
+		command, events, _ := strings.Cut(line, " ->")
+		writer.ask(command)
+		writer.ask("SET end 1")
+		for _, event := range append(strings.FieldsFunc(events, func(r rune) bool { return r == ',' }), "set end") {
+			name, key, _ := strings.Cut(strings.TrimSpace(event), " ")
+			if want, got := fmt.Sprintf(`*4 "pmessage" "__keyevent@0__:*" "__keyevent@0__:%s" %q`, name, key), flat(reader.reply()); got != want {
+				t.Fatalf("%s: %s, want %s", command, got, want)
+			}
+		}
+	}
+	writer.send([]string{"MULTI"}, []string{"INCR", "a"}, []string{"INCR", "a"}, []string{"SADD", "s", "x"}, []string{"EXEC"})
+	for _, event := range []string{"incrby a", "incrby a", "sadd s"} {
+		name, key, _ := strings.Cut(event, " ")
+		reader.expectMessages(fmt.Sprintf(`*4 "pmessage" "__keyevent@0__:*" "__keyevent@0__:%s" %q`, name, key))
+	}
+}
+
+func TestClientsChooseOfWhichEventsTheyAreTold(t *testing.T) {
+	_, address := startPeer(t, embedded.Config{}, nil)
+	writer, reader := dial(t, address), dial(t, address)
+	reader.ask("PSUBSCRIBE __key*")
+	writer.expect("CONFIG SET notify-keyspace-events Ks", "+OK")
+	writer.ask("SET k v")
+	writer.ask("SADD s a")
+	reader.expectMessages(`*4 "pmessage" "__key*" "__keyspace@0__:s" "sadd"`)
+	writer.expect("CONFIG SET notify-keyspace-events g$E", "+OK")
+	writer.ask("SADD s b")
+	writer.ask("DEL k")
+	reader.expectMessages(`*4 "pmessage" "__key*" "__keyevent@0__:del" "k"`)
+	writer.send([]string{"CONFIG", "SET", "notify-keyspace-events", ""})
+	writer.reply()
+	writer.ask("SET k v")
+	writer.ask("PUBLISH __keyspace@0__:k own")
+	reader.expectMessages(`*4 "pmessage" "__key*" "__keyspace@0__:k" "own"`)
+	writer.expect("CONFIG SET notify-keyspace-events q", "-ERR CONFIG SET failed (possibly related to argument "+
+		"'notify-keyspace-events') - Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")
+	for set, get := range map[string]string{"KEA": "AKE", "AKEmn": "AKEm", "Elshzxetd": "lshzxetdE", "gxnK": "gxnK", "KEg$lshzxetdm": "AKEm"} {
+		writer.expect("CONFIG SET notify-keyspace-events "+set, "+OK")
+		if got := flat(writer.ask("CONFIG GET notify-keyspace-events")); got != fmt.Sprintf(`*2 "notify-keyspace-events" %q`, get) {
+			t.Errorf("%s is shown as %s", set, got)
+		}
+	}
+}
+
+// TestWhatExpiresIsToldAsExpired here and at another peer, of keys of few cells and of many; and what comes from elsewhere
+// as far as that can be told.
+func TestWhatExpiresIsToldAsExpired(t *testing.T) {
+	h := newHosts(t, 2)
+	a, b := h.clients[0], h.clients[1]
+	for _, p := range h.clients {
+		p.ask("HELLO 3")
+		p.ask("PSUBSCRIBE __keyevent@0__:*")
+	}
+	told := func(event, key string) string {
+		return fmt.Sprintf(`>4 "pmessage" "__keyevent@0__:*" "__keyevent@0__:%s" %q`, event, key)
+	}
+	a.expect("SET k v PX 100", "+OK")
+	a.expectMessages(told("set", "k"), told("expire", "k"), told("expired", "k"))
+	b.expectMessages(told("set", "k"), told("expired", "k"))
+
+	a.ask("SADD s 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20")
+	a.expectMessages(told("sadd", "s"))
+	b.expectMessages(told("sadd", "s"))
+	a.ask("PEXPIRE s 100")
+	a.expectMessages(told("expire", "s"), told("expired", "s"))
+	for got := flat(b.reply()); got != told("expired", "s"); got = flat(b.reply()) {
+		if got != told("sadd", "s") {
+			t.Fatal(got)
+		}
+	}
+	a.ask("HSET h f 1 g 2")
+	a.expectMessages(told("hset", "h"))
+	b.expectMessages(told("hset", "h"))
+	a.ask("HDEL h f")
+	a.expectMessages(told("hdel", "h"))
+	b.expectMessages(told("hset", "h")) // it is there
+	a.ask("DEL h")
+	a.expectMessages(told("del", "h"))
+	b.expectMessages(told("del", "h"))
+}

@@ -1,0 +1,45 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
+)
+
+// Touched calls fn with the key of each operation of the transaction so far, in order, from the n-th on, and returns how
+// many there are. What clears everything has none.
+func (tx *Tx) Touched(from int, fn func(key string)) (end int) {
+	for _, o := range tx.delta.Ops[from:] {
+		if o.Address != "" && o.Kind != delta.OpEnd && o.Kind != delta.OpBase {
+			fn(o.Address.Key())
+		}
+	}
+	return len(tx.delta.Ops)
+}
+
+// Note leaves a note for who is told of the delta on this host.
+func (tx *Tx) Note(note any) { tx.delta.Note = note }
+
+// noteExpired notes of a delta that it removes a key that had expired by a time, if it removes the cell that says so.
+func noteExpired(d *delta.Delta, a dotted.Address, c dotted.Cell, now time.Time) {
+	if !a.IsExpiry() {
+		return
+	}
+	if at, _, ok := c.Expires(); ok && at <= now.UnixMilli() {
+		d.Expired = append(d.Expired, a.Key())
+	}
+}
+
+// noteCleared is noteExpired of all that is under a prefix.
+func (g *group) noteCleared(d *delta.Delta, prefix dotted.Address, now time.Time) error {
+	if prefix == "" || prefix != prefix.KeyAddress() || !g.timed && !g.r.expiring.timed {
+		return nil
+	}
+	a := prefix.Expiry()
+	c, err := g.load(a)
+	if err == nil {
+		noteExpired(d, a, c.now, now)
+	}
+	return err
+}
