@@ -74,49 +74,64 @@ func (c *call) note(cmd *command) {
 	if len(keys) == 0 {
 		return
 	}
-	if len(keys) == 2 && keys[0] != c.arg(1) && (eventNames[cmd.name][1] != "" || strings.HasSuffix(cmd.name, "lmove")) {
-		slices.Reverse(keys) // where something goes is written to before it is taken away
-	}
 	if c.noted == nil {
 		c.noted = &noted{client: c.session.id}
 		c.tx.Note(c.noted)
 	}
+	if slices.Contains(untold, cmd.name) {
+		return
+	}
+	names, named := eventNames[cmd.name]
+	if !named {
+		names = c.variantOf(cmd)
+	}
+	// Redis tells first of the key that something is taken from, but where it goes to the end of a list.
+	if len(keys) == 2 && names[1] != "" && (keys[0] == c.arg(1)) == strings.HasSuffix(names[1], "push") {
+		slices.Reverse(keys)
+	}
 	for _, key := range keys {
-		for _, name := range c.eventsOf(cmd, key) {
+		for _, name := range c.eventsOf(cmd, names, key) {
 			c.noted.events = append(c.noted.events, event{name, key, classOf(name, cmd.group)})
 		}
 	}
 }
 
 // eventsOf returns what a command that has written to a key did to it.
-func (c *call) eventsOf(cmd *command, key string) []string {
-	names, other := eventNames[cmd.name]
-	if !other {
-		names = c.sides(cmd)
-	}
+func (c *call) eventsOf(cmd *command, names [2]string, key string) []string {
 	name := names[0]
 	if names[1] != "" && (name == "" || len(c.args) > 2 && key == c.arg(2) && key != c.arg(1)) {
 		name = names[1]
 	}
 	switch exists := c.tx.Has(key); {
+	case strings.HasSuffix(names[1], "push") && c.arg(1) == c.arg(2):
+		return []string{names[1], names[0]}
 	case name == "rename_from" || name == "del":
 		return []string{name}
 	case cmd.name == "setex" || cmd.name == "psetex" || cmd.name == "set" && slices.ContainsFunc(c.args[3:], isLifetime):
 		return []string{name, "expire"}
-	case !exists && (name == "expire" || strings.HasSuffix(name, "store")):
+	case !exists && (name == "expire" || cmd.name == "bitop" || strings.HasSuffix(name, "store")):
 		return []string{"del"}
 	case !exists:
 		return []string{name, "del"}
 	case cmd.name == "getex" && c.is(2, "persist"):
 		return []string{"persist"}
+	case cmd.name == "xadd" && (c.is(2, "maxlen") || c.is(2, "minid")):
+		return []string{name, "xtrim"}
 	}
 	return []string{name}
 }
 
-// sides returns the events of a command, which are those of others if it says which end it takes from, or puts to.
-func (c *call) sides(cmd *command) [2]string {
+// untold are commands that Redis tells nothing of, as they change what a reader has and not what is read.
+var untold = []string{"xreadgroup", "xack", "xclaim", "xautoclaim"}
+
+// variantOf returns the events of a command that are named for what it is told to do: at which end of a list, say.
+func (c *call) variantOf(cmd *command) [2]string {
 	end := func(i int) string { return strings.ToLower(c.arg(i))[:1] }
 	switch name := strings.TrimPrefix(cmd.name, "b"); name {
+	case "zadd":
+		if slices.ContainsFunc(c.args[2:], func(arg []byte) bool { return strings.EqualFold(string(arg), "incr") }) {
+			return [2]string{"zincr"}
+		}
 	case "lmove":
 		return [2]string{end(3) + "pop", end(4) + "push"}
 	case "lmpop", "zmpop":

@@ -70,6 +70,91 @@ RENAMENX yy zz -> rename_from yy, rename_to zz
 DEL zz x -> del zz, del x
 UNLINK y -> del y
 GET z ->
+LPUSH l a b c -> lpush l
+RPUSHX l d -> rpush l
+LPUSHX l z -> lpush l
+RPUSH l e f g h i -> rpush l
+LINSERT l BEFORE a x -> linsert l
+LSET l 0 y -> lset l
+LREM l 1 y -> lrem l
+LTRIM l 0 4 -> ltrim l
+LPOP l -> lpop l
+RPOP l 1 -> rpop l
+RPOPLPUSH l m -> lpush m, rpop l
+LMOVE l m LEFT RIGHT -> rpush m, lpop l
+LMOVE m m LEFT RIGHT -> rpush m, lpop m
+LMPOP 2 q m RIGHT -> rpop m
+LMPOP 1 m LEFT COUNT 5 -> lpop m, del m
+BLPOP l 1 -> lpop l, del l
+RPUSH l 1 2 3 4 5 6 7 -> rpush l
+BRPOP l 1 -> rpop l
+BRPOPLPUSH l m 1 -> lpush m, rpop l
+BLMOVE l m RIGHT LEFT 1 -> lpush m, rpop l
+BLMPOP 1 2 q m LEFT -> lpop m
+LTRIM l 5 1 -> ltrim l, del l
+SORT m STORE sorted -> sortstore sorted
+SORT q STORE sorted -> del sorted
+ZADD zs 1 a 2 b 3 c 4 d 5 e 6 f 7 g 8 h -> zadd zs
+ZADD zs INCR 1 a -> zincr zs
+ZADD zs XX 2 nothere ->
+ZINCRBY zs 2 a -> zincr zs
+ZREM zs a -> zrem zs
+ZREM zs nope ->
+ZPOPMIN zs -> zpopmin zs
+ZPOPMAX zs 1 -> zpopmax zs
+ZMPOP 1 zs MIN -> zpopmin zs
+ZMPOP 2 q zs MAX -> zpopmax zs
+BZPOPMIN zs 1 -> zpopmin zs
+BZPOPMAX zs 1 -> zpopmax zs
+BZMPOP 1 1 zs MIN -> zpopmin zs, del zs
+ZPOPMIN zs 10 ->
+ZADD zs 1 a 2 b 3 c 4 d 5 e 6 f -> zadd zs
+ZREMRANGEBYRANK zs 0 0 -> zremrangebyrank zs
+ZREMRANGEBYSCORE zs 2 2 -> zremrangebyscore zs
+ZREMRANGEBYLEX zs [c [c -> zremrangebylex zs
+ZRANGESTORE ys zs 0 -1 -> zrangestore ys
+ZRANGESTORE ys zs 10 11 -> del ys
+ZUNIONSTORE ys 2 zs zs -> zunionstore ys
+ZINTERSTORE ys 2 zs q -> del ys
+ZDIFFSTORE ys 2 zs q -> zdiffstore ys
+ZREMRANGEBYRANK zs 0 -1 -> zremrangebyrank zs, del zs
+GEOADD g 13 38 a 15 37 b -> zadd g
+GEOSEARCHSTORE ys g FROMLONLAT 15 37 BYRADIUS 500 km -> geosearchstore ys
+GEORADIUS g 15 37 500 km STORE ys -> georadiusstore ys
+GEORADIUSBYMEMBER g a 1 m STORE ys -> georadiusstore ys
+GEORADIUS g 1 1 1 m STORE ys -> del ys
+SETBIT bm 7 1 -> setbit bm
+SETBIT bm 7 1 ->
+BITFIELD bm SET u8 0 1 ->
+BITFIELD bm GET u8 0 ->
+BITOP AND d bm bm -> set d
+BITOP AND d nope -> del d
+PFADD p a b -> pfadd p
+PFADD p a ->
+PFMERGE p2 p -> pfadd p2
+XADD xs 1-1 f v -> xadd xs
+XADD xs MAXLEN 1 2-1 f v -> xadd xs, xtrim xs
+XADD xs 3-1 f v -> xadd xs
+XADD xs 4-1 f v -> xadd xs
+XTRIM xs MAXLEN 2 -> xtrim xs
+XTRIM xs MAXLEN 2 ->
+XDEL xs 3-1 -> xdel xs
+XGROUP CREATE xs g 0 -> xgroup-create xs
+XGROUP CREATECONSUMER xs g ann -> xgroup-createconsumer xs
+XREADGROUP GROUP g ann STREAMS xs > ->
+XREADGROUP GROUP g bob STREAMS xs > ->
+XACK xs g 4-1 ->
+XGROUP SETID xs g 0 -> xgroup-setid xs
+XREADGROUP GROUP g ann STREAMS xs > ->
+XCLAIM xs g eve 0 4-1 ->
+XAUTOCLAIM xs g dan 0 0 ->
+XGROUP DELCONSUMER xs g ann -> xgroup-delconsumer xs
+XGROUP DESTROY xs g -> xgroup-destroy xs
+XDEL xs 4-1 -> xdel xs
+XGROUP CREATE newx g $ MKSTREAM -> xgroup-create newx
+COPY xs x2 -> copy_to x2
+EVAL return{redis.call('set',KEYS[1],'v'),redis.call('lpush',KEYS[2],'e')} 2 es el -> set es, lpush el
+PERSIST es ->
 `), "\n") {
 		command, events, _ := strings.Cut(line, " ->")
 		writer.ask(command)
@@ -83,6 +168,14 @@ GET z ->
 	}
 	writer.send([]string{"MULTI"}, []string{"INCR", "a"}, []string{"INCR", "a"}, []string{"SADD", "s", "x"}, []string{"EXEC"})
 	for _, event := range []string{"incrby a", "incrby a", "sadd s"} {
+		name, key, _ := strings.Cut(event, " ")
+		reader.expectMessages(fmt.Sprintf(`*4 "pmessage" "__keyevent@0__:*" "__keyevent@0__:%s" %q`, name, key))
+	}
+	waiter := dial(t, address)
+	waiter.send([]string{"BLPOP", "queue", "0"})
+	eventually(t, "a command waits", func() bool { return strings.Contains(writer.ask("INFO clients"), `blocked_clients:1\r\n`) })
+	writer.ask("RPUSH queue e")
+	for _, event := range []string{"rpush queue", "lpop queue", "del queue"} {
 		name, key, _ := strings.Cut(event, " ")
 		reader.expectMessages(fmt.Sprintf(`*4 "pmessage" "__keyevent@0__:*" "__keyevent@0__:%s" %q`, name, key))
 	}
