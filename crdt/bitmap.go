@@ -12,13 +12,14 @@ import (
 // ChunkSize is how many bytes a chunk of a bitmap is.
 const ChunkSize = 1 << 10
 
-// Bitmap is a string of at most MaxValue bytes that is kept in chunks, each in a cell of its own. So to set a
-// bit writes one chunk, however long the bitmap is, and what replicas write into different chunks at the same
-// time all stays. Each chunk is a register: of concurrent writes of one the latest shows, by time, then dot.
+// Bitmap is a string of at most MaxValue bytes that is kept in chunks, each in a cell of its own.
+// So to set a bit writes one chunk, however long the bitmap is, and what replicas write into
+// different chunks at the same time all stays. Each chunk is a register: of concurrent writes of
+// one the latest shows, by time, then dot.
 //
-// Bit 0 is the highest of the first byte, as in Redis. What was never written and lies before the end is zero. The end
-// is that of the last chunk that is there: a removal that is concurrent with a write leaves the chunk that this wrote, and
-// zeros before it.
+// Bit 0 is the highest of the first byte, as in Redis. What was never written and lies before the
+// end is zero. The end is that of the last chunk that is there: a removal that is concurrent with a
+// write leaves the chunk that this wrote, and zeros before it.
 //
 // Costs are O(log cells) for each chunk that is concerned, and for Len.
 type Bitmap struct {
@@ -28,7 +29,8 @@ type Bitmap struct {
 // Bitmap returns the bitmap under name. It shares nothing with the string of that name: see Take.
 func (f Fields) Bitmap(name string) Bitmap { return Bitmap{f.named(name, TypeBitmap)} }
 
-// chunk is what one cell holds: the first bytes of its part of the bitmap, up to which that is known to reach.
+// chunk is what one cell holds: the first bytes of its part of the bitmap, up to which that is
+// known to reach.
 type chunk struct {
 	time dotted.Time
 	size int    // up to where it reaches
@@ -39,8 +41,8 @@ type chunk struct {
 // lastChunk is the number of the last chunk that a bitmap can have.
 const lastChunk = MaxValue/ChunkSize - 1
 
-// chunkName returns the name of the n-th chunk's cell. The last one is the first in the order of names: where a bitmap
-// ends is seen at once.
+// chunkName returns the name of the n-th chunk's cell. The last one is the first in the order of
+// names: where a bitmap ends is seen at once.
 func chunkName(n int) string {
 	return string(binary.BigEndian.AppendUint16(nil, uint16(lastChunk-n)))
 }
@@ -54,7 +56,8 @@ func chunkNumber(name string) (n int, ok bool) {
 	return n, n >= 0
 }
 
-// chunkHeader is what stands before the data in a payload: the kind, the time, size and from, all big-endian.
+// chunkHeader is what stands before the data in a payload: the kind, the time, size and from, all
+// big-endian.
 const chunkHeader = 1 + 8 + 2 + 2
 
 func (c chunk) payload() []byte {
@@ -80,8 +83,8 @@ func parseChunk(e dotted.Entry) (c chunk, ok bool) {
 	return c, c.size <= ChunkSize && c.from+len(c.data) <= c.size
 }
 
-// chunkIn returns the chunk that wins among the concurrent ones in a cell, which is in the order of dots. ok is false if
-// there is none.
+// chunkIn returns the chunk that wins among the concurrent ones in a cell, which is in the order of
+// dots. ok is false if there is none.
 func chunkIn(cell dotted.Cell) (latest chunk, ok bool) {
 	for _, e := range cell {
 		if c, is := parseChunk(e); is && (!ok || c.time >= latest.time) {
@@ -159,8 +162,8 @@ func (b Bitmap) Chunks() int {
 	return n
 }
 
-// All passes the chunks that are there, from the last to the first: where each begins, and its bytes, which may be fewer than
-// it could have.
+// All passes the chunks that are there, from the last to the first: where each begins, and its
+// bytes, which may be fewer than it could have.
 func (b Bitmap) All() iter.Seq2[int, []byte] {
 	return func(yield func(at int, part []byte) bool) {
 		for below := lastChunk + 1; ; {
@@ -203,8 +206,8 @@ func (b Bitmap) GetBit(bit int) bool {
 
 func maskOf(bit int) byte { return 0x80 >> (bit & 7) }
 
-// SetBit sets or clears a bit, and returns what it was. It makes the bitmap reach to its byte. If that changes nothing,
-// nothing is written. It returns ErrTooLong for a bit beyond MaxValue bytes.
+// SetBit sets or clears a bit, and returns what it was. It makes the bitmap reach to its byte. If
+// that changes nothing, nothing is written. It returns ErrTooLong for a bit beyond MaxValue bytes.
 func (b Bitmap) SetBit(bit int, on bool) (was bool, err error) {
 	err = b.Edit(bit>>3, bit>>3+1, func(part []byte) {
 		was = part[0]&maskOf(bit) != 0
@@ -215,8 +218,9 @@ func (b Bitmap) SetBit(bit int, on bool) (was bool, err error) {
 	return was, err
 }
 
-// Edit has fn change the bytes from one position to before another, and writes those chunks of which it did. It makes the
-// bitmap reach to the end of that part, which lies within MaxValue: else it returns ErrTooLong.
+// Edit has fn change the bytes from one position to before another, and writes those chunks of
+// which it did. It makes the bitmap reach to the end of that part, which lies within MaxValue: else
+// it returns ErrTooLong.
 func (b Bitmap) Edit(from, to int, fn func(part []byte)) error {
 	switch {
 	case b.broken() != nil:
@@ -265,9 +269,10 @@ func (b Bitmap) write(n int, cell dotted.Cell, start int, part []byte) error {
 	return b.named(chunkName(n)).replace(cell, next.payload())
 }
 
-// Take moves into the bitmap what the string of the same name reads as, and reports whether there was one. It takes the
-// place of what was here. Two replicas that do so at the same time make one bitmap of it: what either writes into that
-// wins over the other's copy, which is as old as the text. O(bytes).
+// Take moves into the bitmap what the string of the same name reads as, and reports whether there
+// was one. It takes the place of what was here. Two replicas that do so at the same time make one
+// bitmap of it: what either writes into that wins over the other's copy, which is as old as the
+// text. O(bytes).
 func (b Bitmap) Take() (taken bool, err error) {
 	if err := b.broken(); err != nil {
 		return false, err
@@ -303,7 +308,8 @@ func (b Bitmap) Take() (taken bool, err error) {
 	return s.Clear()
 }
 
-// Clear removes all chunks that it sees, and reports whether there were any. Concurrent writes survive it.
+// Clear removes all chunks that it sees, and reports whether there were any. Concurrent writes
+// survive it.
 func (b Bitmap) Clear() (existed bool, err error) { return b.clear() }
 
 func (b Bitmap) copyTo(to Fields, name string) error {

@@ -11,16 +11,17 @@ import (
 	"github.com/peerd/peerd/internal/dotted"
 )
 
-// Group is a consumer group of a stream, as in Redis: it knows which entries were delivered to its consumers, and which
-// of these are pending, as nobody has acknowledged them.
+// Group is a consumer group of a stream, as in Redis: it knows which entries were delivered to its
+// consumers, and which of these are pending, as nobody has acknowledged them.
 //
-// It skips no entry, also none that arrives from another replica when greater ids were delivered already: what was
-// delivered is known for each origin of entries, in the order in which that added them. An entry that two replicas
-// deliver at the same time is delivered twice; it is pending for who got it last, until either acknowledges what it has
-// seen of that. If an entry is acknowledged and claimed at the same time it is pending for who claimed it.
+// It skips no entry, also none that arrives from another replica when greater ids were delivered
+// already: what was delivered is known for each origin of entries, in the order in which that added
+// them. An entry that two replicas deliver at the same time is delivered twice; it is pending for
+// who got it last, until either acknowledges what it has seen of that. If an entry is acknowledged
+// and claimed at the same time it is pending for who claimed it.
 //
-// What is delivered or claimed while others remove the group or the stream keeps the group, with that. SetID counts
-// against all that was delivered at the same time; of several, the latest.
+// What is delivered or claimed while others remove the group or the stream keeps the group, with
+// that. SetID counts against all that was delivered at the same time; of several, the latest.
 type Group struct {
 	node   // of its name, below the stream
 	stream Stream
@@ -97,7 +98,8 @@ func (g Group) state() (groupState, error) {
 	return st, err
 }
 
-// join takes in what another replica delivered at the same time: what either of them did was delivered.
+// join takes in what another replica delivered at the same time: what either of them did was
+// delivered.
 func (st *groupState) join(o groupState) {
 	switch {
 	case !st.exists || o.set > st.set:
@@ -144,7 +146,8 @@ func (st *groupState) lacks(in inside, origin ReplicaID, id StreamID) bool {
 	return id.Compare(st.floor) > 0 && (m.epoch < in.tails[origin].epoch || id.Compare(m.last) > 0)
 }
 
-// next returns an id up to which nothing is lacking, and whether anything may be behind it. O(origins).
+// next returns an id up to which nothing is lacking, and whether anything may be behind it.
+// O(origins).
 func (st *groupState) next(in inside) (from StreamID, some bool) {
 	from = MaxStreamID
 	for origin, t := range in.tails {
@@ -159,8 +162,9 @@ func (st *groupState) next(in inside) (from StreamID, some bool) {
 	return maxID(from, st.floor), some
 }
 
-// pass notes that all entries up to an id that are here were delivered, or are to be passed over. Others that an origin
-// adds later are greater than its last; what has no origin any more has no entries.
+// pass notes that all entries up to an id that are here were delivered, or are to be passed over.
+// Others that an origin adds later are greater than its last; what has no origin any more has no
+// entries.
 func (st *groupState) pass(in inside, to StreamID) {
 	passed := make(map[ReplicaID]mark, len(in.tails))
 	for origin, t := range in.tails {
@@ -185,8 +189,9 @@ func (g Group) Info() (info GroupInfo, ok bool) {
 	return st.GroupInfo, st.exists
 }
 
-// Create makes the group, and reports whether it was not there. It begins behind info.Last: with every entry that is not
-// here yet, and of those that are here with greater ones. Of an id beyond all that there are it begins with greater ones.
+// Create makes the group, and reports whether it was not there. It begins behind info.Last: with
+// every entry that is not here yet, and of those that are here with greater ones. Of an id beyond
+// all that there are it begins with greater ones.
 func (g Group) Create(info GroupInfo) (created bool, err error) {
 	st, err := g.state()
 	if err != nil || st.exists {
@@ -249,11 +254,13 @@ func (g Group) Remove() (existed bool, err error) {
 	return g.clear()
 }
 
-// MaxDelivery is how many bytes of fields and values Group.Read delivers at once, or one entry more.
+// MaxDelivery is how many bytes of fields and values Group.Read delivers at once, or one entry
+// more.
 const MaxDelivery = 8 << 20
 
-// Read delivers to a consumer entries that were delivered to none, those with the smallest ids, at most so many if most
-// is not 0, and returns them. They are pending then, unless noAck is set. There may be more, beyond MaxDelivery.
+// Read delivers to a consumer entries that were delivered to none, those with the smallest ids, at
+// most so many if most is not 0, and returns them. They are pending then, unless noAck is set.
+// There may be more, beyond MaxDelivery.
 func (g Group) Read(consumer string, now time.Time, most int, noAck bool) (entries []StreamEntry, err error) {
 	st, err := g.state()
 	switch {
@@ -342,7 +349,8 @@ func (g Group) putPending(p Pending) error {
 	return n.put(append(payload, p.Consumer...), c.Dots())
 }
 
-// pendingIn returns what a cell says: of concurrent deliveries the latest, and of one moment the one delivered most.
+// pendingIn returns what a cell says: of concurrent deliveries the latest, and of one moment the
+// one delivered most.
 func pendingIn(id StreamID, c dotted.Cell) (p Pending, ok bool) {
 	for _, e := range c {
 		if !kindPending.marks(e) {
@@ -460,7 +468,8 @@ func (g Group) see(name string, now time.Time) (created bool, err error) {
 	return !c.Visible(), n.put(payload, c.Dots())
 }
 
-// RemoveConsumer removes a consumer and what is pending for it, and returns how much that was. O(pending of the group).
+// RemoveConsumer removes a consumer and what is pending for it, and returns how much that was.
+// O(pending of the group).
 func (g Group) RemoveConsumer(name string) (pending int, err error) {
 	n := g.typed(typeConsumer).named(name)
 	c, err := n.cell()
@@ -494,13 +503,15 @@ func (s Stream) extent(in inside) extent {
 	return x
 }
 
-// broken reports whether an entry was removed behind an id, and others that were added before it stand there.
+// broken reports whether an entry was removed behind an id, and others that were added before it
+// stand there.
 func (x extent) broken(from StreamID) bool {
 	return x.length > 0 && x.MaxDeleted != StreamID{} && x.first.Compare(x.MaxDeleted) <= 0 &&
 		from.Compare(x.MaxDeleted) <= 0
 }
 
-// countTo returns how many entries were added up to an id, or -1 if that is not known: as Redis estimates it.
+// countTo returns how many entries were added up to an id, or -1 if that is not known: as Redis
+// estimates it.
 func (x extent) countTo(id StreamID) int64 {
 	toLast, toFirst := id.Compare(x.Last), id.Compare(x.first)
 	switch {
@@ -528,7 +539,8 @@ func (st *groupState) count(x extent, id StreamID) {
 	st.Last = maxID(st.Last, id)
 }
 
-// Lag returns how many entries the group has to read, as far as that can be told without counting them.
+// Lag returns how many entries the group has to read, as far as that can be told without counting
+// them.
 func (g Group) Lag() (lag int64, ok bool) {
 	st, _ := g.state()
 	in, _ := g.stream.inside()

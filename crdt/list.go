@@ -6,13 +6,14 @@ import (
 	"github.com/peerd/peerd/internal/dotted"
 )
 
-// List is a sequence of values, each found by how many are before it. Each element has a cell of its own, whose name is
-// its place in the order, so that an insertion changes no other element.
+// List is a sequence of values, each found by how many are before it. Each element has a cell of
+// its own, whose name is its place in the order, so that an insertion changes no other element.
 //
-// Every concurrent insertion stays, in one order everywhere. What one replica inserts one by one, forward or backward,
-// stays together, also if others insert at the same place at once: runs are not interleaved. A removed element is gone
-// wherever the removal arrives; one that is removed at two replicas at once was removed at both, so whoever takes elements
-// there may take one twice. Of concurrent Sets of one element the latest wins; it wins over a concurrent removal.
+// Every concurrent insertion stays, in one order everywhere. What one replica inserts one by one,
+// forward or backward, stays together, also if others insert at the same place at once: runs are
+// not interleaved. A removed element is gone wherever the removal arrives; one that is removed at
+// two replicas at once was removed at both, so whoever takes elements there may take one twice. Of
+// concurrent Sets of one element the latest wins; it wins over a concurrent removal.
 //
 // Finding an element by its index is O(log elements) in a database, and O(elements) in a State.
 type List struct {
@@ -32,7 +33,8 @@ func (l List) Len() int {
 	return n
 }
 
-// Get returns the element that has i others before it. ok is false if there is none. The value must not be changed.
+// Get returns the element that has i others before it. ok is false if there is none. The value must
+// not be changed.
 func (l List) Get(i int) (value []byte, ok bool) {
 	names := l.names(i, false, 1)
 	if len(names) == 0 {
@@ -53,9 +55,9 @@ func (l List) All() iter.Seq[[]byte] {
 	}
 }
 
-// From passes the elements from the one on that has i others before it, or back from it to the first, each with how many
-// were before it. They must not be changed. The loop's body may change the list: the numbers are then those from before,
-// within a few hundred.
+// From passes the elements from the one on that has i others before it, or back from it to the
+// first, each with how many were before it. They must not be changed. The loop's body may change
+// the list: the numbers are then those from before, within a few hundred.
 func (l List) From(i int, back bool) iter.Seq2[int, []byte] {
 	return func(yield func(int, []byte) bool) {
 		for size := firstPart; ; size = min(4*size, lastPart) {
@@ -83,10 +85,10 @@ func (l List) From(i int, back bool) iter.Seq2[int, []byte] {
 	}
 }
 
-// Insert puts values before the element that has i others before it, in their order; with the list's length or more behind
-// all. It returns ErrTooLong for a value of more than MaxValue bytes, and if too much was inserted at one place inside
-// the list, some hundred elements that several replicas have each put between the last two. Values are copied.
-// O(values · log elements).
+// Insert puts values before the element that has i others before it, in their order; with the
+// list's length or more behind all. It returns ErrTooLong for a value of more than MaxValue bytes,
+// and if too much was inserted at one place inside the list, some hundred elements that several
+// replicas have each put between the last two. Values are copied. O(values · log elements).
 func (l List) Insert(i int, values ...[]byte) error {
 	for _, v := range values {
 		if err := checkValue(v); err != nil {
@@ -137,8 +139,8 @@ func (l List) around(i int) (before, behind string, err error) {
 	return before, behind, l.tx.err
 }
 
-// Set replaces the element that has i others before it, and reports whether there is one. It returns ErrTooLong for more
-// than MaxValue bytes. The value is copied. O(log elements).
+// Set replaces the element that has i others before it, and reports whether there is one. It
+// returns ErrTooLong for more than MaxValue bytes. The value is copied. O(log elements).
 func (l List) Set(i int, value []byte) (existed bool, err error) {
 	if err := checkValue(value); err != nil {
 		return false, err
@@ -155,8 +157,8 @@ func (l List) Set(i int, value []byte) (existed bool, err error) {
 	return true, e.replace(c, writePayload(e.tx.Time(), value))
 }
 
-// Remove removes the elements from one index up to another, which stays, and returns how many there were. O(removed · log
-// elements); all of a key's at once are one small operation.
+// Remove removes the elements from one index up to another, which stays, and returns how many there
+// were. O(removed · log elements); all of a key's at once are one small operation.
 func (l List) Remove(from, to int) (removed int, err error) {
 	n := l.Len()
 	from, to = max(from, 0), min(to, n)
@@ -181,8 +183,8 @@ func (l List) Remove(from, to int) (removed int, err error) {
 	return len(names), l.tx.err
 }
 
-// Clear removes all elements and reports whether there were any. Concurrent insertions survive it. For a key of many
-// elements one small operation that looks at none of them.
+// Clear removes all elements and reports whether there were any. Concurrent insertions survive it.
+// For a key of many elements one small operation that looks at none of them.
 func (l List) Clear() (existed bool, err error) { return l.clear() }
 
 // ranked calls fn with the names of elements, as dotted.Tx.Ranked does.

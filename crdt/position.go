@@ -7,20 +7,22 @@ import (
 	"github.com/peerd/peerd/internal/dotted"
 )
 
-// maxPosition is how many bytes the position of an element may have. One has some twenty, and as many more for each
-// level, of which only insertions deep inside a list need more than one: see between.
+// maxPosition is how many bytes the position of an element may have. One has some twenty, and as
+// many more for each level, of which only insertions deep inside a list need more than one: see
+// between.
 const maxPosition = 4 << 10
 
-// A position is the name of an element's cell: the order of their bytes is that of the list. It is a path of levels, with
-// a side between each two, and middle behind the last:
+// A position is the name of an element's cell: the order of their bytes is that of the list. It is
+// a path of levels, with a side between each two, and middle behind the last:
 //
 //	level middle                  an element
 //	level left level middle       one that stands before it, in its shelter
 //	level right level middle      one behind it
 //
-// So all that shelters at an element is next to it, whatever others insert there. That is the tree of Fugue (Weidner,
-// Kleppmann: The Art of the Fugue, 2023) as strings. Where it has a child for each element of a run, here all elements of
-// a run are siblings: a level names who writes it (which is drawn at each start), and counts on.
+// So all that shelters at an element is next to it, whatever others insert there. That is the tree
+// of Fugue (Weidner, Kleppmann: The Art of the Fugue, 2023) as strings. Where it has a child for
+// each element of a run, here all elements of a run are siblings: a level names who writes it
+// (which is drawn at each start), and counts on.
 const (
 	sideLeft  = 0x40
 	middle    = 0x80
@@ -52,7 +54,8 @@ func (l level) append(b []byte) []byte {
 // oneByte is how far from zero numbers take one byte.
 const oneByte = 48
 
-// appendOrdered writes a number so that the order of bytes is that of numbers, small ones in one byte.
+// appendOrdered writes a number so that the order of bytes is that of numbers, small ones in one
+// byte.
 func appendOrdered(b []byte, n int64) []byte {
 	switch {
 	case n >= oneByte:
@@ -174,7 +177,8 @@ type author struct {
 // starting returns the first level of a run.
 func (a author) starting(n int64, side byte) level { return level{n, a.id, side, a.at, 0} }
 
-// continuing returns the next level of a run. ok is false if it is not the author's, or grows to the other side.
+// continuing returns the next level of a run. ok is false if it is not the author's, or grows to
+// the other side.
 func (a author) continuing(l level, side byte) (next level, ok bool) {
 	switch {
 	case l.id != a.id || l.side != side:
@@ -189,13 +193,15 @@ func (a author) continuing(l level, side byte) (next level, ok bool) {
 	return l, true
 }
 
-// between returns a position between two, or before or behind all if one of them is "". Nobody else makes it, and the
-// author only once but for one that it makes and removes in one transaction.
+// between returns a position between two, or before or behind all if one of them is "". Nobody else
+// makes it, and the author only once but for one that it makes and removes in one transaction.
 //
-// At the ends of a list it has one level: that of the run of the author, if it stands there, or of one that begins beyond
-// all others, with a number by one greater or less; or two, where its run began to the right and grows to the left. So it
-// stays short for as long as elements are pushed there, by however many. Inside it goes on with a run beside it, or begins one: in the shelter of the neighbour that the author
-// has made, so that its run stays together; else beside a neighbour on its level, if there is room, or in its shelter.
+// At the ends of a list it has one level: that of the run of the author, if it stands there, or of
+// one that begins beyond all others, with a number by one greater or less; or two, where its run
+// began to the right and grows to the left. So it stays short for as long as elements are pushed
+// there, by however many. Inside it goes on with a run beside it, or begins one: in the shelter of
+// the neighbour that the author has made, so that its run stays together; else beside a neighbour
+// on its level, if there is room, or in its shelter.
 func (a author) between(before, behind string) (string, error) {
 	name := a.choose(before, behind)
 	switch {

@@ -16,24 +16,28 @@ import (
 	"github.com/peerd/peerd/internal/dotted"
 )
 
-// Stream is a log of entries in the order of their ids, as Redis has it, each of some fields with values. Each
-// entry has a cell of its own, so that adding to a stream of a million costs what adding to an empty one does.
+// Stream is a log of entries in the order of their ids, as Redis has it, each of some fields with
+// values. Each entry has a cell of its own, so that adding to a stream of a million costs what
+// adding to an empty one does.
 //
-// Ids that Add makes are greater than all that the replica has seen, and no two replicas make the same: their
-// sequence number ends with what tells replicas apart. Entries of several replicas are in the order of their ids, so
-// one that arrives late may stand before others that are there already. Who reads by the greatest id that it knows
-// passes it; a Group does not. If two replicas give two entries the same id at once with AddAs, both stay, and are read,
-// removed and acknowledged together.
+// Ids that Add makes are greater than all that the replica has seen, and no two replicas make the
+// same: their sequence number ends with what tells replicas apart. Entries of several replicas are
+// in the order of their ids, so one that arrives late may stand before others that are there
+// already. Who reads by the greatest id that it knows passes it; a Group does not. If two replicas
+// give two entries the same id at once with AddAs, both stay, and are read, removed and
+// acknowledged together.
 //
-// Removing an entry, or the first ones, removes what the remover has seen. Clear, or removing the name, takes the groups
-// away as well; what others add or read at the same time stays. A stream without entries exists, as in Redis, until
-// that.
+// Removing an entry, or the first ones, removes what the remover has seen. Clear, or removing the
+// name, takes the groups away as well; what others add or read at the same time stays. A stream
+// without entries exists, as in Redis, until that.
 //
-// Cost: adding, and reading an entry, O(log cells); and a look at a small cell for each replica id that has added to it.
-// As shares of a counter do, these stay until the stream is removed, or the id has ended and its entries are gone.
+// Cost: adding, and reading an entry, O(log cells); and a look at a small cell for each replica id
+// that has added to it. As shares of a counter do, these stay until the stream is removed, or the
+// id has ended and its entries are gone.
 //
-// How what is to be read is known by the origins of entries, instead of by the greatest id, is peerd's own; what it has
-// from version vectors is in Parker et al.: Detection of Mutual Inconsistency in Distributed Systems (IEEE TSE 1983).
+// How what is to be read is known by the origins of entries, instead of by the greatest id, is
+// peerd's own; what it has from version vectors is in Parker et al.: Detection of Mutual
+// Inconsistency in Distributed Systems (IEEE TSE 1983).
 type Stream struct {
 	node
 }
@@ -41,14 +45,16 @@ type Stream struct {
 // Stream returns the stream under name.
 func (f Fields) Stream(name string) Stream { return Stream{f.named(name, TypeStream)} }
 
-// StreamID is the id of an entry: milliseconds since 1970, and a number that orders entries within one.
+// StreamID is the id of an entry: milliseconds since 1970, and a number that orders entries within
+// one.
 type StreamID struct{ Ms, Seq uint64 }
 
 // MaxStreamID is the greatest id.
 var MaxStreamID = StreamID{math.MaxUint64, math.MaxUint64}
 
 var (
-	// ErrStreamID is returned by AddAs for an id that is not greater than all that the stream had. Nothing changed.
+	// ErrStreamID is returned by AddAs for an id that is not greater than all that the stream had.
+	// Nothing changed.
 	ErrStreamID = errors.New("the id is not greater than the last of the stream")
 	// ErrStreamFull is returned by Add when the greatest id was used.
 	ErrStreamFull = errors.New("the stream has had the greatest id")
@@ -120,8 +126,9 @@ func cutNumber(name string) (n uint64, rest string, ok bool) {
 	return n, name[size:], true
 }
 
-// Below the type stand, beside the entries' names, that of what is known of the whole stream, and one for each group.
-// No entry has such a name; what they hold has a type again, so that it has another shape.
+// Below the type stand, beside the entries' names, that of what is known of the whole stream, and
+// one for each group. No entry has such a name; what they hold has a type again, so that it has
+// another shape.
 const (
 	streamState      = ""
 	groupPrefix      = "g"
@@ -257,8 +264,8 @@ func (s Stream) Has(id StreamID) bool {
 	return c.Visible()
 }
 
-// Add adds an entry of fields, each with its value behind it, under a new id, which it returns: that of a time, or
-// greater if the stream has a greater one already.
+// Add adds an entry of fields, each with its value behind it, under a new id, which it returns:
+// that of a time, or greater if the stream has a greater one already.
 func (s Stream) Add(now time.Time, fields ...string) (StreamID, error) {
 	in, err := s.inside()
 	if err != nil {
@@ -271,12 +278,15 @@ func (s Stream) Add(now time.Time, fields ...string) (StreamID, error) {
 	return id, s.add(in, id, fields)
 }
 
-// Sequence numbers of ids that Add makes: a count within the millisecond, and what tells replicas apart.
+// Sequence numbers of ids that Add makes: a count within the millisecond, and what tells replicas
+// apart.
 const tagBits = 32
 
-// nextID returns an id greater than last that is made at a time, in milliseconds, and by no other replica.
+// nextID returns an id greater than last that is made at a time, in milliseconds, and by no other
+// replica.
 func nextID(last StreamID, now uint64, replica ReplicaID) (id StreamID, ok bool) {
-	// Some of the 64 random bits: enough to never meet within a millisecond, and ids stay within 2⁵³.
+	// Some of the 64 random bits: enough to never meet within a millisecond, and ids stay within
+	// 2⁵³.
 	tag := uint64(replica>>tagBits) ^ uint64(replica)&(1<<tagBits-1)
 	if now > last.Ms {
 		return StreamID{now, tag}, true
@@ -290,7 +300,8 @@ func nextID(last StreamID, now uint64, replica ReplicaID) (id StreamID, ok bool)
 	return StreamID{last.Ms + 1, tag}, last.Ms < math.MaxUint64
 }
 
-// AddAs adds an entry under an id. It returns ErrStreamID if the stream has had it, or a greater one.
+// AddAs adds an entry under an id. It returns ErrStreamID if the stream has had it, or a greater
+// one.
 func (s Stream) AddAs(id StreamID, fields ...string) error {
 	in, err := s.inside()
 	switch {
@@ -354,7 +365,8 @@ func (s Stream) Remove(ids ...StreamID) (removed int, err error) {
 	return removed, s.putInfo(in)
 }
 
-// RemoveFirst removes the first entries, at most so many, and returns how many there were. O(what it removes).
+// RemoveFirst removes the first entries, at most so many, and returns how many there were. O(what
+// it removes).
 func (s Stream) RemoveFirst(most int) (removed int, err error) {
 	var first []streamCell
 	if most > 0 {
@@ -375,8 +387,9 @@ func (s Stream) RemoveFirst(most int) (removed int, err error) {
 	return removed, s.tidy()
 }
 
-// Clear removes the entries and the groups, and reports whether there was a stream. What is added at the same time
-// survives it. For a key of many entries one small operation that looks at none of them.
+// Clear removes the entries and the groups, and reports whether there was a stream. What is added
+// at the same time survives it. For a key of many entries one small operation that looks at none of
+// them.
 func (s Stream) Clear() (existed bool, err error) { return s.clear() }
 
 // Info returns what the stream tells beside its entries.
@@ -385,7 +398,8 @@ func (s Stream) Info() StreamInfo {
 	return in.info()
 }
 
-// SetInfo sets it, of a stream that is made if it is not there. Last must not be less than the greatest id of an entry.
+// SetInfo sets it, of a stream that is made if it is not there. Last must not be less than the
+// greatest id of an entry.
 func (s Stream) SetInfo(info StreamInfo) error {
 	in, err := s.inside()
 	if err != nil {
@@ -404,8 +418,9 @@ func (s Stream) SetInfo(info StreamInfo) error {
 	return s.putInfo(in)
 }
 
-// tail is what is known of the entries of one replica, its origin. Each has a cell, that its replica replaces when it
-// adds. Ids of one origin grow, as long as the stream is not removed and made anew: that is a new epoch.
+// tail is what is known of the entries of one replica, its origin. Each has a cell, that its
+// replica replaces when it adds. Ids of one origin grow, as long as the stream is not removed and
+// made anew: that is a new epoch.
 type tail struct {
 	epoch uint64 // the number of the origin's dot with which it began to add
 	last  StreamID
@@ -475,7 +490,8 @@ func minID(a, b StreamID) StreamID {
 	return a
 }
 
-// tailOf returns what a cell says of an origin. Others than that write there only if they set the last id.
+// tailOf returns what a cell says of an origin. Others than that write there only if they set the
+// last id.
 func tailOf(c dotted.Cell) (t tail) {
 	t.dots = c.Dots()
 	for _, e := range c {

@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// What a stream holds, with its groups, as names and values: to be copied, and to be written down elsewhere. A name
-// begins with what the part is. Parts stand in the order in which they are to be added.
+// What a stream holds, with its groups, as names and values: to be copied, and to be written down
+// elsewhere. A name begins with what the part is. Parts stand in the order in which they are to be
+// added.
 const (
 	partEntry    = 'e' // the id's name; the entry's payload
 	partInfo     = 'i' // StreamInfo
@@ -19,8 +20,9 @@ const (
 
 var errPart = errors.New("no part of a stream")
 
-// Parts passes what the stream holds, with its groups, for AddPart of another one. Of a group it says up to which id
-// everything was delivered: if entries wait that came late, others behind them will be delivered again.
+// Parts passes what the stream holds, with its groups, for AddPart of another one. Of a group it
+// says up to which id everything was delivered: if entries wait that came late, others behind them
+// will be delivered again.
 func (s Stream) Parts() iter.Seq2[string, []byte] {
 	return func(yield func(string, []byte) bool) {
 		for e := range s.Range(StreamID{}, MaxStreamID) {
@@ -84,7 +86,8 @@ func (g Group) delivered(st groupState) StreamID {
 	return to
 }
 
-// AddPart adds a part to a stream that was empty before the first. What it does not understand it refuses.
+// AddPart adds a part to a stream that was empty before the first. What it does not understand it
+// refuses.
 func (s Stream) AddPart(name string, value []byte) error {
 	if name == "" {
 		return errPart

@@ -14,8 +14,8 @@ import (
 	"github.com/peerd/peerd/internal/dotted"
 )
 
-// streams is a random history of replicas that add to one stream, read it as a group and merge whole states, and what
-// each of them has seen: what was added, and removed, and delivered.
+// streams is a random history of replicas that add to one stream, read it as a group and merge
+// whole states, and what each of them has seen: what was added, and removed, and delivered.
 type streams struct {
 	*rand.Rand
 	states  []*State
@@ -290,7 +290,8 @@ func inStream(t *testing.T, s *State, r ReplicaID, fn func(s Stream) error) *Sta
 	return delta
 }
 
-// twoReaders returns two replicas of a stream with the entries 1-0 to 3-0, of which ann was given the first.
+// twoReaders returns two replicas of a stream with the entries 1-0 to 3-0, of which ann was given
+// the first.
 func twoReaders(t *testing.T) (a, b *State) {
 	a = NewState()
 	inStream(t, a, 1, func(s Stream) error {

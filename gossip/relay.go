@@ -10,20 +10,21 @@ import (
 	"github.com/peerd/peerd/internal/wire"
 )
 
-// Limits of what is published. None of it is stored, so what goes beyond one is dropped and counted.
+// Limits of what is published. None of it is stored, so what goes beyond one is dropped and
+// counted.
 const (
 	// MaxMessage is how many bytes a message has at most, of its channel and its payload together.
 	MaxMessage = 1 << 20
-	// maxRelayed is how many bytes of messages wait for a link, each charged relayCost besides its own. What comes when
-	// there are as many is dropped for this link.
+	// maxRelayed is how many bytes of messages wait for a link, each charged relayCost besides its
+	// own. What comes when there are as many is dropped for this link.
 	maxRelayed = 4 << 20
 	relayCost  = 64
-	// maxRelayFrame is about how much goes into one frame of messages, in bytes, and maxRelayMessages how many of them. A
-	// larger message goes alone.
+	// maxRelayFrame is about how much goes into one frame of messages, in bytes, and
+	// maxRelayMessages how many of them. A larger message goes alone.
 	maxRelayFrame    = 64 << 10
 	maxRelayMessages = 4096
-	// maxPublishers is of how many publishers it is remembered what they said last. The one that was silent longest is
-	// forgotten first: of it, what is still on the way may be heard twice.
+	// maxPublishers is of how many publishers it is remembered what they said last. The one that
+	// was silent longest is forgotten first: of it, what is still on the way may be heard twice.
 	maxPublishers = 4096
 	// maxHad is how many hosts a message names that have it.
 	maxHad = 128
@@ -38,20 +39,23 @@ var ErrMessage = errors.New("the message is too large")
 type Message struct {
 	Channel string
 	Payload []byte
-	// Sharded says that it is for a sharded channel. Those are apart from the others: two of one name are two.
+	// Sharded says that it is for a sharded channel. Those are apart from the others: two of one
+	// name are two.
 	Sharded bool
 }
 
 func (m Message) size() int { return len(m.Channel) + len(m.Payload) }
 
-// Relay brings messages that are published at one host to all others, over the links that there are, each at most once,
-// and those of one publisher in the order in which it published. A message that is new to a host goes on to those of its
-// neighbours that its publisher has not handed it to: it names those, so where all are linked with all it is sent to each
-// host once. What finds no room, or whose link breaks, is lost.
+// Relay brings messages that are published at one host to all others, over the links that there
+// are, each at most once, and those of one publisher in the order in which it published. A message
+// that is new to a host goes on to those of its neighbours that its publisher has not handed it to:
+// it names those, so where all are linked with all it is sent to each host once. What finds no
+// room, or whose link breaks, is lost.
 //
-// A publisher numbers its messages, and hosts take none whose number is not beyond the last one that they took. Links
-// keep their order, and while they stay as they are all messages of a publisher take the same ways: so what is lost by
-// that had no room on another way. That is why hosts on the way add no names.
+// A publisher numbers its messages, and hosts take none whose number is not beyond the last one
+// that they took. Links keep their order, and while they stay as they are all messages of a
+// publisher take the same ways: so what is lost by that had no room on another way. That is why
+// hosts on the way add no names.
 //
 // One goroutine at a time may use a Relay. It does no I/O.
 type Relay struct {
@@ -62,7 +66,8 @@ type Relay struct {
 	clock  uint64 // counts the messages that were taken
 	links  map[NeighbourID]*relayed
 
-	// Forwarded counts the messages that were queued for links, and Dropped those for which there was no room.
+	// Forwarded counts the messages that were queued for links, and Dropped those for which there
+	// was no room.
 	Forwarded, Dropped uint64
 }
 
@@ -118,7 +123,8 @@ type posted struct {
 	had []byte // names of the publisher's host, and of those that it handed it to
 }
 
-// without returns the links to hosts that do not have a message, and have room for it. It came from one, if any.
+// without returns the links to hosts that do not have a message, and have room for it. It came from
+// one, if any.
 func (r *Relay) without(p posted, from NeighbourID) (to []*relayed) {
 	for _, id := range slices.Sorted(maps.Keys(r.links)) {
 		switch l := r.links[id]; {
@@ -180,13 +186,15 @@ func (r *Relay) Next(id NeighbourID) []byte {
 	return out
 }
 
-// IsMessages reports whether a frame that arrived, with its envelope, is for Receive of a Relay rather than of a Switch.
+// IsMessages reports whether a frame that arrived, with its envelope, is for Receive of a Relay
+// rather than of a Switch.
 func IsMessages(frame []byte) bool {
 	return len(frame) > SpaceIDSize && SpaceID(frame) == SpaceID{} && kind(frame[SpaceIDSize]) == kindMessages
 }
 
-// Receive takes a frame of messages from a neighbour, with its envelope, and returns those that are new here, in order.
-// They own their memory. An error wraps ErrFrame: the link should be closed, and nothing was taken.
+// Receive takes a frame of messages from a neighbour, with its envelope, and returns those that are
+// new here, in order. They own their memory. An error wraps ErrFrame: the link should be closed,
+// and nothing was taken.
 func (r *Relay) Receive(from NeighbourID, frame []byte) (fresh []Message, err error) {
 	all, err := decodeMessages(frame[SpaceIDSize+1:])
 	if err != nil {

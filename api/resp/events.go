@@ -15,14 +15,16 @@ type event struct {
 	class     byte // of notify-keyspace-events
 }
 
-// noted is what a client's transaction did: its note, by which those who follow a database are told of it. Of what others
-// did, and of what they could not be told at once, they are told what became of the keys.
+// noted is what a client's transaction did: its note, by which those who follow a database are told
+// of it. Of what others did, and of what they could not be told at once, they are told what became
+// of the keys.
 type noted struct {
 	client int64 // its number
 	events []event
 }
 
-// eventNames are the events of commands that are not named for them. Where there are two, the second is that of the second key.
+// eventNames are the events of commands that are not named for them. Where there are two, the
+// second is that of the second key.
 var eventNames = map[string][2]string{
 	"incr": {"incrby"}, "decr": {"incrby"}, "decrby": {"incrby"},
 	"mset": {"set"}, "msetnx": {"set"}, "setnx": {"set"}, "getset": {"set"}, "setex": {"set"}, "psetex": {"set"},
@@ -43,7 +45,8 @@ var eventNames = map[string][2]string{
 // generic are the events of keys of any type, of class g.
 var generic = []string{"del", "expire", "persist", "rename_from", "rename_to", "copy_to", "restore"}
 
-// classes are those of events by the group of the command, or the name of the type, that they are of.
+// classes are those of events by the group of the command, or the name of the type, that they are
+// of.
 var classes = map[string]byte{
 	"string": '$', "bitmap": '$', "hyperloglog": '$', "list": 'l', "set": 's', "hash": 'h', "sorted-set": 'z', "zset": 'z',
 	"geo": 'z', "stream": 't', "generic": 'l', // SORT's
@@ -85,7 +88,8 @@ func (c *call) note(cmd *command) {
 	if !named {
 		names = c.variantOf(cmd)
 	}
-	// Redis tells first of the key that something is taken from, but where it goes to the end of a list.
+	// Redis tells first of the key that something is taken from, but where it goes to the end of a
+	// list.
 	if len(keys) == 2 && names[1] != "" && (keys[0] == c.arg(1)) == strings.HasSuffix(names[1], "push") {
 		slices.Reverse(keys)
 	}
@@ -121,10 +125,12 @@ func (c *call) eventsOf(cmd *command, names [2]string, key string) []string {
 	return []string{name}
 }
 
-// untold are commands that Redis tells nothing of, as they change what a reader has and not what is read.
+// untold are commands that Redis tells nothing of, as they change what a reader has and not what is
+// read.
 var untold = []string{"xreadgroup", "xack", "xclaim", "xautoclaim"}
 
-// variantOf returns the events of a command that are named for what it is told to do: at which end of a list, say.
+// variantOf returns the events of a command that are named for what it is told to do: at which end
+// of a list, say.
 func (c *call) variantOf(cmd *command) [2]string {
 	end := func(i int) string { return strings.ToLower(c.arg(i))[:1] }
 	switch name := strings.TrimPrefix(cmd.name, "b"); name {
@@ -179,7 +185,8 @@ func classed(t crdt.Type) string {
 	return "string"
 }
 
-// eventClasses is the value of notify-keyspace-events: of which events clients are told, and on which channels.
+// eventClasses is the value of notify-keyspace-events: of which events clients are told, and on
+// which channels.
 type eventClasses struct{ flags atomic.Pointer[string] }
 
 // allClasses is what A stands for.

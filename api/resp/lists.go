@@ -200,8 +200,8 @@ func runLLen(c *call) error {
 	return nil
 }
 
-// spanOf returns which elements of n are from one index to another, both of them included, which count from
-// the end if they are negative.
+// spanOf returns which elements of n are from one index to another, both of them included, which
+// count from the end if they are negative.
 func spanOf(first, last int64, n int) (from, to int) {
 	if first < 0 {
 		first += int64(n)
@@ -321,7 +321,8 @@ func runLSet(c *call) error {
 	return nil
 }
 
-// walkable returns the error for a list of n elements in which a command that writes would look for too long.
+// walkable returns the error for a list of n elements in which a command that writes would look for
+// too long.
 func walkable(n int) error {
 	if n > MaxWork {
 		return replyError(fmt.Sprintf("ERR the list has %d elements: others would wait for a write that looks at more than %d "+
@@ -516,8 +517,8 @@ func (c *call) ends(i int) (from, to end, err error) {
 	return from, to, err
 }
 
-// move moves an element between the lists that the first two arguments name, and replies with it. done is false if there is
-// none.
+// move moves an element between the lists that the first two arguments name, and replies with it.
+// done is false if there is none.
 func (c *call) move(from, to end) (done bool, err error) {
 	source, target := c.arg(1), c.arg(2)
 	if err := c.listError(source); err != nil {
@@ -592,7 +593,8 @@ func (c *call) moveLater(from, to end, timeout int) error {
 	})
 }
 
-// popFrom pops from a key, and replies with it and the elements: in an array if there may be several.
+// popFrom pops from a key, and replies with it and the elements: in an array if there may be
+// several.
 func (c *call) popFrom(key string, from end, most int, several bool) (done bool, err error) {
 	if err := c.listError(key); err != nil {
 		return false, err

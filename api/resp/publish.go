@@ -20,7 +20,8 @@ const (
 	namings
 )
 
-// audience is who has subscribed to what, of a server's clients. Other goroutines than the clients' own read it.
+// audience is who has subscribed to what, of a server's clients. Other goroutines than the clients'
+// own read it.
 type audience struct {
 	mu       sync.RWMutex
 	boxes    [namings]map[string]map[*mailbox]struct{} // by name
@@ -81,7 +82,8 @@ func (a *audience) tell(m embedded.Message) {
 	}
 }
 
-// receivers returns how many mailboxes tell puts a message into, one that is named twice counted so.
+// receivers returns how many mailboxes tell puts a message into, one that is named twice counted
+// so.
 func (a *audience) receivers(channel string, sharded bool) int {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
@@ -130,7 +132,8 @@ func publishing(sharded bool) func(c *call) error {
 	}
 }
 
-// publish publishes what requests have that were executed, but for those of which the database refused what they wrote.
+// publish publishes what requests have that were executed, but for those of which the database
+// refused what they wrote.
 func (b *batch) publish(errs []error) {
 	for _, p := range b.call.posts {
 		if p.request < b.next && (errs == nil || errs[p.request-b.from] == nil) {

@@ -17,11 +17,11 @@ import (
 // internal/script, which knows nothing of connections; here is what it may do, and for how long.
 //
 // A script begins where its command is executed, in the loop: most end within some hundred steps.
-// One that does not is undone there, and begun again on a goroutine, with the limits that hold for all
-// (see limits.go). A script that may write has the space's turn until it ends: others of the space
-// who write wait for it, those who read do not, nor does anybody in another space. From busyAfter on
-// who writes is told so instead of waiting, and SCRIPT KILL ends it. Whatever ends a script but
-// itself undoes all it has done.
+// One that does not is undone there, and begun again on a goroutine, with the limits that hold for
+// all (see limits.go). A script that may write has the space's turn until it ends: others of the
+// space who write wait for it, those who read do not, nor does anybody in another space. From
+// busyAfter on who writes is told so instead of waiting, and SCRIPT KILL ends it. Whatever ends a
+// script but itself undoes all it has done.
 
 // scripts are the scripts that a server knows, and those that run.
 type scripts struct {
@@ -73,7 +73,8 @@ func (s *scripts) find(sha string) *script.Program {
 	return at.Value.(*script.Program)
 }
 
-// keep has a script be known, and the ones forgotten that were not used for longest if they are too many.
+// keep has a script be known, and the ones forgotten that were not used for longest if they are too
+// many.
 func (s *scripts) keep(p *script.Program) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -240,7 +241,8 @@ func (c *call) evaluate(p *script.Program, reads bool, keys, args [][]byte) erro
 	return err
 }
 
-// conclude runs a script, in whose calls the command's own arguments and replies are out of the way.
+// conclude runs a script, in whose calls the command's own arguments and replies are out of the
+// way.
 func (c *call) conclude(p *script.Program, run *script.Run) error {
 	args, out, command, whole := c.args, c.out, c.command, c.whole
 	c.whole = true
@@ -345,8 +347,8 @@ func wrongArityOf(cmd *command, args [][]byte) error {
 	return wrongArity(cmd.name)
 }
 
-// notForScripts are the commands that Redis refuses to scripts, and those that are about other databases: a script is a
-// transaction of one.
+// notForScripts are the commands that Redis refuses to scripts, and those that are about other
+// databases: a script is a transaction of one.
 var notForScripts = strings.Fields("acl auth blmove blpop brpop brpoplpush bzpopmax bzpopmin client config discard eval eval_ro " +
 	"evalsha evalsha_ro exec flushall hello multi psubscribe punsubscribe quit reset role script select ssubscribe " +
 	"subscribe sunsubscribe unsubscribe unwatch wait watch")

@@ -30,10 +30,12 @@ const (
 	errStreamEnd = replyError("ERR The stream has exhausted the last possible ID, unable to add more items")
 )
 
-// streamNode is how many entries XTRIM and XADD remove at once if they are asked to remove about so many, as Redis does.
+// streamNode is how many entries XTRIM and XADD remove at once if they are asked to remove about so
+// many, as Redis does.
 const streamNode = 100
 
-// streamID reads argument i as an id, for which a sequence number may be missing. anySeq tells that it is a star.
+// streamID reads argument i as an id, for which a sequence number may be missing. anySeq tells that
+// it is a star.
 func (c *call) streamID(i int, missing uint64) (id crdt.StreamID, err error) {
 	id, anySeq, ok := parseStreamID(c.args[i], missing)
 	if !ok || anySeq {
@@ -79,7 +81,8 @@ func parseUnsigned(text string) (n uint64, ok bool) {
 	return n, err == nil
 }
 
-// bound reads argument i as the first or last id of a range: "-", "+", or an id, behind "(" if it is not in it.
+// bound reads argument i as the first or last id of a range: "-", "+", or an id, behind "(" if it
+// is not in it.
 func (c *call) bound(i int, last bool) (id crdt.StreamID, err error) {
 	text, missing := c.args[i], uint64(0)
 	if last {
@@ -280,7 +283,8 @@ func (c *call) trim(t trimming) (removed int, err error) {
 	return c.stream().RemoveFirst(n)
 }
 
-// excess returns how many entries are to be removed. About so many are in whole nodes, as if each were full.
+// excess returns how many entries are to be removed. About so many are in whole nodes, as if each
+// were full.
 func (t trimming) excess(s crdt.Stream) (n int) {
 	length := s.Len()
 	most := length
@@ -430,8 +434,9 @@ func (w *replies) entry(e crdt.StreamEntry) {
 	}
 }
 
-// entries writes the first of some entries, as many as count says if that is more than 0, and returns how many there
-// were. Those with one id are not parted: who asks for what comes behind an id would miss the second.
+// entries writes the first of some entries, as many as count says if that is more than 0, and
+// returns how many there were. Those with one id are not parted: who asks for what comes behind an
+// id would miss the second.
 func (c *call) entries(all iter.Seq[crdt.StreamEntry], count int64) (n int64) {
 	at, last := len(c.out.buf), crdt.StreamID{}
 	for e := range all {
@@ -509,7 +514,8 @@ func (c *call) setStreamID(id crdt.StreamID, count int64, deleted crdt.StreamID)
 	return nil
 }
 
-// workOfStream is at how much a command for a stream looks: at its entries, at most as many as it is asked for.
+// workOfStream is at how much a command for a stream looks: at its entries, at most as many as it
+// is asked for.
 func workOfStream(c *call, cmd *command) int64 {
 	keys, _ := cmd.keysOf(c.args)
 	sum, most := 0, int64(math.MaxInt64)

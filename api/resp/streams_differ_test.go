@@ -4,8 +4,9 @@ import (
 	"strconv"
 )
 
-// streamCommand returns a call of a command for streams that may do something. What depends on the time, as ids that are
-// made and how long something was idle, is left out, and so is the radix tree.
+// streamCommand returns a call of a command for streams that may do something. What depends on the
+// time, as ids that are made and how long something was idle, is left out, and so is the radix
+// tree.
 func (d *differing) streamCommand(name string) []string {
 	key, group, consumer := d.streamKey(), d.pick("g", "g", "h", "none"), d.pick("alice", "bob")
 	some := func(words ...string) []string {
@@ -32,7 +33,8 @@ func (d *differing) streamCommand(name string) []string {
 	case "xtrim":
 		return add([]string{name, key}, d.trim())
 	case "xsetid":
-		// A lower id than before has Redis pass over what is added next, in groups that had come further.
+		// A lower id than before has Redis pass over what is added next, in groups that had come
+		// further.
 		last := d.pick("9-1", "9-2", "99-0", "0-1")
 		return add([]string{name, key, last}, some("ENTRIESADDED", d.pick("1", "5", "-1", "100")), some("MAXDELETEDID", d.entryID()))
 	case "xread":

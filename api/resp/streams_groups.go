@@ -32,7 +32,8 @@ func (c *call) groupOptions(creates bool) (read int64, makes bool, err error) {
 	return read, makes, nil
 }
 
-// groupStream returns the stream of XGROUP. Unless it is to be made it must be there, and the group too if needed is set.
+// groupStream returns the stream of XGROUP. Unless it is to be made it must be there, and the group
+// too if needed is set.
 func (c *call) groupStream(makes, needed bool) (s crdt.Stream, err error) {
 	if err := c.notStream(c.arg(2)); err != nil {
 		return s, err
@@ -354,8 +355,8 @@ func (c *call) claimNumber(i int, m *claiming) error {
 	return nil
 }
 
-// claim has what is pending, and was idle for long enough, be pending for another consumer. What is no more in the stream
-// it drops.
+// claim has what is pending, and was idle for long enough, be pending for another consumer. What is
+// no more in the stream it drops.
 func (c *call) claim(m claiming) error {
 	s, now := c.stream(), c.server.config.clock()
 	at := now
@@ -448,8 +449,8 @@ func runXAutoClaim(c *call) error {
 	return c.autoclaim(g, m)
 }
 
-// maxDelivered is how many entries XREADGROUP delivers and XAUTOCLAIM claims at once, whatever they are asked for: other
-// writers wait for it.
+// maxDelivered is how many entries XREADGROUP delivers and XAUTOCLAIM claims at once, whatever they
+// are asked for: other writers wait for it.
 const maxDelivered = 10_000
 
 func (c *call) autoclaim(g crdt.Group, m autoclaiming) error {

@@ -62,7 +62,8 @@ func runXInfoStream(c *call) error {
 	return nil
 }
 
-// streamFigures writes what XINFO tells of a stream in any case. There is no radix tree: it tells what Redis would have.
+// streamFigures writes what XINFO tells of a stream in any case. There is no radix tree: it tells
+// what Redis would have.
 func (c *call) streamFigures(s crdt.Stream) {
 	info, length, first := s.Info(), s.Len(), crdt.StreamID{}
 	for e := range s.Range(crdt.StreamID{}, crdt.MaxStreamID) {

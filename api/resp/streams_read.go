@@ -183,7 +183,8 @@ func (c *call) milliseconds(i int) (time.Duration, error) {
 	return waitFor(float64(n))
 }
 
-// readStream writes what one stream has, with its key in front, and reports whether that was anything.
+// readStream writes what one stream has, with its key in front, and reports whether that was
+// anything.
 func (c *call) readStream(r streamRead, key string, from readFrom) (some bool, err error) {
 	at := len(c.out.buf)
 	if !c.out.resp3 {
@@ -245,7 +246,8 @@ func (c *call) history(s crdt.Stream, r streamRead, after crdt.StreamID) error {
 	return g.Assign(r.consumer, now, again)
 }
 
-// rawEntry writes the entry with an id, the first if there are two, and reports whether there is one.
+// rawEntry writes the entry with an id, the first if there are two, and reports whether there is
+// one.
 func (c *call) rawEntry(s crdt.Stream, id crdt.StreamID) bool {
 	for e := range s.Range(id, id) {
 		c.out.entry(e)

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestReadersOfStreamsWait: XREAD and XREADGROUP with BLOCK are answered by what is written meanwhile.
+// TestReadersOfStreamsWait: XREAD and XREADGROUP with BLOCK are answered by what is written
+// meanwhile.
 func TestReadersOfStreamsWait(t *testing.T) {
 	for _, c := range []struct{ waits, did, want string }{
 		{"XREAD BLOCK 0 STREAMS s $", "XADD s 2-1 f v", "*2 s *1 *2 2-1 *2 f v"},
@@ -32,8 +33,9 @@ func TestReadersOfStreamsWait(t *testing.T) {
 	}
 }
 
-// TestAGroupIsGivenWhatArrivesLate: an entry of a peer that was cut off has a smaller id than those that were delivered
-// meanwhile, and is delivered all the same, once. XREAD behind the greatest id passes it.
+// TestAGroupIsGivenWhatArrivesLate: an entry of a peer that was cut off has a smaller id than those
+// that were delivered meanwhile, and is delivered all the same, once. XREAD behind the greatest id
+// passes it.
 func TestAGroupIsGivenWhatArrivesLate(t *testing.T) {
 	h := newHosts(t, 2)
 	here, there := h.clients[0], h.clients[1]

@@ -82,8 +82,8 @@ func (m *machine) packing(l *lua.LState, name string) *packing {
 	return &packing{l: l, name: name, format: stringArg(l, 1, name), order: binary.LittleEndian, align: 1}
 }
 
-// next returns the next item: its letter, its size and to what it is aligned. Controls are obeyed. 0:
-// there is none.
+// next returns the next item: its letter, its size and to what it is aligned. Controls are obeyed.
+// 0: there is none.
 func (p *packing) next() (letter byte, size int) {
 	for p.format != "" {
 		c := p.format[0]

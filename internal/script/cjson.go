@@ -345,8 +345,8 @@ func (d *jsonDecoder) next() token {
 
 func (d *jsonDecoder) word(w string) bool { return len(d.s)-d.i >= len(w) && d.s[d.i:d.i+len(w)] == w }
 
-// number reads one as C's strtod does, that takes hexadecimal digits, infinity and nan, too. It returns
-// how long it is.
+// number reads one as C's strtod does, that takes hexadecimal digits, infinity and nan, too. It
+// returns how long it is.
 func (d *jsonDecoder) number() (float64, int) {
 	const longest = 400
 	s := d.s[d.i:min(len(d.s), d.i+longest)]
@@ -413,7 +413,8 @@ func (d *jsonDecoder) text(t token) token {
 	return t
 }
 
-// unicodeEscape reads "\u1234", or two of them that are a surrogate pair, and returns how long that is.
+// unicodeEscape reads "\u1234", or two of them that are a surrogate pair, and returns how long that
+// is.
 func unicodeEscape(s string) (rune, int) {
 	hex := func(s string) (rune, bool) {
 		if len(s) < 6 || s[0] != '\\' || s[1] != 'u' {

@@ -9,13 +9,13 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// machine is an interpreter with its libraries, for one run at a time. No run leaves anything behind
-// in it: what all see cannot be changed.
+// machine is an interpreter with its libraries, for one run at a time. No run leaves anything
+// behind in it: what all see cannot be changed.
 type machine struct {
 	l       *lua.LState
 	globals *lua.LTable
-	// shown are the tables that cannot be changed, by those that stand for them: those are empty, and
-	// find everything there.
+	// shown are the tables that cannot be changed, by those that stand for them: those are empty,
+	// and find everything there.
 	shown map[*lua.LTable]*lua.LTable
 	meter meter
 	run   *Run
@@ -128,8 +128,8 @@ func (m *machine) library(name string, functions map[string]lua.LGFunction) *lua
 // Run is what a script is run with.
 type Run struct {
 	Keys, Args [][]byte
-	// Call executes a command, and returns its reply as RESP3 or RESP2 has it, which is valid until the
-	// next call. An error that is no Refusal ends the run.
+	// Call executes a command, and returns its reply as RESP3 or RESP2 has it, which is valid until
+	// the next call. An error that is no Refusal ends the run.
 	Call func(args [][]byte, resp3 bool) ([]byte, error)
 	// Known reports whether there is such a command.
 	Known func(args [][]byte) bool

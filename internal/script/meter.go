@@ -12,12 +12,12 @@ import (
 // meter looks after what a run takes. The interpreter asks its context before each instruction
 // whether that is done: the meter is this context, and counts.
 //
-// Steps are counted one by one, and every stretch of them looks at the clock and at whether somebody
-// wants the run to end. Of memory the libraries charge what they make before they make it, and no
-// instruction of the machine takes more than some hundred bytes: strings are put together by a
-// function of ours. What of that is still held nobody counts. So where the heap of the whole process
-// has grown by much since the run began, what the run holds is added up, from its stack on: if that is
-// more than it may, it ends.
+// Steps are counted one by one, and every stretch of them looks at the clock and at whether
+// somebody wants the run to end. Of memory the libraries charge what they make before they make it,
+// and no instruction of the machine takes more than some hundred bytes: strings are put together by
+// a function of ours. What of that is still held nobody counts. So where the heap of the whole
+// process has grown by much since the run began, what the run holds is added up, from its stack on:
+// if that is more than it may, it ends.
 //
 // Whatever the script does to catch errors, an end is final: the meter panics with it again before
 // the next instruction.
@@ -129,8 +129,8 @@ func (t *meter) look() {
 	}
 }
 
-// lookAtHeap adds up what the run holds, if the heap has grown by half of what it may hold since that
-// was done last.
+// lookAtHeap adds up what the run holds, if the heap has grown by half of what it may hold since
+// that was done last.
 func (t *meter) lookAtHeap() {
 	now, limit := heapSize(), t.limits.Bytes
 	if t.alarm == 0 {
@@ -153,9 +153,9 @@ func heapSize() int64 {
 	return int64(sample[0].Value.Uint64())
 }
 
-// An assignment to t[n] makes room for n values at once. So the machine takes n for a field's name from
-// maxIndex on, and what a larger index than quickIndex may take is charged before the assignment: see
-// rewriter. No array of a script that may hold MaxBytes gets as far as maxIndex.
+// An assignment to t[n] makes room for n values at once. So the machine takes n for a field's name
+// from maxIndex on, and what a larger index than quickIndex may take is charged before the
+// assignment: see rewriter. No array of a script that may hold MaxBytes gets as far as maxIndex.
 const (
 	maxIndex   = 1 << 21
 	quickIndex = 1 << 12
@@ -278,8 +278,8 @@ func (z *sizer) open(v lua.LValue) {
 	}
 }
 
-// tableRoom is the beginning of a table. What it has room for is more than what it holds: fields that
-// were taken away keep their places.
+// tableRoom is the beginning of a table. What it has room for is more than what it holds: fields
+// that were taken away keep their places.
 type tableRoom struct {
 	_     lua.LValue
 	array []lua.LValue
@@ -288,8 +288,8 @@ type tableRoom struct {
 	keys  []lua.LValue
 }
 
-// frame is the beginning of the machine's frame of a call. GetStack counts calls that others took the
-// place of, of which there may be any number, so what is below is found by hand.
+// frame is the beginning of the machine's frame of a call. GetStack counts calls that others took
+// the place of, of which there may be any number, so what is below is found by hand.
 type frame struct {
 	_        int
 	function *lua.LFunction

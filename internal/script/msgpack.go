@@ -165,8 +165,8 @@ func (p *packer) unsigned(n uint64) {
 	}
 }
 
-// unpackValues returns values of a string, as many as limit or all if that is 0. If not all are asked for, where
-// to go on comes first, or -1 at the end.
+// unpackValues returns values of a string, as many as limit or all if that is 0. If not all are
+// asked for, where to go on comes first, or -1 at the end.
 func (m *machine) unpackValues(l *lua.LState, limit, offset int64) int {
 	s := stringArg(l, 1, "unpack")
 	all := limit == 0 && offset == 0

@@ -26,8 +26,8 @@ type Program struct {
 	SHA string
 	// Size is that of the text in bytes.
 	Size int
-	// Declared tells that the script begins with a line of flags, and NoWrites that it says there that
-	// it writes nothing.
+	// Declared tells that the script begins with a line of flags, and NoWrites that it says there
+	// that it writes nothing.
 	Declared, NoWrites bool
 
 	proto *lua.FunctionProto
@@ -90,7 +90,8 @@ func (p *Program) flags(source []byte) ([]byte, error) {
 	return source[len(line):], nil
 }
 
-// compile compiles a chunk. What its parser and compiler make of strange texts is their panic at worst.
+// compile compiles a chunk. What its parser and compiler make of strange texts is their panic at
+// worst.
 func compile(source []byte, name string) (proto *lua.FunctionProto, err error) {
 	defer func() {
 		if thrown := recover(); thrown != nil {

@@ -303,7 +303,8 @@ var (
 	alike = regexp.MustCompile(`attempt to compare (nil|boolean|table|function|userdata|thread) with (\w+)$`)
 )
 
-// redisText puts an error of the interpreter as Lua 5.1 does, without the name of what it was about.
+// redisText puts an error of the interpreter as Lua 5.1 does, without the name of what it was
+// about.
 func redisText(s string) string {
 	const longest = 1 << 10
 	if len(s) > longest || strings.HasPrefix(s, "ERR ") {

@@ -36,8 +36,8 @@ func limits() Limits {
 	return Limits{Steps: 4_000_000, Bytes: 16 << 20, Deadline: time.Now().Add(time.Minute)}
 }
 
-// TestARunawayIsEnded whatever it does to go on. The second column is how: by its steps, its memory, or an
-// error of its own.
+// TestARunawayIsEnded whatever it does to go on. The second column is how: by its steps, its
+// memory, or an error of its own.
 func TestARunawayIsEnded(t *testing.T) {
 	own := errors.New("an error of its own")
 	for source, want := range map[string]error{
@@ -117,8 +117,8 @@ func TestNestedTextsAreRefused(t *testing.T) {
 	}
 }
 
-// TestWhatIsHeldIsCounted wherever it is: what GetStack does not show for the calls that others took the
-// place of, too.
+// TestWhatIsHeldIsCounted wherever it is: what GetStack does not show for the calls that others
+// took the place of, too.
 func TestWhatIsHeldIsCounted(t *testing.T) {
 	for _, source := range []string{
 		"local t = {} for i=1,30 do t[i] = ('x'):rep(1e6)..i end local function f(n) if n == 0 then check() end " +

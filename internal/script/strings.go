@@ -66,7 +66,8 @@ func (m *machine) openString() {
 	m.l.SetMetatable(lua.LString(""), meta)
 }
 
-// span returns the places from 1 on that two indices stand for, which count from the end if they are negative.
+// span returns the places from 1 on that two indices stand for, which count from the end if they
+// are negative.
 func span(s string, from, to int64) (int64, int64) {
 	n := int64(len(s))
 	if from < 0 {
@@ -301,8 +302,8 @@ func (t *matcher) match(s, p int) int {
 	return s
 }
 
-// special matches what an escape stands for that is no class of bytes, and returns where the match and
-// the item end. next 0: it is a class.
+// special matches what an escape stands for that is no class of bytes, and returns where the match
+// and the item end. next 0: it is a class.
 func (t *matcher) special(s, p int) (e, next int) {
 	if p == len(t.p) {
 		return s, 0
