@@ -52,6 +52,25 @@ func runScripts(t *testing.T, pattern string) {
 	}
 }
 
+// TestTheRecipesDoWhatTheyShow runs what the page shows in its recipes.
+func TestTheRecipesDoWhatTheyShow(t *testing.T) {
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, recipes, _ := strings.Cut(string(text), "\n## Recipes\n")
+	recipes, _, _ = strings.Cut(recipes, "\n## ")
+	shown := strings.Split(recipes, "```\n")
+	if len(shown) != 2*strings.Count(recipes, "\n**")+1 {
+		t.Fatalf("%d pieces, which is not two for each recipe and one", len(shown))
+	}
+	for i := 1; i < len(shown); i += 2 {
+		if got := runScript(t, shown[i]); got != shown[i] {
+			t.Errorf("in %s: %s", page, firstDifference(shown[i], got))
+		}
+	}
+}
+
 var commandLine = regexp.MustCompile(`^(\w*)(>>?) (.*)$`)
 
 // runScript returns the script with the replies that it got.
