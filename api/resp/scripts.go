@@ -45,7 +45,7 @@ type running struct {
 }
 
 var (
-	errKilled = errors.New("Script killed by user with SCRIPT KILL.")
+	errKilled = errors.New("it changed nothing: Script killed by user with SCRIPT KILL")
 	errClosed = errors.New("the server is shutting down: the script was ended, and changed nothing")
 )
 
@@ -216,7 +216,6 @@ type evaluation struct {
 	reads bool    // it may not write
 	out   replies // to what the script asks
 	work  int64
-	log   func(level int, text string)
 }
 
 // evaluate runs a script and writes its reply.

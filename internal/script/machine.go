@@ -24,8 +24,6 @@ type machine struct {
 	seed  uint64 // of math.random
 	depth int    // of coroutines in coroutines, and of values in values
 	resp3 bool   // what setresp has chosen
-	coCreate, coWrap,
-	coResume lua.LGFunction
 }
 
 // Sizes of an interpreter, in slots.
