@@ -103,9 +103,12 @@ func (l *Log) DropBefore(p store.Position) error {
 	if err := l.usable(); err != nil {
 		return err
 	}
-	for len(l.records) > 0 && l.records[0].next() <= min(p, l.synced) {
-		l.first, l.records = l.records[0].next(), l.records[1:]
+	n := 0
+	for ; n < len(l.records) && l.records[n].next() <= min(p, l.synced); n++ {
+		l.first = l.records[n].next()
 	}
+	clear(l.records[:n]) // or the array would hold their data until it is full
+	l.records = l.records[n:]
 	return nil
 }
 

@@ -2,6 +2,7 @@ package mem_test
 
 import (
 	"fmt"
+	"runtime"
 	"testing"
 
 	"github.com/peerd/peerd/store"
@@ -50,4 +51,34 @@ func TestTheLogOfASpaceInMemoryKeepsTheContract(t *testing.T) {
 			c := space.NewCommitter(whole)
 			return c.Log(1, 0), c.Log(2, 0)
 		})
+}
+
+// TestWhatWasDroppedTakesNoMemory fills a log, and drops all but the last record: so its array is not grown anew.
+func TestWhatWasDroppedTakesNoMemory(t *testing.T) {
+	const size, records = 1 << 20, 64
+	inUse := func() int64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	l, data, before := mem.NewLog(), make([]byte, size), inUse()
+	for range records {
+		if _, _, err := l.Append(data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	last := l.Positions()[records-1]
+	if err := l.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.DropBefore(last); err != nil {
+		t.Fatal(err)
+	}
+	if held := inUse() - before; held > 4*size {
+		t.Errorf("a log with one record of %d bytes holds %d bytes", size, held)
+	}
+	if l.First() != last {
+		t.Errorf("it begins at %d, not at %d", l.First(), last)
+	}
 }
