@@ -194,3 +194,41 @@ func TestWhatAKillLeavesOfAFillingThatIsGivenUpIsNotGoneOnWith(t *testing.T) {
 		checkWhole(t, b.engine.replica)
 	}
 }
+
+// TestADigestIsOfOneState: the cells of a filling are taken over before what it has seen, and a disk
+// without room may be in between for long.
+func TestADigestIsOfOneState(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 2})
+	a, b := w.hosts[0], w.hosts[1]
+	w.fillMixed(t, a)
+	source, err := a.engine.Pin()
+	must(t, err)
+	defer source.Close()
+	nothing, empty, _ := b.engine.Digest()
+	between := false
+	look := func() {
+		context, root, settled := b.engine.Digest()
+		mixed := (context == nothing) != (root == empty)
+		if mixed && settled {
+			t.Error("a digest has the cells of one state, and what another has seen")
+		}
+		between = between || mixed
+	}
+	b.engine.Connect("1", 1)
+	b.engine.startPull("1")
+	p := b.engine.pull
+	must(t, b.engine.drive(t, p, source, 512<<10, func() bool { return !p.fetched }))
+	b.engine.Take(p)
+	look()
+	for b.engine.Busy() {
+		must(t, b.engine.goOn())
+		look()
+		if len(b.engine.writes) > 0 {
+			must(t, CarryOut(b.engine.writes, b.disk, b.disk.log))
+			b.engine.written()
+		}
+	}
+	if !between || b.engine.fills() {
+		t.Errorf("in between a digest was looked at: %t; it still fills: %t", between, b.engine.fills())
+	}
+}

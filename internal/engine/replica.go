@@ -371,9 +371,11 @@ func (r *replica) current() crdt.ReplicaID { return cmp.Or(r.id, r.next) }
 func (r *replica) Context() (crdt.VersionVector, delta.Heads) { return r.seen, r.heads }
 
 // Digest returns fingerprints of the context and of all cells. settled is false while cells that
-// are removed already are still swept, and within a group, and then root says nothing.
+// are removed already are still swept, within a group, and while the cells of a repair are here and
+// what it has seen is not, and then root says nothing.
 func (r *replica) Digest() (context, root antientropy.Fingerprint, settled bool) {
-	return r.digest.catchUp(r.seen, r.heads), r.tree.Root(), r.clears.count == 0 && r.flip == nil && r.damage == nil && !r.ahead
+	return r.digest.catchUp(r.seen, r.heads), r.tree.Root(), r.clears.count == 0 && r.flip == nil &&
+		!r.quiet && r.damage == nil && !r.ahead
 }
 
 // Counts returns the number of keys that exist and of cells in the store.
