@@ -44,7 +44,7 @@ func simulate(t *testing.T, n int, like Config, fn func(c *simulatedCluster)) {
 		seed = rand.Uint64()
 	}
 	key := newCluster(t).key
-	synctest.Test(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		c := &simulatedCluster{t: t, u: newUniverse(oneWay, seed), rng: rand.New(rand.NewPCG(seed, 1))}
 		defer c.close()
 		for i := range n {

@@ -211,6 +211,7 @@ func (l *loop) finish() error {
 	}
 	l.half = nil
 	l.engine.Advance()
+	l.p.logGrew(max(1, engine.Behind(l.p.limits.Load().logBytes)))
 	if len(rd.Committed) > 0 {
 		l.s.counters.commitTimes.Observe(l.clock().Sub(l.began), 1)
 	}

@@ -51,6 +51,7 @@ type Peer struct {
 
 	committer *spacestore.Committer // divides the log among the spaces
 	table     *spacestore.Table     // says which spaces the store has
+	followed  atomic.Int64          // where the log ended when spaces were last asked whether they hold it back
 
 	limits atomic.Pointer[limits]       // changed while making is held
 	clock  atomic.Pointer[engine.Clock] // see clockOf

@@ -8,7 +8,10 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"sync"
+	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -21,6 +24,17 @@ import (
 
 	"github.com/peerd/peerd/gossip/members"
 )
+
+// inBubble runs a test in a synctest bubble. What is in pools afterwards is thrown away, which the second collection does:
+// updates have channels, and those of a bubble nobody else may use.
+func inBubble(t *testing.T, fn func(t *testing.T)) {
+	t.Helper()
+	defer func() {
+		runtime.GC()
+		runtime.GC()
+	}()
+	synctest.Test(t, fn)
+}
 
 // universe is a network in memory, for whole peers in one synctest bubble: QUIC's packets go over simnet,
 // membership's packets and streams over channels. Every host has an address of its own.

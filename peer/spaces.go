@@ -193,10 +193,10 @@ func (p *Peer) nameHolders(now time.Time) {
 
 // keepBudgets does both every second until the peer is closed, and looks after spaces that rest.
 func (p *Peer) keepBudgets() {
-	for at := int64(0); ; {
+	for {
 		p.shareMemory()
 		p.nameHolders(time.Now())
-		at = p.follow(at)
+		p.follow()
 		select {
 		case <-beat.After(time.Second):
 		case <-p.stop:

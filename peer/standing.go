@@ -73,21 +73,29 @@ func (n *network) keepReport() {
 	}
 }
 
-// follow does what spaces that rest do not do by themselves: if the log has grown since it was at a position, each looks
-// whether it holds the log back; and it is noticed how much of the disk is free.
-func (p *Peer) follow(at int64) (now int64) {
-	all := p.held()
-	if len(all) > 0 {
-		now = int64(all[0].journal.Next())
-	}
-	changed := p.disk.lookFree(time.Now())
-	if changed {
+// follow does what spaces that rest do not do by themselves: each looks whether it holds the log back, if that has grown at
+// all; and it is noticed how much of the disk is free.
+func (p *Peer) follow() {
+	if p.disk.lookFree(time.Now()) {
 		p.tellRoom()
-	}
-	if changed || now != at {
-		for _, s := range all {
+		for _, s := range p.held() {
 			signal(s.loop.wake)
 		}
 	}
-	return now
+	p.logGrew(1)
+}
+
+// logGrew has all spaces look whether they hold the log back, if it has grown by so many bytes since they were last asked to.
+// Who writes asks by bytes, and not the clock: much can be written in a second, and all of it stays that one space holds.
+func (p *Peer) logGrew(by int64) {
+	last, end := p.followed.Load(), int64(p.journal.Next())
+	if end-last < by || !p.followed.CompareAndSwap(last, end) {
+		return
+	}
+	for _, s := range p.held() {
+		select {
+		case s.jobs <- func(l *loop) { l.engine.LogGrew() }:
+		default: // it does not rest, and looks by itself
+		}
+	}
 }

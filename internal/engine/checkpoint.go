@@ -139,9 +139,11 @@ func (r *replica) unsaved() bool { return r.log.Last != r.saved.lsn || r.table.L
 // lag returns how far the log goes on behind the last checkpoint.
 func (r *replica) lag() int64 { return int64(r.logEnd() - r.saved.next) }
 
-// behind returns how far the log may go on behind a checkpoint until the next one begins. From twice as far commits
-// do a part of its work.
-func (r *replica) behind() int64 { return min(maxBehind, r.cfg.MaxLogBytes/logShare) }
+// Behind returns how far a log of at most so many bytes may go on behind a checkpoint until the next one begins. From twice
+// as far commits do a part of its work.
+func Behind(maxLogBytes int64) int64 { return min(maxBehind, maxLogBytes/logShare) }
+
+func (r *replica) behind() int64 { return Behind(r.cfg.MaxLogBytes) }
 
 // saveSome has a part of the checkpoint under way written. The log must be durable up to it by then.
 func (r *replica) saveSome() (err error) {

@@ -243,6 +243,10 @@ func (e *Engine) SyncEnded(s Syncing) {
 	e.cutting = e.room != Full
 }
 
+// LogGrew says that the log grew, which others write to as well: the next step looks whether a checkpoint is due. An engine
+// that rests does not notice by itself, and what it needs of the log is cut for nobody. See Behind.
+func (e *Engine) LogGrew() { e.cutting = e.room != Full }
+
 // State returns the digest for the mesh.
 func (r *replica) State() (d gossip.Digest, settled bool) {
 	context, root, settled := r.Digest()
