@@ -131,6 +131,27 @@ func ExamplePeer_Watch() {
 	// Output: [user:1 user:2] <nil>
 }
 
+// Who must not lose a write with this host waits until others have it. Alone it waits in vain.
+func ExampleSpace_Replicated() {
+	ctx := context.Background()
+	p := openAlone()
+	defer p.Close()
+	if err := p.Update(ctx, func(tx *peer.Tx) error { return tx.Flag("paid").Set(true) }); err != nil {
+		log.Fatal(err)
+	}
+	orders, err := p.Space("default")
+	if err != nil {
+		log.Fatal(err)
+	}
+	soon, cancel := context.WithTimeout(ctx, time.Millisecond)
+	defer cancel()
+	fmt.Println(orders.Replicated(soon, 1))
+	fmt.Println(p.Replicated(ctx, 0))
+	// Output:
+	// 0 context deadline exceeded
+	// 0 <nil>
+}
+
 // A watch of few keys among many looks at each key as it changes.
 func ExampleWatch_Only() {
 	ctx := context.Background()

@@ -406,6 +406,9 @@ func (p *Peer) UpdateToken(ctx context.Context, fn func(tx *Tx) error) (Token, e
 // Wait is Space.Wait of the space "default".
 func (p *Peer) Wait(ctx context.Context, t Token) error { return p.own().Wait(ctx, t) }
 
+// Replicated is Space.Replicated of the space "default".
+func (p *Peer) Replicated(ctx context.Context, n int) (int, error) { return p.own().Replicated(ctx, n) }
+
 // Watch is Space.Watch of the space "default".
 func (p *Peer) Watch(prefix string) *Watch { return p.own().Watch(prefix) }
 

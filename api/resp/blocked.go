@@ -3,6 +3,7 @@ package resp
 import (
 	"context"
 	"errors"
+	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -47,9 +48,15 @@ func (c *call) block(keys []string, timeout time.Duration, a attempt) error {
 		a.none(c.out)
 		return nil
 	}
-	q := &c.server.waiting[c.session.index]
+	w := c.newWaiter(keys, a)
+	w.of.enter(w, c.selected(), timeout)
+	return errBlocked
+}
+
+// newWaiter returns what the command is while it waits.
+func (c *call) newWaiter(keys []string, a attempt) *waiter {
 	w := &waiter{
-		attempt: a, of: q, done: make(chan struct{}),
+		attempt: a, of: &c.server.waiting[c.session.index], done: make(chan struct{}),
 		session: session{id: c.session.id, index: c.session.index, db: c.session.db, resp3: c.session.resp3},
 	}
 	for _, key := range keys {
@@ -64,12 +71,47 @@ func (c *call) block(keys []string, timeout time.Duration, a attempt) error {
 	w.size += len(w.keys) * ArgumentCost
 	w.out.resp3 = c.session.resp3
 	c.blocked = w
-	db := c.session.db
-	if db == nil {
-		db = c.server.config.db
+	return w
+}
+
+// await has the command wait for something that is no key: until look returns, whose context ends with the time, 0 being
+// for ever. Then it replies with what is so by then. Within a transaction nothing waits.
+func (c *call) await(timeout time.Duration, look func(ctx context.Context) error, reply func(out *replies)) error {
+	if c.whole {
+		reply(c.out)
+		return nil
 	}
-	q.enter(w, db, timeout)
+	ctx, cut := context.WithCancel(context.Background())
+	if timeout > 0 {
+		ctx, cut = context.WithTimeout(context.Background(), timeout)
+	}
+	w, running := c.newWaiter(nil, attempt{none: reply}), &c.server.running // c is another's by then
+	w.cut = cut
+	if !w.of.enter(w, c.selected(), 0) {
+		return errBlocked
+	}
+	go func() {
+		defer running.Done()
+		err := look(ctx)
+		if !w.of.claim(w) {
+			return
+		}
+		if err != nil && ctx.Err() == nil {
+			w.out.fail(errorText(err))
+		} else {
+			reply(&w.out)
+		}
+		w.of.release(w, true)
+	}()
 	return errBlocked
+}
+
+// selected returns the database that the client has selected.
+func (c *call) selected() database {
+	if c.session.db != nil {
+		return c.session.db
+	}
+	return c.server.config.db
 }
 
 // seconds reads argument i as how long to wait.
@@ -103,6 +145,7 @@ type waiter struct {
 	session session // of call: what it needs of the client's
 	out     replies
 	timer   *time.Timer
+	cut     context.CancelFunc // ends the look of one that waits for no key
 
 	// Guarded by of.mu, and by nothing once done is closed.
 	claimed bool        // a transaction tries it, or has answered it and is not committed
@@ -142,6 +185,10 @@ func (w *waiter) stop(why ending) bool {
 	if w.end != waitsOn {
 		return false
 	}
+	if w.cut != nil && why == timedOut {
+		w.cut() // and it replies
+		return true
+	}
 	w.end = why
 	if w.claimed {
 		return false // for when it was tried in vain
@@ -158,6 +205,7 @@ type waiting struct {
 	mu       sync.Mutex
 	db       database
 	queues   map[string][]*waiter // by key, in the order in which they came
+	keyless  map[*waiter]struct{} // those of await
 	ready    []string             // keys for which they are to be tried, each once
 	serving  bool                 // a goroutine does
 	watching bool                 // another waits for changes
@@ -165,8 +213,9 @@ type waiting struct {
 	closed   bool
 }
 
-// enter adds a waiter.
-func (q *waiting) enter(w *waiter, db database, timeout time.Duration) {
+// enter adds a waiter, and reports whether it waits. For one of no keys somebody else is running then, and says when he
+// is done.
+func (q *waiting) enter(w *waiter, db database, timeout time.Duration) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.db = db
@@ -177,10 +226,18 @@ func (q *waiting) enter(w *waiter, db database, timeout time.Duration) {
 		q.queues[key] = append(q.queues[key], w)
 	}
 	q.count.Add(1)
-	if q.closed {
+	switch {
+	case q.closed:
 		w.end = left
 		q.finish(w)
-		return
+		return false
+	case len(w.keys) == 0:
+		if q.keyless == nil {
+			q.keyless = map[*waiter]struct{}{}
+		}
+		q.keyless[w] = struct{}{}
+		q.server.running.Add(1)
+		return true
 	}
 	if timeout > 0 {
 		w.timer = time.AfterFunc(timeout, func() { w.stop(timedOut) })
@@ -193,6 +250,7 @@ func (q *waiting) enter(w *waiter, db database, timeout time.Duration) {
 	if w.call.command.access != accessWrite {
 		q.mark(w.keys) // what it read may have changed since
 	}
+	return true
 }
 
 // finish takes a waiter out whose end is known, and tells it. Called under mu.
@@ -207,6 +265,10 @@ func (q *waiting) finish(w *waiter) {
 	}
 	if q.count.Add(-1); w.timer != nil {
 		w.timer.Stop()
+	}
+	if w.cut != nil {
+		delete(q.keyless, w)
+		w.cut()
 	}
 	switch w.end {
 	case timedOut:
@@ -372,14 +434,16 @@ func (q *waiting) close() {
 	if q.watch != nil {
 		q.watch.Close()
 	}
+	all := slices.Collect(maps.Keys(q.keyless))
 	for _, queue := range q.queues {
-		for _, w := range slices.Clone(queue) {
-			if w.end != waitsOn {
-				continue
-			}
-			if w.end = left; !w.claimed {
-				q.finish(w)
-			}
+		all = append(all, queue...)
+	}
+	for _, w := range all {
+		if w.end != waitsOn {
+			continue
+		}
+		if w.end = left; !w.claimed {
+			q.finish(w)
 		}
 	}
 }

@@ -157,6 +157,6 @@ func TestWhatIsNotHereIsRefusedWithItsReason(t *testing.T) {
 		"and the one that holds most is closed")
 	p.expect("CLIENT PAUSE 100", "-ERR CLIENT PAUSE is not possible: other peers' writes come in all the same")
 	p.expect("MULTI", "+OK")
-	p.expect("WAIT 1 0", "-ERR WAIT "+refusals["wait"])
+	p.expect("SAVE", "-ERR SAVE "+refusals["save"])
 	p.expect("EXEC", "-EXECABORT Transaction discarded because of previous errors.")
 }

@@ -100,7 +100,9 @@ var incomparable = []string{
 	"flushall", "select", "auth", "expire", "pexpire", "setex", "psetex", "ttl", "pttl",
 	"multi", "exec", "reset", "zrandmember", "bzpopmin", "bzpopmax", "bzmpop",
 	"eval", "evalsha", "eval_ro", "evalsha_ro", "script",
+	"wait", // for ever
 	// Redis 7.0 has no such commands.
+	"crdt.conflicts", "crdt.hconflicts", "crdt.resolve", "crdt.hresolve", "crdt.token", "crdt.wait",
 	"hexpire", "hpexpire", "hexpireat", "hpexpireat", "httl", "hpttl", "hexpiretime", "hpexpiretime", "hpersist",
 	// Of members with several scores what Redis says of their names follows from how it keeps them.
 	"zrangebylex", "zrevrangebylex", "zlexcount", "zremrangebylex",

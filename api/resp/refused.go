@@ -9,7 +9,6 @@ import (
 // refusals are commands of Redis that peerd has not, each with the reason: what a client is told.
 // Those for later are to come; others cannot mean here what they mean there.
 var refusals = map[string]string{
-	"wait":     "is for later: an answer means that this host has a write, as --durability says",
 	"latency":  "is for later: see SLOWLOG, and the metrics over HTTP",
 	"fcall":    "is for later",
 	"fcall_ro": "is for later",

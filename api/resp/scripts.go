@@ -348,7 +348,7 @@ func wrongArityOf(cmd *command, args [][]byte) error {
 
 // notForScripts are the commands that Redis refuses to scripts, and those that are about other
 // databases: a script is a transaction of one.
-var notForScripts = strings.Fields("acl auth blmove blpop brpop brpoplpush bzpopmax bzpopmin client config discard eval eval_ro " +
+var notForScripts = strings.Fields("acl auth blmove blpop brpop brpoplpush bzpopmax bzpopmin client config crdt.token crdt.wait discard eval eval_ro " +
 	"evalsha evalsha_ro exec flushall hello multi psubscribe punsubscribe quit reset role script select ssubscribe " +
 	"subscribe sunsubscribe unsubscribe unwatch wait watch")
 

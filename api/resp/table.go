@@ -46,7 +46,8 @@ func grouped(name string, all []command) []command {
 func table() []command {
 	return slices.Concat(connectionCommands(), pubsubCommands(), serverCommands(), transactionCommands(),
 		scriptingCommands(), keyCommands(), stringCommands(), setCommands(), hashCommands(), hashExpiryCommands(),
-		listCommands(), zsetCommands(), geoCommands(), streamCommands(), bitmapCommands(), hyperLogLogCommands())
+		listCommands(), zsetCommands(), geoCommands(), streamCommands(), bitmapCommands(), hyperLogLogCommands(),
+		beyondCommands())
 }
 
 func connectionCommands() []command {
