@@ -1,0 +1,628 @@
+// Package order keeps keys in their order, so that how many come before one, and which stands at a position, is
+// found without a look at the others.
+//
+// # Idea
+//
+// A Tree is a B-tree whose inner nodes say how many keys are below each of their kids. It lives in an ordered store beside
+// other records: a node is a record that is read when it is needed, and one that changes is owned by the Tree, in memory,
+// until its user has written what Changed passes. The nodes that Read returns are never changed: others may read them.
+//
+// Nodes are full by the bytes that they take (maxWeight), not by a number of keys, as keys have from a few bytes up to 64
+// KiB. One that has become light is put together with a neighbour if both take no more than half of that then, for inner
+// nodes with what lies between them. So whatever is inserted and removed a node is a quarter full on average, but where two
+// inner nodes were put together; with keys of 18 bytes it has 18 of them, a million keys stand at most five nodes deep,
+// and in fact three or four. The longest keys are one in a leaf, and two in an inner node.
+//
+// # Steps back
+//
+// With Note set each change of a Tree says how to take it back, which never has to read: see Undo. What is common, a key
+// more or less in a leaf, is taken back by the opposite; where nodes are split and merged the old ones are kept.
+//
+// The model in order_test.go is a sorted slice.
+package order
+
+import (
+	"errors"
+	"slices"
+	"sort"
+)
+
+// Shape is what is known of a Tree beside its nodes. That of an empty one is zero.
+type Shape struct {
+	Height int    // of nodes on the way to a key
+	Count  int    // of keys
+	Root   uint64 // the number of a node
+	Next   uint64 // the number that the next new node has; of those below it some are there
+}
+
+// Node is a leaf, with keys in ascending order, or an inner node. Then Keys has a lower bound for what is below each kid but
+// the first, of which it says nothing.
+type Node struct {
+	Keys []string
+	Kids []Kid // none in a leaf
+
+	weight int // of the keys
+}
+
+// Kid is a node below another.
+type Kid struct {
+	Number uint64
+	Count  int // of keys below it
+}
+
+// Limits of a node, in bytes of memory: of maxWeight a table's cache takes it decoded, and its record has about half. A node
+// is split beyond it, unless it would have less than two kids then; so it takes no more than three of its keys beside that.
+const (
+	maxWeight = 3200
+	perKey    = 24 // that one takes beside its own bytes
+	perKid    = 16
+)
+
+// NewNode returns a node that was stored.
+func NewNode(keys []string, kids []Kid) *Node {
+	n := &Node{Keys: keys, Kids: kids}
+	n.weigh()
+	return n
+}
+
+func (n *Node) weigh() {
+	n.weight = len(n.Keys)*perKey + len(n.Kids)*perKid
+	for _, key := range n.Keys {
+		n.weight += len(key)
+	}
+}
+
+// Bytes returns about how many bytes of memory the node takes.
+func (n *Node) Bytes() int { return n.weight }
+
+func (n *Node) isLeaf() bool { return len(n.Kids) == 0 }
+
+func (n *Node) count() (keys int) {
+	if n.isLeaf() {
+		return len(n.Keys)
+	}
+	for _, kid := range n.Kids {
+		keys += kid.Count
+	}
+	return keys
+}
+
+func (n *Node) clone() *Node {
+	c := *n
+	c.Keys = append(make([]string, 0, len(n.Keys)+4), n.Keys...)
+	c.Kids = slices.Clone(n.Kids)
+	return &c
+}
+
+// below returns which kid a key is below.
+func (n *Node) below(key string) int {
+	return sort.Search(len(n.Keys)-1, func(i int) bool { return n.Keys[i+1] > key })
+}
+
+// Tree is keys in their order.
+type Tree struct {
+	Shape
+	// Read returns a node that is stored. It is not changed.
+	Read func(number uint64) (*Node, error)
+	// Note, unless it is nil, is told how to take back each change, in the order in which they are made.
+	Note func(Undo)
+
+	own map[uint64]*Node // what is here instead of what is stored; nil is of a node that is gone
+}
+
+// Changed calls fn with the nodes that changed since they were stored, by their numbers; with nil for one that is gone. They
+// are not the Tree's any more.
+func (t *Tree) Changed(fn func(number uint64, n *Node)) {
+	numbers := make([]uint64, 0, len(t.own))
+	for number := range t.own {
+		numbers = append(numbers, number)
+	}
+	slices.Sort(numbers)
+	for _, number := range numbers {
+		fn(number, t.own[number])
+	}
+	t.own = nil
+}
+
+// Owned returns about how many bytes the nodes take that Changed would pass.
+func (t *Tree) Owned() (bytes int) {
+	for _, n := range t.own {
+		if n != nil {
+			bytes += n.weight
+		}
+	}
+	return bytes
+}
+
+func (t *Tree) node(number uint64) (*Node, error) {
+	if n, ok := t.own[number]; ok {
+		return n, nil
+	}
+	return t.Read(number)
+}
+
+// put has a node stand under a number; none if it is nil.
+func (t *Tree) put(number uint64, n *Node) {
+	was, owned := t.own[number]
+	t.note(Undo{node: &undoneNode{number, was, owned}})
+	if t.own == nil {
+		t.own = map[uint64]*Node{}
+	}
+	t.own[number] = n
+}
+
+// add has a new node stand under a new number.
+func (t *Tree) add(n *Node) (number uint64) {
+	number = t.Next
+	t.Next++
+	t.put(number, n)
+	return number
+}
+
+// step is a node on the way to a key.
+type step struct {
+	number uint64
+	node   *Node
+	at     int // of the kid that follows; in a leaf, of the first key that is not less
+}
+
+// deep is for how many steps there is memory without an allocation.
+const deep = 8
+
+// descend appends the way to a key.
+func (t *Tree) descend(way []step, key string) (_ []step, found bool, err error) {
+	number := t.Root
+	for range t.Height {
+		n, err := t.node(number)
+		if err != nil {
+			return nil, false, err
+		}
+		s := step{number: number, node: n}
+		if n.isLeaf() {
+			s.at, found = slices.BinarySearch(n.Keys, key)
+		} else {
+			s.at = n.below(key)
+			number = n.Kids[s.at].Number
+		}
+		way = append(way, s)
+	}
+	if len(way) > 0 && !way[len(way)-1].node.isLeaf() {
+		return nil, false, errShape
+	}
+	return way, found, nil
+}
+
+var errShape = errors.New("an order's nodes do not fit together")
+
+// edit has a key more or less in the leaf at the end of a way.
+func (t *Tree) edit(way []step, key string, by int) {
+	for i := range way {
+		s := &way[i]
+		if own, ok := t.own[s.number]; ok {
+			s.node = own
+		} else {
+			s.node = s.node.clone()
+			if t.own == nil {
+				t.own = map[uint64]*Node{}
+			}
+			t.own[s.number] = s.node
+		}
+		switch n := s.node; {
+		case !n.isLeaf():
+			n.Kids[s.at].Count += by
+		case by > 0:
+			n.Keys = slices.Insert(n.Keys, s.at, key)
+			n.weight += perKey + len(key)
+		default:
+			n.Keys = slices.Delete(n.Keys, s.at, s.at+1)
+			n.weight -= perKey + len(key)
+		}
+	}
+	t.Count += by
+}
+
+// Insert adds a key, and reports whether it was not there. After an error the keys are right.
+func (t *Tree) Insert(key string) (added bool, err error) {
+	was := t.Shape
+	if t.Height == 0 {
+		t.note(Undo{shape: was})
+		t.Shape = Shape{Height: 1, Count: 1}
+		t.Root = t.add(NewNode([]string{key}, nil))
+		return true, nil
+	}
+	var room [deep]step
+	way, found, err := t.descend(room[:0], key)
+	if err != nil || found {
+		return false, err
+	}
+	t.note(Undo{shape: was, key: key, by: 1})
+	t.edit(way, key, 1)
+	if !way[len(way)-1].node.overfull() {
+		return true, nil
+	}
+	return true, t.mend(way)
+}
+
+// mend has the nodes of a way be as full as they should be.
+func (t *Tree) mend(way []step) error {
+	for level := len(way) - 1; level >= 0; level-- {
+		var err error
+		if way[level].node.overfull() {
+			err = t.split(way, level)
+		} else if level > 0 {
+			err = t.merge(way, level)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return t.lower()
+}
+
+func (n *Node) overfull() bool {
+	least := 2
+	if !n.isLeaf() {
+		least = 4
+	}
+	return n.weight > maxWeight && len(n.Keys) >= least
+}
+
+// split splits a node of a way. Where keys come in ascending or descending order what is left behind stays full.
+func (t *Tree) split(way []step, level int) error {
+	s := way[level]
+	at := s.node.middle()
+	if n := len(s.node.Keys); t.outermost(way[:level], true) && s.at >= n-2 {
+		at = n - max(n/10, 2)
+	} else if t.outermost(way[:level], false) && s.at <= 1 {
+		at = max(n/10, 2)
+	}
+	at = s.node.within(at)
+	left, right, bound := s.node.cut(at)
+	t.put(s.number, left)
+	kid := Kid{t.add(right), right.count()}
+	if level == 0 {
+		t.Root = t.add(NewNode([]string{"", bound}, []Kid{{s.number, left.count()}, kid}))
+		t.Height++
+		return nil
+	}
+	above := &way[level-1]
+	parent := above.node.clone()
+	parent.Kids[above.at].Count = left.count()
+	parent.Keys = slices.Insert(parent.Keys, above.at+1, bound)
+	parent.Kids = slices.Insert(parent.Kids, above.at+1, kid)
+	parent.weigh()
+	above.node = parent
+	t.put(above.number, parent)
+	return t.settle(above, above.at)
+}
+
+// settle puts the two kids from the i-th on together with their other neighbours, where these take little room. They came
+// to be by a cut, which may leave one of them light beside a long key.
+func (t *Tree) settle(above *step, i int) error {
+	for _, i := range []int{i + 1, i - 1} {
+		if i < 0 || i+1 >= len(above.node.Kids) {
+			continue
+		}
+		left, right, err := t.pair(above, i)
+		if err != nil {
+			return err
+		}
+		if above.fits(i, left, right) {
+			t.join(above, i, left, right)
+		}
+	}
+	return nil
+}
+
+// fits reports whether a node's i-th kid and the next one take little room together.
+func (s *step) fits(i int, left, right *Node) bool {
+	weight := left.weight + right.weight
+	if !left.isLeaf() {
+		weight += len(s.node.Keys[i+1]) // which one node has to have
+	}
+	return weight <= maxWeight/2
+}
+
+// pair returns a node's i-th kid and the next one.
+func (t *Tree) pair(above *step, i int) (left, right *Node, err error) {
+	if left, err = t.node(above.node.Kids[i].Number); err == nil {
+		right, err = t.node(above.node.Kids[i+1].Number)
+	}
+	return left, right, err
+}
+
+// outermost reports whether a way leads along the last kids, or the first.
+func (t *Tree) outermost(way []step, last bool) bool {
+	for _, s := range way {
+		if last && s.at != len(s.node.Kids)-1 || !last && s.at != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// middle returns where both sides of a node weigh about the same.
+func (n *Node) middle() int {
+	weight := 0
+	for i, key := range n.Keys {
+		if weight += perKey + len(key); weight > (n.weight-len(n.Kids)*perKid)/2 {
+			return i
+		}
+	}
+	return len(n.Keys)
+}
+
+// within returns where a node may be cut, near a place.
+func (n *Node) within(at int) int {
+	least := 1
+	if !n.isLeaf() {
+		least = 2
+	}
+	return min(max(at, least), len(n.Keys)-least)
+}
+
+// cut returns a node's two parts, and what no key of the first is above, and none of the second below.
+func (n *Node) cut(at int) (left, right *Node, bound string) {
+	left = NewNode(slices.Clone(n.Keys[:at]), nil)
+	right = NewNode(slices.Clone(n.Keys[at:]), nil)
+	if bound = right.Keys[0]; n.isLeaf() {
+		return left, right, shortest(left.Keys[at-1], bound)
+	}
+	left.Kids, right.Kids = slices.Clone(n.Kids[:at]), slices.Clone(n.Kids[at:])
+	right.Keys[0] = ""
+	left.weigh()
+	right.weigh()
+	return left, right, bound
+}
+
+// shortest returns the shortest beginning of a key that is greater than one below it.
+func shortest(below, key string) string {
+	for i := range key {
+		if i >= len(below) || key[i] != below[i] {
+			return key[:i+1]
+		}
+	}
+	return key
+}
+
+// Remove removes a key, and reports whether it was there. After an error the keys are right.
+func (t *Tree) Remove(key string) (removed bool, err error) {
+	var room [deep]step
+	way, found, err := t.descend(room[:0], key)
+	if err != nil || !found {
+		return false, err
+	}
+	t.note(Undo{shape: t.Shape, key: key, by: -1})
+	t.edit(way, key, -1)
+	return true, t.mend(way)
+}
+
+// lower takes a root away that leads nowhere, or to one node alone.
+func (t *Tree) lower() error {
+	for t.Height > 0 {
+		n, err := t.node(t.Root)
+		switch {
+		case err != nil:
+			return err
+		case n.isLeaf() && len(n.Keys) == 0:
+			t.put(t.Root, nil)
+			t.Shape = Shape{}
+		case len(n.Kids) == 1:
+			t.put(t.Root, nil)
+			t.Root, t.Height = n.Kids[0].Number, t.Height-1
+		default:
+			return nil
+		}
+	}
+	return nil
+}
+
+// merge puts a node of a way and its neighbours together, if they take little room or it has not enough to stand alone.
+func (t *Tree) merge(way []step, level int) error {
+	s, above := way[level], &way[level-1]
+	must := len(s.node.Keys) == 0 || len(s.node.Kids) == 1
+	if !must && s.node.weight > maxWeight/2 {
+		return nil
+	}
+	for _, i := range []int{above.at, above.at - 1} { // with the one behind it, or before it
+		if i < 0 || i+1 >= len(above.node.Kids) {
+			continue
+		}
+		left, right, err := t.pair(above, i)
+		if err != nil {
+			return err
+		}
+		if must || above.fits(i, left, right) {
+			if cut := t.join(above, i, left, right); cut {
+				return t.settle(above, i)
+			}
+			must = false
+		}
+	}
+	return nil
+}
+
+// join puts two kids of a node together; in two other parts if they are too much for one.
+func (t *Tree) join(above *step, i int, left, right *Node) (cut bool) {
+	parent := above.node.clone()
+	all := left.clone()
+	all.Keys, all.Kids = append(all.Keys, right.Keys...), append(all.Kids, right.Kids...)
+	if !right.isLeaf() {
+		all.Keys[len(left.Keys)] = parent.Keys[i+1]
+	}
+	all.weigh()
+	first, second := &parent.Kids[i], &parent.Kids[i+1]
+	if cut = all.overfull(); cut {
+		left, right, parent.Keys[i+1] = all.cut(all.within(all.middle()))
+		t.put(first.Number, left)
+		t.put(second.Number, right)
+		first.Count, second.Count = left.count(), right.count()
+	} else {
+		t.put(first.Number, all)
+		t.put(second.Number, nil)
+		first.Count += second.Count
+		parent.Keys = slices.Delete(parent.Keys, i+1, i+2)
+		parent.Kids = slices.Delete(parent.Kids, i+1, i+2)
+	}
+	parent.weigh()
+	above.node = parent
+	t.put(above.number, parent)
+	return cut
+}
+
+// Rank returns how many keys come before one, which need not be there.
+func (t *Tree) Rank(key string) (before int, err error) {
+	var room [deep]step
+	way, _, err := t.descend(room[:0], key)
+	for _, s := range way {
+		if s.node.isLeaf() {
+			return before + s.at, nil
+		}
+		for _, kid := range s.node.Kids[:s.at] {
+			before += kid.Count
+		}
+	}
+	return 0, err
+}
+
+// Walk calls fn with the keys in ascending order from the one that has so many before it on, or in descending order from it
+// back, until fn returns false.
+func (t *Tree) Walk(from int, back bool, fn func(key string) bool) error {
+	if from < 0 || from >= t.Count {
+		return nil
+	}
+	if back {
+		from = t.Count - 1 - from
+	}
+	_, err := t.walk(t.Root, t.Height, from, back, fn)
+	return err
+}
+
+// walk is Walk below a node, without so many that would come first.
+func (t *Tree) walk(number uint64, height, skip int, back bool, fn func(string) bool) (more bool, err error) {
+	n, err := t.node(number)
+	if err == nil && n.isLeaf() != (height <= 1) {
+		err = errShape
+	}
+	if err != nil {
+		return false, err
+	}
+	turned := func(i, of int) int {
+		if back {
+			return of - 1 - i
+		}
+		return i
+	}
+	if n.isLeaf() {
+		for i := skip; i < len(n.Keys); i++ {
+			if !fn(n.Keys[turned(i, len(n.Keys))]) {
+				return false, nil
+			}
+		}
+		return true, nil
+	}
+	for i := range n.Kids {
+		kid := n.Kids[turned(i, len(n.Kids))]
+		if skip >= kid.Count {
+			skip -= kid.Count
+			continue
+		}
+		if more, err := t.walk(kid.Number, height-1, skip, back, fn); err != nil || !more {
+			return false, err
+		}
+		skip = 0
+	}
+	return true, nil
+}
+
+// Undo takes back one change.
+type Undo struct {
+	shape Shape
+	key   string
+	by    int // 1 if the key was inserted, -1 if it was removed
+	node  *undoneNode
+}
+
+// undoneNode is what was here instead of a node that is stored.
+type undoneNode struct {
+	number uint64
+	was    *Node
+	owned  bool // there was something
+}
+
+func (t *Tree) note(u Undo) {
+	if t.Note != nil {
+		t.Note(u)
+	}
+}
+
+// Undo takes a change back, and must be called for all that came behind it before, the last one first.
+func (t *Tree) Undo(u Undo) {
+	switch {
+	case u.node != nil && u.node.owned:
+		t.own[u.node.number] = u.node.was
+		return
+	case u.node != nil:
+		delete(t.own, u.node.number)
+		return
+	case u.by != 0:
+		t.Height, t.Root = u.shape.Height, u.shape.Root
+		way, _, _ := t.descend(nil, u.key) // they are all owned
+		t.edit(way, u.key, -u.by)
+	}
+	t.Shape = u.shape
+}
+
+// Check calls fn with each node's number and each key, in the order of keys, and returns an error unless all of them are as they
+// should be.
+func (t *Tree) Check(fn func(number uint64), key func(string)) error {
+	if t.Height == 0 {
+		return nil
+	}
+	last, some := "", false
+	count, err := t.check(t.Root, t.Height, "", fn, func(k string) bool {
+		ascends := !some || k > last
+		last, some = k, true
+		key(k)
+		return ascends
+	})
+	if err == nil && (count != t.Count || count == 0) {
+		err = errShape
+	}
+	return err
+}
+
+func (t *Tree) check(number uint64, height int, bound string, fn func(uint64), key func(string) bool) (
+	count int, err error) {
+	n, err := t.node(number)
+	if err != nil {
+		return 0, err
+	}
+	if fn(number); n.isLeaf() != (height <= 1) || !n.isLeaf() && len(n.Kids) != len(n.Keys) || number >= t.Next {
+		return 0, errShape
+	}
+	if n.isLeaf() {
+		for i, k := range n.Keys {
+			if !key(k) || i == 0 && k < bound {
+				return 0, errShape
+			}
+		}
+		return len(n.Keys), nil
+	}
+	for i, kid := range n.Kids {
+		if i > 0 {
+			bound = n.Keys[i]
+		}
+		below, err := t.check(kid.Number, height-1, bound, fn, func(k string) bool {
+			return key(k) && (i+1 == len(n.Kids) || k < n.Keys[i+1])
+		})
+		switch {
+		case err != nil:
+			return 0, err
+		case below != kid.Count:
+			return 0, errShape
+		}
+		count += below
+	}
+	return count, nil
+}
