@@ -15,6 +15,32 @@ func (a Address) Ordered() (keyOf func(name string, c Cell) string, ok bool) {
 	return keyOf, keyOf != nil
 }
 
+// OrderedShape reports whether cells of a shape stand in an order: see Address.Shape.
+func OrderedShape(shape string) bool { return shape != "" && kinds[shape[len(shape)-1]].Order != nil }
+
+// Standing returns the container in whose order the cell at an address stands, the cell's name there, and how its key in
+// that order is found. ok is false if it stands in none.
+func (a Address) Standing() (container Address, name string, keyOf func(name string, c Cell) string, ok bool) {
+	for rest := a; ; {
+		if _, rest, ok = rest.CutName(); !ok || rest == "" {
+			return "", "", nil, false
+		}
+		kind := &kinds[rest[0]]
+		rest = rest[1:]
+		if kind.Holds == HoldsFields {
+			continue
+		}
+		if kind.Order == nil || kind.Holds != HoldsElements {
+			return "", "", nil, false
+		}
+		name, end, ok := rest.CutName()
+		if !ok || end != "" {
+			return "", "", nil, false
+		}
+		return a[:len(a)-len(rest)], name, kind.Order, true
+	}
+}
+
 // ScanRank is Tx.Rank of whoever keeps no order: it looks at all cells of the container.
 func ScanRank(tx Tx, container Address, key string) (before int, err error) {
 	keys, err := orderOf(tx, container)

@@ -17,8 +17,9 @@ import (
 // InBackup reports whether the record stored at key belongs into a backup: those of a repair or a rebuild under way do
 // not.
 func InBackup(key []byte) bool {
-	return len(key) > 0 && key[0] != prefixStage && key[0] != prefixMoved && !bytes.Equal(key, keyRebuild) &&
-		!bytes.Equal(key, keyFilling) && !bytes.Equal(key, keyDoubt)
+	return len(key) > 0 && key[0] != prefixStage && key[0] != prefixMoved && key[0] != prefixUndone &&
+		!bytes.Equal(key, keyRebuild) &&
+		!bytes.Equal(key, keyFilling) && !bytes.Equal(key, keyUndone) && !bytes.Equal(key, keyDoubt)
 }
 
 // Moment is one moment of the replica's records. It may be used by any goroutine until it is closed.

@@ -149,6 +149,7 @@ func (r *replica) behind() int64 { return Behind(r.cfg.MaxLogBytes) }
 func (r *replica) saveSome() (err error) {
 	c := r.saving
 	w := treeWriter{r: r, batch: &store.Batch{}, began: r.work}
+	defer w.close()
 	for !w.full && c.pass < len(passes) {
 		p := passes[c.pass]
 		c.items.From(max(c.from, string(p.from)), func(rec hot.Record) bool {
@@ -182,6 +183,7 @@ func (r *replica) saveSome() (err error) {
 	if !r.partial() {
 		last.Set(keyCheckpoint, c.record)
 		last.Set(keySums, summed{r.batches, c.tree.Root(), c.cells}.encode())
+		r.coverUndone(last)
 	}
 	if r.fills() && !r.partial() {
 		last.Delete(keyFilling)
@@ -190,7 +192,7 @@ func (r *replica) saveSome() (err error) {
 		last.Delete(keyDoubt)
 	}
 	r.covered = r.batches
-	r.forgetBatches(last, w.began)
+	r.forgetNumbered(last, w.began)
 	r.writeBatch(last, func(*Write) { r.checkpointed(c) })
 	return nil
 }
@@ -216,12 +218,13 @@ func (r *replica) checkpointed(c *saving) {
 type treeWriter struct {
 	r     *replica
 	batch *store.Batch
-	items []*item    // that are in it, or in those before it
-	moved []moved    // what it changes of the sums over all cells
-	ops   []store.Op // of the item that is being written: they go into one batch
-	keys  []byte     // memory for keys
-	began int        // replica.work at its beginning
-	full  bool       // the step has done enough
+	items []*item        // that are in it, or in those before it
+	moved []moved        // what it changes of the sums over all cells
+	ops   []store.Op     // of the item that is being written: they go into one batch
+	old   store.Snapshot // once something that is written over is kept
+	keys  []byte         // memory for keys
+	began int            // replica.work at its beginning
+	full  bool           // the step has done enough
 }
 
 // item writes one record, with what belongs to it: what it names before it, what it named with it.
@@ -232,8 +235,13 @@ func (w *treeWriter) item(it *item) error {
 		w.blob(it.cell[i])
 	}
 	w.ops = w.ops[:0]
+	if w.keepsOld(it) {
+		if err := w.keepOld(it); err != nil {
+			return err
+		}
+	}
 	if it.address == "" || it.gone() {
-		w.add(w.key(it.key), it.value, it.gone())
+		w.add(w.key(it.key), it.record(), it.gone())
 	}
 	if it.address != "" {
 		if err := w.cell(it, owed.split); err != nil {
@@ -384,9 +392,9 @@ func (r *replica) maintain(now time.Time) (more bool, err error) {
 	if r.saving == nil && !r.fills() && r.saveDue(now) {
 		r.freeze(now)
 	}
-	if r.saving == nil && r.forgotten < r.covered {
+	if r.saving == nil && (r.forgotten < r.covered || r.undone.forgotten < r.undone.covered) {
 		some := &store.Batch{}
-		r.forgetBatches(some, r.work)
+		r.forgetNumbered(some, r.work)
 		r.writeBatch(some, nil)
 		return true, nil
 	}

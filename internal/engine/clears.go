@@ -444,7 +444,7 @@ func (g *group) clear(d *delta.Delta, i int, exact bool, note func(undo)) error 
 // discount takes the cells that a clear removes off the sums over their key and its strings.
 // Under a key, or under a key's type, only what survives has to be looked at, if that is known:
 // then nothing is left in the sums, and discount returns what is to be counted again. counted
-// says whether there were counters under the key.
+// says whether there were counters, or cells in an order, under the key.
 func (g *group) discount(prefix dotted.Address, set delta.ClearSet, survivors []dotted.Address, known bool,
 	note func(undo)) (left []dotted.Address, counted bool, err error) {
 	s, err := g.summary(prefix.Key())
@@ -456,7 +456,9 @@ func (g *group) discount(prefix dotted.Address, set delta.ClearSet, survivors []
 	if whole := rest == "" || len(rest) == 1 && !counted; !whole || !known {
 		return nil, counted, g.discountEach(prefix, set, note)
 	}
+	counted = counted || s.ordered()
 	g.forgetCounts(prefix, note)
+	g.forgetOrders(prefix, note)
 	s.forget(string(rest))
 	return survivors, counted, nil
 }
@@ -479,7 +481,9 @@ func (g *group) discountEach(prefix dotted.Address, set delta.ClearSet, note fun
 		}
 		stays := c.Outside(set)
 		if failed = g.add(g.derive(a, c, stays), note); failed == nil && len(stays) > 0 {
-			failed = g.recount(a, note)
+			if failed = g.recount(a, note); failed == nil {
+				failed = g.touchOrder(a, note)
+			}
 		}
 		return failed == nil
 	})
@@ -528,6 +532,7 @@ func (g *group) discountAll(set delta.ClearSet, survivors []dotted.Address, know
 		}
 	}
 	g.forgetCounts("", note)
+	g.forgetOrders("", note)
 	return survivors, nil
 }
 
@@ -782,8 +787,7 @@ func (s *sweepStep) sweepCells(at *sweep) error {
 	return err
 }
 
-// sweepSums removes the sums under the place that were cleared. Those over keys are only where
-// everything was.
+// sweepSums removes the sums and orders under the place that were cleared. Those over keys are only where everything was.
 func (s *sweepStep) sweepSums(at *sweep) error {
 	if at.from == nil {
 		at.from = place(prefixCount, at.prefix)
@@ -793,13 +797,13 @@ func (s *sweepStep) sweepSums(at *sweep) error {
 	}
 	kind, stopped := at.from[0], false
 	var failed error
+	var of generations
 	err := s.g.view.records(at.from, after(place(kind, at.prefix)), func(key []byte, _ *item, record []byte) bool {
-		var a dotted.Address
-		var asOf uint64
-		if a, asOf, _, failed = readSum(bytes.Clone(key), record); failed != nil {
+		var void bool
+		if void, failed = s.void(key, record, &of); failed != nil {
 			return false
 		}
-		if s.clears.void(a, asOf) {
+		if void {
 			s.sums = append(s.sums, &item{key: string(key)})
 		}
 		at.from = append(bytes.Clone(key), 0)
@@ -813,6 +817,10 @@ func (s *sweepStep) sweepSums(at *sweep) error {
 	case stopped:
 	case kind == prefixSummary:
 		at.from = []byte{prefixCount}
+	case kind == prefixCount:
+		at.from = place(prefixOrder, at.prefix)
+	case kind == prefixOrder:
+		at.from = place(prefixNode, at.prefix)
 	default:
 		at.phase = sweepsItsNotes
 	}

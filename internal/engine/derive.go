@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -75,7 +76,7 @@ var leaves = cellIndex{
 
 // kinds returns what the keys of all records begin with that can be computed from cells.
 func (d *derivation) kinds() []byte {
-	kinds := []byte{prefixSummary, prefixCount}
+	kinds := []byte{prefixSummary, prefixCount, prefixOrder, prefixNode}
 	for _, x := range d.indexes {
 		kinds = append(kinds, x.kind)
 	}
@@ -347,7 +348,7 @@ func (g *group) add(d derived, note func(undo)) (err error) {
 			return err
 		}
 	}
-	return nil
+	return g.reorder(d, note)
 }
 
 // addPresence takes an addition that may make a string begin or cease to exist into the group's
@@ -460,6 +461,7 @@ func (n *recount) add(a dotted.Address, stored dotted.Cell) {
 		m, _ = seen.moved(share{leaf: whole.leaf, located: true, whole: true})
 	}
 	n.live = n.live.Add(m.sum)
+	n.standing(a, seen.after)
 	var room additions
 	for _, x := range seen.sums(room[:0]) {
 		if key := x.over.Key(); n.key.key == "" || key != n.key.name {
@@ -528,7 +530,7 @@ func (n *recount) check(stop func() bool) error {
 	if err := n.compare(prefixSummary, "keys' summaries", stop); err != nil || stop() {
 		return err
 	}
-	return n.compare(prefixCount, "sums of counters", stop)
+	return cmp.Or(n.compare(prefixCount, "sums of counters", stop), n.compareOrders(stop))
 }
 
 // compare compares the sum of the hashes of all records of a kind that say something with what it

@@ -48,6 +48,8 @@ type worldConfig struct {
 	indexes      []cellIndex
 	derivedBytes int
 	shared       bool // disks are: see disk
+	maxBatch     int
+	ordered      bool // cells that stand in orders are written too
 }
 
 type host struct {
@@ -101,7 +103,7 @@ func (w *world) newID() crdt.ReplicaID {
 func (w *world) open(t testing.TB, h *host) {
 	t.Helper()
 	r, err := openAt(h.disk, Config{NewID: w.newID, MaxLogBytes: w.cfg.maxLog, MaxDirty: w.cfg.maxDirty,
-		indexes: w.cfg.indexes, derivedBytes: w.cfg.derivedBytes})
+		indexes: w.cfg.indexes, derivedBytes: w.cfg.derivedBytes, orderBytes: 3000, MaxBatch: w.cfg.maxBatch})
 	if err != nil {
 		t.Fatalf("open host %d: %v", h.i, err)
 	}
@@ -125,6 +127,12 @@ func (w *world) transact(t testing.TB, h *host) {
 	for range 1 + w.rng.IntN(2) {
 		err := g.update(func(tx *Tx) error {
 			for range 1 + w.rng.IntN(3) {
+				if w.cfg.ordered && w.rng.IntN(2) == 0 {
+					if err := w.mutateOrdered(tx); err != nil {
+						return err
+					}
+					continue
+				}
 				if err := w.mutate(Fields(tx)); err != nil {
 					return err
 				}
@@ -618,6 +626,7 @@ func (w *world) check(t testing.TB, h *host) {
 			t.Fatalf("host %d: cell %q should be gone", h.i, a)
 		}
 	}
+	checkOrders(t, v)
 	for key, shapes := range visible {
 		s, err := v.Summary(key)
 		if err != nil || !slices.Equal(s.Visible, *shapes) {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -46,10 +47,12 @@ type filling struct {
 	all     *Pinned // once the last source has sent all it has: what came, if that is of several
 	over    bool    // no source can go on: all is here, or something could not be written
 	closing bool    // the next checkpoint ends it
+	orders  orderFilling
 }
 
-func newFilling(d *derivation) *filling {
-	f := &filling{count: newRecount(nil, d), batch: &store.Batch{}}
+func (r *replica) newFilling() *filling {
+	f := &filling{count: newRecount(nil, &r.derives), batch: &store.Batch{}}
+	f.orders = orderFilling{of: f, tree: r.st, limit: cmp.Or(r.cfg.orderBytes, fillOrderBytes)}
 	f.count.derived = f.set
 	return f
 }
@@ -73,6 +76,9 @@ func (f *filling) add(a dotted.Address, entries []dotted.Entry, write func(*stor
 func (f *filling) closeCell(write func(*store.Batch) error) error {
 	if len(f.cell) == 0 {
 		return nil
+	}
+	if err := f.orders.add(f.address, f.cell, write); err != nil {
+		return err
 	}
 	key := place(prefixCell, f.address)
 	for _, e := range f.cell {
@@ -131,6 +137,9 @@ func (p *repairSession) mend() (antientropy.Snapshot, error) {
 	if err := f.closeCell(p.write); err != nil {
 		return nil, err
 	}
+	if err := f.orders.close(p.write); err != nil {
+		return nil, err
+	}
 	if err := f.flush(p.write, 0); err != nil {
 		return nil, err
 	}
@@ -150,6 +159,9 @@ const fillItems = 2 << 10
 // close writes the last of it, and the pages of the tree: all has come.
 func (f *filling) close(write func(*store.Batch) error) error {
 	if err := f.closeCell(write); err != nil {
+		return err
+	}
+	if err := f.orders.close(write); err != nil {
 		return err
 	}
 	f.over = true
@@ -187,7 +199,7 @@ func (r *replica) beginFilling() *filling {
 	if r.filling != nil {
 		return r.filling
 	}
-	r.filling = newFilling(&r.derives)
+	r.filling = r.newFilling()
 	mark := &store.Batch{}
 	mark.Set(keyFilling, seal(keyFilling, func(w *wire.Writer) { w.Array(0) }))
 	r.writeBatch(mark, nil)
@@ -294,7 +306,7 @@ func (r *replica) interruptedFilling(snap store.Snapshot) (*filling, error) {
 			return false
 		})
 	}
-	f := newFilling(&r.derives)
+	f := r.newFilling()
 	if err == nil && !over {
 		cells := hot.NewTable(r.st.Snapshot(), 0, unpackItem)
 		defer cells.Close()
@@ -314,6 +326,7 @@ func (r *replica) interruptedFilling(snap store.Snapshot) (*filling, error) {
 	if err != nil || f.came == "" {
 		return nil, nil
 	}
+	f.orders.anew = f.came
 	return f, nil
 }
 

@@ -44,6 +44,9 @@ type group struct {
 	tallied  bool                           // the group has changed how many cells tally
 	timed    bool                           // and whether any key has an expiry
 
+	orders  map[dotted.Address]*orderState // of containers
+	ordered []*orderState                  // those, in the order in which they were looked at, and what was forgotten
+
 	at    []byte                         // memory for a key
 	order *btree.Map[string, *cellState] // cells by their keys, once that is asked for
 
@@ -413,7 +416,7 @@ func sameDots(a, b dotted.Cell) bool {
 }
 
 // derived returns the new values of what is derived from the cells that the group changed, in the order in which it
-// looked at them.
+// looked at them; of orders it has what became of them.
 func (g *group) derived() (items []*item) {
 	g.memory.keys.each(func(s *summaryState) {
 		if !s.dirty || g.sums[s.name] != s {
@@ -435,7 +438,7 @@ func (g *group) derived() (items []*item) {
 			n.near.counted(items[len(items)-1])
 		}
 	})
-	return items
+	return append(items, g.loggedOrders()...)
 }
 
 // take takes what was logged into memory.
@@ -446,9 +449,13 @@ func (g *group) take(derived []*item, changed []*cellState) {
 		g.put(c)
 	}
 	for _, it := range derived {
+		if it.key[0] == prefixOrder {
+			continue // putOrders
+		}
 		r.table.put(it, it.sums.after)
 		it.sums.after = nil
 	}
+	g.putOrders()
 	g.putClears()
 	r.account(changed)
 	r.totals = g.totals()
@@ -499,6 +506,7 @@ type undo struct {
 	counted *countState
 
 	uncount dotted.Address // sums over a string that it had not read
+	order   *orderUndo
 }
 
 // update runs fn as one transaction: its writes become one delta. If fn returns an error, or the
@@ -584,6 +592,9 @@ func (tx *Tx) rollback() {
 		if u.uncount != "" {
 			delete(tx.g.counted, u.uncount)
 			tx.g.counting = nil
+		}
+		if u.order != nil {
+			tx.g.undoOrder(u.order)
 		}
 	}
 	for _, a := range tx.fresh {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/sha256"
+	"slices"
 
 	"github.com/peerd/peerd/internal/dotted"
 )
@@ -36,6 +37,11 @@ func sumOfString(c dotted.Cell) (s dotted.Summary) {
 // isLone reports whether sums over a key are those of such a cell, or of nothing. What was counted on a string tallies.
 func isLone(s dotted.Summary) bool {
 	return s.Tallies == 0 && (len(s.Visible) == 0 || len(s.Visible) == 1 && s.Visible[0] == lone.Visible[0])
+}
+
+// ordered reports whether there may be cells in an order under the key.
+func (s *summaryState) ordered() bool {
+	return slices.ContainsFunc(s.now.Visible, func(c dotted.ShapeCount) bool { return dotted.OrderedShape(c.Shape) })
 }
 
 // says reports whether there is anything in sums over a key.

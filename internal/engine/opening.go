@@ -148,7 +148,11 @@ func (r *replica) redo(rec logged) error {
 		g.put(c)
 	}
 	r.account(touched)
-	for _, it := range rec.derived {
+	derived, err := g.redoOrders(rec.derived)
+	if err != nil {
+		return err
+	}
+	for _, it := range derived {
 		r.table.put(it, nil)
 	}
 	g.putClears()

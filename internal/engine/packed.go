@@ -14,11 +14,14 @@ const (
 	packedValue          // a record that is no cell's
 	packedCell           // one whose key is its address
 	packedNamed          // one whose address follows
+	packedNode           // one of an order
 )
 
 // Pack appends an item that the tree has, beside its key: to memory alone, so that it has no check.
 func (it *item) Pack(b []byte) []byte {
 	switch {
+	case it.node != nil:
+		return append(append(b, packedNode), it.record()...)
 	case it.address == "" && it.value == nil:
 		return append(b, packedNothing)
 	case it.address == "":
@@ -57,6 +60,11 @@ func unpackItem(key, packed []byte) hot.Record {
 		return it
 	case packedValue:
 		it.value = b
+		return it
+	case packedNode:
+		if it.node, _ = decodeNode(key, b); it.node == nil { // it rotted in memory
+			it.value = b
+		}
 		return it
 	case packedCell:
 		it.address = dotted.Address(it.key[1:])

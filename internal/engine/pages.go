@@ -165,16 +165,20 @@ func (r *replica) savePages(c *saving, began int) {
 // pagedBytes is about how many bytes a leaf takes in the record of its page.
 const pagedBytes = 18
 
-// forgetBatches deletes records of batches that all pages have, within a step that began at a count of work. What is left
-// is for others.
-func (r *replica) forgetBatches(b *store.Batch, began int) {
-	for r.forgotten < r.covered && b.Len() < r.perBatch() && !r.spentSince(began) {
-		last := r.work
-		r.forgotten++
-		b.Delete(numbered(prefixMoved, r.forgotten))
-		r.spend(workCut)
-		r.transacted(last)
+// forgetNumbered deletes records of batches that all pages have, and of what checkpoints wrote over that are whole, within a
+// step that began at a count of work. What is left is for others.
+func (r *replica) forgetNumbered(b *store.Batch, began int) {
+	forget := func(kind byte, forgotten *uint64, covered uint64) {
+		for *forgotten < covered && b.Len() < r.perBatch() && !r.spentSince(began) {
+			last := r.work
+			*forgotten++
+			b.Delete(numbered(kind, *forgotten))
+			r.spend(workCut)
+			r.transacted(last)
+		}
 	}
+	forget(prefixMoved, &r.forgotten, r.covered)
+	forget(prefixUndone, &r.undone.forgotten, r.undone.covered)
 }
 
 // loadPages reads the tree and the number of cells. If there is a doubt about them all cells are read.

@@ -210,7 +210,7 @@ func (r *replica) markRebuild(phase rebuildPhase) {
 // removeEverything returns a task: what is there is removed. Doing it twice is doing it once.
 func (r *replica) removeEverything() (parts []task) {
 	kinds := []byte{prefixCell, prefixPart, prefixBlob, prefixStage, prefixClear, prefixSeen, prefixBase, prefixPage,
-		prefixMoved}
+		prefixMoved, prefixUndone}
 	for _, kind := range append(kinds, r.derives.kinds()...) {
 		parts = append(parts, r.removeAll([]byte{kind}, []byte{kind + 1}))
 	}
@@ -219,6 +219,7 @@ func (r *replica) removeEverything() (parts []task) {
 		last.Delete(keyCheckpoint)
 		last.Delete(keySums)
 		last.Delete(keyDoubt)
+		last.Delete(keyUndone)
 		r.writeBatch(last, nil)
 		r.markRebuild(rebuildFills)
 	}), once(r.reset))
@@ -239,6 +240,7 @@ func (r *replica) reset() {
 	r.collecting, r.expiring = collecting{}, expiring{began: r.expiring.began, clock: r.expiring.clock}
 	r.tree, r.cells, r.totals = &antientropy.Tree{}, 0, totals{}
 	r.paged, r.batches, r.covered, r.forgotten, r.unchecked = &antientropy.Tree{}, 0, 0, 0, false
+	r.undone = undone{}
 	r.table.Close()
 	r.table = newTable(r.st, r.cfg.MaxCache)
 	r.damage, r.blind, r.rebuilding, r.opening.loaded = nil, false, true, !r.opening.under

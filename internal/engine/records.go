@@ -317,6 +317,9 @@ const (
 	prefixPart    = 'p' // p <place> <generation> <number> : more entries of a cell that has very many
 	prefixSummary = 'k' // k <place of the key> : what is visible under a key that is not lone
 	prefixCount   = 'n' // n <place of a string> : what was counted on it
+	prefixOrder   = 'o' // o <place of a container> : the shape of the tree that keeps the order of its cells
+	prefixNode    = 'q' // q <place of a container> <generation> <number> : a node of that
+	prefixUndone  = 'u' // u <number> : what a checkpoint has written over
 	prefixLeaf    = 't' // t <leaf hash> <place> : which cells a leaf of the tree holds
 	prefixExpiry  = 'd' // d <time> <place> : which cells say that what is under their name ends then
 	prefixBlob    = 'b' // b <dot> <n> : a piece of a payload too large for its cell's record
@@ -334,6 +337,7 @@ var (
 	keyRebuild    = []byte("mrebuild")    // this replica found itself damaged
 	keyFilling    = []byte("mfilling")    // what is there is nobody's: see filling
 	keyDoubt      = []byte("mdoubt")      // all cells are to be read when the store is opened
+	keyUndone     = []byte("mundone")     // up to which number what checkpoints wrote over means nothing any more
 	keySums       = []byte("msums")       // sums over all cells, as of the last checkpoint
 )
 

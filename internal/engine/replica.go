@@ -142,6 +142,7 @@ type Config struct {
 	indexes      []cellIndex // of a test, kept besides the replica's own
 	derivedBytes int         // of a test: see maxDerived
 	looked       int         // of a test: see maxLooked
+	orderBytes   int         // of a test: see fillOrderBytes
 }
 
 // Defaults of Config.MaxDirty and MaxCache, in bytes.
@@ -199,6 +200,7 @@ type replica struct {
 	batches   uint64            // of cells that were written to the store: the number of the last one
 	covered   uint64            // all pages have those up to it
 	forgotten uint64            // those up to it have no record any more
+	undone    undone
 	cells     int
 	totals
 
@@ -285,9 +287,9 @@ func open(tree store.Store, log store.Log, cfg Config) (*replica, error) {
 		return nil, err
 	}
 	r.table = newTable(tree, r.cfg.MaxCache)
-	steps := []func() error{r.resumeRebuild, r.resumeFilling, r.loadContext, r.loadClears, r.loadPages, r.loadExpiries, r.replay, r.loadCells, r.finishOpen}
+	steps := []func() error{r.resumeRebuild, r.resumeFilling, r.putBack, r.loadContext, r.loadClears, r.loadPages, r.loadExpiries, r.replay, r.loadCells, r.finishOpen}
 	for i, step := range steps {
-		if r.damage != nil && i > 6 {
+		if r.damage != nil && i > 7 {
 			break // also of a damaged store it must be known what is here: see Covers
 		}
 		if err := step(); errors.Is(err, store.ErrCorrupt) {

@@ -8,6 +8,7 @@ import (
 	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/engine/hot"
+	"github.com/peerd/peerd/internal/engine/order"
 )
 
 // The tree lags behind the log: what commits change stays in memory, decoded, until a checkpoint
@@ -21,6 +22,7 @@ type item struct {
 	address dotted.Address // of a cell; empty for another record
 	cell    dotted.Cell    // one without entries is to be deleted
 	value   []byte         // of another record; nil if it is to be deleted
+	node    *order.Node    // of an order, instead of the value
 	sums    *sums          // in the value, as far as that was decoded
 	owed    *owed          // what is to be written with it; nil if that is nothing
 	moved   moved          // of a cell: what changes in the sums over all cells when the tree gets it
@@ -33,6 +35,7 @@ type item struct {
 type sums struct {
 	summary dotted.Summary
 	count   dotted.Count
+	order   *orderRoot
 	asOf    uint64 // of which clear: see clears
 	near    *near  // of sums over a key. Only the owner looks
 	after   *item  // in whose place they come, until they have, if it was found
@@ -70,6 +73,9 @@ func (it *item) Size() int {
 	if it.address == "" { // whether they are decoded changes
 		bytes += sumsBytes
 	}
+	if it.node != nil {
+		bytes += it.node.Bytes()
+	}
 	return bytes
 }
 
@@ -92,7 +98,15 @@ func (it *item) gone() bool {
 	if it.address != "" {
 		return len(it.cell) == 0
 	}
-	return it.value == nil
+	return it.value == nil && it.node == nil
+}
+
+// record returns what the tree has, or is to have, of an item that is not a cell's.
+func (it *item) record() []byte {
+	if it.node != nil {
+		return encodeNode([]byte(it.key), it.node)
+	}
+	return it.value
 }
 
 // item returns the item of a cell that changed from what is stored.
@@ -195,7 +209,7 @@ func (t table) put(it, found *item) {
 	if found != nil {
 		last = found
 	}
-	t.Put(it, last, it.address != "" || it.sums != nil)
+	t.Put(it, last, it.address != "" || it.sums != nil || it.node != nil)
 }
 
 // find returns what memory has at a key; nil if that is nothing.
@@ -500,16 +514,6 @@ func (v *View) keysStored(prefix, beyond string,
 		}
 		return fn(at, name, s)
 	})
-}
-
-// Rank returns how many of a container's cells come before a key in their order.
-func (v *View) Rank(container dotted.Address, key string) (int, error) {
-	return dotted.ScanRank(v, container, key)
-}
-
-// Ranked calls fn with the keys of a container's cells in their order.
-func (v *View) Ranked(container dotted.Address, from int, back bool, fn func(key string) bool) error {
-	return dotted.ScanRanked(v, container, from, back, fn)
 }
 
 // Tallied calls fn with the keys that hold counters, or what is left of such. O(keys), unless

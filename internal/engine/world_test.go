@@ -24,6 +24,7 @@ func configOf(seed uint64) worldConfig {
 		shared:  seed/3%4 == 1,
 
 		derivedBytes: []int{0, 40}[seed/2%2], // so that derived records take several of the log
+		ordered:      seed%5 == 3 || seed%7 == 4,
 		maxDirty:     []int64{0, 3000, 0, 0, 20_000}[seed%5],
 	}
 }

@@ -573,9 +573,9 @@ func (t *Tree) Undo(u Undo) {
 	t.Shape = u.shape
 }
 
-// Check calls fn with each node's number and each key, in the order of keys, and returns an error unless all of them are as they
-// should be.
-func (t *Tree) Check(fn func(number uint64), key func(string)) error {
+// Check calls fn with each node's number, until it fails, and key with each key, in their order. It returns an error unless
+// all of them are as they should be.
+func (t *Tree) Check(fn func(number uint64) error, key func(string)) error {
 	if t.Height == 0 {
 		return nil
 	}
@@ -592,13 +592,16 @@ func (t *Tree) Check(fn func(number uint64), key func(string)) error {
 	return err
 }
 
-func (t *Tree) check(number uint64, height int, bound string, fn func(uint64), key func(string) bool) (
+func (t *Tree) check(number uint64, height int, bound string, fn func(uint64) error, key func(string) bool) (
 	count int, err error) {
 	n, err := t.node(number)
 	if err != nil {
 		return 0, err
 	}
-	if fn(number); n.isLeaf() != (height <= 1) || !n.isLeaf() && len(n.Kids) != len(n.Keys) || number >= t.Next {
+	if err := fn(number); err != nil {
+		return 0, err
+	}
+	if n.isLeaf() != (height <= 1) || !n.isLeaf() && len(n.Kids) != len(n.Keys) || number >= t.Next {
 		return 0, errShape
 	}
 	if n.isLeaf() {

@@ -76,7 +76,7 @@ func (w *world) check(t fataler) {
 	t.Helper()
 	var keys []string
 	numbers := map[uint64]bool{}
-	err := w.Check(func(n uint64) { numbers[n] = true }, func(k string) { keys = append(keys, k) })
+	err := w.Check(func(n uint64) error { numbers[n] = true; return nil }, func(k string) { keys = append(keys, k) })
 	if err != nil || !slices.Equal(keys, w.keys) || w.Count != len(w.keys) {
 		t.Fatalf("there are %d keys of %d: %v", len(keys), len(w.keys), err)
 	}
