@@ -273,12 +273,15 @@ func fillFromSeveral(t *testing.T, brokenOff func(*world, *host)) {
 	w := newWorld(t, 1, worldConfig{hosts: 3})
 	a, b, c := w.hosts[0], w.hosts[1], w.hosts[2]
 	w.fillMixed(t, a)
+	w.stand(t, a, 0, 100)
 	must(t, repairAll(a.engine, c.engine))
+	w.stand(t, a, 95, 105)
+	w.stand(t, c, 102, 110)
 	w.part(t, a, 0)
 	w.part(t, c, 1)
 	whole, mended := 0, 0
 	for n := range 7 {
-		for m := range 9 {
+		for m := range 12 {
 			b.disk = w.newDisk()
 			w.open(t, b)
 			ended, err := repairSome(a.engine, b.engine, n)
@@ -302,6 +305,7 @@ func fillFromSeveral(t *testing.T, brokenOff func(*world, *host)) {
 			}
 			w.open(t, b)
 			w.check(t, b)
+			w.checkDerived(t, b)
 		}
 	}
 	if whole == 0 || mended == 0 {

@@ -30,8 +30,7 @@ import (
 //   - Additions to named sums, each kept for a range of addresses, those that begin with a prefix. They say what readers
 //     see. A clear takes what it hides off them in its commit, and sweeping it changes none. There are sums over keys
 //     (how many visible cells there are of each shape) and over strings (what was counted on one, and in how many cells).
-//     Ranges between two places of an order, for ranks and positions, would be nodes of a tree over that order: a
-//     change adds to the sums of each node above its place. There are none yet.
+//     Ranks and positions in the order of a container's cells are of that kind: see orders.go.
 //
 // A string exists if it was written or counted on, in one cell or a thousand, and is one of its
 // key's visible cells then. That is no sum of cells, but a function of the sums over the string:

@@ -93,6 +93,20 @@ func (w *world) mutateOrdered(tx *Tx) (err error) {
 	return compareOrder(tx, container, at)
 }
 
+// stand has cells stand in an order at a host: so many that a filling is broken off among them.
+func (w *world) stand(t *testing.T, h *host, from, to int) {
+	t.Helper()
+	g := h.engine.newGroup(w.now)
+	must(t, g.update(func(tx *Tx) (err error) {
+		container := dotted.KeyAddress("r").Type(typeRanked)
+		for i := from; i < to && err == nil; i++ {
+			err = stand(tx, container, fmt.Sprint(i, strings.Repeat("x", 6000)), ranked(i*7919%1000))
+		}
+		return err
+	}))
+	w.commit(t, h, g)
+}
+
 // compareOrder compares what is kept of a container's order with a look at all its cells.
 func compareOrder(tx dotted.Tx, container dotted.Address, at int) error {
 	var kept, found [2][]string
