@@ -40,10 +40,10 @@ type orderState struct {
 	had    uint64 // stored nodes have numbers below it
 
 	generation uint64
-	fresh      bool      // no node is stored: the generation is that of the commit
-	dirty      bool      // the record is to be written
-	ops        []orderOp // what became of the keys since it was stored, or was fresh
-	note       func(undo)
+	fresh      bool         // no node is stored: the generation is that of the commit
+	dirty      bool         // the record is to be written
+	ops        []orderOp    // what became of the keys since it was stored, or was fresh
+	undone     []order.Undo // steps back of the change that is being made
 }
 
 // orderOp is a key that came, or went.
@@ -111,11 +111,7 @@ func (g *group) orderOf(container dotted.Address, note func(undo)) (*orderState,
 func (g *group) begin(st *orderState) {
 	st.fresh = st.tree.Height == 0
 	st.tree.Read = func(number uint64) (*order.Node, error) { return g.readNode(st, number) }
-	st.tree.Note = func(u order.Undo) {
-		if st.note != nil {
-			st.note(undo{order: &orderUndo{of: st, change: &u}})
-		}
-	}
+	st.tree.Note = func(u order.Undo) { st.undone = append(st.undone, u) }
 }
 
 // readNode returns a node as memory or the tree has it.
@@ -172,13 +168,17 @@ func (g *group) reorder(d derived, note func(undo)) error {
 // set has a key come or go.
 func (st *orderState) set(op orderOp, note func(undo)) (err error) {
 	st.touch(note)
-	st.note = note
 	if op.comes {
 		_, err = st.tree.Insert(op.key)
 	} else {
 		_, err = st.tree.Remove(op.key)
 	}
-	st.note = nil
+	if note != nil { // and is not kept anywhere: else it would be allocated for each change of any cell
+		for _, u := range st.undone {
+			note(undo{order: &orderUndo{of: st, change: &u}})
+		}
+	}
+	st.undone = st.undone[:0]
 	st.ops = append(st.ops, op)
 	return err
 }
