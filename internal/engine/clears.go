@@ -456,9 +456,8 @@ func (g *group) discount(prefix dotted.Address, set delta.ClearSet, survivors []
 	if whole := rest == "" || len(rest) == 1 && !counted; !whole || !known {
 		return nil, counted, g.discountEach(prefix, set, note)
 	}
-	counted = counted || s.ordered()
+	counted = g.forgetOrders(prefix, note) || counted || s.ordered()
 	g.forgetCounts(prefix, note)
-	g.forgetOrders(prefix, note)
 	s.forget(string(rest))
 	return survivors, counted, nil
 }

@@ -204,18 +204,21 @@ func (g *group) touchOrder(a dotted.Address, note func(undo)) error {
 	return err
 }
 
-// forgetOrders makes it that nothing stands in the orders under prefix, of those that the group has.
-func (g *group) forgetOrders(prefix dotted.Address, note func(undo)) {
+// forgetOrders makes it that nothing stands in the orders under prefix, of those that the group has. It reports whether any
+// had a record, even if nothing stands there any more: the nodes are the sweep's then.
+func (g *group) forgetOrders(prefix dotted.Address, note func(undo)) (stored bool) {
 	for _, st := range g.ordered {
 		if !hasPrefix(st.at, prefix) || g.orders[st.at] != st {
 			continue
 		}
+		stored = stored || st.stored
 		if was := *st; note != nil {
 			note(undo{order: &orderUndo{of: st, was: &was}})
 		}
 		*st = orderState{at: st.at, stored: st.stored, dirty: true}
 		g.begin(st)
 	}
+	return stored
 }
 
 // newestOver returns the group of the newest clear of a prefix of a; zero if there is none.

@@ -241,3 +241,35 @@ func TestAClearedOrderStaysClearedWhereverACheckpointEnds(t *testing.T) {
 		t.Errorf("something of the container is left: %.20q", left)
 	}
 }
+
+// TestWhatIsLeftOfAnOrderIsSweptThoughItWasEmptyWhenCleared clears a container in the commit that took all its cells.
+func TestWhatIsLeftOfAnOrderIsSweptThoughItWasEmptyWhenCleared(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 1, maxLog: 1 << 30})
+	h := w.hosts[0]
+	container := dotted.KeyAddress("k").Type(typeRanked)
+	update := func(fns ...func(tx *Tx) error) {
+		g := h.engine.newGroup(w.now)
+		for _, fn := range fns {
+			must(t, g.update(fn))
+		}
+		w.commit(t, h, g)
+	}
+	each := func(do func(tx *Tx, name string) error) func(tx *Tx) error {
+		return func(tx *Tx) (err error) {
+			for i := 0; i < 200 && err == nil; i++ {
+				err = do(tx, fmt.Sprint(i))
+			}
+			return err
+		}
+	}
+	update(each(func(tx *Tx, name string) error { return stand(tx, container, name, ranked(1)) }))
+	must(t, h.engine.Save(w.now))
+	update(each(func(tx *Tx, name string) error { return leave(tx, container, name) }),
+		func(tx *Tx) error { return tx.Clear(container) })
+	for more := true; more; {
+		var err error
+		more, err = h.engine.Sweep()
+		must(t, err)
+	}
+	w.checkDerived(t, h)
+}
