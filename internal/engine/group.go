@@ -449,11 +449,10 @@ func (g *group) take(derived []*item, changed []*cellState) {
 		g.put(c)
 	}
 	for _, it := range derived {
-		if it.key[0] == prefixOrder {
-			continue // putOrders
+		if it.sums != nil { // else it is of an order
+			r.table.put(it, it.sums.after)
+			it.sums.after = nil
 		}
-		r.table.put(it, it.sums.after)
-		it.sums.after = nil
 	}
 	g.putOrders()
 	g.putClears()
