@@ -49,7 +49,7 @@ func (s SortedSet) Len() int {
 }
 
 // Before returns how many elements come before one of that score and name, which need not be there: those of lesser
-// scores, and of the same one those of lesser names. O(elements).
+// scores, and of the same one those of lesser names. O(log cells).
 func (s SortedSet) Before(score float64, elem string) int { return s.rank(orderKey(score, elem)) }
 
 // rank returns how many elements come before a key in their order.
@@ -61,7 +61,7 @@ func (s SortedSet) rank(key string) int {
 // All passes the elements with their scores, in order.
 func (s SortedSet) All() iter.Seq2[string, float64] { return s.From(0) }
 
-// From passes those from the one on that has so many before it. O(elements).
+// From passes those from the one on that has so many before it. O(log cells) for the first.
 func (s SortedSet) From(rank int) iter.Seq2[string, float64] { return s.ranked(rank, false) }
 
 // Back passes those from that one on back to the first.

@@ -27,10 +27,10 @@ type Tx interface {
 	// Count tells what was counted on the string at a, without a look at its shares. O(log cells).
 	Count(a Address) (Count, error)
 	// Rank returns how many of the visible cells of a container whose type has an order (see Kind.Order) come before a
-	// key in it, which need not be there. O(cells of the container).
+	// key in it, which need not be there. O(log cells).
 	Rank(container Address, key string) (before int, err error)
 	// Ranked calls fn with the keys in that order, from the one that has so many before it on, or back from it to the
-	// first, until fn returns false. fn must not write. O(cells of the container).
+	// first, until fn returns false. fn must not write. O(log cells) for the first, O(1) for each further.
 	Ranked(container Address, from int, back bool, fn func(key string) bool) error
 	// Tallied calls fn with each key whose Summary has Tallies, until fn returns false. At once if there is none.
 	Tallied(fn func(key string) bool) error

@@ -5,15 +5,11 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
-
-	"github.com/peerd/peerd/internal/dotted"
 )
 
-// BenchmarkOrder measures cells that stand in an order by what they hold, in a container of so many: one more, its rank, and
-// a range of 100 from the middle.
+// BenchmarkOrder measures a sorted set of so many elements: one more, how many come before a score, and ten from a rank on.
 func BenchmarkOrder(b *testing.B) {
-	container := dotted.KeyAddress("k").Type(typeRanked)
-	for _, size := range []int{10_000, 100_000, 1_000_000} {
+	for _, size := range []int{10_000, 1_000_000} {
 		r := openBench(b)
 		rng := rand.New(rand.NewPCG(1, 2))
 		names := 0
@@ -33,7 +29,8 @@ func BenchmarkOrder(b *testing.B) {
 		}
 		insert := func(tx *Tx) error {
 			names++
-			return stand(tx, container, fmt.Sprintf("member:%07d", names), ranked(rng.IntN(1e9)))
+			_, err := Fields(tx).SortedSet("k").Set(fmt.Sprintf("member:%07d", names), rng.Float64())
+			return err
 		}
 		groups(b, size, insert)
 		measure := func(name string, fn func(tx *Tx) error) {
@@ -46,12 +43,17 @@ func BenchmarkOrder(b *testing.B) {
 		}
 		measure("insert", insert)
 		measure("rank", func(tx *Tx) error {
-			_, err := tx.Rank(container, string(ranked(rng.IntN(1e9))))
-			return err
+			Fields(tx).SortedSet("k").Before(rng.Float64(), "")
+			return nil
 		})
 		measure("range", func(tx *Tx) error {
-			left := 100
-			return tx.Ranked(container, rng.IntN(size), false, func(string) bool { left--; return left > 0 })
+			left := 10
+			for range Fields(tx).SortedSet("k").From(rng.IntN(size)) {
+				if left--; left == 0 {
+					break
+				}
+			}
+			return nil
 		})
 		r.Close()
 	}
