@@ -23,6 +23,7 @@ type mix struct {
 	empties  int  // one transaction in so many clears everything; zero: none does
 
 	scored *rand.Rand // which draws what is done to sorted sets; nil if there are none
+	longer int        // how many bytes the names in those have more
 
 	timed *rand.Rand // which decides when keys expire; nil if they do not
 
