@@ -213,8 +213,9 @@ type call struct {
 	request int // in batch.requests
 	began   int // where its reply begins in out
 	posts   []post
-	noted   *noted // the note of the transaction, if it has one
-	touched int    // what the transaction has done was noted up to there
+	noted   *noted   // the note of the transaction, if it has one
+	touched int      // what the transaction has done was noted up to there
+	joined  []string // streams of which the command made a consumer, if anybody may want to know
 }
 
 // needs returns what executing a command needs now.
@@ -261,7 +262,7 @@ func (c *call) perform(r *request) error {
 
 func (c *call) run(cmd *command) error {
 	at := len(c.out.buf)
-	c.command = cmd
+	c.command, c.joined = cmd, nil
 	if err := cmd.run(c); err != nil {
 		return err
 	}

@@ -7,7 +7,7 @@ import (
 )
 
 // encodingSettings are the parameters of Redis that say how it packs values in memory, with its defaults. Programs set
-// them, and tests of clients; here they are remembered and change nothing: see OBJECT ENCODING.
+// them, and tests of clients; here they are remembered and change nothing but at how many entries XTRIM goes on.
 var encodingSettings = map[string]string{
 	"hash-max-listpack-entries": "128",
 	"hash-max-listpack-value":   "64",
@@ -19,7 +19,7 @@ var encodingSettings = map[string]string{
 	"list-max-ziplist-size":     "-2",
 	"set-max-intset-entries":    "512",
 	"stream-node-max-bytes":     "4096",
-	"stream-node-max-entries":   "100",
+	settingNode:                 strconv.Itoa(streamNode),
 	"zset-max-listpack-entries": "128",
 	"zset-max-listpack-value":   "64",
 	"zset-max-ziplist-entries":  "128",
@@ -38,6 +38,18 @@ func (e *encodings) add(all map[string]string) {
 	defer e.mu.Unlock()
 	maps.Copy(all, encodingSettings)
 	maps.Copy(all, e.changed)
+}
+
+// number returns the value of one of them.
+func (e *encodings) number(name string) int64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	text, ok := e.changed[name]
+	if !ok {
+		text = encodingSettings[name]
+	}
+	n, _ := strconv.ParseInt(text, 10, 64) // see checkEncoding
+	return n
 }
 
 // checkEncoding returns an error unless a setting can have a value.

@@ -82,6 +82,10 @@ func (c *call) note(cmd *command) {
 		c.tx.Note(c.noted)
 	}
 	if slices.Contains(untold, cmd.name) {
+		for _, key := range c.joined {
+			c.noted.events = append(c.noted.events, event{"xgroup-createconsumer", key, classes["stream"]})
+		}
+		c.joined = nil
 		return
 	}
 	names, named := eventNames[cmd.name]
@@ -125,8 +129,14 @@ func (c *call) eventsOf(cmd *command, names [2]string, key string) []string {
 	return []string{name}
 }
 
-// untold are commands that Redis tells nothing of, as they change what a reader has and not what is
-// read.
+// joins notes that a command is about to make a consumer, which is all that is told of those that are untold.
+func (c *call) joins(key string, g crdt.Group, consumer string) {
+	if c.server.followers.Load() > 0 && !g.HasConsumer(consumer) {
+		c.joined = append(c.joined, key)
+	}
+}
+
+// untold are commands that Redis tells nothing of otherwise, as they change what a reader has and not what is read.
 var untold = []string{"xreadgroup", "xack", "xclaim", "xautoclaim"}
 
 // variantOf returns the events of a command that are named for what it is told to do: at which end

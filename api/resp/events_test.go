@@ -143,11 +143,15 @@ XGROUP CREATE xs g 0 -> xgroup-create xs
 XGROUP CREATECONSUMER xs g ann -> xgroup-createconsumer xs
 XREADGROUP GROUP g ann STREAMS xs > ->
 XREADGROUP GROUP g bob STREAMS xs > ->
+XREADGROUP GROUP g bob STREAMS xs 0 -> xgroup-createconsumer xs
 XACK xs g 4-1 ->
 XGROUP SETID xs g 0 -> xgroup-setid xs
 XREADGROUP GROUP g ann STREAMS xs > ->
+XCLAIM xs g eve 0 5-1 ->
+XCLAIM xs g eve 0 4-1 -> xgroup-createconsumer xs
 XCLAIM xs g eve 0 4-1 ->
-XAUTOCLAIM xs g dan 0 0 ->
+XAUTOCLAIM xs g dan 9999999 0 ->
+XAUTOCLAIM xs g dan 0 0 -> xgroup-createconsumer xs
 XGROUP DELCONSUMER xs g ann -> xgroup-delconsumer xs
 XGROUP DESTROY xs g -> xgroup-destroy xs
 XDEL xs 4-1 -> xdel xs

@@ -23,8 +23,6 @@ func defaultSettings() map[string]string {
 		"cluster-enabled":    "no",
 		"requirepass":        "",
 		"slowlog-max-len":    strconv.Itoa(MaxSlowLog),
-
-		"stream-node-max-entries": strconv.Itoa(streamNode),
 	}
 }
 

@@ -30,9 +30,19 @@ const (
 	errStreamEnd = replyError("ERR The stream has exhausted the last possible ID, unable to add more items")
 )
 
-// streamNode is how many entries XTRIM and XADD remove at once if they are asked to remove about so
-// many, as Redis does.
+// streamNode is how many entries XTRIM and XADD remove at once if they are asked to remove about so many, as Redis does,
+// unless its parameter is set.
 const streamNode = 100
+
+const settingNode = "stream-node-max-entries"
+
+// streamNode returns how many they are now.
+func (s *Server) streamNode() int {
+	if n := s.encodings.number(settingNode); n > 0 {
+		return int(min(n, embedded.MaxOps))
+	}
+	return streamNode
+}
 
 // streamID reads argument i as an id, for which a sequence number may be missing. anySeq tells that
 // it is a star.
@@ -122,6 +132,7 @@ type trimming struct {
 	least crdt.StreamID
 	about bool
 	limit int64 // of entries that are removed, 0 for none
+	node  int   // entries that are removed at once, about
 }
 
 // added is what XADD is asked to add.
@@ -137,6 +148,7 @@ type added struct {
 // addOptions reads the options of XADD, or of XTRIM, and for the first its id.
 func (c *call) addOptions(isAdd bool) (a added, err error) {
 	limited := false
+	a.node = c.server.streamNode()
 	i := 2
 options:
 	for ; i < len(c.args); i++ {
@@ -205,7 +217,7 @@ func (t *trimming) checkLimit(isAdd, limited bool) error {
 	case limited && !t.about:
 		return replyError("ERR syntax error, LIMIT cannot be used without the special ~ option")
 	case !limited && t.about:
-		t.limit = 100 * streamNode
+		t.limit = int64(100 * t.node)
 	}
 	return nil
 }
@@ -309,8 +321,8 @@ func (t trimming) excess(s crdt.Stream) (n int) {
 		return below
 	}
 	// Of the first node those are gone that were removed before.
-	size := streamNode - int(max(s.Info().Added-int64(length), 0)%streamNode)
-	for ; n < below; size = streamNode {
+	size := t.node - int(max(s.Info().Added-int64(length), 0)%int64(t.node))
+	for ; n < below; size = t.node {
 		node := min(size, length-n)
 		if n+node > most || n+node > below {
 			break

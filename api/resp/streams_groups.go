@@ -401,6 +401,7 @@ func (c *call) claim(m claiming) error {
 	if len(claimed) == 0 {
 		return nil
 	}
+	c.joins(c.arg(1), m.group, m.consumer)
 	return m.group.Assign(m.consumer, now, claimed)
 }
 
@@ -497,5 +498,6 @@ func (c *call) autoclaim(g crdt.Group, m autoclaiming) error {
 	if _, err := g.Ack(gone...); err != nil || len(claimed) == 0 {
 		return err
 	}
+	c.joins(c.arg(1), g, c.arg(3))
 	return g.Assign(c.arg(3), now, claimed)
 }

@@ -70,7 +70,8 @@ func (c *call) streamFigures(s crdt.Stream) {
 		first = e.ID
 		break
 	}
-	nodes := int64((length + streamNode - 1) / streamNode)
+	node := c.server.streamNode()
+	nodes := int64((length + node - 1) / node)
 	for _, figure := range []struct {
 		name string
 		n    int64

@@ -203,14 +203,19 @@ func (c *call) readStream(r streamRead, key string, from readFrom) (some bool, e
 		if r.count > 0 {
 			most = min(most, r.count)
 		}
+		joined := c.joined
+		c.joins(key, s.Group(r.group), r.consumer)
 		entries, err = s.Group(r.group).Read(r.consumer, c.server.config.clock(), int(most), r.noAck)
-		n = int64(len(entries))
+		if n = int64(len(entries)); n == 0 { // then it is not made
+			c.joined = joined
+		}
 		c.out.array(len(entries))
 		for _, e := range entries {
 			c.out.entry(e)
 		}
 	default:
 		n = 1
+		c.joins(key, s.Group(r.group), r.consumer)
 		err = c.history(s, r, from.after)
 	}
 	if n == 0 || err != nil {

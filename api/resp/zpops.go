@@ -183,6 +183,9 @@ func runBZMPop(c *call) error {
 	}
 	return c.block(p.keys, timeout, attempt{none: noPop, takes: zsetKind.typ,
 		try: func(c *call, key string) (bool, error) {
+			if c.zsetErrorOf(key) != nil { // it waits on, as if the key was not there
+				return false, nil
+			}
 			one := p
 			one.keys = []string{key}
 			return one.popFirst(c)

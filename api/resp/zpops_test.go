@@ -21,3 +21,14 @@ func testAPopOfASortedSetWaitsForAMember(t *testing.T) {
 	third.expectReply("*2\n  \"z\"\n  *2\n    *2\n      \"b\"\n      \"2\"\n    *2\n      \"c\"\n      \"3\"")
 	writer.expect("ZRANGE z 0 -1", "*1\n  \"d\"")
 }
+
+func TestAPopOfASortedSetWaitsOnWhenAnotherTypeComes(t *testing.T) {
+	s, address := startServer(t, Config{db: newMemory(t)})
+	waiter, writer := dial(t, address), dial(t, address)
+	waiter.send([]string{"BZMPOP", "0", "1", "z", "MIN"})
+	untilWaiting(t, s, 1)
+	writer.expect("SET z v", "+OK")
+	writer.expect("DEL z", ":1")
+	writer.expect("ZADD z 1 a", ":1")
+	waiter.expectReply("*2\n  \"z\"\n  *1\n    *2\n      \"a\"\n      \"1\"")
+}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"sort"
 	"strings"
 
 	"github.com/peerd/peerd/crdt"
@@ -64,18 +65,18 @@ func (b bound) before(zset crdt.SortedSet, with bool) int {
 	return zset.Before(score, "")
 }
 
-// beforeName is before in the order of names, of members that have all the score of the first.
+// beforeName is before in the order of names. That is the order of members that have all one score, or whose scores grow
+// as their names do; of others Redis too returns some.
 func (b bound) beforeName(zset crdt.SortedSet, with bool) int {
 	if b.all != 0 {
 		return map[int]int{-1: 0, 1: zset.Len()}[b.all]
 	}
-	for _, score := range zset.All() {
-		if with {
-			return zset.Before(score, b.name+"\x00")
+	return sort.Search(zset.Len(), func(rank int) bool {
+		for name := range zset.From(rank) {
+			return name > b.name || name == b.name && !with
 		}
-		return zset.Before(score, b.name)
-	}
-	return 0
+		return true
+	})
 }
 
 type rangeBy int
