@@ -17,7 +17,7 @@ func runCommandCount(c *call) error {
 
 // runCommandList returns the names of commands, those of subcommands as "client|list" too.
 func runCommandList(c *call) error {
-	wanted := func(string) bool { return true }
+	wanted := func(*command) bool { return true }
 	switch {
 	case len(c.args) == 2:
 	case len(c.args) == 5 && c.is(2, "filterby") && c.is(3, "pattern"):
@@ -25,15 +25,18 @@ func runCommandList(c *call) error {
 		if err != nil {
 			return err
 		}
-		wanted = func(name string) bool { return matchGlob(strings.ToLower(pattern), name) }
-	case len(c.args) == 5 && c.is(2, "filterby") && (c.is(3, "module") || c.is(3, "aclcat")):
-		wanted = func(string) bool { return false } // there are neither
+		wanted = func(cmd *command) bool { return matchGlob(strings.ToLower(pattern), cmd.name) }
+	case len(c.args) == 5 && c.is(2, "filterby") && c.is(3, "aclcat"):
+		category := strings.ToLower(c.arg(4))
+		wanted = func(cmd *command) bool { return slices.Contains(cmd.description().categories, category) }
+	case len(c.args) == 5 && c.is(2, "filterby") && c.is(3, "module"):
+		wanted = func(*command) bool { return false } // there is none
 	default:
 		return errSyntax
 	}
 	at, n := len(c.out.buf), 0
 	for _, cmd := range allCommands() {
-		if wanted(cmd.name) {
+		if wanted(cmd) {
 			c.out.text(cmd.name)
 			n++
 		}
@@ -56,26 +59,31 @@ func allCommands() []*command {
 
 // runCommandGetKeys returns the keys of the call that its arguments are.
 func runCommandGetKeys(c *call) error {
-	args := c.args[2:]
-	cmd, err := resolve(args)
+	_, keys, err := calledKeys(c.args[2:])
 	if err != nil {
-		if lookUp(args[0]) == nil {
-			return replyError("ERR Invalid command specified")
-		}
-		return replyError("ERR Invalid number of arguments specified for command")
-	}
-	keys, err := cmd.keysOf(args)
-	switch {
-	case err != nil:
 		return err
-	case len(keys) == 0 && cmd.counted == 0:
-		return replyError("ERR The command has no key arguments")
 	}
 	c.out.array(len(keys))
 	for _, key := range keys {
 		c.out.bulk(key)
 	}
 	return nil
+}
+
+// calledKeys returns which command a call is of, and its keys.
+func calledKeys(args [][]byte) (cmd *command, keys [][]byte, err error) {
+	cmd, err = resolve(args)
+	if err != nil {
+		if lookUp(args[0]) == nil {
+			return nil, nil, replyError("ERR Invalid command specified")
+		}
+		return nil, nil, replyError("ERR Invalid number of arguments specified for command")
+	}
+	keys, err = cmd.keysOf(args)
+	if err == nil && len(keys) == 0 && cmd.counted == 0 {
+		err = replyError("ERR The command has no key arguments")
+	}
+	return cmd, keys, err
 }
 
 // keysOf returns the arguments of a call that are keys.
@@ -136,29 +144,6 @@ func describeCommands(c *call, names []string) error {
 	return nil
 }
 
-// describe writes the ten elements of COMMAND INFO.
-func (c *command) describe(w *replies) {
-	w.array(10)
-	w.text(c.name)
-	w.integer(int64(c.arity))
-	flags := c.flags()
-	w.set(len(flags))
-	for _, f := range flags {
-		w.status(f)
-	}
-	w.integer(int64(c.keys.first))
-	w.integer(int64(c.keys.last))
-	w.integer(int64(c.keys.step))
-	w.set(0)   // access categories
-	w.array(0) // tips
-	w.array(0) // key specifications
-	subs := c.subNames()
-	w.array(len(subs))
-	for _, name := range subs {
-		c.subs[name].describe(w)
-	}
-}
-
 // byFullName returns the command or subcommand with a name.
 func byFullName(name string) *command {
 	name, sub, within := strings.Cut(name, "|")
@@ -189,16 +174,6 @@ func (c *command) document(w *replies) {
 	for _, name := range c.subNames() {
 		c.subs[name].document(w)
 	}
-}
-
-func (c *command) flags() []string {
-	switch c.access {
-	case accessRead, accessScan:
-		return []string{"readonly"}
-	case accessWrite:
-		return []string{"write"}
-	}
-	return []string{"fast"}
 }
 
 func documentCommands(c *call, names []string) error {

@@ -436,6 +436,17 @@ func storing(cmd command) command {
 	cmd.keys, cmd.work = oneKey, workOfKeys
 	reading := cmd
 	reading.access, reading.group = accessScan, "geo"
-	cmd.access, cmd.reading = accessWrite, &reading
+	cmd.access, cmd.reading, cmd.find = accessWrite, &reading, foundInto
 	return cmd
+}
+
+// foundInto returns the key that GEORADIUS stores to.
+func foundInto(args [][]byte) (keys [][]byte) {
+	for i := 5; i < len(args)-1; i++ {
+		if namesStore(args[i]) {
+			i++
+			keys = args[i : i+1]
+		}
+	}
+	return keys
 }

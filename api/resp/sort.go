@@ -102,6 +102,23 @@ func isStoring(args [][]byte) bool {
 	return slices.ContainsFunc(args[2:], func(arg []byte) bool { return bytes.EqualFold(arg, []byte("store")) })
 }
 
+// sortedInto returns the key that SORT stores to.
+func sortedInto(args [][]byte) (keys [][]byte) {
+	c := call{args: args}
+	for i := 2; i < len(args)-1; i++ {
+		switch {
+		case c.is(i, "limit"):
+			i += 2
+		case c.is(i, "get"), c.is(i, "by"):
+			i++
+		case c.is(i, "store"):
+			i++
+			keys = args[i : i+1]
+		}
+	}
+	return keys
+}
+
 func (c *call) sorting() (s sorting, err error) {
 	s.count = -1
 	for i := 2; i < len(c.args); i++ {
