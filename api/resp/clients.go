@@ -15,14 +15,15 @@ type view struct {
 	index                      int // of the database
 	channels, patterns, shards int // subscriptions
 	queued                     int // commands, -1 without MULTI
+	queuedSize                 int // bytes of them
 	resp3                      bool
 }
 
 func (s *session) view() view {
 	names := &s.subs.names
-	v := view{s.index, len(names[toChannel]), len(names[toPattern]), len(names[toShard]), -1, s.resp3}
+	v := view{s.index, len(names[toChannel]), len(names[toPattern]), len(names[toShard]), -1, 0, s.resp3}
 	if s.pending.open {
-		v.queued = len(s.pending.queue)
+		v.queued, v.queuedSize = len(s.pending.queue), s.pending.size
 	}
 	return v
 }
@@ -46,8 +47,9 @@ func (v view) kind() string {
 	return "normal"
 }
 
-// line returns what CLIENT LIST and CLIENT INFO show of a client.
-func (c *client) line(v view, now time.Time) string {
+// line returns what CLIENT LIST and CLIENT INFO show of a client, whose request of so many bytes is being executed, if it
+// is the one that asks. Others hold no buffers but for what they have sent a part of; tot-mem has that.
+func (c *client) line(v view, now time.Time, asks int) string {
 	flags, name, version := "", "NULL", 2
 	if v.kind() == "pubsub" {
 		flags += "P"
@@ -64,14 +66,15 @@ func (c *client) line(v view, now time.Time) string {
 	if v.resp3 {
 		version = 3
 	}
+	messages, bytes := c.box.waiting()
 	used := c.came
 	if at := c.used.Load(); at != 0 {
 		used = time.Unix(0, at)
 	}
-	return fmt.Sprintf("id=%d addr=%s laddr=%s name=%s age=%d idle=%d flags=%s db=%d sub=%d psub=%d ssub=%d multi=%d "+
-		"tot-mem=%d cmd=%s user=%s redir=-1 resp=%d\n", c.id, c.address, c.local, c.name.get(),
+	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=-1 name=%s age=%d idle=%d flags=%s db=%d sub=%d psub=%d ssub=%d multi=%d "+
+		"qbuf=%d qbuf-free=0 argv-mem=%d multi-mem=%d rbs=0 rbp=0 obl=0 oll=%d omem=%d tot-mem=%d events=r cmd=%s user=%s redir=-1 resp=%d\n", c.id, c.address, c.local, c.name.get(),
 		int(now.Sub(c.came).Seconds()), int(now.Sub(used).Seconds()), cmp.Or(flags, "N"), v.index, v.channels, v.patterns,
-		v.shards, v.queued, max(c.held.Load(), 0), name, onlyUser, version)
+		v.shards, v.queued, asks, asks, v.queuedSize, messages, bytes, max(c.held.Load(), 0), name, onlyUser, version)
 }
 
 // viewOf returns what a client shows; the one that asks is shown as it is now.
@@ -135,10 +138,25 @@ func (c *call) listClients(wanted func(*client, view) bool) error {
 	now := c.server.config.clock()
 	var text strings.Builder
 	for _, other := range c.clients(wanted) {
-		text.WriteString(other.line(c.viewOf(other), now))
+		asks := 0
+		if other.id == c.session.id {
+			asks = lengthOf(c.args)
+		}
+		text.WriteString(other.line(c.viewOf(other), now, asks))
 	}
 	c.out.verbatim(text.String())
 	return nil
+}
+
+// lengthOf returns how many bytes a client sends for some arguments.
+func lengthOf(args [][]byte) int {
+	var digits [20]byte
+	header := func(n int) int { return len(strconv.AppendInt(digits[:0], int64(n), 10)) + len("$\r\n") }
+	size := header(len(args))
+	for _, arg := range args {
+		size += header(len(arg)) + len(arg) + len("\r\n")
+	}
+	return size
 }
 
 func (c *call) clientType(i int) (string, error) {

@@ -34,12 +34,12 @@ func testClientListTellsOfEachConnection(t *testing.T) {
 	if len(lines) != 4 {
 		t.Fatalf("three clients are listed as\n%s", text)
 	}
-	const format = `^id=%d addr=127\.0\.0\.1:\d+ laddr=%s name=%s age=\d+ idle=\d+ flags=%s db=%d sub=%d psub=%d ssub=0 ` +
-		`multi=%d tot-mem=\d+ cmd=%s user=default redir=-1 resp=%d\n$`
+	const format = `^id=%d addr=127\.0\.0\.1:\d+ laddr=%s fd=-1 name=%s age=\d+ idle=\d+ flags=%s db=%d sub=%d psub=%d ssub=0 ` +
+		`multi=%d qbuf=%d qbuf-free=0 argv-mem=\d+ multi-mem=\d+ rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=\d+ events=r cmd=%s user=default redir=-1 resp=%d\n$`
 	for i, want := range []string{
-		fmt.Sprintf(format, 1, address, "", "N", 0, 0, 0, -1, `client\|list`, 2),
-		fmt.Sprintf(format, 2, address, "listener", "P", 0, 1, 1, -1, "psubscribe", 3),
-		fmt.Sprintf(format, 3, address, "", "x", 3, 0, 0, 1, "ping", 2),
+		fmt.Sprintf(format, 1, address, "", "N", 0, 0, 0, -1, 26, `client\|list`, 2),
+		fmt.Sprintf(format, 2, address, "listener", "P", 0, 1, 1, -1, 0, "psubscribe", 3),
+		fmt.Sprintf(format, 3, address, "", "x", 3, 0, 0, 1, 0, "ping", 2),
 	} {
 		if !regexp.MustCompile(want).MatchString(lines[i]) {
 			t.Errorf("line %q, want %s", lines[i], want)

@@ -79,6 +79,13 @@ func (b *mailbox) put(m mail) {
 	}
 }
 
+// waiting returns how many messages wait, and their bytes.
+func (b *mailbox) waiting() (messages int, bytes int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.queue), b.bytes.Load()
+}
+
 // count notes that so many bytes more wait. b.mu is held.
 func (b *mailbox) count(n int) {
 	b.bytes.Add(int64(n))
