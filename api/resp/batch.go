@@ -337,6 +337,7 @@ func (b *batch) run(i int, tx *embedded.Tx) error {
 	}
 	if err != nil {
 		r.failed = true
+		b.client.server.errors.add(errorText(err))
 		b.out.buf = b.out.buf[:r.at]
 		b.out.fail(errorText(err))
 	}
@@ -421,6 +422,7 @@ func (b *batch) refuse(r *request, err error) bool {
 	b.stopWaiting()
 	switch {
 	case r.done:
+		b.client.server.errors.add(errorText(err))
 		if !r.muted {
 			b.out.fail(errorText(err))
 		}
@@ -432,6 +434,10 @@ func (b *batch) refuse(r *request, err error) bool {
 		if r.command.inTransaction == roleEnd {
 			session.pending = transaction{} // it is over, as Redis has it
 		}
+		if err == errScriptBusy && r.command.name == "exec" {
+			err = replyError("EXECABORT Transaction discarded because of: " + string(errScriptBusy))
+		}
+		b.client.server.errors.add(errorText(err))
 		if !session.mute.end() {
 			b.out.fail(errorText(err))
 		}

@@ -177,6 +177,7 @@ func testWhatTheDatabaseRefusesIsAnsweredWithItsError(t *testing.T) {
 // first of them must not be lost.
 func TestARefusalBeforeAnyReplyAnswersEachCommand(t *testing.T) {
 	b := &batch{requests: slices.Repeat([]request{{command: lookUp([]byte("get")), access: accessRead}}, 3), to: 3}
+	b.client = &client{server: &Server{}}
 	b.call.session = &session{}
 	b.settle(b.spread(errors.New("later")))
 	if got, want := string(b.out.buf), strings.Repeat("-ERR later\r\n", 3); got != want {

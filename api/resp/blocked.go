@@ -615,6 +615,10 @@ func (b *batch) awake() {
 	r, w := &b.requests[b.next], b.waiter
 	b.waiter = nil
 	b.client.waits.Store(nil)
+	if len(w.out.buf) > 0 && w.out.buf[0] == '-' {
+		b.client.server.errors.add(string(w.out.buf[1 : len(w.out.buf)-2]))
+		b.client.server.perCommand[r.command.place].failed.Add(1)
+	}
 	if !r.muted {
 		b.out.buf = append(b.out.buf, w.out.buf...)
 	}

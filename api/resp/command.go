@@ -52,6 +52,7 @@ type command struct {
 	writing *command
 	storing func(args [][]byte) bool
 
+	place          int    // in Server.perCommand
 	number         int    // from 0 on, for what is counted by command: of a subcommand it is its command's
 	group, summary string // for COMMAND DOCS
 	run            func(c *call) error
@@ -197,15 +198,16 @@ func (s *Server) noteBrowser(c *client) {
 
 // call is a command being executed.
 type call struct {
-	server  *Server
-	session *session
-	tx      *embedded.Tx // nil if the command needs none
-	args    [][]byte
-	out     *replies
-	command *command
-	looped  bool    // others wait for it: see errApart
-	whole   bool    // it is one of several that are one transaction, and must not wait
-	blocked *waiter // what it waits for, once it has returned errBlocked
+	server   *Server
+	session  *session
+	tx       *embedded.Tx // nil if the command needs none
+	args     [][]byte
+	out      *replies
+	command  *command
+	looped   bool    // others wait for it: see errApart
+	inScript bool    // a script calls it
+	whole    bool    // it is one of several that are one transaction, and must not wait
+	blocked  *waiter // what it waits for, once it has returned errBlocked
 
 	scripted time.Duration // what scripts of the request have taken
 	long     bool          // one of them took long
@@ -236,6 +238,7 @@ func (c *call) perform(r *request) error {
 			*pending = transaction{}
 		}
 		pending.broken = pending.open
+		c.server.countRejected(c.args)
 		return r.rejected
 	}
 	c.scripted = 0
@@ -263,7 +266,12 @@ func (c *call) perform(r *request) error {
 func (c *call) run(cmd *command) error {
 	at := len(c.out.buf)
 	c.command, c.joined = cmd, nil
-	if err := cmd.run(c); err != nil {
+	var began time.Time
+	if c.whole { // of others it is known how long they take with all that is executed with them
+		began = time.Now()
+	}
+	err := cmd.run(c)
+	if c.countRun(cmd, at, err, began); err != nil {
 		return err
 	}
 	c.note(cmd)

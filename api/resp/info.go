@@ -20,19 +20,22 @@ const redisVersion = "7.0.0"
 var infoSections = []struct {
 	name  string
 	lines func(c *call) (string, error)
+	apart bool // it is shown to who asks for it, or for all
 }{
-	{"Server", (*call).infoServer},
-	{"Clients", (*call).infoClients},
-	{"Memory", (*call).infoMemory},
-	{"Stats", (*call).infoStats},
-	{"Replication", (*call).infoReplication},
-	{"Keyspace", (*call).infoKeyspace},
+	{"Server", (*call).infoServer, false},
+	{"Clients", (*call).infoClients, false},
+	{"Memory", (*call).infoMemory, false},
+	{"Stats", (*call).infoStats, false},
+	{"Replication", (*call).infoReplication, false},
+	{"Commandstats", (*call).infoCommandStats, true},
+	{"Errorstats", (*call).infoErrorStats, false},
+	{"Keyspace", (*call).infoKeyspace, false},
 }
 
 func runInfo(c *call) error {
 	var text strings.Builder
 	for _, section := range infoSections {
-		if !c.wantsSection(strings.ToLower(section.name)) {
+		if !c.wantsSection(strings.ToLower(section.name), section.apart) {
 			continue
 		}
 		lines, err := section.lines(c)
@@ -48,13 +51,13 @@ func runInfo(c *call) error {
 	return nil
 }
 
-func (c *call) wantsSection(name string) bool {
+func (c *call) wantsSection(name string, apart bool) bool {
 	for i := 1; i < len(c.args); i++ {
-		if c.is(i, name) || c.is(i, "all") || c.is(i, "default") || c.is(i, "everything") {
+		if c.is(i, name) || c.is(i, "all") || c.is(i, "everything") || !apart && c.is(i, "default") {
 			return true
 		}
 	}
-	return len(c.args) == 1
+	return len(c.args) == 1 && !apart
 }
 
 func (c *call) infoServer() (string, error) {
@@ -74,7 +77,7 @@ func (c *call) infoClients() (string, error) {
 func (c *call) infoMemory() (string, error) {
 	used, total := heapInUse()
 	return fmt.Sprintf("used_memory:%d\r\nused_memory_rss:%d\r\nmaxmemory:0\r\n"+
-		"maxmemory_policy:noeviction\r\nmem_allocator:go\r\n", used, total), nil
+		"maxmemory_policy:noeviction\r\nmem_allocator:go\r\nnumber_of_cached_scripts:%d\r\n", used, total, c.server.scripts.known()), nil
 }
 
 // statistics is what INFO counts, and CONFIG RESETSTAT begins again.
@@ -92,11 +95,12 @@ func (c *call) infoStats() (string, error) {
 	if reset := c.server.since.Load(); reset != nil {
 		before = *reset
 	}
+	_, errors := c.server.errors.all()
 	return fmt.Sprintf("total_connections_received:%d\r\ntotal_commands_processed:%d\r\n"+
 		"rejected_connections:%d\r\nevicted_clients:%d\r\n"+
-		"client_output_buffer_limit_disconnections:%d\r\n",
+		"client_output_buffer_limit_disconnections:%d\r\ntotal_error_replies:%d\r\n",
 		now.connections-before.connections, now.commands-before.commands, now.refused-before.refused,
-		now.evicted-before.evicted, now.unread-before.unread), nil
+		now.evicted-before.evicted, now.unread-before.unread, errors), nil
 }
 
 // infoReplication says what Redis's tools expect of a server that takes writes. Every peer is one.

@@ -123,6 +123,9 @@ func (p *parser) argument() (bool, error) {
 	return true, nil
 }
 
+// longestOfRedis is how many bytes an argument has at most that Redis takes as it comes.
+const longestOfRedis = 512 << 20
+
 func (p *parser) bulkHeader() (bool, error) {
 	rest := p.buf[p.pos:]
 	if len(rest) == 0 {
@@ -133,7 +136,7 @@ func (p *parser) bulkHeader() (bool, error) {
 	}
 	n, width, ok := length(rest[1:])
 	switch {
-	case !ok || n < 0:
+	case !ok || n < 0 || n > longestOfRedis:
 		return false, protocolError("invalid bulk length")
 	case width == 0:
 		return false, nil

@@ -166,7 +166,10 @@ func TestACommandTooLongToSkipEndsTheConnection(t *testing.T) {
 		999_999_999_999:    true,
 	} {
 		want := ""
-		if ends {
+		switch {
+		case announced > longestOfRedis:
+			want = "Protocol error: invalid bulk length"
+		case ends:
 			want = fmt.Sprintf("ERR an argument of %d bytes exceeds the limit of %d bytes (MaxValue)", announced, MaxValue)
 		}
 		data := fmt.Sprintf("*2\r\n$3\r\nGET\r\n$%d\r\n", announced)

@@ -162,6 +162,13 @@ func (s *scripts) endAll(long bool, why error) (n int) {
 	return n
 }
 
+// known returns how many scripts are.
+func (s *scripts) known() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.programs)
+}
+
 // evaluating returns what EVAL and its like do.
 func evaluating(bySHA, reads bool) func(c *call) error {
 	return func(c *call) error {
@@ -244,9 +251,9 @@ func (c *call) evaluate(p *script.Program, reads bool, keys, args [][]byte) erro
 // way.
 func (c *call) conclude(p *script.Program, run *script.Run) error {
 	args, out, command, whole := c.args, c.out, c.command, c.whole
-	c.whole = true
+	c.whole, c.inScript = true, true
 	reply, err := p.Run(run, out.buf)
-	c.args, c.out, c.command, c.whole = args, out, command, whole
+	c.args, c.out, c.command, c.whole, c.inScript = args, out, command, whole, false
 	switch {
 	case err == nil:
 		out.buf = reply
@@ -327,6 +334,8 @@ func (e *evaluation) execute(args [][]byte, resp3 bool) ([]byte, error) {
 func unresolved(args [][]byte, err error) script.Refusal {
 	cmd := lookUp(args[0])
 	switch {
+	case cmd == nil && lower(args[0]) == "cluster":
+		return refusedScript
 	case cmd == nil && refusal(lower(args[0])) != nil:
 		return script.Refusal(err.Error())
 	case cmd == nil || cmd.subs != nil && len(args) > 1 && find(cmd.subs, args[1]) == nil:

@@ -54,6 +54,11 @@ func TestARunawayHarmsNobodyElse(t *testing.T) {
 				t.Errorf("%s: %s", command, got)
 			}
 		}
+		p.ask("MULTI")
+		p.ask("SET k x")
+		if got := p.ask("EXEC"); !strings.HasPrefix(got, "-EXECABORT Transaction discarded because of: BUSY ") {
+			t.Errorf("EXEC: %s", got)
+		}
 		if got := elsewhere.ask("SET k elsewhere"); got != "+OK" {
 			t.Error(got)
 		}

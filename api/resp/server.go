@@ -140,7 +140,10 @@ type Server struct {
 	held    atomic.Int64        // by all clients, in bytes: see client.hold
 	scans   chan struct{}       // holds a token for each scan under way
 	times   []latency.Histogram // by command.number
-	since   atomic.Pointer[statistics]
+
+	perCommand []commandCounts // by command.place
+	errors     errorCounts
+	since      atomic.Pointer[statistics]
 
 	maxClients atomic.Int64 // Config.MaxClients, until CONFIG SET
 	slower     atomic.Int64 // from how many microseconds on a command is slow, -1 for never: Config.SlowLog, until CONFIG SET
@@ -188,6 +191,8 @@ func New(config Config) (*Server, error) {
 		clients: map[*client]struct{}{},
 		scans:   make(chan struct{}, MaxScans),
 		times:   make([]latency.Histogram, len(commands)),
+
+		perCommand: make([]commandCounts, len(allCommands())),
 	}
 	for i := range s.waiting {
 		s.waiting[i].server = s

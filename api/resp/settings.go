@@ -165,8 +165,7 @@ func numberFor(name, text string, clients int) (int64, error) {
 
 // runConfigResetStat has INFO count from now on. Metrics go on.
 func runConfigResetStat(c *call) error {
-	now := c.server.statistics()
-	c.server.since.Store(&now)
+	c.server.resetStatistics()
 	c.out.status("OK")
 	return nil
 }

@@ -49,6 +49,8 @@ func (c *call) reading(isGroup bool) (r streamRead, err error) {
 	for i := 1; i < len(c.args) && first == 0; i++ {
 		more := len(c.args) - i - 1
 		switch {
+		case more > 0 && c.is(i, "block") && c.inScript:
+			return r, replyError("ERR " + c.arg(0) + " command is not allowed with BLOCK option from scripts")
 		case more > 0 && c.is(i, "block"):
 			i++
 			r.blocks = true

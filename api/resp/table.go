@@ -17,6 +17,14 @@ func init() {
 		}
 		commands[all[i].name] = &all[i]
 	}
+	for i, c := range allCommands() {
+		c.place = i
+		for _, alike := range []*command{c.reading, c.writing} {
+			if alike != nil {
+				alike.place = i
+			}
+		}
+	}
 }
 
 // keyRange tells which arguments of a command are keys, as COMMAND does: from the first on each

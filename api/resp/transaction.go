@@ -105,6 +105,7 @@ func runExec(c *call) error {
 		case ok:
 			c.out.buf = c.out.buf[:at]
 			c.out.fail(string(refusal))
+			c.server.errors.add(string(refusal))
 		default:
 			return err
 		}

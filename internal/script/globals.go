@@ -393,7 +393,9 @@ func (m *machine) unpack(l *lua.LState) int {
 func (m *machine) getmetatable(l *lua.LState) int {
 	someArg(l, 1, "getmetatable")
 	v := l.Get(1)
-	if t, ok := v.(*lua.LTable); ok && m.shown[t] != nil {
+	if t, ok := v.(*lua.LTable); ok && m.shown[t] == m.globals {
+		return push(l, m.ofGlobals)
+	} else if ok && m.shown[t] != nil {
 		return push(l, lua.LNil)
 	}
 	if shown := l.GetMetaField(v, "__metatable"); shown != lua.LNil {

@@ -17,13 +17,15 @@ type machine struct {
 	// shown are the tables that cannot be changed, by those that stand for them: those are empty,
 	// and find everything there.
 	shown map[*lua.LTable]*lua.LTable
-	meter meter
-	run   *Run
-	null  *lua.LUserData // cjson.null
-	json  jsonSettings
-	seed  uint64 // of math.random
-	depth int    // of coroutines in coroutines, and of values in values
-	resp3 bool   // what setresp has chosen
+	// ofGlobals stands for the metatable of the globals.
+	ofGlobals *lua.LTable
+	meter     meter
+	run       *Run
+	null      *lua.LUserData // cjson.null
+	json      jsonSettings
+	seed      uint64 // of math.random
+	depth     int    // of coroutines in coroutines, and of values in values
+	resp3     bool   // what setresp has chosen
 }
 
 // Sizes of an interpreter, in slots.
@@ -74,6 +76,7 @@ func (m *machine) protect() {
 		return 0
 	}))
 	m.globals.Metatable = missing
+	m.ofGlobals = m.standFor(missing)
 	env := m.standFor(m.globals)
 	m.globals.RawSetString("_G", env)
 	m.l.Env, m.l.G.Global = env, env

@@ -154,7 +154,8 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	m := newMachine()
 	for _, source := range []string{
 		"string.format = nil", "redis.call = nil", "KEYS = nil", "x = 1", "_G.x = 1", "rawset(_G, 'x', 1)",
-		"setmetatable(_G, nil)", "getmetatable('').__index = nil", "rawset(getmetatable(''), '__index', nil)",
+		"setmetatable(_G, nil)", "getmetatable(_G).__index = nil", "rawset(getmetatable(_G), '__index', nil)",
+		"getmetatable('').__index = nil", "rawset(getmetatable(''), '__index', nil)",
 		"table.insert(string, 1)", "for k in pairs(math) do math[k] = nil end", "cjson.null.x = 1", "string.x = 1",
 		"setmetatable(string, {})", "table.sort(table)", "rawset(string, 'x', 1)", "local s = string s[1] = 1",
 		"cjson.new().encode = nil", "('').x = 1", "coroutine.wrap(function() x = 1 end)()", "loadstring('x = 1')()",
