@@ -22,6 +22,11 @@ func defaultSettings() map[string]string {
 		"timeout":            "0",
 		"cluster-enabled":    "no",
 		"requirepass":        "",
+		"daemonize":          "no",
+		"replicaof":          "",
+		"slaveof":            "",
+		"maxmemory-samples":  "5",
+		"maxmemory-clients":  strconv.Itoa(MaxHeld),
 		"slowlog-max-len":    strconv.Itoa(MaxSlowLog),
 	}
 }

@@ -3,6 +3,7 @@ package resp
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 
@@ -197,7 +198,11 @@ func (c *call) readStream(r streamRead, key string, from readFrom) (some bool, e
 	switch {
 	case !r.grouped:
 		if after, ok := from.after.Next(); ok {
-			n = c.entries(s.Range(after, crdt.MaxStreamID), r.count)
+			isQuick := true
+			n = c.entries(c.quickly(s.Range(after, crdt.MaxStreamID), &isQuick), r.count)
+			if !isQuick {
+				return false, errApart
+			}
 		}
 	case from.fresh:
 		var entries []crdt.StreamEntry
@@ -224,6 +229,26 @@ func (c *call) readStream(r streamRead, key string, from readFrom) (some bool, e
 		c.out.buf = c.out.buf[:at]
 	}
 	return n > 0, err
+}
+
+// quickly returns entries to be written, in the loop not many of them: isQuick is set to false if there are more. So XREAD
+// finds what was there when it came, and not what was written while it waited for a goroutine.
+func (c *call) quickly(all iter.Seq[crdt.StreamEntry], isQuick *bool) iter.Seq[crdt.StreamEntry] {
+	if !c.looped {
+		return all
+	}
+	return func(yield func(crdt.StreamEntry) bool) {
+		at, n := len(c.out.buf), 0
+		for e := range all {
+			if n++; n > maxQuickArguments || len(c.out.buf)-at > maxQuickBytes {
+				*isQuick = false
+				return
+			}
+			if !yield(e) {
+				return
+			}
+		}
+	}
 }
 
 // history writes what is pending for the consumer, which is delivered once more.

@@ -16,7 +16,7 @@ func streamCommands() []command {
 			summary: "Removes the first entries of a stream."},
 		{name: "xsetid", arity: -3, keys: oneKey, run: runXSetID, access: accessWrite,
 			summary: "Sets the last id of a stream."},
-		{name: "xread", work: workOfStream, arity: -4, find: streamsOf, run: runXRead, access: accessScan,
+		{name: "xread", work: workOfStream, arity: -4, find: streamsOf, run: runXRead, access: accessRead,
 			summary: "Returns entries of streams with ids greater than those that are given."},
 		{name: "xreadgroup", arity: -7, find: streamsOf, run: runXReadGroup, access: accessWrite,
 			summary: "Delivers entries to a consumer of a group: those that none was given, also if they came late."},

@@ -1,6 +1,7 @@
 package resp
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -61,4 +62,33 @@ func TestAGroupIsGivenWhatArrivesLate(t *testing.T) {
 	}
 	there.expect("XACK s g 5-0 7-0", ":2")
 	there.expect(read, "*-1")
+}
+
+// TestXReadReturnsAllHoweverMuch: few entries in the loop, many apart, and in MULTI.
+func TestXReadReturnsAllHoweverMuch(t *testing.T) {
+	eachWay(t, func(t *testing.T) {
+		_, address := startServer(t, Config{db: newMemory(t)})
+		p := dial(t, address)
+		p.send([]string{"EVAL", "for i = 1, 1000 do redis.call('xadd', KEYS[1], i .. '-1', 'f', 'v') end", "1", "s"})
+		p.reply()
+		large := strings.Repeat("x", 2*maxQuickBytes)
+		for i := range 3 {
+			p.send([]string{"XADD", "large", fmt.Sprintf("%d-1", i+1), "f", large})
+			p.reply()
+		}
+		p.ask("MULTI")
+		p.ask("XREAD STREAMS s 0")
+		p.ask("XREAD STREAMS large 0")
+		for command, want := range map[string]int{
+			"XREAD COUNT 256 STREAMS s 0": 256, "XREAD COUNT 257 STREAMS s 0": 257, "XREAD STREAMS s 0": 1000,
+			"XREAD STREAMS s 900": 101, "XREAD STREAMS large 0": 3, "XREAD STREAMS large s 1 998": 6,
+		} {
+			if got := strings.Count(dial(t, address).ask(command), `-1"`); got != want {
+				t.Errorf("%s returns %d entries, want %d", command, got, want)
+			}
+		}
+		if got := strings.Count(p.ask("EXEC"), `-1"`); got != 1003 {
+			t.Errorf("EXEC returns %d entries", got)
+		}
+	})
 }
