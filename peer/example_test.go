@@ -820,3 +820,29 @@ func ExamplePeer_Space() {
 	// <nil>
 	// true
 }
+
+// A program reads, takes its time, and writes only if what it has read still holds at this peer.
+func ExampleGuard() {
+	p := openAlone()
+	defer p.Close()
+	ctx := context.Background()
+	set := func(value string) error {
+		return p.Update(ctx, func(tx *peer.Tx) error { return tx.String("plan").Set([]byte(value)) })
+	}
+	var guard peer.Guard
+	defer guard.Release()
+	if err := p.Update(ctx, func(tx *peer.Tx) error { tx.Guard(&guard, "plan"); return nil }); err != nil {
+		log.Fatal(err)
+	}
+	if err := set("of somebody else"); err != nil { // meanwhile
+		log.Fatal(err)
+	}
+	err := p.Update(ctx, func(tx *peer.Tx) error {
+		if guard.Changed(tx) {
+			return errors.New("the plan has changed: read it again")
+		}
+		return tx.String("plan").Set([]byte("mine"))
+	})
+	fmt.Println(err)
+	// Output: the plan has changed: read it again
+}

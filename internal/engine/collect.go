@@ -130,6 +130,8 @@ func (r *replica) collected(began int) bool { return r.work-began >= r.cfg.StepW
 // collectOwed removes what the first of the cells owe, in one transaction.
 func (r *replica) collectOwed(g *group) error {
 	c, began := &r.collecting, r.work
+	r.guards.resting = true
+	defer func() { r.guards.resting = false }()
 	return g.update(func(tx *Tx) error {
 		for len(c.owed) > 0 && !r.collected(began) && tx.cost < groupCost/2 && len(tx.delta.Ops) < delta.MaxOps/2 {
 			at := c.owed[0]

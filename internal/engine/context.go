@@ -9,6 +9,7 @@ import (
 // advance puts a delta that was just applied into the context.
 func (r *replica) advance(d *delta.Delta) {
 	r.raise(d.Replica, d.Last(), d.Hash())
+	r.guards.settle(d)
 }
 
 // raise sets a replica's entry of the context.

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -567,6 +568,7 @@ func (g *group) accept(d *delta.Delta, cost int) {
 	if len(r.gained) > 0 {
 		r.gained = crdt.VersionVector{} // the delta has the other, as its deps
 	}
+	r.guards.noteAll(d)
 	r.advance(d)
 	r.hold(d)
 	g.deltas, g.own = append(g.deltas, d), r.id
@@ -856,7 +858,7 @@ func (g *group) applyOp(d *delta.Delta, i int, exact bool) error {
 	g.r.spend(workOfOp(op))
 	switch op.Kind {
 	case delta.OpClear:
-		if err := g.noteCleared(d, op.Address, d.Time.Wall()); err != nil {
+		if err := cmp.Or(g.noteCleared(d, op.Address, d.Time.Wall()), g.noteGuarded(op)); err != nil {
 			return err
 		}
 		return g.clear(d, i, exact, nil)
@@ -878,6 +880,7 @@ func (g *group) applyOp(d *delta.Delta, i int, exact bool) error {
 	if slices.Equal(now.Dots(), c.now.Dots()) {
 		return nil
 	}
+	g.r.guards.note(op)
 	if len(op.Removes) > 0 {
 		g.r.oweLeft(op.Address, now)
 	}

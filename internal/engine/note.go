@@ -23,7 +23,7 @@ func (tx *Tx) Note(note any) { tx.delta.Note = note }
 
 // noteExpired notes of a delta that it removes a key that had expired by a time, if it removes the cell that says so.
 func noteExpired(d *delta.Delta, a dotted.Address, c dotted.Cell, now time.Time) {
-	if !a.IsExpiry() {
+	if !a.IsExpiry() || a != dotted.KeyAddress(a.Key()).Expiry() { // that of a field ends no key
 		return
 	}
 	if at, _, ok := c.Expires(); ok && at <= now.UnixMilli() {

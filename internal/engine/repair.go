@@ -379,6 +379,7 @@ func (r *replica) raiseTo(f *flip) {
 	for id, n := range f.seen {
 		r.raise(id, n, f.heads[id])
 	}
+	r.guards.forget()
 }
 
 // takeOver returns a task: the rest of what the repair that is taken over staged, slice by slice.

@@ -227,6 +227,7 @@ type replica struct {
 
 	collecting collecting
 	expiring   expiring
+	guards     guards
 
 	nears       nears
 	spareGroup  *groupMemory // see maxSpare

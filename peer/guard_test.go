@@ -1,0 +1,98 @@
+package peer
+
+import (
+	"context"
+	"testing"
+	"time"
+)
+
+// guardKeys returns a guard of keys, which the test releases.
+func guardKeys(t *testing.T, p *Peer, keys ...string) *Guard {
+	t.Helper()
+	g := &Guard{}
+	t.Cleanup(g.Release)
+	mustUpdate(t, p, func(tx *Tx) error {
+		for _, key := range keys {
+			tx.Guard(g, key)
+		}
+		return nil
+	})
+	return g
+}
+
+// isChanged reports what a guard says in a transaction that writes, and fails if one that reads says otherwise.
+func isChanged(t *testing.T, p *Peer, g *Guard) (changed bool) {
+	t.Helper()
+	mustUpdate(t, p, func(tx *Tx) error { changed = g.Changed(tx); return nil })
+	if err := p.View(context.Background(), func(tx *Tx) error {
+		if g.Changed(tx) != changed {
+			t.Errorf("a guard says %v where it is written, and something else where it is read", changed)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return changed
+}
+
+// TestAGuardTellsOfChangesFromEverywhere: here, from another peer, and by expiring.
+func TestAGuardTellsOfChangesFromEverywhere(t *testing.T) {
+	c := newCluster(t)
+	a, b := c.add(), c.add()
+	enable(t, a, "here", "gone", "kept")
+	at := time.Now().Add(time.Second)
+	mustUpdate(t, a, func(tx *Tx) error { return tx.String("short").SetUntil(nil, at) })
+	c.converge(a, b)
+	here, there, gone := guardKeys(t, a, "here"), guardKeys(t, b, "here"), guardKeys(t, b, "gone", "kept")
+	short, kept, none := guardKeys(t, b, "short"), guardKeys(t, b, "kept", "kept"), guardKeys(t, b, "none")
+	if isChanged(t, a, here) || isChanged(t, b, gone) {
+		t.Error("nothing has changed yet")
+	}
+	mustUpdate(t, a, func(tx *Tx) error {
+		if err := tx.Flag("here").Set(true); err != nil {
+			return err
+		}
+		_, err := tx.Remove("gone")
+		return err
+	})
+	if !isChanged(t, a, here) {
+		t.Error("it was written, with what it held, and the guard says nothing")
+	}
+	c.converge(a, b)
+	if !isChanged(t, b, there) || !isChanged(t, b, gone) {
+		t.Error("another peer has written to one and deleted the other, and the guards say nothing")
+	}
+	eventually(t, "what expires is a change", func() bool { return isChanged(t, b, short) })
+	if time.Now().Before(at) {
+		t.Error("a key changed before it expired")
+	}
+	if isChanged(t, b, kept) || isChanged(t, b, none) {
+		t.Error("what others were written to is said to have changed")
+	}
+	mustUpdate(t, b, func(tx *Tx) error { _, err := tx.Clear(); return err })
+	if !isChanged(t, b, kept) || isChanged(t, b, none) {
+		t.Error("all that is there was deleted, and nothing else")
+	}
+}
+
+// TestAGuardOfAnotherSpaceHasChanged, as has one that was set where nothing is written.
+func TestAGuardOfAnotherSpaceHasChanged(t *testing.T) {
+	p, q := alone(t, Config{Memory: true}), alone(t, Config{Memory: true})
+	g := guardKeys(t, p, "k")
+	mustUpdate(t, q, func(tx *Tx) error {
+		if !g.Changed(tx) {
+			t.Error("a guard of another peer says that nothing has changed")
+		}
+		return nil
+	})
+	var read Guard
+	if err := p.View(context.Background(), func(tx *Tx) error { tx.Guard(&read, "k"); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if !isChanged(t, p, &read) {
+		t.Error("a guard that could not be set says that nothing has changed")
+	}
+	if isChanged(t, p, &Guard{}) {
+		t.Error("a guard of nothing says that something has changed")
+	}
+}
