@@ -216,6 +216,7 @@ func (b *batch) mustSend() bool { return len(b.out.buf) >= b.most || b.client.qu
 func (b *batch) cut() access {
 	need := accessNone
 	queueing, heavy, writes := b.client.pending.open, b.client.pending.heavy, b.client.pending.writes
+	watching := b.client.watched.any()
 	b.from, b.base, b.halted = b.next, len(b.out.buf), false
 	for b.to = b.from; b.to < len(b.requests); b.to++ {
 		r := &b.requests[b.to]
@@ -244,9 +245,10 @@ func (b *batch) cut() access {
 				writes = writes || r.command.access == accessWrite
 			case queueing: // by MULTI
 				writes = false
-			case before && r.access == accessWrite && !writes: // an EXEC that only reads
+			case before && r.access == accessWrite && !writes && !watching: // an EXEC that only reads
 				r.access = accessRead
 			}
+			watching = watching || r.command.inTransaction == roleWatch
 		}
 		if min(need, r.access) == accessWrite && max(need, r.access) == accessScan {
 			return need
@@ -432,7 +434,7 @@ func (b *batch) refuse(r *request, err error) bool {
 	default:
 		session.mute.begin()
 		if r.command.inTransaction == roleEnd {
-			session.pending = transaction{} // it is over, as Redis has it
+			session.endTransaction() // it is over, as Redis has it
 		}
 		if err == errScriptBusy && r.command.name == "exec" {
 			err = replyError("EXECABORT Transaction discarded because of: " + string(errScriptBusy))

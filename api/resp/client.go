@@ -62,11 +62,12 @@ type session struct {
 	db       database // that it has selected; nil for the default one
 	index    int      // its number
 	pending  transaction
+	watched  watched
 	subs     subscriptions
 }
 
 // size returns how much memory the session holds, in bytes.
-func (s *session) size() int { return s.pending.size + s.subs.bytes }
+func (s *session) size() int { return s.pending.size + s.subs.bytes + s.watched.bytes }
 
 func newClient(s *Server, conn net.Conn, id int64) *client {
 	c := &client{server: s, address: conn.RemoteAddr(), local: conn.LocalAddr(), came: s.config.clock(), session: session{id: id}}
@@ -119,7 +120,7 @@ func (c *client) resume(ctx context.Context, b *batch, end error) {
 func (c *client) leave(ctx context.Context) {
 	c.unfollow(ctx)
 	c.in.rest()
-	c.pending = transaction{}
+	c.endTransaction()
 	c.hold(0)
 }
 

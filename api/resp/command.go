@@ -78,6 +78,7 @@ const (
 	roleBegin                  // MULTI
 	roleEnd                    // EXEC, DISCARD
 	roleAtOnce                 // executed without waiting for EXEC
+	roleWatch                  // refused
 )
 
 // subscribes reports whether the reply is made of messages: it changes what its client has subscribed to.
@@ -222,7 +223,7 @@ type call struct {
 
 // needs returns what executing a command needs now.
 func (s *session) needs(c *command) access {
-	if s.pending.open && c.inTransaction == roleEnd && !s.pending.writes {
+	if s.pending.open && c.inTransaction == roleEnd && !s.pending.writes && !s.watched.any() {
 		return min(c.access, accessRead)
 	}
 	need, _ := c.accessWithin(s.pending.open)
@@ -235,7 +236,7 @@ func (c *call) perform(r *request) error {
 	pending := &c.session.pending
 	if r.rejected != nil {
 		if r.rejected == errExecArity {
-			*pending = transaction{}
+			c.session.endTransaction()
 		}
 		pending.broken = pending.open
 		c.server.countRejected(c.args)
@@ -247,7 +248,7 @@ func (c *call) perform(r *request) error {
 	}
 	if c.session.subs.all() > 0 && !c.session.resp3 && !r.command.forSubscribers {
 		if r.command.name == "exec" {
-			*pending = transaction{}
+			c.session.endTransaction()
 			return errSubscribed("EXECABORT Transaction discarded because of:", "exec")
 		}
 		pending.broken = pending.open

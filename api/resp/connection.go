@@ -45,7 +45,7 @@ func runQuit(c *call) error {
 // authenticated, but has to do so again.
 func runReset(c *call) error {
 	s := c.session
-	s.pending = transaction{}
+	s.endTransaction()
 	s.subs.clear()
 	s.name.set("")
 	s.db, s.index = nil, 0

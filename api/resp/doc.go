@@ -25,7 +25,7 @@
 // come in the order of the commands. A command that fails changed nothing. MULTI/EXEC is one
 // transaction, visible at once and replicated as one delta; as in Redis, a command in it that
 // meets a wrong type does not undo the others. A command that panics, which is a mistake of ours,
-// changes nothing and is answered with an error. A server that shuts down finishes and answers
+// changes nothing and is answered with an error. What WATCH has named is compared within it. A server that shuts down finishes and answers
 // the commands it has read.
 //
 // A Redis string is a crdt.String, a set a crdt.Set, a hash a crdt.Map of strings.

@@ -248,3 +248,14 @@ func TestWhatExpiresIsToldAsExpired(t *testing.T) {
 	a.expectMessages(told("del", "h"))
 	b.expectMessages(told("del", "h"))
 }
+
+// TestAFieldThatExpiresEndsNoKey: the hash is changed, which goes on.
+func TestAFieldThatExpiresEndsNoKey(t *testing.T) {
+	_, address := startPeer(t, embedded.Config{}, nil)
+	writer, reader := dial(t, address), dial(t, address)
+	writer.expect("HSET h stays 1 goes 2", ":2")
+	reader.ask("PSUBSCRIBE __keyevent@0__:*")
+	writer.expect("HPEXPIRE h 1 FIELDS 1 goes", "*1\n  :1")
+	const about = `*4 "pmessage" "__keyevent@0__:*" "__keyevent@0__:`
+	reader.expectMessages(about+`hpexpire" "h"`, about+`hset" "h"`)
+}

@@ -93,6 +93,8 @@ const (
 	MaxSubscribers = 512
 	// MaxMail is how many bytes of messages wait for a client. One for which there would be more is closed.
 	MaxMail = 8 << 20
+	// MaxWatched is the number of keys that a client may watch until EXEC.
+	MaxWatched = 4096
 	// MaxSlowLog is the number of slow commands that SLOWLOG remembers: the latest.
 	MaxSlowLog = 128
 	// MaxSlowLines is the number of slow commands that are logged in a second. The rest is counted.

@@ -61,6 +61,9 @@ var keysOfOnePeer = porcupine.Model{
 	},
 	Init: func() any { return contents{} },
 	Step: func(state, input, output any) (bool, any) {
+		if output == refused { // which may always be
+			return true, state
+		}
 		after := maps.Clone(state.(contents))
 		return after.answer(input.(asked)) == output.(string), after
 	},
@@ -96,6 +99,10 @@ func (c contents) execute(command []string) string {
 	case "SET":
 		c[key] = command[2]
 		return "+OK"
+	case "COMPARE-AND-SET":
+		value := c[key]
+		c[key] = command[2]
+		return value
 	case "INCR":
 		n, _ := strconv.Atoi(c[key])
 		c[key] = strconv.Itoa(n + 1)
@@ -141,6 +148,9 @@ func anything(rng *rand.Rand) asked {
 	if rng.IntN(4) > 0 {
 		if rng.IntN(3) == 0 {
 			return asked{onBits(rng)}
+		}
+		if rng.IntN(6) == 0 {
+			return asked{{"COMPARE-AND-SET", fmt.Sprint("n", rng.IntN(2)), strconv.Itoa(rng.IntN(1000))}}
 		}
 		if rng.IntN(2) == 0 {
 			return asked{onString(rng, fmt.Sprint("n", rng.IntN(2)))}
@@ -194,8 +204,28 @@ func onBits(rng *rand.Rand) []string {
 	return []string{"PFADD", "p", bit}
 }
 
+// refused is the answer of compareAndSet if the key has changed meanwhile.
+const refused = "refused"
+
+// compareAndSet sets a key by WATCH, and returns what it held: at once, if nobody has written to it since it was read.
+func (p *peer) compareAndSet(key, value string) string {
+	p.send([]string{"WATCH", key}, []string{"GET", key})
+	p.reply()
+	was, _ := strconv.Unquote(p.reply()) // "" if there was none
+	p.send([]string{"MULTI"}, []string{"SET", key, value}, []string{"EXEC"})
+	p.reply()
+	p.reply()
+	if p.reply() == "*-1" {
+		return refused
+	}
+	return was
+}
+
 // do sends a request in one piece and returns the reply that counts.
 func (p *peer) do(r asked) string {
+	if r[0][0] == "COMPARE-AND-SET" {
+		return p.compareAndSet(r[0][1], r[0][2])
+	}
 	if len(r) == 1 {
 		p.send(r[0])
 		return p.reply()

@@ -538,6 +538,7 @@ func (l *loop) executeApart(ctx context.Context, s *socket) {
 		l.mu.Unlock()
 		if over {
 			c.unfollow(ctx)
+			c.watched.end()
 			b.stopWaiting()
 		}
 	})
@@ -619,6 +620,7 @@ func (l *loop) land(ctx context.Context, f *flight) {
 	for _, p := range f.parts {
 		if p.socket.state == closed {
 			p.socket.batch.stopWaiting()
+			p.socket.client.watched.end()
 			continue
 		}
 		errs := f.errs

@@ -197,6 +197,10 @@ func transactionCommands() []command {
 			summary: "Executes what was queued, all at once."},
 		{name: "discard", arity: 1, run: runDiscard, inTransaction: roleEnd,
 			summary: "Drops what was queued."},
+		{name: "watch", arity: -2, run: runWatch, inTransaction: roleWatch, access: accessWrite, keys: everyKey,
+			summary: "Has EXEC execute nothing if one of the keys changes before, at this peer."},
+		{name: "unwatch", arity: 1, run: runUnwatch,
+			summary: "Has EXEC execute what is queued whatever changes."},
 	})
 }
 

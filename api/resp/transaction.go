@@ -67,21 +67,36 @@ func runDiscard(c *call) error {
 	if !c.session.pending.open {
 		return replyError("ERR DISCARD without MULTI")
 	}
-	c.session.pending = transaction{}
+	c.session.endTransaction()
 	c.out.status("OK")
 	return nil
 }
 
-// runExec executes what was queued as one transaction. A command's replyError is raised before it
+// endTransaction drops what was queued, and what it was to depend on.
+func (s *session) endTransaction() {
+	s.pending = transaction{}
+	s.watched.end()
+}
+
+// runExec executes what was queued as one transaction, unless something that is guarded has changed. A command's replyError is raised before it
 // writes, so it is its reply and the others go on; any other error undoes them all.
 func runExec(c *call) error {
 	pending := c.session.pending
-	c.session.pending = transaction{}
-	switch {
-	case !pending.open:
+	if !pending.open {
 		return replyError("ERR EXEC without MULTI")
+	}
+	c.session.pending = transaction{}
+	defer func() {
+		if !c.session.pending.open { // it is not for the next time
+			c.session.watched.end()
+		}
+	}()
+	switch {
 	case pending.broken:
 		return replyError("EXECABORT Transaction discarded because of previous errors.")
+	case c.isStale():
+		c.out.nullArray()
+		return nil
 	}
 	c.whole = true
 	defer func() { c.whole = false }()
@@ -90,7 +105,7 @@ func runExec(c *call) error {
 	for _, q := range pending.queue {
 		at := len(c.out.buf)
 		c.args = q.args
-		if pending.writes {
+		if pending.writes || c.session.watched.any() {
 			if work += c.work(q.command); work > MaxWork {
 				return errTooMuchWork
 			}

@@ -1,0 +1,100 @@
+package resp
+
+import (
+	"context"
+	"fmt"
+
+	embedded "github.com/peerd/peerd/peer"
+)
+
+// watched is what WATCH has watched, of every database: what EXEC executes, it executes only if nothing of it has changed.
+type watched struct {
+	keys  map[int]*watchedKeys // by database; nil while nothing is
+	count int                  // of keys
+	bytes int                  // of them, each charged ArgumentCost besides
+}
+
+// watchedKeys are those of one database.
+type watchedKeys struct {
+	db    database
+	guard *embedded.Guard
+	names map[string]struct{}
+}
+
+// any reports whether there are keys.
+func (g *watched) any() bool { return g.keys != nil }
+
+// end ends it.
+func (g *watched) end() {
+	for _, of := range g.keys {
+		of.guard.Release()
+	}
+	*g = watched{}
+}
+
+// in returns the keys of a database.
+func (g *watched) in(n int, db database) *watchedKeys {
+	if g.keys == nil {
+		g.keys = map[int]*watchedKeys{}
+	}
+	if g.keys[n] == nil {
+		g.keys[n] = &watchedKeys{db, new(embedded.Guard), map[string]struct{}{}}
+	}
+	return g.keys[n]
+}
+
+// runWatch has keys be guarded. It is a transaction that writes nothing: what comes after it is a change.
+func runWatch(c *call) error {
+	if c.session.pending.open {
+		return replyError("ERR WATCH inside MULTI is not allowed")
+	}
+	db := c.session.db
+	if db == nil {
+		db = c.server.config.db
+	}
+	g := &c.session.watched
+	if g.count+len(c.args)-1 > MaxWatched {
+		return replyError(fmt.Sprintf("ERR more than %d watched keys of a client (MaxWatched)", MaxWatched))
+	}
+	of := g.in(c.session.index, db)
+	for i := range c.args[1:] {
+		key := c.arg(i + 1)
+		if _, there := of.names[key]; there {
+			continue
+		}
+		of.names[key] = struct{}{}
+		g.count++
+		g.bytes += len(key) + ArgumentCost
+		c.tx.Guard(of.guard, key)
+	}
+	c.out.status("OK")
+	return nil
+}
+
+func runUnwatch(c *call) error {
+	if !c.whole { // EXEC ends it itself
+		c.session.watched.end()
+	}
+	c.out.status("OK")
+	return nil
+}
+
+// isStale reports whether something that is guarded has changed. That of the transaction's database is decided within it;
+// others are looked at before it is committed.
+func (c *call) isStale() bool {
+	for n, of := range c.session.watched.keys {
+		stale := true
+		if n == c.session.index {
+			stale = of.guard.Changed(c.tx)
+		} else if err := of.db.View(context.Background(), func(tx *embedded.Tx) error {
+			stale = of.guard.Changed(tx)
+			return nil
+		}); err != nil {
+			stale = true
+		}
+		if stale {
+			return true
+		}
+	}
+	return false
+}
