@@ -846,3 +846,39 @@ func ExampleGuard() {
 	fmt.Println(err)
 	// Output: the plan has changed: read it again
 }
+
+// A program keeps a copy of what it has read until that changes: in a commit after the moment that it was read at.
+func ExampleTx_Moment() {
+	p := openAlone()
+	defer p.Close()
+	ctx := context.Background()
+	w := p.Watch("")
+	defer w.Close()
+	w.EachCommit()
+	set := func(value string) {
+		if err := p.Update(ctx, func(tx *peer.Tx) error { return tx.String("k").Set([]byte(value)) }); err != nil {
+			log.Fatal(err)
+		}
+	}
+	set("old")
+	var kept string
+	var at uint64
+	if err := p.View(ctx, func(tx *peer.Tx) error {
+		value, _ := tx.String("k").Get()
+		kept, at = string(value), tx.Moment()
+		return nil
+	}); err != nil {
+		log.Fatal(err)
+	}
+	set("new")
+	for range 2 {
+		change, err := w.Next(ctx)
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(kept, "is out of date:", change.Reset || change.Moment > at)
+	}
+	// Output:
+	// old is out of date: false
+	// old is out of date: true
+}

@@ -35,6 +35,7 @@ type keyed interface {
 	Keys(prefix, after string, fn func(key string, s dotted.Summary) bool) error
 	KeyCount() (int, error)
 	Right() time.Time
+	Moment() uint64
 }
 
 var (
@@ -82,6 +83,10 @@ func (tx *Tx) Note(note any) {
 		writer.Note(note)
 	}
 }
+
+// Moment returns a number of this peer that grows with each commit. What the transaction does not see is in Changes of a
+// later Moment, or comes after a Reset; those of a Moment that is not later tell nothing new, while the peer is open.
+func (tx *Tx) Moment() uint64 { return tx.base.Moment() }
 
 // Len returns the number of keys that exist. O(1).
 func (tx *Tx) Len() int {

@@ -42,6 +42,8 @@ type Change struct {
 	Reset bool
 	// Notes are those of transactions that left one, and Expired keys, in order: see Watch.WithNotes.
 	Notes []any
+	// Moment is that of the last commit of which something is told: see Tx.Moment, EachCommit. It says nothing beside a Reset.
+	Moment uint64
 	// Token names the moment after the change: WatchSince goes on from there, at any peer. It is empty
 	// while the keys after a Reset are not complete, and where ErrTooManyReplicas stands against it.
 	Token Token
@@ -62,6 +64,7 @@ type Watch struct {
 	prefix string
 	wanted func(key string) bool // nil: all
 	notes  bool                  // see WithNotes
+	single bool                  // see EachCommit
 	closed chan struct{}
 	once   sync.Once
 	mu     sync.Mutex // guards s against Close
@@ -103,6 +106,10 @@ func (w *Watch) tells(key string) bool {
 // WithNotes has the watch tell the notes of transactions in place of their keys, see Tx.Note, and Expired in place of keys
 // that had: of what it reads soon after it was written, and not from the log. It is called before Next is.
 func (w *Watch) WithNotes() { w.notes = true }
+
+// EachCommit has no Change tell of more than one commit, so that its Moment is that of all its keys. It is called before
+// Next is.
+func (w *Watch) EachCommit() { w.single = true }
 
 // join has the watch follow a space that is there.
 func (w *Watch) join(s *space) error {
@@ -362,13 +369,14 @@ func (w *Watch) take(number uint64, deltas []*delta.Delta, c *Change, size *int)
 		if !w.notes || d.Note == nil {
 			w.addKeys(d, c, size)
 		}
+		c.Moment = number
 		w.told.Raise(d.Replica, d.Last())
 		if len(d.Tables()) > 0 {
 			w.told = w.s.feed.reread(w.told)
 		}
 	}
 	w.next = number + 1
-	return true
+	return !w.single || c.told() == 0
 }
 
 // note adds what stands beside a delta.

@@ -18,6 +18,12 @@ func (tx *Tx) Touched(from int, fn func(key string)) (end int) {
 	return len(tx.delta.Ops)
 }
 
+// Moment returns the number of the last record of the log before the transaction's group.
+func (tx *Tx) Moment() uint64 { return tx.g.view.Moment() }
+
+// Moment returns the number of the last record of the log that the view sees.
+func (v *View) Moment() uint64 { return v.log.Last }
+
 // Note leaves a note for who is told of the delta on this host.
 func (tx *Tx) Note(note any) { tx.delta.Note = note }
 
