@@ -64,6 +64,8 @@ type session struct {
 	pending  transaction
 	watched  watched
 	subs     subscriptions
+	tracker  *tracker // how it is told of changed keys that it may keep a copy of; nil if it is not
+	caching  bool     // CLIENT CACHING came before
 }
 
 // size returns how much memory the session holds, in bytes.
@@ -74,7 +76,7 @@ func newClient(s *Server, conn net.Conn, id int64) *client {
 	if at, ok := c.address.(*net.TCPAddr); ok {
 		c.from = at.AddrPort().Addr()
 	}
-	c.box.server, c.subs.box = s, &c.box
+	c.box.server, c.box.subs, c.subs.box = s, &c.subs, &c.box
 	c.attach(conn)
 	return c
 }
@@ -118,6 +120,7 @@ func (c *client) resume(ctx context.Context, b *batch, end error) {
 
 // leave gives back what the client holds.
 func (c *client) leave(ctx context.Context) {
+	c.endTracking(c.server)
 	c.unfollow(ctx)
 	c.in.rest()
 	c.endTransaction()

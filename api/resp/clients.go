@@ -17,11 +17,19 @@ type view struct {
 	queued                     int // commands, -1 without MULTI
 	queuedSize                 int // bytes of them
 	resp3                      bool
+	tracked                    string // flags of CLIENT TRACKING
+	redirects                  int64
 }
 
 func (s *session) view() view {
 	names := &s.subs.names
-	v := view{s.index, len(names[toChannel]), len(names[toPattern]), len(names[toShard]), -1, 0, s.resp3}
+	v := view{s.index, len(names[toChannel]), len(names[toPattern]), len(names[toShard]), -1, 0, s.resp3, "", s.tracker.redirects()}
+	if s.tracker != nil {
+		v.tracked = "t"
+		if s.tracker.bcast {
+			v.tracked = "tB"
+		}
+	}
 	if s.pending.open {
 		v.queued, v.queuedSize = len(s.pending.queue), s.pending.size
 	}
@@ -60,6 +68,7 @@ func (c *client) line(v view, now time.Time, asks int) string {
 	if v.queued >= 0 {
 		flags += "x"
 	}
+	flags += v.tracked
 	if last := c.last.Load(); last != nil {
 		name = last.name
 	}
@@ -72,9 +81,10 @@ func (c *client) line(v view, now time.Time, asks int) string {
 		used = time.Unix(0, at)
 	}
 	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=-1 name=%s age=%d idle=%d flags=%s db=%d sub=%d psub=%d ssub=%d multi=%d "+
-		"qbuf=%d qbuf-free=0 argv-mem=%d multi-mem=%d rbs=0 rbp=0 obl=0 oll=%d omem=%d tot-mem=%d events=r cmd=%s user=%s redir=-1 resp=%d\n", c.id, c.address, c.local, c.name.get(),
+		"qbuf=%d qbuf-free=0 argv-mem=%d multi-mem=%d rbs=0 rbp=0 obl=0 oll=%d omem=%d tot-mem=%d events=r cmd=%s user=%s "+
+		"redir=%d resp=%d\n", c.id, c.address, c.local, c.name.get(),
 		int(now.Sub(c.came).Seconds()), int(now.Sub(used).Seconds()), cmp.Or(flags, "N"), v.index, v.channels, v.patterns,
-		v.shards, v.queued, asks, asks, v.queuedSize, messages, bytes, max(c.held.Load(), 0), name, onlyUser, version)
+		v.shards, v.queued, asks, asks, v.queuedSize, messages, bytes, max(c.held.Load(), 0), name, onlyUser, v.redirects, version)
 }
 
 // viewOf returns what a client shows; the one that asks is shown as it is now.
@@ -86,7 +96,7 @@ func (c *call) viewOf(other *client) view {
 	if v := other.shown.Load(); v != nil {
 		return *v
 	}
-	return view{queued: -1}
+	return view{queued: -1, redirects: -1}
 }
 
 // clients returns those that a condition holds for, in the order in which they came.

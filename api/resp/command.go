@@ -258,6 +258,9 @@ func (c *call) perform(r *request) error {
 		return pending.add(c, r.command)
 	}
 	err := c.run(r.command)
+	if !pending.open && c.session.caching && !strings.HasPrefix(r.command.name, "client|") {
+		c.session.caching = false
+	}
 	if err != nil && pending.open && r.command.inTransaction == roleAtOnce {
 		pending.broken = true // what follows may rely on it
 	}
@@ -271,6 +274,7 @@ func (c *call) run(cmd *command) error {
 	if c.whole { // of others it is known how long they take with all that is executed with them
 		began = time.Now()
 	}
+	c.track(cmd)
 	err := cmd.run(c)
 	if c.countRun(cmd, at, err, began); err != nil {
 		return err

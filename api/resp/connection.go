@@ -46,6 +46,7 @@ func runQuit(c *call) error {
 func runReset(c *call) error {
 	s := c.session
 	s.endTransaction()
+	s.endTracking(c.server)
 	s.subs.clear()
 	s.name.set("")
 	s.db, s.index = nil, 0
@@ -67,6 +68,11 @@ func runSelect(c *call) error {
 	db, err := c.server.database(n)
 	if err != nil {
 		return err
+	}
+	if k := c.session.tracker; k != nil {
+		if err := c.server.tracking.move(k, n, db); err != nil {
+			return err
+		}
 	}
 	c.session.db, c.session.index = db, n
 	c.out.status("OK")

@@ -56,6 +56,9 @@
 // server's commands are a note of their transaction (events.go); of others the event is set, hset
 // or sadd, for what the key is, or del if it is gone.
 //
+// A client that keeps copies of what it reads is told when they are out of date (tracking.go): one Watch for each database
+// serves all of them.
+//
 // Every limit is a constant in limits.go. The command scripts in testdata are the manual of what
 // each command answers.
 package resp

@@ -95,6 +95,10 @@ const (
 	MaxMail = 8 << 20
 	// MaxWatched is the number of keys that a client may watch until EXEC.
 	MaxWatched = 4096
+	// MaxTracked is how many keys are noted, all in all, of which clients are to be told that they have changed, and
+	// MaxTrackedBytes what they take, about. Beyond it clients are told of others that they have.
+	MaxTracked      = 1 << 18
+	MaxTrackedBytes = 64 << 20
 	// MaxSlowLog is the number of slow commands that SLOWLOG remembers: the latest.
 	MaxSlowLog = 128
 	// MaxSlowLines is the number of slow commands that are logged in a second. The rest is counted.

@@ -537,6 +537,7 @@ func (l *loop) executeApart(ctx context.Context, s *socket) {
 		l.post(s)
 		l.mu.Unlock()
 		if over {
+			c.endTracking(c.server)
 			c.unfollow(ctx)
 			c.watched.end()
 			b.stopWaiting()

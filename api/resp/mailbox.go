@@ -13,17 +13,26 @@ import (
 type mail struct {
 	pattern string // that matched, "" if the channel itself was subscribed to
 	embedded.Message
+	invalid *invalidation // in place of a message
 }
 
 // mailSize is what mail takes in memory besides its bytes. Those of one message that many clients are sent are there once,
 // but counted for each.
-const mailSize = 96
+const mailSize = 104
 
-func (m *mail) size() int { return len(m.pattern) + len(m.Channel) + len(m.Payload) + mailSize }
+func (m *mail) size() int {
+	if m.invalid != nil {
+		return m.invalid.size() + mailSize
+	}
+	return len(m.pattern) + len(m.Channel) + len(m.Payload) + mailSize
+}
 
-// write writes what a client is sent.
-func (m *mail) write(out *replies) {
+// write writes what a client is sent, that may be a subscriber.
+func (m *mail) write(out *replies, subscriber bool) {
 	switch {
+	case m.invalid != nil:
+		m.invalid.write(out, subscriber)
+		return
 	case m.pattern != "":
 		out.push(4)
 		out.text("pmessage")
@@ -43,7 +52,8 @@ func (m *mail) write(out *replies) {
 // client's goroutine opens and closes it; one of its own sends what is there, while it holds client.writing.
 type mailbox struct {
 	server *Server
-	bytes  atomic.Int64 // that wait; changed while mu is held
+	subs   *subscriptions // of the client
+	bytes  atomic.Int64   // that wait; changed while mu is held
 
 	mu      sync.Mutex
 	open    bool
@@ -107,7 +117,7 @@ func (b *mailbox) take(out *replies) (more bool, err error) {
 	}
 	n := 0
 	for ; n < len(b.queue) && len(out.buf) < writeSize; n++ {
-		b.queue[n].write(out)
+		b.queue[n].write(out, b.subs.all() > 0)
 		b.count(-b.queue[n].size())
 	}
 	clear(b.queue[:n])

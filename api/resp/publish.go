@@ -76,7 +76,7 @@ func (a *audience) tell(m embedded.Message) {
 	for _, pattern := range a.patterns {
 		if matchGlob(pattern, m.Channel) {
 			for box := range a.boxes[toPattern][pattern] {
-				box.put(mail{pattern, m})
+				box.put(mail{pattern: pattern, Message: m})
 			}
 		}
 	}

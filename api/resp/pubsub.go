@@ -249,7 +249,7 @@ func (c *client) follow(ctx context.Context) {
 	subs := &c.subs
 	switch {
 	case !subs.begun:
-	case subs.all() == 0:
+	case subs.all() == 0 && c.tracker == nil:
 		subs.begun, subs.sending = false, false
 		c.box.stop()
 		for _, f := range subs.follows {

@@ -153,6 +153,8 @@ type Server struct {
 
 	waiting [Databases]waiting // commands that wait for keys, by database
 
+	tracking tracking // clients that are told of changed keys that they may keep a copy of
+
 	audience    audience
 	unhear      func()       // has the peer tell it of no more messages
 	subscribers atomic.Int64 // clients that are told of changed keys
@@ -197,6 +199,7 @@ func New(config Config) (*Server, error) {
 	for i := range s.waiting {
 		s.waiting[i].server = s
 	}
+	s.tracking.server = s
 	s.maxClients.Store(int64(s.config.MaxClients))
 	s.slower.Store(slowerThan(s.config.SlowLog))
 	s.scripts.busyAfter.Store(ScriptBusy.Milliseconds())

@@ -28,6 +28,8 @@ func defaultSettings() map[string]string {
 		"maxmemory-samples":  "5",
 		"maxmemory-clients":  strconv.Itoa(MaxHeld),
 		"slowlog-max-len":    strconv.Itoa(MaxSlowLog),
+
+		"tracking-table-max-keys": strconv.Itoa(MaxTracked),
 	}
 }
 

@@ -112,7 +112,11 @@ func pubsubCommands() []command {
 
 func clientCommand() command {
 	return containing(command{name: "client", summary: "Names the connection and tells of all."},
+		command{name: "caching", arity: 3, usage: "YES|NO", run: runClientCaching,
+			summary: "Has the keys that the next command reads be tracked, or not: see TRACKING."},
 		command{name: "getname", arity: 2, run: runClientGetName, summary: "Returns the name of the connection."},
+		command{name: "getredir", arity: 2, run: runClientGetRedir,
+			summary: "Returns which connection is told of changes in place of this one, 0 if none is, -1 without TRACKING."},
 		command{name: "id", arity: 2, run: runClientID, summary: "Returns the number of the connection."},
 		command{name: "info", arity: 2, run: runClientInfo, summary: "Returns what there is to tell of the connection."},
 		command{name: "kill", apart: true, arity: -3, usage: "addr | <ID|TYPE|ADDR|LADDR|USER|SKIPME> value ...",
@@ -130,6 +134,10 @@ func clientCommand() command {
 		command{name: "setinfo", arity: 4, usage: "LIB-NAME|LIB-VER value", run: runClientSetInfo,
 			summary: "Takes what a library tells of itself. Nothing of it is kept."},
 		command{name: "setname", arity: 3, usage: "name", run: runClientSetName, summary: "Names the connection."},
+		command{name: "tracking", apart: true, alone: true, arity: -3, run: runClientTracking,
+			usage:   "ON|OFF [REDIRECT id] [BCAST] [PREFIX prefix [PREFIX prefix ...]] [OPTIN] [OPTOUT] [NOLOOP]",
+			summary: "Has the connection be told of changes of keys that it has read, or that begin so."},
+		command{name: "trackinginfo", arity: 2, run: runClientTrackingInfo, summary: "Returns what TRACKING was told."},
 		command{name: "unblock", arity: -3, usage: "id [TIMEOUT|ERROR]", run: runClientUnblock,
 			summary: "Has a command of another connection wait no more, as if its time was over or with an error."},
 		command{name: "unpause", arity: 2, run: runClientUnpause, summary: "Changes nothing: nobody is ever paused."})
