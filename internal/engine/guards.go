@@ -7,7 +7,7 @@ import (
 	"github.com/peerd/peerd/internal/delta"
 )
 
-// Guard notices that keys change: see Tx.Guard. Its owner may ask it, and release it, beside the replica.
+// Guard notices that keys change: see Tx.Guard, and docs/decisions/0055. Its owner may ask it, and release it, beside the replica.
 type Guard struct {
 	of      *guards // nil until it guards something
 	changed atomic.Bool
