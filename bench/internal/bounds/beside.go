@@ -1,10 +1,14 @@
-package main
+package bounds
 
 import (
 	"context"
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/peerd/peerd/bench/internal/lab"
+	"github.com/peerd/peerd/bench/internal/measure"
+	"github.com/peerd/peerd/bench/internal/report"
 )
 
 // commands are redis-benchmark's tests that rows measure. SET comes first: GET reads what it wrote.
@@ -12,31 +16,31 @@ var commands = []string{"set", "get", "incr", "sadd", "hset"}
 
 // pair is a peerd and a redis-server.
 type pair struct {
-	*lab
-	peerd *daemon
+	*bench
+	peerd *lab.Daemon
 	redis string // address
 }
 
-func newPair(ctx context.Context, l *lab, args ...string) (*pair, error) {
-	d, err := l.daemon(ctx, "peerd", args...)
+func newPair(ctx context.Context, l *bench, args ...string) (*pair, error) {
+	d, err := l.Daemon(ctx, "peerd", args...)
 	if err != nil {
 		return nil, err
 	}
-	_, addr, err := l.redis(ctx)
+	_, addr, err := l.Redis(ctx)
 	return &pair{l, d, addr}, err
 }
 
 // compare runs one of redis-benchmark's tests on both in turn, and returns what each round gave.
 func (p *pair) compare(ctx context.Context, test string, pipeline, requests, keys int) (
-	ours, theirs []measured, err error) {
+	ours, theirs []lab.Measured, err error) {
 	for i := range p.rounds {
 		// Who is first changes, lest it always has the machine in the same state.
 		for _, own := range []bool{i%2 == 0, i%2 != 0} {
 			addr, to := p.redis, &theirs
 			if own {
-				addr, to = p.peerd.redis, &ours
+				addr, to = p.peerd.Redis, &ours
 			}
-			m, err := p.redisBenchmark(ctx, addr, test, pipeline, requests, keys)
+			m, err := p.RedisBenchmark(ctx, addr, test, pipeline, requests, keys)
 			if err != nil {
 				return nil, nil, err
 			}
@@ -46,30 +50,30 @@ func (p *pair) compare(ctx context.Context, test string, pipeline, requests, key
 	return ours, theirs, nil
 }
 
-func rates(all []measured) (rates []float64) {
+func rates(all []lab.Measured) (rates []float64) {
 	for _, m := range all {
-		rates = append(rates, m.rate)
+		rates = append(rates, m.Rate)
 	}
 	return rates
 }
 
-func bothRates(ours, theirs []measured) string {
+func bothRates(ours, theirs []lab.Measured) string {
 	return fmt.Sprintf("%s and %s a second",
-		number(median(rates(ours))), number(median(rates(theirs))))
+		report.Number(measure.Median(rates(ours))), report.Number(measure.Median(rates(theirs))))
 }
 
-func p99s(all []measured) (p99s []float64) {
+func p99s(all []lab.Measured) (p99s []float64) {
 	for _, m := range all {
-		p99s = append(p99s, m.p99)
+		p99s = append(p99s, m.P99)
 	}
 	return p99s
 }
 
-func plain(ctx context.Context, l *lab) ([]figure, error) {
+func plain(ctx context.Context, l *bench) ([]figure, error) {
 	return throughput(ctx, l, 1, func(string) bound { return atLeast(0.8, 1) })
 }
 
-func pipelined(ctx context.Context, l *lab) ([]figure, error) {
+func pipelined(ctx context.Context, l *bench) ([]figure, error) {
 	return throughput(ctx, l, 16, func(test string) bound {
 		if test == "incr" {
 			return atLeast(0.4, 1)
@@ -78,7 +82,7 @@ func pipelined(ctx context.Context, l *lab) ([]figure, error) {
 	})
 }
 
-func throughput(ctx context.Context, l *lab, pipeline int, limit func(test string) bound) (
+func throughput(ctx context.Context, l *bench, pipeline int, limit func(test string) bound) (
 	found []figure, err error) {
 	p, err := newPair(ctx, l)
 	if err != nil {
@@ -95,7 +99,7 @@ func throughput(ctx context.Context, l *lab, pipeline int, limit func(test strin
 		}
 		found = append(found, figure{
 			what:  fmt.Sprintf("%s -P %d × redis-server", strings.ToUpper(test), pipeline),
-			value: quotient(rates(ours), rates(theirs)), bound: limit(test),
+			value: measure.Quotient(rates(ours), rates(theirs)), bound: limit(test),
 			note: bothRates(ours, theirs),
 		})
 	}
@@ -103,7 +107,7 @@ func throughput(ctx context.Context, l *lab, pipeline int, limit func(test strin
 }
 
 // tail measures the slowest hundredth of SETs.
-func tail(ctx context.Context, l *lab) ([]figure, error) {
+func tail(ctx context.Context, l *bench) ([]figure, error) {
 	p, err := newPair(ctx, l)
 	if err != nil {
 		return nil, err
@@ -114,31 +118,31 @@ func tail(ctx context.Context, l *lab) ([]figure, error) {
 	}
 	return []figure{{
 		what:  "p99 of SET × redis-server",
-		value: quotient(p99s(ours), p99s(theirs)), bound: atMost(3, 1),
-		note: fmt.Sprintf("%s and %s ms", number(median(p99s(ours))), number(median(p99s(theirs)))),
+		value: measure.Quotient(p99s(ours), p99s(theirs)), bound: atMost(3, 1),
+		note: fmt.Sprintf("%s and %s ms", report.Number(measure.Median(p99s(ours))), report.Number(measure.Median(p99s(theirs)))),
 	}}, nil
 }
 
 // keyed returns the commands that set keys as redis-benchmark names them, to 64 bytes.
-func keyed(clients, keys int) load {
+func keyed(clients, keys int) lab.Load {
 	value := strings.Repeat("v", 64)
-	return load{clients, 16, keys, func(b []byte, i int) []byte {
-		return appendCommand(b, "SET", fmt.Sprintf("key:%012d", i), value)
+	return lab.Load{Clients: clients, Pipeline: 16, Commands: keys, Command: func(b []byte, i int) []byte {
+		return lab.AppendCommand(b, "SET", fmt.Sprintf("key:%012d", i), value)
 	}}
 }
 
 // uniform reads any of very many keys.
-func uniform(ctx context.Context, l *lab) ([]figure, error) {
-	p, err := newPair(ctx, l, l.cached...)
+func uniform(ctx context.Context, l *bench) ([]figure, error) {
+	p, err := newPair(ctx, l, l.Cached...)
 	if err != nil {
 		return nil, err
 	}
-	for _, addr := range []string{p.peerd.redis, p.redis} {
-		if _, err := keyed(50, l.many).run(ctx, addr); err != nil {
+	for _, addr := range []string{p.peerd.Redis, p.redis} {
+		if _, err := keyed(50, l.many).Run(ctx, addr); err != nil {
 			return nil, err
 		}
 	}
-	if err := calm(ctx, p.peerd.process); err != nil {
+	if err := lab.Calm(ctx, p.peerd.Process); err != nil {
 		return nil, err
 	}
 	ours, theirs, err := p.compare(ctx, "get", 1, l.requests, l.many)
@@ -146,24 +150,24 @@ func uniform(ctx context.Context, l *lab) ([]figure, error) {
 		return nil, err
 	}
 	cache := "128 MiB"
-	if l.cached == nil {
+	if l.Cached == nil {
 		cache = "default"
 	}
 	return []figure{{
-		what:  fmt.Sprintf("GET over %s keys, cache %s, × redis-server", count(l.many), cache),
-		value: quotient(rates(ours), rates(theirs)), bound: atLeast(0.3, 0.6), sized: true,
+		what:  fmt.Sprintf("GET over %s keys, cache %s, × redis-server", report.Count(l.many), cache),
+		value: measure.Quotient(rates(ours), rates(theirs)), bound: atLeast(0.3, 0.6), sized: true,
 		note: bothRates(ours, theirs),
 	}}, nil
 }
 
 // commits measures transactions of many writers beside bare Badger, in turn.
-func commits(ctx context.Context, l *lab) (found []figure, err error) {
+func commits(ctx context.Context, l *bench) (found []figure, err error) {
 	limits := map[string]bound{"always": atLeast(10, 30), "none": atLeast(1, 3)}
 	for _, durability := range []string{"always", "none"} {
 		var times, ours, bare []float64
 		for range l.rounds {
 			pattern := "^BenchmarkCommit$/^" + durability + "$/^64$"
-			lines, err := l.goBenchmark(ctx, "peer", pattern, "-test.benchtime", l.bench)
+			lines, err := l.GoBenchmark(ctx, "peer", pattern, "-test.benchtime", l.bench)
 			if err != nil {
 				return found, err
 			}
@@ -177,18 +181,18 @@ func commits(ctx context.Context, l *lab) (found []figure, err error) {
 		}
 		found = append(found, figure{
 			what:  fmt.Sprintf("commits with `%s`, 64 writers, × bare Badger", durability),
-			value: median(times), bound: limits[durability],
-			note: fmt.Sprintf("%s and %s a second", number(median(ours)), number(median(bare))),
+			value: measure.Median(times), bound: limits[durability],
+			note: fmt.Sprintf("%s and %s a second", report.Number(measure.Median(ours)), report.Number(measure.Median(bare))),
 		})
 	}
 	return found, nil
 }
 
 // replica measures the commit path without a host around it.
-func replica(ctx context.Context, l *lab) ([]figure, error) {
+func replica(ctx context.Context, l *bench) ([]figure, error) {
 	var each, allocs []float64
 	for range max(1, l.rounds-2) { // each fills a store first; there is nothing to compare
-		lines, err := l.goBenchmark(ctx, "internal/engine", "^BenchmarkSet$/^group=50$",
+		lines, err := l.GoBenchmark(ctx, "internal/engine", "^BenchmarkSet$/^group=50$",
 			"-test.benchtime", fmt.Sprint(l.sets, "x"))
 		if err != nil {
 			return nil, err
@@ -199,7 +203,7 @@ func replica(ctx context.Context, l *lab) ([]figure, error) {
 	}
 	return []figure{{
 		what: "CPU a SET, the replica alone, groups of 50", bound: atMost(5, 3),
-		value: median(each) / float64(time.Microsecond), unit: " µs",
-		note: number(median(allocs)) + " allocations",
+		value: measure.Median(each) / float64(time.Microsecond), unit: " µs",
+		note: report.Number(measure.Median(allocs)) + " allocations",
 	}}, nil
 }

@@ -1,4 +1,4 @@
-package main
+package bounds
 
 import (
 	"context"
@@ -8,25 +8,27 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/peerd/peerd/bench/internal/lab"
 )
 
 // tiny is enough to see that a row runs.
 var tiny = sizes{
 	rounds: 1, requests: 400, warm: 100, cells: 500, many: 1000, watch: 100 * time.Millisecond,
-	deleted: []int{10, 20}, sets: 100, bench: "1x", patience: time.Minute,
+	deleted: []int{10, 20}, sets: 100, bench: "1x",
 }
 
-func newTestLab(t *testing.T, binary string) *lab {
+func newTestLab(t *testing.T, binary string) *bench {
 	t.Helper()
 	if _, err := os.Stat("/proc/self/stat"); err != nil {
 		t.Skip("no /proc here")
 	}
-	l, err := newLab(context.Background(), tiny, binary)
+	l, err := lab.New(context.Background(), time.Minute, binary)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(l.close)
-	return l
+	t.Cleanup(l.Close)
+	return &bench{l, tiny}
 }
 
 func TestARowIsMeasuredAndItsDaemonsEnd(t *testing.T) {
@@ -35,11 +37,11 @@ func TestARowIsMeasuredAndItsDaemonsEnd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var started []*process
+	var started []*lab.Process
 	for i, r := range chosen {
-		chosen[i].measure = func(ctx context.Context, l *lab) ([]figure, error) {
+		chosen[i].measure = func(ctx context.Context, l *bench) ([]figure, error) {
 			found, err := r.measure(ctx, l)
-			started = append(started, l.running...)
+			started = append(started, l.Running...)
 			return found, err
 		}
 	}
@@ -59,7 +61,7 @@ func TestARowIsMeasuredAndItsDaemonsEnd(t *testing.T) {
 	}
 	ended(t, started)
 
-	t.Run("interrupted", func(t *testing.T) { interrupt(t, l.peerd) })
+	t.Run("interrupted", func(t *testing.T) { interrupt(t, l.Peerd) })
 }
 
 // interrupt ends a load that would take an hour, as Ctrl-C does.
@@ -68,57 +70,57 @@ func interrupt(t *testing.T, binary string) {
 	l.many = 1 << 40
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	var d *daemon
-	write := row{"write", "", func(ctx context.Context, l *lab) (found []figure, err error) {
-		if d, err = l.daemon(ctx, "peerd"); err != nil {
+	var d *lab.Daemon
+	write := row{"write", "", func(ctx context.Context, l *bench) (found []figure, err error) {
+		if d, err = l.Daemon(ctx, "peerd"); err != nil {
 			return nil, err
 		}
 		all := keyed(2, l.many)
-		next := all.command
-		all.command = func(b []byte, i int) []byte {
+		next := all.Command
+		all.Command = func(b []byte, i int) []byte {
 			if i == 1000 {
 				stop()
 			}
 			return next(b, i)
 		}
-		_, err = all.run(ctx, d.redis)
+		_, err = all.Run(ctx, d.Redis)
 		return nil, err
 	}}
 	err := l.measure(ctx, []row{write}, new(strings.Builder))
 	if err == nil || err.Error() != "interrupted" {
 		t.Errorf("the error is %v", err)
 	}
-	ended(t, []*process{d.process})
-	l.close()
-	if _, err := os.Stat(l.dir); !errors.Is(err, fs.ErrNotExist) {
+	ended(t, []*lab.Process{d.Process})
+	l.Close()
+	if _, err := os.Stat(l.Dir); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("files are left over: %v", err)
 	}
 }
 
-func ended(t *testing.T, all []*process) {
+func ended(t *testing.T, all []*lab.Process) {
 	t.Helper()
 	for _, p := range all {
 		select {
-		case <-p.ended:
+		case <-p.Ended:
 		default:
-			t.Errorf("%s still runs", p.name)
+			t.Errorf("%s still runs", p.Name)
 		}
-		if _, err := p.cpu(); err == nil {
-			t.Errorf("%s is still in /proc", p.name)
+		if _, err := p.CPU(); err == nil {
+			t.Errorf("%s is still in /proc", p.Name)
 		}
 	}
 }
 
 func TestARowThatCannotBeMeasuredSaysSoAndTheOthersAre(t *testing.T) {
 	l := newTestLab(t, "/bin/true")
-	broken := row{"broken", "", func(context.Context, *lab) ([]figure, error) {
+	broken := row{"broken", "", func(context.Context, *bench) ([]figure, error) {
 		return nil, errors.New("no | such\nthing")
 	}}
-	well := row{"well", "", func(context.Context, *lab) ([]figure, error) {
+	well := row{"well", "", func(context.Context, *bench) ([]figure, error) {
 		return []figure{{what: "one", value: 1}}, nil
 	}}
-	dead := row{"dead", "", func(ctx context.Context, l *lab) ([]figure, error) {
-		_, err := l.daemon(ctx, "peerd") // which ends at once
+	dead := row{"dead", "", func(ctx context.Context, l *bench) ([]figure, error) {
+		_, err := l.Daemon(ctx, "peerd") // which ends at once
 		return nil, err
 	}}
 	var out strings.Builder
@@ -153,38 +155,5 @@ func TestRowsAreChosenByName(t *testing.T) {
 	}
 	if _, err := choose([]string{"opne"}); err == nil {
 		t.Error("an unknown row is chosen")
-	}
-}
-
-func TestWhatOthersPrintIsRead(t *testing.T) {
-	m, err := parseRedisBenchmark(`"test","rps","avg_latency_ms","min_latency_ms","p50_latency_ms",` +
-		`"p95_latency_ms","p99_latency_ms","max_latency_ms"` + "\n" +
-		`"SET","8818.34","3.232","0.184","0.951","4.255","56.703","738.303"` + "\n")
-	if want := (measured{8818.34, 56.703}); err != nil || m != want {
-		t.Errorf("redis-benchmark: %v, %v, want %v", m, err, want)
-	}
-	if _, err := parseRedisBenchmark("WARNING\n"); err == nil {
-		t.Error("a warning is read as figures")
-	}
-	found := parseGoBenchmark("goos: linux\n" +
-		"BenchmarkCommit/always/64/peerd-2   \t 100\t 105 ns/op\t 34300 op/s\t 5.5 times-badger\nPASS\n")
-	got := found["BenchmarkCommit/always/64/peerd"]
-	if got["op/s"] != 34300 || got["times-badger"] != 5.5 {
-		t.Errorf("go test -bench: %v", found)
-	}
-	cpu, err := cpuOf("77 (a (b) c) S 1 77 77 0 -1 4194560 1 0 0 0 120 30 0 0 20 0 9 0 1 2 3")
-	if want := 1500 * time.Millisecond; err != nil || cpu != want {
-		t.Errorf("/proc/PID/stat: %v, %v, want %v", cpu, err, want)
-	}
-	said := trouble("goos: linux\npanic: no such thing\n\ngoroutine 24 [running]:\n/x.go:1\n/y.go:2\n")
-	if said != "panic: no such thing" {
-		t.Errorf("of a panic it is said that %q", said)
-	}
-	if said := trouble("a\nb\nc\nd\n"); said != "b\nc\nd" {
-		t.Errorf("of a failure it is said that %q", said)
-	}
-	all, anonymous, err := residentOf("Name:\tpeerd\nVmRSS:\t   2048 kB\nRssAnon:\t 1024 kB\n")
-	if all != 2<<20 || anonymous != 1<<20 || err != nil {
-		t.Errorf("/proc/PID/status: %d, %d, %v", all, anonymous, err)
 	}
 }

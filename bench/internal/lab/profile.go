@@ -1,4 +1,4 @@
-package main
+package lab
 
 import (
 	"context"
@@ -11,29 +11,40 @@ import (
 	"time"
 )
 
+// Profile says of what the daemons' profiles are taken. None are if Kind is empty.
+type Profile struct {
+	Kind string // one of ProfileKinds
+	Dir  string // where they are written
+	Of   string // what is measured: names begin with it
+}
+
+// ProfileKinds are what the daemon's --pprof-socket can be asked for, and under which name.
+var ProfileKinds = map[string]string{"cpu": "profile", "heap": "heap", "block": "block", "mutex": "mutex"}
+
 // slice is how much of a daemon's life one profile shows. The last one is lost with the daemon.
 const slice = 5 * time.Second
 
-// keepProfiles takes profiles of a daemon's processor, one after the other, until it ends:
+// keepProfiles takes profiles of a daemon, one after the other, until it ends:
 //
-//	go tool pprof bin/peerd DIR/del-here.*
-func (l *lab) keepProfiles(ctx context.Context, p *process, socket, name string) {
+//	go tool pprof bin/peerd DIR/kv-here.cpu.*
+func (l *Lab) keepProfiles(ctx context.Context, p *Process, socket, name string) {
 	client := http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
 		},
 	}}
 	defer client.CloseIdleConnections()
-	url := fmt.Sprintf("http://peerd/debug/pprof/profile?seconds=%d", int(slice.Seconds()))
+	of := fmt.Sprintf("%s-%s.%s", l.Profile.Of, name, l.Profile.Kind)
+	url := fmt.Sprintf("http://peerd/debug/pprof/%s?seconds=%d", ProfileKinds[l.Profile.Kind], int(slice.Seconds()))
 	for {
 		select {
-		case <-p.ended:
+		case <-p.Ended:
 			return
 		case <-ctx.Done():
 			return
 		default:
 		}
-		if err := keep(ctx, &client, url, l.profile, name); err != nil && pause(ctx, slice/50) != nil {
+		if err := keep(ctx, &client, url, l.Profile.Dir, of); err != nil && Pause(ctx, slice/50) != nil {
 			return // else the socket is not there yet, or no more
 		}
 	}
@@ -53,6 +64,9 @@ func keep(ctx context.Context, client *http.Client, url, dir, name string) error
 	data, err := io.ReadAll(answer.Body)
 	if err != nil {
 		return err
+	}
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("no profile: %s", answer.Status)
 	}
 	at := time.Now().UTC().Format("150405.000")
 	return os.WriteFile(filepath.Join(dir, name+"."+at), data, 0o600)

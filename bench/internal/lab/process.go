@@ -1,4 +1,4 @@
-package main
+package lab
 
 import (
 	"bufio"
@@ -12,23 +12,23 @@ import (
 	"time"
 )
 
-// process is one that the lab has started.
-type process struct {
-	name  string
+// Process is one that the lab has started.
+type Process struct {
+	Name  string
 	cmd   *exec.Cmd
 	log   string        // file with what it prints as errors
 	lines chan string   // of its standard output, closed at its end; what nobody takes is dropped
-	ended chan struct{} // closed when it has ended
+	Ended chan struct{} // closed when it has ended
 }
 
-// patience is how long a process may take to do at once what it was asked.
-const patience = time.Minute
+// Patience is how long a process may take to do at once what it was asked.
+const Patience = time.Minute
 
-// start starts a process. It ends with the row, if not before.
-func (l *lab) start(name, program string, args ...string) (*process, error) {
-	p := &process{
-		name: name, cmd: exec.Command(program, args...), log: l.path(name + ".log"),
-		lines: make(chan string, 64), ended: make(chan struct{}),
+// Start starts a process. It ends with the section, if not before.
+func (l *Lab) Start(name, program string, args ...string) (*Process, error) {
+	p := &Process{
+		Name: name, cmd: exec.Command(program, args...), log: l.Path(name + ".log"),
+		lines: make(chan string, 64), Ended: make(chan struct{}),
 	}
 	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -43,9 +43,9 @@ func (l *lab) start(name, program string, args ...string) (*process, error) {
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
-	l.running = append(l.running, p)
+	l.Running = append(l.Running, p)
 	go func() {
-		defer close(p.ended)
+		defer close(p.Ended)
 		in := bufio.NewScanner(out)
 		for in.Scan() {
 			select {
@@ -59,29 +59,29 @@ func (l *lab) start(name, program string, args ...string) (*process, error) {
 	return p, nil
 }
 
-// stop has the process end by itself, and waits until it has.
-func (p *process) stop(ctx context.Context) error {
+// Stop has the process end by itself, and waits until it has.
+func (p *Process) Stop(ctx context.Context) error {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM) // an error says that it has ended
 	select {
-	case <-p.ended:
+	case <-p.Ended:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-time.After(patience):
-		return fmt.Errorf("%s has not ended after %v", p.name, patience)
+	case <-time.After(Patience):
+		return fmt.Errorf("%s has not ended after %v", p.Name, Patience)
 	}
 }
 
-// kill ends the process at once.
-func (p *process) kill() {
+// Kill ends the process at once.
+func (p *Process) Kill() {
 	_ = p.cmd.Process.Kill()
-	<-p.ended
+	<-p.Ended
 }
 
-// failure is the error of a process that has ended too early.
-func (p *process) failure() error {
+// Failure is the error of a process that has ended too early.
+func (p *Process) Failure() error {
 	text, _ := os.ReadFile(p.log)
-	return fmt.Errorf("%s has ended: %s", p.name, lastLines(string(text), 3))
+	return fmt.Errorf("%s has ended: %s", p.Name, lastLines(string(text), 3))
 }
 
 func lastLines(text string, n int) string {
@@ -89,8 +89,8 @@ func lastLines(text string, n int) string {
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
-// cpu returns how long the process has kept processors busy, to 10 ms.
-func (p *process) cpu() (time.Duration, error) {
+// CPU returns how long the process has kept processors busy, to 10 ms.
+func (p *Process) CPU() (time.Duration, error) {
 	stat, err := p.proc("stat")
 	if err != nil {
 		return 0, err
@@ -112,9 +112,9 @@ func cpuOf(stat string) (time.Duration, error) {
 	return (user + system) * tick, nil
 }
 
-// resident returns how many bytes the process holds, and how many of them are not pages of files,
+// Resident returns how many bytes the process holds, and how many of them are not pages of files,
 // which the system takes back when it needs them.
-func (p *process) resident() (all, anonymous int64, err error) {
+func (p *Process) Resident() (all, anonymous int64, err error) {
 	status, err := p.proc("status")
 	if err != nil {
 		return 0, 0, err
@@ -133,40 +133,40 @@ func residentOf(status string) (all, anonymous int64, err error) {
 	return all << 10, anonymous << 10, nil
 }
 
-func (p *process) proc(name string) (string, error) {
+func (p *Process) proc(name string) (string, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", p.cmd.Process.Pid, name))
 	return string(text), err
 }
 
-// used returns the processor time that something took a process.
-func (p *process) used(do func() error) (time.Duration, error) {
-	before, err := p.cpu()
+// Used returns the processor time that something took a process.
+func (p *Process) Used(do func() error) (time.Duration, error) {
+	before, err := p.CPU()
 	if err != nil {
 		return 0, err
 	}
 	if err := do(); err != nil {
 		return 0, err
 	}
-	after, err := p.cpu()
+	after, err := p.CPU()
 	return after - before, err
 }
 
-// calm waits until processes have had little to do for a second: less than a twentieth of a
+// Calm waits until processes have had little to do for a second: less than a twentieth of a
 // processor each. What follows a load, as checkpoints, is over then.
-func calm(ctx context.Context, processes ...*process) error {
-	for began := time.Now(); time.Since(began) < 2*patience; {
+func Calm(ctx context.Context, processes ...*Process) error {
+	for began := time.Now(); time.Since(began) < 2*Patience; {
 		busy := false
-		before := map[*process]time.Duration{}
+		before := map[*Process]time.Duration{}
 		for _, p := range processes {
-			before[p], _ = p.cpu()
+			before[p], _ = p.CPU()
 		}
-		if err := pause(ctx, time.Second); err != nil {
+		if err := Pause(ctx, time.Second); err != nil {
 			return err
 		}
 		for _, p := range processes {
-			after, err := p.cpu()
+			after, err := p.CPU()
 			if err != nil {
-				return p.failure()
+				return p.Failure()
 			}
 			busy = busy || after-before[p] > time.Second/20
 		}
@@ -177,8 +177,8 @@ func calm(ctx context.Context, processes ...*process) error {
 	return nil // it is never idle: then that is what is measured
 }
 
-// pause waits for a time: for what happens with time alone.
-func pause(ctx context.Context, d time.Duration) error {
+// Pause waits for a time: for what happens with time alone.
+func Pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):
 		return nil
@@ -187,8 +187,8 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// await waits until a condition holds.
-func await(ctx context.Context, limit time.Duration, what string, holds func() bool) error {
+// Await waits until a condition holds.
+func Await(ctx context.Context, limit time.Duration, what string, holds func() bool) error {
 	deadline := time.NewTimer(limit)
 	defer deadline.Stop()
 	tick := time.NewTicker(10 * time.Millisecond)

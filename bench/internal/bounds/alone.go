@@ -1,53 +1,57 @@
-package main
+package bounds
 
 import (
 	"context"
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/peerd/peerd/bench/internal/lab"
+	"github.com/peerd/peerd/bench/internal/measure"
+	"github.com/peerd/peerd/bench/internal/report"
 )
 
 const megabyte = 1e6
 
 // held returns what a daemon holds as a figure.
-func (d *daemon) held(what string, limit bound, sized bool) ([]figure, error) {
-	all, anonymous, err := d.resident()
+func held(d *lab.Daemon, what string, limit bound, sized bool) ([]figure, error) {
+	all, anonymous, err := d.Resident()
 	if err != nil {
 		return nil, err
 	}
 	return []figure{{
 		what: what, value: float64(all) / megabyte, unit: " MB", bound: limit, sized: sized,
-		note: fmt.Sprintf("%s MB of it anonymous", number(float64(anonymous)/megabyte)),
+		note: fmt.Sprintf("%s MB of it anonymous", report.Number(float64(anonymous)/megabyte)),
 	}}, nil
 }
 
-func memory(ctx context.Context, l *lab) ([]figure, error) {
-	d, err := l.daemon(ctx, "peerd")
+func memory(ctx context.Context, l *bench) ([]figure, error) {
+	d, err := l.Daemon(ctx, "peerd")
 	if err != nil {
 		return nil, err
 	}
-	if _, err := keyed(50, l.cells).run(ctx, d.redis); err != nil {
+	if _, err := keyed(50, l.cells).Run(ctx, d.Redis); err != nil {
 		return nil, err
 	}
-	what := fmt.Sprintf("memory after %s SETs of 64 bytes", count(l.cells))
-	return d.held(what, atMost(300, 200), true)
+	what := fmt.Sprintf("memory after %s SETs of 64 bytes", report.Count(l.cells))
+	return held(d, what, atMost(300, 200), true)
 }
 
-func idle(ctx context.Context, l *lab) ([]figure, error) {
-	d, err := l.daemon(ctx, "peerd")
+func idle(ctx context.Context, l *bench) ([]figure, error) {
+	d, err := l.Daemon(ctx, "peerd")
 	if err != nil {
 		return nil, err
 	}
-	if err := calm(ctx, d.process); err != nil {
+	if err := lab.Calm(ctx, d.Process); err != nil {
 		return nil, err
 	}
-	return d.held("memory of an idle daemon", atMost(40, 25), false)
+	return held(d, "memory of an idle daemon", atMost(40, 25), false)
 }
 
 // opening measures how long it takes from the start of a daemon until it answers, with its data
 // where the system has it in memory.
-func opening(ctx context.Context, l *lab) (found []figure, err error) {
-	d, err := l.daemon(ctx, "peerd")
+func opening(ctx context.Context, l *bench) (found []figure, err error) {
+	d, err := l.Daemon(ctx, "peerd")
 	if err != nil {
 		return nil, err
 	}
@@ -55,82 +59,82 @@ func opening(ctx context.Context, l *lab) (found []figure, err error) {
 		cells int
 		limit bound
 	}{{l.cells, atMost(0.8, 0.4)}, {l.many, atMost(5, 2)}} {
-		if _, err := keyed(50, size.cells).run(ctx, d.redis); err != nil {
+		if _, err := keyed(50, size.cells).Run(ctx, d.Redis); err != nil {
 			return found, err
 		}
 		var took []float64
 		for range l.rounds {
-			if err := d.stop(ctx); err != nil {
+			if err := d.Stop(ctx); err != nil {
 				return found, err
 			}
 			began := time.Now()
-			if err := d.begin(ctx, d.name); err != nil {
+			if err := d.Begin(ctx, d.Name); err != nil {
 				return found, err
 			}
 			took = append(took, time.Since(began).Seconds())
 		}
 		found = append(found, figure{
-			what:  fmt.Sprintf("opening %s cells", count(size.cells)),
-			value: median(took), unit: " s", bound: size.limit, sized: true,
+			what:  fmt.Sprintf("opening %s cells", report.Count(size.cells)),
+			value: measure.Median(took), unit: " s", bound: size.limit, sized: true,
 			note: "after a clean stop, until it answers",
 		})
 	}
 	return found, nil
 }
 
-func writing(ctx context.Context, l *lab) ([]figure, error) {
-	d, err := l.daemon(ctx, "peerd")
+func writing(ctx context.Context, l *bench) ([]figure, error) {
+	d, err := l.Daemon(ctx, "peerd")
 	if err != nil {
 		return nil, err
 	}
-	o, err := keyed(50, l.many).run(ctx, d.redis)
+	o, err := keyed(50, l.many).Run(ctx, d.Redis)
 	if err != nil {
 		return nil, err
 	}
 	return []figure{{
-		what:  fmt.Sprintf("writing %s keys: slowest second against the median", count(l.many)),
-		value: evenness(o.seconds), bound: atLeast(0.5, 0.8), sized: true,
+		what:  fmt.Sprintf("writing %s keys: slowest second against the median", report.Count(l.many)),
+		value: evenness(o.Seconds), bound: atLeast(0.5, 0.8), sized: true,
 		note: fmt.Sprintf("%s a second in %d s, 50 clients with pipelines of 16, p99 of one %v",
-			number(float64(l.many)/o.took.Seconds()), len(o.seconds),
-			o.latency.quantile(0.99).Round(time.Millisecond)),
+			report.Number(float64(l.many)/o.Took.Seconds()), len(o.Seconds),
+			o.Latency.Quantile(0.99).Round(time.Millisecond)),
 	}}, nil
 }
 
 // apart is daemons with different numbers of keys that no operation touches.
 type apart struct {
-	*daemon
+	*lab.Daemon
 	keys int
 	cost map[string][]float64 // µs of processor time, by command, in each round
 }
 
 // growth measures what operations cost among few and many keys that they do not touch.
-func growth(ctx context.Context, l *lab) (found []figure, err error) {
+func growth(ctx context.Context, l *bench) (found []figure, err error) {
 	var all []apart
 	for _, keys := range []int{l.warm, l.cells, l.many} {
-		d, err := l.daemon(ctx, fmt.Sprint("with", keys))
+		d, err := l.Daemon(ctx, fmt.Sprint("with", keys))
 		if err != nil {
 			return nil, err
 		}
 		far := keyed(50, keys)
 		value := strings.Repeat("v", 64)
-		far.command = func(b []byte, i int) []byte {
-			return appendCommand(b, "SET", fmt.Sprintf("far:%012d", i), value)
+		far.Command = func(b []byte, i int) []byte {
+			return lab.AppendCommand(b, "SET", fmt.Sprintf("far:%012d", i), value)
 		}
-		if _, err := far.run(ctx, d.redis); err != nil {
+		if _, err := far.Run(ctx, d.Redis); err != nil {
 			return nil, err
 		}
 		all = append(all, apart{d, keys, map[string][]float64{}})
 	}
 	for _, a := range all {
-		if err := calm(ctx, a.process); err != nil {
+		if err := lab.Calm(ctx, a.Process); err != nil {
 			return nil, err
 		}
 	}
 	for _, test := range commands {
 		for range l.rounds {
 			for _, a := range all {
-				used, err := a.used(func() error {
-					_, err := l.redisBenchmark(ctx, a.redis, test, 1, l.requests, l.warm)
+				used, err := a.Used(func() error {
+					_, err := l.RedisBenchmark(ctx, a.Redis, test, 1, l.requests, l.warm)
 					return err
 				})
 				if err != nil {
@@ -142,10 +146,10 @@ func growth(ctx context.Context, l *lab) (found []figure, err error) {
 		for _, a := range all[1:] {
 			found = append(found, figure{
 				what: fmt.Sprintf("CPU of %s among %s keys, × among %s", strings.ToUpper(test),
-					count(a.keys), count(all[0].keys)),
-				value: quotient(a.cost[test], all[0].cost[test]), bound: atMost(1.5, 0), sized: true,
+					report.Count(a.keys), report.Count(all[0].keys)),
+				value: measure.Quotient(a.cost[test], all[0].cost[test]), bound: atMost(1.5, 0), sized: true,
 				note: fmt.Sprintf("%s and %s µs",
-					number(median(a.cost[test])), number(median(all[0].cost[test]))),
+					report.Number(measure.Median(a.cost[test])), report.Number(measure.Median(all[0].cost[test]))),
 			})
 		}
 	}
@@ -153,8 +157,8 @@ func growth(ctx context.Context, l *lab) (found []figure, err error) {
 }
 
 // element measures one more element into a set of very many and into sets of ten, in turn.
-func element(ctx context.Context, l *lab) ([]figure, error) {
-	d, err := l.daemon(ctx, "peerd")
+func element(ctx context.Context, l *bench) ([]figure, error) {
+	d, err := l.Daemon(ctx, "peerd")
 	if err != nil {
 		return nil, err
 	}
@@ -169,27 +173,27 @@ func element(ctx context.Context, l *lab) ([]figure, error) {
 		{filling: few, set: func(i int) string { return fmt.Sprint("few:", i%few) }},
 	}
 	for _, k := range kinds {
-		_, err := load{50, 16, k.filling, func(b []byte, i int) []byte {
+		_, err := lab.Load{Clients: 50, Pipeline: 16, Commands: k.filling, Command: func(b []byte, i int) []byte {
 			words := []string{"SADD", k.set(i)}
 			for e := range ten {
 				words = append(words, fmt.Sprintf("element:%d:%d", i, e))
 			}
-			return appendCommand(b, words...)
-		}}.run(ctx, d.redis)
+			return lab.AppendCommand(b, words...)
+		}}.Run(ctx, d.Redis)
 		if err != nil {
 			return nil, err
 		}
 	}
-	if err := calm(ctx, d.process); err != nil {
+	if err := lab.Calm(ctx, d.Process); err != nil {
 		return nil, err
 	}
 	each := l.requests / l.rounds * 4
 	for round := range l.rounds {
 		for i, k := range kinds {
-			used, err := d.used(func() error {
-				_, err := load{50, 16, each, func(b []byte, i int) []byte {
-					return appendCommand(b, "SADD", k.set(i), fmt.Sprintf("one:%d:%d", round, i))
-				}}.run(ctx, d.redis)
+			used, err := d.Used(func() error {
+				_, err := lab.Load{Clients: 50, Pipeline: 16, Commands: each, Command: func(b []byte, i int) []byte {
+					return lab.AppendCommand(b, "SADD", k.set(i), fmt.Sprintf("one:%d:%d", round, i))
+				}}.Run(ctx, d.Redis)
 				return err
 			})
 			if err != nil {
@@ -200,8 +204,8 @@ func element(ctx context.Context, l *lab) ([]figure, error) {
 	}
 	large, small := kinds[0].cost, kinds[1].cost
 	return []figure{{
-		what:  fmt.Sprintf("CPU of SADD into a set of %s, × into sets of 10", count(l.cells)),
-		value: quotient(large, small), bound: atMost(1.5, 0), sized: true,
-		note: fmt.Sprintf("%s and %s µs, with -P 16", number(median(large)), number(median(small))),
+		what:  fmt.Sprintf("CPU of SADD into a set of %s, × into sets of 10", report.Count(l.cells)),
+		value: measure.Quotient(large, small), bound: atMost(1.5, 0), sized: true,
+		note: fmt.Sprintf("%s and %s µs, with -P 16", report.Number(measure.Median(large)), report.Number(measure.Median(small))),
 	}}, nil
 }

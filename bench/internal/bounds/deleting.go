@@ -1,9 +1,12 @@
-package main
+package bounds
 
 import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/peerd/peerd/bench/internal/lab"
+	"github.com/peerd/peerd/bench/internal/report"
 )
 
 // deletion is what adding and deleting some sets on two linked peers took, in time and in time of
@@ -17,11 +20,11 @@ type deletion struct {
 
 // deleting deletes more and more sets of 20 in one pipeline. Twice as many may take twice as long,
 // in time and work, on both peers; the bound leaves room for noise.
-func deleting(ctx context.Context, l *lab) (found []figure, err error) {
+func deleting(ctx context.Context, l *bench) (found []figure, err error) {
 	var last deletion
 	for _, sets := range l.deleted {
 		d, err := deleteSets(ctx, l, sets)
-		l.end() // each size begins with empty peers
+		l.End() // each size begins with empty peers
 		if err != nil {
 			return found, fmt.Errorf("%d sets: %w", sets, err)
 		}
@@ -46,15 +49,15 @@ func (d deletion) figures(last deletion) (found []figure) {
 		{"CPU of DEL, there", d.deleteThere, last.deleteThere},
 	} {
 		f := figure{
-			what: fmt.Sprintf("%s sets of 20: %s", count(d.sets), part.what),
-			note: fmt.Sprintf("%s s, %s µs a set", number(part.now.Seconds()),
-				number(float64(part.now.Microseconds())/float64(d.sets))),
+			what: fmt.Sprintf("%s sets of 20: %s", report.Count(d.sets), part.what),
+			note: fmt.Sprintf("%s s, %s µs a set", report.Number(part.now.Seconds()),
+				report.Number(float64(part.now.Microseconds())/float64(d.sets))),
 		}
 		if last.sets > 0 && part.then > 0 {
 			times := float64(d.sets) / float64(last.sets)
-			f.what += fmt.Sprintf(", × %s sets", count(last.sets))
+			f.what += fmt.Sprintf(", × %s sets", report.Count(last.sets))
 			f.value, f.bound = part.now.Seconds()/part.then.Seconds(), atMost(1.25*times, 0)
-			f.note += fmt.Sprintf("; %s is linear", number(times))
+			f.note += fmt.Sprintf("; %s is linear", report.Number(times))
 		} else {
 			f.value, f.unit = part.now.Seconds(), " s"
 		}
@@ -63,11 +66,11 @@ func (d deletion) figures(last deletion) (found []figure) {
 	return found
 }
 
-func deleteSets(ctx context.Context, l *lab, sets int) (d deletion, err error) {
-	ctx, stop := context.WithTimeout(ctx, l.patience)
+func deleteSets(ctx context.Context, l *bench, sets int) (d deletion, err error) {
+	ctx, stop := context.WithTimeout(ctx, l.Patience)
 	defer stop()
 	d.sets = sets
-	both, err := l.cluster(ctx, "here", "there")
+	both, err := l.Cluster(ctx, "here", "there")
 	if err != nil {
 		return d, err
 	}
@@ -75,12 +78,12 @@ func deleteSets(ctx context.Context, l *lab, sets int) (d deletion, err error) {
 	// timed has something done, and both agree; it measures how much that took each.
 	timed := func(ofHere, ofThere, took *time.Duration, do func() error) (err error) {
 		began := time.Now()
-		*ofHere, err = here.used(func() error {
-			*ofThere, err = there.used(func() error {
+		*ofHere, err = here.Used(func() error {
+			*ofThere, err = there.Used(func() error {
 				if err := do(); err != nil {
 					return err
 				}
-				return l.agree(ctx, both...)
+				return l.Agree(ctx, both...)
 			})
 			return err
 		})
@@ -90,7 +93,7 @@ func deleteSets(ctx context.Context, l *lab, sets int) (d deletion, err error) {
 	var agreed time.Duration
 	err = timed(&d.addHere, &d.addThere, &agreed, func() error {
 		began := time.Now()
-		err := stream(ctx, here.redis, sets, addSet)
+		err := lab.Stream(ctx, here.Redis, sets, addSet)
 		d.added = time.Since(began)
 		return err
 	})
@@ -99,15 +102,15 @@ func deleteSets(ctx context.Context, l *lab, sets int) (d deletion, err error) {
 	}
 	err = timed(&d.deleteHere, &d.deleteThere, &d.swept, func() error {
 		began := time.Now()
-		err := stream(ctx, here.redis, sets, func(b []byte, i int) []byte {
-			return appendCommand(b, "DEL", fmt.Sprint("set:", i))
+		err := lab.Stream(ctx, here.Redis, sets, func(b []byte, i int) []byte {
+			return lab.AppendCommand(b, "DEL", fmt.Sprint("set:", i))
 		})
 		d.answered = time.Since(began)
 		if err != nil {
 			return err
 		}
-		err = await(ctx, l.patience, "the other has no keys", func() bool {
-			size, err := ask(ctx, there.redis, "DBSIZE")
+		err = lab.Await(ctx, l.Patience, "the other has no keys", func() bool {
+			size, err := lab.Ask(ctx, there.Redis, "DBSIZE")
 			return err == nil && size == "0"
 		})
 		d.gone = time.Since(began)
@@ -122,5 +125,5 @@ func addSet(b []byte, i int) []byte {
 	for m := range 20 {
 		words = append(words, fmt.Sprint("member:", m))
 	}
-	return appendCommand(b, words...)
+	return lab.AppendCommand(b, words...)
 }

@@ -1,19 +1,24 @@
-package main
+package bounds
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/peerd/peerd/bench/internal/lab"
+	"github.com/peerd/peerd/bench/internal/measure"
+	"github.com/peerd/peerd/bench/internal/report"
 )
 
 // neighbours measures what it costs a peer that two others get what is written to it.
-func neighbours(ctx context.Context, l *lab) (found []figure, err error) {
-	alone, err := l.daemon(ctx, "alone")
+func neighbours(ctx context.Context, l *bench) (found []figure, err error) {
+	alone, err := l.Daemon(ctx, "alone")
 	if err != nil {
 		return nil, err
 	}
-	all, err := l.cluster(ctx, "source", "one", "two")
+	all, err := l.Cluster(ctx, "source", "one", "two")
 	if err != nil {
 		return nil, err
 	}
@@ -22,13 +27,13 @@ func neighbours(ctx context.Context, l *lab) (found []figure, err error) {
 		if pipeline > 1 {
 			requests *= 4
 		}
-		set := func(d *daemon, holders ...*daemon) (float64, error) {
-			used, err := d.used(func() error {
-				_, err := l.redisBenchmark(ctx, d.redis, "set", pipeline, requests, l.warm)
+		set := func(d *lab.Daemon, holders ...*lab.Daemon) (float64, error) {
+			used, err := d.Used(func() error {
+				_, err := l.RedisBenchmark(ctx, d.Redis, "set", pipeline, requests, l.warm)
 				if err != nil {
 					return err
 				}
-				return l.agree(ctx, holders...)
+				return l.Agree(ctx, holders...)
 			})
 			return float64(used.Microseconds()) / float64(requests), err
 		}
@@ -46,19 +51,19 @@ func neighbours(ctx context.Context, l *lab) (found []figure, err error) {
 		}
 		found = append(found, figure{
 			what:  fmt.Sprintf("CPU of SET -P %d with two neighbours, × alone", pipeline),
-			value: quotient(withTwo, without), bound: atMost(1.5, 1.2),
-			note: fmt.Sprintf("%s and %s µs", number(median(withTwo)), number(median(without))),
+			value: measure.Quotient(withTwo, without), bound: atMost(1.5, 1.2),
+			note: fmt.Sprintf("%s and %s µs", report.Number(measure.Median(withTwo)), report.Number(measure.Median(without))),
 		})
 	}
 	return found, nil
 }
 
-// spread measures how long a write takes until a neighbour has it, while another one reads 10 KB a second, against the same
-// while it reads what there is.
-func spread(ctx context.Context, l *lab) ([]figure, error) {
+// spread measures how long a write takes until a neighbour has it, while another one reads 10 KB a
+// second, against the same while it reads what there is.
+func spread(ctx context.Context, l *bench) ([]figure, error) {
 	var slow, quick []float64
 	for range l.rounds {
-		lines, err := l.goBenchmark(ctx, "peer", "^BenchmarkSlowNeighbour$", "-test.benchtime", "5000x")
+		lines, err := l.GoBenchmark(ctx, "peer", "^BenchmarkSlowNeighbour$", "-test.benchtime", "5000x")
 		if err != nil {
 			return nil, err
 		}
@@ -67,44 +72,48 @@ func spread(ctx context.Context, l *lab) ([]figure, error) {
 	}
 	return []figure{{
 		what:  "p99 until one neighbour has a write, another at 10 KB/s, × without",
-		value: quotient(slow, quick), bound: atMost(1.5, 1.2),
-		note: fmt.Sprintf("%s and %s ms", number(median(slow)), number(median(quick))),
+		value: measure.Quotient(slow, quick), bound: atMost(1.5, 1.2),
+		note: fmt.Sprintf("%s and %s ms", report.Number(measure.Median(slow)), report.Number(measure.Median(quick))),
 	}}, nil
 }
 
 // bootstrap measures how fast an empty peer gets what another has, and what clients of the other
 // notice. They write all the while, 500 times a second, to keys that are there.
-func bootstrap(ctx context.Context, l *lab) ([]figure, error) {
-	source, err := l.daemon(ctx, "source")
+func bootstrap(ctx context.Context, l *bench) ([]figure, error) {
+	source, err := l.Daemon(ctx, "source")
 	if err != nil {
 		return nil, err
 	}
 	cells := keyed(50, l.cells)
-	if _, err := cells.run(ctx, source.redis); err != nil {
+	if _, err := cells.Run(ctx, source.Redis); err != nil {
 		return nil, err
 	}
-	if err := calm(ctx, source.process); err != nil {
+	if err := lab.Calm(ctx, source.Process); err != nil {
 		return nil, err
 	}
-	during := func(do func(context.Context) error) (histogram, error) {
+	during := func(do func(context.Context) error) (measure.Latencies, error) {
 		probing, stop := context.WithCancel(ctx)
 		defer stop()
+		value := strings.Repeat("v", 64)
+		client, err := lab.Dial(probing, source.Redis)
+		if err != nil {
+			return measure.Latencies{}, err
+		}
+		defer client.Close()
 		failed := make(chan error, 1)
 		go func() {
 			failed <- do(probing)
 			stop()
 		}()
-		h, err := probe(probing, source.redis, time.Second/500, func(b []byte, i int) []byte {
-			return cells.command(b, i*7919%l.cells)
-		})
+		o, _ := measure.Open{Rate: 500, For: l.Patience, Clients: 1, Do: func(_ context.Context, _, i int) error {
+			_, err := client.Do("SET", fmt.Sprintf("key:%012d", i*7919%l.cells), value)
+			return err
+		}}.Run(probing)
 		stop()
-		if doing := <-failed; err == nil {
-			err = doing
-		}
-		return h, err
+		return o.Latency, errors.Join(<-failed, o.First)
 	}
 	before, err := during(func(ctx context.Context) error {
-		return pause(ctx, max(2*time.Second, l.watch/6))
+		return lab.Pause(ctx, max(2*time.Second, l.watch/6))
 	})
 	if err != nil {
 		return nil, err
@@ -112,13 +121,13 @@ func bootstrap(ctx context.Context, l *lab) ([]figure, error) {
 	var took time.Duration
 	meanwhile, err := during(func(ctx context.Context) error {
 		began := time.Now()
-		empty, err := l.neighbour(ctx, "empty", source)
+		empty, err := l.Neighbour(ctx, "empty", source)
 		if err != nil {
 			return err
 		}
 		want := fmt.Sprint(l.cells)
-		err = await(ctx, l.patience, "the empty peer has everything", func() bool {
-			size, err := ask(ctx, empty.redis, "DBSIZE")
+		err = lab.Await(ctx, l.Patience, "the empty peer has everything", func() bool {
+			size, err := lab.Ask(ctx, empty.Redis, "DBSIZE")
 			return err == nil && size == want
 		})
 		took = time.Since(began)
@@ -127,20 +136,19 @@ func bootstrap(ctx context.Context, l *lab) ([]figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	ms := func(h histogram) float64 { return float64(h.quantile(0.99)) / float64(time.Millisecond) }
 	return []figure{{
-		what:  fmt.Sprintf("an empty peer gets %s cells of 64 bytes", count(l.cells)),
+		what:  fmt.Sprintf("an empty peer gets %s cells of 64 bytes", report.Count(l.cells)),
 		value: took.Seconds(), unit: " s", bound: atMost(8, 3), sized: true,
 		note: "from its start; beside 500 SETs a second",
 	}, {
 		what:  "the source's p99 meanwhile, × before",
-		value: ms(meanwhile) / ms(before), bound: atMost(2, 1.5), sized: true,
-		note: fmt.Sprintf("%s and %s ms", number(ms(meanwhile)), number(ms(before))),
+		value: meanwhile.Milliseconds(0.99) / before.Milliseconds(0.99), bound: atMost(2, 1.5), sized: true,
+		note: fmt.Sprintf("%s and %s ms", report.Number(meanwhile.Milliseconds(0.99)), report.Number(before.Milliseconds(0.99))),
 	}}, nil
 }
 
 // repair measures what replicas say to each other that differ in a few cells among many.
-func repair(ctx context.Context, l *lab) (found []figure, err error) {
+func repair(ctx context.Context, l *bench) (found []figure, err error) {
 	// What a difference holds in any case: the benchmark's addresses of 16 bytes, a dot (an id of 8
 	// and a number of up to 4), a value of 64.
 	const address, dot, value = 16, 12, 64
@@ -149,7 +157,7 @@ func repair(ctx context.Context, l *lab) (found []figure, err error) {
 	if l.cells < cells {
 		args, cells = append(args, "-test.short"), cells/10
 	}
-	lines, err := l.goBenchmark(ctx, "internal/engine", "^BenchmarkRepair$/^mem$", args...)
+	lines, err := l.GoBenchmark(ctx, "internal/engine", "^BenchmarkRepair$/^mem$", args...)
 	if err != nil {
 		return nil, err
 	}
@@ -163,10 +171,10 @@ func repair(ctx context.Context, l *lab) (found []figure, err error) {
 		}
 		found = append(found, figure{
 			what: fmt.Sprintf("repair of %s differences among %s cells, each beyond what it holds",
-				count(size.differences), count(cells)),
+				report.Count(size.differences), report.Count(cells)),
 			value: units["B/difference"] - address - dot - value, unit: " bytes", bound: size.limit, sized: true,
 			note: fmt.Sprintf("%s bytes each in all, %s messages",
-				number(units["B/difference"]), number(units["messages"])),
+				report.Number(units["B/difference"]), report.Number(units["messages"])),
 		})
 	}
 	return found, nil
@@ -174,25 +182,25 @@ func repair(ctx context.Context, l *lab) (found []figure, err error) {
 
 // agree measures what equal peers say to each other: each tells a neighbour a digest now and then,
 // and is answered nothing if it is the same.
-func agree(ctx context.Context, l *lab) ([]figure, error) {
-	both, err := l.cluster(ctx, "one", "other")
+func agree(ctx context.Context, l *bench) ([]figure, error) {
+	both, err := l.Cluster(ctx, "one", "other")
 	if err != nil {
 		return nil, err
 	}
-	if _, err := keyed(1, l.warm).run(ctx, both[0].redis); err != nil {
+	if _, err := keyed(1, l.warm).Run(ctx, both[0].Redis); err != nil {
 		return nil, err
 	}
-	if err := l.agree(ctx, both...); err != nil {
+	if err := l.Agree(ctx, both...); err != nil {
 		return nil, err
 	}
-	if err := pause(ctx, 2*time.Second); err != nil { // what has just been written is acknowledged
+	if err := lab.Pause(ctx, 2*time.Second); err != nil { // what has just been written is acknowledged
 		return nil, err
 	}
 	const beat = 4 // bytes, each second
 	var last int64
 	var digests []float64 // what was sent at once; the median lets go of the rare other thing
 	for began := time.Now(); time.Since(began) < max(l.watch, 2*time.Second); {
-		s, err := both[0].status(ctx)
+		s, err := both[0].Status(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -200,57 +208,59 @@ func agree(ctx context.Context, l *lab) ([]figure, error) {
 			digests = append(digests, float64(s.BytesSent-last))
 		}
 		last = s.BytesSent
-		if err := pause(ctx, time.Second/20); err != nil {
+		if err := lab.Pause(ctx, time.Second/20); err != nil {
 			return nil, err
 		}
 	}
 	return []figure{{
-		what: "equal peers agree, linked: a digest", value: median(digests), unit: " bytes",
+		what: "equal peers agree, linked: a digest", value: measure.Median(digests), unit: " bytes",
 		bound: atMost(64, 0), note: fmt.Sprintf("%d seen; no answer", len(digests)),
 	}}, nil
 }
 
 // burst measures what goes over a link when a peer that was away gets what was written meanwhile.
-func burst(ctx context.Context, l *lab) ([]figure, error) {
-	both, err := l.cluster(ctx, "source", "away")
+func burst(ctx context.Context, l *bench) ([]figure, error) {
+	both, err := l.Cluster(ctx, "source", "away")
 	if err != nil {
 		return nil, err
 	}
 	source, away := both[0], both[1]
 	const writes = 1000
-	command := keyed(1, writes).command
+	command := keyed(1, writes).Command
 	returns := func(version, writes int) (bytes float64, err error) {
-		if err := l.agree(ctx, both...); err != nil {
+		if err := l.Agree(ctx, both...); err != nil {
 			return 0, err
 		}
-		if err := away.stop(ctx); err != nil {
+		if err := away.Stop(ctx); err != nil {
 			return 0, err
 		}
-		all := load{1, 16, writes, func(b []byte, i int) []byte { return command(b, version*writes+i) }}
-		if _, err := all.run(ctx, source.redis); err != nil {
+		all := lab.Load{Clients: 1, Pipeline: 16, Commands: writes, Command: func(b []byte, i int) []byte {
+			return command(b, version*writes+i)
+		}}
+		if _, err := all.Run(ctx, source.Redis); err != nil {
 			return 0, err
 		}
-		before, err := source.status(ctx)
+		before, err := source.Status(ctx)
 		if err != nil {
 			return 0, err
 		}
-		if err := away.begin(ctx, away.name); err != nil {
+		if err := away.Begin(ctx, away.Name); err != nil {
 			return 0, err
 		}
-		err = await(ctx, patience, "the peer that was away is linked", func() bool {
-			s, err := source.status(ctx)
-			return err == nil && s.linked() == 1
+		err = lab.Await(ctx, lab.Patience, "the peer that was away is linked", func() bool {
+			s, err := source.Status(ctx)
+			return err == nil && s.Linked() == 1
 		})
 		if err != nil {
 			return 0, err
 		}
-		if err := l.agree(ctx, both...); err != nil {
+		if err := l.Agree(ctx, both...); err != nil {
 			return 0, err
 		}
-		if err := pause(ctx, 2*time.Second); err != nil { // until it is acknowledged
+		if err := lab.Pause(ctx, 2*time.Second); err != nil { // until it is acknowledged
 			return 0, err
 		}
-		after, err := source.status(ctx)
+		after, err := source.Status(ctx)
 		return float64(after.BytesSent - before.BytesSent), err
 	}
 	if _, err := returns(0, writes); err != nil { // both have written something, and know each other
@@ -272,57 +282,57 @@ func burst(ctx context.Context, l *lab) ([]figure, error) {
 	}
 	return []figure{{
 		what:  "a burst of 1,000 writes to a peer that was away, overhead each",
-		value: median(overhead), unit: " bytes", bound: atMost(20, 3),
-		note: fmt.Sprintf("beyond key and value; the return itself is %s bytes", number(median(nothing))),
+		value: measure.Median(overhead), unit: " bytes", bound: atMost(20, 3),
+		note: fmt.Sprintf("beyond key and value; the return itself is %s bytes", report.Number(measure.Median(nothing))),
 	}}, nil
 }
 
 // idleCluster measures what peers with many keys do while nothing happens.
-func idleCluster(ctx context.Context, l *lab) ([]figure, error) {
-	l.usual = true
-	defer func() { l.usual = false }()
-	all, err := l.cluster(ctx, "one", "two", "three")
+func idleCluster(ctx context.Context, l *bench) ([]figure, error) {
+	l.Usual = true
+	defer func() { l.Usual = false }()
+	all, err := l.Cluster(ctx, "one", "two", "three")
 	if err != nil {
 		return nil, err
 	}
-	if _, err := keyed(50, l.cells).run(ctx, all[0].redis); err != nil {
+	if _, err := keyed(50, l.cells).Run(ctx, all[0].Redis); err != nil {
 		return nil, err
 	}
-	if err := l.agree(ctx, all...); err != nil {
+	if err := l.Agree(ctx, all...); err != nil {
 		return nil, err
 	}
-	var processes []*process
+	var processes []*lab.Process
 	for _, d := range all {
-		processes = append(processes, d.process)
+		processes = append(processes, d.Process)
 	}
-	if err := calm(ctx, processes...); err != nil {
+	if err := lab.Calm(ctx, processes...); err != nil {
 		return nil, err
 	}
-	if err := pause(ctx, l.settle); err != nil { // the checkpoint that comes after a minute, and until all sleeps
+	if err := lab.Pause(ctx, l.settle); err != nil { // the checkpoint that comes after a minute, and until all sleeps
 		return nil, err
 	}
 	before := make([]time.Duration, len(all))
 	for i, d := range all {
-		if before[i], err = d.cpu(); err != nil {
+		if before[i], err = d.CPU(); err != nil {
 			return nil, err
 		}
 	}
 	began := time.Now()
-	if err := pause(ctx, l.watch); err != nil {
+	if err := lab.Pause(ctx, l.watch); err != nil {
 		return nil, err
 	}
 	took := time.Since(began)
 	most, parts := 0.0, []string(nil)
 	for i, d := range all {
-		after, err := d.cpu()
+		after, err := d.CPU()
 		if err != nil {
 			return nil, err
 		}
 		part := 100 * (after - before[i]).Seconds() / took.Seconds()
-		most, parts = max(most, part), append(parts, number(part))
+		most, parts = max(most, part), append(parts, report.Number(part))
 	}
 	return []figure{{
-		what:  fmt.Sprintf("CPU of an idle cluster of 3 with %s keys", count(l.cells)),
+		what:  fmt.Sprintf("CPU of an idle cluster of 3 with %s keys", report.Count(l.cells)),
 		value: most, unit: "% of a core", bound: atMost(1, 0.3), sized: true,
 		note: fmt.Sprintf("%s%% in %v", strings.Join(parts, ", "), took.Round(time.Second)),
 	}}, nil

@@ -1,0 +1,163 @@
+// Package bounds measures the figures that have bounds: what must be at least, what they are meant
+// to become, and whether they are, beside redis-server with appendonly yes and bare Badger. It
+// prints a table.
+//
+// A row is a function in the table of rows. It starts what it needs in a lab, and all of it ends
+// when the row is over, however it ends. What is compared is run in turn, several times, and the
+// median of the quotients counts: machines are noisy, and a quotient within one run says more than
+// a rate.
+//
+// The bounds are those of the full sizes. With small ones a verdict on a figure that depends on
+// them is in parentheses: it shows that everything runs, and large changes.
+package bounds
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/peerd/peerd/bench/internal/lab"
+)
+
+// row measures one line, or a few that belong together, of the table.
+type row struct {
+	name    string
+	about   string
+	measure func(context.Context, *bench) ([]figure, error)
+}
+
+var rows = []row{
+	{"plain", "commands of 50 clients, beside redis-server", plain},
+	{"pipelined", "the same with -P 16", pipelined},
+	{"p99", "the 99th percentile of SET under that load", tail},
+	{"neighbours", "CPU of a SET with two neighbours, against alone", neighbours},
+	{"spread", "what a slow neighbour costs another", spread},
+	{"uniform", "GET of keys that do not fit into the cache", uniform},
+	{"replica", "CPU of a SET in the replica alone", replica},
+	{"commits", "transactions of 64 writers, beside bare Badger", commits},
+	{"memory", "what a daemon holds after a million SETs", memory},
+	{"open", "how long a daemon takes to start", opening},
+	{"write", "whether writing goes on evenly", writing},
+	{"bootstrap", "an empty peer gets everything", bootstrap},
+	{"repair", "bytes of a repair", repair},
+	{"agree", "bytes to find that two peers are equal", agree},
+	{"burst", "bytes of writes to a peer that was away", burst},
+	{"idle", "what an idle daemon holds", idle},
+	{"idle-cluster", "CPU of peers with nothing to do", idleCluster},
+	{"growth", "operations among more and more keys that they do not touch", growth},
+	{"element", "one more element into a large set", element},
+	{"del", "adding and deleting many sets on two linked peers", deleting},
+}
+
+// sizes is how much is measured.
+type sizes struct {
+	rounds   int           // of what is compared in turn
+	requests int           // of each plain redis-benchmark; with -P 16 four times as many
+	warm     int           // keys that operations work on
+	cells    int           // what stands for 10⁶
+	many     int           // what stands for 10⁷
+	watch    time.Duration // how long what is idle is watched
+	settle   time.Duration // how long it is left alone before that
+	deleted  []int         // how many sets of 20 elements are deleted
+	sets     int           // SETs of the replica alone
+	bench    string        // -test.benchtime of transactions
+}
+
+var full = sizes{
+	rounds: 5, requests: 200_000, warm: 10_000, cells: 1_000_000, many: 10_000_000,
+	watch: time.Minute, settle: 90 * time.Second, deleted: []int{12_500, 25_000, 50_000, 100_000},
+	sets: 200_000, bench: "2s",
+}
+
+var small = sizes{
+	rounds: 3, requests: 10_000, warm: 10_000, cells: 50_000, many: 100_000,
+	watch: 20 * time.Second, settle: 90 * time.Second, deleted: []int{1_500, 3_000, 6_000},
+	sets: 20_000, bench: "300ms",
+}
+
+// quick reports whether there is too little to judge figures by that depend on how much there is.
+func (s sizes) quick() bool { return s.many < full.many }
+
+// bench is where rows are measured, and how much of it.
+type bench struct {
+	*lab.Lab
+	sizes
+}
+
+// Rows returns the names of all rows, each with what it is about.
+func Rows() (names [][2]string) {
+	for _, r := range rows {
+		names = append(names, [2]string{r.name, r.about})
+	}
+	return names
+}
+
+// Print measures rows, all if none are named, and prints their table, below a line that says on
+// which machine. A figure that misses its bound is no error; a row that cannot be measured is, and
+// the others are measured nevertheless.
+func Print(ctx context.Context, l *lab.Lab, quick bool, machine string, names []string, out io.Writer) error {
+	chosen, err := choose(names)
+	if err != nil {
+		return err
+	}
+	b := &bench{l, full}
+	if quick {
+		b.sizes = small
+		machine += ", QUICK: small sizes; what depends on them is in parentheses"
+	}
+	fmt.Fprintf(out, "%s\n\n", machine)
+	return b.measure(ctx, chosen, out)
+}
+
+// choose returns the rows of some names, all if there are none.
+func choose(names []string) ([]row, error) {
+	if len(names) == 0 {
+		return rows, nil
+	}
+	var chosen []row
+	for _, name := range names {
+		i := slices.IndexFunc(rows, func(r row) bool { return r.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("no row is named %q: \"go -C bench run . help\" lists them", name)
+		}
+		chosen = append(chosen, rows[i])
+	}
+	return chosen, nil
+}
+
+// measure prints the table, each row as soon as it is measured.
+func (b *bench) measure(ctx context.Context, chosen []row, out io.Writer) error {
+	fmt.Fprint(out, heading)
+	var failed []string
+	for _, r := range chosen {
+		began := time.Now()
+		b.Profile.Of = r.name
+		found, err := r.measure(ctx, b)
+		b.End()
+		for _, f := range found {
+			fmt.Fprintln(out, f.line(r.name, b.quick()))
+		}
+		if ctx.Err() != nil {
+			return errors.New("interrupted")
+		}
+		if err != nil {
+			failed = append(failed, r.name)
+			fmt.Fprintf(out, "| %s | NOT MEASURED: %s | | | | | |\n", r.name, oneLine(err))
+		}
+		fmt.Fprintf(os.Stderr, "%s took %v\n", r.name, time.Since(began).Round(time.Second/10))
+	}
+	if failed != nil {
+		return fmt.Errorf("not measured: %s", strings.Join(failed, ", "))
+	}
+	return nil
+}
+
+// oneLine makes an error fit into a table.
+func oneLine(err error) string {
+	return strings.NewReplacer("\n", " / ", "|", "¦").Replace(err.Error())
+}

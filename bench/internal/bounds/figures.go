@@ -1,0 +1,85 @@
+package bounds
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/peerd/peerd/bench/internal/measure"
+	"github.com/peerd/peerd/bench/internal/report"
+)
+
+// figure is one measured value.
+type figure struct {
+	what  string
+	value float64
+	unit  string // written behind the value
+	bound bound
+	note  string // what it was made from
+	sized bool   // it depends on how much there is
+}
+
+// bound is what a figure must be at least, and what it is meant to become. The zero bound is none.
+type bound struct {
+	least, goal float64 // goal is 0 if there is none beyond least
+	most        bool    // the smaller the better: least and goal are not to be exceeded
+}
+
+// atLeast and atMost make bounds.
+func atLeast(least, goal float64) bound { return bound{least: least, goal: goal} }
+func atMost(least, goal float64) bound  { return bound{least: least, goal: goal, most: true} }
+
+const heading = "| row | figure | measured | at least | goal | met | from |\n" +
+	"|---|---|---|---|---|---|---|\n"
+
+// line returns the figure as a line of the table. With small sizes a verdict on what depends on
+// them is in parentheses.
+func (f figure) line(row string, quick bool) string {
+	verdict := f.bound.verdict(f.value)
+	if f.sized && quick && verdict != "" {
+		verdict = "(" + verdict + ")"
+	}
+	limit := func(x float64) string {
+		switch {
+		case x == 0:
+			return ""
+		case f.bound.most:
+			return "≤ " + report.Number(x) + f.unit
+		}
+		return report.Number(x) + f.unit
+	}
+	return fmt.Sprintf("| %s | %s | %s | %s | %s | %s | %s |", row, f.what, report.Number(f.value)+f.unit,
+		limit(f.bound.least), limit(f.bound.goal), verdict, f.note)
+}
+
+// verdict says whether a value keeps the bound.
+func (b bound) verdict(value float64) string {
+	keeps := func(limit float64) bool {
+		if math.IsNaN(value) {
+			return false
+		}
+		return limit != 0 && (value >= limit && !b.most || value <= limit && b.most)
+	}
+	switch {
+	case b == bound{}:
+		return ""
+	case keeps(b.goal):
+		return "goal"
+	case keeps(b.least):
+		return "yes"
+	}
+	return "MISSED"
+}
+
+// evenness returns how much was done in the slowest second, as a part of what was done in the
+// median one. The last second is left out, since it is not whole, and so is the first.
+func evenness(seconds []int64) float64 {
+	if len(seconds) < 3 {
+		return math.NaN()
+	}
+	var whole []float64
+	for _, n := range seconds[1 : len(seconds)-1] {
+		whole = append(whole, float64(n))
+	}
+	return slices.Min(whole) / measure.Median(whole)
+}

@@ -1,0 +1,356 @@
+package lab
+
+import (
+	"context"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Lab is where something is measured: a directory, and what was started in it. Its methods are for
+// one goroutine, but for those that only ask.
+type Lab struct {
+	Repo     string // the main module's root
+	Dir      string // of all that is written
+	Peerd    string // the daemon's binary
+	Patience time.Duration
+	Cached   []string   // arguments of a daemon for a large cache
+	Running  []*Process // what was started since the last End
+	Usual    bool       // the daemons that are started are as users have them: without --fast-gossip
+	Profile  Profile
+
+	web       http.Client
+	profiling sync.WaitGroup
+	sections  int // that have ended
+}
+
+// New makes a lab, and builds the daemon unless a binary is named. Loads, repairs and sweeps may
+// take as long as patience says.
+func New(ctx context.Context, patience time.Duration, binary string) (*Lab, error) {
+	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/peerd/peerd").Output()
+	if err != nil {
+		return nil, fmt.Errorf("go list -m: %w", err)
+	}
+	dir, err := os.MkdirTemp("", "peerd-bench-")
+	if err != nil {
+		return nil, err
+	}
+	l := &Lab{Dir: dir, Peerd: binary, Repo: strings.TrimSpace(string(root)), Patience: patience,
+		web: http.Client{Timeout: Patience}}
+	if err := os.Mkdir(l.Path(""), 0o700); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	if binary == "" {
+		l.Peerd = filepath.Join(dir, "peerd")
+		if _, err := l.Tool(ctx, "go", "build", "-o", l.Peerd, "./cmd/peerd"); err != nil {
+			l.Close()
+			return nil, err
+		}
+	}
+	flags, err := l.Tool(ctx, l.Peerd, "run", "--help")
+	if err != nil {
+		l.Close()
+		return nil, err
+	}
+	if strings.Contains(flags, "--cache-size") {
+		l.Cached = []string{"--cache-size", "128MiB"}
+	}
+	return l, nil
+}
+
+// Path returns the name of a file of the section that is measured.
+func (l *Lab) Path(name string) string {
+	return filepath.Join(l.Dir, fmt.Sprint("section", l.sections), name)
+}
+
+// End ends what was started in this section, removes its files, and begins the next one.
+func (l *Lab) End() {
+	for _, p := range l.Running {
+		p.Kill()
+	}
+	l.Running = nil
+	l.profiling.Wait()
+	l.web.CloseIdleConnections()
+	_ = os.RemoveAll(l.Path("")) // what is left goes with the lab
+	l.sections++
+	_ = os.Mkdir(l.Path(""), 0o700) // else the next process says so
+}
+
+// Close ends and removes everything.
+func (l *Lab) Close() {
+	l.End()
+	_ = os.RemoveAll(l.Dir)
+}
+
+// Tool runs a program to its end, in the module's root, and returns what it prints.
+func (l *Lab) Tool(ctx context.Context, program string, args ...string) (string, error) {
+	return l.ToolIn(ctx, l.Repo, program, args...)
+}
+
+// ToolIn runs a program in a directory.
+func (l *Lab) ToolIn(ctx context.Context, dir, program string, args ...string) (string, error) {
+	var out, problem strings.Builder
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &out, &problem
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if err := cmd.Run(); err != nil {
+		said := trouble(problem.String() + out.String())
+		return "", fmt.Errorf("%s: %w: %s", filepath.Base(program), err, said)
+	}
+	return out.String(), nil
+}
+
+// trouble returns what a program said of its failure: its panic, else its last lines.
+func trouble(text string) string {
+	if i := strings.Index(text, "panic: "); i >= 0 {
+		line, _, _ := strings.Cut(text[i:], "\n")
+		return line
+	}
+	return lastLines(text, 3)
+}
+
+// Daemon is a peerd.
+type Daemon struct {
+	*Process
+	Dir                 string
+	Redis, HTTP, Gossip string // addresses
+
+	lab  *Lab
+	args []string
+}
+
+// Daemon starts a peerd with data of its own, and waits until it serves.
+func (l *Lab) Daemon(ctx context.Context, name string, args ...string) (*Daemon, error) {
+	d := &Daemon{lab: l, Dir: l.Path(name)}
+	d.args = []string{"run", "--dir", d.Dir, "--name", name, "--log-level", "error",
+		"--gossip", "127.0.0.1:0", "--p2p", "127.0.0.1:0",
+		"--resp", "127.0.0.1:0", "--http", "127.0.0.1:0"}
+	if !l.Usual {
+		d.args = append(d.args, "--fast-gossip")
+	}
+	d.args = append(d.args, args...)
+	if l.Profile.Kind != "" {
+		d.args = append(d.args, "--pprof-socket", l.Path(name+".pprof"))
+	}
+	return d, d.Begin(ctx, name)
+}
+
+// Neighbour starts a peerd that joins another's cluster.
+func (l *Lab) Neighbour(ctx context.Context, name string, of *Daemon) (*Daemon, error) {
+	key := filepath.Join(of.Dir, "cluster.key")
+	return l.Daemon(ctx, name, "--join", of.Gossip, "--cluster-key", key)
+}
+
+// Cluster starts some daemons and waits until the first is linked with all others.
+func (l *Lab) Cluster(ctx context.Context, names ...string) ([]*Daemon, error) {
+	first, err := l.Daemon(ctx, names[0])
+	if err != nil {
+		return nil, err
+	}
+	all := []*Daemon{first}
+	for _, name := range names[1:] {
+		d, err := l.Neighbour(ctx, name, first)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, d)
+	}
+	err = Await(ctx, Patience, "the daemons are linked", func() bool {
+		s, err := first.Status(ctx)
+		return err == nil && s.Linked() == len(all)-1
+	})
+	return all, err
+}
+
+// Begin starts the daemon, again if it has ended, and waits until it answers Redis clients.
+func (d *Daemon) Begin(ctx context.Context, name string) (err error) {
+	if d.Process, err = d.lab.Start(name, d.lab.Peerd, d.args...); err != nil {
+		return err
+	}
+	if d.lab.Profile.Kind != "" {
+		p := d.Process
+		d.lab.profiling.Go(func() { d.lab.keepProfiles(ctx, p, d.lab.Path(name+".pprof"), name) })
+	}
+	deadline := time.After(d.lab.Patience)
+	for {
+		select {
+		case line, more := <-d.lines:
+			if !more {
+				return d.Failure()
+			}
+			fields := strings.Fields(line)
+			switch {
+			case len(fields) < 2:
+			case fields[0] == "redis":
+				d.Redis = fields[1]
+			case fields[0] == "http":
+				d.HTTP = fields[1]
+			case fields[0] == "gossip":
+				d.Gossip = fields[1]
+			case strings.Contains(line, "--join"):
+				_, err = Ask(ctx, d.Redis, "PING")
+				return err
+			}
+		case <-deadline:
+			return fmt.Errorf("%s does not serve after %v", name, d.lab.Patience)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Status is what is looked at of /v1/status.
+type Status struct {
+	ContextHash   string `json:"context_hash"`
+	Root          string `json:"root"`
+	Settled       bool   `json:"settled"`
+	Keys          int    `json:"keys"`
+	BytesSent     int64  `json:"bytes_sent"`
+	BytesReceived int64  `json:"bytes_received"`
+	Repairs       int    `json:"repairs"`
+	Members       []struct {
+		Linked bool `json:"linked"`
+	} `json:"members"`
+}
+
+// Linked returns how many members the daemon is linked with.
+func (s Status) Linked() (n int) {
+	for _, m := range s.Members {
+		if m.Linked {
+			n++
+		}
+	}
+	return n
+}
+
+// Status asks the daemon for its status.
+func (d *Daemon) Status(ctx context.Context) (s Status, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, d.HTTP+"v1/status", nil)
+	if err != nil {
+		return s, err
+	}
+	answer, err := d.lab.web.Do(request)
+	if err != nil {
+		return s, err
+	}
+	defer answer.Body.Close()
+	return s, json.NewDecoder(answer.Body).Decode(&s)
+}
+
+// Agree waits until daemons hold the same data, with nothing left to be swept.
+func (l *Lab) Agree(ctx context.Context, daemons ...*Daemon) error {
+	return Await(ctx, l.Patience, "the daemons agree", func() bool {
+		var first Status
+		for i, d := range daemons {
+			s, err := d.Status(ctx)
+			if err != nil || !s.Settled {
+				return false
+			}
+			if i == 0 {
+				first = s
+			}
+			if s.ContextHash != first.ContextHash || s.Root != first.Root {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// Measured is what redis-benchmark says of a command.
+type Measured struct {
+	Rate float64 // commands a second
+	P99  float64 // ms
+}
+
+// RedisBenchmark runs redis-benchmark with 50 clients and values of 64 bytes.
+func (l *Lab) RedisBenchmark(ctx context.Context, addr, test string, pipeline, requests, keys int) (
+	Measured, error) {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return Measured{}, err
+	}
+	out, err := l.Tool(ctx, "redis-benchmark", "-p", port, "-c", "50", "-P", fmt.Sprint(pipeline),
+		"-n", fmt.Sprint(requests), "-t", test, "-r", fmt.Sprint(keys), "-d", "64", "--csv")
+	if err != nil {
+		return Measured{}, err
+	}
+	return parseRedisBenchmark(out)
+}
+
+func parseRedisBenchmark(out string) (m Measured, err error) {
+	table, err := csv.NewReader(strings.NewReader(out)).ReadAll()
+	if err != nil || len(table) != 2 {
+		return m, fmt.Errorf("redis-benchmark printed %q (%v)", out, err)
+	}
+	for i, name := range table[0] {
+		switch name {
+		case "rps":
+			m.Rate, err = strconv.ParseFloat(table[1][i], 64)
+		case "p99_latency_ms":
+			m.P99, err = strconv.ParseFloat(table[1][i], 64)
+		}
+		if err != nil {
+			return m, fmt.Errorf("redis-benchmark printed %q: %w", out, err)
+		}
+	}
+	if m.Rate == 0 {
+		return m, fmt.Errorf("redis-benchmark printed no rate in %q", out)
+	}
+	return m, nil
+}
+
+// GoBenchmark runs benchmarks of a package of the module, and returns their figures by unit, by
+// name without the number of processors. It runs the test's binary itself: "go test", when it is
+// ended, leaves that running.
+func (l *Lab) GoBenchmark(ctx context.Context, pkg, pattern string, args ...string) (
+	map[string]map[string]float64, error) {
+	binary := filepath.Join(l.Dir, strings.ReplaceAll(pkg, "/", "-")+".test")
+	if _, err := os.Stat(binary); err != nil {
+		if _, err := l.Tool(ctx, "go", "test", "-c", "-o", binary, "./"+pkg); err != nil {
+			return nil, err
+		}
+	}
+	args = append([]string{"-test.run", "^$", "-test.bench", pattern}, args...)
+	out, err := l.ToolIn(ctx, filepath.Join(l.Repo, pkg), binary, args...)
+	if err != nil {
+		return nil, err
+	}
+	found := parseGoBenchmark(out)
+	if len(found) == 0 {
+		return nil, fmt.Errorf("no benchmark of %s matches %s", pkg, pattern)
+	}
+	return found, nil
+}
+
+func parseGoBenchmark(out string) map[string]map[string]float64 {
+	found := map[string]map[string]float64{}
+	for line := range strings.Lines(out) {
+		fields := strings.Fields(line)
+		if len(fields) < 4 || !strings.HasPrefix(fields[0], "Benchmark") {
+			continue
+		}
+		name := fields[0]
+		if i := strings.LastIndexByte(name, '-'); i > 0 {
+			name = name[:i]
+		}
+		units := map[string]float64{}
+		for i := 2; i+1 < len(fields); i += 2 {
+			if x, err := strconv.ParseFloat(fields[i], 64); err == nil {
+				units[fields[i+1]] = x
+			}
+		}
+		found[name] = units
+	}
+	return found
+}

@@ -1,0 +1,39 @@
+package lab
+
+import (
+	"testing"
+	"time"
+)
+
+func TestWhatOthersPrintIsRead(t *testing.T) {
+	m, err := parseRedisBenchmark(`"test","rps","avg_latency_ms","min_latency_ms","p50_latency_ms",` +
+		`"p95_latency_ms","p99_latency_ms","max_latency_ms"` + "\n" +
+		`"SET","8818.34","3.232","0.184","0.951","4.255","56.703","738.303"` + "\n")
+	if want := (Measured{8818.34, 56.703}); err != nil || m != want {
+		t.Errorf("redis-benchmark: %v, %v, want %v", m, err, want)
+	}
+	if _, err := parseRedisBenchmark("WARNING\n"); err == nil {
+		t.Error("a warning is read as figures")
+	}
+	found := parseGoBenchmark("goos: linux\n" +
+		"BenchmarkCommit/always/64/peerd-2   \t 100\t 105 ns/op\t 34300 op/s\t 5.5 times-badger\nPASS\n")
+	got := found["BenchmarkCommit/always/64/peerd"]
+	if got["op/s"] != 34300 || got["times-badger"] != 5.5 {
+		t.Errorf("go test -bench: %v", found)
+	}
+	cpu, err := cpuOf("77 (a (b) c) S 1 77 77 0 -1 4194560 1 0 0 0 120 30 0 0 20 0 9 0 1 2 3")
+	if want := 1500 * time.Millisecond; err != nil || cpu != want {
+		t.Errorf("/proc/PID/stat: %v, %v, want %v", cpu, err, want)
+	}
+	said := trouble("goos: linux\npanic: no such thing\n\ngoroutine 24 [running]:\n/x.go:1\n/y.go:2\n")
+	if said != "panic: no such thing" {
+		t.Errorf("of a panic it is said that %q", said)
+	}
+	if said := trouble("a\nb\nc\nd\n"); said != "b\nc\nd" {
+		t.Errorf("of a failure it is said that %q", said)
+	}
+	all, anonymous, err := residentOf("Name:\tpeerd\nVmRSS:\t   2048 kB\nRssAnon:\t 1024 kB\n")
+	if all != 2<<20 || anonymous != 1<<20 || err != nil {
+		t.Errorf("/proc/PID/status: %d, %d, %v", all, anonymous, err)
+	}
+}

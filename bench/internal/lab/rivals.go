@@ -1,0 +1,98 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+)
+
+// FreePort returns a port of loopback that nobody listened on a moment ago.
+func FreePort() (int, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer listener.Close()
+	return listener.Addr().(*net.TCPAddr).Port, nil
+}
+
+// Redis starts a redis-server as its users do who want to keep their data, synced every second, and
+// returns its address. Arguments are added to its command line.
+func (l *Lab) Redis(ctx context.Context, args ...string) (p *Process, addr string, err error) {
+	return l.redisLike(ctx, "redis-server", args)
+}
+
+// Valkey is Redis for valkey-server.
+func (l *Lab) Valkey(ctx context.Context, args ...string) (p *Process, addr string, err error) {
+	return l.redisLike(ctx, "valkey-server", args)
+}
+
+func (l *Lab) redisLike(ctx context.Context, program string, args []string) (p *Process, addr string, err error) {
+	port, err := FreePort()
+	if err != nil {
+		return nil, "", err
+	}
+	name := fmt.Sprint(program, "-", port)
+	dir := l.Path(name)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, "", err
+	}
+	addr = fmt.Sprint("127.0.0.1:", port)
+	p, err = l.Start(name, program, append([]string{"--port", fmt.Sprint(port), "--bind", "127.0.0.1",
+		"--dir", dir, "--appendonly", "yes", "--save", ""}, args...)...)
+	if err != nil {
+		return nil, "", err
+	}
+	err = Await(ctx, Patience, program+" answers", func() bool {
+		_, err := Ask(ctx, addr, "PING")
+		return err == nil
+	})
+	return p, addr, err
+}
+
+var aptUpdate sync.Once
+
+// Debian makes sure that a program is there, and as root installs the packages that have it if it
+// is not. The error says what to install.
+func (l *Lab) Debian(ctx context.Context, program string, packages ...string) error {
+	if _, err := exec.LookPath(program); err == nil {
+		return nil
+	}
+	wanted := "apt-get install " + strings.Join(packages, " ")
+	if os.Getuid() != 0 {
+		return fmt.Errorf("%s is missing: %s", program, wanted)
+	}
+	aptUpdate.Do(func() { _, _ = l.Tool(ctx, "apt-get", "-qq", "update") }) // an old list may do
+	args := append([]string{"DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "install", "-y",
+		"--no-install-recommends"}, packages...)
+	if _, err := l.Tool(ctx, "env", args...); err != nil {
+		return fmt.Errorf("%s cannot be installed: %w", strings.Join(packages, ", "), err)
+	}
+	if _, err := exec.LookPath(program); err != nil {
+		return fmt.Errorf("%s is missing even so: %w", program, err)
+	}
+	return nil
+}
+
+// Node makes sure that npm packages are there, and returns the directory in which node finds them.
+// They are kept in the user's cache from run to run; dir has package.json and package-lock.json,
+// which name them with their versions.
+func (l *Lab) Node(ctx context.Context, dir string) (string, error) {
+	for _, program := range []string{"node", "npm"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return "", fmt.Errorf("%s is missing: install Node.js", program)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "node_modules", ".package-lock.json")); err == nil {
+		return dir, nil
+	}
+	if _, err := l.ToolIn(ctx, dir, "npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"); err != nil {
+		return "", fmt.Errorf("npm's packages cannot be installed: %w", err)
+	}
+	return dir, nil
+}

@@ -1,0 +1,237 @@
+package report
+
+import (
+	"bytes"
+	"fmt"
+	"image/color"
+	"math"
+	"regexp"
+	"strings"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgsvg"
+
+	"github.com/peerd/peerd/bench/internal/measure"
+)
+
+// Chart is a chart: lines over numbers, or bars over names if X is nil.
+type Chart struct {
+	Name   string `json:"name"` // of its file
+	Title  string `json:"title"`
+	XLabel string `json:"x_label"`
+	YLabel string `json:"y_label"`
+	LogX   bool   `json:"log_x,omitempty"`
+	LogY   bool   `json:"log_y,omitempty"`
+
+	Names []string `json:"names,omitempty"` // of the groups of bars
+	Lines []Line   `json:"lines"`
+}
+
+// Line is one system's points, or its bars, one for each name.
+type Line struct {
+	System string    `json:"system"`
+	X      []float64 `json:"x,omitempty"`
+	Y      []float64 `json:"y"`
+	Low    []float64 `json:"low,omitempty"` // the spread
+	High   []float64 `json:"high,omitempty"`
+	Theory bool      `json:"theory,omitempty"` // a prediction: dashed, without points
+}
+
+// Point adds a point with its spread to a line.
+func (l *Line) Point(x float64, y measure.Interval) {
+	l.X, l.Y = append(l.X, x), append(l.Y, y.Value)
+	l.Low, l.High = append(l.Low, y.Low), append(l.High, y.High)
+}
+
+// colours tell up to eight systems apart, by those who see few colours as well (Okabe and Ito), on
+// white and on dark.
+var colours = []color.RGBA{
+	{0x00, 0x72, 0xb2, 255}, {0xd5, 0x5e, 0x00, 255}, {0x00, 0x9e, 0x73, 255}, {0xcc, 0x79, 0xa7, 255},
+	{0xe6, 0x9f, 0x00, 255}, {0x56, 0xb4, 0xe9, 255}, {0x80, 0x80, 0x80, 255}, {0xb0, 0xa0, 0x20, 255},
+}
+
+const chartWidth, chartHeight = 18 * vg.Centimeter, 9 * vg.Centimeter
+
+// SVG draws the chart. Black is the colour of the text around it, so that it can be read on dark as
+// on paper.
+func (c Chart) SVG() (string, error) {
+	p := plot.New()
+	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = c.Title, c.XLabel, c.YLabel
+	p.BackgroundColor = color.Transparent
+	p.Legend.Top = true
+	p.Legend.Padding = vg.Millimeter
+	p.Add(faintGrid())
+	var err error
+	if c.Names != nil {
+		err = c.bars(p)
+	} else {
+		err = c.lines(p)
+	}
+	if err != nil {
+		return "", err
+	}
+	c.axes(p)
+	canvas := vgsvg.New(chartWidth, chartHeight)
+	p.Draw(draw.New(canvas))
+	var out bytes.Buffer
+	if _, err := canvas.WriteTo(&out); err != nil {
+		return "", err
+	}
+	return adapt(out.String()), nil
+}
+
+func faintGrid() *plotter.Grid {
+	grid := plotter.NewGrid()
+	faint := color.RGBA{0x80, 0x80, 0x80, 70}
+	grid.Vertical.Color, grid.Horizontal.Color = faint, faint
+	return grid
+}
+
+func (c Chart) lines(p *plot.Plot) error {
+	measured := 0
+	for i, l := range c.Lines {
+		points := make(plotter.XYs, 0, len(l.X))
+		var errors plotter.YErrors
+		for j := range l.X {
+			if c.LogX && l.X[j] <= 0 || c.LogY && l.Y[j] <= 0 {
+				continue
+			}
+			points = append(points, plotter.XY{X: l.X[j], Y: l.Y[j]})
+			var e struct{ Low, High float64 }
+			if l.Low != nil && (!c.LogY || l.Low[j] > 0) {
+				e.Low, e.High = l.Y[j]-l.Low[j], l.High[j]-l.Y[j]
+			}
+			errors = append(errors, e)
+		}
+		if len(points) == 0 {
+			continue
+		}
+		line, marks, err := plotter.NewLinePoints(points)
+		if err != nil {
+			return err
+		}
+		line.Color, marks.Color, marks.Radius = colours[i%len(colours)], colours[i%len(colours)], vg.Millimeter*0.8
+		line.Width = vg.Millimeter * 0.5
+		if l.Theory {
+			line.Dashes = []vg.Length{vg.Millimeter * 1.5, vg.Millimeter}
+			p.Add(line)
+			p.Legend.Add(l.System, line)
+			continue
+		}
+		marks.Shape = []draw.GlyphDrawer{draw.CircleGlyph{}, draw.SquareGlyph{}, draw.PyramidGlyph{}}[measured%3]
+		measured++
+		bars, err := plotter.NewYErrorBars(struct {
+			plotter.XYer
+			plotter.YErrorer
+		}{points, errors})
+		if err != nil {
+			return err
+		}
+		bars.Color = line.Color
+		p.Add(line, marks, bars)
+		p.Legend.Add(l.System, line, marks)
+	}
+	return nil
+}
+
+func (c Chart) bars(p *plot.Plot) error {
+	width := chartWidth * 0.75 / vg.Length(max(1, len(c.Names)*(len(c.Lines)+1)))
+	for i, l := range c.Lines {
+		bars, err := plotter.NewBarChart(plotter.Values(l.Y), min(width, vg.Centimeter))
+		if err != nil {
+			return err
+		}
+		bars.Color, bars.LineStyle.Width = colours[i%len(colours)], 0
+		bars.Offset = min(width, vg.Centimeter) * (vg.Length(i) - vg.Length(len(c.Lines)-1)/2)
+		p.Add(bars)
+		p.Legend.Add(l.System, bars)
+	}
+	p.NominalX(c.Names...)
+	p.X.Label.Text = c.XLabel
+	return nil
+}
+
+// axes leaves room for the legend above what was measured, and begins at nothing.
+func (c Chart) axes(p *plot.Plot) {
+	if math.IsInf(p.X.Min, 0) || math.IsInf(p.Y.Min, 0) { // nothing was measured
+		p.X.Min, p.X.Max, p.Y.Min, p.Y.Max = 0, 1, 0, 1
+		return
+	}
+	if c.LogX {
+		p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, decades{}
+	}
+	if c.LogY {
+		p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, decades{}
+		p.Y.Min = math.Pow(10, math.Floor(math.Log10(max(p.Y.Min, 1e-9))))
+		p.Y.Max = math.Pow(10, math.Ceil(math.Log10(max(p.Y.Max, 1e-9))+0.3))
+		return
+	}
+	p.Y.Min = min(p.Y.Min, 0)
+	if p.Y.Max <= p.Y.Min {
+		p.Y.Max = p.Y.Min + 1
+	}
+	p.Y.Max *= 1 + 0.08*float64(len(c.Lines))
+	p.Y.Tick.Marker = plain{}
+}
+
+// decades marks powers of ten, with short numbers.
+type decades struct{}
+
+func (decades) Ticks(low, high float64) (ticks []plot.Tick) {
+	for e := math.Floor(math.Log10(low)); e <= math.Ceil(math.Log10(high)); e++ {
+		at := math.Pow(10, e)
+		if at >= low*0.999 && at <= high*1.001 {
+			ticks = append(ticks, plot.Tick{Value: at, Label: short(at)})
+		}
+		for m := 2.0; m < 10; m++ {
+			if at*m >= low && at*m <= high {
+				ticks = append(ticks, plot.Tick{Value: at * m})
+			}
+		}
+	}
+	return ticks
+}
+
+// plain marks what the library would, with short numbers.
+type plain struct{}
+
+func (plain) Ticks(low, high float64) []plot.Tick {
+	ticks := plot.DefaultTicks{}.Ticks(low, high)
+	for i, t := range ticks {
+		if t.Label != "" {
+			ticks[i].Label = short(t.Value)
+		}
+	}
+	return ticks
+}
+
+// short writes a number of an axis: 20k, 1.5M.
+func short(x float64) string {
+	for _, s := range []struct {
+		from   float64
+		suffix string
+	}{{1e9, "G"}, {1e6, "M"}, {1e3, "k"}} {
+		if math.Abs(x) >= s.from {
+			return fmt.Sprintf("%.4g%s", x/s.from, s.suffix)
+		}
+	}
+	return fmt.Sprintf("%.4g", x)
+}
+
+var fonts = regexp.MustCompile(`font-family:[^;"]*`)
+
+// adapt makes a drawing readable wherever it is shown: alone it follows the reader's scheme, in a
+// page the page's text.
+func adapt(svg string) string {
+	svg = strings.NewReplacer("fill:#000000", "fill:currentColor", "stroke:#000000", "stroke:currentColor").Replace(svg)
+	svg = fonts.ReplaceAllString(svg, "font-family:system-ui,sans-serif")
+	if i := strings.Index(svg, "<svg"); i >= 0 {
+		svg = svg[i:]
+	}
+	end := strings.Index(svg, ">")
+	style := "\n<style>svg{color:#222}@media(prefers-color-scheme:dark){svg{color:#ddd}}@media print{svg{color:#000}}</style>"
+	return svg[:end+1] + style + svg[end+1:]
+}

@@ -1,0 +1,247 @@
+// Package report is what a run of the harness leaves behind: results.json with every round,
+// report.md, report.html, which is one file and opens offline, and the charts as SVG.
+//
+// A scenario records rows: what was measured of each system in each round. The report makes of a
+// row each system's median with its spread, and the ratio of the first system to each other, pair
+// by pair. What was not on the same work, what could not be installed and what failed stand beside
+// it.
+package report
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/peerd/peerd/bench/internal/measure"
+)
+
+// Run is one run of the harness.
+type Run struct {
+	Began     time.Time   `json:"began"`
+	Took      Seconds     `json:"took_seconds"`
+	Command   string      `json:"command"`
+	Quick     bool        `json:"quick"`
+	Commit    string      `json:"commit"`
+	Machine   Machine     `json:"machine"`
+	Scenarios []*Scenario `json:"scenarios"`
+}
+
+// Seconds is a duration that is written as seconds.
+type Seconds time.Duration
+
+// MarshalJSON writes it as a number.
+func (s Seconds) MarshalJSON() ([]byte, error) {
+	return json.Marshal(math.Round(time.Duration(s).Seconds()*10) / 10)
+}
+
+// String writes it for people.
+func (s Seconds) String() string { return time.Duration(s).Round(time.Second / 10).String() }
+
+// Scenario is what one scenario found. Its methods may be called by several goroutines.
+type Scenario struct {
+	Name     string    `json:"name"`
+	About    string    `json:"about"`
+	Command  string    `json:"command"` // that repeats it
+	Took     Seconds   `json:"took_seconds"`
+	Systems  []System  `json:"systems"`
+	Settings []string  `json:"settings,omitempty"` // of the load
+	Skipped  []Skipped `json:"skipped,omitempty"`
+	Notes    []string  `json:"notes,omitempty"` // where the work is not the same, and what else must be known
+	Rows     []*Row    `json:"rows"`
+	Charts   []Chart   `json:"charts,omitempty"`
+	Failure  string    `json:"failure,omitempty"`
+
+	mu sync.Mutex
+}
+
+// System is one that was measured. The first of a scenario is the one that the others are compared
+// with.
+type System struct {
+	Name       string `json:"name"`
+	Version    string `json:"version"`
+	Settings   string `json:"settings"`
+	Durability string `json:"durability"`
+}
+
+// Skipped is what was not measured, and why.
+type Skipped struct {
+	What string `json:"what"`
+	Why  string `json:"why"`
+}
+
+// Row is one quantity, measured of some systems in the same rounds.
+type Row struct {
+	What string    `json:"what"`
+	Unit string    `json:"unit"`
+	Less bool      `json:"less_is_better"`
+	Of   []*Series `json:"systems"`
+}
+
+// Series is what was measured of one system, by round.
+type Series struct {
+	System string            `json:"system"`
+	Rounds []float64         `json:"rounds"`
+	Spread measure.Interval  `json:"median"`
+	Ratio  *measure.Interval `json:"first_to_this,omitempty"` // the first system's value divided by this one's, round by round
+}
+
+// System says what is measured.
+func (s *Scenario) System(name, version, settings, durability string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !slices.ContainsFunc(s.Systems, func(o System) bool { return o.Name == name }) {
+		s.Systems = append(s.Systems, System{name, version, settings, durability})
+	}
+}
+
+// Skip says what is not measured, and why.
+func (s *Scenario) Skip(what string, why error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Skipped = append(s.Skipped, Skipped{what, why.Error()})
+}
+
+// Note says what a reader must know to understand the rows.
+func (s *Scenario) Note(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if note := fmt.Sprintf(format, args...); !slices.Contains(s.Notes, note) {
+		s.Notes = append(s.Notes, note)
+	}
+}
+
+// Setting names one of the load's settings.
+func (s *Scenario) Setting(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Settings = append(s.Settings, fmt.Sprintf(format, args...))
+}
+
+// More and Less record the value of one round, of a quantity of which more, or less, is better.
+func (s *Scenario) More(what, unit, system string, value float64) {
+	s.record(what, unit, system, value, false)
+}
+
+// Less is More where less is better.
+func (s *Scenario) Less(what, unit, system string, value float64) {
+	s.record(what, unit, system, value, true)
+}
+
+func (s *Scenario) record(what, unit, system string, value float64, less bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.IndexFunc(s.Rows, func(r *Row) bool { return r.What == what && r.Unit == unit })
+	if i < 0 {
+		i = len(s.Rows)
+		s.Rows = append(s.Rows, &Row{What: what, Unit: unit, Less: less})
+	}
+	r := s.Rows[i]
+	j := slices.IndexFunc(r.Of, func(o *Series) bool { return o.System == system })
+	if j < 0 {
+		j = len(r.Of)
+		r.Of = append(r.Of, &Series{System: system})
+	}
+	if math.IsNaN(value) || math.IsInf(value, 0) {
+		value = 0 // JSON has no word for it; nothing was measured
+	}
+	r.Of[j].Rounds = append(r.Of[j].Rounds, value)
+}
+
+// Latencies records the quantiles of one round of an open loop.
+func (s *Scenario) Latencies(what, system string, l *measure.Latencies) {
+	for _, q := range []struct {
+		name string
+		at   float64
+	}{{"p50", 0.5}, {"p99", 0.99}, {"p99.9", 0.999}} {
+		s.Less(what+": "+q.name, "ms", system, l.Milliseconds(q.at))
+	}
+}
+
+// Spread returns what was measured of a system so far: zeros if nothing was.
+func (s *Scenario) Spread(what, system string) measure.Interval {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.Rows {
+		for _, o := range r.Of {
+			if r.What == what && o.System == system {
+				return measure.Spread(o.Rounds)
+			}
+		}
+	}
+	return measure.Interval{}
+}
+
+// Median is Spread without the spread.
+func (s *Scenario) Median(what, system string) float64 { return s.Spread(what, system).Value }
+
+// Finish works out medians, spreads and ratios.
+func (s *Scenario) Finish() {
+	for _, r := range s.Rows {
+		slices.SortStableFunc(r.Of, func(a, b *Series) int { return s.rank(a.System) - s.rank(b.System) })
+		for i, o := range r.Of {
+			o.Spread = measure.Spread(o.Rounds)
+			if i > 0 {
+				ratio := measure.Ratio(r.Of[0].Rounds, o.Rounds)
+				if !math.IsNaN(ratio.Value) {
+					o.Ratio = &ratio
+				}
+			}
+		}
+	}
+}
+
+// rank is where a system stands among those of the scenario.
+func (s *Scenario) rank(name string) int {
+	i := slices.IndexFunc(s.Systems, func(o System) bool { return o.Name == name })
+	if i < 0 {
+		return len(s.Systems)
+	}
+	return i
+}
+
+// verdict says what a ratio means for the first system: that it wins or loses, or nothing if the
+// spread has 1 in it.
+func (r *Row) verdict(o *Series) string {
+	switch {
+	case o.Ratio == nil || o.Ratio.Holds(1):
+		return ""
+	case (o.Ratio.Value > 1) != r.Less:
+		return "wins"
+	}
+	return "loses"
+}
+
+// Write writes all files of the run into a directory. It may be called again when more is known.
+func (r *Run) Write(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	results, err := json.MarshalIndent(r, "", "\t")
+	if err != nil {
+		return err
+	}
+	files := map[string][]byte{"results.json": append(results, '\n'), "report.md": []byte(r.Markdown())}
+	for _, s := range r.Scenarios {
+		for _, c := range s.Charts {
+			svg, err := c.SVG()
+			if err != nil {
+				return fmt.Errorf("chart %s of %s: %w", c.Name, s.Name, err)
+			}
+			files[s.Name+"-"+c.Name+".svg"] = []byte(svg)
+		}
+	}
+	if files["report.html"], err = r.HTML(); err != nil {
+		return err
+	}
+	for name, data := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}

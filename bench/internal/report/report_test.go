@@ -1,0 +1,135 @@
+package report
+
+import (
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/peerd/peerd/bench/internal/measure"
+)
+
+// sample is a run in which peerd wins one row, loses one, and one is undecided.
+func sample() *Run {
+	r := &Run{Began: time.Unix(1e9, 0), Command: "go -C bench run . kv", Commit: "abc", Machine: ThisMachine()}
+	s := &Scenario{Name: "kv", About: "keys <and> values", Command: "go -C bench run . kv"}
+	s.System("peerd", "this tree", "as it comes", "every second")
+	s.System("redis", "7", "as it comes", "every second")
+	s.Skip("valkey", errors.New("no | such\nthing"))
+	for i, noise := range []float64{1, 0.5, 2, 1.5} { // of the machine, in each round
+		s.More("SET", "a second", "redis", 1000*noise) // who is first in a round must not matter
+		s.More("SET", "a second", "peerd", 2000*noise)
+		s.Less("latency", "ms", "peerd", 3*noise)
+		s.Less("latency", "ms", "redis", 1*noise)
+		s.More("GET", "a second", "peerd", 100+float64(i%2*20))
+		s.More("GET", "a second", "redis", 110)
+	}
+	line := Line{System: "peerd"}
+	line.Point(1, measure.Interval{Value: 2, Low: 1, High: 3})
+	line.Point(10, measure.Interval{Value: 20, Low: 10, High: 30})
+	s.Charts = []Chart{
+		{Name: "lines", Title: "a < b & c", XLabel: "x", YLabel: "y", LogX: true, LogY: true, Lines: []Line{line,
+			{System: "theory", X: []float64{1, 10}, Y: []float64{2, 21}, Theory: true}}},
+		{Name: "bars", Title: "bars", YLabel: "y", Names: []string{"SET", "GET"}, Lines: []Line{{System: "peerd", Y: []float64{1, 2}}}},
+	}
+	s.Finish()
+	r.Scenarios = []*Scenario{s}
+	return r
+}
+
+func TestRatiosAreOfRoundsAndSayWhoWins(t *testing.T) {
+	s := sample().Scenarios[0]
+	verdicts := map[string]string{}
+	for _, r := range s.Rows {
+		if r.Of[0].System != "peerd" || r.Of[0].Ratio != nil {
+			t.Errorf("%s: the first system is %s", r.What, r.Of[0].System)
+		}
+		verdicts[r.What] = r.verdict(r.Of[1])
+	}
+	if verdicts["SET"] != "wins" || verdicts["latency"] != "loses" || verdicts["GET"] != "" {
+		t.Errorf("the verdicts are %v", verdicts)
+	}
+	if set := s.Rows[0].Of[1]; *set.Ratio != (measure.Interval{Value: 2, Low: 2, High: 2}) {
+		t.Errorf("the machine's noise is in the ratio: %+v", set.Ratio)
+	}
+	if lost := s.Lost(); len(lost) != 1 || lost[0] != "latency: behind redis" {
+		t.Errorf("what is lost is %q", lost)
+	}
+}
+
+func TestAReportIsFilesThatOpenOffline(t *testing.T) {
+	dir := t.TempDir()
+	if err := sample().Write(dir); err != nil {
+		t.Fatal(err)
+	}
+	text := func(name string) string {
+		data, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(data)
+	}
+	html, markdown := text("report.html"), text("report.md")
+	for _, want := range []string{"× 2 wins", "loses", "valkey", "every second", "go -C bench run . kv"} {
+		if !strings.Contains(markdown, want) || !strings.Contains(html, want) {
+			t.Errorf("%q is not in both texts", want)
+		}
+	}
+	if !strings.Contains(markdown, "no ¦ such / thing") {
+		t.Error("an error breaks the table")
+	}
+	if strings.Count(html, "<svg") != 2 {
+		t.Errorf("%d charts are inside", strings.Count(html, "<svg"))
+	}
+	for _, loads := range []string{"src=", "<link", "@import", "url(", "<script"} {
+		if strings.Contains(html, loads) {
+			t.Errorf("it loads something: %s", loads)
+		}
+	}
+	var back struct {
+		Scenarios []struct {
+			Rows []struct {
+				Systems []struct{ Rounds []float64 }
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(text("results.json")), &back); err != nil || len(back.Scenarios[0].Rows[0].Systems[0].Rounds) != 4 {
+		t.Errorf("results.json: %v, %+v", err, back)
+	}
+	for _, name := range []string{"kv-lines.svg", "kv-bars.svg"} {
+		svg := text(name)
+		if strings.Contains(svg, "#000000") || !strings.Contains(svg, "prefers-color-scheme:dark") {
+			t.Errorf("%s is black on dark", name)
+		}
+		for d := xml.NewDecoder(strings.NewReader(svg)); ; {
+			if _, err := d.Token(); err == io.EOF {
+				break
+			} else if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+		}
+	}
+}
+
+func TestWhatCouldNotBeMeasuredIsStillAReport(t *testing.T) {
+	r := sample()
+	s := r.Scenarios[0]
+	s.Less("nothing", "ms", "peerd", math.NaN())
+	s.Less("nothing", "ms", "redis", 0)
+	s.Failure = "the machine | melted"
+	s.Charts = append(s.Charts, Chart{Name: "empty", LogY: true}, Chart{Name: "zero", LogX: true, LogY: true,
+		Lines: []Line{{System: "peerd", X: []float64{0, 1}, Y: []float64{0, 0}, Low: []float64{0, 0}, High: []float64{0, 0}}}})
+	s.Finish()
+	if err := r.Write(t.TempDir()); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(r.Markdown(), "the machine ¦ melted") {
+		t.Error("the failure is not told")
+	}
+}

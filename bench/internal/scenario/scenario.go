@@ -1,0 +1,164 @@
+// Package scenario is what the harness measures, a file for each scenario. A scenario names its
+// systems with their versions, settings and durability, runs them in turn, records what each round
+// gave, and says what was not on the same work. What cannot be installed is skipped, by name.
+package scenario
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"runtime/pprof"
+	"strings"
+	"time"
+
+	"github.com/peerd/peerd/bench/internal/lab"
+	"github.com/peerd/peerd/bench/internal/measure"
+	"github.com/peerd/peerd/bench/internal/report"
+)
+
+// Scenario is one of them.
+type Scenario struct {
+	Name  string
+	About string
+	quick time.Duration // how long it takes on two cores
+	full  time.Duration
+	run   func(context.Context, *bench) error
+}
+
+// All is every scenario, in the order in which they are run.
+var All = []Scenario{
+	{"commit", "Writes of an embedded database: rate, latency, CPU and allocations, by durability, writers and size",
+		time.Minute, 20 * time.Minute, commit},
+}
+
+// Expected is about how long the scenario takes.
+func (s Scenario) Expected(quick bool) time.Duration {
+	if quick {
+		return s.quick
+	}
+	return s.full
+}
+
+// bench is where a scenario measures and what it records in.
+type bench struct {
+	*lab.Lab
+	*report.Scenario
+	quick  bool
+	rounds int // of what is compared in turn
+	show   func(part float64, what string)
+}
+
+// Measure runs the scenario, and ends all that it has started. A failure is in what it returns.
+func (s Scenario) Measure(ctx context.Context, l *lab.Lab, quick bool, show func(part float64, what string)) *report.Scenario {
+	b := &bench{Lab: l, quick: quick, rounds: 7, show: show, Scenario: &report.Scenario{
+		Name: s.Name, About: s.About, Command: "go -C bench run . " + s.Name}}
+	if quick {
+		b.rounds = 3
+		b.Command += " --quick"
+	}
+	began := time.Now()
+	stop := profileThis(l.Profile)
+	err := s.run(ctx, b)
+	stop()
+	l.End()
+	if err != nil {
+		b.Failure = err.Error()
+	}
+	b.Finish()
+	b.Took = report.Seconds(time.Since(began))
+	return b.Scenario
+}
+
+// size returns one of two, the first of them with --quick.
+func size[T any](b *bench, quick, full T) T {
+	if b.quick {
+		return quick
+	}
+	return full
+}
+
+// inTurn measures systems in turn, and says how far it is: from the part of the scenario that is
+// done to that of its end.
+func (b *bench) inTurn(from, to float64, what string, systems int, one func(round, system int) error) error {
+	done := 0
+	return measure.InTurn(b.rounds, systems, func(round, system int) error {
+		if done%systems == 0 {
+			part := from + (to-from)*float64(done)/float64(b.rounds*systems)
+			b.show(part, fmt.Sprintf("%s, round %d of %d", what, round+1, b.rounds))
+		}
+		done++
+		return one(round, system)
+	})
+}
+
+// version returns the version of a module that the harness is built with.
+func version(module string) string {
+	info, _ := debug.ReadBuildInfo()
+	if info == nil {
+		return "unknown"
+	}
+	for _, m := range info.Deps {
+		if m.Path == module {
+			if m.Replace != nil {
+				return "this tree"
+			}
+			return m.Version
+		}
+	}
+	return "unknown"
+}
+
+// programVersion returns the first line that a program says of its version.
+func (b *bench) programVersion(ctx context.Context, program string, args ...string) string {
+	out, err := b.Tool(ctx, program, args...)
+	if err != nil {
+		return "unknown"
+	}
+	line, _, _ := strings.Cut(strings.TrimSpace(out), "\n")
+	return line
+}
+
+// profileThis takes a profile of the harness itself, for what is measured inside it, until the
+// function that it returns is called. Without a kind it does nothing.
+func profileThis(p lab.Profile) (stop func()) {
+	if p.Kind == "" {
+		return func() {}
+	}
+	file, err := os.Create(filepath.Join(p.Dir, p.Of+"-harness."+p.Kind))
+	if err != nil {
+		return func() {}
+	}
+	switch p.Kind {
+	case "cpu":
+		err = pprof.StartCPUProfile(file)
+	case "block":
+		runtime.SetBlockProfileRate(int(10 * time.Microsecond))
+	case "mutex":
+		runtime.SetMutexProfileFraction(10)
+	}
+	return func() {
+		defer file.Close()
+		if p.Kind == "cpu" {
+			if err == nil {
+				pprof.StopCPUProfile()
+			}
+			return
+		}
+		_ = pprof.Lookup(p.Kind).WriteTo(file, 0) // a profile that is not written is seen to be empty
+		runtime.SetBlockProfileRate(0)
+		runtime.SetMutexProfileFraction(0)
+	}
+}
+
+// closeAll closes what was opened, and returns the first error.
+func closeAll(closers ...func() error) error {
+	var all []error
+	for _, c := range closers {
+		all = append(all, c())
+	}
+	return errors.Join(all...)
+}
