@@ -33,6 +33,8 @@ type Scenario struct {
 var All = []Scenario{
 	{"commit", "Writes of an embedded database: rate, latency, CPU and allocations, by durability, writers and size",
 		time.Minute, 20 * time.Minute, commit},
+	{"kv", "Redis commands, and YCSB A to F, of one peer and of three",
+		90 * time.Second, 40 * time.Minute, kv},
 }
 
 // Expected is about how long the scenario takes.
