@@ -14,8 +14,10 @@ func Number(x float64) string {
 		return fmt.Sprintf("%.0f", x)
 	case abs >= 10:
 		return fmt.Sprintf("%.1f", x)
-	default:
+	case abs >= 0.1:
 		return fmt.Sprintf("%.2f", x)
+	default:
+		return fmt.Sprintf("%.2g", x)
 	}
 }
 

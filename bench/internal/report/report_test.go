@@ -58,7 +58,7 @@ func TestRatiosAreOfRoundsAndSayWhoWins(t *testing.T) {
 	if set := s.Rows[0].Of[1]; *set.Ratio != (measure.Interval{Value: 2, Low: 2, High: 2}) {
 		t.Errorf("the machine's noise is in the ratio: %+v", set.Ratio)
 	}
-	if lost := s.Lost(); len(lost) != 1 || lost[0] != "latency: behind redis" {
+	if lost := s.Lost(); len(lost) != 1 || lost[0] != "latency (ms): behind redis" {
 		t.Errorf("what is lost is %q", lost)
 	}
 }

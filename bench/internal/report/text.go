@@ -50,7 +50,7 @@ func (r *Row) loses() (rivals []string) {
 func (s *Scenario) Lost() (lines []string) {
 	for _, r := range s.Rows {
 		if rivals := r.loses(); rivals != nil {
-			lines = append(lines, fmt.Sprintf("%s: behind %s", r.What, strings.Join(rivals, ", ")))
+			lines = append(lines, fmt.Sprintf("%s (%s): behind %s", r.What, r.Unit, strings.Join(rivals, ", ")))
 		}
 	}
 	return lines

@@ -35,6 +35,8 @@ var All = []Scenario{
 		time.Minute, 20 * time.Minute, commit},
 	{"kv", "Redis commands, and YCSB A to F, of one peer and of three",
 		90 * time.Second, 40 * time.Minute, kv},
+	{"types", "Merging and encoding each type, in memory",
+		20 * time.Second, 5 * time.Minute, types},
 }
 
 // Expected is about how long the scenario takes.
