@@ -37,6 +37,8 @@ var All = []Scenario{
 		90 * time.Second, 40 * time.Minute, kv},
 	{"types", "Merging and encoding each type, in memory",
 		20 * time.Second, 5 * time.Minute, types},
+	{"repair", "Finding and carrying few differences among many cells, where no log reaches back",
+		20 * time.Second, 10 * time.Minute, repair},
 }
 
 // Expected is about how long the scenario takes.
