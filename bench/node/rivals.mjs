@@ -8,6 +8,7 @@
 import * as A from "@automerge/automerge";
 import { LoroDoc, LoroMap } from "loro-crdt";
 import * as Y from "yjs";
+import { randomBytes } from "node:crypto";
 
 // A library makes copies; a copy writes, and gives and takes bytes: all of it, or what another one lacks.
 const libraries = {
@@ -91,6 +92,8 @@ const libraries = {
 };
 
 const value = "x".repeat(16);
+const large = () => randomBytes(48).toString("base64");
+const padded = (i) => String(i).padStart(10, "0");
 const times = 5;
 const median = (all) => all.sort((a, b) => a - b)[all.length >> 1];
 
@@ -139,11 +142,11 @@ function types(lib, n) {
 function catchup(lib, n) {
 	let ahead = lib.open();
 	ahead = lib.together(ahead, (inside) => {
-		for (let i = 0; i < 1000; i++) lib.write(inside ?? ahead, "map", `old:${i}`, value);
+		for (let i = 0; i < 1000; i++) lib.write(inside ?? ahead, "map", padded(i), large());
 	});
 	const before = lib.encode(ahead);
 	for (let i = 0; i < n; i++) {
-		ahead = lib.together(ahead, (inside) => { lib.write(inside ?? ahead, "map", i, value); });
+		ahead = lib.together(ahead, (inside) => { lib.write(inside ?? ahead, "map", padded(1000 + i), large()); });
 	}
 	const [us, result] = timed(() => [lib.load(before), (lib.fresh ?? ((doc) => doc))(ahead)],
 		([behind, source]) => lib.catchup(behind, source));

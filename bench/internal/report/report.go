@@ -185,7 +185,7 @@ func (s *Scenario) Finish() {
 		slices.SortStableFunc(r.Of, func(a, b *Series) int { return s.rank(a.System) - s.rank(b.System) })
 		for i, o := range r.Of {
 			o.Spread = measure.Spread(o.Rounds)
-			if i > 0 {
+			if i > 0 && s.rank(r.Of[0].System) == 0 {
 				ratio := measure.Ratio(r.Of[0].Rounds, o.Rounds)
 				if !math.IsNaN(ratio.Value) {
 					o.Ratio = &ratio

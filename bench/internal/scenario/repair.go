@@ -69,6 +69,8 @@ func repair(ctx context.Context, b *bench) error {
 	b.Note("No log reaches back here. Where it does, peerd sends what was written and nothing else: see catchup.")
 	b.Note("Negentropy finds ids only: the keys and values of what is missing are counted as it would send them. " +
 		"Its order is that of time, so what was changed last is side by side, scattered or not.")
+	b.Note("Trees stand ready at both sides: a plain one is built anew for each repair in systems that have it, " +
+		"which is not counted. Negentropy's vector adds its ranges up each time, as its author's does.")
 	b.Note("The floor is for a receiver that knows all keys; no protocol of few round trips reaches it.")
 	cells := size(b, []int{10_000, 100_000}, []int{10_000, 100_000, 1_000_000, 10_000_000})
 	for i, n := range cells {

@@ -39,6 +39,8 @@ var All = []Scenario{
 		20 * time.Second, 5 * time.Minute, types},
 	{"repair", "Finding and carrying few differences among many cells, where no log reaches back",
 		20 * time.Second, 10 * time.Minute, repair},
+	{"catchup", "A copy that was away for some writes returns: bytes, round trips, time",
+		45 * time.Second, 10 * time.Minute, catchup},
 }
 
 // Expected is about how long the scenario takes.
