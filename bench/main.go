@@ -48,6 +48,7 @@ func main() {
 type options struct {
 	quick, json          bool
 	out, binary, profile string
+	lasts                time.Duration
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
@@ -58,6 +59,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags.StringVar(&o.out, "out", "out", "the directory of the report")
 	flags.StringVar(&o.binary, "peerd", "", "measure this daemon (default: build the one of this tree)")
 	flags.StringVar(&o.profile, "profile", "", "write profiles of daemons and harness there too: cpu, heap, block or mutex")
+	flags.DurationVar(&o.lasts, "for", 0, "how long soak lasts")
 	flags.Usage = func() { usage(stderr, flags) }
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, pflag.ErrHelp) {
@@ -129,7 +131,7 @@ func (o options) scenarios(ctx context.Context, l *lab.Lab, r *report.Run, chose
 			p.later += later.Expected(o.quick)
 		}
 		l.Profile.Of = s.Name
-		found := s.Measure(ctx, l, o.quick, p.show)
+		found := s.Measure(ctx, l, scenario.Options{Quick: o.quick, Lasts: o.lasts, Show: p.show})
 		r.Scenarios = append(r.Scenarios, found)
 		r.Took = report.Seconds(time.Since(r.Began))
 		if err := r.Write(o.out); err != nil {

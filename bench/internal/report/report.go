@@ -205,10 +205,10 @@ func (s *Scenario) rank(name string) int {
 }
 
 // verdict says what a ratio means for the first system: that it wins or loses, or nothing if the
-// spread has 1 in it.
+// spread has 1 in it, or there are too few rounds for a spread.
 func (r *Row) verdict(o *Series) string {
 	switch {
-	case o.Ratio == nil || o.Ratio.Holds(1):
+	case o.Ratio == nil || o.Ratio.Holds(1) || len(o.Rounds) < 3:
 		return ""
 	case (o.Ratio.Value > 1) != r.Less:
 		return "wins"

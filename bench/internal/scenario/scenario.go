@@ -41,6 +41,12 @@ var All = []Scenario{
 		20 * time.Second, 10 * time.Minute, repair},
 	{"catchup", "A copy that was away for some writes returns: bytes, round trips, time",
 		45 * time.Second, 10 * time.Minute, catchup},
+	{"growth", "Memory, disk, opening and latency, as keys, elements, deletes and replicas grow by tens",
+		45 * time.Second, 60 * time.Minute, growth},
+	{"bootstrap", "An empty peer joins: time, bytes, memory, and the other's latency meanwhile",
+		45 * time.Second, 40 * time.Minute, bootstrap},
+	{"soak", "Mixed load and faults for a time: the first quarter against the last",
+		45 * time.Second, 65 * time.Minute, soak},
 }
 
 // Expected is about how long the scenario takes.
@@ -56,15 +62,23 @@ type bench struct {
 	*lab.Lab
 	*report.Scenario
 	quick  bool
-	rounds int // of what is compared in turn
+	rounds int           // of what is compared in turn
+	lasts  time.Duration // how long soak lasts, 0 for as long as it does
 	show   func(part float64, what string)
 }
 
+// Options say how scenarios are measured.
+type Options struct {
+	Quick bool
+	Lasts time.Duration                   // how long soak lasts; 0 is as long as it does
+	Show  func(part float64, what string) // told what is measured now, and which part of the scenario is done
+}
+
 // Measure runs the scenario, and ends all that it has started. A failure is in what it returns.
-func (s Scenario) Measure(ctx context.Context, l *lab.Lab, quick bool, show func(part float64, what string)) *report.Scenario {
-	b := &bench{Lab: l, quick: quick, rounds: 7, show: show, Scenario: &report.Scenario{
+func (s Scenario) Measure(ctx context.Context, l *lab.Lab, o Options) *report.Scenario {
+	b := &bench{Lab: l, quick: o.Quick, rounds: 7, lasts: o.Lasts, show: o.Show, Scenario: &report.Scenario{
 		Name: s.Name, About: s.About, Command: "go -C bench run . " + s.Name}}
-	if quick {
+	if o.Quick {
 		b.rounds = 3
 		b.Command += " --quick"
 	}

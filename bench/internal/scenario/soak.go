@@ -1,0 +1,210 @@
+package scenario
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/peerd/peerd/bench/internal/lab"
+	"github.com/peerd/peerd/bench/internal/report"
+)
+
+// soaked is what one look at the daemons saw, of all of them together.
+type soaked struct {
+	at                               float64 // part of the whole
+	rate, heap, threads, files, disk float64
+}
+
+func soak(ctx context.Context, b *bench) error {
+	b.System("last quarter", "this tree", "three daemons", everySecond)
+	b.System("first quarter", "this tree", "the same daemons, before", everySecond)
+	lasts := size(b, 24*time.Second, time.Hour)
+	if b.lasts > 0 {
+		lasts = b.lasts
+	}
+	b.Setting("%v of 12 clients that read and write strings, counters, sets and hashes of 2,000 keys at three "+
+		"peers; in each twelfth a peer is killed and started again, or stands still for a second", lasts)
+	b.Note("The ratio is the last quarter to the first: what is not 1 grows or wears out. Each look is a round.")
+	all, err := b.Cluster(ctx, "one", "two", "three")
+	if err != nil {
+		return err
+	}
+	s := &soaking{b: b, all: all, began: time.Now(), lasts: lasts}
+	defer s.pause()
+	return s.run(ctx)
+}
+
+// soaking is a soak that runs.
+type soaking struct {
+	b     *bench
+	all   []*lab.Daemon
+	began time.Time
+	lasts time.Duration
+	done  atomic.Int64
+	looks []soaked
+
+	stop    context.CancelFunc
+	clients sync.WaitGroup
+}
+
+const soakLooks = 24
+
+func (s *soaking) run(ctx context.Context) error {
+	chance := rand.New(rand.NewPCG(1, 3))
+	var last int64
+	for i := range soakLooks {
+		s.resume(ctx)
+		began := time.Now()
+		if err := lab.Pause(ctx, s.lasts/soakLooks); err != nil {
+			return err
+		}
+		done := s.done.Load()
+		look := soaked{at: float64(i+1) / soakLooks, rate: float64(done-last) / time.Since(began).Seconds()}
+		last = done
+		if i%2 == 1 { // what was lost for a fault is not counted in the next look
+			s.pause()
+			if err := s.fault(ctx, s.all[chance.IntN(len(s.all))], i%4 == 1); err != nil {
+				return err
+			}
+		}
+		if err := s.look(&look); err != nil {
+			return err
+		}
+		s.looks = append(s.looks, look)
+		s.b.show(look.at, fmt.Sprintf("look %d of %d", i+1, soakLooks))
+	}
+	s.pause()
+	if err := s.b.Agree(ctx, s.all...); err != nil {
+		return fmt.Errorf("in the end: %w", err)
+	}
+	s.record()
+	return nil
+}
+
+// resume has clients work until they are paused.
+func (s *soaking) resume(ctx context.Context) {
+	if s.stop != nil {
+		return
+	}
+	working, stop := context.WithCancel(ctx)
+	s.stop = stop
+	for i := range 12 {
+		addr := s.all[i%len(s.all)].Redis
+		s.clients.Go(func() {
+			c, err := lab.Dial(working, addr)
+			if err != nil {
+				return
+			}
+			defer c.Close()
+			chance := rand.New(rand.NewPCG(uint64(i), uint64(s.done.Load())))
+			for working.Err() == nil {
+				if _, err := c.Do(soakCommand(chance)...); err != nil {
+					return
+				}
+				s.done.Add(1)
+			}
+		})
+	}
+}
+
+func soakCommand(chance *rand.Rand) []string {
+	n := fmt.Sprint(chance.IntN(2000))
+	switch chance.IntN(6) {
+	case 0:
+		return []string{"SET", "string:" + n, strings.Repeat("v", 64)}
+	case 1:
+		return []string{"INCR", "counter:" + n}
+	case 2:
+		return []string{"SADD", "set:" + n, fmt.Sprint(chance.IntN(20))}
+	case 3:
+		return []string{"HSET", "hash:" + n, fmt.Sprint(chance.IntN(20)), "value"}
+	case 4:
+		return []string{"DEL", "string:" + n}
+	}
+	return []string{"GET", "string:" + n}
+}
+
+func (s *soaking) pause() {
+	if s.stop == nil {
+		return
+	}
+	s.stop()
+	s.clients.Wait()
+	s.stop = nil
+}
+
+func (s *soaking) fault(ctx context.Context, d *lab.Daemon, kill bool) error {
+	if kill {
+		d.Kill()
+		return d.Begin(ctx, d.Name)
+	}
+	if err := d.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	err := lab.Pause(ctx, time.Second)
+	_ = d.Signal(syscall.SIGCONT)
+	return err
+}
+
+func (s *soaking) look(l *soaked) error {
+	for _, d := range s.all {
+		_, anonymous, err := d.Resident()
+		if err != nil {
+			return err
+		}
+		l.heap += float64(anonymous) / 1e6
+		for dir, sum := range map[string]*float64{"task": &l.threads, "fd": &l.files} {
+			entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/%s", d.PID(), dir))
+			if err != nil {
+				return err
+			}
+			*sum += float64(len(entries))
+		}
+		bytes, err := sizeOf(d.Dir)
+		if err != nil && !os.IsNotExist(err) { // a file that goes while it is looked at
+			return err
+		}
+		l.disk += float64(bytes) / 1e6
+	}
+	return nil
+}
+
+func (s *soaking) record() {
+	line := map[string]*report.Line{}
+	names := []string{"operations a second", "memory, MB", "threads", "open files", "disk, MB"}
+	for _, name := range names {
+		line[name] = &report.Line{System: name}
+	}
+	for i, l := range s.looks {
+		values := []float64{l.rate, l.heap, l.threads, l.files, l.disk}
+		quarter := ""
+		switch {
+		case i < soakLooks/4:
+			quarter = "first quarter"
+		case i >= soakLooks-soakLooks/4:
+			quarter = "last quarter"
+		}
+		for j, name := range names {
+			line[name].X, line[name].Y = append(line[name].X, l.at*s.lasts.Seconds()), append(line[name].Y, values[j])
+			if quarter == "" {
+				continue
+			}
+			what, unit, _ := strings.Cut(name, ", ")
+			if j == 0 {
+				s.b.More(what, "all peers", quarter, values[j])
+			} else {
+				s.b.Less(what, strings.TrimSpace(unit+" of all peers"), quarter, values[j])
+			}
+		}
+	}
+	for _, name := range names {
+		s.b.Charts = append(s.b.Charts, report.Chart{Name: strings.Fields(strings.ReplaceAll(name, ",", ""))[0],
+			Title: name, XLabel: "seconds", YLabel: name, Lines: []report.Line{*line[name]}})
+	}
+}
