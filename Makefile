@@ -2,6 +2,7 @@
 #
 #   make                          bin/peerd
 #   make install                  as root: binary, systemd unit, settings, manual pages, completions
+#   make bench BASE=COMMIT        this tree's benchmarks against a commit's: fails if something is worse by more than 5%
 #   make install DESTDIR=/tmp/x PREFIX=/usr SYSCONFDIR=/etc     for packages
 
 PREFIX ?= /usr/local
@@ -34,5 +35,8 @@ install: build
 	bin/peerd completion fish >$(share)/fish/vendor_completions.d/peerd.fish
 	bin/peerd man $(share)/man/man1
 
+bench:
+	$(GO) -C bench run . compare $(BASE) $(ONLY)
+
 .DEFAULT_GOAL := build
-.PHONY: build install
+.PHONY: build install bench

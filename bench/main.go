@@ -4,6 +4,7 @@
 //	go -C bench run . all [--quick]            every scenario; a report in bench/out
 //	go -C bench run . SCENARIO... [--quick]    only these
 //	go -C bench run . bounds [--quick] [ROW...]    the figures that have bounds
+//	go -C bench run . compare COMMIT [PKG:PATTERN]  this tree's benchmarks against a commit's
 //	go -C bench run . help                     lists them all
 //
 // See README.md for how to read what it writes.
@@ -26,6 +27,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peerd/peerd/bench/internal/bounds"
+	"github.com/peerd/peerd/bench/internal/compare"
 	"github.com/peerd/peerd/bench/internal/lab"
 	"github.com/peerd/peerd/bench/internal/report"
 	"github.com/peerd/peerd/bench/internal/scenario"
@@ -75,6 +77,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if _, ok := lab.ProfileKinds[o.profile]; !ok && o.profile != "" {
 		return fmt.Errorf("no profile is of kind %q: take cpu, heap, block or mutex", o.profile)
 	}
+	if names[0] == "compare" {
+		return compareWith(ctx, names[1:], stdout, stderr)
+	}
 	var chosen []scenario.Scenario
 	if names[0] != "bounds" {
 		var err error
@@ -101,6 +106,18 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return bounds.Print(ctx, l, o.quick, r.Heading(), names[1:], stdout)
 	}
 	return o.scenarios(ctx, l, r, chosen, stdout, stderr)
+}
+
+// compareWith compares this tree with a commit.
+func compareWith(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	if len(args) == 0 {
+		return errors.New("compare with which commit?")
+	}
+	repo, err := filepath.Abs("..")
+	if err != nil {
+		return err
+	}
+	return compare.Commits(ctx, repo, args[0], strings.Join(args[1:], ""), stdout, stderr)
 }
 
 // choose returns the scenarios of some names; "all" is all.
@@ -188,7 +205,7 @@ func (p *progress) end(s *report.Scenario) {
 }
 
 func usage(out io.Writer, flags *pflag.FlagSet) {
-	fmt.Fprint(out, "go -C bench run . all|SCENARIO...|bounds [ROW...] [--quick] [--json] [--profile KIND]\n\n",
+	fmt.Fprint(out, "go -C bench run . all|SCENARIO...|bounds [ROW...]|compare COMMIT [--quick] [--json] [--profile KIND]\n\n",
 		flags.FlagUsages(), "\nscenarios:\n")
 	for _, s := range scenario.All {
 		fmt.Fprintf(out, "  %-13s %s\n", s.Name, s.About)

@@ -88,6 +88,8 @@ var layers = []layer{
 		"the harness' command line chooses what is measured"},
 	{"bench/internal/measure", nil,
 		"the harness' arithmetic does not know what it counts"},
+	{"bench/internal/compare", nil,
+		"it runs the benchmarks of commits, whatever they are"},
 	{"bench/internal/report", []string{"bench/internal/measure"},
 		"a report is of whatever was measured"},
 	{"bench/internal/lab", []string{"bench/internal/measure"},
