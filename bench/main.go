@@ -54,6 +54,9 @@ type options struct {
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	if len(args) > 0 && args[0] == "child" {
+		return scenario.Child(ctx, args[1:], stdout)
+	}
 	var o options
 	flags := pflag.NewFlagSet("bench", pflag.ContinueOnError)
 	flags.BoolVar(&o.quick, "quick", false, "small sizes and few rounds: all in less than ten minutes")

@@ -43,6 +43,8 @@ var All = []Scenario{
 		45 * time.Second, 10 * time.Minute, catchup},
 	{"growth", "Memory, disk, opening and latency, as keys, elements, deletes and replicas grow by tens",
 		45 * time.Second, 60 * time.Minute, growth},
+	{"spread", "From a write at one member until all have it, with packets lost, beside the epidemic's prediction",
+		110 * time.Second, 20 * time.Minute, spread},
 	{"bootstrap", "An empty peer joins: time, bytes, memory, and the other's latency meanwhile",
 		45 * time.Second, 40 * time.Minute, bootstrap},
 	{"soak", "Mixed load and faults for a time: the first quarter against the last",
