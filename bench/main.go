@@ -54,16 +54,16 @@ type options struct {
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	if len(args) > 0 && args[0] == "child" {
-		return scenario.Child(ctx, args[1:], stdout)
-	}
 	var o options
 	flags := pflag.NewFlagSet("bench", pflag.ContinueOnError)
-	flags.BoolVar(&o.quick, "quick", false, "small sizes and few rounds: all in less than ten minutes")
+	flags.BoolVar(&o.quick, "quick", false, "small sizes and few rounds: all in less than ten "+
+		"minutes")
 	flags.BoolVar(&o.json, "json", false, "print results.json as well")
 	flags.StringVar(&o.out, "out", "out", "the directory of the report")
-	flags.StringVar(&o.binary, "peerd", "", "measure this daemon (default: build the one of this tree)")
-	flags.StringVar(&o.profile, "profile", "", "write profiles of daemons and harness there too: cpu, heap, block or mutex")
+	flags.StringVar(&o.binary, "peerd", "", "measure this daemon (default: build the one of this "+
+		"tree)")
+	flags.StringVar(&o.profile, "profile", "", "write profiles of daemons and harness there too: "+
+		"cpu, heap, block or mutex")
 	flags.DurationVar(&o.lasts, "for", 0, "how long soak lasts")
 	flags.Usage = func() { usage(stderr, flags) }
 	if err := flags.Parse(args); err != nil {
@@ -132,7 +132,8 @@ func choose(names []string) ([]scenario.Scenario, error) {
 	for _, name := range names {
 		i := slices.IndexFunc(scenario.All, func(s scenario.Scenario) bool { return s.Name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("no scenario is named %q: %q lists them", name, "go -C bench run . help")
+			return nil, fmt.Errorf("no scenario is named %q: %q lists them", name, "go -C bench "+
+				"run . help")
 		}
 		chosen = append(chosen, scenario.All[i])
 	}
@@ -208,7 +209,8 @@ func (p *progress) end(s *report.Scenario) {
 }
 
 func usage(out io.Writer, flags *pflag.FlagSet) {
-	fmt.Fprint(out, "go -C bench run . all|SCENARIO...|bounds [ROW...]|compare COMMIT [--quick] [--json] [--profile KIND]\n\n",
+	fmt.Fprint(out, "go -C bench run . all|SCENARIO...|bounds [ROW...]|compare COMMIT [--quick] "+
+		"[--json] [--profile KIND]\n\n",
 		flags.FlagUsages(), "\nscenarios:\n")
 	for _, s := range scenario.All {
 		fmt.Fprintf(out, "  %-13s %s\n", s.Name, s.About)

@@ -49,7 +49,8 @@ func TestTheTimeLeftIsThatOfThisScenarioAndOfThoseAfterIt(t *testing.T) {
 		expected: time.Hour, later: 5 * time.Minute}
 	p.show(0.5, "half")
 	p.end(&report.Scenario{Failure: "broken", Skipped: []report.Skipped{{What: "valkey", Why: "no package"}}})
-	for _, want := range []string{"[1/2 kv] half (5m30s left)", "valkey: no package", "FAILED: broken"} {
+	for _, want := range []string{"[1/2 kv] half (5m30s left)", "valkey: no package", "FAILED: " +
+		"broken"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in %q", want, out.String())
 		}

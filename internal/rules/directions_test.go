@@ -88,6 +88,10 @@ var layers = []layer{
 		"the harness' command line chooses what is measured"},
 	{"bench/internal/measure", nil,
 		"the harness' arithmetic does not know what it counts"},
+	{"bench/internal/spread", []string{"bench/internal/lab"},
+		"an experiment does not know which system it is of"},
+	{"bench/spreader", []string{"bench/internal/lab", "bench/internal/spread", "peer"},
+		"it puts systems into the experiment that are not in one program with others"},
 	{"bench/internal/compare", nil,
 		"it runs the benchmarks of commits, whatever they are"},
 	{"bench/internal/report", []string{"bench/internal/measure"},
@@ -202,7 +206,7 @@ var owners = []owner{
 }
 
 func checkOwners(s *source) (problems []string) {
-	if s.isTest() || s.path == "bench/main.go" || strings.HasPrefix(s.path, "bench/internal/") {
+	if s.isTest() || strings.HasPrefix(s.path, "bench/") {
 		return nil // the harness is a module of its own, whose dependencies are the rivals
 	}
 	for name, at := range s.imports() {

@@ -1,6 +1,6 @@
 // Package compare compares two commits of the project by their own benchmarks: it builds both, runs
-// them in turn, ten times each, and has benchstat say what differs. What is slower, or takes more, by
-// more than a twentieth, significantly, is a failure.
+// them in turn, ten times each, and has benchstat say what differs. What is slower, or takes more,
+// by more than a twentieth, significantly, is a failure.
 package compare
 
 import (
@@ -16,7 +16,8 @@ import (
 	"strings"
 )
 
-// runs is how often each commit is measured: benchstat finds 5% in the noise of a quiet machine then.
+// runs is how often each commit is measured: benchstat finds 5% in the noise of a quiet machine
+// then.
 const runs = 10
 
 // worse is from where on a change is a failure, in percent.

@@ -59,8 +59,10 @@ func TestWhatIsWorseByMoreThanATwentiethFails(t *testing.T) {
 }
 
 func TestWhatIsNotSignificantIsNoRegression(t *testing.T) {
-	found, err := regressions(",a,,b,,,\n,sec/op,CI,sec/op,CI,vs base,P\nA-2,1,1%,2,1%,~,p=0.3 n=10\n" +
-		"B-2,1,1%,2,1%,+6.00%,p=0.001 n=10\nC-2,1,1%,1.05,1%,+5.00%,p=0.001 n=10\ngeomean,1,,2,,+50.00%,\n")
+	found, err := regressions(",a,,b,,,\n,sec/op,CI,sec/op,CI,vs base,P\nA-2,1,1%,2,1%,~,p=0.3 " +
+		"n=10\n" +
+		"B-2,1,1%,2,1%,+6.00%,p=0.001 n=10\nC-2,1,1%,1.05,1%,+5.00%,p=0.001 " +
+		"n=10\ngeomean,1,,2,,+50.00%,\n")
 	if err != nil || !slices.Equal(found, []string{"B-2: +6.00% sec/op (p=0.001 n=10)"}) {
 		t.Errorf("%q, %v", found, err)
 	}

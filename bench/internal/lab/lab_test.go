@@ -16,7 +16,8 @@ func TestWhatOthersPrintIsRead(t *testing.T) {
 		t.Error("a warning is read as figures")
 	}
 	found := parseGoBenchmark("goos: linux\n" +
-		"BenchmarkCommit/always/64/peerd-2   \t 100\t 105 ns/op\t 34300 op/s\t 5.5 times-badger\nPASS\n")
+		"BenchmarkCommit/always/64/peerd-2   \t 100\t 105 ns/op\t 34300 op/s\t 5.5 " +
+		"times-badger\nPASS\n")
 	got := found["BenchmarkCommit/always/64/peerd"]
 	if got["op/s"] != 34300 || got["times-badger"] != 5.5 {
 		t.Errorf("go test -bench: %v", found)
@@ -25,7 +26,8 @@ func TestWhatOthersPrintIsRead(t *testing.T) {
 	if want := 1500 * time.Millisecond; err != nil || cpu != want {
 		t.Errorf("/proc/PID/stat: %v, %v, want %v", cpu, err, want)
 	}
-	said := trouble("goos: linux\npanic: no such thing\n\ngoroutine 24 [running]:\n/x.go:1\n/y.go:2\n")
+	said := trouble("goos: linux\npanic: no such thing\n\ngoroutine 24 " +
+		"[running]:\n/x.go:1\n/y.go:2\n")
 	if said != "panic: no such thing" {
 		t.Errorf("of a panic it is said that %q", said)
 	}

@@ -232,6 +232,7 @@ func adapt(svg string) string {
 		svg = svg[i:]
 	}
 	end := strings.Index(svg, ">")
-	style := "\n<style>svg{color:#222}@media(prefers-color-scheme:dark){svg{color:#ddd}}@media print{svg{color:#000}}</style>"
+	style := "\n<style>svg{color:#222}@media(prefers-color-scheme:dark){svg{color:#ddd}}@media " +
+		"print{svg{color:#000}}</style>"
 	return svg[:end+1] + style + svg[end+1:]
 }

@@ -76,7 +76,8 @@ func TestAReportIsFilesThatOpenOffline(t *testing.T) {
 		return string(data)
 	}
 	html, markdown := text("report.html"), text("report.md")
-	for _, want := range []string{"× 2 wins", "loses", "valkey", "every second", "go -C bench run . kv"} {
+	for _, want := range []string{"× 2 wins", "loses", "valkey", "every second", "go -C bench " +
+		"run . kv"} {
 		if !strings.Contains(markdown, want) || !strings.Contains(html, want) {
 			t.Errorf("%q is not in both texts", want)
 		}

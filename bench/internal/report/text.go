@@ -56,8 +56,10 @@ func (s *Scenario) Lost() (lines []string) {
 	return lines
 }
 
-const howToRead = "Each figure is the median of its rounds, with its 95% interval in parentheses. Below it stands the " +
-	"ratio of the first system to this one, pair by pair within rounds: of a row with ↑ more is better, with ↓ less. " +
+const howToRead = "Each figure is the median of its rounds, with its 95% interval in " +
+	"parentheses. Below it stands the " +
+	"ratio of the first system to this one, pair by pair within rounds: of a row with ↑ more is " +
+	"better, with ↓ less. " +
 	"Where the interval of the ratio has 1 in it the run does not say who is faster."
 
 // Markdown is the report as text.
@@ -65,7 +67,8 @@ func (r *Run) Markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# peerd beside others\n\n%s. `%s`, %s.", r.Heading(), r.Command, r.Took)
 	if r.Quick {
-		b.WriteString(" **Quick: small sizes and few rounds, to see that all runs; not for judging.**")
+		b.WriteString(" **Quick: small sizes and few rounds, to see that all runs; not for " +
+			"judging.**")
 	}
 	fmt.Fprintf(&b, "\n\n%s\n", howToRead)
 	for _, s := range r.Scenarios {

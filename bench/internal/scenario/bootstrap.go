@@ -15,8 +15,8 @@ import (
 // joining is how an empty peer of a system joins one that is full.
 type joining struct {
 	name string
-	// open fills a server and returns its address, and what has an empty one join it and waits until
-	// that has everything. That returns the bytes that went over, and what the new one holds.
+	// open fills a server and returns its address, and what has an empty one join it and waits
+	// until that has everything. That returns the bytes that went over, and what the new one holds.
 	open func(ctx context.Context, cells int) (addr string, join func(context.Context) (bytes, held int64, err error), err error)
 }
 
@@ -30,8 +30,10 @@ func bootstrap(ctx context.Context, b *bench) error {
 			"full resync of a replica, diskless, without delay", everySecond)
 		all = append(all, joining{"redis", b.redisJoining})
 	}
-	b.Setting("keys of 16 bytes, values of 64; meanwhile 500 SETs a second to keys that are there, an open loop")
-	b.Note("peerd's bytes are those of its frames before encryption; redis' are counted in a proxy. The time is from " +
+	b.Setting("keys of 16 bytes, values of 64; meanwhile 500 SETs a second to keys that are " +
+		"there, an open loop")
+	b.Note("peerd's bytes are those of its frames before encryption; redis' are counted in a " +
+		"proxy. The time is from " +
 		"the start of the empty one's process.")
 	cells := size(b, []int{50_000}, []int{1_000_000, 10_000_000})
 	for i, n := range cells {
@@ -44,7 +46,8 @@ func bootstrap(ctx context.Context, b *bench) error {
 			return err
 		}
 	}
-	chart := report.Chart{Name: "time", Title: "An empty peer joins: seconds until it has everything", YLabel: "s"}
+	chart := report.Chart{Name: "time", Title: "An empty peer joins: seconds until it has " +
+		"everything", YLabel: "s"}
 	for _, s := range all {
 		line := report.Line{System: s.name}
 		for _, n := range cells {

@@ -54,12 +54,16 @@ func catchup(ctx context.Context, b *bench) error {
 		}
 	}
 	b.System("payload", "", "keys and values alone", "")
-	b.Setting("keys of %d bytes and values of %d that cannot be packed, each written in a transaction of its own, by one writer, to a copy "+
+	b.Setting("keys of %d bytes and values of %d that cannot be packed, each written in a "+
+		"transaction of its own, by one writer, to a copy "+
 		"of 1,000 others", catchupKey, catchupValue)
-	b.Note("peerd's bytes are those of its frames, both ways, before encryption; redis' are counted in a proxy; the " +
+	b.Note("peerd's bytes are those of its frames, both ways, before encryption; redis' are " +
+		"counted in a proxy; the " +
 		"libraries' are the messages that their users would have to carry.")
-	b.Note("The time of peerd and redis is from the network's return until both hold the same, most of which " +
-		"they wait to try again; the libraries only compute. peerd's round trips are not counted: its streams are encrypted.")
+	b.Note("The time of peerd and redis is from the network's return until both hold the same, " +
+		"most of which " +
+		"they wait to try again; the libraries only compute. peerd's round trips are not " +
+		"counted: its streams are encrypted.")
 	writes := size(b, []int{10, 300}, []int{10, 100, 1_000, 10_000, 100_000})
 	for i, n := range writes {
 		from := float64(i) / float64(len(writes))

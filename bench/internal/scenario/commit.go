@@ -179,12 +179,16 @@ func (c commitCase) String() string {
 func commit(ctx context.Context, b *bench) error {
 	all := engines(ctx, b)
 	for _, e := range all {
-		b.System(e.name, e.version, e.settings, "synced: each commit before it is acknowledged; not synced: when the system likes")
+		b.System(e.name, e.version, e.settings, "synced: each commit before it is acknowledged; "+
+			"not synced: when the system likes")
 	}
-	b.Setting("transactions that set one of %s keys, as fast as they are acknowledged; latencies from an open loop at half of "+
+	b.Setting("transactions that set one of %s keys, as fast as they are acknowledged; latencies "+
+		"from an open loop at half of "+
 		"the rate of the slowest system", report.Count(keyCount))
-	b.Note("peerd writes a delta that others can be sent, an entry with a dot, and fingerprints; the others a key and a value.")
-	b.Note("redis is another process behind a socket: its CPU is that of the server alone, and its allocations are not seen. " +
+	b.Note("peerd writes a delta that others can be sent, an entry with a dot, and fingerprints; " +
+		"the others a key and a value.")
+	b.Note("redis is another process behind a socket: its CPU is that of the server alone, and " +
+		"its allocations are not seen. " +
 		"Of the others it is the harness' own process, with its writers.")
 	writers := size(b, []int{1, 64}, []int{1, 8, 64, 512})
 	cases := []commitCase{}

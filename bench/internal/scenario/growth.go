@@ -90,9 +90,11 @@ func growth(ctx context.Context, b *bench) error {
 	} else {
 		b.System("redis", b.programVersion(ctx, "redis-server", "--version"), "appendonly yes", everySecond)
 	}
-	b.Setting("values of 64 bytes; latency of SETs of 100 other keys, an open loop of 500 a second; " +
+	b.Setting("values of 64 bytes; latency of SETs of 100 other keys, an open loop of 500 a " +
+		"second; " +
 		"opening is from the start of the process until it answers, after a clean stop")
-	b.Note("A replica is one start of one host: each start that writes is an entry more in contexts, until its end " +
+	b.Note("A replica is one start of one host: each start that writes is an entry more in " +
+		"contexts, until its end " +
 		"is known to all. redis has no such thing.")
 	b.Note("In the charts, a straight line through the first two sizes.")
 	all := dimensions(b)

@@ -67,9 +67,11 @@ func kv(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	b.Note("3 peers: a write is acknowledged by the peer that it was sent to, and is on its way to the " +
+	b.Note("3 peers: a write is acknowledged by the peer that it was sent to, and is on its way " +
+		"to the " +
 		"others then. All run on this machine and share its processors.")
-	b.Note("YCSB on 3 peers: what another peer has just inserted may not be there yet, and reads as nothing.")
+	b.Note("YCSB on 3 peers: what another peer has just inserted may not be there yet, and reads " +
+		"as nothing.")
 	if err := b.Debian(ctx, "redis-benchmark", "redis-tools"); err != nil {
 		b.Skip("redis-benchmark's set of commands", err)
 	} else if err := b.redisCommands(ctx, all[:len(all)-1]); err != nil {
@@ -83,7 +85,8 @@ func (b *bench) redisCommands(ctx context.Context, all []server) error {
 	tests := size(b, []string{"set", "get", "incr", "sadd", "hset"}, []string{
 		"set", "get", "incr", "lpush", "rpush", "lpop", "rpop", "sadd", "hset", "spop", "zadd", "mset"})
 	requests := size(b, 5_000, 200_000)
-	b.Setting("redis-benchmark: %s requests, 16 times as many with -P 16, of 50 clients, 10,000 keys, 64 bytes",
+	b.Setting("redis-benchmark: %s requests, 16 times as many with -P 16, of 50 clients, 10,000 "+
+		"keys, 64 bytes",
 		report.Count(requests))
 	chart := report.Chart{Name: "commands", Title: "Commands a second, without pipelining", YLabel: "a second"}
 	for _, s := range all {
@@ -115,7 +118,8 @@ func (b *bench) ycsb(ctx context.Context, all []server) error {
 	records := size(b, 2_000, 100_000)
 	closed := size(b, 400*time.Millisecond, 5*time.Second)
 	open := size(b, 600*time.Millisecond, 10*time.Second)
-	b.Setting("YCSB: %s records of ten fields of 100 bytes, %d clients, zipfian; rates as fast as they are "+
+	b.Setting("YCSB: %s records of ten fields of 100 bytes, %d clients, zipfian; rates as fast "+
+		"as they are "+
 		"answered; latencies from an open loop at half of the rate of the slowest system",
 		report.Count(records), ycsbThreads)
 	loaded := make([]*ycsb, len(all))

@@ -53,7 +53,8 @@ type repairer struct {
 var repairers = []repairer{
 	{"peerd", "this tree", "antientropy: a tree of sums, short fingerprints in leaves", prepareOwn},
 	{"negentropy", "", "ranges of 16, ids of 32 bytes in the order of their times", prepareNegentropy},
-	{"Merkle", "here", "as Cassandra's: 2¹⁵ leaves, SHA-256; then keys and versions of leaves that differ", prepareMerkle},
+	{"Merkle", "here", "as Cassandra's: 2¹⁵ leaves, SHA-256; then keys and versions of leaves " +
+		"that differ", prepareMerkle},
 	{"floor", "", "log₂ of the ways to choose the cells, and their values", prepareFloor},
 }
 
@@ -64,14 +65,20 @@ func repair(ctx context.Context, b *bench) error {
 		}
 		b.System(r.name, r.version, r.settings, "in memory")
 	}
-	b.Setting("cells with keys of %d bytes and values of %d; differences are cells that one side has written "+
+	b.Setting("cells with keys of %d bytes and values of %d; differences are cells that one side "+
+		"has written "+
 		"anew; all messages and values are counted, in one process, without a network", repairKey, repairValue)
-	b.Note("No log reaches back here. Where it does, peerd sends what was written and nothing else: see catchup.")
-	b.Note("Negentropy finds ids only: the keys and values of what is missing are counted as it would send them. " +
+	b.Note("No log reaches back here. Where it does, peerd sends what was written and nothing " +
+		"else: see catchup.")
+	b.Note("Negentropy finds ids only: the keys and values of what is missing are counted as it " +
+		"would send them. " +
 		"Its order is that of time, so what was changed last is side by side, scattered or not.")
-	b.Note("Trees stand ready at both sides: a plain one is built anew for each repair in systems that have it, " +
-		"which is not counted. Negentropy's vector adds its ranges up each time, as its author's does.")
-	b.Note("The floor is for a receiver that knows all keys; no protocol of few round trips reaches it.")
+	b.Note("Trees stand ready at both sides: a plain one is built anew for each repair in " +
+		"systems that have it, " +
+		"which is not counted. Negentropy's vector adds its ranges up each time, as its author's " +
+		"does.")
+	b.Note("The floor is for a receiver that knows all keys; no protocol of few round trips " +
+		"reaches it.")
 	cells := size(b, []int{10_000, 100_000}, []int{10_000, 100_000, 1_000_000, 10_000_000})
 	for i, n := range cells {
 		for j, d := range size(b, []int{1, 100, 1_000}, []int{1, 10, 100, 1_000, 10_000}) {
@@ -179,8 +186,9 @@ type moment struct {
 	bases   *delta.Bases
 }
 
+// cellAddress is that of the i-th cell. A repair does not look at types: any will do.
 func cellAddress(i int) dotted.Address {
-	return dotted.KeyAddress(fmt.Sprintf("user:%08d", i)).Type(crdt.TypeString)
+	return dotted.KeyAddress(fmt.Sprintf("user:%08d", i)).Type(crdt.Types(1).First())
 }
 
 func newMoment(n int) *moment {

@@ -31,7 +31,8 @@ type Scenario struct {
 
 // All is every scenario, in the order in which they are run.
 var All = []Scenario{
-	{"commit", "Writes of an embedded database: rate, latency, CPU and allocations, by durability, writers and size",
+	{"commit", "Writes of an embedded database: rate, latency, CPU and allocations, by " +
+		"durability, writers and size",
 		time.Minute, 20 * time.Minute, commit},
 	{"kv", "Redis commands, and YCSB A to F, of one peer and of three",
 		90 * time.Second, 40 * time.Minute, kv},
@@ -41,10 +42,14 @@ var All = []Scenario{
 		20 * time.Second, 10 * time.Minute, repair},
 	{"catchup", "A copy that was away for some writes returns: bytes, round trips, time",
 		45 * time.Second, 10 * time.Minute, catchup},
-	{"growth", "Memory, disk, opening and latency, as keys, elements, deletes and replicas grow by tens",
+	{"growth", "Memory, disk, opening and latency, as keys, elements, deletes and replicas grow " +
+		"by tens",
 		45 * time.Second, 60 * time.Minute, growth},
-	{"spread", "From a write at one member until all have it, with packets lost, beside the epidemic's prediction",
-		110 * time.Second, 20 * time.Minute, spread},
+	{"spread", "From a write at one member until all have it, with packets lost, beside the " +
+		"epidemic's prediction",
+		110 * time.Second, 20 * time.Minute, spreading},
+	{"strong", "Increments and compare-and-set by many clients: what coordination costs",
+		50 * time.Second, 15 * time.Minute, strong},
 	{"bootstrap", "An empty peer joins: time, bytes, memory, and the other's latency meanwhile",
 		45 * time.Second, 40 * time.Minute, bootstrap},
 	{"soak", "Mixed load and faults for a time: the first quarter against the last",

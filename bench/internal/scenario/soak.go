@@ -28,9 +28,11 @@ func soak(ctx context.Context, b *bench) error {
 	if b.lasts > 0 {
 		lasts = b.lasts
 	}
-	b.Setting("%v of 12 clients that read and write strings, counters, sets and hashes of 2,000 keys at three "+
+	b.Setting("%v of 12 clients that read and write strings, counters, sets and hashes of 2,000 "+
+		"keys at three "+
 		"peers; in each twelfth a peer is killed and started again, or stands still for a second", lasts)
-	b.Note("The ratio is the last quarter to the first: what is not 1 grows or wears out. Each look is a round.")
+	b.Note("The ratio is the last quarter to the first: what is not 1 grows or wears out. Each " +
+		"look is a round.")
 	all, err := b.Cluster(ctx, "one", "two", "three")
 	if err != nil {
 		return err

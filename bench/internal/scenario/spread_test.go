@@ -4,7 +4,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
-	"time"
 )
 
 // The recurrence is compared with rumours that are told at random.
@@ -36,19 +35,5 @@ func TestTheEpidemicIsThatOfManyRumours(t *testing.T) {
 		if median := rounds[len(rounds)/2]; got < median-1 || got > median+1 {
 			t.Errorf("%+v: %d rounds are predicted, half of all rumours take %d", c, got, median)
 		}
-	}
-}
-
-func TestWhatIsNotSeenByAllIsMissing(t *testing.T) {
-	v := &visible{members: 3, seen: map[int]map[int]time.Time{}}
-	v.see(0, 1)
-	v.see(1, 1)
-	v.see(1, 1)
-	if _, missing := v.last(1); missing != 1 || v.all(1) || v.count() != 1 {
-		t.Errorf("%d are missing, %d were counted", missing, v.count())
-	}
-	v.see(2, 1)
-	if _, missing := v.last(1); missing != 0 || !v.all(1) {
-		t.Errorf("%d are missing", missing)
 	}
 }

@@ -84,13 +84,17 @@ func types(ctx context.Context, b *bench) error {
 	n := size(b, 500, 10_000)
 	b.System("peerd", "this tree", "package crdt, State", "in memory")
 	dir := b.node(ctx)
-	b.Setting("%s elements in one transaction, 16 bytes each; then 200 more, each a delta of its own; the median "+
+	b.Setting("%s elements in one transaction, 16 bytes each; then 200 more, each a delta of its "+
+		"own; the median "+
 		"of five in each process, once it is warm", report.Count(n))
-	b.Note("peerd keeps what is there and a version vector. Loro and Automerge keep, encode and merge the " +
+	b.Note("peerd keeps what is there and a version vector. Loro and Automerge keep, encode and " +
+		"merge the " +
 		"history of all changes as well, Yjs what was there of it.")
-	b.Note("peerd is Go, Loro and Automerge are Rust in WebAssembly, Yjs is JavaScript: this says what a " +
+	b.Note("peerd is Go, Loro and Automerge are Rust in WebAssembly, Yjs is JavaScript: this " +
+		"says what a " +
 		"user of each gets, not whose algorithm is better.")
-	b.Note("peerd's deltas are those of package crdt, which name each cell; what the database sends is packed further.")
+	b.Note("peerd's deltas are those of package crdt, which name each cell; what the database " +
+		"sends is packed further.")
 	systems := 1
 	if dir != "" {
 		systems += len(nodeLibraries)

@@ -1,4 +1,4 @@
-package scenario
+package main
 
 import (
 	"context"
@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/hashicorp/memberlist"
 	"github.com/libp2p/go-libp2p"
@@ -20,13 +19,14 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/peerd/peerd/bench/internal/lab"
+	"github.com/peerd/peerd/bench/internal/spread"
 	"github.com/peerd/peerd/peer"
 )
 
 // message is the n-th, as it is sent; numberOf reads it.
 func message(n int) string {
 	text := strconv.Itoa(n)
-	return text + " " + strings.Repeat("m", max(0, spreadPayload-len(text)-1))
+	return text + " " + strings.Repeat("m", max(0, spread.Payload-len(text)-1))
 }
 
 func numberOf(text string) int {
@@ -40,28 +40,31 @@ func numberOf(text string) int {
 
 // peerdNetwork is peers in memory. A message is a key's value, and seen when a watch tells of it.
 type peerdNetwork struct {
-	hosts hosts
+	peers []*peer.Peer
 	stop  context.CancelFunc
 }
 
-func openPeerdNetwork(ctx context.Context, dir string, members int, seen func(member, n int)) (network, error) {
+func openPeerd(ctx context.Context, dir string, members int, seen func(member, n int)) (spread.Network, error) {
 	ctx, stop := context.WithCancel(ctx)
-	p := &peerdNetwork{stop: stop}
+	p, first := &peerdNetwork{stop: stop}, ""
 	for i := range members {
 		cfg := peer.Config{Dir: filepath.Join(dir, fmt.Sprint(i)), Name: fmt.Sprint(i), FastGossip: true,
 			Durability: peer.None, Gossip: "127.0.0.1:0", P2P: "127.0.0.1:0"}
 		if i > 0 {
-			cfg.Join = []string{p.hosts[0].gossip}
+			cfg.Join = []string{first}
 			cfg.ClusterKey = filepath.Join(dir, "0", "cluster.key")
 		}
 		opened, err := peer.Open(ctx, cfg)
 		if err != nil {
 			return p, err
 		}
-		s, err := opened.Status()
-		p.hosts = append(p.hosts, host{Peer: opened, gossip: s.GossipAddr})
-		if err != nil {
-			return p, err
+		p.peers = append(p.peers, opened)
+		if i == 0 {
+			s, err := opened.Status()
+			if err != nil {
+				return p, err
+			}
+			first = s.GossipAddr
 		}
 		w := opened.Watch("message:")
 		go func() {
@@ -78,18 +81,20 @@ func openPeerdNetwork(ctx context.Context, dir string, members int, seen func(me
 			}
 		}()
 	}
-	return p, lab.Await(ctx, lab.Patience, "the peers are linked", p.hosts.linked)
+	return p, nil
 }
 
-func (p *peerdNetwork) publish(ctx context.Context, n int) error {
-	return p.hosts[0].Update(ctx, func(tx *peer.Tx) error {
+func (p *peerdNetwork) Publish(ctx context.Context, n int) error {
+	return p.peers[0].Update(ctx, func(tx *peer.Tx) error {
 		return tx.String(fmt.Sprint("message:", n)).Set([]byte(message(n)))
 	})
 }
 
-func (p *peerdNetwork) close() {
+func (p *peerdNetwork) Close() {
 	p.stop()
-	p.hosts.close()
+	for _, one := range p.peers {
+		_ = one.Close()
+	}
 }
 
 // memberlistNetwork broadcasts what rides on membership's gossip.
@@ -131,20 +136,12 @@ func (m *memberlistMember) NotifyMsg(b []byte) {
 	}
 }
 
-func memberlistConfig() *memberlist.Config { return memberlist.DefaultLocalConfig() }
-
-// memberlistGossip returns to how many others a member sends each round, and how long one is.
-func memberlistGossip() (fanout int, round time.Duration) {
-	c := memberlistConfig()
-	return c.GossipNodes, c.GossipInterval
-}
-
-func openMemberlist(_ context.Context, _ string, members int, seen func(member, n int)) (network, error) {
+func openMemberlist(_ context.Context, _ string, members int, seen func(member, n int)) (spread.Network, error) {
 	all := &memberlistNetwork{}
 	for i := range members {
 		m := &memberlistMember{seen: func(n int) { seen(i, n) }, had: make(chan map[int]bool, 1)}
 		m.had <- map[int]bool{}
-		c := memberlistConfig()
+		c := memberlist.DefaultLocalConfig()
 		c.Name, c.BindAddr, c.BindPort, c.AdvertisePort = fmt.Sprint(i), "127.0.0.1", 0, 0
 		c.Delegate, c.Logger = m, log.New(io.Discard, "", 0)
 		m.queue = &memberlist.TransmitLimitedQueue{NumNodes: func() int { return members },
@@ -164,12 +161,12 @@ func openMemberlist(_ context.Context, _ string, members int, seen func(member, 
 	return all, nil
 }
 
-func (m *memberlistNetwork) publish(_ context.Context, n int) error {
+func (m *memberlistNetwork) Publish(_ context.Context, n int) error {
 	m.all[0].NotifyMsg([]byte(message(n)))
 	return nil
 }
 
-func (m *memberlistNetwork) close() {
+func (m *memberlistNetwork) Close() {
 	for _, one := range m.all {
 		_ = one.list.Shutdown()
 	}
@@ -182,7 +179,7 @@ type gossipsubNetwork struct {
 	stop  context.CancelFunc
 }
 
-func openGossipsub(ctx context.Context, _ string, members int, seen func(member, n int)) (network, error) {
+func openGossipsub(ctx context.Context, _ string, members int, seen func(member, n int)) (spread.Network, error) {
 	ctx, stop := context.WithCancel(ctx)
 	g := &gossipsubNetwork{stop: stop}
 	for i := range members {
@@ -225,11 +222,11 @@ func openGossipsub(ctx context.Context, _ string, members int, seen func(member,
 	return g, nil
 }
 
-func (g *gossipsubNetwork) publish(ctx context.Context, n int) error {
+func (g *gossipsubNetwork) Publish(ctx context.Context, n int) error {
 	return g.topic.Publish(ctx, []byte(message(n)))
 }
 
-func (g *gossipsubNetwork) close() {
+func (g *gossipsubNetwork) Close() {
 	g.stop()
 	for _, h := range g.hosts {
 		_ = h.Close()
@@ -242,7 +239,7 @@ type natsNetwork struct {
 	clients []*nats.Conn
 }
 
-func openNATS(ctx context.Context, _ string, members int, seen func(member, n int)) (network, error) {
+func openNATS(ctx context.Context, _ string, members int, seen func(member, n int)) (spread.Network, error) {
 	all := &natsNetwork{}
 	var routes []*url.URL
 	for i := range members {
@@ -281,14 +278,14 @@ func openNATS(ctx context.Context, _ string, members int, seen func(member, n in
 	})
 }
 
-func (n *natsNetwork) publish(_ context.Context, i int) error {
+func (n *natsNetwork) Publish(_ context.Context, i int) error {
 	if err := n.clients[0].Publish("messages", []byte(message(i))); err != nil {
 		return err
 	}
 	return n.clients[0].Flush()
 }
 
-func (n *natsNetwork) close() {
+func (n *natsNetwork) Close() {
 	for _, c := range n.clients {
 		c.Close()
 	}
