@@ -58,10 +58,11 @@ const chartWidth, chartHeight = 18 * vg.Centimeter, 9 * vg.Centimeter
 // SVG draws the chart. Black is the colour of the text around it, so that it can be read on dark as
 // on paper.
 func (c Chart) SVG() (string, error) {
+	plot.DefaultFont.Variant = "Sans" // what Arial is as wide as
 	p := plot.New()
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = c.Title, c.XLabel, c.YLabel
-	p.BackgroundColor = color.Transparent
-	p.Legend.Top = true
+	p.BackgroundColor = nil                  // that of the page
+	p.Legend.Top, p.Legend.Left = true, true // names run free to the right, whatever the font
 	p.Legend.Padding = vg.Millimeter
 	p.Add(faintGrid())
 	var err error
@@ -75,7 +76,7 @@ func (c Chart) SVG() (string, error) {
 	}
 	c.axes(p)
 	canvas := vgsvg.New(chartWidth, chartHeight)
-	p.Draw(draw.New(canvas))
+	p.Draw(draw.Crop(draw.New(canvas), 0, -3*vg.Millimeter, 0, 0)) // the last number of the axis
 	var out bytes.Buffer
 	if _, err := canvas.WriteTo(&out); err != nil {
 		return "", err
@@ -181,6 +182,7 @@ func (c Chart) axes(p *plot.Plot) {
 type decades struct{}
 
 func (decades) Ticks(low, high float64) (ticks []plot.Tick) {
+	few := high < 30*low // powers of ten alone would be one number, or none
 	for e := math.Floor(math.Log10(low)); e <= math.Ceil(math.Log10(high)); e++ {
 		at := math.Pow(10, e)
 		if at >= low*0.999 && at <= high*1.001 {
@@ -188,7 +190,11 @@ func (decades) Ticks(low, high float64) (ticks []plot.Tick) {
 		}
 		for m := 2.0; m < 10; m++ {
 			if at*m >= low && at*m <= high {
-				ticks = append(ticks, plot.Tick{Value: at * m})
+				t := plot.Tick{Value: at * m}
+				if few && (m == 2 || m == 3 || m == 5) {
+					t.Label = short(at * m)
+				}
+				ticks = append(ticks, t)
 			}
 		}
 	}
@@ -227,12 +233,12 @@ var fonts = regexp.MustCompile(`font-family:[^;"]*`)
 // page the page's text.
 func adapt(svg string) string {
 	svg = strings.NewReplacer("fill:#000000", "fill:currentColor", "stroke:#000000", "stroke:currentColor").Replace(svg)
-	svg = fonts.ReplaceAllString(svg, "font-family:system-ui,sans-serif")
+	svg = fonts.ReplaceAllString(svg, "font-family:Arial,Helvetica,sans-serif")
 	if i := strings.Index(svg, "<svg"); i >= 0 {
 		svg = svg[i:]
 	}
 	end := strings.Index(svg, ">")
-	style := "\n<style>svg{color:#222}@media(prefers-color-scheme:dark){svg{color:#ddd}}@media " +
+	style := "\n<style>svg{color:#222;fill:currentColor}@media(prefers-color-scheme:dark){svg{color:#ddd}}@media " +
 		"print{svg{color:#000}}</style>"
 	return svg[:end+1] + style + svg[end+1:]
 }

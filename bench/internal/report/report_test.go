@@ -105,7 +105,8 @@ func TestAReportIsFilesThatOpenOffline(t *testing.T) {
 	}
 	for _, name := range []string{"kv-lines.svg", "kv-bars.svg"} {
 		svg := text(name)
-		if strings.Contains(svg, "#000000") || !strings.Contains(svg, "prefers-color-scheme:dark") {
+		if strings.Contains(svg, "#000000") || strings.Contains(svg, "#-") ||
+			!strings.Contains(svg, "svg{color:#222;fill:currentColor}") || !strings.Contains(svg, "prefers-color-scheme:dark") {
 			t.Errorf("%s is black on dark", name)
 		}
 		for d := xml.NewDecoder(strings.NewReader(svg)); ; {

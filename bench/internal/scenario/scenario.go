@@ -141,6 +141,15 @@ func version(module string) string {
 	return "unknown"
 }
 
+// moduleVersion is version for a module that only another program of the harness has.
+func (b *bench) moduleVersion(ctx context.Context, module string) string {
+	out, err := b.ToolIn(ctx, filepath.Join(b.Repo, "bench"), "go", "list", "-m", "-f", "{{.Version}}", module)
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(out)
+}
+
 // programVersion returns the first line that a program says of its version.
 func (b *bench) programVersion(ctx context.Context, program string, args ...string) string {
 	out, err := b.Tool(ctx, program, args...)

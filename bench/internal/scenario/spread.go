@@ -24,9 +24,11 @@ func spreading(ctx context.Context, b *bench) error {
 	b.System("peerd", "this tree", "peers in memory, fast membership, QUIC", "none")
 	b.System("memberlist", version("github.com/hashicorp/memberlist"), "DefaultLocalConfig, "+
 		"broadcast queue, UDP", "none")
-	b.System("gossipsub", version("github.com/libp2p/go-libp2p-pubsub"), "defaults, unsigned, "+
+	b.System("gossipsub", b.moduleVersion(ctx, "github.com/libp2p/go-libp2p-pubsub"), "defaults, "+
+		"unsigned, "+
 		"over TCP", "none")
-	b.System("nats", version("github.com/nats-io/nats-server/v2"), "a cluster, one server a "+
+	b.System("nats", b.moduleVersion(ctx, "github.com/nats-io/nats-server/v2"), "a cluster, one "+
+		"server a "+
 		"member, core NATS, TCP", "none")
 	systems := []string{"peerd", "memberlist", "gossipsub", "nats"}
 	losses := size(b, []int{0, 20}, []int{0, 10, 30})

@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -14,8 +15,8 @@ import (
 
 // coordinator is a cluster of three on loopback. Clients are divided among its members.
 type coordinator struct {
-	incr  func(ctx context.Context, client int, key string) error
-	cas   func(ctx context.Context, client int, key string) error // nil: it has none
+	incr  strongDo
+	cas   strongDo // nil: it has none
 	close func()
 }
 
@@ -49,7 +50,8 @@ func strong(ctx context.Context, b *bench) error {
 	for _, s := range all {
 		b.System(s.name, s.version, s.settings, "each write synced before it is acknowledged")
 	}
-	b.Setting("clients that wait for each answer, divided among the members; compare-and-set is "+
+	b.Setting("clients are divided among the members; rates are as fast as they are answered, "+
+		"latencies from an open loop at half of the rate of the slowest system; compare-and-set is "+
 		"a read and a write "+
 		"that fails if another came between, of one of %s keys; increments of etcd and ZooKeeper "+
 		"are that, again "+
@@ -74,45 +76,44 @@ func strong(ctx context.Context, b *bench) error {
 	return b.coordinate(ctx, all, opened)
 }
 
+// strongWork is what clients do, to how many keys.
+type strongWork struct {
+	name string
+	keys int
+	of   func(*coordinator) strongDo
+}
+
+var strongWorks = []strongWork{
+	{"increments of one counter", 1, (*coordinator).increment},
+	{"increments of 1,000 counters", strongKeys, (*coordinator).increment},
+	{"compare-and-set", strongKeys, (*coordinator).compareAndSet},
+}
+
+// strongDo does one operation as one of the clients.
+type strongDo = func(ctx context.Context, client int, key string) error
+
+func (c *coordinator) increment() strongDo     { return c.incr }
+func (c *coordinator) compareAndSet() strongDo { return c.cas }
+
+// openClients is with how many clients latencies are measured as well.
+const openClients = 32
+
 // coordinate measures all clusters, each of which stands idle while others are measured.
 func (b *bench) coordinate(ctx context.Context, all []strongSystem, opened []*coordinator) error {
-	clients := size(b, []int{1, 32}, []int{1, 8, 32, 128})
-	works := []struct {
-		name string
-		keys int
-		cas  bool
-	}{{"increments of one counter", 1, false}, {"increments of 1,000 counters", strongKeys, false},
-		{"compare-and-set", strongKeys, true}}
-	for i, w := range works {
-		chart := report.Chart{Name: fmt.Sprint("work-", i), Title: w.name + " a second", XLabel: "clients",
-			YLabel: "a second", LogX: true, LogY: true}
+	clients := size(b, []int{1, openClients}, []int{1, 8, openClients, 128})
+	for i, w := range strongWorks {
+		chart := report.Chart{Name: fmt.Sprint("work-", i), Title: w.name + " a second",
+			XLabel: "clients", YLabel: "a second", LogX: true, LogY: true}
 		for _, s := range all {
 			chart.Lines = append(chart.Lines, report.Line{System: s.name})
 		}
 		for j, n := range clients {
-			what := fmt.Sprintf("%s, %d clients", w.name, n)
-			from := (float64(i) + float64(j)/float64(len(clients))) / float64(len(works))
-			err := b.inTurn(from, from+1/float64(len(works)*len(clients)), what, len(all), func(_, s int) error {
-				do := opened[s].incr
-				if w.cas {
-					do = opened[s].cas
-				}
-				if do == nil {
-					return nil
-				}
-				rate, latency, err := coordinated(ctx, n, w.keys, size(b, 500*time.Millisecond, 5*time.Second), do)
-				if err != nil {
-					return fmt.Errorf("%s: %w", all[s].name, err)
-				}
-				b.More(what, "a second", all[s].name, rate)
-				b.Less(what+": p99, closed loop", "ms", all[s].name, latency.Milliseconds(0.99))
-				return nil
-			})
-			if err != nil {
+			from := (float64(i) + float64(j)/float64(len(clients))) / float64(len(strongWorks))
+			if err := b.coordinateWith(ctx, w, n, all, opened, from); err != nil {
 				return err
 			}
 			for s := range all {
-				chart.Lines[s].Point(float64(n), b.Spread(what, all[s].name))
+				chart.Lines[s].Point(float64(n), b.Spread(w.named(n), all[s].name))
 			}
 		}
 		b.Charts = append(b.Charts, chart)
@@ -120,33 +121,71 @@ func (b *bench) coordinate(ctx context.Context, all []strongSystem, opened []*co
 	return nil
 }
 
-// coordinated has clients work for a time.
-func coordinated(ctx context.Context, clients, keys int, d time.Duration,
-	do func(ctx context.Context, client int, key string) error) (float64, measure.Latencies, error) {
+func (w strongWork) named(clients int) string { return fmt.Sprintf("%s, %d clients", w.name, clients) }
+
+func (b *bench) coordinateWith(ctx context.Context, w strongWork, clients int, all []strongSystem,
+	opened []*coordinator, from float64) error {
+	what := w.named(clients)
+	d := size(b, 400*time.Millisecond, 5*time.Second)
+	slowest := 0.0
+	err := b.inTurn(from, from, what, len(all), func(_, s int) error {
+		do := w.of(opened[s])
+		if do == nil {
+			return nil
+		}
+		rate, err := coordinated(ctx, clients, w.keys, d, do)
+		b.More(what, "a second", all[s].name, rate)
+		return wrapped(all[s].name, err)
+	})
+	if err != nil || clients != openClients {
+		return err
+	}
+	for _, s := range all {
+		if rate := b.Median(what, s.name); rate > 0 && (slowest == 0 || rate < slowest) {
+			slowest = rate
+		}
+	}
+	return b.inTurn(from, from, what+", open loop", len(all), func(_, s int) error {
+		do := w.of(opened[s])
+		if do == nil {
+			return nil
+		}
+		o, err := measure.Open{Rate: slowest / 2, For: d, Clients: clients,
+			Do: func(ctx context.Context, client, n int) error {
+				return do(ctx, client, fmt.Sprint("key", n%w.keys))
+			}}.Run(ctx)
+		b.Latencies(what, all[s].name, &o.Latency)
+		return wrapped(all[s].name, errors.Join(err, o.First))
+	})
+}
+
+func wrapped(system string, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s: %w", system, err)
+	}
+	return nil
+}
+
+// coordinated has clients work for a time, and returns operations a second.
+func coordinated(ctx context.Context, clients, keys int, d time.Duration, do strongDo) (float64, error) {
 	var all sync.WaitGroup
-	var next atomic.Int64
-	latencies := make([]measure.Latencies, clients)
+	var next, done atomic.Int64
 	failed := make(chan error, clients)
 	began := time.Now()
 	for client := range clients {
 		all.Go(func() {
 			for time.Since(began) < d && ctx.Err() == nil {
-				sent := time.Now()
 				if err := do(ctx, client, fmt.Sprint("key", int(next.Add(1))%keys)); err != nil {
 					failed <- err
 					return
 				}
-				latencies[client].Observe(time.Since(sent))
+				done.Add(1)
 			}
 		})
 	}
 	all.Wait()
 	close(failed)
-	var sum measure.Latencies
-	for i := range latencies {
-		sum.Add(&latencies[i])
-	}
-	return float64(sum.Count()) / time.Since(began).Seconds(), sum, <-failed
+	return float64(done.Load()) / time.Since(began).Seconds(), <-failed
 }
 
 func openCounting(ctx context.Context, b *bench) (*coordinator, error) {
