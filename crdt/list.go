@@ -87,8 +87,8 @@ func (l List) From(i int, back bool) iter.Seq2[int, []byte] {
 
 // Insert puts values before the element that has i others before it, in their order; with the
 // list's length or more behind all. It returns ErrTooLong for a value of more than MaxValue bytes,
-// and if too much was inserted at one place inside the list: some two hundred elements, each of them
-// between the last two. Values are copied. O(values · log elements).
+// and if too much was inserted at one place inside the list: some two hundred elements, each of
+// them between the last two. Values are copied. O(values · log elements).
 func (l List) Insert(i int, values ...[]byte) error {
 	for _, v := range values {
 		if err := checkValue(v); err != nil {

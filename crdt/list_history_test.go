@@ -12,8 +12,8 @@ import (
 	"github.com/peerd/peerd/internal/dotted"
 )
 
-// The oracle knows an element by what was inserted, which is nowhere inserted again: that is its text up to "=", behind
-// which stands what it was set to. It knows nothing of positions.
+// The oracle knows an element by what was inserted, which is nowhere inserted again: that is its
+// text up to "=", behind which stands what it was set to. It knows nothing of positions.
 
 func elementOf(text string) string {
 	elem, _, _ := strings.Cut(text, "=")

@@ -94,7 +94,8 @@ func drawListChange(t *rapid.T, l List, want *[]string, n int) error {
 	return err
 }
 
-// TestConcurrentRunsAreNotInterleaved has replicas insert runs into one list at once, forward or backward.
+// TestConcurrentRunsAreNotInterleaved has replicas insert runs into one list at once, forward or
+// backward.
 func TestConcurrentRunsAreNotInterleaved(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		base, now := NewState(), epochStart
@@ -136,7 +137,8 @@ func TestConcurrentRunsAreNotInterleaved(t *testing.T) {
 	})
 }
 
-// insertRun has a replica insert elements one by one, each next to the one before it, and returns them in their order.
+// insertRun has a replica insert elements one by one, each next to the one before it, and returns
+// them in their order.
 func insertRun(t *rapid.T, s *State, id ReplicaID, now time.Time, gap int) (run []string) {
 	backward, both := rapid.Bool().Draw(t, "backward"), rapid.Bool().Draw(t, "both")
 	for n := range rapid.IntRange(1, 5).Draw(t, "run") {

@@ -10,11 +10,13 @@ import (
 	"github.com/peerd/peerd/internal/wire"
 )
 
-// The cell of an element of a sorted set holds the scores that were set, of concurrent ones the latest counts, and
-// beside them what each replica has added, in one entry: its share. Shares have epochs and baselines as those of counters
-// have (counter.go), but all in the one cell, so a baseline says for whose share it is.
+// The cell of an element of a sorted set holds the scores that were set, of concurrent ones the
+// latest counts, and beside them what each replica has added, in one entry: its share. Shares have
+// epochs and baselines as those of counters have (counter.go), but all in the one cell, so a
+// baseline says for whose share it is.
 
-// scoreShare is what one replica has added to an element's score. Its owner is the replica of its dot.
+// scoreShare is what one replica has added to an element's score. Its owner is the replica of its
+// dot.
 type scoreShare struct {
 	dot    Dot
 	epoch  uint64 // counter of the owner's dot that began it; on the wire 0 for this very dot
@@ -23,15 +25,16 @@ type scoreShare struct {
 	baseAt uint64 // counter of the owner's dot that had added base
 	last   float64
 
-	// shown is the sum as the owner computed it, rounding at each addition as anybody does with floating-point numbers. It
-	// counts as long as the cell's other entries are those that the owner saw: their fingerprint is saw. So who adds
-	// alone reads what Redis would say, to the last digit, and only what meets is summed up anew, exactly.
+	// shown is the sum as the owner computed it, rounding at each addition as anybody does with
+	// floating-point numbers. It counts as long as the cell's other entries are those that the
+	// owner saw: their fingerprint is saw. So who adds alone reads what Redis would say, to the
+	// last digit, and only what meets is summed up anew, exactly.
 	shown float64
 	saw   uint64
 }
 
-// scoreBaseline is left by a removal for each share that it removed: of what the owner added in that epoch, it saw so
-// much.
+// scoreBaseline is left by a removal for each share that it removed: of what the owner added in
+// that epoch, it saw so much.
 type scoreBaseline struct {
 	dot   Dot
 	owner ReplicaID
@@ -188,8 +191,8 @@ func fingerprintOf(c dotted.Cell, without Dot) uint64 {
 	return h.Sum64()
 }
 
-// base returns how much of a share was taken away, by removals that its owner had seen and by others, and the counter of
-// the owner's dot that had added as much.
+// base returns how much of a share was taken away, by removals that its owner had seen and by
+// others, and the counter of the owner's dot that had added as much.
 func (s scores) base(share scoreShare) (base dyadic, at uint64) {
 	base, at = share.base, share.baseAt
 	for _, b := range s.baselines {
@@ -200,8 +203,8 @@ func (s scores) base(share scoreShare) (base dyadic, at uint64) {
 	return base, at
 }
 
-// add returns the share with which a replica adds a number so that the sum shown is another, and the entries that it
-// replaces: the replica's share so far, and the baselines for it.
+// add returns the share with which a replica adds a number so that the sum shown is another, and
+// the entries that it replaces: the replica's share so far, and the baselines for it.
 func (s scores) add(owner ReplicaID, by, shown float64) (next scoreShare, removes []Dot) {
 	for _, share := range s.shares {
 		if share.dot.Replica != owner {
@@ -233,8 +236,8 @@ func (s scores) owners() (ids []ReplicaID) {
 	return slices.Compact(ids)
 }
 
-// carried returns the baseline that must stay for an owner after the shares were removed in tx, of its latest epoch; see
-// tally.carried.
+// carried returns the baseline that must stay for an owner after the shares were removed in tx, of
+// its latest epoch; see tally.carried.
 func (s scores) carried(tx dotted.Tx, owner ReplicaID) (b scoreBaseline, needed bool) {
 	if settled(tx, owner) {
 		return b, false
@@ -257,7 +260,8 @@ func (s scores) carried(tx dotted.Tx, owner ReplicaID) (b scoreBaseline, needed 
 	return b, needed
 }
 
-// retire tells what to do with the baselines when tx removes the shares: which to remove, and which to put.
+// retire tells what to do with the baselines when tx removes the shares: which to remove, and which
+// to put.
 func (s scores) retire(tx dotted.Tx) (removes []Dot, puts [][]byte) {
 	for _, owner := range s.owners() {
 		b, needed := s.carried(tx, owner)

@@ -10,18 +10,19 @@ import (
 	"github.com/peerd/peerd/internal/dotted"
 )
 
-// ErrNotANumber is returned for a score that is not a number, and for an addition whose sum would be none, as that of two
-// infinities. Nothing changed.
+// ErrNotANumber is returned for a score that is not a number, and for an addition whose sum would
+// be none, as that of two infinities. Nothing changed.
 var ErrNotANumber = errors.New("score is not a number")
 
-// SortedSet is a set of byte strings, each with a score, in the order of their scores, and of equal ones of their bytes.
-// Each element has a cell of its own. Set replaces what it sees of an element, of concurrent ones the latest stays. Add
-// adds to what is there: additions of several replicas all count, those that are concurrent with a Set on top of it, and
-// those that are concurrent with a Remove are what is left, without what that saw.
+// SortedSet is a set of byte strings, each with a score, in the order of their scores, and of equal
+// ones of their bytes. Each element has a cell of its own. Set replaces what it sees of an element,
+// of concurrent ones the latest stays. Add adds to what is there: additions of several replicas all
+// count, those that are concurrent with a Set on top of it, and those that are concurrent with a
+// Remove are what is left, without what that saw.
 //
-// A score is the exact sum of what was set and what was added, rounded once, so that it does not depend on who
-// met whom first; but to who adds alone it is what floating-point numbers make of it, each addition being rounded. Infinity
-// can only be set: an addition that reaches it is a Set.
+// A score is the exact sum of what was set and what was added, rounded once, so that it does not
+// depend on who met whom first; but to who adds alone it is what floating-point numbers make of it,
+// each addition being rounded. Infinity can only be set: an addition that reaches it is a Set.
 type SortedSet struct {
 	node
 }
@@ -48,8 +49,8 @@ func (s SortedSet) Len() int {
 	return n
 }
 
-// Before returns how many elements come before one of that score and name, which need not be there: those of lesser
-// scores, and of the same one those of lesser names. O(log cells).
+// Before returns how many elements come before one of that score and name, which need not be there:
+// those of lesser scores, and of the same one those of lesser names. O(log cells).
 func (s SortedSet) Before(score float64, elem string) int { return s.rank(orderKey(score, elem)) }
 
 // rank returns how many elements come before a key in their order.
@@ -96,7 +97,8 @@ func (s SortedSet) ranked(from int, back bool) iter.Seq2[string, float64] {
 	}
 }
 
-// ByName passes the elements in the order of their bytes alone, and long ones in that of Fields.All.
+// ByName passes the elements in the order of their bytes alone, and long ones in that of
+// Fields.All.
 func (s SortedSet) ByName() iter.Seq2[string, float64] { return s.elements("") }
 
 // ByNameAfter passes those greater than the given one, which need not be there.
@@ -131,8 +133,8 @@ func (s SortedSet) walk(after dotted.Address, fn func(scored) bool) {
 	})
 }
 
-// Set gives elem, of at most MaxName bytes, a score, and reports whether it was not there. It writes either way, so that it
-// wins over a concurrent Remove. O(log cells).
+// Set gives elem, of at most MaxName bytes, a score, and reports whether it was not there. It
+// writes either way, so that it wins over a concurrent Remove. O(log cells).
 func (s SortedSet) Set(elem string, score float64) (added bool, err error) {
 	if math.IsNaN(score) {
 		return false, ErrNotANumber
@@ -153,7 +155,8 @@ func withoutSign(score float64) float64 {
 	return score
 }
 
-// Add adds to the score of elem, which is 0 before if it is not there, and returns it. O(log cells).
+// Add adds to the score of elem, which is 0 before if it is not there, and returns it. O(log
+// cells).
 func (s SortedSet) Add(elem string, by float64) (float64, error) {
 	e := s.named(elem)
 	c, err := e.cell()
@@ -184,8 +187,8 @@ func (s SortedSet) Remove(elem string) (existed bool, err error) {
 	return true, e.replace(c, nil)
 }
 
-// Clear removes all elements and reports whether there were any, as Set.Clear does. Each element to which another replica
-// has added costs one operation more.
+// Clear removes all elements and reports whether there were any, as Set.Clear does. Each element to
+// which another replica has added costs one operation more.
 func (s SortedSet) Clear() (existed bool, err error) { return s.clear() }
 
 // scoreBytes is how many bytes of a key in the order are the score.
@@ -223,7 +226,8 @@ func (s SortedSet) copyTo(to Fields, name string) error {
 	return nil
 }
 
-// appendJSON appends an object of scores, in their order. Infinity is a string, as JSON has no number for it.
+// appendJSON appends an object of scores, in their order. Infinity is a string, as JSON has no
+// number for it.
 func (s SortedSet) appendJSON(b []byte) []byte {
 	b = append(b, '{')
 	first := true

@@ -158,7 +158,8 @@ func TestWhoAddsAloneReadsWhatFloatingPointSays(t *testing.T) {
 	}
 }
 
-// What meets is summed up exactly: it depends neither on the order nor on how often sums were rounded on the way.
+// What meets is summed up exactly: it depends neither on the order nor on how often sums were
+// rounded on the way.
 func TestAdditionsThatMeetAreSummedUpExactly(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		exact := new(big.Float).SetPrec(3000)

@@ -20,7 +20,8 @@ func guardKeys(t *testing.T, p *Peer, keys ...string) *Guard {
 	return g
 }
 
-// isChanged reports what a guard says in a transaction that writes, and fails if one that reads says otherwise.
+// isChanged reports what a guard says in a transaction that writes, and fails if one that reads
+// says otherwise.
 func isChanged(t *testing.T, p *Peer, g *Guard) (changed bool) {
 	t.Helper()
 	mustUpdate(t, p, func(tx *Tx) error { changed = g.Changed(tx); return nil })

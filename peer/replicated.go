@@ -7,16 +7,17 @@ import (
 	"github.com/peerd/peerd/crdt"
 )
 
-// replicatedEvery is how often it is looked who has what was written, and inquireAgain how often others are asked for it
-// that do not say it by themselves.
+// replicatedEvery is how often it is looked who has what was written, and inquireAgain how often
+// others are asked for it that do not say it by themselves.
 const (
 	replicatedEvery = 2 * time.Millisecond
 	inquireAgain    = 200 * time.Millisecond
 )
 
-// Replicated waits until n other peers say that they have stored what this peer had written to the space when it was
-// called, each as its own Config.Durability says, and returns how many have. It returns that with ctx's error, too, if
-// ctx ends first. Only peers to which this one has a link of its own can say so, MaxLinks at most.
+// Replicated waits until n other peers say that they have stored what this peer had written to the
+// space when it was called, each as its own Config.Durability says, and returns how many have. It
+// returns that with ctx's error, too, if ctx ends first. Only peers to which this one has a link of
+// its own can say so, MaxLinks at most.
 func (s *Space) Replicated(ctx context.Context, n int) (have int, err error) {
 	held, err := s.here()
 	if held == nil || err != nil {
@@ -58,8 +59,8 @@ func (s *Space) Replicated(ctx context.Context, n int) (have int, err error) {
 	}
 }
 
-// replicas counts the neighbours that say they have a dot, and all before it of its replica; without one, all that have
-// said anything.
+// replicas counts the neighbours that say they have a dot, and all before it of its replica;
+// without one, all that have said anything.
 func (l *loop) replicas(d crdt.Dot) (n int) {
 	for id, lane := range l.links {
 		said := l.engine.Said(id)

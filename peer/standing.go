@@ -8,8 +8,8 @@ import (
 	"github.com/peerd/peerd/internal/beat"
 )
 
-// What is looked at every few seconds, for ever, wakes no space that has nothing to do: who looks takes the turn of one
-// that is free, and reads no more than it is about.
+// What is looked at every few seconds, for ever, wakes no space that has nothing to do: who looks
+// takes the turn of one that is free, and reads no more than it is about.
 
 // look returns what fn reads of a space, unless somebody has its turn, or it is no moment to look.
 func look[T any](s *space, fn func(l *loop) T) (told T, looked bool) {
@@ -39,8 +39,8 @@ func (p *Peer) Mutations() (n uint64, err error) {
 	return n, nil
 }
 
-// reportEvery is how often this host looks at how it is, to tell the others, who hear it with the next of their probes.
-// sizeEvery is how often it looks at all files of the store for that.
+// reportEvery is how often this host looks at how it is, to tell the others, who hear it with the
+// next of their probes. sizeEvery is how often it looks at all files of the store for that.
 const (
 	reportEvery = 2 * time.Second
 	sizeEvery   = 10 * time.Second
@@ -73,8 +73,8 @@ func (n *network) keepReport() {
 	}
 }
 
-// follow does what spaces that rest do not do by themselves: each looks whether it holds the log back, if that has grown at
-// all; and it is noticed how much of the disk is free.
+// follow does what spaces that rest do not do by themselves: each looks whether it holds the log
+// back, if that has grown at all; and it is noticed how much of the disk is free.
 func (p *Peer) follow() {
 	if p.disk.lookFree(time.Now()) {
 		p.tellRoom()
@@ -85,8 +85,9 @@ func (p *Peer) follow() {
 	p.logGrew(1)
 }
 
-// logGrew has all spaces look whether they hold the log back, if it has grown by so many bytes since they were last asked to.
-// Who writes asks by bytes, and not the clock: much can be written in a second, and all of it stays that one space holds.
+// logGrew has all spaces look whether they hold the log back, if it has grown by so many bytes
+// since they were last asked to. Who writes asks by bytes, and not the clock: much can be written
+// in a second, and all of it stays that one space holds.
 func (p *Peer) logGrew(by int64) {
 	last, end := p.followed.Load(), int64(p.journal.Next())
 	if end-last < by || !p.followed.CompareAndSwap(last, end) {

@@ -6,8 +6,9 @@ import (
 	"testing/synctest"
 )
 
-// TestWhatRestsHoldsNoLogBackWhileOthersWrite writes to one space many times what the log may have, while no time passes:
-// another space, which was written to once, and the directory must be woken by how much is written, not by the clock.
+// TestWhatRestsHoldsNoLogBackWhileOthersWrite writes to one space many times what the log may have,
+// while no time passes: another space, which was written to once, and the directory must be woken
+// by how much is written, not by the clock.
 func TestWhatRestsHoldsNoLogBackWhileOthersWrite(t *testing.T) {
 	const (
 		log, size = 4 << 20, 64 << 10

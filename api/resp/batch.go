@@ -166,8 +166,8 @@ func (b *batch) begin() {
 	b.call = call{server: c.server, session: &c.session, out: &b.out, looped: b.looped}
 }
 
-// execute runs requests until all are done, the client has quit, one waits for keys, or there is so much to send that the
-// rest has to wait.
+// execute runs requests until all are done, the client has quit, one waits for keys, or there is so
+// much to send that the rest has to wait.
 func (b *batch) execute(ctx context.Context) {
 	c := b.client
 	b.begin()
@@ -417,8 +417,8 @@ func (b *batch) settle(errs []error) {
 	}
 }
 
-// refuse answers a request that the database refused. One that it has not run and that needs no database is executed: it
-// returns false if that has to wait.
+// refuse answers a request that the database refused. One that it has not run and that needs no
+// database is executed: it returns false if that has to wait.
 func (b *batch) refuse(r *request, err error) bool {
 	session := b.call.session
 	b.stopWaiting()

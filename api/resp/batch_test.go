@@ -189,8 +189,8 @@ func TestWhatIsRefusedUnrunEndsMULTIAndKeepsReplies(t *testing.T) {
 	eachWay(t, testWhatIsRefusedUnrunEndsMULTIAndKeepsReplies)
 }
 
-// testWhatIsRefusedUnrunEndsMULTIAndKeepsReplies has a database that runs nothing, as while a space is rebuilt: what needs
-// none is answered as ever.
+// testWhatIsRefusedUnrunEndsMULTIAndKeepsReplies has a database that runs nothing, as while a space
+// is rebuilt: what needs none is answered as ever.
 func testWhatIsRefusedUnrunEndsMULTIAndKeepsReplies(t *testing.T) {
 	db := newMemory(t)
 	db.refusal, db.unrun = errors.New("it is rebuilt"), true

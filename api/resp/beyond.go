@@ -10,8 +10,8 @@ import (
 	embedded "github.com/peerd/peerd/peer"
 )
 
-// What Redis has not, under names of our own: all concurrent values of a string, and what has been seen where. WAIT is
-// with it, which counts peers and not replicas.
+// What Redis has not, under names of our own: all concurrent values of a string, and what has been
+// seen where. WAIT is with it, which counts peers and not replicas.
 
 func beyondCommands() []command {
 	return grouped("crdt", []command{
@@ -32,7 +32,8 @@ func beyondCommands() []command {
 	})
 }
 
-// holder returns what the first arguments name: the keys and a key, or with a field the fields of a hash and it.
+// holder returns what the first arguments name: the keys and a key, or with a field the fields of a
+// hash and it.
 func (c *call) holder(inHash bool) (crdt.Fields, string) {
 	if inHash {
 		return c.tx.Map(c.arg(1)).Fields, c.arg(2)

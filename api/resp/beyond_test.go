@@ -9,7 +9,8 @@ import (
 	embedded "github.com/peerd/peerd/peer"
 )
 
-// TestWaitCountsPeersThatHaveWhatWasWritten, also those of them that are linked again while it waits.
+// TestWaitCountsPeersThatHaveWhatWasWritten, also those of them that are linked again while it
+// waits.
 func TestWaitCountsPeersThatHaveWhatWasWritten(t *testing.T) {
 	h := newHosts(t, 3)
 	a := h.clients[0]

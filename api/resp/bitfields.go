@@ -6,7 +6,8 @@ import (
 	"math"
 )
 
-// field is an integer in the bits of a string: where it begins, how wide it is, and whether it has a sign.
+// field is an integer in the bits of a string: where it begins, how wide it is, and whether it has
+// a sign.
 type field struct {
 	at, width int
 	signed    bool
@@ -100,7 +101,8 @@ func (c *call) bitField(readOnly bool) error {
 		}
 		return nil
 	}
-	// The bytes that are read, and the string after it, reach from the first to behind the last of all that is written.
+	// The bytes that are read, and the string after it, reach from the first to behind the last of
+	// all that is written.
 	first, last := math.MaxInt, 0
 	for _, op := range ops {
 		if op.name != "get" {
@@ -129,7 +131,8 @@ func (c *call) bitField(readOnly bool) error {
 	})
 }
 
-// nineBytes returns nine bytes of a string, as they are after some of them were changed: part, from a position on.
+// nineBytes returns nine bytes of a string, as they are after some of them were changed: part, from
+// a position on.
 func nineBytes(t text, part []byte, first, at int) []byte {
 	var room [9]byte
 	copy(room[:], t.read(at, at+len(room)))
@@ -162,7 +165,8 @@ func (f field) put(part []byte, bit int, n int64) {
 	}
 }
 
-// write sets or increments, and returns what the reply is; done is false if that would overflow, and is not to.
+// write sets or increments, and returns what the reply is; done is false if that would overflow,
+// and is not to.
 func (op *fieldOp) write(part []byte, bit int) (reply int64, done bool) {
 	old := op.get(part, bit)
 	from, by := old, op.n

@@ -13,14 +13,15 @@ import (
 	embedded "github.com/peerd/peerd/peer"
 )
 
-// To clients a bitmap is a string. A key whose string is changed in part becomes one: by SETBIT and BITFIELD at once, by
-// SETRANGE and APPEND once it is longer than longText. SET makes it a plain string again. If a key is both, by writes of
-// two peers at the same time, it is the plain string.
+// To clients a bitmap is a string. A key whose string is changed in part becomes one: by SETBIT and
+// BITFIELD at once, by SETRANGE and APPEND once it is longer than longText. SET makes it a plain
+// string again. If a key is both, by writes of two peers at the same time, it is the plain string.
 
 // longText is the length in bytes of the longest string that is rewritten as a whole.
 const longText = 16 << 10
 
-// text is the string of a key, of which no more is read than is asked for. It is empty if there is none.
+// text is the string of a key, of which no more is read than is asked for. It is empty if there is
+// none.
 type text struct {
 	value  []byte // unless it is in chunks
 	chunks crdt.Bitmap
@@ -88,8 +89,8 @@ func (c *call) unpackInteger(key string) error {
 	return c.unpack(key)
 }
 
-// edited returns the bitmap that the string of a key is, or becomes because it is to be longer than some bytes. ok is false
-// if it is none.
+// edited returns the bitmap that the string of a key is, or becomes because it is to be longer than
+// some bytes. ok is false if it is none.
 func (c *call) edited(key string, size, longest int) (b crdt.Bitmap, ok bool, err error) {
 	b = c.tx.Bitmap(key)
 	value, plain := c.tx.String(key).Get()
@@ -122,7 +123,8 @@ const errBitOffset = replyError("ERR bit offset is not an integer or out of rang
 // maxBitOffset is the greatest that Redis takes, as it is set up: of strings of 512 MB.
 const maxBitOffset = 1<<32 - 1
 
-// bitOffset returns the offset that an argument is. With a width it may be of so many fields of that width: #n.
+// bitOffset returns the offset that an argument is. With a width it may be of so many fields of
+// that width: #n.
 func (c *call) bitOffset(i int, width int64) (int, error) {
 	arg := c.args[i]
 	by := int64(1)
@@ -206,7 +208,8 @@ func (c *call) bitUnit(i int) (ofBits bool, err error) {
 	return false, errSyntax
 }
 
-// rangeOf returns the bits between two places of a string of so many bytes, which count from the end if they are negative.
+// rangeOf returns the bits between two places of a string of so many bytes, which count from the
+// end if they are negative.
 func rangeOf(from, to int64, ofBits bool, size int) bitRange {
 	total := int64(size)
 	if ofBits {
@@ -227,7 +230,8 @@ func rangeOf(from, to int64, ofBits bool, size int) bitRange {
 	return bitRange{int(from) * 8, int(to)*8 + 7}
 }
 
-// bytesOf returns the bytes that a range of bits is in, those bits in them that are outside of it all being like fill.
+// bytesOf returns the bytes that a range of bits is in, those bits in them that are outside of it
+// all being like fill.
 func (c *call) bytesOf(t text, r bitRange, fill bool) ([]byte, error) {
 	if r.first > r.last {
 		return nil, nil
@@ -341,8 +345,8 @@ func (c *call) bitPosRange() (from, to int64, ofBits, bounded bool, err error) {
 	return from, to, ofBits, bounded, err
 }
 
-// positionOf returns where the first bit of a range is that is set or clear, -1 if none is. The bits behind the end of the
-// string are clear, unless the range is bounded.
+// positionOf returns where the first bit of a range is that is set or clear, -1 if none is. The
+// bits behind the end of the string are clear, unless the range is bounded.
 func positionOf(part []byte, r bitRange, set, bounded bool) int {
 	for i, b := range part {
 		if !set {

@@ -14,7 +14,8 @@ import (
 	"github.com/peerd/peerd/crdt"
 )
 
-// TestAHyperLogLogIsItsStringWrittenInEitherForm: what GET returns can be SET elsewhere, and counts the same.
+// TestAHyperLogLogIsItsStringWrittenInEitherForm: what GET returns can be SET elsewhere, and counts
+// the same.
 func TestAHyperLogLogIsItsStringWrittenInEitherForm(t *testing.T) {
 	_, address := startServer(t, Config{db: newMemory(t)})
 	p := dial(t, address)
@@ -81,8 +82,8 @@ func TestRegistersAreReadFromTheStringsTheyAreWrittenTo(t *testing.T) {
 	})
 }
 
-// TestAStringThatGrowsIsChangedInParts: SETRANGE and APPEND read as on a string of one piece, from the shortest to those that
-// are kept in chunks.
+// TestAStringThatGrowsIsChangedInParts: SETRANGE and APPEND read as on a string of one piece, from
+// the shortest to those that are kept in chunks.
 func TestAStringThatGrowsIsChangedInParts(t *testing.T) {
 	_, address := startServer(t, Config{db: newMemory(t)})
 	p := dial(t, address)

@@ -14,8 +14,9 @@ import (
 	embedded "github.com/peerd/peerd/peer"
 )
 
-// A command that finds nothing may wait for keys: see call.block. It is tried again, as part of a transaction, whenever
-// one of its keys was written, in the order in which the commands began to wait for it:
+// A command that finds nothing may wait for keys: see call.block. It is tried again, as part of a
+// transaction, whenever one of its keys was written, in the order in which the commands began to
+// wait for it:
 //
 //   - A transaction of a client of this server is followed by one in which those are tried who wait for what it wrote,
 //     before anybody else sees it, and before its own client is answered. So whoever pushes and then looks finds that
@@ -23,7 +24,8 @@ import (
 //   - A watch tells of all else, and of what the first may have missed: of what others write through the peer, of deltas
 //     and repairs.
 //
-// While nobody waits in a database a transaction costs it one look at a counter, and there is no watch.
+// While nobody waits in a database a transaction costs it one look at a counter, and there is no
+// watch.
 
 // errBlocked is what a command returns that waits: it has no reply yet.
 var errBlocked = errors.New("waits for keys")
@@ -31,18 +33,19 @@ var errBlocked = errors.New("waits for keys")
 // attempt is what a command that waits does when one of its keys was written.
 type attempt struct {
 	// try looks at the key, and writes the reply if it finds what it waits for. If it does not, it
-	// writes nothing. A replyError is the reply. It knows of its client what call has, its arguments
-	// and its protocol, and no more.
+	// writes nothing. A replyError is the reply. It knows of its client what call has, its
+	// arguments and its protocol, and no more.
 	try func(c *call, key string) (done bool, err error)
-	// none writes the reply for when the time is over, and within a transaction, where nothing waits.
+	// none writes the reply for when the time is over, and within a transaction, where nothing
+	// waits.
 	none func(out *replies)
-	// takes is the type of value whose elements it takes, any one of them, if it does: when one such
-	// attempt finds nothing, no other does.
+	// takes is the type of value whose elements it takes, any one of them, if it does: when one
+	// such attempt finds nothing, no other does.
 	takes crdt.Type
 }
 
-// block has the command wait for keys, until one of them has what it tries for or the time is over; 0 is for ever. The
-// command returns what block does, and has tried in vain by then.
+// block has the command wait for keys, until one of them has what it tries for or the time is over;
+// 0 is for ever. The command returns what block does, and has tried in vain by then.
 func (c *call) block(keys []string, timeout time.Duration, a attempt) error {
 	if c.whole {
 		a.none(c.out)
@@ -74,8 +77,9 @@ func (c *call) newWaiter(keys []string, a attempt) *waiter {
 	return w
 }
 
-// await has the command wait for something that is no key: until look returns, whose context ends with the time, 0 being
-// for ever. Then it replies with what is so by then. Within a transaction nothing waits.
+// await has the command wait for something that is no key: until look returns, whose context ends
+// with the time, 0 being for ever. Then it replies with what is so by then. Within a transaction
+// nothing waits.
 func (c *call) await(timeout time.Duration, look func(ctx context.Context) error, reply func(out *replies)) error {
 	if c.whole {
 		reply(c.out)
@@ -213,8 +217,8 @@ type waiting struct {
 	closed   bool
 }
 
-// enter adds a waiter, and reports whether it waits. For one of no keys somebody else is running then, and says when he
-// is done.
+// enter adds a waiter, and reports whether it waits. For one of no keys somebody else is running
+// then, and says when he is done.
 func (q *waiting) enter(w *waiter, db database, timeout time.Duration) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -538,8 +542,8 @@ func (s *serving) note(tx *embedded.Tx) {
 	})
 }
 
-// end answers those who were served, once the transaction is committed; if it is not, they wait on and are tried again, as
-// those are for whom it had no room.
+// end answers those who were served, once the transaction is committed; if it is not, they wait on
+// and are tried again, as those are for whom it had no room.
 func (s *serving) end(err error) {
 	for _, w := range s.done {
 		s.of.release(w, err == nil)
@@ -555,7 +559,8 @@ func (s *serving) end(err error) {
 	}
 }
 
-// submit has the database execute transactions, and between them those of waiters who wait for what they write.
+// submit has the database execute transactions, and between them those of waiters who wait for what
+// they write.
 func (q *waiting) submit(db database, fns []func(*embedded.Tx) error, done func(errs []error)) {
 	if q.count.Load() == 0 {
 		db.Submit(fns, done)
@@ -574,8 +579,8 @@ func (q *waiting) updateAll(ctx context.Context, db database, fns []func(*embedd
 	return end(db.UpdateAll(ctx, all))
 }
 
-// between returns the transactions with one behind each that tries waiters, and what makes of the errors of all those of
-// the first.
+// between returns the transactions with one behind each that tries waiters, and what makes of the
+// errors of all those of the first.
 func (q *waiting) between(fns []func(*embedded.Tx) error) (all []func(*embedded.Tx) error, end func([]error) []error) {
 	servings := make([]serving, len(fns))
 	for i, fn := range fns {
@@ -643,8 +648,8 @@ func (b *batch) stopWaiting() {
 	}
 }
 
-// await waits until the command is answered that waits, on the connection's own goroutine. Messages are sent meanwhile. It
-// returns false if the connection is to be closed.
+// await waits until the command is answered that waits, on the connection's own goroutine. Messages
+// are sent meanwhile. It returns false if the connection is to be closed.
 func (c *client) await(b *batch) bool {
 	c.writing.Unlock()
 	defer c.writing.Lock()
@@ -659,7 +664,8 @@ func (c *client) await(b *batch) bool {
 	return true
 }
 
-// runClientUnblock has a command of another client wait no more, as if its time was over or with an error.
+// runClientUnblock has a command of another client wait no more, as if its time was over or with an
+// error.
 func runClientUnblock(c *call) error {
 	id, err := c.integer(2)
 	why := timedOut

@@ -36,7 +36,8 @@ func (s *session) view() view {
 	return v
 }
 
-// show shows others what the client is, after a command. It costs an allocation if the view has changed.
+// show shows others what the client is, after a command. It costs an allocation if the view has
+// changed.
 func (c *client) show(last *command) {
 	c.used.Store(c.server.config.clock().UnixNano())
 	c.last.Store(last)
@@ -55,8 +56,9 @@ func (v view) kind() string {
 	return "normal"
 }
 
-// line returns what CLIENT LIST and CLIENT INFO show of a client, whose request of so many bytes is being executed, if it
-// is the one that asks. Others hold no buffers but for what they have sent a part of; tot-mem has that.
+// line returns what CLIENT LIST and CLIENT INFO show of a client, whose request of so many bytes is
+// being executed, if it is the one that asks. Others hold no buffers but for what they have sent a
+// part of; tot-mem has that.
 func (c *client) line(v view, now time.Time, asks int) string {
 	flags, name, version := "", "NULL", 2
 	if v.kind() == "pubsub" {
@@ -179,7 +181,8 @@ func (c *call) clientType(i int) (string, error) {
 	return "", replyError(fmt.Sprintf("ERR Unknown client type '%s'", clip(c.args[i], 128)))
 }
 
-// runClientKill closes clients: the one with an address, or those for which all that is named holds.
+// runClientKill closes clients: the one with an address, or those for which all that is named
+// holds.
 func runClientKill(c *call) error {
 	if len(c.args) == 3 {
 		if c.kill(func(other *client, _ view) bool { return other.address.String() == c.arg(2) }) == 0 {

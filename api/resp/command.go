@@ -43,7 +43,8 @@ type command struct {
 	// subs are the subcommands that the first argument chooses from, by name; nil: it has none. The
 	// name of one holds its command's: "client|list".
 	subs map[string]*command
-	// reading is the command without STORE and STOREDIST among its arguments, if it writes nothing then.
+	// reading is the command without STORE and STOREDIST among its arguments, if it writes nothing
+	// then.
 	reading *command
 	// usage is what HELP shows of a subcommand's arguments.
 	usage string
@@ -81,7 +82,8 @@ const (
 	roleWatch                  // refused
 )
 
-// subscribes reports whether the reply is made of messages: it changes what its client has subscribed to.
+// subscribes reports whether the reply is made of messages: it changes what its client has
+// subscribed to.
 func (c *command) subscribes() bool { return c.group == "pubsub" && c.forSubscribers }
 
 // accessWithin returns what executing the command needs when MULTI has been called or not, and

@@ -126,8 +126,8 @@ func later() {
 	}
 }
 
-// TestThePageSaysWhatConflictsBecome: each row of its table is so, at two hosts that are cut off from
-// each other.
+// TestThePageSaysWhatConflictsBecome: each row of its table is so, at two hosts that are cut off
+// from each other.
 func TestThePageSaysWhatConflictsBecome(t *testing.T) {
 	rows := conflicts(t)
 	h := newHosts(t, 2)
@@ -231,7 +231,8 @@ func sameNumber(a, b string) bool {
 	return err == nil && err2 == nil && x == y
 }
 
-// otherwise are examples that give another result here, each with the row of the page's table that says which, and why.
+// otherwise are examples that give another result here, each with the row of the page's table that
+// says which, and why.
 var otherwise = map[string]string{
 	"hll-del-wins":             "| `PFADD k a` | `DEL k` | `PFADD k b` |",
 	"stream-destroy-vs-create": "| `XGROUP CREATE k g 0 MKSTREAM` | `XGROUP DESTROY k g` | `XGROUP CREATECONSUMER k g c` |",
@@ -277,8 +278,8 @@ func (v vector) known() bool {
 	return true
 }
 
-// advance does the steps of an example up to the next at which hosts synchronize, and reports whether
-// there are more behind it.
+// advance does the steps of an example up to the next at which hosts synchronize, and reports
+// whether there are more behind it.
 func (h *hosts) advance(v *vector) bool {
 	for len(v.Steps) > 0 {
 		s := v.Steps[0]

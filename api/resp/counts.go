@@ -10,13 +10,14 @@ import (
 	"time"
 )
 
-// What INFO commandstats and errorstats tell: how often commands were called and failed, on their own, within MULTI or by
-// a script; and how many replies were errors, by their first word.
+// What INFO commandstats and errorstats tell: how often commands were called and failed, on their
+// own, within MULTI or by a script; and how many replies were errors, by their first word.
 
 // commandCounts is of one command, or subcommand: see command.place.
 type commandCounts struct{ calls, nanos, rejected, failed atomic.Int64 }
 
-// maxErrorWords is how many first words of errors are told apart; others are counted with "ERR". Scripts may make up any.
+// maxErrorWords is how many first words of errors are told apart; others are counted with "ERR".
+// Scripts may make up any.
 const maxErrorWords = 128
 
 // errorCounts is how many replies were errors, by their first word.
@@ -64,8 +65,8 @@ func (s *Server) resetStatistics() {
 	s.errors.byWord, s.errors.total = nil, 0
 }
 
-// countRun counts that a command was executed, with its error; began is when, where nobody else counts the time. Its reply
-// begins at at.
+// countRun counts that a command was executed, with its error; began is when, where nobody else
+// counts the time. Its reply begins at at.
 func (c *call) countRun(cmd *command, at int, err error, began time.Time) {
 	if err == errApart {
 		return // it is executed again

@@ -45,7 +45,8 @@ func runCommandList(c *call) error {
 	return nil
 }
 
-// allCommands returns the commands in the order of their names, each with its subcommands behind it.
+// allCommands returns the commands in the order of their names, each with its subcommands behind
+// it.
 func allCommands() []*command {
 	var all []*command
 	for _, name := range sortedNames() {

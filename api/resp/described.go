@@ -8,11 +8,12 @@ import (
 	"strings"
 )
 
-// described is what Redis 7.0 tells of the commands that are here too, by which clients find keys and what a command may
-// do. A line has the name; the flags; the categories of ACLs; tips; and what is known of its keys, each with flags, where
-// it begins (an argument, or the one behind a word that is looked for from an argument on) and how far it goes.
+// described is what Redis 7.0 tells of the commands that are here too, by which clients find keys
+// and what a command may do. A line has the name; the flags; the categories of ACLs; tips; and what
+// is known of its keys, each with flags, where it begins (an argument, or the one behind a word
+// that is looked for from an argument on) and how far it goes.
 //
-//go:embed described.txt
+// go:embed described.txt
 var described string
 
 // descriptions are the lines of described, by name.
@@ -136,7 +137,8 @@ func (c *command) describe(w *replies) {
 	}
 }
 
-// description returns what Redis tells of a command, or of one that it does not know what follows from the table.
+// description returns what Redis tells of a command, or of one that it does not know what follows
+// from the table.
 func (c *command) description() description {
 	if d, known := descriptions[c.name]; known {
 		return d
@@ -202,7 +204,8 @@ func (w *replies) numbered(kind string, names []string, numbers []int) {
 	}
 }
 
-// runCommandGetKeysAndFlags returns the keys of the call that its arguments are, each with what becomes of it.
+// runCommandGetKeysAndFlags returns the keys of the call that its arguments are, each with what
+// becomes of it.
 func runCommandGetKeysAndFlags(c *call) error {
 	args := c.args[2:]
 	cmd, _, err := calledKeys(args)

@@ -18,9 +18,9 @@ import (
 
 var differ = flag.Int("differ", 4000, "commands that TestRandomCommandsAreAnsweredAsRedisAnswersThem sends")
 
-// TestRandomCommandsAreAnsweredAsRedisAnswersThem sends the same to a Redis server that it starts and
-// to ours: every command of the table but those in incomparable, with random arguments, one by one, in
-// pipelines and in MULTI, over RESP2 and RESP3. What may differ stands in tolerated.
+// TestRandomCommandsAreAnsweredAsRedisAnswersThem sends the same to a Redis server that it starts
+// and to ours: every command of the table but those in incomparable, with random arguments, one by
+// one, in pipelines and in MULTI, over RESP2 and RESP3. What may differ stands in tolerated.
 func TestRandomCommandsAreAnsweredAsRedisAnswersThem(t *testing.T) {
 	theirs := startRedis(t)
 	_, ours := startServer(t, Config{db: newMemory(t)})
@@ -91,8 +91,8 @@ func startRedis(t *testing.T) string {
 	}
 }
 
-// incomparable are commands whose replies are of chance, of time or of the server itself, or are several,
-// and those that step sends.
+// incomparable are commands whose replies are of chance, of time or of the server itself, or are
+// several, and those that step sends.
 var incomparable = []string{
 	"hello", "quit", "client", "info", "command", "config", "memory", "acl", "slowlog", "time", "dump", "restore",
 	"object", "spop", "srandmember", "hrandfield", "randomkey", "subscribe", "psubscribe", "unsubscribe", "punsubscribe",
@@ -121,8 +121,8 @@ var tolerated = []struct{ ours, why string }{
 	{`(?m)^ *-ERR invalid cursor: it was not given out`, "a cursor that is not known is an error"},
 }
 
-// options are words that commands know, for arguments that are likely to mean something: but times from
-// now on, which pass.
+// options are words that commands know, for arguments that are likely to mean something: but times
+// from now on, which pass.
 var options = map[string]string{
 	"set": "NX XX GET KEEPTTL", "getex": "PERSIST", "copy": "REPLACE DB", "lcs": "LEN IDX MINMATCHLEN WITHMATCHLEN",
 	"sintercard": "LIMIT", "sort": "BY GET LIMIT ALPHA ASC DESC STORE # k* h*->f", "sort_ro": "BY GET LIMIT ALPHA ASC DESC # k*",
@@ -152,8 +152,8 @@ var options = map[string]string{
 	"pexpireat":   "NX XX GT LT 33177117420500 33177117421000",
 }
 
-// writtenAnew are commands that write what is there already, so that it lasts whatever another peer does: a change for
-// WATCH, and none for Redis.
+// writtenAnew are commands that write what is there already, so that it lasts whatever another peer
+// does: a change for WATCH, and none for Redis.
 var writtenAnew = []string{"sadd", "setbit"}
 
 func isNull(reply string) bool { return reply == "_\n" || reply == "*-1\n" }
@@ -335,8 +335,8 @@ func (d *differing) fields() (args []string) {
 	return args
 }
 
-// ordered changes a SORT whose reply would be in no order: by a pattern that names no keys, or by texts
-// of which several may be the same.
+// ordered changes a SORT whose reply would be in no order: by a pattern that names no keys, or by
+// texts of which several may be the same.
 func ordered(args []string) {
 	if !slices.Contains(args, "BY") {
 		return

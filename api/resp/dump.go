@@ -12,10 +12,10 @@ import (
 	embedded "github.com/peerd/peerd/peer"
 )
 
-// What DUMP returns is for RESTORE of any peer of the same version, not for Redis: for each type that
-// the key holds one byte that names it, how many parts there are, and each part's name and value with
-// their lengths in front, numbers as varints; behind all, dumpVersion and a CRC-64 of the rest. It
-// holds what readers see: of concurrent strings the latest, of a number its sum.
+// What DUMP returns is for RESTORE of any peer of the same version, not for Redis: for each type
+// that the key holds one byte that names it, how many parts there are, and each part's name and
+// value with their lengths in front, numbers as varints; behind all, dumpVersion and a CRC-64 of
+// the rest. It holds what readers see: of concurrent strings the latest, of a number its sum.
 
 const (
 	// dumpVersion is greater than any of Redis's, which refuses it.
@@ -127,8 +127,8 @@ func runRestore(c *call) error {
 	return nil
 }
 
-// restoreOptions reads what may follow RESTORE's payload: since says that its time is one since 1970. Times and counts of use are checked and
-// dropped: nothing keeps them.
+// restoreOptions reads what may follow RESTORE's payload: since says that its time is one since
+// 1970. Times and counts of use are checked and dropped: nothing keeps them.
 func (c *call) restoreOptions() (replace, since bool, err error) {
 	idle, often := false, false
 	for i := 4; i < len(c.args); i++ {

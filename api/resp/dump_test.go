@@ -76,8 +76,8 @@ func testWhatIsDumpedCanBeRestored(t *testing.T) {
 	p.expect("EXISTS new", ":0")
 }
 
-// TestADumpHoldsAllThatAKeyHas where peers gave it several types at once; what Redis has no type for
-// is refused.
+// TestADumpHoldsAllThatAKeyHas where peers gave it several types at once; what Redis has no type
+// for is refused.
 func TestADumpHoldsAllThatAKeyHas(t *testing.T) {
 	db := newMemory(t)
 	err := db.Peer.Update(t.Context(), func(tx *embedded.Tx) error {

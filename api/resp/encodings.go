@@ -6,8 +6,9 @@ import (
 	"sync"
 )
 
-// encodingSettings are the parameters of Redis that say how it packs values in memory, with its defaults. Programs set
-// them, and tests of clients; here they are remembered and change nothing but at how many entries XTRIM goes on.
+// encodingSettings are the parameters of Redis that say how it packs values in memory, with its
+// defaults. Programs set them, and tests of clients; here they are remembered and change nothing
+// but at how many entries XTRIM goes on.
 var encodingSettings = map[string]string{
 	"hash-max-listpack-entries": "128",
 	"hash-max-listpack-value":   "64",

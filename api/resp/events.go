@@ -129,14 +129,16 @@ func (c *call) eventsOf(cmd *command, names [2]string, key string) []string {
 	return []string{name}
 }
 
-// joins notes that a command is about to make a consumer, which is all that is told of those that are untold.
+// joins notes that a command is about to make a consumer, which is all that is told of those that
+// are untold.
 func (c *call) joins(key string, g crdt.Group, consumer string) {
 	if c.server.followers.Load() > 0 && !g.HasConsumer(consumer) {
 		c.joined = append(c.joined, key)
 	}
 }
 
-// untold are commands that Redis tells nothing of otherwise, as they change what a reader has and not what is read.
+// untold are commands that Redis tells nothing of otherwise, as they change what a reader has and
+// not what is read.
 var untold = []string{"xreadgroup", "xack", "xclaim", "xautoclaim"}
 
 // variantOf returns the events of a command that are named for what it is told to do: at which end

@@ -212,8 +212,8 @@ func TestClientsChooseOfWhichEventsTheyAreTold(t *testing.T) {
 	}
 }
 
-// TestWhatExpiresIsToldAsExpired here and at another peer, of keys of few cells and of many; and what comes from elsewhere
-// as far as that can be told.
+// TestWhatExpiresIsToldAsExpired here and at another peer, of keys of few cells and of many; and
+// what comes from elsewhere as far as that can be told.
 func TestWhatExpiresIsToldAsExpired(t *testing.T) {
 	h := newHosts(t, 2)
 	a, b := h.clients[0], h.clients[1]

@@ -23,7 +23,8 @@ func errExpireTime(name string) error {
 	return replyError(fmt.Sprintf("ERR invalid expire time in '%s' command", name))
 }
 
-// until returns the time that an argument says, in milliseconds since 1970. ok is false if that is beyond 64 bits.
+// until returns the time that an argument says, in milliseconds since 1970. ok is false if that is
+// beyond 64 bits.
 func (c *call) until(n int64, unit expiryUnit) (at int64, ok bool) {
 	if !unit.millis {
 		if n > math.MaxInt64/1000 || n < math.MinInt64/1000 {
@@ -44,7 +45,8 @@ func (c *call) until(n int64, unit expiryUnit) (at int64, ok bool) {
 // now returns the time, in milliseconds since 1970.
 func (c *call) now() int64 { return c.tx.Now().UnixMilli() }
 
-// lifetime returns the time that an argument of SET or its like says, which must be behind 1970 or now.
+// lifetime returns the time that an argument of SET or its like says, which must be behind 1970 or
+// now.
 func (c *call) lifetime(i int, unit expiryUnit, name string) (time.Time, error) {
 	n, err := c.integer(i)
 	if err != nil {
@@ -91,8 +93,8 @@ func (c *call) expireOptions() (o expireOptions, err error) {
 	return o, nil
 }
 
-// allow reports whether a key that expires at one time may have another one. What never expires does so at the
-// latest time of all.
+// allow reports whether a key that expires at one time may have another one. What never expires
+// does so at the latest time of all.
 func (o expireOptions) allow(next, now int64, expires bool) bool {
 	switch {
 	case o.nx:
@@ -141,8 +143,8 @@ func expiring(name string, unit expiryUnit) func(c *call) error {
 	}
 }
 
-// telling returns TTL or its like, which says when a key expires: −1 of one that does not, −2 of one that
-// does not exist. A part of a second is rounded.
+// telling returns TTL or its like, which says when a key expires: −1 of one that does not, −2 of
+// one that does not exist. A part of a second is rounded.
 func telling(unit expiryUnit) func(c *call) error {
 	return func(c *call) error {
 		key := c.arg(1)

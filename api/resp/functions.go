@@ -1,6 +1,7 @@
 package resp
 
-// functionCommand is for who cleans up before or after itself, as test suites do: there are no functions.
+// functionCommand is for who cleans up before or after itself, as test suites do: there are no
+// functions.
 func functionCommand() command {
 	return containing(command{name: "function", summary: "Says that there are no functions: they are for later."},
 		command{name: "flush", arity: -2, usage: "[ASYNC|SYNC]", run: runFunctionFlush,

@@ -61,7 +61,8 @@ func runGeoAdd(c *call) error {
 	return c.zaddEach(o, scores, func(i int) string { return c.arg(first + 3*i + 2) })
 }
 
-// eachPlace replies to each argument from the second on with what write writes of its place, or with missing.
+// eachPlace replies to each argument from the second on with what write writes of its place, or
+// with missing.
 func (c *call) eachPlace(missing func(), write func(place)) error {
 	if err := c.zsetError(); err != nil {
 		return err

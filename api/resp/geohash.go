@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// A place on earth is a score of a sorted set as Redis has it: 52 bits, of which the odd ones, from the highest on, halve the
-// longitudes again and again and the even ones the latitudes that Mercator's projection shows. Places that are near each other
-// mostly have scores that are.
+// A place on earth is a score of a sorted set as Redis has it: 52 bits, of which the odd ones, from
+// the highest on, halve the longitudes again and again and the even ones the latitudes that
+// Mercator's projection shows. Places that are near each other mostly have scores that are.
 
 const (
 	geoSteps     = 26 // halvings of each
@@ -68,7 +68,8 @@ func (a area) scores() (from, to float64) {
 	return float64(a.bits << shift), float64((a.bits + 1) << shift)
 }
 
-// moved returns the area that is so many to the east and to the north; beyond an end it is at the other.
+// moved returns the area that is so many to the east and to the north; beyond an end it is at the
+// other.
 func (a area) moved(east, north int) area {
 	turn := func(x uint32, by int) uint32 { return (x + uint32(by)) & (1<<a.step - 1) }
 	return area{spread(turn(gather(a.bits), north)) | spread(turn(gather(a.bits>>1), east))<<1, a.step}
@@ -98,7 +99,8 @@ func radians(degrees float64) float64 { return degrees * (math.Pi / 180) }
 
 func degrees(radians float64) float64 { return radians / (math.Pi / 180) }
 
-// distance returns how far two places are from each other along the earth, in metres: by the haversine.
+// distance returns how far two places are from each other along the earth, in metres: by the
+// haversine.
 func (p place) distance(o place) float64 {
 	v := math.Sin((radians(o.long) - radians(p.long)) / 2)
 	if v == 0 {
@@ -111,7 +113,8 @@ func (p place) distance(o place) float64 {
 
 func latDistance(a, b float64) float64 { return earthRadius * math.Abs(radians(b)-radians(a)) }
 
-// shape is where to search: around a place, within a radius or a box of some height and width, in a unit of so many metres.
+// shape is where to search: around a place, within a radius or a box of some height and width, in a
+// unit of so many metres.
 type shape struct {
 	middle        place
 	radius        float64
@@ -171,8 +174,8 @@ func (s *shape) steps() int {
 	return max(1, min(geoSteps, step))
 }
 
-// areas returns those in which the shape is: that of its middle, and of its eight neighbours those that it reaches, in the
-// order in which Redis goes through them.
+// areas returns those in which the shape is: that of its middle, and of its eight neighbours those
+// that it reaches, in the order in which Redis goes through them.
 func (s *shape) areas() []area {
 	least, most := s.bounds()
 	middle := areaOf(s.middle, s.steps(), mostLat)

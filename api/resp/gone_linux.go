@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// whenGone has fn called when the other end closes a connection that is not read meanwhile, until what it returns is
-// called.
+// whenGone has fn called when the other end closes a connection that is not read meanwhile, until
+// what it returns is called.
 func (c *client) whenGone(fn func()) (forget func()) {
 	raw := c.raw
 	if secured, ok := c.stream.(*tls.Conn); ok {

@@ -77,7 +77,8 @@ func (s *Server) expelLargest() map[*client]int64 {
 	return expelled
 }
 
-// holds returns how much memory the client holds, with what waits in its mailbox: 0 if it is to be closed.
+// holds returns how much memory the client holds, with what waits in its mailbox: 0 if it is to be
+// closed.
 func (c *client) holds() int64 {
 	if held := c.held.Load(); held != evicted {
 		return held + c.box.bytes.Load()

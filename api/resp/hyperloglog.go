@@ -7,9 +7,10 @@ import (
 	embedded "github.com/peerd/peerd/peer"
 )
 
-// In Redis a HyperLogLog is a string of a form of its own: "HYLL", a byte that says how the registers stand in it, three
-// zeros, eight bytes for a count that was estimated before, and the registers. Here it is a type. To all other commands it is
-// the string that it would be, and such a string is one to those of this file.
+// In Redis a HyperLogLog is a string of a form of its own: "HYLL", a byte that says how the
+// registers stand in it, three zeros, eight bytes for a count that was estimated before, and the
+// registers. Here it is a type. To all other commands it is the string that it would be, and such a
+// string is one to those of this file.
 
 const (
 	hyllMagic  = "HYLL"
@@ -54,7 +55,8 @@ func hyllOf(of crdt.Fields, name string) (value []byte, ok bool) {
 	return value, true
 }
 
-// appendSparse appends the runs of a sparse string. ok is false if a register is greater than it can hold.
+// appendSparse appends the runs of a sparse string. ok is false if a register is greater than it
+// can hold.
 func appendSparse(b []byte, r *crdt.Registers) (out []byte, ok bool) {
 	for i := 0; i < len(r); {
 		n, size := r[i], 1
@@ -129,8 +131,8 @@ func parseSparse(s []byte, r *crdt.Registers) bool {
 	return i == len(r)
 }
 
-// registers returns those of a key, and an error if it holds something that is no HyperLogLog. They are nil if there is none.
-// plain says that it is a string which is one.
+// registers returns those of a key, and an error if it holds something that is no HyperLogLog. They
+// are nil if there is none. plain says that it is a string which is one.
 func (c *call) registers(key string) (r *crdt.Registers, plain bool, err error) {
 	if c.tx.Types(key) == 0 {
 		return nil, false, nil
@@ -148,8 +150,8 @@ func (c *call) registers(key string) (r *crdt.Registers, plain bool, err error) 
 	return r, true, err
 }
 
-// counting prepares the HyperLogLog of a key for what is to be added: it is made of a string, or made. isNew says that there
-// was nothing.
+// counting prepares the HyperLogLog of a key for what is to be added: it is made of a string, or
+// made. isNew says that there was nothing.
 func (c *call) counting(key string) (h crdt.HyperLogLog, isNew bool, err error) {
 	h = c.tx.HyperLogLog(key)
 	switch types := c.tx.Types(key); {

@@ -11,8 +11,8 @@ import (
 // stands in its type's file.
 type kind struct {
 	typ crdt.Type
-	// count returns of how many parts a value is, and parts passes them: elements, fields with their
-	// values, or one without a name. false: a part cannot be shown here.
+	// count returns of how many parts a value is, and parts passes them: elements, fields with
+	// their values, or one without a name. false: a part cannot be shown here.
 	count func(tx *embedded.Tx, key string) (n int, shown bool)
 	parts func(tx *embedded.Tx, key string) iter.Seq2[string, []byte]
 	// check reports whether a part is one. Nil: whatever has a name that is not too long.

@@ -45,8 +45,8 @@ const (
 	// client that holds most is closed. What is less than FreeHold of one client is not counted.
 	MaxHeld  = 256 << 20
 	FreeHold = 16 << 10
-	// MaxScans is how many commands run at once that look at many keys or members, such as KEYS, SCAN,
-	// SMEMBERS and HGETALL, each with a reply of up to MaxReply in the making. More wait.
+	// MaxScans is how many commands run at once that look at many keys or members, such as KEYS,
+	// SCAN, SMEMBERS and HGETALL, each with a reply of up to MaxReply in the making. More wait.
 	MaxScans = 4
 
 	// MaxCursors is how many unfinished SCANs a server remembers; the one not used for longest is
@@ -66,37 +66,42 @@ const (
 	// MaxAlgebra is how many members the sets have together of which SINTERSTORE, SUNIONSTORE or
 	// SDIFFSTORE makes one: other writers wait for it.
 	MaxAlgebra = 1 << 17
-	// MaxWork is at how many keys and members the commands of a MULTI that writes may look, all in all:
-	// other writers wait for it. LCS counts 256 steps as one.
+	// MaxWork is at how many keys and members the commands of a MULTI that writes may look, all in
+	// all: other writers wait for it. LCS counts 256 steps as one.
 	MaxWork = 1 << 20
 	// MaxProduct is the product of the lengths in bytes of the strings that LCS compares, each one
 	// more.
 	MaxProduct = 4 << 20
-	// MaxScripts is how many scripts a server knows, and MaxScriptBytes the size in bytes of their texts, all in all. The
-	// one not used for longest is forgotten first: a client that is told NOSCRIPT sends the text again, with EVAL.
+	// MaxScripts is how many scripts a server knows, and MaxScriptBytes the size in bytes of their
+	// texts, all in all. The one not used for longest is forgotten first: a client that is told
+	// NOSCRIPT sends the text again, with EVAL.
 	MaxScripts     = 4096
 	MaxScriptBytes = 16 << 20
-	// MaxScriptTime, MaxScriptSteps and MaxScriptMemory bound a script: how long it runs, with all others of a MULTI, how
-	// many instructions that is, and how many bytes it holds, as they are added up: see docs/redis.md. Beyond one it is
-	// ended, and has changed nothing. A text may have script.MaxSource bytes, a string of it script.MaxString.
+	// MaxScriptTime, MaxScriptSteps and MaxScriptMemory bound a script: how long it runs, with all
+	// others of a MULTI, how many instructions that is, and how many bytes it holds, as they are
+	// added up: see docs/redis.md. Beyond one it is ended, and has changed nothing. A text may have
+	// script.MaxSource bytes, a string of it script.MaxString.
 	MaxScriptTime   = 10 * time.Second
 	MaxScriptSteps  = 1 << 30
 	MaxScriptMemory = 64 << 20
-	// ScriptBusy is how long a script runs before others who write to its database are told BUSY, and SCRIPT KILL ends it,
-	// unless CONFIG SET busy-reply-threshold says otherwise.
+	// ScriptBusy is how long a script runs before others who write to its database are told BUSY,
+	// and SCRIPT KILL ends it, unless CONFIG SET busy-reply-threshold says otherwise.
 	ScriptBusy = 5 * time.Second
-	// MaxSubscriptions is the number of channels, and of sharded channels, that a client may subscribe to, and
-	// MaxPatterns the number of patterns: each message is matched with all of them.
+	// MaxSubscriptions is the number of channels, and of sharded channels, that a client may
+	// subscribe to, and MaxPatterns the number of patterns: each message is matched with all of
+	// them.
 	MaxSubscriptions = 1 << 16
 	MaxPatterns      = 256
 	// MaxSubscribers is the number of clients that are told of changes of keys.
 	MaxSubscribers = 512
-	// MaxMail is how many bytes of messages wait for a client. One for which there would be more is closed.
+	// MaxMail is how many bytes of messages wait for a client. One for which there would be more is
+	// closed.
 	MaxMail = 8 << 20
 	// MaxWatched is the number of keys that a client may watch until EXEC.
 	MaxWatched = 4096
-	// MaxTracked is how many keys are noted, all in all, of which clients are to be told that they have changed, and
-	// MaxTrackedBytes what they take, about. Beyond it clients are told of others that they have.
+	// MaxTracked is how many keys are noted, all in all, of which clients are to be told that they
+	// have changed, and MaxTrackedBytes what they take, about. Beyond it clients are told of others
+	// that they have.
 	MaxTracked      = 1 << 18
 	MaxTrackedBytes = 64 << 20
 	// MaxSlowLog is the number of slow commands that SLOWLOG remembers: the latest.
@@ -120,9 +125,9 @@ const (
 	MaxStrangerCommand = 16 << 10
 	// StrangerPatience is how long it may take, from connecting on.
 	StrangerPatience = 10 * time.Second
-	// MaxStrangers is how many such clients there may be at once. When there are as many, or no place
-	// for a client is left, the one who came first gives way to the next who comes: so those without
-	// the password cannot keep out those who have it.
+	// MaxStrangers is how many such clients there may be at once. When there are as many, or no
+	// place for a client is left, the one who came first gives way to the next who comes: so those
+	// without the password cannot keep out those who have it.
 	MaxStrangers = 1024
 	// strangerTurn is how long a stranger may keep another waiting, from connecting on.
 	strangerTurn = time.Second
@@ -142,8 +147,9 @@ const (
 	// first the value that it returns. A larger one has a goroutine of its own.
 	maxQuickBytes     = 64 << 10
 	maxQuickArguments = 256
-	// quickScript, quickSteps, quickScriptBytes and quickWork bound a script that the loop executes itself: its time, its
-	// instructions, the bytes that it holds, and at how many keys and members its commands look.
+	// quickScript, quickSteps, quickScriptBytes and quickWork bound a script that the loop executes
+	// itself: its time, its instructions, the bytes that it holds, and at how many keys and members
+	// its commands look.
 	quickScript      = 2 * time.Millisecond
 	quickSteps       = 20_000
 	quickScriptBytes = 8 << 20
@@ -152,10 +158,10 @@ const (
 	// it reads, and roundOutput how many it writes. A connection that it looks at counts as a
 	// command. The first and the last are divided among the connections that have something to do;
 	// each may have leastShare and leastOutput of them. Those for which nothing is left have their
-	// turn in the next round, before all others. Of bytes a round may go beyond by those of its last
-	// connection. Once it has roundWrites of commands that write, about as many as a commit group
-	// takes, those it has are executed before it looks at other connections: clients that have their
-	// replies prepare their next commands while those of the others are executed.
+	// turn in the next round, before all others. Of bytes a round may go beyond by those of its
+	// last connection. Once it has roundWrites of commands that write, about as many as a commit
+	// group takes, those it has are executed before it looks at other connections: clients that
+	// have their replies prepare their next commands while those of the others are executed.
 	roundCommands = 4096
 	roundWrites   = 256
 	roundInput    = 4 << 20
@@ -175,8 +181,8 @@ const (
 	keepOutput = 64 << 10
 	// maxLooks is how often a command that stores a set looks for a member in a set, at most.
 	maxLooks = 1 << 20
-	// leastWindow is of how many members SPOP chooses, if there are so many, and RANDOMKEY of how many
-	// keys.
+	// leastWindow is of how many members SPOP chooses, if there are so many, and RANDOMKEY of how
+	// many keys.
 	leastWindow = 64
 	// maxDigits is how many characters a length may have.
 	maxDigits = 20

@@ -207,7 +207,8 @@ func onBits(rng *rand.Rand) []string {
 // refused is the answer of compareAndSet if the key has changed meanwhile.
 const refused = "refused"
 
-// compareAndSet sets a key by WATCH, and returns what it held: at once, if nobody has written to it since it was read.
+// compareAndSet sets a key by WATCH, and returns what it held: at once, if nobody has written to it
+// since it was read.
 func (p *peer) compareAndSet(key, value string) string {
 	p.send([]string{"WATCH", key}, []string{"GET", key})
 	p.reply()

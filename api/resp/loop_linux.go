@@ -86,7 +86,8 @@ func (s *Server) startLoop(ctx context.Context) (*loop, error) {
 		return nil, err
 	}
 	l := &loop{server: s, poll: p, limited: map[*socket]struct{}{}}
-	// Connections that were handed over use the context when the loop has ended: only cut cancels it.
+	// Connections that were handed over use the context when the loop has ended: only cut cancels
+	// it.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s.cancels = append(s.cancels, cancel)
 	s.running.Go(func() { l.run(ctx) })

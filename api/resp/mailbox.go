@@ -16,8 +16,8 @@ type mail struct {
 	invalid *invalidation // in place of a message
 }
 
-// mailSize is what mail takes in memory besides its bytes. Those of one message that many clients are sent are there once,
-// but counted for each.
+// mailSize is what mail takes in memory besides its bytes. Those of one message that many clients
+// are sent are there once, but counted for each.
 const mailSize = 104
 
 func (m *mail) size() int {
@@ -48,8 +48,9 @@ func (m *mail) write(out *replies, subscriber bool) {
 	out.bulk(m.Payload)
 }
 
-// mailbox is what waits to be sent to a client beside its replies. Anybody puts mail into it, and waits for nothing. The
-// client's goroutine opens and closes it; one of its own sends what is there, while it holds client.writing.
+// mailbox is what waits to be sent to a client beside its replies. Anybody puts mail into it, and
+// waits for nothing. The client's goroutine opens and closes it; one of its own sends what is
+// there, while it holds client.writing.
 type mailbox struct {
 	server *Server
 	subs   *subscriptions // of the client
@@ -150,8 +151,9 @@ func (b *mailbox) stop() {
 	}
 }
 
-// sendMail sends what comes into the mailbox until that is closed, or the connection. A client for which too much waits
-// is closed, as Redis closes one beyond its output limit: it knows then that it missed some.
+// sendMail sends what comes into the mailbox until that is closed, or the connection. A client for
+// which too much waits is closed, as Redis closes one beyond its output limit: it knows then that
+// it missed some.
 func (c *client) sendMail(ctx context.Context, arrived, closed <-chan struct{}) {
 	for {
 		select {

@@ -6,7 +6,8 @@ import (
 	embedded "github.com/peerd/peerd/peer"
 )
 
-// object reports whether the key that the third argument names holds something; if not, it replies so.
+// object reports whether the key that the third argument names holds something; if not, it replies
+// so.
 func (c *call) object() bool {
 	if c.tx.Has(c.arg(2)) {
 		return true

@@ -32,8 +32,8 @@ func TestThePageForRedis(t *testing.T) {
 	}
 }
 
-// inserted returns a text with a table in the place of what stands between a mark's line and the next
-// end.
+// inserted returns a text with a table in the place of what stands between a mark's line and the
+// next end.
 func inserted(t *testing.T, text, mark, table string) string {
 	const end = "<!-- end -->"
 	_, rest, begun := strings.Cut(text, mark)

@@ -7,17 +7,17 @@ import (
 	"strings"
 )
 
-// An ordered set says how many names it has, but not which one is at a place of the order. So where a
-// random name is wanted of so many that they are not to be gone through, one is looked for by random
-// bytes, one after the other, as down a tree. Each name can be found; those that share their first
-// bytes with few others are found more often than the rest; hashes, UUIDs and numbers of one length
-// are found alike often.
+// An ordered set says how many names it has, but not which one is at a place of the order. So where
+// a random name is wanted of so many that they are not to be gone through, one is looked for by
+// random bytes, one after the other, as down a tree. Each name can be found; those that share their
+// first bytes with few others are found more often than the rest; hashes, UUIDs and numbers of one
+// length are found alike often.
 
 // behind follows, in the order, nearly all that begins with what it is appended to.
 const behind = "\xff\xff\xff\xff\xff\xff\xff\xff"
 
-// window returns size of n names that follow each other, from a random one on; or all, if there are no
-// more. all passes them, and beyond those greater than a name.
+// window returns size of n names that follow each other, from a random one on; or all, if there are
+// no more. all passes them, and beyond those greater than a name.
 func window(n, size int, all iter.Seq[string], beyond func(name string) iter.Seq[string]) (some []string) {
 	after := func(name string) iter.Seq[string] {
 		if name == "" {

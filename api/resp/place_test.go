@@ -25,8 +25,8 @@ func orderedNames(names []string, looks *int) func(string) iter.Seq[string] {
 	}
 }
 
-// TestAWindowIsFoundAnywhere among names as applications choose them: each tenth of them has a share of
-// the draws.
+// TestAWindowIsFoundAnywhere among names as applications choose them: each tenth of them has a
+// share of the draws.
 func TestAWindowIsFoundAnywhere(t *testing.T) {
 	const n, draws = 20_000, 4000
 	for kind, name := range map[string]func(i int) string{

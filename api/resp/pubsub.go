@@ -61,7 +61,8 @@ func (s *nameSet) remove(name string) (removed bool) {
 	return there
 }
 
-// count returns what the replies to subscriptions of a kind count, all returns how many there are of every kind.
+// count returns what the replies to subscriptions of a kind count, all returns how many there are
+// of every kind.
 func (s *subscriptions) count(kind naming) int64 {
 	if kind == toShard {
 		return int64(len(s.names[toShard]))
@@ -192,8 +193,8 @@ func holds(db database) bool {
 	return !errors.Is(err, embedded.ErrNotHeld)
 }
 
-// unsubscribing is UNSUBSCRIBE and its like: it ends the subscriptions that are named, or all of its kind. What was
-// published before stands before its reply.
+// unsubscribing is UNSUBSCRIBE and its like: it ends the subscriptions that are named, or all of
+// its kind. What was published before stands before its reply.
 func unsubscribing(kind naming, reply string) func(c *call) error {
 	return func(c *call) error {
 		subs := &c.session.subs

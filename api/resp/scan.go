@@ -134,8 +134,8 @@ func runScan(c *call) error {
 	})
 }
 
-// scanned goes through the names greater than the one that a cursor stands at, or all, as far as one
-// call does. write writes those that the pattern means, and returns as how many replies.
+// scanned goes through the names greater than the one that a cursor stands at, or all, as far as
+// one call does. write writes those that the pattern means, and returns as how many replies.
 func scanned[T any](c *call, id uint64, o scanOptions, names func(after string, more bool) iter.Seq2[string, T],
 	write func(name string, value T) int) error {
 	after, ended, err := c.placeOf(id)

@@ -32,8 +32,8 @@ func (s *scripts) isLongest() bool {
 	return false
 }
 
-// TestARunawayHarmsNobodyElse: others read meanwhile, who writes is told, another database takes writes, and
-// SCRIPT KILL ends it. It has changed nothing.
+// TestARunawayHarmsNobodyElse: others read meanwhile, who writes is told, another database takes
+// writes, and SCRIPT KILL ends it. It has changed nothing.
 func TestARunawayHarmsNobodyElse(t *testing.T) {
 	eachWay(t, func(t *testing.T) {
 		s, address := startServer(t, Config{Peer: openMemory(t)})

@@ -313,7 +313,8 @@ func (s *Server) start(ctx context.Context, conn net.Conn) {
 	if c == nil {
 		if refusal != "" {
 			s.counts.refused.Add(1)
-			// It fits the socket's buffer, so it does not block. Over TLS it would, for the handshake.
+			// It fits the socket's buffer, so it does not block. Over TLS it would, for the
+			// handshake.
 			if _, secured := conn.(*tls.Conn); !secured {
 				_, _ = conn.Write([]byte(refusal))
 			}

@@ -156,7 +156,8 @@ func runSRandMember(c *call) error {
 }
 
 // runSPop removes random members, without going through a large set, for which all other writers
-// would wait: it chooses of leastWindow that follow a random one, or of twice as many as are asked for.
+// would wait: it chooses of leastWindow that follow a random one, or of twice as many as are asked
+// for.
 func runSPop(c *call) error {
 	if len(c.args) > 3 {
 		return errSyntax

@@ -86,7 +86,8 @@ func (c *call) matchesAny(name string) (bool, error) {
 }
 
 // runConfigSet changes what can change while the server runs, until it ends: how many clients there
-// may be, what is slow, and of which events clients are told. Others may be set to what they are. All are changed, or none.
+// may be, what is slow, and of which events clients are told. Others may be set to what they are.
+// All are changed, or none.
 func runConfigSet(c *call) error {
 	if len(c.args)%2 != 0 {
 		return errSyntax
@@ -147,8 +148,8 @@ func cannotSet(name, why string) error {
 	return replyError(fmt.Sprintf("ERR CONFIG SET failed (possibly related to argument '%s') - %s", name, why))
 }
 
-// numberFor reads the value of a parameter that can be changed. There can be no more clients than when the server
-// began: their files would be wanting elsewhere.
+// numberFor reads the value of a parameter that can be changed. There can be no more clients than
+// when the server began: their files would be wanting elsewhere.
 func numberFor(name, text string, clients int) (int64, error) {
 	least, most := int64(1), int64(1<<32-1)
 	switch name {

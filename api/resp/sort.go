@@ -97,7 +97,8 @@ func (c *call) storeSorted(s sorting, elems []sortedElement) error {
 	return nil
 }
 
-// isStoring reports whether the arguments of SORT say STORE: of one that does not, no key is written.
+// isStoring reports whether the arguments of SORT say STORE: of one that does not, no key is
+// written.
 func isStoring(args [][]byte) bool {
 	return slices.ContainsFunc(args[2:], func(arg []byte) bool { return bytes.EqualFold(arg, []byte("store")) })
 }
@@ -187,7 +188,8 @@ func (c *call) sortable(s sorting) (elems []sortedElement, err error) {
 	return nil, nil
 }
 
-// sortableCount returns the error for more elements than SORT sorts. While it stores them, others wait.
+// sortableCount returns the error for more elements than SORT sorts. While it stores them, others
+// wait.
 func sortableCount(n int, access access) error {
 	switch {
 	case n > MaxSort:
@@ -225,8 +227,8 @@ func (c *call) weigh(s sorting, elems []sortedElement) error {
 	return nil
 }
 
-// compare orders elements: by their weights, or texts, of which none is less than any; then by their
-// own bytes.
+// compare orders elements: by their weights, or texts, of which none is less than any; then by
+// their own bytes.
 func (s sorting) compare(a, b sortedElement) int {
 	if !s.alpha {
 		return cmp.Or(cmp.Compare(a.weight, b.weight), strings.Compare(a.elem, b.elem))

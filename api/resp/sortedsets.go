@@ -274,7 +274,8 @@ func runZRandMember(c *call) error {
 	return nil
 }
 
-// pairs begins a list of n members, with their scores or without: each with its score is an array in RESP3.
+// pairs begins a list of n members, with their scores or without: each with its score is an array
+// in RESP3.
 func (w *replies) pairs(n int, scores bool) {
 	if scores && !w.resp3 {
 		n *= 2
@@ -293,8 +294,8 @@ func (w *replies) member(member string, score float64, scores bool) {
 	}
 }
 
-// parseScore reads a number as Redis reads a score: what C's strtod takes whole, but no blanks in front, and nothing that is
-// beyond all numbers.
+// parseScore reads a number as Redis reads a score: what C's strtod takes whole, but no blanks in
+// front, and nothing that is beyond all numbers.
 func parseScore(text []byte) (float64, bool) {
 	if len(text) == 0 || strings.IndexByte(blanks, text[0]) >= 0 {
 		return 0, false
@@ -305,7 +306,8 @@ func parseScore(text []byte) (float64, bool) {
 
 const blanks = " \t\n\v\f\r"
 
-// parseNumber reads what C's strtod does. beyond tells that what the text says is no number, but infinity or 0 are nearest.
+// parseNumber reads what C's strtod does. beyond tells that what the text says is no number, but
+// infinity or 0 are nearest.
 func parseNumber(text string) (f float64, beyond, ok bool) {
 	if len(text) > longestFloat || strings.Contains(text, "_") {
 		return 0, false, false

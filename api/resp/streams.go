@@ -30,8 +30,8 @@ const (
 	errStreamEnd = replyError("ERR The stream has exhausted the last possible ID, unable to add more items")
 )
 
-// streamNode is how many entries XTRIM and XADD remove at once if they are asked to remove about so many, as Redis does,
-// unless its parameter is set.
+// streamNode is how many entries XTRIM and XADD remove at once if they are asked to remove about so
+// many, as Redis does, unless its parameter is set.
 const streamNode = 100
 
 const settingNode = "stream-node-max-entries"

@@ -231,8 +231,9 @@ func (c *call) readStream(r streamRead, key string, from readFrom) (some bool, e
 	return n > 0, err
 }
 
-// quickly returns entries to be written, in the loop not many of them: isQuick is set to false if there are more. So XREAD
-// finds what was there when it came, and not what was written while it waited for a goroutine.
+// quickly returns entries to be written, in the loop not many of them: isQuick is set to false if
+// there are more. So XREAD finds what was there when it came, and not what was written while it
+// waited for a goroutine.
 func (c *call) quickly(all iter.Seq[crdt.StreamEntry], isQuick *bool) iter.Seq[crdt.StreamEntry] {
 	if !c.looped {
 		return all

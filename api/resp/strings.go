@@ -100,8 +100,8 @@ func runSet(c *call) error {
 	return nil
 }
 
-// put makes a key hold a string, whatever it holds, values of these types: until a time, or for ever if that
-// is zero.
+// put makes a key hold a string, whatever it holds, values of these types: until a time, or for
+// ever if that is zero.
 func (c *call) put(key string, types crdt.Types, value []byte, until time.Time) error {
 	if types != 0 && !types.Only(crdt.TypeString) {
 		if _, err := c.tx.Remove(key); err != nil {

@@ -34,10 +34,12 @@ var suiteUnits = []string{
 // differences is the page on which every test stands that fails, with its reason.
 const differences = "../../docs/redis-differences.md"
 
-// suiteTags leave out what needs commands that only Redis can have: DEBUG, a replica, a file of its own, eviction.
+// suiteTags leave out what needs commands that only Redis can have: DEBUG, a replica, a file of its
+// own, eviction.
 const suiteTags = "-needs:debug -needs:repl -needs:save -needs:config-maxmemory -needs:reset"
 
-// TestRedisSuite runs Redis' own tests. What fails stands in docs/redis-differences.md, and what stands there fails.
+// TestRedisSuite runs Redis' own tests. What fails stands in docs/redis-differences.md, and what
+// stands there fails.
 func TestRedisSuite(t *testing.T) {
 	if *suite == "" {
 		t.Skip("needs -suite: see suite.sh")
@@ -107,8 +109,8 @@ var (
 	suiteFail = regexp.MustCompile(`^\[err\]: (.*) in tests/unit/\S+\.tcl$`)
 )
 
-// runUnit runs a unit against a server of its own, and returns how many of its tests passed and what was said of those
-// that failed.
+// runUnit runs a unit against a server of its own, and returns how many of its tests passed and
+// what was said of those that failed.
 func runUnit(t *testing.T, unit string, leave []string) (passed int, failed map[string]string) {
 	_, address := startServer(t, Config{db: newMemory(t), Settings: defaultSettings()})
 	host, port, _ := net.SplitHostPort(address)

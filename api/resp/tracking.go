@@ -17,7 +17,8 @@ type trackingOptions struct {
 	bcast, optin, optout, noloop bool
 }
 
-// tracker is a client that is told when keys change that it may keep a copy of. tracking.mu guards it.
+// tracker is a client that is told when keys change that it may keep a copy of. tracking.mu guards
+// it.
 type tracker struct {
 	client   *client
 	prefixes nameSet // BCAST's
@@ -39,9 +40,10 @@ type trackedKey struct {
 	name string
 }
 
-// tracking is which clients are told of changes of which keys. Each database that one of them has selected is followed by a
-// watch, of what this peer's clients write and of all else. What a client reads is noted with the moment of the view that it
-// is read from, and told once something changes it after that.
+// tracking is which clients are told of changes of which keys. Each database that one of them has
+// selected is followed by a watch, of what this peer's clients write and of all else. What a client
+// reads is noted with the moment of the view that it is read from, and told once something changes
+// it after that.
 type tracking struct {
 	server *Server
 
@@ -289,8 +291,8 @@ func (t *tracking) broadcast(k *tracker, all []changed) {
 	}
 }
 
-// remember notes that a client reads a key, from a view of a moment. Where something was told meanwhile that the view has
-// not, it is told at once.
+// remember notes that a client reads a key, from a view of a moment. Where something was told
+// meanwhile that the view has not, it is told at once.
 func (t *tracking) remember(k *tracker, n int, name string, at uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -464,7 +466,8 @@ func (c *call) trackingOptions() (o trackingOptions, prefixes []string, err erro
 	return o, prefixes, nil
 }
 
-// mayBecome reports why a client cannot be told as the options say: k is how it is told, nil if it is not.
+// mayBecome reports why a client cannot be told as the options say: k is how it is told, nil if it
+// is not.
 func (k *tracker) mayBecome(o trackingOptions, prefixes []string) error {
 	var was trackingOptions
 	var there nameSet
@@ -521,7 +524,8 @@ func runClientCaching(c *call) error {
 	return nil
 }
 
-// redirects returns the number of the client that is told, 0 if it is the client itself, -1 if none is.
+// redirects returns the number of the client that is told, 0 if it is the client itself, -1 if none
+// is.
 func (k *tracker) redirects() int64 {
 	switch {
 	case k == nil:

@@ -8,8 +8,9 @@ import (
 	embedded "github.com/peerd/peerd/peer"
 )
 
-// trackingTalk is what clients say, and what they are told: a Redis 7.0 says and tells the same. Each line is of one
-// client, which sends what stands before the arrow, or nothing, and reads what stands behind it.
+// trackingTalk is what clients say, and what they are told: a Redis 7.0 says and tells the same.
+// Each line is of one client, which sends what stands before the arrow, or nothing, and reads what
+// stands behind it.
 const trackingTalk = `
 t HELLO 3
 t CLIENT TRACKING ON -> +OK
@@ -182,8 +183,8 @@ func testTracking(t *testing.T, address string) {
 	}
 }
 
-// TestWhatOtherPeersChangeIsTold, of what was read and of what begins with a prefix; and of another database than the one
-// that the client has selected it is told only what it has read there.
+// TestWhatOtherPeersChangeIsTold, of what was read and of what begins with a prefix; and of another
+// database than the one that the client has selected it is told only what it has read there.
 func TestWhatOtherPeersChangeIsTold(t *testing.T) { eachWay(t, testWhatOtherPeersChangeIsTold) }
 
 func testWhatOtherPeersChangeIsTold(t *testing.T) {
@@ -214,7 +215,8 @@ func testWhatOtherPeersChangeIsTold(t *testing.T) {
 	here.expectMessages(`>2 "invalidate" *1 "sum"`)
 }
 
-// TestWhatIsTrackedIsBounded: beyond the limit clients are told of other keys, and of no key nothing.
+// TestWhatIsTrackedIsBounded: beyond the limit clients are told of other keys, and of no key
+// nothing.
 func TestWhatIsTrackedIsBounded(t *testing.T) {
 	s, address := startServer(t, Config{db: newMemory(t)})
 	p, other := dial(t, address), dial(t, address)
@@ -245,8 +247,8 @@ func TestWhatIsTrackedIsBounded(t *testing.T) {
 	other.expect("SET k v", "+OK")
 }
 
-// TestACopyIsNeverStale has clients keep what they read until they are told, while others write: what one keeps once all
-// is told is what is there.
+// TestACopyIsNeverStale has clients keep what they read until they are told, while others write:
+// what one keeps once all is told is what is there.
 func TestACopyIsNeverStale(t *testing.T) { eachWay(t, testACopyIsNeverStale) }
 
 func testACopyIsNeverStale(t *testing.T) {
@@ -303,7 +305,8 @@ func testACopyIsNeverStale(t *testing.T) {
 	}
 }
 
-// TestWhatWasReadBeforeAChangeThatWasToldIsToldAtOnce: a view may be older than the last change that clients were told of.
+// TestWhatWasReadBeforeAChangeThatWasToldIsToldAtOnce: a view may be older than the last change
+// that clients were told of.
 func TestWhatWasReadBeforeAChangeThatWasToldIsToldAtOnce(t *testing.T) {
 	db := newMemory(t)
 	s, address := startServer(t, Config{db: db})

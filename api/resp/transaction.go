@@ -78,8 +78,9 @@ func (s *session) endTransaction() {
 	s.watched.end()
 }
 
-// runExec executes what was queued as one transaction, unless something that is guarded has changed. A command's replyError is raised before it
-// writes, so it is its reply and the others go on; any other error undoes them all.
+// runExec executes what was queued as one transaction, unless something that is guarded has
+// changed. A command's replyError is raised before it writes, so it is its reply and the others go
+// on; any other error undoes them all.
 func runExec(c *call) error {
 	pending := c.session.pending
 	if !pending.open {
@@ -135,8 +136,8 @@ func runExec(c *call) error {
 var errTooMuchWork = fmt.Errorf("the commands of a transaction that writes would look at more than %d keys and members "+
 	"(MaxWork), for which all other writers would wait; ask for them before MULTI", MaxWork)
 
-// work returns at how many keys and members a command looks, at most or about: those that may look at
-// many. Others are bounded by their arguments.
+// work returns at how many keys and members a command looks, at most or about: those that may look
+// at many. Others are bounded by their arguments.
 func (c *call) work(cmd *command) int64 {
 	switch {
 	case cmd.work != nil:

@@ -7,7 +7,8 @@ import (
 	embedded "github.com/peerd/peerd/peer"
 )
 
-// watched is what WATCH has watched, of every database: what EXEC executes, it executes only if nothing of it has changed.
+// watched is what WATCH has watched, of every database: what EXEC executes, it executes only if
+// nothing of it has changed.
 type watched struct {
 	keys  map[int]*watchedKeys // by database; nil while nothing is
 	count int                  // of keys
@@ -43,7 +44,8 @@ func (g *watched) in(n int, db database) *watchedKeys {
 	return g.keys[n]
 }
 
-// runWatch has keys be guarded. It is a transaction that writes nothing: what comes after it is a change.
+// runWatch has keys be guarded. It is a transaction that writes nothing: what comes after it is a
+// change.
 func runWatch(c *call) error {
 	if c.session.pending.open {
 		return replyError("ERR WATCH inside MULTI is not allowed")
@@ -79,8 +81,8 @@ func runUnwatch(c *call) error {
 	return nil
 }
 
-// isStale reports whether something that is guarded has changed. That of the transaction's database is decided within it;
-// others are looked at before it is committed.
+// isStale reports whether something that is guarded has changed. That of the transaction's database
+// is decided within it; others are looked at before it is committed.
 func (c *call) isStale() bool {
 	for n, of := range c.session.watched.keys {
 		stale := true

@@ -7,8 +7,8 @@ import (
 	embedded "github.com/peerd/peerd/peer"
 )
 
-// TestWhatIsWatchedIsOfItsDatabase: what happens to a key of that name in another is no change, and what was watched there
-// counts wherever EXEC is.
+// TestWhatIsWatchedIsOfItsDatabase: what happens to a key of that name in another is no change, and
+// what was watched there counts wherever EXEC is.
 func TestWhatIsWatchedIsOfItsDatabase(t *testing.T) { eachWay(t, testWhatIsWatchedIsOfItsDatabase) }
 
 func testWhatIsWatchedIsOfItsDatabase(t *testing.T) {
@@ -62,7 +62,8 @@ func testKeysThatAreWatchedAreBounded(t *testing.T) {
 	other.expect("SET more x", "+OK")
 }
 
-// TestAnotherPeersWritesAreChanges: EXEC at one of two peers answers null after a write at the other.
+// TestAnotherPeersWritesAreChanges: EXEC at one of two peers answers null after a write at the
+// other.
 func TestAnotherPeersWritesAreChanges(t *testing.T) { eachWay(t, testAnotherPeersWritesAreChanges) }
 
 func testAnotherPeersWritesAreChanges(t *testing.T) {

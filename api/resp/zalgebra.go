@@ -46,7 +46,8 @@ type zalgebra struct {
 	limit     int64
 }
 
-// zoperation is what ZUNION, ZINTER or ZDIFF makes of operands. It passes each member once, until fn returns false.
+// zoperation is what ZUNION, ZINTER or ZDIFF makes of operands. It passes each member once, until
+// fn returns false.
 type zoperation struct {
 	run       func(a *zalgebra, fn func(member string, score float64) bool)
 	weighs    bool // WEIGHTS and AGGREGATE mean something

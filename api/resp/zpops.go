@@ -90,7 +90,8 @@ func (c *call) manyPops(first int) (p manyPops, err error) {
 	return p, nil
 }
 
-// firstZSet returns the first of some keys with a sorted set, or none; an error if there is something else before it.
+// firstZSet returns the first of some keys with a sorted set, or none; an error if there is
+// something else before it.
 func (c *call) firstZSet(keys []string) (key string, zset crdt.SortedSet, found bool, err error) {
 	for _, key := range keys {
 		if err := c.zsetErrorOf(key); err != nil {
@@ -103,7 +104,8 @@ func (c *call) firstZSet(keys []string) (key string, zset crdt.SortedSet, found 
 	return "", zset, false, nil
 }
 
-// popFirst takes from the first of the keys that has something, and replies with it. done is false if none has.
+// popFirst takes from the first of the keys that has something, and replies with it. done is false
+// if none has.
 func (p *manyPops) popFirst(c *call) (done bool, err error) {
 	key, zset, found, err := c.firstZSet(p.keys)
 	if err != nil || !found {

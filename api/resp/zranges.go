@@ -11,8 +11,8 @@ import (
 	embedded "github.com/peerd/peerd/peer"
 )
 
-// Ranges of sorted sets are found as ranks: those of the first element and of the one behind the last. What comes after
-// is the same for all of them, and goes through the set without holding it.
+// Ranges of sorted sets are found as ranks: those of the first element and of the one behind the
+// last. What comes after is the same for all of them, and goes through the set without holding it.
 
 const (
 	errNoBound    = replyError("ERR min or max is not a float")
@@ -27,7 +27,8 @@ type bound struct {
 	open  bool
 }
 
-// parseBound reads a score as an end of a range: what strtod reads whole, up to a zero byte, nothing being 0.
+// parseBound reads a score as an end of a range: what strtod reads whole, up to a zero byte,
+// nothing being 0.
 func parseBound(text string) (b bound, err error) {
 	text, _, _ = strings.Cut(text, "\x00")
 	text, b.open = strings.CutPrefix(text, "(")
@@ -53,7 +54,8 @@ func parseLexBound(text string) (b bound, err error) {
 	return b, errNoLexBound
 }
 
-// before returns how many members of a sorted set come before the bound, which itself counts if with is set.
+// before returns how many members of a sorted set come before the bound, which itself counts if
+// with is set.
 func (b bound) before(zset crdt.SortedSet, with bool) int {
 	score := b.score
 	if with {
@@ -65,8 +67,8 @@ func (b bound) before(zset crdt.SortedSet, with bool) int {
 	return zset.Before(score, "")
 }
 
-// beforeName is before in the order of names. That is the order of members that have all one score, or whose scores grow
-// as their names do; of others Redis too returns some.
+// beforeName is before in the order of names. That is the order of members that have all one score,
+// or whose scores grow as their names do; of others Redis too returns some.
 func (b bound) beforeName(zset crdt.SortedSet, with bool) int {
 	if b.all != 0 {
 		return map[int]int{-1: 0, 1: zset.Len()}[b.all]
@@ -119,7 +121,8 @@ func (r *zrange) parse(c *call, first int) (err error) {
 	return err
 }
 
-// ranks returns the ranks of the first of the range and how many there are. A backward range begins with the last.
+// ranks returns the ranks of the first of the range and how many there are. A backward range begins
+// with the last.
 func (r *zrange) ranks(zset crdt.SortedSet) (first, n int) {
 	switch r.by {
 	case byScore:

@@ -787,12 +787,6 @@ func (tx *Tx) Vector() crdt.VersionVector {
 	return seen
 }
 
-// Writes reports whether the transaction wrote something, and can still be committed.
-func (tx *Tx) Writes() bool { return tx.err == nil && len(tx.delta.Ops) > 0 }
-
-// Time returns the transaction's timestamp.
-func (tx *Tx) Time() dotted.Time { return tx.delta.Time }
-
 // Keys calls fn with the keys that exist, begin with prefix and come after the given one, in the order
 // of View.Keys.
 func (tx *Tx) Keys(prefix, after string, fn func(string, dotted.Summary) bool) error {

@@ -24,6 +24,12 @@ func (tx *Tx) Moment() uint64 { return tx.g.view.Moment() }
 // Moment returns the number of the last record of the log that the view sees.
 func (v *View) Moment() uint64 { return v.log.Last }
 
+// Writes reports whether the transaction wrote something, and can still be committed.
+func (tx *Tx) Writes() bool { return tx.err == nil && len(tx.delta.Ops) > 0 }
+
+// Time returns the transaction's timestamp.
+func (tx *Tx) Time() dotted.Time { return tx.delta.Time }
+
 // Note leaves a note for who is told of the delta on this host.
 func (tx *Tx) Note(note any) { tx.delta.Note = note }
 

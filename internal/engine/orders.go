@@ -13,18 +13,20 @@ import (
 	"github.com/peerd/peerd/store"
 )
 
-// The visible cells of a container whose type says where they stand (dotted.Kind.Order) are kept in that order, by package
-// order: a record with the shape of the container's tree, and one for each node. They say what readers see, as sums do,
-// and change where these change: see group.add.
+// The visible cells of a container whose type says where they stand (dotted.Kind.Order) are kept in
+// that order, by package order: a record with the shape of the container's tree, and one for each
+// node. They say what readers see, as sums do, and change where these change: see group.add.
 //
-// Nodes refer to each other, so that nodes of two moments are of no use together. The log does not have them, but which
-// keys came and went (orderState.ops): carrying that out again needs the nodes of just the moment of the checkpoint. So a
-// checkpoint keeps what it writes them over, and opening puts that back if it was interrupted: see undone.
+// Nodes refer to each other, so that nodes of two moments are of no use together. The log does not
+// have them, but which keys came and went (orderState.ops): carrying that out again needs the nodes
+// of just the moment of the checkpoint. So a checkpoint keeps what it writes them over, and opening
+// puts that back if it was interrupted: see undone.
 //
-// A clear leaves the trees under its prefix as they are, however many there are: as of which clear a tree was written
-// stands in its record, which says nothing after a later one (see clears). Whoever comes next begins another tree, whose
-// nodes have another generation: the group of the newest clear over the container. The sweep removes what says nothing
-// before the clear, so that no generation comes twice.
+// A clear leaves the trees under its prefix as they are, however many there are: as of which clear
+// a tree was written stands in its record, which says nothing after a later one (see clears).
+// Whoever comes next begins another tree, whose nodes have another generation: the group of the
+// newest clear over the container. The sweep removes what says nothing before the clear, so that no
+// generation comes twice.
 
 // orderRoot is what the record of a container's order says.
 type orderRoot struct {
@@ -138,7 +140,8 @@ func (g *group) readNode(st *orderState, number uint64) (*order.Node, error) {
 	return n, err
 }
 
-// reorder takes what a change means for the order of its container into the group. See add for note.
+// reorder takes what a change means for the order of its container into the group. See add for
+// note.
 func (g *group) reorder(d derived, note func(undo)) error {
 	container, name, keyOf, ok := d.address.Standing()
 	if !ok {
@@ -191,7 +194,8 @@ func (st *orderState) touch(note func(undo)) {
 	st.dirty = true
 }
 
-// touchOrder has the record of the order in which a cell stands written as of the clear that leaves the cell.
+// touchOrder has the record of the order in which a cell stands written as of the clear that leaves
+// the cell.
 func (g *group) touchOrder(a dotted.Address, note func(undo)) error {
 	container, _, _, ok := a.Standing()
 	if !ok {
@@ -204,8 +208,9 @@ func (g *group) touchOrder(a dotted.Address, note func(undo)) error {
 	return err
 }
 
-// forgetOrders makes it that nothing stands in the orders under prefix, of those that the group has. It reports whether any
-// had a record, even if nothing stands there any more: the nodes are the sweep's then.
+// forgetOrders makes it that nothing stands in the orders under prefix, of those that the group
+// has. It reports whether any had a record, even if nothing stands there any more: the nodes are
+// the sweep's then.
 func (g *group) forgetOrders(prefix dotted.Address, note func(undo)) (stored bool) {
 	for _, st := range g.ordered {
 		if !hasPrefix(st.at, prefix) || g.orders[st.at] != st {
@@ -429,7 +434,8 @@ func appendNode(out []byte, container dotted.Address, generation, number uint64)
 	return binary.BigEndian.AppendUint64(out, number)
 }
 
-// cutNode returns where the record of the order to which a node belongs is, and the node's generation.
+// cutNode returns where the record of the order to which a node belongs is, and the node's
+// generation.
 func cutNode(key []byte) (root []byte, generation uint64) {
 	if len(key) < 1+nodeTail {
 		return nil, 0
@@ -562,7 +568,8 @@ func (n *recount) standing(a dotted.Address, c dotted.Cell) {
 	}
 }
 
-// compareOrders compares the orders that are kept with what the cells give, and looks at all their nodes.
+// compareOrders compares the orders that are kept with what the cells give, and looks at all their
+// nodes.
 func (n *recount) compareOrders(stop func() bool) error {
 	v, nodes := n.view, 0
 	var sum uint64
@@ -599,8 +606,8 @@ func (n *recount) compareOrders(stop func() bool) error {
 
 var errStopped = fmt.Errorf("stopped")
 
-// countNodes returns how many nodes there are of orders that say something; and those that do not, unless they may still be
-// swept.
+// countNodes returns how many nodes there are of orders that say something; and those that do not,
+// unless they may still be swept.
 func (v *View) countNodes(stop func() bool) (nodes int, err error) {
 	var of generations
 	var failed error

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// BenchmarkOrder measures a sorted set of so many elements: one more, how many come before a score, and ten from a rank on.
+// BenchmarkOrder measures a sorted set of so many elements: one more, how many come before a score,
+// and ten from a rank on.
 func BenchmarkOrder(b *testing.B) {
 	for _, size := range []int{10_000, 1_000_000} {
 		r := openBench(b)

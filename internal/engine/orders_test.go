@@ -52,8 +52,8 @@ func leave(tx dotted.Tx, container dotted.Address, name string) error {
 	return tx.Remove(container.Name(name), c.Dots())
 }
 
-// mutateOrdered does something random to cells that stand in an order, and asks what stands there. Some names are so long
-// that a node holds few.
+// mutateOrdered does something random to cells that stand in an order, and asks what stands there.
+// Some names are so long that a node holds few.
 func (w *world) mutateOrdered(tx *Tx) (err error) {
 	key := dotted.KeyAddress(string(rune('a' + w.rng.IntN(4))))
 	container := key.Type([]dotted.Type{typeLine, typeRanked}[w.rng.IntN(2)])
@@ -156,9 +156,9 @@ func checkOrders(t testing.TB, tx dotted.Tx) {
 	}
 }
 
-// TestOrdersAreOfOneMomentWhereverTheProcessDies has checkpoints of many batches go on beside commits, clears and the
-// sweep. After each step the host is opened anew as a kill and as a power failure leave it, and now and then goes on from
-// there.
+// TestOrdersAreOfOneMomentWhereverTheProcessDies has checkpoints of many batches go on beside
+// commits, clears and the sweep. After each step the host is opened anew as a kill and as a power
+// failure leave it, and now and then goes on from there.
 func TestOrdersAreOfOneMomentWhereverTheProcessDies(t *testing.T) {
 	put := 0
 	for seed := uint64(1); seed <= 4; seed++ {
@@ -199,7 +199,8 @@ func TestOrdersAreOfOneMomentWhereverTheProcessDies(t *testing.T) {
 	}
 }
 
-// TestAClearedOrderStaysClearedWhereverACheckpointEnds interrupts the one that removes the last of a clear that was swept.
+// TestAClearedOrderStaysClearedWhereverACheckpointEnds interrupts the one that removes the last of
+// a clear that was swept.
 func TestAClearedOrderStaysClearedWhereverACheckpointEnds(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 1, maxBatch: 12, maxLog: 1 << 30})
 	h := w.hosts[0]
@@ -242,7 +243,8 @@ func TestAClearedOrderStaysClearedWhereverACheckpointEnds(t *testing.T) {
 	}
 }
 
-// TestWhatIsLeftOfAnOrderIsSweptThoughItWasEmptyWhenCleared clears a container in the commit that took all its cells.
+// TestWhatIsLeftOfAnOrderIsSweptThoughItWasEmptyWhenCleared clears a container in the commit that
+// took all its cells.
 func TestWhatIsLeftOfAnOrderIsSweptThoughItWasEmptyWhenCleared(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 1, maxLog: 1 << 30})
 	h := w.hosts[0]

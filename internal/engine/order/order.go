@@ -1,22 +1,25 @@
-// Package order keeps keys in their order, so that how many come before one, and which stands at a position, is
-// found without a look at the others.
+// Package order keeps keys in their order, so that how many come before one, and which stands at a
+// position, is found without a look at the others.
 //
 // # Idea
 //
-// A Tree is a B-tree whose inner nodes say how many keys are below each of their kids. It lives in an ordered store beside
-// other records: a node is a record that is read when it is needed, and one that changes is owned by the Tree, in memory,
-// until its user has written what Changed passes. The nodes that Read returns are never changed: others may read them.
+// A Tree is a B-tree whose inner nodes say how many keys are below each of their kids. It lives in
+// an ordered store beside other records: a node is a record that is read when it is needed, and one
+// that changes is owned by the Tree, in memory, until its user has written what Changed passes. The
+// nodes that Read returns are never changed: others may read them.
 //
-// Nodes are full by the bytes that they take (maxWeight), not by a number of keys, as keys have from a few bytes up to 64
-// KiB. One that has become light is put together with a neighbour if both take no more than half of that then, for inner
-// nodes with what lies between them. So whatever is inserted and removed a node is a quarter full on average, but where two
-// inner nodes were put together; with keys of 18 bytes it has 18 of them, a million keys stand at most five nodes deep,
+// Nodes are full by the bytes that they take (maxWeight), not by a number of keys, as keys have
+// from a few bytes up to 64 KiB. One that has become light is put together with a neighbour if both
+// take no more than half of that then, for inner nodes with what lies between them. So whatever is
+// inserted and removed a node is a quarter full on average, but where two inner nodes were put
+// together; with keys of 18 bytes it has 18 of them, a million keys stand at most five nodes deep,
 // and in fact three or four. The longest keys are one in a leaf, and two in an inner node.
 //
 // # Steps back
 //
-// With Note set each change of a Tree says how to take it back, which never has to read: see Undo. What is common, a key
-// more or less in a leaf, is taken back by the opposite; where nodes are split and merged the old ones are kept.
+// With Note set each change of a Tree says how to take it back, which never has to read: see Undo.
+// What is common, a key more or less in a leaf, is taken back by the opposite; where nodes are
+// split and merged the old ones are kept.
 //
 // The model in order_test.go is a sorted slice.
 package order
@@ -35,8 +38,8 @@ type Shape struct {
 	Next   uint64 // the number that the next new node has; of those below it some are there
 }
 
-// Node is a leaf, with keys in ascending order, or an inner node. Then Keys has a lower bound for what is below each kid but
-// the first, of which it says nothing.
+// Node is a leaf, with keys in ascending order, or an inner node. Then Keys has a lower bound for
+// what is below each kid but the first, of which it says nothing.
 type Node struct {
 	Keys []string
 	Kids []Kid // none in a leaf
@@ -50,8 +53,9 @@ type Kid struct {
 	Count  int // of keys below it
 }
 
-// Limits of a node, in bytes of memory: of maxWeight a table's cache takes it decoded, and its record has about half. A node
-// is split beyond it, unless it would have less than two kids then; so it takes no more than three of its keys beside that.
+// Limits of a node, in bytes of memory: of maxWeight a table's cache takes it decoded, and its
+// record has about half. A node is split beyond it, unless it would have less than two kids then;
+// so it takes no more than three of its keys beside that.
 const (
 	maxWeight = 3200
 	perKey    = 24 // that one takes beside its own bytes
@@ -104,14 +108,15 @@ type Tree struct {
 	Shape
 	// Read returns a node that is stored. It is not changed.
 	Read func(number uint64) (*Node, error)
-	// Note, unless it is nil, is told how to take back each change, in the order in which they are made.
+	// Note, unless it is nil, is told how to take back each change, in the order in which they are
+	// made.
 	Note func(Undo)
 
 	own map[uint64]*Node // what is here instead of what is stored; nil is of a node that is gone
 }
 
-// Changed calls fn with the nodes that changed since they were stored, by their numbers; with nil for one that is gone. They
-// are not the Tree's any more.
+// Changed calls fn with the nodes that changed since they were stored, by their numbers; with nil
+// for one that is gone. They are not the Tree's any more.
 func (t *Tree) Changed(fn func(number uint64, n *Node)) {
 	numbers := make([]uint64, 0, len(t.own))
 	for number := range t.own {
@@ -267,7 +272,8 @@ func (n *Node) overfull() bool {
 	return n.weight > maxWeight && len(n.Keys) >= least
 }
 
-// split splits a node of a way. Where keys come in ascending or descending order what is left behind stays full.
+// split splits a node of a way. Where keys come in ascending or descending order what is left
+// behind stays full.
 func (t *Tree) split(way []step, level int) error {
 	s := way[level]
 	at := s.node.middle()
@@ -296,8 +302,8 @@ func (t *Tree) split(way []step, level int) error {
 	return t.settle(above, above.at)
 }
 
-// settle puts the two kids from the i-th on together with their other neighbours, where these take little room. They came
-// to be by a cut, which may leave one of them light beside a long key.
+// settle puts the two kids from the i-th on together with their other neighbours, where these take
+// little room. They came to be by a cut, which may leave one of them light beside a long key.
 func (t *Tree) settle(above *step, i int) error {
 	for _, i := range []int{i + 1, i - 1} {
 		if i < 0 || i+1 >= len(above.node.Kids) {
@@ -361,7 +367,8 @@ func (n *Node) within(at int) int {
 	return min(max(at, least), len(n.Keys)-least)
 }
 
-// cut returns a node's two parts, and what no key of the first is above, and none of the second below.
+// cut returns a node's two parts, and what no key of the first is above, and none of the second
+// below.
 func (n *Node) cut(at int) (left, right *Node, bound string) {
 	left = NewNode(slices.Clone(n.Keys[:at]), nil)
 	right = NewNode(slices.Clone(n.Keys[at:]), nil)
@@ -417,7 +424,8 @@ func (t *Tree) lower() error {
 	return nil
 }
 
-// merge puts a node of a way and its neighbours together, if they take little room or it has not enough to stand alone.
+// merge puts a node of a way and its neighbours together, if they take little room or it has not
+// enough to stand alone.
 func (t *Tree) merge(way []step, level int) error {
 	s, above := way[level], &way[level-1]
 	must := len(s.node.Keys) == 0 || len(s.node.Kids) == 1
@@ -485,8 +493,8 @@ func (t *Tree) Rank(key string) (before int, err error) {
 	return 0, err
 }
 
-// Walk calls fn with the keys in ascending order from the one that has so many before it on, or in descending order from it
-// back, until fn returns false.
+// Walk calls fn with the keys in ascending order from the one that has so many before it on, or in
+// descending order from it back, until fn returns false.
 func (t *Tree) Walk(from int, back bool, fn func(key string) bool) error {
 	if from < 0 || from >= t.Count {
 		return nil
@@ -556,7 +564,8 @@ func (t *Tree) note(u Undo) {
 	}
 }
 
-// Undo takes a change back, and must be called for all that came behind it before, the last one first.
+// Undo takes a change back, and must be called for all that came behind it before, the last one
+// first.
 func (t *Tree) Undo(u Undo) {
 	switch {
 	case u.node != nil && u.node.owned:
@@ -573,8 +582,8 @@ func (t *Tree) Undo(u Undo) {
 	t.Shape = u.shape
 }
 
-// Check calls fn with each node's number, until it fails, and key with each key, in their order. It returns an error unless
-// all of them are as they should be.
+// Check calls fn with each node's number, until it fails, and key with each key, in their order. It
+// returns an error unless all of them are as they should be.
 func (t *Tree) Check(fn func(number uint64) error, key func(string)) error {
 	if t.Height == 0 {
 		return nil

@@ -71,7 +71,8 @@ func (w *world) remove(t fataler, key string) {
 	}
 }
 
-// check compares the tree with the keys, and how full its nodes are, unless there are long keys, with what is promised.
+// check compares the tree with the keys, and how full its nodes are, unless there are long keys,
+// with what is promised.
 func (w *world) check(t fataler) {
 	t.Helper()
 	var keys []string
