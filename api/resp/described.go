@@ -13,7 +13,7 @@ import (
 // is known of its keys, each with flags, where it begins (an argument, or the one behind a word
 // that is looked for from an argument on) and how far it goes.
 //
-// go:embed described.txt
+//go:embed described.txt
 var described string
 
 // descriptions are the lines of described, by name.
