@@ -256,6 +256,7 @@ func (h *host) compare(v *engine.View, key string, seen []uint64) int {
 	if d := difference(want, got); d != "" {
 		h.w.fail("%s reads key %q: %s", h.name, key, d)
 	}
+	h.checkOrder(v, key)
 	return len(want)
 }
 

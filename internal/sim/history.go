@@ -25,6 +25,8 @@ type mutation struct {
 	write bool           // whether it writes text
 	count bool           // whether it counts adds
 
+	place *place // where it inserts, of an element of a list
+
 	clears      dotted.Address // the prefix of cells of which it removes what it had seen
 	all         bool           // it clears everything
 	keepsCounts bool           // but not increments
@@ -65,6 +67,7 @@ type history struct {
 	byKey    map[string][]*cell
 	keys     []string             // of byKey, in the order of first use
 	said     map[string][]*effect // by key: those that say when it expires
+	lists    map[string]*listed   // by key
 
 	live      []*effect // memory of readings
 	want, got reading   // likewise
@@ -96,6 +99,7 @@ func newHistory() *history {
 		before:   map[delta.Hash]delta.Hash{},
 		byKey:    map[string][]*cell{},
 		said:     map[string][]*effect{},
+		lists:    map[string]*listed{},
 	}
 }
 
@@ -154,6 +158,9 @@ func (h *history) add(t *transaction) {
 			h.keys = append(h.keys, key)
 		}
 		h.byKey[key] = h.effect(e, key, cells)
+		if e.place != nil {
+			h.inserted(key, e)
+		}
 	}
 }
 

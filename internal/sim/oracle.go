@@ -86,7 +86,8 @@ func (e *effect) removes(o *effect) bool {
 // reads says how the cell with the given live effects reads.
 func (c *cell) reads(live []*effect) fact {
 	bits := last(c.at) == crdt.TypeBitmap || last(c.at) == crdt.TypeHyperLogLog
-	if !c.value && !c.scored && !bits {
+	listed := last(c.at) == crdt.TypeList
+	if !c.value && !c.scored && !bits && !listed {
 		return fact{at: c.at}
 	}
 	slices.SortFunc(live, func(x, y *effect) int {
@@ -101,6 +102,9 @@ func (c *cell) reads(live []*effect) fact {
 	}
 	if bits {
 		return c.readsBits(live)
+	}
+	if listed {
+		return c.readsListed(live)
 	}
 	f := fact{at: c.at}
 	counts := false
@@ -165,6 +169,8 @@ func readType(f crdt.Fields, name string, at dotted.Address, t crdt.Type, out *r
 		return readBitmap(f.Bitmap(name), at, out)
 	case crdt.TypeHyperLogLog:
 		return readCounts(f.HyperLogLog(name), at, out)
+	case crdt.TypeList:
+		return readList(f.List(name), at, out)
 	case crdt.TypeStream:
 		return readStream(f.Stream(name), at, out)
 	case crdt.TypeFlag:

@@ -195,6 +195,7 @@ func (w *realm) checkEnd() {
 	if w.blind {
 		return
 	}
+	w.checkOrders()
 	seen := w.hist.dense(w.members()[0].held)
 	for _, t := range w.hist.all {
 		if t.acked && !t.lost && !has(seen, t) {

@@ -59,7 +59,7 @@ func (u *update) Run(_ int, tx *engine.Tx) error {
 			m.do = func(f crdt.Fields) error { return m.expire(f, time.UnixMilli(m.until)) }
 		}
 		err := m.do(engine.Fields(tx))
-		if errors.Is(err, crdt.ErrNotInteger) || errors.Is(err, crdt.ErrOverflow) {
+		if errors.Is(err, crdt.ErrNotInteger) || errors.Is(err, crdt.ErrOverflow) || errors.Is(err, errNothing) {
 			continue
 		}
 		if err != nil {

@@ -31,6 +31,9 @@ type mix struct {
 	counted int        // registers
 	streams *rand.Rand // which decides what is added to streams; nil if there are none
 	entries int        // the greatest id of an entry that was drawn
+
+	lists    *rand.Rand // which decides what is done to lists; nil if there are none
+	inserted int        // texts that were drawn for them
 }
 
 // Kinds of mutation.
@@ -257,6 +260,9 @@ func (m *mix) drawTransaction(rng *rand.Rand) []mutation {
 	}
 	if m.streams != nil && m.streams.IntN(3) == 0 {
 		muts = append(muts, m.drawEntry()...)
+	}
+	if m.lists != nil && m.lists.IntN(2) == 0 {
+		muts = append(muts, m.drawListed()...)
 	}
 	if m.timed != nil && m.timed.IntN(3) == 0 {
 		muts = slices.Insert(muts, m.timed.IntN(len(muts)+1), m.drawExpiry())
