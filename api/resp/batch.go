@@ -163,7 +163,7 @@ func (b *batch) fill(most int) error {
 func (b *batch) begin() {
 	c := b.client
 	b.out.resp3 = c.resp3
-	b.call = call{server: c.server, session: &c.session, out: &b.out, looped: b.looped}
+	b.call = call{server: c.server, client: c, session: &c.session, out: &b.out, looped: b.looped}
 }
 
 // execute runs requests until all are done, the client has quit, one waits for keys, or there is so
@@ -331,7 +331,7 @@ func (b *batch) run(i int, tx *embedded.Tx) error {
 	if err == errBlocked {
 		b.out.buf = b.out.buf[:r.at]
 		r.muted = b.call.session.mute.end()
-		b.wait(r, b.call.blocked)
+		b.waiter, b.halted = b.call.blocked, true // nothing behind it is executed
 		return nil
 	}
 	if b.call.long { // others have their turn before the next

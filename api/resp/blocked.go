@@ -91,7 +91,7 @@ func (c *call) await(timeout time.Duration, look func(ctx context.Context) error
 	}
 	w, running := c.newWaiter(nil, attempt{none: reply}), &c.server.running // c is another's by then
 	w.cut = cut
-	if !w.of.enter(w, c.selected(), 0) {
+	if !w.of.enter(w, c.client, c.selected(), 0) {
 		return errBlocked
 	}
 	go func() {
@@ -182,7 +182,8 @@ func (w *waiter) whenDone(fn func()) bool {
 	return w.end == waitsOn || w.claimed
 }
 
-// stop ends the wait, and reports whether it did: it does not if the command is being answered.
+// stop ends the wait, and reports whether the command waited. One that is being tried ends when that is over: with its
+// answer, if it finds one.
 func (w *waiter) stop(why ending) bool {
 	w.of.mu.Lock()
 	defer w.of.mu.Unlock()
@@ -193,11 +194,9 @@ func (w *waiter) stop(why ending) bool {
 		w.cut() // and it replies
 		return true
 	}
-	w.end = why
-	if w.claimed {
-		return false // for when it was tried in vain
+	if w.end = why; !w.claimed {
+		w.of.finish(w)
 	}
-	w.of.finish(w)
 	return true
 }
 
@@ -217,11 +216,14 @@ type waiting struct {
 	closed   bool
 }
 
-// enter adds a waiter, and reports whether it waits. For one of no keys somebody else is running
-// then, and says when he is done.
-func (q *waiting) enter(w *waiter, db database, timeout time.Duration) bool {
+// enter adds a waiter, of a client that others see to wait before they see that one does, and
+// reports whether it waits. For one of no keys somebody else is running then, and says when he is
+// done.
+func (q *waiting) enter(w *waiter, of *client, db database, timeout time.Duration) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	of.waits.Store(w)
+	of.show(w.call.command)
 	q.db = db
 	if q.queues == nil {
 		q.queues = map[string][]*waiter{}
@@ -630,13 +632,6 @@ func (b *batch) awake() {
 	b.next++
 	b.client.show(r.command)
 	b.client.server.counts.commands.Add(1)
-}
-
-// wait notes that a request waits: nothing behind it is executed.
-func (b *batch) wait(r *request, w *waiter) {
-	b.waiter, b.halted = w, true
-	b.client.waits.Store(w)
-	b.client.show(r.command)
 }
 
 // stopWaiting ends what the client waits for, and forgets it.

@@ -319,3 +319,20 @@ func TestAServerThatEndsWaitsForNoKeys(t *testing.T) {
 		waits.expectEnd()
 	})
 }
+
+// TestWhoIsUnblockedWhileItIsTriedWaitsNoMore: as CLIENT UNBLOCK then says.
+func TestWhoIsUnblockedWhileItIsTriedWaitsNoMore(t *testing.T) {
+	q := &waiting{}
+	w := &waiter{of: q, done: make(chan struct{})}
+	q.count.Add(1)
+	if !q.claim(w) || !w.stop(unblocked) {
+		t.Error("it is not unblocked")
+	}
+	if w.isDone() {
+		t.Error("it is answered before it was tried")
+	}
+	q.release(w, false)
+	if !w.isDone() || !strings.HasPrefix(string(w.out.buf), "-UNBLOCKED ") {
+		t.Errorf("it is answered %q", w.out.buf)
+	}
+}

@@ -202,6 +202,7 @@ func (s *Server) noteBrowser(c *client) {
 // call is a command being executed.
 type call struct {
 	server   *Server
+	client   *client // nil of what is tried again for one that waits
 	session  *session
 	tx       *embedded.Tx // nil if the command needs none
 	args     [][]byte
