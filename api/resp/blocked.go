@@ -52,7 +52,7 @@ func (c *call) block(keys []string, timeout time.Duration, a attempt) error {
 		return nil
 	}
 	w := c.newWaiter(keys, a)
-	w.of.enter(w, c.selected(), timeout)
+	w.of.enter(w, c.client, c.selected(), timeout)
 	return errBlocked
 }
 

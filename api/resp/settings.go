@@ -3,6 +3,7 @@ package resp
 import (
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,7 +51,24 @@ func (s *Server) settings() map[string]string {
 	s.encodings.add(all)
 	all[settingBusy] = strconv.FormatInt(s.scripts.busyAfter.Load(), 10)
 	all[settingBusyOld] = all[settingBusy]
+	all["bind"], all["port"] = s.listensAt()
 	return all
+}
+
+// listensAt returns the addresses at which clients are taken, and the port of the first.
+func (s *Server) listensAt() (hosts, port string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.listeners {
+		host, at, err := net.SplitHostPort(l.Addr().String())
+		if err != nil {
+			continue // of no network that has ports
+		}
+		if hosts += " " + host; port == "" {
+			port = at
+		}
+	}
+	return strings.TrimSpace(hosts), port
 }
 
 func runConfigGet(c *call) error {
