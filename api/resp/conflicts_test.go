@@ -23,6 +23,8 @@ type hosts struct {
 	cuts    []*embedded.Cut
 	addrs   []string // of gossip
 	clients []*peer
+
+	addresses []string // of what each client is connected to
 }
 
 func newHosts(t *testing.T, n int) *hosts {
@@ -49,6 +51,7 @@ func newHosts(t *testing.T, n int) *hosts {
 		_, address := startServer(t, Config{Peer: p})
 		h.peers, h.cuts, h.clients = append(h.peers, p), append(h.cuts, cfg.Cut), append(h.clients, dial(t, address))
 		h.addrs = append(h.addrs, h.status(i).GossipAddr)
+		h.addresses = append(h.addresses, address)
 	}
 	h.heal()
 	return h

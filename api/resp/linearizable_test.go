@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -73,7 +74,8 @@ var keysOfOnePeer = porcupine.Model{
 	},
 }
 
-// contents are the strings under their keys, and the elements of sets under key/element.
+// contents are the strings under their keys, lists with spaces between their elements, and the elements of sets under
+// key/element.
 type contents map[string]string
 
 // answer executes a request and returns its reply as the scripts show it.
@@ -83,7 +85,7 @@ func (c contents) answer(r asked) string {
 	}
 	lines := []string{"*" + strconv.Itoa(len(r))}
 	for _, command := range r {
-		lines = append(lines, "  "+c.execute(command))
+		lines = append(lines, "  "+strings.ReplaceAll(c.execute(command), "\n", "\n  "))
 	}
 	return strings.Join(lines, "\n")
 }
@@ -111,6 +113,8 @@ func (c contents) execute(command []string) string {
 		before := len(c)
 		maps.DeleteFunc(c, func(at, _ string) bool { return at == key || strings.HasPrefix(at, key+"/") })
 		return integer(len(c) < before)
+	case "LPUSH", "RPUSH", "LPOP", "RPOP", "BLPOP", "LREM", "LRANGE":
+		return c.list(command)
 	}
 	if name == "PFCOUNT" {
 		n := 0
@@ -136,6 +140,49 @@ func (c contents) execute(command []string) string {
 	return integer(!there)
 }
 
+// list executes a command on a list.
+func (c contents) list(command []string) (reply string) {
+	name, key := command[0], command[1]
+	all := strings.Fields(c[key])
+	defer func() {
+		if c[key] = strings.Join(all, " "); len(all) == 0 {
+			delete(c, key)
+		}
+	}()
+	take := func(i int) string {
+		taken := all[i]
+		all = slices.Delete(all, i, i+1)
+		return strconv.Quote(taken)
+	}
+	switch {
+	case name == "LPUSH":
+		all = slices.Insert(all, 0, command[2])
+		return fmt.Sprint(":", len(all))
+	case name == "RPUSH":
+		all = append(all, command[2])
+		return fmt.Sprint(":", len(all))
+	case name == "LREM":
+		before := len(all)
+		all = slices.DeleteFunc(all, func(elem string) bool { return elem == command[3] })
+		return fmt.Sprint(":", before-len(all))
+	case name == "LRANGE":
+		lines := []string{"*" + strconv.Itoa(len(all))}
+		for _, elem := range all {
+			lines = append(lines, "  "+strconv.Quote(elem))
+		}
+		return strings.Join(lines, "\n")
+	case len(all) == 0 && name == "BLPOP":
+		return "*-1"
+	case len(all) == 0:
+		return "$-1"
+	case name == "BLPOP":
+		return fmt.Sprintf("*2\n  %q\n  %s", key, take(0))
+	case name == "LPOP":
+		return take(0)
+	}
+	return take(len(all) - 1)
+}
+
 func integer(yes bool) string {
 	if yes {
 		return ":1"
@@ -155,11 +202,17 @@ func anything(rng *rand.Rand) asked {
 		if rng.IntN(2) == 0 {
 			return asked{onString(rng, fmt.Sprint("n", rng.IntN(2)))}
 		}
+		if rng.IntN(2) == 0 {
+			return asked{onList(rng, "l")}
+		}
 		return asked{onSet(rng, "s")}
 	}
 	r := asked{onString(rng, "pair:n"), onSet(rng, "pair:s")}
-	if rng.IntN(3) == 0 {
+	switch rng.IntN(6) {
+	case 0, 1:
 		r = append(r, onString(rng, "pair:n"))
+	case 2:
+		r = append(r, onList(rng, "pair:l"))
 	}
 	return r[:1+rng.IntN(len(r))]
 }
@@ -185,6 +238,25 @@ func onSet(rng *rand.Rand, key string) []string {
 		return []string{"SADD", key, element}
 	}
 	return []string{"SISMEMBER", key, element}
+}
+
+// onList asks about a list that stays short. What waits does so for a moment only, and not at all within MULTI.
+func onList(rng *rand.Rand, key string) []string {
+	switch rng.IntN(10) {
+	case 0:
+		return []string{"LPUSH", key, strconv.Itoa(rng.IntN(4))}
+	case 1, 2, 3:
+		return []string{"RPUSH", key, strconv.Itoa(rng.IntN(4))}
+	case 4:
+		return []string{"LPOP", key}
+	case 5:
+		return []string{"RPOP", key}
+	case 6, 7:
+		return []string{"BLPOP", key, "0.001"}
+	case 8:
+		return []string{"LREM", key, "0", strconv.Itoa(rng.IntN(4))}
+	}
+	return []string{"LRANGE", key, "0", "-1"}
 }
 
 // onBits asks about few bits in two chunks, or about a few elements that are counted.
