@@ -304,3 +304,53 @@ func TestAValueOfAListIsBounded(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// TestARunStaysTogetherWhereTheRestIsRemoved: what is put behind the last is next to it, though that was put there as the
+// first.
+func TestARunStaysTogetherWhereTheRestIsRemoved(t *testing.T) {
+	for _, ids := range [][2]ReplicaID{{2, 3}, {3, 2}} {
+		here := NewState()
+		change(t, here, 1, epochStart, func(l List) error { return l.Insert(0, []byte("old")) })
+		there := here.Clone()
+		change(t, here, ids[0], epochStart, func(l List) error { return l.Insert(0, []byte("a")) })
+		change(t, here, ids[0], epochStart, removing(1, 2))
+		change(t, here, ids[0], epochStart, func(l List) error { return l.Insert(1, []byte("b")) })
+		change(t, there, ids[1], epochStart, removing(0, 1))
+		change(t, there, ids[1], epochStart, func(l List) error { return l.Insert(0, []byte("x")) })
+		here.Merge(there)
+		if got := texts(here.View().List("l")); !slices.Equal(got, []string{"a", "b", "x"}) {
+			t.Errorf("a and b were put next to each other, and became %q", got)
+		}
+	}
+}
+
+// TestPositionsStayShortAtBothEnds of a list of one or two elements, to whichever they are put, by one or several.
+func TestPositionsStayShortAtBothEnds(t *testing.T) {
+	chance := rand.New(rand.NewPCG(3, 4))
+	for authors := range 3 {
+		other := readSpot(at("", author{9, 1}.starting(0, sideRight)))
+		kept, now := []string{other.sheltered(sideRight, author{1, 1}.starting(0, sideRight))}, 1
+		for n := range 50_000 {
+			now++
+			by, back := author{ReplicaID(1 + chance.IntN(authors+1)), dotted.Time(now)}, chance.IntN(2) == 0
+			if authors == 0 {
+				back = n%2 == 0
+			}
+			var next string
+			var err error
+			if back {
+				next, err = by.between("", kept[0])
+				kept = []string{next, kept[0]}
+			} else {
+				next, err = by.between(kept[len(kept)-1], "")
+				kept = []string{kept[len(kept)-1], next}
+			}
+			if err != nil || len(next) > 2*sheltering {
+				t.Fatalf("position %d of %d authors has %d bytes: %v", n, authors+1, len(next), err)
+			}
+			if chance.IntN(4) > 0 || authors == 0 { // only the new one stays
+				kept = []string{next}
+			}
+		}
+	}
+}

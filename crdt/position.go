@@ -197,9 +197,9 @@ func (a author) continuing(l level, side byte) (next level, ok bool) {
 // makes it, and the author only once but for one that it makes and removes in one transaction.
 //
 // At the ends of a list it has one level: that of the run of the author, if it stands there, or of
-// one that begins beyond all others, with a number by one greater or less; or two, where its run
-// began to the right and grows to the left. So it stays short for as long as elements are pushed
-// there, by however many. Inside it goes on with a run beside it, or begins one: in the shelter of
+// one that begins beyond all others, with a number by one greater or less; or some more, where its
+// run grows to the other side than it began: see sheltering. So it stays short for as long as
+// elements are pushed there, by however many. Inside it goes on with a run beside it, or begins one: in the shelter of
 // the neighbour that the author has made, so that its run stays together; else beside a neighbour
 // on its level, if there is room, or in its shelter.
 func (a author) between(before, behind string) (string, error) {
@@ -220,11 +220,7 @@ func (a author) choose(before, behind string) string {
 	case before == "" && behind == "":
 		return at("", a.starting(0, sideRight))
 	case behind == "" && p.ok:
-		l, ok := a.continuing(p.first, sideRight)
-		if !ok {
-			l = a.starting(p.first.n+1, sideRight)
-		}
-		return at("", l)
+		return a.beyond(p)
 	case before == "" && q.ok:
 		return a.ahead(q)
 	case behind == "":
@@ -238,6 +234,24 @@ func (a author) choose(before, behind string) string {
 		}
 	}
 	return ""
+}
+
+// sheltering is up to how many bytes a position has beyond which its author goes on at an end of the
+// list: who puts elements to both ends in turn, and removes them, would have ever longer ones.
+const sheltering = 256
+
+// beyond returns a position behind the last.
+func (a author) beyond(p spot) string {
+	if l, ok := a.continuing(p.first, sideRight); ok {
+		return at("", l)
+	}
+	if l, ok := a.continuing(p.last, sideRight); ok {
+		return at(p.above, l)
+	}
+	if p.last.id == a.id && len(p.name) < sheltering { // what was behind it is removed
+		return p.sheltered(sideRight, a.starting(0, sideRight))
+	}
+	return at("", a.starting(p.first.n+1, sideRight))
 }
 
 // ahead returns a position before the first.
