@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
+	"math"
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/dotted"
@@ -362,6 +363,9 @@ func (g *group) redoOrders(derived []*item) (others []*item, err error) {
 			return nil, err
 		}
 		if l.fresh {
+			if err := g.dropNodes(l.at); err != nil {
+				return nil, err
+			}
 			*st = orderState{at: st.at, stored: st.stored}
 			g.begin(st)
 		}
@@ -379,6 +383,24 @@ func (g *group) redoOrders(derived []*item) (others []*item, err error) {
 		g.putOrder(st, asOf[st.at])
 	}
 	return others, nil
+}
+
+// dropNodes removes what is left here of the nodes of a container's order that begins anew. There
+// was none then: but a sweep, which the log does not have, may have removed them, and its clear is
+// over, so that the generation comes again.
+func (g *group) dropNodes(container dotted.Address) error {
+	start, end := appendNode(nil, container, 0, 0), appendNode(nil, container, math.MaxUint64, math.MaxUint64)
+	root, left := place(prefixOrder, container), []string(nil)
+	err := g.view.cellKeys(start, append(end, 0), func(key []byte, _ *item) bool {
+		if at, _ := cutNode(key); bytes.Equal(at, root) {
+			left = append(left, string(key))
+		}
+		return true
+	})
+	for _, key := range left {
+		g.r.table.put(&item{key: key}, nil)
+	}
+	return err
 }
 
 // writeAddress writes the address of what stands at a key, if that does not say it.
