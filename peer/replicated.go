@@ -7,10 +7,12 @@ import (
 	"github.com/peerd/peerd/crdt"
 )
 
-// replicatedEvery is how often it is looked who has what was written, and inquireAgain how often
-// others are asked for it that do not say it by themselves.
+// replicatedSoon is when it is looked again who has what was written, then ever later, but no later
+// than replicatedEvery. inquireAgain is how often others are asked for it that do not say it by
+// themselves.
 const (
-	replicatedEvery = 2 * time.Millisecond
+	replicatedSoon  = 2 * time.Millisecond
+	replicatedEvery = 100 * time.Millisecond
 	inquireAgain    = 200 * time.Millisecond
 )
 
@@ -30,7 +32,8 @@ func (s *Space) Replicated(ctx context.Context, n int) (have int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	poll := time.NewTicker(replicatedEvery)
+	pause := replicatedSoon
+	poll := time.NewTimer(pause)
 	defer poll.Stop()
 	for asked := time.Now(); ; {
 		inquire := time.Since(asked) >= inquireAgain
@@ -51,6 +54,8 @@ func (s *Space) Replicated(ctx context.Context, n int) (have int, err error) {
 		}
 		select {
 		case <-poll.C:
+			pause = min(2*pause, replicatedEvery)
+			poll.Reset(pause)
 		case <-ctx.Done():
 			return have, ctx.Err()
 		case <-held.stopped:

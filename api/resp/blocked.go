@@ -204,6 +204,8 @@ func (w *waiter) stop(why ending) bool {
 type waiting struct {
 	server *Server
 	count  atomic.Int64 // how many there are
+	// forKeys is how many of them wait for keys: transactions look for those.
+	forKeys atomic.Int64
 
 	mu       sync.Mutex
 	db       database
@@ -231,7 +233,9 @@ func (q *waiting) enter(w *waiter, of *client, db database, timeout time.Duratio
 	for _, key := range w.keys {
 		q.queues[key] = append(q.queues[key], w)
 	}
-	q.count.Add(1)
+	if q.count.Add(1); len(w.keys) > 0 {
+		q.forKeys.Add(1)
+	}
 	switch {
 	case q.closed:
 		w.end = left
@@ -269,7 +273,10 @@ func (q *waiting) finish(w *waiter) {
 			q.queues[key] = slices.Delete(queue, i, i+1)
 		}
 	}
-	if q.count.Add(-1); w.timer != nil {
+	if q.count.Add(-1); len(w.keys) > 0 {
+		q.forKeys.Add(-1)
+	}
+	if w.timer != nil {
 		w.timer.Stop()
 	}
 	if w.cut != nil {
@@ -564,7 +571,7 @@ func (s *serving) end(err error) {
 // submit has the database execute transactions, and between them those of waiters who wait for what
 // they write.
 func (q *waiting) submit(db database, fns []func(*embedded.Tx) error, done func(errs []error)) {
-	if q.count.Load() == 0 {
+	if q.forKeys.Load() == 0 {
 		db.Submit(fns, done)
 		return
 	}
@@ -574,7 +581,7 @@ func (q *waiting) submit(db database, fns []func(*embedded.Tx) error, done func(
 
 // updateAll is submit for who waits until all are executed.
 func (q *waiting) updateAll(ctx context.Context, db database, fns []func(*embedded.Tx) error) []error {
-	if q.count.Load() == 0 {
+	if q.forKeys.Load() == 0 {
 		return db.UpdateAll(ctx, fns)
 	}
 	all, end := q.between(fns)

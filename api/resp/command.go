@@ -211,6 +211,7 @@ type call struct {
 	looped   bool    // others wait for it: see errApart
 	inScript bool    // a script calls it
 	whole    bool    // it is one of several that are one transaction, and must not wait
+	writing  bool    // that one is EXEC's, and may write
 	blocked  *waiter // what it waits for, once it has returned errBlocked
 
 	scripted time.Duration // what scripts of the request have taken

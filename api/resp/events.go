@@ -12,16 +12,14 @@ import (
 // event is what happened to a key, in Redis's words.
 type event struct {
 	name, key string
-	class     byte // of notify-keyspace-events
+	class     byte  // of notify-keyspace-events
+	by        int64 // the number of the client that did it; zero if that is not known
 }
 
-// noted is what a client's transaction did: its note, by which those who follow a database are told
-// of it. Of what others did, and of what they could not be told at once, they are told what became
-// of the keys.
-type noted struct {
-	client int64 // its number
-	events []event
-}
+// noted is what a transaction of clients did: its note, by which those who follow a database are
+// told of it. Of what others did, and of what they could not be told at once, they are told what
+// became of the keys.
+type noted struct{ events []event }
 
 // eventNames are the events of commands that are not named for them. Where there are two, the
 // second is that of the second key.
@@ -69,8 +67,10 @@ func (c *call) note(cmd *command) {
 		return
 	}
 	var keys []string
+	seen := map[string]struct{}{}
 	c.touched = c.tx.Touched(c.touched, func(key string) {
-		if !slices.Contains(keys, key) || len(keys) > 1000 { // told twice rather than looked for among many
+		if _, twice := seen[key]; !twice {
+			seen[key] = struct{}{}
 			keys = append(keys, key)
 		}
 	})
@@ -78,12 +78,12 @@ func (c *call) note(cmd *command) {
 		return
 	}
 	if c.noted == nil {
-		c.noted = &noted{client: c.session.id}
+		c.noted = &noted{}
 		c.tx.Note(c.noted)
 	}
 	if slices.Contains(untold, cmd.name) {
 		for _, key := range c.joined {
-			c.noted.events = append(c.noted.events, event{"xgroup-createconsumer", key, classes["stream"]})
+			c.noted.events = append(c.noted.events, event{"xgroup-createconsumer", key, classes["stream"], c.session.id})
 		}
 		c.joined = nil
 		return
@@ -99,7 +99,7 @@ func (c *call) note(cmd *command) {
 	}
 	for _, key := range keys {
 		for _, name := range c.eventsOf(cmd, names, key) {
-			c.noted.events = append(c.noted.events, event{name, key, classOf(name, cmd.group)})
+			c.noted.events = append(c.noted.events, event{name, key, classOf(name, cmd.group), c.session.id})
 		}
 	}
 }
@@ -174,7 +174,7 @@ func eventsIn(note any) []event {
 	case embedded.Expired:
 		events := make([]event, len(n))
 		for i, key := range n {
-			events[i] = event{"expired", key, 'x'}
+			events[i] = event{"expired", key, 'x', 0}
 		}
 		return events
 	}
@@ -184,9 +184,9 @@ func eventsIn(note any) []event {
 // eventOf returns what became of a key, where it is not known how.
 func eventOf(types crdt.Types, key string) event {
 	if t := types.First(); t != 0 {
-		return event{t.Redis().Event, key, classes[classed(t)]}
+		return event{t.Redis().Event, key, classes[classed(t)], 0}
 	}
-	return event{"del", key, 'g'}
+	return event{"del", key, 'g', 0}
 }
 
 // classed returns what classes knows a type as.

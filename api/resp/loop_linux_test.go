@@ -331,6 +331,11 @@ func TestAPanicOfACommandIsAnsweredAndEndsNothing(t *testing.T) {
 			}
 			other.expect("GET a", fmt.Sprintf("%q", name))
 		}
+		// Nor may a script go on with it.
+		p.expect("SET a b", "+OK")
+		p.send([]string{"EVAL", "redis.call('set', 'c', 'd') redis.pcall('panic:write') return 1", "0"}, []string{"MGET", "a", "c"})
+		p.expectReply("-ERR " + errPanicked.Error())
+		p.expectReply("*2\n  \"b\"\n  $-1")
 	})
 }
 

@@ -235,7 +235,7 @@ func (c *call) evaluate(p *script.Program, reads bool, keys, args [][]byte) erro
 		run.Limits = script.Limits{Steps: quickSteps, Bytes: quickScriptBytes, Deadline: began.Add(quickScript)}
 		return c.conclude(p, &run)
 	}
-	r := &running{index: c.session.index, writes: c.command.access == accessWrite || c.whole, began: began}
+	r := &running{index: c.session.index, writes: c.command.access == accessWrite && !c.whole || c.writing, began: began}
 	c.server.scripts.enter(r)
 	defer c.server.scripts.leave(r)
 	left := MaxScriptTime - c.scripted
@@ -294,10 +294,16 @@ func (s *Server) logScript(level int, text string) {
 	}
 }
 
-// execute executes a command of a script.
-func (e *evaluation) execute(args [][]byte, resp3 bool) ([]byte, error) {
+// execute executes a command of a script. One that panics ends the script, which has changed nothing
+// then: Lua would take the panic for an error that a script may catch.
+func (e *evaluation) execute(args [][]byte, resp3 bool) (reply []byte, err error) {
 	c := e.call
 	cmd, err := resolve(args)
+	defer func() {
+		if thrown := recover(); thrown != nil {
+			reply, err = nil, c.server.panicked(cmd, thrown)
+		}
+	}()
 	switch {
 	case err != nil:
 		return nil, unresolved(args, err)

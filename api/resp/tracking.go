@@ -28,11 +28,8 @@ type tracker struct {
 	trackingOptions
 }
 
-// keyReading is that a tracker has read a key, at a moment.
-type keyReading struct {
-	by *tracker
-	at uint64
-}
+// readings are the moments at which trackers have read a key.
+type readings map[*tracker]uint64
 
 // trackedKey is a key of a database.
 type trackedKey struct {
@@ -49,7 +46,7 @@ type tracking struct {
 
 	mu       sync.Mutex
 	trackers map[*tracker]struct{}
-	keys     map[trackedKey][]keyReading
+	keys     map[trackedKey]readings
 	bytes    int // of the keys, and of readings
 	follows  [Databases]*trackedDatabase
 }
@@ -67,17 +64,17 @@ const readingSize = 128
 
 // enter has a client be told, or be told otherwise.
 func (t *tracking) enter(c *client, n int, db database, options trackingOptions, prefixes []string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	since, err := t.follow(n, db)
 	if err != nil {
 		return err
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	k := c.tracker
 	if k == nil {
 		k = &tracker{client: c, since: since}
 		if t.trackers == nil {
-			t.trackers, t.keys = map[*tracker]struct{}{}, map[trackedKey][]keyReading{}
+			t.trackers, t.keys = map[*tracker]struct{}{}, map[trackedKey]readings{}
 		}
 		t.trackers[k] = struct{}{}
 		c.tracker = k
@@ -94,10 +91,10 @@ func (t *tracking) enter(c *client, n int, db database, options trackingOptions,
 
 // move has a client that has selected another database be told of that.
 func (t *tracking) move(k *tracker, n int, db database) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	since, err := t.follow(n, db)
 	if err == nil {
-		t.mu.Lock()
-		defer t.mu.Unlock()
 		k.db, k.since = n, since
 	}
 	return err
@@ -110,7 +107,7 @@ func (t *tracking) leave(k *tracker) {
 	if delete(t.trackers, k); len(t.trackers) > 0 {
 		return
 	}
-	t.keys, t.bytes = map[trackedKey][]keyReading{}, 0
+	t.keys, t.bytes = map[trackedKey]readings{}, 0
 	for n, d := range t.follows {
 		if d != nil {
 			t.server.followers.Add(-1)
@@ -122,9 +119,8 @@ func (t *tracking) leave(k *tracker) {
 }
 
 // follow has a database be followed from now on, and returns a moment of it that is not before.
+// Called under mu, under which a client is added, too: the last one that leaves ends all.
 func (t *tracking) follow(n int, db database) (at uint64, err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	d := t.follows[n]
 	if d == nil {
 		d = &trackedDatabase{db: db, watch: watchEach(db)}
@@ -208,7 +204,7 @@ func (t *tracking) restart(d *trackedDatabase) error {
 	if d.told = at; errors.Is(err, embedded.ErrRebuilding) {
 		return nil // and the next watch tells once it is over
 	}
-	t.keys, t.bytes = map[trackedKey][]keyReading{}, 0
+	t.keys, t.bytes = map[trackedKey]readings{}, 0
 	for k := range t.trackers {
 		t.send(k, &invalidation{all: true})
 	}
@@ -225,12 +221,8 @@ type changed struct {
 func (t *tracking) tell(n int, change *embedded.Change) {
 	var all []changed
 	for _, note := range change.Notes {
-		by := int64(0)
-		if own, ok := note.(*noted); ok {
-			by = own.client
-		}
 		for _, e := range eventsIn(note) {
-			if c := (changed{e.key, by}); len(all) == 0 || all[len(all)-1] != c {
+			if c := (changed{e.key, e.by}); len(all) == 0 || all[len(all)-1] != c {
 				all = append(all, c)
 			}
 		}
@@ -250,30 +242,22 @@ func (t *tracking) tell(n int, change *embedded.Change) {
 
 // invalidate tells those who have read a key before a moment.
 func (t *tracking) invalidate(key trackedKey, by int64, moment uint64) {
-	readings, left := t.keys[key], []keyReading(nil)
-	for _, r := range readings {
-		_, there := t.trackers[r.by]
-		switch {
-		case there && r.at >= moment:
-			left = append(left, r)
-		case there && !r.by.bcast && !(r.by.noloop && r.by.client.id == by):
-			t.send(r.by, &invalidation{keys: []string{key.name}})
+	all := t.keys[key]
+	for k, at := range all {
+		_, there := t.trackers[k]
+		if there && at >= moment {
+			continue
+		}
+		delete(all, k)
+		t.bytes -= readingSize
+		if there && !k.bcast && !(k.noloop && k.client.id == by) {
+			t.send(k, &invalidation{keys: []string{key.name}})
 		}
 	}
-	t.set(key, left)
-}
-
-// set sets the readings of a key.
-func (t *tracking) set(key trackedKey, to []keyReading) {
-	if was := len(t.keys[key]); was > 0 {
-		t.bytes -= len(key.name) + was*readingSize
-	}
-	if len(to) == 0 {
+	if len(all) == 0 && all != nil {
 		delete(t.keys, key)
-		return
+		t.bytes -= len(key.name)
 	}
-	t.bytes += len(key.name) + len(to)*readingSize
-	t.keys[key] = to
 }
 
 // broadcast tells a client of those keys that begin with its prefixes, in a message for each.
@@ -304,9 +288,16 @@ func (t *tracking) remember(k *tracker, n int, name string, at uint64) {
 		t.send(k, &invalidation{keys: []string{name}})
 		return
 	}
-	key := trackedKey{n, strings.Clone(name)}
-	readings := slices.DeleteFunc(slices.Clone(t.keys[key]), func(r keyReading) bool { return r.by == k })
-	t.set(key, append(readings, keyReading{k, at}))
+	all := t.keys[trackedKey{n, name}]
+	if all == nil {
+		all = readings{}
+		t.keys[trackedKey{n, strings.Clone(name)}] = all
+		t.bytes += len(name)
+	}
+	if _, twice := all[k]; !twice {
+		t.bytes += readingSize
+	}
+	all[k] = at
 	for other := range t.keys {
 		if len(t.keys) <= MaxTracked && t.bytes <= MaxTrackedBytes {
 			break

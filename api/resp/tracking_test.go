@@ -2,6 +2,7 @@ package resp
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -325,4 +326,26 @@ func TestWhatWasReadBeforeAChangeThatWasToldIsToldAtOnce(t *testing.T) {
 		s.tracking.remember(k, 0, "k", at)
 	}
 	p.expectMessages(`>2 "invalidate" *1 "k"`)
+}
+
+// TestWhoTakesInNoChangesOfItsOwnIsToldOfThoseOfOthers that are made in one transaction with its own: two commands that
+// waited are answered in one.
+func TestWhoTakesInNoChangesOfItsOwnIsToldOfThoseOfOthers(t *testing.T) {
+	_, address := startPeer(t, embedded.Config{}, nil)
+	a, b, c := dial(t, address), dial(t, address), dial(t, address)
+	a.ask("HELLO 3")
+	a.expect("CLIENT TRACKING ON NOLOOP", "+OK")
+	a.expect("LLEN k3", ":0")
+	a.send([]string{"BLPOP", "k1", "0"})
+	waiting := func(n int) {
+		eventually(t, "they wait", func() bool { return strings.Contains(c.ask("INFO clients"), fmt.Sprintf(`blocked_clients:%d\r\n`, n)) })
+	}
+	waiting(1)
+	b.send([]string{"BLMOVE", "k2", "k3", "LEFT", "LEFT", "0"})
+	waiting(2)
+	c.send([]string{"MULTI"}, []string{"RPUSH", "k1", "x"}, []string{"RPUSH", "k2", "y"}, []string{"EXEC"})
+	got := []string{flat(a.reply()), flat(a.reply())}
+	if slices.Sort(got); !strings.Contains(got[1], "invalidate") || !strings.Contains(got[1], "k3") {
+		t.Errorf("it is told %q", got)
+	}
 }

@@ -99,14 +99,14 @@ func runExec(c *call) error {
 		c.out.nullArray()
 		return nil
 	}
-	c.whole = true
-	defer func() { c.whole = false }()
+	c.whole, c.writing = true, pending.writes || c.session.watched.any()
+	defer func() { c.whole, c.writing = false, false }()
 	start, work := len(c.out.buf), int64(0)
 	c.out.array(len(pending.queue))
 	for _, q := range pending.queue {
 		at := len(c.out.buf)
 		c.args = q.args
-		if pending.writes || c.session.watched.any() {
+		if c.writing {
 			if work += c.work(q.command); work > MaxWork {
 				return errTooMuchWork
 			}
