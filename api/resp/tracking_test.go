@@ -2,6 +2,7 @@ package resp
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -322,7 +323,10 @@ func TestWhatWasReadBeforeAChangeThatWasToldIsToldAtOnce(t *testing.T) {
 	other.expect("SET k v", "+OK")
 	other.expect("SET seen v", "+OK")
 	p.expectMessages(`>2 "invalidate" *1 "seen"`)
-	for k := range s.tracking.trackers {
+	s.tracking.mu.Lock()
+	all := slices.Collect(maps.Keys(s.tracking.trackers))
+	s.tracking.mu.Unlock()
+	for _, k := range all {
 		s.tracking.remember(k, 0, "k", at)
 	}
 	p.expectMessages(`>2 "invalidate" *1 "k"`)
