@@ -120,6 +120,7 @@ func TestADamagedDumpIsRefused(t *testing.T) {
 	for _, payload := range []string{
 		"", "m", "m\x00", "x\x01\x00\x00", "m\x02\x01f\x01v", "m\x01\x01f", "m\x01\x01f\x05v", "m\x01\x01f\x01vm",
 		"m\x01\x01f\x01vs\x00", "m\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x01f\x01v",
+		"z\x02\x01a\x011\x01c\x01x",
 		"s\x01" + string(appendBytes(nil, make([]byte, crdt.MaxName+1))) + "\x00",
 	} {
 		p.expectOf("-ERR Bad data format", "RESTORE", "h", "0", string(seal([]byte(payload))), "REPLACE")

@@ -2,7 +2,6 @@ package resp
 
 import (
 	"errors"
-	"fmt"
 	"iter"
 	"math"
 	"strconv"
@@ -335,11 +334,12 @@ var zsetKind = kind{
 			return strconv.AppendFloat(b, score, 'g', -1, 64)
 		})
 	},
+	check: func(_ string, value []byte) bool {
+		_, ok := parseScore(value)
+		return ok
+	},
 	put: func(tx *embedded.Tx, key, member string, value []byte) error {
-		score, ok := parseScore(value)
-		if !ok {
-			return fmt.Errorf("the score of %.40q is no number", member)
-		}
+		score, _ := parseScore(value) // as check has found it
 		_, err := tx.SortedSet(key).Set(member, score)
 		return err
 	},
