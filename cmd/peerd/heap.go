@@ -5,6 +5,7 @@ import (
 	"runtime/debug"
 	"runtime/metrics"
 	"sync"
+	"time"
 )
 
 // heapGrowth is by how much the heap grows beyond what is in use before it is collected, in
@@ -29,13 +30,31 @@ func growthOf(used uint64) int {
 	return min(max(int(100*(heapRoom-used)/used), heapGrowth), smallGrowth)
 }
 
-// followHeap has the heap grow as growthOf says, from each collection to the next.
+// A heap that was not collected for heapCalm, as that of a daemon which rests after a load, gives
+// heapSpare and more that nothing uses back to the system, which Go by itself does in minutes. That
+// is a collection, so it is done once in heapGiven at most.
+const (
+	heapCalm  = 20 * time.Second
+	heapGiven = time.Minute
+	heapSpare = 8 << 20
+)
+
+// followHeap has the heap grow as growthOf says, from each collection to the next, and shrink when
+// there was none for a while.
 var followHeap = sync.OnceFunc(func() {
 	type cycle struct{ _ *byte } // is found unused by each
 	used := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	last := heapGrowth
+	given := time.Now().Add(-heapGiven)
+	calm := time.AfterFunc(heapCalm, func() {
+		if time.Since(given) >= heapGiven && spareHeap() >= heapSpare {
+			given = time.Now()
+			debug.FreeOSMemory()
+		}
+	})
 	var ended func(*cycle)
 	ended = func(c *cycle) {
+		calm.Reset(heapCalm)
 		metrics.Read(used)
 		if growth := growthOf(used[0].Value.Uint64()); max(growth-last, last-growth) > heapGrowth/8 {
 			last = growth
@@ -45,3 +64,17 @@ var followHeap = sync.OnceFunc(func() {
 	}
 	runtime.SetFinalizer(&cycle{}, ended)
 })
+
+// spareHeap returns how many bytes the heap has taken from the system beside those that were in use
+// when it was last collected.
+func spareHeap() uint64 {
+	m := []metrics.Sample{
+		{Name: "/memory/classes/heap/objects:bytes"},
+		{Name: "/memory/classes/heap/unused:bytes"},
+		{Name: "/memory/classes/heap/free:bytes"},
+		{Name: "/gc/heap/live:bytes"},
+	}
+	metrics.Read(m)
+	held := m[0].Value.Uint64() + m[1].Value.Uint64() + m[2].Value.Uint64()
+	return held - min(held, m[3].Value.Uint64())
+}

@@ -22,7 +22,8 @@
 // tables in the making. That lowers what a collector with a goal for all memory lets others
 // allocate between two of its rounds, though there are few pointers to follow. Tables are mapped:
 // the kernel counts those of their pages that were read as the process's, and takes them back when
-// it needs them. What was only written is let go with each Sync (resident_linux.go).
+// it needs them. What was only written is let go with each Sync, and all of them when nobody has
+// written for a while (resident_linux.go).
 //
 // # Caveats
 //
@@ -148,7 +149,7 @@ func (s *Store) open(opts Options) (err error) {
 	if err := s.large.load(s.db); err != nil {
 		return err
 	}
-	s.idle = watchCompactors(s.db, cmp.Or(opts.rest, restAfter))
+	s.idle = watchCompactors(s.db, cmp.Or(opts.rest, restAfter), func() { s.letGo(true) })
 	return nil
 }
 
@@ -267,7 +268,7 @@ func (s *Store) flush() error {
 	if err := s.wal.sync(); err != nil {
 		return s.fail(err)
 	}
-	s.letGo()
+	s.letGo(false)
 	return nil
 }
 

@@ -25,6 +25,7 @@ const restAfter = 10 * time.Second
 // compactors has those of a store rest. The goroutine that it starts alone starts and stops them.
 type compactors struct {
 	db      *dgraph.DB
+	rested  func()        // called when they have begun to
 	written atomic.Bool   // since it was looked last
 	resting atomic.Bool   // they are stopped, or about to be
 	wake    chan struct{} // of capacity 1: written was set while they rested
@@ -32,9 +33,10 @@ type compactors struct {
 	ended   chan struct{}
 }
 
-// watchCompactors has the compactors of a store, which run, rest from now on when nobody has written for so long.
-func watchCompactors(db *dgraph.DB, after time.Duration) *compactors {
-	c := &compactors{db: db, wake: make(chan struct{}, 1), closing: make(chan struct{}), ended: make(chan struct{})}
+// watchCompactors has the compactors of a store, which run, rest from now on when nobody has written for so long,
+// and calls rested each time.
+func watchCompactors(db *dgraph.DB, after time.Duration, rested func()) *compactors {
+	c := &compactors{db: db, rested: rested, wake: make(chan struct{}, 1), closing: make(chan struct{}), ended: make(chan struct{})}
 	go c.run(after)
 	return c
 }
@@ -84,6 +86,7 @@ func (c *compactors) rest() {
 		return
 	}
 	stopCompactions(c.db)
+	c.rested()
 }
 
 // end leaves the compactors as they are. It may be called once; wait waits until nothing is done to them any more, which

@@ -175,6 +175,9 @@ func TestATableThatIsCutShortWhileTheStoreIsOpenIsDamageAndNoCrash(t *testing.T)
 			t.Fatal(err)
 		}
 	}
+	if err := s.Sync(); err != nil {
+		t.Error(err) // it reads no table
+	}
 	view := s.Snapshot()
 	defer view.Close()
 	key, _ := damageRecord(damageRecords / 2)

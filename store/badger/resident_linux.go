@@ -22,12 +22,15 @@ type mapped struct {
 // letGo takes tables that are new since the last call out of the memory that counts as the process's.
 // Badger writes a table through its mapping, so that all its pages are there, until it is merged
 // into another. The kernel's cache has them as before, and gives back those that are read, without
-// the disk. A table is let go once: what readers have of it afterwards stays.
+// the disk. A table is let go once: what readers have of it afterwards stays, until nobody has written
+// for a while, when all are.
 //
 // Nothing but a table may be at an address that is let go, or memory of the process's own would be
 // lost. So an iterator is open meanwhile, which keeps mapped whatever table is there both before it
 // is opened and afterwards. If the kernel does not say what is mapped where, the pages stay.
-func (s *Store) letGo() {
+func (s *Store) letGo(all bool) {
+	var damage error // is for readers to say: the pages stay
+	defer caught(&damage, faultsPanic())
 	s.mapped.mu.Lock()
 	defer s.mapped.mu.Unlock()
 	before := s.tables()
@@ -38,7 +41,7 @@ func (s *Store) letGo() {
 	for id := range s.tables() {
 		if before[id] {
 			held[id] = true
-			if !s.mapped.seen[id] {
+			if all || !s.mapped.seen[id] {
 				fresh[table.IDToFilename(id)] = true
 			}
 		}

@@ -66,3 +66,42 @@ func TestTablesThatWereWrittenAreNotHeld(t *testing.T) {
 		t.Errorf("%d bytes are held of tables of some %d", held, all)
 	}
 }
+
+// TestATableThatWasReadIsNotHeldOnceNobodyWrites, and is read again.
+func TestATableThatWasReadIsNotHeldOnceNobodyWrites(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := openResting(t, dir, time.Second/4)
+	defer s.Close()
+	const values = 300
+	read := func() {
+		view := s.Snapshot()
+		defer view.Close()
+		for i := range values {
+			got, ok, err := view.Get(fmt.Append(nil, i))
+			if err != nil || !ok || !bytes.Equal(got, bytes.Repeat([]byte{byte(i)}, partSize)) {
+				t.Fatalf("%d is %.20q, %v", i, got, err)
+			}
+		}
+	}
+	for i := range values {
+		set(t, s, fmt.Sprint(i), bytes.Repeat([]byte{byte(i)}, partSize))
+	}
+	for _, wanted := range []bool{true, false, true, false} {
+		var woken time.Time
+		for end := time.Now().Add(20 * time.Second); (resident(t, dir) > 0) != wanted; {
+			if time.Since(woken) > time.Second { // again for a table that was in the making
+				set(t, s, "begins", nil)
+				woken = time.Now()
+			}
+			if wanted {
+				read()
+			}
+			if time.Now().After(end) {
+				t.Fatalf("%d bytes are held of tables of some %d", resident(t, dir), values*partSize)
+			}
+		}
+	}
+}
