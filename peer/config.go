@@ -11,7 +11,7 @@ import (
 
 	libpeer "github.com/libp2p/go-libp2p/core/peer"
 
-	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip/members"
@@ -130,7 +130,7 @@ type Config struct {
 
 // simulated is a network in memory, in the place of the system's.
 type simulated struct {
-	streams libp2p.Option         // makes QUIC over it the host's one transport
+	packets []quicreuse.Option    // has QUIC, the one transport, go over it
 	members func(*members.Config) // sets its transport for membership
 }
 

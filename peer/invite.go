@@ -18,7 +18,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/host"
 	libnet "github.com/libp2p/go-libp2p/core/network"
@@ -466,8 +465,7 @@ func guestHost(own secret.HostKey) (host.Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	return libp2p.New(libp2p.Identity(key), libp2p.NoListenAddrs, libp2p.UserAgent("peerd"), libp2p.DisableRelay(),
-		libp2p.DisableMetrics(), libp2p.DisableIdentifyAddressDiscovery(), libp2p.Ping(false))
+	return openHost(key, hostConfig{})
 }
 
 // beginGuests lets strangers in, until endGuests.

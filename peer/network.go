@@ -13,7 +13,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/host"
 	libnet "github.com/libp2p/go-libp2p/core/network"
@@ -118,24 +117,11 @@ func (n *network) listen(own secret.HostKey) error {
 	if err != nil {
 		return err
 	}
-	streams := libp2p.NoListenAddrs
-	if n.p.cfg.simulated != nil {
-		streams = n.p.cfg.simulated.streams
-	}
-	n.host, err = libp2p.New(
-		libp2p.Identity(key),
-		streams,
-		libp2p.ConnectionGater(n.gater),
-		libp2p.ResourceManager(resources),
-		libp2p.AddrsFactory(n.addrs),
-		libp2p.UserAgent("peerd"),
-		libp2p.DisableRelay(),
-		libp2p.DisableMetrics(),
-		libp2p.DisableIdentifyAddressDiscovery(),
-		libp2p.Ping(false),
-	)
+	n.host, err = openHost(key, hostConfig{
+		gater: n.gater, resources: resources, addrs: n.addrs, simulated: n.p.cfg.simulated,
+	})
 	if err != nil {
-		return errors.Join(err, resources.Close())
+		return err
 	}
 	if err := n.listenForData(); err != nil {
 		return errors.Join(err, n.host.Close())

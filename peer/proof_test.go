@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/crypto"
 	libpeer "github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/peerd/peerd/internal/secret"
@@ -137,7 +137,11 @@ func TestAHostThatIsNoMemberCannotConnect(t *testing.T) {
 	cfg := c.config(t.TempDir())
 	cfg.Logger = log.logger()
 	p := c.start(cfg)
-	stranger, err := libp2p.New(libp2p.NoListenAddrs, libp2p.DisableMetrics())
+	key, _, err := crypto.GenerateEd25519Key(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stranger, err := openHost(key, hostConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}

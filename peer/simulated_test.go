@@ -15,12 +15,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
-	"github.com/libp2p/go-libp2p"
-	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
 	"github.com/marcopolo/simnet"
-	"github.com/quic-go/quic-go"
-	"go.uber.org/fx"
 
 	"github.com/peerd/peerd/gossip/members"
 )
@@ -111,7 +107,7 @@ func (u *universe) host(n int, cfg Config) Config {
 	u.at[port.addr] = port
 	u.mu.Unlock()
 	cfg.simulated = &simulated{
-		streams: u.quic(),
+		packets: u.quic(),
 		members: func(m *members.Config) { m.Transport = port },
 	}
 	return cfg
@@ -138,12 +134,12 @@ func (c lossyConn) WriteTo(b []byte, to net.Addr) (int, error) {
 	return c.SimConn.WriteTo(b, to)
 }
 
-// quic makes QUIC over simnet a host's one transport.
-func (u *universe) quic() libp2p.Option {
+// quic has QUIC go over simnet.
+func (u *universe) quic() []quicreuse.Option {
 	source := &fixedSource{}
 	bits := simnet.LinkSettings{BitsPerSecond: linkBits}
 	link := simnet.NodeBiDiLinkSettings{Downlink: bits, Uplink: bits}
-	reuse := []quicreuse.Option{
+	return []quicreuse.Option{
 		quicreuse.OverrideSourceIPSelector(func() (quicreuse.SourceIPSelector, error) {
 			return source, nil
 		}),
@@ -153,18 +149,6 @@ func (u *universe) quic() libp2p.Option {
 			return lossyConn{conn, u, addr.AddrPort().Addr().Unmap()}, nil
 		}),
 	}
-	return libp2p.ChainOptions(
-		libp2p.NoListenAddrs,
-		libp2p.Transport(libp2pquic.NewTransport),
-		libp2p.QUICReuse(func(life fx.Lifecycle, reset quic.StatelessResetKey,
-			token quic.TokenGeneratorKey, opts ...quicreuse.Option) (*quicreuse.ConnManager, error) {
-			m, err := quicreuse.NewConnManager(reset, token, opts...)
-			if err == nil {
-				life.Append(fx.StopHook(m.Close)) // the host closes only one that it made itself
-			}
-			return m, err
-		}, reuse...),
-	)
 }
 
 // gossipPort is a host's transport for membership.

@@ -9,11 +9,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	libnet "github.com/libp2p/go-libp2p/core/network"
 	libpeer "github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
+	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/peerd/peerd/gossip/members"
 	"github.com/peerd/peerd/internal/secret"
@@ -36,12 +36,14 @@ func startForeign(t *testing.T, c *cluster, said, serves uint64) *foreign {
 	if err != nil {
 		t.Fatal(err)
 	}
-	host, err := libp2p.New(libp2p.Identity(key), libp2p.ListenAddrStrings("/ip4/127.0.0.1/tcp/0"),
-		libp2p.DisableMetrics(), libp2p.DisableRelay())
+	host, err := openHost(key, hostConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = host.Close() })
+	if err := host.Network().Listen(ma.StringCast("/ip4/127.0.0.1/tcp/0")); err != nil {
+		t.Fatal(err)
+	}
 	f := &foreign{id: host.ID()}
 	host.Network().Notify(&libnet.NotifyBundle{
 		ConnectedF: func(libnet.Network, libnet.Conn) { f.connects.Add(1) },

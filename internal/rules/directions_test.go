@@ -181,6 +181,7 @@ var owners = []owner{
 	{"google.golang.org/protobuf", []string{"store/badger"}, "it reads Badger's own files"},
 	{"github.com/libp2p/go-libp2p/gologshim", []string{"cmd/peerd"}, "libp2p's log goes where the daemon's does"},
 	{"github.com/libp2p/go-libp2p", []string{"peer"}, "streams are the shell's business"},
+	{"github.com/quic-go/quic-go", []string{"peer"}, "the names of the keys that libp2p's QUIC takes"},
 	{"github.com/multiformats/go-multiaddr", []string{"peer"}, "libp2p's addresses stay with it"},
 	{"github.com/hashicorp/memberlist", []string{"gossip/members"}, "membership is its business"},
 	{"github.com/vmihailenco/msgpack", []string{"internal/wire"},
