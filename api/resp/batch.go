@@ -24,11 +24,13 @@ type batch struct {
 	from, to int // the requests that one View or Update executes
 	base     int // where their replies begin in out
 
-	most   int     // bytes of replies, beyond which they must be sent
-	more   bool    // fill left whole commands behind, perhaps
-	looped bool    // executed by the loop, that must not be held up
-	halted bool    // a request turned out to be for a goroutine of its own, or waits
-	waiter *waiter // what the next request waits for; nil if it does not
+	most   int           // bytes of replies, beyond which they must be sent
+	more   bool          // fill left whole commands behind, perhaps
+	looped bool          // executed by the loop, that must not be held up
+	halted bool          // a request turned out to be for a goroutine of its own, or waits
+	sent   bool          // the beginning of a long reply was sent
+	waited time.Duration // for the client to take it
+	waiter *waiter       // what the next request waits for; nil if it does not
 
 	// The functions that are given to the peer, made once: updates[i] executes
 	// requests[from+i].
@@ -45,6 +47,7 @@ type request struct {
 	access   access
 
 	apart    bool // it may take long: the loop leaves it to a goroutine
+	long     bool // so is its reply: see call.more
 	done     bool
 	failed   bool // its reply is an error, and it changed nothing
 	muted    bool // it has no reply: see CLIENT REPLY
@@ -88,7 +91,7 @@ func (b *batch) fail(end error) {
 func (b *batch) release() {
 	b.stopWaiting()
 	b.client = nil
-	b.looped, b.halted = false, false
+	b.looped, b.halted, b.sent = false, false, false
 	b.call = call{}
 	clear(b.args)
 	clear(b.requests)
@@ -180,7 +183,7 @@ func (b *batch) execute(ctx context.Context) {
 		case accessRead:
 			errs = b.spread(c.database().View(ctx, b.view))
 		case accessScan:
-			errs = b.spread(c.server.scan(ctx, c.database(), b.view))
+			errs = b.spread(b.cutShort(c.server.scan(ctx, c.database(), b.view)))
 		case accessWrite:
 			if c.server.scripts.isBusy(c.index) {
 				errs = b.spread(errScriptBusy)
@@ -188,7 +191,8 @@ func (b *batch) execute(ctx context.Context) {
 				errs = c.server.waiting[c.index].updateAll(ctx, c.database(), b.functions())
 			}
 		}
-		b.conclude(errs, time.Since(began))
+		b.conclude(errs, time.Since(began)-b.waited)
+		b.sent, b.waited = false, 0
 	}
 }
 
@@ -224,6 +228,13 @@ func (b *batch) cut() access {
 		if b.looped && b.isApart(r, queueing, &heavy) {
 			if b.to == b.from {
 				return accessApart
+			}
+			return need
+		}
+		if r.long {
+			if b.to == b.from {
+				need, r.access = accessScan, accessScan
+				b.to++
 			}
 			return need
 		}
@@ -316,16 +327,23 @@ func (b *batch) run(i int, tx *embedded.Tx) error {
 	b.call.request, b.call.began, b.call.noted, b.call.touched = i, r.at, nil, 0
 	posted := len(b.call.posts)
 	b.call.session.mute.begin()
+	b.call.apart, b.call.send = r.long, nil
+	if r.long && !b.call.session.mute.mutes() {
+		b.call.send = b.sendPart
+	}
 	err := b.attempt(r)
 	if tx != nil && tx.Err() != nil {
 		err = tx.Err() // nothing is known then of what the command asked for
 	}
+	if b.sent {
+		r.at, err = 0, b.cutShort(err)
+	}
 	if err != nil {
 		b.call.posts = b.call.posts[:posted]
 	}
-	if err == errApart {
+	if err == errApart || err == errLong {
 		b.out.buf = b.out.buf[:r.at]
-		r.apart, b.halted = true, true
+		r.apart, r.long, b.halted = true, err == errLong, true
 		return errLater
 	}
 	if err == errBlocked {

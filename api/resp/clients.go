@@ -299,9 +299,12 @@ func (m *mute) begin() {
 	}
 }
 
-// end notes that it was, and reports whether it has no reply.
+// mutes reports whether what is executed has no reply.
+func (m mute) mutes() bool { return m == silent || m == skipping }
+
+// end notes that it was executed, and reports whether it has no reply.
 func (m *mute) end() bool {
-	muted := *m == silent || *m == skipping
+	muted := m.mutes()
 	if *m == skipping {
 		*m = replying
 	}

@@ -208,11 +208,13 @@ type call struct {
 	args     [][]byte
 	out      *replies
 	command  *command
-	looped   bool    // others wait for it: see errApart
-	inScript bool    // a script calls it
-	whole    bool    // it is one of several that are one transaction, and must not wait
-	writing  bool    // that one is EXEC's, and may write
-	blocked  *waiter // what it waits for, once it has returned errBlocked
+	looped   bool         // others wait for it: see errApart
+	apart    bool         // it is executed alone, as its reply is long
+	send     func() error // sends what there is of that; nil if nobody is told
+	inScript bool         // a script calls it
+	whole    bool         // it is one of several that are one transaction, and must not wait
+	writing  bool         // that one is EXEC's, and may write
+	blocked  *waiter      // what it waits for, once it has returned errBlocked
 
 	scripted time.Duration // what scripts of the request have taken
 	long     bool          // one of them took long

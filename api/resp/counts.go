@@ -68,7 +68,7 @@ func (s *Server) resetStatistics() {
 // countRun counts that a command was executed, with its error; began is when, where nobody else
 // counts the time. Its reply begins at at.
 func (c *call) countRun(cmd *command, at int, err error, began time.Time) {
-	if err == errApart {
+	if err == errApart || err == errLong {
 		return // it is executed again
 	}
 	n := &c.server.perCommand[cmd.place]
@@ -79,7 +79,7 @@ func (c *call) countRun(cmd *command, at int, err error, began time.Time) {
 	switch {
 	case err != nil && err != errBlocked:
 		n.failed.Add(1)
-	case err == nil && len(c.out.buf) > at && c.out.buf[at] == '-': // what a script returned
+	case err == nil && !c.apart && len(c.out.buf) > at && c.out.buf[at] == '-': // what a script returned
 		n.failed.Add(1)
 		c.server.errors.add(string(c.out.buf[at+1 : len(c.out.buf)-2]))
 	}

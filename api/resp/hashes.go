@@ -67,21 +67,10 @@ func runHLen(c *call) error {
 }
 
 func runHGetAll(c *call) error {
-	at, n := len(c.out.buf), 0
-	for field, value := range c.hash().Strings() {
+	return c.eachField(c.out.dictAt, func(field string, value []byte) {
 		c.out.text(field)
 		c.out.bulk(value)
-		if n++; len(c.out.buf)-at > MaxReply {
-			break
-		}
-	}
-	if n == 0 {
-		if err := c.hashError(); err != nil {
-			return err
-		}
-	}
-	c.out.dictAt(at, n)
-	return nil
+	})
 }
 
 func runHIncrBy(c *call) error {
@@ -164,29 +153,21 @@ func (c *call) field() (value []byte, ok bool, err error) {
 }
 
 func runHKeys(c *call) error {
-	return c.eachField(func(field string, _ []byte) { c.out.text(field) })
+	return c.eachField(c.out.arrayAt, func(field string, _ []byte) { c.out.text(field) })
 }
 
 func runHVals(c *call) error {
-	return c.eachField(func(_ string, value []byte) { c.out.bulk(value) })
+	return c.eachField(c.out.arrayAt, func(_ string, value []byte) { c.out.bulk(value) })
 }
 
-// eachField replies with what fn writes of each field.
-func (c *call) eachField(fn func(field string, value []byte)) error {
-	at, n := len(c.out.buf), 0
-	for field, value := range c.hash().Strings() {
-		fn(field, value)
-		if n++; len(c.out.buf)-at > MaxReply {
-			break
-		}
-	}
-	if n == 0 {
+// eachField replies with what fn writes of each field: see listing.
+func (c *call) eachField(header func(at, n int), fn func(field string, value []byte)) error {
+	if c.hash().Len() == 0 {
 		if err := c.hashError(); err != nil {
 			return err
 		}
 	}
-	c.out.arrayAt(at, n)
-	return nil
+	return listing(c, -1, header, c.hash().Strings(), fn)
 }
 
 func runHIncrByFloat(c *call) error {

@@ -208,16 +208,11 @@ func runKeys(c *call) error {
 	if err != nil {
 		return err
 	}
-	at, n := len(c.out.buf), 0
-	for key := range c.tx.Keys(globPrefix(pattern), "") {
-		if matchGlob(pattern, key) {
-			c.out.text(key)
-			n++
+	return c.names(-1, c.out.arrayAt, func(yield func(string) bool) {
+		for key := range c.tx.Keys(globPrefix(pattern), "") {
+			if matchGlob(pattern, key) && !yield(key) {
+				return
+			}
 		}
-		if len(c.out.buf)-at > MaxReply {
-			break
-		}
-	}
-	c.out.arrayAt(at, n)
-	return nil
+	})
 }

@@ -33,8 +33,10 @@ const (
 	MaxBatchOutput = 1 << 20
 	// WriteTimeout is how long a client may take none of its replies.
 	WriteTimeout = 30 * time.Second
-	// MaxReply is the size in bytes of the reply to one command. A longer one is replaced by an
-	// error.
+	// MaxReply is the size in bytes of a reply that is made whole: within MULTI, in scripts, and of
+	// commands that write or choose. A longer one is replaced by an error. What only goes through a
+	// key, as LRANGE, ZRANGE, XRANGE, SMEMBERS and HGETALL do, or through all of them, is sent as it
+	// is made, whatever its size: see long.go. Its client keeps a view for as long as it takes.
 	MaxReply = 64 << 20
 	// MaxQueue is the size in bytes of the commands between MULTI and EXEC, counted as for
 	// MaxCommand. Beyond it EXEC refuses the transaction.
@@ -46,7 +48,8 @@ const (
 	MaxHeld  = 256 << 20
 	FreeHold = 16 << 10
 	// MaxScans is how many commands run at once that look at many keys or members, such as KEYS,
-	// SCAN, SMEMBERS and HGETALL, each with a reply of up to MaxReply in the making. More wait.
+	// SCAN, SMEMBERS and HGETALL, each with a reply of up to MaxReply in the making. More wait, but
+	// not for clients that take a long reply.
 	MaxScans = 4
 
 	// MaxCursors is how many unfinished SCANs a server remembers; the one not used for longest is

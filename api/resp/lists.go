@@ -240,21 +240,21 @@ func runLRange(c *call) error {
 	if c.looped && to-from > quickElements {
 		return errApart
 	}
-	c.out.array(to - from)
-	at := len(c.out.buf)
-	if from == to {
-		return nil
-	}
-	for _, value := range l.From(from, false) {
-		c.out.bulk(value)
-		if from++; from == to {
-			break
+	return listing(c, to-from, c.out.arrayAt, elements(l, from, to), func(_ int, value []byte) { c.out.bulk(value) })
+}
+
+// elements passes those of a list from an index to one behind the last.
+func elements(l crdt.List, from, to int) iter.Seq2[int, []byte] {
+	return func(yield func(int, []byte) bool) {
+		if from == to {
+			return
 		}
-		if len(c.out.buf)-at > MaxReply {
-			return errReplyTooLarge
+		for i, value := range l.From(from, false) {
+			if !yield(i, value) || i+1 == to {
+				return
+			}
 		}
 	}
-	return nil
 }
 
 // workOfLRange is that of LRANGE.

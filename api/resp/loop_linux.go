@@ -249,8 +249,9 @@ func (l *loop) readMail(ctx context.Context) {
 // obey does what others asked for of a socket.
 func (l *loop) obey(ctx context.Context, s *socket) {
 	l.mu.Lock()
-	cut, executed := s.cut, s.executed
-	s.executed = false
+	cut, executed, part := s.cut, s.executed, s.part
+	s.executed, s.part = false, false
+	s.partial = s.partial || part
 	s.readLimit, s.writeLimit = s.readBy, s.writeBy
 	l.mu.Unlock()
 	if s.state == closed {
@@ -272,6 +273,10 @@ func (l *loop) obey(ctx context.Context, s *socket) {
 	}
 	if cut || s.state != executing && s.client.evicted() {
 		l.finish(ctx, s)
+		return
+	}
+	if part {
+		l.answer(ctx, s)
 		return
 	}
 	if s.state == awaiting && s.batch.waiter.isDone() {
@@ -306,6 +311,9 @@ func (l *loop) drop(s *socket) {
 	delete(l.limited, s)
 	l.mu.Lock()
 	s.over = true
+	if s.part || s.partial {
+		s.went <- false
+	}
 	l.mu.Unlock()
 }
 
@@ -314,7 +322,7 @@ func (l *loop) finish(ctx context.Context, s *socket) {
 	if s.state == closed {
 		return
 	}
-	c, busy := s.client, s.state == executing
+	c, busy := s.client, s.state == executing || s.partial
 	l.drop(s)
 	_ = unix.Close(s.fd)
 	if !busy {
@@ -691,6 +699,9 @@ func (l *loop) send(ctx context.Context, s *socket) {
 	s.patience, s.sent, s.taken = time.Time{}, 0, 0
 	b.out.buf = b.out.buf[:0]
 	switch {
+	case s.partial:
+		s.partial, s.state = false, executing
+		s.went <- true
 	case c.quit || b.done() && s.end != nil:
 		l.finish(ctx, s)
 	case b.waiter != nil:

@@ -76,20 +76,18 @@ func runSCard(c *call) error {
 }
 
 func runSMembers(c *call) error {
-	at, n := len(c.out.buf), 0
-	for elem := range c.set().All() {
-		c.out.text(elem)
-		if n++; len(c.out.buf)-at > MaxReply {
-			break
-		}
-	}
+	n := c.set().Len()
 	if n == 0 {
 		if err := c.setError(); err != nil {
 			return err
 		}
 	}
-	c.out.setAt(at, n)
-	return nil
+	return c.names(n, c.out.setAt, c.set().All())
+}
+
+// names replies with some names: see listing.
+func (c *call) names(n int, header func(at, n int), all iter.Seq[string]) error {
+	return listing(c, n, header, withoutValues(all), func(name string, _ []byte) { c.out.text(name) })
 }
 
 func runSMIsMember(c *call) error {
@@ -264,14 +262,7 @@ func combined(of algebra) func(*call) error {
 		if err != nil {
 			return err
 		}
-		at, n := len(c.out.buf), 0
-		of(sets, func(elem string) bool {
-			c.out.text(elem)
-			n++
-			return len(c.out.buf)-at <= MaxReply
-		})
-		c.out.setAt(at, n)
-		return nil
+		return c.names(-1, c.out.setAt, func(yield func(string) bool) { of(sets, yield) })
 	}
 }
 
@@ -360,8 +351,8 @@ var setKind = kind{
 }
 
 // withoutValues passes names, each with no value.
-func withoutValues(names iter.Seq[string]) iter.Seq2[string, []byte] {
-	return func(yield func(string, []byte) bool) {
+func withoutValues[T any](names iter.Seq[T]) iter.Seq2[T, []byte] {
+	return func(yield func(T, []byte) bool) {
 		for name := range names {
 			if !yield(name, nil) {
 				return

@@ -24,6 +24,7 @@ type socket struct {
 	sent     int       // bytes of the batch's replies that were written
 	taken    int       // of them, since patience was set
 	patience time.Time // how long the client is waited for while it takes none
+	partial  bool      // they end within a reply, and the goroutine that makes it waits
 
 	joined                bool      // the loop has seen it
 	readLimit, writeLimit time.Time // readBy and writeBy, as the loop knows them
@@ -34,6 +35,8 @@ type socket struct {
 	cut             bool      // others have closed it
 	executed        bool      // a goroutine has done so with the batch
 	over            bool      // the loop has let go of it
+	part            bool      // a goroutine has made a part of a reply
+	went            chan bool // tells it that the part was sent, or that the socket is closed; nil until there is one
 	moved           net.Conn  // what it has become
 }
 
@@ -66,6 +69,24 @@ func (s *socket) Close() error {
 		return moved.Close()
 	}
 	return nil
+}
+
+// sendPart has the loop send what there is of a long reply, and waits until the client has taken it. It
+// returns false if the socket is closed. The goroutine calls it that executes the batch.
+func (s *socket) sendPart() bool {
+	l := s.loop
+	l.mu.Lock()
+	if s.over {
+		l.mu.Unlock()
+		return false
+	}
+	if s.went == nil {
+		s.went = make(chan bool, 1)
+	}
+	s.part = true
+	l.post(s)
+	l.mu.Unlock()
+	return <-s.went
 }
 
 // tell changes something under loop.mu, and has the loop look at it.

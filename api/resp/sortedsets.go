@@ -273,13 +273,21 @@ func runZRandMember(c *call) error {
 	return nil
 }
 
+// members replies with n members, with their scores or without: see listing.
+func (c *call) members(n int, all iter.Seq2[string, float64], scores bool) error {
+	header := func(at, n int) { c.out.pairsAt(at, n, scores) }
+	return listing(c, n, header, all, func(member string, score float64) { c.out.member(member, score, scores) })
+}
+
 // pairs begins a list of n members, with their scores or without: each with its score is an array
 // in RESP3.
-func (w *replies) pairs(n int, scores bool) {
+func (w *replies) pairs(n int, scores bool) { w.pairsAt(len(w.buf), n, scores) }
+
+func (w *replies) pairsAt(at, n int, scores bool) {
 	if scores && !w.resp3 {
 		n *= 2
 	}
-	w.array(n)
+	w.arrayAt(at, n)
 }
 
 // member writes an element of it.

@@ -422,7 +422,8 @@ func (c *call) streamRange(
 	case count == 0:
 		c.out.noArray()
 	default:
-		c.entries(pass(c.stream(), from, to), count)
+		return listing(c, -1, c.out.arrayAt, withoutValues(foremost(pass(c.stream(), from, to), count)),
+			func(e crdt.StreamEntry, _ []byte) { c.out.entry(e) })
 	}
 	return nil
 }
@@ -446,17 +447,29 @@ func (w *replies) entry(e crdt.StreamEntry) {
 	}
 }
 
-// entries writes the first of some entries, as many as count says if that is more than 0, and
-// returns how many there were. Those with one id are not parted: who asks for what comes behind an
-// id would miss the second.
+// foremost passes the first of some entries, as many as count says if that is more than 0. Those with
+// one id are not parted: who asks for what comes behind an id would miss the second.
+func foremost(all iter.Seq[crdt.StreamEntry], count int64) iter.Seq[crdt.StreamEntry] {
+	return func(yield func(crdt.StreamEntry) bool) {
+		n, last := int64(0), crdt.StreamID{}
+		for e := range all {
+			if count > 0 && n >= count && e.ID != last || !yield(e) {
+				return
+			}
+			n, last = n+1, e.ID
+		}
+	}
+}
+
+// entries writes the foremost of some entries, and returns how many there were.
 func (c *call) entries(all iter.Seq[crdt.StreamEntry], count int64) (n int64) {
-	at, last := len(c.out.buf), crdt.StreamID{}
-	for e := range all {
-		if count > 0 && n >= count && e.ID != last || len(c.out.buf)-at > MaxReply {
+	at := len(c.out.buf)
+	for e := range foremost(all, count) {
+		if len(c.out.buf)-at > MaxReply {
 			break
 		}
 		c.out.entry(e)
-		n, last = n+1, e.ID
+		n++
 	}
 	c.out.arrayAt(at, int(n))
 	return n

@@ -234,14 +234,13 @@ func zcombined(op zoperation) func(*call) error {
 		if err != nil {
 			return err
 		}
-		at := len(c.out.buf)
-		c.out.pairs(len(made), a.scores)
-		for _, m := range made {
-			if c.out.member(m.member, m.score, a.scores); len(c.out.buf)-at > MaxReply {
-				return errReplyTooLarge
+		return c.members(len(made), func(yield func(string, float64) bool) {
+			for _, m := range made {
+				if !yield(m.member, m.score) {
+					return
+				}
 			}
-		}
-		return nil
+		}, a.scores)
 	}
 }
 

@@ -234,14 +234,7 @@ func ranging(r zrange, fixed bool) func(c *call) error {
 			return err
 		}
 		members, n := r.all(c.zset())
-		at := len(c.out.buf)
-		c.out.pairs(n, scores)
-		for member, score := range members {
-			if c.out.member(member, score, scores); len(c.out.buf)-at > MaxReply {
-				return errReplyTooLarge
-			}
-		}
-		return nil
+		return c.members(n, members, scores)
 	}
 }
 
