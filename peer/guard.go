@@ -31,8 +31,12 @@ func (tx *Tx) Guard(g *Guard, key string) {
 // Changed reports whether a key has changed since it is guarded, as a transaction sees it: if it
 // may have been written to, with what it held or something else; if it does not exist any more, or
 // all that is known is that a repair took place. To delete or to expire what did not exist is no
-// change. In a transaction that writes it is exact. O(keys guarded).
+// change. In a transaction that writes it is exact. O(keys guarded). With nil it tells, to any
+// goroutine, whether a key was written to, and nothing of what has expired.
 func (g *Guard) Changed(tx *Tx) bool {
+	if tx == nil {
+		return g.guard.Changed()
+	}
 	if writer, ok := tx.base.(*engine.Tx); ok && !writer.Guarded(&g.guard) || g.guard.Changed() {
 		return true
 	}

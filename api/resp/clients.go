@@ -17,19 +17,17 @@ type view struct {
 	queued                     int // commands, -1 without MULTI
 	queuedSize                 int // bytes of them
 	resp3                      bool
-	tracked                    string // flags of CLIENT TRACKING
+	tracker                    *tracker
+	bcast                      bool
 	redirects                  int64
+	guards                     *guardList // of what WATCH watches
 }
 
 func (s *session) view() view {
 	names := &s.subs.names
-	v := view{s.index, len(names[toChannel]), len(names[toPattern]), len(names[toShard]), -1, 0, s.resp3, "", s.tracker.redirects()}
-	if s.tracker != nil {
-		v.tracked = "t"
-		if s.tracker.bcast {
-			v.tracked = "tB"
-		}
-	}
+	v := view{s.index, len(names[toChannel]), len(names[toPattern]), len(names[toShard]), -1, 0, s.resp3, s.tracker, false,
+		s.tracker.redirects(), s.watched.guards}
+	v.bcast = s.tracker != nil && s.tracker.bcast
 	if s.pending.open {
 		v.queued, v.queuedSize = len(s.pending.queue), s.pending.size
 	}
@@ -56,21 +54,27 @@ func (v view) kind() string {
 	return "normal"
 }
 
+// flags returns those of CLIENT LIST, in Redis' order.
+func (v view) flags(waits bool) (flags string) {
+	for _, f := range []struct {
+		is   bool
+		flag string
+	}{
+		{v.kind() == "pubsub", "P"}, {v.queued >= 0, "x"}, {waits, "b"}, {v.tracker != nil, "t"},
+		{v.tracker != nil && v.tracker.broken.Load(), "R"}, {v.bcast, "B"}, {v.guards.touched(), "d"},
+	} {
+		if f.is {
+			flags += f.flag
+		}
+	}
+	return cmp.Or(flags, "N")
+}
+
 // line returns what CLIENT LIST and CLIENT INFO show of a client, whose request of so many bytes is
 // being executed, if it is the one that asks. Others hold no buffers but for what they have sent a
 // part of; tot-mem has that.
 func (c *client) line(v view, now time.Time, asks int) string {
-	flags, name, version := "", "NULL", 2
-	if v.kind() == "pubsub" {
-		flags += "P"
-	}
-	if c.waits.Load() != nil {
-		flags += "b"
-	}
-	if v.queued >= 0 {
-		flags += "x"
-	}
-	flags += v.tracked
+	name, version := "NULL", 2
 	if last := c.last.Load(); last != nil {
 		name = last.name
 	}
@@ -85,7 +89,7 @@ func (c *client) line(v view, now time.Time, asks int) string {
 	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=-1 name=%s age=%d idle=%d flags=%s db=%d sub=%d psub=%d ssub=%d multi=%d "+
 		"qbuf=%d qbuf-free=0 argv-mem=%d multi-mem=%d rbs=0 rbp=0 obl=0 oll=%d omem=%d tot-mem=%d events=r cmd=%s user=%s "+
 		"redir=%d resp=%d\n", c.id, c.address, c.local, c.name.get(),
-		int(now.Sub(c.came).Seconds()), int(now.Sub(used).Seconds()), cmp.Or(flags, "N"), v.index, v.channels, v.patterns,
+		int(now.Sub(c.came).Seconds()), int(now.Sub(used).Seconds()), v.flags(c.waits.Load() != nil), v.index, v.channels, v.patterns,
 		v.shards, v.queued, asks, asks, v.queuedSize, messages, bytes, max(c.held.Load(), 0), name, onlyUser, v.redirects, version)
 }
 

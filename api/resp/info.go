@@ -70,8 +70,8 @@ func (c *call) infoServer() (string, error) {
 }
 
 func (c *call) infoClients() (string, error) {
-	return fmt.Sprintf("connected_clients:%d\r\nmaxclients:%d\r\nblocked_clients:%d\r\n",
-		c.server.clientCount(), c.server.maxClients.Load(), c.server.blockedCount()), nil
+	return fmt.Sprintf("connected_clients:%d\r\nmaxclients:%d\r\nblocked_clients:%d\r\ntracking_clients:%d\r\n",
+		c.server.clientCount(), c.server.maxClients.Load(), c.server.blockedCount(), c.server.tracking.counts().clients), nil
 }
 
 func (c *call) infoMemory() (string, error) {
@@ -96,11 +96,13 @@ func (c *call) infoStats() (string, error) {
 		before = *reset
 	}
 	_, errors := c.server.errors.all()
+	tracked := c.server.tracking.counts()
 	return fmt.Sprintf("total_connections_received:%d\r\ntotal_commands_processed:%d\r\n"+
 		"rejected_connections:%d\r\nevicted_clients:%d\r\n"+
-		"client_output_buffer_limit_disconnections:%d\r\ntotal_error_replies:%d\r\n",
+		"client_output_buffer_limit_disconnections:%d\r\n"+
+		"tracking_total_keys:%d\r\ntracking_total_items:%d\r\ntracking_total_prefixes:%d\r\ntotal_error_replies:%d\r\n",
 		now.connections-before.connections, now.commands-before.commands, now.refused-before.refused,
-		now.evicted-before.evicted, now.unread-before.unread, errors), nil
+		now.evicted-before.evicted, now.unread-before.unread, tracked.keys, tracked.items, tracked.prefixes, errors), nil
 }
 
 // infoReplication says what Redis's tools expect of a server that takes writes. Every peer is one.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	embedded "github.com/peerd/peerd/peer"
 )
@@ -21,10 +22,10 @@ type trackingOptions struct {
 // it.
 type tracker struct {
 	client   *client
-	prefixes nameSet // BCAST's
-	broken   bool    // who is told in its place was gone
-	db       int     // the database that it has selected
-	since    uint64  // BCAST: of changes of it up to this moment nothing is told
+	prefixes nameSet     // BCAST's
+	broken   atomic.Bool // who is told in its place was gone
+	db       int         // the database that it has selected
+	since    uint64      // BCAST: of changes of it up to this moment nothing is told
 	trackingOptions
 }
 
@@ -47,6 +48,7 @@ type tracking struct {
 	mu       sync.Mutex
 	trackers map[*tracker]struct{}
 	keys     map[trackedKey]readings
+	items    int // readings of them
 	bytes    int // of the keys, and of readings
 	follows  [Databases]*trackedDatabase
 }
@@ -79,7 +81,8 @@ func (t *tracking) enter(c *client, n int, db database, options trackingOptions,
 		t.trackers[k] = struct{}{}
 		c.tracker = k
 	}
-	k.trackingOptions, k.broken, k.db = options, false, n
+	k.trackingOptions, k.db = options, n
+	k.broken.Store(false)
 	if options.bcast && len(prefixes) == 0 {
 		prefixes = []string{""}
 	}
@@ -107,7 +110,7 @@ func (t *tracking) leave(k *tracker) {
 	if delete(t.trackers, k); len(t.trackers) > 0 {
 		return
 	}
-	t.keys, t.bytes = map[trackedKey]readings{}, 0
+	t.forget()
 	for n, d := range t.follows {
 		if d != nil {
 			t.server.followers.Add(-1)
@@ -116,6 +119,24 @@ func (t *tracking) leave(k *tracker) {
 			t.follows[n] = nil
 		}
 	}
+}
+
+// forget forgets who has read what.
+func (t *tracking) forget() { t.keys, t.items, t.bytes = map[trackedKey]readings{}, 0, 0 }
+
+// tracked is what INFO tells of it.
+type tracked struct{ clients, keys, items, prefixes int }
+
+func (t *tracking) counts() tracked {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	prefixes := map[string]struct{}{}
+	for k := range t.trackers {
+		for _, prefix := range k.prefixes {
+			prefixes[prefix] = struct{}{}
+		}
+	}
+	return tracked{len(t.trackers), len(t.keys), t.items, len(prefixes)}
 }
 
 // follow has a database be followed from now on, and returns a moment of it that is not before.
@@ -204,7 +225,7 @@ func (t *tracking) restart(d *trackedDatabase) error {
 	if d.told = at; errors.Is(err, embedded.ErrRebuilding) {
 		return nil // and the next watch tells once it is over
 	}
-	t.keys, t.bytes = map[trackedKey]readings{}, 0
+	t.forget()
 	for k := range t.trackers {
 		t.send(k, &invalidation{all: true})
 	}
@@ -249,6 +270,7 @@ func (t *tracking) invalidate(key trackedKey, by int64, moment uint64) {
 			continue
 		}
 		delete(all, k)
+		t.items--
 		t.bytes -= readingSize
 		if there && !k.bcast && !(k.noloop && k.client.id == by) {
 			t.send(k, &invalidation{keys: []string{key.name}})
@@ -295,6 +317,7 @@ func (t *tracking) remember(k *tracker, n int, name string, at uint64) {
 		t.bytes += len(name)
 	}
 	if _, twice := all[k]; !twice {
+		t.items++
 		t.bytes += readingSize
 	}
 	all[k] = at
@@ -313,7 +336,7 @@ func (t *tracking) send(k *tracker, m *invalidation) {
 		t.server.mu.Lock()
 		_, there := t.server.clients[k.redirect]
 		t.server.mu.Unlock()
-		if k.broken = !there; there {
+		if k.broken.Store(!there); there {
 			to, m.redirected = k.redirect, true
 		} else {
 			m = &invalidation{lost: k.redirect.id}
@@ -563,7 +586,7 @@ func (t *tracking) flagsOf(k *tracker, caching bool) (flags []string) {
 		name string
 	}{
 		{true, "on"}, {k.bcast, "bcast"}, {k.optin, "optin"}, {k.optin && caching, "caching-yes"}, {k.optout, "optout"},
-		{k.optout && caching, "caching-no"}, {k.noloop, "noloop"}, {k.broken, "broken_redirect"},
+		{k.optout && caching, "caching-no"}, {k.noloop, "noloop"}, {k.broken.Load(), "broken_redirect"},
 	} {
 		if f.is {
 			flags = append(flags, f.name)

@@ -3,6 +3,7 @@ package resp
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	embedded "github.com/peerd/peerd/peer"
 )
@@ -13,6 +14,16 @@ type watched struct {
 	keys  map[int]*watchedKeys // by database; nil while nothing is
 	count int                  // of keys
 	bytes int                  // of them, each charged ArgumentCost besides
+
+	guards *guardList // for others to look at
+}
+
+// guardList is guards that others may ask. It does not change.
+type guardList []*embedded.Guard
+
+// touched reports whether somebody has written to a key that is guarded.
+func (l *guardList) touched() bool {
+	return l != nil && slices.ContainsFunc(*l, func(g *embedded.Guard) bool { return g.Changed(nil) })
 }
 
 // watchedKeys are those of one database.
@@ -40,6 +51,11 @@ func (g *watched) in(n int, db database) *watchedKeys {
 	}
 	if g.keys[n] == nil {
 		g.keys[n] = &watchedKeys{db, new(embedded.Guard), map[string]struct{}{}}
+		guards := guardList{g.keys[n].guard}
+		if g.guards != nil {
+			guards = append(guards, *g.guards...)
+		}
+		g.guards = &guards
 	}
 	return g.keys[n]
 }
