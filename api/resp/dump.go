@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/crdt"
-	embedded "github.com/peerd/peerd/peer"
 )
 
 // What DUMP returns is for RESTORE of any peer of the same version, not for Redis: for each type
@@ -102,11 +101,11 @@ func runRestore(c *call) error {
 		n++
 		bad = bad || p.kind.check != nil && !p.kind.check(string(p.name), p.value)
 	}
-	switch bad = bad || n == 0; {
-	case bad:
+	if bad || n == 0 {
 		return replyError("ERR Bad data format")
-	case n > embedded.MaxOps:
-		return replyError(fmt.Sprintf("ERR %d parts exceed the limit of %d a transaction (MaxOps)", n, embedded.MaxOps))
+	}
+	if err := c.changing(n, "parts"); err != nil {
+		return err
 	}
 	if replace {
 		if _, err := c.tx.Remove(key); err != nil {

@@ -21,6 +21,9 @@ func runHSet(c *call) error {
 	if err := c.hashError(); err != nil {
 		return err
 	}
+	if err := c.changing(len(c.args)/2-1, "fields"); err != nil {
+		return err
+	}
 	hash, added := c.hash(), 0
 	for i := 2; i < len(c.args); i += 2 {
 		field := hash.String(c.arg(i))

@@ -90,6 +90,9 @@ func pushing(to end, onlyThere bool) func(c *call) error {
 			return nil
 		}
 		values := c.args[2:]
+		if err := c.changing(len(values), "elements"); err != nil {
+			return err
+		}
 		if to == head { // each before the one before it
 			values = slices.Clone(values)
 			slices.Reverse(values)
@@ -111,9 +114,12 @@ func push(l crdt.List, n int, to end, values ...[]byte) error {
 }
 
 // pop removes elements at an end, at most so many, and returns them, the outermost first.
-func pop(l crdt.List, from end, most int) ([][]byte, error) {
+func (c *call) pop(l crdt.List, from end, most int) ([][]byte, error) {
 	n := l.Len()
 	count := min(most, n)
+	if err := c.changing(count, "elements"); err != nil {
+		return nil, err
+	}
 	first := 0
 	if from == tail {
 		first = n - count
@@ -162,7 +168,7 @@ func listPop(from end) func(c *call) error {
 			c.out.null()
 			return nil
 		}
-		values, err := pop(l, from, count)
+		values, err := c.pop(l, from, count)
 		switch {
 		case err != nil:
 			return err
@@ -216,27 +222,33 @@ func spanOf(first, last int64, n int) (from, to int) {
 	return int(first), int(last) + 1
 }
 
-// indexes reads the arguments 2 and 3.
-func (c *call) indexes() (first, last int64, err error) {
-	if first, err = c.integer(2); err == nil {
-		last, err = c.integer(3)
+// listSpan returns the list that the first argument names, and which of its elements are from the
+// index that is the second to the one that is the third.
+func (c *call) listSpan() (l crdt.List, from, to int, err error) {
+	first, err := c.integer(2)
+	if err != nil {
+		return l, 0, 0, err
 	}
-	return first, last, err
+	last, err := c.integer(3)
+	if err != nil {
+		return l, 0, 0, err
+	}
+	if err := c.listError(c.arg(1)); err != nil {
+		return l, 0, 0, err
+	}
+	l = c.list()
+	from, to = spanOf(first, last, l.Len())
+	return l, from, to, nil
 }
 
 // quickElements is how many elements of a list the loop reads itself.
 const quickElements = 1024
 
 func runLRange(c *call) error {
-	first, last, err := c.indexes()
+	l, from, to, err := c.listSpan()
 	if err != nil {
 		return err
 	}
-	if err := c.listError(c.arg(1)); err != nil {
-		return err
-	}
-	l := c.list()
-	from, to := spanOf(first, last, l.Len())
 	if c.looped && to-from > quickElements {
 		return errApart
 	}
@@ -259,11 +271,10 @@ func elements(l crdt.List, from, to int) iter.Seq2[int, []byte] {
 
 // workOfLRange is that of LRANGE.
 func workOfLRange(c *call, cmd *command) int64 {
-	first, last, err := c.indexes()
+	_, from, to, err := c.listSpan()
 	if err != nil {
 		return 0
 	}
-	from, to := spanOf(first, last, c.list().Len())
 	return int64(to - from)
 }
 
@@ -323,10 +334,13 @@ func runLSet(c *call) error {
 
 // walkable returns the error for a list of n elements in which a command that writes would look for
 // too long.
-func walkable(n int) error {
-	if n > MaxWork {
+func (c *call) walkable(n int) error {
+	switch {
+	case n > MaxWork:
 		return replyError(fmt.Sprintf("ERR the list has %d elements: others would wait for a write that looks at more than %d "+
 			"(MaxWork)", n, MaxWork))
+	case c.looped && n > quickElements:
+		return errApart
 	}
 	return nil
 }
@@ -340,7 +354,7 @@ func runLInsert(c *call) error {
 	}
 	l := c.list()
 	n := l.Len()
-	if err := walkable(n); err != nil {
+	if err := c.walkable(n); err != nil {
 		return err
 	}
 	for i, value := range l.From(0, false) {
@@ -374,7 +388,7 @@ func runLRem(c *call) error {
 	}
 	l := c.list()
 	n := l.Len()
-	if err := walkable(n); err != nil {
+	if err := c.walkable(n); err != nil {
 		return err
 	}
 	start, back := 0, count < 0
@@ -384,10 +398,13 @@ func runLRem(c *call) error {
 	var found []int
 	for i, value := range l.From(start, back) {
 		if bytes.Equal(value, c.args[3]) {
-			if found = append(found, i); int64(len(found)) == count {
+			if found = append(found, i); int64(len(found)) == count || len(found) > embedded.MaxOps {
 				break
 			}
 		}
+	}
+	if err := c.changing(len(found), "elements"); err != nil {
+		return err
 	}
 	slices.Sort(found)
 	for _, i := range slices.Backward(found) {
@@ -400,16 +417,17 @@ func runLRem(c *call) error {
 }
 
 func runLTrim(c *call) error {
-	first, last, err := c.indexes()
+	l, from, to, err := c.listSpan()
 	if err != nil {
 		return err
 	}
-	if err := c.listError(c.arg(1)); err != nil {
+	n := l.Len()
+	if from < to {
+		err = c.changing(n-(to-from), "elements")
+	}
+	if err != nil {
 		return err
 	}
-	l := c.list()
-	n := l.Len()
-	from, to := spanOf(first, last, n)
 	if from == to {
 		_, err = l.Clear()
 	} else if _, err = l.Remove(to, n); err == nil {
@@ -531,7 +549,7 @@ func (c *call) move(from, to end) (done bool, err error) {
 	if err := c.listError(target); err != nil {
 		return false, err
 	}
-	values, err := pop(l, from, 1)
+	values, err := c.pop(l, from, 1)
 	if err != nil {
 		return false, err
 	}
@@ -603,7 +621,7 @@ func (c *call) popFrom(key string, from end, most int, several bool) (done bool,
 	if l.Len() == 0 {
 		return false, nil
 	}
-	values, err := pop(l, from, most)
+	values, err := c.pop(l, from, most)
 	if err != nil {
 		return false, err
 	}

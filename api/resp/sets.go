@@ -172,11 +172,8 @@ func runSPop(c *call) error {
 	}
 	set := c.set()
 	count = min(count, int64(set.Len()))
-	switch {
-	case count > embedded.MaxOps:
-		return replyError(fmt.Sprintf("ERR %d members exceed the limit of %d a transaction (MaxOps)", count, embedded.MaxOps))
-	case c.looped && count > maxQuickArguments:
-		return errApart
+	if err := c.changing(int(count), "members"); err != nil {
+		return err
 	}
 	some := window(set.Len(), max(leastWindow, 2*int(count)), set.All(), set.AllAfter)
 	rand.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })

@@ -77,6 +77,9 @@ func runSort(c *call) error {
 
 // storeSorted makes a list of what SORT found, whatever its key held.
 func (c *call) storeSorted(s sorting, elems []sortedElement) error {
+	if err := c.changing(len(elems)*max(1, len(s.get)), "elements"); err != nil {
+		return err
+	}
 	var values [][]byte
 	for _, e := range elems {
 		if len(s.get) == 0 {

@@ -218,6 +218,9 @@ func (c *call) putAll(name string) error {
 	if len(c.args)%2 == 0 {
 		return wrongArity(name)
 	}
+	if err := c.changing(len(c.args)/2, "keys"); err != nil {
+		return err
+	}
 	for i := 1; i < len(c.args); i += 2 {
 		key := c.arg(i)
 		if err := c.put(key, c.tx.Types(key), c.args[i+1], time.Time{}); err != nil {

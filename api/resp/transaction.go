@@ -1,6 +1,10 @@
 package resp
 
-import "fmt"
+import (
+	"fmt"
+
+	embedded "github.com/peerd/peerd/peer"
+)
 
 // transaction is what was queued since MULTI.
 type transaction struct {
@@ -128,6 +132,18 @@ func runExec(c *call) error {
 		if len(c.out.buf)-start > MaxReply {
 			return errReplyTooLarge
 		}
+	}
+	return nil
+}
+
+// changing returns an error for a command that is about to change so many elements, before it looks at
+// them: that a transaction has a limit, or that others are not to wait for it in the loop.
+func (c *call) changing(n int, of string) error {
+	switch {
+	case n > embedded.MaxOps:
+		return replyError(fmt.Sprintf("ERR %d %s exceed the limit of %d a transaction (MaxOps)", n, of, embedded.MaxOps))
+	case c.looped && n > maxQuickArguments:
+		return errApart
 	}
 	return nil
 }

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/peerd/peerd/crdt"
-	embedded "github.com/peerd/peerd/peer"
 )
 
 // Ranges of sorted sets are found as ranks: those of the first element and of the one behind the
@@ -299,11 +298,8 @@ type scored struct {
 // take removes a range from a sorted set, and returns what was in it.
 func (c *call) take(zset crdt.SortedSet, r zrange) ([]scored, error) {
 	members, n := r.all(zset)
-	switch {
-	case n > embedded.MaxOps:
-		return nil, replyError(fmt.Sprintf("ERR %d members exceed the limit of %d a transaction (MaxOps)", n, embedded.MaxOps))
-	case c.looped && n > maxQuickArguments:
-		return nil, errApart
+	if err := c.changing(n, "members"); err != nil {
+		return nil, err
 	}
 	taken := make([]scored, 0, n)
 	for member, score := range members {
