@@ -243,6 +243,30 @@ func ExampleTx_Now() {
 	// Output: <nil>
 }
 
+// What has expired is counted by Len until it is removed, which others than who said when do later.
+func ExampleTx_Expired() {
+	p := openAlone()
+	defer p.Close()
+	ctx := context.Background()
+	err := p.Update(ctx, func(tx *peer.Tx) error {
+		if err := tx.String("stays").Set(nil); err != nil {
+			return err
+		}
+		return tx.String("session").SetUntil(nil, tx.Now().Add(-time.Second))
+	})
+	if err != nil {
+		fmt.Println(err)
+	}
+	err = p.View(ctx, func(tx *peer.Tx) error {
+		fmt.Println(tx.Timed(), tx.Len()-tx.Expired())
+		return nil
+	})
+	fmt.Println(err)
+	// Output:
+	// true 1
+	// <nil>
+}
+
 // Keys are gone through in order, all of them, those with a prefix, or page by page. The loop may
 // write.
 func ExampleTx_Keys() {

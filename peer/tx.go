@@ -34,6 +34,7 @@ type keyed interface {
 	dotted.Tx
 	Keys(prefix, after string, fn func(key string, s dotted.Summary) bool) error
 	KeyCount() (int, error)
+	Due(fn func(key string) bool) error
 	Right() time.Time
 	Moment() uint64
 }
@@ -88,9 +89,28 @@ func (tx *Tx) Note(note any) {
 // later Moment, or comes after a Reset; those of a Moment that is not later tell nothing new, while the peer is open.
 func (tx *Tx) Moment() uint64 { return tx.base.Moment() }
 
-// Len returns the number of keys that exist. O(1).
+// Len returns the number of keys that exist, with those that have expired and are not removed yet:
+// see Expired. O(1).
 func (tx *Tx) Len() int {
 	n, err := tx.base.KeyCount()
+	tx.err = cmp.Or(tx.err, err)
+	return n
+}
+
+// Timed reports whether any key, or field of one, may have an expiry. O(1).
+func (tx *Tx) Timed() bool { return tx.base.Timed() }
+
+// Expired returns how many of the keys that Len counts have expired: those of the last seconds, before
+// they are removed. O(what has expired and was written since the last checkpoint).
+func (tx *Tx) Expired() (n int) {
+	err := tx.base.Due(func(key string) bool {
+		s, err := tx.base.Summary(key)
+		tx.err = cmp.Or(tx.err, err)
+		if s.Exists() && !tx.Has(key) {
+			n++
+		}
+		return err == nil
+	})
 	tx.err = cmp.Or(tx.err, err)
 	return n
 }

@@ -115,11 +115,11 @@ func (c *call) infoKeyspace() (string, error) {
 	for i := range Databases {
 		n := 0
 		count := func(tx *embedded.Tx) error {
-			n = tx.Len()
+			n = tx.Len() - tx.Expired()
 			return tx.Err()
 		}
 		if i == c.session.index {
-			n = c.tx.Len()
+			_ = count(c.tx)
 		} else if db, err := c.server.database(i); err == nil && db.View(context.Background(), count) != nil {
 			n = 0 // it is not held here, or cannot be read now
 		}

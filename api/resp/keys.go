@@ -33,8 +33,16 @@ func typeName(types crdt.Types) string {
 	return "none"
 }
 
+// runDBSize counts the keys without those that have expired and are not removed yet. To find these it
+// looks at what was written lately: nobody waits for it, unless it is within MULTI or a script.
 func runDBSize(c *call) error {
-	c.out.integer(int64(c.tx.Len()))
+	switch timed := c.tx.Timed(); {
+	case timed && c.whole && c.looped:
+		return errApart
+	case timed && !c.whole && !c.apart:
+		return errLong
+	}
+	c.out.integer(int64(c.tx.Len() - c.tx.Expired()))
 	return nil
 }
 

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"bytes"
-	"cmp"
 	"container/heap"
 	"encoding/binary"
 	"math"
@@ -265,7 +264,7 @@ func (r *replica) expired(g *group, began int) (keys []dueName, err error) {
 
 // judge returns the key whose cell is to be looked at, if the replica is to remove it now.
 func (r *replica) judge(g *group, next expiry, now int64) (due dueName, err error) {
-	a, err := g.addressAt(next.place)
+	a, err := g.view.addressOf(next.place)
 	if err != nil || a == "" {
 		return due, err
 	}
@@ -330,25 +329,6 @@ func (r *replica) nextExpired(g *group, now int64) (next expiry, ok bool, err er
 		return false
 	})
 	return next, ok, err
-}
-
-// addressAt returns the address of the cell at a place; empty if there is none.
-func (g *group) addressAt(place string) (a dotted.Address, err error) {
-	key := append([]byte{prefixCell}, place...)
-	if a = dotted.Address(place); a.CheckCell() == nil {
-		return a, nil
-	}
-	a = ""
-	var failed error
-	err = g.view.records(key, append(bytes.Clone(key), 0), func(key []byte, it *item, value []byte) bool {
-		if it != nil {
-			a = it.address
-		} else {
-			a, _, failed = decodeCell(g.view.shot.Tree(), bytes.Clone(key), bytes.Clone(value))
-		}
-		return false
-	})
-	return a, cmp.Or(failed, err)
 }
 
 // Now returns the time by which keys have expired.

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -180,15 +181,34 @@ func (h *host) checkHidden(seen []uint64) {
 	defer v.Close()
 	hist := h.w.hist
 	live := func(e *effect) bool { return has(seen, e.of) && !e.removedBy(seen) }
+	shown := 0
 	for _, key := range hist.keys {
 		until, timed := hist.expires(key, live)
 		if !timed || until > now.UnixMilli() {
-			h.compare(v, key, seen)
+			if h.compare(v, key, seen) > 0 {
+				shown++
+			}
 			continue
 		}
 		if types := engine.Fields(v).Types(key); types != 0 && !h.tolerates(engine.Fields(v).Err()) {
 			h.w.fail("%s shows %q, which expired at %d, at %d", h.name, key, until, now.UnixMilli())
 		}
+	}
+	h.checkDue(v, shown)
+}
+
+// checkDue compares how many keys a view has without those that it says may have expired and does not
+// show with how many there are.
+func (h *host) checkDue(v *engine.View, shown int) {
+	hidden := 0
+	err := v.Due(func(key string) bool {
+		if s, err := v.Summary(key); err == nil && s.Exists() && !engine.Fields(v).Has(key) {
+			hidden++
+		}
+		return true
+	})
+	if n, failed := v.KeyCount(); !h.tolerates(cmp.Or(err, failed)) && n-hidden != shown {
+		h.w.fail("%s counts %d keys, of which %d have expired; want %d that have not", h.name, n, hidden, shown)
 	}
 }
 
