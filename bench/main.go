@@ -5,6 +5,7 @@
 //	go -C bench run . SCENARIO... [--quick]    only these
 //	go -C bench run . bounds [--quick] [ROW...]    the figures that have bounds
 //	go -C bench run . compare COMMIT [PKG:PATTERN]  this tree's benchmarks against a commit's
+//	go -C bench run . theory                   the charts of docs/choosing.md, into docs/charts
 //	go -C bench run . help                     lists them all
 //
 // See README.md for how to read what it writes.
@@ -31,10 +32,14 @@ import (
 	"github.com/peerd/peerd/bench/internal/lab"
 	"github.com/peerd/peerd/bench/internal/report"
 	"github.com/peerd/peerd/bench/internal/scenario"
+	"github.com/peerd/peerd/bench/internal/theory"
 )
 
 // patience is how long a load, a repair or a sweep may take; with --quick less.
 const patience, quickPatience = time.Hour, 5 * time.Minute
+
+// papersCharts is where the project's papers have their charts.
+const papersCharts = "../docs/charts"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
@@ -48,7 +53,7 @@ func main() {
 
 // options are the command line's.
 type options struct {
-	quick, json          bool
+	quick, json, papers  bool
 	out, binary, profile string
 	lasts                time.Duration
 }
@@ -59,6 +64,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags.BoolVar(&o.quick, "quick", false, "small sizes and few rounds: all in less than ten "+
 		"minutes")
 	flags.BoolVar(&o.json, "json", false, "print results.json as well")
+	flags.BoolVar(&o.papers, "papers", false, "write the charts that the papers show into docs/charts "+
+		"as well")
 	flags.StringVar(&o.out, "out", "out", "the directory of the report")
 	flags.StringVar(&o.binary, "peerd", "", "measure this daemon (default: build the one of this "+
 		"tree)")
@@ -80,8 +87,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if _, ok := lab.ProfileKinds[o.profile]; !ok && o.profile != "" {
 		return fmt.Errorf("no profile is of kind %q: take cpu, heap, block or mutex", o.profile)
 	}
-	if names[0] == "compare" {
+	switch names[0] {
+	case "compare":
 		return compareWith(ctx, names[1:], stdout, stderr)
+	case "theory":
+		return report.WriteCharts(papersCharts, theory.Prefix, theory.Charts())
 	}
 	var chosen []scenario.Scenario
 	if names[0] != "bounds" {
@@ -155,7 +165,7 @@ func (o options) scenarios(ctx context.Context, l *lab.Lab, r *report.Run, chose
 		found := s.Measure(ctx, l, scenario.Options{Quick: o.quick, Lasts: o.lasts, Show: p.show})
 		r.Scenarios = append(r.Scenarios, found)
 		r.Took = report.Seconds(time.Since(r.Began))
-		if err := r.Write(o.out); err != nil {
+		if err := o.write(r); err != nil {
 			return err
 		}
 		if ctx.Err() != nil {
@@ -178,6 +188,13 @@ func (o options) scenarios(ctx context.Context, l *lab.Lab, r *report.Run, chose
 		return fmt.Errorf("not measured to the end: %s", strings.Join(failed, ", "))
 	}
 	return nil
+}
+
+func (o options) write(r *report.Run) error {
+	if err := r.Write(o.out); err != nil || !o.papers {
+		return err
+	}
+	return r.WriteForPapers(papersCharts)
 }
 
 // progress says on one line each what is measured, and how long all will still take.
@@ -209,7 +226,7 @@ func (p *progress) end(s *report.Scenario) {
 }
 
 func usage(out io.Writer, flags *pflag.FlagSet) {
-	fmt.Fprint(out, "go -C bench run . all|SCENARIO...|bounds [ROW...]|compare COMMIT [--quick] "+
+	fmt.Fprint(out, "go -C bench run . all|SCENARIO...|bounds [ROW...]|compare COMMIT|theory [--quick] "+
 		"[--json] [--profile KIND]\n\n",
 		flags.FlagUsages(), "\nscenarios:\n")
 	for _, s := range scenario.All {

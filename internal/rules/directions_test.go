@@ -96,6 +96,8 @@ var layers = []layer{
 		"it runs the benchmarks of commits, whatever they are"},
 	{"bench/internal/report", []string{"bench/internal/measure"},
 		"a report is of whatever was measured"},
+	{"bench/internal/theory", []string{"bench/internal/measure", "bench/internal/report", "crdt"},
+		"what is predicted is simulated without what it predicts, but for its version vectors"},
 	{"bench/internal/lab", []string{"bench/internal/measure"},
 		"what starts the daemon knows it from outside, as its users do"},
 	{"bench/internal/bounds", []string{"bench/internal/*"},

@@ -6,6 +6,7 @@ import (
 	"image/color"
 	"math"
 	"regexp"
+	"slices"
 	"strings"
 
 	"gonum.org/v1/plot"
@@ -28,6 +29,9 @@ type Chart struct {
 
 	Names []string `json:"names,omitempty"` // of the groups of bars
 	Lines []Line   `json:"lines"`
+
+	Caption string `json:"-"` // in small letters below: when and of what it was made
+	Papers  bool   `json:"-"` // the project's papers show it: see Run.WriteForPapers
 }
 
 // Line is one system's points, or its bars, one for each name.
@@ -37,7 +41,9 @@ type Line struct {
 	Y      []float64 `json:"y"`
 	Low    []float64 `json:"low,omitempty"` // the spread
 	High   []float64 `json:"high,omitempty"`
-	Theory bool      `json:"theory,omitempty"` // a prediction: dashed, without points
+	// Theory is a prediction: dashed, without points, and in the colour of the line before it whose
+	// name it has.
+	Theory bool `json:"theory,omitempty"`
 }
 
 // Point adds a point with its spread to a line.
@@ -76,7 +82,14 @@ func (c Chart) SVG() (string, error) {
 	}
 	c.axes(p)
 	canvas := vgsvg.New(chartWidth, chartHeight)
-	p.Draw(draw.Crop(draw.New(canvas), 0, -3*vg.Millimeter, 0, 0)) // the last number of the axis
+	area := draw.Crop(draw.New(canvas), 0, -3*vg.Millimeter, 0, 0) // the last number of the axis
+	if c.Caption != "" {
+		style := p.X.Tick.Label
+		style.XAlign, style.YAlign = draw.XLeft, draw.YBottom
+		area.FillText(style, vg.Point{X: 2 * vg.Millimeter, Y: vg.Millimeter}, c.Caption)
+		area = draw.Crop(area, 0, 0, 5*vg.Millimeter, 0)
+	}
+	p.Draw(area)
 	var out bytes.Buffer
 	if _, err := canvas.WriteTo(&out); err != nil {
 		return "", err
@@ -91,8 +104,15 @@ func faintGrid() *plotter.Grid {
 	return grid
 }
 
+// colour is that of a line: of a prediction, that of what was measured under its name.
+func (c Chart) colour(i int) color.RGBA {
+	of := slices.IndexFunc(c.Lines, func(l Line) bool { return l.System == c.Lines[i].System })
+	return colours[of%len(colours)]
+}
+
 func (c Chart) lines(p *plot.Plot) error {
 	measured := 0
+	var paired *plotter.Line
 	for i, l := range c.Lines {
 		points := make(plotter.XYs, 0, len(l.X))
 		var errors plotter.YErrors
@@ -114,12 +134,16 @@ func (c Chart) lines(p *plot.Plot) error {
 		if err != nil {
 			return err
 		}
-		line.Color, marks.Color, marks.Radius = colours[i%len(colours)], colours[i%len(colours)], vg.Millimeter*0.8
+		line.Color, marks.Color, marks.Radius = c.colour(i), c.colour(i), vg.Millimeter*0.8
 		line.Width = vg.Millimeter * 0.5
 		if l.Theory {
 			line.Dashes = []vg.Length{vg.Millimeter * 1.5, vg.Millimeter}
 			p.Add(line)
-			p.Legend.Add(l.System, line)
+			if slices.ContainsFunc(c.Lines[:i], func(o Line) bool { return o.System == l.System }) {
+				paired = line
+			} else {
+				p.Legend.Add(l.System, line)
+			}
 			continue
 		}
 		marks.Shape = []draw.GlyphDrawer{draw.CircleGlyph{}, draw.SquareGlyph{}, draw.PyramidGlyph{}}[measured%3]
@@ -134,6 +158,9 @@ func (c Chart) lines(p *plot.Plot) error {
 		bars.Color = line.Color
 		p.Add(line, marks, bars)
 		p.Legend.Add(l.System, line, marks)
+	}
+	if paired != nil {
+		p.Legend.Add("predicted", paired)
 	}
 	return nil
 }
@@ -155,6 +182,16 @@ func (c Chart) bars(p *plot.Plot) error {
 	return nil
 }
 
+// systems returns the names in the legend.
+func (c Chart) systems() (names []string) {
+	for _, l := range c.Lines {
+		if !slices.Contains(names, l.System) {
+			names = append(names, l.System)
+		}
+	}
+	return names
+}
+
 // axes leaves room for the legend above what was measured, and begins at nothing.
 func (c Chart) axes(p *plot.Plot) {
 	if math.IsInf(p.X.Min, 0) || math.IsInf(p.Y.Min, 0) { // nothing was measured
@@ -174,7 +211,7 @@ func (c Chart) axes(p *plot.Plot) {
 	if p.Y.Max <= p.Y.Min {
 		p.Y.Max = p.Y.Min + 1
 	}
-	p.Y.Max *= 1 + 0.08*float64(len(c.Lines))
+	p.Y.Max *= 1.1 + 0.08*float64(len(c.systems()))
 	p.Y.Tick.Marker = plain{}
 }
 

@@ -216,6 +216,51 @@ func (r *Row) verdict(o *Series) string {
 	return "loses"
 }
 
+// WriteCharts writes charts into a directory, each as the SVG that its name says after a prefix.
+func WriteCharts(dir, prefix string, charts []Chart) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for _, c := range charts {
+		svg, err := c.SVG()
+		if err != nil {
+			return fmt.Errorf("chart %s%s: %w", prefix, c.Name, err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, prefix+c.Name+".svg"), []byte(svg), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// WriteForPapers writes those charts of the run that the project's papers show, each with a line
+// that says when, where and of which versions it was made.
+func (r *Run) WriteForPapers(dir string) error {
+	for _, s := range r.Scenarios {
+		var shown []Chart
+		for _, c := range s.Charts {
+			if !c.Papers {
+				continue
+			}
+			c.Caption = fmt.Sprintf("%s, commit %s, %d × %s", r.Began.UTC().Format("2006-01-02"), r.Commit,
+				r.Machine.Cores, r.Machine.Processor)
+			for _, o := range s.Systems {
+				if o.Version != "this tree" {
+					c.Caption += fmt.Sprintf(", %s %s", o.Name, o.Version)
+				}
+			}
+			if r.Quick {
+				c.Caption += ", --quick"
+			}
+			shown = append(shown, c)
+		}
+		if err := WriteCharts(dir, s.Name+"-", shown); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Write writes all files of the run into a directory. It may be called again when more is known.
 func (r *Run) Write(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -227,12 +272,8 @@ func (r *Run) Write(dir string) error {
 	}
 	files := map[string][]byte{"results.json": append(results, '\n'), "report.md": []byte(r.Markdown())}
 	for _, s := range r.Scenarios {
-		for _, c := range s.Charts {
-			svg, err := c.SVG()
-			if err != nil {
-				return fmt.Errorf("chart %s of %s: %w", c.Name, s.Name, err)
-			}
-			files[s.Name+"-"+c.Name+".svg"] = []byte(svg)
+		if err := WriteCharts(dir, s.Name+"-", s.Charts); err != nil {
+			return err
 		}
 	}
 	if files["report.html"], err = r.HTML(); err != nil {

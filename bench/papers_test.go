@@ -1,0 +1,118 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/peerd/peerd/bench/internal/bounds"
+	"github.com/peerd/peerd/bench/internal/scenario"
+	"github.com/peerd/peerd/bench/internal/theory"
+)
+
+// papers are those of the project that name the harness' commands or show its charts.
+func papers(t *testing.T) map[string]string {
+	names, err := filepath.Glob("../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts := map[string]string{}
+	for _, name := range append(names, "README.md", "../README.md") {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts[name] = string(text)
+	}
+	return texts
+}
+
+func TestThePapersChartsAreThoseThatTheSeedsGive(t *testing.T) {
+	for _, c := range theory.Charts() {
+		want, err := c.SVG()
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := filepath.Join(papersCharts, theory.Prefix+c.Name+".svg")
+		if got, err := os.ReadFile(name); err != nil || string(got) != want {
+			t.Errorf("%s is not what \"go -C bench run . theory\" makes (%v)", name, err)
+		}
+	}
+}
+
+func TestThePapersShowTheChartsThatThereAre(t *testing.T) {
+	shown := map[string]bool{}
+	for paper, text := range papers(t) {
+		for _, found := range regexp.MustCompile(`\]\(([^)]*charts/[^)]*\.svg)\)`).FindAllStringSubmatch(text, -1) {
+			name := filepath.Join(filepath.Dir(paper), found[1])
+			if _, err := os.Stat(name); err != nil {
+				t.Errorf("%s shows a chart that is not there: %v", paper, err)
+			}
+			shown[filepath.Base(name)] = true
+		}
+	}
+	all, err := filepath.Glob(filepath.Join(papersCharts, "*.svg"))
+	if err != nil || len(all) == 0 {
+		t.Fatalf("there are no charts (%v)", err)
+	}
+	for _, name := range all {
+		if !shown[filepath.Base(name)] {
+			t.Errorf("%s is in no paper", name)
+		}
+	}
+}
+
+func TestThePapersNameCommandsThatThereAre(t *testing.T) {
+	known := []string{"all", "SCENARIO", "SCENARIO...", "bounds", "compare", "help", "partition", "theory"}
+	for _, s := range scenario.All {
+		known = append(known, s.Name)
+	}
+	var rows []string
+	for _, r := range bounds.Rows() {
+		rows = append(rows, r[0])
+	}
+	count := 0
+	for paper, text := range papers(t) {
+		for _, found := range regexp.MustCompile("go -C bench run \\.([^`\n]*)").FindAllStringSubmatch(text, -1) {
+			words := strings.Fields(strings.SplitN(found[1], "   ", 2)[0]) // what follows explains it
+			of := known
+			for _, word := range words {
+				switch {
+				case strings.HasPrefix(word, "--"):
+				case !slices.Contains(of, word):
+					t.Errorf("%s names go -C bench run .%s: there is no %q", paper, found[1], word)
+				case word == "bounds":
+					of = append(rows, "ROW...")
+				case word == "compare":
+					of = append(of, "COMMIT")
+				}
+				count++
+			}
+		}
+	}
+	if count < 20 {
+		t.Errorf("only %d words of commands are in the papers", count)
+	}
+}
+
+func TestThePaperOnChoosingNamesTestsThatThereAre(t *testing.T) {
+	named := regexp.MustCompile("`go test ./([a-z/]+) -run (Test[A-Za-z]+)`").FindAllStringSubmatch(papers(t)["../docs/choosing.md"], -1)
+	if len(named) == 0 {
+		t.Fatal("it names none")
+	}
+	for _, found := range named {
+		files, err := filepath.Glob(filepath.Join("..", found[1], "*_test.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.ContainsFunc(files, func(name string) bool {
+			text, err := os.ReadFile(name)
+			return err == nil && strings.Contains(string(text), "func "+found[2]+"(")
+		}) {
+			t.Errorf("there is no %s in %s", found[2], found[1])
+		}
+	}
+}
