@@ -203,8 +203,9 @@ func (c Chart) axes(p *plot.Plot) {
 	}
 	if c.LogY {
 		p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, decades{}
-		p.Y.Min = math.Pow(10, math.Floor(math.Log10(max(p.Y.Min, 1e-9))))
-		p.Y.Max = math.Pow(10, math.Ceil(math.Log10(max(p.Y.Max, 1e-9))+0.3))
+		low, high := math.Floor(math.Log10(max(p.Y.Min, 1e-9))), math.Log10(max(p.Y.Max, 1e-9))
+		high = max(math.Ceil(high), high+(high-low)*0.1*float64(len(c.systems())))
+		p.Y.Min, p.Y.Max = math.Pow(10, low), math.Pow(10, high)
 		return
 	}
 	p.Y.Min = min(p.Y.Min, 0)

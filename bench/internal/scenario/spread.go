@@ -5,10 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -16,76 +16,88 @@ import (
 	"github.com/hashicorp/memberlist"
 
 	"github.com/peerd/peerd/bench/internal/measure"
+	"github.com/peerd/peerd/bench/internal/mesh"
 	"github.com/peerd/peerd/bench/internal/report"
 	"github.com/peerd/peerd/bench/internal/spread"
+	"github.com/peerd/peerd/bench/internal/theory"
+	"github.com/peerd/peerd/peer"
 )
 
+// simulated is about the simulator's part of the time.
+const simulated = 0.15
+
+// spreadSystems are in the order of the columns.
+var spreadSystems = []string{"peerd", "memberlist", "gossipsub", "nats"}
+
 func spreading(ctx context.Context, b *bench) error {
-	b.System("peerd", "this tree", "peers in memory, fast membership, QUIC", "none")
-	b.System("memberlist", version("github.com/hashicorp/memberlist"), "DefaultLocalConfig, "+
+	b.System("peerd", "this tree", "daemons, fast membership; from SET at one until a keyspace event at each", "none")
+	b.System("memberlist", version("github.com/hashicorp/memberlist"), "DefaultLANConfig, "+
 		"broadcast queue, UDP", "none")
 	b.System("gossipsub", b.moduleVersion(ctx, "github.com/libp2p/go-libp2p-pubsub"), "defaults, "+
-		"unsigned, "+
-		"over TCP", "none")
+		"unsigned, over TCP", "none")
 	b.System("nats", b.moduleVersion(ctx, "github.com/nats-io/nats-server/v2"), "a cluster, one "+
-		"server a "+
-		"member, core NATS, TCP", "none")
-	systems := []string{"peerd", "memberlist", "gossipsub", "nats"}
-	losses := size(b, []int{0, 20}, []int{0, 10, 30})
-	if err := b.mayLose(ctx); err != nil {
-		b.Skip("lost packets", err)
-		losses = losses[:1]
-	}
-	members := size(b, []int{3, 8}, []int{3, 10, 30})
-	messages := size(b, 10, 200)
-	b.Setting("%d messages of %d bytes, one each 50 ms, from the first member; all members are "+
-		"in one process, in a "+
-		"network namespace of its own, where packets are dropped at random", messages, spread.Payload)
+		"server a member, core NATS, TCP", "none")
 	b.Note("peerd stores what it gets, in causal order, and repairs what is missed later; " +
 		"memberlist's broadcasts and " +
 		"gossipsub are best effort, core NATS at most once, to those who are connected.")
-	b.Note("A message that did not reach all counts as if it had taken as long as was waited for it.")
-	b.Note("Bytes are all that crosses the namespace's loopback meanwhile: acknowledgements and " +
-		"membership too.")
-	b.Note("The epidemic's prediction is for memberlist's parameters: each round every member " +
-		"that knows of a message " +
-		"sends it to so many others, chosen at random, and each packet is lost with the " +
-		"probability given.")
+	losses := size(b, []int{0, 30}, []int{0, 10, 30})
+	if err := b.simulatedSpread(ctx, losses); err != nil {
+		return err
+	}
+	if err := b.mayLose(ctx); err != nil {
+		b.Skip("members in namespaces", err)
+		return nil
+	}
+	return b.spreadMembers(ctx, losses)
+}
+
+// mayLose reports why there can be no namespaces in which packets are dropped.
+func (b *bench) mayLose(ctx context.Context) error {
+	if os.Getuid() != 0 {
+		return errors.New("needs root, for network namespaces")
+	}
+	return errors.Join(b.Debian(ctx, "ip", "iproute2"), b.Debian(ctx, "nft", "nftables"))
+}
+
+// spreadMembers measures members in namespaces.
+func (b *bench) spreadMembers(ctx context.Context, losses []int) error {
+	members := size(b, []int{3, 8}, []int{3, 10, 30})
+	messages := size(b, 10, 100)
+	limit := size(b, time.Second, 10*time.Second)
+	b.Setting("%d messages of %d bytes with each loss, one each 50 ms, from the first member; each member is a process in a "+
+		"network namespace of its own, behind one bridge, where so many of a hundred packets that arrive are dropped at random",
+		messages, spread.Payload)
+	b.Note("A message that did not reach all within %v counts as if it had taken that long.", limit)
+	b.Note("Bytes are all that arrives over the members' links meanwhile, also what is dropped then: " +
+		"acknowledgements and membership too. Copies of NATS are with what its servers tell each other.")
+	b.Note("Hops are members that told each other on the longest way to a member. A daemon does not know from whom it had a " +
+		"write; the simulator does.")
 	spreader := filepath.Join(b.Dir, "spreader")
 	harness := filepath.Join(b.Repo, "bench")
 	if _, err := b.ToolIn(ctx, harness, "go", "build", "-o", spreader, "./spreader"); err != nil {
 		return err
 	}
-	steps := float64(len(members) * len(losses))
+	step := (1 - simulated) / float64(len(members))
 	for i, n := range members {
-		for j, loss := range losses {
-			what := fmt.Sprintf("%d members, %d%% lost", n, loss)
-			from := float64(i*len(losses)+j) / steps
-			err := b.inTurn(from, from+1/steps, what, len(systems), func(_, s int) error {
-				one := spread.Experiment{System: systems[s], Members: n, Loss: loss, Messages: messages,
-					Dir: b.Path(systems[s]), Limit: size(b, 2*time.Second, 20*time.Second)}
-				r, err := b.spreadOnce(ctx, spreader, one)
-				if err != nil {
-					return fmt.Errorf("%s, %s: %w", systems[s], what, err)
-				}
-				b.recordSpread(what, one, r)
-				return nil
-			})
+		from := simulated + float64(i)*step
+		err := b.inTurn(from, from+step, fmt.Sprint(n, " members"), len(spreadSystems), func(round, s int) error {
+			one := spread.Experiment{System: spreadSystems[s], Members: n, Losses: losses, Messages: messages,
+				Dir: b.Path(fmt.Sprint(spreadSystems[s], n, "-", round)), Peerd: b.Peerd, Limit: limit}
+			found, err := b.spreadOnce(ctx, spreader, one)
 			if err != nil {
-				return err
+				return fmt.Errorf("%s, %d members: %w", one.System, n, err)
 			}
+			for j, r := range found {
+				b.recordSpread(fmt.Sprintf("%d members, %d%% lost", n, losses[j]), one, r)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
 		}
 	}
-	b.spreadCharts(members, losses, systems)
+	b.spreadCharts(members, losses)
 	return nil
-}
-
-// mayLose reports why packets cannot be dropped here.
-func (b *bench) mayLose(ctx context.Context) error {
-	if os.Getuid() != 0 {
-		return errors.New("needs root, for a network namespace")
-	}
-	return b.Debian(ctx, "nft", "nftables")
 }
 
 func (b *bench) recordSpread(what string, s spread.Experiment, r spread.Result) {
@@ -101,48 +113,97 @@ func (b *bench) recordSpread(what string, s spread.Experiment, r spread.Result) 
 	b.Less(what+": until all have it, the slowest", "ms", system, all.Milliseconds(1))
 	b.Less(what+": not reached", "of 1,000 deliveries", system,
 		1000*float64(r.Missing)/float64(deliveries))
+	if len(r.Hops) > 0 {
+		b.Less(what+": until all have it", "hops, median", system, measure.Median(r.Hops))
+	}
+	b.Less(what+": received", "copies a message and member", system, r.Copies)
 	b.Less(what+": on the wire", "bytes a message and member", system, r.Bytes)
 }
 
-// spreadOnce runs an experiment in a process of its own.
+// spreadOnce runs an experiment in a process of its own, and removes what it leaves.
 func (b *bench) spreadOnce(ctx context.Context, spreader string, s spread.Experiment) (
-	r spread.Result, err error) {
+	found []spread.Result, err error) {
+	if err := os.Mkdir(s.Dir, 0o700); err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(s.Dir)
 	order, err := json.Marshal(s)
 	if err != nil {
-		return r, err
+		return nil, err
 	}
 	var out, problem strings.Builder
 	cmd := exec.CommandContext(ctx, spreader, string(order))
 	cmd.Stdout, cmd.Stderr = &out, &problem
-	cmd.SysProcAttr = new(syscall.SysProcAttr)
-	if os.Getuid() == 0 {
-		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWNET
-	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // its members are to end too
+	cmd.WaitDelay = 10 * time.Second
 	if err := cmd.Run(); err != nil {
-		return r, fmt.Errorf("%w: %s", err, problem.String())
+		return nil, fmt.Errorf("%w: %s", err, problem.String())
 	}
-	return r, json.Unmarshal([]byte(out.String()), &r)
+	return found, json.Unmarshal([]byte(out.String()), &found)
 }
 
-// epidemic returns in how many rounds a rumour reaches all but a part of n members, on average:
-// each that knows it tells so many others a round, chosen at random, and some of that is lost. It
-// is the recurrence of Demers et al., "Epidemic Algorithms for Replicated Database Maintenance"
-// (PODC 1987), for pushing; with the part at 1/2n less than half a member is missed.
-func epidemic(n, fanout int, loss float64) (rounds int) {
-	ignorant := float64(n - 1)
-	for ; ignorant > 0.5 && rounds < 1000; rounds++ {
-		told := float64(n) - ignorant
-		ignorant *= math.Pow(1-1/float64(n-1), float64(fanout)*(1-loss)*told)
+// simulatedSpread measures peerd's dissemination in the simulator.
+func (b *bench) simulatedSpread(ctx context.Context, losses []int) error {
+	peers := size(b, []int{10, 100, 1000}, []int{3, 10, 30, 100, 300, 1000})
+	rounds, warm := size(b, 1, b.rounds), size(b, 10, 50)
+	const latency = time.Millisecond
+	b.Setting("in the simulator: package gossip, links of %v to %d others and more that chose this one, 10 writes one each 100 ms after "+
+		"%d that do not count; a lost frame is sent again after 4, 8, 16 ms, and what follows in the link waits for it",
+		latency, peer.MaxLinks, warm)
+	hops := report.Chart{Name: "simulated", Title: "Hops until all have a write: peerd's mesh, simulated", XLabel: "peers",
+		YLabel: "hops, median", LogX: true, Papers: true}
+	for i, loss := range losses {
+		line := report.Line{System: fmt.Sprintf("peerd, %d%% lost", loss)}
+		for j, n := range peers {
+			what := fmt.Sprintf("%d peers in the simulator, %d%% lost", n, loss)
+			b.show(simulated*float64(i*len(peers)+j)/float64(len(peers)*len(losses)), what)
+			for round := range rounds {
+				r, err := mesh.Simulation{Peers: n, Links: peer.MaxLinks, Latency: latency, Loss: float64(loss) / 100,
+					Writes: 10, Warm: warm, Seed: uint64(round + 1)}.Run()
+				if err != nil {
+					return err
+				}
+				var took, crossed []float64
+				for w := range r.All {
+					took = append(took, float64(r.All[w])/float64(time.Millisecond))
+					crossed = append(crossed, float64(r.Hops[w]))
+				}
+				b.Less(what+": until all have it, median", "ms", "peerd", measure.Median(took))
+				b.Less(what+": until all have it, the slowest", "ms", "peerd", slices.Max(took))
+				b.Less(what+": until all have it", "hops, median", "peerd", measure.Median(crossed))
+				b.Less(what+": received", "copies a message and member", "peerd", r.Copies)
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
+			}
+			line.Point(float64(n), b.Spread(what+": until all have it", "peerd"))
+		}
+		hops.Lines = append(hops.Lines, line)
 	}
-	return rounds
+	for _, fanout := range []int{3, peer.MaxLinks} {
+		line := report.Line{System: fmt.Sprintf("rounds of an epidemic that tells %d", fanout), Theory: true}
+		for _, n := range peers {
+			line.X = append(line.X, float64(n))
+			line.Y = append(line.Y, theory.Push{Members: n, Fanout: min(fanout, n-1)}.Rounds())
+		}
+		hops.Lines = append(hops.Lines, line)
+	}
+	b.Charts = append(b.Charts, hops)
+	return nil
 }
 
-func (b *bench) spreadCharts(members, losses []int, systems []string) {
+// spreadCharts draws what was measured, and what the epidemic's recurrence predicts for
+// memberlist's parameters: each round every member that knows of a message sends it to so many
+// others.
+func (b *bench) spreadCharts(members, losses []int) {
+	gossip := memberlist.DefaultLANConfig()
+	interval := float64(gossip.GossipInterval) / float64(time.Millisecond)
 	for _, loss := range losses {
 		chart := report.Chart{Name: fmt.Sprint("loss-", loss), Title: fmt.Sprintf(
-			"From a write until all have it, %d%% of packets lost", loss),
+			"From a write until all have it, %d%% of packets lost", loss), Papers: loss == 0 || loss == 30,
 			XLabel: "members", YLabel: "ms, median", LogX: true, LogY: true}
-		for _, s := range systems {
+		for _, s := range spreadSystems {
 			line := report.Line{System: s}
 			for _, n := range members {
 				what := fmt.Sprintf("%d members, %d%% lost: until all have it, median", n, loss)
@@ -153,12 +214,10 @@ func (b *bench) spreadCharts(members, losses []int, systems []string) {
 			chart.Lines = append(chart.Lines, line)
 		}
 		model := report.Line{System: "epidemic (memberlist)", Theory: true}
-		gossip := memberlist.DefaultLocalConfig()
-		fanout, interval := gossip.GossipNodes, gossip.GossipInterval
 		for _, n := range members {
-			rounds := float64(epidemic(n, min(fanout, n-1), float64(loss)/100)) - 0.5 // the first comes after half a round
+			p := theory.Push{Members: n, Fanout: min(gossip.GossipNodes, n-1), Loss: float64(loss) / 100}
 			model.X = append(model.X, float64(n))
-			model.Y = append(model.Y, rounds*float64(interval)/float64(time.Millisecond))
+			model.Y = append(model.Y, (p.Rounds()-0.5)*interval) // the first comes after half a round
 		}
 		chart.Lines = append(chart.Lines, model)
 		b.Charts = append(b.Charts, chart)
