@@ -30,7 +30,7 @@ type Chart struct {
 	Names []string `json:"names,omitempty"` // of the groups of bars
 	Lines []Line   `json:"lines"`
 
-	Caption string `json:"-"` // in small letters below: when and of what it was made
+	Caption string `json:"-"` // up to two lines below: when and of what it was made
 	Papers  bool   `json:"-"` // the project's papers show it: see Run.WriteForPapers
 }
 
@@ -87,7 +87,7 @@ func (c Chart) SVG() (string, error) {
 		style := p.X.Tick.Label
 		style.XAlign, style.YAlign = draw.XLeft, draw.YBottom
 		area.FillText(style, vg.Point{X: 2 * vg.Millimeter, Y: vg.Millimeter}, c.Caption)
-		area = draw.Crop(area, 0, 0, 5*vg.Millimeter, 0)
+		area = draw.Crop(area, 0, 0, 11*vg.Millimeter, 0)
 	}
 	p.Draw(area)
 	var out bytes.Buffer
@@ -212,7 +212,7 @@ func (c Chart) axes(p *plot.Plot) {
 	if p.Y.Max <= p.Y.Min {
 		p.Y.Max = p.Y.Min + 1
 	}
-	p.Y.Max *= 1.1 + 0.08*float64(len(c.systems()))
+	p.Y.Max *= 1.15 + 0.1*float64(len(c.systems()))
 	p.Y.Tick.Marker = plain{}
 }
 

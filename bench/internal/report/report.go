@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -242,16 +243,7 @@ func (r *Run) WriteForPapers(dir string) error {
 			if !c.Papers {
 				continue
 			}
-			c.Caption = fmt.Sprintf("%s, commit %s, %d × %s", r.Began.UTC().Format("2006-01-02"), r.Commit,
-				r.Machine.Cores, r.Machine.Processor)
-			for _, o := range s.Systems {
-				if o.Version != "this tree" {
-					c.Caption += fmt.Sprintf(", %s %s", o.Name, o.Version)
-				}
-			}
-			if r.Quick {
-				c.Caption += ", --quick"
-			}
+			c.Caption = r.caption(s)
 			shown = append(shown, c)
 		}
 		if err := WriteCharts(dir, s.Name+"-", shown); err != nil {
@@ -259,6 +251,21 @@ func (r *Run) WriteForPapers(dir string) error {
 		}
 	}
 	return nil
+}
+
+// caption says when, where and of which versions a scenario's charts were made.
+func (r *Run) caption(s *Scenario) string {
+	first := fmt.Sprintf("%s, peerd %s, %d × %s", r.Began.UTC().Format("2006-01-02"), r.Commit, r.Machine.Cores, r.Machine.Processor)
+	if r.Quick {
+		first += ", --quick"
+	}
+	var versions []string
+	for _, o := range s.Systems {
+		if o.Version != "this tree" {
+			versions = append(versions, o.Name+" "+o.Version)
+		}
+	}
+	return first + "\n" + strings.Join(versions, ", ")
 }
 
 // Write writes all files of the run into a directory. It may be called again when more is known.

@@ -119,6 +119,26 @@ func TestAReportIsFilesThatOpenOffline(t *testing.T) {
 	}
 }
 
+func TestThePapersChartsSayWhatTheyAreOf(t *testing.T) {
+	dir, r := t.TempDir(), sample()
+	r.Scenarios[0].Charts[0].Papers = true
+	if err := r.WriteForPapers(dir); err != nil {
+		t.Fatal(err)
+	}
+	if files, err := os.ReadDir(dir); err != nil || len(files) != 1 {
+		t.Fatalf("%v are written, %v", files, err)
+	}
+	svg, err := os.ReadFile(filepath.Join(dir, "kv-lines.svg"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"2001-09-09, peerd abc", "redis 7"} {
+		if !strings.Contains(string(svg), want) {
+			t.Errorf("it does not say %q", want)
+		}
+	}
+}
+
 func TestWhatCouldNotBeMeasuredIsStillAReport(t *testing.T) {
 	r := sample()
 	s := r.Scenarios[0]

@@ -103,7 +103,7 @@ func (b *bench) coordinate(ctx context.Context, all []strongSystem, opened []*co
 	clients := size(b, []int{1, openClients}, []int{1, 8, openClients, 128})
 	for i, w := range strongWorks {
 		chart := report.Chart{Name: fmt.Sprint("work-", i), Title: w.name + " a second",
-			XLabel: "clients", YLabel: "a second", LogX: true, LogY: true}
+			XLabel: "clients", YLabel: "a second", LogX: true, LogY: true, Papers: i == 0}
 		for _, s := range all {
 			chart.Lines = append(chart.Lines, report.Line{System: s.name})
 		}
