@@ -255,7 +255,8 @@ func (r *Run) WriteForPapers(dir string) error {
 
 // caption says when, where and of which versions a scenario's charts were made.
 func (r *Run) caption(s *Scenario) string {
-	first := fmt.Sprintf("%s, peerd %s, %d × %s", r.Began.UTC().Format("2006-01-02"), r.Commit, r.Machine.Cores, r.Machine.Processor)
+	first := fmt.Sprintf("%s, peerd %s, %d × %s, load %s at the start", r.Began.UTC().Format("2006-01-02"), r.Commit,
+		r.Machine.Cores, r.Machine.Processor, r.Machine.Load)
 	if r.Quick {
 		first += ", --quick"
 	}

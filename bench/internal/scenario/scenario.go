@@ -47,7 +47,7 @@ var All = []Scenario{
 		45 * time.Second, 60 * time.Minute, growth},
 	{"spread", "From a write at one member until all have it, with packets lost, beside the " +
 		"epidemic's prediction",
-		70 * time.Second, 25 * time.Minute, spreading},
+		70 * time.Second, 35 * time.Minute, spreading},
 	{"strong", "Increments and compare-and-set by many clients: what coordination costs",
 		50 * time.Second, 15 * time.Minute, strong},
 	{"bootstrap", "An empty peer joins: time, bytes, memory, and the other's latency meanwhile",
