@@ -29,8 +29,13 @@ func Dial(ctx context.Context, addr string) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	return NewClient(ctx, conn), nil
+}
+
+// NewClient speaks over a connection, which is closed when ctx ends.
+func NewClient(ctx context.Context, conn net.Conn) *Client {
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	return &Client{conn, bufio.NewReaderSize(conn, 64<<10), nil, stop}, nil
+	return &Client{conn, bufio.NewReaderSize(conn, 64<<10), nil, stop}
 }
 
 // Close ends the connection.
@@ -103,6 +108,14 @@ func (c *Client) Do(command ...string) (string, error) {
 	return c.Reply()
 }
 
+// DoBefore is Do with a time at which it is given up. The connection is of no use then.
+func (c *Client) DoBefore(deadline time.Time, command ...string) (string, error) {
+	if err := c.conn.SetDeadline(deadline); err != nil {
+		return "", err
+	}
+	return c.Do(command...)
+}
+
 // Ask sends a command over a connection of its own and returns its reply.
 func Ask(ctx context.Context, addr string, command ...string) (string, error) {
 	c, err := Dial(ctx, addr)
@@ -110,8 +123,7 @@ func Ask(ctx context.Context, addr string, command ...string) (string, error) {
 		return "", err
 	}
 	defer c.Close()
-	_ = c.conn.SetDeadline(time.Now().Add(Patience))
-	return c.Do(command...)
+	return c.DoBefore(time.Now().Add(Patience), command...)
 }
 
 // Load is commands, numbered from 0, that clients send as fast as they are answered.

@@ -29,6 +29,7 @@ type Lab struct {
 	Usual    bool       // the daemons that are started are as users have them: without --fast-gossip
 	Profile  Profile
 
+	networks  []*Network // of this section
 	web       http.Client
 	profiling sync.WaitGroup
 	sections  int // that have ended
@@ -79,6 +80,10 @@ func (l *Lab) End() {
 		p.Kill()
 	}
 	l.Running = nil
+	for _, n := range l.networks {
+		n.close()
+	}
+	l.networks = nil
 	l.profiling.Wait()
 	l.web.CloseIdleConnections()
 	_ = os.RemoveAll(l.Path("")) // what is left goes with the lab

@@ -26,8 +26,13 @@ const Patience = time.Minute
 
 // Start starts a process. It ends with the section, if not before.
 func (l *Lab) Start(name, program string, args ...string) (*Process, error) {
+	return l.begin(name, exec.Command(program, args...), (*exec.Cmd).Start)
+}
+
+// begin starts a process as start does.
+func (l *Lab) begin(name string, cmd *exec.Cmd, start func(*exec.Cmd) error) (*Process, error) {
 	p := &Process{
-		Name: name, cmd: exec.Command(program, args...), log: l.Path(name + ".log"),
+		Name: name, cmd: cmd, log: l.Path(name + ".log"),
 		lines: make(chan string, 64), Ended: make(chan struct{}),
 	}
 	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -40,7 +45,7 @@ func (l *Lab) Start(name, program string, args ...string) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := p.cmd.Start(); err != nil {
+	if err := start(p.cmd); err != nil {
 		return nil, err
 	}
 	l.Running = append(l.Running, p)

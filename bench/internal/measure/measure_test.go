@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -94,6 +95,35 @@ func TestFailuresAreCountedAndNotTimed(t *testing.T) {
 		}.Run(context.Background())
 		if err != nil || o.Failed != 10 || !errors.Is(o.First, broken) || o.Latency.Count() != 90 {
 			t.Errorf("%d failed (%v), %d timed, %v", o.Failed, o.First, o.Latency.Count(), err)
+		}
+	})
+}
+
+// One client is not enough for operations that wait until they are given up: those that no client is
+// free for are given up as early as the others.
+func TestAnOperationThatIsNotAnsweredIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, clients := range []int{50, 1} {
+			began := time.Now()
+			var late atomic.Int64
+			o, err := Open{Rate: 100, For: time.Second, Clients: clients, Deadline: 300 * time.Millisecond, sleep: pause,
+				Do: func(ctx context.Context, _, n int) error {
+					if clients > 1 && n%2 == 0 {
+						return nil
+					}
+					<-ctx.Done()
+					if time.Since(began) != time.Duration(n)*10*time.Millisecond+300*time.Millisecond {
+						late.Add(1)
+					}
+					return ctx.Err()
+				}}.Run(context.Background())
+			want := int64(100)
+			if clients > 1 {
+				want = 50
+			}
+			if err != nil || o.Failed != want || o.Left != 0 || late.Load() != 0 || o.Latency.Count() != 100-want {
+				t.Errorf("%d clients: %d were given up, %d of them late, %v", clients, o.Failed, late.Load(), err)
+			}
 		}
 	})
 }

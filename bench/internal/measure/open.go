@@ -21,6 +21,10 @@ type Open struct {
 	// client.
 	Do func(ctx context.Context, client, n int) error
 
+	// Deadline is when an operation is given up, counted from when it was due: Do's context ends
+	// then, perhaps before Do is called. 0 is never.
+	Deadline time.Duration
+
 	sleep func(time.Duration) // in tests
 }
 
@@ -96,7 +100,7 @@ func (o Open) serve(ctx context.Context, client int, queue <-chan due, end time.
 			r.Latency.Observe(end.Sub(next.at))
 			continue
 		}
-		if err := o.Do(ctx, client, next.n); err != nil {
+		if err := o.do(ctx, client, next); err != nil {
 			if ctx.Err() != nil {
 				continue
 			}
@@ -108,6 +112,15 @@ func (o Open) serve(ctx context.Context, client int, queue <-chan due, end time.
 		}
 		r.Latency.Observe(time.Since(next.at))
 	}
+}
+
+func (o Open) do(ctx context.Context, client int, next due) error {
+	if o.Deadline > 0 {
+		var stop context.CancelFunc
+		ctx, stop = context.WithDeadline(ctx, next.at.Add(o.Deadline))
+		defer stop()
+	}
+	return o.Do(ctx, client, next.n)
 }
 
 // sleepExactly sleeps to some 60 µs: the runtime's own timers are as coarse as a millisecond when
