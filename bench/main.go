@@ -30,6 +30,7 @@ import (
 	"github.com/peerd/peerd/bench/internal/bounds"
 	"github.com/peerd/peerd/bench/internal/compare"
 	"github.com/peerd/peerd/bench/internal/lab"
+	"github.com/peerd/peerd/bench/internal/member"
 	"github.com/peerd/peerd/bench/internal/report"
 	"github.com/peerd/peerd/bench/internal/scenario"
 	"github.com/peerd/peerd/bench/internal/theory"
@@ -42,6 +43,13 @@ const patience, quickPatience = time.Hour, 5 * time.Minute
 const papersCharts = "../docs/charts"
 
 func main() {
+	if len(os.Args) == 3 && os.Args[1] == member.Command { // this process was started by another harness
+		if err := member.Run(os.Args[2]); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()

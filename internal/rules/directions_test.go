@@ -90,6 +90,8 @@ var layers = []layer{
 		"the harness' arithmetic does not know what it counts"},
 	{"bench/internal/spread", []string{"bench/internal/lab"},
 		"an experiment does not know which system it is of"},
+	{"bench/internal/member", nil,
+		"a member of a rival's cluster is the rival's alone"},
 	{"bench/spreader", []string{"bench/internal/lab", "bench/internal/spread", "peer"},
 		"it puts systems into the experiment that are not in one program with others"},
 	{"bench/internal/compare", nil,

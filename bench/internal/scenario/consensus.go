@@ -287,7 +287,7 @@ func openZooKeeper(ctx context.Context, b *bench) (*coordinator, error) {
 		servers = append(servers, fmt.Sprintf("server.%d=127.0.0.1:%d:%d;127.0.0.1:%d", i+1, ports[1], ports[2], ports[0]))
 	}
 	for i := range strongMembers {
-		if err := b.startZooKeeper(i, servers); err != nil {
+		if err := b.startZooKeeper(b.Start, i, servers); err != nil {
 			return c, err
 		}
 	}
@@ -332,8 +332,11 @@ type quietZK struct{}
 
 func (quietZK) Printf(string, ...any) {}
 
+// starting starts a process.
+type starting = func(name, program string, args ...string) (*lab.Process, error)
+
 // startZooKeeper starts a member with the class path that Debian's package names.
-func (b *bench) startZooKeeper(i int, servers []string) error {
+func (b *bench) startZooKeeper(start starting, i int, servers []string) error {
 	dir := b.Path(fmt.Sprint("zookeeper", i))
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
@@ -346,7 +349,7 @@ func (b *bench) startZooKeeper(i int, servers []string) error {
 	if err != nil {
 		return err
 	}
-	_, err = b.Start(fmt.Sprint("zookeeper-", i), "bash", "-c", `. /etc/zookeeper/conf/environment
+	_, err = start(fmt.Sprint("zookeeper-", i), "bash", "-c", `. /etc/zookeeper/conf/environment
 exec java -Xmx512m -cp "$CLASSPATH" -Dzookeeper.log.dir=. org.apache.zookeeper.server.quorum.QuorumPeerMain "$1"`,
 		"zookeeper", cfg)
 	return err
