@@ -14,27 +14,44 @@ import (
 
 // joining is how an empty peer of a system joins one that is full.
 type joining struct {
-	name string
-	// open fills a server and returns its address, and what has an empty one join it and waits
-	// until that has everything. That returns the bytes that went over, and what the new one holds.
-	open func(ctx context.Context, cells int) (addr string, join func(context.Context) (bytes, held int64, err error), err error)
+	name    string
+	clients int // that write meanwhile: how many writes may be under way at once
+	// open fills a server. What it returns is to be closed, also with an error.
+	open func(ctx context.Context, cells int) (full, error)
+}
+
+// full is a server that was filled.
+type full struct {
+	// dial returns what sets the i-th key of the server, until ctx ends.
+	dial func(ctx context.Context) (set func(i int) error, err error)
+	// join has an empty one join it, waits until that has everything, and returns the bytes that went
+	// over, and what the new one holds.
+	join  func(context.Context) (bytes, held int64, err error)
+	close func() // nil: what was started ends with the section
 }
 
 func bootstrap(ctx context.Context, b *bench) error {
 	b.System("peerd", "this tree", "a daemon that joins one other", everySecond)
-	all := []joining{{"peerd", b.ownJoining}}
+	all := []joining{{"peerd", 1, b.ownJoining}}
 	if err := b.Debian(ctx, "redis-server", "redis-server"); err != nil {
 		b.Skip("redis", err)
 	} else {
 		b.System("redis", b.programVersion(ctx, "redis-server", "--version"),
 			"full resync of a replica, diskless, without delay", everySecond)
-		all = append(all, joining{"redis", b.redisJoining})
+		all = append(all, joining{"redis", 1, b.redisJoining})
 	}
+	b.System("etcd", version("go.etcd.io/etcd/server/v3"), "a learner of one member, embedded in "+
+		"a process each, defaults but for a quota of 8 GiB", "each write synced before it is acknowledged")
+	all = append(all, joining{"etcd", 64, b.learning})
 	b.Setting("keys of 16 bytes, values of 64; meanwhile 500 SETs a second to keys that are " +
 		"there, an open loop")
-	b.Note("peerd's bytes are those of its frames before encryption; redis' are counted in a " +
-		"proxy. The time is from " +
-		"the start of the empty one's process.")
+	b.Note("peerd's bytes are those of its frames before encryption; redis' and etcd's are " +
+		"counted in proxies. The time is from the start of the empty one's process.")
+	b.Note("etcd keeps old revisions of keys and syncs each write, so its writers wait for the " +
+		"disk before and meanwhile; up to 64 of their writes are under way at once, as a client " +
+		"of etcd's has one connection for all. A learner has all that the member has, but does " +
+		"not vote yet. An empty one's process, which is the harness, has some 70 MB, most of " +
+		"them pages of its program.")
 	cells := size(b, []int{50_000}, []int{1_000_000, 10_000_000})
 	for i, n := range cells {
 		from := float64(i) / float64(len(cells))
@@ -63,29 +80,32 @@ func bootstrap(ctx context.Context, b *bench) error {
 }
 
 func keyed(cells int) lab.Load {
-	value := strings.Repeat("v", 64)
+	value := strings.Repeat("v", joiningValue)
 	return lab.Load{Clients: 16, Pipeline: 16, Commands: cells, Command: func(b []byte, i int) []byte {
-		return lab.AppendCommand(b, "SET", fmt.Sprintf("key:%012d", i), value)
+		return lab.AppendCommand(b, "SET", joiningKey(i), value)
 	}}
 }
 
 func (b *bench) joinOnce(ctx context.Context, s joining, cells int) error {
-	addr, join, err := s.open(ctx, cells)
+	server, err := s.open(ctx, cells)
+	if server.close != nil {
+		defer server.close()
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", s.name, err)
 	}
 	what := report.Count(cells) + " cells"
-	before, err := b.probed(ctx, addr, cells, func(ctx context.Context) error {
+	before, err := b.probed(ctx, server, s.clients, cells, func(ctx context.Context) error {
 		return lab.Pause(ctx, size(b, time.Second, 10*time.Second))
 	})
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", s.name, err)
 	}
 	var took time.Duration
 	var bytes, held int64
-	meanwhile, err := b.probed(ctx, addr, cells, func(ctx context.Context) (err error) {
+	meanwhile, err := b.probed(ctx, server, s.clients, cells, func(ctx context.Context) (err error) {
 		began := time.Now()
-		bytes, held, err = join(ctx)
+		bytes, held, err = server.join(ctx)
 		took = time.Since(began)
 		return err
 	})
@@ -100,43 +120,58 @@ func (b *bench) joinOnce(ctx context.Context, s joining, cells int) error {
 	return nil
 }
 
-// probed does something while a client writes, and returns how long its writes took.
-func (b *bench) probed(ctx context.Context, addr string, cells int, do func(context.Context) error) (
+// probed does something while clients write, and returns how long their writes took.
+func (b *bench) probed(ctx context.Context, server full, clients, cells int, do func(context.Context) error) (
 	measure.Latencies, error) {
 	probing, stop := context.WithCancel(ctx)
 	defer stop()
-	c, err := lab.Dial(probing, addr)
+	set, err := server.dial(probing)
 	if err != nil {
 		return measure.Latencies{}, err
 	}
-	defer c.Close()
 	failed := make(chan error, 1)
 	go func() {
 		failed <- do(probing)
 		stop()
 	}()
-	value := strings.Repeat("v", 64)
-	o, _ := measure.Open{Rate: 500, For: b.Patience, Clients: 1, Do: func(_ context.Context, _, i int) error {
-		_, err := c.Do("SET", fmt.Sprintf("key:%012d", i*7919%cells), value)
-		return err
+	o, _ := measure.Open{Rate: 500, For: b.Patience, Clients: clients, Do: func(_ context.Context, _, i int) error {
+		return set(i * 7919 % cells)
 	}}.Run(probing) // which ends with what is done
 	stop()
 	return o.Latency, errors.Join(<-failed, o.First)
 }
 
-func (b *bench) ownJoining(ctx context.Context, cells int) (
-	addr string, join func(context.Context) (int64, int64, error), err error) {
+const joiningValue = 64
+
+func joiningKey(i int) string { return fmt.Sprintf("key:%012d", i) }
+
+// redisSetter is a full's dial of a server that speaks RESP.
+func redisSetter(addr string) func(context.Context) (func(i int) error, error) {
+	return func(ctx context.Context) (func(i int) error, error) {
+		c, err := lab.Dial(ctx, addr) // and it is closed with ctx
+		if err != nil {
+			return nil, err
+		}
+		value := strings.Repeat("v", joiningValue)
+		return func(i int) error {
+			_, err := c.Do("SET", joiningKey(i), value)
+			return err
+		}, nil
+	}
+}
+
+func (b *bench) ownJoining(ctx context.Context, cells int) (full, error) {
 	source, err := b.Daemon(ctx, "source")
 	if err != nil {
-		return "", nil, err
+		return full{}, err
 	}
 	if _, err := keyed(cells).Run(ctx, source.Redis); err != nil {
-		return "", nil, err
+		return full{}, err
 	}
 	if err := lab.Calm(ctx, source.Process); err != nil {
-		return "", nil, err
+		return full{}, err
 	}
-	return source.Redis, func(ctx context.Context) (bytes, held int64, err error) {
+	return full{dial: redisSetter(source.Redis), join: func(ctx context.Context) (bytes, held int64, err error) {
 		empty, err := b.Neighbour(ctx, "empty", source)
 		if err != nil {
 			return 0, 0, err
@@ -155,22 +190,21 @@ func (b *bench) ownJoining(ctx context.Context, cells int) (
 		}
 		held, _, err = empty.Resident()
 		return s.BytesSent + s.BytesReceived, held, err
-	}, nil
+	}}, nil
 }
 
-func (b *bench) redisJoining(ctx context.Context, cells int) (
-	addr string, join func(context.Context) (int64, int64, error), err error) {
+func (b *bench) redisJoining(ctx context.Context, cells int) (full, error) {
 	p, primary, err := b.Redis(ctx, "--repl-diskless-sync-delay", "0")
 	if err != nil {
-		return "", nil, err
+		return full{}, err
 	}
 	if _, err := keyed(cells).Run(ctx, primary); err != nil {
-		return "", nil, err
+		return full{}, err
 	}
 	if err := lab.Calm(ctx, p); err != nil {
-		return "", nil, err
+		return full{}, err
 	}
-	return primary, func(ctx context.Context) (bytes, held int64, err error) {
+	return full{dial: redisSetter(primary), join: func(ctx context.Context) (bytes, held int64, err error) {
 		r, err := b.redisReplica(ctx, primary)
 		if r != nil {
 			defer r.proxy.Close()
@@ -183,5 +217,5 @@ func (b *bench) redisJoining(ctx context.Context, cells int) (
 		}
 		held, _, err = r.process.Resident()
 		return r.proxy.Bytes.Load(), held, err
-	}, nil
+	}}, nil
 }

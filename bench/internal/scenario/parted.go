@@ -35,8 +35,9 @@ func partPeerd(ctx context.Context, b *bench, hosts *lab.Network) (all []parted,
 	key := filepath.Join(b.Path("peerd0"), "cluster.key")
 	for i, h := range hosts.Hosts {
 		name := fmt.Sprint("peerd", i)
-		args := []string{"run", "--dir", b.Path(name), "--name", name, "--log-level", "error", "--durability", "always",
-			"--gossip", h.IP + ":7946", "--p2p", h.IP + ":7947", "--resp", partedRedis, "--http", "127.0.0.1:7948"}
+		args := []string{"run", "--dir", b.Path(name), "--name", name, "--log-level", "error",
+			"--durability", "always", "--gossip", h.IP + ":7946", "--p2p", h.IP + ":7947",
+			"--resp", partedRedis, "--http", "127.0.0.1:7948"}
 		if i > 0 {
 			args = append(args, "--join", hosts.Hosts[0].IP+":7946", "--cluster-key", key)
 		}
@@ -170,7 +171,8 @@ func (e partedEtcd) read(ctx context.Context, key string, sure bool) (bool, erro
 }
 
 func (e partedEtcd) keys(ctx context.Context) (map[string]bool, error) {
-	answer, err := e.client.Get(ctx, "", clientv3.WithFromKey(), clientv3.WithKeysOnly(), clientv3.WithSerializable())
+	answer, err := e.client.Get(ctx, "", clientv3.WithFromKey(), clientv3.WithKeysOnly(),
+		clientv3.WithSerializable())
 	if err != nil {
 		return nil, err
 	}
@@ -286,7 +288,8 @@ func partZooKeeper(_ context.Context, b *bench, hosts *lab.Network) (all []parte
 			defer stop()
 			return h.Dial(ctx, addr)
 		}
-		client, _, err := zk.Connect([]string{partedZK}, zkSession, zk.WithLogInfo(false), zk.WithLogger(quietZK{}), zk.WithDialer(dial))
+		client, _, err := zk.Connect([]string{partedZK}, zkSession, zk.WithLogInfo(false),
+			zk.WithLogger(quietZK{}), zk.WithDialer(dial))
 		if err != nil {
 			return all, err
 		}

@@ -59,8 +59,8 @@ func partition(ctx context.Context, b *bench) error {
 	all := []partedSystem{
 		{"peerd", "this tree", "daemons with their defaults", false, partPeerd},
 		{"etcd", version("go.etcd.io/etcd/server/v3"), "Raft; embedded in a process each, defaults", true, partEtcd},
-		{"raft", version("github.com/hashicorp/raft"), "Raft; a map of keys in a process each, defaults, raft-wal, members " +
-			"forward to their leader over HTTP as Consul's do", true, partRaft},
+		{"raft", version("github.com/hashicorp/raft"), "Raft; a map of keys in a process each, " +
+			"defaults, raft-wal, members forward to their leader over HTTP as Consul's do over RPC", true, partRaft},
 	}
 	if err := b.MayIsolate(ctx); err != nil {
 		b.Skip("all of it", err)
@@ -69,14 +69,15 @@ func partition(ctx context.Context, b *bench) error {
 	if err := b.zookeeper(ctx); err != nil {
 		b.Skip("zookeeper", err)
 	} else {
-		all = append(all, partedSystem{"zookeeper", b.zookeeperVersion(ctx), "Zab; Debian's, a process each, defaults", true, partZooKeeper})
+		all = append(all, partedSystem{"zookeeper", b.zookeeperVersion(ctx), "Zab; a process each, " +
+			"defaults", true, partZooKeeper})
 	}
 	for _, s := range all {
 		b.System(s.name, s.version, s.settings, "each write synced before it is acknowledged")
 	}
 	b.System("quorum", "", "theory: a part with a majority does everything, the others nothing", "")
-	lasts := phases{before: size(b, 1500*time.Millisecond, 10*time.Second), cut: size(b, 5*time.Second, time.Minute),
-		healed: size(b, 2*time.Second, 20*time.Second)}
+	lasts := size(b, phases{1500 * time.Millisecond, 5 * time.Second, 2 * time.Second},
+		phases{10 * time.Second, time.Minute, 20 * time.Second})
 	b.partitionNotes(lasts)
 	err := b.inTurn(0, 1, "splits", len(all), func(_, s int) error {
 		defer b.End()
@@ -96,38 +97,46 @@ func partition(ctx context.Context, b *bench) error {
 }
 
 func (b *bench) partitionNotes(lasts phases) {
-	b.Setting("%d members, a network namespace each, with a client beside each that asks its own member alone: %d operations a "+
-		"second, an open loop, half of them writes, a quarter reads of either kind; an operation that is not answered "+
-		"%v after it was due has failed; members drop what comes from the other parts, without a word, for %v, after %v "+
-		"without and before %v of healing", partMembers, partRate, partDeadline, lasts.cut, lasts.before, lasts.healed)
-	b.Setting("the leader, where there is one, is in the last and smallest part: a majority elects another, which a short cut makes " +
-		"weigh more. With the leader in the majority it goes on as before.")
-	b.Setting("each write is to a key of its own, of %d bytes; a read is of the key that one of the clients, wherever it is, was "+
-		"last acknowledged", partValue)
-	b.Note("What peerd goes on with is not what the others stop doing: on both sides of a cut it acknowledges what the other " +
-		"side does not know of, and merges it afterwards. Here no two writes are to one key; what becomes of those is in " +
-		"docs/consistency.md. Who needs each reader to see each write cannot have it in a part without a majority, from " +
-		"any system.")
-	b.Note("Sure reads are linearizable. etcd: its default. raft: the leader's, after it has made sure that it leads. ZooKeeper: " +
-		"sync, then a read, as its papers advise; if the leader has just been replaced without knowing even that may be old. " +
-		"peerd has none, and its row has only local ones.")
-	b.Note("Local reads may be old: etcd's with WithSerializable, raft's of a member's own map, ZooKeeper's default, all of " +
-		"peerd's. How many did not show what had been acknowledged to some client is in a row of its own: of raft also without a " +
-		"cut, as its followers learn with the next message what was committed, and of peerd because it acknowledges before " +
-		"others have it. Who acknowledges nothing has nothing to be old. ZooKeeper turns clients away where there is no majority, reads as well, unless servers and clients have " +
+	b.Setting("%d members, a network namespace each, with a client beside each that asks its own "+
+		"member alone: %d operations a second, an open loop, half of them writes, a quarter "+
+		"reads of either kind; an operation that is not answered %v after it was due has failed; "+
+		"members drop what comes from the other parts, without a word, for %v, after %v without "+
+		"and before %v of healing", partMembers, partRate, partDeadline, lasts.cut, lasts.before, lasts.healed)
+	b.Setting("the leader, where there is one, is in the last and smallest part: a majority " +
+		"elects another, which a short cut makes weigh more. With the leader in the majority it " +
+		"goes on as before.")
+	b.Setting("each write is to a key of its own, of %d bytes; a read is of the key that one of "+
+		"the clients, wherever it is, was last acknowledged", partValue)
+	b.Note("What peerd goes on with is not what the others stop doing: on both sides of a cut it " +
+		"acknowledges what the other side does not know of, and merges it afterwards. Here no " +
+		"two writes are to one key; what becomes of those is in docs/consistency.md. Who needs " +
+		"each reader to see each write cannot have it in a part without a majority, from any " +
+		"system.")
+	b.Note("Sure reads are linearizable. etcd: its default. raft: the leader's, after it has " +
+		"made sure that it leads. ZooKeeper: sync, then a read, as its papers advise; if the " +
+		"leader has just been replaced without knowing even that may be old. peerd has none: all " +
+		"its reads are local.")
+	b.Note("Local reads may be old: etcd's with WithSerializable, raft's of a member's own map, " +
+		"ZooKeeper's default, all of peerd's. How many did not show what had been acknowledged " +
+		"to some client is in a row of its own: of raft also without a cut, as its followers " +
+		"learn with the next message what was committed, and of peerd because it acknowledges " +
+		"before others have it. Who acknowledges nothing has nothing to be old. ZooKeeper turns " +
+		"clients away where there is no majority, reads as well, unless servers and clients have " +
 		"its read-only mode, which this client has not.")
-	b.Note("A majority without its leader waits before it elects another: etcd and raft 1 to 2 s by default, ZooKeeper until its " +
-		"leader was silent for syncLimit times tickTime, 10 s in the configuration that it comes with, which is longer than " +
-		"the cut of --quick.")
-	b.Note("Latencies are of writes that succeeded. They have no row where none did. An operation counts as before, in, or after the cut " +
-		"if it was due and given up within that time, as those between can be either.")
-	b.Note("After healing: until all members show by themselves the last write that each client was acknowledged before the " +
-		"network was whole again, and until each has acknowledged one again. Lost: acknowledged, and missing at some member after " +
-		"all show the same.")
+	b.Note("A majority without its leader waits before it elects another: etcd and raft 1 to 2 s " +
+		"by default, ZooKeeper until its leader was silent for syncLimit times tickTime, 10 s in " +
+		"the configuration that it comes with, which is longer than the cut of --quick.")
+	b.Note("Latencies are of writes that succeeded. They have no row where none did. An " +
+		"operation counts as before, in, or after the cut if it was due and given up within that " +
+		"time, as those between can be either.")
+	b.Note("After healing: until all members show by themselves the last write that each client " +
+		"was acknowledged before the network was whole again, and until each has acknowledged " +
+		"one again. Lost: acknowledged, and missing at some member after all show the same.")
 	b.Note("A failed write is one whose client does not know what became of it; it may be there.")
-	b.Note("The chart of availability is computed: from what parts of 1, 2, 3 and 5 could do, with 4 taken for 3, and from how " +
-		"likely so many members reach each other if each other one is reached independently. A short cut makes the time of an " +
-		"election weigh too much in it.")
+	b.Note("The chart of availability is computed: from what parts of 1, 2, 3 and 5 could do, " +
+		"with 4 taken for 3, and from how likely so many members reach each other if each other " +
+		"one is reached independently. A short cut makes the time of an election weigh too much " +
+		"in it.")
 }
 
 // phases is how long they last.
@@ -329,7 +338,8 @@ func (c *cutting) load(ctx context.Context, client int) {
 		}
 		return err
 	}
-	_, _ = measure.Open{Rate: partRate, For: time.Hour, Clients: 2 * partRate, Deadline: partDeadline, Do: do}.Run(ctx)
+	_, _ = measure.Open{Rate: partRate, For: time.Hour, Clients: 2 * partRate,
+		Deadline: partDeadline, Do: do}.Run(ctx) // what it counts, do has noted
 }
 
 // try does an operation.

@@ -53,7 +53,7 @@ var All = []Scenario{
 	{"partition", "A cluster under load is split, in two parts and in three: what each part can still do, and what is lost",
 		90 * time.Second, 50 * time.Minute, partition},
 	{"bootstrap", "An empty peer joins: time, bytes, memory, and the other's latency meanwhile",
-		30 * time.Second, 40 * time.Minute, bootstrap},
+		45 * time.Second, 65 * time.Minute, bootstrap},
 	{"soak", "Mixed load and faults for a time: the first quarter against the last",
 		35 * time.Second, 65 * time.Minute, soak},
 }

@@ -26,8 +26,8 @@ const (
 	failedDone = "failed writes that are there"
 )
 
-var quantities = []string{writesDone, writesP50, writesP99, firstWrite, sureDone, localDone, localOld, allWrite, allShow, sureOld,
-	writesLost, failedDone}
+var quantities = []string{writesDone, writesP50, writesP99, firstWrite, sureDone, localDone, localOld,
+	allWrite, allShow, sureOld, writesLost, failedDone}
 
 // Phases of a split, which names of rows begin with.
 func (s split) before() string      { return fmt.Sprintf("%v, before: ", s) }
@@ -66,7 +66,8 @@ type tally struct {
 // and would have been given up before that.
 func count(ops []partOp, clients []int, k partKind, from, to time.Time) (t tally) {
 	for _, op := range ops {
-		if op.kind != k || op.at.Before(from) || op.at.Add(partDeadline).After(to) || !slices.Contains(clients, op.client) {
+		within := !op.at.Before(from) && !op.at.Add(partDeadline).After(to)
+		if op.kind != k || !within || !slices.Contains(clients, op.client) {
 			continue
 		}
 		t.tried++
@@ -209,10 +210,12 @@ func availability(shares []float64, p float64) (sum float64) {
 // partitionCharts draws what parts could do, and what that makes of members that are not always
 // reached.
 func (b *bench) partitionCharts(all []partedSystem) {
-	parts := report.Chart{Name: "parts", Title: "Writes done in a part, by its members", XLabel: "members, of 5", YLabel: "%"}
-	means := report.Chart{Name: "availability", Title: "Writes done, by how often a member reaches another, computed", XLabel: "% of the time",
-		YLabel: "%"}
-	measured := map[int]string{1: splits[1].inPart(1), 2: splits[0].inPart(2), 3: splits[0].inPart(3), 5: splits[0].before()}
+	parts := report.Chart{Name: "parts", Title: "Writes done in a part, by its members",
+		XLabel: "members, of 5", YLabel: "%"}
+	means := report.Chart{Name: "availability", Title: "Writes done, by how often a member reaches " +
+		"another, computed", XLabel: "% of the time", YLabel: "%"}
+	measured := map[int]string{1: splits[1].inPart(1), 2: splits[0].inPart(2), 3: splits[0].inPart(3),
+		5: splits[0].before()}
 	for _, s := range append(slices.Clone(all), partedSystem{name: "quorum"}) {
 		line := report.Line{System: s.name, Theory: s.name == "quorum"}
 		mean := report.Line{System: s.name, Theory: line.Theory}
