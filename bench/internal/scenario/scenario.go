@@ -33,7 +33,7 @@ type Scenario struct {
 var All = []Scenario{
 	{"commit", "Writes of an embedded database: rate, latency, CPU and allocations, by " +
 		"durability, writers and size",
-		time.Minute, 20 * time.Minute, commit},
+		time.Minute, 25 * time.Minute, commit},
 	{"kv", "Redis commands, and YCSB A to F, of one peer and of three",
 		75 * time.Second, 40 * time.Minute, kv},
 	{"types", "Merging and encoding each type, in memory",
