@@ -126,6 +126,10 @@ func (b *bench) partitionNotes(lasts phases) {
 	b.Note("A majority without its leader waits before it elects another: etcd and raft 1 to 2 s " +
 		"by default, ZooKeeper until its leader was silent for syncLimit times tickTime, 10 s in " +
 		"the configuration that it comes with, which is longer than the cut of --quick.")
+	b.Note("etcd's members find each other again when TCP sends anew what was lost, which it does the " +
+		"more rarely the longer a cut was: up to as long after it as it lasted. The read timeout of 5 s " +
+		"that their streams are meant to have is not in effect in 3.7.3, whose timeout transport sets " +
+		"Dial beside a DialContext, which net/http prefers. See etcd's issue 19143.")
 	b.Note("Latencies are of writes that succeeded. They have no row where none did. An " +
 		"operation counts as before, in, or after the cut if it was due and given up within that " +
 		"time, as those between can be either.")
