@@ -212,11 +212,17 @@ func (m *machine) close() {
 	})
 }
 
+// maxClosing is how many steps a space that is to end may take. Most take a few, some a hundred.
+const maxClosing = 10_000
+
 // close ends the work of a space.
 func (h *host) close() error {
 	as := h.engine.ID()
 	h.engine.Stop()
-	for {
+	for steps := 0; ; steps++ {
+		if steps > maxClosing {
+			h.w.fail("%s does not end", h.name)
+		}
 		rd, err := h.round()
 		if err != nil {
 			return err
