@@ -86,15 +86,23 @@ func (m mutant) overlay(root, dir string) (string, error) {
 	return file, os.WriteFile(file, data, 0o600)
 }
 
+// build builds the simulator.
+func build(root, overlay, program string) error {
+	compile := exec.Command("go", "build", "-overlay", overlay, "-o", program, "./cmd/peersim")
+	compile.Dir = root
+	if out, err := compile.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	return nil
+}
+
 var firstSeed = regexp.MustCompile(`(?m)^seed (\d+): (.*)$`)
 
 // hunt builds the simulator with the mutant in it and returns after how many worlds it was found.
 func (m mutant) hunt(root, overlay, dir string) (seeds int, found string, err error) {
 	program := filepath.Join(dir, "peersim")
-	build := exec.Command("go", "build", "-overlay", overlay, "-o", program, "./cmd/peersim")
-	build.Dir = root
-	if out, err := build.CombinedOutput(); err != nil {
-		return 0, "", fmt.Errorf("%w\n%s", err, out)
+	if err := build(root, overlay, program); err != nil {
+		return 0, "", err
 	}
 	run := exec.Command(program, "-seeds", strconv.Itoa(mutantSeeds), "-from", strconv.Itoa(mutantFrom),
 		"-first")
