@@ -202,7 +202,10 @@ func (n node) renew() error {
 	if err != nil || n.tx.replacing == maxTimed || !n.fieldExpires() && !n.tx.lost[n.at.Names(maxTimed)] {
 		return err
 	}
-	return n.holder(maxTimed).renewName()
+	if err = n.holder(maxTimed).renewName(); err == nil && n.tx.lost[n.at.KeyAddress()] {
+		err = n.holder(1).renewName() // nothing was left of it but what had expired
+	}
+	return err
 }
 
 // renewName does it for the name that n is.
@@ -277,7 +280,10 @@ func (n node) began(t timed) (none bool, err error) {
 func (n node) purge() error {
 	s := n.tx
 	n = n.holder(n.depth)
-	*n.timing() = timed{name: n.at, known: true} // so that nothing hides it
+	for depth := 1; depth <= n.depth; depth++ { // a field's key may have expired too
+		name := n.holder(depth)
+		*name.timing() = timed{name: name.at, known: true} // so that nothing hides it
+	}
 	if _, err := n.clear(); err != nil {
 		return err
 	}
@@ -347,7 +353,7 @@ func expire(tx dotted.Tx, name dotted.Address) error {
 	if name.Names(1) != name {
 		n.depth = maxTimed
 	}
-	if name.Names(n.depth) != name || !n.expired() {
+	if name.Names(n.depth) != name || !n.timing().past {
 		return n.tx.err
 	}
 	return n.purge()

@@ -230,3 +230,44 @@ func TestASetBesideFieldsThatExpire(t *testing.T) {
 	}
 	a.wantFields("g")
 }
+
+// TestAFieldGoesWholeWhereItsKeyHasExpiredToo has a database remove a field whose key hides it: it was said elsewhere
+// that this expires, by who removes it without having seen the field.
+func TestAFieldGoesWholeWhereItsKeyHasExpiredToo(t *testing.T) {
+	a, b := clockedPair(t)
+	a.fillFields()
+	b.do(func(k Fields) error { return k.String("h").SetUntil([]byte("1"), b.now) })
+	a.state.Merge(b.state)
+	b.expire("h")
+	a.pass(time.Second)
+	a.expireField()
+	meet(a, b)
+	b.pass(time.Second)
+	a.wantFields("g")
+	b.wantFields("g")
+}
+
+// TestAKeyOfAFieldThatHasExpiredBeginsAnew has one replica write to the only field of a key, which has expired, while the
+// other says again when the key does.
+func TestAKeyOfAFieldThatHasExpiredBeginsAnew(t *testing.T) {
+	for name, write := range map[string]func(k Fields) error{
+		"set": func(k Fields) error { return k.Map("h").String("f").Set([]byte("new")) },
+		"add": func(k Fields) error { return second(k.Map("h").Counter("f").Add(1)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := clockedPair(t)
+			a.fillFields()
+			a.do(func(k Fields) error { return second(k.Map("h").Remove("g")) })
+			a.do(func(k Fields) error { return second(k.Expiry("h").Set(a.now.Add(time.Minute))) })
+			meet(a, b)
+			b.do(func(k Fields) error { return second(k.Expiry("h").Set(b.now.Add(time.Minute))) })
+			a.pass(time.Second)
+			a.do(write)
+			meet(a, b)
+			a.pass(time.Hour)
+			if !a.keys().Has("h") {
+				t.Fatal("what was written has expired with the key that there was before")
+			}
+		})
+	}
+}
