@@ -210,7 +210,7 @@ func (r *replica) expireSome(g *group) error {
 			return nil
 		})
 		if err == nil && r.cfg.Expired != nil {
-			r.cfg.Expired(expiredKeys(all[:len(all)-len(left)]), crdt.Dot{Replica: r.id, Counter: last + 1}, r.seen[r.id])
+			r.cfg.Expired(namesOf(all[:len(all)-len(left)]), crdt.Dot{Replica: r.id, Counter: last + 1}, r.seen[r.id])
 		}
 	}
 	x.due = x.due || len(left) > 0
@@ -226,14 +226,12 @@ func (r *replica) expireSome(g *group) error {
 	return err
 }
 
-// expiredKeys returns the keys among what has expired.
-func expiredKeys(all []dueName) (keys []string) {
+// namesOf returns the names of what has expired.
+func namesOf(all []dueName) (names []dotted.Address) {
 	for _, d := range all {
-		if d.name == d.name.KeyAddress() {
-			keys = append(keys, d.name.Key())
-		}
+		names = append(names, d.name)
 	}
-	return keys
+	return names
 }
 
 // expired returns keys that have expired and are this replica's to remove; after an error too.

@@ -132,9 +132,9 @@ type Config struct {
 
 	// Alone says that there is no other host, to which anything could be left.
 	Alone bool
-	// Expired, unless it is nil, is told which keys a transaction of the replica removed since they had expired, and the
-	// dots of that: from first on up to last. It must not use the engine.
-	Expired func(keys []string, first crdt.Dot, last uint64)
+	// Expired, unless it is nil, is told which keys and fields a transaction of the replica removed since they had expired,
+	// and the dots of that: from first on up to last. It must not use the engine.
+	Expired func(names []dotted.Address, first crdt.Dot, last uint64)
 	// Spent, unless it is nil, is told how much work each part of a step did, and how much it might:
 	// for tests.
 	Spent func(part string, work, limit int)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/peerd/peerd/crdt"
@@ -12,7 +13,7 @@ import (
 	"github.com/peerd/peerd/internal/engine"
 )
 
-// Keys expire in some worlds. The oracle knows who said when, what the sayer had seen, and so what is said still to
+// Keys, and fields of their maps, expire in some worlds. The oracle knows who said when, what the sayer had seen, and so what is said still to
 // whoever has seen something: it expects that a write to what had expired for its host finds nothing, that a write to a
 // part says the time again, and that hosts remove what has expired and nothing else. Readers for whom time stands still
 // see what was not removed.
@@ -23,6 +24,9 @@ func (m *mix) drawExpiry() mutation {
 	key := m.keys[rng.IntN(len(m.keys))]
 	at := dotted.KeyAddress(key)
 	after := time.Duration(1+rng.IntN(4000)) * time.Millisecond
+	if rng.IntN(2) == 0 {
+		return m.drawFieldExpiry(after)
+	}
 	switch rng.IntN(5) {
 	case 0:
 		return mutation{what: fmt.Sprintf("persist %q", key), cell: at.Expiry(), until: dotted.Never,
@@ -37,7 +41,33 @@ func (m *mix) drawExpiry() mutation {
 		expire: func(f crdt.Fields, until time.Time) error { return second(f.Expiry(key).Set(until)) }}
 }
 
-// says reports whether an effect says when its key expires and does nothing else.
+// drawFieldExpiry returns a mutation of when a field expires, or a write to one of the few of which that is said.
+func (m *mix) drawFieldExpiry(after time.Duration) mutation {
+	key := m.keys[m.timed.IntN(min(len(m.keys), 2))]
+	field := []string{"0", "0", "1", "in", "set"}[m.timed.IntN(5)]
+	at := dotted.KeyAddress(key).Type(crdt.TypeMap).Name(field)
+	value := at.Type(crdt.TypeString)
+	switch m.timed.IntN(8) {
+	case 0:
+		return mutation{what: fmt.Sprintf("persist field %q", at), cell: at.Expiry(), until: dotted.Never,
+			do: func(f crdt.Fields) error { return second(f.Map(key).Expiry(field).Clear()) }}
+	case 1:
+		return mutation{what: fmt.Sprintf("set field %q for %v", at, after), cell: value, text: "7", write: true, clears: value,
+			whole: true, after: after, expire: func(f crdt.Fields, until time.Time) error {
+				return f.Map(key).String(field).SetUntil([]byte("7"), until)
+			}}
+	case 2:
+		return mutation{what: fmt.Sprintf("set field %q", at), cell: value, text: "12", write: true, clears: value, whole: true,
+			do: func(f crdt.Fields) error { return f.Map(key).String(field).Set([]byte("12")) }}
+	case 3, 4:
+		return mutation{what: fmt.Sprintf("add to field %q 1", at), cell: value, adds: 1, count: true,
+			do: func(f crdt.Fields) error { return second(f.Map(key).Counter(field).Add(1)) }}
+	}
+	return mutation{what: fmt.Sprintf("expire field %q after %v", at, after), cell: at.Expiry(), after: after,
+		expire: func(f crdt.Fields, until time.Time) error { return second(f.Map(key).Expiry(field).Set(until)) }}
+}
+
+// says reports whether an effect says when its key or field expires and does nothing else.
 func (e *effect) says() bool { return e.cell.IsExpiry() }
 
 // liveTo reports whether a transaction, with what it did so far, has seen an effect and not that it was removed.
@@ -46,26 +76,35 @@ func (t *transaction) liveTo(e *effect) bool {
 	return (e.of == t || has(t.saw, e.of)) && !slices.ContainsFunc(e.removers, gone)
 }
 
-// lose notes that a transaction removed a key whose time had not come: if it writes to the key again that does not
-// expire, whoever else says the time again.
-func (t *transaction) lose(key string, timed bool, until int64) {
-	if !timed || until == dotted.Never {
-		return
+// under returns those of a key's cells that are under a name, which is the key's or a field's.
+func (h *history) under(name dotted.Address) []*cell {
+	cells := h.byKey[name.Key()]
+	if name == name.KeyAddress() {
+		return cells
 	}
-	if t.ended == nil {
-		t.ended = map[string]bool{}
+	from := find(cells, name)
+	to := from
+	for to < len(cells) && strings.HasPrefix(string(cells[to].at), string(name)) {
+		to++
 	}
-	t.ended[key] = true
+	return cells[from:to]
 }
 
-// exists reports whether a transaction finds something under a key.
-func (h *history) exists(key string, t *transaction) bool {
-	return slices.ContainsFunc(h.byKey[key], func(c *cell) bool { return slices.ContainsFunc(c.effects, t.liveTo) })
+// exists reports whether a transaction finds something under a name.
+func (h *history) exists(name dotted.Address, t *transaction) bool {
+	return slices.ContainsFunc(h.under(name), func(c *cell) bool { return slices.ContainsFunc(c.effects, t.liveTo) })
 }
 
-// expires returns when a key does, by what was said and is live.
-func (h *history) expires(key string, live func(*effect) bool) (until int64, ok bool) {
-	for _, e := range h.said[key] {
+// shows reports whether a transaction finds something under a name that is in no field that has expired.
+func (h *history) shows(name dotted.Address, t *transaction) bool {
+	return slices.ContainsFunc(h.under(name), func(c *cell) bool {
+		return !h.past(c.at.Names(2), t.now, t.liveTo) && slices.ContainsFunc(c.effects, t.liveTo)
+	})
+}
+
+// expires returns when a name does, by what was said and is live.
+func (h *history) expires(name dotted.Address, live func(*effect) bool) (until int64, ok bool) {
+	for _, e := range h.said[name] {
 		if live(e) {
 			until, ok = max(until, e.until), true
 		}
@@ -73,66 +112,125 @@ func (h *history) expires(key string, live func(*effect) bool) (until int64, ok 
 	return until, ok
 }
 
-// unsay has a transaction remove all that it sees of what was said of a key.
-func (h *history) unsay(key string, t *transaction) {
-	for _, e := range h.said[key] {
+// past reports whether a name has expired by a time.
+func (h *history) past(name dotted.Address, now int64, live func(*effect) bool) bool {
+	until, timed := h.expires(name, live)
+	return timed && until <= now
+}
+
+// fieldsTimed reports whether a transaction sees that it was said of any field of a key when it expires.
+func (h *history) fieldsTimed(key string, t *transaction) bool {
+	return slices.ContainsFunc(h.fields[key], func(f dotted.Address) bool { return slices.ContainsFunc(h.said[f], t.liveTo) })
+}
+
+// unsay has a transaction remove all that it sees of what was said of a name.
+func (h *history) unsay(name dotted.Address, t *transaction) {
+	for _, e := range h.said[name] {
 		if t.liveTo(e) {
 			e.removers = append(e.removers, t)
 		}
 	}
 }
 
-// say has an effect's transaction say when a key expires, in place of what it sees was said.
-func (h *history) say(key string, e *effect, until int64) {
-	h.unsay(key, e.of)
-	delete(e.of.ended, key)
-	m := *e.mutation
-	m.until = until
-	h.said[key] = append(h.said[key], &effect{mutation: &m, of: e.of, n: e.n})
+// lose has a transaction remove what it sees was said of a name of which nothing is left. If its time had not come, and
+// the transaction writes there again what does not expire, whoever else says the time again.
+func (h *history) lose(name dotted.Address, t *transaction) {
+	if until, timed := h.expires(name, t.liveTo); timed && until != dotted.Never && until > t.now {
+		if t.ended == nil {
+			t.ended = map[dotted.Address]bool{}
+		}
+		t.ended[name] = true
+	}
+	h.unsay(name, t)
 }
 
-// purge has a transaction remove all that it sees of a key.
-func (h *history) purge(key string, t *transaction) {
-	for _, c := range h.byKey[key] {
+// say has an effect's transaction say when a name expires, in place of what it sees was said.
+func (h *history) say(name dotted.Address, e *effect, until int64) {
+	h.unsay(name, e.of)
+	delete(e.of.ended, name)
+	m := *e.mutation
+	m.until = until
+	if _, known := h.said[name]; !known && name != name.KeyAddress() {
+		h.fields[name.Key()] = append(h.fields[name.Key()], name)
+	}
+	h.said[name] = append(h.said[name], &effect{mutation: &m, of: e.of, n: e.n})
+}
+
+// renew has an effect that changes a part of what is under a name say again when that expires.
+func (h *history) renew(name dotted.Address, e *effect) {
+	until, timed := h.expires(name, e.of.liveTo)
+	switch {
+	case timed && until != dotted.Never:
+		h.say(name, e, until)
+	case !timed && e.of.ended[name]:
+		h.say(name, e, dotted.Never)
+	}
+}
+
+// renewWhole has an effect that replaces what is under a name say that it does not expire, if another says it.
+func (h *history) renewWhole(name dotted.Address, e *effect) {
+	until, timed := h.expires(name, e.of.liveTo)
+	switch {
+	case e.until > 0:
+		h.say(name, e, e.until)
+	case timed && until != dotted.Never, !timed && e.of.ended[name]:
+		h.say(name, e, dotted.Never)
+	}
+}
+
+// purge has a transaction remove all that it sees under a name.
+func (h *history) purge(name dotted.Address, t *transaction) {
+	for _, c := range h.under(name) {
 		for _, e := range c.effects {
 			if t.liveTo(e) {
 				e.removers = append(e.removers, t)
 			}
 		}
 	}
-	h.unsay(key, t)
+	h.unsay(name, t)
+	if key := name.KeyAddress(); name != key {
+		h.emptied(key, t)
+		return
+	}
+	for _, field := range h.fields[name.Key()] {
+		h.unsay(field, t)
+	}
+}
+
+// emptied has a transaction remove what was said of a name if nothing else is left of it.
+func (h *history) emptied(name dotted.Address, t *transaction) {
+	if !h.exists(name, t) {
+		h.lose(name, t)
+	}
+}
+
+// begin has a transaction that writes under a name begin anew there, if it has expired.
+func (h *history) begin(name dotted.Address, t *transaction) {
+	if h.past(name, t.now, t.liveTo) {
+		h.purge(name, t)
+	}
+	h.emptied(name, t)
 }
 
 // effect notes what a mutation does to a key, and returns the key's cells.
 func (h *history) effect(e *effect, key string, cells []*cell) []*cell {
-	t := e.of
-	until, timed := h.expires(key, t.liveTo)
-	past := timed && until <= t.now
+	name, field := dotted.KeyAddress(key), cmp.Or(e.cell, e.clears).Names(2)
 	switch {
+	case e.grouped != nil:
+		return e.grouping(key, cells)
 	case e.purges:
-		h.purge(key, t)
+		h.purge(e.clears, e.of)
 		return cells
 	case e.says():
-		if timed = timed && !past && until != dotted.Never; (timed || e.until != dotted.Never) && !past && h.exists(key, t) {
-			h.say(key, e, e.until)
-		}
+		h.saying(e, name, cmp.Or(field, name))
 		return cells
 	case e.cell == "":
-		if existed := h.exists(key, t); !past {
-			e.remove(cells)
-			if existed && !h.exists(key, t) {
-				h.unsay(key, t)
-				t.lose(key, timed, until)
-			}
-		}
+		h.removal(e, name, field)
 		return cells
-	case past:
-		h.purge(key, t)
-		timed = false
-	case timed && !h.exists(key, t):
-		h.unsay(key, t)
-		t.lose(key, timed, until)
-		timed = false
+	}
+	h.begin(name, e.of)
+	if field != "" {
+		h.begin(field, e.of)
 	}
 	e.gather(cells)
 	if e.clears != "" {
@@ -140,18 +238,62 @@ func (h *history) effect(e *effect, key string, cells []*cell) []*cell {
 	}
 	cells = e.put(cells)
 	switch {
-	case e.until > 0:
-		h.say(key, e, e.until)
-	case timed && until != dotted.Never && e.whole, !timed && t.ended[key]:
-		h.say(key, e, dotted.Never)
-	case timed && until != dotted.Never:
-		h.say(key, e, until)
+	case field == "" && e.whole:
+		h.renewWhole(name, e)
+	case field == "":
+		h.renew(name, e)
+	case e.whole:
+		h.renew(name, e)
+		h.renewWhole(field, e)
+	default:
+		h.renew(name, e)
+		h.renew(field, e)
 	}
 	return cells
 }
 
-// expired notes that the host removed keys that had expired.
-func (h *host) expired(keys []string, first crdt.Dot, last uint64) {
+// saying notes that it is said when a key or a field of it expires.
+func (h *history) saying(e *effect, key, name dotted.Address) {
+	t := e.of
+	until, timed := h.expires(name, t.liveTo)
+	if h.past(key, t.now, t.liveTo) || h.past(name, t.now, t.liveTo) || !h.shows(name, t) ||
+		e.until == dotted.Never && (!timed || until == dotted.Never) {
+		return
+	}
+	if name != key {
+		h.renew(key, e)
+	}
+	h.say(name, e, e.until)
+}
+
+// removal notes that something is removed which its transaction sees. What has expired is not there to be removed; but
+// where fields expire, a clear takes along what it does not find.
+func (h *history) removal(e *effect, key, field dotted.Address) {
+	t := e.of
+	cells := h.byKey[key.Key()]
+	if rest := e.clears[len(key):]; len(rest) <= 1 && !slices.Contains([]dotted.Address{"v", "f"}, rest) && h.fieldsTimed(key.Key(), t) {
+		e.remove(cells)
+		for _, f := range h.fields[key.Key()] {
+			if strings.HasPrefix(string(f), string(e.clears)) {
+				h.unsay(f, t)
+			}
+		}
+		h.emptied(key, t)
+		return
+	}
+	if h.past(key, t.now, t.liveTo) || h.past(field, t.now, t.liveTo) {
+		return
+	}
+	for _, name := range []dotted.Address{field, key} {
+		if existed := name != "" && h.exists(name, t); existed {
+			defer h.emptied(name, t)
+		}
+	}
+	e.remove(cells)
+}
+
+// expired notes that the host removed keys and fields that had expired.
+func (h *host) expired(names []dotted.Address, first crdt.Dot, last uint64) {
 	seen, _ := h.engine.Context()
 	seen = seen.Clone()
 	hist := h.w.hist
@@ -160,15 +302,16 @@ func (h *host) expired(keys []string, first crdt.Dot, last uint64) {
 		delete(seen, first.Replica)
 	}
 	t := &transaction{host: h, first: first, last: last, saw: hist.dense(seen), now: h.wall().UnixMilli(), disk: h.disk}
-	for _, key := range keys {
-		if until, ok := hist.expires(key, t.liveTo); (!ok || until > t.now) && !h.w.blind {
-			h.w.fail("%s removes %q at %d, which expires at %d (%v)", h.name, key, t.now, until, ok)
+	for _, name := range names {
+		if !hist.past(name, t.now, t.liveTo) && !h.w.blind {
+			until, ok := hist.expires(name, t.liveTo)
+			h.w.fail("%s removes %q at %d, which expires at %d (%v)", h.name, name, t.now, until, ok)
 		}
-		t.muts = append(t.muts, mutation{what: fmt.Sprintf("remove %q, expired", key), clears: dotted.KeyAddress(key), purges: true})
+		t.muts = append(t.muts, mutation{what: fmt.Sprintf("remove %q, expired", name), clears: name, purges: true})
 	}
 	hist.add(t)
-	h.w.totals.Expired += len(keys)
-	h.say("removes %q, which have expired: transaction %d %v", keys, t.id, first)
+	h.w.totals.Expired += len(names)
+	h.say("removes %q, which have expired: transaction %d %v", names, t.id, first)
 }
 
 // checkHidden compares what is read with time going on with what has not expired.
@@ -183,15 +326,13 @@ func (h *host) checkHidden(seen []uint64) {
 	live := func(e *effect) bool { return has(seen, e.of) && !e.removedBy(seen) }
 	shown := 0
 	for _, key := range hist.keys {
-		until, timed := hist.expires(key, live)
-		if !timed || until > now.UnixMilli() {
-			if h.compare(v, key, seen) > 0 {
+		past := func(name dotted.Address) bool { return name != "" && hist.past(name, now.UnixMilli(), live) }
+		if !past(dotted.KeyAddress(key)) {
+			if h.compareBut(v, key, seen, func(at dotted.Address) bool { return past(at.Names(2)) }) > 0 {
 				shown++
 			}
-			continue
-		}
-		if types := engine.Fields(v).Types(key); types != 0 && !h.tolerates(engine.Fields(v).Err()) {
-			h.w.fail("%s shows %q, which expired at %d, at %d", h.name, key, until, now.UnixMilli())
+		} else if types := engine.Fields(v).Types(key); types != 0 && !h.tolerates(engine.Fields(v).Err()) {
+			h.w.fail("%s shows %q, which has expired, at %d", h.name, key, now.UnixMilli())
 		}
 	}
 	h.checkDue(v, shown)
@@ -227,9 +368,12 @@ func (w *world) expireAll() {
 		h := r.members()[0]
 		seen := r.hist.dense(h.held)
 		live := func(e *effect) bool { return has(seen, e.of) && !e.removedBy(seen) }
+		now := h.wall().UnixMilli()
 		for _, key := range r.hist.keys {
-			if until, timed := r.hist.expires(key, live); timed && until <= h.wall().UnixMilli() {
-				w.fail("%q expired at %d and was not removed by %d", key, until, h.wall().UnixMilli())
+			for _, name := range append([]dotted.Address{dotted.KeyAddress(key)}, r.hist.fields[key]...) {
+				if r.hist.past(name, now, live) {
+					w.fail("%q has expired and was not removed by %d", name, now)
+				}
 			}
 		}
 	}

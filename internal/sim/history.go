@@ -27,6 +27,9 @@ type mutation struct {
 
 	place *place // where it inserts, of an element of a list
 
+	entry, tail int      // the id of an entry that it adds to a stream, or has added
+	grouped     *grouped // what it does to a group of a stream
+
 	clears      dotted.Address // the prefix of cells of which it removes what it had seen
 	all         bool           // it clears everything
 	keepsCounts bool           // but not increments
@@ -45,9 +48,9 @@ type transaction struct {
 	host   *host
 	muts   []mutation
 	time   dotted.Time
-	now    int64           // the time by which keys had expired for it
-	ended  map[string]bool // keys that it removed with a time that had not come
-	first  crdt.Dot        // its delta's dots are first to last
+	now    int64                   // the time by which keys had expired for it
+	ended  map[dotted.Address]bool // keys and fields that it removed with a time that had not come
+	first  crdt.Dot                // its delta's dots are first to last
 	last   uint64
 	owner  int      // index of first.Replica
 	saw    []uint64 // what its replica had seen, by replica index
@@ -65,9 +68,10 @@ type history struct {
 	hashes   map[crdt.Dot]delta.Hash   // of deltas, by their first dots
 	before   map[delta.Hash]delta.Hash // of deltas, the hash of the replica's delta before it
 	byKey    map[string][]*cell
-	keys     []string             // of byKey, in the order of first use
-	said     map[string][]*effect // by key: those that say when it expires
-	lists    map[string]*listed   // by key
+	keys     []string                     // of byKey, in the order of first use
+	said     map[dotted.Address][]*effect // by key or field: those that say when it expires
+	fields   map[string][]dotted.Address  // by key: its fields of which that was said
+	lists    map[string]*listed           // by key
 
 	live      []*effect // memory of readings
 	want, got reading   // likewise
@@ -78,6 +82,7 @@ type cell struct {
 	at      dotted.Address
 	value   bool // and not an element or a flag
 	scored  bool // it is of an element with a score
+	stream  bool // it is in a stream
 	effects []*effect
 }
 
@@ -89,6 +94,10 @@ type effect struct {
 
 	united []string // what a run of registers has counted then: see gather
 
+	progress *progress // what it says of a group
+	pending  crdt.Pending
+	amount   int // of concurrent ones the greatest counts
+
 	removers []*transaction // that remove what it wrote
 }
 
@@ -98,7 +107,8 @@ func newHistory() *history {
 		hashes:   map[crdt.Dot]delta.Hash{},
 		before:   map[delta.Hash]delta.Hash{},
 		byKey:    map[string][]*cell{},
-		said:     map[string][]*effect{},
+		said:     map[dotted.Address][]*effect{},
+		fields:   map[string][]dotted.Address{},
 		lists:    map[string]*listed{},
 	}
 }
@@ -148,7 +158,10 @@ func (h *history) add(t *transaction) {
 		if e.all {
 			for _, key := range h.keys {
 				e.remove(h.byKey[key])
-				h.unsay(key, t)
+				h.unsay(dotted.KeyAddress(key), t)
+				for _, field := range h.fields[key] {
+					h.unsay(field, t)
+				}
 			}
 			continue
 		}
@@ -184,7 +197,8 @@ func (e *effect) put(cells []*cell) []*cell {
 	if i == len(cells) || cells[i].at != e.cell {
 		shape := e.cell.Shape()
 		t := crdt.Type(shape[len(shape)-1])
-		cells = slices.Insert(cells, i, &cell{at: e.cell, value: t == crdt.TypeString, scored: t == crdt.TypeSortedSet})
+		cells = slices.Insert(cells, i, &cell{at: e.cell, value: t == crdt.TypeString, scored: t == crdt.TypeSortedSet,
+			stream: crdt.Type(shape[0]) == crdt.TypeStream})
 	}
 	cells[i].effects = append(cells[i].effects, e)
 	return cells

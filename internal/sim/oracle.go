@@ -60,7 +60,11 @@ func (h *history) expected(key string, seen []uint64) reading {
 				live = append(live, e)
 			}
 		}
-		if len(live) > 0 {
+		switch {
+		case len(live) == 0:
+		case c.stream:
+			out = append(out, h.readsStreamed(key, c, live, seen))
+		default:
 			out = append(out, c.reads(live))
 		}
 	}

@@ -29,8 +29,9 @@ type mix struct {
 
 	bits    *rand.Rand // which decides about bitmaps and HyperLogLogs; nil if there are none
 	counted int        // registers
-	streams *rand.Rand // which decides what is added to streams; nil if there are none
+	streams *rand.Rand // which decides what is done to streams; nil if there are none
 	entries int        // the greatest id of an entry that was drawn
+	added   []int      // the ids that were drawn
 
 	lists    *rand.Rand // which decides what is done to lists; nil if there are none
 	inserted int        // texts that were drawn for them
@@ -177,8 +178,8 @@ func (m *mix) drawNested(rng *rand.Rand, kind int, key string) mutation {
 	case setField:
 		text := m.text(rng, false)
 		return mutation{what: fmt.Sprintf("set %q", value), cell: value, text: text, write: true,
-			clears: value,
-			do:     func(f crdt.Fields) error { return in(f).String(field).Set([]byte(text)) }}
+			clears: value, whole: value.Names(2).Type(crdt.TypeString) == value,
+			do: func(f crdt.Fields) error { return in(f).String(field).Set([]byte(text)) }}
 	case countField:
 		return mutation{what: fmt.Sprintf("add %q 1", value), cell: value, adds: 1, count: true,
 			do: func(f crdt.Fields) error { return second(in(f).Counter(field).Add(1)) }}
@@ -258,13 +259,13 @@ func (m *mix) drawTransaction(rng *rand.Rand) []mutation {
 	if m.bits != nil && m.bits.IntN(2) == 0 {
 		muts = slices.Insert(muts, m.bits.IntN(len(muts)+1), m.drawBits())
 	}
-	if m.streams != nil && m.streams.IntN(3) == 0 {
-		muts = append(muts, m.drawEntry()...)
+	if m.streams != nil && m.streams.IntN(2) == 0 {
+		muts = append(muts, m.drawStreamed()...)
 	}
 	if m.lists != nil && m.lists.IntN(2) == 0 {
 		muts = append(muts, m.drawListed()...)
 	}
-	if m.timed != nil && m.timed.IntN(3) == 0 {
+	if m.timed != nil && m.timed.IntN(3) > 0 {
 		muts = slices.Insert(muts, m.timed.IntN(len(muts)+1), m.drawExpiry())
 	}
 	return muts
