@@ -111,6 +111,7 @@ type Mesh struct {
 	grown      bool // the context grew otherwise than by deltas: what waits may be ready
 	paused     bool // deltas are not taken
 	holds      bool // own deltas wait for Release
+	asked      bool // some neighbour may wait for a Secured
 	events     []Event
 	apart      map[NeighbourID]map[crdt.ReplicaID]*parting // those in quarantine
 	packer     delta.Packer                                // of the frame that is being made
@@ -141,6 +142,8 @@ type neighbour struct {
 	// Hellos on this link: those sent to it, those heard from it, and how many it must have heard before
 	// what it says of itself counts. See Rebase.
 	hellos, heard, confirm uint64
+
+	securing securing
 
 	sending *sending // a delta that goes to it in parts
 	partial *partial // one that comes from it
@@ -264,7 +267,9 @@ func (m *Mesh) Rebase() {
 	for _, n := range m.neighbours {
 		n.lost = true
 		n.mustConfirm()
+		n.securing.unmark()
 	}
+	m.asked = true
 }
 
 func (n *neighbour) mustConfirm() {
@@ -371,15 +376,13 @@ func (m *Mesh) Next(id NeighbourID) ([]byte, error) {
 		return nil, nil
 	}
 	if len(n.prune) > 0 {
-		ids := slices.Sorted(maps.Keys(n.prune))
-		ids = ids[:min(len(ids), maxReplicas)]
-		for _, id := range ids {
-			delete(n.prune, id)
-		}
-		return encodeReplicas(kindPrune, ids), nil
+		return n.nextPrune(), nil
 	}
 	if n.unread != nil {
 		return nil, nil
+	}
+	if data := n.securing.next(); data != nil {
+		return data, nil
 	}
 	if n.lost {
 		m.findStart(n)
@@ -414,6 +417,15 @@ func (m *Mesh) Next(id NeighbourID) ([]byte, error) {
 		}
 	}
 	return nil, nil
+}
+
+func (n *neighbour) nextPrune() []byte {
+	ids := slices.Sorted(maps.Keys(n.prune))
+	ids = ids[:min(len(ids), maxReplicas)]
+	for _, id := range ids {
+		delete(n.prune, id)
+	}
+	return encodeReplicas(kindPrune, ids)
 }
 
 func (m *Mesh) nextHello(n *neighbour) []byte {

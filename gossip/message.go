@@ -52,6 +52,9 @@ const (
 	kindFork   kind = 10
 	kindBases  kind = 11
 	kindPart   kind = 12
+
+	kindSecure  kind = 13
+	kindSecured kind = 14
 )
 
 // Layer is what a frame is for, to count what each costs.

@@ -27,6 +27,7 @@ func samples() map[string][]byte {
 		"digest": encodeDigest(Digest{Context: 1, Root: 1 << 63}),
 		"ask":    encodeNumber(kindAsk, 7),
 		"ack":    encodeNumber(kindAck, 131072),
+		"secure": encodeDot(kindSecure, crdt.Dot{Replica: 7, Counter: 300}),
 		"part":   encodePart(3<<20, 1<<20, []byte("in the middle")),
 		"bases": encodeBases([]delta.Table{{Dot: crdt.Dot{Replica: 7, Counter: 9},
 			Bases: []delta.Base{{Replica: 1, Last: 3, Head: 5}}}}),

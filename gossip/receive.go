@@ -49,11 +49,7 @@ func (m *Mesh) Receive(id NeighbourID, data []byte, apply Apply) error {
 	case kindPart:
 		return m.receivePart(id, n, body, apply)
 	case kindHave:
-		seen, heads, err := decodeHave(body)
-		if err == nil {
-			err = m.hears(id, n, seen, heads)
-		}
-		return err
+		return m.receiveHave(id, n, body)
 	case kindPrune:
 		return m.receivePrune(id, n, body)
 	case kindBehind:
@@ -72,12 +68,24 @@ func (m *Mesh) Receive(id NeighbourID, data []byte, apply Apply) error {
 		ids, err := decodeReplicas(body)
 		m.Estrange(id, ids...)
 		return err
+	case kindSecure:
+		return m.receiveSecure(n, body)
+	case kindSecured:
+		return m.receiveSecured(n, body)
 	case kindAck:
 		bytes, err := decodeNumber(body)
 		n.onTheWay -= min(bytes, n.onTheWay)
 		return err
 	}
 	return nil
+}
+
+func (m *Mesh) receiveHave(id NeighbourID, n *neighbour, body []byte) error {
+	seen, heads, err := decodeHave(body)
+	if err != nil {
+		return err
+	}
+	return m.hears(id, n, seen, heads)
 }
 
 func (m *Mesh) receivePrune(id NeighbourID, n *neighbour, body []byte) error {
@@ -137,6 +145,7 @@ func (m *Mesh) take(from NeighbourID, n *neighbour, h hello) {
 	first := n.newcomer
 	anew := first || !h.seen.Contains(n.stated)
 	n.stated, n.heads = crdt.VersionVector{}, delta.Heads{}
+	n.securing.greeted(h.seen, h.whole)
 	if anew {
 		m.core.Forget(from)
 	}

@@ -8,18 +8,17 @@ import (
 )
 
 // replicatedSoon is when it is looked again who has what was written, then ever later, but no later
-// than replicatedEvery. inquireAgain is how often others are asked for it that do not say it by
-// themselves.
+// than replicatedEvery.
 const (
 	replicatedSoon  = 2 * time.Millisecond
 	replicatedEvery = 100 * time.Millisecond
-	inquireAgain    = 200 * time.Millisecond
 )
 
-// Replicated waits until n other peers say that they have stored what this peer had written to the
-// space when it was called, each as its own Config.Durability says, and returns how many have. It
-// returns that with ctx's error, too, if ctx ends first. Only peers to which this one has a link of
-// its own can say so, MaxLinks at most.
+// Replicated waits until n other peers hold what this peer had written to the space when it was
+// called so that it survives a loss of power there, and returns how many do. It returns that with
+// ctx's error, too, if ctx ends first. Only peers to which this one has a link of its own can say
+// so, MaxLinks at most. They sync for whoever waits, whatever their Config.Durability promises their
+// own callers; but those with None only when they do anyway, within about a minute of a write.
 func (s *Space) Replicated(ctx context.Context, n int) (have int, err error) {
 	held, err := s.here()
 	if held == nil || err != nil {
@@ -35,15 +34,9 @@ func (s *Space) Replicated(ctx context.Context, n int) (have int, err error) {
 	pause := replicatedSoon
 	poll := time.NewTimer(pause)
 	defer poll.Stop()
-	for asked := time.Now(); ; {
-		inquire := time.Since(asked) >= inquireAgain
-		if inquire {
-			asked = time.Now()
-		}
+	for {
 		now, err := ask(ctx, held, func(l *loop) int {
-			if inquire {
-				l.engine.Inquire()
-			}
+			l.engine.Secure(written) // again, for links that were opened since
 			return l.replicas(written)
 		})
 		if err != nil {
@@ -64,12 +57,16 @@ func (s *Space) Replicated(ctx context.Context, n int) (have int, err error) {
 	}
 }
 
-// replicas counts the neighbours that say they have a dot, and all before it of its replica;
-// without one, all that have said anything.
+// replicas counts the neighbours where a dot, and all before it of its replica, survives a loss of
+// power; without one, all that have said anything.
 func (l *loop) replicas(d crdt.Dot) (n int) {
 	for id, lane := range l.links {
-		said := l.engine.Said(id)
-		if said != nil && (d.Counter == 0 || said.Has(d)) && !isClosed(lane.parted) && !l.engine.Quarantined(id) {
+		holds := l.engine.Said(id) != nil
+		if d.Counter > 0 {
+			secured := l.engine.Secured(id)
+			holds = secured.Replica == d.Replica && secured.Counter >= d.Counter
+		}
+		if holds && !isClosed(lane.parted) && !l.engine.Quarantined(id) {
 			n++
 		}
 	}

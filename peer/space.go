@@ -421,6 +421,7 @@ func (p *Peer) openSpace(name string, tree store.Store, journal store.Log) (*spa
 		Spent:       cfg.spent,
 		Alone:       cfg.Offline,
 		Sync:        cfg.Durability == Always, SyncEverySecond: cfg.Durability == Interval,
+		Volatile: cfg.Memory,
 	}, rng, now)
 	if err != nil {
 		return nil, err

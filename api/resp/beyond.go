@@ -16,7 +16,7 @@ import (
 func beyondCommands() []command {
 	return grouped("crdt", []command{
 		{name: "wait", arity: 3, run: runWait,
-			summary: "Waits until so many other peers have stored what this one had written, and returns how many have."},
+			summary: "Waits until so many other peers hold what this one had written durably, and returns how many do."},
 		{name: "crdt.conflicts", arity: 2, keys: oneKey, run: runConflicts, access: accessRead,
 			summary: "Returns what a key holds, all concurrent values of a string: each its type and its value."},
 		{name: "crdt.hconflicts", arity: 3, keys: oneKey, run: runConflicts, access: accessRead,

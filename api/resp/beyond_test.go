@@ -12,7 +12,7 @@ import (
 // TestWaitCountsPeersThatHaveWhatWasWritten, also those of them that are linked again while it
 // waits.
 func TestWaitCountsPeersThatHaveWhatWasWritten(t *testing.T) {
-	h := newHosts(t, 3)
+	h := newHostsThatSync(t, 3, embedded.Interval)
 	a := h.clients[0]
 	a.expect("SET k v", "+OK")
 	a.expect("WAIT 2 0", ":2")

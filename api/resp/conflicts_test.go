@@ -29,12 +29,17 @@ type hosts struct {
 
 func newHosts(t *testing.T, n int) *hosts {
 	t.Helper()
+	return newHostsThatSync(t, n, embedded.None)
+}
+
+func newHostsThatSync(t *testing.T, n int, durability embedded.Durability) *hosts {
+	t.Helper()
 	h := &hosts{t: t}
 	key := ""
 	for i := range n {
 		cfg := embedded.Config{
 			Dir: t.TempDir(), Name: fmt.Sprint("peer", i), ClusterKey: key, Join: slices.Clone(h.addrs), Cut: &embedded.Cut{},
-			Gossip: "127.0.0.1:0", P2P: "127.0.0.1:0", FastGossip: true, Durability: embedded.None,
+			Gossip: "127.0.0.1:0", P2P: "127.0.0.1:0", FastGossip: true, Durability: durability,
 		}
 		p, err := embedded.Open(context.Background(), cfg)
 		if err != nil {

@@ -44,6 +44,7 @@ type Engine struct {
 	running Update // whose function runs now
 	dirty   bool   // something was committed and not synced
 	syncing bool   // a sync is under way
+	awaited bool   // a neighbour waits for one: see vouch
 	rests   bool   // nothing can come of the next ticks: see resting
 	sweeps  sweeps
 	pull    *Pull // a repair that was started and has not ended
@@ -241,6 +242,7 @@ func (e *Engine) SyncEnded(s Syncing) {
 		e.survives(s.saved, s.checkpoints)
 	}
 	e.cutting = e.room != Full
+	e.vouch()
 }
 
 // LogGrew says that the log grew, which others write to as well: the next step looks whether a checkpoint is due. An engine
@@ -336,7 +338,7 @@ func (e *Engine) keepTime() {
 		*t = e.now.Add(every)
 		return true
 	}
-	if reached(&d.sync, syncEvery) && e.dirty && e.cfg.SyncEverySecond {
+	if reached(&d.sync, syncEvery) && e.dirty && e.cfg.SyncEverySecond || e.awaited {
 		e.sync()
 	}
 	if reached(&d.push, 0) {

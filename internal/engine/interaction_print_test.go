@@ -271,7 +271,7 @@ func noticeName(n Notice) string {
 
 // Kinds of frames, as package gossip numbers them.
 var frameNames = []string{"", "Hello", "Deltas", "Have", "Prune", "Behind", "Digest", "Ask", "Chain", "Ack", "Fork", "Bases",
-	"Part"}
+	"Part", "Secure", "Secured"}
 
 func frameName(data []byte) string {
 	name, rest := frameNames[data[0]], ""
@@ -297,6 +297,9 @@ func frameName(data []byte) string {
 			rest = idNames(r)
 		case "Bases":
 			rest = tableNames(r)
+		case "Secure", "Secured":
+			read = 2
+			rest = dotName(crdt.Dot{Replica: crdt.ReplicaID(r.Uint()), Counter: r.Uint()})
 		default:
 			read = 0
 		}

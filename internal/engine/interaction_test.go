@@ -190,6 +190,17 @@ var commands = map[string]func(s *script, words []string, input string){
 	"put-back": func(s *script, words []string, _ string) {
 		s.actor(words[0]).putBack()
 	},
+	// secure HOST has it ask its neighbours whether all that it wrote survives a loss of power there, and secured HOST
+	// tells what they answered.
+	"secure": func(s *script, words []string, _ string) {
+		s.on(words, func(e *Engine) { e.Secure(crdt.Dot{Replica: e.ID(), Counter: e.seen[e.ID()]}) })
+	},
+	"secured": func(s *script, words []string, _ string) {
+		a := s.actor(words[0])
+		for _, id := range a.e.Neighbours() {
+			a.line("knows", fmt.Sprintf("%s to hold %s", id, dotName(a.e.Secured(id))))
+		}
+	},
 	"read":    func(s *script, words []string, _ string) { s.actor(words[0]).read() },
 	"salvage": func(s *script, words []string, _ string) { s.say("%q", salvaged(s.t, s.actor(words[0]).disk)) },
 	// clocked tells how often the time alone was a reason for a step, since it was last told.

@@ -118,7 +118,7 @@ func (rd *Ready) emptied() Ready {
 // Advance says that all that was to be written is. It may be that more is to be written then.
 func (e *Engine) Advance() {
 	e.replica.written()
-	e.handed.Again = e.again()
+	e.handed.Again = e.vouch() || e.again()
 }
 
 // The replica never writes: what is to be written waits, in order, until its host has done it. So the host can do it for

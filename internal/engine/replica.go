@@ -124,6 +124,8 @@ type Config struct {
 	// Sync has answers wait until the log is synced, and SyncEverySecond has it synced each second.
 	// With neither it is synced when the replica needs that.
 	Sync, SyncEverySecond bool
+	// Volatile says that nothing stored survives the process: no neighbour is told that it does.
+	Volatile bool
 	// PushDelay is for how long a write waits for others that go along with it to neighbours.
 	PushDelay time.Duration
 	// MaxClears is how many clears may wait to be swept before writes wait for the sweep. Default

@@ -27,6 +27,9 @@ func (h *host) checkPromise() {
 	if !h.held.Contains(h.promised) {
 		h.w.fail("%s had promised %v and has %v after a restart", h.name, h.promised, h.held)
 	}
+	if !h.held.Contains(h.vouched) {
+		h.w.fail("%s had told others that it holds %v and has %v after a restart", h.name, h.vouched, h.held)
+	}
 }
 
 // checkOpened checks a process that has just started.

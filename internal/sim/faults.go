@@ -365,7 +365,7 @@ func (m *machine) replaceDisk(d *disk, what string) {
 	}
 	m.disk = d
 	for _, h := range m.hosts {
-		h.promised, h.aside = crdt.VersionVector{}, nil
+		h.promised, h.vouched, h.aside = crdt.VersionVector{}, crdt.VersionVector{}, nil
 		if m.w.plan.divided {
 			h.number, _, _ = d.clone().part(h.w)
 		}

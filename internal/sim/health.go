@@ -45,7 +45,7 @@ func (h *host) noteDiscard() {
 	if h.aside == nil || len(h.held) > 0 {
 		h.aside = h.held
 	}
-	h.promised = crdt.VersionVector{}
+	h.promised, h.vouched = crdt.VersionVector{}, crdt.VersionVector{}
 	h.writes = 0
 }
 

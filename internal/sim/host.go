@@ -51,6 +51,7 @@ type host struct {
 
 	// What the checks know of it.
 	promised crdt.VersionVector // what it must hold after a crash
+	vouched  crdt.VersionVector // likewise, since it said so to others
 	held     crdt.VersionVector // what it held last
 	aside    crdt.VersionVector // what it held before it discarded its cells
 	checked  string             // the state that was checked last, where each is
@@ -65,7 +66,7 @@ func newHost(m *machine, r *realm) *host {
 	if r.several() {
 		h.name += "/" + r.name
 	}
-	h.promised, h.held = crdt.VersionVector{}, crdt.VersionVector{}
+	h.promised, h.vouched, h.held = crdt.VersionVector{}, crdt.VersionVector{}, crdt.VersionVector{}
 	return h
 }
 
@@ -324,6 +325,7 @@ func (h *host) handled(f *engine.Frame) {
 		h.w.fail("%s got a bad frame from %s: %v", h.name, f.From, f.Err)
 	}
 	if from != nil {
+		from.noteSecured()
 		from.handled()
 	}
 }

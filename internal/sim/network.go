@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/internal/engine"
 )
@@ -26,6 +27,7 @@ type end struct {
 	host     *machine
 	peer     *end
 	epoch    int // of the machine's process
+	disk     *disk
 	broken   *bool
 	attached bool // the machine's meshes know the link
 
@@ -40,6 +42,9 @@ type lane struct {
 	host  *host
 	inbox [][]byte // frames that arrived, and that the engine was not given yet
 	taken bool     // it has one
+
+	other   *host    // at the other end, when they met
+	secured crdt.Dot // what that was last known to hold
 }
 
 // packet is a frame on its way.
@@ -131,8 +136,8 @@ func (h *machine) dial(to *machine) {
 			return
 		}
 		broken := new(bool)
-		near := &end{host: h, epoch: epoch, broken: broken}
-		far := &end{host: to, epoch: to.epoch, broken: broken, peer: near}
+		near := &end{host: h, epoch: epoch, disk: h.disk, broken: broken}
+		far := &end{host: to, epoch: to.epoch, disk: to.disk, broken: broken, peer: near}
 		near.peer = far
 		far.attach()
 		h.w.carry(to, h, func() { failed(); near.attach() }, func() { failed(); near.breaks() })
@@ -206,7 +211,7 @@ func (e *end) breaks() {
 
 // join has a space's mesh meet the one at the other end of a link.
 func (m *machine) join(e *end, h *host) {
-	e.lanes[h.w.id] = &lane{end: e, host: h}
+	e.lanes[h.w.id] = &lane{end: e, host: h, other: e.peer.host.hosting(h.w.id)}
 	h.engine.Connect(e.peer.host.id, m.w.plan.inFlight)
 }
 

@@ -51,6 +51,8 @@ type plan struct {
 	rotAlone   bool    // records rot at hosts that are cut off, with writes that nobody else has
 	putBacks   int     // of machines to images, at most
 	forks      bool    // machines are put back from images: see forks.go
+
+	waits *rand.Rand // which decides who waits for others to hold what it wrote; nil if nobody does
 }
 
 func drawPlan(rng *rand.Rand) plan {

@@ -37,6 +37,9 @@ func (w *world) settle() {
 	}
 	w.agree()
 	w.expireAll()
+	for _, r := range w.realms {
+		r.secureAll()
+	}
 	w.checkEnd()
 	if w.plan.emptied && !w.rotten {
 		for _, r := range w.realms {

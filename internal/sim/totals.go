@@ -73,6 +73,7 @@ type Totals struct {
 	Repairs    int // that were completed
 	Rebuilds   int // that were completed
 	Bases      int // ids of which bases were said
+	Secured    int // times that a host was told what another one holds
 	Faults     [faultKinds]int
 	Violations int
 }
@@ -89,6 +90,7 @@ func (t *Totals) Add(o Totals) {
 	t.Repairs += o.Repairs
 	t.Rebuilds += o.Rebuilds
 	t.Bases += o.Bases
+	t.Secured += o.Secured
 	for i, n := range o.Faults {
 		t.Faults[i] += n
 	}
@@ -99,8 +101,8 @@ func (t *Totals) Add(o Totals) {
 func (t Totals) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "worlds=%d hours=%.2f events=%d operations=%d reads=%d messages=%d repairs=%d "+
-		"rebuilds=%d bases=%d expired=%d", t.Worlds, t.Time.Hours(), t.Events, t.Operations, t.Reads, t.Messages, t.Repairs,
-		t.Rebuilds, t.Bases, t.Expired)
+		"rebuilds=%d bases=%d secured=%d expired=%d", t.Worlds, t.Time.Hours(), t.Events, t.Operations, t.Reads, t.Messages, t.Repairs,
+		t.Rebuilds, t.Bases, t.Secured, t.Expired)
 	for f, n := range t.Faults {
 		fmt.Fprintf(&b, " %v=%d", Fault(f), n)
 	}

@@ -111,4 +111,5 @@ func (u *update) answer() {
 	u.t.acked = true
 	u.h.w.totals.Operations++
 	u.h.checkKey(u.t.muts[0])
+	u.waits()
 }

@@ -76,6 +76,7 @@ func newWorld(seed uint64, trace io.Writer) *world {
 	w.plan.drawBits(rand.New(rand.NewPCG(seed, 8)))
 	w.plan.drawStreams(rand.New(rand.NewPCG(seed, 9)))
 	w.plan.drawLists(rand.New(rand.NewPCG(seed, 11)))
+	w.plan.drawWaits(rand.New(rand.NewPCG(seed, 12)))
 	for i := range w.plan.spaces {
 		w.realms = append(w.realms, newRealm(w, i))
 	}

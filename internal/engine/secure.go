@@ -1,0 +1,15 @@
+package engine
+
+// What a neighbour asks for, by gossip.Mesh.Secure, must survive a loss of power here before it is told so. That the log has it
+// is not enough: with Config.Sync a sync has followed; with SyncEverySecond one is begun at once, as somebody waits; with
+// neither nobody is told before the log is synced for a checkpoint.
+
+// vouch looks what neighbours can be told, once all of the context is written. It reports whether that is to be done at once.
+func (e *Engine) vouch() bool {
+	if e.cfg.Volatile || !e.replica.Whole() || e.Busy() { // of what a task does not all may be written
+		return false
+	}
+	told, waits := e.Mesh.Vouch(uint64(e.log.Next), uint64(e.logs.Synced()))
+	e.awaited = waits && (e.cfg.Sync || e.cfg.SyncEverySecond)
+	return told || e.awaited && !e.syncing
+}

@@ -1,0 +1,35 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+)
+
+// TestAPeerInMemoryHoldsNothingDurably, however it syncs; one on a disk does, also one that answers its own clients before
+// it syncs.
+func TestAPeerInMemoryHoldsNothingDurably(t *testing.T) {
+	c := newCluster(t)
+	p := c.add()
+	for _, memory := range []bool{false, true} {
+		cfg := c.config(t.TempDir())
+		cfg.Durability = Interval
+		if cfg.Memory = memory; memory {
+			cfg.Dir, cfg.Durability = "", Always
+		}
+		c.start(cfg)
+	}
+	mustUpdate(t, p, func(tx *Tx) error { return tx.Flag("k").Set(true) })
+	c.converge(c.peers...)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if n, err := p.Replicated(ctx, 1); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	soon, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+	defer cancel()
+	if n, err := p.Replicated(soon, 2); n != 1 || !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatal(n, err)
+	}
+}
