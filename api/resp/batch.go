@@ -332,6 +332,7 @@ func (b *batch) run(i int, tx *embedded.Tx) error {
 		b.call.send = b.sendPart
 	}
 	err := b.attempt(r)
+	r.at = b.call.began // behind mail that was put before the reply: that stays, whatever becomes of it
 	if tx != nil && tx.Err() != nil {
 		err = tx.Err() // nothing is known then of what the command asked for
 	}
@@ -405,9 +406,9 @@ func (b *batch) spread(err error) []error {
 // settle moves next behind what was executed, and puts the database's errors in the place of the
 // replies to what it refused. Those to requests that do not need the database stay.
 func (b *batch) settle(errs []error) {
-	var old []byte // the replies as they were, once one of them is replaced
+	var old []byte // the replies as they were, with mail between them, once one of them is replaced
 	replacing := false
-	end := b.base
+	end := b.base // how far they have been looked at
 	for ; b.next < b.to; b.next++ {
 		r := &b.requests[b.next]
 		var err error
@@ -417,16 +418,23 @@ func (b *batch) settle(errs []error) {
 		switch {
 		case r.done && (err == nil || r.failed || r.access == accessNone):
 			if replacing {
-				b.out.buf = append(b.out.buf, old[r.at:r.stop]...)
+				b.out.buf = append(b.out.buf, old[end:r.stop]...)
 			}
 			end = r.stop
 		case !r.done && (err == nil || errors.Is(err, errLater)):
+			if replacing {
+				b.out.buf = append(b.out.buf, old[end:]...)
+			}
 			return
 		default:
 			if !replacing {
 				replacing = true
 				old = bytes.Clone(b.out.buf)
 				b.out.buf = b.out.buf[:end]
+			}
+			if r.done {
+				b.out.buf = append(b.out.buf, old[end:r.at]...)
+				end = r.stop
 			}
 			if !b.refuse(r, err) {
 				return

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -67,6 +68,42 @@ func testATransactionThatIsRefusedPublishesNothing(t *testing.T) {
 	writer.expect("EXEC", "-ERR the disk is full")
 	writer.expect("PUBLISH c alone", ":1") // which needs no disk
 	reader.expectMessages(`*3 "message" "c" "alone"`)
+}
+
+// TestWhatCameBeforeAnUnsubscribeIsSent also if the transaction with that is refused, as a whole or by the database.
+func TestWhatCameBeforeAnUnsubscribeIsSent(t *testing.T) {
+	eachWay(t, testWhatCameBeforeAnUnsubscribeIsSent)
+}
+
+func testWhatCameBeforeAnUnsubscribeIsSent(t *testing.T) {
+	db := newMemory(t)
+	_, address := startServer(t, Config{db: db})
+	p := dial(t, address)
+	p.ask("HELLO 3")
+	p.send([]string{"SET", "a", strings.Repeat("a", 20_000)})
+	p.reply()
+	for last, refusal := range map[string]error{"PING": nil, "LCS a a LEN": nil, "GET a": errors.New("the disk is full")} {
+		db.refusal = nil
+		p.ask("SUBSCRIBE c")
+		db.refusal = refusal
+		p.send(fields("PUBLISH c sent", "KEYS *", "MULTI", "INCR n", "UNSUBSCRIBE c", last, "EXEC", "ECHO over")...)
+		var got []string
+		for len(got) == 0 || got[len(got)-1] != `"over"` {
+			got = append(got, flat(p.reply()))
+		}
+		sent := slices.Index(got, `>3 "message" "c" "sent"`)
+		if sent < 0 || sent > len(got)-3 || len(got) != 9 {
+			t.Errorf("with %s, refused: %v: %.300q", last, refusal, got)
+		}
+	}
+}
+
+// fields returns commands by their words.
+func fields(commands ...string) (out [][]string) {
+	for _, command := range commands {
+		out = append(out, strings.Fields(command))
+	}
+	return out
 }
 
 func TestASubscriberThatDoesNotReadItsMessagesIsClosed(t *testing.T) {
