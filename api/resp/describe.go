@@ -73,19 +73,35 @@ func runCommandGetKeys(c *call) error {
 
 // calledKeys returns which command a call is of, and its keys.
 func calledKeys(args [][]byte) (cmd *command, keys [][]byte, err error) {
-	cmd, err = resolve(args)
-	if err != nil {
-		if lookUp(args[0]) == nil {
-			return nil, nil, replyError("ERR Invalid command specified")
-		}
+	cmd = lookUp(args[0])
+	if cmd != nil && cmd.subs != nil && len(args) > 1 {
+		cmd = find(cmd.subs, args[1])
+	}
+	switch {
+	case cmd == nil:
+		return nil, nil, replyError("ERR Invalid command specified")
+	case cmd.keys.first == 0 && cmd.counted == 0 && cmd.find == nil:
+		return nil, nil, errNoKeys
+	}
+	if cmd, err = resolve(args); err != nil {
 		return nil, nil, replyError("ERR Invalid number of arguments specified for command")
 	}
 	keys, err = cmd.keysOf(args)
+	for _, spec := range cmd.description().keys {
+		if spec.word == "" && spec.begin >= len(args) { // as in PFMERGE of no source
+			err = errKeyArguments
+		}
+	}
 	if err == nil && len(keys) == 0 && cmd.counted == 0 {
-		err = replyError("ERR The command has no key arguments")
+		err = errNoKeys
 	}
 	return cmd, keys, err
 }
+
+const (
+	errNoKeys       = replyError("ERR The command has no key arguments")
+	errKeyArguments = replyError("ERR Invalid arguments specified for command")
+)
 
 // keysOf returns the arguments of a call that are keys.
 func (c *command) keysOf(args [][]byte) (keys [][]byte, err error) {
@@ -99,7 +115,7 @@ func (c *command) keysOf(args [][]byte) (keys [][]byte, err error) {
 			least = 0
 		}
 		if err != nil || n < least || n > len(args)-c.counted-1 {
-			return nil, replyError("ERR Invalid arguments specified for command")
+			return nil, errKeyArguments
 		}
 		keys = slices.Concat(keys, args[c.counted+1:c.counted+1+n])
 	}

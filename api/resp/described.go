@@ -234,15 +234,24 @@ func runCommandGetKeysAndFlags(c *call) error {
 
 // variableFlags returns what becomes of the key of SET, which depends on its GET, or of BITFIELD.
 func variableFlags(name string, args [][]byte) []string {
-	gets := slices.ContainsFunc(args[2:], func(arg []byte) bool { return bytes.EqualFold(arg, []byte("get")) })
-	writes := slices.ContainsFunc(args[2:], func(arg []byte) bool {
-		return bytes.EqualFold(arg, []byte("set")) || bytes.EqualFold(arg, []byte("incrby"))
-	})
+	gets := func(arg []byte) bool { return bytes.EqualFold(arg, []byte("get")) }
 	switch {
-	case name == "set" && !gets:
+	case name == "set" && !slices.ContainsFunc(args[3:], gets):
 		return []string{"OW", "update"}
-	case name == "bitfield" && !writes:
+	case name == "bitfield" && fieldsAreRead(args[2:]):
 		return []string{"RO", "access"}
 	}
 	return []string{"RW", "access", "update"}
+}
+
+// fieldsAreRead reports whether operations of BITFIELD are well-formed and only read.
+func fieldsAreRead(ops [][]byte) bool {
+	for len(ops) > 0 {
+		n := map[string]int{"get": 3, "overflow": 2}[strings.ToLower(string(ops[0]))]
+		if n == 0 || n > len(ops) {
+			return false
+		}
+		ops = ops[n:]
+	}
+	return true
 }

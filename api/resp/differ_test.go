@@ -27,18 +27,20 @@ func TestRandomCommandsAreAnsweredAsRedisAnswersThem(t *testing.T) {
 	const each = 200 // commands, from one seed, without keys from before
 	for seed := range uint64(max(1, *differ/each)) {
 		d := &differing{rand: rand.New(rand.NewPCG(seed, 12)), seed: seed}
+		if d.rand.IntN(3) > 0 {
+			d.group = d.pick("string", "set", "hash", "list", "sorted-set", "geo", "bitmap", "hyperloglog", "stream", "generic")
+		}
 		d.both[0], d.both[1] = dial(t, theirs), dial(t, ours)
 		for _, p := range d.both {
 			p.send([]string{"FLUSHALL"})
 			p.reply()
 		}
-		if d.rand.IntN(2) == 0 {
-			for _, p := range d.both {
-				p.send([]string{"HELLO", "3"})
-				p.reply()
-			}
+		d.protocol = d.pick("2", "3")
+		for _, p := range d.both {
+			p.send([]string{"HELLO", d.protocol})
+			p.reply()
 		}
-		for n := 0; n < each; n += d.step(t) {
+		for n := 0; n < each && !t.Failed(); n += d.step(t) {
 		}
 		if t.Failed() {
 			return
@@ -94,23 +96,38 @@ func startRedis(t *testing.T) string {
 // incomparable are commands whose replies are of chance, of time or of the server itself, or are
 // several, and those that step sends.
 var incomparable = []string{
-	"hello", "quit", "client", "info", "command", "config", "memory", "acl", "slowlog", "time", "dump", "restore",
-	"object", "spop", "srandmember", "hrandfield", "randomkey", "subscribe", "psubscribe", "unsubscribe", "punsubscribe",
-	"ssubscribe", "sunsubscribe",
-	"flushall", "select", "auth", "expire", "pexpire", "setex", "psetex", "ttl", "pttl",
-	"multi", "exec", "reset", "zrandmember", "bzpopmin", "bzpopmax", "bzmpop",
-	"eval", "evalsha", "eval_ro", "evalsha_ro", "script",
-	"wait", // for ever
+	"quit", "info", "config", "memory", "slowlog", "time", "dump", "restore", "object", "randomkey",
+	"subscribe", "psubscribe", "unsubscribe", "punsubscribe", "ssubscribe", "sunsubscribe",
+	"multi", "exec", "reset", "eval", "evalsha", "eval_ro", "evalsha_ro",
 	// Redis 7.0 has no such commands.
 	"crdt.conflicts", "crdt.hconflicts", "crdt.resolve", "crdt.hresolve", "crdt.token", "crdt.wait",
 	"hexpire", "hpexpire", "hexpireat", "hpexpireat", "httl", "hpttl", "hexpiretime", "hpexpiretime", "hpersist",
+}
+
+// formal are commands that are sent in the forms of calls alone: others have answers that are of
+// chance or of time.
+var formal = []string{
+	"spop", "srandmember", "hrandfield", "zrandmember", "expire", "pexpire", "setex", "psetex", "wait", "client", "script",
+	"acl", "auth", "hello", "select", "flushall", "function", "command",
 	// Of members with several scores what Redis says of their names follows from how it keeps them.
 	"zrangebylex", "zrevrangebylex", "zlexcount", "zremrangebylex",
 }
 
+// alone are commands that are sent outside of MULTI and of scripts.
+var alone = []string{"select", "flushall", "hello", "auth", "script", "client", "wait", "acl", "function", "command"}
+
+// makers are commands that have others of a group find something.
+var makers = map[string]string{
+	"set": "sadd", "hash": "hset", "list": "rpush", "sorted-set": "zadd", "geo": "geoadd", "stream": "xadd",
+}
+
+// timed are commands that tell when a key expires.
+var timed = []string{"ttl", "pttl", "expiretime", "pexpiretime"}
+
 // unordered are commands whose replies Redis gives in no order, with how many elements go together.
 var unordered = map[string]int{
 	"keys": 1, "smembers": 1, "sinter": 1, "sunion": 1, "sdiff": 1, "hkeys": 1, "hvals": 1, "hgetall": 2,
+	"spop": 1, "srandmember": 1, "hrandfield": 1, "zrandmember": 1,
 }
 
 // tolerated are differences: what we say, and the reason.
@@ -153,25 +170,34 @@ var options = map[string]string{
 }
 
 // writtenAnew are commands that write what is there already, so that it lasts whatever another peer
-// does: a change for WATCH, and none for Redis.
-var writtenAnew = []string{"sadd", "setbit"}
+// does, or to groups of a stream: a change for WATCH, and none for Redis.
+var writtenAnew = []string{"sadd", "setbit", "xgroup", "xack", "xclaim", "xautoclaim", "xreadgroup"}
 
 func isNull(reply string) bool { return reply == "_\n" || reply == "*-1\n" }
 
 // differing is a run with one seed.
 type differing struct {
-	rand *rand.Rand
-	seed uint64
-	both [2]*peer // Redis, and ours
-	past []string // what was sent
+	rand     *rand.Rand
+	seed     uint64
+	protocol string   // that it begins with
+	group    string   // of the commands that are sent most, "" for all alike
+	both     [2]*peer // Redis, and ours
+	past     []string // what was sent
 }
 
 // step sends some commands, compares the replies, and returns how many commands there were.
 func (d *differing) step(t *testing.T) int {
+	if d.rand.IntN(50) == 0 {
+		return d.subscribe(t)
+	}
 	var commands [][]string
 	multi := d.rand.IntN(6) == 0
 	for range 1 + d.rand.IntN(5) {
-		commands = append(commands, d.command())
+		c := d.command()
+		for multi && slices.Contains(alone, c[0]) {
+			c = d.command()
+		}
+		commands = append(commands, c)
 	}
 	var watched [][]string
 	if multi && d.rand.IntN(3) == 0 {
@@ -181,6 +207,7 @@ func (d *differing) step(t *testing.T) int {
 		commands = append(append(watched, []string{"MULTI"}), append(commands, []string{[]string{"EXEC", "EXEC", "EXEC", "DISCARD", "RESET"}[d.rand.IntN(5)]})...)
 		if d.rand.IntN(20) == 0 {
 			commands[len(commands)-1] = append(commands[len(commands)-1], "x")
+			commands = append(commands, []string{"DISCARD"}) // it is still open
 		}
 	}
 	for _, c := range commands {
@@ -199,23 +226,32 @@ func (d *differing) step(t *testing.T) int {
 			}
 			if strings.EqualFold(c[0], "EXEC") && len(reply.elements) == i-len(watched)-1 {
 				for k := range reply.elements {
-					reply.elements[k].sort(commands[len(watched)+k+1])
+					reply.elements[k].settle(commands[len(watched)+k+1])
 				}
 			}
-			reply.sort(c)
+			reply.settle(c)
 			got[j] = reply.text("")
 		}
-		if got[0] != got[1] && !isTolerated(got[1]) && !(len(watched) > 0 && isNull(got[1]) && slices.Contains(writtenAnew, watched[1][0])) {
-			t.Errorf("seed %d: %q is answered by Redis with\n%s and by us with\n%s after\n%s", d.seed, c, got[0], got[1],
-				strings.Join(d.past[max(0, len(d.past)-40):], "\n"))
+		mayBeNull := len(watched) > 0 && slices.Contains(writtenAnew, watched[1][0])
+		different = d.compare(t, c, got, mayBeNull) || different
+		if t.Failed() {
 			return len(commands)
 		}
-		different = different || got[0] != got[1]
 	}
 	if different {
 		d.again()
 	}
 	return len(commands)
+}
+
+// compare fails the test unless the replies to a command are the same, or their difference is
+// tolerated, as it is if ours is null and may be. It reports whether they differ.
+func (d *differing) compare(t *testing.T, command []string, got [2]string, mayBeNull bool) bool {
+	if got[0] != got[1] && !isTolerated(got[1]) && !(mayBeNull && isNull(got[1])) {
+		t.Errorf("seed %d: %q is answered by Redis with\n%s and by us with\n%s after\n%s", d.seed, command, got[0], got[1],
+			strings.Join(d.past[max(0, len(d.past)-40):], "\n"))
+	}
+	return got[0] != got[1]
 }
 
 // again has both begin with no keys, as one may have done what the other refused.
@@ -235,17 +271,24 @@ func isTolerated(ours string) bool {
 	return false
 }
 
+// scriptsAround are scripts that execute the command that is in their arguments.
+var scriptsAround = []string{"return redis.call(unpack(ARGV))", "return redis.pcall(unpack(ARGV))",
+	"redis.call('incr', 'k0') return {redis.pcall(unpack(ARGV)), redis.pcall('get', 'k0')}",
+	"redis.setresp(3) return redis.pcall(unpack(ARGV))"}
+
 // command returns a random call of a random command.
 func (d *differing) command() []string {
 	args := d.simple()
-	// In Lua a map has no order, as XINFO's and LCS's are in RESP3.
+	// In Lua a map has no order, as XINFO's and its like are in RESP3.
 	_, any := unordered[args[0]]
-	any = any || args[0] == "xinfo" || args[0] == "lcs"
+	any = any || slices.Contains([]string{"xinfo", "lcs", "xread", "xreadgroup"}, args[0]) || slices.Contains(alone, args[0]) || slices.Contains(timed, args[0])
 	if !any && !strings.HasSuffix(args[0], "scan") && d.rand.IntN(10) == 0 {
-		script := []string{"return redis.call(unpack(ARGV))", "return redis.pcall(unpack(ARGV))",
-			"redis.call('incr', 'k0') return {redis.pcall(unpack(ARGV)), redis.pcall('get', 'k0')}",
-			"redis.setresp(3) return redis.pcall(unpack(ARGV))"}[d.rand.IntN(4)]
-		args = append([]string{"EVAL", script, "0"}, args...)
+		script := d.pick(scriptsAround...)
+		command := []string{d.pick("EVAL", "EVAL", "EVAL", "EVAL_RO"), script, "0"}
+		if d.rand.IntN(4) == 0 {
+			command = []string{d.pick("EVALSHA", "EVALSHA_RO"), d.scalar("known"), "0"}
+		}
+		args = append(command, args...)
 	}
 	return args
 }
@@ -254,12 +297,25 @@ func (d *differing) command() []string {
 func (d *differing) simple() []string {
 	all := table()
 	c := all[d.rand.IntN(len(all))]
-	for slices.Contains(incomparable, c.name) {
+	focused := d.group != "" && d.rand.IntN(3) > 0
+	for slices.Contains(incomparable, c.name) || focused && c.group != d.group ||
+		strings.HasPrefix(c.name, "flush") && d.rand.IntN(10) > 0 {
 		c = all[d.rand.IntN(len(all))]
+	}
+	if maker := makers[c.group]; maker != "" && d.rand.IntN(4) == 0 {
+		c = *commands[maker]
 	}
 	if c.group == "stream" {
 		return d.streamCommand(c.name)
 	}
+	if _, ok := calls[c.name]; ok && (slices.Contains(formal, c.name) || d.rand.IntN(3) > 0) {
+		return d.call(c.name)
+	}
+	return d.random(c)
+}
+
+// random returns a call with arguments that may mean something.
+func (d *differing) random(c command) []string {
 	least := max(c.arity, -c.arity)
 	n := least
 	switch {
@@ -301,9 +357,9 @@ func (d *differing) simple() []string {
 	if strings.HasPrefix(c.name, "sort") {
 		ordered(args)
 	}
-	if waits := strings.HasPrefix(c.name, "b") && c.group == "list"; waits && n > 1 { // not for long
+	if waits := strings.HasPrefix(c.name, "b") && (c.group == "list" || c.group == "sorted-set"); waits && n > 1 { // not for long
 		at := n - 1
-		if c.name == "blmpop" {
+		if c.name == "blmpop" || c.name == "bzmpop" {
 			at = 1
 		}
 		args[at] = []string{"0.01", "0.001", "-1", "x"}[d.rand.IntN(4)]
@@ -356,10 +412,13 @@ func (d *differing) key(group string) string {
 	kind := map[string]string{"string": "k", "set": "s", "hash": "h", "list": "l", "sorted-set": "z", "geo": "g",
 		"bitmap": "k", "hyperloglog": "p"}[group]
 	if kind == "" || d.rand.IntN(12) == 0 {
-		kinds := []string{"s", "h", "l", "z", "g", "k"}
+		kinds := []string{"s", "h", "l", "z", "k"} // but those of places, which other scores are not
+		if group == "geo" {
+			kinds[3] = "g"
+		}
 		kind = kinds[d.rand.IntN(len(kinds)-strings.Count(kind, "p"))] // strings of HyperLogLogs differ in form
 	}
-	return kind + strconv.Itoa(d.rand.IntN(4))
+	return kind + d.pick("0", "0", "0", "1", "1", "2", "3")
 }
 
 var someArguments = []string{
@@ -409,9 +468,14 @@ func readValue(in *bufio.Reader) (v value, err error) {
 	return v, nil
 }
 
-// sort puts a reply in order that has none.
-func (v *value) sort(command []string) {
+// settle puts a reply in order that has none, and hides times that pass.
+func (v *value) settle(command []string) {
 	name := strings.ToLower(command[0])
+	if n, err := strconv.Atoi(v.head[1:]); slices.Contains(timed, name) && v.head[0] == ':' && err == nil && n > 0 {
+		if since := strings.HasSuffix(name, "time"); !since || n < farOff || n > 2*farOff && n < 1000*farOff {
+			v.head = ":later"
+		}
+	}
 	within := v.elements
 	size := unordered[name]
 	if strings.HasSuffix(name, "scan") && len(within) == 2 {
@@ -419,6 +483,9 @@ func (v *value) sort(command []string) {
 		if name == "hscan" || name == "zscan" {
 			size = 2
 		}
+	}
+	if strings.HasPrefix(command[len(command)-1], "WITH") && len(within) > 0 && len(within[0].elements) == 0 {
+		size *= 2 // names, each with what is of it
 	}
 	if size == 0 {
 		return

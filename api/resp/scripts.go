@@ -309,7 +309,7 @@ func (e *evaluation) execute(args [][]byte, resp3 bool) (reply []byte, err error
 		return nil, unresolved(args, err)
 	case !cmd.forScripts():
 		return nil, refusedScript
-	case e.reads && cmd.access == accessWrite:
+	case e.reads && cmd.mayWrite():
 		return nil, refusedWrite
 	}
 	c.args = args
@@ -371,6 +371,16 @@ var notForScripts = strings.Fields("acl auth blmove blpop brpop brpoplpush bzpop
 func (c *command) forScripts() bool {
 	name, _, _ := strings.Cut(c.name, "|")
 	return !slices.Contains(notForScripts, name)
+}
+
+// replicated are commands that Redis counts as writing, as it sends them to replicas.
+var replicated = []string{"pfcount", "publish", "spublish"}
+
+// mayWrite reports whether a script that only reads may not call a command: as in Redis also if it
+// would write nothing with these arguments.
+func (c *command) mayWrite() bool {
+	return c.access == accessWrite || slices.Contains(replicated, c.name) ||
+		slices.Contains(descriptions[c.name].flags, "write")
 }
 
 func runScriptLoad(c *call) error {

@@ -8,7 +8,10 @@ import (
 // time, as ids that are made and how long something was idle, is left out, and so is the radix
 // tree.
 func (d *differing) streamCommand(name string) []string {
-	key, group, consumer := d.streamKey(), d.pick("g", "g", "h", "none"), d.pick("alice", "bob")
+	key, group, consumer := d.streamKey(), d.pick("g", "g", "g", "g", "h", "none"), d.pick("alice", "bob")
+	if d.rand.IntN(8) == 0 {
+		return []string{"xgroup", "create", key, "g", "0", "MKSTREAM"}
+	}
 	some := func(words ...string) []string {
 		if d.rand.IntN(3) > 0 {
 			return nil
@@ -85,7 +88,7 @@ func (d *differing) groupCommand(key, group, consumer string) []string {
 
 func (d *differing) pick(words ...string) string { return words[d.rand.IntN(len(words))] }
 
-func (d *differing) streamKey() string { return d.pick("x0", "x0", "x1", "x1", "x2", "k1") }
+func (d *differing) streamKey() string { return d.pick("x0", "x0", "x0", "x0", "x1", "x1", "x2", "k1") }
 
 // entryID returns one of few ids, mostly, so that they meet.
 func (d *differing) entryID() string {

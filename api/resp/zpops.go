@@ -172,11 +172,11 @@ func blockingPop(greatest bool) func(c *call) error {
 
 // runBZMPop is ZMPOP with a time to wait in front.
 func runBZMPop(c *call) error {
-	timeout, err := c.seconds(1)
+	p, err := c.manyPops(2)
 	if err != nil {
 		return err
 	}
-	p, err := c.manyPops(2)
+	timeout, err := c.seconds(1)
 	if err != nil {
 		return err
 	}
