@@ -74,7 +74,7 @@ func start(t *testing.T, name string, joins *daemon) *daemon {
 	t.Helper()
 	d := &daemon{t: t, name: name, gossip: freePort(t), resp: freePort(t), web: freePort(t), dir: t.TempDir()}
 	d.args = []string{"run", "--dir", filepath.Join(d.dir, "data"), "--name", name, "--fast-gossip", "--gossip", d.gossip,
-		"--p2p", freePort(t), "--resp", d.resp, "--http", d.web}
+		"--p2p", freePort(t), "--resp", d.resp, "--http", d.web, "--cut-file", d.cutFile()}
 	if joins != nil {
 		d.args = append(d.args, "--join", joins.gossip, "--cluster-key", filepath.Join(joins.dir, "data", "cluster.key"))
 	}
@@ -87,6 +87,9 @@ func start(t *testing.T, name string, joins *daemon) *daemon {
 	d.run()
 	return d
 }
+
+// cutFile is where the daemon reads whom it does not reach.
+func (d *daemon) cutFile() string { return filepath.Join(d.dir, "cut") }
 
 // run starts the daemon's process.
 func (d *daemon) run() {

@@ -1,0 +1,32 @@
+// BullMQ as a queue alone: ADDRESS QUEUE add FROM TO, or ADDRESS QUEUE work HOW-MANY. It prints what it has done, a number a line.
+import { Queue, Worker } from 'bullmq'
+import { host, port, run } from './job.mjs'
+
+const [queue, what, ...numbers] = process.argv.slice(3)
+const options = { connection: { host, port, maxRetriesPerRequest: null, retryStrategy: () => 50 } }
+
+await run(async () => {
+  if (what === 'add') {
+    const jobs = new Queue(queue, options)
+    jobs.on('error', () => {}) // a connection that is lost is made anew, and what was not answered is sent again
+    for (let n = Number(numbers[0]); n < Number(numbers[1]); n++) {
+      await jobs.add('job', { n }, { jobId: 'n' + n }) // BullMQ itself numbers jobs by a counter, at two peers alike
+      console.log(n)
+    }
+    return
+  }
+  const seen = new Set()
+  await new Promise((resolve) => {
+    const worker = new Worker(queue, async (job) => {
+      console.log(job.data.n)
+      seen.add(job.data.n)
+    }, { ...options, lockDuration: 2000, stalledInterval: 500, maxStalledCount: 100 })
+    worker.on('error', () => {})
+    const look = setInterval(async () => {
+      if (seen.size < Number(numbers[0])) return
+      clearInterval(look)
+      await worker.close()
+      resolve()
+    }, 20)
+  })
+})
