@@ -342,13 +342,17 @@ func (h *host) checkHidden(seen []uint64) {
 // show with how many there are.
 func (h *host) checkDue(v *engine.View, shown int) {
 	hidden := 0
+	var unread error
 	err := v.Due(func(key string) bool {
-		if s, err := v.Summary(key); err == nil && s.Exists() && !engine.Fields(v).Has(key) {
+		f := engine.Fields(v)
+		s, err := v.Summary(key)
+		if s.Exists() && !f.Has(key) {
 			hidden++
 		}
+		unread = cmp.Or(unread, err, f.Err())
 		return true
 	})
-	if n, failed := v.KeyCount(); !h.tolerates(cmp.Or(err, failed)) && n-hidden != shown {
+	if n, failed := v.KeyCount(); !h.tolerates(cmp.Or(err, unread, failed)) && n-hidden != shown {
 		h.w.fail("%s counts %d keys, of which %d have expired; want %d that have not", h.name, n, hidden, shown)
 	}
 }
