@@ -168,9 +168,12 @@ func (w *Writer) Raw(b []byte) { w.buf = append(w.buf, b...) }
 // Slices that it returns point into the input.
 type Reader struct {
 	data []byte
-	src  bytes.Reader
-	dec  *msgpack.Decoder
+	at   int // of them are read
 	err  error
+
+	// What reads the forms that no Writer writes.
+	src bytes.Reader
+	dec *msgpack.Decoder
 }
 
 var readers = sync.Pool{New: func() any {
@@ -182,13 +185,11 @@ var readers = sync.Pool{New: func() any {
 // Decode runs fn on a reader of data and returns fn's first error, or one if bytes are left over.
 func Decode(data []byte, fn func(r *Reader)) error {
 	r := readers.Get().(*Reader)
-	r.data, r.err = data, nil
-	r.src.Reset(data)
-	r.dec.Reset(&r.src)
+	r.data, r.at, r.err = data, 0, nil
 	fn(r)
 	err := r.err
-	if err == nil && r.src.Len() != 0 {
-		err = fmt.Errorf("%w: %d bytes after the end", ErrMalformed, r.src.Len())
+	if err == nil && r.Left() != 0 {
+		err = fmt.Errorf("%w: %d bytes after the end", ErrMalformed, r.Left())
 	}
 	r.data = nil
 	readers.Put(r)
@@ -199,13 +200,13 @@ func Decode(data []byte, fn func(r *Reader)) error {
 func (r *Reader) Err() error { return r.err }
 
 // Left returns how many bytes are unread.
-func (r *Reader) Left() int { return r.src.Len() }
+func (r *Reader) Left() int { return len(r.data) - r.at }
 
 // Offset returns how many bytes were read.
-func (r *Reader) Offset() int { return len(r.data) - r.src.Len() }
+func (r *Reader) Offset() int { return r.at }
 
 // Since returns the bytes between an earlier Offset and here.
-func (r *Reader) Since(offset int) []byte { return r.data[offset:r.Offset():r.Offset()] }
+func (r *Reader) Since(offset int) []byte { return r.data[offset:r.at:r.at] }
 
 // Fail records an error of the caller's, unless there is one already.
 func (r *Reader) Fail(format string, args ...any) {
@@ -214,10 +215,44 @@ func (r *Reader) Fail(format string, args ...any) {
 	}
 }
 
-func (r *Reader) check(err error) bool {
-	if err != nil {
+// short reads a value that is one byte, of those between low and high, and returns what it is beyond low. Most values are
+// such: what they take decides how long reading takes. If the next one is not nothing is read.
+func (r *Reader) short(low, high byte) (n int, is bool) {
+	if r.at >= len(r.data) || r.data[r.at] < low || r.data[r.at] > high {
+		return 0, false
+	}
+	r.at++
+	return int(r.data[r.at-1] - low), true
+}
+
+// number reads what Writer.number wrote, with a code of 1 byte. If the next value is something else nothing is read.
+func (r *Reader) number(code byte) (n uint64, is bool) {
+	left := r.data[r.at:]
+	if len(left) == 0 || left[0] < code || left[0] > code+3 {
+		return 0, false
+	}
+	size := 1 << (left[0] - code)
+	if len(left) <= size {
+		return 0, false
+	}
+	for _, b := range left[1 : 1+size] {
+		n = n<<8 | uint64(b)
+	}
+	r.at += 1 + size
+	return n, true
+}
+
+// other reads a value in another form than a Writer gives it, and finds what is none. It reports whether it was one.
+func (r *Reader) other(read func(dec *msgpack.Decoder) error) bool {
+	if r.err != nil {
+		return false
+	}
+	r.src.Reset(r.data[r.at:])
+	r.dec.Reset(&r.src)
+	if err := read(r.dec); err != nil {
 		r.Fail("%v", err)
 	}
+	r.at = len(r.data) - r.src.Len()
 	return r.err == nil
 }
 
@@ -228,14 +263,11 @@ func (r *Reader) Array(max int) int {
 		return 0
 	}
 	n, short := r.short(msgpcode.FixedArrayLow, msgpcode.FixedArrayHigh)
-	if !short {
-		var err error
-		if n, err = r.dec.DecodeArrayLen(); !r.check(err) {
-			return 0
-		}
+	if !short && !r.other(func(dec *msgpack.Decoder) (err error) { n, err = dec.DecodeArrayLen(); return err }) {
+		return 0
 	}
-	if n < 0 || n > max || n > r.src.Len() {
-		r.Fail("array of %d values (limit %d, %d bytes left)", n, max, r.src.Len())
+	if n < 0 || n > max || n > r.Left() {
+		r.Fail("array of %d values (limit %d, %d bytes left)", n, max, r.Left())
 		return 0
 	}
 	return n
@@ -252,54 +284,46 @@ func (r *Reader) Fields(n int) (extra int) {
 	return got - n
 }
 
-// short reads a value that is one byte, of those between low and high, and returns what it is beyond low. Most values are
-// such: what they take decides how long reading takes. If the next one is not nothing is read.
-func (r *Reader) short(low, high byte) (n int, is bool) {
-	at := r.Offset()
-	if at >= len(r.data) || r.data[at] < low || r.data[at] > high {
-		return 0, false
-	}
-	_, _ = r.src.ReadByte() // which is there
-	return int(r.data[at] - low), true
-}
-
 // Uint reads an unsigned integer.
-func (r *Reader) Uint() uint64 {
+func (r *Reader) Uint() (u uint64) {
 	if r.err != nil {
 		return 0
 	}
 	if n, short := r.short(0, msgpcode.PosFixedNumHigh); short {
 		return uint64(n)
 	}
-	u, err := r.dec.DecodeUint64()
-	if !r.check(err) {
+	if u, is := r.number(msgpcode.Uint8); is {
+		return u
+	}
+	if !r.other(func(dec *msgpack.Decoder) (err error) { u, err = dec.DecodeUint64(); return err }) {
 		return 0
 	}
 	return u
 }
 
 // Int reads a signed integer.
-func (r *Reader) Int() int64 {
+func (r *Reader) Int() (i int64) {
 	if r.err != nil {
 		return 0
 	}
 	if n, short := r.short(0, msgpcode.PosFixedNumHigh); short {
 		return int64(n)
 	}
-	i, err := r.dec.DecodeInt64()
-	if !r.check(err) {
+	if !r.other(func(dec *msgpack.Decoder) (err error) { i, err = dec.DecodeInt64(); return err }) {
 		return 0
 	}
 	return i
 }
 
 // Bool reads a boolean.
-func (r *Reader) Bool() bool {
+func (r *Reader) Bool() (b bool) {
 	if r.err != nil {
 		return false
 	}
-	b, err := r.dec.DecodeBool()
-	return r.check(err) && b
+	if n, is := r.short(msgpcode.False, msgpcode.True); is {
+		return n > 0
+	}
+	return r.other(func(dec *msgpack.Decoder) (err error) { b, err = dec.DecodeBool(); return err }) && b
 }
 
 // Bytes reads a byte string of at most max bytes. The slice points into the input.
@@ -307,8 +331,13 @@ func (r *Reader) Bytes(max int) []byte {
 	if r.err != nil {
 		return nil
 	}
-	n, err := r.dec.DecodeBytesLen()
-	if !r.check(err) {
+	if at := r.at; at < len(r.data) && r.data[at] <= msgpcode.Bin32 {
+		if n, is := r.number(msgpcode.Bin8); is {
+			return r.take(int(n), max)
+		}
+	}
+	n := 0
+	if !r.other(func(dec *msgpack.Decoder) (err error) { n, err = dec.DecodeBytesLen(); return err }) {
 		return nil
 	}
 	return r.take(n, max)
@@ -318,43 +347,37 @@ func (r *Reader) Bytes(max int) []byte {
 func (r *Reader) String(max int) string { return string(r.Bytes(max)) }
 
 func (r *Reader) take(n, max int) []byte {
-	if n < 0 || n > max || n > r.src.Len() {
-		r.Fail("string of %d bytes (limit %d, %d bytes left)", n, max, r.src.Len())
+	if n < 0 || n > max || n > r.Left() {
+		r.Fail("string of %d bytes (limit %d, %d bytes left)", n, max, r.Left())
 		return nil
 	}
-	from := r.Offset()
-	if _, err := r.src.Seek(int64(n), 1); !r.check(err) {
-		return nil
-	}
-	return r.data[from : from+n : from+n]
+	r.at += n
+	return r.data[r.at-n : r.at : r.at]
 }
 
 // Skip passes over n values of any kind: fields that a newer version added. It does not recurse.
 func (r *Reader) Skip(n int) {
 	for left := uint64(max(n, 0)); left > 0 && r.err == nil; left-- {
-		c, err := r.dec.PeekCode()
-		if !r.check(err) {
+		var c byte
+		if !r.other(func(dec *msgpack.Decoder) (err error) { c, err = dec.PeekCode(); return err }) {
 			return
 		}
+		m := 0
 		switch {
 		case msgpcode.IsFixedArray(c) || c == msgpcode.Array16 || c == msgpcode.Array32:
-			left += uint64(r.Array(r.src.Len()))
+			left += uint64(r.Array(r.Left()))
 		case msgpcode.IsFixedMap(c) || c == msgpcode.Map16 || c == msgpcode.Map32:
-			m, err := r.dec.DecodeMapLen()
-			if !r.check(err) {
-				return
+			if r.other(func(dec *msgpack.Decoder) (err error) { m, err = dec.DecodeMapLen(); return err }) {
+				left += 2 * uint64(max(m, 0))
 			}
-			left += 2 * uint64(max(m, 0))
 		case msgpcode.IsExt(c):
-			_, m, err := r.dec.DecodeExtHeader()
-			if !r.check(err) {
-				return
+			if r.other(func(dec *msgpack.Decoder) (err error) { _, m, err = dec.DecodeExtHeader(); return err }) {
+				r.take(m, r.Left())
 			}
-			r.take(m, r.src.Len())
 		case msgpcode.IsString(c) || msgpcode.IsBin(c):
-			r.Bytes(r.src.Len())
+			r.Bytes(r.Left())
 		default:
-			r.check(r.dec.Skip())
+			r.other((*msgpack.Decoder).Skip)
 		}
 	}
 }
