@@ -65,6 +65,8 @@ type Summary struct {
 	Visible Shapes
 	// Tallies counts the cells for which Cell.Tallies holds.
 	Tallies int
+	// Sole is who counted on the key's own string, if nobody else did and there is no text beside that.
+	Sole ReplicaID
 }
 
 // Exists reports whether the key exists for readers.

@@ -543,7 +543,7 @@ func (g *group) countLeft(survivors []dotted.Address, note func(undo)) error {
 			at = a
 		}
 		if g.known(at) == nil && at.IsString() {
-			g.keepCount(*newCount(at), note).looked = true
+			g.keepCount(countState{at: at}, note).looked = true
 		}
 	}
 	for _, a := range survivors {

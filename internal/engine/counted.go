@@ -11,5 +11,5 @@ func (tx *Tx) Count(a dotted.Address) (dotted.Count, error) {
 	if err != nil {
 		return dotted.Count{}, tx.fail(err)
 	}
-	return n.told(), nil
+	return n.told().Count, nil
 }

@@ -276,7 +276,7 @@ const (
 	sumTallies                // cells of which a clear has to leave a baseline
 	// Over a string.
 	sumWritten // 1 if its own cell is seen
-	sumShares  // cells of shares that readers see
+	sumShares  // cells of shares that readers see: their number, and below it the sum of their owners' ids
 	sumCounted // what they count
 )
 
@@ -308,7 +308,8 @@ func (d derived) sums(out []addition) []addition {
 // sumsOfShare appends what a share adds to the sums over its string.
 func (d derived) sumsOfShare(counter dotted.Address, owner crdt.ReplicaID, visible int, out []addition) []addition {
 	if visible != 0 {
-		out = append(out, addition{counter, sum{kind: sumShares}, count(visible)})
+		by := dotted.Int128{Hi: int64(visible), Lo: uint64(visible) * uint64(owner)}
+		out = append(out, addition{counter, sum{kind: sumShares}, by})
 	}
 	by := dotted.Lent.Counted(owner, d.after).Minus(dotted.Lent.Counted(owner, d.before))
 	if by != (dotted.Int128{}) {
@@ -473,8 +474,7 @@ func (n *recount) add(a dotted.Address, stored dotted.Cell) {
 			continue
 		case x.over != n.counter.at:
 			n.closeString()
-			n.counter = *newCount(x.over)
-			n.counter.looked = true
+			n.counter = countState{at: x.over, looked: true}
 		}
 		n.counter.add(x)
 	}
@@ -493,8 +493,9 @@ func (n *recount) found(key, record []byte) {
 func (n *recount) closeString() {
 	if s := &n.counter; s.exists() {
 		n.key.add(addition{s.at.KeyAddress(), sum{sumVisible, s.at.Shape()}, count(1)})
+		n.key.now.Sole |= s.isSole()
 		if record := s.encode(0); record != nil {
-			n.found([]byte(s.key), record)
+			n.found([]byte(s.place()), record)
 		}
 	}
 	n.counter = countState{}
@@ -673,16 +674,20 @@ func (g *group) tallying(fn func(key string) bool) error {
 // not counted on have no record.
 type countState struct {
 	at      dotted.Address // the string's
-	key     string         // of its record
-	now     dotted.Count
+	key     string         // of its record, once that is asked for: see place
+	now     counts
+	sole    crdt.ReplicaID // as the summary of the key has it
+	stored  bool           // there is a record
 	dirty   bool
 	written bool // the string's own cell is seen
 	looked  bool // whether it is, is known
 	near    *near
 }
 
-func newCount(at dotted.Address) *countState {
-	return &countState{at: at, key: string(place(prefixCount, at))}
+// counts is what a record says of what was counted on a string.
+type counts struct {
+	dotted.Count
+	owners uint64 // the sum of the ids of those whose shares are counted
 }
 
 func (n *countState) exists() bool { return n.written || n.now.Shares > 0 }
@@ -692,24 +697,24 @@ func (n *countState) add(x addition) {
 	switch x.sum.kind {
 	case sumWritten:
 		n.written = x.by.Hi >= 0
-		n.dirty = n.dirty || n.now != (dotted.Count{})
+		n.dirty = n.dirty || n.now != (counts{})
 	case sumShares:
-		n.now.Shares, n.dirty = n.now.Shares+int(x.by.Lo), true
+		n.now.Shares, n.now.owners, n.dirty = n.now.Shares+int(x.by.Hi), n.now.owners+x.by.Lo, true
 	case sumCounted:
 		n.now.Sum, n.dirty = n.now.Sum.Plus(x.by), true
 	}
 }
 
 // took takes in what a record says. Without one it is not known whether the string is written.
-func (n *countState) took(c dotted.Count) {
-	n.looked = c != (dotted.Count{})
+func (n *countState) took(c counts) {
+	n.looked = c != (counts{})
 	n.written = n.looked && !c.Unwritten
 	c.Unwritten = false
 	n.now = c
 }
 
 // told returns what the record says.
-func (n *countState) told() dotted.Count {
+func (n *countState) told() counts {
 	c := n.now
 	c.Unwritten = c.Shares > 0 && !n.written
 	return c
@@ -732,14 +737,20 @@ func (g *group) count(a dotted.Address, note func(undo)) (*countState, error) {
 		return n, nil
 	}
 	if g.bare(a) {
-		return g.keepCount(*newCount(a), note), nil
+		return g.keepCount(countState{at: a}, note), nil
+	}
+	switch sole, err := g.soleOf(a); {
+	case err != nil:
+		return nil, err
+	case sole != 0:
+		return g.countSole(a, sole, note)
 	}
 	near := g.nearBy(a)
 	at, stored, err := g.countAt(a, near)
 	if err != nil {
 		return nil, err
 	}
-	n := countState{at: a, key: at, near: near}
+	n := countState{at: a, key: at, near: near, stored: stored.count != counts{}}
 	if !g.clears.void(a, stored.asOf) {
 		n.took(stored.count)
 	}
@@ -812,24 +823,25 @@ func (g *group) forgetCounts(prefix dotted.Address, note func(undo)) {
 		if note != nil {
 			note(undo{count: n, counted: g.countBefore(n)})
 		}
-		n.now, n.written, n.looked, n.dirty = dotted.Count{}, false, true, true
+		n.now, n.sole, n.written, n.looked, n.dirty = counts{}, 0, false, true, true
 	})
 }
 
-// encode returns the record of what was counted on a string, as of a clear; nil if that is nothing.
+// encode returns the record of what was counted on a string, as of a clear; nil if that is nothing, or a sole share.
 func (n *countState) encode(asOf uint64) []byte {
-	if n.now == (dotted.Count{}) {
+	if n.now == (counts{}) || n.isSole() != 0 {
 		return nil
 	}
-	key := []byte(n.key)
+	key := []byte(n.place())
 	return seal(key, func(w *wire.Writer) {
-		w.Array(5 + min(int(asOf), 1))
+		w.Array(6 + min(int(asOf), 1))
 		if isShortened(key, n.at) {
 			w.String(string(n.at))
 		} else {
 			w.Bytes(nil)
 		}
 		w.Uint(uint64(n.now.Shares))
+		w.Uint(n.now.owners)
 		w.Int(n.now.Sum.Hi)
 		w.Uint(n.now.Sum.Lo)
 		w.Bool(n.told().Unwritten)
@@ -839,17 +851,17 @@ func (n *countState) encode(asOf uint64) []byte {
 	})
 }
 
-func decodeCount(key, record []byte) (a dotted.Address, n dotted.Count, asOf uint64, err error) {
+func decodeCount(key, record []byte) (a dotted.Address, n counts, asOf uint64, err error) {
 	a = dotted.Address(key[1:])
 	err = decodeRecord(key, record, func(r *wire.Reader) {
-		fields := r.Array(6)
+		fields := r.Array(7)
 		if at := r.String(crdt.MaxAddress); at != "" {
 			a = dotted.Address(at)
 		}
-		n.Shares = int(r.Uint())
+		n.Shares, n.owners = int(r.Uint()), r.Uint()
 		n.Sum = dotted.Int128{Hi: r.Int(), Lo: r.Uint()}
 		n.Unwritten = r.Bool()
-		if fields > 5 {
+		if fields > 6 {
 			asOf = r.Uint()
 		}
 	})
@@ -862,7 +874,7 @@ func decodeCount(key, record []byte) (a dotted.Address, n dotted.Count, asOf uin
 func readSum(key, record []byte) (a dotted.Address, asOf uint64, plain []byte, err error) {
 	if plain = record; key[0] == prefixCount {
 		n := countState{key: string(key)}
-		var c dotted.Count
+		var c counts
 		n.at, c, asOf, err = decodeCount(key, record)
 		if n.took(c); asOf > 0 {
 			plain = n.encode(0)
@@ -876,24 +888,11 @@ func readSum(key, record []byte) (a dotted.Address, asOf uint64, plain []byte, e
 	return "", asOf, plain, err
 }
 
-// Count tells what was counted on the string at a. O(log strings).
-func (v *View) Count(a dotted.Address) (dotted.Count, error) { return v.count(a, v.clears) }
-
-// count tells it with other clears in force.
-func (v *View) count(a dotted.Address, clears *clears) (dotted.Count, error) {
-	key := place(prefixCount, a)
-	record, ok, err := v.record(key)
-	if err != nil || !ok {
-		return dotted.Count{}, err
-	}
-	return v.countIn(a, key, record, clears)
-}
-
 // countIn returns what a record says with other clears in force.
-func (v *View) countIn(a dotted.Address, key, record []byte, clears *clears) (dotted.Count, error) {
+func countIn(a dotted.Address, key, record []byte, clears *clears) (counts, error) {
 	_, n, asOf, err := decodeCount(key, record)
 	if clears.void(a, asOf) {
-		n = dotted.Count{}
+		n = counts{}
 	}
 	return n, err
 }

@@ -419,6 +419,11 @@ func sameDots(a, b dotted.Cell) bool {
 // derived returns the new values of what is derived from the cells that the group changed, in the order in which it
 // looked at them; of orders it has what became of them.
 func (g *group) derived() (items []*item) {
+	g.memory.counts.each(func(n *countState) {
+		if n.dirty && g.counted[n.at] == n {
+			items = g.derivedCount(n, items)
+		}
+	})
 	g.memory.keys.each(func(s *summaryState) {
 		if !s.dirty || g.sums[s.name] != s {
 			return
@@ -430,14 +435,6 @@ func (g *group) derived() (items []*item) {
 			return
 		}
 		items = append(items, it)
-	})
-	g.memory.counts.each(func(n *countState) {
-		if n.dirty && g.counted[n.at] == n {
-			items = append(items, &item{
-				key: n.key, value: n.encode(g.clears.newest), sums: &sums{count: n.told(), asOf: g.clears.newest},
-			})
-			n.near.counted(items[len(items)-1])
-		}
 	})
 	return append(items, g.loggedOrders()...)
 }

@@ -2,8 +2,8 @@ package engine
 
 import "github.com/peerd/peerd/internal/dotted"
 
-// An increment looks at three records: the sums over its key, what was counted on the string,
-// and this replica's share of that. Who has found the first finds the others by it, for as long
+// An increment looks at two records or three: the sums over its key, what was counted on the string
+// unless one share is all of that, and this replica's share. Who has found the first finds the others by it, for as long
 // as they are what memory has newest: without a look-up of each, whose places all have to be
 // fetched. Only the last maxNear counters that were counted on have that, as what is found so is
 // held though memory may have let it go.
@@ -72,7 +72,7 @@ func (g *group) countAt(a dotted.Address, near *near) (at string, stored *sums, 
 	}
 	g.at = appendPlace(g.at[:0], prefixCount, a)
 	return g.sumsAt(g.at, func(n *sums, record []byte) (err error) {
-		n.count, err = g.view.countIn(a, g.at, record, g.view.clears)
+		n.count, err = countIn(a, g.at, record, g.view.clears)
 		return err
 	})
 }

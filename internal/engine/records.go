@@ -271,13 +271,15 @@ func encodeSummary(key []byte, name string, s dotted.Summary, asOf uint64) []byt
 		return nil
 	}
 	return seal(key, func(w *wire.Writer) {
-		w.Array(3 + min(int(asOf), 1))
+		w.Array(3 + min(s.Tallies, 1) + min(int(asOf), 1))
 		if isShortened(key, dotted.KeyAddress(name)) {
 			w.String(name)
 		} else {
 			w.Bytes(nil)
 		}
-		w.Uint(uint64(s.Tallies))
+		if w.Uint(uint64(s.Tallies)); s.Tallies > 0 {
+			w.Uint(uint64(s.Sole))
+		}
 		w.Array(2 * shapes)
 		for _, c := range s.Visible {
 			if c.Count > 0 {
@@ -293,9 +295,12 @@ func encodeSummary(key []byte, name string, s dotted.Summary, asOf uint64) []byt
 
 func decodeSummary(key, record []byte) (name string, s dotted.Summary, asOf uint64, err error) {
 	err = decodeRecord(key, record, func(r *wire.Reader) {
-		fields := r.Array(4)
+		fields := r.Array(5)
 		name = r.String(crdt.MaxName)
-		s.Tallies = int(r.Uint())
+		if s.Tallies = int(r.Uint()); s.Tallies > 0 {
+			s.Sole = crdt.ReplicaID(r.Uint())
+			fields--
+		}
 		n := r.Array(2 * dotted.MaxShapes)
 		for i := 0; i < n/2 && r.Err() == nil; i++ {
 			shape := r.String(crdt.MaxAddress)
@@ -316,7 +321,7 @@ const (
 	prefixCell    = 'c' // c <place> : the live entries of a cell
 	prefixPart    = 'p' // p <place> <generation> <number> : more entries of a cell that has very many
 	prefixSummary = 'k' // k <place of the key> : what is visible under a key that is not lone
-	prefixCount   = 'n' // n <place of a string> : what was counted on it
+	prefixCount   = 'n' // n <place of a string> : what was counted on it, unless that is alone
 	prefixOrder   = 'o' // o <place of a container> : the shape of the tree that keeps the order of its cells
 	prefixNode    = 'q' // q <place of a container> <generation> <number> : a node of that
 	prefixUndone  = 'u' // u <number> : what a checkpoint has written over

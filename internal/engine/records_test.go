@@ -72,21 +72,20 @@ func samples() map[string]sample {
 	at = place(prefixCell, address)
 	add("cell-large", at, cellRecord(at, address, large), nil)
 	at = place(prefixSummary, dotted.KeyAddress("key"))
-	summary := dotted.Summary{Visible: dotted.Shapes{{Shape: "s", Count: 300}, {Shape: "v", Count: 1}}, Tallies: 2}
+	summary := dotted.Summary{Visible: dotted.Shapes{{Shape: "s", Count: 300}, {Shape: "v", Count: 1}}, Tallies: 2, Sole: 77}
 	readSummary := func(key, record []byte) error {
 		_, _, _, err := decodeSummary(key, record)
 		return err
 	}
 	add("summary", at, encodeSummary(at, "key", summary, 0), readSummary)
 	add("summary-later", at, encodeSummary(at, "key", summary, 3), readSummary)
-	counted := newCount(address)
-	counted.now = dotted.Count{Sum: dotted.Int128Of(-5), Shares: 2}
+	counted := countState{at: address, now: counts{dotted.Count{Sum: dotted.Int128Of(-5), Shares: 2}, 1 << 40}}
 	readCount := func(key, record []byte) error {
 		_, _, _, err := decodeCount(key, record)
 		return err
 	}
-	add("count", []byte(counted.key), counted.encode(0), readCount)
-	add("count-later", []byte(counted.key), counted.encode(3), readCount)
+	add("count", []byte(counted.place()), counted.encode(0), readCount)
+	add("count-later", []byte(counted.place()), counted.encode(3), readCount)
 	add("checkpoint", keyCheckpoint, point.encode(own.writeOwn), func(_, record []byte) error {
 		_, err := decodeCheckpoint(record, &delta.Bases{})
 		return err

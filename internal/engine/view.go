@@ -34,7 +34,7 @@ type item struct {
 // sums are what a record of sums holds, over a key or a string.
 type sums struct {
 	summary dotted.Summary
-	count   dotted.Count
+	count   counts
 	order   *orderRoot
 	asOf    uint64 // of which clear: see clears
 	near    *near  // of sums over a key. Only the owner looks
