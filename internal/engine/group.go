@@ -79,10 +79,11 @@ type cellState struct {
 	read    bool        // from the tree, and memory does not have it
 	stored  dotted.Cell // in the store, with what pending clears hide
 	now     dotted.Cell
-	moved   moved // between the two, once that is planned
-	share   share // of what is now, once that is planned
-	gone    bool  // the group has not looked at it
-	near    *near // by which it is found; nil if that is none
+	moved   moved          // between the two, once that is planned
+	share   share          // of what is now, once that is planned
+	gone    bool           // the group has not looked at it
+	near    *near          // by which it is found; nil if that is none
+	owner   crdt.ReplicaID // of the share that it is, if that is known: see near
 }
 
 // summaryState is a key's summary that the group has looked at.
@@ -151,7 +152,7 @@ func (g *group) held(a dotted.Address) *cellState {
 	}
 	if n := g.nearShare(a); n != nil && n.share != nil && n.share.address == a {
 		if it := g.nearItem(n.share); it != nil {
-			return g.holdItem(it)
+			return g.holdItem(a, it)
 		}
 	}
 	g.at = appendPlace(g.at[:0], prefixCell, a)

@@ -1,6 +1,9 @@
 package engine
 
-import "github.com/peerd/peerd/internal/dotted"
+import (
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/dotted"
+)
 
 // An increment looks at two records or three: the sums over its key, what was counted on the string
 // unless one share is all of that, and this replica's share. Who has found the first finds the others by it, for as long
@@ -11,38 +14,33 @@ import "github.com/peerd/peerd/internal/dotted"
 // maxNear bounds the keys beside whose sums there is a near.
 const maxNear = 1 << 14
 
-// near is where memory has what is counted on the string of a key.
+// near is where memory has what is counted on the key's own string.
 type near struct {
-	at    dotted.Address // of the string
+	used  bool           // by one of the last: else nothing is kept here
 	count *item          // the record of what was counted; nil if that is not known
 	share *item          // a share, as a rule this replica's
+	owner crdt.ReplicaID // of the share, if it was found as the sole one
 }
 
-// nearBy returns what is near the sums that were looked at last, if they are of a string's key;
-// nil if that is nothing.
+// nearBy returns what is near the sums that were looked at last, if a is their key's own string;
+// nil if it is not.
 func (g *group) nearBy(a dotted.Address) *near {
-	s := g.summed
-	if s == nil || s.sums == nil {
-		return nil
-	}
-	if n := s.sums.near; n != nil {
-		if n.at == a {
-			return n
-		}
-		return nil
-	}
-	if last := len(a) - 1; len(s.key) != len(a) || s.key[1:] != string(a[:last]) ||
+	s, last := g.summed, len(a)-1
+	if s == nil || s.sums == nil || len(s.key) != len(a) || s.key[1:] != string(a[:last]) ||
 		dotted.Type(a[last]) != dotted.StringType() {
 		return nil
 	}
-	s.sums.near = &near{at: a}
-	g.r.nears.add(s.sums)
-	return s.sums.near
+	n := &s.sums.near
+	if !n.used {
+		n.used = true
+		g.r.nears.add(s.sums)
+	}
+	return n
 }
 
 // counted takes note of what was counted now.
 func (n *near) counted(it *item) {
-	if n != nil {
+	if n != nil && n.used {
 		it.sums.after, n.count = n.count, it
 	}
 }
@@ -53,6 +51,13 @@ func (g *group) nearShare(a dotted.Address) *near {
 		return n.near
 	}
 	return nil
+}
+
+// shared takes note of a share as it is now.
+func (n *near) shared(it *item, owner crdt.ReplicaID) {
+	if n != nil && n.used {
+		n.share, n.owner = it, owner
+	}
 }
 
 // nearItem returns an item if it is what memory has newest, and else nil.
@@ -81,15 +86,15 @@ func (g *group) countAt(a dotted.Address, near *near) (at string, stored *sums, 
 // at; nil if there is none.
 func (g *group) heldAt(at []byte) *cellState {
 	if it := g.r.table.find(at); it != nil {
-		return g.holdItem(it)
+		return g.holdItem(it.address, it)
 	}
 	return nil
 }
 
-// holdItem takes a cell as memory has it into the group.
-func (g *group) holdItem(it *item) *cellState {
+// holdItem takes a cell as memory has it into the group. Its address is the caller's, who has it at hand.
+func (g *group) holdItem(a dotted.Address, it *item) *cellState {
 	c := g.memory.states.next()
-	c.address, c.key, c.was, c.stored = it.address, it.key, it, it.cell
+	c.address, c.key, c.was, c.stored = a, it.key, it, it.cell
 	g.hold(c)
 	g.r.spend(workOf(len(c.address) + weightOf(c.stored)))
 	return c
@@ -106,7 +111,7 @@ func (n *nears) add(s *sums) {
 		n.of = append(n.of, s)
 		return
 	}
-	n.of[n.next].near = nil
+	n.of[n.next].near = near{}
 	n.of[n.next] = s
 	n.next = (n.next + 1) % maxNear
 }

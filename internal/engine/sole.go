@@ -50,12 +50,22 @@ func (g *group) soleOf(a dotted.Address) (crdt.ReplicaID, error) {
 
 // countSole returns the state of the sums over a string on which one replica counted. See add for note.
 func (g *group) countSole(a dotted.Address, sole crdt.ReplicaID, note func(undo)) (*countState, error) {
-	n := g.keepCount(countState{at: a, near: g.nearBy(a), sole: sole, looked: true}, note)
-	c, err := g.load(a.Share(sole))
-	if err != nil {
-		return nil, err
+	near := g.nearBy(a)
+	n := g.keepCount(countState{at: a, near: near, sole: sole, looked: true}, note)
+	at := a.Share(sole)
+	c := g.cells[at]
+	if c == nil && near != nil && near.owner == sole {
+		if it := g.nearItem(near.share); it != nil {
+			c = g.holdItem(at, it)
+		}
 	}
-	n.now = soleCount(sole, c.now)
+	if c == nil {
+		var err error
+		if c, err = g.load(at); err != nil {
+			return nil, err
+		}
+	}
+	c.owner, n.now = sole, soleCount(sole, c.now)
 	return n, nil
 }
 

@@ -37,7 +37,7 @@ type sums struct {
 	count   counts
 	order   *orderRoot
 	asOf    uint64 // of which clear: see clears
-	near    *near  // of sums over a key. Only the owner looks
+	near    near   // of sums over a key. Only the owner looks
 	after   *item  // in whose place they come, until they have, if it was found
 }
 
@@ -112,7 +112,9 @@ func (it *item) record() []byte {
 // item returns the item of a cell that changed from what is stored.
 func (g *group) item(c *cellState) *item {
 	it := &item{key: c.key, address: c.address, cell: c.now, moved: c.moved, share: c.share}
-	it.lone = c.was != nil && c.was.lone
+	if c.was != nil {
+		it.lone, it.address = c.was.lone, c.was.address // a part of the key
+	}
 	if isSplit(c.stored) || isSplit(c.now) {
 		it.owe().split = true
 	}
@@ -137,9 +139,7 @@ func (g *group) put(c *cellState) {
 	it := g.item(c)
 	g.r.table.put(it, c.was)
 	c.was, c.read = it, false
-	if c.near != nil {
-		c.near.share = it
-	}
+	c.near.shared(it, c.owner)
 	if c.address.IsExpiry() {
 		g.r.noteExpiry(c)
 	}
