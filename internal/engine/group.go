@@ -677,7 +677,11 @@ func (tx *Tx) Put(a dotted.Address, payload []byte, removes []crdt.Dot) (crdt.Do
 		return crdt.Dot{}, err
 	}
 	return d, tx.change(a, func(c dotted.Cell) dotted.Cell {
-		return c.Without(removes).With(dotted.Entry{Dot: d, Payload: payload})
+		e := dotted.Entry{Dot: d, Payload: payload}
+		if c = c.Without(removes); len(c) == 0 {
+			return tx.g.memory.cellOf(e)
+		}
+		return c.With(e)
 	})
 }
 

@@ -71,7 +71,7 @@ func unpackItem(key, packed []byte) hot.Record {
 	case packedNamed:
 		it.address = dotted.Address(take())
 	}
-	for len(b) > 0 {
+	for it.cell = it.single[:0]; len(b) > 0; {
 		e := dotted.Entry{}
 		e.Dot.Replica = dotted.ReplicaID(binary.LittleEndian.Uint64(b))
 		b = b[8:]

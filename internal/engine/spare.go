@@ -12,6 +12,7 @@ type groupMemory struct {
 	loaded []*cellState
 	sums   map[string]*summaryState
 	states chunks[cellState]
+	single chunks[[1]dotted.Entry]
 	keys   chunks[summaryState]
 
 	counted map[dotted.Address]*countState
@@ -45,10 +46,18 @@ func (m *groupMemory) reset() bool {
 	clear(m.loaded)
 	m.loaded = m.loaded[:0]
 	m.states.reset()
+	m.single.reset()
 	m.keys.reset()
 	m.counts.reset()
 	m.priors.reset()
 	return true
+}
+
+// cellOf returns a cell of one entry, which is the group's: its item has a copy.
+func (m *groupMemory) cellOf(e dotted.Entry) dotted.Cell {
+	one := m.single.next()
+	one[0] = e
+	return one[:]
 }
 
 // countBefore returns a copy of sums over a string that are about to change.

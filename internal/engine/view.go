@@ -2,6 +2,7 @@ package engine
 
 import (
 	"cmp"
+	"slices"
 	"time"
 
 	"github.com/peerd/peerd/crdt"
@@ -19,16 +20,17 @@ import (
 type item struct {
 	hot.Version
 	key     string
-	address dotted.Address // of a cell; empty for another record
-	cell    dotted.Cell    // one without entries is to be deleted
-	value   []byte         // of another record; nil if it is to be deleted
-	node    *order.Node    // of an order, instead of the value
-	sums    *sums          // in the value, as far as that was decoded
-	owed    *owed          // what is to be written with it; nil if that is nothing
-	moved   moved          // of a cell: what changes in the sums over all cells when the tree gets it
-	share   share          // of a cell
-	before  *dotted.Cell   // of a cell: the state whose index entries the tree has, its dots alone; nil: those are its own
-	lone    bool           // of a string's own cell: its key is known to be lone. Only the owner looks
+	address dotted.Address  // of a cell; empty for another record
+	cell    dotted.Cell     // one without entries is to be deleted
+	single  [1]dotted.Entry // where that stands, if it has one
+	value   []byte          // of another record; nil if it is to be deleted
+	node    *order.Node     // of an order, instead of the value
+	sums    *sums           // in the value, as far as that was decoded
+	owed    *owed           // what is to be written with it; nil if that is nothing
+	moved   moved           // of a cell: what changes in the sums over all cells when the tree gets it
+	share   share           // of a cell
+	before  *dotted.Cell    // of a cell: the state whose index entries the tree has, its dots alone; nil: those are its own
+	lone    bool            // of a string's own cell: its key is known to be lone. Only the owner looks
 }
 
 // sums are what a record of sums holds, over a key or a string.
@@ -112,6 +114,10 @@ func (it *item) record() []byte {
 // item returns the item of a cell that changed from what is stored.
 func (g *group) item(c *cellState) *item {
 	it := &item{key: c.key, address: c.address, cell: c.now, moved: c.moved, share: c.share}
+	if len(c.now) == 1 {
+		it.single[0] = c.now[0]
+		it.cell = it.single[:]
+	}
 	if c.was != nil {
 		it.lone, it.address = c.was.lone, c.was.address // a part of the key
 	}
@@ -159,7 +165,7 @@ func (g *group) keep() {
 func withoutPayloads(state *cellState) dotted.Cell {
 	c := state.stored
 	if len(c) == 0 || state.address.IsExpiry() {
-		return c
+		return slices.Clone(c) // not a part of its item, or that would hold those before it
 	}
 	out := make(dotted.Cell, len(c))
 	for i, e := range c {
