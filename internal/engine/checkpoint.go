@@ -363,6 +363,13 @@ func (w *treeWriter) flush() {
 // pressed reports whether so much waits for a checkpoint that no more may be committed before a part of it is written.
 func (r *replica) pressed() bool { return r.table.Bytes() > r.cfg.MaxDirty }
 
+// laden reports whether so much waits for a checkpoint that there must not be more because of what nobody waits for, such as
+// removing what has expired: it is midway between where a checkpoint begins and where clients' writes have to wait for parts
+// of it, for several in a row.
+func (r *replica) laden() bool {
+	return r.table.Bytes() > r.cfg.MaxDirty/4*3 || r.lag() > r.behind()/2*3
+}
+
 // Unwritten returns how many bytes of memory what waits for a checkpoint takes. While that is more than Config.MaxDirty
 // no step adds to it.
 func (r *replica) Unwritten() int64 { return r.table.Bytes() }

@@ -36,6 +36,7 @@ type Engine struct {
 	arrived  []*Frame   // one of each link at most; the first may be received in part
 	clients  bool       // have the first turn in the next step
 	cutting  bool       // there is more of a checkpoint, or more of the log to be cut
+	wrote    bool       // the step has done a part of a checkpoint
 	unserved bool       // links have room, and the last step of serving them was spent
 	settling []settling // what waits until nothing is to be swept
 
@@ -375,13 +376,16 @@ func (e *Engine) sync() {
 // goes on beside it.
 func (e *Engine) upkeep() (err error) {
 	e.beginStep()
+	last := e.wrote
+	e.wrote = false
 	switch {
 	case e.Busy():
 		err = e.goOn()
 	case e.behindHand():
 		err = e.pace(e.wall)
-	case e.cutting:
+	case e.cutting && !(last && e.mayCollect()): // the two take turns: a step with both would be twice as long
 		e.cutting, err = e.maintain(e.wall)
+		e.wrote = e.saving != nil
 	}
 	e.spent("upkeep")
 	if err == nil && e.room != Full && !e.Busy() && e.needsSync() { // tasks sync as they go
@@ -434,12 +438,14 @@ func (e *Engine) full() bool { return e.isSpent() || e.group != nil && e.group.f
 // crowded reports whether so many clears wait to be swept that no more may come before.
 func (e *Engine) crowded() bool { return e.Clears() > e.cfg.MaxClears && e.maySweep() }
 
-// mayCollect reports whether counters' baselines can be collected now.
-func (e *Engine) mayCollect() bool { return e.Collects() && e.room == Roomy && e.Refusal() == nil }
+// mayCollect reports whether what has expired can be removed now, and counters' baselines collected.
+func (e *Engine) mayCollect() bool {
+	return e.Collects() && !e.laden() && e.room == Roomy && e.Refusal() == nil
+}
 
 // collect does some of that in the step's group.
 func (e *Engine) collect() {
-	if !e.mayCollect() {
+	if e.wrote || !e.mayCollect() {
 		return
 	}
 	e.beginGroup()
