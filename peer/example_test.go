@@ -258,12 +258,12 @@ func ExampleTx_Expired() {
 		fmt.Println(err)
 	}
 	err = p.View(ctx, func(tx *peer.Tx) error {
-		fmt.Println(tx.Timed(), tx.Len()-tx.Expired())
+		fmt.Println(tx.Timed(), tx.Len()-tx.Expired(), tx.Expiring())
 		return nil
 	})
 	fmt.Println(err)
 	// Output:
-	// true 1
+	// true 1 0
 	// <nil>
 }
 

@@ -33,7 +33,7 @@ type Tx struct {
 type keyed interface {
 	dotted.Tx
 	Keys(prefix, after string, fn func(key string, s dotted.Summary) bool) error
-	KeyCount() (int, error)
+	KeyCount() (keys, ending int, err error)
 	Due(fn func(key string) bool) error
 	Right() time.Time
 	Moment() uint64
@@ -92,7 +92,7 @@ func (tx *Tx) Moment() uint64 { return tx.base.Moment() }
 // Len returns the number of keys that exist, with those that have expired and are not removed yet:
 // see Expired. O(1).
 func (tx *Tx) Len() int {
-	n, err := tx.base.KeyCount()
+	n, _, err := tx.base.KeyCount()
 	tx.err = cmp.Or(tx.err, err)
 	return n
 }
@@ -103,16 +103,33 @@ func (tx *Tx) Timed() bool { return tx.base.Timed() }
 // Expired returns how many of the keys that Len counts have expired: those of the last seconds, before
 // they are removed. O(what has expired and was written since the last checkpoint).
 func (tx *Tx) Expired() (n int) {
+	tx.expired(func(dotted.Summary) { n++ })
+	return n
+}
+
+// Expiring returns how many keys have an expiry, and have not expired. It takes as long as Expired.
+func (tx *Tx) Expiring() int {
+	_, n, err := tx.base.KeyCount()
+	tx.err = cmp.Or(tx.err, err)
+	tx.expired(func(s dotted.Summary) {
+		if s.Ends() {
+			n--
+		}
+	})
+	return n
+}
+
+// expired calls fn with what there is of each key that has expired and is not removed yet.
+func (tx *Tx) expired(fn func(dotted.Summary)) {
 	err := tx.base.Due(func(key string) bool {
 		s, err := tx.base.Summary(key)
 		tx.err = cmp.Or(tx.err, err)
 		if s.Exists() && !tx.Has(key) {
-			n++
+			fn(s)
 		}
 		return err == nil
 	})
 	tx.err = cmp.Or(tx.err, err)
-	return n
 }
 
 // All passes the keys that exist, in order, each with its types. The loop may write to them. Keys

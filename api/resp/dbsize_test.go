@@ -39,7 +39,7 @@ func TestWhatHasExpiredIsNotCounted(t *testing.T) {
 		}
 	}
 	here.expect("EVAL return(redis.call('dbsize')) 0", ":3")
-	if info := here.ask("INFO keyspace"); !strings.Contains(info, "keys=3,") {
+	if info := here.ask("INFO keyspace"); !strings.Contains(info, "keys=3,expires=1,") {
 		t.Errorf("INFO says %q", info)
 	}
 	if err := h.peers[0].View(context.Background(), func(tx *embedded.Tx) error {

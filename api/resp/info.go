@@ -113,9 +113,9 @@ func (c *call) infoReplication() (string, error) {
 func (c *call) infoKeyspace() (string, error) {
 	var out strings.Builder
 	for i := range Databases {
-		n := 0
+		n, expiring := 0, 0
 		count := func(tx *embedded.Tx) error {
-			n = tx.Len() - tx.Expired()
+			n, expiring = tx.Len()-tx.Expired(), tx.Expiring()
 			return tx.Err()
 		}
 		if i == c.session.index {
@@ -124,7 +124,7 @@ func (c *call) infoKeyspace() (string, error) {
 			n = 0 // it is not held here, or cannot be read now
 		}
 		if n > 0 {
-			fmt.Fprintf(&out, "db%d:keys=%d,expires=0,avg_ttl=0\r\n", i, n)
+			fmt.Fprintf(&out, "db%d:keys=%d,expires=%d,avg_ttl=0\r\n", i, n, expiring)
 		}
 	}
 	return out.String(), nil

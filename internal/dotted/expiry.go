@@ -19,6 +19,27 @@ const Never = math.MaxInt64
 // Expiry returns the address of the cell that says when what is stored under the name that a ends with ends.
 func (a Address) Expiry() Address { return a.Type(typeExpiry) }
 
+// ExpiryShape returns the shape of the cell of an expiry, "" if it has no entries. A key's that says never has
+// one of its own.
+func (a Address) ExpiryShape(c Cell) string {
+	if !c.Visible() {
+		return ""
+	}
+	shape := a.Shape()
+	if at, _, ok := c.Expires(); shape == endingShape && (!ok || at == Never) {
+		return neverShape
+	}
+	return shape
+}
+
+const (
+	endingShape = string(typeExpiry)
+	neverShape  = string(typeExpiry) + string(typeExpiry)
+)
+
+// Ends reports whether the key has an expiry that is not never.
+func (s Summary) Ends() bool { return s.Visible.Of(endingShape) > 0 }
+
 // IsExpiry reports whether a is the address of such a cell. No other ends so: names end with a byte of their own.
 func (a Address) IsExpiry() bool { return a != "" && Type(a[len(a)-1]) == typeExpiry }
 

@@ -89,7 +89,9 @@ func (s Summary) Timed() bool { return slices.ContainsFunc(s.Visible, ShapeCount
 
 // TimedFields reports whether fields of the key, as a map, have expiries.
 func (s Summary) TimedFields() bool {
-	return slices.ContainsFunc(s.Visible, func(c ShapeCount) bool { return len(c.Shape) == 2 && c.expiry() })
+	return slices.ContainsFunc(s.Visible, func(c ShapeCount) bool {
+		return len(c.Shape) == 2 && c.Shape != neverShape && c.expiry()
+	})
 }
 
 // Types passes the types under the key, in no order, and one again for each shape of cells that begins with it.

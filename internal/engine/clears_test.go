@@ -258,7 +258,7 @@ func contents(t testing.TB, r *replica) map[string]int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n, err := v.KeyCount(); err != nil || n != len(found) {
+	if n, _, err := v.KeyCount(); err != nil || n != len(found) {
 		t.Errorf("%d keys are counted and %d listed, %v", n, len(found), err)
 	}
 	f, ranged := Fields(v), 0
@@ -328,13 +328,13 @@ func TestAClearOfEverythingIsTakenBack(t *testing.T) {
 		if _, err := f.Clear(); err != nil {
 			return err
 		}
-		if n, _ := tx.KeyCount(); n != 0 {
+		if n, _, _ := tx.KeyCount(); n != 0 {
 			t.Errorf("%d keys in the transaction", n)
 		}
 		if err := fillSet(f, setKey(4), 1); err != nil {
 			return err
 		}
-		if n, _ := tx.KeyCount(); n != 1 {
+		if n, _, _ := tx.KeyCount(); n != 1 {
 			t.Errorf("%d keys in the transaction after one was written", n)
 		}
 		return errGaveUp

@@ -296,11 +296,29 @@ func (d derived) sums(out []addition) []addition {
 		}
 	}
 	switch {
+	case d.address.IsExpiry():
+		return d.sumsOfExpiry(out)
 	case visible == 0:
 	case d.address.IsString():
 		out = append(out, addition{d.address, sum{kind: sumWritten}, count(visible)})
 	default:
 		out = append(out, addition{d.address.KeyAddress(), sum{sumVisible, d.address.Shape()}, count(visible)})
+	}
+	return out
+}
+
+// sumsOfExpiry appends what the cell of an expiry adds: a shape that says whether it ever ends.
+func (d derived) sumsOfExpiry(out []addition) []addition {
+	was, is := d.address.ExpiryShape(d.before), d.address.ExpiryShape(d.after)
+	if was == is {
+		return out
+	}
+	over := d.address.KeyAddress()
+	if was != "" {
+		out = append(out, addition{over, sum{sumVisible, was}, count(-1)})
+	}
+	if is != "" {
+		out = append(out, addition{over, sum{sumVisible, is}, count(1)})
 	}
 	return out
 }
@@ -569,41 +587,6 @@ func (n *recount) compare(kind byte, name string, stop func() bool) error {
 	return err
 }
 
-// totals are sums over all keys, of what readers see.
-type totals struct {
-	keys    int // that exist
-	lone    int // of them, that have no record of sums: see isLone
-	tallies int // cells that count in a dotted.Summary's Tallies
-}
-
-// totalsOf returns what a key adds to them.
-func totalsOf(s dotted.Summary) totals {
-	n := totals{tallies: s.Tallies}
-	if s.Exists() {
-		n.keys = 1
-		n.lone = gain(false, isLone(s))
-	}
-	return n
-}
-
-// add adds by times what a key adds.
-func (n *totals) add(one totals, by int) {
-	n.keys, n.lone, n.tallies = n.keys+by*one.keys, n.lone+by*one.lone, n.tallies+by*one.tallies
-}
-
-// recorded reports whether any key has a record of sums.
-func (n totals) recorded() bool { return n.keys > n.lone || n.tallies > 0 }
-
-func (n totals) write(w *wire.Writer) {
-	w.Uint(uint64(n.keys))
-	w.Uint(uint64(n.lone))
-	w.Uint(uint64(n.tallies))
-}
-
-func readTotals(r *wire.Reader) totals {
-	return totals{keys: int(r.Uint()), lone: int(r.Uint()), tallies: int(r.Uint())}
-}
-
 // addToKey adds to one of the sums over a key. See add for note.
 func (g *group) addToKey(x addition, note func(undo)) error {
 	s, err := g.summary(x.over.Key())
@@ -640,18 +623,6 @@ func (s *summaryState) own() {
 
 // emptied reports whether the group clears everything.
 func (g *group) emptied() bool { return g.clears.emptied > g.r.clears.emptied }
-
-// totals returns those after the group. O(keys written by the group).
-func (g *group) totals() (n totals) {
-	if !g.emptied() {
-		n = g.r.totals
-	}
-	for _, s := range g.sums {
-		n.add(s.before, -1)
-		n.add(totalsOf(s.now), 1)
-	}
-	return n
-}
 
 // tallying calls fn with each key that has tallies.
 func (g *group) tallying(fn func(key string) bool) error {

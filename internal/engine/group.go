@@ -806,9 +806,10 @@ func (tx *Tx) Tallied(fn func(key string) bool) error {
 	return nil
 }
 
-// KeyCount returns the number of keys that exist. O(keys written by the group).
-func (tx *Tx) KeyCount() (int, error) {
-	return tx.g.totals().keys, nil
+// KeyCount is View.KeyCount, as the transaction sees it. O(keys written by the group).
+func (tx *Tx) KeyCount() (keys, ending int, err error) {
+	n := tx.g.totals()
+	return n.keys, n.ending, nil
 }
 
 // apply takes a delta of another replica into the group. A delta whose dependencies are not all here is

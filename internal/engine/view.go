@@ -549,8 +549,8 @@ func (v *View) summaries(start, end []byte, fn func(at []byte, name string, s do
 	return cmp.Or(failed, err)
 }
 
-// KeyCount returns the number of keys that exist. O(1).
-func (v *View) KeyCount() (int, error) { return v.keys, nil }
+// KeyCount returns the number of keys that exist, and of them that have an expiry. O(1).
+func (v *View) KeyCount() (keys, ending int, err error) { return v.keys, v.ending, nil }
 
 // Log calls fn with the records of the moment's log from number on, each with its deltas in the
 // order in which they were applied here, until fn returns false. It stops where a record is

@@ -80,7 +80,7 @@ func sameEverywhere(v *View, keys int) error {
 	for range f.All() {
 		listed++
 	}
-	if count, _ := v.KeyCount(); count != listed || exists != (listed == keys) || !exists && listed > 0 {
+	if count, _, _ := v.KeyCount(); count != listed || exists != (listed == keys) || !exists && listed > 0 {
 		return fmt.Errorf("%d keys are listed, %d counted, and k0 is there: %t", listed, count, exists)
 	}
 	return f.Err()

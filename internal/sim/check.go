@@ -242,7 +242,7 @@ func (h *host) checkView(v *engine.View, seen []uint64) {
 	if h.tolerates(err) {
 		return
 	}
-	if n, _ := v.KeyCount(); listed != exist || n != exist {
+	if n, _, _ := v.KeyCount(); listed != exist || n != exist {
 		h.w.fail("%s lists %d keys and counts %d, want %d", h.name, listed, n, exist)
 	}
 }
