@@ -24,7 +24,7 @@ func (m *mix) drawExpiry() mutation {
 	key := m.keys[rng.IntN(len(m.keys))]
 	at := dotted.KeyAddress(key)
 	after := time.Duration(1+rng.IntN(4000)) * time.Millisecond
-	if rng.IntN(2) == 0 {
+	if m.fields && rng.IntN(2) == 0 {
 		return m.drawFieldExpiry(after)
 	}
 	switch rng.IntN(5) {
@@ -400,9 +400,9 @@ func (w *world) expireAll() {
 // the latest time that is said.
 const expiresWithin = 45 * time.Second
 
-// drawTimed draws whether keys expire, apart.
-func (p *plan) drawTimed(rng *rand.Rand) {
+// drawTimed draws whether keys expire, and whether fields do, each apart.
+func (p *plan) drawTimed(rng, fields *rand.Rand) {
 	if rng.IntN(5) == 0 && !p.forks {
-		p.mix.timed, p.emptied = rng, false
+		p.mix.timed, p.mix.fields, p.emptied = rng, fields.IntN(2) == 0, false
 	}
 }

@@ -25,7 +25,8 @@ type mix struct {
 	scored *rand.Rand // which draws what is done to sorted sets; nil if there are none
 	longer int        // how many bytes the names in those have more
 
-	timed *rand.Rand // which decides when keys expire; nil if they do not
+	timed  *rand.Rand // which decides when keys expire; nil if they do not
+	fields bool       // and fields of their maps
 
 	bits    *rand.Rand // which decides about bitmaps and HyperLogLogs; nil if there are none
 	counted int        // registers
@@ -265,7 +266,7 @@ func (m *mix) drawTransaction(rng *rand.Rand) []mutation {
 	if m.lists != nil && m.lists.IntN(2) == 0 {
 		muts = append(muts, m.drawListed()...)
 	}
-	if m.timed != nil && m.timed.IntN(3) > 0 {
+	if m.timed != nil && (m.timed.IntN(3) == 0) != m.fields {
 		muts = slices.Insert(muts, m.timed.IntN(len(muts)+1), m.drawExpiry())
 	}
 	return muts

@@ -71,7 +71,7 @@ func newWorld(seed uint64, trace io.Writer) *world {
 	}
 	w.plan = drawPlan(w.rng)
 	w.plan.drawLater(rand.New(rand.NewPCG(seed, 1)))
-	w.plan.drawTimed(rand.New(rand.NewPCG(seed, 2)))
+	w.plan.drawTimed(rand.New(rand.NewPCG(seed, 2)), rand.New(rand.NewPCG(seed, 19)))
 	w.plan.drawScored(rand.New(rand.NewPCG(seed, 3)))
 	w.plan.drawBits(rand.New(rand.NewPCG(seed, 8)))
 	w.plan.drawStreams(rand.New(rand.NewPCG(seed, 9)))
