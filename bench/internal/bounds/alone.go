@@ -147,7 +147,7 @@ func growth(ctx context.Context, l *bench) (found []figure, err error) {
 		for range l.rounds {
 			for _, a := range all {
 				used, err := a.Used(func() error {
-					_, err := l.RedisBenchmark(ctx, a.Redis, test, 1, l.requests, l.warm)
+					_, err := l.RedisBenchmark(ctx, a.Redis, 1, l.requests, l.warm, test)
 					return err
 				})
 				if err != nil {

@@ -30,8 +30,8 @@ func newPair(ctx context.Context, l *bench, args ...string) (*pair, error) {
 	return &pair{l, d, addr}, err
 }
 
-// compare runs one of redis-benchmark's tests on both in turn, and returns what each round gave.
-func (p *pair) compare(ctx context.Context, test string, pipeline, requests, keys int) (
+// compare runs what redis-benchmark is to on both in turn, and returns what each round gave.
+func (p *pair) compare(ctx context.Context, pipeline, requests, keys int, test ...string) (
 	ours, theirs []lab.Measured, err error) {
 	for i := range p.rounds {
 		// Who is first changes, lest it always has the machine in the same state.
@@ -40,7 +40,7 @@ func (p *pair) compare(ctx context.Context, test string, pipeline, requests, key
 			if own {
 				addr, to = p.peerd.Redis, &ours
 			}
-			m, err := p.RedisBenchmark(ctx, addr, test, pipeline, requests, keys)
+			m, err := p.RedisBenchmark(ctx, addr, pipeline, requests, keys, test...)
 			if err != nil {
 				return nil, nil, err
 			}
@@ -93,7 +93,7 @@ func throughput(ctx context.Context, l *bench, pipeline int, limit func(test str
 		requests *= 4
 	}
 	for _, test := range commands {
-		ours, theirs, err := p.compare(ctx, test, pipeline, requests, l.warm)
+		ours, theirs, err := p.compare(ctx, pipeline, requests, l.warm, test)
 		if err != nil {
 			return found, err
 		}
@@ -112,7 +112,7 @@ func tail(ctx context.Context, l *bench) ([]figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	ours, theirs, err := p.compare(ctx, "set", 1, l.requests, l.warm)
+	ours, theirs, err := p.compare(ctx, 1, l.requests, l.warm, "set")
 	if err != nil {
 		return nil, err
 	}
@@ -145,7 +145,7 @@ func uniform(ctx context.Context, l *bench) ([]figure, error) {
 	if err := lab.Calm(ctx, p.peerd.Process); err != nil {
 		return nil, err
 	}
-	ours, theirs, err := p.compare(ctx, "get", 1, l.requests, l.many)
+	ours, theirs, err := p.compare(ctx, 1, l.requests, l.many, "get")
 	if err != nil {
 		return nil, err
 	}

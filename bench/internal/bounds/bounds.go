@@ -34,6 +34,8 @@ type row struct {
 var rows = []row{
 	{"plain", "commands of 50 clients, beside redis-server", plain},
 	{"pipelined", "the same with -P 16", pipelined},
+	{"types", "commands of the other types, and a script, beside redis-server", types},
+	{"types-pipelined", "the same with -P 16", typesPipelined},
 	{"p99", "the 99th percentile of SET under that load", tail},
 	{"neighbours", "CPU of a SET with two neighbours, against alone", neighbours},
 	{"spread", "what a slow neighbour costs another", spread},

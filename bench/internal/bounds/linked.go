@@ -29,7 +29,7 @@ func neighbours(ctx context.Context, l *bench) (found []figure, err error) {
 		}
 		set := func(d *lab.Daemon, holders ...*lab.Daemon) (float64, error) {
 			used, err := d.Used(func() error {
-				_, err := l.RedisBenchmark(ctx, d.Redis, "set", pipeline, requests, l.warm)
+				_, err := l.RedisBenchmark(ctx, d.Redis, pipeline, requests, l.warm, "set")
 				if err != nil {
 					return err
 				}

@@ -278,15 +278,19 @@ type Measured struct {
 	P99  float64 // ms
 }
 
-// RedisBenchmark runs redis-benchmark with 50 clients and values of 64 bytes.
-func (l *Lab) RedisBenchmark(ctx context.Context, addr, test string, pipeline, requests, keys int) (
+// RedisBenchmark runs redis-benchmark with 50 clients and values of 64 bytes: one of its tests, or a
+// command that is given whole.
+func (l *Lab) RedisBenchmark(ctx context.Context, addr string, pipeline, requests, keys int, test ...string) (
 	Measured, error) {
 	_, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return Measured{}, err
 	}
-	out, err := l.Tool(ctx, "redis-benchmark", "-p", port, "-c", "50", "-P", fmt.Sprint(pipeline),
-		"-n", fmt.Sprint(requests), "-t", test, "-r", fmt.Sprint(keys), "-d", "64", "--csv")
+	if len(test) == 1 {
+		test = []string{"-t", test[0]}
+	}
+	out, err := l.Tool(ctx, "redis-benchmark", append([]string{"-p", port, "-c", "50", "-P", fmt.Sprint(pipeline),
+		"-n", fmt.Sprint(requests), "-r", fmt.Sprint(keys), "-d", "64", "--csv"}, test...)...)
 	if err != nil {
 		return Measured{}, err
 	}
@@ -295,15 +299,16 @@ func (l *Lab) RedisBenchmark(ctx context.Context, addr, test string, pipeline, r
 
 func parseRedisBenchmark(out string) (m Measured, err error) {
 	table, err := csv.NewReader(strings.NewReader(out)).ReadAll()
-	if err != nil || len(table) != 2 {
+	if err != nil || len(table) < 2 {
 		return m, fmt.Errorf("redis-benchmark printed %q (%v)", out, err)
 	}
+	last := table[len(table)-1] // before it is what fills a list that is read
 	for i, name := range table[0] {
 		switch name {
 		case "rps":
-			m.Rate, err = strconv.ParseFloat(table[1][i], 64)
+			m.Rate, err = strconv.ParseFloat(last[i], 64)
 		case "p99_latency_ms":
-			m.P99, err = strconv.ParseFloat(table[1][i], 64)
+			m.P99, err = strconv.ParseFloat(last[i], 64)
 		}
 		if err != nil {
 			return m, fmt.Errorf("redis-benchmark printed %q: %w", out, err)

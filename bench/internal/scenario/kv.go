@@ -97,7 +97,7 @@ func (b *bench) redisCommands(ctx context.Context, all []server) error {
 			what := fmt.Sprintf("%s -P %d", strings.ToUpper(test), pipeline)
 			at := 0.4 * (float64(i) + float64(j)/2) / float64(len(tests))
 			err := b.inTurn(at, at+0.2/float64(len(tests)), what, len(all), func(_, n int) error {
-				m, err := b.RedisBenchmark(ctx, all[n].addrs[0], test, pipeline, requests*pipeline, 10_000)
+				m, err := b.RedisBenchmark(ctx, all[n].addrs[0], pipeline, requests*pipeline, 10_000, test)
 				b.More(what, "a second", all[n].name, m.Rate)
 				return err
 			})
