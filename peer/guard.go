@@ -37,7 +37,7 @@ func (g *Guard) Changed(tx *Tx) bool {
 	if tx == nil {
 		return g.guard.Changed()
 	}
-	if writer, ok := tx.base.(*engine.Tx); ok && !writer.Guarded(&g.guard) || g.guard.Changed() {
+	if !tx.base.Guarded(&g.guard) || g.guard.Changed() {
 		return true
 	}
 	for _, key := range g.here {

@@ -86,6 +86,14 @@ func TestAGuardOfAnotherSpaceHasChanged(t *testing.T) {
 		}
 		return nil
 	})
+	if err := q.View(context.Background(), func(tx *Tx) error {
+		if !g.Changed(tx) {
+			t.Error("a guard of another peer says where nothing is written that nothing has changed")
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
 	var read Guard
 	if err := p.View(context.Background(), func(tx *Tx) error { tx.Guard(&read, "k"); return nil }); err != nil {
 		t.Fatal(err)

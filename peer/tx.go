@@ -37,6 +37,7 @@ type keyed interface {
 	Due(fn func(key string) bool) error
 	Right() time.Time
 	Moment() uint64
+	Guarded(g *engine.Guard) bool
 }
 
 var (

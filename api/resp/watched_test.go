@@ -82,3 +82,24 @@ func testAnotherPeersWritesAreChanges(t *testing.T) {
 	here.expect("INCR k", "+QUEUED")
 	here.expect("EXEC", "*1\n  :3")
 }
+
+// TestADatabaseThatIsDroppedAndMadeAgainHasChanged, for who watches keys of it and executes in another: what they hold is
+// the same, and may be by chance.
+func TestADatabaseThatIsDroppedAndMadeAgainHasChanged(t *testing.T) {
+	peer, address := startPeer(t, embedded.Config{}, nil)
+	p, other := dial(t, address), dial(t, address)
+	for _, key := range []string{"there", "none"} {
+		other.expect("SELECT 3", "+OK")
+		other.expect("SET there 1", "+OK")
+		p.expect("SELECT 3", "+OK")
+		p.expect("WATCH "+key, "+OK")
+		p.expect("SELECT 0", "+OK")
+		p.expect("MULTI", "+OK")
+		p.expect("INCR n", "+QUEUED")
+		if err := peer.DropSpace(t.Context(), "db3", true); err != nil {
+			t.Fatal(err)
+		}
+		other.expect("SET there 1", "+OK") // takes it up again
+		p.expect("EXEC", "*-1")
+	}
+}

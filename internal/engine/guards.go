@@ -75,6 +75,10 @@ func (tx *Tx) Guard(g *Guard, key string) bool {
 // Guarded reports whether a guard is of this replica, or guards nothing.
 func (tx *Tx) Guarded(g *Guard) bool { return g.of == nil || g.of == &tx.g.r.guards }
 
+// Guarded reports whether a guard is of the replica whose view this is, or guards nothing: one of the same name may have
+// taken its place.
+func (v *View) Guarded(g *Guard) bool { return g.of == nil || g.of == v.guards }
+
 // sweep takes out the released ones.
 func (s *guards) sweep() {
 	s.held = 0

@@ -233,6 +233,7 @@ type moment struct {
 	log     extent
 	turns   uint64
 	derives *derivation
+	guards  *guards
 
 	entries []entryChange // see changes
 }
@@ -241,7 +242,7 @@ type moment struct {
 func (r *replica) moment() *moment {
 	return &moment{
 		shot: r.table.Snapshot(), clears: r.clears, totals: r.totals, timed: r.expiring.timed,
-		log: extent{r.log.Extent(), r.logs}, turns: r.turns, derives: &r.derives,
+		log: extent{r.log.Extent(), r.logs}, turns: r.turns, derives: &r.derives, guards: &r.guards,
 	}
 }
 
