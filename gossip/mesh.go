@@ -21,34 +21,37 @@ type Core interface {
 	ID() crdt.ReplicaID
 	// Whole reports whether the replica has what its context says, so that others may rely on it.
 	Whole() bool
-	// Lacks reports whether the replica lacks something of a context, in its long or its short form.
+	// Lacks reports whether the replica lacks something of a context, in its long or its short
+	// form.
 	Lacks(known crdt.VersionVector) bool
 	// Context returns the context, which the mesh does not change.
 	Context() (crdt.VersionVector, delta.Heads)
-	// Vector returns the context's short form (see delta.Bases), and Tables the bases in it, which the mesh does not
-	// change.
+	// Vector returns the context's short form (see delta.Bases), and Tables the bases in it, which
+	// the mesh does not change.
 	Vector() crdt.VersionVector
 	Tables() []delta.Table
-	// Expand returns what another's short form stands for, as far as the bases say that are here, and more of that
-	// other's.
+	// Expand returns what another's short form stands for, as far as the bases say that are here,
+	// and more of that other's.
 	Expand(v crdt.VersionVector, heads delta.Heads, more []delta.Table) (crdt.VersionVector, delta.Heads)
 	// State returns the digest; settled is false while the root says nothing.
 	State() (d Digest, settled bool)
 	// Heard is told what another replica has, and compares its deltas with those here.
 	Heard(seen crdt.VersionVector, heads delta.Heads) Differences
-	// Confirm is told, after that, what of the replica's own writes a host is known to have. across says that
-	// it is in quarantine.
+	// Confirm is told, after that, what of the replica's own writes a host is known to have. across
+	// says that it is in quarantine.
 	Confirm(host NeighbourID, seen crdt.VersionVector, heads delta.Heads, across bool)
 	// Forget is told that a host may have lost what it is known to have. Confirm says what it has.
 	Forget(host NeighbourID)
 	// Forked is told that a replica's deltas are others at some host.
 	Forked(id crdt.ReplicaID)
-	// Agrees reports whether a replica's delta that ends at a counter is known to have this hash here.
+	// Agrees reports whether a replica's delta that ends at a counter is known to have this hash
+	// here.
 	Agrees(id crdt.ReplicaID, last uint64, head delta.Hash) bool
-	// Chain returns the chain of a replica's deltas in the log, up to the first that ends beyond a counter.
+	// Chain returns the chain of a replica's deltas in the log, up to the first that ends beyond a
+	// counter.
 	Chain(id crdt.ReplicaID, upTo uint64) (Chain, error)
-	// Compare is told a host's chain of a replica. It reports whether that and the one here are known to
-	// fork, and the last dot that they are known to have in common.
+	// Compare is told a host's chain of a replica. It reports whether that and the one here are
+	// known to fork, and the last dot that they are known to have in common.
 	Compare(from NeighbourID, theirs Chain) (forks bool, last uint64, err error)
 	// LogStart returns where someone with the given context begins to read the log, and whether the
 	// log covers all that they lack.
@@ -90,11 +93,13 @@ type Event struct {
 type EventKind int
 
 const (
-	// Behind: the neighbour has what this replica lacks and its log does not reach it. Repair from it.
+	// Behind: the neighbour has what this replica lacks and its log does not reach it. Repair from
+	// it.
 	Behind EventKind = iota
 	// Damaged: this replica and the neighbour have the same context over different cells.
 	Damaged
-	// Forked: the neighbour is in quarantine, because a replica's deltas there are others than here.
+	// Forked: the neighbour is in quarantine, because a replica's deltas there are others than
+	// here.
 	Forked
 )
 
@@ -139,8 +144,8 @@ type neighbour struct {
 	apart   int                // ticks in quarantine since it was told what is here
 	due     bool               // deltas that are held back are to go to it
 
-	// Hellos on this link: those sent to it, those heard from it, and how many it must have heard before
-	// what it says of itself counts. See Rebase.
+	// Hellos on this link: those sent to it, those heard from it, and how many it must have heard
+	// before what it says of itself counts. See Rebase.
 	hellos, heard, confirm uint64
 
 	securing securing
@@ -219,8 +224,8 @@ func (m *Mesh) Neighbours() []NeighbourID {
 	return m.ids
 }
 
-// Known returns what a neighbour has, as far as is known, and whether it has said so. The vector must
-// not be changed.
+// Known returns what a neighbour has, as far as is known, and whether it has said so. The vector
+// must not be changed.
 func (m *Mesh) Known(id NeighbourID) (crdt.VersionVector, bool) {
 	n := m.neighbours[id]
 	if n == nil {
@@ -237,16 +242,17 @@ func (m *Mesh) Said(id NeighbourID) crdt.VersionVector {
 	return nil
 }
 
-// Inquire has all neighbours say what they have, for Said. By themselves they do not tell what came from this replica
-// under ids that it does not write under: those of its earlier starts, and of others that it passed on.
+// Inquire has all neighbours say what they have, for Said. By themselves they do not tell what came
+// from this replica under ids that it does not write under: those of its earlier starts, and of
+// others that it passed on.
 func (m *Mesh) Inquire() {
 	for _, n := range m.neighbours {
 		n.hello, n.answer = true, true
 	}
 }
 
-// Whole reports whether a neighbour said, once it had heard of the last Rebase, that it has what its context
-// says.
+// Whole reports whether a neighbour said, once it had heard of the last Rebase, that it has what
+// its context says.
 func (m *Mesh) Whole(id NeighbourID) bool {
 	n := m.neighbours[id]
 	return n != nil && n.greeted && n.whole
@@ -259,9 +265,10 @@ func (m *Mesh) Events() []Event {
 	return e
 }
 
-// Rebase begins all links again: after a repair the log has holes, and the context has grown beside it. What a
-// neighbour says of itself counts again once it has heard how this replica is now: of two that rely on each
-// other to give up what they hold, each would do so on an old word of the other.
+// Rebase begins all links again: after a repair the log has holes, and the context has grown beside
+// it. What a neighbour says of itself counts again once it has heard how this replica is now: of
+// two that rely on each other to give up what they hold, each would do so on an old word of the
+// other.
 func (m *Mesh) Rebase() {
 	m.grown, m.looked = true, 0
 	for _, n := range m.neighbours {
@@ -279,22 +286,22 @@ func (n *neighbour) mustConfirm() {
 
 // Ticks, of 100 ms.
 const (
-	// patience is for how long a neighbour may have what we lack before it is asked: what is on the way
-	// from elsewhere, and was held there, comes sooner.
+	// patience is for how long a neighbour may have what we lack before it is asked: what is on the
+	// way from elsewhere, and was held there, comes sooner.
 	patience = 5
 	// askEvery is between two such requests.
 	askEvery = 10
-	// tellAfter is after how long what is new here goes along with deltas again, and tellAlone when it
-	// does not wait for any. In a mesh that works it tells nothing that does not come anyway.
+	// tellAfter is after how long what is new here goes along with deltas again, and tellAlone when
+	// it does not wait for any. In a mesh that works it tells nothing that does not come anyway.
 	tellAfter = 10
 	tellAlone = 20
-	// reviewEvery is after how long a host in quarantine is told again what is here: others may have brought
-	// one of the two what shows that their chains do not fork.
+	// reviewEvery is after how long a host in quarantine is told again what is here: others may
+	// have brought one of the two what shows that their chains do not fork.
 	reviewEvery = 300
 )
 
-// Tick is due every 100 ms: it has the neighbours told what we have, and asks for what they have and
-// nobody sent. While the replica is being repaired it does not ask.
+// Tick is due every 100 ms: it has the neighbours told what we have, and asks for what they have
+// and nobody sent. While the replica is being repaired it does not ask.
 func (m *Mesh) Tick(repairing bool) {
 	renamed := m.core.ID() != m.id
 	m.id = m.core.ID()
@@ -322,8 +329,8 @@ func (m *Mesh) Tick(repairing bool) {
 	}
 }
 
-// Resting reports whether the next ticks will do nothing, unless something happens before: all neighbours know what is
-// here, and here is what they have.
+// Resting reports whether the next ticks will do nothing, unless something happens before: all
+// neighbours know what is here, and here is what they have.
 func (m *Mesh) Resting() bool {
 	if len(m.waiting)+len(m.apart) > 0 || m.core.ID() != m.id {
 		return false
@@ -349,8 +356,8 @@ func (m *Mesh) SendDigest(rng *rand.Rand) {
 	}
 }
 
-// Next returns the next frame for a neighbour, nil if there is none now. What the frame tells is taken for
-// told: if it is not delivered, the link must be closed.
+// Next returns the next frame for a neighbour, nil if there is none now. What the frame tells is
+// taken for told: if it is not delivered, the link must be closed.
 func (m *Mesh) Next(id NeighbourID) ([]byte, error) {
 	n := m.neighbours[id]
 	if n == nil {

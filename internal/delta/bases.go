@@ -9,26 +9,30 @@ import (
 	"github.com/peerd/peerd/internal/wire"
 )
 
-// A store draws a new replica id at every start, so a context has an entry for each start that ever wrote. Vectors
-// do not grow with that, because of bases. A base is the permanent fact that a replica had issued its dots up to
-// some one of them. It is replicated as an ordinary operation, OpBase, whose delta depends on those dots.
+// A store draws a new replica id at every start, so a context has an entry for each start that ever
+// wrote. Vectors do not grow with that, because of bases. A base is the permanent fact that a
+// replica had issued its dots up to some one of them. It is replicated as an ordinary operation,
+// OpBase, whose delta depends on those dots.
 //
-// Whoever has applied a base leaves its replica out of the vectors that it sends and stores, if it has exactly as
-// much of it. That is the short form of a context. Who reads one takes a replica that is missing for what a base
-// says only if that base's own dot is in the same vector, listed or by another base; else as nothing. So:
+// Whoever has applied a base leaves its replica out of the vectors that it sends and stores, if it
+// has exactly as much of it. That is the short form of a context. Who reads one takes a replica
+// that is missing for what a base says only if that base's own dot is in the same vector, listed or
+// by another base; else as nothing. So:
 //
 //   - If all that a short form lists is in a context, all that it stands for is. For the dots of the bases by which
 //     it leaves out are then there, and so is what those depend on.
 //   - Contexts whose short forms are equal are equal.
 //   - A reader that lacks some of the bases takes a vector for less than it stands for, never for more.
 //
-// Taking a missing replica for what a base says without a look for that base in the vector is wrong, and so is
-// leaving out what has more than its base, or leaving it out in the delta that makes the base.
+// Taking a missing replica for what a base says without a look for that base in the vector is
+// wrong, and so is leaving out what has more than its base, or leaving it out in the delta that
+// makes the base.
 
 // MaxBases bounds the bases of one operation.
 const MaxBases = 8192
 
-// Base says that a replica had issued its dots up to Last, and which hash the delta has that ends there.
+// Base says that a replica had issued its dots up to Last, and which hash the delta has that ends
+// there.
 type Base struct {
 	Replica crdt.ReplicaID
 	Last    uint64
@@ -125,18 +129,19 @@ func (d *Delta) Tables() (tables []Table) {
 	return tables
 }
 
-// Bases are those that a context holds: the tables of all OpBases that are in it. The zero value holds none. One
-// goroutine owns it, but for what Snapshot returns.
+// Bases are those that a context holds: the tables of all OpBases that are in it. The zero value
+// holds none. One goroutine owns it, but for what Snapshot returns.
 type Bases struct {
-	// tables stand in the order in which they were applied, which is causal: one that says something of another's
-	// issuer, up to its dot or beyond, stands behind it.
+	// tables stand in the order in which they were applied, which is causal: one that says
+	// something of another's issuer, up to its dot or beyond, stands behind it.
 	tables []Table
 	of     map[crdt.ReplicaID]Base   // of each replica the one that says most
 	tops   map[crdt.ReplicaID]uint64 // dots of tables that no base covers: who has these has all
 	shared bool                      // a Snapshot has the maps
 }
 
-// Snapshot returns the bases of this moment, which never change: any goroutine may use them. It takes constant time.
+// Snapshot returns the bases of this moment, which never change: any goroutine may use them. It
+// takes constant time.
 func (b *Bases) Snapshot() *Bases {
 	if !b.shared { // that of a snapshot is: many goroutines may take one of it
 		b.shared = true
@@ -149,7 +154,8 @@ func (b *Bases) Snapshot() *Bases {
 // Tables returns the tables in the order in which they were applied. They must not be changed.
 func (b *Bases) Tables() []Table { return b.tables[:len(b.tables):len(b.tables)] }
 
-// First returns the first n of the tables, for any goroutine. O(bases of these), unless they are all.
+// First returns the first n of the tables, for any goroutine. O(bases of these), unless they are
+// all.
 func (b *Bases) First(n int) *Bases {
 	if n == len(b.tables) {
 		return b.Snapshot()
@@ -161,7 +167,8 @@ func (b *Bases) First(n int) *Bases {
 	return first
 }
 
-// Hold adds a table that was just applied. O(bases) once after each Snapshot, else O(bases of the table).
+// Hold adds a table that was just applied. O(bases) once after each Snapshot, else O(bases of the
+// table).
 func (b *Bases) Hold(t Table) {
 	if b.shared || b.of == nil {
 		b.of, b.tops, b.shared = orEmpty(maps.Clone(b.of)), orEmpty(maps.Clone(b.tops)), false
@@ -194,7 +201,8 @@ func (b *Bases) Between(id crdt.ReplicaID, after, upTo uint64) bool {
 	})
 }
 
-// LeavesOut reports whether a context that holds the bases, and so many dots of a replica, leaves it out.
+// LeavesOut reports whether a context that holds the bases, and so many dots of a replica, leaves
+// it out.
 func (b *Bases) LeavesOut(id crdt.ReplicaID, count uint64, head Hash) bool {
 	base := b.of[id]
 	return base.Last == count && base.Head == head && count > 0
@@ -214,7 +222,8 @@ func (b *Bases) Uncovered() map[crdt.ReplicaID]uint64 {
 	return n
 }
 
-// allIn reports whether a vector has the dots of all tables. Who has a table has all that its bases cover.
+// allIn reports whether a vector has the dots of all tables. Who has a table has all that its bases
+// cover.
 func (b *Bases) allIn(v crdt.VersionVector) bool {
 	for id, counter := range b.tops {
 		if v[id] < counter {
@@ -224,8 +233,8 @@ func (b *Bases) allIn(v crdt.VersionVector) bool {
 	return true
 }
 
-// Expand returns what a short form stands for, as far as these bases say, and the heads of that. It owns what it
-// returns. O(bases).
+// Expand returns what a short form stands for, as far as these bases say, and the heads of that. It
+// owns what it returns. O(bases).
 func (b *Bases) Expand(v crdt.VersionVector, heads Heads) (crdt.VersionVector, Heads) {
 	full, all := orEmpty(v.Clone()), orEmpty(maps.Clone(heads))
 	b.within(full, func(base Base) {
@@ -237,8 +246,8 @@ func (b *Bases) Expand(v crdt.VersionVector, heads Heads) (crdt.VersionVector, H
 	return full, all
 }
 
-// within calls fn with the bases of those tables that are in a vector, as far as that is known; fn may add to it. The
-// newest come first: what says that a table is in the vector stands behind it.
+// within calls fn with the bases of those tables that are in a vector, as far as that is known; fn
+// may add to it. The newest come first: what says that a table is in the vector stands behind it.
 func (b *Bases) within(v crdt.VersionVector, fn func(Base)) {
 	for i := len(b.tables) - 1; i >= 0; i-- {
 		if t := &b.tables[i]; v[t.Dot.Replica] >= t.Dot.Counter {
@@ -277,8 +286,8 @@ type Seen struct {
 	bases  *Bases
 }
 
-// Read returns what a short form stands for, as far as these bases say. It keeps the vector. It takes constant time
-// if all bases are in it, else O(bases).
+// Read returns what a short form stands for, as far as these bases say. It keeps the vector. It
+// takes constant time if all bases are in it, else O(bases).
 func (b *Bases) Read(v crdt.VersionVector) Seen {
 	s := Seen{listed: v, bases: b.Snapshot()}
 	if b.allIn(v) {

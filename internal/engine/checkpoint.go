@@ -14,15 +14,18 @@ import (
 	"github.com/peerd/peerd/store"
 )
 
-// A checkpoint brings the tree up to a record P of the log: it writes what was changed in memory when P was the last
-// one, in sorted batches, and then says so in a record of its own, with the context as it was at P. The replica goes
-// on meanwhile: what changes again stays in memory. Nothing is written before the log is durable up to P, so the tree
-// never has what the log may lose. In a power failure the tree loses its newest batches alone, so where the
-// checkpoint's record is all of it is. Opening carries the records behind P out again, over whatever the tree has.
+// A checkpoint brings the tree up to a record P of the log: it writes what was changed in memory
+// when P was the last one, in sorted batches, and then says so in a record of its own, with the
+// context as it was at P. The replica goes on meanwhile: what changes again stays in memory.
+// Nothing is written before the log is durable up to P, so the tree never has what the log may
+// lose. In a power failure the tree loses its newest batches alone, so where the checkpoint's
+// record is all of it is. Opening carries the records behind P out again, over whatever the tree
+// has.
 //
-// There are exceptions to the order of keys. A clear's record comes before the cells that it hides change, and goes when
-// they are gone. A cell's index entries are written with it, so that the tree always has both or neither: a cell that is
-// swept leaves it without a record in the log that would say so again.
+// There are exceptions to the order of keys. A clear's record comes before the cells that it hides
+// change, and goes when they are gone. A cell's index entries are written with it, so that the tree
+// always has both or neither: a cell that is swept leaves it without a record in the log that would
+// say so again.
 
 // How checkpoints are paced.
 const (
@@ -38,8 +41,8 @@ const (
 	keysAtOnce = 16 << 10 // bytes that are allocated for keys
 )
 
-// checkpoint is the record behind which the log is carried out again, and what the log would otherwise have to be
-// read for.
+// checkpoint is the record behind which the log is carried out again, and what the log would
+// otherwise have to be read for.
 type checkpoint struct {
 	reach
 	own     []ownID
@@ -55,7 +58,8 @@ type checkpoint struct {
 	totals
 }
 
-// reach is how far a checkpoint comes: to a record of the log, and to where the one behind it stands.
+// reach is how far a checkpoint comes: to a record of the log, and to where the one behind it
+// stands.
 type reach struct {
 	lsn  uint64
 	next store.Position
@@ -114,7 +118,8 @@ func (r *replica) checkpoint() *checkpoint {
 	return c
 }
 
-// settledRoot returns the fingerprint of the stored cells, and whether that is what their context stands for.
+// settledRoot returns the fingerprint of the stored cells, and whether that is what their context
+// stands for.
 func (r *replica) settledRoot() (root antientropy.Fingerprint, settled bool) {
 	if !r.opening.loaded {
 		return r.opening.root, r.opening.settled
@@ -139,13 +144,14 @@ func (r *replica) unsaved() bool { return r.log.Last != r.saved.lsn || r.table.L
 // lag returns how far the log goes on behind the last checkpoint.
 func (r *replica) lag() int64 { return int64(r.logEnd() - r.saved.next) }
 
-// Behind returns how far a log of at most so many bytes may go on behind a checkpoint until the next one begins. From twice
-// as far commits do a part of its work.
+// Behind returns how far a log of at most so many bytes may go on behind a checkpoint until the
+// next one begins. From twice as far commits do a part of its work.
 func Behind(maxLogBytes int64) int64 { return min(maxBehind, maxLogBytes/logShare) }
 
 func (r *replica) behind() int64 { return Behind(r.cfg.MaxLogBytes) }
 
-// saveSome has a part of the checkpoint under way written. The log must be durable up to it by then.
+// saveSome has a part of the checkpoint under way written. The log must be durable up to it by
+// then.
 func (r *replica) saveSome() (err error) {
 	c := r.saving
 	w := treeWriter{r: r, batch: &store.Batch{}, began: r.work}
@@ -360,18 +366,19 @@ func (w *treeWriter) flush() {
 	})
 }
 
-// pressed reports whether so much waits for a checkpoint that no more may be committed before a part of it is written.
+// pressed reports whether so much waits for a checkpoint that no more may be committed before a
+// part of it is written.
 func (r *replica) pressed() bool { return r.table.Bytes() > r.cfg.MaxDirty }
 
-// laden reports whether so much waits for a checkpoint that there must not be more because of what nobody waits for, such as
-// removing what has expired: it is midway between where a checkpoint begins and where clients' writes have to wait for parts
-// of it, for several in a row.
+// laden reports whether so much waits for a checkpoint that there must not be more because of what
+// nobody waits for, such as removing what has expired: it is midway between where a checkpoint
+// begins and where clients' writes have to wait for parts of it, for several in a row.
 func (r *replica) laden() bool {
 	return r.table.Bytes() > r.cfg.MaxDirty/4*3 || r.lag() > r.behind()/2*3
 }
 
-// Unwritten returns how many bytes of memory what waits for a checkpoint takes. While that is more than Config.MaxDirty
-// no step adds to it.
+// Unwritten returns how many bytes of memory what waits for a checkpoint takes. While that is more
+// than Config.MaxDirty no step adds to it.
 func (r *replica) Unwritten() int64 { return r.table.Bytes() }
 
 // logSlack is by how many bytes the log may outgrow Config.MaxLogBytes before a commit cuts it.
@@ -379,15 +386,16 @@ func (r *replica) logSlack() int64 {
 	return max(min(maxLogSlack, r.cfg.MaxLogBytes/8), 2*int64(r.saveCost)) + int64(r.markEvery())
 }
 
-// LogBound returns how large the log may be, in bytes, after a commit and after maintain, unless that says that
-// there is more to do. Newest records that are larger stay.
+// LogBound returns how large the log may be, in bytes, after a commit and after maintain, unless
+// that says that there is more to do. Newest records that are larger stay.
 func (r *replica) LogBound() int64 {
 	bound := r.cfg.MaxLogBytes + r.logSlack()
 	return max(bound, r.log.Least(r.logEnd()))
 }
 
-// maintain does some of what goes on beside the writes: checkpoints, and cutting the log. It does no more work than a
-// step may, and reports whether there is more: then it is to be called again soon. See Syncing.
+// maintain does some of what goes on beside the writes: checkpoints, and cutting the log. It does
+// no more work than a step may, and reports whether there is more: then it is to be called again
+// soon. See Syncing.
 func (r *replica) maintain(now time.Time) (more bool, err error) {
 	r.wall = now
 	if r.damage != nil {
@@ -415,8 +423,8 @@ func (r *replica) maintain(now time.Time) (more bool, err error) {
 	return true, r.saveSome()
 }
 
-// late reports whether so much waits for a checkpoint, or is in the log, that it must be written first: then pace is to
-// be called before anything more is committed.
+// late reports whether so much waits for a checkpoint, or is in the log, that it must be written
+// first: then pace is to be called before anything more is committed.
 func (r *replica) late() bool {
 	if r.damage != nil || r.log.Located < r.log.Last {
 		return false
@@ -452,8 +460,8 @@ func (r *replica) saveNow(now time.Time) error {
 	return r.saveSome()
 }
 
-// save returns a task: a checkpoint of all that is here, also if nothing changed but what others are known to have, which
-// survives a power failure. It is the last thing to do before closing.
+// save returns a task: a checkpoint of all that is here, also if nothing changed but what others
+// are known to have, which survives a power failure. It is the last thing to do before closing.
 func (r *replica) save(now time.Time) task {
 	all := r.saveAll(now)
 	return func() (done bool, err error) {
@@ -499,13 +507,15 @@ func (r *replica) saveAll(now time.Time) task {
 	}
 }
 
-// survives takes note that a checkpoint, and as many as there were until then, survives a power failure.
+// survives takes note that a checkpoint, and as many as there were until then, survives a power
+// failure.
 func (r *replica) survives(saved reach, checkpoints int) {
 	r.durable, r.durables = saved, checkpoints
 	r.ages = time.Time{} // there may be something to be cut
 }
 
-// cutLog gives up the beginning of the log where its bounds no longer admit it and a durable checkpoint is behind it.
+// cutLog gives up the beginning of the log where its bounds no longer admit it and a durable
+// checkpoint is behind it.
 func (r *replica) cutLog(now time.Time) {
 	if !r.log.Large(r.logEnd(), r.cfg.MaxLogBytes) && now.Before(r.ages) {
 		return
@@ -529,8 +539,8 @@ func (r *replica) dropLog() {
 	}
 }
 
-// Syncing is a sync to be done: of the log, and of the tree if a checkpoint was written there. It goes on beside the
-// replica, which is then told by Engine.SyncEnded.
+// Syncing is a sync to be done: of the log, and of the tree if a checkpoint was written there. It
+// goes on beside the replica, which is then told by Engine.SyncEnded.
 type Syncing struct {
 	Tree bool // must be synced, after the log
 
@@ -556,7 +566,8 @@ func (s Syncing) Run(tree store.Store, log store.Log) error {
 	return tree.Sync()
 }
 
-// Durable returns up to where the checkpoint in a store says that the log is durable: store/segment wants to know.
+// Durable returns up to where the checkpoint in a store says that the log is durable: store/segment
+// wants to know.
 func Durable(st Tree) store.Position {
 	snap := st.Snapshot()
 	defer snap.Close()
@@ -596,7 +607,8 @@ func (c *checkpoint) encode(writeOwn func(*wire.Writer)) []byte {
 	})
 }
 
-// decodeCheckpoint reads a checkpoint, and its context with the bases that are stored: not those that are newer.
+// decodeCheckpoint reads a checkpoint, and its context with the bases that are stored: not those
+// that are newer.
 func decodeCheckpoint(record []byte, bases *delta.Bases) (*checkpoint, error) {
 	c := &checkpoint{}
 	var bad error

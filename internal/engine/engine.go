@@ -12,8 +12,9 @@ import (
 	"github.com/peerd/peerd/store"
 )
 
-// Engine is a replica with its neighbours, as a state machine: calls tell it what happened, Step does some of what there
-// is to do, and Ready says what its host must do about it. All order, budgets and decisions are in here.
+// Engine is a replica with its neighbours, as a state machine: calls tell it what happened, Step
+// does some of what there is to do, and Ready says what its host must do about it. All order,
+// budgets and decisions are in here.
 type Engine struct {
 	*replica
 	*gossip.Mesh
@@ -67,8 +68,8 @@ const (
 	syncEvery   = time.Second            // what is not synced by then is
 )
 
-// maxClears is how many clears may wait to be swept before writes wait for the sweep. Each costs some 300 bytes of
-// memory, and readers next to nothing.
+// maxClears is how many clears may wait to be swept before writes wait for the sweep. Each costs
+// some 300 bytes of memory, and readers next to nothing.
 const maxClears = 1 << 16
 
 // maxUpdates is how many updates are enough to wait for their turn.
@@ -83,10 +84,11 @@ const (
 	Full               // nothing
 )
 
-// Update is transactions that wait for their turn. They run one after the other, in as many groups as they fill; those of
-// others may come between.
+// Update is transactions that wait for their turn. They run one after the other, in as many groups
+// as they fill; those of others may come between.
 type Update interface {
-	// Begin reports whether they are to be run: whoever asked may have given up. Once it has, it does not change.
+	// Begin reports whether they are to be run: whoever asked may have given up. Once it has, it
+	// does not change.
 	Begin() bool
 	// Len returns how many there are.
 	Len() int
@@ -105,18 +107,21 @@ type Frame struct {
 	begun bool // a part of it was received
 }
 
-// ErrReplaced is the error of a frame whose link was closed, or replaced by a newer one, before it was taken.
+// ErrReplaced is the error of a frame whose link was closed, or replaced by a newer one, before it
+// was taken.
 var ErrReplaced = errors.New("the link was replaced by a newer one")
 
 // ErrExited is what Update.Ran is told of a transaction that ended its goroutine. Nothing changed.
 var ErrExited = errors.New("the transaction's function ended its goroutine, which is not its own " +
 	"(runtime.Goexit, or FailNow in a test): it took no effect")
 
-// Open opens the replica that a tree and a log hold, without neighbours; empty ones are a new one. It reads no cells but
-// those that the newest part of the log names; all of them are looked at afterwards (see Ready.Verify), or at once if there is
-// a doubt about what is stored of their sums. The engine owns neither, and they must be used by no one else. If what it finds
-// cannot be what was written, Damaged says so: the engine discards it once it may. The error wraps wire.ErrFormat if another
-// version of the program wrote it: nothing was changed then. Chance is only drawn from in a Step.
+// Open opens the replica that a tree and a log hold, without neighbours; empty ones are a new one.
+// It reads no cells but those that the newest part of the log names; all of them are looked at
+// afterwards (see Ready.Verify), or at once if there is a doubt about what is stored of their sums.
+// The engine owns neither, and they must be used by no one else. If what it finds cannot be what
+// was written, Damaged says so: the engine discards it once it may. The error wraps wire.ErrFormat
+// if another version of the program wrote it: nothing was changed then. Chance is only drawn from
+// in a Step.
 func Open(tree store.Store, log store.Log, cfg Config, rng *rand.Rand, now time.Time) (*Engine, error) {
 	r, err := open(tree, log, cfg)
 	if err != nil {
@@ -141,10 +146,10 @@ func withNeighbours(r *replica, rng *rand.Rand, now time.Time) *Engine {
 // Submit has an update wait for its turn.
 func (e *Engine) Submit(u Update) { e.updates = append(e.updates, u) }
 
-// Read runs transactions of an update, from the i-th on, at once and beside steps: as many as a step may, and returns which
-// comes next. They write nothing, and find in memory what was read or written of late. It runs none while what happened
-// is not what views show, or a group is open: then views do. It may be called where Step may. wall is the time, for what
-// has expired.
+// Read runs transactions of an update, from the i-th on, at once and beside steps: as many as a
+// step may, and returns which comes next. They write nothing, and find in memory what was read or
+// written of late. It runs none while what happened is not what views show, or a group is open:
+// then views do. It may be called where Step may. wall is the time, for what has expired.
 func (e *Engine) Read(u Update, i int, wall time.Time) (next int) {
 	if e.group != nil || e.Busy() || !e.shown() {
 		return i
@@ -158,13 +163,15 @@ func (e *Engine) Read(u Update, i int, wall time.Time) (next int) {
 	return i
 }
 
-// Hungry reports whether more updates had better be submitted before the next step. Others wait with whoever brings them.
+// Hungry reports whether more updates had better be submitted before the next step. Others wait
+// with whoever brings them.
 func (e *Engine) Hungry() bool { return len(e.updates) < maxUpdates }
 
 // Updates returns how many updates wait for their turn, or have begun and are not answered.
 func (e *Engine) Updates() int { return len(e.updates) }
 
-// Interrupted reports whether a transaction's function ended the goroutine of the last step: see Step.
+// Interrupted reports whether a transaction's function ended the goroutine of the last step: see
+// Step.
 func (e *Engine) Interrupted() bool { return e.running != nil }
 
 // Abandon returns all updates that have not been answered, and never will be, after an error.
@@ -217,8 +224,8 @@ func (e *Engine) linked(id gossip.NeighbourID) bool {
 	return linked
 }
 
-// Receive has a frame of a linked neighbour wait for its turn. The neighbour's next one must come after Ready handed it
-// back.
+// Receive has a frame of a linked neighbour wait for its turn. The neighbour's next one must come
+// after Ready handed it back.
 func (e *Engine) Receive(f *Frame) {
 	if !e.linked(f.From) {
 		f.Err = ErrReplaced
@@ -246,8 +253,9 @@ func (e *Engine) SyncEnded(s Syncing) {
 	e.vouch()
 }
 
-// LogGrew says that the log grew, which others write to as well: the next step looks whether a checkpoint is due. An engine
-// that rests does not notice by itself, and what it needs of the log is cut for nobody. See Behind.
+// LogGrew says that the log grew, which others write to as well: the next step looks whether a
+// checkpoint is due. An engine that rests does not notice by itself, and what it needs of the log
+// is cut for nobody. See Behind.
 func (e *Engine) LogGrew() { e.cutting = e.room != Full }
 
 // State returns the digest for the mesh.
@@ -269,12 +277,12 @@ type ending struct {
 	last crdt.Dot // of the id that was ended
 }
 
-// EndID has the replica's id ended once what waits is done: its neighbours then know that nothing more comes from it. A
-// transaction that is submitted later takes another id.
+// EndID has the replica's id ended once what waits is done: its neighbours then know that nothing
+// more comes from it. A transaction that is submitted later takes another id.
 func (e *Engine) EndID() { e.ending.id = true }
 
-// HasLeft reports whether the id is ended and all neighbours have said that they know, but those that are told nothing; or
-// there is nothing to be known.
+// HasLeft reports whether the id is ended and all neighbours have said that they know, but those
+// that are told nothing; or there is nothing to be known.
 func (e *Engine) HasLeft() bool {
 	if e.ending.id {
 		return false
@@ -287,16 +295,17 @@ func (e *Engine) HasLeft() bool {
 	return true
 }
 
-// Stop has the engine end once what waits is done: with the end of the id and a checkpoint, as far as there is room on
-// the disk. A Ready says when it has.
+// Stop has the engine end once what waits is done: with the end of the id and a checkpoint, as far
+// as there is room on the disk. A Ready says when it has.
 func (e *Engine) Stop() { e.ending.stop, e.ending.id = true, true }
 
 // Checkpoint begins a task: a checkpoint of all that is here, which survives a power failure.
 func (e *Engine) Checkpoint() { e.replica.begin(e.save(e.wall)) }
 
-// Step does some of what there is to do, in each of its parts no more than a step may. now only ever goes on; wall is what
-// the host's clock shows. An error is final: the engine must be closed. What it wants done is in Ready, and must be
-// carried out and taken back by Advance before anything else is called.
+// Step does some of what there is to do, in each of its parts no more than a step may. now only
+// ever goes on; wall is what the host's clock shows. An error is final: the engine must be closed.
+// What it wants done is in Ready, and must be carried out and taken back by Advance before anything
+// else is called.
 //
 // If a function of a transaction ends its goroutine Step must be called again, by another.
 func (e *Engine) Step(now, wall time.Time) error {
@@ -372,8 +381,8 @@ func (e *Engine) sync() {
 	e.ready.Sync = &s
 }
 
-// upkeep does a part of what the log and the tree need: of a task or a checkpoint that all else waits for, or else of what
-// goes on beside it.
+// upkeep does a part of what the log and the tree need: of a task or a checkpoint that all else
+// waits for, or else of what goes on beside it.
 func (e *Engine) upkeep() (err error) {
 	e.beginStep()
 	last := e.wrote
@@ -394,10 +403,12 @@ func (e *Engine) upkeep() (err error) {
 	return err
 }
 
-// behindHand reports whether what waits for a checkpoint must be written before anything else: not to a full disk.
+// behindHand reports whether what waits for a checkpoint must be written before anything else: not
+// to a full disk.
 func (e *Engine) behindHand() bool { return e.room != Full && e.late() }
 
-// takeTurns does what neighbours sent and clients ask, in turn, until the step is spent or nothing is left, as one group.
+// takeTurns does what neighbours sent and clients ask, in turn, until the step is spent or nothing
+// is left, as one group.
 func (e *Engine) takeTurns() error {
 	if e.Busy() || e.behindHand() || e.crowded() {
 		return nil
@@ -438,7 +449,8 @@ func (e *Engine) full() bool { return e.isSpent() || e.group != nil && e.group.f
 // crowded reports whether so many clears wait to be swept that no more may come before.
 func (e *Engine) crowded() bool { return e.Clears() > e.cfg.MaxClears && e.maySweep() }
 
-// mayCollect reports whether what has expired can be removed now, and counters' baselines collected.
+// mayCollect reports whether what has expired can be removed now, and counters' baselines
+// collected.
 func (e *Engine) mayCollect() bool {
 	return e.Collects() && !e.laden() && e.room == Roomy && e.Refusal() == nil
 }
@@ -456,8 +468,8 @@ func (e *Engine) collect() {
 	}
 }
 
-// update runs transactions of the first update that waits, in the group, until it is full: the others are run in the
-// next step. It reports whether there was one.
+// update runs transactions of the first update that waits, in the group, until it is full: the
+// others are run in the next step. It reports whether there was one.
 func (e *Engine) update() (did bool, err error) {
 	if len(e.updates) == 0 {
 		return false, nil
@@ -499,8 +511,8 @@ func (e *Engine) updateDone() {
 	}
 }
 
-// receive takes the first frame that waits into the group, as far as there is room. It reports whether there was one.
-// Only errors of the store end the engine.
+// receive takes the first frame that waits into the group, as far as there is room. It reports
+// whether there was one. Only errors of the store end the engine.
 func (e *Engine) receive() (did bool, err error) {
 	if len(e.arrived) == 0 {
 		return false, nil
@@ -525,8 +537,8 @@ func (e *Engine) receive() (did bool, err error) {
 	return true, err
 }
 
-// end ends the replica's id if that is wanted and nothing waits any more, and the engine behind it. What the replica owes
-// is collected before.
+// end ends the replica's id if that is wanted and nothing waits any more, and the engine behind it.
+// What the replica owes is collected before.
 func (e *Engine) end() {
 	if !e.ending.id && !e.ending.stop || len(e.updates)+len(e.arrived) > 0 || e.crowded() {
 		return
@@ -614,8 +626,8 @@ func (e *Engine) after() error {
 	return nil
 }
 
-// serve makes frames for links that have room, until the step is spent: the next one then begins with the link after the
-// last that was served.
+// serve makes frames for links that have room, until the step is spent: the next one then begins
+// with the link after the last that was served.
 func (e *Engine) serve() error {
 	if e.fills() && e.filling.closing {
 		return nil // the context is that of cells which are not there until the next checkpoint is
@@ -650,23 +662,26 @@ func (e *Engine) serve() error {
 	return nil
 }
 
-// spent tells a test what a part of a step did. That is never more than the budget and the largest transaction.
+// spent tells a test what a part of a step did. That is never more than the budget and the largest
+// transaction.
 func (e *Engine) spent(part string) {
 	if e.cfg.Spent != nil {
 		e.cfg.Spent(part, e.work-e.turn.began, e.cfg.StepWork+e.turn.largest)
 	}
 }
 
-// A host takes the replica's work in steps, and looks at its timers, its links and whether it is to stop between two
-// of them. A step ends when its budget is spent, or there is nothing left to do. It goes over its budget by what it
-// did last, since a transaction is never split: so the largest one that is allowed is the worst step.
+// A host takes the replica's work in steps, and looks at its timers, its links and whether it is to
+// stop between two of them. A step ends when its budget is spent, or there is nothing left to do.
+// It goes over its budget by what it did last, since a transaction is never split: so the largest
+// one that is allowed is the worst step.
 
-// stepWork is the budget of a step, in units of about a microsecond: some 5 ms on the machines that peerd is measured
-// on (BenchmarkStep). Larger groups write a little more a second; smaller ones keep neighbours and fsyncs waiting for
-// less long (BenchmarkPipelines in package peer).
+// stepWork is the budget of a step, in units of about a microsecond: some 5 ms on the machines that
+// peerd is measured on (BenchmarkStep). Larger groups write a little more a second; smaller ones
+// keep neighbours and fsyncs waiting for less long (BenchmarkPipelines in package peer).
 const stepWork = 5000
 
-// What things cost. An operation's share of the commit is part of its price: its writes, log record and fingerprints.
+// What things cost. An operation's share of the commit is part of its price: its writes, log record
+// and fingerprints.
 const (
 	workTransaction = 4  // a transaction, or a delta that was looked at
 	workOp          = 12 // an operation
@@ -700,7 +715,8 @@ func (r *replica) isSpent() bool { return r.spentSince(r.turn.began) }
 
 func (r *replica) spentSince(began int) bool { return r.work-began >= r.cfg.StepWork }
 
-// transacted notes a transaction, or something else that cannot be split, that began at a count of work.
+// transacted notes a transaction, or something else that cannot be split, that began at a count of
+// work.
 func (r *replica) transacted(began int) { r.turn.largest = max(r.turn.largest, r.work-began) }
 
 // Figures are counts for monitoring.
@@ -727,8 +743,8 @@ func (e *Engine) Figures() Figures {
 	return f
 }
 
-// Stable returns how many of the mutations here all of the linked neighbours are known to have too. Without
-// a neighbour there is none of which that is known.
+// Stable returns how many of the mutations here all of the linked neighbours are known to have too.
+// Without a neighbour there is none of which that is known.
 func (e *Engine) Stable() (total uint64) {
 	least, someone := e.seen.Clone(), false
 	for _, id := range e.Neighbours() {

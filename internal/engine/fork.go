@@ -15,21 +15,23 @@ import (
 	"github.com/peerd/peerd/store"
 )
 
-// An id lives for one start: it is drawn in memory at the first write after the store was opened, and is stored only
-// with the writes that it names. So a store that is restored, copied, rolled back or crashed issues no dot again,
-// whatever it lost. Only an image of running memory does, started beside what it is an image of or in its place. That
-// shows when contexts meet: the deltas of a replica are chained by hashes, and the chains fork. What is compared here is
-// acted on by gossip: see gossip.Fork.
+// An id lives for one start: it is drawn in memory at the first write after the store was opened,
+// and is stored only with the writes that it names. So a store that is restored, copied, rolled
+// back or crashed issues no dot again, whatever it lost. Only an image of running memory does,
+// started beside what it is an image of or in its place. That shows when contexts meet: the deltas
+// of a replica are chained by hashes, and the chains fork. What is compared here is acted on by
+// gossip: see gossip.Fork.
 
-// ErrForked is returned where something is wanted of a host whose chain of some replica's deltas is another.
+// ErrForked is returned where something is wanted of a host whose chain of some replica's deltas is
+// another.
 var ErrForked = errors.New("a replica's deltas are others there than here: nothing is exchanged until one side is ended")
 
-// maxCompared is how many replicas of a neighbour's context are looked up in the log for a fork. The own id always
-// is.
+// maxCompared is how many replicas of a neighbour's context are looked up in the log for a fork.
+// The own id always is.
 const maxCompared = 64
 
-// Heard is told what another replica's context is. Where dots stand for other things there than here, a removal from
-// there would remove something else here.
+// Heard is told what another replica's context is. Where dots stand for other things there than
+// here, a removal from there would remove something else here.
 func (r *replica) Heard(seen crdt.VersionVector, heads delta.Heads) (d gossip.Differences) {
 	compared := 0
 	for _, id := range seen.Replicas() {
@@ -64,9 +66,9 @@ func (r *replica) Agrees(id crdt.ReplicaID, last uint64, head delta.Hash) bool {
 // maxSearched bounds the bytes of the log that are read to find one delta.
 const maxSearched = 2 << 20
 
-// compareAt reports whether a replica's delta that ends at a counter has this hash here. It is not known if the log
-// does not reach there, or would have to be read for long. A context ends where deltas do: one that goes on beyond the
-// counter is another.
+// compareAt reports whether a replica's delta that ends at a counter has this hash here. It is not
+// known if the log does not reach there, or would have to be read for long. A context ends where
+// deltas do: one that goes on beyond the counter is another.
 func (r *replica) compareAt(id crdt.ReplicaID, last uint64, head delta.Hash) (same, known bool) {
 	switch mine := r.seen[id]; {
 	case last == 0 || last > mine:
@@ -122,8 +124,8 @@ func (r *replica) chain(id crdt.ReplicaID, from uint64, fn func(d *delta.Delta) 
 	})
 }
 
-// Chain returns the chain of a replica's deltas in the log, up to the first that ends beyond a counter:
-// the newest gossip.MaxChain of them, and only those behind the last hole.
+// Chain returns the chain of a replica's deltas in the log, up to the first that ends beyond a
+// counter: the newest gossip.MaxChain of them, and only those behind the last hole.
 func (r *replica) Chain(id crdt.ReplicaID, upTo uint64) (gossip.Chain, error) {
 	c := gossip.Chain{Replica: id}
 	var last uint64
@@ -146,8 +148,8 @@ func (r *replica) Chain(id crdt.ReplicaID, upTo uint64) (gossip.Chain, error) {
 	return c, err
 }
 
-// Compare is told a host's chain of a replica. It reports whether that and the one here are known to fork, and
-// the last dot that they are known to have in common.
+// Compare is told a host's chain of a replica. It reports whether that and the one here are known
+// to fork, and the last dot that they are known to have in common.
 func (r *replica) Compare(from gossip.NeighbourID, theirs gossip.Chain) (forks bool, last uint64, err error) {
 	id := theirs.Replica
 	if len(theirs.Links) == 0 {
@@ -177,14 +179,15 @@ func (r *replica) Compare(from gossip.NeighbourID, theirs gossip.Chain) (forks b
 	return forks, last, nil
 }
 
-// A store remembers under which ids it wrote, and how much of that others are known to have: nothing here depends on
-// it, and Salvage tells an operator what would be lost with the store.
+// A store remembers under which ids it wrote, and how much of that others are known to have:
+// nothing here depends on it, and Salvage tells an operator what would be lost with the store.
 
 // maxOwn is how many of its ids a store remembers.
 const maxOwn = 64
 
-// ownID is an id under which this store wrote, or that forked: who wrote the chain that is here may be gone. Up to
-// known, others are known to have what was written, on that chain. across is the same for each host that is on another side of a fork.
+// ownID is an id under which this store wrote, or that forked: who wrote the chain that is here may
+// be gone. Up to known, others are known to have what was written, on that chain. across is the
+// same for each host that is on another side of a fork.
 type ownID struct {
 	id     crdt.ReplicaID
 	known  uint64
@@ -199,8 +202,9 @@ func (o *ownID) cross(host gossip.NeighbourID, n uint64) {
 	o.across[host] = max(o.across[host], n)
 }
 
-// sure returns up to where what it wrote is not lost if this store is ended. Once others are on another side of a fork,
-// that is what each of them has: the side that is here may be ended as a whole, and any of the others may be kept.
+// sure returns up to where what it wrote is not lost if this store is ended. Once others are on
+// another side of a fork, that is what each of them has: the side that is here may be ended as a
+// whole, and any of the others may be kept.
 func (o *ownID) sure(across map[gossip.NeighbourID]bool) uint64 {
 	if len(across) == 0 {
 		return o.known
@@ -237,8 +241,8 @@ func (r *replica) remember(o ownID) {
 	}
 }
 
-// Confirm is told what another host has. What is not known to be on the chain that is here does not count. across says
-// that the host is on another side of a fork.
+// Confirm is told what another host has. What is not known to be on the chain that is here does not
+// count. across says that the host is on another side of a fork.
 func (r *replica) Confirm(host gossip.NeighbourID, seen crdt.VersionVector, heads delta.Heads, across bool) {
 	if across {
 		r.across[host] = true
@@ -257,8 +261,8 @@ func (r *replica) Confirm(host gossip.NeighbourID, seen crdt.VersionVector, head
 	}
 }
 
-// Forget is told that a host may have lost what it is known to have. What Salvage tells must not rest on it any more,
-// so a checkpoint is due.
+// Forget is told that a host may have lost what it is known to have. What Salvage tells must not
+// rest on it any more, so a checkpoint is due.
 func (r *replica) Forget(host gossip.NeighbourID) {
 	for i := range r.own {
 		delete(r.own[i].across, host)
@@ -291,11 +295,12 @@ type Salvaged struct {
 	Op   delta.Op
 }
 
-// Salvage calls fn with what this store wrote, under its newest ids, and nobody else is known to have, and with what was
-// written under an id that forked and the other side is not known to have, whoever wrote it: first what its log
-// has, in the order of writing, then what only its cells have. After a fork was noticed that is what the other side is
-// not known to have, also where hosts on the side of this store have it. What is not known is told rather than left
-// out. It reads a store that nobody has open, whatever its state, and changes nothing. Records that cannot be read are
+// Salvage calls fn with what this store wrote, under its newest ids, and nobody else is known to
+// have, and with what was written under an id that forked and the other side is not known to have,
+// whoever wrote it: first what its log has, in the order of writing, then what only its cells have.
+// After a fork was noticed that is what the other side is not known to have, also where hosts on
+// the side of this store have it. What is not known is told rather than left out. It reads a store
+// that nobody has open, whatever its state, and changes nothing. Records that cannot be read are
 // passed over; then, when all is told, the error names the first.
 func Salvage(st store.Store, log store.Log, fn func(Salvaged) error) error {
 	s := salvage{

@@ -9,13 +9,14 @@ import (
 	"github.com/peerd/peerd/internal/dotted"
 )
 
-// Most keys hold a string and nothing else, and nobody counted on it: one cell, at an address that the key's name gives.
-// Such a key is lone. It has no record of the sums over it: who finds none asks the cell. So a string is born and dies
-// without one, and no key has two that say the same. A key whose only cell is a member of a set, a field of a map, or a
-// share has one: where its cell stands only a search would tell, which passes over all that was deleted there.
+// Most keys hold a string and nothing else, and nobody counted on it: one cell, at an address that
+// the key's name gives. Such a key is lone. It has no record of the sums over it: who finds none
+// asks the cell. So a string is born and dies without one, and no key has two that say the same. A
+// key whose only cell is a member of a set, a field of a map, or a share has one: where its cell
+// stands only a search would tell, which passes over all that was deleted there.
 //
-// That a key is lone follows from its sums, and so from derive: the group that changes them writes or removes the record,
-// and a recount expects it where it must be, and nowhere else.
+// That a key is lone follows from its sums, and so from derive: the group that changes them writes
+// or removes the record, and a recount expects it where it must be, and nowhere else.
 
 // ownString returns the address of the cell that may be all of a key.
 func ownString(key string) dotted.Address { return dotted.Address("").Name(key, dotted.StringType()) }
@@ -34,7 +35,8 @@ func sumOfString(c dotted.Cell) (s dotted.Summary) {
 	return s
 }
 
-// isLone reports whether sums over a key are those of such a cell, or of nothing. What was counted on a string tallies.
+// isLone reports whether sums over a key are those of such a cell, or of nothing. What was counted
+// on a string tallies.
 func isLone(s dotted.Summary) bool {
 	return s.Tallies == 0 && (len(s.Visible) == 0 || len(s.Visible) == 1 && s.Visible[0] == lone.Visible[0])
 }
@@ -68,8 +70,9 @@ func (g *group) summary(key string) (*summaryState, error) {
 	return s, nil
 }
 
-// readSums reads what the sums over a key are: from its record, or from the cell that may be all of it. Which of the two
-// memory is asked for first is what the key before it had: most are like it, and it answers the same.
+// readSums reads what the sums over a key are: from its record, or from the cell that may be all of
+// it. Which of the two memory is asked for first is what the key before it had: most are like it,
+// and it answers the same.
 func (g *group) readSums(s *summaryState) error {
 	if g.r.recorded() && g.recordFirst {
 		if it := g.r.table.find(s.appendPlace(g)); it != nil && it.sums != nil && g.takeSums(s, it.key, it.sums) {
@@ -158,8 +161,8 @@ func (g *group) readSummary(s *summaryState) error {
 	return err
 }
 
-// markLone notes at the cells in memory that may be all of their keys whether they are, so that who finds one does not
-// look for the key's record.
+// markLone notes at the cells in memory that may be all of their keys whether they are, so that who
+// finds one does not look for the key's record.
 func (g *group) markLone() {
 	for _, s := range g.sums {
 		c := s.whole
@@ -189,8 +192,8 @@ type listed struct {
 	sums dotted.Summary
 }
 
-// list calls fn with the keys between two places, lone ones and others, until it returns false. at is valid only during
-// the call.
+// list calls fn with the keys between two places, lone ones and others, until it returns false. at
+// is valid only during the call.
 func (v *View) list(start, end []byte, fn func(at []byte, name string, s dotted.Summary) bool) error {
 	if v.lone == 0 {
 		return v.summaries(start, end, fn)
@@ -255,11 +258,13 @@ func cellsOf(at []byte) []byte {
 	return append([]byte{prefixCell}, at[1:]...)
 }
 
-// passedBy is how many further cells of a key are gone through before they are skipped, which takes as long as that.
+// passedBy is how many further cells of a key are gone through before they are skipped, which takes
+// as long as that.
 const passedBy = 64
 
-// strings calls fn with the strings of keys that were written, of those whose cells stand between two places, until it
-// returns false: with the part of the place that names the key, which is valid only during the call.
+// strings calls fn with the strings of keys that were written, of those whose cells stand between
+// two places, until it returns false: with the part of the place that names the key, which is valid
+// only during the call.
 func (v *View) strings(start, end []byte, fn func(place []byte, a dotted.Address) bool) (failed error) {
 	for start != nil && bytes.Compare(start, end) < 0 {
 		var skip, in []byte
@@ -309,8 +314,9 @@ func keyBytes(key []byte) int {
 	return len(key)
 }
 
-// seesString returns the address of the string's own cell that stands at a place, and whether readers see it. Where its
-// key has no record of sums it tallies nothing, and so is seen unless it was cleared.
+// seesString returns the address of the string's own cell that stands at a place, and whether
+// readers see it. Where its key has no record of sums it tallies nothing, and so is seen unless it
+// was cleared.
 func (v *View) seesString(key []byte, it *item) (a dotted.Address, seen bool, err error) {
 	if a = dotted.Address(key[1:]); it != nil {
 		a = it.address

@@ -1,12 +1,13 @@
-// Package wire writes and reads peerd's messages and stored records: msgpack, one field after the other.
+// Package wire writes and reads peerd's messages and stored records: msgpack, one field after the
+// other.
 //
-// Everything that peerd reads may come from a hostile peer or a rotten disk. A Reader therefore works on a
-// slice whose size is already bounded, makes only primitive calls, checks every declared length against
-// the bytes that are left before anything is allocated, and never recurses. Its errors stick: callers
-// read a whole record and look at Err once.
+// Everything that peerd reads may come from a hostile peer or a rotten disk. A Reader therefore
+// works on a slice whose size is already bounded, makes only primitive calls, checks every declared
+// length against the bytes that are left before anything is allocated, and never recurses. Its
+// errors stick: callers read a whole record and look at Err once.
 //
-// A record on disk is sealed: version, body, and a CRC-32C of the key it is stored under and of the body,
-// so that a flipped bit and a record under the wrong key are both noticed.
+// A record on disk is sealed: version, body, and a CRC-32C of the key it is stored under and of the
+// body, so that a flipped bit and a record under the wrong key are both noticed.
 package wire
 
 import (
@@ -28,12 +29,13 @@ var ErrMalformed = errors.New("malformed bytes")
 // ErrChecksum is returned for a sealed record whose checksum does not match.
 var ErrChecksum = errors.New("checksum mismatch")
 
-// ErrFormat is wrapped by errors about what has another number of its format than this program reads. It is
-// no damage, and whoever reads it changes nothing.
+// ErrFormat is wrapped by errors about what has another number of its format than this program
+// reads. It is no damage, and whoever reads it changes nothing.
 var ErrFormat = errors.New("another format")
 
-// CheckFormat returns nil if what was read has the number that this program knows, and else an error that
-// wraps ErrFormat. older says what to do about a lower number; about a higher one there is one thing to do.
+// CheckFormat returns nil if what was read has the number that this program knows, and else an
+// error that wraps ErrFormat. older says what to do about a lower number; about a higher one there
+// is one thing to do.
 func CheckFormat(got, known uint64, older string) error {
 	switch {
 	case got < known:
@@ -51,7 +53,8 @@ type Writer struct{ buf []byte }
 
 var writers = sync.Pool{New: func() any { return &Writer{} }}
 
-// maxPooled is how large the buffer of a writer may be, in bytes, that is used again: a commit group fits.
+// maxPooled is how large the buffer of a writer may be, in bytes, that is used again: a commit
+// group fits.
 const maxPooled = 1 << 20
 
 // Encode runs fn on a fresh writer and returns the bytes written, owned by the caller.
@@ -62,7 +65,8 @@ func Encode(fn func(w *Writer)) []byte {
 	return w.done()
 }
 
-// AppendTo runs fn on a writer that appends to memory of the caller's, and returns it with the bytes written.
+// AppendTo runs fn on a writer that appends to memory of the caller's, and returns it with the
+// bytes written.
 func AppendTo(memory []byte, fn func(w *Writer)) []byte {
 	w := writers.Get().(*Writer)
 	own := w.buf
@@ -76,7 +80,8 @@ func AppendTo(memory []byte, fn func(w *Writer)) []byte {
 // Size returns how many bytes the buffer has: what fn wrote so far, in Encode.
 func (w *Writer) Size() int { return len(w.buf) }
 
-// done returns what was written, and gives the writer back, unless its buffer is too large: that goes to the caller.
+// done returns what was written, and gives the writer back, unless its buffer is too large: that
+// goes to the caller.
 func (w *Writer) done() []byte {
 	if cap(w.buf) > maxPooled {
 		return w.buf
@@ -86,8 +91,8 @@ func (w *Writer) done() []byte {
 	return out
 }
 
-// number appends a code with the size of the number behind it: the codes of the sizes of 1, 2, 4 and 8 bytes follow
-// each other.
+// number appends a code with the size of the number behind it: the codes of the sizes of 1, 2, 4
+// and 8 bytes follow each other.
 func (w *Writer) number(code byte, n uint64) {
 	switch {
 	case n <= math.MaxUint8:
@@ -215,8 +220,9 @@ func (r *Reader) Fail(format string, args ...any) {
 	}
 }
 
-// short reads a value that is one byte, of those between low and high, and returns what it is beyond low. Most values are
-// such: what they take decides how long reading takes. If the next one is not nothing is read.
+// short reads a value that is one byte, of those between low and high, and returns what it is
+// beyond low. Most values are such: what they take decides how long reading takes. If the next one
+// is not nothing is read.
 func (r *Reader) short(low, high byte) (n int, is bool) {
 	if r.at >= len(r.data) || r.data[r.at] < low || r.data[r.at] > high {
 		return 0, false
@@ -225,7 +231,8 @@ func (r *Reader) short(low, high byte) (n int, is bool) {
 	return int(r.data[r.at-1] - low), true
 }
 
-// number reads what Writer.number wrote, with a code of 1 byte. If the next value is something else nothing is read.
+// number reads what Writer.number wrote, with a code of 1 byte. If the next value is something else
+// nothing is read.
 func (r *Reader) number(code byte) (n uint64, is bool) {
 	left := r.data[r.at:]
 	if len(left) == 0 || left[0] < code || left[0] > code+3 {
@@ -242,7 +249,8 @@ func (r *Reader) number(code byte) (n uint64, is bool) {
 	return n, true
 }
 
-// other reads a value in another form than a Writer gives it, and finds what is none. It reports whether it was one.
+// other reads a value in another form than a Writer gives it, and finds what is none. It reports
+// whether it was one.
 func (r *Reader) other(read func(dec *msgpack.Decoder) error) bool {
 	if r.err != nil {
 		return false
@@ -256,8 +264,8 @@ func (r *Reader) other(read func(dec *msgpack.Decoder) error) bool {
 	return r.err == nil
 }
 
-// Array reads an array header of at most max values. Each value takes a byte at least, so a header that
-// promises more than is left is refused before the caller allocates for it.
+// Array reads an array header of at most max values. Each value takes a byte at least, so a header
+// that promises more than is left is refused before the caller allocates for it.
 func (r *Reader) Array(max int) int {
 	if r.err != nil {
 		return 0
@@ -273,8 +281,8 @@ func (r *Reader) Array(max int) int {
 	return n
 }
 
-// Fields reads the header of an array of at least n values, one for each field of a record, and returns how many
-// there are beyond them: of a newer version, to be skipped.
+// Fields reads the header of an array of at least n values, one for each field of a record, and
+// returns how many there are beyond them: of a newer version, to be skipped.
 func (r *Reader) Fields(n int) (extra int) {
 	got := r.Array(64)
 	if got < n {
@@ -402,7 +410,8 @@ func EncodeSealed(version byte, key []byte, fn func(w *Writer)) []byte {
 	return w.done()
 }
 
-// Unseal returns version and body of a record that Seal made for the same key. The body points into it.
+// Unseal returns version and body of a record that Seal made for the same key. The body points into
+// it.
 func Unseal(key, record []byte) (version byte, body []byte, err error) {
 	if len(record) < sealSize {
 		return 0, nil, ErrChecksum
