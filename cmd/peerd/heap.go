@@ -45,13 +45,18 @@ var followHeap = sync.OnceFunc(func() {
 	type cycle struct{ _ *byte } // is found unused by each
 	used := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	last := heapGrowth
-	given := time.Now().Add(-heapGiven)
-	calm := time.AfterFunc(heapCalm, func() {
-		if time.Since(given) >= heapGiven && spareHeap() >= heapSpare {
-			given = time.Now()
-			debug.FreeOSMemory()
+	calm := time.NewTimer(heapCalm)
+	go func() {
+		given := time.Now().Add(-heapGiven)
+		for range calm.C {
+			if wait := heapGiven - time.Since(given); wait > 0 {
+				calm.Reset(wait)
+			} else if spareHeap() >= heapSpare {
+				given = time.Now()
+				debug.FreeOSMemory()
+			}
 		}
-	})
+	}()
 	var ended func(*cycle)
 	ended = func(c *cycle) {
 		calm.Reset(heapCalm)
