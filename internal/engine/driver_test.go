@@ -609,7 +609,11 @@ func (w *world) check(t testing.TB, h *host) {
 			if visible[a.Key()] == nil {
 				visible[a.Key()] = &dotted.Shapes{}
 			}
-			visible[a.Key()].Add(at.Shape(), 1)
+			shape := at.Shape()
+			if at.IsExpiry() {
+				shape = at.ExpiryShape(c)
+			}
+			visible[a.Key()].Add(shape, 1)
 		}
 		return true
 	})
