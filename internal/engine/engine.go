@@ -450,9 +450,10 @@ func (e *Engine) full() bool { return e.isSpent() || e.group != nil && e.group.f
 func (e *Engine) crowded() bool { return e.Clears() > e.cfg.MaxClears && e.maySweep() }
 
 // mayCollect reports whether what has expired can be removed now, and counters' baselines
-// collected.
+// collected. The end of an id waits for that, but not for a tick, which begins a checkpoint: then
+// it is done however much waits.
 func (e *Engine) mayCollect() bool {
-	return e.Collects() && !e.laden() && e.room == Roomy && e.Refusal() == nil
+	return e.Collects() && (e.ending.id || !e.laden()) && e.room == Roomy && e.Refusal() == nil
 }
 
 // collect does some of that in the step's group.
