@@ -40,6 +40,7 @@ func (w *world) settle() {
 	for _, r := range w.realms {
 		r.secureAll()
 	}
+	w.agree() // time has passed, in which a disk may have been found damaged
 	w.checkEnd()
 	if w.plan.emptied && !w.rotten {
 		for _, r := range w.realms {
