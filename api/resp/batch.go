@@ -24,13 +24,14 @@ type batch struct {
 	from, to int // the requests that one View or Update executes
 	base     int // where their replies begin in out
 
-	most   int           // bytes of replies, beyond which they must be sent
-	more   bool          // fill left whole commands behind, perhaps
-	looped bool          // executed by the loop, that must not be held up
-	halted bool          // a request turned out to be for a goroutine of its own, or waits
-	sent   bool          // the beginning of a long reply was sent
-	waited time.Duration // for the client to take it
-	waiter *waiter       // what the next request waits for; nil if it does not
+	most   int             // bytes of replies, beyond which they must be sent
+	more   bool            // fill left whole commands behind, perhaps
+	looped bool            // executed by the loop, that must not be held up
+	halted bool            // a request turned out to be for a goroutine of its own, or waits
+	sent   bool            // the beginning of a long reply was sent
+	waited time.Duration   // for the client to take it
+	ended  <-chan struct{} // closed when nobody waits for what is executed any more
+	waiter *waiter         // what the next request waits for; nil if it does not
 
 	// The functions that are given to the peer, made once: updates[i] executes
 	// requests[from+i].
@@ -59,7 +60,8 @@ type request struct {
 var errApart = errors.New("to be executed apart")
 
 // errPanicked is the reply to a command that panicked.
-var errPanicked = errors.New("internal error: the command panicked, and changed nothing; the log has more")
+var errPanicked = errors.New(
+	"internal error: the command panicked, and changed nothing; the log has more")
 
 // errLater is what the function of a request returns that waits until replies were sent.
 var errLater = errors.New("to be executed later")
@@ -91,7 +93,7 @@ func (b *batch) fail(end error) {
 func (b *batch) release() {
 	b.stopWaiting()
 	b.client = nil
-	b.looped, b.halted, b.sent = false, false, false
+	b.looped, b.halted, b.sent, b.ended = false, false, false, nil
 	b.call = call{}
 	clear(b.args)
 	clear(b.requests)
@@ -112,7 +114,7 @@ func (b *batch) dropOutput() {
 
 // size returns how much memory the batch holds, in bytes.
 func (b *batch) size() int {
-	size := cap(b.out.buf) + cap(b.args)*argumentSize + cap(b.requests)*requestSize
+	size := cap(b.out.buf) + cap(b.args)*argumentSize + cap(b.requests)*requestSize + b.viewSize()
 	if b.waiter != nil {
 		size += b.waiter.size
 	}
@@ -174,6 +176,7 @@ func (b *batch) begin() {
 func (b *batch) execute(ctx context.Context) {
 	c := b.client
 	b.begin()
+	b.ended = ctx.Done()
 	for !b.done() && !b.mustSend() {
 		began := time.Now()
 		var errs []error
@@ -327,9 +330,9 @@ func (b *batch) run(i int, tx *embedded.Tx) error {
 	b.call.request, b.call.began, b.call.noted, b.call.touched = i, r.at, nil, 0
 	posted := len(b.call.posts)
 	b.call.session.mute.begin()
-	b.call.apart, b.call.send = r.long, nil
-	if r.long && !b.call.session.mute.mutes() {
-		b.call.send = b.sendPart
+	b.call.apart, b.call.send, b.call.over = r.long, nil, nil
+	if r.long {
+		b.call.send, b.call.over = b.sendPart, b.over
 	}
 	err := b.attempt(r)
 	r.at = b.call.began // behind mail that was put before the reply: that stays, whatever becomes of it

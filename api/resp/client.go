@@ -72,7 +72,10 @@ type session struct {
 func (s *session) size() int { return s.pending.size + s.subs.bytes + s.watched.bytes }
 
 func newClient(s *Server, conn net.Conn, id int64) *client {
-	c := &client{server: s, address: conn.RemoteAddr(), local: conn.LocalAddr(), came: s.config.clock(), session: session{id: id}}
+	c := &client{
+		server: s, address: conn.RemoteAddr(), local: conn.LocalAddr(), came: s.config.clock(),
+		session: session{id: id},
+	}
 	if at, ok := c.address.(*net.TCPAddr); ok {
 		c.from = at.AddrPort().Addr()
 	}
@@ -186,7 +189,7 @@ func (c *client) work(ctx context.Context, b *batch, end error) bool {
 // nothing for WriteTimeout.
 func (c *client) send(b *batch) bool {
 	c.hold(c.in.size() + c.size() + b.size())
-	err := c.write(b.out.buf)
+	err := c.write(b.out.buf, b.pace())
 	b.out.buf = b.out.buf[:0]
 	return err == nil
 }
@@ -202,10 +205,11 @@ func (c *client) extendDeadline() {
 	_ = c.conn.SetWriteDeadline(c.deadline)
 }
 
-// write writes what is due to the client, to whom nothing else is being written.
-func (c *client) write(rest []byte) error {
+// write writes what is due to the client, to whom nothing else is being written. It has to take
+// pace bytes within WriteTimeout.
+func (c *client) write(rest []byte, pace int) error {
 	for len(rest) > 0 {
-		n := min(len(rest), writeSize)
+		n := min(len(rest), pace)
 		c.extendDeadline()
 		if c.evicted() { // whose deadline may just have been replaced
 			return os.ErrDeadlineExceeded

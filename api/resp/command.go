@@ -54,7 +54,7 @@ type command struct {
 	storing func(args [][]byte) bool
 
 	place          int    // in Server.perCommand
-	number         int    // from 0 on, for what is counted by command: of a subcommand it is its command's
+	number         int    // from 0 on, for what is counted by command: a subcommand has its command's
 	group, summary string // for COMMAND DOCS
 	run            func(c *call) error
 }
@@ -210,7 +210,8 @@ type call struct {
 	command  *command
 	looped   bool         // others wait for it: see errApart
 	apart    bool         // it is executed alone, as its reply is long
-	send     func() error // sends what there is of that; nil if nobody is told
+	send     func() error // sends what there is of that; nil if it is made whole
+	over     func() error // set with send: why nobody waits for it any more; nil if somebody does
 	inScript bool         // a script calls it
 	whole    bool         // it is one of several that are one transaction, and must not wait
 	writing  bool         // that one is EXEC's, and may write
@@ -264,7 +265,8 @@ func (c *call) perform(r *request) error {
 		return pending.add(c, r.command)
 	}
 	err := c.run(r.command)
-	if !pending.open && c.session.caching && !strings.HasPrefix(r.command.name, "client|") {
+	again := err == errApart || err == errLong
+	if !again && !pending.open && c.session.caching && !strings.HasPrefix(r.command.name, "client|") {
 		c.session.caching = false
 	}
 	if err != nil && pending.open && r.command.inTransaction == roleAtOnce {
@@ -345,8 +347,8 @@ const (
 	errDecrement   = replyError("ERR decrement would overflow")
 	errWrongType   = replyError("WRONGTYPE Operation against a key holding " +
 		"the wrong kind of value")
-	errExecArity = replyError("EXECABORT Transaction discarded because of: wrong number of arguments for " +
-		"'exec' command")
+	errExecArity = replyError("EXECABORT Transaction discarded because of: " +
+		"wrong number of arguments for 'exec' command")
 	errNoPassword = replyError("ERR AUTH <password> called without any password configured for " +
 		"the default user. Are you sure your configuration is correct?")
 	errNoAuth    = replyError("NOAUTH Authentication required.")
@@ -387,7 +389,8 @@ func clip(arg []byte, limit int) []byte {
 
 // wrongUse is the error of a subcommand that has found its arguments to be too many.
 func wrongUse(c *call) error {
-	return replyError(fmt.Sprintf("ERR unknown subcommand or wrong number of arguments for '%s'. Try %s HELP.",
+	return replyError(fmt.Sprintf(
+		"ERR unknown subcommand or wrong number of arguments for '%s'. Try %s HELP.",
 		clip(c.args[1], 128), strings.ToUpper(c.arg(0))))
 }
 

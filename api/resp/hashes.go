@@ -170,7 +170,11 @@ func (c *call) eachField(header func(at, n int), fn func(field string, value []b
 			return err
 		}
 	}
-	return listing(c, -1, header, c.hash().Strings(), fn)
+	n := -1
+	if c.send != nil {
+		n = c.hash().CountStrings()
+	}
+	return listing(c, n, header, c.hash().Strings(), fn)
 }
 
 func runHIncrByFloat(c *call) error {

@@ -31,12 +31,13 @@ const (
 	// until they are sent. A client that does not read its replies blocks itself and nobody else,
 	// and is closed when it has taken none of them for WriteTimeout.
 	MaxBatchOutput = 1 << 20
-	// WriteTimeout is how long a client may take none of its replies.
+	// WriteTimeout is how long a client may take none of its replies, and what it has to take
+	// MaxBatchOutput in of a reply that is sent as it is made.
 	WriteTimeout = 30 * time.Second
 	// MaxReply is the size in bytes of a reply that is made whole: within MULTI, in scripts, and of
 	// commands that write or choose. A longer one is replaced by an error. What only goes through a
 	// key, as LRANGE, ZRANGE, XRANGE, SMEMBERS and HGETALL do, or through all of them, is sent as it
-	// is made, whatever its size: see long.go. Its client keeps a view for as long as it takes.
+	// is made, whatever its size: see long.go.
 	MaxReply = 64 << 20
 	// MaxQueue is the size in bytes of the commands between MULTI and EXEC, counted as for
 	// MaxCommand. Beyond it EXEC refuses the transaction.
@@ -47,6 +48,11 @@ const (
 	// client that holds most is closed. What is less than FreeHold of one client is not counted.
 	MaxHeld  = 256 << 20
 	FreeHold = 16 << 10
+	// LongHold is what a client counts as holding, in bytes, for each second that a long reply has
+	// waited for it: as long a view keeps what was replaced since. MaxLongHold is the most. So
+	// seven may be slow for as long as they like, and many are not closed for being a little slow.
+	LongHold    = 1 << 20
+	MaxLongHold = 32 << 20
 	// MaxScans is how many commands run at once that look at many keys or members, such as KEYS,
 	// SCAN, SMEMBERS and HGETALL, each with a reply of up to MaxReply in the making. More wait, but
 	// not for clients that take a long reply.

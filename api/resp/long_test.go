@@ -2,12 +2,15 @@ package resp
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -24,7 +27,8 @@ func longElements() []string {
 // fillLong has keys of several types hold some elements.
 func fillLong(p *peer, elements []string) {
 	for some := range slices.Chunk(elements, 100) {
-		list, set, hash, zset := []string{"RPUSH", "list"}, []string{"SADD", "set"}, []string{"HSET", "hash"}, []string{"ZADD", "zset"}
+		list, set := []string{"RPUSH", "list"}, []string{"SADD", "set"}
+		hash, zset := []string{"HSET", "hash"}, []string{"ZADD", "zset"}
 		for i, e := range some {
 			list, set = append(list, e), append(set, e)
 			hash, zset = append(hash, e[:5], e), append(zset, strconv.Itoa(i), e)
@@ -55,13 +59,15 @@ func testALongReplyIsTheSameAsOneThatIsMadeWhole(t *testing.T) {
 		p.send([]string{"HELLO", version})
 		p.reply()
 		for _, line := range []string{
-			"LRANGE list 0 -1", "LRANGE list -190 -2", "SMEMBERS set", "HGETALL hash", "HKEYS hash", "HVALS hash",
-			"ZRANGE zset 0 -1", "ZRANGE zset 0 -1 WITHSCORES", "ZREVRANGEBYSCORE zset 98 1 WITHSCORES LIMIT 3 180",
-			"XRANGE stream - +", "XREVRANGE stream + - COUNT 180", "SUNION few set", "SDIFF set few", "SINTER set set",
+			"LRANGE list 0 -1", "LRANGE list -190 -2", "SMEMBERS set", "HGETALL hash", "HKEYS hash",
+			"HVALS hash", "ZRANGE zset 0 -1", "ZRANGE zset 0 -1 WITHSCORES",
+			"ZREVRANGEBYSCORE zset 98 1 WITHSCORES LIMIT 3 180", "XRANGE stream - +",
+			"XREVRANGE stream + - COUNT 180", "SUNION few set", "SDIFF set few", "SINTER set set",
 			"ZUNION 2 zset few WITHSCORES", "KEYS *",
 		} {
 			command := strings.Fields(line)
-			p.send([]string{"MULTI"}, command, []string{"EXEC"}, []string{"SET", "k", "v"}, command, []string{"GET", "k"})
+			p.send([]string{"MULTI"}, command, []string{"EXEC"},
+				[]string{"SET", "k", "v"}, command, []string{"GET", "k"})
 			p.reply()
 			p.reply()
 			want, ok := strings.CutPrefix(p.reply(), "*1\n")
@@ -77,8 +83,8 @@ func testALongReplyIsTheSameAsOneThatIsMadeWhole(t *testing.T) {
 				t.Errorf("beside %s: %q and %.40q", line, got[0], got[2])
 			}
 			if got[1] != want {
-				t.Errorf("%s, RESP%s: got %d bytes that begin with %.40q, want %d that begin with %.40q", line, version,
-					len(got[1]), got[1], len(want), want)
+				t.Errorf("%s, RESP%s: got %d bytes that begin with %.40q, want %d that begin with %.40q",
+					line, version, len(got[1]), got[1], len(want), want)
 			}
 		}
 	}
@@ -128,14 +134,18 @@ func testAReplyBeyondMaxReplyComesWholeAsOfOneMoment(t *testing.T) {
 		write, gone string
 	}{
 		{[]string{"RPUSH", "k"}, "LRANGE k 0 -1", 1, "RPUSH k more", "LPOP k"},
-		{[]string{"ZADD", "k", "1"}, "ZRANGE k 0 -1 WITHSCORES", 2, "ZADD k 2 more", "ZREMRANGEBYRANK k 0 0"},
+		{
+			[]string{"ZADD", "k", "1"}, "ZRANGE k 0 -1 WITHSCORES", 2,
+			"ZADD k 2 more", "ZREMRANGEBYRANK k 0 0",
+		},
 	} {
 		s, address := startServer(t, Config{db: newMemory(t)})
 		p, other := dial(t, address), dial(t, address)
 		n, element := beyondMaxReply(p, test.fill...)
 		p.expect("MULTI", "+OK")
 		p.expect(test.read, "+QUEUED")
-		p.expect("EXEC", fmt.Sprintf("-ERR the reply exceeds the limit of %d bytes (MaxReply); ask for less at once", MaxReply))
+		p.expect("EXEC", fmt.Sprintf(
+			"-ERR the reply exceeds the limit of %d bytes (MaxReply); ask for less at once", MaxReply))
 		p.send(strings.Fields(test.read))
 		count, most := 0, int64(0)
 		readStrings(t, p.in, func(i int, text string) {
@@ -154,7 +164,14 @@ func testAReplyBeyondMaxReplyComesWholeAsOfOneMoment(t *testing.T) {
 		if most > 4*MaxBatchOutput {
 			t.Errorf("%s: %d bytes were held", test.read, most)
 		}
-		p.expect("PING", "+PONG")
+		failed := other.ask("INFO errorstats")
+		p.send([]string{"CLIENT", "REPLY", "SKIP"}, strings.Fields(test.read), []string{"PING"})
+		if got := p.reply(); got != "+PONG" {
+			t.Errorf("behind a muted %s: %.40q", test.read, got)
+		}
+		if got := other.ask("INFO errorstats"); got != failed {
+			t.Errorf("a muted %s: there were errors %s, now %s", test.read, failed, got)
+		}
 	}
 }
 
@@ -198,7 +215,8 @@ func TestWhoStopsReadingALongReplyIsClosed(t *testing.T) {
 		}
 		began := time.Now() // of the pipe's clock
 		_, err := far.Write(encodeCommand("PING"))
-		if after := time.Since(began); err == nil || after < WriteTimeout-time.Second || after > WriteTimeout+2*writeSlack {
+		after := time.Since(began)
+		if err == nil || after < WriteTimeout-time.Second || after > WriteTimeout+2*writeSlack {
 			t.Errorf("closed after %v with %v, want %v", after, err, WriteTimeout)
 		}
 		if n := s.counts.unread.Load(); n != 1 {
@@ -207,14 +225,107 @@ func TestWhoStopsReadingALongReplyIsClosed(t *testing.T) {
 	})
 }
 
-func TestInTheLoopWhoStopsReadingALongReplyIsClosed(t *testing.T) {
-	_, s, address, clock, other := probed(t)
-	beyondMaxReply(other, "RPUSH", "k")
-	deaf := dial(t, address)
-	deaf.send([]string{"LRANGE", "k", "0", "-1"})
-	eventually(t, "it is closed", func() bool { // though first the system may take some more
-		clock.advance(s, WriteTimeout+time.Second)
-		other.expect("SET a 1", "+OK")
-		return s.counts.unread.Load() == 1
+// takeInPieces reads a reply of some bytes, a piece of it at each of some times. It returns false
+// if the connection ends before.
+func takeInPieces(p *peer, size, piece int, every time.Duration) bool {
+	for ; size > 0; size -= piece {
+		<-time.After(every)
+		if _, err := io.CopyN(io.Discard, p.in, int64(min(size, piece))); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+func TestFewSlowReadersKeepLongReplies(t *testing.T) {
+	const elements, length, crowd = 160, 60_000, 12
+	size := len(fmt.Sprintf("*%d\r\n", elements)) + elements*len(fmt.Sprintf("$%d\r\n\r\n", length)) +
+		elements*length
+	onPipes(t, Config{}, nil, func(t *testing.T, connect func() *peer) {
+		writer := connect()
+		for range elements {
+			writer.send([]string{"RPUSH", "k", strings.Repeat("e", length)})
+			writer.reply()
+		}
+		for _, test := range []struct {
+			name        string
+			piece       int
+			every       time.Duration
+			least, most int64 // how many have it all
+		}{
+			{"normal", MaxBatchOutput, 2 * time.Second, crowd, crowd},
+			{"slow", MaxBatchOutput, WriteTimeout - time.Second, 1, MaxHeld / MaxLongHold},
+			{"hardly", writeSize, WriteTimeout / 4, 0, 0},
+		} {
+			var all sync.WaitGroup
+			var whole atomic.Int64
+			for range crowd {
+				p := connect()
+				p.send([]string{"LRANGE", "k", "0", "-1"})
+				all.Go(func() {
+					if takeInPieces(p, size, test.piece, test.every) {
+						whole.Add(1)
+					}
+					p.Close()
+				})
+			}
+			all.Wait()
+			if n := whole.Load(); n < test.least || n > test.most {
+				t.Errorf("%d of %d that read at pace %q have it all, want %d to %d",
+					n, crowd, test.name, test.least, test.most)
+			}
+		}
+		writer.expect("PING", "+PONG")
 	})
+}
+
+// TestCountingALongReplyEndsWithItsClient: of elements without end.
+func TestCountingALongReplyEndsWithItsClient(t *testing.T) {
+	s, err := New(Config{db: newMemory(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	close(ended)
+	gone := register(t, s, idle(t), 0)
+	gone.held.Store(evicted)
+	for want, b := range map[error]*batch{
+		context.Canceled: {client: register(t, s, idle(t), 0), ended: ended},
+		errNotTaken:      {client: gone},
+	} {
+		c := &call{out: &b.out, send: b.sendPart, over: b.over}
+		endless := func(yield func(int, int) bool) {
+			for yield(0, 0) {
+			}
+		}
+		if err := listing(c, -1, c.out.arrayAt, endless, func(int, int) {}); err != want {
+			t.Errorf("ended with %v, want %v", err, want)
+		}
+	}
+}
+
+// TestCachingIsSaidOfTheWholeOfALongReply: also if its command begins twice.
+func TestCachingIsSaidOfTheWholeOfALongReply(t *testing.T) {
+	eachWay(t, testCachingIsSaidOfTheWholeOfALongReply)
+}
+
+func testCachingIsSaidOfTheWholeOfALongReply(t *testing.T) {
+	_, address := startServer(t, Config{db: newMemory(t)})
+	p, other := dial(t, address), dial(t, address)
+	for _, e := range longElements() {
+		p.send([]string{"RPUSH", "list", e})
+		p.reply()
+	}
+	p.send([]string{"HELLO", "3"})
+	p.reply()
+	p.expect("CLIENT TRACKING ON OPTOUT", "+OK")
+	p.expect("CLIENT CACHING NO", "+OK")
+	p.send([]string{"LRANGE", "list", "0", "-1"})
+	p.reply()
+	p.expect("GET seen", "_")
+	other.ask("RPUSH list more")
+	other.ask("SET seen 1")
+	if got, want := p.reply(), ">2\n  \"invalidate\"\n  *1\n    \"seen\""; got != want {
+		t.Errorf("told %q, want %q", got, want)
+	}
 }

@@ -185,7 +185,8 @@ func (l *loop) collect(ctx context.Context) bool {
 
 // isSpent reports whether the round has done so much that the others have to wait for the next.
 func (l *loop) isSpent() bool {
-	return l.taken >= roundCommands-l.share || l.writes >= roundWrites || l.came >= roundInput || l.left >= roundOutput
+	return l.taken >= roundCommands-l.share || l.writes >= roundWrites ||
+		l.came >= roundInput || l.left >= roundOutput
 }
 
 // lookAtAll looks at the sockets that have their turn. Those for which nothing is left of the
@@ -298,7 +299,8 @@ func (l *loop) add(ctx context.Context, s *socket) {
 	l.sockets[s.fd] = s
 	l.open++
 	if err := l.poll.add(s.fd); err != nil {
-		l.server.config.Logger.Warn("closed a client: the system does not tell of what it sends", "error", err)
+		l.server.config.Logger.Warn(
+			"closed a client: the system does not tell of what it sends", "error", err)
 		l.finish(ctx, s)
 	}
 }
@@ -343,7 +345,8 @@ func (l *loop) handOver(ctx context.Context, s *socket) {
 	c, srv := s.client, l.server
 	conn, err := l.release(s)
 	if err != nil {
-		srv.config.Logger.Warn("closed a redis subscriber: it could not be given a goroutine", "error", err)
+		srv.config.Logger.Warn(
+			"closed a redis subscriber: it could not be given a goroutine", "error", err)
 		l.finish(ctx, s)
 		return
 	}
@@ -673,7 +676,7 @@ func (l *loop) reply(ctx context.Context) {
 }
 
 // send goes on sending replies, MaxBatchOutput of them at once. A client that does not take them
-// is waited for until it has taken nothing for WriteTimeout.
+// is waited for until it has taken nothing for WriteTimeout, or too little of a long one.
 func (l *loop) send(ctx context.Context, s *socket) {
 	c, b := s.client, s.batch
 	rest := b.out.buf[s.sent:]
@@ -687,7 +690,7 @@ func (l *loop) send(ctx context.Context, s *socket) {
 	}
 	if s.sent < len(b.out.buf) {
 		s.taken += n
-		if !c.in.stranger && (s.patience.IsZero() || s.taken >= writeSize) {
+		if !c.in.stranger && (s.patience.IsZero() || s.taken >= b.pace()) {
 			s.patience, s.taken = l.now.Add(WriteTimeout), 0
 		}
 		if n == len(part) {

@@ -184,7 +184,7 @@ func (c *client) passOn() error {
 		if more, err = c.box.take(&out); err != nil {
 			return err
 		}
-		if err := c.write(out.buf); err != nil {
+		if err := c.write(out.buf, writeSize); err != nil {
 			return err
 		}
 	}

@@ -329,7 +329,7 @@ func (c *client) tell(ctx context.Context, f *following, change *embedded.Change
 		if len(out.buf) < writeSize {
 			return nil
 		}
-		err := c.write(out.buf)
+		err := c.write(out.buf, writeSize)
 		out.buf = out.buf[:0]
 		return err
 	}
@@ -343,7 +343,7 @@ func (c *client) tell(ctx context.Context, f *following, change *embedded.Change
 	if err := c.tellOfKeys(ctx, f, change.Keys, send); err != nil {
 		return err
 	}
-	return c.write(out.buf)
+	return c.write(out.buf, writeSize)
 }
 
 // tellOfKeys tells what became of keys.
