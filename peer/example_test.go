@@ -248,22 +248,22 @@ func ExampleTx_Expired() {
 	p := openAlone()
 	defer p.Close()
 	ctx := context.Background()
-	err := p.Update(ctx, func(tx *peer.Tx) error {
+	if err := p.Update(ctx, func(tx *peer.Tx) error {
 		if err := tx.String("stays").Set(nil); err != nil {
 			return err
 		}
 		return tx.String("session").SetUntil(nil, tx.Now().Add(-time.Second))
-	})
-	if err != nil {
+	}); err != nil {
 		fmt.Println(err)
 	}
-	err = p.View(ctx, func(tx *peer.Tx) error {
-		fmt.Println(tx.Timed(), tx.Len()-tx.Expired(), tx.Expiring())
+	err := p.View(ctx, func(tx *peer.Tx) error {
+		expired, expiring := tx.Expired()
+		fmt.Println(tx.Len()-expired, expiring, tx.ExpiredCost(1000) > 0)
 		return nil
 	})
 	fmt.Println(err)
 	// Output:
-	// true 1 0
+	// 1 0 true
 	// <nil>
 }
 

@@ -34,7 +34,8 @@ type keyed interface {
 	dotted.Tx
 	Keys(prefix, after string, fn func(key string, s dotted.Summary) bool) error
 	KeyCount() (keys, ending int, err error)
-	Due(fn func(key string) bool) error
+	Due(fn func(key string, whole bool) bool) error
+	DueCost(most int) (int, error)
 	Right() time.Time
 	Moment() uint64
 	Guarded(g *engine.Guard) bool
@@ -65,12 +66,13 @@ func (tx *Tx) run(fn func(*Tx) error) error {
 // Err returns why a read of the transaction failed: the first that did, or nil.
 func (tx *Tx) Err() error { return cmp.Or(tx.Fields.Err(), tx.err) }
 
-// Now returns the time from which on is said when keys expire: this host's clock, or if that is found to be wrong, what
-// most other members' clocks say.
+// Now returns the time from which on is said when keys expire: this host's clock, or if that is found
+// to be wrong, what most other members' clocks say.
 func (tx *Tx) Now() time.Time { return tx.base.Right() }
 
-// Touched calls fn with the key of each thing that the transaction has done so far, in order and once or more often, from
-// the n-th on, and returns how many there are. It tells of nothing in one that only reads, nor that everything was deleted.
+// Touched calls fn with the key of each thing that the transaction has done so far, in order and once
+// or more often, from the n-th on, and returns how many there are. It tells of nothing in one that
+// only reads, nor that everything was deleted.
 func (tx *Tx) Touched(from int, fn func(key string)) (end int) {
 	if writer, ok := tx.base.(*engine.Tx); ok {
 		return writer.Touched(from, fn)
@@ -78,16 +80,17 @@ func (tx *Tx) Touched(from int, fn func(key string)) (end int) {
 	return 0
 }
 
-// Note has watches of this host that were asked for notes tell one in place of the keys that the transaction changes: see
-// Watch.WithNotes. It counts for one that writes something; of several the last does.
+// Note has watches of this host that were asked for notes tell one in place of the keys that the
+// transaction changes: see Watch.WithNotes. It counts for one that writes something; of several the last does.
 func (tx *Tx) Note(note any) {
 	if writer, ok := tx.base.(*engine.Tx); ok {
 		writer.Note(note)
 	}
 }
 
-// Moment returns a number of this peer that grows with each commit. What the transaction does not see is in Changes of a
-// later Moment, or comes after a Reset; those of a Moment that is not later tell nothing new, while the peer is open.
+// Moment returns a number of this peer that grows with each commit. What the transaction does not
+// see is in Changes of a later Moment, or comes after a Reset; those of a Moment that is not later
+// tell nothing new, while the peer is open.
 func (tx *Tx) Moment() uint64 { return tx.base.Moment() }
 
 // Len returns the number of keys that exist, with those that have expired and are not removed yet:
@@ -98,39 +101,34 @@ func (tx *Tx) Len() int {
 	return n
 }
 
-// Timed reports whether any key, or field of one, may have an expiry. O(1).
-func (tx *Tx) Timed() bool { return tx.base.Timed() }
-
-// Expired returns how many of the keys that Len counts have expired: those of the last seconds, before
-// they are removed. O(what has expired and was written since the last checkpoint).
-func (tx *Tx) Expired() (n int) {
-	tx.expired(func(dotted.Summary) { n++ })
-	return n
-}
-
-// Expiring returns how many keys have an expiry, and have not expired. It takes as long as Expired.
-func (tx *Tx) Expiring() int {
-	_, n, err := tx.base.KeyCount()
+// Expired returns how many of the keys that Len counts have expired: those of the last seconds,
+// before they are removed; and how many have an expiry and have not expired. It takes as long as
+// ExpiredCost says.
+func (tx *Tx) Expired() (n, expiring int) {
+	_, expiring, err := tx.base.KeyCount()
 	tx.err = cmp.Or(tx.err, err)
-	tx.expired(func(s dotted.Summary) {
-		if s.Ends() {
-			n--
-		}
-	})
-	return n
-}
-
-// expired calls fn with what there is of each key that has expired and is not removed yet.
-func (tx *Tx) expired(fn func(dotted.Summary)) {
-	err := tx.base.Due(func(key string) bool {
+	err = tx.base.Due(func(key string, whole bool) bool {
 		s, err := tx.base.Summary(key)
 		tx.err = cmp.Or(tx.err, err)
-		if s.Exists() && !tx.Has(key) {
-			fn(s)
+		if s.Exists() && (whole || !tx.Has(key)) {
+			n++
+			if s.Ends() {
+				expiring--
+			}
 		}
 		return err == nil
 	})
 	tx.err = cmp.Or(tx.err, err)
+	return n, expiring
+}
+
+// ExpiredCost returns at about how much Expired looks: 0 if nothing can have expired, and some number
+// beyond most if it is more. What has expired counts as 64, and each key with an expiry that was
+// written lately as one.
+func (tx *Tx) ExpiredCost(most int) int {
+	cost, err := tx.base.DueCost(most)
+	tx.err = cmp.Or(tx.err, err)
+	return cost
 }
 
 // All passes the keys that exist, in order, each with its types. The loop may write to them. Keys

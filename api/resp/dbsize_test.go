@@ -2,6 +2,7 @@ package resp
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -38,6 +39,18 @@ func TestWhatHasExpiredIsNotCounted(t *testing.T) {
 			t.Errorf("got %s, want %s", got, want)
 		}
 	}
+	much := [][]string{{"MULTI"}, {"SET", "never", "1"}}
+	for range MaxWork / 3 / 64 {
+		much = append(much, []string{"DBSIZE"})
+	}
+	here.send(append(much, []string{"EXEC"})...)
+	for range much {
+		here.reply()
+	}
+	if got, want := here.reply(), fmt.Sprint("-ERR ", errTooMuchWork); got != want {
+		t.Errorf("%d times DBSIZE in a transaction that writes: %.80s", len(much)-2, got)
+	}
+	here.expect("EXISTS never", ":0")
 	here.expect("EVAL return(redis.call('dbsize')) 0", ":3")
 	if info := here.ask("INFO keyspace"); !strings.Contains(info, "keys=3,expires=1,") {
 		t.Errorf("INFO says %q", info)

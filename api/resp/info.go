@@ -70,14 +70,16 @@ func (c *call) infoServer() (string, error) {
 }
 
 func (c *call) infoClients() (string, error) {
-	return fmt.Sprintf("connected_clients:%d\r\nmaxclients:%d\r\nblocked_clients:%d\r\ntracking_clients:%d\r\n",
-		c.server.clientCount(), c.server.maxClients.Load(), c.server.blockedCount(), c.server.tracking.counts().clients), nil
+	return fmt.Sprintf("connected_clients:%d\r\nmaxclients:%d\r\nblocked_clients:%d\r\n"+
+		"tracking_clients:%d\r\n", c.server.clientCount(), c.server.maxClients.Load(),
+		c.server.blockedCount(), c.server.tracking.counts().clients), nil
 }
 
 func (c *call) infoMemory() (string, error) {
 	used, total := heapInUse()
 	return fmt.Sprintf("used_memory:%d\r\nused_memory_rss:%d\r\nmaxmemory:0\r\n"+
-		"maxmemory_policy:noeviction\r\nmem_allocator:go\r\nnumber_of_cached_scripts:%d\r\n", used, total, c.server.scripts.known()), nil
+		"maxmemory_policy:noeviction\r\nmem_allocator:go\r\nnumber_of_cached_scripts:%d\r\n",
+		used, total, c.server.scripts.known()), nil
 }
 
 // statistics is what INFO counts, and CONFIG RESETSTAT begins again.
@@ -86,8 +88,8 @@ type statistics struct{ connections, commands, refused, evicted, unread int64 }
 func (s *Server) statistics() statistics {
 	counts := &s.counts
 	refused := counts.refused.Load()
-	return statistics{counts.clients.Load() + refused, counts.commands.Load(), refused, counts.evicted.Load(),
-		counts.unread.Load()}
+	return statistics{counts.clients.Load() + refused, counts.commands.Load(), refused,
+		counts.evicted.Load(), counts.unread.Load()}
 }
 
 func (c *call) infoStats() (string, error) {
@@ -100,9 +102,11 @@ func (c *call) infoStats() (string, error) {
 	return fmt.Sprintf("total_connections_received:%d\r\ntotal_commands_processed:%d\r\n"+
 		"rejected_connections:%d\r\nevicted_clients:%d\r\n"+
 		"client_output_buffer_limit_disconnections:%d\r\n"+
-		"tracking_total_keys:%d\r\ntracking_total_items:%d\r\ntracking_total_prefixes:%d\r\ntotal_error_replies:%d\r\n",
+		"tracking_total_keys:%d\r\ntracking_total_items:%d\r\ntracking_total_prefixes:%d\r\n"+
+		"total_error_replies:%d\r\n",
 		now.connections-before.connections, now.commands-before.commands, now.refused-before.refused,
-		now.evicted-before.evicted, now.unread-before.unread, tracked.keys, tracked.items, tracked.prefixes, errors), nil
+		now.evicted-before.evicted, now.unread-before.unread,
+		tracked.keys, tracked.items, tracked.prefixes, errors), nil
 }
 
 // infoReplication says what Redis's tools expect of a server that takes writes. Every peer is one.
@@ -111,21 +115,54 @@ func (c *call) infoReplication() (string, error) {
 }
 
 func (c *call) infoKeyspace() (string, error) {
+	if err := c.afterExpired(c.expiredCost(0)); err != nil {
+		return "", err
+	}
 	var out strings.Builder
 	for i := range Databases {
 		n, expiring := 0, 0
-		count := func(tx *embedded.Tx) error {
-			n, expiring = tx.Len()-tx.Expired(), tx.Expiring()
+		failed := c.inDatabase(i, func(tx *embedded.Tx) error {
+			expired, rest := tx.Expired()
+			n, expiring = tx.Len()-expired, rest
 			return tx.Err()
-		}
-		if i == c.session.index {
-			_ = count(c.tx)
-		} else if db, err := c.server.database(i); err == nil && db.View(context.Background(), count) != nil {
-			n = 0 // it is not held here, or cannot be read now
-		}
-		if n > 0 {
+		})
+		if failed == nil && n > 0 {
 			fmt.Fprintf(&out, "db%d:keys=%d,expires=%d,avg_ttl=0\r\n", i, n, expiring)
 		}
 	}
 	return out.String(), nil
+}
+
+// inDatabase calls fn with a view of a database. It fails if that is not held here, or cannot be
+// read now.
+func (c *call) inDatabase(i int, fn func(*embedded.Tx) error) error {
+	if i == c.session.index {
+		return fn(c.tx)
+	}
+	db, err := c.server.database(i)
+	if err == nil {
+		err = db.View(context.Background(), fn)
+	}
+	return err
+}
+
+// expiredCost returns what it costs to find what has expired in all databases; beyond most it may be
+// more.
+func (c *call) expiredCost(most int) (sum int64) {
+	for i := 0; i < Databases && sum <= int64(most); i++ {
+		_ = c.inDatabase(i, func(tx *embedded.Tx) error {
+			sum += int64(tx.ExpiredCost(most))
+			return tx.Err()
+		})
+	}
+	return sum
+}
+
+// workOfInfo is at least more than what the loop does itself.
+func workOfInfo(c *call, _ *command) int64 {
+	work := int64(quickWork + 1)
+	if c.wantsSection("keyspace", false) {
+		work += c.expiredCost(c.mostWork())
+	}
+	return work
 }

@@ -33,18 +33,31 @@ func typeName(types crdt.Types) string {
 	return "none"
 }
 
-// runDBSize counts the keys without those that have expired and are not removed yet. To find these it
-// looks at what was written lately: nobody waits for it, unless it is within MULTI or a script.
+// runDBSize counts the keys without those that have expired and are not removed yet. To find these
+// may take long: nobody waits for it, unless it is within MULTI or a script.
 func runDBSize(c *call) error {
-	switch timed := c.tx.Timed(); {
-	case timed && c.whole && c.looped:
-		return errApart
-	case timed && !c.whole && !c.apart:
-		return errLong
+	if err := c.afterExpired(int64(c.tx.ExpiredCost(0))); err != nil {
+		return err
 	}
-	c.out.integer(int64(c.tx.Len() - c.tx.Expired()))
+	expired, _ := c.tx.Expired()
+	c.out.integer(int64(c.tx.Len() - expired))
 	return nil
 }
+
+// afterExpired returns an error for a command that is to look for what has expired, if that costs
+// something and others would wait for it, or it has no place among the MaxScans that look at much.
+func (c *call) afterExpired(cost int64) error {
+	switch {
+	case cost > 0 && c.whole && c.looped:
+		return errApart
+	case cost > 0 && !c.whole && !c.apart:
+		return errLong
+	}
+	return nil
+}
+
+// workOfDBSize is what it costs to find what has expired.
+func workOfDBSize(c *call, _ *command) int64 { return int64(c.tx.ExpiredCost(c.mostWork())) }
 
 // runFlush removes everything at once for every reader. ASYNC and SYNC make no difference: the
 // disk is swept later in either case.
@@ -73,8 +86,8 @@ func runFlushAll(c *call) error {
 		return err
 	}
 	if c.session.pending.open {
-		return replyError("ERR FLUSHALL is not allowed in transactions: use FLUSHDB, for the selected database, " +
-			"or leave MULTI")
+		return replyError("ERR FLUSHALL is not allowed in transactions: use FLUSHDB, " +
+			"for the selected database, or leave MULTI")
 	}
 	var failed error
 	for i := range Databases {
@@ -151,7 +164,8 @@ func runCopy(c *call) error {
 			case err != nil:
 				return err
 			case n != c.session.index:
-				return replyError("ERR COPY to another database is not possible: a transaction is of one database")
+				return replyError("ERR COPY to another database is not possible: " +
+					"a transaction is of one database")
 			}
 		default:
 			return errSyntax

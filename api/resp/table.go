@@ -145,7 +145,7 @@ func clientCommand() command {
 
 func serverCommands() []command {
 	return grouped("server", []command{
-		{name: "info", apart: true, arity: -1, run: runInfo, access: accessRead,
+		{name: "info", work: workOfInfo, apart: true, arity: -1, run: runInfo, access: accessRead,
 			summary: "Returns facts and figures about the server, as lines."},
 		containing(command{name: "command", apart: true, arity: -1, run: runCommand,
 			summary: "Describes the commands."},
@@ -185,7 +185,7 @@ func serverCommands() []command {
 			command{name: "len", arity: 2, run: runSlowLogLen, summary: "Returns how many slow commands are remembered."},
 			command{name: "reset", arity: 2, run: runSlowLogReset, summary: "Forgets the slow commands."}),
 		functionCommand(),
-		{name: "dbsize", arity: 1, run: runDBSize, access: accessRead,
+		{name: "dbsize", work: workOfDBSize, arity: 1, run: runDBSize, access: accessRead,
 			summary: "Returns the number of keys."},
 		{name: "flushdb", arity: -1, run: runFlush, access: accessWrite,
 			summary: "Removes all keys of the database."},

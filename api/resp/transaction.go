@@ -136,12 +136,13 @@ func runExec(c *call) error {
 	return nil
 }
 
-// changing returns an error for a command that is about to change so many elements, before it looks at
-// them: that a transaction has a limit, or that others are not to wait for it in the loop.
+// changing returns an error for a command that is about to change so many elements, before it looks
+// at them: that a transaction has a limit, or that others are not to wait for it in the loop.
 func (c *call) changing(n int, of string) error {
 	switch {
 	case n > embedded.MaxOps:
-		return replyError(fmt.Sprintf("ERR %d %s exceed the limit of %d a transaction (MaxOps)", n, of, embedded.MaxOps))
+		return replyError(fmt.Sprintf("ERR %d %s exceed the limit of %d a transaction (MaxOps)",
+			n, of, embedded.MaxOps))
 	case c.looped && n > maxQuickArguments:
 		return errApart
 	}
@@ -149,8 +150,8 @@ func (c *call) changing(n int, of string) error {
 }
 
 // errTooMuchWork is no replyError: it refuses the whole transaction.
-var errTooMuchWork = fmt.Errorf("the commands of a transaction that writes would look at more than %d keys and members "+
-	"(MaxWork), for which all other writers would wait; ask for them before MULTI", MaxWork)
+var errTooMuchWork = fmt.Errorf("the commands of a transaction that writes would look at more "+
+	"than %d keys and members (MaxWork), for which all other writers would wait; ask for them before MULTI", MaxWork)
 
 // work returns at how many keys and members a command looks, at most or about: those that may look
 // at many. Others are bounded by their arguments.
@@ -162,6 +163,14 @@ func (c *call) work(cmd *command) int64 {
 		return workOfKeys(c, cmd)
 	}
 	return 0
+}
+
+// mostWork is beyond which work a command need not know how much more it is.
+func (c *call) mostWork() int {
+	if c.looped {
+		return quickWork
+	}
+	return MaxWork
 }
 
 // workOfKeys is that of a command that looks for all that some keys hold in all of them, or of one

@@ -81,6 +81,14 @@ func (it *item) Size() int {
 	return bytes
 }
 
+// Due returns when what an expiry is of ends.
+func (it *item) Due() int64 {
+	if !it.address.IsExpiry() {
+		return dotted.Never
+	}
+	return indexed(it.cell)
+}
+
 // owes returns what is to be written with the item. It must not be changed, and is not once the
 // item is put: the next one may share it.
 func (it *item) owes() *owed { return cmp.Or(it.owed, &nothing) }
@@ -161,7 +169,8 @@ func (g *group) keep() {
 	}
 }
 
-// withoutPayloads returns what is stored of a cell without its payloads, but for those that an index asks for.
+// withoutPayloads returns what is stored of a cell without its payloads, but for those that an index
+// asks for.
 func withoutPayloads(state *cellState) dotted.Cell {
 	c := state.stored
 	if len(c) == 0 || state.address.IsExpiry() {
@@ -394,14 +403,19 @@ func (v *View) cellKeys(start, end []byte, fn func(key []byte, it *item) bool) e
 	keys := func(start, end []byte, fn func(key, value []byte) bool) error {
 		return v.shot.Tree().ScanKeys(start, end, func(key []byte) bool { return fn(key, nil) })
 	}
-	return v.overlaid(start, end, keys, func(key []byte, it *item, _ []byte) bool { return fn(key, it) })
+	return v.overlaid(start, end, keys, func(key []byte, it *item, _ []byte) bool {
+		return fn(key, it)
+	})
 }
 
 // overlaid lays what memory has over what scan finds in the tree.
-func (v *View) overlaid(start, end []byte, scan func(start, end []byte, fn func(key, value []byte) bool) error,
+func (v *View) overlaid(start, end []byte,
+	scan func(start, end []byte, fn func(key, value []byte) bool) error,
 	fn func(key []byte, it *item, value []byte) bool) error {
 	own := v.shot.Seek(string(start))
-	within := func() bool { return own.Record != nil && (end == nil || own.Record.Key() < string(end)) }
+	within := func() bool {
+		return own.Record != nil && (end == nil || own.Record.Key() < string(end))
+	}
 	stopped := false
 	emit := func() bool {
 		it := own.Record.(*item)
@@ -536,7 +550,8 @@ func (v *View) Tallied(fn func(key string) bool) error {
 }
 
 // summaries calls fn with the keys between two places that are not lone, until fn returns false.
-func (v *View) summaries(start, end []byte, fn func(at []byte, name string, s dotted.Summary) bool) error {
+func (v *View) summaries(start, end []byte,
+	fn func(at []byte, name string, s dotted.Summary) bool) error {
 	var failed error
 	err := v.records(start, end, func(key []byte, _ *item, value []byte) bool {
 		at := append([]byte(nil), key...)

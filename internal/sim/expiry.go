@@ -343,10 +343,10 @@ func (h *host) checkHidden(seen []uint64) {
 func (h *host) checkDue(v *engine.View, shown int) {
 	hidden, times := 0, 0
 	var unread error
-	err := v.Due(func(key string) bool {
+	err := v.Due(func(key string, whole bool) bool {
 		f := engine.Fields(v)
 		s, err := v.Summary(key)
-		if s.Exists() && !f.Has(key) {
+		if s.Exists() && (whole || !f.Has(key)) {
 			hidden++
 		}
 		unread = cmp.Or(unread, err, f.Err())

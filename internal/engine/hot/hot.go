@@ -40,6 +40,8 @@ type Record interface {
 	Supersede(old Record)
 	// Pack appends what it is beside its key, once the tree has it: see NewTable.
 	Pack(b []byte) []byte
+	// Due returns the time from which on it is looked for, in whatever unit; MaxInt64 if it never is.
+	Due() int64
 	version() *Version
 }
 
@@ -62,7 +64,7 @@ func (v *Version) version() *Version { return v }
 // the owner may ask.
 func (v *Version) Sealed() bool { return v.in != nil && v.in.layer.sealed }
 
-// nodeBytes is what a record's place in a layer takes: the node, and it in the map and in the order.
+// nodeBytes is what a record's place in a layer takes: the node, and it in the map and the order.
 const nodeBytes = 100
 
 // Table is what memory has beside a tree.
@@ -109,8 +111,8 @@ func (t *Table) Find(key []byte) Record {
 	return t.kept.unpacked(key)
 }
 
-// Current reports whether a record that was found or put is certain to be the newest version still: then there is no need
-// to look for it.
+// Current reports whether a record that was found or put is certain to be the newest version still:
+// then there is no need to look for it.
 func (t *Table) Current(r Record) bool {
 	v := r.version()
 	return !v.gone && (v.in == nil || v.in.layer == t.layers[0] || v.in.layer == t.layers[1])
@@ -172,6 +174,7 @@ func (t *Table) replace(v, last *Version, in *node) {
 		v.older.Store(was)
 	}
 	in.newest.Store(v)
+	top.times.note(in, v.of.Due())
 	t.fresh = append(t.fresh, in)
 }
 
@@ -179,6 +182,11 @@ func (t *Table) replace(v, last *Version, in *node) {
 // acquire it until then.
 func (t *Table) Snapshot() *Snapshot {
 	s := &Snapshot{shot: &shot{seq: t.seq}, base: t.base, layers: t.layers}
+	for i, l := range t.layers {
+		if l != nil {
+			s.times[i] = l.times
+		}
+	}
 	s.base.acquire()
 	s.refs.Store(1)
 	t.seq++
@@ -278,6 +286,7 @@ type Snapshot struct {
 	*shot
 	base   *base
 	layers layers
+	times  [len(layers{})]times
 	once   sync.Once
 }
 
@@ -342,6 +351,34 @@ func (s *Snapshot) All(from, end string, fn func(Record)) {
 		}
 	}
 }
+
+// Timed returns how many records of memory Due looks at: none if it is too early for all.
+func (s *Snapshot) Timed(now int64) (n int) {
+	for i := range s.times {
+		n += len(s.times[i].by(now))
+	}
+	return n
+}
+
+// Due calls fn with the records that memory has whose time has come, in any order, until it returns
+// false.
+func (s *Snapshot) Due(now int64, fn func(Record) bool) {
+	for i := range s.times {
+		for _, n := range s.times[i].by(now) {
+			r := n.at(s.seq)
+			if r == nil || r.Due() > now || i > 0 && s.layers[0].get(n.key).at(s.seq) != nil {
+				continue
+			}
+			if !fn(r) {
+				return
+			}
+		}
+	}
+}
+
+// Noted returns a number that is kept as long as the tree is that of the snapshot: zero, until
+// somebody stores one.
+func (s *Snapshot) Noted() *atomic.Int64 { return &s.base.noted }
 
 // Cursor goes through a snapshot's records.
 type Cursor struct {
@@ -414,8 +451,9 @@ func (w *walk) node() *node {
 
 // base is a snapshot of the tree that the table and any number of its snapshots share.
 type base struct {
-	snap store.Snapshot
-	refs atomic.Int64
+	snap  store.Snapshot
+	refs  atomic.Int64
+	noted atomic.Int64
 }
 
 func newBase(snap store.Snapshot) *base {

@@ -3,6 +3,7 @@ package hot
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -19,10 +20,15 @@ type record struct {
 	value int
 	size  int
 	took  int // versions that the tree never had
+	due   int64
 }
+
+// maxDue is the greatest time of a record that has one.
+const maxDue = 3
 
 func (r *record) Key() string { return r.key }
 func (r *record) Size() int   { return r.size }
+func (r *record) Due() int64  { return r.due }
 func (r *record) Pack(b []byte) []byte {
 	return append(fmt.Appendf(b, "%d %d ", r.value, r.size), make([]byte, r.size/5)...)
 }
@@ -75,6 +81,24 @@ func (w *world) check(t *rapid.T, i int) {
 			t.Fatalf("at %q stands %v, and %v is found", last, c.Record, r)
 		}
 	}
+	for now := range int64(maxDue + 1) {
+		due, all := map[string]bool{}, map[string]bool{}
+		for c := s.Seek(""); c.Record != nil; c.Next() {
+			if c.Record.Due() <= now {
+				due[c.Record.Key()] = true
+			}
+		}
+		s.Due(now, func(r Record) bool {
+			if all[r.Key()] {
+				t.Fatalf("%q is due twice", r.Key())
+			}
+			all[r.Key()] = true
+			return true
+		})
+		if !maps.Equal(all, due) || s.Timed(now) < len(due) {
+			t.Fatalf("%v are due by %d, of %d; want %v", all, now, s.Timed(now), due)
+		}
+	}
 	if !maps.Equal(got, was) {
 		t.Fatalf("a snapshot has %v, and there was %v", got, was)
 	}
@@ -92,7 +116,10 @@ func (w *world) step(t *rapid.T) {
 		if rapid.Bool().Draw(t, "found") {
 			last = w.Find([]byte(key))
 		}
-		put := &record{key: key, value: w.written, size: size}
+		put := &record{key: key, value: w.written, size: size, due: math.MaxInt64}
+		if rapid.Bool().Draw(t, "timed") {
+			put.due = rapid.Int64Range(0, maxDue).Draw(t, "due")
+		}
 		if w.Put(put, last, rapid.Bool().Draw(t, "keep")); !w.Current(put) {
 			t.Fatalf("what was put at %q is to be looked for", key)
 		}
@@ -158,7 +185,8 @@ func (w *world) checkpoint() {
 func TestEachSnapshotHasWhatThereWasThen(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := &world{newest: map[string]int{}, tree: map[string]int{}}
-		w.Table = NewTable(w.snapshot(), rapid.SampledFrom([]int64{0, 1000, 10_000}).Draw(t, "limit"), unpack)
+		limit := rapid.SampledFrom([]int64{0, 1000, 10_000}).Draw(t, "limit")
+		w.Table = NewTable(w.snapshot(), limit, unpack)
 		for range rapid.IntRange(0, 120).Draw(t, "steps") {
 			w.step(t)
 		}
@@ -171,7 +199,8 @@ func TestEachSnapshotHasWhatThereWasThen(t *testing.T) {
 		w.sealed = &sealed
 		w.checkpoint()
 		if w.Bytes() != 0 || w.Len() != 0 || !maps.Equal(w.tree, w.newest) {
-			t.Fatalf("%d bytes, %d records are left; the tree has %v of %v", w.Bytes(), w.Len(), w.tree, w.newest)
+			t.Fatalf("%d bytes, %d records are left; the tree has %v of %v",
+				w.Bytes(), w.Len(), w.tree, w.newest)
 		}
 		w.Close()
 		for i, tree := range w.trees {
@@ -214,7 +243,8 @@ func TestWhatIsKeptIsBounded(t *testing.T) {
 		w.Keep(&record{key: string(key(i)), value: i, size: 500})
 		w.Find(key(7))
 		c := &w.kept
-		bytes := c.packed[0].held + c.packed[1].held + packedBytes*(len(c.packed[0].at)+len(c.packed[1].at)) +
+		bytes := c.packed[0].held + c.packed[1].held +
+			packedBytes*(len(c.packed[0].at)+len(c.packed[1].at)) +
 			(500+keptBytes)*(len(c.young.order)+len(c.old.order))
 		if bytes > 5<<20/4 {
 			t.Fatalf("%d bytes are held after %d records", bytes, i+1)

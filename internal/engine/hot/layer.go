@@ -1,6 +1,7 @@
 package hot
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 
@@ -14,6 +15,7 @@ type layer struct {
 	len    int   // records that have versions
 	bytes  int64 // of what the tree does not have
 	sealed bool
+	times  times // only the owner's, but for the copies that snapshots have
 
 	mu     sync.RWMutex // guards what follows, but for the owner's reading of nodes: nobody else writes them
 	nodes  map[string]*node
@@ -28,7 +30,36 @@ const maxFresh = 1 << 12
 type node struct {
 	key    string
 	layer  *layer
+	timed  bool // only the owner looks
 	newest atomic.Pointer[Version]
+}
+
+// times are the records of a layer that have versions with a time. What is in them does not change.
+type times struct {
+	first int64 // of all times, also of versions that were replaced
+	nodes []*node
+}
+
+// note takes in the time of a version.
+func (t *times) note(n *node, at int64) {
+	if at == math.MaxInt64 {
+		return
+	}
+	if len(t.nodes) == 0 {
+		t.first = at
+	}
+	t.first = min(t.first, at)
+	if !n.timed {
+		n.timed, t.nodes = true, append(t.nodes, n)
+	}
+}
+
+// by returns all of them, if it may be time for one.
+func (t *times) by(now int64) []*node {
+	if t.first > now {
+		return nil
+	}
+	return t.nodes
 }
 
 // last returns the newest version; nil if there is none, or no node.
