@@ -247,7 +247,12 @@ func runHRandField(c *call) error {
 	if err := drawable(n, count); err != nil {
 		return err
 	}
-	return c.writeRandom(draw(n, count, names), pairs, func(name string) []byte {
+	has := func(name string) bool {
+		_, ok := hash.String(name).Get()
+		return ok
+	}
+	drawn := c.drawSome(n, count, has, names)
+	return c.writeRandom(drawn, pairs, func(name string) []byte {
 		value, _ := hash.String(name).Get()
 		return value
 	})
@@ -259,7 +264,9 @@ var hashKind = kind{
 		n := tx.Map(key).CountStrings()
 		return n, n == tx.Map(key).Len()
 	},
-	parts: func(tx *embedded.Tx, key string) iter.Seq2[string, []byte] { return tx.Map(key).Strings() },
+	parts: func(tx *embedded.Tx, key string) iter.Seq2[string, []byte] {
+		return tx.Map(key).Strings()
+	},
 	put: func(tx *embedded.Tx, key, field string, value []byte) error {
 		return tx.Map(key).String(field).Set(value)
 	},

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"math/rand/v2"
+	"slices"
 	"strconv"
 	"time"
 
@@ -185,7 +185,7 @@ func runCopy(c *call) error {
 	return nil
 }
 
-// runRandomKey chooses of leastWindow keys that follow a random one.
+// runRandomKey chooses of leastWindow keys that follow a random one, a few times of the same ones.
 func runRandomKey(c *call) error {
 	names := func(all iter.Seq2[string, crdt.Types]) iter.Seq[string] {
 		return func(yield func(string) bool) {
@@ -196,13 +196,17 @@ func runRandomKey(c *call) error {
 			}
 		}
 	}
-	some := window(c.tx.Len(), leastWindow, names(c.tx.All()),
-		func(key string) iter.Seq[string] { return names(c.tx.AllAfter(key)) })
-	if len(some) == 0 {
+	n := c.tx.Len()
+	key, ok := c.drawOne("", n, c.tx.Has, func() []string {
+		some := window(n, leastWindow, names(c.tx.All()),
+			func(key string) iter.Seq[string] { return names(c.tx.AllAfter(key)) })
+		return draw(len(some), -keysDrawn, slices.Values(some))
+	})
+	if !ok {
 		c.out.null()
 		return nil
 	}
-	c.out.text(some[rand.IntN(len(some))])
+	c.out.text(key)
 	return nil
 }
 

@@ -18,7 +18,9 @@ const behind = "\xff\xff\xff\xff\xff\xff\xff\xff"
 
 // window returns size of n names that follow each other, from a random one on; or all, if there are
 // no more. all passes them, and beyond those greater than a name.
-func window(n, size int, all iter.Seq[string], beyond func(name string) iter.Seq[string]) (some []string) {
+func window(
+	n, size int, all iter.Seq[string], beyond func(name string) iter.Seq[string],
+) (some []string) {
 	after := func(name string) iter.Seq[string] {
 		if name == "" {
 			return all
@@ -71,7 +73,8 @@ func randomPlace(n int, next closestAfter) (place string, ok bool) {
 			if rand.IntN(8) > 0 {
 				b = bytes[rand.IntN(len(bytes))]
 			}
-			if found, ok := next(before(shared, b)); ok && strings.HasPrefix(found, shared) && found > shared {
+			found, ok := next(before(shared, b))
+			if ok && strings.HasPrefix(found, shared) && found > shared {
 				place = found
 				break
 			}

@@ -25,6 +25,11 @@ func orderedNames(names []string, looks *int) func(string) iter.Seq[string] {
 	}
 }
 
+func hashOf(i int) string {
+	h := sha256.Sum256([]byte{byte(i), byte(i >> 8)})
+	return string(h[:])
+}
+
 // TestAWindowIsFoundAnywhere among names as applications choose them: each tenth of them has a
 // share of the draws.
 func TestAWindowIsFoundAnywhere(t *testing.T) {
@@ -33,11 +38,10 @@ func TestAWindowIsFoundAnywhere(t *testing.T) {
 		"numbers":        func(i int) string { return fmt.Sprint(i) },
 		"padded numbers": func(i int) string { return fmt.Sprintf("%08d", i) },
 		"a prefix":       func(i int) string { return fmt.Sprintf("application:user:%d:session", i) },
-		"hashes":         func(i int) string { h := sha256.Sum256([]byte{byte(i), byte(i >> 8)}); return hex.EncodeToString(h[:]) },
-		"bytes":          func(i int) string { h := sha256.Sum256([]byte{byte(i), byte(i >> 8)}); return string(h[:]) },
+		"hashes":         func(i int) string { return hex.EncodeToString([]byte(hashOf(i))) },
+		"bytes":          hashOf,
 		"some in others": func(i int) string {
-			h := sha256.Sum256([]byte{byte(i), byte(i >> 8)})
-			return hex.EncodeToString(h[:])[:i%6]
+			return hex.EncodeToString([]byte(hashOf(i)))[:i%6]
 		},
 	} {
 		var names []string
@@ -51,7 +55,8 @@ func TestAWindowIsFoundAnywhere(t *testing.T) {
 		var tenths [10]int
 		for range draws {
 			some := window(len(names), leastWindow, after(""), after)
-			if len(some) != leastWindow || len(slices.Compact(slices.Sorted(slices.Values(some)))) != leastWindow {
+			distinct := slices.Compact(slices.Sorted(slices.Values(some)))
+			if len(some) != leastWindow || len(distinct) != leastWindow {
 				t.Fatalf("%s: a window of %d names", kind, len(some))
 			}
 			for _, name := range some {
@@ -77,7 +82,8 @@ func TestASmallWindowIsAllThereIs(t *testing.T) {
 		for i := range n {
 			names = append(names, fmt.Sprint(i))
 		}
-		if got := window(n, leastWindow, orderedNames(names, &looks)(""), orderedNames(names, &looks)); !slices.Equal(got, names) {
+		after := orderedNames(names, &looks)
+		if got := window(n, leastWindow, after(""), after); !slices.Equal(got, names) {
 			t.Errorf("of %d names %d", n, len(got))
 		}
 	}

@@ -20,7 +20,8 @@ func (c *call) randomCount() (int, error) {
 	case count < -math.MaxInt64/2:
 		return 0, replyError("ERR value is out of range")
 	case count < -MaxRandom:
-		return 0, replyError(fmt.Sprintf("ERR %d elements exceed the limit of %d (MaxRandom)", -count, MaxRandom))
+		return 0, replyError(fmt.Sprintf(
+			"ERR %d elements exceed the limit of %d (MaxRandom)", -count, MaxRandom))
 	}
 	return int(min(count, math.MaxInt32)), nil
 }
@@ -53,6 +54,20 @@ func draw(n, count int, names iter.Seq[string]) []string {
 		drawn[i] = chosen[place]
 	}
 	return drawn
+}
+
+// drawSome returns what draw would of a key's names. For one it goes through them now and then.
+func (c *call) drawSome(n, count int, has func(string) bool, all iter.Seq[string]) []string {
+	if n == 0 || count != 1 && count != -1 {
+		return draw(n, count, all)
+	}
+	one, ok := c.drawOne(c.arg(1), n, has, func() []string {
+		return draw(n, -min(mostDrawn, n/passShare+1), all)
+	})
+	if !ok {
+		return nil
+	}
+	return []string{one}
 }
 
 // drawPlaces returns as many places among n, each once, or, if count is negative, as many of any.

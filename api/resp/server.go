@@ -146,10 +146,13 @@ type Server struct {
 	since      atomic.Pointer[statistics]
 
 	maxClients atomic.Int64 // Config.MaxClients, until CONFIG SET
-	slower     atomic.Int64 // from how many microseconds on a command is slow, -1 for never: Config.SlowLog, until CONFIG SET
-	encodings  encodings
-	slow       slowLog
-	scripts    scripts
+	// slower is from how many microseconds on a command is slow, -1 for never: Config.SlowLog, until
+	// CONFIG SET.
+	slower    atomic.Int64
+	encodings encodings
+	slow      slowLog
+	scripts   scripts
+	drawn     keptDraws
 
 	waiting [Databases]waiting // commands that wait for keys, by database
 

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"iter"
 	"math"
-	"math/rand/v2"
 	"slices"
 
 	"github.com/peerd/peerd/crdt"
@@ -146,16 +145,17 @@ func runSRandMember(c *call) error {
 	if err := c.setError(); err != nil {
 		return err
 	}
-	n := c.set().Len()
+	set := c.set()
+	n := set.Len()
 	if err := drawable(n, count); err != nil {
 		return err
 	}
-	return c.writeRandom(draw(n, count, c.set().All()), false, nil)
+	return c.writeRandom(c.drawSome(n, count, set.Has, set.All()), false, nil)
 }
 
 // runSPop removes random members, without going through a large set, for which all other writers
 // would wait: it chooses of leastWindow that follow a random one, or of twice as many as are asked
-// for.
+// for, and what it does not take of a window is for the next ones.
 func runSPop(c *call) error {
 	if len(c.args) > 3 {
 		return errSyntax
@@ -171,19 +171,24 @@ func runSPop(c *call) error {
 		return err
 	}
 	set := c.set()
-	count = min(count, int64(set.Len()))
+	n := set.Len()
+	count = min(count, int64(n))
 	if err := c.changing(int(count), "members"); err != nil {
 		return err
 	}
-	some := window(set.Len(), max(leastWindow, 2*int(count)), set.All(), set.AllAfter)
-	rand.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
 	switch {
 	case len(c.args) == 3:
 		c.out.set(int(count))
 	case count == 0:
 		c.out.null()
 	}
-	for _, elem := range some[:count] {
+	if count == 0 {
+		return nil
+	}
+	some := c.drawAway(int(count), n, set.Has, func(size int) []string {
+		return window(n, size, set.All(), set.AllAfter)
+	})
+	for _, elem := range some {
 		if _, err := set.Remove(elem); err != nil {
 			return err
 		}
@@ -277,8 +282,9 @@ func stored(of algebra) func(*call) error {
 		}
 		looks := members * max(1, len(present(sets)))
 		if members > MaxAlgebra || looks > maxLooks {
-			return replyError(fmt.Sprintf("ERR %d sets have %d members, and the limit of what is stored is %d (MaxAlgebra), or "+
-				"%d times one set's: ask for the members, and add them in parts", len(sets), members, MaxAlgebra, maxLooks))
+			return replyError(fmt.Sprintf("ERR %d sets have %d members, and the limit of what is "+
+				"stored is %d (MaxAlgebra), or %d times one set's: ask for the members, and add them in parts",
+				len(sets), members, MaxAlgebra, maxLooks))
 		}
 		if c.looped && looks > maxQuickArguments {
 			return errApart
@@ -338,7 +344,9 @@ func runSInterCard(c *call) error {
 var setKind = kind{
 	typ:   crdt.TypeSet,
 	count: func(tx *embedded.Tx, key string) (int, bool) { return tx.Set(key).Len(), true },
-	parts: func(tx *embedded.Tx, key string) iter.Seq2[string, []byte] { return withoutValues(tx.Set(key).All()) },
+	parts: func(tx *embedded.Tx, key string) iter.Seq2[string, []byte] {
+		return withoutValues(tx.Set(key).All())
+	},
 	put: func(tx *embedded.Tx, key, elem string, _ []byte) error {
 		_, err := tx.Set(key).Add(elem)
 		return err

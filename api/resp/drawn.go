@@ -1,0 +1,160 @@
+package resp
+
+import (
+	"container/list"
+	"math/rand/v2"
+	"strings"
+	"sync"
+)
+
+// To draw one name of many costs a descent (see window) or a pass through all of them. So several
+// are drawn at once, and the rest is kept for the commands that follow. What was kept is only a
+// proposal: who takes it looks in its own transaction whether it is still there, so neither other
+// writers nor a transaction that was given up can make it wrong.
+
+const (
+	// mostDraws is how many draws are kept, those longest unused forgotten first.
+	mostDraws = 64
+	// mostDrawn is how many names are kept of one, and mostDrawnBytes how many bytes they may have.
+	mostDrawn      = 4096
+	mostDrawnBytes = 64 << 10
+	// drawnShare is by which part what is drawn from may have grown or shrunk, if not by what was
+	// drawn, before others are drawn. Less than that is not to be noticed.
+	drawnShare = 64
+	// windowShare is of which part of the names a window is made at least, up to mostWindow: nobody
+	// notices that so few are next to each other.
+	windowShare, mostWindow = 256, 512
+	// passShare is of how many names one is drawn by a pass through all. So each draw costs as much
+	// as to pass that many, however many there are.
+	passShare = 16
+	// keysDrawn is how many keys are drawn from one window.
+	keysDrawn = 8
+)
+
+// drawSource is what names are drawn from.
+type drawSource struct {
+	database int
+	command  *command // some draw with replacement, and some without
+	key      string
+}
+
+// keptDraw is what is left of a draw.
+type keptDraw struct {
+	source drawSource
+	names  []string
+	n      int // how many names the source should have
+}
+
+// keptDraws are those of all keys.
+type keptDraws struct {
+	mu       sync.Mutex
+	bySource map[drawSource]*list.Element
+	byUse    list.List // of *keptDraw, the latest used first
+}
+
+// take returns the next name drawn from a source that has n names, and false if another draw is
+// due. With away the source is about to lose it.
+func (ks *keptDraws) take(source drawSource, n int, away bool) (name string, ok bool) {
+	ks.mu.Lock()
+	defer ks.mu.Unlock()
+	e, ok := ks.bySource[source]
+	if !ok {
+		return "", false
+	}
+	k := e.Value.(*keptDraw)
+	if difference := max(n-k.n, k.n-n); len(k.names) == 0 || difference > k.n/drawnShare {
+		ks.remove(e)
+		return "", false
+	}
+	ks.byUse.MoveToFront(e)
+	name, k.names = k.names[0], k.names[1:]
+	if away {
+		k.n--
+	}
+	return name, true
+}
+
+// keep has the next commands take some names, drawn from a source that has n.
+func (ks *keptDraws) keep(source drawSource, names []string, n int) {
+	k := &keptDraw{source: source, n: n}
+	bytes := len(source.key)
+	for _, name := range names[:min(len(names), mostDrawn)] {
+		if bytes += len(name); bytes > mostDrawnBytes {
+			break
+		}
+		k.names = append(k.names, strings.Clone(name)) // it may be part of something longer
+	}
+	ks.mu.Lock()
+	defer ks.mu.Unlock()
+	if e, ok := ks.bySource[source]; ok {
+		ks.remove(e)
+	}
+	if len(k.names) == 0 {
+		return
+	}
+	if ks.bySource == nil {
+		ks.bySource = map[drawSource]*list.Element{}
+	}
+	ks.bySource[source] = ks.byUse.PushFront(k)
+	if len(ks.bySource) > mostDraws {
+		ks.remove(ks.byUse.Back())
+	}
+}
+
+func (ks *keptDraws) remove(e *list.Element) {
+	ks.byUse.Remove(e)
+	delete(ks.bySource, e.Value.(*keptDraw).source)
+}
+
+func (c *call) drawSource(key string) drawSource {
+	return drawSource{c.session.index, c.command, key}
+}
+
+// drawAway returns count of a key's n names that are to be removed: of those that were drawn before
+// if they suffice, else of a new window.
+func (c *call) drawAway(
+	count, n int, has func(string) bool, window func(size int) []string,
+) []string {
+	source, kept := c.drawSource(c.arg(1)), &c.server.drawn
+	var some []string
+	for len(some) < count && count < leastWindow {
+		// The transaction has removed nothing yet, whatever the draw supposes.
+		name, ok := kept.take(source, n-len(some), true)
+		if !ok {
+			break
+		}
+		if has(name) {
+			some = append(some, name)
+		}
+	}
+	if len(some) == count {
+		return some
+	}
+	some = window(max(leastWindow, 2*count, min(n/windowShare, mostWindow)))
+	rand.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
+	kept.keep(source, some[count:], n-count)
+	return some[:count]
+}
+
+// drawOne returns one of n names that stays, or false if there is none: what others drew and left,
+// or the first that draw returns. That draws each of them anew of all names.
+func (c *call) drawOne(
+	key string, n int, has func(string) bool, draw func() []string,
+) (string, bool) {
+	source, kept := c.drawSource(key), &c.server.drawn
+	for {
+		name, ok := kept.take(source, n, false)
+		if !ok {
+			break
+		}
+		if has(name) {
+			return name, true
+		}
+	}
+	drawn := draw()
+	if len(drawn) == 0 {
+		return "", false
+	}
+	kept.keep(source, drawn[1:], n)
+	return drawn[0], true
+}
