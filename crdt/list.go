@@ -60,7 +60,7 @@ func (l List) All() iter.Seq[[]byte] {
 // the list: the numbers are then those from before, within a few hundred.
 func (l List) From(i int, back bool) iter.Seq2[int, []byte] {
 	return func(yield func(int, []byte) bool) {
-		for size := firstPart; ; size = min(4*size, lastPart) {
+		for size := firstPart; ; size = min(2*size, lastPart) {
 			names := l.names(i, back, size)
 			for _, name := range names {
 				c, _ := l.named(name).cell()
@@ -198,6 +198,7 @@ func (l List) names(from int, back bool, limit int) (names []string) {
 	if limit <= 0 || from < 0 {
 		return nil
 	}
+	names = make([]string, 0, min(limit, lastPart))
 	_ = l.ranked(from, back, func(name string) bool {
 		names = append(names, name)
 		return len(names) < limit
