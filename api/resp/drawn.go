@@ -23,7 +23,7 @@ const (
 	drawnShare = 64
 	// windowShare is of which part of the names a window is made at least, up to mostWindow: nobody
 	// notices that so few are next to each other.
-	windowShare, mostWindow = 256, 512
+	windowShare, mostWindow = 128, 1024
 	// passShare is of how many names one is drawn by a pass through all. So each draw costs as much
 	// as to pass that many, however many there are.
 	passShare = 16
