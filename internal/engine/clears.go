@@ -565,8 +565,13 @@ func (s *summaryState) forget(typ string) {
 		s.now = dotted.Summary{}
 		return
 	}
+	if typ == loneShape {
+		s.now.Sole = 0
+	}
 	s.own()
-	s.now.Visible = slices.DeleteFunc(s.now.Visible, func(c dotted.ShapeCount) bool { return strings.HasPrefix(c.Shape, typ) })
+	s.now.Visible = slices.DeleteFunc(s.now.Visible, func(c dotted.ShapeCount) bool {
+		return strings.HasPrefix(c.Shape, typ)
+	})
 }
 
 // maxConcurrent is how many log records are searched for what a delta's clears did not see,

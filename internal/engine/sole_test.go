@@ -61,3 +61,29 @@ func TestASoleShareIsFoundBesideBaselinesOfOthers(t *testing.T) {
 		}
 	}
 }
+
+// TestAClearOfAStringAloneLeavesNoSoleShare, in a group with what counts under the key again.
+func TestAClearOfAStringAloneLeavesNoSoleShare(t *testing.T) {
+	r, err := openAt(newDisk(), Config{NewID: func() crdt.ReplicaID { return 1 << 40 }})
+	must(t, err)
+	at := dotted.KeyAddress("n").Type(crdt.TypeString)
+	g := r.newGroup(time.UnixMilli(1e12))
+	must(t, g.update(func(tx *Tx) error { _, err := Fields(tx).Counter("n").Add(7); return err }))
+	_, err = g.Commit(false)
+	must(t, err)
+	g = r.newGroup(time.UnixMilli(1e12))
+	must(t, g.update(func(tx *Tx) error { _, err := Fields(tx).Remove("n"); return err }))
+	d := &delta.Delta{Replica: 1 << 41, First: 1, Time: dotted.TimeAt(g.now), Seen: crdt.VersionVector{}}
+	d.Ops = []delta.Op{{Kind: delta.OpClear, Address: at}}
+	if o, err := g.apply(d); err != nil || o != gossip.Applied {
+		t.Fatal(o, err)
+	}
+	must(t, g.update(func(tx *Tx) error { _, err := Fields(tx).Map("n").Counter("f").Add(1); return err }))
+	_, err = g.Commit(false)
+	must(t, err)
+	v := r.View()
+	defer v.Close()
+	if c, err := v.Count(at); err != nil || c.Shares != 0 {
+		t.Errorf("%d shares count, %v", c.Shares, err)
+	}
+}
