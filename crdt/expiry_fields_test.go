@@ -1,6 +1,7 @@
 package crdt
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"testing"
@@ -267,6 +268,39 @@ func TestAKeyOfAFieldThatHasExpiredBeginsAnew(t *testing.T) {
 			a.pass(time.Hour)
 			if !a.keys().Has("h") {
 				t.Fatal("what was written has expired with the key that there was before")
+			}
+		})
+	}
+}
+
+// TestWhatWasTakenFromACountStaysTakenThoughItHasExpired has one replica count on, and the other remove what it had
+// seen of that, write something that expires in its place, and once that has remove all there is.
+func TestWhatWasTakenFromACountStaysTakenThoughItHasExpired(t *testing.T) {
+	for name, clear := range map[string]func(k Fields) error{
+		"everything": func(k Fields) error { return second(k.Clear()) },
+		"the key":    func(k Fields) error { return second(k.Remove("h")) },
+		"the fields": func(k Fields) error { return second(k.Map("h").Clear()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := clockedPair(t)
+			count := func(k Fields) error {
+				return errors.Join(second(k.Map("h").Counter("f").Add(1)), second(k.Counter("n").Add(1)))
+			}
+			a.do(count)
+			meet(a, b)
+			a.do(count)
+			b.do(func(k Fields) error {
+				soon := b.now.Add(time.Second)
+				return errors.Join(second(k.Remove("h")), second(k.Remove("n")), k.String("n").SetUntil([]byte("7"), soon),
+					k.Map("h").String("f").SetUntil([]byte("7"), soon), k.Map("h").String("g").Set(nil))
+			})
+			b.pass(2 * time.Second)
+			b.do(clear)
+			meet(a, b)
+			for _, c := range []*clocked{a, b} {
+				if h, n := c.keys().Map("h").Counter("f").Get(), c.keys().Counter("n").Get(); h != 1 || name == "everything" && n != 1 {
+					t.Errorf("replica %d reads %d and %d, want 1: what was counted since", c.id, h, n)
+				}
 			}
 		})
 	}

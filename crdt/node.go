@@ -381,11 +381,15 @@ func (n node) allBaselines() (found []kept, err error) {
 	if n.depth == 0 {
 		return n.baselinesOfAll()
 	}
-	s, err := n.summary()
-	if err != nil || s.Tallies == 0 {
+	if err := n.broken(); err != nil {
 		return nil, err
 	}
-	err = n.scan("", func(a dotted.Address, c dotted.Cell) bool {
+	var s dotted.Summary
+	if s, n.tx.err = n.tx.Summary(n.key); n.tx.err != nil || s.Tallies == 0 {
+		return nil, n.tx.err
+	}
+	// Also those of what has expired, which readers do not see.
+	n.tx.err = n.tx.Scan(n.at, "", func(a dotted.Address, c dotted.Cell) bool {
 		if !c.Tallies() {
 			return true
 		}
@@ -394,7 +398,7 @@ func (n node) allBaselines() (found []kept, err error) {
 		}
 		return true
 	})
-	return found, err
+	return found, n.tx.err
 }
 
 // carried returns the baselines that must stand in the cell at an address after tx removed all that is in it.

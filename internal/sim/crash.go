@@ -83,6 +83,10 @@ func (m *machine) losePower() {
 	for _, h := range m.hosts {
 		if (keep < len(d.tail) || keepLog < unsynced) && (h.aside != nil || h.scars().rotten) {
 			h.excuse(h.promised)
+			h.held = h.promised.Clone() // what else there is shows once it is whole
+			if h.aside != nil {
+				h.aside = h.held
+			}
 		}
 	}
 	d.powerFails(keep, keepLog)
