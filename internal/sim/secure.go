@@ -2,6 +2,7 @@ package sim
 
 import (
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/peerd/peerd/crdt"
@@ -67,8 +68,9 @@ func (w *realm) secureAll() {
 	for _, h := range w.members() {
 		for _, id := range sortedIDs(h.links) {
 			d := h.engine.Secured(id)
-			if h.linked(id) == nil || h.engine.Quarantined(id) || d.Replica != wrote[h].Replica { // it was never asked
-				continue
+			if other := h.linked(id); other == nil || !slices.Contains(w.members(), other) || h.engine.Quarantined(id) ||
+				d.Replica != wrote[h].Replica {
+				continue // it was never asked, or is not there
 			}
 			if d.Counter < wrote[h].Counter {
 				w.fail("%s asked %s for %v, and was told %v", h.name, id, wrote[h], d)
