@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/peerd/peerd/crdt"
@@ -556,22 +555,6 @@ func (g *group) countLeft(survivors []dotted.Address, note func(undo)) error {
 		}
 	}
 	return nil
-}
-
-// forget drops the counts of all shapes that begin with a type; of the whole key, if it is empty.
-func (s *summaryState) forget(typ string) {
-	s.dirty = true
-	if typ == "" {
-		s.now = dotted.Summary{}
-		return
-	}
-	if typ == loneShape {
-		s.now.Sole = 0
-	}
-	s.own()
-	s.now.Visible = slices.DeleteFunc(s.now.Visible, func(c dotted.ShapeCount) bool {
-		return strings.HasPrefix(c.Shape, typ)
-	})
 }
 
 // maxConcurrent is how many log records are searched for what a delta's clears did not see,
