@@ -19,7 +19,7 @@ var mutants = flag.String("mutants", "", "hunt for the mutants whose names match
 
 // Where mutants are looked for, and how long.
 const (
-	mutantSeeds = 1000
+	mutantSeeds = 1500
 	mutantFrom  = 1
 )
 
