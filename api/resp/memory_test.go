@@ -15,6 +15,7 @@ type memory struct {
 	views, updates atomic.Int64 // Read counts as a view, Submit as an update
 	refusal        error        // if set, what View and each transaction return
 	unrun          bool         // and none is run
+	accepts        atomic.Bool  // it refuses nothing for now
 }
 
 func newMemory(t testing.TB) *memory {
@@ -33,6 +34,9 @@ func newMemory(t testing.TB) *memory {
 
 func (m *memory) View(ctx context.Context, fn func(*embedded.Tx) error) error {
 	m.views.Add(1)
+	if m.accepts.Load() {
+		return m.Peer.View(ctx, fn)
+	}
 	if m.unrun {
 		return m.refusal
 	}
@@ -56,7 +60,7 @@ func (m *memory) Submit(fns []func(*embedded.Tx) error, done func([]error)) {
 
 // refused returns functions that the database does not carry out, if it is to refuse them.
 func (m *memory) refused(fns []func(*embedded.Tx) error) []func(*embedded.Tx) error {
-	if m.refusal == nil {
+	if m.accepts.Load() || m.refusal == nil {
 		return fns
 	}
 	refused := make([]func(*embedded.Tx) error, len(fns))
