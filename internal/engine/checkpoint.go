@@ -617,10 +617,12 @@ func decodeCheckpoint(record []byte, bases *delta.Bases) (*checkpoint, error) {
 		c.lsn, c.next = r.Uint(), store.Position(r.Uint())
 		c.own = readOwn(r)
 		c.seen, c.heads = delta.ReadContext(r)
-		if c.tables = int(r.Uint()); c.tables > len(bases.Tables()) {
-			r.Fail("a context that is read with %d tables of bases, and %d are here", c.tables, len(bases.Tables()))
+		tables := r.Uint()
+		if here := len(bases.Tables()); tables > uint64(here) {
+			r.Fail("a context that is read with %d tables of bases, and %d are here", tables, here)
 			return
 		}
+		c.tables = int(tables)
 		c.seen, c.heads = bases.First(c.tables).Expand(c.seen, c.heads)
 		c.time = dotted.Time(r.Uint())
 		c.settled = r.Bool()
