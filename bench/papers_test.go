@@ -66,7 +66,7 @@ func TestThePapersShowTheChartsThatThereAre(t *testing.T) {
 }
 
 func TestThePapersNameCommandsThatThereAre(t *testing.T) {
-	known := []string{"all", "SCENARIO", "SCENARIO...", "bounds", "compare", "help", "partition", "theory"}
+	known := []string{"all", "SCENARIO", "SCENARIO...", "bounds", "compare", "help", "theory"}
 	for _, s := range scenario.All {
 		known = append(known, s.Name)
 	}

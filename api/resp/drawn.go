@@ -131,6 +131,7 @@ func (c *call) drawAway(
 		return some
 	}
 	some = window(max(leastWindow, 2*count, min(n/windowShare, mostWindow)))
+	count = min(count, len(some)) // a read that failed ends the transaction behind this
 	rand.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
 	kept.keep(source, some[count:], n-count)
 	return some[:count]

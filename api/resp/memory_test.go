@@ -15,7 +15,7 @@ type memory struct {
 	views, updates atomic.Int64 // Read counts as a view, Submit as an update
 	refusal        error        // if set, what View and each transaction return
 	unrun          bool         // and none is run
-	accepts        atomic.Bool  // it refuses nothing for now
+	accepts        atomic.Bool  // while it is set, nothing is refused
 }
 
 func newMemory(t testing.TB) *memory {

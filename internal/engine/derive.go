@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"strings"
 
 	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/crdt"
@@ -619,6 +620,22 @@ func (s *summaryState) own() {
 	if !s.owned {
 		s.now.Visible, s.owned = slices.Clone(s.now.Visible), true
 	}
+}
+
+// forget drops the counts of all shapes that begin with a type; of the whole key, if it is empty.
+func (s *summaryState) forget(typ string) {
+	s.dirty = true
+	if typ == "" {
+		s.now = dotted.Summary{}
+		return
+	}
+	if typ == loneShape {
+		s.now.Sole = 0
+	}
+	s.own()
+	s.now.Visible = slices.DeleteFunc(s.now.Visible, func(c dotted.ShapeCount) bool {
+		return strings.HasPrefix(c.Shape, typ)
+	})
 }
 
 // emptied reports whether the group clears everything.

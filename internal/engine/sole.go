@@ -1,9 +1,6 @@
 package engine
 
 import (
-	"slices"
-	"strings"
-
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/dotted"
 )
@@ -119,20 +116,4 @@ func (v *View) Count(a dotted.Address) (n dotted.Count, err error) {
 	}
 	sums, err := countIn(a, key, record, v.clears)
 	return sums.Count, err
-}
-
-// forget drops the counts of all shapes that begin with a type; of the whole key, if it is empty.
-func (s *summaryState) forget(typ string) {
-	s.dirty = true
-	if typ == "" {
-		s.now = dotted.Summary{}
-		return
-	}
-	if typ == loneShape {
-		s.now.Sole = 0
-	}
-	s.own()
-	s.now.Visible = slices.DeleteFunc(s.now.Visible, func(c dotted.ShapeCount) bool {
-		return strings.HasPrefix(c.Shape, typ)
-	})
 }

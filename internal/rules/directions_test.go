@@ -92,7 +92,7 @@ var layers = []layer{
 		"an experiment does not know which system it is of"},
 	{"bench/internal/member", nil,
 		"a member of a rival's cluster is the rival's alone"},
-	{"bench/spreader", []string{"bench/internal/lab", "bench/internal/spread", "peer"},
+	{"bench/spreader", []string{"bench/internal/lab", "bench/internal/spread"},
 		"it puts systems into the experiment that are not in one program with others"},
 	{"bench/internal/compare", nil,
 		"it runs the benchmarks of commits, whatever they are"},

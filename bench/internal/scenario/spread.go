@@ -3,7 +3,6 @@ package scenario
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -44,19 +43,11 @@ func spreading(ctx context.Context, b *bench) error {
 	if err := b.simulatedSpread(ctx, losses); err != nil {
 		return err
 	}
-	if err := b.mayLose(ctx); err != nil {
+	if err := b.MayIsolate(ctx); err != nil {
 		b.Skip("members in namespaces", err)
 		return nil
 	}
 	return b.spreadMembers(ctx, losses)
-}
-
-// mayLose reports why there can be no namespaces in which packets are dropped.
-func (b *bench) mayLose(ctx context.Context) error {
-	if os.Getuid() != 0 {
-		return errors.New("needs root, for network namespaces")
-	}
-	return errors.Join(b.Debian(ctx, "ip", "iproute2"), b.Debian(ctx, "nft", "nftables"))
 }
 
 // spreadMembers measures members in namespaces.
