@@ -24,10 +24,7 @@ func (s *Space) Replicated(ctx context.Context, n int) (have int, err error) {
 	if held == nil || err != nil {
 		return 0, err // nothing was written
 	}
-	written, err := ask(ctx, held, func(l *loop) crdt.Dot {
-		id := l.engine.ID()
-		return crdt.Dot{Replica: id, Counter: l.engine.Vector()[id]}
-	})
+	written, err := ask(ctx, held, func(l *loop) crdt.Dot { return l.engine.Newest() })
 	if err != nil {
 		return 0, err
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"testing"
 	"time"
+
+	"github.com/peerd/peerd/crdt"
 )
 
 // TestAPeerInMemoryHoldsNothingDurably, however it syncs; one on a disk does, also one that answers its own clients before
@@ -28,6 +30,42 @@ func TestAPeerInMemoryHoldsNothingDurably(t *testing.T) {
 		t.Fatal(n, err)
 	}
 	soon, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+	defer cancel()
+	if n, err := p.Replicated(soon, 2); n != 1 || !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatal(n, err)
+	}
+}
+
+// TestWhatWasWrittenUnderAnIdThatHasEndedIsWaitedFor: the next one has written nothing, which all have.
+func TestWhatWasWrittenUnderAnIdThatHasEndedIsWaitedFor(t *testing.T) {
+	c := newCluster(t)
+	p := c.add()
+	c.add()
+	cfg := c.config("")
+	cfg.Memory = true // it holds nothing durably
+	c.start(cfg)
+	mustUpdate(t, p, func(tx *Tx) error { return tx.Flag("k").Set(true) })
+	c.converge(c.peers...)
+	s, err := p.own().here()
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := func() crdt.ReplicaID {
+		id, err := ask(t.Context(), s, func(l *loop) crdt.ReplicaID { return l.engine.ID() })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	was := id()
+	if _, err := ask(t.Context(), s, func(l *loop) bool { l.engine.EndID(); return true }); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the id has ended", func() bool { return id() != was })
+	if n, err := p.Replicated(t.Context(), 1); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	soon, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	if n, err := p.Replicated(soon, 2); n != 1 || !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatal(n, err)

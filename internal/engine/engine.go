@@ -53,6 +53,7 @@ type Engine struct {
 	// checking is the moment whose cells are being read, beside the engine; nil if none is.
 	checking *Pinned
 	ending   ending
+	newest   crdt.Dot // the last of its own, whatever its id was then
 }
 
 // deadlines are when the engine's timers are due.
@@ -591,8 +592,11 @@ func (e *Engine) commit() {
 		e.write(Write{SyncLog: true})
 	}
 	for _, d := range deltas {
-		if e.cfg.PushDelay > 0 && e.due.push.IsZero() && d.Replica == g.own {
-			e.due.push = e.now.Add(e.cfg.PushDelay)
+		if d.Replica == g.own {
+			e.newest = crdt.Dot{Replica: d.Replica, Counter: d.Last()}
+			if e.cfg.PushDelay > 0 && e.due.push.IsZero() {
+				e.due.push = e.now.Add(e.cfg.PushDelay)
+			}
 		}
 		e.ready.NewBases = e.ready.NewBases || len(d.Tables()) > 0
 	}

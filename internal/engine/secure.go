@@ -1,5 +1,7 @@
 package engine
 
+import "github.com/peerd/peerd/crdt"
+
 // What a neighbour asks for, by gossip.Mesh.Secure, must survive a loss of power here before it is told so. That the log has it
 // is not enough: with Config.Sync a sync has followed; with SyncEverySecond one is begun at once, as somebody waits; with
 // neither nobody is told before the log is synced for a checkpoint.
@@ -13,3 +15,7 @@ func (e *Engine) vouch() bool {
 	e.awaited = waits && (e.cfg.Sync || e.cfg.SyncEverySecond)
 	return told || e.awaited && !e.syncing
 }
+
+// Newest returns the last dot that was written here since the engine was opened, under whatever id; zero if none was. Who has it
+// has what was written before.
+func (e *Engine) Newest() crdt.Dot { return e.newest }
