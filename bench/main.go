@@ -108,6 +108,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 			return err
 		}
 	}
+	if err := os.MkdirAll(o.out, 0o755); err != nil { // now, not once all is measured
+		return err
+	}
 	limit := patience
 	if o.quick {
 		limit = quickPatience

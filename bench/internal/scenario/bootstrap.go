@@ -56,6 +56,9 @@ func bootstrap(ctx context.Context, b *bench) error {
 	cells := size(b, []int{50_000}, []int{1_000_000, 10_000_000})
 	for i, n := range cells {
 		from := float64(i) / float64(len(cells))
+		if n > 1_000_000 {
+			b.rounds = 1
+		}
 		err := b.inTurn(from, from+1/float64(len(cells)), report.Count(n)+" cells", len(all), func(_, s int) error {
 			defer b.End()
 			return b.joinOnce(ctx, all[s], n)
@@ -97,7 +100,7 @@ func (b *bench) joinOnce(ctx context.Context, s joining, cells int) error {
 	}
 	what := report.Count(cells) + " cells"
 	before, err := b.probed(ctx, server, s.clients, cells, func(ctx context.Context) error {
-		return lab.Pause(ctx, size(b, time.Second, 10*time.Second))
+		return lab.Pause(ctx, size(b, time.Second, 5*time.Second))
 	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", s.name, err)

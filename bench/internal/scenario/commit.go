@@ -264,7 +264,7 @@ func (b *bench) commitRate(ctx context.Context, c commitCase, e engine) error {
 		runtime.ReadMemStats(&before)
 		busy := s.cpu()
 		began := time.Now()
-		done, err := s.closedLoop(ctx, c, size(b, 250*time.Millisecond, 2*time.Second))
+		done, err := s.closedLoop(ctx, c, size(b, 250*time.Millisecond, time.Second))
 		took := time.Since(began)
 		busy = s.cpu() - busy
 		runtime.ReadMemStats(&after)
@@ -304,7 +304,7 @@ func (s store) closedLoop(ctx context.Context, c commitCase, d time.Duration) (d
 func (b *bench) commitLatency(ctx context.Context, c commitCase, e engine, rate float64) error {
 	value := []byte(strings.Repeat("v", c.bytes))
 	return e.with(ctx, b, c, func(s store) error {
-		o, err := measure.Open{Rate: rate, For: size(b, 500*time.Millisecond, 5*time.Second), Clients: c.writers,
+		o, err := measure.Open{Rate: rate, For: size(b, 500*time.Millisecond, 1500*time.Millisecond), Clients: c.writers,
 			Do: func(_ context.Context, writer, i int) error { return s.write(writer, i, value) }}.Run(ctx)
 		b.Latencies("latency: "+c.String(), e.name, &o.Latency)
 		if o.First != nil {

@@ -84,7 +84,7 @@ func kv(ctx context.Context, b *bench) error {
 func (b *bench) redisCommands(ctx context.Context, all []server) error {
 	tests := size(b, []string{"set", "get", "incr", "sadd", "hset"}, []string{
 		"set", "get", "incr", "lpush", "rpush", "lpop", "rpop", "sadd", "hset", "spop", "zadd", "mset"})
-	requests := size(b, 5_000, 200_000)
+	requests := size(b, 5_000, 50_000)
 	b.Setting("redis-benchmark: %s requests, 16 times as many with -P 16, of 50 clients, 10,000 "+
 		"keys, 64 bytes",
 		report.Count(requests))
@@ -116,8 +116,8 @@ func (b *bench) redisCommands(ctx context.Context, all []server) error {
 
 func (b *bench) ycsb(ctx context.Context, all []server) error {
 	records := size(b, 2_000, 100_000)
-	closed := size(b, 400*time.Millisecond, 5*time.Second)
-	open := size(b, 600*time.Millisecond, 10*time.Second)
+	closed := size(b, 400*time.Millisecond, 2*time.Second)
+	open := size(b, 600*time.Millisecond, 4*time.Second)
 	b.Setting("YCSB: %s records of ten fields of 100 bytes, %d clients, zipfian; rates as fast "+
 		"as they are "+
 		"answered; latencies from an open loop at half of the rate of the slowest system",

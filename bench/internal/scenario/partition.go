@@ -55,7 +55,6 @@ func (s split) String() string {
 var splits = []split{{3, 2}, {2, 2, 1}}
 
 func partition(ctx context.Context, b *bench) error {
-	b.rounds = size(b, 1, 3)
 	all := []partedSystem{
 		{"peerd", "this tree", "daemons with their defaults", false, partPeerd},
 		{"etcd", version("go.etcd.io/etcd/server/v3"), "Raft; embedded in a process each, defaults", true, partEtcd},
@@ -77,7 +76,7 @@ func partition(ctx context.Context, b *bench) error {
 	}
 	b.System("quorum", "", "theory: a part with a majority does everything, the others nothing", "")
 	lasts := size(b, phases{1500 * time.Millisecond, 5 * time.Second, 2 * time.Second},
-		phases{10 * time.Second, time.Minute, 20 * time.Second})
+		phases{5 * time.Second, time.Minute, 10 * time.Second})
 	b.partitionNotes(lasts)
 	err := b.inTurn(0, 1, "splits", len(all), func(_, s int) error {
 		defer b.End()

@@ -126,9 +126,6 @@ func (b *bench) repairOnce(from float64, cells, d int, clustered bool) error {
 		slices.Sort(diff.changed)
 	}
 	what := repairName(cells, d, clustered)
-	rounds := b.rounds
-	defer func() { b.rounds = rounds }()
-	b.rounds = min(rounds, 3) // bytes are the same each time
 	ready := make([]func() (outcome, error), len(repairers))
 	return b.inTurn(from, from, what, len(repairers), func(round, i int) error {
 		r := repairers[i]

@@ -24,46 +24,53 @@ import (
 type Scenario struct {
 	Name  string
 	About string
-	quick time.Duration // how long it takes on two cores
-	full  time.Duration
+	quick plan
+	full  plan
 	run   func(context.Context, *bench) error
+}
+
+// plan is of how many rounds what is compared in turn has, and how long the scenario takes on two
+// cores.
+type plan struct {
+	rounds int
+	takes  time.Duration
 }
 
 // All is every scenario, in the order in which they are run.
 var All = []Scenario{
 	{"commit", "Writes of an embedded database: rate, latency, CPU and allocations, by " +
 		"durability, writers and size",
-		time.Minute, 25 * time.Minute, commit},
+		plan{3, time.Minute}, plan{3, 9 * time.Minute}, commit},
 	{"kv", "Redis commands, and YCSB A to F, of one peer and of three",
-		75 * time.Second, 40 * time.Minute, kv},
+		plan{3, 75 * time.Second}, plan{3, 18 * time.Minute}, kv},
 	{"types", "Merging and encoding each type, in memory",
-		25 * time.Second, 5 * time.Minute, types},
+		plan{3, 25 * time.Second}, plan{5, 4 * time.Minute}, types},
 	{"repair", "Finding and carrying few differences among many cells, where no log reaches back",
-		15 * time.Second, 10 * time.Minute, repair},
+		plan{3, 15 * time.Second}, plan{3, 8 * time.Minute}, repair},
 	{"catchup", "A copy that was away for some writes returns: bytes, round trips, time",
-		40 * time.Second, 10 * time.Minute, catchup},
+		plan{3, 40 * time.Second}, plan{5, 7 * time.Minute}, catchup},
 	{"growth", "Memory, disk, opening and latency, as keys, elements, deletes and replicas grow " +
 		"by tens",
-		20 * time.Second, 60 * time.Minute, growth},
+		plan{1, 20 * time.Second}, plan{3, 14 * time.Minute}, growth},
 	{"spread", "From a write at one member until all have it, with packets lost, beside the " +
 		"epidemic's prediction",
-		70 * time.Second, 35 * time.Minute, spreading},
+		plan{3, 70 * time.Second}, plan{3, 20 * time.Minute}, spreading},
 	{"strong", "Increments and compare-and-set by many clients: what coordination costs",
-		55 * time.Second, 15 * time.Minute, strong},
+		plan{3, 55 * time.Second}, plan{5, 7 * time.Minute}, strong},
 	{"partition", "A cluster under load is split, in two parts and in three: what each part can still do, and what is lost",
-		90 * time.Second, 50 * time.Minute, partition},
+		plan{1, 90 * time.Second}, plan{3, 35 * time.Minute}, partition},
 	{"bootstrap", "An empty peer joins: time, bytes, memory, and the other's latency meanwhile",
-		45 * time.Second, 65 * time.Minute, bootstrap},
+		plan{3, 45 * time.Second}, plan{3, 17 * time.Minute}, bootstrap},
 	{"soak", "Mixed load and faults for a time: the first quarter against the last",
-		35 * time.Second, 65 * time.Minute, soak},
+		plan{1, 35 * time.Second}, plan{1, 11 * time.Minute}, soak},
 }
 
 // Expected is about how long the scenario takes.
 func (s Scenario) Expected(quick bool) time.Duration {
 	if quick {
-		return s.quick
+		return s.quick.takes
 	}
-	return s.full
+	return s.full.takes
 }
 
 // bench is where a scenario measures and what it records in.
@@ -85,10 +92,10 @@ type Options struct {
 
 // Measure runs the scenario, and ends all that it has started. A failure is in what it returns.
 func (s Scenario) Measure(ctx context.Context, l *lab.Lab, o Options) *report.Scenario {
-	b := &bench{Lab: l, quick: o.Quick, rounds: 7, lasts: o.Lasts, show: o.Show, Scenario: &report.Scenario{
+	b := &bench{Lab: l, quick: o.Quick, rounds: s.full.rounds, lasts: o.Lasts, show: o.Show, Scenario: &report.Scenario{
 		Name: s.Name, About: s.About, Command: "go -C bench run . " + s.Name}}
 	if o.Quick {
-		b.rounds = 3
+		b.rounds = s.quick.rounds
 		b.Command += " --quick"
 	}
 	began := time.Now()
