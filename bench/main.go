@@ -108,9 +108,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 			return err
 		}
 	}
-	if err := os.MkdirAll(o.out, 0o755); err != nil { // now, not once all is measured
-		return err
-	}
 	limit := patience
 	if o.quick {
 		limit = quickPatience
@@ -165,6 +162,9 @@ func choose(names []string) ([]scenario.Scenario, error) {
 // has one too. One that fails does not keep the others from being run.
 func (o options) scenarios(ctx context.Context, l *lab.Lab, r *report.Run, chosen []scenario.Scenario,
 	stdout, stderr io.Writer) error {
+	if err := os.MkdirAll(o.out, 0o755); err != nil { // now, not once all is measured
+		return err
+	}
 	var failed []string
 	for i, s := range chosen {
 		p := &progress{out: stderr, name: s.Name, place: fmt.Sprintf("%d/%d", i+1, len(chosen)), began: time.Now(),

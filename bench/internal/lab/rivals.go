@@ -37,13 +37,12 @@ func (l *Lab) redisLike(ctx context.Context, program string, args []string) (p *
 	if err != nil {
 		return nil, "", err
 	}
-	name := fmt.Sprint(program, "-", port)
-	dir := l.Path(name)
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	dir, err := os.MkdirTemp(l.Path("."), program+"-") // a port may come again
+	if err != nil {
 		return nil, "", err
 	}
 	addr = fmt.Sprint("127.0.0.1:", port)
-	p, err = l.Start(name, program, append([]string{"--port", fmt.Sprint(port), "--bind", "127.0.0.1",
+	p, err = l.Start(filepath.Base(dir), program, append([]string{"--port", fmt.Sprint(port), "--bind", "127.0.0.1",
 		"--dir", dir, "--appendonly", "yes", "--save", ""}, args...)...)
 	if err != nil {
 		return nil, "", err
