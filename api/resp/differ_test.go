@@ -16,7 +16,12 @@ import (
 	"time"
 )
 
-var differ = flag.Int("differ", 4000, "commands that TestRandomCommandsAreAnsweredAsRedisAnswersThem sends")
+var (
+	differ     = flag.Int("differ", 4000, "commands that TestRandomCommandsAreAnsweredAsRedisAnswersThem sends")
+	differFrom = flag.Uint64("differ-from", 0, "the first seed of them: each is for 200")
+)
+
+var everyCommand = table()
 
 // TestRandomCommandsAreAnsweredAsRedisAnswersThem sends the same to a Redis server that it starts
 // and to ours: every command of the table but those in incomparable, with random arguments, one by
@@ -25,7 +30,8 @@ func TestRandomCommandsAreAnsweredAsRedisAnswersThem(t *testing.T) {
 	theirs := startRedis(t)
 	_, ours := startServer(t, Config{db: newMemory(t)})
 	const each = 200 // commands, from one seed, without keys from before
-	for seed := range uint64(max(1, *differ/each)) {
+	for n := range uint64(max(1, *differ/each)) {
+		seed := *differFrom + n
 		d := &differing{rand: rand.New(rand.NewPCG(seed, 12)), seed: seed}
 		if d.rand.IntN(3) > 0 {
 			d.group = d.pick("string", "set", "hash", "list", "sorted-set", "geo", "bitmap", "hyperloglog", "stream", "generic")
@@ -248,8 +254,9 @@ func (d *differing) step(t *testing.T) int {
 // tolerated, as it is if ours is null and may be. It reports whether they differ.
 func (d *differing) compare(t *testing.T, command []string, got [2]string, mayBeNull bool) bool {
 	if got[0] != got[1] && !isTolerated(got[1]) && !(mayBeNull && isNull(got[1])) {
-		t.Errorf("seed %d: %q is answered by Redis with\n%s and by us with\n%s after\n%s", d.seed, command, got[0], got[1],
-			strings.Join(d.past[max(0, len(d.past)-40):], "\n"))
+		t.Errorf("%q is answered by Redis with\n%s and by us with\n%s after\n%s\nseed %[5]d: go test ./api/resp "+
+			"-run RandomCommands -differ 200 -differ-from %[5]d", command, got[0], got[1],
+			strings.Join(d.past[max(0, len(d.past)-40):], "\n"), d.seed)
 	}
 	return got[0] != got[1]
 }
@@ -295,12 +302,11 @@ func (d *differing) command() []string {
 
 // simple returns one that is no script.
 func (d *differing) simple() []string {
-	all := table()
-	c := all[d.rand.IntN(len(all))]
+	c := everyCommand[d.rand.IntN(len(everyCommand))]
 	focused := d.group != "" && d.rand.IntN(3) > 0
 	for slices.Contains(incomparable, c.name) || focused && c.group != d.group ||
 		strings.HasPrefix(c.name, "flush") && d.rand.IntN(10) > 0 {
-		c = all[d.rand.IntN(len(all))]
+		c = everyCommand[d.rand.IntN(len(everyCommand))]
 	}
 	if maker := makers[c.group]; maker != "" && d.rand.IntN(4) == 0 {
 		c = *commands[maker]
