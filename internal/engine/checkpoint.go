@@ -29,7 +29,7 @@ import (
 
 // How checkpoints are paced.
 const (
-	checkpointBytes = 512 << 10   // about how many one step writes
+	checkpointBytes = 32 << 10    // about how many one step writes at least: see piece
 	checkpointEvery = time.Minute // one begins so long after the last, if there is something to be written
 	agesEvery       = time.Minute // between two looks at the age of the log's oldest record
 
@@ -154,7 +154,7 @@ func (r *replica) behind() int64 { return Behind(r.cfg.MaxLogBytes) }
 // then.
 func (r *replica) saveSome() (err error) {
 	c := r.saving
-	w := treeWriter{r: r, batch: &store.Batch{}, began: r.work}
+	w := treeWriter{r: r, batch: &store.Batch{}, began: r.work, most: r.piece()}
 	defer w.close()
 	for !w.full && c.pass < len(passes) {
 		p := passes[c.pass]
@@ -230,6 +230,7 @@ type treeWriter struct {
 	old   store.Snapshot // once something that is written over is kept
 	keys  []byte         // memory for keys
 	began int            // replica.work at its beginning
+	most  int            // about how many bytes the step writes
 	full  bool           // the step has done enough
 }
 
@@ -280,9 +281,25 @@ func (w *treeWriter) item(it *item) error {
 	w.items = append(w.items, it)
 	w.r.spend(workCut + workOf(bytes))
 	w.r.transacted(last)
-	w.full = len(w.items) >= w.r.perBatch() || w.batch.Bytes() >= checkpointBytes ||
+	w.full = len(w.items) >= w.r.perBatch() || w.batch.Bytes() >= w.most ||
 		w.r.spentSince(w.began)
 	return nil
+}
+
+// piece returns about how many bytes of a checkpoint a step writes. Who commits waits for them, so
+// they are few while the checkpoint keeps up with what is committed meanwhile: it begins at a half
+// of what holds commits back, and from three quarters on there are most.
+func (r *replica) piece() int {
+	over := func(sixteenths int64) bool {
+		return r.table.Bytes() > r.cfg.MaxDirty/16*sixteenths || r.lag() > r.behind()/8*sixteenths
+	}
+	switch {
+	case over(12):
+		return 16 * checkpointBytes
+	case over(11):
+		return 4 * checkpointBytes
+	}
+	return checkpointBytes
 }
 
 // add adds a write to those of the item.
