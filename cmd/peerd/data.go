@@ -121,13 +121,33 @@ type stored struct {
 	Values    []octets   `json:"values,omitempty"`
 	Enabled   *bool      `json:"enabled,omitempty"`
 	Elements  *[]octets  `json:"elements,omitempty"`
+	Scores    *[]scored  `json:"scores,omitempty"`
 	Bytes     *octets    `json:"bytes,omitempty"`
 	Registers []byte     `json:"registers,omitempty"`
 	Count     *int64     `json:"count,omitempty"`
+	Items     *[]octets  `json:"items,omitempty"`
+	Entries   *[]item    `json:"entries,omitempty"`
 	Fields    *[]*stored `json:"fields,omitempty"`
 	Also      []*stored  `json:"also,omitempty"`
+	Expires   string     `json:"expires,omitempty"`
 	Cursor    string     `json:"cursor,omitempty"`
 	Token     string     `json:"token,omitempty"`
+}
+
+// scored is an element of a sorted set. Its score is a number, or "inf" or "-inf": it is handed on as it came.
+type scored struct {
+	Element octets          `json:"element"`
+	Score   json.RawMessage `json:"score"`
+}
+
+func (s scored) text(between string) string {
+	return legible(string(s.Element)) + between + strings.Trim(string(s.Score), `"`)
+}
+
+// item is an entry of a stream: its fields, each with its value behind it.
+type item struct {
+	ID     string   `json:"id"`
+	Fields []octets `json:"fields"`
 }
 
 type octets = httpapi.Octets
@@ -138,12 +158,14 @@ func getCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "get KEY",
 		Short: "Print what a running peer stores under a key",
-		Long: "Print what is stored under a key: a string as it is, a set with an element on each\n" +
-			"line, a map with a field on each line and tabs between the names and the value, an\n" +
-			"enabled flag as \"true\", a bitmap as its bytes, a HyperLogLog as its count. A text with control characters, or that is no UTF-8, is\n" +
-			"quoted: --raw prints a string byte for byte, without an end of line. With --conflicts\n" +
-			"every concurrent value has a line, that begins with its type: peerd set settles the\n" +
-			"conflict. If nothing is stored there, the exit status is 1.",
+		Long: "Print what is stored under a key: a string as it is, a set or list with an element on\n" +
+			"each line, a sorted set with an element, a tab and its score, a stream with an entry's id,\n" +
+			"its fields and their values with tabs between, a map with a field on each line and tabs\n" +
+			"between the names and the value, an enabled flag as \"true\", a bitmap as its bytes, a\n" +
+			"HyperLogLog as its count. A text with control characters, or that is no UTF-8, is quoted:\n" +
+			"--raw prints a string byte for byte, without an end of line. With --conflicts every\n" +
+			"concurrent value has a line, that begins with its type: peerd set settles the conflict. If\n" +
+			"nothing is stored there, the exit status is 1.",
 		Example: "  peerd get greeting\n  peerd get ann --path mail\n  peerd get greeting --conflicts",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -215,13 +237,18 @@ func (s *dataClient) get(ctx context.Context, key string, conflicts bool) (*stor
 	}
 }
 
-// append adds the next page of a set or map.
+// append adds the next page of what has members.
 func (v *stored) append(next *stored) {
-	switch {
-	case v.Elements != nil && next.Elements != nil:
-		*v.Elements = append(*v.Elements, *next.Elements...)
-	case v.Fields != nil && next.Fields != nil:
-		*v.Fields = append(*v.Fields, *next.Fields...)
+	join(v.Elements, next.Elements)
+	join(v.Scores, next.Scores)
+	join(v.Items, next.Items)
+	join(v.Entries, next.Entries)
+	join(v.Fields, next.Fields)
+}
+
+func join[T any](all, next *[]T) {
+	if all != nil && next != nil {
+		*all = append(*all, *next...)
 	}
 }
 
@@ -245,9 +272,21 @@ func (v *stored) lines(w io.Writer, before string, conflicts bool) {
 		for _, f := range *v.Fields {
 			f.lines(w, before+legible(string(*f.Name))+"\t", conflicts)
 		}
-	case v.Elements != nil:
-		for _, e := range *v.Elements {
+	case v.Elements != nil || v.Items != nil:
+		for _, e := range *cmp.Or(v.Elements, v.Items) {
 			line(legible(string(e)))
+		}
+	case v.Scores != nil:
+		for _, e := range *v.Scores {
+			line(e.text("\t"))
+		}
+	case v.Entries != nil:
+		for _, e := range *v.Entries {
+			text := legible(e.ID)
+			for _, f := range e.Fields {
+				text += "\t" + legible(string(f))
+			}
+			line(text)
 		}
 	case v.Bytes != nil:
 		line(legible(string(*v.Bytes)))
@@ -348,10 +387,11 @@ type changes struct {
 }
 
 type result struct {
-	Changed bool   `json:"changed"`
-	Count   *int   `json:"count,omitempty"`
-	Value   *int64 `json:"value,omitempty"`
-	Cursor  string `json:"cursor,omitempty"`
+	Changed bool     `json:"changed"`
+	Count   *int     `json:"count,omitempty"`
+	Value   *int64   `json:"value,omitempty"`
+	Scores  []scored `json:"scores,omitempty"`
+	Cursor  string   `json:"cursor,omitempty"`
 }
 
 // tell prints what a write did: for people, or as it was answered.
@@ -409,7 +449,8 @@ func delCommand() *cobra.Command {
 			if wanted := cmd.Flags().Changed("prefix"); wanted == (len(args) > 0) {
 				return misuse("name the keys to delete, or --prefix (see peerd del --help)")
 			} else if wanted && prefix == "" {
-				return misuse("an empty --prefix would delete all keys: to do that, use FLUSHDB or DELETE over HTTP")
+				return misuse("an empty --prefix would delete all keys: to do that, use FLUSHDB, or the operation " +
+					"delete with an empty prefix (peerd tx)")
 			}
 			return nil
 		},
@@ -508,8 +549,9 @@ type listing struct {
 }
 
 type listed struct {
-	Key   octets   `json:"key"`
-	Types []string `json:"types"`
+	Key     octets   `json:"key"`
+	Types   []string `json:"types"`
+	Expires string   `json:"expires,omitempty"`
 }
 
 func keysCommand() *cobra.Command {
@@ -520,7 +562,7 @@ func keysCommand() *cobra.Command {
 		Short: "List the keys of a running peer, in order",
 		Long: "List the keys, or those that begin with a prefix, in the order of their bytes, one on\n" +
 			"each line. With --json each line is an object that has the types of what is stored\n" +
-			"there as well.",
+			"there as well, and when it expires.",
 		Example: "  peerd keys user:\n  peerd keys --limit 10 --json",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -626,6 +668,11 @@ func (c changes) write(out io.Writer, asked json.RawMessage) error {
 		switch {
 		case r.Value != nil:
 			did = strconv.FormatInt(*r.Value, 10)
+		case len(r.Scores) > 0:
+			did = r.Scores[0].text(" ")
+			for _, e := range r.Scores[1:] {
+				did += ", " + e.text(" ")
+			}
 		case r.Count != nil:
 			did = strconv.Itoa(*r.Count)
 		case r.Changed:

@@ -39,6 +39,18 @@ func TestTheCommandsReadAndWriteEachType(t *testing.T) {
 	d.told("@\x01", "get", "days", "--raw")
 	d.told("2\n", "get", "seen")
 	d.told("2\n", "del", "days", "seen")
+	d.told("list.append     3\nsorted-set.set  2\nsorted-set.add  a 3, b 1\n", "tx", `[
+		{"op": "list.append", "path": ["jobs"], "elements": ["b", "a", "b\tc"]},
+		{"op": "sorted-set.set", "path": ["points"],
+			"scores": [{"element": "a", "score": 1.5}, {"element": "z", "score": "-inf"}]},
+		{"op": "sorted-set.add", "path": ["points"],
+			"scores": [{"element": "a", "score": 1.5}, {"element": "b", "score": 1}]}]`)
+	mustPeerd(t, "set", "log", `{"type": "stream", "entries": [{"id": "1-0", "fields": ["f", "x y"]},
+		{"id": "2-7", "fields": ["g", ""]}]}`, "--json", "--http", d.http)
+	d.told("b\na\n\"b\\tc\"\n", "get", "jobs")
+	d.told("a\t3\nb\t1\nz\t-inf\n", "get", "points")
+	d.told("1-0\tf\tx y\n2-7\tg\t\"\"\n", "get", "log")
+	d.told("3\n", "del", "jobs", "points", "log")
 	d.told("2\n", "incr", "ann", "--path", "age", "--path", "years", "--by", "2")
 	d.told("2\n", "get", "ann", "--path", "age", "--path", "years")
 	d.told("OK\n", "set", "on/../off", `{"type": "flag", "enabled": true}`, "--space", "others")
@@ -54,6 +66,7 @@ func TestTheCommandsReadAndWriteEachType(t *testing.T) {
 	d.told("2\n", "del", "ann", "greeting", "none")
 	d.told("1\n", "del", "--prefix", "vis")
 	d.told(".\n", "keys")
+	d.told("delete  1\n", "tx", `[{"op": "delete", "prefix": ""}]`)
 	status, _, stderr := peerd(t, "get", "greeting", "--http", d.http)
 	if want := "peerd: nothing is stored under greeting\n"; status != exitFailure || stderr != want {
 		t.Errorf("get of what is not there ended with %d, %q, want 1, %q", status, stderr, want)
@@ -67,8 +80,14 @@ func TestWhatGetPrintsAsJSONCanBeSetAgain(t *testing.T) {
 	d.told(odd, "get", odd, "--raw")
 	d.told(strconv.Quote(odd)+"\n", "get", odd)
 	mustPeerd(t, "tx", `{"ops": [{"op": "set.add", "path": ["m", "s"], "elements": ["x", {"base64": "/w=="}]},
-		{"op": "flag.enable", "path": ["m", "f"]}]}`, "--http", d.http)
-	for _, key := range []string{odd, "m"} {
+		{"op": "flag.enable", "path": ["m", "f"]},
+		{"op": "list.append", "path": ["m", "l"], "elements": ["y", "x", {"base64": "/w=="}]},
+		{"op": "sorted-set.set", "path": ["z"], "scores": [{"element": "a", "score": 0.1}, {"element": "b", "score": "inf"}]},
+		{"op": "list.append", "path": ["l"], "elements": ["y", "x", "y"]},
+		{"op": "expire", "path": ["l"], "until": "2126-12-24T18:00:00Z"}]}`, "--http", d.http)
+	mustPeerd(t, "set", "x", `{"type": "stream", "entries": [{"id": "1-0", "fields": ["f", "v"]}]}`, "--json",
+		"--http", d.http)
+	for _, key := range []string{odd, "m", "z", "l", "x"} {
 		before := mustPeerd(t, "get", key, "--json", "--http", d.http)
 		mustPeerd(t, "del", key, "--http", d.http)
 		mustPeerd(t, "set", key, before, "--json", "--http", d.http)
@@ -76,6 +95,9 @@ func TestWhatGetPrintsAsJSONCanBeSetAgain(t *testing.T) {
 		after := mustPeerd(t, "get", key, "--json", "--http", d.http)
 		if json.Unmarshal([]byte(before), &a) != nil || json.Unmarshal([]byte(after), &b) != nil {
 			t.Fatalf("no JSON: %s, %s", before, after)
+		}
+		if _, expires := a["expires"]; expires != (key == "l") {
+			t.Errorf("get --json of %q says when it expires: %t", key, expires)
 		}
 		delete(a, "token")
 		delete(b, "token")
