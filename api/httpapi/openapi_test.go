@@ -158,6 +158,16 @@ func TestEachTypeHasAFormAndIsInTheDocument(t *testing.T) {
 	}
 }
 
+func TestTheDocumentListsTheCodeOfEachKnownProblem(t *testing.T) {
+	problem := description().Components.Responses["problem"].Value.Content["application/problem+json"].Schema.Value
+	listed := problem.Properties["code"].Value.Enum
+	for _, known := range knownProblems {
+		if !slices.Contains(listed, any(known.code)) {
+			t.Errorf("%v is answered with the code %q, which the document does not list", known.err, known.code)
+		}
+	}
+}
+
 func TestTheDocumentNamesTheLimits(t *testing.T) {
 	d := description()
 	ops := d.Paths.Value("/v1/tx").Post.RequestBody.Value.Content["application/json"].Schema.Value.Properties["ops"]
