@@ -62,7 +62,8 @@ type BackupProgress struct {
 }
 
 // Backup writes a backup of all spaces that this host holds to w, each of a moment of its own: see
-// Space.Backup. The directory of spaces is left out, as it is made again of those that are there.
+// Space.Backup. The space "peerd" is left out: the directory of spaces is made again of those that
+// are there, and who was removed (RemoveMember) is not in a backup.
 // While one of them cannot be read, or is being backed up, there is none of all.
 func (p *Peer) Backup(ctx context.Context, w io.Writer, progress func(BackupProgress)) (info BackupInfo, err error) {
 	all := slices.DeleteFunc(p.held(), func(s *space) bool { return s.name == directorySpace })

@@ -45,7 +45,8 @@ type RemovedMember struct {
 // waited for nor let in any more, until AddMember. which is its id, any beginning or end of that
 // which no other has, its name, or its gossip address; of one that is not known here, the id. It
 // keeps its data and the cluster's key: RotateKey is against one that is not to be trusted. The
-// error wraps ErrUnknownMember or ErrSeveralMembers, or is ErrRemoveSelf.
+// error wraps ErrUnknownMember, ErrSeveralMembers or, beyond MaxRemoved, ErrTooLarge, is ErrRemoveSelf,
+// or one of Update. Backups do not have it: where a whole cluster is restored it is to be said again.
 func (p *Peer) RemoveMember(ctx context.Context, which string) (RemovedMember, error) {
 	m, err := p.findMember(ctx, which)
 	if err != nil {
