@@ -138,8 +138,9 @@ type simulated struct {
 const (
 	// MaxQueue is how many transactions of a space may wait for their turn. More block their callers.
 	MaxQueue = 4096
-	// MaxLinks is how many other peers a peer keeps a stream to. In a larger cluster each picks so
-	// many, and the rest is reached through them.
+	// MaxLinks is how many other peers a peer keeps a stream to for each of its spaces. In a larger
+	// cluster each picks so many, twice as many for all spaces together, and the rest is reached
+	// through them; with those that others open there are four times as many at most.
 	MaxLinks = 16
 	// MaxPushDelay is how long a write may be kept from the other peers so that more go along.
 	MaxPushDelay = 10 * time.Second

@@ -17,8 +17,10 @@ const (
 // Replicated waits until n other peers hold what this peer had written to the space when it was
 // called so that it survives a loss of power there, and returns how many do. It returns that with
 // ctx's error, too, if ctx ends first. Only peers to which this one has a link of its own can say
-// so, MaxLinks at most. They sync for whoever waits, whatever their Config.Durability promises their
-// own callers; but those with None only when they do anyway, within about a minute of a write.
+// so, four times MaxLinks at most: with an n beyond them it waits until ctx ends. They sync for
+// whoever waits, whatever their Config.Durability promises their own callers; but those with None
+// only when they do anyway, within about a minute of a write. Other errors are ErrNotHeld and
+// ErrClosed; of a space that is not there yet it returns 0 and no error.
 func (s *Space) Replicated(ctx context.Context, n int) (have int, err error) {
 	held, err := s.here()
 	if held == nil || err != nil {
