@@ -22,10 +22,12 @@
 //	String    Get All  Set Add Clear      Map    Has Len All  Remove Clear, and the fields by type
 //	Counter   Get      Add Clear
 //	Flag      Get      Set
+//	List         Get Len All From  Insert Set Remove Clear
 //	SortedSet    Score Len Before All From Back ByName  Set Add Remove Clear
 //	Bitmap       Get All GetBit Read   SetBit Edit Take Clear
 //	HyperLogLog  Get Count             Add Merge Clear
 //	Stream    Has Len Range Backward  Add AddAs Remove RemoveFirst Clear, and a Group's Read, Ack, Assign
+//	Expiry    Get      Set Clear: when what is under a name ends
 //
 // Reads return no error. A write returns one if it is refused, and then has changed nothing. The
 // database's transactions (peer.Tx) have the same Fields and types. What follows tells what is

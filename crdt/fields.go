@@ -12,7 +12,8 @@ import (
 // write only when asked to.
 //
 // Reads return no error: see Err. Writes return one if they are refused, and then have changed
-// nothing, so that the transaction may go on: ErrTooLong, ErrOverflow, ErrNotInteger, ErrReadOnly.
+// nothing, so that the transaction may go on: ErrTooLong, ErrOverflow, ErrNotInteger, ErrNotANumber,
+// ErrStreamID, ErrStreamFull, ErrNoGroup, ErrReadOnly.
 // (A database's ErrTooLarge says that the whole transaction is beyond its limits, and will not be
 // committed.) Under a name or path beyond the limits nothing is found, and every write returns
 // ErrTooLong.

@@ -203,7 +203,7 @@ func (g Group) Create(info GroupInfo) (created bool, err error) {
 	return true, g.begin(groupState{}, info, info.Last)
 }
 
-// SetID has the group begin anew behind info.Last, as Create does.
+// SetID has the group begin anew behind info.Last, as Create does. It returns ErrNoGroup if there is none.
 func (g Group) SetID(info GroupInfo) error {
 	st, err := g.state()
 	switch {
@@ -260,7 +260,9 @@ const MaxDelivery = 8 << 20
 
 // Read delivers to a consumer entries that were delivered to none, those with the smallest ids, at
 // most so many if most is not 0, and returns them. They are pending then, unless noAck is set.
-// There may be more, beyond MaxDelivery.
+// There may be more, beyond MaxDelivery. It returns ErrNoGroup if there is no group. O(log cells) for
+// each entry from the first that was not delivered on, and for each replica that has added to the
+// stream.
 func (g Group) Read(consumer string, now time.Time, most int, noAck bool) (entries []StreamEntry, err error) {
 	st, err := g.state()
 	switch {
@@ -313,7 +315,8 @@ type Pending struct {
 	Count     int       // how often
 }
 
-// Assign has entries be pending for a consumer, whoever had them.
+// Assign has entries be pending for a consumer, whoever had them. It returns ErrNoGroup if there is no
+// group. O(entries · log cells).
 func (g Group) Assign(consumer string, now time.Time, pending []Pending) error {
 	st, err := g.state()
 	switch {
@@ -390,7 +393,7 @@ func (g Group) PendingOf(id StreamID) (p Pending, ok bool) {
 	return pendingIn(id, c)
 }
 
-// Ack acknowledges entries, and returns how many were pending.
+// Ack acknowledges entries, and returns how many were pending. O(ids · log cells).
 func (g Group) Ack(ids ...StreamID) (acknowledged int, err error) {
 	for _, id := range ids {
 		n := g.typed(typePending).named(id.name())
@@ -443,7 +446,8 @@ func (g Group) HasConsumer(name string) bool {
 	return c.Visible()
 }
 
-// AddConsumer makes a consumer, and reports whether it was not there.
+// AddConsumer makes a consumer, and reports whether it was not there. It returns ErrNoGroup if there is
+// no group.
 func (g Group) AddConsumer(name string, now time.Time) (created bool, err error) {
 	st, err := g.state()
 	switch {

@@ -134,7 +134,8 @@ func (s SortedSet) walk(after dotted.Address, fn func(scored) bool) {
 }
 
 // Set gives elem, of at most MaxName bytes, a score, and reports whether it was not there. It
-// writes either way, so that it wins over a concurrent Remove. O(log cells).
+// writes either way, so that it wins over a concurrent Remove. It returns ErrNotANumber for a score
+// that is none. O(log cells).
 func (s SortedSet) Set(elem string, score float64) (added bool, err error) {
 	if math.IsNaN(score) {
 		return false, ErrNotANumber
@@ -155,8 +156,8 @@ func withoutSign(score float64) float64 {
 	return score
 }
 
-// Add adds to the score of elem, which is 0 before if it is not there, and returns it. O(log
-// cells).
+// Add adds to the score of elem, which is 0 before if it is not there, and returns it. It returns
+// ErrNotANumber if the sum, or what is added, is none. O(log cells).
 func (s SortedSet) Add(elem string, by float64) (float64, error) {
 	e := s.named(elem)
 	c, err := e.cell()

@@ -527,7 +527,8 @@ func (s *State) readCell(r *wire.Reader) dotted.Cell {
 }
 
 // MarshalJSON returns what readers see, to look at or to serve: an object of keys. Strings and
-// registers are strings, counters numbers, flags true, sets arrays, maps objects; of several
+// registers are strings, counters numbers, flags true, sets, lists and streams arrays, maps and sorted
+// sets objects, HyperLogLogs their count; of several
 // types under one name there is the first of Types.First, and of concurrent values the one that
 // Get shows. Bytes that are no UTF-8 are replaced. It does not fail.
 //

@@ -122,8 +122,8 @@ func (ts Types) Has(t Type) bool {
 // Only reports whether t is there and nothing else.
 func (ts Types) Only(t Type) bool { return ts.Has(t) && ts == bitOf(t) }
 
-// First returns the type to show where only one can be: in the order map, set, sorted set, list, string, bitmap,
-// HyperLogLog, flag the first that is there. It is zero if there is none.
+// First returns the type to show where only one can be: in the order map, set, sorted set, list, stream, string,
+// bitmap, HyperLogLog, flag the first that is there. It is zero if there is none.
 func (ts Types) First() Type {
 	for t := range ts.All() {
 		return t

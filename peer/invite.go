@@ -79,7 +79,8 @@ type Invitation struct {
 	Addr    string    `json:"addr"` // of this host, which the other one must reach
 }
 
-// Invite opens an invitation at this peer: see Join.
+// Invite opens an invitation at this peer, for one host and MaxInvitationAge: see Join. The error is
+// ErrTooManyInvitations if MaxInvitations are open; an Offline peer invites nobody.
 func (p *Peer) Invite() (Invitation, error) {
 	n := p.net
 	if n == nil {

@@ -78,14 +78,15 @@ const (
 // is accepted until RetireKeys. Members named in without are left out: when the old key is retired
 // they are strangers. If a member does not answer, nothing changes, and KeyChange says so; if it
 // fails later, the old key stays in use or accepted everywhere, and another call goes on with the
-// same new key.
+// same new key. The error is ErrKeyChangeRuns while a change that was begun here runs, ErrKeyAlone, or
+// wraps ErrUnknownMember or ErrSeveralMembers for who is in without.
 func (p *Peer) RotateKey(ctx context.Context, without []string) (KeyChange, error) {
 	return p.changeClusterKey(ctx, without, (*keyChange).rotate)
 }
 
 // RetireKeys has all members accept no key but the one in use here, once all use it. If a member
 // does not answer, nothing is retired, and KeyChange says so. Members named in without are left
-// out.
+// out. The error is one of RotateKey's, or ErrKeyChangeOpen if a new key is held that is not in use.
 func (p *Peer) RetireKeys(ctx context.Context, without []string) (KeyChange, error) {
 	return p.changeClusterKey(ctx, without, (*keyChange).retire)
 }

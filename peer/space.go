@@ -169,8 +169,9 @@ var nothing = sync.OnceValue(func() *engine.Engine {
 // caller's. If ctx ends before fn began, fn does not run; once it has begun, Update waits for its
 // end.
 //
-// Other errors are ErrTooLarge, ErrNoSpace, ErrRebuilding, ErrNotHeld and ErrTooManySpaces, after
-// all of which nothing has changed, and ErrClosed, after which that is unknown.
+// Other errors are ErrTooLarge, ErrNoSpace, ErrRebuilding, ErrNotHeld, ErrTooManySpaces and, for the
+// space "peerd", ErrReadOnly, after all of which nothing has changed, and ErrClosed, after which that
+// is unknown.
 func (s *Space) Update(ctx context.Context, fn func(tx *Tx) error) error {
 	u := newUpdate(nil, nil)
 	u.one[0] = fn
