@@ -104,8 +104,8 @@ func (c *call) matchesAny(name string) (bool, error) {
 }
 
 // runConfigSet changes what can change while the server runs, until it ends: how many clients there
-// may be, what is slow, and of which events clients are told. Others may be set to what they are.
-// All are changed, or none.
+// may be, what is slow, when others are told that a script is, of which events clients are told, and
+// what encodingSettings has. Others may be set to what they are. All are changed, or none.
 func runConfigSet(c *call) error {
 	if len(c.args)%2 != 0 {
 		return errSyntax
