@@ -63,6 +63,7 @@ type sizes struct {
 	warm     int           // keys that operations work on
 	cells    int           // what stands for 10⁶
 	many     int           // what stands for 10⁷
+	written  int           // keys that are written in so many seconds that these can be compared
 	watch    time.Duration // how long what is idle is watched
 	settle   time.Duration // how long it is left alone before that
 	deleted  []int         // how many sets of 20 elements are deleted
@@ -71,13 +72,13 @@ type sizes struct {
 }
 
 var full = sizes{
-	rounds: 5, requests: 200_000, warm: 10_000, cells: 1_000_000, many: 10_000_000,
+	rounds: 5, requests: 200_000, warm: 10_000, cells: 1_000_000, many: 10_000_000, written: 10_000_000,
 	watch: time.Minute, settle: 90 * time.Second, deleted: []int{12_500, 25_000, 50_000, 100_000},
 	sets: 200_000, bench: "2s",
 }
 
 var small = sizes{
-	rounds: 3, requests: 10_000, warm: 10_000, cells: 50_000, many: 100_000,
+	rounds: 3, requests: 10_000, warm: 10_000, cells: 50_000, many: 100_000, written: 1_000_000,
 	watch: 20 * time.Second, settle: 90 * time.Second, deleted: []int{1_500, 3_000, 6_000},
 	sets: 20_000, bench: "300ms",
 }

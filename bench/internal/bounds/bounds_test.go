@@ -14,7 +14,7 @@ import (
 
 // tiny is enough to see that a row runs.
 var tiny = sizes{
-	rounds: 1, requests: 400, warm: 100, cells: 500, many: 1000, watch: 100 * time.Millisecond,
+	rounds: 1, requests: 400, warm: 100, cells: 500, many: 1000, written: 1000, watch: 100 * time.Millisecond,
 	deleted: []int{10, 20}, sets: 100, bench: "1x",
 }
 

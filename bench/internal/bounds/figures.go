@@ -72,14 +72,15 @@ func (b bound) verdict(value float64) string {
 }
 
 // evenness returns how much was done in the slowest second, as a part of what was done in the
-// median one. The last second is left out, since it is not whole, and so is the first.
-func evenness(seconds []int64) float64 {
-	if len(seconds) < 3 {
-		return math.NaN()
+// median one. The last second is left out, since it is not whole, and so is the first. Where no
+// more are left than one, it has nothing to be compared with.
+func evenness(seconds []int64) (float64, error) {
+	if len(seconds) < 4 {
+		return 0, fmt.Errorf("over within %d s: there are no two whole seconds to compare", len(seconds))
 	}
 	var whole []float64
 	for _, n := range seconds[1 : len(seconds)-1] {
 		whole = append(whole, float64(n))
 	}
-	return slices.Min(whole) / measure.Median(whole)
+	return slices.Min(whole) / measure.Median(whole), nil
 }

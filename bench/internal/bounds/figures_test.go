@@ -13,14 +13,16 @@ func TestTheSlowestSecondIsAWholeOne(t *testing.T) {
 	}{
 		{[]int64{1, 100, 50, 100, 100, 2}, 0.5},
 		{[]int64{1, 100, 100, 0, 100, 2}, 0},
-		{[]int64{1, 100, 1}, 1},
+		{[]int64{1, 100, 100, 1}, 1},
 	} {
-		if got := evenness(c.seconds); got != c.want {
-			t.Errorf("of %v the slowest second is %v of the median, want %v", c.seconds, got, c.want)
+		if got, err := evenness(c.seconds); err != nil || got != c.want {
+			t.Errorf("of %v the slowest second is %v of the median, want %v: %v", c.seconds, got, c.want, err)
 		}
 	}
-	if got := evenness([]int64{5, 5}); !math.IsNaN(got) {
-		t.Errorf("a load of less than a whole second is even to %v", got)
+	for _, seconds := range [][]int64{nil, {5}, {5, 5}, {5, 5, 5}} {
+		if got, err := evenness(seconds); err == nil {
+			t.Errorf("%v are even to %v: there are no two whole seconds among them", seconds, got)
+		}
 	}
 }
 
