@@ -198,43 +198,43 @@ func (n *network) watchClocks() {
 			"kept by NTP", "members", namesOf(skewed(all, limit)), "limit_ms", limit.Milliseconds())
 	}
 	n.clocks = clocks{named: named, wrong: wrong}
-	if clock, known := clockOf(all, limit); known {
+	if clock, known := clockOf(all, limit, *n.p.clock.Load()); known {
 		n.p.clock.Store(&clock)
 	}
 }
 
-// clockOf returns what members' clocks tell of this host's, for what expires. If most differ from it theirs count; if one
-// differs, and nobody knows which is right, keys expire by the one that is behind. It is not known while no clock is measured:
-// what was is so still.
-func clockOf(all []members.Member, limit time.Duration) (c engine.Clock, known bool) {
-	off, measured := skewed(all, limit), 0
+// clockOf returns what members' clocks tell of this host's, for what expires. If most differ from it the median counts; if the
+// only one differs, and nobody knows which is right, keys expire by the one that is behind, unless it tells what most told before.
+// It is not known while no clock is measured: what was is so still.
+func clockOf(all []members.Member, limit time.Duration, was engine.Clock) (c engine.Clock, known bool) {
+	var measured []members.Member
 	for _, m := range all {
-		known = known || m.ClockError > 0
 		if m.ClockError > 0 {
-			measured++
+			measured = append(measured, m)
 		}
 	}
-	switch agree := measured - len(off) + 1; {
-	case clockWrong(all, limit):
-		c.Ahead = medianOffset(all)
-	case len(off) >= agree:
-		for _, m := range off {
-			c.Slack = max(c.Slack, -m.ClockOffset)
+	switch off := skewed(measured, limit); {
+	case clockWrong(measured, limit):
+		c.Ahead = medianOffset(measured)
+	case len(off) == 1 && len(measured) == 1:
+		if told := off[0].ClockOffset - was.Ahead; was.Ahead != 0 && told.Abs()-off[0].ClockError <= limit {
+			return was, true
 		}
+		c.Slack = max(0, -off[0].ClockOffset)
 	}
-	return c, known
+	return c, len(measured) > 0
 }
 
-// medianOffset returns by how much the members' clocks are ahead, by the median of those that are measured.
-func medianOffset(all []members.Member) time.Duration {
-	var offsets []time.Duration
-	for _, m := range all {
-		if m.ClockError > 0 {
-			offsets = append(offsets, m.ClockOffset)
-		}
+// medianOffset returns by how much the right time is ahead, by the median of members' clocks and of this host's own: without
+// that one, of two that differ the one that is ahead would be followed. Of two in the middle the one behind counts, by which
+// nothing expires early.
+func medianOffset(measured []members.Member) time.Duration {
+	offsets := []time.Duration{0} // its own
+	for _, m := range measured {
+		offsets = append(offsets, m.ClockOffset)
 	}
 	slices.Sort(offsets)
-	return offsets[len(offsets)/2]
+	return offsets[(len(offsets)-1)/2]
 }
 
 func (n *network) tellClock(m members.Member, off bool) {
