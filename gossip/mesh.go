@@ -140,6 +140,7 @@ type neighbour struct {
 	lost    bool               // cursor is to be found anew
 	behind  bool               // the log does not cover what it lacks
 	missing int                // ticks for which it has had what we lack
+	excused int                // deltas that arrived in parts since it had not
 	quiet   int                // ticks since it was told what is new here
 	apart   int                // ticks in quarantine since it was told what is here
 	due     bool               // deltas that are held back are to go to it
@@ -291,6 +292,9 @@ const (
 	patience = 5
 	// askEvery is between two such requests.
 	askEvery = 10
+	// excuses is for how many deltas that arrive in parts what is missing is not asked for, as it may be in them: where such
+	// ones come all the time, it is not.
+	excuses = 5
 	// tellAfter is after how long what is new here goes along with deltas again, and tellAlone when
 	// it does not wait for any. In a mesh that works it tells nothing that does not come anyway.
 	tellAfter = 10
@@ -319,7 +323,9 @@ func (m *Mesh) Tick(repairing bool) {
 			n.missing = 0
 			n.apart++
 			n.hello = n.hello || n.apart >= reviewEvery
-		case busy, !m.core.Lacks(n.listed):
+		case !m.core.Lacks(n.listed):
+			n.missing, n.excused = 0, 0
+		case busy && n.excused < excuses:
 			n.missing = 0
 		case !repairing:
 			if n.missing++; n.missing%askEvery == patience {

@@ -105,6 +105,9 @@ func (m *Mesh) receivePart(from NeighbourID, n *neighbour, body []byte, apply Ap
 	if n.partial = nil; p.dropped {
 		return nil
 	}
+	for _, other := range m.neighbours {
+		other.excused++
+	}
 	d, err := delta.Decode(p.data)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrFrame, err)

@@ -106,6 +106,40 @@ func TestWhatIsOnTheWayInPartsIsNotAskedFor(t *testing.T) {
 	}
 }
 
+// TestWhatIsMissingIsAskedForWhileLargeDeltasComeAllTheTime has a neighbour send one after the other, and another have what
+// it never sends.
+func TestWhatIsMissingIsAskedForWhileLargeDeltasComeAllTheTime(t *testing.T) {
+	w := newNet(t, 3)
+	w.connect(0, 1)
+	w.connect(1, 2)
+	w.run()
+	w.cores[2].write(1)
+	w.meshes[2].neighbours[id(1)].known.Raise(3, 1) // it takes it for sent
+	w.deliver(2, id(1), encodeHave(w.cores[2].seen, w.cores[2].heads))
+	for range 2 * excuses { // of two parts each: ticks come between them
+		w.cores[0].writeLarge(partSize + partSize/2)
+		for part := range 2 {
+			data, err := w.meshes[0].Next(id(1))
+			for err == nil && data != nil && kind(data[0]) != kindPart {
+				data, err = w.meshes[0].Next(id(1))
+			}
+			if err != nil || data == nil {
+				t.Fatal(data, err)
+			}
+			w.deliver(0, id(1), data)
+			for range askEvery * (1 - part) {
+				w.meshes[1].Tick(false)
+			}
+		}
+		for data, err := w.meshes[1].Next(id(0)); data != nil && err == nil; data, err = w.meshes[1].Next(id(0)) {
+			w.deliver(1, id(0), data)
+		}
+	}
+	if !w.meshes[1].neighbours[id(2)].graft {
+		t.Error("what nobody sends is not asked for")
+	}
+}
+
 func TestATruncatedOrLyingPartEndsTheLink(t *testing.T) {
 	c := newFake(2)
 	large := c.writeLarge(2 * partSize)
