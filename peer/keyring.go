@@ -3,6 +3,7 @@ package peer
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -22,6 +23,20 @@ type keyring struct {
 
 	changing sync.Mutex // held by a change
 	turn     sync.Mutex // held by what this peer begins for all: one at a time
+
+	// The key of the last rotation that this peer began or went on with, and whom that left out. Used while turn is held.
+	begun   secret.Key
+	without []string
+}
+
+// goesOn reports whether a rotation goes on with a key that others hold already: none of those to be left out may have been told it.
+func (k *keyring) goesOn(key secret.Key, without []string) bool {
+	for _, id := range without {
+		if key != k.begun || !slices.Contains(k.without, id) {
+			return false
+		}
+	}
+	return true
 }
 
 func newKeyring(path string, ring secret.Ring) *keyring {

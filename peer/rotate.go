@@ -78,8 +78,9 @@ const (
 // is accepted until RetireKeys. Members named in without are left out: when the old key is retired
 // they are strangers. If a member does not answer, nothing changes, and KeyChange says so; if it
 // fails later, the old key stays in use or accepted everywhere, and another call goes on with the
-// same new key. The error is ErrKeyChangeRuns while a change that was begun here runs, ErrKeyAlone, or
-// wraps ErrUnknownMember or ErrSeveralMembers for who is in without.
+// same new key, unless one that is left out may hold that. The error is ErrKeyChangeRuns while a
+// change that was begun here runs, ErrKeyAlone, or wraps ErrUnknownMember or ErrSeveralMembers for
+// who is in without.
 func (p *Peer) RotateKey(ctx context.Context, without []string) (KeyChange, error) {
 	return p.changeClusterKey(ctx, without, (*keyChange).rotate)
 }
@@ -158,9 +159,10 @@ func (c *keyChange) gather(ctx context.Context) (ok bool, err error) {
 func (c *keyChange) rotate(ctx context.Context) error {
 	ring := c.n.keys.ring()
 	var begun bool
-	if c.key, begun = ring.Next(); !begun {
+	if c.key, begun = ring.Next(); !begun || !c.n.keys.goesOn(c.key, c.without) {
 		c.key = secret.New()
 	}
+	c.n.keys.begun, c.n.keys.without = c.key, c.without
 	hold := keyRequest{step: stepHold, key: c.key.Expose()}
 	use := keyRequest{step: stepUse, id: c.key.ClusterID()}
 	if err := c.here(hold, KeyAccepted); err != nil {

@@ -417,6 +417,24 @@ func TestAMemberThatCannotStoreTheKeySaysSoAndNothingIsUsed(t *testing.T) {
 	}
 }
 
+// TestAMemberThatIsLeftOutDoesNotKnowTheNewKeyFromBefore has a rotation end early once the member holds its key.
+func TestAMemberThatIsLeftOutDoesNotKnowTheNewKeyFromBefore(t *testing.T) {
+	t.Parallel()
+	c := keyCluster(t, 3)
+	a, b, stolen := c.peers[0], c.peers[1], c.peers[2]
+	path := b.net.keys.path
+	b.net.keys.path = filepath.Join(b.cfg.Dir, "gone", "cluster.key")
+	if early := changeKey(t, a, nil, (*Peer).RotateKey); early.Done {
+		t.Fatalf("rotated: %+v", early)
+	}
+	b.net.keys.path = path
+	without := []string{mustStatus(t, stolen).PeerID}
+	rotated := changeKey(t, a, without, (*Peer).RotateKey)
+	if _, known := stolen.net.keys.ring().Get(rotated.Key); known || !rotated.Done {
+		t.Errorf("done %v, and the one left out knows the new key: %v", rotated.Done, known)
+	}
+}
+
 func TestAPeerThatDoesNotKnowAllMembersRotatesNothing(t *testing.T) {
 	t.Parallel()
 	c := keyCluster(t, 1)
