@@ -2,6 +2,7 @@ package peer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -74,7 +75,7 @@ func (n *network) changeKeys(change func(secret.Ring) (secret.Ring, error)) erro
 	}
 	n.keys.present.Store(&ring)
 	n.serveStreams(ring)
-	n.endLinks(ring)
+	n.endLinks()
 	signal(n.keys.changed)
 	n.p.log.Info("the cluster's keys changed", "in_use", ring.InUse().ClusterID(),
 		"accepted", len(accepted))
@@ -126,12 +127,21 @@ func (n *network) serveStreams(ring secret.Ring) {
 	}
 }
 
+// errFormerKey ends a stream whose key was replaced since it was proven.
+var errFormerKey = errors.New("the cluster's key was replaced meanwhile")
+
+// accepts reports whether a key is accepted: what was proven with it may have been so when it no longer was, or since.
+func (n *network) accepts(key secret.Key) bool {
+	_, here := n.keys.ring().Get(key.ClusterID())
+	return here
+}
+
 // endLinks ends the links that were opened with a key that is not accepted any more.
-func (n *network) endLinks(ring secret.Ring) {
+func (n *network) endLinks() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, l := range n.streams {
-		if _, here := ring.Get(l.key.ClusterID()); !here {
+		if !n.accepts(l.key) {
 			_ = l.stream.Reset()
 		}
 		l.renewed = false

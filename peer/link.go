@@ -170,7 +170,7 @@ func (n *network) runLink(s libnet.Stream, key secret.Key, dialed bool, proven e
 	l.listened()
 	n.mu.Lock()
 	old := n.streams[id]
-	if old == nil && len(n.streams) >= maxNeighbours || l.yields(old) {
+	if !n.accepts(key) || old == nil && len(n.streams) >= maxNeighbours || l.yields(old) {
 		n.mu.Unlock()
 		_ = s.Reset()
 		return

@@ -287,6 +287,9 @@ func (n *network) servePull(s libnet.Stream, key secret.Key) error {
 			return err
 		}
 		q, err := antientropy.DecodeRequest(data)
+		if err == nil && !n.accepts(key) {
+			err = errFormerKey
+		}
 		if err != nil {
 			return err
 		}

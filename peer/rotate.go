@@ -365,7 +365,16 @@ func (n *network) serveKey(s libnet.Stream, key secret.Key) error {
 	} else {
 		n.p.log.Info("a member changes the cluster's keys", "peer_id", s.Conn().RemotePeer().String())
 	}
-	if err := n.changeKeys(q.apply); err != nil {
+	err = n.changeKeys(func(ring secret.Ring) (secret.Ring, error) {
+		if ring.InUse() != key {
+			return ring, errFormerKey
+		}
+		return q.apply(ring)
+	})
+	if errors.Is(err, errFormerKey) {
+		return err // and no answer: who has the new key tries again with that
+	}
+	if err != nil {
 		answer.problem = err.Error()
 	}
 	return writeFrame(s, answer.encode())

@@ -549,6 +549,58 @@ func TestAKeyThatIsNotInUseChangesNoKeys(t *testing.T) {
 	}
 }
 
+// TestAProofOfARetiredKeyThatComesLateOpensNothing has a host use what it proved with a key once that is retired.
+func TestAProofOfARetiredKeyThatComesLateOpensNothing(t *testing.T) {
+	t.Parallel()
+	c := keyCluster(t, 2)
+	a, b := c.peers[0], c.peers[1]
+	if b.net.id > a.net.id {
+		a, b = b, a // so that b's link does not yield
+	}
+	former := b.net.keys.ring().InUse()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	asks, key, err := b.net.openStream(ctx, a.net.id, keyStream, []secret.Key{former})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := proveAsDialer(deadlined(asks), key, b.net.id, a.net.id); err != nil {
+		t.Fatal(err)
+	}
+	if done := changeKey(t, a, nil, (*Peer).RotateKey); !done.Done {
+		t.Fatalf("rotated: %+v", done)
+	}
+	if done := changeKey(t, a, nil, (*Peer).RetireKeys); !done.Done {
+		t.Fatalf("retired: %+v", done)
+	}
+	if err := writeFrame(asks, keyRequest{step: stepHold, key: former.Expose()}.encode()); err == nil {
+		if _, err = readFrame(asks, maxKeyAnswer); err == nil {
+			t.Error("a request is answered whose key was retired before it came")
+		}
+	}
+	if s := mustStatus(t, a); len(s.AcceptedKeys) != 0 {
+		t.Errorf("the retired key is accepted again: %v", s.AcceptedKeys)
+	}
+	var there *link
+	linked := func() *link {
+		b.net.mu.Lock()
+		defer b.net.mu.Unlock()
+		return b.net.streams[a.net.id]
+	}
+	eventually(t, "a link with the new key", func() bool {
+		there = linked()
+		return there != nil && there.key == b.net.keys.ring().InUse()
+	})
+	s, _, err := b.net.openStream(ctx, a.net.id, syncStream, b.net.keys.ring().Keys())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.net.runLink(s, former, true, nil)
+	if linked() != there || there.cause.Load() != nil {
+		t.Error("a link was opened whose key was retired before it was proven")
+	}
+}
+
 func TestEncodedKeyMessagesNeverChange(t *testing.T) {
 	key := bytes.Repeat([]byte{7}, secret.KeySize)
 	for want, got := range map[string][]byte{
