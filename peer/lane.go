@@ -195,10 +195,13 @@ func (b *board) lacks(id gossip.NeighbourID, space gossip.SpaceID) bool {
 	return b.sw.Lacks(id, space)
 }
 
-// connect makes a link the one to its neighbour.
+// connect makes a link the one to its neighbour, unless another has taken its place by now.
 func (b *board) connect(l *link) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if !b.n.isLink(l) {
+		return
+	}
 	b.sw.Disconnect(l.id)
 	b.settle()
 	b.links[l.id] = l

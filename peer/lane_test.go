@@ -5,6 +5,8 @@ import (
 	"errors"
 	"testing"
 
+	libpeer "github.com/libp2p/go-libp2p/core/peer"
+
 	"github.com/peerd/peerd/gossip"
 )
 
@@ -84,5 +86,22 @@ func TestALaneThatIsFloodedIsCut(t *testing.T) {
 		if err := lanes[0].put(frame); !errors.Is(err, errFlooded) {
 			t.Errorf("frames of %d bytes: %v", size, err)
 		}
+	}
+}
+
+// TestALinkThatWasReplacedBeforeItWasConnectedIsNotConnected: its goroutine may come to it late.
+func TestALinkThatWasReplacedBeforeItWasConnectedIsNotConnected(t *testing.T) {
+	n := &network{p: &Peer{exchange: newExchange("self")}, streams: map[libpeer.ID]*link{}}
+	n.board = newBoard(n)
+	newLink := func() *link {
+		return &link{n: n, id: "other", peer: "other", ready: make(chan struct{}, 1), lanes: map[gossip.SpaceID]*lane{}}
+	}
+	old, young := newLink(), newLink()
+	n.streams["other"] = young
+	n.board.connect(young)
+	n.board.connect(old)
+	n.board.disconnect(old)
+	if n.board.links["other"] != young {
+		t.Error("the link that works has no spaces")
 	}
 }

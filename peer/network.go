@@ -369,6 +369,13 @@ func (n *network) linked(id libpeer.ID) bool {
 	return n.streams[id] != nil
 }
 
+// isLink reports whether a link is the one to its peer.
+func (n *network) isLink(l *link) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.streams[l.peer] == l
+}
+
 // keysToDial returns the keys to open a stream with, best first, and notes that it is opened; nil
 // if none is missing that this peer is to open: see opener.go. A stream that was opened with a key
 // that is no longer in use is replaced by one with the key that is, once, and stays until then: it
