@@ -115,6 +115,7 @@ type Mesh struct {
 	looked     int  // how many of those were looked at since one was applied
 	grown      bool // the context grew otherwise than by deltas: what waits may be ready
 	paused     bool // deltas are not taken
+	leaving    bool // no neighbour is to rely on what is here
 	holds      bool // own deltas wait for Release
 	asked      bool // some neighbour may wait for a Secured
 	events     []Event
@@ -206,7 +207,7 @@ func (m *Mesh) Connect(id NeighbourID) {
 		chain:    map[crdt.ReplicaID]bool{},
 	}
 	m.neighbours[id], m.ids = n, nil
-	if !m.core.Whole() {
+	if !m.core.Whole() || m.leaving {
 		n.mustConfirm()
 	}
 }
@@ -252,7 +253,7 @@ func (m *Mesh) Inquire() {
 	}
 }
 
-// Whole reports whether a neighbour said, once it had heard of the last Rebase, that it has what
+// Whole reports whether a neighbour said, once it had heard of the last Rebase or Leave, that it has what
 // its context says.
 func (m *Mesh) Whole(id NeighbourID) bool {
 	n := m.neighbours[id]
@@ -278,6 +279,17 @@ func (m *Mesh) Rebase() {
 		n.securing.unmark()
 	}
 	m.asked = true
+}
+
+// Leave has neighbours told not to rely on what is here, as it is to be given up, or that they may again. What they say of
+// themselves counts once they have heard it, as after Rebase.
+func (m *Mesh) Leave(leaving bool) {
+	m.leaving = leaving
+	for _, n := range m.neighbours {
+		if n.hello = true; leaving {
+			n.mustConfirm()
+		}
+	}
 }
 
 func (n *neighbour) mustConfirm() {
@@ -444,7 +456,7 @@ func (n *neighbour) nextPrune() []byte {
 func (m *Mesh) nextHello(n *neighbour) []byte {
 	seen, heads := m.core.Context()
 	h := hello{version: protocolVersion, replica: m.core.ID(), seen: m.core.Vector(), heads: heads, total: len(seen), sum: sumOf(seen, heads),
-		answer: n.answer, whole: m.core.Whole(), heard: n.heard}
+		answer: n.answer, whole: m.core.Whole() && !m.leaving, heard: n.heard}
 	n.hellos++
 	if n.graft {
 		for id, count := range n.known {

@@ -530,6 +530,7 @@ func (p *Peer) DropSpace(ctx context.Context, name string, force bool) error {
 		err = p.remove(s, why)
 	}
 	if err != nil {
+		_ = s.call(func(l *loop) { l.engine.Leave(false) })
 		s.leave(nil)
 		return err
 	}
@@ -588,6 +589,10 @@ func (s *space) handOver(ctx context.Context, force bool) error {
 	defer cancel()
 	poll := time.NewTicker(leaveEvery)
 	defer poll.Stop()
+	// Of two that drop it at one moment each would else rely on the other.
+	if err := s.call(func(l *loop) { l.engine.Leave(true) }); err != nil {
+		return err
+	}
 	var asked time.Time
 	for {
 		var missing uint64

@@ -335,6 +335,22 @@ func TestTheOthersKnowWhatAHostHoldsNow(t *testing.T) {
 	waitIn(t, a, "orders", "k", "3")
 }
 
+// TestTwoThatDropASpaceAtOnceDoNotRelyOnEachOther: each would find that the other has all of it.
+func TestTwoThatDropASpaceAtOnceDoNotRelyOnEachOther(t *testing.T) {
+	c := newCluster(t)
+	a, b := c.add(), c.add()
+	setIn(t, a, "orders", "k", "1")
+	waitIn(t, b, "orders", "k", "1")
+	for _, p := range c.peers { // both have begun
+		p.space("orders").leave(errors.New("dropped"))
+	}
+	first := a.space("orders").handOver(t.Context(), false)
+	second := b.space("orders").handOver(t.Context(), false)
+	if first == nil && second == nil || second != nil && !errors.Is(second, ErrUnreplicated) {
+		t.Errorf("both copies may go: %v, %v", first, second)
+	}
+}
+
 // TestASpaceIsDroppedWhoseWritesAreThoseOfAnEarlierStart: they came to the other host from this
 // one, under an id that it does not write under any more.
 func TestASpaceIsDroppedWhoseWritesAreThoseOfAnEarlierStart(t *testing.T) {
