@@ -447,7 +447,7 @@ func (b *batch) settle(errs []error) {
 }
 
 // refuse answers a request that the database refused. One that it has not run and that needs no
-// database is executed: it returns false if that has to wait.
+// database is executed: it returns false if that has to wait, or waits.
 func (b *batch) refuse(r *request, err error) bool {
 	session := b.call.session
 	b.stopWaiting()
@@ -459,7 +459,7 @@ func (b *batch) refuse(r *request, err error) bool {
 		}
 	case r.access == accessNone:
 		b.halted = false
-		return b.run(b.next, nil) != errLater
+		return b.run(b.next, nil) != errLater && b.waiter == nil
 	default:
 		session.mute.begin()
 		if r.command.inTransaction == roleEnd {

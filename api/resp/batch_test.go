@@ -207,6 +207,28 @@ func testWhatIsRefusedUnrunEndsMULTIAndKeepsReplies(t *testing.T) {
 	p.expect("SET a 1", "+QUEUED")
 }
 
+// TestWhatWaitsBehindWhatIsRefusedIsAnsweredInItsPlace: it needs no database, and is executed then.
+func TestWhatWaitsBehindWhatIsRefusedIsAnsweredInItsPlace(t *testing.T) {
+	eachWay(t, testWhatWaitsBehindWhatIsRefusedIsAnsweredInItsPlace)
+}
+
+func testWhatWaitsBehindWhatIsRefusedIsAnsweredInItsPlace(t *testing.T) {
+	db := newMemory(t)
+	db.refusal, db.unrun = errors.New("it is rebuilt"), true
+	_, address := startServer(t, Config{db: db})
+	p := dial(t, address)
+	for _, first := range [][]string{{"SET", "a", "1"}, {"GET", "a"}} {
+		p.send(first, []string{"WAIT", "1", "1"}, []string{"ECHO", "x"}, first)
+		for _, want := range []string{"-ERR it is rebuilt", ":0", `"x"`, "-ERR it is rebuilt"} {
+			p.expectReply(want)
+		}
+		p.send(first, []string{"WAIT", "1", "1"}) // and nothing behind it
+		p.expectReply("-ERR it is rebuilt")
+		p.expectReply(":0")
+		p.expect("PING", "+PONG")
+	}
+}
+
 func TestAfterQuitNothingIsExecuted(t *testing.T) { eachWay(t, testAfterQuitNothingIsExecuted) }
 
 func testAfterQuitNothingIsExecuted(t *testing.T) {
