@@ -3,6 +3,7 @@ package resp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -51,6 +52,9 @@ func (c *call) block(keys []string, timeout time.Duration, a attempt) error {
 		a.none(c.out)
 		return nil
 	}
+	if len(keys) > MaxWaited {
+		return replyError(fmt.Sprintf("ERR more than %d keys of a command that waits (MaxWaited)", MaxWaited))
+	}
 	w := c.newWaiter(keys, a)
 	w.of.enter(w, c.client, c.selected(), timeout)
 	return errBlocked
@@ -61,11 +65,7 @@ func (c *call) newWaiter(keys []string, a attempt) *waiter {
 	w := &waiter{
 		attempt: a, of: &c.server.waiting[c.session.index], done: make(chan struct{}),
 		session: session{id: c.session.id, index: c.session.index, db: c.session.db, resp3: c.session.resp3},
-	}
-	for _, key := range keys {
-		if !slices.Contains(w.keys, key) {
-			w.keys = append(w.keys, key)
-		}
+		keys:    slices.Compact(slices.Sorted(slices.Values(keys))),
 	}
 	for _, arg := range c.args {
 		w.size += len(arg) + ArgumentCost
@@ -143,8 +143,8 @@ func waitFor(millis float64) (time.Duration, error) {
 type waiter struct {
 	attempt
 	of      *waiting
-	keys    []string
-	size    int // bytes, as hold counts
+	keys    []string // each once
+	size    int      // bytes, as hold counts
 	call    call
 	session session // of call: what it needs of the client's
 	out     replies

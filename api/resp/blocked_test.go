@@ -307,6 +307,28 @@ func testServingFails(t *testing.T, _ *memory, s *Server, address string) {
 	waits.expectReply(taken("a", "1"))
 }
 
+// TestNobodyWaitsForMoreKeysThanTheLimit which would keep all who write waiting.
+func TestNobodyWaitsForMoreKeysThanTheLimit(t *testing.T) {
+	eachWay(t, func(t *testing.T) {
+		_, address := startServer(t, Config{db: newMemory(t)})
+		p := dial(t, address)
+		var keys, ids []string
+		for i := range MaxWaited + 1 {
+			keys, ids = append(keys, fmt.Sprint("k", i)), append(ids, "$")
+		}
+		const refused = "-ERR more than 1024 keys of a command that waits (MaxWaited)"
+		p.send(append(append([]string{"BLPOP"}, keys...), "0"))
+		p.expectReply(refused)
+		p.send(append(append([]string{"XREAD", "BLOCK", "0", "STREAMS"}, keys...), ids...))
+		p.expectReply(refused)
+		p.expect("RPUSH k7 x", ":1")
+		p.send(append(append([]string{"BLPOP"}, keys...), "0"))
+		p.expectReply(taken("k7", "x"))
+		p.send(append(append([]string{"BLPOP"}, keys[1:]...), "0.01"))
+		p.expectReply("*-1")
+	})
+}
+
 func TestAServerThatEndsWaitsForNoKeys(t *testing.T) {
 	eachWay(t, func(t *testing.T) {
 		_, s, address := startWaiting(t)

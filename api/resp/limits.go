@@ -108,6 +108,8 @@ const (
 	MaxMail = 8 << 20
 	// MaxWatched is the number of keys that a client may watch until EXEC.
 	MaxWatched = 4096
+	// MaxWaited is the number of keys that a command may wait for. It is refused if it is to wait for more.
+	MaxWaited = 1024
 	// MaxTracked is how many keys are noted, all in all, of which clients are to be told that they
 	// have changed, and MaxTrackedBytes what they take, about. Beyond it clients are told of others
 	// that they have.
