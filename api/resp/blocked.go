@@ -657,6 +657,9 @@ func (c *client) await(b *batch) bool {
 	defer c.writing.Lock()
 	w := b.waiter
 	forget := c.whenGone(func() { w.stop(left) })
+	if c.evicted() { // perhaps before others could see that it waits
+		w.stop(left)
+	}
 	<-w.done
 	forget()
 	if w.end == left {

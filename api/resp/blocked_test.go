@@ -307,6 +307,11 @@ func testServingFails(t *testing.T, _ *memory, s *Server, address string) {
 	waits.expectReply(taken("a", "1"))
 }
 
+// saysBlocked reports whether INFO says that so many clients wait.
+func saysBlocked(p *peer, clients int) bool {
+	return strings.Contains(p.ask("INFO clients"), fmt.Sprintf(`blocked_clients:%d\r\n`, clients))
+}
+
 // TestNobodyWaitsForMoreKeysThanTheLimit which would keep all who write waiting.
 func TestNobodyWaitsForMoreKeysThanTheLimit(t *testing.T) {
 	eachWay(t, func(t *testing.T) {

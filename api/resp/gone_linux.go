@@ -2,13 +2,15 @@ package resp
 
 import (
 	"crypto/tls"
+	"errors"
+	"os"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// whenGone has fn called when the other end closes a connection that is not read meanwhile, until
+// whenGone has fn called when either end closes a connection that is not read meanwhile, until
 // what it returns is called.
 func (c *client) whenGone(fn func()) (forget func()) {
 	raw := c.raw
@@ -23,7 +25,7 @@ func (c *client) whenGone(fn func()) (forget func()) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		if raw.Read(hasHungUp) == nil {
+		if err := raw.Read(hasHungUp); !errors.Is(err, os.ErrDeadlineExceeded) { // it may have been closed here
 			fn()
 		}
 	}()
