@@ -155,6 +155,7 @@ type waiter struct {
 	claimed bool        // a transaction tries it, or has answered it and is not committed
 	end     ending      // what ended it
 	told    func()      // is called then
+	why     error       // of lost
 	answers atomic.Bool // set before done is closed; see isDone
 
 	done chan struct{} // closed when out has the reply, or there is none any more
@@ -169,6 +170,7 @@ const (
 	timedOut         // its time is over, or CLIENT UNBLOCK said so
 	unblocked        // CLIENT UNBLOCK did
 	left             // its connection ends
+	lost             // its database tells of no more changes: why says more
 )
 
 // isDone reports whether the command waits no more.
@@ -288,6 +290,8 @@ func (q *waiting) finish(w *waiter) {
 		w.none(&w.out)
 	case unblocked:
 		w.out.fail("UNBLOCKED client unblocked via CLIENT UNBLOCK")
+	case lost:
+		w.out.fail(errorText(w.why))
 	}
 	w.answers.Store(true)
 	close(w.done)
@@ -431,12 +435,30 @@ func (q *waiting) changed(change embedded.Change, err error) bool {
 	case err == nil:
 		q.mark(change.Keys)
 	case errors.Is(err, context.DeadlineExceeded) && len(q.queues) > 0:
-	default: // nobody waits; or all are told why the database is no more, when they are tried
+	default:
+		// Nobody waits; or the database is no more, and nothing tells any more when a key changes. To try those who
+		// wait would not end that: to a transaction a database that was dropped is empty.
 		q.watching, q.watch = false, nil
-		q.markAll()
+		q.endAll(lost, err)
 		return false
 	}
 	return true
+}
+
+// endAll ends all waits for keys, and some others. Called under mu.
+func (q *waiting) endAll(end ending, why error, others ...*waiter) {
+	all := others
+	for _, queue := range q.queues {
+		all = append(all, queue...)
+	}
+	for _, w := range all {
+		if w.end != waitsOn {
+			continue
+		}
+		if w.end, w.why = end, why; !w.claimed {
+			q.finish(w)
+		}
+	}
 }
 
 // close ends all waits, and those that will begin.
@@ -447,18 +469,7 @@ func (q *waiting) close() {
 	if q.watch != nil {
 		q.watch.Close()
 	}
-	all := slices.Collect(maps.Keys(q.keyless))
-	for _, queue := range q.queues {
-		all = append(all, queue...)
-	}
-	for _, w := range all {
-		if w.end != waitsOn {
-			continue
-		}
-		if w.end = left; !w.claimed {
-			q.finish(w)
-		}
-	}
+	q.endAll(left, nil, slices.Collect(maps.Keys(q.keyless))...)
 }
 
 // serving tries those who wait for some keys, in a transaction.

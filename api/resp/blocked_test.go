@@ -334,6 +334,29 @@ func TestNobodyWaitsForMoreKeysThanTheLimit(t *testing.T) {
 	})
 }
 
+// TestWhoWaitsIsToldThatItsDatabaseWasDropped, before or after it came: nothing tells it then of what others write once
+// that is taken up again.
+func TestWhoWaitsIsToldThatItsDatabaseWasDropped(t *testing.T) {
+	eachWay(t, func(t *testing.T) {
+		peer, address := startPeer(t, embedded.Config{}, nil)
+		waits, other := dial(t, address), dial(t, address)
+		waits.expect("SELECT 3", "+OK")
+		other.expect("SELECT 3", "+OK")
+		other.expect("SET a 1", "+OK")
+		waits.send([]string{"BLPOP", "q", "0"})
+		eventually(t, "it waits", func() bool { return saysBlocked(other, 1) })
+		if err := peer.DropSpace(t.Context(), "db3", true); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if got := waits.reply(); !strings.Contains(got, "was dropped") {
+				t.Errorf("got %s", got)
+			}
+			waits.send([]string{"BLPOP", "q", "0"})
+		}
+	})
+}
+
 func TestAServerThatEndsWaitsForNoKeys(t *testing.T) {
 	eachWay(t, func(t *testing.T) {
 		_, s, address := startWaiting(t)
