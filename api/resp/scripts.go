@@ -146,7 +146,8 @@ func (s *scripts) isBusy(index int) bool {
 }
 
 func (s *scripts) isLong(r *running) bool {
-	return time.Since(r.began) > time.Duration(s.busyAfter.Load())*time.Millisecond
+	after := time.Duration(s.busyAfter.Load()) * time.Millisecond
+	return after > 0 && time.Since(r.began) > after // 0: never, as in Redis
 }
 
 // endAll ends scripts, those that run for long or all, and returns how many.

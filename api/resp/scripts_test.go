@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	embedded "github.com/peerd/peerd/peer"
 )
@@ -30,6 +31,14 @@ func (s *scripts) isLongest() bool {
 		}
 	}
 	return false
+}
+
+func TestWithoutAThresholdNoScriptIsLong(t *testing.T) {
+	var s scripts
+	s.enter(&running{writes: true, began: time.Now().Add(-time.Hour)})
+	if s.isBusy(0) {
+		t.Error("a script is long, though busy-reply-threshold is 0")
+	}
 }
 
 // TestARunawayHarmsNobodyElse: others read meanwhile, who writes is told, another database takes
