@@ -668,6 +668,8 @@ func TestWhatMayTakeLongIsExecutedBesideTheLoop(t *testing.T) {
 		"many arguments":       {sadd},
 		"a value within MULTI": {{"MULTI"}, {"INCR", "m"}, {"GET", "long"}, {"EXEC"}},
 		"a scan within MULTI":  {{"MULTI"}, {"KEYS", "*"}, {"EXEC"}},
+		"many values within MULTI": slices.Concat([][]string{{"MULTI"}},
+			slices.Repeat([][]string{{"GET", "quick"}}, MaxBatchOutput/maxQuickBytes+1), [][]string{{"EXEC"}}),
 		"much queued by MULTI": {{"MULTI"}, {"SET", "k", long[:maxQuickBytes-100]}, {"GET", "k"}, {"GET", "k"}, {"EXEC"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -675,7 +677,8 @@ func TestWhatMayTakeLongIsExecutedBesideTheLoop(t *testing.T) {
 			_, address, _ := inLoop(t, Config{db: db})
 			setup := dial(t, address)
 			db.memory.Peer.Update(t.Context(), func(tx *embedded.Tx) error {
-				return errors.Join(tx.String("long").Set([]byte(long)), tx.Map("hash").String("long").Set([]byte(long)))
+				return errors.Join(tx.String("long").Set([]byte(long)), tx.Map("hash").String("long").Set([]byte(long)),
+					tx.String("quick").Set([]byte(long[:maxQuickBytes])))
 			})
 			setup.expect("SET a 1", "+OK")
 			p := dial(t, address)

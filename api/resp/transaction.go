@@ -116,6 +116,9 @@ func runExec(c *call) error {
 			}
 		}
 		err := c.run(q.command)
+		if c.looped && len(c.out.buf)-start > MaxBatchOutput {
+			err = errApart
+		}
 		refusal, ok := err.(replyError)
 		switch {
 		case err == nil:
