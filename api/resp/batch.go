@@ -337,6 +337,10 @@ func (b *batch) run(i int, tx *embedded.Tx) error {
 	err := b.attempt(r)
 	r.at = b.call.began // behind mail that was put before the reply: that stays, whatever becomes of it
 	if tx != nil && tx.Err() != nil {
+		if err == errBlocked {
+			b.waiter = b.call.blocked
+			b.stopWaiting() // it must not take what comes, for a command that is refused
+		}
 		err = tx.Err() // nothing is known then of what the command asked for
 	}
 	if b.sent {

@@ -2,6 +2,7 @@ package resp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -9,6 +10,8 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/dotted"
+	"github.com/peerd/peerd/internal/engine"
 	embedded "github.com/peerd/peerd/peer"
 )
 
@@ -74,15 +77,37 @@ func runFail(c *call) error {
 		}})
 }
 
+// unreadable is a transaction of which nothing can be read.
+type unreadable struct{ dotted.Tx }
+
+var errUnreadable = errors.New("the disk is broken")
+
+func (unreadable) Timed() bool { return false }
+
+func (unreadable) Summary(string) (dotted.Summary, error) { return dotted.Summary{}, errUnreadable }
+
+func (unreadable) Scan(_, _ dotted.Address, _ func(dotted.Address, dotted.Cell) bool) error {
+	return errUnreadable
+}
+
+// runBroken waits for a set of a database that cannot be read.
+func runBroken(c *call) error {
+	engine.Bind(&c.tx.Fields, unreadable{})
+	c.tx.Types("any")
+	return c.block([]string{c.arg(1)}, 0, attempt{try: tryTake, none: (*replies).null, takes: crdt.TypeSet})
+}
+
 // startWaiting serves a database with commands that wait.
 func startWaiting(t *testing.T) (*memory, *Server, string) {
 	commands["take"] = &command{name: "take", arity: -3, run: runTake, access: accessWrite}
 	commands["pass"] = &command{name: "pass", arity: 3, run: runPass, access: accessWrite}
 	commands["fail"] = &command{name: "fail", arity: 2, run: runFail, access: accessWrite}
+	commands["broken"] = &command{name: "broken", arity: 2, run: runBroken, access: accessWrite}
 	db := newMemory(t)
 	s, address := startServer(t, Config{db: db})
 	t.Cleanup(func() {
 		s.Close()
+		delete(commands, "broken")
 		delete(commands, "take")
 		delete(commands, "pass")
 		delete(commands, "fail")
@@ -119,6 +144,7 @@ func testACommandWaitsForKeys(t *testing.T) {
 		"what it does may be what others wait for":       testChainOfWaiters,
 		"later commands wait, those before are answered": testPipelineWaits,
 		"a transaction that fails":                       testServingFails,
+		"a read that fails":                              testReadingFails,
 	} {
 		t.Run(name, func(t *testing.T) {
 			db, s, address := startWaiting(t)
@@ -305,6 +331,15 @@ func testServingFails(t *testing.T, _ *memory, s *Server, address string) {
 		t.Errorf("got %s", got)
 	}
 	waits.expectReply(taken("a", "1"))
+}
+
+func testReadingFails(t *testing.T, _ *memory, s *Server, address string) {
+	p := dial(t, address)
+	p.expect("BROKEN q", "-ERR the disk is broken")
+	if n := s.blockedCount(); n != 0 {
+		t.Errorf("%d commands wait, though that was refused", n)
+	}
+	p.expect("PING", "+PONG")
 }
 
 // saysBlocked reports whether INFO says that so many clients wait.
