@@ -242,13 +242,13 @@ func (m *machine) structUnpack(l *lua.LState) int {
 				size = p.counted(n, data, at)
 				n--
 			}
-			l.Push(lua.LString(data[at : at+size]))
+			l.Push(m.cut(data, at, at+size))
 		case 's':
 			end := strings.IndexByte(data[at:], 0)
 			if end < 0 {
 				l.RaiseError("unfinished string in data")
 			}
-			l.Push(lua.LString(data[at : at+end]))
+			l.Push(m.cut(data, at, at+end))
 			size = end + 1
 		default:
 			l.Push(p.unpackNumber(letter, data[at:at+size]))

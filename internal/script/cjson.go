@@ -53,6 +53,7 @@ func (m *machine) openJSON() {
 				badArg(l, 1, "decode", "expected 1 argument")
 			}
 			d := jsonDecoder{m: m, l: l, s: stringArg(l, 1, "decode")}
+			defer m.meter.built()
 			v := d.value(d.next(), 0)
 			if end := d.next(); end.kind != "T_END" {
 				d.fail("the end", end)
@@ -404,9 +405,9 @@ func (d *jsonDecoder) text(t token) token {
 	if i >= len(d.s) {
 		return token{kind: "T_ERROR", at: len(d.s), value: lua.LString("unexpected end of string")}
 	}
-	d.m.meter.make(len(buf) + i - from)
+	d.m.meter.part(len(buf) + i - from)
 	d.i = i + 1
-	t.kind, t.value = "T_STRING", lua.LString(d.s[from:i])
+	t.kind, t.value = "T_STRING", cut(d.s, from, i)
 	if buf != nil {
 		t.value = lua.LString(append(buf, d.s[from:i]...))
 	}
@@ -456,14 +457,15 @@ func (d *jsonDecoder) value(t token, depth int) lua.LValue {
 
 func (d *jsonDecoder) array(depth int) lua.LValue {
 	table := &lua.LTable{Metatable: lua.LNil}
+	d.m.meter.part(sizeOfTable)
 	t := d.next()
 	if t.kind == "T_ARR_END" {
 		return table
 	}
-	d.m.meter.make(sizeOfTable)
+	d.m.meter.part(sizeOfItems)
 	for i := 1; ; i++ {
 		table.RawSetInt(i, d.value(t, depth))
-		d.m.meter.make(sizeOfItem)
+		d.m.meter.part(sizeOfItem)
 		switch t = d.next(); t.kind {
 		case "T_ARR_END":
 			return table
@@ -477,11 +479,12 @@ func (d *jsonDecoder) array(depth int) lua.LValue {
 
 func (d *jsonDecoder) object(depth int) lua.LValue {
 	table := &lua.LTable{Metatable: lua.LNil}
+	d.m.meter.part(sizeOfTable)
 	t := d.next()
 	if t.kind == "T_OBJ_END" {
 		return table
 	}
-	d.m.meter.make(sizeOfFields)
+	d.m.meter.part(sizeOfFields)
 	for {
 		if t.kind != "T_STRING" {
 			d.fail("object key string", t)
@@ -491,7 +494,7 @@ func (d *jsonDecoder) object(depth int) lua.LValue {
 			d.fail("colon", t)
 		}
 		table.RawSet(key, d.value(d.next(), depth))
-		d.m.meter.make(sizeOfField)
+		d.m.meter.part(sizeOfField)
 		switch t = d.next(); t.kind {
 		case "T_OBJ_END":
 			return table

@@ -26,6 +26,8 @@ type meter struct {
 	left  int   // steps until the next look
 	steps int64 // before this stretch
 	bytes int   // charged since the last look
+	// building is what a value takes that a function of ours is making: nothing refers to it before it is whole.
+	building int64
 
 	limits Limits
 	alarm  int64 // size of the heap at which what the run holds is added up
@@ -100,6 +102,15 @@ func (t *meter) make(bytes int) {
 	}
 }
 
+// part charges for a part of a value that is being made.
+func (t *meter) part(bytes int) {
+	t.building += int64(bytes)
+	t.make(bytes)
+}
+
+// built says that nothing is being made any more.
+func (t *meter) built() { t.building = 0 }
+
 // stop ends the run.
 func (t *meter) stop(err error) {
 	if t.end == nil {
@@ -140,7 +151,7 @@ func (t *meter) lookAtHeap() {
 	if now < t.alarm {
 		return
 	}
-	held := t.m.size(limit)
+	held := t.m.size(limit) + t.building
 	if held > limit {
 		t.stop(ErrMemory)
 	}
@@ -177,9 +188,11 @@ func (t *meter) index(key lua.LValue) lua.LValue {
 const (
 	sizeOfTable    = 100
 	sizeOfFields   = 2500 // the least room for the rest
-	sizeOfItem     = 32   // of the part of a table that is an array
+	sizeOfItems    = 512  // the least room for the part of a table that is an array
+	sizeOfItem     = 32   // of that part
 	sizeOfField    = 128  // of the rest
 	sizeOfFunction = 160
+	sizeOfCode     = 12 // of an instruction, with its line
 	sizeOfThread   = 24 << 10
 	smallString    = 64 // not worth remembering that it was seen
 )
@@ -250,11 +263,12 @@ func (z *sizer) open(v lua.LValue) {
 		if room.keys != nil {
 			z.sum += sizeOfFields + int64(cap(room.keys))*sizeOfField
 		}
-		v.ForEach(func(key, value lua.LValue) {
+		for _, key := range room.keys { // those of what was taken away, too
 			z.add(key)
-			z.add(value)
-		})
+		}
+		v.ForEach(func(_, value lua.LValue) { z.add(value) })
 	case *lua.LFunction:
+		z.code(v.Proto)
 		for _, up := range v.Upvalues {
 			z.add(up.Value())
 		}
@@ -275,6 +289,20 @@ func (z *sizer) open(v lua.LValue) {
 				z.add(value)
 			}
 		}
+	}
+}
+
+// code notes what a function was compiled to.
+func (z *sizer) code(p *lua.FunctionProto) {
+	if p == nil || !z.isNew(unsafe.Pointer(p)) {
+		return
+	}
+	z.sum += int64(len(p.Code))*sizeOfCode + int64(len(p.Constants))*sizeOfItem
+	for _, v := range p.Constants {
+		z.add(v)
+	}
+	for _, inner := range p.FunctionPrototypes {
+		z.code(inner)
 	}
 }
 

@@ -180,6 +180,7 @@ func (m *machine) unpackValues(l *lua.LState, limit, offset int64) int {
 		limit = math.MaxInt32
 	}
 	u := unpacker{m: m, l: l, s: s, i: int(offset)}
+	defer m.meter.built()
 	var values []lua.LValue
 	for u.i < len(s) && int64(len(values)) < limit {
 		if len(values) >= maxUnpacked {
@@ -274,26 +275,26 @@ func (u *unpacker) long(c byte, depth int) lua.LValue {
 }
 
 func (u *unpacker) text(n int) lua.LValue {
-	s := u.take(n)
-	u.m.meter.make(n)
-	return lua.LString(s)
+	u.take(n)
+	u.m.meter.part(n)
+	return cut(u.s, u.i-n, u.i)
 }
 
 func (u *unpacker) list(n, depth int) lua.LValue {
-	u.m.meter.make(sizeOfTable)
+	u.m.meter.part(sizeOfTable + sizeOfItems)
 	t := &lua.LTable{Metatable: lua.LNil}
 	for i := range n {
-		u.m.meter.make(sizeOfItem)
+		u.m.meter.part(sizeOfItem)
 		t.RawSetInt(i+1, u.value(depth+1))
 	}
 	return t
 }
 
 func (u *unpacker) pairs(n, depth int) lua.LValue {
-	u.m.meter.make(sizeOfFields)
+	u.m.meter.part(sizeOfFields)
 	t := &lua.LTable{Metatable: lua.LNil}
 	for range n {
-		u.m.meter.make(sizeOfField)
+		u.m.meter.part(sizeOfField)
 		key := u.value(depth + 1)
 		value := u.value(depth + 1)
 		if f, ok := key.(lua.LNumber); key == lua.LNil || ok && f != f {

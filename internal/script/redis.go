@@ -71,6 +71,7 @@ func (m *machine) ask(l *lua.LState) (lua.LValue, string) {
 		m.meter.stop(err)
 	}
 	m.meter.make(len(reply))
+	defer m.meter.built()
 	v, _ := m.value(reply, 0)
 	m.meter.work(1)
 	return v, ""

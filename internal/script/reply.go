@@ -30,6 +30,7 @@ func (m *machine) value(reply []byte, depth int) (lua.LValue, []byte) {
 	}
 	mark, line, rest := reply[0], string(reply[1:end-1]), reply[end+1:]
 	single := func(field string, v lua.LValue) (lua.LValue, []byte) {
+		m.meter.building += sizeOfFields
 		t := &lua.LTable{Metatable: lua.LNil}
 		t.RawSetString(field, v)
 		return t, rest
@@ -85,8 +86,10 @@ func (m *machine) value(reply []byte, depth int) (lua.LValue, []byte) {
 // elements reads n values, and has each put into a table, with the one before it.
 func (m *machine) elements(reply []byte, n, depth int, put func(t *lua.LTable, i int, before, v lua.LValue)) (*lua.LTable, []byte) {
 	t := &lua.LTable{Metatable: lua.LNil}
+	m.meter.building += sizeOfTable + sizeOfItems
 	var before, v lua.LValue
 	for i := range n {
+		m.meter.building += sizeOfItem
 		v, reply = m.value(reply, depth+1)
 		put(t, i, before, v)
 		before = v

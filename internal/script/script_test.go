@@ -128,6 +128,9 @@ func TestWhatIsHeldIsCounted(t *testing.T) {
 			"return t end) coroutine.resume(c) check() return c",
 		"local function f() return ('x'):rep(1e7)..1, ('x'):rep(1e7)..2, ('x'):rep(1e7)..3, check() end f()",
 		"local u = ('x'):rep(1e7)..('y'):rep(6e6) local v = ('x'):rep(1e7)..('z'):rep(6e6) local function f() return u, v end check()",
+		"local t = {} for i=1,30 do t[i] = string.gmatch(('x'):rep(1e6)..i, 'y') end check()",
+		"local t = {} for i=1,30 do local k = ('x'):rep(1e6)..i t[k] = 1 t[k] = nil end check()",
+		"local t = {} for i=1,30 do t[i] = loadstring('return \"'..('x'):rep(1e6)..i..'\"') end check()",
 	} {
 		m := newMachine()
 		size := int64(0)
@@ -145,6 +148,59 @@ func TestWhatIsHeldIsCounted(t *testing.T) {
 		_, _ = m.execute(p, nil)
 		if size < 29e6 || size > 40e6 {
 			t.Errorf("%s\nholds %d bytes", source, size)
+		}
+	}
+}
+
+// TestWhatIsBeingMadeIsCounted while nothing of the script refers to it.
+func TestWhatIsBeingMadeIsCounted(t *testing.T) {
+	for _, source := range []string{
+		"cjson.decode('['..('{\"a\":1},'):rep(30000)..'1]')",
+		"cmsgpack.unpack('\\220\\255\\255'..('\\129\\161a\\1'):rep(65535))",
+		"redis.call('many')",
+	} {
+		p, err := Compile([]byte(source + " redis.call('look')"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		looked := false
+		r := &Run{Limits: Limits{Bytes: 16 << 20}, Call: func(args [][]byte, _ bool) ([]byte, error) {
+			if string(args[0]) == "many" {
+				return []byte("*100000\r\n" + strings.Repeat("*1\r\n:1\r\n", 100_000)), nil
+			}
+			looked = true
+			return []byte("+OK\r\n"), nil
+		}}
+		if _, err := p.Run(r, nil); err != ErrMemory || looked {
+			t.Errorf("%s\nended with %v; it was made whole: %v", source, err, looked)
+		}
+	}
+}
+
+// TestAPartKeepsNothingOfTheRest: what a script holds is counted by what it can see.
+func TestAPartKeepsNothingOfTheRest(t *testing.T) {
+	for _, part := range []string{
+		"s:sub(1, 2)", "s:match('^xx')", "s:match('^(x)x')", "struct.unpack('c2', s)", "struct.unpack('s', 'x\\0'..s)",
+		"cjson.decode('[\"'..s..'\",\"part\"]')[2]", "cmsgpack.unpack(cmsgpack.pack({s, 'part'}))[2]",
+	} {
+		p, err := Compile([]byte("local t = {} for i = 1, 100 do local s = ('x'):rep(1e6)..i t[i] = " + part +
+			" end redis.call('look') return #t"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var before, then runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		r := &Run{Call: func([][]byte, bool) ([]byte, error) {
+			runtime.GC()
+			runtime.ReadMemStats(&then)
+			return []byte("+OK\r\n"), nil
+		}}
+		if out, err := p.Run(r, nil); string(out) != ":100\r\n" || err != nil {
+			t.Fatalf("%s: %q, %v", part, out, err)
+		}
+		if then.HeapAlloc > before.HeapAlloc+50<<20 {
+			t.Errorf("%s holds %d MiB", part, (then.HeapAlloc-before.HeapAlloc)>>20)
 		}
 	}
 }

@@ -58,12 +58,26 @@ func (m *machine) openString() {
 			if from > to {
 				return push(l, lua.LString(""))
 			}
-			return push(l, lua.LString(s[from-1:to]))
+			return push(l, m.cut(s, int(from-1), int(to)))
 		},
 	})
 	meta := m.l.NewTable()
 	meta.RawSetString("__index", t)
 	m.l.SetMetatable(lua.LString(""), meta)
+}
+
+// cut charges for a part of a string, and returns it.
+func (m *machine) cut(s string, from, to int) lua.LString {
+	m.meter.make(to - from)
+	return cut(s, from, to)
+}
+
+// cut returns a part of a string. It keeps nothing of the rest: what a script holds is counted by what it can see.
+func cut(s string, from, to int) lua.LString {
+	if to-from == len(s) {
+		return lua.LString(s)
+	}
+	return lua.LString(strings.Clone(s[from:to]))
 }
 
 // span returns the places from 1 on that two indices stand for, which count from the end if they
@@ -434,7 +448,7 @@ func (t *matcher) captured(i, s, e int) lua.LValue {
 		if i != 0 {
 			t.l.RaiseError("invalid capture index")
 		}
-		return lua.LString(t.s[s:e])
+		return t.m.cut(t.s, s, e)
 	}
 	switch c := t.capture[i]; c.size {
 	case unclosed:
@@ -442,7 +456,7 @@ func (t *matcher) captured(i, s, e int) lua.LValue {
 	case position:
 		return lua.LNumber(c.at + 1)
 	default:
-		return lua.LString(t.s[c.at : c.at+c.size])
+		return t.m.cut(t.s, c.at, c.at+c.size)
 	}
 	return lua.LNil
 }
@@ -494,7 +508,7 @@ func (m *machine) find(l *lua.LState, name string, find bool) int {
 func (m *machine) gmatch(l *lua.LState) int {
 	s, p := stringArg(l, 1, "gmatch"), stringArg(l, 2, "gmatch")
 	from := 0
-	return push(l, l.NewFunction(func(l *lua.LState) int {
+	return push(l, l.NewClosure(func(l *lua.LState) int {
 		t := &matcher{m: m, l: l, s: s, p: p}
 		for ; from <= len(s); from++ {
 			t.level = 0
@@ -508,7 +522,7 @@ func (m *machine) gmatch(l *lua.LState) int {
 			}
 		}
 		return push(l, lua.LNil)
-	}))
+	}, lua.LString(s), lua.LString(p))) // for the sizer to see
 }
 
 func (m *machine) gsub(l *lua.LState) int {
