@@ -364,7 +364,7 @@ func (c *call) claim(m claiming) error {
 		at = time.UnixMilli(m.at)
 	}
 	var claimed []crdt.Pending
-	from := len(c.out.buf)
+	from, written := len(c.out.buf), 0
 	for _, id := range m.ids {
 		p, pending := m.group.PendingOf(id)
 		if i := slices.IndexFunc(claimed, func(p crdt.Pending) bool { return p.ID == id }); i >= 0 {
@@ -391,18 +391,23 @@ func (c *call) claim(m claiming) error {
 			p.Count = 1
 		}
 		claimed = append(claimed, p)
-		if m.justID {
-			c.out.text(id.String())
-		} else {
-			c.rawEntry(s, id)
-		}
+		written += c.claimed(s, id, m.justID)
 	}
-	c.out.arrayAt(from, len(claimed))
+	c.out.arrayAt(from, written)
 	if len(claimed) == 0 {
 		return nil
 	}
 	c.joins(c.arg(1), m.group, m.consumer)
 	return m.group.Assign(m.consumer, now, claimed)
+}
+
+// claimed writes the entries with an id, or the id alone, and returns how many elements of the reply that is.
+func (c *call) claimed(s crdt.Stream, id crdt.StreamID, justID bool) int {
+	if justID {
+		c.out.text(id.String())
+		return 1
+	}
+	return c.rawEntries(s, id)
 }
 
 // autoclaiming is what XAUTOCLAIM is asked for.
@@ -458,7 +463,7 @@ func (c *call) autoclaim(g crdt.Group, m autoclaiming) error {
 	s, now := c.stream(), c.server.config.clock()
 	var claimed []crdt.Pending
 	var gone []crdt.StreamID
-	next, at := crdt.StreamID{}, len(c.out.buf)
+	next, at, written := crdt.StreamID{}, len(c.out.buf), 0
 	attempts, left := 10*m.count, m.count
 	for p := range g.Pending(m.from, crdt.MaxStreamID) {
 		if attempts == 0 || left == 0 {
@@ -480,13 +485,9 @@ func (c *call) autoclaim(g crdt.Group, m autoclaiming) error {
 		}
 		claimed = append(claimed, p)
 		left--
-		if m.justID {
-			c.out.text(p.ID.String())
-		} else {
-			c.rawEntry(s, p.ID)
-		}
+		written += c.claimed(s, p.ID, m.justID)
 	}
-	c.out.arrayAt(at, len(claimed))
+	c.out.arrayAt(at, written)
 	var head replies
 	head.array(3)
 	head.text(next.String())

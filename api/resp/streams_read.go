@@ -256,7 +256,7 @@ func (c *call) quickly(all iter.Seq[crdt.StreamEntry], isQuick *bool) iter.Seq[c
 func (c *call) history(s crdt.Stream, r streamRead, after crdt.StreamID) error {
 	g, now := s.Group(r.group), c.server.config.clock()
 	var again []crdt.Pending
-	at, n := len(c.out.buf), int64(0)
+	at, n, written := len(c.out.buf), int64(0), 0
 	after, _ = after.Next()
 	for p := range g.Pending(after, crdt.MaxStreamID) {
 		if r.count > 0 && n == r.count || len(c.out.buf)-at > MaxReply {
@@ -266,7 +266,8 @@ func (c *call) history(s crdt.Stream, r streamRead, after crdt.StreamID) error {
 			continue
 		}
 		n++
-		if !c.rawEntry(s, p.ID) {
+		entries := c.rawEntries(s, p.ID)
+		if written += max(entries, 1); entries == 0 {
 			c.out.array(2)
 			c.out.text(p.ID.String())
 			c.out.noArray()
@@ -275,18 +276,18 @@ func (c *call) history(s crdt.Stream, r streamRead, after crdt.StreamID) error {
 		p.Delivered, p.Count = now, p.Count+1
 		again = append(again, p)
 	}
-	c.out.arrayAt(at, int(n))
+	c.out.arrayAt(at, written)
 	return g.Assign(r.consumer, now, again)
 }
 
-// rawEntry writes the entry with an id, the first if there are two, and reports whether there is
-// one.
-func (c *call) rawEntry(s crdt.Stream, id crdt.StreamID) bool {
+// rawEntries writes the entries with an id, of which there are more than one if hosts gave it at once, and returns how
+// many there are.
+func (c *call) rawEntries(s crdt.Stream, id crdt.StreamID) (n int) {
 	for e := range s.Range(id, id) {
 		c.out.entry(e)
-		return true
+		n++
 	}
-	return false
+	return n
 }
 
 // streamsOf returns the keys of a call of XREAD or XREADGROUP.

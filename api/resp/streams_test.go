@@ -64,6 +64,27 @@ func TestAGroupIsGivenWhatArrivesLate(t *testing.T) {
 	there.expect(read, "*-1")
 }
 
+// TestEntriesOfOneIDAreGivenTogether, also when they are given again: they are acknowledged together.
+func TestEntriesOfOneIDAreGivenTogether(t *testing.T) {
+	h := newHosts(t, 2)
+	here, there := h.clients[0], h.clients[1]
+	here.ask("XGROUP CREATE s g $ MKSTREAM")
+	h.heal()
+	h.cut()
+	here.expect("XADD s 2-0 of here", `"2-0"`)
+	there.expect("XADD s 2-0 of there", `"2-0"`)
+	h.heal()
+	for _, command := range []string{
+		"XREADGROUP GROUP g ann STREAMS s >", "XREADGROUP GROUP g ann STREAMS s 0", "XREADGROUP GROUP g ann COUNT 1 STREAMS s 0",
+		"XCLAIM s g bob 0 2-0", "XAUTOCLAIM s g cid 0 -",
+	} {
+		if got := values(here.ask(command)); strings.Count(got, "of here") != 1 || strings.Count(got, "of there") != 1 {
+			t.Errorf("%s: %s", command, got)
+		}
+	}
+	here.expect("XCLAIM s g ann 0 2-0 JUSTID", "*1\n  \"2-0\"")
+}
+
 // TestXReadReturnsAllHoweverMuch: few entries in the loop, many apart, and in MULTI.
 func TestXReadReturnsAllHoweverMuch(t *testing.T) {
 	eachWay(t, func(t *testing.T) {
