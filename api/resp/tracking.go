@@ -204,9 +204,10 @@ func (t *tracking) take(n int, d *trackedDatabase, change *embedded.Change, err 
 	if err == nil {
 		return true
 	}
+	lost := t.trackersOf(n)
 	t.server.mu.Lock()
 	defer t.server.mu.Unlock()
-	for k := range t.trackers { // they cannot know what changes from now on: the database was dropped
+	for k := range lost { // they cannot know what changes from now on: the database was dropped
 		if _, there := t.server.clients[k.client]; there {
 			t.server.expel(k.client)
 		}
@@ -215,6 +216,25 @@ func (t *tracking) take(n int, d *trackedDatabase, change *embedded.Change, err 
 	t.server.followers.Add(-1)
 	d.watch.Close()
 	return false
+}
+
+// trackersOf returns who has selected a database, or has read something of it.
+func (t *tracking) trackersOf(n int) map[*tracker]struct{} {
+	all := map[*tracker]struct{}{}
+	for k := range t.trackers {
+		if k.db == n {
+			all[k] = struct{}{}
+		}
+	}
+	for key, of := range t.keys {
+		if key.db != n {
+			continue
+		}
+		for k := range of {
+			all[k] = struct{}{}
+		}
+	}
+	return all
 }
 
 // restart tells that everything may have changed, and follows the database from now on.
@@ -427,22 +447,13 @@ func runClientTracking(c *call) error {
 	if err := c.session.tracker.mayBecome(options, prefixes); err != nil {
 		return err
 	}
-	own, db := c.self(), c.session.db
-	if db == nil {
-		db = c.server.config.db
-	}
-	if err := c.server.tracking.enter(own, c.session.index, db, options, prefixes); err != nil {
+	if err := c.server.tracking.enter(c.client, c.session.index, c.selected(), options, prefixes); err != nil {
 		return err
 	}
 	c.session.subs.box.start()
 	c.session.subs.begun = true
 	c.out.status("OK")
 	return nil
-}
-
-// self returns the client that asks.
-func (c *call) self() *client {
-	return c.clients(func(other *client, _ view) bool { return other.id == c.session.id })[0]
 }
 
 // trackingOptions reads those of CLIENT TRACKING.

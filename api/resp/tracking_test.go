@@ -249,6 +249,34 @@ func TestWhatIsTrackedIsBounded(t *testing.T) {
 	other.expect("SET k v", "+OK")
 }
 
+// TestWhoTracksADatabaseThatIsDroppedIsClosed, and nobody else.
+func TestWhoTracksADatabaseThatIsDroppedIsClosed(t *testing.T) {
+	eachWay(t, testWhoTracksADatabaseThatIsDroppedIsClosed)
+}
+
+func testWhoTracksADatabaseThatIsDroppedIsClosed(t *testing.T) {
+	host, address := startPeer(t, embedded.Config{}, nil)
+	there, was, here, other := dial(t, address), dial(t, address), dial(t, address), dial(t, address)
+	for _, p := range []*peer{there, was} {
+		p.ask("HELLO 3")
+		p.expect("SELECT 3", "+OK")
+		p.expect("SET k 1", "+OK")
+		p.expect("CLIENT TRACKING ON", "+OK")
+	}
+	was.expect("GET k", `"1"`)
+	was.expect("SELECT 0", "+OK")
+	here.ask("HELLO 3")
+	here.expect("CLIENT TRACKING ON", "+OK")
+	if err := host.DropSpace(t.Context(), "db3", true); err != nil {
+		t.Fatal(err)
+	}
+	there.expectEnd()
+	was.expectEnd()
+	here.expect("GET k", "_")
+	other.expect("SET k 2", "+OK")
+	here.expectMessages(`>2 "invalidate" *1 "k"`)
+}
+
 // TestACopyIsNeverStale has clients keep what they read until they are told, while others write:
 // what one keeps once all is told is what is there.
 func TestACopyIsNeverStale(t *testing.T) { eachWay(t, testACopyIsNeverStale) }
