@@ -225,6 +225,7 @@ type call struct {
 	posts   []post
 	noted   *noted   // the note of the transaction, if it has one
 	touched int      // what the transaction has done was noted up to there
+	trimmed bool     // XADD has removed entries
 	joined  []string // streams of which the command made a consumer, if anybody may want to know
 }
 
@@ -277,7 +278,7 @@ func (c *call) perform(r *request) error {
 
 func (c *call) run(cmd *command) error {
 	at := len(c.out.buf)
-	c.command, c.joined = cmd, nil
+	c.command, c.joined, c.trimmed = cmd, nil, false
 	var began time.Time
 	if c.whole { // of others it is known how long they take with all that is executed with them
 		began = time.Now()

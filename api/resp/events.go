@@ -37,6 +37,7 @@ var eventNames = map[string][2]string{
 	"georadius": {"georadiusstore"}, "georadiusbymember": {"georadiusstore"},
 	"pfmerge": {"pfadd"}, "bitop": {"set"}, "bitfield": {"setbit"},
 	"xgroup|create": {"xgroup-create"}, "xgroup|destroy": {"xgroup-destroy"}, "xgroup|setid": {"xgroup-setid"},
+	"crdt.resolve": {"set"}, "crdt.hresolve": {"hset"},
 	"xgroup|createconsumer": {"xgroup-createconsumer"}, "xgroup|delconsumer": {"xgroup-delconsumer"},
 }
 
@@ -48,6 +49,7 @@ var generic = []string{"del", "expire", "persist", "rename_from", "rename_to", "
 var classes = map[string]byte{
 	"string": '$', "bitmap": '$', "hyperloglog": '$', "list": 'l', "set": 's', "hash": 'h', "sorted-set": 'z', "zset": 'z',
 	"geo": 'z', "stream": 't', "generic": 'l', // SORT's
+	"crdt": '$',
 }
 
 // classOf returns the class of an event of a group of commands, or of a type.
@@ -57,6 +59,8 @@ func classOf(name, group string) byte {
 		return 'x'
 	case slices.Contains(generic, name):
 		return 'g'
+	case name == "hset": // CRDT.HRESOLVE's, too
+		return classes["hash"]
 	}
 	return classes[group]
 }
@@ -123,7 +127,7 @@ func (c *call) eventsOf(cmd *command, names [2]string, key string) []string {
 		return []string{name, "del"}
 	case cmd.name == "getex" && c.is(2, "persist"):
 		return []string{"persist"}
-	case cmd.name == "xadd" && (c.is(2, "maxlen") || c.is(2, "minid")):
+	case cmd.name == "xadd" && c.trimmed:
 		return []string{name, "xtrim"}
 	}
 	return []string{name}

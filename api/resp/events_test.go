@@ -133,7 +133,9 @@ PFADD p a b -> pfadd p
 PFADD p a ->
 PFMERGE p2 p -> pfadd p2
 XADD xs 1-1 f v -> xadd xs
+XADD xs MAXLEN 9 1-2 f v -> xadd xs
 XADD xs MAXLEN 1 2-1 f v -> xadd xs, xtrim xs
+XADD xs NOMKSTREAM MAXLEN 1 2-2 f v -> xadd xs, xtrim xs
 XADD xs 3-1 f v -> xadd xs
 XADD xs 4-1 f v -> xadd xs
 XTRIM xs MAXLEN 2 -> xtrim xs
@@ -159,6 +161,10 @@ XGROUP CREATE newx g $ MKSTREAM -> xgroup-create newx
 COPY xs x2 -> copy_to x2
 EVAL return{redis.call('set',KEYS[1],'v'),redis.call('lpush',KEYS[2],'e')} 2 es el -> set es, lpush el
 PERSIST es ->
+CRDT.RESOLVE es w v -> set es
+HSET hh f 1 -> hset hh
+CRDT.HRESOLVE hh f 2 1 -> hset hh
+CRDT.HRESOLVE hh f 3 1 ->
 `), "\n") {
 		command, events, _ := strings.Cut(line, " ->")
 		writer.ask(command)

@@ -249,7 +249,8 @@ func runXAdd(c *call) error {
 		return err
 	}
 	c.out.text(a.id.String())
-	_, err = c.trim(a.trimming)
+	removed, err := c.trim(a.trimming)
+	c.trimmed = removed > 0
 	return err
 }
 
