@@ -313,6 +313,9 @@ func (t trimming) excess(s crdt.Stream) (n int) {
 				break
 			}
 			if !seen || e.ID != last {
+				if t.about && below == most { // no more are removed at once
+					break
+				}
 				below++
 			}
 			last, seen = e.ID, true

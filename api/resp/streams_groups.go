@@ -364,11 +364,12 @@ func (c *call) claim(m claiming) error {
 		at = time.UnixMilli(m.at)
 	}
 	var claimed []crdt.Pending
+	places := map[crdt.StreamID]int{} // in claimed
 	from, written := len(c.out.buf), 0
 	for _, id := range m.ids {
 		p, pending := m.group.PendingOf(id)
-		if i := slices.IndexFunc(claimed, func(p crdt.Pending) bool { return p.ID == id }); i >= 0 {
-			p, pending = claimed[i], true // twice in one command
+		if i, twice := places[id]; twice {
+			p, pending = claimed[i], true
 		}
 		switch {
 		case !s.Has(id):
@@ -390,6 +391,7 @@ func (c *call) claim(m claiming) error {
 		case !pending:
 			p.Count = 1
 		}
+		places[id] = len(claimed)
 		claimed = append(claimed, p)
 		written += c.claimed(s, id, m.justID)
 	}
