@@ -383,6 +383,9 @@ func (l *loop) verify(pinned *engine.Pinned) {
 	l.s.background.Go(func() {
 		err := pinned.Verify(l.s.slowly(pinned))
 		pinned.Close()
+		if err == nil && l.s.stopping() {
+			return // it may have ended early
+		}
 		_ = l.s.call(func(l *loop) { l.engine.Verified(err) })
 	})
 }

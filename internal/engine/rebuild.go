@@ -26,13 +26,17 @@ import (
 // wraps store.ErrCorrupt if they differ. It may be called by any goroutine, and ends early,
 // without an answer, once stop returns true.
 func (p *Pinned) Verify(stop func() bool) error {
-	n := newRecount(p.view, p.derives)
-	counted := func() bool { p.read.Add(1); return stop() }
+	n, stopped := newRecount(p.view, p.derives), false
+	counted := func() bool {
+		p.read.Add(1)
+		stopped = stopped || stop() // for good: what was read in part would look damaged
+		return stopped
+	}
 	err := n.scan(counted)
-	if err == nil && !stop() {
+	if err == nil && !stopped {
 		err = n.check(counted)
 	}
-	if err != nil || stop() {
+	if err != nil || stopped {
 		return err
 	}
 	if root, kept := n.tree.Root(), p.tree.Root(); root != kept {

@@ -134,6 +134,26 @@ func (w *world) discarded(t *testing.T, h *host) {
 	t.Fatal("the host does not discard its cells")
 }
 
+// TestACheckThatEndsEarlySaysNothing ends one after each number of records, as a peer does that is closed: it
+// asks once in a while.
+func TestACheckThatEndsEarlySaysNothing(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 1})
+	h := w.hosts[0]
+	for i := range 10 {
+		w.write(t, h, added(fmt.Sprint("set ", i), "x"))
+	}
+	for end := range 50 {
+		pinned, err := h.engine.Pin()
+		must(t, err)
+		asked := 0
+		err = pinned.Verify(func() bool { asked++; return asked == end+1 })
+		pinned.Close()
+		if err != nil {
+			t.Errorf("ended when it had asked %d times: %v", end+1, err)
+		}
+	}
+}
+
 // TestARebuildDoesNotWaitForWhatItsNeighbourLost has the neighbour, because of which a host
 // discarded its cells, lose its last write in a power failure: with a copy of it in the host's
 // own log, and without.
