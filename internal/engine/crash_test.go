@@ -695,6 +695,39 @@ func TestAGroupTooLargeForTheTreeIsWholeOrAbsent(t *testing.T) {
 	}
 }
 
+// TestWhatAGroupThatWasCutOffLeftIsNoPartOfTheNext kills a host between two records of a group, and again
+// behind the next group.
+func TestWhatAGroupThatWasCutOffLeftIsNoPartOfTheNext(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 1, derivedBytes: 1})
+	h := w.hosts[0]
+	several := func(f crdt.Fields) error {
+		for i := range 3 {
+			if _, err := f.Set(fmt.Sprint("set ", i)).Add("x"); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	g := h.engine.newGroup(w.now)
+	must(t, g.update(func(tx *Tx) error { return several(Fields(tx)) }))
+	_, err := g.Commit(false)
+	must(t, err)
+	in, err := h.disk.log.Read(0, nil)
+	must(t, err)
+	first, err := in.Next()
+	in.Close()
+	must(t, err)
+	h.disk = &disk{h.disk.Store.Crash(), h.disk.log.Crash(int64(first.Next)), false}
+	if w.open(t, h); h.engine.LogEnd() != 2 {
+		t.Fatalf("%d records are left, want 1", h.engine.LogEnd()-1)
+	}
+	w.write(t, h, several)
+	h.disk = h.disk.Clone()
+	w.open(t, h) // which reads all cells
+	must(t, h.engine.Damaged())
+	w.check(t, h)
+}
+
 // TestADamagedReplicaRebuildsItself takes a cell away behind a replica's back. It must find that, fill up
 // from its peer, keep the writes that only it had, and never spread the loss.
 func TestADamagedReplicaRebuildsItself(t *testing.T) {

@@ -87,13 +87,15 @@ func (r *replica) replayRecord(rec logged, at store.Position) error {
 		r.clock.Observe(d.Time, rec.time, r.cfg.MaxSkew)
 	}
 	if rec.kind == recordDerived {
-		r.opening.derived, r.opening.parts = append(r.opening.derived, rec.derived...), r.opening.parts+1
+		r.opening.derived = append(r.opening.derived, rec.derived)
 		return nil
 	}
-	if rec.before > 0 && rec.before == r.opening.parts {
-		rec.derived = append(r.opening.derived, rec.derived...)
+	// Before a group's own may stand what one has left that was cut off.
+	if parts := r.opening.derived; rec.before > 0 && rec.before <= uint64(len(parts)) {
+		own := parts[len(parts)-int(rec.before):]
+		rec.derived = append(slices.Concat(own...), rec.derived...)
 	}
-	r.opening.derived, r.opening.parts = nil, 0
+	r.opening.derived = nil
 	r.totals = rec.totals
 	if rec.kind == recordFlip {
 		f := rec.flip

@@ -268,11 +268,10 @@ type opening struct {
 	loaded   bool         // the log was carried out again: what is there is the present state
 	replayed bool         // records of it were
 	root     antientropy.Fingerprint
-	derived  []*item // of records of kind recordDerived whose own record was not seen yet
-	parts    uint64  // how many such records there were
-	settled  bool    // see logged: of the last of them, or of the checkpoint
-	doubt    error   // why all cells are to be read; nil if they need not be
-	marked   bool    // the store says so: see keyDoubt
+	derived  [][]*item // of each record of kind recordDerived whose own record was not seen yet
+	settled  bool      // see logged: of the last of them, or of the checkpoint
+	doubt    error     // why all cells are to be read; nil if they need not be
+	marked   bool      // the store says so: see keyDoubt
 }
 
 func open(tree store.Store, log store.Log, cfg Config) (*replica, error) {
