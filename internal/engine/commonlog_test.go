@@ -183,6 +183,26 @@ func TestARebuildReadsNothingThatItsReplicaGaveUp(t *testing.T) {
 	}
 }
 
+// TestARebuildNamesWhatIsSynced has another space append between any two steps of a discard.
+func TestARebuildNamesWhatIsSynced(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 1, shared: true})
+	h := w.hosts[0]
+	w.write(t, h, counted(1))
+	h.engine.setDamaged(errors.New("rot"))
+	h.engine.discard()
+	log := h.engine.logs.(*busyLog)
+	for h.engine.Busy() {
+		_, _, err := log.beside.Append(make([]byte, 50))
+		must(t, err)
+		must(t, h.engine.goOn())
+		must(t, CarryOut(h.engine.writes, h.engine.st.(store.Store), log))
+		h.engine.written()
+	}
+	if named, synced := Durable(h.engine.st), log.Synced(); named > synced {
+		t.Errorf("the checkpoint ends at %d, and the log is synced to %d", named, synced)
+	}
+}
+
 // TestMaintainingAnIdleReplicaCostsNothing calls it when nothing changed.
 func TestMaintainingAnIdleReplicaCostsNothing(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{})

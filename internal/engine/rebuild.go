@@ -124,7 +124,8 @@ func (r *replica) putAside() task {
 			if !r.rebuilding {
 				r.aside.from = max(r.logs.First(), r.dropped)
 			}
-			r.aside.end, r.aside.last = r.logs.Next(), r.log.Last
+			// What others have written since is not synced, and so no checkpoint may name its end.
+			r.aside.end, r.aside.last = r.logs.Synced(), r.log.Last
 			from = max(r.log.Next, r.aside.from)
 		}
 		began, more := r.work, false
