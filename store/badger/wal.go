@@ -1,6 +1,7 @@
 package badger
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -96,17 +97,31 @@ func memTable(dir string, number int) string {
 	return filepath.Join(dir, fmt.Sprintf("%05d.mem", number))
 }
 
-// dropEmpty removes the newest log if it has no byte. A process that is killed between making one and giving
-// it its size leaves it so, and Badger opens no store that has one. An older one is damage.
+// dropEmpty removes the newest log if it has no byte, of memtables and of values: one of the latter is made each
+// time a store is opened. A process that is killed between making one and giving it its size leaves it so, and
+// Badger opens no store that has one. An older one is damage.
 func dropEmpty(dir string) error {
-	numbers, err := memTables(dir)
-	if err != nil || len(numbers) == 0 {
-		return err
+	for _, ext := range []string{".mem", ".vlog"} {
+		logs, err := filesOf(dir, ext)
+		if err == nil && len(logs) > 0 {
+			err = dropIfEmpty(dir, slices.MaxFunc(logs, byNumber))
+		}
+		if err != nil {
+			return err
+		}
 	}
-	newest := memTable(dir, slices.Max(numbers))
-	info, err := os.Stat(newest)
+	return nil
+}
+
+// byNumber compares files that are called by a number, with zeros before it.
+func byNumber(a, b fs.DirEntry) int {
+	return cmp.Or(cmp.Compare(len(a.Name()), len(b.Name())), cmp.Compare(a.Name(), b.Name()))
+}
+
+func dropIfEmpty(dir string, log fs.DirEntry) error {
+	info, err := log.Info()
 	if err == nil && info.Size() == 0 {
-		err = os.Remove(newest)
+		err = os.Remove(filepath.Join(dir, log.Name()))
 	}
 	return err
 }

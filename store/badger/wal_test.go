@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -66,8 +67,10 @@ func TestALogWithoutAByteIsNoDamage(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(memTable(s.dir, last+1), nil, 0o600); err != nil {
-		t.Fatal(err)
+	for _, log := range []string{memTable(s.dir, last+1), filepath.Join(s.dir, "000007.vlog")} {
+		if err := os.WriteFile(log, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	s, err := Open(s.dir, Options{})
 	if err != nil {
