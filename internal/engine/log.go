@@ -26,7 +26,8 @@ type deltaLog struct {
 }
 
 const (
-	markBytes      = 64 << 10 // of the log between two marks of the index, at most
+	markBytes      = 64 << 10 // of the log between two marks of the index; in a very long one there are more
+	maxMarks       = 1 << 15  // in a log as long as it may be: a checkpoint holds them, see store.MaxValue
 	maxRecentBytes = 4 << 20  // bytes of deltas kept in memory for peers who keep up
 )
 
@@ -218,7 +219,7 @@ func (r *replica) logEnd() store.Position {
 
 // markEvery is how many bytes of the log lie between two marks, which are where it can be cut.
 func (r *replica) markEvery() store.Position {
-	return store.Position(max(min(markBytes, r.cfg.MaxLogBytes/16), 1))
+	return store.Position(max(min(markBytes, r.cfg.MaxLogBytes/16), r.cfg.MaxLogBytes/maxMarks, 1))
 }
 
 // LogStart returns where in the log someone with the given context must begin to read, and

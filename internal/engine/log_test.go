@@ -7,6 +7,7 @@ import (
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/store"
 )
 
 // checkLogSize checks that the log keeps to its bound, and counts what the disk has.
@@ -50,6 +51,21 @@ func TestTheLogKeepsToItsBoundHoweverFastCommitsFollow(t *testing.T) {
 				w.maintain(t, h)
 			}
 		}
+	}
+}
+
+// TestTheCheckpointOfALongLogFitsIntoTheTree fills an index as far as the log may be long.
+func TestTheCheckpointOfALongLogFitsIntoTheTree(t *testing.T) {
+	const limit = 64 << 30
+	r := &replica{cfg: Config{MaxLogBytes: limit}}
+	log := newLog(0, 0)
+	for n := uint64(1); log.Bytes(log.Next) < limit; n++ {
+		log.Append(n, time.UnixMilli(1e12))
+		log.Locate(n, time.UnixMilli(1e12), log.Next, log.Next+markBytes, r.markEvery())
+	}
+	c := &checkpoint{reach: reach{log.Last, log.Next}, log: log.Index}
+	if size := len(c.encode(r.writeOwn)); size > store.MaxValue/2 { // the context and the runs need room too
+		t.Errorf("it has %d bytes, of %d that a value may have", size, store.MaxValue)
 	}
 }
 
