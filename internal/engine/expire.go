@@ -120,11 +120,13 @@ func (h expiryHeap) first() int64 {
 }
 
 // noteExpiry notes what the cell of an expiry says.
-func (r *replica) noteExpiry(c *cellState) {
-	r.expiring.timed = true
+func (g *group) noteExpiry(c *cellState) {
+	g.r.expiring.timed = true
 	at, _, says := c.now.Expires()
-	if was, _, said := c.stored.Expires(); says && at != dotted.Never && !(said && was <= at) {
-		r.soon(at, c.key[1:])
+	was, _, said := c.stored.Expires()
+	hidden := len(g.clears.hide(c.address, c.stored)) < len(c.stored) // so what was noted may have been looked at in vain
+	if says && at != dotted.Never && (hidden || !said || was > at) {
+		g.r.soon(at, c.key[1:])
 	} // else what was noted for the time before finds it
 }
 

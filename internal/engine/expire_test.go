@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
 )
 
 // wait lets time pass, in which hosts do what is due and tell each other.
@@ -266,4 +267,50 @@ func TestWhoseClockIsWrongGoesByOthers(t *testing.T) {
 	w.wantKeys(t, h, timedKeys, 2*timedKeys)
 	w.wait(t, 200*time.Millisecond, h)
 	w.wantKeys(t, h, 0, 0)
+}
+
+// until sets a key that expires after a time.
+func (w *world) until(d time.Duration) func(f crdt.Fields) error {
+	return func(f crdt.Fields) error { return f.String("k").SetUntil(nil, w.now.Add(d)) }
+}
+
+// TestWhatIsWrittenOverAClearExpires clears everything, lets a key's time pass, and writes to the key again before what was
+// cleared is swept.
+func TestWhatIsWrittenOverAClearExpires(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 1})
+	h := w.hosts[0]
+	w.write(t, h, func(f crdt.Fields) error { return f.String("a").Set(nil) }) // is swept first
+	w.write(t, h, w.until(time.Second))
+	w.write(t, h, func(f crdt.Fields) error { _, err := f.Clear(); return err })
+	w.wait(t, 2*time.Second, h)
+	w.write(t, h, w.until(time.Second))
+	w.wait(t, 2*time.Second, h)
+	if h.engine.Clears() == 0 {
+		t.Fatal("what was cleared is swept")
+	}
+	if keys, _ := h.engine.Counts(); keys != 0 {
+		t.Errorf("%d keys are left", keys)
+	}
+}
+
+// TestWhatAClearShowsExpires clears a time that hid an earlier one, said elsewhere at once, once that has passed.
+func TestWhatAClearShowsExpires(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 2})
+	a, b := w.hosts[0], w.hosts[1]
+	w.write(t, b, w.until(time.Second))
+	w.write(t, a, w.until(time.Hour))
+	w.write(t, a, func(f crdt.Fields) error { _, err := f.Clear(); return err })
+	var deltas []*delta.Delta
+	_, _, err := a.engine.LogRead(1, 2, func(d *delta.Delta) bool { deltas = append(deltas, d); return true })
+	must(t, err)
+	apply(t, b.engine.replica, deltas[:1])
+	w.wait(t, 2*time.Second, b)
+	w.wantKeys(t, b, 1, 2)
+	apply(t, b.engine.replica, deltas[1:])
+	for more := true; more; {
+		more, err = b.engine.Sweep()
+		must(t, err)
+	}
+	w.wait(t, time.Second, b)
+	w.wantKeys(t, b, 0, 0)
 }

@@ -155,7 +155,7 @@ func (g *group) put(c *cellState) {
 	c.was, c.read = it, false
 	c.near.shared(it, c.owner)
 	if c.address.IsExpiry() {
-		g.r.noteExpiry(c)
+		g.noteExpiry(c)
 	}
 }
 
