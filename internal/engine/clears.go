@@ -585,6 +585,9 @@ func (g *group) survivors(d *delta.Delta, i int, exact bool) (found []dotted.Add
 		return nil, true, nil
 	}
 	prefix, set := d.Ops[i].Address, g.cleared(d, i)
+	if _, rest, _ := prefix.CutName(); len(rest) > 1 {
+		return nil, false, nil // each cell under it is looked at: see discount
+	}
 	u, err := g.putUnseen(d, set)
 	if err != nil || !u.known {
 		return nil, false, err

@@ -574,3 +574,39 @@ func fillSetOf(s crdt.Set, members int) error {
 	}
 	return nil
 }
+
+// readLog is a log that counts how often it is read.
+type readLog struct {
+	store.Log
+	reads int
+}
+
+func (l *readLog) Read(from store.Position, buffer []byte) (store.LogReader, error) {
+	l.reads++
+	return l.Log.Read(from, buffer)
+}
+
+// TestAClearOfAPartDoesNotReadTheLog has a part of a key be removed by who has not seen what was written here: more than is
+// kept of the log in memory. What the part had is looked at anyway.
+func TestAClearOfAPartDoesNotReadTheLog(t *testing.T) {
+	a, b := openOn(t, newDisk(), 1), openOn(t, newDisk(), 500)
+	part := func(f crdt.Fields) crdt.Set { return f.Map("m").Set("part") }
+	apply(t, b, pipeline(t, a, 1, func(f crdt.Fields, _ int) error { return fillSetOf(part(f), 20) }))
+	pipeline(t, b, 1, func(f crdt.Fields, _ int) error { return fillSetOf(part(f), 21) })
+	pipeline(t, b, 100, func(f crdt.Fields, i int) error {
+		return f.String(fmt.Sprint("large ", i)).Set(make([]byte, maxRecentBytes/40))
+	})
+	log := &readLog{Log: b.logs.(store.Log)}
+	b.logs = log
+	apply(t, b, pipeline(t, a, 1, func(f crdt.Fields, _ int) error { _, err := f.Map("m").Remove("part"); return err }))
+	if log.reads > 0 {
+		t.Errorf("the log was read %d times", log.reads)
+	}
+	v := b.View()
+	if got := part(Fields(v)).Len(); got != 21 {
+		t.Errorf("%d elements are left, want 21", got)
+	}
+	v.Close()
+	sweepAll(t, b)
+	checkWhole(t, b)
+}
