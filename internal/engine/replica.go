@@ -92,8 +92,9 @@ import (
 
 // Config says how an Engine behaves. The zero value is not valid: see each field.
 type Config struct {
-	// NewID draws a random replica id that was never used before. Required. It is called once for
-	// each start in which the replica writes, and once for each rebuild after which it does.
+	// NewID draws a random replica id that was never used before. Required. It is called when the
+	// id is first asked for, or a transaction begins that may write; again after the id has ended,
+	// and after a rebuild.
 	NewID func() crdt.ReplicaID
 	// MaxSkew is how far ahead another replica's clock may be before it is ignored. Default 500 ms.
 	MaxSkew time.Duration
