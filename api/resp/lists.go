@@ -549,15 +549,24 @@ func (c *call) move(from, to end) (done bool, err error) {
 	if err := c.listError(target); err != nil {
 		return false, err
 	}
-	values, err := c.pop(l, from, 1)
-	if err != nil {
-		return false, err
+	i := 0
+	if from == tail {
+		i = l.Len() - 1
 	}
+	value, _ := l.Get(i)
+	// It is put in before it is taken out: a list that turns its only element is not emptied, and
+	// keeps its expiry.
 	into := c.tx.List(target)
-	if err := push(into, into.Len(), to, values[0]); err != nil {
+	if err := push(into, into.Len(), to, value); err != nil {
 		return false, err
 	}
-	c.out.bulk(values[0])
+	if source == target && to == head {
+		i++
+	}
+	if _, err := l.Remove(i, i+1); err != nil {
+		return false, err
+	}
+	c.out.bulk(value)
 	return true, nil
 }
 
