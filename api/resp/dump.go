@@ -14,7 +14,8 @@ import (
 // What DUMP returns is for RESTORE of any peer of the same version, not for Redis: for each type
 // that the key holds one byte that names it, how many parts there are, and each part's name and
 // value with their lengths in front, numbers as varints; behind all, dumpVersion and a CRC-64 of
-// the rest. It holds what readers see: of concurrent strings the latest, of a number its sum.
+// the rest. It holds what readers see: of concurrent strings the latest, of a number its sum. When
+// the fields of a hash expire stands behind, as a type of its own: fieldTimesKind.
 
 const (
 	// dumpVersion is greater than any of Redis's, which refuses it.
@@ -37,7 +38,11 @@ func runDump(c *call) error {
 		return nil
 	}
 	var payload []byte
-	for t := range types.All() {
+	held := slices.Collect(types.All())
+	if timed, _ := fieldTimesKind.count(c.tx, key); timed > 0 {
+		held = append(held, fieldTimesKind.typ)
+	}
+	for _, t := range held {
 		k := kindOf(t)
 		n, shown := 0, false
 		if k != nil {

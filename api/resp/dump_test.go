@@ -76,6 +76,19 @@ func testWhatIsDumpedCanBeRestored(t *testing.T) {
 	p.expect("EXISTS new", ":0")
 }
 
+// TestADumpHoldsWhenFieldsExpire, as that of Redis 7.4 does.
+func TestADumpHoldsWhenFieldsExpire(t *testing.T) {
+	_, address := startServer(t, Config{db: newMemory(t)})
+	p := dial(t, address)
+	p.expect("HSET h f 1 g 2", ":2")
+	p.expect("HPEXPIREAT h 33177117420123 FIELDS 1 f", "*1\n  :1")
+	p.expectOf("+OK", "RESTORE", "again", "0", dumpOf(p, "h"))
+	p.expect("HPEXPIRETIME again FIELDS 2 f g", "*2\n  :33177117420123\n  :-1")
+	for _, bad := range []string{"@\x01\x01f\x071234567", "@\x01\x01f\x09123456789"} {
+		p.expectOf("-ERR Bad data format", "RESTORE", "new", "0", string(seal([]byte("m\x01\x01f\x01v"+bad))))
+	}
+}
+
 // TestADumpHoldsAllThatAKeyHas where peers gave it several types at once; what Redis has no type
 // for is refused.
 func TestADumpHoldsAllThatAKeyHas(t *testing.T) {

@@ -1,7 +1,11 @@
 package resp
 
 import (
+	"encoding/binary"
+	"iter"
 	"time"
+
+	embedded "github.com/peerd/peerd/peer"
 )
 
 // Fields of a hash expire as keys do. The commands are those of Redis 7.4.
@@ -127,6 +131,36 @@ func runHPersist(c *call) error {
 		}
 		return fieldUntimed, err
 	})
+}
+
+// fieldTimesKind is when the fields of a hash expire, for DUMP: in milliseconds since 1970. No key is
+// of its type.
+var fieldTimesKind = kind{
+	typ: '@',
+	count: func(tx *embedded.Tx, key string) (n int, shown bool) {
+		for range fieldTimes(tx, key) {
+			n++
+		}
+		return n, true
+	},
+	parts: fieldTimes,
+	check: func(_ string, value []byte) bool { return len(value) == 8 },
+	put: func(tx *embedded.Tx, key, field string, value []byte) error {
+		_, err := tx.Map(key).Expiry(field).Set(time.UnixMilli(int64(binary.BigEndian.Uint64(value))))
+		return err
+	},
+}
+
+func fieldTimes(tx *embedded.Tx, key string) iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
+		hash := tx.Map(key)
+		for field := range hash.Strings() {
+			at, timed := hash.Expiry(field).Get()
+			if timed && !yield(field, binary.BigEndian.AppendUint64(nil, uint64(at.UnixMilli()))) {
+				return
+			}
+		}
+	}
 }
 
 func hashExpiryCommands() []command {

@@ -27,7 +27,8 @@ type kind struct {
 	ordered bool
 }
 
-var kinds = []kind{stringKind, bitmapKind, hyperLogLogKind, setKind, zsetKind, hashKind, listKind, streamKind}
+var kinds = []kind{stringKind, bitmapKind, hyperLogLogKind, setKind, zsetKind, hashKind, listKind, streamKind,
+	fieldTimesKind}
 
 // kindOf returns what is known of a type, nil if nothing is.
 func kindOf(t crdt.Type) *kind {
