@@ -114,7 +114,11 @@ func tellingFields(unit expiryUnit) func(c *call) error {
 			if !timed {
 				return fieldUntimed, nil
 			}
-			return c.told(at.UnixMilli(), unit), nil
+			ms := at.UnixMilli()
+			if !unit.millis {
+				ms += 499 // a field's time is rounded up, a key's to the nearest
+			}
+			return c.told(ms, unit), nil
 		})
 	}
 }
