@@ -180,7 +180,8 @@ func (c *call) sortable(s sorting) (elems []sortedElement, err error) {
 			}
 			elems = append(elems, sortedElement{elem: name})
 		}
-		if k.ordered && s.unsorted && s.descending {
+		ordered := k.ordered || s.store != nil || c.inScript // Redis sorts others for these alone
+		if s.unsorted && s.descending && ordered {
 			slices.Reverse(elems)
 		}
 		return elems, nil
