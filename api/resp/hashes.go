@@ -224,11 +224,7 @@ func runHScan(c *call) error {
 
 // runHRandField chooses of all fields alike.
 func runHRandField(c *call) error {
-	pairs := len(c.args) == 4 && c.is(3, "withvalues")
-	if len(c.args) > 3 && !pairs {
-		return errSyntax
-	}
-	count, err := c.randomCount()
+	count, pairs, err := c.randomCount("withvalues")
 	if err != nil {
 		return err
 	}

@@ -7,23 +7,29 @@ import (
 	"math/rand/v2"
 )
 
-// randomCount returns how many elements are asked for by the second argument, if there is one:
-// each once, or, if it is negative, as many draws.
-func (c *call) randomCount() (int, error) {
+// randomCount returns how many elements are asked for by the second argument, if there is one: each
+// once, or, if it is negative, as many draws. paired says that word follows, for values as well.
+func (c *call) randomCount(word string) (count int, paired bool, err error) {
 	if len(c.args) == 2 {
-		return 1, nil
+		return 1, false, nil
 	}
-	count, err := c.integer(2)
+	n, err := c.integer(2)
+	paired = len(c.args) == 4 && c.is(3, word)
 	switch {
 	case err != nil:
-		return 0, err
-	case count < -math.MaxInt64/2:
-		return 0, replyError("ERR value is out of range")
-	case count < -MaxRandom:
-		return 0, replyError(fmt.Sprintf(
-			"ERR %d elements exceed the limit of %d (MaxRandom)", -count, MaxRandom))
+		return 0, false, err
+	case n == math.MinInt64:
+		return 0, false, replyError(fmt.Sprintf(
+			"ERR value is out of range, value must between %d and %d", -math.MaxInt64, math.MaxInt64))
+	case len(c.args) > 3 && !paired:
+		return 0, false, errSyntax
+	case paired && max(n, -n) > math.MaxInt64/2:
+		return 0, false, replyError("ERR value is out of range")
+	case n < -MaxRandom:
+		return 0, false, replyError(fmt.Sprintf(
+			"ERR %d elements exceed the limit of %d (MaxRandom)", -n, MaxRandom))
 	}
-	return int(min(count, math.MaxInt32)), nil
+	return int(min(n, math.MaxInt32)), paired, nil
 }
 
 // drawable returns errReplyTooLarge if too many of n elements are asked for.

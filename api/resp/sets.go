@@ -138,7 +138,7 @@ func runSRandMember(c *call) error {
 	if len(c.args) > 3 {
 		return errSyntax
 	}
-	count, err := c.randomCount()
+	count, _, err := c.randomCount("")
 	if err != nil {
 		return err
 	}

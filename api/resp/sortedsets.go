@@ -233,16 +233,9 @@ func withScores(members iter.Seq2[string, float64], text func([]byte, float64) [
 
 // runZRandMember chooses of all members alike, by their ranks.
 func runZRandMember(c *call) error {
-	count, err := c.randomCount()
+	count, scores, err := c.randomCount("withscores")
 	if err != nil {
 		return err
-	}
-	scores := len(c.args) == 4 && c.is(3, "withscores")
-	switch {
-	case len(c.args) > 3 && !scores:
-		return errSyntax
-	case scores && (count < -math.MaxInt64/2 || count > math.MaxInt64/2):
-		return replyError("ERR value is out of range")
 	}
 	if err := c.zsetError(); err != nil {
 		return err
