@@ -28,7 +28,7 @@ var eventNames = map[string][2]string{
 	"mset": {"set"}, "msetnx": {"set"}, "setnx": {"set"}, "getset": {"set"}, "setex": {"set"}, "psetex": {"set"},
 	"getdel": {"del"}, "unlink": {"del"},
 	"pexpire": {"expire"}, "expireat": {"expire"}, "pexpireat": {"expire"}, "getex": {"expire"},
-	"hmset": {"hset"}, "hsetnx": {"hset"},
+	"hmset": {"hset"}, "hsetnx": {"hset"}, "hpexpire": {"hexpire"}, "hexpireat": {"hexpire"}, "hpexpireat": {"hexpire"},
 	"smove": {"srem", "sadd"}, "rename": {"rename_from", "rename_to"}, "renamenx": {"rename_from", "rename_to"},
 	"copy": {"", "copy_to"}, "sort": {"sortstore", "sortstore"},
 	"lpushx": {"lpush"}, "rpushx": {"rpush"}, "blpop": {"lpop"}, "brpop": {"rpop"},
@@ -151,7 +151,7 @@ func (c *call) variantOf(cmd *command) [2]string {
 	end := func(i int) string { return strings.ToLower(c.arg(i))[:1] }
 	switch name := strings.TrimPrefix(cmd.name, "b"); name {
 	case "zadd":
-		if slices.ContainsFunc(c.args[2:], func(arg []byte) bool { return strings.EqualFold(string(arg), "incr") }) {
+		if o, _ := c.zaddOptions(); o.incr {
 			return [2]string{"zincr"}
 		}
 	case "lmove":

@@ -96,6 +96,8 @@ SORT m STORE sorted -> sortstore sorted
 SORT q STORE sorted -> del sorted
 ZADD zs 1 a 2 b 3 c 4 d 5 e 6 f 7 g 8 h -> zadd zs
 ZADD zs INCR 1 a -> zincr zs
+ZADD zs 1 incr -> zadd zs
+ZREM zs incr -> zrem zs
 ZADD zs XX 2 nothere ->
 ZINCRBY zs 2 a -> zincr zs
 ZREM zs a -> zrem zs
@@ -263,5 +265,5 @@ func TestAFieldThatExpiresEndsNoKey(t *testing.T) {
 	reader.ask("PSUBSCRIBE __keyevent@0__:*")
 	writer.expect("HPEXPIRE h 1 FIELDS 1 goes", "*1\n  :1")
 	const about = `*4 "pmessage" "__keyevent@0__:*" "__keyevent@0__:`
-	reader.expectMessages(about+`hpexpire" "h"`, about+`hset" "h"`)
+	reader.expectMessages(about+`hexpire" "h"`, about+`hset" "h"`)
 }
