@@ -223,20 +223,24 @@ func (d *differing) step(t *testing.T) int {
 		p.send(commands...)
 	}
 	different := false
-	for i, c := range commands {
+	var queued [2][][]string
+	for _, c := range commands {
 		var got [2]string
 		for j, p := range d.both {
 			reply, err := readValue(p.in)
 			if err != nil {
 				t.Fatalf("seed %d: %q: %v", d.seed, c, err)
 			}
-			if strings.EqualFold(c[0], "EXEC") && len(reply.elements) == i-len(watched)-1 {
+			if strings.EqualFold(c[0], "EXEC") && len(reply.elements) == len(queued[j]) {
 				for k := range reply.elements {
-					reply.elements[k].settle(commands[len(watched)+k+1])
+					reply.elements[k].settle(queued[j][k])
 				}
 			}
 			reply.settle(c)
 			got[j] = reply.text("")
+			if strings.TrimSpace(got[j]) == "+QUEUED" {
+				queued[j] = append(queued[j], c)
+			}
 		}
 		mayBeNull := len(watched) > 0 && slices.Contains(writtenAnew, watched[1][0])
 		different = d.compare(t, c, got, mayBeNull) || different
