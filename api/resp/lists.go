@@ -117,7 +117,7 @@ func push(l crdt.List, n int, to end, values ...[]byte) error {
 func (c *call) pop(l crdt.List, from end, most int) ([][]byte, error) {
 	n := l.Len()
 	count := min(most, n)
-	if err := c.changing(count, "elements"); err != nil {
+	if err := c.changing(count, "elements"); err != nil || count == 0 {
 		return nil, err
 	}
 	first := 0
@@ -127,13 +127,12 @@ func (c *call) pop(l crdt.List, from end, most int) ([][]byte, error) {
 	values := make([][]byte, 0, count)
 	size := 0
 	for _, value := range l.From(first, false) {
-		if len(values) == count {
-			break
-		}
 		if size += len(value); size > MaxReply {
 			return nil, errReplyTooLarge
 		}
-		values = append(values, value)
+		if values = append(values, value); len(values) == count { // before the next one is read
+			break
+		}
 	}
 	if from == tail {
 		slices.Reverse(values)

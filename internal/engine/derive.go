@@ -114,8 +114,12 @@ func (d derived) index(fn func(key []byte, live bool)) {
 }
 
 func (d derived) entries(x *cellIndex, fn func(key []byte, live bool)) {
-	if len(d.before) == 0 { // the most frequent case, without a map
+	switch { // the most frequent cases, without a map
+	case len(d.before) == 0:
 		x.keys(d.address, d.after, func(key []byte) { fn(key, true) })
+		return
+	case len(d.after) == 0:
+		x.keys(d.address, d.before, func(key []byte) { fn(key, false) })
 		return
 	}
 	was := map[string]bool{}

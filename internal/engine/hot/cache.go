@@ -1,6 +1,7 @@
 package hot
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"github.com/cespare/xxhash/v2"
@@ -60,7 +61,7 @@ func (c *cache) find(key []byte) Record {
 func (c *cache) unpacked(key []byte) Record {
 	sum := xxhash.Sum64(key)
 	for _, p := range c.packed {
-		if body, has := p.find(sum, string(key)); has {
+		if body, has := p.find(sum, key); has {
 			r := c.unpack(key, body)
 			r.version().stored = true
 			delete(p.at, sum)
@@ -105,7 +106,10 @@ func (c *cache) drop(key string) (was bool) {
 	}
 	sum := xxhash.Sum64String(key)
 	for _, p := range c.packed {
-		if _, has := p.find(sum, key); has {
+		if _, some := p.at[sum]; !some { // as a rule: without a copy of the key
+			continue
+		}
+		if _, has := p.find(sum, []byte(key)); has {
 			delete(p.at, sum)
 			was = true
 		}
@@ -171,14 +175,14 @@ func (p *pages) add(sum uint64, record []byte, size int) {
 }
 
 // find returns what is packed of a record beside its key, which is valid until the next change.
-func (p *pages) find(sum uint64, key string) (body []byte, has bool) {
+func (p *pages) find(sum uint64, key []byte) (body []byte, has bool) {
 	at, has := p.at[sum]
 	if !has {
 		return nil, false
 	}
 	record := p.pages[at.page][at.from:at.end]
 	length, n := binary.Uvarint(record)
-	if body = record[n+int(length):]; string(record[n:n+int(length)]) != key {
+	if body = record[n+int(length):]; !bytes.Equal(record[n:n+int(length)], key) {
 		return nil, false
 	}
 	return body, true
