@@ -1,7 +1,7 @@
 // Package measure is the harness' arithmetic: open loops whose latencies are corrected for
 // coordinated omission, rounds in turn, and ratios pair by pair with their spread.
 //
-// A figure is the median of its rounds, with a bootstrap interval. Two systems are compared by the
+// A figure is the median of its rounds, with Student's interval. Two systems are compared by the
 // quotients of rounds that were measured one right after the other. If that interval has 1 in it,
 // the run does not say which is faster.
 //

@@ -184,6 +184,27 @@ func TestAnIdenticalPairHasARatioOfOneWithinItsSpread(t *testing.T) {
 	}
 }
 
+// Three rounds are what most scenarios have.
+func TestFewRoundsOfAnIdenticalPairAreAsRarelySaidToDiffer(t *testing.T) {
+	chance := rand.New(rand.NewPCG(1, 1))
+	for _, rounds := range []int{3, 5, 10} {
+		const pairs = 4000
+		outside := 0
+		for range pairs {
+			ours, theirs := make([]float64, rounds), make([]float64, rounds)
+			for i := range rounds {
+				ours[i], theirs[i] = math.Exp(0.1*chance.NormFloat64()), math.Exp(0.1*chance.NormFloat64())
+			}
+			if r := Ratio(ours, theirs); !r.Holds(1) {
+				outside++
+			}
+		}
+		if outside > pairs*7/100 { // 5 of 100 are expected
+			t.Errorf("of %d rounds: %d of %d identical pairs are said to differ", rounds, outside, pairs)
+		}
+	}
+}
+
 func TestASlowdownOfAFifthIsFound(t *testing.T) {
 	for seed := range uint64(40) {
 		rates := twoServers(t, time.Millisecond, 1200*time.Microsecond, seed)
@@ -236,8 +257,11 @@ func TestQuotientsAreOfTheSameRound(t *testing.T) {
 }
 
 func TestTheSpreadIsThatOfTheRounds(t *testing.T) {
-	if got := Spread([]float64{2, 1, 3}); got != (Interval{2, 1, 3}) {
+	if got := Spread([]float64{2, 1, 3}); got.Value != 2 || got.Low > 1 || got.High < 3 {
 		t.Errorf("of three it is %v", got)
+	}
+	if got := Spread([]float64{3, 3, 3}); got != (Interval{3, 3, 3}) {
+		t.Errorf("of three that are the same it is %v", got)
 	}
 	many := make([]float64, 101)
 	for i := range many {
