@@ -89,6 +89,9 @@ type Series struct {
 	Rounds []float64         `json:"rounds"`
 	Spread measure.Interval  `json:"median"`
 	Ratio  *measure.Interval `json:"first_to_this,omitempty"` // the first system's value divided by this one's, round by round
+
+	pairs   int  // of rounds that Ratio is of
+	nothing bool // it has none in any round, and the first system some in each: there is no Ratio
 }
 
 // System says what is measured.
@@ -191,6 +194,13 @@ func (s *Scenario) Finish() {
 				if !math.IsNaN(ratio.Value) {
 					o.Ratio = &ratio
 				}
+				o.pairs = 0
+				for _, x := range o.Rounds[:min(len(o.Rounds), len(r.Of[0].Rounds))] {
+					if x > 0 {
+						o.pairs++
+					}
+				}
+				o.nothing = len(o.Rounds) > 0 && slices.Max(o.Rounds) == 0 && slices.Min(r.Of[0].Rounds) > 0
 			}
 		}
 	}
@@ -206,10 +216,15 @@ func (s *Scenario) rank(name string) int {
 }
 
 // verdict says what a ratio means for the first system: that it wins or loses, or nothing if the
-// spread has 1 in it, or there are too few rounds for a spread.
+// spread has 1 in it, or there are too few rounds for a spread. Nothing is less than anything.
 func (r *Row) verdict(o *Series) string {
 	switch {
-	case o.Ratio == nil || o.Ratio.Holds(1) || len(o.Rounds) < 3:
+	case o.nothing && len(o.Rounds) >= 3:
+		if r.Less {
+			return "loses"
+		}
+		return "wins"
+	case o.Ratio == nil || o.Ratio.Holds(1) || o.pairs < 3:
 		return ""
 	case (o.Ratio.Value > 1) != r.Less:
 		return "wins"

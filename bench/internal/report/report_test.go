@@ -63,6 +63,33 @@ func TestRatiosAreOfRoundsAndSayWhoWins(t *testing.T) {
 	}
 }
 
+// A rival that loses no write is better than one that does, though nothing can be divided by nothing;
+// and a ratio that one round alone gave has no spread.
+func TestNothingIsLessThanAnything(t *testing.T) {
+	s := &Scenario{}
+	s.System("peerd", "", "", "")
+	s.System("raft", "", "", "")
+	for i := range 3 {
+		s.Less("lost", "writes", "peerd", 5)
+		s.Less("lost", "writes", "raft", 0)
+		s.More("done in a minority", "%", "peerd", 100)
+		s.More("done in a minority", "%", "raft", 0)
+		s.Less("old", "%", "peerd", 1)
+		s.Less("old", "%", "raft", float64(i/2)*0.1) // 0, 0, 0.1
+		s.Less("neither", "writes", "peerd", 0)
+		s.Less("neither", "writes", "raft", 0)
+	}
+	s.Finish()
+	for i, want := range []string{"loses", "wins", "", ""} {
+		if got := s.Rows[i].verdict(s.Rows[i].Of[1]); got != want {
+			t.Errorf("%s: %q, want %q", s.Rows[i].What, got, want)
+		}
+	}
+	if lost := s.Lost(); len(lost) != 1 || lost[0] != "lost (writes): behind raft" {
+		t.Errorf("what is lost is %q", lost)
+	}
+}
+
 func TestAReportIsFilesThatOpenOffline(t *testing.T) {
 	dir := t.TempDir()
 	if err := sample().Write(dir); err != nil {

@@ -105,8 +105,11 @@ func (s *Scenario) markdown(b *strings.Builder) {
 			for _, o := range s.Systems {
 				c := r.cell(o.Name)
 				fmt.Fprintf(b, " %s", c.Value)
-				if c.Ratio != "" {
+				switch {
+				case c.Ratio != "":
 					fmt.Fprintf(b, "<br>× %s %s", c.Ratio, c.Verdict)
+				case c.Verdict != "":
+					fmt.Fprintf(b, "<br>%s", c.Verdict)
 				}
 				b.WriteString(" |")
 			}
