@@ -1,6 +1,6 @@
 // What the scenarios "types" and "catchup" measure of the CRDT libraries of JavaScript:
 //
-//	node rivals.mjs types LIBRARY N       maps, nested maps and counters: write, encode, merge
+//	node rivals.mjs types LIBRARY N       maps, nested maps, lists and counters: write, encode, merge
 //	node rivals.mjs catchup LIBRARY N     a copy that was away for N writes returns
 //
 // It prints one JSON object: {"TASK": {"us": ..., "bytes": ..., ...}}. Each task is done several times, and the median
@@ -13,9 +13,10 @@ import { randomBytes } from "node:crypto";
 // A library makes copies; a copy writes, and gives and takes bytes: all of it, or what another one lacks.
 const libraries = {
 	yjs: {
-		kinds: ["map", "nested map"],
+		kinds: ["map", "nested map", "list"],
 		open: () => new Y.Doc(),
 		write: (doc, kind, i, value) => {
+			if (kind === "list") return doc.getArray("l").push([value]), doc;
 			const map = doc.getMap("m");
 			if (kind === "map") return map.set(`field:${i}`, value), doc;
 			const inner = new Y.Map();
@@ -37,10 +38,11 @@ const libraries = {
 		},
 	},
 	loro: {
-		kinds: ["map", "nested map", "counter"],
+		kinds: ["map", "nested map", "list", "counter"],
 		open: () => new LoroDoc(),
 		write: (doc, kind, i, value) => {
 			if (kind === "counter") doc.getCounter("c").increment(1);
+			else if (kind === "list") doc.getList("l").push(value);
 			else if (kind === "map") doc.getMap("m").set(`field:${i}`, value);
 			else doc.getMap("m").setContainer(`field:${i}`, new LoroMap()).set("name", value);
 			return doc;
@@ -59,10 +61,11 @@ const libraries = {
 		},
 	},
 	automerge: {
-		kinds: ["map", "nested map", "counter"],
-		open: () => A.change(A.init(), (d) => { d.m = {}; d.c = new A.Counter(); }),
+		kinds: ["map", "nested map", "list", "counter"],
+		open: () => A.change(A.init(), (d) => { d.m = {}; d.l = []; d.c = new A.Counter(); }),
 		write: (d, kind, i, value) => {
 			if (kind === "counter") d.c.increment(1);
+			else if (kind === "list") d.l.push(value);
 			else if (kind === "map") d.m[`field:${i}`] = value;
 			else d.m[`field:${i}`] = { name: value };
 			return d;

@@ -21,6 +21,7 @@ func sample() *Run {
 	s := &Scenario{Name: "kv", About: "keys <and> values", Command: "go -C bench run . kv"}
 	s.System("peerd", "this tree", "as it comes", "every second")
 	s.System("redis", "7", "as it comes", "every second")
+	s.System("valkey", "8\n", "as | it comes", "every second")
 	s.Skip("valkey", errors.New("no | such\nthing"))
 	for i, noise := range []float64{1, 0.5, 2, 1.5} { // of the machine, in each round
 		s.More("SET", "a second", "redis", 1000*noise) // who is first in a round must not matter
@@ -111,6 +112,9 @@ func TestAReportIsFilesThatOpenOffline(t *testing.T) {
 	}
 	if !strings.Contains(markdown, "no ¦ such / thing") {
 		t.Error("an error breaks the table")
+	}
+	if !strings.Contains(markdown, "| valkey | 8 /  | as ¦ it comes | every second |") {
+		t.Error("a version breaks the table")
 	}
 	if strings.Count(html, "<svg") != 2 {
 		t.Errorf("%d charts are inside", strings.Count(html, "<svg"))

@@ -84,7 +84,8 @@ func (s *Scenario) markdown(b *strings.Builder) {
 	}
 	b.WriteString("| system | version | settings | durability |\n|---|---|---|---|\n")
 	for _, o := range s.Systems {
-		fmt.Fprintf(b, "| %s | %s | %s | %s |\n", o.Name, o.Version, o.Settings, o.Durability)
+		fmt.Fprintf(b, "| %s | %s | %s | %s |\n", oneLine(o.Name), oneLine(o.Version), oneLine(o.Settings),
+			oneLine(o.Durability))
 	}
 	b.WriteString("\n")
 	list(b, "Load", s.Settings)
