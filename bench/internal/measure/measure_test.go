@@ -138,6 +138,30 @@ func TestAnOpenLoopEndsWithItsContext(t *testing.T) {
 	}
 }
 
+// What a join is measured by ends with it. A server that has stood still since half a second before
+// then is seen by all that wait.
+func TestWhatStillWaitsAtTheEndIsNotLeftOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		began := time.Now()
+		o, err := Open{Rate: 500, For: time.Hour, Clients: 1, sleep: func(d time.Duration) { pause(min(d, 10*time.Millisecond)) },
+			Do: func(ctx context.Context, _, _ int) error {
+				if time.Since(began) < 500*time.Millisecond {
+					return nil
+				}
+				<-ctx.Done()
+				return ctx.Err()
+			}}.Run(ctx)
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatal(err)
+		}
+		if got := o.Latency.Quantile(0.99); got < 450*time.Millisecond {
+			t.Errorf("p99 is %v: half of all waited", got)
+		}
+	})
+}
+
 // twoServers measures the rates of two servers in turn, on a machine that slows down and speeds up.
 func twoServers(t *testing.T, one, other time.Duration, seed uint64) (rates [2][]float64) {
 	t.Helper()
