@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bufio"
 	"context"
 	"encoding/csv"
 	"encoding/json"
@@ -250,6 +251,28 @@ func (d *Daemon) Status(ctx context.Context) (s Status, err error) {
 	}
 	defer answer.Body.Close()
 	return s, json.NewDecoder(answer.Body).Decode(&s)
+}
+
+// Metrics asks the daemon for its metrics, and returns those without labels.
+func (d *Daemon) Metrics(ctx context.Context) (map[string]float64, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, d.HTTP+"metrics", nil)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := d.lab.web.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Body.Close()
+	found := map[string]float64{}
+	lines := bufio.NewScanner(answer.Body)
+	for lines.Scan() {
+		name, value, _ := strings.Cut(lines.Text(), " ")
+		if x, err := strconv.ParseFloat(value, 64); err == nil {
+			found[name] = x
+		}
+	}
+	return found, lines.Err()
 }
 
 // Agree waits until daemons hold the same data, with nothing left to be swept.

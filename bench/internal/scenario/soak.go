@@ -17,8 +17,8 @@ import (
 
 // soaked is what one look at the daemons saw, of all of them together.
 type soaked struct {
-	at                               float64 // part of the whole
-	rate, heap, threads, files, disk float64
+	at                                        float64 // part of the whole
+	rate, held, heap, goroutines, files, disk float64
 }
 
 func soak(ctx context.Context, b *bench) error {
@@ -75,7 +75,7 @@ func (s *soaking) run(ctx context.Context) error {
 				return err
 			}
 		}
-		if err := s.look(&look); err != nil {
+		if err := s.look(ctx, &look); err != nil {
 			return err
 		}
 		s.looks = append(s.looks, look)
@@ -154,20 +154,24 @@ func (s *soaking) fault(ctx context.Context, d *lab.Daemon, kill bool) error {
 	return err
 }
 
-func (s *soaking) look(l *soaked) error {
+func (s *soaking) look(ctx context.Context, l *soaked) error {
 	for _, d := range s.all {
 		_, anonymous, err := d.Resident()
 		if err != nil {
 			return err
 		}
-		l.heap += float64(anonymous) / 1e6
-		for dir, sum := range map[string]*float64{"task": &l.threads, "fd": &l.files} {
-			entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/%s", d.PID(), dir))
-			if err != nil {
-				return err
-			}
-			*sum += float64(len(entries))
+		l.held += float64(anonymous) / 1e6
+		entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.PID()))
+		if err != nil {
+			return err
 		}
+		l.files += float64(len(entries))
+		metrics, err := d.Metrics(ctx)
+		if err != nil {
+			return err
+		}
+		l.heap += metrics["go_memstats_heap_inuse_bytes"] / 1e6
+		l.goroutines += metrics["go_goroutines"]
 		bytes, err := sizeOf(d.Dir)
 		if err != nil && !os.IsNotExist(err) { // a file that goes while it is looked at
 			return err
@@ -179,12 +183,12 @@ func (s *soaking) look(l *soaked) error {
 
 func (s *soaking) record() {
 	line := map[string]*report.Line{}
-	names := []string{"operations a second", "memory, MB", "threads", "open files", "disk, MB"}
+	names := []string{"operations a second", "memory, MB", "heap, MB", "goroutines", "open files", "disk, MB"}
 	for _, name := range names {
 		line[name] = &report.Line{System: name}
 	}
 	for i, l := range s.looks {
-		values := []float64{l.rate, l.heap, l.threads, l.files, l.disk}
+		values := []float64{l.rate, l.held, l.heap, l.goroutines, l.files, l.disk}
 		quarter := ""
 		switch {
 		case i < soakLooks/4:
