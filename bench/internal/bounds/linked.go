@@ -289,8 +289,6 @@ func burst(ctx context.Context, l *bench) ([]figure, error) {
 
 // idleCluster measures what peers with many keys do while nothing happens.
 func idleCluster(ctx context.Context, l *bench) ([]figure, error) {
-	l.Usual = true
-	defer func() { l.Usual = false }()
 	all, err := l.Cluster(ctx, "one", "two", "three")
 	if err != nil {
 		return nil, err

@@ -27,7 +27,6 @@ type Lab struct {
 	Patience time.Duration
 	Cached   []string   // arguments of a daemon for a large cache
 	Running  []*Process // what was started since the last End
-	Usual    bool       // the daemons that are started are as users have them: without --fast-gossip
 	Profile  Profile
 
 	networks  []*Network // of this section
@@ -141,9 +140,6 @@ func (l *Lab) Daemon(ctx context.Context, name string, args ...string) (*Daemon,
 	d.args = []string{"run", "--dir", d.Dir, "--name", name, "--log-level", "error",
 		"--gossip", "127.0.0.1:0", "--p2p", "127.0.0.1:0",
 		"--resp", "127.0.0.1:0", "--http", "127.0.0.1:0"}
-	if !l.Usual {
-		d.args = append(d.args, "--fast-gossip")
-	}
 	d.args = append(d.args, args...)
 	if l.Profile.Kind != "" {
 		d.args = append(d.args, "--pprof-socket", l.Path(name+".pprof"))

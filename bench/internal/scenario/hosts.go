@@ -25,7 +25,7 @@ func openHosts(ctx context.Context, b *bench, n int, durability peer.Durability)
 		h := host{cut: new(peer.Cut)}
 		cfg := peer.Config{
 			Dir: b.Path(fmt.Sprint("host", i)), Name: fmt.Sprint("host", i), Gossip: "127.0.0.1:0",
-			P2P: "127.0.0.1:0", FastGossip: true, Durability: durability, Cut: h.cut,
+			P2P: "127.0.0.1:0", Durability: durability, Cut: h.cut,
 		}
 		if i > 0 {
 			cfg.Join = []string{all[0].gossip}
