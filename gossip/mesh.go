@@ -141,7 +141,7 @@ type neighbour struct {
 	lost    bool               // cursor is to be found anew
 	behind  bool               // the log does not cover what it lacks
 	missing int                // ticks for which it has had what we lack
-	excused int                // deltas that arrived in parts since it had not
+	excused int                // deltas that arrived in parts since it had not, or since it was asked
 	quiet   int                // ticks since it was told what is new here
 	apart   int                // ticks in quarantine since it was told what is here
 	due     bool               // deltas that are held back are to go to it
@@ -341,7 +341,7 @@ func (m *Mesh) Tick(repairing bool) {
 			n.missing = 0
 		case !repairing:
 			if n.missing++; n.missing%askEvery == patience {
-				n.hello, n.graft = true, true
+				n.hello, n.graft, n.excused = true, true, 0
 			}
 		}
 	}
