@@ -225,6 +225,15 @@ func (g *gater) isRemoved(id string) bool {
 	return is
 }
 
+// removedIDs returns who was removed.
+func (g *gater) removedIDs() []string {
+	removed := g.removed.Load()
+	if removed == nil {
+		return nil
+	}
+	return slices.Collect(maps.Keys(*removed))
+}
+
 // removed returns ErrRemoved if the other hosts have removed this one, as far as it has heard.
 func (p *Peer) removed() error {
 	if n := p.net; n != nil && (n.gater.isRemoved(n.id.String()) || n.members.Removed()) {

@@ -420,18 +420,32 @@ func TestAMemberThatCannotStoreTheKeySaysSoAndNothingIsUsed(t *testing.T) {
 // TestAMemberThatIsLeftOutDoesNotKnowTheNewKeyFromBefore has a rotation end early once the member holds its key.
 func TestAMemberThatIsLeftOutDoesNotKnowTheNewKeyFromBefore(t *testing.T) {
 	t.Parallel()
-	c := keyCluster(t, 3)
-	a, b, stolen := c.peers[0], c.peers[1], c.peers[2]
-	path := b.net.keys.path
-	b.net.keys.path = filepath.Join(b.cfg.Dir, "gone", "cluster.key")
-	if early := changeKey(t, a, nil, (*Peer).RotateKey); early.Done {
-		t.Fatalf("rotated: %+v", early)
-	}
-	b.net.keys.path = path
-	without := []string{mustStatus(t, stolen).PeerID}
-	rotated := changeKey(t, a, without, (*Peer).RotateKey)
-	if _, known := stolen.net.keys.ring().Get(rotated.Key); known || !rotated.Done {
-		t.Errorf("done %v, and the one left out knows the new key: %v", rotated.Done, known)
+	for how, leave := range map[string]func(a *Peer, id string) (without []string, err error){
+		"named": func(_ *Peer, id string) ([]string, error) { return []string{id}, nil },
+		"removed": func(a *Peer, id string) ([]string, error) {
+			_, err := a.RemoveMember(t.Context(), id)
+			return nil, err
+		},
+	} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			c := keyCluster(t, 3)
+			a, b, stolen := c.peers[0], c.peers[1], c.peers[2]
+			path := b.net.keys.path
+			b.net.keys.path = filepath.Join(b.cfg.Dir, "gone", "cluster.key")
+			if early := changeKey(t, a, nil, (*Peer).RotateKey); early.Done {
+				t.Fatalf("rotated: %+v", early)
+			}
+			b.net.keys.path = path
+			without, err := leave(a, mustStatus(t, stolen).PeerID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rotated := changeKey(t, a, without, (*Peer).RotateKey)
+			if _, known := stolen.net.keys.ring().Get(rotated.Key); known || !rotated.Done {
+				t.Errorf("done %v, and the one left out knows the new key: %v", rotated.Done, known)
+			}
+		})
 	}
 }
 

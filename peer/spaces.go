@@ -582,17 +582,18 @@ func (p *Peer) part(s *space, why error) {
 
 // handOver waits until others have all that is here.
 func (s *space) handOver(ctx context.Context, force bool) error {
+	// Of two that drop it at one moment each would else rely on the other.
+	err := s.call(func(l *loop) { l.engine.Leave(true) })
 	if force {
-		return nil
+		return nil // also of one that failed
+	}
+	if err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, dropPatience)
 	defer cancel()
 	poll := time.NewTicker(leaveEvery)
 	defer poll.Stop()
-	// Of two that drop it at one moment each would else rely on the other.
-	if err := s.call(func(l *loop) { l.engine.Leave(true) }); err != nil {
-		return err
-	}
 	var asked time.Time
 	for {
 		var missing uint64
