@@ -294,7 +294,7 @@ func (r *replica) piece() int {
 		return r.table.Bytes() > r.cfg.MaxDirty/16*sixteenths || r.lag() > r.behind()/8*sixteenths
 	}
 	switch {
-	case over(12):
+	case r.inPart, over(12): // a task has all commits wait until it ends
 		return 16 * checkpointBytes
 	case over(11):
 		return 4 * checkpointBytes
