@@ -281,7 +281,7 @@ func (u *unpacker) text(n int) lua.LValue {
 }
 
 func (u *unpacker) list(n, depth int) lua.LValue {
-	u.m.meter.part(sizeOfTable + sizeOfItems)
+	u.m.meter.part(sizeOfTable + min(n, 1)*sizeOfItems)
 	t := &lua.LTable{Metatable: lua.LNil}
 	for i := range n {
 		u.m.meter.part(sizeOfItem)
@@ -291,7 +291,7 @@ func (u *unpacker) list(n, depth int) lua.LValue {
 }
 
 func (u *unpacker) pairs(n, depth int) lua.LValue {
-	u.m.meter.part(sizeOfFields)
+	u.m.meter.part(sizeOfTable + min(n, 1)*sizeOfFields)
 	t := &lua.LTable{Metatable: lua.LNil}
 	for range n {
 		u.m.meter.part(sizeOfField)

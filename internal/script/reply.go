@@ -86,7 +86,7 @@ func (m *machine) value(reply []byte, depth int) (lua.LValue, []byte) {
 // elements reads n values, and has each put into a table, with the one before it.
 func (m *machine) elements(reply []byte, n, depth int, put func(t *lua.LTable, i int, before, v lua.LValue)) (*lua.LTable, []byte) {
 	t := &lua.LTable{Metatable: lua.LNil}
-	m.meter.building += sizeOfTable + sizeOfItems
+	m.meter.building += sizeOfTable + int64(min(n, 1))*sizeOfItems
 	var before, v lua.LValue
 	for i := range n {
 		m.meter.building += sizeOfItem
