@@ -38,11 +38,8 @@ func runDump(c *call) error {
 		return nil
 	}
 	var payload []byte
-	held := slices.Collect(types.All())
-	if timed, _ := fieldTimesKind.count(c.tx, key); timed > 0 {
-		held = append(held, fieldTimesKind.typ)
-	}
-	for _, t := range held {
+	// The times come last: what is looked at for them is of what a payload may have.
+	for _, t := range append(slices.Collect(types.All()), fieldTimesKind.typ) {
 		k := kindOf(t)
 		n, shown := 0, false
 		if k != nil {
@@ -50,6 +47,9 @@ func runDump(c *call) error {
 		}
 		if !shown {
 			return errNoDump
+		}
+		if n == 0 && t == fieldTimesKind.typ {
+			continue
 		}
 		payload = binary.AppendUvarint(append(payload, byte(t)), uint64(n))
 		for name, value := range k.parts(c.tx, key) {

@@ -106,6 +106,7 @@ func runExec(c *call) error {
 	c.whole, c.writing = true, pending.writes || c.session.watched.any()
 	defer func() { c.whole, c.writing = false, false }()
 	start, work := len(c.out.buf), int64(0)
+	acted := false // something was done that a second run would do again
 	c.out.array(len(pending.queue))
 	for _, q := range pending.queue {
 		at := len(c.out.buf)
@@ -116,7 +117,8 @@ func runExec(c *call) error {
 			}
 		}
 		err := c.run(q.command)
-		if c.looped && len(c.out.buf)-start > MaxBatchOutput {
+		acted = acted || q.command.access == accessNone
+		if c.looped && !acted && len(c.out.buf)-start > MaxBatchOutput {
 			err = errApart
 		}
 		refusal, ok := err.(replyError)
