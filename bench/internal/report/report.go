@@ -90,6 +90,8 @@ type Series struct {
 	Spread measure.Interval  `json:"median"`
 	Ratio  *measure.Interval `json:"first_to_this,omitempty"` // the first system's value divided by this one's, round by round
 
+	unmeasured bool // in some round
+
 	pairs   int  // of rounds that Ratio is of
 	nothing bool // it has none in any round, and the first system some in each: there is no Ratio
 }
@@ -151,7 +153,8 @@ func (s *Scenario) record(what, unit, system string, value float64, less bool) {
 		r.Of = append(r.Of, &Series{System: system})
 	}
 	if math.IsNaN(value) || math.IsInf(value, 0) {
-		value = 0 // JSON has no word for it; nothing was measured
+		value = 0 // JSON has no word for it
+		r.Of[j].unmeasured = true
 	}
 	r.Of[j].Rounds = append(r.Of[j].Rounds, value)
 }
@@ -162,7 +165,11 @@ func (s *Scenario) Latencies(what, system string, l *measure.Latencies) {
 		name string
 		at   float64
 	}{{"p50", 0.5}, {"p99", 0.99}, {"p99.9", 0.999}} {
-		s.Less(what+": "+q.name, "ms", system, l.Milliseconds(q.at))
+		took := math.NaN()
+		if l.Count() > 0 {
+			took = l.Milliseconds(q.at)
+		}
+		s.Less(what+": "+q.name, "ms", system, took)
 	}
 }
 
@@ -200,7 +207,7 @@ func (s *Scenario) Finish() {
 						o.pairs++
 					}
 				}
-				o.nothing = len(o.Rounds) > 0 && slices.Max(o.Rounds) == 0 && slices.Min(r.Of[0].Rounds) > 0
+				o.nothing = len(o.Rounds) > 0 && !o.unmeasured && slices.Max(o.Rounds) == 0 && slices.Min(r.Of[0].Rounds) > 0
 			}
 		}
 	}

@@ -79,9 +79,11 @@ func TestNothingIsLessThanAnything(t *testing.T) {
 		s.Less("old", "%", "raft", float64(i/2)*0.1) // 0, 0, 0.1
 		s.Less("neither", "writes", "peerd", 0)
 		s.Less("neither", "writes", "raft", 0)
+		s.Less("not measured", "ms", "peerd", 5)
+		s.Less("not measured", "ms", "raft", math.NaN())
 	}
 	s.Finish()
-	for i, want := range []string{"loses", "wins", "", ""} {
+	for i, want := range []string{"loses", "wins", "", "", ""} {
 		if got := s.Rows[i].verdict(s.Rows[i].Of[1]); got != want {
 			t.Errorf("%s: %q, want %q", s.Rows[i].What, got, want)
 		}
