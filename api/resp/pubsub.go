@@ -281,7 +281,9 @@ func (c *client) unfollow(ctx context.Context) {
 	if !c.subs.begun {
 		return
 	}
+	c.writing.Lock() // who sends a message looks at them
 	c.subs.clear()
+	c.writing.Unlock()
 	c.box.stop()
 	for _, f := range c.subs.follows {
 		f.watch.Close() // a message under way ends by its deadline, or by the connection's end
