@@ -14,13 +14,22 @@ import (
 // keepingLog is a log whose syncs wait, once they are to.
 type keepingLog struct {
 	store.Log
-	keeps          atomic.Bool
-	entered, leave chan struct{}
+	*keeper
 }
 
-func (l *keepingLog) Sync() error {
+// keeper has the syncs of all spaces wait, while it keeps them.
+type keeper struct {
+	keeps   atomic.Bool
+	entered chan struct{} // has room for one
+	leave   chan struct{} // closed when all go on
+}
+
+func (l keepingLog) Sync() error {
 	if l.keeps.Load() {
-		l.entered <- struct{}{}
+		select {
+		case l.entered <- struct{}{}:
+		default: // another space's is there already
+		}
 		<-l.leave
 	}
 	return l.Log.Sync()
@@ -37,11 +46,10 @@ func reading(key string, into *string) func(*Tx) error {
 
 // TestAReadWaitsForNoWriter and shows nothing that is not durable yet, with durability always.
 func TestAReadWaitsForNoWriter(t *testing.T) {
-	disk := &keepingLog{entered: make(chan struct{}), leave: make(chan struct{})}
+	disk := &keeper{entered: make(chan struct{}, 1), leave: make(chan struct{})}
 	cfg := Config{Dir: t.TempDir(), Offline: true, Durability: Always}
 	cfg.faulty = func(st store.Store, log store.Log) (store.Store, store.Log) {
-		disk.Log = log
-		return st, disk
+		return st, keepingLog{log, disk}
 	}
 	p, err := Open(t.Context(), cfg)
 	if err != nil {
@@ -62,7 +70,7 @@ func TestAReadWaitsForNoWriter(t *testing.T) {
 		t.Errorf("while the write is not durable %q and %q are read", first, second)
 	}
 	disk.keeps.Store(false)
-	disk.leave <- struct{}{}
+	close(disk.leave)
 	writing.Wait()
 	if p.Read([]func(*Tx) error{reading("k", &first)}); first != "new" {
 		t.Errorf("after the answer %q is read", first)
