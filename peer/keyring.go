@@ -30,14 +30,12 @@ type keyring struct {
 	without []string
 }
 
-// goesOn reports whether a rotation goes on with a key that others hold already: none of those to be left out may have been told it.
-func (k *keyring) goesOn(key secret.Key, without []string) bool {
-	for _, id := range without {
-		if key != k.begun || !slices.Contains(k.without, id) {
-			return false
-		}
-	}
-	return true
+// goesOn reports whether a rotation goes on with a key that others hold already: none of those to be left out may have been told
+// it, nor one that was removed since this peer began it. Of a key that it did not begin it cannot know when others were removed;
+// were it not to go on with that either, keys that nobody uses could fill the ring.
+func (k *keyring) goesOn(key secret.Key, without, removed []string) bool {
+	told := func(id string) bool { return key != k.begun || !slices.Contains(k.without, id) }
+	return !slices.ContainsFunc(without, told) && (key != k.begun || !slices.ContainsFunc(removed, told))
 }
 
 func newKeyring(path string, ring secret.Ring) *keyring {

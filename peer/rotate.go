@@ -158,12 +158,12 @@ func (c *keyChange) gather(ctx context.Context) (ok bool, err error) {
 
 func (c *keyChange) rotate(ctx context.Context) error {
 	ring := c.n.keys.ring()
-	out := slices.Concat(c.without, c.n.gater.removedIDs())
+	removed := c.n.gater.removedIDs()
 	var begun bool
-	if c.key, begun = ring.Next(); !begun || !c.n.keys.goesOn(c.key, out) {
+	if c.key, begun = ring.Next(); !begun || !c.n.keys.goesOn(c.key, c.without, removed) {
 		c.key = secret.New()
 	}
-	c.n.keys.begun, c.n.keys.without = c.key, out
+	c.n.keys.begun, c.n.keys.without = c.key, slices.Concat(c.without, removed)
 	hold := keyRequest{step: stepHold, key: c.key.Expose()}
 	use := keyRequest{step: stepUse, id: c.key.ClusterID()}
 	if err := c.here(hold, KeyAccepted); err != nil {

@@ -449,6 +449,25 @@ func TestAMemberThatIsLeftOutDoesNotKnowTheNewKeyFromBefore(t *testing.T) {
 	}
 }
 
+// TestARotationGoesOnAfterARestartThoughSomebodyWasRemoved with the key that others hold: were it another one each time,
+// the keys that nobody uses would soon be too many.
+func TestARotationGoesOnAfterARestartThoughSomebodyWasRemoved(t *testing.T) {
+	t.Parallel()
+	c := keyCluster(t, 3)
+	a, b := c.peers[0], c.peers[1]
+	if _, err := a.RemoveMember(t.Context(), mustStatus(t, c.peers[2]).PeerID); err != nil {
+		t.Fatal(err)
+	}
+	path := b.net.keys.path
+	b.net.keys.path = filepath.Join(b.cfg.Dir, "gone", "cluster.key")
+	early := changeKey(t, a, nil, (*Peer).RotateKey)
+	b.net.keys.path = path
+	a.net.keys.begun, a.net.keys.without = secret.Key{}, nil // as after a restart
+	if rotated := changeKey(t, a, nil, (*Peer).RotateKey); early.Done || !rotated.Done || rotated.Key != early.Key {
+		t.Errorf("a rotation that ended early, %+v, went on as %+v", early, rotated)
+	}
+}
+
 func TestAPeerThatDoesNotKnowAllMembersRotatesNothing(t *testing.T) {
 	t.Parallel()
 	c := keyCluster(t, 1)
