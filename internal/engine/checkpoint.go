@@ -29,7 +29,7 @@ import (
 
 // How checkpoints are paced.
 const (
-	checkpointBytes = 32 << 10    // about how many one step writes at least: see piece
+	checkpointBytes = 512 << 10   // about how many one step writes at most: see piece
 	checkpointEvery = time.Minute // one begins so long after the last, if there is something to be written
 	agesEvery       = time.Minute // between two looks at the age of the log's oldest record
 
@@ -290,16 +290,13 @@ func (w *treeWriter) item(it *item) error {
 // they are few while the checkpoint keeps up with what is committed meanwhile: it begins at a half
 // of what holds commits back, and from three quarters on there are most.
 func (r *replica) piece() int {
-	over := func(sixteenths int64) bool {
-		return r.table.Bytes() > r.cfg.MaxDirty/16*sixteenths || r.lag() > r.behind()/8*sixteenths
-	}
 	switch {
-	case r.inPart, over(12): // a task has all commits wait until it ends
-		return 16 * checkpointBytes
-	case over(11):
-		return 4 * checkpointBytes
+	case r.inPart, r.laden(): // a task has all commits wait until it ends
+		return checkpointBytes
+	case r.table.Bytes() > r.cfg.MaxDirty/16*11 || r.lag() > r.behind()/8*11:
+		return checkpointBytes / 4
 	}
-	return checkpointBytes
+	return checkpointBytes / 16
 }
 
 // add adds a write to those of the item.

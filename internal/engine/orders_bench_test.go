@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
-	"time"
 )
 
 // BenchmarkOrder measures a sorted set of so many elements: one more, how many come before a score,
@@ -16,17 +15,7 @@ func BenchmarkOrder(b *testing.B) {
 		names := 0
 		groups := func(b *testing.B, n int, fn func(tx *Tx) error) {
 			b.Helper()
-			for done := 0; done < n; {
-				g := r.newGroup(time.Now())
-				for range min(50, n-done) {
-					must(b, g.update(fn))
-					done++
-				}
-				_, err := g.Commit(false)
-				must(b, err)
-				_, err = r.Maintain(time.Now())
-				must(b, err)
-			}
+			groupsOf(b, r, n, 50, fn)
 		}
 		insert := func(tx *Tx) error {
 			names++
