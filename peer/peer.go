@@ -67,6 +67,10 @@ type Peer struct {
 	parting    sync.WaitGroup // spaces that were dropped, until they are closed; and Submits that wait
 	reclaiming sync.Mutex     // held while records of dropped spaces are deleted
 
+	// updates are those that are not in use, with their channels and, if they were submitted, their transactions. They are
+	// this peer's alone: a channel that was made in a bubble of testing/synctest must not be used outside.
+	updates sync.Pool
+
 	stop    chan struct{} // closed to end all loops
 	ending  sync.Once
 	stopped chan struct{} // closed when they have ended

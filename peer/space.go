@@ -173,7 +173,7 @@ var nothing = sync.OnceValue(func() *engine.Engine {
 // space "peerd", ErrReadOnly, after all of which nothing has changed, and ErrClosed, after which that
 // is unknown.
 func (s *Space) Update(ctx context.Context, fn func(tx *Tx) error) error {
-	u := newUpdate(nil, nil)
+	u := s.p.newUpdate(nil, nil)
 	u.one[0] = fn
 	u.fns = u.one[:]
 	if errs := s.update(ctx, u); errs != nil {
@@ -189,7 +189,7 @@ func (s *Space) Update(ctx context.Context, fn func(tx *Tx) error) error {
 // is nil. Many small transactions cost much less so than one by one. If one of them ends its
 // goroutine the others take effect, and nobody is told.
 func (s *Space) UpdateAll(ctx context.Context, fns []func(tx *Tx) error) []error {
-	return s.update(ctx, newUpdate(nil, fns))
+	return s.update(ctx, s.p.newUpdate(nil, fns))
 }
 
 func (s *Space) update(ctx context.Context, u *update) []error {
@@ -245,7 +245,7 @@ func (s *Space) Submit(fns []func(tx *Tx) error, done func(errs []error)) {
 
 // submitFirst is Submit for a space that is not there.
 func (s *Space) submitFirst(fns []func(tx *Tx) error, done func(errs []error)) {
-	u := newUpdate(nil, fns)
+	u := s.p.newUpdate(nil, fns)
 	u.called = done
 	held, errs := s.p.begin(context.Background(), s.name, u)
 	if held == nil {
@@ -271,7 +271,7 @@ func (s *Space) Read(fns []func(tx *Tx) error) []error {
 	case held != nil:
 		return held.Read(fns)
 	}
-	u := newUpdate(&space{p: s.p, name: s.name}, fns)
+	u := s.p.newUpdate(&space{p: s.p, name: s.name}, fns)
 	v := nothing().View()
 	defer v.Close()
 	u.readOn(v, 0)
@@ -524,7 +524,7 @@ func (s *space) view(before func() moment) (v *view, at moment, err error) {
 
 // UpdateAll is Space.UpdateAll.
 func (s *space) UpdateAll(ctx context.Context, fns []func(tx *Tx) error) []error {
-	return s.update(ctx, newUpdate(s, fns))
+	return s.update(ctx, s.p.newUpdate(s, fns))
 }
 
 // update has an update run, and waits for its answer.

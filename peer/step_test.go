@@ -98,7 +98,7 @@ func (h *byHand) pipelines(clients, length int) (all []*update) {
 				return err
 			}
 		}
-		u := newUpdate(own(h.Peer), fns)
+		u := h.newUpdate(own(h.Peer), fns)
 		h.loop.s.updates <- u
 		all = append(all, u)
 	}

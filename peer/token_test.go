@@ -273,7 +273,7 @@ func endMany(l *loop, n int) (err error) {
 		l.engine.EndID()
 		for _, write := range []bool{false, true} {
 			if write {
-				l.engine.Submit(newUpdate(l.s, []func(*Tx) error{
+				l.engine.Submit(l.p.newUpdate(l.s, []func(*Tx) error{
 					func(tx *Tx) error { return tx.Flag(fmt.Sprint("o", i)).Set(true) },
 				}))
 			}

@@ -3,7 +3,6 @@ package peer
 import (
 	"fmt"
 	"runtime/debug"
-	"sync"
 
 	"github.com/peerd/peerd/internal/engine"
 )
@@ -175,7 +174,7 @@ func (l *loop) answer(u *update) {
 
 // Read is Space.Read.
 func (s *space) Read(fns []func(*Tx) error) []error {
-	u := newUpdate(s, fns)
+	u := s.p.newUpdate(s, fns)
 	u.called = unheard
 	next := 0
 	for s.loop.read(u, &next) && next < len(fns) {
@@ -230,7 +229,7 @@ func (s *space) readAside(u *update, from int) {
 
 // Submit is Space.Submit.
 func (s *space) Submit(fns []func(*Tx) error, done func(errs []error)) {
-	u := newUpdate(s, fns)
+	u := s.p.newUpdate(s, fns)
 	u.called = done
 	if s.stopping() {
 		u.failAll(s.gone())
@@ -292,7 +291,3 @@ func (s *space) forsake() {
 		}
 	}
 }
-
-// updates are those that are not in use, with their channels and, if they were submitted, their
-// transactions.
-var updates = sync.Pool{New: func() any { return &update{done: make(chan struct{}, 1)} }}

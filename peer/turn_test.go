@@ -80,7 +80,7 @@ func TestTheLoopIsWokenForWhatCallersLeave(t *testing.T) {
 			l.leave(false)
 		}},
 		{"another is before it", Interval, func(p *Peer, l *loop, submit func()) {
-			l.engine.Submit(newUpdate(own(p), set))
+			l.engine.Submit(p.newUpdate(own(p), set))
 			submit()
 		}},
 		{"an fsync", Always, func(_ *Peer, _ *loop, submit func()) { submit() }},

@@ -229,6 +229,7 @@ var errExitedElsewhere = errors.New("the goroutine of a space was ended: a logge
 // update is transactions that wait for their turn. They are run in order, in as many groups as they
 // fill, and answered when all are committed.
 type update struct {
+	p      *Peer
 	s      *space
 	fns    []func(*Tx) error
 	one    [1]func(*Tx) error // of an update of one
@@ -250,8 +251,11 @@ const (
 	canceled
 )
 
-func newUpdate(s *space, fns []func(*Tx) error) *update {
-	u := updates.Get().(*update)
+func (p *Peer) newUpdate(s *space, fns []func(*Tx) error) *update {
+	u, _ := p.updates.Get().(*update)
+	if u == nil {
+		u = &update{p: p, done: make(chan struct{}, 1)}
+	}
 	u.s, u.fns = s, fns
 	return u
 }
@@ -264,8 +268,8 @@ func (u *update) free() []error {
 	if u.called == nil {
 		tx = nil // users keep what they should not
 	}
-	*u = update{done: u.done, tx: tx}
-	updates.Put(u)
+	*u = update{p: u.p, done: u.done, tx: tx}
+	u.p.updates.Put(u)
 	return errs
 }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -175,6 +176,37 @@ func TestAFunctionThatPanicsDoesSoInItsCaller(t *testing.T) {
 	})
 	if got := keysOf(t, p); !slices.Equal(got, []string{"a", "b"}) {
 		t.Errorf("there are %q", got)
+	}
+}
+
+// TestAPeerOfABubbleLeavesNothingToOthers of the process, of another bubble or of none: what a bubble has made must not
+// be waited for outside.
+func TestAPeerOfABubbleLeavesNothingToOthers(t *testing.T) {
+	queueing := func(t *testing.T) {
+		const waiting = 20
+		p := alone(t, Config{})
+		var running sync.WaitGroup
+		defer running.Wait()
+		err := p.Update(t.Context(), func(*Tx) error {
+			for range waiting {
+				running.Go(func() {
+					if err := p.Update(t.Context(), setting("k", "v")); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			for len(own(p).updates) < waiting {
+				runtime.Gosched()
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	for range 3 {
+		synctest.Test(t, queueing)
+		queueing(t)
 	}
 }
 
