@@ -218,7 +218,7 @@ func (d *differing) subscribe(t *testing.T) (sent int) {
 		}
 		sent++
 		d.past = append(d.past, fmt.Sprintf("%q", command))
-		d.compare(t, command, got, false)
+		d.compare(t, command, got, [2]bool{})
 	}
 	for _, p := range d.both {
 		p.send([]string{"RESET"}, []string{"HELLO", d.protocol})

@@ -80,7 +80,7 @@ func calledKeys(args [][]byte) (cmd *command, keys [][]byte, err error) {
 	switch {
 	case cmd == nil:
 		return nil, nil, replyError("ERR Invalid command specified")
-	case cmd.keys.first == 0 && cmd.counted == 0 && cmd.find == nil:
+	case cmd.keys.first == 0 && cmd.counted == 0 && cmd.find == nil || cmd.ofChannels():
 		return nil, nil, errNoKeys
 	}
 	if cmd, err = resolve(args); err != nil {

@@ -152,6 +152,12 @@ func (c *command) description() description {
 	return description{flags: []string{"fast"}}
 }
 
+// ofChannels reports whether what stands where keys would are the names of sharded channels.
+func (c *command) ofChannels() bool {
+	keys := c.description().keys
+	return len(keys) > 0 && slices.Contains(keys[0].flags, "not_key")
+}
+
 func (w *replies) statuses(words []string, mark string) {
 	w.set(len(words))
 	for _, word := range words {
