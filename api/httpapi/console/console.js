@@ -237,10 +237,13 @@ function place(path, query) {
   return `v1/keys/${inURL(path[0])}?space=${encodeURIComponent(listed.space)}${fields}${query}`;
 }
 
+// What a value has of its own, by its type; fields apart.
+const HELD = ['value', 'enabled', 'elements', 'scores', 'items', 'entries', 'bytes', 'registers'];
+
 // plain returns a value as PUT takes it: what is shown, without what is beside it.
 function plain(v) {
   const out = { type: v.type };
-  for (const member of ['value', 'enabled', 'elements', 'scores', 'bytes', 'registers']) if (known(v[member])) out[member] = v[member];
+  for (const member of HELD) if (known(v[member])) out[member] = v[member];
   if (v.fields) out.fields = v.fields.map((f) => ({ name: f.name, ...plain(f) }));
   return out;
 }
@@ -313,24 +316,27 @@ function there(path, types) {
     const keep = el('button', { type: 'button' }, 'Keep this one');
     keep.setAttribute('aria-label', `Keep ${v.type} ${summary(v)}`);
     keep.addEventListener('click', () => settle(path, v, box));
-    return el('li', {}, v.cursor ? el('span', { className: 'faint' }, 'too large to be kept here: ') : keep,
-      v.type + ' ', whole(path, v));
+    const refused = (v.cursor && 'too large to be kept here: ') || (v.type === 'stream' && 'kept here it would lose its groups: ');
+    return el('li', {}, refused ? el('span', { className: 'faint' }, refused) : keep, v.type + ' ', whole(path, v));
   })));
   return box;
 }
 
+// settle stores one of the concurrent values in place of all. A key expires when it would have.
 async function settle(path, v, box) {
+  const one = listed.rows.get(idOf(path[0]));
+  const kept = plain(v);
+  if (path.length === 1 && one.expires) kept.expires = one.expires;
   for (const button of box.querySelectorAll('button')) button.disabled = true;
   const name = path.map((p) => legible(named(p))).join(' › ');
   try {
     await ask(place(path, ''), {
-      method: 'PUT', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(plain(v)),
+      method: 'PUT', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(kept),
     });
     text('settled', `${name} holds one value now: ${summary(v)}`);
   } catch (error) {
     text('settled', `${name} is not settled: ${legible(error.message)}`);
   }
-  const one = listed.rows.get(idOf(path[0]));
   await one.refresh();
   one.button.focus();
 }
@@ -352,6 +358,7 @@ function keyRow(key) {
       if (key === '.' || key === '..') throw new Error('a browser cannot ask for this key: use peerd get');
       const e = await ask(place([key], `&conflicts=true&limit=${MEMBERS}`));
       const types = [e, ...(e.also || [])];
+      one.expires = e.expires;
       cell(1, types.map((v) => v.type).join(', '));
       const until = e.expires ? [el('span', { className: 'faint' }, ` until ${new Date(e.expires).toLocaleString()}`)] : [];
       cell(2, el('span', { className: 'mono text' }, summary(e)), ...until, ...(inConflict(types) ? [' ', pill('warn', 'conflict')] : []));
@@ -362,13 +369,15 @@ function keyRow(key) {
       td.replaceChildren();
     }
   };
-  return { key, button, rows: [tr, detail], refresh };
+  const one = { key, button, rows: [tr, detail], expires: undefined, refresh };
+  return one;
 }
 
 async function list(more) {
   if (!more) {
     Object.assign(listed, { space: $('space').value || 'default', prefix: $('prefix').value, cursor: '', rows: new Map() });
     text('settled', '');
+    $('key-list').replaceChildren(); // its buttons are of what was listed before
     follow();
   }
   const { rows } = listed;
@@ -378,7 +387,6 @@ async function list(more) {
     if (rows !== listed.rows) return; // something else was asked for meanwhile
     const made = page.keys.map(({ key }) => keyRow(key));
     for (const one of made) rows.set(idOf(one.key), one);
-    if (!more) $('key-list').replaceChildren();
     $('key-list').append(...made.flatMap((one) => one.rows));
     listed.cursor = page.cursor || '';
     $('more').hidden = !listed.cursor;

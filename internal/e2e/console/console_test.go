@@ -92,6 +92,8 @@ func TestAConflictIsSettledWithAClick(t *testing.T) {
 	}
 	oslo.set("both", "text")
 	lima.put("both", object{"type": "set", "elements": []string{"member\u202e"}})
+	oslo.set("queue", "text")
+	lima.put("queue", object{"type": "list", "items": []string{"first", "second"}})
 	field := func(value string) object {
 		return object{"type": "map", "fields": []object{{"name": "size", "type": "string", "value": value}}}
 	}
@@ -101,9 +103,12 @@ func TestAConflictIsSettledWithAClick(t *testing.T) {
 	for _, d := range []*daemon{oslo, lima} {
 		d.holds("colour", `"blue"`, `"green"`)
 		d.holds("both", "text", "member")
+		d.holds("queue", "text", "first")
 		d.holds("shirt", "small", "large")
 		d.holds(hostile, "oslo", "lima")
 	}
+	const until = "2999-01-01T00:00:00Z"
+	lima.expires("colour", until)
 
 	p := newPage(t, lima.base())
 	p.open()
@@ -126,16 +131,20 @@ func TestAConflictIsSettledWithAClick(t *testing.T) {
 	p.press("both")
 	keep(`Keep set 1: member\u202e`)
 	p.sees("#settled", "both holds one value now")
+	p.press("queue")
+	keep("Keep list 2: first, second")
+	p.sees("#settled", "queue holds one value now: 2: first, second")
 	p.press("shirt")
 	keep("Keep string large")
 	p.sees("#settled", "shirt › size holds one value now: large")
 	for _, d := range []*daemon{oslo, lima} {
-		for key, lost := range map[string]string{"colour": "green", "both": "text", "shirt": "small"} {
+		for key, lost := range map[string]string{"colour": "green", "both": "text", "queue": "text", "shirt": "small"} {
 			d.eventually("has "+key+" settled", func() bool {
 				_, answer := d.ask("GET", "/v1/keys/"+key+"?conflicts=true", nil)
 				return !strings.Contains(answer, lost)
 			})
 		}
+		d.holds("colour", "blue", until) // it expires as before
 	}
 	p.until("nothing is taken for markup", `document.title !== "taken" && !document.querySelector("img")`)
 }
