@@ -14,7 +14,7 @@
 //   - Memory. A dead member is not forgotten: it stays listed with Alive false, and in a file, until it was not seen
 //     for Config.ForgetAfter, or is removed: see removed.go.
 //   - Healing. memberlist never merges two halves again after a partition longer than
-//     GossipToTheDeadTime. Here hosts that are absent are looked for, for ever: see rejoin.go.
+//     GossipToTheDeadTime. Here hosts that are absent are looked for as long as they are listed: see rejoin.go.
 //
 // Membership is a hint. Liveness is the opinion of a failure detector, which errs both ways;
 // whether a member may have data is decided where its stream is authenticated, not here.
