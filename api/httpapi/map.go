@@ -19,9 +19,12 @@ type mapConverter struct{}
 func (mapConverter) given(v *value) bool { return v.Fields != nil }
 
 func (mapConverter) check(v *value, depth int) error {
-	for _, f := range *v.Fields {
+	for i, f := range *v.Fields {
+		if f.Name == nil {
+			return badRequest(fmt.Sprintf("fields[%d]: needs name", i))
+		}
 		if err := f.check(depth + 1); err != nil {
-			return fmt.Errorf("field %.64q: %w", string(f.Name), err)
+			return fmt.Errorf("field %.64q: %w", string(*f.Name), err)
 		}
 	}
 	return nil
@@ -45,7 +48,7 @@ func (mapConverter) read(r *reader, at spot, after *string, limit int, v *value)
 			if err != nil {
 				return nil, err
 			}
-			all = append(all, field{octets(n.name), inner})
+			all = append(all, field{new(octets(n.name)), inner})
 		}
 	}
 	return next, nil
@@ -82,7 +85,7 @@ func (r *reader) names(m crdt.Map, after *string, limit int) (
 func (mapConverter) write(at spot, v *value) error {
 	fields := at.in.Map(at.name).Fields
 	for _, f := range *v.Fields {
-		if err := formOf(f.Type).write(spot{fields, string(f.Name)}, &f.value); err != nil {
+		if err := formOf(f.Type).write(spot{fields, string(*f.Name)}, &f.value); err != nil {
 			return err
 		}
 	}

@@ -82,6 +82,9 @@ func (o *operation) check() error {
 			return badRequest(o.Op + " takes no " + m.name)
 		}
 	}
+	if err := checkScores(o.Scores); err != nil {
+		return err
+	}
 	if k.expires && len(o.Path) > 2 {
 		return badRequest(o.Op + " is for keys, and for fields of maps that are keys: nothing deeper expires")
 	}

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"strconv"
 
@@ -20,10 +21,21 @@ var sortedSetForm = form{
 	},
 }
 
-// scored is an element of a sorted set: a score that it has, or that is set or added.
+// scored is an element of a sorted set: a score that it has, or that is set or added. Neither is nil once
+// it is checked.
 type scored struct {
-	Element octets `json:"element"`
-	Score   number `json:"score"`
+	Element *octets `json:"element"`
+	Score   *number `json:"score"`
+}
+
+// checkScores returns a problem if one of them lacks something: it would be stored as an empty name, or 0.
+func checkScores(all []scored) error {
+	for i, s := range all {
+		if s.Element == nil || s.Score == nil {
+			return badRequest(fmt.Sprintf("scores[%d]: needs element and score", i))
+		}
+	}
+	return nil
 }
 
 // number is a floating-point number. Infinities, for which JSON has none, are the strings "inf" and "-inf".
@@ -60,7 +72,7 @@ type sortedSetConverter struct{}
 
 func (sortedSetConverter) given(v *value) bool { return v.Scores != nil }
 
-func (sortedSetConverter) check(*value, int) error { return nil }
+func (sortedSetConverter) check(v *value, _ int) error { return checkScores(*v.Scores) }
 
 // read reads the elements in the order of their names, as pages go on after one.
 func (sortedSetConverter) read(r *reader, at spot, after *string, limit int, v *value) (next *string, err error) {
@@ -73,10 +85,10 @@ func (sortedSetConverter) read(r *reader, at spot, after *string, limit int, v *
 	}
 	for elem, score := range elems {
 		if len(all) == limit {
-			last := string(all[limit-1].Element)
+			last := string(*all[limit-1].Element)
 			return &last, nil
 		}
-		all = append(all, scored{octets(elem), number(score)})
+		all = append(all, scored{new(octets(elem)), new(number(score))})
 		if err := r.spend(1, len(elem)); err != nil {
 			return nil, err
 		}
@@ -86,7 +98,7 @@ func (sortedSetConverter) read(r *reader, at spot, after *string, limit int, v *
 
 func (sortedSetConverter) write(at spot, v *value) error {
 	for _, s := range *v.Scores {
-		if _, err := at.in.SortedSet(at.name).Set(string(s.Element), float64(s.Score)); err != nil {
+		if _, err := at.in.SortedSet(at.name).Set(string(*s.Element), float64(*s.Score)); err != nil {
 			return err
 		}
 	}
@@ -97,10 +109,10 @@ func (sortedSetConverter) write(at spot, v *value) error {
 func setScores(o *operation, at spot) (result, error) {
 	set, n := at.in.SortedSet(at.name), 0
 	for _, s := range o.Scores {
-		if was, existed := set.Score(string(s.Element)); !existed || was != float64(s.Score) {
+		if was, existed := set.Score(string(*s.Element)); !existed || was != float64(*s.Score) {
 			n++
 		}
-		if _, err := set.Set(string(s.Element), float64(s.Score)); err != nil {
+		if _, err := set.Set(string(*s.Element), float64(*s.Score)); err != nil {
 			return result{}, err
 		}
 	}
@@ -112,16 +124,16 @@ func addScores(o *operation, at spot) (result, error) {
 	set, changed := at.in.SortedSet(at.name), false
 	sums := make([]scored, len(o.Scores))
 	for i, s := range o.Scores {
-		_, existed := set.Score(string(s.Element))
-		sum, err := set.Add(string(s.Element), float64(s.Score))
+		_, existed := set.Score(string(*s.Element))
+		sum, err := set.Add(string(*s.Element), float64(*s.Score))
 		if errors.Is(err, crdt.ErrNotANumber) {
 			return result{}, badRequest("the sum of two infinities is no number")
 		}
 		if err != nil {
 			return result{}, err
 		}
-		changed = changed || !existed || s.Score != 0
-		sums[i] = scored{s.Element, number(sum)}
+		changed = changed || !existed || *s.Score != 0
+		sums[i] = scored{s.Element, new(number(sum))}
 	}
 	return result{Changed: changed, Scores: sums}, nil
 }

@@ -35,9 +35,9 @@ type value struct {
 	Fields *[]field `json:"fields,omitempty"`
 }
 
-// field is a field of a map.
+// field is a field of a map. Its name is not nil once it is checked.
 type field struct {
-	Name octets `json:"name"`
+	Name *octets `json:"name"`
 	value
 }
 
