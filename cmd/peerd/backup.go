@@ -153,11 +153,14 @@ func (w *web) receiveBackup(ctx context.Context, addr, space string, out io.Writ
 		return info, err
 	}
 	defer resp.Body.Close()
-	info, err = peer.VerifyBackup(ctx, io.TeeReader(resp.Body, out), m.show)
+	to := &errWriter{w: out}
+	info, err = peer.VerifyBackup(ctx, io.TeeReader(resp.Body, to), m.show)
 	m.end()
 	switch {
 	case ctx.Err() != nil:
 		return info, errors.New("interrupted: there is no backup")
+	case to.err != nil:
+		return info, fmt.Errorf("cannot write the backup: %w", to.err)
 	case err != nil:
 		return info, fmt.Errorf("the backup from %s did not come whole: %w: see the log of the peer", addr, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -85,6 +86,24 @@ func TestABackupThatDoesNotComeWholeLeavesNothing(t *testing.T) {
 	})
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// full is where there is no room.
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
+
+func TestABackupForWhichThereIsNoRoomHereIsNotThePeersFault(t *testing.T) {
+	whole := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte("peerd backup\n"))
+	}))
+	defer whole.Close()
+	var stderr strings.Builder
+	status := execute(t.Context(), []string{"backup", "--http", whole.Listener.Addr().String(), "-"}, full{}, &stderr)
+	if got := stderr.String(); status != exitFailure || !strings.Contains(got, "cannot write the backup") ||
+		strings.Contains(got, "log of the peer") {
+		t.Errorf("status %d, %s", status, got)
 	}
 }
 
