@@ -40,7 +40,7 @@ func TestTheServiceComesBackAfterACrash(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = syscall.Setrlimit(syscall.RLIMIT_CORE, &core) })
-	p := start(t).serving(t)
+	p := start(t, "--dir", t.TempDir()).serving(t)
 	if err := p.cmd.Process.Signal(syscall.SIGQUIT); err != nil {
 		t.Fatal(err)
 	}
