@@ -228,7 +228,7 @@ func TestARequestThatMakesNoSenseIsToldWhatWouldBe(t *testing.T) {
 		{"POST", "/v1/tx", `{"ops":[{"op":"delete","path":[{"base64":"AA==","x":"y"}]}]}`, "base64"},
 		{"POST", "/v1/tx", `{"ops":[{"op":"delete","path":["\ud800"]}]}`, "surrogate"},
 		{"POST", "/v1/tx", `{"ops":[{"op":"delete","path":["\udc00\ud800"]}]}`, "surrogate"},
-		{"POST", "/v1/tx", `{"ops":[{"op":"sorted-set.add","path":["k"],"scores":[{"score":1}]}]}`, "needs element and score"},
+		{"POST", "/v1/tx", `{"ops":[{"op":"sorted-set.add","path":["k"],"scores":[{"score":1}]}]}`, "needs element"},
 		{"POST", "/v1/tx", `{"ops":[{"op":"sorted-set.set","path":["k"],"scores":[{"element":"e"}]}]}`, "scores[0]: needs"},
 		{"PUT", "/v1/keys/k", `{"type":"sorted-set","scores":[{"element":"e","score":null}]}`, "needs element and score"},
 		{"PUT", "/v1/keys/k", `{"type":"map","fields":[{"type":"flag","enabled":true}]}`, "fields[0]: needs name"},
