@@ -125,7 +125,7 @@ func (g *group) noteExpiry(c *cellState) {
 	at, _, says := c.now.Expires()
 	was, _, said := c.stored.Expires()
 	hidden := len(g.clears.hide(c.address, c.stored)) < len(c.stored) // so what was noted may have been looked at in vain
-	if says && at != dotted.Never && (hidden || !said || was > at) {
+	if says && at != dotted.Never && (hidden || !said || was > at || c.expired) {
 		g.r.soon(at, c.key[1:])
 	} // else what was noted for the time before finds it
 }
@@ -190,7 +190,8 @@ func (r *replica) recorded() bool { return r.totals.recorded() || r.expiring.tim
 type dueName struct {
 	expiry
 	name dotted.Address
-	some bool // there is one
+	cell *cellState // that says so
+	some bool       // there is one
 }
 
 // expireSome removes keys that have expired in one transaction, as far as a share of the step allows. Those for which there
@@ -211,6 +212,9 @@ func (r *replica) expireSome(g *group) error {
 			}
 			return nil
 		})
+		for _, d := range all[:len(all)-len(left)] {
+			d.cell.expired = err == nil // it may be written again in this group
+		}
 		if err == nil && r.cfg.Expired != nil {
 			r.cfg.Expired(namesOf(all[:len(all)-len(left)]), crdt.Dot{Replica: r.id, Counter: last + 1}, r.seen[r.id])
 		}
@@ -280,7 +284,7 @@ func (r *replica) judge(g *group, next expiry, now int64) (due dueName, err erro
 	default:
 		turn := r.turnOf(at, by, a)
 		if turn <= now {
-			due.name, due.some = a[:len(a)-1], true
+			due.name, due.cell, due.some = a[:len(a)-1], c, true
 		} else {
 			heap.Push(&r.expiring.waiting, expiry{turn, next.place})
 		}

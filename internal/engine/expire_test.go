@@ -293,6 +293,21 @@ func TestWhatIsWrittenOverAClearExpires(t *testing.T) {
 	}
 }
 
+// TestWhatIsSetAgainAsItIsRemovedExpires sets a key with a time again in the group that removes it because the one before has
+// passed.
+func TestWhatIsSetAgainAsItIsRemovedExpires(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 1})
+	h := w.hosts[0]
+	w.write(t, h, w.until(time.Second))
+	w.now = w.now.Add(time.Second)
+	g := w.begin(t, h)
+	must(t, g.update(func(tx *Tx) error { return w.until(time.Second)(Fields(tx)) }))
+	w.commit(t, h, g)
+	w.wantKeys(t, h, 1, 2)
+	w.wait(t, 2*time.Second, h)
+	w.wantKeys(t, h, 0, 0)
+}
+
 // TestWhatAClearShowsExpires clears a time that hid an earlier one, said elsewhere at once, once that has passed.
 func TestWhatAClearShowsExpires(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 2})

@@ -82,6 +82,7 @@ type cellState struct {
 	moved   moved          // between the two, once that is planned
 	share   share          // of what is now, once that is planned
 	gone    bool           // the group has not looked at it
+	expired bool           // of an expiry: the group removes what ended, and nothing is noted of when any more
 	near    *near          // by which it is found; nil if that is none
 	owner   crdt.ReplicaID // of the share that it is, if that is known: see near
 }
@@ -502,7 +503,6 @@ type undo struct {
 	dirty   bool          // the sums over the key before that
 	count   *countState
 	counted *countState
-
 	uncount dotted.Address // sums over a string that it had not read
 	order   *orderUndo
 }
