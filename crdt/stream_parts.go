@@ -136,7 +136,7 @@ func (s Stream) addEntry(name string, value []byte) error {
 	switch {
 	case err != nil:
 		return err
-	case !ok || r.bad || len(fields) == 0 || len(fields)%2 == 1 || id.Compare(in.last) < 0:
+	case !ok || r.bad || len(fields)%2 == 1 || id.Compare(in.last) < 0:
 		return errPart
 	}
 	return s.add(in, id, fields)

@@ -412,6 +412,17 @@ func TestACopyOfAStreamHasItsGroupsAndSkipsNothing(t *testing.T) {
 	}
 }
 
+func TestAnEntryWithoutFieldsIsCopied(t *testing.T) {
+	a := NewState()
+	inStream(t, a, 1, func(s Stream) error { return s.AddAs(StreamID{4, 0}) })
+	if _, err := a.Update(1, epochStart, func(f Fields) error { return second(f.Copy("s", "copy")) }); err != nil {
+		t.Fatal(err)
+	}
+	if copied := a.View().Stream("copy"); copied.Len() != 1 || !copied.Has(StreamID{4, 0}) {
+		t.Errorf("the copy has %d entries", copied.Len())
+	}
+}
+
 // endedTx is a transaction that sees that a replica has ended.
 type endedTx struct {
 	dotted.Tx
