@@ -1,6 +1,11 @@
 package crdt
 
-import "github.com/peerd/peerd/internal/dotted"
+import (
+	"strconv"
+	"strings"
+
+	"github.com/peerd/peerd/internal/dotted"
+)
 
 // What the database has of this package beyond its exported names: see dotted.Lent.
 func init() {
@@ -8,13 +13,29 @@ func init() {
 	dotted.Lent.Collect = collect
 	dotted.Lent.Expire = expire
 	dotted.Lent.Counted = countedIn
-	dotted.Lent.Effect = func(payload []byte) dotted.Effect {
-		return effectOf(dotted.Entry{Payload: payload})
+	dotted.Lent.Effect = func(a dotted.Address, payload []byte) dotted.Effect {
+		return effectOf(a, dotted.Entry{Payload: payload})
 	}
+	dotted.Lent.ShownName = shownName
 }
 
-// effectOf says what an entry did.
-func effectOf(e dotted.Entry) (did dotted.Effect) {
+// shownName returns a name in a container as people write it.
+func shownName(in Type, name string) string {
+	switch in {
+	case TypeStream:
+		if id, ok := parseStreamName(name); ok {
+			return id.String()
+		}
+	case TypeBitmap:
+		if n, ok := chunkNumber(name); ok {
+			return strconv.Itoa(n * ChunkSize)
+		}
+	}
+	return name
+}
+
+// effectOf says what an entry did that was put into a cell.
+func effectOf(a dotted.Address, e dotted.Entry) (did dotted.Effect) {
 	s, counts := share{}, false
 	if kindShare.marks(e) {
 		s, counts = parseShare(e)
@@ -24,6 +45,8 @@ func effectOf(e dotted.Entry) (did dotted.Effect) {
 		added, adds = parseScoreShare(e)
 	}
 	_, score, scores := parseScore(e)
+	scores = scores && strings.HasSuffix(a.Shape(), string(TypeSortedSet)) // a HyperLogLog's kind has the same number
+	part, isChunk := parseChunk(e)
 	at, _, isExpiry := dotted.Cell{e}.Expires()
 	switch {
 	case isWrite(e):
@@ -32,8 +55,13 @@ func effectOf(e dotted.Entry) (did dotted.Effect) {
 	case counts:
 		did.Operation, did.Amount = "add", s.last
 		did.Total, _ = s.cum.sub(s.base).net().Int64()
-	case kindMember.marks(e), kindEntry.marks(e):
+	case kindMember.marks(e):
 		did.Operation = "insert"
+	case kindEntry.marks(e):
+		did.Operation, did.Fields = "insert", fieldsIn(e)
+	case isChunk:
+		did.Operation, did.Value = "set", make([]byte, part.size)
+		part.fill(did.Value, 0)
 	case kindEnabled.marks(e):
 		did.Operation = "enable"
 	case scores:

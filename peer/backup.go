@@ -572,15 +572,18 @@ type Salvaged struct {
 	Time *time.Time `json:"time,omitempty"`
 	Key  Bytes      `json:"key"`
 	// Path leads from the key to what was written: "map" and "set" with the name of a field or an
-	// element, then "string" or "flag", as in HTTP. It is empty where a whole key was cleared.
+	// element, then "string" or "flag", as in HTTP. An entry of a stream has its id, and a part of a
+	// bitmap the byte at which it begins. It is empty where a whole key was cleared.
 	Path []SalvagedStep `json:"path"`
-	// Operation is "set" a value, "add" to a counter, "insert" an element, "enable" a flag,
-	// "remove", "clear" all under the path, "reset", which goes with a clear and is not to be done
-	// again, or "unknown".
-	Operation string `json:"operation"`
-	Value     *Bytes `json:"value,omitempty"`  // that was set
-	Amount    int64  `json:"amount,omitempty"` // that was added
-	Total     int64  `json:"total,omitempty"`  // that the replica has counted there, with that
+	// Operation is "set" a value, "add" to a counter or a score, "insert" an element, "enable" a flag,
+	// "expire", "remove", "clear" all under the path, "reset", which goes with a clear and is not to
+	// be done again, or "unknown": what a HyperLogLog has counted, what a stream has beside its
+	// entries, or what a later version wrote.
+	Operation string  `json:"operation"`
+	Value     *Bytes  `json:"value,omitempty"`  // that was set; or to a score, added
+	Fields    []Bytes `json:"fields,omitempty"` // of an entry of a stream, each with its value behind it
+	Amount    int64   `json:"amount,omitempty"` // that was added; when it ends, in milliseconds since 1970
+	Total     int64   `json:"total,omitempty"`  // that the replica has counted there, with that
 }
 
 // SalvagedStep is one part of a path.
@@ -659,9 +662,12 @@ func salvagedOf(space string, s engine.Salvaged) Salvaged {
 		at := s.Time.Wall().UTC()
 		out.Time = &at
 	}
-	if d.Operation == "set" {
+	if d.Operation == "set" || d.Value != nil {
 		value := Bytes(d.Value)
 		out.Value = &value
+	}
+	for _, field := range d.Fields {
+		out.Fields = append(out.Fields, Bytes(field))
 	}
 	for _, step := range d.Path {
 		out.Path = append(out.Path, SalvagedStep{Type: step.Type.String(), Name: Bytes(step.Name)})

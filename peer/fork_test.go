@@ -3,6 +3,7 @@ package peer
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -137,6 +138,49 @@ func wantSalvaged(t *testing.T, dir string, want ...string) {
 		got = append(got, what)
 		return err
 	})
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("salvaged %q (%v), want %q", got, err, want)
+	}
+}
+
+// TestWhatIsSalvagedSaysAllThatIsToBeEntered has a peer that nobody heard of write what is more than a value or a count.
+func TestWhatIsSalvagedSaysAllThatIsToBeEntered(t *testing.T) {
+	dir := t.TempDir()
+	p, err := Open(t.Context(), Config{Dir: dir, Offline: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = p.Update(t.Context(), func(tx *Tx) error {
+		var counted crdt.Registers
+		for i := range 20 {
+			counted[i] = 1
+		}
+		_, set := tx.SortedSet("z").Set("a", 1.5)
+		_, added := tx.SortedSet("z").Add("a", 2.25)
+		entered := tx.Stream("x").AddAs(crdt.StreamID{Ms: 7, Seq: 1}, "field", "value")
+		_, bit := tx.Bitmap("b").SetBit(8*crdt.ChunkSize+1, true)
+		_, merged := tx.HyperLogLog("h").Merge(&counted)
+		return errors.Join(set, added, entered, bit, merged)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, p)
+	var got []string
+	err = Salvage(dir, func(w Salvaged) error {
+		line := fmt.Sprintf("%s %q %s", w.Key, w.Path[0].Name, w.Operation)
+		if w.Value != nil {
+			line += " " + string(*w.Value)
+		}
+		for _, field := range w.Fields {
+			line += " " + string(field)
+		}
+		got = append(got, line)
+		return nil
+	})
+	want := []string{
+		`z "a" set 1.5`, `z "a" add 2.25`, `x "7-1" insert field value`, `x "" unknown`, `b "1024" set @`, `h "\x00" unknown`,
+	}
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("salvaged %q (%v), want %q", got, err, want)
 	}

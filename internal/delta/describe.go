@@ -13,7 +13,7 @@ type Description struct {
 	dotted.Effect        // what was done: see Describe
 }
 
-// Step is one part of a path: a type, and under a container the name of an element or a field.
+// Step is one part of a path: a type, and under a container the name of an element or a field, as people write it.
 type Step struct {
 	Type crdt.Type
 	Name string
@@ -21,7 +21,7 @@ type Step struct {
 
 // Describe says what an operation did: "set" a text, "add" to a counter, "insert" an element, "enable" a flag, "remove"
 // what was in a cell, "clear" all under the path, or "reset", which a clear of counters leaves and nobody has to do
-// again. It is "unknown" for what a later version writes.
+// again. It is "unknown" for what nobody does by hand: see dotted.Effect.
 func Describe(op Op) Description {
 	d := Description{}
 	at := op.Address
@@ -37,6 +37,7 @@ func Describe(op Op) Description {
 		}
 		step := Step{Type: t}
 		step.Name, rest, ok = under.CutName()
+		step.Name = dotted.Lent.ShownName(t, step.Name)
 		d.Path = append(d.Path, step)
 		if !ok {
 			break
@@ -52,7 +53,7 @@ func Describe(op Op) Description {
 	case OpBase:
 		d.Operation = "base"
 	default:
-		d.Effect = dotted.Lent.Effect(op.Payload)
+		d.Effect = dotted.Lent.Effect(op.Address, op.Payload)
 	}
 	return d
 }

@@ -16,14 +16,20 @@ var Lent struct {
 	Expire func(tx Tx, name Address) error
 	// Counted returns what the cell of a replica's share counts.
 	Counted func(owner ReplicaID, share Cell) Int128
-	// Effect tells what an entry with the payload did.
-	Effect func(payload []byte) Effect
+	// Effect tells what putting an entry with the payload into a cell did.
+	Effect func(a Address, payload []byte) Effect
+	// ShownName returns a name in a container of a type as people write it: the id of an entry of a stream, where a
+	// chunk of a bitmap begins, in bytes. Others are as they are.
+	ShownName func(in Type, name string) string
 }
 
 // Effect is what putting an entry did, in the words of the types.
 type Effect struct {
-	Operation string // "set", "add", "insert", "enable", "reset", "expire", or "unknown" for what a later version writes
-	Value     []byte // that was set; or to a score, added
-	Amount    int64  // that was added; when it ends, in milliseconds since 1970
-	Total     int64  // that its replica has counted there, with Amount
+	// Operation is "set", "add", "insert", "enable", "reset" or "expire"; or "unknown" for what nobody does by hand: what
+	// a HyperLogLog has counted, what a stream has beside its entries, and what a later version writes.
+	Operation string
+	Value     []byte   // that was set; or to a score, added
+	Fields    []string // of an entry of a stream, each with its value behind it
+	Amount    int64    // that was added; when it ends, in milliseconds since 1970
+	Total     int64    // that its replica has counted there, with Amount
 }

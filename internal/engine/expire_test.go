@@ -293,7 +293,7 @@ func TestWhatIsWrittenOverAClearExpires(t *testing.T) {
 	}
 }
 
-// TestWhatIsSetAgainAsItIsRemovedExpires sets a key with a time again in the group that removes it because the one before has
+// TestWhatIsSetAgainAsItIsRemovedExpires sets a key with a time anew, in the group that removes it as the one before has
 // passed.
 func TestWhatIsSetAgainAsItIsRemovedExpires(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 1})
