@@ -57,7 +57,8 @@ type Core interface {
 	// log covers all that they lack.
 	LogStart(theirs crdt.VersionVector) (record uint64, covered bool)
 	// LogRead calls fn with the deltas of at most maxRecords records from one on, until fn returns
-	// false, and returns the record to go on with; covered is false if the log was cut beyond it.
+	// false, and returns the record to go on with; covered is false if the log was cut beyond it,
+	// as it is where one that comes then cannot be read.
 	LogRead(record uint64, maxRecords int, fn func(*delta.Delta) bool) (
 		next uint64, covered bool, err error)
 }

@@ -20,6 +20,7 @@ type fakeCore struct {
 	heads  delta.Heads
 	log    []*delta.Delta // records are numbered from 1, with a delta each
 	cut    uint64         // records up to this one are gone
+	rotten uint64         // when this one is read they are, up to it; zero if none is
 	root   uint64
 	heard  int
 
@@ -85,6 +86,10 @@ func (c *fakeCore) LogRead(record uint64, maxRecords int, fn func(*delta.Delta) 
 		return record, false, nil
 	}
 	for ; record <= uint64(len(c.log)) && maxRecords > 0; record, maxRecords = record+1, maxRecords-1 {
+		if record == c.rotten {
+			c.cut, c.rotten = record, 0
+			return record, false, nil
+		}
 		if !fn(c.log[record-1]) {
 			break
 		}
@@ -434,4 +439,16 @@ func TestALinkThatBrokeAnywhereIsTakenUpAgain(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestWhatIsReadBeforeARottenRecordIsSent: it is taken for sent, and the neighbour may lack nothing else.
+func TestWhatIsReadBeforeARottenRecordIsSent(t *testing.T) {
+	w := newNet(t, 2)
+	w.cores[0].write(1)
+	w.cores[1].write(1)
+	w.cores[0].take(w.cores[1].log[0])
+	w.cores[0].rotten = 2
+	w.connect(0, 1)
+	w.run()
+	w.mustAgree()
 }

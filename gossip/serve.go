@@ -46,16 +46,12 @@ func (m *Mesh) nextDeltas(n *neighbour) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !covered {
-		n.lost = true
-		return nil, nil
-	}
-	n.cursor = next
+	n.cursor, n.lost = next, !covered // what was read before is taken for sent, and is
 	if n.sending != nil {
 		return n.nextPart(), nil
 	}
 	if count == 0 {
-		n.seeking = next != from
+		n.seeking = next != from && covered
 		return nil, nil
 	}
 	var news crdt.VersionVector
