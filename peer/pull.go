@@ -73,7 +73,7 @@ func (l *loop) startRepair(p *engine.Pull, from *link, under *pulling) {
 	n.spawn(func() {
 		defer s.background.Done()
 		began := time.Now()
-		err := n.pull(s, p, from.peer, under)
+		err := busy(n.pull(s, p, from.peer, under))
 		if err != nil {
 			if s.call(func(l *loop) { l.engine.Fail(p, err) }) != nil {
 				p.Abandon()
@@ -248,11 +248,25 @@ func (t *talk) ask(q antientropy.Request) (resp antientropy.Response, err error)
 	return resp, err
 }
 
+// busy returns engine.ErrBusy in the place of an error by which a source says that it serves no more repairs now: where
+// many spaces or hosts are filled that is so for most of them, each second, and nothing that people should look into.
+func busy(err error) error {
+	var reset *libnet.StreamError
+	if errors.As(err, &reset) && reset.Remote && reset.ErrorCode == libnet.StreamResourceLimitExceeded {
+		return engine.ErrBusy
+	}
+	return err
+}
+
 // acceptPull serves a repair to another peer.
 func (n *network) acceptPull(s libnet.Stream, key secret.Key) {
 	n.spawnFor(s, func() {
 		err := n.servePull(s, key)
-		_ = s.Reset()
+		code := libnet.StreamNoError
+		if errors.Is(err, engine.ErrBusy) {
+			code = libnet.StreamResourceLimitExceeded
+		}
+		_ = s.ResetWithError(code)
 		if err != nil {
 			n.p.log.Debug("served a repair", "peer_id", s.Conn().RemotePeer().String(), "end", err)
 		}
@@ -273,7 +287,7 @@ func (n *network) servePull(s libnet.Stream, key secret.Key) error {
 	}
 	defer n.sources.Add(-1)
 	if n.sources.Add(1) > maxSources {
-		return fmt.Errorf("%d repairs are served already", maxSources)
+		return fmt.Errorf("%d repairs are served already: %w", maxSources, engine.ErrBusy)
 	}
 	pinned, err := of.pin(neighbourID(s.Conn().RemotePeer()))
 	if err != nil {
