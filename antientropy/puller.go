@@ -59,6 +59,7 @@ type Puller struct {
 	nodes  []openNode // differ, to be opened, ascending
 	below  []openNode // found to differ at the next level, ascending
 	leaves []int      // differ, to be compared, ascending
+	gone   [][2]int   // leaves [first, end) of which the source has nothing
 	own    []own      // what is here of those that were asked for
 	listed int        // how many cells a request names at most
 
@@ -101,8 +102,9 @@ func (p *Puller) Result() Result { return p.result }
 // snapshot and stage.
 //
 // One call reads at most the local cells of MaxLeaves leaves up to MaxListed of them and one leaf
-// more, or those of one subtree that the source has nothing in, and stages at most what the
-// response holds and what these cells held.
+// more, and stages at most what the response holds and what these cells held. So the source does
+// not wait for long. The last one, for which it need not be there any more, also reads those that
+// it has nothing of, however many there are.
 func (p *Puller) Handle(resp Response) (next Request, done bool, err error) {
 	if p.err == nil {
 		p.err = p.take(resp)
@@ -156,7 +158,21 @@ func (p *Puller) next() (q Request, done bool, err error) {
 		q, err = p.askLeaves()
 		return q, false, err
 	}
-	return Request{}, true, nil
+	err = p.removeGone()
+	return Request{}, err == nil, err
+}
+
+// removeGone compares what the source has nothing of.
+func (p *Puller) removeGone() error {
+	for _, span := range p.gone {
+		for leaf := span[0]; leaf < span[1]; leaf++ {
+			if err := p.compareLeaf(section{leaf: leaf}); err != nil {
+				return err
+			}
+		}
+	}
+	p.gone = nil
+	return nil
 }
 
 // askLeaves asks for as many leaves as what is here of them fits into a request, and for one at
@@ -295,11 +311,7 @@ func (p *Puller) classify(level, index int, theirs uint64) error {
 	case mine == theirs:
 	case theirs == 0:
 		first, end := leavesBelow(level, index)
-		for leaf := first; leaf < end; leaf++ {
-			if err := p.compareLeaf(section{leaf: leaf}); err != nil {
-				return err
-			}
-		}
+		p.gone = append(p.gone, [2]int{first, end})
 	case level == Levels:
 		p.leaves = append(p.leaves, index)
 	default:

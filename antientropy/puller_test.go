@@ -206,6 +206,32 @@ func TestClearedLeafIsRemovedWithoutAskingForIt(t *testing.T) {
 	}
 }
 
+// TestTheSourceDoesNotWaitForWhatItHasNothingOf: of much that it has removed there may be enough here for it to take the
+// puller for dead.
+func TestTheSourceDoesNotWaitForWhatItHasNothingOf(t *testing.T) {
+	a, b := newReplica(1), newReplica(2)
+	for _, at := range crowded() {
+		b.put(at, []byte("old"))
+	}
+	a.join(b)
+	kept := len(crowded()) - 1
+	for _, at := range crowded()[:kept] {
+		b.remove(at)
+	}
+	c := converse(a.pin(), b.pin(), chunkSize)
+	for !c.done {
+		if err := c.step(); err != nil {
+			t.Fatal(err)
+		}
+		if n := c.puller.Result().Removed; !c.done && n > 0 {
+			t.Fatalf("%d entries were removed before request %d", n, c.trips+1)
+		}
+	}
+	if n := c.puller.Result().Removed; n != kept || c.trips != 2+Levels {
+		t.Fatalf("removed %d in %d round trips", n, c.trips)
+	}
+}
+
 func TestWhatTheLocalSideRemovedIsNotSentAgain(t *testing.T) {
 	a, b := newReplica(1), newReplica(2)
 	for _, at := range crowded() {
