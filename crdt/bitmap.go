@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"iter"
+	"strconv"
 
 	"github.com/peerd/peerd/internal/dotted"
 )
@@ -326,4 +327,12 @@ func (b Bitmap) appendJSON(to []byte) []byte {
 		return append(to, "null"...)
 	}
 	return appendText(to, string(value))
+}
+
+// shownChunk returns the byte at which the chunk of a name begins.
+func shownChunk(name string) string {
+	if n, ok := chunkNumber(name); ok {
+		return strconv.Itoa(n * ChunkSize)
+	}
+	return name
 }

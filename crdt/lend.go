@@ -1,11 +1,6 @@
 package crdt
 
-import (
-	"strconv"
-	"strings"
-
-	"github.com/peerd/peerd/internal/dotted"
-)
+import "github.com/peerd/peerd/internal/dotted"
 
 // What the database has of this package beyond its exported names: see dotted.Lent.
 func init() {
@@ -16,22 +11,6 @@ func init() {
 	dotted.Lent.Effect = func(a dotted.Address, payload []byte) dotted.Effect {
 		return effectOf(a, dotted.Entry{Payload: payload})
 	}
-	dotted.Lent.ShownName = shownName
-}
-
-// shownName returns a name in a container as people write it.
-func shownName(in Type, name string) string {
-	switch in {
-	case TypeStream:
-		if id, ok := parseStreamName(name); ok {
-			return id.String()
-		}
-	case TypeBitmap:
-		if n, ok := chunkNumber(name); ok {
-			return strconv.Itoa(n * ChunkSize)
-		}
-	}
-	return name
 }
 
 // effectOf says what an entry did that was put into a cell.
@@ -45,7 +24,7 @@ func effectOf(a dotted.Address, e dotted.Entry) (did dotted.Effect) {
 		added, adds = parseScoreShare(e)
 	}
 	_, score, scores := parseScore(e)
-	scores = scores && strings.HasSuffix(a.Shape(), string(TypeSortedSet)) // a HyperLogLog's kind has the same number
+	scores = scores && inSortedSet(a) // a HyperLogLog's kind has the same number
 	part, isChunk := parseChunk(e)
 	at, _, isExpiry := dotted.Cell{e}.Expires()
 	switch {

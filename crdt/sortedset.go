@@ -6,6 +6,7 @@ import (
 	"iter"
 	"math"
 	"strconv"
+	"strings"
 
 	"github.com/peerd/peerd/internal/dotted"
 )
@@ -249,3 +250,6 @@ func (s SortedSet) appendJSON(b []byte) []byte {
 
 // appendScore appends the shortest text that reads as a score.
 func appendScore(b []byte, score float64) []byte { return strconv.AppendFloat(b, score, 'g', -1, 64) }
+
+// inSortedSet reports whether a cell is of an element of a sorted set.
+func inSortedSet(a dotted.Address) bool { return strings.HasSuffix(a.Shape(), string(TypeSortedSet)) }

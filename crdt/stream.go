@@ -666,3 +666,11 @@ func fieldsIn(e dotted.Entry) (fields []string) {
 	}
 	return fields
 }
+
+// shownID returns the name of an entry as people write it.
+func shownID(name string) string {
+	if id, ok := parseStreamName(name); ok {
+		return id.String()
+	}
+	return name
+}

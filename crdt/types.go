@@ -59,7 +59,7 @@ var types = [...]struct {
 	func(n node) handle { return List{n} },
 }, {
 	dotted.Kind{Type: TypeStream, Name: "stream", Redis: dotted.Redis{Name: "stream", Event: "xadd"},
-		Holds: dotted.HoldsElements, Order: func(id string, _ dotted.Cell) string { return id }},
+		Holds: dotted.HoldsElements, Order: func(id string, _ dotted.Cell) string { return id }, Shown: shownID},
 	func(n node) handle { return Stream{n} },
 }, {
 	dotted.Kind{Type: TypeString, Name: "string", Redis: dotted.Redis{Name: "string", Event: "set"},
@@ -67,7 +67,7 @@ var types = [...]struct {
 	func(n node) handle { return String{n} },
 }, {
 	dotted.Kind{Type: TypeBitmap, Name: "bitmap", Redis: dotted.Redis{Name: "string", Event: "setbit"},
-		Holds: dotted.HoldsElements},
+		Holds: dotted.HoldsElements, Shown: shownChunk},
 	func(n node) handle { return Bitmap{n} },
 }, {
 	dotted.Kind{Type: TypeHyperLogLog, Name: "hyperloglog", Redis: dotted.Redis{Name: "string", Event: "pfadd"},

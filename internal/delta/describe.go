@@ -37,7 +37,7 @@ func Describe(op Op) Description {
 		}
 		step := Step{Type: t}
 		step.Name, rest, ok = under.CutName()
-		step.Name = dotted.Lent.ShownName(t, step.Name)
+		step.Name = dotted.ShownName(t, step.Name)
 		d.Path = append(d.Path, step)
 		if !ok {
 			break

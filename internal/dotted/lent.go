@@ -18,9 +18,6 @@ var Lent struct {
 	Counted func(owner ReplicaID, share Cell) Int128
 	// Effect tells what putting an entry with the payload into a cell did.
 	Effect func(a Address, payload []byte) Effect
-	// ShownName returns a name in a container of a type as people write it: the id of an entry of a stream, where a
-	// chunk of a bitmap begins, in bytes. Others are as they are.
-	ShownName func(in Type, name string) string
 }
 
 // Effect is what putting an entry did, in the words of the types.

@@ -34,6 +34,17 @@ type Kind struct {
 	// order of these keys, each of which one cell alone has. Nil: they have no order but that of their names. For what
 	// HoldsElements only.
 	Order func(name string, c Cell) string
+	// Shown returns a name in its container as people write it. Nil: as it is.
+	Shown func(name string) string
+}
+
+// ShownName returns a name in a container of a type as people write it: the id of an entry of a stream, where a chunk
+// of a bitmap begins, in bytes.
+func ShownName(in Type, name string) string {
+	if shown := kinds[in].Shown; shown != nil {
+		return shown(name)
+	}
+	return name
 }
 
 // Redis is a type in the words of the Redis protocol.
