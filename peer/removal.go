@@ -203,13 +203,7 @@ func (p *Peer) followRemovals() {
 	w := (&Space{p, directorySpace}).Watch(removedKey)
 	defer w.Close()
 	for {
-		limit, done := ctx, context.CancelFunc(func() {})
-		if p.heedRemovals(ctx) != nil {
-			limit, done = context.WithTimeout(ctx, removalRetry)
-		}
-		_, err := w.Next(limit)
-		done()
-		if errors.Is(err, ErrClosed) {
+		if err := p.heedRemovals(ctx); !p.nextChange(ctx, w, err != nil, removalRetry) {
 			return
 		}
 	}

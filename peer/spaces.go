@@ -406,16 +406,38 @@ func (p *Peer) followDirectory() {
 	w := (&Space{p, directorySpace}).Watch(directoryKey)
 	defer w.Close()
 	for {
-		limit, done := ctx, context.CancelFunc(func() {})
-		if err := p.takeUp(ctx); err != nil && !errors.Is(err, ErrClosed) {
+		err := p.takeUp(ctx)
+		if err != nil && !errors.Is(err, ErrClosed) {
 			p.log.Warn("cannot take up all spaces that the directory lists; it is tried again", "error", err)
-			limit, done = context.WithTimeout(ctx, directoryRetry)
 		}
-		_, err := w.Next(limit)
-		done()
-		if errors.Is(err, ErrClosed) {
+		if !p.nextChange(ctx, w, err != nil, directoryRetry) {
 			return
 		}
+	}
+}
+
+// nextChange returns once what is watched has changed, or after a time if something failed, as the reading of the watch
+// may too. It reports whether the peer goes on.
+func (p *Peer) nextChange(ctx context.Context, w *Watch, failed bool, again time.Duration) bool {
+	limit, done := ctx, context.CancelFunc(func() {})
+	if failed {
+		limit, done = context.WithTimeout(ctx, again)
+	}
+	_, err := w.Next(limit)
+	done()
+	switch {
+	case errors.Is(err, ErrClosed):
+		return false
+	case err == nil, errors.Is(err, context.DeadlineExceeded):
+		return true
+	}
+	pause := time.NewTimer(again)
+	defer pause.Stop()
+	select {
+	case <-pause.C:
+		return true
+	case <-p.stop:
+		return false
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/peerd/peerd/gossip"
@@ -652,4 +653,22 @@ func TestAStoreThatLostAllButItsLogIsDamaged(t *testing.T) {
 			t.Fatalf("it opens with the error %v", err)
 		}
 	}
+}
+
+// TestWhatCannotBeReadIsReadAgainAfterAWhile has a watch fail at once, as on a disk that fails.
+func TestWhatCannotBeReadIsReadAgainAfterAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := alone(t, Config{})
+		w := p.Watch("k")
+		defer w.Close()
+		failing, cancel := context.WithCancel(t.Context())
+		cancel()
+		began := time.Now()
+		if !p.nextChange(failing, w, false, directoryRetry) {
+			t.Error("the peer does not go on")
+		}
+		if waited := time.Since(began); waited != directoryRetry {
+			t.Errorf("it is read again after %v, want %v", waited, directoryRetry)
+		}
+	})
 }
