@@ -127,3 +127,23 @@ func killAfter(t *testing.T, dir string, commits int) (acknowledged uint64) {
 	child.Wait()
 	return acknowledged
 }
+
+// TestAKilledProcessLeavesNothingThatAFilterDenies: one that is built of what it left has all of it.
+func TestAKilledProcessLeavesNothingThatAFilterDenies(t *testing.T) {
+	dir := t.TempDir()
+	for round := range crashRounds {
+		acknowledged := killAfter(t, dir, crashCommits)
+		s := badger.OpenBuilding(t, dir)
+		s.BuildPresence(t)
+		found, err := lastCommit(s)
+		if err != nil || found < acknowledged {
+			t.Errorf("round %d: found commit %d (%v), the last acknowledged was %d", round, found, err, acknowledged)
+		}
+		if n := s.CheckPresence(t); n != crashKeys {
+			t.Errorf("round %d: %d keys, want %d", round, n, crashKeys)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -13,9 +13,10 @@ import (
 // here, and the snapshot's own, because Badger panics when a transaction ends before its
 // iterators.
 type snapshot struct {
-	s    *Store
-	txn  *dgraph.Txn
-	gate gate
+	s     *Store
+	txn   *dgraph.Txn
+	known *filter // that has each key of it; nil if there is none
+	gate  gate
 }
 
 // Snapshot implements store.Store. That of a closed store answers store.ErrClosed.
@@ -30,8 +31,22 @@ func (s *Store) Snapshot() store.Snapshot {
 		return v
 	}
 	defer s.gate.leave()
-	v.txn = s.db.NewTransaction(false)
+	v.txn, v.known = s.begin()
 	return v
+}
+
+// begin returns a transaction that reads what is committed, and a filter that has each key of it.
+func (s *Store) begin() (txn *dgraph.Txn, known *filter) {
+	known = s.presence.whole.Load()
+	if s.presence.opening != nil {
+		s.presence.opening()
+	}
+	txn = s.db.NewTransaction(false)
+	// One that has come or gone meanwhile may lack what was written before or after.
+	if s.presence.whole.Load() != known {
+		known = nil
+	}
+	return txn, known
 }
 
 func (v *snapshot) discard() {
@@ -65,7 +80,14 @@ func (v *snapshot) Get(key []byte) (value []byte, ok bool, err error) {
 		return nil, false, err
 	}
 	defer v.leave()
-	return get(v.txn, prefixData.key(key))
+	if v.s.presence.absent(v.known, key) {
+		return nil, false, nil
+	}
+	value, ok, err = get(v.txn, prefixData.key(key))
+	if err == nil && !ok {
+		v.s.missedOne()
+	}
+	return value, ok, err
 }
 
 func (v *snapshot) Scan(start, end []byte, fn func(key, value []byte) bool) error {
