@@ -3,7 +3,7 @@ package scenario
 import (
 	"context"
 	"fmt"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/peerd/peerd/bench/internal/lab"
@@ -32,13 +32,13 @@ func (b *bench) servers(ctx context.Context) ([]server, error) {
 	}
 	none := func() error { return nil }
 	all := []server{{"peerd", []string{alone.Redis}, []*lab.Process{alone.Process}, none}}
-	cluster := server{name: "3 peers", settled: func() error { return b.Agree(ctx, three...) }}
+	cluster := server{name: threePeers, settled: func() error { return b.Agree(ctx, three...) }}
 	for _, d := range three {
 		cluster.addrs = append(cluster.addrs, d.Redis)
 		cluster.processes = append(cluster.processes, d.Process)
 	}
 	b.System("peerd", "this tree", "one daemon", everySecond)
-	b.System("3 peers", "this tree", "three daemons; clients divided among them", everySecond)
+	b.System(threePeers, "this tree", "three daemons; clients divided among them", everySecond)
 	rivals := []struct {
 		name, program, pkg string
 		start              func(context.Context, ...string) (*lab.Process, string, error)
@@ -70,26 +70,69 @@ func kv(ctx context.Context, b *bench) error {
 	b.Note("3 peers: a write is acknowledged by the peer that it was sent to, and is on its way " +
 		"to the " +
 		"others then. All run on this machine and share its processors.")
+	b.Note("3 peers divided by redis or valkey, in the same round, is not the same work: each of the peers " +
+		"has all data and writes every write, on the same processors here; the rivals have one copy.")
 	b.Note("YCSB on 3 peers: what another peer has just inserted may not be there yet, and reads " +
 		"as nothing.")
 	if err := b.Debian(ctx, "redis-benchmark", "redis-tools"); err != nil {
 		b.Skip("redis-benchmark's set of commands", err)
-	} else if err := b.redisCommands(ctx, all[:len(all)-1]); err != nil {
+	} else if err := b.redisCommands(ctx, all); err != nil {
 		return err
 	}
 	return b.ycsb(ctx, all)
 }
 
-// redisCommands measures redis-benchmark's set of commands on the systems with one address.
+// limiter is the rate limiter that docs/redis.md recommends: the script's key, how many calls are
+// let through, and in how many seconds, follow it.
+const limiter = "local n=redis.call('incr',KEYS[1]) if n==1 then redis.call('expire',KEYS[1],ARGV[2]) end " +
+	"return n<=tonumber(ARGV[1]) and 1 or 0"
+
+// redisTest is something that redis-benchmark measures: its tests, of which the last counts and takes
+// what those before gave, or a command that is given whole.
+type redisTest struct {
+	name string
+	args []string
+	one  bool // everything is in one key, and what a pipeline asks for is not little: it is asked less often
+	rare bool // what it takes must be there, so that members are not to come twice
+}
+
+var redisTests = []redisTest{
+	{name: "SET", args: []string{"set"}}, {name: "GET", args: []string{"get"}}, {name: "INCR", args: []string{"incr"}},
+	{name: "LPUSH", args: []string{"lpush"}}, {name: "RPUSH", args: []string{"rpush"}},
+	{name: "LPOP", args: []string{"rpush,lpop"}, one: true}, {name: "RPOP", args: []string{"lpush,rpop"}, one: true},
+	{name: "LRANGE of 100", args: []string{"lrange_100"}, one: true},
+	{name: "SADD", args: []string{"sadd"}}, {name: "HSET", args: []string{"hset"}},
+	{name: "SPOP", args: []string{"sadd,spop"}, one: true, rare: true}, {name: "ZADD", args: []string{"zadd"}},
+	{name: "MSET", args: []string{"mset"}},
+	{name: "EVAL of a rate limiter", args: []string{"EVAL", limiter, "1", "limit:__rand_int__", "100", "60"}},
+}
+
+// quickTests are those of --quick.
+var quickTests = []string{"SET", "GET", "INCR", "LRANGE of 100", "SADD", "HSET", "EVAL of a rate limiter"}
+
+// size returns how many requests a test is of, and of how many keys.
+func (t redisTest) size(requests, pipeline int) (count, keys int) {
+	count, keys = requests*pipeline, 10_000
+	if t.one {
+		count = requests * min(pipeline, 2)
+	}
+	if t.rare {
+		keys = 100 * count // else members come twice, and most pops find nothing
+	}
+	return count, keys
+}
+
+// redisCommands measures redis-benchmark's set of commands on all systems. The clients of a cluster are
+// those of its first peer: redis-benchmark has one address.
 func (b *bench) redisCommands(ctx context.Context, all []server) error {
-	// Of several tests the last is measured: it takes what the one before gave.
-	tests := size(b, []string{"set", "get", "incr", "sadd", "hset"}, []string{
-		"set", "get", "incr", "lpush", "rpush", "rpush,lpop", "lpush,rpop", "sadd", "hset", "sadd,spop",
-		"zadd", "mset"})
-	requests := size(b, 5_000, 50_000)
-	b.Setting("redis-benchmark: %s requests, with -P 16 16 times as many, of pops twice, of 50 clients, "+
+	tests := slices.DeleteFunc(slices.Clone(redisTests), func(t redisTest) bool {
+		return b.quick && !slices.Contains(quickTests, t.name)
+	})
+	requests := size(b, 2_000, 50_000)
+	b.Setting("redis-benchmark: %s requests, with -P 16 16 times as many, of pops and LRANGE twice, of 50 clients, "+
 		"10,000 keys, 64 bytes; lists, sets and sorted sets of one key, which is deleted before each; "+
-		"what is popped was put there just before", report.Count(requests))
+		"what is popped or read was put there just before; of 3 peers all clients are one's", report.Count(requests))
+	b.Setting("the rate limiter lets 100 calls a minute through for a key: %s", limiter)
 	chart := report.Chart{Name: "commands", Title: "Commands a second, without pipelining", YLabel: "a second"}
 	var processes []*lab.Process
 	for _, s := range all {
@@ -98,16 +141,11 @@ func (b *bench) redisCommands(ctx context.Context, all []server) error {
 	}
 	for i, test := range tests {
 		for j, pipeline := range []int{1, 16} {
-			what := fmt.Sprintf("%s -P %d", commandOf(test), pipeline)
-			count, keys := requests*pipeline, 10_000
-			if strings.Contains(test, ",") {
-				count = requests * min(pipeline, 2)
-			}
-			if strings.HasSuffix(test, "spop") {
-				keys = 100 * count // else members come twice, and most pops find nothing
-			}
 			at := 0.4 * (float64(i) + float64(j)/2) / float64(len(tests))
-			err := b.inTurn(at, at+0.2/float64(len(tests)), what, len(all), func(_, n int) error {
+			what := fmt.Sprintf("%s -P %d", test.name, pipeline)
+			count, keys := test.size(requests, pipeline)
+			sides := newSides(b, what)
+			err := b.inTurn(at, at+0.2/float64(len(tests)), what, len(all), func(round, n int) error {
 				if _, err := lab.Ask(ctx, all[n].addrs[0], "DEL", "mylist", "myset", "myzset"); err != nil {
 					return err
 				}
@@ -116,9 +154,10 @@ func (b *bench) redisCommands(ctx context.Context, all []server) error {
 						return err
 					}
 				}
-				m, err := b.RedisBenchmark(ctx, all[n].addrs[0], pipeline, count, keys, test)
+				m, err := b.RedisBenchmark(ctx, all[n].addrs[0], pipeline, count, keys, test.args...)
 				if err == nil {
 					b.More(what, "a second", all[n].name, m.Rate)
+					sides.more(round, all[n].name, m.Rate)
 				}
 				return err
 			})
@@ -126,19 +165,49 @@ func (b *bench) redisCommands(ctx context.Context, all []server) error {
 				b.Skip(what, err) // a command that one of them does not know
 			}
 		}
-		chart.Names = append(chart.Names, commandOf(test))
+		chart.Names = append(chart.Names, test.name)
 		for n, s := range all {
-			chart.Lines[n].Y = append(chart.Lines[n].Y, b.Median(commandOf(test)+" -P 1", s.name))
+			chart.Lines[n].Y = append(chart.Lines[n].Y, b.Median(test.name+" -P 1", s.name))
 		}
 	}
 	b.Charts = append(b.Charts, chart)
 	return nil
 }
 
-// commandOf is the command that is measured of redis-benchmark's tests.
-func commandOf(tests string) string {
-	return strings.ToUpper(tests[strings.LastIndexByte(tests, ',')+1:])
+// threePeers is peerd as a cluster.
+const threePeers = "3 peers"
+
+// sides compares a cluster of peerd's with each rival, round by round: the report compares the first
+// system alone, which is one peer.
+type sides struct {
+	b    *bench
+	what string
+	all  map[int]map[string]float64 // by round and system
 }
+
+func newSides(b *bench, what string) *sides { return &sides{b, what, map[int]map[string]float64{}} }
+
+// more notes what was measured of a system in a round, of which more is better; less where less is.
+func (s *sides) more(round int, system string, value float64) { s.note(round, system, value, s.b.More) }
+
+func (s *sides) less(round int, system string, value float64) { s.note(round, system, value, s.b.Less) }
+
+// note records the quotients that are known once both sides of a round are.
+func (s *sides) note(round int, system string, value float64, record func(what, unit, system string, value float64)) {
+	if s.all[round] == nil {
+		s.all[round] = map[string]float64{}
+	}
+	s.all[round][system] = value
+	for rival, below := range s.all[round] {
+		above, known := s.all[round][threePeers]
+		if known && below > 0 && !s.b.owns(rival) && (system == rival || system == threePeers) {
+			record(s.what+", 3 peers divided by "+rival, "×", threePeers, above/below)
+		}
+	}
+}
+
+// owns reports whether a system is peerd in some form.
+func (b *bench) owns(system string) bool { return system == "peerd" || system == threePeers }
 
 func (b *bench) ycsb(ctx context.Context, all []server) error {
 	records := size(b, 2_000, 100_000)
@@ -165,9 +234,11 @@ func (b *bench) ycsb(ctx context.Context, all []server) error {
 	for i, m := range mixes {
 		from := 0.4 + 0.6*float64(i)/float64(len(mixes))
 		what := "YCSB " + m.name
-		err := b.inTurn(from, from+0.05, what, len(all), func(_, n int) error {
+		rates, tails := newSides(b, what), newSides(b, what+": p99")
+		err := b.inTurn(from, from+0.05, what, len(all), func(round, n int) error {
 			rate, err := loaded[n].rate(ctx, m, closed)
 			b.More(what, "a second", all[n].name, rate)
+			rates.more(round, all[n].name, rate)
 			return err
 		})
 		if err != nil {
@@ -179,9 +250,10 @@ func (b *bench) ycsb(ctx context.Context, all []server) error {
 			slowest = min(slowest, b.Median(what, s.name))
 			chart.Lines[n].Y = append(chart.Lines[n].Y, b.Median(what, s.name))
 		}
-		err = b.inTurn(from+0.05, from+0.1, what+", open loop", len(all), func(_, n int) error {
+		err = b.inTurn(from+0.05, from+0.1, what+", open loop", len(all), func(round, n int) error {
 			o, err := loaded[n].latency(ctx, m, slowest/2, open)
 			b.Latencies(what, all[n].name, &o.Latency)
+			tails.less(round, all[n].name, o.Latency.Milliseconds(0.99))
 			return err
 		})
 		if err != nil {

@@ -42,7 +42,7 @@ var All = []Scenario{
 		"durability, writers and size",
 		plan{3, time.Minute}, plan{3, 9 * time.Minute}, commit},
 	{"kv", "Redis commands, and YCSB A to F, of one peer and of three",
-		plan{3, 75 * time.Second}, plan{3, 18 * time.Minute}, kv},
+		plan{3, 75 * time.Second}, plan{3, 25 * time.Minute}, kv},
 	{"types", "Merging and encoding each type, in memory",
 		plan{3, 25 * time.Second}, plan{5, 4 * time.Minute}, types},
 	{"repair", "Finding and carrying few differences among many cells, where no log reaches back",
