@@ -59,6 +59,8 @@ func (b *bench) spreadMembers(ctx context.Context, losses []int) error {
 		"network namespace of its own, behind one bridge, where so many of a hundred packets that arrive are dropped at random",
 		messages, spread.Payload)
 	b.Note("A message that did not reach all within %v counts as if it had taken that long.", limit)
+	b.Note("Copies and bytes are counted for the same time of each system, until %v after the last message was due, "+
+		"whether all had it at once or never.", limit)
 	b.Note("Bytes are all that arrives over the members' links meanwhile, also what is dropped then: " +
 		"acknowledgements and membership too. Copies of NATS are with what its servers tell each other.")
 	b.Note("Hops are members that told each other on the longest way to a member. A daemon does not know from whom it had a " +

@@ -214,36 +214,26 @@ func (h *hub) measure(ctx context.Context, first, loss int) (r Result, err error
 	if _, err := h.askAll(ctx, 0, "lose %d", loss); err != nil {
 		return r, err
 	}
+	began := time.Now()
 	copiesBefore, bytesBefore, err := h.count(ctx)
 	if err != nil {
 		return r, err
 	}
-	published := make([]time.Time, h.Messages)
-	for n := range published {
-		said, err := h.ask(ctx, 0, "publish %d", first+n)
-		if err != nil {
-			return r, err
-		}
-		at, err := strconv.ParseInt(said, 10, 64)
-		if err != nil {
-			return r, err
-		}
-		published[n] = time.Unix(0, at)
-		if err := lab.Pause(ctx, 50*time.Millisecond); err != nil {
-			return r, err
-		}
+	published, err := h.publish(ctx, began, first)
+	if err != nil {
+		return r, err
 	}
 	deliveries := float64(h.Messages * (h.Members - 1))
-	_ = lab.Await(ctx, h.Limit, "all see all", func() bool { // or else it is missing
-		return h.visible.count() == (first+h.Messages)*(h.Members-1)
-	})
+	if err := lab.Pause(ctx, time.Until(began.Add(h.window()))); err != nil {
+		return r, err
+	}
 	copies, bytes, err := h.count(ctx)
 	if err != nil {
 		return r, err
 	}
 	r.Copies, r.Bytes = (copies-copiesBefore)/deliveries, (bytes-bytesBefore)/deliveries
 	for n, at := range published {
-		last, hops, missing := h.visible.last(first + n)
+		last, hops, missing := h.visible.last(first+n, at.Add(h.Limit))
 		r.Missing += missing
 		if missing > 0 {
 			continue
@@ -254,6 +244,33 @@ func (h *hub) measure(ctx context.Context, first, loss int) (r Result, err error
 		}
 	}
 	return r, nil
+}
+
+// interval is how long after one message the next is published.
+const interval = 50 * time.Millisecond
+
+// window is for how long what members receive is counted: until the last message has had its time. It is
+// as long for a system that needs less, and for one that loses some: members speak of themselves too.
+func (e Experiment) window() time.Duration { return time.Duration(e.Messages)*interval + e.Limit }
+
+// publish publishes messages from a number on, each when it is due, and returns when it was.
+func (h *hub) publish(ctx context.Context, began time.Time, first int) ([]time.Time, error) {
+	published := make([]time.Time, h.Messages)
+	for n := range published {
+		if err := lab.Pause(ctx, time.Until(began.Add(time.Duration(n)*interval))); err != nil {
+			return nil, err
+		}
+		said, err := h.ask(ctx, 0, "publish %d", first+n)
+		if err != nil {
+			return nil, err
+		}
+		at, err := strconv.ParseInt(said, 10, 64)
+		if err != nil {
+			return nil, err
+		}
+		published[n] = time.Unix(0, at)
+	}
+	return published, nil
 }
 
 // count returns how many copies of messages all members have received, and bytes.
@@ -296,7 +313,6 @@ type visible struct {
 	members int
 	mu      sync.Mutex
 	seen    map[int]map[int]sight // by message and member
-	total   int                   // of messages that count
 }
 
 func (v *visible) see(member, n int, s sight) {
@@ -312,9 +328,6 @@ func (v *visible) see(member, n int, s sight) {
 		return
 	}
 	v.seen[n][member] = s
-	if n >= 0 {
-		v.total++
-	}
 }
 
 func (v *visible) all(n int) bool {
@@ -323,19 +336,18 @@ func (v *visible) all(n int) bool {
 	return len(v.seen[n]) == v.members-1
 }
 
-func (v *visible) count() int {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.total
-}
-
 // last returns when the last member saw a message, how many members told each other on the longest
-// way from the first, 0 if somebody does not know from whom it had it, and how many did not see it.
-func (v *visible) last(n int) (at time.Time, hops, missing int) {
+// way from the first, 0 if somebody does not know from whom it had it, and how many had not seen it by
+// the end.
+func (v *visible) last(n int, end time.Time) (at time.Time, hops, missing int) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	known := true
+	known, missing := true, v.members-1
 	for member, s := range v.seen[n] {
+		if s.at.After(end) {
+			continue
+		}
+		missing--
 		if s.at.After(at) {
 			at = s.at
 		}
@@ -350,5 +362,5 @@ func (v *visible) last(n int) (at time.Time, hops, missing int) {
 	if !known {
 		hops = 0
 	}
-	return at, hops, v.members - 1 - len(v.seen[n])
+	return at, hops, missing
 }
