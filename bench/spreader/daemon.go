@@ -41,6 +41,9 @@ func openPeerd(ctx context.Context, m spread.Member) (spread.Network, error) {
 	if m.Index > 0 {
 		args = append(args, "--join", spread.IP(0)+":7946", "--cluster-key", filepath.Join(m.Dir, "0", "cluster.key"))
 	}
+	if m.Profiled {
+		args = append(args, "--pprof-socket", m.Socket(m.Index))
+	}
 	p.daemon = exec.Command(m.Peerd, args...)
 	p.daemon.Stderr = os.Stderr
 	p.daemon.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

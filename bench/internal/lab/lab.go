@@ -140,10 +140,7 @@ func (l *Lab) Daemon(ctx context.Context, name string, args ...string) (*Daemon,
 	d.args = []string{"run", "--dir", d.Dir, "--name", name, "--log-level", "error",
 		"--gossip", "127.0.0.1:0", "--p2p", "127.0.0.1:0",
 		"--resp", "127.0.0.1:0", "--http", "127.0.0.1:0"}
-	d.args = append(d.args, args...)
-	if l.Profile.Kind != "" {
-		d.args = append(d.args, "--pprof-socket", l.Path(name+".pprof"))
-	}
+	d.args = append(append(d.args, args...), l.ProfileArgs(l.Path(name+".pprof"))...)
 	return d, d.Begin(ctx, name)
 }
 
@@ -179,10 +176,7 @@ func (d *Daemon) Begin(ctx context.Context, name string) (err error) {
 	if d.Process, err = d.lab.Start(name, d.lab.Peerd, d.args...); err != nil {
 		return err
 	}
-	if d.lab.Profile.Kind != "" {
-		p := d.Process
-		d.lab.profiling.Go(func() { d.lab.keepProfiles(ctx, p, d.lab.Path(name+".pprof"), name) })
-	}
+	d.lab.KeepProfiles(ctx, d.Ended, d.lab.Path(name+".pprof"), name)
 	deadline := time.After(d.lab.Patience)
 	for {
 		select {

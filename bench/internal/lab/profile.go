@@ -21,13 +21,32 @@ type Profile struct {
 // ProfileKinds are what the daemon's --pprof-socket can be asked for, and under which name.
 var ProfileKinds = map[string]string{"cpu": "profile", "heap": "heap", "block": "block", "mutex": "mutex"}
 
-// slice is how much of a daemon's life one profile shows. The last one is lost with the daemon.
+// slice is how much of a daemon's life one profile shows at most. The first ones show less, as a daemon
+// may live for some seconds only, and the last one is lost with it.
 const slice = 5 * time.Second
 
-// keepProfiles takes profiles of a daemon, one after the other, until it ends:
+// slices returns how much of a daemon's life its profiles show, one after the other: 1, 2, 4, 5, 5 … s.
+func slices(n int) time.Duration { return min(slice, time.Second<<min(n, 8)) }
+
+// ProfileArgs are what a daemon is started with besides, so that KeepProfiles finds its socket. None
+// are if no profiles are taken.
+func (l *Lab) ProfileArgs(socket string) []string {
+	if l.Profile.Kind == "" {
+		return nil
+	}
+	return []string{"--pprof-socket", socket}
+}
+
+// KeepProfiles has profiles of a daemon taken, one after the other, until it ends, if any are to be:
 //
 //	go tool pprof bin/peerd DIR/kv-here.cpu.*
-func (l *Lab) keepProfiles(ctx context.Context, p *Process, socket, name string) {
+func (l *Lab) KeepProfiles(ctx context.Context, ended <-chan struct{}, socket, name string) {
+	if l.Profile.Kind != "" {
+		l.profiling.Go(func() { l.keepProfiles(ctx, ended, socket, name) })
+	}
+}
+
+func (l *Lab) keepProfiles(ctx context.Context, ended <-chan struct{}, socket, name string) {
 	client := http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
@@ -35,16 +54,20 @@ func (l *Lab) keepProfiles(ctx context.Context, p *Process, socket, name string)
 	}}
 	defer client.CloseIdleConnections()
 	of := fmt.Sprintf("%s-%s.%s", l.Profile.Of, name, l.Profile.Kind)
-	url := fmt.Sprintf("http://peerd/debug/pprof/%s?seconds=%d", ProfileKinds[l.Profile.Kind], int(slice.Seconds()))
-	for {
+	for taken := 0; ; {
 		select {
-		case <-p.Ended:
+		case <-ended:
 			return
 		case <-ctx.Done():
 			return
 		default:
 		}
-		if err := keep(ctx, &client, url, l.Profile.Dir, of); err != nil && Pause(ctx, slice/50) != nil {
+		url := fmt.Sprintf("http://peerd/debug/pprof/%s?seconds=%d", ProfileKinds[l.Profile.Kind],
+			int(slices(taken).Seconds()))
+		switch err := keep(ctx, &client, url, l.Profile.Dir, of); {
+		case err == nil:
+			taken++
+		case Pause(ctx, slice/50) != nil:
 			return // else the socket is not there yet, or no more
 		}
 	}

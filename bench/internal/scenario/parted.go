@@ -41,12 +41,15 @@ func partPeerd(ctx context.Context, b *bench, hosts *lab.Network) (all []parted,
 		if i > 0 {
 			args = append(args, "--join", hosts.Hosts[0].IP+":7946", "--cluster-key", key)
 		}
-		if _, err := h.Start(name, b.Peerd, args...); err != nil {
+		socket := b.Path(name + ".pprof")
+		process, err := h.Start(name, b.Peerd, append(args, b.ProfileArgs(socket)...)...)
+		if err != nil {
 			return all, err
 		}
+		b.KeepProfiles(ctx, process.Ended, socket, name)
 		p := &partedPeerd{h, make(chan *lab.Client, 2*partRate)}
 		all = append(all, p)
-		err := lab.Await(ctx, lab.Patience, name+" serves", func() bool {
+		err = lab.Await(ctx, lab.Patience, name+" serves", func() bool {
 			_, err := p.do(ctx, "PING")
 			return err == nil
 		})

@@ -75,7 +75,8 @@ func (b *bench) spreadMembers(ctx context.Context, losses []int) error {
 		from := simulated + float64(i)*step
 		err := b.inTurn(from, from+step, fmt.Sprint(n, " members"), len(spreadSystems), func(round, s int) error {
 			one := spread.Experiment{System: spreadSystems[s], Members: n, Losses: losses, Messages: messages,
-				Dir: b.Path(fmt.Sprint(spreadSystems[s], n, "-", round)), Peerd: b.Peerd, Limit: limit}
+				Dir: b.Path(fmt.Sprint(spreadSystems[s], n, "-", round)), Peerd: b.Peerd, Limit: limit,
+				Profiled: b.Profile.Kind != ""}
 			found, err := b.spreadOnce(ctx, spreader, one)
 			if err != nil {
 				return fmt.Errorf("%s, %d members: %w", one.System, n, err)
@@ -120,6 +121,13 @@ func (b *bench) spreadOnce(ctx context.Context, spreader string, s spread.Experi
 		return nil, err
 	}
 	defer os.RemoveAll(s.Dir)
+	ended := make(chan struct{})
+	defer close(ended)
+	for i := range s.Members {
+		if s.System == "peerd" {
+			b.KeepProfiles(ctx, ended, s.Socket(i), fmt.Sprintf("%d-of-%d", i, s.Members))
+		}
+	}
 	order, err := json.Marshal(s)
 	if err != nil {
 		return nil, err

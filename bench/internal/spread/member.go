@@ -46,6 +46,11 @@ func IP(member int) string { return fmt.Sprintf("10.77.0.%d", member+1) }
 // Path returns the name of a file of a member's own.
 func (m Member) Path() string { return filepath.Join(m.Dir, fmt.Sprint(m.Index)) }
 
+// Socket is where a member's daemon serves profiles, if it does.
+func (e Experiment) Socket(member int) string {
+	return filepath.Join(e.Dir, fmt.Sprint(member, ".pprof"))
+}
+
 // Serve is a member: it does what the hub says on in, and answers on out, until in ends.
 func (e Experiment) Serve(ctx context.Context, index int, open Open, in io.Reader, out io.Writer) {
 	var saying sync.Mutex

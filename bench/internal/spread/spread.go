@@ -31,6 +31,7 @@ type Experiment struct {
 	Dir      string
 	Peerd    string        // the daemon's binary
 	Limit    time.Duration // how long a message may take to reach all
+	Profiled bool          // the daemons serve profiles: see Socket
 }
 
 // Result is what was found with one loss.
