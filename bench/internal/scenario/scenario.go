@@ -40,7 +40,7 @@ type plan struct {
 var All = []Scenario{
 	{"commit", "Writes of an embedded database: rate, latency, CPU and allocations, by " +
 		"durability, writers and size",
-		plan{3, time.Minute}, plan{3, 9 * time.Minute}, commit},
+		plan{3, time.Minute}, plan{3, 15 * time.Minute}, commit},
 	{"kv", "Redis commands, and YCSB A to F, of one peer and of three",
 		plan{3, 75 * time.Second}, plan{3, 25 * time.Minute}, kv},
 	{"types", "Merging and encoding each type, in memory",
@@ -49,12 +49,12 @@ var All = []Scenario{
 		plan{3, 15 * time.Second}, plan{3, 8 * time.Minute}, repair},
 	{"catchup", "A copy that was away for some writes returns: bytes, round trips, time",
 		plan{3, 40 * time.Second}, plan{5, 7 * time.Minute}, catchup},
-	{"growth", "Memory, disk, opening and latency, as keys, elements, deletes and replicas grow " +
-		"by tens",
-		plan{1, 20 * time.Second}, plan{3, 14 * time.Minute}, growth},
+	{"growth", "Memory, disk, metadata, opening and latency, as keys, elements, deletes and replicas " +
+		"grow by tens",
+		plan{1, 40 * time.Second}, plan{3, 25 * time.Minute}, growth},
 	{"spread", "From a write at one member until all have it, with packets lost, beside the " +
 		"epidemic's prediction",
-		plan{3, 70 * time.Second}, plan{3, 20 * time.Minute}, spreading},
+		plan{3, 95 * time.Second}, plan{3, 30 * time.Minute}, spreading},
 	{"strong", "Increments and compare-and-set by many clients: what coordination costs",
 		plan{3, 55 * time.Second}, plan{5, 7 * time.Minute}, strong},
 	{"partition", "A cluster under load is split, in two parts and in three: what each part can still do, and what is lost",

@@ -82,7 +82,20 @@ var kinds = []kind{
 	{"HyperLogLog", func(f crdt.Fields, i int) error {
 		return second(f.HyperLogLog("h").Add(fmt.Sprint("element:", i)))
 	}},
+	{"stream", func(f crdt.Fields, i int) error {
+		return f.Stream("x").AddAs(crdt.StreamID{Ms: uint64(i + 1)}, "field", string(typeValue))
+	}},
+	{"string that expires", func(f crdt.Fields, i int) error {
+		key := fmt.Sprint("key:", i)
+		if err := f.String(key).Set(typeValue); err != nil {
+			return err
+		}
+		return second(f.Expiry(key).Set(expires))
+	}},
 }
+
+// expires is when something does that expires: long after any run.
+var expires = time.Date(3000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // fill writes the first n elements: those of a list at once, as each call counts what is there.
 func (k kind) fill(keys crdt.Fields, n int) error {
