@@ -160,7 +160,8 @@ func growth(ctx context.Context, b *bench) error {
 		"each other when they meet. An operator sees how many replicas there were in peerd_replicas, and how many " +
 		"entries contexts have in peerd_replicas_listed.")
 	b.Note("The last size of deletes and of replicas is joined by an empty peer: what it receives until both " +
-		"are equal is metadata, but for some 15 kB of probes and the ten values of the replicas.")
+		"are equal is what was deleted and by whom, but for some kB of probes and the values of the replicas: where " +
+		"the log of deltas reaches back to the first, it is sent all of them, also of what is gone.")
 	b.Note("In the charts, a straight line through the first two sizes.")
 	all := dimensions(b)
 	for i, d := range all {
