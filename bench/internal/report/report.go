@@ -2,9 +2,9 @@
 // report.md, report.html, which is one file and opens offline, and the charts as SVG.
 //
 // A scenario records rows: what was measured of each system in each round. The report makes of a
-// row each system's median with its spread, and the ratio of the first system to each other, pair
-// by pair. What was not on the same work, what could not be installed and what failed stand beside
-// it.
+// row each system's median with its spread, and the ratio of the first system to each other, of what
+// both gave in the same round. What a round did not give, what was not on the same work, what could
+// not be installed and what failed stand beside it.
 package report
 
 import (
@@ -57,7 +57,8 @@ type Scenario struct {
 	Charts   []Chart   `json:"charts,omitempty"`
 	Failure  string    `json:"failure,omitempty"`
 
-	mu sync.Mutex
+	mu        sync.Mutex
+	round, of int // see Round
 }
 
 // System is one that was measured. The first of a scenario is the one that the others are compared
@@ -81,17 +82,35 @@ type Row struct {
 	Unit string    `json:"unit"`
 	Less bool      `json:"less_is_better"`
 	Of   []*Series `json:"systems"`
+
+	rounds int // that it was to be measured in, 0 if it is of no round
 }
 
-// Series is what was measured of one system, by round.
+// Values are what was measured in each round, NaN where nothing was.
+type Values []float64
+
+// MarshalJSON writes null where nothing was measured.
+func (v Values) MarshalJSON() ([]byte, error) {
+	all := make([]*float64, len(v))
+	for i := range v {
+		if !math.IsNaN(v[i]) {
+			all[i] = &v[i]
+		}
+	}
+	return json.Marshal(all)
+}
+
+// measured is those that were.
+func (v Values) measured() []float64 { return slices.DeleteFunc(slices.Clone(v), math.IsNaN) }
+
+// Series is what was measured of one system.
 type Series struct {
 	System string            `json:"system"`
-	Rounds []float64         `json:"rounds"`
-	Spread measure.Interval  `json:"median"`
+	Rounds Values            `json:"rounds"`                  // one value if it is of no round and holds in each
+	Spread *measure.Interval `json:"median"`                  // nil if nothing was measured
 	Ratio  *measure.Interval `json:"first_to_this,omitempty"` // the first system's value divided by this one's, round by round
 
-	unmeasured bool // in some round
-
+	always  bool // it is of no round
 	pairs   int  // of rounds that Ratio is of
 	nothing bool // it has none in any round, and the first system some in each: there is no Ratio
 }
@@ -128,7 +147,17 @@ func (s *Scenario) Setting(format string, args ...any) {
 	s.Settings = append(s.Settings, fmt.Sprintf(format, args...))
 }
 
-// More and Less record the value of one round, of a quantity of which more, or less, is better.
+// Round says in which of how many rounds all is measured that is recorded from now on, the first of
+// which is 1: only what is of one round is compared. With 0 of 0, as at first, it is of no round, as
+// what theory says, and holds in each. Nothing is recorded twice in a round.
+func (s *Scenario) Round(n, of int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.round, s.of = n, of
+}
+
+// More and Less record the value of the round, of a quantity of which more, or less, is better. NaN
+// says that it could not be measured, as does a round in which it is not recorded.
 func (s *Scenario) More(what, unit, system string, value float64) {
 	s.record(what, unit, system, value, false)
 }
@@ -152,11 +181,18 @@ func (s *Scenario) record(what, unit, system string, value float64, less bool) {
 		j = len(r.Of)
 		r.Of = append(r.Of, &Series{System: system})
 	}
-	if math.IsNaN(value) || math.IsInf(value, 0) {
-		value = 0 // JSON has no word for it
-		r.Of[j].unmeasured = true
+	if math.IsInf(value, 0) {
+		value = math.NaN() // something was divided by none
 	}
-	r.Of[j].Rounds = append(r.Of[j].Rounds, value)
+	o := r.Of[j]
+	r.rounds, o.always = max(r.rounds, s.of), s.round == 0
+	for len(o.Rounds) < max(1, s.round) {
+		o.Rounds = append(o.Rounds, math.NaN())
+	}
+	if !math.IsNaN(o.Rounds[max(1, s.round)-1]) {
+		panic(fmt.Sprintf("%s of %s is recorded twice in round %d: see Round", what, system, s.round))
+	}
+	o.Rounds[max(1, s.round)-1] = value
 }
 
 // Latencies records the quantiles of one round of an open loop.
@@ -179,8 +215,8 @@ func (s *Scenario) Spread(what, system string) measure.Interval {
 	defer s.mu.Unlock()
 	for _, r := range s.Rows {
 		for _, o := range r.Of {
-			if r.What == what && o.System == system {
-				return measure.Spread(o.Rounds)
+			if found := o.Rounds.measured(); r.What == what && o.System == system && len(found) > 0 {
+				return measure.Spread(found)
 			}
 		}
 	}
@@ -195,22 +231,64 @@ func (s *Scenario) Finish() {
 	for _, r := range s.Rows {
 		slices.SortStableFunc(r.Of, func(a, b *Series) int { return s.rank(a.System) - s.rank(b.System) })
 		for i, o := range r.Of {
-			o.Spread = measure.Spread(o.Rounds)
+			if found := o.Rounds.measured(); len(found) > 0 {
+				spread := measure.Spread(found)
+				o.Spread = &spread
+			}
 			if i > 0 && s.rank(r.Of[0].System) == 0 {
-				ratio := measure.Ratio(r.Of[0].Rounds, o.Rounds)
-				if !math.IsNaN(ratio.Value) {
-					o.Ratio = &ratio
-				}
-				o.pairs = 0
-				for _, x := range o.Rounds[:min(len(o.Rounds), len(r.Of[0].Rounds))] {
-					if x > 0 {
-						o.pairs++
-					}
-				}
-				o.nothing = len(o.Rounds) > 0 && !o.unmeasured && slices.Max(o.Rounds) == 0 && slices.Min(r.Of[0].Rounds) > 0
+				r.divide(r.Of[0], o)
 			}
 		}
 	}
+}
+
+// divide works out the ratio of what was measured of two systems in the same rounds.
+func (r *Row) divide(first, o *Series) {
+	var above, below []float64
+	o.pairs = 0
+	for round := range max(1, r.rounds) {
+		a, b := first.in(round), o.in(round)
+		if math.IsNaN(a) || math.IsNaN(b) {
+			continue
+		}
+		above, below = append(above, a), append(below, b)
+		if b > 0 {
+			o.pairs++
+		}
+	}
+	if o.pairs > 0 {
+		ratio := measure.Ratio(above, below)
+		o.Ratio = &ratio
+	}
+	o.nothing = len(above) == r.rounds && len(above) > 0 && slices.Max(below) == 0 && slices.Min(above) > 0
+}
+
+// in returns what was measured in a round, the first of which is 0, or NaN.
+func (o *Series) in(round int) float64 {
+	switch {
+	case o.always:
+		return o.Rounds[0]
+	case round < len(o.Rounds):
+		return o.Rounds[round]
+	}
+	return math.NaN()
+}
+
+// missing says in which rounds nothing was measured of a system.
+func (r *Row) missing(o *Series) string {
+	var rounds []string
+	for round := range r.rounds {
+		if math.IsNaN(o.in(round)) {
+			rounds = append(rounds, fmt.Sprint(round+1))
+		}
+	}
+	switch len(rounds) {
+	case 0:
+		return ""
+	case 1:
+		return fmt.Sprintf("not measured in round %s of %d", rounds[0], r.rounds)
+	}
+	return fmt.Sprintf("not measured in rounds %s of %d", strings.Join(rounds, ", "), r.rounds)
 }
 
 // rank is where a system stands among those of the scenario.
@@ -223,10 +301,13 @@ func (s *Scenario) rank(name string) int {
 }
 
 // verdict says what a ratio means for the first system: that it wins or loses, or nothing if the
-// spread has 1 in it, or there are too few rounds for a spread. Nothing is less than anything.
+// spread has 1 in it, there are too few rounds for a spread, or the other is no system but what
+// theory says. Nothing is less than anything.
 func (r *Row) verdict(o *Series) string {
 	switch {
-	case o.nothing && len(o.Rounds) >= 3:
+	case o.always:
+		return ""
+	case o.nothing && r.rounds >= 3:
 		if r.Less {
 			return "loses"
 		}

@@ -24,6 +24,7 @@ func sample() *Run {
 	s.System("valkey", "8\n", "as | it comes", "every second")
 	s.Skip("valkey", errors.New("no | such\nthing"))
 	for i, noise := range []float64{1, 0.5, 2, 1.5} { // of the machine, in each round
+		s.Round(i+1, 4)
 		s.More("SET", "a second", "redis", 1000*noise) // who is first in a round must not matter
 		s.More("SET", "a second", "peerd", 2000*noise)
 		s.Less("latency", "ms", "peerd", 3*noise)
@@ -71,6 +72,7 @@ func TestNothingIsLessThanAnything(t *testing.T) {
 	s.System("peerd", "", "", "")
 	s.System("raft", "", "", "")
 	for i := range 3 {
+		s.Round(i+1, 3)
 		s.Less("lost", "writes", "peerd", 5)
 		s.Less("lost", "writes", "raft", 0)
 		s.More("done in a minority", "%", "peerd", 100)
@@ -90,6 +92,53 @@ func TestNothingIsLessThanAnything(t *testing.T) {
 	}
 	if lost := s.Lost(); len(lost) != 1 || lost[0] != "lost (writes): behind raft" {
 		t.Errorf("what is lost is %q", lost)
+	}
+}
+
+// Each round has a machine ten times as slow as that of the one before. A rival that is twice as slow
+// gave nothing in the second.
+func TestWhatARoundDidNotGiveIsNamedAndPairedWithNothing(t *testing.T) {
+	s := &Scenario{Name: "kv"}
+	s.System("peerd", "", "", "")
+	s.System("redis", "", "", "")
+	s.System("payload", "", "", "")
+	for i, machine := range []float64{1, 10, 100, 1000} {
+		s.Round(i+1, 4)
+		s.Less("took", "ms", "peerd", machine)
+		if i != 1 {
+			s.Less("took", "ms", "redis", 2*machine)
+			s.Less("last", "ms", "redis", 2*machine)
+		}
+		if i < 3 {
+			s.Less("last", "ms", "peerd", machine)
+		}
+		s.Less("never", "ms", "peerd", math.NaN())
+	}
+	s.Round(0, 0)
+	s.Less("took", "ms", "payload", 10)
+	s.Finish()
+	took, last := s.Rows[0].Of, s.Rows[1]
+	half := measure.Interval{Value: 0.5, Low: 0.5, High: 0.5}
+	if *took[1].Ratio != half || *last.Of[1].Ratio != half {
+		t.Errorf("rounds are compared with others: %+v, %+v", took[1].Ratio, last.Of[1].Ratio)
+	}
+	if took[2].Ratio.Value != 5.5 || s.Rows[0].verdict(took[2]) != "" {
+		t.Errorf("what holds in each round is not compared with each: %+v", took[2].Ratio)
+	}
+	if s.Rows[0].verdict(took[1]) != "wins" || last.verdict(last.Of[1]) != "" {
+		t.Error("three pairs have a verdict, two have none")
+	}
+	text := (&Run{Scenarios: []*Scenario{s}}).Markdown()
+	for _, want := range []string{", not measured in round 2 of 4", ", not measured in round 4 of 4", "| not measured |"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the report does not say %q:\n%s", want, text)
+		}
+	}
+	if n := strings.Count(text, "not measured in round"); n != 3 {
+		t.Errorf("%d times it says in which round something was not measured:\n%s", n, text)
+	}
+	if found, err := json.Marshal(took[1]); err != nil || !strings.Contains(string(found), `"rounds":[2,null,200,2000]`) {
+		t.Errorf("results.json has %s (%v)", found, err)
 	}
 }
 

@@ -19,7 +19,7 @@ func interval(i measure.Interval) string {
 
 // cell is what the tables say of one system in a row.
 type cell struct {
-	Value, Ratio, Verdict string
+	Value, Missing, Ratio, Verdict string
 }
 
 func (r *Row) cell(system string) cell {
@@ -27,7 +27,10 @@ func (r *Row) cell(system string) cell {
 		if o.System != system {
 			continue
 		}
-		c := cell{Value: interval(o.Spread), Verdict: r.verdict(o)}
+		if o.Spread == nil {
+			return cell{Value: "not measured"}
+		}
+		c := cell{Value: interval(*o.Spread), Missing: r.missing(o), Verdict: r.verdict(o)}
 		if o.Ratio != nil {
 			c.Ratio = interval(*o.Ratio)
 		}
@@ -59,7 +62,7 @@ func (s *Scenario) Lost() (lines []string) {
 const howToRead = "Each figure is the median of its rounds, with its 95% interval in " +
 	"parentheses. Below it stands the " +
 	"ratio of the first system to this one, pair by pair within rounds: of a row with ↑ more is " +
-	"better, with ↓ less. " +
+	"better, with ↓ less. – is what a system does not do, or what was not measured in any round. " +
 	"Where the interval of the ratio has 1 in it the run does not say who is faster."
 
 // Markdown is the report as text.
@@ -106,6 +109,9 @@ func (s *Scenario) markdown(b *strings.Builder) {
 			for _, o := range s.Systems {
 				c := r.cell(o.Name)
 				fmt.Fprintf(b, " %s", c.Value)
+				if c.Missing != "" {
+					fmt.Fprintf(b, ", %s", c.Missing)
+				}
 				switch {
 				case c.Ratio != "":
 					fmt.Fprintf(b, "<br>× %s %s", c.Ratio, c.Verdict)

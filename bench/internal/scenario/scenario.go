@@ -123,12 +123,14 @@ func size[T any](b *bench, quick, full T) T {
 // done to that of its end.
 func (b *bench) inTurn(from, to float64, what string, systems int, one func(round, system int) error) error {
 	done := 0
+	defer b.Round(0, 0)
 	return measure.InTurn(b.rounds, systems, func(round, system int) error {
 		if done%systems == 0 {
 			part := from + (to-from)*float64(done)/float64(b.rounds*systems)
 			b.show(part, fmt.Sprintf("%s, round %d of %d", what, round+1, b.rounds))
 		}
 		done++
+		b.Round(round+1, b.rounds)
 		return one(round, system)
 	})
 }

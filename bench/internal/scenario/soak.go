@@ -196,6 +196,7 @@ func (s *soaking) record() {
 		case i >= soakLooks-soakLooks/4:
 			quarter = "last quarter"
 		}
+		s.b.Round(i%(soakLooks/4)+1, soakLooks/4)
 		for j, name := range names {
 			line[name].X, line[name].Y = append(line[name].X, l.at*s.lasts.Seconds()), append(line[name].Y, values[j])
 			if quarter == "" {

@@ -40,7 +40,9 @@ func spreading(ctx context.Context, b *bench) error {
 		"memberlist's broadcasts and " +
 		"gossipsub are best effort, core NATS at most once, to those who are connected.")
 	losses := size(b, []int{0, 30}, []int{0, 10, 30})
-	if err := b.simulatedSpread(ctx, losses); err != nil {
+	err := b.simulatedSpread(ctx, losses)
+	b.Round(0, 0)
+	if err != nil {
 		return err
 	}
 	if err := b.MayIsolate(ctx); err != nil {
@@ -160,6 +162,7 @@ func (b *bench) simulatedSpread(ctx context.Context, losses []int) error {
 			what := fmt.Sprintf("%d peers in the simulator, %d%% lost", n, loss)
 			b.show(simulated*float64(i*len(peers)+j)/float64(len(peers)*len(losses)), what)
 			for round := range rounds {
+				b.Round(round+1, rounds)
 				r, err := mesh.Simulation{Peers: n, Links: peer.MaxLinks, Latency: latency, Loss: float64(loss) / 100,
 					Writes: 10, Warm: warm, Seed: uint64(round + 1)}.Run()
 				if err != nil {
