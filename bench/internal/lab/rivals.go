@@ -57,14 +57,25 @@ func (l *Lab) redisLike(ctx context.Context, program string, args []string) (p *
 var aptUpdate sync.Once
 
 // Debian makes sure that a program is there, and as root installs the packages that have it if it
-// is not. The error says what to install.
+// is not. The error says that they cannot be installed.
 func (l *Lab) Debian(ctx context.Context, program string, packages ...string) error {
 	if _, err := exec.LookPath(program); err == nil {
 		return nil
 	}
-	wanted := "apt-get install " + strings.Join(packages, " ")
+	if err := l.Install(ctx, packages...); err != nil {
+		return err
+	}
+	if _, err := exec.LookPath(program); err != nil {
+		return fmt.Errorf("%s cannot be installed: it is not in %s: %w", program, strings.Join(packages, ", "), err)
+	}
+	return nil
+}
+
+// Install installs packages of Debian, for which this process must be root's.
+func (l *Lab) Install(ctx context.Context, packages ...string) error {
+	all := strings.Join(packages, " ")
 	if os.Getuid() != 0 {
-		return fmt.Errorf("%s is missing: %s", program, wanted)
+		return fmt.Errorf("%s cannot be installed without root: apt-get install %s", strings.Join(packages, ", "), all)
 	}
 	aptUpdate.Do(func() { _, _ = l.Tool(ctx, "apt-get", "-qq", "update") }) // an old list may do
 	args := append([]string{"DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "install", "-y",
@@ -72,26 +83,22 @@ func (l *Lab) Debian(ctx context.Context, program string, packages ...string) er
 	if _, err := l.Tool(ctx, "env", args...); err != nil {
 		return fmt.Errorf("%s cannot be installed: %w", strings.Join(packages, ", "), err)
 	}
-	if _, err := exec.LookPath(program); err != nil {
-		return fmt.Errorf("%s is missing even so: %w", program, err)
-	}
 	return nil
 }
 
-// Node makes sure that npm packages are there, and returns the directory in which node finds them.
-// They are kept in the user's cache from run to run; dir has package.json and package-lock.json,
-// which name them with their versions.
-func (l *Lab) Node(ctx context.Context, dir string) (string, error) {
+// Node makes sure that npm's packages are in a directory's node_modules, where they are from run to
+// run. Its package.json and package-lock.json name them with their versions.
+func (l *Lab) Node(ctx context.Context, dir string) error {
 	for _, program := range []string{"node", "npm"} {
 		if _, err := exec.LookPath(program); err != nil {
-			return "", fmt.Errorf("%s is missing: install Node.js", program)
+			return fmt.Errorf("npm's packages cannot be installed: %s is missing: install Node.js", program)
 		}
 	}
 	if _, err := os.Stat(filepath.Join(dir, "node_modules", ".package-lock.json")); err == nil {
-		return dir, nil
+		return nil
 	}
 	if _, err := l.ToolIn(ctx, dir, "npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"); err != nil {
-		return "", fmt.Errorf("npm's packages cannot be installed: %w", err)
+		return fmt.Errorf("npm's packages cannot be installed: %w", err)
 	}
-	return dir, nil
+	return nil
 }

@@ -1,7 +1,6 @@
 package measure
 
 import (
-	"encoding/json"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -57,16 +56,4 @@ func (l *Latencies) Quantile(q float64) time.Duration {
 // Milliseconds returns a quantile as a number.
 func (l *Latencies) Milliseconds(q float64) float64 {
 	return float64(l.Quantile(q)) / float64(time.Millisecond)
-}
-
-// MarshalJSON writes the histogram with all its counts, so that others can merge it.
-func (l Latencies) MarshalJSON() ([]byte, error) {
-	if l.histogram == nil {
-		return []byte("null"), nil
-	}
-	encoded, err := l.histogram.Encode(hdrhistogram.V2CompressedEncodingCookieBase)
-	if err != nil {
-		return nil, err
-	}
-	return json.Marshal(string(encoded))
 }

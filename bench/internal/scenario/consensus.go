@@ -247,17 +247,15 @@ func openRaft(ctx context.Context, b *bench) (*coordinator, error) {
 	return c, nil
 }
 
-// zookeeper makes sure that Debian's ZooKeeper is there.
+// zookeeper makes sure that Debian's ZooKeeper is there, and what it runs in.
 func (b *bench) zookeeper(ctx context.Context) error {
+	if err := b.Debian(ctx, "java", "default-jre-headless"); err != nil {
+		return err
+	}
 	if _, err := os.Stat(zookeeperJar); err == nil {
-		return b.Debian(ctx, "java", "default-jre-headless")
+		return nil
 	}
-	err := b.Debian(ctx, "java", "zookeeper")
-	if _, missing := os.Stat(zookeeperJar); err == nil && missing != nil {
-		_, err = b.Tool(ctx, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "install", "-y",
-			"--no-install-recommends", "zookeeper")
-	}
-	return err
+	return b.Install(ctx, "zookeeper")
 }
 
 const zookeeperJar = "/usr/share/java/zookeeper.jar"

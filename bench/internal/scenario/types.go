@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -25,8 +26,8 @@ type nodeTask struct{ Us, Bytes, Trips float64 }
 // node returns the directory of the rivals of JavaScript, "" if they cannot be installed, and names
 // them as systems.
 func (b *bench) node(ctx context.Context) string {
-	dir, err := b.Node(ctx, filepath.Join(b.Repo, "bench", "node"))
-	if err != nil {
+	dir := filepath.Join(b.Repo, "bench", "node")
+	if err := b.Node(ctx, dir); err != nil {
 		b.Skip("yjs, loro, automerge", err)
 		return ""
 	}
@@ -136,8 +137,8 @@ func types(ctx context.Context, b *bench) error {
 			return b.ownTypes(n)
 		}
 		found, err := b.nodeRun(ctx, dir, "types", nodeLibraries[i-1].name, n)
-		for task, r := range found {
-			b.typeTask(nodeLibraries[i-1].name, task, r)
+		for _, task := range slices.Sorted(maps.Keys(found)) {
+			b.typeTask(nodeLibraries[i-1].name, task, found[task])
 		}
 		return err
 	})
