@@ -211,8 +211,8 @@ func (b *bench) owns(system string) bool { return system == "peerd" || system ==
 
 func (b *bench) ycsb(ctx context.Context, all []server) error {
 	records := size(b, 2_000, 100_000)
-	closed := size(b, 400*time.Millisecond, 2*time.Second)
-	open := size(b, 600*time.Millisecond, 4*time.Second)
+	closed := size(b, 400*time.Millisecond, 1500*time.Millisecond)
+	open := size(b, 600*time.Millisecond, 2*time.Second)
 	b.Setting("YCSB: %s records of ten fields of 100 bytes, %d clients, zipfian; rates as fast "+
 		"as they are "+
 		"answered; latencies from an open loop at half of the rate of the slowest system",

@@ -76,7 +76,7 @@ func partition(ctx context.Context, b *bench) error {
 	}
 	b.System("quorum", "", "theory: a part with a majority does everything, the others nothing", "")
 	lasts := size(b, phases{1500 * time.Millisecond, 5 * time.Second, 2 * time.Second},
-		phases{5 * time.Second, time.Minute, 10 * time.Second})
+		phases{3 * time.Second, time.Minute, 5 * time.Second})
 	b.partitionNotes(lasts)
 	err := b.inTurn(0, 1, "splits", len(all), func(_, s int) error {
 		defer b.End()

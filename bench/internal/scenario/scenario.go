@@ -40,29 +40,29 @@ type plan struct {
 var All = []Scenario{
 	{"commit", "Writes of an embedded database: rate, latency, CPU and allocations, by " +
 		"durability, writers and size",
-		plan{3, time.Minute}, plan{3, 15 * time.Minute}, commit},
+		plan{3, time.Minute}, plan{3, 13 * time.Minute}, commit},
 	{"kv", "Redis commands, and YCSB A to F, of one peer and of three",
-		plan{3, 75 * time.Second}, plan{3, 25 * time.Minute}, kv},
+		plan{3, 75 * time.Second}, plan{3, 22 * time.Minute}, kv},
 	{"types", "Merging and encoding each type, in memory",
-		plan{3, 25 * time.Second}, plan{5, 4 * time.Minute}, types},
+		plan{2, 17 * time.Second}, plan{3, 150 * time.Second}, types},
 	{"repair", "Finding and carrying few differences among many cells, where no log reaches back",
-		plan{3, 15 * time.Second}, plan{3, 8 * time.Minute}, repair},
+		plan{3, 15 * time.Second}, plan{3, 5 * time.Minute}, repair},
 	{"catchup", "A copy that was away for some writes returns: bytes, round trips, time",
-		plan{3, 40 * time.Second}, plan{5, 7 * time.Minute}, catchup},
+		plan{2, 27 * time.Second}, plan{3, 270 * time.Second}, catchup},
 	{"growth", "Memory, disk, metadata, opening and latency, as keys, elements, deletes and replicas " +
 		"grow by tens",
 		plan{1, 40 * time.Second}, plan{3, 25 * time.Minute}, growth},
 	{"spread", "From a write at one member until all have it, with packets lost, beside the " +
 		"epidemic's prediction",
-		plan{3, 95 * time.Second}, plan{3, 30 * time.Minute}, spreading},
+		plan{3, 95 * time.Second}, plan{3, 25 * time.Minute}, spreading},
 	{"strong", "Increments and compare-and-set by many clients: what coordination costs",
-		plan{3, 55 * time.Second}, plan{5, 7 * time.Minute}, strong},
+		plan{2, 40 * time.Second}, plan{3, 4 * time.Minute}, strong},
 	{"partition", "A cluster under load is split, in two parts and in three: what each part can still do, and what is lost",
-		plan{1, 90 * time.Second}, plan{3, 35 * time.Minute}, partition},
+		plan{1, 90 * time.Second}, plan{3, 32 * time.Minute}, partition},
 	{"bootstrap", "An empty peer joins: time, bytes, memory, and the other's latency meanwhile",
-		plan{3, 45 * time.Second}, plan{3, 17 * time.Minute}, bootstrap},
+		plan{1, 17 * time.Second}, plan{3, 17 * time.Minute}, bootstrap},
 	{"soak", "Mixed load and faults for a time: the first quarter against the last",
-		plan{1, 35 * time.Second}, plan{1, 11 * time.Minute}, soak},
+		plan{1, 27 * time.Second}, plan{1, 6 * time.Minute}, soak},
 }
 
 // Expected is about how long the scenario takes.

@@ -3,6 +3,7 @@ package scenario
 import (
 	"math"
 	"testing"
+	"time"
 
 	"github.com/peerd/peerd/bench/internal/report"
 )
@@ -24,5 +25,16 @@ func TestWhatIsMeasuredInTurnIsOfItsRound(t *testing.T) {
 	b.Finish()
 	if of := b.Rows[0].Of; err != nil || of[1].Ratio.Low != 0.5 || of[1].Ratio.High != 0.5 || of[0].Rounds[1] != 10 || len(of[2].Rounds) != 1 {
 		t.Errorf("%+v, %+v, %+v, %v", of[0], of[1], of[2], err)
+	}
+}
+
+// The gate waits for it. What starting and installing take is not in the plan.
+func TestAQuickRunIsPlannedToEndWithinTenMinutes(t *testing.T) {
+	var sum time.Duration
+	for _, s := range All {
+		sum += s.Expected(true)
+	}
+	if sum > 9*time.Minute {
+		t.Errorf("all is planned to take %v", sum)
 	}
 }

@@ -126,7 +126,7 @@ func (w strongWork) named(clients int) string { return fmt.Sprintf("%s, %d clien
 func (b *bench) coordinateWith(ctx context.Context, w strongWork, clients int, all []strongSystem,
 	opened []*coordinator, from float64) error {
 	what := w.named(clients)
-	d := size(b, 400*time.Millisecond, 2*time.Second)
+	d := size(b, 400*time.Millisecond, 1200*time.Millisecond)
 	slowest := 0.0
 	err := b.inTurn(from, from, what, len(all), func(_, s int) error {
 		do := w.of(opened[s])
