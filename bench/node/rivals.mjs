@@ -127,7 +127,7 @@ function types(lib, n) {
 		[us] = timed(() => bytes, (b) => lib.load(b));
 		found[`${kind}: merge all`] = { us: us / n };
 		const deltas = [];
-		for (let i = 0; i < Math.min(n, 200); i++) {
+		for (let i = 0; i < Math.min(n / 10, 200); i++) {
 			const since = lib.since(doc);
 			doc = lib.together(doc, (inside) => { lib.write(inside ?? doc, kind, n + i, value); });
 			deltas.push(since(doc));

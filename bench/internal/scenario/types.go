@@ -115,9 +115,9 @@ func types(ctx context.Context, b *bench) error {
 	n := size(b, 500, 10_000)
 	b.System("peerd", "this tree", "package crdt, State", "in memory")
 	dir := b.node(ctx)
-	b.Setting("%s elements in one transaction, 16 bytes each; then 200 more, each a delta of its "+
+	b.Setting("%s elements in one transaction, 16 bytes each; then %d more, each a delta of its "+
 		"own; the median "+
-		"of five in each process, once it is warm", report.Count(n))
+		"of five in each process, once it is warm", report.Count(n), deltas(n))
 	b.Note("peerd keeps what is there and a version vector. Loro and Automerge keep, encode and " +
 		"merge the " +
 		"history of all changes as well, Yjs what was there of it.")
@@ -145,6 +145,9 @@ func types(ctx context.Context, b *bench) error {
 	b.typeCharts()
 	return err
 }
+
+// deltas is how many are merged into n elements, as in node/rivals.mjs.
+func deltas(n int) int { return min(n/10, 200) }
 
 func (b *bench) typeTask(system, task string, r nodeTask) {
 	b.Less(task, "µs each", system, r.Us)
@@ -196,7 +199,7 @@ func (b *bench) ownType(k kind, n int) error {
 		return err
 	}
 	b.typeTask("peerd", k.name+": merge all", nodeTask{Us: us / float64(n)})
-	return b.ownDeltas(k, full, n, min(n, 200))
+	return b.ownDeltas(k, full, n, deltas(n))
 }
 
 // mergeInto does what a receiver does.
@@ -211,7 +214,7 @@ func mergeInto(s *crdt.State, bytes []byte) error {
 
 func (b *bench) ownDeltas(k kind, full *crdt.State, n, deltaCount int) error {
 	base, sum := full.Clone(), 0
-	var deltas [][]byte
+	var all [][]byte
 	for i := range deltaCount {
 		delta, err := full.Update(1, time.Now(), func(f crdt.Fields) error { return k.write(f, n+i) })
 		if err != nil {
@@ -221,7 +224,7 @@ func (b *bench) ownDeltas(k kind, full *crdt.State, n, deltaCount int) error {
 		if err != nil {
 			return err
 		}
-		deltas, sum = append(deltas, bytes), sum+len(bytes)
+		all, sum = append(all, bytes), sum+len(bytes)
 	}
 	var copies []*crdt.State
 	for range 5 {
@@ -230,7 +233,7 @@ func (b *bench) ownDeltas(k kind, full *crdt.State, n, deltaCount int) error {
 	us, err := timed(func() error {
 		s := copies[0]
 		copies = copies[1:]
-		for _, delta := range deltas {
+		for _, delta := range all {
 			if err := mergeInto(s, delta); err != nil {
 				return err
 			}
