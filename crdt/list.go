@@ -15,7 +15,7 @@ import (
 // two replicas at once was removed at both, so whoever takes elements there may take one twice. Of
 // concurrent Sets of one element the latest wins; it wins over a concurrent removal.
 //
-// Finding an element by its index is O(log elements) in a database, and O(elements) in a State.
+// Finding an element by its index is O(log elements) in a database, and O(log² cells) in a State.
 type List struct {
 	node
 }
@@ -23,14 +23,12 @@ type List struct {
 // List returns the list under name.
 func (f Fields) List(name string) List { return List{f.named(name, TypeList)} }
 
-// Len returns the number of elements. O(1) for a key, O(elements) for a field of a map.
+// Len returns the number of elements. O(1) for a key, and for a field of a map as finding an element.
 func (l List) Len() int {
 	if n, ok, _ := l.visible(); ok {
 		return n
 	}
-	n := 0
-	_ = l.ranked(0, false, func(string) bool { n++; return true })
-	return n
+	return l.rank(behindAll)
 }
 
 // Get returns the element that has i others before it. ok is false if there is none. The value must
@@ -88,7 +86,7 @@ func (l List) From(i int, back bool) iter.Seq2[int, []byte] {
 // Insert puts values before the element that has i others before it, in their order; with the
 // list's length or more behind all. It returns ErrTooLong for a value of more than MaxValue bytes,
 // and if too much was inserted at one place inside the list: some two hundred elements, each of
-// them between the last two. Values are copied. O(values · log elements).
+// them between the last two. Values are copied. O(values), each as finding an element.
 func (l List) Insert(i int, values ...[]byte) error {
 	for _, v := range values {
 		if err := checkValue(v); err != nil {

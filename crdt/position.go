@@ -29,6 +29,9 @@ const (
 	sideRight = 0xc0
 )
 
+// behindAll is greater than any position: see appendOrdered.
+const behindAll = "\xff"
+
 // level is one of a position. Siblings are in the order of these fields.
 type level struct {
 	n     int64 // of a run, that begins behind others, one more than theirs; less if it begins before them

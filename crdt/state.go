@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sort"
 	"strings"
 	"time"
 
@@ -42,6 +43,10 @@ type State struct {
 	tallies btree.Map[dotted.Address, int]
 	counted btree.Map[dotted.Address, dotted.Count]
 	timed   int // cells that say when a key expires
+
+	// For Rank and Ranked: each visible cell that stands in an order, by its container's address with its key there
+	// behind. No container's address begins another's.
+	order btree.Map[dotted.Address, struct{}]
 }
 
 // ErrMissingDots is returned by Update on a state that lacks some of what the replica itself did,
@@ -168,6 +173,9 @@ func (s *State) set(a dotted.Address, c dotted.Cell) {
 		old, _ = s.cells.Set(a, c)
 	}
 	was, is := old.Visible(), c.Visible()
+	if was || is {
+		s.reorder(a, old, c)
+	}
 	if a.IsExpiry() && was != is {
 		s.timed += map[bool]int{true: 1, false: -1}[is]
 	}
@@ -184,6 +192,38 @@ func (s *State) set(a dotted.Address, c dotted.Cell) {
 	if was, is := old.Tallies(), c.Tallies(); was != is {
 		count(&s.tallies, a.KeyAddress(), is)
 	}
+}
+
+// reorder takes a change of a cell into the order in which it stands.
+func (s *State) reorder(a dotted.Address, old, now dotted.Cell) {
+	container, name, keyOf, ok := a.Standing()
+	if !ok {
+		return
+	}
+	var was, is dotted.Address
+	if old.Visible() {
+		was = container + dotted.Address(keyOf(name, old))
+	}
+	if now.Visible() {
+		is = container + dotted.Address(keyOf(name, now))
+	}
+	if was == is {
+		return
+	}
+	if was != "" {
+		s.order.Delete(was)
+	}
+	if is != "" {
+		s.order.Set(is, struct{}{})
+	}
+}
+
+// rank returns how many cells stand in any order before an address. O(log² cells).
+func (s *State) rank(a dotted.Address) int {
+	return sort.Search(s.order.Len(), func(i int) bool {
+		at, _, _ := s.order.GetAt(i)
+		return at >= a
+	})
 }
 
 // recount takes a change of a share into what its string counts, and returns how many shares that had and has.
@@ -286,6 +326,7 @@ func (s *State) snapshot() *State {
 		tallies: *s.tallies.Copy(),
 		counted: *s.counted.Copy(),
 		timed:   s.timed,
+		order:   *s.order.Copy(),
 	}
 }
 
@@ -314,14 +355,28 @@ func (t *stateTx) Count(a dotted.Address) (dotted.Count, error) {
 	return c, nil
 }
 
-// Rank looks at every cell of the container.
+// Rank takes O(log² cells).
 func (t *stateTx) Rank(container dotted.Address, key string) (int, error) {
-	return dotted.ScanRank(t, container, key)
+	return t.state.rank(container+dotted.Address(key)) - t.state.rank(container), nil
 }
 
-// Ranked looks at every cell of the container.
+// Ranked takes O(log² cells), and O(log cells) for each call of fn.
 func (t *stateTx) Ranked(container dotted.Address, from int, back bool, fn func(key string) bool) error {
-	return dotted.ScanRanked(t, container, from, back, fn)
+	if from < 0 {
+		return nil
+	}
+	step := 1
+	if back {
+		step = -1
+	}
+	for i := t.state.rank(container) + from; i >= 0; i += step {
+		at, _, ok := t.state.order.GetAt(i)
+		key, within := strings.CutPrefix(string(at), string(container))
+		if !ok || !within || !fn(key) {
+			break
+		}
+	}
+	return nil
 }
 
 // Tallied looks at every cell.
