@@ -218,7 +218,10 @@ func TestAHostThatOnlyDialsKeepsItsLink(t *testing.T) {
 		must(t, one.isLinked())
 		wait(50 * time.Millisecond)
 	}
-	if closed := strings.Count(one.logged()+two.logged(), "link closed"); closed > 0 {
+	// On a busy machine two attempts at first may both come through: then the newer link stays.
+	logged := one.logged() + two.logged()
+	replaced := min(1, strings.Count(logged, "replaced by a newer one"))
+	if closed := strings.Count(logged, "link closed"); closed > replaced {
 		t.Errorf("the link was closed %d times", closed)
 	}
 }
