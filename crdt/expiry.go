@@ -70,8 +70,11 @@ func (e Expiry) Set(at time.Time) (existed bool, err error) {
 	if err := e.above().renew(); err != nil {
 		return true, err
 	}
-	return true, e.expireAt(max(at.UnixMilli(), 0))
+	return true, e.expireAt(lastMilli(at))
 }
+
+// lastMilli returns a time in milliseconds since 1970, at most the last that is not dotted.Never.
+func lastMilli(at time.Time) int64 { return min(max(at.UnixMilli(), 0), dotted.Never-1) }
 
 // Clear takes the time away: what is there does not expire. It reports whether it would have.
 func (e Expiry) Clear() (existed bool, err error) {

@@ -1,6 +1,7 @@
 package crdt
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -336,6 +337,27 @@ func TestAWriteOverWhatWasCountedKeepsTheExpiryOfItsKey(t *testing.T) {
 		b.do(write[1])
 		if got, ok := b.keys().Expiry(key).Get(); !ok || !got.Equal(at) {
 			t.Errorf("the %s expires at %v (%v), want %v", key, got, ok, at)
+		}
+	}
+}
+
+// TestTheLastMillisecondIsNotNever: what is to expire at the end of all times still has a time.
+func TestTheLastMillisecondIsNotNever(t *testing.T) {
+	a, _ := clockedPair(t)
+	end := time.UnixMilli(math.MaxInt64)
+	a.do(func(f Fields) error {
+		if err := f.String("k").SetUntil([]byte("v"), end); err != nil {
+			return err
+		}
+		if err := f.String("l").Set([]byte("v")); err != nil {
+			return err
+		}
+		_, err := f.Expiry("l").Set(end)
+		return err
+	})
+	for _, key := range []string{"k", "l"} {
+		if at, ok := a.keys().Expiry(key).Get(); !ok || end.UnixMilli()-at.UnixMilli() > 1 {
+			t.Errorf("%s expires at %v, %v", key, at, ok)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net"
 	"os/exec"
@@ -492,6 +493,9 @@ func (v *value) settle(command []string) {
 	if n, err := strconv.Atoi(v.head[1:]); slices.Contains(timed, name) && v.head[0] == ':' && err == nil && n > 0 {
 		if since := strings.HasSuffix(name, "time"); !since || n < farOff || n > 2*farOff && n < 1000*farOff {
 			v.head = ":later"
+		}
+		if n == math.MaxInt64-1 { // ours: the last millisecond stands for never
+			v.head = ":" + strconv.Itoa(math.MaxInt64)
 		}
 	}
 	v.settleNear(name, command)
