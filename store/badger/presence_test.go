@@ -133,16 +133,23 @@ func inVain(t testing.TB, s *Store, prefix string, n int) {
 	}
 }
 
-func TestAFilterIsBuiltOnceEnoughWasLookedForInVain(t *testing.T) {
-	dir := t.TempDir()
+// closedWithKeys returns the directory of a closed store with 10,000 keys.
+func closedWithKeys(t *testing.T) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
 	s := openHasty(t, dir, usualLimits)
 	for i := range 10_000 {
 		set(t, s, fmt.Sprint(i), nil)
 	}
 	s.Close()
+	return dir
+}
+
+func TestAFilterIsBuiltOnceEnoughWasLookedForInVain(t *testing.T) {
+	dir := closedWithKeys(t)
 	limits := usualLimits
 	limits.after, limits.piece, limits.rest = 100, 1000, 0
-	s = openHasty(t, dir, limits)
+	s := openHasty(t, dir, limits)
 	defer s.Close()
 	inVain(t, s, "a", 99)
 	s.awaitBuild(t)
@@ -366,15 +373,10 @@ func TestFiltersAreGivenUpBeyondTheirBound(t *testing.T) {
 }
 
 func TestAFilterThatIsBuiltBeyondItsBoundIsGivenUp(t *testing.T) {
-	dir := t.TempDir()
-	s := openHasty(t, dir, usualLimits)
-	for i := range 10_000 {
-		set(t, s, fmt.Sprint(i), nil)
-	}
-	s.Close()
+	dir := closedWithKeys(t)
 	limits := hasty
 	limits.bytes = 4 << 10
-	s = openHasty(t, dir, limits)
+	s := openHasty(t, dir, limits)
 	defer s.Close()
 	for range 3 {
 		inVain(t, s, "a", 10)
