@@ -391,13 +391,31 @@ func TestTwoRotationsAtOnceSplitNothing(t *testing.T) {
 	}
 }
 
+// breakKeyFile has a peer fail to replace the file of its keys until mend is called: a directory stands there.
+func breakKeyFile(t *testing.T, p *Peer) (mend func()) {
+	t.Helper()
+	path := p.net.keys.path
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(os.Rename(path, path+".away"))
+	must(os.Mkdir(path, 0o700))
+	return func() {
+		t.Helper()
+		must(os.Remove(path))
+		must(os.Rename(path+".away", path))
+	}
+}
+
 func TestAMemberThatCannotStoreTheKeySaysSoAndNothingIsUsed(t *testing.T) {
 	t.Parallel()
 	c := keyCluster(t, 2)
 	a, b := c.peers[0], c.peers[1]
 	old := mustStatus(t, a).ClusterKey
-	path := b.net.keys.path
-	b.net.keys.path = filepath.Join(b.cfg.Dir, "gone", "cluster.key")
+	mend := breakKeyFile(t, b)
 	change := changeKey(t, a, nil, (*Peer).RotateKey)
 	state := states(change)["peer1"]
 	if change.Done || !strings.Contains(state, "the file of the cluster key") {
@@ -411,7 +429,7 @@ func TestAMemberThatCannotStoreTheKeySaysSoAndNothingIsUsed(t *testing.T) {
 	if _, err := a.RetireKeys(t.Context(), nil); !errors.Is(err, ErrKeyChangeOpen) {
 		t.Errorf("a rotation that is open can be ended by retiring its key: %v", err)
 	}
-	b.net.keys.path = path
+	mend()
 	if again := changeKey(t, a, nil, (*Peer).RotateKey); !again.Done || again.Key != change.Key {
 		t.Errorf("when it can: %+v, began with %s", again, change.Key)
 	}
@@ -431,12 +449,11 @@ func TestAMemberThatIsLeftOutDoesNotKnowTheNewKeyFromBefore(t *testing.T) {
 			t.Parallel()
 			c := keyCluster(t, 3)
 			a, b, stolen := c.peers[0], c.peers[1], c.peers[2]
-			path := b.net.keys.path
-			b.net.keys.path = filepath.Join(b.cfg.Dir, "gone", "cluster.key")
+			mend := breakKeyFile(t, b)
 			if early := changeKey(t, a, nil, (*Peer).RotateKey); early.Done {
 				t.Fatalf("rotated: %+v", early)
 			}
-			b.net.keys.path = path
+			mend()
 			without, err := leave(a, mustStatus(t, stolen).PeerID)
 			if err != nil {
 				t.Fatal(err)
@@ -458,10 +475,9 @@ func TestARotationGoesOnAfterARestartThoughSomebodyWasRemoved(t *testing.T) {
 	if _, err := a.RemoveMember(t.Context(), mustStatus(t, c.peers[2]).PeerID); err != nil {
 		t.Fatal(err)
 	}
-	path := b.net.keys.path
-	b.net.keys.path = filepath.Join(b.cfg.Dir, "gone", "cluster.key")
+	mend := breakKeyFile(t, b)
 	early := changeKey(t, a, nil, (*Peer).RotateKey)
-	b.net.keys.path = path
+	mend()
 	a.net.keys.begun, a.net.keys.without = secret.Key{}, nil // as after a restart
 	if rotated := changeKey(t, a, nil, (*Peer).RotateKey); early.Done || !rotated.Done || rotated.Key != early.Key {
 		t.Errorf("a rotation that ended early, %+v, went on as %+v", early, rotated)
