@@ -24,6 +24,7 @@ const (
 	soakPause   = 20 * time.Millisecond // of each writer, after each batch
 	soakBatches = 100                   // after which a writer takes another connection
 	soakLog     = "16MiB"               // of deltas, so that the log is full long before the end
+	soakCache   = "8MiB"                // so that it is full as well
 	sampleEvery = time.Second
 	// shortestSoak has quarters that are longer than the store takes from one great merge of tables to the
 	// next, in which memory rises and falls.
@@ -69,6 +70,7 @@ func TestNothingLeaks(t *testing.T) {
 		t.Fatalf("-soak %v says nothing about growth: give it %v at least", *soak, shortestSoak)
 	}
 	t.Setenv("PEERD_DELTA_LOG_SIZE", soakLog)
+	t.Setenv("PEERD_CACHE_SIZE", soakCache)
 	c := newCluster(t, openLoopback(t, hosts))
 	steady, restarted := c.peers[:2], c.peers[2]
 	idle := []map[string]float64{steady[0].figures(), steady[1].figures()}

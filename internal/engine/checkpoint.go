@@ -164,7 +164,7 @@ func (r *replica) saveSome() (err error) {
 			if kind >= p.end {
 				return false
 			}
-			if gone := it.gone(); gone && p.dels || !gone && p.sets {
+			if vacant := it.Vacant(); vacant && p.dels || !vacant && p.sets {
 				err = w.item(it)
 			}
 			if w.full {
@@ -247,8 +247,8 @@ func (w *treeWriter) item(it *item) error {
 			return err
 		}
 	}
-	if it.address == "" || it.gone() {
-		w.add(w.key(it.key), it.record(), it.gone())
+	if it.address == "" || it.Vacant() {
+		w.add(w.key(it.key), it.record(), it.Vacant())
 	}
 	if it.address != "" {
 		if err := w.cell(it, owed.split); err != nil {

@@ -29,7 +29,7 @@ func TestAnItemIsWhatItWasWhenItIsUnpacked(t *testing.T) {
 		packed := want.Pack(nil)
 		got := unpackItem([]byte(want.key), packed).(*item)
 		clear(packed)
-		if got.key != want.key || got.address != want.address || got.gone() != want.gone() {
+		if got.key != want.key || got.address != want.address || got.Vacant() != want.Vacant() {
 			t.Errorf("%s: %+v, want %+v", name, got, want)
 		}
 		if diff := cmp.Diff(want.cell, got.cell) + cmp.Diff(want.value, got.value); diff != "" {

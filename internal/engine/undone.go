@@ -27,7 +27,7 @@ func (w *treeWriter) keepsOld(it *item) bool {
 	case prefixOrder, prefixNode:
 		return !w.r.fills()
 	case prefixClear, prefixSeen:
-		return it.gone()
+		return it.Vacant()
 	}
 	return false
 }

@@ -103,8 +103,8 @@ func (it *item) owe() *owed {
 	return it.owed
 }
 
-// gone reports whether the record is to be deleted.
-func (it *item) gone() bool {
+// Vacant implements hot.Record: the tree is to have no record.
+func (it *item) Vacant() bool {
 	if it.address != "" {
 		return len(it.cell) == 0
 	}
@@ -420,7 +420,7 @@ func (v *View) overlaid(start, end []byte,
 	emit := func() bool {
 		it := own.Record.(*item)
 		own.Next()
-		stopped = !it.gone() && !fn([]byte(it.key), it, it.value)
+		stopped = !it.Vacant() && !fn([]byte(it.key), it, it.value)
 		return !stopped
 	}
 	err := scan(start, end, func(key, value []byte) bool {

@@ -117,10 +117,11 @@ func (c *cache) drop(key string) (was bool) {
 	return was
 }
 
-// pack keeps a record packed.
+// pack keeps a record packed. That nothing is there anybody can find out again: of what comes and goes under
+// names of its own, as in a queue, all that ever was would be kept.
 func (c *cache) pack(r Record) {
 	r.version().gone = true
-	if r.Size() > maxKept || c.limit <= 0 {
+	if r.Size() > maxKept || c.limit <= 0 || r.Vacant() {
 		return
 	}
 	young, key := c.packed[0], r.Key()

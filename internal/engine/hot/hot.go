@@ -40,6 +40,8 @@ type Record interface {
 	Supersede(old Record)
 	// Pack appends what it is beside its key, once the tree has it: see NewTable.
 	Pack(b []byte) []byte
+	// Vacant reports whether it says that nothing is there.
+	Vacant() bool
 	// Due returns the time from which on it is looked for, in whatever unit; MaxInt64 if it never is.
 	Due() int64
 	version() *Version

@@ -21,14 +21,16 @@ type record struct {
 	size  int
 	took  int // versions that the tree never had
 	due   int64
+	none  bool // nothing is there
 }
 
 // maxDue is the greatest time of a record that has one.
 const maxDue = 3
 
-func (r *record) Key() string { return r.key }
-func (r *record) Size() int   { return r.size }
-func (r *record) Due() int64  { return r.due }
+func (r *record) Key() string  { return r.key }
+func (r *record) Size() int    { return r.size }
+func (r *record) Due() int64   { return r.due }
+func (r *record) Vacant() bool { return r.none }
 func (r *record) Pack(b []byte) []byte {
 	return append(fmt.Appendf(b, "%d %d ", r.value, r.size), make([]byte, r.size/5)...)
 }
@@ -263,6 +265,23 @@ func TestWhatIsKeptIsBounded(t *testing.T) {
 	}
 	if w.Find(key(7)) == nil || w.Find(key(99_999)) == nil || w.Find(key(0)) != nil {
 		t.Error("what was found again and again is not kept, or the last is not, or the first is")
+	}
+}
+
+// TestWhatIsGonePushesOutNothing: of many records that were looked for in vain or are deleted, none takes the place
+// of one that is there.
+func TestWhatIsGonePushesOutNothing(t *testing.T) {
+	w := NewTable(&tree{}, 1<<20, unpack)
+	defer w.Close()
+	w.Keep(&record{key: "there", value: 1, size: 500})
+	for i := range 50_000 {
+		w.Keep(&record{key: fmt.Sprint(i), size: 500, none: true})
+	}
+	if w.Find([]byte("49999")) == nil {
+		t.Error("what was just looked for is forgotten")
+	}
+	if r, _ := w.Find([]byte("there")).(*record); r == nil || r.value != 1 {
+		t.Errorf("what is there is found as %v", r)
 	}
 }
 
