@@ -129,6 +129,20 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return o.scenarios(ctx, l, r, chosen, stdout, stderr)
 }
 
+// repeated is what a command that repeats a scenario has to have beside its name and --quick.
+func (o options) repeated(s scenario.Scenario) (flags string) {
+	if o.binary != "" {
+		flags += " --peerd " + o.binary
+	}
+	if o.profile != "" {
+		flags += " --profile " + o.profile
+	}
+	if o.lasts > 0 && s.Name == "soak" {
+		flags += " --for " + o.lasts.String()
+	}
+	return flags
+}
+
 // compareWith compares this tree with a commit.
 func compareWith(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) == 0 {
@@ -173,7 +187,7 @@ func (o options) scenarios(ctx context.Context, l *lab.Lab, r *report.Run, chose
 			p.later += later.Expected(o.quick)
 		}
 		l.Profile.Of = s.Name
-		found := s.Measure(ctx, l, scenario.Options{Quick: o.quick, Lasts: o.lasts, Show: p.show})
+		found := s.Measure(ctx, l, scenario.Options{Quick: o.quick, Flags: o.repeated(s), Lasts: o.lasts, Show: p.show})
 		r.Scenarios = append(r.Scenarios, found)
 		r.Took = report.Seconds(time.Since(r.Began))
 		if err := o.write(r); err != nil {

@@ -226,7 +226,7 @@ func burst(ctx context.Context, l *bench) ([]figure, error) {
 	}
 	source, away := both[0], both[1]
 	const writes = 1000
-	command := keyed(1, writes).Command
+	command := noisy
 	returns := func(version, writes int) (bytes float64, err error) {
 		if err := l.Agree(ctx, both...); err != nil {
 			return 0, err

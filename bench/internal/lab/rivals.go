@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -89,10 +90,8 @@ func (l *Lab) Install(ctx context.Context, packages ...string) error {
 // Node makes sure that npm's packages are in a directory's node_modules, where they are from run to
 // run. Its package.json and package-lock.json name them with their versions.
 func (l *Lab) Node(ctx context.Context, dir string) error {
-	for _, program := range []string{"node", "npm"} {
-		if _, err := exec.LookPath(program); err != nil {
-			return fmt.Errorf("npm's packages cannot be installed: %s is missing: install Node.js", program)
-		}
+	if err := errors.Join(l.Debian(ctx, "node", "nodejs"), l.Debian(ctx, "npm", "npm")); err != nil {
+		return fmt.Errorf("npm's packages cannot be installed: %w", err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "node_modules", ".package-lock.json")); err == nil {
 		return nil

@@ -156,6 +156,10 @@ func (s *Scenario) Round(n, of int) {
 	s.round, s.of = n, of
 }
 
+// Quotient is the unit of rows that were divided already, as those of a second system of ours by a rival. A report says
+// where one is lost as where a ratio is.
+const Quotient = "×"
+
 // More and Less record the value of the round, of a quantity of which more, or less, is better. NaN
 // says that it could not be measured, as does a round in which it is not recorded.
 func (s *Scenario) More(what, unit, system string, value float64) {
@@ -195,14 +199,19 @@ func (s *Scenario) record(what, unit, system string, value float64, less bool) {
 	o.Rounds[max(1, s.round)-1] = value
 }
 
-// Latencies records the quantiles of one round of an open loop.
+// Latencies records the quantiles of one round of an open loop, of those that had enough operations for them: the
+// p99.9 of fewer than a thousand is no quantile, but the slowest.
 func (s *Scenario) Latencies(what, system string, l *measure.Latencies) {
 	for _, q := range []struct {
 		name string
 		at   float64
 	}{{"p50", 0.5}, {"p99", 0.99}, {"p99.9", 0.999}} {
 		took := math.NaN()
-		if l.Count() > 0 {
+		switch beyond := float64(l.Count()) * (1 - q.at); {
+		case l.Count() == 0:
+		case beyond < 0.99: // one, but for what 0.01 is not exactly
+			continue
+		default:
 			took = l.Milliseconds(q.at)
 		}
 		s.Less(what+": "+q.name, "ms", system, took)

@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -62,6 +63,41 @@ func TestRatiosAreOfRoundsAndSayWhoWins(t *testing.T) {
 	}
 	if lost := s.Lost(); len(lost) != 1 || lost[0] != "latency (ms): behind redis" {
 		t.Errorf("what is lost is %q", lost)
+	}
+}
+
+func TestWhatAClusterLosesIsSaid(t *testing.T) {
+	s := &Scenario{Name: "kv"}
+	s.System("peerd", "", "", "")
+	for i, noise := range []float64{0.01, -0.01, 0} {
+		s.Round(i+1, 3)
+		s.More("SET, 3 peers divided by redis", Quotient, "3 peers", 0.5+noise)
+		s.More("GET, 3 peers divided by redis", Quotient, "3 peers", 1.5+noise)
+		s.Less("SET, p99, 3 peers divided by redis", Quotient, "3 peers", 2+noise)
+		s.Less("GET, p99, 3 peers divided by redis", Quotient, "3 peers", 1+noise)
+	}
+	s.Finish()
+	if lost := s.Lost(); len(lost) != 2 || !strings.HasPrefix(lost[0], "SET, 3 peers") || !strings.HasPrefix(lost[1], "SET, p99") {
+		t.Errorf("what is lost is %q", lost)
+	}
+}
+
+func TestAQuantileOfTooFewOperationsIsNone(t *testing.T) {
+	s := &Scenario{Name: "kv"}
+	for i, count := range []int{99, 100, 1000} {
+		s.Round(i+1, 3)
+		var l measure.Latencies
+		for range count {
+			l.Observe(time.Millisecond)
+		}
+		s.Latencies("SET", "peerd", &l)
+	}
+	got := map[string]int{}
+	for _, r := range s.Rows {
+		got[r.What] = len(r.Of[0].Rounds.measured())
+	}
+	if want := map[string]int{"SET: p50": 3, "SET: p99": 2, "SET: p99.9": 1}; !maps.Equal(got, want) {
+		t.Errorf("rounds with a quantile: %v, want %v", got, want)
 	}
 }
 

@@ -55,8 +55,19 @@ func (s *Scenario) Lost() (lines []string) {
 		if rivals := r.loses(); rivals != nil {
 			lines = append(lines, fmt.Sprintf("%s (%s): behind %s", r.What, r.Unit, strings.Join(rivals, ", ")))
 		}
+		if q := r.quotient(); q != nil && !q.Holds(1) && (q.Value < 1) != r.Less {
+			lines = append(lines, fmt.Sprintf("%s: %s", r.What, interval(*q)))
+		}
 	}
 	return lines
+}
+
+// quotient is what a row of quotients has measured, of rounds enough for an interval; nil of other rows.
+func (r *Row) quotient() *measure.Interval {
+	if r.Unit != Quotient || len(r.Of) == 0 || len(r.Of[0].Rounds.measured()) < 3 {
+		return nil
+	}
+	return r.Of[0].Spread
 }
 
 const howToRead = "Each figure is the median of its rounds, with its 95% interval in " +

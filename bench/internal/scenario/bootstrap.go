@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,7 +33,7 @@ type full struct {
 
 func bootstrap(ctx context.Context, b *bench) error {
 	b.System("peerd", "this tree", "a daemon that joins one other", everySecond)
-	all := []joining{{"peerd", 1, b.ownJoining}}
+	all := []joining{{"peerd", 1, func(ctx context.Context, cells int) (full, error) { return b.ownJoining(ctx, cells) }}}
 	if err := b.Debian(ctx, "redis-server", "redis-server"); err != nil {
 		b.Skip("redis", err)
 	} else {
@@ -43,6 +44,10 @@ func bootstrap(ctx context.Context, b *bench) error {
 	b.System("etcd", version("go.etcd.io/etcd/server/v3"), "a learner of one member, embedded in "+
 		"a process each, defaults but for a quota of 8 GiB", "each write synced before it is acknowledged")
 	all = append(all, joining{"etcd", 64, b.learning})
+	b.System("peerd, synced", "this tree", "as peerd; up to a million cells", "each write synced before it is acknowledged")
+	synced := joining{"peerd, synced", 64, func(ctx context.Context, cells int) (full, error) {
+		return b.ownJoining(ctx, cells, "--durability", "always")
+	}}
 	b.Setting("keys of 16 bytes, values of 64; meanwhile 500 SETs a second to keys that are " +
 		"there, an open loop")
 	b.Note("peerd's bytes are those of its frames before encryption; redis' and etcd's are " +
@@ -56,12 +61,13 @@ func bootstrap(ctx context.Context, b *bench) error {
 	cells := size(b, []int{50_000}, []int{1_000_000, 10_000_000})
 	for i, n := range cells {
 		from := float64(i) / float64(len(cells))
+		these := append(slices.Clone(all), synced)
 		if n > 1_000_000 {
-			b.rounds = 1
+			b.rounds, these = 1, all
 		}
-		err := b.inTurn(from, from+1/float64(len(cells)), report.Count(n)+" cells", len(all), func(_, s int) error {
+		err := b.inTurn(from, from+1/float64(len(cells)), report.Count(n)+" cells", len(these), func(_, s int) error {
 			defer b.End()
-			return b.joinOnce(ctx, all[s], n)
+			return b.joinOnce(ctx, these[s], n)
 		})
 		if err != nil {
 			return err
@@ -164,8 +170,8 @@ func redisSetter(addr string) func(context.Context) (func(i int) error, error) {
 	}
 }
 
-func (b *bench) ownJoining(ctx context.Context, cells int) (full, error) {
-	source, err := b.Daemon(ctx, "source")
+func (b *bench) ownJoining(ctx context.Context, cells int, args ...string) (full, error) {
+	source, err := b.Daemon(ctx, "source", args...)
 	if err != nil {
 		return full{}, err
 	}

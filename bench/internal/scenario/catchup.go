@@ -57,8 +57,8 @@ func catchup(ctx context.Context, b *bench) error {
 	b.System("payload", "", "keys and values alone", "")
 	b.Setting("keys of %d bytes and values of %d that cannot be packed, each written in a "+
 		"transaction of its own, by one writer, to a copy of 1,000 others", catchupKey, catchupValue)
-	b.Note("peerd's bytes are those of its frames, both ways, before encryption; redis' are " +
-		"counted in a proxy; the libraries' are the messages that their users would have to " +
+	b.Note("peerd's bytes are those of its frames, both ways, before encryption and without those that set up the " +
+		"connection; redis' are counted in a proxy, with its handshake; the libraries' are the messages that their users would have to " +
 		"carry.")
 	b.Note("The time of peerd and redis is from the network's return until both hold the same, " +
 		"most of which they wait to try again; the libraries only compute.")

@@ -198,6 +198,8 @@ func commit(ctx context.Context, b *bench) error {
 		"the rate of the slowest system, at most %s a second, for %v", report.Count(keyCount), report.Count(mostOffered), offeredFor(b))
 	b.Note("peerd writes a delta that others can be sent, an entry with a dot, and fingerprints; " +
 		"the others a key and a value.")
+	b.Note("What is written behind the commits, as checkpoints, memtables and pages, is counted as far as it was done within the " +
+		"time that is measured: who writes later looks better by that.")
 	b.Note("redis is another process behind a socket: its CPU is that of the server alone, and " +
 		"its allocations are not seen. " +
 		"Of the others it is the harness' own process, with its writers.")

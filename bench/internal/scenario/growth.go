@@ -249,11 +249,11 @@ func (b *bench) measureGrown(ctx context.Context, d dimension, n int, g *grown) 
 		lasts time.Duration
 		do    func(i int) []string
 	}{
-		{"SET", size(b, 500*time.Millisecond, 3*time.Second),
+		{"SET", size(b, 500*time.Millisecond, 1500*time.Millisecond),
 			func(i int) []string { return []string{"SET", fmt.Sprint("probe:", i%100), "value"} }},
-		{d.work.name + " on what grew", size(b, 250*time.Millisecond, 2*time.Second),
+		{d.work.name + " on what grew", size(b, 250*time.Millisecond, time.Second),
 			func(i int) []string { return d.work.large(n, i) }},
-		{d.work.name + " on a small one", size(b, 250*time.Millisecond, 2*time.Second), d.work.small},
+		{d.work.name + " on a small one", size(b, 250*time.Millisecond, time.Second), d.work.small},
 	} {
 		l, err := probe(ctx, g.addr(), w.lasts, w.do)
 		if err != nil {

@@ -103,6 +103,7 @@ var redisTests = []redisTest{
 	{name: "LRANGE of 100", args: []string{"lrange_100"}, one: true},
 	{name: "SADD", args: []string{"sadd"}}, {name: "HSET", args: []string{"hset"}},
 	{name: "SPOP", args: []string{"sadd,spop"}, one: true, rare: true}, {name: "ZADD", args: []string{"zadd"}},
+	{name: "ZPOPMIN", args: []string{"zadd,zpopmin"}, one: true, rare: true},
 	{name: "MSET", args: []string{"mset"}},
 	{name: "EVAL of a rate limiter", args: []string{"EVAL", limiter, "1", "limit:__rand_int__", "100", "60"}},
 }
@@ -131,13 +132,11 @@ func (b *bench) redisCommands(ctx context.Context, all []server) error {
 	requests := size(b, 2_000, 50_000)
 	b.Setting("redis-benchmark: %s requests, with -P 16 16 times as many, of pops and LRANGE twice, of 50 clients, "+
 		"10,000 keys, 64 bytes; lists, sets and sorted sets of one key, which is deleted before each; "+
-		"what is popped or read was put there just before; of 3 peers all clients are one's", report.Count(requests))
+		"what is popped or read was put there just before; of 3 peers all clients are one's; left out are its PINGs and longer ranges", report.Count(requests))
 	b.Setting("the rate limiter lets 100 calls a minute through for a key: %s", limiter)
 	chart := report.Chart{Name: "commands", Title: "Commands a second, without pipelining", YLabel: "a second"}
-	var processes []*lab.Process
 	for _, s := range all {
 		chart.Lines = append(chart.Lines, report.Line{System: s.name})
-		processes = append(processes, s.processes...)
 	}
 	for i, test := range tests {
 		for j, pipeline := range []int{1, 16} {
@@ -149,10 +148,8 @@ func (b *bench) redisCommands(ctx context.Context, all []server) error {
 				if _, err := lab.Ask(ctx, all[n].addrs[0], "DEL", "mylist", "myset", "myzset"); err != nil {
 					return err
 				}
-				if !b.quick { // what the one before has left to do is not to be the next one's
-					if err := lab.Calm(ctx, processes...); err != nil {
-						return err
-					}
+				if err := b.calm(ctx, all); err != nil {
+					return err
 				}
 				m, err := b.RedisBenchmark(ctx, all[n].addrs[0], pipeline, count, keys, test.args...)
 				if err == nil {
@@ -172,6 +169,18 @@ func (b *bench) redisCommands(ctx context.Context, all []server) error {
 	}
 	b.Charts = append(b.Charts, chart)
 	return nil
+}
+
+// calm waits until no server has anything to do: what one has left is not to be the next one's.
+func (b *bench) calm(ctx context.Context, all []server) error {
+	if b.quick {
+		return nil
+	}
+	var processes []*lab.Process
+	for _, s := range all {
+		processes = append(processes, s.processes...)
+	}
+	return lab.Calm(ctx, processes...)
 }
 
 // threePeers is peerd as a cluster.
@@ -201,7 +210,7 @@ func (s *sides) note(round int, system string, value float64, record func(what, 
 	for rival, below := range s.all[round] {
 		above, known := s.all[round][threePeers]
 		if known && below > 0 && !s.b.owns(rival) && (system == rival || system == threePeers) {
-			record(s.what+", 3 peers divided by "+rival, "×", threePeers, above/below)
+			record(s.what+", 3 peers divided by "+rival, report.Quotient, threePeers, above/below)
 		}
 	}
 }
@@ -236,6 +245,9 @@ func (b *bench) ycsb(ctx context.Context, all []server) error {
 		what := "YCSB " + m.name
 		rates, tails := newSides(b, what), newSides(b, what+": p99")
 		err := b.inTurn(from, from+0.05, what, len(all), func(round, n int) error {
+			if err := b.calm(ctx, all); err != nil {
+				return err
+			}
 			rate, err := loaded[n].rate(ctx, m, closed)
 			b.More(what, "a second", all[n].name, rate)
 			rates.more(round, all[n].name, rate)
@@ -251,6 +263,9 @@ func (b *bench) ycsb(ctx context.Context, all []server) error {
 			chart.Lines[n].Y = append(chart.Lines[n].Y, b.Median(what, s.name))
 		}
 		err = b.inTurn(from+0.05, from+0.1, what+", open loop", len(all), func(round, n int) error {
+			if err := b.calm(ctx, all); err != nil {
+				return err
+			}
 			o, err := loaded[n].latency(ctx, m, slowest/2, open)
 			b.Latencies(what, all[n].name, &o.Latency)
 			tails.less(round, all[n].name, o.Latency.Milliseconds(0.99))

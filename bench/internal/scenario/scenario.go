@@ -51,14 +51,14 @@ var All = []Scenario{
 		plan{2, 27 * time.Second}, plan{3, 270 * time.Second}, catchup},
 	{"growth", "Memory, disk, metadata, opening and latency, as keys, elements, deletes and replicas " +
 		"grow by tens",
-		plan{1, 40 * time.Second}, plan{3, 25 * time.Minute}, growth},
+		plan{1, 40 * time.Second}, plan{2, 12 * time.Minute}, growth},
 	{"spread", "From a write at one member until all have it, with packets lost, beside the " +
 		"epidemic's prediction",
-		plan{3, 95 * time.Second}, plan{3, 25 * time.Minute}, spreading},
+		plan{3, 95 * time.Second}, plan{3, 20 * time.Minute}, spreading},
 	{"strong", "Increments and compare-and-set by many clients: what coordination costs",
 		plan{2, 40 * time.Second}, plan{3, 4 * time.Minute}, strong},
 	{"partition", "A cluster under load is split, in two parts and in three: what each part can still do, and what is lost",
-		plan{1, 90 * time.Second}, plan{3, 32 * time.Minute}, partition},
+		plan{1, 90 * time.Second}, plan{2, 22 * time.Minute}, partition},
 	{"bootstrap", "An empty peer joins: time, bytes, memory, and the other's latency meanwhile",
 		plan{1, 17 * time.Second}, plan{3, 17 * time.Minute}, bootstrap},
 	{"soak", "Mixed load and faults for a time: the first quarter against the last",
@@ -86,6 +86,7 @@ type bench struct {
 // Options say how scenarios are measured.
 type Options struct {
 	Quick bool
+	Flags string                          // what else the command line had that its figures depend on
 	Lasts time.Duration                   // how long soak lasts; 0 is as long as it does
 	Show  func(part float64, what string) // told what is measured now, and which part of the scenario is done
 }
@@ -93,16 +94,17 @@ type Options struct {
 // Measure runs the scenario, and ends all that it has started. A failure is in what it returns.
 func (s Scenario) Measure(ctx context.Context, l *lab.Lab, o Options) *report.Scenario {
 	b := &bench{Lab: l, quick: o.Quick, rounds: s.full.rounds, lasts: o.Lasts, show: o.Show, Scenario: &report.Scenario{
-		Name: s.Name, About: s.About, Command: "go -C bench run . " + s.Name}}
+		Name: s.Name, About: s.About, Command: "go -C bench run . " + s.Name + o.Flags}}
 	if o.Quick {
 		b.rounds = s.quick.rounds
 		b.Command += " --quick"
 	}
 	began := time.Now()
-	stop := profileThis(l.Profile)
-	err := s.run(ctx, b)
-	stop()
-	l.End()
+	err := func() error {
+		defer l.End() // also after a panic
+		defer profileThis(l.Profile)()
+		return s.run(ctx, b)
+	}()
 	if err != nil {
 		b.Failure = err.Error()
 	}

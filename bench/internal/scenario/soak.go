@@ -30,9 +30,9 @@ func soak(ctx context.Context, b *bench) error {
 	}
 	b.Setting("%v of 12 clients that read and write strings, counters, sets and hashes of 2,000 "+
 		"keys at three "+
-		"peers; in each twelfth a peer is killed and started again, or stands still for a second", lasts)
+		"peers; in each twelfth a peer is killed and started again, or stands still for a second, under this load", lasts)
 	b.Note("The ratio is the last quarter to the first: what is not 1 grows or wears out. Each " +
-		"look is a round.")
+		"look is a round, and as they are of one run their intervals say less than those of runs.")
 	all, err := b.Cluster(ctx, "one", "two", "three")
 	if err != nil {
 		return err
@@ -60,21 +60,20 @@ const soakLooks = 24
 func (s *soaking) run(ctx context.Context) error {
 	chance := rand.New(rand.NewPCG(1, 3))
 	var last int64
+	s.resume(ctx)
 	for i := range soakLooks {
-		s.resume(ctx)
 		began := time.Now()
-		if err := lab.Pause(ctx, s.lasts/soakLooks); err != nil {
+		if i%2 == 1 {
+			if err := s.fault(ctx, s.all[chance.IntN(len(s.all))], i%4 == 1); err != nil {
+				return err
+			}
+		}
+		if err := lab.Pause(ctx, s.lasts/soakLooks-time.Since(began)); err != nil {
 			return err
 		}
 		done := s.done.Load()
 		look := soaked{at: float64(i+1) / soakLooks, rate: float64(done-last) / time.Since(began).Seconds()}
 		last = done
-		if i%2 == 1 { // what was lost for a fault is not counted in the next look
-			s.pause()
-			if err := s.fault(ctx, s.all[chance.IntN(len(s.all))], i%4 == 1); err != nil {
-				return err
-			}
-		}
 		if err := s.look(ctx, &look); err != nil {
 			return err
 		}
@@ -89,29 +88,34 @@ func (s *soaking) run(ctx context.Context) error {
 	return nil
 }
 
-// resume has clients work until they are paused.
+// resume has clients work until they are paused. Who loses its connection makes another, as soon as it can.
 func (s *soaking) resume(ctx context.Context) {
-	if s.stop != nil {
-		return
-	}
 	working, stop := context.WithCancel(ctx)
 	s.stop = stop
 	for i := range 12 {
 		addr := s.all[i%len(s.all)].Redis
 		s.clients.Go(func() {
-			c, err := lab.Dial(working, addr)
-			if err != nil {
-				return
-			}
-			defer c.Close()
-			chance := rand.New(rand.NewPCG(uint64(i), uint64(s.done.Load())))
+			chance := rand.New(rand.NewPCG(uint64(i), 0))
 			for working.Err() == nil {
-				if _, err := c.Do(soakCommand(chance)...); err != nil {
-					return
-				}
-				s.done.Add(1)
+				s.client(working, addr, chance)
+				_ = lab.Pause(working, 10*time.Millisecond) // what ends it ends the loop
 			}
 		})
+	}
+}
+
+// client works until its connection ends.
+func (s *soaking) client(ctx context.Context, addr string, chance *rand.Rand) {
+	c, err := lab.Dial(ctx, addr)
+	if err != nil {
+		return
+	}
+	defer c.Close()
+	for ctx.Err() == nil {
+		if _, err := c.Do(soakCommand(chance)...); err != nil {
+			return
+		}
+		s.done.Add(1)
 	}
 }
 

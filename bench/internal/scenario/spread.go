@@ -56,7 +56,7 @@ func spreading(ctx context.Context, b *bench) error {
 func (b *bench) spreadMembers(ctx context.Context, losses []int) error {
 	members := size(b, []int{3, 8}, []int{3, 10, 30})
 	messages := size(b, 10, 30)
-	limit := size(b, time.Second, 3*time.Second)
+	limit := size(b, time.Second, 2*time.Second)
 	b.Setting("%d messages of %d bytes with each loss, one each 50 ms, from the first member; each member is a process in a "+
 		"network namespace of its own, behind one bridge, where so many of a hundred packets that arrive are dropped at random",
 		messages, spread.Payload)

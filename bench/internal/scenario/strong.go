@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,9 +16,11 @@ import (
 
 // coordinator is a cluster of three on loopback. Clients are divided among its members.
 type coordinator struct {
-	incr  strongDo
-	cas   strongDo // nil: it has none
-	close func()
+	incr strongDo
+	cas  strongDo // nil: it has none
+	// settle waits until what was acknowledged is everywhere, so that it is not the next one's to carry; nil: it was.
+	settle func(context.Context) error
+	close  func()
 }
 
 const (
@@ -60,6 +63,9 @@ func strong(ctx context.Context, b *bench) error {
 		"have met; the others " +
 		"have it from a majority, and each reader sees it. This is what coordination costs, and " +
 		"not the same promise.")
+	b.Note("peerd and raft are called in this process, etcd and ZooKeeper over sockets of this machine: of what theirs take " +
+		"a part is the way there. An increment of raft's is applied by its leader, and its compare-and-set reads what the " +
+		"leader has applied, without asking the others first; etcd's read asks them.")
 	b.Note("peerd has no compare-and-set across peers: coordination is not what it is for.")
 	opened := make([]*coordinator, len(all))
 	for i, s := range all {
@@ -135,7 +141,7 @@ func (b *bench) coordinateWith(ctx context.Context, w strongWork, clients int, a
 		}
 		rate, err := coordinated(ctx, clients, w.keys, d, do)
 		b.More(what, "a second", all[s].name, rate)
-		return wrapped(all[s].name, err)
+		return wrapped(all[s].name, cmp.Or(err, opened[s].settled(ctx)))
 	})
 	if err != nil || clients != openClients {
 		return err
@@ -155,8 +161,15 @@ func (b *bench) coordinateWith(ctx context.Context, w strongWork, clients int, a
 				return do(ctx, client, fmt.Sprint("key", n%w.keys))
 			}}.Run(ctx)
 		b.Latencies(what, all[s].name, &o.Latency)
-		return wrapped(all[s].name, errors.Join(err, o.First))
+		return wrapped(all[s].name, errors.Join(err, o.First, opened[s].settled(ctx)))
 	})
+}
+
+func (c *coordinator) settled(ctx context.Context) error {
+	if c.settle == nil {
+		return nil
+	}
+	return c.settle(ctx)
 }
 
 func wrapped(system string, err error) error {
@@ -200,5 +213,6 @@ func openCounting(ctx context.Context, b *bench) (*coordinator, error) {
 			return err
 		})
 	}
+	c.settle = func(ctx context.Context) error { return all.agree(ctx, b.Patience) }
 	return c, nil
 }

@@ -211,7 +211,7 @@ func availability(shares []float64, p float64) (sum float64) {
 // reached.
 func (b *bench) partitionCharts(all []partedSystem) {
 	parts := report.Chart{Name: "parts", Title: "Writes done in a part, by its members",
-		XLabel: "members, of 5", YLabel: "%"}
+		XLabel: "members, of 5", YLabel: "%", Papers: true}
 	means := report.Chart{Name: "availability", Title: "Writes done, by how often a member reaches " +
 		"another, computed", XLabel: "% of the time", YLabel: "%"}
 	measured := map[int]string{1: splits[1].inPart(1), 2: splits[0].inPart(2), 3: splits[0].inPart(3),

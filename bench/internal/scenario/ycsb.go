@@ -23,7 +23,8 @@ type ycsb struct {
 	records  int
 	addrs    []string // servers, which clients are divided among
 	clients  []*ycsbClient
-	inserted atomic.Int64 // records that are there
+	begun    atomic.Int64 // records whose insertion was begun
+	inserted atomic.Int64 // of those, acknowledged
 }
 
 // mix is a workload: what part of the operations does what, and which records are chosen.
@@ -74,6 +75,7 @@ type ycsbClient struct {
 // have them.
 func newYCSB(ctx context.Context, records int, addrs []string, settled func() error) (*ycsb, error) {
 	y := &ycsb{records: records, addrs: addrs}
+	y.begun.Store(int64(records))
 	y.inserted.Store(int64(records))
 	hot := newZipf(records)
 	for i := range ycsbThreads {
@@ -131,7 +133,11 @@ func (y *ycsb) one(c *ycsbClient, m mix) error {
 	case x < m.read+m.update:
 		return c.update(record)
 	case x < m.read+m.update+m.insert:
-		return c.insert(int(y.inserted.Add(1) - 1))
+		if err := c.insert(int(y.begun.Add(1) - 1)); err != nil {
+			return err
+		}
+		y.inserted.Add(1) // what is not acknowledged yet is not looked for
+		return nil
 	case x < m.read+m.update+m.insert+m.scan:
 		return c.scan(record)
 	}
