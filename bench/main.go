@@ -5,7 +5,7 @@
 //	go -C bench run . SCENARIO... [--quick]    only these
 //	go -C bench run . bounds [--quick] [ROW...]    the figures that have bounds
 //	go -C bench run . compare COMMIT [PKG:PATTERN]  this tree's benchmarks against a commit's
-//	go -C bench run . theory                   the charts of docs/choosing.md, into docs/charts
+//	go -C bench run . theory                   the charts of docs/choosing.md, into docs/charts, and their table
 //	go -C bench run . help                     lists them all
 //
 // See README.md for how to read what it writes.
@@ -99,7 +99,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	case "compare":
 		return compareWith(ctx, names[1:], stdout, stderr)
 	case "theory":
-		return report.WriteCharts(papersCharts, theory.Prefix, theory.Charts())
+		charts := theory.Charts()
+		if err := report.WriteCharts(papersCharts, theory.Prefix, charts); err != nil {
+			return err
+		}
+		return theory.Print(stdout, charts)
 	}
 	var chosen []scenario.Scenario
 	if names[0] != "bounds" {

@@ -209,7 +209,7 @@ func (s *Scenario) Latencies(what, system string, l *measure.Latencies) {
 		took := math.NaN()
 		switch beyond := float64(l.Count()) * (1 - q.at); {
 		case l.Count() == 0:
-		case beyond < 0.99: // one, but for what 0.01 is not exactly
+		case beyond < 0.9999: // one, but for what a hundredth is not exactly
 			continue
 		default:
 			took = l.Milliseconds(q.at)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -92,7 +93,7 @@ func (b *bench) spreadMembers(ctx context.Context, losses []int) error {
 			return err
 		}
 	}
-	b.spreadCharts(members, losses)
+	b.spreadCharts(members, losses, limit)
 	return nil
 }
 
@@ -185,11 +186,12 @@ func (b *bench) simulatedSpread(ctx context.Context, losses []int) error {
 		}
 		hops.Lines = append(hops.Lines, line)
 	}
-	for _, fanout := range []int{3, peer.MaxLinks} {
-		line := report.Line{System: fmt.Sprintf("rounds of an epidemic that tells %d", fanout), Theory: true}
+	for _, loss := range []int{losses[0], losses[len(losses)-1]} {
+		line := report.Line{System: fmt.Sprintf("rounds of an epidemic that tells %d, %d%% lost", peer.MaxLinks, loss), Theory: true}
 		for _, n := range peers {
 			line.X = append(line.X, float64(n))
-			line.Y = append(line.Y, theory.Push{Members: n, Fanout: min(fanout, n-1)}.Rounds())
+			p := theory.Push{Members: n, Fanout: min(peer.MaxLinks, n-1), Loss: float64(loss) / 100}
+			line.Y = append(line.Y, p.Rounds())
 		}
 		hops.Lines = append(hops.Lines, line)
 	}
@@ -199,8 +201,8 @@ func (b *bench) simulatedSpread(ctx context.Context, losses []int) error {
 
 // spreadCharts draws what was measured, and what the epidemic's recurrence predicts for
 // memberlist's parameters: each round every member that knows of a message sends it to so many
-// others.
-func (b *bench) spreadCharts(members, losses []int) {
+// others. It sends it but so often; where more often than not that misses somebody, the limit is drawn.
+func (b *bench) spreadCharts(members, losses []int, limit time.Duration) {
 	gossip := memberlist.DefaultLANConfig()
 	interval := float64(gossip.GossipInterval) / float64(time.Millisecond)
 	for _, loss := range losses {
@@ -220,8 +222,12 @@ func (b *bench) spreadCharts(members, losses []int) {
 		model := report.Line{System: "epidemic (memberlist)", Theory: true}
 		for _, n := range members {
 			p := theory.Push{Members: n, Fanout: min(gossip.GossipNodes, n-1), Loss: float64(loss) / 100}
-			model.X = append(model.X, float64(n))
-			model.Y = append(model.Y, (p.Rounds()-0.5)*interval) // the first comes after half a round
+			predicted := (p.Rounds() - 0.5) * interval // the first comes after half a round
+			copies := gossip.RetransmitMult * int(math.Ceil(math.Log10(float64(n+1))))
+			if (theory.Once{Members: n, Fanout: copies, Loss: p.Loss}).AnyMissed() >= 0.5 {
+				predicted = float64(limit) / float64(time.Millisecond)
+			}
+			model.X, model.Y = append(model.X, float64(n)), append(model.Y, predicted)
 		}
 		chart.Lines = append(chart.Lines, model)
 		b.Charts = append(b.Charts, chart)

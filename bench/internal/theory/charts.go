@@ -11,8 +11,10 @@ package theory
 
 import (
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"slices"
+	"text/tabwriter"
 
 	"github.com/peerd/peerd/bench/internal/measure"
 	"github.com/peerd/peerd/bench/internal/report"
@@ -32,7 +34,32 @@ const (
 
 // Charts simulates everything anew, and returns its charts. It takes a few seconds.
 func Charts() []report.Chart {
-	return []report.Chart{rounds(), missed(), anyMissed(), quorums(), concurrent(), stability()}
+	all := []report.Chart{rounds(), missed(), anyMissed(), quorums(), concurrent(), stability()}
+	for i := range all {
+		all[i].Caption = "go -C bench run . theory\npoints: simulated from fixed seeds; dashed: predicted"
+	}
+	return all
+}
+
+// Print writes what the charts show as a table: what was simulated, what is predicted, and by which part that is off.
+func Print(out io.Writer, charts []report.Chart) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for _, c := range charts {
+		fmt.Fprintf(w, "%s: %s\n%s\tsimulated\tpredicted\toff\t\n", c.Name, c.Title, c.XLabel)
+		for i := 0; i+1 < len(c.Lines); i += 2 {
+			simulated, predicted := c.Lines[i], c.Lines[i+1]
+			for j, x := range simulated.X {
+				k := slices.Index(predicted.X, x)
+				off := "–"
+				if simulated.Y[j] > 0 {
+					off = fmt.Sprintf("%+.1f %%", 100*(predicted.Y[k]/simulated.Y[j]-1))
+				}
+				fmt.Fprintf(w, "%s\t%.4g\t%.4g\t%s\t%s\n", report.Number(x), simulated.Y[j], predicted.Y[k], off, simulated.System)
+			}
+		}
+		fmt.Fprintln(w)
+	}
+	return w.Flush()
 }
 
 // seeded is the chance of one chart.
