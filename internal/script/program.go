@@ -39,8 +39,18 @@ func Name(source []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Compile compiles a script. Its error is what Redis tells then, as far as that is known.
+// Compile compiles a script. Its error is what Redis tells then, as far as that is known: one line.
 func Compile(source []byte) (*Program, error) {
+	p, err := compileProgram(source)
+	if err != nil {
+		return nil, errors.New(lineEnds.Replace(err.Error())) // it quotes the script
+	}
+	return p, nil
+}
+
+var lineEnds = strings.NewReplacer("\r", " ", "\n", " ")
+
+func compileProgram(source []byte) (*Program, error) {
 	if len(source) > MaxSource {
 		return nil, fmt.Errorf("ERR a script of %d bytes exceeds the limit of %d bytes", len(source), MaxSource)
 	}

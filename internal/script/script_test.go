@@ -271,6 +271,7 @@ func FuzzScripts(f *testing.F) {
 		"#!lua flags=no-writes\nreturn 1", "goto x ::x:: return 1", "return bit.tohex(bit.bxor(1, 2), -4)",
 		"local c = coroutine.wrap(function(a) coroutine.yield(a) error('x') end) c(1) return c()",
 		"return {double=1.5, map={a=1}, set={b=true}, ok='x', err='y'}", "return ('x'):find('(()%b()%f[%a].-)%1')",
+		"0e\r", "#!lua flags=x\r", "#!x\ry\n",
 	} {
 		f.Add(source)
 	}
