@@ -18,7 +18,7 @@ import (
 const maxProfile = 5 * time.Minute
 
 // blockRate and mutexFraction say how much of what goroutines wait for is looked at, if there is a socket to ask at: one
-// wait in each 100 µs of waiting, and one in a hundred for a lock. That costs less than can be measured.
+// wait in each 100 µs of waiting, and one in a hundred for a lock.
 const (
 	blockRate     = 100_000
 	mutexFraction = 100
