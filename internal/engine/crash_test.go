@@ -281,7 +281,7 @@ func fillFromSeveral(t *testing.T, brokenOff func(*world, *host)) {
 	w.part(t, c, 1)
 	whole, mended := 0, 0
 	for n := range 7 {
-		for m := range 12 {
+		for m := n % 2; m < 12; m += 2 { // all of them take a minute more
 			b.disk = w.newDisk()
 			w.open(t, b)
 			ended, err := repairSome(a.engine, b.engine, n)
