@@ -33,7 +33,7 @@ type full struct {
 
 func bootstrap(ctx context.Context, b *bench) error {
 	b.System("peerd", "this tree", "a daemon that joins one other", everySecond)
-	all := []joining{{"peerd", 1, func(ctx context.Context, cells int) (full, error) { return b.ownJoining(ctx, cells) }}}
+	all := []joining{{"peerd", 1, func(ctx context.Context, cells int) (full, error) { return b.ownJoining(ctx, cells, 1) }}}
 	if err := b.Debian(ctx, "redis-server", "redis-server"); err != nil {
 		b.Skip("redis", err)
 	} else {
@@ -43,10 +43,10 @@ func bootstrap(ctx context.Context, b *bench) error {
 	}
 	b.System("etcd", version("go.etcd.io/etcd/server/v3"), "a learner of one member, embedded in "+
 		"a process each, defaults but for a quota of 8 GiB", "each write synced before it is acknowledged")
-	all = append(all, joining{"etcd", 64, b.learning})
+	all = append(all, joining{"etcd", manyClients, b.learning})
 	b.System("peerd, synced", "this tree", "as peerd; up to a million cells", "each write synced before it is acknowledged")
-	synced := joining{"peerd, synced", 64, func(ctx context.Context, cells int) (full, error) {
-		return b.ownJoining(ctx, cells, "--durability", "always")
+	synced := joining{"peerd, synced", manyClients, func(ctx context.Context, cells int) (full, error) {
+		return b.ownJoining(ctx, cells, manyClients, "--durability", "always")
 	}}
 	b.Setting("keys of 16 bytes, values of 64; meanwhile 500 SETs a second to keys that are " +
 		"there, an open loop")
@@ -55,7 +55,7 @@ func bootstrap(ctx context.Context, b *bench) error {
 	b.Note("Values are one letter 64 times, which redis packs on the way; peerd and etcd do not.")
 	b.Note("etcd keeps old revisions of keys and syncs each write, so its writers wait for the " +
 		"disk before and meanwhile; up to 64 of their writes are under way at once, as a client " +
-		"of etcd's has one connection for all. A learner has all that the member has, but does " +
+		"of etcd's has one connection for all, and peerd's with synced writes one for each. A learner has all that the member has, but does " +
 		"not vote yet. An empty one's process, which is the harness, has some 70 MB, most of " +
 		"them pages of its program.")
 	cells := size(b, []int{50_000}, []int{1_000_000, 10_000_000})
@@ -151,26 +151,35 @@ func (b *bench) probed(ctx context.Context, server full, clients, cells int, do 
 	return o.Latency, errors.Join(<-failed, o.First)
 }
 
-const joiningValue = 64
+const (
+	joiningValue = 64
+	manyClients  = 64 // of a system that syncs each write: so many writes may be under way at once
+)
 
 func joiningKey(i int) string { return fmt.Sprintf("key:%012d", i) }
 
-// redisSetter is a full's dial of a server that speaks RESP.
-func redisSetter(addr string) func(context.Context) (func(i int) error, error) {
+// redisSetter is a full's dial of a server that speaks RESP, with a connection for each of some clients.
+func redisSetter(addr string, clients int) func(context.Context) (func(i int) error, error) {
 	return func(ctx context.Context) (func(i int) error, error) {
-		c, err := lab.Dial(ctx, addr) // and it is closed with ctx
-		if err != nil {
-			return nil, err
+		free := make(chan *lab.Client, clients)
+		for range clients {
+			c, err := lab.Dial(ctx, addr) // and it is closed with ctx
+			if err != nil {
+				return nil, err
+			}
+			free <- c
 		}
 		value := strings.Repeat("v", joiningValue)
 		return func(i int) error {
+			c := <-free
+			defer func() { free <- c }()
 			_, err := c.Do("SET", joiningKey(i), value)
 			return err
 		}, nil
 	}
 }
 
-func (b *bench) ownJoining(ctx context.Context, cells int, args ...string) (full, error) {
+func (b *bench) ownJoining(ctx context.Context, cells, clients int, args ...string) (full, error) {
 	source, err := b.Daemon(ctx, "source", args...)
 	if err != nil {
 		return full{}, err
@@ -181,7 +190,7 @@ func (b *bench) ownJoining(ctx context.Context, cells int, args ...string) (full
 	if err := lab.Calm(ctx, source.Process); err != nil {
 		return full{}, err
 	}
-	return full{dial: redisSetter(source.Redis), join: func(ctx context.Context) (bytes, held int64, err error) {
+	return full{dial: redisSetter(source.Redis, clients), join: func(ctx context.Context) (bytes, held int64, err error) {
 		empty, err := b.Neighbour(ctx, "empty", source)
 		if err != nil {
 			return 0, 0, err
@@ -214,7 +223,7 @@ func (b *bench) redisJoining(ctx context.Context, cells int) (full, error) {
 	if err := lab.Calm(ctx, p); err != nil {
 		return full{}, err
 	}
-	return full{dial: redisSetter(primary), join: func(ctx context.Context) (bytes, held int64, err error) {
+	return full{dial: redisSetter(primary, 1), join: func(ctx context.Context) (bytes, held int64, err error) {
 		r, err := b.redisReplica(ctx, primary)
 		if r != nil {
 			defer r.proxy.Close()
