@@ -10,20 +10,17 @@ import (
 
 // What a packed item begins with.
 const (
-	packedNothing = iota // a record that is not there
-	packedValue          // a record that is no cell's
-	packedCell           // one whose key is its address
-	packedNamed          // one whose address follows
-	packedNode           // one of an order
+	packedValue = iota // a record that is no cell's
+	packedCell         // one whose key is its address
+	packedNamed        // one whose address follows
+	packedNode         // one of an order
 )
 
-// Pack appends an item that the tree has, beside its key: to memory alone, so that it has no check.
+// Pack appends an item that the tree has, which is not vacant, beside its key: to memory alone, so that it has no check.
 func (it *item) Pack(b []byte) []byte {
 	switch {
 	case it.node != nil:
 		return append(append(b, packedNode), it.record()...)
-	case it.address == "" && it.value == nil:
-		return append(b, packedNothing)
 	case it.address == "":
 		return append(append(b, packedValue), it.value...)
 	case string(it.address) == it.key[1:]:
@@ -56,8 +53,6 @@ func unpackItem(key, packed []byte) hot.Record {
 		return part
 	}
 	switch kind {
-	case packedNothing:
-		return it
 	case packedValue:
 		it.value = b
 		return it

@@ -2,9 +2,7 @@ package bounds
 
 import (
 	"context"
-	"encoding/base64"
 	"fmt"
-	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -131,15 +129,6 @@ func keyed(clients, keys int) lab.Load {
 	return lab.Load{Clients: clients, Pipeline: 16, Commands: keys, Command: func(b []byte, i int) []byte {
 		return lab.AppendCommand(b, "SET", fmt.Sprintf("key:%012d", i), value)
 	}}
-}
-
-// noisy appends a command that sets a key to 64 bytes that cannot be packed.
-func noisy(b []byte, i int) []byte {
-	var raw [48]byte
-	for i := range raw {
-		raw[i] = byte(rand.Uint32())
-	}
-	return lab.AppendCommand(b, "SET", fmt.Sprintf("key:%012d", i), base64.StdEncoding.EncodeToString(raw[:]))
 }
 
 // uniform reads any of very many keys.

@@ -225,17 +225,16 @@ func burst(ctx context.Context, l *bench) ([]figure, error) {
 		return nil, err
 	}
 	source, away := both[0], both[1]
-	const writes = 1000
-	command := noisy
-	returns := func(version, writes int) (bytes float64, err error) {
+	const writes, key, value = 1000, 16, 64
+	returns := func(writes int) (bytes float64, err error) {
 		if err := l.Agree(ctx, both...); err != nil {
 			return 0, err
 		}
 		if err := away.Stop(ctx); err != nil {
 			return 0, err
 		}
-		all := lab.Load{Clients: 1, Pipeline: 16, Commands: writes, Command: func(b []byte, i int) []byte {
-			return command(b, version*writes+i)
+		all := lab.Load{Clients: 1, Pipeline: 16, Commands: writes, Command: func(b []byte, _ int) []byte {
+			return lab.AppendCommand(b, "SET", lab.Noise(key), lab.Noise(value)) // neither can be packed
 		}}
 		if _, err := all.Run(ctx, source.Redis); err != nil {
 			return 0, err
@@ -263,20 +262,19 @@ func burst(ctx context.Context, l *bench) ([]figure, error) {
 		after, err := source.Status(ctx)
 		return float64(after.BytesSent - before.BytesSent), err
 	}
-	if _, err := returns(0, writes); err != nil { // both have written something, and know each other
+	if _, err := returns(writes); err != nil { // both have written something, and know each other
 		return nil, err
 	}
 	var overhead, nothing []float64
-	for round := range l.rounds {
-		empty, err := returns(round+1, 0)
+	for range l.rounds {
+		empty, err := returns(0)
 		if err != nil {
 			return nil, err
 		}
-		bytes, err := returns(round+1, writes)
+		bytes, err := returns(writes)
 		if err != nil {
 			return nil, err
 		}
-		const key, value = 16, 64
 		nothing = append(nothing, empty)
 		overhead = append(overhead, (bytes-empty)/writes-key-value)
 	}

@@ -3,8 +3,10 @@ package lab
 import (
 	"bufio"
 	"context"
+	"encoding/base64"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"strconv"
 	"strings"
@@ -42,6 +44,15 @@ func NewClient(ctx context.Context, conn net.Conn) *Client {
 func (c *Client) Close() {
 	c.stop()
 	c.conn.Close()
+}
+
+// Noise returns random letters, so many bytes of them, a multiple of four: they can be packed into three quarters at best.
+func Noise(bytes int) string {
+	raw := make([]byte, bytes/4*3)
+	for i := range raw {
+		raw[i] = byte(rand.Uint32())
+	}
+	return base64.StdEncoding.EncodeToString(raw)
 }
 
 // AppendCommand appends a command as it is sent.

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -145,9 +146,9 @@ func (l *Lab) Daemon(ctx context.Context, name string, args ...string) (*Daemon,
 }
 
 // Neighbour starts a peerd that joins another's cluster.
-func (l *Lab) Neighbour(ctx context.Context, name string, of *Daemon) (*Daemon, error) {
+func (l *Lab) Neighbour(ctx context.Context, name string, of *Daemon, args ...string) (*Daemon, error) {
 	key := filepath.Join(of.Dir, "cluster.key")
-	return l.Daemon(ctx, name, "--join", of.Gossip, "--cluster-key", key)
+	return l.Daemon(ctx, name, append([]string{"--join", of.Gossip, "--cluster-key", key}, args...)...)
 }
 
 // Cluster starts some daemons and waits until the first is linked with all others.
@@ -171,7 +172,7 @@ func (l *Lab) Cluster(ctx context.Context, names ...string) ([]*Daemon, error) {
 	return all, err
 }
 
-// Begin starts the daemon, again if it has ended, and waits until it answers Redis clients.
+// Begin starts the daemon, again if it has ended, and waits until it answers Redis clients: where it did before.
 func (d *Daemon) Begin(ctx context.Context, name string) (err error) {
 	if d.Process, err = d.lab.Start(name, d.lab.Peerd, d.args...); err != nil {
 		return err
@@ -189,6 +190,7 @@ func (d *Daemon) Begin(ctx context.Context, name string) (err error) {
 			case len(fields) < 2:
 			case fields[0] == "redis":
 				d.Redis = fields[1]
+				d.args[slices.Index(d.args, "--resp")+1] = d.Redis // where its clients look for it when it begins again
 			case fields[0] == "http":
 				d.HTTP = fields[1]
 			case fields[0] == "gossip":

@@ -25,8 +25,8 @@ var ProfileKinds = map[string]string{"cpu": "profile", "heap": "heap", "block": 
 // may live for some seconds only, and the last one is lost with it.
 const slice = 5 * time.Second
 
-// slices returns how much of a daemon's life its profiles show, one after the other: 1, 2, 4, 5, 5 … s.
-func slices(n int) time.Duration { return min(slice, time.Second<<min(n, 8)) }
+// sliceOf returns how much of a daemon's life its profiles show, one after the other: 1, 2, 4, 5, 5 … s.
+func sliceOf(n int) time.Duration { return min(slice, time.Second<<min(n, 8)) }
 
 // ProfileArgs are what a daemon is started with besides, so that KeepProfiles finds its socket. None
 // are if no profiles are taken.
@@ -63,7 +63,7 @@ func (l *Lab) keepProfiles(ctx context.Context, ended <-chan struct{}, socket, n
 		default:
 		}
 		url := fmt.Sprintf("http://peerd/debug/pprof/%s?seconds=%d", ProfileKinds[l.Profile.Kind],
-			int(slices(taken).Seconds()))
+			int(sliceOf(taken).Seconds()))
 		switch err := keep(ctx, &client, url, l.Profile.Dir, of); {
 		case err == nil:
 			taken++

@@ -191,7 +191,7 @@ func (b *bench) ownJoining(ctx context.Context, cells, clients int, args ...stri
 		return full{}, err
 	}
 	return full{dial: redisSetter(source.Redis, clients), join: func(ctx context.Context) (bytes, held int64, err error) {
-		empty, err := b.Neighbour(ctx, "empty", source)
+		empty, err := b.Neighbour(ctx, "empty", source, args...)
 		if err != nil {
 			return 0, 0, err
 		}

@@ -2,10 +2,8 @@ package scenario
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strconv"
 	"strings"
 	"time"
@@ -17,14 +15,8 @@ import (
 
 const catchupKey, catchupValue = 16, 64
 
-// noise is a value that cannot be packed, in letters.
-func noise() string {
-	var raw [catchupValue / 4 * 3]byte
-	for i := range raw {
-		raw[i] = byte(rand.Uint32())
-	}
-	return base64.StdEncoding.EncodeToString(raw[:])
-}
+// noise is a value that can hardly be packed.
+func noise() string { return lab.Noise(catchupValue) }
 
 func catchupCommand(b []byte, i int) []byte {
 	return lab.AppendCommand(b, "SET", fmt.Sprintf("field:%010d", i), noise())

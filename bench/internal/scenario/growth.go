@@ -344,12 +344,14 @@ func (b *bench) joinGrown(ctx context.Context, what string, g *grown) error {
 // sizeOf returns how many bytes the files of a directory have.
 func sizeOf(dir string) (sum int64, err error) {
 	err = filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
-		if err != nil || e.IsDir() {
-			return err
+		if err == nil && !e.IsDir() {
+			var info fs.FileInfo
+			if info, err = e.Info(); err == nil {
+				sum += info.Size()
+			}
 		}
-		info, err := e.Info()
-		if err == nil {
-			sum += info.Size()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // it went while it was looked at
 		}
 		return err
 	})

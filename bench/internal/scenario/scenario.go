@@ -51,14 +51,14 @@ var All = []Scenario{
 		plan{2, 27 * time.Second}, plan{3, 270 * time.Second}, catchup},
 	{"growth", "Memory, disk, metadata, opening and latency, as keys, elements, deletes and replicas " +
 		"grow by tens",
-		plan{1, 40 * time.Second}, plan{2, 12 * time.Minute}, growth},
+		plan{1, 40 * time.Second}, plan{3, 18 * time.Minute}, growth},
 	{"spread", "From a write at one member until all have it, with packets lost, beside the " +
 		"epidemic's prediction",
 		plan{3, 95 * time.Second}, plan{3, 20 * time.Minute}, spreading},
 	{"strong", "Increments and compare-and-set by many clients: what coordination costs",
 		plan{2, 40 * time.Second}, plan{3, 4 * time.Minute}, strong},
 	{"partition", "A cluster under load is split, in two parts and in three: what each part can still do, and what is lost",
-		plan{1, 90 * time.Second}, plan{2, 22 * time.Minute}, partition},
+		plan{1, 90 * time.Second}, plan{3, 33 * time.Minute}, partition},
 	{"bootstrap", "An empty peer joins: time, bytes, memory, and the other's latency meanwhile",
 		plan{1, 17 * time.Second}, plan{3, 17 * time.Minute}, bootstrap},
 	{"soak", "Mixed load and faults for a time: the first quarter against the last",

@@ -37,7 +37,7 @@ func soak(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	s := &soaking{b: b, all: all, began: time.Now(), lasts: lasts}
+	s := &soaking{b: b, all: all, lasts: lasts}
 	defer s.pause()
 	return s.run(ctx)
 }
@@ -46,7 +46,6 @@ func soak(ctx context.Context, b *bench) error {
 type soaking struct {
 	b     *bench
 	all   []*lab.Daemon
-	began time.Time
 	lasts time.Duration
 	done  atomic.Int64
 	looks []soaked
@@ -61,19 +60,20 @@ func (s *soaking) run(ctx context.Context) error {
 	chance := rand.New(rand.NewPCG(1, 3))
 	var last int64
 	s.resume(ctx)
+	began := time.Now()
 	for i := range soakLooks {
-		began := time.Now()
-		if i%2 == 1 {
-			if err := s.fault(ctx, s.all[chance.IntN(len(s.all))], i%4 == 1); err != nil {
+		ends := time.Now().Add(s.lasts / soakLooks)
+		if i%2 == 1 { // of a quarter's three faults the one in the middle is that a peer stands still
+			if err := s.fault(ctx, s.all[chance.IntN(len(s.all))], i%6 != 3); err != nil {
 				return err
 			}
 		}
-		if err := lab.Pause(ctx, s.lasts/soakLooks-time.Since(began)); err != nil {
+		if err := lab.Pause(ctx, time.Until(ends)); err != nil {
 			return err
 		}
-		done := s.done.Load()
-		look := soaked{at: float64(i+1) / soakLooks, rate: float64(done-last) / time.Since(began).Seconds()}
-		last = done
+		done, now := s.done.Load(), time.Now()
+		look := soaked{at: float64(i+1) / soakLooks, rate: float64(done-last) / now.Sub(began).Seconds()}
+		last, began = done, now
 		if err := s.look(ctx, &look); err != nil {
 			return err
 		}
@@ -177,7 +177,7 @@ func (s *soaking) look(ctx context.Context, l *soaked) error {
 		l.heap += metrics["go_memstats_heap_inuse_bytes"] / 1e6
 		l.goroutines += metrics["go_goroutines"]
 		bytes, err := sizeOf(d.Dir)
-		if err != nil && !os.IsNotExist(err) { // a file that goes while it is looked at
+		if err != nil {
 			return err
 		}
 		l.disk += float64(bytes) / 1e6

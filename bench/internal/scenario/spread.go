@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -93,7 +92,7 @@ func (b *bench) spreadMembers(ctx context.Context, losses []int) error {
 			return err
 		}
 	}
-	b.spreadCharts(members, losses, limit)
+	b.spreadCharts(members, losses)
 	return nil
 }
 
@@ -201,8 +200,8 @@ func (b *bench) simulatedSpread(ctx context.Context, losses []int) error {
 
 // spreadCharts draws what was measured, and what the epidemic's recurrence predicts for
 // memberlist's parameters: each round every member that knows of a message sends it to so many
-// others. It sends it but so often; where more often than not that misses somebody, the limit is drawn.
-func (b *bench) spreadCharts(members, losses []int, limit time.Duration) {
+// others.
+func (b *bench) spreadCharts(members, losses []int) {
 	gossip := memberlist.DefaultLANConfig()
 	interval := float64(gossip.GossipInterval) / float64(time.Millisecond)
 	for _, loss := range losses {
@@ -222,12 +221,8 @@ func (b *bench) spreadCharts(members, losses []int, limit time.Duration) {
 		model := report.Line{System: "epidemic (memberlist)", Theory: true}
 		for _, n := range members {
 			p := theory.Push{Members: n, Fanout: min(gossip.GossipNodes, n-1), Loss: float64(loss) / 100}
-			predicted := (p.Rounds() - 0.5) * interval // the first comes after half a round
-			copies := gossip.RetransmitMult * int(math.Ceil(math.Log10(float64(n+1))))
-			if (theory.Once{Members: n, Fanout: copies, Loss: p.Loss}).AnyMissed() >= 0.5 {
-				predicted = float64(limit) / float64(time.Millisecond)
-			}
-			model.X, model.Y = append(model.X, float64(n)), append(model.Y, predicted)
+			model.X = append(model.X, float64(n))
+			model.Y = append(model.Y, (p.Rounds()-0.5)*interval) // the first comes after half a round
 		}
 		chart.Lines = append(chart.Lines, model)
 		b.Charts = append(b.Charts, chart)

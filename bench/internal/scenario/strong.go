@@ -1,7 +1,6 @@
 package scenario
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,7 +17,8 @@ import (
 type coordinator struct {
 	incr strongDo
 	cas  strongDo // nil: it has none
-	// settle waits until what was acknowledged is everywhere, so that it is not the next one's to carry; nil: it was.
+	// settle waits until what was acknowledged is everywhere, so that it is not the next one's to carry; nil: a majority
+	// has it.
 	settle func(context.Context) error
 	close  func()
 }
@@ -62,7 +62,7 @@ func strong(ctx context.Context, b *bench) error {
 	b.Note("An increment of peerd is acknowledged by one peer, and its sum is right once all " +
 		"have met; the others " +
 		"have it from a majority, and each reader sees it. This is what coordination costs, and " +
-		"not the same promise.")
+		"not the same promise. Until peers agree is waited for behind each of peerd's turns, and not in its time.")
 	b.Note("peerd and raft are called in this process, etcd and ZooKeeper over sockets of this machine: of what theirs take " +
 		"a part is the way there. An increment of raft's is applied by its leader, and its compare-and-set reads what the " +
 		"leader has applied, without asking the others first; etcd's read asks them.")
@@ -141,7 +141,10 @@ func (b *bench) coordinateWith(ctx context.Context, w strongWork, clients int, a
 		}
 		rate, err := coordinated(ctx, clients, w.keys, d, do)
 		b.More(what, "a second", all[s].name, rate)
-		return wrapped(all[s].name, cmp.Or(err, opened[s].settled(ctx)))
+		if err == nil {
+			err = opened[s].settled(ctx)
+		}
+		return wrapped(all[s].name, err)
 	})
 	if err != nil || clients != openClients {
 		return err
@@ -161,7 +164,10 @@ func (b *bench) coordinateWith(ctx context.Context, w strongWork, clients int, a
 				return do(ctx, client, fmt.Sprint("key", n%w.keys))
 			}}.Run(ctx)
 		b.Latencies(what, all[s].name, &o.Latency)
-		return wrapped(all[s].name, errors.Join(err, o.First, opened[s].settled(ctx)))
+		if err = errors.Join(err, o.First); err == nil {
+			err = opened[s].settled(ctx)
+		}
+		return wrapped(all[s].name, err)
 	})
 }
 

@@ -24,7 +24,7 @@ type ycsb struct {
 	addrs    []string // servers, which clients are divided among
 	clients  []*ycsbClient
 	begun    atomic.Int64 // records whose insertion was begun
-	inserted atomic.Int64 // of those, acknowledged
+	inserted atomic.Int64 // how many of those are acknowledged: but for a few under way, the first
 }
 
 // mix is a workload: what part of the operations does what, and which records are chosen.
@@ -136,7 +136,7 @@ func (y *ycsb) one(c *ycsbClient, m mix) error {
 		if err := c.insert(int(y.begun.Add(1) - 1)); err != nil {
 			return err
 		}
-		y.inserted.Add(1) // what is not acknowledged yet is not looked for
+		y.inserted.Add(1)
 		return nil
 	case x < m.read+m.update+m.insert+m.scan:
 		return c.scan(record)

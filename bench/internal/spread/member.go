@@ -87,7 +87,6 @@ func (e Experiment) Serve(ctx context.Context, index int, open Open, in io.Reade
 		case "publish":
 			var n int
 			if _, err = fmt.Sscan(words[1], &n); err == nil {
-				said = fmt.Sprint(time.Now().UnixNano())
 				err = net.Publish(ctx, n)
 			}
 		case "count":

@@ -215,11 +215,11 @@ func (h *hub) measure(ctx context.Context, first, loss int) (r Result, err error
 	if _, err := h.askAll(ctx, 0, "lose %d", loss); err != nil {
 		return r, err
 	}
-	began := time.Now()
 	copiesBefore, bytesBefore, err := h.count(ctx)
 	if err != nil {
 		return r, err
 	}
+	began := time.Now()
 	published, err := h.publish(ctx, began, first)
 	if err != nil {
 		return r, err

@@ -20,7 +20,7 @@ const (
 // is not found again for some time is packed: then it takes a fourth of the memory, and has no pointer
 // that the collector would have to follow. Both are in two generations: when the young one is full
 // it becomes the old one; what is found there is young again; and what is left of it goes, from those
-// that are as they are to the packed ones.
+// that are as they are to the packed ones, but for those that are vacant.
 type cache struct {
 	limit  int // bytes
 	unpack func(key, packed []byte) Record

@@ -38,7 +38,7 @@ type Record interface {
 	// tree does not have yet: what that had still to write, beside itself, is to be taken over. If
 	// it is sealed, that is written as well.
 	Supersede(old Record)
-	// Pack appends what it is beside its key, once the tree has it: see NewTable.
+	// Pack appends what it is beside its key, once the tree has it: see NewTable. It is not called of a vacant one.
 	Pack(b []byte) []byte
 	// Vacant reports whether it says that nothing is there.
 	Vacant() bool
@@ -85,7 +85,7 @@ type Table struct {
 type layers [2]*layer
 
 // NewTable returns a table over a snapshot of a tree, which it takes over. It keeps what it finds
-// there in about limit bytes, packed if it was not touched for long. unpack returns what a record
+// there in about limit bytes, packed if it was not touched for long, and forgotten then if it is vacant. unpack returns what a record
 // was, from its key and what Pack appended; it keeps neither.
 func NewTable(tree store.Snapshot, limit int64, unpack func(key, packed []byte) Record) *Table {
 	t := &Table{base: newBase(tree), seq: 1, layers: layers{newLayer()}}
