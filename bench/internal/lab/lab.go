@@ -190,11 +190,12 @@ func (d *Daemon) Begin(ctx context.Context, name string) (err error) {
 			case len(fields) < 2:
 			case fields[0] == "redis":
 				d.Redis = fields[1]
-				d.args[slices.Index(d.args, "--resp")+1] = d.Redis // where its clients look for it when it begins again
+				d.stays("--resp", d.Redis)
 			case fields[0] == "http":
 				d.HTTP = fields[1]
 			case fields[0] == "gossip":
 				d.Gossip = fields[1]
+				d.stays("--gossip", d.Gossip)
 			case strings.Contains(line, "--join"):
 				_, err = Ask(ctx, d.Redis, "PING")
 				return err
@@ -206,6 +207,9 @@ func (d *Daemon) Begin(ctx context.Context, name string) (err error) {
 		}
 	}
 }
+
+// stays has the daemon serve at an address when it begins again, as its clients and members look for it there.
+func (d *Daemon) stays(flag, address string) { d.args[slices.Index(d.args, flag)+1] = address }
 
 // Status is what is looked at of /v1/status.
 type Status struct {
