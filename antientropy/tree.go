@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 
 	"github.com/peerd/peerd/internal/dotted"
+	"github.com/peerd/peerd/internal/wire"
 )
 
 // Shape of the tree, the same in every replica for ever: part of the protocol.
@@ -136,6 +137,26 @@ func (t *Tree) Node(level, index int) Fingerprint {
 	}
 	return p.leaves[child%Fanout][index%Fanout]
 }
+
+// WritePage writes the leaves of the i-th page, each as WriteFingerprint does.
+func (t *Tree) WritePage(w *wire.Writer, i int) {
+	for _, g := range orZero(t.pages[i]).leaves {
+		if g == nil {
+			w.Raw(zeroGroup)
+			continue
+		}
+		for _, f := range g {
+			WriteFingerprint(w, f)
+		}
+	}
+}
+
+// zeroGroup is what WritePage writes of leaves that are all zero.
+var zeroGroup = wire.Encode(func(w *wire.Writer) {
+	for range Fanout {
+		WriteFingerprint(w, Fingerprint{})
+	}
+})
 
 // nodesAt returns the number of nodes of a level, 0 for one that does not exist.
 func nodesAt(level int) int {

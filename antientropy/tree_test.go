@@ -1,11 +1,13 @@
 package antientropy
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"testing"
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/dotted"
+	"github.com/peerd/peerd/internal/wire"
 	"pgregory.net/rapid"
 )
 
@@ -36,6 +38,25 @@ func TestNodesAreTheSumsOfTheirChildren(t *testing.T) {
 			t.Fatal("the root is not node 0 of level 0")
 		}
 	})
+}
+
+func TestAPageIsWrittenAsItsLeavesAre(t *testing.T) {
+	tree := new(Tree)
+	for _, leaf := range []int{0, 1, 17, PageLeaves - 1, PageLeaves, 3*PageLeaves + 40} {
+		tree.Add(leaf, Fingerprint{1, uint64(leaf)})
+	}
+	tree.Sub(17, Fingerprint{1, 17}) // its group is zero again
+	for page := range 5 {
+		got := wire.Encode(func(w *wire.Writer) { tree.WritePage(w, page) })
+		want := wire.Encode(func(w *wire.Writer) {
+			for i := range PageLeaves {
+				WriteFingerprint(w, tree.Node(Levels, page*PageLeaves+i))
+			}
+		})
+		if !bytes.Equal(got, want) {
+			t.Errorf("page %d is %x, want %x", page, got, want)
+		}
+	}
 }
 
 func TestTreeForgetsWhatIsTakenOutInAnyOrder(t *testing.T) {

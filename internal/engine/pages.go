@@ -66,10 +66,7 @@ func encodePage(key []byte, batch uint64, t *antientropy.Tree) []byte {
 	return seal(key, func(w *wire.Writer) {
 		w.Array(1 + antientropy.PageLeaves)
 		w.Uint(batch)
-		first := int(key[1]) * antientropy.PageLeaves
-		for i := range antientropy.PageLeaves {
-			antientropy.WriteFingerprint(w, t.Node(antientropy.Levels, first+i))
-		}
+		t.WritePage(w, int(key[1]))
 	})
 }
 
