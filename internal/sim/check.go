@@ -1,7 +1,9 @@
 package sim
 
 import (
+	"cmp"
 	"errors"
+	"math"
 	"slices"
 	"time"
 
@@ -138,9 +140,7 @@ func (h *host) check() {
 	h.checkView(v, dense)
 	h.checkHidden(dense)
 	h.checkRoot()
-	for _, theirs := range h.w.contexts {
-		h.checkLog(theirs)
-	}
+	h.checkLog()
 	if !h.w.chance(4) || h.w.calm {
 		v.Close()
 		return
@@ -291,29 +291,60 @@ func (h *host) tolerates(err error) bool {
 	return true
 }
 
-// checkLog checks that what the log says that it covers, for somebody with a context that a host
-// once had, it has.
-func (h *host) checkLog(theirs crdt.VersionVector) {
-	from, covered := h.engine.LogStart(theirs)
-	if !covered || theirs == nil {
-		return
+// lacking is somebody with a context that a host once had, who reads a log.
+type lacking struct {
+	from   uint64 // the first record that it must read
+	theirs crdt.VersionVector
+	got    crdt.VersionVector
+}
+
+// checkLog checks that what the log says that it covers, for somebody with a context that a host once had, it has. All
+// of them go through it together.
+func (h *host) checkLog() {
+	var all []lacking
+	for _, theirs := range h.w.contexts {
+		if from, covered := h.engine.LogStart(theirs); covered && theirs != nil {
+			all = append(all, lacking{from, theirs, theirs.Clone()})
+		}
 	}
-	got := theirs.Clone()
-	for more := true; more; {
-		next, there, err := h.engine.LogRead(from, 64, func(d *delta.Delta) bool {
-			if d.First <= got[d.Replica]+1 {
-				got.Raise(d.Replica, d.Last())
+	slices.SortStableFunc(all, func(a, b lacking) int { return cmp.Compare(a.from, b.from) })
+	for i, l := range all {
+		end := uint64(math.MaxUint64)
+		if i+1 < len(all) {
+			end = all[i+1].from
+		}
+		if !h.readLog(l.from, end, all[:i+1]) {
+			return
+		}
+	}
+	seen, _ := h.engine.Context()
+	for _, l := range all {
+		if !l.got.Contains(seen) {
+			h.w.fail("%s says that its log covers what follows %v, and has only %v", h.name, l.theirs, l.got)
+		}
+	}
+}
+
+// readLog has some read the records from one to before another. It returns false if the disk does not let them.
+func (h *host) readLog(at, end uint64, readers []lacking) bool {
+	for at < end {
+		next, there, err := h.engine.LogRead(at, int(min(64, end-at)), func(d *delta.Delta) bool {
+			for _, l := range readers {
+				if d.First <= l.got[d.Replica]+1 {
+					l.got.Raise(d.Replica, d.Last())
+				}
 			}
 			return true
 		})
-		if h.tolerates(err) || !there && h.scars().scarred {
-			return
+		switch {
+		case h.tolerates(err) || !there && h.scars().scarred:
+			return false
+		case next <= at:
+			return true
 		}
-		more, from = next > from, next
+		at = next
 	}
-	if seen, _ := h.engine.Context(); !got.Contains(seen) {
-		h.w.fail("%s says that its log covers what follows %v, and has only %v", h.name, theirs, got)
-	}
+	return true
 }
 
 // checkVectors checks what the host takes vectors for: its own for its context, and others' for no more than they have,
