@@ -81,7 +81,7 @@ func last(a dotted.Address) crdt.Type {
 // readsBits says how a chunk or a run reads with the given live effects, of which the latest is the last.
 func (c *cell) readsBits(live []*effect) fact {
 	text := live[len(live)-1].text
-	if last(c.at) == crdt.TypeHyperLogLog {
+	if c.typ == crdt.TypeHyperLogLog {
 		var all []string
 		for _, e := range live {
 			all = append(all, e.united...)

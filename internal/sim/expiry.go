@@ -199,7 +199,7 @@ func (h *history) purge(name dotted.Address, t *transaction) {
 
 // emptied has a transaction remove what was said of a name if nothing else is left of it.
 func (h *history) emptied(name dotted.Address, t *transaction) {
-	if !h.exists(name, t) {
+	if len(h.said[name]) > 0 && !h.exists(name, t) {
 		h.lose(name, t)
 	}
 }
@@ -285,7 +285,7 @@ func (h *history) removal(e *effect, key, field dotted.Address) {
 		return
 	}
 	for _, name := range []dotted.Address{field, key} {
-		if existed := name != "" && h.exists(name, t); existed {
+		if existed := len(h.said[name]) > 0 && h.exists(name, t); existed {
 			defer h.emptied(name, t)
 		}
 	}

@@ -80,9 +80,8 @@ type history struct {
 // cell is what was written to one address. Those of a key are in the order of their addresses.
 type cell struct {
 	at      dotted.Address
-	value   bool // and not an element or a flag
-	scored  bool // it is of an element with a score
-	stream  bool // it is in a stream
+	typ     crdt.Type // the last in its address
+	stream  bool      // it is in a stream
 	effects []*effect
 }
 
@@ -98,7 +97,7 @@ type effect struct {
 	pending  crdt.Pending
 	amount   int // of concurrent ones the greatest counts
 
-	removers []*transaction // that remove what it wrote
+	removers []*transaction // that remove what it wrote: none that had seen another of them remove it
 }
 
 func newHistory() *history {
@@ -181,7 +180,7 @@ func (h *history) add(t *transaction) {
 func (e *effect) remove(cells []*cell) {
 	for i := find(cells, e.clears); i < len(cells) && strings.HasPrefix(string(cells[i].at), string(e.clears)); i++ {
 		for _, o := range cells[i].effects {
-			if e.removes(o) {
+			if e.removes(o) && !o.removedBy(e.of.saw) { // else whoever has seen this has seen that
 				o.removers = append(o.removers, e.of)
 			}
 		}
@@ -196,9 +195,7 @@ func (e *effect) put(cells []*cell) []*cell {
 	i := find(cells, e.cell)
 	if i == len(cells) || cells[i].at != e.cell {
 		shape := e.cell.Shape()
-		t := crdt.Type(shape[len(shape)-1])
-		cells = slices.Insert(cells, i, &cell{at: e.cell, value: t == crdt.TypeString, scored: t == crdt.TypeSortedSet,
-			stream: crdt.Type(shape[0]) == crdt.TypeStream})
+		cells = slices.Insert(cells, i, &cell{at: e.cell, typ: last(e.cell), stream: crdt.Type(shape[0]) == crdt.TypeStream})
 	}
 	cells[i].effects = append(cells[i].effects, e)
 	return cells

@@ -89,9 +89,9 @@ func (e *effect) removes(o *effect) bool {
 
 // reads says how the cell with the given live effects reads.
 func (c *cell) reads(live []*effect) fact {
-	bits := last(c.at) == crdt.TypeBitmap || last(c.at) == crdt.TypeHyperLogLog
-	listed := last(c.at) == crdt.TypeList
-	if !c.value && !c.scored && !bits && !listed {
+	switch c.typ {
+	case crdt.TypeString, crdt.TypeSortedSet, crdt.TypeBitmap, crdt.TypeHyperLogLog, crdt.TypeList:
+	default:
 		return fact{at: c.at}
 	}
 	slices.SortFunc(live, func(x, y *effect) int {
@@ -101,13 +101,12 @@ func (c *cell) reads(live []*effect) fact {
 		return crdt.Dot{Replica: x.of.first.Replica, Counter: x.of.first.Counter + uint64(x.n)}.Compare(
 			crdt.Dot{Replica: y.of.first.Replica, Counter: y.of.first.Counter + uint64(y.n)})
 	})
-	if c.scored {
+	switch c.typ {
+	case crdt.TypeSortedSet:
 		return c.score(live)
-	}
-	if bits {
+	case crdt.TypeBitmap, crdt.TypeHyperLogLog:
 		return c.readsBits(live)
-	}
-	if listed {
+	case crdt.TypeList:
 		return c.readsListed(live)
 	}
 	f := fact{at: c.at}
