@@ -417,10 +417,12 @@ func (v *View) overlaid(start, end []byte,
 		return own.Record != nil && (end == nil || own.Record.Key() < string(end))
 	}
 	stopped := false
+	var key []byte // of an item
 	emit := func() bool {
 		it := own.Record.(*item)
 		own.Next()
-		stopped = !it.Vacant() && !fn([]byte(it.key), it, it.value)
+		key = append(key[:0], it.key...)
+		stopped = !it.Vacant() && !fn(key, it, it.value)
 		return !stopped
 	}
 	err := scan(start, end, func(key, value []byte) bool {
@@ -473,8 +475,8 @@ func (v *View) scanStored(prefix, beyond dotted.Address,
 			return fn(it.address, it.cell)
 		}
 		// The key and value are the store's: the cell needs copies, since it points into them.
-		k, record := append([]byte(nil), key...), append([]byte(nil), value...)
-		a, c, err := decodeCell(v.shot.Tree(), k, record)
+		both := append(append(make([]byte, 0, len(key)+len(value)), key...), value...)
+		a, c, err := decodeCell(v.shot.Tree(), both[:len(key):len(key)], both[len(key):])
 		if err != nil {
 			failed = err
 			return false
