@@ -154,7 +154,7 @@ func (r *replica) behind() int64 { return Behind(r.cfg.MaxLogBytes) }
 // then.
 func (r *replica) saveSome() (err error) {
 	c := r.saving
-	w := treeWriter{r: r, batch: &store.Batch{}, began: r.work, most: r.piece()}
+	w := r.treeWriter()
 	defer w.close()
 	for !w.full && c.pass < len(passes) {
 		p := passes[c.pass]
@@ -232,6 +232,10 @@ type treeWriter struct {
 	began int            // replica.work at its beginning
 	most  int            // about how many bytes the step writes
 	full  bool           // the step has done enough
+}
+
+func (r *replica) treeWriter() treeWriter {
+	return treeWriter{r: r, batch: &store.Batch{}, began: r.work, most: r.piece()}
 }
 
 // item writes one record, with what belongs to it: what it names before it, what it named with it.

@@ -44,9 +44,11 @@ var expiries = cellIndex{
 			fn(append(expiryKey(indexed(c)), a.Place()...))
 		}
 	},
-	same: func(before, after dotted.Cell) bool {
-		return len(before) > 0 == (len(after) > 0) && indexed(before) == indexed(after)
-	},
+	same: expireAlike,
+}
+
+func expireAlike(before, after dotted.Cell) bool {
+	return len(before) > 0 == (len(after) > 0) && indexed(before) == indexed(after)
 }
 
 // indexed returns when the cell of an expiry is looked at: one that only a newer version can read, never.

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -56,56 +55,34 @@ func readMutant(path string) (m mutant, err error) {
 	return m, nil
 }
 
-// overlay writes the mutated files and what "go build -overlay" needs to know of them.
-func (m mutant) overlay(root, dir string) (string, error) {
-	replace := map[string]string{}
+// texts returns what files are with the mutant in them, by path.
+func (m mutant) texts(root string) (map[string]string, error) {
+	texts := map[string]string{}
 	for i, e := range m.edits {
 		path := filepath.Join(root, e.file)
-		from := path
-		if replace[path] != "" {
-			from = replace[path]
+		text, ok := texts[path]
+		if !ok {
+			read, err := os.ReadFile(path)
+			if err != nil {
+				return nil, err
+			}
+			text = string(read)
 		}
-		text, err := os.ReadFile(from)
-		if err != nil {
-			return "", err
+		if n := strings.Count(text, e.old); n != 1 {
+			return nil, fmt.Errorf("%s has %d places for edit %d, want 1:\n%s", e.file, n, i+1, e.old)
 		}
-		if n := strings.Count(string(text), e.old); n != 1 {
-			return "", fmt.Errorf("%s has %d places for edit %d, want 1:\n%s", e.file, n, i+1, e.old)
-		}
-		replace[path] = filepath.Join(dir, fmt.Sprintf("%d.go", i))
-		mutated := strings.Replace(string(text), e.old, e.new, 1)
-		if err := os.WriteFile(replace[path], []byte(mutated), 0o600); err != nil {
-			return "", err
-		}
+		texts[path] = strings.Replace(text, e.old, e.new, 1)
 	}
-	data, err := json.Marshal(map[string]any{"Replace": replace})
-	if err != nil {
-		return "", err
-	}
-	file := filepath.Join(dir, "overlay.json")
-	return file, os.WriteFile(file, data, 0o600)
-}
-
-// build builds the simulator.
-func build(root, overlay, program string) error {
-	compile := exec.Command("go", "build", "-overlay", overlay, "-o", program, "./cmd/peersim")
-	compile.Dir = root
-	if out, err := compile.CombinedOutput(); err != nil {
-		return fmt.Errorf("%w\n%s", err, out)
-	}
-	return nil
+	return texts, nil
 }
 
 var firstSeed = regexp.MustCompile(`(?m)^seed (\d+): (.*)$`)
 
-// hunt builds the simulator with the mutant in it and returns after how many worlds it was found.
-func (m mutant) hunt(root, overlay, dir string) (seeds int, found string, err error) {
-	program := filepath.Join(dir, "peersim")
-	if err := build(root, overlay, program); err != nil {
-		return 0, "", err
-	}
+// hunt runs worlds of a program until the mutant is found, and returns after how many it was.
+func (m mutant) hunt(program string) (seeds int, found string, err error) {
 	run := exec.Command(program, "-seeds", strconv.Itoa(mutantSeeds), "-from", strconv.Itoa(mutantFrom),
 		"-first")
+	run.Env = append(os.Environ(), plantedEnv+"="+m.name)
 	out, err := run.Output()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
@@ -119,8 +96,8 @@ func (m mutant) hunt(root, overlay, dir string) (seeds int, found string, err er
 	return seed - mutantFrom + 1, match[2], err
 }
 
-// TestTheWorldsFindEachMutant tests that each of the mutants can be planted, and with -mutants
-// that it is found.
+// TestTheWorldsFindEachMutant tests that the mutants can be planted and are still Go, and with -mutants that each is
+// found.
 func TestTheWorldsFindEachMutant(t *testing.T) {
 	root, err := filepath.Abs(filepath.Join("..", ".."))
 	if err != nil {
@@ -135,21 +112,28 @@ func TestTheWorldsFindEachMutant(t *testing.T) {
 		t.Fatal(err)
 	}
 	slices.Sort(files)
+	g := garden{root: root, beds: map[string]*bed{}}
+	var all []mutant
 	for _, file := range files {
 		m, err := readMutant(file)
+		if err == nil {
+			err = g.plant(m)
+		}
 		if err != nil {
-			t.Fatal(err)
+			t.Errorf("%s: %v", file, err)
+		}
+		all = append(all, m)
+	}
+	program, err := g.build(t.TempDir())
+	if err != nil {
+		t.Fatalf("a mutant does not compile: %v", err)
+	}
+	for _, m := range all {
+		if *mutants == "" || !wanted.MatchString(m.name) {
+			continue
 		}
 		t.Run(m.name, func(t *testing.T) {
-			dir := t.TempDir()
-			overlay, err := m.overlay(root, dir)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if *mutants == "" || !wanted.MatchString(m.name) {
-				return
-			}
-			seeds, found, err := m.hunt(root, overlay, dir)
+			seeds, found, err := m.hunt(program)
 			switch {
 			case err != nil:
 				t.Fatal(err)
