@@ -177,7 +177,7 @@ func (s *starts) checkEmptied() string {
 }
 
 func TestCollectingBaselinesLeavesCountsAsTheyAre(t *testing.T) {
-	runHistories(t, 20_000, onCounter.startsTrial, true)
+	runHistories(t, 5_000, onCounter.startsTrial, true)
 }
 
 // hasty is a transaction to which ids seem to have ended that have not.

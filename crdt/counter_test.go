@@ -73,11 +73,11 @@ func countTrial(h *history, steps int) string {
 }
 
 func TestCounterResetRemovesExactlyWhatItSaw(t *testing.T) {
-	runHistories(t, 20_000, countTrial, true)
+	runHistories(t, 5_000, countTrial, true)
 }
 
 func TestCounterConvergesOnTheOracleWhenDeltasAreLostAndReordered(t *testing.T) {
-	runHistories(t, 10_000, countTrial, false)
+	runHistories(t, 2_500, countTrial, false)
 }
 
 // withoutBaselines is a transaction in which resets remove shares and leave nothing behind.

@@ -375,11 +375,11 @@ func modelTrial(h *history, steps int) string {
 }
 
 func TestEveryTypeReadsWhatTheModelSaysAfterEveryStep(t *testing.T) {
-	runHistories(t, 2000, modelTrial, true)
+	runHistories(t, 800, modelTrial, true)
 }
 
 func TestEveryTypeReadsWhatTheModelSaysAfterLossAndReordering(t *testing.T) {
-	runHistories(t, 2000, modelTrial, false)
+	runHistories(t, 800, modelTrial, false)
 }
 
 func TestTypesThatMeetUnderOneNameBothStay(t *testing.T) {

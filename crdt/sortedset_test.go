@@ -78,17 +78,17 @@ func scoreTrial(h *history, steps int) string {
 }
 
 func TestARemovalTakesFromAScoreExactlyWhatItSaw(t *testing.T) {
-	runHistories(t, 20_000, scoreTrial, true)
+	runHistories(t, 5_000, scoreTrial, true)
 }
 
 func TestScoresConvergeOnTheOracleWhenDeltasAreLostAndReordered(t *testing.T) {
-	runHistories(t, 10_000, scoreTrial, false)
+	runHistories(t, 2_500, scoreTrial, false)
 }
 
 func TestCollectingBaselinesLeavesScoresAsTheyAre(t *testing.T) {
 	on := counted{drawScored, (*history).checkScore, action{trace: "removes all", clears: scoredCell,
 		do: func(tx dotted.Tx) error { return second(fieldsOf(tx).Remove("z")) }}}
-	runHistories(t, 20_000, on.startsTrial, true)
+	runHistories(t, 5_000, on.startsTrial, true)
 }
 
 // brokenScores is a transaction that leaves out a part of what shares need.

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,17 +11,15 @@ import (
 	"time"
 )
 
+var every = flag.Int("every", 10, "load each so many-th record of Unicode's data: 1 is all of them")
+
 // TestThreePeersConverge is the story of a cluster: it takes writes on both sides of a cut, one
 // peer is killed under load, one loses its disk, one is cut off for so long that membership gives
 // it up, and a stranger knocks. After each of these all agree, with each other and with the model.
 func TestThreePeersConverge(t *testing.T) {
 	n, namespaced := openNetwork(t)
 	printMode(namespaced)
-	step := 1
-	if !namespaced && os.Getenv("CI") == "" || testing.Short() {
-		step = 10
-	}
-	records := unicodeData(t, step)
+	records := unicodeData(t, *every)
 	c := newCluster(t, n)
 	c.note("three peers on %s", n.describe())
 

@@ -12,7 +12,7 @@
 // loopback.
 //
 // Without all that the daemons run on loopback ports and are cut by the daemon's own fault
-// injection (--cut-file), with a tenth of the data. The test prints which of the two it was.
+// injection (--cut-file). The test prints which of the two it was.
 //
 //	PEERD_E2E_NAMESPACES=require   fail if there are no namespaces, instead of using loopback
 //	PEERD_E2E_BINARY=FILE          use this daemon instead of building one
@@ -28,5 +28,5 @@
 // # The data
 //
 // testdata/UnicodeData.txt.gz: a hash for each code point, a set and a counter for each general
-// category. See testdata/README.md for its licence.
+// category. See testdata/README.md for its licence. A tenth of it is loaded, or with "-every 1" all of it.
 package e2e

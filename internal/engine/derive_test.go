@@ -48,10 +48,10 @@ func (w *world) checkDerived(t *testing.T, h *host) {
 func TestWhatIsDerivedIsKeptWhereverCellsChange(t *testing.T) {
 	did := map[string]int{}
 	seeds := []uint64{56, 62, 144} // which found faults
-	for seed := uint64(1); seed <= 12; seed++ {
+	for seed := uint64(1); seed <= 4; seed++ {
 		seeds = append(seeds, seed)
 	}
-	for seed := uint64(201); seed <= 204; seed++ { // with cells that stand in orders
+	for seed := uint64(201); seed <= 202; seed++ { // with cells that stand in orders
 		seeds = append(seeds, seed)
 	}
 	for _, seed := range seeds {

@@ -10,7 +10,7 @@ import (
 
 var (
 	seedFlag  = flag.Uint64("seed", 0, "run this seed of the driver alone")
-	seedsFlag = flag.Uint64("seeds", 150, "how many seeds of the driver to run")
+	seedsFlag = flag.Uint64("seeds", 60, "how many seeds of the driver to run")
 )
 
 func configOf(seed uint64) worldConfig {
