@@ -156,6 +156,17 @@ func (p *peer) expectEnd() {
 	}
 }
 
+// expectEndOfServer expects the end of a connection whose command waits while the server ends. It may be told first.
+func (p *peer) expectEndOfServer() {
+	p.t.Helper()
+	if b, err := p.in.Peek(1); err == nil && b[0] == '-' {
+		if told := p.reply(); !strings.Contains(told, "shutting down") {
+			p.t.Errorf("it was told %s", told)
+		}
+	}
+	p.expectEnd()
+}
+
 // readReply reads a reply of RESP2 or RESP3 as lines that begin with its mark; bulk strings are
 // quoted in place of it.
 func readReply(in *bufio.Reader, indent string) (string, error) {

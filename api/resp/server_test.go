@@ -107,7 +107,7 @@ func testCloseCutsWhatWaitsForTheDatabase(t *testing.T) {
 	if err := errors.Join(s.Close(), s.Close()); err != nil {
 		t.Error(err)
 	}
-	p.expectEnd()
+	p.expectEndOfServer()
 	close(db.leave) // what the database ends after that goes nowhere
 }
 
