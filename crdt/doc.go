@@ -110,7 +110,7 @@
 // baselines for it, and the sum of all is kept beside them. Leaving a part
 // out breaks, in random histories of 8 to 60 steps and 3 or 4 replicas (counter_test.go):
 //
-//	as described                         0 of 20,000 read a wrong value
+//	as described                         0 of  5,000 read a wrong value
 //	resets leave no baseline           817 of  2,000
 //	shares do not take baselines in    121 of  2,000
 //

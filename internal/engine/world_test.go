@@ -61,7 +61,7 @@ func TestReplicasConvergeWhateverHappens(t *testing.T) {
 	for _, what := range slices.Sorted(maps.Keys(total)) {
 		t.Logf("%s: %d", what, total[what])
 	}
-	if *seedFlag == 0 && *seedsFlag >= 100 && !t.Failed() {
+	if *seedFlag == 0 && *seedsFlag >= 60 && !t.Failed() {
 		for _, what := range []string{"repair", "repair aborted", "crashes", "is killed", "closes", "is restored",
 			"bases said", "left out"} {
 			if total[what] == 0 {

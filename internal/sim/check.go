@@ -296,6 +296,8 @@ type lacking struct {
 	from   uint64 // the first record that it must read
 	theirs crdt.VersionVector
 	got    crdt.VersionVector
+	ended  bool // it gets no further
+	failed bool // for what its disk may not read
 }
 
 // checkLog checks that what the log says that it covers, for somebody with a context that a host once had, it has. All
@@ -304,7 +306,7 @@ func (h *host) checkLog() {
 	var all []lacking
 	for _, theirs := range h.w.contexts {
 		if from, covered := h.engine.LogStart(theirs); covered && theirs != nil {
-			all = append(all, lacking{from, theirs, theirs.Clone()})
+			all = append(all, lacking{from: from, theirs: theirs, got: theirs.Clone()})
 		}
 	}
 	slices.SortStableFunc(all, func(a, b lacking) int { return cmp.Compare(a.from, b.from) })
@@ -313,38 +315,38 @@ func (h *host) checkLog() {
 		if i+1 < len(all) {
 			end = all[i+1].from
 		}
-		if !h.readLog(l.from, end, all[:i+1]) {
-			return
-		}
+		h.readLog(l.from, end, all[:i+1])
 	}
 	seen, _ := h.engine.Context()
 	for _, l := range all {
-		if !l.got.Contains(seen) {
+		if !l.failed && !l.got.Contains(seen) {
 			h.w.fail("%s says that its log covers what follows %v, and has only %v", h.name, l.theirs, l.got)
 		}
 	}
 }
 
-// readLog has some read the records from one to before another. It returns false if the disk does not let them.
-func (h *host) readLog(at, end uint64, readers []lacking) bool {
+// readLog has those who have come so far read the records from one to before another.
+func (h *host) readLog(at, end uint64, readers []lacking) {
 	for at < end {
 		next, there, err := h.engine.LogRead(at, int(min(64, end-at)), func(d *delta.Delta) bool {
 			for _, l := range readers {
-				if d.First <= l.got[d.Replica]+1 {
+				if !l.ended && d.First <= l.got[d.Replica]+1 {
 					l.got.Raise(d.Replica, d.Last())
 				}
 			}
 			return true
 		})
-		switch {
-		case h.tolerates(err) || !there && h.scars().scarred:
-			return false
-		case next <= at:
-			return true
+		failed := h.tolerates(err) || !there && h.scars().scarred
+		if failed || next <= at {
+			for i := range readers {
+				l := &readers[i]
+				l.failed = l.failed || failed && !l.ended
+				l.ended = true
+			}
+			return
 		}
 		at = next
 	}
-	return true
 }
 
 // checkVectors checks what the host takes vectors for: its own for its context, and others' for no more than they have,

@@ -53,6 +53,9 @@ func (g *garden) plant(m mutant) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
+		if len(pairs) == 0 {
+			return fmt.Errorf("%s: no function is changed", path)
+		}
 		for _, p := range pairs {
 			b.grow(m.name, p)
 		}

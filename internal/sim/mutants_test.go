@@ -128,6 +128,11 @@ func TestTheWorldsFindEachMutant(t *testing.T) {
 	if err != nil {
 		t.Fatalf("a mutant does not compile: %v", err)
 	}
+	if *mutants != "" {
+		if out, err := exec.Command(program, "-seeds", "40", "-from", "1").Output(); err != nil {
+			t.Fatalf("with no mutant at work: %v\n%s", err, out)
+		}
+	}
 	for _, m := range all {
 		if *mutants == "" || !wanted.MatchString(m.name) {
 			continue
