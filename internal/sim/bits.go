@@ -98,7 +98,7 @@ func readBitmap(b crdt.Bitmap, at dotted.Address, out *reading) error {
 		return fmt.Errorf("bitmap %q is listed: there %v, of %d and %d bytes", at, ok, len(all), b.Len())
 	}
 	for from := 0; from < len(all); from += chunkBytes {
-		mark := all[from : from+markBytes]
+		mark := all[from:min(from+markBytes, len(all))]
 		if bytes.Count(mark, []byte{0}) == markBytes {
 			continue // as nearly all of a long one: to read each of those alone took most of a world's time
 		}
