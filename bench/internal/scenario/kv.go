@@ -113,7 +113,7 @@ var quickTests = []string{"SET", "GET", "INCR", "LRANGE of 100", "SADD", "HSET",
 
 // size returns how many requests a test is of, and of how many keys.
 func (t redisTest) size(requests, pipeline int) (count, keys int) {
-	count, keys = requests*pipeline, 10_000
+	count, keys = requests*min(pipeline, 4), 10_000
 	if t.one {
 		count = requests * min(pipeline, 2)
 	}
@@ -129,8 +129,8 @@ func (b *bench) redisCommands(ctx context.Context, all []server) error {
 	tests := slices.DeleteFunc(slices.Clone(redisTests), func(t redisTest) bool {
 		return b.quick && !slices.Contains(quickTests, t.name)
 	})
-	requests := size(b, 2_000, 50_000)
-	b.Setting("redis-benchmark: %s requests, with -P 16 16 times as many, of pops and LRANGE twice, of 50 clients, "+
+	requests := size(b, 2_000, 20_000)
+	b.Setting("redis-benchmark: %s requests, with -P 16 four times as many, of pops and LRANGE twice, of 50 clients, "+
 		"10,000 keys, 64 bytes; lists, sets and sorted sets of one key, which is deleted before each; "+
 		"what is popped or read was put there just before; of 3 peers all clients are one's; left out are its PINGs and longer ranges", report.Count(requests))
 	b.Setting("the rate limiter lets 100 calls a minute through for a key: %s", limiter)

@@ -40,7 +40,7 @@ type plan struct {
 var All = []Scenario{
 	{"commit", "Writes of an embedded database: rate, latency, CPU and allocations, by " +
 		"durability, writers and size",
-		plan{3, time.Minute}, plan{3, 13 * time.Minute}, commit},
+		plan{3, time.Minute}, plan{3, 8 * time.Minute}, commit},
 	{"kv", "Redis commands, and YCSB A to F, of one peer and of three",
 		plan{3, 75 * time.Second}, plan{3, 22 * time.Minute}, kv},
 	{"types", "Merging and encoding each type, in memory",
@@ -60,7 +60,7 @@ var All = []Scenario{
 	{"partition", "A cluster under load is split, in two parts and in three: what each part can still do, and what is lost",
 		plan{1, 90 * time.Second}, plan{3, 33 * time.Minute}, partition},
 	{"bootstrap", "An empty peer joins: time, bytes, memory, and the other's latency meanwhile",
-		plan{1, 17 * time.Second}, plan{3, 17 * time.Minute}, bootstrap},
+		plan{1, 17 * time.Second}, plan{3, 26 * time.Minute}, bootstrap},
 	{"soak", "Mixed load and faults for a time: the first quarter against the last",
 		plan{1, 27 * time.Second}, plan{1, 6 * time.Minute}, soak},
 }
