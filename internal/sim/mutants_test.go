@@ -18,7 +18,7 @@ var mutants = flag.String("mutants", "", "hunt for the mutants whose names match
 
 // Where mutants are looked for, and how long.
 const (
-	mutantSeeds = 4000
+	mutantSeeds = 6000
 	mutantFrom  = 1
 )
 

@@ -60,7 +60,7 @@ func drawPlan(rng *rand.Rand) plan {
 	p := plan{
 		hosts:      2 + rng.IntN(3),
 		durability: durability(rng.IntN(3)),
-		lasts:      time.Duration(800+rng.IntN(4000)) * time.Millisecond,
+		lasts:      time.Duration(600+rng.IntN(3000)) * time.Millisecond,
 		writeEvery: time.Duration(40+rng.IntN(400)) * time.Millisecond,
 		faultEvery: time.Duration(300+rng.IntN(3000)) * time.Millisecond,
 		maxLog:     []int64{1 << 30, 1 << (9 + rng.IntN(8)), 1 << (9 + rng.IntN(8)), 1}[rng.IntN(4)],
