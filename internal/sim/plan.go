@@ -19,8 +19,8 @@ const (
 func (d durability) String() string { return [...]string{"none", "interval", "always"}[d] }
 
 // plan is what a world is like. Each world draws a few kinds of fault and none of the others: a
-// bug that needs two of them, and is hidden by a third, is found so too. Most worlds are short: in as
-// much time many of them find as much as few long ones, and what they find is easier to follow.
+// bug that needs two of them, and is hidden by a third, is found so too. Most worlds are short, so
+// that what they find can be followed; a few are long, large or busy.
 type plan struct {
 	hosts      int
 	spaces     int
