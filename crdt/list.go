@@ -86,7 +86,7 @@ func (l List) From(i int, back bool) iter.Seq2[int, []byte] {
 // Insert puts values before the element that has i others before it, in their order; with the
 // list's length or more behind all. It returns ErrTooLong for a value of more than MaxValue bytes,
 // and if too much was inserted at one place inside the list: some two hundred elements, each of
-// them between the last two. Values are copied. O(values), each as finding an element.
+// them between the last two. Then none is inserted. Values are copied. O(values), each as finding an element.
 func (l List) Insert(i int, values ...[]byte) error {
 	for _, v := range values {
 		if err := checkValue(v); err != nil {
@@ -101,22 +101,22 @@ func (l List) Insert(i int, values ...[]byte) error {
 		return err
 	}
 	by := author{l.tx.Replica(), l.tx.Time()}
-	for i := range values {
-		value := values[i]
-		if before == "" && behind != "" { // the run grows to the left
-			value = values[len(values)-1-i]
-		}
+	left := before == "" && behind != "" // the run grows to the left
+	names := make([]string, len(values))
+	for n := range names {
 		name, err := by.between(before, behind)
 		if err != nil {
 			return err
 		}
-		if err := l.named(name).put(writePayload(by.at, value), nil); err != nil {
-			return err
-		}
-		if before == "" && behind != "" {
-			behind = name
+		if left {
+			names[len(names)-1-n], behind = name, name
 		} else {
-			before = name
+			names[n], before = name, name
+		}
+	}
+	for n, name := range names {
+		if err := l.named(name).put(writePayload(by.at, values[n]), nil); err != nil {
+			return err
 		}
 	}
 	return nil

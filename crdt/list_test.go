@@ -285,6 +285,36 @@ func setting(i int, value string) func(List) error {
 	return func(l List) error { return second(l.Set(i, []byte(value))) }
 }
 
+func TestAnInsertionOfTooMuchInsertsNothing(t *testing.T) {
+	low := at("", author{7, 1}.starting(0, sideRight))
+	for len(low) < maxPosition {
+		n := int64(0) // of 20 bytes, and of 28 as long as that is needed for a sum that is the limit
+		if (maxPosition-len(low))%20 != 0 {
+			n = 1 << 62
+		}
+		low = readSpot(low).sheltered(sideRight, author{8, 1}.starting(n, sideRight))
+	}
+	high := at("", author{9, 1}.starting(1, sideRight))
+	s := NewState()
+	change(t, s, 10, epochStart, func(l List) error {
+		for _, name := range []string{low, high} {
+			if err := l.named(name).put(writePayload(1, []byte("old")), nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	change(t, s, 11, epochStart, func(l List) error {
+		if err := l.Insert(1, slices.Repeat([][]byte{[]byte("new")}, 60)...); !errors.Is(err, ErrTooLong) || l.Len() != 2 {
+			t.Errorf("60 were inserted beside a position of %d bytes: %v, and there are %d", len(low), err, l.Len())
+		}
+		if err := l.Insert(1, slices.Repeat([][]byte{[]byte("new")}, 20)...); err != nil || l.Len() != 22 {
+			t.Errorf("20 were: %v, and there are %d", err, l.Len())
+		}
+		return nil
+	})
+}
+
 func TestAValueOfAListIsBounded(t *testing.T) {
 	long := []byte(strings.Repeat("x", MaxValue+1))
 	s := NewState()
