@@ -313,6 +313,19 @@ func (s Stream) AddAs(id StreamID, fields ...string) error {
 	return s.add(in, id, fields)
 }
 
+// AddBeside is AddAs that takes the last id, too: both entries stay, as if two replicas had given
+// it at once. So a stream takes what Range passes of another one.
+func (s Stream) AddBeside(id StreamID, fields ...string) error {
+	in, err := s.inside()
+	switch {
+	case err != nil:
+		return err
+	case id == StreamID{} || id.Compare(in.last) < 0:
+		return ErrStreamID
+	}
+	return s.add(in, id, fields)
+}
+
 func (s Stream) add(in inside, id StreamID, fields []string) error {
 	payload := payloadOf(fields)
 	if len(payload) > MaxValue {

@@ -132,14 +132,10 @@ func (s Stream) addEntry(name string, value []byte) error {
 	for len(r.rest) > 0 {
 		fields = append(fields, r.text())
 	}
-	in, err := s.inside()
-	switch {
-	case err != nil:
-		return err
-	case !ok || r.bad || len(fields)%2 == 1 || id.Compare(in.last) < 0:
+	if !ok || r.bad || len(fields)%2 == 1 {
 		return errPart
 	}
-	return s.add(in, id, fields)
+	return s.AddBeside(id, fields...)
 }
 
 func (s Stream) copyTo(to Fields, name string) error {

@@ -298,6 +298,20 @@ func TestAKeyIsPutReadAndDeleted(t *testing.T) {
 	a.want(200, `{"key":"a/b","type":"flag","enabled":true}`, "GET", "/v1/keys/a/b", "")
 }
 
+func TestAStreamIsPutAsItIsRead(t *testing.T) {
+	a := newAPI(t, peer.Config{})
+	const log = `{"type":"stream","entries":[{"id":"5-1","fields":["a","1"]},{"id":"5-1","fields":["a","2"]},
+		{"id":"6-0","fields":["b","3"]}]}` // as two replicas make them
+	a.want(200, `{"changed":["k"]}`, "PUT", "/v1/keys/k", log)
+	a.want(200, `{"key":"k",`+log[1:], "GET", "/v1/keys/k", "")
+	a.want(200, `{"changed":["k"]}`, "PUT", "/v1/keys/k", a.do("GET", "/v1/keys/k", "").Body.String())
+	for _, ids := range [][2]string{{"5-1", "5-0"}, {"0-0", "1-0"}, {"5", "6-0"}} {
+		body := fmt.Sprintf(`{"type":"stream","entries":[{"id":%q,"fields":["a","1"]},{"id":%q,"fields":["a","1"]}]}`, ids[0], ids[1])
+		a.refused(400, "bad-request", "PUT", "/v1/keys/k", body)
+	}
+	a.want(200, `{"key":"k",`+log[1:], "GET", "/v1/keys/k", "")
+}
+
 func TestAPutWithConcurrentTextsIsRefused(t *testing.T) {
 	a := newAPI(t, peer.Config{})
 	a.put("k", "was", "")

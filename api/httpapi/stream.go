@@ -25,9 +25,9 @@ func (streamConverter) check(v *value, _ int) error {
 	for _, e := range *v.Entries {
 		id, ok := parseEntryID(e.ID)
 		switch {
-		case !ok || id.Compare(last) <= 0:
-			return badRequest(fmt.Sprintf("entry %q: ids are of two numbers, as 1700000000000-0, and each is greater than the "+
-				"one before", e.ID))
+		case !ok || id == crdt.StreamID{} || id.Compare(last) < 0:
+			return badRequest(fmt.Sprintf("entry %q: ids are of two numbers, as 1700000000000-0, greater than 0-0, and none is "+
+				"less than the one before", e.ID))
 		case len(e.Fields) == 0 || len(e.Fields)%2 == 1:
 			return badRequest(fmt.Sprintf("entry %q: each field needs a value behind it", e.ID))
 		}
@@ -74,7 +74,7 @@ func (streamConverter) write(at spot, v *value) error {
 		for i, f := range e.Fields {
 			fields[i] = string(f)
 		}
-		if err := at.in.Stream(at.name).AddAs(id, fields...); err != nil {
+		if err := at.in.Stream(at.name).AddBeside(id, fields...); err != nil {
 			return err
 		}
 	}
