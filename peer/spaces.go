@@ -518,7 +518,7 @@ func (p *Peer) reclaim() {
 	}
 }
 
-// ErrUnreplicated is wrapped by the error of a DropSpace that would lose writes. Nothing changed.
+// ErrUnreplicated is wrapped by the error of a DropSpace that could lose writes. Nothing changed.
 var ErrUnreplicated = errors.New("no other member is known to have all that is here")
 
 // dropPatience is how long DropSpace waits for others to say that they have what is here.
@@ -530,8 +530,8 @@ const inquireEvery = 500 * time.Millisecond
 
 // DropSpace ends this host's part in a space and deletes its copy. Others keep theirs: emptying a
 // space everywhere is a clear of all its keys. It is refused with ErrUnreplicated while the copy
-// has writes that no other member is known to have, or is damaged, unless force says that they may
-// be lost. The host takes the space up again when something is written to it here, or when it is
+// has writes that no other member is known to have as durably as this one does (see
+// Space.Replicated), or is damaged, unless force says that they may be lost. The host takes the space up again when something is written to it here, or when it is
 // opened with a Config.Spaces that names it. ErrNotHeld is wrapped if it does not hold it. Views
 // that are open go on; the records are deleted when they have ended.
 func (p *Peer) DropSpace(ctx context.Context, name string, force bool) error {
@@ -617,9 +617,11 @@ func (s *space) handOver(ctx context.Context, force bool) error {
 	poll := time.NewTicker(leaveEvery)
 	defer poll.Stop()
 	var asked time.Time
+	durable := crdt.VersionVector{} // elsewhere
 	for {
 		var missing uint64
 		var damage error
+		safe := false
 		ask := time.Since(asked) >= inquireEvery
 		err := s.call(func(l *loop) {
 			missing, damage = l.unreplicated(), l.refusal()
@@ -627,34 +629,65 @@ func (s *space) handOver(ctx context.Context, force bool) error {
 				l.engine.Inquire()
 				asked = time.Now()
 			}
+			safe = missing == 0 && l.isDurable(durable)
 		})
 		switch {
 		case err != nil:
 			return err
 		case damage != nil:
 			return fmt.Errorf("%w: what the space %q has cannot be told: %w", ErrUnreplicated, s.name, damage)
-		case missing == 0:
+		case safe:
 			return nil
 		}
 		select {
 		case <-poll.C:
 		case <-ctx.Done():
-			return fmt.Errorf("%w: %d mutations of the space %q would be lost", ErrUnreplicated, missing, s.name)
+			if missing > 0 {
+				return fmt.Errorf("%w: %d mutations of the space %q would be lost", ErrUnreplicated, missing, s.name)
+			}
+			return fmt.Errorf("%w so that it survives a loss of power: of the space %q others may have it in memory alone",
+				ErrUnreplicated, s.name)
 		}
 	}
 }
 
-// unreplicated counts the mutations here that no neighbour says it has. One that is rebuilt says
-// what it will have, and one that has gone may come back without it.
+// holders calls fn with the neighbours whose copies stay. One that is rebuilt says what it will have, and one that has
+// gone may come back without it.
+func (l *loop) holders(fn func(gossip.NeighbourID)) {
+	for id, lane := range l.links {
+		if !isClosed(lane.parted) && l.engine.Whole(id) && !l.engine.Quarantined(id) {
+			fn(id)
+		}
+	}
+}
+
+// unreplicated counts the mutations here that no neighbour says it has.
 func (l *loop) unreplicated() uint64 {
 	seen, _ := l.engine.Context()
 	elsewhere := crdt.VersionVector{}
-	for id, lane := range l.links {
-		if !isClosed(lane.parted) && l.engine.Whole(id) && !l.engine.Quarantined(id) {
-			elsewhere.Merge(l.engine.Said(id))
+	l.holders(func(id gossip.NeighbourID) { elsewhere.Merge(l.engine.Said(id)) })
+	return elsewhere.Missing(seen)
+}
+
+// isDurable reports whether all that is here survives a loss of power at neighbours, if it does here. known is what was
+// found so far: they are asked for one replica's dots at a time. Whoever has a base has what is left out by it.
+func (l *loop) isDurable(known crdt.VersionVector) bool {
+	if l.p.cfg.Memory || l.p.cfg.Durability == None {
+		return true
+	}
+	l.holders(func(id gossip.NeighbourID) {
+		if d := l.engine.Secured(id); d.Counter > 0 {
+			known.Raise(d.Replica, d.Counter)
+		}
+	})
+	here := l.engine.Vector()
+	for _, id := range here.Replicas() {
+		if d := (crdt.Dot{Replica: id, Counter: here[id]}); !known.Has(d) {
+			l.engine.Secure(d)
+			return false
 		}
 	}
-	return elsewhere.Missing(seen)
+	return true
 }
 
 // leaveTime is how long a peer that is closed waits until its neighbours have heard of the end of

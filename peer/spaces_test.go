@@ -369,6 +369,29 @@ func TestASpaceIsDroppedWhoseWritesAreThoseOfAnEarlierStart(t *testing.T) {
 	waitIn(t, b, "orders", "k", "1")
 }
 
+// TestASpaceIsNotLeftToThoseWhoHaveItInMemoryAlone: they would lose it with their power.
+func TestASpaceIsNotLeftToThoseWhoHaveItInMemoryAlone(t *testing.T) {
+	c := newCluster(t)
+	a := c.add()
+	cfg := c.config("")
+	cfg.Memory = true
+	b := c.start(cfg)
+	setIn(t, b, "orders", "k", "1")
+	waitIn(t, a, "orders", "k", "1")
+	setIn(t, a, "orders", "l", "2")
+	waitIn(t, b, "orders", "l", "2")
+	if err := a.DropSpace(t.Context(), "orders", false); !errors.Is(err, ErrUnreplicated) {
+		t.Errorf("the only copy on a disk was dropped: %v", err)
+	}
+	waitIn(t, c.add(), "orders", "l", "2")
+	if err := a.DropSpace(t.Context(), "orders", false); err != nil {
+		t.Errorf("another host has all of it on its disk: %v", err)
+	}
+	if err := b.DropSpace(t.Context(), "orders", false); err != nil {
+		t.Errorf("what was in memory alone: %v", err)
+	}
+}
+
 // TestASpaceThatStandsStillHoldsUpNoOther: they share a stream.
 func TestASpaceThatStandsStillHoldsUpNoOther(t *testing.T) {
 	c := newCluster(t)
