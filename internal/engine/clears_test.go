@@ -18,7 +18,7 @@ import (
 // tally is a store that counts what is asked of it.
 type tally struct {
 	*disk
-	reads, writes, bytes int
+	reads, scans, writes, bytes int
 }
 
 func (s *tally) Commit(b *store.Batch, sync bool) error {
@@ -56,6 +56,7 @@ func (s tallied) Get(key []byte) ([]byte, bool, error) {
 
 func (s tallied) Scan(start, end []byte, fn func(key, value []byte) bool) error {
 	s.of.reads++
+	s.of.scans++
 	return s.Snapshot.Scan(start, end, func(key, value []byte) bool {
 		s.of.reads++
 		return fn(key, value)

@@ -2,7 +2,10 @@ package engine
 
 import (
 	"fmt"
+	"strings"
 	"testing"
+
+	"github.com/peerd/peerd/crdt"
 )
 
 // TestOneSweepDoesForAllClearsOfItsPlace clears a set, and another beside it, several times before anything is swept:
@@ -62,4 +65,52 @@ func TestOneSweepDoesForAllClearsOfItsPlace(t *testing.T) {
 	if keys, cells := r.Counts(); keys != 0 || cells != 0 {
 		t.Errorf("%d keys in %d cells are left", keys, cells)
 	}
+}
+
+// TestPlacesThatFollowCloselyAreSweptTogether deletes nine of ten sets, of which some have names that are shortened, and
+// sets within maps before the maps. Finding the first cell of each place would take more than a thousand scans.
+func TestPlacesThatFollowCloselyAreSweptTogether(t *testing.T) {
+	const n = 400
+	st := &tally{disk: newDisk()}
+	r := openOn(t, st, 1)
+	long := strings.Repeat("x", 300)
+	names := func(i int) []string { return []string{setKey(i), fmt.Sprint("beside ", i), fmt.Sprint(long, i)} }
+	goes := func(i int) bool { return i%10 != 0 }
+	pipeline(t, r, n, func(f crdt.Fields, i int) error {
+		for _, name := range names(i) {
+			if err := fillSet(f, name, 3); err != nil {
+				return err
+			}
+		}
+		return fillSet(f.Map(fmt.Sprint("map ", i)).Fields, "part", 3)
+	})
+	if err := r.Save(testStart); err != nil {
+		t.Fatal(err)
+	}
+	pipeline(t, r, n, func(f crdt.Fields, i int) (err error) {
+		for _, name := range names(i) {
+			if err == nil && goes(i) {
+				_, err = f.Remove(name)
+			}
+		}
+		if err == nil && goes(i) {
+			_, err = f.Map(fmt.Sprint("map ", i)).Remove("part")
+		}
+		return err
+	})
+	pipeline(t, r, n, func(f crdt.Fields, i int) (err error) {
+		if goes(i) {
+			_, err = f.Remove(fmt.Sprint("map ", i))
+		}
+		return err
+	})
+	st.scans = 0
+	sweepAll(t, r)
+	if scans := st.scans; scans > 600 { // of which each place with a long name needs one
+		t.Errorf("%d places are swept with %d scans", 4*n*9/10, scans)
+	}
+	if keys, cells := r.Counts(); keys != 4*n/10 || cells != 3*keys {
+		t.Errorf("%d keys in %d cells are left, want %d in %d", keys, cells, 4*n/10, 3*4*n/10)
+	}
+	checkWhole(t, r)
 }

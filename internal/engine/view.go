@@ -471,19 +471,22 @@ func (v *View) scanStored(prefix, beyond dotted.Address,
 	}
 	var failed error
 	err := v.records(start, end, func(key []byte, it *item, value []byte) bool {
-		if it != nil {
-			return fn(it.address, it.cell)
-		}
-		// The key and value are the store's: the cell needs copies, since it points into them.
-		both := append(append(make([]byte, 0, len(key)+len(value)), key...), value...)
-		a, c, err := decodeCell(v.shot.Tree(), both[:len(key):len(key)], both[len(key):])
-		if err != nil {
-			failed = err
-			return false
-		}
-		return fn(a, c)
+		var a dotted.Address
+		var c dotted.Cell
+		a, c, failed = v.cellOf(key, it, value)
+		return failed == nil && fn(a, c)
 	})
 	return cmp.Or(failed, err)
+}
+
+// cellOf returns a cell that records has found.
+func (v *View) cellOf(key []byte, it *item, value []byte) (dotted.Address, dotted.Cell, error) {
+	if it != nil {
+		return it.address, it.cell, nil
+	}
+	// The key and value are the store's: the cell needs copies, since it points into them.
+	both := append(append(make([]byte, 0, len(key)+len(value)), key...), value...)
+	return decodeCell(v.shot.Tree(), both[:len(key):len(key)], both[len(key):])
 }
 
 // Summary tells what is visible under a key. O(log keys).
