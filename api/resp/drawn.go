@@ -2,6 +2,7 @@ package resp
 
 import (
 	"container/list"
+	"iter"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -17,13 +18,14 @@ const (
 	mostDraws = 64
 	// mostDrawn is how many names are kept of one, and mostDrawnBytes how many bytes they may have.
 	mostDrawn      = 4096
-	mostDrawnBytes = 64 << 10
+	mostDrawnBytes = 128 << 10
 	// drawnShare is by which part what is drawn from may have grown or shrunk, if not by what was
 	// drawn, before others are drawn. Less than that is not to be noticed.
 	drawnShare = 64
-	// windowShare is of which part of the names a window is made at least, up to mostWindow: nobody
-	// notices that so few are next to each other.
-	windowShare, mostWindow = 128, 1024
+	// mostPassed is among how many names those that go are drawn by a pass through all.
+	mostPassed = 16 << 10
+	// windowShare is of which part of more names a window is made, up to mostWindow.
+	windowShare, mostWindow = 8, 4096
 	// passShare is of how many names one is drawn by a pass through all. So each draw costs as much
 	// as to pass that many, however many there are.
 	passShare = 16
@@ -110,10 +112,10 @@ func (c *call) drawSource(key string) drawSource {
 	return drawSource{c.session.index, c.command, key}
 }
 
-// drawAway returns count of a key's n names that are to be removed: of those that were drawn before
-// if they suffice, else of a new window.
+// drawAway returns count of a key's n names that are to be removed: of those that were drawn before if they suffice, else of
+// new ones.
 func (c *call) drawAway(
-	count, n int, has func(string) bool, window func(size int) []string,
+	count, n int, has func(string) bool, all iter.Seq[string], beyond func(name string) iter.Seq[string],
 ) []string {
 	source, kept := c.drawSource(c.arg(1)), &c.server.drawn
 	var some []string
@@ -130,7 +132,11 @@ func (c *call) drawAway(
 	if len(some) == count {
 		return some
 	}
-	some = window(max(leastWindow, 2*count, min(n/windowShare, mostWindow)))
+	if n <= mostPassed {
+		some = draw(n, max(count, mostDrawn), all)
+	} else {
+		some = window(n, max(leastWindow, 2*count, min(n/windowShare, mostWindow)), all, beyond)
+	}
 	count = min(count, len(some)) // a read that failed ends the transaction behind this
 	rand.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
 	kept.keep(source, some[count:], n-count)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"iter"
 	"math/rand/v2"
+	"slices"
 	"strings"
 )
 
@@ -16,8 +17,8 @@ import (
 // behind follows, in the order, nearly all that begins with what it is appended to.
 const behind = "\xff\xff\xff\xff\xff\xff\xff\xff"
 
-// window returns size of n names that follow each other, from a random one on; or all, if there are
-// no more. all passes them, and beyond those greater than a name.
+// window returns size of n names, or all if there are no more: from several random ones on, if it is large, those that follow
+// each.
 func window(
 	n, size int, all iter.Seq[string], beyond func(name string) iter.Seq[string],
 ) (some []string) {
@@ -27,53 +28,82 @@ func window(
 		}
 		return beyond(name)
 	}
-	start, begun := "", false
-	if n > size {
-		start, begun = randomPlace(n, func(name string) (string, bool) {
-			for found := range after(name) {
-				return found, true
-			}
-			return "", false
-		})
+	if n <= size {
+		return slices.Collect(all)
 	}
-	if begun && start != "" {
-		some = append(some, start)
+	in, ok := newForest(n, func(name string) (string, bool) {
+		for found := range after(name) {
+			return found, true
+		}
+		return "", false
+	})
+	if !ok {
+		return nil
+	}
+	chosen := map[string]bool{}
+	take := func(name string) {
+		if !chosen[name] {
+			chosen[name], some = true, append(some, name)
+		}
+	}
+	// follow takes names from one on, round the end, until there are so many.
+	follow := func(start string, most int) {
+		take(start)
 		for name := range after(start) {
-			if len(some) == size {
-				return some
+			if len(some) >= most {
+				return
 			}
-			some = append(some, name)
+			take(name)
+		}
+		for name := range all {
+			if len(some) >= most || name >= start {
+				return
+			}
+			take(name)
 		}
 	}
-	for name := range after("") { // round the end
-		if len(some) == size || len(some) > 0 && name == start {
-			break
-		}
-		some = append(some, name)
+	pieces := min(max(size/pieceSize, 1), mostPieces)
+	for i := range pieces {
+		follow(in.random(), (i+1)*size/pieces)
 	}
 	return some
 }
 
+// A window is of so many pieces at most, each of so many names at least.
+const mostPieces, pieceSize = 16, 64
+
 // closestAfter returns the first name that is greater than another, and false if there is none.
 type closestAfter func(name string) (string, bool)
 
-// randomPlace returns one of n names, if there is any.
-func randomPlace(n int, next closestAfter) (place string, ok bool) {
-	first, ok := next("")
-	if !ok {
-		return "", false
+// forest is what is known of n names before one of them is looked for.
+type forest struct {
+	n      int
+	next   closestAfter
+	first  string
+	shared string // what all begin with
+	forks  []byte // that follow
+}
+
+func newForest(n int, next closestAfter) (f forest, ok bool) {
+	f.n, f.next = n, next
+	if f.first, ok = next(""); ok {
+		f.shared = sharedPrefix(f.first, next)
+		f.forks = forks(f.first, f.shared, next)
 	}
-	shared := sharedPrefix(first, next)
-	bytes := forks(first, shared, next)
-	place = first
-	for left := 2 * n; left > 0; left /= max(2, len(bytes)) {
+	return f, ok
+}
+
+// random returns one of the names.
+func (f *forest) random() string {
+	place, shared := f.first, f.shared
+	for left := 2 * f.n; left > 0; left /= max(2, len(f.forks)) {
 		// The place is the first that begins with shared: go on to another byte behind that.
 		for range 3 { // beyond the last name there is nothing
 			b := byte(rand.IntN(256)) // now and then any, so that none is out of reach
 			if rand.IntN(8) > 0 {
-				b = bytes[rand.IntN(len(bytes))]
+				b = f.forks[rand.IntN(len(f.forks))]
 			}
-			found, ok := next(before(shared, b))
+			found, ok := f.next(before(shared, b))
 			if ok && strings.HasPrefix(found, shared) && found > shared {
 				place = found
 				break
@@ -84,7 +114,7 @@ func randomPlace(n int, next closestAfter) (place string, ok bool) {
 		}
 		shared = place[:len(shared)+1]
 	}
-	return place, true
+	return place
 }
 
 // before returns a name that is less than all that have a byte behind a prefix, and greater than

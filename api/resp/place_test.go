@@ -88,3 +88,28 @@ func TestASmallWindowIsAllThereIs(t *testing.T) {
 		}
 	}
 }
+
+// TestALargeWindowIsFromSeveralPlaces and has each name once.
+func TestALargeWindowIsFromSeveralPlaces(t *testing.T) {
+	const n, size = 20_000, 2048
+	var names []string
+	for i := range n {
+		names = append(names, fmt.Sprintf("%08d", i))
+	}
+	looks := 0
+	after := orderedNames(names, &looks)
+	some := slices.Sorted(slices.Values(window(n, size, after(""), after)))
+	if len(slices.Compact(some)) != size {
+		t.Errorf("%d names", len(slices.Compact(some)))
+	}
+	runs := 0
+	for i, name := range some {
+		at, _ := slices.BinarySearch(names, name)
+		if i == 0 || names[at-1] != some[i-1] {
+			runs++
+		}
+	}
+	if runs < mostPieces/2 { // some may meet
+		t.Errorf("they are from %d places", runs)
+	}
+}

@@ -154,8 +154,7 @@ func runSRandMember(c *call) error {
 }
 
 // runSPop removes random members, without going through a large set, for which all other writers
-// would wait: it chooses of leastWindow that follow a random one, or of twice as many as are asked
-// for, and what it does not take of a window is for the next ones.
+// would wait. What was drawn with them is for the next ones.
 func runSPop(c *call) error {
 	if len(c.args) > 3 {
 		return errSyntax
@@ -185,9 +184,7 @@ func runSPop(c *call) error {
 	if count == 0 {
 		return nil
 	}
-	some := c.drawAway(int(count), n, set.Has, func(size int) []string {
-		return window(n, size, set.All(), set.AllAfter)
-	})
+	some := c.drawAway(int(count), n, set.Has, set.All(), set.AllAfter)
 	for _, elem := range some {
 		if _, err := set.Remove(elem); err != nil {
 			return err
