@@ -154,12 +154,9 @@ func (n *network) pull(of *space, p *engine.Pull, from libpeer.ID, under *pullin
 		case <-over:
 		}
 	})
-	stage := func(b *store.Batch) error {
-		if of.stopping() {
-			return ErrClosed
-		}
-		return of.store.Commit(b, false)
-	}
+	staging := &stagehand{of: of}
+	defer func() { _ = staging.wait() }() // who learns of an error removes what is there
+	stage := staging.stage
 	source, said := newTalk(of, s), under.began
 	for question, asks := p.Start(), true; ; {
 		if asks {
@@ -199,6 +196,57 @@ func (n *network) pull(of *space, p *engine.Pull, from libpeer.ID, under *pullin
 			return err
 		}
 	}
+}
+
+// stagehand writes what a repair found, beside who finds it.
+type stagehand struct {
+	of      *space
+	batches chan *store.Batch // to be written; nil until there is one
+	err     error             // of the first that failed
+	ended   chan struct{}
+}
+
+// staged is how many batches may wait to be written, each of about a MiB at most.
+const staged = 16
+
+// stage is an engine.Stage.
+func (h *stagehand) stage(b *store.Batch) error {
+	if b == nil {
+		return h.wait()
+	}
+	if h.of.stopping() {
+		return ErrClosed
+	}
+	if h.batches == nil {
+		h.batches, h.ended = make(chan *store.Batch, staged), make(chan struct{})
+		go h.write(h.batches)
+	}
+	select {
+	case h.batches <- b:
+		return nil
+	case <-h.ended:
+		return h.err
+	}
+}
+
+// write writes batches until there are no more, or one fails.
+func (h *stagehand) write(batches <-chan *store.Batch) {
+	defer close(h.ended)
+	for b := range batches {
+		if h.err = h.of.store.Commit(b, false); h.err != nil {
+			return
+		}
+	}
+}
+
+// wait returns when all batches are written.
+func (h *stagehand) wait() error {
+	if h.batches != nil {
+		close(h.batches)
+		<-h.ended
+		h.batches = nil
+	}
+	return h.err
 }
 
 // talk is one end of a repair's stream.

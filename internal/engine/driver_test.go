@@ -103,7 +103,7 @@ func (w *world) newID() crdt.ReplicaID {
 func (w *world) open(t testing.TB, h *host) {
 	t.Helper()
 	r, err := openAt(h.disk, Config{NewID: w.newID, MaxLogBytes: w.cfg.maxLog, MaxDirty: w.cfg.maxDirty,
-		indexes: w.cfg.indexes, derivedBytes: w.cfg.derivedBytes, orderBytes: 3000, MaxBatch: w.cfg.maxBatch})
+		indexes: w.cfg.indexes, derivedBytes: w.cfg.derivedBytes, orderBytes: 3000, leavesAtOnce: 7, MaxBatch: w.cfg.maxBatch})
 	if err != nil {
 		t.Fatalf("open host %d: %v", h.i, err)
 	}

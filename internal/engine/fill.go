@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/antientropy"
+	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/engine/hot"
 	"github.com/peerd/peerd/internal/wire"
@@ -44,24 +45,50 @@ type filling struct {
 	address dotted.Address // behind came
 	cell    dotted.Cell    // that is coming, in parts
 	batch   *store.Batch
-	all     *Pinned // once the last source has sent all it has: what came, if that is of several
-	over    bool    // no source can go on: all is here, or something could not be written
-	closing bool    // the next checkpoint ends it
+	leaves  [][]byte // entries of the index of leaves that are to be written; the mark says up to which cell they are
+	atOnce  int      // how many are written together
+	all     *Pinned  // once the last source has sent all it has: what came, if that is of several
+	over    bool     // no source can go on: all is here, or something could not be written
+	closing bool     // the next checkpoint ends it
 	orders  orderFilling
 }
 
 func (r *replica) newFilling() *filling {
-	f := &filling{count: newRecount(nil, &r.derives), batch: &store.Batch{}}
+	f := &filling{count: newRecount(nil, &r.derives), batch: &store.Batch{}, atOnce: cmp.Or(r.cfg.leavesAtOnce, leavesAtOnce)}
 	f.orders = orderFilling{of: f, tree: r.st, limit: cmp.Or(r.cfg.orderBytes, fillOrderBytes)}
 	f.count.derived = f.set
 	return f
 }
 
+// leavesAtOnce is how many entries of the index of leaves are put in order before they are written. Cells come in another
+// order, and the store puts in its place with less work what comes in order.
+const leavesAtOnce = 32 << 10
+
 // set adds a record.
-func (f *filling) set(key, record []byte) { f.batch.Set(key, record) }
+func (f *filling) set(key, record []byte) {
+	if key[0] == prefixLeaf {
+		f.leaves = append(f.leaves, key)
+		return
+	}
+	f.batch.Set(key, record)
+}
+
+// index writes the entries of the index of leaves that wait.
+func (f *filling) index(write Stage) error {
+	slices.SortFunc(f.leaves, bytes.Compare)
+	for _, key := range f.leaves {
+		f.batch.Set(key, []byte{})
+		if err := f.flush(write, stageBytes); err != nil {
+			return err
+		}
+	}
+	clear(f.leaves)
+	f.leaves = f.leaves[:0]
+	return nil
+}
 
 // add takes entries of a cell. They come in the order of places, and then of dots.
-func (f *filling) add(a dotted.Address, entries []dotted.Entry, write func(*store.Batch) error) error {
+func (f *filling) add(a dotted.Address, entries []dotted.Entry, write Stage) error {
 	if a != f.address {
 		if err := f.closeCell(write); err != nil {
 			return err
@@ -73,7 +100,7 @@ func (f *filling) add(a dotted.Address, entries []dotted.Entry, write func(*stor
 }
 
 // closeCell writes the cell all of which has come.
-func (f *filling) closeCell(write func(*store.Batch) error) error {
+func (f *filling) closeCell(write Stage) error {
 	if len(f.cell) == 0 {
 		return nil
 	}
@@ -105,11 +132,17 @@ func (f *filling) closeCell(write func(*store.Batch) error) error {
 	f.set(key, record)
 	f.count.add(f.address, f.cell)
 	f.came, f.cell = f.address, nil
+	if len(f.leaves) >= f.atOnce {
+		if err := f.index(write); err != nil {
+			return err
+		}
+		f.set(keyFilling, fillingMark(false, f.came))
+	}
 	return f.flush(write, stageBytes)
 }
 
 // flush writes what waits if it is so much.
-func (f *filling) flush(write func(*store.Batch) error, most int) error {
+func (f *filling) flush(write Stage, most int) error {
 	if f.ended.Load() {
 		return errNotEmpty
 	}
@@ -119,6 +152,16 @@ func (f *filling) flush(write func(*store.Batch) error, most int) error {
 	err := write(f.batch)
 	f.batch = &store.Batch{}
 	f.over = f.over || err != nil
+	return err
+}
+
+// settle writes what waits, and waits until all can be read.
+func (f *filling) settle(write Stage) error {
+	err := f.flush(write, 0)
+	if err == nil {
+		err = write(nil)
+		f.over = f.over || err != nil
+	}
 	return err
 }
 
@@ -140,7 +183,10 @@ func (p *repairSession) mend() (antientropy.Snapshot, error) {
 	if err := f.orders.close(p.write); err != nil {
 		return nil, err
 	}
-	if err := f.flush(p.write, 0); err != nil {
+	if err := f.index(p.write); err != nil {
+		return nil, err
+	}
+	if err := f.settle(p.write); err != nil {
 		return nil, err
 	}
 	cells := hot.NewTable(p.tree.Snapshot(), 0, unpackItem)
@@ -157,7 +203,7 @@ func (p *repairSession) mend() (antientropy.Snapshot, error) {
 const fillItems = 2 << 10
 
 // close writes the last of it, and the pages of the tree: all has come.
-func (f *filling) close(write func(*store.Batch) error) error {
+func (f *filling) close(write Stage) error {
 	if err := f.closeCell(write); err != nil {
 		return err
 	}
@@ -166,6 +212,9 @@ func (f *filling) close(write func(*store.Batch) error) error {
 	}
 	f.over = true
 	f.count.closeKey()
+	if err := f.index(write); err != nil {
+		return err
+	}
 	for page := range antientropy.Pages {
 		if key := pageKey(page); !f.count.tree.EqualPage(page, &antientropy.Tree{}) {
 			f.set(key, encodePage(key, 0, f.count.tree))
@@ -174,7 +223,7 @@ func (f *filling) close(write func(*store.Batch) error) error {
 			return err
 		}
 	}
-	return f.flush(write, 0)
+	return f.settle(write)
 }
 
 // mayFill reports whether the replica holds nothing at all.
@@ -201,7 +250,7 @@ func (r *replica) beginFilling() *filling {
 	}
 	r.filling = r.newFilling()
 	mark := &store.Batch{}
-	mark.Set(keyFilling, seal(keyFilling, func(w *wire.Writer) { w.Array(0) }))
+	mark.Set(keyFilling, fillingMark(false, ""))
 	r.writeBatch(mark, nil)
 	return r.filling
 }
@@ -231,16 +280,22 @@ func (r *replica) leaveFilling(p *repairSession) {
 	}
 }
 
-// fillingMark returns the record of a filling's mark: of one that is given up it says so.
-func fillingMark(over bool) []byte {
+// fillingMark returns the record of a filling's mark: of one that is given up, or up to which cell the index of leaves is
+// there.
+func fillingMark(over bool, indexed dotted.Address) []byte {
 	return seal(keyFilling, func(w *wire.Writer) {
-		if !over {
-			w.Array(0)
-			return
-		}
-		w.Array(1)
-		w.Bool(true)
+		w.Array(2)
+		w.Bool(over)
+		w.String(string(indexed))
 	})
+}
+
+func decodeFillingMark(record []byte) (over bool, indexed dotted.Address, err error) {
+	err = decodeRecord(keyFilling, record, func(r *wire.Reader) {
+		r.Array(2)
+		over, indexed = r.Bool(), dotted.Address(r.String(crdt.MaxAddress))
+	})
+	return over, indexed, err
 }
 
 // removeFilling returns a task: what a filling left is removed, and its mark.
@@ -248,7 +303,7 @@ func (r *replica) removeFilling() (parts []task) {
 	kinds := []byte{prefixCell, prefixPart, prefixBlob, prefixStage, prefixPage, prefixBase, prefixMoved}
 	parts = append(parts, once(func() { // what is left after a kill does not fit what is computed from it
 		mark := &store.Batch{}
-		mark.Set(keyFilling, fillingMark(true))
+		mark.Set(keyFilling, fillingMark(true, ""))
 		r.writeBatch(mark, nil)
 	}))
 	for _, kind := range append(kinds, r.derives.kinds()...) {
@@ -287,7 +342,8 @@ func (r *replica) resumeFilling() error {
 }
 
 // interruptedFilling returns the one whose cells are there, counted anew: what was computed from a cell was
-// written with it, but for the sums over the last key. It is nil if there is nothing worth it, if a
+// written with it, but for the sums over the last key and the newest entries of the index of leaves. It is nil if there is
+// nothing worth it, if a
 // record is rotten, if something was written to the log since, or if all had come: then it may be
 // that what the sources differed in was being written.
 func (r *replica) interruptedFilling(snap store.Snapshot) (*filling, error) {
@@ -295,7 +351,10 @@ func (r *replica) interruptedFilling(snap store.Snapshot) (*filling, error) {
 	if err != nil {
 		return nil, err
 	}
-	over := bytes.Equal(mark, fillingMark(true))
+	over, indexed, err := decodeFillingMark(mark)
+	if err != nil {
+		return nil, nil
+	}
 	err = snap.ScanKeys([]byte{prefixPage}, []byte{prefixPage + 1}, func([]byte) bool {
 		over = true
 		return false
@@ -312,8 +371,14 @@ func (r *replica) interruptedFilling(snap store.Snapshot) (*filling, error) {
 		defer cells.Close()
 		v := &View{moment: &moment{shot: cells.Snapshot(), clears: &clears{}}}
 		defer v.Close()
-		f.count.derived = func(_, _ []byte) {} // which is there
+		late := false
+		f.count.derived = func(key, record []byte) {
+			if late && key[0] == prefixLeaf { // else it is there
+				f.set(key, record)
+			}
+		}
 		err = v.scanStored("", "", func(a dotted.Address, c dotted.Cell) bool {
+			late = late || dotted.ComparePlaces(a, indexed) > 0
 			f.count.add(a, c)
 			f.came = a
 			return true

@@ -517,6 +517,9 @@ func (a *actor) goOn(p *Pull) {
 }
 
 func (a *actor) stage(b *store.Batch) error {
+	if b == nil {
+		return nil
+	}
 	if !a.s.quiet {
 		a.s.say("%d  stages   %s", a.i, batchName(b))
 	}

@@ -7,7 +7,6 @@ import (
 	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/engine/hot"
 	"github.com/peerd/peerd/internal/engine/order"
-	"github.com/peerd/peerd/store"
 )
 
 // orderFilling builds the orders of what fills a replica. Cells come in the order of addresses, so those of a container
@@ -31,7 +30,7 @@ type orderFilling struct {
 const fillOrderBytes = 8 << 20
 
 // add takes a cell that came, before it is written.
-func (o *orderFilling) add(a dotted.Address, c dotted.Cell, write func(*store.Batch) error) error {
+func (o *orderFilling) add(a dotted.Address, c dotted.Cell, write Stage) error {
 	if err := o.mend(write); err != nil {
 		return err
 	}
@@ -60,7 +59,7 @@ func (o *orderFilling) add(a dotted.Address, c dotted.Cell, write func(*store.Ba
 }
 
 // open begins with a container; goes on with it, if its cells come from the next source.
-func (o *orderFilling) open(container dotted.Address, write func(*store.Batch) error) error {
+func (o *orderFilling) open(container dotted.Address, write Stage) error {
 	o.at, o.order = container, order.Tree{}
 	o.order.Read = func(number uint64) (*order.Node, error) {
 		key := appendNode(nil, container, 0, number)
@@ -73,7 +72,7 @@ func (o *orderFilling) open(container dotted.Address, write func(*store.Batch) e
 	if o.closed != container {
 		return nil
 	}
-	if err := o.of.flush(write, 0); err != nil {
+	if err := o.of.settle(write); err != nil {
 		return err
 	}
 	key := place(prefixOrder, container)
@@ -94,7 +93,7 @@ func (o *orderFilling) read(key []byte) (record []byte, err error) {
 }
 
 // insert puts the keys into the tree that were gathered.
-func (o *orderFilling) insert(write func(*store.Batch) error) error {
+func (o *orderFilling) insert(write Stage) error {
 	slices.Sort(o.keys)
 	for i, key := range o.keys {
 		if _, err := o.order.Insert(key); err != nil {
@@ -115,14 +114,14 @@ func (o *orderFilling) insert(write func(*store.Batch) error) error {
 }
 
 // save writes the nodes that changed. They can be read then.
-func (o *orderFilling) save(write func(*store.Batch) error) (err error) {
+func (o *orderFilling) save(write Stage) (err error) {
 	if err = o.saveNodes(write); err == nil {
-		err = o.of.flush(write, 0)
+		err = o.of.settle(write)
 	}
 	return err
 }
 
-func (o *orderFilling) saveNodes(write func(*store.Batch) error) (err error) {
+func (o *orderFilling) saveNodes(write Stage) (err error) {
 	o.order.Changed(func(number uint64, n *order.Node) {
 		if err != nil || n == nil {
 			return // none goes that was written: nothing is removed
@@ -135,7 +134,7 @@ func (o *orderFilling) saveNodes(write func(*store.Batch) error) (err error) {
 }
 
 // close ends with the container.
-func (o *orderFilling) close(write func(*store.Batch) error) error {
+func (o *orderFilling) close(write Stage) error {
 	if err := o.mend(write); err != nil || o.at == "" {
 		return err
 	}
@@ -154,7 +153,7 @@ func (o *orderFilling) close(write func(*store.Batch) error) error {
 }
 
 // mend builds the order anew in which the last cell stands that came before a crash.
-func (o *orderFilling) mend(write func(*store.Batch) error) error {
+func (o *orderFilling) mend(write Stage) error {
 	container, _, _, ok := o.anew.Standing()
 	if o.anew = ""; !ok {
 		return nil

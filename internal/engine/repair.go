@@ -150,8 +150,8 @@ type repairSession struct {
 	tree   Tree
 
 	batch   *store.Batch
-	write   func(*store.Batch) error // how what is staged reaches the tree while the repair goes on
-	fill    *filling                 // instead of staging; nil if it stages
+	write   Stage    // how what is staged reaches the tree while the repair goes on
+	fill    *filling // instead of staging; nil if it stages
 	pulls   *antientropy.Puller
 	failed  error  // why it could not be taken over
 	session uint64 // of staged changes, so that those of an aborted repair are never taken for another's
@@ -292,7 +292,10 @@ func (p *repairSession) close() (err error) {
 		err = p.flush()
 	}
 	if err == nil && p.fill != nil {
-		err = p.fill.close(p.write)
+		return p.fill.close(p.write)
+	}
+	if err == nil {
+		err = p.write(nil)
 	}
 	return err
 }
@@ -605,10 +608,14 @@ func (e *Engine) startPull(from gossip.NeighbourID) {
 // Start returns the first question.
 func (p *Pull) Start() antientropy.Request { return p.gathering.Start() }
 
+// Stage is how a repair writes to the tree, one batch after the other. It may return while one is being written: of nil it
+// returns when all are.
+type Stage func(*store.Batch) error
+
 // Go takes an answer and returns the next question; asks is false if the engine is to be asked
-// first, with Take. commit writes to the tree. After an error the engine must be told by Fail. It
+// first, with Take. After an error, once all that was staged is written or has failed, the engine must be told by Fail. It
 // may be called by any goroutine.
-func (p *Pull) Go(answer antientropy.Response, commit func(*store.Batch) error) (
+func (p *Pull) Go(answer antientropy.Response, commit Stage) (
 	question antientropy.Request, asks bool, err error) {
 	done := false
 	if p.repair == nil {
@@ -636,7 +643,7 @@ func (p *Pull) note(r antientropy.Result) {
 }
 
 // Resume is Go after Take.
-func (p *Pull) Resume(commit func(*store.Batch) error) (question antientropy.Request, asks bool, err error) {
+func (p *Pull) Resume(commit Stage) (question antientropy.Request, asks bool, err error) {
 	answer := p.source
 	answer.Context, answer.Heads = p.repair.target, p.repair.heads
 	return p.Go(answer, commit)

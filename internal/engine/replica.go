@@ -146,6 +146,7 @@ type Config struct {
 	derivedBytes int         // of a test: see maxDerived
 	looked       int         // of a test: see maxLooked
 	orderBytes   int         // of a test: see fillOrderBytes
+	leavesAtOnce int         // likewise
 }
 
 // Defaults of Config.MaxDirty and MaxCache, in bytes.

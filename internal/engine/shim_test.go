@@ -48,7 +48,12 @@ func (r *replica) keepPace(now time.Time) error {
 }
 
 // stage is how a repair stages what differs.
-func (r *replica) stage(b *store.Batch) error { return r.st.(store.Store).Commit(b, false) }
+func (r *replica) stage(b *store.Batch) error {
+	if b == nil {
+		return nil
+	}
+	return r.st.(store.Store).Commit(b, false)
+}
 
 // Save writes a checkpoint that survives a power failure.
 func (r *replica) Save(now time.Time) error {

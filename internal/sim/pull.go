@@ -55,7 +55,12 @@ func (h *host) goOn(of *engine.Pull) {
 }
 
 // stage writes what a repair found to the tree.
-func (h *host) stage(b *store.Batch) error { return h.tree.Commit(b, false) }
+func (h *host) stage(b *store.Batch) error {
+	if b == nil {
+		return nil
+	}
+	return h.tree.Commit(b, false)
+}
 
 // noteRepair takes note of how a repair ended.
 func (h *host) noteRepair(p *engine.Pull) {
