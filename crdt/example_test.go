@@ -732,8 +732,9 @@ func ExampleStream() {
 		first := must(log.Add(noon, "temperature", "21"))
 		second := must(log.Add(noon, "temperature", "22", "wind", "3"))
 		fmt.Println(first.Compare(second), first.Ms == second.Ms, log.Has(first))
-		if before, ok := second.Previous(); ok { // an id beyond the last alone can be added
-			fmt.Println(errors.Is(log.AddAs(before, "a", "b"), crdt.ErrStreamID))
+		if before, ok := second.Previous(); ok { // an id beyond the last alone can be added, or the last beside it
+			fmt.Println(errors.Is(log.AddAs(before, "a", "b"), crdt.ErrStreamID),
+				errors.Is(log.AddBeside(before, "a", "b"), crdt.ErrStreamID))
 		}
 		if err := log.AddAs(crdt.MaxStreamID, "last", "one"); err != nil {
 			return err
@@ -761,7 +762,7 @@ func ExampleStream() {
 	}
 	// Output:
 	// -1 true true
-	// true
+	// true true
 	// true
 	// [temperature 22 wind 3]
 	// [temperature 21]
