@@ -86,7 +86,8 @@ func (l List) From(i int, back bool) iter.Seq2[int, []byte] {
 // Insert puts values before the element that has i others before it, in their order; with the
 // list's length or more behind all. It returns ErrTooLong for a value of more than MaxValue bytes,
 // and if too much was inserted at one place inside the list: some two hundred elements, each of
-// them between the last two. Then none is inserted. Values are copied. O(values), each as finding an element.
+// them between the last two. Then none is inserted. Values are copied. O(values), each as finding
+// an element.
 func (l List) Insert(i int, values ...[]byte) error {
 	for _, v := range values {
 		if err := checkValue(v); err != nil {
@@ -105,6 +106,9 @@ func (l List) Insert(i int, values ...[]byte) error {
 	names := make([]string, len(values))
 	for n := range names {
 		name, err := by.between(before, behind)
+		if err == nil {
+			err = l.named(name).err
+		}
 		if err != nil {
 			return err
 		}

@@ -53,8 +53,8 @@ type StreamID struct{ Ms, Seq uint64 }
 var MaxStreamID = StreamID{math.MaxUint64, math.MaxUint64}
 
 var (
-	// ErrStreamID is returned by AddAs for an id that is not greater than all that the stream had.
-	// Nothing changed.
+	// ErrStreamID is wrapped by AddAs and AddBeside for an id that is not greater than all that the
+	// stream had. Nothing changed.
 	ErrStreamID = errors.New("the id is not greater than the last of the stream")
 	// ErrStreamFull is returned by Add when the greatest id was used.
 	ErrStreamFull = errors.New("the stream has had the greatest id")
@@ -313,8 +313,12 @@ func (s Stream) AddAs(id StreamID, fields ...string) error {
 	return s.add(in, id, fields)
 }
 
-// AddBeside is AddAs that takes the last id, too: both entries stay, as if two replicas had given
-// it at once. So a stream takes what Range passes of another one.
+// maxBeside is how many entries of one id AddBeside makes: each copies those before it.
+const maxBeside = 64
+
+// AddBeside is AddAs that takes the last id, too, up to 64 times: both entries stay, as those of two
+// replicas that gave it at once, but a Group that has read the id passes the second. So a stream
+// takes what Range passes of another one.
 func (s Stream) AddBeside(id StreamID, fields ...string) error {
 	in, err := s.inside()
 	switch {
@@ -322,6 +326,13 @@ func (s Stream) AddBeside(id StreamID, fields ...string) error {
 		return err
 	case id == StreamID{} || id.Compare(in.last) < 0:
 		return ErrStreamID
+	}
+	c, err := s.named(id.name()).cell()
+	if err == nil && len(c) >= maxBeside {
+		err = fmt.Errorf("%w, and %d entries have it", ErrStreamID, len(c))
+	}
+	if err != nil {
+		return err
 	}
 	return s.add(in, id, fields)
 }
