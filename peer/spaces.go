@@ -530,8 +530,10 @@ const inquireEvery = 500 * time.Millisecond
 
 // DropSpace ends this host's part in a space and deletes its copy. Others keep theirs: emptying a
 // space everywhere is a clear of all its keys. It is refused with ErrUnreplicated while the copy
-// has writes that no other member is known to have as durably as this one does (see
-// Space.Replicated), or is damaged, unless force says that they may be lost. The host takes the space up again when something is written to it here, or when it is
+// has writes that no other member is known to have, or, if something was written here since the
+// peer was opened, none has durably (see Space.Replicated); and while it is damaged; unless force
+// says that they may be lost. Where this peer promises nothing itself, with Memory or Durability
+// None, it does not ask whether others have them durably. The host takes the space up again when something is written to it here, or when it is
 // opened with a Config.Spaces that names it. ErrNotHeld is wrapped if it does not hold it. Views
 // that are open go on; the records are deleted when they have ended.
 func (p *Peer) DropSpace(ctx context.Context, name string, force bool) error {
@@ -617,7 +619,6 @@ func (s *space) handOver(ctx context.Context, force bool) error {
 	poll := time.NewTicker(leaveEvery)
 	defer poll.Stop()
 	var asked time.Time
-	durable := crdt.VersionVector{} // elsewhere
 	for {
 		var missing uint64
 		var damage error
@@ -629,7 +630,7 @@ func (s *space) handOver(ctx context.Context, force bool) error {
 				l.engine.Inquire()
 				asked = time.Now()
 			}
-			safe = missing == 0 && l.isDurable(durable)
+			safe = missing == 0 && l.isDurable()
 		})
 		switch {
 		case err != nil:
@@ -645,8 +646,8 @@ func (s *space) handOver(ctx context.Context, force bool) error {
 			if missing > 0 {
 				return fmt.Errorf("%w: %d mutations of the space %q would be lost", ErrUnreplicated, missing, s.name)
 			}
-			return fmt.Errorf("%w so that it survives a loss of power: of the space %q others may have it in memory alone",
-				ErrUnreplicated, s.name)
+			return fmt.Errorf("%w so that it survives a loss of power: none that has all of the space %q has said so; those "+
+				"with the durability none can within a minute", ErrUnreplicated, s.name)
 		}
 	}
 }
@@ -669,25 +670,22 @@ func (l *loop) unreplicated() uint64 {
 	return elsewhere.Missing(seen)
 }
 
-// isDurable reports whether all that is here survives a loss of power at neighbours, if it does here. known is what was
-// found so far: they are asked for one replica's dots at a time. Whoever has a base has what is left out by it.
-func (l *loop) isDurable(known crdt.VersionVector) bool {
-	if l.p.cfg.Memory || l.p.cfg.Durability == None {
+// isDurable reports whether what was here when this peer wrote last survives a loss of power at a neighbour, if it
+// promises that here: who has that write has all that it saw. Before a space is dropped the end of its id is written.
+func (l *loop) isDurable() bool {
+	d := l.engine.Newest()
+	if l.p.cfg.Memory || l.p.cfg.Durability == None || d.Counter == 0 {
 		return true
 	}
+	durable := false
 	l.holders(func(id gossip.NeighbourID) {
-		if d := l.engine.Secured(id); d.Counter > 0 {
-			known.Raise(d.Replica, d.Counter)
-		}
+		secured := l.engine.Secured(id)
+		durable = durable || secured.Replica == d.Replica && secured.Counter >= d.Counter
 	})
-	here := l.engine.Vector()
-	for _, id := range here.Replicas() {
-		if d := (crdt.Dot{Replica: id, Counter: here[id]}); !known.Has(d) {
-			l.engine.Secure(d)
-			return false
-		}
+	if !durable {
+		l.engine.Secure(d)
 	}
-	return true
+	return durable
 }
 
 // leaveTime is how long a peer that is closed waits until its neighbours have heard of the end of

@@ -54,7 +54,7 @@ func spaceDropCommand() *cobra.Command {
 		Use:   "drop NAME",
 		Short: "End a host's part in a space and delete its copy",
 		Long: "End a host's part in a space and delete its copy. Other hosts keep theirs. It is refused while the copy has\n" +
-			"writes that no other host is known to have, unless --force says that they may be lost. The host takes\n" +
+			"writes that no other host is known to have durably, unless --force says that they may be lost. The host takes\n" +
 			"the space up again when something is written to it there, or if its --spaces names it at a start.",
 		Example: "  peerd space drop orders",
 		Args:    cobra.ExactArgs(1),
