@@ -22,8 +22,9 @@ const (
 	// drawnShare is by which part what is drawn from may have grown or shrunk, if not by what was
 	// drawn, before others are drawn. Less than that is not to be noticed.
 	drawnShare = 64
-	// mostPassed is among how many names those that go are drawn by a pass through all.
-	mostPassed = 16 << 10
+	// mostPassed is among how many names those that go are drawn by a pass through all, which have at most
+	// mostPassedBytes.
+	mostPassed, mostPassedBytes = 16 << 10, 2 << 20
 	// windowShare is of which part of more names a window is made, up to mostWindow.
 	windowShare, mostWindow = 8, 4096
 	// passShare is of how many names one is drawn by a pass through all. So each draw costs as much
@@ -132,15 +133,30 @@ func (c *call) drawAway(
 	if len(some) == count {
 		return some
 	}
+	ok := false
 	if n <= mostPassed {
-		some = draw(n, max(count, mostDrawn), all)
-	} else {
-		some = window(n, max(leastWindow, 2*count, min(n/windowShare, mostWindow)), all, beyond)
+		some, ok = collected(all)
+	}
+	if !ok {
+		least := max(leastWindow, 2*count)
+		some = window(n, least, max(least, min(n/windowShare, mostWindow)), all, beyond)
 	}
 	count = min(count, len(some)) // a read that failed ends the transaction behind this
 	rand.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
 	kept.keep(source, some[count:], n-count)
 	return some[:count]
+}
+
+// collected returns names, unless they are too long to be gone through at once.
+func collected(all iter.Seq[string]) (names []string, ok bool) {
+	bytes := 0
+	for name := range all {
+		if bytes += len(name); bytes > mostPassedBytes {
+			return nil, false
+		}
+		names = append(names, name)
+	}
+	return names, true
 }
 
 // drawOne returns one of n names that stays, or false if there is none: what others drew and left,

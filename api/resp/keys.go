@@ -198,7 +198,7 @@ func runRandomKey(c *call) error {
 	}
 	n := c.tx.Len()
 	key, ok := c.drawOne("", n, c.tx.Has, func() []string {
-		some := window(n, leastWindow, names(c.tx.All()),
+		some := window(n, leastWindow, leastWindow, names(c.tx.All()),
 			func(key string) iter.Seq[string] { return names(c.tx.AllAfter(key)) })
 		return draw(len(some), -keysDrawn, slices.Values(some))
 	})

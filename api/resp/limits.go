@@ -192,8 +192,8 @@ const (
 	keepOutput = 64 << 10
 	// maxLooks is how often a command that stores a set looks for a member in a set, at most.
 	maxLooks = 1 << 20
-	// leastWindow is of how many members SPOP chooses at least, and RANDOMKEY of how many
-	// keys.
+	// leastWindow is of how many members SPOP chooses at least, of a large set, and RANDOMKEY of how
+	// many keys.
 	leastWindow = 64
 	// maxDigits is how many characters a length may have.
 	maxDigits = 20

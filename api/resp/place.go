@@ -18,9 +18,9 @@ import (
 const behind = "\xff\xff\xff\xff\xff\xff\xff\xff"
 
 // window returns size of n names, or all if there are no more: from several random ones on, if it is large, those that follow
-// each.
+// each. Of long names it returns fewer, but not fewer than least.
 func window(
-	n, size int, all iter.Seq[string], beyond func(name string) iter.Seq[string],
+	n, least, size int, all iter.Seq[string], beyond func(name string) iter.Seq[string],
 ) (some []string) {
 	after := func(name string) iter.Seq[string] {
 		if name == "" {
@@ -40,23 +40,25 @@ func window(
 	if !ok {
 		return nil
 	}
-	chosen := map[string]bool{}
+	chosen, bytes := map[string]bool{}, 0
 	take := func(name string) {
 		if !chosen[name] {
 			chosen[name], some = true, append(some, name)
+			bytes += len(name)
 		}
 	}
+	enough := func(most int) bool { return len(some) >= most || bytes > mostDrawnBytes && len(some) >= least }
 	// follow takes names from one on, round the end, until there are so many.
 	follow := func(start string, most int) {
 		take(start)
 		for name := range after(start) {
-			if len(some) >= most {
+			if enough(most) {
 				return
 			}
 			take(name)
 		}
 		for name := range all {
-			if len(some) >= most || name >= start {
+			if enough(most) || name == start {
 				return
 			}
 			take(name)
@@ -64,7 +66,9 @@ func window(
 	}
 	pieces := min(max(size/pieceSize, 1), mostPieces)
 	for i := range pieces {
-		follow(in.random(), (i+1)*size/pieces)
+		if most := (i + 1) * size / pieces; !enough(most) {
+			follow(in.random(), most)
+		}
 	}
 	return some
 }

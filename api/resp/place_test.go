@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -54,7 +55,7 @@ func TestAWindowIsFoundAnywhere(t *testing.T) {
 		after := orderedNames(names, &looks)
 		var tenths [10]int
 		for range draws {
-			some := window(len(names), leastWindow, after(""), after)
+			some := window(len(names), leastWindow, leastWindow, after(""), after)
 			distinct := slices.Compact(slices.Sorted(slices.Values(some)))
 			if len(some) != leastWindow || len(distinct) != leastWindow {
 				t.Fatalf("%s: a window of %d names", kind, len(some))
@@ -83,7 +84,7 @@ func TestASmallWindowIsAllThereIs(t *testing.T) {
 			names = append(names, fmt.Sprint(i))
 		}
 		after := orderedNames(names, &looks)
-		if got := window(n, leastWindow, after(""), after); !slices.Equal(got, names) {
+		if got := window(n, leastWindow, leastWindow, after(""), after); !slices.Equal(got, names) {
 			t.Errorf("of %d names %d", n, len(got))
 		}
 	}
@@ -98,7 +99,7 @@ func TestALargeWindowIsFromSeveralPlaces(t *testing.T) {
 	}
 	looks := 0
 	after := orderedNames(names, &looks)
-	some := slices.Sorted(slices.Values(window(n, size, after(""), after)))
+	some := slices.Sorted(slices.Values(window(n, leastWindow, size, after(""), after)))
 	if len(slices.Compact(some)) != size {
 		t.Errorf("%d names", len(slices.Compact(some)))
 	}
@@ -111,5 +112,21 @@ func TestALargeWindowIsFromSeveralPlaces(t *testing.T) {
 	}
 	if runs < mostPieces/2 { // some may meet
 		t.Errorf("they are from %d places", runs)
+	}
+}
+
+// TestAWindowOfLongNamesIsBounded by their bytes.
+func TestAWindowOfLongNamesIsBounded(t *testing.T) {
+	var names []string
+	for i := range 5000 {
+		names = append(names, fmt.Sprintf("%05d", i)+strings.Repeat("x", 10_000))
+	}
+	looks := 0
+	after := orderedNames(names, &looks)
+	if got := len(window(len(names), leastWindow, 2048, after(""), after)); got != leastWindow {
+		t.Errorf("%d names", got)
+	}
+	if _, ok := collected(after("")); ok {
+		t.Error("all were collected")
 	}
 }

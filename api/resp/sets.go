@@ -194,6 +194,11 @@ func runSPop(c *call) error {
 	return nil
 }
 
+// workOfSPop is about how many members SPOP looks at, as what it draws is for many.
+func workOfSPop(c *call, _ *command) int64 {
+	return int64(min(c.set().Len(), mostPassed)) / leastWindow
+}
+
 func runSScan(c *call) error {
 	return c.scanWithin(c.setError, false, func(after string, more bool) iter.Seq2[string, []byte] {
 		if more {

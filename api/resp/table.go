@@ -368,7 +368,7 @@ func setCommands() []command {
 			summary: "Returns which of some strings are members of a set."},
 		{name: "smove", arity: 4, run: runSMove, access: accessWrite, keys: twoKeys,
 			summary: "Moves a member from a set to another."},
-		{name: "spop", arity: -2, keys: oneKey, run: runSPop, access: accessWrite,
+		{name: "spop", work: workOfSPop, arity: -2, keys: oneKey, run: runSPop, access: accessWrite,
 			summary: "Removes random members of a set and returns them. Two peers may return the same at once."},
 		{name: "srandmember", arity: -2, keys: oneKey, run: runSRandMember, access: accessScan,
 			summary: "Returns random members of a set."},
