@@ -269,13 +269,13 @@ func (c *call) lookUpBy(pattern, elem string) (value []byte, ok bool) {
 
 // parseDouble reads a number as C's strtod does, nothing being 0.
 func parseDouble(text []byte) (float64, bool) {
-	text = bytes.TrimLeft(text, " \t\n\v\f\r")
 	if end := bytes.IndexByte(text, 0); end >= 0 {
 		text = text[:end]
 	}
 	if len(text) == 0 {
 		return 0, true
 	}
+	text = bytes.TrimLeft(text, " \t\n\v\f\r")
 	f, err := parseFloat(text)
 	if err != nil {
 		return 0, false

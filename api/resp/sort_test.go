@@ -15,7 +15,7 @@ func TestNumbersAreReadAsStrtodReadsThem(t *testing.T) {
 			t.Errorf("%q is %v, %v, want %v", text, got, ok, want)
 		}
 	}
-	for _, text := range []string{"x", "1 ", "1e400", "-1e400", "1e-400", "nan", "1_0", "1.2.3", "e5"} {
+	for _, text := range []string{"x", "1 ", " ", "\t\x00", "1e400", "-1e400", "1e-400", "nan", "1_0", "1.2.3", "e5"} {
 		if got, ok := parseDouble([]byte(text)); ok {
 			t.Errorf("%q is %v, want no number", text, got)
 		}
