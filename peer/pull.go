@@ -132,7 +132,7 @@ func (r *Repairing) say(log *slog.Logger) {
 }
 
 // pull runs a repair until it is over: see engine.Pull.
-func (n *network) pull(of *space, p *engine.Pull, from libpeer.ID, under *pulling) error {
+func (n *network) pull(of *space, p *engine.Pull, from libpeer.ID, under *pulling) (err error) {
 	ctx, cancel := context.WithTimeout(n.ctx, dialTimeout)
 	defer cancel()
 	s, err := n.openProven(ctx, from, pullStream)
@@ -154,8 +154,13 @@ func (n *network) pull(of *space, p *engine.Pull, from libpeer.ID, under *pullin
 		case <-over:
 		}
 	})
-	staging := &stagehand{of: of}
-	defer func() { _ = staging.wait() }() // who learns of an error removes what is there
+	staging := &stagehand{stopping: of.stopping, commit: of.store.Commit}
+	defer func() {
+		if failed := staging.wait(); failed != nil {
+			p.Unwritten()
+			err = errors.Join(err, failed)
+		}
+	}()
 	stage := staging.stage
 	source, said := newTalk(of, s), under.began
 	for question, asks := p.Start(), true; ; {
@@ -200,24 +205,26 @@ func (n *network) pull(of *space, p *engine.Pull, from libpeer.ID, under *pullin
 
 // stagehand writes what a repair found, beside who finds it.
 type stagehand struct {
-	of      *space
-	batches chan *store.Batch // to be written; nil until there is one
-	err     error             // of the first that failed
-	ended   chan struct{}
+	stopping func() bool
+	commit   func(b *store.Batch, sync bool) error
+	batches  chan *store.Batch // to be written; nil if nobody writes
+	err      error             // of the first that failed
+	ended    chan struct{}
 }
 
-// staged is how many batches may wait to be written, each of about a MiB at most.
+// staged is how many batches may wait to be written, each of one or two MiB at most.
 const staged = 16
 
 // stage is an engine.Stage.
 func (h *stagehand) stage(b *store.Batch) error {
-	if b == nil {
+	switch {
+	case b == nil:
 		return h.wait()
-	}
-	if h.of.stopping() {
+	case h.stopping():
 		return ErrClosed
-	}
-	if h.batches == nil {
+	case h.batches == nil && h.err != nil:
+		return h.err
+	case h.batches == nil:
 		h.batches, h.ended = make(chan *store.Batch, staged), make(chan struct{})
 		go h.write(h.batches)
 	}
@@ -233,7 +240,7 @@ func (h *stagehand) stage(b *store.Batch) error {
 func (h *stagehand) write(batches <-chan *store.Batch) {
 	defer close(h.ended)
 	for b := range batches {
-		if h.err = h.of.store.Commit(b, false); h.err != nil {
+		if h.err = h.commit(b, false); h.err != nil {
 			return
 		}
 	}

@@ -24,9 +24,9 @@ import (
 // find the same as commits, flips and sweeps have kept. There are three kinds:
 //
 //   - Index entries are records without a value: in which cells something is found. They say what is stored, and
-//     change in the batch that writes the cell; memory has none, and computes them from its cells for who asks. A cell
-//     that a clear hides has its own until it is swept, so who looks cells up by an index hides them as other readers
-//     do.
+//     change in the batch that writes the cell, or a later one while a replica is filled; memory has none, and computes
+//     them from its cells for who asks. A cell that a clear hides has its own until it is swept, so who looks cells up by
+//     an index hides them as other readers do.
 //   - Fingerprints are what the tree in memory sums up. They too are of what is stored.
 //   - Additions to named sums, each kept for a range of addresses, those that begin with a prefix. They say what readers
 //     see. A clear takes what it hides off them in its commit, and sweeping it changes none. There are sums over keys

@@ -45,29 +45,42 @@ type filling struct {
 	address dotted.Address // behind came
 	cell    dotted.Cell    // that is coming, in parts
 	batch   *store.Batch
-	leaves  [][]byte // entries of the index of leaves that are to be written; the mark says up to which cell they are
-	atOnce  int      // how many are written together
-	all     *Pinned  // once the last source has sent all it has: what came, if that is of several
-	over    bool     // no source can go on: all is here, or something could not be written
-	closing bool     // the next checkpoint ends it
+	leaves  leafEntries
+	all     *Pinned // once the last source has sent all it has: what came, if that is of several
+	over    bool    // no source can go on: all is here, or something could not be written
+	closing bool    // the next checkpoint ends it
 	orders  orderFilling
 }
 
 func (r *replica) newFilling() *filling {
-	f := &filling{count: newRecount(nil, &r.derives), batch: &store.Batch{}, atOnce: cmp.Or(r.cfg.leavesAtOnce, leavesAtOnce)}
+	f := &filling{count: newRecount(nil, &r.derives), batch: &store.Batch{}}
+	f.leaves.atOnce = cmp.Or(r.cfg.leavesAtOnce, leavesAtOnce)
 	f.orders = orderFilling{of: f, tree: r.st, limit: cmp.Or(r.cfg.orderBytes, fillOrderBytes)}
 	f.count.derived = f.set
 	return f
 }
 
-// leavesAtOnce is how many entries of the index of leaves are put in order before they are written. Cells come in another
-// order, and the store puts in its place with less work what comes in order.
-const leavesAtOnce = 32 << 10
+// leafEntries are entries of the index of leaves that wait to be written in their order, which is another than that in which
+// cells come: the store puts in its place with less work what comes in order. The mark says up to which cell they are
+// written.
+type leafEntries struct {
+	keys   [][]byte
+	bytes  int
+	atOnce int // how many wait at most
+}
+
+const (
+	leavesAtOnce = 32 << 10
+	leafBytes    = 4 << 20
+)
+
+// due reports whether they are to be written.
+func (l *leafEntries) due() bool { return len(l.keys) >= l.atOnce || l.bytes >= leafBytes }
 
 // set adds a record.
 func (f *filling) set(key, record []byte) {
-	if key[0] == prefixLeaf {
-		f.leaves = append(f.leaves, key)
+	if l := &f.leaves; key[0] == prefixLeaf {
+		l.keys, l.bytes = append(l.keys, key), l.bytes+len(key)
 		return
 	}
 	f.batch.Set(key, record)
@@ -75,15 +88,16 @@ func (f *filling) set(key, record []byte) {
 
 // index writes the entries of the index of leaves that wait.
 func (f *filling) index(write Stage) error {
-	slices.SortFunc(f.leaves, bytes.Compare)
-	for _, key := range f.leaves {
+	l := &f.leaves
+	slices.SortFunc(l.keys, bytes.Compare)
+	for _, key := range l.keys {
 		f.batch.Set(key, []byte{})
 		if err := f.flush(write, stageBytes); err != nil {
 			return err
 		}
 	}
-	clear(f.leaves)
-	f.leaves = f.leaves[:0]
+	clear(l.keys)
+	l.keys, l.bytes = l.keys[:0], 0
 	return nil
 }
 
@@ -132,7 +146,7 @@ func (f *filling) closeCell(write Stage) error {
 	f.set(key, record)
 	f.count.add(f.address, f.cell)
 	f.came, f.cell = f.address, nil
-	if len(f.leaves) >= f.atOnce {
+	if f.leaves.due() {
 		if err := f.index(write); err != nil {
 			return err
 		}

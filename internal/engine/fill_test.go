@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -116,6 +117,32 @@ func TestAFillingThatWaitsGivesItsRoomBack(t *testing.T) {
 	b.steps(t, 200, func(*Ready) {})
 	if b.engine.fills() {
 		t.Errorf("it still waits, with %d records", len(recordsOf(t, b.disk)))
+	}
+}
+
+// TestAFillingOfWhichSomethingWasNotWrittenDoesNotGoOn, whatever ended it: what is missing would be behind no source's
+// beginning.
+func TestAFillingOfWhichSomethingWasNotWrittenDoesNotGoOn(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		w := newWorld(t, 1, worldConfig{hosts: 2})
+		a, b := w.hosts[0], w.hosts[1]
+		w.fillMixed(t, a)
+		source, err := a.engine.Pin()
+		must(t, err)
+		defer source.Close()
+		b.engine.Connect("1", 1)
+		b.engine.startPull("1")
+		p := b.engine.pull
+		asked := 0
+		must(t, b.engine.drive(t, p, source, 4096, func() bool { asked++; return asked < 8 }))
+		if lost {
+			p.Unwritten()
+		}
+		b.engine.Fail(p, errors.New("the stream was reset"))
+		b.steps(t, 200, func(*Ready) {})
+		if goesOn := b.engine.Parked(); goesOn == lost {
+			t.Errorf("something is lost: %v, and the filling waits: %v", lost, goesOn)
+		}
 	}
 }
 

@@ -396,6 +396,7 @@ func partKey(key []byte, generation uint64, n int) []byte {
 
 // leafKey returns the index entry of the cell at an address.
 func leafKey(leaf uint64, a dotted.Address) []byte {
-	key := binary.BigEndian.AppendUint64(append(make([]byte, 0, 1+8+len(a)), prefixLeaf), leaf)
-	return append(key, a.Place()...)
+	at := a.Place()
+	key := binary.BigEndian.AppendUint64(append(make([]byte, 0, 1+8+len(at)), prefixLeaf), leaf)
+	return append(key, at...)
 }

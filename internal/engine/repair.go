@@ -649,6 +649,13 @@ func (p *Pull) Resume(commit Stage) (question antientropy.Request, asks bool, er
 	return p.Go(answer, commit)
 }
 
+// Unwritten says, before Fail, that something that was staged was not written: no source can go on behind it.
+func (p *Pull) Unwritten() {
+	if p.repair != nil && p.repair.fill != nil {
+		p.repair.fill.over = true
+	}
+}
+
 // Abandon releases what the pull holds, if the engine is no more. It must not be used afterwards.
 func (p *Pull) Abandon() {
 	if p.repair != nil {

@@ -148,7 +148,7 @@ func (s *sweepStep) sweepCells(at *sweep) error {
 		}
 		if string(key) < string(in) {
 			between++
-			s.look(workOp)
+			s.look(workOp + workOf(len(value)))
 			stopped = s.full() || between > maxBetween
 			return !stopped
 		}
@@ -196,10 +196,12 @@ func (s *sweepStep) scanEnd(prefix dotted.Address) []byte {
 // nextPlace ends the place, all cells of which were looked at, and begins the next one. It reports whether a scan that ends
 // before a key, and has passed no cell behind the place, comes by all of that.
 func (s *sweepStep) nextPlace(at *sweep, end []byte) bool {
-	for at.phase, at.after = sweepsItsNotes, ""; at.phase == sweepsItsNotes; s.dropClears(at) {
+	at.phase, at.after = sweepsItsNotes, ""
+	for at.phase == sweepsItsNotes {
 		if s.full() {
 			return false
 		}
+		s.dropClears(at)
 	}
 	last := at.prefix
 	next, found := s.clears.next(last)
