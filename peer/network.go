@@ -129,9 +129,25 @@ func (n *network) listen(own secret.HostKey) error {
 	return nil
 }
 
+// portTries is how many numbers are tried if any port will do: one that is free for TCP may be taken for UDP.
+const portTries = 10
+
 // listenForData opens the ports for data. All take the number of the first, which is free to
 // choose if it is 0.
 func (n *network) listenForData() error {
+	chosen := n.places.p2p
+	for tries := 1; ; tries++ {
+		err := n.listenOnAll()
+		if err == nil || chosen.Port() != 0 || tries == portTries {
+			return err
+		}
+		under := n.host.Network()
+		under.(interface{ ListenClose(...ma.Multiaddr) }).ListenClose(under.ListenAddresses()...)
+		n.places.p2p = chosen
+	}
+}
+
+func (n *network) listenOnAll() error {
 	for i := 0; ; i++ {
 		all, quic := n.places.listening()
 		if n.p.cfg.simulated == nil {
