@@ -734,7 +734,7 @@ func ExampleStream() {
 		fmt.Println(first.Compare(second), first.Ms == second.Ms, log.Has(first))
 		if before, ok := second.Previous(); ok { // an id beyond the last alone can be added, or the last beside it
 			fmt.Println(errors.Is(log.AddAs(before, "a", "b"), crdt.ErrStreamID),
-				errors.Is(log.AddBeside(before, "a", "b"), crdt.ErrStreamID))
+				errors.Is(log.AddBeside(before, "a", "b"), crdt.ErrStreamID), log.Len() < crdt.MaxBeside)
 		}
 		if err := log.AddAs(crdt.MaxStreamID, "last", "one"); err != nil {
 			return err
@@ -762,7 +762,7 @@ func ExampleStream() {
 	}
 	// Output:
 	// -1 true true
-	// true true
+	// true true true
 	// true
 	// [temperature 22 wind 3]
 	// [temperature 21]

@@ -313,10 +313,10 @@ func (s Stream) AddAs(id StreamID, fields ...string) error {
 	return s.add(in, id, fields)
 }
 
-// maxBeside is how many entries of one id AddBeside makes: each copies those before it.
-const maxBeside = 64
+// MaxBeside is how many entries of one id AddBeside makes at most: each copies those before it.
+const MaxBeside = 64
 
-// AddBeside is AddAs that takes the last id, too, up to 64 times: both entries stay, as those of two
+// AddBeside is AddAs that takes the last id, too, up to MaxBeside times: both entries stay, as those of two
 // replicas that gave it at once, but a Group that has read the id passes the second. So a stream
 // takes what Range passes of another one.
 func (s Stream) AddBeside(id StreamID, fields ...string) error {
@@ -328,7 +328,7 @@ func (s Stream) AddBeside(id StreamID, fields ...string) error {
 		return ErrStreamID
 	}
 	c, err := s.named(id.name()).cell()
-	if err == nil && len(c) >= maxBeside {
+	if err == nil && len(c) >= MaxBeside {
 		err = fmt.Errorf("%w, and %d entries have it", ErrStreamID, len(c))
 	}
 	if err != nil {

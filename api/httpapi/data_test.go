@@ -309,7 +309,7 @@ func TestAStreamIsPutAsItIsRead(t *testing.T) {
 		body := fmt.Sprintf(`{"type":"stream","entries":[{"id":%q,"fields":["a","1"]},{"id":%q,"fields":["a","1"]}]}`, ids[0], ids[1])
 		a.refused(400, "bad-request", "PUT", "/v1/keys/k", body)
 	}
-	many := strings.TrimSuffix(strings.Repeat(`{"id":"7-0","fields":["a","1"]},`, maxEqual), ",")
+	many := strings.TrimSuffix(strings.Repeat(`{"id":"7-0","fields":["a","1"]},`, crdt.MaxBeside), ",")
 	a.refused(400, "bad-request", "PUT", "/v1/keys/k", `{"type":"stream","entries":[{"id":"7-0","fields":["a","1"]},`+many+`]}`)
 	a.want(200, `{"key":"k",`+log[1:], "GET", "/v1/keys/k", "")
 	a.want(200, `{"changed":["k"]}`, "PUT", "/v1/keys/k", `{"type":"stream","entries":[`+many+`]}`)

@@ -16,9 +16,6 @@ type streamEntry struct {
 	Fields []octets `json:"fields"`
 }
 
-// maxEqual is how many entries may have one id: see crdt.Stream.AddBeside.
-const maxEqual = 64
-
 type streamConverter struct{}
 
 func (streamConverter) given(v *value) bool { return v.Entries != nil }
@@ -34,8 +31,8 @@ func (streamConverter) check(v *value, _ int) error {
 		case !ok || id == crdt.StreamID{} || id.Compare(last) < 0:
 			return badRequest(fmt.Sprintf("entry %q: ids are of two numbers, as 1700000000000-0, greater than 0-0, and none is "+
 				"less than the one before", e.ID))
-		case equal > maxEqual:
-			return badRequest(fmt.Sprintf("entry %q: at most %d have one id", e.ID, maxEqual))
+		case equal > crdt.MaxBeside:
+			return badRequest(fmt.Sprintf("entry %q: at most %d have one id", e.ID, crdt.MaxBeside))
 		case len(e.Fields) == 0 || len(e.Fields)%2 == 1:
 			return badRequest(fmt.Sprintf("entry %q: each field needs a value behind it", e.ID))
 		}

@@ -69,17 +69,24 @@ func TestWhoHasNothingIsSentToCellsInsteadOfALongLog(t *testing.T) {
 	}
 }
 
-// TestNothingIsToldOfAFillingBeforeItIsWritten has somebody linked who takes frames while a
-// filling ends: what they are told is there after a crash.
-func TestNothingIsToldOfAFillingBeforeItIsWritten(t *testing.T) {
-	w := newWorld(t, 6, worldConfig{hosts: 2})
+// beginsFilling returns a host that has begun to be filled, and the moment that it is filled from.
+func beginsFilling(t *testing.T, seed uint64) (*world, *host, *Pinned) {
+	t.Helper()
+	w := newWorld(t, seed, worldConfig{hosts: 2})
 	a, b := w.hosts[0], w.hosts[1]
 	w.fillMixed(t, a)
 	source, err := a.engine.Pin()
 	must(t, err)
-	defer source.Close()
+	t.Cleanup(source.Close)
 	b.engine.Connect("1", 1)
 	b.engine.startPull("1")
+	return w, b, source
+}
+
+// TestNothingIsToldOfAFillingBeforeItIsWritten has somebody linked who takes frames while a
+// filling ends: what they are told is there after a crash.
+func TestNothingIsToldOfAFillingBeforeItIsWritten(t *testing.T) {
+	w, b, source := beginsFilling(t, 6)
 	e, p := b.engine, b.engine.pull
 	must(t, e.drive(t, p, source, 512<<10, func() bool { return !p.fetched }))
 	e.Take(p)
@@ -124,14 +131,7 @@ func TestAFillingThatWaitsGivesItsRoomBack(t *testing.T) {
 // beginning.
 func TestAFillingOfWhichSomethingWasNotWrittenDoesNotGoOn(t *testing.T) {
 	for _, lost := range []bool{false, true} {
-		w := newWorld(t, 1, worldConfig{hosts: 2})
-		a, b := w.hosts[0], w.hosts[1]
-		w.fillMixed(t, a)
-		source, err := a.engine.Pin()
-		must(t, err)
-		defer source.Close()
-		b.engine.Connect("1", 1)
-		b.engine.startPull("1")
+		_, b, source := beginsFilling(t, 1)
 		p := b.engine.pull
 		asked := 0
 		must(t, b.engine.drive(t, p, source, 4096, func() bool { asked++; return asked < 8 }))
