@@ -21,6 +21,7 @@ type loop struct {
 	s      *space
 	wake   chan struct{} // a link has room, or somebody left something to do
 	synced chan synced   // of capacity 1: how the sync under way ended
+	beside chan error    // of capacity 1: how what was written beside the loop did
 	alarm  *time.Timer   // fires when the engine is to be looked at next
 	opened time.Time
 	clock  func() time.Time
@@ -55,6 +56,7 @@ func newLoop(s *space, opened time.Time) *loop {
 		p: s.p, s: s, engine: s.core, clock: time.Now,
 		wake:   make(chan struct{}, 1),
 		synced: make(chan synced, 1),
+		beside: make(chan error, 1),
 		links:  map[gossip.NeighbourID]*lane{},
 		frames: map[*engine.Frame]chan error{},
 		pulls:  map[*engine.Pull]*pulling{},
@@ -206,6 +208,11 @@ func (l *loop) step() (*engine.Ready, error) {
 // finish does what the last step said.
 func (l *loop) finish() error {
 	rd := l.half
+	if rd.Waits {
+		if l.written(<-l.beside); l.broken != nil {
+			return l.broken
+		}
+	}
 	if err := engine.CarryOut(rd.Writes, l.s.store, l.s.journal); err != nil {
 		return err
 	}
@@ -238,6 +245,8 @@ func (l *loop) hear() error {
 			job(l)
 		case s := <-l.synced:
 			s.tell(l)
+		case err := <-l.beside:
+			l.written(err)
 		default:
 			return nil
 		}
@@ -325,6 +334,9 @@ func (l *loop) act(rd *engine.Ready) {
 	if rd.Sync != nil {
 		l.sync(*rd.Sync)
 	}
+	if rd.Beside != nil {
+		l.writeBeside(rd.Beside)
+	}
 	for _, p := range rd.Pulls {
 		l.goOn(p)
 	}
@@ -376,6 +388,23 @@ func (l *loop) sync(of engine.Syncing) {
 		l.s.counters.syncTimes.Observe(time.Since(began), 1)
 		l.synced <- synced{of, err}
 	})
+}
+
+// writeBeside has a part of a checkpoint written, which others' commits do not wait for.
+func (l *loop) writeBeside(b *engine.Beside) {
+	l.s.background.Go(func() {
+		l.beside <- b.Run(l.s.store)
+		signal(l.wake)
+	})
+}
+
+// written tells the engine that it is, with the turn.
+func (l *loop) written(err error) {
+	if err != nil {
+		l.broken = err
+		return
+	}
+	l.engine.BesideEnded()
 }
 
 // verify reads all cells of a moment beside the loop.

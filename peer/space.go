@@ -422,7 +422,7 @@ func (p *Peer) openSpace(name string, tree store.Store, journal store.Log) (*spa
 		Spent:       cfg.spent,
 		Alone:       cfg.Offline,
 		Sync:        cfg.Durability == Always, SyncEverySecond: cfg.Durability == Interval,
-		Volatile: cfg.Memory,
+		Volatile: cfg.Memory, Beside: true,
 	}, rng, now)
 	if err != nil {
 		return nil, err

@@ -389,12 +389,15 @@ func (e *Engine) upkeep() (err error) {
 	last := e.wrote
 	e.wrote = false
 	switch {
+	case e.beside != nil: // the tree gets that first
 	case e.Busy():
 		err = e.goOn()
 	case e.behindHand():
 		err = e.pace(e.wall)
 	case e.cutting && !(last && e.mayCollect()): // the two take turns: a step with both would be twice as long
+		waiting := len(e.writes)
 		e.cutting, err = e.maintain(e.wall)
+		e.setBeside(waiting)
 		e.wrote = e.saving != nil
 	}
 	e.spent("upkeep")

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/peerd/peerd/gossip"
@@ -15,6 +16,9 @@ type Ready struct {
 	// Refusing says that nothing may be read any more; it is so until a Ready says the opposite, which counts only
 	// after Advance.
 	Refusing error
+	// Waits says that the Beside which was handed out last must have been run before Writes are carried out, and
+	// BesideEnded been called.
+	Waits bool
 	// Writes are carried out in order: see CarryOut. An error is final.
 	Writes []Write
 	// Answers are updates whose transactions have all run, and are as durable as they get.
@@ -31,6 +35,9 @@ type Ready struct {
 	Jumped bool
 	// Sync is to be run by another goroutine; SyncEnded is called if it ended well, and an error is final.
 	Sync *Syncing
+	// Beside is to be run by another goroutine, with Config.Beside; BesideEnded is called if it ended well, and an error is
+	// final. There is none while one is under way.
+	Beside *Beside
 	// Pulls are repairs that go on: see Pull.
 	Pulls []*Pull
 	// Verify is to be verified, and closed, by another goroutine; Verified is told the outcome.
@@ -88,19 +95,23 @@ func (e *Engine) Ready() *Ready {
 	rd := &e.handed
 	e.handed, e.ready = e.ready, e.handed.emptied()
 	rd.Refusing = e.Refusal()
+	rd.Waits, rd.Beside = e.handBeside()
 	rd.Writes = e.writes
 	rd.Again = e.again()
 	rd.At = e.at()
-	rd.Closed = e.ending.closed && !e.Busy() && !e.syncing
+	rd.Closed = e.ending.closed && !e.Busy() && !e.syncing && e.beside == nil
 	return rd
 }
 
 // again reports whether there is more to do at once.
 func (e *Engine) again() bool {
+	if e.beside != nil && (e.Busy() || e.behindHand()) {
+		return e.unserved // all else waits
+	}
 	if e.fills() && !e.Busy() && e.behindHand() {
 		return e.unserved // a filling that failed is in the way until its pull has ended
 	}
-	return len(e.updates)+len(e.arrived) > 0 || e.Busy() || e.behindHand() || e.cutting || e.unserved ||
+	return len(e.updates)+len(e.arrived) > 0 || e.Busy() || e.behindHand() || e.cutting && e.beside == nil || e.unserved ||
 		e.maySweep() || e.mayCollect() || e.ending.id || e.ending.stop && !e.ending.closed
 }
 
@@ -135,6 +146,60 @@ type Write struct {
 
 	at, next store.Position // where the record stands, and what follows it
 	then     func(w *Write)
+}
+
+// Beside is a part of what a checkpoint writes to the tree. Commits do not wait for it: what it has is in the log, and in
+// memory until BesideEnded. What else is written to the tree does, so that the tree gets everything in order.
+type Beside struct {
+	writes []Write
+	out    bool // the host has it
+}
+
+// Writes are what it does; none if it is nil.
+func (b *Beside) Writes() []Write {
+	if b == nil {
+		return nil
+	}
+	return b.writes
+}
+
+// Run does the writes. An error is final. It may be called by any goroutine.
+func (b *Beside) Run(tree store.Store) error { return CarryOut(b.writes, tree, nil) }
+
+// setBeside has the writes from the i-th on done beside the engine, if that may be: the tree's alone.
+func (r *replica) setBeside(i int) {
+	some := r.writes[i:]
+	if !r.cfg.Beside || len(some) == 0 || slices.ContainsFunc(some, func(w Write) bool { return w.Batch == nil }) {
+		return
+	}
+	r.beside = &Beside{writes: slices.Clone(some)}
+	clear(some)
+	r.writes = r.writes[:i]
+}
+
+// handBeside returns whether what is to be written waits for what is under way, and else what goes beside it. What was set
+// beside in the step that writes more to the tree comes before that.
+func (r *replica) handBeside() (waits bool, next *Beside) {
+	b := r.beside
+	inTree := slices.ContainsFunc(r.writes, func(w Write) bool { return w.Batch != nil || w.SyncTree })
+	switch {
+	case b == nil:
+		return false, nil
+	case b.out:
+		return inTree, nil
+	case inTree:
+		r.writes, r.beside = append(b.writes, r.writes...), nil
+		return false, nil
+	}
+	b.out = true
+	return false, b
+}
+
+// BesideEnded says that what was handed out as Ready.Beside is in the tree.
+func (e *Engine) BesideEnded() {
+	writes := e.beside.writes
+	e.beside = nil
+	tellWritten(writes)
 }
 
 // CarryOut does writes in their order. An error is final: what was written is unknown, and the replica must be closed.
@@ -206,15 +271,19 @@ func (r *replica) writeBatch(b *store.Batch, then func(*Write)) { r.write(Write{
 func (r *replica) written() {
 	writes := r.writes
 	r.writes = r.spare[:0]
-	for i := range writes {
-		if then := writes[i].then; then != nil {
-			then(&writes[i])
-		}
-	}
+	tellWritten(writes)
 	clear(writes)
 	r.spare = writes
 	if r.unpublished {
 		r.publish()
+	}
+}
+
+func tellWritten(writes []Write) {
+	for i := range writes {
+		if then := writes[i].then; then != nil {
+			then(&writes[i])
+		}
 	}
 }
 

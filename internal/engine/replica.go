@@ -26,7 +26,7 @@
 // there is more to do at once, Ready.At when there will be.
 //
 // One goroutine at a time calls all this. A View, a Pinned and a Moment may be used by any; so
-// may Syncing.Run, Pull.Go and Pinned.Verify, which are the work that takes long and is done
+// may Syncing.Run, Beside.Run, Pull.Go and Pinned.Verify, which are the work that takes long and is done
 // beside the engine: it is told the outcome by a call. After an error of Step or CarryOut the
 // engine must be closed: what the disk holds is then whole, before or after one of the writes.
 //
@@ -125,6 +125,8 @@ type Config struct {
 	// Sync has answers wait until the log is synced, and SyncEverySecond has it synced each second.
 	// With neither it is synced when the replica needs that.
 	Sync, SyncEverySecond bool
+	// Beside says that the host does what Ready.Beside has; else that is among its Writes.
+	Beside bool
 	// Volatile says that nothing stored survives the process: no neighbour is told that it does.
 	Volatile bool
 	// PushDelay is for how long a write waits for others that go along with it to neighbours.
@@ -180,6 +182,7 @@ type replica struct {
 	cfg  Config
 
 	writes, spare []Write // that wait to be carried out; and memory for more
+	beside        *Beside // that goes beside them, or is under way; nil if none is
 	unpublished   bool    // once they are, views see what is here now
 	tasks         []task  // parts of what is under way
 	nested        []task  // that come before the part goes on that is being called

@@ -31,7 +31,7 @@ func (e *Engine) ticksPassed() int {
 
 // resting reports whether nothing is under way that ticks are counted for, and no checkpoint is due.
 func (e *Engine) resting() bool {
-	return !e.dirty && !e.syncing && e.pull == nil && e.saving == nil && e.Clears() == 0 && !e.again() &&
+	return !e.dirty && !e.syncing && e.pull == nil && e.saving == nil && e.beside == nil && e.Clears() == 0 && !e.again() &&
 		!e.Repairing() && e.damage == nil && e.room == Roomy && !e.Collecting() && len(e.settling) == 0 &&
 		e.Mesh.Resting() && !e.saveDue(e.wall) && !e.expiresBy(e.wall)
 }

@@ -227,7 +227,7 @@ func (h *host) close() error {
 		if steps > maxClosing {
 			h.w.fail("%s does not end", h.name)
 		}
-		rd, err := h.round()
+		rd, err := h.roundAlone()
 		if err != nil {
 			return err
 		}
@@ -267,4 +267,50 @@ func (h *host) sync(of engine.Syncing) {
 		}
 		return h.endSync()
 	})
+}
+
+// beside is what is being written beside the engine: for a while it is in the tree and the engine is not told.
+type beside struct {
+	h       *host
+	of      *engine.Beside
+	written bool
+}
+
+// writeBeside has a part of a checkpoint written, some time later, and the engine told, later again.
+func (h *host) writeBeside(of *engine.Beside) {
+	b := &beside{h: h, of: of}
+	h.beside = b
+	delay := func() time.Duration { return time.Duration(h.w.rng.IntN(4000)) * time.Microsecond }
+	h.soon(delay(), func() {
+		if h.beside != b {
+			return // it was waited for, or the process has ended
+		}
+		if err := b.write(); err != nil {
+			h.fails(err)
+			return
+		}
+		h.later(delay(), func() error {
+			if h.beside != b {
+				return nil
+			}
+			return b.end()
+		})
+	})
+}
+
+func (b *beside) write() error {
+	if b.written {
+		return nil
+	}
+	b.written = true
+	return b.of.Run(b.h.tree)
+}
+
+func (b *beside) end() error {
+	if err := b.write(); err != nil {
+		return err
+	}
+	b.h.beside = nil
+	b.h.engine.BesideEnded()
+	return nil
 }

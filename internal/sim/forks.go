@@ -136,7 +136,7 @@ func (h *host) wakeFrom(id crdt.ReplicaID) {
 		for { // until one is not given up
 			u := h.submit(nil)
 			for h.asked > 0 {
-				if _, err := h.round(); err != nil {
+				if _, err := h.roundAlone(); err != nil {
 					return err
 				}
 			}

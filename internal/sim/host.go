@@ -48,6 +48,7 @@ type host struct {
 	sources  int
 	serves   []*pull      // that have this host as their source
 	endSync  func() error // of a sync under way
+	beside   *beside      // what is being written beside the engine; nil if nothing is
 
 	// What the checks know of it.
 	promised crdt.VersionVector // what it must hold after a crash
@@ -94,14 +95,14 @@ func (h *host) open() error {
 		NewID:       h.drawID,
 		MaxLogBytes: p.maxLog, MaxLogAge: p.maxLogAge, MaxBatch: p.maxBatch, MaxDirty: p.maxDirty,
 		StepWork: p.stepWork, MaxListed: p.maxListed, IdleTicks: p.idleTicks, MaxClears: maxClears,
-		Sync: p.durability == always, SyncEverySecond: p.durability == everySecond,
+		Sync: p.durability == always, SyncEverySecond: p.durability == everySecond, Beside: true,
 		Spent: h.checkStep, Expired: h.expired,
 	}, h.w.rng, h.now())
 	if err != nil {
 		return err
 	}
 	h.engine = e
-	h.due, h.alarm, h.asked, h.broken, h.endSync = false, 0, 0, nil, nil
+	h.due, h.alarm, h.asked, h.broken, h.endSync, h.beside = false, 0, 0, nil, nil, nil
 	h.frames, h.pulls = map[*engine.Frame]*lane{}, map[*engine.Pull]*pull{}
 	h.sources, h.serves, h.logSlack, h.overs = 0, nil, -1, 0
 	h.refusing = h.engine.Refusal()
@@ -127,7 +128,7 @@ func (h *host) checkStep(part string, work, limit int) {
 // removed or rebuilt: one for each unit, and an item of a checkpoint with all that belongs to it.
 func (h *host) checkWrites(rd *engine.Ready) {
 	records, limit := 0, cmp.Or(h.w.plan.stepWork, 5000)+16
-	for _, w := range rd.Writes {
+	for _, w := range slices.Concat(rd.Writes, rd.Beside.Writes()) {
 		if w.Batch != nil {
 			records += w.Batch.Len()
 		}
@@ -253,6 +254,11 @@ func (h *host) round() (*engine.Ready, error) {
 	h.checkUnseen(rd)
 	h.checkOver(over, rd)
 	h.checkWrites(rd)
+	if rd.Waits {
+		if err := h.beside.end(); err != nil {
+			return nil, err
+		}
+	}
 	if err := engine.CarryOut(rd.Writes, h.tree, h.log); err != nil {
 		return nil, err
 	}
@@ -260,6 +266,16 @@ func (h *host) round() (*engine.Ready, error) {
 	h.engine.Advance()
 	h.refusing = rd.Refusing
 	return rd, h.act(rd)
+}
+
+// roundAlone is round once nothing is written beside the engine.
+func (h *host) roundAlone() (*engine.Ready, error) {
+	if h.beside != nil {
+		if err := h.beside.end(); err != nil {
+			return nil, err
+		}
+	}
+	return h.round()
 }
 
 // act does what a Ready wants done once its writes are.
@@ -282,6 +298,9 @@ func (h *host) act(rd *engine.Ready) error {
 	}
 	if rd.Sync != nil {
 		h.sync(*rd.Sync)
+	}
+	if rd.Beside != nil {
+		h.writeBeside(rd.Beside)
 	}
 	for _, p := range rd.Pulls {
 		h.goOn(p)

@@ -266,7 +266,7 @@ func (h *host) checkReopened() {
 // checkVerified has the replica check itself, as it does when damage is suspected.
 func (h *host) checkVerified() {
 	for h.engine.Busy() { // with a checkpoint, for what another space wrote
-		if _, err := h.round(); h.tolerates(err) {
+		if _, err := h.roundAlone(); h.tolerates(err) {
 			return
 		}
 	}
@@ -298,7 +298,7 @@ func isKey(place dotted.Address) bool {
 func (h *host) checkBounds() {
 	h.engine.Checkpoint()
 	for h.engine.Busy() {
-		if _, err := h.round(); h.tolerates(err) {
+		if _, err := h.roundAlone(); h.tolerates(err) {
 			return
 		}
 	}
