@@ -293,7 +293,7 @@ func (w *treeWriter) item(it *item) error {
 	return nil
 }
 
-// piece returns about how many bytes of a checkpoint a step writes. Who commits waits for them, so
+// piece returns about how many bytes of a checkpoint a step writes. Who commits waits while they are put together, so
 // they are few while the checkpoint keeps up with what is committed meanwhile: it begins at a half
 // of what holds commits back, and from three quarters on there are most.
 func (r *replica) piece() int {
