@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 
+	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/engine/hot"
 )
@@ -14,6 +15,9 @@ const (
 	packedCell         // one whose key is its address
 	packedNamed        // one whose address follows
 	packedNode         // one of an order
+
+	packedLone  = 1 << 4 // of a string's own cell: its key is known to be lone
+	packedShare = 1 << 5 // of a cell: what it adds to the tree follows
 )
 
 // Pack appends an item that the tree has, which is not vacant, beside its key: to memory alone, so that it has no check.
@@ -23,10 +27,25 @@ func (it *item) Pack(b []byte) []byte {
 		return append(append(b, packedNode), it.record()...)
 	case it.address == "":
 		return append(append(b, packedValue), it.value...)
-	case string(it.address) == it.key[1:]:
-		b = append(b, packedCell)
-	default:
-		b = append(binary.AppendUvarint(append(b, packedNamed), uint64(len(it.address))), it.address...)
+	}
+	kind := byte(packedCell)
+	if string(it.address) != it.key[1:] {
+		kind = packedNamed
+	}
+	if it.lone {
+		kind |= packedLone
+	}
+	shared := it.share.located && it.share.whole
+	if shared {
+		kind |= packedShare
+	}
+	if b = append(b, kind); shared {
+		b = binary.LittleEndian.AppendUint16(b, it.share.leaf)
+		b = binary.LittleEndian.AppendUint64(b, it.share.sum.Hi)
+		b = binary.LittleEndian.AppendUint64(b, it.share.sum.Lo)
+	}
+	if string(it.address) != it.key[1:] {
+		b = append(binary.AppendUvarint(b, uint64(len(it.address))), it.address...)
 	}
 	for _, e := range it.cell {
 		b = binary.LittleEndian.AppendUint64(b, uint64(e.Dot.Replica))
@@ -52,7 +71,13 @@ func unpackItem(key, packed []byte) hot.Record {
 		part, b = b[:n:n], b[n:]
 		return part
 	}
-	switch kind {
+	it.lone = kind&packedLone != 0
+	if kind&packedShare != 0 {
+		sum := antientropy.Fingerprint{Hi: binary.LittleEndian.Uint64(b[2:]), Lo: binary.LittleEndian.Uint64(b[10:])}
+		it.share = share{leaf: binary.LittleEndian.Uint16(b), located: true, whole: true, sum: sum}
+		b = b[18:]
+	}
+	switch kind &^ (packedLone | packedShare) {
 	case packedValue:
 		it.value = b
 		return it

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/dotted"
 )
@@ -18,9 +19,12 @@ func TestAnItemIsWhatItWasWhenItIsUnpacked(t *testing.T) {
 	one := dotted.Cell{{Dot: crdt.Dot{Replica: 1 << 63, Counter: 300}, Payload: []byte("a payload")}}
 	two := append(dotted.Cell{{Dot: crdt.Dot{Replica: 1, Counter: 1}, Payload: []byte{}}}, one...)
 	for name, want := range map[string]*item{
-		"a cell":          {key: at(short), address: short, cell: one},
-		"two entries":     {key: at(short), address: short, cell: two},
-		"a long name":     {key: at(long), address: long, cell: one},
+		"a cell":      {key: at(short), address: short, cell: one},
+		"two entries": {key: at(short), address: short, cell: two},
+		"a long name": {key: at(long), address: long, cell: one},
+		"a lone cell": {key: at(short), address: short, cell: one, lone: true},
+		"a known share": {key: at(long), address: long, cell: two, lone: true,
+			share: share{leaf: 65_000, located: true, whole: true, sum: antientropy.Fingerprint{Hi: 1 << 63, Lo: 7}}},
 		"a record":        {key: "k1", value: []byte("a value")},
 		"an empty record": {key: "k1", value: []byte{}},
 	} {
@@ -29,6 +33,9 @@ func TestAnItemIsWhatItWasWhenItIsUnpacked(t *testing.T) {
 		clear(packed)
 		if got.key != want.key || got.address != want.address || got.Vacant() != want.Vacant() {
 			t.Errorf("%s: %+v, want %+v", name, got, want)
+		}
+		if got.lone != want.lone || got.share != want.share {
+			t.Errorf("%s: lone %v, share %v; want %v, %v", name, got.lone, got.share, want.lone, want.share)
 		}
 		if diff := cmp.Diff(want.cell, got.cell) + cmp.Diff(want.value, got.value); diff != "" {
 			t.Errorf("%s: %s", name, diff)

@@ -9,18 +9,21 @@ import (
 
 // Limits of what is kept of the tree.
 const (
-	maxKept     = 4 << 10 // bytes; larger records are not kept
+	keptShare   = 256     // of the room may be one record's; larger ones are not kept
+	maxPacked   = 4 << 10 // bytes; larger ones are not packed
 	keptBytes   = 64      // that one takes beside its own
 	packedBytes = 40      // that one takes which is packed: its place, and its length
 	liveShare   = 8       // of the room is for records that are not packed
 	pageBytes   = 64 << 10
+	mostCleared = 1 << 16 // entries of a map that are cleared at once; a larger one is left to the collector
 )
 
 // cache keeps records that the tree has. Those that were found or read last are kept as they are. What
 // is not found again for some time is packed: then it takes a fourth of the memory, and has no pointer
 // that the collector would have to follow. Both are in two generations: when the young one is full
 // it becomes the old one; what is found there is young again; and what is left of it goes, from those
-// that are as they are to the packed ones, but for those that are vacant.
+// that are as they are to the packed ones, but for those that are vacant or large. It goes bit by bit as the
+// young one fills: nobody waits for a whole generation.
 type cache struct {
 	limit  int // bytes
 	unpack func(key, packed []byte) Record
@@ -35,6 +38,8 @@ type generation struct {
 	records map[string]Record
 	order   []Record // as they came; some may be gone
 	bytes   int
+	passed  int // of the order: they were packed, or forgotten
+	left    int // bytes of those
 }
 
 func newCache(limit int, unpack func(key, packed []byte) Record) cache {
@@ -74,24 +79,34 @@ func (c *cache) unpacked(key []byte) Record {
 
 // add keeps a record as it is.
 func (c *cache) add(r Record) {
-	if r.version().gone = r.Size() > maxKept || c.limit <= 0; r.version().gone {
+	if r.version().gone = r.Size() > max(maxPacked, c.limit/keptShare) || c.limit <= 0; r.version().gone {
 		return
 	}
 	c.young.records[r.Key()] = r
 	c.young.order = append(c.young.order, r)
-	if c.young.bytes += r.Size() + keptBytes; c.young.bytes < c.limit/liveShare/2 {
+	c.young.bytes += r.Size() + keptBytes
+	full := c.limit / liveShare / 2
+	c.age(c.young.bytes, full)
+	if c.young.bytes < full {
 		return
 	}
-	for _, r := range c.old.order {
-		if c.old.records[r.Key()] == r {
-			c.pack(r)
-		}
-	}
-	clear(c.old.records)
-	clear(c.old.order)
 	c.old, c.young = c.young, generation{records: c.old.records, order: c.old.order[:0]}
 	if c.young.records == nil {
 		c.young.records = map[string]Record{}
+	}
+}
+
+// age has as much of the old generation go as the young one has come: all of it once that is full.
+func (c *cache) age(came, full int) {
+	o := &c.old
+	for o.passed < len(o.order) && (came >= full || o.left*full < o.bytes*came) {
+		r := o.order[o.passed]
+		o.order[o.passed] = nil
+		o.passed, o.left = o.passed+1, o.left+r.Size()+keptBytes
+		if o.records[r.Key()] == r {
+			delete(o.records, r.Key())
+			c.pack(r)
+		}
 	}
 }
 
@@ -117,11 +132,20 @@ func (c *cache) drop(key string) (was bool) {
 	return was
 }
 
+// stored keeps a record that the tree has now.
+func (c *cache) stored(r Record) {
+	if r.Size() > maxPacked && !r.Vacant() {
+		c.add(r)
+	} else {
+		c.pack(r)
+	}
+}
+
 // pack keeps a record packed. That nothing is there anybody can find out again: of what comes and goes under
 // names of its own, as in a queue, all that ever was would be kept.
 func (c *cache) pack(r Record) {
 	r.version().gone = true
-	if r.Size() > maxKept || c.limit <= 0 || r.Vacant() {
+	if r.Size() > maxPacked || c.limit <= 0 || r.Vacant() {
 		return
 	}
 	young, key := c.packed[0], r.Key()
@@ -152,7 +176,11 @@ func (p *pages) reset(limit int) {
 	if p.held > limit {
 		*p = *newPages()
 	}
-	clear(p.at)
+	if len(p.at) <= mostCleared {
+		clear(p.at)
+	} else {
+		p.at = map[uint64]place{}
+	}
 	for i, page := range p.pages {
 		p.pages[i] = page[:0]
 	}

@@ -250,7 +250,7 @@ func (t *Table) Stored(r Record) {
 	t.layers[1].bytes -= int64(r.Size())
 	if v.keep {
 		v.keep = false
-		t.kept.pack(r)
+		t.kept.stored(r)
 	}
 }
 

@@ -113,7 +113,7 @@ func (w *world) step(t *rapid.T) {
 	default:
 		w.written++
 		w.newest[key] = w.written
-		size := rapid.SampledFrom([]int{10, 100, maxKept + 1}).Draw(t, "size")
+		size := rapid.SampledFrom([]int{10, 100, maxPacked + 1}).Draw(t, "size")
 		var last Record
 		if rapid.Bool().Draw(t, "found") {
 			last = w.Find([]byte(key))
@@ -242,9 +242,13 @@ func TestWhatIsKeptIsBounded(t *testing.T) {
 	defer w.Close()
 	key := func(i int) []byte { return fmt.Append(nil, i) }
 	for i := range 100_000 {
+		c := &w.kept
+		before := len(c.packed[0].at) + len(c.packed[1].at)
 		w.Keep(&record{key: string(key(i)), value: i, size: 500})
 		w.Find(key(7))
-		c := &w.kept
+		if more := len(c.packed[0].at) + len(c.packed[1].at) - before; more > 4 {
+			t.Fatalf("%d are packed for one that is kept", more)
+		}
 		bytes := c.packed[0].held + c.packed[1].held +
 			packedBytes*(len(c.packed[0].at)+len(c.packed[1].at)) +
 			(500+keptBytes)*(len(c.young.order)+len(c.old.order))
@@ -282,6 +286,30 @@ func TestWhatIsGonePushesOutNothing(t *testing.T) {
 	}
 	if r, _ := w.Find([]byte("there")).(*record); r == nil || r.value != 1 {
 		t.Errorf("what is there is found as %v", r)
+	}
+}
+
+// TestALargeRecordIsKeptAsItIs, if there is room, and goes before those that can be packed.
+func TestALargeRecordIsKeptAsItIs(t *testing.T) {
+	w := NewTable(&tree{}, 4<<20, unpack)
+	defer w.Close()
+	w.Keep(&record{key: "large", value: 1, size: 2 * maxPacked})
+	w.Keep(&record{key: "too large", value: 2, size: 4<<20/keptShare + 1})
+	if w.Find([]byte("large")) == nil || w.Find([]byte("too large")) != nil {
+		t.Error("a large record is not kept, or one that is too large is")
+	}
+	w.Put(&record{key: "large", value: 3, size: 2 * maxPacked}, nil, true)
+	sealed := w.Seal()
+	sealed.From("", func(r Record) bool { w.Stored(r); return true })
+	w.Unseal(&tree{})
+	if r, _ := w.Find([]byte("large")).(*record); r == nil || r.value != 3 {
+		t.Errorf("what was written and stored is found as %v", r)
+	}
+	for i := range 4000 {
+		w.Keep(&record{key: fmt.Sprint(i), size: 200})
+	}
+	if w.Find([]byte("large")) != nil || w.Find([]byte("0")) == nil {
+		t.Error("the large one is there, or the first of the small ones is not")
 	}
 }
 
