@@ -75,6 +75,9 @@ const (
 	// MaxAlgebra is how many members the sets have together of which SINTERSTORE, SUNIONSTORE or
 	// SDIFFSTORE makes one: other writers wait for it.
 	MaxAlgebra = 1 << 17
+	// MaxTrimmed is how many entries XADD removes with MAXLEN or MINID, and all XADDs of a transaction together, but one
+	// each: other writers wait for it. What is left goes at the next ones.
+	MaxTrimmed = 10_000
 	// MaxWork is at how many keys and members the commands of a MULTI that writes may look, all in
 	// all: other writers wait for it. LCS counts 256 steps as one.
 	MaxWork = 1 << 20

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	embedded "github.com/peerd/peerd/peer"
 )
 
 // TestReadersOfStreamsWait: XREAD and XREADGROUP with BLOCK are answered by what is written
@@ -112,4 +114,61 @@ func TestXReadReturnsAllHoweverMuch(t *testing.T) {
 			t.Errorf("EXEC returns %d entries", got)
 		}
 	})
+}
+
+// fillStream adds entries with the ids 1-1 to n-1.
+func fillStream(p *peer, key string, n int) {
+	p.t.Helper()
+	p.send([]string{"EVAL", "for i = 1, tonumber(ARGV[1]) do redis.call('xadd', KEYS[1], i .. '-1', 'f', 'v') end", "1", key, fmt.Sprint(min(n, 20_000))})
+	p.reply()
+	p.send([]string{"EVAL", "for i = 20001, tonumber(ARGV[1]) do redis.call('xadd', KEYS[1], i .. '-1', 'f', 'v') end", "1", key, fmt.Sprint(n)})
+	p.reply()
+	p.expect("XLEN "+key, fmt.Sprint(":", n))
+}
+
+// TestTrimmingMoreThanOneXAddRemoves: what others added while they were cut off may be more than one removes. None is
+// refused, nor a MULTI of many.
+func TestTrimmingMoreThanOneXAddRemoves(t *testing.T) {
+	_, address := startServer(t, Config{db: newMemory(t)})
+	p := dial(t, address)
+	const n = 35_000
+	fillStream(p, "s", n)
+	p.expect("XADD s MAXLEN 5 100000-1 f v", `"100000-1"`)
+	p.expect("XLEN s", fmt.Sprint(":", n+1-MaxTrimmed))
+	p.expect("XADD s MINID 90000 100001-1 f v", `"100001-1"`)
+	p.expect("XLEN s", fmt.Sprint(":", n+2-2*MaxTrimmed))
+	p.expect("MULTI", "+OK")
+	for i := range 20 {
+		p.expect(fmt.Sprintf("XADD s MAXLEN 5 %d-1 f v", 100002+i), "+QUEUED")
+	}
+	if got := p.ask("EXEC"); strings.Count(got, `-1"`) != 20 {
+		t.Errorf("EXEC: %s", got)
+	}
+	p.expect("XLEN s", fmt.Sprint(":", n+22-3*MaxTrimmed-19))
+	p.expect("XADD s MAXLEN 5 100100-1 f v", `"100100-1"`)
+	p.expect("XLEN s", ":5")
+}
+
+// TestTrimmingMoreThanATransactionHas is refused with the limit named, but for all there is: that is one change, and
+// leaves what a stream tells beside its entries.
+func TestTrimmingMoreThanATransactionHas(t *testing.T) {
+	_, address := startServer(t, Config{db: newMemory(t)})
+	p := dial(t, address)
+	const n = embedded.MaxOps/2 + 10
+	fillStream(p, "s", n)
+	const refused = "-ERR more than 65536 entries to remove (half of MaxOps): use ~ with a LIMIT, again and again"
+	p.expect("XTRIM s MAXLEN 5", refused)
+	p.expect("XTRIM s MINID 65545", refused)
+	p.expect("EXPIREAT s 9999999999", ":1")
+	p.expect("XGROUP CREATE s g $", "+OK")
+	p.expect("XTRIM s MAXLEN 0", refused) // the group would go as well
+	p.expect("XGROUP DESTROY s g", ":1")
+	p.expect("XTRIM s MAXLEN 0", fmt.Sprint(":", n))
+	p.expect("EXPIRETIME s", ":9999999999")
+	p.expect("XLEN s", ":0")
+	p.expect("XADD s 7-1 f v", "-ERR The ID specified in XADD is equal or smaller than the target stream top item")
+	p.expect("XADD s 90000-1 f v", `"90000-1"`)
+	if got := p.ask("XINFO STREAM s"); !strings.Contains(got, fmt.Sprintf("\"entries-added\"\n  :%d\n", n+1)) {
+		t.Errorf("XINFO: %s", got)
+	}
 }
