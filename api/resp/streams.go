@@ -259,7 +259,7 @@ func runXAdd(c *call) error {
 func (c *call) addEntry(a added, words []string) (id crdt.StreamID, err error) {
 	s := c.stream()
 	if a.made {
-		id, err = s.Add(c.server.config.clock(), words...)
+		id, err = s.Add(c.tx.Now(), words...)
 	} else {
 		last := s.Info().Last
 		if last == crdt.MaxStreamID {

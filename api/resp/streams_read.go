@@ -212,7 +212,7 @@ func (c *call) readStream(r streamRead, key string, from readFrom) (some bool, e
 		}
 		joined := c.joined
 		c.joins(key, s.Group(r.group), r.consumer)
-		entries, err = s.Group(r.group).Read(r.consumer, c.server.config.clock(), int(most), r.noAck)
+		entries, err = s.Group(r.group).Read(r.consumer, c.tx.Now(), int(most), r.noAck)
 		if n = int64(len(entries)); n == 0 { // then it is not made
 			c.joined = joined
 		}
@@ -254,7 +254,7 @@ func (c *call) quickly(all iter.Seq[crdt.StreamEntry], isQuick *bool) iter.Seq[c
 
 // history writes what is pending for the consumer, which is delivered once more.
 func (c *call) history(s crdt.Stream, r streamRead, after crdt.StreamID) error {
-	g, now := s.Group(r.group), c.server.config.clock()
+	g, now := s.Group(r.group), c.tx.Now()
 	var again []crdt.Pending
 	at, n, written := len(c.out.buf), int64(0), 0
 	after, _ = after.Next()

@@ -2,8 +2,11 @@ package resp
 
 import (
 	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	embedded "github.com/peerd/peerd/peer"
 )
@@ -170,5 +173,38 @@ func TestTrimmingMoreThanATransactionHas(t *testing.T) {
 	p.expect("XADD s 90000-1 f v", `"90000-1"`)
 	if got := p.ask("XINFO STREAM s"); !strings.Contains(got, fmt.Sprintf("\"entries-added\"\n  :%d\n", n+1)) {
 		t.Errorf("XINFO: %s", got)
+	}
+}
+
+// TestIdleTimesOfStreamsAreOfTheClockByWhichKeysExpire: not this host's, which may be wrong.
+func TestIdleTimesOfStreamsAreOfTheClockByWhichKeysExpire(t *testing.T) {
+	db := newMemory(t)
+	_, address := startServer(t, Config{db: db})
+	_, ahead := startServer(t, Config{db: db, clock: func() time.Time { return time.Now().Add(time.Hour) }})
+	right, wrong := dial(t, address), dial(t, ahead)
+	right.expect("XADD s 1-1 f v", `"1-1"`)
+	right.expect("XGROUP CREATE s g 0", "+OK")
+	if got := values(right.ask("XREADGROUP GROUP g ann STREAMS s >")); got != "*2 s *1 *2 1-1 *2 f v" {
+		t.Fatal(got)
+	}
+	if got := values(wrong.ask("XAUTOCLAIM s g bob 600000 -")); got != "0-0 *0 *0" {
+		t.Errorf("claimed of what was delivered just now: %s", got)
+	}
+	wrong.expect("XCLAIM s g bob 600000 1-1", "*0")
+	wrong.expect("XPENDING s g IDLE 600000 - + 10", "*0")
+	if got := values(wrong.ask("XINFO CONSUMERS s g")); !regexp.MustCompile(`idle \d{1,5}$`).MatchString(got) {
+		t.Errorf("the consumer was idle: %s", got)
+	}
+	if got := wrong.ask("XADD s *  f v"); got > strconv.Quote(fmt.Sprint(time.Now().Add(time.Minute).UnixMilli())) {
+		t.Errorf("an id of the wrong clock: %s", got)
+	}
+	if got := values(wrong.ask("XREADGROUP GROUP g bob STREAMS s >")); !strings.HasSuffix(got, "f v") {
+		t.Fatal(got)
+	}
+	if got := values(right.ask("XPENDING s g - + 10 bob")); !regexp.MustCompile(`bob \d{1,5} 1$`).MatchString(got) {
+		t.Errorf("pending of bob: %s", got)
+	}
+	if got := values(right.ask("XAUTOCLAIM s g ann 0 - COUNT 1")); !strings.Contains(got, "1-1") {
+		t.Errorf("claimed with no time: %s", got)
 	}
 }
