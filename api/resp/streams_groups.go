@@ -457,7 +457,7 @@ func runXAutoClaim(c *call) error {
 	return c.autoclaim(g, m)
 }
 
-// maxDelivered is how many entries XREADGROUP delivers and XAUTOCLAIM claims at once, whatever they
+// maxDelivered is how many entries XREADGROUP delivers, for the first time or again, and XAUTOCLAIM claims at once, whatever they
 // are asked for: other writers wait for it.
 const maxDelivered = 10_000
 

@@ -252,20 +252,51 @@ func (c *call) quickly(all iter.Seq[crdt.StreamEntry], isQuick *bool) iter.Seq[c
 	}
 }
 
+// errMuchPending says that others would wait for what looks at so much.
+var errMuchPending = replyError(fmt.Sprintf("ERR more than %d entries are pending in the group, for others than the consumer: "+
+	"ask for its own with XPENDING, and have them with XCLAIM", maxLooks))
+
+// ownPending returns what is pending for a consumer: so many at most, of so many that are looked at.
+func ownPending(all iter.Seq[crdt.Pending], consumer string, most, looks int) (own []crdt.Pending, err error) {
+	n := 0
+	for p := range all {
+		if n++; n > looks {
+			return nil, errMuchPending
+		}
+		if p.Consumer != consumer {
+			continue
+		}
+		if own = append(own, p); len(own) == most {
+			break
+		}
+	}
+	return own, nil
+}
+
 // history writes what is pending for the consumer, which is delivered once more.
 func (c *call) history(s crdt.Stream, r streamRead, after crdt.StreamID) error {
 	g, now := s.Group(r.group), c.tx.Now()
-	var again []crdt.Pending
-	at, n, written := len(c.out.buf), int64(0), 0
+	most, looks := maxDelivered, maxLooks
+	if r.count > 0 {
+		most = int(min(r.count, maxDelivered))
+	}
+	if c.looped {
+		looks = maxQuickArguments
+	}
 	after, _ = after.Next()
-	for p := range g.Pending(after, crdt.MaxStreamID) {
-		if r.count > 0 && n == r.count || len(c.out.buf)-at > MaxReply {
+	own, err := ownPending(g.Pending(after, crdt.MaxStreamID), r.consumer, most, looks)
+	switch {
+	case err != nil && c.looped:
+		return errApart
+	case err != nil:
+		return err
+	}
+	var again []crdt.Pending
+	at, written := len(c.out.buf), 0
+	for _, p := range own {
+		if len(c.out.buf)-at > MaxReply {
 			break
 		}
-		if p.Consumer != r.consumer {
-			continue
-		}
-		n++
 		entries := c.rawEntries(s, p.ID)
 		if written += max(entries, 1); entries == 0 {
 			c.out.array(2)

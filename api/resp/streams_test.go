@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerd/peerd/crdt"
 	embedded "github.com/peerd/peerd/peer"
 )
 
@@ -207,4 +208,50 @@ func TestIdleTimesOfStreamsAreOfTheClockByWhichKeysExpire(t *testing.T) {
 	if got := values(right.ask("XAUTOCLAIM s g ann 0 - COUNT 1")); !strings.Contains(got, "1-1") {
 		t.Errorf("claimed with no time: %s", got)
 	}
+}
+
+// TestTheHistoryOfAConsumerIsBounded in what is looked at and in what is given at once: other writers wait for it.
+func TestTheHistoryOfAConsumerIsBounded(t *testing.T) {
+	looks := 0
+	pending := func(yield func(crdt.Pending) bool) {
+		for i := range 1000 {
+			looks++
+			if !yield(crdt.Pending{ID: crdt.StreamID{Ms: uint64(i)}, Consumer: []string{"ann", "bob"}[oneIf(i >= 500)]}) {
+				return
+			}
+		}
+	}
+	for _, c := range []struct {
+		consumer           string
+		most, looks        int
+		wantOwn, wantLooks int
+		refused            bool
+	}{
+		{"ann", 10, 100, 10, 10, false}, {"ann", 1000, 1000, 500, 1000, false}, {"bob", 10, 100, 0, 101, true}, {"bob", 10, 600, 10, 510, false},
+	} {
+		looks = 0
+		own, err := ownPending(pending, c.consumer, c.most, c.looks)
+		if len(own) != c.wantOwn || looks != c.wantLooks || (err != nil) != c.refused {
+			t.Errorf("%+v: %d, after %d looks: %v", c, len(own), looks, err)
+		}
+	}
+}
+
+// TestAConsumerHasItsHistory also where more is pending than the loop looks at, and COUNT says how much at once.
+func TestAConsumerHasItsHistory(t *testing.T) {
+	eachWay(t, func(t *testing.T) {
+		_, address := startServer(t, Config{db: newMemory(t)})
+		p := dial(t, address)
+		p.send([]string{"EVAL", "redis.call('xgroup', 'create', 's', 'g', '0', 'MKSTREAM') for i = 1, 1000 do redis.call('xadd', 's', i .. '-1', 'f', 'v') end", "0"})
+		p.reply()
+		p.ask("XREADGROUP GROUP g ann COUNT 600 STREAMS s >")
+		p.ask("XREADGROUP GROUP g bob STREAMS s >")
+		for command, want := range map[string]int{
+			"XREADGROUP GROUP g bob STREAMS s 0": 400, "XREADGROUP GROUP g bob COUNT 3 STREAMS s 0": 3, "XREADGROUP GROUP g ann STREAMS s 500-1": 100,
+		} {
+			if got := strings.Count(p.ask(command), `-1"`); got != want {
+				t.Errorf("%s gives %d entries, want %d", command, got, want)
+			}
+		}
+	})
 }
