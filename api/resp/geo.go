@@ -309,11 +309,11 @@ type geoFound struct {
 }
 
 // errNear says that others would wait for what stores so much.
-var errNear = replyError(fmt.Sprintf("ERR more than %d members are near, or %d to be stored (MaxAlgebra): "+
-	"ask for them, and add them in parts", maxLooks, MaxAlgebra))
+var errNear = replyError(fmt.Sprintf("ERR more than %d members are near (MaxLooks), "+
+	"or %d to be stored (MaxAlgebra): ask for them, and add them in parts", MaxLooks, MaxAlgebra))
 
-// find returns what is in the shape, as asked for. It looks at all that is near, or if that is stored at most at so
-// many.
+// find returns what is in the shape, as asked for. It looks at all that is near, or if that is
+// stored at most at so many.
 func (s *geoSearch) find(most int) (found []geoFound, err error) {
 	full := func() bool { return s.any && int64(len(found)) >= s.count }
 	looks := 0
@@ -366,7 +366,7 @@ func searching(f geoForm) func(c *call) error {
 		if s.store > 0 && c.looped && s.source.Len() > maxQuickArguments {
 			return errApart
 		}
-		found, err := s.find(maxLooks)
+		found, err := s.find(MaxLooks)
 		switch {
 		case err != nil:
 			return err

@@ -675,7 +675,8 @@ func TestWhatMayTakeLongIsExecutedBesideTheLoop(t *testing.T) {
 			_, address, _ := inLoop(t, Config{db: db})
 			setup := dial(t, address)
 			db.memory.Peer.Update(t.Context(), func(tx *embedded.Tx) error {
-				return errors.Join(tx.String("long").Set([]byte(long)), tx.List("list").Insert(0, []byte(long)), tx.Map("hash").String("long").Set([]byte(long)),
+				return errors.Join(tx.String("long").Set([]byte(long)),
+					tx.List("list").Insert(0, []byte(long)), tx.Map("hash").String("long").Set([]byte(long)),
 					tx.String("quick").Set([]byte(long[:maxQuickBytes])))
 			})
 			setup.expect("SET a 1", "+OK")

@@ -249,7 +249,8 @@ func runXAdd(c *call) error {
 		return err
 	}
 	c.out.text(a.id.String())
-	// What others added while they were cut off may be more than is removed at once: it goes on at the next entry.
+	// What others added while they were cut off may be more than is removed at once: it goes on at the
+	// next entry.
 	removed, err := c.trim(a.trimming, max(MaxTrimmed-c.trims, 1))
 	c.trims += removed
 	c.trimmed = removed > 0
@@ -297,8 +298,8 @@ func (c *call) trim(t trimming, most int) (removed int, err error) {
 	return c.stream().RemoveFirst(n)
 }
 
-// excess returns how many entries are to be removed, or that they are more than some. About so many are in whole
-// nodes, as if each were full.
+// excess returns how many entries are to be removed, or that they are more than some. About so many
+// are in whole nodes, as if each were full.
 func (t trimming) excess(s crdt.Stream, enough int) (n int) {
 	length := s.Len()
 	most := length

@@ -457,8 +457,8 @@ func runXAutoClaim(c *call) error {
 	return c.autoclaim(g, m)
 }
 
-// maxDelivered is how many entries XREADGROUP delivers, for the first time or again, and XAUTOCLAIM claims at once, whatever they
-// are asked for: other writers wait for it.
+// maxDelivered is how many entries XREADGROUP delivers, for the first time or again, and XAUTOCLAIM
+// claims at once, whatever they are asked for: other writers wait for it.
 const maxDelivered = 10_000
 
 func (c *call) autoclaim(g crdt.Group, m autoclaiming) error {

@@ -253,11 +253,14 @@ func (c *call) quickly(all iter.Seq[crdt.StreamEntry], isQuick *bool) iter.Seq[c
 }
 
 // errMuchPending says that others would wait for what looks at so much.
-var errMuchPending = replyError(fmt.Sprintf("ERR more than %d entries are pending in the group, for others than the consumer: "+
-	"ask for its own with XPENDING, and have them with XCLAIM", maxLooks))
+var errMuchPending = replyError(fmt.Sprintf("ERR more than %d entries are pending in the group "+
+	"(MaxLooks): ask for the consumer's with XPENDING, and have them with XCLAIM", MaxLooks))
 
-// ownPending returns what is pending for a consumer: so many at most, of so many that are looked at.
-func ownPending(all iter.Seq[crdt.Pending], consumer string, most, looks int) (own []crdt.Pending, err error) {
+// ownPending returns what is pending for a consumer: so many at most, of so many that are looked
+// at.
+func ownPending(
+	all iter.Seq[crdt.Pending], consumer string, most, looks int,
+) (own []crdt.Pending, err error) {
 	n := 0
 	for p := range all {
 		if n++; n > looks {
@@ -276,7 +279,7 @@ func ownPending(all iter.Seq[crdt.Pending], consumer string, most, looks int) (o
 // history writes what is pending for the consumer, which is delivered once more.
 func (c *call) history(s crdt.Stream, r streamRead, after crdt.StreamID) error {
 	g, now := s.Group(r.group), c.tx.Now()
-	most, looks := maxDelivered, maxLooks
+	most, looks := maxDelivered, MaxLooks
 	if r.count > 0 {
 		most = int(min(r.count, maxDelivered))
 	}

@@ -123,15 +123,16 @@ func TestXReadReturnsAllHoweverMuch(t *testing.T) {
 // fillStream adds entries with the ids 1-1 to n-1.
 func fillStream(p *peer, key string, n int) {
 	p.t.Helper()
-	p.send([]string{"EVAL", "for i = 1, tonumber(ARGV[1]) do redis.call('xadd', KEYS[1], i .. '-1', 'f', 'v') end", "1", key, fmt.Sprint(min(n, 20_000))})
-	p.reply()
-	p.send([]string{"EVAL", "for i = 20001, tonumber(ARGV[1]) do redis.call('xadd', KEYS[1], i .. '-1', 'f', 'v') end", "1", key, fmt.Sprint(n)})
-	p.reply()
+	const add = "for i = ARGV[1] + 0, ARGV[2] + 0 do redis.call('xadd', KEYS[1], i .. '-1', 'f', 'v') end"
+	for from := 1; from <= n; from += 20_000 {
+		p.send([]string{"EVAL", add, "1", key, fmt.Sprint(from), fmt.Sprint(min(n, from+19_999))})
+		p.reply()
+	}
 	p.expect("XLEN "+key, fmt.Sprint(":", n))
 }
 
-// TestTrimmingMoreThanOneXAddRemoves: what others added while they were cut off may be more than one removes. None is
-// refused, nor a MULTI of many.
+// TestTrimmingMoreThanOneXAddRemoves: what others added while they were cut off may be more than
+// one removes. None is refused, nor a MULTI of many.
 func TestTrimmingMoreThanOneXAddRemoves(t *testing.T) {
 	_, address := startServer(t, Config{db: newMemory(t)})
 	p := dial(t, address)
@@ -153,8 +154,8 @@ func TestTrimmingMoreThanOneXAddRemoves(t *testing.T) {
 	p.expect("XLEN s", ":5")
 }
 
-// TestTrimmingMoreThanATransactionHas is refused with the limit named, but for all there is: that is one change, and
-// leaves what a stream tells beside its entries.
+// TestTrimmingMoreThanATransactionHas is refused with the limit named, but for all there is: that
+// is one change, and leaves what a stream tells beside its entries.
 func TestTrimmingMoreThanATransactionHas(t *testing.T) {
 	_, address := startServer(t, Config{db: newMemory(t)})
 	p := dial(t, address)
@@ -181,7 +182,8 @@ func TestTrimmingMoreThanATransactionHas(t *testing.T) {
 func TestIdleTimesOfStreamsAreOfTheClockByWhichKeysExpire(t *testing.T) {
 	db := newMemory(t)
 	_, address := startServer(t, Config{db: db})
-	_, ahead := startServer(t, Config{db: db, clock: func() time.Time { return time.Now().Add(time.Hour) }})
+	inAnHour := func() time.Time { return time.Now().Add(time.Hour) }
+	_, ahead := startServer(t, Config{db: db, clock: inAnHour})
 	right, wrong := dial(t, address), dial(t, ahead)
 	right.expect("XADD s 1-1 f v", `"1-1"`)
 	right.expect("XGROUP CREATE s g 0", "+OK")
@@ -193,16 +195,18 @@ func TestIdleTimesOfStreamsAreOfTheClockByWhichKeysExpire(t *testing.T) {
 	}
 	wrong.expect("XCLAIM s g bob 600000 1-1", "*0")
 	wrong.expect("XPENDING s g IDLE 600000 - + 10", "*0")
-	if got := values(wrong.ask("XINFO CONSUMERS s g")); !regexp.MustCompile(`idle \d{1,5}$`).MatchString(got) {
+	short := regexp.MustCompile(`(idle|bob) \d{1,5}( 1)?$`) // of a minute at most
+	if got := values(wrong.ask("XINFO CONSUMERS s g")); !short.MatchString(got) {
 		t.Errorf("the consumer was idle: %s", got)
 	}
-	if got := wrong.ask("XADD s *  f v"); got > strconv.Quote(fmt.Sprint(time.Now().Add(time.Minute).UnixMilli())) {
+	latest := strconv.Quote(fmt.Sprint(time.Now().Add(time.Minute).UnixMilli()))
+	if got := wrong.ask("XADD s * f v"); got > latest {
 		t.Errorf("an id of the wrong clock: %s", got)
 	}
 	if got := values(wrong.ask("XREADGROUP GROUP g bob STREAMS s >")); !strings.HasSuffix(got, "f v") {
 		t.Fatal(got)
 	}
-	if got := values(right.ask("XPENDING s g - + 10 bob")); !regexp.MustCompile(`bob \d{1,5} 1$`).MatchString(got) {
+	if got := values(right.ask("XPENDING s g - + 10 bob")); !short.MatchString(got) {
 		t.Errorf("pending of bob: %s", got)
 	}
 	if got := values(right.ask("XAUTOCLAIM s g ann 0 - COUNT 1")); !strings.Contains(got, "1-1") {
@@ -210,13 +214,18 @@ func TestIdleTimesOfStreamsAreOfTheClockByWhichKeysExpire(t *testing.T) {
 	}
 }
 
-// TestTheHistoryOfAConsumerIsBounded in what is looked at and in what is given at once: other writers wait for it.
+// TestTheHistoryOfAConsumerIsBounded in what is looked at and in what is given at once: other
+// writers wait for it.
 func TestTheHistoryOfAConsumerIsBounded(t *testing.T) {
 	looks := 0
 	pending := func(yield func(crdt.Pending) bool) {
 		for i := range 1000 {
 			looks++
-			if !yield(crdt.Pending{ID: crdt.StreamID{Ms: uint64(i)}, Consumer: []string{"ann", "bob"}[oneIf(i >= 500)]}) {
+			p := crdt.Pending{ID: crdt.StreamID{Ms: uint64(i)}, Consumer: "ann"}
+			if i >= 500 {
+				p.Consumer = "bob"
+			}
+			if !yield(p) {
 				return
 			}
 		}
@@ -227,7 +236,8 @@ func TestTheHistoryOfAConsumerIsBounded(t *testing.T) {
 		wantOwn, wantLooks int
 		refused            bool
 	}{
-		{"ann", 10, 100, 10, 10, false}, {"ann", 1000, 1000, 500, 1000, false}, {"bob", 10, 100, 0, 101, true}, {"bob", 10, 600, 10, 510, false},
+		{"ann", 10, 100, 10, 10, false}, {"ann", 1000, 1000, 500, 1000, false},
+		{"bob", 10, 100, 0, 101, true}, {"bob", 10, 600, 10, 510, false},
 	} {
 		looks = 0
 		own, err := ownPending(pending, c.consumer, c.most, c.looks)
@@ -237,17 +247,20 @@ func TestTheHistoryOfAConsumerIsBounded(t *testing.T) {
 	}
 }
 
-// TestAConsumerHasItsHistory also where more is pending than the loop looks at, and COUNT says how much at once.
+// TestAConsumerHasItsHistory also where more is pending than the loop looks at, and COUNT says how
+// much at once.
 func TestAConsumerHasItsHistory(t *testing.T) {
 	eachWay(t, func(t *testing.T) {
 		_, address := startServer(t, Config{db: newMemory(t)})
 		p := dial(t, address)
-		p.send([]string{"EVAL", "redis.call('xgroup', 'create', 's', 'g', '0', 'MKSTREAM') for i = 1, 1000 do redis.call('xadd', 's', i .. '-1', 'f', 'v') end", "0"})
-		p.reply()
+		fillStream(p, "s", 1000)
+		p.ask("XGROUP CREATE s g 0")
 		p.ask("XREADGROUP GROUP g ann COUNT 600 STREAMS s >")
 		p.ask("XREADGROUP GROUP g bob STREAMS s >")
 		for command, want := range map[string]int{
-			"XREADGROUP GROUP g bob STREAMS s 0": 400, "XREADGROUP GROUP g bob COUNT 3 STREAMS s 0": 3, "XREADGROUP GROUP g ann STREAMS s 500-1": 100,
+			"XREADGROUP GROUP g bob STREAMS s 0":         400,
+			"XREADGROUP GROUP g bob COUNT 3 STREAMS s 0": 3,
+			"XREADGROUP GROUP g ann STREAMS s 500-1":     100,
 		} {
 			if got := strings.Count(p.ask(command), `-1"`); got != want {
 				t.Errorf("%s gives %d entries, want %d", command, got, want)
