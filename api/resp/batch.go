@@ -327,7 +327,7 @@ func (b *batch) run(i int, tx *embedded.Tx) error {
 	b.call.tx = tx
 	b.call.args = b.args[r.args.from:r.args.to]
 	r.at = len(b.out.buf)
-	b.call.request, b.call.began, b.call.noted, b.call.touched = i, r.at, nil, 0
+	b.call.request, b.call.began, b.call.noted, b.call.touched, b.call.trims = i, r.at, nil, 0, 0
 	posted := len(b.call.posts)
 	b.call.session.mute.begin()
 	b.call.apart, b.call.send, b.call.over = r.long, nil, nil

@@ -22,7 +22,8 @@ func TestAWriteOfTooMuchIsRefusedBeforeItBegins(t *testing.T) {
 	before := mutations(db.status(t))
 	for _, command := range []string{
 		"LPOP list 131073", "RPOP list 131074", "LMPOP 1 list RIGHT COUNT 131073", "LREM list 0 e", "LREM list -131073 e",
-		"LTRIM list 0 0", "LTRIM list -1 -1",
+		"LTRIM list 0 0", "LTRIM list -1 -1", "RENAME list other", "RENAMENX list other",
+		"COPY list other", "COPY list other REPLACE",
 		"EVAL return(redis.pcall('lpop','list',131073)) 0",
 	} {
 		if got := p.ask(command); !strings.HasPrefix(got, "-ERR 13107") || !strings.HasSuffix(got, "a transaction (MaxOps)") {

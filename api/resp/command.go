@@ -226,6 +226,7 @@ type call struct {
 	noted   *noted   // the note of the transaction, if it has one
 	touched int      // what the transaction has done was noted up to there
 	trimmed bool     // XADD has removed entries
+	trims   int      // how many XADD has removed in the transaction
 	joined  []string // streams of which the command made a consumer, if anybody may want to know
 }
 

@@ -519,6 +519,9 @@ func (v *value) settle(command []string) {
 			v.head = ":" + strconv.Itoa(math.MaxInt64)
 		}
 	}
+	if name == "xinfo" {
+		v.settleStream()
+	}
 	v.settleNear(name, command)
 	v.settleUnsorted(name, command)
 	within := v.elements

@@ -308,9 +308,15 @@ type geoFound struct {
 	distance float64
 }
 
-// find returns what is in the shape, as asked for. It looks at all that is near.
-func (s *geoSearch) find() (found []geoFound, err error) {
+// errNear says that others would wait for what stores so much.
+var errNear = replyError(fmt.Sprintf("ERR more than %d members are near (MaxLooks), "+
+	"or %d to be stored (MaxAlgebra): ask for them, and add them in parts", MaxLooks, MaxAlgebra))
+
+// find returns what is in the shape, as asked for. It looks at all that is near, or if that is
+// stored at most at so many.
+func (s *geoSearch) find(most int) (found []geoFound, err error) {
 	full := func() bool { return s.any && int64(len(found)) >= s.count }
+	looks := 0
 	for _, a := range s.areas() {
 		from, to := a.scores()
 		for member, score := range s.source.From(s.source.Before(from, "")) {
@@ -321,7 +327,11 @@ func (s *geoSearch) find() (found []geoFound, err error) {
 			if distance, in := s.holds(at); in {
 				found = append(found, geoFound{scored{member, score}, at, distance})
 			}
-			if len(found) > MaxSort {
+			looks++
+			switch {
+			case s.store > 0 && (looks > most || s.count == 0 && len(found) > MaxAlgebra):
+				return nil, errNear
+			case len(found) > MaxSort:
 				return nil, replyError(fmt.Sprintf("ERR more than %d members are there (MaxSort)", MaxSort))
 			}
 		}
@@ -356,7 +366,7 @@ func searching(f geoForm) func(c *call) error {
 		if s.store > 0 && c.looped && s.source.Len() > maxQuickArguments {
 			return errApart
 		}
-		found, err := s.find()
+		found, err := s.find(MaxLooks)
 		switch {
 		case err != nil:
 			return err

@@ -144,7 +144,7 @@ func (c *call) rename() error {
 	case from == to:
 		return nil
 	}
-	if _, err := c.tx.Copy(from, to); err != nil {
+	if err := c.copyAll(from, to); err != nil {
 		return err
 	}
 	_, err := c.tx.Remove(from)
@@ -178,11 +178,27 @@ func runCopy(c *call) error {
 		c.out.integer(0)
 		return nil
 	}
-	if _, err := c.tx.Copy(from, to); err != nil {
+	if err := c.copyAll(from, to); err != nil {
 		return err
 	}
 	c.out.integer(1)
 	return nil
+}
+
+// copyAll has a key hold what another one does, unless that is more than a transaction may write.
+func (c *call) copyAll(from, to string) error {
+	parts := 0
+	for t := range c.tx.Types(from).All() {
+		if k := kindOf(t); k != nil {
+			n, _ := k.count(c.tx, from)
+			parts += n
+		}
+	}
+	if err := c.changing(parts, "parts"); err != nil {
+		return err
+	}
+	_, err := c.tx.Copy(from, to)
+	return err
 }
 
 // runRandomKey chooses of leastWindow keys that follow a random one, a few times of the same ones.

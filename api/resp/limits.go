@@ -37,7 +37,7 @@ const (
 	// MaxReply is the size in bytes of a reply that is made whole: within MULTI, in scripts, and of
 	// commands that write or choose. A longer one is replaced by an error. What only goes through a
 	// key, as LRANGE, ZRANGE, XRANGE, SMEMBERS and HGETALL do, or through all of them, is sent as it
-	// is made, whatever its size: see long.go.
+	// is made, whatever its size.
 	MaxReply = 64 << 20
 	// MaxQueue is the size in bytes of the commands between MULTI and EXEC, counted as for
 	// MaxCommand. Beyond it EXEC refuses the transaction.
@@ -63,20 +63,31 @@ const (
 	MaxCursors = 4096
 	// MaxCursorBytes is the size in bytes of the keys that those cursors stand at.
 	MaxCursorBytes = 8 << 20
-	// MaxScanCount is the number of keys that one SCAN looks at, whatever its COUNT.
+	// MaxScanCount is the number of keys, members or fields that one SCAN, SSCAN, HSCAN or ZSCAN looks
+	// at, whatever its COUNT.
 	MaxScanCount = 10_000
 	// MaxPattern is the size in bytes of a pattern: matching takes time in proportion.
 	MaxPattern = 128 << 10
-	// MaxRandom is how many elements HRANDFIELD and SRANDMEMBER return, or draw with a negative
-	// count.
+	// MaxRandom is how many elements HRANDFIELD, SRANDMEMBER and ZRANDMEMBER return, or draw with a
+	// negative count.
 	MaxRandom = 1 << 20
-	// MaxSort is how many elements a value has that SORT sorts.
+	// MaxSort is how many elements a value has that SORT sorts, and how many members ZUNION, ZINTER
+	// and ZDIFF make, or GEOSEARCH and GEORADIUS find.
 	MaxSort = 1 << 20
-	// MaxAlgebra is how many members the sets have together of which SINTERSTORE, SUNIONSTORE or
-	// SDIFFSTORE makes one: other writers wait for it.
+	// MaxAlgebra is how many members the keys have together of which SINTERSTORE, SUNIONSTORE,
+	// SDIFFSTORE, ZUNIONSTORE, ZINTERSTORE or ZDIFFSTORE makes one, and how many ZRANGESTORE,
+	// GEOSEARCHSTORE, GEORADIUS with STORE, and SORT with STORE store: other writers wait for it.
 	MaxAlgebra = 1 << 17
-	// MaxWork is at how many keys and members the commands of a MULTI that writes may look, all in
-	// all: other writers wait for it. LCS counts 256 steps as one.
+	// MaxLooks is how often one that makes a key of several looks for a member in a key, at how many
+	// members that are near GEOSEARCHSTORE or GEORADIUS with STORE looks, and XREADGROUP with an id
+	// at how many that are pending in the group.
+	MaxLooks = 1 << 20
+	// MaxTrimmed is how many entries XADD removes with MAXLEN or MINID, and all XADDs of a transaction
+	// together, but one each: other writers wait for it. What is left goes at the next ones.
+	MaxTrimmed = 10_000
+	// MaxWork is at how many keys and members the commands of a MULTI that writes, or of a script, may
+	// look, all in all: other writers wait for it. LCS counts 256 steps as one. LINSERT and LREM of a
+	// list of more elements are refused also alone.
 	MaxWork = 1 << 20
 	// MaxProduct is the product of the lengths in bytes of the strings that LCS compares, each one
 	// more.
@@ -88,8 +99,7 @@ const (
 	MaxScriptBytes = 16 << 20
 	// MaxScriptTime, MaxScriptSteps and MaxScriptMemory bound a script: how long it runs, with all
 	// others of a MULTI, how many instructions that is, and how many bytes it holds, as they are
-	// added up: see docs/redis.md. Beyond one it is ended, and has changed nothing. A text may have
-	// script.MaxSource bytes, a string of it script.MaxString.
+	// added up. Beyond one it is ended, and has changed nothing.
 	MaxScriptTime   = 10 * time.Second
 	MaxScriptSteps  = 1 << 30
 	MaxScriptMemory = 64 << 20
@@ -130,15 +140,16 @@ const (
 // Limits of a client that has to authenticate, or to end the handshake of TLS, and has not. One
 // that goes beyond is closed.
 const (
-	// MaxStrangerArguments is the number of arguments of its commands, as in Redis.
+	// MaxStrangerArguments is the number of arguments of a command before authentication, as in Redis.
 	MaxStrangerArguments = 10
-	// MaxStrangerCommand is the size in bytes of one of its commands, counted as for MaxCommand.
+	// MaxStrangerCommand is the size in bytes of a command before authentication, counted as for
+	// MaxCommand.
 	MaxStrangerCommand = 16 << 10
-	// StrangerPatience is how long it may take, from connecting on.
+	// StrangerPatience is how long authentication may take, from connecting on.
 	StrangerPatience = 10 * time.Second
-	// MaxStrangers is how many such clients there may be at once. When there are as many, or no
-	// place for a client is left, the one who came first gives way to the next who comes: so those
-	// without the password cannot keep out those who have it.
+	// MaxStrangers is how many clients there may be at once that have not authenticated. When there
+	// are as many, or no place for a client is left, the one who came first gives way to the next who
+	// comes: so those without the password cannot keep out those who have it.
 	MaxStrangers = 1024
 	// strangerTurn is how long a stranger may keep another waiting, from connecting on.
 	strangerTurn = time.Second
@@ -190,8 +201,6 @@ const (
 	keepArguments = 64
 	// keepOutput is the size in bytes of the largest reply buffer that is used again.
 	keepOutput = 64 << 10
-	// maxLooks is how often a command that stores a set looks for a member in a set, at most.
-	maxLooks = 1 << 20
 	// leastWindow is of how many members SPOP chooses at least, of a large set, and RANDOMKEY of how
 	// many keys.
 	leastWindow = 64

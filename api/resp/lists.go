@@ -171,6 +171,8 @@ func listPop(from end) func(c *call) error {
 		switch {
 		case err != nil:
 			return err
+		case slices.ContainsFunc(values, c.tooLong):
+			return errApart
 		case several:
 			c.out.bulks(values)
 		default:
@@ -300,9 +302,12 @@ func runLIndex(c *call) error {
 	if err != nil {
 		return err
 	}
-	if value, found := l.Get(i); ok && found {
+	switch value, found := l.Get(i); {
+	case c.tooLong(value):
+		return errApart
+	case ok && found:
 		c.out.bulk(value)
-	} else {
+	default:
 		c.out.null()
 	}
 	return nil
@@ -553,6 +558,9 @@ func (c *call) move(from, to end) (done bool, err error) {
 		i = l.Len() - 1
 	}
 	value, _ := l.Get(i)
+	if c.tooLong(value) {
+		return false, errApart
+	}
 	// It is put in before it is taken out: a list that turns its only element is not emptied, and
 	// keeps its expiry.
 	into := c.tx.List(target)
@@ -630,8 +638,11 @@ func (c *call) popFrom(key string, from end, most int, several bool) (done bool,
 		return false, nil
 	}
 	values, err := c.pop(l, from, most)
-	if err != nil {
+	switch {
+	case err != nil:
 		return false, err
+	case slices.ContainsFunc(values, c.tooLong):
+		return false, errApart
 	}
 	c.out.array(2)
 	c.out.text(key)

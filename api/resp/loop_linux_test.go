@@ -657,7 +657,11 @@ func TestWhatMayTakeLongIsExecutedBesideTheLoop(t *testing.T) {
 		"members":              {{"PING"}, {"SMEMBERS", "s"}},
 		"info":                 {{"INFO"}},
 		"a long value":         {{"GET", "long"}},
+		"a long value, set":    {{"SET", "long", "v", "GET"}},
 		"a long field":         {{"HGET", "hash", "long"}},
+		"a long element":       {{"LINDEX", "list", "0"}},
+		"one popped":           {{"LPOP", "list"}},
+		"one moved":            {{"LMOVE", "list", "list", "LEFT", "RIGHT"}},
 		"a long command":       {{"SET", "k", long}},
 		"many arguments":       {sadd},
 		"a value within MULTI": {{"MULTI"}, {"INCR", "m"}, {"GET", "long"}, {"EXEC"}},
@@ -671,7 +675,8 @@ func TestWhatMayTakeLongIsExecutedBesideTheLoop(t *testing.T) {
 			_, address, _ := inLoop(t, Config{db: db})
 			setup := dial(t, address)
 			db.memory.Peer.Update(t.Context(), func(tx *embedded.Tx) error {
-				return errors.Join(tx.String("long").Set([]byte(long)), tx.Map("hash").String("long").Set([]byte(long)),
+				return errors.Join(tx.String("long").Set([]byte(long)),
+					tx.List("list").Insert(0, []byte(long)), tx.Map("hash").String("long").Set([]byte(long)),
 					tx.String("quick").Set([]byte(long[:maxQuickBytes])))
 			})
 			setup.expect("SET a 1", "+OK")

@@ -283,10 +283,10 @@ func stored(of algebra) func(*call) error {
 			members += s.Len()
 		}
 		looks := members * max(1, len(present(sets)))
-		if members > MaxAlgebra || looks > maxLooks {
+		if members > MaxAlgebra || looks > MaxLooks {
 			return replyError(fmt.Sprintf("ERR %d sets have %d members, and the limit of what is "+
 				"stored is %d (MaxAlgebra), or %d times one set's: ask for the members, and add them in parts",
-				len(sets), members, MaxAlgebra, maxLooks))
+				len(sets), members, MaxAlgebra, MaxLooks))
 		}
 		if c.looped && looks > maxQuickArguments {
 			return errApart

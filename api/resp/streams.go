@@ -249,7 +249,10 @@ func runXAdd(c *call) error {
 		return err
 	}
 	c.out.text(a.id.String())
-	removed, err := c.trim(a.trimming)
+	// What others added while they were cut off may be more than is removed at once: it goes on at the
+	// next entry.
+	removed, err := c.trim(a.trimming, max(MaxTrimmed-c.trims, 1))
+	c.trims += removed
 	c.trimmed = removed > 0
 	return err
 }
@@ -257,7 +260,7 @@ func runXAdd(c *call) error {
 func (c *call) addEntry(a added, words []string) (id crdt.StreamID, err error) {
 	s := c.stream()
 	if a.made {
-		id, err = s.Add(c.server.config.clock(), words...)
+		id, err = s.Add(c.tx.Now(), words...)
 	} else {
 		last := s.Info().Last
 		if last == crdt.MaxStreamID {
@@ -280,25 +283,24 @@ func (c *call) addEntry(a added, words []string) (id crdt.StreamID, err error) {
 	return id, err
 }
 
-// trim removes what is asked for.
-func (c *call) trim(t trimming) (removed int, err error) {
+// trim removes what is asked for, at most some entries.
+func (c *call) trim(t trimming, most int) (removed int, err error) {
 	if t.by == "" {
 		return 0, nil
 	}
-	n := t.excess(c.stream())
-	switch {
-	case n > embedded.MaxOps/2:
-		return 0, fmt.Errorf("%d entries to remove exceed the limit of %d (half of MaxOps): use ~ with a LIMIT, again and again",
-			n, embedded.MaxOps/2)
-	case c.looped && n > maxQuickArguments:
+	if c.looped {
+		most = min(most, maxQuickArguments+1)
+	}
+	n := min(t.excess(c.stream(), most), most)
+	if c.looped && n > maxQuickArguments {
 		return 0, errApart
 	}
 	return c.stream().RemoveFirst(n)
 }
 
-// excess returns how many entries are to be removed. About so many are in whole nodes, as if each
-// were full.
-func (t trimming) excess(s crdt.Stream) (n int) {
+// excess returns how many entries are to be removed, or that they are more than some. About so many
+// are in whole nodes, as if each were full.
+func (t trimming) excess(s crdt.Stream, enough int) (n int) {
 	length := s.Len()
 	most := length
 	if t.about && t.limit > 0 {
@@ -309,7 +311,7 @@ func (t trimming) excess(s crdt.Stream) (n int) {
 		below = 0
 		last, seen := crdt.StreamID{}, false
 		for e := range s.Range(crdt.StreamID{}, crdt.MaxStreamID) {
-			if e.ID.Compare(t.least) >= 0 || below > embedded.MaxOps {
+			if e.ID.Compare(t.least) >= 0 || below > enough {
 				break
 			}
 			if !seen || e.ID != last {
@@ -344,12 +346,49 @@ func runXTrim(c *call) error {
 	if err := c.streamError(); err != nil {
 		return err
 	}
-	n, err := c.trim(a.trimming)
+	const most = embedded.MaxOps / 2
+	n, s := 0, c.stream()
+	switch {
+	case a.about || a.excess(s, most) <= most:
+		n, err = c.trim(a.trimming, most)
+	case a.all(s):
+		n, err = c.removeEntries(s)
+	default:
+		err = errMuchToTrim
+	}
 	if err != nil {
 		return err
 	}
 	c.out.integer(int64(n))
 	return nil
+}
+
+var errMuchToTrim = replyError(fmt.Sprintf("ERR more than %d entries to remove (half of MaxOps): "+
+	"use ~ with a LIMIT, again and again", embedded.MaxOps/2))
+
+// all reports whether nothing is to stay.
+func (t trimming) all(s crdt.Stream) bool {
+	for e := range s.Backward(crdt.StreamID{}, crdt.MaxStreamID) {
+		return t.by == "maxlen" && t.most == 0 || t.by == "minid" && e.ID.Compare(t.least) < 0
+	}
+	return false
+}
+
+// removeEntries removes all entries at once, of a stream without groups, which would go as well.
+func (c *call) removeEntries(s crdt.Stream) (n int, err error) {
+	for range s.Groups() {
+		return 0, errMuchToTrim
+	}
+	n, info := s.Len(), s.Info()
+	until, expires := c.tx.Expiry(c.arg(1)).Get()
+	if _, err := s.Clear(); err != nil {
+		return 0, err
+	}
+	if err := s.SetInfo(info); err != nil || !expires {
+		return n, err
+	}
+	_, err = c.tx.Expiry(c.arg(1)).Set(until)
+	return n, err
 }
 
 func runXLen(c *call) error {

@@ -1,11 +1,13 @@
 package resp
 
 import (
+	"slices"
 	"strconv"
+	"strings"
 )
 
 // streamCommand returns a call of a command for streams that may do something. What depends on the
-// time, as ids that are made and how long something was idle, is left out, and so is the radix
+// time, as ids that are made, is left out; of XINFO settleStream hides the times, and the radix
 // tree.
 func (d *differing) streamCommand(name string) []string {
 	key, group, consumer := d.streamKey(), d.pick("g", "g", "g", "g", "h", "none"), d.pick("alice", "bob")
@@ -63,7 +65,15 @@ func (d *differing) streamCommand(name string) []string {
 	case "xgroup":
 		return d.groupCommand(key, group, consumer)
 	case "xinfo":
-		return add([]string{name, "GROUPS", key})
+		switch d.rand.IntN(4) {
+		case 0:
+			return []string{name, "GROUPS", key}
+		case 1:
+			return []string{name, "CONSUMERS", key, group}
+		case 2:
+			return []string{name, "STREAM", key}
+		}
+		return add([]string{name, "STREAM", key, "FULL"}, some(count...))
 	}
 	return []string{name, key}
 }
@@ -119,4 +129,18 @@ func (d *differing) trim() []string {
 		return []string{by, "~", to, "LIMIT", d.pick("0", "1", "1000", "x")}
 	}
 	return []string{by, to}
+}
+
+// settleStream hides in what XINFO tells what is of the time, and what Redis' radix tree has of
+// nodes.
+func (v *value) settleStream() {
+	hidden := []string{`"idle"`, `"radix-tree-keys"`, `"radix-tree-nodes"`}
+	for i := range v.elements {
+		e := &v.elements[i]
+		n, err := strconv.Atoi(strings.TrimPrefix(e.head, ":"))
+		if err == nil && (n > 1e12 || i > 0 && slices.Contains(hidden, v.elements[i-1].head)) {
+			e.head = ":some"
+		}
+		e.settleStream()
+	}
 }

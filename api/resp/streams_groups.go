@@ -139,7 +139,7 @@ func runXGroupCreateConsumer(c *call) error {
 	if err != nil {
 		return err
 	}
-	created, err := s.Group(c.arg(3)).AddConsumer(c.arg(4), c.server.config.clock())
+	created, err := s.Group(c.arg(3)).AddConsumer(c.arg(4), c.tx.Now())
 	if err != nil {
 		return err
 	}
@@ -251,7 +251,7 @@ func (c *call) pendingSummary(g crdt.Group) {
 }
 
 func (c *call) listPending(g crdt.Group, r pendingRange) {
-	at, n, now := len(c.out.buf), int64(0), c.server.config.clock()
+	at, n, now := len(c.out.buf), int64(0), c.tx.Now()
 	for p := range g.Pending(r.from, r.to) {
 		if n >= r.count || len(c.out.buf)-at > MaxReply {
 			break
@@ -345,7 +345,7 @@ func (c *call) claimNumber(i int, m *claiming) error {
 	case c.is(i, "time"):
 		m.at = n
 	default:
-		m.at = c.server.config.clock().UnixMilli() - n
+		m.at = c.tx.Now().UnixMilli() - n
 	}
 	if err != nil {
 		name := map[bool]string{true: "RETRYCOUNT"}[c.is(i, "retrycount")]
@@ -358,7 +358,7 @@ func (c *call) claimNumber(i int, m *claiming) error {
 // claim has what is pending, and was idle for long enough, be pending for another consumer. What is
 // no more in the stream it drops.
 func (c *call) claim(m claiming) error {
-	s, now := c.stream(), c.server.config.clock()
+	s, now := c.stream(), c.tx.Now()
 	at := now
 	if m.at >= 0 && m.at <= now.UnixMilli() {
 		at = time.UnixMilli(m.at)
@@ -457,12 +457,12 @@ func runXAutoClaim(c *call) error {
 	return c.autoclaim(g, m)
 }
 
-// maxDelivered is how many entries XREADGROUP delivers and XAUTOCLAIM claims at once, whatever they
-// are asked for: other writers wait for it.
+// maxDelivered is how many entries XREADGROUP delivers, for the first time or again, and XAUTOCLAIM
+// claims at once, whatever they are asked for: other writers wait for it.
 const maxDelivered = 10_000
 
 func (c *call) autoclaim(g crdt.Group, m autoclaiming) error {
-	s, now := c.stream(), c.server.config.clock()
+	s, now := c.stream(), c.tx.Now()
 	var claimed []crdt.Pending
 	var gone []crdt.StreamID
 	next, at, written := crdt.StreamID{}, len(c.out.buf), 0

@@ -220,7 +220,7 @@ func runXInfoConsumers(c *call) error {
 	if !g.Exists() {
 		return noGroup(c.args[2], c.args[3])
 	}
-	at, n, now, pending := len(c.out.buf), 0, c.server.config.clock(), pendingIn(g)
+	at, n, now, pending := len(c.out.buf), 0, c.tx.Now(), pendingIn(g)
 	for consumer := range g.Consumers() {
 		n++
 		c.out.dict(3)

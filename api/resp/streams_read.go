@@ -212,7 +212,7 @@ func (c *call) readStream(r streamRead, key string, from readFrom) (some bool, e
 		}
 		joined := c.joined
 		c.joins(key, s.Group(r.group), r.consumer)
-		entries, err = s.Group(r.group).Read(r.consumer, c.server.config.clock(), int(most), r.noAck)
+		entries, err = s.Group(r.group).Read(r.consumer, c.tx.Now(), int(most), r.noAck)
 		if n = int64(len(entries)); n == 0 { // then it is not made
 			c.joined = joined
 		}
@@ -252,20 +252,54 @@ func (c *call) quickly(all iter.Seq[crdt.StreamEntry], isQuick *bool) iter.Seq[c
 	}
 }
 
-// history writes what is pending for the consumer, which is delivered once more.
-func (c *call) history(s crdt.Stream, r streamRead, after crdt.StreamID) error {
-	g, now := s.Group(r.group), c.server.config.clock()
-	var again []crdt.Pending
-	at, n, written := len(c.out.buf), int64(0), 0
-	after, _ = after.Next()
-	for p := range g.Pending(after, crdt.MaxStreamID) {
-		if r.count > 0 && n == r.count || len(c.out.buf)-at > MaxReply {
-			break
+// errMuchPending says that others would wait for what looks at so much.
+var errMuchPending = replyError(fmt.Sprintf("ERR more than %d entries are pending in the group "+
+	"(MaxLooks): ask for the consumer's with XPENDING, and have them with XCLAIM", MaxLooks))
+
+// ownPending returns what is pending for a consumer: so many at most, of so many that are looked
+// at.
+func ownPending(
+	all iter.Seq[crdt.Pending], consumer string, most, looks int,
+) (own []crdt.Pending, err error) {
+	n := 0
+	for p := range all {
+		if n++; n > looks {
+			return nil, errMuchPending
 		}
-		if p.Consumer != r.consumer {
+		if p.Consumer != consumer {
 			continue
 		}
-		n++
+		if own = append(own, p); len(own) == most {
+			break
+		}
+	}
+	return own, nil
+}
+
+// history writes what is pending for the consumer, which is delivered once more.
+func (c *call) history(s crdt.Stream, r streamRead, after crdt.StreamID) error {
+	g, now := s.Group(r.group), c.tx.Now()
+	most, looks := maxDelivered, MaxLooks
+	if r.count > 0 {
+		most = int(min(r.count, maxDelivered))
+	}
+	if c.looped {
+		looks = maxQuickArguments
+	}
+	after, _ = after.Next()
+	own, err := ownPending(g.Pending(after, crdt.MaxStreamID), r.consumer, most, looks)
+	switch {
+	case err != nil && c.looped:
+		return errApart
+	case err != nil:
+		return err
+	}
+	var again []crdt.Pending
+	at, written := len(c.out.buf), 0
+	for _, p := range own {
+		if len(c.out.buf)-at > MaxReply {
+			break
+		}
 		entries := c.rawEntries(s, p.ID)
 		if written += max(entries, 1); entries == 0 {
 			c.out.array(2)

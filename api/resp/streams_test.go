@@ -2,8 +2,14 @@ package resp
 
 import (
 	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/peerd/peerd/crdt"
+	embedded "github.com/peerd/peerd/peer"
 )
 
 // TestReadersOfStreamsWait: XREAD and XREADGROUP with BLOCK are answered by what is written
@@ -110,6 +116,155 @@ func TestXReadReturnsAllHoweverMuch(t *testing.T) {
 		}
 		if got := strings.Count(p.ask("EXEC"), `-1"`); got != 1003 {
 			t.Errorf("EXEC returns %d entries", got)
+		}
+	})
+}
+
+// fillStream adds entries with the ids 1-1 to n-1.
+func fillStream(p *peer, key string, n int) {
+	p.t.Helper()
+	const add = "for i = ARGV[1] + 0, ARGV[2] + 0 do redis.call('xadd', KEYS[1], i .. '-1', 'f', 'v') end"
+	for from := 1; from <= n; from += 20_000 {
+		p.send([]string{"EVAL", add, "1", key, fmt.Sprint(from), fmt.Sprint(min(n, from+19_999))})
+		p.reply()
+	}
+	p.expect("XLEN "+key, fmt.Sprint(":", n))
+}
+
+// TestTrimmingMoreThanOneXAddRemoves: what others added while they were cut off may be more than
+// one removes. None is refused, nor a MULTI of many.
+func TestTrimmingMoreThanOneXAddRemoves(t *testing.T) {
+	_, address := startServer(t, Config{db: newMemory(t)})
+	p := dial(t, address)
+	const n = 35_000
+	fillStream(p, "s", n)
+	p.expect("XADD s MAXLEN 5 100000-1 f v", `"100000-1"`)
+	p.expect("XLEN s", fmt.Sprint(":", n+1-MaxTrimmed))
+	p.expect("XADD s MINID 90000 100001-1 f v", `"100001-1"`)
+	p.expect("XLEN s", fmt.Sprint(":", n+2-2*MaxTrimmed))
+	p.expect("MULTI", "+OK")
+	for i := range 20 {
+		p.expect(fmt.Sprintf("XADD s MAXLEN 5 %d-1 f v", 100002+i), "+QUEUED")
+	}
+	if got := p.ask("EXEC"); strings.Count(got, `-1"`) != 20 {
+		t.Errorf("EXEC: %s", got)
+	}
+	p.expect("XLEN s", fmt.Sprint(":", n+22-3*MaxTrimmed-19))
+	p.expect("XADD s MAXLEN 5 100100-1 f v", `"100100-1"`)
+	p.expect("XLEN s", ":5")
+}
+
+// TestTrimmingMoreThanATransactionHas is refused with the limit named, but for all there is: that
+// is one change, and leaves what a stream tells beside its entries.
+func TestTrimmingMoreThanATransactionHas(t *testing.T) {
+	_, address := startServer(t, Config{db: newMemory(t)})
+	p := dial(t, address)
+	const n = embedded.MaxOps/2 + 10
+	fillStream(p, "s", n)
+	const refused = "-ERR more than 65536 entries to remove (half of MaxOps): use ~ with a LIMIT, again and again"
+	p.expect("XTRIM s MAXLEN 5", refused)
+	p.expect("XTRIM s MINID 65545", refused)
+	p.expect("EXPIREAT s 9999999999", ":1")
+	p.expect("XGROUP CREATE s g $", "+OK")
+	p.expect("XTRIM s MAXLEN 0", refused) // the group would go as well
+	p.expect("XGROUP DESTROY s g", ":1")
+	p.expect("XTRIM s MAXLEN 0", fmt.Sprint(":", n))
+	p.expect("EXPIRETIME s", ":9999999999")
+	p.expect("XLEN s", ":0")
+	p.expect("XADD s 7-1 f v", "-ERR The ID specified in XADD is equal or smaller than the target stream top item")
+	p.expect("XADD s 90000-1 f v", `"90000-1"`)
+	if got := p.ask("XINFO STREAM s"); !strings.Contains(got, fmt.Sprintf("\"entries-added\"\n  :%d\n", n+1)) {
+		t.Errorf("XINFO: %s", got)
+	}
+}
+
+// TestIdleTimesOfStreamsAreOfTheClockByWhichKeysExpire: not this host's, which may be wrong.
+func TestIdleTimesOfStreamsAreOfTheClockByWhichKeysExpire(t *testing.T) {
+	db := newMemory(t)
+	_, address := startServer(t, Config{db: db})
+	inAnHour := func() time.Time { return time.Now().Add(time.Hour) }
+	_, ahead := startServer(t, Config{db: db, clock: inAnHour})
+	right, wrong := dial(t, address), dial(t, ahead)
+	right.expect("XADD s 1-1 f v", `"1-1"`)
+	right.expect("XGROUP CREATE s g 0", "+OK")
+	if got := values(right.ask("XREADGROUP GROUP g ann STREAMS s >")); got != "*2 s *1 *2 1-1 *2 f v" {
+		t.Fatal(got)
+	}
+	if got := values(wrong.ask("XAUTOCLAIM s g bob 600000 -")); got != "0-0 *0 *0" {
+		t.Errorf("claimed of what was delivered just now: %s", got)
+	}
+	wrong.expect("XCLAIM s g bob 600000 1-1", "*0")
+	wrong.expect("XPENDING s g IDLE 600000 - + 10", "*0")
+	short := regexp.MustCompile(`(idle|bob) \d{1,5}( 1)?$`) // of a minute at most
+	if got := values(wrong.ask("XINFO CONSUMERS s g")); !short.MatchString(got) {
+		t.Errorf("the consumer was idle: %s", got)
+	}
+	latest := strconv.Quote(fmt.Sprint(time.Now().Add(time.Minute).UnixMilli()))
+	if got := wrong.ask("XADD s * f v"); got > latest {
+		t.Errorf("an id of the wrong clock: %s", got)
+	}
+	if got := values(wrong.ask("XREADGROUP GROUP g bob STREAMS s >")); !strings.HasSuffix(got, "f v") {
+		t.Fatal(got)
+	}
+	if got := values(right.ask("XPENDING s g - + 10 bob")); !short.MatchString(got) {
+		t.Errorf("pending of bob: %s", got)
+	}
+	if got := values(right.ask("XAUTOCLAIM s g ann 0 - COUNT 1")); !strings.Contains(got, "1-1") {
+		t.Errorf("claimed with no time: %s", got)
+	}
+}
+
+// TestTheHistoryOfAConsumerIsBounded in what is looked at and in what is given at once: other
+// writers wait for it.
+func TestTheHistoryOfAConsumerIsBounded(t *testing.T) {
+	looks := 0
+	pending := func(yield func(crdt.Pending) bool) {
+		for i := range 1000 {
+			looks++
+			p := crdt.Pending{ID: crdt.StreamID{Ms: uint64(i)}, Consumer: "ann"}
+			if i >= 500 {
+				p.Consumer = "bob"
+			}
+			if !yield(p) {
+				return
+			}
+		}
+	}
+	for _, c := range []struct {
+		consumer           string
+		most, looks        int
+		wantOwn, wantLooks int
+		refused            bool
+	}{
+		{"ann", 10, 100, 10, 10, false}, {"ann", 1000, 1000, 500, 1000, false},
+		{"bob", 10, 100, 0, 101, true}, {"bob", 10, 600, 10, 510, false},
+	} {
+		looks = 0
+		own, err := ownPending(pending, c.consumer, c.most, c.looks)
+		if len(own) != c.wantOwn || looks != c.wantLooks || (err != nil) != c.refused {
+			t.Errorf("%+v: %d, after %d looks: %v", c, len(own), looks, err)
+		}
+	}
+}
+
+// TestAConsumerHasItsHistory also where more is pending than the loop looks at, and COUNT says how
+// much at once.
+func TestAConsumerHasItsHistory(t *testing.T) {
+	eachWay(t, func(t *testing.T) {
+		_, address := startServer(t, Config{db: newMemory(t)})
+		p := dial(t, address)
+		fillStream(p, "s", 1000)
+		p.ask("XGROUP CREATE s g 0")
+		p.ask("XREADGROUP GROUP g ann COUNT 600 STREAMS s >")
+		p.ask("XREADGROUP GROUP g bob STREAMS s >")
+		for command, want := range map[string]int{
+			"XREADGROUP GROUP g bob STREAMS s 0":         400,
+			"XREADGROUP GROUP g bob COUNT 3 STREAMS s 0": 3,
+			"XREADGROUP GROUP g ann STREAMS s 500-1":     100,
+		} {
+			if got := strings.Count(p.ask(command), `-1"`); got != want {
+				t.Errorf("%s gives %d entries, want %d", command, got, want)
+			}
 		}
 	})
 }

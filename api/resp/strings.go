@@ -76,9 +76,12 @@ func runSet(c *call) error {
 		if err != nil {
 			return err
 		}
-		if ok {
+		switch {
+		case c.tooLong(old):
+			return errApart
+		case ok:
 			c.out.bulk(old)
-		} else {
+		default:
 			c.out.null()
 		}
 	}

@@ -166,7 +166,8 @@ func serverCommands() []command {
 			command{name: "resetstat", arity: 2, run: runConfigResetStat, summary: "Has INFO count from now on."},
 			command{name: "rewrite", arity: 2, run: runConfigRewrite, summary: "Is refused: settings are peerd's."},
 			command{name: "set", arity: -4, usage: "name value [name value ...]", run: runConfigSet,
-				summary: "Changes maxclients, slowlog-log-slower-than and notify-keyspace-events."}),
+				summary: "Changes maxclients, slowlog-log-slower-than, busy-reply-threshold, " +
+					"notify-keyspace-events, and the encodings, which mean little here."}),
 		containing(command{name: "memory", summary: "Tells what takes memory."},
 			command{name: "doctor", arity: 2, run: runMemoryDoctor, summary: "Says that there is nothing to advise."},
 			command{name: "malloc-stats", arity: 2, run: runMemoryMallocStats, summary: "Says that there is nothing to tell."},

@@ -336,9 +336,9 @@ func runZRangeStore(c *call) error {
 // storable returns an error if so many members are too many to be stored, after so many looks.
 func (c *call) storable(members, looks int) error {
 	switch {
-	case members > MaxAlgebra || looks > maxLooks:
+	case members > MaxAlgebra || looks > MaxLooks:
 		return replyError(fmt.Sprintf("ERR %d members exceed the limit of what is stored, %d (MaxAlgebra), or %d times one "+
-			"key's: ask for the members, and add them in parts", members, MaxAlgebra, maxLooks))
+			"key's: ask for the members, and add them in parts", members, MaxAlgebra, MaxLooks))
 	case c.looped && max(members, looks) > maxQuickArguments:
 		return errApart
 	}
