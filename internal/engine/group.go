@@ -563,6 +563,7 @@ func (g *group) accept(d *delta.Delta, cost int) {
 		r.gained = crdt.VersionVector{} // the delta has the other, as its deps
 	}
 	r.guards.noteAll(d)
+	r.noteOwn(r.id)
 	r.advance(d)
 	r.hold(d)
 	g.deltas, g.own = append(g.deltas, d), r.id
