@@ -649,6 +649,62 @@ func ExampleList() {
 	// Output: a1 a2 b1 b2 1:a2 0:a1 true
 }
 
+// Elements are named by where they are now.
+func ExampleList_Get() {
+	s := crdt.NewState()
+	update(s, laptop, func(keys crdt.Fields) error {
+		jobs := keys.List("jobs")
+		if err := jobs.Insert(0, []byte("wash"), []byte("cook"), []byte("eat")); err != nil {
+			return err
+		}
+		existed, err := jobs.Set(1, []byte("bake"))
+		fmt.Println("there was a second:", existed)
+		if err != nil {
+			return err
+		}
+		removed, err := jobs.Remove(0, 1)
+		fmt.Println("removed:", removed)
+		return err
+	})
+	first, ok := s.View().List("jobs").Get(0)
+	fmt.Printf("%s, %v\n", first, ok)
+	// Output:
+	// there was a second: true
+	// removed: 1
+	// bake, true
+}
+
+// What a key holds of one type is cleared alone. Reads of a database may fail: a transaction whose reads decide whether
+// it goes on asks first.
+func ExampleFields_Err() {
+	s := crdt.NewState()
+	update(s, laptop, func(keys crdt.Fields) error {
+		must(keys.Bitmap("k").SetBit(1, true))
+		must(keys.HyperLogLog("k").Add("x"))
+		must(keys.SortedSet("k").Add("x", 1))
+		must(keys.Stream("k").Add(noon, "x", "1"))
+		return keys.List("k").Insert(0, []byte("x"))
+	})
+	update(s, laptop, func(keys crdt.Fields) error {
+		types := keys.Types("k")
+		if err := keys.Err(); err != nil {
+			return err
+		}
+		fmt.Println("before:", types)
+		must(keys.Bitmap("k").Clear())
+		must(keys.HyperLogLog("k").Clear())
+		must(keys.SortedSet("k").Clear())
+		must(keys.Stream("k").Clear())
+		fmt.Println("left:", keys.Types("k"))
+		return second(keys.List("k").Clear())
+	})
+	fmt.Println(s.View().Has("k"))
+	// Output:
+	// before: sorted-set, list, stream, bitmap, hyperloglog
+	// left: list
+	// false
+}
+
 // A group of workers shares a log that two devices add to. What arrives late has a smaller id than what was read, and is
 // delivered all the same.
 func ExampleGroup() {
@@ -732,6 +788,9 @@ func ExampleStream() {
 		first := must(log.Add(noon, "temperature", "21"))
 		second := must(log.Add(noon, "temperature", "22", "wind", "3"))
 		fmt.Println(first.Compare(second), first.Ms == second.Ms, log.Has(first))
+		if next, ok := first.Next(); ok {
+			fmt.Println("to read on from:", first.Compare(next), next.Compare(second) <= 0)
+		}
 		if before, ok := second.Previous(); ok { // an id beyond the last alone can be added, or the last beside it
 			fmt.Println(errors.Is(log.AddAs(before, "a", "b"), crdt.ErrStreamID),
 				errors.Is(log.AddBeside(before, "a", "b"), crdt.ErrStreamID), log.Len() < crdt.MaxBeside)
@@ -762,6 +821,7 @@ func ExampleStream() {
 	}
 	// Output:
 	// -1 true true
+	// to read on from: -1 true
 	// true true true
 	// true
 	// [temperature 22 wind 3]

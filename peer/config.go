@@ -160,7 +160,7 @@ const (
 	// is what MaxCost bounds.
 	MaxOps = delta.MaxOps
 	// MaxCost bounds how large a transaction is, in bytes: for each mutation 20, its value, the
-	// names on the way to it, and 20 for each concurrent or earlier value that it replaces.
+	// names on the way to it, and 20 for each concurrent or earlier value that it replaces; and 64 once.
 	MaxCost = delta.MaxCost
 )
 

@@ -92,7 +92,7 @@ func (l *loop) notice(n engine.Notice) {
 	case engine.Checked:
 		log.Info("all data here was read, and is as it was written")
 	case engine.CannotCheck:
-		log.Error("could not check the data here", "error", n.Err)
+		log.Error("could not check the data here: it is tried again in a minute", "error", n.Err)
 	case engine.Damaged:
 		log.Error("the data here is damaged: discarding it and rebuilding from the other peers; "+
 			"reads and writes are refused until that is done", "error", n.Err)

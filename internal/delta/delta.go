@@ -20,6 +20,10 @@ const (
 	MaxReplicas = 1 << 16  // that have written: entries of a replica's context
 )
 
+// HeadCost bounds the bytes of an encoded delta that Delta.Cost leaves out: what stands before its operations, but for
+// its vectors. Who makes one counts it against MaxCost, so that what is within that is within MaxSize.
+const HeadCost = 64
+
 // ErrTooLarge is returned for a transaction beyond MaxOps, MaxCost or MaxSize, and for the first one of a
 // replica where MaxReplicas have written already.
 var ErrTooLarge = errors.New("transaction too large")

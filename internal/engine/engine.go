@@ -52,6 +52,7 @@ type Engine struct {
 	pull    *Pull // a repair that was started and has not ended
 	// checking is the moment whose cells are being read, beside the engine; nil if none is.
 	checking *Pinned
+	recheck  time.Time // the next is not begun before, as the last could not read everything
 	ending   ending
 	newest   crdt.Dot // the last of its own, whatever its id was then
 }

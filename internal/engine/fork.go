@@ -230,10 +230,18 @@ func (r *replica) ownID(id crdt.ReplicaID) *ownID {
 func (r *replica) Wrote(id crdt.ReplicaID) bool { return id != r.current() && r.ownID(id) != nil }
 
 // noteOwn remembers an id under which this store writes.
-func (r *replica) noteOwn(id crdt.ReplicaID) { r.remember(ownID{id: id}) }
+func (r *replica) noteOwn(id crdt.ReplicaID) {
+	if n := len(r.own); n == 0 || r.own[n-1].id != id { // nearly always it is the last
+		r.remember(ownID{id: id})
+	}
+}
 
 // Forked is told that a replica's deltas are others at some host.
-func (r *replica) Forked(id crdt.ReplicaID) { r.remember(ownID{id: id, known: math.MaxUint64}) }
+func (r *replica) Forked(id crdt.ReplicaID) {
+	if r.noteOwn(r.id); id != r.id {
+		r.remember(ownID{id: id, known: math.MaxUint64})
+	}
+}
 
 func (r *replica) remember(o ownID) {
 	if o.id != 0 && r.ownID(o.id) == nil {

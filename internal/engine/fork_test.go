@@ -538,3 +538,27 @@ func TestARepairEndsWhenItsSourceIsFoundAcrossAFork(t *testing.T) {
 		t.Errorf("it was taken over: %s became %s", before, got)
 	}
 }
+
+// TestStartsThatOnlyReadPushOutNobody reads at more starts than a store remembers ids.
+func TestStartsThatOnlyReadPushOutNobody(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 1})
+	h := w.hosts[0]
+	w.write(t, h, put("x"))
+	wrote := h.engine.ID()
+	must(t, h.engine.Save(w.now))
+	for range maxOwn + 1 {
+		w.open(t, h)
+		g := h.engine.newGroup(w.now)
+		must(t, g.update(func(tx *Tx) error {
+			f := Fields(tx)
+			f.Register("r").Get()
+			return f.Err()
+		}))
+		w.commit(t, h, g)
+		must(t, h.engine.Save(w.now))
+	}
+	w.open(t, h)
+	if !h.engine.Wrote(wrote) {
+		t.Error("the store does not know that it wrote")
+	}
+}

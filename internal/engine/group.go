@@ -548,10 +548,6 @@ func (g *group) update(fn func(tx *Tx) error) error {
 	if len(r.gained) > 0 {
 		tx.delta.Deps = r.gained // which accept replaces
 	}
-	if r.seen[r.id] == 0 && len(r.seen) >= delta.MaxReplicas {
-		return fmt.Errorf("%w: it would be this replica's first, and %d have written (limit %d)",
-			delta.ErrTooLarge, len(r.seen), delta.MaxReplicas)
-	}
 	if size := len(tx.delta.Encode()); size > delta.MaxSize {
 		return fmt.Errorf("%w: %d bytes (limit %d)", delta.ErrTooLarge, size, delta.MaxSize)
 	}
@@ -567,6 +563,7 @@ func (g *group) accept(d *delta.Delta, cost int) {
 		r.gained = crdt.VersionVector{} // the delta has the other, as its deps
 	}
 	r.guards.noteAll(d)
+	r.noteOwn(r.id)
 	r.advance(d)
 	r.hold(d)
 	g.deltas, g.own = append(g.deltas, d), r.id
@@ -614,11 +611,15 @@ func (tx *Tx) op(o delta.Op) (crdt.Dot, error) {
 	if why := tx.g.refusal; why != nil {
 		return crdt.Dot{}, tx.fail(why)
 	}
+	if r := tx.g.r; len(tx.delta.Ops) == 0 && len(r.seen) >= delta.MaxReplicas && r.seen[r.id] == 0 {
+		return crdt.Dot{}, tx.fail(fmt.Errorf("%w: it would be this replica's first, and %d have written (limit %d)",
+			delta.ErrTooLarge, len(r.seen), delta.MaxReplicas))
+	}
 	if err := o.Check(); err != nil {
 		return crdt.Dot{}, tx.fail(err)
 	}
 	cost := tx.cost + o.Cost()
-	if err := checkCost(len(tx.delta.Ops)+1, cost); err != nil {
+	if err := checkCost(len(tx.delta.Ops)+1, cost+delta.HeadCost); err != nil {
 		return crdt.Dot{}, tx.fail(err)
 	}
 	tx.cost = cost

@@ -104,6 +104,14 @@ var limitSteps = []func(tx *Tx, a, b int) error{
 		}
 		return nil
 	},
+	func(tx *Tx, a, b int) error { // bytes
+		first, second := cellAt("first"), cellAt("second")
+		if err := putEntry(tx, first, dotted.MaxPayload, nil); err != nil {
+			return err
+		}
+		rest := delta.MaxCost - 20 - len(first) - dotted.MaxPayload - 20 - len(second)
+		return putEntry(tx, second, rest-a, nil)
+	},
 }
 
 func cellAt(name string) dotted.Address { return dotted.KeyAddress(name).Type(crdt.TypeString) }
@@ -139,7 +147,14 @@ func runLimits(t *testing.T, script []byte) {
 		g := a.engine.newGroup(w.now)
 		before, _ := a.engine.Context()
 		before = before.Clone()
-		err := g.update(func(tx *Tx) error { return limitSteps[kind](tx, x, y) })
+		var inside error // what the transaction was told while it ran
+		err := g.update(func(tx *Tx) error {
+			defer func() { inside = tx.err }()
+			return limitSteps[kind](tx, x, y)
+		})
+		if errors.Is(err, delta.ErrTooLarge) && inside == nil {
+			t.Fatalf("step %d %d %d failed at commit: %v", kind, x, y, err)
+		}
 		if now, _ := a.engine.Context(); err != nil && !now.Equal(before) {
 			t.Fatalf("step %d %d %d failed (%v), and left something", kind, x, y, err)
 		}
@@ -220,6 +235,7 @@ var limitScripts = map[string][]byte{
 	"more shapes than are read":          {6, 1, 'v', 6, 2, 'v', 6, 3, 'v', 6, 4, 'v', 6, 5, 'v', 8, 0, 0},
 	"shapes of long unknown addresses": {11, 7, 0, 11, 7, 1, 11, 7, 2, 11, 7, 3, 11, 7, 4, 11, 7, 5, 11, 7, 6, 11, 7, 7, 11, 7, 8,
 		11, 7, 9, 11, 7, 10, 11, 7, 11, 11, 7, 12, 11, 7, 13, 11, 7, 14, 11, 7, 15, 11, 7, 16, 11, 7, 17},
+	"as many bytes as a delta can have":      {0, 0, 1, 12, 0, 0, 12, 64, 0},
 	"an entry of a bare key":                 {7, 0, 1, 7, 1, 1, 7, 1, 0},
 	"all limits, and one more than each":     {0, 2, 1, 0, 3, 1, 1, 2, 'v', 1, 3, 'v', 1, 4, 'f', 2, 3, 0, 2, 4, 0, 3, 2, 1, 3, 3, 1, 3, 2, 7, 4, 2, 0},
 	"as many removals as a delta can have":   {5, 40, 1, 5, 252, 1, 5, 253, 1},

@@ -75,7 +75,7 @@ const (
 	Checking                        // so the data here is checked
 	Sound                           // it is as it was written
 	Checked                         // all of it was read after opening, and is
-	CannotCheck                     // that could not be found out
+	CannotCheck                     // that could not be found out; it is tried again
 	Damaged                         // it is damaged: it will be discarded and rebuilt
 	Discarding                      // it is being discarded
 	Discarded                       // it is

@@ -67,12 +67,16 @@ func (e *Engine) Verifying() (read, all int, waits bool) {
 // checkOpened has all cells read once after opening, which took it for given that they are what
 // was written.
 func (e *Engine) checkOpened() {
-	if !e.unchecked || e.unsettled() || e.Busy() || e.ending.stop || !e.health.BeginCheck(e.state(), 0) {
+	if !e.unchecked || e.now.Before(e.recheck) || e.unsettled() || e.Busy() || e.ending.stop ||
+		!e.health.BeginCheck(e.state(), 0) {
 		return
 	}
 	e.unchecked = false
 	e.check()
 }
+
+// recheckAfter is how long after a check that could not read everything all cells are read again.
+const recheckAfter = time.Minute
 
 // check has all cells of the present moment read.
 func (e *Engine) check() {
@@ -446,6 +450,7 @@ func (e *Engine) judge(outcome error) {
 		e.setDamaged(outcome)
 		e.tell(Notice{Kind: Damaged, Err: outcome})
 	default:
+		e.unchecked, e.recheck = true, e.now.Add(recheckAfter)
 		e.tell(Notice{Kind: CannotCheck, Err: outcome})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/dotted"
@@ -151,6 +152,42 @@ func TestACheckThatEndsEarlySaysNothing(t *testing.T) {
 		if err != nil {
 			t.Errorf("ended when it had asked %d times: %v", end+1, err)
 		}
+	}
+}
+
+// TestACheckThatCannotReadAllIsMadeAgain has the read of one record fail while all cells are read after opening.
+func TestACheckThatCannotReadAllIsMadeAgain(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 1})
+	h := w.hosts[0]
+	w.write(t, h, added("set", "x"))
+	r, err := openAt(h.disk.Clone(), Config{NewID: w.newID})
+	must(t, err)
+	e := newEngine(r)
+	step := func(after time.Duration) *Pinned {
+		must(t, e.Step(e.now.Add(after), w.now))
+		check := e.Ready().Verify
+		must(t, e.carry())
+		return check
+	}
+	check := step(0)
+	if check == nil {
+		t.Fatal("not all cells are read after opening")
+	}
+	check.Close()
+	e.Verified(errors.New("a read failed"))
+	if _, _, waits := e.Verifying(); !waits {
+		t.Error("it counts as if all had been read")
+	}
+	if step(time.Second) != nil {
+		t.Error("it is made again at once")
+	}
+	if check = step(recheckAfter); check == nil {
+		t.Fatal("it is not made again")
+	}
+	check.Close()
+	e.Verified(nil)
+	if _, _, waits := e.Verifying(); waits || step(recheckAfter) != nil {
+		t.Error("it is made again though all was read")
 	}
 }
 

@@ -393,7 +393,6 @@ func (r *replica) Counts() (keys, cells int) { return r.keys, r.cells }
 // drawID begins a new incarnation. The id becomes durable with the first write that it names.
 func (r *replica) drawID() {
 	r.id, r.next = r.ID(), 0
-	r.noteOwn(r.id)
 	r.gained = r.short.Clone()
 	delete(r.gained, r.id) // that an image of memory may have written under
 }

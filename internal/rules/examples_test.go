@@ -2,6 +2,8 @@ package rules
 
 import (
 	"go/ast"
+	"go/parser"
+	"go/types"
 	"slices"
 	"strings"
 	"testing"
@@ -14,7 +16,7 @@ var shown = []string{"crdt", "peer"}
 // the standard library's interfaces.
 func isShownElsewhere(name string) bool {
 	switch name {
-	case "Error", "Unwrap", "String", "MarshalText", "UnmarshalText", "AppendBinary", "UnmarshalJSON":
+	case "Error", "Unwrap", "String", "MarshalText", "UnmarshalText", "AppendBinary", "MarshalJSON", "UnmarshalJSON":
 		return true
 	}
 	return strings.HasPrefix(name, "Max") || strings.HasPrefix(name, "Default")
@@ -60,27 +62,109 @@ func exported(s *source) (names []string) {
 	return names
 }
 
-// usedNames returns all names that files use, and what their examples are named for.
-func usedNames(files []*source) map[string]bool {
+// usedNames returns what files use of a package of the library, methods as Type.Method, and what their examples are
+// named for.
+func usedNames(of string, files []*source, all []*source) map[string]bool {
 	used := map[string]bool{}
+	seen := func(o types.Object) {
+		if o.Pkg() == nil || o.Pkg().Path() != module+"/"+of {
+			return
+		}
+		name := o.Name()
+		if fn, ok := o.(*types.Func); ok {
+			if recv := fn.Signature().Recv(); recv != nil {
+				name = typeName(recv.Type()) + "." + name
+			}
+		}
+		used[name] = true
+	}
+	together := map[string][]*source{}
 	for _, s := range files {
-		ast.Inspect(s.syntax, func(n ast.Node) bool {
-			if id, ok := n.(*ast.Ident); ok {
-				used[id.Name] = true
-				if name, ok := strings.CutPrefix(id.Name, "Example"); ok {
-					for _, part := range strings.Split(name, "_") {
-						used[part] = true
-					}
+		together[s.pkg()] = append(together[s.pkg()], s)
+		for _, d := range s.syntax.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok {
+				if name, ok := strings.CutPrefix(fn.Name.Name, "Example"); ok {
+					used[strings.Replace(name, "_", ".", 1)] = true
 				}
 			}
-			return true
-		})
+		}
+	}
+	known := newKnown(all)
+	for path, files := range together {
+		info := &types.Info{Uses: map[*ast.Ident]types.Object{}}
+		known.check(path+" examples", files, info)
+		for _, o := range info.Uses {
+			seen(o)
+		}
 	}
 	return used
 }
 
+func typeName(t types.Type) string {
+	if p, ok := t.(*types.Pointer); ok {
+		t = p.Elem()
+	}
+	if named, ok := t.(*types.Named); ok {
+		return named.Obj().Name()
+	}
+	return ""
+}
+
+// known types the module's packages as far as this takes their own sources. What other modules declare has no type, but
+// for what iterates: that is no more than errors, which nobody reads.
+type known struct {
+	sources map[string][]*source // by package, without tests
+	done    map[string]*types.Package
+}
+
+func newKnown(all []*source) *known {
+	k := &known{map[string][]*source{}, map[string]*types.Package{}}
+	for _, s := range all {
+		if !s.isTest() {
+			k.sources[module+"/"+s.pkg()] = append(k.sources[module+"/"+s.pkg()], s)
+		}
+	}
+	return k
+}
+
+const iterators = "package iter\ntype Seq[V any] func(yield func(V) bool)\n" +
+	"type Seq2[K, V any] func(yield func(K, V) bool)"
+
+// Import is called by go/types.
+func (k *known) Import(path string) (*types.Package, error) {
+	if p := k.done[path]; p != nil {
+		return p, nil
+	}
+	files := k.sources[path]
+	if path == "iter" {
+		syntax, err := parser.ParseFile(positions, "iter.go", iterators, 0)
+		if err != nil {
+			return nil, err
+		}
+		files = []*source{{path: "iter/iter.go", syntax: syntax, fset: positions}}
+	}
+	p := types.NewPackage(path, path[strings.LastIndexByte(path, '/')+1:])
+	if len(files) > 0 {
+		p = k.check(path, files, nil)
+	}
+	p.MarkComplete()
+	k.done[path] = p
+	return p, nil
+}
+
+// check types files as one package: what functions hold only if info is to tell of it.
+func (k *known) check(path string, files []*source, info *types.Info) *types.Package {
+	var syntax []*ast.File
+	for _, s := range files {
+		syntax = append(syntax, s.syntax)
+	}
+	cfg := types.Config{Importer: k, IgnoreFuncBodies: info == nil, Error: func(error) {}}
+	p, _ := cfg.Check(path, positions, syntax, info)
+	return p
+}
+
 // inResults are types of what the functions in examples return, which nobody has to name.
-var inResults = []string{"Type", "BackupInfo", "Change", "KeyHost", "Member", "Times", "Traffic"}
+var inResults = []string{"Type", "BackupInfo", "Change", "KeyHost", "Member", "Metrics", "Times", "Traffic", "Watch"}
 
 // TestEachExportedNameOfALibraryIsInAnExample holds that nobody has to guess how something is used.
 func TestEachExportedNameOfALibraryIsInAnExample(t *testing.T) {
@@ -93,7 +177,7 @@ func TestEachExportedNameOfALibraryIsInAnExample(t *testing.T) {
 		var names []string
 		for _, s := range all {
 			switch {
-			case s.path == pkg+"/example_test.go", strings.HasPrefix(s.path, "examples/"):
+			case s.pkg() == pkg && strings.HasPrefix(s.path, pkg+"/example"), strings.HasPrefix(s.path, "examples/"):
 				examples = append(examples, s)
 			case s.pkg() == pkg && !s.isTest():
 				names = append(names, exported(s)...)
@@ -102,13 +186,10 @@ func TestEachExportedNameOfALibraryIsInAnExample(t *testing.T) {
 		if len(examples) == 0 || len(names) < 20 {
 			t.Fatalf("%s: %d files of examples, %d exported names", pkg, len(examples), len(names))
 		}
-		used := usedNames(examples)
+		used := usedNames(pkg, examples, all)
 		for _, name := range names {
-			of, last, method := strings.Cut(name, ".")
-			if !method {
-				last = of
-			}
-			if used[last] || slices.Contains(inResults, name) || isShownElsewhere(last) {
+			last := name[strings.LastIndexByte(name, '.')+1:]
+			if used[name] || slices.Contains(inResults, name) || isShownElsewhere(last) {
 				continue
 			}
 			t.Errorf("%s.%s is in no example: show it in %s/example_test.go", pkg, name, pkg)

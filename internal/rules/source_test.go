@@ -17,6 +17,9 @@ import (
 
 const module = "github.com/peerd/peerd"
 
+// positions are those of all files, as go/types wants those of files that belong together.
+var positions = token.NewFileSet()
+
 // source is one parsed Go file of the module.
 type source struct {
 	path   string // from the module's root, with slashes
@@ -83,7 +86,7 @@ func localName(spec *ast.ImportSpec, pkgPath string) string {
 }
 
 func parse(name, text string) (*source, error) {
-	s := &source{path: name, text: text, fset: token.NewFileSet()}
+	s := &source{path: name, text: text, fset: positions}
 	var err error
 	const mode = parser.ParseComments | parser.SkipObjectResolution
 	s.syntax, err = parser.ParseFile(s.fset, name, text, mode)

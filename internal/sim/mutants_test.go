@@ -22,24 +22,28 @@ const mutantSeeds = 6000
 // mutant is a realistic mistake in the code that ships, which the worlds must find.
 type mutant struct {
 	name, what string
-	world      int // that found it last: it is tried first
+	world      int // that found it last: it is tried first. 0 for one that is not hunted
 	edits      []edit
 }
 
 // edit replaces a text that a file has once.
 type edit struct{ file, old, new string }
 
-func readMutant(path string) (m mutant, err error) {
+func readMutant(path string, hunted bool) (m mutant, err error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return m, err
 	}
 	m.name = strings.TrimSuffix(filepath.Base(path), ".mutant")
 	what, rest, _ := strings.Cut(string(data), "\n")
-	world, rest, _ := strings.Cut(rest, "\n")
 	m.what = what
-	if _, err := fmt.Sscanf(world, "world %d", &m.world); err != nil || m.world < 1 || m.world > mutantSeeds {
-		return m, fmt.Errorf("%s: its second line is %q, want \"world N\", with N up to %d: which finds it", path, world, mutantSeeds)
+	if hunted {
+		var world string
+		world, rest, _ = strings.Cut(rest, "\n")
+		if _, err := fmt.Sscanf(world, "world %d", &m.world); err != nil || m.world < 1 || m.world > mutantSeeds {
+			return m, fmt.Errorf("%s: its second line is %q, want \"world N\", with N up to %d: which finds it",
+				path, world, mutantSeeds)
+		}
 	}
 	for rest != "" {
 		var e edit
@@ -106,26 +110,16 @@ func (m mutant) try(program string, from, seeds int) (world int, found string, e
 	return world, match[2], err
 }
 
-// TestTheWorldsFindEachMutant tests that the mutants can be planted and are still Go, and with -mutants that each is
-// found.
-func TestTheWorldsFindEachMutant(t *testing.T) {
-	root, err := filepath.Abs(filepath.Join("..", ".."))
-	if err != nil {
-		t.Fatal(err)
-	}
-	files, err := filepath.Glob(filepath.Join("mutants", "*.mutant"))
+// plantAll plants the mutants of a directory.
+func (g *garden) plantAll(t *testing.T, dir string, hunted bool) (all []mutant) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*.mutant"))
 	if err != nil || len(files) < 12 {
-		t.Fatalf("%d mutants, want at least 12 (%v)", len(files), err)
-	}
-	wanted, err := regexp.Compile(*mutants)
-	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%d mutants in %s, want at least 12 (%v)", len(files), dir, err)
 	}
 	slices.Sort(files)
-	g := garden{root: root, beds: map[string]*bed{}}
-	var all []mutant
 	for _, file := range files {
-		m, err := readMutant(file)
+		m, err := readMutant(file, hunted)
 		if err == nil {
 			err = g.plant(m)
 		}
@@ -134,6 +128,23 @@ func TestTheWorldsFindEachMutant(t *testing.T) {
 		}
 		all = append(all, m)
 	}
+	return all
+}
+
+// TestTheWorldsFindEachMutant tests that the mutants can be planted and are still Go, those that are not hunted too, and
+// with -mutants that each other is found.
+func TestTheWorldsFindEachMutant(t *testing.T) {
+	root, err := filepath.Abs(filepath.Join("..", ".."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wanted, err := regexp.Compile(*mutants)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := garden{root: root, beds: map[string]*bed{}}
+	all := g.plantAll(t, "mutants", true)
+	g.plantAll(t, filepath.Join("mutants", "unhunted"), false)
 	program, err := g.build(t.TempDir())
 	if err != nil {
 		t.Fatalf("a mutant does not compile: %v", err)
