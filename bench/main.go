@@ -149,7 +149,7 @@ func (o options) repeated(s scenario.Scenario) (flags string) {
 
 // compareWith compares this tree with a commit.
 func compareWith(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	if len(args) == 0 {
+	if len(args) == 0 || args[0] == "" {
 		return errors.New("compare with which commit?")
 	}
 	repo, err := filepath.Abs("..")
