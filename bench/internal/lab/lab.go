@@ -208,6 +208,15 @@ func (d *Daemon) Begin(ctx context.Context, name string) (err error) {
 	}
 }
 
+// Again stops the daemon and begins it again with more arguments.
+func (d *Daemon) Again(ctx context.Context, args ...string) error {
+	if err := d.Stop(ctx); err != nil {
+		return err
+	}
+	d.args = append(d.args, args...)
+	return d.Begin(ctx, d.Name)
+}
+
 // stays has the daemon serve at an address when it begins again, as its clients and members look for it there.
 func (d *Daemon) stays(flag, address string) { d.args[slices.Index(d.args, flag)+1] = address }
 

@@ -58,7 +58,8 @@ type Scenario struct {
 	Failure  string    `json:"failure,omitempty"`
 
 	mu        sync.Mutex
-	round, of int // see Round
+	round, of int      // see Round
+	unlike    []string // see Unlike
 }
 
 // System is one that was measured. The first of a scenario is the one that the others are compared
@@ -122,6 +123,14 @@ func (s *Scenario) System(name, version, settings, durability string) {
 	if !slices.ContainsFunc(s.Systems, func(o System) bool { return o.Name == name }) {
 		s.Systems = append(s.Systems, System{name, version, settings, durability})
 	}
+}
+
+// Unlike says that the first system is not compared with another: there is no ratio, and who wins is not said. A note is
+// to say why.
+func (s *Scenario) Unlike(system string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unlike = append(s.unlike, system)
 }
 
 // Skip says what is not measured, and why.
@@ -244,7 +253,7 @@ func (s *Scenario) Finish() {
 				spread := measure.Spread(found)
 				o.Spread = &spread
 			}
-			if i > 0 && s.rank(r.Of[0].System) == 0 {
+			if i > 0 && s.rank(r.Of[0].System) == 0 && !slices.Contains(s.unlike, o.System) {
 				r.divide(r.Of[0], o)
 			}
 		}

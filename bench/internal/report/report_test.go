@@ -273,3 +273,25 @@ func TestWhatCouldNotBeMeasuredIsStillAReport(t *testing.T) {
 		t.Error("the failure is not told")
 	}
 }
+
+// Who syncs each write and who syncs each second do not do the same work.
+func TestSystemsThatAreUnlikeHaveNoRatio(t *testing.T) {
+	s := &Scenario{}
+	s.System("peerd", "", "", "synced each second")
+	s.System("etcd", "", "", "each write synced")
+	s.System("redis", "", "", "synced each second")
+	s.Unlike("etcd")
+	for i := range 3 {
+		s.Round(i+1, 3)
+		for system, took := range map[string]float64{"peerd": 5, "etcd": 4, "redis": 4} {
+			s.Less("time", "s", system, took)
+		}
+	}
+	s.Finish()
+	if etcd, redis := s.Rows[0].Of[1], s.Rows[0].Of[2]; etcd.Ratio != nil || s.Rows[0].verdict(etcd) != "" || redis.Ratio == nil {
+		t.Errorf("etcd has the ratio %v, redis %v", etcd.Ratio, redis.Ratio)
+	}
+	if lost := s.Lost(); len(lost) != 1 || lost[0] != "time (s): behind redis" {
+		t.Errorf("what is lost is %q", lost)
+	}
+}

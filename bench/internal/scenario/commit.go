@@ -204,6 +204,8 @@ func commit(ctx context.Context, b *bench) error {
 	b.Note("redis is another process behind a socket: its CPU is that of the server alone, and " +
 		"its allocations are not seen. " +
 		"Of the others it is the harness' own process, with its writers.")
+	b.Note("Not synced, what is acknowledged is with the kernel in peerd, Badger, bbolt and redis, and a process that is killed " +
+		"loses none of it; Pebble may have it in its own memory for a moment, and lose it.")
 	b.Note("Badger, Pebble and bbolt do not sync each second by themselves, and are not in those rows.")
 	writers := size(b, []int{1, 64}, []int{1, 8, 64, 512})
 	cases := []commitCase{}
