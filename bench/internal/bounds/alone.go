@@ -111,8 +111,8 @@ func writing(ctx context.Context, l *bench) ([]figure, error) {
 	return []figure{{
 		what:  fmt.Sprintf("writing %s keys: slowest second against the median", report.Count(l.written)),
 		value: even, bound: atLeast(0.5, 0.8), sized: true,
-		note: fmt.Sprintf("%s a second in %d s, 50 clients with pipelines of 16, p99 of one %v",
-			report.Number(float64(l.written)/o.Took.Seconds()), len(o.Seconds),
+		note: fmt.Sprintf("%s a second in %d s, 50 clients with pipelines of 16, %s of one %v",
+			report.Number(float64(l.written)/o.Took.Seconds()), len(o.Seconds), closedP99,
 			o.Latency.Quantile(0.99).Round(time.Millisecond)),
 	}}, nil
 }

@@ -36,7 +36,7 @@ var rows = []row{
 	{"pipelined", "the same with -P 16", pipelined},
 	{"types", "commands of the other types, and a script, beside redis-server", types},
 	{"types-pipelined", "the same with -P 16", typesPipelined},
-	{"p99", "the 99th percentile of SET under that load", tail},
+	{"p99", "the 99th percentile of SET under that load, a closed loop", tail},
 	{"neighbours", "CPU of a SET with two neighbours, against alone", neighbours},
 	{"spread", "what a slow neighbour costs another", spread},
 	{"uniform", "GET of keys that do not fit into the cache", uniform},
