@@ -127,6 +127,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		}
 	}
 	r := report.NewRun("go -C bench run . "+strings.Join(args, " "), l.Repo, o.quick)
+	if l.Version != lab.ThisTree {
+		r.Daemon = l.Version
+	}
 	if chosen == nil {
 		return bounds.Print(ctx, l, o.quick, r.Heading(), names[1:], stdout)
 	}

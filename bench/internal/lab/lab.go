@@ -25,6 +25,7 @@ type Lab struct {
 	Repo     string // the main module's root
 	Dir      string // of all that is written
 	Peerd    string // the daemon's binary
+	Version  string // of it: ThisTree, or what it says
 	Patience time.Duration
 	Cached   []string   // arguments of a daemon for a large cache
 	Running  []*Process // what was started since the last End
@@ -34,6 +35,21 @@ type Lab struct {
 	web       http.Client
 	profiling sync.WaitGroup
 	sections  int // that have ended
+}
+
+// ThisTree is the version of what was built from the tree that the harness is in.
+const ThisTree = "this tree"
+
+// versionOf makes a line of what "peerd --version" prints: its version and commit.
+func versionOf(printed string) string {
+	lines := strings.Split(strings.TrimSpace(printed), "\n")
+	version := strings.TrimPrefix(lines[0], "peerd ")
+	if len(lines) > 1 {
+		if id, ok := strings.CutPrefix(lines[1], "commit "); ok {
+			version += " (" + id[:min(12, len(id))] + ")"
+		}
+	}
+	return version
 }
 
 // New makes a lab, and builds the daemon unless a binary is named. Loads, repairs and sweeps may
@@ -47,7 +63,7 @@ func New(ctx context.Context, patience time.Duration, binary string) (*Lab, erro
 	if err != nil {
 		return nil, err
 	}
-	l := &Lab{Dir: dir, Peerd: binary, Repo: strings.TrimSpace(string(root)), Patience: patience,
+	l := &Lab{Dir: dir, Peerd: binary, Repo: strings.TrimSpace(string(root)), Patience: patience, Version: ThisTree,
 		web: http.Client{Timeout: Patience}}
 	if err := os.Mkdir(l.Path(""), 0o700); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
@@ -58,6 +74,14 @@ func New(ctx context.Context, patience time.Duration, binary string) (*Lab, erro
 			l.Close()
 			return nil, err
 		}
+	}
+	if binary != "" {
+		printed, err := l.Tool(ctx, l.Peerd, "--version")
+		if err != nil {
+			l.Close()
+			return nil, err
+		}
+		l.Version = versionOf(printed)
 	}
 	flags, err := l.Tool(ctx, l.Peerd, "run", "--help")
 	if err != nil {

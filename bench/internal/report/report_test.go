@@ -86,11 +86,11 @@ func TestAQuantileOfTooFewOperationsIsNone(t *testing.T) {
 	s := &Scenario{Name: "kv"}
 	for i, count := range []int{99, 100, 1000} {
 		s.Round(i+1, 3)
-		var l measure.Latencies
+		var o measure.Offered
 		for range count {
-			l.Observe(time.Millisecond)
+			o.Latency.Observe(time.Millisecond)
 		}
-		s.Latencies("SET", "peerd", &l)
+		s.Latencies("SET", "peerd", &o)
 	}
 	got := map[string]int{}
 	for _, r := range s.Rows {
@@ -98,6 +98,21 @@ func TestAQuantileOfTooFewOperationsIsNone(t *testing.T) {
 	}
 	if want := map[string]int{"SET: p50": 3, "SET: p99": 2, "SET: p99.9": 1}; !maps.Equal(got, want) {
 		t.Errorf("rounds with a quantile: %v, want %v", got, want)
+	}
+}
+
+func TestWhatAnOpenLoopDidNotBeginIsSaid(t *testing.T) {
+	s := &Scenario{Name: "kv"}
+	for i, left := range []int64{0, 20} {
+		s.Round(i+1, 2)
+		o := measure.Offered{Left: left}
+		for range 1000 {
+			o.Latency.Observe(time.Millisecond)
+		}
+		s.Latencies("SET", "peerd", &o)
+	}
+	if len(s.Notes) != 1 || !strings.HasPrefix(s.Notes[0], "SET of peerd: 20 of 1,000 operations were not answered") {
+		t.Errorf("the notes are %q", s.Notes)
 	}
 }
 
@@ -254,6 +269,24 @@ func TestThePapersChartsSayWhatTheyAreOf(t *testing.T) {
 		if !strings.Contains(string(svg), want) {
 			t.Errorf("it does not say %q", want)
 		}
+	}
+}
+
+// Of a daemon that was not built here, no paper may say that it is of this commit. What has no version has no place there.
+func TestACaptionNamesTheDaemonThatWasMeasured(t *testing.T) {
+	r := sample()
+	s := r.Scenarios[0]
+	s.System("quorum", "", "", "")
+	if got := r.caption(s); strings.Contains(got, "quorum") {
+		t.Errorf("the caption is %q", got)
+	}
+	r.Daemon, s.Systems[0].Version = "v1.2.3 (def)", "v1.2.3 (def)"
+	got := r.caption(s)
+	if !strings.Contains(got, "peerd v1.2.3 (def), ") || strings.Contains(got, "abc") || strings.Count(got, "v1.2.3") != 1 {
+		t.Errorf("the caption is %q", got)
+	}
+	if got := r.Heading(); !strings.Contains(got, "commit abc, daemons v1.2.3 (def)") {
+		t.Errorf("the heading is %q", got)
 	}
 }
 

@@ -31,7 +31,7 @@ type full struct {
 }
 
 func bootstrap(ctx context.Context, b *bench) error {
-	b.System("peerd", "this tree", "a daemon that joins one other", everySecond)
+	b.System("peerd", b.Version, "a daemon that joins one other", everySecond)
 	all := []joining{{"peerd", 1, func(ctx context.Context, cells int) (full, error) { return b.ownJoining(ctx, cells, 1) }}}
 	if err := b.Debian(ctx, "redis-server", "redis-server"); err != nil {
 		b.Skip("redis", err)
@@ -43,7 +43,7 @@ func bootstrap(ctx context.Context, b *bench) error {
 	b.System("etcd", version("go.etcd.io/etcd/server/v3"), "a learner of one member, embedded in "+
 		"a process each, defaults but for a quota of 8 GiB", "each write synced before it is acknowledged")
 	all = append(all, joining{"etcd", manyClients, b.learning})
-	b.System(syncedPeer, "this tree", "as peerd", "each write synced before it is acknowledged")
+	b.System(syncedPeer, b.Version, "as peerd", "each write synced before it is acknowledged")
 	all = append(all, joining{syncedPeer, manyClients, func(ctx context.Context, cells int) (full, error) {
 		return b.ownJoining(ctx, cells, manyClients, "--durability", "always")
 	}})
@@ -130,19 +130,28 @@ func (b *bench) joinOnce(ctx context.Context, s joining, cells int, less func(wh
 	less(what+": time", "s", took.Seconds())
 	less(what+": sent and received", "bytes a cell", float64(bytes)/float64(cells))
 	less(what+": held by the new one", "MB", float64(held)/1e6)
-	less(what+": p99 of the other before", "ms", before.Milliseconds(0.99))
-	less(what+": p99 of the other meanwhile", "ms", meanwhile.Milliseconds(0.99))
+	for _, o := range []struct {
+		when string
+		of   measure.Offered
+	}{{"before", before}, {"meanwhile", meanwhile}} {
+		if 100*o.of.Left > o.of.Latency.Count() { // some are always under way when what is awaited is done
+			b.NotBegun(what+", the other "+o.when, s.name, &o.of)
+		}
+		if o.of.Latency.Enough(0.99) {
+			less(what+": p99 of the other "+o.when, "ms", o.of.Latency.Milliseconds(0.99))
+		}
+	}
 	return nil
 }
 
 // probed does something while clients write, and returns how long their writes took.
 func (b *bench) probed(ctx context.Context, server full, clients, cells int, do func(context.Context) error) (
-	measure.Latencies, error) {
+	measure.Offered, error) {
 	probing, stop := context.WithCancel(ctx)
 	defer stop()
 	set, err := server.dial(probing)
 	if err != nil {
-		return measure.Latencies{}, err
+		return measure.Offered{}, err
 	}
 	failed := make(chan error, 1)
 	go func() {
@@ -153,7 +162,7 @@ func (b *bench) probed(ctx context.Context, server full, clients, cells int, do 
 		return set(i * 7919 % cells)
 	}}.Run(probing) // which ends with what is done
 	stop()
-	return o.Latency, errors.Join(<-failed, o.First)
+	return o, errors.Join(<-failed, o.First)
 }
 
 // joinsLike has only those compared that have the same durability: peerd with redis, and syncedPeer with etcd.

@@ -327,7 +327,7 @@ func (b *bench) commitLatency(ctx context.Context, c commitCase, e engine, rate 
 	return e.with(ctx, b, c, func(s store) error {
 		o, err := measure.Open{Rate: rate, For: offeredFor(b), Clients: c.writers,
 			Do: func(_ context.Context, writer, i int) error { return s.write(writer, i, value) }}.Run(ctx)
-		b.Latencies("latency: "+c.String(), e.name, &o.Latency)
+		b.Latencies("latency: "+c.String(), e.name, &o)
 		if o.First != nil {
 			return fmt.Errorf("%s: %w", e.name, o.First)
 		}

@@ -37,8 +37,8 @@ func (b *bench) servers(ctx context.Context) ([]server, error) {
 		cluster.addrs = append(cluster.addrs, d.Redis)
 		cluster.processes = append(cluster.processes, d.Process)
 	}
-	b.System("peerd", "this tree", "one daemon", everySecond)
-	b.System(threePeers, "this tree", "three daemons; clients divided among them", everySecond)
+	b.System("peerd", b.Version, "one daemon", everySecond)
+	b.System(threePeers, b.Version, "three daemons; clients divided among them", everySecond)
 	rivals := []struct {
 		name, program, pkg string
 		start              func(context.Context, ...string) (*lab.Process, string, error)
@@ -272,8 +272,8 @@ func (b *bench) ycsb(ctx context.Context, all []server) error {
 				return err
 			}
 			o, err := loaded[n].latency(ctx, m, slowest/2, open)
-			b.Latencies(what, all[n].name, &o.Latency)
-			if o.Latency.Count() >= 100 { // of fewer there is no p99: see Latencies
+			b.Latencies(what, all[n].name, &o)
+			if o.Latency.Enough(0.99) {
 				tails.less(round, all[n].name, o.Latency.Milliseconds(0.99))
 			}
 			return err
