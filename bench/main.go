@@ -95,6 +95,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if _, ok := lab.ProfileKinds[o.profile]; !ok && o.profile != "" {
 		return fmt.Errorf("no profile is of kind %q: take cpu, heap, block or mutex", o.profile)
 	}
+	if whole := []string{"bounds", "compare", "theory"}; o.json && slices.Contains(whole, names[0]) {
+		return fmt.Errorf("--json is for scenarios: %s prints tables", names[0])
+	}
 	switch names[0] {
 	case "compare":
 		return compareWith(ctx, names[1:], stdout, stderr)

@@ -221,6 +221,11 @@ func TestAReportIsFilesThatOpenOffline(t *testing.T) {
 	if strings.Count(html, "<svg") != 2 {
 		t.Errorf("%d charts are inside", strings.Count(html, "<svg"))
 	}
+	for _, want := range []string{"color-scheme:light dark", "@media print{", "table{display:table", "td small{white-space:normal}"} {
+		if !strings.Contains(html, want) {
+			t.Errorf("it cannot be read in the dark, or on paper: there is no %q", want)
+		}
+	}
 	for _, loads := range []string{"src=", "<link", "@import", "url(", "<script"} {
 		if strings.Contains(html, loads) {
 			t.Errorf("it loads something: %s", loads)
@@ -249,6 +254,28 @@ func TestAReportIsFilesThatOpenOffline(t *testing.T) {
 				t.Fatalf("%s: %v", name, err)
 			}
 		}
+	}
+}
+
+// Two bars with a spread have three strokes more each, and the axis reaches as far as they do.
+func TestBarsHaveTheirSpread(t *testing.T) {
+	draw := func(low, high float64) (svg string, strokes int) {
+		line := Line{System: "peerd"}
+		for range 2 {
+			line.Bar(measure.Interval{Value: 2, Low: low, High: high})
+		}
+		svg, err := Chart{Name: "bars", YLabel: "y", Names: []string{"SET", "GET"}, Lines: []Line{line}}.SVG()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return svg, strings.Count(svg, "stroke:currentColor;stroke-width:0.56693")
+	}
+	_, without := draw(2, 2)
+	if _, with := draw(1.9, 2.1); with != 6 || without != 0 {
+		t.Errorf("there are %d strokes with spreads, %d without", with, without)
+	}
+	if svg, _ := draw(1, 700); !strings.Contains(svg, ">800<") {
+		t.Error("the axis ends below the spread")
 	}
 }
 

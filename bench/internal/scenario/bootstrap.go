@@ -83,7 +83,7 @@ func bootstrap(ctx context.Context, b *bench) error {
 	for _, s := range all {
 		line := report.Line{System: s.name}
 		for _, n := range cells {
-			line.Y = append(line.Y, b.Median(report.Count(n)+" cells: time", s.name))
+			line.Bar(b.Spread(report.Count(n)+" cells: time", s.name))
 		}
 		chart.Lines = append(chart.Lines, line)
 	}

@@ -164,7 +164,7 @@ func (b *bench) redisCommands(ctx context.Context, all []server) error {
 		}
 		chart.Names = append(chart.Names, test.name)
 		for n, s := range all {
-			chart.Lines[n].Y = append(chart.Lines[n].Y, b.Median(test.name+" -P 1", s.name))
+			chart.Lines[n].Bar(b.Spread(test.name+" -P 1", s.name))
 		}
 	}
 	b.Charts = append(b.Charts, chart)
@@ -265,7 +265,7 @@ func (b *bench) ycsb(ctx context.Context, all []server) error {
 		chart.Names = append(chart.Names, m.name[:1])
 		for n, s := range all {
 			slowest = min(slowest, b.Median(what, s.name))
-			chart.Lines[n].Y = append(chart.Lines[n].Y, b.Median(what, s.name))
+			chart.Lines[n].Bar(b.Spread(what, s.name))
 		}
 		err = b.inTurn(from+0.05, from+0.1, what+", open loop", len(all), func(round, n int) error {
 			if err := b.calm(ctx, all); err != nil {
