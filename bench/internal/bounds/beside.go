@@ -98,8 +98,8 @@ func throughput(ctx context.Context, l *bench, pipeline int, limit func(test str
 			return found, err
 		}
 		found = append(found, figure{
-			what:  fmt.Sprintf("%s -P %d × redis-server", strings.ToUpper(test), pipeline),
-			value: measure.Quotient(rates(ours), rates(theirs)), bound: limit(test),
+			what:   fmt.Sprintf("%s -P %d × redis-server", strings.ToUpper(test), pipeline),
+			rounds: measure.Ratio(rates(ours), rates(theirs)), bound: limit(test),
 			note: bothRates(ours, theirs),
 		})
 	}
@@ -121,8 +121,8 @@ func tail(ctx context.Context, l *bench) ([]figure, error) {
 		return nil, err
 	}
 	return []figure{{
-		what:  closedP99 + " of SET × redis-server",
-		value: measure.Quotient(p99s(ours), p99s(theirs)), bound: atMost(3, 1),
+		what:   closedP99 + " of SET × redis-server",
+		rounds: measure.Ratio(p99s(ours), p99s(theirs)), bound: atMost(3, 1),
 		note: fmt.Sprintf("%s and %s ms", report.Number(measure.Median(p99s(ours))), report.Number(measure.Median(p99s(theirs)))),
 	}}, nil
 }
@@ -158,8 +158,8 @@ func uniform(ctx context.Context, l *bench) ([]figure, error) {
 		cache = "default"
 	}
 	return []figure{{
-		what:  fmt.Sprintf("GET over %s keys, cache %s, × redis-server", report.Count(l.many), cache),
-		value: measure.Quotient(rates(ours), rates(theirs)), bound: atLeast(0.3, 0.6), sized: true,
+		what:   fmt.Sprintf("GET over %s keys, cache %s, × redis-server", report.Count(l.many), cache),
+		rounds: measure.Ratio(rates(ours), rates(theirs)), bound: atLeast(0.3, 0.6), sized: true,
 		note: bothRates(ours, theirs),
 	}}, nil
 }
@@ -184,8 +184,8 @@ func commits(ctx context.Context, l *bench) (found []figure, err error) {
 			}
 		}
 		found = append(found, figure{
-			what:  fmt.Sprintf("commits with `%s`, 64 writers, × bare Badger", durability),
-			value: measure.Median(times), bound: limits[durability],
+			what:   fmt.Sprintf("commits with `%s`, 64 writers, × bare Badger", durability),
+			rounds: measure.Spread(times), bound: limits[durability],
 			note: fmt.Sprintf("%s and %s a second", report.Number(measure.Median(ours)), report.Number(measure.Median(bare))),
 		})
 	}
@@ -202,12 +202,12 @@ func replica(ctx context.Context, l *bench) ([]figure, error) {
 			return nil, err
 		}
 		for _, units := range lines {
-			each, allocs = append(each, units["cpu-ns/op"]), append(allocs, units["allocs/op"])
+			each, allocs = append(each, units["cpu-ns/op"]/float64(time.Microsecond)), append(allocs, units["allocs/op"])
 		}
 	}
 	return []figure{{
 		what: "CPU a SET, the replica alone, groups of 50", bound: atMost(5, 3),
-		value: measure.Median(each) / float64(time.Microsecond), unit: " µs",
+		rounds: measure.Spread(each), unit: " µs",
 		note: report.Number(measure.Median(allocs)) + " allocations",
 	}}, nil
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,6 +51,23 @@ func versionOf(printed string) string {
 		}
 	}
 	return version
+}
+
+// ModuleVersion returns the version of a module that the harness is built with.
+func ModuleVersion(module string) string {
+	info, _ := debug.ReadBuildInfo()
+	if info == nil {
+		return "unknown"
+	}
+	for _, m := range info.Deps {
+		if m.Path == module {
+			if m.Replace != nil {
+				return ThisTree
+			}
+			return m.Version
+		}
+	}
+	return "unknown"
 }
 
 // New makes a lab, and builds the daemon unless a binary is named. Loads, repairs and sweeps may
@@ -384,6 +402,14 @@ func (l *Lab) GoBenchmark(ctx context.Context, pkg, pattern string, args ...stri
 		}
 	}
 	args = append([]string{"-test.run", "^$", "-test.bench", pattern}, args...)
+	if flag := profileFlags[l.Profile.Kind]; flag != "" {
+		file, err := filepath.Abs(filepath.Join(l.Profile.Dir, fmt.Sprintf("%s-%s.%s.%s", l.Profile.Of,
+			filepath.Base(binary), l.Profile.Kind, time.Now().UTC().Format("150405.000"))))
+		if err != nil {
+			return nil, err
+		}
+		args = append(args, flag, file)
+	}
 	out, err := l.ToolIn(ctx, filepath.Join(l.Repo, pkg), binary, args...)
 	if err != nil {
 		return nil, err

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"runtime/pprof"
 	"strings"
 	"time"
@@ -141,22 +140,8 @@ func (b *bench) inTurn(from, to float64, what string, systems int, one func(roun
 	})
 }
 
-// version returns the version of a module that the harness is built with.
-func version(module string) string {
-	info, _ := debug.ReadBuildInfo()
-	if info == nil {
-		return "unknown"
-	}
-	for _, m := range info.Deps {
-		if m.Path == module {
-			if m.Replace != nil {
-				return "this tree"
-			}
-			return m.Version
-		}
-	}
-	return "unknown"
-}
+// version is lab.ModuleVersion.
+func version(module string) string { return lab.ModuleVersion(module) }
 
 // moduleVersion is version for a module that only another program of the harness has.
 func (b *bench) moduleVersion(ctx context.Context, module string) string {
