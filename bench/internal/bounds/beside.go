@@ -3,6 +3,7 @@ package bounds
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -187,6 +188,30 @@ func commits(ctx context.Context, l *bench) (found []figure, err error) {
 			what:   fmt.Sprintf("commits with `%s`, 64 writers, × bare Badger", durability),
 			rounds: measure.Spread(times), bound: limits[durability],
 			note: fmt.Sprintf("%s and %s a second", report.Number(measure.Median(ours)), report.Number(measure.Median(bare))),
+		})
+	}
+	return found, nil
+}
+
+// step measures the steps of a replica that has more to do than a step may take.
+func step(ctx context.Context, l *bench) (found []figure, err error) {
+	took, names := map[string][]float64{}, []string(nil)
+	for range l.rounds {
+		lines, err := l.GoBenchmark(ctx, "internal/engine", "^BenchmarkStep$", "-test.benchtime", "50x")
+		if err != nil {
+			return nil, err
+		}
+		for name, units := range lines {
+			took[name] = append(took[name], units["ms/step"])
+		}
+	}
+	for name := range took {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		found = append(found, figure{
+			what: "a step whose budget is spent: " + strings.TrimPrefix(name, "BenchmarkStep/"), rounds: measure.Spread(took[name]), unit: " ms",
 		})
 	}
 	return found, nil

@@ -43,6 +43,7 @@ var rows = []row{
 	{"expiring", "the slowest write while very many keys expire", expiring},
 	{"uniform", "GET of keys that do not fit into the cache", uniform},
 	{"replica", "CPU of a SET in the replica alone", replica},
+	{"step", "how long a step of the core takes whose budget is spent", step},
 	{"commits", "transactions of 64 writers, beside bare Badger", commits},
 	{"memory", "what a daemon holds after a million SETs", memory},
 	{"open", "how long a daemon takes to start", opening},
