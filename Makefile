@@ -3,6 +3,7 @@
 #   make                          bin/peerd
 #   make install                  as root: binary, systemd unit, settings, manual pages, completions
 #   make bench BASE=COMMIT        this tree's benchmarks against a commit's: fails if something is worse by more than 5%
+#   make bench BASE=COMMIT ONLY='crdt:Merge|Join'              only these of one package
 #   make install DESTDIR=/tmp/x PREFIX=/usr SYSCONFDIR=/etc     for packages
 
 PREFIX ?= /usr/local
@@ -36,7 +37,7 @@ install: build
 	bin/peerd man $(share)/man/man1
 
 bench:
-	$(GO) -C bench run . compare $(BASE) $(ONLY)
+	$(GO) -C bench run . compare '$(BASE)' '$(ONLY)'
 
 .DEFAULT_GOAL := build
 .PHONY: build install bench

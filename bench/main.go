@@ -95,6 +95,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if _, ok := lab.ProfileKinds[o.profile]; !ok && o.profile != "" {
 		return fmt.Errorf("no profile is of kind %q: take cpu, heap, block or mutex", o.profile)
 	}
+	if whole := []string{"bounds", "compare", "theory"}; o.json && slices.Contains(whole, names[0]) {
+		return fmt.Errorf("--json is for scenarios: %s prints tables", names[0])
+	}
 	switch names[0] {
 	case "compare":
 		return compareWith(ctx, names[1:], stdout, stderr)
@@ -127,6 +130,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		}
 	}
 	r := report.NewRun("go -C bench run . "+strings.Join(args, " "), l.Repo, o.quick)
+	if l.Version != lab.ThisTree {
+		r.Daemon = l.Version
+	}
 	if chosen == nil {
 		return bounds.Print(ctx, l, o.quick, r.Heading(), names[1:], stdout)
 	}
@@ -149,7 +155,7 @@ func (o options) repeated(s scenario.Scenario) (flags string) {
 
 // compareWith compares this tree with a commit.
 func compareWith(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	if len(args) == 0 {
+	if len(args) == 0 || args[0] == "" {
 		return errors.New("compare with which commit?")
 	}
 	repo, err := filepath.Abs("..")

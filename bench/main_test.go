@@ -28,8 +28,10 @@ func TestScenariosAreChosenByName(t *testing.T) {
 	if _, err := choose([]string{"comit"}); err == nil {
 		t.Error("an unknown scenario is chosen")
 	}
-	if err := run(context.Background(), []string{"commit", "--profile", "time"}, new(bytes.Buffer), new(bytes.Buffer)); err == nil {
-		t.Error("an unknown kind of profile is taken")
+	for _, args := range [][]string{{"commit", "--profile", "time"}, {"theory", "--json"}, {"bounds", "--json"}, {"compare", "HEAD", "--json"}} {
+		if err := run(context.Background(), args, new(bytes.Buffer), new(bytes.Buffer)); err == nil {
+			t.Errorf("%q is taken", args)
+		}
 	}
 }
 

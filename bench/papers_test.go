@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -95,6 +96,58 @@ func TestThePapersNameCommandsThatThereAre(t *testing.T) {
 	}
 	if count < 20 {
 		t.Errorf("only %d words of commands are in the papers", count)
+	}
+}
+
+// What it names of ./cmd is asked for its help, which lists the flags that there are.
+func TestThePaperOnChoosingNamesProgramsThatThereAre(t *testing.T) {
+	named := map[string]bool{}
+	for _, found := range regexp.MustCompile("`go run (\\./cmd/[^`]*)`").FindAllStringSubmatch(papers(t)["../docs/choosing.md"], -1) {
+		named[found[1]] = true
+	}
+	if len(named) < 2 {
+		t.Errorf("it names only %v", named)
+	}
+	for command := range named {
+		args, flags := []string{"run"}, []string(nil)
+		for word := range strings.FieldsSeq(command) {
+			switch {
+			case strings.HasPrefix(word, "--"):
+				flags = append(flags, strings.TrimLeft(word, "-"))
+			case len(flags) == 0:
+				args = append(args, word)
+			}
+		}
+		cmd := exec.Command("go", append(args, "--help")...)
+		cmd.Dir = ".."
+		help, err := cmd.CombinedOutput() // package flag's help is an exit with an error
+		if name := args[len(args)-1]; !strings.Contains(string(help), filepath.Base(name)) {
+			t.Errorf("go run %s: there is no %s: %s (%v)", command, name, help, err)
+		}
+		for _, flag := range flags {
+			if !regexp.MustCompile(`(?m)^\s+--?` + flag + `\b`).Match(help) {
+				t.Errorf("go run %s: there is no --%s in %s", command, flag, help)
+			}
+		}
+	}
+}
+
+// A line without a command says that papers alone have it.
+func TestEachLineOnChoosingSaysWhatShowsIt(t *testing.T) {
+	lines := 0
+	for line := range strings.Lines(papers(t)["../docs/choosing.md"]) {
+		cells := strings.Split(strings.TrimSpace(line), "|")
+		if len(cells) < 7 || strings.HasPrefix(cells[1], "--") || strings.TrimSpace(cells[len(cells)-2]) == "shown by" {
+			continue
+		}
+		lines++
+		shown := cells[len(cells)-2]
+		if !strings.Contains(shown, "`go ") && !strings.Contains(shown, "papers") && !strings.Contains(shown, "as the counter") {
+			t.Errorf("%s is shown by %q", cells[1], shown)
+		}
+	}
+	if lines < 30 {
+		t.Errorf("only %d lines are in its tables", lines)
 	}
 }
 

@@ -124,9 +124,8 @@
 // size of what it is in. Set.Len and the Len of a flat map are O(1) for a key. A rank of a sorted set, and an element by
 // it, is O(log cells) in the database, and O(elements) in a State. Deleting a key of a
 // million elements is one small operation in the database, and O(elements) in a State, which has
-// no log that could keep one. Merging a delta costs what the delta holds; one entry into a State
-// of a thousand cells takes about 0.5 µs, of a hundred thousand about 2 µs
-// (BenchmarkMergeOfAOneEntryDelta).
+// no log that could keep one. Merging a delta costs what the delta holds, and a look-up of each
+// of its cells, which is O(log cells) (BenchmarkMergeOfAOneEntryDelta).
 //
 // # Caveats
 //

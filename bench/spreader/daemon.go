@@ -36,7 +36,7 @@ func openPeerd(ctx context.Context, m spread.Member) (spread.Network, error) {
 	ctx, stop := context.WithCancel(ctx)
 	p := &peerdNetwork{address: spread.IP(m.Index) + ":7946", stop: stop}
 	args := []string{"run", "--dir", m.Path(), "--name", fmt.Sprint(m.Index), "--log-level", "error",
-		"--fast-gossip", "--durability", "none", "--gossip", p.address, "--p2p", spread.IP(m.Index) + ":7947",
+		"--durability", "none", "--gossip", p.address, "--p2p", spread.IP(m.Index) + ":7947",
 		"--resp", daemonRedis, "--http", daemonHTTP}
 	if m.Index > 0 {
 		args = append(args, "--join", spread.IP(0)+":7946", "--cluster-key", filepath.Join(m.Dir, "0", "cluster.key"))

@@ -684,8 +684,8 @@ func (e *Engine) spent(part string) {
 // It goes over its budget by what it did last, since a transaction is never split: so the largest
 // one that is allowed is the worst step.
 
-// stepWork is the budget of a step, in units of about a microsecond: some 5 ms on the machines that
-// peerd is measured on (BenchmarkStep). Larger groups write a little more a second; smaller ones
+// stepWork is the budget of a step, in units of about a microsecond on the machines that peerd is
+// measured on (BenchmarkStep, `go -C bench run . bounds step`). Larger groups write a little more a second; smaller ones
 // keep neighbours and fsyncs waiting for less long (BenchmarkPipelines in package peer).
 const stepWork = 5000
 

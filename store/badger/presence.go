@@ -37,13 +37,13 @@ type presenceLimits struct {
 	rest  int   // how many times as long as a piece takes nothing is done after it
 }
 
-// usualLimits has room for some 50 million keys, and a first layer for 200,000; a piece is half a millisecond's work.
+// usualLimits has room for some 50 million keys, and a first layer for 200,000; a piece is little work.
 var usualLimits = presenceLimits{after: 20_000, bytes: 64 << 20, first: 256 << 10, piece: 1024, rest: 4}
 
 const (
 	// poorShare is what part of the Gets that find nothing may pass a filter that is not built anew.
 	poorShare = 16
-	// addAtOnce is how many keys of a piece are added while commits wait: some 50 µs.
+	// addAtOnce is how many keys of a piece are added while commits wait.
 	addAtOnce = 512
 )
 

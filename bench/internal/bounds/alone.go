@@ -87,8 +87,8 @@ func opening(ctx context.Context, l *bench) (found []figure, err error) {
 			took = append(took, time.Since(began).Seconds())
 		}
 		found = append(found, figure{
-			what:  fmt.Sprintf("opening %s cells", report.Count(size.cells)),
-			value: measure.Median(took), unit: " s", bound: size.limit, sized: true,
+			what:   fmt.Sprintf("opening %s cells", report.Count(size.cells)),
+			rounds: measure.Spread(took), unit: " s", bound: size.limit, sized: true,
 			note: "after a clean stop, until it answers",
 		})
 	}
@@ -111,8 +111,8 @@ func writing(ctx context.Context, l *bench) ([]figure, error) {
 	return []figure{{
 		what:  fmt.Sprintf("writing %s keys: slowest second against the median", report.Count(l.written)),
 		value: even, bound: atLeast(0.5, 0.8), sized: true,
-		note: fmt.Sprintf("%s a second in %d s, 50 clients with pipelines of 16, p99 of one %v",
-			report.Number(float64(l.written)/o.Took.Seconds()), len(o.Seconds),
+		note: fmt.Sprintf("%s a second in %d s, 50 clients with pipelines of 16, %s of one %v",
+			report.Number(float64(l.written)/o.Took.Seconds()), len(o.Seconds), closedP99,
 			o.Latency.Quantile(0.99).Round(time.Millisecond)),
 	}}, nil
 }
@@ -164,7 +164,7 @@ func growth(ctx context.Context, l *bench) (found []figure, err error) {
 			found = append(found, figure{
 				what: fmt.Sprintf("CPU of %s among %s keys, × among %s", strings.ToUpper(test),
 					report.Count(a.keys), report.Count(all[0].keys)),
-				value: measure.Quotient(a.cost[test], all[0].cost[test]), bound: atMost(1.5, 0), sized: true,
+				rounds: measure.Ratio(a.cost[test], all[0].cost[test]), bound: atMost(1.5, 0), sized: true,
 				note: fmt.Sprintf("%s and %s µs",
 					report.Number(measure.Median(a.cost[test])), report.Number(measure.Median(all[0].cost[test]))),
 			})
@@ -221,8 +221,8 @@ func element(ctx context.Context, l *bench) ([]figure, error) {
 	}
 	large, small := kinds[0].cost, kinds[1].cost
 	return []figure{{
-		what:  fmt.Sprintf("CPU of SADD into a set of %s, × into sets of 10", report.Count(l.cells)),
-		value: measure.Quotient(large, small), bound: atMost(1.5, 0), sized: true,
+		what:   fmt.Sprintf("CPU of SADD into a set of %s, × into sets of 10", report.Count(l.cells)),
+		rounds: measure.Ratio(large, small), bound: atMost(1.5, 0), sized: true,
 		note: fmt.Sprintf("%s and %s µs, with -P 16", report.Number(measure.Median(large)), report.Number(measure.Median(small))),
 	}}, nil
 }

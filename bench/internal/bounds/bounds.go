@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -36,11 +37,13 @@ var rows = []row{
 	{"pipelined", "the same with -P 16", pipelined},
 	{"types", "commands of the other types, and a script, beside redis-server", types},
 	{"types-pipelined", "the same with -P 16", typesPipelined},
-	{"p99", "the 99th percentile of SET under that load", tail},
+	{"p99", "the 99th percentile of SET under that load, a closed loop", tail},
 	{"neighbours", "CPU of a SET with two neighbours, against alone", neighbours},
 	{"spread", "what a slow neighbour costs another", spread},
+	{"expiring", "the slowest write while very many keys expire", expiring},
 	{"uniform", "GET of keys that do not fit into the cache", uniform},
 	{"replica", "CPU of a SET in the replica alone", replica},
+	{"step", "how long a step of the core takes whose budget is spent", step},
 	{"commits", "transactions of 64 writers, beside bare Badger", commits},
 	{"memory", "what a daemon holds after a million SETs", memory},
 	{"open", "how long a daemon takes to start", opening},
@@ -113,8 +116,24 @@ func Print(ctx context.Context, l *lab.Lab, quick bool, machine string, names []
 		b.sizes = small
 		machine += ", QUICK: small sizes; what depends on them is in parentheses"
 	}
-	fmt.Fprintf(out, "%s\n\n", machine)
+	fmt.Fprintf(out, "%s\n\n%s\n\n", machine, b.about(ctx))
 	return b.measure(ctx, chosen, out)
+}
+
+// about says what the rows are of.
+func (b *bench) about(ctx context.Context) string {
+	redis := "none"
+	if said, err := b.Tool(ctx, "redis-server", "--version"); err == nil {
+		redis, _, _ = strings.Cut(said, "\n")
+	}
+	command := "go -C bench run . bounds ROW"
+	if b.quick() {
+		command += " --quick"
+	}
+	return fmt.Sprintf("peerd: %s. redis-server (appendonly yes): %s. Badger: %s. Daemons and redis-server sync each second; of `commits` each figure "+
+		"names its durability, and `replica`, `repair` and the peers of `spread` are in memory. In parentheses: the 95%% interval of %d rounds, in turn; "+
+		"without, it is of one. `%s` repeats a row.",
+		b.Version, redis, lab.ModuleVersion("github.com/dgraph-io/badger/v4"), b.rounds, command)
 }
 
 // choose returns the rows of some names, all if there are none.
@@ -145,12 +164,15 @@ func (b *bench) measure(ctx context.Context, chosen []row, out io.Writer) error 
 		for _, f := range found {
 			fmt.Fprintln(out, f.line(r.name, b.quick()))
 		}
+		if slices.ContainsFunc(found, func(f figure) bool { return f.verdict(b.quick()) == "MISSED" }) && ctx.Err() == nil {
+			fmt.Fprintf(out, "| %s | profile of a miss, of one round more | | | | | %s |\n", r.name, oneLine(b.profile(ctx, r)))
+		}
 		if ctx.Err() != nil {
 			return errors.New("interrupted")
 		}
 		if err != nil {
 			failed = append(failed, r.name)
-			fmt.Fprintf(out, "| %s | NOT MEASURED: %s | | | | | |\n", r.name, oneLine(err))
+			fmt.Fprintf(out, "| %s | NOT MEASURED: %s | | | | | |\n", r.name, oneLine(err.Error()))
 		}
 		fmt.Fprintf(os.Stderr, "%s took %v\n", r.name, time.Since(began).Round(time.Second/10))
 	}
@@ -160,7 +182,48 @@ func (b *bench) measure(ctx context.Context, chosen []row, out io.Writer) error 
 	return nil
 }
 
-// oneLine makes an error fit into a table.
-func oneLine(err error) string {
-	return strings.NewReplacer("\n", " / ", "|", "¦").Replace(err.Error())
+// profile measures a row once more, with a CPU profile of the daemons and of benchmarks, and says in which files it is, and
+// what takes the most. What that costs is not in the row. If profiles are taken already, it is in those.
+func (b *bench) profile(ctx context.Context, r row) string {
+	if b.Profile.Kind != "" {
+		return "see " + b.Profile.Dir
+	}
+	once := *b
+	once.rounds = 1
+	b.Profile.Kind = "cpu"
+	defer func() { b.Profile.Kind = "" }()
+	err := os.MkdirAll(b.Profile.Dir, 0o755)
+	if err == nil {
+		_, err = r.measure(ctx, &once)
+	}
+	b.End()
+	if err != nil {
+		return fmt.Sprintf("none: %v", err)
+	}
+	pattern := filepath.Join(b.Profile.Dir, r.name+"-*.cpu.*")
+	files, err := filepath.Glob(pattern)
+	if err != nil || len(files) == 0 {
+		return "none: nothing of peerd's ran for long enough"
+	}
+	top, err := b.ToolIn(ctx, ".", "go", append([]string{"tool", "pprof", "-top", "-nodecount=6"}, files...)...)
+	if err != nil {
+		return fmt.Sprintf("%s: %v", pattern, err)
+	}
+	return pattern + ": " + strings.Join(mostOf(top), ", ")
+}
+
+// mostOf returns what pprof says takes the most, a function each with its own part of the time.
+func mostOf(top string) (functions []string) {
+	_, lines, _ := strings.Cut(top, "cum%\n")
+	for line := range strings.Lines(lines) {
+		if fields := strings.Fields(line); len(fields) > 5 {
+			functions = append(functions, fields[1]+" "+strings.Join(fields[5:], " "))
+		}
+	}
+	return functions
+}
+
+// oneLine makes a text fit into a table.
+func oneLine(text string) string {
+	return strings.NewReplacer("\n", " / ", "|", "¦").Replace(text)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -135,6 +136,42 @@ func TestARowThatCannotBeMeasuredSaysSoAndTheOthersAre(t *testing.T) {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in:\n%s", want, out.String())
 		}
+	}
+}
+
+// A daemon that says its name is all that is needed of it here.
+func TestTheTableSaysWhatItIsOf(t *testing.T) {
+	l := newTestLab(t, "/bin/true")
+	about := l.about(context.Background())
+	for _, want := range []string{"peerd: true ", "Badger: ", "sync each second", "of 1 rounds", "`go -C bench run . bounds ROW --quick`"} {
+		if !strings.Contains(about, want) {
+			t.Errorf("no %q in %q", want, about)
+		}
+	}
+}
+
+func TestAMissIsReportedWithItsProfile(t *testing.T) {
+	l := newTestLab(t, "/bin/true")
+	l.Profile.Dir = filepath.Join(t.TempDir(), "profiles")
+	var kinds []string
+	slow := row{"slow", "", func(ctx context.Context, l *bench) ([]figure, error) {
+		kinds = append(kinds, l.Profile.Kind)
+		_, err := l.GoBenchmark(ctx, "crdt", "^BenchmarkMergeOfAOneEntryDelta$", "-test.benchtime", "100ms")
+		return []figure{{what: "one", value: 1, bound: atLeast(2, 3)}}, err
+	}}
+	var out strings.Builder
+	if err := l.measure(context.Background(), []row{slow}, &out); err != nil {
+		t.Fatal(err)
+	}
+	if len(kinds) != 2 || kinds[0] != "" || kinds[1] != "cpu" || l.Profile.Kind != "" {
+		t.Errorf("it is measured with profiles %q", kinds)
+	}
+	if !strings.Contains(out.String(), "slow-*.cpu.*: ") || !strings.Contains(out.String(), "% ") {
+		t.Errorf("there is no profile in:\n%s", out.String())
+	}
+	if got := mostOf("Type: cpu\n      flat  flat%   sum%        cum   cum%\n  1s 40% 40% 2s 80%  a.(*B).C (inline)\n"); len(got) != 1 ||
+		got[0] != "40% a.(*B).C (inline)" {
+		t.Errorf("what takes the most is %q", got)
 	}
 }
 

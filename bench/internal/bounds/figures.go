@@ -13,10 +13,12 @@ import (
 type figure struct {
 	what  string
 	value float64
-	unit  string // written behind the value
-	bound bound
-	note  string // what it was made from
-	sized bool   // it depends on how much there is
+	// rounds is the value with its spread, in place of value, where it is of several rounds.
+	rounds measure.Interval
+	unit   string // written behind the value
+	bound  bound
+	note   string // what it was made from
+	sized  bool   // it depends on how much there is
 }
 
 // bound is what a figure must be at least, and what it is meant to become. The zero bound is none.
@@ -32,12 +34,29 @@ func atMost(least, goal float64) bound  { return bound{least: least, goal: goal,
 const heading = "| row | figure | measured | at least | goal | met | from |\n" +
 	"|---|---|---|---|---|---|---|\n"
 
+// measured is the figure's value.
+func (f figure) measured() float64 {
+	if f.rounds != (measure.Interval{}) {
+		return f.rounds.Value
+	}
+	return f.value
+}
+
+// verdict says whether the figure keeps its bound, in parentheses if it cannot be judged by small sizes.
+func (f figure) verdict(quick bool) string {
+	verdict := f.bound.verdict(f.measured())
+	if f.sized && quick && verdict != "" {
+		verdict = "(" + verdict + ")"
+	}
+	return verdict
+}
+
 // line returns the figure as a line of the table. With small sizes a verdict on what depends on
 // them is in parentheses.
 func (f figure) line(row string, quick bool) string {
-	verdict := f.bound.verdict(f.value)
-	if f.sized && quick && verdict != "" {
-		verdict = "(" + verdict + ")"
+	measured := report.Number(f.measured()) + f.unit
+	if f.rounds.Low < f.rounds.High {
+		measured += fmt.Sprintf(" (%s–%s)", report.Number(f.rounds.Low), report.Number(f.rounds.High))
 	}
 	limit := func(x float64) string {
 		switch {
@@ -48,8 +67,8 @@ func (f figure) line(row string, quick bool) string {
 		}
 		return report.Number(x) + f.unit
 	}
-	return fmt.Sprintf("| %s | %s | %s | %s | %s | %s | %s |", row, f.what, report.Number(f.value)+f.unit,
-		limit(f.bound.least), limit(f.bound.goal), verdict, f.note)
+	return fmt.Sprintf("| %s | %s | %s | %s | %s | %s | %s |", row, f.what, measured,
+		limit(f.bound.least), limit(f.bound.goal), f.verdict(quick), f.note)
 }
 
 // verdict says whether a value keeps the bound.

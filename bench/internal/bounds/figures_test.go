@@ -4,6 +4,8 @@ import (
 	"math"
 	"strings"
 	"testing"
+
+	"github.com/peerd/peerd/bench/internal/measure"
 )
 
 func TestTheSlowestSecondIsAWholeOne(t *testing.T) {
@@ -56,6 +58,11 @@ func TestAFigureSaysWhetherItKeepsItsBound(t *testing.T) {
 	if got := f.line("memory", false); got != want {
 		t.Errorf("the line is\n%s, want\n%s", got, want)
 	}
+	f.rounds = measure.Interval{Value: 1234.4, Low: 1100, High: 1300}
+	if got := f.line("memory", false); got != strings.Replace(want, "1,234 MB", "1,234 MB (1,100–1,300)", 1) {
+		t.Errorf("of several rounds the line is\n%s", got)
+	}
+	f.value, f.rounds = f.rounds.Value, measure.Interval{}
 	small := strings.Replace(want, "MISSED", "(MISSED)", 1)
 	if got := f.line("memory", true); got != small {
 		t.Errorf("with small sizes the line is\n%s, want\n%s", got, small)

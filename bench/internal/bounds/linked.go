@@ -50,8 +50,8 @@ func neighbours(ctx context.Context, l *bench) (found []figure, err error) {
 			without = append(without, cost)
 		}
 		found = append(found, figure{
-			what:  fmt.Sprintf("CPU of SET -P %d with two neighbours, × alone", pipeline),
-			value: measure.Quotient(withTwo, without), bound: atMost(1.5, 1.2),
+			what:   fmt.Sprintf("CPU of SET -P %d with two neighbours, × alone", pipeline),
+			rounds: measure.Ratio(withTwo, without), bound: atMost(1.5, 1.2),
 			note: fmt.Sprintf("%s and %s µs", report.Number(measure.Median(withTwo)), report.Number(measure.Median(without))),
 		})
 	}
@@ -71,9 +71,26 @@ func spread(ctx context.Context, l *bench) ([]figure, error) {
 		quick = append(quick, lines["BenchmarkSlowNeighbour/slow=false"]["p99-ms"])
 	}
 	return []figure{{
-		what:  "p99 until one neighbour has a write, another at 10 KB/s, × without",
-		value: measure.Quotient(slow, quick), bound: atMost(1.5, 1.2),
+		what:   "p99 until one neighbour has a write, another at 10 KB/s, × without",
+		rounds: measure.Ratio(slow, quick), bound: atMost(1.5, 1.2),
 		note: fmt.Sprintf("%s and %s ms", report.Number(measure.Median(slow)), report.Number(measure.Median(quick))),
+	}}, nil
+}
+
+// expiring measures the slowest of the writes while very many keys expire at once, until all are removed.
+func expiring(ctx context.Context, l *bench) ([]figure, error) {
+	keys, args := 1_000_000, []string{"-test.benchtime", "1x"} // the benchmark's own sizes
+	if l.cells < keys {
+		keys, args = keys/10, append(args, "-test.short")
+	}
+	lines, err := l.GoBenchmark(ctx, "peer", "^BenchmarkExpiring$", args...)
+	if err != nil {
+		return nil, err
+	}
+	return []figure{{
+		what:  fmt.Sprintf("the slowest write while %s keys expire at once", report.Count(keys)),
+		value: lines["BenchmarkExpiring"]["ms-slowest"], unit: " ms", bound: atMost(50, 0), sized: true,
+		note: "a closed loop, until all are removed",
 	}}, nil
 }
 
@@ -213,7 +230,7 @@ func agree(ctx context.Context, l *bench) ([]figure, error) {
 		}
 	}
 	return []figure{{
-		what: "equal peers agree, linked: a digest", value: measure.Median(digests), unit: " bytes",
+		what: "equal peers agree, linked: a digest", rounds: measure.Spread(digests), unit: " bytes",
 		bound: atMost(64, 0), note: fmt.Sprintf("%d seen; no answer", len(digests)),
 	}}, nil
 }
@@ -279,8 +296,8 @@ func burst(ctx context.Context, l *bench) ([]figure, error) {
 		overhead = append(overhead, (bytes-empty)/writes-key-value)
 	}
 	return []figure{{
-		what:  "a burst of 1,000 writes to a peer that was away, overhead each",
-		value: measure.Median(overhead), unit: " bytes", bound: atMost(20, 3),
+		what:   "a burst of 1,000 writes to a peer that was away, overhead each",
+		rounds: measure.Spread(overhead), unit: " bytes", bound: atMost(20, 3),
 		note: fmt.Sprintf("beyond key and value; the return itself is %s bytes", report.Number(measure.Median(nothing))),
 	}}, nil
 }

@@ -42,12 +42,9 @@ func Commits(ctx context.Context, repo, base, only string, out, progress io.Writ
 	}
 	defer os.RemoveAll(dir)
 	old := filepath.Join(dir, "tree")
-	if err := tool(ctx, repo, nil, "git", "worktree", "add", "--detach", old, base); err != nil {
+	if err := checkOut(ctx, repo, base, old); err != nil {
 		return err
 	}
-	defer func() {
-		_ = exec.Command("git", "-C", repo, "worktree", "remove", "--force", old).Run()
-	}()
 	chosen := suite
 	if pkg, pattern, ok := strings.Cut(only, ":"); ok {
 		chosen = []struct{ pkg, pattern string }{{pkg, pattern}}
@@ -83,6 +80,20 @@ func Commits(ctx context.Context, repo, base, only string, out, progress io.Writ
 	return benchstat(ctx, repo, dir, out)
 }
 
+// checkOut has a commit of a repository in a directory: as a clone, of which nothing is left in the repository, wherever
+// it is interrupted.
+func checkOut(ctx context.Context, repo, commit, dir string) error {
+	var id strings.Builder
+	err := tool(ctx, repo, &id, "git", "rev-parse", "--verify", "--end-of-options", commit+"^{commit}")
+	if err != nil {
+		return err
+	}
+	if err := tool(ctx, repo, nil, "git", "clone", "-q", "--shared", "--no-checkout", repo, dir); err != nil {
+		return err
+	}
+	return tool(ctx, dir, nil, "git", "checkout", "-q", "--detach", strings.TrimSpace(id.String()))
+}
+
 func benchstat(ctx context.Context, repo, dir string, out io.Writer) error {
 	harness := filepath.Join(repo, "bench")
 	base, now := "base="+filepath.Join(dir, "base.txt"), "now="+filepath.Join(dir, "now.txt")
@@ -103,8 +114,13 @@ func benchstat(ctx context.Context, repo, dir string, out io.Writer) error {
 	return nil
 }
 
-// regressions returns what benchstat's table says is significantly worse. benchstat writes ~ for
-// what is not significant. Of units a second more is better, of all others less.
+// moreIsBetter reports whether of a unit more is better, as of all that are a second. Of the others less is.
+func moreIsBetter(unit string) bool {
+	return strings.HasSuffix(unit, "/s") || unit == "operations/step"
+}
+
+// regressions returns what benchstat's table says is significantly worse. benchstat writes ~ for what is not
+// significant, and ? for a change from nothing, which is as many percent as you like.
 func regressions(table string) (found []string, err error) {
 	unit := ""
 	for line := range strings.Lines(table) {
@@ -124,11 +140,18 @@ func regressions(table string) (found []string, err error) {
 			}
 			continue
 		}
-		change, err := strconv.ParseFloat(strings.TrimSuffix(fields[5], "%"), 64)
-		if err != nil || fields[0] == "geomean" || fields[6] == "" {
-			continue // "~", or "?" where there is nothing to compare
+		if fields[0] == "geomean" || fields[6] == "" {
+			continue // it is no benchmark, or only one side has it
 		}
-		if strings.HasSuffix(unit, "/s") {
+		if fields[5] == "?" && !moreIsBetter(unit) {
+			found = append(found, fmt.Sprintf("%s: from 0 to %s %s (%s)", fields[0], fields[3], unit, fields[6]))
+			continue
+		}
+		change, err := strconv.ParseFloat(strings.TrimSuffix(fields[5], "%"), 64)
+		if err != nil {
+			continue // "~"
+		}
+		if moreIsBetter(unit) {
 			change = -change
 		}
 		if change > worse {

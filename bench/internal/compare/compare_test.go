@@ -10,13 +10,17 @@ import (
 	"testing"
 )
 
-// write writes ten results of a benchmark.
-func write(t *testing.T, dir, side string, ns, rate, bytes float64) {
+// results is what a benchmark gave.
+type results struct{ ns, rate, bytes, allocs, steps float64 }
+
+// write writes ten of them.
+func write(t *testing.T, dir, side string, r results) {
 	t.Helper()
 	var text strings.Builder
 	for i := range runs {
 		noise := 1 + 0.01*float64(i%3)
-		fmt.Fprintf(&text, "BenchmarkA-2 100 %.1f ns/op %.1f op/s %.0f B/op\n", ns*noise, rate*noise, bytes)
+		fmt.Fprintf(&text, "BenchmarkA-2 100 %.1f ns/op %.1f op/s %.0f B/op %.0f allocs/op %.1f operations/step\n",
+			r.ns*noise, r.rate*noise, r.bytes, r.allocs, r.steps*noise)
 	}
 	if err := os.WriteFile(filepath.Join(dir, side+".txt"), []byte(text.String()), 0o600); err != nil {
 		t.Fatal(err)
@@ -28,20 +32,23 @@ func TestWhatIsWorseByMoreThanATwentiethFails(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	base := results{ns: 100, rate: 50, bytes: 10, steps: 200}
 	for _, c := range []struct {
-		what            string
-		ns, rate, bytes float64
-		want            []string
+		what string
+		now  results
+		want []string
 	}{
-		{"nothing", 100, 50, 10, nil},
-		{"4%", 104, 50, 10, nil},
-		{"slower by a fifth", 120, 50, 10, []string{"sec/op"}},
-		{"faster by a fifth", 80, 60, 10, nil},
-		{"fewer a second, and more memory", 100, 40, 12, []string{"op/s", "B/op"}},
+		{"nothing", base, nil},
+		{"4%", results{104, 50, 10, 0, 200}, nil},
+		{"slower by a fifth", results{120, 50, 10, 0, 200}, []string{"sec/op"}},
+		{"faster by a fifth", results{80, 60, 10, 0, 240}, nil},
+		{"fewer a second, and more memory", results{100, 40, 12, 0, 200}, []string{"op/s", "B/op"}},
+		{"an allocation where there was none", results{100, 50, 10, 1, 200}, []string{"allocs/op"}},
+		{"fewer operations within a step", results{100, 50, 10, 0, 160}, []string{"operations/step"}},
 	} {
 		dir := t.TempDir()
-		write(t, dir, "base", 100, 50, 10)
-		write(t, dir, "now", c.ns, c.rate, c.bytes)
+		write(t, dir, "base", base)
+		write(t, dir, "now", c.now)
 		var out strings.Builder
 		err := benchstat(context.Background(), repo, dir, &out)
 		if (err == nil) != (c.want == nil) {
@@ -55,6 +62,39 @@ func TestWhatIsWorseByMoreThanATwentiethFails(t *testing.T) {
 		if !strings.Contains(out.String(), "now") {
 			t.Errorf("%s: the tables do not name the sides:\n%s", c.what, out.String())
 		}
+	}
+}
+
+func TestABaseIsCheckedOutWithoutATraceInTheRepository(t *testing.T) {
+	repo, ctx := t.TempDir(), context.Background()
+	git := func(args ...string) string {
+		var out strings.Builder
+		args = append([]string{"-c", "user.name=a", "-c", "user.email=a@example.org"}, args...)
+		if err := tool(ctx, repo, &out, "git", args...); err != nil {
+			t.Fatal(err)
+		}
+		return out.String()
+	}
+	git("init", "-q")
+	for _, text := range []string{"old", "new"} {
+		if err := os.WriteFile(filepath.Join(repo, "file"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		git("add", ".")
+		git("commit", "-q", "-m", text)
+	}
+	dir := filepath.Join(t.TempDir(), "tree")
+	if err := checkOut(ctx, repo, "HEAD~1", dir); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(filepath.Join(dir, "file")); err != nil || string(text) != "old" {
+		t.Errorf("the file is %q, %v", text, err)
+	}
+	if trees := git("worktree", "list"); strings.Count(trees, "\n") != 1 {
+		t.Errorf("the repository knows of\n%s", trees)
+	}
+	if err := checkOut(ctx, repo, "none", dir+"2"); err == nil {
+		t.Error("a commit that is not there is checked out")
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,6 +26,7 @@ type Lab struct {
 	Repo     string // the main module's root
 	Dir      string // of all that is written
 	Peerd    string // the daemon's binary
+	Version  string // of it: ThisTree, or what it says
 	Patience time.Duration
 	Cached   []string   // arguments of a daemon for a large cache
 	Running  []*Process // what was started since the last End
@@ -34,6 +36,38 @@ type Lab struct {
 	web       http.Client
 	profiling sync.WaitGroup
 	sections  int // that have ended
+}
+
+// ThisTree is the version of what was built from the tree that the harness is in.
+const ThisTree = "this tree"
+
+// versionOf makes a line of what "peerd --version" prints: its version and commit.
+func versionOf(printed string) string {
+	lines := strings.Split(strings.TrimSpace(printed), "\n")
+	version := strings.TrimPrefix(lines[0], "peerd ")
+	if len(lines) > 1 {
+		if id, ok := strings.CutPrefix(lines[1], "commit "); ok {
+			version += " (" + id[:min(12, len(id))] + ")"
+		}
+	}
+	return version
+}
+
+// ModuleVersion returns the version of a module that the harness is built with.
+func ModuleVersion(module string) string {
+	info, _ := debug.ReadBuildInfo()
+	if info == nil {
+		return "unknown"
+	}
+	for _, m := range info.Deps {
+		if m.Path == module {
+			if m.Replace != nil {
+				return ThisTree
+			}
+			return m.Version
+		}
+	}
+	return "unknown"
 }
 
 // New makes a lab, and builds the daemon unless a binary is named. Loads, repairs and sweeps may
@@ -47,7 +81,7 @@ func New(ctx context.Context, patience time.Duration, binary string) (*Lab, erro
 	if err != nil {
 		return nil, err
 	}
-	l := &Lab{Dir: dir, Peerd: binary, Repo: strings.TrimSpace(string(root)), Patience: patience,
+	l := &Lab{Dir: dir, Peerd: binary, Repo: strings.TrimSpace(string(root)), Patience: patience, Version: ThisTree,
 		web: http.Client{Timeout: Patience}}
 	if err := os.Mkdir(l.Path(""), 0o700); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
@@ -58,6 +92,14 @@ func New(ctx context.Context, patience time.Duration, binary string) (*Lab, erro
 			l.Close()
 			return nil, err
 		}
+	}
+	if binary != "" {
+		printed, err := l.Tool(ctx, l.Peerd, "--version")
+		if err != nil {
+			l.Close()
+			return nil, err
+		}
+		l.Version = versionOf(printed)
 	}
 	flags, err := l.Tool(ctx, l.Peerd, "run", "--help")
 	if err != nil {
@@ -208,6 +250,15 @@ func (d *Daemon) Begin(ctx context.Context, name string) (err error) {
 	}
 }
 
+// Again stops the daemon and begins it again with more arguments.
+func (d *Daemon) Again(ctx context.Context, args ...string) error {
+	if err := d.Stop(ctx); err != nil {
+		return err
+	}
+	d.args = append(d.args, args...)
+	return d.Begin(ctx, d.Name)
+}
+
 // stays has the daemon serve at an address when it begins again, as its clients and members look for it there.
 func (d *Daemon) stays(flag, address string) { d.args[slices.Index(d.args, flag)+1] = address }
 
@@ -351,6 +402,14 @@ func (l *Lab) GoBenchmark(ctx context.Context, pkg, pattern string, args ...stri
 		}
 	}
 	args = append([]string{"-test.run", "^$", "-test.bench", pattern}, args...)
+	if flag := profileFlags[l.Profile.Kind]; flag != "" {
+		file, err := filepath.Abs(filepath.Join(l.Profile.Dir, fmt.Sprintf("%s-%s.%s.%s", l.Profile.Of,
+			filepath.Base(binary), l.Profile.Kind, time.Now().UTC().Format("150405.000"))))
+		if err != nil {
+			return nil, err
+		}
+		args = append(args, flag, file)
+	}
 	out, err := l.ToolIn(ctx, filepath.Join(l.Repo, pkg), binary, args...)
 	if err != nil {
 		return nil, err

@@ -6,6 +6,13 @@ import (
 )
 
 func TestWhatOthersPrintIsRead(t *testing.T) {
+	for printed, want := range map[string]string{
+		"peerd v1.2.3\ncommit 0043765e1bd5c58fc9\ngo1.26.8 linux/amd64\n": "v1.2.3 (0043765e1bd5)", "true 9.1\n": "true 9.1",
+	} {
+		if got := versionOf(printed); got != want {
+			t.Errorf("the version in %q is %q", printed, got)
+		}
+	}
 	m, err := parseRedisBenchmark(`"test","rps","avg_latency_ms","min_latency_ms","p50_latency_ms",` +
 		`"p95_latency_ms","p99_latency_ms","max_latency_ms"` + "\n" +
 		`"SET","8818.34","3.232","0.184","0.951","4.255","56.703","738.303"` + "\n")

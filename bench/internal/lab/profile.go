@@ -21,6 +21,10 @@ type Profile struct {
 // ProfileKinds are what the daemon's --pprof-socket can be asked for, and under which name.
 var ProfileKinds = map[string]string{"cpu": "profile", "heap": "heap", "block": "block", "mutex": "mutex"}
 
+// profileFlags have the binary of a Go test write one of itself.
+var profileFlags = map[string]string{"cpu": "-test.cpuprofile", "heap": "-test.memprofile", "block": "-test.blockprofile",
+	"mutex": "-test.mutexprofile"}
+
 // slice is how much of a daemon's life one profile shows at most. The first ones show less, as a daemon
 // may live for some seconds only, and the last one is lost with it.
 const slice = 5 * time.Second

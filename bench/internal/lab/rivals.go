@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -81,10 +82,40 @@ func (l *Lab) Install(ctx context.Context, packages ...string) error {
 	aptUpdate.Do(func() { _, _ = l.Tool(ctx, "apt-get", "-qq", "update") }) // an old list may do
 	args := append([]string{"DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "install", "-y",
 		"--no-install-recommends"}, packages...)
-	if _, err := l.Tool(ctx, "env", args...); err != nil {
+	err := startsNothing(policyFile, func() error {
+		_, err := l.Tool(ctx, "env", args...)
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("%s cannot be installed: %w", strings.Join(packages, ", "), err)
 	}
 	return nil
+}
+
+// policyFile is what Debian's packages ask whether they may start their services (policy-rc.d(8)).
+const policyFile = "/usr/sbin/policy-rc.d"
+
+// startsNothing does something while the policy is that no service is started: a redis-server that its package started
+// would outlive the run. The policy that was there before is there again afterwards.
+func startsNothing(policy string, do func() error) (err error) {
+	kept := policy + ".peerd-bench"
+	if _, err := os.Stat(kept); err == nil { // a run was killed before it was there again
+		if err := os.Rename(kept, policy); err != nil {
+			return err
+		}
+	}
+	switch moved := os.Rename(policy, kept); {
+	case moved == nil:
+		defer func() { err = errors.Join(err, os.Rename(kept, policy)) }()
+	case !errors.Is(moved, fs.ErrNotExist):
+		return moved
+	default:
+		defer func() { err = errors.Join(err, os.Remove(policy)) }()
+	}
+	if err := os.WriteFile(policy, []byte("#!/bin/sh\nexit 101 # not allowed\n"), 0o755); err != nil {
+		return err
+	}
+	return do()
 }
 
 // Node makes sure that npm's packages are in a directory's node_modules, where they are from run to

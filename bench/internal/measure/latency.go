@@ -45,6 +45,12 @@ func (l *Latencies) Count() int64 {
 	return l.histogram.TotalCount()
 }
 
+// Enough reports whether there are operations enough for a quantile: the p99.9 of fewer than a thousand is no quantile, but
+// the slowest.
+func (l *Latencies) Enough(q float64) bool {
+	return l.Count() > 0 && float64(l.Count())*(1-q) >= 0.9999 // one, but for what a hundredth is not exactly
+}
+
 // Quantile returns a duration that the part q of all do not exceed, 0 if there are none.
 func (l *Latencies) Quantile(q float64) time.Duration {
 	if l.histogram == nil {

@@ -163,12 +163,12 @@ func TestWhatStillWaitsAtTheEndIsNotLeftOut(t *testing.T) {
 }
 
 // twoServers measures the rates of two servers in turn, on a machine that slows down and speeds up.
-func twoServers(t *testing.T, one, other time.Duration, seed uint64) (rates [2][]float64) {
+func twoServers(t *testing.T, rounds int, one, other time.Duration, seed uint64) (rates [2][]float64) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		chance := rand.New(rand.NewPCG(seed, 2))
 		load := 1.0
-		err := InTurn(10, 2, func(_, system int) error {
+		err := InTurn(rounds, 2, func(_, system int) error {
 			if load *= 0.8 + 0.5*chance.Float64(); load > 4 || load < 0.5 {
 				load = 1
 			}
@@ -194,7 +194,7 @@ func twoServers(t *testing.T, one, other time.Duration, seed uint64) (rates [2][
 func TestAnIdenticalPairHasARatioOfOneWithinItsSpread(t *testing.T) {
 	outside := 0
 	for seed := range uint64(40) {
-		rates := twoServers(t, time.Millisecond, time.Millisecond, seed)
+		rates := twoServers(t, 10, time.Millisecond, time.Millisecond, seed)
 		r := Ratio(rates[0], rates[1])
 		if math.Abs(r.Value-1) > 0.03 {
 			t.Errorf("seed %d: %+v", seed, r)
@@ -231,11 +231,47 @@ func TestFewRoundsOfAnIdenticalPairAreAsRarelySaidToDiffer(t *testing.T) {
 
 func TestASlowdownOfAFifthIsFound(t *testing.T) {
 	for seed := range uint64(40) {
-		rates := twoServers(t, time.Millisecond, 1200*time.Microsecond, seed)
+		rates := twoServers(t, 10, time.Millisecond, 1200*time.Microsecond, seed)
 		r := Ratio(rates[1], rates[0])
 		if r.High >= 0.95 || math.Abs(r.Value-1/1.2) > 0.03 {
 			t.Errorf("seed %d: %+v", seed, r)
 		}
+	}
+}
+
+// Student's interval of three rounds, as scenarios have, is wide: 2.5 standard deviations to either side. So they find a
+// fifth while the quotients of rounds differ by a twentieth or so, and seldom once they differ by a fifth themselves.
+func TestWhatThreeRoundsCanSee(t *testing.T) {
+	chance := rand.New(rand.NewPCG(2, 2))
+	for _, c := range []struct{ noise, least, most float64 }{{0.02, 0.99, 1}, {0.05, 0.7, 0.95}, {0.2, 0, 0.2}} {
+		const pairs = 4000
+		found := 0.0
+		for range pairs {
+			ours, theirs := make([]float64, 3), make([]float64, 3)
+			for i := range ours {
+				ours[i], theirs[i] = math.Exp(c.noise*chance.NormFloat64())/1.2, 1
+			}
+			if r := Ratio(ours, theirs); r.High < 1 {
+				found += 1.0 / pairs
+			}
+		}
+		t.Logf("quotients that differ by %v: found in %.0f%%", c.noise, 100*found)
+		if found < c.least || found > c.most {
+			t.Errorf("quotients that differ by %v: found in %.2f, want %v to %v", c.noise, found, c.least, c.most)
+		}
+	}
+}
+
+func TestThreeRoundsFindASlowdownOfAFifth(t *testing.T) {
+	found := 0
+	for seed := range uint64(40) {
+		rates := twoServers(t, 3, time.Millisecond, 1200*time.Microsecond, seed)
+		if r := Ratio(rates[1], rates[0]); r.High < 1 {
+			found++
+		}
+	}
+	if found < 38 {
+		t.Errorf("only %d of 40 slowdowns are found", found)
 	}
 }
 

@@ -52,6 +52,11 @@ func (l *Line) Point(x float64, y measure.Interval) {
 	l.Low, l.High = append(l.Low, y.Low), append(l.High, y.High)
 }
 
+// Bar adds a bar with its spread to a line.
+func (l *Line) Bar(y measure.Interval) {
+	l.Y, l.Low, l.High = append(l.Y, y.Value), append(l.Low, y.Low), append(l.High, y.High)
+}
+
 // colours tell up to eight systems apart, by those who see few colours as well (Okabe and Ito), on
 // white and on dark.
 var colours = []color.RGBA{
@@ -175,11 +180,44 @@ func (c Chart) bars(p *plot.Plot) error {
 		bars.Color, bars.LineStyle.Width = colours[i%len(colours)], 0
 		bars.Offset = min(width, vg.Centimeter) * (vg.Length(i) - vg.Length(len(c.Lines)-1)/2)
 		p.Add(bars)
+		if l.Low != nil {
+			p.Add(barSpread{l, bars.Offset})
+		}
 		p.Legend.Add(l.System, bars)
 	}
 	p.NominalX(c.Names...)
 	p.X.Label.Text = c.XLabel
 	return nil
+}
+
+// barSpread draws the spreads of a line of bars, which the library does at whole numbers alone.
+type barSpread struct {
+	Line
+	offset vg.Length // as the bars have it
+}
+
+func (s barSpread) Plot(c draw.Canvas, p *plot.Plot) {
+	toX, toY := p.Transforms(&c)
+	style := draw.LineStyle{Color: color.Black, Width: vg.Millimeter * 0.2}
+	for i := range s.Y {
+		if s.Low[i] == s.High[i] || math.IsNaN(s.Low[i]) {
+			continue
+		}
+		x, low, high := toX(float64(i))+s.offset, toY(s.Low[i]), toY(s.High[i])
+		c.StrokeLine2(style, x, low, x, high)
+		for _, y := range []vg.Length{low, high} {
+			c.StrokeLine2(style, x-vg.Millimeter/2, y, x+vg.Millimeter/2, y)
+		}
+	}
+}
+
+// DataRange has the axes reach as far as the spreads.
+func (s barSpread) DataRange() (xmin, xmax, ymin, ymax float64) {
+	xmax = float64(len(s.Y) - 1)
+	for _, y := range s.High {
+		ymax = max(ymax, y)
+	}
+	return 0, xmax, 0, ymax
 }
 
 // systems returns the names in the legend.

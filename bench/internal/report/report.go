@@ -27,7 +27,8 @@ type Run struct {
 	Took      Seconds     `json:"took_seconds"`
 	Command   string      `json:"command"`
 	Quick     bool        `json:"quick"`
-	Commit    string      `json:"commit"`
+	Commit    string      `json:"commit"`           // of the harness, and of what it measures within itself
+	Daemon    string      `json:"daemon,omitempty"` // the version of daemons that were not built from it
 	Machine   Machine     `json:"machine"`
 	Scenarios []*Scenario `json:"scenarios"`
 }
@@ -58,7 +59,8 @@ type Scenario struct {
 	Failure  string    `json:"failure,omitempty"`
 
 	mu        sync.Mutex
-	round, of int // see Round
+	round, of int      // see Round
+	unlike    []string // see Unlike
 }
 
 // System is one that was measured. The first of a scenario is the one that the others are compared
@@ -122,6 +124,14 @@ func (s *Scenario) System(name, version, settings, durability string) {
 	if !slices.ContainsFunc(s.Systems, func(o System) bool { return o.Name == name }) {
 		s.Systems = append(s.Systems, System{name, version, settings, durability})
 	}
+}
+
+// Unlike says that the first system is not compared with another: there is no ratio, and who wins is not said. A note is
+// to say why.
+func (s *Scenario) Unlike(system string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unlike = append(s.unlike, system)
 }
 
 // Skip says what is not measured, and why.
@@ -199,22 +209,32 @@ func (s *Scenario) record(what, unit, system string, value float64, less bool) {
 	o.Rounds[max(1, s.round)-1] = value
 }
 
-// Latencies records the quantiles of one round of an open loop, of those that had enough operations for them: the
-// p99.9 of fewer than a thousand is no quantile, but the slowest.
-func (s *Scenario) Latencies(what, system string, l *measure.Latencies) {
+// Latencies records the quantiles of one round of an open loop, of those that had enough operations for them, and notes
+// how many were not begun.
+func (s *Scenario) Latencies(what, system string, o *measure.Offered) {
+	s.NotBegun(what, system, o)
+	l := &o.Latency
 	for _, q := range []struct {
 		name string
 		at   float64
 	}{{"p50", 0.5}, {"p99", 0.99}, {"p99.9", 0.999}} {
 		took := math.NaN()
-		switch beyond := float64(l.Count()) * (1 - q.at); {
-		case l.Count() == 0:
-		case beyond < 0.9999: // one, but for what a hundredth is not exactly
-			continue
-		default:
+		if l.Count() > 0 {
+			if !l.Enough(q.at) {
+				continue
+			}
 			took = l.Milliseconds(q.at)
 		}
 		s.Less(what+": "+q.name, "ms", system, took)
+	}
+}
+
+// NotBegun notes how many operations of an open loop were not begun before its end, if any: they count as having taken
+// until then, which is too little.
+func (s *Scenario) NotBegun(what, system string, o *measure.Offered) {
+	if o.Left > 0 {
+		s.Note("%s of %s: %s of %s operations were not answered by the end, and count as having taken until then: "+
+			"its latencies are too low.", what, system, Count(int(o.Left)), Count(int(o.Latency.Count())))
 	}
 }
 
@@ -244,7 +264,7 @@ func (s *Scenario) Finish() {
 				spread := measure.Spread(found)
 				o.Spread = &spread
 			}
-			if i > 0 && s.rank(r.Of[0].System) == 0 {
+			if i > 0 && s.rank(r.Of[0].System) == 0 && !slices.Contains(s.unlike, o.System) {
 				r.divide(r.Of[0], o)
 			}
 		}
@@ -367,14 +387,18 @@ func (r *Run) WriteForPapers(dir string) error {
 
 // caption says when, where and of which versions a scenario's charts were made.
 func (r *Run) caption(s *Scenario) string {
-	first := fmt.Sprintf("%s, peerd %s, %d × %s, load %s at the start", r.Began.UTC().Format("2006-01-02"), r.Commit,
+	peerd := r.Commit
+	if len(s.Systems) > 0 && r.Daemon != "" && s.Systems[0].Version == r.Daemon {
+		peerd = r.Daemon
+	}
+	first := fmt.Sprintf("%s, peerd %s, %d × %s, load %s at the start", r.Began.UTC().Format("2006-01-02"), peerd,
 		r.Machine.Cores, r.Machine.Processor, r.Machine.Load)
 	if r.Quick {
 		first += ", --quick"
 	}
 	var versions []string
 	for _, o := range s.Systems {
-		if o.Version != "this tree" {
+		if o.Version != "this tree" && o.Version != r.Daemon && o.Version != "" {
 			versions = append(versions, o.Name+" "+o.Version)
 		}
 	}

@@ -86,11 +86,11 @@ func TestAQuantileOfTooFewOperationsIsNone(t *testing.T) {
 	s := &Scenario{Name: "kv"}
 	for i, count := range []int{99, 100, 1000} {
 		s.Round(i+1, 3)
-		var l measure.Latencies
+		var o measure.Offered
 		for range count {
-			l.Observe(time.Millisecond)
+			o.Latency.Observe(time.Millisecond)
 		}
-		s.Latencies("SET", "peerd", &l)
+		s.Latencies("SET", "peerd", &o)
 	}
 	got := map[string]int{}
 	for _, r := range s.Rows {
@@ -98,6 +98,21 @@ func TestAQuantileOfTooFewOperationsIsNone(t *testing.T) {
 	}
 	if want := map[string]int{"SET: p50": 3, "SET: p99": 2, "SET: p99.9": 1}; !maps.Equal(got, want) {
 		t.Errorf("rounds with a quantile: %v, want %v", got, want)
+	}
+}
+
+func TestWhatAnOpenLoopDidNotBeginIsSaid(t *testing.T) {
+	s := &Scenario{Name: "kv"}
+	for i, left := range []int64{0, 20} {
+		s.Round(i+1, 2)
+		o := measure.Offered{Left: left}
+		for range 1000 {
+			o.Latency.Observe(time.Millisecond)
+		}
+		s.Latencies("SET", "peerd", &o)
+	}
+	if len(s.Notes) != 1 || !strings.HasPrefix(s.Notes[0], "SET of peerd: 20 of 1,000 operations were not answered") {
+		t.Errorf("the notes are %q", s.Notes)
 	}
 }
 
@@ -206,6 +221,11 @@ func TestAReportIsFilesThatOpenOffline(t *testing.T) {
 	if strings.Count(html, "<svg") != 2 {
 		t.Errorf("%d charts are inside", strings.Count(html, "<svg"))
 	}
+	for _, want := range []string{"color-scheme:light dark", "@media print{", "table{display:table", "td small{white-space:normal}"} {
+		if !strings.Contains(html, want) {
+			t.Errorf("it cannot be read in the dark, or on paper: there is no %q", want)
+		}
+	}
 	for _, loads := range []string{"src=", "<link", "@import", "url(", "<script"} {
 		if strings.Contains(html, loads) {
 			t.Errorf("it loads something: %s", loads)
@@ -237,6 +257,28 @@ func TestAReportIsFilesThatOpenOffline(t *testing.T) {
 	}
 }
 
+// Two bars with a spread have three strokes more each, and the axis reaches as far as they do.
+func TestBarsHaveTheirSpread(t *testing.T) {
+	draw := func(low, high float64) (svg string, strokes int) {
+		line := Line{System: "peerd"}
+		for range 2 {
+			line.Bar(measure.Interval{Value: 2, Low: low, High: high})
+		}
+		svg, err := Chart{Name: "bars", YLabel: "y", Names: []string{"SET", "GET"}, Lines: []Line{line}}.SVG()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return svg, strings.Count(svg, "stroke:currentColor;stroke-width:0.56693")
+	}
+	_, without := draw(2, 2)
+	if _, with := draw(1.9, 2.1); with != 6 || without != 0 {
+		t.Errorf("there are %d strokes with spreads, %d without", with, without)
+	}
+	if svg, _ := draw(1, 700); !strings.Contains(svg, ">800<") {
+		t.Error("the axis ends below the spread")
+	}
+}
+
 func TestThePapersChartsSayWhatTheyAreOf(t *testing.T) {
 	dir, r := t.TempDir(), sample()
 	r.Scenarios[0].Charts[0].Papers = true
@@ -257,6 +299,24 @@ func TestThePapersChartsSayWhatTheyAreOf(t *testing.T) {
 	}
 }
 
+// Of a daemon that was not built here, no paper may say that it is of this commit. What has no version has no place there.
+func TestACaptionNamesTheDaemonThatWasMeasured(t *testing.T) {
+	r := sample()
+	s := r.Scenarios[0]
+	s.System("quorum", "", "", "")
+	if got := r.caption(s); strings.Contains(got, "quorum") {
+		t.Errorf("the caption is %q", got)
+	}
+	r.Daemon, s.Systems[0].Version = "v1.2.3 (def)", "v1.2.3 (def)"
+	got := r.caption(s)
+	if !strings.Contains(got, "peerd v1.2.3 (def), ") || strings.Contains(got, "abc") || strings.Count(got, "v1.2.3") != 1 {
+		t.Errorf("the caption is %q", got)
+	}
+	if got := r.Heading(); !strings.Contains(got, "commit abc, daemons v1.2.3 (def)") {
+		t.Errorf("the heading is %q", got)
+	}
+}
+
 func TestWhatCouldNotBeMeasuredIsStillAReport(t *testing.T) {
 	r := sample()
 	s := r.Scenarios[0]
@@ -271,5 +331,27 @@ func TestWhatCouldNotBeMeasuredIsStillAReport(t *testing.T) {
 	}
 	if !strings.Contains(r.Markdown(), "the machine ¦ melted") {
 		t.Error("the failure is not told")
+	}
+}
+
+// Who syncs each write and who syncs each second do not do the same work.
+func TestSystemsThatAreUnlikeHaveNoRatio(t *testing.T) {
+	s := &Scenario{}
+	s.System("peerd", "", "", "synced each second")
+	s.System("etcd", "", "", "each write synced")
+	s.System("redis", "", "", "synced each second")
+	s.Unlike("etcd")
+	for i := range 3 {
+		s.Round(i+1, 3)
+		for system, took := range map[string]float64{"peerd": 5, "etcd": 4, "redis": 4} {
+			s.Less("time", "s", system, took)
+		}
+	}
+	s.Finish()
+	if etcd, redis := s.Rows[0].Of[1], s.Rows[0].Of[2]; etcd.Ratio != nil || s.Rows[0].verdict(etcd) != "" || redis.Ratio == nil {
+		t.Errorf("etcd has the ratio %v, redis %v", etcd.Ratio, redis.Ratio)
+	}
+	if lost := s.Lost(); len(lost) != 1 || lost[0] != "time (s): behind redis" {
+		t.Errorf("what is lost is %q", lost)
 	}
 }

@@ -204,6 +204,8 @@ func commit(ctx context.Context, b *bench) error {
 	b.Note("redis is another process behind a socket: its CPU is that of the server alone, and " +
 		"its allocations are not seen. " +
 		"Of the others it is the harness' own process, with its writers.")
+	b.Note("Not synced, what is acknowledged is with the kernel in peerd, Badger, bbolt and redis, and a process that is killed " +
+		"loses none of it; Pebble may have it in its own memory for a moment, and lose it.")
 	b.Note("Badger, Pebble and bbolt do not sync each second by themselves, and are not in those rows.")
 	writers := size(b, []int{1, 64}, []int{1, 8, 64, 512})
 	cases := []commitCase{}
@@ -325,7 +327,7 @@ func (b *bench) commitLatency(ctx context.Context, c commitCase, e engine, rate 
 	return e.with(ctx, b, c, func(s store) error {
 		o, err := measure.Open{Rate: rate, For: offeredFor(b), Clients: c.writers,
 			Do: func(_ context.Context, writer, i int) error { return s.write(writer, i, value) }}.Run(ctx)
-		b.Latencies("latency: "+c.String(), e.name, &o.Latency)
+		b.Latencies("latency: "+c.String(), e.name, &o)
 		if o.First != nil {
 			return fmt.Errorf("%s: %w", e.name, o.First)
 		}

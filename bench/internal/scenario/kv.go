@@ -37,8 +37,8 @@ func (b *bench) servers(ctx context.Context) ([]server, error) {
 		cluster.addrs = append(cluster.addrs, d.Redis)
 		cluster.processes = append(cluster.processes, d.Process)
 	}
-	b.System("peerd", "this tree", "one daemon", everySecond)
-	b.System(threePeers, "this tree", "three daemons; clients divided among them", everySecond)
+	b.System("peerd", b.Version, "one daemon", everySecond)
+	b.System(threePeers, b.Version, "three daemons; clients divided among them", everySecond)
 	rivals := []struct {
 		name, program, pkg string
 		start              func(context.Context, ...string) (*lab.Process, string, error)
@@ -143,7 +143,7 @@ func (b *bench) redisCommands(ctx context.Context, all []server) error {
 			at := 0.4 * (float64(i) + float64(j)/2) / float64(len(tests))
 			what := fmt.Sprintf("%s -P %d", test.name, pipeline)
 			count, keys := test.size(requests, pipeline)
-			sides := newSides(b, what)
+			sides := newClusterSides(b, what)
 			err := b.inTurn(at, at+0.2/float64(len(tests)), what, len(all), func(round, n int) error {
 				if _, err := lab.Ask(ctx, all[n].addrs[0], "DEL", "mylist", "myset", "myzset"); err != nil {
 					return err
@@ -164,7 +164,7 @@ func (b *bench) redisCommands(ctx context.Context, all []server) error {
 		}
 		chart.Names = append(chart.Names, test.name)
 		for n, s := range all {
-			chart.Lines[n].Y = append(chart.Lines[n].Y, b.Median(test.name+" -P 1", s.name))
+			chart.Lines[n].Bar(b.Spread(test.name+" -P 1", s.name))
 		}
 	}
 	b.Charts = append(b.Charts, chart)
@@ -186,15 +186,23 @@ func (b *bench) calm(ctx context.Context, all []server) error {
 // threePeers is peerd as a cluster.
 const threePeers = "3 peers"
 
-// sides compares a cluster of peerd's with each rival, round by round: the report compares the first
-// system alone, which is one peer.
+// sides compares another system of ours than the first with rivals, round by round: the report compares the first alone.
 type sides struct {
-	b    *bench
-	what string
-	all  map[int]map[string]float64 // by round and system
+	b      *bench
+	what   string
+	ours   string
+	rivals func(system string) bool
+	all    map[int]map[string]float64 // by round and system
 }
 
-func newSides(b *bench, what string) *sides { return &sides{b, what, map[int]map[string]float64{}} }
+func newSides(b *bench, what, ours string, rivals func(system string) bool) *sides {
+	return &sides{b, what, ours, rivals, map[int]map[string]float64{}}
+}
+
+// newClusterSides compares a cluster with each rival.
+func newClusterSides(b *bench, what string) *sides {
+	return newSides(b, what, threePeers, func(system string) bool { return system != "peerd" && system != threePeers })
+}
 
 // more notes what was measured of a system in a round, of which more is better; less where less is.
 func (s *sides) more(round int, system string, value float64) { s.note(round, system, value, s.b.More) }
@@ -208,15 +216,12 @@ func (s *sides) note(round int, system string, value float64, record func(what, 
 	}
 	s.all[round][system] = value
 	for rival, below := range s.all[round] {
-		above, known := s.all[round][threePeers]
-		if known && below > 0 && !s.b.owns(rival) && (system == rival || system == threePeers) {
-			record(s.what+", 3 peers divided by "+rival, report.Quotient, threePeers, above/below)
+		above, known := s.all[round][s.ours]
+		if known && below > 0 && s.rivals(rival) && (system == rival || system == s.ours) {
+			record(fmt.Sprintf("%s, %s divided by %s", s.what, s.ours, rival), report.Quotient, s.ours, above/below)
 		}
 	}
 }
-
-// owns reports whether a system is peerd in some form.
-func (b *bench) owns(system string) bool { return system == "peerd" || system == threePeers }
 
 func (b *bench) ycsb(ctx context.Context, all []server) error {
 	records := size(b, 2_000, 100_000)
@@ -243,7 +248,7 @@ func (b *bench) ycsb(ctx context.Context, all []server) error {
 	for i, m := range mixes {
 		from := 0.4 + 0.6*float64(i)/float64(len(mixes))
 		what := "YCSB " + m.name
-		rates, tails := newSides(b, what), newSides(b, what+": p99")
+		rates, tails := newClusterSides(b, what), newClusterSides(b, what+": p99")
 		err := b.inTurn(from, from+0.05, what, len(all), func(round, n int) error {
 			if err := b.calm(ctx, all); err != nil {
 				return err
@@ -260,15 +265,15 @@ func (b *bench) ycsb(ctx context.Context, all []server) error {
 		chart.Names = append(chart.Names, m.name[:1])
 		for n, s := range all {
 			slowest = min(slowest, b.Median(what, s.name))
-			chart.Lines[n].Y = append(chart.Lines[n].Y, b.Median(what, s.name))
+			chart.Lines[n].Bar(b.Spread(what, s.name))
 		}
 		err = b.inTurn(from+0.05, from+0.1, what+", open loop", len(all), func(round, n int) error {
 			if err := b.calm(ctx, all); err != nil {
 				return err
 			}
 			o, err := loaded[n].latency(ctx, m, slowest/2, open)
-			b.Latencies(what, all[n].name, &o.Latency)
-			if o.Latency.Count() >= 100 { // of fewer there is no p99: see Latencies
+			b.Latencies(what, all[n].name, &o)
+			if o.Latency.Enough(0.99) {
 				tails.less(round, all[n].name, o.Latency.Milliseconds(0.99))
 			}
 			return err

@@ -11,7 +11,7 @@ import (
 // round, whichever was measured first, and never with peerd itself.
 func TestAClusterOfThreePeersIsComparedWithEachRivalInTheSameRound(t *testing.T) {
 	b := &bench{Scenario: &report.Scenario{}}
-	s := newSides(b, "GET -P 1")
+	s := newClusterSides(b, "GET -P 1")
 	for _, m := range []struct {
 		round  int
 		system string

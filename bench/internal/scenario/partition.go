@@ -56,7 +56,7 @@ var splits = []split{{3, 2}, {2, 2, 1}}
 
 func partition(ctx context.Context, b *bench) error {
 	all := []partedSystem{
-		{"peerd", "this tree", "daemons with --durability always", false, partPeerd},
+		{"peerd", b.Version, "daemons with --durability always", false, partPeerd},
 		{"etcd", version("go.etcd.io/etcd/server/v3"), "Raft; embedded in a process each, defaults", true, partEtcd},
 		{"raft", version("github.com/hashicorp/raft"), "Raft; a map of keys in a process each, " +
 			"defaults, raft-wal, members forward to their leader over HTTP as Consul's do over RPC", true, partRaft},

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"runtime/pprof"
 	"strings"
 	"time"
@@ -100,9 +99,13 @@ func (s Scenario) Measure(ctx context.Context, l *lab.Lab, o Options) *report.Sc
 		b.Command += " --quick"
 	}
 	began := time.Now()
-	err := func() error {
+	err := func() (err error) {
 		defer l.End() // also after a panic
-		defer profileThis(l.Profile)()
+		stop, err := profileThis(l.Profile)
+		if err != nil {
+			return fmt.Errorf("a profile of the harness: %w", err)
+		}
+		defer func() { err = errors.Join(err, stop()) }()
 		return s.run(ctx, b)
 	}()
 	if err != nil {
@@ -137,22 +140,8 @@ func (b *bench) inTurn(from, to float64, what string, systems int, one func(roun
 	})
 }
 
-// version returns the version of a module that the harness is built with.
-func version(module string) string {
-	info, _ := debug.ReadBuildInfo()
-	if info == nil {
-		return "unknown"
-	}
-	for _, m := range info.Deps {
-		if m.Path == module {
-			if m.Replace != nil {
-				return "this tree"
-			}
-			return m.Version
-		}
-	}
-	return "unknown"
-}
+// version is lab.ModuleVersion.
+func version(module string) string { return lab.ModuleVersion(module) }
 
 // moduleVersion is version for a module that only another program of the harness has.
 func (b *bench) moduleVersion(ctx context.Context, module string) string {
@@ -175,34 +164,34 @@ func (b *bench) programVersion(ctx context.Context, program string, args ...stri
 
 // profileThis takes a profile of the harness itself, for what is measured inside it, until the
 // function that it returns is called. Without a kind it does nothing.
-func profileThis(p lab.Profile) (stop func()) {
+func profileThis(p lab.Profile) (stop func() error, err error) {
 	if p.Kind == "" {
-		return func() {}
+		return func() error { return nil }, nil
 	}
 	file, err := os.Create(filepath.Join(p.Dir, p.Of+"-harness."+p.Kind))
 	if err != nil {
-		return func() {}
+		return nil, err
 	}
 	switch p.Kind {
 	case "cpu":
-		err = pprof.StartCPUProfile(file)
+		if err := pprof.StartCPUProfile(file); err != nil {
+			return nil, errors.Join(err, file.Close())
+		}
 	case "block":
 		runtime.SetBlockProfileRate(int(10 * time.Microsecond))
 	case "mutex":
 		runtime.SetMutexProfileFraction(10)
 	}
-	return func() {
-		defer file.Close()
+	return func() error {
 		if p.Kind == "cpu" {
-			if err == nil {
-				pprof.StopCPUProfile()
-			}
-			return
+			pprof.StopCPUProfile()
+			return file.Close()
 		}
-		_ = pprof.Lookup(p.Kind).WriteTo(file, 0) // a profile that is not written is seen to be empty
+		err := pprof.Lookup(p.Kind).WriteTo(file, 0)
 		runtime.SetBlockProfileRate(0)
 		runtime.SetMutexProfileFraction(0)
-	}
+		return errors.Join(err, file.Close())
+	}, nil
 }
 
 // closeAll closes what was opened, and returns the first error.

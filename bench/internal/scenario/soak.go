@@ -22,8 +22,8 @@ type soaked struct {
 }
 
 func soak(ctx context.Context, b *bench) error {
-	b.System("last quarter", "this tree", "three daemons", everySecond)
-	b.System("first quarter", "this tree", "the same daemons, before", everySecond)
+	b.System("last quarter", b.Version, "three daemons", everySecond)
+	b.System("first quarter", b.Version, "the same daemons, before", everySecond)
 	lasts := size(b, 16*time.Second, 5*time.Minute)
 	if b.lasts > 0 {
 		lasts = b.lasts

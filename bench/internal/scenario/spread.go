@@ -29,7 +29,7 @@ const simulated = 0.15
 var spreadSystems = []string{"peerd", "memberlist", "gossipsub", "nats"}
 
 func spreading(ctx context.Context, b *bench) error {
-	b.System("peerd", "this tree", "daemons, fast membership; from SET at one until a keyspace event at each", "none")
+	b.System("peerd", b.Version, "daemons, membership as by default; from SET at one until a keyspace event at each", "none")
 	b.System("memberlist", version("github.com/hashicorp/memberlist"), "DefaultLANConfig, "+
 		"broadcast queue, UDP", "none")
 	b.System("gossipsub", b.moduleVersion(ctx, "github.com/libp2p/go-libp2p-pubsub"), "defaults, "+

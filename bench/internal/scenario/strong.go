@@ -163,7 +163,7 @@ func (b *bench) coordinateWith(ctx context.Context, w strongWork, clients int, a
 			Do: func(ctx context.Context, client, n int) error {
 				return do(ctx, client, fmt.Sprint("key", n%w.keys))
 			}}.Run(ctx)
-		b.Latencies(what, all[s].name, &o.Latency)
+		b.Latencies(what, all[s].name, &o)
 		if err = errors.Join(err, o.First); err == nil {
 			err = opened[s].settled(ctx)
 		}

@@ -17,7 +17,11 @@ const (
 	writesP99  = "writes, p99"
 	firstWrite = "until a write is done"
 	sureDone   = "sure reads done"
+	sureP50    = "sure reads, p50"
+	sureP99    = "sure reads, p99"
 	localDone  = "local reads done"
+	localP50   = "local reads, p50"
+	localP99   = "local reads, p99"
 	localOld   = "local reads that were old"
 	allWrite   = "until each member has done a write"
 	allShow    = "until all show what was acknowledged"
@@ -26,7 +30,8 @@ const (
 	failedDone = "failed writes that are there"
 )
 
-var quantities = []string{writesDone, writesP50, writesP99, firstWrite, sureDone, localDone, localOld,
+var quantities = []string{writesDone, writesP50, writesP99, firstWrite, sureDone, sureP50, sureP99, localDone,
+	localP50, localP99, localOld,
 	allWrite, allShow, sureOld, writesLost, failedDone}
 
 // Phases of a split, which names of rows begin with.
@@ -169,18 +174,27 @@ func (c *cutting) recordPhase(b *bench, system, what string, clients []int, from
 	if writes.tried > 0 {
 		b.More(what+writesDone, "%", system, share(writes.done, writes.tried))
 	}
-	if writes.done > 0 {
-		b.Less(what+writesP50, "ms", system, writes.latency.Milliseconds(0.5))
-		b.Less(what+writesP99, "ms", system, writes.latency.Milliseconds(0.99))
-	}
+	b.quantiles(what, writesP50, writesP99, system, &writes.latency)
 	if sure.tried > 0 {
 		b.More(what+sureDone, "%", system, share(sure.done, sure.tried))
 	}
+	b.quantiles(what, sureP50, sureP99, system, &sure.latency)
 	if local.tried > 0 {
 		b.More(what+localDone, "%", system, share(local.done, local.tried))
 	}
+	b.quantiles(what, localP50, localP99, system, &local.latency)
 	if local.done > 0 {
 		b.Less(what+localOld, "% of those done", system, share(local.old, local.done))
+	}
+}
+
+// quantiles records those of a latency that there were operations enough for.
+func (b *bench) quantiles(what, p50, p99, system string, l *measure.Latencies) {
+	if l.Enough(0.5) {
+		b.Less(what+p50, "ms", system, l.Milliseconds(0.5))
+	}
+	if l.Enough(0.99) {
+		b.Less(what+p99, "ms", system, l.Milliseconds(0.99))
 	}
 }
 

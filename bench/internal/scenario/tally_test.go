@@ -43,6 +43,27 @@ func TestAnOperationCountsWhereItBeganAndEnded(t *testing.T) {
 	}
 }
 
+func TestAPhaseHasThePercentilesThatItHasOperationsFor(t *testing.T) {
+	var ops []partOp
+	for i := range 100 {
+		ops = append(ops, wrote(0, 10*i, 5, true))
+		if i < 99 {
+			ops = append(ops, partOp{client: 0, kind: localReading, at: at(10 * i), took: time.Millisecond, done: true})
+		}
+	}
+	b := &bench{Scenario: &report.Scenario{}}
+	(&cutting{ops: ops}).recordPhase(b, "peerd", "cut: ", []int{0}, at(0), at(5000))
+	var got []string
+	for _, r := range b.Rows {
+		got = append(got, r.What)
+	}
+	want := []string{"cut: " + writesDone, "cut: " + writesP50, "cut: " + writesP99, "cut: " + localDone, "cut: " + localP50,
+		"cut: " + localOld}
+	if !slices.Equal(got, want) {
+		t.Errorf("there is %q, want %q", got, want)
+	}
+}
+
 func TestWhatIsMissingAnywhereIsLost(t *testing.T) {
 	ops := []partOp{
 		{kind: writing, key: "a", done: true}, {kind: writing, key: "b", done: true}, {kind: writing, key: "c", done: true},

@@ -250,7 +250,7 @@ func (b *bench) typeCharts() {
 	for _, s := range b.Systems {
 		line := report.Line{System: s.Name}
 		for _, task := range tasks {
-			line.Y = append(line.Y, b.Median(task, s.Name))
+			line.Bar(b.Spread(task, s.Name))
 		}
 		chart.Lines = append(chart.Lines, line)
 	}

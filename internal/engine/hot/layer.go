@@ -23,7 +23,7 @@ type layer struct {
 	sorted btree.Map[string, *node]
 }
 
-// maxFresh is how many records one who reads may have to take into the order, at some 300 ns each.
+// maxFresh is how many records one who reads may have to take into the order.
 const maxFresh = 1 << 12
 
 // node is a record, with its versions.

@@ -1,0 +1,2 @@
+#!/bin/sh
+exec go -C "$(dirname "$0")" run . bounds "$@"
