@@ -101,14 +101,13 @@ func (c contents) all(r asked) string {
 func (c contents) execute(command []string) string {
 	name, key := command[0], command[1]
 	switch name {
+	case "SET", "EXPIREAT", "EXPIRETIME", "PERSIST", "GETEX":
+		return c.deadlines(command)
 	case "GET":
 		if value, ok := c[key]; ok {
 			return strconv.Quote(value)
 		}
 		return "$-1"
-	case "SET":
-		c[key] = command[2]
-		return "+OK"
 	case "COMPARE-AND-SET":
 		value := c[key]
 		c[key] = command[2]

@@ -51,18 +51,61 @@ func onFields(rng *rand.Rand, key string) []string {
 	return []string{"BITFIELD", key, "OVERFLOW", overflow, "INCRBY", "u4", at, strconv.Itoa(1 + rng.IntN(5)), "GET", "u4", "#0"}
 }
 
-// onNewTypes draws what to ask of sorted sets, streams and bit fields: alone, several of one group
-// in MULTI, or in a script.
+// Deadlines are gone, or so far that no run comes near them: what is answered needs no clock.
+const (
+	gone  = "1"
+	never = "99999999990" // and some seconds: milliseconds since 1970 must fit in them, too
+)
+
+// onDeadlines asks about a string that expires, or does not.
+func onDeadlines(rng *rand.Rand, key string) []string {
+	value, deadline := strconv.Itoa(rng.IntN(1000)), never[:len(never)-1]+strconv.Itoa(rng.IntN(4))
+	if rng.IntN(8) == 0 {
+		deadline = gone
+	}
+	switch rng.IntN(14) {
+	case 0:
+		return []string{"SET", key, value}
+	case 1:
+		return []string{"SET", key, value, "EXAT", deadline}
+	case 2:
+		return []string{"SET", key, value, "PXAT", deadline + "000"}
+	case 3:
+		return []string{"SET", key, value, "KEEPTTL"}
+	case 4, 5:
+		return []string{"EXPIREAT", key, deadline, []string{"NX", "XX", "GT", "LT"}[rng.IntN(4)]}
+	case 6:
+		return []string{"EXPIREAT", key, deadline}
+	case 7:
+		return []string{"PERSIST", key}
+	case 8:
+		return []string{"GETEX", key, "EXAT", deadline}
+	case 9:
+		return []string{"GETEX", key, "PERSIST"}
+	case 10:
+		return []string{"INCR", key}
+	case 11:
+		return []string{"GET", key}
+	case 12:
+		return []string{"DEL", key}
+	}
+	return []string{"EXPIRETIME", key}
+}
+
+// onNewTypes draws what to ask of sorted sets, streams, bit fields and values that expire: alone,
+// several of one group in MULTI, or in a script.
 func onNewTypes(rng *rand.Rand) asked {
-	switch rng.IntN(6) {
+	switch rng.IntN(8) {
 	case 0:
 		return asked{onPlaces(rng, "z")}
 	case 1:
 		return asked{onEntries(rng, "x")}
 	case 2:
 		return asked{onFields(rng, "f")}
+	case 3, 4:
+		return asked{onDeadlines(rng, "e")}
 	}
-	r := asked{onPlaces(rng, "trio:z"), onEntries(rng, "trio:x"), onFields(rng, "trio:f"), onList(rng, "trio:l")}
+	r := asked{onPlaces(rng, "trio:z"), onEntries(rng, "trio:x"), onFields(rng, "trio:f"), onList(rng, "trio:l"), onDeadlines(rng, "trio:e")}
 	rng.Shuffle(len(r), func(i, j int) { r[i], r[j] = r[j], r[i] })
 	r = r[:1+rng.IntN(3)]
 	if rng.IntN(2) == 0 {
@@ -181,6 +224,61 @@ func (c contents) entries(command []string) string {
 	return fmt.Sprintf("*1\n  *2\n    %q\n    *1\n      *2\n        \"7-%d\"\n        *2\n          \"f\"\n          \"v\"", key, given)
 }
 
+// deadlines executes a command on a string that may expire, kept under key, its deadline in seconds under key/until.
+func (c contents) deadlines(command []string) string {
+	name, key := command[0], command[1]
+	value, there := c[key]
+	until, expires := c[key+"/until"]
+	clear := func() {
+		delete(c, key)
+		delete(c, key+"/until")
+	}
+	expire := func(deadline string) {
+		if c[key+"/until"] = deadline; deadline == gone {
+			clear()
+		}
+	}
+	switch {
+	case name == "SET":
+		c[key] = command[2]
+		switch how := strings.Join(command[3:], " "); {
+		case how == "":
+			delete(c, key+"/until")
+		case how != "KEEPTTL":
+			expire(strings.TrimSuffix(command[4], map[string]string{"PXAT": "000"}[command[3]]))
+		}
+		return "+OK"
+	case !there && name == "EXPIRETIME":
+		return ":-2"
+	case !there && name == "GETEX":
+		return "$-1"
+	case !there:
+		return ":0"
+	case name == "EXPIRETIME" && !expires:
+		return ":-1"
+	case name == "EXPIRETIME":
+		return ":" + until
+	case name == "PERSIST":
+		delete(c, key+"/until")
+		return integer(expires)
+	case name == "GETEX" && command[2] == "PERSIST":
+		delete(c, key+"/until")
+		return strconv.Quote(value)
+	case name == "GETEX":
+		expire(command[3])
+		return strconv.Quote(value)
+	}
+	sooner := func(a, b string) bool { return len(a) < len(b) || len(a) == len(b) && a < b }
+	met := map[string]bool{ // without a deadline it is never, as far as GT and LT compare
+		"": true, "NX": !expires, "XX": expires,
+		"GT": expires && sooner(until, command[2]), "LT": !expires || sooner(command[2], until),
+	}[strings.Join(command[3:], "")]
+	if met {
+		expire(command[2])
+	}
+	return integer(met)
+}
+
 // fields executes a command on numbers of four bits, kept under key/#n.
 func (c contents) fields(command []string) string {
 	key := command[1]
@@ -223,6 +321,11 @@ func TestAWrongAnswerIsFound(t *testing.T) {
 		"what was not given is acked": {said{"XADD x 7-* f v", `"7-0"`}, said{"XLEN x", ":1"}, "XACK x g 7-0", ":0", ":1"},
 		"two entries have one id":     {said{"XLEN x", ":0"}, said{"XADD x 7-* f v", `"7-0"`}, "XADD x 7-* f v", `"7-1"`, `"7-0"`},
 		"an addition to bits is lost": {said{"GETBIT f 3", ":0"}, said{addOne, "*2\n  :1\n  :1"}, addOne, "*2\n  :2\n  :2", "*2\n  :1\n  :1"},
+		"a deadline is lost":          {said{"SET e 1", "+OK"}, said{"GETEX e EXAT 99999999990", `"1"`}, "EXPIRETIME e", ":99999999990", ":-2"},
+		"a sooner deadline wins":      {said{"SET e 1 EXAT 99999999992", "+OK"}, said{"EXPIRETIME e", ":99999999992"}, "EXPIREAT e 99999999991 GT", ":0", ":1"},
+		"it is persistent twice":      {said{"SET e 1 PXAT 99999999991000", "+OK"}, said{"PERSIST e", ":1"}, "PERSIST e", ":0", ":1"},
+		"what has expired is read":    {said{"SET e 1", "+OK"}, said{"EXPIREAT e 1", ":1"}, "GETEX e PERSIST", "$-1", `"2"`},
+		"a replaced value's deadline": {said{"SET e 1 EXAT 99999999991", "+OK"}, said{"SET e 2", "+OK"}, "EXPIRETIME e", ":-1", ":-2"},
 		"a bit is cleared twice":      {said{"SETBIT b 9 1", ":0"}, said{"SETBIT b 9 0", ":1"}, "SETBIT b 9 0", ":0", ":1"},
 		"an element is new twice":     {said{"PFADD p 0", ":1"}, said{"PFADD p 9", ":1"}, "PFADD p 9", ":0", ":1"},
 	} {

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"testing"
 	"time"
 )
 
-// jobs are programs that end with 0 when they have done what they are for, given an address.
+// jobs are programs that end with 0 when they have done what they are for, given an address, and that of
+// another peer.
 var jobs = map[string][]string{
 	"ioredis":               {"node", "node/ioredis.mjs"},
 	"node-redis":            {"node", "node/node-redis.mjs"},
@@ -31,15 +33,17 @@ var goJobs = map[string]func(ctx context.Context, address, prefix string) error{
 
 func TestClientsDoTheirJobs(t *testing.T) {
 	address := os.Getenv("PEERD_CLIENTS_REDIS")
+	another := address
 	if address == "" {
-		oslo, _ := pair(t)
-		address = oslo.resp
+		oslo, lima := pair(t)
+		address, another = oslo.resp, lima.resp
 	}
 	for name, command := range jobs {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 			defer cancel()
-			cmd := exec.CommandContext(ctx, command[0], append(command[1:], address)...)
+			cmd := exec.CommandContext(ctx, command[0], append(slices.Clone(command[1:]), address, another)...)
 			cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1", "RUBYOPT=-W0")
 			if out, err := cmd.CombinedOutput(); err != nil {
 				t.Fatalf("%v\n%s", err, out)
@@ -48,6 +52,7 @@ func TestClientsDoTheirJobs(t *testing.T) {
 	}
 	for name, job := range goJobs {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			if err := job(ctx, address, fmt.Sprintf("job-go-%d:", time.Now().UnixNano())); err != nil {

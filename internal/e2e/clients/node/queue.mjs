@@ -1,4 +1,6 @@
-// BullMQ as a queue alone: ADDRESS QUEUE add FROM TO, or ADDRESS QUEUE work HOW-MANY. It prints what it has done, a number a line.
+// BullMQ as a queue alone: ADDRESS QUEUE add, the numbers of whose jobs it reads, or ADDRESS QUEUE work HOW-MANY. It prints
+// what it has done, a number a line, each as often as it was done.
+import { createInterface } from 'node:readline'
 import { Queue, Worker } from 'bullmq'
 import { host, port, run } from './job.mjs'
 
@@ -9,7 +11,7 @@ await run(async () => {
   if (what === 'add') {
     const jobs = new Queue(queue, options)
     jobs.on('error', () => {}) // a connection that is lost is made anew, and what was not answered is sent again
-    for (let n = Number(numbers[0]); n < Number(numbers[1]); n++) {
+    for await (const n of createInterface({ input: process.stdin })) {
       await jobs.add('job', { n }, { jobId: 'n' + n }) // BullMQ itself numbers jobs by a counter, at two peers alike
       console.log(n)
     }

@@ -1,14 +1,12 @@
 """Celery: a worker with Redis as its broker and store of results: tasks, a chord, a task at a later time, a retry."""
+import os
 import subprocess
 import sys
 import time
 
 from celery import Celery, chord
 
-url = "redis://%s/0" % sys.argv[-1] if len(sys.argv) > 1 and ":" in sys.argv[-1] else None
-import os
-
-url = url or os.environ["BROKER"]
+url = os.environ.get("BROKER") or "redis://%s/0" % sys.argv[1]
 app = Celery("celery_job", broker=url, backend=url)
 app.conf.update(task_default_queue="job-celery-%s" % os.environ.get("JOB", os.getpid()), result_expires=60,
                 broker_connection_retry_on_startup=True)
