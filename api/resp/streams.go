@@ -349,7 +349,7 @@ func runXTrim(c *call) error {
 	const most = embedded.MaxOps / 2
 	n, s := 0, c.stream()
 	switch {
-	case a.about || a.excess(s, most) <= most:
+	case a.about || c.looped || a.excess(s, most) <= most:
 		n, err = c.trim(a.trimming, most)
 	case a.all(s):
 		n, err = c.removeEntries(s)
