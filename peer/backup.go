@@ -323,7 +323,7 @@ const (
 // besideStore are the files that may be in a directory into which a backup is restored: the keys
 // and the known peers of the host, which no backup holds. With them the host is the same member as
 // before.
-var besideStore = []string{hostKeyFile, clusterKeyFile, knownFile}
+var besideStore = []string{hostKeyFile, clusterKeyFile, knownFile, clockFile}
 
 // restoreBatch is how many bytes of records one commit of a restore has.
 const restoreBatch = store.MaxBatchBytes
@@ -331,7 +331,7 @@ const restoreBatch = store.MaxBatchBytes
 // RestoreConfig says where a backup goes.
 type RestoreConfig struct {
 	// Dir is the data directory, which is made if it is not there. It must be empty, but for
-	// host.key, cluster.key and members.json.
+	// host.key, cluster.key, members.json and clock.json.
 	Dir string
 	// ClusterKey is a file with a cluster's secret, to be copied to Dir. Default: none is.
 	ClusterKey string

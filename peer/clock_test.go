@@ -173,3 +173,84 @@ func TestAClockThatIsFarOffIsFollowedByNobody(t *testing.T) {
 		t.Errorf("a clock that was set is taken for one of %+v", c)
 	}
 }
+
+// TestAPeerThatKnewItsClockToBeWrongExpiresNothingEarlyOnceRestarted has a peer that is an hour
+// ahead, and knows it, be started again where it reaches nobody.
+func TestAPeerThatKnewItsClockToBeWrongExpiresNothingEarlyOnceRestarted(t *testing.T) {
+	c := newCluster(t)
+	var cfg Config
+	for i := range 3 {
+		if cfg = c.config(t.TempDir()); i == 2 {
+			cfg.clockOffset = time.Hour
+		}
+		c.start(cfg)
+	}
+	a, ahead := c.peers[0], c.peers[2]
+	eventually(t, "it knows", func() bool {
+		kept, err := readClock(ahead.clockPath())
+		return err == nil && kept.Ahead != 0
+	})
+	ends := time.Now().Add(10 * time.Minute)
+	mustUpdate(t, a, func(tx *Tx) error {
+		if _, err := tx.Counter("n").Add(1); err != nil {
+			return err
+		}
+		_, err := tx.Expiry("n").Set(ends)
+		return err
+	})
+	c.converge(c.peers...)
+	c.split(2)
+	crash(t, ahead)
+	ahead = c.start(cfg)
+	if !hasKey(t, ahead, "n") {
+		t.Error("it does not show what has not expired")
+	}
+	mustUpdate(t, ahead, func(tx *Tx) error {
+		if _, err := tx.Counter("n").Add(1); err != nil || tx.Past(ends) {
+			t.Errorf("what ends in ten minutes has ended: %v, %v", tx.Past(ends), err)
+		}
+		return nil
+	})
+	wantCount(t, ahead, 2)
+	c.heal()
+	c.converge(c.peers[0], c.peers[1], ahead)
+	wantCount(t, a, 2)
+	eventually(t, "it knows again", func() bool {
+		now := ahead.clock.Load()
+		return (now.Ahead+time.Hour).Abs() < time.Minute && now.Slack == 0
+	})
+}
+
+// TestAClockThatWasOffIsInDoubtOnceItsPeerIsOpenedAgain: it may have been set, or not.
+func TestAClockThatWasOffIsInDoubtOnceItsPeerIsOpenedAgain(t *testing.T) {
+	const little = 10 * time.Millisecond
+	for _, off := range []time.Duration{-time.Hour, time.Hour} { // the right time is so much ahead
+		cfg := Config{Dir: t.TempDir(), Offline: true, Durability: None}
+		p, err := Open(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.foundClock(engine.Clock{Ahead: off}, DefaultMaxSkew)
+		p.foundClock(engine.Clock{Ahead: off + little}, DefaultMaxSkew)
+		if kept, err := readClock(p.clockPath()); err != nil || kept.Ahead != off {
+			t.Errorf("kept is %+v (%v), want what differs by more than little", kept, err)
+		}
+		mustClose(t, p)
+		if p, err = Open(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+		mustUpdate(t, p, func(tx *Tx) error {
+			for _, right := range []time.Time{time.Now(), time.Now().Add(off)} {
+				if tx.Past(right.Add(time.Minute)) || tx.Now().Before(right.Add(-time.Minute)) {
+					t.Errorf("off by %v: by the clock or by what was kept, something expires early", off)
+				}
+			}
+			return nil
+		})
+		p.foundClock(engine.Clock{}, DefaultMaxSkew)
+		mustClose(t, p)
+		if kept, err := readClock(p.clockPath()); err != nil || kept != (engine.Clock{}) {
+			t.Errorf("a clock that is right is kept as %+v (%v)", kept, err)
+		}
+	}
+}

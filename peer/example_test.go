@@ -243,6 +243,23 @@ func ExampleTx_Now() {
 	// Output: <nil>
 }
 
+// What is to end at a time that has passed is removed at once.
+func ExampleTx_Past() {
+	p := openAlone()
+	defer p.Close()
+	err := p.Update(context.Background(), func(tx *peer.Tx) error {
+		for _, at := range []time.Time{tx.Now().Add(-time.Minute), tx.Now().Add(time.Minute)} {
+			fmt.Println(tx.Past(at))
+		}
+		return nil
+	})
+	fmt.Println(err)
+	// Output:
+	// true
+	// false
+	// <nil>
+}
+
 // What has expired is counted by Len until it is removed, which others than who said when do later.
 func ExampleTx_Expired() {
 	p := openAlone()

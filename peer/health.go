@@ -198,8 +198,8 @@ func (n *network) watchClocks() {
 			"kept by NTP", "members", namesOf(skewed(all, limit)), "limit_ms", limit.Milliseconds())
 	}
 	n.clocks = clocks{named: named, wrong: wrong}
-	if clock, known := clockOf(all, limit, *n.p.clock.Load()); known {
-		n.p.clock.Store(&clock)
+	if found, known := clockOf(all, limit, n.p.known.found); known {
+		n.p.foundClock(found, limit)
 	}
 }
 

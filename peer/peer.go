@@ -55,6 +55,7 @@ type Peer struct {
 
 	limits atomic.Pointer[limits]       // changed while making is held
 	clock  atomic.Pointer[engine.Clock] // see clockOf
+	known  knownClock                   // of it; owned by keepLinks, once the network runs
 
 	making   sync.Mutex                        // held while a space is opened or dropped
 	spaces   atomic.Pointer[map[string]*space] // that are held, by name; never changed in place
@@ -132,6 +133,7 @@ func (p *Peer) openAll(ctx context.Context) (err error) {
 	if err := p.openStore(); err != nil {
 		return inDirectory(p.cfg.Dir, err)
 	}
+	p.loadClock()
 	if err := p.openSpaces(); err != nil {
 		return errors.Join(inDirectory(p.cfg.Dir, err), p.closeStore())
 	}

@@ -210,6 +210,7 @@ func (l *loop) read(u *update, next *int) bool {
 		return false
 	}
 	from := *next
+	l.engine.SetClock(*l.p.clock.Load())
 	*next = l.engine.Read(u, from, l.p.now())
 	return *next > from
 }

@@ -130,7 +130,7 @@ func expiring(name string, unit expiryUnit) func(c *call) error {
 			c.out.integer(0)
 			return nil
 		}
-		if at <= c.now() {
+		if c.tx.Past(time.UnixMilli(at)) {
 			_, err = c.tx.Remove(key)
 		} else {
 			_, err = c.tx.Expiry(key).Set(time.UnixMilli(at))
@@ -238,7 +238,7 @@ func runGetEx(c *call) error {
 	switch {
 	case persist:
 		_, err = c.tx.Expiry(key).Clear()
-	case at > 0 && until.UnixMilli() <= c.now():
+	case at > 0 && c.tx.Past(until):
 		_, err = c.tx.Remove(key)
 	case at > 0:
 		_, err = c.tx.Expiry(key).Set(until)

@@ -94,7 +94,7 @@ func (c *call) expireField(field string, at int64, o expireOptions) (int64, erro
 	if !o.allow(at, now.UnixMilli(), timed) {
 		return fieldUnchanged, nil
 	}
-	if at <= c.now() {
+	if c.tx.Past(time.UnixMilli(at)) {
 		_, err := hash.Remove(field)
 		return fieldRemoved, err
 	}

@@ -21,8 +21,8 @@ func restoreCommand() *cobra.Command {
 		Long: "Make a new data directory from a backup. The peer that is started there is a new replica with\n" +
 			"the data of the backup: it fetches what it lacks from the other peers, and gives them what they\n" +
 			"lack. What was removed since the backup was taken stays removed.\n\n" +
-			"The directory must be new, or hold nothing but host.key, cluster.key and members.json: with\n" +
-			"those of the host that was lost it is the same member again. \"-\" is the standard input.",
+			"The directory must be new, or hold nothing but host.key, cluster.key, members.json and clock.json:\n" +
+			"with those of the host that was lost it is the same member again. \"-\" is the standard input.",
 		Example: "  peerd restore monday.peerd --dir /var/lib/peerd --cluster-key cluster.key",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
