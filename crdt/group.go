@@ -21,7 +21,9 @@ import (
 // and claimed at the same time it is pending for who claimed it.
 //
 // What is delivered or claimed while others remove the group or the stream keeps the group, with
-// that. SetID counts against all that was delivered at the same time; of several, the latest.
+// that. Of groups that two replicas create at the same time one is made, which passes over what
+// both do, and no more. SetID counts against all that was delivered at the same time; of several,
+// the latest.
 type Group struct {
 	node   // of its name, below the stream
 	stream Stream
@@ -77,14 +79,48 @@ type groupState struct {
 	dots   []Dot // of the entries of its cell
 }
 
-// mark is up to which id the entries of one origin were delivered, or are passed over.
+// mark says which entries of one origin were delivered, and which are passed over: those before all
+// spans. They are the union of what concurrent ones say was delivered, and what each of them passes
+// over.
 type mark struct {
 	epoch uint64 // see tail
-	last  StreamID
+	spans []span // of ids that were delivered, in order and apart; one or more
 }
 
-func (m mark) less(o mark) bool {
-	return m.epoch < o.epoch || m.epoch == o.epoch && m.last.Compare(o.last) < 0
+// span is of the ids greater than one, up to another. Of the spans of a mark only the first may
+// have none.
+type span struct{ after, to StreamID }
+
+// in returns what a mark says in an epoch: an earlier one, as none, says nothing of what was added
+// since.
+func (m mark) in(epoch uint64) mark {
+	if len(m.spans) == 0 || m.epoch < epoch {
+		return mark{epoch, []span{{}}}
+	}
+	return m
+}
+
+// has reports whether an id was delivered, or is passed over.
+func (m mark) has(id StreamID) bool {
+	return id.Compare(m.spans[0].to) <= 0 || slices.ContainsFunc(m.spans[1:], func(s span) bool {
+		return id.Compare(s.after) > 0 && id.Compare(s.to) <= 0
+	})
+}
+
+func (m mark) join(o mark) mark {
+	epoch := max(m.epoch, o.epoch)
+	m, o = m.in(epoch), o.in(epoch)
+	all := slices.Concat(m.spans, o.spans)
+	slices.SortFunc(all, func(a, b span) int { return a.after.Compare(b.after) })
+	spans := all[:1]
+	for _, s := range all[1:] {
+		if last := &spans[len(spans)-1]; s.after.Compare(last.to) <= 0 {
+			last.to = maxID(last.to, s.to)
+		} else if s.after != s.to {
+			spans = append(spans, s)
+		}
+	}
+	return mark{epoch, spans}
 }
 
 func (g Group) state() (groupState, error) {
@@ -99,19 +135,22 @@ func (g Group) state() (groupState, error) {
 }
 
 // join takes in what another replica delivered at the same time: what either of them did was
-// delivered.
+// delivered, and what both pass over is passed over.
 func (st *groupState) join(o groupState) {
 	switch {
 	case !st.exists || o.set > st.set:
 		o.dots = st.dots
 		*st = o
 	case o.set == st.set:
-		st.Last, st.Read, st.floor = maxID(st.Last, o.Last), max(st.Read, o.Read), maxID(st.floor, o.floor)
-		for origin, m := range o.marks {
-			if st.marks[origin].less(m) {
-				st.marks[origin] = m
+		st.Last, st.Read = maxID(st.Last, o.Last), max(st.Read, o.Read)
+		st.floor = minID(st.floor, o.floor)
+		marks := make(map[ReplicaID]mark, len(st.marks))
+		for _, all := range []map[ReplicaID]mark{st.marks, o.marks} {
+			for origin := range all {
+				marks[origin] = st.marks[origin].join(o.marks[origin])
 			}
 		}
+		st.marks = marks
 	}
 }
 
@@ -120,9 +159,9 @@ func parseGroup(payload []byte) groupState {
 	st := groupState{exists: true, marks: map[ReplicaID]mark{}}
 	st.set, st.Last, st.floor, st.Read = dotted.Time(r.number()), r.id(), r.id(), int64(r.number())-1
 	for len(r.rest) > 0 {
-		origin := ReplicaID(r.number())
-		if m := (mark{r.number(), r.id()}); !r.bad {
-			st.marks[origin] = m
+		origin, epoch, s := ReplicaID(r.number()), r.number(), span{r.id(), r.id()}
+		if m := st.marks[origin]; !r.bad {
+			st.marks[origin] = mark{epoch, append(m.spans, s)}
 		}
 	}
 	return st
@@ -134,16 +173,17 @@ func (g Group) put(st groupState) error {
 	payload = binary.AppendUvarint(appendID(appendID(payload, st.Last), st.floor), uint64(st.Read+1))
 	for _, origin := range slices.Sorted(maps.Keys(st.marks)) {
 		m := st.marks[origin]
-		payload = binary.AppendUvarint(binary.AppendUvarint(payload, uint64(origin)), m.epoch)
-		payload = appendID(payload, m.last)
+		for _, s := range m.spans {
+			payload = binary.AppendUvarint(binary.AppendUvarint(payload, uint64(origin)), m.epoch)
+			payload = appendID(appendID(payload, s.after), s.to)
+		}
 	}
 	return g.typed(typeGroup).put(payload, st.dots)
 }
 
 // lacks reports whether an entry of an origin was not delivered.
 func (st *groupState) lacks(in inside, origin ReplicaID, id StreamID) bool {
-	m := st.marks[origin]
-	return id.Compare(st.floor) > 0 && (m.epoch < in.tails[origin].epoch || id.Compare(m.last) > 0)
+	return id.Compare(st.floor) > 0 && !st.marks[origin].in(in.tails[origin].epoch).has(id)
 }
 
 // next returns an id up to which nothing is lacking, and whether anything may be behind it.
@@ -151,30 +191,36 @@ func (st *groupState) lacks(in inside, origin ReplicaID, id StreamID) bool {
 func (st *groupState) next(in inside) (from StreamID, some bool) {
 	from = MaxStreamID
 	for origin, t := range in.tails {
-		if m := st.marks[origin]; m.less(mark{t.epoch, t.last}) {
+		if m := st.marks[origin].in(t.epoch); m.epoch == t.epoch && m.spans[0].to.Compare(t.last) < 0 {
 			some = true
-			if m.epoch < t.epoch {
-				m.last = StreamID{}
-			}
-			from = minID(from, m.last)
+			from = minID(from, m.spans[0].to)
 		}
 	}
 	return maxID(from, st.floor), some
 }
 
-// pass notes that all entries up to an id that are here were delivered, or are to be passed over.
-// Others that an origin adds later are greater than its last; what has no origin any more has no
-// entries.
-func (st *groupState) pass(in inside, to StreamID) {
-	passed := make(map[ReplicaID]mark, len(in.tails))
+// deliver notes that all entries up to an id that are here were delivered. Others that an origin
+// adds later are greater than its last; what has no origin any more has no entries.
+func (st *groupState) deliver(in inside, to StreamID) {
+	delivered := make(map[ReplicaID]mark, len(in.tails))
 	for origin, t := range in.tails {
-		m := mark{t.epoch, minID(to, t.last)}
-		if old := st.marks[origin]; m.less(old) {
-			m = old
+		m := st.marks[origin].in(t.epoch)
+		begin, end := m.spans[0].after, minID(to, t.last)
+		if m.epoch == t.epoch && begin.Compare(end) < 0 {
+			m = m.join(mark{t.epoch, []span{{begin, end}}})
 		}
-		passed[origin] = m
+		delivered[origin] = m
 	}
-	st.marks = passed
+	st.marks = delivered
+}
+
+// pass has a group that begins pass over all entries up to an id that are here.
+func (st *groupState) pass(in inside, to StreamID) {
+	st.marks = make(map[ReplicaID]mark, len(in.tails))
+	for origin, t := range in.tails {
+		passed := minID(to, t.last)
+		st.marks[origin] = mark{t.epoch, []span{{passed, passed}}}
+	}
 }
 
 // Exists reports whether the group is there.
@@ -242,7 +288,7 @@ func (g Group) Advance(to StreamID) error {
 	if st.Last = to; to.Compare(in.last) > 0 {
 		st.floor = to
 	}
-	st.pass(in, to)
+	st.deliver(in, to)
 	return g.put(st)
 }
 
@@ -294,7 +340,7 @@ func (g Group) Read(consumer string, now time.Time, most int, noAck bool) (entri
 	if err := g.broken(); err != nil {
 		return nil, err
 	}
-	st.pass(in, to)
+	st.deliver(in, to)
 	if len(entries) == 0 { // what was not delivered is gone
 		return nil, g.put(st)
 	}

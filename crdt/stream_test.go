@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/peerd/peerd/internal/dotted"
 )
 
@@ -445,4 +447,110 @@ func TestWhatIsKnownOfAReplicaThatEndedGoesWithItsLastEntry(t *testing.T) {
 			t.Errorf("after %d entries were removed: %d tails, %v; want %d, %v", first, len(in.tails), in.info(), tails, want)
 		}
 	}
+}
+
+// TestGroupsThatTwoReplicasCreateAtOncePassOverWhatBothDo has each of two create a group behind
+// what it has.
+func TestGroupsThatTwoReplicasCreateAtOncePassOverWhatBothDo(t *testing.T) {
+	type ids = []uint64
+	at1, at2, at3, at9 := StreamID{Ms: 1}, StreamID{Ms: 2}, StreamID{Ms: 3}, StreamID{Ms: 9}
+	for name, test := range map[string]struct {
+		before        int // entries that both have
+		more          int // entries that b adds
+		first, second StreamID
+		read          int // entries that b reads of its group
+		want          ids
+	}{
+		"b's entries are not passed over":        {more: 2, second: at2, want: ids{1, 2}},
+		"nor what only b has":                    {before: 2, more: 1, first: at2, second: at3, want: ids{3}},
+		"what one wants all have":                {before: 2, first: StreamID{}, second: at2, want: ids{1, 2}},
+		"what both pass over is":                 {before: 3, first: at2, second: at2, want: ids{3}},
+		"nor what comes before an id of one":     {before: 1, more: 1, second: at9, want: ids{1, 2}},
+		"what was delivered is not given again":  {before: 2, more: 2, second: at3, read: 1, want: ids{1, 2, 3}},
+		"what one delivered behind a hole stays": {before: 4, second: at1, read: 2, want: ids{1, 4}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			add := func(s Stream, from, to int) error {
+				for ms := from + 1; ms <= to; ms++ {
+					if err := s.AddAs(StreamID{uint64(ms), 0}, "f", "v"); err != nil {
+						return err
+					}
+				}
+				return nil
+			}
+			a := NewState()
+			inStream(t, a, 1, func(s Stream) error { return add(s, 0, test.before) })
+			b := a.Clone()
+			inStream(t, a, 1, func(s Stream) error {
+				return second(s.Group("g").Create(GroupInfo{Last: test.first}))
+			})
+			inStream(t, b, 2, func(s Stream) error {
+				if err := add(s, test.before, test.before+test.more); err != nil {
+					return err
+				}
+				return second(s.Group("g").Create(GroupInfo{Last: test.second}))
+			})
+			if test.read > 0 {
+				inStream(t, b, 2, func(s Stream) error {
+					return second(s.Group("g").Read("bob", epochStart, test.read, false))
+				})
+			}
+			both(t, a, b)
+			var got []uint64
+			for range 2 { // the second time it is given nothing
+				inStream(t, a, 1, func(s Stream) error {
+					entries, err := s.Group("g").Read("ann", epochStart, 0, false)
+					for _, e := range entries {
+						got = append(got, e.ID.Ms)
+					}
+					return err
+				})
+			}
+			if !slices.Equal(got, test.want) {
+				t.Errorf("it delivers %v, want %v", got, test.want)
+			}
+		})
+	}
+}
+
+// TestWhatMarksSayJoins: in any order, in any parts, once or twice.
+func TestWhatMarksSayJoins(t *testing.T) {
+	draw := func(t *rapid.T) (m mark) {
+		at := func(ms int) StreamID { return StreamID{uint64(ms), 0} }
+		m.epoch = uint64(rapid.IntRange(1, 2).Draw(t, "epoch"))
+		for range rapid.IntRange(0, 3).Draw(t, "spans") {
+			after := rapid.IntRange(0, 9).Draw(t, "after")
+			m = m.joined(mark{m.epoch, []span{{at(after), at(after + rapid.IntRange(0, 3).Draw(t, "ids"))}}})
+		}
+		return m
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		a, b, c := draw(t), draw(t), draw(t)
+		same := func(x, y mark) {
+			t.Helper()
+			if x.epoch != y.epoch || !slices.Equal(x.spans, y.spans) {
+				t.Fatalf("%v is not %v", x, y)
+			}
+		}
+		same(a.join(b), b.join(a))
+		same(a.join(b).join(c), a.join(b.join(c)))
+		same(a.join(b).join(b), a.join(b))
+		for ms := range uint64(14) {
+			id, of := StreamID{ms, 0}, a.join(b)
+			x, y := a.in(of.epoch), b.in(of.epoch)
+			passed := func(m mark) bool { return id.Compare(m.spans[0].after) <= 0 }
+			delivered := x.has(id) && !passed(x) || y.has(id) && !passed(y)
+			if want := delivered || passed(x) && passed(y); of.has(id) != want {
+				t.Fatalf("%v and %v have %v: %v, want %v", a, b, id, !want, want)
+			}
+		}
+	})
+}
+
+// joined is join, but that no mark at all says nothing.
+func (m mark) joined(o mark) mark {
+	if len(m.spans) == 0 {
+		return o
+	}
+	return m.join(o)
 }

@@ -14,13 +14,14 @@ import (
 	"github.com/peerd/peerd/internal/wire"
 )
 
-// What was found of this host's clock is kept over a restart: until others are met again nothing else tells that it is wrong,
-// and what it removed too early would be lost to all. But it may have been set meanwhile. So what was kept is a doubt: until
-// the clock is measured, keys expire, and are said to expire, rather too late than too early.
+// What was found of this host's clock is kept over a restart: until others are met again nothing
+// else tells that it is wrong, and what it removed too early would be lost to all. But it may have
+// been set meanwhile. So what was kept is a doubt: until the clock is measured, keys expire, and
+// are said to expire, rather too late than too early.
 
 const (
-	// clockFile is the name, in the data directory, of the file of what was found. It is there only while the clock is
-	// wrong, or may be.
+	// clockFile is the name, in the data directory, of the file of what was found. It is there only
+	// while the clock is wrong, or may be.
 	clockFile    = "clock.json"
 	clockVersion = 1
 )
@@ -39,7 +40,8 @@ type knownClock struct {
 	told  bool         // that it cannot be written
 }
 
-// doubted returns what a clock is taken for of which this was found once: it may be as wrong still, or right.
+// doubted returns what a clock is taken for of which this was found once: it may be as wrong still,
+// or right.
 func doubted(found engine.Clock) engine.Clock {
 	return engine.Clock{Ahead: max(found.Ahead, 0), Slack: found.Ahead.Abs() + found.Slack}
 }
@@ -53,14 +55,16 @@ func (p *Peer) loadClock() {
 	}
 	found, err := readClock(p.clockPath())
 	if err != nil {
-		p.log.Warn("cannot read what was found of this host's clock: it is taken for right until it is measured", "error", err)
+		p.log.Warn("cannot read what was found of this host's clock: "+
+			"it is taken for right until it is measured", "error", err)
 		return
 	}
 	p.known.found, p.known.kept = found, found
 	if found != (engine.Clock{}) {
 		doubt := doubted(found)
 		p.clock.Store(&doubt)
-		p.log.Warn("this host's clock was off when it was measured last: until it is measured again keys expire later",
+		p.log.Warn("this host's clock was off when it was measured last: "+
+			"until it is measured again keys expire later",
 			"right_time_ahead_ms", found.Ahead.Milliseconds())
 	}
 }
@@ -81,7 +85,8 @@ func readClock(path string) (found engine.Clock, err error) {
 	if err != nil {
 		return found, fmt.Errorf("%s: %w", path, err)
 	}
-	return engine.Clock{Ahead: inMilliseconds(file.AheadMs), Slack: max(0, inMilliseconds(file.SlackMs))}, nil
+	found.Ahead, found.Slack = inMilliseconds(file.AheadMs), max(0, inMilliseconds(file.SlackMs))
+	return found, nil
 }
 
 // inMilliseconds returns a duration, at most a hundred years: twice that is one still.
@@ -90,7 +95,8 @@ func inMilliseconds(n int64) time.Duration {
 	return time.Duration(min(max(n, -most), most)) * time.Millisecond
 }
 
-// foundClock takes over what was found of the clock, and keeps it, to the precision that a clock may be off by.
+// foundClock takes over what was found of the clock, and keeps it, to the precision that a clock
+// may be off by.
 func (p *Peer) foundClock(found engine.Clock, limit time.Duration) {
 	known := &p.known
 	known.found = found
@@ -117,7 +123,8 @@ func writeClock(path string, found engine.Clock) error {
 		}
 		return nil
 	}
-	text, err := json.Marshal(keptClock{clockVersion, found.Ahead.Milliseconds(), found.Slack.Milliseconds()})
+	ahead, slack := found.Ahead.Milliseconds(), found.Slack.Milliseconds()
+	text, err := json.Marshal(keptClock{clockVersion, ahead, slack})
 	if err != nil {
 		return err
 	}

@@ -174,8 +174,8 @@ func TestAClockThatIsFarOffIsFollowedByNobody(t *testing.T) {
 	}
 }
 
-// TestAPeerThatKnewItsClockToBeWrongExpiresNothingEarlyOnceRestarted has a peer that is an hour ahead, and knows it, be started
-// again where it reaches nobody.
+// TestAPeerThatKnewItsClockToBeWrongExpiresNothingEarlyOnceRestarted has a peer that is an hour
+// ahead, and knows it, be started again where it reaches nobody.
 func TestAPeerThatKnewItsClockToBeWrongExpiresNothingEarlyOnceRestarted(t *testing.T) {
 	c := newCluster(t)
 	var cfg Config

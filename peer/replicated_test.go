@@ -71,3 +71,36 @@ func TestWhatWasWrittenUnderAnIdThatHasEndedIsWaitedFor(t *testing.T) {
 		t.Fatal(n, err)
 	}
 }
+
+// TestWhatWasWrittenBeforeARestartIsWaitedFor where the one peer that is linked has none of it
+// durably.
+func TestWhatWasWrittenBeforeARestartIsWaitedFor(t *testing.T) {
+	c := newCluster(t)
+	cfg := c.config(t.TempDir())
+	p := c.start(cfg)
+	other := c.config("")
+	other.Memory = true // it holds nothing durably
+	c.start(other)
+	mustUpdate(t, p, func(tx *Tx) error { return tx.Flag("k").Set(true) })
+	c.converge(c.peers...)
+	crash(t, p)
+	p = c.start(cfg)
+	eventually(t, "a link", func() bool {
+		s, err := p.own().here()
+		if err != nil || s == nil {
+			t.Fatal(err)
+		}
+		n, err := ask(t.Context(), s, func(l *loop) int { return l.replicas(crdt.Dot{}) })
+		return err == nil && n == 1
+	})
+	soon, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if n, err := p.Replicated(soon, 1); n != 0 || !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatal(n, err)
+	}
+	cfg = c.config(t.TempDir())
+	c.start(cfg)
+	if n, err := p.Replicated(t.Context(), 1); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+}

@@ -70,8 +70,8 @@ func (tx *Tx) Err() error { return cmp.Or(tx.Fields.Err(), tx.err) }
 // to be wrong, what most other members' clocks say.
 func (tx *Tx) Now() time.Time { return tx.base.Right() }
 
-// Past reports whether what expires at a time has expired here. Where clocks differ, and nobody knows which is right, that is so
-// somewhat later than by Now.
+// Past reports whether what expires at a time has expired here. Where clocks differ, and nobody
+// knows which is right, that is so somewhat later than by Now.
 func (tx *Tx) Past(at time.Time) bool { return at.UnixMilli() <= tx.base.Now().UnixMilli() }
 
 // Touched calls fn with the key of each thing that the transaction has done so far, in order and once

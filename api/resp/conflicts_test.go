@@ -166,6 +166,37 @@ func TestThePageSaysWhatConflictsBecome(t *testing.T) {
 	}
 }
 
+// TestAGroupThatIsCreatedAtSeveralHostsIsGivenWhatAnyOfThemDidNotHave: at three that are cut off
+// from each other, as by applications that create it when they start.
+func TestAGroupThatIsCreatedAtSeveralHostsIsGivenWhatAnyOfThemDidNotHave(t *testing.T) {
+	h := newHosts(t, 3)
+	ask := func(i int, line string) {
+		if got := h.clients[i].ask(line); strings.HasPrefix(got, "-") {
+			t.Errorf("at host %d, %s: %s", i, line, got)
+		}
+	}
+	ask(0, "XADD old 1-0 f v")
+	h.heal()
+	h.cut()
+	for i, from := range []string{"0", "$", "$"} {
+		ask(i, "XGROUP CREATE old g "+from)
+	}
+	ask(0, "XGROUP CREATE new g $ MKSTREAM")
+	for i := 1; i < 3; i++ {
+		ask(i, fmt.Sprintf("XADD new %d-0 f v", i))
+		ask(i, "XGROUP CREATE new g $")
+	}
+	h.heal()
+	for key, want := range map[string][]string{"old": {"1-0"}, "new": {"1-0", "2-0"}} {
+		got := h.clients[1].ask("XREADGROUP GROUP g worker STREAMS " + key + " >")
+		for _, id := range want {
+			if !strings.Contains(got, id) {
+				t.Errorf("%s: %s is given to nobody: %s", key, id, got)
+			}
+		}
+	}
+}
+
 type conflict struct{ before, a, b, read, want string }
 
 // conflicts returns the rows of the page's table, each about a key of its own.

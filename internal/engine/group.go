@@ -843,6 +843,9 @@ func (g *group) apply(d *delta.Delta) (gossip.Outcome, error) {
 			return gossip.Early, err
 		}
 	}
+	if err := g.noteSurvivors(d); err != nil {
+		return gossip.Early, err
+	}
 	r.observe(d.Time, g.now)
 	r.advance(d)
 	r.hold(d)

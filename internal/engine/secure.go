@@ -1,6 +1,10 @@
 package engine
 
-import "github.com/peerd/peerd/crdt"
+import (
+	"math"
+
+	"github.com/peerd/peerd/crdt"
+)
 
 // What a neighbour asks for, by gossip.Mesh.Secure, must survive a loss of power here before it is told so. That the log has it
 // is not enough: with Config.Sync a sync has followed; with SyncEverySecond one is begun at once, as somebody waits; with
@@ -16,6 +20,16 @@ func (e *Engine) vouch() bool {
 	return told || e.awaited && !e.syncing
 }
 
-// Newest returns the last dot that was written here since the engine was opened, under whatever id; zero if none was. Who has it
-// has what was written before.
+// Newest returns the last dot that was written here, under whatever id, also before the engine was
+// opened; zero if none is known. Who has it has what was written before.
 func (e *Engine) Newest() crdt.Dot { return e.newest }
+
+// newestOwn returns the last dot that an earlier start wrote.
+func (r *replica) newestOwn() (d crdt.Dot) {
+	for _, o := range r.own {
+		if n := r.seen[o.id]; n > 0 && o.known != math.MaxUint64 { // that is another's, which has forked
+			d = crdt.Dot{Replica: o.id, Counter: n}
+		}
+	}
+	return d
+}

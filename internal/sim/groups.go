@@ -28,6 +28,7 @@ type grouped struct {
 	noAck           bool
 	now             time.Time
 	ids             []crdt.StreamID // that it was about, or that were delivered
+	wrote           bool            // it changed something
 }
 
 // Kinds of what is done to groups.
@@ -49,6 +50,7 @@ type progress struct {
 	set       dotted.Time // when it was last said where it begins
 	last      int         // the greatest id that was delivered, or behind which it began
 	delivered map[int]bool
+	passed    map[int]bool // entries behind which it began; of groups that began at once, those of all
 }
 
 // drawGrouped returns something that is done to a group, or the removal of an entry.
@@ -164,8 +166,9 @@ func progressOf(effects []*effect, live func(*effect) bool) (all *progress) {
 		case !live(e), all != nil && p.set < all.set:
 			continue
 		case all == nil || p.set > all.set:
-			all = &progress{set: p.set, delivered: map[int]bool{}}
+			all = &progress{set: p.set, delivered: map[int]bool{}, passed: maps.Clone(p.passed)}
 		}
+		maps.DeleteFunc(all.passed, func(id int, _ bool) bool { return !p.passed[id] })
 		all.last = max(all.last, p.last)
 		maps.Copy(all.delivered, p.delivered)
 	}
@@ -174,13 +177,17 @@ func progressOf(effects []*effect, live func(*effect) bool) (all *progress) {
 
 // lacks returns which of some entries were not delivered.
 func (p *progress) lacks(ids []int) []int {
-	return slices.DeleteFunc(ids, func(id int) bool { return p.delivered[id] })
+	return slices.DeleteFunc(ids, p.has)
 }
 
-// pass notes that all entries up to one were delivered that a transaction has seen, also those that were removed since.
-func (p *progress) pass(cells []*cell, t *transaction, to int) {
+// has reports whether an entry was delivered, or is passed over.
+func (p *progress) has(id int) bool { return p.delivered[id] || p.passed[id] }
+
+// deliver notes that all entries up to one were delivered that a transaction has seen, also those
+// that were removed since.
+func (p *progress) deliver(cells []*cell, t *transaction, to int) {
 	for _, id := range entriesOf(cells, func(e *effect) bool { return e.of == t || has(t.saw, e.of) }) {
-		if id <= to {
+		if id <= to && !p.passed[id] {
 			p.delivered[id] = true
 		}
 	}
@@ -228,13 +235,14 @@ func (e *effect) grouping(key string, cells []*cell) []*cell {
 	}
 	switch d.kind {
 	case makeGroup, setGroup:
-		now := &progress{last: int(d.ids[0].Ms), delivered: map[int]bool{}}
+		now := &progress{last: int(d.ids[0].Ms), delivered: map[int]bool{}, passed: map[int]bool{}}
 		if d.kind == setGroup {
 			now.set = t.time
 		} else {
 			e.clear(cells, group)
 		}
-		now.pass(cells, t, now.last)
+		now.deliver(cells, t, now.last)
+		now.passed, now.delivered = now.delivered, now.passed
 		return e.replace(cells, e.cell, effect{progress: now})
 	case readGroup:
 		return e.reading(key, cells, was)
@@ -282,10 +290,13 @@ func (e *effect) reading(key string, cells []*cell, was *progress) []*cell {
 	if !slices.Equal(got, want) {
 		e.unlessBlind("reads %v, want %v", got, want)
 	}
-	if len(want) == 0 && was.has(cells, key, t) {
-		return cells // it changes nothing
+	if len(want) == 0 && !d.wrote {
+		if !was.hasLast(cells, key, t) {
+			e.unlessBlind("does not note that what it had not delivered is gone")
+		}
+		return cells
 	}
-	was.pass(cells, t, to)
+	was.deliver(cells, t, to)
 	for _, id := range want {
 		was.last = max(was.last, id)
 		if !d.noAck {
@@ -299,8 +310,9 @@ func (e *effect) reading(key string, cells []*cell, was *progress) []*cell {
 	return e.replace(cells, e.cell, effect{progress: was})
 }
 
-// has reports whether of each origin the last entry was delivered: then a read that finds nothing writes nothing either.
-func (p *progress) has(cells []*cell, key string, t *transaction) bool {
+// hasLast reports whether of each origin the last entry was delivered: else a read that finds
+// nothing says so.
+func (p *progress) hasLast(cells []*cell, key string, t *transaction) bool {
 	last := map[int]int{}
 	for _, e := range effectsAt(cells, dotted.KeyAddress(key).Type(crdt.TypeStream).Name("")) {
 		if t.liveTo(e) {
@@ -308,7 +320,7 @@ func (p *progress) has(cells []*cell, key string, t *transaction) bool {
 		}
 	}
 	for _, id := range last {
-		if !p.delivered[id] {
+		if !p.has(id) {
 			return false
 		}
 	}

@@ -58,7 +58,11 @@ func (u *update) Run(_ int, tx *engine.Tx) error {
 			m.until = tx.Now().Add(m.after).UnixMilli()
 			m.do = func(f crdt.Fields) error { return m.expire(f, time.UnixMilli(m.until)) }
 		}
+		before := tx.Touched(0, func(string) {})
 		err := m.do(engine.Fields(tx))
+		if m.grouped != nil {
+			m.grouped.wrote = tx.Touched(before, func(string) {}) > before
+		}
 		if errors.Is(err, crdt.ErrNotInteger) || errors.Is(err, crdt.ErrOverflow) || errors.Is(err, errNothing) {
 			continue
 		}
