@@ -446,6 +446,7 @@ func (e *Engine) beginGroup() {
 	if e.group == nil {
 		e.group = e.newGroup(e.wall)
 		e.group.refusal = e.refusal
+		e.group.looking.may = true
 	}
 }
 

@@ -260,6 +260,7 @@ type replica struct {
 	blind  bool  // the context could not be read: what only this replica has is unknown
 	damage error // found at open
 
+	found     *found
 	unchecked bool // not all cells were read since the store was opened
 	skewed    int  // remote timestamps that were too far ahead
 	closed    bool
