@@ -43,7 +43,7 @@ func TestALookAtAllCellsTakesSteps(t *testing.T) {
 			run("many 2 10 late 3")
 			run("write 2 add set added")
 			stable()
-			run("cut-log 2 20")
+			run(fmt.Sprint("cut-log 2 ", s.actors[1].e.log.Last-s.actors[1].e.log.First))
 			run("write 1 " + clear)
 			stable()
 			worst = 0
