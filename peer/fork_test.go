@@ -70,10 +70,11 @@ func TestAnEmptyPeerWhoseJoinsAreUnreachableIsReady(t *testing.T) {
 // TestAForkIsNamedAndQuarantinedUntilOneSideIsEnded starts an image of a running machine beside it.
 func TestAForkIsNamedAndQuarantinedUntilOneSideIsEnded(t *testing.T) {
 	c := newCluster(t)
+	a := c.start(c.config(t.TempDir()))
 	var log memory
 	cfg := c.config(t.TempDir())
 	cfg.Logger = log.logger()
-	a, b := c.start(c.config(t.TempDir())), c.start(cfg)
+	b := c.start(cfg)
 	count(t, a, 1)
 	c.converge(a, b)
 	id, original := c.sleep(a)
