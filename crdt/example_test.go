@@ -674,8 +674,8 @@ func ExampleList_Get() {
 	// bake, true
 }
 
-// What a key holds of one type is cleared alone. Reads of a database may fail: a transaction whose reads decide whether
-// it goes on asks first.
+// What a key holds of one type is cleared alone. Reads of a database may fail: a transaction whose
+// reads decide whether it goes on asks first.
 func ExampleFields_Err() {
 	s := crdt.NewState()
 	update(s, laptop, func(keys crdt.Fields) error {

@@ -313,12 +313,12 @@ func TestWaitingDeltasAreBounded(t *testing.T) {
 	w.connect(0, 1)
 	w.run()
 	other := newFake(9)
-	other.write(2 * maxWaiting)
+	other.write(2 * MaxWaiting)
 	for _, d := range other.log[1:] {
 		w.deliver(0, id(1), encodeDeltas(packed(d), nil, nil))
 	}
-	if n := w.meshes[1].Waiting(); n != maxWaiting {
-		t.Errorf("%d deltas wait, the limit is %d", n, maxWaiting)
+	if n := w.meshes[1].Waiting(); n != MaxWaiting {
+		t.Errorf("%d deltas wait, the limit is %d", n, MaxWaiting)
 	}
 }
 

@@ -315,9 +315,9 @@ type waiting struct {
 	delta *delta.Delta
 }
 
-// Limits of what waits.
+// Limits of what waits. MaxWaiting is how many deltas may, for what they depend on.
 const (
-	maxWaiting      = 1024          // deltas
+	MaxWaiting      = 1024
 	maxWaitingBytes = delta.MaxSize // bytes of them
 )
 
@@ -330,7 +330,7 @@ func (m *Mesh) wait(from NeighbourID, d *delta.Delta) {
 		return
 	}
 	size := len(d.Encode())
-	if len(m.waiting) < maxWaiting && m.waitBytes+size <= maxWaitingBytes {
+	if len(m.waiting) < MaxWaiting && m.waitBytes+size <= maxWaitingBytes {
 		m.waiting = append(m.waiting, waiting{from, d})
 		m.waitBytes += size
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip/members"
 	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/store"
 )
 
@@ -145,7 +146,7 @@ const (
 	// MaxPushDelay is how long a write may be kept from the other peers so that more go along.
 	MaxPushDelay = 10 * time.Second
 	// DefaultMaxSkew is how far a clock may be off unless Config says otherwise.
-	DefaultMaxSkew = 500 * time.Millisecond
+	DefaultMaxSkew = engine.MaxSkew
 	// DefaultForgetAfter is Config.ForgetAfter unless that says something else.
 	DefaultForgetAfter = 30 * 24 * time.Hour
 	// MaxMembers is how many members are remembered.
@@ -160,7 +161,8 @@ const (
 	// is what MaxCost bounds.
 	MaxOps = delta.MaxOps
 	// MaxCost bounds how large a transaction is, in bytes: for each mutation 20, its value, the
-	// names on the way to it, and 20 for each concurrent or earlier value that it replaces; and 64 once.
+	// names on the way to it, and 20 for each concurrent or earlier value that it replaces; and 64
+	// once.
 	MaxCost = delta.MaxCost
 )
 

@@ -28,8 +28,9 @@ func ExampleSpace() {
 	}
 	first, err := orders.UpdateToken(ctx, add("1001"))
 	fmt.Println(orders.Name(), err, orders.Wait(ctx, first))
+	// What fails is told; nothing does.
 	fmt.Println(orders.UpdateAll(ctx, []func(tx *peer.Tx) error{add("1002"), add("1003")}))
-	answered := make(chan []error)
+	answered := make(chan []error, 1)
 	orders.Submit([]func(tx *peer.Tx) error{add("1004")}, func(errs []error) { answered <- errs })
 	fmt.Println(<-answered)
 
@@ -54,8 +55,8 @@ func ExampleSpace() {
 	fmt.Println(len(made.Spaces), err)
 	// Output:
 	// orders <nil> <nil>
-	// [<nil> <nil>]
-	// [<nil>]
+	// []
+	// []
 	// [] 4
 	// true <nil> 4
 	// [open] <nil>

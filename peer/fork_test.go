@@ -70,7 +70,11 @@ func TestAnEmptyPeerWhoseJoinsAreUnreachableIsReady(t *testing.T) {
 // TestAForkIsNamedAndQuarantinedUntilOneSideIsEnded starts an image of a running machine beside it.
 func TestAForkIsNamedAndQuarantinedUntilOneSideIsEnded(t *testing.T) {
 	c := newCluster(t)
-	a, b := c.start(c.config(t.TempDir())), c.start(c.config(t.TempDir()))
+	a := c.start(c.config(t.TempDir()))
+	var log memory
+	cfg := c.config(t.TempDir())
+	cfg.Logger = log.logger()
+	b := c.start(cfg)
 	count(t, a, 1)
 	c.converge(a, b)
 	id, original := c.sleep(a)
@@ -98,6 +102,9 @@ func TestAForkIsNamedAndQuarantinedUntilOneSideIsEnded(t *testing.T) {
 	wantFork(b, twin)
 	wantFork(twin, a, b)
 	wantProblem(t, twin, "forked")
+	eventually(t, "the fork is in the log", func() bool {
+		return log.says("writes of a replica exist in two versions") && log.says("replica="+id.String())
+	})
 	if m, err := twin.Metrics(); err != nil || len(m.Forks) != 1 || m.Mismatches > 0 {
 		t.Errorf("metrics say %v, %d mismatches (%v)", m.Forks, m.Mismatches, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/engine"
 )
 
 // lane is what one space has of a link, from when the link's two ends meet over the space until they part. The
@@ -31,7 +32,8 @@ type lane struct {
 var laneNumbers atomic.Uint64
 
 func newLane(s *space, l *link) *lane {
-	return &lane{s: s, link: l, id: l.id, number: laneNumbers.Add(1), out: make(chan []byte, linkFrames), ready: l.ready,
+	return &lane{s: s, link: l, id: l.id, number: laneNumbers.Add(1), out: make(chan []byte, engine.LinkFrames),
+		ready:  l.ready,
 		parted: make(chan struct{}), arrived: make(chan struct{}, 1)}
 }
 

@@ -28,10 +28,6 @@ const (
 	writeTimeout = 30 * time.Second // for a piece of a frame; a neighbour that reads slower is cut off
 )
 
-// linkFrames is how many frames of a space wait in a link for its stream. What comes after them
-// is made when they are gone.
-const linkFrames = 2
-
 // What may have arrived over a link and not been handled yet, in bytes, as frameCost counts. A
 // space that keeps to the protocol sends no more deltas than have been acknowledged, so it stays
 // far below its limit; the link of a neighbour that goes beyond is cut. All spaces together may

@@ -16,7 +16,13 @@ const MaxMessage = gossip.MaxMessage
 var ErrMessage = gossip.ErrMessage
 
 // Message is what was published on a channel. Its memory is shared: it is not to be changed.
-type Message = gossip.Message
+type Message struct {
+	Channel string
+	Payload []byte
+	// Sharded says that it is for a sharded channel. Those are apart from the others: two of one
+	// name are two.
+	Sharded bool
+}
 
 // Messages is what became of published messages, since the peer was opened.
 type Messages struct {
@@ -56,7 +62,7 @@ func (p *Peer) Publish(m Message) error {
 	x := p.exchange
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if err := x.relay.Publish(m); err != nil {
+	if err := x.relay.Publish(gossip.Message(m)); err != nil {
 		return err
 	}
 	x.counts.Published++
@@ -119,7 +125,7 @@ func (x *exchange) receive(from gossip.NeighbourID, frame []byte) error {
 	fresh, err := x.relay.Receive(from, frame)
 	for _, m := range fresh {
 		x.counts.Received++
-		x.tell(m)
+		x.tell(Message(m))
 	}
 	return err
 }

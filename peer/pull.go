@@ -19,14 +19,6 @@ import (
 	"github.com/peerd/peerd/store"
 )
 
-const (
-	// maxSources is how many repairs a peer serves at once. Each pins a snapshot, and
-	// what changes of the tree meanwhile, 1.1 MB at most, is copied.
-	maxSources = 2
-	// pullTimeout ends a repair whose other side is silent.
-	pullTimeout = 60 * time.Second
-)
-
 // sayEvery is how often the log tells how far a repair is.
 const sayEvery = 10 * time.Second
 
@@ -265,7 +257,7 @@ type talk struct {
 }
 
 func newTalk(of *space, s libnet.Stream) *talk {
-	both := patient{s, pullTimeout}
+	both := patient{s, engine.PullTimeout}
 	return &talk{of: of, patient: both, in: bufio.NewReaderSize(both, 64<<10)}
 }
 
@@ -341,8 +333,8 @@ func (n *network) servePull(s libnet.Stream, key secret.Key) error {
 		return fmt.Errorf("the space %x is not held here", id)
 	}
 	defer n.sources.Add(-1)
-	if n.sources.Add(1) > maxSources {
-		return fmt.Errorf("%d repairs are served already: %w", maxSources, engine.ErrBusy)
+	if n.sources.Add(1) > engine.MaxSources {
+		return fmt.Errorf("%d repairs are served already: %w", engine.MaxSources, engine.ErrBusy)
 	}
 	pinned, err := of.pin(neighbourID(s.Conn().RemotePeer()))
 	if err != nil {

@@ -16,7 +16,7 @@ func TestAFullSourceSaysThatItIs(t *testing.T) {
 	c := newCluster(t)
 	puller, source := c.add(), c.add()
 	eventually(t, "a link", func() bool { return puller.net.linked(source.net.id) })
-	source.net.sources.Add(maxSources)
+	source.net.sources.Add(engine.MaxSources)
 	s, err := puller.net.openProven(t.Context(), source.net.id, pullStream)
 	if err != nil {
 		t.Fatal(err)

@@ -137,9 +137,23 @@ const (
 	leastCache = 1 << 20
 )
 
-// shareMemory divides what memory the host has for data among its spaces: half of it evenly, and
-// half among those that were written to since the last time, so that those which rest leave theirs
-// to the others.
+// shareOf returns what a space has of a whole: see shareMemory.
+func shareOf(whole, least int64, spaces, busy int, isBusy bool) int64 {
+	half := max(whole-least*int64(spaces), 0) / 2
+	n := least + half/int64(spaces)
+	switch {
+	case isBusy:
+		n += half / int64(busy)
+	case busy == 0:
+		n += half / int64(spaces)
+	}
+	return n
+}
+
+// shareMemory divides what memory the host has for data among its spaces. Each has the least, and
+// of what is left half is divided evenly, and half among those that were written to since the last
+// time, so that those which rest leave theirs to the others. Where there is not enough for that
+// each has the least all the same.
 func (p *Peer) shareMemory() {
 	all := p.held()
 	busy := 0
@@ -151,14 +165,8 @@ func (p *Peer) shareMemory() {
 		s.shared = commits
 	}
 	for _, s := range all {
-		share := func(whole, least int64) int64 {
-			n := whole / 2 / int64(len(all))
-			if s.busy || busy == 0 {
-				n += whole / 2 / int64(max(busy, 1))
-			}
-			return max(n, least)
-		}
-		dirty, cache := share(engine.MaxDirty, leastDirty), share(p.limits.Load().cache, leastCache)
+		dirty := shareOf(engine.MaxDirty, leastDirty, len(all), busy, s.busy)
+		cache := shareOf(p.limits.Load().cache, leastCache, len(all), busy, s.busy)
 		if s.budget == [2]int64{dirty, cache} {
 			continue
 		}

@@ -695,3 +695,21 @@ func TestWhatCannotBeReadIsReadAgainAfterAWhile(t *testing.T) {
 		}
 	})
 }
+
+// TestSharesOfMemoryAreTheWhole adds up what spaces have, of any number of which any are busy.
+func TestSharesOfMemoryAreTheWhole(t *testing.T) {
+	const whole, least = 64 << 20, 1 << 20
+	for spaces := 1; spaces <= 100; spaces++ {
+		for busy := range spaces + 1 {
+			rests, works := shareOf(whole, least, spaces, busy, false), int64(0)
+			if busy > 0 {
+				works = shareOf(whole, least, spaces, busy, true)
+			}
+			sum := int64(busy)*works + int64(spaces-busy)*rests
+			most := int64(max(whole, least*spaces))
+			if sum > most || sum < most-int64(2*spaces) {
+				t.Fatalf("%d of %d spaces busy: they have %d bytes, of %d", busy, spaces, sum, most)
+			}
+		}
+	}
+}

@@ -461,7 +461,7 @@ func (p *Peer) Metrics() (Metrics, error) {
 		m.add(&of, now)
 	}
 	if p.net != nil {
-		m.RepairsServed = min(int(p.net.sources.Load()), maxSources)
+		m.RepairsServed = min(int(p.net.sources.Load()), engine.MaxSources)
 		m.addTraffic(&p.net.own.sent, &p.net.own.received)
 	}
 	return m, nil

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/engine"
 )
 
 // byHand is a peer whose loop does a round when the test says so, by a clock that the test sets.
@@ -69,8 +70,8 @@ func (h *byHand) hand(to *byHand) (deltas int) {
 
 // linkByHand links two peers, and returns once they have said hello.
 func linkByHand(a, b *byHand) {
-	a.link = &lane{id: "b", out: make(chan []byte, linkFrames)}
-	b.link = &lane{id: "a", out: make(chan []byte, linkFrames)}
+	a.link = &lane{id: "b", out: make(chan []byte, engine.LinkFrames)}
+	b.link = &lane{id: "a", out: make(chan []byte, engine.LinkFrames)}
 	a.loop.connect(a.link)
 	b.loop.connect(b.link)
 	for range 4 {

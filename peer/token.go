@@ -22,14 +22,17 @@ import (
 type Token string
 
 // MaxToken is how long a token may be, in bytes. It names the replicas that write, 10 to 15 bytes each, and not those
-// of starts that are long over: so that is enough for 800 peers.
+// of starts that are long over: so that is enough for 800 peers. A start that ended in a crash is
+// named for 10 to 20 minutes more, so a host that crashes every second or so, and writes each time,
+// takes up all of that by itself: until some 20 minutes after it has stopped to do so there are no
+// tokens, and watches end.
 const MaxToken = 16 << 10
 
 var (
 	// ErrToken is returned for text that is no token: cut off, mistyped, or of another version.
 	ErrToken = errors.New("this is no token of peerd: pass one on as it was received")
-	// ErrTooManyReplicas is returned if more replicas write than a token can name. What was to be done beside it
-	// was done.
+	// ErrTooManyReplicas is returned if more replicas write, or crashed lately, than a token can
+	// name: see MaxToken. What was to be done beside it was done.
 	ErrTooManyReplicas = fmt.Errorf("more replicas write here than a token of %d bytes can name", MaxToken)
 )
 

@@ -20,8 +20,9 @@ const (
 	MaxReplicas = 1 << 16  // that have written: entries of a replica's context
 )
 
-// HeadCost bounds the bytes of an encoded delta that Delta.Cost leaves out: what stands before its operations, but for
-// its vectors. Who makes one counts it against MaxCost, so that what is within that is within MaxSize.
+// HeadCost bounds the bytes of an encoded delta that Delta.Cost leaves out: what stands before its
+// operations, but for its vectors. Who makes one counts it against MaxCost, so that what is within
+// that is within MaxSize.
 const HeadCost = 64
 
 // ErrTooLarge is returned for a transaction beyond MaxOps, MaxCost or MaxSize, and for the first one of a

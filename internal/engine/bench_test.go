@@ -137,7 +137,7 @@ func openBench(b *testing.B) *replica {
 }
 
 // BenchmarkStep measures how long a step takes whose budget is spent on one kind of operation, its commit included.
-// It is what stepWork is chosen by.
+// It is what StepWork is chosen by.
 func BenchmarkStep(b *testing.B) {
 	value := make([]byte, 64)
 	for name, op := range map[string]func(f crdt.Fields, i int) error{

@@ -555,6 +555,21 @@ func (g *group) countLeft(survivors []dotted.Address, note func(undo)) error {
 	return nil
 }
 
+// clearsAll reports whether a delta that clears saw everything that is in the context, so that
+// nothing in the range of its clears survives.
+func (g *group) clearsAll(d *delta.Delta) bool {
+	if !slices.ContainsFunc(d.Ops, func(o delta.Op) bool { return o.Kind == delta.OpClear }) {
+		return false
+	}
+	set := g.cleared(d, 0)
+	for id, n := range g.r.short {
+		if !set.Has(crdt.Dot{Replica: id, Counter: n}) {
+			return false
+		}
+	}
+	return true
+}
+
 // maxConcurrent is how many log records are searched for what a delta's clears did not see,
 // before all cells that they cover are looked at instead.
 const maxConcurrent = 4096
@@ -586,7 +601,10 @@ func (g *group) survivors(d *delta.Delta, i int, exact bool) (found []dotted.Add
 	if _, rest, _ := prefix.CutName(); len(rest) > 1 {
 		return nil, false, nil // each cell under it is looked at: see discount
 	}
-	u, err := g.putUnseen(d, set)
+	u, err := g.foundFor(d, set)
+	if u == nil && err == nil {
+		u, err = g.putUnseen(d, set)
+	}
 	if err != nil || !u.known {
 		return nil, false, err
 	}
@@ -613,10 +631,14 @@ func (g *group) putUnseen(d *delta.Delta, set delta.ClearSet) (u *unseen, err er
 		}
 		g.unseen[d.Replica] = u
 	}
+	u.addGroup(g, set)
+	return u, nil
+}
+
+func (u *unseen) addGroup(g *group, set delta.ClearSet) {
 	for ; u.known && u.deltas < len(g.deltas); u.deltas++ {
 		u.add(g.deltas[u.deltas], set)
 	}
-	return u, nil
 }
 
 // searchLog finds in the log what set lacks.

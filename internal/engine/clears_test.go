@@ -207,12 +207,12 @@ func TestManySetsAreDeletedAmongManyReplicas(t *testing.T) {
 // and one that has written meanwhile and so has to find what survives: four times as many sets
 // cost four times as much.
 func TestDeletingManySetsIsLinear(t *testing.T) {
-	cost := func(sets int) (origin, receiver tally) {
+	cost := func(sets int) (origin, receiver tally, work [2]int) {
 		a, b := &tally{disk: newDisk()}, &tally{disk: newDisk()}
 		r, other := openOn(t, a, 1), openOn(t, b, 500)
 		apply(t, other, pipeline(t, r, sets, func(f crdt.Fields, i int) error { return fillSet(f, setKey(i), 20) }))
 		pipeline(t, other, 10, func(f crdt.Fields, i int) error { return fillSet(f, setKey(i), 21) })
-		*a, *b = tally{disk: a.disk}, tally{disk: b.disk}
+		*a, *b, work = tally{disk: a.disk}, tally{disk: b.disk}, [2]int{r.work, other.work}
 		deltas := pipeline(t, r, sets, deleteSet)
 		sweepAll(t, r)
 		apply(t, other, deltas)
@@ -224,10 +224,10 @@ func TestDeletingManySetsIsLinear(t *testing.T) {
 			t.Fatalf("%d keys in %d cells are left, want 10 in 210", keys, cells)
 		}
 		checkWhole(t, other)
-		return *a, *b
+		return *a, *b, [2]int{r.work - work[0], other.work - work[1]}
 	}
-	oneA, oneB := cost(500)
-	fourA, fourB := cost(2000)
+	oneA, oneB, one := cost(500)
+	fourA, fourB, four := cost(2000)
 	for _, c := range []struct {
 		what      string
 		one, four int
@@ -238,6 +238,8 @@ func TestDeletingManySetsIsLinear(t *testing.T) {
 		{"reads of the receiver", oneB.reads, fourB.reads},
 		{"writes of the receiver", oneB.writes, fourB.writes},
 		{"bytes of the receiver", oneB.bytes, fourB.bytes},
+		{"work of the origin", one[0], four[0]},
+		{"work of the receiver", one[1], four[1]},
 	} {
 		t.Logf("%s: %d, of four times as many sets %d", c.what, c.one, c.four)
 		if float64(c.four) > 4.5*float64(c.one) {

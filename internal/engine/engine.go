@@ -74,6 +74,10 @@ const (
 // some 300 bytes of memory, and readers next to nothing.
 const maxClears = 1 << 16
 
+// LinkFrames is how many frames of a space may wait in a link for its stream, as hosts tell an
+// engine. What comes after them is made when they are gone.
+const LinkFrames = 2
+
 // maxUpdates is how many updates are enough to wait for their turn.
 const maxUpdates = 1024
 
@@ -446,6 +450,7 @@ func (e *Engine) beginGroup() {
 	if e.group == nil {
 		e.group = e.newGroup(e.wall)
 		e.group.refusal = e.refusal
+		e.group.looking.may = true
 	}
 }
 
@@ -685,10 +690,10 @@ func (e *Engine) spent(part string) {
 // It goes over its budget by what it did last, since a transaction is never split: so the largest
 // one that is allowed is the worst step.
 
-// stepWork is the budget of a step, in units of about a microsecond on the machines that peerd is
+// StepWork is the budget of a step, in units of about a microsecond on the machines that peerd is
 // measured on (BenchmarkStep, `go -C bench run . bounds step`). Larger groups write a little more a second; smaller ones
 // keep neighbours and fsyncs waiting for less long (BenchmarkPipelines in package peer).
-const stepWork = 5000
+const StepWork = 5000
 
 // What things cost. An operation's share of the commit is part of its price: its writes, log record
 // and fingerprints.

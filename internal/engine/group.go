@@ -63,6 +63,7 @@ type group struct {
 	sawBy          *delta.Delta // see cleared
 	sawAll         delta.Seen
 	unseen         map[crdt.ReplicaID]*unseen
+	looking        looking
 
 	refusal error // why its transactions may not write; nil if they may
 	deltas  []*delta.Delta
@@ -121,7 +122,8 @@ func (r *replica) newGroup(now time.Time) *group {
 
 // full reports whether the group should be committed before anything more goes in: it has as much as a step does.
 func (g *group) full() bool {
-	return g.cost >= groupCost || g.r.spentSince(g.began) || len(g.added) >= groupClears
+	return g.looking.waits || g.cost >= groupCost || g.r.spentSince(g.began) ||
+		len(g.added) >= groupClears
 }
 
 // empty reports whether the group has nothing to commit.
@@ -612,7 +614,8 @@ func (tx *Tx) op(o delta.Op) (crdt.Dot, error) {
 		return crdt.Dot{}, tx.fail(why)
 	}
 	if r := tx.g.r; len(tx.delta.Ops) == 0 && len(r.seen) >= delta.MaxReplicas && r.seen[r.id] == 0 {
-		return crdt.Dot{}, tx.fail(fmt.Errorf("%w: it would be this replica's first, and %d have written (limit %d)",
+		return crdt.Dot{}, tx.fail(fmt.Errorf(
+			"%w: it would be this replica's first, and %d have written (limit %d)",
 			delta.ErrTooLarge, len(r.seen), delta.MaxReplicas))
 	}
 	if err := o.Check(); err != nil {
@@ -838,6 +841,9 @@ func (g *group) apply(d *delta.Delta) (gossip.Outcome, error) {
 		return gossip.Astray, nil
 	}
 	exact := g.clearsAll(d)
+	if waits, err := g.looksFirst(d, exact); waits || err != nil {
+		return gossip.Later, err
+	}
 	for i := range d.Ops {
 		if err := g.applyOp(d, i, exact); err != nil {
 			return gossip.Early, err
@@ -886,19 +892,4 @@ func (g *group) applyOp(d *delta.Delta, i int, exact bool) error {
 		g.r.oweLeft(op.Address, now)
 	}
 	return g.set(c, now, nil)
-}
-
-// clearsAll reports whether a delta that clears saw everything that is in the context, so that nothing in the
-// range of its clears survives.
-func (g *group) clearsAll(d *delta.Delta) bool {
-	if !slices.ContainsFunc(d.Ops, func(o delta.Op) bool { return o.Kind == delta.OpClear }) {
-		return false
-	}
-	set := g.cleared(d, 0)
-	for id, n := range g.r.short {
-		if !set.Has(crdt.Dot{Replica: id, Counter: n}) {
-			return false
-		}
-	}
-	return true
 }

@@ -89,9 +89,6 @@ type image struct {
 	id   crdt.ReplicaID
 }
 
-// perLink is how many frames of a link may be on the way.
-const perLink = 2
-
 func newScript(t *testing.T) *script {
 	now := time.UnixMilli(1e12)
 	return &script{t: t, begin: now, now: now}
@@ -300,7 +297,7 @@ func (a *actor) ends(find func(*disk) *disk) {
 }
 
 func (a *actor) connect(other int) {
-	a.e.Connect(name(other), perLink)
+	a.e.Connect(name(other), LinkFrames)
 	a.frames[other] = nil
 	delete(a.taking, other)
 	a.due = true
@@ -348,7 +345,7 @@ func (a *actor) putBack() {
 func (a *actor) step(always bool) {
 	for _, other := range a.s.actors {
 		if other != a && a.e.linked(name(other.i)) {
-			a.e.Takes(name(other.i), perLink-len(other.frames[a.i]))
+			a.e.Takes(name(other.i), LinkFrames-len(other.frames[a.i]))
 		}
 	}
 	var err error

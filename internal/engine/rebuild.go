@@ -246,6 +246,7 @@ func (r *replica) reset() {
 	r.checkpoints++
 	r.durable, r.durables = r.saved, r.checkpoints
 	r.resetClears()
+	r.found = nil
 	r.collecting, r.expiring = collecting{}, expiring{began: r.expiring.began, clock: r.expiring.clock}
 	r.tree, r.cells, r.totals = &antientropy.Tree{}, 0, totals{}
 	r.paged, r.batches, r.covered, r.forgotten, r.unchecked = &antientropy.Tree{}, 0, 0, 0, false

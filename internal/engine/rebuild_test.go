@@ -155,7 +155,8 @@ func TestACheckThatEndsEarlySaysNothing(t *testing.T) {
 	}
 }
 
-// TestACheckThatCannotReadAllIsMadeAgain has the read of one record fail while all cells are read after opening.
+// TestACheckThatCannotReadAllIsMadeAgain has the read of one record fail while all cells are read
+// after opening.
 func TestACheckThatCannotReadAllIsMadeAgain(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 1})
 	h := w.hosts[0]

@@ -790,6 +790,14 @@ func (e *Engine) spoilPull() {
 // Pulling reports whether a repair was started and has not ended.
 func (e *Engine) Pulling() bool { return e.pull != nil }
 
+// MaxSources is how many repairs a host serves at once, of all its spaces. Each pins a snapshot,
+// and what changes of the tree meanwhile, 1.1 MB at most, is copied. PullTimeout ends a repair
+// whose other side is silent.
+const (
+	MaxSources  = 2
+	PullTimeout = 60 * time.Second
+)
+
 // Serve calls fn with the present moment for the repair of a neighbour, as soon as nothing is to
 // be swept; or with ErrBusy if that takes too long, and ErrForked if the neighbour is in
 // quarantine.

@@ -90,13 +90,17 @@ import (
 	"github.com/peerd/peerd/store"
 )
 
+// MaxSkew is how far ahead another replica's clock may be, by default, before it is ignored.
+const MaxSkew = 500 * time.Millisecond
+
 // Config says how an Engine behaves. The zero value is not valid: see each field.
 type Config struct {
 	// NewID draws a random replica id that was never used before. Required. It is called when the
 	// id is first asked for, or a transaction begins that may write; again after the id has ended,
 	// and after a rebuild.
 	NewID func() crdt.ReplicaID
-	// MaxSkew is how far ahead another replica's clock may be before it is ignored. Default 500 ms.
+	// MaxSkew is how far ahead another replica's clock may be before it is ignored. Default
+	// MaxSkew.
 	MaxSkew time.Duration
 	// MaxLogBytes bounds the log of deltas. A peer that was away for longer than it reaches back is
 	// repaired by comparing cells instead. Default 256 MiB.
@@ -159,12 +163,12 @@ const (
 
 // withDefaults returns c with defaults in place of zeros.
 func (c Config) withDefaults() Config {
-	c.MaxSkew = cmp.Or(c.MaxSkew, 500*time.Millisecond)
+	c.MaxSkew = cmp.Or(c.MaxSkew, MaxSkew)
 	c.MaxLogBytes = cmp.Or(c.MaxLogBytes, 256<<20)
 	c.MaxLogAge = cmp.Or(c.MaxLogAge, 7*24*time.Hour)
 	c.MaxDirty = cmp.Or(c.MaxDirty, MaxDirty)
 	c.MaxCache = cmp.Or(c.MaxCache, MaxCache)
-	c.StepWork = cmp.Or(c.StepWork, stepWork)
+	c.StepWork = cmp.Or(c.StepWork, StepWork)
 	c.MaxListed = cmp.Or(c.MaxListed, maxListed)
 	c.IdleTicks = cmp.Or(c.IdleTicks, idleTicks)
 	c.MaxClears = cmp.Or(c.MaxClears, maxClears)
@@ -259,6 +263,7 @@ type replica struct {
 	blind  bool  // the context could not be read: what only this replica has is unknown
 	damage error // found at open
 
+	found     *found
 	unchecked bool // not all cells were read since the store was opened
 	skewed    int  // remote timestamps that were too far ahead
 	closed    bool

@@ -44,7 +44,7 @@ var layers = []layer{
 	{"store", nil,
 		"the storage contract knows records and nothing of what they mean"},
 	{"store/space", []string{"store", "internal/wire"}, "what divides a store knows nothing of cells or deltas"},
-	{"store/segment", []string{"store"},
+	{"store/segment", []string{"store", "internal/wire"},
 		"the log's frames are its own: what the records hold is its owner's affair"},
 	{"store/*", []string{"store", "internal/wire"},
 		"a store implements the contract, and knows nothing of its user or of other stores"},
@@ -168,7 +168,7 @@ func TestImportsPointDownOnly(t *testing.T) {
 		"package peer\n"+`import _ "github.com/peerd/peerd/api/resp"`)
 	breaks(t, checkDirections, "store/segment/log.go",
 		"package segment\n"+`import _ "github.com/peerd/peerd/store"`,
-		"package segment\n"+`import _ "github.com/peerd/peerd/internal/wire"`,
+		"package segment\n"+`import _ "github.com/peerd/peerd/internal/delta"`,
 		"package segment\n"+`import _ "github.com/peerd/peerd/store/mem"`)
 	if layerOf("common") != nil {
 		t.Error("a package that nobody placed has a layer")

@@ -16,7 +16,8 @@ var shown = []string{"crdt", "peer"}
 // the standard library's interfaces.
 func isShownElsewhere(name string) bool {
 	switch name {
-	case "Error", "Unwrap", "String", "MarshalText", "UnmarshalText", "AppendBinary", "MarshalJSON", "UnmarshalJSON":
+	case "Error", "Unwrap", "String", "MarshalText", "UnmarshalText", "AppendBinary",
+		"MarshalJSON", "UnmarshalJSON":
 		return true
 	}
 	return strings.HasPrefix(name, "Max") || strings.HasPrefix(name, "Default")
@@ -62,8 +63,8 @@ func exported(s *source) (names []string) {
 	return names
 }
 
-// usedNames returns what files use of a package of the library, methods as Type.Method, and what their examples are
-// named for.
+// usedNames returns what files use of a package of the library, methods as Type.Method, and what
+// their examples are named for.
 func usedNames(of string, files []*source, all []*source) map[string]bool {
 	used := map[string]bool{}
 	seen := func(o types.Object) {
@@ -110,8 +111,8 @@ func typeName(t types.Type) string {
 	return ""
 }
 
-// known types the module's packages as far as this takes their own sources. What other modules declare has no type, but
-// for what iterates: that is no more than errors, which nobody reads.
+// known types the module's packages as far as this takes their own sources. What other modules
+// declare has no type, but for what iterates: that is no more than errors, which nobody reads.
 type known struct {
 	sources map[string][]*source // by package, without tests
 	done    map[string]*types.Package
@@ -164,7 +165,8 @@ func (k *known) check(path string, files []*source, info *types.Info) *types.Pac
 }
 
 // inResults are types of what the functions in examples return, which nobody has to name.
-var inResults = []string{"Type", "BackupInfo", "Change", "KeyHost", "Member", "Metrics", "Times", "Traffic", "Watch"}
+var inResults = []string{"Type", "BackupInfo", "Change", "KeyHost", "Member", "Metrics",
+	"Times", "Traffic", "Watch"}
 
 // TestEachExportedNameOfALibraryIsInAnExample holds that nobody has to guess how something is used.
 func TestEachExportedNameOfALibraryIsInAnExample(t *testing.T) {
@@ -177,7 +179,8 @@ func TestEachExportedNameOfALibraryIsInAnExample(t *testing.T) {
 		var names []string
 		for _, s := range all {
 			switch {
-			case s.pkg() == pkg && strings.HasPrefix(s.path, pkg+"/example"), strings.HasPrefix(s.path, "examples/"):
+			case s.pkg() == pkg && strings.HasPrefix(s.path, pkg+"/example"),
+				strings.HasPrefix(s.path, "examples/"):
 				examples = append(examples, s)
 			case s.pkg() == pkg && !s.isTest():
 				names = append(names, exported(s)...)

@@ -8,17 +8,23 @@ import (
 	"testing"
 )
 
-// checkSurface reports exported signatures of the libraries that name a package which their users cannot import: what
-// nobody else can write down is no interface. An alias gives such a type a name, and is the one way to have it there.
+// aliased are packages of which types may have another name in one of the libraries: an alias gives
+// such a type a name there, and is the one way to have it in a signature. All other types of the
+// libraries are their own.
+var aliased = map[string]string{"crdt": module + "/internal/dotted"}
+
+// checkSurface reports exported types and signatures of the libraries that name another package of
+// the module than a library: what is internal nobody else can write down, and what is not would
+// bind what those packages may become.
 func checkSurface(s *source) (problems []string) {
 	if s.isTest() || !slices.Contains(shown, s.pkg()) {
 		return nil
 	}
-	internal := map[string]string{}
+	inner := map[string]string{}
 	for _, spec := range s.syntax.Imports {
 		name, _ := strconv.Unquote(spec.Path.Value)
-		if strings.HasPrefix(name, module+"/internal/") {
-			internal[localName(spec, name)] = name
+		if of, ours := strings.CutPrefix(name, module+"/"); ours && !slices.Contains(shown, of) {
+			inner[localName(spec, name)] = name
 		}
 	}
 	var look func(of string, n ast.Node)
@@ -33,9 +39,9 @@ func checkSurface(s *source) (problems []string) {
 				}
 				return false
 			case *ast.SelectorExpr:
-				if id, ok := n.X.(*ast.Ident); ok && internal[id.Name] != "" {
+				if id, ok := n.X.(*ast.Ident); ok && inner[id.Name] != "" {
 					problems = append(problems, s.at(n.Pos())+": "+of+" shows "+id.Name+"."+n.Sel.Name+
-						": users of "+s.pkg()+" cannot import "+internal[id.Name])
+						": users of "+s.pkg()+" are to know nothing of "+inner[id.Name])
 				}
 			}
 			return true
@@ -49,13 +55,25 @@ func checkSurface(s *source) (problems []string) {
 			}
 		case *ast.GenDecl:
 			for _, spec := range d.Specs {
-				if t, ok := spec.(*ast.TypeSpec); ok && t.Name.IsExported() && !t.Assign.IsValid() {
-					look(t.Name.Name, t.Type)
+				t, ok := spec.(*ast.TypeSpec)
+				if !ok || !t.Name.IsExported() || t.Assign.IsValid() && isAliased(s, t, inner) {
+					continue
 				}
+				look(t.Name.Name, t.Type)
 			}
 		}
 	}
 	return problems
+}
+
+// isAliased reports whether an alias is of a type that may have one.
+func isAliased(s *source, t *ast.TypeSpec, inner map[string]string) bool {
+	of, ok := t.Type.(*ast.SelectorExpr)
+	if !ok {
+		return false
+	}
+	id, ok := of.X.(*ast.Ident)
+	return ok && aliased[s.pkg()] != "" && inner[id.Name] == aliased[s.pkg()]
 }
 
 // isShown reports whether a field of an exported struct is embedded or exported.
@@ -75,4 +93,12 @@ func TestALibraryShowsNothingInternal(t *testing.T) {
 		imports+"type State struct { Cell dotted.Cell }",
 		imports+"type State struct { dotted.Cell }",
 		imports+"type Tx interface { Read(r *wire.Reader) }")
+	const others = "package peer\nimport (\"github.com/peerd/peerd/gossip\"; " +
+		"\"github.com/peerd/peerd/crdt\"; \"github.com/peerd/peerd/internal/dotted\")\n"
+	breaks(t, checkSurface, "peer/publish.go",
+		others+"func F(k crdt.Type) { var m gossip.Message; _ = m }",
+		others+"type Message = gossip.Message",
+		others+"type Dot = dotted.Dot",
+		others+"func F(m gossip.Message) {}",
+		others+"type T struct { Of []gossip.Message }")
 }

@@ -9,17 +9,12 @@ import (
 
 	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/store"
 )
-
-// maxSkew is how far a replica lets another's clock move its own: engine.Config's default.
-const maxSkew = 500 * time.Millisecond
-
-// maxWaiting is how many deltas may wait for what they depend on, as in package gossip.
-const maxWaiting = 1024
 
 // checkPromise holds a host that was opened against what it promised before.
 func (h *host) checkPromise() {
@@ -95,7 +90,7 @@ func (h *host) noteRebuilt() {
 
 // checkTime checks that no clock but the host's own moved its timestamps far ahead.
 func (h *host) checkTime(t *transaction) {
-	if limit := h.disk.highest.Add(maxSkew + time.Millisecond); t.time.Wall().After(limit) {
+	if limit := h.disk.highest.Add(engine.MaxSkew + time.Millisecond); t.time.Wall().After(limit) {
 		h.w.fail("%s writes at %v, and its clock never showed more than %v", h.name, t.time,
 			h.disk.highest.UTC())
 	}
@@ -125,7 +120,7 @@ func (h *host) check() {
 	}
 	seen, _ := h.engine.Context()
 	dense := h.w.hist.dense(seen)
-	if n := h.engine.Waiting(); n > maxWaiting {
+	if n := h.engine.Waiting(); n > gossip.MaxWaiting {
 		h.w.fail("%s keeps %d deltas that wait for others", h.name, n)
 	}
 	if h.w.blind {

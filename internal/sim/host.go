@@ -17,9 +17,8 @@ import (
 
 // Limits that are lower than those of real hosts, so that worlds come to them.
 const (
-	maxClears  = 64
-	maxSources = 2  // repairs that a host serves at once
-	maxAsked   = 64 // transactions that wait
+	maxClears = 64
+	maxAsked  = 64 // transactions that wait
 )
 
 // host is what a machine has of one space: it carries out what the engine wants done, as package peer does with
@@ -127,7 +126,7 @@ func (h *host) checkStep(part string, work, limit int) {
 // checkWrites checks that a step has no more records written to the tree than its work allows, whatever is repaired,
 // removed or rebuilt: one for each unit, and an item of a checkpoint with all that belongs to it.
 func (h *host) checkWrites(rd *engine.Ready) {
-	records, limit := 0, cmp.Or(h.w.plan.stepWork, 5000)+16
+	records, limit := 0, cmp.Or(h.w.plan.stepWork, engine.StepWork)+16
 	for _, w := range slices.Concat(rd.Writes, rd.Beside.Writes()) {
 		if w.Batch != nil {
 			records += w.Batch.Len()

@@ -40,9 +40,10 @@ func readMutant(path string, hunted bool) (m mutant, err error) {
 	if hunted {
 		var world string
 		world, rest, _ = strings.Cut(rest, "\n")
-		if _, err := fmt.Sscanf(world, "world %d", &m.world); err != nil || m.world < 1 || m.world > mutantSeeds {
-			return m, fmt.Errorf("%s: its second line is %q, want \"world N\", with N up to %d: which finds it",
-				path, world, mutantSeeds)
+		_, err := fmt.Sscanf(world, "world %d", &m.world)
+		if err != nil || m.world < 1 || m.world > mutantSeeds {
+			return m, fmt.Errorf("%s: its second line is %q, want \"world N\", with N up to %d: "+
+				"which finds it", path, world, mutantSeeds)
 		}
 	}
 	for rest != "" {
@@ -131,8 +132,8 @@ func (g *garden) plantAll(t *testing.T, dir string, hunted bool) (all []mutant) 
 	return all
 }
 
-// TestTheWorldsFindEachMutant tests that the mutants can be planted and are still Go, those that are not hunted too, and
-// with -mutants that each other is found.
+// TestTheWorldsFindEachMutant tests that the mutants can be planted and are still Go, those that
+// are not hunted too, and with -mutants that each other is found.
 func TestTheWorldsFindEachMutant(t *testing.T) {
 	root, err := filepath.Abs(filepath.Join("..", ".."))
 	if err != nil {

@@ -3,15 +3,11 @@ package sim
 import (
 	"errors"
 	"slices"
-	"time"
 
 	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/store"
 )
-
-// pullTimeout ends a repair whose other side is silent.
-const pullTimeout = 60 * time.Second
 
 // pull carries a repair of one host from another, over a stream of its own.
 type pull struct {
@@ -86,7 +82,7 @@ func (p *pull) ask(q antientropy.Request) {
 	data := antientropy.EncodeRequest(q)
 	p.asked++
 	asked := p.asked
-	p.w.after(pullTimeout, func() {
+	p.w.after(engine.PullTimeout, func() {
 		if p.asked == asked {
 			p.failed()
 		}
@@ -115,7 +111,7 @@ func (p *pull) serve(data []byte) {
 		p.answer(data)
 		return
 	}
-	if from.sources >= maxSources {
+	if from.sources >= engine.MaxSources {
 		p.refuse(errBusySource)
 		return
 	}

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/peerd/peerd/internal/wire"
 	"github.com/peerd/peerd/store"
 )
 
@@ -77,9 +78,9 @@ func readSegment(f io.ReaderAt, base store.Position) (segment, error) {
 		return rotten, nil
 	}
 	if got := order.Uint32(b[len(magic):]); got != format {
-		return rotten, fmt.Errorf("%s has format %d of the log, and this program reads %d: open it with "+
+		return rotten, fmt.Errorf("%w: %s has format %d of the log, and this program reads %d: open it with "+
 			"the version that wrote it, or move the directory away and start empty; nothing was changed",
-			rotten.name(), got, format)
+			wire.ErrFormat, rotten.name(), got, format)
 	}
 	s := segment{base: base, salt: order.Uint32(b[len(magic)+4:])}
 	if !bytes.Equal(b, s.header()) {

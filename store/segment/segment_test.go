@@ -12,6 +12,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/peerd/peerd/internal/wire"
 	"github.com/peerd/peerd/store"
 )
 
@@ -141,7 +142,8 @@ func TestAnotherFormatIsRefusedUntouched(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := Open(dir, Options{})
-	if err == nil || !strings.Contains(err.Error(), "format 3") || !strings.Contains(err.Error(), "move") {
+	if !errors.Is(err, wire.ErrFormat) || !strings.Contains(err.Error(), "format 3") ||
+		!strings.Contains(err.Error(), "move") {
 		t.Errorf("a log of format 3: %v", err)
 	}
 	first, _ := os.ReadFile(file0(dir, 0))
