@@ -92,11 +92,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		flags.Usage()
 		return nil
 	}
-	if _, ok := lab.ProfileKinds[o.profile]; !ok && o.profile != "" {
-		return fmt.Errorf("no profile is of kind %q: take cpu, heap, block or mutex", o.profile)
-	}
-	if whole := []string{"bounds", "compare", "theory"}; o.json && slices.Contains(whole, names[0]) {
-		return fmt.Errorf("--json is for scenarios: %s prints tables", names[0])
+	if err := o.fit(names[0]); err != nil {
+		return err
 	}
 	switch names[0] {
 	case "compare":
@@ -137,6 +134,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return bounds.Print(ctx, l, o.quick, r.Heading(), names[1:], stdout)
 	}
 	return o.scenarios(ctx, l, r, chosen, stdout, stderr)
+}
+
+// fit reports options that say nothing of what is to be measured.
+func (o options) fit(what string) error {
+	if _, ok := lab.ProfileKinds[o.profile]; !ok && o.profile != "" {
+		return fmt.Errorf("no profile is of kind %q: take cpu, heap, block or mutex", o.profile)
+	}
+	if o.json && slices.Contains([]string{"bounds", "compare", "theory"}, what) {
+		return fmt.Errorf("--json is for scenarios: %s prints tables", what)
+	}
+	return nil
 }
 
 // repeated is what a command that repeats a scenario has to have beside its name and --quick.

@@ -28,7 +28,8 @@ func TestScenariosAreChosenByName(t *testing.T) {
 	if _, err := choose([]string{"comit"}); err == nil {
 		t.Error("an unknown scenario is chosen")
 	}
-	for _, args := range [][]string{{"commit", "--profile", "time"}, {"theory", "--json"}, {"bounds", "--json"}, {"compare", "HEAD", "--json"}} {
+	for _, args := range [][]string{{"commit", "--profile", "time"}, {"theory", "--json"}, {"bounds",
+		"--json"}, {"compare", "HEAD", "--json"}} {
 		if err := run(context.Background(), args, new(bytes.Buffer), new(bytes.Buffer)); err == nil {
 			t.Errorf("%q is taken", args)
 		}

@@ -137,12 +137,14 @@ func TestEachLineOnChoosingSaysWhatShowsIt(t *testing.T) {
 	lines := 0
 	for line := range strings.Lines(papers(t)["../docs/choosing.md"]) {
 		cells := strings.Split(strings.TrimSpace(line), "|")
-		if len(cells) < 7 || strings.HasPrefix(cells[1], "--") || strings.TrimSpace(cells[len(cells)-2]) == "shown by" {
+		if len(cells) < 7 || strings.HasPrefix(cells[1], "--") ||
+			strings.TrimSpace(cells[len(cells)-2]) == "shown by" {
 			continue
 		}
 		lines++
 		shown := cells[len(cells)-2]
-		if !strings.Contains(shown, "`go ") && !strings.Contains(shown, "papers") && !strings.Contains(shown, "as the counter") {
+		if !strings.Contains(shown, "`go ") && !strings.Contains(shown, "papers") &&
+			!strings.Contains(shown, "as the counter") {
 			t.Errorf("%s is shown by %q", cells[1], shown)
 		}
 	}

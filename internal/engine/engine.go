@@ -691,8 +691,9 @@ func (e *Engine) spent(part string) {
 // one that is allowed is the worst step.
 
 // StepWork is the budget of a step, in units of about a microsecond on the machines that peerd is
-// measured on (BenchmarkStep, `go -C bench run . bounds step`). Larger groups write a little more a second; smaller ones
-// keep neighbours and fsyncs waiting for less long (BenchmarkPipelines in package peer).
+// measured on (BenchmarkStep, `go -C bench run . bounds step`). Larger groups write a little more
+// a second; smaller ones keep neighbours and fsyncs waiting for less long (BenchmarkPipelines in
+// package peer).
 const StepWork = 5000
 
 // What things cost. An operation's share of the commit is part of its price: its writes, log record

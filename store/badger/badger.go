@@ -100,7 +100,8 @@ type Store struct {
 var _ store.Store = (*Store)(nil)
 
 // Open opens the store in dir, which is made if it is not there, and verifies what it holds: its
-// time grows with the store (`go -C bench run . bounds open`). One process at a time can hold a store.
+// time grows with the store (`go -C bench run . bounds open`). One process at a time can hold a
+// store.
 //
 // The error wraps store.ErrLocked when another process does, and store.ErrCorrupt when the
 // directory does not hold what was written to it. After an error nothing was removed or repaired,

@@ -37,7 +37,8 @@ type presenceLimits struct {
 	rest  int   // how many times as long as a piece takes nothing is done after it
 }
 
-// usualLimits has room for some 50 million keys, and a first layer for 200,000; a piece is little work.
+// usualLimits has room for some 50 million keys, and a first layer for 200,000; a piece is little
+// work.
 var usualLimits = presenceLimits{after: 20_000, bytes: 64 << 20, first: 256 << 10, piece: 1024, rest: 4}
 
 const (

@@ -107,8 +107,9 @@ func throughput(ctx context.Context, l *bench, pipeline int, limit func(test str
 	return found, nil
 }
 
-// closedP99 is what rows call the slowest hundredth of what redis-benchmark and lab.Load send: a client that waits sends
-// nothing meanwhile, so that a server that stands still is seen once by each, and not by all that was due.
+// closedP99 is what rows call the slowest hundredth of what redis-benchmark and lab.Load send: a
+// client that waits sends nothing meanwhile, so that a server that stands still is seen once by
+// each, and not by all that was due.
 const closedP99 = "p99 (closed loop)"
 
 // tail measures the slowest hundredth of SETs.
@@ -211,7 +212,8 @@ func step(ctx context.Context, l *bench) (found []figure, err error) {
 	slices.Sort(names)
 	for _, name := range names {
 		found = append(found, figure{
-			what: "a step whose budget is spent: " + strings.TrimPrefix(name, "BenchmarkStep/"), rounds: measure.Spread(took[name]), unit: " ms",
+			what:   "a step whose budget is spent: " + strings.TrimPrefix(name, "BenchmarkStep/"),
+			rounds: measure.Spread(took[name]), unit: " ms",
 		})
 	}
 	return found, nil
@@ -227,7 +229,8 @@ func replica(ctx context.Context, l *bench) ([]figure, error) {
 			return nil, err
 		}
 		for _, units := range lines {
-			each, allocs = append(each, units["cpu-ns/op"]/float64(time.Microsecond)), append(allocs, units["allocs/op"])
+			each = append(each, units["cpu-ns/op"]/float64(time.Microsecond))
+			allocs = append(allocs, units["allocs/op"])
 		}
 	}
 	return []figure{{

@@ -164,8 +164,10 @@ func (b *bench) measure(ctx context.Context, chosen []row, out io.Writer) error 
 		for _, f := range found {
 			fmt.Fprintln(out, f.line(r.name, b.quick()))
 		}
-		if slices.ContainsFunc(found, func(f figure) bool { return f.verdict(b.quick()) == "MISSED" }) && ctx.Err() == nil {
-			fmt.Fprintf(out, "| %s | profile of a miss, of one round more | | | | | %s |\n", r.name, oneLine(b.profile(ctx, r)))
+		missed := func(f figure) bool { return f.verdict(b.quick()) == "MISSED" }
+		if slices.ContainsFunc(found, missed) && ctx.Err() == nil {
+			fmt.Fprintf(out, "| %s | profile of a miss, of one round more | | | | | %s |\n", r.name,
+				oneLine(b.profile(ctx, r)))
 		}
 		if ctx.Err() != nil {
 			return errors.New("interrupted")
@@ -182,8 +184,9 @@ func (b *bench) measure(ctx context.Context, chosen []row, out io.Writer) error 
 	return nil
 }
 
-// profile measures a row once more, with a CPU profile of the daemons and of benchmarks, and says in which files it is, and
-// what takes the most. What that costs is not in the row. If profiles are taken already, it is in those.
+// profile measures a row once more, with a CPU profile of the daemons and of benchmarks, and says
+// in which files it is, and what takes the most. What that costs is not in the row. If profiles
+// are taken already, it is in those.
 func (b *bench) profile(ctx context.Context, r row) string {
 	if b.Profile.Kind != "" {
 		return "see " + b.Profile.Dir
@@ -200,16 +203,28 @@ func (b *bench) profile(ctx context.Context, r row) string {
 	if err != nil {
 		return fmt.Sprintf("none: %v", err)
 	}
-	pattern := filepath.Join(b.Profile.Dir, r.name+"-*.cpu.*")
-	files, err := filepath.Glob(pattern)
+	files, err := profilesOf(b.Profile.Dir, r.name)
 	if err != nil || len(files) == 0 {
 		return "none: nothing of peerd's ran for long enough"
 	}
-	top, err := b.ToolIn(ctx, ".", "go", append([]string{"tool", "pprof", "-top", "-nodecount=6"}, files...)...)
+	pattern := filepath.Join(b.Profile.Dir, r.name+"-*.cpu.*")
+	top, err := b.ToolIn(ctx, ".", "go", append([]string{"tool", "pprof", "-top", "-nodecount=6"},
+		files...)...)
 	if err != nil {
 		return fmt.Sprintf("%s: %v", pattern, err)
 	}
 	return pattern + ": " + strings.Join(mostOf(top), ", ")
+}
+
+// profilesOf returns the files of a row's CPU profiles.
+func profilesOf(dir, row string) (files []string, err error) {
+	all, err := os.ReadDir(dir)
+	for _, f := range all {
+		if strings.HasPrefix(f.Name(), row+"-") && strings.Contains(f.Name(), ".cpu.") {
+			files = append(files, filepath.Join(dir, f.Name()))
+		}
+	}
+	return files, err
 }
 
 // mostOf returns what pprof says takes the most, a function each with its own part of the time.

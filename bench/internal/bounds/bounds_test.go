@@ -143,7 +143,8 @@ func TestARowThatCannotBeMeasuredSaysSoAndTheOthersAre(t *testing.T) {
 func TestTheTableSaysWhatItIsOf(t *testing.T) {
 	l := newTestLab(t, "/bin/true")
 	about := l.about(context.Background())
-	for _, want := range []string{"peerd: true ", "Badger: ", "sync each second", "of 1 rounds", "`go -C bench run . bounds ROW --quick`"} {
+	for _, want := range []string{"peerd: true ", "Badger: ", "sync each second", "of 1 rounds",
+		"`go -C bench run . bounds ROW --quick`"} {
 		if !strings.Contains(about, want) {
 			t.Errorf("no %q in %q", want, about)
 		}
@@ -156,7 +157,8 @@ func TestAMissIsReportedWithItsProfile(t *testing.T) {
 	var kinds []string
 	slow := row{"slow", "", func(ctx context.Context, l *bench) ([]figure, error) {
 		kinds = append(kinds, l.Profile.Kind)
-		_, err := l.GoBenchmark(ctx, "crdt", "^BenchmarkMergeOfAOneEntryDelta$", "-test.benchtime", "100ms")
+		_, err := l.GoBenchmark(ctx, "crdt", "^BenchmarkMergeOfAOneEntryDelta$", "-test.benchtime",
+			"100ms")
 		return []figure{{what: "one", value: 1, bound: atLeast(2, 3)}}, err
 	}}
 	var out strings.Builder

@@ -42,7 +42,8 @@ func (f figure) measured() float64 {
 	return f.value
 }
 
-// verdict says whether the figure keeps its bound, in parentheses if it cannot be judged by small sizes.
+// verdict says whether the figure keeps its bound, in parentheses if it cannot be judged by small
+// sizes.
 func (f figure) verdict(quick bool) string {
 	verdict := f.bound.verdict(f.measured())
 	if f.sized && quick && verdict != "" {

@@ -59,7 +59,8 @@ func TestAFigureSaysWhetherItKeepsItsBound(t *testing.T) {
 		t.Errorf("the line is\n%s, want\n%s", got, want)
 	}
 	f.rounds = measure.Interval{Value: 1234.4, Low: 1100, High: 1300}
-	if got := f.line("memory", false); got != strings.Replace(want, "1,234 MB", "1,234 MB (1,100–1,300)", 1) {
+	if got := f.line("memory", false); got != strings.Replace(want, "1,234 MB",
+		"1,234 MB (1,100–1,300)", 1) {
 		t.Errorf("of several rounds the line is\n%s", got)
 	}
 	f.value, f.rounds = f.rounds.Value, measure.Interval{}

@@ -77,7 +77,8 @@ func spread(ctx context.Context, l *bench) ([]figure, error) {
 	}}, nil
 }
 
-// expiring measures the slowest of the writes while very many keys expire at once, until all are removed.
+// expiring measures the slowest of the writes while very many keys expire at once, until all are
+// removed.
 func expiring(ctx context.Context, l *bench) ([]figure, error) {
 	keys, args := 1_000_000, []string{"-test.benchtime", "1x"} // the benchmark's own sizes
 	if l.cells < keys {

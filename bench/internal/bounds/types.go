@@ -52,9 +52,11 @@ func typesBeside(ctx context.Context, l *bench, pipeline int, limit bound) (foun
 		}
 		what := fmt.Sprintf("%s -P %d", t.what, pipeline)
 		found = append(found, figure{
-			what: what + " × redis-server", rounds: measure.Ratio(rates(ours), rates(theirs)), bound: limit, note: bothRates(ours, theirs),
+			what: what + " × redis-server", rounds: measure.Ratio(rates(ours), rates(theirs)),
+			bound: limit, note: bothRates(ours, theirs),
 		}, figure{
-			what: closedP99 + " of " + what + " × redis-server", rounds: measure.Ratio(p99s(ours), p99s(theirs)), bound: atMost(3, 2),
+			what:   closedP99 + " of " + what + " × redis-server",
+			rounds: measure.Ratio(p99s(ours), p99s(theirs)), bound: atMost(3, 2),
 			note: fmt.Sprintf("%s and %s ms", report.Number(measure.Median(p99s(ours))), report.Number(measure.Median(p99s(theirs)))),
 		})
 	}

@@ -80,15 +80,16 @@ func Commits(ctx context.Context, repo, base, only string, out, progress io.Writ
 	return benchstat(ctx, repo, dir, out)
 }
 
-// checkOut has a commit of a repository in a directory: as a clone, of which nothing is left in the repository, wherever
-// it is interrupted.
+// checkOut has a commit of a repository in a directory: as a clone, of which nothing is left in
+// the repository, wherever it is interrupted.
 func checkOut(ctx context.Context, repo, commit, dir string) error {
 	var id strings.Builder
 	err := tool(ctx, repo, &id, "git", "rev-parse", "--verify", "--end-of-options", commit+"^{commit}")
 	if err != nil {
 		return err
 	}
-	if err := tool(ctx, repo, nil, "git", "clone", "-q", "--shared", "--no-checkout", repo, dir); err != nil {
+	err = tool(ctx, repo, nil, "git", "clone", "-q", "--shared", "--no-checkout", repo, dir)
+	if err != nil {
 		return err
 	}
 	return tool(ctx, dir, nil, "git", "checkout", "-q", "--detach", strings.TrimSpace(id.String()))
@@ -114,13 +115,14 @@ func benchstat(ctx context.Context, repo, dir string, out io.Writer) error {
 	return nil
 }
 
-// moreIsBetter reports whether of a unit more is better, as of all that are a second. Of the others less is.
+// moreIsBetter reports whether of a unit more is better, as of all that are a second. Of the
+// others less is.
 func moreIsBetter(unit string) bool {
 	return strings.HasSuffix(unit, "/s") || unit == "operations/step"
 }
 
-// regressions returns what benchstat's table says is significantly worse. benchstat writes ~ for what is not
-// significant, and ? for a change from nothing, which is as many percent as you like.
+// regressions returns what benchstat's table says is significantly worse. benchstat writes ~ for
+// what is not significant, and ? for a change from nothing, which is as many percent as you like.
 func regressions(table string) (found []string, err error) {
 	unit := ""
 	for line := range strings.Lines(table) {
@@ -144,7 +146,8 @@ func regressions(table string) (found []string, err error) {
 			continue // it is no benchmark, or only one side has it
 		}
 		if fields[5] == "?" && !moreIsBetter(unit) {
-			found = append(found, fmt.Sprintf("%s: from 0 to %s %s (%s)", fields[0], fields[3], unit, fields[6]))
+			found = append(found, fmt.Sprintf("%s: from 0 to %s %s (%s)", fields[0], fields[3], unit,
+				fields[6]))
 			continue
 		}
 		change, err := strconv.ParseFloat(strings.TrimSuffix(fields[5], "%"), 64)

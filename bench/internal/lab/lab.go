@@ -81,8 +81,9 @@ func New(ctx context.Context, patience time.Duration, binary string) (*Lab, erro
 	if err != nil {
 		return nil, err
 	}
-	l := &Lab{Dir: dir, Peerd: binary, Repo: strings.TrimSpace(string(root)), Patience: patience, Version: ThisTree,
-		web: http.Client{Timeout: Patience}}
+	l := &Lab{Dir: dir, Peerd: binary, Repo: strings.TrimSpace(string(root)), Patience: patience,
+		Version: ThisTree,
+		web:     http.Client{Timeout: Patience}}
 	if err := os.Mkdir(l.Path(""), 0o700); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}

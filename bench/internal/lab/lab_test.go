@@ -7,7 +7,8 @@ import (
 
 func TestWhatOthersPrintIsRead(t *testing.T) {
 	for printed, want := range map[string]string{
-		"peerd v1.2.3\ncommit 0043765e1bd5c58fc9\ngo1.26.8 linux/amd64\n": "v1.2.3 (0043765e1bd5)", "true 9.1\n": "true 9.1",
+		"peerd v1.2.3\ncommit 0043765e1bd5c58fc9\ngo1.26.8 linux/amd64\n": "v1.2.3 (0043765e1bd5)",
+		"true 9.1\n": "true 9.1",
 	} {
 		if got := versionOf(printed); got != want {
 			t.Errorf("the version in %q is %q", printed, got)

@@ -22,7 +22,8 @@ type Profile struct {
 var ProfileKinds = map[string]string{"cpu": "profile", "heap": "heap", "block": "block", "mutex": "mutex"}
 
 // profileFlags have the binary of a Go test write one of itself.
-var profileFlags = map[string]string{"cpu": "-test.cpuprofile", "heap": "-test.memprofile", "block": "-test.blockprofile",
+var profileFlags = map[string]string{"cpu": "-test.cpuprofile", "heap": "-test.memprofile",
+	"block": "-test.blockprofile",
 	"mutex": "-test.mutexprofile"}
 
 // slice is how much of a daemon's life one profile shows at most. The first ones show less, as a daemon

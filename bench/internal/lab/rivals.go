@@ -95,8 +95,9 @@ func (l *Lab) Install(ctx context.Context, packages ...string) error {
 // policyFile is what Debian's packages ask whether they may start their services (policy-rc.d(8)).
 const policyFile = "/usr/sbin/policy-rc.d"
 
-// startsNothing does something while the policy is that no service is started: a redis-server that its package started
-// would outlive the run. The policy that was there before is there again afterwards.
+// startsNothing does something while the policy is that no service is started: a redis-server
+// that its package started would outlive the run. The policy that was there before is there again
+// afterwards.
 func startsNothing(policy string, do func() error) (err error) {
 	kept := policy + ".peerd-bench"
 	if _, err := os.Stat(kept); err == nil { // a run was killed before it was there again

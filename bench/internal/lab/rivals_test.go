@@ -14,7 +14,8 @@ func TestNoServiceIsStartedWhileAPackageIsInstalled(t *testing.T) {
 	policy := filepath.Join(t.TempDir(), "policy-rc.d")
 	asked := func() error {
 		var exit *exec.ExitError
-		if err := exec.Command(policy, "redis-server", "start").Run(); !errors.As(err, &exit) || exit.ExitCode() != 101 {
+		if err := exec.Command(policy, "redis-server", "start").Run(); !errors.As(err, &exit) ||
+			exit.ExitCode() != 101 {
 			t.Errorf("the policy says %v", err)
 		}
 		return errors.New("no such package")
@@ -35,12 +36,14 @@ func TestNoServiceIsStartedWhileAPackageIsInstalled(t *testing.T) {
 		return asked()
 	})
 	// One that was killed in between has left both.
-	if err := errors.Join(os.Rename(policy, policy+".peerd-bench"), os.Rename(policy+".copy", policy)); err != nil {
+	if err := errors.Join(os.Rename(policy, policy+".peerd-bench"), os.Rename(policy+".copy",
+		policy)); err != nil {
 		t.Fatal(err)
 	}
 	_ = startsNothing(policy, asked)
 	info, err := os.Stat(policy)
-	if text, readErr := os.ReadFile(policy); err != nil || readErr != nil || string(text) != "#!/bin/sh\nexit 104\n" || info.Mode() != 0o700 {
+	if text, readErr := os.ReadFile(policy); err != nil || readErr != nil ||
+		string(text) != "#!/bin/sh\nexit 104\n" || info.Mode() != 0o700 {
 		t.Errorf("the policy that was there is %q (%v)", text, err)
 	}
 	if all, _ := os.ReadDir(filepath.Dir(policy)); len(all) != 1 {

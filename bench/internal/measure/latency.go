@@ -45,8 +45,8 @@ func (l *Latencies) Count() int64 {
 	return l.histogram.TotalCount()
 }
 
-// Enough reports whether there are operations enough for a quantile: the p99.9 of fewer than a thousand is no quantile, but
-// the slowest.
+// Enough reports whether there are operations enough for a quantile: the p99.9 of fewer than a
+// thousand is no quantile, but the slowest.
 func (l *Latencies) Enough(q float64) bool {
 	return l.Count() > 0 && float64(l.Count())*(1-q) >= 0.9999 // one, but for what a hundredth is not exactly
 }

@@ -163,7 +163,8 @@ func TestWhatStillWaitsAtTheEndIsNotLeftOut(t *testing.T) {
 }
 
 // twoServers measures the rates of two servers in turn, on a machine that slows down and speeds up.
-func twoServers(t *testing.T, rounds int, one, other time.Duration, seed uint64) (rates [2][]float64) {
+func twoServers(t *testing.T, rounds int, one, other time.Duration, seed uint64) (
+	rates [2][]float64) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		chance := rand.New(rand.NewPCG(seed, 2))
@@ -239,11 +240,13 @@ func TestASlowdownOfAFifthIsFound(t *testing.T) {
 	}
 }
 
-// Student's interval of three rounds, as scenarios have, is wide: 2.5 standard deviations to either side. So they find a
-// fifth while the quotients of rounds differ by a twentieth or so, and seldom once they differ by a fifth themselves.
+// Student's interval of three rounds, as scenarios have, is wide: 2.5 standard deviations to
+// either side. So they find a fifth while the quotients of rounds differ by a twentieth or so,
+// and seldom once they differ by a fifth themselves.
 func TestWhatThreeRoundsCanSee(t *testing.T) {
 	chance := rand.New(rand.NewPCG(2, 2))
-	for _, c := range []struct{ noise, least, most float64 }{{0.02, 0.99, 1}, {0.05, 0.7, 0.95}, {0.2, 0, 0.2}} {
+	for _, c := range []struct{ noise, least, most float64 }{{0.02, 0.99, 1}, {0.05, 0.7, 0.95},
+		{0.2, 0, 0.2}} {
 		const pairs = 4000
 		found := 0.0
 		for range pairs {
@@ -257,7 +260,8 @@ func TestWhatThreeRoundsCanSee(t *testing.T) {
 		}
 		t.Logf("quotients that differ by %v: found in %.0f%%", c.noise, 100*found)
 		if found < c.least || found > c.most {
-			t.Errorf("quotients that differ by %v: found in %.2f, want %v to %v", c.noise, found, c.least, c.most)
+			t.Errorf("quotients that differ by %v: found in %.2f, want %v to %v", c.noise, found, c.least,
+				c.most)
 		}
 	}
 }

@@ -60,7 +60,8 @@ func (m Machine) String() string {
 
 // Heading says when, on what and of which commit a run is.
 func (r *Run) Heading() string {
-	heading := fmt.Sprintf("%s, %s, commit %s", r.Began.UTC().Format("2006-01-02 15:04 MST"), r.Machine, r.Commit)
+	heading := fmt.Sprintf("%s, %s, commit %s", r.Began.UTC().Format("2006-01-02 15:04 MST"),
+		r.Machine, r.Commit)
 	if r.Daemon != "" {
 		heading += ", daemons " + r.Daemon
 	}

@@ -126,8 +126,8 @@ func (s *Scenario) System(name, version, settings, durability string) {
 	}
 }
 
-// Unlike says that the first system is not compared with another: there is no ratio, and who wins is not said. A note is
-// to say why.
+// Unlike says that the first system is not compared with another: there is no ratio, and who wins
+// is not said. A note is to say why.
 func (s *Scenario) Unlike(system string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -209,8 +209,8 @@ func (s *Scenario) record(what, unit, system string, value float64, less bool) {
 	o.Rounds[max(1, s.round)-1] = value
 }
 
-// Latencies records the quantiles of one round of an open loop, of those that had enough operations for them, and notes
-// how many were not begun.
+// Latencies records the quantiles of one round of an open loop, of those that had enough
+// operations for them, and notes how many were not begun.
 func (s *Scenario) Latencies(what, system string, o *measure.Offered) {
 	s.NotBegun(what, system, o)
 	l := &o.Latency
@@ -229,8 +229,8 @@ func (s *Scenario) Latencies(what, system string, o *measure.Offered) {
 	}
 }
 
-// NotBegun notes how many operations of an open loop were not begun before its end, if any: they count as having taken
-// until then, which is too little.
+// NotBegun notes how many operations of an open loop were not begun before its end, if any: they
+// count as having taken until then, which is too little.
 func (s *Scenario) NotBegun(what, system string, o *measure.Offered) {
 	if o.Left > 0 {
 		s.Note("%s of %s: %s of %s operations were not answered by the end, and count as having taken until then: "+
@@ -391,7 +391,8 @@ func (r *Run) caption(s *Scenario) string {
 	if len(s.Systems) > 0 && r.Daemon != "" && s.Systems[0].Version == r.Daemon {
 		peerd = r.Daemon
 	}
-	first := fmt.Sprintf("%s, peerd %s, %d × %s, load %s at the start", r.Began.UTC().Format("2006-01-02"), peerd,
+	first := fmt.Sprintf("%s, peerd %s, %d × %s, load %s at the start",
+		r.Began.UTC().Format("2006-01-02"), peerd,
 		r.Machine.Cores, r.Machine.Processor, r.Machine.Load)
 	if r.Quick {
 		first += ", --quick"

@@ -111,7 +111,8 @@ func TestWhatAnOpenLoopDidNotBeginIsSaid(t *testing.T) {
 		}
 		s.Latencies("SET", "peerd", &o)
 	}
-	if len(s.Notes) != 1 || !strings.HasPrefix(s.Notes[0], "SET of peerd: 20 of 1,000 operations were not answered") {
+	if len(s.Notes) != 1 || !strings.HasPrefix(s.Notes[0],
+		"SET of peerd: 20 of 1,000 operations were not answered") {
 		t.Errorf("the notes are %q", s.Notes)
 	}
 }
@@ -221,7 +222,8 @@ func TestAReportIsFilesThatOpenOffline(t *testing.T) {
 	if strings.Count(html, "<svg") != 2 {
 		t.Errorf("%d charts are inside", strings.Count(html, "<svg"))
 	}
-	for _, want := range []string{"color-scheme:light dark", "@media print{", "table{display:table", "td small{white-space:normal}"} {
+	for _, want := range []string{"color-scheme:light dark", "@media print{", "table{display:table",
+		"td small{white-space:normal}"} {
 		if !strings.Contains(html, want) {
 			t.Errorf("it cannot be read in the dark, or on paper: there is no %q", want)
 		}
@@ -264,7 +266,8 @@ func TestBarsHaveTheirSpread(t *testing.T) {
 		for range 2 {
 			line.Bar(measure.Interval{Value: 2, Low: low, High: high})
 		}
-		svg, err := Chart{Name: "bars", YLabel: "y", Names: []string{"SET", "GET"}, Lines: []Line{line}}.SVG()
+		svg, err := Chart{Name: "bars", YLabel: "y", Names: []string{"SET", "GET"},
+			Lines: []Line{line}}.SVG()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -299,7 +302,8 @@ func TestThePapersChartsSayWhatTheyAreOf(t *testing.T) {
 	}
 }
 
-// Of a daemon that was not built here, no paper may say that it is of this commit. What has no version has no place there.
+// Of a daemon that was not built here, no paper may say that it is of this commit. What has no
+// version has no place there.
 func TestACaptionNamesTheDaemonThatWasMeasured(t *testing.T) {
 	r := sample()
 	s := r.Scenarios[0]
@@ -309,7 +313,8 @@ func TestACaptionNamesTheDaemonThatWasMeasured(t *testing.T) {
 	}
 	r.Daemon, s.Systems[0].Version = "v1.2.3 (def)", "v1.2.3 (def)"
 	got := r.caption(s)
-	if !strings.Contains(got, "peerd v1.2.3 (def), ") || strings.Contains(got, "abc") || strings.Count(got, "v1.2.3") != 1 {
+	if !strings.Contains(got, "peerd v1.2.3 (def), ") || strings.Contains(got, "abc") ||
+		strings.Count(got, "v1.2.3") != 1 {
 		t.Errorf("the caption is %q", got)
 	}
 	if got := r.Heading(); !strings.Contains(got, "commit abc, daemons v1.2.3 (def)") {
@@ -348,7 +353,8 @@ func TestSystemsThatAreUnlikeHaveNoRatio(t *testing.T) {
 		}
 	}
 	s.Finish()
-	if etcd, redis := s.Rows[0].Of[1], s.Rows[0].Of[2]; etcd.Ratio != nil || s.Rows[0].verdict(etcd) != "" || redis.Ratio == nil {
+	if etcd, redis := s.Rows[0].Of[1], s.Rows[0].Of[2]; etcd.Ratio != nil ||
+		s.Rows[0].verdict(etcd) != "" || redis.Ratio == nil {
 		t.Errorf("etcd has the ratio %v, redis %v", etcd.Ratio, redis.Ratio)
 	}
 	if lost := s.Lost(); len(lost) != 1 || lost[0] != "time (s): behind redis" {

@@ -44,11 +44,13 @@ func bootstrap(ctx context.Context, b *bench) error {
 		"a process each, defaults but for a quota of 8 GiB", "each write synced before it is acknowledged")
 	all = append(all, joining{"etcd", manyClients, b.learning})
 	b.System(syncedPeer, b.Version, "as peerd", "each write synced before it is acknowledged")
-	all = append(all, joining{syncedPeer, manyClients, func(ctx context.Context, cells int) (full, error) {
+	synced := func(ctx context.Context, cells int) (full, error) {
 		return b.ownJoining(ctx, cells, manyClients, "--durability", "always")
-	}})
+	}
+	all = append(all, joining{syncedPeer, manyClients, synced})
 	b.joinsLike()
-	b.Note("peerd is compared with redis, which syncs as often; %s with etcd, in rows of their own.", syncedPeer)
+	b.Note("peerd is compared with redis, which syncs as often; %s with etcd, in rows of their own.",
+		syncedPeer)
 	b.Note("%s was filled with its writes synced each second, and started again before it is joined.", syncedPeer)
 	b.Setting("keys of 16 bytes, values of 64; meanwhile 500 SETs a second to keys that are " +
 		"there, an open loop")
@@ -68,12 +70,13 @@ func bootstrap(ctx context.Context, b *bench) error {
 			b.Note("%s cells have one round, and so no verdict.", report.Count(n))
 		}
 		sides := map[string]*sides{}
-		err := b.inTurn(from, from+1/float64(len(cells)), report.Count(n)+" cells", len(all), func(round, s int) error {
-			defer b.End()
-			return b.joinOnce(ctx, all[s], n, func(what, unit string, value float64) {
-				b.joined(sides, round, all[s].name, what, unit, value)
+		err := b.inTurn(from, from+1/float64(len(cells)), report.Count(n)+" cells", len(all),
+			func(round, s int) error {
+				defer b.End()
+				return b.joinOnce(ctx, all[s], n, func(what, unit string, value float64) {
+					b.joined(sides, round, all[s].name, what, unit, value)
+				})
 			})
-		})
 		if err != nil {
 			return err
 		}
@@ -101,7 +104,8 @@ func keyed(cells int) lab.Load {
 	}}
 }
 
-func (b *bench) joinOnce(ctx context.Context, s joining, cells int, less func(what, unit string, value float64)) error {
+func (b *bench) joinOnce(ctx context.Context, s joining, cells int,
+	less func(what, unit string, value float64)) error {
 	server, err := s.open(ctx, cells)
 	if server.close != nil {
 		defer server.close()
@@ -165,7 +169,8 @@ func (b *bench) probed(ctx context.Context, server full, clients, cells int, do 
 	return o, errors.Join(<-failed, o.First)
 }
 
-// joinsLike has only those compared that have the same durability: peerd with redis, and syncedPeer with etcd.
+// joinsLike has only those compared that have the same durability: peerd with redis, and
+// syncedPeer with etcd.
 func (b *bench) joinsLike() {
 	b.Unlike("etcd")
 	b.Unlike(syncedPeer)

@@ -28,7 +28,8 @@ func TestWhoJoinsIsComparedWithThoseOfTheSameDurability(t *testing.T) {
 			if (o.Ratio != nil) != (r.What == "time" && o.System == "redis") {
 				t.Errorf("%s: peerd's ratio to %s is %v", r.What, o.System, o.Ratio)
 			}
-			if strings.Contains(r.What, "divided") && (i > 0 || r.What != "time, peerd, synced divided by etcd" ||
+			if strings.Contains(r.What, "divided") && (i > 0 ||
+				r.What != "time, peerd, synced divided by etcd" ||
 				o.System != syncedPeer || !slices.Equal(o.Rounds, report.Values{4.0 / 3, 4.0 / 3, 4.0 / 3})) {
 				t.Errorf("%s of %s is %v", r.What, o.System, o.Rounds)
 			}

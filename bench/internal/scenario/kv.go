@@ -92,19 +92,20 @@ const limiter = "local n=redis.call('incr',KEYS[1]) if n==1 then redis.call('exp
 type redisTest struct {
 	name string
 	args []string
-	one  bool // everything is in one key, and what a pipeline asks for is not little: it is asked less often
+	one  bool // what a pipeline asks for is not little, as where all is in one key: it is asked less often
 	rare bool // what it takes must be there, so that members are not to come twice
 }
 
 var redisTests = []redisTest{
 	{name: "SET", args: []string{"set"}}, {name: "GET", args: []string{"get"}}, {name: "INCR", args: []string{"incr"}},
-	{name: "LPUSH", args: []string{"lpush"}}, {name: "RPUSH", args: []string{"rpush"}},
+	{name: "LPUSH", args: []string{"lpush"}, one: true},
+	{name: "RPUSH", args: []string{"rpush"}, one: true},
 	{name: "LPOP", args: []string{"rpush,lpop"}, one: true}, {name: "RPOP", args: []string{"lpush,rpop"}, one: true},
 	{name: "LRANGE of 100", args: []string{"lrange_100"}, one: true},
 	{name: "SADD", args: []string{"sadd"}}, {name: "HSET", args: []string{"hset"}},
 	{name: "SPOP", args: []string{"sadd,spop"}, one: true, rare: true}, {name: "ZADD", args: []string{"zadd"}},
 	{name: "ZPOPMIN", args: []string{"zadd,zpopmin"}, one: true, rare: true},
-	{name: "MSET", args: []string{"mset"}},
+	{name: "MSET", args: []string{"mset"}, one: true},
 	{name: "EVAL of a rate limiter", args: []string{"EVAL", limiter, "1", "limit:__rand_int__", "100", "60"}},
 }
 
@@ -130,7 +131,7 @@ func (b *bench) redisCommands(ctx context.Context, all []server) error {
 		return b.quick && !slices.Contains(quickTests, t.name)
 	})
 	requests := size(b, 2_000, 20_000)
-	b.Setting("redis-benchmark: %s requests, with -P 16 four times as many, of pops and LRANGE twice, of 50 clients, "+
+	b.Setting("redis-benchmark: %s requests, with -P 16 four times as many, of lists, pops and MSET twice, of 50 clients, "+
 		"10,000 keys, 64 bytes; lists, sets and sorted sets of one key, which is deleted before each; "+
 		"what is popped or read was put there just before; of 3 peers all clients are one's; left out are its PINGs and longer ranges", report.Count(requests))
 	b.Setting("the rate limiter lets 100 calls a minute through for a key: %s", limiter)
@@ -186,7 +187,8 @@ func (b *bench) calm(ctx context.Context, all []server) error {
 // threePeers is peerd as a cluster.
 const threePeers = "3 peers"
 
-// sides compares another system of ours than the first with rivals, round by round: the report compares the first alone.
+// sides compares another system of ours than the first with rivals, round by round: the report
+// compares the first alone.
 type sides struct {
 	b      *bench
 	what   string
@@ -201,7 +203,9 @@ func newSides(b *bench, what, ours string, rivals func(system string) bool) *sid
 
 // newClusterSides compares a cluster with each rival.
 func newClusterSides(b *bench, what string) *sides {
-	return newSides(b, what, threePeers, func(system string) bool { return system != "peerd" && system != threePeers })
+	return newSides(b, what, threePeers, func(system string) bool {
+		return system != "peerd" && system != threePeers
+	})
 }
 
 // more notes what was measured of a system in a round, of which more is better; less where less is.
@@ -218,13 +222,14 @@ func (s *sides) note(round int, system string, value float64, record func(what, 
 	for rival, below := range s.all[round] {
 		above, known := s.all[round][s.ours]
 		if known && below > 0 && s.rivals(rival) && (system == rival || system == s.ours) {
-			record(fmt.Sprintf("%s, %s divided by %s", s.what, s.ours, rival), report.Quotient, s.ours, above/below)
+			record(fmt.Sprintf("%s, %s divided by %s", s.what, s.ours, rival), report.Quotient, s.ours,
+				above/below)
 		}
 	}
 }
 
 func (b *bench) ycsb(ctx context.Context, all []server) error {
-	records := size(b, 2_000, 100_000)
+	records := size(b, 2_000, 50_000)
 	closed := size(b, 400*time.Millisecond, 1500*time.Millisecond)
 	open := size(b, 600*time.Millisecond, 2*time.Second)
 	b.Setting("YCSB: %s records of ten fields of 100 bytes, %d clients, zipfian; rates as fast "+

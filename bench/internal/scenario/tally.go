@@ -30,7 +30,8 @@ const (
 	failedDone = "failed writes that are there"
 )
 
-var quantities = []string{writesDone, writesP50, writesP99, firstWrite, sureDone, sureP50, sureP99, localDone,
+var quantities = []string{writesDone, writesP50, writesP99, firstWrite, sureDone, sureP50,
+	sureP99, localDone,
 	localP50, localP99, localOld,
 	allWrite, allShow, sureOld, writesLost, failedDone}
 

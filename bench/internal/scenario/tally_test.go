@@ -48,7 +48,8 @@ func TestAPhaseHasThePercentilesThatItHasOperationsFor(t *testing.T) {
 	for i := range 100 {
 		ops = append(ops, wrote(0, 10*i, 5, true))
 		if i < 99 {
-			ops = append(ops, partOp{client: 0, kind: localReading, at: at(10 * i), took: time.Millisecond, done: true})
+			ops = append(ops, partOp{client: 0, kind: localReading, at: at(10 * i), took: time.Millisecond,
+				done: true})
 		}
 	}
 	b := &bench{Scenario: &report.Scenario{}}
@@ -57,7 +58,8 @@ func TestAPhaseHasThePercentilesThatItHasOperationsFor(t *testing.T) {
 	for _, r := range b.Rows {
 		got = append(got, r.What)
 	}
-	want := []string{"cut: " + writesDone, "cut: " + writesP50, "cut: " + writesP99, "cut: " + localDone, "cut: " + localP50,
+	want := []string{"cut: " + writesDone, "cut: " + writesP50, "cut: " + writesP99, "cut: " +
+		localDone, "cut: " + localP50,
 		"cut: " + localOld}
 	if !slices.Equal(got, want) {
 		t.Errorf("there is %q, want %q", got, want)

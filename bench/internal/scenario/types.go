@@ -112,7 +112,7 @@ func (k kind) fill(keys crdt.Fields, n int) error {
 }
 
 func types(ctx context.Context, b *bench) error {
-	n := size(b, 500, 10_000)
+	n := size(b, 500, 3_000)
 	b.System("peerd", "this tree", "package crdt, State", "in memory")
 	dir := b.node(ctx)
 	b.Setting("%s elements in one transaction, 16 bytes each; then %d more, each a delta of its "+

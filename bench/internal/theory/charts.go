@@ -32,7 +32,8 @@ const (
 	rumours = 300  // of each point
 )
 
-// made is when the models were changed last, which the charts say. The seeds are fixed: nothing else changes them.
+// made is when the models were changed last, which the charts say. The seeds are fixed: nothing
+// else changes them.
 const made = "2026-11-29, version 1 of the models"
 
 // Charts simulates everything anew, and returns its charts. It takes a few seconds.
