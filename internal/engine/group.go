@@ -842,6 +842,9 @@ func (g *group) apply(d *delta.Delta) (gossip.Outcome, error) {
 			return gossip.Early, err
 		}
 	}
+	if err := g.noteSurvivors(d); err != nil {
+		return gossip.Early, err
+	}
 	r.observe(d.Time, g.now)
 	r.advance(d)
 	r.hold(d)
@@ -882,19 +885,4 @@ func (g *group) applyOp(d *delta.Delta, i int, exact bool) error {
 		g.r.oweLeft(op.Address, now)
 	}
 	return g.set(c, now, nil)
-}
-
-// clearsAll reports whether a delta that clears saw everything that is in the context, so that nothing in the
-// range of its clears survives.
-func (g *group) clearsAll(d *delta.Delta) bool {
-	if !slices.ContainsFunc(d.Ops, func(o delta.Op) bool { return o.Kind == delta.OpClear }) {
-		return false
-	}
-	set := g.cleared(d, 0)
-	for id, n := range g.r.short {
-		if !set.Has(crdt.Dot{Replica: id, Counter: n}) {
-			return false
-		}
-	}
-	return true
 }

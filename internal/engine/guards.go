@@ -41,7 +41,7 @@ type guards struct {
 // note is a change of a guarded key.
 type note struct {
 	key string
-	put bool
+	put bool // also if something stays there
 }
 
 // sweptGuards is how many guards, of a key each, come before the released are looked for.
@@ -138,8 +138,8 @@ func (s *guards) noteAll(d *delta.Delta) {
 	}
 }
 
-// settle tells of what was noted of a delta that was applied: but for keys that it removes because they had expired, which
-// is nothing new.
+// settle tells of what was noted of a delta that was applied: but for keys that it removes because
+// they had expired, which is nothing new.
 func (s *guards) settle(d *delta.Delta) {
 	for _, n := range s.noted {
 		if !s.resting && (n.put || !slices.Contains(d.Expired, n.key)) {
@@ -160,8 +160,8 @@ func (g *group) noteGuarded(o *delta.Op) error {
 		key := o.Address.Key()
 		among = map[string][]*Guard{key: s.keys[key]}
 	}
-	for key, of := range among {
-		if len(of) == 0 {
+	for _, key := range sortedKeys(among) { // in which sums may be logged
+		if len(among[key]) == 0 {
 			continue
 		}
 		switch sum, err := g.summary(key); {
@@ -170,6 +170,23 @@ func (g *group) noteGuarded(o *delta.Op) error {
 		case sum.now.Exists():
 			s.noted = append(s.noted, note{key, false})
 		}
+	}
+	return nil
+}
+
+// noteSurvivors has it be told that keys changed of which something stays, though what another
+// replica had seen of them had expired there.
+func (g *group) noteSurvivors(d *delta.Delta) error {
+	for i := range g.r.guards.noted {
+		n := &g.r.guards.noted[i]
+		if n.put || !slices.Contains(d.Expired, n.key) {
+			continue
+		}
+		sum, err := g.summary(n.key)
+		if err != nil {
+			return err
+		}
+		n.put = sum.now.Exists()
 	}
 	return nil
 }

@@ -1,12 +1,17 @@
 package engine
 
 import (
+	"cmp"
+	"errors"
+	"io"
 	"maps"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/dotted"
+	"github.com/peerd/peerd/store"
 )
 
 // guarding is a guard of a key, and what can be seen of the key since.
@@ -180,6 +185,79 @@ func TestAClearFromElsewhereIsNoticedWhereSomethingSurvivesIt(t *testing.T) {
 		w.wantKeys(t, b, 1, 1)
 		if !there.Changed() || none.Changed() {
 			t.Errorf("%s: a key of which much is gone has changed: %v; one that never was: %v", what, there.Changed(), none.Changed())
+		}
+	}
+}
+
+// TestWhatSurvivesARemovalOfWhatHadExpiredIsNoticed: another host removes a key whose time has come
+// by its clock, and has not seen all of it. By the clock here it is there still.
+func TestWhatSurvivesARemovalOfWhatHadExpiredIsNoticed(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 2})
+	a, b := w.hosts[0], w.hosts[1]
+	add := func(elem string) func(f crdt.Fields) error {
+		return func(f crdt.Fields) error { _, err := f.Set("k").Add(elem); return err }
+	}
+	w.write(t, b, add("a"))
+	w.write(t, b, func(f crdt.Fields) error {
+		_, err := f.Expiry("k").Set(w.now.Add(time.Second))
+		return err
+	})
+	w.settle(t)
+	w.cut(0, 1)
+	w.write(t, a, add("b"))
+	guard := &Guard{}
+	w.guardKey(t, a, guard, "k")
+	was := w.now
+	w.wait(t, 2*time.Second, b)
+	w.wantKeys(t, b, 0, 0)
+	w.now = was
+	w.settle(t)
+	if w.wantKeys(t, a, 1, 2); !guard.Changed() {
+		t.Error("half of a key is gone, and its guard noticed nothing")
+	}
+}
+
+// TestWhatIsLoggedDoesNotDependOnTheOrderOfGuards: a clear of everything looks at each key that is
+// guarded.
+func TestWhatIsLoggedDoesNotDependOnTheOrderOfGuards(t *testing.T) {
+	const keys = 40
+	var first []string
+	for range 3 {
+		w := newWorld(t, 1, worldConfig{hosts: 2})
+		a, b := w.hosts[0], w.hosts[1]
+		for i := range keys {
+			w.write(t, a, func(f crdt.Fields) error {
+				set := f.Set(string(name(i))) // of more than one element: there is a record of its sums
+				_, err1 := set.Add("x")
+				_, err2 := set.Add("y")
+				return cmp.Or(err1, err2)
+			})
+		}
+		w.settle(t)
+		must(t, b.engine.Save(w.now))
+		for i := range keys {
+			w.guardKey(t, b, &Guard{}, string(name(i)))
+		}
+		w.cut(0, 1)
+		w.write(t, b, func(f crdt.Fields) error { return f.String(string(name(0))).Set(nil) })
+		w.write(t, a, func(f crdt.Fields) error { _, err := f.Clear(); return err })
+		w.settle(t)
+		var says []string
+		r, err := b.disk.log.Read(b.disk.log.First(), make([]byte, readBuffer))
+		for err == nil {
+			var rec store.Record
+			if rec, err = r.Next(); err == nil {
+				says = append(says, string(rec.Data))
+			}
+		}
+		if !errors.Is(err, io.EOF) {
+			t.Fatal(err)
+		}
+		if first == nil {
+			first = says
+		}
+		if !slices.Equal(says, first) {
+			t.Fatal("two worlds of one seed log other records")
 		}
 	}
 }
