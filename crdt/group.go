@@ -20,6 +20,10 @@ import (
 // who got it last, until either acknowledges what it has seen of that. If an entry is acknowledged
 // and claimed at the same time it is pending for who claimed it.
 //
+// For that a State must have got the deltas of each replica in the order in which this made them,
+// or whole states, before it reads, creates or sets a group: what it then lacks of a replica that
+// is before what it has, it passes over. A database sees to that.
+//
 // What is delivered or claimed while others remove the group or the stream keeps the group, with
 // that. Of groups that two replicas create at the same time one is made, which passes over what
 // both do, and no more. SetID counts against all that was delivered at the same time; of several,

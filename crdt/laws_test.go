@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -21,7 +22,7 @@ func (d drawn) Intn(n int) int { return rapid.IntRange(0, n-1).Draw(d.t, "choice
 func drawStates(t *rapid.T) (states, deltas []*State) {
 	h := newHistory(drawn{t}, 3, false)
 	for range rapid.IntRange(0, 25).Draw(t, "steps") {
-		if _, err := h.step(drawAny); err != nil && !errors.Is(err, ErrNotInteger) {
+		if _, err := h.step(drawAnyOrLater); err != nil && !errors.Is(err, ErrNotInteger) {
 			t.Fatal(err)
 		}
 	}
@@ -29,6 +30,50 @@ func drawStates(t *rapid.T) (states, deltas []*State) {
 		deltas = append(deltas, e.delta)
 	}
 	return h.states, deltas
+}
+
+// drawAnyOrLater draws what drawAny does, or something of a type that its oracle does not know.
+func drawAnyOrLater(choose chooser) action {
+	key := []string{"k", "k\x00l"}[choose.Intn(2)]
+	id := StreamID{uint64(1 + choose.Intn(4)), 0}
+	drawn := func(what string, do func(f Fields) error) action {
+		return action{trace: what, do: func(tx dotted.Tx) error {
+			err := do(fieldsOf(tx))
+			if errors.Is(err, ErrStreamID) || errors.Is(err, ErrNoGroup) {
+				return nil
+			}
+			return err
+		}}
+	}
+	switch choose.Intn(12) {
+	case 0:
+		at := epochStart.Add(time.Duration(choose.Intn(8)) * time.Millisecond)
+		return drawn("expire", func(f Fields) error { return second(f.Expiry(key).Set(at)) })
+	case 1:
+		return drawn("persist", func(f Fields) error { return second(f.Expiry(key).Clear()) })
+	case 2, 3:
+		return drawn("add entry", func(f Fields) error { return f.Stream(key).AddAs(id, "f", "v") })
+	case 4:
+		return drawn("remove entry", func(f Fields) error { return second(f.Stream(key).Remove(id)) })
+	case 5:
+		if choose.Intn(2) == 0 {
+			return drawn("create group", func(f Fields) error {
+				return second(f.Stream(key).Group("g").Create(GroupInfo{Last: id}))
+			})
+		}
+		return drawn("set group", func(f Fields) error {
+			return f.Stream(key).Group("g").SetID(GroupInfo{Last: id})
+		})
+	case 6:
+		return drawn("read", func(f Fields) error {
+			return second(f.Stream(key).Group("g").Read("c", epochStart, 1, false))
+		})
+	case 7:
+		return drawn("acknowledge", func(f Fields) error {
+			return second(f.Stream(key).Group("g").Ack(id))
+		})
+	}
+	return drawAny(choose)
 }
 
 func merged(states ...*State) *State {

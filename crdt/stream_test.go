@@ -554,3 +554,50 @@ func (m mark) joined(o mark) mark {
 	}
 	return m.join(o)
 }
+
+// TestAGroupSkipsNothingOfDeltasThatComeInTheOrderOfEachReplica, in whatever order among replicas.
+func TestAGroupSkipsNothingOfDeltasThatComeInTheOrderOfEachReplica(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		const origins, each = 3, 4
+		var deltas [origins][]*State
+		for i := range deltas {
+			s := NewState()
+			for n := range each {
+				id := StreamID{uint64(1 + n*origins + rapid.IntRange(0, 2).Draw(t, "id")), uint64(i)}
+				delta, err := s.Update(ReplicaID(i+1), epochStart, func(f Fields) error {
+					return f.Stream("s").AddAs(id, "f", "v")
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				deltas[i] = append(deltas[i], delta)
+			}
+		}
+		reader, got := NewState(), 0
+		update := func(fn func(g Group) error) {
+			if _, err := reader.Update(9, epochStart, func(f Fields) error {
+				return fn(f.Stream("s").Group("g"))
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		update(func(g Group) error { return second(g.Create(GroupInfo{})) })
+		for left := origins * each; left > 0; left-- {
+			i := rapid.IntRange(0, origins-1).Draw(t, "origin")
+			for len(deltas[i]) == 0 {
+				i = (i + 1) % origins
+			}
+			reader.Merge(deltas[i][0])
+			if deltas[i] = deltas[i][1:]; left == 1 || rapid.Bool().Draw(t, "reads") {
+				update(func(g Group) error {
+					entries, err := g.Read("c", epochStart, 0, true)
+					got += len(entries)
+					return err
+				})
+			}
+		}
+		if got != origins*each {
+			t.Fatalf("%d of %d entries are delivered", got, origins*each)
+		}
+	})
+}

@@ -160,7 +160,7 @@ func (g *group) noteGuarded(o *delta.Op) error {
 		key := o.Address.Key()
 		among = map[string][]*Guard{key: s.keys[key]}
 	}
-	for _, key := range sortedKeys(among) { // a summary that is looked at may be written anew, in that order
+	for _, key := range sortedKeys(among) { // in which sums may be logged
 		if len(among[key]) == 0 {
 			continue
 		}
