@@ -37,6 +37,7 @@ type loop struct {
 	pulls  map[*engine.Pull]*pulling // repairs under way
 
 	began    time.Time     // the step
+	apart    bool          // something is being written beside it
 	half     *engine.Ready // of a step that is not finished; nil if there is none
 	due      time.Time     // when the alarm fires
 	room     room          // of which the engine was told
@@ -392,6 +393,7 @@ func (l *loop) sync(of engine.Syncing) {
 
 // writeBeside has a part of a checkpoint written, which others' commits do not wait for.
 func (l *loop) writeBeside(b *engine.Beside) {
+	l.apart = true
 	l.s.background.Go(func() {
 		l.beside <- b.Run(l.s.store)
 		signal(l.wake)
@@ -400,6 +402,7 @@ func (l *loop) writeBeside(b *engine.Beside) {
 
 // written tells the engine that it is, with the turn.
 func (l *loop) written(err error) {
+	l.apart = false
 	if err != nil {
 		l.broken = err
 		return
@@ -422,6 +425,9 @@ func (l *loop) verify(pinned *engine.Pinned) {
 // fail ends the loop after an error of the store: nothing more is committed or acknowledged.
 func (l *loop) fail(err error) {
 	l.s.log.Error("the peer stops: its store failed", "error", err)
+	if l.apart {
+		<-l.beside // which may take back an older doubt
+	}
 	if err := engine.Doubt(l.s.store, err); err != nil {
 		l.s.log.Error("could not note that the data here is to be checked", "error", err)
 	}

@@ -662,18 +662,3 @@ func (g *group) searchLog(u *unseen, set delta.ClearSet) (known bool, err error)
 	})
 	return lsn >= r.log.First, err
 }
-
-// clearsAll reports whether a delta that clears saw everything that is in the context, so that
-// nothing in the range of its clears survives.
-func (g *group) clearsAll(d *delta.Delta) bool {
-	if !slices.ContainsFunc(d.Ops, func(o delta.Op) bool { return o.Kind == delta.OpClear }) {
-		return false
-	}
-	set := g.cleared(d, 0)
-	for id, n := range g.r.short {
-		if !set.Has(crdt.Dot{Replica: id, Counter: n}) {
-			return false
-		}
-	}
-	return true
-}

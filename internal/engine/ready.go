@@ -134,7 +134,8 @@ func (e *Engine) Advance() {
 
 // The replica never writes: what is to be written waits, in order, until its host has done it. So the host can do it for
 // many at once, and a test can let it die between any two. What is read sees all that was written before, and nothing of
-// what waits: who needs to read what it wrote takes another step.
+// what waits: who needs to read what it wrote takes another step. The tree alone may have a beginning of what goes beside
+// already; so who reads that, and not a view, is a task, or the next part of the checkpoint.
 
 // Write is one thing to do to the disk. One field says what.
 type Write struct {

@@ -99,7 +99,7 @@ func (c *cache) add(r Record) {
 // age has as much of the old generation go as the young one has come: all of it once that is full.
 func (c *cache) age(came, full int) {
 	o := &c.old
-	for o.passed < len(o.order) && (came >= full || o.left*full < o.bytes*came) {
+	for o.passed < len(o.order) && (came >= full || float64(o.left)*float64(full) < float64(o.bytes)*float64(came)) {
 		r := o.order[o.passed]
 		o.order[o.passed] = nil
 		o.passed, o.left = o.passed+1, o.left+r.Size()+keptBytes
