@@ -74,3 +74,38 @@ func TestWhatWasPackedIsWhatThereWas(t *testing.T) {
 		must(t, r.Save(testStart))
 	}
 }
+
+// TestAKeyThatIsPackedMeanwhileIsNotTakenForLone: a group finds strings, writes beside them under the same keys, and reads so much
+// that they are packed before it ends. What is derived from all cells is right in the end.
+func TestAKeyThatIsPackedMeanwhileIsNotTakenForLone(t *testing.T) {
+	const keys = 60
+	w := newWorld(t, 1, worldConfig{hosts: 1})
+	h := w.hosts[0]
+	r := h.engine.replica
+	name := func(i int) string { return fmt.Sprint("key ", i%keys) }
+	for i := range keys {
+		w.write(t, h, func(f crdt.Fields) error { return f.String(name(i)).Set([]byte("v")) })
+	}
+	must(t, h.engine.Save(w.now))
+	r.table.SetLimit(keys * (itemOverhead + 100)) // a generation is a 16th of it
+	for i := range keys {
+		w.write(t, h, func(f crdt.Fields) error {
+			for j := range 12 { // it is found, and then others push it out
+				_, _ = f.String(name(i + j)).Get()
+			}
+			return nil
+		})
+		w.write(t, h, func(f crdt.Fields) error {
+			_, err := f.Set(name(i)).Add("element")
+			for j := range keys {
+				_, _ = f.String(name(j)).Get()
+			}
+			return err
+		})
+		w.write(t, h, func(f crdt.Fields) error { _, err := f.Remove(name(i)); return err })
+	}
+	if keys, cells := h.engine.Counts(); keys != 0 || cells != 0 && h.engine.Clears() == 0 {
+		t.Errorf("%d keys and %d cells are there", keys, cells)
+	}
+	must(t, h.engine.checkAll())
+}
