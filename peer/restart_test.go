@@ -249,7 +249,7 @@ func flip(t *testing.T, p *Peer) {
 		err := own(p).call(func(l *loop) {
 			_ = l.engine.Backup((*engine.Moment).Close) // so that there is something to be saved
 			for l.engine.Checkpoint(); l.engine.Busy() && l.broken == nil; {
-				_, l.broken = l.stepOnce()
+				_, l.broken = l.stepAlone()
 			}
 		})
 		if err != nil {

@@ -149,3 +149,11 @@ func TestPipelinesHoldUpNeitherFsyncsNorFramesNorTheClockNorCalls(t *testing.T) 
 		t.Errorf("the neighbour got %d frames of deltas in %d rounds", frames, rounds)
 	}
 }
+
+// stepAlone is stepOnce once nothing is written beside the loop.
+func (l *loop) stepAlone() (*engine.Ready, error) {
+	if l.apart {
+		l.written(<-l.beside)
+	}
+	return l.stepOnce()
+}

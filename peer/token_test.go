@@ -228,7 +228,7 @@ func TestTenThousandEndedIDsCostNothingInATokenNorInTheStatus(t *testing.T) {
 		failed = endMany(l, ended)
 		for i := 0; i < 3000 && failed == nil; i++ {
 			l.engine.Tick(false)
-			_, failed = l.stepOnce()
+			_, failed = l.stepAlone()
 		}
 		l.jump()
 	})
@@ -279,7 +279,7 @@ func endMany(l *loop, n int) (err error) {
 			}
 			for again := true; again && err == nil; {
 				var rd *engine.Ready
-				if rd, err = l.stepOnce(); err == nil {
+				if rd, err = l.stepAlone(); err == nil {
 					again = rd.Again
 				}
 			}

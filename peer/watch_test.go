@@ -385,7 +385,7 @@ func TestAReaderThatObeysResetsHoldsWhatThePeerHolds(t *testing.T) {
 			if i%4 == 0 { // the loop cuts the log at its next tick: not all runs see that
 				_ = own(p).call(func(l *loop) {
 					for l.engine.Checkpoint(); l.engine.Busy() && err == nil; {
-						_, err = l.stepOnce()
+						_, err = l.stepAlone()
 					}
 				})
 			}
