@@ -7,8 +7,8 @@ import "sync"
 //
 // Memory follows the bytes that came, never a length that a client announced: while the connection
 // is busy the buffer is one of firstSize from a pool, one of readSize if the client sends much at
-// once, or twice the unfinished command if that is more; while it waits, at most four times the
-// unfinished bytes, or nothing.
+// once, or up to twice the unfinished command if that is more, less if less of it is to come; while
+// it waits, at most four times the unfinished bytes, or nothing.
 type input struct {
 	buf   []byte
 	start int // the command being parsed begins here; what is before it may be dropped
@@ -38,18 +38,25 @@ func (in *input) size() int { return cap(in.buf) }
 // pending returns how many bytes of a command have come that is not complete.
 func (in *input) pending() int { return len(in.buf) - in.start }
 
-// reserve makes room for the next read. Amortized O(1) for a byte received.
-func (in *input) reserve() {
+// reserve makes room for the next read; coming is how many bytes of the unfinished command are
+// known to come. Amortized O(1) for a byte received.
+func (in *input) reserve(coming int) {
 	pending := in.pending()
-	want := firstSize
+	least := firstSize
 	if in.large || in.burst >= firstSize {
-		want = readSize
+		least = readSize
 	}
-	want = max(want, 2*pending)
+	// Where all that is to come has a place, nothing is moved.
+	room := cap(in.buf) - pending
+	isLittle := room < pending/8 && room < coming || room < max(1, pending/8) && coming == 0
 	switch {
-	case cap(in.buf) < want:
-		in.moveTo(takeBuffer(want))
-	case cap(in.buf)-len(in.buf) < want/4:
+	case cap(in.buf) < least || isLittle:
+		more := pending
+		if coming > 0 {
+			more = min(pending, max(coming+firstSize, pending/4))
+		}
+		in.moveTo(takeBuffer(max(least, pending+more)))
+	case cap(in.buf)-len(in.buf) < max(least, pending)/4 && in.start > 0:
 		n := copy(in.buf, in.buf[in.start:])
 		in.buf = in.buf[:n]
 		in.pos -= in.start

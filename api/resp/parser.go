@@ -38,6 +38,15 @@ type protocolError string
 
 func (e protocolError) Error() string { return "Protocol error: " + string(e) }
 
+// reserve makes room for the next read.
+func (p *parser) reserve() {
+	coming := 0
+	if p.open && p.bulk >= 0 && p.rejected == nil {
+		coming = max(0, int(p.bulk)+len("\r\n")-(len(p.buf)-p.pos))
+	}
+	p.input.reserve(coming)
+}
+
 // next parses one command and returns true, or false if it is not complete. A command may have no
 // arguments: an empty line, or an array of none. After an error, a protocolError or replyError,
 // the connection must be ended.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -285,5 +286,39 @@ func TestTheArgumentsOfAnUnfinishedCommandCountAsHeld(t *testing.T) {
 	}
 	if got, want := p.size()-cap(p.buf), arguments*int(unsafe.Sizeof(span{})); got < want {
 		t.Errorf("%d arguments count for %d bytes, want %d", arguments, got, want)
+	}
+}
+
+// TestALargeValueIsCopiedFewTimes as it comes in parts: what is allocated for it, all in all, is
+// some times its size, and the buffer that it ends in is hardly larger than it.
+func TestALargeValueIsCopiedFewTimes(t *testing.T) {
+	data := encodeCommand("SET", "k", strings.Repeat("v", MaxValue))
+	for _, piece := range []int{1 << 12, 1 << 16, 1 << 18, 3 << 20} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		var p parser
+		done := false
+		for from := 0; from < len(data); {
+			p.reserve()
+			if from > 0 && cap(p.buf) > max(2*p.pending(), readSize) {
+				t.Fatalf("a buffer of %d bytes for %d", cap(p.buf), p.pending())
+			}
+			n := copy(p.free(), data[from:min(len(data), from+piece)])
+			if n == 0 {
+				t.Fatal("there is no room")
+			}
+			p.received(n)
+			from += n
+			var err error
+			if done, err = p.next(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		runtime.ReadMemStats(&after)
+		all, held := after.TotalAlloc-before.TotalAlloc, cap(p.buf)
+		if !done || all > 4*MaxValue || held > MaxValue*5/4+readSize {
+			t.Errorf("in parts of %d bytes: %d MiB are allocated, and the buffer has %d KiB",
+				piece, all>>20, held>>10)
+		}
 	}
 }
