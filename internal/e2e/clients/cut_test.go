@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -48,6 +49,8 @@ func queueOf(atMostOnce bool, client string, command ...string) queue {
 		}
 		cmd := exec.CommandContext(ctx, command[0], all...)
 		cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1", "RUBYOPT=-W0")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // it ends with the workers that it has started
+		cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 		var failed bytes.Buffer
 		cmd.Stderr = &failed
 		in, err := cmd.StdinPipe()
@@ -177,8 +180,8 @@ func apart(oslo, lima *daemon) (heal func()) {
 }
 
 // TestWhatIsQueuedOnBothSidesOfACutIsDone has jobs added to one queue at two peers that are cut
-// from each other, and done at one of them after they are healed: each, and once. Sessions and
-// limits of rates are of both sides, too.
+// from each other, the first of which is killed, and done at the other after they are healed: each,
+// and once. Sessions and limits of rates are of both sides, too.
 func TestWhatIsQueuedOnBothSidesOfACutIsDone(t *testing.T) {
 	const each = 25 // jobs
 	oslo, lima := pair(t)
@@ -205,6 +208,8 @@ func TestWhatIsQueuedOnBothSidesOfACutIsDone(t *testing.T) {
 	}
 	adding.Wait()
 	bothSides("apart")
+	oslo.kill(syscall.SIGKILL) // which alone has what was written to it
+	oslo.run()
 	heal()
 	bothSides("together")
 	for name, q := range queues {

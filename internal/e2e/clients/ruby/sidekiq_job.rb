@@ -14,7 +14,7 @@ end
 class Note
   include Sidekiq::Worker
   sidekiq_options queue: QUEUE, retry: 3
-  sidekiq_retry_in { 0 }
+  sidekiq_retry_in { 1 } # 0 is a quarter of a minute
 
   def perform(what, tries = 0)
     Sidekiq.redis do |r|
