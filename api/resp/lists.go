@@ -127,8 +127,11 @@ func (c *call) pop(l crdt.List, from end, most int) ([][]byte, error) {
 	values := make([][]byte, 0, count)
 	size := 0
 	for _, value := range l.From(first, false) {
-		if size += len(value); size > MaxReply {
+		switch size += len(value); {
+		case size > MaxReply:
 			return nil, errReplyTooLarge
+		case c.looped && size > maxQuickBytes:
+			return nil, errApart
 		}
 		if values = append(values, value); len(values) == count { // before the next one is read
 			break
@@ -171,8 +174,6 @@ func listPop(from end) func(c *call) error {
 		switch {
 		case err != nil:
 			return err
-		case slices.ContainsFunc(values, c.tooLong):
-			return errApart
 		case several:
 			c.out.bulks(values)
 		default:
@@ -638,11 +639,8 @@ func (c *call) popFrom(key string, from end, most int, several bool) (done bool,
 		return false, nil
 	}
 	values, err := c.pop(l, from, most)
-	switch {
-	case err != nil:
+	if err != nil {
 		return false, err
-	case slices.ContainsFunc(values, c.tooLong):
-		return false, errApart
 	}
 	c.out.array(2)
 	c.out.text(key)

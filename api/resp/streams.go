@@ -251,7 +251,12 @@ func runXAdd(c *call) error {
 	c.out.text(a.id.String())
 	// What others added while they were cut off may be more than is removed at once: it goes on at the
 	// next entry.
-	removed, err := c.trim(a.trimming, max(MaxTrimmed-c.trims, 1))
+	most := max(MaxTrimmed-c.trims, 1)
+	n, err := c.excess(a.trimming, most)
+	if err != nil {
+		return err
+	}
+	removed, err := c.stream().RemoveFirst(min(n, most))
 	c.trims += removed
 	c.trimmed = removed > 0
 	return err
@@ -283,19 +288,19 @@ func (c *call) addEntry(a added, words []string) (id crdt.StreamID, err error) {
 	return id, err
 }
 
-// trim removes what is asked for, at most some entries.
-func (c *call) trim(t trimming, most int) (removed int, err error) {
+// excess returns how many entries are to be removed, or that they are more than some.
+func (c *call) excess(t trimming, enough int) (int, error) {
 	if t.by == "" {
 		return 0, nil
 	}
 	if c.looped {
-		most = min(most, maxQuickArguments+1)
+		enough = min(enough, maxQuickArguments)
 	}
-	n := min(t.excess(c.stream(), most), most)
-	if c.looped && n > maxQuickArguments {
+	n := t.excess(c.stream(), enough)
+	if c.looped && min(n, enough+1) > maxQuickArguments {
 		return 0, errApart
 	}
-	return c.stream().RemoveFirst(n)
+	return n, nil
 }
 
 // excess returns how many entries are to be removed, or that they are more than some. About so many
@@ -347,16 +352,14 @@ func runXTrim(c *call) error {
 		return err
 	}
 	const most = embedded.MaxOps / 2
-	n, s := 0, c.stream()
+	n, err := c.excess(a.trimming, most)
 	switch {
-	case a.about || c.looped || a.excess(s, most) <= most:
-		n, err = c.trim(a.trimming, most)
-	case a.all(s):
-		n, err = c.removeEntries(s)
-	default:
-		err = errMuchToTrim
+	case err != nil:
+		return err
+	case n > most && !a.about:
+		return errMuchToTrim
 	}
-	if err != nil {
+	if n, err = c.stream().RemoveFirst(min(n, most)); err != nil {
 		return err
 	}
 	c.out.integer(int64(n))
@@ -365,31 +368,6 @@ func runXTrim(c *call) error {
 
 var errMuchToTrim = replyError(fmt.Sprintf("ERR more than %d entries to remove (half of MaxOps): "+
 	"use ~ with a LIMIT, again and again", embedded.MaxOps/2))
-
-// all reports whether nothing is to stay.
-func (t trimming) all(s crdt.Stream) bool {
-	for e := range s.Backward(crdt.StreamID{}, crdt.MaxStreamID) {
-		return t.by == "maxlen" && t.most == 0 || t.by == "minid" && e.ID.Compare(t.least) < 0
-	}
-	return false
-}
-
-// removeEntries removes all entries at once, of a stream without groups, which would go as well.
-func (c *call) removeEntries(s crdt.Stream) (n int, err error) {
-	for range s.Groups() {
-		return 0, errMuchToTrim
-	}
-	n, info := s.Len(), s.Info()
-	until, expires := c.tx.Expiry(c.arg(1)).Get()
-	if _, err := s.Clear(); err != nil {
-		return 0, err
-	}
-	if err := s.SetInfo(info); err != nil || !expires {
-		return n, err
-	}
-	_, err = c.tx.Expiry(c.arg(1)).Set(until)
-	return n, err
-}
 
 func runXLen(c *call) error {
 	if err := c.streamError(); err != nil {

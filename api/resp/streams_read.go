@@ -297,8 +297,10 @@ func (c *call) history(s crdt.Stream, r streamRead, after crdt.StreamID) error {
 	var again []crdt.Pending
 	at, written := len(c.out.buf), 0
 	for _, p := range own {
-		if len(c.out.buf)-at > MaxReply {
-			break
+		if size := len(c.out.buf) - at; size > crdt.MaxDelivery {
+			break // the rest is asked for by the last id
+		} else if c.looped && size > maxQuickBytes {
+			return errApart
 		}
 		entries := c.rawEntries(s, p.ID)
 		if written += max(entries, 1); entries == 0 {

@@ -131,8 +131,8 @@ func (b *bench) about(ctx context.Context) string {
 		command += " --quick"
 	}
 	return fmt.Sprintf("peerd: %s. redis-server (appendonly yes): %s. Badger: %s. Daemons and redis-server sync each second; of `commits` each figure "+
-		"names its durability, and `replica`, `repair` and the peers of `spread` are in memory. In parentheses: the 95%% interval of %d rounds, in turn; "+
-		"without, it is of one. `%s` repeats a row.",
+		"names its durability, and `replica`, `repair` and the peers of `spread` are in memory. In parentheses: the 95%% interval of %d rounds, "+
+		"in turn where they are of several systems. `%s` repeats a row.",
 		b.Version, redis, lab.ModuleVersion("github.com/dgraph-io/badger/v4"), b.rounds, command)
 }
 
@@ -193,9 +193,13 @@ func (b *bench) profile(ctx context.Context, r row) string {
 	}
 	once := *b
 	once.rounds = 1
+	before := b.Profile
+	defer func() { b.Profile = before }()
 	b.Profile.Kind = "cpu"
-	defer func() { b.Profile.Kind = "" }()
-	err := os.MkdirAll(b.Profile.Dir, 0o755)
+	err := os.MkdirAll(before.Dir, 0o755)
+	if err == nil {
+		b.Profile.Dir, err = os.MkdirTemp(before.Dir, r.name+"-") // with nothing else in it
+	}
 	if err == nil {
 		_, err = r.measure(ctx, &once)
 	}
@@ -203,11 +207,11 @@ func (b *bench) profile(ctx context.Context, r row) string {
 	if err != nil {
 		return fmt.Sprintf("none: %v", err)
 	}
-	files, err := profilesOf(b.Profile.Dir, r.name)
+	files, err := profilesOf(b.Profile.Dir)
 	if err != nil || len(files) == 0 {
 		return "none: nothing of peerd's ran for long enough"
 	}
-	pattern := filepath.Join(b.Profile.Dir, r.name+"-*.cpu.*")
+	pattern := filepath.Join(b.Profile.Dir, "*.cpu.*")
 	top, err := b.ToolIn(ctx, ".", "go", append([]string{"tool", "pprof", "-top", "-nodecount=6"},
 		files...)...)
 	if err != nil {
@@ -216,11 +220,11 @@ func (b *bench) profile(ctx context.Context, r row) string {
 	return pattern + ": " + strings.Join(mostOf(top), ", ")
 }
 
-// profilesOf returns the files of a row's CPU profiles.
-func profilesOf(dir, row string) (files []string, err error) {
+// profilesOf returns the files of a directory's CPU profiles.
+func profilesOf(dir string) (files []string, err error) {
 	all, err := os.ReadDir(dir)
 	for _, f := range all {
-		if strings.HasPrefix(f.Name(), row+"-") && strings.Contains(f.Name(), ".cpu.") {
+		if strings.Contains(f.Name(), ".cpu.") {
 			files = append(files, filepath.Join(dir, f.Name()))
 		}
 	}

@@ -67,8 +67,12 @@ func spread(ctx context.Context, l *bench) ([]figure, error) {
 		if err != nil {
 			return nil, err
 		}
-		slow = append(slow, lines["BenchmarkSlowNeighbour/slow=true"]["p99-ms"])
-		quick = append(quick, lines["BenchmarkSlowNeighbour/slow=false"]["p99-ms"])
+		one, ok1 := lines["BenchmarkSlowNeighbour/slow=true"]["p99-ms"]
+		other, ok2 := lines["BenchmarkSlowNeighbour/slow=false"]["p99-ms"]
+		if !ok1 || !ok2 {
+			return nil, errors.New("BenchmarkSlowNeighbour prints no p99-ms")
+		}
+		slow, quick = append(slow, one), append(quick, other)
 	}
 	return []figure{{
 		what:   "p99 until one neighbour has a write, another at 10 KB/s, × without",
@@ -88,9 +92,13 @@ func expiring(ctx context.Context, l *bench) ([]figure, error) {
 	if err != nil {
 		return nil, err
 	}
+	slowest, ok := lines["BenchmarkExpiring"]["ms-slowest"]
+	if !ok {
+		return nil, errors.New("BenchmarkExpiring prints no ms-slowest")
+	}
 	return []figure{{
 		what:  fmt.Sprintf("the slowest write while %s keys expire at once", report.Count(keys)),
-		value: lines["BenchmarkExpiring"]["ms-slowest"], unit: " ms", bound: atMost(50, 0), sized: true,
+		value: slowest, unit: " ms", bound: atMost(50, 0), sized: true,
 		note: "a closed loop, until all are removed",
 	}}, nil
 }
@@ -231,7 +239,7 @@ func agree(ctx context.Context, l *bench) ([]figure, error) {
 		}
 	}
 	return []figure{{
-		what: "equal peers agree, linked: a digest", rounds: measure.Spread(digests), unit: " bytes",
+		what: "equal peers agree, linked: a digest", value: measure.Median(digests), unit: " bytes",
 		bound: atMost(64, 0), note: fmt.Sprintf("%d seen; no answer", len(digests)),
 	}}, nil
 }

@@ -95,27 +95,27 @@ func (l *Lab) Install(ctx context.Context, packages ...string) error {
 // policyFile is what Debian's packages ask whether they may start their services (policy-rc.d(8)).
 const policyFile = "/usr/sbin/policy-rc.d"
 
+// ourPolicy is that no service is started.
+const ourPolicy = "#!/bin/sh\n# peerd's benchmarks: remove this file if none is running\nexit 101 # not allowed\n"
+
 // startsNothing does something while the policy is that no service is started: a redis-server
-// that its package started would outlive the run. The policy that was there before is there again
-// afterwards.
+// that its package started would outlive the run. A policy that somebody else has made stays, and
+// decides; one that a run has left that was killed, or that runs beside this one, is taken for this one's.
 func startsNothing(policy string, do func() error) (err error) {
-	kept := policy + ".peerd-bench"
-	if _, err := os.Stat(kept); err == nil { // a run was killed before it was there again
-		if err := os.Rename(kept, policy); err != nil {
-			return err
-		}
-	}
-	switch moved := os.Rename(policy, kept); {
-	case moved == nil:
-		defer func() { err = errors.Join(err, os.Rename(kept, policy)) }()
-	case !errors.Is(moved, fs.ErrNotExist):
-		return moved
-	default:
-		defer func() { err = errors.Join(err, os.Remove(policy)) }()
-	}
-	if err := os.WriteFile(policy, []byte("#!/bin/sh\nexit 101 # not allowed\n"), 0o755); err != nil {
+	switch text, err := os.ReadFile(policy); {
+	case err == nil && string(text) != ourPolicy:
+		return do()
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
+	if err := os.WriteFile(policy, []byte(ourPolicy), 0o755); err != nil {
+		return err
+	}
+	defer func() {
+		if gone := os.Remove(policy); !errors.Is(gone, fs.ErrNotExist) { // by a run beside this one
+			err = errors.Join(err, gone)
+		}
+	}()
 	return do()
 }
 
