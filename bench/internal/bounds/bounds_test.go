@@ -168,7 +168,7 @@ func TestAMissIsReportedWithItsProfile(t *testing.T) {
 	if len(kinds) != 2 || kinds[0] != "" || kinds[1] != "cpu" || l.Profile.Kind != "" {
 		t.Errorf("it is measured with profiles %q", kinds)
 	}
-	if !strings.Contains(out.String(), "slow-*.cpu.*: ") || !strings.Contains(out.String(), "% ") {
+	if !strings.Contains(out.String(), "/*.cpu.*: ") || !strings.Contains(out.String(), "% ") {
 		t.Errorf("there is no profile in:\n%s", out.String())
 	}
 	if got := mostOf("Type: cpu\n      flat  flat%   sum%        cum   cum%\n  1s 40% 40% 2s 80%  a.(*B).C (inline)\n"); len(got) != 1 ||

@@ -114,7 +114,7 @@ func addTasks(ctx context.Context, address, name string, numbers <-chan int, tol
 			if err == nil || errors.Is(err, asynq.ErrTaskIDConflict) { // it was added, and the answer lost
 				break
 			}
-			if ctx.Err() != nil {
+			if !rests(ctx) {
 				return err
 			}
 		}

@@ -114,6 +114,16 @@ func extend(ctx context.Context, r *redis.Client, name string, n int) (mutex *re
 	return mutex, held && err == nil
 }
 
+// rests waits a moment before something is tried again, and reports whether there is time for that.
+func rests(ctx context.Context) bool {
+	select {
+	case <-time.After(20 * time.Millisecond):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
 func takeLocks(ctx context.Context, address, name string, numbers <-chan int, told func(int)) error {
 	r := redis.NewClient(&redis.Options{Addr: address})
 	defer r.Close()
@@ -123,7 +133,7 @@ func takeLocks(ctx context.Context, address, name string, numbers <-chan int, to
 			if held || mutex.LockContext(ctx) == nil {
 				break
 			}
-			if ctx.Err() != nil {
+			if !rests(ctx) {
 				return ctx.Err()
 			}
 		}
@@ -140,7 +150,7 @@ func seeLocks(ctx context.Context, address, name string, locks int, told func(in
 			if _, held := extend(ctx, r, name, n); held {
 				break
 			}
-			if ctx.Err() != nil {
+			if !rests(ctx) {
 				return fmt.Errorf("lock %d is not held: %w", n, ctx.Err())
 			}
 		}
@@ -185,7 +195,15 @@ func use(ctx context.Context, running *sync.WaitGroup, q queue, address, name st
 	}
 	running.Go(func() { ends(g.add(ctx, address, name, g.numbers, noted(g.added))) })
 	if works {
-		running.Go(func() { ends(g.work(ctx, address, name, jobs, noted(g.done))) })
+		running.Go(func() {
+			err := g.work(ctx, address, name, jobs, noted(g.done))
+			g.mu.Lock()
+			if err == nil && len(g.done) < jobs {
+				err = fmt.Errorf("its worker ended after %d of %d", len(g.done), jobs)
+			}
+			g.mu.Unlock()
+			ends(err)
+		})
 	}
 	return g
 }

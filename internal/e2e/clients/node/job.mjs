@@ -15,7 +15,7 @@ export async function eventually(what, holds) {
 
 // run runs a job and ends the process, whatever connections are left.
 export async function run(job) {
-  const timer = setTimeout(() => { console.error('the job does not end'); process.exit(1) }, 90000)
+  const timer = setTimeout(() => { console.error('the job does not end'); process.exit(1) }, 150000)
   try {
     await job()
     clearTimeout(timer)

@@ -21,8 +21,8 @@ def job(n):
 if __name__ == "__main__":
     name, what, *numbers = sys.argv[2:]
     if what == "add":
-        end = time.time() + 60
         for n in map(int, sys.stdin):
+            end = time.time() + 60
             while True:
                 try:
                     job.apply_async((n,), queue=name, retry=False)

@@ -19,9 +19,8 @@ if __name__ == "__main__":
     host, port = address.split(":")
     connection = redis.Redis(host, int(port))
     queue = Queue(name, connection=connection)
-    end = time.time() + 60
     if what == "work":
-        while len(done) < int(numbers[0]) and time.time() < end:
+        while len(done) < int(numbers[0]):
             try:
                 SimpleWorker([queue], connection=connection).work(burst=True, logging_level="CRITICAL")
             except redis.ConnectionError:
@@ -29,6 +28,7 @@ if __name__ == "__main__":
             time.sleep(0.02)
     else:
         for n in map(int, sys.stdin):
+            end = time.time() + 60
             while True:
                 try:
                     queue.enqueue("rq_queue.job", n)

@@ -21,8 +21,8 @@ end
 return if ENV["QUEUE_ARGS"] # loaded by the worker
 
 if WHAT == "add"
-  finish = Time.now + 60
   $stdin.each_line do |n|
+    finish = Time.now + 60
     begin
       Count.perform_async(n.to_i)
     rescue Redis::BaseConnectionError
