@@ -323,7 +323,7 @@ const (
 // besideStore are the files that may be in a directory into which a backup is restored: the keys
 // and the known peers of the host, which no backup holds. With them the host is the same member as
 // before.
-var besideStore = []string{hostKeyFile, clusterKeyFile, knownFile, clockFile}
+var besideStore = []string{hostKeyFile, clusterKeyFile, knownFile, clockFile, clockFile + ".tmp"}
 
 // restoreBatch is how many bytes of records one commit of a restore has.
 const restoreBatch = store.MaxBatchBytes

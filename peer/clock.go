@@ -37,6 +37,7 @@ type keptClock struct {
 type knownClock struct {
 	found engine.Clock // last, perhaps before the peer was opened
 	kept  engine.Clock // in the file
+	bad   bool         // the file says nothing, and is replaced
 	told  bool         // that it cannot be written
 }
 
@@ -55,6 +56,7 @@ func (p *Peer) loadClock() {
 	}
 	found, err := readClock(p.clockPath())
 	if err != nil {
+		p.known.bad = !errors.Is(err, wire.ErrFormat)
 		p.log.Warn("cannot read what was found of this host's clock: "+
 			"it is taken for right until it is measured", "error", err)
 		return
@@ -103,12 +105,12 @@ func (p *Peer) foundClock(found engine.Clock, limit time.Duration) {
 	p.clock.Store(&found)
 	off := max((found.Ahead - known.kept.Ahead).Abs(), (found.Slack - known.kept.Slack).Abs())
 	right := engine.Clock{}
-	if p.cfg.Memory || off <= limit/4 && (found == right) == (known.kept == right) {
+	if p.cfg.Memory || !known.bad && off <= limit/4 && (found == right) == (known.kept == right) {
 		return
 	}
 	err := writeClock(p.clockPath(), found)
 	if err == nil {
-		known.kept = found
+		known.kept, known.bad = found, false
 	} else if !known.told {
 		p.log.Warn("cannot keep what was found of this host's clock: it is tried again", "error", err)
 	}

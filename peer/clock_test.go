@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -251,6 +253,26 @@ func TestAClockThatWasOffIsInDoubtOnceItsPeerIsOpenedAgain(t *testing.T) {
 		mustClose(t, p)
 		if kept, err := readClock(p.clockPath()); err != nil || kept != (engine.Clock{}) {
 			t.Errorf("a clock that is right is kept as %+v (%v)", kept, err)
+		}
+	}
+}
+
+// TestWhatWasKeptOfAClockAndCannotBeReadIsReplaced, once the clock is measured: but not a newer version's.
+func TestWhatWasKeptOfAClockAndCannotBeReadIsReplaced(t *testing.T) {
+	for text, stays := range map[string]bool{"{": false, `{"version": 2}`: true} {
+		cfg := Config{Dir: t.TempDir(), Offline: true, Durability: None}
+		path := filepath.Join(cfg.Dir, clockFile)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p, err := Open(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.foundClock(engine.Clock{}, DefaultMaxSkew)
+		mustClose(t, p)
+		if _, err := os.Stat(path); stays != (err == nil) {
+			t.Errorf("a file with %s: %v, want it to stay: %v", text, err, stays)
 		}
 	}
 }

@@ -205,9 +205,6 @@ func (r *replica) saveSome() (err error) {
 
 // checkpointed takes note that a checkpoint is in the tree.
 func (r *replica) checkpointed(c *saving) {
-	if r.saving != c {
-		return // all was discarded
-	}
 	r.saving, r.paged, r.opening.marked = nil, c.tree, false
 	if !r.partial() {
 		r.saved = c.reach
@@ -380,13 +377,9 @@ func (w *treeWriter) commit(then func(*Write)) {
 
 // flush has what is left written, and then notes what was.
 func (w *treeWriter) flush() {
-	table := w.r.table
 	w.commit(func(*Write) {
-		if w.r.table != table {
-			return // all was discarded
-		}
 		for _, it := range w.items {
-			table.Stored(it)
+			w.r.table.Stored(it)
 		}
 	})
 }

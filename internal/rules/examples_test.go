@@ -68,8 +68,14 @@ func exported(s *source) (names []string) {
 func usedNames(of string, files []*source, all []*source) map[string]bool {
 	used := map[string]bool{}
 	seen := func(o types.Object) {
+		if t, ok := o.Type().(*types.Named); ok && t.Obj().Pkg() != nil && t.Obj().Pkg().Path() == module+"/"+of {
+			used[t.Obj().Name()] = true // what something shown is of is shown as well
+		}
 		if o.Pkg() == nil || o.Pkg().Path() != module+"/"+of {
 			return
+		}
+		if v, ok := o.(*types.Var); ok && v.IsField() {
+			return // which is no name of the package
 		}
 		name := o.Name()
 		if fn, ok := o.(*types.Func); ok {
