@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
