@@ -170,7 +170,7 @@ func (g *group) markLone() {
 			continue
 		}
 		it := c.was
-		if c.gone || it != nil && !g.r.table.Current(it) { // else it was packed meanwhile, and what is said here is lost
+		if c.gone {
 			it = g.r.table.find([]byte(c.key))
 		}
 		if it != nil {

@@ -75,8 +75,9 @@ func (r *replica) lookUnder(d *delta.Delta, prefixes []dotted.Address, set delta
 		v := r.present()
 		defer v.Close()
 		for len(prefixes) > 0 && !r.spentSince(began) {
-			full := false
+			full, seek := false, r.work
 			r.spend(workMiss)
+			r.transacted(seek)
 			err := v.scanStored(prefixes[0], last, func(a dotted.Address, c dotted.Cell) bool {
 				work := r.work
 				r.spend(workCell + workOf(payloadOf(c)))

@@ -34,8 +34,8 @@ func TestAnItemIsWhatItWasWhenItIsUnpacked(t *testing.T) {
 		if got.key != want.key || got.address != want.address || got.Vacant() != want.Vacant() {
 			t.Errorf("%s: %+v, want %+v", name, got, want)
 		}
-		if got.lone != want.lone || got.share != want.share {
-			t.Errorf("%s: lone %v, share %v; want %v, %v", name, got.lone, got.share, want.lone, want.share)
+		if got.lone || got.share != want.share {
+			t.Errorf("%s: lone %v, share %v; want false, %v", name, got.lone, got.share, want.share)
 		}
 		if diff := cmp.Diff(want.cell, got.cell) + cmp.Diff(want.value, got.value); diff != "" {
 			t.Errorf("%s: %s", name, diff)
