@@ -162,16 +162,17 @@ func (p *Process) Used(do func() error) (time.Duration, error) {
 	return after - before, err
 }
 
-// Calm waits until processes have had little to do for a second: less than a twentieth of a
+// Calm waits until processes have had little to do for half a second: less than a twentieth of a
 // processor each. What follows a load, as checkpoints, is over then.
 func Calm(ctx context.Context, processes ...*Process) error {
+	const quiet = time.Second / 2
 	for began := time.Now(); time.Since(began) < 2*Patience; {
 		busy := false
 		before := map[*Process]time.Duration{}
 		for _, p := range processes {
 			before[p], _ = p.CPU()
 		}
-		if err := Pause(ctx, time.Second); err != nil {
+		if err := Pause(ctx, quiet); err != nil {
 			return err
 		}
 		for _, p := range processes {
@@ -179,7 +180,7 @@ func Calm(ctx context.Context, processes ...*Process) error {
 			if err != nil {
 				return p.Failure()
 			}
-			busy = busy || after-before[p] > time.Second/20
+			busy = busy || after-before[p] > quiet/20
 		}
 		if !busy {
 			return nil
