@@ -8,9 +8,12 @@ import (
 
 // A clear leaves what its maker had not seen, and its commit counts that anew. As a rule the log
 // tells what it is. Where it does not, since it was cut, a repair left a hole in it or there is too
-// much of it, all cells under the clear's prefix have to be looked at, however many they are. That
-// is a task: the delta waits meanwhile, as does all else that writes, and is applied with what was
-// found, and what the log has got since.
+// much of it, all cells under the clear's prefix have to be looked at, however many they are. If
+// they are many, that is a task: the delta waits meanwhile, as does all else that writes, and is
+// applied with what was found, and what the log has got since.
+
+// lookShare is the part of a step's budget for which a group looks for cells before that is a task.
+const lookShare = 8
 
 // found is what was found for a delta.
 type found struct {
@@ -56,11 +59,27 @@ func (g *group) looksFirst(d *delta.Delta, exact bool) (waits bool, err error) {
 		}
 		prefixes = append(prefixes, op.Address)
 	}
-	if len(prefixes) > 0 {
-		g.looking.waits = true
-		g.r.begin(g.r.lookUnder(d, prefixes, set))
+	if few, err := g.few(prefixes); few || err != nil {
+		return false, err
 	}
-	return g.looking.waits, nil
+	g.looking.waits = true
+	g.r.begin(g.r.lookUnder(d, prefixes, set))
+	return true, nil
+}
+
+// few reports whether there is so little under prefixes that the group can look at it itself.
+func (g *group) few(prefixes []dotted.Address) (few bool, err error) {
+	r, began := g.r, g.r.work
+	few = true
+	for i := 0; i < len(prefixes) && few && err == nil; i++ {
+		r.spend(workMiss)
+		err = g.view.scanStored(prefixes[i], "", func(_ dotted.Address, c dotted.Cell) bool {
+			r.spend(workCell + workOf(payloadOf(c)))
+			few = r.work-began < r.cfg.StepWork/lookShare
+			return few
+		})
+	}
+	return few, err
 }
 
 // lookUnder returns a task: the cells under the prefixes of a delta's clears are looked at.

@@ -21,10 +21,7 @@ func TestALookAtAllCellsTakesSteps(t *testing.T) {
 			worst := 0
 			s.cfg.StepWork, s.cfg.Spent = budget, func(_ string, work, _ int) { worst = max(worst, work) }
 			s.hosts(&datadriven.TestData{}, []string{"2"})
-			run := func(line string) {
-				words := strings.Fields(line)
-				commands[words[0]](s, words[1:], "")
-			}
+			run := s.line
 			stable := func() {
 				run("stabilize")
 				run("run 3s")
@@ -73,6 +70,53 @@ func TestALookAtAllCellsTakesSteps(t *testing.T) {
 				t.Errorf("a step did %d units of work, with a budget of %d", worst, budget)
 			}
 		})
+	}
+}
+
+// line runs a line of a script.
+func (s *script) line(line string) {
+	words := strings.Fields(line)
+	commands[words[0]](s, words[1:], "")
+}
+
+// TestClearsOfLittleShareGroups though the log does not tell what they had not seen: each does not
+// cost a record of the log, and a sync.
+func TestClearsOfLittleShareGroups(t *testing.T) {
+	const sets = 100
+	s := newScript(t)
+	s.hosts(&datadriven.TestData{}, []string{"2"})
+	s.line("link 1 2")
+	var members strings.Builder
+	for i := range 20 {
+		fmt.Fprint(&members, " m", i)
+	}
+	for i := range sets {
+		s.line(fmt.Sprint("write 1 add set", i, members.String()))
+	}
+	s.line("run 3s")
+	s.line("cut 1 2")
+	s.line("write 2 add set7 added")
+	s.line("run 3s")
+	s.line("many 2 10 late 3")
+	s.line("run 3s")
+	log := &s.actors[1].e.log
+	s.line(fmt.Sprint("cut-log 2 ", log.Last-log.First))
+	for i := range sets {
+		s.line(fmt.Sprint("write 1 drop set", i))
+	}
+	before := log.Last
+	s.line("link 1 2")
+	s.line("run 3s")
+	v := s.actors[1].e.View()
+	defer v.Close()
+	if left := membersOf(Fields(v), "set7"); len(left) != 1 {
+		t.Errorf("set7 has %q, want what its clear had not seen", left)
+	}
+	if keys, _ := s.actors[1].e.Counts(); keys != 11 {
+		t.Errorf("%d keys are left, want 11", keys)
+	}
+	if records := log.Last - before; records > 10 {
+		t.Errorf("%d clears took %d records of the log, want 10 at most", sets, records)
 	}
 }
 
