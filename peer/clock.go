@@ -41,12 +41,6 @@ type knownClock struct {
 	told  bool         // that it cannot be written
 }
 
-// doubted returns what a clock is taken for of which this was found once: it may be as wrong still,
-// or right.
-func doubted(found engine.Clock) engine.Clock {
-	return engine.Clock{Ahead: max(found.Ahead, 0), Slack: found.Ahead.Abs() + found.Slack}
-}
-
 func (p *Peer) clockPath() string { return filepath.Join(p.cfg.Dir, clockFile) }
 
 // loadClock takes over what was found of the clock before.
@@ -63,7 +57,7 @@ func (p *Peer) loadClock() {
 	}
 	p.known.found, p.known.kept = found, found
 	if found != (engine.Clock{}) {
-		doubt := doubted(found)
+		doubt := found.Doubted()
 		p.clock.Store(&doubt)
 		p.log.Warn("this host's clock was off when it was measured last: "+
 			"until it is measured again keys expire later",

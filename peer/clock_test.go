@@ -106,7 +106,7 @@ func TestMostMembersTellWhoseClockIsOff(t *testing.T) {
 		{[]members.Member{off, at(0, 0), at(0, 0)}, 1, false},               // two are not measured
 		{[]members.Member{at(600*time.Millisecond, time.Second)}, 0, false}, // or a slow answer
 	} {
-		got, wrong := len(skewed(test.all, DefaultMaxSkew)), clockWrong(test.all, DefaultMaxSkew)
+		got, wrong := len(skewed(test.all, DefaultMaxSkew)), engine.ClockWrong(measuredOf(test.all), DefaultMaxSkew)
 		if got != test.skewed || wrong != test.wrong {
 			t.Errorf("%+v: %d skewed, wrong %v", test, got, wrong)
 		}
@@ -144,35 +144,6 @@ func TestAPeerWhoseClockIsWrongExpiresNothingEarly(t *testing.T) {
 	})
 	if hasKey(t, ahead, "k") != hasKey(t, a, "k") {
 		t.Error("the two do not agree")
-	}
-}
-
-// TestAClockThatIsFarOffIsFollowedByNobody though the two others differ by somewhat more than they may.
-func TestAClockThatIsFarOffIsFollowedByNobody(t *testing.T) {
-	at := func(offset time.Duration) members.Member {
-		return members.Member{ClockOffset: offset, ClockError: time.Millisecond}
-	}
-	const little = 600 * time.Millisecond
-	for _, test := range []struct {
-		all  []members.Member
-		want time.Duration
-	}{ // as the right one sees it, the one a little behind, and the wrong one
-		{[]members.Member{at(-little), at(time.Hour)}, 0},
-		{[]members.Member{at(little), at(time.Hour + little)}, little},
-		{[]members.Member{at(-time.Hour), at(-time.Hour - little)}, -time.Hour},
-		{[]members.Member{at(time.Hour), at(time.Hour)}, time.Hour},
-	} {
-		if c, known := clockOf(test.all, DefaultMaxSkew, engine.Clock{}); !known || c.Ahead != test.want {
-			t.Errorf("%v: it takes the right time for %v ahead, want %v", test.all, c.Ahead, test.want)
-		}
-	}
-	// One of the two that know better goes away; then the clock is set.
-	was := engine.Clock{Ahead: time.Hour}
-	if c, _ := clockOf([]members.Member{at(time.Hour + little/2), {}}, DefaultMaxSkew, was); c != was {
-		t.Errorf("with one member left it takes %+v for its clock, want %+v", c, was)
-	}
-	if c, _ := clockOf([]members.Member{at(0), {}}, DefaultMaxSkew, was); c != (engine.Clock{}) {
-		t.Errorf("a clock that was set is taken for one of %+v", c)
 	}
 }
 

@@ -2,7 +2,6 @@ package peer
 
 import (
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/peerd/peerd/antientropy"
@@ -137,32 +136,29 @@ type clocks struct {
 	wrong bool            // said that it is this host's own
 }
 
-// isSkewed reports whether a member's clock is off by more than limit, however wrong the
-// measurement.
-func isSkewed(m members.Member, limit time.Duration) bool {
-	return m.ClockOffset.Abs()-m.ClockError > limit
+// measured is a member's clock beside this host's.
+func measured(m members.Member) engine.Measured {
+	return engine.Measured{Ahead: m.ClockOffset, Error: m.ClockError}
+}
+
+// measuredOf returns the clocks of those members whose clocks are measured.
+func measuredOf(all []members.Member) (clocks []engine.Measured) {
+	for _, m := range all {
+		if m.ClockError > 0 {
+			clocks = append(clocks, measured(m))
+		}
+	}
+	return clocks
 }
 
 // skewed returns the members whose clocks are off.
 func skewed(all []members.Member, limit time.Duration) (off []members.Member) {
 	for _, m := range all {
-		if isSkewed(m, limit) {
+		if measured(m).Off(limit) {
 			off = append(off, m)
 		}
 	}
 	return off
-}
-
-// clockWrong reports whether this host's own clock must be the one that is off: seen from here,
-// those of most members are, of at least two.
-func clockWrong(all []members.Member, limit time.Duration) bool {
-	measured := 0
-	for _, m := range all {
-		if m.ClockError > 0 {
-			measured++
-		}
-	}
-	return measured >= 2 && 2*len(skewed(all, limit)) > measured
 }
 
 func namesOf(all []members.Member) []string {
@@ -181,7 +177,7 @@ func (n *network) watchClocks() {
 	all, limit := n.members.List(), n.p.skewLimit()
 	named := map[string]bool{}
 	for _, m := range all {
-		was, off := n.clocks.named[m.ID], isSkewed(m, limit)
+		was, off := n.clocks.named[m.ID], measured(m).Off(limit)
 		if m.ClockError == 0 {
 			off = was // it is not measured while it is gone
 		}
@@ -192,49 +188,15 @@ func (n *network) watchClocks() {
 			n.tellClock(m, off)
 		}
 	}
-	wrong := clockWrong(all, limit)
+	wrong := engine.ClockWrong(measuredOf(all), limit)
 	if wrong && !n.clocks.wrong {
 		n.p.log.Error("this host's clock is off: most members' clocks differ from it; set it, and have it "+
 			"kept by NTP", "members", namesOf(skewed(all, limit)), "limit_ms", limit.Milliseconds())
 	}
 	n.clocks = clocks{named: named, wrong: wrong}
-	if found, known := clockOf(all, limit, n.p.known.found); known {
-		n.p.foundClock(found, limit)
+	if found := measuredOf(all); len(found) > 0 {
+		n.p.foundClock(engine.JudgeClock(found, limit, n.p.known.found), limit)
 	}
-}
-
-// clockOf returns what members' clocks tell of this host's, for what expires. If most differ from it the median counts; if the
-// only one differs, and nobody knows which is right, keys expire by the one that is behind, unless it tells what most told before.
-// It is not known while no clock is measured: what was is so still.
-func clockOf(all []members.Member, limit time.Duration, was engine.Clock) (c engine.Clock, known bool) {
-	var measured []members.Member
-	for _, m := range all {
-		if m.ClockError > 0 {
-			measured = append(measured, m)
-		}
-	}
-	switch off := skewed(measured, limit); {
-	case clockWrong(measured, limit):
-		c.Ahead = medianOffset(measured)
-	case len(off) == 1 && len(measured) == 1:
-		if told := off[0].ClockOffset - was.Ahead; was.Ahead != 0 && told.Abs()-off[0].ClockError <= limit {
-			return was, true
-		}
-		c.Slack = max(0, -off[0].ClockOffset)
-	}
-	return c, len(measured) > 0
-}
-
-// medianOffset returns by how much the right time is ahead, by the median of members' clocks and of this host's own: without
-// that one, of two that differ the one that is ahead would be followed. Of two in the middle the one behind counts, by which
-// nothing expires early.
-func medianOffset(measured []members.Member) time.Duration {
-	offsets := []time.Duration{0} // its own
-	for _, m := range measured {
-		offsets = append(offsets, m.ClockOffset)
-	}
-	slices.Sort(offsets)
-	return offsets[(len(offsets)-1)/2]
 }
 
 func (n *network) tellClock(m members.Member, off bool) {

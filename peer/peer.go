@@ -54,7 +54,7 @@ type Peer struct {
 	followed  atomic.Int64          // where the log ended when spaces were last asked whether they hold it back
 
 	limits atomic.Pointer[limits]       // changed while making is held
-	clock  atomic.Pointer[engine.Clock] // see clockOf
+	clock  atomic.Pointer[engine.Clock] // see engine.JudgeClock
 	known  knownClock                   // of it; owned by keepLinks, once the network runs
 
 	making   sync.Mutex                        // held while a space is opened or dropped

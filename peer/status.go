@@ -337,7 +337,8 @@ func (n *network) describe(s *Status, lacks map[string]lack) {
 		s.P2PAddrs = append(s.P2PAddrs, a.String())
 	}
 	all := n.members.List()
-	s.ClockSkewed, s.ClockWrong = namesOf(skewed(all, n.p.skewLimit())), clockWrong(all, n.p.skewLimit())
+	s.ClockSkewed = namesOf(skewed(all, n.p.skewLimit()))
+	s.ClockWrong = engine.ClockWrong(measuredOf(all), n.p.skewLimit())
 	for _, m := range all {
 		out := Member{
 			Name: m.Label, PeerID: m.ID, Addr: m.Addr, Alive: m.Alive, Since: m.Since,

@@ -80,19 +80,6 @@ type expiring struct {
 	clock Clock
 }
 
-// Clock is what is known of the wall clock by those of other hosts.
-type Clock struct {
-	Ahead time.Duration // by how much the right time is ahead of it: zero, unless it is known to be wrong
-	// Slack is by how much it may be ahead of another's, of which nobody knows which is right. Keys expire so much later.
-	Slack time.Duration
-}
-
-// judges returns by how much the time by which keys have expired is ahead of the wall clock's.
-func (c Clock) judges() time.Duration { return c.Ahead - c.Slack }
-
-// SetClock says how right the wall clock is.
-func (e *Engine) SetClock(c Clock) { e.expiring.clock = c }
-
 // expiry is when to look at the expiry of a key.
 type expiry struct {
 	at    int64

@@ -38,6 +38,7 @@ type disk struct {
 	before  int            // how many came before them
 	highest time.Time      // that the clock of a process on it ever showed
 	scars   [numbers]scars // of each space, by its number
+	verdict verdict        // of the clock that the process on it goes by
 
 	// Faults.
 	dieIn    int  // commits, and records of the log, until the process dies; negative: it lives
@@ -55,7 +56,8 @@ func newDisk() *disk {
 func (d *disk) clone() *disk {
 	c := newDisk()
 	c.log, c.written, c.durable = d.log.Clone(), d.written.Clone(), d.written.Clone()
-	c.highest, c.scars = d.highest, d.scars
+	c.highest, c.scars, c.verdict = d.highest, d.scars, d.verdict
+	c.verdict.sure, c.verdict.follow = false, false // it may come to a machine with another clock
 	return c
 }
 

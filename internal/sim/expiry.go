@@ -301,7 +301,7 @@ func (h *host) expired(names []dotted.Address, first crdt.Dot, last uint64) {
 	if seen[first.Replica] = first.Counter - 1; first.Counter == 1 {
 		delete(seen, first.Replica)
 	}
-	t := &transaction{host: h, first: first, last: last, saw: hist.dense(seen), now: h.wall().UnixMilli(), disk: h.disk}
+	t := &transaction{host: h, first: first, last: last, saw: hist.dense(seen), now: h.time().UnixMilli(), disk: h.disk}
 	for _, name := range names {
 		if !hist.past(name, t.now, t.liveTo) && !h.w.blind {
 			until, ok := hist.expires(name, t.liveTo)
@@ -319,8 +319,8 @@ func (h *host) checkHidden(seen []uint64) {
 	if h.w.plan.mix.timed == nil {
 		return
 	}
-	now := h.wall()
-	v := h.engine.View().At(now, engine.Clock{})
+	now := h.time()
+	v := h.engine.View().At(h.wall(), h.judged)
 	defer v.Close()
 	hist := h.w.hist
 	live := func(e *effect) bool { return has(seen, e.of) && !e.removedBy(seen) }
@@ -385,7 +385,7 @@ func (w *world) expireAll() {
 		h := r.members()[0]
 		seen := r.hist.dense(h.held)
 		live := func(e *effect) bool { return has(seen, e.of) && !e.removedBy(seen) }
-		due := h.wall().Add(-expiryWait).UnixMilli() // on a clock that was put back, not all is
+		due := h.time().Add(-expiryWait).UnixMilli() // on a clock that was put back, not all is
 		for _, key := range r.hist.keys {
 			for _, name := range append([]dotted.Address{dotted.KeyAddress(key)}, r.hist.fields[key]...) {
 				if r.hist.past(name, due, live) {

@@ -381,17 +381,24 @@ func (m *machine) replaceDisk(d *disk, what string) {
 
 func (w *world) injectClock(f Fault, h *machine) {
 	off := time.Duration(w.rng.IntN(100<<w.rng.IntN(20))) * time.Millisecond
+	set := func(off time.Duration) {
+		h.clock.set(off)
+		w.clocksSet = w.now
+	}
 	switch f {
 	case ClockAhead:
-		h.clock.set(off)
+		set(off)
 	case ClockBehind:
-		h.clock.set(-off)
+		set(-off)
 	case ClockJump:
-		h.clock.set(off)
-		w.after(w.span(), func() { h.clock.set(0) })
+		if m := w.plan.measured; m != nil && m.IntN(2) == 0 {
+			off = -off
+		}
+		set(off)
+		w.after(w.span(), func() { set(0) })
 	case ClockStill:
 		h.clock.stop(w.now)
-		w.after(w.span(), func() { h.clock.set(0) })
+		w.after(w.span(), func() { set(0) })
 	}
 }
 

@@ -101,6 +101,7 @@ func (h *host) open() error {
 		return err
 	}
 	h.engine = e
+	e.SetClock(h.judged)
 	h.due, h.alarm, h.asked, h.broken, h.endSync, h.beside = false, 0, 0, nil, nil, nil
 	h.frames, h.pulls = map[*engine.Frame]*lane{}, map[*engine.Pull]*pull{}
 	h.sources, h.serves, h.logSlack, h.overs = 0, nil, -1, 0

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/store"
 	"github.com/peerd/peerd/store/space"
 )
@@ -16,13 +17,14 @@ const linkEvery = time.Second
 // machine is a disk, a clock and links, with a peer's process on it, which holds some of the world's spaces: of each
 // it has a host. What befalls the machine befalls all of them at once.
 type machine struct {
-	w     *world
-	i     int
-	id    gossip.NeighbourID
-	disk  *disk
-	clock wallClock
-	hosts []*host                 // of the spaces that it is to hold, in the world's order
-	knew  map[gossip.SpaceID]bool // spaces that it held once
+	w      *world
+	i      int
+	id     gossip.NeighbourID
+	disk   *disk
+	clock  wallClock
+	judged engine.Clock            // what it takes that for
+	hosts  []*host                 // of the spaces that it is to hold, in the world's order
+	knew   map[gossip.SpaceID]bool // spaces that it held once
 
 	// The process.
 	running bool
@@ -100,6 +102,7 @@ func (m *machine) start() {
 	}
 	m.epoch++
 	m.links, m.dialing = map[gossip.NeighbourID]*end{}, map[gossip.NeighbourID]bool{}
+	m.doubtClock()
 	err := m.open()
 	for _, h := range m.hosts {
 		if err == nil {
@@ -115,7 +118,7 @@ func (m *machine) start() {
 	for _, h := range m.hosts {
 		h.begin()
 	}
-	m.every(linkEvery, func() error { m.keepLinks(); return nil })
+	m.every(linkEvery, func() error { m.keepLinks(); m.measure(); return nil })
 	m.later(0, func() error { m.keepLinks(); return nil })
 	for _, h := range m.hosts {
 		h.wake()

@@ -53,7 +53,8 @@ type plan struct {
 	putBacks   int     // of machines to images, at most
 	forks      bool    // machines are put back from images: see forks.go
 
-	waits *rand.Rand // which decides who waits for others to hold what it wrote; nil if nobody does
+	waits    *rand.Rand // which decides who waits for others to hold what it wrote; nil if nobody does
+	measured *rand.Rand // how wrongly machines measure each other's clocks; nil if they do not
 }
 
 func drawPlan(rng *rand.Rand) plan {

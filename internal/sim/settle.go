@@ -244,6 +244,7 @@ func (h *host) checkReopened() {
 	if err != nil || e.Damaged() != nil {
 		h.w.fail("the store of %s does not open: %v %v", h.name, err, e.Damaged())
 	}
+	e.SetClock(h.judged)
 	for e.Clears() > 0 {
 		err := e.Step(h.now(), h.wall())
 		if err == nil {

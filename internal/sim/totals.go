@@ -74,6 +74,7 @@ type Totals struct {
 	Rebuilds   int // that were completed
 	Bases      int // ids of which bases were said
 	Secured    int // times that a host was told what another one holds
+	Judged     int // times that a host found its clock to be off otherwise than before
 	Faults     [faultKinds]int
 	Violations int
 }
@@ -91,6 +92,7 @@ func (t *Totals) Add(o Totals) {
 	t.Rebuilds += o.Rebuilds
 	t.Bases += o.Bases
 	t.Secured += o.Secured
+	t.Judged += o.Judged
 	for i, n := range o.Faults {
 		t.Faults[i] += n
 	}
@@ -101,8 +103,8 @@ func (t *Totals) Add(o Totals) {
 func (t Totals) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "worlds=%d hours=%.2f events=%d operations=%d reads=%d messages=%d repairs=%d "+
-		"rebuilds=%d bases=%d secured=%d expired=%d", t.Worlds, t.Time.Hours(), t.Events, t.Operations, t.Reads, t.Messages, t.Repairs,
-		t.Rebuilds, t.Bases, t.Secured, t.Expired)
+		"rebuilds=%d bases=%d secured=%d expired=%d judged=%d", t.Worlds, t.Time.Hours(), t.Events, t.Operations, t.Reads, t.Messages, t.Repairs,
+		t.Rebuilds, t.Bases, t.Secured, t.Expired, t.Judged)
 	for f, n := range t.Faults {
 		fmt.Fprintf(&b, " %v=%d", Fault(f), n)
 	}

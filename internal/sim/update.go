@@ -53,9 +53,12 @@ func (u *update) Run(_ int, tx *engine.Tx) error {
 	u.t.saw = h.w.hist.dense(seen)
 	u.t.first = crdt.Dot{Replica: tx.Replica(), Counter: seen[tx.Replica()] + 1}
 	u.t.time, u.t.now = tx.Time(), tx.Now().UnixMilli()
+	if now := h.time().UnixMilli(); u.t.now != now {
+		h.w.fail("%s has keys expire by %d, which it takes for %d", h.name, u.t.now, now)
+	}
 	for _, m := range muts {
 		if m.expire != nil {
-			m.until = tx.Now().Add(m.after).UnixMilli()
+			m.until = tx.Right().Add(m.after).UnixMilli()
 			m.do = func(f crdt.Fields) error { return m.expire(f, time.UnixMilli(m.until)) }
 		}
 		before := tx.Touched(0, func(string) {})

@@ -23,17 +23,18 @@ type world struct {
 	totals  Totals
 	trace   *bufio.Writer // nil: nobody reads it
 
-	realms   []*realm // its spaces
-	machines []*machine
-	blocked  map[[2]*machine]int     // how many partitions block the way from one to another
-	calm     bool                    // no more faults are injected
-	expired  bool                    // all has that ever will
-	rotten   bool                    // some stored record was changed behind a replica's back
-	markers  int                     // drawn so far
-	putBacks int                     // of machines to images
-	images   map[crdt.ReplicaID]bool // whose id was in one of them
-	salvaged map[string]bool         // markers
-	blind    bool                    // the oracle is: it does not know all dots by their names
+	realms    []*realm // its spaces
+	machines  []*machine
+	blocked   map[[2]*machine]int     // how many partitions block the way from one to another
+	clocksSet time.Duration           // when one was set last, or began to stand still
+	calm      bool                    // no more faults are injected
+	expired   bool                    // all has that ever will
+	rotten    bool                    // some stored record was changed behind a replica's back
+	markers   int                     // drawn so far
+	putBacks  int                     // of machines to images
+	images    map[crdt.ReplicaID]bool // whose id was in one of them
+	salvaged  map[string]bool         // markers
+	blind     bool                    // the oracle is: it does not know all dots by their names
 }
 
 // Run runs the world of a seed. It returns what happened there, and the invariant that broke, if
@@ -77,6 +78,7 @@ func newWorld(seed uint64, trace io.Writer) *world {
 	w.plan.drawStreams(rand.New(rand.NewPCG(seed, 9)))
 	w.plan.drawLists(rand.New(rand.NewPCG(seed, 11)))
 	w.plan.drawWaits(rand.New(rand.NewPCG(seed, 12)))
+	w.plan.drawMeasured(rand.New(rand.NewPCG(seed, 20)))
 	for i := range w.plan.spaces {
 		w.realms = append(w.realms, newRealm(w, i))
 	}
