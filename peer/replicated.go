@@ -35,7 +35,7 @@ func (s *Space) Replicated(ctx context.Context, n int) (have int, err error) {
 	defer poll.Stop()
 	for {
 		now, err := ask(ctx, held, func(l *loop) int {
-			l.engine.Secure(written) // again, for links that were opened since
+			written = l.engine.Secure(written) // again, for links that were opened since
 			return l.replicas(written)
 		})
 		if err != nil {

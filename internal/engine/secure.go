@@ -24,6 +24,20 @@ func (e *Engine) vouch() bool {
 // opened; zero if none is known. Who has it has what was written before.
 func (e *Engine) Newest() crdt.Dot { return e.newest }
 
+// Secure has neighbours asked whether a dot that Newest returned survives there: see
+// gossip.Mesh.Secure. Once something was written under a later id they are asked for the first dot
+// of that, which depends on all that was written before: so whoever waits asks for one replica,
+// whenever that began. It returns what they are asked for.
+func (e *Engine) Secure(d crdt.Dot) crdt.Dot {
+	if id := e.newest.Replica; d.Counter > 0 && id != d.Replica {
+		d = crdt.Dot{Replica: id, Counter: 1}
+	}
+	if d.Counter > 0 {
+		e.Mesh.Secure(d)
+	}
+	return d
+}
+
 // newestOwn returns the last dot that an earlier start wrote.
 func (r *replica) newestOwn() (d crdt.Dot) {
 	for _, o := range r.own {
