@@ -142,7 +142,7 @@ func withNeighbours(r *replica, rng *rand.Rand, now time.Time) *Engine {
 		due:   deadlines{tick: now.Add(tickEvery), digest: now.Add(digestEvery), sync: now.Add(syncEvery)},
 		takes: map[gossip.NeighbourID]int{}, digests: digests{pause: digestEvery},
 	}
-	e.newest = r.newestOwn()
+	e.newest, _ = r.newestOwn()
 	r.health.Begin(len(r.seen) > 0, now)
 	if r.cfg.PushDelay > 0 {
 		e.Mesh.Hold()

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"math"
+	"slices"
 
 	"github.com/peerd/peerd/crdt"
 )
@@ -38,12 +39,13 @@ func (e *Engine) Secure(d crdt.Dot) crdt.Dot {
 	return d
 }
 
-// newestOwn returns the last dot that an earlier start wrote.
-func (r *replica) newestOwn() (d crdt.Dot) {
-	for _, o := range r.own {
+// newestOwn returns the last dot that was written here, and where its id is among the
+// store's own.
+func (r *replica) newestOwn() (d crdt.Dot, at int) {
+	for at, o := range slices.Backward(r.own) {
 		if n := r.seen[o.id]; n > 0 && o.known != math.MaxUint64 { // that is another's, which has forked
-			d = crdt.Dot{Replica: o.id, Counter: n}
+			return crdt.Dot{Replica: o.id, Counter: n}, at
 		}
 	}
-	return d
+	return crdt.Dot{}, 0
 }
