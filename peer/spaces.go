@@ -681,7 +681,7 @@ func (l *loop) unreplicated() uint64 {
 // isDurable reports whether what was here when this peer wrote last survives a loss of power at a neighbour, if it
 // promises that here: who has that write has all that it saw. Before a space is dropped the end of its id is written.
 func (l *loop) isDurable() bool {
-	d := l.engine.Newest()
+	d, _ := l.engine.Newest()
 	if l.p.cfg.Memory || l.p.cfg.Durability == None || d.Counter == 0 {
 		return true
 	}

@@ -576,7 +576,7 @@ func TestWhatAnotherWroteIsNotTakenForTheNewestOwn(t *testing.T) {
 	}
 	must(t, c.engine.Save(w.now))
 	w.restart(t, c, "is killed")
-	if got := c.engine.Newest(); got != want {
+	if got, _ := c.engine.Newest(); got != want {
 		t.Errorf("%v is said to be the newest, want %v", got, want)
 	}
 }
