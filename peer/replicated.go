@@ -19,23 +19,27 @@ const (
 // ctx's error, too, if ctx ends first. Only peers to which this one has a link of its own can say
 // so, four times MaxLinks at most: with an n beyond them it waits until ctx ends. They sync for
 // whoever waits, whatever their Config.Durability promises their own callers; but those with None
-// only when they do anyway, within about a minute of a write. Other errors are ErrNotHeld and
-// ErrClosed; of a space that is not there yet it returns 0 and no error.
+// only when they do anyway, within about a minute of a write. While the space is rebuilt, and what
+// was written here is not known again, none counts. Other errors are ErrNotHeld and ErrClosed; of a
+// space that is not there yet it returns 0 and no error.
 func (s *Space) Replicated(ctx context.Context, n int) (have int, err error) {
 	held, err := s.here()
 	if held == nil || err != nil {
 		return 0, err // nothing was written
 	}
-	written, err := ask(ctx, held, func(l *loop) crdt.Dot { return l.engine.Newest() })
-	if err != nil {
-		return 0, err
-	}
+	var written crdt.Dot
+	known := false
 	pause := replicatedSoon
 	poll := time.NewTimer(pause)
 	defer poll.Stop()
 	for {
 		now, err := ask(ctx, held, func(l *loop) int {
-			l.engine.Secure(written) // again, for links that were opened since
+			if !known {
+				if written, known = l.engine.Newest(); !known {
+					return 0
+				}
+			}
+			written = l.engine.Secure(written) // again, for links that were opened since
 			return l.replicas(written)
 		})
 		if err != nil {

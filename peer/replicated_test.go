@@ -3,6 +3,7 @@ package peer
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -102,5 +103,58 @@ func TestWhatWasWrittenBeforeARestartIsWaitedFor(t *testing.T) {
 	c.start(cfg)
 	if n, err := p.Replicated(t.Context(), 1); n != 1 || err != nil {
 		t.Fatal(n, err)
+	}
+}
+
+// polled counts how often it is asked for Done: each poll of Replicated does three times.
+type polled struct {
+	context.Context
+	dones atomic.Int32
+}
+
+func (c *polled) Done() <-chan struct{} {
+	c.dones.Add(1)
+	return c.Context.Done()
+}
+
+// TestAWaitWithoutEndHoldsNobodyUp has some wait for two peers to have what the last start wrote,
+// and one for what this one did, before the one other peer that there is comes.
+func TestAWaitWithoutEndHoldsNobodyUp(t *testing.T) {
+	c := newCluster(t)
+	cfg := c.config(t.TempDir())
+	p := c.start(cfg)
+	mustUpdate(t, p, func(tx *Tx) error { return tx.Flag("old").Set(true) })
+	crash(t, p)
+	p = c.start(cfg)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	type answer struct {
+		n   int
+		err error
+	}
+	wait := func(n int) <-chan answer {
+		w, answered := &polled{Context: ctx}, make(chan answer, 1)
+		go func() {
+			n, err := p.Replicated(w, n)
+			answered <- answer{n, err}
+		}()
+		eventually(t, "polls at their longest interval", func() bool { return w.dones.Load() >= 3*8 })
+		return answered
+	}
+	endless := []<-chan answer{wait(2), wait(2), wait(2)}
+	before := wait(1)
+	mustUpdate(t, p, func(tx *Tx) error { return tx.Flag("new").Set(true) })
+	after := wait(1)
+	c.add()
+	for _, w := range []<-chan answer{before, after} {
+		if got := <-w; got.n != 1 || got.err != nil {
+			t.Errorf("who waited for one was told of %d (%v)", got.n, got.err)
+		}
+	}
+	cancel()
+	for _, w := range endless {
+		if got := <-w; got.n > 1 || !errors.Is(got.err, context.Canceled) {
+			t.Errorf("who waited for two was told of %d (%v)", got.n, got.err)
+		}
 	}
 }

@@ -538,12 +538,12 @@ const inquireEvery = 500 * time.Millisecond
 
 // DropSpace ends this host's part in a space and deletes its copy. Others keep theirs: emptying a
 // space everywhere is a clear of all its keys. It is refused with ErrUnreplicated while the copy
-// has writes that no other member is known to have, or, if something was written here since the
-// peer was opened, none has durably (see Space.Replicated); and while it is damaged; unless force
-// says that they may be lost. Where this peer promises nothing itself, with Memory or Durability
-// None, it does not ask whether others have them durably. The host takes the space up again when something is written to it here, or when it is
-// opened with a Config.Spaces that names it. ErrNotHeld is wrapped if it does not hold it. Views
-// that are open go on; the records are deleted when they have ended.
+// has writes that no other member is known to have, or, if this store ever wrote to it, none has
+// durably (see Space.Replicated); and while it is damaged; unless force says that they may be lost.
+// Where this peer promises nothing itself, with Memory or Durability None, it does not ask whether
+// others have them durably. The host takes the space up again when something is written to it here,
+// or when it is opened with a Config.Spaces that names it. ErrNotHeld is wrapped if it does not
+// hold it. Views that are open go on; the records are deleted when they have ended.
 func (p *Peer) DropSpace(ctx context.Context, name string, force bool) error {
 	p.dropping.Lock()
 	defer p.dropping.Unlock()
@@ -681,7 +681,7 @@ func (l *loop) unreplicated() uint64 {
 // isDurable reports whether what was here when this peer wrote last survives a loss of power at a neighbour, if it
 // promises that here: who has that write has all that it saw. Before a space is dropped the end of its id is written.
 func (l *loop) isDurable() bool {
-	d := l.engine.Newest()
+	d, _ := l.engine.Newest()
 	if l.p.cfg.Memory || l.p.cfg.Durability == None || d.Counter == 0 {
 		return true
 	}

@@ -54,7 +54,7 @@ type Engine struct {
 	checking *Pinned
 	recheck  time.Time // the next is not begun before, as the last could not read everything
 	ending   ending
-	newest   crdt.Dot // the last of its own, whatever its id was then
+	newest   crdt.Dot // the last that was written since it was opened, whatever its id was then
 }
 
 // deadlines are when the engine's timers are due.
@@ -142,7 +142,6 @@ func withNeighbours(r *replica, rng *rand.Rand, now time.Time) *Engine {
 		due:   deadlines{tick: now.Add(tickEvery), digest: now.Add(digestEvery), sync: now.Add(syncEvery)},
 		takes: map[gossip.NeighbourID]int{}, digests: digests{pause: digestEvery},
 	}
-	e.newest = r.newestOwn()
 	r.health.Begin(len(r.seen) > 0, now)
 	if r.cfg.PushDelay > 0 {
 		e.Mesh.Hold()

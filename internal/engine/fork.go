@@ -232,20 +232,23 @@ func (r *replica) Wrote(id crdt.ReplicaID) bool { return id != r.current() && r.
 // noteOwn remembers an id under which this store writes.
 func (r *replica) noteOwn(id crdt.ReplicaID) {
 	if n := len(r.own); n == 0 || r.own[n-1].id != id { // nearly always it is the last
-		r.remember(ownID{id: id})
+		r.remember(n, ownID{id: id})
 	}
 }
 
-// Forked is told that a replica's deltas are others at some host.
+// Forked is told that a replica's deltas are others at some host. Another's id comes before the
+// newest own: after a restart only its place says that it is not that.
 func (r *replica) Forked(id crdt.ReplicaID) {
 	if r.noteOwn(r.id); id != r.id {
-		r.remember(ownID{id: id, known: math.MaxUint64})
+		_, at := r.newestOwn()
+		r.remember(at, ownID{id: id, known: math.MaxUint64})
 	}
 }
 
-func (r *replica) remember(o ownID) {
+func (r *replica) remember(at int, o ownID) {
 	if o.id != 0 && r.ownID(o.id) == nil {
-		r.own = append(r.own[max(0, len(r.own)+1-maxOwn):], o)
+		r.own = slices.Insert(r.own, at, o)
+		r.own = r.own[max(0, len(r.own)-maxOwn):]
 	}
 }
 

@@ -562,3 +562,21 @@ func TestStartsThatOnlyReadPushOutNobody(t *testing.T) {
 		t.Error("the store does not know that it wrote")
 	}
 }
+
+// TestWhatAnotherWroteIsNotTakenForTheNewestOwn after a fork of the other's id was noticed, and a
+// restart: whoever has that need not have what was written here.
+func TestWhatAnotherWroteIsNotTakenForTheNewestOwn(t *testing.T) {
+	w := forkedWorld(t)
+	c := w.hosts[2]
+	want := crdt.Dot{Replica: c.engine.ID(), Counter: c.engine.seen[c.engine.ID()]}
+	w.connectAll()
+	w.pass(t)
+	if !c.engine.Quarantined("1") {
+		t.Fatal("the fork is not noticed")
+	}
+	must(t, c.engine.Save(w.now))
+	w.restart(t, c, "is killed")
+	if got, _ := c.engine.Newest(); got != want {
+		t.Errorf("%v is said to be the newest, want %v", got, want)
+	}
+}

@@ -345,6 +345,7 @@ func (r *replica) reapplySome(now time.Time, from store.Position, early *int) (
 			return false // one record of the log takes no more than a group that was filled at once
 		}
 		bytes += rec.bytes
+		r.noteOwn(rec.own) // which a checkpoint that could not be read had
 		waits := false
 		work := r.work
 		defer func() { r.transacted(work) }()

@@ -357,6 +357,41 @@ func TestARottenRecordAndALostTailHeal(t *testing.T) {
 	w.wantEach(t, want)
 }
 
+// TestWhatARebuildBringsBackIsTheNewestOwn has a host restart while it rebuilds; its former log
+// alone has what it wrote last. The second has lost its checkpoint, too.
+func TestWhatARebuildBringsBackIsTheNewestOwn(t *testing.T) {
+	for _, blind := range []bool{false, true} {
+		w := newWorld(t, 5, worldConfig{hosts: 2, maxLog: 1 << 30})
+		a := w.hosts[0]
+		w.write(t, a, counted(1))
+		w.settle(t)
+		w.cut(0, 1)
+		w.restart(t, a, "is killed")
+		w.write(t, a, put("only here"))
+		want := crdt.Dot{Replica: a.engine.ID(), Counter: 1}
+		must(t, a.engine.Save(w.now))
+		if blind {
+			a.spoil(t, func(rot *store.Batch) { rot.Set(keyCheckpoint, []byte("rot")) })
+			w.open(t, a)
+		} else {
+			a.engine.setDamaged(errors.New("rot"))
+		}
+		must(t, a.engine.Discard())
+		w.restart(t, a, "is killed")
+		if !a.engine.Rebuilding() {
+			t.Fatal("it does not rebuild")
+		}
+		if d, known := a.engine.Newest(); known {
+			t.Errorf("while it rebuilds %v is said to be the newest", d)
+		}
+		w.connect(0, 1)
+		w.heal(t)
+		if got, known := a.engine.Newest(); got != want || !known {
+			t.Errorf("%v is said to be the newest (%v), want %v", got, known, want)
+		}
+	}
+}
+
 func TestLongKeysAreRemovedInBatchesThatFit(t *testing.T) {
 	st, log := mem.New(), mem.NewLog()
 	r, err := open(st, log, Config{NewID: func() crdt.ReplicaID { return 7 }, StepWork: 1 << 20})

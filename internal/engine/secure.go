@@ -2,6 +2,7 @@ package engine
 
 import (
 	"math"
+	"slices"
 
 	"github.com/peerd/peerd/crdt"
 )
@@ -21,15 +22,37 @@ func (e *Engine) vouch() bool {
 }
 
 // Newest returns the last dot that was written here, under whatever id, also before the engine was
-// opened; zero if none is known. Who has it has what was written before.
-func (e *Engine) Newest() crdt.Dot { return e.newest }
+// opened; zero if there is none. Who has it has what was written before. Of earlier starts it is
+// not known while the replica is damaged or rebuilds, which brings back what they wrote.
+func (e *Engine) Newest() (d crdt.Dot, known bool) {
+	if e.newest.Counter > 0 {
+		return e.newest, true
+	}
+	d, _ = e.newestOwn()
+	return d, e.replica.Whole()
+}
 
-// newestOwn returns the last dot that an earlier start wrote.
-func (r *replica) newestOwn() (d crdt.Dot) {
-	for _, o := range r.own {
-		if n := r.seen[o.id]; n > 0 && o.known != math.MaxUint64 { // that is another's, which has forked
-			d = crdt.Dot{Replica: o.id, Counter: n}
-		}
+// Secure has neighbours asked whether a dot that Newest returned survives there: see
+// gossip.Mesh.Secure. Once this start has written under a later id they are asked for the first dot
+// of that, which depends on all that was written before: so whoever waits asks for one replica,
+// whenever that began. It returns what they are asked for.
+func (e *Engine) Secure(d crdt.Dot) crdt.Dot {
+	if id := e.newest.Replica; d.Counter > 0 && id != 0 && id != d.Replica {
+		d = crdt.Dot{Replica: id, Counter: 1}
+	}
+	if d.Counter > 0 {
+		e.Mesh.Secure(d)
 	}
 	return d
+}
+
+// newestOwn returns the last dot in the context that was written here, and where its id is among
+// the store's own.
+func (r *replica) newestOwn() (d crdt.Dot, at int) {
+	for at, o := range slices.Backward(r.own) {
+		if n := r.seen[o.id]; n > 0 && o.known != math.MaxUint64 { // that is another's, which has forked
+			return crdt.Dot{Replica: o.id, Counter: n}, at
+		}
+	}
+	return crdt.Dot{}, 0
 }
