@@ -212,6 +212,17 @@ func (h *streams) check(i int) error {
 	if !slices.Equal(got, want) || s.Len() != len(ids) {
 		return fmt.Errorf("r%d has %v, %d ids, want %v, %d", i, got, s.Len(), want, len(ids))
 	}
+	for e := range s.Range(StreamID{}, MaxStreamID) {
+		less := 0
+		for id := range ids {
+			if id.Compare(e.ID) < 0 {
+				less++
+			}
+		}
+		if n := s.Before(e.ID); n != less {
+			return fmt.Errorf("r%d has %d ids before %v, want %d", i, n, e.ID, less)
+		}
+	}
 	back := slices.Collect(s.Backward(StreamID{}, MaxStreamID))
 	slices.Reverse(back)
 	compare := func(a, b StreamEntry) int { return cmp.Or(a.ID.Compare(b.ID), cmp.Compare(a.Fields[1], b.Fields[1])) }

@@ -251,14 +251,9 @@ func runXAdd(c *call) error {
 	c.out.text(a.id.String())
 	// What others added while they were cut off may be more than is removed at once: it goes on at the
 	// next entry.
-	most := max(MaxTrimmed-c.trims, 1)
-	n, err := c.excess(a.trimming, most)
-	if err != nil {
-		return err
-	}
-	removed, err := c.stream().RemoveFirst(min(n, most))
-	c.trims += removed
-	c.trimmed = removed > 0
+	n, err := c.trim(a.trimming, max(MaxTrimmed-c.trims, 1))
+	c.trims += n
+	c.trimmed = n > 0
 	return err
 }
 
@@ -288,59 +283,41 @@ func (c *call) addEntry(a added, words []string) (id crdt.StreamID, err error) {
 	return id, err
 }
 
-// excess returns how many entries are to be removed, or that they are more than some.
-func (c *call) excess(t trimming, enough int) (int, error) {
+// trim removes what is to be removed, at most so many entries, and returns how many that were.
+func (c *call) trim(t trimming, most int) (removed int, err error) {
 	if t.by == "" {
 		return 0, nil
 	}
-	if c.looped {
-		enough = min(enough, maxQuickArguments)
-	}
-	n := t.excess(c.stream(), enough)
-	if c.looped && min(n, enough+1) > maxQuickArguments {
+	n := min(t.excess(c.stream()), most)
+	if c.looped && n > maxQuickArguments {
 		return 0, errApart
 	}
-	return n, nil
+	return c.stream().RemoveFirst(n)
 }
 
-// excess returns how many entries are to be removed, or that they are more than some. About so many
-// are in whole nodes, as if each were full.
-func (t trimming) excess(s crdt.Stream, enough int) (n int) {
+// excess returns how many entries are to be removed. About so many are in whole nodes, as if each
+// were full.
+func (t trimming) excess(s crdt.Stream) int {
 	length := s.Len()
-	most := length
-	if t.about && t.limit > 0 {
-		most = min(most, int(min(t.limit, math.MaxInt32)))
-	}
 	below := length - int(min(t.most, int64(length)))
 	if t.by == "minid" {
-		below = 0
-		last, seen := crdt.StreamID{}, false
-		for e := range s.Range(crdt.StreamID{}, crdt.MaxStreamID) {
-			if e.ID.Compare(t.least) >= 0 || below > enough {
-				break
-			}
-			if !seen || e.ID != last {
-				if t.about && below == most { // no more are removed at once
-					break
-				}
-				below++
-			}
-			last, seen = e.ID, true
-		}
+		below = s.Before(t.least)
 	}
 	if !t.about {
 		return below
 	}
-	// Of the first node those are gone that were removed before.
-	size := t.node - int(max(s.Info().Added-int64(length), 0)%int64(t.node))
-	for ; n < below; size = t.node {
-		node := min(size, length-n)
-		if n+node > most || n+node > below {
-			break
-		}
-		n += node
+	if t.limit > 0 {
+		below = int(min(int64(below), t.limit))
 	}
-	return n
+	// Of the first node those are gone that were removed before.
+	first := t.node - int(max(s.Info().Added-int64(length), 0)%int64(t.node))
+	switch {
+	case below == length:
+		return length
+	case below < first:
+		return 0
+	}
+	return below - (below-first)%t.node
 }
 
 func runXTrim(c *call) error {
@@ -351,23 +328,22 @@ func runXTrim(c *call) error {
 	if err := c.streamError(); err != nil {
 		return err
 	}
-	const most = embedded.MaxOps / 2
-	n, err := c.excess(a.trimming, most)
-	switch {
-	case err != nil:
-		return err
-	case n > most && !a.about:
+	if !a.about && a.excess(c.stream()) > mostTrimmed {
 		return errMuchToTrim
 	}
-	if n, err = c.stream().RemoveFirst(min(n, most)); err != nil {
+	n, err := c.trim(a.trimming, mostTrimmed)
+	if err != nil {
 		return err
 	}
 	c.out.integer(int64(n))
 	return nil
 }
 
+// mostTrimmed is how many entries XTRIM removes at once.
+const mostTrimmed = embedded.MaxOps / 2
+
 var errMuchToTrim = replyError(fmt.Sprintf("ERR more than %d entries to remove (half of MaxOps): "+
-	"use ~ with a LIMIT, again and again", embedded.MaxOps/2))
+	"use ~ with a LIMIT, again and again", mostTrimmed))
 
 func runXLen(c *call) error {
 	if err := c.streamError(); err != nil {

@@ -169,6 +169,39 @@ func TestTrimmingMoreThanATransactionHas(t *testing.T) {
 	p.expect("XLEN s", ":0")
 }
 
+// TestTrimmingByIDAboutRemovesWholeNodes, as Redis does, however many and however large they are, also
+// from the loop.
+func TestTrimmingByIDAboutRemovesWholeNodes(t *testing.T) {
+	eachWay(t, func(t *testing.T) {
+		for _, c := range []struct {
+			node, n  int
+			trim     string
+			left     int
+			add      string // and then
+			leftThen int
+		}{
+			{100, 5000, "XTRIM s MINID ~ 4000-1", 1100, "XADD s MINID ~ 4950-1 9000-1 f v", 101},
+			{1000, 5000, "XTRIM s MINID ~ 4000-1", 2000, "XADD s MINID ~ 4002-1 9000-1 f v", 1001},
+			{9_000, 18_000, "XTRIM s MINID ~ 9000-1", 18_000, "XADD s MINID ~ 9001-1 90000-1 f v", 9_001},
+			{100, 5000, "XTRIM s MINID ~ 4000-1 LIMIT 250", 4800, "XADD s MINID ~ 4000-1 LIMIT 1000 9000-1 f v", 3801},
+			{100, 5000, "XTRIM s MINID 250-1", 4751, "XADD s MINID ~ 350-1 9000-1 f v", 4701},
+			{100, 250, "XTRIM s MINID ~ 1000-1", 0, "XADD s MINID ~ 1000-1 9000-1 f v", 1},
+		} {
+			_, address := startServer(t, Config{db: newMemory(t)})
+			p := dial(t, address)
+			p.expect(fmt.Sprint("CONFIG SET stream-node-max-entries ", c.node), "+OK")
+			fillStream(p, "s", c.n)
+			p.expect(c.trim, fmt.Sprint(":", c.n-c.left))
+			if got := p.ask(c.add); !strings.HasSuffix(got, `000-1"`) {
+				t.Errorf("%s: %s", c.add, got)
+			}
+			if got, want := p.ask("XLEN s"), fmt.Sprint(":", c.leftThen); got != want {
+				t.Errorf("after %s, and %s: %s are left, want %s", c.trim, c.add, got, want)
+			}
+		}
+	})
+}
+
 // TestALongHistoryComesInParts: a consumer that has much pending asks for the rest behind the last id.
 func TestALongHistoryComesInParts(t *testing.T) {
 	_, address := startServer(t, Config{db: newMemory(t)})
