@@ -357,6 +357,34 @@ func TestWhatTwoReplicasDeliverAtOnceIsPendingForTheLater(t *testing.T) {
 	}
 }
 
+// TestAGroupWithinLimitsReadsAllOrNothing: also where what was delivered stands between what was not.
+func TestAGroupWithinLimitsReadsAllOrNothing(t *testing.T) {
+	a, b := twoReaders(t)
+	for i := range 20 {
+		inStream(t, b, 2, func(s Stream) error { return s.AddAs(StreamID{Ms: uint64(10 + i)}, "f", "v") })
+	}
+	a.Merge(b)
+	inStream(t, a, 1, func(s Stream) error { return second(s.Group("g").Read("ann", epochStart, 0, false)) })
+	late := NewState()
+	inStream(t, late, 3, func(s Stream) error { return s.AddAs(StreamID{Ms: 9}, "f", "late") })
+	inStream(t, late, 3, func(s Stream) error { return s.AddAs(StreamID{Ms: 40}, "f", "late") })
+	a.Merge(late)
+	inStream(t, a, 1, func(s Stream) error {
+		g := s.Group("g")
+		for _, limits := range [][2]int{{24, 1000}, {100, 8}} {
+			entries, err := g.Within(limits[0], limits[1]).Read("ann", epochStart, 0, false)
+			if !errors.Is(err, ErrBeyond) || len(entries) > 0 {
+				t.Errorf("within %v: %v, %v", limits, entries, err)
+			}
+		}
+		entries, err := g.Within(25, 1000).Read("ann", epochStart, 0, false)
+		if len(entries) != 2 {
+			t.Errorf("then: %v", entries)
+		}
+		return err
+	})
+}
+
 func TestSetIDCountsAgainstWhatIsDeliveredAtTheSameTime(t *testing.T) {
 	a, b := twoReaders(t)
 	inStream(t, a, 1, func(s Stream) error { return s.Group("g").SetID(GroupInfo{}) })

@@ -33,7 +33,7 @@ func streamCommands() []command {
 				keys: secondKey, run: runXGroupCreate, access: accessWrite, summary: "Create a new consumer group."},
 			command{name: "createconsumer", arity: 5, usage: "<key> <groupname> <consumer>", keys: secondKey,
 				run: runXGroupCreateConsumer, access: accessWrite, summary: "Create a new consumer in the specified group."},
-			command{name: "delconsumer", arity: 5, usage: "<key> <groupname> <consumer>", keys: secondKey,
+			command{name: "delconsumer", apart: true, arity: 5, usage: "<key> <groupname> <consumer>", keys: secondKey,
 				run: runXGroupDelConsumer, access: accessWrite, summary: "Remove the specified consumer."},
 			command{name: "destroy", arity: 4, usage: "<key> <groupname>", keys: secondKey,
 				run: runXGroupDestroy, access: accessWrite, summary: "Remove the specified group."},

@@ -1,6 +1,7 @@
 package resp
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -131,6 +132,22 @@ func fillStream(p *peer, key string, n int) {
 	p.expect("XLEN "+key, fmt.Sprint(":", n))
 }
 
+// addGroups adds entries with the ids 1-0 to n-0, and two groups of them: all are pending in g, for a, and
+// none was delivered to new.
+func addGroups(tx *embedded.Tx, key string, n int, value string) error {
+	s := tx.Stream(key)
+	var errs []error
+	for i := range n {
+		errs = append(errs, s.AddAs(crdt.StreamID{Ms: uint64(i + 1)}, "f", value))
+	}
+	for _, group := range []string{"g", "new"} {
+		_, err := s.Group(group).Create(crdt.GroupInfo{})
+		errs = append(errs, err)
+	}
+	_, err := s.Group("g").Read("a", tx.Now(), 0, false)
+	return errors.Join(append(errs, err)...)
+}
+
 // TestTrimmingMoreThanOneXAddRemoves: what others added while they were cut off may be more than
 // one removes. None is refused, nor a MULTI of many.
 func TestTrimmingMoreThanOneXAddRemoves(t *testing.T) {
@@ -229,6 +246,40 @@ func TestALongHistoryComesInParts(t *testing.T) {
 	if last != n || parts < 3 {
 		t.Errorf("%d entries in %d parts, want %d", last, parts, n)
 	}
+}
+
+// TestWhatIsClaimedAtOnceIsBounded: XAUTOCLAIM goes on where it has ended, and XCLAIM of what is longer than
+// a reply may be changes nothing.
+func TestWhatIsClaimedAtOnceIsBounded(t *testing.T) {
+	eachWay(t, func(t *testing.T) {
+		_, address := startServer(t, Config{db: newMemory(t)})
+		p := dial(t, address)
+		const n, size = 3, 5_000_000
+		p.expect("XGROUP CREATE s g 0 MKSTREAM", "+OK")
+		for i := range n {
+			p.send([]string{"XADD", "s", fmt.Sprint(i+1, "-0"), "f", strings.Repeat("v", size)})
+			p.reply()
+		}
+		for range n {
+			p.ask("XREADGROUP GROUP g ann COUNT 1 STREAMS s >")
+		}
+		got := p.ask("XCLAIM s g bob 0 " + strings.Repeat(" 1-0", MaxReply/size+1))
+		if !strings.Contains(got[:min(len(got), 200)], "MaxReply") {
+			t.Errorf("claimed %d bytes: %.200s", len(got), got)
+		}
+		if got := values(p.ask("XPENDING s g")); !strings.HasSuffix(got, "ann 3") {
+			t.Errorf("pending after it: %s", got)
+		}
+		for next, want := range map[string]string{"0-0": "3-0", "3-0": "0-0"} {
+			got := p.ask("XAUTOCLAIM s g bob 0 " + next)
+			if fields := strings.Fields(got); fields[1] != strconv.Quote(want) || len(got) > crdt.MaxDelivery+size {
+				t.Errorf("from %s %d bytes, to be gone on with from %s, want %s", next, len(got), fields[1], want)
+			}
+		}
+		if got := values(p.ask("XPENDING s g")); !strings.HasSuffix(got, "bob 3") {
+			t.Errorf("pending then: %s", got)
+		}
+	})
 }
 
 // TestIdleTimesOfStreamsAreOfTheClockByWhichKeysExpire: not this host's, which may be wrong.
