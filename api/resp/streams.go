@@ -554,6 +554,64 @@ func workOfStream(c *call, cmd *command) int64 {
 	return min(int64(sum), most)
 }
 
+// workOfGroup is that of a command that looks at all that a group holds: its name is behind the key.
+func workOfGroup(c *call, cmd *command) int64 {
+	key := cmd.keys.first
+	return int64(countGroup(c.tx.Stream(c.arg(key)).Group(c.arg(key+1)), c.mostWork()))
+}
+
+// workOfGroups is that of XINFO, which looks at all that the groups hold and at some entries.
+func workOfGroups(c *call, cmd *command) int64 {
+	work := int64(countGroups(c.tx.Stream(c.arg(2)), c.mostWork()))
+	if len(c.args) > 4 { // COUNT
+		work += workOfStream(c, cmd)
+	}
+	return work
+}
+
+// workOfAutoClaim is that of XAUTOCLAIM, which may look at more than it claims.
+func workOfAutoClaim(c *call, _ *command) int64 {
+	m, _ := c.autoclaiming() // what is wrong is refused
+	most := min(m.looks(), int64(c.mostWork()))
+	return int64(countGroup(c.stream().Group(c.arg(2)), int(most)))
+}
+
+// workOfHistories is that of XREADGROUP where it looks for what is pending.
+func workOfHistories(c *call, _ *command) int64 {
+	r, _ := c.reading(true) // what is wrong is refused
+	n := 0
+	for i, key := range r.keys {
+		if !r.from[i].fresh {
+			n += countGroup(c.tx.Stream(key).Group(r.group), c.mostWork()-n)
+		}
+	}
+	return int64(n)
+}
+
+// countGroups counts what the groups of a stream hold, or more than most.
+func countGroups(s crdt.Stream, most int) (n int) {
+	for name := range s.Groups() {
+		if n += 1 + countGroup(s.Group(name), most-n); n > most {
+			break
+		}
+	}
+	return n
+}
+
+func countGroup(g crdt.Group, most int) (n int) {
+	for range g.Pending(crdt.StreamID{}, crdt.MaxStreamID) {
+		if n++; n > most {
+			return n
+		}
+	}
+	for range g.Consumers() {
+		if n++; n > most {
+			return n
+		}
+	}
+	return n
+}
+
 // errBadPart is no replyError: parts before it may have been added.
 var errBadPart = errors.New("bad data format")
 
@@ -564,6 +622,10 @@ var streamKind = kind{
 			n++
 		}
 		return n, true
+	},
+	countTo: func(tx *embedded.Tx, key string, most int) int {
+		n := tx.Stream(key).Len() + 1
+		return n + countGroups(tx.Stream(key), most-n)
 	},
 	parts: func(tx *embedded.Tx, key string) iter.Seq2[string, []byte] { return tx.Stream(key).Parts() },
 	put: func(tx *embedded.Tx, key, name string, value []byte) error {

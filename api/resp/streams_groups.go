@@ -447,8 +447,12 @@ func (c *call) autoclaiming() (m autoclaiming, err error) {
 			return m, errSyntax
 		}
 	}
+	m.count = min(m.count, maxDelivered)
 	return m, nil
 }
+
+// looks returns at how much that is pending it looks at most.
+func (m autoclaiming) looks() int64 { return 10 * m.count }
 
 func runXAutoClaim(c *call) error {
 	m, err := c.autoclaiming()
@@ -459,7 +463,6 @@ func runXAutoClaim(c *call) error {
 	if err != nil {
 		return err
 	}
-	m.count = min(m.count, maxDelivered)
 	return c.autoclaim(g, m)
 }
 
@@ -476,7 +479,7 @@ func (c *call) autoclaim(g crdt.Group, m autoclaiming) error {
 	looks, left := 0, m.count
 	for p := range g.Pending(m.from, crdt.MaxStreamID) {
 		size := len(c.out.buf) - at
-		if int64(looks) == 10*m.count || left == 0 || size > crdt.MaxDelivery {
+		if int64(looks) == m.looks() || left == 0 || size > crdt.MaxDelivery {
 			next = p.ID
 			break
 		}

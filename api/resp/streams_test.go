@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -280,6 +281,69 @@ func TestWhatIsClaimedAtOnceIsBounded(t *testing.T) {
 			t.Errorf("pending then: %s", got)
 		}
 	})
+}
+
+// TestTheWorkOfAGroupIsWhatItHolds: a MULTI that writes may look at groups of a long stream again and again.
+func TestTheWorkOfAGroupIsWhatItHolds(t *testing.T) {
+	eachWay(t, func(t *testing.T) {
+		_, address := startServer(t, Config{db: newMemory(t)})
+		p := dial(t, address)
+		const n = 3000
+		fillStream(p, "s", n)
+		p.ask("XGROUP CREATE s g 0")
+		for _, refused := range []bool{false, true} {
+			for _, command := range []string{"XPENDING s g", "XINFO CONSUMERS s g", "XINFO GROUPS s", "XINFO STREAM s"} {
+				commands := slices.Repeat([][]string{strings.Fields(command)}, MaxWork/n*3/2)
+				p.send(append(append([][]string{{"MULTI"}, {"INCR", "n"}}, commands...), []string{"EXEC"})...)
+				for range len(commands) + 2 {
+					p.reply()
+				}
+				if got := p.reply(); strings.HasPrefix(got, "-") != refused {
+					t.Errorf("%s again and again, with much pending %v: %.100s", command, refused, got)
+				}
+			}
+			p.ask("XREADGROUP GROUP g ann STREAMS s >")
+		}
+	})
+}
+
+// TestWhatAStreamHoldsIsCountedNoFurtherThanMatters: others wait for it.
+func TestWhatAStreamHoldsIsCountedNoFurtherThanMatters(t *testing.T) {
+	db := newMemory(t)
+	const n = 2 * quickWork
+	err := db.Update(t.Context(), func(tx *embedded.Tx) error { return addGroups(tx, "s", n, "v") })
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = db.Peer.View(t.Context(), func(tx *embedded.Tx) error {
+		for most, want := range map[int]int{10: n, n + 100: n + 100, 10 * n: 2 * n} {
+			if got := countParts(tx, "s", most); got < want || got > want+10 {
+				t.Errorf("%d parts are counted of those up to %d, want %d", got, most, want)
+			}
+		}
+		if allocs := testing.AllocsPerRun(1, func() { countParts(tx, "s", n) }); allocs > n/10 {
+			t.Errorf("%v allocations", allocs)
+		}
+		for _, line := range []string{"XPENDING s g", "XINFO CONSUMERS s g", "XINFO GROUPS s", "XGROUP DELCONSUMER s g a",
+			"XAUTOCLAIM s g b 0 - COUNT 1000", "XREADGROUP GROUP g a STREAMS s s 0 >"} {
+			var args [][]byte
+			for _, word := range strings.Fields(line) {
+				args = append(args, []byte(word))
+			}
+			cmd, err := resolve(args)
+			if err != nil {
+				return err
+			}
+			c := &call{tx: tx, args: args, looped: true}
+			if work := c.work(cmd); work <= quickWork || work > quickWork+10 {
+				t.Errorf("the work of %s is %d, want little more than %d", line, work, quickWork)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestIdleTimesOfStreamsAreOfTheClockByWhichKeysExpire: not this host's, which may be wrong.
