@@ -727,6 +727,8 @@ func ExampleGroup() {
 	onLaptop.Merge(onPhone)
 	update(onLaptop, laptop, func(keys crdt.Fields) error {
 		workers := keys.Stream("jobs").Group("workers")
+		_, err := workers.Within(100, 3).Read("bob", noon, 10, false) // while others wait
+		fmt.Println("is longer:", errors.Is(err, crdt.ErrBeyond))
 		fmt.Println(must(workers.Read("bob", noon, 10, false)))
 		fmt.Println("acknowledged", must(workers.Ack(crdt.StreamID{Ms: 7})))
 		for p := range workers.Pending(crdt.StreamID{}, crdt.MaxStreamID) { // of type crdt.Pending
@@ -745,6 +747,7 @@ func ExampleGroup() {
 	fmt.Println(info.Last, ok, slices.Collect(onLaptop.View().Stream("jobs").Groups()))
 	// Output:
 	// [{7-0 [do print]}]
+	// is longer: true
 	// [{5-0 [do call]}]
 	// acknowledged 1
 	// 5-0 is pending for bob since 12
@@ -787,7 +790,7 @@ func ExampleStream() {
 		log := keys.Stream("log")
 		first := must(log.Add(noon, "temperature", "21"))
 		second := must(log.Add(noon, "temperature", "22", "wind", "3"))
-		fmt.Println(first.Compare(second), first.Ms == second.Ms, log.Has(first))
+		fmt.Println(first.Compare(second), first.Ms == second.Ms, log.Has(first), log.Before(second))
 		if next, ok := first.Next(); ok {
 			fmt.Println("to read on from:", first.Compare(next), next.Compare(second) <= 0)
 		}
@@ -820,7 +823,7 @@ func ExampleStream() {
 		fmt.Println(e.Fields, copied.Info().Added, s.View().Types("copy").Only(crdt.TypeStream))
 	}
 	// Output:
-	// -1 true true
+	// -1 true true 1
 	// to read on from: -1 true
 	// true true true
 	// true

@@ -13,7 +13,7 @@ import (
 //
 // Reads return no error: see Err. Writes return one if they are refused, and then have changed
 // nothing, so that the transaction may go on: ErrTooLong, ErrOverflow, ErrNotInteger, ErrNotANumber,
-// ErrStreamID, ErrStreamFull, ErrNoGroup, ErrReadOnly.
+// ErrStreamID, ErrStreamFull, ErrNoGroup, ErrBeyond, ErrReadOnly.
 // (A database's ErrTooLarge says that the whole transaction is beyond its limits, and will not be
 // committed.) Under a name or path beyond the limits nothing is found, and every write returns
 // ErrTooLong.

@@ -1,6 +1,7 @@
 package crdt
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"iter"
@@ -31,7 +32,11 @@ import (
 type Group struct {
 	node   // of its name, below the stream
 	stream Stream
+	within *readLimit // nil: none
 }
+
+// readLimit is how many entries Read may look at, and how many bytes of them it may deliver.
+type readLimit struct{ entries, bytes int }
 
 // Below a group's name.
 const (
@@ -40,11 +45,15 @@ const (
 	typePending  Type = 'p' // a cell for each pending id
 )
 
-// ErrNoGroup is returned for a group that is not there. Nothing changed.
-var ErrNoGroup = errors.New("there is no such consumer group")
+var (
+	// ErrNoGroup is returned for a group that is not there. Nothing changed.
+	ErrNoGroup = errors.New("there is no such consumer group")
+	// ErrBeyond is returned by Read of a group Within limits that goes beyond one. Nothing changed.
+	ErrBeyond = errors.New("more would be read than was allowed")
+)
 
 // Group returns the group under name, which may be one byte shorter than MaxName.
-func (s Stream) Group(name string) Group { return Group{s.named(groupPrefix + name), s} }
+func (s Stream) Group(name string) Group { return Group{node: s.named(groupPrefix + name), stream: s} }
 
 // Groups passes the names of the groups, in order. O(groups · log cells).
 func (s Stream) Groups() iter.Seq[string] {
@@ -304,6 +313,18 @@ func (g Group) Remove() (existed bool, err error) {
 	return g.clear()
 }
 
+// Within returns the group for a Read that others wait for: if it would look at more entries than so
+// many, or deliver more bytes, it returns ErrBeyond. What was delivered already may stand between those
+// that were not, and be looked at.
+func (g Group) Within(entries, bytes int) Group {
+	g.within = &readLimit{entries, bytes}
+	return g
+}
+
+func (w *readLimit) exceeded(entries, bytes int) bool {
+	return w != nil && (entries > w.entries || bytes > w.bytes)
+}
+
 // MaxDelivery is how many bytes of fields and values Group.Read delivers at once, or one entry
 // more.
 const MaxDelivery = 8 << 20
@@ -326,7 +347,7 @@ func (g Group) Read(consumer string, now time.Time, most int, noAck bool) (entri
 	if err != nil || !some {
 		return nil, err
 	}
-	x, to, size := g.stream.extent(in), MaxStreamID, 0
+	x, to, size, looks := g.stream.extent(in), MaxStreamID, 0, 0
 	g.stream.walk(g.stream.before(from), func(c streamCell) bool {
 		for _, e := range c.cell {
 			if kindEntry.marks(e) && st.lacks(in, e.Dot.Replica, c.id) {
@@ -335,13 +356,17 @@ func (g Group) Read(consumer string, now time.Time, most int, noAck bool) (entri
 				size += len(e.Payload)
 			}
 		}
+		if looks++; g.within.exceeded(looks, size) {
+			err = ErrBeyond
+			return false
+		}
 		if most > 0 && len(entries) >= most || size > MaxDelivery {
 			to = c.id
 			return false
 		}
 		return true
 	})
-	if err := g.broken(); err != nil {
+	if err = cmp.Or(g.broken(), err); err != nil {
 		return nil, err
 	}
 	st.deliver(in, to)

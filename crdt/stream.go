@@ -170,6 +170,12 @@ func (s Stream) Len() int {
 	return n
 }
 
+// Before returns how many ids of entries are less than one, which need not be there. O(log cells).
+func (s Stream) Before(id StreamID) int {
+	n, _ := read(s.node, func() (int, error) { return s.tx.Rank(s.at, id.name()) })
+	return n
+}
+
 // streamCell is a cell of entries: nearly always one.
 type streamCell struct {
 	id   StreamID

@@ -212,6 +212,17 @@ func (h *streams) check(i int) error {
 	if !slices.Equal(got, want) || s.Len() != len(ids) {
 		return fmt.Errorf("r%d has %v, %d ids, want %v, %d", i, got, s.Len(), want, len(ids))
 	}
+	for e := range s.Range(StreamID{}, MaxStreamID) {
+		less := 0
+		for id := range ids {
+			if id.Compare(e.ID) < 0 {
+				less++
+			}
+		}
+		if n := s.Before(e.ID); n != less {
+			return fmt.Errorf("r%d has %d ids before %v, want %d", i, n, e.ID, less)
+		}
+	}
 	back := slices.Collect(s.Backward(StreamID{}, MaxStreamID))
 	slices.Reverse(back)
 	compare := func(a, b StreamEntry) int { return cmp.Or(a.ID.Compare(b.ID), cmp.Compare(a.Fields[1], b.Fields[1])) }
@@ -344,6 +355,34 @@ func TestWhatTwoReplicasDeliverAtOnceIsPendingForTheLater(t *testing.T) {
 	if len(pending) != 3 || pending[1].Consumer != "ann" || pending[2].Consumer != "ann" {
 		t.Errorf("pending: %v", pending)
 	}
+}
+
+// TestAGroupWithinLimitsReadsAllOrNothing: also where what was delivered stands between what was not.
+func TestAGroupWithinLimitsReadsAllOrNothing(t *testing.T) {
+	a, b := twoReaders(t)
+	for i := range 20 {
+		inStream(t, b, 2, func(s Stream) error { return s.AddAs(StreamID{Ms: uint64(10 + i)}, "f", "v") })
+	}
+	a.Merge(b)
+	inStream(t, a, 1, func(s Stream) error { return second(s.Group("g").Read("ann", epochStart, 0, false)) })
+	late := NewState()
+	inStream(t, late, 3, func(s Stream) error { return s.AddAs(StreamID{Ms: 9}, "f", "late") })
+	inStream(t, late, 3, func(s Stream) error { return s.AddAs(StreamID{Ms: 40}, "f", "late") })
+	a.Merge(late)
+	inStream(t, a, 1, func(s Stream) error {
+		g := s.Group("g")
+		for _, limits := range [][2]int{{24, 1000}, {100, 8}} {
+			entries, err := g.Within(limits[0], limits[1]).Read("ann", epochStart, 0, false)
+			if !errors.Is(err, ErrBeyond) || len(entries) > 0 {
+				t.Errorf("within %v: %v, %v", limits, entries, err)
+			}
+		}
+		entries, err := g.Within(25, 1000).Read("ann", epochStart, 0, false)
+		if len(entries) != 2 {
+			t.Errorf("then: %v", entries)
+		}
+		return err
+	})
 }
 
 func TestSetIDCountsAgainstWhatIsDeliveredAtTheSameTime(t *testing.T) {

@@ -42,6 +42,12 @@ func (c *call) until(n int64, unit expiryUnit) (at int64, ok bool) {
 	return n, true
 }
 
+// isOver reports whether what expires at a time that an argument says, as until returns it, is to be removed
+// now. What is to last for no time is, whatever the clock: see Tx.Past.
+func (c *call) isOver(n, at int64, unit expiryUnit) bool {
+	return !unit.since && n <= 0 || c.tx.Past(time.UnixMilli(at))
+}
+
 // now returns the time, in milliseconds since 1970.
 func (c *call) now() int64 { return c.tx.Now().UnixMilli() }
 
@@ -130,7 +136,7 @@ func expiring(name string, unit expiryUnit) func(c *call) error {
 			c.out.integer(0)
 			return nil
 		}
-		if c.tx.Past(time.UnixMilli(at)) {
+		if c.isOver(n, at, unit) {
 			_, err = c.tx.Remove(key)
 		} else {
 			_, err = c.tx.Expiry(key).Set(time.UnixMilli(at))

@@ -83,18 +83,20 @@ func expiringFields(name string, unit expiryUnit) func(c *call) error {
 		if err != nil {
 			return err
 		}
-		return c.ofEach(names, func(field string) (int64, error) { return c.expireField(field, at, o) })
+		over := c.isOver(n, at, unit)
+		return c.ofEach(names, func(field string) (int64, error) { return c.expireField(field, at, over, o) })
 	}
 }
 
-// expireField has a field expire at a time, in milliseconds since 1970, if the options allow that.
-func (c *call) expireField(field string, at int64, o expireOptions) (int64, error) {
+// expireField has a field expire at a time, in milliseconds since 1970, if the options allow that. One
+// whose time is over it removes.
+func (c *call) expireField(field string, at int64, over bool, o expireOptions) (int64, error) {
 	hash := c.hash()
 	now, timed := hash.Expiry(field).Get()
 	if !o.allow(at, now.UnixMilli(), timed) {
 		return fieldUnchanged, nil
 	}
-	if c.tx.Past(time.UnixMilli(at)) {
+	if over {
 		_, err := hash.Remove(field)
 		return fieldRemoved, err
 	}

@@ -187,14 +187,7 @@ func runCopy(c *call) error {
 
 // copyAll has a key hold what another one does, unless that is more than a transaction may write.
 func (c *call) copyAll(from, to string) error {
-	parts := 0
-	for t := range c.tx.Types(from).All() {
-		if k := kindOf(t); k != nil {
-			n, _ := k.count(c.tx, from)
-			parts += n
-		}
-	}
-	if err := c.changing(parts, "parts"); err != nil {
+	if err := c.changing(countParts(c.tx, from, embedded.MaxOps), "parts"); err != nil {
 		return err
 	}
 	_, err := c.tx.Copy(from, to)

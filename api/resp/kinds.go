@@ -15,6 +15,8 @@ type kind struct {
 	// their values, or one without a name. false: a part cannot be shown here.
 	count func(tx *embedded.Tx, key string) (n int, shown bool)
 	parts func(tx *embedded.Tx, key string) iter.Seq2[string, []byte]
+	// countTo is count where that takes long, about, or more than most. Nil: it takes not.
+	countTo func(tx *embedded.Tx, key string, most int) int
 	// check reports whether a part is one. Nil: whatever has a name that is not too long.
 	check func(name string, value []byte) bool
 	// put adds a part.
@@ -38,6 +40,21 @@ func kindOf(t crdt.Type) *kind {
 		}
 	}
 	return nil
+}
+
+// countParts counts what a key holds of all types, about, or more than most.
+func countParts(tx *embedded.Tx, key string, most int) (n int) {
+	for t := range tx.Types(key).All() {
+		switch k := kindOf(t); {
+		case k == nil:
+		case k.countTo != nil:
+			n += k.countTo(tx, key, most-n)
+		default:
+			parts, _ := k.count(tx, key)
+			n += parts
+		}
+	}
+	return n
 }
 
 // asCells is the encoding of what has a cell for each part.

@@ -668,14 +668,26 @@ func TestWhatMayTakeLongIsExecutedBesideTheLoop(t *testing.T) {
 		"a scan within MULTI":  {{"MULTI"}, {"KEYS", "*"}, {"EXEC"}},
 		"many values within MULTI": slices.Concat([][]string{{"MULTI"}},
 			slices.Repeat([][]string{{"GET", "quick"}}, MaxBatchOutput/maxQuickBytes+1), [][]string{{"EXEC"}}),
-		"much queued by MULTI": {{"MULTI"}, {"SET", "k", long[:maxQuickBytes-100]}, {"GET", "k"}, {"GET", "k"}, {"EXEC"}},
+		"much queued by MULTI":       {{"MULTI"}, {"SET", "k", long[:maxQuickBytes-100]}, {"GET", "k"}, {"GET", "k"}, {"EXEC"}},
+		"entries trimmed by id":      {{"XTRIM", "entries", "MINID", "~", "390"}},
+		"entries trimmed by XADD":    {{"XADD", "entries", "MINID", "290", "*", "f", "v"}},
+		"entries delivered":          {strings.Fields("XREADGROUP GROUP new a STREAMS entries >")},
+		"long entries delivered":     {strings.Fields("XREADGROUP GROUP new a COUNT 1 STREAMS long-entries >")},
+		"entries claimed":            {strings.Fields("XAUTOCLAIM entries g b 0 - COUNT 1000 JUSTID")},
+		"entries looked at":          {strings.Fields("XAUTOCLAIM entries g b 1000000 - COUNT 100")},
+		"long entries claimed":       {strings.Fields("XAUTOCLAIM long-entries g b 0 - COUNT 1")},
+		"long entries claimed by id": {strings.Fields("XCLAIM long-entries g b 0 1")},
+		"a long entry of a history":  {strings.Fields("XREADGROUP GROUP g a COUNT 1 STREAMS long-entries 0")},
+		"a long entry":               {strings.Fields("XREAD COUNT 1 STREAMS long-entries 0")},
+		"a consumer with much":       {strings.Fields("XGROUP DELCONSUMER entries g a")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			db := &apart{memory: newMemory(t), entered: make(chan struct{}), leave: make(chan struct{})}
 			_, address, _ := inLoop(t, Config{db: db})
 			setup := dial(t, address)
 			db.memory.Peer.Update(t.Context(), func(tx *embedded.Tx) error {
-				return errors.Join(tx.String("long").Set([]byte(long)),
+				return errors.Join(addGroups(tx, "entries", 400, "v"), addGroups(tx, "long-entries", 2, long),
+					tx.String("long").Set([]byte(long)),
 					tx.List("list").Insert(0, []byte(long)), tx.Map("hash").String("long").Set([]byte(long)),
 					tx.String("quick").Set([]byte(long[:maxQuickBytes])))
 			})

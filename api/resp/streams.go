@@ -251,14 +251,9 @@ func runXAdd(c *call) error {
 	c.out.text(a.id.String())
 	// What others added while they were cut off may be more than is removed at once: it goes on at the
 	// next entry.
-	most := max(MaxTrimmed-c.trims, 1)
-	n, err := c.excess(a.trimming, most)
-	if err != nil {
-		return err
-	}
-	removed, err := c.stream().RemoveFirst(min(n, most))
-	c.trims += removed
-	c.trimmed = removed > 0
+	n, err := c.trim(a.trimming, max(MaxTrimmed-c.trims, 1))
+	c.trims += n
+	c.trimmed = n > 0
 	return err
 }
 
@@ -288,59 +283,41 @@ func (c *call) addEntry(a added, words []string) (id crdt.StreamID, err error) {
 	return id, err
 }
 
-// excess returns how many entries are to be removed, or that they are more than some.
-func (c *call) excess(t trimming, enough int) (int, error) {
+// trim removes what is to be removed, at most so many entries, and returns how many that were.
+func (c *call) trim(t trimming, most int) (removed int, err error) {
 	if t.by == "" {
 		return 0, nil
 	}
-	if c.looped {
-		enough = min(enough, maxQuickArguments)
-	}
-	n := t.excess(c.stream(), enough)
-	if c.looped && min(n, enough+1) > maxQuickArguments {
+	n := min(t.excess(c.stream()), most)
+	if c.looped && n > maxQuickArguments {
 		return 0, errApart
 	}
-	return n, nil
+	return c.stream().RemoveFirst(n)
 }
 
-// excess returns how many entries are to be removed, or that they are more than some. About so many
-// are in whole nodes, as if each were full.
-func (t trimming) excess(s crdt.Stream, enough int) (n int) {
+// excess returns how many entries are to be removed. About so many are in whole nodes, as if each
+// were full.
+func (t trimming) excess(s crdt.Stream) int {
 	length := s.Len()
-	most := length
-	if t.about && t.limit > 0 {
-		most = min(most, int(min(t.limit, math.MaxInt32)))
-	}
 	below := length - int(min(t.most, int64(length)))
 	if t.by == "minid" {
-		below = 0
-		last, seen := crdt.StreamID{}, false
-		for e := range s.Range(crdt.StreamID{}, crdt.MaxStreamID) {
-			if e.ID.Compare(t.least) >= 0 || below > enough {
-				break
-			}
-			if !seen || e.ID != last {
-				if t.about && below == most { // no more are removed at once
-					break
-				}
-				below++
-			}
-			last, seen = e.ID, true
-		}
+		below = s.Before(t.least)
 	}
 	if !t.about {
 		return below
 	}
-	// Of the first node those are gone that were removed before.
-	size := t.node - int(max(s.Info().Added-int64(length), 0)%int64(t.node))
-	for ; n < below; size = t.node {
-		node := min(size, length-n)
-		if n+node > most || n+node > below {
-			break
-		}
-		n += node
+	if t.limit > 0 {
+		below = int(min(int64(below), t.limit))
 	}
-	return n
+	// Of the first node those are gone that were removed before.
+	first := t.node - int(max(s.Info().Added-int64(length), 0)%int64(t.node))
+	switch {
+	case below == length:
+		return length
+	case below < first:
+		return 0
+	}
+	return below - (below-first)%t.node
 }
 
 func runXTrim(c *call) error {
@@ -351,23 +328,22 @@ func runXTrim(c *call) error {
 	if err := c.streamError(); err != nil {
 		return err
 	}
-	const most = embedded.MaxOps / 2
-	n, err := c.excess(a.trimming, most)
-	switch {
-	case err != nil:
-		return err
-	case n > most && !a.about:
+	if !a.about && a.excess(c.stream()) > mostTrimmed {
 		return errMuchToTrim
 	}
-	if n, err = c.stream().RemoveFirst(min(n, most)); err != nil {
+	n, err := c.trim(a.trimming, mostTrimmed)
+	if err != nil {
 		return err
 	}
 	c.out.integer(int64(n))
 	return nil
 }
 
+// mostTrimmed is how many entries XTRIM removes at once.
+const mostTrimmed = embedded.MaxOps / 2
+
 var errMuchToTrim = replyError(fmt.Sprintf("ERR more than %d entries to remove (half of MaxOps): "+
-	"use ~ with a LIMIT, again and again", embedded.MaxOps/2))
+	"use ~ with a LIMIT, again and again", mostTrimmed))
 
 func runXLen(c *call) error {
 	if err := c.streamError(); err != nil {
@@ -578,6 +554,64 @@ func workOfStream(c *call, cmd *command) int64 {
 	return min(int64(sum), most)
 }
 
+// workOfGroup is that of a command that looks at all that a group holds: its name is behind the key.
+func workOfGroup(c *call, cmd *command) int64 {
+	key := cmd.keys.first
+	return int64(countGroup(c.tx.Stream(c.arg(key)).Group(c.arg(key+1)), c.mostWork()))
+}
+
+// workOfGroups is that of XINFO, which looks at all that the groups hold and at some entries.
+func workOfGroups(c *call, cmd *command) int64 {
+	work := int64(countGroups(c.tx.Stream(c.arg(2)), c.mostWork()))
+	if len(c.args) > 4 { // COUNT
+		work += workOfStream(c, cmd)
+	}
+	return work
+}
+
+// workOfAutoClaim is that of XAUTOCLAIM, which may look at more than it claims.
+func workOfAutoClaim(c *call, _ *command) int64 {
+	m, _ := c.autoclaiming() // what is wrong is refused
+	most := min(m.looks(), int64(c.mostWork()))
+	return int64(countGroup(c.stream().Group(c.arg(2)), int(most)))
+}
+
+// workOfHistories is that of XREADGROUP where it looks for what is pending.
+func workOfHistories(c *call, _ *command) int64 {
+	r, _ := c.reading(true) // what is wrong is refused
+	n := 0
+	for i, key := range r.keys {
+		if !r.from[i].fresh {
+			n += countGroup(c.tx.Stream(key).Group(r.group), c.mostWork()-n)
+		}
+	}
+	return int64(n)
+}
+
+// countGroups counts what the groups of a stream hold, or more than most.
+func countGroups(s crdt.Stream, most int) (n int) {
+	for name := range s.Groups() {
+		if n += 1 + countGroup(s.Group(name), most-n); n > most {
+			break
+		}
+	}
+	return n
+}
+
+func countGroup(g crdt.Group, most int) (n int) {
+	for range g.Pending(crdt.StreamID{}, crdt.MaxStreamID) {
+		if n++; n > most {
+			return n
+		}
+	}
+	for range g.Consumers() {
+		if n++; n > most {
+			return n
+		}
+	}
+	return n
+}
+
 // errBadPart is no replyError: parts before it may have been added.
 var errBadPart = errors.New("bad data format")
 
@@ -588,6 +622,10 @@ var streamKind = kind{
 			n++
 		}
 		return n, true
+	},
+	countTo: func(tx *embedded.Tx, key string, most int) int {
+		n := tx.Stream(key).Len() + 1
+		return n + countGroups(tx.Stream(key), most-n)
 	},
 	parts: func(tx *embedded.Tx, key string) iter.Seq2[string, []byte] { return tx.Stream(key).Parts() },
 	put: func(tx *embedded.Tx, key, name string, value []byte) error {

@@ -394,6 +394,12 @@ func (c *call) claim(m claiming) error {
 		places[id] = len(claimed)
 		claimed = append(claimed, p)
 		written += c.claimed(s, id, m.justID)
+		switch size := len(c.out.buf) - from; {
+		case c.isMuch(0, size):
+			return errApart
+		case size > MaxReply:
+			return errReplyTooLarge
+		}
 	}
 	c.out.arrayAt(from, written)
 	if len(claimed) == 0 {
@@ -441,8 +447,12 @@ func (c *call) autoclaiming() (m autoclaiming, err error) {
 			return m, errSyntax
 		}
 	}
+	m.count = min(m.count, maxDelivered)
 	return m, nil
 }
+
+// looks returns at how much that is pending it looks at most.
+func (m autoclaiming) looks() int64 { return 10 * m.count }
 
 func runXAutoClaim(c *call) error {
 	m, err := c.autoclaiming()
@@ -453,12 +463,12 @@ func runXAutoClaim(c *call) error {
 	if err != nil {
 		return err
 	}
-	m.count = min(m.count, maxDelivered)
 	return c.autoclaim(g, m)
 }
 
 // maxDelivered is how many entries XREADGROUP delivers, for the first time or again, and XAUTOCLAIM
-// claims at once, whatever they are asked for: other writers wait for it.
+// claims at once, whatever they are asked for: other writers wait for it. They end beyond crdt.MaxDelivery,
+// too.
 const maxDelivered = 10_000
 
 func (c *call) autoclaim(g crdt.Group, m autoclaiming) error {
@@ -466,13 +476,16 @@ func (c *call) autoclaim(g crdt.Group, m autoclaiming) error {
 	var claimed []crdt.Pending
 	var gone []crdt.StreamID
 	next, at, written := crdt.StreamID{}, len(c.out.buf), 0
-	attempts, left := 10*m.count, m.count
+	looks, left := 0, m.count
 	for p := range g.Pending(m.from, crdt.MaxStreamID) {
-		if attempts == 0 || left == 0 {
+		size := len(c.out.buf) - at
+		if int64(looks) == m.looks() || left == 0 || size > crdt.MaxDelivery {
 			next = p.ID
 			break
 		}
-		attempts--
+		if looks++; c.isMuch(looks, size) {
+			return errApart
+		}
 		switch {
 		case !s.Has(p.ID):
 			gone = append(gone, p.ID)
@@ -488,6 +501,9 @@ func (c *call) autoclaim(g crdt.Group, m autoclaiming) error {
 		claimed = append(claimed, p)
 		left--
 		written += c.claimed(s, p.ID, m.justID)
+	}
+	if c.isMuch(looks, len(c.out.buf)-at) {
+		return errApart
 	}
 	c.out.arrayAt(at, written)
 	var head replies

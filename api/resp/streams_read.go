@@ -131,6 +131,7 @@ func (c *call) readFrom(first int, r *streamRead) error {
 // read replies with what the streams have.
 func (c *call) read(r streamRead) error {
 	at, found := len(c.out.buf), 0
+streams:
 	for i, key := range r.keys {
 		some, err := c.readStream(r, key, r.from[i])
 		if err != nil {
@@ -139,8 +140,11 @@ func (c *call) read(r streamRead) error {
 		if some {
 			found++
 		}
-		if len(c.out.buf)-at > MaxReply {
-			break
+		switch size := len(c.out.buf) - at; {
+		case c.isMuch(0, size):
+			return errApart
+		case size > MaxReply:
+			break streams
 		}
 	}
 	switch {
@@ -210,9 +214,15 @@ func (c *call) readStream(r streamRead, key string, from readFrom) (some bool, e
 		if r.count > 0 {
 			most = min(most, r.count)
 		}
-		joined := c.joined
-		c.joins(key, s.Group(r.group), r.consumer)
-		entries, err = s.Group(r.group).Read(r.consumer, c.tx.Now(), int(most), r.noAck)
+		g, joined := s.Group(r.group), c.joined
+		c.joins(key, g, r.consumer)
+		if c.looped {
+			g = g.Within(maxQuickArguments, maxQuickBytes)
+		}
+		entries, err = g.Read(r.consumer, c.tx.Now(), int(most), r.noAck)
+		if errors.Is(err, crdt.ErrBeyond) {
+			err = errApart
+		}
 		if n = int64(len(entries)); n == 0 { // then it is not made
 			c.joined = joined
 		}
@@ -231,17 +241,20 @@ func (c *call) readStream(r streamRead, key string, from readFrom) (some bool, e
 	return n > 0, err
 }
 
+// isMuch reports whether what has looked at so many entries, and written so many bytes of them, is not
+// for the loop.
+func (c *call) isMuch(looks, size int) bool {
+	return c.looped && (looks > maxQuickArguments || size > maxQuickBytes)
+}
+
 // quickly returns entries to be written, in the loop not many of them: isQuick is set to false if
 // there are more. So XREAD finds what was there when it came, and not what was written while it
 // waited for a goroutine.
 func (c *call) quickly(all iter.Seq[crdt.StreamEntry], isQuick *bool) iter.Seq[crdt.StreamEntry] {
-	if !c.looped {
-		return all
-	}
 	return func(yield func(crdt.StreamEntry) bool) {
 		at, n := len(c.out.buf), 0
 		for e := range all {
-			if n++; n > maxQuickArguments || len(c.out.buf)-at > maxQuickBytes {
+			if n++; c.isMuch(n, len(c.out.buf)-at) {
 				*isQuick = false
 				return
 			}
@@ -299,7 +312,7 @@ func (c *call) history(s crdt.Stream, r streamRead, after crdt.StreamID) error {
 	for _, p := range own {
 		if size := len(c.out.buf) - at; size > crdt.MaxDelivery {
 			break // the rest is asked for by the last id
-		} else if c.looped && size > maxQuickBytes {
+		} else if c.isMuch(0, size) {
 			return errApart
 		}
 		entries := c.rawEntries(s, p.ID)

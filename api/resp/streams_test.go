@@ -1,8 +1,10 @@
 package resp
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -131,6 +133,22 @@ func fillStream(p *peer, key string, n int) {
 	p.expect("XLEN "+key, fmt.Sprint(":", n))
 }
 
+// addGroups adds entries with the ids 1-0 to n-0, and two groups of them: all are pending in g, for a, and
+// none was delivered to new.
+func addGroups(tx *embedded.Tx, key string, n int, value string) error {
+	s := tx.Stream(key)
+	var errs []error
+	for i := range n {
+		errs = append(errs, s.AddAs(crdt.StreamID{Ms: uint64(i + 1)}, "f", value))
+	}
+	for _, group := range []string{"g", "new"} {
+		_, err := s.Group(group).Create(crdt.GroupInfo{})
+		errs = append(errs, err)
+	}
+	_, err := s.Group("g").Read("a", tx.Now(), 0, false)
+	return errors.Join(append(errs, err)...)
+}
+
 // TestTrimmingMoreThanOneXAddRemoves: what others added while they were cut off may be more than
 // one removes. None is refused, nor a MULTI of many.
 func TestTrimmingMoreThanOneXAddRemoves(t *testing.T) {
@@ -169,6 +187,39 @@ func TestTrimmingMoreThanATransactionHas(t *testing.T) {
 	p.expect("XLEN s", ":0")
 }
 
+// TestTrimmingByIDAboutRemovesWholeNodes, as Redis does, however many and however large they are, also
+// from the loop.
+func TestTrimmingByIDAboutRemovesWholeNodes(t *testing.T) {
+	eachWay(t, func(t *testing.T) {
+		for _, c := range []struct {
+			node, n  int
+			trim     string
+			left     int
+			add      string // and then
+			leftThen int
+		}{
+			{100, 5000, "XTRIM s MINID ~ 4000-1", 1100, "XADD s MINID ~ 4950-1 9000-1 f v", 101},
+			{1000, 5000, "XTRIM s MINID ~ 4000-1", 2000, "XADD s MINID ~ 4002-1 9000-1 f v", 1001},
+			{9_000, 18_000, "XTRIM s MINID ~ 9000-1", 18_000, "XADD s MINID ~ 9001-1 90000-1 f v", 9_001},
+			{100, 5000, "XTRIM s MINID ~ 4000-1 LIMIT 250", 4800, "XADD s MINID ~ 4000-1 LIMIT 1000 9000-1 f v", 3801},
+			{100, 5000, "XTRIM s MINID 250-1", 4751, "XADD s MINID ~ 350-1 9000-1 f v", 4701},
+			{100, 250, "XTRIM s MINID ~ 1000-1", 0, "XADD s MINID ~ 1000-1 9000-1 f v", 1},
+		} {
+			_, address := startServer(t, Config{db: newMemory(t)})
+			p := dial(t, address)
+			p.expect(fmt.Sprint("CONFIG SET stream-node-max-entries ", c.node), "+OK")
+			fillStream(p, "s", c.n)
+			p.expect(c.trim, fmt.Sprint(":", c.n-c.left))
+			if got := p.ask(c.add); !strings.HasSuffix(got, `000-1"`) {
+				t.Errorf("%s: %s", c.add, got)
+			}
+			if got, want := p.ask("XLEN s"), fmt.Sprint(":", c.leftThen); got != want {
+				t.Errorf("after %s, and %s: %s are left, want %s", c.trim, c.add, got, want)
+			}
+		}
+	})
+}
+
 // TestALongHistoryComesInParts: a consumer that has much pending asks for the rest behind the last id.
 func TestALongHistoryComesInParts(t *testing.T) {
 	_, address := startServer(t, Config{db: newMemory(t)})
@@ -195,6 +246,103 @@ func TestALongHistoryComesInParts(t *testing.T) {
 	}
 	if last != n || parts < 3 {
 		t.Errorf("%d entries in %d parts, want %d", last, parts, n)
+	}
+}
+
+// TestWhatIsClaimedAtOnceIsBounded: XAUTOCLAIM goes on where it has ended, and XCLAIM of what is longer than
+// a reply may be changes nothing.
+func TestWhatIsClaimedAtOnceIsBounded(t *testing.T) {
+	eachWay(t, func(t *testing.T) {
+		_, address := startServer(t, Config{db: newMemory(t)})
+		p := dial(t, address)
+		const n, size = 3, 5_000_000
+		p.expect("XGROUP CREATE s g 0 MKSTREAM", "+OK")
+		for i := range n {
+			p.send([]string{"XADD", "s", fmt.Sprint(i+1, "-0"), "f", strings.Repeat("v", size)})
+			p.reply()
+		}
+		for range n {
+			p.ask("XREADGROUP GROUP g ann COUNT 1 STREAMS s >")
+		}
+		got := p.ask("XCLAIM s g bob 0 " + strings.Repeat(" 1-0", MaxReply/size+1))
+		if !strings.Contains(got[:min(len(got), 200)], "MaxReply") {
+			t.Errorf("claimed %d bytes: %.200s", len(got), got)
+		}
+		if got := values(p.ask("XPENDING s g")); !strings.HasSuffix(got, "ann 3") {
+			t.Errorf("pending after it: %s", got)
+		}
+		for next, want := range map[string]string{"0-0": "3-0", "3-0": "0-0"} {
+			got := p.ask("XAUTOCLAIM s g bob 0 " + next)
+			if fields := strings.Fields(got); fields[1] != strconv.Quote(want) || len(got) > crdt.MaxDelivery+size {
+				t.Errorf("from %s %d bytes, to be gone on with from %s, want %s", next, len(got), fields[1], want)
+			}
+		}
+		if got := values(p.ask("XPENDING s g")); !strings.HasSuffix(got, "bob 3") {
+			t.Errorf("pending then: %s", got)
+		}
+	})
+}
+
+// TestTheWorkOfAGroupIsWhatItHolds: a MULTI that writes may look at groups of a long stream again and again.
+func TestTheWorkOfAGroupIsWhatItHolds(t *testing.T) {
+	eachWay(t, func(t *testing.T) {
+		_, address := startServer(t, Config{db: newMemory(t)})
+		p := dial(t, address)
+		const n = 3000
+		fillStream(p, "s", n)
+		p.ask("XGROUP CREATE s g 0")
+		for _, refused := range []bool{false, true} {
+			for _, command := range []string{"XPENDING s g", "XINFO CONSUMERS s g", "XINFO GROUPS s", "XINFO STREAM s"} {
+				commands := slices.Repeat([][]string{strings.Fields(command)}, MaxWork/n*3/2)
+				p.send(append(append([][]string{{"MULTI"}, {"INCR", "n"}}, commands...), []string{"EXEC"})...)
+				for range len(commands) + 2 {
+					p.reply()
+				}
+				if got := p.reply(); strings.HasPrefix(got, "-") != refused {
+					t.Errorf("%s again and again, with much pending %v: %.100s", command, refused, got)
+				}
+			}
+			p.ask("XREADGROUP GROUP g ann STREAMS s >")
+		}
+	})
+}
+
+// TestWhatAStreamHoldsIsCountedNoFurtherThanMatters: others wait for it.
+func TestWhatAStreamHoldsIsCountedNoFurtherThanMatters(t *testing.T) {
+	db := newMemory(t)
+	const n = 2 * quickWork
+	err := db.Update(t.Context(), func(tx *embedded.Tx) error { return addGroups(tx, "s", n, "v") })
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = db.Peer.View(t.Context(), func(tx *embedded.Tx) error {
+		for most, want := range map[int]int{10: n, n + 100: n + 100, 10 * n: 2 * n} {
+			if got := countParts(tx, "s", most); got < want || got > want+10 {
+				t.Errorf("%d parts are counted of those up to %d, want %d", got, most, want)
+			}
+		}
+		if allocs := testing.AllocsPerRun(1, func() { countParts(tx, "s", n) }); allocs > n/10 {
+			t.Errorf("%v allocations", allocs)
+		}
+		for _, line := range []string{"XPENDING s g", "XINFO CONSUMERS s g", "XINFO GROUPS s", "XGROUP DELCONSUMER s g a",
+			"XAUTOCLAIM s g b 0 - COUNT 1000", "XREADGROUP GROUP g a STREAMS s s 0 >"} {
+			var args [][]byte
+			for _, word := range strings.Fields(line) {
+				args = append(args, []byte(word))
+			}
+			cmd, err := resolve(args)
+			if err != nil {
+				return err
+			}
+			c := &call{tx: tx, args: args, looped: true}
+			if work := c.work(cmd); work <= quickWork || work > quickWork+10 {
+				t.Errorf("the work of %s is %d, want little more than %d", line, work, quickWork)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -190,12 +190,7 @@ func workOfKeys(c *call, cmd *command) int64 {
 	}
 	sum := 0
 	for _, key := range keys {
-		for t := range c.tx.Types(string(key)).All() {
-			if k := kindOf(t); k != nil {
-				n, _ := k.count(c.tx, string(key))
-				sum += n
-			}
-		}
+		sum += countParts(c.tx, string(key), c.mostWork()-sum)
 	}
 	return int64(sum) * int64(len(keys))
 }
