@@ -27,28 +27,23 @@ func neighbours(ctx context.Context, l *bench) (found []figure, err error) {
 		if pipeline > 1 {
 			requests *= 4
 		}
-		set := func(d *lab.Daemon, holders ...*lab.Daemon) (float64, error) {
-			used, err := d.Used(func() error {
-				_, err := l.RedisBenchmark(ctx, d.Redis, pipeline, requests, l.warm, "set")
+		cost := make([][]float64, 2)
+		err := measure.InTurn(l.rounds, len(cost), func(_, side int) error {
+			holders := [][]*lab.Daemon{all, {alone}}[side]
+			used, err := holders[0].Used(func() error {
+				_, err := l.RedisBenchmark(ctx, holders[0].Redis, pipeline, requests, l.warm, "set")
 				if err != nil {
 					return err
 				}
 				return l.Agree(ctx, holders...)
 			})
-			return float64(used.Microseconds()) / float64(requests), err
+			cost[side] = append(cost[side], float64(used.Microseconds())/float64(requests))
+			return err
+		})
+		if err != nil {
+			return found, err
 		}
-		var withTwo, without []float64
-		for range l.rounds {
-			cost, err := set(all[0], all...)
-			if err != nil {
-				return found, err
-			}
-			withTwo = append(withTwo, cost)
-			if cost, err = set(alone, alone); err != nil {
-				return found, err
-			}
-			without = append(without, cost)
-		}
+		withTwo, without := cost[0], cost[1]
 		found = append(found, figure{
 			what:   fmt.Sprintf("CPU of SET -P %d with two neighbours, × alone", pipeline),
 			rounds: measure.Ratio(withTwo, without), bound: atMost(1.5, 1.2),

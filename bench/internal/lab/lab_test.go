@@ -25,9 +25,9 @@ func TestWhatOthersPrintIsRead(t *testing.T) {
 	}
 	found := parseGoBenchmark("goos: linux\n" +
 		"BenchmarkCommit/always/64/peerd-2   \t 100\t 105 ns/op\t 34300 op/s\t 5.5 " +
-		"times-badger\nPASS\n")
+		"messages\nPASS\n")
 	got := found["BenchmarkCommit/always/64/peerd"]
-	if got["op/s"] != 34300 || got["times-badger"] != 5.5 {
+	if got["op/s"] != 34300 || got["messages"] != 5.5 {
 		t.Errorf("go test -bench: %v", found)
 	}
 	cpu, err := cpuOf("77 (a (b) c) S 1 77 77 0 -1 4194560 1 0 0 0 120 30 0 0 20 0 9 0 1 2 3")
