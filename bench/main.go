@@ -95,6 +95,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err := o.fit(names[0]); err != nil {
 		return err
 	}
+	if o.binary != "" { // it is started in several directories
+		var err error
+		if o.binary, err = filepath.Abs(o.binary); err != nil {
+			return err
+		}
+	}
 	switch names[0] {
 	case "compare":
 		return compareWith(ctx, names[1:], stdout, stderr)

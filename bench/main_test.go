@@ -36,6 +36,27 @@ func TestScenariosAreChosenByName(t *testing.T) {
 	}
 }
 
+// What is wrong is only the row, once the daemon was found.
+func TestADaemonIsNamedFromWhereTheHarnessRuns(t *testing.T) {
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	daemon := filepath.Join(t.TempDir(), "daemon")
+	if err := os.WriteFile(daemon, []byte("#!/bin/sh\necho peerd v1\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	relative, err := filepath.Rel(here, daemon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"bounds", "none", "--peerd", relative, "--out", t.TempDir()}
+	err = run(context.Background(), args, new(bytes.Buffer), new(bytes.Buffer))
+	if err == nil || !strings.Contains(err.Error(), `no row is named "none"`) {
+		t.Errorf("the error is %v", err)
+	}
+}
+
 func TestAllQuickEndsWithinTenMinutes(t *testing.T) {
 	var sum time.Duration
 	for _, s := range scenario.All {

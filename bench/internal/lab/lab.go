@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -148,13 +149,26 @@ func (l *Lab) Tool(ctx context.Context, program string, args ...string) (string,
 
 // ToolIn runs a program in a directory.
 func (l *Lab) ToolIn(ctx context.Context, dir, program string, args ...string) (string, error) {
-	var out, problem strings.Builder
 	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &out, &problem
+	cmd.Dir = dir
+	return output(cmd)
+}
+
+// whole runs a program to its end, also if the harness is interrupted meanwhile.
+func (l *Lab) whole(program string, args ...string) (string, error) {
+	cmd := exec.Command(program, args...)
+	cmd.Dir, cmd.SysProcAttr = l.Repo, &syscall.SysProcAttr{Setpgid: true} // Ctrl-C goes to the terminal's group
+	return output(cmd)
+}
+
+// output runs a command and returns what it prints.
+func output(cmd *exec.Cmd) (string, error) {
+	var out, problem strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &problem
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if err := cmd.Run(); err != nil {
 		said := trouble(problem.String() + out.String())
-		return "", fmt.Errorf("%s: %w: %s", filepath.Base(program), err, said)
+		return "", fmt.Errorf("%s: %w: %s", filepath.Base(cmd.Path), err, said)
 	}
 	return out.String(), nil
 }
