@@ -137,7 +137,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		r.Daemon = l.Version
 	}
 	if chosen == nil {
-		return bounds.Print(ctx, l, o.quick, r.Heading(), names[1:], stdout)
+		return bounds.Print(ctx, l, o.quick, strings.TrimSpace(r.Heading()+". "+r.Machine.Warning()), names[1:], stdout)
 	}
 	return o.scenarios(ctx, l, r, chosen, stdout, stderr)
 }

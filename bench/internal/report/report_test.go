@@ -282,6 +282,32 @@ func TestBarsHaveTheirSpread(t *testing.T) {
 	}
 }
 
+func TestWhatWasNotMeasuredHasNoBarAndSaysSo(t *testing.T) {
+	line := Line{System: "peerd"}
+	line.Bar(measure.Interval{Value: 2, Low: 1, High: 3})
+	line.Bar(measure.Interval{})
+	svg, err := Chart{Name: "bars", YLabel: "y", Names: []string{"SET", "GET"}, Lines: []Line{line}}.SVG()
+	if err != nil || strings.Count(svg, ">not measured<") != 1 {
+		t.Errorf("the chart does not say it once: %v", err)
+	}
+	if text, err := json.Marshal(line); err != nil || !strings.Contains(string(text), `"y":[2,null]`) {
+		t.Errorf("%s, %v", text, err)
+	}
+}
+
+func TestAReportOfSyncedWritesInMemorySaysSo(t *testing.T) {
+	for files, want := range map[string]bool{"tmpfs": true, "ext2/ext3": false} {
+		r := sample()
+		r.Machine.Files = files
+		html, err := r.HTML()
+		for _, text := range []string{r.Markdown(), string(html)} {
+			if strings.Contains(text, "what is synced reaches no disk") != want || err != nil {
+				t.Errorf("of %s it is said: %v, %v", files, !want, err)
+			}
+		}
+	}
+}
+
 func TestThePapersChartsSayWhatTheyAreOf(t *testing.T) {
 	dir, r := t.TempDir(), sample()
 	r.Scenarios[0].Charts[0].Papers = true
