@@ -109,7 +109,7 @@ func throughput(ctx context.Context, l *bench, pipeline int, limit func(test str
 
 // closedP99 is what rows call the slowest hundredth of what redis-benchmark and lab.Load send: a
 // client that waits sends nothing meanwhile, so that a server that stands still is seen once by
-// each, and not by all that was due.
+// each, and not by all that was due. So is one writer that waits.
 const closedP99 = "p99 (closed loop)"
 
 // tail measures the slowest hundredth of SETs.
@@ -218,7 +218,7 @@ func step(ctx context.Context, l *bench) (found []figure, err error) {
 // replica measures the commit path without a host around it.
 func replica(ctx context.Context, l *bench) ([]figure, error) {
 	var each, allocs []float64
-	for range max(1, l.rounds-2) { // each fills a store first; there is nothing to compare
+	for range l.fillings() {
 		lines, err := l.GoBenchmark(ctx, "internal/engine", "^BenchmarkSet$/^group=50$",
 			"-test.benchtime", fmt.Sprint(l.sets, "x"))
 		if err != nil {

@@ -159,7 +159,7 @@ func TestARowThatCannotBeMeasuredSaysSoAndTheOthersAre(t *testing.T) {
 	}
 	for _, want := range []string{
 		"| broken | NOT MEASURED: no ¦ such / thing |", "| dead | NOT MEASURED: peerd has ended",
-		"| well | one | 1 |",
+		"| well | one | 1 (one run) |",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in:\n%s", want, out.String())
@@ -170,8 +170,9 @@ func TestARowThatCannotBeMeasuredSaysSoAndTheOthersAre(t *testing.T) {
 // A daemon that says its name is all that is needed of it here.
 func TestTheTableSaysWhatItIsOf(t *testing.T) {
 	l := newTestLab(t, "/bin/true")
+	l.rounds = full.rounds
 	about := l.about(context.Background())
-	for _, want := range []string{"peerd: true ", "Badger: ", "sync each second", "of 1 rounds",
+	for _, want := range []string{"peerd: true ", "Badger: ", "sync each second", "of 5 rounds (of `replica` 3)",
 		"`go -C bench run . bounds ROW --quick`"} {
 		if !strings.Contains(about, want) {
 			t.Errorf("no %q in %q", want, about)

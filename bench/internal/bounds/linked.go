@@ -70,7 +70,7 @@ func spread(ctx context.Context, l *bench) ([]figure, error) {
 		slow, quick = append(slow, one), append(quick, other)
 	}
 	return []figure{{
-		what:   "p99 until one neighbour has a write, another at 10 KB/s, × without",
+		what:   closedP99 + " until one neighbour has a write, another at 10 KB/s, × without",
 		rounds: measure.Ratio(slow, quick), bound: atMost(1.5, 1.2),
 		note: fmt.Sprintf("%s and %s ms", report.Number(measure.Median(slow)), report.Number(measure.Median(quick))),
 	}}, nil
