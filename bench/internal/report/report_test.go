@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -91,6 +92,11 @@ func TestAQuantileOfTooFewOperationsIsNone(t *testing.T) {
 			o.Latency.Observe(time.Millisecond)
 		}
 		s.Latencies("SET", "peerd", &o)
+	}
+	s.Finish()
+	if want := []string{"No p99 of rounds that had fewer operations than the 100 that it needs, in: SET.",
+		"No p99.9 of rounds that had fewer operations than the 1,000 that it needs, in: SET."}; !slices.Equal(s.Notes, want) {
+		t.Errorf("the notes are %q", s.Notes)
 	}
 	got := map[string]int{}
 	for _, r := range s.Rows {

@@ -260,7 +260,7 @@ func (b *bench) measureGrown(ctx context.Context, d dimension, n int, g *grown) 
 			return fmt.Errorf("%s: %w", w.name, err)
 		}
 		b.NotBegun(w.name+", "+what, g.name, &o)
-		if o.Latency.Enough(0.99) {
+		if b.Enough(w.name+", "+what, 0.99, &o.Latency) {
 			b.Less("p99 of "+w.name+", "+what, "ms", g.name, o.Latency.Milliseconds(0.99))
 		}
 	}
