@@ -2,6 +2,7 @@ package lab
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -46,4 +47,16 @@ func TestWhatOthersPrintIsRead(t *testing.T) {
 	if all != 2<<20 || anonymous != 1<<20 || err != nil {
 		t.Errorf("/proc/PID/status: %d, %d, %v", all, anonymous, err)
 	}
+}
+
+func TestWhatIsAwaitedIsTimedToAStep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		err := AwaitWithin(t.Context(), time.Millisecond, time.Minute, "it answers", func() bool {
+			return time.Since(began) >= 5500*time.Microsecond
+		})
+		if took := time.Since(began); err != nil || took != 6*time.Millisecond {
+			t.Errorf("it took %v, %v", took, err)
+		}
+	})
 }
