@@ -204,6 +204,7 @@ func (o options) scenarios(ctx context.Context, l *lab.Lab, r *report.Run, chose
 		return err
 	}
 	var failed []string
+	began, prepared := time.Now(), l.Prepared
 	for i, s := range chosen {
 		p := &progress{out: stderr, name: s.Name, place: fmt.Sprintf("%d/%d", i+1, len(chosen)), began: time.Now(),
 			expected: s.Expected(o.quick)}
@@ -225,6 +226,8 @@ func (o options) scenarios(ctx context.Context, l *lab.Lab, r *report.Run, chose
 			failed = append(failed, s.Name)
 		}
 	}
+	fmt.Fprintf(stderr, "measuring took %.0f s, without what was installed and built\n",
+		(time.Since(began) - l.Prepared + prepared).Seconds())
 	fmt.Fprintf(stderr, "%s, report.md, results.json and the charts are written\n", filepath.Join(o.out, "report.html"))
 	if o.json {
 		encoder := json.NewEncoder(stdout)

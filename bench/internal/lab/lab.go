@@ -32,6 +32,7 @@ type Lab struct {
 	Cached   []string   // arguments of a daemon for a large cache
 	Running  []*Process // what was started since the last End
 	Profile  Profile
+	Prepared time.Duration // what installing and building took
 
 	networks  []*Network // of this section
 	web       http.Client
@@ -140,6 +141,12 @@ func (l *Lab) End() {
 func (l *Lab) Close() {
 	l.End()
 	_ = os.RemoveAll(l.Dir)
+}
+
+// Preparing counts the time until what it returns is called as that of installing and building.
+func (l *Lab) Preparing() (done func()) {
+	began := time.Now()
+	return func() { l.Prepared += time.Since(began) }
 }
 
 // Tool runs a program to its end, in the module's root, and returns what it prints.
@@ -412,7 +419,10 @@ func (l *Lab) GoBenchmark(ctx context.Context, pkg, pattern string, args ...stri
 	map[string]map[string]float64, error) {
 	binary := filepath.Join(l.Dir, strings.ReplaceAll(pkg, "/", "-")+".test")
 	if _, err := os.Stat(binary); err != nil {
-		if _, err := l.Tool(ctx, "go", "test", "-c", "-o", binary, "./"+pkg); err != nil {
+		done := l.Preparing()
+		_, err := l.Tool(ctx, "go", "test", "-c", "-o", binary, "./"+pkg)
+		done()
+		if err != nil {
 			return nil, err
 		}
 	}

@@ -81,6 +81,7 @@ func (l *Lab) Install(ctx context.Context, packages ...string) error {
 	if os.Getuid() != 0 {
 		return fmt.Errorf("%s cannot be installed without root: apt-get install %s", strings.Join(packages, ", "), all)
 	}
+	defer l.Preparing()()
 	aptUpdate.Do(func() { _, _ = l.Tool(ctx, "apt-get", "-qq", "update") }) // an old list may do
 	if err := ctx.Err(); err != nil {
 		return err
@@ -133,6 +134,7 @@ func (l *Lab) Node(ctx context.Context, dir string) error {
 	if _, err := os.Stat(filepath.Join(dir, "node_modules", ".package-lock.json")); err == nil {
 		return nil
 	}
+	defer l.Preparing()()
 	if _, err := l.ToolIn(ctx, dir, "npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"); err != nil {
 		return fmt.Errorf("npm's packages cannot be installed: %w", err)
 	}

@@ -91,4 +91,7 @@ func TestWhatIsInstalledIsInstalledToItsEnd(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, "end.ed")); err != nil {
 		t.Errorf("it was ended: %v", err)
 	}
+	if l.Prepared == 0 {
+		t.Error("installing took no time")
+	}
 }
