@@ -95,12 +95,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err := o.fit(names[0]); err != nil {
 		return err
 	}
-	if o.binary != "" { // it is started in several directories
-		var err error
-		if o.binary, err = filepath.Abs(o.binary); err != nil {
-			return err
-		}
-	}
 	switch names[0] {
 	case "compare":
 		return compareWith(ctx, names[1:], stdout, stderr)
@@ -142,15 +136,19 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return o.scenarios(ctx, l, r, chosen, stdout, stderr)
 }
 
-// fit reports options that say nothing of what is to be measured.
-func (o options) fit(what string) error {
+// fit reports options that say nothing of what is to be measured, and names the daemon so that it can be
+// started in any directory.
+func (o *options) fit(what string) (err error) {
 	if _, ok := lab.ProfileKinds[o.profile]; !ok && o.profile != "" {
 		return fmt.Errorf("no profile is of kind %q: take cpu, heap, block or mutex", o.profile)
 	}
 	if o.json && slices.Contains([]string{"bounds", "compare", "theory"}, what) {
 		return fmt.Errorf("--json is for scenarios: %s prints tables", what)
 	}
-	return nil
+	if o.binary != "" {
+		o.binary, err = filepath.Abs(o.binary)
+	}
+	return err
 }
 
 // repeated is what a command that repeats a scenario has to have beside its name and --quick.
