@@ -131,20 +131,24 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		r.Daemon = l.Version
 	}
 	if chosen == nil {
-		return bounds.Print(ctx, l, o.quick, r.Heading(), names[1:], stdout)
+		return bounds.Print(ctx, l, o.quick, strings.TrimSpace(r.Heading()+". "+r.Machine.Warning()), names[1:], stdout)
 	}
 	return o.scenarios(ctx, l, r, chosen, stdout, stderr)
 }
 
-// fit reports options that say nothing of what is to be measured.
-func (o options) fit(what string) error {
+// fit reports options that say nothing of what is to be measured, and names the daemon so that it can be
+// started in any directory.
+func (o *options) fit(what string) (err error) {
 	if _, ok := lab.ProfileKinds[o.profile]; !ok && o.profile != "" {
 		return fmt.Errorf("no profile is of kind %q: take cpu, heap, block or mutex", o.profile)
 	}
 	if o.json && slices.Contains([]string{"bounds", "compare", "theory"}, what) {
 		return fmt.Errorf("--json is for scenarios: %s prints tables", what)
 	}
-	return nil
+	if o.binary != "" {
+		o.binary, err = filepath.Abs(o.binary)
+	}
+	return err
 }
 
 // repeated is what a command that repeats a scenario has to have beside its name and --quick.
@@ -198,6 +202,7 @@ func (o options) scenarios(ctx context.Context, l *lab.Lab, r *report.Run, chose
 		return err
 	}
 	var failed []string
+	began, prepared := time.Now(), l.Prepared
 	for i, s := range chosen {
 		p := &progress{out: stderr, name: s.Name, place: fmt.Sprintf("%d/%d", i+1, len(chosen)), began: time.Now(),
 			expected: s.Expected(o.quick)}
@@ -219,6 +224,8 @@ func (o options) scenarios(ctx context.Context, l *lab.Lab, r *report.Run, chose
 			failed = append(failed, s.Name)
 		}
 	}
+	fmt.Fprintf(stderr, "measuring took %.0f s, without what was installed and built\n",
+		(time.Since(began) - l.Prepared + prepared).Seconds())
 	fmt.Fprintf(stderr, "%s, report.md, results.json and the charts are written\n", filepath.Join(o.out, "report.html"))
 	if o.json {
 		encoder := json.NewEncoder(stdout)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,11 +18,12 @@ import (
 // papers are those of the project that name the harness' commands or show its charts.
 func papers(t *testing.T) map[string]string {
 	names, err := filepath.Glob("../docs/*.md")
-	if err != nil {
+	decisions, errOf := filepath.Glob("../docs/decisions/*.md")
+	if err := errors.Join(err, errOf); err != nil {
 		t.Fatal(err)
 	}
 	texts := map[string]string{}
-	for _, name := range append(names, "README.md", "../README.md") {
+	for _, name := range append(append(names, decisions...), "README.md", "../README.md", "../CONTRIBUTING.md") {
 		text, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
@@ -96,6 +98,36 @@ func TestThePapersNameCommandsThatThereAre(t *testing.T) {
 	}
 	if count < 20 {
 		t.Errorf("only %d words of commands are in the papers", count)
+	}
+}
+
+// A figure that was measured says by what.
+func TestThePapersNameBenchmarksThatThereAre(t *testing.T) {
+	there := map[string]bool{}
+	err := filepath.WalkDir("..", func(name string, _ os.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(name, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(name)
+		for _, found := range regexp.MustCompile(`(?m)^func (Benchmark\w+)\(`).FindAllStringSubmatch(string(text), -1) {
+			there[found[1]] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := 0
+	for paper, text := range papers(t) {
+		for _, name := range regexp.MustCompile(`\bBenchmark[A-Z]\w+`).FindAllString(text, -1) {
+			if !there[name] {
+				t.Errorf("%s names %s: there is none", paper, name)
+			}
+			named++
+		}
+	}
+	if named < 5 {
+		t.Errorf("only %d benchmarks are in the papers", named)
 	}
 }
 

@@ -8,20 +8,20 @@
 import * as A from "@automerge/automerge";
 import { LoroDoc, LoroMap } from "loro-crdt";
 import * as Y from "yjs";
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 
 // A library makes copies; a copy writes, and gives and takes bytes: all of it, or what another one lacks.
 const libraries = {
 	yjs: {
 		kinds: ["map", "nested map", "list"],
 		open: () => new Y.Doc(),
-		write: (doc, kind, i, value) => {
+		write: (doc, kind, key, value) => {
 			if (kind === "list") return doc.getArray("l").push([value]), doc;
 			const map = doc.getMap("m");
-			if (kind === "map") return map.set(`field:${i}`, value), doc;
+			if (kind === "map") return map.set(key, value), doc;
 			const inner = new Y.Map();
 			inner.set("name", value);
-			map.set(`field:${i}`, inner);
+			map.set(key, inner);
 			return doc;
 		},
 		together: (doc, fn) => (doc.transact(() => fn(doc)), doc),
@@ -40,11 +40,11 @@ const libraries = {
 	loro: {
 		kinds: ["map", "nested map", "list", "counter"],
 		open: () => new LoroDoc(),
-		write: (doc, kind, i, value) => {
+		write: (doc, kind, key, value) => {
 			if (kind === "counter") doc.getCounter("c").increment(1);
 			else if (kind === "list") doc.getList("l").push(value);
-			else if (kind === "map") doc.getMap("m").set(`field:${i}`, value);
-			else doc.getMap("m").setContainer(`field:${i}`, new LoroMap()).set("name", value);
+			else if (kind === "map") doc.getMap("m").set(key, value);
+			else doc.getMap("m").setContainer(key, new LoroMap()).set("name", value);
 			return doc;
 		},
 		together: (doc, fn) => { fn(doc); doc.commit(); return doc; },
@@ -63,11 +63,11 @@ const libraries = {
 	automerge: {
 		kinds: ["map", "nested map", "list", "counter"],
 		open: () => A.change(A.init(), (d) => { d.m = {}; d.l = []; d.c = new A.Counter(); }),
-		write: (d, kind, i, value) => {
+		write: (d, kind, key, value) => {
 			if (kind === "counter") d.c.increment(1);
 			else if (kind === "list") d.l.push(value);
-			else if (kind === "map") d.m[`field:${i}`] = value;
-			else d.m[`field:${i}`] = { name: value };
+			else if (kind === "map") d.m[key] = value;
+			else d.m[key] = { name: value };
 			return d;
 		},
 		together: (doc, fn) => A.change(doc, (d) => { fn(d); }),
@@ -96,7 +96,8 @@ const libraries = {
 
 const value = "x".repeat(16);
 const large = () => randomBytes(48).toString("base64");
-const padded = (i) => String(i).padStart(10, "0");
+// The keys of scenario catchup, which share nothing: keyOf in internal/scenario/catchup.go is the same.
+const keyOf = (i) => createHash("sha256").update(String(i)).digest().subarray(0, 12).toString("base64");
 const times = 5;
 const median = (all) => all.sort((a, b) => a - b)[all.length >> 1];
 
@@ -117,7 +118,7 @@ function types(lib, n) {
 	const found = {};
 	for (const kind of lib.kinds) {
 		const fill = (doc) => lib.together(doc, (inside) => {
-			for (let i = 0; i < n; i++) lib.write(inside ?? doc, kind, i, value);
+			for (let i = 0; i < n; i++) lib.write(inside ?? doc, kind, `field:${i}`, value);
 		});
 		let [us, doc] = timed(() => lib.open(), fill);
 		found[`${kind}: write`] = { us: us / n };
@@ -129,7 +130,7 @@ function types(lib, n) {
 		const deltas = [];
 		for (let i = 0; i < Math.min(n / 10, 200); i++) {
 			const since = lib.since(doc);
-			doc = lib.together(doc, (inside) => { lib.write(inside ?? doc, kind, n + i, value); });
+			doc = lib.together(doc, (inside) => { lib.write(inside ?? doc, kind, `field:${n + i}`, value); });
 			deltas.push(since(doc));
 		}
 		[us] = timed(() => lib.load(bytes), (d) => {
@@ -145,11 +146,11 @@ function types(lib, n) {
 function catchup(lib, n) {
 	let ahead = lib.open();
 	ahead = lib.together(ahead, (inside) => {
-		for (let i = 0; i < 1000; i++) lib.write(inside ?? ahead, "map", padded(i), large());
+		for (let i = 0; i < 1000; i++) lib.write(inside ?? ahead, "map", keyOf(i), large());
 	});
 	const before = lib.encode(ahead);
 	for (let i = 0; i < n; i++) {
-		ahead = lib.together(ahead, (inside) => { lib.write(inside ?? ahead, "map", padded(1000 + i), large()); });
+		ahead = lib.together(ahead, (inside) => { lib.write(inside ?? ahead, "map", keyOf(1000 + i), large()); });
 	}
 	const [us, result] = timed(() => [lib.load(before), (lib.fresh ?? ((doc) => doc))(ahead)],
 		([behind, source]) => lib.catchup(behind, source));

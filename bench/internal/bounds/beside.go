@@ -19,7 +19,8 @@ var commands = []string{"set", "get", "incr", "sadd", "hset"}
 type pair struct {
 	*bench
 	peerd *lab.Daemon
-	redis string // address
+	other *lab.Process // the redis-server
+	redis string       // its address
 }
 
 func newPair(ctx context.Context, l *bench, args ...string) (*pair, error) {
@@ -27,28 +28,27 @@ func newPair(ctx context.Context, l *bench, args ...string) (*pair, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, addr, err := l.Redis(ctx)
-	return &pair{l, d, addr}, err
+	other, addr, err := l.Redis(ctx)
+	return &pair{l, d, other, addr}, err
 }
 
-// compare runs what redis-benchmark is to on both in turn, and returns what each round gave.
+// compare runs what redis-benchmark is to on both in turn, and returns what each round gave. What one
+// has left, as a checkpoint, is not to be the other's: neither has anything to do when a turn begins.
 func (p *pair) compare(ctx context.Context, pipeline, requests, keys int, test ...string) (
 	ours, theirs []lab.Measured, err error) {
-	for i := range p.rounds {
-		// Who is first changes, lest it always has the machine in the same state.
-		for _, own := range []bool{i%2 == 0, i%2 != 0} {
-			addr, to := p.redis, &theirs
-			if own {
-				addr, to = p.peerd.Redis, &ours
-			}
-			m, err := p.RedisBenchmark(ctx, addr, pipeline, requests, keys, test...)
-			if err != nil {
-				return nil, nil, err
-			}
-			*to = append(*to, m)
+	err = measure.InTurn(p.rounds, 2, func(_, side int) error {
+		addr, to := p.peerd.Redis, &ours
+		if side == 1 {
+			addr, to = p.redis, &theirs
 		}
-	}
-	return ours, theirs, nil
+		if err := lab.Calm(ctx, p.peerd.Process, p.other); err != nil {
+			return err
+		}
+		m, err := p.RedisBenchmark(ctx, addr, pipeline, requests, keys, test...)
+		*to = append(*to, m)
+		return err
+	})
+	return ours, theirs, err
 }
 
 func rates(all []lab.Measured) (rates []float64) {
@@ -109,7 +109,7 @@ func throughput(ctx context.Context, l *bench, pipeline int, limit func(test str
 
 // closedP99 is what rows call the slowest hundredth of what redis-benchmark and lab.Load send: a
 // client that waits sends nothing meanwhile, so that a server that stands still is seen once by
-// each, and not by all that was due.
+// each, and not by all that was due. So is one writer that waits.
 const closedP99 = "p99 (closed loop)"
 
 // tail measures the slowest hundredth of SETs.
@@ -148,9 +148,6 @@ func uniform(ctx context.Context, l *bench) ([]figure, error) {
 			return nil, err
 		}
 	}
-	if err := lab.Calm(ctx, p.peerd.Process); err != nil {
-		return nil, err
-	}
 	ours, theirs, err := p.compare(ctx, 1, l.requests, l.many, "get")
 	if err != nil {
 		return nil, err
@@ -170,24 +167,23 @@ func uniform(ctx context.Context, l *bench) ([]figure, error) {
 func commits(ctx context.Context, l *bench) (found []figure, err error) {
 	limits := map[string]bound{"always": atLeast(10, 30), "none": atLeast(1, 3)}
 	for _, durability := range []string{"always", "none"} {
-		var times, ours, bare []float64
-		for range l.rounds {
-			pattern := "^BenchmarkCommit$/^" + durability + "$/^64$"
+		perSecond := map[string][]float64{}
+		systems := []string{"peerd", "badger"}
+		err := measure.InTurn(l.rounds, len(systems), func(_, s int) error {
+			pattern := "^BenchmarkCommit$/^" + durability + "$/^64$/^" + systems[s] + "$"
 			lines, err := l.GoBenchmark(ctx, "peer", pattern, "-test.benchtime", l.bench)
-			if err != nil {
-				return found, err
+			for _, units := range lines {
+				perSecond[systems[s]] = append(perSecond[systems[s]], units["op/s"])
 			}
-			for name, units := range lines {
-				if rate := units["op/s"]; strings.HasSuffix(name, "/badger") {
-					bare = append(bare, rate)
-				} else {
-					ours, times = append(ours, rate), append(times, units["times-badger"])
-				}
-			}
+			return err
+		})
+		if err != nil {
+			return found, err
 		}
+		ours, bare := perSecond["peerd"], perSecond["badger"]
 		found = append(found, figure{
 			what:   fmt.Sprintf("commits with `%s`, 64 writers, × bare Badger", durability),
-			rounds: measure.Spread(times), bound: limits[durability],
+			rounds: measure.Ratio(ours, bare), bound: limits[durability],
 			note: fmt.Sprintf("%s and %s a second", report.Number(measure.Median(ours)), report.Number(measure.Median(bare))),
 		})
 	}
@@ -222,7 +218,7 @@ func step(ctx context.Context, l *bench) (found []figure, err error) {
 // replica measures the commit path without a host around it.
 func replica(ctx context.Context, l *bench) ([]figure, error) {
 	var each, allocs []float64
-	for range max(1, l.rounds-2) { // each fills a store first; there is nothing to compare
+	for range l.fillings() {
 		lines, err := l.GoBenchmark(ctx, "internal/engine", "^BenchmarkSet$/^group=50$",
 			"-test.benchtime", fmt.Sprint(l.sets, "x"))
 		if err != nil {

@@ -112,6 +112,34 @@ func ended(t *testing.T, all []*lab.Process) {
 	}
 }
 
+// The server has work to do when it begins and after each turn. A turn that begins before that is done fails.
+func TestNobodyIsMeasuredWhileTheOtherIsBusy(t *testing.T) {
+	l := newTestLab(t, "/bin/true")
+	l.rounds = 2
+	dir := t.TempDir()
+	const server = "cd $DIR; mkfifo turns; while i=0; do while [ $i -lt 500000 ]; do i=$((i+1)); done; touch idle; " +
+		"read port <turns || exit; done"
+	const benchmark = "#!/bin/sh\ncd $DIR; rm idle || exit 1; echo $2 >>order; echo >turns\n" +
+		"printf '\"test\",\"rps\"\\n\"SET\",\"1\"\\n'\n"
+	if err := os.WriteFile(filepath.Join(dir, "redis-benchmark"), []byte(benchmark), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("DIR", dir)
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	both, err := l.Start("both", "sh", "-c", server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &pair{l, &lab.Daemon{Process: both, Redis: "127.0.0.1:1"}, both, "127.0.0.1:2"}
+	ours, theirs, err := p.compare(context.Background(), 1, 1, 1, "set")
+	if err != nil || len(ours) != 2 || len(theirs) != 2 {
+		t.Errorf("%v and %v, %v", ours, theirs, err)
+	}
+	if order, err := os.ReadFile(filepath.Join(dir, "order")); string(order) != "1\n2\n2\n1\n" {
+		t.Errorf("the ports of the turns are %q, %v", order, err)
+	}
+}
+
 func TestARowThatCannotBeMeasuredSaysSoAndTheOthersAre(t *testing.T) {
 	l := newTestLab(t, "/bin/true")
 	broken := row{"broken", "", func(context.Context, *bench) ([]figure, error) {
@@ -131,7 +159,7 @@ func TestARowThatCannotBeMeasuredSaysSoAndTheOthersAre(t *testing.T) {
 	}
 	for _, want := range []string{
 		"| broken | NOT MEASURED: no ¦ such / thing |", "| dead | NOT MEASURED: peerd has ended",
-		"| well | one | 1 |",
+		"| well | one | 1 (one run) |",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in:\n%s", want, out.String())
@@ -142,8 +170,9 @@ func TestARowThatCannotBeMeasuredSaysSoAndTheOthersAre(t *testing.T) {
 // A daemon that says its name is all that is needed of it here.
 func TestTheTableSaysWhatItIsOf(t *testing.T) {
 	l := newTestLab(t, "/bin/true")
+	l.rounds = full.rounds
 	about := l.about(context.Background())
-	for _, want := range []string{"peerd: true ", "Badger: ", "sync each second", "of 1 rounds",
+	for _, want := range []string{"peerd: true ", "Badger: ", "sync each second", "of 5 rounds (of `replica` 3)",
 		"`go -C bench run . bounds ROW --quick`"} {
 		if !strings.Contains(about, want) {
 			t.Errorf("no %q in %q", want, about)

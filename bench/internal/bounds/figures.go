@@ -53,10 +53,13 @@ func (f figure) verdict(quick bool) string {
 }
 
 // line returns the figure as a line of the table. With small sizes a verdict on what depends on
-// them is in parentheses.
+// them is in parentheses. What has no interval says that it is of one run.
 func (f figure) line(row string, quick bool) string {
 	measured := report.Number(f.measured()) + f.unit
-	if f.rounds.Low < f.rounds.High {
+	switch {
+	case f.rounds == (measure.Interval{}):
+		measured += " (one run)"
+	case f.rounds.Low < f.rounds.High:
 		measured += fmt.Sprintf(" (%s–%s)", report.Number(f.rounds.Low), report.Number(f.rounds.High))
 	}
 	limit := func(x float64) string {

@@ -54,13 +54,13 @@ func TestAFigureSaysWhetherItKeepsItsBound(t *testing.T) {
 	f := figure{
 		what: "held", value: 1234.4, unit: " MB", bound: atMost(300, 200), note: "a note", sized: true,
 	}
-	want := "| memory | held | 1,234 MB | ≤ 300 MB | ≤ 200 MB | MISSED | a note |"
+	want := "| memory | held | 1,234 MB (one run) | ≤ 300 MB | ≤ 200 MB | MISSED | a note |"
 	if got := f.line("memory", false); got != want {
 		t.Errorf("the line is\n%s, want\n%s", got, want)
 	}
 	f.rounds = measure.Interval{Value: 1234.4, Low: 1100, High: 1300}
-	if got := f.line("memory", false); got != strings.Replace(want, "1,234 MB",
-		"1,234 MB (1,100–1,300)", 1) {
+	if got := f.line("memory", false); got != strings.Replace(want, "(one run)",
+		"(1,100–1,300)", 1) {
 		t.Errorf("of several rounds the line is\n%s", got)
 	}
 	f.value, f.rounds = f.rounds.Value, measure.Interval{}

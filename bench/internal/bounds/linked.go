@@ -27,28 +27,23 @@ func neighbours(ctx context.Context, l *bench) (found []figure, err error) {
 		if pipeline > 1 {
 			requests *= 4
 		}
-		set := func(d *lab.Daemon, holders ...*lab.Daemon) (float64, error) {
-			used, err := d.Used(func() error {
-				_, err := l.RedisBenchmark(ctx, d.Redis, pipeline, requests, l.warm, "set")
+		cost := make([][]float64, 2)
+		err := measure.InTurn(l.rounds, len(cost), func(_, side int) error {
+			holders := [][]*lab.Daemon{all, {alone}}[side]
+			used, err := holders[0].Used(func() error {
+				_, err := l.RedisBenchmark(ctx, holders[0].Redis, pipeline, requests, l.warm, "set")
 				if err != nil {
 					return err
 				}
 				return l.Agree(ctx, holders...)
 			})
-			return float64(used.Microseconds()) / float64(requests), err
+			cost[side] = append(cost[side], float64(used.Microseconds())/float64(requests))
+			return err
+		})
+		if err != nil {
+			return found, err
 		}
-		var withTwo, without []float64
-		for range l.rounds {
-			cost, err := set(all[0], all...)
-			if err != nil {
-				return found, err
-			}
-			withTwo = append(withTwo, cost)
-			if cost, err = set(alone, alone); err != nil {
-				return found, err
-			}
-			without = append(without, cost)
-		}
+		withTwo, without := cost[0], cost[1]
 		found = append(found, figure{
 			what:   fmt.Sprintf("CPU of SET -P %d with two neighbours, × alone", pipeline),
 			rounds: measure.Ratio(withTwo, without), bound: atMost(1.5, 1.2),
@@ -61,21 +56,21 @@ func neighbours(ctx context.Context, l *bench) (found []figure, err error) {
 // spread measures how long a write takes until a neighbour has it, while another one reads 10 KB a
 // second, against the same while it reads what there is.
 func spread(ctx context.Context, l *bench) ([]figure, error) {
-	var slow, quick []float64
-	for range l.rounds {
-		lines, err := l.GoBenchmark(ctx, "peer", "^BenchmarkSlowNeighbour$", "-test.benchtime", "5000x")
-		if err != nil {
-			return nil, err
+	p99s := make([][]float64, 2)
+	err := measure.InTurn(l.rounds, len(p99s), func(_, s int) error {
+		pattern := fmt.Sprintf("^BenchmarkSlowNeighbour$/^slow=%t$", s == 0)
+		lines, err := l.GoBenchmark(ctx, "peer", pattern, "-test.benchtime", "5000x")
+		for _, units := range lines {
+			p99s[s] = append(p99s[s], units["p99-ms"])
 		}
-		one, ok1 := lines["BenchmarkSlowNeighbour/slow=true"]["p99-ms"]
-		other, ok2 := lines["BenchmarkSlowNeighbour/slow=false"]["p99-ms"]
-		if !ok1 || !ok2 {
-			return nil, errors.New("BenchmarkSlowNeighbour prints no p99-ms")
-		}
-		slow, quick = append(slow, one), append(quick, other)
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
+	slow, quick := p99s[0], p99s[1]
 	return []figure{{
-		what:   "p99 until one neighbour has a write, another at 10 KB/s, × without",
+		what:   closedP99 + " until one neighbour has a write, another at 10 KB/s, × without",
 		rounds: measure.Ratio(slow, quick), bound: atMost(1.5, 1.2),
 		note: fmt.Sprintf("%s and %s ms", report.Number(measure.Median(slow)), report.Number(measure.Median(quick))),
 	}}, nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -61,6 +62,47 @@ func TestWhatIsWorseByMoreThanATwentiethFails(t *testing.T) {
 		}
 		if !strings.Contains(out.String(), "now") {
 			t.Errorf("%s: the tables do not name the sides:\n%s", c.what, out.String())
+		}
+	}
+}
+
+// Each alternative of a pattern is the name of a benchmark, and of what within it.
+func TestTheSuiteComparesBenchmarksThatThereAre(t *testing.T) {
+	repo, err := filepath.Abs(filepath.Join("..", "..", ".."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	compared := map[string]bool{}
+	for _, s := range suite {
+		files, err := filepath.Glob(filepath.Join(repo, s.pkg, "*_test.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, name := range files {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, found := range regexp.MustCompile(`(?m)^func (Benchmark\w+)\(`).FindAllStringSubmatch(string(text), -1) {
+				names = append(names, found[1])
+			}
+		}
+		for alternative := range strings.SplitSeq(s.pattern, "|^") {
+			top, _, _ := strings.Cut(alternative, "/")
+			pattern, err := regexp.Compile(top)
+			if err != nil || !slices.ContainsFunc(names, pattern.MatchString) {
+				t.Errorf("of %s, %s is no benchmark: %v", s.pkg, top, err)
+				continue
+			}
+			for _, name := range names {
+				compared[s.pkg+"."+name] = compared[s.pkg+"."+name] || pattern.MatchString(name)
+			}
+		}
+	}
+	for _, want := range []string{"peer.BenchmarkCommit", "store/badger.BenchmarkCommit", "antientropy.BenchmarkPull"} {
+		if !compared[want] {
+			t.Errorf("%s is not compared", want)
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -31,6 +32,7 @@ type Lab struct {
 	Cached   []string   // arguments of a daemon for a large cache
 	Running  []*Process // what was started since the last End
 	Profile  Profile
+	Prepared time.Duration // what installing and building took
 
 	networks  []*Network // of this section
 	web       http.Client
@@ -141,6 +143,12 @@ func (l *Lab) Close() {
 	_ = os.RemoveAll(l.Dir)
 }
 
+// Preparing counts the time until what it returns is called as that of installing and building.
+func (l *Lab) Preparing() (done func()) {
+	began := time.Now()
+	return func() { l.Prepared += time.Since(began) }
+}
+
 // Tool runs a program to its end, in the module's root, and returns what it prints.
 func (l *Lab) Tool(ctx context.Context, program string, args ...string) (string, error) {
 	return l.ToolIn(ctx, l.Repo, program, args...)
@@ -148,13 +156,26 @@ func (l *Lab) Tool(ctx context.Context, program string, args ...string) (string,
 
 // ToolIn runs a program in a directory.
 func (l *Lab) ToolIn(ctx context.Context, dir, program string, args ...string) (string, error) {
-	var out, problem strings.Builder
 	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &out, &problem
+	cmd.Dir = dir
+	return output(cmd)
+}
+
+// whole runs a program to its end, also if the harness is interrupted meanwhile.
+func (l *Lab) whole(program string, args ...string) (string, error) {
+	cmd := exec.Command(program, args...)
+	cmd.Dir, cmd.SysProcAttr = l.Repo, &syscall.SysProcAttr{Setpgid: true} // Ctrl-C goes to the terminal's group
+	return output(cmd)
+}
+
+// output runs a command and returns what it prints.
+func output(cmd *exec.Cmd) (string, error) {
+	var out, problem strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &problem
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if err := cmd.Run(); err != nil {
 		said := trouble(problem.String() + out.String())
-		return "", fmt.Errorf("%s: %w: %s", filepath.Base(program), err, said)
+		return "", fmt.Errorf("%s: %w: %s", filepath.Base(cmd.Path), err, said)
 	}
 	return out.String(), nil
 }
@@ -398,7 +419,10 @@ func (l *Lab) GoBenchmark(ctx context.Context, pkg, pattern string, args ...stri
 	map[string]map[string]float64, error) {
 	binary := filepath.Join(l.Dir, strings.ReplaceAll(pkg, "/", "-")+".test")
 	if _, err := os.Stat(binary); err != nil {
-		if _, err := l.Tool(ctx, "go", "test", "-c", "-o", binary, "./"+pkg); err != nil {
+		done := l.Preparing()
+		_, err := l.Tool(ctx, "go", "test", "-c", "-o", binary, "./"+pkg)
+		done()
+		if err != nil {
 			return nil, err
 		}
 	}

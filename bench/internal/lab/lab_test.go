@@ -2,6 +2,7 @@ package lab
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -25,9 +26,9 @@ func TestWhatOthersPrintIsRead(t *testing.T) {
 	}
 	found := parseGoBenchmark("goos: linux\n" +
 		"BenchmarkCommit/always/64/peerd-2   \t 100\t 105 ns/op\t 34300 op/s\t 5.5 " +
-		"times-badger\nPASS\n")
+		"messages\nPASS\n")
 	got := found["BenchmarkCommit/always/64/peerd"]
-	if got["op/s"] != 34300 || got["times-badger"] != 5.5 {
+	if got["op/s"] != 34300 || got["messages"] != 5.5 {
 		t.Errorf("go test -bench: %v", found)
 	}
 	cpu, err := cpuOf("77 (a (b) c) S 1 77 77 0 -1 4194560 1 0 0 0 120 30 0 0 20 0 9 0 1 2 3")
@@ -46,4 +47,16 @@ func TestWhatOthersPrintIsRead(t *testing.T) {
 	if all != 2<<20 || anonymous != 1<<20 || err != nil {
 		t.Errorf("/proc/PID/status: %d, %d, %v", all, anonymous, err)
 	}
+}
+
+func TestWhatIsAwaitedIsTimedToAStep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		err := AwaitWithin(t.Context(), time.Millisecond, time.Minute, "it answers", func() bool {
+			return time.Since(began) >= 5500*time.Microsecond
+		})
+		if took := time.Since(began); err != nil || took != 6*time.Millisecond {
+			t.Errorf("it took %v, %v", took, err)
+		}
+	})
 }

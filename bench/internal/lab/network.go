@@ -154,22 +154,32 @@ type namespace struct {
 func newNamespace() (*namespace, error) {
 	ns := &namespace{work: make(chan func())}
 	entered := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with this goroutine
-		ns.thread = syscall.Gettid()
-		err := syscall.Unshare(syscall.CLONE_NEWNET)
-		entered <- err
-		if err != nil {
-			return
-		}
-		for work := range ns.work {
-			work()
-		}
-	}()
+	go ns.hold(entered)
 	if err := <-entered; err != nil {
 		return nil, fmt.Errorf("new network namespace: %w", err)
 	}
 	return ns, nil
+}
+
+// hold makes the namespace, says that it is there, and does what is sent to it.
+func (ns *namespace) hold(entered chan<- error) {
+	runtime.LockOSThread() // and never unlocked: the thread ends with this goroutine
+	ns.thread = syscall.Gettid()
+	if ns.thread == syscall.Getpid() { // but for a process' first: another is taken while this goroutine has that
+		inner := make(chan error)
+		go ns.hold(inner)
+		entered <- <-inner
+		runtime.UnlockOSThread()
+		return
+	}
+	err := syscall.Unshare(syscall.CLONE_NEWNET)
+	entered <- err
+	if err != nil {
+		return
+	}
+	for work := range ns.work {
+		work()
+	}
 }
 
 // do does something in the namespace: sockets that it opens belong there, and processes that it

@@ -199,11 +199,16 @@ func Pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Await waits until a condition holds.
+// Await waits until a condition holds, and looks each 10 ms.
 func Await(ctx context.Context, limit time.Duration, what string, holds func() bool) error {
+	return AwaitWithin(ctx, 10*time.Millisecond, limit, what, holds)
+}
+
+// AwaitWithin is Await for what is timed more exactly: it looks each step of time.
+func AwaitWithin(ctx context.Context, step, limit time.Duration, what string, holds func() bool) error {
 	deadline := time.NewTimer(limit)
 	defer deadline.Stop()
-	tick := time.NewTicker(10 * time.Millisecond)
+	tick := time.NewTicker(step)
 	defer tick.Stop()
 	for !holds() {
 		select {

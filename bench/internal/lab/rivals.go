@@ -73,17 +73,23 @@ func (l *Lab) Debian(ctx context.Context, program string, packages ...string) er
 	return nil
 }
 
-// Install installs packages of Debian, for which this process must be root's.
+// Install installs packages of Debian, for which this process must be root's. What it has begun it
+// ends, also when it is interrupted: dpkg would go on alone, and start services once nobody keeps it
+// from that.
 func (l *Lab) Install(ctx context.Context, packages ...string) error {
 	all := strings.Join(packages, " ")
 	if os.Getuid() != 0 {
 		return fmt.Errorf("%s cannot be installed without root: apt-get install %s", strings.Join(packages, ", "), all)
 	}
+	defer l.Preparing()()
 	aptUpdate.Do(func() { _, _ = l.Tool(ctx, "apt-get", "-qq", "update") }) // an old list may do
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	args := append([]string{"DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "install", "-y",
 		"--no-install-recommends"}, packages...)
 	err := startsNothing(policyFile, func() error {
-		_, err := l.Tool(ctx, "env", args...)
+		_, err := l.whole("env", args...)
 		return err
 	})
 	if err != nil {
@@ -128,6 +134,7 @@ func (l *Lab) Node(ctx context.Context, dir string) error {
 	if _, err := os.Stat(filepath.Join(dir, "node_modules", ".package-lock.json")); err == nil {
 		return nil
 	}
+	defer l.Preparing()()
 	if _, err := l.ToolIn(ctx, dir, "npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"); err != nil {
 		return fmt.Errorf("npm's packages cannot be installed: %w", err)
 	}

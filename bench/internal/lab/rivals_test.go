@@ -1,11 +1,14 @@
 package lab
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 )
 
@@ -46,5 +49,49 @@ func TestNoServiceIsStartedWhileAPackageIsInstalled(t *testing.T) {
 		if text, err := os.ReadFile(policy); err != nil || string(text) != theirs {
 			t.Errorf("the policy that was there is %q (%v)", text, err)
 		}
+	}
+}
+
+// An interrupt is for all processes of the terminal's group.
+func TestWhatIsInstalledIsInstalledToItsEnd(t *testing.T) {
+	l := &Lab{Repo: t.TempDir()}
+	group, err := l.whole("sh", "-c", "cut -d ' ' -f 5 /proc/$$/stat")
+	if ours := fmt.Sprintln(syscall.Getpgrp()); err != nil || group == ours || group == "" {
+		t.Errorf("it is in group %q, and the harness in %q: %v", group, ours, err)
+	}
+	if os.Getuid() != 0 {
+		t.Skip("only root installs")
+	}
+	dir := t.TempDir()
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	ctx, stop := context.WithCancel(context.Background())
+	t.Setenv("BEGUN", filepath.Join(dir, "begun"))
+	t.Setenv("END", filepath.Join(dir, "end"))
+	for _, fifo := range []string{"begun", "end"} {
+		if err := syscall.Mkfifo(filepath.Join(dir, fifo), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const apt = "#!/bin/sh\n[ $2 = update ] && exit; echo >$BEGUN; read x <$END; touch $END.ed\n"
+	if err := os.WriteFile(filepath.Join(dir, "apt-get"), []byte(apt), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	installed := make(chan error, 1)
+	go func() { installed <- l.Install(ctx, "a-package") }()
+	if _, err := os.ReadFile(filepath.Join(dir, "begun")); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	if err := os.WriteFile(filepath.Join(dir, "end"), []byte("\n"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-installed; err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "end.ed")); err != nil {
+		t.Errorf("it was ended: %v", err)
+	}
+	if l.Prepared == 0 {
+		t.Error("installing took no time")
 	}
 }

@@ -38,9 +38,9 @@ type Chart struct {
 type Line struct {
 	System string    `json:"system"`
 	X      []float64 `json:"x,omitempty"`
-	Y      []float64 `json:"y"`
-	Low    []float64 `json:"low,omitempty"` // the spread
-	High   []float64 `json:"high,omitempty"`
+	Y      Values    `json:"y"`
+	Low    Values    `json:"low,omitempty"` // the spread
+	High   Values    `json:"high,omitempty"`
 	// Theory is a prediction: dashed, without points, and in the colour of the line before it whose
 	// name it has.
 	Theory bool `json:"theory,omitempty"`
@@ -52,8 +52,11 @@ func (l *Line) Point(x float64, y measure.Interval) {
 	l.Low, l.High = append(l.Low, y.Low), append(l.High, y.High)
 }
 
-// Bar adds a bar with its spread to a line.
+// Bar adds a bar with its spread to a line. The zero interval is that of what was not measured.
 func (l *Line) Bar(y measure.Interval) {
+	if y == (measure.Interval{}) {
+		y = measure.Interval{Value: math.NaN(), Low: math.NaN(), High: math.NaN()}
+	}
 	l.Y, l.Low, l.High = append(l.Y, y.Value), append(l.Low, y.Low), append(l.High, y.High)
 }
 
@@ -173,7 +176,13 @@ func (c Chart) lines(p *plot.Plot) error {
 func (c Chart) bars(p *plot.Plot) error {
 	width := chartWidth * 0.75 / vg.Length(max(1, len(c.Names)*(len(c.Lines)+1)))
 	for i, l := range c.Lines {
-		bars, err := plotter.NewBarChart(plotter.Values(l.Y), min(width, vg.Centimeter))
+		heights := make(plotter.Values, len(l.Y))
+		for j, y := range l.Y {
+			if !math.IsNaN(y) {
+				heights[j] = y
+			}
+		}
+		bars, err := plotter.NewBarChart(heights, min(width, vg.Centimeter))
 		if err != nil {
 			return err
 		}
@@ -181,7 +190,7 @@ func (c Chart) bars(p *plot.Plot) error {
 		bars.Offset = min(width, vg.Centimeter) * (vg.Length(i) - vg.Length(len(c.Lines)-1)/2)
 		p.Add(bars)
 		if l.Low != nil {
-			p.Add(barSpread{l, bars.Offset})
+			p.Add(barSpread{l, bars.Offset, p.X.Tick.Label})
 		}
 		p.Legend.Add(l.System, bars)
 	}
@@ -190,17 +199,25 @@ func (c Chart) bars(p *plot.Plot) error {
 	return nil
 }
 
-// barSpread draws the spreads of a line of bars, which the library does at whole numbers alone.
+// barSpread draws the spreads of a line of bars, which the library does at whole numbers alone, and
+// says where there is no bar.
 type barSpread struct {
 	Line
 	offset vg.Length // as the bars have it
+	text   draw.TextStyle
 }
 
 func (s barSpread) Plot(c draw.Canvas, p *plot.Plot) {
 	toX, toY := p.Transforms(&c)
 	style := draw.LineStyle{Color: color.Black, Width: vg.Millimeter * 0.2}
+	none := s.text
+	none.Rotation, none.XAlign, none.YAlign = math.Pi/2, draw.XLeft, draw.YCenter
 	for i := range s.Y {
-		if s.Low[i] == s.High[i] || math.IsNaN(s.Low[i]) {
+		if math.IsNaN(s.Y[i]) {
+			c.FillText(none, vg.Point{X: toX(float64(i)) + s.offset, Y: toY(0) + vg.Millimeter}, "not measured")
+			continue
+		}
+		if s.Low[i] == s.High[i] {
 			continue
 		}
 		x, low, high := toX(float64(i))+s.offset, toY(s.Low[i]), toY(s.High[i])
@@ -214,7 +231,7 @@ func (s barSpread) Plot(c draw.Canvas, p *plot.Plot) {
 // DataRange has the axes reach as far as the spreads.
 func (s barSpread) DataRange() (xmin, xmax, ymin, ymax float64) {
 	xmax = float64(len(s.Y) - 1)
-	for _, y := range s.High {
+	for _, y := range s.High.measured() {
 		ymax = max(ymax, y)
 	}
 	return 0, xmax, 0, ymax

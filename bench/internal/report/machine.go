@@ -58,6 +58,15 @@ func (m Machine) String() string {
 		m.Cores, m.Processor, m.Memory, m.System, m.Kernel, m.Go, m.Files, m.Load)
 }
 
+// Warning says that the directory for temporary files is in memory, where all data is; "" if it is not.
+func (m Machine) Warning() string {
+	if m.Files != "tmpfs" && m.Files != "ramfs" {
+		return ""
+	}
+	return "Temporary files are on " + m.Files + ", in memory: what is synced reaches no disk, so rows of synced writes say " +
+		"nothing of one. Set TMPDIR to a directory on a disk."
+}
+
 // Heading says when, on what and of which commit a run is.
 func (r *Run) Heading() string {
 	heading := fmt.Sprintf("%s, %s, commit %s", r.Began.UTC().Format("2006-01-02 15:04 MST"),

@@ -10,6 +10,7 @@ package report
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -59,8 +60,9 @@ type Scenario struct {
 	Failure  string    `json:"failure,omitempty"`
 
 	mu        sync.Mutex
-	round, of int      // see Round
-	unlike    []string // see Unlike
+	round, of int                  // see Round
+	unlike    []string             // see Unlike
+	few       map[float64][]string // by quantile, what had too few operations for it
 }
 
 // System is one that was measured. The first of a scenario is the one that the others are compared
@@ -214,20 +216,37 @@ func (s *Scenario) record(what, unit, system string, value float64, less bool) {
 func (s *Scenario) Latencies(what, system string, o *measure.Offered) {
 	s.NotBegun(what, system, o)
 	l := &o.Latency
-	for _, q := range []struct {
-		name string
-		at   float64
-	}{{"p50", 0.5}, {"p99", 0.99}, {"p99.9", 0.999}} {
+	for _, q := range []float64{0.5, 0.99, 0.999} {
 		took := math.NaN()
 		if l.Count() > 0 {
-			if !l.Enough(q.at) {
+			if !s.Enough(what, q, l) {
 				continue
 			}
-			took = l.Milliseconds(q.at)
+			took = l.Milliseconds(q)
 		}
-		s.Less(what+": "+q.name, "ms", system, took)
+		s.Less(what+": "+quantile(q), "ms", system, took)
 	}
 }
+
+// Enough reports whether operations are enough for a quantile of a round. Where there were some, and
+// too few, the report says so.
+func (s *Scenario) Enough(what string, q float64, l *measure.Latencies) bool {
+	if l.Enough(q) {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l.Count() > 0 && !slices.Contains(s.few[q], what) {
+		if s.few == nil {
+			s.few = map[float64][]string{}
+		}
+		s.few[q] = append(s.few[q], what)
+	}
+	return false
+}
+
+// quantile names one: p99.9.
+func quantile(q float64) string { return fmt.Sprintf("p%.4g", 100*q) }
 
 // NotBegun notes how many operations of an open loop were not begun before its end, if any: they
 // count as having taken until then, which is too little.
@@ -255,8 +274,12 @@ func (s *Scenario) Spread(what, system string) measure.Interval {
 // Median is Spread without the spread.
 func (s *Scenario) Median(what, system string) float64 { return s.Spread(what, system).Value }
 
-// Finish works out medians, spreads and ratios.
+// Finish works out medians, spreads and ratios, and notes what they are not of.
 func (s *Scenario) Finish() {
+	for _, q := range slices.Sorted(maps.Keys(s.few)) {
+		s.Note("No %s of rounds that had fewer operations than the %s that it needs, in: %s.", quantile(q),
+			Count(int(math.Round(1/(1-q)))), strings.Join(s.few[q], "; "))
+	}
 	for _, r := range s.Rows {
 		slices.SortStableFunc(r.Of, func(a, b *Series) int { return s.rank(a.System) - s.rank(b.System) })
 		for i, o := range r.Of {

@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -91,6 +92,11 @@ func TestAQuantileOfTooFewOperationsIsNone(t *testing.T) {
 			o.Latency.Observe(time.Millisecond)
 		}
 		s.Latencies("SET", "peerd", &o)
+	}
+	s.Finish()
+	if want := []string{"No p99 of rounds that had fewer operations than the 100 that it needs, in: SET.",
+		"No p99.9 of rounds that had fewer operations than the 1,000 that it needs, in: SET."}; !slices.Equal(s.Notes, want) {
+		t.Errorf("the notes are %q", s.Notes)
 	}
 	got := map[string]int{}
 	for _, r := range s.Rows {
@@ -279,6 +285,32 @@ func TestBarsHaveTheirSpread(t *testing.T) {
 	}
 	if svg, _ := draw(1, 700); !strings.Contains(svg, ">800<") {
 		t.Error("the axis ends below the spread")
+	}
+}
+
+func TestWhatWasNotMeasuredHasNoBarAndSaysSo(t *testing.T) {
+	line := Line{System: "peerd"}
+	line.Bar(measure.Interval{Value: 2, Low: 1, High: 3})
+	line.Bar(measure.Interval{})
+	svg, err := Chart{Name: "bars", YLabel: "y", Names: []string{"SET", "GET"}, Lines: []Line{line}}.SVG()
+	if err != nil || strings.Count(svg, ">not measured<") != 1 {
+		t.Errorf("the chart does not say it once: %v", err)
+	}
+	if text, err := json.Marshal(line); err != nil || !strings.Contains(string(text), `"y":[2,null]`) {
+		t.Errorf("%s, %v", text, err)
+	}
+}
+
+func TestAReportOfSyncedWritesInMemorySaysSo(t *testing.T) {
+	for files, want := range map[string]bool{"tmpfs": true, "ext2/ext3": false} {
+		r := sample()
+		r.Machine.Files = files
+		html, err := r.HTML()
+		for _, text := range []string{r.Markdown(), string(html)} {
+			if strings.Contains(text, "what is synced reaches no disk") != want || err != nil {
+				t.Errorf("of %s it is said: %v, %v", files, !want, err)
+			}
+		}
 	}
 }
 

@@ -84,6 +84,9 @@ func (r *Run) Markdown() string {
 		b.WriteString(" **Quick: small sizes and few rounds, to see that all runs; not for " +
 			"judging.**")
 	}
+	if warning := r.Machine.Warning(); warning != "" {
+		fmt.Fprintf(&b, "\n\n**%s**", warning)
+	}
 	fmt.Fprintf(&b, "\n\n%s\n", howToRead)
 	for _, s := range r.Scenarios {
 		s.markdown(&b)

@@ -144,7 +144,7 @@ func (b *bench) joinOnce(ctx context.Context, s joining, cells int,
 		if 100*o.of.Left > o.of.Latency.Count() { // some are always under way when what is awaited is done
 			b.NotBegun(what+", the other "+o.when, s.name, &o.of)
 		}
-		if o.of.Latency.Enough(0.99) {
+		if b.Enough(what+", the other "+o.when, 0.99, &o.of.Latency) {
 			less(what+": p99 of the other "+o.when, "ms", o.of.Latency.Milliseconds(0.99))
 		}
 	}

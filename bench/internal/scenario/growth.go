@@ -144,7 +144,7 @@ func growth(ctx context.Context, b *bench) error {
 	}
 	b.Setting("values of 64 bytes, of keys and lists such that can hardly be packed; latency of SETs of 100 " +
 		"other keys, an open loop of 500 a second; " +
-		"opening is from the start of the process until it answers, after a clean stop")
+		"opening is from the start of the process until it answers, after a clean stop; redis is asked each millisecond")
 	b.Note("A replica is one start of one host: each start that writes is an entry more in " +
 		"contexts, until its end " +
 		"is known to all. redis has no such thing.")
@@ -208,7 +208,7 @@ func (b *bench) growing(ctx context.Context, system int) (*grown, error) {
 		if err != nil {
 			return err
 		}
-		return lab.Await(ctx, lab.Patience, "redis answers", func() bool {
+		return lab.AwaitWithin(ctx, time.Millisecond, lab.Patience, "redis answers", func() bool {
 			answer, err := lab.Ask(ctx, addr, "PING")
 			return err == nil && answer == "PONG"
 		})
@@ -260,7 +260,7 @@ func (b *bench) measureGrown(ctx context.Context, d dimension, n int, g *grown) 
 			return fmt.Errorf("%s: %w", w.name, err)
 		}
 		b.NotBegun(w.name+", "+what, g.name, &o)
-		if o.Latency.Enough(0.99) {
+		if b.Enough(w.name+", "+what, 0.99, &o.Latency) {
 			b.Less("p99 of "+w.name+", "+what, "ms", g.name, o.Latency.Milliseconds(0.99))
 		}
 	}

@@ -15,10 +15,19 @@ import (
 	"github.com/peerd/peerd/bench/internal/report"
 )
 
-// soaked is what one look at the daemons saw, of all of them together.
+// soaked is what one look at the daemons saw.
 type soaked struct {
-	at                                        float64 // part of the whole
-	rate, held, heap, goroutines, files, disk float64
+	at        float64 // part of the whole
+	rate      float64 // operations a second, at all of them together
+	all, kept holding // of all of them together, and of the one that is never killed
+}
+
+// holding is what a daemon holds.
+type holding struct{ held, heap, goroutines, files, disk float64 }
+
+func (h *holding) add(o holding) {
+	h.held, h.heap, h.goroutines = h.held+o.held, h.heap+o.heap, h.goroutines+o.goroutines
+	h.files, h.disk = h.files+o.files, h.disk+o.disk
 }
 
 func soak(ctx context.Context, b *bench) error {
@@ -30,9 +39,12 @@ func soak(ctx context.Context, b *bench) error {
 	}
 	b.Setting("%v of 12 clients that read and write strings, counters, sets and hashes of 2,000 "+
 		"keys at three "+
-		"peers; in each twelfth a peer is killed and started again, or stands still for a second, under this load", lasts)
+		"peers; in each twelfth a peer is killed and started again, or stands still for a second, under this load; %s is never killed",
+		lasts, soakKept)
 	b.Note("The ratio is the last quarter to the first: what is not 1 grows or wears out. Each " +
 		"look is a round, and as they are of one run their intervals say less than those of runs.")
+	b.Note("A peer that is started again holds little, and has forgotten what grew slowly: rows of %s, which is never "+
+		"killed, are those in which it shows.", soakKept)
 	all, err := b.Cluster(ctx, "one", "two", "three")
 	if err != nil {
 		return err
@@ -56,6 +68,17 @@ type soaking struct {
 
 const soakLooks = 24
 
+// soakKept is how rows name the peer that is never killed, the first.
+const soakKept = "peer one"
+
+// soakVictim chooses the peer that has a fault.
+func soakVictim(chance *rand.Rand, peers int, kill bool) int {
+	if kill {
+		return 1 + chance.IntN(peers-1)
+	}
+	return chance.IntN(peers)
+}
+
 func (s *soaking) run(ctx context.Context) error {
 	chance := rand.New(rand.NewPCG(1, 3))
 	var last int64
@@ -64,7 +87,8 @@ func (s *soaking) run(ctx context.Context) error {
 	for i := range soakLooks {
 		ends := time.Now().Add(s.lasts / soakLooks)
 		if i%2 == 1 { // of a quarter's three faults the one in the middle is that a peer stands still
-			if err := s.fault(ctx, s.all[chance.IntN(len(s.all))], i%6 != 3); err != nil {
+			kill := i%6 != 3
+			if err := s.fault(ctx, s.all[soakVictim(chance, len(s.all), kill)], kill); err != nil {
 				return err
 			}
 		}
@@ -159,63 +183,89 @@ func (s *soaking) fault(ctx context.Context, d *lab.Daemon, kill bool) error {
 }
 
 func (s *soaking) look(ctx context.Context, l *soaked) error {
-	for _, d := range s.all {
-		_, anonymous, err := d.Resident()
+	for i, d := range s.all {
+		h, err := lookAt(ctx, d)
 		if err != nil {
 			return err
 		}
-		l.held += float64(anonymous) / 1e6
-		entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.PID()))
-		if err != nil {
-			return err
+		if i == 0 {
+			l.kept = h
 		}
-		l.files += float64(len(entries))
-		metrics, err := d.Metrics(ctx)
-		if err != nil {
-			return err
-		}
-		l.heap += metrics["go_memstats_heap_inuse_bytes"] / 1e6
-		l.goroutines += metrics["go_goroutines"]
-		bytes, err := sizeOf(d.Dir)
-		if err != nil {
-			return err
-		}
-		l.disk += float64(bytes) / 1e6
+		l.all.add(h)
 	}
 	return nil
 }
 
-func (s *soaking) record() {
-	line := map[string]*report.Line{}
-	names := []string{"operations a second", "memory, MB", "heap, MB", "goroutines", "open files", "disk, MB"}
-	for _, name := range names {
-		line[name] = &report.Line{System: name}
+func lookAt(ctx context.Context, d *lab.Daemon) (h holding, err error) {
+	_, anonymous, err := d.Resident()
+	if err != nil {
+		return h, err
 	}
-	for i, l := range s.looks {
-		values := []float64{l.rate, l.held, l.heap, l.goroutines, l.files, l.disk}
-		quarter := ""
-		switch {
-		case i < soakLooks/4:
-			quarter = "first quarter"
-		case i >= soakLooks-soakLooks/4:
-			quarter = "last quarter"
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.PID()))
+	if err != nil {
+		return h, err
+	}
+	metrics, err := d.Metrics(ctx)
+	if err != nil {
+		return h, err
+	}
+	bytes, err := sizeOf(d.Dir)
+	return holding{held: float64(anonymous) / 1e6, heap: metrics["go_memstats_heap_inuse_bytes"] / 1e6,
+		goroutines: metrics["go_goroutines"], files: float64(len(entries)), disk: float64(bytes) / 1e6}, err
+}
+
+// record records the looks of the first quarter and of the last, and draws all.
+func (s *soaking) record() {
+	for _, q := range []struct {
+		what, unit string
+		of         func(holding) float64
+	}{
+		{"operations a second", "", nil},
+		{"memory", "MB", func(h holding) float64 { return h.held }},
+		{"heap", "MB", func(h holding) float64 { return h.heap }},
+		{"goroutines", "", func(h holding) float64 { return h.goroutines }},
+		{"open files", "", func(h holding) float64 { return h.files }},
+		{"disk", "MB", func(h holding) float64 { return h.disk }},
+	} {
+		name := q.what
+		if q.unit != "" {
+			name += ", " + q.unit
 		}
-		s.b.Round(i%(soakLooks/4)+1, soakLooks/4)
-		for j, name := range names {
-			line[name].X, line[name].Y = append(line[name].X, l.at*s.lasts.Seconds()), append(line[name].Y, values[j])
-			if quarter == "" {
+		all, kept := report.Line{System: "all peers"}, report.Line{System: soakKept}
+		for i, l := range s.looks {
+			x := l.at * s.lasts.Seconds()
+			quarter := quarterOf(i)
+			s.b.Round(i%(soakLooks/4)+1, soakLooks/4)
+			if q.of == nil {
+				all.X, all.Y = append(all.X, x), append(all.Y, l.rate)
+				if quarter != "" {
+					s.b.More(q.what, "all peers", quarter, l.rate)
+				}
 				continue
 			}
-			what, unit, _ := strings.Cut(name, ", ")
-			if j == 0 {
-				s.b.More(what, "all peers", quarter, values[j])
-			} else {
-				s.b.Less(what, strings.TrimSpace(unit+" of all peers"), quarter, values[j])
+			all.X, all.Y = append(all.X, x), append(all.Y, q.of(l.all))
+			kept.X, kept.Y = append(kept.X, x), append(kept.Y, q.of(l.kept))
+			if quarter != "" {
+				s.b.Less(q.what, strings.TrimSpace(q.unit+" of all peers"), quarter, q.of(l.all))
+				s.b.Less(q.what, strings.TrimSpace(q.unit+" of "+soakKept), quarter, q.of(l.kept))
 			}
 		}
+		chart := report.Chart{Name: strings.Fields(q.what)[0], Title: name, XLabel: "seconds", YLabel: name,
+			Lines: []report.Line{all}}
+		if q.of != nil {
+			chart.Lines = append(chart.Lines, kept)
+		}
+		s.b.Charts = append(s.b.Charts, chart)
 	}
-	for _, name := range names {
-		s.b.Charts = append(s.b.Charts, report.Chart{Name: strings.Fields(strings.ReplaceAll(name, ",", ""))[0],
-			Title: name, XLabel: "seconds", YLabel: name, Lines: []report.Line{*line[name]}})
+}
+
+// quarterOf is the quarter that a look is compared in, "" if it is in none.
+func quarterOf(look int) string {
+	switch {
+	case look < soakLooks/4:
+		return "first quarter"
+	case look >= soakLooks-soakLooks/4:
+		return "last quarter"
 	}
+	return ""
 }

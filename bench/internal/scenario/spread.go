@@ -69,7 +69,10 @@ func (b *bench) spreadMembers(ctx context.Context, losses []int) error {
 		"write; the simulator does.")
 	spreader := filepath.Join(b.Dir, "spreader")
 	harness := filepath.Join(b.Repo, "bench")
-	if _, err := b.ToolIn(ctx, harness, "go", "build", "-o", spreader, "./spreader"); err != nil {
+	done := b.Preparing()
+	_, err := b.ToolIn(ctx, harness, "go", "build", "-o", spreader, "./spreader")
+	done()
+	if err != nil {
 		return err
 	}
 	step := (1 - simulated) / float64(len(members))

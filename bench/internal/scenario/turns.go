@@ -139,7 +139,7 @@ func (w *writes) Begin() bool { return true }
 func (w *writes) Len() int    { return w.n }
 
 func (w *writes) Run(i int, tx *core.Tx) error {
-	return core.Fields(tx).String(fmt.Sprintf("field:%010d", w.from+i)).Set([]byte(noise()))
+	return core.Fields(tx).String(keyOf(w.from + i)).Set([]byte(noise()))
 }
 
 func (w *writes) Ran(_ int, err error) { w.failed = errors.Join(w.failed, err) }
