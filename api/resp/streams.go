@@ -251,7 +251,7 @@ func runXAdd(c *call) error {
 	c.out.text(a.id.String())
 	// What others added while they were cut off may be more than is removed at once: it goes on at the
 	// next entry.
-	n, err := c.trim(a.trimming, max(MaxTrimmed-c.trims, 1))
+	n, err := c.removeFirst(min(a.excess(c.stream()), max(MaxTrimmed-c.trims, 1)))
 	c.trims += n
 	c.trimmed = n > 0
 	return err
@@ -283,12 +283,8 @@ func (c *call) addEntry(a added, words []string) (id crdt.StreamID, err error) {
 	return id, err
 }
 
-// trim removes what is to be removed, at most so many entries, and returns how many that were.
-func (c *call) trim(t trimming, most int) (removed int, err error) {
-	if t.by == "" {
-		return 0, nil
-	}
-	n := min(t.excess(c.stream()), most)
+// removeFirst removes so many entries, and returns how many there were.
+func (c *call) removeFirst(n int) (removed int, err error) {
 	if c.looped && n > maxQuickArguments {
 		return 0, errApart
 	}
@@ -298,6 +294,9 @@ func (c *call) trim(t trimming, most int) (removed int, err error) {
 // excess returns how many entries are to be removed. About so many are in whole nodes, as if each
 // were full.
 func (t trimming) excess(s crdt.Stream) int {
+	if t.by == "" {
+		return 0
+	}
 	length := s.Len()
 	below := length - int(min(t.most, int64(length)))
 	if t.by == "minid" {
@@ -328,10 +327,11 @@ func runXTrim(c *call) error {
 	if err := c.streamError(); err != nil {
 		return err
 	}
-	if !a.about && a.excess(c.stream()) > mostTrimmed {
+	n := a.excess(c.stream())
+	if !a.about && n > mostTrimmed {
 		return errMuchToTrim
 	}
-	n, err := c.trim(a.trimming, mostTrimmed)
+	n, err = c.removeFirst(min(n, mostTrimmed))
 	if err != nil {
 		return err
 	}
@@ -582,7 +582,8 @@ func workOfHistories(c *call, _ *command) int64 {
 	n := 0
 	for i, key := range r.keys {
 		if !r.from[i].fresh {
-			n += countGroup(c.tx.Stream(key).Group(r.group), c.mostWork()-n)
+			_, looked := r.ownPending(pendingBehind(c.tx.Stream(key).Group(r.group), r.from[i].after), c.mostWork()-n)
+			n += looked
 		}
 	}
 	return int64(n)

@@ -28,6 +28,14 @@ type readFrom struct {
 	fresh bool // what was delivered to no consumer: ">"
 }
 
+// most is how many entries of a group it delivers of a stream.
+func (r streamRead) most() int {
+	if r.count == 0 {
+		return maxDelivered
+	}
+	return int(min(r.count, maxDelivered))
+}
+
 func runXRead(c *call) error {
 	r, err := c.reading(false)
 	if err != nil {
@@ -131,7 +139,6 @@ func (c *call) readFrom(first int, r *streamRead) error {
 // read replies with what the streams have.
 func (c *call) read(r streamRead) error {
 	at, found := len(c.out.buf), 0
-streams:
 	for i, key := range r.keys {
 		some, err := c.readStream(r, key, r.from[i])
 		if err != nil {
@@ -140,11 +147,12 @@ streams:
 		if some {
 			found++
 		}
-		switch size := len(c.out.buf) - at; {
-		case c.isMuch(0, size):
+		size := len(c.out.buf) - at
+		if c.isMuch(0, size) {
 			return errApart
-		case size > MaxReply:
-			break streams
+		}
+		if size > MaxReply {
+			break
 		}
 	}
 	switch {
@@ -210,16 +218,12 @@ func (c *call) readStream(r streamRead, key string, from readFrom) (some bool, e
 		}
 	case from.fresh:
 		var entries []crdt.StreamEntry
-		most := int64(maxDelivered)
-		if r.count > 0 {
-			most = min(most, r.count)
-		}
 		g, joined := s.Group(r.group), c.joined
 		c.joins(key, g, r.consumer)
 		if c.looped {
 			g = g.Within(maxQuickArguments, maxQuickBytes)
 		}
-		entries, err = g.Read(r.consumer, c.tx.Now(), int(most), r.noAck)
+		entries, err = g.Read(r.consumer, c.tx.Now(), r.most(), r.noAck)
 		if errors.Is(err, crdt.ErrBeyond) {
 			err = errApart
 		}
@@ -269,43 +273,42 @@ func (c *call) quickly(all iter.Seq[crdt.StreamEntry], isQuick *bool) iter.Seq[c
 var errMuchPending = replyError(fmt.Sprintf("ERR more than %d entries are pending in the group "+
 	"(MaxLooks): ask for the consumer's with XPENDING, and have them with XCLAIM", MaxLooks))
 
-// ownPending returns what is pending for a consumer: so many at most, of so many that are looked
-// at.
-func ownPending(
-	all iter.Seq[crdt.Pending], consumer string, most, looks int,
-) (own []crdt.Pending, err error) {
-	n := 0
+// pendingBehind passes what is pending in a group behind an id.
+func pendingBehind(g crdt.Group, after crdt.StreamID) iter.Seq[crdt.Pending] {
+	after, _ = after.Next()
+	return g.Pending(after, crdt.MaxStreamID)
+}
+
+// ownPending returns what is pending for the consumer, and at how many it looked: at one more than it
+// may if that was not enough.
+func (r streamRead) ownPending(all iter.Seq[crdt.Pending], looks int) (own []crdt.Pending, looked int) {
 	for p := range all {
-		if n++; n > looks {
-			return nil, errMuchPending
+		if looked++; looked > looks {
+			break
 		}
-		if p.Consumer != consumer {
+		if p.Consumer != r.consumer {
 			continue
 		}
-		if own = append(own, p); len(own) == most {
+		if own = append(own, p); len(own) == r.most() {
 			break
 		}
 	}
-	return own, nil
+	return own, looked
 }
 
 // history writes what is pending for the consumer, which is delivered once more.
 func (c *call) history(s crdt.Stream, r streamRead, after crdt.StreamID) error {
 	g, now := s.Group(r.group), c.tx.Now()
-	most, looks := maxDelivered, MaxLooks
-	if r.count > 0 {
-		most = int(min(r.count, maxDelivered))
-	}
+	looks := MaxLooks
 	if c.looped {
 		looks = maxQuickArguments
 	}
-	after, _ = after.Next()
-	own, err := ownPending(g.Pending(after, crdt.MaxStreamID), r.consumer, most, looks)
+	own, looked := r.ownPending(pendingBehind(g, after), looks)
 	switch {
-	case err != nil && c.looped:
+	case looked > looks && c.looped:
 		return errApart
-	case err != nil:
-		return err
+	case looked > looks:
+		return errMuchPending
 	}
 	var again []crdt.Pending
 	at, written := len(c.out.buf), 0

@@ -1,6 +1,7 @@
 package resp
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"regexp"
@@ -324,6 +325,10 @@ func TestWhatAStreamHoldsIsCountedNoFurtherThanMatters(t *testing.T) {
 		if allocs := testing.AllocsPerRun(1, func() { countParts(tx, "s", n) }); allocs > n/10 {
 			t.Errorf("%v allocations", allocs)
 		}
+		own := &call{tx: tx, args: bytes.Fields([]byte("XREADGROUP GROUP g a COUNT 3 STREAMS s 0"))}
+		if work := workOfHistories(own, nil); work != 3 {
+			t.Errorf("the work of three entries is %d", work)
+		}
 		for _, line := range []string{"XPENDING s g", "XINFO CONSUMERS s g", "XINFO GROUPS s", "XGROUP DELCONSUMER s g a",
 			"XAUTOCLAIM s g b 0 - COUNT 1000", "XREADGROUP GROUP g a STREAMS s s 0 >"} {
 			var args [][]byte
@@ -399,18 +404,14 @@ func TestTheHistoryOfAConsumerIsBounded(t *testing.T) {
 		}
 	}
 	for _, c := range []struct {
-		consumer           string
-		most, looks        int
-		wantOwn, wantLooks int
-		refused            bool
-	}{
-		{"ann", 10, 100, 10, 10, false}, {"ann", 1000, 1000, 500, 1000, false},
-		{"bob", 10, 100, 0, 101, true}, {"bob", 10, 600, 10, 510, false},
-	} {
+		consumer                  string
+		most                      int64
+		looks, wantOwn, wantLooks int
+	}{{"ann", 10, 100, 10, 10}, {"ann", 1000, 1000, 500, 1000}, {"bob", 10, 100, 0, 101}, {"bob", 10, 600, 10, 510}} {
 		looks = 0
-		own, err := ownPending(pending, c.consumer, c.most, c.looks)
-		if len(own) != c.wantOwn || looks != c.wantLooks || (err != nil) != c.refused {
-			t.Errorf("%+v: %d, after %d looks: %v", c, len(own), looks, err)
+		own, looked := (streamRead{consumer: c.consumer, count: c.most}).ownPending(pending, c.looks)
+		if len(own) != c.wantOwn || looks != c.wantLooks || looked != looks {
+			t.Errorf("%+v: %d, after %d looks: %v", c, len(own), looks, looked)
 		}
 	}
 }

@@ -73,6 +73,7 @@ func (g *group) few(prefixes []dotted.Address) (few bool, err error) {
 	few = true
 	for i := 0; i < len(prefixes) && few && err == nil; i++ {
 		r.spend(workMiss)
+		few = r.work-began < r.cfg.StepWork/lookShare
 		err = g.view.scanStored(prefixes[i], "", func(_ dotted.Address, c dotted.Cell) bool {
 			r.spend(workCell + workOf(payloadOf(c)))
 			few = r.work-began < r.cfg.StepWork/lookShare

@@ -7,6 +7,7 @@ import (
 
 	"github.com/cockroachdb/datadriven"
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/dotted"
 )
 
 // TestALookAtAllCellsTakesSteps has a host that is cut off clear what another has written to
@@ -117,6 +118,23 @@ func TestClearsOfLittleShareGroups(t *testing.T) {
 	}
 	if records := log.Last - before; records > 10 {
 		t.Errorf("%d clears took %d records of the log, want 10 at most", sets, records)
+	}
+}
+
+// TestALookAtWhatIsGoneIsBoundedToo: a delta may clear very many keys of which nothing is there.
+func TestALookAtWhatIsGoneIsBoundedToo(t *testing.T) {
+	r := openOn(t, newDisk(), 1)
+	defer r.Close()
+	prefixes := make([]dotted.Address, 10_000)
+	for i := range prefixes {
+		prefixes[i] = dotted.KeyAddress(fmt.Sprint("gone", i))
+	}
+	g := r.newGroup(testStart)
+	defer g.discard()
+	began := r.work
+	few, err := g.few(prefixes)
+	if work := r.work - began; few || err != nil || work > r.cfg.StepWork/lookShare+workMiss {
+		t.Errorf("they are few: %v, after %d units of work, with %d for that (%v)", few, work, r.cfg.StepWork/lookShare, err)
 	}
 }
 

@@ -37,12 +37,13 @@ func (e *Engine) Newest() (d crdt.Dot, known bool) {
 // of that, which depends on all that was written before: so whoever waits asks for one replica,
 // whenever that began. It returns what they are asked for.
 func (e *Engine) Secure(d crdt.Dot) crdt.Dot {
-	if id := e.newest.Replica; d.Counter > 0 && id != 0 && id != d.Replica {
+	if d.Counter == 0 {
+		return d
+	}
+	if id := e.newest.Replica; id != 0 && id != d.Replica {
 		d = crdt.Dot{Replica: id, Counter: 1}
 	}
-	if d.Counter > 0 {
-		e.Mesh.Secure(d)
-	}
+	e.Mesh.Secure(d)
 	return d
 }
 

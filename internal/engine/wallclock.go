@@ -51,13 +51,11 @@ func ClockWrong(all []Measured, limit time.Duration) bool {
 	return len(all) >= 2 && 2*off > len(all)
 }
 
-// JudgeClock returns what others' clocks tell of this host's. If the only one differs, it is not
-// followed; but what most told before is still so if that one tells the same. Of no clock nothing
-// is told, and what was found before is returned.
+// JudgeClock returns what others' clocks tell of this host's, of which one at least was measured. If
+// the only one differs, it is not followed; but what most told before is still so if that one tells
+// the same.
 func JudgeClock(all []Measured, limit time.Duration, was Clock) Clock {
 	switch {
-	case len(all) == 0:
-		return was
 	case ClockWrong(all, limit):
 		return Clock{Ahead: medianAhead(all)}
 	case len(all) > 1 || !all[0].Off(limit):

@@ -35,7 +35,6 @@ func TestWhatMostToldOfAClockIsSoUntilTheLastOneTellsOtherwise(t *testing.T) {
 		all  []Measured
 		want Clock
 	}{
-		{nil, was},
 		{clocks(time.Hour + 300*time.Millisecond), was},
 		{clocks(0), Clock{}},
 		{clocks(-time.Hour), Clock{Slack: time.Hour}},
