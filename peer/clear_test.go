@@ -20,14 +20,20 @@ func TestEverythingIsClearedEverywhere(t *testing.T) {
 		return nil
 	})
 	c.converge(a, b)
-	w := b.Watch("")
+	w, noted := b.Watch(""), b.Watch("")
 	defer w.Close()
+	defer noted.Close()
+	noted.WithNotes()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	mustUpdate(t, a, func(tx *Tx) error { _, err := tx.Clear(); return err })
 	change, err := w.Next(ctx)
 	if err != nil || !change.Reset || len(change.Keys) > 0 {
 		t.Errorf("the watch is told %+v, %v; want a reset without keys", change, err)
+	}
+	change, err = noted.Next(ctx)
+	if err != nil || change.Reset || !change.Emptied || len(change.Keys) > 0 {
+		t.Errorf("the watch with notes is told %+v, %v; want that all was emptied", change, err)
 	}
 	c.converge(a, b)
 	err = b.View(ctx, func(tx *Tx) error {

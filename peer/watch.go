@@ -42,6 +42,9 @@ type Change struct {
 	Reset bool
 	// Notes are those of transactions that left one, and Expired keys, in order: see Watch.WithNotes.
 	Notes []any
+	// Emptied says that all keys were removed at once, before what else is told: a watch with notes tells that, others are
+	// told a Reset.
+	Emptied bool
 	// Moment is that of the last commit of which something is told: see Tx.Moment, EachCommit. It says nothing beside a Reset.
 	Moment uint64
 	// Token names the moment after the change: WatchSince goes on from there, at any peer. It is empty
@@ -253,7 +256,12 @@ func (w *Watch) step(ctx context.Context) (*Change, <-chan struct{}, error) {
 }
 
 // told counts what a change tells.
-func (c *Change) told() int { return len(c.Keys) + len(c.Notes) }
+func (c *Change) told() (n int) {
+	if c.Emptied {
+		n = 1
+	}
+	return n + len(c.Keys) + len(c.Notes)
+}
 
 // findStart looks up where in the log the watch begins. If the watch is to end before the loop has
 // had time for that, the error is Next's, and the next one looks again. So does the next step if that cannot be told yet.
@@ -358,10 +366,14 @@ func (w *Watch) take(number uint64, deltas []*delta.Delta, c *Change, size *int)
 			return false
 		}
 		if clearsEverything(d) { // which names no keys
-			if c.told() == 0 {
-				w.restart()
+			if c.told() > 0 {
+				return false
 			}
-			return false
+			if !w.notes {
+				w.restart()
+				return false
+			}
+			c.Emptied = true
 		}
 		if w.notes {
 			w.note(d, c)
@@ -401,7 +413,7 @@ func (w *Watch) addKeys(d *delta.Delta, c *Change, size *int) {
 	for i := range d.Ops {
 		o := &d.Ops[i]
 		key := o.Address.Key()
-		if i > 0 && key == last || o.Kind == delta.OpEnd || o.Kind == delta.OpBase {
+		if i > 0 && key == last || o.Kind == delta.OpEnd || o.Kind == delta.OpBase || o.Address == "" {
 			continue
 		}
 		if w.notes && o.Kind != delta.OpPut && slices.Contains(d.Expired, key) {

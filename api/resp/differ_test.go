@@ -300,7 +300,8 @@ func (d *differing) isKnown(got [2]string) bool {
 	lesser := slices.ContainsFunc(d.past, func(past string) bool { return strings.Contains(strings.ToLower(past), `"xsetid"`) })
 	nowhere := strings.Contains(latest, `"geo`) && strings.Contains(got[0], "85.05112") // the end of the map
 	about := strings.Contains(latest, `"~"`) && strings.Contains(strings.ToLower(strings.Join(d.past, "\n")), `"xdel"`)
-	counted := strings.Contains(got[0], "HYLL") && strings.Contains(got[1], "HYLL")
+	counted := strings.Contains(got[0], "HYLL") && strings.Contains(got[1], "HYLL") ||
+		strings.Contains(latest, `"pfcount"`) && strings.Contains(latest, `"bit`)
 	return nowhere || about || counted || strings.Contains(latest, `"sort`) && unsorted || strings.Contains(latest, `"xreadgroup"`) && lesser
 }
 

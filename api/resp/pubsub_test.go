@@ -76,6 +76,13 @@ func testASubscriberIsToldOfChangedKeys(t *testing.T) {
 	two.ask("SUBSCRIBE __keyspace@0__:a")
 	writer.expect("SET a 2", "+OK")
 	two.expectMessages(`*3 "message" "__keyspace@0__:a" "set"`)
+	three.expectMessages(`>4 "pmessage" "__keyspace@0__:a*" "__keyspace@0__:a" "set"`)
+
+	// When all keys are removed at once nothing is told of any, and the next is.
+	writer.expect("FLUSHALL", "+OK")
+	writer.expect("SET a 3", "+OK")
+	two.expectMessages(`*3 "message" "__keyspace@0__:a" "set"`)
+	three.expectMessages(`>4 "pmessage" "__keyspace@0__:a*" "__keyspace@0__:a" "set"`)
 }
 
 // TestASubscriberIsNotToldOfWhatCameBeforeItsSubscription in one write with it, but of what came

@@ -198,6 +198,9 @@ func (t *tracking) take(n int, d *trackedDatabase, change *embedded.Change, err 
 	case err == nil && change.Reset:
 		err = t.restart(d)
 	case err == nil:
+		if change.Emptied {
+			t.forgetAll()
+		}
 		t.tell(n, change)
 		d.told = max(d.told, change.Moment)
 	}
@@ -245,11 +248,16 @@ func (t *tracking) restart(d *trackedDatabase) error {
 	if d.told = at; errors.Is(err, embedded.ErrRebuilding) {
 		return nil // and the next watch tells once it is over
 	}
+	t.forgetAll()
+	return err
+}
+
+// forgetAll tells that everything may have changed.
+func (t *tracking) forgetAll() {
 	t.forget()
 	for k := range t.trackers {
 		t.send(k, &invalidation{all: true})
 	}
-	return err
 }
 
 // changed is a key, and the number of the client that changed it if that is known.
