@@ -78,7 +78,10 @@ func testASubscriberIsToldOfChangedKeys(t *testing.T) {
 	two.expectMessages(`*3 "message" "__keyspace@0__:a" "set"`)
 	three.expectMessages(`>4 "pmessage" "__keyspace@0__:a*" "__keyspace@0__:a" "set"`)
 
-	// When all keys are removed at once nothing is told of any, and the next is.
+	// When all keys are removed at once, of which there are more than a few, nothing is told of any, and the next is.
+	for i := range 50 {
+		writer.expect(fmt.Sprint("SET b", i, " v"), "+OK")
+	}
 	writer.expect("FLUSHALL", "+OK")
 	writer.expect("SET a 3", "+OK")
 	two.expectMessages(`*3 "message" "__keyspace@0__:a" "set"`)
