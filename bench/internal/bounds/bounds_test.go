@@ -191,8 +191,8 @@ func TestAMissIsReportedWithItsProfile(t *testing.T) {
 	var kinds []string
 	slow := row{"slow", "", func(ctx context.Context, l *bench) ([]figure, error) {
 		kinds = append(kinds, l.Profile.Kind)
-		_, err := l.GoBenchmark(ctx, "crdt", "^BenchmarkMergeOfAOneEntryDelta$", "-test.benchtime",
-			"100ms")
+		_, err := l.GoBenchmark(ctx, "crdt", "^BenchmarkMergeOfAOneEntryDelta$", nil,
+			"-test.benchtime", "100ms")
 		return []figure{{what: "one", value: 1, bound: atLeast(2, 3)}}, err
 	}}
 	var out strings.Builder
