@@ -218,7 +218,7 @@ func step(ctx context.Context, l *bench) (found []figure, err error) {
 // replica measures the commit path without a host around it.
 func replica(ctx context.Context, l *bench) ([]figure, error) {
 	var each, allocs []float64
-	for range l.fillings() {
+	for range l.rounds {
 		lines, err := l.GoBenchmark(ctx, "internal/engine", "^BenchmarkSet$/^group=50$", []string{"cpu-ns/op", "allocs/op"},
 			"-test.benchtime", fmt.Sprint(l.sets, "x"))
 		if err != nil {

@@ -177,7 +177,7 @@ func TestTheTableSaysWhatItIsOf(t *testing.T) {
 	l := newTestLab(t, "/bin/true")
 	l.rounds = full.rounds
 	about := l.about(context.Background())
-	for _, want := range []string{"peerd: true ", "Badger: ", "sync each second", "of 5 rounds (of `replica` 3)",
+	for _, want := range []string{"peerd: true ", "Badger: ", "sync each second", "of 5 rounds, in turn",
 		"`go -C bench run . bounds ROW --quick`"} {
 		if !strings.Contains(about, want) {
 			t.Errorf("no %q in %q", want, about)
