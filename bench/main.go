@@ -202,7 +202,7 @@ func (o options) scenarios(ctx context.Context, l *lab.Lab, r *report.Run, chose
 		return err
 	}
 	var failed []string
-	began, prepared := time.Now(), l.Prepared
+	began := time.Now()
 	for i, s := range chosen {
 		p := &progress{out: stderr, name: s.Name, place: fmt.Sprintf("%d/%d", i+1, len(chosen)), began: time.Now(),
 			expected: s.Expected(o.quick)}
@@ -225,7 +225,7 @@ func (o options) scenarios(ctx context.Context, l *lab.Lab, r *report.Run, chose
 		}
 	}
 	fmt.Fprintf(stderr, "measuring took %.0f s, without what was installed and built\n",
-		(time.Since(began) - l.Prepared + prepared).Seconds())
+		(time.Since(began) - l.Prepared).Seconds())
 	fmt.Fprintf(stderr, "%s, report.md, results.json and the charts are written\n", filepath.Join(o.out, "report.html"))
 	if o.json {
 		encoder := json.NewEncoder(stdout)

@@ -10,7 +10,8 @@ import { LoroDoc, LoroMap } from "loro-crdt";
 import * as Y from "yjs";
 import { createHash, randomBytes } from "node:crypto";
 
-// A library makes copies; a copy writes, and gives and takes bytes: all of it, or what another one lacks.
+// A library makes copies; a copy writes, and gives and takes bytes: all of it, or what another one lacks. What has
+// no keys makes none: key is a function.
 const libraries = {
 	yjs: {
 		kinds: ["map", "nested map", "list"],
@@ -18,10 +19,10 @@ const libraries = {
 		write: (doc, kind, key, value) => {
 			if (kind === "list") return doc.getArray("l").push([value]), doc;
 			const map = doc.getMap("m");
-			if (kind === "map") return map.set(key, value), doc;
+			if (kind === "map") return map.set(key(), value), doc;
 			const inner = new Y.Map();
 			inner.set("name", value);
-			map.set(key, inner);
+			map.set(key(), inner);
 			return doc;
 		},
 		together: (doc, fn) => (doc.transact(() => fn(doc)), doc),
@@ -43,8 +44,8 @@ const libraries = {
 		write: (doc, kind, key, value) => {
 			if (kind === "counter") doc.getCounter("c").increment(1);
 			else if (kind === "list") doc.getList("l").push(value);
-			else if (kind === "map") doc.getMap("m").set(key, value);
-			else doc.getMap("m").setContainer(key, new LoroMap()).set("name", value);
+			else if (kind === "map") doc.getMap("m").set(key(), value);
+			else doc.getMap("m").setContainer(key(), new LoroMap()).set("name", value);
 			return doc;
 		},
 		together: (doc, fn) => { fn(doc); doc.commit(); return doc; },
@@ -66,8 +67,8 @@ const libraries = {
 		write: (d, kind, key, value) => {
 			if (kind === "counter") d.c.increment(1);
 			else if (kind === "list") d.l.push(value);
-			else if (kind === "map") d.m[key] = value;
-			else d.m[key] = { name: value };
+			else if (kind === "map") d.m[key()] = value;
+			else d.m[key()] = { name: value };
 			return d;
 		},
 		together: (doc, fn) => A.change(doc, (d) => { fn(d); }),
@@ -118,7 +119,7 @@ function types(lib, n) {
 	const found = {};
 	for (const kind of lib.kinds) {
 		const fill = (doc) => lib.together(doc, (inside) => {
-			for (let i = 0; i < n; i++) lib.write(inside ?? doc, kind, `field:${i}`, value);
+			for (let i = 0; i < n; i++) lib.write(inside ?? doc, kind, () => `field:${i}`, value);
 		});
 		let [us, doc] = timed(() => lib.open(), fill);
 		found[`${kind}: write`] = { us: us / n };
@@ -130,7 +131,7 @@ function types(lib, n) {
 		const deltas = [];
 		for (let i = 0; i < Math.min(n / 10, 200); i++) {
 			const since = lib.since(doc);
-			doc = lib.together(doc, (inside) => { lib.write(inside ?? doc, kind, `field:${n + i}`, value); });
+			doc = lib.together(doc, (inside) => { lib.write(inside ?? doc, kind, () => `field:${n + i}`, value); });
 			deltas.push(since(doc));
 		}
 		[us] = timed(() => lib.load(bytes), (d) => {
@@ -146,11 +147,11 @@ function types(lib, n) {
 function catchup(lib, n) {
 	let ahead = lib.open();
 	ahead = lib.together(ahead, (inside) => {
-		for (let i = 0; i < 1000; i++) lib.write(inside ?? ahead, "map", keyOf(i), large());
+		for (let i = 0; i < 1000; i++) lib.write(inside ?? ahead, "map", () => keyOf(i), large());
 	});
 	const before = lib.encode(ahead);
 	for (let i = 0; i < n; i++) {
-		ahead = lib.together(ahead, (inside) => { lib.write(inside ?? ahead, "map", keyOf(1000 + i), large()); });
+		ahead = lib.together(ahead, (inside) => { lib.write(inside ?? ahead, "map", () => keyOf(1000 + i), large()); });
 	}
 	const [us, result] = timed(() => [lib.load(before), (lib.fresh ?? ((doc) => doc))(ahead)],
 		([behind, source]) => lib.catchup(behind, source));

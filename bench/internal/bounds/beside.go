@@ -171,7 +171,7 @@ func commits(ctx context.Context, l *bench) (found []figure, err error) {
 		systems := []string{"peerd", "badger"}
 		err := measure.InTurn(l.rounds, len(systems), func(_, s int) error {
 			pattern := "^BenchmarkCommit$/^" + durability + "$/^64$/^" + systems[s] + "$"
-			lines, err := l.GoBenchmark(ctx, "peer", pattern, "-test.benchtime", l.bench)
+			lines, err := l.GoBenchmark(ctx, "peer", pattern, []string{"op/s"}, "-test.benchtime", l.bench)
 			for _, units := range lines {
 				perSecond[systems[s]] = append(perSecond[systems[s]], units["op/s"])
 			}
@@ -194,7 +194,7 @@ func commits(ctx context.Context, l *bench) (found []figure, err error) {
 func step(ctx context.Context, l *bench) (found []figure, err error) {
 	took, names := map[string][]float64{}, []string(nil)
 	for range l.rounds {
-		lines, err := l.GoBenchmark(ctx, "internal/engine", "^BenchmarkStep$", "-test.benchtime", "50x")
+		lines, err := l.GoBenchmark(ctx, "internal/engine", "^BenchmarkStep$", []string{"ms/step"}, "-test.benchtime", "50x")
 		if err != nil {
 			return nil, err
 		}
@@ -218,8 +218,8 @@ func step(ctx context.Context, l *bench) (found []figure, err error) {
 // replica measures the commit path without a host around it.
 func replica(ctx context.Context, l *bench) ([]figure, error) {
 	var each, allocs []float64
-	for range l.fillings() {
-		lines, err := l.GoBenchmark(ctx, "internal/engine", "^BenchmarkSet$/^group=50$",
+	for range l.rounds {
+		lines, err := l.GoBenchmark(ctx, "internal/engine", "^BenchmarkSet$/^group=50$", []string{"cpu-ns/op", "allocs/op"},
 			"-test.benchtime", fmt.Sprint(l.sets, "x"))
 		if err != nil {
 			return nil, err

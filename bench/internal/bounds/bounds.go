@@ -89,9 +89,6 @@ var small = sizes{
 // quick reports whether there is too little to judge figures by that depend on how much there is.
 func (s sizes) quick() bool { return s.many < full.many }
 
-// fillings is the rounds of a row that fills a store in each, and has nothing to compare.
-func (s sizes) fillings() int { return max(1, s.rounds-2) }
-
 // bench is where rows are measured, and how much of it.
 type bench struct {
 	*lab.Lab
@@ -134,9 +131,9 @@ func (b *bench) about(ctx context.Context) string {
 		command += " --quick"
 	}
 	return fmt.Sprintf("peerd: %s. redis-server (appendonly yes): %s. Badger: %s. Daemons and redis-server sync each second; of `commits` each figure "+
-		"names its durability, and `replica`, `repair` and the peers of `spread` are in memory. In parentheses: the 95%% interval of %d rounds "+
-		"(of `replica` %d), in turn where they are of several systems, or that there was one run. `%s` repeats a row.",
-		b.Version, redis, lab.ModuleVersion("github.com/dgraph-io/badger/v4"), b.rounds, b.fillings(), command)
+		"names its durability, and `replica`, `repair` and the peers of `spread` are in memory. In parentheses: the 95%% interval of %d rounds, "+
+		"in turn where they are of several systems, or that there was one run. `%s` repeats a row.",
+		b.Version, redis, lab.ModuleVersion("github.com/dgraph-io/badger/v4"), b.rounds, command)
 }
 
 // choose returns the rows of some names, all if there are none.

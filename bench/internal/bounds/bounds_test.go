@@ -114,11 +114,16 @@ func ended(t *testing.T, all []*lab.Process) {
 
 // The server has work to do when it begins and after each turn. A turn that begins before that is done fails.
 func TestNobodyIsMeasuredWhileTheOtherIsBusy(t *testing.T) {
+	const work = "i=0; while [ $i -lt 800000 ]; do i=$((i+1)); done"
+	t.Run("itself", func(t *testing.T) { testCalmTurns(t, work) })
+	t.Run("in a child", func(t *testing.T) { testCalmTurns(t, "("+work+")") })
+}
+
+func testCalmTurns(t *testing.T, work string) {
 	l := newTestLab(t, "/bin/true")
 	l.rounds = 2
 	dir := t.TempDir()
-	const server = "cd $DIR; mkfifo turns; while i=0; do while [ $i -lt 500000 ]; do i=$((i+1)); done; touch idle; " +
-		"read port <turns || exit; done"
+	server := "cd $DIR; mkfifo turns; while " + work + "; do touch idle; read port <turns || exit; done"
 	const benchmark = "#!/bin/sh\ncd $DIR; rm idle || exit 1; echo $2 >>order; echo >turns\n" +
 		"printf '\"test\",\"rps\"\\n\"SET\",\"1\"\\n'\n"
 	if err := os.WriteFile(filepath.Join(dir, "redis-benchmark"), []byte(benchmark), 0o700); err != nil {
@@ -172,7 +177,7 @@ func TestTheTableSaysWhatItIsOf(t *testing.T) {
 	l := newTestLab(t, "/bin/true")
 	l.rounds = full.rounds
 	about := l.about(context.Background())
-	for _, want := range []string{"peerd: true ", "Badger: ", "sync each second", "of 5 rounds (of `replica` 3)",
+	for _, want := range []string{"peerd: true ", "Badger: ", "sync each second", "of 5 rounds, in turn",
 		"`go -C bench run . bounds ROW --quick`"} {
 		if !strings.Contains(about, want) {
 			t.Errorf("no %q in %q", want, about)
@@ -186,8 +191,8 @@ func TestAMissIsReportedWithItsProfile(t *testing.T) {
 	var kinds []string
 	slow := row{"slow", "", func(ctx context.Context, l *bench) ([]figure, error) {
 		kinds = append(kinds, l.Profile.Kind)
-		_, err := l.GoBenchmark(ctx, "crdt", "^BenchmarkMergeOfAOneEntryDelta$", "-test.benchtime",
-			"100ms")
+		_, err := l.GoBenchmark(ctx, "crdt", "^BenchmarkMergeOfAOneEntryDelta$", nil,
+			"-test.benchtime", "100ms")
 		return []figure{{what: "one", value: 1, bound: atLeast(2, 3)}}, err
 	}}
 	var out strings.Builder

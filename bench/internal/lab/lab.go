@@ -413,9 +413,9 @@ func parseRedisBenchmark(out string) (m Measured, err error) {
 }
 
 // GoBenchmark runs benchmarks of a package of the module, and returns their figures by unit, by
-// name without the number of processors. It runs the test's binary itself: "go test", when it is
-// ended, leaves that running.
-func (l *Lab) GoBenchmark(ctx context.Context, pkg, pattern string, args ...string) (
+// name without the number of processors; each has the units that are named. It runs the test's binary
+// itself: "go test", when it is ended, leaves that running.
+func (l *Lab) GoBenchmark(ctx context.Context, pkg, pattern string, units []string, args ...string) (
 	map[string]map[string]float64, error) {
 	binary := filepath.Join(l.Dir, strings.ReplaceAll(pkg, "/", "-")+".test")
 	if _, err := os.Stat(binary); err != nil {
@@ -439,14 +439,14 @@ func (l *Lab) GoBenchmark(ctx context.Context, pkg, pattern string, args ...stri
 	if err != nil {
 		return nil, err
 	}
-	found := parseGoBenchmark(out)
-	if len(found) == 0 {
-		return nil, fmt.Errorf("no benchmark of %s matches %s", pkg, pattern)
+	found, err := parseGoBenchmark(out, units)
+	if err == nil && len(found) == 0 {
+		err = fmt.Errorf("no benchmark of %s matches %s", pkg, pattern)
 	}
-	return found, nil
+	return found, err
 }
 
-func parseGoBenchmark(out string) map[string]map[string]float64 {
+func parseGoBenchmark(out string, wanted []string) (map[string]map[string]float64, error) {
 	found := map[string]map[string]float64{}
 	for line := range strings.Lines(out) {
 		fields := strings.Fields(line)
@@ -463,7 +463,12 @@ func parseGoBenchmark(out string) map[string]map[string]float64 {
 				units[fields[i+1]] = x
 			}
 		}
+		for _, unit := range wanted {
+			if _, ok := units[unit]; !ok {
+				return nil, fmt.Errorf("%s prints no %s", name, unit)
+			}
+		}
 		found[name] = units
 	}
-	return found
+	return found, nil
 }

@@ -24,12 +24,16 @@ func TestWhatOthersPrintIsRead(t *testing.T) {
 	if _, err := parseRedisBenchmark("WARNING\n"); err == nil {
 		t.Error("a warning is read as figures")
 	}
-	found := parseGoBenchmark("goos: linux\n" +
-		"BenchmarkCommit/always/64/peerd-2   \t 100\t 105 ns/op\t 34300 op/s\t 5.5 " +
-		"messages\nPASS\n")
+	const benchmarked = "goos: linux\n" +
+		"BenchmarkCommit/always/64/peerd-2   \t 100\t 105 ns/op\t 34300 op/s\t 5.5 messages\nPASS\n"
+	found, err := parseGoBenchmark(benchmarked, []string{"op/s", "messages"})
 	got := found["BenchmarkCommit/always/64/peerd"]
-	if got["op/s"] != 34300 || got["messages"] != 5.5 {
-		t.Errorf("go test -bench: %v", found)
+	if err != nil || got["op/s"] != 34300 || got["messages"] != 5.5 {
+		t.Errorf("go test -bench: %v, %v", found, err)
+	}
+	found, err = parseGoBenchmark(benchmarked, []string{"op/s", "p99-ms"})
+	if err == nil || err.Error() != "BenchmarkCommit/always/64/peerd prints no p99-ms" {
+		t.Errorf("without a unit that is wanted: %v, %v", found, err)
 	}
 	cpu, err := cpuOf("77 (a (b) c) S 1 77 77 0 -1 4194560 1 0 0 0 120 30 0 0 20 0 9 0 1 2 3")
 	if want := 1500 * time.Millisecond; err != nil || cpu != want {

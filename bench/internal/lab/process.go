@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -162,8 +164,17 @@ func (p *Process) Used(do func() error) (time.Duration, error) {
 	return after - before, err
 }
 
+// forks reports whether the process has children: redis-server, say, rewrites its log in one.
+func (p *Process) forks() bool {
+	threads, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", p.PID())) // one that has ended has none
+	return slices.ContainsFunc(threads, func(thread os.DirEntry) bool {
+		children, _ := p.proc(filepath.Join("task", thread.Name(), "children"))
+		return children != ""
+	})
+}
+
 // Calm waits until processes have had little to do for half a second: less than a twentieth of a
-// processor each. What follows a load, as checkpoints, is over then.
+// processor each, and no children. What follows a load, as checkpoints, is over then.
 func Calm(ctx context.Context, processes ...*Process) error {
 	const quiet = time.Second / 2
 	for began := time.Now(); time.Since(began) < 2*Patience; {
@@ -180,7 +191,7 @@ func Calm(ctx context.Context, processes ...*Process) error {
 			if err != nil {
 				return p.Failure()
 			}
-			busy = busy || after-before[p] > quiet/20
+			busy = busy || after-before[p] > quiet/20 || p.forks()
 		}
 		if !busy {
 			return nil

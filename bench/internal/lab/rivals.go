@@ -73,9 +73,9 @@ func (l *Lab) Debian(ctx context.Context, program string, packages ...string) er
 	return nil
 }
 
-// Install installs packages of Debian, for which this process must be root's. What it has begun it
-// ends, also when it is interrupted: dpkg would go on alone, and start services once nobody keeps it
-// from that.
+// Install installs packages of Debian, for which this process must be root's. An interrupt ends what
+// is downloaded, but not what is installed: dpkg would go on alone, and start services once nobody
+// keeps it from that.
 func (l *Lab) Install(ctx context.Context, packages ...string) error {
 	all := strings.Join(packages, " ")
 	if os.Getuid() != 0 {
@@ -83,15 +83,15 @@ func (l *Lab) Install(ctx context.Context, packages ...string) error {
 	}
 	defer l.Preparing()()
 	aptUpdate.Do(func() { _, _ = l.Tool(ctx, "apt-get", "-qq", "update") }) // an old list may do
-	if err := ctx.Err(); err != nil {
-		return err
-	}
 	args := append([]string{"DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "install", "-y",
 		"--no-install-recommends"}, packages...)
-	err := startsNothing(policyFile, func() error {
-		_, err := l.whole("env", args...)
-		return err
-	})
+	_, err := l.Tool(ctx, "env", append(args, "--download-only")...)
+	if err == nil {
+		err = startsNothing(policyFile, func() error {
+			_, err := l.whole("env", args...)
+			return err
+		})
+	}
 	if err != nil {
 		return fmt.Errorf("%s cannot be installed: %w", strings.Join(packages, ", "), err)
 	}

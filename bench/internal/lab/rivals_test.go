@@ -59,29 +59,7 @@ func TestWhatIsInstalledIsInstalledToItsEnd(t *testing.T) {
 	if ours := fmt.Sprintln(syscall.Getpgrp()); err != nil || group == ours || group == "" {
 		t.Errorf("it is in group %q, and the harness in %q: %v", group, ours, err)
 	}
-	if os.Getuid() != 0 {
-		t.Skip("only root installs")
-	}
-	dir := t.TempDir()
-	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
-	ctx, stop := context.WithCancel(context.Background())
-	t.Setenv("BEGUN", filepath.Join(dir, "begun"))
-	t.Setenv("END", filepath.Join(dir, "end"))
-	for _, fifo := range []string{"begun", "end"} {
-		if err := syscall.Mkfifo(filepath.Join(dir, fifo), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	const apt = "#!/bin/sh\n[ $2 = update ] && exit; echo >$BEGUN; read x <$END; touch $END.ed\n"
-	if err := os.WriteFile(filepath.Join(dir, "apt-get"), []byte(apt), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	installed := make(chan error, 1)
-	go func() { installed <- l.Install(ctx, "a-package") }()
-	if _, err := os.ReadFile(filepath.Join(dir, "begun")); err != nil {
-		t.Fatal(err)
-	}
-	stop()
+	dir, installed := interrupted(t, l, "case $* in *--download-only) exit; esac; echo >begun; read x <end; touch end.ed")
 	if err := os.WriteFile(filepath.Join(dir, "end"), []byte("\n"), 0); err != nil {
 		t.Fatal(err)
 	}
@@ -94,4 +72,41 @@ func TestWhatIsInstalledIsInstalledToItsEnd(t *testing.T) {
 	if l.Prepared == 0 {
 		t.Error("installing took no time")
 	}
+}
+
+func TestADownloadEndsWithTheHarness(t *testing.T) {
+	l := &Lab{Repo: t.TempDir()}
+	_, installed := interrupted(t, l, "echo >begun; case $* in *--download-only) exec tail -f /dev/null; esac")
+	if err := <-installed; err == nil {
+		t.Error("it is downloaded to its end")
+	}
+}
+
+// interrupted begins to install a package, and interrupts that once apt-get, which is a script here,
+// has written to a file.
+func interrupted(t *testing.T, l *Lab, install string) (dir string, installed <-chan error) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("only root installs")
+	}
+	dir = t.TempDir()
+	t.Setenv("DIR", dir)
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	for _, fifo := range []string{"begun", "end"} {
+		if err := syscall.Mkfifo(filepath.Join(dir, fifo), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	apt := "#!/bin/sh\n[ $2 = update ] && exit; cd $DIR; " + install + "\n"
+	if err := os.WriteFile(filepath.Join(dir, "apt-get"), []byte(apt), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- l.Install(ctx, "a-package") }()
+	if _, err := os.ReadFile(filepath.Join(dir, "begun")); err != nil {
+		t.Fatal(err)
+	}
+	return dir, ended
 }

@@ -41,7 +41,7 @@ var All = []Scenario{
 		"durability, writers and size",
 		plan{3, time.Minute}, plan{3, 8 * time.Minute}, commit},
 	{"kv", "Redis commands, and YCSB A to F, of one peer and of three",
-		plan{3, 75 * time.Second}, plan{3, 23 * time.Minute}, kv},
+		plan{2, 50 * time.Second}, plan{3, 23 * time.Minute}, kv},
 	{"types", "Merging and encoding each type, in memory",
 		plan{2, 17 * time.Second}, plan{3, 4 * time.Minute}, types},
 	{"repair", "Finding and carrying few differences among many cells, where no log reaches back",
@@ -53,7 +53,7 @@ var All = []Scenario{
 		plan{1, 40 * time.Second}, plan{3, 18 * time.Minute}, growth},
 	{"spread", "From a write at one member until all have it, with packets lost, beside the " +
 		"epidemic's prediction",
-		plan{3, 95 * time.Second}, plan{3, 15 * time.Minute}, spreading},
+		plan{2, 65 * time.Second}, plan{3, 15 * time.Minute}, spreading},
 	{"strong", "Increments and compare-and-set by many clients: what coordination costs",
 		plan{2, 40 * time.Second}, plan{3, 4 * time.Minute}, strong},
 	{"partition", "A cluster under load is split, in two parts and in three: what each part can still do, and what is lost",
