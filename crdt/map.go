@@ -2,6 +2,8 @@ package crdt
 
 import (
 	"iter"
+
+	"github.com/peerd/peerd/internal/dotted"
 )
 
 // Map is a map from names to values of any type, nested to any depth within MaxDepth. Its fields
@@ -18,28 +20,48 @@ func (f Fields) Map(name string) Map { return Map{Fields{f.named(name, TypeMap)}
 const stringField = string(TypeMap) + string(TypeString)
 
 // Strings passes the fields that are strings, in order, with how they read. For all of them that
-// is less work than asking each. The values must not be changed.
+// is less work than asking each. The values must not be changed. The loop's body may change the map:
+// what it sees of the next few hundred fields is from before.
 func (m Map) Strings() iter.Seq2[string, []byte] {
 	return func(yield func(string, []byte) bool) {
 		if m.broken() == nil && m.tx.Replica() == 0 {
-			m.walkStrings(yield)
+			m.walkStrings("", yield)
 			return
 		}
-		for name, held := range m.All() {
-			if !held.Has(TypeString) {
-				continue
+		var part []field // read before the loop's body sees them: see inParts
+		for after, more := dotted.Address(""), true; more; {
+			part, more = part[:0], false
+			size := 0
+			m.walkStrings(after, func(name string, value []byte) bool {
+				part, size = append(part, field{name, value}), size+len(value)
+				more = len(part) == lastPart || size > partBytes
+				return !more
+			})
+			for _, f := range part {
+				if !yield(f.name, f.value) {
+					return
+				}
 			}
-			if value, ok := m.String(name).Get(); ok && !yield(name, value) {
-				return
+			if more {
+				after = m.beyond(part[len(part)-1].name)
 			}
 		}
 	}
 }
 
-// walkStrings goes through the cells of the fields. Of a string's shares it looks at no more than
-// the first few.
-func (m Map) walkStrings(fn func(string, []byte) bool) {
-	_ = m.walk("", func(name string, t Type, first addressed) bool {
+// field is one that is a string.
+type field struct {
+	name  string
+	value []byte
+}
+
+// partBytes is about how many bytes of values are read before a loop's body sees the first.
+const partBytes = 64 << 10
+
+// walkStrings goes through the cells of the fields beyond an address. Of a string's shares it looks at
+// no more than the first few.
+func (m Map) walkStrings(after dotted.Address, fn func(string, []byte) bool) {
+	_ = m.walk(after, func(name string, t Type, first addressed) bool {
 		if t != TypeString {
 			return true
 		}

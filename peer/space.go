@@ -145,8 +145,10 @@ func (s *Space) read(ctx context.Context, wanted bool, fn func(tx *Tx) error) (a
 		return at, err
 	}
 	defer v.Close()
+	v.Gathering()
 	err = newTx(v).run(fn)
 	held.suspectRead(err)
+	held.loop.remember(v)
 	return at, err
 }
 

@@ -215,6 +215,16 @@ func (l *loop) read(u *update, next *int) bool {
 	return *next > from
 }
 
+// remember has the engine keep what a view gathered, unless somebody else has the turn.
+func (l *loop) remember(v *view) {
+	if v.Gathered() && l.turn.TryLock() {
+		if !l.over && l.broken == nil {
+			l.engine.Remember(v.View)
+		}
+		l.leave(false)
+	}
+}
+
 // readAside runs functions of a read on a view, from one on.
 func (s *space) readAside(u *update, from int) {
 	v, _, err := s.view(nil)

@@ -39,6 +39,7 @@ type keyed interface {
 	Right() time.Time
 	Moment() uint64
 	Guarded(g *engine.Guard) bool
+	AtHand(key string) bool
 }
 
 var (
@@ -96,6 +97,11 @@ func (tx *Tx) Note(note any) {
 // see is in Changes of a later Moment, or comes after a Reset; those of a Moment that is not later
 // tell nothing new, while the peer is open.
 func (tx *Tx) Moment() uint64 { return tx.base.Moment() }
+
+// AtHand reports whether all that a key holds is in memory, so that to go through it costs no search on
+// the disk. Of what is little (some hundred members, fields or elements) View makes that so with the first
+// call, and for those who ask later, in a Read or an Update, if they asked before.
+func (tx *Tx) AtHand(key string) bool { return tx.base.AtHand(key) }
 
 // Len returns the number of keys that exist, with those that have expired and are not removed yet:
 // see Expired. O(1).

@@ -254,6 +254,7 @@ func (b *batch) cut() access {
 		if r.rejected == nil {
 			before := queueing
 			r.access, queueing = r.command.accessWithin(before)
+			r.access = b.atFirst(r.access)
 			switch {
 			case before && queueing:
 				writes = writes || r.command.access == accessWrite
@@ -291,7 +292,16 @@ func (b *batch) isApart(r *request, queueing bool, heavy *bool) bool {
 	case queueing && r.command.inTransaction == roleEnd:
 		return *heavy && access == accessWrite
 	}
-	return access == accessScan
+	return access == accessScan && !r.command.brief
+}
+
+// atFirst returns with which access a request is tried: the loop reads what a scan would, if that is
+// at hand. See call.isBrief.
+func (b *batch) atFirst(need access) access {
+	if b.looped && need == accessScan {
+		return accessRead
+	}
+	return need
 }
 
 // functions returns those that execute the requests of a cut.
@@ -320,7 +330,7 @@ func (b *batch) run(i int, tx *embedded.Tx) error {
 		return errLater
 	}
 	r := &b.requests[i]
-	if r.rejected == nil && b.call.session.needs(r.command) > r.access {
+	if r.rejected == nil && b.atFirst(b.call.session.needs(r.command)) > r.access {
 		b.halted = true // MULTI was refused, say: it is cut again
 		return errLater
 	}

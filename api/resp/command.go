@@ -28,6 +28,9 @@ type command struct {
 	// apart tells that it may take long, or has the connection send messages: the loop leaves it to
 	// a goroutine.
 	apart bool
+	// brief tells that the loop executes it nevertheless, where all that it goes through is little and at
+	// hand.
+	brief bool
 	// forStrangers tells that it may be used before authentication.
 	forStrangers bool
 	// forSubscribers tells that it may be used by a subscriber over RESP2.
@@ -266,7 +269,12 @@ func (c *call) perform(r *request) error {
 	if pending.open && r.command.inTransaction == roleQueued {
 		return pending.add(c, r.command)
 	}
-	err := c.run(r.command)
+	var err error
+	if r.command.brief && !c.isBrief(r.command) && c.looped {
+		err = errApart
+	} else {
+		err = c.run(r.command)
+	}
 	again := err == errApart || err == errLong
 	if !again && !pending.open && c.session.caching && !strings.HasPrefix(r.command.name, "client|") {
 		c.session.caching = false

@@ -40,7 +40,7 @@ func listCommands() []command {
 			summary: "Removes elements from a list that are equal to one."},
 		{name: "ltrim", arity: 4, keys: oneKey, run: runLTrim, access: accessWrite,
 			summary: "Removes the elements of a list that are not between two indexes."},
-		{name: "lpos", arity: -3, keys: oneKey, run: runLPos, access: accessScan,
+		{name: "lpos", brief: true, arity: -3, keys: oneKey, run: runLPos, access: accessScan,
 			summary: "Returns the indexes of elements that are equal to one."},
 		{name: "lmove", arity: 5, keys: twoKeys, run: runLMove, access: accessWrite,
 			summary: "Moves an element from an end of a list to one of another."},

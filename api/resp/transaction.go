@@ -170,6 +170,20 @@ func (c *call) work(cmd *command) int64 {
 	return 0
 }
 
+// isBrief reports whether all that a command goes through is little and at hand. On a view that makes
+// it so for the next time, where it can.
+func (c *call) isBrief(cmd *command) bool {
+	keys, err := cmd.keysOf(c.args)
+	if err != nil || len(keys) == 0 || len(keys) > briefKeys {
+		return false
+	}
+	brief := true
+	for _, key := range keys {
+		brief = c.tx.AtHand(string(key)) && brief
+	}
+	return brief && c.work(cmd) <= briefWork
+}
+
 // mostWork is beyond which work a command need not know how much more it is.
 func (c *call) mostWork() int {
 	if c.looped {

@@ -18,7 +18,7 @@ func zsetCommands() []command {
 			summary: "Returns how many members come before one."},
 		{name: "zrevrank", arity: 3, keys: oneKey, run: ranking(true), access: accessRead,
 			summary: "Returns how many members come behind one."},
-		{name: "zscan", work: workOfStep, arity: -3, keys: oneKey, run: runZScan, access: accessScan,
+		{name: "zscan", brief: true, work: workOfStep, arity: -3, keys: oneKey, run: runZScan, access: accessScan,
 			summary: "Returns some members of a sorted set with their scores, and a cursor to go on from."},
 		{name: "zrandmember", arity: -2, keys: oneKey, run: runZRandMember, access: accessScan,
 			summary: "Returns random members of a sorted set."},

@@ -35,7 +35,8 @@ type world struct {
 	cfg     worldConfig
 	trace   []string
 	done    map[string]int
-	forked  bool // dots stand for two things
+	forked  bool       // dots stand for two things
+	asks    *rand.Rand // for which keys are gathered: what else happens does not depend on it
 }
 
 type worldConfig struct {
@@ -57,6 +58,8 @@ type host struct {
 	disk   *disk
 	engine *Engine
 	epoch  int
+
+	gathering *View // that was asked to gather a key, and is not remembered yet
 }
 
 type link struct{ frames [][]byte }
@@ -75,7 +78,7 @@ func newWorld(t testing.TB, seed uint64, cfg worldConfig) *world {
 	w := &world{
 		rng: rand.New(rand.NewPCG(seed, 1)), now: time.UnixMilli(1e12), cfg: cfg,
 		links: map[[2]int]*link{}, deltas: map[crdt.Dot]*delta.Delta{}, done: map[string]int{},
-		saw: map[crdt.Dot]crdt.VersionVector{},
+		saw: map[crdt.Dot]crdt.VersionVector{}, asks: rand.New(rand.NewPCG(seed, 2)),
 	}
 	for i := range cfg.hosts {
 		h := &host{i: i, disk: w.newDisk()}
@@ -107,7 +110,7 @@ func (w *world) open(t testing.TB, h *host) {
 	if err != nil {
 		t.Fatalf("open host %d: %v", h.i, err)
 	}
-	h.engine = newEngine(r)
+	h.engine, h.gathering = newEngine(r), nil
 	must(t, h.engine.checkAll())
 	h.epoch++
 }
@@ -147,6 +150,7 @@ func (w *world) transact(t testing.TB, h *host) {
 		}
 	}
 	w.commit(t, h, g)
+	w.ask(t, h)
 }
 
 // begin begins a group, in which what there is to collect is collected first.
@@ -631,6 +635,7 @@ func (w *world) check(t testing.TB, h *host) {
 		}
 	}
 	checkOrders(t, v)
+	w.checkListings(t, h)
 	for key, shapes := range visible {
 		s, err := v.Summary(key)
 		if err != nil || !slices.Equal(s.Visible, *shapes) {

@@ -206,6 +206,7 @@ type replica struct {
 	derives   derivation
 	table     table
 	published atomic.Pointer[moment]
+	moments   uint64 // how many were made
 	tree      *antientropy.Tree
 	paged     *antientropy.Tree // as its pages are stored; nil if that is not known
 	batches   uint64            // of cells that were written to the store: the number of the last one
@@ -420,7 +421,7 @@ func (r *replica) observe(t dotted.Time, now time.Time) {
 // SetMemory puts others in the place of Config.MaxDirty and MaxCache.
 func (r *replica) SetMemory(dirty, cache int64) {
 	r.cfg.MaxDirty, r.cfg.MaxCache = dirty, cache
-	r.table.SetLimit(cache)
+	r.table.setLimit(cache)
 }
 
 // SetLimits puts others in the place of Config.MaxSkew, MaxLogBytes and MaxLogAge. Zeros are the

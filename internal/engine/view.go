@@ -211,10 +211,21 @@ func (it *item) Supersede(r hot.Record) {
 }
 
 // table is what memory has beside the tree.
-type table struct{ *hot.Table }
+type table struct {
+	*hot.Table
+	lists *listings
+}
 
 func newTable(tree Tree, limit int64) table {
-	return table{hot.NewTable(tree.Snapshot(), limit, unpackItem)}
+	listed := limit / listedShare
+	return table{hot.NewTable(tree.Snapshot(), limit-listed, unpackItem), newListings(listed)}
+}
+
+// setLimit bounds the bytes that are kept of what was read.
+func (t table) setLimit(limit int64) {
+	listed := limit / listedShare
+	t.SetLimit(limit - listed)
+	t.lists.limit = int(listed)
 }
 
 // put takes an item in, in place of the last one, which is looked for if it is not the one that
@@ -223,6 +234,9 @@ func (t table) put(it, found *item) {
 	var last hot.Record // not one that is a nil *item
 	if found != nil {
 		last = found
+	}
+	if it.address != "" {
+		t.lists.changed(it)
 	}
 	t.Put(it, last, it.address != "" || it.sums != nil || it.node != nil)
 }
@@ -235,6 +249,7 @@ func (t table) find(key []byte) *item {
 
 // moment is everything that a view sees. It does not change.
 type moment struct {
+	number uint64 // greater than that of each before it
 	shot   *hot.Snapshot
 	clears *clears
 	totals
@@ -249,8 +264,10 @@ type moment struct {
 
 // moment returns the present one.
 func (r *replica) moment() *moment {
+	r.moments++
 	return &moment{
-		shot: r.table.Snapshot(), clears: r.clears, totals: r.totals, timed: r.expiring.timed,
+		number: r.moments,
+		shot:   r.table.Snapshot(), clears: r.clears, totals: r.totals, timed: r.expiring.timed,
 		log: extent{r.log.Extent(), r.logs}, turns: r.turns, derives: &r.derives, guards: &r.guards,
 	}
 }
@@ -328,6 +345,9 @@ type View struct {
 	wall   time.Time
 	clock  Clock
 	closed bool
+
+	gathers bool     // see Gathering
+	listed  *listing // that it has gathered
 }
 
 func hasPrefix(a, prefix dotted.Address) bool {
@@ -462,6 +482,10 @@ func (v *View) ScanStored(fn func(dotted.Address, dotted.Cell) bool) error {
 
 func (v *View) scanStored(prefix, beyond dotted.Address,
 	fn func(dotted.Address, dotted.Cell) bool) error {
+	if l := v.listed; l != nil && hasPrefix(prefix, l.of) {
+		l.scan(prefix, beyond, fn)
+		return nil
+	}
 	start := place(prefixCell, prefix)
 	end := after(start)
 	if beyond != "" {

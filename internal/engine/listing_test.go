@@ -1,0 +1,135 @@
+package engine
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/dotted"
+)
+
+// ask asks for a key, gathers it on a view, and has the engine remember that: each at another time, with
+// what the world does between them.
+func (w *world) ask(t testing.TB, h *host) {
+	t.Helper()
+	key := string(rune('a' + w.asks.IntN(4)))
+	switch v := h.gathering; {
+	case w.asks.IntN(2) == 0:
+		g := h.engine.newGroup(w.now)
+		must(t, g.update(func(tx *Tx) error {
+			w.done["at hand"] += gain(false, tx.AtHand(key))
+			return nil
+		}))
+		g.discard()
+	case v == nil:
+		h.gathering = h.engine.View().Gathering()
+		h.gathering.AtHand(key)
+	default:
+		if v.Gathered() {
+			h.engine.Remember(v)
+		}
+		v.Close()
+		h.gathering = nil
+	}
+}
+
+// checkListings compares what is listed with what is stored.
+func (w *world) checkListings(t testing.TB, h *host) {
+	t.Helper()
+	lists, v := h.engine.table.lists, h.engine.present()
+	defer v.Close()
+	for _, byKey := range []map[dotted.Address]*listing{lists.young, lists.old} {
+		for key, l := range byKey {
+			var stored []listedCell
+			must(t, v.scanStored(key, "", func(a dotted.Address, c dotted.Cell) bool {
+				stored = append(stored, listedCell{a, c})
+				return true
+			}))
+			same := func(a, b listedCell) bool { return a.address == b.address && sameDots(a.cell, b.cell) }
+			if l.made && !slices.EqualFunc(l.cells, stored, same) {
+				t.Fatalf("host %d: under %q is listed %v, and stored %v", h.i, key, l.cells, stored)
+			}
+			w.done["listed"] += gain(false, l.made)
+		}
+	}
+}
+
+// hash is an update that reads a hash, if it is at hand.
+type hash struct {
+	key    string
+	atHand bool
+	got    []string
+}
+
+func (u *hash) Begin() bool        { return true }
+func (u *hash) Len() int           { return 1 }
+func (u *hash) Ran(_ int, _ error) {}
+func (u *hash) Run(_ int, tx *Tx) error {
+	if u.got, u.atHand = nil, tx.AtHand(u.key); u.atHand {
+		for field, value := range Fields(tx).Map(u.key).Strings() {
+			u.got = append(u.got, fmt.Sprintf("%s=%s", field, value))
+		}
+	}
+	return nil
+}
+
+// TestAHashThatIsReadAgainIsAtHand reads a hash beside steps, that the tree alone has: at first it must be read on a
+// view, then it is in memory, whatever is written to it, as long as it is little.
+func TestAHashThatIsReadAgainIsAtHand(t *testing.T) {
+	s := &tally{disk: newDisk()}
+	r := openOn(t, s, 1)
+	fill := func(fields int) {
+		pipeline(t, r, fields, func(f crdt.Fields, i int) error {
+			return f.Map("h").String(fmt.Sprintf("f%03d", i)).Set([]byte("x"))
+		})
+		must(t, r.Save(testStart))
+	}
+	fill(3)
+	r = openOn(t, s, 100)
+	e := newEngine(r)
+	must(t, e.checkAll())
+	u := &hash{key: "h"}
+	read := func() bool {
+		s.reads, s.scans = 0, 0
+		return e.Read(u, 0, testStart) == 1 && u.atHand && s.scans == 0
+	}
+	gather := func() {
+		v := e.View().Gathering()
+		defer v.Close()
+		if v.AtHand("h") {
+			e.Remember(v)
+		}
+	}
+	gather()
+	if read() {
+		t.Error("the hash is at hand, for which nobody has asked")
+	}
+	gather()
+	want := []string{"f000=x", "f001=x", "f002=x"}
+	if !read() || !slices.Equal(u.got, want) || s.reads > 1 {
+		t.Errorf("the hash is read with %d reads and %d scans: %v", s.reads, s.scans, u.got)
+	}
+	pipeline(t, r, 3, func(f crdt.Fields, i int) error {
+		h := f.Map("h")
+		if i == 0 {
+			_, err := h.Remove("f001")
+			return err
+		}
+		return h.String(fmt.Sprintf("f%03d", 2*i)).Set([]byte("y"))
+	})
+	if want = []string{"f000=x", "f002=y", "f004=y"}; !read() || !slices.Equal(u.got, want) {
+		t.Errorf("after changes it is read with %d scans:%s", s.scans, cmp.Diff(want, u.got))
+	}
+	pipeline(t, r, 1, func(f crdt.Fields, _ int) error { _, err := f.Remove("h"); return err })
+	if want = nil; read() && len(u.got) > 0 {
+		t.Errorf("after its removal it is read: %v", u.got)
+	}
+	if fill(mostListed + 1); read() {
+		t.Error("a large one is at hand")
+	}
+	if gather(); read() {
+		t.Error("a large one was gathered")
+	}
+}
