@@ -284,6 +284,42 @@ func ExampleTx_Expired() {
 	// <nil>
 }
 
+// What is little and is gone through often need not be searched for on the disk: Read does that where it is at hand, and
+// else View, which makes it so.
+func ExampleTx_AtHand() {
+	p := openAlone()
+	defer p.Close()
+	ctx := context.Background()
+	if err := p.Update(ctx, func(tx *peer.Tx) error {
+		return tx.Map("session").String("user").Set([]byte("alice"))
+	}); err != nil {
+		fmt.Println(err)
+	}
+	errAway := errors.New("not at hand")
+	show := func(tx *peer.Tx) error {
+		for field, value := range tx.Map("session").Strings() {
+			fmt.Printf("%s: %s\n", field, value)
+		}
+		return nil
+	}
+	errs := p.Read([]func(*peer.Tx) error{func(tx *peer.Tx) error {
+		if !tx.AtHand("session") {
+			return errAway
+		}
+		return show(tx)
+	}})
+	if errs != nil && errors.Is(errs[0], errAway) {
+		err := p.View(ctx, func(tx *peer.Tx) error {
+			tx.AtHand("session")
+			return show(tx)
+		})
+		fmt.Println(err)
+	}
+	// Output:
+	// user: alice
+	// <nil>
+}
+
 // Keys are gone through in order, all of them, those with a prefix, or page by page. The loop may
 // write.
 func ExampleTx_Keys() {

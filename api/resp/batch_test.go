@@ -281,9 +281,21 @@ func BenchmarkPipelineOfSixteenSets(b *testing.B) { benchmark(b, 16, "SET", "key
 
 func BenchmarkPing(b *testing.B) { benchmark(b, 1, "PING") }
 
-func benchmark(b *testing.B, pipeline int, args ...string) {
+func BenchmarkHashOfTenFields(b *testing.B) {
 	_, address := startServer(b, Config{db: newMemory(b)})
 	p := dial(b, address)
+	for i := range 10 {
+		p.ask(fmt.Sprintf("HSET hash field%d %s", i, strings.Repeat("v", 100)))
+	}
+	benchmarkAt(b, p, 1, "HGETALL", "hash")
+}
+
+func benchmark(b *testing.B, pipeline int, args ...string) {
+	_, address := startServer(b, Config{db: newMemory(b)})
+	benchmarkAt(b, dial(b, address), pipeline, args...)
+}
+
+func benchmarkAt(b *testing.B, p *peer, pipeline int, args ...string) {
 	data := bytes.Repeat(encodeCommand(args...), pipeline)
 	p.sendRaw(data)
 	size := pipeline * (len(p.reply()) + 2)

@@ -13,7 +13,8 @@
 //
 // What may take long does not stay in the loop: KEYS, SCAN, SMEMBERS, HGETALL, INFO and the like,
 // large commands, values and transactions are executed by a goroutine meanwhile, reads on a
-// Peer.View, others with Peer.UpdateAll. A subscriber gets a goroutine of its own for good.
+// Peer.View, others with Peer.UpdateAll. SMEMBERS, HGETALL and others of what is little stay, once that
+// is in memory: see Tx.AtHand of package peer. A subscriber gets a goroutine of its own for good.
 //
 // Over TLS, and on other systems, a connection is one goroutine, which does the same for itself
 // alone: a batch that writes is one Peer.UpdateAll, another one Peer.View. What others ask of a

@@ -740,6 +740,57 @@ func (db *apart) UpdateAll(ctx context.Context, fns []func(*embedded.Tx) error) 
 	return db.memory.UpdateAll(ctx, fns)
 }
 
+// viewing counts what is read on views.
+type viewing struct {
+	*memory
+	views atomic.Int64
+}
+
+func (db *viewing) View(ctx context.Context, fn func(*embedded.Tx) error) error {
+	db.views.Add(1)
+	return db.memory.View(ctx, fn)
+}
+
+// TestWhatIsLittleStaysInTheLoopOnceItIsAtHand goes through small values again and again, with changes between, and
+// through large ones.
+func TestWhatIsLittleStaysInTheLoopOnceItIsAtHand(t *testing.T) {
+	db := &viewing{memory: newMemory(t)}
+	_, address, _ := inLoop(t, Config{db: db})
+	p := dial(t, address)
+	p.ask("HSET hash a 1 b 2")
+	p.ask("SADD set a")
+	p.ask("ZADD zset 1 a")
+	p.ask("RPUSH list a b")
+	p.ask("XADD stream 1-1 a b")
+	for _, command := range []string{"HGETALL hash", "HKEYS hash", "HSCAN hash 0", "SMEMBERS set", "SUNION set set",
+		"ZSCAN zset 0", "LPOS list b", "XRANGE stream - +"} {
+		first := p.ask(command)
+		eventually(t, command+" stays in the loop", func() bool { // a view's listing is kept unless others have the turn
+			before := db.views.Load()
+			if got := p.ask(command); got != first {
+				t.Fatalf("%s is answered %s, and then %s", command, first, got)
+			}
+			return db.views.Load() == before
+		})
+	}
+	before := db.views.Load()
+	p.expect("HSET hash c 3 a 0", ":1")
+	p.expect("HVALS hash", "*3\n  \"0\"\n  \"2\"\n  \"3\"")
+	p.expect("HDEL hash b", ":1")
+	p.expect("HKEYS hash", "*2\n  \"a\"\n  \"c\"")
+	if got := db.views.Load(); got != before {
+		t.Errorf("after changes it is read on a view %d times", got-before)
+	}
+	for i := range 3 * briefWork {
+		p.ask(fmt.Sprintf("HSET hash f%d 1", i))
+	}
+	p.ask("HGETALL hash")
+	before = db.views.Load()
+	if p.ask("HGETALL hash"); db.views.Load() != before+1 {
+		t.Error("a large hash is gone through in the loop")
+	}
+}
+
 // TestAShutdownAnswersWhoLeftTheLoop: its last connection may end before what it gave to
 // goroutines.
 func TestAShutdownAnswersWhoLeftTheLoop(t *testing.T) {

@@ -49,11 +49,19 @@ func (w *world) checkListings(t testing.TB, h *host) {
 			}))
 			same := func(a, b listedCell) bool { return a.address == b.address && sameDots(a.cell, b.cell) }
 			if l.made && !slices.EqualFunc(l.cells, stored, same) {
-				t.Fatalf("host %d: under %q is listed %v, and stored %v", h.i, key, l.cells, stored)
+				t.Fatalf("host %d: under %q is listed %v, and stored %v", h.i, key, dotsOf(l.cells), dotsOf(stored))
 			}
 			w.done["listed"] += gain(false, l.made)
 		}
 	}
+}
+
+// dotsOf tells of which entries cells are.
+func dotsOf(cells []listedCell) (said []string) {
+	for _, c := range cells {
+		said = append(said, fmt.Sprintf("%q: %v", c.address, c.cell.Dots()))
+	}
+	return said
 }
 
 // hash is an update that reads a hash, if it is at hand.
