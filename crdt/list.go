@@ -58,6 +58,18 @@ func (l List) All() iter.Seq[[]byte] {
 // the list: the numbers are then those from before, within a few hundred.
 func (l List) From(i int, back bool) iter.Seq2[int, []byte] {
 	return func(yield func(int, []byte) bool) {
+		if l.broken() == nil && l.tx.Replica() == 0 { // the body writes nothing
+			_ = l.ranked(i, back, func(name string) bool {
+				c, _ := l.named(name).cell()
+				value, ok := latestWrite(c)
+				again := l.tx.err == nil && (!ok || yield(i, value))
+				if i++; back {
+					i -= 2
+				}
+				return again
+			})
+			return
+		}
 		for size := firstPart; ; size = min(2*size, lastPart) {
 			names := l.names(i, back, size)
 			for _, name := range names {

@@ -24,4 +24,7 @@ fi
 # Its second half is with FUNCTION, which is for later: see docs/redis-differences.md.
 sed -i 's/^foreach is_eval {0 1} {/foreach is_eval {1} {/' "$source/tests/unit/scripting.tcl"
 units=$(IFS=, && echo "$*")
-go test . -count=1 -timeout 60m -v -run '^TestRedisSuite$' -suite "$source" ${units:+-units "$units"}
+built=$(mktemp -d)
+trap 'rm -r "$built"' EXIT
+go build -o "$built/peerd" ../../cmd/peerd
+go test . -count=1 -timeout 60m -v -run '^TestRedisSuite$' -suite "$source" -peerd "$built/peerd" ${units:+-units "$units"}

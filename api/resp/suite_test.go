@@ -20,6 +20,7 @@ import (
 var (
 	suite = flag.String("suite", "", "the unpacked source of Redis 7.0, whose own tests TestRedisSuite runs: see suite.sh")
 	units = flag.String("units", strings.Join(suiteUnits, ","), "units of them, in a list with commas")
+	peerd = flag.String("peerd", "", "the program with whose daemons it does")
 )
 
 // suiteUnits are those that are run if nobody asks for others.
@@ -41,8 +42,8 @@ const suiteTags = "-needs:debug -needs:repl -needs:save"
 // TestRedisSuite runs Redis' own tests. What fails stands in docs/redis-differences.md, and what
 // stands there fails.
 func TestRedisSuite(t *testing.T) {
-	if *suite == "" {
-		t.Skip("needs -suite: see suite.sh")
+	if *suite == "" || *peerd == "" {
+		t.Skip("needs -suite and -peerd: see suite.sh")
 	}
 	page, err := os.ReadFile(differences)
 	if err != nil {
@@ -117,11 +118,42 @@ var (
 	suiteFail = regexp.MustCompile(`^\[err\]: (.*) in tests/unit/\S+\.tcl$`)
 )
 
-// runUnit runs a unit against a server of its own, and returns how many of its tests passed and
+// startDaemon starts a daemon that listens for Redis clients at the address it returns.
+func startDaemon(t *testing.T) (address string) {
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address = free.Addr().String()
+	free.Close()
+	said := &bytes.Buffer{}
+	daemon := exec.Command(*peerd, "run", "--dir", t.TempDir(), "--resp", address,
+		"--gossip", "127.0.0.1:0", "--p2p", "127.0.0.1:0", "--http", "127.0.0.1:0")
+	daemon.Stdout, daemon.Stderr = said, said
+	if err := daemon.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = daemon.Process.Kill()
+		_ = daemon.Wait()
+		if t.Failed() {
+			t.Logf("the daemon said:\n%s", said.Bytes()[max(0, said.Len()-4000):])
+		}
+	})
+	eventually(t, "the daemon serves", func() bool {
+		conn, err := net.Dial("tcp", address)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
+	return address
+}
+
+// runUnit runs a unit against a daemon of its own, and returns how many of its tests passed and
 // what was said of those that failed.
 func runUnit(t *testing.T, unit string, leave []string) (passed int, failed map[string]string) {
-	_, address := startServer(t, Config{db: newMemory(t), Settings: defaultSettings()})
-	host, port, _ := net.SplitHostPort(address)
+	host, port, _ := net.SplitHostPort(startDaemon(t))
 	args := []string{"tests/test_helper.tcl", "--host", host, "--port", port, "--singledb", "--ignore-encoding",
 		"--ignore-digest", "--durable", "--tags", suiteTags, "--single", unit}
 	if len(leave) > 0 {

@@ -163,7 +163,7 @@ func (e *Engine) Read(u Update, i int, wall time.Time) (next int) {
 	e.beginStep()
 	g := e.newGroup(wall)
 	defer g.discard()
-	for g.refusal = crdt.ErrReadOnly; i < u.Len() && !e.isSpent(); i++ {
+	for g.refusal, g.reads = crdt.ErrReadOnly, true; i < u.Len() && !e.isSpent(); i++ {
 		u.Ran(i, g.update(func(tx *Tx) error { return u.Run(i, tx) }))
 	}
 	return i

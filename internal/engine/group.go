@@ -64,6 +64,7 @@ type group struct {
 	looking        looking
 
 	refusal error // why its transactions may not write; nil if they may
+	reads   bool  // they only read
 	deltas  []*delta.Delta
 	own     crdt.ReplicaID // under which some of them were written here; zero if none was
 	cost    int
@@ -140,6 +141,17 @@ func (g *group) load(a dotted.Address) (*cellState, error) {
 	g.hold(c)
 	g.r.spend(workOf(len(a) + weightOf(c.stored)))
 	return c, nil
+}
+
+// inMemory returns a cell as memory has it, which a group that only reads need not take in.
+func (g *group) inMemory(a dotted.Address) (c dotted.Cell, known bool) {
+	g.at = appendPlace(g.at[:0], prefixCell, a)
+	it := g.r.table.find(g.at)
+	if it == nil {
+		return nil, false
+	}
+	g.r.spend(workCell + workOf(len(a)+weightOf(it.cell)))
+	return g.clears.hide(a, it.cell), true
 }
 
 // held returns the group's state of a cell that it has looked at, or that memory has; else nil.
@@ -548,6 +560,11 @@ func (tx *Tx) failed(err error) error {
 
 // Cell returns the live entries of one cell.
 func (tx *Tx) Cell(a dotted.Address) (dotted.Cell, error) {
+	if tx.g.reads {
+		if c, known := tx.g.inMemory(a); known {
+			return c, nil
+		}
+	}
 	c, err := tx.g.load(a)
 	if err != nil {
 		return nil, tx.fail(err)
@@ -676,7 +693,12 @@ func (tx *Tx) save(prefix dotted.Address) error {
 }
 
 // Replica returns who issues the transaction's dots.
-func (tx *Tx) Replica() crdt.ReplicaID { return tx.g.r.id }
+func (tx *Tx) Replica() crdt.ReplicaID {
+	if tx.g.reads {
+		return 0
+	}
+	return tx.g.r.id
+}
 
 // Ended reports whether a replica's last delta is in the context.
 func (tx *Tx) Ended(id crdt.ReplicaID) bool { return tx.g.r.Ended(id) }
