@@ -124,6 +124,14 @@ func (c *call) pop(l crdt.List, from end, most int) ([][]byte, error) {
 	if from == tail {
 		first = n - count
 	}
+	if count == 1 {
+		value, _ := l.Get(first)
+		if c.tooLong(value) {
+			return nil, errApart
+		}
+		_, err := l.Remove(first, first+1)
+		return [][]byte{value}, err
+	}
 	values := make([][]byte, 0, count)
 	size := 0
 	for _, value := range l.From(first, false) {

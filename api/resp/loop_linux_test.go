@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerd/peerd/crdt"
 	embedded "github.com/peerd/peerd/peer"
 )
 
@@ -654,7 +655,7 @@ func TestWhatMayTakeLongIsExecutedBesideTheLoop(t *testing.T) {
 	}
 	for name, commands := range map[string][][]string{
 		"keys":                 {{"KEYS", "*"}},
-		"members":              {{"PING"}, {"SMEMBERS", "s"}},
+		"members":              {{"PING"}, {"SMEMBERS", "set"}},
 		"info":                 {{"INFO"}},
 		"a long value":         {{"GET", "long"}},
 		"a long value, set":    {{"SET", "long", "v", "GET"}},
@@ -689,7 +690,7 @@ func TestWhatMayTakeLongIsExecutedBesideTheLoop(t *testing.T) {
 				return errors.Join(addGroups(tx, "entries", 400, "v"), addGroups(tx, "long-entries", 2, long),
 					tx.String("long").Set([]byte(long)),
 					tx.List("list").Insert(0, []byte(long)), tx.Map("hash").String("long").Set([]byte(long)),
-					tx.String("quick").Set([]byte(long[:maxQuickBytes])))
+					tx.String("quick").Set([]byte(long[:maxQuickBytes])), addOne(tx.Set("set")))
 			})
 			setup.expect("SET a 1", "+OK")
 			p := dial(t, address)
@@ -712,6 +713,11 @@ func TestWhatMayTakeLongIsExecutedBesideTheLoop(t *testing.T) {
 			p.expect("INCR n", ":1") // in the loop again
 		})
 	}
+}
+
+func addOne(s crdt.Set) error {
+	_, err := s.Add("member")
+	return err
 }
 
 // apart keeps the first that is not submitted until it is told.
