@@ -50,6 +50,7 @@ var generic = []string{"del", "expire", "persist", "rename_from", "rename_to", "
 var classes = map[string]byte{
 	"string": '$', "bitmap": '$', "hyperloglog": '$', "list": 'l', "set": 's', "hash": 'h', "sorted-set": 'z', "zset": 'z',
 	"geo": 'z', "stream": 't', "generic": 'l', // SORT's
+	"flag": '$', // which Redis has not
 }
 
 // resolved are what Redis calls the types of what CRDT.RESOLVE and its forms set, by the event.
@@ -191,17 +192,9 @@ func eventsIn(note any) []event {
 // eventOf returns what became of a key, where it is not known how.
 func eventOf(types crdt.Types, key string) event {
 	if t := types.First(); t != 0 {
-		return event{t.Redis().Event, key, classes[classed(t)], 0}
+		return event{t.Redis().Event, key, classes[t.Redis().Name], 0}
 	}
 	return event{"del", key, 'g', 0}
-}
-
-// classed returns what classes knows a type as.
-func classed(t crdt.Type) string {
-	if name := t.Redis().Name; classes[name] != 0 {
-		return name
-	}
-	return "string"
 }
 
 // eventClasses is the value of notify-keyspace-events: of which events clients are told, and on
