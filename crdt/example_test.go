@@ -364,6 +364,21 @@ func ExampleSortedSet_From() {
 	// after ann: dee -3
 }
 
+// Of scores that are set at once the latest counts, and all are there for who wants to choose.
+func ExampleSortedSet_Scores() {
+	a, b := crdt.NewState(), crdt.NewState()
+	set := func(score float64) func(keys crdt.Fields) error {
+		return func(keys crdt.Fields) error { return second(keys.SortedSet("board").Set("ann", score)) }
+	}
+	update(a, laptop, set(12))
+	update(b, phone, set(10))
+	a.Merge(b)
+	best := slices.Max(slices.Collect(a.View().SortedSet("board").Scores("ann")))
+	update(a, laptop, set(best))
+	fmt.Println(slices.Collect(a.View().SortedSet("board").Scores("ann")))
+	// Output: [12]
+}
+
 // An addition whose sum would be no number is refused, and changes nothing.
 func ExampleSortedSet_Add_error() {
 	s := crdt.NewState()
@@ -672,6 +687,23 @@ func ExampleList_Get() {
 	// there was a second: true
 	// removed: 1
 	// bake, true
+}
+
+// Of values that are set at once the latest is shown, and all are there for who merges them.
+func ExampleList_Values() {
+	a, b := crdt.NewState(), crdt.NewState()
+	set := func(value string) func(keys crdt.Fields) error {
+		return func(keys crdt.Fields) error { return second(keys.List("jobs").Set(0, []byte(value))) }
+	}
+	update(a, laptop, func(keys crdt.Fields) error {
+		return keys.List("jobs").Insert(0, []byte("cook"))
+	})
+	b.Merge(a)
+	update(a, laptop, set("cook rice"))
+	update(b, phone, set("cook beans"))
+	a.Merge(b)
+	fmt.Printf("%q\n", slices.Collect(a.View().List("jobs").Values(0)))
+	// Output: ["cook rice" "cook beans"]
 }
 
 // What a key holds of one type is cleared alone. Reads of a database may fail: a transaction whose

@@ -42,6 +42,16 @@ func (l List) Get(i int) (value []byte, ok bool) {
 	return latestWrite(c)
 }
 
+// Values passes all concurrent values of the element that has i others before it, in the order of
+// their dots: Get returns the latest. They must not be changed.
+func (l List) Values(i int) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for _, name := range l.names(i, false, 1) {
+			Register{l.named(name)}.All()(yield)
+		}
+	}
+}
+
 // All passes the elements in their order. They must not be changed.
 func (l List) All() iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {

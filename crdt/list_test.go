@@ -384,3 +384,40 @@ func TestPositionsStayShortAtBothEnds(t *testing.T) {
 		}
 	}
 }
+
+// TestConcurrentValuesOfAnElementAreAllPassed until one who has seen them sets another.
+func TestConcurrentValuesOfAnElementAreAllPassed(t *testing.T) {
+	a, b := NewState(), NewState()
+	set := func(s *State, id ReplicaID, at time.Duration, value string) {
+		change(t, s, id, epochStart.Add(at), func(l List) error {
+			return second(l.Set(1, []byte(value)))
+		})
+	}
+	want := func(want ...string) {
+		t.Helper()
+		var got []string
+		l := a.View().List("l")
+		for value := range l.Values(1) {
+			got = append(got, string(value))
+		}
+		if latest, _ := l.Get(1); !slices.Equal(got, want) || string(latest) != want[len(want)-1] {
+			t.Errorf("the values are %q, the latest %q, want %q", got, latest, want)
+		}
+	}
+	change(t, a, 1, epochStart, func(l List) error {
+		return l.Insert(0, []byte("x"), []byte("y"), []byte("z"))
+	})
+	want("y")
+	b.Merge(a)
+	set(a, 1, time.Second, "of a")
+	set(b, 2, 2*time.Second, "of b")
+	a.Merge(b)
+	want("of a", "of b")
+	set(a, 1, 3*time.Second, "both")
+	want("both")
+	for _, i := range []int{-1, 3} {
+		for value := range a.View().List("l").Values(i) {
+			t.Errorf("element %d is %q", i, value)
+		}
+	}
+}

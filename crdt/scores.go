@@ -165,16 +165,43 @@ func (s scores) sum() float64 {
 			return share.shown
 		}
 	}
-	if len(s.shares) == 0 || math.IsInf(s.set, 0) {
-		return s.set
+	return s.exact(s.set)
+}
+
+// exact returns the exact sum, rounded once, of a score that was set and what was added.
+func (s scores) exact(set float64) float64 {
+	if len(s.shares) == 0 || math.IsInf(set, 0) {
+		return set
 	}
-	sum := dyadicOf(s.set)
+	sum := dyadicOf(set)
 	for _, share := range s.shares {
 		if base, at := s.base(share); at < share.dot.Counter {
 			sum = sum.plus(share.cum).minus(base)
 		}
 	}
 	return sum.float()
+}
+
+// all passes what the score is with each of those that were set, in the order of their dots.
+func (s scores) all(yield func(float64) bool) {
+	written := false
+	for _, e := range s.cell {
+		_, set, ok := parseScore(e)
+		if !ok {
+			continue
+		}
+		written = true
+		score := s.exact(set)
+		if set == s.set {
+			score = s.sum()
+		}
+		if !yield(score) {
+			return
+		}
+	}
+	if !written {
+		yield(s.sum())
+	}
 }
 
 // fingerprintOf tells entries other than one apart from those of another time.

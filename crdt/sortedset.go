@@ -40,6 +40,16 @@ func (s SortedSet) Score(elem string) (score float64, ok bool) {
 	return scoreIn(c), true
 }
 
+// Scores passes what the score of elem is with each of those that were set at once, in the order of
+// their dots: Score is the one with the latest. O(log cells).
+func (s SortedSet) Scores(elem string) iter.Seq[float64] {
+	return func(yield func(float64) bool) {
+		if c, _ := s.named(elem).cell(); c.Visible() {
+			scoresIn(c).all(yield)
+		}
+	}
+}
+
 // Len returns the number of elements. O(1) for a key, O(elements) for a field of a map.
 func (s SortedSet) Len() int {
 	if n, ok, _ := s.visible(); ok {

@@ -8,6 +8,7 @@ import (
 	"math/rand"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -311,4 +312,53 @@ func FuzzScores(f *testing.F) {
 		}
 		retire(&stateTx{state: NewState(), replica: 3}, scoredCell, c)
 	})
+}
+
+// TestConcurrentScoresAreAllPassed with what was added to each, until one who saw them sets another.
+func TestConcurrentScoresAreAllPassed(t *testing.T) {
+	a, b := NewState(), NewState()
+	change := func(s *State, r ReplicaID, at time.Duration, do func(z SortedSet) error) {
+		_, err := s.Update(r, epochStart.Add(at), func(f Fields) error { return do(f.SortedSet("z")) })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	set := func(s *State, r ReplicaID, at time.Duration, score float64) {
+		change(s, r, at, func(z SortedSet) error { return second(z.Set("x", score)) })
+	}
+	add := func(s *State, r ReplicaID, by float64) {
+		change(s, r, 0, func(z SortedSet) error { return second(z.Add("x", by)) })
+	}
+	want := func(when string, want ...float64) {
+		t.Helper()
+		z := a.View().SortedSet("z")
+		if got := slices.Collect(z.Scores("x")); !slices.Equal(got, want) {
+			t.Errorf("%s: the scores are %v, want %v", when, got, want)
+		}
+		if score, ok := z.Score("x"); ok != (len(want) > 0) || ok && !slices.Contains(want, score) {
+			t.Errorf("%s: the score is %v (%v)", when, score, ok)
+		}
+	}
+	want("before the first")
+	add(a, 1, 0.5)
+	want("only added to", 0.5)
+	b.Merge(a)
+	set(a, 1, time.Second, 10)
+	set(b, 2, 2*time.Second, 20)
+	add(b, 2, 0.1)
+	add(b, 2, 0.2)
+	a.Merge(b)
+	want("set at once", 10.3, 20.3)
+	for score := range a.View().SortedSet("z").Scores("x") {
+		if score != 10.3 {
+			t.Errorf("a loop that ends goes on with %v", score)
+		}
+		break
+	}
+	add(a, 1, 0.25)
+	want("added to both", 10.55, 20.55)
+	set(a, 1, 3*time.Second, 30)
+	want("set by one who saw them", 30)
+	change(a, 1, 0, func(z SortedSet) error { return second(z.Remove("x")) })
+	want("removed")
 }

@@ -1,7 +1,9 @@
 package resp
 
 import (
+	"cmp"
 	"context"
+	"iter"
 	"math"
 	"slices"
 	"sync/atomic"
@@ -10,8 +12,8 @@ import (
 	embedded "github.com/peerd/peerd/peer"
 )
 
-// What Redis has not, under names of our own: all concurrent values of a string, and what has been
-// seen where. WAIT is with it, which counts peers and not replicas.
+// What Redis has not, under names of our own: all concurrent values of a string, a score or an
+// element, and what has been seen where. WAIT is with it, which counts peers and not replicas.
 
 func beyondCommands() []command {
 	return grouped("crdt", []command{
@@ -21,10 +23,18 @@ func beyondCommands() []command {
 			summary: "Returns what a key holds, all concurrent values of a string: each its type and its value."},
 		{name: "crdt.hconflicts", arity: 3, keys: oneKey, run: runConflicts, access: accessRead,
 			summary: "Returns what a field holds, all concurrent values of a string: each its type and its value."},
+		{name: "crdt.zconflicts", arity: 3, keys: oneKey, run: runZConflicts, access: accessRead,
+			summary: "Returns all concurrent scores of a member."},
+		{name: "crdt.lconflicts", arity: 3, keys: oneKey, run: runLConflicts, access: accessRead,
+			summary: "Returns all concurrent values of the element of a list at an index."},
 		{name: "crdt.resolve", arity: -4, keys: oneKey, run: resolving(2), access: accessWrite,
 			summary: "Sets a string if its concurrent values are those that follow. Returns 1, or 0 if they are not."},
 		{name: "crdt.hresolve", arity: -5, keys: oneKey, run: resolving(3), access: accessWrite,
 			summary: "Sets a field if its concurrent values are those that follow. Returns 1, or 0 if they are not."},
+		{name: "crdt.zresolve", arity: -5, keys: oneKey, run: runZResolve, access: accessWrite,
+			summary: "Sets a score if its concurrent ones are those that follow. Returns 1, or 0."},
+		{name: "crdt.lresolve", arity: -5, keys: oneKey, run: runLResolve, access: accessWrite,
+			summary: "Sets an element if its concurrent values are those that follow. Returns 1, or 0."},
 		{name: "crdt.token", arity: 1, apart: true, alone: true, run: runToken,
 			summary: "Returns a token of what this peer has seen of the database."},
 		{name: "crdt.wait", arity: 3, run: runWaitToken,
@@ -76,34 +86,97 @@ func runConflicts(c *call) error {
 	return nil
 }
 
+func runZConflicts(c *call) error {
+	at, n := len(c.out.buf), 0
+	for score := range c.zset().Scores(c.arg(2)) {
+		n++
+		c.out.double(score)
+	}
+	c.out.arrayAt(at, n)
+	return nil
+}
+
+func runLConflicts(c *call) error {
+	l := c.list()
+	i, _, err := c.index(l.Len())
+	if err != nil {
+		return err
+	}
+	at, n := len(c.out.buf), 0
+	for value := range l.Values(i) {
+		if len(c.out.buf)-at > MaxReply {
+			return errReplyTooLarge
+		}
+		n++
+		c.out.bulk(value)
+	}
+	c.out.arrayAt(at, n)
+	return nil
+}
+
 // resolving returns what sets a string, whose new value is an argument, before those that it has.
 func resolving(at int) func(c *call) error {
 	return func(c *call) error {
 		fields, name := c.holder(at == 3)
-		var seen []string
-		for _, arg := range c.args[at+1:] {
-			seen = append(seen, string(arg))
+		s := fields.String(name)
+		return settle(c, textsOf(slices.Values(c.args[at+1:])), textsOf(s.All()), func() error {
+			if until, ok := fields.Expiry(name).Get(); ok {
+				return s.SetUntil(c.args[at], until)
+			}
+			return s.Set(c.args[at])
+		})
+	}
+}
+
+func runZResolve(c *call) error {
+	var scores []float64 // the one to set, then those that it has
+	for _, arg := range c.args[3:] {
+		score, ok := parseScore(arg)
+		if !ok {
+			return errNoFloat
 		}
-		var there []string
-		for value := range fields.String(name).All() {
-			there = append(there, string(value))
-		}
-		slices.Sort(seen)
-		slices.Sort(there)
-		if !slices.Equal(seen, there) {
-			c.out.integer(0)
-			return nil
-		}
-		set := fields.String(name).Set
-		if until, ok := fields.Expiry(name).Get(); ok {
-			set = func(value []byte) error { return fields.String(name).SetUntil(value, until) }
-		}
-		if err := set(c.args[at]); err != nil {
-			return err
-		}
-		c.out.integer(1)
+		scores = append(scores, score)
+	}
+	zset, member := c.zset(), c.arg(2)
+	return settle(c, scores[1:], slices.Collect(zset.Scores(member)), func() error {
+		_, err := zset.Set(member, scores[0])
+		return err
+	})
+}
+
+func runLResolve(c *call) error {
+	l := c.list()
+	i, _, err := c.index(l.Len())
+	if err != nil {
+		return err
+	}
+	return settle(c, textsOf(slices.Values(c.args[4:])), textsOf(l.Values(i)), func() error {
+		_, err := l.Set(i, c.args[3])
+		return err
+	})
+}
+
+// settle sets a value and replies 1, if the concurrent ones that are there are those that were
+// seen; else it replies 0.
+func settle[T cmp.Ordered](c *call, seen, there []T, set func() error) error {
+	slices.Sort(seen)
+	slices.Sort(there)
+	if !slices.Equal(seen, there) {
+		c.out.integer(0)
 		return nil
 	}
+	if err := set(); err != nil {
+		return err
+	}
+	c.out.integer(1)
+	return nil
+}
+
+func textsOf(values iter.Seq[[]byte]) (texts []string) {
+	for value := range values {
+		texts = append(texts, string(value))
+	}
+	return texts
 }
 
 // tokens are what a database has beyond transactions.

@@ -121,3 +121,55 @@ func TestConcurrentValuesAreSeenAndResolved(t *testing.T) {
 	b.expect("GET k", `"merged"`)
 	b.expect("HGET h f", `"merged"`)
 }
+
+// TestConcurrentScoresAndElementsAreSeenAndResolved at both peers.
+func TestConcurrentScoresAndElementsAreSeenAndResolved(t *testing.T) {
+	h := newHosts(t, 2)
+	a, b := h.clients[0], h.clients[1]
+	a.expect("ZADD z 1 m 2 other", ":2")
+	a.expect("RPUSH l w x y", ":3")
+	h.heal()
+	h.cut()
+	for i, p := range h.clients {
+		p.expect(fmt.Sprintf("ZADD z %d.5 m", 5+i), ":0")
+		p.expect(fmt.Sprint("LSET l 1 v", i), "+OK")
+	}
+	a.expect("ZINCRBY z 1 m", `"6.5"`)
+	h.heal()
+	for _, p := range h.clients {
+		for ask, both := range map[string][]string{
+			"CRDT.ZCONFLICTS z m":  {`"6.5"`, `"7.5"`},
+			"CRDT.LCONFLICTS l 1":  {`"v0"`, `"v1"`},
+			"CRDT.LCONFLICTS l -2": {`"v0"`, `"v1"`},
+		} {
+			got := strings.Fields(p.ask(ask))
+			if slices.Sort(got); !slices.Equal(got, append(slices.Clone(both), "*2")) {
+				t.Errorf("%s: %q, want %q", ask, got, both)
+			}
+		}
+		p.expect("CRDT.ZCONFLICTS z other", "*1\n  \"2\"")
+		p.expect("CRDT.ZCONFLICTS z nobody", "*0")
+		p.expect("CRDT.LCONFLICTS l 0", "*1\n  \"w\"")
+		p.expect("CRDT.LCONFLICTS l 3", "*0")
+		p.expect("CRDT.LCONFLICTS l -4", "*0")
+		p.expect("CRDT.LCONFLICTS l first", "-ERR value is not an integer or out of range")
+	}
+	a.expect("EXPIRE z 1000", ":1")
+	a.expect("CRDT.ZRESOLVE z m 14 6.5", ":0")
+	a.expect("CRDT.ZRESOLVE z m 14 7.50 6.5", ":1")
+	a.expect("CRDT.ZRESOLVE z m many 14", "-ERR value is not a valid float")
+	a.expect("CRDT.ZRESOLVE z nobody 1 0", ":0")
+	if ttl := a.ask("TTL z"); ttl == ":-1" {
+		t.Error("a key whose member is resolved expires no more")
+	}
+	b.expect("CRDT.LRESOLVE l 1 merged v1", ":0")
+	b.expect("CRDT.LRESOLVE l 1 merged v1 v0", ":1")
+	b.expect("CRDT.LRESOLVE l 3 merged x", ":0")
+	h.heal()
+	for _, p := range h.clients {
+		p.expect("ZSCORE z m", `"14"`)
+		p.expect("CRDT.ZCONFLICTS z m", "*1\n  \"14\"")
+		p.expect("CRDT.LCONFLICTS l 1", "*1\n  \"merged\"")
+		p.expect("LRANGE l 0 -1", "*3\n  \"w\"\n  \"merged\"\n  \"y\"")
+	}
+}

@@ -107,7 +107,8 @@ var incomparable = []string{
 	"subscribe", "psubscribe", "unsubscribe", "punsubscribe", "ssubscribe", "sunsubscribe",
 	"multi", "exec", "reset", "eval", "evalsha", "eval_ro", "evalsha_ro",
 	// Redis 7.0 has no such commands.
-	"crdt.conflicts", "crdt.hconflicts", "crdt.resolve", "crdt.hresolve", "crdt.token", "crdt.wait",
+	"crdt.conflicts", "crdt.hconflicts", "crdt.zconflicts", "crdt.lconflicts",
+	"crdt.resolve", "crdt.hresolve", "crdt.zresolve", "crdt.lresolve", "crdt.token", "crdt.wait",
 	"hexpire", "hpexpire", "hexpireat", "hpexpireat", "httl", "hpttl", "hexpiretime", "hpexpiretime", "hpersist",
 }
 

@@ -38,6 +38,7 @@ var eventNames = map[string][2]string{
 	"pfmerge": {"pfadd"}, "bitop": {"set"}, "bitfield": {"setbit"},
 	"xgroup|create": {"xgroup-create"}, "xgroup|destroy": {"xgroup-destroy"}, "xgroup|setid": {"xgroup-setid"},
 	"crdt.resolve": {"set"}, "crdt.hresolve": {"hset"},
+	"crdt.zresolve": {"zadd"}, "crdt.lresolve": {"lset"},
 	"xgroup|createconsumer": {"xgroup-createconsumer"}, "xgroup|delconsumer": {"xgroup-delconsumer"},
 }
 
@@ -49,8 +50,11 @@ var generic = []string{"del", "expire", "persist", "rename_from", "rename_to", "
 var classes = map[string]byte{
 	"string": '$', "bitmap": '$', "hyperloglog": '$', "list": 'l', "set": 's', "hash": 'h', "sorted-set": 'z', "zset": 'z',
 	"geo": 'z', "stream": 't', "generic": 'l', // SORT's
-	"crdt": '$',
+	"flag": '$', // which Redis has not
 }
+
+// resolved are what Redis calls the types of what CRDT.RESOLVE and its forms set, by the event.
+var resolved = map[string]string{"set": "string", "hset": "hash", "zadd": "zset", "lset": "list"}
 
 // classOf returns the class of an event of a group of commands, or of a type.
 func classOf(name, group string) byte {
@@ -59,8 +63,8 @@ func classOf(name, group string) byte {
 		return 'x'
 	case slices.Contains(generic, name):
 		return 'g'
-	case name == "hset": // CRDT.HRESOLVE's, too
-		return classes["hash"]
+	case group == "crdt":
+		return classes[resolved[name]]
 	}
 	return classes[group]
 }
@@ -188,17 +192,9 @@ func eventsIn(note any) []event {
 // eventOf returns what became of a key, where it is not known how.
 func eventOf(types crdt.Types, key string) event {
 	if t := types.First(); t != 0 {
-		return event{t.Redis().Event, key, classes[classed(t)], 0}
+		return event{t.Redis().Event, key, classes[t.Redis().Name], 0}
 	}
 	return event{"del", key, 'g', 0}
-}
-
-// classed returns what classes knows a type as.
-func classed(t crdt.Type) string {
-	if name := t.Redis().Name; classes[name] != 0 {
-		return name
-	}
-	return "string"
 }
 
 // eventClasses is the value of notify-keyspace-events: of which events clients are told, and on

@@ -167,6 +167,12 @@ CRDT.RESOLVE es w v -> set es
 HSET hh f 1 -> hset hh
 CRDT.HRESOLVE hh f 2 1 -> hset hh
 CRDT.HRESOLVE hh f 3 1 ->
+ZADD zr 1 m -> zadd zr
+CRDT.ZRESOLVE zr m 2 1 -> zadd zr
+CRDT.ZRESOLVE zr m 3 1 ->
+RPUSH lr x -> rpush lr
+CRDT.LRESOLVE lr 0 y x -> lset lr
+CRDT.LRESOLVE lr 0 z x ->
 `), "\n") {
 		command, events, _ := strings.Cut(line, " ->")
 		writer.ask(command)

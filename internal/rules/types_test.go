@@ -3,6 +3,8 @@ package rules
 import (
 	"fmt"
 	"go/ast"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -76,6 +78,62 @@ func typeConstants(s *source) (names []string) {
 		}
 	}
 	return names
+}
+
+// typeWords are the files in which each type has its word: the first group of within is where, that
+// of word is one.
+var typeWords = []struct {
+	file         string
+	within, word *regexp.Regexp
+	redis        bool // as Redis calls it
+}{
+	{"api/resp/events.go", regexp.MustCompile(`(?s)var classes = map\[string\]byte\{(.*?)\n\}`),
+		regexp.MustCompile(`"([a-z-]+)":`), true},
+	{"api/httpapi/openapi.yaml", regexp.MustCompile(`\n    type:\s+type: string\s+enum: \[(.*?)\]`),
+		regexp.MustCompile(`([a-z-]+)`), false},
+	{"api/httpapi/console/console.js", regexp.MustCompile(`(?s)\nfunction summary\((.*?)\n\}`),
+		regexp.MustCompile(`v\.type [!=]== '([a-z-]+)'`), false},
+}
+
+// registered finds the name of a type in the registry, and what Redis calls it.
+var registered = regexp.MustCompile(`Name: "([a-z-]+)", Redis: dotted.Redis\{Name: "([a-z]+)"`)
+
+// TestEachTypeHasItsWordWhereAllHave, so that a type that is added is found to be missing there.
+func TestEachTypeHasItsWordWhereAllHave(t *testing.T) {
+	text := func(file string) string {
+		data, err := os.ReadFile("../../" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(data)
+	}
+	all := registered.FindAllStringSubmatch(text(registry), -1)
+	if len(all) != len(typeFiles) {
+		t.Fatalf("%s names the types %q, and there are %d", registry, all, len(typeFiles))
+	}
+	for _, w := range typeWords {
+		missing := func(text string) (names []string) {
+			found := map[string]bool{}
+			if part := w.within.FindStringSubmatch(text); part != nil {
+				for _, word := range w.word.FindAllStringSubmatch(part[1], -1) {
+					found[word[1]] = true
+				}
+			}
+			for _, of := range all {
+				if name := map[bool]string{false: of[1], true: of[2]}[w.redis]; !found[name] {
+					names = append(names, name)
+				}
+			}
+			return names
+		}
+		if names := missing(text(w.file)); len(names) > 0 {
+			t.Errorf("%s has no word for the types %q", w.file, names)
+		}
+		names := missing(strings.ReplaceAll(text(w.file), "stream", "brook"))
+		if !slices.Equal(names, []string{"stream"}) {
+			t.Errorf("%s: without streams there are missing %q", w.file, names)
+		}
+	}
 }
 
 func TestATypeIsNamedInTheRegistryAndItsOwnFilesOnly(t *testing.T) {

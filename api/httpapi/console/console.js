@@ -266,6 +266,9 @@ function inConflict(types) {
     || types.some((v) => v.fields && [...doubled(v.fields).values()].some((all) => inConflict(all)));
 }
 
+// What is shown of a type that is none of those below.
+const UNKNOWN = 'of a type that this console does not know';
+
 function summary(v) {
   const clip = (s) => (s.length > 120 ? s.slice(0, 120) + '…' : s);
   if (v.type === 'string') return clip(legible(named(v.value)));
@@ -280,6 +283,7 @@ function summary(v) {
   if (v.type === 'list') {
     return clip(`${count(v.items.length)}${v.cursor ? ' and more' : ''}: ${v.items.map((i) => legible(named(i))).join(', ')}`);
   }
+  if (v.type !== 'set' && v.type !== 'map') return UNKNOWN;
   const names = v.type === 'set' ? v.elements : v.fields.map((f) => f.name);
   return clip(`${count(names.length)}${v.cursor ? ' and more' : ''}: ${names.map((n) => legible(named(n))).join(', ')}`);
 }
@@ -304,7 +308,7 @@ function whole(path, v) {
     return el('ul', { className: 'tree' }, ...[...doubled(v.fields).values()].map((all) => (
       el('li', {}, el('code', {}, legible(named(all[0].name))), ': ', there([...path, all[0].name], all)))));
   }
-  return el('span', { className: 'text mono' }, ['flag', 'bitmap', 'hyperloglog'].includes(v.type) ? summary(v) : legible(named(v.value), true));
+  return el('span', { className: 'text mono' }, v.type === 'string' ? legible(named(v.value), true) : summary(v));
 }
 
 // there shows what is at a place: one value, or each with a button that keeps it.
@@ -316,7 +320,8 @@ function there(path, types) {
     const keep = el('button', { type: 'button' }, 'Keep this one');
     keep.setAttribute('aria-label', `Keep ${v.type} ${summary(v)}`);
     keep.addEventListener('click', () => settle(path, v, box));
-    const refused = (v.cursor && 'too large to be kept here: ') || (v.type === 'stream' && 'kept here it would lose its groups: ');
+    const refused = (v.cursor && 'too large to be kept here: ') || (v.type === 'stream' && 'kept here it would lose its groups: ')
+      || (summary(v) === UNKNOWN && 'it cannot be kept here: ');
     return el('li', {}, refused ? el('span', { className: 'faint' }, refused) : keep, v.type + ' ', whole(path, v));
   })));
   return box;

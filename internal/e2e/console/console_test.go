@@ -68,6 +68,21 @@ func TestEachHostShowsTheWholeCluster(t *testing.T) {
 	p.keep("dark")
 }
 
+func TestAKeyOfATypeThatTheConsoleDoesNotKnowIsSaidToBeOne(t *testing.T) {
+	oslo, _ := pair(t)
+	oslo.set("later", "v")
+	oslo.set("word", "hello")
+	p := newPage(t, oslo.base())
+	p.open()
+	p.run(chromedp.Evaluate(`asked = ask; ask = async (path, options) => (
+		path.startsWith("v1/keys/later") ? { type: "tree", leaves: [] } : asked(path, options)); 0`, nil))
+	p.list("")
+	p.sees("#key-list", "tree", "of a type that this console does not know", "hello")
+	p.press("later")
+	p.until("what the key holds is not known either", `document.querySelector(
+		"#key-list tr:not([hidden]) > .detail").innerText === "of a type that this console does not know"`)
+}
+
 func TestTheConsoleFitsATelephone(t *testing.T) {
 	oslo, _ := pair(t)
 	oslo.set("a-long-key-"+strings.Repeat("0123456789", 12), strings.Repeat("value", 80))
