@@ -100,9 +100,10 @@ func read[T any](n node, ask func() (T, error)) (value T, err error) {
 	if err = n.broken(); err != nil || n.expired() || n.tx.err != nil {
 		return value, n.broken()
 	}
-	value, err = ask()
-	n.tx.err = err
-	return value, err
+	if value, err = ask(); n.tx.err == nil { // which may have asked itself
+		n.tx.err = err
+	}
+	return value, n.tx.err
 }
 
 func (n node) cell() (dotted.Cell, error) {

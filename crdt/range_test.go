@@ -299,6 +299,30 @@ func TestAReadThatFailedEndsItsTransaction(t *testing.T) {
 	}
 }
 
+// A read that fails while a list is gone through, or in the body of the loop, is not forgotten when that ends.
+func TestAReadThatFailedInALoopOverAListIsNotForgotten(t *testing.T) {
+	s := NewState()
+	mustUpdate(t, s, 1, func(tx dotted.Tx) error {
+		return fieldsOf(tx).List("l").Insert(0, []byte("a"), []byte("b"))
+	})
+	for reads := range 3 {
+		tx := &failingTx{Tx: &stateTx{state: s}, left: reads}
+		f := fieldsOf(tx)
+		if n := len(slices.Collect(f.List("l").All())); (n == 2) != (f.Err() == nil) {
+			t.Errorf("after %d reads: %d elements, %v", reads, n, f.Err())
+		}
+	}
+	tx := &failingTx{Tx: &stateTx{state: s}, left: -2}
+	f := fieldsOf(tx)
+	for range f.List("l").All() {
+		tx.left = 0
+		f.Has("l")
+	}
+	if !errors.Is(f.Err(), errRead) {
+		t.Errorf("after the loop: %v", f.Err())
+	}
+}
+
 // A read that fails in the body of a loop over a sorted set is not forgotten when the loop ends.
 func TestAReadThatFailedInALoopOverASortedSetIsNotForgotten(t *testing.T) {
 	s := NewState()

@@ -98,9 +98,10 @@ func (tx *Tx) Note(note any) {
 // tell nothing new, while the peer is open.
 func (tx *Tx) Moment() uint64 { return tx.base.Moment() }
 
-// AtHand reports whether all that a key holds is in memory, so that to go through it costs no search on
-// the disk. Of what is little (some hundred members, fields or elements) View makes that so with the first
-// call, and for those who ask later, in a Read or an Update, if they asked before.
+// AtHand reports whether all that a key holds is in memory, but for the order of its elements if it has
+// one, so that to go through it costs no search on the disk. Of what is little (128 members, fields or
+// elements, and 32 KiB, at most) View makes that so with the first call, and for those who ask later, in a
+// Read or an Update, if they asked before.
 func (tx *Tx) AtHand(key string) bool { return tx.base.AtHand(key) }
 
 // Len returns the number of keys that exist, with those that have expired and are not removed yet:

@@ -176,10 +176,12 @@ const (
 	quickSteps       = 20_000
 	quickScriptBytes = 8 << 20
 	quickWork        = 1 << 10
-	// briefKeys and briefWork bound a command that the loop executes itself though it goes through all
-	// that keys hold: how many keys, and at how many members and the like it looks.
-	briefKeys = 8
-	briefWork = 256
+	// briefKeys, briefWork and briefPattern bound a command that the loop executes itself though it goes
+	// through all that keys hold: how many keys, at how many members and the like it looks, and with what
+	// each is compared, in bytes.
+	briefKeys    = 8
+	briefWork    = 256
+	briefPattern = 256
 	// roundCommands is how many commands one round of the loop executes, roundInput how many bytes
 	// it reads, and roundOutput how many it writes. A connection that it looks at counts as a
 	// command. The first and the last are divided among the connections that have something to do;

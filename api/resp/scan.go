@@ -107,6 +107,9 @@ func (c *call) scanOptions(first int) (o scanOptions, err error) {
 			return o, err
 		}
 	}
+	if c.looped && len(o.pattern) > briefPattern {
+		return o, errApart
+	}
 	o.count = min(o.count, MaxScanCount)
 	return o, nil
 }

@@ -146,12 +146,13 @@ func (g *group) load(a dotted.Address) (*cellState, error) {
 // inMemory returns a cell as memory has it, which a group that only reads need not take in.
 func (g *group) inMemory(a dotted.Address) (c dotted.Cell, known bool) {
 	g.at = appendPlace(g.at[:0], prefixCell, a)
-	it := g.r.table.find(g.at)
-	if it == nil {
+	if it := g.r.table.find(g.at); it != nil {
+		c, known = it.cell, true
+	} else if c, known = g.r.table.lists.cell(a); !known {
 		return nil, false
 	}
-	g.r.spend(workCell + workOf(len(a)+weightOf(it.cell)))
-	return g.clears.hide(a, it.cell), true
+	g.r.spend(workCell + workOf(len(a)+weightOf(c)))
+	return g.clears.hide(a, c), true
 }
 
 // held returns the group's state of a cell that it has looked at, or that memory has; else nil.
@@ -189,7 +190,9 @@ func (g *group) hold(c *cellState) {
 // readCell reads what the tree has of a cell that memory has not.
 func (g *group) readCell(a dotted.Address, c *cellState) (err error) {
 	g.at = appendPlace(g.at[:0], prefixCell, a)
-	if c.read = !g.bare(a); c.read {
+	if listed, known := g.r.table.lists.cell(a); known {
+		c.stored = slices.Clone(listed)
+	} else if c.read = !g.bare(a); c.read {
 		g.r.spend(workMiss)
 		if c.stored, err = g.view.inTree(g.at); err != nil {
 			return err

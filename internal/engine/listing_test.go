@@ -48,10 +48,10 @@ func (w *world) checkListings(t testing.TB, h *host) {
 				return true
 			}))
 			same := func(a, b listedCell) bool { return a.address == b.address && sameDots(a.cell, b.cell) }
-			if l.made && !slices.EqualFunc(l.cells, stored, same) {
+			if l.state == listingMade && !slices.EqualFunc(l.cells, stored, same) {
 				t.Fatalf("host %d: under %q is listed %v, and stored %v", h.i, key, dotsOf(l.cells), dotsOf(stored))
 			}
-			w.done["listed"] += gain(false, l.made)
+			w.done["listed"] += gain(false, l.state == listingMade)
 		}
 	}
 }

@@ -346,8 +346,8 @@ type View struct {
 	clock  Clock
 	closed bool
 
-	gathers bool     // see Gathering
-	listed  *listing // that it has gathered
+	gathers  bool // see Gathering
+	gathered []*listing
 }
 
 func hasPrefix(a, prefix dotted.Address) bool {
@@ -482,7 +482,7 @@ func (v *View) ScanStored(fn func(dotted.Address, dotted.Cell) bool) error {
 
 func (v *View) scanStored(prefix, beyond dotted.Address,
 	fn func(dotted.Address, dotted.Cell) bool) error {
-	if l := v.listed; l != nil && hasPrefix(prefix, l.of) {
+	if l := v.gatheredOver(prefix); l != nil {
 		l.scan(prefix, beyond, fn)
 		return nil
 	}
