@@ -103,6 +103,9 @@ const (
 	MaxScriptTime   = 10 * time.Second
 	MaxScriptSteps  = 1 << 30
 	MaxScriptMemory = 64 << 20
+	// MaxReadScripts is how many EVAL_RO and EVALSHA_RO run at once outside of MULTI, each with up to
+	// MaxScriptMemory. More wait, and nobody else does.
+	MaxReadScripts = 4
 	// ScriptBusy is how long a script runs before others who write to its database are told BUSY,
 	// and SCRIPT KILL ends it, unless CONFIG SET busy-reply-threshold says otherwise.
 	ScriptBusy = 5 * time.Second
