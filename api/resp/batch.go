@@ -28,6 +28,7 @@ type batch struct {
 	more   bool            // fill left whole commands behind, perhaps
 	looped bool            // executed by the loop, that must not be held up
 	halted bool            // a request turned out to be for a goroutine of its own, or waits
+	slots  chan struct{}   // of which a cut that needs accessScan takes one
 	sent   bool            // the beginning of a long reply was sent
 	waited time.Duration   // for the client to take it
 	ended  <-chan struct{} // closed when nobody waits for what is executed any more
@@ -186,7 +187,7 @@ func (b *batch) execute(ctx context.Context) {
 		case accessRead:
 			errs = b.spread(c.database().View(ctx, b.view))
 		case accessScan:
-			errs = b.spread(b.cutShort(c.server.scan(ctx, c.database(), b.view)))
+			errs = b.spread(b.cutShort(c.server.scan(ctx, b.slots, c.database(), b.view)))
 		case accessWrite:
 			if c.server.scripts.isBusy(c.index) {
 				errs = b.spread(errScriptBusy)
@@ -236,7 +237,7 @@ func (b *batch) cut() access {
 		}
 		if r.long {
 			if b.to == b.from {
-				need, r.access = accessScan, accessScan
+				need, r.access, b.slots = accessScan, accessScan, b.client.server.scans
 				b.to++
 			}
 			return need
@@ -264,6 +265,13 @@ func (b *batch) cut() access {
 				r.access = accessRead
 			}
 			watching = watching || r.command.inTransaction == roleWatch
+		}
+		if r.access == accessScan {
+			slots := b.client.server.slotsOf(r.command)
+			if need == accessScan && slots != b.slots {
+				return need
+			}
+			b.slots = slots
 		}
 		if min(need, r.access) == accessWrite && max(need, r.access) == accessScan {
 			return need

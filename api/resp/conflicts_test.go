@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerd/peerd/gossip"
 	embedded "github.com/peerd/peerd/peer"
 )
 
@@ -148,6 +149,58 @@ func (h *hosts) link(together ...int) {
 // later returns when the clock has gone on, so that what is written next is later.
 func later() {
 	for began := time.Now(); time.Since(began) < 2*time.Millisecond; {
+	}
+}
+
+// TestAScriptReachesAnotherPeerWhole: who reads there, as of one moment, never sees a part of what it wrote, be it so much
+// that it comes in several frames, nor when the two meet again.
+func TestAScriptReachesAnotherPeerWhole(t *testing.T) {
+	const keys, rounds = 50, 20
+	h := newHosts(t, 2)
+	writer, reader := h.clients[0], h.clients[1]
+	script := fmt.Sprintf("local v = ARGV[1]..('x'):rep(ARGV[2]) for i = 1, %d do "+
+		"redis.call('set', 'k'..i, v) redis.call('hset', 'h', i, ARGV[1]) end", keys)
+	write := func(round int) {
+		size := 10
+		if round%8 == 7 {
+			size = gossip.MaxFrame * 5 / 4 / keys
+		}
+		writer.send([]string{"EVAL", script, "0", fmt.Sprintf("%04d", round), strconv.Itoa(size)})
+		if got := writer.reply(); got != "$-1" {
+			t.Fatalf("round %d: %s", round, got)
+		}
+	}
+	reads := [][]string{{"MULTI"}}
+	for i := range keys {
+		reads = append(reads, []string{"GETRANGE", fmt.Sprint("k", i+1), "0", "3"}, []string{"HGET", "h", strconv.Itoa(i + 1)})
+	}
+	reads = append(reads, []string{"EXEC"})
+	seen := func() string {
+		reader.send(reads...)
+		for range reads[1:] {
+			reader.reply()
+		}
+		shown := strings.Fields(reader.reply())
+		if shown = slices.Compact(shown[1:]); len(shown) != 1 {
+			t.Fatalf("a part of a script is seen: %s", shown)
+		}
+		return shown[0]
+	}
+	write(0)
+	h.heal()
+	for round := range rounds {
+		write(round)
+		for seen() != fmt.Sprintf("\"%04d\"", round) {
+		}
+	}
+	h.cut()
+	for round := range rounds {
+		write(rounds + round)
+	}
+	for _, cut := range h.cuts {
+		cut.Block()
+	}
+	for seen() != fmt.Sprintf("\"%04d\"", 2*rounds-1) {
 	}
 }
 

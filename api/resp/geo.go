@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/peerd/peerd/crdt"
+	embedded "github.com/peerd/peerd/peer"
 )
 
 // geoUnits are the units of distances, in metres.
@@ -310,7 +311,7 @@ type geoFound struct {
 
 // errNear says that others would wait for what stores so much.
 var errNear = replyError(fmt.Sprintf("ERR more than %d members are near (MaxLooks), "+
-	"or %d to be stored (MaxAlgebra): ask for them, and add them in parts", MaxLooks, MaxAlgebra))
+	"or %d to be stored (MaxOps): ask for them, and add them in parts", MaxLooks, embedded.MaxOps))
 
 // find returns what is in the shape, as asked for. It looks at all that is near, or if that is
 // stored at most at so many.
@@ -329,7 +330,7 @@ func (s *geoSearch) find(most int) (found []geoFound, err error) {
 			}
 			looks++
 			switch {
-			case s.store > 0 && (looks > most || s.count == 0 && len(found) > MaxAlgebra):
+			case s.store > 0 && (looks > most || s.count == 0 && len(found) > embedded.MaxOps):
 				return nil, errNear
 			case len(found) > MaxSort:
 				return nil, replyError(fmt.Sprintf("ERR more than %d members are there (MaxSort)", MaxSort))
@@ -378,7 +379,7 @@ func searching(f geoForm) func(c *call) error {
 }
 
 func (c *call) storeFound(s *geoSearch, found []geoFound) error {
-	if err := c.storable(len(found), 0); err != nil {
+	if err := c.changing(len(found), "members"); err != nil {
 		return err
 	}
 	made := make([]scored, len(found))

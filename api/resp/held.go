@@ -102,13 +102,22 @@ func (s *Server) unread(c *client) {
 		"client", c.address.String(), "timeout", WriteTimeout)
 }
 
-// scan runs a View that may take long and return much, when fewer than MaxScans others do.
-func (s *Server) scan(ctx context.Context, db database, fn func(*embedded.Tx) error) error {
+// slotsOf returns those that a command with accessScan takes one of: a script has others, as it may
+// run for long.
+func (s *Server) slotsOf(cmd *command) chan struct{} {
+	if cmd.group == "scripting" {
+		return s.evals
+	}
+	return s.scans
+}
+
+// scan runs a View that may take long and return much, when one of its slots is free.
+func (s *Server) scan(ctx context.Context, slots chan struct{}, db database, fn func(*embedded.Tx) error) error {
 	select {
-	case s.scans <- struct{}{}:
+	case slots <- struct{}{}:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	defer func() { <-s.scans }()
+	defer func() { <-slots }()
 	return db.View(ctx, fn)
 }

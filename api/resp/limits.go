@@ -71,16 +71,14 @@ const (
 	// MaxRandom is how many elements HRANDFIELD, SRANDMEMBER and ZRANDMEMBER return, or draw with a
 	// negative count.
 	MaxRandom = 1 << 20
-	// MaxSort is how many elements a value has that SORT sorts, and how many members ZUNION, ZINTER
-	// and ZDIFF make, or GEOSEARCH and GEORADIUS find.
+	// MaxSort is how many elements a value has that SORT sorts (with STORE MaxOps, as other writers
+	// wait for it), and how many members ZUNION, ZINTER and ZDIFF make, or GEOSEARCH and GEORADIUS find.
 	MaxSort = 1 << 20
-	// MaxAlgebra is how many members the keys have together of which SINTERSTORE, SUNIONSTORE,
-	// SDIFFSTORE, ZUNIONSTORE, ZINTERSTORE or ZDIFFSTORE makes one, and how many ZRANGESTORE,
-	// GEOSEARCHSTORE, GEORADIUS with STORE, and SORT with STORE store: other writers wait for it.
-	MaxAlgebra = 1 << 17
-	// MaxLooks is how often one that makes a key of several looks for a member in a key, at how many
-	// members that are near GEOSEARCHSTORE or GEORADIUS with STORE looks, and XREADGROUP with an id
-	// at how many that are pending in the group.
+	// MaxLooks is how often what makes a key of several looks for a member in one, as other writers
+	// wait for it: SINTERSTORE and ZINTERSTORE for each of the smallest key, SDIFFSTORE and ZDIFFSTORE
+	// of the first, SUNIONSTORE and ZUNIONSTORE of all, in every key that holds something. It is also
+	// at how many members that are near GEOSEARCHSTORE or GEORADIUS with STORE looks, and XREADGROUP
+	// with an id at how many that are pending in the group.
 	MaxLooks = 1 << 20
 	// MaxTrimmed is how many entries XADD removes with MAXLEN or MINID, and all XADDs of a transaction
 	// together, but one each: other writers wait for it. What is left goes at the next ones.
@@ -103,6 +101,9 @@ const (
 	MaxScriptTime   = 10 * time.Second
 	MaxScriptSteps  = 1 << 30
 	MaxScriptMemory = 64 << 20
+	// MaxReadScripts is how many EVAL_RO and EVALSHA_RO run at once outside of MULTI, each with up to
+	// MaxScriptMemory. More wait, and nobody else does.
+	MaxReadScripts = 4
 	// ScriptBusy is how long a script runs before others who write to its database are told BUSY,
 	// and SCRIPT KILL ends it, unless CONFIG SET busy-reply-threshold says otherwise.
 	ScriptBusy = 5 * time.Second

@@ -239,7 +239,7 @@ func testATransactionThatWritesLooksAtSoMuchAndNoMore(t *testing.T) {
 	tooMuch := fmt.Sprint("-ERR ", errTooMuchWork)
 	for command, fit := range map[string]int{
 		"SINTERCARD 2 s s": MaxWork / (4 * members), "SMEMBERS s": MaxWork / members, "LCS a a LEN": 256 * MaxWork / (2000 * 2000),
-		"SDIFFSTORE d s s": MaxWork / (3 * 2 * members),
+		"SDIFFSTORE d s s": MaxWork / (2 * members),
 	} {
 		for _, n := range []int{fit / 4, fit + fit/2} {
 			commands := [][]string{{"MULTI"}, {"INCR", "n"}}

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	embedded "github.com/peerd/peerd/peer"
 )
 
 // TestEachElementIsDrawnAlike counts draws: of n equally likely elements one that is drawn less
@@ -119,20 +121,17 @@ func TestLimitsOfCommandsAreSaid(t *testing.T) {
 	p := dial(t, address)
 	for half := range 2 {
 		add := []string{"SADD", fmt.Sprint("half", half)}
-		for i := range MaxAlgebra/2 + 1 {
+		for i := range embedded.MaxOps/2 + 1 {
 			add = append(add, fmt.Sprint(half, ":", i))
 		}
-		p.send(add)
+		p.send(add, slices.Concat([]string{"SADD", "both"}, add[2:]))
+		p.reply()
 		p.reply()
 	}
 	long := strings.Repeat("x", 1<<13)
 	p.send([]string{"SET", "long", long}, []string{"SADD", "few", "a", "b"})
 	p.reply()
 	p.reply()
-	many := []string{"SUNIONSTORE", "few", "half0"}
-	for range 8 {
-		many = append(many, "half0")
-	}
 	get := []string{"MGET"}
 	for range MaxReply/len(long) + 1 {
 		get = append(get, "long")
@@ -142,10 +141,18 @@ func TestLimitsOfCommandsAreSaid(t *testing.T) {
 		t.Errorf("MGET of %d strings: %.200s", len(get)-1, got)
 	}
 	for _, c := range []struct{ command, name string }{
-		{strings.Join(many, " "), "MaxAlgebra"},
+		{"SUNIONSTORE few" + strings.Repeat(" half0", 9), "MaxLooks"},
+		{"ZUNIONSTORE few 9" + strings.Repeat(" half0", 9), "MaxLooks"},
+		{"SINTERSTORE few both" + strings.Repeat(" half0", 16), "MaxLooks"},
+		{"ZINTERSTORE few 17 both" + strings.Repeat(" half0", 16), "MaxLooks"},
+		{"SDIFFSTORE few half0" + strings.Repeat(" both", 16), "MaxLooks"},
+		{"ZDIFFSTORE few 17 half0" + strings.Repeat(" both", 16), "MaxLooks"},
 		{"INCRBYFLOAT tiny 1e-100000", "float"},
 		{"INCRBYFLOAT tiny 1p5", "float"},
-		{"SUNIONSTORE few half0 half1", "MaxAlgebra"},
+		{"SUNIONSTORE few half0 half1", "MaxOps"},
+		{"ZUNIONSTORE few 2 half0 half1", "MaxOps"},
+		{"SINTERSTORE few both both", "MaxOps"},
+		{"ZDIFFSTORE few 1 both", "MaxOps"},
 		{"SRANDMEMBER few -2000000", "MaxRandom"},
 		{"LCS long long", "MaxProduct"},
 		{"SETRANGE long 16777216 x", "MaxValue"},
@@ -155,8 +162,13 @@ func TestLimitsOfCommandsAreSaid(t *testing.T) {
 			t.Errorf("%s: %.200s", c.command, got)
 		}
 	}
-	if got := p.ask("SCARD few"); got != ":2" {
-		t.Errorf("few has %s", got)
+	p.expect("SCARD few", ":2")
+	p.expect("SADD few 0:7", ":1")
+	for command, want := range map[string]string{ // they look at few, or make few, of many
+		"SINTERSTORE made both few": ":1", "ZINTERSTORE made 3 both few both": ":1", "SDIFFSTORE made few both": ":2",
+		"ZDIFFSTORE made 2 few both": ":2", "SDIFFSTORE made both half0 half1": ":0", "SUNIONSTORE made few half0": ":65539",
+	} {
+		p.expect(command, want)
 	}
 	if got := p.ask("STRLEN long"); got != fmt.Sprintf(":%d", len(long)) {
 		t.Errorf("long has %s", got)

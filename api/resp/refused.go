@@ -12,7 +12,8 @@ var refusals = map[string]string{
 	"latency":  "is for later: see SLOWLOG, and the metrics over HTTP",
 	"fcall":    "is for later",
 	"fcall_ro": "is for later",
-	"monitor":  "is not possible: see SLOWLOG",
+	"monitor":  "is refused, as it would show every client what all others write: see SLOWLOG, and the metrics over HTTP",
+	"lolwut":   "is not needed: INFO tells the version",
 	"swapdb": "is not possible: databases are spaces, which are replicated each on its own and cannot change places " +
 		"everywhere at once",
 	"move":         "is not possible: a transaction is of one database",

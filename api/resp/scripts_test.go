@@ -97,6 +97,46 @@ func TestAScriptThatReadsKeepsNobodyWaiting(t *testing.T) {
 	}
 }
 
+// TestAsManyScriptsThatReadAsRunAtOnce keep nobody waiting but others of them.
+func TestAsManyScriptsThatReadAsRunAtOnce(t *testing.T) {
+	eachWay(t, func(t *testing.T) {
+		s, address := startServer(t, Config{Peer: openMemory(t)})
+		s.scripts.busyAfter.Store(1)
+		p := dial(t, address)
+		p.expect("HSET h f v", ":1")
+		var runaways []*peer
+		for range MaxReadScripts {
+			runaway := dial(t, address)
+			runaway.send([]string{"EVAL_RO", endless, "0"})
+			runaways = append(runaways, runaway)
+		}
+		eventually(t, "as many run as may", func() bool { return s.scripts.active.Load() == MaxReadScripts })
+		last := dial(t, address)
+		last.send([]string{"HGETALL", "h"}, []string{"EVAL_RO", endless, "0"}, []string{"HGETALL", "h"})
+		const all = "*2\n  \"f\"\n  \"v\""
+		p.expect("HGETALL h", all)
+		if n := s.scripts.active.Load(); n != MaxReadScripts {
+			t.Errorf("%d scripts run, want %d", n, MaxReadScripts)
+		}
+		p.expect("SCRIPT KILL", "+OK")
+		for _, runaway := range append(runaways, last) {
+			if runaway == last {
+				eventually(t, "the last runs", s.scripts.isLongest)
+				p.expect("SCRIPT KILL", "+OK")
+				if got := last.reply(); got != all {
+					t.Errorf("HGETALL before a script: %s", got)
+				}
+			}
+			if got := runaway.reply(); !strings.Contains(got, "Script killed by user") {
+				t.Errorf("a script ended with %s", got)
+			}
+		}
+		if got := last.reply(); got != all {
+			t.Errorf("HGETALL behind a script: %s", got)
+		}
+	})
+}
+
 // TestWhatQueuesBehindAScript of the same client, and in the same MULTI, goes its way.
 func TestWhatQueuesBehindAScript(t *testing.T) {
 	eachWay(t, func(t *testing.T) {

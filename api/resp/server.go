@@ -139,6 +139,7 @@ type Server struct {
 	counts  counts
 	held    atomic.Int64        // by all clients, in bytes: see client.hold
 	scans   chan struct{}       // holds a token for each scan under way
+	evals   chan struct{}       // holds a token for each script under way that only reads
 	times   []latency.Histogram // by command.number
 
 	perCommand []commandCounts // by command.place
@@ -195,6 +196,7 @@ func New(config Config) (*Server, error) {
 		runID:   fmt.Sprintf("%016x%016x%08x", rand.Uint64(), rand.Uint64(), rand.Uint32()),
 		clients: map[*client]struct{}{},
 		scans:   make(chan struct{}, MaxScans),
+		evals:   make(chan struct{}, MaxReadScripts),
 		times:   make([]latency.Histogram, len(commands)),
 
 		perCommand: make([]commandCounts, len(allCommands())),

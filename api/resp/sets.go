@@ -1,7 +1,6 @@
 package resp
 
 import (
-	"fmt"
 	"iter"
 	"math"
 	"slices"
@@ -278,24 +277,17 @@ func stored(of algebra) func(*call) error {
 		if err != nil {
 			return err
 		}
-		members := 0
-		for _, s := range sets {
-			members += s.Len()
-		}
-		looks := members * max(1, len(present(sets)))
-		if members > MaxAlgebra || looks > MaxLooks {
-			return replyError(fmt.Sprintf("ERR %d sets have %d members, and the limit of what is "+
-				"stored is %d (MaxAlgebra), or %d times one set's: ask for the members, and add them in parts",
-				len(sets), members, MaxAlgebra, MaxLooks))
-		}
-		if c.looped && looks > maxQuickArguments {
-			return errApart
+		if err := c.mayCombine(); err != nil {
+			return err
 		}
 		var made []string
 		of(sets, func(elem string) bool {
 			made = append(made, elem)
-			return true
+			return len(made) <= embedded.MaxOps
 		})
+		if err := c.changing(len(made), "members"); err != nil {
+			return err
+		}
 		if _, err := c.tx.Remove(c.arg(1)); err != nil {
 			return err
 		}

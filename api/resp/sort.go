@@ -7,6 +7,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	embedded "github.com/peerd/peerd/peer"
 )
 
 // sorting is what a SORT asks for.
@@ -198,8 +200,8 @@ func sortableCount(n int, access access) error {
 	switch {
 	case n > MaxSort:
 		return replyError(fmt.Sprintf("ERR %d elements exceed the limit of %d (MaxSort)", n, MaxSort))
-	case n > MaxAlgebra && access == accessWrite:
-		return replyError(fmt.Sprintf("ERR %d elements exceed the limit of %d with STORE (MaxAlgebra)", n, MaxAlgebra))
+	case n > embedded.MaxOps && access == accessWrite:
+		return replyError(fmt.Sprintf("ERR %d elements exceed the limit of %d with STORE (MaxOps)", n, embedded.MaxOps))
 	}
 	return nil
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"testing"
+
+	embedded "github.com/peerd/peerd/peer"
 )
 
 func TestNumbersAreReadAsStrtodReadsThem(t *testing.T) {
@@ -35,8 +37,8 @@ func TestSortRefusesWhatItWouldNotDo(t *testing.T) {
 	}{
 		{MaxSort, accessScan, "<nil>"},
 		{MaxSort + 1, accessScan, "ERR 1048577 elements exceed the limit of 1048576 (MaxSort)"},
-		{MaxAlgebra, accessWrite, "<nil>"},
-		{MaxAlgebra + 1, accessWrite, "ERR 131073 elements exceed the limit of 131072 with STORE (MaxAlgebra)"},
+		{embedded.MaxOps, accessWrite, "<nil>"},
+		{embedded.MaxOps + 1, accessWrite, "ERR 131073 elements exceed the limit of 131072 with STORE (MaxOps)"},
 	} {
 		if got := fmt.Sprint(sortableCount(test.n, test.access)); got != test.want {
 			t.Errorf("%d elements: %s, want %s", test.n, got, test.want)

@@ -2,6 +2,7 @@ package resp
 
 import (
 	"fmt"
+	"slices"
 
 	embedded "github.com/peerd/peerd/peer"
 )
@@ -208,6 +209,51 @@ func workOfKeys(c *call, cmd *command) int64 {
 	}
 	return int64(sum) * int64(len(keys))
 }
+
+// workOfCombining is that of what makes the first key of the others: it goes through members, as many
+// as through says by the sizes of those keys, and looks for each in all that hold something.
+func workOfCombining(through func(sizes []int64) int64) func(*call, *command) int64 {
+	return func(c *call, cmd *command) int64 {
+		keys, err := cmd.keysOf(c.args)
+		if err != nil || len(keys) < 2 {
+			return 0 // which the command refuses
+		}
+		var sizes []int64
+		counted, holding := 0, 0
+		for _, key := range keys[1:] {
+			n := countParts(c.tx, string(key), c.mostWork()-counted) // of a set exact
+			sizes = append(sizes, int64(n))
+			counted, holding = counted+n, holding+oneIf(n > 0)
+		}
+		return through(sizes) * int64(holding)
+	}
+}
+
+// What workOfCombining asks for.
+func sizeOfFirst(sizes []int64) int64    { return sizes[0] }
+func sizeOfSmallest(sizes []int64) int64 { return slices.Min(sizes) }
+
+func sizeOfAll(sizes []int64) (sum int64) {
+	for _, n := range sizes {
+		sum += n
+	}
+	return sum
+}
+
+// mayCombine returns an error for a command with workOfCombining for which others would wait for too
+// long.
+func (c *call) mayCombine() error {
+	switch looks := c.work(c.command); {
+	case looks > MaxLooks:
+		return errTooManyLooks
+	case c.looped && looks > maxQuickArguments:
+		return errApart
+	}
+	return nil
+}
+
+var errTooManyLooks = replyError(fmt.Sprintf("ERR members would be looked for in keys more than %d times (MaxLooks), "+
+	"for which all other writers would wait: ask for the members, and add them in parts", MaxLooks))
 
 // workOfStep is that of SCAN and the like, and of what chooses one of many.
 func workOfStep(c *call, cmd *command) int64 { return min(workOfKeys(c, cmd), MaxScanCount) }

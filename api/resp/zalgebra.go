@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/peerd/peerd/crdt"
+	embedded "github.com/peerd/peerd/peer"
 )
 
 // operand is a sorted set, or a set, whose members have then the score 1.
@@ -157,12 +158,18 @@ func (a *zalgebra) join(x, y float64) float64 {
 	return x
 }
 
+// holding returns the operands that have a member.
+func holding(operands []*operand) []*operand {
+	return slices.DeleteFunc(slices.Clone(operands), func(o *operand) bool { return o.members == 0 })
+}
+
 func (a *zalgebra) union(fn func(string, float64) bool) {
-	for i, o := range a.operands {
+	operands := holding(a.operands)
+	for i, o := range operands {
 		again := true
 		o.each(func(member string, score float64) bool {
 			score = o.weighed(score)
-			for j, other := range a.operands {
+			for j, other := range operands {
 				value, has := 0.0, false
 				if j != i {
 					value, has = other.score(member)
@@ -199,8 +206,9 @@ func (a *zalgebra) inter(fn func(string, float64) bool) {
 }
 
 func (a *zalgebra) diff(fn func(string, float64) bool) {
+	others := holding(a.operands[1:])
 	a.operands[0].each(func(member string, score float64) bool {
-		for _, o := range a.operands[1:] {
+		for _, o := range others {
 			if _, has := o.score(member); has {
 				return true
 			}
@@ -209,18 +217,13 @@ func (a *zalgebra) diff(fn func(string, float64) bool) {
 	})
 }
 
-// collect returns what the operation makes, in the order of scores.
-func (a *zalgebra) collect(op zoperation) ([]scored, error) {
-	var made []scored
+// collect returns what the operation makes: most members, and one more if there are more.
+func (a *zalgebra) collect(op zoperation, most int) (made []scored) {
 	op.run(a, func(member string, score float64) bool {
 		made = append(made, scored{member, score})
-		return len(made) <= MaxSort
+		return len(made) <= most
 	})
-	if len(made) > MaxSort {
-		return nil, replyError(fmt.Sprintf("ERR what is made exceeds %d members (MaxSort)", MaxSort))
-	}
-	slices.SortFunc(made, func(a, b scored) int { return cmp.Or(cmp.Compare(a.score, b.score), cmp.Compare(a.member, b.member)) })
-	return made, nil
+	return made
 }
 
 // zcombined returns ZUNION or its like.
@@ -230,10 +233,13 @@ func zcombined(op zoperation) func(*call) error {
 		if err != nil {
 			return err
 		}
-		made, err := a.collect(op)
-		if err != nil {
-			return err
+		made := a.collect(op, MaxSort)
+		if len(made) > MaxSort {
+			return replyError(fmt.Sprintf("ERR what is made exceeds %d members (MaxSort)", MaxSort))
 		}
+		slices.SortFunc(made, func(a, b scored) int {
+			return cmp.Or(cmp.Compare(a.score, b.score), cmp.Compare(a.member, b.member))
+		})
 		return c.members(len(made), func(yield func(string, float64) bool) {
 			for _, m := range made {
 				if !yield(m.member, m.score) {
@@ -251,15 +257,11 @@ func zstored(op zoperation) func(*call) error {
 		if err != nil {
 			return err
 		}
-		members, present := 0, 0
-		for _, o := range a.operands {
-			members, present = members+o.members, present+oneIf(o.members > 0)
-		}
-		if err := c.storable(members, members*max(1, present)); err != nil {
+		if err := c.mayCombine(); err != nil {
 			return err
 		}
-		made, err := a.collect(op)
-		if err != nil {
+		made := a.collect(op, embedded.MaxOps)
+		if err := c.changing(len(made), "members"); err != nil {
 			return err
 		}
 		return c.storeScored(c.arg(1), made)

@@ -1,7 +1,6 @@
 package resp
 
 import (
-	"fmt"
 	"iter"
 	"math"
 	"sort"
@@ -323,7 +322,7 @@ func runZRangeStore(c *call) error {
 		return err
 	}
 	members, n := r.all(c.tx.SortedSet(c.arg(2)))
-	if err := c.storable(n, 1); err != nil {
+	if err := c.changing(n, "members"); err != nil {
 		return err
 	}
 	made := make([]scored, 0, n)
@@ -331,18 +330,6 @@ func runZRangeStore(c *call) error {
 		made = append(made, scored{member, score})
 	}
 	return c.storeScored(c.arg(1), made)
-}
-
-// storable returns an error if so many members are too many to be stored, after so many looks.
-func (c *call) storable(members, looks int) error {
-	switch {
-	case members > MaxAlgebra || looks > MaxLooks:
-		return replyError(fmt.Sprintf("ERR %d members exceed the limit of what is stored, %d (MaxAlgebra), or %d times one "+
-			"key's: ask for the members, and add them in parts", members, MaxAlgebra, MaxLooks))
-	case c.looped && max(members, looks) > maxQuickArguments:
-		return errApart
-	}
-	return nil
 }
 
 // storeScored has a key hold these members and nothing else, and replies how many they are.
