@@ -81,6 +81,7 @@ func (cs *cursors) remove(id uint64) {
 type scanOptions struct {
 	pattern string
 	typ     string
+	typed   bool
 	count   int64
 }
 
@@ -94,7 +95,7 @@ func (c *call) scanOptions(first int) (o scanOptions, err error) {
 		case c.is(i, "match"):
 			o.pattern, err = c.pattern(i + 1)
 		case c.is(i, "type") && first == 2:
-			o.typ = c.arg(i + 1)
+			o.typ, o.typed = c.arg(i+1), true
 		case c.is(i, "count"):
 			o.count, err = c.integer(i + 1)
 			if err == nil && o.count < 1 {
@@ -126,10 +127,10 @@ func runScan(c *call) error {
 		return err
 	}
 	keys := func(after string, _ bool) iter.Seq2[string, crdt.Types] {
-		return c.tx.Keys(globPrefix(o.pattern), after)
+		return c.tx.Scan(globPrefix(o.pattern), after)
 	}
 	return scanned(c, id, o, keys, func(key string, types crdt.Types) int {
-		if o.typ != "" && !strings.EqualFold(o.typ, typeName(types)) {
+		if types == 0 || o.typed && !strings.EqualFold(o.typ, typeName(types)) {
 			return 0
 		}
 		c.out.text(key)
@@ -219,9 +220,11 @@ func (c *call) placeOf(id uint64) (after string, ended bool, err error) {
 	return after, false, nil
 }
 
-// scanWithin goes through what is under the key that the first argument names: names, and their
-// values if they have any.
-func (c *call) scanWithin(check func() error, values bool, names func(after string, more bool) iter.Seq2[string, []byte]) error {
+// scanWithin goes through what is under the key that the first argument names, as scanned does.
+func scanWithin[T any](
+	c *call, check func() error, names func(after string, more bool) iter.Seq2[string, T],
+	write func(name string, value T) int,
+) error {
 	id, err := c.cursor(2)
 	if err != nil {
 		return err
@@ -237,12 +240,5 @@ func (c *call) scanWithin(check func() error, values bool, names func(after stri
 	if err != nil {
 		return err
 	}
-	return scanned(c, id, o, names, func(name string, value []byte) int {
-		c.out.text(name)
-		if !values {
-			return 1
-		}
-		c.out.bulk(value)
-		return 2
-	})
+	return scanned(c, id, o, names, write)
 }
