@@ -1,0 +1,59 @@
+package resp
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"runtime"
+	"testing"
+
+	embedded "github.com/peerd/peerd/peer"
+)
+
+// TestALargeStringIsSentInParts which the server makes as the client takes them: beside the string that was
+// read there is not another one in memory.
+func TestALargeStringIsSentInParts(t *testing.T) {
+	const slack = 6 << 20
+	db := newMemory(t)
+	value := bytes.Repeat([]byte("0123456789abcdef"), MaxValue/16)
+	set := func(tx *embedded.Tx) error { return tx.String("k").Set(value) }
+	if err := db.UpdateAll(t.Context(), []func(*embedded.Tx) error{set}); err != nil {
+		t.Fatal(err)
+	}
+	for _, goroutines := range []bool{false, true} {
+		s, address := startServer(t, Config{db: db, goroutines: goroutines})
+		p := dial(t, address)
+		p.sendRaw(encodeCommand("PING"))
+		expectBytes(t, p.in, []byte("+PONG\r\n"))
+		before := live()
+		p.sendRaw(append(encodeCommand("GET", "k"), encodeCommand("PING")...))
+		expectBytes(t, p.in, fmt.Appendf(nil, "$%d\r\n", len(value)))
+		expectBytes(t, p.in, value[:MaxBatchOutput])
+		// What is left is more than the sockets hold.
+		eventually(t, "the value counts as held while it is sent", func() bool { return s.held.Load() >= MaxValue })
+		if now := live(); now > before+MaxValue+slack {
+			t.Errorf("%d KiB more than before are in memory while a string of %d KiB is sent",
+				(now-before)>>10, len(value)>>10)
+		}
+		for rest := value[MaxBatchOutput:]; len(rest) > 0; rest = rest[MaxBatchOutput:] {
+			expectBytes(t, p.in, rest[:MaxBatchOutput])
+		}
+		expectBytes(t, p.in, []byte("\r\n+PONG\r\n"))
+	}
+}
+
+// live returns how many bytes of memory are in use.
+func live() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+func expectBytes(t *testing.T, from io.Reader, want []byte) {
+	t.Helper()
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(from, got); err != nil || !bytes.Equal(got, want) {
+		t.Fatalf("%d bytes are not what was to come: %v", len(got), err)
+	}
+}
