@@ -11,8 +11,11 @@ import (
 // until the tree has it, and the log's record is written in parts, of which that is one. A checkpoint writes it in pieces,
 // each made when it is written (see treeWriter.blob).
 
-// isLarge reports whether a delta does not fit into the memory that records leave to each other.
-func isLarge(d *delta.Delta) bool { return len(d.Encode()) > maxSpareRecord }
+// largeDelta is from how many bytes on a delta is not copied to be written: it takes long enough that nobody's turn
+// should append it at once, and is more than the log keeps memory for.
+const largeDelta = 4 << 20
+
+func isLarge(d *delta.Delta) bool { return len(d.Encode()) > largeDelta }
 
 // fold has the group's cell keep a large payload where the encoded delta has it.
 func (g *group) fold(d *delta.Delta) {

@@ -211,7 +211,7 @@ func (r *replica) appendOne(rec logged) {
 }
 
 // maxSpareRecord is how large the memory of a record may be, in bytes, that the next one takes: a
-// commit group fits. A delta that does not is not copied to be written.
+// commit group fits.
 const maxSpareRecord = 1 << 20
 
 // logEnd returns where the log ends: others may have written behind this replica's newest record.
