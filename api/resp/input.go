@@ -7,8 +7,8 @@ import "sync"
 //
 // Memory follows the bytes that came, never a length that a client announced: while the connection
 // is busy the buffer is one of firstSize from a pool, one of readSize if the client sends much at
-// once, or up to twice the unfinished command if that is more, less if less of it is to come, and as
-// much as is to come once a quarter is there; while it waits, at most four times the unfinished
+// once, or up to twice the unfinished command if that is more, less if less of it is to come, and
+// as much as is to come once a quarter is there; while it waits, at most four times the unfinished
 // bytes, or nothing.
 type input struct {
 	buf   []byte

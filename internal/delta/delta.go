@@ -164,8 +164,8 @@ func (d *Delta) IsMost(i int) bool {
 	return n >= largeFrom && n > len(d.Encode())/2
 }
 
-// Fold makes the payload of the i-th op, of which IsMost holds, a part of the encoded delta, so that
-// memory has it once: it is the last field of its op. For a delta that was made here.
+// Fold makes the payload of the i-th op, of which IsMost holds, a part of the encoded delta, so
+// that memory has it once: it is the last field of its op. For a delta that was made here.
 func (d *Delta) Fold(i int) {
 	behind := wire.Encode(func(w *wire.Writer) {
 		for j := i + 1; j < len(d.Ops); j++ {

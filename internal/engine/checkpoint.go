@@ -343,8 +343,8 @@ func (w *treeWriter) cell(it *item, split bool) error {
 	return nil
 }
 
-// blob writes a large payload, piece by piece. Several pieces have a batch each, which is made when it is written: only
-// one is in memory beside the payload.
+// blob writes a large payload, piece by piece. Several pieces have a batch each, which is made when
+// it is written: only one is in memory beside the payload.
 func (w *treeWriter) blob(e dotted.Entry) {
 	n := 0
 	for piece := range slices.Chunk(e.Payload, maxPiece) {

@@ -7,12 +7,12 @@ import (
 	"github.com/peerd/peerd/internal/wire"
 )
 
-// A value of up to 16 MiB is in memory once, beside what its writer has: in the encoded delta. The cell points there
-// until the tree has it, and the log's record is written in parts, of which that is one. A checkpoint writes it in pieces,
-// each made when it is written (see treeWriter.blob).
+// A value of up to 16 MiB is in memory once, beside what its writer has: in the encoded delta. The
+// cell points there until the tree has it, and the log's record is written in parts, of which that
+// is one. A checkpoint writes it in pieces, each made when it is written (see treeWriter.blob).
 
-// largeDelta is from how many bytes on a delta is not copied to be written: it takes long enough that nobody's turn
-// should append it at once, and is more than the log keeps memory for.
+// largeDelta is from how many bytes on a delta is not copied to be written: it takes long enough
+// that nobody's turn should append it at once, and is more than the log keeps memory for.
 const largeDelta = 4 << 20
 
 func isLarge(d *delta.Delta) bool { return len(d.Encode()) > largeDelta }
@@ -32,8 +32,8 @@ func (g *group) fold(d *delta.Delta) {
 	}
 }
 
-// lasting returns the payload of an op of another replica's delta, which is a part of what came with it: a copy, unless
-// it is most of that.
+// lasting returns the payload of an op of another replica's delta, which is a part of what came
+// with it: a copy, unless it is most of that.
 func lasting(d *delta.Delta, i int) []byte {
 	payload := d.Ops[i].Payload
 	if !d.IsMost(i) {

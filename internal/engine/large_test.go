@@ -8,7 +8,8 @@ import (
 	"github.com/peerd/peerd/crdt"
 )
 
-// TestWhetherALargeStringExistsIsReadFromItsBeginning and not from all of it, with nothing in memory.
+// TestWhetherALargeStringExistsIsReadFromItsBeginning and not from all of it, with nothing in
+// memory.
 func TestWhetherALargeStringExistsIsReadFromItsBeginning(t *testing.T) {
 	s := &traffic{disk: newDisk()}
 	value := bytes.Repeat([]byte("v"), crdt.MaxValue)

@@ -156,7 +156,8 @@ func (c *Committer) append(own *claim, records [][]byte, mayWait bool) (first, n
 }
 
 // appendParts is AppendParts of a space's log.
-func (c *Committer) appendParts(own *claim, parts [][]byte) (first, next store.Position, err error) {
+func (c *Committer) appendParts(own *claim, parts [][]byte) (first, next store.Position,
+	err error) {
 	c.mu.Lock()
 	q := c.request()
 	c.mu.Unlock()
@@ -170,7 +171,8 @@ func (c *Committer) appendParts(own *claim, parts [][]byte) (first, next store.P
 }
 
 // enter has a request carried out.
-func (c *Committer) enter(own *claim, q *request, mayWait bool) (first, next store.Position, err error) {
+func (c *Committer) enter(own *claim, q *request, mayWait bool) (first, next store.Position,
+	err error) {
 	c.mu.Lock()
 	if own.ended.Load() {
 		c.mu.Unlock()
@@ -277,7 +279,8 @@ func (c *Committer) lead(mayWait bool) {
 	}
 }
 
-// take moves the beginning of the queue to taken; one in parts goes alone. It is called with mu held.
+// take moves the beginning of the queue to taken; one in parts goes alone. It is called with mu
+// held.
 func (c *Committer) take() {
 	size := store.Position(0)
 	for _, q := range c.queue {

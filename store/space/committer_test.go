@@ -325,7 +325,8 @@ func TestARecordInPartsWaitsForItsTurn(t *testing.T) {
 	parted := func(queued int) {
 		all.Go(func() {
 			first, next, err := c.Log(7, 0).AppendParts([]byte("in "), []byte("parts"))
-			if err != nil || next-first != store.Position(store.RecordFrame+numberSize+len("in parts")) {
+			const size = store.RecordFrame + numberSize + len("in parts")
+			if err != nil || next-first != store.Position(size) {
 				t.Errorf("from %d to %d: %v", first, next, err)
 			}
 		})

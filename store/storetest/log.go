@@ -345,8 +345,8 @@ func testLogReuse(t *testing.T, m LogMedium) {
 	}
 }
 
-// testLogParts appends a record in parts, between others, on a medium that is full before it has the
-// last part.
+// testLogParts appends a record in parts, between others, on a medium that is full before it has
+// the last part.
 func testLogParts(t *testing.T, m LogMedium) {
 	l := openLog(t, m)
 	parts := [][]byte{[]byte("a record"), nil, bytes.Repeat([]byte("in parts"), 100), []byte("!")}
@@ -356,7 +356,7 @@ func testLogParts(t *testing.T, m LogMedium) {
 	for _, room := range []int{0, frame + 20, len(whole)} {
 		m.SetRoom(l, int64(room))
 		if _, _, err := l.AppendParts(parts...); !errors.Is(err, store.ErrNoSpace) {
-			t.Errorf("a record of %d bytes on a medium with %d left: %v, want ErrNoSpace", len(whole), room, err)
+			t.Errorf("a record of %d bytes on a medium with %d left: %v", len(whole), room, err)
 		}
 	}
 	m.SetRoom(l, -1)
