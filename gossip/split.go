@@ -95,8 +95,10 @@ func (m *Mesh) receivePart(from NeighbourID, n *neighbour, body []byte, apply Ap
 		p.drop()
 	}
 	if !p.dropped {
-		// Memory is taken for what has come, not for what was announced.
-		p.data = slices.Grow(p.data, min(max(len(data), len(p.data)), p.size-len(p.data)))
+		// Memory is taken for what has come, four times as much at most, not for what was announced.
+		if len(data) > cap(p.data)-len(p.data) {
+			p.data = slices.Grow(p.data, min(max(len(data), 3*len(p.data)), p.size-len(p.data)))
+		}
 		p.data = append(p.data, data...)
 	}
 	if p.got < p.size {

@@ -1,7 +1,6 @@
 package peer
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -303,9 +302,9 @@ func (s *space) run(u *update) (records [][]byte, err error) {
 			return nil, err
 		}
 		rd := e.Ready()
-		for _, w := range rd.Writes {
-			if w.Record != nil {
-				records = append(records, bytes.Clone(w.Record))
+		for i := range rd.Writes {
+			if record := rd.Writes[i].RecordCopy(); record != nil {
+				records = append(records, record)
 			}
 		}
 		if err := engine.CarryOut(rd.Writes, tree, log); err != nil {

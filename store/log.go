@@ -68,6 +68,9 @@ type Log interface {
 	// TryAppend is Append for who must not wait: where Append would wait for another call, or has to
 	// make something durable before, it returns ErrWouldWait. It makes nothing durable.
 	TryAppend(records ...[]byte) (first, next Position, err error)
+	// AppendParts is Append of one record, whose bytes are those of the parts, one behind the other:
+	// a large one is not copied to be written.
+	AppendParts(parts ...[]byte) (first, next Position, err error)
 	// Sync returns when every record that was appended before the call is durable. Those who wait at
 	// once share an fsync.
 	Sync() error
@@ -139,4 +142,15 @@ func CheckAppend(records [][]byte) (size Position, err error) {
 		}
 	}
 	return size, nil
+}
+
+// CheckParts is CheckAppend of one record, in parts.
+func CheckParts(parts [][]byte) (size Position, err error) {
+	for _, part := range parts {
+		size += Position(len(part))
+	}
+	if size > MaxRecord {
+		return 0, ErrBatchTooLarge
+	}
+	return RecordFrame + size, nil
 }

@@ -115,7 +115,8 @@ func (b *batch) dropOutput() {
 
 // size returns how much memory the batch holds, in bytes.
 func (b *batch) size() int {
-	size := cap(b.out.buf) + cap(b.args)*argumentSize + cap(b.requests)*requestSize + b.viewSize()
+	size := cap(b.out.buf) + cap(b.args)*argumentSize + cap(b.requests)*requestSize
+	size += b.viewSize() + b.call.holding
 	if b.waiter != nil {
 		size += b.waiter.size
 	}

@@ -215,6 +215,7 @@ type call struct {
 	apart    bool         // it is executed alone, as its reply is long
 	send     func() error // sends what there is of that; nil if it is made whole
 	over     func() error // set with send: why nobody waits for it any more; nil if somebody does
+	holding  int          // bytes of the value that is sent in parts
 	inScript bool         // a script calls it
 	whole    bool         // it is one of several that are one transaction, and must not wait
 	writing  bool         // that one is EXEC's, and may write

@@ -7,8 +7,9 @@ import "sync"
 //
 // Memory follows the bytes that came, never a length that a client announced: while the connection
 // is busy the buffer is one of firstSize from a pool, one of readSize if the client sends much at
-// once, or up to twice the unfinished command if that is more, less if less of it is to come; while
-// it waits, at most four times the unfinished bytes, or nothing.
+// once, or up to twice the unfinished command if that is more, less if less of it is to come, and
+// as much as is to come once a quarter is there; while it waits, at most four times the unfinished
+// bytes, or nothing.
 type input struct {
 	buf   []byte
 	start int // the command being parsed begins here; what is before it may be dropped
@@ -53,7 +54,11 @@ func (in *input) reserve(coming int) {
 	case cap(in.buf) < least || isLittle:
 		more := pending
 		if coming > 0 {
-			more = min(pending, max(coming+firstSize, pending/4))
+			most := pending
+			if coming <= 3*pending {
+				most = 3 * pending
+			}
+			more = min(most, max(coming+firstSize, pending/4))
 		}
 		in.moveTo(takeBuffer(max(least, pending+more)))
 	case cap(in.buf)-len(in.buf) < max(least, pending)/4 && in.start > 0:

@@ -36,8 +36,8 @@ const (
 	WriteTimeout = 30 * time.Second
 	// MaxReply is the size in bytes of a reply that is made whole: within MULTI, in scripts, and of
 	// commands that write or choose. A longer one is replaced by an error. What only goes through a
-	// key, as LRANGE, ZRANGE, XRANGE, SMEMBERS and HGETALL do, or through all of them, is sent as it
-	// is made, whatever its size.
+	// key, as GET, LRANGE, ZRANGE, XRANGE, SMEMBERS and HGETALL do, or through all of them, is sent as
+	// it is made, whatever its size.
 	MaxReply = 64 << 20
 	// MaxQueue is the size in bytes of the commands between MULTI and EXEC, counted as for
 	// MaxCommand. Beyond it EXEC refuses the transaction.

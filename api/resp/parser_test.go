@@ -300,7 +300,7 @@ func TestALargeValueIsCopiedFewTimes(t *testing.T) {
 		done := false
 		for from := 0; from < len(data); {
 			p.reserve()
-			if from > 0 && cap(p.buf) > max(2*p.pending(), readSize) {
+			if from > 0 && cap(p.buf) > max(4*p.pending(), readSize) {
 				t.Fatalf("a buffer of %d bytes for %d", cap(p.buf), p.pending())
 			}
 			n := copy(p.free(), data[from:min(len(data), from+piece)])

@@ -5,13 +5,39 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/peerd/peerd/crdt"
 	embedded "github.com/peerd/peerd/peer"
 )
 
-func runGet(c *call) error { return c.reply(c.arg(1)) }
+func runGet(c *call) error {
+	value, ok, err := c.getString(c.arg(1))
+	switch long := len(value) > MaxBatchOutput && !c.whole && !c.inScript; {
+	case !long:
+		return c.replyWith(value, ok, err)
+	case c.send == nil:
+		return errLong
+	}
+	return c.inParts(value)
+}
+
+// inParts replies with bytes, and sends what there is of them whenever that is MaxBatchOutput.
+func (c *call) inParts(value []byte) error {
+	at := len(c.out.buf)
+	c.holding = len(value)
+	defer func() { c.holding = 0 }()
+	c.out.header('$', int64(len(value)))
+	for part := range slices.Chunk(value, MaxBatchOutput) {
+		c.out.buf = append(c.out.buf, part...)
+		if err := c.more(at); err != nil {
+			return err
+		}
+	}
+	c.out.buf = append(c.out.buf, "\r\n"...)
+	return nil
+}
 
 // tooLong reports whether the loop must not copy a value.
 func (c *call) tooLong(value []byte) bool { return c.looped && len(value) > maxQuickBytes }
@@ -262,8 +288,9 @@ func runGetDel(c *call) error {
 }
 
 // reply replies with the string of a key.
-func (c *call) reply(key string) error {
-	value, ok, err := c.getString(key)
+func (c *call) reply(key string) error { return c.replyWith(c.getString(key)) }
+
+func (c *call) replyWith(value []byte, ok bool, err error) error {
 	switch {
 	case err != nil:
 		return err

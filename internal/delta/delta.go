@@ -154,6 +154,28 @@ func (d *Delta) Encode() []byte {
 	return d.encoded
 }
 
+// largeFrom is from how many bytes on a payload is large.
+const largeFrom = 1 << 20
+
+// IsMost reports whether the payload of the i-th op is large, and most of the encoded delta: so who
+// keeps one of them may as well keep both.
+func (d *Delta) IsMost(i int) bool {
+	n := len(d.Ops[i].Payload)
+	return n >= largeFrom && n > len(d.Encode())/2
+}
+
+// Fold makes the payload of the i-th op, of which IsMost holds, a part of the encoded delta, so
+// that memory has it once: it is the last field of its op. For a delta that was made here.
+func (d *Delta) Fold(i int) {
+	behind := wire.Encode(func(w *wire.Writer) {
+		for j := i + 1; j < len(d.Ops); j++ {
+			d.Ops[j].write(w)
+		}
+	})
+	op, end := &d.Ops[i], len(d.encoded)-len(behind)
+	op.Payload = d.encoded[end-len(op.Payload) : end : end]
+}
+
 // Hash returns the hash of the encoded delta, which chains the next one.
 func (d *Delta) Hash() Hash {
 	d.Encode()

@@ -343,12 +343,19 @@ func (w *treeWriter) cell(it *item, split bool) error {
 	return nil
 }
 
-// blob writes a large payload, piece by piece.
+// blob writes a large payload, piece by piece. Several pieces have a batch each, which is made when
+// it is written: only one is in memory beside the payload.
 func (w *treeWriter) blob(e dotted.Entry) {
 	n := 0
 	for piece := range slices.Chunk(e.Payload, maxPiece) {
 		key := blobKey(e.Dot, n)
-		w.set(key, wire.Seal(formatVersion, key, piece))
+		if len(e.Payload) > maxPiece {
+			w.r.write(Write{Batch: &store.Batch{}, fill: func(b *store.Batch) {
+				b.Set(key, wire.Seal(formatVersion, key, piece))
+			}})
+		} else {
+			w.set(key, wire.Seal(formatVersion, key, piece))
+		}
 		n++
 	}
 	w.r.spend(workOf(len(e.Payload)))

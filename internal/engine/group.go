@@ -466,6 +466,7 @@ func (g *group) update(fn func(tx *Tx) error) error {
 	if size := len(tx.delta.Encode()); size > delta.MaxSize {
 		return fmt.Errorf("%w: %d bytes (limit %d)", delta.ErrTooLarge, size, delta.MaxSize)
 	}
+	g.fold(tx.delta)
 	g.accept(tx.delta, tx.cost)
 	whole = true
 	return nil
@@ -804,7 +805,7 @@ func (g *group) applyOp(d *delta.Delta, i int, exact bool) error {
 		noteExpired(d, op.Address, c.now, d.Time.Wall())
 	}
 	if op.Kind == delta.OpPut {
-		now = now.With(dotted.Entry{Dot: d.Dot(i), Payload: bytes.Clone(op.Payload)}) // it is a part of the frame
+		now = now.With(dotted.Entry{Dot: d.Dot(i), Payload: lasting(d, i)})
 		g.r.owe(op)
 	}
 	if slices.Equal(now.Dots(), c.now.Dots()) {

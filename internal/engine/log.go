@@ -192,16 +192,22 @@ func (r *replica) maxDerived() int { return min(maxDerived, cmp.Or(r.cfg.derived
 
 func (r *replica) appendOne(rec logged) {
 	r.spoilFilling()
-	record := encodeLogged(r.spareRecord, rec)
-	r.spareRecord = nil
-	rec.bytes = len(record)
+	w := Write{}
+	if slices.ContainsFunc(rec.deltas, isLarge) {
+		w.Parts = partsOfLogged(rec)
+	} else {
+		w.Record = encodeLogged(r.spareRecord, rec)
+		r.spareRecord = nil
+	}
+	rec.bytes = w.recordSize()
 	r.log.append(rec)
-	r.write(Write{Record: record, then: func(w *Write) {
+	w.then = func(w *Write) {
 		r.log.Locate(rec.lsn, rec.time, w.at, w.next, r.markEvery())
-		if cap(w.Record) <= maxSpareRecord {
+		if w.Record != nil && cap(w.Record) <= maxSpareRecord {
 			r.spareRecord = w.Record[:0]
 		}
-	}})
+	}
+	r.write(w)
 }
 
 // maxSpareRecord is how large the memory of a record may be, in bytes, that the next one takes: a
@@ -333,6 +339,11 @@ const logHeader = 1 + 1 + 8
 
 // encodeLogged appends a record to memory for one.
 func encodeLogged(memory []byte, rec logged) []byte {
+	return writeLogged(memory, rec, func(w *wire.Writer, d *delta.Delta) { w.Bytes(d.Encode()) })
+}
+
+// writeLogged appends a record to memory for one, with what write writes of each delta.
+func writeLogged(memory []byte, rec logged, write func(w *wire.Writer, d *delta.Delta)) []byte {
 	var head [logHeader]byte
 	head[0], head[1] = formatVersion, byte(rec.kind)
 	binary.BigEndian.PutUint64(head[2:], rec.lsn)
@@ -347,7 +358,7 @@ func encodeLogged(memory []byte, rec logged) []byte {
 		case recordGroup, recordDerived:
 			w.Array(len(rec.deltas))
 			for _, d := range rec.deltas {
-				w.Bytes(d.Encode())
+				write(w, d)
 			}
 		default:
 			rec.flip.write(w)

@@ -328,7 +328,7 @@ func (v *View) seesString(key []byte, it *item) (a dotted.Address, seen bool, er
 	if v.clears.count == 0 || !v.clears.cover(a) {
 		return a, true, nil
 	}
-	c, err := v.Cell(a)
+	c, err := v.heads(a)
 	return a, c.Visible(), err
 }
 

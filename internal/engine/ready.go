@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"errors"
 	"slices"
 	"time"
@@ -140,12 +141,14 @@ func (e *Engine) Advance() {
 // Write is one thing to do to the disk. One field says what.
 type Write struct {
 	Record   []byte         // is appended to the log; valid until Advance
+	Parts    [][]byte       // so is a large record, in parts
 	Batch    *store.Batch   // is applied to the tree, whole or not at all
 	SyncLog  bool           // all that was appended is made durable
 	SyncTree bool           // all that was applied to the tree is
 	Drop     store.Position // what the log has before it is not needed any more
 
-	at, next store.Position // where the record stands, and what follows it
+	fill     func(*store.Batch) // makes the batch, which is empty until then and afterwards
+	at, next store.Position     // where the record stands, and what follows it
 	then     func(w *Write)
 }
 
@@ -232,10 +235,32 @@ func AppendAtOnce(writes []Write, log store.Log) (left []Write, err error) {
 	return nil, nil
 }
 
+// RecordCopy returns a copy of the record that is appended; nil if there is none.
+func (w *Write) RecordCopy() []byte {
+	if w.Record != nil {
+		return bytes.Clone(w.Record)
+	}
+	return slices.Concat(w.Parts...)
+}
+
+// recordSize returns how many bytes that has.
+func (w *Write) recordSize() (n int) {
+	for _, part := range w.Parts {
+		n += len(part)
+	}
+	return n + len(w.Record)
+}
+
 func (w *Write) carryOut(tree store.Store, log store.Log) (err error) {
 	switch {
 	case w.Record != nil:
 		w.at, w.next, err = log.Append(w.Record)
+	case w.Parts != nil:
+		w.at, w.next, err = log.AppendParts(w.Parts...)
+	case w.fill != nil:
+		w.fill(w.Batch)
+		err = tree.Commit(w.Batch, false)
+		*w.Batch = store.Batch{}
 	case w.Batch != nil:
 		err = tree.Commit(w.Batch, false)
 	case w.SyncLog:

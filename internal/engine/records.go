@@ -169,6 +169,13 @@ func readEntries(r *wire.Reader, c dotted.Cell, large []blob) (dotted.Cell, []bl
 
 // decodeCell reads a cell's record, and the parts and large payloads that it names.
 func decodeCell(s store.Snapshot, key, record []byte) (dotted.Address, dotted.Cell, error) {
+	return readCell(s, key, record, readBlob)
+}
+
+// readCell is decodeCell, with what payload reads of a large one of a dot, a size and a sum.
+func readCell(s store.Snapshot, key, record []byte,
+	payload func(s store.Snapshot, d crdt.Dot, size int, sum []byte) ([]byte, error),
+) (dotted.Address, dotted.Cell, error) {
 	address, cell, large, more, err := decodeFirst(key, record)
 	if err != nil {
 		return "", nil, err
@@ -180,7 +187,7 @@ func decodeCell(s store.Snapshot, key, record []byte) (dotted.Address, dotted.Ce
 	}
 	for _, b := range large {
 		e := &cell[b.at]
-		if e.Payload, err = readBlob(s, e.Dot, b.size, e.Payload); err != nil {
+		if e.Payload, err = payload(s, e.Dot, b.size, e.Payload); err != nil {
 			return "", nil, err
 		}
 	}
@@ -233,15 +240,7 @@ func readPart(s store.Snapshot, key []byte, c dotted.Cell, large []blob) (dotted
 // readBlob puts the payload of a dot together, and compares it with its sum.
 func readBlob(s store.Snapshot, d crdt.Dot, size int, want []byte) (payload []byte, err error) {
 	for i := range piecesOf(size) {
-		key := blobKey(d, i)
-		record, ok, err := s.Get(key)
-		if err == nil && !ok {
-			err = damaged(key, errMissing)
-		}
-		if err != nil {
-			return nil, err
-		}
-		body, err := unseal(key, record)
+		body, err := readPiece(s, d, i)
 		if err != nil {
 			return nil, err
 		}
@@ -255,6 +254,24 @@ func readBlob(s store.Snapshot, d crdt.Dot, size int, want []byte) (payload []by
 		return nil, damaged(blobKey(d, 0), wire.ErrChecksum)
 	}
 	return payload, nil
+}
+
+// readPiece reads the i-th piece of the payload of a dot.
+func readPiece(s store.Snapshot, d crdt.Dot, i int) ([]byte, error) {
+	key := blobKey(d, i)
+	record, ok, err := s.Get(key)
+	if err == nil && !ok {
+		err = damaged(key, errMissing)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return unseal(key, record)
+}
+
+// readFirst reads the first piece alone, whose first byte says what the payload is.
+func readFirst(s store.Snapshot, d crdt.Dot, _ int, _ []byte) ([]byte, error) {
+	return readPiece(s, d, 0)
 }
 
 // errMissing says that a record is not there that another one names.

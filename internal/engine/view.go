@@ -526,8 +526,21 @@ func (v *View) Summary(key string) (dotted.Summary, error) {
 	if err != nil {
 		return dotted.Summary{}, err
 	}
-	c, err := v.Cell(ownString(key))
+	c, err := v.heads(ownString(key))
 	return sumOfString(c), err
+}
+
+// heads returns a cell with the first pieces of large payloads in their places.
+func (v *View) heads(a dotted.Address) (c dotted.Cell, err error) {
+	key := place(prefixCell, a)
+	if it := v.item(key); it != nil {
+		return v.clears.hide(a, it.cell), nil
+	}
+	record, ok, err := v.shot.Tree().Get(key)
+	if err == nil && ok {
+		_, c, err = readCell(v.shot.Tree(), key, record, readFirst)
+	}
+	return v.clears.hide(a, c), err
 }
 
 // summaryIn returns the summary that a record says; nothing if that was cleared.

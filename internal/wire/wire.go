@@ -156,9 +156,12 @@ func (w *Writer) Bool(b bool) {
 
 // Bytes writes a byte string; nil and empty are the same.
 func (w *Writer) Bytes(b []byte) {
-	w.number(msgpcode.Bin8, uint64(len(b)))
+	w.BytesHeader(len(b))
 	w.buf = append(w.buf, b...)
 }
+
+// BytesHeader writes what stands before the bytes of a byte string, for who has them elsewhere.
+func (w *Writer) BytesHeader(n int) { w.number(msgpcode.Bin8, uint64(n)) }
 
 // String writes a string as a byte string: keys and values need not be UTF-8.
 func (w *Writer) String(s string) {

@@ -69,6 +69,11 @@ func (l *Log) TryAppend(records ...[]byte) (first, next store.Position, err erro
 	return l.Append(records...)
 }
 
+// AppendParts implements store.Log.
+func (l *Log) AppendParts(parts ...[]byte) (first, next store.Position, err error) {
+	return l.Append(slices.Concat(parts...))
+}
+
 // usable is called with mu held.
 func (l *Log) usable() error {
 	if l.closed {

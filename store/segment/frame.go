@@ -109,6 +109,14 @@ type checksum struct {
 
 func (c *checksum) record(b []byte) uint32 { return crc32.Update(c.salt, castagnoli, b) }
 
+func (c *checksum) parts(parts [][]byte) uint32 {
+	sum := c.salt
+	for _, part := range parts {
+		sum = crc32.Update(sum, castagnoli, part)
+	}
+	return sum
+}
+
 func (c *checksum) frame(at store.Position, fields []byte) uint32 {
 	order.PutUint64(c.position[:], uint64(at))
 	return crc32.Update(crc32.Update(c.salt, castagnoli, c.position[:]), castagnoli, fields)
@@ -116,12 +124,16 @@ func (c *checksum) frame(at store.Position, fields []byte) uint32 {
 
 // appendRecord appends a record that will stand at a position, in a log synced up to another.
 func (c *checksum) appendRecord(b []byte, at, synced store.Position, record []byte) []byte {
+	return append(c.appendFrame(b, at, synced, len(record), c.record(record)), record...)
+}
+
+// appendFrame appends the frame of a record with a length and a sum.
+func (c *checksum) appendFrame(b []byte, at, synced store.Position, length int, sum uint32) []byte {
 	start := len(b)
-	b = order.AppendUint32(b, uint32(behind+len(record)))
+	b = order.AppendUint32(b, uint32(behind+length))
 	b = order.AppendUint32(b, uint32(at-synced))
-	b = order.AppendUint32(b, c.record(record))
-	b = order.AppendUint32(b, c.frame(at, b[start:]))
-	return append(b, record...)
+	b = order.AppendUint32(b, sum)
+	return order.AppendUint32(b, c.frame(at, b[start:]))
 }
 
 // parse reads the frame at a position, and returns false if it is none, or not one of a record

@@ -130,6 +130,46 @@ func (l *Log) append(records [][]byte, mayWait bool) (first, next store.Position
 	if err != nil {
 		return 0, 0, err
 	}
+	s, err := l.place(size, mayWait)
+	if err != nil {
+		return 0, 0, err
+	}
+	first, buffer := l.encode(records, int(size))
+	if _, err := l.last.WriteAt(buffer, s.offset(first)); err != nil {
+		return 0, 0, l.undo(err, mayWait)
+	}
+	return first, first + size, l.publish(first + size)
+}
+
+// AppendParts implements store.Log. It writes each part as it is.
+func (l *Log) AppendParts(parts ...[]byte) (first, next store.Position, err error) {
+	l.appending.Lock()
+	defer l.appending.Unlock()
+	size, err := store.CheckParts(parts)
+	if err != nil {
+		return 0, 0, err
+	}
+	s, err := l.place(size, true)
+	if err != nil {
+		return 0, 0, err
+	}
+	first, synced := l.end()
+	l.buffer = l.sum.appendFrame(l.buffer[:0], first, synced, int(size)-frameSize, l.sum.parts(parts))
+	at := s.offset(first)
+	for part, i := l.buffer, 0; ; i++ {
+		if _, err := l.last.WriteAt(part, at); err != nil {
+			return 0, 0, l.undo(err, true)
+		}
+		if i == len(parts) {
+			return first, first + size, l.publish(first + size)
+		}
+		at += int64(len(part))
+		part = parts[i]
+	}
+}
+
+// place returns the segment that takes so many bytes next: another one, if the last is full.
+func (l *Log) place(size store.Position, mayWait bool) (segment, error) {
 	s, used, err := l.tail()
 	full := used > 0 && used+size > l.size && size > 0
 	if err == nil && (full || l.spoiled) && !mayWait {
@@ -141,14 +181,7 @@ func (l *Log) append(records [][]byte, mayWait bool) (first, next store.Position
 	if err == nil && full {
 		s, err = l.roll()
 	}
-	if err != nil {
-		return 0, 0, err
-	}
-	first, buffer := l.encode(records, int(size))
-	if _, err := l.last.WriteAt(buffer, s.offset(first)); err != nil {
-		return 0, 0, l.undo(err, mayWait)
-	}
-	return first, first + size, l.publish(first + size)
+	return s, err
 }
 
 // tail returns the last segment and how much of it is used, or why nothing can be appended.
@@ -169,9 +202,7 @@ func (l *Log) usable() error {
 
 // encode puts frames and records into a buffer that the next Append uses again, unless it is large.
 func (l *Log) encode(records [][]byte, size int) (first store.Position, buffer []byte) {
-	l.mu.Lock()
-	first, synced := l.next, l.synced
-	l.mu.Unlock()
+	first, synced := l.end()
 	buffer = slices.Grow(l.buffer[:0], size)
 	for at, i := first, 0; i < len(records); i++ {
 		buffer = l.sum.appendRecord(buffer, at, synced, records[i])
@@ -181,6 +212,13 @@ func (l *Log) encode(records [][]byte, size int) (first store.Position, buffer [
 		l.buffer = buffer
 	}
 	return first, buffer
+}
+
+// end returns where the log ends, and up to where it is synced.
+func (l *Log) end() (next, synced store.Position) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.next, l.synced
 }
 
 func (l *Log) publish(next store.Position) error {

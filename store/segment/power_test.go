@@ -304,7 +304,13 @@ func (w *powerWorld) append(t *rapid.T) {
 		batch = append(batch, []byte(text)[:min(len(text), 8)])
 	}
 	first := w.log.Next()
-	_, _, err := w.log.Append(batch...)
+	var err error
+	if rapid.Bool().Draw(t, "in parts") {
+		_, _, err = w.log.AppendParts(batch...)
+		batch = [][]byte{slices.Concat(batch...)}
+	} else {
+		_, _, err = w.log.Append(batch...)
+	}
 	if errors.Is(err, store.ErrNoSpace) {
 		return
 	}

@@ -52,8 +52,9 @@ type claim struct {
 
 // request is an Append that waits.
 type request struct {
-	records     [][]byte // with their numbers
-	buffer      []byte   // where they are
+	records     [][]byte // with their numbers; of a record in parts these, behind its number
+	buffer      []byte   // where they are, but for parts
+	parted      bool     // there is one, in parts
 	size        store.Position
 	first, next store.Position
 	err         error
@@ -151,6 +152,27 @@ func (c *Committer) append(own *claim, records [][]byte, mayWait bool) (first, n
 	if err := q.fill(own.number, records); err != nil {
 		return 0, 0, err
 	}
+	return c.enter(own, q, mayWait)
+}
+
+// appendParts is AppendParts of a space's log.
+func (c *Committer) appendParts(own *claim, parts [][]byte) (first, next store.Position,
+	err error) {
+	c.mu.Lock()
+	q := c.request()
+	c.mu.Unlock()
+	defer c.release(q)
+	q.buffer, q.parted = own.number.append(q.buffer), true
+	q.records = append(append(q.records, q.buffer), parts...)
+	if q.size, err = store.CheckParts(q.records); err != nil {
+		return 0, 0, err
+	}
+	return c.enter(own, q, true)
+}
+
+// enter has a request carried out.
+func (c *Committer) enter(own *claim, q *request, mayWait bool) (first, next store.Position,
+	err error) {
 	c.mu.Lock()
 	if own.ended.Load() {
 		c.mu.Unlock()
@@ -186,7 +208,7 @@ func (c *Committer) request() *request {
 func (c *Committer) release(q *request) {
 	clear(q.records)
 	q.records, q.buffer, q.size = q.records[:0], q.buffer[:0], 0
-	q.first, q.next, q.err, q.leads = 0, 0, nil, false
+	q.first, q.next, q.err, q.leads, q.parted = 0, 0, nil, false, false
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if cap(q.buffer) <= keptBuffer && len(c.free) < keptRequests {
@@ -230,16 +252,16 @@ func (c *Committer) lead(mayWait bool) {
 		c.batch = append(c.batch, q.records...)
 	}
 	under := c.log.Append
-	if !mayWait {
+	if c.taken[0].parted {
+		under = c.log.AppendParts
+	} else if !mayWait {
 		under = c.log.TryAppend
 	}
 	at, _, err := under(c.batch...)
 	for i, q := range c.taken {
 		if q.err = err; err == nil {
 			q.first = at
-			for _, record := range q.records {
-				at = at.After(record)
-			}
+			at += q.size
 			q.next = at
 		}
 		if i > 0 { // the first one leads
@@ -257,14 +279,18 @@ func (c *Committer) lead(mayWait bool) {
 	}
 }
 
-// take moves the beginning of the queue to taken. It is called with mu held.
+// take moves the beginning of the queue to taken; one in parts goes alone. It is called with mu
+// held.
 func (c *Committer) take() {
 	size := store.Position(0)
 	for _, q := range c.queue {
-		if size += q.size; size > store.MaxAppend {
+		first := len(c.taken) == 0
+		if size += q.size; size > store.MaxAppend || q.parted && !first {
 			break
 		}
-		c.taken = append(c.taken, q)
+		if c.taken = append(c.taken, q); q.parted {
+			break
+		}
 	}
 	c.queue = slices.Delete(c.queue, 0, len(c.taken))
 }
@@ -329,6 +355,14 @@ func (l *spaceLog) TryAppend(records ...[]byte) (first, next store.Position, err
 		return 0, 0, store.ErrClosed
 	}
 	return l.c.append(l.claim, records, false)
+}
+
+// AppendParts implements store.Log.
+func (l *spaceLog) AppendParts(parts ...[]byte) (first, next store.Position, err error) {
+	if l.ended() {
+		return 0, 0, store.ErrClosed
+	}
+	return l.c.appendParts(l.claim, parts)
 }
 
 // Sync implements store.Log. It syncs for all spaces.

@@ -317,3 +317,46 @@ func (l *counting) Sync() error {
 
 // syncs returns how many there were at least: those that reached another place.
 func (l *counting) syncs() int { return len(l.reached) }
+
+// TestARecordInPartsWaitsForItsTurn between others that wait, and keeps its space's number.
+func TestARecordInPartsWaitsForItsTurn(t *testing.T) {
+	var all sync.WaitGroup
+	var c *Committer
+	parted := func(queued int) {
+		all.Go(func() {
+			first, next, err := c.Log(7, 0).AppendParts([]byte("in "), []byte("parts"))
+			const size = store.RecordFrame + numberSize + len("in parts")
+			if err != nil || next-first != store.Position(size) {
+				t.Errorf("from %d to %d: %v", first, next, err)
+			}
+		})
+		for c.queued() < queued {
+		}
+	}
+	l := &slow{Log: mem.NewLog(), entered: make(chan struct{}), letGo: make(chan struct{})}
+	c = NewCommitter(l)
+	all.Go(func() { c.Log(1, 0).Append([]byte("leads")) })
+	<-l.entered
+	parted(1)
+	for i := range 3 {
+		all.Go(func() { c.Log(Number(i), 0).Append(fmt.Appendf(nil, "record %d", i)) })
+	}
+	for c.queued() < 4 {
+	}
+	parted(5)
+	close(l.letGo)
+	all.Wait()
+	r, err := c.Log(7, 0).Read(0, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for range 2 {
+		if record, err := r.Next(); err != nil || string(record.Data) != "in parts" {
+			t.Errorf("the space has %q, %v", record.Data, err)
+		}
+	}
+	if _, err := r.Next(); err != io.EOF {
+		t.Errorf("behind its records: %v", err)
+	}
+}

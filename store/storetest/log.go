@@ -48,6 +48,7 @@ func RunLog(t *testing.T, medium func(t *testing.T) LogMedium) {
 		{"a record may be of any size within the limits", testLogSizes},
 		{"positions lead from one record to the next", testLogPositions},
 		{"slices may be reused", testLogReuse},
+		{"a record in parts is one", testLogParts},
 		{"a reader follows what is appended", testLogFollow},
 		{"dropping keeps what is wanted, and can be repeated", testLogDrop},
 		{"a reader outlives what it reads", testLogDropUnderReader},
@@ -342,6 +343,42 @@ func testLogReuse(t *testing.T, m LogMedium) {
 	if diff := cmp.Diff([]string{"first", "again", "third"}, texts); diff != "" {
 		t.Errorf("records (-want +got):\n%s", diff)
 	}
+}
+
+// testLogParts appends a record in parts, between others, on a medium that is full before it has
+// the last part.
+func testLogParts(t *testing.T, m LogMedium) {
+	l := openLog(t, m)
+	parts := [][]byte{[]byte("a record"), nil, bytes.Repeat([]byte("in parts"), 100), []byte("!")}
+	whole := string(bytes.Join(parts, nil))
+	want := appendTo(t, l, "before", "")
+	frame := int(want[1].Next - want[1].At)
+	for _, room := range []int{0, frame + 20, len(whole)} {
+		m.SetRoom(l, int64(room))
+		if _, _, err := l.AppendParts(parts...); !errors.Is(err, store.ErrNoSpace) {
+			t.Errorf("a record of %d bytes on a medium with %d left: %v", len(whole), room, err)
+		}
+	}
+	m.SetRoom(l, -1)
+	first, next, err := l.AppendParts(parts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want = append(want, entry{first, next, whole})
+	if first, next, err = l.AppendParts(); err != nil {
+		t.Fatal(err)
+	}
+	want = append(want, entry{first, next, ""})
+	want = append(want, appendTo(t, l, "after")...)
+	expectLog(t, l, 0, want)
+	large := make([]byte, store.MaxRecord/2+1)
+	if _, _, err := l.AppendParts(large, large); !errors.Is(err, store.ErrBatchTooLarge) {
+		t.Errorf("a record beyond MaxRecord, in parts: %v, want ErrBatchTooLarge", err)
+	}
+	closeLog(t, l)
+	l = openLog(t, m)
+	defer closeLog(t, l)
+	expectLog(t, l, 0, want)
 }
 
 func testLogFollow(t *testing.T, m LogMedium) {
