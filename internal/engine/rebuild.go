@@ -137,9 +137,7 @@ func (r *replica) putAside() task {
 			if more = r.spentSince(began); more {
 				return false
 			}
-			work := r.work
-			r.spend(workRecord + workOf(rec.bytes))
-			r.transacted(work)
+			r.spendRecord(rec.bytes)
 			r.aside.last = max(r.aside.last, rec.lsn) // behind what opening could not read
 			from = rec.next
 			return true
