@@ -332,6 +332,7 @@ const reapplyClears = 16
 func (r *replica) reapplySome(now time.Time, from store.Position, early *int) (
 	next store.Position, more bool, err error) {
 	g := r.newGroup(now)
+	g.looking.may = true
 	var failed error
 	bytes := 0
 	next = from
@@ -349,7 +350,7 @@ func (r *replica) reapplySome(now time.Time, from store.Position, early *int) (
 		defer func() { r.transacted(work) }()
 		for _, d := range rec.deltas {
 			var outcome gossip.Outcome
-			if outcome, failed = g.apply(d); failed != nil {
+			if outcome, failed = g.apply(d); failed != nil || outcome == gossip.Later {
 				return false
 			}
 			waits = waits || outcome != gossip.Applied && outcome != gossip.Known
@@ -369,7 +370,7 @@ func (r *replica) reapplySome(now time.Time, from store.Position, early *int) (
 		return next, false, failed
 	}
 	g.commit()
-	return next, more && next < r.aside.end && next > from, nil
+	return next, more && next < r.aside.end && next > from || g.looking.waits, nil
 }
 
 // resumeRebuild continues at open what a crash interrupted.
