@@ -176,15 +176,19 @@ func (m *Mesh) nextChain(n *neighbour) ([]byte, error) {
 			return encodeNumber(kindAsk, uint64(r)), nil
 		}
 	}
-	r, ok := least(n.chain)
-	if !ok {
-		return nil, nil
+	if n.finding == nil {
+		r, ok := least(n.chain)
+		if !ok {
+			return nil, nil
+		}
+		delete(n.chain, r)
+		n.finding = m.core.Chain(r, n.known[r])
 	}
-	delete(n.chain, r)
-	c, err := m.core.Chain(r, n.known[r])
-	if err != nil {
+	c, done, err := n.finding()
+	if n.seeking = !done; err != nil || !done {
 		return nil, err
 	}
+	n.finding = nil
 	return encodeChain(c), nil
 }
 
@@ -207,18 +211,26 @@ func (m *Mesh) receiveChain(id NeighbourID, n *neighbour, body []byte) error {
 		return errUnasked
 	}
 	delete(n.asked, c.Replica)
-	forks, last, err := m.core.Compare(id, c)
-	if err != nil {
+	n.chained, n.comparing = c, m.core.Compare(id, c)
+	return m.compareOn(id, n)
+}
+
+// compareOn goes on comparing a neighbour's chain with the one here.
+func (m *Mesh) compareOn(id NeighbourID, n *neighbour) error {
+	found, done, err := n.comparing()
+	if err != nil || !done {
 		return err
 	}
+	c := n.chained
+	n.chained, n.comparing = Chain{}, nil
 	switch {
-	case forks:
+	case found.Forks:
 		m.Estrange(id, c.Replica)
 	case m.apart[id][c.Replica] != nil && m.agrees(n, c):
 		m.rejoin(id, n, c.Replica)
 	}
 	if p := m.apart[id][c.Replica]; p != nil {
-		p.last = max(p.last, last)
+		p.last = max(p.last, found.Last)
 	}
 	return nil
 }

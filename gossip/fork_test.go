@@ -9,9 +9,11 @@ import (
 	"github.com/peerd/peerd/internal/delta"
 )
 
-// forkedNet has two hosts of which the first finds replica 9 different at the other.
+// forkedNet has two hosts of which the first finds replica 9 different at the other. To find a
+// chain, or compare it, takes them several steps.
 func forkedNet(t *testing.T) *net {
 	w := newNet(t, 2)
+	w.cores[0].slow, w.cores[1].slow = 3, 3
 	w.cores[0].seen[9], w.cores[1].seen[9] = 7, 8
 	w.cores[0].forked = []crdt.ReplicaID{9}
 	w.cores[1].unsure = true

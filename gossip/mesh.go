@@ -47,12 +47,11 @@ type Core interface {
 	// Agrees reports whether a replica's delta that ends at a counter is known to have this hash
 	// here.
 	Agrees(id crdt.ReplicaID, last uint64, head delta.Hash) bool
-	// Chain returns the chain of a replica's deltas in the log, up to the first that ends beyond a
-	// counter.
-	Chain(id crdt.ReplicaID, upTo uint64) (Chain, error)
-	// Compare is told a host's chain of a replica. It reports whether that and the one here are
-	// known to fork, and the last dot that they are known to have in common.
-	Compare(from NeighbourID, theirs Chain) (forks bool, last uint64, err error)
+	// Chain has the chain of a replica's deltas in the log found, up to the first that ends beyond
+	// a counter.
+	Chain(id crdt.ReplicaID, upTo uint64) Search[Chain]
+	// Compare is told a host's chain of a replica, and has that and the one here compared.
+	Compare(from NeighbourID, theirs Chain) Search[Comparison]
 	// LogStart returns where someone with the given context begins to read the log, and whether the
 	// log covers all that they lack.
 	LogStart(theirs crdt.VersionVector) (record uint64, covered bool)
@@ -67,6 +66,16 @@ type Core interface {
 type Differences struct {
 	Forked []crdt.ReplicaID // that are: nothing is exchanged
 	Unsure []crdt.ReplicaID // that may be: the neighbour is asked for their chains
+}
+
+// Search is what finds something in the log. It is called, each time in another step, until it is
+// done.
+type Search[T any] func() (found T, done bool, err error)
+
+// Comparison tells how two chains of a replica differ.
+type Comparison struct {
+	Forks bool   // as is known
+	Last  uint64 // the last dot that they are known to have in common
 }
 
 // Outcome is what became of a delta that arrived.
@@ -138,7 +147,7 @@ type neighbour struct {
 	told    crdt.VersionVector // what it knows that we have
 	came    crdt.VersionVector // what it sent
 	cursor  uint64             // the log's record to serve it next
-	seeking bool               // records before that had nothing for it, and more are to be read
+	seeking bool               // more of the log is to be read before there is a frame for it
 	lost    bool               // cursor is to be found anew
 	behind  bool               // the log does not cover what it lacks
 	missing int                // ticks for which it has had what we lack
@@ -177,6 +186,10 @@ type neighbour struct {
 	ask      map[crdt.ReplicaID]bool // whose chain it is to be asked for
 	asked    map[crdt.ReplicaID]bool // whose chain it was asked for
 	chain    map[crdt.ReplicaID]bool // whose chain it asked for
+
+	finding   Search[Chain]      // such a chain that is being found; nil if none is
+	comparing Search[Comparison] // what compares one that came from it; nil if none is compared
+	chained   Chain              // that one
 
 	// What is due to it. Flags, not queues: a message is made when the link takes it.
 	hello, answer, graft, tellBehind, tellBases, tellFork, have, digest bool
@@ -395,7 +408,7 @@ func (m *Mesh) Next(id NeighbourID) ([]byte, error) {
 	if f := m.nextFork(id, n); f != nil {
 		return f, nil
 	}
-	if data, err := m.nextChain(n); data != nil || err != nil {
+	if data, err := m.nextChain(n); data != nil || err != nil || n.seeking {
 		return data, err
 	}
 	if m.Quarantined(id) {

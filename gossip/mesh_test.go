@@ -26,6 +26,7 @@ type fakeCore struct {
 
 	forked []crdt.ReplicaID // that it finds different at all others
 	unsure bool             // its log does not reach to the fork
+	slow   int              // steps that a search takes beside the last
 }
 
 func newFake(id crdt.ReplicaID) *fakeCore {
@@ -67,9 +68,20 @@ func (c *fakeCore) Forked(crdt.ReplicaID)                                      {
 func (c *fakeCore) Agrees(crdt.ReplicaID, uint64, delta.Hash) bool {
 	return len(c.forked) == 0 && !c.unsure
 }
-func (c *fakeCore) Chain(id crdt.ReplicaID, _ uint64) (Chain, error) { return Chain{Replica: id}, nil }
-func (c *fakeCore) Compare(NeighbourID, Chain) (bool, uint64, error) { return false, 3, nil }
-func (c *fakeCore) Lacks(known crdt.VersionVector) bool              { return !c.seen.Contains(known) }
+func (c *fakeCore) Chain(id crdt.ReplicaID, _ uint64) Search[Chain] {
+	return searching(c.slow, Chain{Replica: id})
+}
+func (c *fakeCore) Compare(NeighbourID, Chain) Search[Comparison] {
+	return searching(c.slow, Comparison{Last: 3})
+}
+func (c *fakeCore) Lacks(known crdt.VersionVector) bool { return !c.seen.Contains(known) }
+
+func searching[T any](steps int, found T) Search[T] {
+	return func() (T, bool, error) {
+		steps--
+		return found, steps < 0, nil
+	}
+}
 
 func (c *fakeCore) LogStart(theirs crdt.VersionVector) (uint64, bool) {
 	for i, d := range c.log {
@@ -177,6 +189,7 @@ func (w *net) run() (moved bool) {
 					w.t.Fatal(err)
 				}
 				if data == nil {
+					busy = busy || m.Seeking(to)
 					continue
 				}
 				busy, moved = true, true
@@ -192,10 +205,14 @@ func (w *net) deliver(from int, to NeighbourID, data []byte) {
 	w.t.Helper()
 	var j int
 	_, _ = fmt.Sscan(string(to), &j)
-	err := w.meshes[j].Receive(id(from), data, func(d *delta.Delta) (Outcome, error) {
+	apply := func(d *delta.Delta) (Outcome, error) {
 		w.deltas++
 		return w.cores[j].apply(d)
-	})
+	}
+	err := w.meshes[j].Receive(id(from), data, apply)
+	for err == nil && w.meshes[j].Unfinished(id(from)) {
+		err = w.meshes[j].Resume(id(from), apply)
+	}
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -8,8 +8,9 @@ import (
 	"github.com/peerd/peerd/internal/delta"
 )
 
-// Receive takes a frame from a neighbour. Deltas in it are handed to apply, until it answers Later: then Unfinished
-// says so, and Resume must be called before the neighbour's next frame is received. An error wraps ErrFrame if the
+// Receive takes a frame from a neighbour. Deltas in it are handed to apply, until it answers
+// Later; a chain in it is compared, until the step is spent. Then Unfinished says so, and Resume
+// must be called before the neighbour's next frame is received. An error wraps ErrFrame if the
 // neighbour does not keep to the protocol, and is apply's own otherwise.
 func (m *Mesh) Receive(id NeighbourID, data []byte, apply Apply) error {
 	n := m.neighbours[id]
@@ -186,15 +187,18 @@ func (m *Mesh) receiveDeltas(from NeighbourID, n *neighbour, body []byte, apply 
 // Unfinished reports whether something is left of a neighbour's last frame, for Resume.
 func (m *Mesh) Unfinished(id NeighbourID) bool {
 	n := m.neighbours[id]
-	return n != nil && (len(n.rest) > 0 || n.retrying)
+	return n != nil && (len(n.rest) > 0 || n.retrying || n.comparing != nil)
 }
 
-// Resume goes on with a neighbour's frame for which apply had no room. Its errors are those of Receive.
+// Resume goes on with a neighbour's frame for which apply, or the step, had no room. Its errors are
+// those of Receive.
 func (m *Mesh) Resume(id NeighbourID, apply Apply) error {
 	n := m.neighbours[id]
 	switch {
 	case n == nil:
 		return nil
+	case n.comparing != nil:
+		return m.compareOn(id, n)
 	case m.Quarantined(id):
 		n.rest, n.retrying = nil, false
 		return nil

@@ -64,3 +64,36 @@ func TestWhatIsNotKnownAnyMoreIsStoredByTheNextCheckpoint(t *testing.T) {
 		t.Errorf("%d checkpoints were written and %d synced, want 2 (due: %v)", r.checkpoints, r.durables, r.ownFell)
 	}
 }
+
+// TestASyncIsOfWhatWasWrittenBeforeIt has a checkpoint be written while a sync of the one before is
+// under way. The log is cut behind the first alone, which is what a power failure leaves.
+func TestASyncIsOfWhatWasWrittenBeforeIt(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 1, maxLog: 1000})
+	h := w.hosts[0]
+	e := h.engine
+	checkpoint := func(values ...string) {
+		t.Helper()
+		for _, v := range values {
+			w.write(t, h, put(v))
+		}
+		must(t, h.disk.log.Sync())
+		for e.freeze(w.now); e.saving != nil; {
+			must(t, e.saveSome())
+			must(t, e.carry())
+		}
+	}
+	checkpoint("first")
+	s := e.beginSync()
+	must(t, s.Run(h.disk, h.disk.log))
+	checkpoint("second", "third")
+	e.SyncEnded(s)
+	e.SetLimits(0, 1, 0)
+	e.cutLog(w.now)
+	must(t, e.carry())
+	h.disk = h.disk.Crash()
+	w.open(t, h)
+	if why := h.engine.Damaged(); why != nil {
+		t.Errorf("it is damaged: %v", why)
+	}
+	w.wantEach(t, "0 [] [third]")
+}

@@ -570,9 +570,13 @@ func (g *group) clearsAll(d *delta.Delta) bool {
 	return true
 }
 
-// maxConcurrent is how many log records are searched for what a delta's clears did not see,
-// before all cells that they cover are looked at instead.
-const maxConcurrent = 4096
+// What a delta's clears did not see is searched for in at most maxConcurrent records of the log,
+// and for as much work as maxUnseen steps do. Beyond that all cells that they cover are looked at
+// instead.
+const (
+	maxConcurrent = 4096
+	maxUnseen     = 4
+)
 
 // unseen is what was put that the clears of a replica had not seen. It is found once a group:
 // what its later clears had seen of it is left out where it is looked up.
@@ -654,11 +658,13 @@ func (g *group) searchLog(u *unseen, set delta.ClearSet) (known bool, err error)
 	if !covered || r.log.Last+1-lsn > maxConcurrent {
 		return false, nil
 	}
+	began, known := r.work, true
 	err = r.readLog(lsn, func(rec logged) bool {
 		for _, d := range rec.deltas {
 			u.add(d, set)
 		}
-		return true
+		known = r.work-began < maxUnseen*r.cfg.StepWork
+		return known
 	})
-	return lsn >= r.log.First, err
+	return known && lsn >= r.log.First, err
 }

@@ -676,11 +676,11 @@ func (e *Engine) serve() error {
 	return nil
 }
 
-// spent tells a test what a part of a step did. That is never more than the budget and the largest
-// transaction.
+// spent tells a test what a part of a step did. That is never more than the budget, the largest
+// transaction, and a search for forks.
 func (e *Engine) spent(part string) {
 	if e.cfg.Spent != nil {
-		e.cfg.Spent(part, e.work-e.turn.began, e.cfg.StepWork+e.turn.largest)
+		e.cfg.Spent(part, e.work-e.turn.began, e.cfg.StepWork+e.turn.largest+e.turn.searched)
 	}
 }
 
@@ -709,8 +709,9 @@ const (
 
 // step is what the step under way has done.
 type step struct {
-	began   int // replica.work at its beginning
-	largest int // the work of its largest transaction
+	began    int // replica.work at its beginning
+	largest  int // the work of its largest transaction
+	searched int // the work of searching the log for forks: see maxSearched
 }
 
 // spend counts work.

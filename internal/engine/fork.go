@@ -27,14 +27,17 @@ import (
 var ErrForked = errors.New("a replica's deltas are others there than here: nothing is exchanged until one side is ended")
 
 // maxCompared is how many replicas of a neighbour's context are looked up in the log for a fork.
-// The own id always is.
+// The own id always is, and first.
 const maxCompared = 64
 
 // Heard is told what another replica's context is. Where dots stand for other things there than
 // here, a removal from there would remove something else here.
 func (r *replica) Heard(seen crdt.VersionVector, heads delta.Heads) (d gossip.Differences) {
-	compared := 0
-	for _, id := range seen.Replicas() {
+	compared, ids := 0, seen.Replicas()
+	if i := slices.Index(ids, r.current()); i > 0 {
+		ids[0], ids[i] = ids[i], ids[0]
+	}
+	for _, id := range ids {
 		theirs, mine := seen[id], r.seen[id]
 		switch {
 		case theirs > mine && id == r.current():
@@ -63,12 +66,13 @@ func (r *replica) Agrees(id crdt.ReplicaID, last uint64, head delta.Hash) bool {
 	return same && known
 }
 
-// maxSearched bounds the bytes of the log that are read to find one delta.
-const maxSearched = 2 << 20
+// maxSearched is how much work a step does to find deltas in the log, of all that it compares:
+// about what 2 MiB are.
+const maxSearched = 2 << 20 / bytesPerWork
 
 // compareAt reports whether a replica's delta that ends at a counter has this hash here. It is not
-// known if the log does not reach there, or would have to be read for long. A context ends where
-// deltas do: one that goes on beyond the counter is another.
+// known if the log does not reach there, or the step would have to read it for long. A context ends
+// where deltas do: one that goes on beyond the counter is another.
 func (r *replica) compareAt(id crdt.ReplicaID, last uint64, head delta.Hash) (same, known bool) {
 	switch mine := r.seen[id]; {
 	case last == 0 || last > mine:
@@ -94,42 +98,47 @@ func (r *replica) compareAt(id crdt.ReplicaID, last uint64, head delta.Hash) (sa
 			}
 		}
 	}
-	read := 0
-	err := r.search(id, last, func(rec logged) bool {
-		read += rec.bytes
+	number, found := r.log.Find(id, last)
+	if !found || r.turn.searched >= maxSearched {
+		return false, false
+	}
+	began, before := r.work, r.turn.searched
+	err := r.readLog(number, func(rec logged) bool {
+		r.turn.searched = before + r.work - began
 		return !slices.ContainsFunc(rec.deltas, func(d *delta.Delta) bool { return !compare(d) }) &&
-			read < maxSearched
+			r.turn.searched < maxSearched
 	})
 	return same, known && err == nil
 }
 
-// search calls fn with the log's records from the one that dot from is in, or a little before.
-func (r *replica) search(id crdt.ReplicaID, from uint64, fn func(logged) bool) error {
-	number, found := r.log.Find(id, from)
+// chain returns what calls fn with the deltas of a replica in the log, until fn returns false. Each
+// call reads as much as is left of the step, and a record in any case.
+func (r *replica) chain(id crdt.ReplicaID, fn func(*delta.Delta) bool) func() (bool, error) {
+	next, found := r.log.Find(id, 1)
 	if !found {
-		return nil
+		next = r.log.Last + 1
 	}
-	return r.readLog(number, fn)
-}
-
-// chain calls fn with the deltas of a replica in the log, from about the one with dot from.
-func (r *replica) chain(id crdt.ReplicaID, from uint64, fn func(d *delta.Delta) bool) error {
-	return r.search(id, from, func(rec logged) bool {
-		for _, d := range rec.deltas {
-			if d.Replica == id && !fn(d) {
-				return false
+	return func() (done bool, err error) {
+		done = true
+		err = r.readLog(max(next, r.log.First), func(rec logged) bool {
+			for _, d := range rec.deltas {
+				if d.Replica == id && !fn(d) {
+					return false
+				}
 			}
-		}
-		return true
-	})
+			next, done = rec.lsn+1, !r.isSpent()
+			return done
+		})
+		return done, err
+	}
 }
 
-// Chain returns the chain of a replica's deltas in the log, up to the first that ends beyond a
+// Chain has the chain of a replica's deltas in the log found, up to the first that ends beyond a
 // counter: the newest gossip.MaxChain of them, and only those behind the last hole.
-func (r *replica) Chain(id crdt.ReplicaID, upTo uint64) (gossip.Chain, error) {
+func (r *replica) Chain(id crdt.ReplicaID, upTo uint64) gossip.Search[gossip.Chain] {
 	c := gossip.Chain{Replica: id}
 	var last uint64
-	err := r.chain(id, 1, func(d *delta.Delta) bool {
+	read := r.chain(id, func(d *delta.Delta) bool {
 		if d.First != last+1 && last >= upTo && last > 0 {
 			return false
 		}
@@ -145,38 +154,45 @@ func (r *replica) Chain(id crdt.ReplicaID, upTo uint64) (gossip.Chain, error) {
 		c.Links = append(c.Links, gossip.ChainLink{Last: last, Hash: d.Hash()})
 		return last <= upTo
 	})
-	return c, err
+	return func() (gossip.Chain, bool, error) {
+		done, err := read()
+		return c, done, err
+	}
 }
 
-// Compare is told a host's chain of a replica. It reports whether that and the one here are known
+// Compare is told a host's chain of a replica. It has found whether that and the one here are known
 // to fork, and the last dot that they are known to have in common.
-func (r *replica) Compare(from gossip.NeighbourID, theirs gossip.Chain) (forks bool, last uint64, err error) {
-	id := theirs.Replica
+func (r *replica) Compare(from gossip.NeighbourID, theirs gossip.Chain) (
+	find gossip.Search[gossip.Comparison]) {
+	id, c := theirs.Replica, gossip.Comparison{}
 	if len(theirs.Links) == 0 {
-		return false, 0, nil
+		return func() (gossip.Comparison, bool, error) { return c, true, nil }
 	}
 	have := make(map[gossip.ChainLink]bool, len(theirs.Links))
 	for _, l := range theirs.Links {
 		have[l] = true
 	}
 	theirLast := theirs.Links[len(theirs.Links)-1].Last
-	err = r.chain(id, 1, func(d *delta.Delta) bool {
-		known := last > 0 || d.First == 1 && theirs.First == 1 // where the two were one
+	read := r.chain(id, func(d *delta.Delta) bool {
+		known := c.Last > 0 || d.First == 1 && theirs.First == 1 // where the two were one
 		if have[gossip.ChainLink{Last: d.Last(), Hash: d.Hash()}] {
-			last = d.Last()
+			c.Last = d.Last()
 		} else if known && d.Last() >= theirs.First && d.First <= theirLast {
-			forks = true
+			c.Forks = true
 		}
 		return true
 	})
-	if err != nil {
-		return false, 0, err
+	return func() (gossip.Comparison, bool, error) {
+		done, err := read()
+		if err != nil || !done {
+			return c, false, err
+		}
+		c.Forks = c.Forks && theirLast != c.Last // else one is the beginning of the other
+		if o := r.ownID(id); o != nil && c.Forks {
+			o.cross(from, c.Last)
+		}
+		return c, true, nil
 	}
-	forks = forks && theirLast != last // else one is the beginning of the other
-	if o := r.ownID(id); o != nil && forks {
-		o.cross(from, last)
-	}
-	return forks, last, nil
 }
 
 // A store remembers under which ids it wrote, and how much of that others are known to have:

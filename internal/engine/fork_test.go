@@ -343,8 +343,8 @@ func TestAForkIsFoundWhereItBegins(t *testing.T) {
 		w.write(t, a, func(f crdt.Fields) error { return f.String("a").Set([]byte("x")) })
 		w.write(t, a, func(f crdt.Fields) error { return f.String("b").Set([]byte("x")) })
 		c.theirs.Replica = a.engine.ID()
-		if forks, _, err := a.engine.Compare("x", c.theirs); forks != c.forks || err != nil {
-			t.Errorf("%+v: forks %v, %v", c.theirs, forks, err)
+		if found, _ := searched(t, a, a.engine.Compare("x", c.theirs)); found.Forks != c.forks {
+			t.Errorf("%+v: forks %v", c.theirs, found.Forks)
 		}
 	}
 }
@@ -490,9 +490,79 @@ func TestAChainEndsBeforeAHoleBehindWhatIsAsked(t *testing.T) {
 	w.write(t, a, counted(3))
 	a.spoilLog(t, a.engine.LogEnd()-2)
 	a.engine.log.recent = nil
-	c, err := a.engine.Chain(id, 1)
-	if err != nil || len(c.Links) != 1 || c.Links[0] != (gossip.ChainLink{Last: 1, Hash: head}) {
-		t.Errorf("got %+v (%v), want the delta that ends at dot 1", c, err)
+	c, _ := searched(t, a, a.engine.Chain(id, 1))
+	if len(c.Links) != 1 || c.Links[0] != (gossip.ChainLink{Last: 1, Hash: head}) {
+		t.Errorf("got %+v, want the delta that ends at dot 1", c)
+	}
+}
+
+// searched carries a search to its end, and returns the most work that a step of it did.
+func searched[T any](t *testing.T, h *host, search gossip.Search[T]) (found T, worst int) {
+	t.Helper()
+	for done := false; !done; {
+		h.engine.beginStep()
+		began := h.engine.work
+		var err error
+		found, done, err = search()
+		must(t, err)
+		worst = max(worst, h.engine.work-began)
+	}
+	return found, worst
+}
+
+// TestChainsAreFoundAndComparedInSteps has a log that no step could read at once, and a chain that
+// parts from it late.
+func TestChainsAreFoundAndComparedInSteps(t *testing.T) {
+	const writes, budget, record = 500, 100, 20
+	w := newWorld(t, 1, worldConfig{hosts: 1, maxLog: 1 << 30})
+	a := w.hosts[0]
+	for range writes {
+		w.write(t, a, counted(1))
+	}
+	a.engine.log.recent = nil
+	a.engine.cfg.StepWork = budget
+	c, worst := searched(t, a, a.engine.Chain(a.engine.ID(), writes))
+	if len(c.Links) != writes || worst > budget+record {
+		t.Errorf("%d links, with %d units of work in a step; want %d, with a budget of %d",
+			len(c.Links), worst, writes, budget)
+	}
+	c.Links[writes-1].Hash++
+	found, worst := searched(t, a, a.engine.Compare("x", c))
+	want := gossip.Comparison{Forks: true, Last: writes - 1}
+	if found != want || worst > budget+record {
+		t.Errorf("%+v, with %d units of work in a step; want %+v, with a budget of %d",
+			found, worst, want, budget)
+	}
+}
+
+// TestAHelloOfManyWhoAreBehindIsBounded has a neighbour be behind in what many hosts wrote, of which
+// the log has much. Of what this one wrote itself the fork is found in any case.
+func TestAHelloOfManyWhoAreBehindIsBounded(t *testing.T) {
+	const hosts, large = 10, 400_000
+	w := newWorld(t, 1, worldConfig{hosts: hosts, maxLog: 1 << 30})
+	for i, h := range w.hosts {
+		for range 2 {
+			w.write(t, h, func(f crdt.Fields) error {
+				return f.String(fmt.Sprint(i)).Set(make([]byte, large))
+			})
+		}
+	}
+	w.settle(t)
+	a := w.hosts[hosts-1]
+	theirs, heads := crdt.VersionVector{}, delta.Heads{}
+	for id := range a.engine.seen {
+		theirs[id], heads[id] = 1, 7
+	}
+	a.engine.log.recent = nil
+	a.engine.beginStep()
+	began := a.engine.work
+	d := a.engine.Heard(theirs, heads)
+	if work := a.engine.work - began; work > maxSearched+2*workOf(large) || len(d.Forked) >= hosts {
+		t.Errorf("it did %d units of work to find %d forks, and should do %d about",
+			work, len(d.Forked), maxSearched)
+	}
+	if id := a.engine.ID(); !slices.Contains(d.Forked, id) {
+		t.Errorf("the fork of its own id %v is not among %v", id, d.Forked)
 	}
 }
 

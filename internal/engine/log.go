@@ -136,20 +136,30 @@ func scanLog(log Log, at store.Position, lsn uint64, fn func(logged, store.Posit
 
 // readLog calls fn with the log's records from lsn on, until it returns false. One that is
 // damaged takes those before it with it: the log then no longer covers them, and who needs them
-// is repaired by comparing cells.
+// is repaired by comparing cells. Each record is a part of the step's work.
 func (r *replica) readLog(lsn uint64, fn func(logged) bool) error {
 	if recent := r.log.recent; len(recent) > 0 && lsn >= recent[0].lsn {
-		for i := lsn - recent[0].lsn; i < uint64(len(recent)) && fn(recent[i]); i++ {
+		for i := lsn - recent[0].lsn; i < uint64(len(recent)); i++ {
+			r.spendRecord(recent[i].bytes)
+			if !fn(recent[i]) {
+				break
+			}
 		}
 		return nil
 	}
-	next := lsn
+	next, at := lsn, store.Position(0)
 	err := extent{r.log.Extent(), r.logs}.read(lsn, func(rec logged) bool {
 		if rec.lsn != next {
 			r.log.DropBefore(rec.lsn)
 			return false
 		}
 		next++
+		bytes := rec.bytes
+		if at > 0 {
+			bytes = int(rec.next - at) // with what other spaces have written between
+		}
+		at = rec.next
+		r.spendRecord(bytes)
 		return fn(rec)
 	})
 	if errors.Is(err, store.ErrCorrupt) {
@@ -160,6 +170,13 @@ func (r *replica) readLog(lsn uint64, fn func(logged) bool) error {
 		r.ages = time.Time{} // there is something to be cut
 	}
 	return err
+}
+
+// spendRecord counts the work of reading a record, which cannot be split.
+func (r *replica) spendRecord(bytes int) {
+	began := r.work
+	r.spend(workRecord + workOf(bytes))
+	r.transacted(began)
 }
 
 // maxDerived bounds the derived records in one record of the log, in bytes: a transaction changes
@@ -251,15 +268,7 @@ func (r *replica) LogRead(lsn uint64, maxRecords int,
 	if !r.isSpent() {
 		began = r.turn.began
 	}
-	var at store.Position
 	err = r.readLog(lsn, func(rec logged) bool {
-		last, bytes := r.work, rec.bytes
-		if at > 0 {
-			bytes = int(rec.next - at) // with what other spaces have written between
-		}
-		at = rec.next
-		r.spend(workRecord + workOf(bytes))
-		r.transacted(last)
 		for _, d := range rec.deltas {
 			if !fn(d) {
 				return false

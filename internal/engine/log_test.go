@@ -133,3 +133,23 @@ func TestTheLogServesAgainAfterARottenRecord(t *testing.T) {
 		t.Errorf("%d deltas were read, covered: %v, %v", n, covered, err)
 	}
 }
+
+// TestWhatIsReadOfTheLogIsWork reads what opening carried out again, and what was written since,
+// from memory.
+func TestWhatIsReadOfTheLogIsWork(t *testing.T) {
+	const writes = 20
+	w := newWorld(t, 1, worldConfig{hosts: 1, maxLog: 1 << 30})
+	h := w.hosts[0]
+	for i := range 2 * writes {
+		if i == writes {
+			w.open(t, h)
+		}
+		w.write(t, h, counted(1))
+	}
+	began := h.engine.work
+	_, _, err := h.engine.LogRead(1, 2*writes, func(*delta.Delta) bool { return true })
+	if work := h.engine.work - began; err != nil || work < 2*writes*workRecord {
+		t.Errorf("%d records are %d units of work, want %d of each (%v)",
+			2*writes, work, workRecord, err)
+	}
+}

@@ -32,7 +32,7 @@ type foundCell struct {
 
 // looking is what a group knows of that.
 type looking struct {
-	may   bool // the group is a step's: its deltas can wait
+	may   bool // its deltas can wait
 	waits bool // one does, and nothing more goes in
 	asked *delta.Delta
 	found *unseen // for that
@@ -63,7 +63,7 @@ func (g *group) looksFirst(d *delta.Delta, exact bool) (waits bool, err error) {
 		return false, err
 	}
 	g.looking.waits = true
-	g.r.begin(g.r.lookUnder(d, prefixes, set))
+	g.r.then(g.r.lookUnder(d, prefixes, set))
 	return true, nil
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/cockroachdb/datadriven"
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/dotted"
 )
 
@@ -135,6 +136,81 @@ func TestALookAtWhatIsGoneIsBoundedToo(t *testing.T) {
 	few, err := g.few(prefixes)
 	if work := r.work - began; few || err != nil || work > r.cfg.StepWork/lookShare+workMiss {
 		t.Errorf("they are few: %v, after %d units of work, with %d for that (%v)", few, work, r.cfg.StepWork/lookShare, err)
+	}
+}
+
+// TestALogIsNotReadForLongForAClear though it has all that a clear had not seen.
+func TestALogIsNotReadForLongForAClear(t *testing.T) {
+	const budget, writes, size = 200, 1000, 300
+	r := openOn(t, newDisk(), 1)
+	r.cfg.StepWork = budget
+	pipeline(t, r, writes, func(f crdt.Fields, i int) error {
+		return f.String(fmt.Sprint("late", i)).Set(make([]byte, size))
+	})
+	d := &delta.Delta{Replica: 1 << 41, First: 1, Seen: crdt.VersionVector{},
+		Ops: []delta.Op{{Kind: delta.OpClear}}}
+	g := r.newGroup(testStart)
+	defer g.discard()
+	began := r.work
+	u, err := g.putUnseen(d, g.cleared(d, 0))
+	if work, most := r.work-began, (maxUnseen+1)*budget; err != nil || u.known || work > most {
+		t.Errorf("it did %d units of work, want %d at most; it says that it has all: %v (%v)",
+			work, most, u.known, err)
+	}
+}
+
+// TestARebuildLooksAtAllCellsInSteps has a damaged host be filled with cells, and find in its own
+// former log a clear that had not seen some of them. Nobody else has that, as its neighbour has no
+// room.
+func TestARebuildLooksAtAllCellsInSteps(t *testing.T) {
+	const budget, keys, late = 200, 2000, 10
+	s := newScript(t)
+	worst := 0
+	s.cfg.StepWork, s.cfg.Spent = budget, func(part string, work, _ int) {
+		if part == "upkeep" {
+			worst = max(worst, work)
+		}
+	}
+	s.hosts(&datadriven.TestData{}, []string{"2"})
+	s.line(fmt.Sprint("many 2 ", keys, " early 3"))
+	s.line("run 3s")
+	forget := func() {
+		log := &s.actors[1].e.log
+		s.line(fmt.Sprint("cut-log 2 ", log.Last-log.First))
+	}
+	forget()
+	s.line("link 1 2")
+	s.line("run 3s")
+	s.line("cut 1 2")
+	s.line(fmt.Sprint("many 2 ", late, " late 3"))
+	s.line("run 3s")
+	forget()
+	s.line("write 1 clear") // with which its log begins
+	s.line("run 3s")
+	s.line("write 1 set a 1")
+	s.line("run 3s")
+	s.line("checkpoint 1")
+	s.line("run 3s")
+	s.line("rot 1 cell a")
+	s.line("kill 1")
+	s.line("start 1")
+	s.line("room 2 scarce")
+	worst = 0
+	s.line("link 1 2")
+	s.line("run 30s")
+	if a := s.actors[0]; a.e.Refusal() != nil || a.e.keys != late+1 {
+		t.Errorf("refuses: %v; it has %d keys, want %d", a.e.Refusal(), a.e.keys, late+1)
+	}
+	if got := s.actors[1].e.keys; got != keys+late {
+		t.Errorf("its neighbour has %d keys, want %d: it has the clear", got, keys+late)
+	}
+	if worst > 2*budget {
+		t.Errorf("a step of a task did %d units of work, with a budget of %d", worst, budget)
+	}
+	s.line("room 2 roomy")
+	s.line("run 3s")
+	if a, b := s.actors[0].state(), s.actors[1].state(); s.actors[1].e.keys != late+1 {
+		t.Errorf("they differ: %s; %s", a, b)
 	}
 }
 

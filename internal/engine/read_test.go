@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/peerd/peerd/crdt"
 )
@@ -51,5 +52,41 @@ func TestAStringThatIsNotInMemoryIsOneReadOfTheTree(t *testing.T) {
 	s.reads = 0
 	if e.Read(u, 0, testStart); s.reads != 0 || u.got != "x" {
 		t.Errorf("read again it is %q with %d reads of the tree", u.got, s.reads)
+	}
+}
+
+// TestAStringThatLooksLikeACounterIsRead from a view, of a key that memory does not have.
+func TestAStringThatLooksLikeACounterIsRead(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		other func(f crdt.Fields) error
+		reads int // of the tree
+	}{
+		{"alone", nil, 1},
+		{"in a store with a counter", counted(1), 2},
+		{"in a store with an expiry", func(f crdt.Fields) error {
+			return f.String("e").SetUntil([]byte("x"), testStart.Add(time.Hour))
+		}, 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := &tally{disk: newDisk()}
+			r := openOn(t, s, 1)
+			pipeline(t, r, 10, func(f crdt.Fields, i int) error {
+				return f.String(fmt.Sprint("k", i)).Set([]byte("7"))
+			})
+			if c.other != nil {
+				pipeline(t, r, 1, func(f crdt.Fields, _ int) error { return c.other(f) })
+			}
+			must(t, r.Save(testStart))
+			r = openOn(t, s, 100)
+			must(t, newEngine(r).checkAll())
+			s.reads, s.scans = 0, 0
+			v := r.View()
+			defer v.Close()
+			value, ok := Fields(v).String("k3").Get()
+			if !ok || string(value) != "7" || s.reads != c.reads {
+				t.Errorf("it is %q (%v) with %d reads, want %d", value, ok, s.reads, c.reads)
+			}
+		})
 	}
 }

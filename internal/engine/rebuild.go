@@ -137,9 +137,7 @@ func (r *replica) putAside() task {
 			if more = r.spentSince(began); more {
 				return false
 			}
-			work := r.work
-			r.spend(workRecord + workOf(rec.bytes))
-			r.transacted(work)
+			r.spendRecord(rec.bytes)
 			r.aside.last = max(r.aside.last, rec.lsn) // behind what opening could not read
 			from = rec.next
 			return true
@@ -334,6 +332,7 @@ const reapplyClears = 16
 func (r *replica) reapplySome(now time.Time, from store.Position, early *int) (
 	next store.Position, more bool, err error) {
 	g := r.newGroup(now)
+	g.looking.may = true
 	var failed error
 	bytes := 0
 	next = from
@@ -351,7 +350,7 @@ func (r *replica) reapplySome(now time.Time, from store.Position, early *int) (
 		defer func() { r.transacted(work) }()
 		for _, d := range rec.deltas {
 			var outcome gossip.Outcome
-			if outcome, failed = g.apply(d); failed != nil {
+			if outcome, failed = g.apply(d); failed != nil || outcome == gossip.Later {
 				return false
 			}
 			waits = waits || outcome != gossip.Applied && outcome != gossip.Known
@@ -371,7 +370,7 @@ func (r *replica) reapplySome(now time.Time, from store.Position, early *int) (
 		return next, false, failed
 	}
 	g.commit()
-	return next, more && next < r.aside.end && next > from, nil
+	return next, more && next < r.aside.end && next > from || g.looking.waits, nil
 }
 
 // resumeRebuild continues at open what a crash interrupted.

@@ -95,6 +95,9 @@ func (g *group) derivedCount(n *countState, items []*item) []*item {
 
 // Count tells what was counted on the string at a. O(log cells).
 func (v *View) Count(a dotted.Address) (n dotted.Count, err error) {
+	if v.tallies == 0 {
+		return n, nil
+	}
 	key := place(prefixSummary, a.KeyAddress())
 	record, ok, err := v.record(key)
 	if err != nil || !ok {

@@ -209,7 +209,7 @@ func step(ctx context.Context, l *bench) (found []figure, err error) {
 	for _, name := range names {
 		found = append(found, figure{
 			what:   "a step whose budget is spent: " + strings.TrimPrefix(name, "BenchmarkStep/"),
-			rounds: measure.Spread(took[name]), unit: " ms",
+			rounds: measure.Spread(took[name]), unit: " ms", bound: atMost(5, 0),
 		})
 	}
 	return found, nil
