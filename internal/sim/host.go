@@ -44,7 +44,6 @@ type host struct {
 
 	refusing error // why nothing may be read or written now
 	pulls    map[*engine.Pull]*pull
-	sources  int
 	serves   []*pull      // that have this host as their source
 	endSync  func() error // of a sync under way
 	beside   *beside      // what is being written beside the engine; nil if nothing is
@@ -104,7 +103,7 @@ func (h *host) open() error {
 	e.SetClock(h.judged)
 	h.due, h.alarm, h.asked, h.broken, h.endSync, h.beside = false, 0, 0, nil, nil, nil
 	h.frames, h.pulls = map[*engine.Frame]*lane{}, map[*engine.Pull]*pull{}
-	h.sources, h.serves, h.logSlack, h.overs = 0, nil, -1, 0
+	h.serves, h.logSlack, h.overs = nil, -1, 0
 	h.refusing = h.engine.Refusal()
 	return nil
 }
