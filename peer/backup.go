@@ -611,7 +611,7 @@ func (b Bytes) MarshalJSON() ([]byte, error) {
 // have: its own, and after a fork those of the version that is there, whoever wrote them. They are,
 // space by space, in the order of writing, but for those that the log no longer has, which come
 // last. What is not known is told rather than left out. It changes nothing, and needs the directory
-// for itself: store.ErrLocked is wrapped if a peer runs there. An error of fn ends it and is
+// for itself: ErrLocked is wrapped if a peer runs there. An error of fn ends it and is
 // returned. What cannot be read is passed over, and named by the error in the end, which then wraps
 // store.ErrCorrupt.
 func Salvage(dir string, fn func(Salvaged) error) (err error) {

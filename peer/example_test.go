@@ -24,8 +24,8 @@ func openAlone() *peer.Peer {
 	return p
 }
 
-// What was acknowledged is there when the directory is opened again. Without Offline the peer would
-// also look for others and converge with them.
+// What was acknowledged is there when the directory is opened again, which one peer at a time has. Without Offline the
+// peer would also look for others and converge with them.
 func ExampleOpen() {
 	ctx := context.Background()
 	dir, err := os.MkdirTemp("", "peerd-example-")
@@ -33,10 +33,14 @@ func ExampleOpen() {
 		log.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
+	config := peer.Config{Dir: dir, Offline: true, Durability: peer.Always}
 	for range 2 {
-		p, err := peer.Open(ctx, peer.Config{Dir: dir, Offline: true, Durability: peer.Always})
+		p, err := peer.Open(ctx, config)
 		if err != nil {
 			log.Fatal(err)
+		}
+		if _, err := peer.Open(ctx, config); errors.Is(err, peer.ErrLocked) {
+			fmt.Println("the directory is in use")
 		}
 		err = p.Update(ctx, func(tx *peer.Tx) error {
 			n, err := tx.Counter("starts").Add(1)
@@ -51,7 +55,9 @@ func ExampleOpen() {
 		}
 	}
 	// Output:
+	// the directory is in use
 	// started 1
+	// the directory is in use
 	// started 2
 }
 

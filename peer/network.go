@@ -24,6 +24,7 @@ import (
 	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/gossip/members"
 	"github.com/peerd/peerd/internal/beat"
+	"github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/internal/secret"
 )
 
@@ -66,7 +67,7 @@ type network struct {
 	opener     map[libpeer.ID]bool // whether this peer opened the last link, of members alone: see opener.go
 	violations map[libpeer.ID]violation
 
-	sources atomic.Int32 // repairs served
+	sources engine.Sources
 	guests  guests
 
 	board *board

@@ -35,6 +35,8 @@ var (
 	// ErrTooLarge is returned for a transaction beyond MaxOps or MaxCost, and for the first one of a
 	// peer where 65,536 replicas have written already. Nothing changed.
 	ErrTooLarge = delta.ErrTooLarge
+	// ErrLocked is wrapped where another process, or another peer of this one, has the directory.
+	ErrLocked = store.ErrLocked
 )
 
 // Peer is one peer: this host's part of a cluster. It holds spaces, sets of keys that are
@@ -90,7 +92,7 @@ type Peer struct {
 // the longer the more there is. Joins that do not answer do not delay it. ctx bounds the opening
 // alone. After an error, which says what to do, nothing is left running, nor of what was made in
 // cfg.Dir: ConfigErrors for what is wrong in cfg, ErrNoClusterKey, ErrOtherClusterKey, and what
-// the store says, as store.ErrLocked if another process has the directory.
+// the store says, as ErrLocked.
 func Open(ctx context.Context, cfg Config) (*Peer, error) {
 	p, err := open(ctx, cfg)
 	if err != nil {

@@ -332,10 +332,10 @@ func (n *network) servePull(s libnet.Stream, key secret.Key) error {
 	if of == nil {
 		return fmt.Errorf("the space %x is not held here", id)
 	}
-	defer n.sources.Add(-1)
-	if n.sources.Add(1) > engine.MaxSources {
-		return fmt.Errorf("%d repairs are served already: %w", engine.MaxSources, engine.ErrBusy)
+	if err := n.sources.Begin(); err != nil {
+		return err
 	}
+	defer n.sources.End()
 	pinned, err := of.pin(neighbourID(s.Conn().RemotePeer()))
 	if err != nil {
 		return err

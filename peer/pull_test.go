@@ -16,7 +16,11 @@ func TestAFullSourceSaysThatItIs(t *testing.T) {
 	c := newCluster(t)
 	puller, source := c.add(), c.add()
 	eventually(t, "a link", func() bool { return puller.net.linked(source.net.id) })
-	source.net.sources.Add(engine.MaxSources)
+	for range engine.MaxSources {
+		if err := source.net.sources.Begin(); err != nil {
+			t.Fatal(err)
+		}
+	}
 	s, err := puller.net.openProven(t.Context(), source.net.id, pullStream)
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/gossip/members"
 	"github.com/peerd/peerd/internal/beat"
@@ -629,31 +629,28 @@ func (s *space) handOver(ctx context.Context, force bool) error {
 	defer poll.Stop()
 	var asked time.Time
 	for {
-		var missing uint64
-		var damage error
-		safe := false
+		var left engine.Handover
 		ask := time.Since(asked) >= inquireEvery
 		err := s.call(func(l *loop) {
-			missing, damage = l.unreplicated(), l.refusal()
-			if missing > 0 && ask {
+			left = l.handOver()
+			if left.Missing > 0 && ask {
 				l.engine.Inquire()
 				asked = time.Now()
 			}
-			safe = missing == 0 && l.isDurable()
 		})
 		switch {
 		case err != nil:
 			return err
-		case damage != nil:
-			return fmt.Errorf("%w: what the space %q has cannot be told: %w", ErrUnreplicated, s.name, damage)
-		case safe:
+		case left.Refusal != nil:
+			return fmt.Errorf("%w: what the space %q has cannot be told: %w", ErrUnreplicated, s.name, left.Refusal)
+		case left.Safe():
 			return nil
 		}
 		select {
 		case <-poll.C:
 		case <-ctx.Done():
-			if missing > 0 {
-				return fmt.Errorf("%w: %d mutations of the space %q would be lost", ErrUnreplicated, missing, s.name)
+			if left.Missing > 0 {
+				return fmt.Errorf("%w: %d mutations of the space %q would be lost", ErrUnreplicated, left.Missing, s.name)
 			}
 			return fmt.Errorf("%w so that it survives a loss of power: none that has all of the space %q has said so; those "+
 				"with the durability none can within a minute", ErrUnreplicated, s.name)
@@ -661,40 +658,14 @@ func (s *space) handOver(ctx context.Context, force bool) error {
 	}
 }
 
-// holders calls fn with the neighbours whose copies stay. One that is rebuilt says what it will have, and one that has
-// gone may come back without it.
-func (l *loop) holders(fn func(gossip.NeighbourID)) {
-	for id, lane := range l.links {
-		if !isClosed(lane.parted) && l.engine.Whole(id) && !l.engine.Quarantined(id) {
-			fn(id)
-		}
-	}
-}
-
-// unreplicated counts the mutations here that no neighbour says it has.
-func (l *loop) unreplicated() uint64 {
-	seen, _ := l.engine.Context()
-	elsewhere := crdt.VersionVector{}
-	l.holders(func(id gossip.NeighbourID) { elsewhere.Merge(l.engine.Said(id)) })
-	return elsewhere.Missing(seen)
-}
-
-// isDurable reports whether what was here when this peer wrote last survives a loss of power at a neighbour, if it
-// promises that here: who has that write has all that it saw. Before a space is dropped the end of its id is written.
-func (l *loop) isDurable() bool {
-	d, _ := l.engine.Newest()
-	if l.p.cfg.Memory || l.p.cfg.Durability == None || d.Counter == 0 {
-		return true
-	}
-	durable := false
-	l.holders(func(id gossip.NeighbourID) {
-		secured := l.engine.Secured(id)
-		durable = durable || secured.Replica == d.Replica && secured.Counter >= d.Counter
+// handOver tells whether the space may go. A link whose ends have parted may still be known to the engine.
+func (l *loop) handOver() engine.Handover {
+	left := l.engine.Handover(func(id gossip.NeighbourID) bool {
+		lane := l.links[id]
+		return lane == nil || isClosed(lane.parted)
 	})
-	if !durable {
-		l.engine.Secure(d)
-	}
-	return durable
+	left.Refusal = cmp.Or(left.Refusal, l.refusal())
+	return left
 }
 
 // leaveTime is how long a peer that is closed waits until its neighbours have heard of the end of

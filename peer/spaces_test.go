@@ -468,24 +468,24 @@ func TestTokensWatchesAndBackupsAreOfTheirSpace(t *testing.T) {
 	})
 }
 
-// TestIdleSpacesCostLittle opens 64 more spaces and looks at the heap.
+// TestIdleSpacesCostLittle opens 64 more spaces and looks at the memory.
 func TestIdleSpacesCostLittle(t *testing.T) {
 	const spaces, allowed = 64, 20 << 20
 	c := newCluster(t)
 	a, b := c.add(), c.add()
 	setIn(t, a, "first", "k", "v")
 	waitIn(t, b, "first", "k", "v")
-	before := heapInUse()
+	before := memoryInUse()
 	for i := range spaces {
 		setIn(t, a, fmt.Sprint("s", i), "k", "v")
 	}
 	for i := range spaces {
 		waitIn(t, b, fmt.Sprint("s", i), "k", "v")
 	}
-	used := (heapInUse() - before) / 2
-	t.Logf("%d spaces take %d KiB of heap in each of two peers; %d goroutines", spaces, used>>10, runtime.NumGoroutine())
+	used := (memoryInUse() - before) / 2
+	t.Logf("%d spaces take %d KiB of memory in each of two peers; %d goroutines", spaces, used>>10, runtime.NumGoroutine())
 	if used > allowed {
-		t.Errorf("%d spaces take %d bytes of heap, limit %d", spaces, used, allowed)
+		t.Errorf("%d spaces take %d bytes of memory, limit %d", spaces, used, allowed)
 	}
 }
 

@@ -462,7 +462,7 @@ func (p *Peer) Metrics() (Metrics, error) {
 		m.add(&of, now)
 	}
 	if p.net != nil {
-		m.RepairsServed = min(int(p.net.sources.Load()), engine.MaxSources)
+		m.RepairsServed = p.net.sources.Served()
 		m.addTraffic(&p.net.own.sent, &p.net.own.received)
 	}
 	return m, nil

@@ -21,12 +21,12 @@ import (
 // first write.
 type Token string
 
-// MaxToken is how long a token may be, in bytes. It names the replicas that write, 10 to 15 bytes each, and not those
-// of starts that are long over: so that is enough for 800 peers. A start that ended in a crash is
-// named for 10 to 20 minutes more, so a host that crashes every second or so, and writes each time,
-// takes up all of that by itself: until some 20 minutes after it has stopped to do so there are no
-// tokens, and watches end.
-const MaxToken = 16 << 10
+// MaxToken is how long a token may be, in bytes: as base64 has 18 bytes, which an id and a count take at most, of each
+// of MaxMembers replicas that write. Those of starts that are long over are not named. A start that ended in a crash is
+// named for 10 to 20 minutes more, so in a cluster of so many others a host that crashes every second or so, and writes
+// each time, may leave too little of that: until some 20 minutes after it has stopped to do so there are no tokens, and
+// watches end.
+const MaxToken = 100_000
 
 var (
 	// ErrToken is returned for text that is no token: cut off, mistyped, or of another version.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/internal/wire"
 	"github.com/peerd/peerd/store/badger"
@@ -68,17 +69,21 @@ func TestATokenThatWasChangedIsRefused(t *testing.T) {
 
 func TestMoreReplicasThanATokenNamesAreAnError(t *testing.T) {
 	many := crdt.VersionVector{}
-	for i := range 800 {
-		many[crdt.ReplicaID(1<<63+uint64(i))] = 1 << 20
+	for i := range MaxMembers { // with as long numbers as there are
+		many[crdt.ReplicaID(1<<63+uint64(i))] = dotted.MaxCounter
 	}
-	if _, err := newToken(gossip.SpaceOf(DefaultSpace), many); err != nil {
-		t.Errorf("800 replicas: %v", err)
+	token, err := newToken(gossip.SpaceOf(DefaultSpace), many)
+	if err != nil {
+		t.Fatalf("as many replicas as there may be members: %v", err)
 	}
-	for i := range 800 {
-		many[crdt.ReplicaID(1<<62+uint64(i))] = 1 << 20
+	if seen, err := token.vector(gossip.SpaceOf(DefaultSpace)); err != nil || !seen.Equal(many) {
+		t.Errorf("it reads %d replicas (%v)", len(seen), err)
+	}
+	for i := range MaxMembers {
+		many[crdt.ReplicaID(1<<62+uint64(i))] = 1
 	}
 	if _, err := newToken(gossip.SpaceOf(DefaultSpace), many); !errors.Is(err, ErrTooManyReplicas) {
-		t.Errorf("1600 replicas: %v", err)
+		t.Errorf("twice as many: %v", err)
 	}
 }
 

@@ -24,9 +24,9 @@ const (
 	// MaxConnections is how many connections are served at once. More wait, and strangers give way to
 	// them: see slots.
 	MaxConnections = 256
-	// MaxHeader is the size in bytes of a request's headers. A larger one is answered with 431.
-	// A token may take half of it.
-	MaxHeader = 32 << 10
+	// MaxHeader is the size in bytes of a request's headers, with its path and query. A larger one is
+	// answered with 431. A token may take 100,000 of it.
+	MaxHeader = 128 << 10
 	// readTimeout is how long a client may take to send its request.
 	readTimeout = 5 * time.Second
 	// writeTimeout is how long answering may take, until the client has it all.

@@ -234,6 +234,34 @@ func TestOversizedHeadersAreRefused(t *testing.T) {
 	}
 }
 
+// TestALongestTokenIsTaken in whichever place: it is no token, and that is what is told.
+func TestALongestTokenIsTaken(t *testing.T) {
+	a := newAPI(t, peer.Config{})
+	at, _ := a.serve()
+	long := strings.Repeat("x", peer.MaxToken)
+	for _, test := range []struct{ path, header string }{
+		{"/v1/keys/k", tokenHeader}, {"/v1/keys/k?token=" + long, ""},
+		{"/v1/watch", "Last-Event-ID"}, {"/v1/watch?since=" + long, ""},
+	} {
+		r, err := http.NewRequest("GET", at+test.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if test.header != "" {
+			r.Header.Set(test.header, long)
+		}
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusBadRequest || !strings.Contains(string(body), `"bad-token"`) {
+			t.Errorf("%.20s %s: answered with %d: %.200s", test.path, test.header, resp.StatusCode, body)
+		}
+	}
+}
+
 func TestABackupThatEndsEarlyIsABrokenAnswer(t *testing.T) {
 	server := httptest.NewServer(New(Config{Peer: &fakePeer{backup: "some", broken: peer.ErrClosed}}))
 	defer server.Close()

@@ -108,7 +108,7 @@ func explain(err error, flags *pflag.FlagSet) string {
 	}
 	var file *fs.PathError
 	switch {
-	case errors.Is(err, store.ErrLocked):
+	case errors.Is(err, peer.ErrLocked):
 		return text + ": stop it" + elsewhere
 	case errors.Is(err, store.ErrCorrupt):
 		return text + ": if other peers have the data, move the directory \"store\" away and start again"

@@ -16,6 +16,7 @@ import (
 	"github.com/cockroachdb/datadriven"
 	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/store"
 )
@@ -198,8 +199,14 @@ var commands = map[string]func(s *script, words []string, input string){
 			a.line("knows", fmt.Sprintf("%s to hold %s", id, dotName(a.e.Secured(id))))
 		}
 	},
-	"read":    func(s *script, words []string, _ string) { s.actor(words[0]).read() },
-	"salvage": func(s *script, words []string, _ string) { s.say("%q", salvaged(s.t, s.actor(words[0]).disk)) },
+	// leave HOST has it say that its copy is to go, and stay HOST that it stays; inquire HOST asks what others have, and
+	// handover HOST tells whether the copy may go.
+	"leave":    func(s *script, words []string, _ string) { s.on(words, func(e *Engine) { e.Leave(true) }) },
+	"stay":     func(s *script, words []string, _ string) { s.on(words, func(e *Engine) { e.Leave(false) }) },
+	"inquire":  func(s *script, words []string, _ string) { s.on(words, func(e *Engine) { e.Inquire() }) },
+	"handover": func(s *script, words []string, _ string) { s.on(words, s.actor(words[0]).handOver) },
+	"read":     func(s *script, words []string, _ string) { s.actor(words[0]).read() },
+	"salvage":  func(s *script, words []string, _ string) { s.say("%q", salvaged(s.t, s.actor(words[0]).disk)) },
 	// clocked tells how often the time alone was a reason for a step, since it was last told.
 	"clocked": func(s *script, _ []string, _ string) {
 		for _, a := range s.actors {
@@ -301,6 +308,11 @@ func (a *actor) connect(other int) {
 	a.frames[other] = nil
 	delete(a.taking, other)
 	a.due = true
+}
+
+func (a *actor) handOver(e *Engine) {
+	left := e.Handover(func(gossip.NeighbourID) bool { return false })
+	a.line("lacks", fmt.Sprintf("%+v, safe: %v", left, left.Safe()))
 }
 
 func (a *actor) disconnect(other int) {

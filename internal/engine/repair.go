@@ -798,6 +798,28 @@ const (
 	PullTimeout = 60 * time.Second
 )
 
+// Sources are the repairs that a host serves. They may be used by any goroutine.
+type Sources struct{ served atomic.Int32 }
+
+// Begin takes one more, or returns ErrBusy where MaxSources are served.
+func (s *Sources) Begin() error {
+	for {
+		n := s.served.Load()
+		if n >= MaxSources {
+			return fmt.Errorf("%d repairs are served already: %w", n, ErrBusy)
+		}
+		if s.served.CompareAndSwap(n, n+1) {
+			return nil
+		}
+	}
+}
+
+// End takes note that one has ended.
+func (s *Sources) End() { s.served.Add(-1) }
+
+// Served returns how many there are.
+func (s *Sources) Served() int { return int(s.served.Load()) }
+
 // Serve calls fn with the present moment for the repair of a neighbour, as soon as nothing is to
 // be swept; or with ErrBusy if that takes too long, and ErrForked if the neighbour is in
 // quarantine.

@@ -32,19 +32,20 @@ type host struct {
 	log    store.Log
 
 	// The process.
-	engine *engine.Engine // nil while it is down
-	asked  int            // transactions that wait
-	due    bool           // an event to work is planned
-	alarm  time.Duration  // when the engine is to be looked at next, which is planned; zero if that is not
-	memory crdt.ReplicaID // the id in the image of memory that it was started from; zero without one
-	writes crdt.ReplicaID // the id as which this process writes; zero if it has drawn none
-	broken error          // why it stops
+	engine  *engine.Engine // nil while it is down
+	asked   int            // transactions that wait
+	due     bool           // an event to work is planned
+	alarm   time.Duration  // when the engine is to be looked at next, which is planned; zero if that is not
+	memory  crdt.ReplicaID // the id in the image of memory that it was started from; zero without one
+	writes  crdt.ReplicaID // the id as which this process writes; zero if it has drawn none
+	broken  error          // why it stops
+	leaving bool           // the space is to be given up: it takes no more writes
+	forced  bool           // it was, whatever others have
 
 	frames map[*engine.Frame]*lane // that the engine has, and where they came from
 
 	refusing error // why nothing may be read or written now
 	pulls    map[*engine.Pull]*pull
-	sources  int
 	serves   []*pull      // that have this host as their source
 	endSync  func() error // of a sync under way
 	beside   *beside      // what is being written beside the engine; nil if nothing is
@@ -103,8 +104,9 @@ func (h *host) open() error {
 	h.engine = e
 	e.SetClock(h.judged)
 	h.due, h.alarm, h.asked, h.broken, h.endSync, h.beside = false, 0, 0, nil, nil, nil
+	h.leaving, h.forced = false, false
 	h.frames, h.pulls = map[*engine.Frame]*lane{}, map[*engine.Pull]*pull{}
-	h.sources, h.serves, h.logSlack, h.overs = 0, nil, -1, 0
+	h.serves, h.logSlack, h.overs = nil, -1, 0
 	h.refusing = h.engine.Refusal()
 	return nil
 }

@@ -41,6 +41,7 @@ type machine struct {
 	slow    bool           // its disk is
 	scarce  bool           // and this is room on it
 	ending  ending         // of the process, when its disk lets it die
+	sources engine.Sources // of all its spaces
 	gone    bool           // for good
 	absent  bool           // from the network, for a while
 
@@ -106,7 +107,7 @@ func (m *machine) start() {
 		return
 	}
 	m.epoch++
-	m.links, m.dialing = map[gossip.NeighbourID]*end{}, map[gossip.NeighbourID]bool{}
+	m.links, m.dialing, m.sources = map[gossip.NeighbourID]*end{}, map[gossip.NeighbourID]bool{}, engine.Sources{}
 	m.doubtClock()
 	err := m.open()
 	for _, h := range m.hosts {

@@ -99,8 +99,6 @@ func (p *pull) ask(q antientropy.Request) {
 	}, p.failed)
 }
 
-var errBusySource = errors.New("enough repairs are served already")
-
 // serve answers a request at the source.
 func (p *pull) serve(data []byte) {
 	from := p.from
@@ -111,11 +109,10 @@ func (p *pull) serve(data []byte) {
 		p.answer(data)
 		return
 	}
-	if from.sources >= engine.MaxSources {
-		p.refuse(errBusySource)
+	if err := from.sources.Begin(); err != nil {
+		p.refuse(err)
 		return
 	}
-	from.sources++
 	from.serves = append(from.serves, p)
 	from.engine.Serve(p.to.id, func(pinned *engine.Pinned, err error) {
 		switch {
@@ -220,7 +217,7 @@ func (p *pull) end() {
 		p.pinned.Close()
 	}
 	if p.from.epoch == p.frmEpoch && slices.Contains(p.from.serves, p) {
-		p.from.sources--
+		p.from.sources.End()
 		p.from.serves = slices.DeleteFunc(p.from.serves, func(o *pull) bool { return o == p })
 	}
 }

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"slices"
+	"time"
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip"
@@ -100,31 +101,102 @@ func (w *world) subscribe(m *machine) {
 	})
 }
 
-// drop has a machine give up a space that others hold too, and delete what it has of it. It may have written what no
-// other has, as when people force it.
+// drop has a machine give up a space that others hold too, and delete what it has of it: once those have all of that,
+// or at once, as when people force it. Then it may have written what no other has.
 func (w *world) drop(m *machine) {
 	h := m.hosts[w.rng.IntN(len(m.hosts))]
-	if !m.running || len(m.hosts) < 2 || len(h.w.members()) < 2 {
-		return
+	switch {
+	case !h.up() || h.leaving || !h.mayGo():
+	case w.chance(2):
+		h.say("is to be given up")
+		h.leaving = true
+		h.engine.EndID()
+		h.engine.Leave(true)
+		h.wake()
+		h.handOver(w.now + dropPatience)
+	default:
+		h.forced = true
+		m.step(func() error { return m.giveUp(h) })
 	}
-	m.step(func() error {
-		if w.chance(2) {
-			if err := h.close(); err != nil {
-				return err
-			}
+}
+
+// dropPatience is how long a space that is to be given up waits for others to have all of it.
+const dropPatience = 3 * time.Second
+
+// mayGo reports whether others hold the space, and the machine others.
+func (h *host) mayGo() bool { return len(h.hosts) > 1 && len(h.w.members()) > 1 }
+
+// handOver looks now and then whether the space may be given up, as package peer does.
+func (h *host) handOver(until time.Duration) {
+	h.machine.later(time.Duration(h.w.rng.IntN(200))*time.Millisecond, func() error {
+		if !h.up() {
+			return nil // it was forced meanwhile
 		}
-		h.say("is given up")
-		m.hosts = slices.DeleteFunc(m.hosts, func(o *host) bool { return o == h })
-		m.sw.Release(h.w.id)
-		m.settle()
-		h.stopped()
-		h.leaves()
-		m.log.Forget(h.number)
-		m.left = m.disk.log.Size()
-		if _, err := m.table.Drop(h.w.name); err != nil {
-			return err
+		left := h.engine.Handover(func(gossip.NeighbourID) bool { return false })
+		switch {
+		case left.Safe() && h.asked == 0 && h.mayGo():
+			h.w.totals.Handed++
+			h.checkHanded()
+			return h.giveUp(h)
+		case left.Refusal != nil || h.w.now >= until || h.w.calm:
+			h.say("is not given up: %+v", left)
+			h.engine.Leave(false)
+			h.leaving = false
+			return nil
+		case left.Missing > 0:
+			h.engine.Inquire()
 		}
-		m.clear()
+		h.handOver(until)
 		return nil
 	})
+}
+
+// checkHanded checks that others have all that the host gives up. Of a neighbour that has ended since it said what it
+// has, that holds for what this host itself wrote, if writes are synced at all; of one that got another disk, is
+// damaged, or had to give the space up, for nothing.
+func (h *host) checkHanded() {
+	ended := false
+	for _, id := range sortedIDs(h.links) {
+		e := h.links[id]
+		l := e.lanes[h.w.id]
+		if l == nil || l.other == nil {
+			continue
+		}
+		o := l.other // which may have handed the space over since
+		if o.gone || o.forced || e.peer.disk != o.disk || o.aside != nil {
+			return
+		}
+		ended = ended || e.peer.epoch != o.epoch
+	}
+	if h.w.blind || ended && (h.w.plan.durability == never || h.w.rotten) {
+		return
+	}
+	had, others := h.w.hist.dense(h.held), h.others()
+	for _, t := range h.w.hist.all {
+		if has(had, t) && !t.lost && (!ended || t.host == h) && !anyHas(others, t) {
+			h.w.fail("%s gives up transaction %d, which nobody else has", h.name, t.id)
+		}
+	}
+}
+
+// giveUp deletes what the machine has of a space, whose work may have ended before.
+func (m *machine) giveUp(h *host) error {
+	if m.w.chance(2) {
+		if err := h.close(); err != nil {
+			return err
+		}
+	}
+	h.say("is given up")
+	m.hosts = slices.DeleteFunc(m.hosts, func(o *host) bool { return o == h })
+	m.sw.Release(h.w.id)
+	m.settle()
+	h.stopped()
+	h.leaves()
+	m.log.Forget(h.number)
+	m.left = m.disk.log.Size()
+	if _, err := m.table.Drop(h.w.name); err != nil {
+		return err
+	}
+	m.clear()
+	return nil
 }

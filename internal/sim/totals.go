@@ -74,6 +74,7 @@ type Totals struct {
 	Rebuilds   int // that were completed
 	Bases      int // ids of which bases were said
 	Secured    int // times that a host was told what another one holds
+	Handed     int // copies that were given up as others had all of them
 	Judged     int // times that a host found its clock to be off otherwise than before
 	Faults     [faultKinds]int
 	Violations int
@@ -92,6 +93,7 @@ func (t *Totals) Add(o Totals) {
 	t.Rebuilds += o.Rebuilds
 	t.Bases += o.Bases
 	t.Secured += o.Secured
+	t.Handed += o.Handed
 	t.Judged += o.Judged
 	for i, n := range o.Faults {
 		t.Faults[i] += n
@@ -103,8 +105,8 @@ func (t *Totals) Add(o Totals) {
 func (t Totals) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "worlds=%d hours=%.2f events=%d operations=%d reads=%d messages=%d repairs=%d "+
-		"rebuilds=%d bases=%d secured=%d expired=%d judged=%d", t.Worlds, t.Time.Hours(), t.Events, t.Operations, t.Reads, t.Messages, t.Repairs,
-		t.Rebuilds, t.Bases, t.Secured, t.Expired, t.Judged)
+		"rebuilds=%d bases=%d secured=%d handed=%d expired=%d judged=%d", t.Worlds, t.Time.Hours(), t.Events, t.Operations,
+		t.Reads, t.Messages, t.Repairs, t.Rebuilds, t.Bases, t.Secured, t.Handed, t.Expired, t.Judged)
 	for f, n := range t.Faults {
 		fmt.Fprintf(&b, " %v=%d", Fault(f), n)
 	}

@@ -21,7 +21,7 @@ type update struct {
 
 // ask asks the host for a transaction, if it is there to be asked.
 func (h *host) ask(muts []mutation) {
-	if h.up() && h.asked < maxAsked {
+	if h.up() && !h.leaving && h.asked < maxAsked {
 		h.submit(muts)
 		h.wake()
 	}
