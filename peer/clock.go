@@ -35,10 +35,9 @@ type keptClock struct {
 
 // knownClock is what is known of this host's clock.
 type knownClock struct {
-	found engine.Clock // last, perhaps before the peer was opened
-	kept  engine.Clock // in the file
-	bad   bool         // the file says nothing, and is replaced
-	told  bool         // that it cannot be written
+	kept engine.Clock // in the file
+	bad  bool         // the file says nothing, and is replaced
+	told bool         // that it cannot be written
 }
 
 func (p *Peer) clockPath() string { return filepath.Join(p.cfg.Dir, clockFile) }
@@ -55,10 +54,9 @@ func (p *Peer) loadClock() {
 			"it is taken for right until it is measured", "error", err)
 		return
 	}
-	p.known.found, p.known.kept = found, found
+	p.known.kept = found
 	if found != (engine.Clock{}) {
-		doubt := found.Doubted()
-		p.clock.Store(&doubt)
+		p.clock.Store(engine.FoundBefore(found, p.reading(time.Now())))
 		p.log.Warn("this host's clock was off when it was measured last: "+
 			"until it is measured again keys expire later",
 			"right_time_ahead_ms", found.Ahead.Milliseconds())
@@ -93,10 +91,9 @@ func inMilliseconds(n int64) time.Duration {
 
 // foundClock takes over what was found of the clock, and keeps it, to the precision that a clock
 // may be off by.
-func (p *Peer) foundClock(found engine.Clock, limit time.Duration) {
-	known := &p.known
-	known.found = found
-	p.clock.Store(&found)
+func (p *Peer) foundClock(of *engine.Found, limit time.Duration) {
+	known, found := &p.known, of.Clock
+	p.clock.Store(of)
 	off := max((found.Ahead - known.kept.Ahead).Abs(), (found.Slack - known.kept.Slack).Abs())
 	right := engine.Clock{}
 	if p.cfg.Memory || !known.bad && off <= limit/4 && (found == right) == (known.kept == right) {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,6 +37,9 @@ func (m *memory) says(text string) bool {
 
 func (m *memory) logger() *slog.Logger { return slog.New(slog.NewTextHandler(m, nil)) }
 
+// offBy has a peer's clock be off by a time.
+func offBy(d time.Duration) func() time.Duration { return func() time.Duration { return d } }
+
 func TestAPeerWhoseClockIsOffIsNamedOnBothSidesAndNotHeldUp(t *testing.T) {
 	c := newCluster(t)
 	var logs [3]memory
@@ -43,7 +47,7 @@ func TestAPeerWhoseClockIsOffIsNamedOnBothSidesAndNotHeldUp(t *testing.T) {
 		cfg := c.config(t.TempDir())
 		cfg.Logger = logs[i].logger()
 		if i == 2 {
-			cfg.clockOffset = time.Hour
+			cfg.clockOffset = offBy(time.Hour)
 		}
 		c.start(cfg)
 	}
@@ -119,14 +123,14 @@ func TestAPeerWhoseClockIsWrongExpiresNothingEarly(t *testing.T) {
 	for i := range 3 {
 		cfg := c.config(t.TempDir())
 		if i == 2 {
-			cfg.clockOffset = time.Hour
+			cfg.clockOffset = offBy(time.Hour)
 		}
 		c.start(cfg)
 	}
 	a, ahead := c.peers[0], c.peers[2]
 	eventually(t, "it knows", func() bool {
 		s, err := ahead.Status()
-		return err == nil && s.ClockWrong && ahead.clock.Load().Ahead != 0
+		return err == nil && s.ClockWrong && ahead.clock.Load().Clock.Ahead != 0
 	})
 	mustUpdate(t, a, func(tx *Tx) error {
 		return tx.String("k").SetUntil([]byte("v"), time.Now().Add(time.Minute))
@@ -147,6 +151,49 @@ func TestAPeerWhoseClockIsWrongExpiresNothingEarly(t *testing.T) {
 	}
 }
 
+// TestNothingIsLostOnceAClockIsSet has the clock of one of three peers be set: until it knows
+// better it hides nothing, and nothing that it says is over elsewhere.
+func TestNothingIsLostOnceAClockIsSet(t *testing.T) {
+	for _, by := range []time.Duration{10 * time.Minute, -10 * time.Minute} {
+		t.Run(by.String(), func(t *testing.T) {
+			c := newCluster(t)
+			var off atomic.Int64
+			for i := range 3 {
+				cfg := c.config(t.TempDir())
+				if i == 2 {
+					cfg.clockOffset = func() time.Duration { return time.Duration(off.Load()) }
+				}
+				c.start(cfg)
+			}
+			a, set := c.peers[0], c.peers[2]
+			eventually(t, "the clocks are measured", func() bool {
+				return len(measuredOf(set.net.measuredBy(set.reading(time.Now())))) == 2
+			})
+			mustUpdate(t, a, func(tx *Tx) error {
+				return tx.String("k").SetUntil([]byte("v"), tx.Now().Add(time.Minute))
+			})
+			c.converge(c.peers...)
+			off.Store(int64(by))
+			mustUpdate(t, set, func(tx *Tx) error {
+				return tx.String("new").SetUntil([]byte("v"), tx.Now().Add(time.Minute))
+			})
+			eventually(t, "it knows", func() bool {
+				for _, key := range []string{"k", "new"} {
+					if !hasKey(t, set, key) {
+						t.Fatalf("%s has gone", key)
+					}
+				}
+				_, clock := set.takenFor(time.Now())
+				return (clock.Ahead+by).Abs() < time.Minute && clock.Slack == 0
+			})
+			c.converge(c.peers...)
+			if !hasKey(t, a, "k") || !hasKey(t, a, "new") {
+				t.Error("the others lost something")
+			}
+		})
+	}
+}
+
 // TestAPeerThatKnewItsClockToBeWrongExpiresNothingEarlyOnceRestarted has a peer that is an hour
 // ahead, and knows it, be started again where it reaches nobody.
 func TestAPeerThatKnewItsClockToBeWrongExpiresNothingEarlyOnceRestarted(t *testing.T) {
@@ -154,7 +201,7 @@ func TestAPeerThatKnewItsClockToBeWrongExpiresNothingEarlyOnceRestarted(t *testi
 	var cfg Config
 	for i := range 3 {
 		if cfg = c.config(t.TempDir()); i == 2 {
-			cfg.clockOffset = time.Hour
+			cfg.clockOffset = offBy(time.Hour)
 		}
 		c.start(cfg)
 	}
@@ -189,7 +236,7 @@ func TestAPeerThatKnewItsClockToBeWrongExpiresNothingEarlyOnceRestarted(t *testi
 	c.converge(c.peers[0], c.peers[1], ahead)
 	wantCount(t, a, 2)
 	eventually(t, "it knows again", func() bool {
-		now := ahead.clock.Load()
+		_, now := ahead.takenFor(time.Now())
 		return (now.Ahead+time.Hour).Abs() < time.Minute && now.Slack == 0
 	})
 }
@@ -203,8 +250,11 @@ func TestAClockThatWasOffIsInDoubtOnceItsPeerIsOpenedAgain(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.foundClock(engine.Clock{Ahead: off}, DefaultMaxSkew)
-		p.foundClock(engine.Clock{Ahead: off + little}, DefaultMaxSkew)
+		finds := func(c engine.Clock) {
+			p.foundClock(engine.FoundNow(c, p.reading(time.Now())), DefaultMaxSkew)
+		}
+		finds(engine.Clock{Ahead: off})
+		finds(engine.Clock{Ahead: off + little})
 		if kept, err := readClock(p.clockPath()); err != nil || kept.Ahead != off {
 			t.Errorf("kept is %+v (%v), want what differs by more than little", kept, err)
 		}
@@ -220,7 +270,7 @@ func TestAClockThatWasOffIsInDoubtOnceItsPeerIsOpenedAgain(t *testing.T) {
 			}
 			return nil
 		})
-		p.foundClock(engine.Clock{}, DefaultMaxSkew)
+		finds(engine.Clock{})
 		mustClose(t, p)
 		if kept, err := readClock(p.clockPath()); err != nil || kept != (engine.Clock{}) {
 			t.Errorf("a clock that is right is kept as %+v (%v)", kept, err)
@@ -240,7 +290,7 @@ func TestWhatWasKeptOfAClockAndCannotBeReadIsReplaced(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.foundClock(engine.Clock{}, DefaultMaxSkew)
+		p.foundClock(engine.FoundNow(engine.Clock{}, p.reading(time.Now())), DefaultMaxSkew)
 		mustClose(t, p)
 		if _, err := os.Stat(path); stays != (err == nil) {
 			t.Errorf("a file with %s: %v, want it to stay: %v", text, err, stays)

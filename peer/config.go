@@ -102,7 +102,8 @@ type Config struct {
 	MinFree int64
 
 	// MaxSkew is by how much another peer's clock may be off before it is named, in the log and in
-	// Status, and its time is not adopted. Nothing is refused or delayed for it. Default 500 ms.
+	// Status, and its time is not adopted. Nothing is refused or delayed for it. If this peer's own is
+	// set by more, keys expire rather later until it is measured again. Default 500 ms.
 	MaxSkew time.Duration
 
 	// ReadyWait is how long a peer that had data when it was opened waits for what the others had then,
@@ -122,7 +123,7 @@ type Config struct {
 	FastGossip bool
 
 	// Fault injection, by tests here.
-	clockOffset time.Duration                                         // this peer's clock is off by so much
+	clockOffset func() time.Duration                                  // by which its clock is off
 	faulty      func(store.Store, store.Log) (store.Store, store.Log) // puts faults in front of them
 	simulated   *simulated
 	spent       func(part string, work, limit int) // is told of each part of a step

@@ -128,7 +128,27 @@ func (l *loop) nameForks(forks []gossip.Fork) {
 // both sides: each member measures the others' clocks against its own.
 
 // now is this peer's clock.
-func (p *Peer) now() time.Time { return time.Now().Add(p.cfg.clockOffset) }
+func (p *Peer) now() time.Time { return p.reading(time.Now()).Wall }
+
+// reading returns what it shows at a moment.
+func (p *Peer) reading(now time.Time) engine.Reading {
+	wall := now
+	if off := p.cfg.clockOffset; off != nil {
+		wall = wall.Add(off())
+	}
+	return engine.Reading{Now: now, Wall: wall}
+}
+
+// takenFor returns what it shows at a moment, and what it is taken for then.
+func (p *Peer) takenFor(now time.Time) (wall time.Time, c engine.Clock) {
+	r, found := p.reading(now), p.clock.Load()
+	c, next := found.At(r, p.skewLimit())
+	if next != found && p.clock.CompareAndSwap(found, next) && next.Moved() {
+		p.log.Warn("this host's clock was set, or it slept: "+
+			"until it is measured again keys expire rather later", "limit_ms", p.skewLimit().Milliseconds())
+	}
+	return r.Wall, c
+}
 
 // clocks is what was said of members' clocks so far.
 type clocks struct {
@@ -172,9 +192,24 @@ func namesOf(all []members.Member) []string {
 // skewLimit is by how much a clock may be off.
 func (p *Peer) skewLimit() time.Duration { return p.limits.Load().skew }
 
+// measuredBy returns all members. A clock that was measured before this host's was set counts as
+// not measured.
+func (n *network) measuredBy(now engine.Reading) []members.Member {
+	all := n.members.List()
+	for i := range all {
+		m := &all[i]
+		then := engine.Reading{Now: m.Compared, Wall: m.Shown}
+		if m.ClockError > 0 && now.IsSet(then, n.p.skewLimit()) {
+			m.ClockOffset, m.ClockError = 0, 0
+		}
+	}
+	return all
+}
+
 // watchClocks logs whose clock is off, and whose is right again: once each.
 func (n *network) watchClocks() {
-	all, limit := n.members.List(), n.p.skewLimit()
+	now, limit := n.p.reading(time.Now()), n.p.skewLimit()
+	all := n.measuredBy(now)
 	named := map[string]bool{}
 	for _, m := range all {
 		was, off := n.clocks.named[m.ID], measured(m).Off(limit)
@@ -195,7 +230,7 @@ func (n *network) watchClocks() {
 	}
 	n.clocks = clocks{named: named, wrong: wrong}
 	if found := measuredOf(all); len(found) > 0 {
-		n.p.foundClock(engine.JudgeClock(found, limit, n.p.known.found), limit)
+		n.p.foundClock(n.p.clock.Load().Judge(found, now, limit), limit)
 	}
 }
 

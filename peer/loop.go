@@ -194,8 +194,9 @@ func (l *loop) step() (*engine.Ready, error) {
 		l.look = now.Add(lookEvery)
 		l.watchDisk()
 	}
-	l.engine.SetClock(*l.p.clock.Load())
-	if err := l.engine.Step(now, now.Add(l.p.cfg.clockOffset)); err != nil {
+	wall, clock := l.p.takenFor(now)
+	l.engine.SetClock(clock)
+	if err := l.engine.Step(now, wall); err != nil {
 		return nil, err
 	}
 	l.began, l.half = now, l.engine.Ready()

@@ -54,7 +54,7 @@ type Peer struct {
 	followed  atomic.Int64          // where the log ended when spaces were last asked whether they hold it back
 
 	limits atomic.Pointer[limits]       // changed while making is held
-	clock  atomic.Pointer[engine.Clock] // see engine.JudgeClock
+	clock  atomic.Pointer[engine.Found] // what was found of it
 	known  knownClock                   // of it; owned by keepLinks, once the network runs
 
 	making   sync.Mutex                        // held while a space is opened or dropped
@@ -110,7 +110,7 @@ func open(ctx context.Context, cfg Config) (*Peer, error) {
 	p.spaces.Store(&map[string]*space{})
 	p.log = p.cfg.Logger
 	p.limits.Store(p.cfg.limits())
-	p.clock.Store(&engine.Clock{})
+	p.clock.Store(engine.FoundNow(engine.Clock{}, p.reading(time.Now())))
 	if err := p.checkKeys(); err != nil {
 		return nil, err
 	}

@@ -519,7 +519,7 @@ func (s *space) view(before func() moment) (v *view, at moment, err error) {
 		at = before()
 	}
 	s.views.Add(1)
-	return &view{s.core.View().At(s.p.now(), *s.p.clock.Load()), s}, at, nil
+	return &view{s.core.View().At(s.p.takenFor(time.Now())), s}, at, nil
 }
 
 // UpdateAll is Space.UpdateAll.

@@ -293,8 +293,10 @@ func (s *space) run(u *update) (records [][]byte, err error) {
 	for {
 		s.p.disk.lookFree(time.Now())
 		e.SetRoom(engine.Room(s.p.disk.room()), s.p.disk.refusal())
-		e.SetClock(*s.p.clock.Load())
-		if !apart(func() { err = e.Step(time.Now(), s.p.now()) }) && e.Interrupted() {
+		now := time.Now()
+		wall, clock := s.p.takenFor(now)
+		e.SetClock(clock)
+		if !apart(func() { err = e.Step(now, wall) }) && e.Interrupted() {
 			continue
 		}
 		if err != nil {

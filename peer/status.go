@@ -336,7 +336,7 @@ func (n *network) describe(s *Status, lacks map[string]lack) {
 	for _, a := range n.addrs(nil) {
 		s.P2PAddrs = append(s.P2PAddrs, a.String())
 	}
-	all := n.members.List()
+	all := n.measuredBy(n.p.reading(time.Now()))
 	s.ClockSkewed = namesOf(skewed(all, n.p.skewLimit()))
 	s.ClockWrong = engine.ClockWrong(measuredOf(all), n.p.skewLimit())
 	for _, m := range all {

@@ -10,7 +10,7 @@ func TestAMemberTellsHowItIs(t *testing.T) {
 	c := newCluster(t)
 	p := c.start(c.config(t.TempDir()))
 	cfg := c.config(t.TempDir())
-	cfg.Version, cfg.clockOffset = "7.1", time.Hour
+	cfg.Version, cfg.clockOffset = "7.1", offBy(time.Hour)
 	q := c.start(cfg)
 	own, err := q.Status()
 	if err != nil {

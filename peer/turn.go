@@ -3,6 +3,7 @@ package peer
 import (
 	"fmt"
 	"runtime/debug"
+	"time"
 
 	"github.com/peerd/peerd/internal/engine"
 )
@@ -210,8 +211,9 @@ func (l *loop) read(u *update, next *int) bool {
 		return false
 	}
 	from := *next
-	l.engine.SetClock(*l.p.clock.Load())
-	*next = l.engine.Read(u, from, l.p.now())
+	wall, clock := l.p.takenFor(time.Now())
+	l.engine.SetClock(clock)
+	*next = l.engine.Read(u, from, wall)
 	return *next > from
 }
 

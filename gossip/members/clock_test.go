@@ -44,15 +44,15 @@ func TestAnAnswerWithoutATimeIsNoMeasurement(t *testing.T) {
 func TestTheOffsetOfAClockIsForgottenWithTheMember(t *testing.T) {
 	table := newTable(nil)
 	m, name := sample(0)
-	table.compared(name, time.Second, time.Millisecond) // unknown: no effect
+	table.compared(name, time.Second, time.Millisecond, noon, noon) // unknown: no effect
 	table.alive(name, testAddr, m, nil, noon)
-	table.compared(name, time.Hour, time.Millisecond)
+	table.compared(name, time.Hour, time.Millisecond, noon, noon)
 	table.alive(name, testAddr, m, nil, noon) // it tells something about itself
 	if got := table.list()[0]; got.ClockOffset != time.Hour || got.ClockError != time.Millisecond {
 		t.Errorf("off by %v ± %v", got.ClockOffset, got.ClockError)
 	}
 	table.gone(name, noon)
-	table.compared(name, time.Hour, time.Millisecond)
+	table.compared(name, time.Hour, time.Millisecond, noon, noon)
 	if got := table.list()[0]; got.ClockOffset != 0 || got.ClockError != 0 {
 		t.Errorf("one that is gone is off by %v ± %v", got.ClockOffset, got.ClockError)
 	}

@@ -119,11 +119,11 @@ func (d *delegate) NotifyConflict(existing, other *memberlist.Node) {
 
 // NotifyPingComplete notes a round trip time, and what the other's clock showed on the way.
 func (d *delegate) NotifyPingComplete(n *memberlist.Node, rtt time.Duration, payload []byte) {
-	now := d.cfg.Now()
+	now, shown := time.Now(), d.cfg.Now()
 	d.table.measured(n.Name, rtt)
 	if theirs, ok := decodeClock(payload); ok {
-		offset, bound := offsetOf(theirs, now, rtt)
-		d.table.compared(n.Name, offset, bound)
+		offset, bound := offsetOf(theirs, shown, rtt)
+		d.table.compared(n.Name, offset, bound, now, shown)
 	}
 	d.table.reported(n.Name, decodeReport(payload))
 }
@@ -186,11 +186,11 @@ func offsetOf(theirs, now time.Time, rtt time.Duration) (offset, bound time.Dura
 	return theirs.Sub(now.Add(-half)), half
 }
 
-// compared notes the offset of a member's clock.
-func (t *table) compared(id string, offset, bound time.Duration) {
+// compared notes the offset of a member's clock, measured now, as this host's clock showed a time.
+func (t *table) compared(id string, offset, bound time.Duration, now, shown time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if r := t.known[id]; r != nil && r.Alive {
-		r.ClockOffset, r.ClockError = offset, bound
+		r.ClockOffset, r.ClockError, r.Compared, r.Shown = offset, bound, now, shown
 	}
 }

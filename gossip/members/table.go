@@ -31,6 +31,8 @@ type Member struct {
 	// ClockOffset is how far its clock is ahead of this host's, ClockError by how much that may be
 	// wrong, either way; both are 0 if not measured since Since.
 	ClockOffset, ClockError time.Duration
+	// Compared is when they were measured, and Shown what this host's clock showed then.
+	Compared, Shown time.Time
 
 	Report *Report // how it is, in its own words; nil if it has not told since Since
 }
@@ -97,7 +99,8 @@ func (t *table) alive(id, addr string, m metadata, encoded []byte, now time.Time
 	r.Member = Member{
 		ID: id, Label: m.label, PublicKey: m.key, Addr: addr, P2P: m.p2p, Versions: m.versions, Spaces: m.spaces,
 		Alive: true, Since: r.Since, RTT: r.RTT,
-		ClockOffset: r.ClockOffset, ClockError: r.ClockError, Report: r.Report,
+		ClockOffset: r.ClockOffset, ClockError: r.ClockError, Compared: r.Compared, Shown: r.Shown,
+		Report: r.Report,
 	}
 	r.seen, r.metadata = now, bytes.Clone(encoded)
 	t.forgetOldest()

@@ -26,9 +26,78 @@ func (e *Engine) SetClock(c Clock) { e.expiring.clock = c }
 // Doubted returns what a clock is taken for of which this was found before the host was started
 // anew: it may be as wrong still, or have been set. Keys expire, and are said to expire, rather too
 // late than too early.
-func (c Clock) Doubted() Clock {
-	return Clock{Ahead: max(c.Ahead, 0), Slack: c.Ahead.Abs() + c.Slack}
+func (c Clock) Doubted() Clock { return c.set(c.Ahead) }
+
+// set returns what a clock is taken for that was so before it was set, ahead by a time: either may
+// be right, what it would show and what it shows.
+func (c Clock) set(by time.Duration) Clock {
+	return Clock{Ahead: c.Ahead + max(0, -by), Slack: c.Slack + by.Abs()}
 }
+
+// A wall clock may be set at any time, by people or by NTP, and is ahead, too, where time stood
+// still for a host that slept. Until it is measured again its host goes by it as by one in doubt.
+
+// believedAfter is how long that is so at most where no other clock can be measured.
+const believedAfter = time.Minute
+
+// Reading is what the wall clock shows at a moment of the time that only goes on.
+type Reading struct{ Now, Wall time.Time }
+
+// set returns by how much the wall clock was set ahead since an earlier reading.
+func (r Reading) set(since Reading) time.Duration {
+	// Round takes the time away that only goes on.
+	return r.Wall.Round(0).Sub(since.Wall.Round(0)) - r.Now.Sub(since.Now)
+}
+
+// IsSet reports whether the wall clock was set since a reading, by more than it may be off.
+func (r Reading) IsSet(since Reading, limit time.Duration) bool {
+	return r.set(since).Abs() > limit
+}
+
+// Found is what was found of the wall clock. It does not change.
+type Found struct {
+	Clock Clock // by the last measurement, which may have been before the host was started
+
+	taken Clock     // what the clock is taken for, unless it was set since
+	at    Reading   // when that was found
+	moved time.Time // when it was seen that it was set since; zero if it was not
+}
+
+// FoundNow returns what is found of the clock at a reading.
+func FoundNow(c Clock, at Reading) *Found { return &Found{Clock: c, taken: c, at: at} }
+
+// FoundBefore returns what is known of the clock at a reading if it may have been set since this
+// was found.
+func FoundBefore(c Clock, at Reading) *Found { return &Found{Clock: c, taken: c.Doubted(), at: at} }
+
+// At returns what the clock is taken for at a reading, and what is known of it from then on: f,
+// unless that has changed.
+func (f *Found) At(r Reading, limit time.Duration) (Clock, *Found) {
+	by := r.set(f.at)
+	switch isSet := by.Abs() > limit; {
+	case isSet && f.moved.IsZero():
+		return f.taken.set(by), &Found{f.Clock, f.taken, f.at, r.Now}
+	case isSet && r.Now.Sub(f.moved) < believedAfter:
+		return f.taken.set(by), f
+	case isSet:
+		f = FoundBefore(f.Clock, r)
+	case !f.moved.IsZero(): // it was set back
+		f = &Found{f.Clock, f.taken, f.at, time.Time{}}
+	}
+	return f.taken, f
+}
+
+// Judge returns what is found of the clock by others' that were measured: see JudgeClock.
+func (f *Found) Judge(all []Measured, r Reading, limit time.Duration) *Found {
+	was := f.Clock
+	if r.IsSet(f.at, limit) {
+		was = f.taken.set(r.set(f.at))
+	}
+	return FoundNow(JudgeClock(all, limit, was), r)
+}
+
+// Moved reports whether it was seen that the clock was set since.
+func (f *Found) Moved() bool { return !f.moved.IsZero() }
 
 // Measured is another host's clock beside this one's.
 type Measured struct {

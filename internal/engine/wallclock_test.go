@@ -60,6 +60,63 @@ func TestADoubtedClockIsNeverAheadWhetherItWasSetOrNot(t *testing.T) {
 	}
 }
 
+// TestAClockThatIsSetIsInDoubt until it is measured, or nobody has for a while: nothing expires
+// early, by what it showed nor by what it shows, nor is said to.
+func TestAClockThatIsSetIsInDoubt(t *testing.T) {
+	began := time.UnixMilli(1_790_000_000_000)
+	for _, was := range []Clock{{}, {Ahead: time.Hour}, {Ahead: -time.Hour}, {Slack: time.Hour}} {
+		for _, by := range []time.Duration{0, MaxSkew / 2, 10 * time.Minute, -10 * time.Minute} {
+			at := func(after time.Duration) Reading {
+				return Reading{Now: time.Unix(0, 0).Add(after), Wall: began.Add(after + by)}
+			}
+			found := FoundNow(was, Reading{Now: time.Unix(0, 0), Wall: began})
+			clock, found := found.At(at(time.Second), MaxSkew)
+			if by.Abs() <= MaxSkew {
+				if clock != was || found.Moved() {
+					t.Errorf("%+v, set ahead by %v, is taken for %+v", was, by, clock)
+				}
+				continue
+			}
+			for _, right := range []time.Duration{was.Ahead, was.Ahead - by} { // ahead of the clock
+				if early := clock.judges() - right; early > 0 {
+					t.Errorf("%+v, set ahead by %v: %+v has keys expire %v early", was, by, clock, early)
+				}
+				if clock.Ahead < right {
+					t.Errorf("%+v, set ahead by %v: by %+v is said what has passed", was, by, clock)
+				}
+			}
+			if again, _ := found.At(at(believedAfter), MaxSkew); again != clock {
+				t.Errorf("%+v, set ahead by %v, is %+v and then %+v", was, by, clock, again)
+			}
+			back, now := found.At(Reading{time.Unix(60, 0), began.Add(time.Minute)}, MaxSkew)
+			if back != was || now.Moved() {
+				t.Errorf("%+v, set ahead by %v and back, is %+v", was, by, back)
+			}
+			alone, now := found.At(at(time.Second+believedAfter), MaxSkew)
+			if alone != was.Doubted() || now.Moved() {
+				t.Errorf("%+v, set ahead by %v long ago, is taken for %+v", was, by, alone)
+			}
+		}
+	}
+}
+
+// TestWhoseClockWasSetHearsTheFirstItMeasures, which may tell what it showed, or what it shows.
+func TestWhoseClockWasSetHearsTheFirstItMeasures(t *testing.T) {
+	for _, test := range []struct{ by, told, early, said time.Duration }{
+		{10 * time.Minute, 0, 0, 0}, // its host slept
+		{-10 * time.Minute, 0, 0, 0},
+		{10 * time.Minute, -10 * time.Minute, -10 * time.Minute, 0},
+		{-10 * time.Minute, 10 * time.Minute, 0, 10 * time.Minute},
+	} {
+		at := Reading{Now: time.Unix(1, 0), Wall: time.Unix(1, 0).Add(test.by)}
+		found := FoundNow(Clock{}, Reading{time.Unix(0, 0), time.Unix(0, 0)})
+		found = found.Judge(clocks(test.told), at, MaxSkew)
+		if c, _ := found.At(at, MaxSkew); c.judges() != test.early || c.Ahead != test.said {
+			t.Errorf("set ahead by %v, and then behind the other by %v: %+v", test.by, test.told, c)
+		}
+	}
+}
+
 // clocks are some that are ahead by so much, measured to a millisecond.
 func clocks(ahead ...time.Duration) (all []Measured) {
 	for _, a := range ahead {

@@ -232,6 +232,7 @@ func (h *host) round() (*engine.Ready, error) {
 		before = h.state()
 	}
 	waited, over := h.engine.Unwritten(), h.engine.LogBytes() > h.engine.LogBound()
+	h.look()
 	err := h.engine.Step(h.now(), h.wall())
 	if err = cmp.Or(err, h.broken); err != nil {
 		return nil, err

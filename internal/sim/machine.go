@@ -23,6 +23,8 @@ type machine struct {
 	disk   *disk
 	clock  wallClock
 	judged engine.Clock            // what it takes that for
+	found  *engine.Found           // what it was found to be
+	loose  bool                    // which may hold no more: see checkJudged
 	hosts  []*host                 // of the spaces that it is to hold, in the world's order
 	knew   map[gossip.SpaceID]bool // spaces that it held once
 
@@ -91,6 +93,9 @@ func (m *machine) wall() time.Time {
 	}
 	return t
 }
+
+// reading is what the clock shows now.
+func (m *machine) reading() engine.Reading { return engine.Reading{Now: m.now(), Wall: m.wall()} }
 
 // now is the time that only goes on.
 func (m *machine) now() time.Time { return time.Unix(0, 0).Add(m.w.now) }

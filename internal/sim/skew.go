@@ -48,6 +48,7 @@ func (m *machine) measure() {
 	if rng == nil {
 		return
 	}
+	m.look()
 	var all []engine.Measured
 	right := 0
 	for _, o := range m.w.machines {
@@ -73,15 +74,34 @@ func (m *machine) measure() {
 		v.sure, v.most = 2*right > len(all), 2*right > len(all)+1
 		v.follow, v.told = v.most, m.w.now
 	default:
-		unmoved := v.found.Ahead == 0 || v.follow && v.told > m.w.clocksSet
+		was := v.found
+		if m.found.Moved() {
+			was = m.judged
+		}
+		unmoved := was.Ahead == 0 || v.follow && v.told > m.w.clocksSet
 		v.sure, v.most = right == 2 || right == 1 && unmoved, false
 	}
-	v.found, v.at = engine.JudgeClock(all, engine.MaxSkew, v.found), m.w.now
+	m.found, m.loose = m.found.Judge(all, m.reading(), engine.MaxSkew), false
+	v.found, v.at = m.found.Clock, m.w.now
 	if v.found != m.judged {
 		m.w.totals.Judged++
 		m.say("finds its clock, which is off by %v, to be %+v, sure: %v", m.clock.off, v.found, v.sure)
 	}
 	m.judges(v.found)
+	m.checkJudged(true)
+}
+
+// look has the machine see whether its clock was set.
+func (m *machine) look() {
+	if m.w.plan.measured == nil {
+		return
+	}
+	clock, found := m.found.At(m.reading(), engine.MaxSkew)
+	m.loose = m.loose || m.found.Moved() && !found.Moved()
+	if m.found = found; clock != m.judged {
+		m.say("takes its clock, which is off by %v, for %+v", m.clock.off, clock)
+		m.judges(clock)
+	}
 	m.checkJudged(true)
 }
 
@@ -97,7 +117,8 @@ func (m *machine) judges(c engine.Clock) {
 
 // doubtClock is what a machine takes its clock for when it starts.
 func (m *machine) doubtClock() {
-	m.judged = m.disk.verdict.found.Doubted()
+	m.found, m.loose = engine.FoundBefore(m.disk.verdict.found, m.reading()), true
+	m.judged, _ = m.found.At(m.reading(), engine.MaxSkew)
 	m.checkJudged(false)
 }
 
@@ -105,17 +126,24 @@ func (m *machine) doubtClock() {
 func (m *machine) time() time.Time { return m.wall().Add(m.judged.Ahead - m.judged.Slack) }
 
 // checkJudged checks what the machine takes its clock for, as it was found since it was started, or
-// before. Nothing expires early if enough clocks were right and none was set since, and where its own
-// was set right while it was down. If most were right, it is known what the time is.
+// before. Nothing expires early if enough clocks were right, whichever were set since, unless that
+// was before the start, or its own was set and is believed; and where that was set right while it
+// was down. If most were right and none was set since, it is known what the time is.
 func (m *machine) checkJudged(since bool) {
 	v, w := &m.disk.verdict, m.w
 	moved := v.at <= w.clocksSet || w.anyStands()
-	if set := !since && m.isRight(); !set && (moved || !v.sure) {
+	lost, within := moved, judgedWithin
+	if since {
+		if lost = m.loose || w.anyStands(); moved {
+			within += engine.MaxSkew // it may have been set by less than is seen
+		}
+	}
+	if set := !since && m.isRight(); !set && (lost || !v.sure) {
 		return
 	}
 	right := m.clock.off + m.judged.Ahead // ahead of the right time
 	expires := right - m.judged.Slack
-	early := expires > judgedWithin
+	early := expires > within
 	if v.most && !moved {
 		early = early || right < -judgedWithin || since && min(expires, -right) < -judgedWithin
 	}
