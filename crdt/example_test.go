@@ -543,6 +543,24 @@ func ExampleExpiry() {
 	// true
 }
 
+// Who goes through names in pages counts those that have expired, so that no page takes long.
+func ExampleFields_Scan() {
+	now := time.UnixMilli(1_700_000_000_000)
+	s := crdt.NewState()
+	must(s.Update(laptop, now, func(keys crdt.Fields) error {
+		if err := keys.String("alice").SetUntil(nil, now.Add(time.Minute)); err != nil {
+			return err
+		}
+		return keys.String("bob").Set(nil)
+	}))
+	for name, types := range s.ViewAt(now.Add(time.Hour)).Scan("") {
+		fmt.Println(name, types != 0)
+	}
+	// Output:
+	// alice false
+	// bob true
+}
+
 // Who was there on a day is a bit each. Bits that are set at once in different chunks all stay.
 func ExampleBitmap() {
 	a, b := crdt.NewState(), crdt.NewState()

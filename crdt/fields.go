@@ -94,8 +94,24 @@ func (f Fields) All() iter.Seq2[string, Types] { return f.all("") }
 // AllAfter passes the names greater than the given one, which need not be there, as All does.
 func (f Fields) AllAfter(name string) iter.Seq2[string, Types] { return f.all(f.beyond(name)) }
 
+// Scan passes the names greater than after, or all if that is empty, as All does and, with no
+// types, those that have expired and are not removed yet: who bounds how much it looks at counts
+// them.
+func (f Fields) Scan(after string) iter.Seq2[string, Types] {
+	if after == "" {
+		return f.passed("", f.withExpired)
+	}
+	return f.passed(f.beyond(after), f.withExpired)
+}
+
 func (f Fields) all(after dotted.Address) iter.Seq2[string, Types] {
-	parts := inParts(f.node, after, f.names, func(n name) dotted.Address { return f.beyond(n.name) })
+	return f.passed(after, f.names)
+}
+
+func (f Fields) passed(
+	after dotted.Address, names func(after dotted.Address, fn func(name) bool),
+) iter.Seq2[string, Types] {
+	parts := inParts(f.node, after, names, func(n name) dotted.Address { return f.beyond(n.name) })
 	return func(yield func(string, Types) bool) {
 		for n := range parts {
 			if !yield(n.name, n.types) {
@@ -116,9 +132,30 @@ func (f Fields) beyond(name string) dotted.Address { return f.at.Name(name).Type
 
 // names calls fn for each name that has a visible cell after the given address.
 func (f Fields) names(after dotted.Address, fn func(name) bool) {
+	f.gather(f.scan, after, fn)
+}
+
+// withExpired is names that also calls fn, with no types, for those that have expired.
+func (f Fields) withExpired(after dotted.Address, fn func(name) bool) {
+	if f.broken() != nil || f.expired() {
+		return
+	}
+	f.gather(f.scanAll, after, func(n name) bool {
+		if f.named(n.name).expired() {
+			n.types = 0
+		}
+		return fn(n)
+	})
+}
+
+// scanner is node.scan, or scanAll.
+type scanner func(after dotted.Address, fn func(dotted.Address, dotted.Cell) bool) error
+
+// gather is names of the cells of a scan.
+func (f Fields) gather(scan scanner, after dotted.Address, fn func(name) bool) {
 	var last name
 	again := true
-	err := f.walk(after, func(called string, t Type, _ addressed) bool {
+	err := f.walkOver(scan, after, func(called string, t Type, _ addressed) bool {
 		if last.types != 0 && last.name != called {
 			if again = fn(last); !again {
 				return false
@@ -156,11 +193,18 @@ func (f Fields) Err() error {
 
 // walk calls fn for each name and type that has a visible cell after the given address, with the first such cell.
 func (f Fields) walk(after dotted.Address, fn func(name string, t Type, first addressed) bool) error {
+	return f.walkOver(f.scan, after, fn)
+}
+
+// walkOver is walk of the cells of a scan.
+func (f Fields) walkOver(
+	scan scanner, after dotted.Address, fn func(name string, t Type, first addressed) bool,
+) error {
 	var group dotted.Address // the name and type that fn was called for last
 	var passed int           // cells of the group since then
 	for again := true; again; {
 		again = false
-		err := f.scan(after, func(a dotted.Address, c dotted.Cell) bool {
+		err := scan(after, func(a dotted.Address, c dotted.Cell) bool {
 			if group != "" && strings.HasPrefix(string(a), string(group)) {
 				passed++
 				again = passed == walkSteps

@@ -123,7 +123,18 @@ func (n node) scan(after dotted.Address, fn func(dotted.Address, dotted.Cell) bo
 	if err := n.broken(); err != nil || n.expired() || n.tx.err != nil {
 		return n.broken()
 	}
-	pass := n.unexpired()
+	return n.scanSome(n.unexpired(), after, fn)
+}
+
+// scanAll is scan with what has expired. What n is in has not.
+func (n node) scanAll(after dotted.Address, fn func(dotted.Address, dotted.Cell) bool) error {
+	return n.scanSome(func(dotted.Address) bool { return true }, after, fn)
+}
+
+// scanSome calls fn for the cells at or under n that pass, after the given address.
+func (n node) scanSome(
+	pass func(dotted.Address) bool, after dotted.Address, fn func(dotted.Address, dotted.Cell) bool,
+) error {
 	err := n.tx.Scan(n.at, after, func(a dotted.Address, c dotted.Cell) bool {
 		return (!pass(a) || fn(a, c)) && n.tx.err == nil // a read in fn may have failed
 	})

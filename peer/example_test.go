@@ -260,6 +260,29 @@ func ExampleTx_Past() {
 	// <nil>
 }
 
+// Who goes through keys in pages counts those that have expired, so that no page takes long.
+func ExampleTx_Scan() {
+	p := openAlone()
+	defer p.Close()
+	err := p.Update(context.Background(), func(tx *peer.Tx) error {
+		if err := tx.String("alice").SetUntil(nil, tx.Now().Add(-time.Second)); err != nil {
+			return err
+		}
+		if err := tx.String("bob").Set(nil); err != nil {
+			return err
+		}
+		for key, types := range tx.Scan("", "") {
+			fmt.Println(key, types != 0)
+		}
+		return nil
+	})
+	fmt.Println(err)
+	// Output:
+	// alice false
+	// bob true
+	// <nil>
+}
+
 // What has expired is counted by Len until it is removed, which others than who said when do later.
 func ExampleTx_Expired() {
 	p := openAlone()

@@ -154,6 +154,18 @@ func (tx *Tx) AllAfter(key string) iter.Seq2[string, crdt.Types] {
 // after bounds nothing: the empty key is passed too.
 func (tx *Tx) Keys(prefix, after string) iter.Seq2[string, crdt.Types] {
 	return func(yield func(string, crdt.Types) bool) {
+		for key, types := range tx.Scan(prefix, after) {
+			if types != 0 && !yield(key, types) {
+				return
+			}
+		}
+	}
+}
+
+// Scan passes keys as Keys does and, with no types, those that have expired and are not removed
+// yet: who bounds how much it looks at counts them.
+func (tx *Tx) Scan(prefix, after string) iter.Seq2[string, crdt.Types] {
+	return func(yield func(string, crdt.Types) bool) {
 		if tx.base.Replica() == 0 {
 			tx.scan(prefix, after, yield)
 			return
@@ -167,8 +179,11 @@ func (tx *Tx) scan(prefix, after string, fn func(string, crdt.Types) bool) {
 		return
 	}
 	err := tx.base.Keys(prefix, after, func(key string, s dotted.Summary) bool {
-		expired := s.Timed() && !tx.Has(key)
-		return (expired || fn(key, typesOf(s))) && tx.Err() == nil
+		types := typesOf(s)
+		if s.Timed() && !tx.Has(key) {
+			types = 0
+		}
+		return fn(key, types) && tx.Err() == nil
 	})
 	tx.err = cmp.Or(tx.err, err)
 }

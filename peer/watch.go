@@ -11,7 +11,6 @@ import (
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/delta"
-	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/store"
 )
 
@@ -443,19 +442,20 @@ func (w *Watch) list(ctx context.Context) (*Change, <-chan struct{}, error) {
 		return nil, nil, err
 	}
 	defer v.Close()
-	c := &Change{Reset: !w.restarted}
-	size, more := 0, false
-	err = v.Keys(w.prefix, w.after, func(key string, _ dotted.Summary) bool {
-		if more = len(c.Keys) == MaxChangeKeys || size >= maxChangeBytes; more {
-			return false
+	c, tx := &Change{Reset: !w.restarted}, newTx(v)
+	looked, size, last, more := 0, 0, "", false
+	for key, types := range tx.Scan(w.prefix, w.after) {
+		if more = looked >= MaxChangeKeys || size >= maxChangeBytes; more {
+			break
 		}
-		if w.tells(key) {
+		if last = key; key != "" { // after which none could go on
+			looked++
+		}
+		if size += len(key); types != 0 && w.tells(key) {
 			c.Keys = append(c.Keys, key)
-			size += len(key)
 		}
-		return true
-	})
-	if err != nil {
+	}
+	if err := tx.Err(); err != nil {
 		w.s.suspectRead(err)
 		return nil, nil, err
 	}
@@ -463,8 +463,8 @@ func (w *Watch) list(ctx context.Context) (*Change, <-chan struct{}, error) {
 		w.told, w.epoch, w.next, w.placed = at.seen, at.epoch, at.next, true
 	}
 	w.restarted, w.listing = true, more
-	if more {
-		w.after = c.Keys[len(c.Keys)-1]
+	if w.after = last; more && c.told() == 0 && !c.Reset {
+		return nil, nil, nil
 	}
 	return c, nil, nil
 }

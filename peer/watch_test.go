@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -162,6 +163,44 @@ func TestAWatchWhoseTokenTheLogDoesNotReachIsReset(t *testing.T) {
 		t.Errorf("keys after the reset (-want +got):\n%s", diff)
 	}
 	wantKeys(t, next(t, w), "k000:00")
+}
+
+// TestAListingLeavesOutWhatHasExpired and is not removed yet, of which it looks at no more at once
+// than it tells.
+func TestAListingLeavesOutWhatHasExpired(t *testing.T) {
+	h := newByHand(t, None)
+	u := h.newUpdate(own(h.Peer), []func(*Tx) error{func(tx *Tx) error {
+		past := h.now.Add(-time.Minute)
+		for i := range 3 * MaxChangeKeys {
+			if err := tx.String(fmt.Sprintf("gone%05d", i)).SetUntil(nil, past); err != nil {
+				return err
+			}
+		}
+		return tx.String("stays").Set(nil)
+	}})
+	for h.loop.s.updates <- u; !answered(u); {
+		h.round()
+	}
+	w := h.Watch("")
+	defer w.Close()
+	if err := w.join(own(h.Peer)); err != nil {
+		t.Fatal(err)
+	}
+	w.restart()
+	var keys []string
+	steps := 0
+	for ; w.listing; steps++ {
+		c, _, err := w.list(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c != nil {
+			keys = append(keys, c.Keys...)
+		}
+	}
+	if !slices.Equal(keys, []string{"stays"}) || steps < 3 {
+		t.Errorf("%d keys are listed in %d steps, want 1 in 3 at least", len(keys), steps)
+	}
 }
 
 func TestAWatchThatFallsBehindTheLogIsReset(t *testing.T) {

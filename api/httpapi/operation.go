@@ -135,13 +135,15 @@ func deletePrefix(o *operation, tx *peer.Tx) (result, []string, error) {
 		return result{}, nil, err
 	}
 	var keys []string
-	size, more := 0, false
-	for key := range tx.Keys(string(*o.Prefix), from) {
-		if more = len(keys) == MaxOperations || size > maxDeleted; more {
+	looked, size, last, more := 0, 0, "", false
+	for key, types := range tx.Scan(string(*o.Prefix), from) {
+		if more = looked == MaxOperations || size > maxDeleted; more {
 			break
 		}
-		keys = append(keys, key)
-		size += len(key)
+		looked, size, last = looked+1, size+len(key), key
+		if types != 0 { // else it has expired
+			keys = append(keys, key)
+		}
 	}
 	for _, key := range keys {
 		if _, err := tx.Remove(key); err != nil {
@@ -151,7 +153,7 @@ func deletePrefix(o *operation, tx *peer.Tx) (result, []string, error) {
 	n := len(keys)
 	r := result{Changed: n > 0, Count: &n}
 	if more {
-		r.Cursor = cursorAt(&keys[n-1])
+		r.Cursor = cursorAt(&last)
 	}
 	return r, keys, nil
 }

@@ -207,18 +207,15 @@ func runHIncrByFloat(c *call) error {
 
 // runHScan goes through the fields in the order of their names: as SCAN does.
 func runHScan(c *call) error {
-	return c.scanWithin(c.hashError, true, func(after string, more bool) iter.Seq2[string, []byte] {
-		fields := c.hash().All()
-		if more {
-			fields = c.hash().AllAfter(after)
+	fields := func(after string, _ bool) iter.Seq2[string, crdt.Types] { return c.hash().Scan(after) }
+	return scanWithin(c, c.hashError, fields, func(name string, _ crdt.Types) int {
+		value, ok := c.hash().String(name).Get()
+		if !ok {
+			return 0
 		}
-		return func(yield func(string, []byte) bool) {
-			for name := range fields {
-				if value, ok := c.hash().String(name).Get(); ok && !yield(name, value) {
-					return
-				}
-			}
-		}
+		c.out.text(name)
+		c.out.bulk(value)
+		return 2
 	})
 }
 

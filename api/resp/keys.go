@@ -207,8 +207,15 @@ func runRandomKey(c *call) error {
 	}
 	n := c.tx.Len()
 	key, ok := c.drawOne("", n, c.tx.Has, func() []string {
-		some := window(n, leastWindow, leastWindow, names(c.tx.All()),
-			func(key string) iter.Seq[string] { return names(c.tx.AllAfter(key)) })
+		some := window(n, leastWindow, leastWindow, names(c.tx.Scan("", "")),
+			func(key string) iter.Seq[string] { return names(c.tx.Scan("", key)) })
+		some = slices.DeleteFunc(some, func(key string) bool { return !c.tx.Has(key) })
+		if len(some) == 0 { // those have expired
+			for key := range c.tx.All() {
+				some = append(some, key)
+				break
+			}
+		}
 		return draw(len(some), -keysDrawn, slices.Values(some))
 	})
 	if !ok {

@@ -123,10 +123,10 @@ func runScan(c *call) error {
 		return err
 	}
 	keys := func(after string, _ bool) iter.Seq2[string, crdt.Types] {
-		return c.tx.Keys(globPrefix(o.pattern), after)
+		return c.tx.Scan(globPrefix(o.pattern), after)
 	}
 	return scanned(c, id, o, keys, func(key string, types crdt.Types) int {
-		if o.typ != "" && !strings.EqualFold(o.typ, typeName(types)) {
+		if types == 0 || o.typ != "" && !strings.EqualFold(o.typ, typeName(types)) {
 			return 0
 		}
 		c.out.text(key)
@@ -216,9 +216,11 @@ func (c *call) placeOf(id uint64) (after string, ended bool, err error) {
 	return after, false, nil
 }
 
-// scanWithin goes through what is under the key that the first argument names: names, and their
-// values if they have any.
-func (c *call) scanWithin(check func() error, values bool, names func(after string, more bool) iter.Seq2[string, []byte]) error {
+// scanWithin goes through what is under the key that the first argument names, as scanned does.
+func scanWithin[T any](
+	c *call, check func() error, names func(after string, more bool) iter.Seq2[string, T],
+	write func(name string, value T) int,
+) error {
 	id, err := c.cursor(2)
 	if err != nil {
 		return err
@@ -234,12 +236,5 @@ func (c *call) scanWithin(check func() error, values bool, names func(after stri
 	if err != nil {
 		return err
 	}
-	return scanned(c, id, o, names, func(name string, value []byte) int {
-		c.out.text(name)
-		if !values {
-			return 1
-		}
-		c.out.bulk(value)
-		return 2
-	})
+	return scanned(c, id, o, names, write)
 }

@@ -1,12 +1,16 @@
 package resp
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/peerd/peerd/crdt"
+	embedded "github.com/peerd/peerd/peer"
 )
 
 // TestEveryKeyThatStaysIsReturnedByAScan writes and deletes other keys meanwhile.
@@ -44,6 +48,54 @@ func testEveryKeyThatStaysIsReturnedByAScan(t *testing.T) {
 	}
 	if seen[""] != 1 {
 		t.Errorf("the empty key was returned %d times", seen[""])
+	}
+}
+
+// hiding is a database that has a hundred keys, and fields of one, which have expired and are not
+// removed yet.
+type hiding struct{ *memory }
+
+func (h hiding) View(ctx context.Context, fn func(*embedded.Tx) error) error {
+	return h.Update(ctx, func(tx *embedded.Tx) error {
+		for i := range 100 {
+			name, past := fmt.Sprint("gone", i), time.Now().Add(-time.Minute)
+			err := tx.String(name).SetUntil(nil, past)
+			if err = errors.Join(err, tx.Map("hash").String(name).SetUntil(nil, past)); err != nil {
+				return err
+			}
+		}
+		return fn(tx)
+	})
+}
+
+// TestAScanCountsWhatHasExpired: one call passes no more of it than its COUNT, and what is there is
+// returned.
+func TestAScanCountsWhatHasExpired(t *testing.T) { eachWay(t, testAScanCountsWhatHasExpired) }
+
+func testAScanCountsWhatHasExpired(t *testing.T) {
+	_, address := startServer(t, Config{db: hiding{newMemory(t)}})
+	p := dial(t, address)
+	p.expect("SET stays x", "+OK")
+	p.expect("HSET hash stays x", ":1")
+	for command, want := range map[string]string{
+		"SCAN": `["hash" "stays"]`, "HSCAN hash": `["stays" "x"]`,
+	} {
+		var all []string
+		calls := 0
+		for cursor := "0"; calls == 0 || cursor != "0"; calls++ {
+			lines := strings.Split(p.ask(command+" "+cursor+" COUNT 10"), "\n")
+			cursor, _ = strconv.Unquote(strings.TrimSpace(lines[1]))
+			for _, line := range lines[3:] {
+				name, _ := strconv.Unquote(strings.TrimSpace(line))
+				all = append(all, name)
+			}
+		}
+		if got := fmt.Sprintf("%q", all); got != want || calls < 10 {
+			t.Errorf("%s returns %s in %d calls, want %s in 10 at least", command, got, calls, want)
+		}
+	}
+	if key := p.ask("RANDOMKEY"); !strings.Contains(key, "stays") && !strings.Contains(key, "hash") {
+		t.Errorf("RANDOMKEY returns %s", key)
 	}
 }
 

@@ -200,11 +200,14 @@ func workOfSPop(c *call, _ *command) int64 {
 }
 
 func runSScan(c *call) error {
-	return c.scanWithin(c.setError, false, func(after string, more bool) iter.Seq2[string, []byte] {
+	return scanWithin(c, c.setError, func(after string, more bool) iter.Seq2[string, []byte] {
 		if more {
 			return withoutValues(c.set().AllAfter(after))
 		}
 		return withoutValues(c.set().All())
+	}, func(member string, _ []byte) int {
+		c.out.text(member)
+		return 1
 	})
 }
 

@@ -212,11 +212,15 @@ func ranking(back bool) func(c *call) error {
 }
 
 func runZScan(c *call) error {
-	return c.scanWithin(c.zsetError, true, func(after string, more bool) iter.Seq2[string, []byte] {
+	return scanWithin(c, c.zsetError, func(after string, more bool) iter.Seq2[string, []byte] {
 		if more {
 			return withScores(c.zset().ByNameAfter(after), appendDouble)
 		}
 		return withScores(c.zset().ByName(), appendDouble)
+	}, func(member string, score []byte) int {
+		c.out.text(member)
+		c.out.bulk(score)
+		return 2
 	})
 }
 
