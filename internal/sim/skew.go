@@ -74,7 +74,11 @@ func (m *machine) measure() {
 		v.sure, v.most = 2*right > len(all), 2*right > len(all)+1
 		v.follow, v.told = v.most, m.w.now
 	default:
-		unmoved := v.found.Ahead == 0 && !m.found.Moved() || v.follow && v.told > m.w.clocksSet
+		was := v.found
+		if m.found.Moved() {
+			was = m.judged
+		}
+		unmoved := was.Ahead == 0 || v.follow && v.told > m.w.clocksSet
 		v.sure, v.most = right == 2 || right == 1 && unmoved, false
 	}
 	m.found, m.loose = m.found.Judge(all, m.reading(), engine.MaxSkew), false
