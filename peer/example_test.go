@@ -24,8 +24,8 @@ func openAlone() *peer.Peer {
 	return p
 }
 
-// What was acknowledged is there when the directory is opened again, which one peer at a time has. Without Offline the
-// peer would also look for others and converge with them.
+// What was acknowledged is there when the directory is opened again, which one peer at a time has.
+// Without Offline the peer would also look for others and converge with them.
 func ExampleOpen() {
 	ctx := context.Background()
 	dir, err := os.MkdirTemp("", "peerd-example-")

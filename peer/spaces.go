@@ -642,7 +642,8 @@ func (s *space) handOver(ctx context.Context, force bool) error {
 		case err != nil:
 			return err
 		case left.Refusal != nil:
-			return fmt.Errorf("%w: what the space %q has cannot be told: %w", ErrUnreplicated, s.name, left.Refusal)
+			return fmt.Errorf("%w: what the space %q has cannot be told: %w", ErrUnreplicated,
+				s.name, left.Refusal)
 		case left.Safe():
 			return nil
 		}
@@ -650,7 +651,8 @@ func (s *space) handOver(ctx context.Context, force bool) error {
 		case <-poll.C:
 		case <-ctx.Done():
 			if left.Missing > 0 {
-				return fmt.Errorf("%w: %d mutations of the space %q would be lost", ErrUnreplicated, left.Missing, s.name)
+				return fmt.Errorf("%w: %d mutations of the space %q would be lost", ErrUnreplicated,
+					left.Missing, s.name)
 			}
 			return fmt.Errorf("%w so that it survives a loss of power: none that has all of the space %q has said so; those "+
 				"with the durability none can within a minute", ErrUnreplicated, s.name)
@@ -658,7 +660,8 @@ func (s *space) handOver(ctx context.Context, force bool) error {
 	}
 }
 
-// handOver tells whether the space may go. A link whose ends have parted may still be known to the engine.
+// handOver tells whether the space may go. A link whose ends have parted may still be known to the
+// engine.
 func (l *loop) handOver() engine.Handover {
 	left := l.engine.Handover(func(id gossip.NeighbourID) bool {
 		lane := l.links[id]

@@ -483,7 +483,8 @@ func TestIdleSpacesCostLittle(t *testing.T) {
 		waitIn(t, b, fmt.Sprint("s", i), "k", "v")
 	}
 	used := (memoryInUse() - before) / 2
-	t.Logf("%d spaces take %d KiB of memory in each of two peers; %d goroutines", spaces, used>>10, runtime.NumGoroutine())
+	t.Logf("%d spaces take %d KiB of memory in each of two peers; %d goroutines", spaces, used>>10,
+		runtime.NumGoroutine())
 	if used > allowed {
 		t.Errorf("%d spaces take %d bytes of memory, limit %d", spaces, used, allowed)
 	}

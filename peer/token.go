@@ -21,11 +21,12 @@ import (
 // first write.
 type Token string
 
-// MaxToken is how long a token may be, in bytes: as base64 has 18 bytes, which an id and a count take at most, of each
-// of MaxMembers replicas that write. Those of starts that are long over are not named. A start that ended in a crash is
-// named for 10 to 20 minutes more, so in a cluster of so many others a host that crashes every second or so, and writes
-// each time, may leave too little of that: until some 20 minutes after it has stopped to do so there are no tokens, and
-// watches end.
+// MaxToken is how long a token may be, in bytes: as base64 has 18 bytes, which an id and a count
+// take at most, of each of MaxMembers replicas that write. Those of starts that are long over are
+// not named. A start that ended in a crash is named for 10 to 20 minutes more, so in a cluster of
+// so many others a host that crashes every second or so, and writes each time, may leave too little
+// of that: until some 20 minutes after it has stopped to do so there are no tokens, and watches
+// end.
 const MaxToken = 100_000
 
 var (

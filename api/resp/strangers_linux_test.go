@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// guardedLoop starts a server that asks for the password, whose connections are in the loop. Its clock stands still but
-// for what the test puts it forward by. arrive waits until there are so many strangers.
+// guardedLoop starts a server that asks for the password, whose connections are in the loop. Its
+// clock stands still but for what the test puts it forward by. arrive waits until there are so many
+// strangers.
 func guardedLoop(t *testing.T, config Config) (connect func() *peer, pass func(time.Duration), arrive func(int)) {
 	t.Helper()
 	began, clock := time.Now(), &setClock{}

@@ -5,23 +5,24 @@ import (
 	"github.com/peerd/peerd/gossip"
 )
 
-// A host that gives up its copy of a space leaves what is here to neighbours. First it says so, by gossip.Mesh.Leave: of
-// two that give theirs up at once each would else rely on the other. It has the id ended, by EndID, so that whoever has
-// the last dot that was written here has all that it saw. Then it looks, by Handover, until its copy may go or its
-// patience ends.
+// A host that gives up its copy of a space leaves what is here to neighbours. First it says so, by
+// gossip.Mesh.Leave: of two that give theirs up at once each would else rely on the other. It has
+// the id ended, by EndID, so that whoever has the last dot that was written here has all that it
+// saw. Then it looks, by Handover, until its copy may go or its patience ends.
 
 // Handover is what stands between a copy and its end.
 type Handover struct {
 	Refusal error  // why it cannot be told what is here; nil if it can
 	Missing uint64 // mutations here that no neighbour whose copy stays has said to have
-	Durable bool   // what was written here survives a loss of power at one of them, or is not promised to
+	Durable bool   // what was written here survives a loss of power at one of them, or need not
 }
 
 // Safe reports whether the copy may go, and no acknowledged write with it.
 func (h Handover) Safe() bool { return h.Refusal == nil && h.Missing == 0 && h.Durable }
 
-// Handover tells how far neighbours have what is here. Those that have not said whether it survives a loss of power are
-// asked by that; what they have somebody must Inquire. parted says of whom the end of the link is known elsewhere.
+// Handover tells how far neighbours have what is here. Those that have not said whether it survives
+// a loss of power are asked by that; what they have somebody must Inquire. parted says of whom the
+// end of the link is known elsewhere.
 func (e *Engine) Handover(parted func(gossip.NeighbourID) bool) Handover {
 	h := Handover{Refusal: e.Refusal()}
 	elsewhere := crdt.VersionVector{}

@@ -199,8 +199,8 @@ var commands = map[string]func(s *script, words []string, input string){
 			a.line("knows", fmt.Sprintf("%s to hold %s", id, dotName(a.e.Secured(id))))
 		}
 	},
-	// leave HOST has it say that its copy is to go, and stay HOST that it stays; inquire HOST asks what others have, and
-	// handover HOST tells whether the copy may go.
+	// leave HOST has it say that its copy is to go, and stay HOST that it stays; inquire HOST asks
+	// what others have, and handover HOST tells whether the copy may go.
 	"leave":    func(s *script, words []string, _ string) { s.on(words, func(e *Engine) { e.Leave(true) }) },
 	"stay":     func(s *script, words []string, _ string) { s.on(words, func(e *Engine) { e.Leave(false) }) },
 	"inquire":  func(s *script, words []string, _ string) { s.on(words, func(e *Engine) { e.Inquire() }) },

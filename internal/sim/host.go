@@ -35,8 +35,8 @@ type host struct {
 	engine  *engine.Engine // nil while it is down
 	asked   int            // transactions that wait
 	due     bool           // an event to work is planned
-	alarm   time.Duration  // when the engine is to be looked at next, which is planned; zero if that is not
-	memory  crdt.ReplicaID // the id in the image of memory that it was started from; zero without one
+	alarm   time.Duration  // when the engine is looked at next, which is planned; zero if that is not
+	memory  crdt.ReplicaID // the id in the image that it was started from; zero without one
 	writes  crdt.ReplicaID // the id as which this process writes; zero if it has drawn none
 	broken  error          // why it stops
 	leaving bool           // the space is to be given up: it takes no more writes

@@ -107,7 +107,8 @@ func (m *machine) start() {
 		return
 	}
 	m.epoch++
-	m.links, m.dialing, m.sources = map[gossip.NeighbourID]*end{}, map[gossip.NeighbourID]bool{}, engine.Sources{}
+	m.links, m.dialing = map[gossip.NeighbourID]*end{}, map[gossip.NeighbourID]bool{}
+	m.sources = engine.Sources{}
 	m.doubtClock()
 	err := m.open()
 	for _, h := range m.hosts {

@@ -101,8 +101,9 @@ func (w *world) subscribe(m *machine) {
 	})
 }
 
-// drop has a machine give up a space that others hold too, and delete what it has of it: once those have all of that,
-// or at once, as when people force it. Then it may have written what no other has.
+// drop has a machine give up a space that others hold too, and delete what it has of it: once those
+// have all of that, or at once, as when people force it. Then it may have written what no other
+// has.
 func (w *world) drop(m *machine) {
 	h := m.hosts[w.rng.IntN(len(m.hosts))]
 	switch {
@@ -151,9 +152,9 @@ func (h *host) handOver(until time.Duration) {
 	})
 }
 
-// checkHanded checks that others have all that the host gives up. Of a neighbour that has ended since it said what it
-// has, that holds for what this host itself wrote, if writes are synced at all; of one that got another disk, is
-// damaged, or had to give the space up, for nothing.
+// checkHanded checks that others have all that the host gives up. Of a neighbour that has ended
+// since it said what it has, that holds for what this host itself wrote, if writes are synced at
+// all; of one that got another disk, is damaged, or had to give the space up, for nothing.
 func (h *host) checkHanded() {
 	ended := false
 	for _, id := range sortedIDs(h.links) {

@@ -105,8 +105,9 @@ func (t *Totals) Add(o Totals) {
 func (t Totals) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "worlds=%d hours=%.2f events=%d operations=%d reads=%d messages=%d repairs=%d "+
-		"rebuilds=%d bases=%d secured=%d handed=%d expired=%d judged=%d", t.Worlds, t.Time.Hours(), t.Events, t.Operations,
-		t.Reads, t.Messages, t.Repairs, t.Rebuilds, t.Bases, t.Secured, t.Handed, t.Expired, t.Judged)
+		"rebuilds=%d bases=%d secured=%d handed=%d expired=%d judged=%d",
+		t.Worlds, t.Time.Hours(), t.Events, t.Operations, t.Reads, t.Messages, t.Repairs,
+		t.Rebuilds, t.Bases, t.Secured, t.Handed, t.Expired, t.Judged)
 	for f, n := range t.Faults {
 		fmt.Fprintf(&b, " %v=%d", Fault(f), n)
 	}
