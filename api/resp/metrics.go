@@ -43,7 +43,7 @@ func (b *batch) observe(took time.Duration) {
 			n++
 		}
 		// What is queued by MULTI was not executed: EXEC is.
-		if r.command != nil && r.access == r.command.access {
+		if r.command != nil && (r.access != accessNone || r.command.access == accessNone) {
 			s.times[r.command.number].Observe(took, n)
 			s.perCommand[r.command.place].nanos.Add(int64(took) * int64(n) / int64(b.next-b.from))
 		}

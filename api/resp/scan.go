@@ -149,7 +149,7 @@ func scanned[T any](c *call, id uint64, o scanOptions, names func(after string, 
 	at, n := len(c.out.buf), 0
 	seen, last, more := int64(0), after, false
 	for name, value := range names(after, id != 0) {
-		if seen == o.count || len(c.out.buf)-at > MaxBatchOutput {
+		if seen == o.count || seen > 0 && len(c.out.buf)-at > MaxBatchOutput {
 			more = true
 			break
 		}

@@ -70,6 +70,20 @@ func (h hiding) View(ctx context.Context, fn func(*embedded.Tx) error) error {
 
 // TestAScanCountsWhatHasExpired: one call passes no more of it than its COUNT, and what is there is
 // returned.
+func TestAScanGoesOnBehindAnEmptyName(t *testing.T) { eachWay(t, testAScanGoesOnBehindAnEmptyName) }
+
+// testAScanGoesOnBehindAnEmptyName goes through fields of which the first has no name, and more than one reply is to have.
+func testAScanGoesOnBehindAnEmptyName(t *testing.T) {
+	_, address := startServer(t, Config{db: newMemory(t)})
+	p := dial(t, address)
+	p.send([]string{"HSET", "h", "", strings.Repeat("v", 2*MaxBatchOutput), "a", "1"})
+	p.reply()
+	p.send([]string{"HSCAN", "h", "0"})
+	if got := p.reply(); !strings.HasPrefix(got, "*2\n  \"0\"\n  *4\n") || !strings.Contains(got, "\n    \"a\"\n") {
+		t.Errorf("HSCAN is answered %.40s … %s", got, got[len(got)-40:])
+	}
+}
+
 func TestAScanCountsWhatHasExpired(t *testing.T) { eachWay(t, testAScanCountsWhatHasExpired) }
 
 func testAScanCountsWhatHasExpired(t *testing.T) {
