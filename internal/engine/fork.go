@@ -66,12 +66,12 @@ func (r *replica) Agrees(id crdt.ReplicaID, last uint64, head delta.Hash) bool {
 	return same && known
 }
 
-// maxSearched is how much work a step does to find deltas in the log, of all that it compares:
-// about what 2 MiB are.
+// maxSearched is how much work it may be to find a delta in the log: about what 2 MiB are. Each replica
+// that is compared has as much. Of fewer, the forks of those for which nothing is left would not be found.
 const maxSearched = 2 << 20 / bytesPerWork
 
 // compareAt reports whether a replica's delta that ends at a counter has this hash here. It is not
-// known if the log does not reach there, or the step would have to read it for long. A context ends
+// known if the log does not reach there, or would have to be read for long. A context ends
 // where deltas do: one that goes on beyond the counter is another.
 func (r *replica) compareAt(id crdt.ReplicaID, last uint64, head delta.Hash) (same, known bool) {
 	switch mine := r.seen[id]; {
@@ -99,14 +99,14 @@ func (r *replica) compareAt(id crdt.ReplicaID, last uint64, head delta.Hash) (sa
 		}
 	}
 	number, found := r.log.Find(id, last)
-	if !found || r.turn.searched >= maxSearched {
+	if !found {
 		return false, false
 	}
 	began, before := r.work, r.turn.searched
 	err := r.readLog(number, func(rec logged) bool {
 		r.turn.searched = before + r.work - began
 		return !slices.ContainsFunc(rec.deltas, func(d *delta.Delta) bool { return !compare(d) }) &&
-			r.turn.searched < maxSearched
+			r.work-began < maxSearched
 	})
 	return same, known && err == nil
 }

@@ -58,9 +58,10 @@ func (r Reading) IsSet(since Reading, limit time.Duration) bool {
 type Found struct {
 	Clock Clock // by the last measurement, which may have been before the host was started
 
-	taken Clock     // what the clock is taken for, unless it was set since
-	at    Reading   // when that was found
-	moved time.Time // when it was seen that it was set since; zero if it was not
+	taken Clock         // what the clock is taken for, unless it was set since
+	at    Reading       // when that was found
+	moved time.Time     // when it was seen that it was set since; zero if it was not
+	by    time.Duration // by how much
 }
 
 // FoundNow returns what is found of the clock at a reading.
@@ -75,14 +76,14 @@ func FoundBefore(c Clock, at Reading) *Found { return &Found{Clock: c, taken: c.
 func (f *Found) At(r Reading, limit time.Duration) (Clock, *Found) {
 	by := r.set(f.at)
 	switch isSet := by.Abs() > limit; {
-	case isSet && f.moved.IsZero():
-		return f.taken.set(by), &Found{f.Clock, f.taken, f.at, r.Now}
+	case isSet && (f.moved.IsZero() || (by-f.by).Abs() > limit): // or again
+		return f.taken.set(by), &Found{f.Clock, f.taken, f.at, r.Now, by}
 	case isSet && r.Now.Sub(f.moved) < believedAfter:
 		return f.taken.set(by), f
 	case isSet:
 		f = FoundBefore(f.Clock, r)
 	case !f.moved.IsZero(): // it was set back
-		f = &Found{f.Clock, f.taken, f.at, time.Time{}}
+		f = &Found{Clock: f.Clock, taken: f.taken, at: f.at}
 	}
 	return f.taken, f
 }
@@ -133,7 +134,7 @@ func JudgeClock(all []Measured, limit time.Duration, was Clock) Clock {
 	only := all[0]
 	told := Measured{only.Ahead - was.Ahead, only.Error}
 	if was.Ahead != 0 && !told.Off(limit) {
-		return was
+		return Clock{Ahead: was.Ahead, Slack: min(was.Slack, was.Ahead.Abs())} // one of the two is right
 	}
 	return Clock{Slack: max(0, -only.Ahead)}
 }

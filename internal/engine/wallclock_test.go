@@ -117,6 +117,36 @@ func TestWhoseClockWasSetHearsTheFirstItMeasures(t *testing.T) {
 	}
 }
 
+// TestADoubtDoesNotGrowWithEachSleep: what one other tells says which clocks may be right.
+func TestADoubtDoesNotGrowWithEachSleep(t *testing.T) {
+	at := func(after, by time.Duration) Reading {
+		return Reading{time.Unix(0, 0).Add(after), time.Unix(0, 0).Add(after + by)}
+	}
+	const by, slept = -10 * time.Minute, 8 * time.Hour
+	found := FoundNow(Clock{}, at(0, 0)).Judge(clocks(-by), at(time.Second, by), MaxSkew)
+	before, _ := found.At(at(time.Second, by), MaxSkew)
+	found = found.Judge(clocks(-by), at(time.Minute, by+slept), MaxSkew)
+	if c, _ := found.At(at(time.Minute, by+slept), MaxSkew); c != before || c != (Clock{-by, -by}) {
+		t.Errorf("a clock of which was found %+v is taken for %+v after %v of sleep", before, c, slept)
+	}
+}
+
+// TestAClockThatIsSetAgainIsInDoubtForAsLongAgain where nobody measures it.
+func TestAClockThatIsSetAgainIsInDoubtForAsLongAgain(t *testing.T) {
+	at := func(after, by time.Duration) Reading {
+		return Reading{time.Unix(0, 0).Add(after), time.Unix(0, 0).Add(after + by)}
+	}
+	_, found := FoundNow(Clock{}, at(0, 0)).At(at(time.Second, time.Hour), MaxSkew)
+	const day = 24 * time.Hour
+	_, found = found.At(at(believedAfter, day), MaxSkew)
+	if c, _ := found.At(at(2*believedAfter-time.Second, day), MaxSkew); c.judges() != -day {
+		t.Errorf("within %v it is taken for %+v", believedAfter, c)
+	}
+	if c, _ := found.At(at(2*believedAfter, day), MaxSkew); c != (Clock{}) {
+		t.Errorf("after %v it is taken for %+v", believedAfter, c)
+	}
+}
+
 // clocks are some that are ahead by so much, measured to a millisecond.
 func clocks(ahead ...time.Duration) (all []Measured) {
 	for _, a := range ahead {
