@@ -61,7 +61,7 @@ func TestAFailureIsToldInWords(t *testing.T) {
 		failed = "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n"
 	)
 	names := strings.NewReplacer("DIR", dir, "TCP", tcp.Addr().String(), "UDP", udp.LocalAddr().String(),
-		"START", "run --dir "+dir+"/data "+strings.Join(anywhere, " "), "LONG", strings.Repeat("k", 70_000),
+		"START", "run --dir "+dir+"/data "+strings.Join(anywhere, " "), "LONG", strings.Repeat("k", 140_000),
 		"SILENT", answering(t, ""), "SSH", answering(t, "SSH-2.0\r\n"), "HALF", answering(t, half),
 		"HTML", answering(t, html), "FAILED", answering(t, failed), "PEER", run(t, dir+"/there").http)
 	for _, c := range []struct{ line, says string }{
@@ -91,7 +91,7 @@ func TestAFailureIsToldInWords(t *testing.T) {
 		{"set x [] --json --http PEER", "it must be an object, and is a list"},
 		{`set x {"type":"set","elements":""} --json --http PEER`, "elements must be a list, and is a text"},
 		{`tx [{"opp":1}] --http PEER`, `there is no member "opp"`},
-		{"set LONG x --http PEER", "its names are longer than the 32KiB that HTTP takes"},
+		{"set LONG x --http PEER", "its names are longer than the 128KiB that HTTP takes"},
 	} {
 		t.Run(c.line, func(t *testing.T) {
 			status, stdout, stderr := peerd(t, strings.Fields(names.Replace(c.line))...)
