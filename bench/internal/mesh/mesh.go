@@ -308,12 +308,14 @@ func (p *peer) Forked(crdt.ReplicaID) {}
 func (p *peer) Agrees(crdt.ReplicaID, uint64, delta.Hash) bool { return true }
 
 // Chain is never asked for.
-func (p *peer) Chain(id crdt.ReplicaID, _ uint64) (gossip.Chain, error) {
-	return gossip.Chain{Replica: id}, nil
+func (p *peer) Chain(id crdt.ReplicaID, _ uint64) gossip.Search[gossip.Chain] {
+	return func() (gossip.Chain, bool, error) { return gossip.Chain{Replica: id}, true, nil }
 }
 
 // Compare is never asked for.
-func (p *peer) Compare(gossip.NeighbourID, gossip.Chain) (bool, uint64, error) { return false, 0, nil }
+func (p *peer) Compare(gossip.NeighbourID, gossip.Chain) gossip.Search[gossip.Comparison] {
+	return func() (found gossip.Comparison, done bool, err error) { return found, true, nil }
+}
 
 // LogStart returns the first record that somebody lacks.
 func (p *peer) LogStart(theirs crdt.VersionVector) (uint64, bool) {
