@@ -130,8 +130,13 @@ func (c Chart) lines(p *plot.Plot) error {
 			}
 			points = append(points, plotter.XY{X: l.X[j], Y: l.Y[j]})
 			var e struct{ Low, High float64 }
-			if l.Low != nil && (!c.LogY || l.Low[j] > 0) {
+			switch {
+			case l.Low == nil:
+			case !c.LogY:
 				e.Low, e.High = l.Y[j]-l.Low[j], l.High[j]-l.Y[j]
+			case l.Low[j] > 0:
+				// Beyond a factor of a thousand a spread says no more, and pressed flat what is beside it.
+				e.Low, e.High = l.Y[j]-max(l.Low[j], l.Y[j]/1000), min(l.High[j], l.Y[j]*1000)-l.Y[j]
 			}
 			errors = append(errors, e)
 		}
@@ -255,11 +260,14 @@ func (c Chart) axes(p *plot.Plot) {
 	}
 	if c.LogX {
 		p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, decades{}
+		if p.X.Min == p.X.Max { // one more to either side, as the library would have it, could be nothing
+			p.X.Min, p.X.Max = p.X.Min/2, p.X.Max*2
+		}
 	}
 	if c.LogY {
 		p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, decades{}
 		low, high := math.Floor(math.Log10(max(p.Y.Min, 1e-9))), math.Log10(max(p.Y.Max, 1e-9))
-		high = max(math.Ceil(high), high+(high-low)*0.1*float64(len(c.systems())))
+		high = max(math.Ceil(high), high+(high-low)*0.1*float64(len(c.systems())), low+1)
 		p.Y.Min, p.Y.Max = math.Pow(10, low), math.Pow(10, high)
 		return
 	}

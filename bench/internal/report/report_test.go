@@ -265,6 +265,24 @@ func TestAReportIsFilesThatOpenOffline(t *testing.T) {
 	}
 }
 
+// Two repetitions that are far apart have a spread of many powers of ten; and a figure may be 1 alone.
+func TestChartsOfPowersBearAnySpread(t *testing.T) {
+	wide := Line{System: "wide"}
+	wide.Point(8, measure.Spread([]float64{20, 4000}))
+	wide.Point(16, measure.Spread([]float64{0.02, 400_000}))
+	one := Line{System: "one"}
+	one.Point(1, measure.Spread([]float64{1}))
+	for _, l := range []Line{wide, one} {
+		svg, err := Chart{Name: l.System, LogX: true, LogY: true, Lines: []Line{l}}.SVG()
+		if err != nil {
+			t.Error(err)
+		}
+		if strings.Contains(svg, "NaN") || strings.Contains(svg, "Inf") {
+			t.Errorf("%s is drawn nowhere", l.System)
+		}
+	}
+}
+
 // Two bars with a spread have three strokes more each, and the axis reaches as far as they do.
 func TestBarsHaveTheirSpread(t *testing.T) {
 	draw := func(low, high float64) (svg string, strokes int) {
