@@ -30,14 +30,15 @@ type Lab struct {
 	Version  string // of it: ThisTree, or what it says
 	Patience time.Duration
 	Cached   []string   // arguments of a daemon for a large cache
-	Running  []*Process // what was started since the last End
+	Running  []*Process // what was started in this section
 	Profile  Profile
 	Prepared time.Duration // what installing and building took
 
 	networks  []*Network // of this section
 	web       http.Client
 	profiling sync.WaitGroup
-	sections  int // that have ended
+	section   int // the one that is measured
+	sections  int // that were begun after the first
 }
 
 // ThisTree is the version of what was built from the tree that the harness is in.
@@ -117,11 +118,31 @@ func New(ctx context.Context, patience time.Duration, binary string) (*Lab, erro
 
 // Path returns the name of a file of the section that is measured.
 func (l *Lab) Path(name string) string {
-	return filepath.Join(l.Dir, fmt.Sprint("section", l.sections), name)
+	return filepath.Join(l.Dir, fmt.Sprint("section", l.section), name)
 }
 
 // End ends what was started in this section, removes its files, and begins the next one.
 func (l *Lab) End() {
+	l.clear()
+	l.profiling.Wait()
+	l.web.CloseIdleConnections()
+	l.next()
+}
+
+// Within ends what do started and removes its files, as of a section within this one; what was started
+// before goes on.
+func (l *Lab) Within(do func() error) error {
+	running, networks, outer := l.Running, l.networks, l.section
+	l.Running, l.networks = nil, nil
+	l.next()
+	defer func() {
+		l.clear()
+		l.Running, l.networks, l.section = running, networks, outer
+	}()
+	return do()
+}
+
+func (l *Lab) clear() {
 	for _, p := range l.Running {
 		p.Kill()
 	}
@@ -130,10 +151,12 @@ func (l *Lab) End() {
 		n.close()
 	}
 	l.networks = nil
-	l.profiling.Wait()
-	l.web.CloseIdleConnections()
 	_ = os.RemoveAll(l.Path("")) // what is left goes with the lab
+}
+
+func (l *Lab) next() {
 	l.sections++
+	l.section = l.sections
 	_ = os.Mkdir(l.Path(""), 0o700) // else the next process says so
 }
 

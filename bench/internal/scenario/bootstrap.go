@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -18,22 +17,25 @@ type joining struct {
 	name    string
 	clients int // that write meanwhile: how many writes may be under way at once
 	// open fills a server. What it returns is to be closed, also with an error.
-	open func(ctx context.Context, cells int) (full, error)
+	open func(ctx context.Context, cells int) (*full, error)
 }
 
-// full is a server that was filled.
+// full is a server that was filled. Methods but close may be nil, with an error.
 type full struct {
+	process *lab.Process
 	// dial returns what sets the i-th key of the server, until ctx ends.
 	dial func(ctx context.Context) (set func(i int) error, err error)
 	// join has an empty one join it, waits until that has everything, and returns the bytes that went
 	// over, and what the new one holds.
-	join  func(context.Context) (bytes, held int64, err error)
-	close func() // nil: what was started ends with the section
+	join func(context.Context) (bytes, held int64, err error)
+	// forget has the server forget who joined, which has ended. nil: it does so by itself.
+	forget func(context.Context) error
+	close  func() // nil: what was started ends with the section
 }
 
 func bootstrap(ctx context.Context, b *bench) error {
 	b.System("peerd", b.Version, "a daemon that joins one other", everySecond)
-	all := []joining{{"peerd", 1, func(ctx context.Context, cells int) (full, error) { return b.ownJoining(ctx, cells, 1) }}}
+	all := []joining{{"peerd", 1, func(ctx context.Context, cells int) (*full, error) { return b.ownJoining(ctx, cells, 1) }}}
 	if err := b.Debian(ctx, "redis-server", "redis-server"); err != nil {
 		b.Skip("redis", err)
 	} else {
@@ -45,7 +47,7 @@ func bootstrap(ctx context.Context, b *bench) error {
 		"a process each, defaults but for a quota of 8 GiB", "each write synced before it is acknowledged")
 	all = append(all, joining{"etcd", manyClients, b.learning})
 	b.System(syncedPeer, b.Version, "as peerd", "each write synced before it is acknowledged")
-	synced := func(ctx context.Context, cells int) (full, error) {
+	synced := func(ctx context.Context, cells int) (*full, error) {
 		return b.ownJoining(ctx, cells, manyClients, "--durability", "always")
 	}
 	all = append(all, joining{syncedPeer, manyClients, synced})
@@ -53,6 +55,7 @@ func bootstrap(ctx context.Context, b *bench) error {
 	b.Note("peerd is compared with redis, which syncs as often; %s with etcd, in rows of their own.",
 		syncedPeer)
 	b.Note("%s was filled with its writes synced each second, and started again before it is joined.", syncedPeer)
+	b.Note("Each server is filled once, is joined by an empty one in each round, and stands idle while others are measured.")
 	b.Setting("keys of 16 bytes, values of 64; meanwhile 500 SETs a second to keys that are " +
 		"there, an open loop")
 	b.Note("peerd's bytes are those of its frames before encryption; redis' and etcd's are " +
@@ -66,21 +69,7 @@ func bootstrap(ctx context.Context, b *bench) error {
 	cells := size(b, []int{50_000}, []int{1_000_000, 10_000_000})
 	for i, n := range cells {
 		from := float64(i) / float64(len(cells))
-		joins := all
-		if n > 1_000_000 {
-			b.rounds = 1
-			b.Note("%s cells have one round, and so no verdict, and peerd with its writes synced is left out.", report.Count(n))
-			joins = slices.DeleteFunc(slices.Clone(all), func(j joining) bool { return j.name == syncedPeer })
-		}
-		sides := map[string]*sides{}
-		err := b.inTurn(from, from+1/float64(len(cells)), report.Count(n)+" cells", len(joins),
-			func(round, s int) error {
-				defer b.End()
-				return b.joinOnce(ctx, joins[s], n, func(what, unit string, value float64) {
-					b.joined(sides, round, joins[s].name, what, unit, value)
-				})
-			})
-		if err != nil {
+		if err := b.joinAll(ctx, all, n, from, from+1/float64(len(cells))); err != nil {
 			return err
 		}
 	}
@@ -100,6 +89,38 @@ func bootstrap(ctx context.Context, b *bench) error {
 	return nil
 }
 
+// joinAll fills a server of each system, and has empty ones join each in turn.
+func (b *bench) joinAll(ctx context.Context, all []joining, cells int, from, to float64) error {
+	defer b.End()
+	servers := make([]*full, len(all))
+	for i, s := range all {
+		b.show(from, fmt.Sprintf("%s cells, %s is filled", report.Count(cells), s.name))
+		server, err := s.open(ctx, cells)
+		if server != nil && server.close != nil {
+			defer server.close()
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+		servers[i] = server
+	}
+	sides := map[string]*sides{}
+	return b.inTurn(from, to, report.Count(cells)+" cells", len(all), func(round, s int) error {
+		err := b.Within(func() error {
+			return b.joinOnce(ctx, all[s], servers[s], cells, func(what, unit string, value float64) {
+				b.joined(sides, round, all[s].name, what, unit, value)
+			})
+		})
+		if err == nil && servers[s].forget != nil {
+			err = servers[s].forget(ctx)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", all[s].name, err)
+		}
+		return nil
+	})
+}
+
 func keyed(cells int) lab.Load {
 	value := strings.Repeat("v", joiningValue)
 	return lab.Load{Clients: 16, Pipeline: 16, Commands: cells, Command: func(b []byte, i int) []byte {
@@ -107,21 +128,17 @@ func keyed(cells int) lab.Load {
 	}}
 }
 
-func (b *bench) joinOnce(ctx context.Context, s joining, cells int,
+func (b *bench) joinOnce(ctx context.Context, s joining, server *full, cells int,
 	less func(what, unit string, value float64)) error {
-	server, err := s.open(ctx, cells)
-	if server.close != nil {
-		defer server.close()
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", s.name, err)
+	if err := lab.Calm(ctx, server.process); err != nil {
+		return err
 	}
 	what := report.Count(cells) + " cells"
 	before, err := b.probed(ctx, server, s.clients, cells, func(ctx context.Context) error {
 		return lab.Pause(ctx, size(b, time.Second, 5*time.Second))
 	})
 	if err != nil {
-		return fmt.Errorf("%s: %w", s.name, err)
+		return err
 	}
 	var took time.Duration
 	var bytes, held int64
@@ -132,7 +149,7 @@ func (b *bench) joinOnce(ctx context.Context, s joining, cells int,
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("%s: %w", s.name, err)
+		return err
 	}
 	less(what+": time", "s", took.Seconds())
 	less(what+": sent and received", "bytes a cell", float64(bytes)/float64(cells))
@@ -152,7 +169,7 @@ func (b *bench) joinOnce(ctx context.Context, s joining, cells int,
 }
 
 // probed does something while clients write, and returns how long their writes took.
-func (b *bench) probed(ctx context.Context, server full, clients, cells int, do func(context.Context) error) (
+func (b *bench) probed(ctx context.Context, server *full, clients, cells int, do func(context.Context) error) (
 	measure.Offered, error) {
 	probing, stop := context.WithCancel(ctx)
 	defer stop()
@@ -219,23 +236,24 @@ func redisSetter(addr string, clients int) func(context.Context) (func(i int) er
 	}
 }
 
-func (b *bench) ownJoining(ctx context.Context, cells, clients int, args ...string) (full, error) {
-	source, err := b.Daemon(ctx, "source")
+func (b *bench) ownJoining(ctx context.Context, cells, clients int, args ...string) (*full, error) {
+	name := "source"
+	if len(args) > 0 {
+		name = "synced"
+	}
+	source, err := b.Daemon(ctx, name)
 	if err != nil {
-		return full{}, err
+		return nil, err
 	}
 	if _, err := keyed(cells).Run(ctx, source.Redis); err != nil {
-		return full{}, err
+		return nil, err
 	}
 	if len(args) > 0 {
 		if err := source.Again(ctx, args...); err != nil {
-			return full{}, err
+			return nil, err
 		}
 	}
-	if err := lab.Calm(ctx, source.Process); err != nil {
-		return full{}, err
-	}
-	return full{dial: redisSetter(source.Redis, clients), join: func(ctx context.Context) (bytes, held int64, err error) {
+	join := func(ctx context.Context) (bytes, held int64, err error) {
 		empty, err := b.Neighbour(ctx, "empty", source, args...)
 		if err != nil {
 			return 0, 0, err
@@ -254,21 +272,19 @@ func (b *bench) ownJoining(ctx context.Context, cells, clients int, args ...stri
 		}
 		held, _, err = empty.Resident()
 		return s.BytesSent + s.BytesReceived, held, err
-	}}, nil
+	}
+	return &full{process: source.Process, dial: redisSetter(source.Redis, clients), join: join}, nil
 }
 
-func (b *bench) redisJoining(ctx context.Context, cells int) (full, error) {
+func (b *bench) redisJoining(ctx context.Context, cells int) (*full, error) {
 	p, primary, err := b.Redis(ctx, "--repl-diskless-sync-delay", "0")
 	if err != nil {
-		return full{}, err
+		return nil, err
 	}
 	if _, err := keyed(cells).Run(ctx, primary); err != nil {
-		return full{}, err
+		return nil, err
 	}
-	if err := lab.Calm(ctx, p); err != nil {
-		return full{}, err
-	}
-	return full{dial: redisSetter(primary, 1), join: func(ctx context.Context) (bytes, held int64, err error) {
+	join := func(ctx context.Context) (bytes, held int64, err error) {
 		r, err := b.redisReplica(ctx, primary)
 		if r != nil {
 			defer r.proxy.Close()
@@ -281,5 +297,6 @@ func (b *bench) redisJoining(ctx context.Context, cells int) (full, error) {
 		}
 		held, _, err = r.process.Resident()
 		return r.proxy.Bytes.Load(), held, err
-	}}, nil
+	}
+	return &full{process: p, dial: redisSetter(primary, 1), join: join}, nil
 }

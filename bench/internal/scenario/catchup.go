@@ -31,20 +31,20 @@ func catchupCommand(b []byte, i int) []byte { return lab.AppendCommand(b, "SET",
 
 func catchup(ctx context.Context, b *bench) error {
 	b.System("peerd", "this tree", "two peers in this process, over loopback", everySecond)
-	systems := []func(ctx context.Context, round, n int) error{
-		func(ctx context.Context, _, n int) error { return b.ownCatchup(ctx, n) },
+	systems := []func(ctx context.Context, n int) error{
+		b.ownCatchup,
 	}
 	if err := b.Debian(ctx, "redis-server", "redis-server"); err != nil {
 		b.Skip("redis", err)
 	} else {
 		b.System("redis", b.programVersion(ctx, "redis-server", "--version"),
 			"a replica, partial resync, backlog of 64 MB", everySecond)
-		systems = append(systems, func(ctx context.Context, _, n int) error { return b.redisCatchup(ctx, n) })
+		systems = append(systems, b.redisCatchup)
 	}
 	if dir := b.node(ctx); dir != "" {
 		for _, l := range nodeLibraries {
-			systems = append(systems, func(ctx context.Context, round, n int) error {
-				if n > manyWrites || n == manyWrites && round > 0 {
+			systems = append(systems, func(ctx context.Context, n int) error {
+				if n > manyWrites {
 					return nil
 				}
 				found, err := b.nodeRun(ctx, dir, "catchup", l.name, n)
@@ -68,14 +68,13 @@ func catchup(ctx context.Context, b *bench) error {
 		"encrypted: those that set up the connection are not among them. redis' are counted in a " +
 		"proxy, with its handshake.")
 	if !b.quick {
-		b.Note("The libraries were measured in one round of %s writes, and of no more.",
-			report.Count(manyWrites))
+		b.Note("The libraries were measured with %s writes at most.", report.Count(manyWrites))
 	}
 	writes := size(b, []int{10, 300}, []int{10, 100, 1_000, 10_000, 100_000})
 	for i, n := range writes {
 		from := float64(i) / float64(len(writes))
-		err := b.inTurn(from, from+1/float64(len(writes)), catchupName(n), len(systems), func(round, s int) error {
-			return systems[s](ctx, round, n)
+		err := b.inTurn(from, from+1/float64(len(writes)), catchupName(n), len(systems), func(_, s int) error {
+			return systems[s](ctx, n)
 		})
 		if err != nil {
 			return err

@@ -79,19 +79,17 @@ func (m *etcdMember) close() {
 // learner would get the log and no snapshot.
 const learnerTransactions = 20_000
 
-// learning fills a member, which a learner joins.
-func (b *bench) learning(ctx context.Context, cells int) (full, error) {
+// learning fills a member, which learners join, one after the other.
+func (b *bench) learning(ctx context.Context, cells int) (*full, error) {
 	source, err := b.etcdMember("etcd-source")
 	if err != nil {
-		return full{}, err
+		return nil, err
 	}
-	f := full{close: source.close}
+	f := &full{close: source.close}
 	if err := source.begin(ctx, b, 1); err != nil {
 		return f, err
 	}
-	if err := source.fill(ctx, cells); err != nil {
-		return f, err
-	}
+	f.process = source.process
 	value := strings.Repeat("v", joiningValue)
 	f.dial = func(ctx context.Context) (func(i int) error, error) {
 		return func(i int) error {
@@ -99,8 +97,16 @@ func (b *bench) learning(ctx context.Context, cells int) (full, error) {
 			return err
 		}, nil
 	}
-	f.join = func(ctx context.Context) (bytes, held int64, err error) { return b.learn(ctx, source, cells) }
-	return f, lab.Calm(ctx, source.process)
+	var learner uint64
+	f.join = func(ctx context.Context) (bytes, held int64, err error) {
+		learner, bytes, held, err = b.learn(ctx, source, cells)
+		return bytes, held, err
+	}
+	f.forget = func(ctx context.Context) error {
+		_, err := source.client.MemberRemove(ctx, learner)
+		return err
+	}
+	return f, source.fill(ctx, cells)
 }
 
 // fill sets all keys, in transactions of some.
@@ -132,40 +138,42 @@ func (m *etcdMember) fill(ctx context.Context, cells int) error {
 	return context.Cause(ctx)
 }
 
-// learn starts a learner, and waits until it has everything.
-func (b *bench) learn(ctx context.Context, source *etcdMember, cells int) (bytes, held int64, err error) {
+// learn starts a learner, and waits until it has everything. Its id is that of the member.
+func (b *bench) learn(ctx context.Context, source *etcdMember, cells int) (id uint64, bytes, held int64, err error) {
 	learner, err := b.etcdMember("etcd-learner")
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
 	defer learner.close()
 	url := "http://" + learner.Advertised
-	if _, err := source.client.MemberAddAsLearner(ctx, []string{url}); err != nil {
-		return 0, 0, err
+	added, err := source.client.MemberAddAsLearner(ctx, []string{url})
+	if err != nil {
+		return 0, 0, 0, err
 	}
+	id = added.Member.ID
 	s, err := source.status(ctx)
 	if err != nil {
-		return 0, 0, err
+		return id, 0, 0, err
 	}
 	before := source.proxy.Bytes.Load()
 	learner.Cluster[source.Name], learner.Joins = source.Advertised, true
 	if err := learner.begin(ctx, b, s.RaftAppliedIndex); err != nil {
-		return 0, 0, err
+		return id, 0, 0, err
 	}
 	bytes = source.proxy.Bytes.Load() - before + learner.proxy.Bytes.Load()
 	got, err := learner.client.Get(ctx, "", clientv3.WithFromKey(), clientv3.WithCountOnly(),
 		clientv3.WithSerializable())
 	if err != nil {
-		return 0, 0, err
+		return id, 0, 0, err
 	}
 	if got.Count != int64(cells) {
-		return 0, 0, fmt.Errorf("the learner has %d keys, not %d", got.Count, cells)
+		return id, 0, 0, fmt.Errorf("the learner has %d keys, not %d", got.Count, cells)
 	}
 	if err := learner.gotSnapshot(ctx); err != nil {
-		return 0, 0, err
+		return id, 0, 0, err
 	}
 	held, _, err = learner.process.Resident()
-	return bytes, held, err
+	return id, bytes, held, err
 }
 
 // gotSnapshot reports an error if the member was sent no snapshot, but the log alone.

@@ -59,9 +59,9 @@ var All = []Scenario{
 	{"partition", "A cluster under load is split, in two parts and in three: what each part can still do, and what is lost",
 		plan{1, 90 * time.Second}, plan{3, 33 * time.Minute}, partition},
 	{"bootstrap", "An empty peer joins: time, bytes, memory, and the other's latency meanwhile",
-		plan{1, 17 * time.Second}, plan{3, 26 * time.Minute}, bootstrap},
+		plan{1, 21 * time.Second}, plan{3, 30 * time.Minute}, bootstrap},
 	{"soak", "Mixed load and faults for a time: the first quarter against the last",
-		plan{1, 27 * time.Second}, plan{1, 6 * time.Minute}, soak},
+		plan{1, 27 * time.Second}, plan{3, 6 * time.Minute}, soak},
 }
 
 // Expected is about how long the scenario takes.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/bench/internal/lab"
+	"github.com/peerd/peerd/bench/internal/measure"
 	"github.com/peerd/peerd/bench/internal/report"
 )
 
@@ -37,28 +38,42 @@ func soak(ctx context.Context, b *bench) error {
 	if b.lasts > 0 {
 		lasts = b.lasts
 	}
-	b.Setting("%v of 12 clients that read and write strings, counters, sets and hashes of 2,000 "+
-		"keys at three "+
-		"peers; in each twelfth a peer is killed and started again, or stands still for a second, under this load; %s is never killed",
-		lasts, soakKept)
-	b.Note("The ratio is the last quarter to the first: what is not 1 grows or wears out. Each " +
-		"look is a round, and as they are of one run their intervals say less than those of runs.")
+	lasts /= time.Duration(b.rounds)
+	b.Setting("%d rounds of %v, each of three new peers and 12 clients that read and write strings, counters, sets and hashes of "+
+		"2,000 keys; in each twelfth a peer is killed and started again, or stands still for a second, under this load; %s is never "+
+		"killed", b.rounds, lasts, soakKept)
+	b.Note("The ratio is the last quarter of a round to its first, of each the median of %d looks: what is not 1 grows or wears out.",
+		soakLooks/4)
 	b.Note("A peer that is started again holds little, and has forgotten what grew slowly: rows of %s, which is never "+
 		"killed, are those in which it shows.", soakKept)
-	all, err := b.Cluster(ctx, "one", "two", "three")
+	var rounds [][]soaked
+	err := b.inTurn(0, 1, "mixed load and faults", 1, func(round, _ int) error {
+		defer b.End()
+		all, err := b.Cluster(ctx, "one", "two", "three")
+		if err != nil {
+			return err
+		}
+		s := &soaking{b: b, all: all, lasts: lasts, round: round}
+		defer s.pause()
+		if err := s.run(ctx); err != nil {
+			return err
+		}
+		rounds = append(rounds, s.looks)
+		return nil
+	})
 	if err != nil {
 		return err
 	}
-	s := &soaking{b: b, all: all, lasts: lasts}
-	defer s.pause()
-	return s.run(ctx)
+	b.soaked(lasts, rounds)
+	return nil
 }
 
-// soaking is a soak that runs.
+// soaking is a round of a soak that runs.
 type soaking struct {
 	b     *bench
 	all   []*lab.Daemon
 	lasts time.Duration
+	round int
 	done  atomic.Int64
 	looks []soaked
 
@@ -80,7 +95,7 @@ func soakVictim(chance *rand.Rand, peers int, kill bool) int {
 }
 
 func (s *soaking) run(ctx context.Context) error {
-	chance := rand.New(rand.NewPCG(1, 3))
+	chance := rand.New(rand.NewPCG(uint64(s.round), 3))
 	var last int64
 	s.resume(ctx)
 	began := time.Now()
@@ -102,13 +117,13 @@ func (s *soaking) run(ctx context.Context) error {
 			return err
 		}
 		s.looks = append(s.looks, look)
-		s.b.show(look.at, fmt.Sprintf("look %d of %d", i+1, soakLooks))
+		s.b.show((float64(s.round)+look.at)/float64(s.b.rounds), fmt.Sprintf("round %d of %d, look %d of %d", s.round+1, s.b.rounds,
+			i+1, soakLooks))
 	}
 	s.pause()
 	if err := s.b.Agree(ctx, s.all...); err != nil {
 		return fmt.Errorf("in the end: %w", err)
 	}
-	s.record()
 	return nil
 }
 
@@ -214,58 +229,70 @@ func lookAt(ctx context.Context, d *lab.Daemon) (h holding, err error) {
 		goroutines: metrics["go_goroutines"], files: float64(len(entries)), disk: float64(bytes) / 1e6}, err
 }
 
-// record records the looks of the first quarter and of the last, and draws all.
-func (s *soaking) record() {
-	for _, q := range []struct {
-		what, unit string
-		of         func(holding) float64
-	}{
-		{"operations a second", "", nil},
-		{"memory", "MB", func(h holding) float64 { return h.held }},
-		{"heap", "MB", func(h holding) float64 { return h.heap }},
-		{"goroutines", "", func(h holding) float64 { return h.goroutines }},
-		{"open files", "", func(h holding) float64 { return h.files }},
-		{"disk", "MB", func(h holding) float64 { return h.disk }},
-	} {
-		name := q.what
-		if q.unit != "" {
-			name += ", " + q.unit
+// soakFigures are what is recorded of looks: of all peers together, and of the one that is never killed, if
+// it is of one.
+var soakFigures = []struct {
+	what, unit string
+	of         func(holding) float64 // nil: operations a second
+}{
+	{"operations a second", "", nil},
+	{"memory", "MB", func(h holding) float64 { return h.held }},
+	{"heap", "MB", func(h holding) float64 { return h.heap }},
+	{"goroutines", "", func(h holding) float64 { return h.goroutines }},
+	{"open files", "", func(h holding) float64 { return h.files }},
+	{"disk", "MB", func(h holding) float64 { return h.disk }},
+}
+
+// soaked records the first quarter and the last of each round's looks, and draws all.
+func (b *bench) soaked(lasts time.Duration, rounds [][]soaked) {
+	defer b.Round(0, 0)
+	for _, f := range soakFigures {
+		name := f.what
+		if f.unit != "" {
+			name += ", " + f.unit
 		}
-		all, kept := report.Line{System: "all peers"}, report.Line{System: soakKept}
-		for i, l := range s.looks {
-			x := l.at * s.lasts.Seconds()
-			quarter := quarterOf(i)
-			s.b.Round(i%(soakLooks/4)+1, soakLooks/4)
-			if q.of == nil {
-				all.X, all.Y = append(all.X, x), append(all.Y, l.rate)
-				if quarter != "" {
-					s.b.More(q.what, "all peers", quarter, l.rate)
-				}
-				continue
+		chart := report.Chart{Name: strings.Fields(f.what)[0], Title: name, XLabel: "seconds", YLabel: name}
+		if f.of == nil {
+			rate := func(l soaked) float64 { return l.rate }
+			b.quarters(rounds, rate, func(quarter string, value float64) { b.More(f.what, "all peers", quarter, value) })
+			chart.Lines = []report.Line{soakLine("all peers", lasts, rounds, rate)}
+		} else {
+			for _, of := range []struct {
+				whose string
+				pick  func(soaked) float64
+			}{{"all peers", func(l soaked) float64 { return f.of(l.all) }}, {soakKept, func(l soaked) float64 { return f.of(l.kept) }}} {
+				b.quarters(rounds, of.pick, func(quarter string, value float64) {
+					b.Less(f.what, strings.TrimSpace(f.unit+" of "+of.whose), quarter, value)
+				})
+				chart.Lines = append(chart.Lines, soakLine(of.whose, lasts, rounds, of.pick))
 			}
-			all.X, all.Y = append(all.X, x), append(all.Y, q.of(l.all))
-			kept.X, kept.Y = append(kept.X, x), append(kept.Y, q.of(l.kept))
-			if quarter != "" {
-				s.b.Less(q.what, strings.TrimSpace(q.unit+" of all peers"), quarter, q.of(l.all))
-				s.b.Less(q.what, strings.TrimSpace(q.unit+" of "+soakKept), quarter, q.of(l.kept))
-			}
 		}
-		chart := report.Chart{Name: strings.Fields(q.what)[0], Title: name, XLabel: "seconds", YLabel: name,
-			Lines: []report.Line{all}}
-		if q.of != nil {
-			chart.Lines = append(chart.Lines, kept)
-		}
-		s.b.Charts = append(s.b.Charts, chart)
+		b.Charts = append(b.Charts, chart)
 	}
 }
 
-// quarterOf is the quarter that a look is compared in, "" if it is in none.
-func quarterOf(look int) string {
-	switch {
-	case look < soakLooks/4:
-		return "first quarter"
-	case look >= soakLooks-soakLooks/4:
-		return "last quarter"
+// quarters gives the median of the last quarter and of the first, of each round.
+func (b *bench) quarters(rounds [][]soaked, of func(soaked) float64, found func(quarter string, value float64)) {
+	for i, looks := range rounds {
+		values := make([]float64, len(looks))
+		for j, l := range looks {
+			values[j] = of(l)
+		}
+		b.Round(i+1, len(rounds))
+		found("last quarter", measure.Median(values[soakLooks-soakLooks/4:]))
+		found("first quarter", measure.Median(values[:soakLooks/4]))
 	}
-	return ""
+}
+
+// soakLine has a point for each look, of all rounds.
+func soakLine(name string, lasts time.Duration, rounds [][]soaked, of func(soaked) float64) report.Line {
+	line := report.Line{System: name}
+	for i := range soakLooks {
+		var values []float64
+		for _, looks := range rounds {
+			values = append(values, of(looks[i]))
+		}
+		line.Point(rounds[0][i].at*lasts.Seconds(), measure.Spread(values))
+	}
+	return line
 }

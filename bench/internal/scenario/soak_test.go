@@ -8,19 +8,33 @@ import (
 	"github.com/peerd/peerd/bench/internal/report"
 )
 
-func TestASoakComparesEachLookOfItsLastQuarterWithOneOfItsFirst(t *testing.T) {
-	s := &soaking{b: &bench{Scenario: &report.Scenario{}}, lasts: time.Minute}
-	s.b.System("last quarter", "", "", "")
-	s.b.System("first quarter", "", "", "")
-	for i := range soakLooks {
-		s.looks = append(s.looks, soaked{rate: float64(1 + i%6)})
-		if i >= soakLooks/2 {
-			s.looks[i].rate /= 2
+// soakOf is a bench that a soak of three rounds has recorded.
+func soakOf(look func(round, i int) soaked) *bench {
+	b := &bench{Scenario: &report.Scenario{}, rounds: 3}
+	b.System("last quarter", "", "", "")
+	b.System("first quarter", "", "", "")
+	var rounds [][]soaked
+	for r := range b.rounds {
+		var looks []soaked
+		for i := range soakLooks {
+			looks = append(looks, look(r, i))
 		}
+		rounds = append(rounds, looks)
 	}
-	s.record()
-	s.b.Finish()
-	if of := s.b.Rows[0].Of; len(of[0].Rounds) != 6 || of[1].Ratio == nil || of[1].Ratio.Low != 0.5 || of[1].Ratio.High != 0.5 {
+	b.soaked(time.Minute, rounds)
+	b.Finish()
+	return b
+}
+
+func TestASoakComparesTheLastQuarterOfEachRoundWithItsFirst(t *testing.T) {
+	b := soakOf(func(round, i int) soaked {
+		rate := float64(10 * (round + 1)) // rounds differ, which is no spread of what they compare
+		if i >= soakLooks/2 {
+			rate /= 2
+		}
+		return soaked{rate: rate}
+	})
+	if of := b.Rows[0].Of; len(of[0].Rounds) != 3 || of[1].Ratio == nil || of[1].Ratio.Low != 0.5 || of[1].Ratio.High != 0.5 {
 		t.Errorf("%+v beside %+v", of[0], of[1])
 	}
 }
@@ -33,21 +47,15 @@ func TestWhatGrowsInThePeerThatIsNeverKilledShows(t *testing.T) {
 			t.Fatal("it is killed")
 		}
 	}
-	s := &soaking{b: &bench{Scenario: &report.Scenario{}}, lasts: time.Minute}
-	s.b.System("last quarter", "", "", "")
-	s.b.System("first quarter", "", "", "")
-	for i := range soakLooks {
-		grows := float64(10 + i)
-		s.looks = append(s.looks, soaked{all: holding{heap: 100}, kept: holding{heap: grows}})
-	}
-	s.record()
-	s.b.Finish()
-	for _, r := range s.b.Rows {
+	b := soakOf(func(_, i int) soaked {
+		return soaked{all: holding{heap: 100}, kept: holding{heap: float64(10 + i)}}
+	})
+	for _, r := range b.Rows {
 		if r.What == "heap" && (r.Of[1].Ratio.Low > 1) != (r.Unit == "MB of "+soakKept) {
 			t.Errorf("%s, %s: × %+v", r.What, r.Unit, r.Of[1].Ratio)
 		}
 	}
-	if len(s.b.Rows) != 11 {
-		t.Errorf("there are %d rows", len(s.b.Rows))
+	if len(b.Rows) != 11 {
+		t.Errorf("there are %d rows", len(b.Rows))
 	}
 }
