@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"os"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -63,4 +64,38 @@ func TestWhatIsAwaitedIsTimedToAStep(t *testing.T) {
 			t.Errorf("it took %v, %v", took, err)
 		}
 	})
+}
+
+// What a section within another started ends with it, and its files go; what was there before goes on.
+func TestASectionWithinAnotherEndsAlone(t *testing.T) {
+	l := &Lab{Dir: t.TempDir()}
+	l.next()
+	defer l.End()
+	start := func() (p *Process, dir string) {
+		p, err := l.Start("sleeper", "sleep", "600")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p, l.Path("")
+	}
+	outer, kept := start()
+	var inner *Process
+	var gone string
+	if err := l.Within(func() error { inner, gone = start(); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	<-inner.Ended
+	if _, err := os.Stat(gone); !os.IsNotExist(err) {
+		t.Errorf("the files of what has ended: %v", err)
+	}
+	if _, err := os.Stat(kept); err != nil || l.Path("") != kept {
+		t.Errorf("the files of what goes on, in %s: %v, in %s", kept, err, l.Path(""))
+	}
+	select {
+	case <-outer.Ended:
+		t.Error("what was there before has ended")
+	default:
+	}
+	l.End()
+	<-outer.Ended
 }

@@ -135,7 +135,7 @@ func (c Chart) lines(p *plot.Plot) error {
 			case !c.LogY:
 				e.Low, e.High = l.Y[j]-l.Low[j], l.High[j]-l.Y[j]
 			case l.Low[j] > 0:
-				// Beyond a factor of a thousand a spread says no more, and pressed flat what is beside it.
+				// Beyond a factor of a thousand a spread says no more, and would press flat what is beside it.
 				e.Low, e.High = l.Y[j]-max(l.Low[j], l.Y[j]/1000), min(l.High[j], l.Y[j]*1000)-l.Y[j]
 			}
 			errors = append(errors, e)

@@ -20,7 +20,7 @@ type joining struct {
 	open func(ctx context.Context, cells int) (*full, error)
 }
 
-// full is a server that was filled. Methods but close may be nil, with an error.
+// full is a server that was filled; one that was not for an error has what close ends.
 type full struct {
 	process *lab.Process
 	// dial returns what sets the i-th key of the server, until ctx ends.

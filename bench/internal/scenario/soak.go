@@ -229,8 +229,8 @@ func lookAt(ctx context.Context, d *lab.Daemon) (h holding, err error) {
 		goroutines: metrics["go_goroutines"], files: float64(len(entries)), disk: float64(bytes) / 1e6}, err
 }
 
-// soakFigures are what is recorded of looks: of all peers together, and of the one that is never killed, if
-// it is of one.
+// soakFigures are what is recorded of looks: of all peers together, and, but for the operations, of the one
+// that is never killed.
 var soakFigures = []struct {
 	what, unit string
 	of         func(holding) float64 // nil: operations a second
