@@ -24,7 +24,7 @@ const ChunkSize = 1 << 10
 //
 // Costs are O(log cells) for each chunk that is concerned, and for Len.
 type Bitmap struct {
-	node
+	ref
 }
 
 // Bitmap returns the bitmap under name. It shares nothing with the string of that name: see Take.
@@ -280,7 +280,7 @@ func (b Bitmap) Take() (taken bool, err error) {
 	}
 	s := String(b)
 	s.at = s.at[:len(s.at)-1]
-	s.node = s.typed(dotted.StringType())
+	s.ref = s.typed(dotted.StringType())
 	cell, err := s.cell()
 	if err != nil {
 		return false, err

@@ -18,7 +18,7 @@ var ErrOverflow = errors.New("increment would overflow 64 bits")
 // neither. Clear takes away exactly the increments that it has seen; the package's doc tells how
 // (Counters).
 type Counter struct {
-	node
+	ref
 }
 
 // Counter returns the counter under name. It is what was added to the string of that name.
@@ -46,7 +46,7 @@ func (c Counter) Add(n int64) (int64, error) {
 func (c Counter) Clear() (existed bool, err error) { return c.uncount() }
 
 // add adds n more to this replica's share in the string at n, whose text begins at start.
-func (n node) add(counted dotted.Count, start, by int64) (int64, error) {
+func (n ref) add(counted dotted.Count, start, by int64) (int64, error) {
 	sum := counted.Sum.Plus(dotted.Int128Of(start)).Plus(dotted.Int128Of(by))
 	value, exact := sum.Int64()
 	if !exact && (by > 0 && value == math.MaxInt64 || by < 0 && value == math.MinInt64) {
@@ -64,7 +64,7 @@ func (n node) add(counted dotted.Count, start, by int64) (int64, error) {
 }
 
 // uncount removes what was counted on the string at n, and leaves the baselines that are needed.
-func (n node) uncount() (existed bool, err error) {
+func (n ref) uncount() (existed bool, err error) {
 	counted, err := n.count()
 	if err != nil || counted.Shares == 0 {
 		return false, err

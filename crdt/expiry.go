@@ -24,7 +24,7 @@ import (
 //
 // A map whose fields have expiries counts its fields by going through them.
 type Expiry struct {
-	node
+	ref
 }
 
 // errDeepExpiry says what expires.
@@ -44,7 +44,7 @@ func (f Fields) Expiry(name string) Expiry {
 
 // Get returns when that expires, to the millisecond. ok is false if it does not.
 func (e Expiry) Get() (at time.Time, ok bool) {
-	c, _ := read(e.node, func() (dotted.Cell, error) { return e.tx.Cell(e.at.Expiry()) })
+	c, _ := read(e.ref, func() (dotted.Cell, error) { return e.tx.Cell(e.at.Expiry()) })
 	ms, _, ok := c.Expires()
 	if !ok || ms == dotted.Never || !e.there() {
 		return time.Time{}, false
@@ -145,35 +145,35 @@ func (s *session) fieldsTimed(key dotted.Address) bool {
 	return s.fields.some
 }
 
-// holder returns the node of the name of a depth on the way to n, or n's own.
-func (n node) holder(depth int) node {
+// holder returns the ref of the name of a depth on the way to n, or n's own.
+func (n ref) holder(depth int) ref {
 	n.at, n.typ, n.depth = n.at.Names(depth), 0, depth
 	return n
 }
 
-// above returns the node of the key that a field is of; of a key, of nothing.
-func (e Expiry) above() node { return e.holder(e.depth - 1) }
+// above returns the ref of the key that a field is of; of a key, of nothing.
+func (e Expiry) above() ref { return e.holder(e.depth - 1) }
 
 // timing returns what is known of the expiry of the name that n is.
-func (n node) timing() *timed { return n.tx.timing(n.at, n.depth) }
+func (n ref) timing() *timed { return n.tx.timing(n.at, n.depth) }
 
 // fieldExpires reports whether n is a field, or in one, of a key of which fields have expiries.
-func (n node) fieldExpires() bool {
+func (n ref) fieldExpires() bool {
 	return n.depth != 1 && n.at.Names(maxTimed) != "" && n.tx.fieldsTimed(n.at.KeyAddress())
 }
 
 // fieldsHide reports whether fields of the key that n is in may have expired, so that no sums say what readers see.
-func (n node) fieldsHide() bool {
+func (n ref) fieldsHide() bool {
 	return n.broken() == nil && n.tx.Timed() && n.tx.fieldsTimed(n.at.KeyAddress())
 }
 
 // expired reports whether readers see nothing of the key, or the field, that n is in.
-func (n node) expired() bool {
+func (n ref) expired() bool {
 	return n.depth > 0 && n.tx.Timed() && (n.holder(1).timing().past || n.fieldExpires() && n.holder(maxTimed).timing().past)
 }
 
 // unexpired returns whether readers see something of the key, and the field, that a cell under n is in.
-func (n node) unexpired() func(dotted.Address) bool {
+func (n ref) unexpired() func(dotted.Address) bool {
 	if n.depth >= maxTimed || !n.tx.Timed() {
 		return func(dotted.Address) bool { return true }
 	}
@@ -197,7 +197,7 @@ func (n node) unexpired() func(dotted.Address) bool {
 
 // renew prepares a write that changes a part of what its key holds, and its field: what has expired goes before,
 // and else the write says their expiries again.
-func (n node) renew() error {
+func (n ref) renew() error {
 	if n.depth == 0 || n.tx.Replica() == 0 || n.tx.replacing == 1 || !n.tx.times() {
 		return nil
 	}
@@ -212,7 +212,7 @@ func (n node) renew() error {
 }
 
 // renewName does it for the name that n is.
-func (n node) renewName() error {
+func (n ref) renewName() error {
 	gone, err := n.began(*n.timing())
 	if t := n.timing(); err == nil && !gone && !t.said && t.has && t.at != dotted.Never {
 		return n.expireAt(t.at)
@@ -225,7 +225,7 @@ func (n node) renewName() error {
 
 // lose notes that a transaction removes what is under the name that n is, whose expiry goes with it. If it then writes
 // there again that does not expire, whoever says the old time again meanwhile.
-func (n node) lose(t timed) {
+func (n ref) lose(t timed) {
 	if !t.has || t.past || t.at == dotted.Never {
 		return
 	}
@@ -237,7 +237,7 @@ func (n node) lose(t timed) {
 
 // replaces begins a write that replaces all that its key or field holds, which then ends at a time. If it
 // reports true replaced ends the write.
-func (n node) replaces(at int64) (timed bool, err error) {
+func (n ref) replaces(at int64) (timed bool, err error) {
 	if err := n.broken(); err != nil || n.depth > maxTimed || at == dotted.Never && !n.tx.times() || n.tx.Replica() == 0 {
 		return false, err
 	}
@@ -255,7 +255,7 @@ func (n node) replaces(at int64) (timed bool, err error) {
 }
 
 // replaced ends such a write, with the error of what it did.
-func (n node) replaced(at int64, err error) error {
+func (n ref) replaced(at int64, err error) error {
 	n = n.holder(n.depth)
 	n.tx.replacing = 0
 	t := n.timing()
@@ -267,7 +267,7 @@ func (n node) replaced(at int64, err error) error {
 
 // began removes what is left under a name that has expired, or an expiry of nothing, before that is
 // written to. It reports whether the name has no expiry then.
-func (n node) began(t timed) (none bool, err error) {
+func (n ref) began(t timed) (none bool, err error) {
 	switch {
 	case !t.has:
 		return true, n.tx.err
@@ -280,7 +280,7 @@ func (n node) began(t timed) (none bool, err error) {
 }
 
 // purge removes what is left under a name that has expired.
-func (n node) purge() error {
+func (n ref) purge() error {
 	s := n.tx
 	n = n.holder(n.depth)
 	for depth := 1; depth <= n.depth; depth++ { // a field's key may have expired too
@@ -295,7 +295,7 @@ func (n node) purge() error {
 }
 
 // emptied removes the expiry of a key, or of a field of it, that nothing else is left of.
-func (n node) emptied() error {
+func (n ref) emptied() error {
 	if n.at == "" || n.at.IsExpiry() || n.tx.replacing > 0 || !n.tx.Timed() {
 		return nil
 	}
@@ -312,7 +312,7 @@ func (n node) emptied() error {
 }
 
 // emptiedName does it for the name that n is.
-func (n node) emptiedName() error {
+func (n ref) emptiedName() error {
 	s := n.tx
 	s.forgetTimes() // also what is known of it is to be as of now
 	t := *n.timing()
@@ -334,7 +334,7 @@ func (n node) emptiedName() error {
 }
 
 // expireAt says when what is under the name that n is ends.
-func (n node) expireAt(at int64) error {
+func (n ref) expireAt(at int64) error {
 	t := n.timing()
 	d, err := n.tx.Put(n.at.Expiry(), dotted.ExpiryPayload(at), t.dots)
 	if err != nil {
@@ -351,7 +351,7 @@ func (n node) expireAt(at int64) error {
 
 // expire removes what is left under a name, if that has expired.
 func expire(tx dotted.Tx, name dotted.Address) error {
-	n := fieldsOf(tx).node
+	n := fieldsOf(tx).ref
 	n.at, n.key, n.depth = name, name.Key(), 1
 	if name.Names(1) != name {
 		n.depth = maxTimed

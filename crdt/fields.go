@@ -24,7 +24,7 @@ import (
 // A name exists while something visible is stored under it. What two replicas store under one name
 // with two types at the same time stays, both of it.
 type Fields struct {
-	node
+	ref
 }
 
 // fieldsOf returns the keys of a transaction.
@@ -40,7 +40,7 @@ func (f *Fields) bind(tx dotted.Tx) {
 		s = new(session)
 	}
 	*s = session{Tx: tx}
-	f.node = node{tx: s}
+	f.ref = ref{tx: s}
 }
 
 // Has reports whether anything is stored under name. O(1) for a key; for a field O(log cells).
@@ -53,7 +53,7 @@ func (f Fields) Has(name string) bool {
 // disagreed. Cost as Has.
 func (f Fields) Types(name string) (held Types) {
 	if f.depth == 0 && f.err == nil && len(name) <= MaxName {
-		key := node{tx: f.tx, key: name, depth: 1} // its address is not asked for, unless keys expire
+		key := ref{tx: f.tx, key: name, depth: 1} // its address is not asked for, unless keys expire
 		if f.broken() == nil && f.tx.Timed() {
 			key = f.named(name)
 		}
@@ -111,7 +111,7 @@ func (f Fields) all(after dotted.Address) iter.Seq2[string, Types] {
 func (f Fields) passed(
 	after dotted.Address, names func(after dotted.Address, fn func(name) bool),
 ) iter.Seq2[string, Types] {
-	parts := inParts(f.node, after, names, func(n name) dotted.Address { return f.beyond(n.name) })
+	parts := inParts(f.ref, after, names, func(n name) dotted.Address { return f.beyond(n.name) })
 	return func(yield func(string, Types) bool) {
 		for n := range parts {
 			if !yield(n.name, n.types) {
@@ -148,7 +148,7 @@ func (f Fields) withExpired(after dotted.Address, fn func(name) bool) {
 	})
 }
 
-// scanner is node.scan, or scanAll.
+// scanner is ref.scan, or scanAll.
 type scanner func(after dotted.Address, fn func(dotted.Address, dotted.Cell) bool) error
 
 // gather is names of the cells of a scan.

@@ -3,7 +3,7 @@ package crdt
 // Flag is a boolean that begins as false. Setting it to true wins over concurrently setting it to
 // false.
 type Flag struct {
-	node
+	ref
 }
 
 // Flag returns the flag under name.

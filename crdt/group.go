@@ -30,7 +30,7 @@ import (
 // both do, and no more. SetID counts against all that was delivered at the same time; of several,
 // the latest.
 type Group struct {
-	node   // of its name, below the stream
+	ref   // of its name, below the stream
 	stream Stream
 	within *readLimit // nil: none
 }
@@ -53,7 +53,7 @@ var (
 )
 
 // Group returns the group under name, which may be one byte shorter than MaxName.
-func (s Stream) Group(name string) Group { return Group{node: s.named(groupPrefix + name), stream: s} }
+func (s Stream) Group(name string) Group { return Group{ref: s.named(groupPrefix + name), stream: s} }
 
 // Groups passes the names of the groups, in order. O(groups · log cells).
 func (s Stream) Groups() iter.Seq[string] {

@@ -19,7 +19,7 @@ import (
 // Flajolet, Fusy, Gandouet, Meunier: HyperLogLog (AofA 2007). Ertl: New cardinality estimation algorithms for HyperLogLog
 // sketches (2017), for the estimate.
 type HyperLogLog struct {
-	node
+	ref
 }
 
 // HyperLogLog returns the HyperLogLog under name.

@@ -17,7 +17,7 @@ import (
 //
 // Finding an element by its index is O(log elements) in a database, and O(log² cells) in a State.
 type List struct {
-	node
+	ref
 }
 
 // List returns the list under name.
@@ -213,7 +213,7 @@ func (l List) Clear() (existed bool, err error) { return l.clear() }
 
 // ranked calls fn with the names of elements, as dotted.Tx.Ranked does.
 func (l List) ranked(from int, back bool, fn func(name string) bool) error {
-	_, err := read(l.node, func() (struct{}, error) { return struct{}{}, l.tx.Ranked(l.at, from, back, fn) })
+	_, err := read(l.ref, func() (struct{}, error) { return struct{}{}, l.tx.Ranked(l.at, from, back, fn) })
 	return err
 }
 
@@ -232,7 +232,7 @@ func (l List) names(from int, back bool, limit int) (names []string) {
 
 // rank returns how many elements have names less than one.
 func (l List) rank(name string) int {
-	n, _ := read(l.node, func() (int, error) { return l.tx.Rank(l.at, name) })
+	n, _ := read(l.ref, func() (int, error) { return l.tx.Rank(l.at, name) })
 	return n
 }
 

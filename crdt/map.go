@@ -110,7 +110,7 @@ func (m Map) copyTo(to Fields, name string) error {
 }
 
 // withoutHidden returns the types of what is under a key without its map, if all fields of that have expired.
-func (n node) withoutHidden(held Types) Types {
+func (n ref) withoutHidden(held Types) Types {
 	if held.Has(TypeMap) && n.fieldsHide() {
 		if some, _ := n.typed(TypeMap).exists(); !some {
 			held &^= bitOf(TypeMap)

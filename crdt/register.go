@@ -17,7 +17,7 @@ const MaxValue = 16 << 20
 // Register holds a value that is replaced as a whole. Concurrent writes all stay, until a write
 // that has seen them replaces them: Get shows the latest of them, All shows all.
 type Register struct {
-	node
+	ref
 }
 
 // Register returns the register under name. It shares its cell with the counter and string of that

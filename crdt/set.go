@@ -9,7 +9,7 @@ import (
 // Set is a set of byte strings. Each element has a cell of its own, so that adding to a set of a
 // million costs what adding to an empty one does. An addition wins over a concurrent removal.
 type Set struct {
-	node
+	ref
 }
 
 // Set returns the set under name.
@@ -39,7 +39,7 @@ func (s Set) All() iter.Seq[string] { return s.elements("") }
 func (s Set) AllAfter(elem string) iter.Seq[string] { return s.elements(s.beyond(elem)) }
 
 func (s Set) elements(after dotted.Address) iter.Seq[string] {
-	return inParts(s.node, after, s.walk, s.beyond)
+	return inParts(s.ref, after, s.walk, s.beyond)
 }
 
 // beyond returns the address up to which an element reaches.

@@ -25,7 +25,7 @@ var ErrNotANumber = errors.New("score is not a number")
 // depend on who met whom first; but to who adds alone it is what floating-point numbers make of it,
 // each addition being rounded. Infinity can only be set: an addition that reaches it is a Set.
 type SortedSet struct {
-	node
+	ref
 }
 
 // SortedSet returns the sorted set under name.
@@ -66,7 +66,7 @@ func (s SortedSet) Before(score float64, elem string) int { return s.rank(orderK
 
 // rank returns how many elements come before a key in their order.
 func (s SortedSet) rank(key string) int {
-	n, _ := read(s.node, func() (int, error) { return s.tx.Rank(s.at, key) })
+	n, _ := read(s.ref, func() (int, error) { return s.tx.Rank(s.at, key) })
 	return n
 }
 
@@ -98,7 +98,7 @@ func (s SortedSet) ranked(from int, back bool) iter.Seq2[string, float64] {
 			s.tx.err = err
 		}
 	}
-	keys := inParts(s.node, "", walk, func(key string) dotted.Address { return dotted.Address(key) })
+	keys := inParts(s.ref, "", walk, func(key string) dotted.Address { return dotted.Address(key) })
 	return func(yield func(string, float64) bool) {
 		for key := range keys {
 			if score, elem := cutOrderKey(key); !yield(elem, score) {
@@ -118,7 +118,7 @@ func (s SortedSet) ByNameAfter(elem string) iter.Seq2[string, float64] {
 }
 
 func (s SortedSet) elements(after dotted.Address) iter.Seq2[string, float64] {
-	parts := inParts(s.node, after, s.walk, func(e scored) dotted.Address { return s.at.Name(e.elem) })
+	parts := inParts(s.ref, after, s.walk, func(e scored) dotted.Address { return s.at.Name(e.elem) })
 	return func(yield func(string, float64) bool) {
 		for e := range parts {
 			if !yield(e.elem, e.score) {

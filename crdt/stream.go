@@ -39,7 +39,7 @@ import (
 // peerd's own; what it has from version vectors is in Parker et al.: Detection of Mutual
 // Inconsistency in Distributed Systems (IEEE TSE 1983).
 type Stream struct {
-	node
+	ref
 }
 
 // Stream returns the stream under name.
@@ -172,7 +172,7 @@ func (s Stream) Len() int {
 
 // Before returns how many ids of entries are less than one, which need not be there. O(log cells).
 func (s Stream) Before(id StreamID) int {
-	n, _ := read(s.node, func() (int, error) { return s.tx.Rank(s.at, id.name()) })
+	n, _ := read(s.ref, func() (int, error) { return s.tx.Rank(s.at, id.name()) })
 	return n
 }
 
@@ -205,7 +205,7 @@ func (s Stream) walk(after dotted.Address, fn func(streamCell) bool) {
 
 // Range passes the entries from one id to another, both included, in the order of their ids.
 func (s Stream) Range(from, to StreamID) iter.Seq[StreamEntry] {
-	parts := inParts(s.node, s.before(from), s.walk, func(c streamCell) dotted.Address { return s.beyond(c.id) })
+	parts := inParts(s.ref, s.before(from), s.walk, func(c streamCell) dotted.Address { return s.beyond(c.id) })
 	return func(yield func(StreamEntry) bool) {
 		for c := range parts {
 			if c.id.Compare(to) > 0 || !c.pass(yield) {
@@ -251,7 +251,7 @@ func (s Stream) Backward(from, to StreamID) iter.Seq[StreamEntry] {
 
 // namesBefore returns the greatest names of entries less than one, at most some.
 func (s Stream) namesBefore(last string, most int) (names []string) {
-	_, _ = read(s.node, func() (struct{}, error) {
+	_, _ = read(s.ref, func() (struct{}, error) {
 		before, err := s.tx.Rank(s.at, last)
 		if err != nil || before == 0 {
 			return struct{}{}, err
@@ -547,8 +547,8 @@ func (s Stream) putTail(origin ReplicaID, t tail) error {
 	return s.tail(origin).put(payload, t.dots)
 }
 
-// tail returns the node of an origin's tail.
-func (s Stream) tail(origin ReplicaID) node {
+// tail returns the ref of an origin's tail.
+func (s Stream) tail(origin ReplicaID) ref {
 	return s.named(streamState, typeTail).named(string(binary.BigEndian.AppendUint64(nil, uint64(origin))))
 }
 

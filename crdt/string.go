@@ -18,7 +18,7 @@ var ErrNotInteger = errors.New("value is not an integer or out of range")
 // puts shares beside it: so increments that replicas make at the same time all count, and those
 // that are concurrent with a Set count on top of it.
 type String struct {
-	node
+	ref
 }
 
 // String returns the string under name.
@@ -35,7 +35,7 @@ func (s String) Get() (value []byte, ok bool) {
 
 // read returns how the string at n reads, whose own cell is c. What was counted on a text that is
 // no integer is not looked up.
-func (n node) read(c dotted.Cell) (value []byte, ok bool) {
+func (n ref) read(c dotted.Cell) (value []byte, ok bool) {
 	text, written := latestWrite(c)
 	if _, ok := startingAt(text, written); !ok {
 		return text, true

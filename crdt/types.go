@@ -40,42 +40,42 @@ const (
 // first. A front-end that can show only one shows the first.
 var types = [...]struct {
 	dotted.Kind
-	handle func(node) handle
+	handle func(ref) handle
 }{{
 	dotted.Kind{Type: TypeMap, Name: "map", Redis: dotted.Redis{Name: "hash", Event: "hset"},
 		Holds: dotted.HoldsFields},
-	func(n node) handle { return Map{Fields{n}} },
+	func(n ref) handle { return Map{Fields{n}} },
 }, {
 	dotted.Kind{Type: TypeSet, Name: "set", Redis: dotted.Redis{Name: "set", Event: "sadd"},
 		Holds: dotted.HoldsElements},
-	func(n node) handle { return Set{n} },
+	func(n ref) handle { return Set{n} },
 }, {
 	dotted.Kind{Type: TypeSortedSet, Name: "sorted-set", Redis: dotted.Redis{Name: "zset", Event: "zadd"},
 		Holds: dotted.HoldsElements, Order: func(name string, c dotted.Cell) string { return orderKey(scoreIn(c), name) }},
-	func(n node) handle { return SortedSet{n} },
+	func(n ref) handle { return SortedSet{n} },
 }, {
 	dotted.Kind{Type: TypeList, Name: "list", Redis: dotted.Redis{Name: "list", Event: "rpush"},
 		Holds: dotted.HoldsElements, Order: positionOf},
-	func(n node) handle { return List{n} },
+	func(n ref) handle { return List{n} },
 }, {
 	dotted.Kind{Type: TypeStream, Name: "stream", Redis: dotted.Redis{Name: "stream", Event: "xadd"},
 		Holds: dotted.HoldsElements, Order: func(id string, _ dotted.Cell) string { return id }, Shown: shownID},
-	func(n node) handle { return Stream{n} },
+	func(n ref) handle { return Stream{n} },
 }, {
 	dotted.Kind{Type: TypeString, Name: "string", Redis: dotted.Redis{Name: "string", Event: "set"},
 		Holds: dotted.HoldsShares},
-	func(n node) handle { return String{n} },
+	func(n ref) handle { return String{n} },
 }, {
 	dotted.Kind{Type: TypeBitmap, Name: "bitmap", Redis: dotted.Redis{Name: "string", Event: "setbit"},
 		Holds: dotted.HoldsElements, Shown: shownChunk},
-	func(n node) handle { return Bitmap{n} },
+	func(n ref) handle { return Bitmap{n} },
 }, {
 	dotted.Kind{Type: TypeHyperLogLog, Name: "hyperloglog", Redis: dotted.Redis{Name: "string", Event: "pfadd"},
 		Holds: dotted.HoldsElements},
-	func(n node) handle { return HyperLogLog{n} },
+	func(n ref) handle { return HyperLogLog{n} },
 }, {
 	dotted.Kind{Type: TypeFlag, Name: "flag", Redis: dotted.Redis{Name: "flag", Event: "set"}},
-	func(n node) handle { return Flag{n} },
+	func(n ref) handle { return Flag{n} },
 }}
 
 // handle is what every type has.

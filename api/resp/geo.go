@@ -20,8 +20,8 @@ func (c *call) geoUnit(i int) (float64, error) {
 	return 0, replyError("ERR unsupported unit provided. please use M, KM, FT, MI")
 }
 
-// place reads a longitude and a latitude.
-func (c *call) place(i int) (p place, err error) {
+// point reads a longitude and a latitude.
+func (c *call) point(i int) (p point, err error) {
 	for j, to := range []*float64{&p.long, &p.lat} {
 		var ok bool
 		if *to, ok = parseScore(c.args[i+j]); !ok {
@@ -50,7 +50,7 @@ func runGeoAdd(c *call) error {
 	}
 	var scores []float64
 	for i := first; i < len(c.args); i += 3 {
-		p, err := c.place(i)
+		p, err := c.point(i)
 		if err != nil {
 			return err
 		}
@@ -62,9 +62,9 @@ func runGeoAdd(c *call) error {
 	return c.zaddEach(o, scores, func(i int) string { return c.arg(first + 3*i + 2) })
 }
 
-// eachPlace replies to each argument from the second on with what write writes of its place, or
+// eachPoint replies to each argument from the second on with what write writes of its point, or
 // with missing.
-func (c *call) eachPlace(missing func(), write func(place)) error {
+func (c *call) eachPoint(missing func(), write func(point)) error {
 	if err := c.zsetError(); err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func (c *call) eachPlace(missing func(), write func(place)) error {
 	c.out.array(len(c.args) - 2)
 	for i := 2; i < len(c.args); i++ {
 		if score, ok := zset.Score(c.arg(i)); ok {
-			write(placeOf(score))
+			write(pointOf(score))
 		} else {
 			missing()
 		}
@@ -81,13 +81,13 @@ func (c *call) eachPlace(missing func(), write func(place)) error {
 }
 
 func runGeoHash(c *call) error {
-	return c.eachPlace(c.out.null, func(p place) { c.out.text(p.geohash()) })
+	return c.eachPoint(c.out.null, func(p point) { c.out.text(p.geohash()) })
 }
 
-func runGeoPos(c *call) error { return c.eachPlace(c.out.nullArray, c.out.place) }
+func runGeoPos(c *call) error { return c.eachPoint(c.out.nullArray, c.out.point) }
 
-// place writes a longitude and a latitude.
-func (w *replies) place(p place) {
+// point writes a longitude and a latitude.
+func (w *replies) point(p point) {
 	w.array(2)
 	for _, at := range []float64{p.long, p.lat} {
 		if w.resp3 {
@@ -118,7 +118,7 @@ func runGeoDist(c *call) error {
 		c.out.null()
 		return nil
 	}
-	c.out.bulk(appendDistance(nil, placeOf(a).distance(placeOf(b))/unit))
+	c.out.bulk(appendDistance(nil, pointOf(a).distance(pointOf(b))/unit))
 	return nil
 }
 
@@ -189,7 +189,7 @@ func (c *call) geoBegin(s *geoSearch, f geoForm) (first int, err error) {
 		err = c.geoMember(s, 2)
 	default:
 		first = 6
-		s.middle, err = c.place(2)
+		s.middle, err = c.point(2)
 	}
 	if err == nil {
 		err = c.geoRadius(s, first-2)
@@ -203,7 +203,7 @@ func (c *call) geoMember(s *geoSearch, i int) error {
 	if !ok && s.exists {
 		return replyError("ERR could not decode requested zset member")
 	}
-	s.middle = placeOf(score)
+	s.middle = pointOf(score)
 	return nil
 }
 
@@ -271,7 +271,7 @@ func (c *call) geoSearchOption(s *geoSearch, option string, i, left int) (more i
 		return 1, c.geoMember(s, i+1)
 	case option == "fromlonlat" && left >= 2 && !s.fromMember:
 		s.from = true
-		s.middle, err = c.place(i + 1)
+		s.middle, err = c.point(i + 1)
 		return 2, err
 	case option == "byradius" && left >= 2 && !s.box:
 		s.within = true
@@ -305,7 +305,7 @@ func (c *call) geoCheck(s *geoSearch, f geoForm) error {
 // geoFound is a member that a search has found.
 type geoFound struct {
 	scored
-	place
+	point
 	distance float64
 }
 
@@ -324,7 +324,7 @@ func (s *geoSearch) find(most int) (found []geoFound, err error) {
 			if score >= to || full() {
 				break
 			}
-			at := placeOf(score)
+			at := pointOf(score)
 			if distance, in := s.holds(at); in {
 				found = append(found, geoFound{scored{member, score}, at, distance})
 			}
@@ -407,7 +407,7 @@ func (c *call) writeFound(s *geoSearch, found []geoFound) error {
 			c.out.integer(int64(f.score))
 		}
 		if s.coord {
-			c.out.place(f.place)
+			c.out.point(f.point)
 		}
 		if len(c.out.buf)-at > MaxReply {
 			return errReplyTooLarge

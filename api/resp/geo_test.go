@@ -33,7 +33,7 @@ func TestWhatIsStoredOfWhatIsNearIsBounded(t *testing.T) {
 		} {
 			middle, _ := tx.SortedSet("g").Score("m0")
 			s := &geoSearch{source: tx.SortedSet("g"), store: c.store, count: int64(c.count)}
-			s.shape = shape{middle: placeOf(middle), radius: 1e6, unit: 1}
+			s.shape = shape{middle: pointOf(middle), radius: 1e6, unit: 1}
 			found, err := s.find(c.most)
 			got := fmt.Sprint(len(found))
 			if err != nil {

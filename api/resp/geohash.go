@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// A place on earth is a score of a sorted set as Redis has it: 52 bits, of which the odd ones, from
+// A point on earth is a score of a sorted set as Redis has it: 52 bits, of which the odd ones, from
 // the highest on, halve the longitudes again and again and the even ones the latitudes that
 // Mercator's projection shows. Places that are near each other mostly have scores that are.
 
@@ -18,10 +18,10 @@ const (
 	mercatorHalf = 20037726.37    // metres around half of the earth
 )
 
-// place is one on earth, in degrees.
-type place struct{ long, lat float64 }
+// point is one on earth, in degrees.
+type point struct{ long, lat float64 }
 
-func (p place) valid() bool { return math.Abs(p.long) <= mostLong && math.Abs(p.lat) <= mostLat }
+func (p point) valid() bool { return math.Abs(p.long) <= mostLong && math.Abs(p.lat) <= mostLat }
 
 // area is a part of the earth: the bits of what is in it, after so many halvings of each.
 type area struct {
@@ -29,8 +29,8 @@ type area struct {
 	step int
 }
 
-// areaOf returns the one that a place is in; most is the latitude at which the poles are.
-func areaOf(p place, step int, most float64) area {
+// areaOf returns the one that a point is in; most is the latitude at which the poles are.
+func areaOf(p point, step int, most float64) area {
 	fraction := func(at, most float64) uint32 {
 		return uint32(uint64((at + most) / (2 * most) * float64(uint64(1)<<step)))
 	}
@@ -54,15 +54,15 @@ func gather(bits uint64) (x uint32) {
 }
 
 // bounds returns the south-western and the north-eastern corner.
-func (a area) bounds() (least, most place) {
+func (a area) bounds() (least, most point) {
 	at := func(x uint32, end uint64, bound float64) float64 {
 		return -bound + float64(uint64(x)+end)/float64(uint64(1)<<a.step)*(2*bound)
 	}
 	long, lat := gather(a.bits>>1), gather(a.bits)
-	return place{at(long, 0, mostLong), at(lat, 0, mostLat)}, place{at(long, 1, mostLong), at(lat, 1, mostLat)}
+	return point{at(long, 0, mostLong), at(lat, 0, mostLat)}, point{at(long, 1, mostLong), at(lat, 1, mostLat)}
 }
 
-// scores returns those of all places in the area: from the first to less than the second.
+// scores returns those of all points in the area: from the first to less than the second.
 func (a area) scores() (from, to float64) {
 	shift := 2 * (geoSteps - a.step)
 	return float64(a.bits << shift), float64((a.bits + 1) << shift)
@@ -75,17 +75,17 @@ func (a area) moved(east, north int) area {
 	return area{spread(turn(gather(a.bits), north)) | spread(turn(gather(a.bits>>1), east))<<1, a.step}
 }
 
-func scoreOf(p place) float64 { return float64(areaOf(p, geoSteps, mostLat).bits) }
+func scoreOf(p point) float64 { return float64(areaOf(p, geoSteps, mostLat).bits) }
 
-// placeOf returns the middle of the smallest area, which a score stands for.
-func placeOf(score float64) place {
+// pointOf returns the middle of the smallest area, which a score stands for.
+func pointOf(score float64) point {
 	least, most := area{uint64(score), geoSteps}.bounds()
 	within := func(x, bound float64) float64 { return max(-bound, min(bound, x)) }
-	return place{within((least.long+most.long)/2, mostLong), within((least.lat+most.lat)/2, mostLat)}
+	return point{within((least.long+most.long)/2, mostLong), within((least.lat+most.lat)/2, mostLat)}
 }
 
-// geohash returns the place as the usual text of 11 characters, of which the last has no bits.
-func (p place) geohash() string {
+// geohash returns the point as the usual text of 11 characters, of which the last has no bits.
+func (p point) geohash() string {
 	const digits = "0123456789bcdefghjkmnpqrstuvwxyz"
 	bits := areaOf(p, geoSteps, 90).bits
 	var text strings.Builder
@@ -99,9 +99,9 @@ func radians(degrees float64) float64 { return degrees * (math.Pi / 180) }
 
 func degrees(radians float64) float64 { return radians / (math.Pi / 180) }
 
-// distance returns how far two places are from each other along the earth, in metres: by the
+// distance returns how far two points are from each other along the earth, in metres: by the
 // haversine.
-func (p place) distance(o place) float64 {
+func (p point) distance(o point) float64 {
 	v := math.Sin((radians(o.long) - radians(p.long)) / 2)
 	if v == 0 {
 		return latDistance(p.lat, o.lat)
@@ -113,21 +113,21 @@ func (p place) distance(o place) float64 {
 
 func latDistance(a, b float64) float64 { return earthRadius * math.Abs(radians(b)-radians(a)) }
 
-// shape is where to search: around a place, within a radius or a box of some height and width, in a
+// shape is where to search: around a point, within a radius or a box of some height and width, in a
 // unit of so many metres.
 type shape struct {
-	middle        place
+	middle        point
 	radius        float64
 	box           bool
 	width, height float64
 	unit          float64
 }
 
-// holds reports whether a place is in the shape, and how far it is from its middle, in metres.
-func (s *shape) holds(p place) (distance float64, in bool) {
+// holds reports whether a point is in the shape, and how far it is from its middle, in metres.
+func (s *shape) holds(p point) (distance float64, in bool) {
 	if s.box {
 		if latDistance(p.lat, s.middle.lat) > s.height*s.unit/2 ||
-			p.distance(place{s.middle.long, p.lat}) > s.width*s.unit/2 {
+			p.distance(point{s.middle.long, p.lat}) > s.width*s.unit/2 {
 			return 0, false
 		}
 		return s.middle.distance(p), true
@@ -137,7 +137,7 @@ func (s *shape) holds(p place) (distance float64, in bool) {
 }
 
 // bounds returns the corners of what the shape is in.
-func (s *shape) bounds() (least, most place) {
+func (s *shape) bounds() (least, most point) {
 	height, width := s.radius*s.unit, s.radius*s.unit
 	if s.box {
 		height, width = s.height/2*s.unit, s.width/2*s.unit
@@ -148,7 +148,7 @@ func (s *shape) bounds() (least, most place) {
 		nearest = s.middle.lat - lat
 	}
 	long := degrees(width / earthRadius / math.Cos(radians(nearest)))
-	return place{s.middle.long - long, s.middle.lat - lat}, place{s.middle.long + long, s.middle.lat + lat}
+	return point{s.middle.long - long, s.middle.lat - lat}, point{s.middle.long + long, s.middle.lat + lat}
 }
 
 // steps returns after how many halvings an area and its neighbours about hold the shape.
@@ -200,7 +200,7 @@ func (s *shape) areas() []area {
 }
 
 // surrounds reports whether the area and its neighbours hold all between two corners.
-func (a area) surrounds(least, most place) bool {
+func (a area) surrounds(least, most point) bool {
 	_, north := a.moved(0, 1).bounds()
 	south, _ := a.moved(0, -1).bounds()
 	_, east := a.moved(1, 0).bounds()

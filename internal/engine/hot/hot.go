@@ -6,7 +6,7 @@
 // A Table is one goroutine's, its owner's. The owner puts versions of records into it, finds them
 // again by one look-up, and takes snapshots, which any goroutine may read while the owner goes
 // on. A snapshot costs nothing that grows with what is in memory: records are kept in a layer,
-// whose nodes have their versions, the newest first, each with the number of the snapshot from
+// whose slots have their versions, the newest first, each with the number of the snapshot from
 // which on it is seen. Nothing is copied, and nothing taken out: a version is let go when no
 // snapshot that is open sees it, and a layer as a whole once the tree has it.
 //
@@ -54,7 +54,7 @@ type Version struct {
 	older atomic.Pointer[Version]
 
 	// What only the owner looks at.
-	in     *node // unless the tree has it
+	in     *slot // unless the tree has it
 	stored bool  // the tree has it
 	keep   bool  // when the tree has it, unless another came in its place
 	gone   bool  // it is to be looked for again: see Current
@@ -66,8 +66,8 @@ func (v *Version) version() *Version { return v }
 // the owner may ask.
 func (v *Version) Sealed() bool { return v.in != nil && v.in.layer.sealed }
 
-// nodeBytes is what a record's place in a layer takes: the node, and it in the map and the order.
-const nodeBytes = 100
+// slotBytes is what a record's place in a layer takes: the slot, and it in the map and the order.
+const slotBytes = 100
 
 // Table is what memory has beside a tree.
 type Table struct {
@@ -76,7 +76,7 @@ type Table struct {
 	layers layers
 	shots  []*shot // that may be open, in order
 
-	fresh, aging []*node // put since the last snapshot, and since the one before it
+	fresh, aging []*slot // put since the last snapshot, and since the one before it
 
 	kept cache
 }
@@ -99,14 +99,14 @@ func (t *Table) SetLimit(bytes int64) { t.kept.limit = int(bytes) }
 // Find returns the newest version of a record, nil if memory has none. It is a deleted one if that
 // is newer than the tree.
 func (t *Table) Find(key []byte) Record {
-	if v := t.layers[0].nodes[string(key)].last(); v != nil { // first: what is written is written again
+	if v := t.layers[0].slots[string(key)].last(); v != nil { // first: what is written is written again
 		return v.of
 	}
 	if r := t.kept.find(key); r != nil {
 		return r
 	}
 	if below := t.layers[1]; below != nil {
-		if v := below.nodes[string(key)].last(); v != nil {
+		if v := below.slots[string(key)].last(); v != nil {
 			return v.of
 		}
 	}
@@ -147,14 +147,14 @@ func (t *Table) Put(r, last Record, keep bool) {
 			v.keep = true
 		}
 		if below := t.layers[1]; below != nil {
-			was = below.nodes[key].last()
+			was = below.slots[key].last()
 		}
 	}
 	t.replace(v, was, in)
 }
 
-// replace puts a version in place of the last one, at its node of the layer that is written to.
-func (t *Table) replace(v, last *Version, in *node) {
+// replace puts a version in place of the last one, at its slot of the layer that is written to.
+func (t *Table) replace(v, last *Version, in *slot) {
 	top := t.layers[0]
 	if last != nil {
 		v.keep, last.keep = v.keep || last.keep, false
@@ -202,7 +202,7 @@ func (t *Table) Snapshot() *Snapshot {
 }
 
 // prune lets go the versions of a record that no snapshot sees.
-func (t *Table) prune(n *node) {
+func (t *Table) prune(n *slot) {
 	for v := n.newest.Load(); v != nil; {
 		older := v.older.Load()
 		for older != nil && !t.sees(older.seq, v.seq) {
@@ -387,7 +387,7 @@ type Cursor struct {
 	Record Record // nil at the end
 	seq    uint64
 	walks  [len(layers{})]walk
-	at     [len(layers{})]*node // nil: there are no more
+	at     [len(layers{})]*slot // nil: there are no more
 }
 
 // Next goes on.
@@ -416,35 +416,35 @@ func (c *Cursor) Next() {
 	}
 }
 
-// walk goes through a layer's nodes, of which it takes some at once.
+// walk goes through a layer's slots, of which it takes some at once.
 type walk struct {
 	layer *layer // nil: none
-	taken []*node
+	taken []*slot
 	i     int
 }
 
 // takenAtOnce is how many: more each time, up to that.
 const takenAtOnce = 256
 
-// seek returns the first node at a key or beyond; nil if there is none.
-func (w *walk) seek(key string) *node {
+// seek returns the first slot at a key or beyond; nil if there is none.
+func (w *walk) seek(key string) *slot {
 	if w.layer == nil {
 		return nil
 	}
-	w.i, w.taken = 0, w.layer.from(key, make([]*node, 0, 8))
-	return w.node()
+	w.i, w.taken = 0, w.layer.from(key, make([]*slot, 0, 8))
+	return w.slot()
 }
 
 // next returns the next one.
-func (w *walk) next() *node {
+func (w *walk) next() *slot {
 	if w.i++; w.i == len(w.taken) && w.i == cap(w.taken) {
 		after := w.taken[w.i-1].key + "\x00"
-		w.i, w.taken = 0, w.layer.from(after, make([]*node, 0, min(4*cap(w.taken), takenAtOnce)))
+		w.i, w.taken = 0, w.layer.from(after, make([]*slot, 0, min(4*cap(w.taken), takenAtOnce)))
 	}
-	return w.node()
+	return w.slot()
 }
 
-func (w *walk) node() *node {
+func (w *walk) slot() *slot {
 	if w.i >= len(w.taken) {
 		return nil
 	}

@@ -225,7 +225,7 @@ func TestAHotRecordHasNoMoreVersionsThanAreSeen(t *testing.T) {
 		}
 		last = s
 		versions := 0
-		for v := w.layers[0].nodes["k"].last(); v != nil; v = v.older.Load() {
+		for v := w.layers[0].slots["k"].last(); v != nil; v = v.older.Load() {
 			versions++
 		}
 		if versions > 3 { // the newest, what was published before it, and what is held

@@ -17,17 +17,17 @@ type layer struct {
 	sealed bool
 	times  times // only the owner's, but for the copies that snapshots have
 
-	mu     sync.RWMutex // guards what follows, but for the owner's reading of nodes: nobody else writes them
-	nodes  map[string]*node
-	fresh  []*node // of nodes, that are not in order yet
-	sorted btree.Map[string, *node]
+	mu     sync.RWMutex // guards what follows, but for the owner's reading of slots: nobody else writes them
+	slots  map[string]*slot
+	fresh  []*slot // of slots, that are not in order yet
+	sorted btree.Map[string, *slot]
 }
 
 // maxFresh is how many records one who reads may have to take into the order.
 const maxFresh = 1 << 12
 
-// node is a record, with its versions.
-type node struct {
+// slot is a record, with its versions.
+type slot struct {
 	key    string
 	layer  *layer
 	timed  bool // only the owner looks
@@ -37,46 +37,46 @@ type node struct {
 // times are the records of a layer that have versions with a time. What is in them does not change.
 type times struct {
 	first int64 // of all times, also of versions that were replaced
-	nodes []*node
+	slots []*slot
 }
 
 // note takes in the time of a version.
-func (t *times) note(n *node, at int64) {
+func (t *times) note(n *slot, at int64) {
 	if at == math.MaxInt64 {
 		return
 	}
-	if len(t.nodes) == 0 {
+	if len(t.slots) == 0 {
 		t.first = at
 	}
 	t.first = min(t.first, at)
 	if !n.timed {
-		n.timed, t.nodes = true, append(t.nodes, n)
+		n.timed, t.slots = true, append(t.slots, n)
 	}
 }
 
 // by returns all of them, if it may be time for one.
-func (t *times) by(now int64) []*node {
+func (t *times) by(now int64) []*slot {
 	if t.first > now {
 		return nil
 	}
-	return t.nodes
+	return t.slots
 }
 
-// last returns the newest version; nil if there is none, or no node.
-func (n *node) last() *Version {
+// last returns the newest version; nil if there is none, or no slot.
+func (n *slot) last() *Version {
 	if n == nil {
 		return nil
 	}
 	return n.newest.Load()
 }
 
-func newLayer() *layer { return &layer{nodes: map[string]*node{}} }
+func newLayer() *layer { return &layer{slots: map[string]*slot{}} }
 
 // size returns how many bytes it takes with what the tree does not have. Only the owner calls it.
-func (l *layer) size() int64 { return l.bytes + nodeBytes*int64(len(l.nodes)) }
+func (l *layer) size() int64 { return l.bytes + slotBytes*int64(len(l.slots)) }
 
-// at returns the version that a snapshot sees; nil if that is none, or no node.
-func (n *node) at(seq uint64) Record {
+// at returns the version that a snapshot sees; nil if that is none, or no slot.
+func (n *slot) at(seq uint64) Record {
 	for v := n.last(); v != nil; v = v.older.Load() {
 		if v.seq <= seq {
 			return v.of
@@ -85,17 +85,17 @@ func (n *node) at(seq uint64) Record {
 	return nil
 }
 
-// own returns the node of a key, which is added without a version if it is not there. Only the
+// own returns the slot of a key, which is added without a version if it is not there. Only the
 // owner calls it.
-func (l *layer) own(key string) *node {
-	n := l.nodes[key]
+func (l *layer) own(key string) *slot {
+	n := l.slots[key]
 	if n != nil {
 		return n
 	}
-	n = &node{key: key, layer: l}
+	n = &slot{key: key, layer: l}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.nodes[key] = n
+	l.slots[key] = n
 	if l.fresh = append(l.fresh, n); len(l.fresh) >= maxFresh {
 		l.sort()
 	}
@@ -111,16 +111,16 @@ func (l *layer) sort() {
 	l.fresh = l.fresh[:0]
 }
 
-// get returns the node of a key; nil if there is none. Anyone may call it.
-func (l *layer) get(key string) *node {
+// get returns the slot of a key; nil if there is none. Anyone may call it.
+func (l *layer) get(key string) *slot {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	return l.nodes[key]
+	return l.slots[key]
 }
 
-// from appends the nodes at a key and beyond it to out, in their order, until that is full.
+// from appends the slots at a key and beyond it to out, in their order, until that is full.
 // Anyone may call it.
-func (l *layer) from(key string, out []*node) []*node {
+func (l *layer) from(key string, out []*slot) []*slot {
 	l.mu.RLock()
 	if len(l.fresh) > 0 {
 		l.mu.RUnlock()
@@ -130,7 +130,7 @@ func (l *layer) from(key string, out []*node) []*node {
 		l.mu.RLock()
 	}
 	defer l.mu.RUnlock()
-	l.sorted.Ascend(key, func(_ string, n *node) bool {
+	l.sorted.Ascend(key, func(_ string, n *slot) bool {
 		if len(out) == cap(out) {
 			return false
 		}

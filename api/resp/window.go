@@ -99,9 +99,9 @@ func newForest(n int, next closestAfter) (f forest, ok bool) {
 
 // random returns one of the names.
 func (f *forest) random() string {
-	place, shared := f.first, f.shared
+	name, shared := f.first, f.shared
 	for left := 2 * f.n; left > 0; left /= max(2, len(f.forks)) {
-		// The place is the first that begins with shared: go on to another byte behind that.
+		// It is the first that begins with shared: go on to another byte behind that.
 		for range 3 { // beyond the last name there is nothing
 			b := byte(rand.IntN(256)) // now and then any, so that none is out of reach
 			if rand.IntN(8) > 0 {
@@ -109,16 +109,16 @@ func (f *forest) random() string {
 			}
 			found, ok := f.next(before(shared, b))
 			if ok && strings.HasPrefix(found, shared) && found > shared {
-				place = found
+				name = found
 				break
 			}
 		}
-		if len(place) == len(shared) {
+		if len(name) == len(shared) {
 			break
 		}
-		shared = place[:len(shared)+1]
+		shared = name[:len(shared)+1]
 	}
-	return place
+	return name
 }
 
 // before returns a name that is less than all that have a byte behind a prefix, and greater than

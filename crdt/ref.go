@@ -35,9 +35,9 @@ type session struct {
 	lost      map[dotted.Address]bool // names whose expiry went with all else: see lose
 }
 
-// node is a place in the tree of addresses within a transaction: what every handle is made of. A
-// node beyond the limits carries its error, which every write returns; nothing is there to be read.
-type node struct {
+// ref is an address within a transaction: what every handle is made of. A
+// ref beyond the limits carries its error, which every write returns; nothing is there to be read.
+type ref struct {
 	tx    *session
 	at    dotted.Address
 	key   string // the first name of at
@@ -46,8 +46,8 @@ type node struct {
 	err   error
 }
 
-// named returns the node of a name under n; with a type that of what is stored with it there.
-func (n node) named(name string, stored ...Type) node {
+// named returns the ref of a name under n; with a type that of what is stored with it there.
+func (n ref) named(name string, stored ...Type) ref {
 	if n.err != nil {
 		return n
 	}
@@ -78,14 +78,14 @@ func checkName(name string, depth int) error {
 	return nil
 }
 
-// typed returns the node of what is stored with type t under the name that n ends with.
-func (n node) typed(t Type) node {
+// typed returns the ref of what is stored with type t under the name that n ends with.
+func (n ref) typed(t Type) ref {
 	n.at, n.typ = n.at.Type(t), t
 	return n
 }
 
 // broken returns why nothing is read or written at n.
-func (n node) broken() error {
+func (n ref) broken() error {
 	switch {
 	case n.err != nil:
 		return n.err
@@ -96,7 +96,7 @@ func (n node) broken() error {
 }
 
 // read asks the transaction for something, unless n is broken, or what it is in has expired.
-func read[T any](n node, ask func() (T, error)) (value T, err error) {
+func read[T any](n ref, ask func() (T, error)) (value T, err error) {
 	if err = n.broken(); err != nil || n.expired() || n.tx.err != nil {
 		return value, n.broken()
 	}
@@ -106,21 +106,21 @@ func read[T any](n node, ask func() (T, error)) (value T, err error) {
 	return value, n.tx.err
 }
 
-func (n node) cell() (dotted.Cell, error) {
+func (n ref) cell() (dotted.Cell, error) {
 	return read(n, func() (dotted.Cell, error) { return n.tx.Cell(n.at) })
 }
 
 // count returns what was counted on the string at n.
-func (n node) count() (dotted.Count, error) {
+func (n ref) count() (dotted.Count, error) {
 	return read(n, func() (dotted.Count, error) { return n.tx.Count(n.at) })
 }
 
 // summary returns that of the key that n is in.
-func (n node) summary() (dotted.Summary, error) {
+func (n ref) summary() (dotted.Summary, error) {
 	return read(n, func() (dotted.Summary, error) { return n.tx.Summary(n.key) })
 }
 
-func (n node) scan(after dotted.Address, fn func(dotted.Address, dotted.Cell) bool) error {
+func (n ref) scan(after dotted.Address, fn func(dotted.Address, dotted.Cell) bool) error {
 	if err := n.broken(); err != nil || n.expired() || n.tx.err != nil {
 		return n.broken()
 	}
@@ -128,12 +128,12 @@ func (n node) scan(after dotted.Address, fn func(dotted.Address, dotted.Cell) bo
 }
 
 // scanAll is scan with what has expired. What n is in has not.
-func (n node) scanAll(after dotted.Address, fn func(dotted.Address, dotted.Cell) bool) error {
+func (n ref) scanAll(after dotted.Address, fn func(dotted.Address, dotted.Cell) bool) error {
 	return n.scanSome(func(dotted.Address) bool { return true }, after, fn)
 }
 
 // scanSome calls fn for the cells at or under n that pass, after the given address.
-func (n node) scanSome(
+func (n ref) scanSome(
 	pass func(dotted.Address) bool, after dotted.Address, fn func(dotted.Address, dotted.Cell) bool,
 ) error {
 	err := n.tx.Scan(n.at, after, func(a dotted.Address, c dotted.Cell) bool {
@@ -153,7 +153,7 @@ const (
 
 // inParts passes what walk does from an address on. If the transaction writes, parts of it are read
 // before the loop's body sees them, as what the body writes would be in the way of a scan.
-func inParts[T any](n node, after dotted.Address, walk func(after dotted.Address, fn func(T) bool),
+func inParts[T any](n ref, after dotted.Address, walk func(after dotted.Address, fn func(T) bool),
 	beyond func(T) dotted.Address) iter.Seq[T] {
 	return func(yield func(T) bool) {
 		if n.broken() == nil && n.tx.Replica() == 0 {
@@ -181,7 +181,7 @@ func inParts[T any](n node, after dotted.Address, walk func(after dotted.Address
 }
 
 // visible counts the visible cells at and under n and returns true, if that needs no scan.
-func (n node) visible() (cells int, ok bool, err error) {
+func (n ref) visible() (cells int, ok bool, err error) {
 	if n.depth != 1 || n.fieldsHide() {
 		return 0, false, n.broken()
 	}
@@ -197,7 +197,7 @@ func (n node) visible() (cells int, ok bool, err error) {
 
 // exists reports whether any cell at or under n is visible. O(log cells) but for the hidden cells
 // that stand before the first visible one.
-func (n node) exists() (bool, error) {
+func (n ref) exists() (bool, error) {
 	if cells, ok, err := n.visible(); ok || err != nil {
 		return cells > 0, err
 	}
@@ -206,7 +206,7 @@ func (n node) exists() (bool, error) {
 }
 
 // put adds an entry to the cell at n in place of the given ones.
-func (n node) put(payload []byte, removes []Dot) error {
+func (n ref) put(payload []byte, removes []Dot) error {
 	if err := n.broken(); err != nil {
 		return err
 	}
@@ -225,7 +225,7 @@ func (n node) put(payload []byte, removes []Dot) error {
 }
 
 // remove removes the given entries from the cell at n.
-func (n node) remove(dots []Dot) error {
+func (n ref) remove(dots []Dot) error {
 	if err := n.broken(); err != nil || len(dots) == 0 {
 		return err
 	}
@@ -238,7 +238,7 @@ func (n node) remove(dots []Dot) error {
 
 // replace removes everything that readers see in the cell c at n and puts payload in its place, or
 // nothing if it is nil. Of shares it leaves the baselines that are needed.
-func (n node) replace(c dotted.Cell, payload []byte) error {
+func (n ref) replace(c dotted.Cell, payload []byte) error {
 	removes := dotsOf(c, func(e dotted.Entry) bool { return !e.Has(dotted.PayloadHidden) })
 	var puts [][]byte
 	if payload != nil {
@@ -311,7 +311,7 @@ type addressed struct {
 
 // clear removes everything that readers see at and under n, whatever its types, and reports
 // whether there was anything. Writes that it has not seen survive it.
-func (n node) clear() (existed bool, err error) {
+func (n ref) clear() (existed bool, err error) {
 	visible, known, err := n.visible()
 	switch {
 	case err != nil || known && visible == 0:
@@ -329,7 +329,7 @@ func (n node) clear() (existed bool, err error) {
 }
 
 // clearFew clears the cells at and under n one by one, if fewer than limit are visible, else all at once.
-func (n node) clearFew(limit int) (existed bool, err error) {
+func (n ref) clearFew(limit int) (existed bool, err error) {
 	cells, err := n.visibleCells(limit)
 	switch {
 	case err != nil || len(cells) == 0:
@@ -347,7 +347,7 @@ func (n node) clearFew(limit int) (existed bool, err error) {
 }
 
 // visibleCells returns the first cells at and under n that readers see, at most limit.
-func (n node) visibleCells(limit int) ([]addressed, error) {
+func (n ref) visibleCells(limit int) ([]addressed, error) {
 	var cells []addressed
 	err := n.scan("", func(a dotted.Address, c dotted.Cell) bool {
 		if c.Visible() && !a.IsExpiry() {
@@ -360,7 +360,7 @@ func (n node) visibleCells(limit int) ([]addressed, error) {
 
 // clearAll clears by context. That wipes baselines out as well, so those that must stay are put
 // again. Cells are looked at only if the key holds counters: O(1) without any.
-func (n node) clearAll() error {
+func (n ref) clearAll() error {
 	kept, err := n.allBaselines()
 	if err != nil {
 		return err
@@ -389,7 +389,7 @@ type kept struct {
 }
 
 // allBaselines returns those that must stay of the cells at and under n, if all else is removed.
-func (n node) allBaselines() (found []kept, err error) {
+func (n ref) allBaselines() (found []kept, err error) {
 	if n.depth == 0 {
 		return n.baselinesOfAll()
 	}
@@ -431,7 +431,7 @@ func carried(tx dotted.Tx, a dotted.Address, c dotted.Cell) (puts [][]byte) {
 }
 
 // baselinesOfAll returns those of all keys.
-func (n node) baselinesOfAll() (found []kept, err error) {
+func (n ref) baselinesOfAll() (found []kept, err error) {
 	var keys []string
 	if err := n.tx.Tallied(func(key string) bool { keys = append(keys, key); return true }); err != nil {
 		return nil, err
