@@ -105,7 +105,7 @@ func (s *Server) putKey(w http.ResponseWriter, r *http.Request) error {
 			"leave them out, or send it to the place that it names")
 	}
 	if e.Expires != nil && len(path) > 1 {
-		return badRequest("expires: only keys expire, and no fields of maps")
+		return badRequest("expires: a PUT of a field takes none: use the operation expire")
 	}
 	if err := e.check(len(path)); err != nil {
 		return err
