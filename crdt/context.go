@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 
 	"github.com/peerd/peerd/internal/dotted"
@@ -201,9 +202,13 @@ func (c *Context) write(w *wire.Writer) {
 // readContext reads a vector and exceptions, of which none may be in the vector or next in line.
 func readContext(r *wire.Reader) Context {
 	c := Context{vector: dotted.ReadVector(r)}
-	exceptions := dotted.ReadDots(r)
+	n := r.Array(math.MaxInt32) // of numbers, each of a byte at least: who writes at once may have millions of dots
+	if n%2 != 0 {
+		r.Fail("exceptions of a context of odd length")
+	}
 	last := Dot{}
-	for _, d := range exceptions {
+	for ; n > 0 && r.Err() == nil; n -= 2 {
+		d := dotted.ReadDot(r)
 		redundant := d.Counter <= c.next(d.Replica)
 		if redundant || d.Compare(last) <= 0 || d.Replica == 0 || d.Counter > dotted.MaxCounter {
 			r.Fail("exceptions of a context out of order")
@@ -215,7 +220,7 @@ func readContext(r *wire.Reader) Context {
 	return c
 }
 
-// unseal reads a copy of what was sealed with a version.
+// unseal reads what was sealed with a version. read keeps nothing of it but copies.
 func unseal(seal string, version byte, data []byte, read func(*wire.Reader)) error {
 	got, body, err := wire.Unseal([]byte(seal), data)
 	if err != nil {
@@ -224,5 +229,5 @@ func unseal(seal string, version byte, data []byte, read func(*wire.Reader)) err
 	if err := wire.CheckFormat(uint64(got), uint64(version), "have its maker write it again"); err != nil {
 		return fmt.Errorf("%w: %w", wire.ErrMalformed, err)
 	}
-	return wire.Decode(append([]byte(nil), body...), read)
+	return wire.Decode(body, read)
 }

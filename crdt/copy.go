@@ -8,7 +8,8 @@ var errNewerType = errors.New("the value is of a type that a newer version wrote
 // anything. It is written anew, as the changes of this transaction: of a string its latest text
 // or its sum, and nothing of what others write to the first name meanwhile. Both may be the same
 // name, and then nothing is written. It returns an error if there is something that only a newer
-// version understands; the transaction must fail then. O(cells under both).
+// version understands, and ErrTooLong if a path is too long under the other name; the transaction must
+// fail then. O(cells under both).
 func (f Fields) Copy(from, to string) (existed bool, err error) {
 	held := f.Types(from)
 	if held == 0 || from == to {

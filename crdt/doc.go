@@ -122,7 +122,7 @@
 //
 // Reading or writing a register, counter, flag, element or field is O(log cells), whatever the
 // size of what it is in. Set.Len and the Len of a flat map are O(1) for a key. A rank of a sorted set, and an element by
-// it, is O(log cells) in the database, and O(elements) in a State. Deleting a key of a
+// it, is O(log cells) in the database, and O(log² cells) in a State. Deleting a key of a
 // million elements is one small operation in the database, and O(elements) in a State, which has
 // no log that could keep one. Merging a delta costs what the delta holds, and a look-up of each
 // of its cells, which is O(log cells) (BenchmarkMergeOfAOneEntryDelta).

@@ -96,7 +96,7 @@ func (f Fields) AllAfter(name string) iter.Seq2[string, Types] { return f.all(f.
 
 // Scan passes the names greater than after, or all if that is empty, as All does and, with no
 // types, those that have expired and are not removed yet: who bounds how much it looks at counts
-// them.
+// them. Behind the empty name AllAfter goes on.
 func (f Fields) Scan(after string) iter.Seq2[string, Types] {
 	if after == "" {
 		return f.passed("", f.withExpired)

@@ -271,7 +271,7 @@ func (g Group) SetID(info GroupInfo) error {
 	case !st.exists:
 		return ErrNoGroup
 	}
-	return g.begin(groupState{set: g.tx.Time(), dots: st.dots}, info, info.Last)
+	return g.begin(groupState{set: max(g.tx.Time(), st.set+1), dots: st.dots}, info, info.Last)
 }
 
 // begin writes a state that passes over what is here up to an id.
@@ -330,7 +330,7 @@ func (w *readLimit) exceeded(entries, bytes int) bool {
 const MaxDelivery = 8 << 20
 
 // Read delivers to a consumer entries that were delivered to none, those with the smallest ids, at
-// most so many if most is not 0, and returns them. They are pending then, unless noAck is set.
+// most so many if most is not 0, but for those of one id, which come together, and returns them. They are pending then, unless noAck is set.
 // There may be more, beyond MaxDelivery. It returns ErrNoGroup if there is no group. O(log cells) for
 // each entry from the first that was not delivered on, and for each replica that has added to the
 // stream.
@@ -404,14 +404,14 @@ func (g Group) Assign(consumer string, now time.Time, pending []Pending) error {
 }
 
 func (g Group) assign(st groupState, consumer string, now time.Time, pending []Pending) error {
+	if _, err := g.see(consumer, now); err != nil { // first: a name may be too long
+		return err
+	}
 	for _, p := range pending {
 		p.Consumer = consumer
 		if err := g.putPending(p); err != nil {
 			return err
 		}
-	}
-	if _, err := g.see(consumer, now); err != nil {
-		return err
 	}
 	return g.put(st)
 }

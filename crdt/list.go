@@ -123,7 +123,7 @@ func (l List) Insert(i int, values ...[]byte) error {
 	if err != nil {
 		return err
 	}
-	by := author{l.tx.Replica(), l.tx.Time()}
+	by := author{l.tx.Replica(), l.tx.Next()}
 	left := before == "" && behind != "" // the run grows to the left
 	names := make([]string, len(values))
 	for n := range names {
@@ -141,7 +141,7 @@ func (l List) Insert(i int, values ...[]byte) error {
 		}
 	}
 	for n, name := range names {
-		if err := l.named(name).put(writePayload(by.at, values[n]), nil); err != nil {
+		if err := l.named(name).put(writePayload(l.tx.Time(), values[n]), nil); err != nil {
 			return err
 		}
 	}

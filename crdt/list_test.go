@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
-
-	"github.com/peerd/peerd/internal/dotted"
 )
 
 // texts returns the elements of a list.
@@ -160,9 +158,9 @@ func insertRun(t *rapid.T, s *State, id ReplicaID, now time.Time, gap int) (run 
 }
 
 func TestPositionsStayShort(t *testing.T) {
-	now := dotted.TimeAt(epochStart)
+	now := uint64(0)
 	as := func(n int) author {
-		now += 1 << 16
+		now++
 		return author{ReplicaID(math.MaxUint64 / uint64(n%3+2)), now}
 	}
 	for name, next := range map[string]func(n int, last string) (string, error){
@@ -207,7 +205,7 @@ func TestAPositionIsBounded(t *testing.T) {
 	low, high := at("", author{7, 1}.starting(0, sideRight)), at("", author{8, 1}.starting(1, sideRight))
 	chance := rand.New(rand.NewPCG(1, 2))
 	for n := range 100_000 {
-		next, err := author{ReplicaID(chance.Uint64()), dotted.Time(n)}.between(low, high)
+		next, err := author{ReplicaID(chance.Uint64()), uint64(n)}.between(low, high)
 		if err != nil {
 			if !errors.Is(err, ErrTooLong) || n < 100 {
 				t.Errorf("after %d insertions at one place: %v", n, err)
@@ -229,7 +227,7 @@ func TestLevelsAreInTheOrderOfTheirBytes(t *testing.T) {
 			n := rapid.OneOf(rapid.Int64(), rapid.Int64Range(-300, 300))
 			return level{n.Draw(t, name), ReplicaID(rapid.Uint64().Draw(t, "id")),
 				rapid.SampledFrom([]byte{sideLeft, sideRight}).Draw(t, "side"),
-				dotted.Time(rapid.Uint64().Draw(t, "time")), n.Draw(t, "index")}
+				rapid.Uint64().Draw(t, "mutation"), n.Draw(t, "index")}
 		}
 		a, b := draw("a"), draw("b")
 		if rapid.Bool().Draw(t, "near") {
@@ -362,7 +360,7 @@ func TestPositionsStayShortAtBothEnds(t *testing.T) {
 		kept, now := []string{other.sheltered(sideRight, author{1, 1}.starting(0, sideRight))}, 1
 		for n := range 50_000 {
 			now++
-			by, back := author{ReplicaID(1 + chance.IntN(authors+1)), dotted.Time(now)}, chance.IntN(2) == 0
+			by, back := author{ReplicaID(1 + chance.IntN(authors+1)), uint64(now)}, chance.IntN(2) == 0
 			if authors == 0 {
 				back = n%2 == 0
 			}
@@ -419,5 +417,30 @@ func TestConcurrentValuesOfAnElementAreAllPassed(t *testing.T) {
 		for value := range a.View().List("l").Values(i) {
 			t.Errorf("element %d is %q", i, value)
 		}
+	}
+}
+
+// Two insertions of one replica have places of their own, whatever the time: what is inserted where something was removed is
+// not taken for what others have set there.
+func TestAnInsertionInPlaceOfWhatWasRemovedIsAnother(t *testing.T) {
+	a := NewState()
+	in := func(s *State, r ReplicaID, now time.Time, fn func(l List) error) {
+		t.Helper()
+		if _, err := s.Update(r, now, func(keys Fields) error { return fn(keys.List("l")) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	in(a, 1, epochStart, func(l List) error { return l.Insert(0, []byte("x")) })
+	b := a.Clone()
+	in(a, 1, epochStart, func(l List) error {
+		if _, err := l.Remove(0, 1); err != nil {
+			return err
+		}
+		return l.Insert(0, []byte("y"))
+	})
+	in(b, 2, epochStart.Add(time.Second), func(l List) error { return second(l.Set(0, []byte("X"))) })
+	a.Merge(b)
+	if n := a.View().List("l").Len(); n != 2 {
+		t.Errorf("there are %d elements of an insertion and one that was set", n)
 	}
 }

@@ -3,8 +3,6 @@ package crdt
 import (
 	"encoding/binary"
 	"fmt"
-
-	"github.com/peerd/peerd/internal/dotted"
 )
 
 // maxPosition is how many bytes the position of an element may have. One has some twenty, and as
@@ -37,8 +35,8 @@ type level struct {
 	n     int64 // of a run, that begins behind others, one more than theirs; less if it begins before them
 	id    ReplicaID
 	side  byte        // the way in which the run grows
-	at    dotted.Time // of the transaction that made the element; falling if the run grows to the left
-	index int64       // within that transaction, from 0 on; from 0 down if it grows to the left
+	at    uint64 // which mutation of its author is the first of the insertion; falling if the run grows to the left
+	index int64  // within that insertion, from 0 on; from 0 down if it grows to the left
 }
 
 // append writes a level so that the order of bytes is that of levels.
@@ -46,10 +44,10 @@ func (l level) append(b []byte) []byte {
 	b = appendOrdered(b, l.n)
 	b = binary.BigEndian.AppendUint64(b, uint64(l.id))
 	b = append(b, l.side)
-	if at := uint64(l.at); l.side == sideLeft {
-		b = binary.BigEndian.AppendUint64(b, ^at)
+	if l.side == sideLeft {
+		b = binary.BigEndian.AppendUint64(b, ^l.at)
 	} else {
-		b = binary.BigEndian.AppendUint64(b, at)
+		b = binary.BigEndian.AppendUint64(b, l.at)
 	}
 	return appendOrdered(b, l.index)
 }
@@ -122,7 +120,7 @@ func cutLevel(s string) (l level, rest string, ok bool) {
 	default:
 		return l, "", false
 	}
-	l.at = dotted.Time(at)
+	l.at = at
 	l.index, rest, ok = cutOrdered(s[17:])
 	return l, rest, ok
 }
@@ -171,10 +169,10 @@ func (s spot) sheltered(side byte, l level) string {
 	return at(above+string([]byte{side}), l)
 }
 
-// author is who makes positions, in one transaction.
+// author is who makes positions, in one insertion: at is the counter of its first dot.
 type author struct {
 	id ReplicaID
-	at dotted.Time
+	at uint64
 }
 
 // starting returns the first level of a run.
@@ -197,7 +195,7 @@ func (a author) continuing(l level, side byte) (next level, ok bool) {
 }
 
 // between returns a position between two, or before or behind all if one of them is "". Nobody else
-// makes it, and the author only once but for one that it makes and removes in one transaction.
+// makes it, and the author only once.
 //
 // At the ends of a list it has one level: that of the run of the author, if it stands there, or of
 // one that begins beyond all others, with a number by one greater or less; or some more, where its

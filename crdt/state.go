@@ -1,6 +1,7 @@
 package crdt
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -49,8 +50,8 @@ type State struct {
 	order btree.Map[dotted.Address, struct{}]
 }
 
-// ErrMissingDots is returned by Update on a state that lacks some of what the replica itself did,
-// as an old or partial copy may: it could issue a dot for the second time. Use a new replica id.
+// ErrMissingDots is returned by Update on a state that has something that the replica did, and lacks
+// what it did before that: it would issue a dot for the second time. Use a new replica id.
 var ErrMissingDots = errors.New("state lacks mutations of this replica")
 
 // NewState returns an empty state.
@@ -73,8 +74,10 @@ func (s *State) ViewAt(now time.Time) Fields {
 // fn uses the state by way of keys alone, which take no writes once it has returned. An Update within
 // another is refused.
 //
-// A replica id must not be used by two copies of a state: each copy that writes draws its own. Zero
-// is refused, and ErrMissingDots returned for an id that has written elsewhere what is not here.
+// A replica id must not be used by two copies of a state: each copy that writes draws its own, and
+// so does whoever loads a state that was stored. That an older copy lacks what its id did last cannot
+// be seen: replicas that have that would never agree with it. Zero is refused, and ErrMissingDots
+// returned where there is a gap.
 // The cost is that of fn, of what it changed, and of a look at each exception of the context.
 func (s *State) Update(r ReplicaID, now time.Time, fn func(keys Fields) error) (delta *State, err error) {
 	return s.update(r, now, func(tx dotted.Tx) error { return fn(fieldsOf(tx)) })
@@ -398,6 +401,8 @@ func (t *stateTx) Replica() ReplicaID { return t.replica }
 // Ended returns false: nothing in a State says that a replica has ended.
 func (t *stateTx) Ended(ReplicaID) bool { return false }
 
+func (t *stateTx) Next() uint64 { return t.next }
+
 func (t *stateTx) Time() dotted.Time { return t.time }
 
 func (t *stateTx) Now() time.Time { return t.now }
@@ -571,7 +576,7 @@ func (s *State) readCell(r *wire.Reader) dotted.Cell {
 	c := make(dotted.Cell, 0, min(n, 1024))
 	last := Dot{}
 	for ; n > 0 && r.Err() == nil; n-- {
-		e := dotted.Entry{Dot: dotted.ReadDot(r), Payload: r.Bytes(dotted.MaxPayload)}
+		e := dotted.Entry{Dot: dotted.ReadDot(r), Payload: bytes.Clone(r.Bytes(dotted.MaxPayload))}
 		if e.Dot.Compare(last) <= 0 || len(e.Payload) == 0 || !s.context.Has(e.Dot) {
 			r.Fail("entry %v out of order, without payload, or not in the context", e.Dot)
 			return nil
@@ -582,7 +587,7 @@ func (s *State) readCell(r *wire.Reader) dotted.Cell {
 }
 
 // MarshalJSON returns what readers see, to look at or to serve: an object of keys. Strings and
-// registers are strings, counters numbers, flags true, sets, lists and streams arrays, maps and sorted
+// registers are strings, as are bitmaps, counters numbers, flags true, sets, lists and streams arrays, maps and sorted
 // sets objects, HyperLogLogs their count; of several
 // types under one name there is the first of Types.First, and of concurrent values the one that
 // Get shows. Bytes that are no UTF-8 are replaced. It does not fail.

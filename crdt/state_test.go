@@ -3,6 +3,7 @@ package crdt
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -282,4 +283,54 @@ func TestAContextContainsAnotherIfItHasAllOfItsDots(t *testing.T) {
 			t.Fatalf("%v contains %v: %v, want %v", a, b, got, want)
 		}
 	})
+}
+
+// What was merged holds nothing of what it was decoded from but itself.
+func TestAMergedEntryHoldsNoMoreThanItself(t *testing.T) {
+	source, s := NewState(), NewState()
+	set := func(key string, value []byte) {
+		if _, err := source.Update(1, epochStart, func(keys Fields) error { return keys.String(key).Set(value) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const size, times = 1 << 20, 64
+	set("large", make([]byte, size))
+	for i := range times {
+		set(fmt.Sprint("small ", i), []byte("v"))
+		data, err := source.MarshalBinary()
+		if err != nil {
+			t.Fatal(err)
+		}
+		read := NewState()
+		if err := read.UnmarshalBinary(data); err != nil {
+			t.Fatal(err)
+		}
+		s.Merge(read)
+	}
+	if !s.Equal(source) {
+		t.Fatal("the two differ")
+	}
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	if m.HeapAlloc > times*size/2 {
+		t.Errorf("%d bytes are held", m.HeapAlloc)
+	}
+	runtime.KeepAlive(s)
+}
+
+// Who writes much at once, under an id that has written elsewhere, is read as well.
+func TestAContextOfMillionsOfExceptionsIsRead(t *testing.T) {
+	c := &Context{}
+	for n := uint64(2); n < 2<<20+4; n++ {
+		c.add(Dot{1, n})
+	}
+	data, err := c.MarshalBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var read Context
+	if err := read.UnmarshalBinary(data); err != nil || !read.Equal(c) {
+		t.Errorf("it is another: %v", err)
+	}
 }

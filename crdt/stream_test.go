@@ -8,6 +8,7 @@ import (
 	"math/rand"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -397,6 +398,39 @@ func TestSetIDCountsAgainstWhatIsDeliveredAtTheSameTime(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// Also if an earlier one had a clock ahead of this, or the same time.
+func TestASecondSetIDCountsAgainstWhatIsDeliveredAtTheSameTime(t *testing.T) {
+	a, b := twoReaders(t)
+	inStream(t, a, 1, func(s Stream) error { return s.Group("g").SetID(GroupInfo{}) })
+	b.Merge(a)
+	inStream(t, a, 1, func(s Stream) error { return s.Group("g").SetID(GroupInfo{}) })
+	inStream(t, b, 2, func(s Stream) error { return second(s.Group("g").Read("bob", epochStart, 0, false)) })
+	both(t, a, b)
+	inStream(t, a, 1, func(s Stream) error {
+		entries, err := s.Group("g").Read("ann", epochStart, 0, false)
+		if len(entries) != 3 {
+			t.Errorf("delivered again: %v", entries)
+		}
+		return err
+	})
+}
+
+// A consumer whose name is refused has nothing, though the transaction goes on.
+func TestWhoCannotBeAConsumerIsGivenNothing(t *testing.T) {
+	a, _ := twoReaders(t)
+	inStream(t, a, 1, func(s Stream) error {
+		_, err := s.Group("g").Read(strings.Repeat("x", MaxName+1), epochStart, 0, false)
+		if !errors.Is(err, ErrTooLong) {
+			t.Errorf("the error is %v", err)
+		}
+		return nil
+	})
+	g := a.View().Stream("s").Group("g")
+	if pending := slices.Collect(g.Pending(StreamID{}, MaxStreamID)); len(pending) != 1 || pending[0].Consumer != "ann" {
+		t.Errorf("pending: %v", pending)
+	}
 }
 
 func TestAGroupThatDeliversWhileItIsRemovedStaysWithThat(t *testing.T) {

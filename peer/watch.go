@@ -394,7 +394,7 @@ func (w *Watch) take(number uint64, deltas []*delta.Delta, c *Change, size *int)
 func (w *Watch) note(d *delta.Delta, c *Change) {
 	var gone Expired
 	for _, key := range d.Expired {
-		if strings.HasPrefix(key, w.prefix) {
+		if w.tells(key) {
 			gone = append(gone, key)
 		}
 	}

@@ -47,6 +47,8 @@ type Tx interface {
 	Replica() ReplicaID
 	// Ended reports whether the transaction sees that a replica issues no more dots, and so all that it issued.
 	Ended(id ReplicaID) bool
+	// Next returns the counter of the dot that the transaction issues next.
+	Next() uint64
 	// Time returns the transaction's timestamp.
 	Time() Time
 	// Now returns the wall clock's time, for what may have expired; zero if nothing has.

@@ -704,6 +704,9 @@ func (tx *Tx) Replica() crdt.ReplicaID {
 	return tx.g.r.id
 }
 
+// Next returns the counter of the dot that the transaction issues next.
+func (tx *Tx) Next() uint64 { return tx.delta.First + uint64(len(tx.delta.Ops)) }
+
 // Ended reports whether a replica's last delta is in the context.
 func (tx *Tx) Ended(id crdt.ReplicaID) bool { return tx.g.r.Ended(id) }
 

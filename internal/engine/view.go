@@ -650,6 +650,9 @@ func (v *View) Replica() crdt.ReplicaID { return 0 }
 // Ended returns false: who only reads need not know.
 func (v *View) Ended(crdt.ReplicaID) bool { return false }
 
+// Next returns zero: a view issues no dots.
+func (v *View) Next() uint64 { return 0 }
+
 // Time returns zero: a view has no timestamp.
 func (v *View) Time() dotted.Time { return 0 }
 
