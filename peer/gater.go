@@ -147,11 +147,18 @@ func (g *gater) InterceptUpgraded(libnet.Conn) (bool, control.DisconnectReason) 
 // maxChosen is how many links a peer opens at most, whatever its spaces need.
 const maxChosen = 2 * MaxLinks
 
+// chosen returns those members that there should be a link to.
+func (n *network) chosen(all []members.Member) []members.Member {
+	return chosen(n.id.String(), n.p.spaceIDs(), n.speaking(n.permitted(all), time.Now()), n.board.lacks)
+}
+
 // chosen returns the members that a peer keeps a stream to: for each of the spaces that it holds
 // all that hold it too, or in a large cluster those that a hash of both ids puts first, which
 // spreads links evenly and stays the same while members do. A host does not pass on what it does
-// not hold, so each space needs links of its own.
-func chosen(self string, spaces []gossip.SpaceID, all []members.Member) (out []members.Member) {
+// not hold, so each space needs links of its own; who says to hold all lacks some, which is known
+// of those that are linked.
+func chosen(self string, spaces []gossip.SpaceID, all []members.Member,
+	lacks func(gossip.NeighbourID, gossip.SpaceID) bool) (out []members.Member) {
 	alive := slices.DeleteFunc(slices.Clone(all), func(m members.Member) bool { return !m.Alive })
 	rank := func(m members.Member) uint64 {
 		h := fnv.New64a()
@@ -166,7 +173,7 @@ func chosen(self string, spaces []gossip.SpaceID, all []members.Member) (out []m
 	holders := make([][]members.Member, len(spaces))
 	for i, space := range spaces {
 		for _, m := range alive {
-			if len(holders[i]) < MaxLinks && m.Holds(space.Short()) {
+			if len(holders[i]) < MaxLinks && m.Holds(space.Short()) && !lacks(gossip.NeighbourID(m.ID), space) {
 				holders[i] = append(holders[i], m)
 			}
 		}

@@ -101,11 +101,11 @@ func (l *loop) endedElsewhere() bool {
 func (l *loop) steps() {
 	var job func(*loop)
 	for {
-		again, over := l.haveTurn(job)
+		again, hungry, over := l.haveTurn(job)
 		switch {
 		case over:
 			return
-		case again || len(l.s.updates) > 0: // it may be that nobody saw them who had the turn
+		case again || hungry && len(l.s.updates) > 0: // it may be that nobody saw them who had the turn
 			job = nil
 		default:
 			job = l.wait()
@@ -113,20 +113,21 @@ func (l *loop) steps() {
 	}
 }
 
-// haveTurn waits for the turn, and takes a step. If there is a job it is done before.
-func (l *loop) haveTurn(job func(*loop)) (again, over bool) {
+// haveTurn waits for the turn, and takes a step. If there is a job it is done before. One that is not hungry has enough
+// to do, or waits for what wakes the loop.
+func (l *loop) haveTurn(job func(*loop)) (again, hungry, over bool) {
 	l.turn.Lock()
 	defer l.giveBack()
 	if l.s.stopping() && l.p.broken.Load() {
 		// As after a crash: the disk that failed another space is this one's.
 		l.abandon(ErrClosed)
-		return false, true
+		return false, false, true
 	}
 	rd, err := l.round(job)
 	switch {
 	case err != nil:
 		l.fail(err)
-		return false, true
+		return false, false, true
 	case rd.Closed:
 		if l.p.disk.room() == full {
 			l.s.log.Warn("closing on a full disk: the next start reads the log again")
@@ -135,7 +136,7 @@ func (l *loop) haveTurn(job func(*loop)) (again, over bool) {
 	case !rd.Again:
 		l.setAlarm(rd.At)
 	}
-	return rd.Again, rd.Closed
+	return rd.Again, l.engine.Hungry(), rd.Closed
 }
 
 // setAlarm has the loop look at the engine at a time.

@@ -357,7 +357,7 @@ func (n *network) relink() {
 		}
 	}
 	n.gater.allow(allowed)
-	wanted := chosen(n.id.String(), n.p.spaceIDs(), n.speaking(n.permitted(all), time.Now()))
+	wanted := n.chosen(all)
 	n.noteLinks(wanted, time.Now())
 	for _, m := range wanted {
 		id, err := libpeer.Decode(m.ID)

@@ -159,7 +159,7 @@ func (l *loop) wanted() (all int, unmet []members.Member) {
 	if n == nil {
 		return 0, nil
 	}
-	for _, m := range chosen(n.id.String(), n.p.spaceIDs(), n.speaking(n.permitted(n.members.List()), time.Now())) {
+	for _, m := range n.chosen(n.members.List()) {
 		if !l.mayHold(m) {
 			continue
 		}

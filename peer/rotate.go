@@ -149,7 +149,7 @@ func (c *keyChange) gather(ctx context.Context) (ok bool, err error) {
 		}
 	}
 	for _, id := range c.without {
-		if _, somewhere := knows[id]; !somewhere {
+		if _, somewhere := knows[id]; !somewhere && !c.n.gater.isRemoved(id) {
 			return false, fmt.Errorf("%q: %w", id, ErrUnknownMember)
 		}
 	}
@@ -481,6 +481,9 @@ func (q keyRequest) apply(ring secret.Ring) (secret.Ring, error) {
 	case stepRetire:
 		if ring.InUse().ClusterID() != q.id {
 			return ring, errors.New("this host uses another cluster key")
+		}
+		if _, open := ring.Next(); open { // others may use it soon, by a change that somebody else leads
+			return ring, ErrKeyChangeOpen
 		}
 		return ring.Retire(), nil
 	case stepTell:

@@ -444,6 +444,10 @@ func TestAMemberThatIsLeftOutDoesNotKnowTheNewKeyFromBefore(t *testing.T) {
 			_, err := a.RemoveMember(t.Context(), id)
 			return nil, err
 		},
+		"removed and named": func(a *Peer, id string) ([]string, error) {
+			_, err := a.RemoveMember(t.Context(), id)
+			return []string{id}, err
+		},
 	} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
@@ -481,6 +485,26 @@ func TestARotationGoesOnAfterARestartThoughSomebodyWasRemoved(t *testing.T) {
 	a.net.keys.begun, a.net.keys.without = secret.Key{}, nil // as after a restart
 	if rotated := changeKey(t, a, nil, (*Peer).RotateKey); early.Done || !rotated.Done || rotated.Key != early.Key {
 		t.Errorf("a rotation that ended early, %+v, went on as %+v", early, rotated)
+	}
+}
+
+// TestAKeyIsNotRetiredWhileAnotherIsToBeUsed by a change that another host leads: some may use it already.
+func TestAKeyIsNotRetiredWhileAnotherIsToBeUsed(t *testing.T) {
+	used, next := secret.New(), secret.New()
+	ring, err := secret.NewRing(used).Hold(next)
+	if err != nil {
+		t.Fatal(err)
+	}
+	retire := keyRequest{step: stepRetire, id: used.ClusterID()}
+	if kept, err := retire.apply(ring); !errors.Is(err, ErrKeyChangeOpen) || !kept.Equal(ring) {
+		t.Errorf("retired, with %v", err)
+	}
+	if ring, err = ring.Use(next.ClusterID()); err != nil {
+		t.Fatal(err)
+	}
+	retire.id = next.ClusterID()
+	if left, err := retire.apply(ring); err != nil || len(left.Keys()) != 1 {
+		t.Errorf("%d keys are left, %v", len(left.Keys()), err)
 	}
 }
 

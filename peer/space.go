@@ -222,7 +222,8 @@ func (s *Space) isOwn() error {
 // That may be before Submit returns, as the transactions run on the caller's goroutine if nobody
 // else's do; or later, on another. Before it, fns must not be changed. done is called within calls of
 // Submit and Update, by whoever makes them, so it must not wait for anything, nor panic, nor end its
-// goroutine; it may call Submit.
+// goroutine; it may call Submit, which may call its done in turn: who goes on so for long does it on a
+// goroutine now and then, or the stack grows.
 //
 // This is how a front-end writes: with one call for all commands that have arrived. Transactions of it
 // that write nothing see all that was written before them, and are answered with those that do; such

@@ -167,11 +167,14 @@ func (r Ring) Equal(other Ring) bool {
 	return slices.Equal(r.keys, other.keys) && r.next == other.next
 }
 
-// Hold returns a ring that accepts k as well, as the next one. A ring that holds it already is
-// returned as it is. The error is ErrTooManyKeys.
+// Hold returns a ring that accepts k as well, as the next one. A ring that uses it is returned as
+// it is. The error is ErrTooManyKeys.
 func (r Ring) Hold(k Key) (Ring, error) {
 	switch {
 	case r.holds(k):
+		if k != r.InUse() {
+			r.next = k // of two that come in different orders all say the last
+		}
 		return r, nil
 	case len(r.keys) == MaxKeys:
 		return r, ErrTooManyKeys
