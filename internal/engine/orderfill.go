@@ -123,11 +123,15 @@ func (o *orderFilling) save(write Stage) (err error) {
 
 func (o *orderFilling) saveNodes(write Stage) (err error) {
 	o.order.Changed(func(number uint64, n *order.Node) {
-		if err != nil || n == nil {
-			return // none goes that was written: nothing is removed
+		if err != nil {
+			return
 		}
 		key := appendNode(nil, o.at, 0, number)
-		o.of.set(key, encodeNode(key, n))
+		if n == nil { // one may have been written that an insertion puts together with its neighbour
+			o.of.batch.Delete(key)
+		} else {
+			o.of.set(key, encodeNode(key, n))
+		}
 		err = o.of.flush(write, stageBytes)
 	})
 	return err

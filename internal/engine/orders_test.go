@@ -107,6 +107,28 @@ func (w *world) stand(t *testing.T, h *host, from, to int) {
 	w.commit(t, h, g)
 }
 
+// TestAFilledOrderHasNoNodeBesideItsOwn though keys of all lengths have nodes that are written split and put together again.
+func TestAFilledOrderHasNoNodeBesideItsOwn(t *testing.T) {
+	for seed := uint64(1); seed <= 20; seed++ {
+		w := newWorld(t, seed, worldConfig{hosts: 2})
+		a, b := w.hosts[0], w.hosts[1]
+		g := a.engine.newGroup(w.now)
+		must(t, g.update(func(tx *Tx) (err error) {
+			for i := 0; i < 120 && err == nil; i++ {
+				length := w.rng.IntN(40)
+				if w.rng.IntN(4) == 0 {
+					length = w.rng.IntN(3100)
+				}
+				err = stand(tx, dotted.KeyAddress("k").Type(typeRanked), fmt.Sprint(i, strings.Repeat("x", length)), ranked(w.rng.IntN(1000)))
+			}
+			return err
+		}))
+		w.commit(t, a, g)
+		must(t, repairAll(a.engine, b.engine))
+		w.checkDerived(t, b)
+	}
+}
+
 // compareOrder compares what is kept of a container's order with a look at all its cells.
 func compareOrder(tx dotted.Tx, container dotted.Address, at int) error {
 	var kept, found [2][]string
