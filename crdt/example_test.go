@@ -701,10 +701,16 @@ func ExampleList_Get() {
 	})
 	first, ok := s.View().List("jobs").Get(0)
 	fmt.Printf("%s, %v\n", first, ok)
+	update(s, laptop, func(keys crdt.Fields) error {
+		last, ok, err := keys.List("jobs").Pop(1)
+		fmt.Printf("%s, %v\n", last, ok)
+		return err
+	})
 	// Output:
 	// there was a second: true
 	// removed: 1
 	// bake, true
+	// eat, true
 }
 
 // Of values that are set at once the latest is shown, and all are there for who merges them.

@@ -207,6 +207,22 @@ func (l List) Remove(from, to int) (removed int, err error) {
 	return len(names), l.tx.err
 }
 
+// Pop removes the element that has i others before it, and returns it. ok is false if there is none.
+// The value must not be changed. O(log elements).
+func (l List) Pop(i int) (value []byte, ok bool, err error) {
+	names := l.names(i, false, 1)
+	if err := l.broken(); err != nil || len(names) == 0 {
+		return nil, false, err
+	}
+	e := l.named(names[0])
+	c, err := e.cell()
+	if err != nil {
+		return nil, false, err
+	}
+	value, ok = latestWrite(c)
+	return value, ok, e.replace(c, nil)
+}
+
 // Clear removes all elements and reports whether there were any. Concurrent insertions survive it.
 // For a key of many elements one small operation that looks at none of them.
 func (l List) Clear() (existed bool, err error) { return l.clear() }

@@ -125,11 +125,10 @@ func (c *call) pop(l crdt.List, from end, most int) ([][]byte, error) {
 		first = n - count
 	}
 	if count == 1 {
-		value, _ := l.Get(first)
+		value, _, err := l.Pop(first)
 		if c.tooLong(value) {
 			return nil, errApart
 		}
-		_, err := l.Remove(first, first+1)
 		return [][]byte{value}, err
 	}
 	values := make([][]byte, 0, count)
