@@ -296,12 +296,13 @@ func (m *Mesh) Rebase() {
 }
 
 // Leave has neighbours told not to rely on what is here, as it is to be given up, or that they may again. What they say of
-// themselves counts once they have heard it, as after Rebase.
+// themselves counts once they have heard it, as after Rebase. What survives there they are asked anew, by Secure.
 func (m *Mesh) Leave(leaving bool) {
 	m.leaving = leaving
 	for _, n := range m.neighbours {
 		if n.hello = true; leaving {
 			n.mustConfirm()
+			n.securing.again()
 		}
 	}
 }

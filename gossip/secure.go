@@ -113,6 +113,14 @@ func (s *securing) greeted(seen crdt.VersionVector, whole bool) {
 	}
 }
 
+// again forgets what the neighbour has said: it was of what had come there until then.
+func (s *securing) again() {
+	if s.wanted <= s.secured {
+		s.wanted = 0 // nobody waits
+	}
+	s.asked, s.secured = 0, 0
+}
+
 // A secure asks for a dot, a secured answers with it, or with a later one of its replica.
 func encodeDot(k kind, d crdt.Dot) []byte {
 	return frame(k, 2, func(w *wire.Writer) {

@@ -127,3 +127,19 @@ func TestWhoDiscardsWhatItHasTakesItsWordBack(t *testing.T) {
 	w.vouch(30, 30, true, false)
 	w.expect(4, 3, 2)
 }
+
+// TestWhoLeavesAsksAnewWhatSurvives: what it was told before may be of less than is here by now.
+func TestWhoLeavesAsksAnewWhatSurvives(t *testing.T) {
+	w := newSecuring(t)
+	w.secure(3)
+	w.vouch(10, 10, true, false)
+	w.expect(3, 1, 1)
+	w.meshes[0].Leave(true)
+	w.run()
+	w.expect(0, 1, 1)
+	w.secure(3)
+	w.vouch(20, 10, false, true)
+	w.expect(0, 2, 1)
+	w.vouch(20, 20, true, false)
+	w.expect(3, 2, 2)
+}
