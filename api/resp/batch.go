@@ -223,14 +223,12 @@ func (b *batch) mustSend() bool { return len(b.out.buf) >= b.most || b.client.qu
 // all in all. It keeps scans out of updates: all other writers would wait for them. In the loop it
 // ends before what may take long: accessApart, if that comes first.
 func (b *batch) cut() access {
-	need := accessNone
-	queueing, heavy, writes := b.client.pending.open, b.client.pending.heavy, b.client.pending.writes
-	watching := b.client.watched.any()
+	need, ahead, watching := accessNone, b.client.pending, b.client.watched.any()
 	b.from, b.base, b.halted = b.next, len(b.out.buf), false
 	for b.to = b.from; b.to < len(b.requests); b.to++ {
 		r := &b.requests[b.to]
 		r.access = accessNone
-		if b.looped && b.isApart(r, queueing, &heavy) {
+		if b.looped && b.isApart(r, &ahead) {
 			if b.to == b.from {
 				return accessApart
 			}
@@ -244,7 +242,7 @@ func (b *batch) cut() access {
 			return need
 		}
 		if r.rejected == errExecArity {
-			queueing = false
+			ahead.open = false
 		}
 		if r.rejected == nil && r.command.alone {
 			if b.to == b.from {
@@ -253,22 +251,23 @@ func (b *batch) cut() access {
 			}
 			return need
 		}
+		scan := r.command
 		if r.rejected == nil {
-			before := queueing
-			r.access, queueing = r.command.accessWithin(before)
-			r.access = b.atFirst(r.access)
+			before := ahead.open
+			r.access, ahead.open = r.command.accessWithin(before)
 			switch {
-			case before && queueing:
-				writes = writes || r.command.access == accessWrite
-			case queueing: // by MULTI
-				writes = false
-			case before && r.access == accessWrite && !writes && !watching: // an EXEC that only reads
-				r.access = accessRead
+			case before && ahead.open:
+				ahead.holds(r.command)
+			case ahead.open: // by MULTI
+				ahead = transaction{open: true}
+			case before && r.access == accessWrite && !ahead.writes && !watching: // an EXEC that only reads
+				r.access, scan = ahead.reading(), ahead.scan
 			}
+			r.access = b.atFirst(r.access)
 			watching = watching || r.command.inTransaction == roleWatch
 		}
 		if r.access == accessScan {
-			slots := b.client.server.slotsOf(r.command)
+			slots := b.client.server.slotsOf(scan)
 			if need == accessScan && slots != b.slots {
 				return need
 			}
@@ -286,20 +285,14 @@ func (b *batch) cut() access {
 	return need
 }
 
-// isApart reports whether a request may take long. heavy tells whether that holds of what MULTI
-// queued.
-func (b *batch) isApart(r *request, queueing bool, heavy *bool) bool {
+// isApart reports whether a request may take long. ahead is the transaction that it finds.
+func (b *batch) isApart(r *request, ahead *transaction) bool {
 	if r.rejected != nil || r.apart {
 		return r.rejected == nil
 	}
-	access, _ := r.command.accessWithin(queueing)
-	switch {
-	case r.command.inTransaction == roleBegin:
-		*heavy = false
-	case queueing && r.command.access == accessScan:
-		*heavy = true // and queued
-	case queueing && r.command.inTransaction == roleEnd:
-		return *heavy && access == accessWrite
+	access, _ := r.command.accessWithin(ahead.open)
+	if ahead.open && r.command.inTransaction == roleEnd {
+		return ahead.heavy && access == accessWrite
 	}
 	return access == accessScan && !r.command.brief
 }

@@ -236,10 +236,10 @@ type call struct {
 
 // needs returns what executing a command needs now.
 func (s *session) needs(c *command) access {
-	if s.pending.open && c.inTransaction == roleEnd && !s.pending.writes && !s.watched.any() {
-		return min(c.access, accessRead)
+	need, queueing := c.accessWithin(s.pending.open)
+	if s.pending.open && !queueing && need == accessWrite && !s.pending.writes && !s.watched.any() {
+		return s.pending.reading() // EXEC does
 	}
-	need, _ := c.accessWithin(s.pending.open)
 	return need
 }
 

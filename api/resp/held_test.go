@@ -105,29 +105,50 @@ func TestFewScansRunAtOnceAndOtherReadsBesideThem(t *testing.T) {
 }
 
 func testFewScansRunAtOnceAndOtherReadsBesideThem(t *testing.T) {
-	db := &busyDB{memory: newMemory(t), leave: make(chan struct{})}
-	_, address := startServer(t, Config{db: db})
-	var scanning []*peer
-	for range 2 * MaxScans {
-		p := dial(t, address)
-		p.send([]string{"KEYS", "*"})
-		scanning = append(scanning, p)
-	}
-	eventually(t, "scans run", func() bool { return db.running.Load() == MaxScans })
-	reader := dial(t, address)
-	reader.send([]string{"GET", "a"})
-	eventually(t, "a read runs beside them", func() bool { return db.running.Load() > MaxScans })
-	if n := db.running.Load(); n != MaxScans+1 {
-		t.Errorf("%d views run, want %d scans and a read", n, MaxScans)
-	}
-	close(db.leave)
-	for _, p := range scanning {
-		if got := p.reply(); got != "*0" {
-			t.Errorf("KEYS answered %s", got)
-		}
-	}
-	if got := reader.reply(); got != "$-1" {
-		t.Errorf("GET answered %s", got)
+	scan, read := []string{"KEYS", "*"}, []string{"GET", "a"}
+	multi, exec := []string{"MULTI"}, []string{"EXEC"}
+	for name, test := range map[string]struct{ scan, read [][]string }{
+		"alone":         {[][]string{scan}, [][]string{read}},
+		"within MULTI":  {[][]string{multi, scan, exec}, [][]string{multi, read, exec}},
+		"behind others": {[][]string{multi, read, scan, exec}, [][]string{multi, read, read, exec}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			db := &busyDB{memory: newMemory(t), leave: make(chan struct{})}
+			s, address := startServer(t, Config{db: db})
+			ask := func(commands [][]string) *peer {
+				p := dial(t, address)
+				p.send(commands...)
+				return p
+			}
+			var scanning []*peer
+			for range 2 * MaxScans {
+				scanning = append(scanning, ask(test.scan))
+			}
+			eventually(t, "scans run", func() bool { return db.running.Load() >= MaxScans })
+			if n := len(s.scans); n != MaxScans {
+				t.Errorf("%d places for scans are taken, want %d", n, MaxScans)
+			}
+			reader := ask(test.read)
+			eventually(t, "a read runs beside them", func() bool { return db.running.Load() > MaxScans })
+			if n := db.running.Load(); n != MaxScans+1 {
+				t.Errorf("%d views run, want %d scans and a read", n, MaxScans)
+			}
+			close(db.leave)
+			last := func(p *peer, commands [][]string) string {
+				for range len(commands) - 1 {
+					p.reply()
+				}
+				return p.reply()
+			}
+			for _, p := range scanning {
+				if got := last(p, test.scan); !strings.HasSuffix(got, "*0") {
+					t.Errorf("KEYS answered %s", got)
+				}
+			}
+			if got := last(reader, test.read); !strings.HasSuffix(got, "$-1") {
+				t.Errorf("GET answered %s", got)
+			}
+		})
 	}
 }
 

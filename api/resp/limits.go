@@ -54,8 +54,8 @@ const (
 	LongHold    = 1 << 20
 	MaxLongHold = 32 << 20
 	// MaxScans is how many commands run at once that look at many keys or members, such as KEYS,
-	// SCAN, SMEMBERS and HGETALL, each with a reply of up to MaxReply in the making. More wait, but
-	// not for clients that take a long reply.
+	// SCAN, SMEMBERS and HGETALL, each with a reply of up to MaxReply in the making. A MULTI of such that
+	// writes nothing counts as one. More wait, but not for clients that take a long reply.
 	MaxScans = 4
 
 	// MaxCursors is how many unfinished SCANs a server remembers; the one not used for longest is
@@ -101,8 +101,8 @@ const (
 	MaxScriptTime   = 10 * time.Second
 	MaxScriptSteps  = 1 << 30
 	MaxScriptMemory = 64 << 20
-	// MaxReadScripts is how many EVAL_RO and EVALSHA_RO run at once outside of MULTI, each with up to
-	// MaxScriptMemory. More wait, and nobody else does.
+	// MaxReadScripts is how many EVAL_RO and EVALSHA_RO run at once, a MULTI of such that writes nothing
+	// counted as one, each with up to MaxScriptMemory. More wait, and nobody else does.
 	MaxReadScripts = 4
 	// ScriptBusy is how long a script runs before others who write to its database are told BUSY,
 	// and SCRIPT KILL ends it, unless CONFIG SET busy-reply-threshold says otherwise.

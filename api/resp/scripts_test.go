@@ -117,12 +117,22 @@ func TestAsManyScriptsThatReadAsRunAtOnce(t *testing.T) {
 		p := dial(t, address)
 		p.expect("HSET h f v", ":1")
 		var runaways []*peer
-		for range MaxReadScripts {
+		for i := range MaxReadScripts {
 			runaway := dial(t, address)
-			runaway.send([]string{"EVAL_RO", endless, "0"})
+			if i%2 == 0 {
+				runaway.expect("MULTI", "+OK")
+				runaway.expect("KEYS *", "+QUEUED")
+				runaway.send([]string{"EVAL_RO", endless, "0"}, []string{"EXEC"})
+				runaway.expectReply("+QUEUED")
+			} else {
+				runaway.send([]string{"EVAL_RO", endless, "0"})
+			}
 			runaways = append(runaways, runaway)
 		}
 		eventually(t, "as many run as may", func() bool { return s.scripts.long() == MaxReadScripts })
+		if n := len(s.evals); n != MaxReadScripts {
+			t.Errorf("%d places for scripts are taken, want %d", n, MaxReadScripts)
+		}
 		last := dial(t, address)
 		last.send([]string{"HGETALL", "h"}, []string{"EVAL_RO", endless, "0"}, []string{"HGETALL", "h"})
 		const all = "*2\n  \"f\"\n  \"v\""

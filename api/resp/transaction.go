@@ -15,6 +15,9 @@ type transaction struct {
 	size   int  // bytes, as MaxQueue counts
 	heavy  bool // it may take long
 	writes bool // it may write
+	// scan is a command that may look at much, a script if there is one: it says of which slots EXEC
+	// takes one if it only reads. Nil: there is none.
+	scan *command
 	// subscribes tells that it may subscribe to something.
 	subscribes bool
 }
@@ -31,20 +34,36 @@ func (t *transaction) add(c *call, cmd *command) error {
 		size += len(arg) + ArgumentCost
 	}
 	if t.size+size > MaxQueue {
-		*t = transaction{open: true, broken: true, size: t.size, heavy: t.heavy, writes: t.writes,
-			subscribes: t.subscribes}
+		t.queue, t.broken = nil, true
 		return replyError(fmt.Sprintf(
 			"ERR the transaction exceeds the limit of %d bytes (MaxQueue)", MaxQueue))
 	}
 	t.size += size
-	t.heavy = t.heavy || cmd.access == accessScan || cmd.apart || t.size > maxQuickBytes
-	t.subscribes = t.subscribes || cmd.subscribes()
-	t.writes = t.writes || cmd.access == accessWrite
+	t.heavy = t.heavy || t.size > maxQuickBytes
+	t.holds(cmd)
 	if !t.broken { // else it will not be executed
 		t.queue = append(t.queue, queued{cmd, cloneArgs(c.args, size)})
 	}
 	c.out.status("QUEUED")
 	return nil
+}
+
+// holds notes what a command that is queued makes of the transaction.
+func (t *transaction) holds(cmd *command) {
+	t.heavy = t.heavy || cmd.access == accessScan || cmd.apart
+	t.subscribes = t.subscribes || cmd.subscribes()
+	t.writes = t.writes || cmd.access == accessWrite
+	if cmd.access == accessScan && (t.scan == nil || cmd.group == "scripting") {
+		t.scan = cmd
+	}
+}
+
+// reading returns what EXEC needs if it only reads.
+func (t *transaction) reading() access {
+	if t.scan != nil {
+		return accessScan
+	}
+	return accessRead
 }
 
 // cloneArgs copies arguments of at most size bytes.
