@@ -317,7 +317,7 @@ func (e *evaluation) execute(args [][]byte, resp3 bool) (reply []byte, err error
 	most := int64(MaxWork)
 	if c.looped {
 		most = quickWork
-		if cmd.apart && cmd.work == nil {
+		if cmd.apart && cmd.work == nil || !cmd.isRepeatable() {
 			return nil, errTooMuchWork
 		}
 	}

@@ -13,7 +13,7 @@ type transaction struct {
 	broken bool // a command was refused: EXEC will refuse them all
 	queue  []queued
 	size   int  // bytes, as MaxQueue counts
-	heavy  bool // it may take long
+	heavy  bool // it may take long, or must not be begun twice
 	writes bool // it may write
 	// scan is a command that may look at much, a script if there is one: it says of which slots EXEC
 	// takes one if it only reads. Nil: there is none.
@@ -50,12 +50,22 @@ func (t *transaction) add(c *call, cmd *command) error {
 
 // holds notes what a command that is queued makes of the transaction.
 func (t *transaction) holds(cmd *command) {
-	t.heavy = t.heavy || cmd.access == accessScan || cmd.apart
+	t.heavy = t.heavy || cmd.access == accessScan || cmd.apart || !cmd.isRepeatable()
 	t.subscribes = t.subscribes || cmd.subscribes()
 	t.writes = t.writes || cmd.access == accessWrite
 	if cmd.access == accessScan && (t.scan == nil || cmd.group == "scripting") {
 		t.scan = cmd
 	}
+}
+
+// repeatable are commands that need no database and may be executed twice for once: of those that
+// publish only the last time counts.
+var repeatable = []string{"ping", "echo", "time", "publish", "spublish", "unwatch"}
+
+// isRepeatable reports whether a command may be one of several that the loop begins, and a goroutine
+// perhaps begins again: see errApart. What it does in the database is undone then.
+func (c *command) isRepeatable() bool {
+	return c.access != accessNone || slices.Contains(repeatable, c.name)
 }
 
 // reading returns what EXEC needs if it only reads.
@@ -126,7 +136,6 @@ func runExec(c *call) error {
 	c.whole, c.writing = true, pending.writes || c.session.watched.any()
 	defer func() { c.whole, c.writing = false, false }()
 	start, work := len(c.out.buf), int64(0)
-	acted := false // something was done that a second run would do again
 	c.out.array(len(pending.queue))
 	for _, q := range pending.queue {
 		at := len(c.out.buf)
@@ -137,8 +146,7 @@ func runExec(c *call) error {
 			}
 		}
 		err := c.run(q.command)
-		acted = acted || q.command.access == accessNone
-		if c.looped && !acted && len(c.out.buf)-start > MaxBatchOutput {
+		if c.looped && len(c.out.buf)-start > MaxBatchOutput {
 			err = errApart
 		}
 		refusal, ok := err.(replyError)
