@@ -3,6 +3,8 @@ package resp
 import (
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestWhatCannotBeUndoneIsDoneOnce where EXEC, or a script, turns out to take long in the loop.
@@ -41,4 +43,52 @@ func TestWhatCannotBeUndoneIsDoneOnce(t *testing.T) {
 		t.Errorf("a script finds %s entries, and there were %s", got, entries)
 	}
 	p.expect("SLOWLOG LEN", ":0")
+}
+
+// TestWhoIsCutAsItsCommandEndsLeavesNothingBehind: the loop learns that it is cut before the command
+// has ended, and closes it after.
+func TestWhoIsCutAsItsCommandEndsLeavesNothingBehind(t *testing.T) {
+	s, err := New(Config{db: newMemory(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := newPoll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.close()
+	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(ends[1])
+	l := &loop{server: s, poll: p, limited: map[*socket]struct{}{}}
+	c := register(t, s, idle(t), 0)
+	cut := &socket{loop: l, client: c, fd: ends[0]}
+	c.conn, c.stream, c.raw = cut, nil, nil
+	s.running.Add(1)
+	l.add(t.Context(), cut)
+	c.in.reserve()
+	asked := append(encodeCommand("WATCH", "k"), encodeCommand("CLIENT", "TRACKING", "ON")...)
+	c.in.received(copy(c.in.free(), asked))
+	cut.batch = newBatch(c)
+	if err := cut.batch.fill(MaxBatchCommands); err != nil {
+		t.Fatal(err)
+	}
+	l.executeApart(t.Context(), cut)
+	eventually(t, "it is executed", func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return cut.executed
+	})
+	if n := s.tracking.counts().clients; n != 1 || !c.watched.any() {
+		t.Fatalf("%d clients are told of changed keys, and it watches some: %v", n, c.watched.any())
+	}
+	l.finish(t.Context(), cut)
+	if n := s.tracking.counts().clients; n != 0 || c.watched.any() {
+		t.Fatalf("%d clients are told of changed keys, and it watches some: %v", n, c.watched.any())
+	}
+	if err := s.Close(); err != nil { // which waits for whoever tells
+		t.Error(err)
+	}
 }

@@ -305,8 +305,9 @@ func (l *loop) add(ctx context.Context, s *socket) {
 	}
 }
 
-// drop lets go of a socket.
-func (l *loop) drop(s *socket) {
+// drop lets go of a socket. It reports whether a goroutine has executed the batch before: what the
+// client holds is the loop's to give back then.
+func (l *loop) drop(s *socket) (executed bool) {
 	s.state = closed
 	l.sockets[s.fd] = nil
 	l.open--
@@ -316,7 +317,9 @@ func (l *loop) drop(s *socket) {
 	if s.part || s.partial {
 		s.went <- false
 	}
+	executed = s.executed
 	l.mu.Unlock()
+	return executed
 }
 
 // finish closes a socket. What is being executed for it goes on, and keeps what it needs.
@@ -325,9 +328,9 @@ func (l *loop) finish(ctx context.Context, s *socket) {
 		return
 	}
 	c, busy := s.client, s.state == executing || s.partial
-	l.drop(s)
+	executed := l.drop(s)
 	_ = unix.Close(s.fd)
-	if !busy {
+	if !busy || executed {
 		if s.batch != nil {
 			s.batch.release()
 		}
