@@ -94,6 +94,9 @@ func (c *call) note(cmd *command) {
 			c.noted.events = append(c.noted.events, event{"xgroup-createconsumer", key, classes["stream"], c.session.id})
 		}
 		c.joined = nil
+		for _, key := range keys { // of no class: only who keeps a copy is told
+			c.noted.events = append(c.noted.events, event{key: key, by: c.session.id})
+		}
 		return
 	}
 	names, named := eventNames[cmd.name]
@@ -145,8 +148,8 @@ func (c *call) joins(key string, g crdt.Group, consumer string) {
 	}
 }
 
-// untold are commands that Redis tells nothing of otherwise, as they change what a reader has and
-// not what is read.
+// untold are commands of which subscribers are told nothing otherwise, as by Redis: they change what a
+// reader has and not what is read.
 var untold = []string{"xreadgroup", "xack", "xclaim", "xautoclaim"}
 
 // variantOf returns the events of a command that are named for what it is told to do: at which end

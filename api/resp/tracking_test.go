@@ -217,6 +217,32 @@ func testWhatOtherPeersChangeIsTold(t *testing.T) {
 	here.expectMessages(`>2 "invalidate" *1 "sum"`)
 }
 
+// TestWhatAGroupIsGivenIsToldToWhoHasReadOfIt, though subscribers to keyspace events are not.
+func TestWhatAGroupIsGivenIsToldToWhoHasReadOfIt(t *testing.T) {
+	eachWay(t, testWhatAGroupIsGivenIsToldToWhoHasReadOfIt)
+}
+
+func testWhatAGroupIsGivenIsToldToWhoHasReadOfIt(t *testing.T) {
+	_, address := startServer(t, Config{db: newMemory(t)})
+	p, other := dial(t, address), dial(t, address)
+	other.expect("XADD s 1-1 f v", `"1-1"`)
+	other.expect("XGROUP CREATE s g 0", "+OK")
+	for _, consumer := range []string{"ann", "bob", "eve"} { // of one that a command makes subscribers are told
+		other.expect("XGROUP CREATECONSUMER s g "+consumer, ":1")
+	}
+	p.ask("HELLO 3")
+	p.expect("CLIENT TRACKING ON", "+OK")
+	for _, command := range []string{
+		"XREADGROUP GROUP g ann STREAMS s >", "XCLAIM s g bob 0 1-1", "XAUTOCLAIM s g eve 0 0", "XACK s g 1-1",
+	} {
+		p.ask("XPENDING s g")
+		p.ask("GET end")
+		other.ask(command)
+		other.ask("INCR end")
+		p.expectMessages(`>2 "invalidate" *1 "s"`, `>2 "invalidate" *1 "end"`)
+	}
+}
+
 // TestWhatIsTrackedIsBounded: beyond the limit clients are told of other keys, and of no key
 // nothing.
 func TestWhatIsTrackedIsBounded(t *testing.T) {
