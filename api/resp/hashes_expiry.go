@@ -3,6 +3,7 @@ package resp
 import (
 	"encoding/binary"
 	"iter"
+	"math"
 	"time"
 
 	embedded "github.com/peerd/peerd/peer"
@@ -118,7 +119,7 @@ func tellingFields(unit expiryUnit) func(c *call) error {
 			}
 			ms := at.UnixMilli()
 			if !unit.millis {
-				ms += 499 // a field's time is rounded up, a key's to the nearest
+				ms = min(ms, math.MaxInt64-499) + 499 // a field's time is rounded up, a key's to the nearest
 			}
 			return c.told(ms, unit), nil
 		})
