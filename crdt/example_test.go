@@ -406,7 +406,7 @@ func ExampleMap() {
 	for name, types := range ann.All() {
 		fmt.Printf("%s: %v; to show: a %v\n", name, types, types.First())
 	}
-	fmt.Println(ann.Len(), "fields,", ann.CountStrings(), "with a string:")
+	fmt.Println(ann.Len(), "fields,", ann.CountStrings(), "with a string, counted:", ann.Counted())
 	for name, value := range ann.Strings() {
 		fmt.Printf("  %s = %s\n", name, value)
 	}
@@ -419,7 +419,7 @@ func ExampleMap() {
 	// address: map; to show: a map
 	// mail: set, string; to show: a set
 	// visits: string; to show: a string
-	// 3 fields, 2 with a string:
+	// 3 fields, 2 with a string, counted: true
 	//   mail = ann@example.com
 	//   visits = 1
 	// 0

@@ -22,7 +22,7 @@ import (
 // and ends by what another says meanwhile. Replicas whose clocks differ do not agree at once on what has
 // expired, but on what was removed.
 //
-// A map whose fields have expiries counts its fields by going through them.
+// A map whose fields have expiries counts its fields by going through them: see Map.Counted.
 type Expiry struct {
 	ref
 }

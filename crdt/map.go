@@ -74,9 +74,13 @@ func (m Map) walkStrings(after dotted.Address, fn func(string, []byte) bool) {
 	})
 }
 
-// CountStrings returns how many fields are strings. O(1) for a key, else as All.
+// Counted reports whether CountStrings goes through no fields: those of a key are counted, unless some
+// of them have expiries.
+func (m Map) Counted() bool { return m.depth == 1 && !m.fieldsHide() }
+
+// CountStrings returns how many fields are strings. O(1) if they are Counted, else as All.
 func (m Map) CountStrings() int {
-	if m.depth == 1 && !m.fieldsHide() {
+	if m.Counted() {
 		s, _ := m.summary()
 		return s.Visible.Of(stringField)
 	}

@@ -65,9 +65,28 @@ func runHLen(c *call) error {
 	if err := c.hashError(); err != nil {
 		return err
 	}
-	c.out.integer(int64(c.hash().CountStrings()))
+	hash := c.hash()
+	if err := c.afterExpired(int64(uncounted(hash, maxQuickArguments) - maxQuickArguments)); err != nil {
+		return err
+	}
+	c.out.integer(int64(hash.CountStrings()))
 	return nil
 }
+
+// uncounted returns how many fields of a hash are to be gone through to count them, or more than most.
+func uncounted(hash crdt.Map, most int) (n int) {
+	if hash.Counted() {
+		return 0
+	}
+	for range hash.Scan("") {
+		if n++; n > most {
+			break
+		}
+	}
+	return n
+}
+
+func workOfHLen(c *call, _ *command) int64 { return int64(uncounted(c.hash(), c.mostWork())) }
 
 func runHGetAll(c *call) error {
 	return c.eachField(c.out.dictAt, func(field string, value []byte) {
@@ -256,6 +275,13 @@ var hashKind = kind{
 	count: func(tx *embedded.Tx, key string) (int, bool) {
 		n := tx.Map(key).CountStrings()
 		return n, n == tx.Map(key).Len()
+	},
+	countTo: func(tx *embedded.Tx, key string, most int) int {
+		hash := tx.Map(key)
+		if hash.Counted() {
+			return hash.CountStrings()
+		}
+		return uncounted(hash, most)
 	},
 	parts: func(tx *embedded.Tx, key string) iter.Seq2[string, []byte] {
 		return tx.Map(key).Strings()

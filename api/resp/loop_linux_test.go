@@ -681,6 +681,8 @@ func TestWhatMayTakeLongIsExecutedBesideTheLoop(t *testing.T) {
 		"a long entry of a history":  {strings.Fields("XREADGROUP GROUP g a COUNT 1 STREAMS long-entries 0")},
 		"a long entry":               {strings.Fields("XREAD COUNT 1 STREAMS long-entries 0")},
 		"a consumer with much":       {strings.Fields("XGROUP DELCONSUMER entries g a")},
+		"fields with times":          {{"HLEN", "timed"}},
+		"such fields within MULTI":   {{"MULTI"}, {"INCR", "m"}, {"HLEN", "timed"}, {"EXEC"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			db := &apart{memory: newMemory(t), entered: make(chan struct{}), leave: make(chan struct{})}
@@ -688,6 +690,7 @@ func TestWhatMayTakeLongIsExecutedBesideTheLoop(t *testing.T) {
 			setup := dial(t, address)
 			db.memory.Peer.Update(t.Context(), func(tx *embedded.Tx) error {
 				return errors.Join(addGroups(tx, "entries", 400, "v"), addGroups(tx, "long-entries", 2, long),
+					addFields(tx, "timed", 2*maxQuickArguments, true),
 					tx.String("long").Set([]byte(long)),
 					tx.List("list").Insert(0, []byte(long)), tx.Map("hash").String("long").Set([]byte(long)),
 					tx.String("quick").Set([]byte(long[:maxQuickBytes])), addOne(tx.Set("set")))

@@ -406,7 +406,7 @@ func hashCommands() []command {
 		{name: "hgetall", brief: true, arity: 2, keys: oneKey, run: runHGetAll,
 			access:  accessScan,
 			summary: "Returns all fields of a hash and their values, in order."},
-		{name: "hlen", arity: 2, keys: oneKey, run: runHLen, access: accessRead,
+		{name: "hlen", work: workOfHLen, arity: 2, keys: oneKey, run: runHLen, access: accessRead,
 			summary: "Returns the number of fields of a hash."},
 		{name: "hincrby", arity: 4, keys: oneKey, run: runHIncrBy,
 			access:  accessWrite,
