@@ -35,7 +35,7 @@ type Group struct {
 	within *readLimit // nil: none
 }
 
-// readLimit is how many entries Read may look at, and how many bytes of them it may deliver.
+// readLimit is at how many entries Read or RemoveConsumer may look, and how many bytes of them Read may deliver.
 type readLimit struct{ entries, bytes int }
 
 // Below a group's name.
@@ -48,7 +48,8 @@ const (
 var (
 	// ErrNoGroup is returned for a group that is not there. Nothing changed.
 	ErrNoGroup = errors.New("there is no such consumer group")
-	// ErrBeyond is returned by Read of a group Within limits that goes beyond one. Nothing changed.
+	// ErrBeyond is returned by Read and RemoveConsumer of a group Within limits if they go beyond one. Nothing
+	// changed.
 	ErrBeyond = errors.New("more would be read than was allowed")
 )
 
@@ -313,8 +314,8 @@ func (g Group) Remove() (existed bool, err error) {
 	return g.clear()
 }
 
-// Within returns the group for a Read that others wait for: if it would look at more entries than so
-// many, or deliver more bytes, it returns ErrBeyond. What was delivered already may stand between those
+// Within returns the group for a Read or RemoveConsumer that others wait for: if it would look at more entries
+// than so many, or deliver more bytes, it returns ErrBeyond. What was delivered already may stand between those
 // that were not, and be looked at.
 func (g Group) Within(entries, bytes int) Group {
 	g.within = &readLimit{entries, bytes}
@@ -555,14 +556,18 @@ func (g Group) RemoveConsumer(name string) (pending int, err error) {
 	if err != nil || !c.Visible() {
 		return 0, err
 	}
+	var own []StreamID
+	looks := 0
 	for p := range g.Pending(StreamID{}, MaxStreamID) {
-		if p.Consumer != name {
-			continue
+		if looks++; g.within.exceeded(looks, 0) {
+			return 0, ErrBeyond
 		}
-		if _, err := g.Ack(p.ID); err != nil {
-			return pending, err
+		if p.Consumer == name {
+			own = append(own, p.ID)
 		}
-		pending++
+	}
+	if pending, err = g.Ack(own...); err != nil {
+		return pending, err
 	}
 	return pending, n.remove(c.Dots())
 }

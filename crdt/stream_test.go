@@ -386,6 +386,27 @@ func TestAGroupWithinLimitsReadsAllOrNothing(t *testing.T) {
 	})
 }
 
+func TestAConsumerOfAGroupWithinLimitsIsRemovedWithAllOrNot(t *testing.T) {
+	a, _ := twoReaders(t)
+	inStream(t, a, 1, func(s Stream) error {
+		g := s.Group("g")
+		if _, err := g.Read("bob", epochStart, 0, false); err != nil {
+			return err
+		}
+		for _, name := range []string{"ann", "bob"} { // others' are looked at, too
+			if n, err := g.Within(2, 0).RemoveConsumer(name); n != 0 || !errors.Is(err, ErrBeyond) || !g.HasConsumer(name) {
+				t.Errorf("%s, within two of three: %d, %v", name, n, err)
+			}
+		}
+		n, err := g.Within(3, 0).RemoveConsumer("bob")
+		left := slices.Collect(g.Pending(StreamID{}, MaxStreamID))
+		if n != 2 || g.HasConsumer("bob") || len(left) != 1 || left[0].Consumer != "ann" {
+			t.Errorf("bob had %d, and left %v", n, left)
+		}
+		return err
+	})
+}
+
 func TestSetIDCountsAgainstWhatIsDeliveredAtTheSameTime(t *testing.T) {
 	a, b := twoReaders(t)
 	inStream(t, a, 1, func(s Stream) error { return s.Group("g").SetID(GroupInfo{}) })

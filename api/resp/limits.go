@@ -78,7 +78,7 @@ const (
 	// wait for it: SINTERSTORE and ZINTERSTORE for each of the smallest key, SDIFFSTORE and ZDIFFSTORE
 	// of the first, SUNIONSTORE and ZUNIONSTORE of all, in every key that holds something. It is also
 	// at how many members that are near GEOSEARCHSTORE or GEORADIUS with STORE looks, and XREADGROUP
-	// with an id at how many that are pending in the group.
+	// with an id, and XGROUP DELCONSUMER, at how many that are pending in the group.
 	MaxLooks = 1 << 20
 	// MaxTrimmed is how many entries XADD removes with MAXLEN or MINID, and all XADDs of a transaction
 	// together, but one each: other writers wait for it. What is left goes at the next ones.

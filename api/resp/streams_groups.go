@@ -2,6 +2,7 @@ package resp
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -152,8 +153,11 @@ func runXGroupDelConsumer(c *call) error {
 	if err != nil {
 		return err
 	}
-	n, err := s.Group(c.arg(3)).RemoveConsumer(c.arg(4))
-	if err != nil {
+	n, err := s.Group(c.arg(3)).Within(MaxLooks, 0).RemoveConsumer(c.arg(4))
+	switch {
+	case errors.Is(err, crdt.ErrBeyond):
+		return errMuchPending
+	case err != nil:
 		return err
 	}
 	c.out.integer(int64(n))

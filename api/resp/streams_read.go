@@ -271,7 +271,7 @@ func (c *call) quickly(all iter.Seq[crdt.StreamEntry], isQuick *bool) iter.Seq[c
 
 // errMuchPending says that others would wait for what looks at so much.
 var errMuchPending = replyError(fmt.Sprintf("ERR more than %d entries are pending in the group "+
-	"(MaxLooks): ask for the consumer's with XPENDING, and have them with XCLAIM", MaxLooks))
+	"(MaxLooks): ask for the consumer's with XPENDING, and XCLAIM or XACK them", MaxLooks))
 
 // pendingBehind passes what is pending in a group behind an id.
 func pendingBehind(g crdt.Group, after crdt.StreamID) iter.Seq[crdt.Pending] {
