@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"math/bits"
+	"slices"
 	"strconv"
 	"time"
 
@@ -362,12 +363,33 @@ func positionOf(part []byte, r bitRange, set, bounded bool) int {
 	return r.first&^7 + 8*len(part)
 }
 
-// bitOps are what BITOP does with a byte of a string and one of the next.
-var bitOps = map[string]func(a, b byte) byte{
-	"and": func(a, b byte) byte { return a & b },
-	"or":  func(a, b byte) byte { return a | b },
-	"xor": func(a, b byte) byte { return a ^ b },
+// bitOps are what BITOP does with bits of a string and those of the next.
+var bitOps = map[string]func(a, b uint64) uint64{
+	"and": func(a, b uint64) uint64 { return a & b },
+	"or":  func(a, b uint64) uint64 { return a | b },
+	"xor": func(a, b uint64) uint64 { return a ^ b },
 	"not": nil,
+}
+
+var errMuchBits = replyError(fmt.Sprintf("ERR more than %d KiB of strings would be combined (MaxLooks), "+
+	"for which all other writers would wait: combine some, and then the results", MaxLooks))
+
+// bitTexts returns the strings that BITOP combines, and at how much it looks: at each, and its KiB.
+// Beyond most it stops.
+func (c *call) bitTexts(most int) (texts []text, looks int, err error) {
+	for i := 3; i < len(c.args) && looks <= most; i++ {
+		t, err := c.text(c.arg(i))
+		if err != nil {
+			return nil, looks, err
+		}
+		texts, looks = append(texts, t), looks+1+t.size/crdt.ChunkSize
+	}
+	return texts, looks, nil
+}
+
+func workOfBitOp(c *call, _ *command) int64 {
+	_, looks, _ := c.bitTexts(c.mostWork()) // what is wrong is refused
+	return int64(looks)
 }
 
 func runBitOp(c *call) error {
@@ -379,18 +401,17 @@ func runBitOp(c *call) error {
 	case name == "not" && len(c.args) != 4:
 		return replyError("ERR BITOP NOT must be called with a single source key.")
 	}
-	var texts []text
-	longest := 0
-	for i := 3; i < len(c.args); i++ {
-		t, err := c.text(c.arg(i))
-		if err != nil {
-			return err
-		}
-		texts, longest = append(texts, t), max(longest, t.size)
-	}
-	if c.looped && longest > maxQuickBytes {
+	texts, looks, err := c.bitTexts(MaxLooks)
+	switch {
+	case err != nil:
+		return err
+	case looks > MaxLooks:
+		return errMuchBits
+	case c.looped && looks > maxQuickBytes/crdt.ChunkSize:
 		return errApart
 	}
+	bySize := func(a, b text) int { return a.size - b.size }
+	longest, shortest := slices.MaxFunc(texts, bySize).size, slices.MinFunc(texts, bySize).size
 	result := make([]byte, longest)
 	copy(result, texts[0].read(0, longest))
 	if name == "not" {
@@ -399,13 +420,17 @@ func runBitOp(c *call) error {
 		}
 	}
 	for _, t := range texts[1:] {
-		other := t.read(0, longest)
-		for i, b := range other {
-			result[i] = op(result[i], b)
+		other, i := t.read(0, longest), 0
+		for ; i+8 <= len(other); i += 8 {
+			a, b := binary.NativeEndian.Uint64(result[i:]), binary.NativeEndian.Uint64(other[i:])
+			binary.NativeEndian.PutUint64(result[i:], op(a, b))
 		}
-		for i := len(other); i < longest; i++ {
-			result[i] = op(result[i], 0)
+		for ; i < len(other); i++ {
+			result[i] = byte(op(uint64(result[i]), uint64(other[i])))
 		}
+	}
+	if name == "and" { // behind its end a string is zeros, which change nothing else
+		clear(result[shortest:])
 	}
 	if err := c.putOrRemove(c.arg(2), result); err != nil {
 		return err
@@ -457,7 +482,7 @@ func bitmapCommands() []command {
 			summary: "Counts the bits of a string that are set."},
 		{name: "bitpos", work: workOfKeys, arity: -3, keys: oneKey, run: runBitPos, access: accessRead,
 			summary: "Finds the first bit of a string that is set, or clear."},
-		{name: "bitop", work: workOfKeys, arity: -4, keys: keyRange{2, -1, 1}, run: runBitOp, access: accessWrite,
+		{name: "bitop", work: workOfBitOp, arity: -4, keys: keyRange{2, -1, 1}, run: runBitOp, access: accessWrite,
 			summary: "Combines strings bit by bit and stores the result."},
 		{name: "bitfield", arity: -2, keys: oneKey, run: runBitField, access: accessWrite,
 			summary: "Reads, sets and increments integers in the bits of a string."},

@@ -82,6 +82,40 @@ func TestRegistersAreReadFromTheStringsTheyAreWrittenTo(t *testing.T) {
 	})
 }
 
+func TestStringsOfAnyLengthsAreCombinedBitByBit(t *testing.T) {
+	_, address := startServer(t, Config{db: newMemory(t)})
+	p := dial(t, address)
+	rng := rand.New(rand.NewPCG(3, 4))
+	var texts [3][]byte
+	at := func(text, i int) byte {
+		if i < len(texts[text]) {
+			return texts[text][i]
+		}
+		return 0
+	}
+	for range 20 {
+		for i := range texts {
+			texts[i] = make([]byte, 1+rng.IntN(40))
+			for j := range texts[i] {
+				texts[i][j] = byte(rng.Uint32())
+			}
+			p.expectOf("+OK", "SET", fmt.Sprint("k", i), string(texts[i]))
+		}
+		for name, op := range map[string]func(a, b byte) byte{
+			"AND": func(a, b byte) byte { return a & b },
+			"OR":  func(a, b byte) byte { return a | b },
+			"XOR": func(a, b byte) byte { return a ^ b },
+		} {
+			want := make([]byte, max(len(texts[0]), len(texts[1]), len(texts[2])))
+			for i := range want {
+				want[i] = op(op(at(0, i), at(1, i)), at(2, i))
+			}
+			p.expectOf(fmt.Sprint(":", len(want)), "BITOP", name, "d", "k0", "k1", "k2")
+			p.expectOf(fmt.Sprintf("%q", want), "GET", "d")
+		}
+	}
+}
+
 // TestAStringThatGrowsIsChangedInParts: SETRANGE and APPEND read as on a string of one piece, from
 // the shortest to those that are kept in chunks.
 func TestAStringThatGrowsIsChangedInParts(t *testing.T) {

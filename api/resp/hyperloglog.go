@@ -1,6 +1,7 @@
 package resp
 
 import (
+	"fmt"
 	"iter"
 
 	"github.com/peerd/peerd/crdt"
@@ -195,10 +196,21 @@ func runPFAdd(c *call) error {
 	return nil
 }
 
-// united returns the registers of the keys that the arguments are from one on.
-func (c *call) united(first int) (*crdt.Registers, error) {
+// hyllCells is how many cells a HyperLogLog has at most.
+const hyllCells = 64
+
+var errMuchMerged = replyError(fmt.Sprintf("ERR more than %d HyperLogLogs would be merged (MaxLooks of cells), "+
+	"for which all other writers would wait: merge some, and then the results", MaxLooks/hyllCells))
+
+func workOfHyll(c *call, _ *command) int64 { return int64(len(c.args)-1) * hyllCells }
+
+// united returns the registers of all keys that the arguments name.
+func (c *call) united() (*crdt.Registers, error) {
+	if c.looped && workOfHyll(c, nil) > quickWork {
+		return nil, errApart
+	}
 	all := new(crdt.Registers)
-	for i := first; i < len(c.args); i++ {
+	for i := 1; i < len(c.args); i++ {
 		r, _, err := c.registers(c.arg(i))
 		if err != nil {
 			return nil, err
@@ -211,7 +223,7 @@ func (c *call) united(first int) (*crdt.Registers, error) {
 }
 
 func runPFCount(c *call) error {
-	all, err := c.united(1)
+	all, err := c.united()
 	if err != nil {
 		return err
 	}
@@ -220,7 +232,10 @@ func runPFCount(c *call) error {
 }
 
 func runPFMerge(c *call) error {
-	all, err := c.united(1) // those of the destination too
+	if workOfHyll(c, nil) > MaxLooks {
+		return errMuchMerged
+	}
+	all, err := c.united() // those of the destination too
 	if err != nil {
 		return err
 	}
@@ -264,9 +279,9 @@ func hyperLogLogCommands() []command {
 	return grouped("hyperloglog", []command{
 		{name: "pfadd", arity: -2, keys: oneKey, run: runPFAdd, access: accessWrite,
 			summary: "Adds elements to a HyperLogLog. What all peers add is counted."},
-		{name: "pfcount", arity: -2, keys: everyKey, run: runPFCount, access: accessRead,
+		{name: "pfcount", work: workOfHyll, arity: -2, keys: everyKey, run: runPFCount, access: accessRead,
 			summary: "Estimates how many different elements HyperLogLogs have together."},
-		{name: "pfmerge", arity: -2, keys: everyKey, run: runPFMerge, access: accessWrite,
+		{name: "pfmerge", work: workOfHyll, arity: -2, keys: everyKey, run: runPFMerge, access: accessWrite,
 			summary: "Makes a HyperLogLog count what others do."},
 	})
 }

@@ -78,14 +78,15 @@ const (
 	// wait for it: SINTERSTORE and ZINTERSTORE for each of the smallest key, SDIFFSTORE and ZDIFFSTORE
 	// of the first, SUNIONSTORE and ZUNIONSTORE of all, in every key that holds something. It is also
 	// at how many members that are near GEOSEARCHSTORE or GEORADIUS with STORE looks, and XREADGROUP
-	// with an id, and XGROUP DELCONSUMER, at how many that are pending in the group.
+	// with an id, and XGROUP DELCONSUMER, at how many that are pending in the group; BITOP at how many
+	// strings and KiB of them, and PFMERGE at how many cells, 64 of each key.
 	MaxLooks = 1 << 20
 	// MaxTrimmed is how many entries XADD removes with MAXLEN or MINID, and all XADDs of a transaction
 	// together, but one each: other writers wait for it. What is left goes at the next ones.
 	MaxTrimmed = 10_000
 	// MaxWork is at how many keys and members the commands of a MULTI that writes, or of a script, may
-	// look, all in all: other writers wait for it. LCS counts 256 steps as one. LINSERT and LREM of a
-	// list of more elements are refused also alone.
+	// look, all in all: other writers wait for it. LCS counts 256 steps as one, and BITOP a KiB. LINSERT
+	// and LREM of a list of more elements are refused also alone.
 	MaxWork = 1 << 20
 	// MaxProduct is the product of the lengths in bytes of the strings that LCS compares, each one
 	// more.

@@ -129,6 +129,8 @@ func TestLimitsOfCommandsAreSaid(t *testing.T) {
 		p.reply()
 	}
 	long := strings.Repeat("x", 1<<13)
+	p.expect("SETBIT bits 100000000 1", ":0")
+	month := "BITOP OR combined" + strings.Repeat(" bits", 30)
 	p.send([]string{"SET", "long", long}, []string{"SADD", "few", "a", "b"})
 	p.reply()
 	p.reply()
@@ -147,6 +149,8 @@ func TestLimitsOfCommandsAreSaid(t *testing.T) {
 		{"ZINTERSTORE few 17 both" + strings.Repeat(" half0", 16), "MaxLooks"},
 		{"SDIFFSTORE few half0" + strings.Repeat(" both", 16), "MaxLooks"},
 		{"ZDIFFSTORE few 17 half0" + strings.Repeat(" both", 16), "MaxLooks"},
+		{"BITOP OR few" + strings.Repeat(" bits", 100), "MaxLooks"},
+		{"PFMERGE few" + strings.Repeat(" none", MaxLooks/hyllCells), "MaxLooks"},
 		{"INCRBYFLOAT tiny 1e-100000", "float"},
 		{"INCRBYFLOAT tiny 1p5", "float"},
 		{"SUNIONSTORE few half0 half1", "MaxOps"},
@@ -167,9 +171,16 @@ func TestLimitsOfCommandsAreSaid(t *testing.T) {
 	for command, want := range map[string]string{ // they look at few, or make few, of many
 		"SINTERSTORE made both few": ":1", "ZINTERSTORE made 3 both few both": ":1", "SDIFFSTORE made few both": ":2",
 		"ZDIFFSTORE made 2 few both": ":2", "SDIFFSTORE made both half0 half1": ":0", "SUNIONSTORE made few half0": ":65539",
+		month: ":12500001", "PFMERGE merged" + strings.Repeat(" none", 1000): "+OK",
 	} {
 		p.expect(command, want)
 	}
+	combine := strings.Fields(month)
+	p.send([]string{"MULTI"}, combine, combine, combine, []string{"EXEC"})
+	for range 4 {
+		p.reply()
+	}
+	p.expectReply(fmt.Sprint("-ERR ", errTooMuchWork))
 	if got := p.ask("STRLEN long"); got != fmt.Sprintf(":%d", len(long)) {
 		t.Errorf("long has %s", got)
 	}
