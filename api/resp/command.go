@@ -376,6 +376,10 @@ const (
 var errReplyTooLarge = fmt.Errorf(
 	"the reply exceeds the limit of %d bytes (MaxReply); ask for less at once", MaxReply)
 
+// errMuchHeld says that a command gathers too much, or that a transaction would keep too much that it reads.
+var errMuchHeld = replyError(fmt.Sprintf(
+	"ERR more than %d bytes of names or elements would be in memory at once (MaxReply); look at less", MaxReply))
+
 func unknownCommand(args [][]byte) error {
 	const shown = 128 // bytes of the name, and of the arguments
 	var text strings.Builder

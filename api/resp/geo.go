@@ -317,7 +317,7 @@ var errNear = replyError(fmt.Sprintf("ERR more than %d members are near (MaxLook
 // stored at most at so many.
 func (s *geoSearch) find(most int) (found []geoFound, err error) {
 	full := func() bool { return s.any && int64(len(found)) >= s.count }
-	looks := 0
+	looks, held := 0, 0
 	for _, a := range s.areas() {
 		from, to := a.scores()
 		for member, score := range s.source.From(s.source.Before(from, "")) {
@@ -326,12 +326,14 @@ func (s *geoSearch) find(most int) (found []geoFound, err error) {
 			}
 			at := pointOf(score)
 			if distance, in := s.holds(at); in {
-				found = append(found, geoFound{scored{member, score}, at, distance})
+				found, held = append(found, geoFound{scored{member, score}, at, distance}), held+len(member)
 			}
 			looks++
 			switch {
 			case s.store > 0 && (looks > most || s.count == 0 && len(found) > embedded.MaxOps):
 				return nil, errNear
+			case held > MaxReply:
+				return nil, errMuchHeld
 			case len(found) > MaxSort:
 				return nil, replyError(fmt.Sprintf("ERR more than %d members are there (MaxSort)", MaxSort))
 			}

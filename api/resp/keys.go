@@ -216,7 +216,7 @@ func runRandomKey(c *call) error {
 				break
 			}
 		}
-		return draw(len(some), -keysDrawn, slices.Values(some))
+		return draw(len(some), -keysDrawn, MaxReply, slices.Values(some))
 	})
 	if !ok {
 		c.out.null()

@@ -37,7 +37,9 @@ const (
 	// MaxReply is the size in bytes of a reply that is made whole: within MULTI, in scripts, and of
 	// commands that write or choose. A longer one is replaced by an error. What only goes through a
 	// key, as GET, LRANGE, ZRANGE, XRANGE, SMEMBERS and HGETALL do, or through all of them, is sent as
-	// it is made, whatever its size.
+	// it is made, whatever its size. It is also how many bytes of names and elements may be in memory
+	// at once: those that SORT, ZUNION, GEOSEARCH and their like gather before they choose or store,
+	// and those that LREM and LINSERT look at, and LPOS within MULTI and scripts.
 	MaxReply = 64 << 20
 	// MaxQueue is the size in bytes of the commands between MULTI and EXEC, counted as for
 	// MaxCommand. Beyond it EXEC refuses the transaction.

@@ -369,7 +369,11 @@ func runLInsert(c *call) error {
 	if err := c.walkable(n); err != nil {
 		return err
 	}
+	held := 0
 	for i, value := range l.From(0, false) {
+		if held += len(value); held > MaxReply {
+			return errMuchHeld
+		}
 		if !bytes.Equal(value, c.args[3]) {
 			continue
 		}
@@ -408,7 +412,11 @@ func runLRem(c *call) error {
 		start, count = n-1, -count
 	}
 	var found []int
+	held := 0
 	for i, value := range l.From(start, back) {
+		if held += len(value); held > MaxReply {
+			return errMuchHeld
+		}
 		if bytes.Equal(value, c.args[3]) {
 			if found = append(found, i); int64(len(found)) == count || len(found) > embedded.MaxOps {
 				break
@@ -498,10 +506,13 @@ func runLPos(c *call) error {
 		start, p.rank = l.Len()-1, -p.rank
 	}
 	var found []int
-	looked, matches := int64(0), int64(0)
+	looked, matches, held := int64(0), int64(0), 0
 	for i, value := range l.From(start, back) {
 		if p.longest > 0 && looked == p.longest {
 			break
+		}
+		if held += len(value); c.whole && held > MaxReply {
+			return errMuchHeld
 		}
 		looked++
 		if !bytes.Equal(value, c.args[2]) {

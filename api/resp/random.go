@@ -41,19 +41,21 @@ func drawable(n, count int) error {
 }
 
 // draw returns count of n names, each once and all alike likely; or -count names, each of all
-// alike likely. O(n).
-func draw(n, count int, names iter.Seq[string]) []string {
+// alike likely. O(n). If they have more than most bytes those that come then are empty.
+func draw(n, count, most int, names iter.Seq[string]) []string {
 	places := drawPlaces(n, count)
 	chosen := make(map[int]string, len(places))
 	for _, place := range places {
 		chosen[place] = ""
 	}
-	i := 0
+	i, held := 0, 0
 	for name := range names {
 		if _, ok := chosen[i]; ok {
-			chosen[i] = name
+			chosen[i], held = name, held+len(name)
 		}
-		i++
+		if i++; held > most {
+			break
+		}
 	}
 	drawn := make([]string, len(places))
 	for i, place := range places {
@@ -65,10 +67,10 @@ func draw(n, count int, names iter.Seq[string]) []string {
 // drawSome returns what draw would of a key's names. For one it goes through them now and then.
 func (c *call) drawSome(n, count int, has func(string) bool, all iter.Seq[string]) []string {
 	if n == 0 || count != 1 && count != -1 {
-		return draw(n, count, all)
+		return draw(n, count, MaxReply, all) // no reply has more
 	}
 	one, ok := c.drawOne(c.arg(1), n, has, func() []string {
-		return draw(n, -min(mostDrawn, n/passShare+1), all)
+		return draw(n, -min(mostDrawn, n/passShare+1), math.MaxInt, all)
 	})
 	if !ok {
 		return nil

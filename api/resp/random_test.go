@@ -25,7 +25,7 @@ func TestEachElementIsDrawnAlike(t *testing.T) {
 		times := map[string]int{}
 		total := 0
 		for total < draws {
-			drawn := draw(n, count, slices.Values(names))
+			drawn := draw(n, count, MaxReply, slices.Values(names))
 			if want := max(count, -count); len(drawn) != want {
 				t.Fatalf("count %d draws %d", count, len(drawn))
 			}
@@ -43,8 +43,12 @@ func TestEachElementIsDrawnAlike(t *testing.T) {
 			}
 		}
 	}
-	if drawn := draw(n, 3*n, slices.Values(names)); len(drawn) != n {
+	if drawn := draw(n, 3*n, MaxReply, slices.Values(names)); len(drawn) != n {
 		t.Errorf("%d of %d drawn", len(drawn), n)
+	}
+	drawn := draw(n, n, 4, slices.Values(names))
+	if held := len(strings.Join(drawn, "")); len(drawn) != n || held != 5 {
+		t.Errorf("of %d there are %d bytes, want one more than 4", len(drawn), held)
 	}
 }
 

@@ -284,10 +284,14 @@ func stored(of algebra) func(*call) error {
 			return err
 		}
 		var made []string
+		held := 0
 		of(sets, func(elem string) bool {
-			made = append(made, elem)
-			return len(made) <= embedded.MaxOps
+			made, held = append(made, elem), held+len(elem)
+			return len(made) <= embedded.MaxOps && held <= MaxReply
 		})
+		if held > MaxReply {
+			return errMuchHeld
+		}
 		if err := c.changing(len(made), "members"); err != nil {
 			return err
 		}

@@ -83,12 +83,16 @@ func (c *call) storeSorted(s sorting, elems []sortedElement) error {
 		return err
 	}
 	var values [][]byte
+	held := 0
 	for _, e := range elems {
 		if len(s.get) == 0 {
 			values = append(values, []byte(e.elem))
 		}
 		for _, pattern := range s.get {
 			value, _ := c.lookUpBy(pattern, e.elem)
+			if held += len(value); held > MaxReply {
+				return errMuchHeld
+			}
 			values = append(values, value)
 		}
 	}
@@ -176,9 +180,13 @@ func (c *call) sortable(s sorting) (elems []sortedElement, err error) {
 			return nil, err
 		}
 		elems = make([]sortedElement, 0, n)
+		held := 0
 		for name, value := range k.parts(c.tx, key) {
 			if k.sortedValues {
 				name = string(value)
+			}
+			if held += len(name); held > MaxReply {
+				return nil, errMuchHeld
 			}
 			elems = append(elems, sortedElement{elem: name})
 		}
@@ -215,11 +223,11 @@ func (c *call) weigh(s sorting, elems []sortedElement) error {
 		if s.by != "" {
 			e.text, e.has = c.lookUpBy(s.by, e.elem)
 		}
+		if held += len(e.text); held > MaxReply {
+			return errMuchHeld
+		}
 		switch {
 		case s.alpha:
-			if held += len(e.text); held > MaxReply {
-				return errReplyTooLarge
-			}
 			continue
 		case e.has:
 			weight, ok := parseDouble(e.text)

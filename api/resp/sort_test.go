@@ -3,6 +3,7 @@ package resp
 import (
 	"fmt"
 	"math"
+	"strings"
 	"testing"
 
 	embedded "github.com/peerd/peerd/peer"
@@ -44,4 +45,30 @@ func TestSortRefusesWhatItWouldNotDo(t *testing.T) {
 			t.Errorf("%d elements: %s, want %s", test.n, got, test.want)
 		}
 	}
+}
+
+// TestWhatACommandGathersIsBoundedInBytes, and what one reads that writes, or is within a transaction, as such a
+// transaction keeps it.
+func TestWhatACommandGathersIsBoundedInBytes(t *testing.T) {
+	_, address := startServer(t, Config{db: newMemory(t)})
+	p := dial(t, address)
+	n, element := beyondMaxReply(p, "RPUSH", "list")
+	beyondMaxReply(p, "SADD", "set")
+	p.expectOf("+OK", "SET", "long1", strings.Repeat("v", 1<<20))
+	p.expectOf(":70", append([]string{"RPUSH", "ones"}, strings.Fields(strings.Repeat("1 ", 70))...)...)
+	for _, command := range []string{
+		"LREM list 0 absent", "LREM list -1 absent", "LINSERT list BEFORE absent x", "SORT list ALPHA LIMIT 0 1",
+		"SORT_RO list BY nosort LIMIT 0 1", "SORT list BY nosort LIMIT 0 1 STORE made",
+		"SORT ones BY nosort GET long* STORE made", "SORT ones BY long* ALPHA LIMIT 0 1",
+		"SUNIONSTORE made set", "ZUNION 1 set", "ZUNIONSTORE made 1 set",
+	} {
+		p.expect(command, "-"+string(errMuchHeld))
+	}
+	p.expect("EXISTS made", ":0")
+	p.expect("LPOS list absent", "$-1") // on a view that keeps nothing
+	p.expect("MULTI", "+OK")
+	p.expect("LPOS list absent", "+QUEUED")
+	p.expect("EXEC", "*1\n  -"+string(errMuchHeld))
+	p.expectOf(":1", "LREM", "list", "1", "000000"+element) // which is the first
+	p.expectOf(":1", "LREM", "list", "-1", fmt.Sprintf("%06d", n-1)+element)
 }

@@ -218,12 +218,16 @@ func (a *zalgebra) diff(fn func(string, float64) bool) {
 }
 
 // collect returns what the operation makes: most members, and one more if there are more.
-func (a *zalgebra) collect(op zoperation, most int) (made []scored) {
+func (a *zalgebra) collect(op zoperation, most int) (made []scored, err error) {
+	held := 0
 	op.run(a, func(member string, score float64) bool {
-		made = append(made, scored{member, score})
-		return len(made) <= most
+		made, held = append(made, scored{member, score}), held+len(member)
+		return len(made) <= most && held <= MaxReply
 	})
-	return made
+	if held > MaxReply {
+		return nil, errMuchHeld
+	}
+	return made, nil
 }
 
 // zcombined returns ZUNION or its like.
@@ -233,8 +237,11 @@ func zcombined(op zoperation) func(*call) error {
 		if err != nil {
 			return err
 		}
-		made := a.collect(op, MaxSort)
-		if len(made) > MaxSort {
+		made, err := a.collect(op, MaxSort)
+		switch {
+		case err != nil:
+			return err
+		case len(made) > MaxSort:
 			return replyError(fmt.Sprintf("ERR what is made exceeds %d members (MaxSort)", MaxSort))
 		}
 		slices.SortFunc(made, func(a, b scored) int {
@@ -260,7 +267,10 @@ func zstored(op zoperation) func(*call) error {
 		if err := c.mayCombine(); err != nil {
 			return err
 		}
-		made := a.collect(op, embedded.MaxOps)
+		made, err := a.collect(op, embedded.MaxOps)
+		if err != nil {
+			return err
+		}
 		if err := c.changing(len(made), "members"); err != nil {
 			return err
 		}
