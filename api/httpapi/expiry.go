@@ -12,13 +12,18 @@ var expiryOperations = map[string]kind{
 	"persist": {expires: true, run: persist},
 }
 
-// expiryOf returns when a key expires; nil if it does not.
+// lastShown is the latest time that is shown: JSON has none after that year.
+var lastShown = time.Date(9999, time.December, 31, 23, 59, 59, 999e6, time.UTC)
+
+// expiryOf returns when a key expires, lastShown at most; nil if it does not.
 func expiryOf(keys crdt.Fields, key string) *time.Time {
 	at, ok := keys.Expiry(key).Get()
 	if !ok {
 		return nil
 	}
-	at = at.UTC()
+	if at = at.UTC(); at.After(lastShown) {
+		at = lastShown
+	}
 	return &at
 }
 

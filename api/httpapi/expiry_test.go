@@ -1,7 +1,11 @@
 package httpapi
 
 import (
+	"encoding/json"
+	"math"
+	"net/http/httptest"
 	"testing"
+	"time"
 
 	"github.com/peerd/peerd/peer"
 )
@@ -24,6 +28,31 @@ func TestAKeyExpires(t *testing.T) {
 	a.want(200, `{"changed":["k"]}`, "PUT", "/v1/keys/k", `{"type":"string","value":"v","expires":"2001-01-01T00:00:00Z"}`)
 	a.refused(404, "not-found", "GET", "/v1/keys/k", "")
 	a.want(200, `{"keys":[]}`, "GET", "/v1/keys", "")
+}
+
+func TestAKeyThatExpiresAfterTheYear9999IsShown(t *testing.T) {
+	a := newAPI(t, peer.Config{})
+	err := a.p.Update(t.Context(), func(tx *peer.Tx) error {
+		if err := tx.String("k").Set([]byte("v")); err != nil {
+			return err
+		}
+		_, err := tx.Expiry("k").Set(time.UnixMilli(math.MaxInt64 - 1))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.want(200, `{"key":"k","type":"string","value":"v","expires":"9999-12-31T23:59:59.999Z"}`, "GET", "/v1/keys/k", "")
+	a.want(200, `{"keys":[{"key":"k","types":["string"],"expires":"9999-12-31T23:59:59.999Z"}]}`, "GET", "/v1/keys", "")
+}
+
+func TestAnAnswerThatJSONCannotSayIsNoSuccess(t *testing.T) {
+	w := httptest.NewRecorder()
+	answerJSON(w, 200, math.NaN())
+	var p problem
+	if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || w.Code != 500 || p.Code != "internal" {
+		t.Errorf("it is answered with %d %s (%v)", w.Code, w.Body, err)
+	}
 }
 
 func TestAFieldExpires(t *testing.T) {

@@ -133,11 +133,14 @@ func notAllowed(methods string) http.HandlerFunc {
 func answerJSON(w http.ResponseWriter, code int, v any) { answerAs(w, code, "application/json", v) }
 
 func answerAs(w http.ResponseWriter, code int, media string, v any) {
+	text, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		answerProblem(w, refuse(http.StatusInternalServerError, "internal", "the answer has no form in JSON: "+err.Error()))
+		return
+	}
 	w.Header().Set("Content-Type", media)
 	w.WriteHeader(code)
-	out := json.NewEncoder(w)
-	out.SetIndent("", "  ")
-	_ = out.Encode(v) // only the connection can fail
+	_, _ = w.Write(append(text, '\n'))
 }
 
 func answerText(w http.ResponseWriter, code int, text string) {
