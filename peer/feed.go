@@ -57,6 +57,9 @@ type moment struct {
 	seen  delta.Seen // the context
 }
 
+// place is what tells moments of one space apart.
+type place struct{ epoch, next uint64 }
+
 // record is a record of the log: what one commit group applied.
 type record struct {
 	number uint64
@@ -149,6 +152,13 @@ func (f *feed) now() moment {
 	at := f.at
 	at.seen = f.at.seen.Clone()
 	return at
+}
+
+// place returns that of the present moment.
+func (f *feed) place() place {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return place{f.at.epoch, f.at.next}
 }
 
 // enter begins a watch, exit ends it.

@@ -61,6 +61,8 @@ type Peer struct {
 
 	making   sync.Mutex                        // held while a space is opened or dropped
 	spaces   atomic.Pointer[map[string]*space] // that are held, by name; never changed in place
+	refused  atomic.Pointer[[]string]          // listed spaces that could not be opened when that was tried last
+	opened   atomic.Pointer[place]             // of the directory, whose other spaces are all open; nil before that
 	running  sync.WaitGroup                    // their loops, and what else ends with stop
 	changes  bell                              // rings when spaces were opened or dropped
 	problems problems
@@ -110,6 +112,7 @@ func open(ctx context.Context, cfg Config) (*Peer, error) {
 	p := &Peer{cfg: cfg.withDefaults(), stop: make(chan struct{}), stopped: make(chan struct{})}
 	p.unnamed, p.exchange = Space{p, DefaultSpace}, newExchange("")
 	p.spaces.Store(&map[string]*space{})
+	p.refused.Store(new([]string))
 	p.log = p.cfg.Logger
 	p.limits.Store(p.cfg.limits())
 	p.clock.Store(engine.FoundNow(engine.Clock{}, p.reading(time.Now())))

@@ -2,7 +2,9 @@ package peer
 
 import (
 	"cmp"
+	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -29,11 +31,15 @@ var (
 	errLooking    = errors.New("looking for the other peers")
 )
 
-// Ready returns nil if the peer has caught up with those it knows and takes writes, and otherwise
-// why not. A peer that knows nobody is ready. One that had data when it was opened is so after
-// Config.ReadyWait at the latest, and a Problem then says what it did not wait for.
+// Ready returns nil if the peer has caught up with those it knows, holds all spaces that it is to, and takes
+// writes, and otherwise why not. A peer that knows nobody is ready. For more of a space that had data when it was
+// opened it waits until Config.ReadyWait at the latest, and a Problem then says what it did not wait for.
 func (p *Peer) Ready() error {
 	if err := p.removed(); err != nil {
+		return err
+	}
+	why, err := p.unopened()
+	if err := errors.Join(err, why); err != nil {
 		return err
 	}
 	for _, s := range p.held() {
@@ -46,6 +52,34 @@ func (p *Peer) Ready() error {
 		}
 	}
 	return nil
+}
+
+// unopened returns why this host may lack spaces that it is to hold: it has not caught up with the directory, or not
+// opened all that is listed there. Who looks at the open spaces after that misses none.
+func (p *Peer) unopened() (why, err error) {
+	s := p.space(directorySpace)
+	if why, err = askSoon(s, (*loop).awaits); why != nil || err != nil {
+		return why, err
+	}
+	at := s.feed.place()
+	if known := p.opened.Load(); known != nil && *known == at {
+		return nil, nil
+	}
+	names, why := p.directory(context.Background())
+	if why != nil {
+		return why, nil
+	}
+	if i := slices.IndexFunc(names, p.isToOpen); i >= 0 {
+		return fmt.Errorf("space %s: %w", names[i], errCatchingUp), nil
+	}
+	p.opened.Store(&at)
+	return nil, nil
+}
+
+// isToOpen reports whether a space that is listed will be opened here.
+func (p *Peer) isToOpen(name string) bool {
+	return p.cfg.subscribes(name) && p.space(name) == nil && !slices.Contains(*p.refused.Load(), name) &&
+		!p.table.Dropped(name)
 }
 
 // catching is how far a space that began with data is with what others had.
@@ -198,8 +232,9 @@ func (l *loop) expectsSomeone() bool {
 		}
 	}
 	others := n.members.List()
-	for _, m := range others {
-		if m.Alive && l.mayHold(m) && time.Since(m.Since) < l.p.cfg.ReadyWait {
+	for _, m := range others { // which may have been there long before the space was
+		known := min(time.Since(m.Since), time.Since(l.opened))
+		if m.Alive && l.mayHold(m) && known < l.p.cfg.ReadyWait {
 			return true
 		}
 	}

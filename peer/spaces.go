@@ -458,16 +458,20 @@ func (p *Peer) takeUp(ctx context.Context) error {
 		return err
 	}
 	var failed error
+	var refused []string
 	for _, name := range names {
 		if !p.cfg.subscribes(name) {
 			continue
 		}
 		s, err := p.take(name)
-		failed = errors.Join(failed, err)
+		if err != nil {
+			failed, refused = errors.Join(failed, err), append(refused, name)
+		}
 		if s != nil {
 			s.listed.Store(true)
 		}
 	}
+	p.refused.Store(&refused)
 	for _, s := range p.held() {
 		if !s.listed.Load() && !slices.Contains(names, s.name) && s.written() {
 			err := p.announce(ctx, s.name)

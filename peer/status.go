@@ -25,8 +25,9 @@ type Status struct {
 	Reason string `json:"reason,omitempty"`
 	// Removed says that the other hosts have removed this one: see RemoveMember.
 	Removed bool `json:"removed"`
-	// Spaces are those that this host holds, by name.
-	Spaces []SpaceStatus `json:"spaces"`
+	// Spaces are those that this host holds, by name, and Opening says why they may not be all yet that it is to hold.
+	Spaces  []SpaceStatus `json:"spaces"`
+	Opening string        `json:"opening,omitempty"`
 
 	ClusterKey   string   `json:"cluster_key"`   // id of the key in use; it is no secret
 	AcceptedKeys []string `json:"accepted_keys"` // ids of the others that are accepted
@@ -155,11 +156,15 @@ type Member struct {
 
 // Status returns a description of the peer.
 func (p *Peer) Status() (Status, error) {
+	unopened, err := p.unopened()
+	if err != nil {
+		return Status{}, err
+	}
 	told, err := p.reports(false)
 	if err != nil {
 		return Status{}, err
 	}
-	return p.status(told), nil
+	return p.status(told, unopened), nil
 }
 
 // reports returns what all spaces that are held tell, by name, with figures for Metrics if those
@@ -180,7 +185,8 @@ func (p *Peer) reports(figures bool) (all []report, err error) {
 // lack counts mutations of all spaces.
 type lack struct{ theirs, ours uint64 }
 
-func (p *Peer) status(told []report) Status {
+// status returns a description from what unopened and then reports told.
+func (p *Peer) status(told []report, unopened error) Status {
 	s := Status{Name: p.cfg.Name, Version: p.cfg.Version, SpaceStatus: noStatus(""), Ready: true, Spaces: []SpaceStatus{}, Members: []Member{},
 		AcceptedKeys: []string{}, ClockSkewed: []string{}}
 	s.SpaceStatus.Settled, s.SpaceStatus.Ready = false, false
@@ -193,6 +199,11 @@ func (p *Peer) status(told []report) Status {
 			l.theirs += theirs.Missing(of.seen)
 			l.ours += of.seen.Missing(theirs)
 			lacks[id] = l
+		}
+	}
+	if unopened != nil {
+		if s.Opening = unopened.Error(); s.Ready {
+			s.Ready, s.Reason = false, s.Opening
 		}
 	}
 	s.StoreBytes = p.store.Size()
@@ -448,11 +459,15 @@ type counters struct {
 // Metrics returns the peer's figures: of all its spaces together, but for what Status says of
 // "default" alone. It costs what Status does, and a read of the log.
 func (p *Peer) Metrics() (Metrics, error) {
+	unopened, err := p.unopened()
+	if err != nil {
+		return Metrics{}, err
+	}
 	told, err := p.reports(true)
 	if err != nil {
 		return Metrics{}, err
 	}
-	m := Metrics{Status: p.status(told), Messages: p.exchange.figures()}
+	m := Metrics{Status: p.status(told, unopened), Messages: p.exchange.figures()}
 	for layer := range gossip.Layers {
 		m.Traffic = append(m.Traffic, Traffic{Layer: gossip.Layer(layer).String()})
 	}

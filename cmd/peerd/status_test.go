@@ -104,6 +104,8 @@ func TestWaitingSaysWhatKeepsPeersFromAgreeing(t *testing.T) {
 		a.status.Spaces[0].Space = space
 		return a
 	}
+	opening := answer("b", "c1", "r1", nil)
+	opening.status.Opening = "space orders: catching up with the other peers"
 	one := map[string]uint64{"00000000000000aa": 2}
 	two := map[string]uint64{"00000000000000aa": 1, "00000000000000bb": 9}
 	sweeping := answer("b", "c1", "r2", one)
@@ -131,6 +133,9 @@ func TestWaitingSaysWhatKeepsPeersFromAgreeing(t *testing.T) {
 				"space orders: b (addr-b) lacks 1 write that a (addr-a) has"}},
 		{"spaces that only one of them holds", in("orders", answer("a", "c1", "r1", one)),
 			in("stock", answer("b", "c2", "r2", two)), nil},
+		{"a space that one of them is still to open", answer("a", "c1", "r1", nil), opening, []string{
+			"b (addr-b) does not hold all spaces yet: space orders: catching up with the other peers",
+		}},
 		{"a fork", answer("a", "c1", "r1", one), answer("b", "c2", "r2", one), []string{
 			"a (addr-a) and b (addr-b) count the same writes and differ in what they are: " +
 				"some were issued twice, see their logs",

@@ -27,8 +27,9 @@ func waitCommand() *cobra.Command {
 		Use:   "wait",
 		Short: "Wait until several peers hold the same data",
 		Long: "Wait until all the peers named hold the same data: the same context hash and the same\n" +
-			"root of each space, where they hold it. If that has not happened at the timeout, the exit\n" +
-			"status is 1, and the error says who lacks what.",
+			"root of each space, where they hold it, and none is still opening spaces that the others\n" +
+			"have. If that has not happened at the timeout, the exit status is 1, and the error says\n" +
+			"who lacks what.",
 		Example: "  peerd wait --http 127.0.0.1:7948 --http 127.0.0.1:8948 --timeout 10s",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -117,6 +118,9 @@ func differences(all []asked) (problems []string) {
 		if a.err != nil {
 			problems = append(problems, a.err.Error())
 			continue
+		}
+		if why := a.status.Opening; why != "" {
+			problems = append(problems, fmt.Sprintf("%v does not hold all spaces yet: %s", a, why))
 		}
 		for _, s := range a.status.Spaces {
 			holders[s.Space] = append(holders[s.Space], copyOf{a, s})
