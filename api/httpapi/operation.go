@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -23,6 +24,9 @@ type operation struct {
 	Scores   []scored   `json:"scores"`
 	Bits     []int64    `json:"bits"`
 	Until    *time.Time `json:"until"`
+
+	most   int // keys that a delete by prefix may look at; 0: MaxOperations
+	looked int // at how many the last did
 }
 
 // result is what an operation did.
@@ -135,12 +139,14 @@ func deletePrefix(o *operation, tx *peer.Tx) (result, []string, error) {
 		return result{}, nil, err
 	}
 	var keys []string
-	looked, size, last, more := 0, 0, "", false
+	most, size, last, more := cmp.Or(o.most, MaxOperations), 0, "", false
+	o.looked = 0
 	for key, types := range tx.Scan(string(*o.Prefix), from) {
-		if more = looked == MaxOperations || size > maxDeleted; more {
+		if more = o.looked == most || size > maxDeleted; more {
 			break
 		}
-		looked, size, last = looked+1, size+len(key), key
+		size, last = size+len(key), key
+		o.looked++
 		if types != 0 { // else it has expired
 			keys = append(keys, key)
 		}

@@ -359,3 +359,57 @@ func TestADeleteByPrefixGoesInSteps(t *testing.T) {
 	a.refused(400, "bad-request", "POST", "/v1/tx", `{"ops":[{"op":"delete","prefix":"k","cursor":"."}]}`)
 	a.refused(400, "bad-request", "POST", "/v1/tx", `{"ops":[{"op":"delete","path":["k"],"cursor":"bg"}]}`)
 }
+
+// smallPeer takes transactions that write to so many keys at most.
+type smallPeer struct {
+	Peer
+	most int
+}
+
+func (p smallPeer) UpdateToken(ctx context.Context, fn func(*peer.Tx) error) (peer.Token, error) {
+	return p.Peer.UpdateToken(ctx, func(tx *peer.Tx) error {
+		if err := fn(tx); err != nil {
+			return err
+		}
+		keys := map[string]bool{}
+		tx.Touched(0, func(key string) { keys[key] = true })
+		if len(keys) > p.most {
+			return peer.ErrTooLarge
+		}
+		return nil
+	})
+}
+
+// TestADeleteByPrefixGetsThroughKeysThatCostMuch has no step delete as many as it may look at.
+func TestADeleteByPrefixGetsThroughKeysThatCostMuch(t *testing.T) {
+	a := newAPI(t, peer.Config{})
+	const n, most = 100, 7
+	err := a.p.Update(t.Context(), func(tx *peer.Tx) error {
+		for i := range n {
+			if err := tx.Register(fmt.Sprintf("k%02d", i)).Set([]byte("v")); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.s = New(Config{Peer: smallPeer{a.p, most}})
+	deleted, cursor := 0, ""
+	for more := true; more; more = cursor != "" {
+		var done changes
+		w := a.do("POST", "/v1/tx", fmt.Sprintf(`{"ops":[{"op":"delete","prefix":"k","cursor":%q}]}`, cursor))
+		if err := json.Unmarshal(w.Body.Bytes(), &done); err != nil || w.Code != 200 {
+			t.Fatalf("after %d of %d keys: %d %s", deleted, n, w.Code, w.Body)
+		}
+		deleted, cursor = deleted+*done.Results[0].Count, done.Results[0].Cursor
+	}
+	if deleted != n {
+		t.Errorf("%d of %d keys were deleted", deleted, n)
+	}
+	a.want(200, `{"keys":[]}`, "GET", "/v1/keys", "")
+	a.put("k", "v", "")
+	a.s = New(Config{Peer: smallPeer{a.p, 0}})
+	a.refused(413, "too-large", "POST", "/v1/tx", `{"ops":[{"op":"delete","prefix":"k"}]}`)
+}
