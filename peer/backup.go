@@ -19,7 +19,6 @@ import (
 	"github.com/peerd/peerd/internal/backup"
 	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/engine"
-	"github.com/peerd/peerd/internal/secret"
 	"github.com/peerd/peerd/store"
 	"github.com/peerd/peerd/store/badger"
 	"github.com/peerd/peerd/store/mem"
@@ -333,7 +332,8 @@ type RestoreConfig struct {
 	// Dir is the data directory, which is made if it is not there. It must be empty, but for
 	// host.key, cluster.key, members.json and clock.json.
 	Dir string
-	// ClusterKey is a file with a cluster's secret, to be copied to Dir. Default: none is.
+	// ClusterKey is a file with a cluster's secret, to be copied to Dir unless that has a newer one, as
+	// Config.ClusterKey is. Default: none is.
 	ClusterKey string
 	// Progress, unless it is nil, is called after each block of about 1 MiB.
 	Progress func(BackupProgress)
@@ -370,8 +370,11 @@ func Restore(ctx context.Context, r io.Reader, cfg RestoreConfig) (info BackupIn
 // publishRestored makes a restored store, and the cluster's key with it, the directory's.
 func publishRestored(cfg RestoreConfig, staged string) error {
 	if cfg.ClusterKey != "" {
-		err := secret.Copy(cfg.ClusterKey, filepath.Join(cfg.Dir, clusterKeyFile))
-		if err != nil && !errors.Is(err, fs.ErrExist) { // claim found that one to be of the same cluster
+		plan, err := planKeys(Config{Dir: cfg.Dir, ClusterKey: cfg.ClusterKey}, false)
+		if err == nil {
+			_, err = plan.keep()
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"github.com/peerd/peerd/internal/backup"
 	"io"
 	"os"
 	"path/filepath"
@@ -13,6 +12,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/peerd/peerd/internal/backup"
+	"github.com/peerd/peerd/internal/secret"
 )
 
 // backUp returns a backup of a peer.
@@ -293,6 +295,67 @@ func TestABackupIsRestoredIntoANewDirectoryOnly(t *testing.T) {
 	p = reopen(t, prepared)
 	wantCount(t, p, 5)
 	mustClose(t, p)
+}
+
+// TestARestoreLeavesTheNewerClusterKey in the directory, and does without a file that is gone, as a start does.
+func TestARestoreLeavesTheNewerClusterKey(t *testing.T) {
+	p := alone(t, Config{})
+	mustUpdate(t, p, setting("k", "v"))
+	whole := backUp(t, p)
+	files := t.TempDir()
+	older, newer := filepath.Join(files, "older"), filepath.Join(files, "newer")
+	key, err := secret.Create(older)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring, err := secret.NewRing(key).Hold(secret.New())
+	if err == nil {
+		err = ring.Create(newer)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, test := range map[string]struct{ there, named, want string }{
+		"the file is gone":          {older, filepath.Join(files, "gone"), older},
+		"the file is newer":         {older, newer, newer},
+		"the directory's is newer":  {newer, older, newer},
+		"the directory has no file": {"", newer, newer},
+	} {
+		t.Run(what, func(t *testing.T) {
+			cfg := RestoreConfig{Dir: t.TempDir(), ClusterKey: test.named}
+			path := filepath.Join(cfg.Dir, clusterKeyFile)
+			if test.there != "" {
+				copyFile(t, test.there, path)
+			}
+			if _, err := Restore(t.Context(), bytes.NewReader(whole), cfg); err != nil {
+				t.Fatal(err)
+			}
+			got, err := os.ReadFile(path)
+			want, failed := os.ReadFile(test.want)
+			if err := errors.Join(err, failed); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("its cluster key is not that of %s (%v)", test.want, err)
+			}
+			restored, err := Open(t.Context(), Config{Dir: cfg.Dir, Offline: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer mustClose(t, restored)
+			if got, err := getIn(restored, DefaultSpace, "k"); got != "v" || err != nil {
+				t.Errorf("it has %q (%v)", got, err)
+			}
+		})
+	}
+}
+
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	content, err := os.ReadFile(from)
+	if err == nil {
+		err = os.WriteFile(to, content, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestAnOldBackupMeetsALiveCluster restores a host that was wiped from a backup that is older

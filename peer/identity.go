@@ -120,20 +120,27 @@ func (plan keyPlan) choose(stored, named secret.Ring, file string) (keyPlan, err
 	return plan, nil
 }
 
+// keep writes the ring to the directory's file unless that has it, and reports whether there was none.
+func (plan keyPlan) keep() (created bool, err error) {
+	if !plan.write {
+		return false, nil
+	}
+	path := plan.keys.ClusterKey
+	if err = plan.ring.Create(path); errors.Is(err, fs.ErrExist) {
+		return false, plan.ring.Save(path)
+	}
+	return err == nil, err
+}
+
 // carryOut writes what is missing, notes in made what that was, and returns the host's key.
 func (plan keyPlan) carryOut(made *traces) (own secret.HostKey, keys Keys, err error) {
 	keys = plan.keys
-	if plan.write {
-		err = plan.ring.Create(keys.ClusterKey)
-		switch {
-		case err == nil:
-			made.files = append(made.files, keys.ClusterKey)
-		case errors.Is(err, fs.ErrExist):
-			err = plan.ring.Save(keys.ClusterKey)
-		}
-		if err != nil {
-			return own, keys, err
-		}
+	created, err := plan.keep()
+	if err != nil {
+		return own, keys, err
+	}
+	if created {
+		made.files = append(made.files, keys.ClusterKey)
 	}
 	if _, err := os.Lstat(keys.HostKey); errors.Is(err, fs.ErrNotExist) {
 		made.files = append(made.files, keys.HostKey)

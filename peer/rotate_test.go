@@ -33,7 +33,11 @@ func (c *cluster) ownKey(cfg Config) Config {
 	c.t.Helper()
 	cfg.ClusterKey = filepath.Join(cfg.Dir, clusterKeyFile)
 	if _, err := os.Stat(cfg.ClusterKey); errors.Is(err, os.ErrNotExist) {
-		if err := secret.Copy(c.key, cfg.ClusterKey); err != nil {
+		ring, err := secret.Load(c.key)
+		if err == nil {
+			err = ring.Create(cfg.ClusterKey)
+		}
+		if err != nil {
 			c.t.Fatal(err)
 		}
 	}

@@ -79,15 +79,6 @@ func Create(path string) (Key, error) {
 	return k, nil
 }
 
-// Copy stores the keys of one file in a new file, as Create does.
-func Copy(from, to string) error {
-	r, err := Load(from)
-	if err != nil {
-		return err
-	}
-	return r.Create(to)
-}
-
 // line returns the file's content.
 func (k Key) line() string {
 	return prefix + version + ":" + base64.RawURLEncoding.EncodeToString(summed(k.root[:])) + "\n"
