@@ -23,8 +23,8 @@ const (
 	defaultHTTP = "127.0.0.1:7948"
 	// fetchTimeout is how long a peer may take to tell its status.
 	fetchTimeout = 5 * time.Second
-	// maxStatus is how many bytes of a status are read: some 4,096 members and as many replicas.
-	maxStatus = 4 << 20
+	// maxStatus is how many bytes of a status are read: 4,096 spaces, to which some 400 replicas write each.
+	maxStatus = 64 << 20
 )
 
 // web asks running peers over HTTP.

@@ -21,7 +21,7 @@ func TestNothingThatAnotherHostSaysSteersATerminal(t *testing.T) {
 	problem := peer.Problem{ID: evil, What: evil, Do: evil}
 	space := peer.SpaceStatus{Space: evil, Replica: evil, ContextHash: evil, Root: evil, Reason: evil,
 		Repairing: &peer.Repairing{From: evil}, Unchecked: 1}
-	status := peer.Status{Name: evil, Version: evil, PeerID: evil, GossipAddr: evil, Reason: evil, SpaceStatus: space,
+	status := peer.Status{Name: evil, Version: evil, PeerID: evil, GossipAddr: evil, Reason: evil, Opening: evil, SpaceStatus: space,
 		Spaces: []peer.SpaceStatus{space}, Problems: []peer.Problem{problem},
 		Members: []peer.Member{{Name: evil, PeerID: evil, Addr: evil, Problem: evil, Alive: true,
 			Told: &peer.Told{Version: evil, Reason: evil, Replica: evil, Problems: []string{evil}}}}}

@@ -1,6 +1,10 @@
 package main
 
 import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -79,6 +83,32 @@ This peer knows no other yet.
 	}
 	if diff := cmp.Diff(want[1:], got.String()); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestAsManySpacesAsThereMayBeAreShown by all commands that ask for them.
+func TestAsManySpacesAsThereMayBeAreShown(t *testing.T) {
+	hash := strings.Repeat("0123456789abcdef", 4)
+	status := peer.Status{Name: "oslo"}
+	for i := range peer.MaxSpaces {
+		one := peer.SpaceStatus{Space: fmt.Sprint("space", i), VersionVector: map[string]uint64{}, ContextHash: hash, Root: hash,
+			Settled: true, Ready: true}
+		for id := range 20 {
+			one.VersionVector[fmt.Sprintf("%016x", id+1)] = 1 << 40
+		}
+		status.Spaces = append(status.Spaces, one)
+	}
+	answer, err := json.MarshalIndent(status, "", "  ") // as of a peer, also about the spaces alone
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(answer) }))
+	t.Cleanup(host.Close)
+	last := status.Spaces[peer.MaxSpaces-1].Space
+	for command, want := range map[string]string{"status": last, "space list": last, "wait": "1 peer in agreement"} {
+		if said := mustPeerd(t, append(strings.Fields(command), "--http", host.URL)...); !strings.Contains(said, want) {
+			t.Errorf("peerd %s does not say %q", command, want)
+		}
 	}
 }
 
