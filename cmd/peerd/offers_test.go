@@ -74,6 +74,13 @@ func TestAFrontEndThatIsOffIsNotServed(t *testing.T) {
 	}
 }
 
+// TestAHostThatServesNoHTTPWaitsForOthers by its own settings.
+func TestAHostThatServesNoHTTPWaitsForOthers(t *testing.T) {
+	d := run(t, t.TempDir())
+	t.Setenv("PEERD_HTTP", "off")
+	mustPeerd(t, "wait", "--http", d.http)
+}
+
 // runOff starts a peer, and learns the addresses of those front-ends that are served.
 func runOff(t *testing.T, args ...string) *daemonProcess {
 	t.Helper()

@@ -36,7 +36,11 @@ func waitCommand() *cobra.Command {
 			if len(addrs) == 0 {
 				return misuse("wait for whom? Name the peers: --http A --http B")
 			}
-			w, _, err := g.web()
+			c, err := g.merge()
+			if err != nil {
+				return err
+			}
+			w, err := c.trust.web()
 			if err != nil {
 				return err
 			}
