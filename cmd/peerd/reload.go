@@ -81,7 +81,7 @@ func (d *daemon) reload(next settings) error {
 	if err := d.peer.Reload(next.peer); err != nil {
 		return err
 	}
-	boundMemory(next.peer.CacheBytes)
+	aimHeap(next.peer.CacheBytes)
 	use()
 	return nil
 }

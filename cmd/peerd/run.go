@@ -46,14 +46,19 @@ func runCommand() *cobra.Command {
 // its memtables, and a table while one is written out.
 const memoryBeside = 288 << 20
 
-// boundMemory sets what the heap is collected towards, unless GOGC and GOMEMLIMIT say it. That is no
-// limit: a heap that needs more gets it. Under a goal that is less than what is in use the collector
-// runs all the time; so it grows with the cache, and what daemons have in use is far below it.
+// boundMemory sets how the heap is collected, unless GOGC and GOMEMLIMIT say it.
 func boundMemory(cache int64) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(heapGrowth)
 		followHeap()
 	}
+	aimHeap(cache)
+}
+
+// aimHeap sets what the heap is collected towards, unless GOMEMLIMIT says it. That is no limit: a heap
+// that needs more gets it. Under a goal that is less than what is in use the collector runs all the
+// time; so it grows with the cache, and what daemons have in use is far below it.
+func aimHeap(cache int64) {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryBeside + 2*cache)
 	}

@@ -300,3 +300,28 @@ func TestTheHeapMayBeLargerThanTheCache(t *testing.T) {
 		t.Error("GOGC does not count")
 	}
 }
+
+// TestAReloadLeavesHowFarTheHeapGrows to who follows it, and takes over a larger cache.
+func TestAReloadLeavesHowFarTheHeapGrows(t *testing.T) {
+	t.Setenv("GOGC", "")
+	t.Setenv("GOMEMLIMIT", "")
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(-1))
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	next := settings{peer: peer.Config{Memory: true, Offline: true, CacheBytes: 4 << 30}}
+	p, err := peer.Open(t.Context(), next.peer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	growth := 0
+	for tries := 3; growth != -1 && tries > 0; tries-- { // who follows it may still do so after the last collection
+		debug.SetGCPercent(-1)
+		if err := (&daemon{peer: p}).reload(next); err != nil {
+			t.Fatal(err)
+		}
+		growth = debug.SetGCPercent(-1)
+	}
+	if goal := debug.SetMemoryLimit(-1); growth != -1 || goal != memoryBeside+2*next.peer.CacheBytes {
+		t.Errorf("the heap grows by %d %%, towards %d", growth, goal)
+	}
+}
