@@ -135,7 +135,7 @@ func answerJSON(w http.ResponseWriter, code int, v any) { answerAs(w, code, "app
 func answerAs(w http.ResponseWriter, code int, media string, v any) {
 	text, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
-		answerProblem(w, refuse(http.StatusInternalServerError, "internal", "the answer has no form in JSON: "+err.Error()))
+		answerProblem(w, refuse(http.StatusInternalServerError, "internal", "JSON cannot say the answer: "+err.Error()))
 		return
 	}
 	w.Header().Set("Content-Type", media)

@@ -91,8 +91,8 @@ func TestAsManySpacesAsThereMayBeAreShown(t *testing.T) {
 	hash := strings.Repeat("0123456789abcdef", 4)
 	status := peer.Status{Name: "oslo"}
 	for i := range peer.MaxSpaces {
-		one := peer.SpaceStatus{Space: fmt.Sprint("space", i), VersionVector: map[string]uint64{}, ContextHash: hash, Root: hash,
-			Settled: true, Ready: true}
+		one := peer.SpaceStatus{Space: fmt.Sprint("space", i), VersionVector: map[string]uint64{},
+			ContextHash: hash, Root: hash, Settled: true, Ready: true}
 		for id := range 20 {
 			one.VersionVector[fmt.Sprintf("%016x", id+1)] = 1 << 40
 		}
