@@ -54,11 +54,11 @@ func (p *Peer) Ready() error {
 	return nil
 }
 
-// unopened returns why this host may lack spaces that it is to hold: it has not caught up with the directory, or not
-// opened all that is listed there. Who looks at the open spaces after that misses none.
+// unopened returns why this host may lack spaces that it is to hold: the directory is not ready, or not all is open
+// that is listed there. Who looks at the open spaces after that misses none.
 func (p *Peer) unopened() (why, err error) {
 	s := p.space(directorySpace)
-	if why, err = askSoon(s, (*loop).awaits); why != nil || err != nil {
+	if why, err = askSoon(s, (*loop).readiness); why != nil || err != nil {
 		return why, err
 	}
 	at := s.feed.place()

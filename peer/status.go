@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -201,7 +202,7 @@ func (p *Peer) status(told []report, unopened error) Status {
 			lacks[id] = l
 		}
 	}
-	if unopened != nil {
+	if unopened != nil && !errors.Is(unopened, ErrNoSpace) { // which says nothing of what is open
 		if s.Opening = unopened.Error(); s.Ready {
 			s.Ready, s.Reason = false, s.Opening
 		}
