@@ -99,6 +99,7 @@ type timed struct {
 	past  bool  // it has expired
 	dots  []Dot // of the entries that say it
 	said  bool  // this transaction has said it again
+	ended bool  // it had expired and is being removed
 }
 
 // timing returns what is known of a name's expiry. The session remembers it of one key and of one field.
@@ -124,6 +125,22 @@ func (s *session) forgetTimes() { s.timed, s.fields = [maxTimed]timed{}, timedFi
 
 // times reports whether any name has an expiry, or had one before the transaction.
 func (s *session) times() bool { return s.Timed() || len(s.lost) > 0 }
+
+// isLost reports whether the transaction has removed the expiry of a name, or may have: see lose.
+func (s *session) isLost(name dotted.Address) bool {
+	if len(s.lost) == 0 || name == "" {
+		return false
+	}
+	key := name.KeyAddress()
+	return s.lost[""] || s.lost[name] || len(name) > len(key) && s.lost[name[:len(key)+1]]
+}
+
+func (s *session) noteLost(at dotted.Address) {
+	if s.lost == nil {
+		s.lost = map[dotted.Address]bool{}
+	}
+	s.lost[at] = true
+}
 
 // timedFields is whether fields of a key have expiries.
 type timedFields struct {
@@ -202,10 +219,10 @@ func (n ref) renew() error {
 		return nil
 	}
 	err := n.holder(1).renewName()
-	if err != nil || n.tx.replacing == maxTimed || !n.fieldExpires() && !n.tx.lost[n.at.Names(maxTimed)] {
+	if err != nil || n.tx.replacing == maxTimed || !n.fieldExpires() && !n.tx.isLost(n.at.Names(maxTimed)) {
 		return err
 	}
-	if err = n.holder(maxTimed).renewName(); err == nil && n.tx.lost[n.at.KeyAddress()] {
+	if err = n.holder(maxTimed).renewName(); err == nil && n.tx.isLost(n.at.KeyAddress()) {
 		err = n.holder(1).renewName() // nothing was left of it but what had expired
 	}
 	return err
@@ -217,7 +234,7 @@ func (n ref) renewName() error {
 	if t := n.timing(); err == nil && !gone && !t.said && t.has && t.at != dotted.Never {
 		return n.expireAt(t.at)
 	}
-	if err == nil && n.tx.lost[n.at] {
+	if err == nil && !n.timing().has && n.tx.isLost(n.at) {
 		err = n.expireAt(dotted.Never)
 	}
 	return err
@@ -226,13 +243,25 @@ func (n ref) renewName() error {
 // lose notes that a transaction removes what is under the name that n is, whose expiry goes with it. If it then writes
 // there again that does not expire, whoever says the old time again meanwhile.
 func (n ref) lose(t timed) {
-	if !t.has || t.past || t.at == dotted.Never {
-		return
+	if t.has && !t.past {
+		n.tx.noteLost(n.at)
 	}
-	if n.tx.lost == nil {
-		n.tx.lost = map[dotted.Address]bool{}
+}
+
+// loseAll does it for all that a clear of n removes, and looks for no names: all fields of a map count if one has an
+// expiry, and all names there are if everything goes.
+func (n ref) loseAll() {
+	switch {
+	case n.depth == 0:
+		n.tx.noteLost("")
+	case n.depth == 1 || n.depth == maxTimed && n.fieldExpires():
+		name := n.holder(n.depth)
+		t := *name.timing()
+		name.lose(t)
+		if n.depth == 1 && (n.typ == 0 || n.typ == TypeMap) && !t.past && !t.ended && n.tx.fieldsTimed(name.at) {
+			n.tx.noteLost(name.at.Type(TypeMap))
+		}
 	}
-	n.tx.lost[n.at] = true
 }
 
 // replaces begins a write that replaces all that its key or field holds, which then ends at a time. If it
@@ -242,7 +271,7 @@ func (n ref) replaces(at int64) (timed bool, err error) {
 		return false, err
 	}
 	if n.depth == maxTimed {
-		if err := n.holder(1).renew(); err != nil || at == dotted.Never && !n.fieldExpires() && !n.tx.lost[n.at.Names(maxTimed)] {
+		if err := n.holder(1).renew(); err != nil || at == dotted.Never && !n.fieldExpires() && !n.tx.isLost(n.at.Names(maxTimed)) {
 			return false, err
 		}
 	}
@@ -259,7 +288,7 @@ func (n ref) replaced(at int64, err error) error {
 	n = n.holder(n.depth)
 	n.tx.replacing = 0
 	t := n.timing()
-	if err != nil || at == dotted.Never && (!t.has && !n.tx.lost[n.at] || t.has && t.at == at) {
+	if err != nil || at == dotted.Never && (!t.has && !n.tx.isLost(n.at) || t.has && t.at == at) {
 		return err
 	}
 	return n.expireAt(at)
@@ -285,7 +314,7 @@ func (n ref) purge() error {
 	n = n.holder(n.depth)
 	for depth := 1; depth <= n.depth; depth++ { // a field's key may have expired too
 		name := n.holder(depth)
-		*name.timing() = timed{name: name.at, known: true} // so that nothing hides it
+		*name.timing() = timed{name: name.at, known: true, ended: true} // so that nothing hides it
 	}
 	if _, err := n.clear(); err != nil {
 		return err
@@ -340,9 +369,11 @@ func (n ref) expireAt(at int64) error {
 	if err != nil {
 		return err
 	}
-	delete(n.tx.lost, n.at)
-	t.at, t.has, t.dots, t.said = at, true, []Dot{d}, true
-	t.past = at <= n.tx.Now().UnixMilli()
+	past := at <= n.tx.Now().UnixMilli()
+	if past {
+		n.lose(*t) // what the transaction writes there next is another one
+	}
+	t.at, t.has, t.past, t.dots, t.said = at, true, past, []Dot{d}, true
 	if n.depth > 1 {
 		n.tx.fields = timedFields{n.at.KeyAddress(), true, true}
 	}

@@ -173,6 +173,49 @@ func TestAFieldIsRemovedAndWrittenAnewAtOnce(t *testing.T) {
 	a.wantFields("f", "g")
 }
 
+// TestAMapIsRemovedAndWrittenAnewAtOnce does both in one transaction, while the other replica adds to a field.
+func TestAMapIsRemovedAndWrittenAnewAtOnce(t *testing.T) {
+	set := func(k Fields, key string) error { return k.Map(key).String("f").Set([]byte("new")) }
+	for name, write := range map[string]func(Fields) error{
+		"removed":               func(k Fields) error { return errors.Join(second(k.Remove("h")), set(k, "h")) },
+		"its fields removed":    func(k Fields) error { return errors.Join(second(k.Map("h").Clear()), set(k, "h")) },
+		"removed with all keys": func(k Fields) error { return errors.Join(second(k.Clear()), set(k, "h")) },
+		"copied to":             func(k Fields) error { return errors.Join(set(k, "tmp"), second(k.Copy("tmp", "h"))) },
+		"removed, and counted": func(k Fields) error {
+			return errors.Join(second(k.Remove("h")), second(k.Map("h").Counter("f").Add(3)))
+		},
+		"removed twice": func(k Fields) error {
+			return errors.Join(second(k.Remove("h")), set(k, "h"), second(k.Map("h").Remove("f")), set(k, "h"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := clockedPair(t)
+			a.fillFields()
+			meet(a, b)
+			a.do(write)
+			b.do(func(k Fields) error { return second(k.Map("h").Counter("f").Add(1)) })
+			meet(a, b)
+			for _, c := range []*clocked{a, b} {
+				c.pass(10 * time.Second)
+				c.wantFields("f")
+			}
+		})
+	}
+}
+
+// TestAMapThatHadExpiredBeginsAnewWithoutTimes: no field of the new one has any, so that it need not be gone through.
+func TestAMapThatHadExpiredBeginsAnewWithoutTimes(t *testing.T) {
+	a, _ := clockedPair(t)
+	a.fillFields()
+	a.do(func(k Fields) error { return second(k.Expiry("h").Set(a.now.Add(500 * time.Millisecond))) })
+	a.pass(600 * time.Millisecond)
+	a.do(func(k Fields) error { return k.Map("h").String("f").Set([]byte("new")) })
+	a.wantFields("f")
+	if a.state.timed != 0 {
+		t.Errorf("%d times are left", a.state.timed)
+	}
+}
+
 // TestFieldsAndTheirKeyExpire has both expire, the key first.
 func TestFieldsAndTheirKeyExpire(t *testing.T) {
 	a, b := clockedPair(t)

@@ -296,6 +296,42 @@ func TestWhatIsReplacedByAnotherTypeDoesNotExpire(t *testing.T) {
 	}
 }
 
+// TestWhatIsRemovedAndWrittenAtOnceDoesNotExpire has one replica do both in one transaction, while the other adds to the
+// old one.
+func TestWhatIsRemovedAndWrittenAtOnceDoesNotExpire(t *testing.T) {
+	remove := func(k Fields) error { return second(k.Remove("k")) }
+	add := func(k Fields) error { return second(k.Set("k").Add("new")) }
+	for name, steps := range map[string][]func(Fields) error{
+		"removed with all keys":        {func(k Fields) error { return second(k.Clear()) }, add},
+		"removed twice":                {remove, add, remove, add},
+		"set to a text, and removed":   {func(k Fields) error { return k.String("k").Set([]byte("x")) }, remove, add},
+		"said to have ended":           {func(k Fields) error { return second(k.Expiry("k").Set(time.UnixMilli(1))) }, add},
+		"made to stay, and removed":    {func(k Fields) error { return second(k.Expiry("k").Clear()) }, remove, add},
+		"removed, and ended once more": {remove, func(k Fields) error { return k.String("k").SetUntil(nil, time.UnixMilli(1)) }, add},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := clockedPair(t)
+			a.fillTimed(1)
+			meet(a, b)
+			a.do(func(k Fields) error {
+				for _, step := range steps {
+					if err := step(k); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			b.do(func(k Fields) error { return second(k.Set("k").Add("meanwhile")) })
+			meet(a, b)
+			for _, c := range []*clocked{a, b} {
+				if c.pass(10 * time.Second); !c.keys().Set("k").Has("new") {
+					t.Errorf("replica %d: it has expired", c.id)
+				}
+			}
+		})
+	}
+}
+
 func TestATimeThatHasPassedCountsForTheRestOfItsTransaction(t *testing.T) {
 	a, _ := clockedPair(t)
 	a.do(func(k Fields) error {

@@ -32,7 +32,7 @@ type session struct {
 	fields timedFields
 
 	replacing int                     // how deep the name is whose value is being replaced: see replaces
-	lost      map[dotted.Address]bool // names whose expiry went with all else: see lose
+	lost      map[dotted.Address]bool // names whose expiries went with all else, and prefixes of such: see lose
 }
 
 // ref is an address within a transaction: what every handle is made of. A
@@ -365,9 +365,8 @@ func (n ref) clearAll() error {
 	if err != nil {
 		return err
 	}
-	if n.tx.Timed() && (n.depth == 1 || n.depth == maxTimed && n.fieldExpires()) {
-		name := n.holder(n.depth)
-		name.lose(*name.timing())
+	if n.tx.Timed() {
+		n.loseAll()
 	}
 	if err := n.tx.Clear(n.at); err != nil {
 		return err

@@ -132,14 +132,24 @@ func (h *history) unsay(name dotted.Address, t *transaction) {
 	}
 }
 
-// lose has a transaction remove what it sees was said of a name of which nothing is left. If its time had not come, and
-// the transaction writes there again what does not expire, whoever else says the time again.
+// end notes that a transaction removed a name with a time that had not come. If it writes there again that does not
+// expire, whoever else says the time again. A map stands for all its fields, and an empty name for all there are.
+func (t *transaction) end(name dotted.Address) {
+	if t.ended == nil {
+		t.ended = map[dotted.Address]bool{}
+	}
+	t.ended[name] = true
+}
+
+func (t *transaction) hasEnded(name dotted.Address) bool {
+	key := name.KeyAddress()
+	return t.ended[""] || t.ended[name] || name != key && t.ended[key.Type(crdt.TypeMap)]
+}
+
+// lose has a transaction remove what it sees was said of a name of which nothing is left.
 func (h *history) lose(name dotted.Address, t *transaction) {
-	if until, timed := h.expires(name, t.liveTo); timed && until != dotted.Never && until > t.now {
-		if t.ended == nil {
-			t.ended = map[dotted.Address]bool{}
-		}
-		t.ended[name] = true
+	if until, timed := h.expires(name, t.liveTo); timed && until > t.now {
+		t.end(name)
 	}
 	h.unsay(name, t)
 }
@@ -147,7 +157,6 @@ func (h *history) lose(name dotted.Address, t *transaction) {
 // say has an effect's transaction say when a name expires, in place of what it sees was said.
 func (h *history) say(name dotted.Address, e *effect, until int64) {
 	h.unsay(name, e.of)
-	delete(e.of.ended, name)
 	m := *e.mutation
 	m.until = until
 	if _, known := h.said[name]; !known && name != name.KeyAddress() {
@@ -162,7 +171,7 @@ func (h *history) renew(name dotted.Address, e *effect) {
 	switch {
 	case timed && until != dotted.Never:
 		h.say(name, e, until)
-	case !timed && e.of.ended[name]:
+	case !timed && e.of.hasEnded(name):
 		h.say(name, e, dotted.Never)
 	}
 }
@@ -173,7 +182,7 @@ func (h *history) renewWhole(name dotted.Address, e *effect) {
 	switch {
 	case e.until > 0:
 		h.say(name, e, e.until)
-	case timed && until != dotted.Never, !timed && e.of.ended[name]:
+	case timed && until != dotted.Never, !timed && e.of.hasEnded(name):
 		h.say(name, e, dotted.Never)
 	}
 }
@@ -267,11 +276,15 @@ func (h *history) saying(e *effect, key, name dotted.Address) {
 }
 
 // removal notes that something is removed which its transaction sees. What has expired is not there to be removed; but
-// where fields expire, a clear takes along what it does not find.
+// where fields expire, a clear takes along what it does not find, and ends all fields.
 func (h *history) removal(e *effect, key, field dotted.Address) {
 	t := e.of
 	cells := h.byKey[key.Key()]
 	if rest := e.clears[len(key):]; len(rest) <= 1 && !slices.Contains([]dotted.Address{"v", "f"}, rest) && h.fieldsTimed(key.Key(), t) {
+		of := key.Type(crdt.TypeMap)
+		if strings.HasPrefix(string(of), string(e.clears)) && !h.past(key, t.now, t.liveTo) {
+			t.end(of)
+		}
 		e.remove(cells)
 		for _, f := range h.fields[key.Key()] {
 			if strings.HasPrefix(string(f), string(e.clears)) {

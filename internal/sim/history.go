@@ -32,6 +32,7 @@ type mutation struct {
 
 	clears      dotted.Address // the prefix of cells of which it removes what it had seen
 	all         bool           // it clears everything
+	timed       bool           // and some of that may expire
 	keepsCounts bool           // but not increments
 	keepsTexts  bool           // but not texts
 
@@ -49,7 +50,7 @@ type transaction struct {
 	muts   []mutation
 	time   dotted.Time
 	now    int64                   // the time by which keys had expired for it
-	ended  map[dotted.Address]bool // keys and fields that it removed with a time that had not come
+	ended  map[dotted.Address]bool // names that it removed with a time that had not come: see end
 	first  crdt.Dot                // its delta's dots are first to last
 	last   uint64
 	owner  int      // index of first.Replica
@@ -155,6 +156,9 @@ func (h *history) add(t *transaction) {
 	for i := range t.muts {
 		e := &effect{mutation: &t.muts[i], of: t, n: i}
 		if e.all {
+			if e.timed {
+				t.end("")
+			}
 			for _, key := range h.keys {
 				e.remove(h.byKey[key])
 				h.unsay(dotted.KeyAddress(key), t)

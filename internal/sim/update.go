@@ -61,6 +61,7 @@ func (u *update) Run(_ int, tx *engine.Tx) error {
 			m.until = tx.Right().Add(m.after).UnixMilli()
 			m.do = func(f crdt.Fields) error { return m.expire(f, time.UnixMilli(m.until)) }
 		}
+		m.timed = m.all && tx.Timed()
 		before := tx.Touched(0, func(string) {})
 		err := m.do(engine.Fields(tx))
 		if m.grouped != nil {
