@@ -46,8 +46,9 @@ type group struct {
 	orders  map[dotted.Address]*orderState // of containers
 	ordered []*orderState                  // those, in the order in which they were looked at, and what was forgotten
 
-	at    []byte                         // memory for a key
-	order *btree.Map[string, *cellState] // cells by their keys, once that is asked for
+	at     []byte                         // memory for a key
+	order  *btree.Map[string, *cellState] // cells by their keys, once that is asked for
+	walked int                            // cells of it that were passed
 
 	undoing *Tx  // that cleared something, and may be taken back
 	taken   bool // what the group did is in the replica's own state
@@ -85,6 +86,7 @@ type cellState struct {
 	expired bool           // of an expiry: the group removes what ended, and nothing is noted of when any more
 	near    *near          // by which it is found; nil if that is none
 	owner   crdt.ReplicaID // of the share that it is, if that is known: see near
+	nth     int            // in what the group loaded
 }
 
 // summaryState is a key's summary that the group has looked at.
@@ -177,6 +179,7 @@ func (g *group) held(a dotted.Address) *cellState {
 // the clear took part in it.
 func (g *group) hold(c *cellState) {
 	c.now, c.near = g.clears.hide(c.address, c.stored), g.nearShare(c.address)
+	c.nth = len(g.loaded)
 	if tx := g.undoing; tx != nil {
 		tx.fresh = append(tx.fresh, c.address)
 	}

@@ -9,7 +9,10 @@ import (
 )
 
 // under calls fn with the group's cells under prefix, in the order of their keys, until fn returns false.
-func (g *group) under(prefix dotted.Address, fn func(*cellState) bool) {
+func (g *group) under(prefix dotted.Address, fn func(*cellState) bool) { g.behind(prefix, "", fn) }
+
+// behind is under of those with keys beyond one.
+func (g *group) behind(prefix dotted.Address, last string, fn func(*cellState) bool) {
 	if len(g.cells) == 0 {
 		return
 	}
@@ -20,23 +23,60 @@ func (g *group) under(prefix dotted.Address, fn func(*cellState) bool) {
 		}
 	}
 	start := string(place(prefixCell, prefix))
-	g.order.Ascend(start, func(key string, c *cellState) bool {
-		return strings.HasPrefix(key, start) && (!hasPrefix(c.address, prefix) || fn(c))
+	g.order.Ascend(max(start, last), func(key string, c *cellState) bool {
+		g.walked++
+		return strings.HasPrefix(key, start) && (key == last || !hasPrefix(c.address, prefix) || fn(c))
 	})
+}
+
+// ownCells goes through the cells that a group has under a prefix when a scan begins. It reads them in parts, as most
+// scans end soon. Between two parts the group may take in further cells: they are none of them.
+type ownCells struct {
+	g      *group
+	prefix dotted.Address
+	last   string // beyond which the next part begins
+	loaded int    // how many cells the group had looked at
+	part   []*cellState
+	at     int  // in part
+	ended  bool // part is the last
+}
+
+// Part sizes: the first, and the largest.
+const (
+	firstOwn = 8
+	lastOwn  = 256
+)
+
+// next returns the first of those that are left; nil if there is none. at counts it as passed.
+func (o *ownCells) next() *cellState {
+	if o.at == len(o.part) && !o.ended {
+		o.read()
+	}
+	if o.at == len(o.part) {
+		return nil
+	}
+	return o.part[o.at]
+}
+
+// read reads the next part.
+func (o *ownCells) read() {
+	size := min(max(4*len(o.part), firstOwn), lastOwn)
+	o.part, o.at = o.part[:0], 0
+	o.g.behind(o.prefix, o.last, func(c *cellState) bool {
+		if c.nth < o.loaded {
+			o.part = append(o.part, c)
+		}
+		return len(o.part) < size
+	})
+	if o.ended = len(o.part) < size; !o.ended {
+		o.last = o.part[size-1].key
+	}
 }
 
 // scan merges the store's cells with the group's own.
 func (g *group) scan(prefix, beyond dotted.Address, fn func(dotted.Address, dotted.Cell) bool) error {
-	var own []*cellState
-	from := place(prefixCell, beyond)
-	g.under(prefix, func(c *cellState) bool {
-		if beyond == "" || c.key > string(from) {
-			own = append(own, c)
-		}
-		return true
-	})
+	own := ownCells{g: g, prefix: prefix, last: string(place(prefixCell, beyond)), loaded: len(g.loaded)}
 	stopped := false
-	g.r.spend(workOf(len(g.cells)))
 	emit := func(a dotted.Address, c dotted.Cell) bool {
 		g.r.spend(workCell + workOf(payloadOf(c)))
 		if len(c) > 0 && !fn(a, c) {
@@ -45,27 +85,29 @@ func (g *group) scan(prefix, beyond dotted.Address, fn func(dotted.Address, dott
 		return !stopped
 	}
 	err := g.scanStored(prefix, beyond, func(a dotted.Address, stored dotted.Cell) bool {
-		if len(own) == 0 {
+		c := own.next()
+		if c == nil {
 			return emit(a, g.clears.hide(a, stored))
 		}
 		key := place(prefixCell, a)
-		for len(own) > 0 && own[0].key < string(key) {
-			if !emit(own[0].address, own[0].now) {
+		for ; c != nil && c.key < string(key); c = own.next() {
+			if own.at++; !emit(c.address, c.now) {
 				return false
 			}
-			own = own[1:]
 		}
-		if len(own) > 0 && own[0].key == string(key) {
-			c := own[0]
-			own = own[1:]
+		if c != nil && c.key == string(key) {
+			own.at++
 			return emit(c.address, c.now)
 		}
 		return emit(a, g.clears.hide(a, stored))
 	})
-	for _, c := range own {
-		if err != nil || stopped || !emit(c.address, c.now) {
+	for err == nil && !stopped {
+		c := own.next()
+		if c == nil {
 			break
 		}
+		own.at++
+		emit(c.address, c.now)
 	}
 	return err
 }
