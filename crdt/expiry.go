@@ -271,7 +271,8 @@ func (n ref) replaces(at int64) (timed bool, err error) {
 		return false, err
 	}
 	if n.depth == maxTimed {
-		if err := n.holder(1).renew(); err != nil || at == dotted.Never && !n.fieldExpires() && !n.tx.isLost(n.at.Names(maxTimed)) {
+		err := n.holder(1).renew()
+		if err != nil || at == dotted.Never && !n.fieldExpires() && !n.tx.isLost(n.at.Names(maxTimed)) {
 			return false, err
 		}
 	}

@@ -301,13 +301,14 @@ func TestWhatIsReplacedByAnotherTypeDoesNotExpire(t *testing.T) {
 func TestWhatIsRemovedAndWrittenAtOnceDoesNotExpire(t *testing.T) {
 	remove := func(k Fields) error { return second(k.Remove("k")) }
 	add := func(k Fields) error { return second(k.Set("k").Add("new")) }
+	past := time.UnixMilli(1)
 	for name, steps := range map[string][]func(Fields) error{
 		"removed with all keys":        {func(k Fields) error { return second(k.Clear()) }, add},
 		"removed twice":                {remove, add, remove, add},
 		"set to a text, and removed":   {func(k Fields) error { return k.String("k").Set([]byte("x")) }, remove, add},
-		"said to have ended":           {func(k Fields) error { return second(k.Expiry("k").Set(time.UnixMilli(1))) }, add},
+		"said to have ended":           {func(k Fields) error { return second(k.Expiry("k").Set(past)) }, add},
 		"made to stay, and removed":    {func(k Fields) error { return second(k.Expiry("k").Clear()) }, remove, add},
-		"removed, and ended once more": {remove, func(k Fields) error { return k.String("k").SetUntil(nil, time.UnixMilli(1)) }, add},
+		"removed, and ended once more": {remove, func(k Fields) error { return k.String("k").SetUntil(nil, past) }, add},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, b := clockedPair(t)
