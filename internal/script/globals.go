@@ -3,7 +3,6 @@ package script
 import (
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"strconv"
 	"strings"
 
@@ -147,7 +146,7 @@ func (m *machine) openBase() {
 	m.globals.RawSetString("_VERSION", lua.LString("Lua 5.1"))
 	next := m.l.NewFunction(m.next)
 	m.globals.RawSetString("next", next)
-	set("pairs", func(l *lua.LState) int { return push(l, next, m.seen(tableArg(l, 1, "pairs")), lua.LNil) })
+	set("pairs", func(l *lua.LState) int { return push(l, next, tableArg(l, 1, "pairs"), lua.LNil) })
 	step := m.l.NewFunction(func(l *lua.LState) int {
 		t, i := tableArg(l, 1, "ipairs"), int(intArg(l, 2, "ipairs"))+1
 		v := m.seen(t).RawGetInt(i)
@@ -823,7 +822,6 @@ func (m *machine) openMath() {
 	})
 	t.RawSetString("pi", lua.LNumber(math.Pi))
 	t.RawSetString("huge", lua.LNumber(math.Inf(1)))
-	m.seed = rand.Uint64() & (1<<48 - 1)
 }
 
 // random is Redis' own, which is that of POSIX: after randomseed it goes the same way.

@@ -3,6 +3,7 @@ package script
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync"
 
@@ -173,6 +174,7 @@ func (p *Program) Run(r *Run, out []byte) ([]byte, error) {
 func (m *machine) start(r *Run) {
 	m.run, m.resp3, m.depth, m.json = r, false, 0, defaultJSON
 	m.globals.RawSetString("KEYS", list(r.Keys))
+	m.seed = rand.Uint64() & (1<<48 - 1)
 	m.globals.RawSetString("ARGV", list(r.Args))
 	m.meter.begin(m, r.Limits)
 	m.l.SetContext(&m.meter)
@@ -219,7 +221,7 @@ func (m *machine) execute(p *Program, out []byte) (reply []byte, err error) {
 	return m.reply(out, m.l.Get(-1))
 }
 
-// locate makes of what was raised a table, with where that was.
+// locate makes of what was raised a table, with where that was: but for one that cannot be changed.
 func (m *machine) locate(l *lua.LState) int {
 	raised := l.Get(1)
 	t, ok := raised.(*lua.LTable)
@@ -227,7 +229,7 @@ func (m *machine) locate(l *lua.LState) int {
 		t = l.NewTable()
 		t.RawSetString("err", lua.LString("ERR "+redisText(text(raised))))
 	}
-	for level := 1; level <= 2; level++ {
+	for level := 1; level <= 2 && m.shown[t] == nil; level++ {
 		frame, ok := l.GetStack(level)
 		if !ok {
 			break

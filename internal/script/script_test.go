@@ -208,6 +208,20 @@ func TestAPartKeepsNothingOfTheRest(t *testing.T) {
 // TestNothingIsLeftBehind in a machine for the scripts that have it next.
 func TestNothingIsLeftBehind(t *testing.T) {
 	m := newMachine()
+	run := func(source string) string {
+		t.Helper()
+		p, err := Compile([]byte(source))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.start(&Run{Limits: limits()})
+		defer m.stop()
+		out, err := m.execute(p, nil)
+		if err != nil {
+			t.Errorf("%s: %v", source, err)
+		}
+		return string(out)
+	}
 	for _, source := range []string{
 		"string.format = nil", "redis.call = nil", "KEYS = nil", "x = 1", "_G.x = 1", "rawset(_G, 'x', 1)",
 		"setmetatable(_G, nil)", "getmetatable(_G).__index = nil", "rawset(getmetatable(_G), '__index', nil)",
@@ -215,33 +229,30 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		"table.insert(string, 1)", "for k in pairs(math) do math[k] = nil end", "cjson.null.x = 1", "string.x = 1",
 		"setmetatable(string, {})", "table.sort(table)", "rawset(string, 'x', 1)", "local s = string s[1] = 1",
 		"cjson.new().encode = nil", "('').x = 1", "coroutine.wrap(function() x = 1 end)()", "loadstring('x = 1')()",
+		"local _, r = pairs(redis) r.call = function() return 'x' end", "local _, g = pairs(_G) g.x = 1",
+		"local _, r = ipairs(redis) r.call = nil", "error(redis)", "error(_G)",
 	} {
-		p, err := Compile([]byte(source))
-		if err != nil {
-			t.Fatal(err)
+		if out := run(source); source != "table.sort(table)" && !strings.HasPrefix(out, "-") {
+			t.Errorf("%s: %q", source, out)
 		}
-		m.start(&Run{Limits: limits()})
-		out, err := m.execute(p, nil)
-		if err != nil || source != "table.sort(table)" && !strings.HasPrefix(string(out), "-") {
-			t.Errorf("%s: %q, %v", source, out, err)
-		}
-		m.stop()
 	}
 	probe := "cjson.encode_max_depth(3) for k in pairs(_G) do if k == 'x' then return 'x' end end " +
-		"return {type(string.format), type(redis.call), #KEYS, tostring(rawget(_G,'x')), ('x'):upper(), math.floor(1.5)}"
-	p, err := Compile([]byte(probe))
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.start(&Run{Limits: limits()})
-	out, err := m.execute(p, nil)
-	const want = "*6\r\n$8\r\nfunction\r\n$8\r\nfunction\r\n:0\r\n$3\r\nnil\r\n$1\r\nX\r\n:1\r\n"
-	if string(out) != want || err != nil {
-		t.Errorf("%q, %v", out, err)
+		"return {type(string.format), type(redis.call), #KEYS, tostring(rawget(_G,'x')), ('x'):upper(), math.floor(1.5), " +
+		"tostring(pcall(redis.call)), tostring(redis.source), tostring(pcall(function() return source end))}"
+	const want = "*9\r\n$8\r\nfunction\r\n$8\r\nfunction\r\n:0\r\n$3\r\nnil\r\n$1\r\nX\r\n:1\r\n" +
+		"$5\r\nfalse\r\n$3\r\nnil\r\n$5\r\nfalse\r\n"
+	if out := run(probe); out != want {
+		t.Errorf("%q", out)
 	}
 	m.start(&Run{Limits: limits()})
 	if m.json != defaultJSON {
 		t.Error("the settings of cjson stay")
+	}
+	m.stop()
+	second := run("math.randomseed(7) math.random() return math.random(2^30)")
+	run("math.randomseed(7) math.random()")
+	if run("return math.random(2^30)") == second {
+		t.Error("the seed of math.random stays")
 	}
 }
 
