@@ -307,7 +307,7 @@ func (m *machine) pcall(l *lua.LState) int {
 		l.Insert(lua.LTrue, 1)
 		return l.GetTop()
 	}
-	raised := object(err)
+	raised := m.caught(object(err))
 	if t, ok := raised.(*lua.LTable); ok {
 		if text, ok := t.RawGetString("err").(lua.LString); ok {
 			raised = text
@@ -321,6 +321,14 @@ func (m *machine) goOn() {
 	if m.meter.end != nil {
 		m.meter.stop(m.meter.end)
 	}
+}
+
+// caught charges for what was raised, which the script now holds: what raises does not.
+func (m *machine) caught(raised lua.LValue) lua.LValue {
+	if s, ok := raised.(lua.LString); ok {
+		m.meter.make(len(s))
+	}
+	return raised
 }
 
 // object returns what was raised.
@@ -343,7 +351,7 @@ func (m *machine) xpcall(l *lua.LState) int {
 		if s, ok := raised.(lua.LString); ok {
 			raised = lua.LString(redisText(string(s)))
 		}
-		push(l, handler, raised)
+		push(l, handler, m.caught(raised))
 		l.Call(1, 1)
 		return 1
 	}))
@@ -441,7 +449,7 @@ func (m *machine) load(l *lua.LState, source, name string) int {
 	m.meter.work(len(source))
 	proto, err := compile([]byte(source), name)
 	if err != nil {
-		return push(l, lua.LNil, lua.LString(err.Error()))
+		return push(l, lua.LNil, m.caught(lua.LString(err.Error())))
 	}
 	return push(l, m.l.NewFunctionFromProto(proto))
 }

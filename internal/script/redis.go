@@ -17,7 +17,7 @@ func (m *machine) openRedis() {
 	t := m.library("redis", map[string]lua.LGFunction{
 		"call":         func(l *lua.LState) int { return m.call(l, true) },
 		"pcall":        func(l *lua.LState) int { return m.call(l, false) },
-		"error_reply":  errorReply,
+		"error_reply":  m.errorReply,
 		"status_reply": statusReply,
 		"sha1hex": func(l *lua.LState) int {
 			if l.GetTop() != 1 {
@@ -59,7 +59,7 @@ func (m *machine) call(l *lua.LState, raises bool) int {
 
 // ask executes a command, and returns its reply or why it was not taken.
 func (m *machine) ask(l *lua.LState) (lua.LValue, string) {
-	args, refusal := arguments(l)
+	args, refusal := m.arguments(l)
 	if refusal != "" {
 		return nil, refusal
 	}
@@ -82,12 +82,17 @@ func isError(v lua.LValue) bool {
 	return ok && t.RawGetString("err") != lua.LNil
 }
 
-// arguments returns those of a command.
-func arguments(l *lua.LState) ([][]byte, string) {
+// arguments returns those of a command: copies, of what may be one string many times.
+func (m *machine) arguments(l *lua.LState) ([][]byte, string) {
 	n := l.GetTop()
 	if n == 0 {
 		return nil, "ERR Please specify at least one argument for this redis lib call"
 	}
+	size := n * sizeOfItem
+	for i := range n {
+		size += textSize(l.Get(i + 1))
+	}
+	m.meter.make(size)
 	args := make([][]byte, n)
 	for i := range args {
 		switch v := l.Get(i + 1).(type) {
@@ -105,11 +110,12 @@ func arguments(l *lua.LState) ([][]byte, string) {
 
 const wrongFields = "ERR wrong number or type of arguments"
 
-func errorReply(l *lua.LState) int {
+func (m *machine) errorReply(l *lua.LState) int {
 	s, ok := l.Get(1).(lua.LString)
 	if !ok || l.GetTop() != 1 {
 		return push(l, errorTable(wrongFields))
 	}
+	m.meter.make(len(s))
 	message := strings.TrimRight(strings.TrimPrefix(string(s), "-"), "\r\n")
 	if !strings.Contains(message, " ") {
 		message = "ERR " + message
@@ -174,7 +180,7 @@ func setRepl(l *lua.LState) int {
 
 // aclCheck tells that the only user may execute whatever there is.
 func (m *machine) aclCheck(l *lua.LState) int {
-	args, refusal := arguments(l)
+	args, refusal := m.arguments(l)
 	switch {
 	case l.GetTop() == 0:
 		return raise(l, "ERR Please specify at least one argument for this redis.acl_check_cmd() call")

@@ -82,6 +82,11 @@ func TestARunawayIsEnded(t *testing.T) {
 		"return cmsgpack.unpack('\\221\\255\\255\\255\\255')":                                                    own,
 		"return struct.pack('c'..2^30, 'x')":                                                                     own,
 		"return string.format(('%99d'):rep(9), 1)":                                                               own,
+
+		"local s, t = ('x'):rep(1e4), {} for i=1,8000 do t[i] = s end redis.pcall('nope', unpack(t))": ErrMemory,
+		"local s, t = ('x'):rep(1e4), {} for i=1,8000 do t[i] = s end redis.acl_check_cmd(unpack(t))": ErrMemory,
+		"local s, t = ('x'):rep(2e6), {} for i=1,1e9 do t[i] = redis.error_reply(s) end":              ErrMemory,
+		"local s, t = ('x'):rep(2e6), {} for i=1,1e9 do t[i] = {pcall(function() error(s) end)} end":  ErrMemory,
 	} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
