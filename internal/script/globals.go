@@ -554,54 +554,6 @@ func (m *machine) longString(l *lua.LState, size int) {
 	m.meter.make(size)
 }
 
-func (m *machine) openCoroutine() {
-	lua.OpenCoroutine(m.l)
-	made := m.l.Get(-1).(*lua.LTable)
-	m.l.Pop(1)
-	native := func(name string) lua.LGFunction { return made.RawGetString(name).(*lua.LFunction).GFunction }
-	create, wrap, resume := native("create"), native("wrap"), native("resume")
-	luaFunction := func(l *lua.LState, name string) {
-		if f, ok := l.Get(1).(*lua.LFunction); !ok || f.IsG {
-			badArg(l, 1, name, "Lua function expected")
-		}
-		m.meter.make(sizeOfThread)
-	}
-	m.library("coroutine", map[string]lua.LGFunction{
-		"create": func(l *lua.LState) int {
-			luaFunction(l, "create")
-			create(l)
-			l.Get(-1).(*lua.LState).SetContext(&m.meter)
-			return 1
-		},
-		"wrap": func(l *lua.LState) int {
-			luaFunction(l, "wrap")
-			wrap(l)
-			f := l.Get(-1).(*lua.LFunction)
-			f.Upvalues[0].Value().(*lua.LState).SetContext(&m.meter)
-			f.GFunction = m.nested(f.GFunction)
-			return 1
-		},
-		"resume":  m.nested(resume),
-		"running": native("running"),
-		"status":  native("status"),
-		"yield":   native("yield"),
-	})
-}
-
-// nested bounds how deep coroutines resume each other.
-func (m *machine) nested(resume lua.LGFunction) lua.LGFunction {
-	return func(l *lua.LState) int {
-		depth := 0
-		for th := l; th.Parent != nil; th = th.Parent {
-			depth++
-		}
-		if depth > maxCoroutines {
-			l.RaiseError("C stack overflow")
-		}
-		return resume(l)
-	}
-}
-
 func (m *machine) openTable() {
 	m.library("table", map[string]lua.LGFunction{
 		"concat": m.tableConcat,

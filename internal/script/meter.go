@@ -322,6 +322,18 @@ type frame struct {
 	_        int
 	function *lua.LFunction
 	parent   *frame
+	pc       int
+}
+
+// calls reports whether the code of a frame has called the one above it by itself: it is no function
+// of Go, and at no operator or loop.
+func (f *frame) calls() bool {
+	if f.function.IsG {
+		return false
+	}
+	const operands = 26 // bits of an instruction, below those that tell which it is
+	op := int(f.function.Proto.Code[f.pc-1] >> operands)
+	return op == lua.OP_CALL || op == lua.OP_TAILCALL
 }
 
 // frameOf returns where lua.Debug, whose first field that is, has its frame.

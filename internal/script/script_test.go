@@ -261,6 +261,49 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	}
 }
 
+// TestOnlyWhatIsSuspendedIsResumed, and only a coroutine's own code yields: the interpreter itself
+// would run on in more than one place.
+func TestOnlyWhatIsSuspendedIsResumed(t *testing.T) {
+	const across = "attempt to yield across metamethod/C-call boundary"
+	for _, c := range []struct{ source, want string }{
+		{"local a a = coroutine.create(function() local b = coroutine.create(function() " +
+			"return coroutine.status(a), coroutine.resume(a) end) local _, is, ok, why = coroutine.resume(b) " +
+			"return is..tostring(ok)..why end) local _, got = coroutine.resume(a) return got",
+			"normalfalsecannot resume normal coroutine"},
+		{"local f, g f = coroutine.wrap(function() g() end) g = coroutine.wrap(function() f() end) f()",
+			"cannot resume normal coroutine"},
+		{"local f f = coroutine.wrap(function() f() end) f()", "cannot resume running coroutine"},
+		{"local a a = coroutine.create(function() pcall(coroutine.wrap(function() error('x') end)) " +
+			"local _, why = coroutine.resume(a) return why end) local _, why = coroutine.resume(a) return why",
+			"cannot resume running coroutine"},
+		{"local f = coroutine.wrap(function() error('x') end) pcall(f) local _, why = pcall(f) return why",
+			"cannot resume dead coroutine"},
+		{"local f = coroutine.wrap(function() local _, why = pcall(coroutine.yield) return why end) " +
+			"local why = f() return why", across},
+		{"coroutine.wrap(function() local x = setmetatable({}, {__index=coroutine.yield}).x end)()", across},
+		{"coroutine.wrap(function() for x in function() coroutine.yield() end do end end)()", across},
+		{"coroutine.yield()", across},
+		{"local function walk(n) if n > 0 then walk(n-1) coroutine.yield(n) end end local s = '' " +
+			"for n in coroutine.wrap(function() walk(3) end) do s = s..n end return s", "\r\n123\r\n"},
+	} {
+		var out string
+		var err error
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			out, err = runText(t, c.source, limits())
+		}()
+		select {
+		case <-done:
+		case <-time.After(5 * time.Minute):
+			t.Fatalf("%s\nhangs", c.source)
+		}
+		if err != nil || !strings.Contains(out, c.want) {
+			t.Errorf("%s\nis answered with %q, %v, want %q", c.source, out, err, c.want)
+		}
+	}
+}
+
 // TestOthersEndARun at once, with their error, also where the script catches errors.
 func TestOthersEndARun(t *testing.T) {
 	killed := errors.New("killed")
