@@ -182,10 +182,12 @@ func (w *writer) put(v lua.LValue) {
 // table writes a table: what a single field of it tells, or else its elements up to the first nil.
 func (w *writer) table(t *lua.LTable) {
 	if s, ok := t.RawGetString("err").(lua.LString); ok {
+		w.m.meter.make(len(s))
 		w.buf = appendError(w.buf, string(s))
 		return
 	}
 	if s, ok := t.RawGetString("ok").(lua.LString); ok {
+		w.m.meter.make(len(s))
 		w.buf = append(w.buf, '+')
 		from := len(w.buf)
 		w.buf = append(append(w.buf, s...), "\r\n"...)
@@ -213,6 +215,7 @@ func (w *writer) table(t *lua.LTable) {
 			w.bulk(string(s))
 			return
 		}
+		w.m.meter.make(len(s))
 		w.buf = append(append(append(w.buf, '('), bytes.Map(noLineEnd, []byte(s))...), "\r\n"...)
 		return
 	}
@@ -259,6 +262,7 @@ func (w *writer) verbatim(format, s string) {
 		w.bulk(s)
 		return
 	}
+	w.m.meter.make(len(s) + len(format))
 	format = (format + "   ")[:3]
 	w.header('=', int64(len(s)+4))
 	w.buf = append(append(append(append(w.buf, format...), ':'), s...), "\r\n"...)
@@ -266,27 +270,24 @@ func (w *writer) verbatim(format, s string) {
 
 // pairs writes a map, or the keys of a set.
 func (w *writer) pairs(t *lua.LTable, values bool) {
-	at, n := len(w.buf), int64(0)
+	n := int64(0)
+	t.ForEach(func(_, _ lua.LValue) { n++ })
+	switch {
+	case w.resp3 && values:
+		w.header('%', n)
+	case w.resp3:
+		w.header('~', n)
+	case values:
+		w.header('*', 2*n)
+	default:
+		w.header('*', n)
+	}
 	for k, v := t.Next(lua.LNil); k != lua.LNil; k, v = t.Next(k) {
 		w.put(k)
-		n++
 		if values {
 			w.put(v)
 		}
 	}
-	mark := byte('*')
-	switch {
-	case w.resp3 && values:
-		mark = '%'
-	case w.resp3:
-		mark = '~'
-	case values:
-		n *= 2
-	}
-	body := bytes.Clone(w.buf[at:])
-	w.buf = w.buf[:at]
-	w.header(mark, n)
-	w.buf = append(w.buf, body...)
 }
 
 // What the interpreter says of some errors, and what Lua 5.1 says.

@@ -304,6 +304,26 @@ func TestOnlyWhatIsSuspendedIsResumed(t *testing.T) {
 	}
 }
 
+// allocated returns how much memory was, in bytes, since the process began.
+func allocated() uint64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.TotalAlloc
+}
+
+// TestAReplyIsWrittenOnce, and not again at each level that it is nested.
+func TestAReplyIsWrittenOnce(t *testing.T) {
+	before := allocated()
+	out, err := runText(t, "local t = ('x'):rep(300000) for i=1,990 do t = {map={a=t}} end return t", limits())
+	if n := allocated() - before; n > 100<<20 {
+		t.Errorf("that took %d MiB", n>>20)
+	}
+	want := strings.Repeat("*2\r\n$1\r\na\r\n", 990) + "$300000\r\n" + strings.Repeat("x", 300_000) + "\r\n"
+	if out != want || err != nil {
+		t.Errorf("%.60q, %v", out, err)
+	}
+}
+
 // TestOthersEndARun at once, with their error, also where the script catches errors.
 func TestOthersEndARun(t *testing.T) {
 	killed := errors.New("killed")
