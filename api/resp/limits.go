@@ -173,13 +173,14 @@ const (
 	// first the value that it returns. A larger one has a goroutine of its own.
 	maxQuickBytes     = 64 << 10
 	maxQuickArguments = 256
-	// quickScript, quickSteps, quickScriptBytes and quickWork bound a script that the loop executes
-	// itself: its time, its instructions, the bytes that it holds, and at how many keys and members
-	// its commands look.
+	// quickScript, quickSteps, quickScriptBytes, quickWork and quickLines bound a script that the loop
+	// executes itself: its time, its instructions, the bytes that it holds, at how many keys and
+	// members its commands look, and how many lines it logs.
 	quickScript      = 2 * time.Millisecond
 	quickSteps       = 20_000
 	quickScriptBytes = 8 << 20
 	quickWork        = 1 << 10
+	quickLines       = 16
 	// briefKeys, briefWork and briefPattern bound a command that the loop executes itself though it goes
 	// through all that keys hold: how many keys, at how many members and the like it looks, and with what
 	// each is compared, in bytes.

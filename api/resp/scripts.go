@@ -224,17 +224,33 @@ type evaluation struct {
 	reads bool    // it may not write
 	out   replies // to what the script asks
 	work  int64
+	lines int       // that it may log in the loop
+	told  []logLine // those that it has logged there
+}
+
+// logLine is what a script has to tell.
+type logLine struct {
+	level int
+	text  string
 }
 
 // evaluate runs a script and writes its reply.
 func (c *call) evaluate(p *script.Program, reads bool, keys, args [][]byte) error {
 	e := &evaluation{call: c, reads: reads}
-	run := script.Run{Keys: keys, Args: args, Call: e.execute, Known: known, Log: c.server.logScript, RESP3: c.out.resp3}
+	run := script.Run{Keys: keys, Args: args, Call: e.execute, Known: known, Log: e.log, RESP3: c.out.resp3}
 	began := time.Now()
 	if c.looped {
-		run.Log = nil // it may be begun again
+		if !c.whole { // else what is queued behind it may begin it again
+			e.lines = quickLines
+		}
 		run.Limits = script.Limits{Steps: quickSteps, Bytes: quickScriptBytes, Deadline: began.Add(quickScript)}
-		return c.conclude(p, &run)
+		err := c.conclude(p, &run)
+		if err != errApart {
+			for _, line := range e.told {
+				c.server.logScript(line)
+			}
+		}
+		return err
 	}
 	r := &running{index: c.session.index, writes: c.command.access == accessWrite && !c.whole || c.writing, began: began}
 	c.server.scripts.enter(r)
@@ -282,16 +298,27 @@ func known(args [][]byte) bool {
 	return err == nil
 }
 
-// logScript logs what a script has to tell.
-func (s *Server) logScript(level int, text string) {
-	text = text[:min(len(text), longestErrorText)]
-	switch level {
-	case 0, 1:
-		s.config.Logger.Debug("a script says", "text", text)
-	case 2:
-		s.config.Logger.Info("a script says", "text", text)
+// log logs what the script has to tell: in the loop, where it may be begun again, once it has ended.
+func (e *evaluation) log(level int, text string) error {
+	switch {
+	case !e.call.looped:
+		e.call.server.logScript(logLine{level, text})
+	case len(e.told) == e.lines:
+		return errTooMuchWork
 	default:
-		s.config.Logger.Warn("a script says", "text", text)
+		e.told = append(e.told, logLine{level, text})
+	}
+	return nil
+}
+
+func (s *Server) logScript(line logLine) {
+	switch line.level {
+	case 0, 1:
+		s.config.Logger.Debug("a script says", "text", line.text)
+	case 2:
+		s.config.Logger.Info("a script says", "text", line.text)
+	default:
+		s.config.Logger.Warn("a script says", "text", line.text)
 	}
 }
 

@@ -2,6 +2,7 @@ package resp
 
 import (
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -193,6 +194,30 @@ func TestAScriptBeyondALimitChangesNothing(t *testing.T) {
 	if want := ended + "+OK+QUEUED+QUEUED" + ended + ":0"; got != want {
 		t.Error(got)
 	}
+}
+
+// TestWhatAScriptTellsIsLoggedOnce, whether it ends in the loop or is begun again on a goroutine.
+func TestWhatAScriptTellsIsLoggedOnce(t *testing.T) {
+	eachWay(t, func(t *testing.T) {
+		var log lines
+		_, address := startServer(t, Config{Peer: openMemory(t), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		p := dial(t, address)
+		const many, long = 3 * quickLines, "for i=1,300000 do end"
+		p.send([]string{"EVAL", "redis.log(redis.LOG_WARNING, 'brief')", "0"},
+			[]string{"EVAL", "redis.log(redis.LOG_WARNING, 'fails') error('x')", "0"},
+			[]string{"EVAL", "redis.log(redis.LOG_NOTICE, 'long') " + long, "0"},
+			[]string{"EVAL", fmt.Sprintf("for i=1,%d do redis.log(redis.LOG_WARNING, 'many') end", many), "0"},
+			[]string{"MULTI"}, []string{"EVAL", "redis.log(redis.LOG_WARNING, 'queued')", "0"},
+			[]string{"EVAL", long, "0"}, []string{"EXEC"})
+		for range 8 {
+			p.reply()
+		}
+		for text, want := range map[string]int{"brief": 1, "fails": 1, "long": 1, "many": many, "queued": 1} {
+			if got := strings.Count(log.String(), "text="+text+"\n"); got != want {
+				t.Errorf("%s is logged %d times, want %d", text, got, want)
+			}
+		}
+	})
 }
 
 // TestScriptsAreForgottenInTheirOrder of use, when there are too many.

@@ -135,8 +135,9 @@ type Run struct {
 	Call func(args [][]byte, resp3 bool) ([]byte, error)
 	// Known reports whether there is such a command.
 	Known func(args [][]byte) bool
-	// Log takes what the script has to tell, with a level from 0 to 3.
-	Log func(level int, text string)
+	// Log takes what the script has to tell, up to MaxLog bytes, with a level from 0 to 3. An error
+	// ends the run.
+	Log func(level int, text string) error
 	// RESP3 tells what the reply is for.
 	RESP3  bool
 	Limits Limits
@@ -173,8 +174,8 @@ func (p *Program) Run(r *Run, out []byte) ([]byte, error) {
 
 func (m *machine) start(r *Run) {
 	m.run, m.resp3, m.depth, m.json = r, false, 0, defaultJSON
-	m.globals.RawSetString("KEYS", list(r.Keys))
 	m.seed = rand.Uint64() & (1<<48 - 1)
+	m.globals.RawSetString("KEYS", list(r.Keys))
 	m.globals.RawSetString("ARGV", list(r.Args))
 	m.meter.begin(m, r.Limits)
 	m.l.SetContext(&m.meter)

@@ -133,6 +133,9 @@ func statusReply(l *lua.LState) int {
 	return push(l, t)
 }
 
+// MaxLog is how many bytes of what a script has to tell are logged.
+const MaxLog = 512
+
 func (m *machine) log(l *lua.LState) int {
 	level, ok := toNumber(l.Get(1))
 	switch {
@@ -143,14 +146,23 @@ func (m *machine) log(l *lua.LState) int {
 	case level < 0 || level > 3:
 		return raise(l, "ERR Invalid debug level.")
 	}
-	var words []string
-	for i := 2; i <= l.GetTop(); i++ {
-		if v := l.Get(i); isText(v) {
-			words = append(words, text(v))
-		}
+	if m.run.Log == nil {
+		return 0
 	}
-	if m.run.Log != nil {
-		m.run.Log(int(level), strings.Join(words, " "))
+	var told []byte
+	for i := 2; i <= l.GetTop() && len(told) < MaxLog; i++ {
+		v := l.Get(i)
+		if !isText(v) {
+			continue
+		}
+		if i > 2 {
+			told = append(told, ' ')
+		}
+		word := text(v)
+		told = append(told, word[:min(len(word), MaxLog)]...)
+	}
+	if err := m.run.Log(int(level), string(told[:min(len(told), MaxLog)])); err != nil {
+		m.meter.stop(err)
 	}
 	return 0
 }

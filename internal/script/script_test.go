@@ -304,6 +304,35 @@ func TestOnlyWhatIsSuspendedIsResumed(t *testing.T) {
 	}
 }
 
+// TestWhatIsLoggedIsShort, however much a script has to tell. An error of the log ends the script.
+func TestWhatIsLoggedIsShort(t *testing.T) {
+	p, err := Compile([]byte("local s, t = ('x'):rep(1e5), {} for i=1,8000 do t[i] = s end " +
+		"redis.log(redis.LOG_WARNING, 'a', 1, {}, unpack(t)) return 1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := ""
+	var failure error
+	r := &Run{Limits: limits(), Log: func(_ int, text string) error {
+		told = text
+		return failure
+	}}
+	before := allocated()
+	if out, err := p.Run(r, nil); string(out) != ":1\r\n" || err != nil {
+		t.Errorf("%q, %v", out, err)
+	}
+	if n := allocated() - before; n > 100<<20 {
+		t.Errorf("that took %d MiB", n>>20)
+	}
+	if want := "a 1 " + strings.Repeat("x", MaxLog-4); told != want {
+		t.Errorf("%d bytes are logged: %q", len(told), told)
+	}
+	failure = errFatal
+	if _, err := p.Run(r, nil); err != errFatal {
+		t.Error(err)
+	}
+}
+
 // allocated returns how much memory was, in bytes, since the process began.
 func allocated() uint64 {
 	var m runtime.MemStats
