@@ -243,3 +243,41 @@ func (n *nears) add(s *sums) {
 	n.of[n.next] = s
 	n.next = (n.next + 1) % maxNear
 }
+
+// forgetCounts makes it that nothing was written to, nor counted on, any string under prefix, of
+// those that the group has.
+func (g *group) forgetCounts(prefix dotted.Address, note func(undo)) {
+	g.countsUnder(prefix, func(n *countState) {
+		g.walked++
+		if !hasPrefix(n.at, prefix) || g.counted[n.at] != n {
+			return
+		}
+		if note != nil {
+			note(undo{count: n, counted: g.countBefore(n)})
+		}
+		n.now, n.sole, n.written, n.looked, n.dirty = counts{}, 0, false, true, true
+	})
+}
+
+// countsUnder calls fn with the sums over strings that the group has of a prefix's key, or with all. It orders them by
+// keys once: a transaction may clear one key after the other.
+func (g *group) countsUnder(prefix dotted.Address, fn func(*countState)) {
+	if prefix == "" {
+		g.memory.counts.each(fn)
+		return
+	}
+	if g.countsOf == nil {
+		g.countsOf = map[string][]*countState{}
+		g.memory.counts.each(g.noteKey)
+	}
+	for _, n := range g.countsOf[prefix.Key()] {
+		fn(n)
+	}
+}
+
+func (g *group) noteKey(n *countState) {
+	if g.countsOf != nil {
+		key := n.at.Key()
+		g.countsOf[key] = append(g.countsOf[key], n)
+	}
+}

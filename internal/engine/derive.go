@@ -753,6 +753,7 @@ func (g *group) count(a dotted.Address, note func(undo)) (*countState, error) {
 func (g *group) keepCount(c countState, note func(undo)) *countState {
 	n := g.memory.counts.next()
 	*n = c
+	g.noteKey(n)
 	if g.counted[n.at], g.counting = n, n; note != nil {
 		note(undo{uncount: n.at})
 	}
@@ -803,20 +804,6 @@ func (g *group) addToString(x addition, note func(undo)) error {
 	}
 	n.add(x)
 	return nil
-}
-
-// forgetCounts makes it that nothing was written to, nor counted on, any string under prefix, of
-// those that the group has.
-func (g *group) forgetCounts(prefix dotted.Address, note func(undo)) {
-	g.memory.counts.each(func(n *countState) {
-		if !hasPrefix(n.at, prefix) || g.counted[n.at] != n {
-			return
-		}
-		if note != nil {
-			note(undo{count: n, counted: g.countBefore(n)})
-		}
-		n.now, n.sole, n.written, n.looked, n.dirty = counts{}, 0, false, true, true
-	})
 }
 
 // encode returns the record of what was counted on a string, as of a clear; nil if that is nothing, or a sole share.

@@ -40,6 +40,7 @@ type group struct {
 
 	counted  map[dotted.Address]*countState // of strings
 	counting *countState                    // of them, that was looked at
+	countsOf map[string][]*countState       // by their keys, once a key was cleared
 	tallied  bool                           // the group has changed how many cells tally
 	timed    bool                           // and whether any key has an expiry
 
@@ -48,7 +49,7 @@ type group struct {
 
 	at     []byte                         // memory for a key
 	order  *btree.Map[string, *cellState] // cells by their keys, once that is asked for
-	walked int                            // cells of it that were passed
+	walked int                            // cells and counts of it that were passed
 
 	undoing *Tx  // that cleared something, and may be taken back
 	taken   bool // what the group did is in the replica's own state

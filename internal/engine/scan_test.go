@@ -90,3 +90,34 @@ func TestAScanPassesWhatThereIsWhenItBegins(t *testing.T) {
 	_, err := g.Commit(false)
 	must(t, err)
 }
+
+// TestWhoClearsOneKeyAfterTheOtherLooksAtWhatWasCountedThere and not at what was counted on all others.
+func TestWhoClearsOneKeyAfterTheOtherLooksAtWhatWasCountedThere(t *testing.T) {
+	walked := func(keys int) int {
+		w := newWorld(t, 1, worldConfig{hosts: 1})
+		g := w.hosts[0].engine.newGroup(w.now)
+		must(t, g.update(func(tx *Tx) error {
+			f := Fields(tx)
+			for i := range keys {
+				key := fmt.Sprint(i)
+				for field := range 20 { // more than are removed one by one
+					if _, err := f.Map(key).Counter(fmt.Sprint(field)).Add(1); err != nil {
+						return err
+					}
+				}
+				if _, err := f.Remove(key); err != nil {
+					return err
+				}
+			}
+			return nil
+		}))
+		n := g.walked
+		_, err := g.Commit(false)
+		must(t, err)
+		return n
+	}
+	const keys = 30
+	if few, many := walked(keys), walked(10*keys); few == 0 || many > 20*few {
+		t.Errorf("%d keys look at %d counts, ten times as many at %d", keys, few, many)
+	}
+}
