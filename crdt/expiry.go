@@ -258,8 +258,8 @@ func (n ref) loseAll() {
 		name := n.holder(n.depth)
 		t := *name.timing()
 		name.lose(t)
-		if n.depth == 1 && (n.typ == 0 || n.typ == TypeMap) && !t.past && !t.ended && n.tx.fieldsTimed(name.at) {
-			n.tx.noteLost(name.at.Type(TypeMap))
+		if n.depth == 1 && !t.past && !t.ended {
+			n.loseFields()
 		}
 	}
 }

@@ -30,7 +30,7 @@ import (
 // both do, and no more. SetID counts against all that was delivered at the same time; of several,
 // the latest.
 type Group struct {
-	ref   // of its name, below the stream
+	ref    // of its name, below the stream
 	stream Stream
 	within *readLimit // nil: none
 }

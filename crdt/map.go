@@ -122,3 +122,10 @@ func (n ref) withoutHidden(held Types) Types {
 	}
 	return held
 }
+
+// loseFields is lose for all fields of the map that n is, or its key has, if any has an expiry.
+func (n ref) loseFields() {
+	if key := n.holder(1); (n.typ == 0 || n.typ == TypeMap) && n.tx.fieldsTimed(key.at) {
+		n.tx.noteLost(key.at.Type(TypeMap))
+	}
+}

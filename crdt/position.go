@@ -34,7 +34,7 @@ const behindAll = "\xff"
 type level struct {
 	n     int64 // of a run, that begins behind others, one more than theirs; less if it begins before them
 	id    ReplicaID
-	side  byte        // the way in which the run grows
+	side  byte   // the way in which the run grows
 	at    uint64 // which mutation of its author is the first of the insertion; falling if the run grows to the left
 	index int64  // within that insertion, from 0 on; from 0 down if it grows to the left
 }

@@ -323,7 +323,7 @@ func TestAMergedEntryHoldsNoMoreThanItself(t *testing.T) {
 func TestAContextOfMillionsOfExceptionsIsRead(t *testing.T) {
 	c := &Context{}
 	for n := uint64(2); n < 2<<20+4; n++ {
-		c.add(Dot{1, n})
+		c.add(Dot{Replica: 1, Counter: n})
 	}
 	data, err := c.MarshalBinary()
 	if err != nil {

@@ -237,7 +237,7 @@ func (e *effect) grouping(key string, cells []*cell) []*cell {
 	case makeGroup, setGroup:
 		now := &progress{last: int(d.ids[0].Ms), delivered: map[int]bool{}, passed: map[int]bool{}}
 		if d.kind == setGroup {
-			now.set = t.time
+			now.set = max(t.time, was.set+1)
 		} else {
 			e.clear(cells, group)
 		}
