@@ -401,14 +401,18 @@ func runBitOp(c *call) error {
 	case name == "not" && len(c.args) != 4:
 		return replyError("ERR BITOP NOT must be called with a single source key.")
 	}
-	texts, looks, err := c.bitTexts(MaxLooks)
+	most := MaxLooks
+	if c.looped {
+		most = maxQuickBytes / crdt.ChunkSize
+	}
+	texts, looks, err := c.bitTexts(most)
 	switch {
 	case err != nil:
 		return err
-	case looks > MaxLooks:
-		return errMuchBits
-	case c.looped && looks > maxQuickBytes/crdt.ChunkSize:
+	case looks > most && c.looped:
 		return errApart
+	case looks > most:
+		return errMuchBits
 	}
 	bySize := func(a, b text) int { return a.size - b.size }
 	longest, shortest := slices.MaxFunc(texts, bySize).size, slices.MinFunc(texts, bySize).size
