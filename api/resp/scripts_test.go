@@ -123,8 +123,9 @@ func TestAsManyScriptsThatReadAsRunAtOnce(t *testing.T) {
 			if i%2 == 0 {
 				runaway.expect("MULTI", "+OK")
 				runaway.expect("KEYS *", "+QUEUED")
-				runaway.send([]string{"EVAL_RO", endless, "0"}, []string{"EXEC"})
+				runaway.send([]string{"EVAL_RO", endless, "0"})
 				runaway.expectReply("+QUEUED")
+				runaway.send([]string{"EXEC"})
 			} else {
 				runaway.send([]string{"EVAL_RO", endless, "0"})
 			}
