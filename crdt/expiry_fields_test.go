@@ -83,7 +83,8 @@ func TestAFieldThatHasExpiredIsNotSeen(t *testing.T) {
 	}
 }
 
-// TestNothingIsLeftOfFieldsThatExpired removes what has expired in each way there is, and looks for cells.
+// TestNothingIsLeftOfFieldsThatExpired removes what has expired in each way there is, and looks
+// for cells.
 func TestNothingIsLeftOfFieldsThatExpired(t *testing.T) {
 	for name, remove := range map[string]func(*clocked){
 		"by the database": func(c *clocked) {
@@ -128,7 +129,8 @@ func TestAKeyOfFieldsThatHaveExpiredIsNotThere(t *testing.T) {
 	a.wantFields()
 }
 
-// TestAFieldThatIsAddedToMeanwhileHasExpiredAsWell has one replica remove what the other adds to at the same time.
+// TestAFieldThatIsAddedToMeanwhileHasExpiredAsWell has one replica remove what the other adds to
+// at the same time.
 func TestAFieldThatIsAddedToMeanwhileHasExpiredAsWell(t *testing.T) {
 	a, b := clockedPair(t)
 	a.fillFields()
@@ -156,7 +158,8 @@ func TestAFieldThatIsSetHasNoExpiry(t *testing.T) {
 	b.wantFields("f", "g")
 }
 
-// TestAFieldIsRemovedAndWrittenAnewAtOnce does both in one transaction, while the other replica adds.
+// TestAFieldIsRemovedAndWrittenAnewAtOnce does both in one transaction, while the other replica
+// adds.
 func TestAFieldIsRemovedAndWrittenAnewAtOnce(t *testing.T) {
 	a, b := clockedPair(t)
 	a.fillFields()
@@ -173,7 +176,8 @@ func TestAFieldIsRemovedAndWrittenAnewAtOnce(t *testing.T) {
 	a.wantFields("f", "g")
 }
 
-// TestAMapIsRemovedAndWrittenAnewAtOnce does both in one transaction, while the other replica adds to a field.
+// TestAMapIsRemovedAndWrittenAnewAtOnce does both in one transaction, while the other replica
+// adds to a field.
 func TestAMapIsRemovedAndWrittenAnewAtOnce(t *testing.T) {
 	set := func(k Fields, key string) error { return k.Map(key).String("f").Set([]byte("new")) }
 	for name, write := range map[string]func(Fields) error{
@@ -203,7 +207,8 @@ func TestAMapIsRemovedAndWrittenAnewAtOnce(t *testing.T) {
 	}
 }
 
-// TestAMapThatHadExpiredBeginsAnewWithoutTimes: no field of the new one has any, so that it need not be gone through.
+// TestAMapThatHadExpiredBeginsAnewWithoutTimes: no field of the new one has any, so that it need
+// not be gone through.
 func TestAMapThatHadExpiredBeginsAnewWithoutTimes(t *testing.T) {
 	a, _ := clockedPair(t)
 	a.fillFields()
@@ -275,8 +280,8 @@ func TestASetBesideFieldsThatExpire(t *testing.T) {
 	a.wantFields("g")
 }
 
-// TestAFieldGoesWholeWhereItsKeyHasExpiredToo has a database remove a field whose key hides it: it was said elsewhere
-// that this expires, by who removes it without having seen the field.
+// TestAFieldGoesWholeWhereItsKeyHasExpiredToo has a database remove a field whose key hides it:
+// it was said elsewhere that this expires, by who removes it without having seen the field.
 func TestAFieldGoesWholeWhereItsKeyHasExpiredToo(t *testing.T) {
 	a, b := clockedPair(t)
 	a.fillFields()
@@ -291,8 +296,8 @@ func TestAFieldGoesWholeWhereItsKeyHasExpiredToo(t *testing.T) {
 	b.wantFields("g")
 }
 
-// TestAKeyOfAFieldThatHasExpiredBeginsAnew has one replica write to the only field of a key, which has expired, while the
-// other says again when the key does.
+// TestAKeyOfAFieldThatHasExpiredBeginsAnew has one replica write to the only field of a key,
+// which has expired, while the other says again when the key does.
 func TestAKeyOfAFieldThatHasExpiredBeginsAnew(t *testing.T) {
 	for name, write := range map[string]func(k Fields) error{
 		"set": func(k Fields) error { return k.Map("h").String("f").Set([]byte("new")) },
@@ -316,8 +321,9 @@ func TestAKeyOfAFieldThatHasExpiredBeginsAnew(t *testing.T) {
 	}
 }
 
-// TestWhatWasTakenFromACountStaysTakenThoughItHasExpired has one replica count on, and the other remove what it had
-// seen of that, write something that expires in its place, and once that has remove all there is.
+// TestWhatWasTakenFromACountStaysTakenThoughItHasExpired has one replica count on, and the other
+// remove what it had seen of that, write something that expires in its place, and once that has
+// remove all there is.
 func TestWhatWasTakenFromACountStaysTakenThoughItHasExpired(t *testing.T) {
 	for name, clear := range map[string]func(k Fields) error{
 		"everything": func(k Fields) error { return second(k.Clear()) },

@@ -276,8 +276,8 @@ func TestOneTransactionRemovesAKeyAndBeginsItAnew(t *testing.T) {
 	}
 }
 
-// TestWhatIsReplacedByAnotherTypeDoesNotExpire has a key removed and written to in one transaction, while another
-// replica adds to the old one.
+// TestWhatIsReplacedByAnotherTypeDoesNotExpire has a key removed and written to in one
+// transaction, while another replica adds to the old one.
 func TestWhatIsReplacedByAnotherTypeDoesNotExpire(t *testing.T) {
 	for _, members := range []int{1, 40} {
 		a, b := clockedPair(t)
@@ -296,8 +296,8 @@ func TestWhatIsReplacedByAnotherTypeDoesNotExpire(t *testing.T) {
 	}
 }
 
-// TestWhatIsRemovedAndWrittenAtOnceDoesNotExpire has one replica do both in one transaction, while the other adds to the
-// old one.
+// TestWhatIsRemovedAndWrittenAtOnceDoesNotExpire has one replica do both in one transaction,
+// while the other adds to the old one.
 func TestWhatIsRemovedAndWrittenAtOnceDoesNotExpire(t *testing.T) {
 	remove := func(k Fields) error { return second(k.Remove("k")) }
 	add := func(k Fields) error { return second(k.Set("k").Add("new")) }
@@ -354,7 +354,8 @@ func TestNoNameIsTakenForOneThatWasLookedAt(t *testing.T) {
 	}
 }
 
-// What a write puts in place of what was counted is there at once: its key is never empty, and keeps its expiry.
+// What a write puts in place of what was counted is there at once: its key is never empty, and
+// keeps its expiry.
 func TestAWriteOverWhatWasCountedKeepsTheExpiryOfItsKey(t *testing.T) {
 	a, b := clockedPair(t)
 	for key, write := range map[string][2]func(Fields) error{

@@ -35,7 +35,8 @@ type Group struct {
 	within *readLimit // nil: none
 }
 
-// readLimit is at how many entries Read or RemoveConsumer may look, and how many bytes of them Read may deliver.
+// readLimit is at how many entries Read or RemoveConsumer may look, and how many bytes of them
+// Read may deliver.
 type readLimit struct{ entries, bytes int }
 
 // Below a group's name.
@@ -48,8 +49,8 @@ const (
 var (
 	// ErrNoGroup is returned for a group that is not there. Nothing changed.
 	ErrNoGroup = errors.New("there is no such consumer group")
-	// ErrBeyond is returned by Read and RemoveConsumer of a group Within limits if they go beyond one. Nothing
-	// changed.
+	// ErrBeyond is returned by Read and RemoveConsumer of a group Within limits if they go beyond
+	// one. Nothing changed.
 	ErrBeyond = errors.New("more would be read than was allowed")
 )
 
@@ -263,7 +264,8 @@ func (g Group) Create(info GroupInfo) (created bool, err error) {
 	return true, g.begin(groupState{}, info, info.Last)
 }
 
-// SetID has the group begin anew behind info.Last, as Create does. It returns ErrNoGroup if there is none.
+// SetID has the group begin anew behind info.Last, as Create does. It returns ErrNoGroup if there
+// is none.
 func (g Group) SetID(info GroupInfo) error {
 	st, err := g.state()
 	switch {
@@ -314,9 +316,9 @@ func (g Group) Remove() (existed bool, err error) {
 	return g.clear()
 }
 
-// Within returns the group for a Read or RemoveConsumer that others wait for: if it would look at more entries
-// than so many, or deliver more bytes, it returns ErrBeyond. What was delivered already may stand between those
-// that were not, and be looked at.
+// Within returns the group for a Read or RemoveConsumer that others wait for: if it would look at
+// more entries than so many, or deliver more bytes, it returns ErrBeyond. What was delivered
+// already may stand between those that were not, and be looked at.
 func (g Group) Within(entries, bytes int) Group {
 	g.within = &readLimit{entries, bytes}
 	return g
@@ -330,11 +332,11 @@ func (w *readLimit) exceeded(entries, bytes int) bool {
 // more.
 const MaxDelivery = 8 << 20
 
-// Read delivers to a consumer entries that were delivered to none, those with the smallest ids, at
-// most so many if most is not 0, but for those of one id, which come together, and returns them. They are pending then, unless noAck is set.
-// There may be more, beyond MaxDelivery. It returns ErrNoGroup if there is no group. O(log cells) for
-// each entry from the first that was not delivered on, and for each replica that has added to the
-// stream.
+// Read delivers to a consumer entries that were delivered to none, those with the smallest ids,
+// at most so many if most is not 0, but for those of one id, which come together, and returns
+// them. They are pending then, unless noAck is set. There may be more, beyond MaxDelivery. It
+// returns ErrNoGroup if there is no group. O(log cells) for each entry from the first that was
+// not delivered on, and for each replica that has added to the stream.
 func (g Group) Read(consumer string, now time.Time, most int, noAck bool) (entries []StreamEntry, err error) {
 	st, err := g.state()
 	switch {
@@ -391,8 +393,8 @@ type Pending struct {
 	Count     int       // how often
 }
 
-// Assign has entries be pending for a consumer, whoever had them. It returns ErrNoGroup if there is no
-// group. O(entries · log cells).
+// Assign has entries be pending for a consumer, whoever had them. It returns ErrNoGroup if there
+// is no group. O(entries · log cells).
 func (g Group) Assign(consumer string, now time.Time, pending []Pending) error {
 	st, err := g.state()
 	switch {
@@ -522,8 +524,8 @@ func (g Group) HasConsumer(name string) bool {
 	return c.Visible()
 }
 
-// AddConsumer makes a consumer, and reports whether it was not there. It returns ErrNoGroup if there is
-// no group.
+// AddConsumer makes a consumer, and reports whether it was not there. It returns ErrNoGroup if
+// there is no group.
 func (g Group) AddConsumer(name string, now time.Time) (created bool, err error) {
 	st, err := g.state()
 	switch {

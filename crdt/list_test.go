@@ -333,8 +333,8 @@ func TestAValueOfAListIsBounded(t *testing.T) {
 	}
 }
 
-// TestARunStaysTogetherWhereTheRestIsRemoved: what is put behind the last is next to it, though that was put there as the
-// first.
+// TestARunStaysTogetherWhereTheRestIsRemoved: what is put behind the last is next to it, though
+// that was put there as the first.
 func TestARunStaysTogetherWhereTheRestIsRemoved(t *testing.T) {
 	for _, ids := range [][2]ReplicaID{{2, 3}, {3, 2}} {
 		here := NewState()
@@ -352,7 +352,8 @@ func TestARunStaysTogetherWhereTheRestIsRemoved(t *testing.T) {
 	}
 }
 
-// TestPositionsStayShortAtBothEnds of a list of one or two elements, to whichever they are put, by one or several.
+// TestPositionsStayShortAtBothEnds of a list of one or two elements, to whichever they are put,
+// by one or several.
 func TestPositionsStayShortAtBothEnds(t *testing.T) {
 	chance := rand.New(rand.NewPCG(3, 4))
 	for authors := range 3 {
@@ -420,8 +421,8 @@ func TestConcurrentValuesOfAnElementAreAllPassed(t *testing.T) {
 	}
 }
 
-// Two insertions of one replica have places of their own, whatever the time: what is inserted where something was removed is
-// not taken for what others have set there.
+// Two insertions of one replica have places of their own, whatever the time: what is inserted
+// where something was removed is not taken for what others have set there.
 func TestAnInsertionInPlaceOfWhatWasRemovedIsAnother(t *testing.T) {
 	a := NewState()
 	in := func(s *State, r ReplicaID, now time.Time, fn func(l List) error) {

@@ -31,9 +31,10 @@ var (
 	errLooking    = errors.New("looking for the other peers")
 )
 
-// Ready returns nil if the peer has caught up with those it knows, holds all spaces that it is to, and takes
-// writes, and otherwise why not. A peer that knows nobody is ready. For more of a space that had data when it was
-// opened it waits until Config.ReadyWait at the latest, and a Problem then says what it did not wait for.
+// Ready returns nil if the peer has caught up with those it knows, holds all spaces that it is
+// to, and takes writes, and otherwise why not. A peer that knows nobody is ready. For more of a
+// space that had data when it was opened it waits until Config.ReadyWait at the latest, and a
+// Problem then says what it did not wait for.
 func (p *Peer) Ready() error {
 	if err := p.removed(); err != nil {
 		return err
@@ -54,8 +55,8 @@ func (p *Peer) Ready() error {
 	return nil
 }
 
-// unopened returns why this host may lack spaces that it is to hold: the directory is not ready, or not all is open
-// that is listed there. Who looks at the open spaces after that misses none.
+// unopened returns why this host may lack spaces that it is to hold: the directory is not ready,
+// or not all is open that is listed there. Who looks at the open spaces after that misses none.
 func (p *Peer) unopened() (why, err error) {
 	s := p.space(directorySpace)
 	if why, err = askSoon(s, (*loop).readiness); why != nil || err != nil {
@@ -181,7 +182,8 @@ func (l *loop) mayMeet() bool {
 	return slices.ContainsFunc(n.speaking(n.permitted(all), time.Now()), holds) || len(all) == 0 && len(n.joining()) > 0
 }
 
-// mayHold reports whether a member may hold the space: one that holds all spaces may not know of it, and has said so.
+// mayHold reports whether a member may hold the space: one that holds all spaces may not know of
+// it, and has said so.
 func (l *loop) mayHold(m members.Member) bool {
 	return m.Holds(l.s.id.Short()) && !l.p.net.board.lacks(gossip.NeighbourID(m.ID), l.s.id)
 }

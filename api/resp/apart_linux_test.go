@@ -45,8 +45,8 @@ func TestWhatCannotBeUndoneIsDoneOnce(t *testing.T) {
 	p.expect("SLOWLOG LEN", ":0")
 }
 
-// TestWhoIsCutAsItsCommandEndsLeavesNothingBehind: the loop learns that it is cut before the command
-// has ended, and closes it after.
+// TestWhoIsCutAsItsCommandEndsLeavesNothingBehind: the loop learns that it is cut before the
+// command has ended, and closes it after.
 func TestWhoIsCutAsItsCommandEndsLeavesNothingBehind(t *testing.T) {
 	s, err := New(Config{db: newMemory(t)})
 	if err != nil {

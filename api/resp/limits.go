@@ -34,12 +34,13 @@ const (
 	// WriteTimeout is how long a client may take none of its replies, and what it has to take
 	// MaxBatchOutput in of a reply that is sent as it is made.
 	WriteTimeout = 30 * time.Second
-	// MaxReply is the size in bytes of a reply that is made whole: within MULTI, in scripts, and of
-	// commands that write or choose. A longer one is replaced by an error. What only goes through a
-	// key, as GET, LRANGE, ZRANGE, XRANGE, SMEMBERS and HGETALL do, or through all of them, is sent as
-	// it is made, whatever its size. It is also how many bytes of names and elements may be in memory
-	// at once: those that SORT, ZUNION, GEOSEARCH and their like gather before they choose or store,
-	// and those that LREM and LINSERT look at, and LPOS within MULTI and scripts.
+	// MaxReply is the size in bytes of a reply that is made whole: within MULTI, in scripts, and
+	// of commands that write or choose. A longer one is replaced by an error. What only goes
+	// through a key, as GET, LRANGE, ZRANGE, XRANGE, SMEMBERS and HGETALL do, or through all of
+	// them, is sent as it is made, whatever its size. It is also how many bytes of names and
+	// elements may be in memory at once: those that SORT, ZUNION, GEOSEARCH and their like gather
+	// before they choose or store, and those that LREM and LINSERT look at, and LPOS within MULTI
+	// and scripts.
 	MaxReply = 64 << 20
 	// MaxQueue is the size in bytes of the commands between MULTI and EXEC, counted as for
 	// MaxCommand. Beyond it EXEC refuses the transaction.
@@ -56,8 +57,9 @@ const (
 	LongHold    = 1 << 20
 	MaxLongHold = 32 << 20
 	// MaxScans is how many commands run at once that look at many keys or members, such as KEYS,
-	// SCAN, SMEMBERS and HGETALL, each with a reply of up to MaxReply in the making. A MULTI of such that
-	// writes nothing counts as one. More wait, but not for clients that take a long reply.
+	// SCAN, SMEMBERS and HGETALL, each with a reply of up to MaxReply in the making. A MULTI of
+	// such that writes nothing counts as one. More wait, but not for clients that take a long
+	// reply.
 	MaxScans = 4
 
 	// MaxCursors is how many unfinished SCANs a server remembers; the one not used for longest is
@@ -65,30 +67,33 @@ const (
 	MaxCursors = 4096
 	// MaxCursorBytes is the size in bytes of the keys that those cursors stand at.
 	MaxCursorBytes = 8 << 20
-	// MaxScanCount is the number of keys, members or fields that one SCAN, SSCAN, HSCAN or ZSCAN looks
-	// at, whatever its COUNT.
+	// MaxScanCount is the number of keys, members or fields that one SCAN, SSCAN, HSCAN or ZSCAN
+	// looks at, whatever its COUNT.
 	MaxScanCount = 10_000
 	// MaxPattern is the size in bytes of a pattern: matching takes time in proportion.
 	MaxPattern = 128 << 10
 	// MaxRandom is how many elements HRANDFIELD, SRANDMEMBER and ZRANDMEMBER return, or draw with a
 	// negative count.
 	MaxRandom = 1 << 20
-	// MaxSort is how many elements a value has that SORT sorts (with STORE MaxOps, as other writers
-	// wait for it), and how many members ZUNION, ZINTER and ZDIFF make, or GEOSEARCH and GEORADIUS find.
+	// MaxSort is how many elements a value has that SORT sorts (with STORE MaxOps, as other
+	// writers wait for it), and how many members ZUNION, ZINTER and ZDIFF make, or GEOSEARCH and
+	// GEORADIUS find.
 	MaxSort = 1 << 20
-	// MaxLooks is how often what makes a key of several looks for a member in one, as other writers
-	// wait for it: SINTERSTORE and ZINTERSTORE for each of the smallest key, SDIFFSTORE and ZDIFFSTORE
-	// of the first, SUNIONSTORE and ZUNIONSTORE of all, in every key that holds something. It is also
-	// at how many members that are near GEOSEARCHSTORE or GEORADIUS with STORE looks, and XREADGROUP
-	// with an id, and XGROUP DELCONSUMER, at how many that are pending in the group; BITOP at how many
-	// strings and KiB of them, and PFMERGE at how many cells, 64 of each key.
+	// MaxLooks is how often what makes a key of several looks for a member in one, as other
+	// writers wait for it: SINTERSTORE and ZINTERSTORE for each of the smallest key, SDIFFSTORE
+	// and ZDIFFSTORE of the first, SUNIONSTORE and ZUNIONSTORE of all, in every key that holds
+	// something. It is also at how many members that are near GEOSEARCHSTORE or GEORADIUS with
+	// STORE looks, and XREADGROUP with an id, and XGROUP DELCONSUMER, at how many that are
+	// pending in the group; BITOP at how many strings and KiB of them, and PFMERGE at how many
+	// cells, 64 of each key.
 	MaxLooks = 1 << 20
-	// MaxTrimmed is how many entries XADD removes with MAXLEN or MINID, and all XADDs of a transaction
-	// together, but one each: other writers wait for it. What is left goes at the next ones.
+	// MaxTrimmed is how many entries XADD removes with MAXLEN or MINID, and all XADDs of a
+	// transaction together, but one each: other writers wait for it. What is left goes at the
+	// next ones.
 	MaxTrimmed = 10_000
-	// MaxWork is at how many keys and members the commands of a MULTI that writes, or of a script, may
-	// look, all in all: other writers wait for it. LCS counts 256 steps as one, and BITOP a KiB. LINSERT
-	// and LREM of a list of more elements are refused also alone.
+	// MaxWork is at how many keys and members the commands of a MULTI that writes, or of a
+	// script, may look, all in all: other writers wait for it. LCS counts 256 steps as one, and
+	// BITOP a KiB. LINSERT and LREM of a list of more elements are refused also alone.
 	MaxWork = 1 << 20
 	// MaxProduct is the product of the lengths in bytes of the strings that LCS compares, each one
 	// more.
@@ -104,8 +109,8 @@ const (
 	MaxScriptTime   = 10 * time.Second
 	MaxScriptSteps  = 1 << 30
 	MaxScriptMemory = 64 << 20
-	// MaxReadScripts is how many EVAL_RO and EVALSHA_RO run at once, a MULTI of such that writes nothing
-	// counted as one, each with up to MaxScriptMemory. More wait, and nobody else does.
+	// MaxReadScripts is how many EVAL_RO and EVALSHA_RO run at once, a MULTI of such that writes
+	// nothing counted as one, each with up to MaxScriptMemory. More wait, and nobody else does.
 	MaxReadScripts = 4
 	// ScriptBusy is how long a script runs before others who write to its database are told BUSY,
 	// and SCRIPT KILL ends it, unless CONFIG SET busy-reply-threshold says otherwise.
@@ -122,7 +127,8 @@ const (
 	MaxMail = 8 << 20
 	// MaxWatched is the number of keys that a client may watch until EXEC.
 	MaxWatched = 4096
-	// MaxWaited is the number of keys that a command may wait for. It is refused if it is to wait for more.
+	// MaxWaited is the number of keys that a command may wait for. It is refused if it is to wait
+	// for more.
 	MaxWaited = 1024
 	// MaxTracked is how many keys are noted, all in all, of which clients are to be told that they
 	// have changed, and MaxTrackedBytes what they take, about. Beyond it clients are told of others
@@ -144,16 +150,17 @@ const (
 // Limits of a client that has to authenticate, or to end the handshake of TLS, and has not. One
 // that goes beyond is closed.
 const (
-	// MaxStrangerArguments is the number of arguments of a command before authentication, as in Redis.
+	// MaxStrangerArguments is the number of arguments of a command before authentication, as in
+	// Redis.
 	MaxStrangerArguments = 10
 	// MaxStrangerCommand is the size in bytes of a command before authentication, counted as for
 	// MaxCommand.
 	MaxStrangerCommand = 16 << 10
 	// StrangerPatience is how long authentication may take, from connecting on.
 	StrangerPatience = 10 * time.Second
-	// MaxStrangers is how many clients there may be at once that have not authenticated. When there
-	// are as many, or no place for a client is left, the one who came first gives way to the next who
-	// comes: so those without the password cannot keep out those who have it.
+	// MaxStrangers is how many clients there may be at once that have not authenticated. When
+	// there are as many, or no place for a client is left, the one who came first gives way to
+	// the next who comes: so those without the password cannot keep out those who have it.
 	MaxStrangers = 1024
 	// strangerTurn is how long a stranger may keep another waiting, from connecting on.
 	strangerTurn = time.Second
@@ -173,17 +180,17 @@ const (
 	// first the value that it returns. A larger one has a goroutine of its own.
 	maxQuickBytes     = 64 << 10
 	maxQuickArguments = 256
-	// quickScript, quickSteps, quickScriptBytes, quickWork and quickLines bound a script that the loop
-	// executes itself: its time, its instructions, the bytes that it holds, at how many keys and
-	// members its commands look, and how many lines it logs.
+	// quickScript, quickSteps, quickScriptBytes, quickWork and quickLines bound a script that the
+	// loop executes itself: its time, its instructions, the bytes that it holds, at how many keys
+	// and members its commands look, and how many lines it logs.
 	quickScript      = 2 * time.Millisecond
 	quickSteps       = 20_000
 	quickScriptBytes = 8 << 20
 	quickWork        = 1 << 10
 	quickLines       = 16
-	// briefKeys, briefWork and briefPattern bound a command that the loop executes itself though it goes
-	// through all that keys hold: how many keys, at how many members and the like it looks, and with what
-	// each is compared, in bytes.
+	// briefKeys, briefWork and briefPattern bound a command that the loop executes itself though
+	// it goes through all that keys hold: how many keys, at how many members and the like it
+	// looks, and with what each is compared, in bytes.
 	briefKeys    = 8
 	briefWork    = 256
 	briefPattern = 256
@@ -212,8 +219,8 @@ const (
 	keepArguments = 64
 	// keepOutput is the size in bytes of the largest reply buffer that is used again.
 	keepOutput = 64 << 10
-	// leastWindow is of how many members SPOP chooses at least, of a large set, and RANDOMKEY of how
-	// many keys.
+	// leastWindow is of how many members SPOP chooses at least, of a large set, and RANDOMKEY of
+	// how many keys.
 	leastWindow = 64
 	// maxDigits is how many characters a length may have.
 	maxDigits = 20

@@ -14,7 +14,8 @@ import (
 // That a share is sole follows from the sums over its string, and so from derive: the group that
 // changes them writes the summary and the record, and a recount expects both.
 
-// isSole returns who counted on the string, if that is to stand in the summary of its key, and else zero.
+// isSole returns who counted on the string, if that is to stand in the summary of its key, and
+// else zero.
 func (n *countState) isSole() crdt.ReplicaID {
 	if n.now.Shares == 1 && !n.written && isOwnString(n.at) {
 		return crdt.ReplicaID(n.now.owners)
@@ -48,7 +49,8 @@ func (g *group) soleOf(a dotted.Address) (crdt.ReplicaID, error) {
 	return s.now.Sole, nil
 }
 
-// countSole returns the state of the sums over a string on which one replica counted. See add for note.
+// countSole returns the state of the sums over a string on which one replica counted. See add for
+// note.
 func (g *group) countSole(a dotted.Address, sole crdt.ReplicaID, note func(undo)) (*countState, error) {
 	near := g.nearBy(a)
 	n := g.keepCount(countState{at: a, near: near, sole: sole, looked: true}, note)
@@ -74,8 +76,8 @@ func soleCount(owner crdt.ReplicaID, c dotted.Cell) counts {
 	return counts{dotted.Count{Sum: dotted.Lent.Counted(owner, c), Shares: 1}, uint64(owner)}
 }
 
-// derivedCount appends the new record of what was counted on a string, if there was or is to be one, and has the summary
-// of the key say who alone counted there.
+// derivedCount appends the new record of what was counted on a string, if there was or is to be
+// one, and has the summary of the key say who alone counted there.
 func (g *group) derivedCount(n *countState, items []*item) []*item {
 	if sole := n.isSole(); sole != n.sole {
 		s := g.sums[n.at.Key()] // which changed with the string
@@ -133,11 +135,11 @@ func (tx *Tx) Count(a dotted.Address) (dotted.Count, error) {
 	return n.told().Count, nil
 }
 
-// An increment looks at two records or three: the sums over its key, what was counted on the string
-// unless one share is all of that, and this replica's share. Who has found the first finds the others by it, for as long
-// as they are what memory has newest: without a look-up of each, whose places all have to be
-// fetched. Only the last maxNear counters that were counted on have that, as what is found so is
-// held though memory may have let it go.
+// An increment looks at two records or three: the sums over its key, what was counted on the
+// string unless one share is all of that, and this replica's share. Who has found the first finds
+// the others by it, for as long as they are what memory has newest: without a look-up of each,
+// whose places all have to be fetched. Only the last maxNear counters that were counted on have
+// that, as what is found so is held though memory may have let it go.
 
 // maxNear bounds the keys beside whose sums there is a near.
 const maxNear = 1 << 14
@@ -219,7 +221,8 @@ func (g *group) heldAt(at []byte) *cellState {
 	return nil
 }
 
-// holdItem takes a cell as memory has it into the group. Its address is the caller's, who has it at hand.
+// holdItem takes a cell as memory has it into the group. Its address is the caller's, who has it
+// at hand.
 func (g *group) holdItem(a dotted.Address, it *item) *cellState {
 	c := g.memory.states.next()
 	c.address, c.key, c.was, c.stored = a, it.key, it, it.cell
@@ -259,8 +262,8 @@ func (g *group) forgetCounts(prefix dotted.Address, note func(undo)) {
 	})
 }
 
-// countsUnder calls fn with the sums over strings that the group has of a prefix's key, or with all. It orders them by
-// keys once: a transaction may clear one key after the other.
+// countsUnder calls fn with the sums over strings that the group has of a prefix's key, or with
+// all. It orders them by keys once: a transaction may clear one key after the other.
 func (g *group) countsUnder(prefix dotted.Address, fn func(*countState)) {
 	if prefix == "" {
 		g.memory.counts.each(fn)

@@ -8,7 +8,8 @@ import (
 	"github.com/tidwall/btree"
 )
 
-// under calls fn with the group's cells under prefix, in the order of their keys, until fn returns false.
+// under calls fn with the group's cells under prefix, in the order of their keys, until fn
+// returns false.
 func (g *group) under(prefix dotted.Address, fn func(*cellState) bool) { g.behind(prefix, "", fn) }
 
 // behind is under of those with keys beyond one.
@@ -29,8 +30,9 @@ func (g *group) behind(prefix dotted.Address, last string, fn func(*cellState) b
 	})
 }
 
-// ownCells goes through the cells that a group has under a prefix when a scan begins. It reads them in parts, as most
-// scans end soon. Between two parts the group may take in further cells: they are none of them.
+// ownCells goes through the cells that a group has under a prefix when a scan begins. It reads
+// them in parts, as most scans end soon. Between two parts the group may take in further cells:
+// they are none of them.
 type ownCells struct {
 	g      *group
 	prefix dotted.Address
