@@ -38,6 +38,19 @@ func (s Set) All() iter.Seq[string] { return s.elements("") }
 // AllAfter passes the elements greater than the given one, which need not be there.
 func (s Set) AllAfter(elem string) iter.Seq[string] { return s.elements(s.beyond(elem)) }
 
+// Next returns the least element greater than the given one, which need not be there, and false if
+// there is none. O(log cells) but for the removed cells that stand before it.
+func (s Set) Next(elem string) (next string, ok bool) {
+	if s.broken() != nil {
+		return "", false
+	}
+	s.walk(s.beyond(elem), func(elem string) bool {
+		next, ok = elem, true
+		return false
+	})
+	return next, ok
+}
+
 func (s Set) elements(after dotted.Address) iter.Seq[string] {
 	return inParts(s.ref, after, s.walk, s.beyond)
 }

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+
+	"github.com/peerd/peerd/crdt"
 )
 
 // To draw one name of many costs a descent (see window) or a pass through all of them. So several
@@ -15,18 +17,18 @@ import (
 
 const (
 	// mostDraws is how many draws are kept, those longest unused forgotten first.
-	mostDraws = 64
+	mostDraws = 16
 	// mostDrawn is how many names are kept of one, and mostDrawnBytes how many bytes they may have.
-	mostDrawn      = 4096
-	mostDrawnBytes = 128 << 10
+	mostDrawn      = mostPassed
+	mostDrawnBytes = 512 << 10
 	// drawnShare is by which part what is drawn from may have grown or shrunk, if not by what was
 	// drawn, before others are drawn. Less than that is not to be noticed.
 	drawnShare = 64
 	// mostPassed is among how many names those that go are drawn by a pass through all, which have at most
 	// mostPassedBytes.
 	mostPassed, mostPassedBytes = 16 << 10, 2 << 20
-	// windowShare is of which part of more names a window is made, up to mostWindow.
-	windowShare, mostWindow = 8, 4096
+	// windowShare is of which part of more names a window is made, up to mostPassed.
+	windowShare = 2
 	// passShare is of how many names one is drawn by a pass through all. So each draw costs as much
 	// as to pass that many, however many there are.
 	passShare = 16
@@ -113,11 +115,9 @@ func (c *call) drawSource(key string) drawSource {
 	return drawSource{c.session.index, c.command, key}
 }
 
-// drawAway returns count of a key's n names that are to be removed: of those that were drawn before if they suffice, else of
-// new ones.
-func (c *call) drawAway(
-	count, n int, has func(string) bool, all iter.Seq[string], beyond func(name string) iter.Seq[string],
-) []string {
+// drawAway returns count of a set's n elements that are to be removed: of those that were drawn before if they suffice, else
+// of new ones.
+func (c *call) drawAway(set crdt.Set, count, n int) []string {
 	source, kept := c.drawSource(c.arg(1)), &c.server.drawn
 	var some []string
 	for len(some) < count && count < leastWindow {
@@ -126,7 +126,7 @@ func (c *call) drawAway(
 		if !ok {
 			break
 		}
-		if has(name) {
+		if set.Has(name) {
 			some = append(some, name)
 		}
 	}
@@ -135,11 +135,11 @@ func (c *call) drawAway(
 	}
 	ok := false
 	if n <= mostPassed {
-		some, ok = collected(all)
+		some, ok = collected(set.All())
 	}
 	if !ok {
 		least := max(leastWindow, 2*count)
-		some = window(n, least, max(least, min(n/windowShare, mostWindow)), all, beyond)
+		some = window(n, least, max(least, min(n/windowShare, mostPassed)), set)
 	}
 	count = min(count, len(some)) // a read that failed ends the transaction behind this
 	rand.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })

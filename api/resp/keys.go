@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/peer"
 	embedded "github.com/peerd/peerd/peer"
 )
 
@@ -194,21 +195,33 @@ func (c *call) copyAll(from, to string) error {
 	return err
 }
 
-// runRandomKey chooses of leastWindow keys that follow a random one, a few times of the same ones.
-func runRandomKey(c *call) error {
-	names := func(all iter.Seq2[string, crdt.Types]) iter.Seq[string] {
-		return func(yield func(string) bool) {
-			for key := range all {
-				if !yield(key) {
-					return
-				}
+// keyNames are the names of all keys, with those that have expired.
+type keyNames struct{ tx *peer.Tx }
+
+func (k keyNames) All() iter.Seq[string] { return k.AllAfter("") }
+
+func (k keyNames) AllAfter(name string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for key := range k.tx.Scan("", name) {
+			if !yield(key) {
+				return
 			}
 		}
 	}
+}
+
+func (k keyNames) Next(name string) (next string, ok bool) {
+	for next = range k.tx.Scan("", name) {
+		return next, true
+	}
+	return "", false
+}
+
+// runRandomKey chooses of leastWindow keys that follow a random one, a few times of the same ones.
+func runRandomKey(c *call) error {
 	n := c.tx.Len()
 	key, ok := c.drawOne("", n, c.tx.Has, func() []string {
-		some := window(n, leastWindow, leastWindow, names(c.tx.Scan("", "")),
-			func(key string) iter.Seq[string] { return names(c.tx.Scan("", key)) })
+		some := window(n, leastWindow, leastWindow, keyNames{c.tx})
 		some = slices.DeleteFunc(some, func(key string) bool { return !c.tx.Has(key) })
 		if len(some) == 0 { // those have expired
 			for key := range c.tx.All() {

@@ -183,7 +183,7 @@ func runSPop(c *call) error {
 	if count == 0 {
 		return nil
 	}
-	some := c.drawAway(int(count), n, set.Has, set.All(), set.AllAfter)
+	some := c.drawAway(set, int(count), n)
 	for _, elem := range some {
 		if _, err := set.Remove(elem); err != nil {
 			return err

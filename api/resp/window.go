@@ -1,7 +1,6 @@
 package resp
 
 import (
-	"cmp"
 	"iter"
 	"math/rand/v2"
 	"slices"
@@ -17,26 +16,21 @@ import (
 // behind follows, in the order, nearly all that begins with what it is appended to.
 const behind = "\xff\xff\xff\xff\xff\xff\xff\xff"
 
+// choices are the names of which some are chosen, in order.
+type choices interface {
+	All() iter.Seq[string]
+	AllAfter(name string) iter.Seq[string]
+	// Next returns the first name of those that AllAfter passes, and false if there is none.
+	Next(name string) (next string, ok bool)
+}
+
 // window returns size of n names, or all if there are no more: from several random ones on, if it is large, those that follow
 // each. Of long names it returns fewer, but not fewer than least.
-func window(
-	n, least, size int, all iter.Seq[string], beyond func(name string) iter.Seq[string],
-) (some []string) {
-	after := func(name string) iter.Seq[string] {
-		if name == "" {
-			return all
-		}
-		return beyond(name)
-	}
+func window(n, least, size int, names choices) (some []string) {
 	if n <= size {
-		return slices.Collect(all)
+		return slices.Collect(names.All())
 	}
-	in, ok := newForest(n, func(name string) (string, bool) {
-		for found := range after(name) {
-			return found, true
-		}
-		return "", false
-	})
+	in, ok := newForest(n, names)
 	if !ok {
 		return nil
 	}
@@ -51,13 +45,13 @@ func window(
 	// follow takes names from one on, round the end, until there are so many.
 	follow := func(start string, most int) {
 		take(start)
-		for name := range after(start) {
+		for name := range names.AllAfter(start) {
 			if enough(most) {
 				return
 			}
 			take(name)
 		}
-		for name := range all {
+		for name := range names.All() {
 			if enough(most) || name == start {
 				return
 			}
@@ -76,25 +70,23 @@ func window(
 // A window is of so many pieces at most, each of so many names at least.
 const mostPieces, pieceSize = 16, 64
 
-// closestAfter returns the first name that is greater than another, and false if there is none.
-type closestAfter func(name string) (string, bool)
-
 // forest is what is known of n names before one of them is looked for.
 type forest struct {
 	n      int
-	next   closestAfter
+	names  choices
 	first  string
 	shared string // what all begin with
 	forks  []byte // that follow
 }
 
-func newForest(n int, next closestAfter) (f forest, ok bool) {
-	f.n, f.next = n, next
-	if f.first, ok = next(""); ok {
-		f.shared = sharedPrefix(f.first, next)
-		f.forks = forks(f.first, f.shared, next)
+func newForest(n int, names choices) (f forest, ok bool) {
+	f.n, f.names = n, names
+	for f.first = range names.All() {
+		f.shared = sharedPrefix(f.first, names)
+		f.forks = forks(f.first, f.shared, names)
+		return f, true
 	}
-	return f, ok
+	return f, false
 }
 
 // random returns one of the names.
@@ -107,7 +99,7 @@ func (f *forest) random() string {
 			if rand.IntN(8) > 0 {
 				b = f.forks[rand.IntN(len(f.forks))]
 			}
-			found, ok := f.next(before(shared, b))
+			found, ok := f.names.Next(before(shared, b))
 			if ok && strings.HasPrefix(found, shared) && found > shared {
 				name = found
 				break
@@ -131,11 +123,11 @@ func before(prefix string, b byte) string {
 }
 
 // sharedPrefix returns what all names begin with, of which the given one is the first.
-func sharedPrefix(first string, next closestAfter) string {
+func sharedPrefix(first string, names choices) string {
 	least, most := 0, min(len(first), 1<<10) // the first so many bytes are shared
 	for least < most {
 		n := (least + most + 1) / 2
-		if _, beyond := next(first[:n] + behind); beyond {
+		if _, beyond := names.Next(first[:n] + behind); beyond {
 			most = n - 1
 		} else {
 			least = n
@@ -150,20 +142,20 @@ const mostForks = 40
 
 // forks returns the bytes that names have at the first place where they differ, and all digits if
 // one is among them: behind it names mostly have the same ones.
-func forks(first, shared string, next closestAfter) []byte {
+func forks(first, shared string, names choices) []byte {
 	var found [256]bool
 	n := 0
 	for name, ok := first, true; ok && strings.HasPrefix(name, shared); n++ {
 		if n == mostForks {
 			break
 		}
-		beyond := cmp.Or(name, "\x00") // shared itself; nothing is beyond ""
+		beyond := name // shared itself
 		if len(name) > len(shared) {
 			b := name[len(shared)]
 			found[b] = true
 			beyond = shared + string([]byte{b}) + behind
 		}
-		name, ok = next(beyond)
+		name, ok = names.Next(beyond)
 	}
 	digits := false
 	for b := '0'; b <= '9'; b++ {

@@ -10,20 +10,36 @@ import (
 	"testing"
 )
 
-// orderedNames is names in order, as window takes them, and counts how often they are looked at.
-func orderedNames(names []string, looks *int) func(string) iter.Seq[string] {
+// someNames are names in order, and counts how often they are looked at.
+type someNames struct {
+	sorted []string
+	looks  int
+}
+
+func orderedNames(names []string) *someNames {
 	slices.Sort(names)
-	return func(after string) iter.Seq[string] {
-		*looks++
-		i := 0
-		if after != "" {
-			var found bool
-			if i, found = slices.BinarySearch(names, after); found {
-				i++
-			}
-		}
-		return slices.Values(names[i:])
+	return &someNames{sorted: names}
+}
+
+func (s *someNames) All() iter.Seq[string] {
+	s.looks++
+	return slices.Values(s.sorted)
+}
+
+func (s *someNames) AllAfter(name string) iter.Seq[string] {
+	s.looks++
+	i, found := slices.BinarySearch(s.sorted, name)
+	if found {
+		i++
 	}
+	return slices.Values(s.sorted[i:])
+}
+
+func (s *someNames) Next(name string) (next string, ok bool) {
+	for next = range s.AllAfter(name) {
+		return next, true
+	}
+	return "", false
 }
 
 func hashOf(i int) string {
@@ -51,11 +67,10 @@ func TestAWindowIsFoundAnywhere(t *testing.T) {
 		}
 		slices.Sort(names)
 		names = slices.Compact(names)
-		looks := 0
-		after := orderedNames(names, &looks)
+		ordered := orderedNames(names)
 		var tenths [10]int
 		for range draws {
-			some := window(len(names), leastWindow, leastWindow, after(""), after)
+			some := window(len(names), leastWindow, leastWindow, ordered)
 			distinct := slices.Compact(slices.Sorted(slices.Values(some)))
 			if len(some) != leastWindow || len(distinct) != leastWindow {
 				t.Fatalf("%s: a window of %d names", kind, len(some))
@@ -70,21 +85,20 @@ func TestAWindowIsFoundAnywhere(t *testing.T) {
 				t.Errorf("%s: the tenth %d has a share of %.3f", kind, i, share)
 			}
 		}
-		if each := looks / draws; each > 60 {
+		if each := ordered.looks / draws; each > 60 {
 			t.Errorf("%s: %d looks for a window", kind, each)
 		}
 	}
 }
 
 func TestASmallWindowIsAllThereIs(t *testing.T) {
-	looks := 0
 	for _, n := range []int{0, 1, 2, leastWindow - 1, leastWindow} {
 		var names []string
 		for i := range n {
 			names = append(names, fmt.Sprint(i))
 		}
-		after := orderedNames(names, &looks)
-		if got := window(n, leastWindow, leastWindow, after(""), after); !slices.Equal(got, names) {
+		ordered := orderedNames(names)
+		if got := window(n, leastWindow, leastWindow, ordered); !slices.Equal(got, names) {
 			t.Errorf("of %d names %d", n, len(got))
 		}
 	}
@@ -97,9 +111,8 @@ func TestALargeWindowIsFromSeveralPlaces(t *testing.T) {
 	for i := range n {
 		names = append(names, fmt.Sprintf("%08d", i))
 	}
-	looks := 0
-	after := orderedNames(names, &looks)
-	some := slices.Sorted(slices.Values(window(n, leastWindow, size, after(""), after)))
+	ordered := orderedNames(names)
+	some := slices.Sorted(slices.Values(window(n, leastWindow, size, ordered)))
 	if len(slices.Compact(some)) != size {
 		t.Errorf("%d names", len(slices.Compact(some)))
 	}
@@ -121,12 +134,11 @@ func TestAWindowOfLongNamesIsBounded(t *testing.T) {
 	for i := range 5000 {
 		names = append(names, fmt.Sprintf("%05d", i)+strings.Repeat("x", 10_000))
 	}
-	looks := 0
-	after := orderedNames(names, &looks)
-	if got := len(window(len(names), leastWindow, 2048, after(""), after)); got != leastWindow {
+	ordered := orderedNames(names)
+	if got := len(window(len(names), leastWindow, 2048, ordered)); got != leastWindow {
 		t.Errorf("%d names", got)
 	}
-	if _, ok := collected(after("")); ok {
+	if _, ok := collected(ordered.All()); ok {
 		t.Error("all were collected")
 	}
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 	"time"
@@ -433,31 +434,33 @@ func (v *View) overlaid(start, end []byte,
 	scan func(start, end []byte, fn func(key, value []byte) bool) error,
 	fn func(key []byte, it *item, value []byte) bool) error {
 	own := v.shot.Seek(string(start))
-	within := func() bool {
-		return own.Record != nil && (end == nil || own.Record.Key() < string(end))
-	}
 	stopped := false
 	var key []byte // of an item
 	emit := func() bool {
 		it := own.Record.(*item)
 		own.Next()
+		if it.Vacant() {
+			return true
+		}
 		key = append(key[:0], it.key...)
-		stopped = !it.Vacant() && !fn(key, it, it.value)
+		stopped = !fn(key, it, it.value)
 		return !stopped
 	}
 	err := scan(start, end, func(key, value []byte) bool {
-		for within() && own.Record.Key() < string(key) {
-			if !emit() {
+		for own.Record != nil {
+			order := bytes.Compare([]byte(own.Record.Key()), key)
+			if order == 0 {
+				return emit()
+			} else if order > 0 {
+				break
+			} else if !emit() {
 				return false
 			}
-		}
-		if within() && own.Record.Key() == string(key) {
-			return emit()
 		}
 		stopped = !fn(key, nil, value)
 		return !stopped
 	})
-	for err == nil && !stopped && within() {
+	for err == nil && !stopped && own.Record != nil && (end == nil || own.Record.Key() < string(end)) {
 		emit()
 	}
 	return err

@@ -21,6 +21,7 @@ package hot
 import (
 	"slices"
 	"sort"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -399,18 +400,23 @@ func (c *Cursor) Next() {
 	}
 	for c.Record = nil; c.Record == nil; {
 		top, below := c.at[0], c.at[1]
+		order := 0
 		switch {
 		case top == nil && below == nil:
 			return
-		case below == nil || top != nil && top.key < below.key:
-			c.Record = step(0)
-		case top == nil || below.key < top.key:
-			c.Record = step(1)
+		case below == nil:
+			order = -1
+		case top == nil:
+			order = 1
 		default:
-			if c.Record = step(0); c.Record == nil {
-				c.Record = step(1)
-			} else {
-				step(1)
+			order = strings.Compare(top.key, below.key)
+		}
+		if order <= 0 {
+			c.Record = step(0)
+		}
+		if order >= 0 {
+			if r := step(1); c.Record == nil {
+				c.Record = r
 			}
 		}
 	}
