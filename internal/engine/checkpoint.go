@@ -238,9 +238,17 @@ func (r *replica) treeWriter() treeWriter {
 	return treeWriter{r: r, batch: &store.Batch{}, began: r.work, most: r.piece()}
 }
 
-// item writes one record, with what belongs to it: what it names before it, what it named with it.
+// item writes one record, with what belongs to it: what it names before it, what it named with it. Of one that the tree
+// is not to have, and has nothing of, it writes nothing.
 func (w *treeWriter) item(it *item) error {
 	last, owed := w.r.work, it.owes()
+	if it.unborn && it.Vacant() {
+		w.r.table.Stored(it)
+		w.r.spend(workCell)
+		w.r.transacted(last)
+		w.full = w.r.spentSince(w.began)
+		return nil
+	}
 	for _, d := range owed.fresh {
 		i, _ := it.cell.Find(d)
 		w.blob(it.cell[i])

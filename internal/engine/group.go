@@ -262,7 +262,7 @@ func (g *group) sumsAt(key []byte, read func(n *sums, record []byte) error) (at 
 			return "", nil, err
 		}
 	}
-	if record != nil {
+	if n.none = record == nil; !n.none {
 		if err := read(n, record); err != nil {
 			return "", nil, err
 		}
@@ -350,7 +350,8 @@ func (g *group) derived() (items []*item) {
 			return
 		}
 		it := &item{key: s.at(), value: encodeSummary([]byte(s.at()), s.name, s.now, g.clears.newest)}
-		if it.sums = (&sums{asOf: g.clears.newest}); it.value != nil {
+		it.unborn = g.unborn(s.sums != nil && s.sums.none)
+		if it.sums = (&sums{asOf: g.clears.newest, none: it.value == nil}); it.value != nil {
 			it.sums.summary = s.now
 		} else if !s.stored {
 			return

@@ -32,6 +32,7 @@ type item struct {
 	share   share           // of a cell
 	before  *dotted.Cell    // of a cell: the state whose index entries the tree has, its dots alone; nil: those are its own
 	lone    bool            // of a string's own cell: its key is known to be lone. Only the owner looks
+	unborn  bool            // the tree has nothing of it, nor gets that before this version. Only the owner looks
 }
 
 // sums are what a record of sums holds, over a key or a string.
@@ -40,6 +41,7 @@ type sums struct {
 	count   counts
 	order   *orderRoot
 	asOf    uint64 // of which clear: see clears
+	none    bool   // there is no record
 	near    near   // of sums over a key. Only the owner looks
 	after   *item  // in whose place they come, until they have, if it was found
 }
@@ -123,6 +125,7 @@ func (it *item) record() []byte {
 // item returns the item of a cell that changed from what is stored.
 func (g *group) item(c *cellState) *item {
 	it := &item{key: c.key, address: c.address, cell: c.now, moved: c.moved, share: c.share}
+	it.unborn = g.unborn(len(c.stored) == 0)
 	if len(c.now) == 1 {
 		it.single[0] = c.now[0]
 		it.cell = it.single[:]
@@ -148,6 +151,13 @@ func (g *group) item(c *cellState) *item {
 	})
 	return it
 }
+
+// unborn reports whether the tree has nothing either, or will have nothing once what is sealed is written, where the group
+// found that nothing is stored, not even what clears hide. So it is where memory has nothing newer (see Supersede),
+// whether that was looked up in the tree or follows from a listing or from the sums over the key (see bare): all of them
+// tell what is stored. But for two times: a filling writes to the tree behind memory's back, until that goes or memory
+// begins anew; and where opening finds no cell, an interrupted checkpoint may have left its payloads.
+func (g *group) unborn(none bool) bool { return none && !g.r.fills() && !g.r.opening.under }
 
 // put takes a cell that changed into memory.
 func (g *group) put(c *cellState) {
@@ -187,6 +197,9 @@ func withoutPayloads(state *cellState) dotted.Cell {
 // Supersede takes over what the item that was in its place had still to write.
 func (it *item) Supersede(r hot.Record) {
 	before := r.(*item)
+	if !before.Sealed() {
+		it.unborn = before.unborn
+	}
 	if before.address != "" && !before.Sealed() { // else the tree gets that before this one
 		it.moved = it.moved.after(before.moved)
 		if before.before != nil {
