@@ -17,7 +17,7 @@ import (
 var mutants = flag.String("mutants", "", "hunt for the mutants whose names match this expression")
 
 // mutantSeeds is in how many worlds, from the first, each mutant must be found.
-const mutantSeeds = 6000
+const mutantSeeds = 10000
 
 // mutant is a realistic mistake in the code that ships, which the worlds must find.
 type mutant struct {
