@@ -287,6 +287,7 @@ func ExampleSet() {
 	fruit := s.View().Set("fruit")
 	fmt.Println(fruit.Len(), fruit.Has("pear"), slices.Collect(fruit.All()))
 	fmt.Println(slices.Collect(fruit.AllAfter("banana")))
+	fmt.Println(fruit.Next("banana"))
 	update(s, laptop, func(keys crdt.Fields) error {
 		_, err := keys.Set("fruit").Clear()
 		return err
@@ -296,6 +297,7 @@ func ExampleSet() {
 	// there was a fig: true
 	// 3 true [apple pear plum]
 	// [pear plum]
+	// pear true
 	// false
 }
 

@@ -18,8 +18,7 @@ import (
 const (
 	// mostDraws is how many draws are kept, those longest unused forgotten first.
 	mostDraws = 16
-	// mostDrawn is how many names are kept of one, and mostDrawnBytes how many bytes they may have.
-	mostDrawn      = mostPassed
+	// mostDrawnBytes is how many bytes the names may have that are kept of one.
 	mostDrawnBytes = 512 << 10
 	// drawnShare is by which part what is drawn from may have grown or shrunk, if not by what was
 	// drawn, before others are drawn. Less than that is not to be noticed.
@@ -32,6 +31,8 @@ const (
 	// passShare is of how many names one is drawn by a pass through all. So each draw costs as much
 	// as to pass that many, however many there are.
 	passShare = 16
+	// mostDrawn is how many are drawn by one pass at most, as they show what was there at its time.
+	mostDrawn = 4096
 	// keysDrawn is how many keys are drawn from one window.
 	keysDrawn = 8
 )
@@ -83,7 +84,7 @@ func (ks *keptDraws) take(source drawSource, n int, away bool) (name string, ok 
 func (ks *keptDraws) keep(source drawSource, names []string, n int) {
 	k := &keptDraw{source: source, n: n}
 	bytes := len(source.key)
-	for _, name := range names[:min(len(names), mostDrawn)] {
+	for _, name := range names {
 		if bytes += len(name); bytes > mostDrawnBytes {
 			break
 		}

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/crdt"
-	"github.com/peerd/peerd/peer"
+	embedded "github.com/peerd/peerd/peer"
 	embedded "github.com/peerd/peerd/peer"
 )
 
@@ -196,7 +196,7 @@ func (c *call) copyAll(from, to string) error {
 }
 
 // keyNames are the names of all keys, with those that have expired.
-type keyNames struct{ tx *peer.Tx }
+type keyNames struct{ tx *embedded.Tx }
 
 func (k keyNames) All() iter.Seq[string] { return k.AllAfter("") }
 
