@@ -11,7 +11,6 @@ import (
 
 	"github.com/peerd/peerd/crdt"
 	embedded "github.com/peerd/peerd/peer"
-	embedded "github.com/peerd/peerd/peer"
 )
 
 func runDel(c *call) error { return c.countEach(1, c.tx.Remove) }
