@@ -48,14 +48,23 @@ type Line struct {
 
 // Point adds a point with its spread to a line.
 func (l *Line) Point(x float64, y measure.Interval) {
-	l.X, l.Y = append(l.X, x), append(l.Y, y.Value)
-	l.Low, l.High = append(l.Low, y.Low), append(l.High, y.High)
+	l.X = append(l.X, x)
+	l.append(y)
 }
 
 // Bar adds a bar with its spread to a line. The zero interval is that of what was not measured.
 func (l *Line) Bar(y measure.Interval) {
 	if y == (measure.Interval{}) {
 		y = measure.Interval{Value: math.NaN(), Low: math.NaN(), High: math.NaN()}
+	}
+	l.append(y)
+}
+
+// append adds a value with its spread. Beyond a factor of a thousand that says no more, and would press flat what is
+// beside it: two rounds that differ by as much have a spread of 10¹⁸.
+func (l *Line) append(y measure.Interval) {
+	if y.Value > 0 {
+		y.Low, y.High = max(y.Low, y.Value/1000), min(y.High, y.Value*1000)
 	}
 	l.Y, l.Low, l.High = append(l.Y, y.Value), append(l.Low, y.Low), append(l.High, y.High)
 }
@@ -130,13 +139,8 @@ func (c Chart) lines(p *plot.Plot) error {
 			}
 			points = append(points, plotter.XY{X: l.X[j], Y: l.Y[j]})
 			var e struct{ Low, High float64 }
-			switch {
-			case l.Low == nil:
-			case !c.LogY:
+			if l.Low != nil && (!c.LogY || l.Low[j] > 0) {
 				e.Low, e.High = l.Y[j]-l.Low[j], l.High[j]-l.Y[j]
-			case l.Low[j] > 0:
-				// Beyond a factor of a thousand a spread says no more, and would press flat what is beside it.
-				e.Low, e.High = l.Y[j]-max(l.Low[j], l.Y[j]/1000), min(l.High[j], l.Y[j]*1000)-l.Y[j]
 			}
 			errors = append(errors, e)
 		}
