@@ -3,11 +3,15 @@ package report
 import (
 	"fmt"
 	"math"
+	"strconv"
+	"strings"
 )
 
 // Number writes a value with about three digits that say something.
 func Number(x float64) string {
 	switch abs := math.Abs(x); {
+	case abs >= 1e15: // no quantity, but the end of a spread of two rounds that had little in common
+		return fmt.Sprintf("%.2g", x)
 	case abs >= 1000:
 		return grouped(int64(math.Round(x)))
 	case abs >= 100 || x == math.Trunc(x):
@@ -26,11 +30,10 @@ func Count(n int) string { return grouped(int64(n)) }
 
 // grouped writes a number with a comma before each three digits.
 func grouped(n int64) string {
-	if n < 0 {
-		return "-" + grouped(-n)
+	digits := strconv.FormatInt(n, 10)
+	sign := len(digits) - len(strings.TrimPrefix(digits, "-"))
+	for at := len(digits) - 3; at > sign; at -= 3 {
+		digits = digits[:at] + "," + digits[at:]
 	}
-	if n < 1000 {
-		return fmt.Sprint(n)
-	}
-	return fmt.Sprintf("%s,%03d", grouped(n/1000), n%1000)
+	return digits
 }

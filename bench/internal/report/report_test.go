@@ -283,6 +283,29 @@ func TestChartsOfPowersBearAnySpread(t *testing.T) {
 	}
 }
 
+// TestAReportBearsAnySpread of two rounds that had nothing in common.
+func TestAReportBearsAnySpread(t *testing.T) {
+	for _, rounds := range [][]float64{{0.9, 1000}, {1e-6, 1e9}, {0, 1e15}} {
+		r := sample()
+		s := &Scenario{Name: "stalled"}
+		s.System("peerd", "", "", "")
+		s.System("redis", "", "", "")
+		line := Line{System: "peerd"}
+		for i, took := range rounds {
+			s.Round(i+1, 2)
+			s.Less("latency", "ms", "peerd", took)
+			s.Less("latency", "ms", "redis", 1/(took+1))
+		}
+		line.Bar(measure.Spread(rounds))
+		s.Charts = []Chart{{Name: "stalls", YLabel: "ms", Names: []string{"latency"}, Lines: []Line{line}}}
+		s.Finish()
+		r.Scenarios = append(r.Scenarios, s)
+		if err := r.Write(t.TempDir()); err != nil {
+			t.Errorf("rounds of %v: %v", rounds, err)
+		}
+	}
+}
+
 // Two bars with a spread have three strokes more each, and the axis reaches as far as they do.
 func TestBarsHaveTheirSpread(t *testing.T) {
 	draw := func(low, high float64) (svg string, strokes int) {
