@@ -197,20 +197,27 @@ func (c *call) copyAll(from, to string) error {
 // keyNames are the names of all keys, with those that have expired.
 type keyNames struct{ tx *embedded.Tx }
 
-func (k keyNames) All() iter.Seq[string] { return k.AllAfter("") }
+func (k keyNames) All() iter.Seq[string] {
+	return func(yield func(string) bool) { k.pass("", yield) }
+}
 
 func (k keyNames) AllAfter(name string) iter.Seq[string] {
 	return func(yield func(string) bool) {
-		for key := range k.tx.Scan("", name) {
-			if !yield(key) {
-				return
-			}
+		k.pass(name, func(key string) bool { return key == "" || yield(key) })
+	}
+}
+
+// pass calls fn with the keys beyond a name, and with the empty one if that is the name.
+func (k keyNames) pass(name string, fn func(key string) bool) {
+	for key := range k.tx.Scan("", name) {
+		if !fn(key) {
+			return
 		}
 	}
 }
 
 func (k keyNames) Next(name string) (next string, ok bool) {
-	for next = range k.tx.Scan("", name) {
+	for next = range k.AllAfter(name) {
 		return next, true
 	}
 	return "", false

@@ -119,6 +119,26 @@ func TestPoppingEmptiesALargeSet(t *testing.T) {
 	}
 }
 
+// TestRandomKeysAreFromAnywhere though one is empty.
+func TestRandomKeysAreFromAnywhere(t *testing.T) {
+	_, address := startServer(t, Config{db: newMemory(t)})
+	p := dial(t, address)
+	const n, draws = 2000, 1000
+	set := []string{"MSET", "", "x"}
+	for i := range n {
+		set = append(set, fmt.Sprintf("key:%08d", i), "x")
+	}
+	p.send(set)
+	p.reply()
+	drawn := map[string]bool{}
+	for range draws {
+		drawn[p.ask("RANDOMKEY")] = true
+	}
+	if len(drawn) < draws/4 { // windows are of neighbours, and meet
+		t.Errorf("%d draws gave %d keys of %d", draws, len(drawn), n)
+	}
+}
+
 // TestLimitsOfCommandsAreSaid by name, and nothing is changed beyond them.
 func TestLimitsOfCommandsAreSaid(t *testing.T) {
 	_, address := startServer(t, Config{db: newMemory(t)})

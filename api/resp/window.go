@@ -82,6 +82,11 @@ type forest struct {
 func newForest(n int, names choices) (f forest, ok bool) {
 	f.n, f.names = n, names
 	for f.first = range names.All() {
+		if f.first == "" { // of which nothing is to be learned, and that is found round the end
+			if f.first, ok = names.Next(""); !ok {
+				break
+			}
+		}
 		f.shared = sharedPrefix(f.first, names)
 		f.forks = forks(f.first, f.shared, names)
 		return f, true

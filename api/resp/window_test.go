@@ -57,6 +57,12 @@ func TestAWindowIsFoundAnywhere(t *testing.T) {
 		"a prefix":       func(i int) string { return fmt.Sprintf("application:user:%d:session", i) },
 		"hashes":         func(i int) string { return hex.EncodeToString([]byte(hashOf(i))) },
 		"bytes":          hashOf,
+		"an empty one": func(i int) string {
+			if i == 0 {
+				return ""
+			}
+			return fmt.Sprintf("key:%08d", i)
+		},
 		"some in others": func(i int) string {
 			return hex.EncodeToString([]byte(hashOf(i)))[:i%6]
 		},
