@@ -243,7 +243,7 @@ func (r *replica) treeWriter() treeWriter {
 func (w *treeWriter) item(it *item) error {
 	last, owed := w.r.work, it.owes()
 	if it.unborn && it.Vacant() {
-		w.r.table.Stored(it)
+		w.items = append(w.items, it)
 		w.r.spend(workCell)
 		w.r.transacted(last)
 		w.full = w.r.spentSince(w.began)
@@ -390,13 +390,19 @@ func (w *treeWriter) commit(then func(*Write)) {
 	}
 }
 
-// flush has what is left written, and then notes what was.
+// flush has what is left written, and then notes what was, also of what there was nothing to write: a step that began with
+// too much of what waits is not to find room for more.
 func (w *treeWriter) flush() {
-	w.commit(func(*Write) {
+	then := func(*Write) {
 		for _, it := range w.items {
 			w.r.table.Stored(it)
 		}
-	})
+	}
+	if w.batch.Len() == 0 && len(w.items) > 0 {
+		w.r.writeBatch(w.batch, then) // of nothing
+		return
+	}
+	w.commit(then)
 }
 
 // pressed reports whether so much waits for a checkpoint that no more may be committed before a
