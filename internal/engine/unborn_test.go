@@ -177,6 +177,41 @@ func TestNothingIsLeftOfWhatCameAndWentWhereverTheProcessDies(t *testing.T) {
 	}
 }
 
+// TestALargeValueThatAClearHidAndComesAgainStays has a process die after each number of steps of a checkpoint that writes a
+// large value and the clear which hides it: opening finds the value, hides it, and puts it again.
+func TestALargeValueThatAClearHidAndComesAgainStays(t *testing.T) {
+	for steps, ended := 1, false; !ended; steps++ {
+		w := newWorld(t, 1, worldConfig{hosts: 1, maxBatch: 1})
+		h := w.hosts[0]
+		for range 2 {
+			w.write(t, h, func(f crdt.Fields) error { return fillSet(f, "r", 20) })
+			w.write(t, h, func(f crdt.Fields) error { return f.Register("r").Set(make([]byte, maxInline+1)) })
+		}
+		w.write(t, h, func(f crdt.Fields) error { _, err := f.Clear(); return err })
+		must(t, h.disk.log.Sync())
+		e := h.engine
+		e.freeze(w.now)
+		for i := 0; i < steps && e.saving != nil; i++ {
+			e.beginStep()
+			must(t, e.saveSome())
+			must(t, e.carry())
+		}
+		ended = e.saving == nil
+		h.disk = h.disk.Clone()
+		w.open(t, h)
+		must(t, h.engine.Save(w.now))
+		w.open(t, h)
+		for more := true; more; {
+			var err error
+			if more, err = h.engine.Sweep(); err != nil {
+				t.Fatalf("died after %d steps: %v", steps, err)
+			}
+		}
+		must(t, h.engine.Save(w.now))
+		wantNothing(t, fmt.Sprintf("swept after %d steps", steps), h.disk)
+	}
+}
+
 // comeAndGo has a host, whose process may die, do that.
 func (w *world) comeAndGo(t *testing.T, h *host) error {
 	e := h.engine

@@ -220,7 +220,11 @@ func (it *item) Supersede(r hot.Record) {
 			own.fresh = append(own.fresh, d)
 		}
 	}
-	own.dead = append(own.dead, old.dead...)
+	for _, d := range old.dead {
+		if !it.cell.Has(d.dot) { // what a clear hid of an interrupted checkpoint's comes again: see hold
+			own.dead = append(own.dead, d)
+		}
+	}
 	own.split = own.split || old.split
 }
 
